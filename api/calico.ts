@@ -1,0 +1,177 @@
+// The kinds of Calico's v3 API that Margay uses, with Calico's names, defaults and limits
+// (projectcalico/api, pkg/apis/projectcalico/v3). Unknown fields of a spec are kept, so that a manifest written for
+// Calico applies unchanged and survives a read-modify-write.
+import { z } from 'zod'
+import { contains, familyOf, parseCidr } from '../lib/ip.ts'
+import { addressField, asNumberField, cidrField, int64Field } from './fields.ts'
+import { condition, objectMeta } from './meta.ts'
+
+const encapsulation = z.enum(['Never', 'Always', 'CrossSubnet'])
+
+export const ipPool = z.looseObject({
+  metadata: objectMeta,
+  spec: z
+    .looseObject({
+      cidr: cidrField,
+      blockSize: z.int().optional(),
+      ipipMode: encapsulation.default('Never'),
+      vxlanMode: encapsulation.default('Never'),
+      natOutgoing: z.boolean().default(false),
+      disabled: z.boolean().default(false),
+      disableBGPExport: z.boolean().default(false),
+      nodeSelector: z.string().default('all()'),
+      namespaceSelector: z.string().optional(),
+      allowedUses: z.array(z.enum(['Workload', 'Tunnel', 'LoadBalancer'])).default(['Workload', 'Tunnel']),
+      assignmentMode: z.enum(['Automatic', 'Manual']).default('Automatic'),
+    })
+    .transform(spec => ({ ...spec, blockSize: spec.blockSize ?? (familyOf(spec.cidr) === 'ipv4' ? 26 : 122) }))
+    .superRefine((spec, context) => {
+      const pool = parseCidr(spec.cidr)
+      if (pool === undefined) return
+      const [least, most] = pool.family === 'ipv4' ? [20, 32] : [116, 128]
+      if (spec.blockSize < least || spec.blockSize > most)
+        context.addIssue({ code: 'custom', path: ['blockSize'], message: `must be ${least} to ${most}` })
+      if (spec.blockSize < pool.length)
+        context.addIssue({
+          code: 'custom',
+          path: ['blockSize'],
+          message: `must not be shorter than the pool's /${pool.length}`,
+        })
+      if (spec.ipipMode !== 'Never' && spec.vxlanMode !== 'Never')
+        context.addIssue({ code: 'custom', path: ['vxlanMode'], message: 'ipipMode and vxlanMode cannot both be used' })
+      if (pool.family === 'ipv6' && spec.ipipMode !== 'Never')
+        context.addIssue({ code: 'custom', path: ['ipipMode'], message: 'IP-in-IP does not carry IPv6: use vxlanMode' })
+      if (pool.family === 'ipv4' && contains('169.254.0.0/16', spec.cidr))
+        context.addIssue({
+          code: 'custom',
+          path: ['cidr'],
+          message: 'must not lie in the link-local range 169.254.0.0/16',
+        })
+    }),
+  status: z.looseObject({ conditions: z.array(condition).optional() }).optional(),
+})
+
+export const ipReservation = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({ reservedCIDRs: z.array(z.union([cidrField, addressField])).default([]) }),
+})
+
+export const ipamConfiguration = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    /** Margay's default is true: the owner node is the only writer of a block. */
+    strictAffinity: z.boolean().default(true),
+    autoAllocateBlocks: z.boolean().default(true),
+    maxBlocksPerHost: z.int().min(0).default(0),
+  }),
+})
+
+export const ipamBlock = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    cidr: cidrField,
+    /** `host:<node>`; absent when nobody owns the block. */
+    affinity: z.string().optional(),
+    strictAffinity: z.boolean().default(false),
+    /** One per address: an index into `attributes`, or null when free. */
+    allocations: z.array(z.int().min(0).nullable()),
+    /** Free ordinals in the order in which they will be used. */
+    unallocated: z.array(z.int().min(0)),
+    attributes: z.array(
+      z.looseObject({
+        handle_id: z.string().optional(),
+        secondary: z.record(z.string(), z.string()).optional(),
+      }),
+    ),
+    sequenceNumber: int64Field.optional(),
+    sequenceNumberForAllocation: z.record(z.string(), int64Field).optional(),
+    deleted: z.boolean().default(false),
+  }),
+})
+
+export const blockAffinity = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    state: z.enum(['pending', 'confirmed', 'pendingDeletion']),
+    node: z.string(),
+    type: z.enum(['host', 'virtual']).default('host'),
+    cidr: cidrField,
+    deleted: z.boolean().default(false),
+  }),
+})
+
+const secretKeyRef = z.looseObject({ secretKeyRef: z.looseObject({ name: z.string(), key: z.string() }) })
+
+export const bgpConfiguration = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    asNumber: asNumberField.default(64512),
+    nodeToNodeMeshEnabled: z.boolean().default(true),
+    listenPort: z.int().min(1).max(65535).default(179),
+    logSeverityScreen: z.string().default('Info'),
+    nodeMeshPassword: secretKeyRef.optional(),
+    nodeMeshMaxRestartTime: z.string().optional(),
+  }),
+})
+
+export const bgpPeer = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    node: z.string().optional(),
+    nodeSelector: z.string().optional(),
+    /** `ip` or `ip:port` (`[ip]:port` for IPv6). */
+    peerIP: z.string().optional(),
+    peerSelector: z.string().optional(),
+    asNumber: asNumberField.optional(),
+    localASNumber: asNumberField.optional(),
+    nextHopMode: z.enum(['Auto', 'Self', 'Keep']).optional(),
+    keepOriginalNextHop: z.boolean().optional(),
+    password: secretKeyRef.optional(),
+    sourceAddress: z.enum(['UseNodeIP', 'None']).default('UseNodeIP'),
+    maxRestartTime: z.string().optional(),
+    keepaliveTime: z.string().optional(),
+    numAllowedLocalASNumbers: z.int().min(0).optional(),
+    ttlSecurity: z.int().min(1).max(255).optional(),
+    filters: z.array(z.string()).optional(),
+  }),
+})
+
+export const felixConfiguration = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    interfacePrefix: z.string().default('cali'),
+    routeRefreshInterval: z.string().default('90s'),
+    ipipMTU: z.int().min(0).default(0),
+    vxlanMTU: z.int().min(0).default(0),
+    vxlanPort: z.int().min(1).max(65535).default(4789),
+    vxlanVNI: z.int().min(1).max(16777215).default(4096),
+    deviceRouteProtocol: z.int().min(0).max(255).default(3),
+    removeExternalRoutes: z.boolean().default(true),
+  }),
+})
+
+export const clusterInformation = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    clusterGUID: z.string().optional(),
+    clusterType: z.string().optional(),
+    calicoVersion: z.string().optional(),
+    datastoreReady: z.boolean().default(true),
+  }),
+})
+
+export const workloadEndpoint = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    orchestrator: z.string(),
+    workload: z.string().optional(),
+    node: z.string(),
+    containerID: z.string().optional(),
+    pod: z.string().optional(),
+    endpoint: z.string(),
+    ipNetworks: z.array(cidrField).default([]),
+    profiles: z.array(z.string()).default([]),
+    interfaceName: z.string(),
+    mac: z.string().optional(),
+  }),
+})

@@ -1,0 +1,41 @@
+// The three core Kubernetes kinds that Margay reads: Node, Pod and Namespace, as far as it reads them. Everything
+// else in them is kept as it came.
+import { z } from 'zod'
+import { objectMeta } from './meta.ts'
+
+export const node = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({ podCIDR: z.string().optional() }).default({}),
+  status: z
+    .looseObject({ addresses: z.array(z.looseObject({ type: z.string(), address: z.string() })).optional() })
+    .optional(),
+})
+
+export const pod = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({ nodeName: z.string().optional(), hostNetwork: z.boolean().optional() }).default({}),
+  status: z
+    .looseObject({
+      phase: z.string().optional(),
+      podIP: z.string().optional(),
+      podIPs: z.array(z.looseObject({ ip: z.string() })).optional(),
+    })
+    .optional(),
+})
+
+export const namespace = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({}).optional(),
+  status: z.looseObject({ phase: z.string().optional() }).optional(),
+})
+
+/** Annotations of a core Node that carry Calico's node data (prefix `projectcalico.org/`). */
+export const NODE_ANNOTATION = {
+  ipv4Address: 'projectcalico.org/IPv4Address',
+  ipv6Address: 'projectcalico.org/IPv6Address',
+  ipipTunnelAddress: 'projectcalico.org/IPv4IPIPTunnelAddr',
+  vxlanTunnelAddress: 'projectcalico.org/IPv4VXLANTunnelAddr',
+  vxlanTunnelMac: 'projectcalico.org/VXLANTunnelMACAddr',
+  asNumber: 'projectcalico.org/ASNumber',
+  routeReflectorClusterId: 'projectcalico.org/RouteReflectorClusterID',
+} as const

@@ -1,0 +1,150 @@
+// What a speaker is told: itself, its peers, its policies. Values only; `speaker.ts` compares an old and a new
+// configuration and resets a session only for a change that the protocol cannot make otherwise.
+import type { PolicyRule } from './policy.ts'
+
+/** Address families the speaker carries (AFI/SAFI 1/1 and 2/1). */
+export type AddressFamily = 'ipv4-unicast' | 'ipv6-unicast'
+
+export type SpeakerConfig = {
+  /** 1-4294967295 (RFC 6793). */
+  asn: number
+  /** Dotted quad; unique within the AS (RFC 6286). */
+  routerId: string
+  /** Cluster id for reflection (RFC 4456), dotted quad; default: the router id. */
+  clusterId?: string
+  /** Confederation identifier and member ASes (RFC 5065). */
+  confederation?: { identifier: number; members: readonly number[] }
+  /** Compare MED between routes of different neighbour ASes. Default false (RFC 4271 §9.1.2.2 c). */
+  alwaysCompareMed?: boolean
+  /** Refuse the rest of a burst of unknown connections above this many half-open ones. Default 256. */
+  maxPendingConnections?: number
+}
+
+/** Per-peer timers in seconds; 0 switches one off where RFC 4271 allows it. */
+export type PeerTimers = {
+  /** Proposed hold time: 0 or 3-65535. Default 90. */
+  holdTimeSeconds?: number
+  /** Default: a third of the negotiated hold time. */
+  keepaliveSeconds?: number
+  /** Default 5. */
+  connectRetrySeconds?: number
+  /** First IdleHoldTime after a fault; doubles per fault up to 60 s. Default 1. */
+  idleHoldSeconds?: number
+  /** DelayOpenTime (RFC 4271 §8.1.1). Default 0: OPEN at once. */
+  delayOpenSeconds?: number
+}
+
+export type PrefixLimit = {
+  /** Most prefixes per family that this peer may announce. */
+  max: number
+  /** Percent of `max` at which a warning is recorded. Default 80. */
+  warnPercent?: number
+  /** Seconds until the session is tried again; absent: it stays down until an operator clears it. */
+  restartSeconds?: number
+}
+
+export type GracefulRestartConfig = {
+  /** Restart time announced, 0-4095 s. Default 120. */
+  restartSeconds: number
+  /** Long-lived stale time (RFC 9494), 0-16777215 s; absent: no LLGR. */
+  longLivedSeconds?: number
+  /** N bit (RFC 8538). Default true. */
+  notification?: boolean
+}
+
+export type Role = 'provider' | 'rs' | 'rs-client' | 'customer' | 'peer'
+
+export type PeerConfig = {
+  /** Unique within the speaker; names the peer in every status and log line. Default: the address. */
+  name?: string
+  /** IP address; or absent with `interface` (unnumbered) or `range` (dynamic neighbours). */
+  address?: string
+  /** Peers over the interface's link-local addresses. */
+  interface?: string
+  /** Accepts passive sessions from every address of this CIDR. */
+  range?: string
+  /** Default 179. */
+  port?: number
+  /** Peer's AS; 'external' and 'internal' accept any that differs from, or equals, ours. */
+  asn: number | 'external' | 'internal'
+  /** Use this AS towards the peer instead of the speaker's own. */
+  localAs?: number
+  source?: string
+  passive?: boolean
+  disabled?: boolean
+  password?: string
+  /** TTL to send with on eBGP, 1-255; default 1 (iBGP: 255). Excludes `ttlSecurity`. */
+  multihop?: number
+  ttlSecurity?: number
+  timers?: PeerTimers
+  /** Default: the family of the address. */
+  families?: readonly AddressFamily[]
+  /** ADD-PATH (RFC 7911) per direction. */
+  addPath?: { send?: boolean; receive?: boolean }
+  /** RFC 8950: IPv4 routes over IPv6 next hops. */
+  extendedNextHop?: boolean
+  gracefulRestart?: GracefulRestartConfig | false
+  reflectorClient?: boolean
+  nextHop?: 'auto' | 'self' | 'keep'
+  role?: Role
+  strictRole?: boolean
+  allowAsIn?: number
+  removePrivateAs?: boolean
+  sendCommunities?: readonly ('standard' | 'extended' | 'large')[]
+  prefixLimit?: PrefixLimit
+  /** Rules in order, or a verdict for everything. eBGP without one takes and gives nothing (RFC 8212). */
+  import?: readonly PolicyRule[] | 'accept' | 'reject'
+  export?: readonly PolicyRule[] | 'accept' | 'reject'
+}
+
+/** States of RFC 4271 §8.2.2. */
+export type PeerState = 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established'
+
+/** Machine words for why a peer is not up; `detail` beside it holds numbers and the remedy. */
+export type DownReason =
+  | 'never-tried'
+  | 'admin-down'
+  | 'no-route'
+  | 'refused'
+  | 'timeout'
+  | 'reset'
+  | 'closed'
+  | 'hold-timer'
+  | 'wrong-as'
+  | 'bad-open'
+  | 'md5-suspected'
+  | 'collision'
+  | 'prefix-limit'
+  | 'peer-cease'
+  | 'protocol-error'
+  | 'shutting-down'
+
+export type PeerStatus = {
+  name: string
+  address: string
+  asn: number | undefined
+  state: PeerState
+  /** Milliseconds since the epoch of the last change of `state` into or out of Established. */
+  sinceMs: number
+  /** Why it is not Established; absent when it is. */
+  reason?: { code: DownReason; detail: string }
+  /** Times the session left Established. */
+  flaps: number
+  routerId?: string
+  holdTimeSeconds?: number
+  families: readonly AddressFamily[]
+  prefixes: { received: number; accepted: number; announced: number }
+  messages: { in: number; out: number; updatesIn: number; updatesOut: number }
+}
+
+/** A prefix this speaker originates. */
+export type Network = {
+  prefix: string
+  /** Next hop to announce; default: the local address of each session. */
+  nextHop?: string
+  communities?: readonly number[]
+  /** Tunnel types of RFC 9012 §4.1, announced as encapsulation extended communities. */
+  encapsulations?: readonly number[]
+  med?: number
+  localPref?: number
+}

@@ -1,0 +1,88 @@
+// What the speaker needs from outside: a transport for TCP and a sink for the routes it selects. Both are ports, so
+// that the FSM and RIB tests need no socket and the library needs no kernel.
+import type { Family } from '../lib/ip.ts'
+
+/** Socket options of one BGP connection or listener. A transport that cannot set one throws, naming it. */
+export type SocketOptions = {
+  /** TCP MD5 signature key (RFC 2385), 1-80 octets, for this peer only. */
+  password?: string
+  /** GTSM (RFC 5082): send with TTL 255, drop what arrives with less than `256 - ttlSecurity`. 1-254 hops. */
+  ttlSecurity?: number
+  /** TTL to send with: 1 for a directly connected eBGP peer, more for multihop. */
+  ttl?: number
+}
+
+/** One TCP connection. After `close` or `destroy` no callback is called any more. */
+export type Connection = {
+  readonly localAddress: string
+  readonly localPort: number
+  readonly remoteAddress: string
+  readonly remotePort: number
+  /** Set once by the owner, at once, before the event loop runs again. `data` may reuse `chunk` after it returns. */
+  handlers: ConnectionHandlers
+  /** Queues bytes; false when the buffer is over its high-water mark: stop until `drain` is called. */
+  write(bytes: Uint8Array): boolean
+  /** Octets queued and not yet taken by the kernel. */
+  readonly buffered: number
+  pause(): void
+  resume(): void
+  /** Sends what is queued, then FIN. */
+  close(): void
+  /** RST, now. */
+  destroy(): void
+}
+
+export type ConnectionHandlers = {
+  data(chunk: Uint8Array): void
+  drain(): void
+  /** The connection ended; `error` says why when it was not a plain FIN. `code` is Node's (ECONNRESET, …). */
+  closed(error?: Error & { code?: string }): void
+}
+
+export type DialOptions = SocketOptions & {
+  address: string
+  port: number
+  /** Local address to bind to. */
+  source?: string
+  /** Interface name for a link-local address. */
+  interface?: string
+  timeoutMs: number
+}
+
+export type Listener = {
+  /** The real port, where 0 was asked for. */
+  readonly port: number
+  /** Sets or (without options) clears what a connection from `address` (or any of a prefix) must carry. */
+  setPeerOptions(address: string, options?: SocketOptions): void
+  close(): Promise<void>
+}
+
+export type Transport = {
+  /** Rejects with Node's error code (ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT, …). `signal` gives the attempt up. */
+  dial(options: DialOptions, signal: AbortSignal): Promise<Connection>
+  listen(
+    options: { address: string; port: number; interface?: string; ttlSecurity?: number },
+    accept: (connection: Connection) => void,
+  ): Promise<Listener>
+}
+
+/** How a next hop can be reached: tunnel types of RFC 9012 that its node announced (7 = IP-in-IP, 8 = VXLAN). */
+export type SelectedRoute = {
+  /** Canonical CIDR. */
+  prefix: string
+  family: Family
+  nextHop: string
+  /** For a link-local next hop: the interface it was learned on. */
+  interface?: string
+  encapsulations: readonly number[]
+  /** Key of the peer it was learned from. */
+  peer: string
+  med?: number
+  localPref?: number
+}
+
+/** Who gets the decisions: one call per changed prefix; the sink never calls back into the speaker. */
+export type RouteSink = {
+  selected(route: SelectedRoute): void
+  withdrawn(prefix: string): void
+}

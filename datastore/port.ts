@@ -1,0 +1,72 @@
+// The datastore as the rooms see it: typed resources, compare-and-swap by resourceVersion, and watches that never
+// stop. The Kubernetes client's own types end in `datastore/kube.ts`.
+import type { Kind, Resource } from '../api/kinds.ts'
+
+/** The object is not there. */
+export class NotFound extends Error {
+  override readonly name = 'NotFound'
+}
+
+/** Somebody else wrote first (409): read again, decide again. Also: create of a name that is taken. */
+export class Conflict extends Error {
+  override readonly name = 'Conflict'
+}
+
+/** The server understood and refused: 422 invalid, 403 forbidden, 401 unauthorised. `status` is the HTTP code. */
+export class Refused extends Error {
+  override readonly name = 'Refused'
+  readonly status: number
+  constructor(status: number, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.status = status
+  }
+}
+
+/** No answer from the server: connection refused, timed out, or 5xx. Worth trying again later. */
+export class Unreachable extends Error {
+  override readonly name = 'Unreachable'
+}
+
+export type ListOptions = { namespace?: string; labelSelector?: string; fieldSelector?: string }
+
+/** The whole current state first and after every gap, then single changes. Order is that of the server. */
+export type WatchEvent<K extends Kind> =
+  | { type: 'sync'; items: Resource<K>[]; resourceVersion: string }
+  | { type: 'set'; item: Resource<K> }
+  | { type: 'gone'; item: Resource<K> }
+
+export type WatchHandlers<K extends Kind> = {
+  event(event: WatchEvent<K>): void
+  /** The server went away (with the cause) or is back. The watch goes on trying by itself in either case. */
+  connection?(state: { connected: boolean; cause?: Error }): void
+}
+
+export type Watch = { close(): void }
+
+/**
+ * All methods reject with one of the four classes above. A read-modify-write keeps unknown fields and 64-bit integers
+ * as they are (integers above 2^53 are `bigint` here).
+ */
+export type Store = {
+  get<K extends Kind>(kind: K, name: string, namespace?: string): Promise<Resource<K>>
+  list<K extends Kind>(kind: K, options?: ListOptions): Promise<Resource<K>[]>
+  create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
+  /** Compare-and-swap on `metadata.resourceVersion`; without one the write is unconditional. */
+  update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
+  updateStatus<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
+  /** JSON merge patch (RFC 7386); `subresource: 'status'` where only that may be written. */
+  patch<K extends Kind>(
+    kind: K,
+    name: string,
+    patch: unknown,
+    options?: { namespace?: string; subresource?: 'status' },
+  ): Promise<Resource<K>>
+  delete<K extends Kind>(
+    kind: K,
+    name: string,
+    options?: { namespace?: string; uid?: string; resourceVersion?: string },
+  ): Promise<void>
+  watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options?: ListOptions): Watch
+  /** Ends every watch and connection. */
+  close(): Promise<void>
+}

@@ -1,0 +1,47 @@
+// What the CNI verbs and the agent ask of IPAM.
+import type { Family } from '../lib/ip.ts'
+
+/** Who an address is for; kept in the block's attributes so that anybody can read whose it is. */
+export type AllocationAttributes = {
+  pod?: string
+  namespace?: string
+  node: string
+  containerID?: string
+  /** Tunnel addresses carry Calico's word for them, such as `ipipTunnelAddress`. */
+  type?: string
+}
+
+export type AssignRequest = {
+  /** Idempotency key: a handle that holds addresses gets the same ones again. `<network>.<containerID>.<ifname>`. */
+  handle: string
+  attributes: AllocationAttributes
+  families: readonly Family[]
+  /** Pool names or CIDRs to choose from; absent: every pool that selects this node. */
+  pools?: readonly string[]
+  /** An exact address that was asked for. */
+  address?: string
+  use: 'Workload' | 'Tunnel'
+}
+
+export type Assigned = { address: string; family: Family; block: string; pool: string }
+
+/** An expected refusal, with what a person can do about it. */
+export type AssignRefusal = {
+  refused: 'no-pool' | 'exhausted' | 'block-limit' | 'address-taken' | 'address-outside' | 'unreachable'
+  message: string
+  remedy: string
+}
+
+export type OwnBlock = { cidr: string; pool: string; used: number; size: number }
+
+/** The node's allocator: the only writer of its own blocks. Every answer is on disk before it is given. */
+export type Allocator = {
+  assign(request: AssignRequest): Promise<readonly Assigned[] | AssignRefusal>
+  /** Releases what the handle holds; an unknown handle is fine. Returns the addresses. */
+  release(handle: string): Promise<readonly string[]>
+  /** What each handle holds, for GC and adoption. */
+  held(): ReadonlyMap<string, readonly Assigned[]>
+  blocks(): readonly OwnBlock[]
+  /** Called after a block is claimed or given back: felix and the speaker announce and withdraw by it. */
+  onBlocks(listen: (blocks: readonly OwnBlock[]) => void): () => void
+}

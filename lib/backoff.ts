@@ -1,0 +1,26 @@
+// The one place that knows how long to wait before trying again.
+
+/** Delays in milliseconds: the first, the ceiling, and a source of numbers in [0, 1) for the jitter. */
+export type BackoffOptions = { firstMs: number; maxMs: number; random?: () => number }
+
+/** Exponential delays with full jitter over their upper half, so that many waiters do not come back together. */
+export class Backoff {
+  #failures = 0
+  readonly #options: Required<BackoffOptions>
+
+  constructor(options: BackoffOptions) {
+    this.#options = { random: Math.random, ...options }
+  }
+
+  /** The next delay: between half of `firstMs * 2^n` and all of it, never above `maxMs`. */
+  next(): number {
+    const { firstMs, maxMs, random } = this.#options
+    const ceiling = Math.min(maxMs, firstMs * 2 ** Math.min(this.#failures++, 30))
+    return ceiling / 2 + (ceiling / 2) * random()
+  }
+
+  /** It worked: the next delay is the first one again. */
+  reset(): void {
+    this.#failures = 0
+  }
+}

@@ -1,0 +1,68 @@
+// Time as a port: rooms take a `Clock`, tests turn a `ManualClock` by hand and never sleep.
+
+/** Cancels a timer; calling it again does nothing. */
+export type Cancel = () => void
+
+export type Clock = {
+  /** Milliseconds on a clock that never goes backwards; its zero is arbitrary. For durations. */
+  monotonicMs(): number
+  /** Milliseconds since the Unix epoch. For people and records. */
+  wallMs(): number
+  /** Calls `fire` once, `delayMs` from now at the earliest. A pending timer does not keep the process alive. */
+  after(delayMs: number, fire: () => void): Cancel
+}
+
+export const systemClock: Clock = {
+  monotonicMs: () => performance.now(),
+  wallMs: () => Date.now(),
+  after(delayMs, fire) {
+    const timer = setTimeout(fire, delayMs).unref()
+    return () => clearTimeout(timer)
+  },
+}
+
+/** A clock that stands still until `advance` is called; timers fire in order of their time, then of their making. */
+export class ManualClock implements Clock {
+  #nowMs = 0
+  #epochMs: number
+  #timers: { atMs: number; fire: () => void }[] = []
+
+  constructor(epochMs = 1_700_000_000_000) {
+    this.#epochMs = epochMs
+  }
+
+  monotonicMs(): number {
+    return this.#nowMs
+  }
+
+  wallMs(): number {
+    return this.#epochMs + this.#nowMs
+  }
+
+  after(delayMs: number, fire: () => void): Cancel {
+    const timer = { atMs: this.#nowMs + Math.max(0, delayMs), fire }
+    this.#timers.push(timer)
+    return () => {
+      this.#timers = this.#timers.filter(t => t !== timer)
+    }
+  }
+
+  /** How many timers are waiting: zero shows that something closed cleanly. */
+  get pending(): number {
+    return this.#timers.length
+  }
+
+  /** Moves time on, firing what falls due, including timers that those set. */
+  advance(ms: number): void {
+    const until = this.#nowMs + ms
+    for (;;) {
+      const due = this.#timers.filter(t => t.atMs <= until)
+      if (due.length === 0) break
+      const next = due.reduce((a, b) => (b.atMs < a.atMs ? b : a))
+      this.#timers = this.#timers.filter(t => t !== next)
+      this.#nowMs = next.atMs
+      next.fire()
+    }
+    this.#nowMs = until
+  }
+}

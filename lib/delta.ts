@@ -1,0 +1,71 @@
+// Wanted against seen: the memory of every reconciler. Pure; knows nothing of what the values are.
+
+/** One step towards what is wanted: `value` absent means remove `key`. */
+export type Change<V> = { key: string; value?: V; seen?: V }
+
+/**
+ * Two maps and the difference between them, kept as both change. The cost of `pending` is that of the difference,
+ * not of the maps.
+ */
+export class Delta<V> {
+  readonly #same: (a: V, b: V) => boolean
+  readonly #wanted = new Map<string, V>()
+  readonly #seen = new Map<string, V>()
+  readonly #dirty = new Set<string>()
+
+  constructor(same: (a: V, b: V) => boolean) {
+    this.#same = same
+  }
+
+  /** Wants `key` to be `value`, or to be gone. */
+  want(key: string, value?: V): void {
+    if (value === undefined) this.#wanted.delete(key)
+    else this.#wanted.set(key, value)
+    this.#check(key)
+  }
+
+  /** Notes what the world has under `key` now, or that it has nothing. */
+  saw(key: string, value?: V): void {
+    if (value === undefined) this.#seen.delete(key)
+    else this.#seen.set(key, value)
+    this.#check(key)
+  }
+
+  /** Replaces everything that was seen: a fresh dump of the world. */
+  resync(entries: Iterable<readonly [string, V]>): void {
+    this.#seen.clear()
+    for (const [key, value] of entries) this.#seen.set(key, value)
+    this.#dirty.clear()
+    for (const key of this.#wanted.keys()) this.#check(key)
+    for (const key of this.#seen.keys()) this.#check(key)
+  }
+
+  /** What is left to do, removals first: a removed key may hold what an added one needs. */
+  *pending(): Generator<Change<V>> {
+    for (const key of this.#dirty) if (!this.#wanted.has(key)) yield { key, seen: this.#seen.get(key) }
+    for (const key of this.#dirty) {
+      const value = this.#wanted.get(key)
+      if (value !== undefined) yield { key, value, seen: this.#seen.get(key) }
+    }
+  }
+
+  get inSync(): boolean {
+    return this.#dirty.size === 0
+  }
+
+  wanted(): ReadonlyMap<string, V> {
+    return this.#wanted
+  }
+
+  seen(): ReadonlyMap<string, V> {
+    return this.#seen
+  }
+
+  #check(key: string): void {
+    const wanted = this.#wanted.get(key)
+    const seen = this.#seen.get(key)
+    const same = wanted === undefined || seen === undefined ? wanted === seen : this.#same(wanted, seen)
+    if (same) this.#dirty.delete(key)
+    else this.#dirty.add(key)
+  }
+}

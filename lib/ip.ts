@@ -1,0 +1,115 @@
+// Addresses and CIDRs. Inside Margay an address is its canonical text (RFC 5952 for IPv6) and a CIDR is
+// `address/length` with all host bits zero, so that both can be compared, used as map keys and printed as they are.
+// Hot paths work on octets and convert with `addressBytes` and `formatAddress`.
+import ipaddr from 'ipaddr.js'
+
+export type Family = 'ipv4' | 'ipv6'
+
+/** A parsed CIDR: `address` is the network address in canonical text, `length` the prefix length in bits. */
+export type Cidr = { family: Family; address: string; length: number }
+
+/** Canonical text of an address; undefined when `text` is not one (an IPv4 address has four decimal parts). */
+export function parseAddress(text: string): string | undefined {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return text
+  // zone ids name a link, not an address: whoever needs one keeps it beside the address
+  return !text.includes('%') && ipaddr.IPv6.isValid(text) ? ipaddr.IPv6.parse(text).toRFC5952String() : undefined
+}
+
+/** The family of a canonical address or CIDR. */
+export function familyOf(text: string): Family {
+  return text.includes(':') ? 'ipv6' : 'ipv4'
+}
+
+/** Bits of an address of `family`: 32 or 128. */
+export function addressBits(family: Family): 32 | 128 {
+  return family === 'ipv4' ? 32 : 128
+}
+
+/** The 4 or 16 octets of an address. Throws when `text` is not one. */
+export function addressBytes(text: string): Uint8Array {
+  return Uint8Array.from(ipaddr.parse(text).toByteArray())
+}
+
+/** Canonical text of 4 or 16 octets. */
+export function formatAddress(bytes: Uint8Array): string {
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
+  return new ipaddr.IPv6([...bytes]).toRFC5952String()
+}
+
+/** An IPv4 address as an unsigned 32-bit number. Throws on anything else. */
+export function ipv4Number(text: string): number {
+  const b = addressBytes(text)
+  if (b.length !== 4) throw new Error(`not an IPv4 address: ${text}`)
+  return ((b[0]! << 24) | (b[1]! << 16) | (b[2]! << 8) | b[3]!) >>> 0
+}
+
+/** Dotted text of an unsigned 32-bit number. */
+export function formatIpv4(value: number): string {
+  return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`
+}
+
+/** Parses `address/length`, clearing host bits; undefined when it is not a CIDR. */
+export function parseCidr(text: string): Cidr | undefined {
+  const slash = text.indexOf('/')
+  const address = slash < 0 ? undefined : parseAddress(text.slice(0, slash))
+  const digits = text.slice(slash + 1)
+  if (address === undefined || !/^\d{1,3}$/.test(digits)) return undefined
+  const family = familyOf(address)
+  const length = Number(digits)
+  return length <= addressBits(family) ? { family, address: maskAddress(address, length), length } : undefined
+}
+
+/** `parseCidr` for text that was validated before. Throws on anything else. */
+export function cidr(text: string): Cidr {
+  const parsed = parseCidr(text)
+  if (parsed === undefined) throw new Error(`not a CIDR: ${text}`)
+  return parsed
+}
+
+export function formatCidr({ address, length }: Cidr): string {
+  return `${address}/${length}`
+}
+
+/** The network address of `address` under a prefix of `length` bits. */
+export function maskAddress(address: string, length: number): string {
+  const bytes = addressBytes(address)
+  for (const [i, octet] of bytes.entries()) bytes[i] = octet & (0xff00 >> Math.min(8, Math.max(0, length - 8 * i)))
+  return formatAddress(bytes)
+}
+
+/** Whether a CIDR holds an address or another CIDR as a whole. */
+export function contains(outer: string, inner: string): boolean {
+  const o = cidr(outer)
+  const i = inner.includes('/') ? cidr(inner) : cidr(`${inner}/${addressBits(familyOf(inner))}`)
+  return o.family === i.family && i.length >= o.length && maskAddress(i.address, o.length) === o.address
+}
+
+/** Whether two CIDRs share an address. */
+export function overlaps(a: string, b: string): boolean {
+  return contains(a, b) || contains(b, a)
+}
+
+/** The address `index` places after the first one of a CIDR. Throws when it lies outside. */
+export function addressAt(text: string, index: number | bigint): string {
+  const { family, address, length } = cidr(text)
+  const at = BigInt(index)
+  if (at < 0n || at >= 1n << BigInt(addressBits(family) - length))
+    throw new RangeError(`${text} has no address ${index}`)
+  return fromBig(toBig(addressBytes(address)) + at, family)
+}
+
+/** How many places `address` lies after the first address of a CIDR; undefined when it lies outside. */
+export function indexOf(text: string, address: string): number | undefined {
+  if (!contains(text, address)) return undefined
+  return Number(toBig(addressBytes(address)) - toBig(addressBytes(cidr(text).address)))
+}
+
+function toBig(bytes: Uint8Array): bigint {
+  return bytes.reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n)
+}
+
+function fromBig(value: bigint, family: Family): string {
+  const bytes = new Uint8Array(addressBits(family) / 8)
+  for (let i = bytes.length - 1; i >= 0; i--, value >>= 8n) bytes[i] = Number(value & 0xffn)
+  return formatAddress(bytes)
+}

@@ -1,0 +1,28 @@
+// The node's own database file: what an agent must remember while the API server is away. Rooms bring their own
+// tables; this file owns how the file is opened, so that an acknowledged write is on disk.
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+
+export type NodeDb = DatabaseSync
+
+/** Opens (and makes) the database at `path`, or in memory for ':memory:'. A returned write transaction is fsynced. */
+export function openNodeDb(path: string): NodeDb {
+  if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const db = new DatabaseSync(path)
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;')
+  return db
+}
+
+/** Runs `body` in one transaction: all of it is on disk when this returns, none of it when it throws. */
+export function transaction<T>(db: NodeDb, body: () => T): T {
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    const result = body()
+    db.exec('COMMIT')
+    return result
+  } catch (error) {
+    db.exec('ROLLBACK')
+    throw error
+  }
+}
