@@ -1,0 +1,44 @@
+// The flight recorder: a bounded ring on disk of what changed on this node and why, so that "who removed my route at
+// 12:03?" has an answer after a restart too.
+import type { Clock } from '../lib/clock.ts'
+import type { NodeDb } from '../lib/node-db.ts'
+
+/** One record; `object` is what it happened to (a prefix, an interface, a peer), `detail` is for people. */
+export type Event = { at: string; type: string; object: string; detail: string }
+
+/** Records kept; the oldest go first. */
+const KEEP = 10_000
+
+export class EventRing {
+  readonly #clock: Clock
+  readonly #insert
+  readonly #prune
+  readonly #last
+
+  /** `db` is a file of its own: losing the last seconds of it in a power cut is cheaper than an fsync per record. */
+  constructor(db: NodeDb, clock: Clock) {
+    db.exec('PRAGMA synchronous = NORMAL')
+    db.exec(`CREATE TABLE IF NOT EXISTS events
+      (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, type TEXT NOT NULL, object TEXT NOT NULL, detail TEXT NOT NULL)`)
+    this.#clock = clock
+    this.#insert = db.prepare('INSERT INTO events (at_ms, type, object, detail) VALUES (?, ?, ?, ?)')
+    this.#prune = db.prepare('DELETE FROM events WHERE id <= ?')
+    this.#last = db.prepare('SELECT at_ms, type, object, detail FROM events ORDER BY id DESC LIMIT ?')
+  }
+
+  record(type: string, object: string, detail = ''): void {
+    const { lastInsertRowid } = this.#insert.run(Math.round(this.#clock.wallMs()), type, object, detail)
+    const id = Number(lastInsertRowid)
+    if (id % 256 === 0) this.#prune.run(id - KEEP)
+  }
+
+  /** The newest `count` records, newest first. */
+  last(count: number): Event[] {
+    return this.#last.all(count).map(row => ({
+      at: new Date(Number(row['at_ms'])).toISOString(),
+      type: String(row['type']),
+      object: String(row['object']),
+      detail: String(row['detail']),
+    }))
+  }
+}
