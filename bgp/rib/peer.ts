@@ -1,0 +1,81 @@
+// What the RIB knows of a session and says about it: values that the speaker hands in with `peerUp` and the events it
+// hears back. No sockets and no timers: a session is here only the outcome of its OPEN exchange.
+import type { AddressFamily, PeerConfig } from '../config.ts'
+import type { ProtocolError } from '../wire/errors.ts'
+import type { CodecSession } from '../wire/update.ts'
+
+export type PeerType = 'ebgp' | 'ibgp' | 'confed'
+
+/** One established session. All of it is fixed until `peerDown`, except what `setPolicies` replaces. */
+export type RibPeer = {
+  /** Names the peer over all its sessions; routes retained by graceful restart wait under it. */
+  key: string
+  config: PeerConfig
+  peerType: PeerType
+  /** The AS we speak as on this session (our member AS inside a confederation, its identifier outside). */
+  localAs: number
+  remoteAs: number
+  /** The peer's BGP identifier as an unsigned 32-bit number. */
+  routerId: number
+  /** Canonical text, no zone. */
+  localAddress: string
+  remoteAddress: string
+  /** Interface of a link-local session. */
+  interface?: string
+  /**
+   * Our own addresses that this peer can use as next hops. Default: `localAddress` for its family. `linkLocal` is
+   * appended to a global IPv6 next hop (RFC 2545 §3): give it only when the peer shares the link.
+   */
+  nextHops?: { ipv4?: string; ipv6?: string; linkLocal?: string }
+  /** CIDRs of the link shared with this peer; a next hop inside one is passed on unchanged (RFC 4271 §5.1.3). */
+  connected?: readonly string[]
+  /** Families both sides announced. */
+  families: readonly AddressFamily[]
+  receive: CodecSession
+  send: CodecSession
+  /** The peer announced enhanced route refresh (RFC 7313) and so did we. */
+  enhancedRefresh: boolean
+  /** What the peer's graceful restart capability said (RFC 4724 §3); absent when either side has none. */
+  gracefulRestart?: { restarting: boolean; families: readonly AddressFamily[]; forwarding: readonly AddressFamily[] }
+  /** Families of the peer's long-lived graceful restart capability (RFC 9494 §3). */
+  longLived?: readonly { family: AddressFamily; forwarding: boolean }[]
+}
+
+/** What happens to a peer's routes when its session ends. */
+export type PeerDown =
+  | { retain: false }
+  | {
+      retain: true
+      /** Families kept as stale; the others are dropped at once. */
+      families: readonly AddressFamily[]
+      /** Seconds (the peer's restart time) until stale routes are dropped or become long-lived stale. */
+      staleSeconds: number
+      /** Seconds of the long-lived period per family (RFC 9494); a family not named has none. */
+      longLivedSeconds?: Partial<Record<AddressFamily, number>>
+    }
+
+export type RibEvent =
+  /** Something in an UPDATE was wrong but cost less than the session (RFC 7606). */
+  | { type: 'fault'; key: string; cost: 'discard' | 'withdraw'; attribute?: number; reason: string }
+  | { type: 'prefix-warning'; key: string; family: AddressFamily; count: number; max: number }
+  | { type: 'end-of-rib'; key: string; family: AddressFamily }
+  /** Stale routes that were not announced again are gone: end of the restart time, End-of-RIB, or EoRR. */
+  | { type: 'stale-removed'; key: string; family: AddressFamily; count: number }
+  /** A route's attributes do not fit into a message to this peer, so it is not announced (RFC 8654 §4). */
+  | { type: 'too-long'; key: string; prefix: string }
+
+/** A message body that ends the session; `error` is the NOTIFICATION to send. */
+export type SessionFault = ProtocolError
+
+export type PeerCounts = {
+  /** Paths in Adj-RIB-In, of those that passed loop rules and import policy, and prefixes announced to the peer. */
+  received: number
+  accepted: number
+  announced: number
+  stale: number
+  /** RFC 7606 actions taken since the session came up. */
+  discarded: number
+  treatedAsWithdrawn: number
+  messagesIn: number
+  messagesOut: number
+}
