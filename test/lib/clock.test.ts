@@ -1,0 +1,33 @@
+import test from 'ava'
+import { Backoff } from '../../lib/backoff.ts'
+import { ManualClock } from '../../lib/clock.ts'
+
+test('timers fire in order of their time, also those set by another timer', t => {
+  const clock = new ManualClock()
+  const fired: string[] = []
+  clock.after(20, () => fired.push('b'))
+  clock.after(10, () => {
+    fired.push('a')
+    clock.after(5, () => fired.push(`a+5 at ${clock.monotonicMs()}`))
+  })
+  clock.after(30, () => fired.push('late'))
+  clock.advance(20)
+  t.deepEqual(fired, ['a', 'a+5 at 15', 'b'])
+  t.is(clock.pending, 1)
+})
+
+test('a cancelled timer never fires and is not pending', t => {
+  const clock = new ManualClock()
+  const cancel = clock.after(1, () => t.fail())
+  cancel()
+  cancel()
+  clock.advance(10)
+  t.is(clock.pending, 0)
+})
+
+test('delays grow to the ceiling, stay within their half, and start over after a success', t => {
+  const low = new Backoff({ firstMs: 100, maxMs: 1000, random: () => 0 })
+  t.deepEqual([low.next(), low.next(), low.next(), low.next(), low.next()], [50, 100, 200, 400, 500])
+  low.reset()
+  t.is(low.next(), 50)
+})

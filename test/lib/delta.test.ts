@@ -1,0 +1,39 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { Delta } from '../../lib/delta.ts'
+
+const same = (a: number, b: number) => a === b
+
+test('removals come before additions', t => {
+  const delta = new Delta(same)
+  delta.saw('old', 1)
+  delta.want('new', 2)
+  t.deepEqual(
+    [...delta.pending()],
+    [
+      { key: 'old', seen: 1 },
+      { key: 'new', value: 2, seen: undefined },
+    ],
+  )
+})
+
+test('after any walk, seeing everything pending leaves nothing pending and the world as wanted', t => {
+  const key = fc.constantFrom('a', 'b', 'c', 'd')
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('want' as const), key, value: fc.option(fc.nat(2), { nil: undefined }) }),
+    fc.record({ do: fc.constant('saw' as const), key, value: fc.option(fc.nat(2), { nil: undefined }) }),
+    fc.record({ do: fc.constant('resync' as const), entries: fc.array(fc.tuple(key, fc.nat(2))) }),
+  )
+  fc.assert(
+    fc.property(fc.array(step), steps => {
+      const delta = new Delta(same)
+      for (const s of steps) {
+        if (s.do === 'resync') delta.resync(s.entries)
+        else delta[s.do](s.key, s.value)
+      }
+      for (const { key: k, value } of [...delta.pending()]) delta.saw(k, value)
+      t.true(delta.inSync)
+      t.deepEqual([...delta.seen()].sort(), [...delta.wanted()].sort())
+    }),
+  )
+})

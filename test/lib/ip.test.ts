@@ -1,0 +1,65 @@
+import test from 'ava'
+import fc from 'fast-check'
+import {
+  addressAt,
+  addressBytes,
+  contains,
+  formatAddress,
+  indexOf,
+  maskAddress,
+  overlaps,
+  parseAddress,
+  parseCidr,
+} from '../../lib/ip.ts'
+
+test('an address is parsed to its canonical text, and nothing else passes', t => {
+  t.is(parseAddress('10.0.0.1'), '10.0.0.1')
+  t.is(parseAddress('2001:DB8:0:0::1'), '2001:db8::1')
+  for (const bad of ['', '10.1', '0x7f.0.0.1', '10.0.0.256', '010.0.0.1x', 'fe80::1%eth0', '10.0.0.1/24', 'host'])
+    t.is(parseAddress(bad), undefined, bad)
+})
+
+test('a CIDR loses its host bits, and a length beyond the family is refused', t => {
+  t.deepEqual(parseCidr('10.1.2.3/26'), { family: 'ipv4', address: '10.1.2.0', length: 26 })
+  t.deepEqual(parseCidr('fd00::ff/122'), { family: 'ipv6', address: 'fd00::c0', length: 122 })
+  t.deepEqual(parseCidr('0.0.0.0/0'), { family: 'ipv4', address: '0.0.0.0', length: 0 })
+  for (const bad of ['10.0.0.0', '10.0.0.0/33', '::/129', '10.0.0.0/', '10.0.0.0/-1', '/8', '10.0.0.0/8/8'])
+    t.is(parseCidr(bad), undefined, bad)
+})
+
+test('masking agrees with bit arithmetic for every length', t => {
+  fc.assert(
+    fc.property(fc.nat(0xffffffff), fc.nat(32), (value, length) => {
+      const bytes = Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value)
+      const mask = length === 0 ? 0 : (0xffffffff << (32 - length)) >>> 0
+      const expected = (value & mask) >>> 0
+      t.is(
+        maskAddress(formatAddress(bytes), length),
+        formatAddress(Uint8Array.of(expected >>> 24, expected >>> 16, expected >>> 8, expected)),
+      )
+    }),
+  )
+})
+
+test('octets and text are two faces of one address', t => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), bytes => {
+      t.deepEqual(addressBytes(formatAddress(bytes)), bytes)
+    }),
+  )
+})
+
+test('containment and overlap respect families and lengths', t => {
+  t.true(contains('10.0.0.0/8', '10.255.0.1'))
+  t.true(contains('10.0.0.0/8', '10.1.0.0/16'))
+  t.false(contains('10.1.0.0/16', '10.0.0.0/8'))
+  t.true(overlaps('10.1.0.0/16', '10.0.0.0/8'))
+  t.false(contains('0.0.0.0/0', '::1'))
+})
+
+test('the n-th address of a CIDR and the index of an address are inverse', t => {
+  t.is(addressAt('10.0.0.192/26', 63), '10.0.0.255')
+  t.is(indexOf('fd00::40/122', 'fd00::7f'), 63)
+  t.is(indexOf('10.0.0.0/26', '10.0.0.64'), undefined)
+  t.throws(() => addressAt('10.0.0.0/26', 64), { instanceOf: RangeError })
+})
