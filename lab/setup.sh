@@ -1,0 +1,70 @@
+#!/bin/sh
+# Installs what a fresh Debian machine lacks, before anything that needs Node 24: the npm packages of the lock file
+# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, vm.
+# Silent and quick when all is there. A plain user is told what to install, and what works goes on.
+set -eu
+cd "$(dirname "$0")/.."
+say() { echo "setup: $*" >&2; }
+
+if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+  say "installing the npm packages of package-lock.json"
+  npm ci --no-audit --no-fund --loglevel=error >&2
+  touch node_modules/.package-lock.json
+fi
+
+# One word per program: what to look for, a colon, the Debian package that has it.
+lab='nft:nftables ip:iproute2 ping:iputils-ping arping:iputils-arping openssl:openssl'
+vm='qemu-system-x86_64:qemu-system-x86 /boot/vmlinuz-*-amd64:linux-image-amd64 busybox:busybox-static cpio:cpio modprobe:kmod'
+bench='/usr/lib/cni/ptp:containernetworking-plugins'
+test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
+  tcpdump:tcpdump conntrack:conntrack ps:procps"
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+present() {
+  case $1 in
+    /*) ls $1 >/dev/null 2>&1 ;; # unquoted: the name may be a pattern
+    *) command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
+
+missing=
+for group in "$@"; do
+  case $group in
+    lab) programs=$lab ;;
+    test) programs=$test ;;
+    bench) programs=$bench ;;
+    vm) programs=$vm ;;
+    *) say "unknown group $group: give lab, test, bench or vm"; exit 2 ;;
+  esac
+  set -f # a pattern in the list stays one until present() asks
+  for pair in $programs; do
+    set +f
+    present "${pair%%:*}" || case " $missing " in *" ${pair#*:} "*) ;; *) missing="$missing ${pair#*:}" ;; esac
+  done
+  set +f
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+  say "missing:$missing. What needs these is left out or fails; on Debian, as root:"
+  say "  apt-get install --no-install-recommends$missing"
+  exit 0
+fi
+
+# The programs are wanted, not the services: a routing daemon must not start on the machine itself, now or at boot.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap 'rm -f $policy' EXIT
+  trap 'exit 130' INT TERM
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 755 $policy
+fi
+say "installing with apt-get:$missing"
+export DEBIAN_FRONTEND=noninteractive
+{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >&2 || {
+  say "apt-get could not install all of:$missing. What needs these fails; the rest goes on."
+  exit 0
+}
+for service in bird frr gobgpd openbgpd exabgp; do
+  case "$missing " in *" $service"*) systemctl disable --quiet "$service" 2>/dev/null || : ;; esac
+done
