@@ -1,6 +1,6 @@
 // What felix is told and what it makes of it. `calc/` turns the first type into the second and is pure; `apply`
 // brings the kernel there. Output is a function of the current input alone, whatever the order of events was.
-import type { FdbEntry, Neighbour, Route } from '../kernel/port.ts'
+import type { FdbEntry, Neighbour, Route, SysctlFamily } from '../kernel/port.ts'
 
 export type Encapsulation = 'none' | 'ipip' | 'vxlan'
 
@@ -46,6 +46,8 @@ export type FelixInput = {
     name: string
     /** CIDR of the node on its uplink: address and mask, such as 192.168.10.11/24 (host bits kept). */
     ipv4: string
+    /** The same for IPv6, where the node has one; without it no IPv6 next hop counts as being on the uplink. */
+    ipv6?: string
     uplink: string
     ipipTunnelAddress?: string
     vxlanTunnelAddress?: string
@@ -67,7 +69,8 @@ export type FelixInput = {
 export type TunnelDevice = {
   name: 'tunl0' | 'vxlan.calico'
   kind: 'ipip' | 'vxlan'
-  address: string
+  /** Held as a /32 on the device. tunl0 carries packets without one, until IPAM has given it. */
+  address?: string
   mtu: number
   mac?: string
   vni?: number
@@ -80,6 +83,9 @@ export type DesiredRoute = Omit<Route, 'ifindex'> & { interfaceName?: string }
 export type DesiredNeighbour = Omit<Neighbour, 'ifindex'> & { interfaceName: string }
 export type DesiredFdb = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
 
+/** One `net.<family>.<path>` that must read `value`. */
+export type DesiredSysctl = { family: SysctlFamily; path: readonly string[]; value: string }
+
 /** A fallback or refusal a person should know of; `reason` is for machines, `message` says what to do. */
 export type Notice = { object: string; reason: string; message: string }
 
@@ -88,5 +94,6 @@ export type DesiredState = {
   routes: readonly DesiredRoute[]
   neighbours: readonly DesiredNeighbour[]
   fdb: readonly DesiredFdb[]
+  sysctls: readonly DesiredSysctl[]
   notices: readonly Notice[]
 }

@@ -1,0 +1,226 @@
+// What one node wants of its kernel, line by line as `ip` prints it.
+import test from 'ava'
+import { desiredState } from '../../felix/calc/desired.ts'
+import { tunnelsNeeded, vtepMac } from '../../felix/calc/tunnels.ts'
+import type { DesiredRoute, FelixInput } from '../../felix/state.ts'
+import { EMPTY, endpoint, FULL, gaits, learned, N3, N4, steps, WITHOUT_IPIP, WORLDS } from './worlds.ts'
+
+test('a full node has exactly the routes of the specification', t => {
+  t.deepEqual(lines(FULL), [
+    '10.244.1.5/32 dev calia proto boot scope link',
+    '10.244.1.6/32 dev calib proto boot scope link',
+    '10.244.2.0/26 via 192.168.10.12 dev eth0 proto bird',
+    '10.244.3.0/26 via 192.168.20.13 dev tunl0 proto bird onlink',
+    '10.244.4.0/26 via 10.245.4.1 dev vxlan.calico proto bird onlink',
+    '10.245.3.0/26 via 10.245.3.1 dev vxlan.calico proto bird onlink',
+    '10.246.2.0/26 via 192.168.10.12 dev eth0 proto bird',
+    '169.254.1.1/32 dev lo proto 80 scope link',
+    '203.0.113.0/24 via 192.168.10.1 dev eth0 proto bird',
+    'blackhole 10.244.1.0/26 proto 80',
+    'blackhole 10.245.1.0/26 proto 80',
+    'fd00:1::6/128 dev calib proto boot scope link',
+  ])
+})
+
+test('a full node says which block got no route and which node lacks IP-in-IP', t => {
+  const said = desiredState(FULL).notices.map(({ object, reason }) => `${object} ${reason}`)
+  t.deepEqual(said, ['node n4 IpipLackedThere', 'route 10.246.3.0/26 NextHopNotOnLink'])
+})
+
+test('a kernel without IP-in-IP sends the same blocks over VXLAN and says so once per node', t => {
+  const { notices, tunnels } = desiredState(WITHOUT_IPIP)
+  t.true(lines(WITHOUT_IPIP).includes('10.244.3.0/26 via 10.245.3.1 dev vxlan.calico proto bird onlink'))
+  t.deepEqual(
+    notices.filter(({ reason }) => reason.startsWith('Ipip')).map(({ object, reason }) => `${object} ${reason}`),
+    ['node n3 IpipLackedHere', 'node n4 IpipLackedHere'],
+  )
+  t.deepEqual(
+    tunnels.map(({ name }) => name),
+    ['vxlan.calico'],
+  )
+})
+
+test('tunnel devices take the uplink MTU less their overhead, or what is configured', t => {
+  const mtus = (input: FelixInput) => desiredState(input).tunnels.map(({ name, mtu }) => `${name} ${mtu}`)
+  t.deepEqual(mtus(FULL), ['tunl0 1480', 'vxlan.calico 1450'])
+  t.deepEqual(mtus({ ...FULL, uplinkMtu: 9000 }), ['tunl0 8980', 'vxlan.calico 8950'])
+  t.deepEqual(mtus({ ...FULL, config: { ...FULL.config, ipipMtu: 1400, vxlanMtu: 1300 } }), [
+    'tunl0 1400',
+    'vxlan.calico 1300',
+  ])
+})
+
+test('every known VTEP has a permanent neighbour and a forwarding entry while the device is wanted', t => {
+  const { neighbours, fdb } = desiredState(FULL)
+  const vxlan = neighbours.filter(({ interfaceName }) => interfaceName === 'vxlan.calico')
+  t.deepEqual(
+    vxlan.map(({ address, mac }) => `${address} ${mac}`),
+    ['10.245.2.1 66:00:00:00:00:02', '10.245.3.1 66:00:00:00:00:03', '10.245.4.1 66:00:00:00:00:04'],
+  )
+  t.deepEqual(
+    fdb.map(({ mac, dst }) => `${mac} ${dst}`),
+    ['66:00:00:00:00:02 192.168.10.12', '66:00:00:00:00:03 192.168.20.13', '66:00:00:00:00:04 192.168.20.14'],
+  )
+  t.deepEqual(desiredState({ ...FULL, pools: [] }).fdb, [])
+})
+
+test('a pod interface gets its neighbours and sysctls, and the host forwards', t => {
+  const { neighbours, sysctls } = desiredState({ ...EMPTY, endpoints: [endpoint('a', '10.244.1.5')] })
+  t.deepEqual(neighbours, [
+    { interfaceName: 'calia', address: '10.244.1.5', mac: '02:00:00:00:00:61', permanent: true },
+  ])
+  t.deepEqual(
+    sysctls.map(({ family, path, value }) => `${family} ${path.join('/')} ${value}`),
+    [
+      'ipv4 ip_forward 1',
+      'ipv4 conf/calia/proxy_arp 1',
+      'ipv4 conf/calia/forwarding 1',
+      'ipv4 conf/calia/route_localnet 1',
+      'ipv4 neigh/calia/proxy_delay 0',
+      'ipv6 conf/calia/accept_ra 0',
+      'ipv6 conf/calia/accept_dad 0',
+      'ipv6 conf/calia/disable_ipv6 0',
+      'ipv6 conf/calia/forwarding 1',
+      'ipv6 conf/calia/proxy_ndp 1',
+    ],
+  )
+})
+
+test('an announcement of what is ours is refused: a block, a part of it, the own subnet, an own address', t => {
+  const stolen = [
+    '10.244.1.0/26',
+    '10.244.1.5/32',
+    '192.168.10.0/24',
+    '192.168.10.11/32',
+    '10.244.1.1/32',
+    '169.254.1.1/32',
+  ]
+  const input = { ...FULL, learned: stolen.map(prefix => learned(prefix, '192.168.10.12')), endpoints: [] }
+  const { routes, notices } = desiredState(input)
+  t.deepEqual(
+    routes.filter(({ protocol }) => protocol === 12),
+    [],
+  )
+  t.deepEqual(
+    notices.map(({ reason }) => reason),
+    stolen.map(() => 'OwnPrefix'),
+  )
+})
+
+test('a default route and a covering aggregate are taken, since the longest prefix still finds what is ours', t => {
+  const input = { ...FULL, learned: [learned('0.0.0.0/0', '192.168.10.1'), learned('10.0.0.0/8', '192.168.10.1')] }
+  t.deepEqual(
+    lines(input).filter(line => line.includes('bird')),
+    ['0.0.0.0/0 via 192.168.10.1 dev eth0 proto bird', '10.0.0.0/8 via 192.168.10.1 dev eth0 proto bird'],
+  )
+})
+
+test('a next hop that is ourselves, unreadable or of the other family gives a notice and no route', t => {
+  const bad = [
+    learned('10.9.0.0/24', '192.168.10.11'),
+    learned('10.9.1.0/24', 'nonsense'),
+    learned('fd01::/64', '192.168.10.12'),
+  ]
+  const { routes, notices } = desiredState({ ...EMPTY, learned: bad })
+  t.deepEqual(
+    routes.filter(({ protocol }) => protocol === 12),
+    [],
+  )
+  t.deepEqual(
+    notices.map(({ reason }) => reason),
+    ['BadNextHop', 'Malformed', 'BadNextHop'],
+  )
+})
+
+test('a link-local next hop leads out of the interface it was learned on', t => {
+  const route = { ...learned('fd01::/64', 'fe80::1'), interface: 'eth3' }
+  t.true(lines({ ...EMPTY, learned: [route] }).includes('fd01::/64 via fe80::1 dev eth3 proto bird'))
+})
+
+test('a pod keeps its route in an own block of one address', t => {
+  const input = { ...EMPTY, ownBlocks: ['10.244.1.5/32'], endpoints: [endpoint('a', '10.244.1.5')] }
+  t.deepEqual(lines(input)[0], '10.244.1.5/32 dev calia proto boot scope link')
+  t.is(lines(input).length, 2)
+})
+
+test('an address that two pods claim stays with the first by name, and is told', t => {
+  const pods = [endpoint('b', '10.244.1.5'), endpoint('a', '10.244.1.5')]
+  const { routes, notices } = desiredState({ ...EMPTY, endpoints: pods })
+  t.is(routes.find(({ dst }) => dst === '10.244.1.5/32')?.interfaceName, 'calia')
+  t.deepEqual(
+    notices.map(({ object, reason }) => `${object} ${reason}`),
+    ['route 10.244.1.5/32 AddressConflict'],
+  )
+})
+
+test('a VTEP that two nodes claim stays with the first by name', t => {
+  const { fdb, notices } = desiredState({
+    ...FULL,
+    remotes: [{ ...N4, vxlanTunnelAddress: N3.vxlanTunnelAddress }, N3],
+  })
+  t.deepEqual(
+    fdb.map(({ dst }) => dst),
+    [N3.address],
+  )
+  t.true(notices.some(({ object, reason }) => object === 'node n4' && reason === 'DuplicateVtep'))
+})
+
+test('VXLAN is needed for an IPIP pool only when one side lacks IP-in-IP', t => {
+  const pools = FULL.pools.slice(0, 1)
+  const capabilities = { ipip: true, vxlan: true }
+  t.deepEqual(tunnelsNeeded({ capabilities, pools, learned: [] }), { ipip: true, vxlan: false })
+  t.deepEqual(tunnelsNeeded({ capabilities, pools, learned: FULL.learned }), { ipip: true, vxlan: true })
+  t.deepEqual(tunnelsNeeded({ capabilities: { ipip: false, vxlan: true }, pools, learned: [] }), {
+    ipip: false,
+    vxlan: true,
+  })
+  t.deepEqual(tunnelsNeeded({ capabilities, pools: [], learned: FULL.learned }), { ipip: false, vxlan: false })
+})
+
+test('a VTEP MAC comes from the node name alone, is local and unicast', t => {
+  t.is(vtepMac('n1'), vtepMac('n1'))
+  t.regex(vtepMac('n1'), /^66(:[0-9a-f]{2}){5}$/)
+  t.not(vtepMac('n1'), vtepMac('n2'))
+})
+
+for (const [from, start] of Object.entries(WORLDS))
+  for (const [to, end] of Object.entries(WORLDS)) {
+    if (from === to) continue
+    test(`every gait from ${from} to ${to} wants the same`, t => {
+      for (const [gait, walk] of Object.entries(gaits(steps(start, end)))) {
+        const input = Object.assign({}, start, ...walk)
+        t.deepEqual(desiredState(input), desiredState(end), gait)
+      }
+    })
+  }
+
+test('a hundred thousand learned routes are worked out in a few seconds at most', t => {
+  const routes = Array.from({ length: 100_000 }, (_, i) =>
+    learned(`10.${64 + (i >> 14)}.${(i >> 6) & 255}.${(i & 63) * 4}/30`, N3.address),
+  )
+  const pools = [{ ...FULL.pools[0]!, cidr: '10.0.0.0/8' }]
+  const startMs = performance.now()
+  t.is(
+    desiredState({ ...FULL, pools, learned: routes }).routes.filter(({ protocol }) => protocol === 12).length,
+    100_000,
+  )
+  t.log(`${Math.round(performance.now() - startMs)} ms`)
+})
+
+/** Routes as `ip route` words them, sorted. */
+function lines(input: FelixInput): string[] {
+  return desiredState(input).routes.map(line).toSorted()
+}
+
+function line({ dst, type, gateway, interfaceName, protocol, scope, onlink }: DesiredRoute): string {
+  const proto = { 3: 'boot', 12: 'bird' }[protocol] ?? protocol
+  return [
+    type === 'blackhole' ? 'blackhole ' : '',
+    dst,
+    gateway === undefined ? '' : ` via ${gateway}`,
+    interfaceName === undefined ? '' : ` dev ${interfaceName}`,
+    ` proto ${proto}`,
+    scope === 253 ? ' scope link' : '',
+    onlink === true ? ' onlink' : '',
+  ].join('')
+}

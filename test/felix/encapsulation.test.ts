@@ -1,0 +1,111 @@
+// The encapsulation matrix, row by row: pool mode, where the next hop lies, what the far node announced, what we have.
+import test from 'ava'
+import { type Answer, chooseWay, type Question } from '../../felix/calc/encapsulation.ts'
+
+type Mode = 'Never' | 'Always' | 'CrossSubnet'
+
+const NONE: readonly number[] = []
+const IPIP = [7]
+const VXLAN = [8]
+const BOTH = [7, 8]
+const OTHER = [1]
+
+const ALL = { ipip: true, vxlan: true, vxlanAddress: true }
+const NO_IPIP = { ...ALL, ipip: false }
+const NO_VXLAN = { ...ALL, vxlan: false }
+
+const direct: Answer = { way: 'direct' }
+const ipip: Answer = { way: 'ipip' }
+const vxlan: Answer = { way: 'vxlan' }
+const none = (reason: string, missing?: 'here' | 'there') =>
+  missing ? { way: 'none', reason, missing } : { way: 'none', reason }
+
+/** [ipip mode, vxlan mode, next hop in own subnet, announced, own, answer] */
+const rows: readonly [Mode, Mode, boolean, readonly number[], typeof ALL, unknown][] = [
+  ['Never', 'Never', true, NONE, ALL, direct],
+  ['Never', 'Never', true, OTHER, NO_IPIP, direct],
+  ['Never', 'Never', false, BOTH, ALL, none('NextHopNotOnLink')],
+
+  ['CrossSubnet', 'Never', true, NONE, ALL, direct],
+  ['CrossSubnet', 'Never', true, VXLAN, NO_IPIP, direct],
+  ['CrossSubnet', 'Never', false, NONE, ALL, ipip],
+  ['CrossSubnet', 'Never', false, IPIP, ALL, ipip],
+  ['CrossSubnet', 'Never', false, BOTH, ALL, ipip],
+  ['CrossSubnet', 'Never', false, VXLAN, ALL, { way: 'vxlan', instead: 'there' }],
+  ['CrossSubnet', 'Never', false, NONE, NO_IPIP, { way: 'vxlan', instead: 'here' }],
+  ['CrossSubnet', 'Never', false, BOTH, NO_IPIP, { way: 'vxlan', instead: 'here' }],
+  ['CrossSubnet', 'Never', false, VXLAN, NO_IPIP, { way: 'vxlan', instead: 'here' }],
+  ['CrossSubnet', 'Never', false, IPIP, NO_IPIP, none('NoCommonEncapsulation', 'there')],
+  ['CrossSubnet', 'Never', false, VXLAN, NO_VXLAN, none('NoCommonEncapsulation', 'here')],
+  ['CrossSubnet', 'Never', false, OTHER, ALL, none('NoCommonEncapsulation', 'there')],
+  ['Always', 'Never', true, NONE, ALL, ipip],
+  ['Always', 'Never', false, IPIP, NO_VXLAN, ipip],
+  ['Always', 'Never', true, VXLAN, ALL, { way: 'vxlan', instead: 'there' }],
+
+  ['Never', 'CrossSubnet', true, NONE, ALL, direct],
+  ['Never', 'CrossSubnet', true, IPIP, NO_VXLAN, direct],
+  ['Never', 'CrossSubnet', false, NONE, ALL, vxlan],
+  ['Never', 'CrossSubnet', false, VXLAN, NO_IPIP, vxlan],
+  ['Never', 'CrossSubnet', false, BOTH, ALL, vxlan],
+  ['Never', 'CrossSubnet', false, IPIP, ALL, none('NoCommonEncapsulation', 'there')],
+  ['Never', 'CrossSubnet', false, NONE, NO_VXLAN, none('NoCommonEncapsulation', 'here')],
+  ['Never', 'Always', true, NONE, ALL, vxlan],
+  ['Never', 'Always', true, BOTH, NO_IPIP, vxlan],
+  ['Never', 'Always', false, NONE, { ...ALL, vxlanAddress: false }, none('TunnelAddressMissing')],
+]
+
+for (const [ipipMode, vxlanMode, onLink, announced, own, answer] of rows) {
+  const lacks = Object.entries(own).flatMap(([what, has]) => (has ? [] : [what]))
+  const where = onLink ? 'in the own subnet' : 'behind a router'
+  const title = `ipip ${ipipMode}, vxlan ${vxlanMode}, next hop ${where}, announced [${announced}], lacking [${lacks}]: ${JSON.stringify(answer)}`
+  test(title, t => {
+    t.deepEqual(
+      chooseWay(question({ pool: { ipip: ipipMode, vxlan: vxlanMode }, onLink, announced, own })) as unknown,
+      answer,
+    )
+  })
+}
+
+test('a route outside every pool goes direct, or nowhere when its next hop is not on the link', t => {
+  t.deepEqual(chooseWay(question({ pool: undefined, onLink: true })), direct)
+  t.deepEqual(chooseWay(question({ pool: undefined, onLink: false })) as unknown, none('NextHopNotOnLink'))
+})
+
+test('VXLAN waits for the far VTEP, IP-in-IP does not', t => {
+  const far = { onLink: false, farVtep: false }
+  t.deepEqual(chooseWay(question({ ...far, pool: { ipip: 'Never', vxlan: 'Always' } })) as unknown, none('VtepUnknown'))
+  t.deepEqual(chooseWay(question({ ...far, pool: { ipip: 'Always', vxlan: 'Never' } })), ipip)
+})
+
+test('an IPv6 block is routed direct or not at all', t => {
+  const pool = { ipip: 'Never', vxlan: 'CrossSubnet' } as const
+  t.deepEqual(chooseWay(question({ family: 'ipv6', pool, onLink: true })), direct)
+  t.deepEqual(chooseWay(question({ family: 'ipv6', pool, onLink: false })) as unknown, none('NoIpv6Tunnel'))
+})
+
+test('no combination of the matrix leaves a bare route where a tunnel was asked for', t => {
+  const modes = ['Never', 'Always', 'CrossSubnet'] as const
+  const flags = [true, false]
+  let asked = 0
+  for (const ipipMode of modes)
+    for (const vxlanMode of modes)
+      for (const onLink of flags)
+        for (const announced of [NONE, IPIP, VXLAN, BOTH, OTHER])
+          for (const own of [ALL, NO_IPIP, NO_VXLAN, { ...NO_IPIP, vxlan: false }])
+            for (const farVtep of flags) {
+              const pool = { ipip: ipipMode, vxlan: vxlanMode }
+              const { way } = chooseWay(question({ pool, onLink, announced, own, farVtep }))
+              const mode = ipipMode === 'Never' ? vxlanMode : ipipMode
+              const tunnel = mode === 'Always' || (mode === 'CrossSubnet' && !onLink)
+              if (!tunnel) continue
+              asked++
+              t.not(way, 'direct')
+              if (way === 'ipip') t.true(own.ipip && ipipMode !== 'Never')
+              if (way === 'vxlan') t.true(own.vxlan && farVtep)
+            }
+  t.true(asked > 0)
+})
+
+function question(part: Partial<Question>): Question {
+  return { family: 'ipv4', onLink: true, announced: NONE, own: ALL, farVtep: true, ...part }
+}
