@@ -2,8 +2,8 @@
 // (projectcalico/api, pkg/apis/projectcalico/v3). Unknown fields of a spec are kept, so that a manifest written for
 // Calico applies unchanged and survives a read-modify-write.
 import { z } from 'zod'
-import { contains, familyOf, parseCidr } from '../lib/ip.ts'
-import { addressField, asNumberField, cidrField, int64Field } from './fields.ts'
+import { contains, familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
+import { addressField, asNumberField, cidrField, durationField, int64Field, selectorField } from './fields.ts'
 import { condition, objectMeta } from './meta.ts'
 
 const encapsulation = z.enum(['Never', 'Always', 'CrossSubnet'])
@@ -19,8 +19,8 @@ export const ipPool = z.looseObject({
       natOutgoing: z.boolean().default(false),
       disabled: z.boolean().default(false),
       disableBGPExport: z.boolean().default(false),
-      nodeSelector: z.string().default('all()'),
-      namespaceSelector: z.string().optional(),
+      nodeSelector: selectorField.default('all()'),
+      namespaceSelector: selectorField.optional(),
       allowedUses: z.array(z.enum(['Workload', 'Tunnel', 'LoadBalancer'])).default(['Workload', 'Tunnel']),
       assignmentMode: z.enum(['Automatic', 'Manual']).default('Automatic'),
     })
@@ -110,37 +110,60 @@ export const bgpConfiguration = z.looseObject({
     listenPort: z.int().min(1).max(65535).default(179),
     logSeverityScreen: z.string().default('Info'),
     nodeMeshPassword: secretKeyRef.optional(),
-    nodeMeshMaxRestartTime: z.string().optional(),
+    nodeMeshMaxRestartTime: durationField.optional(),
   }),
 })
 
 export const bgpPeer = z.looseObject({
   metadata: objectMeta,
-  spec: z.looseObject({
-    node: z.string().optional(),
-    nodeSelector: z.string().optional(),
-    /** `ip` or `ip:port` (`[ip]:port` for IPv6). */
-    peerIP: z.string().optional(),
-    peerSelector: z.string().optional(),
-    asNumber: asNumberField.optional(),
-    localASNumber: asNumberField.optional(),
-    nextHopMode: z.enum(['Auto', 'Self', 'Keep']).optional(),
-    keepOriginalNextHop: z.boolean().optional(),
-    password: secretKeyRef.optional(),
-    sourceAddress: z.enum(['UseNodeIP', 'None']).default('UseNodeIP'),
-    maxRestartTime: z.string().optional(),
-    keepaliveTime: z.string().optional(),
-    numAllowedLocalASNumbers: z.int().min(0).optional(),
-    ttlSecurity: z.int().min(1).max(255).optional(),
-    filters: z.array(z.string()).optional(),
-  }),
+  spec: z
+    .looseObject({
+      node: z.string().optional(),
+      nodeSelector: selectorField.optional(),
+      /** `ip` or `ip:port` (`[ip]:port` for IPv6). */
+      peerIP: z.string().refine(isPeerAddress, 'must be an address, ip:port or [ipv6]:port').optional(),
+      peerSelector: selectorField.optional(),
+      asNumber: asNumberField.optional(),
+      localASNumber: asNumberField.optional(),
+      nextHopMode: z.enum(['Auto', 'Self', 'Keep']).optional(),
+      keepOriginalNextHop: z.boolean().optional(),
+      password: secretKeyRef.optional(),
+      sourceAddress: z.enum(['UseNodeIP', 'None']).default('UseNodeIP'),
+      maxRestartTime: durationField.optional(),
+      keepaliveTime: durationField.optional(),
+      numAllowedLocalASNumbers: z.int().min(0).optional(),
+      ttlSecurity: z.int().min(1).max(255).optional(),
+      filters: z.array(z.string()).optional(),
+    })
+    .superRefine((spec, context) => {
+      const refuse = (field: string, message: string): void => {
+        context.addIssue({ code: 'custom', path: [field], message })
+      }
+      if (spec.node !== undefined && spec.nodeSelector !== undefined)
+        refuse('nodeSelector', 'node and nodeSelector cannot both be used')
+      if (spec.peerIP !== undefined && spec.peerSelector !== undefined)
+        refuse('peerSelector', 'peerIP and peerSelector cannot both be used')
+      if (spec.asNumber !== undefined && spec.peerSelector !== undefined)
+        refuse('asNumber', 'comes from the selected nodes when peerSelector is used')
+      if (spec.keepOriginalNextHop === true && spec.nextHopMode !== undefined)
+        refuse('nextHopMode', 'nextHopMode replaces keepOriginalNextHop: use one')
+    }),
 })
+
+/** `ip`, `ip:port` or `[ipv6]:port`. */
+function isPeerAddress(text: string): boolean {
+  if (parseAddress(text) !== undefined) return true
+  const parts = /^(?:\[([^\]]+)\]|([\d.]+)):(\d{1,5})$/.exec(text)
+  if (parts === null || Number(parts[3]) < 1 || Number(parts[3]) > 65535) return false
+  const address = parseAddress(parts[1] ?? parts[2]!)
+  return address !== undefined && (parts[1] !== undefined) === (familyOf(address) === 'ipv6')
+}
 
 export const felixConfiguration = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({
     interfacePrefix: z.string().default('cali'),
-    routeRefreshInterval: z.string().default('90s'),
+    routeRefreshInterval: durationField.default('90s'),
     ipipMTU: z.int().min(0).default(0),
     vxlanMTU: z.int().min(0).default(0),
     vxlanPort: z.int().min(1).max(65535).default(4789),

@@ -1,23 +1,61 @@
 // Field types that several kinds share.
 import { z } from 'zod'
 import { formatCidr, parseAddress, parseCidr } from '../lib/ip.ts'
+import { parseSelector, SelectorError } from './selector.ts'
 
-/** A CIDR in canonical text; input with host bits set is refused, as Calico does. */
-export const cidrField = z.string().refine(text => {
+/** A CIDR, given back in canonical text; one with host bits set is refused, as Calico does. */
+export const cidrField = z.string().transform((text, context) => {
   const parsed = parseCidr(text)
-  return parsed !== undefined && formatCidr(parsed) === text.toLowerCase()
-}, 'must be a CIDR without host bits, such as 10.244.0.0/16')
+  if (parsed !== undefined && parseAddress(text.slice(0, text.indexOf('/'))) === parsed.address)
+    return formatCidr(parsed)
+  context.addIssue('must be a CIDR without host bits, such as 10.244.0.0/16')
+  return z.NEVER
+})
 
-export const addressField = z.string().refine(text => parseAddress(text) !== undefined, 'must be an IP address')
+/** An IP address, given back in canonical text. */
+export const addressField = z.string().transform((text, context) => {
+  const address = parseAddress(text)
+  if (address !== undefined) return address
+  context.addIssue('must be an IP address')
+  return z.NEVER
+})
 
 /** 4-octet AS number (RFC 6793); Calico also takes it as text, also as `high.low` (RFC 5396). */
 export const asNumberField = z.union([z.number(), z.string()]).transform((value, context) => {
-  const [high, low] = String(value).split('.')
-  const asn = low === undefined ? Number(high) : Number(high) * 65536 + Number(low)
+  const asn = typeof value === 'number' ? value : asNumberOf(value)
   if (Number.isInteger(asn) && asn >= 1 && asn <= 0xffffffff) return asn
   context.addIssue('must be an AS number, 1 to 4294967295')
   return z.NEVER
 })
 
+function asNumberOf(text: string): number {
+  const parts = /^(\d{1,10})(?:\.(\d{1,5}))?$/.exec(text)
+  if (parts === null) return Number.NaN
+  const [first, second] = [Number(parts[1]), parts[2] === undefined ? undefined : Number(parts[2])]
+  if (second === undefined) return first
+  return first <= 0xffff && second <= 0xffff ? first * 65536 + second : Number.NaN
+}
+
 /** A 64-bit integer of the wire: a number below 2^53, a bigint above, never rounded. */
-export const int64Field = z.union([z.int(), z.bigint()])
+export const int64Field = z.union([
+  z.int(),
+  z
+    .bigint()
+    .min(-(2n ** 63n))
+    .max(2n ** 63n - 1n),
+])
+
+/** A selector of api/selector.ts; the message of a bad one says where it goes wrong. */
+export const selectorField = z.string().superRefine((text, context) => {
+  try {
+    parseSelector(text)
+  } catch (error) {
+    if (!(error instanceof SelectorError)) throw error
+    context.addIssue({ code: 'custom', message: error.message })
+  }
+})
+
+/** A span of time as Go writes it: `90s`, `1m30s`, `250ms`. */
+export const durationField = z
+  .string()
+  .regex(/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$|^0$/, 'must be a span of time such as 90s or 1m30s')

@@ -12,10 +12,13 @@ export const objectMeta = z.looseObject({
   labels: z.record(z.string(), z.string()).optional(),
   annotations: z.record(z.string(), z.string()).optional(),
   finalizers: z.array(z.string()).optional(),
+  ownerReferences: z
+    .array(z.looseObject({ apiVersion: z.string(), kind: z.string(), name: z.string(), uid: z.string() }))
+    .optional(),
 })
 
 /** A condition as Kubernetes shows it; `reason` is for machines, `message` names the remedy. */
-export const condition = z.object({
+export const condition = z.looseObject({
   type: z.string(),
   status: z.enum(['True', 'False', 'Unknown']),
   reason: z.string(),

@@ -1,0 +1,85 @@
+// From a value of unknown shape to a resource, or to everything that is wrong with it. Used by the API server before it
+// stores, by the client after it reads, by the command line before it sends.
+import type { z } from 'zod'
+import { apiVersion, type Kind, type KindRow, kinds, type Resource } from './kinds.ts'
+import { isLabelValue, isObjectName, isQualifiedName } from './names.ts'
+
+/** One fault: `path` as kubectl prints it (`spec.cidr`, `spec.filters[0]`), and what is wrong in words. */
+export type Problem = { path: string; message: string }
+
+/** The resource with its defaults filled in and unknown fields kept, or all its problems (never an empty list). */
+export function validate<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
+  const row: KindRow = kinds[kind]
+  const result = row.schema.safeParse(withoutNulls(value))
+  if (!result.success) return result.error.issues.flatMap(issue => problemsOf(issue))
+  const problems = identityProblems(kind, result.data as Identity)
+  return problems.length === 0 ? (result.data as Resource<K>) : problems
+}
+
+/** Every problem in one line, for an error's message. */
+export function formatProblems(problems: readonly Problem[]): string {
+  return problems.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ')
+}
+
+type Identity = {
+  apiVersion?: unknown
+  kind?: unknown
+  metadata: { name: string; namespace?: string; labels?: Record<string, string>; annotations?: Record<string, string> }
+}
+
+function identityProblems(kind: Kind, object: Identity): Problem[] {
+  const row: KindRow = kinds[kind]
+  const { name, namespace, labels, annotations } = object.metadata
+  const problems: Problem[] = []
+  const wrong = (path: string, message: string): void => {
+    problems.push({ path, message })
+  }
+  if (object.kind !== undefined && object.kind !== kind) wrong('kind', `must be ${kind}`)
+  if (object.apiVersion !== undefined && object.apiVersion !== apiVersion(row))
+    wrong('apiVersion', `must be ${apiVersion(row)}`)
+  if (!isObjectName(name))
+    wrong('metadata.name', 'must be lower-case letters, digits, - and ., and begin and end with a letter or digit')
+  if (row.namespaced && namespace === undefined) wrong('metadata.namespace', `${kind} lives in a namespace: name one`)
+  if (!row.namespaced && namespace !== undefined && namespace !== '')
+    wrong('metadata.namespace', `${kind} does not live in a namespace`)
+  if (row.namespaced && namespace !== undefined && !isObjectName(namespace))
+    wrong('metadata.namespace', 'must be lower-case letters, digits and -')
+  for (const [key, value] of Object.entries(labels ?? {})) {
+    if (!isQualifiedName(key)) wrong(`metadata.labels[${key}]`, 'is not a label name')
+    if (!isLabelValue(value)) wrong(`metadata.labels[${key}]`, 'must be at most 63 letters, digits, -, _ and .')
+  }
+  for (const key of Object.keys(annotations ?? {}))
+    if (!isQualifiedName(key)) wrong(`metadata.annotations[${key}]`, 'is not an annotation name')
+  return problems
+}
+
+/** A union's fault is reported for the branch that came closest: the one whose fault lies deepest. */
+function problemsOf(issue: z.core.$ZodIssue, parents: readonly PropertyKey[] = []): Problem[] {
+  const path = [...parents, ...issue.path]
+  if (issue.code === 'invalid_union') {
+    const depth = (issues: readonly z.core.$ZodIssue[]): number => Math.max(0, ...issues.map(i => i.path.length))
+    const closest = [...issue.errors].sort((a, b) => depth(b) - depth(a))[0]
+    if (closest !== undefined) return closest.flatMap(inner => problemsOf(inner, path))
+  }
+  return [{ path: formatPath(path), message: issue.message }]
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, key) => {
+    if (typeof key === 'number') return `${text}[${key}]`
+    return text === '' ? String(key) : `${text}.${String(key)}`
+  }, '')
+}
+
+/** Kubernetes reads a field that is null as one that is absent; nulls in lists (free addresses of a block) stay. */
+function withoutNulls(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) {
+    const items = value.map(withoutNulls)
+    return items.every((item, i) => item === value[i]) ? value : items
+  }
+  const entries = Object.entries(value)
+  const kept = entries.filter(([, v]) => v !== null).map(([k, v]) => [k, withoutNulls(v)] as const)
+  const same = kept.length === entries.length && kept.every(([, v], i) => v === entries[i]![1])
+  return same ? value : Object.fromEntries(kept)
+}

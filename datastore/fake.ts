@@ -1,0 +1,201 @@
+// The port in memory, for tests of the rooms above: the same answers as a server, with a switch to take it away. Events
+// arrive asynchronously, as over a network; `settled` waits for them.
+import { randomUUID } from 'node:crypto'
+import { emitJson, parseJson } from '../api/json.ts'
+import type { Kind, Resource } from '../api/kinds.ts'
+import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
+import { parseFieldSelector, parseLabelSelector } from '../api/list-selectors.ts'
+import { mergePatch } from '../api/merge-patch.ts'
+import { formatProblems, validate } from '../api/validate.ts'
+import {
+  Conflict,
+  type ListOptions,
+  NotFound,
+  Refused,
+  type Store,
+  Unreachable,
+  type Watch,
+  type WatchHandlers,
+} from './port.ts'
+
+export type FakeStore = Store & {
+  /** Every call fails with Unreachable and watches fall silent, until `reconnect`; then they sync anew. */
+  disconnect(): void
+  reconnect(): void
+  /** Resolves when every event so far was delivered. */
+  settled(): Promise<void>
+}
+
+type Watcher = {
+  kind: Kind
+  matches: (object: AnyObject) => boolean
+  handlers: WatchHandlers<Kind>
+}
+
+/** An empty store. Unlike a server it does not ask for a Namespace object before it takes a namespaced one. */
+export function createFakeStore(): FakeStore {
+  const objects = new Map<string, AnyObject>()
+  const watchers = new Set<Watcher>()
+  let version = 0
+  let connected = true
+  let closed = false
+
+  const keyOf = (kind: Kind, name: string, namespace = ''): string => `${kind}/${namespace}/${name}`
+  const copy = <T>(value: T): T => parseJson(emitJson(value)) as T
+
+  const reach = async (): Promise<void> => {
+    await Promise.resolve()
+    if (closed || !connected) throw new Unreachable('the store is disconnected')
+  }
+  const stored = (kind: Kind, name: string, namespace?: string): AnyObject => {
+    const object = objects.get(keyOf(kind, name, namespace))
+    if (object === undefined) throw new NotFound(`${kind} ${name} not found`)
+    return object
+  }
+  const checked = (kind: Kind, object: unknown): AnyObject => {
+    const valid = validate(kind, copy(object))
+    if (Array.isArray(valid)) throw new Refused(422, `${kind} is invalid: ${formatProblems(valid)}`)
+    return valid as AnyObject
+  }
+  const of = (kind: Kind, matches: Watcher['matches']): AnyObject[] =>
+    [...objects].filter(([key, object]) => key.startsWith(`${kind}/`) && matches(object)).map(([, object]) => object)
+
+  const deliver = (watcher: Watcher, send: () => void): void =>
+    queueMicrotask(() => {
+      if (watchers.has(watcher)) send()
+    })
+  const sync = (watcher: Watcher): void => {
+    const items = copy(of(watcher.kind, watcher.matches)) as Resource<Kind>[]
+    const resourceVersion = String(version)
+    deliver(watcher, () => {
+      watcher.handlers.connection?.({ connected: true })
+      watcher.handlers.event({ type: 'sync', items, resourceVersion })
+    })
+  }
+  const announce = (kind: Kind, before: AnyObject | undefined, after: AnyObject | undefined): void => {
+    if (!connected) return
+    for (const watcher of watchers) {
+      if (watcher.kind !== kind) continue
+      const was = before !== undefined && watcher.matches(before)
+      const item = copy(after ?? before) as Resource<Kind>
+      if (after !== undefined && watcher.matches(after))
+        deliver(watcher, () => watcher.handlers.event({ type: 'set', item }))
+      else if (was) deliver(watcher, () => watcher.handlers.event({ type: 'gone', item }))
+    }
+  }
+  const put = (kind: Kind, before: AnyObject | undefined, object: AnyObject): AnyObject => {
+    const { name, namespace } = object.metadata
+    const after = { ...object, metadata: { ...object.metadata, resourceVersion: String(++version) } }
+    if (isReleased(after)) {
+      objects.delete(keyOf(kind, name, namespace))
+      announce(kind, before, undefined)
+    } else {
+      objects.set(keyOf(kind, name, namespace), after)
+      announce(kind, before, after)
+    }
+    return copy(after)
+  }
+  const write = (kind: Kind, object: AnyObject, subresource?: 'status'): AnyObject => {
+    const next = checked(kind, object)
+    const before = stored(kind, next.metadata.name, next.metadata.namespace)
+    const { resourceVersion, uid } = next.metadata
+    if (resourceVersion !== undefined && resourceVersion !== before.metadata.resourceVersion)
+      throw new Conflict(`${kind} ${next.metadata.name} has been modified: read it again`)
+    if (uid !== undefined && uid !== before.metadata.uid)
+      throw new Conflict(`${kind} ${next.metadata.name} is another object of that name`)
+    const after = replaced(kind, before, next, subresource)
+    return after === before ? copy(before) : put(kind, before, after)
+  }
+
+  return {
+    async get<K extends Kind>(kind: K, name: string, namespace?: string) {
+      await reach()
+      return copy(stored(kind, name, namespace)) as Resource<K>
+    },
+    async list<K extends Kind>(kind: K, options: ListOptions = {}) {
+      await reach()
+      return copy(of(kind, selectorOf(options))) as Resource<K>[]
+    },
+    async create<K extends Kind>(kind: K, object: Resource<K>) {
+      await reach()
+      const next = checked(kind, object)
+      const { name, namespace } = next.metadata
+      if (objects.has(keyOf(kind, name, namespace))) throw new Conflict(`${kind} ${name} already exists`)
+      const birth = { uid: randomUUID(), now: new Date().toISOString().replace(/\.\d+Z$/, 'Z') }
+      return put(kind, undefined, born(kind, next, birth)) as Resource<K>
+    },
+    async update<K extends Kind>(kind: K, object: Resource<K>) {
+      await reach()
+      return write(kind, object as AnyObject) as Resource<K>
+    },
+    async updateStatus<K extends Kind>(kind: K, object: Resource<K>) {
+      await reach()
+      return write(kind, object as AnyObject, 'status') as Resource<K>
+    },
+    async patch<K extends Kind>(
+      kind: K,
+      name: string,
+      patch: unknown,
+      { namespace, subresource }: { namespace?: string; subresource?: 'status' } = {},
+    ) {
+      await reach()
+      const before = stored(kind, name, namespace)
+      return write(kind, mergePatch(before, copy(patch)) as AnyObject, subresource) as Resource<K>
+    },
+    async delete(kind, name, { namespace, uid, resourceVersion } = {}) {
+      await reach()
+      const before = stored(kind, name, namespace)
+      const { metadata } = before
+      if (uid !== undefined && uid !== metadata.uid)
+        throw new Conflict(`${kind} ${name} is another object of that name`)
+      if (resourceVersion !== undefined && resourceVersion !== metadata.resourceVersion)
+        throw new Conflict(`${kind} ${name} has been modified: read it again`)
+      const after = dying(before, new Date().toISOString())
+      if (after === before) return
+      if (after !== undefined) {
+        put(kind, before, after)
+        return
+      }
+      objects.delete(keyOf(kind, name, namespace))
+      version++
+      announce(kind, { ...before, metadata: { ...metadata, resourceVersion: String(version) } }, undefined)
+    },
+    watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: ListOptions = {}): Watch {
+      const watcher: Watcher = { kind, matches: selectorOf(options), handlers: handlers as WatchHandlers<Kind> }
+      watchers.add(watcher)
+      if (connected) sync(watcher)
+      return { close: () => void watchers.delete(watcher) }
+    },
+    async close() {
+      closed = true
+      watchers.clear()
+    },
+    disconnect() {
+      if (!connected) return
+      connected = false
+      for (const watcher of watchers)
+        deliver(watcher, () =>
+          watcher.handlers.connection?.({ connected: false, cause: new Unreachable('the store is disconnected') }),
+        )
+    },
+    reconnect() {
+      if (connected) return
+      connected = true
+      for (const watcher of watchers) sync(watcher)
+    },
+    async settled() {
+      await new Promise(resolve => setImmediate(resolve))
+    },
+  }
+}
+
+function selectorOf({
+  namespace,
+  labelSelector = '',
+  fieldSelector = '',
+}: ListOptions): (object: AnyObject) => boolean {
+  const byLabel = parseLabelSelector(labelSelector)
+  const byField = parseFieldSelector(fieldSelector)
+  return object =>
+    (namespace === undefined || object.metadata.namespace === namespace) && byLabel(object) && byField(object)
+}
