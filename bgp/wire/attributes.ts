@@ -1,0 +1,446 @@
+// Path attributes: flags u8 | type u8 | length u8 or u16 | value (RFC 4271 §4.3). One row per attribute says its flags,
+// from whom it is taken, what a malformed value costs (RFC 7606 §7) and how it is read and written. Values are copies;
+// only MP_REACH_NLRI and MP_UNREACH_NLRI are views. Parsing is total: any bytes give attributes and faults.
+import { toHex, type Writer } from '../../lib/bytes.ts'
+import {
+  type AsPath,
+  emitAsPath,
+  isConfed,
+  mergeAs4Path,
+  needsFourOctets,
+  parseAsPath,
+  withoutConfed,
+} from './as-path.ts'
+import type { LargeCommunity } from './communities.ts'
+import { type Cost, costOf, type Fault, resetFault } from './errors.ts'
+import { AS_TRANS, ATTRIBUTE, FLAG, UPDATE_ERROR } from './iana.ts'
+import {
+  emitMpReach,
+  emitMpUnreach,
+  isUsableNextHop,
+  type MpReach,
+  type MpUnreach,
+  parseMpReach,
+  parseMpUnreach,
+} from './multiprotocol.ts'
+
+/** What one direction of one session agreed on; every codec of UPDATE depends on it. */
+export type CodecSession = {
+  /** Both sides speak four-octet AS numbers (RFC 6793). */
+  as4: boolean
+  peerType: 'ebgp' | 'ibgp' | 'confed'
+  /** ADD-PATH (RFC 7911) in this direction. */
+  addPath: { ipv4: boolean; ipv6: boolean }
+  /** IPv4 over IPv6 next hops (RFC 8950). */
+  extendedNextHop: boolean
+  /** Messages of up to 65535 octets (RFC 8654). */
+  extendedMessage: boolean
+}
+
+/** `address` is a u32: the identifier of the speaker that aggregated. */
+export type Aggregator = { asn: number; address: number }
+
+/** An attribute without a row, as it came: optional and transitive, to be passed on by `passOn`. */
+export type RawAttribute = { code: number; flags: number; value: Uint8Array }
+
+/** Addresses and identifiers are u32. Absent means not in the message; an empty AS path is a present one. */
+export type Attributes = {
+  /** As in `ORIGIN`. */
+  origin?: number
+  /** Four-octet numbers, whatever the session; AS4_PATH is already merged in. */
+  asPath?: AsPath
+  nextHop?: number
+  med?: number
+  localPref?: number
+  atomicAggregate?: true
+  aggregator?: Aggregator
+  communities?: readonly number[]
+  originatorId?: number
+  clusterList?: readonly number[]
+  extendedCommunities?: readonly bigint[]
+  /** Validated TLVs of RFC 9012, otherwise opaque. */
+  tunnelEncap?: Uint8Array
+  largeCommunities?: readonly LargeCommunity[]
+  otc?: number
+  unknown?: readonly RawAttribute[]
+  /** Type codes of the known attributes above that came with the Partial bit, which must stay (RFC 4271 §5). */
+  partial?: readonly number[]
+}
+
+type Values = Required<Omit<Attributes, 'unknown' | 'partial'>> & {
+  as4Path: AsPath
+  as4Aggregator: Aggregator
+  mpReach: MpReach
+  mpUnreach: MpUnreach
+}
+
+type Row<T> = {
+  code: number
+  /** Optional and Transitive as the attribute's specification has them. */
+  flags: number
+  /** What a value that `parse` refuses costs. */
+  ifMalformed: Cost
+  /** What wrong flags cost (RFC 7606 §3 c, f). */
+  ifFlagsWrong: Cost
+  /** Whether a peer of this session may send it at all; from others it is discarded unread. */
+  taken(session: CodecSession): boolean
+  parse(bytes: Uint8Array, start: number, end: number, session: CodecSession): T | Fault | undefined
+  emit(w: Writer, value: T, session: CodecSession): void
+}
+
+type Codec<T> = Pick<Row<T>, 'parse' | 'emit'>
+
+const u32At = (b: Uint8Array, at: number) =>
+  ((b[at]! << 24) | (b[at + 1]! << 16) | (b[at + 2]! << 8) | b[at + 3]!) >>> 0
+
+const u32: Codec<number> = {
+  parse: (bytes, start, end) => (end - start === 4 ? u32At(bytes, start) : undefined),
+  emit: (w, value) => w.u32(value),
+}
+
+/** A list of `size` octets each; an empty one is malformed (RFC 7606 §7.8). */
+const list = <T>(
+  size: number,
+  one: (bytes: Uint8Array, at: number) => T,
+  emit: (w: Writer, value: T) => void,
+): Codec<readonly T[]> => ({
+  parse(bytes, start, end) {
+    if (end === start || (end - start) % size !== 0) return undefined
+    const values: T[] = []
+    for (let at = start; at < end; at += size) values.push(one(bytes, at))
+    return values
+  },
+  emit(w, values) {
+    for (const value of values) emit(w, value)
+  },
+})
+
+const u32s = list(4, u32At, (w, value) => w.u32(value))
+const anybody = () => true
+
+const row = <T>(
+  code: number,
+  flags: number,
+  ifMalformed: Cost,
+  codec: Codec<T>,
+  rest: Partial<Pick<Row<T>, 'ifFlagsWrong' | 'taken'>> = {},
+): Row<T> => ({ code, flags, ifMalformed, ifFlagsWrong: 'withdraw', taken: anybody, ...codec, ...rest })
+
+const aggregator = (width: (session: CodecSession) => 2 | 4): Codec<Aggregator> => ({
+  parse(bytes, start, end, session) {
+    const octets = width(session)
+    if (end - start !== octets + 4) return undefined
+    const asn = octets === 4 ? u32At(bytes, start) : (bytes[start]! << 8) | bytes[start + 1]!
+    // RFC 7607 §2
+    return asn === 0 ? undefined : { asn, address: u32At(bytes, start + octets) }
+  },
+  emit(w, { asn, address }, session) {
+    if (width(session) === 4) w.u32(asn).u32(address)
+    else w.u16(asn > 0xffff ? AS_TRANS : asn).u32(address)
+  },
+})
+
+const { optional: O, transitive: T } = FLAG
+const fromOld = (s: CodecSession) => !s.as4
+const fromInternal = (s: CodecSession) => s.peerType === 'ibgp'
+
+/** Every known attribute, in the order of its type code, which is the order of emission. */
+export const attributeRows: { readonly [K in keyof Values]: Row<Values[K]> } = {
+  origin: row(ATTRIBUTE.origin, T, 'withdraw', {
+    parse: (bytes, start, end) => (end - start === 1 && bytes[start]! <= 2 ? bytes[start]! : undefined),
+    emit: (w, value) => w.u8(value),
+  }),
+  asPath: row(ATTRIBUTE.asPath, T, 'withdraw', {
+    parse(bytes, start, end, { as4, peerType }) {
+      const path = parseAsPath(bytes, start, end, as4 ? 4 : 2)
+      // RFC 5065 §5: confederation segments from outside the confederation
+      return path !== undefined && peerType === 'ebgp' && path.some(isConfed) ? undefined : path
+    },
+    emit: (w, path, { as4 }) => emitAsPath(w, path, as4 ? 4 : 2),
+  }),
+  nextHop: row(ATTRIBUTE.nextHop, T, 'withdraw', {
+    parse: (bytes, start, end) =>
+      end - start === 4 && isUsableNextHop(bytes.subarray(start, end)) ? u32At(bytes, start) : undefined,
+    emit: u32.emit,
+  }),
+  med: row(ATTRIBUTE.med, O, 'withdraw', u32),
+  localPref: row(ATTRIBUTE.localPref, T, 'withdraw', u32, { taken: s => s.peerType !== 'ebgp' }),
+  atomicAggregate: row<true>(
+    ATTRIBUTE.atomicAggregate,
+    T,
+    'discard',
+    { parse: (_, start, end) => (start === end ? true : undefined), emit: () => undefined },
+    { ifFlagsWrong: 'discard' },
+  ),
+  aggregator: row(
+    ATTRIBUTE.aggregator,
+    O | T,
+    'discard',
+    aggregator(s => (s.as4 ? 4 : 2)),
+    { ifFlagsWrong: 'discard' },
+  ),
+  communities: row(ATTRIBUTE.communities, O | T, 'withdraw', u32s),
+  originatorId: row(ATTRIBUTE.originatorId, O, 'withdraw', u32, { taken: fromInternal }),
+  clusterList: row(ATTRIBUTE.clusterList, O, 'withdraw', u32s, { taken: fromInternal }),
+  mpReach: row(ATTRIBUTE.mpReach, O, 'reset', { parse: parseMpReach, emit: emitMpReach }),
+  mpUnreach: row(ATTRIBUTE.mpUnreach, O, 'reset', { parse: parseMpUnreach, emit: emitMpUnreach }),
+  extendedCommunities: row(
+    ATTRIBUTE.extendedCommunities,
+    O | T,
+    'withdraw',
+    list(
+      8,
+      (bytes, at) => (BigInt(u32At(bytes, at)) << 32n) | BigInt(u32At(bytes, at + 4)),
+      (w, value) => w.u64(value),
+    ),
+  ),
+  // RFC 6793 §6: a malformed AS4_PATH is discarded, as is one between two speakers of four-octet numbers (§4.1)
+  as4Path: row(
+    ATTRIBUTE.as4Path,
+    O | T,
+    'discard',
+    {
+      parse(bytes, start, end) {
+        const path = parseAsPath(bytes, start, end, 4)
+        return path === undefined ? undefined : withoutConfed(path)
+      },
+      emit: (w, path) => emitAsPath(w, path, 4),
+    },
+    { taken: fromOld },
+  ),
+  as4Aggregator: row(
+    ATTRIBUTE.as4Aggregator,
+    O | T,
+    'discard',
+    aggregator(() => 4),
+    { taken: fromOld },
+  ),
+  tunnelEncap: row(ATTRIBUTE.tunnelEncap, O | T, 'withdraw', {
+    parse: (bytes, start, end) => (areTunnels(bytes, start, end) ? bytes.slice(start, end) : undefined),
+    emit: (w, value) => w.put(value),
+  }),
+  largeCommunities: row(
+    ATTRIBUTE.largeCommunities,
+    O | T,
+    'withdraw',
+    list(
+      12,
+      (bytes, at) => ({ global: u32At(bytes, at), local1: u32At(bytes, at + 4), local2: u32At(bytes, at + 8) }),
+      (w, { global, local1, local2 }) => w.u32(global).u32(local1).u32(local2),
+    ),
+  ),
+  otc: row(ATTRIBUTE.otc, O | T, 'withdraw', {
+    parse: (bytes, start, end) => (end - start === 4 ? u32At(bytes, start) || undefined : undefined),
+    emit: u32.emit,
+  }),
+}
+
+type AnyRow = Row<Values[keyof Values]>
+const entries = Object.entries(attributeRows) as unknown as readonly [keyof Values, AnyRow][]
+const byCode: (readonly [keyof Values, AnyRow] | undefined)[] = new Array(256).fill(undefined)
+for (const entry of entries) byCode[entry[1].code] = entry
+
+/** `cost` is the worst of `faults`; absent when there are none. `mpReach` and `mpUnreach` are views. */
+export type ParsedAttributes = {
+  attributes: Attributes
+  mpReach?: MpReach
+  mpUnreach?: MpUnreach
+  faults: readonly Fault[]
+  cost?: Cost
+}
+
+// which types the current call has met: a stamp per code costs neither an allocation nor a sweep
+const met = new Uint32Array(256)
+let call = 0
+
+/**
+ * Path attributes in `bytes[start..end)`. Total. What depends on the rest of the UPDATE (mandatory attributes, an error
+ * in a message without reachable NLRI) is `judge`'s to say, in update.ts.
+ */
+export function parseAttributes(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  session: CodecSession,
+): ParsedAttributes {
+  const found: Partial<Values> = {}
+  const faults: Fault[] = []
+  const unknown: RawAttribute[] = []
+  const partial: number[] = []
+  call = (call + 1) >>> 0
+  if (call === 0) met.fill(call++)
+  let at = start
+  while (at < end) {
+    const flags = bytes[at]!
+    const head = (flags & FLAG.extended) !== 0 ? 4 : 3
+    const code = at + 1 < end ? bytes[at + 1]! : 0
+    if (end - at < head) {
+      faults.push(cutOff('an attribute header is cut off', code))
+      break
+    }
+    const from = at + head
+    const to = from + (head === 4 ? (bytes[at + 2]! << 8) | bytes[at + 3]! : bytes[at + 2]!)
+    if (to > end) {
+      faults.push(cutOff('an attribute is longer than what is left', code))
+      break
+    }
+    const whole = at
+    at = to
+    const entry = byCode[code]
+    if (met[code] === call) {
+      faults.push(duplicate(code))
+      continue
+    }
+    met[code] = call
+    if (entry === undefined) {
+      const fault = keepUnknown(unknown, flags, code, bytes, whole, from, to)
+      if (fault !== undefined) faults.push(fault)
+      continue
+    }
+    const [name, { flags: wanted, ifMalformed, ifFlagsWrong, taken, parse }] = entry
+    if (((flags ^ wanted) & (FLAG.optional | FLAG.transitive)) !== 0) {
+      faults.push({ cost: ifFlagsWrong, attribute: code, reason: `${name} has the flags 0x${flags.toString(16)}` })
+      // the routes of a multiprotocol attribute must be found even when they are only to be withdrawn
+      if (ifMalformed !== 'reset') continue
+    }
+    if (!taken(session)) {
+      faults.push({ cost: 'discard', attribute: code, reason: `${name} is not taken from this peer` })
+      continue
+    }
+    const value = parse(bytes, from, to, session)
+    if (value === undefined) faults.push(malformed(name, ifMalformed, code, bytes, from, to))
+    else if (isFault(value)) faults.push(value)
+    else {
+      Object.assign(found, { [name]: value })
+      if ((flags & FLAG.partial) !== 0 && (flags & FLAG.optional) !== 0) partial.push(code)
+    }
+  }
+  return finish(found, faults, unknown, partial)
+}
+
+/** Splits what was found into attributes and locations, and makes the AS path whole (RFC 6793 §4.2.3). */
+function finish(found: Partial<Values>, faults: Fault[], unknown: RawAttribute[], partial: number[]): ParsedAttributes {
+  const { mpReach, mpUnreach, as4Path, as4Aggregator, ...rest } = found
+  const attributes: Attributes = rest
+  // an AGGREGATOR with a real two-octet AS shows that an old speaker aggregated and left stale AS4 attributes
+  const stale = attributes.aggregator !== undefined && attributes.aggregator.asn !== AS_TRANS
+  if (as4Aggregator !== undefined && attributes.aggregator !== undefined && !stale)
+    attributes.aggregator = as4Aggregator
+  if (as4Path !== undefined && attributes.asPath !== undefined && !(stale && as4Aggregator !== undefined))
+    attributes.asPath = mergeAs4Path(attributes.asPath, as4Path)
+  if (unknown.length > 0) attributes.unknown = unknown
+  if (partial.length > 0) attributes.partial = partial
+  if (mpReach?.fault !== undefined) faults.push(mpReach.fault)
+  return { attributes, mpReach, mpUnreach, faults, cost: costOf(faults) }
+}
+
+/**
+ * Writes attributes in the order of their type codes, with one length octet where that is enough. On a session of
+ * two-octet AS numbers AS4_PATH and AS4_AGGREGATOR are written when they are needed (RFC 6793 §4.2.2).
+ */
+export function emitAttributes(w: Writer, attributes: Attributes, session: CodecSession): void {
+  const values: Partial<Values> = attributes
+  const raw = [...(attributes.unknown ?? [])].sort((a, b) => a.code - b.code)
+  const path = session.as4 ? undefined : attributes.asPath
+  const as4: Partial<Values> = {
+    as4Path: path !== undefined && needsFourOctets(path) ? withoutConfed(path) : undefined,
+    as4Aggregator: !session.as4 && (attributes.aggregator?.asn ?? 0) > 0xffff ? attributes.aggregator : undefined,
+  }
+  for (const [name, { code, flags, emit }] of entries) {
+    const value = values[name] ?? as4[name]
+    if (value === undefined) continue
+    while (raw.length > 0 && raw[0]!.code < code) emitRaw(w, raw.shift()!)
+    const bits = flags | (attributes.partial?.includes(code) === true ? FLAG.partial : 0)
+    emitAttribute(w, bits, code, () => emit(w, value, session))
+  }
+  for (const attribute of raw) emitRaw(w, attribute)
+}
+
+/** Writes one attribute around the value that `body` writes; the Extended Length flag is set only when needed. */
+export function emitAttribute(w: Writer, flags: number, code: number, body: () => void): void {
+  const at = w.length
+  w.u8(flags & ~FLAG.extended)
+    .u8(code)
+    .u8(0)
+  body()
+  const length = w.length - at - 3
+  if (length <= 255) {
+    w.bytes[at + 2] = length
+    return
+  }
+  w.u8(0)
+  w.bytes.copyWithin(at + 4, at + 3, at + 3 + length)
+  w.bytes[at] = flags | FLAG.extended
+  w.bytes[at + 2] = length >>> 8
+  w.bytes[at + 3] = length
+}
+
+/** What of the unknown attributes another peer gets: all of them are transitive, and now marked Partial (RFC 4271 §5). */
+export function passOn(unknown: readonly RawAttribute[]): RawAttribute[] {
+  return unknown.map(attribute => ({ ...attribute, flags: attribute.flags | FLAG.partial }))
+}
+
+function emitRaw(w: Writer, { code, flags, value }: RawAttribute): void {
+  emitAttribute(w, flags, code, () => w.put(value))
+}
+
+/** RFC 4271 §5: keep what is transitive, forget what is not; without the Optional flag nobody may be ignorant of it. */
+function keepUnknown(
+  unknown: RawAttribute[],
+  flags: number,
+  code: number,
+  bytes: Uint8Array,
+  whole: number,
+  from: number,
+  to: number,
+): Fault | undefined {
+  if ((flags & FLAG.optional) === 0) {
+    const reason = `attribute ${code} is marked well-known and is not known`
+    return resetFault(UPDATE_ERROR.unknownWellKnown, reason, bytes.subarray(whole, to), code)
+  }
+  if ((flags & FLAG.transitive) !== 0)
+    unknown.push({ code, flags: flags & ~FLAG.extended, value: bytes.slice(from, to) })
+  return undefined
+}
+
+/** RFC 7606 §4; without the multiprotocol attribute that is cut off there is no way to know what to withdraw (§3 j). */
+function cutOff(reason: string, code: number): Fault {
+  if (code === ATTRIBUTE.mpReach || code === ATTRIBUTE.mpUnreach)
+    return resetFault(UPDATE_ERROR.attributeList, reason, undefined, code)
+  return { cost: 'withdraw', attribute: code, reason }
+}
+
+/** RFC 7606 §3 g. */
+function duplicate(code: number): Fault {
+  const reason = `attribute ${code} occurs twice`
+  if (code === ATTRIBUTE.mpReach || code === ATTRIBUTE.mpUnreach)
+    return resetFault(UPDATE_ERROR.attributeList, reason, undefined, code)
+  return { cost: 'discard', attribute: code, reason }
+}
+
+function malformed(name: string, cost: Cost, code: number, bytes: Uint8Array, from: number, to: number): Fault {
+  const value = toHex(bytes.subarray(from, Math.min(to, from + 32)))
+  return { cost, attribute: code, reason: `${name} has the malformed value ${value}${to > from + 32 ? '...' : ''}` }
+}
+
+function isFault(value: Values[keyof Values] | Fault): value is Fault {
+  return typeof value === 'object' && 'cost' in value
+}
+
+/** RFC 9012 §2: (type u16 | length u16 | (type u8 | length u8, or u16 from type 128 on | value)*)*, all exactly filled. */
+function areTunnels(bytes: Uint8Array, start: number, end: number): boolean {
+  let at = start
+  while (at < end) {
+    if (end - at < 4) return false
+    const tunnelEnd = at + 4 + ((bytes[at + 2]! << 8) | bytes[at + 3]!)
+    if (tunnelEnd > end) return false
+    at += 4
+    while (at < tunnelEnd) {
+      const head = bytes[at]! < 128 ? 2 : 3
+      if (tunnelEnd - at < head) return false
+      at += head + (head === 2 ? bytes[at + 1]! : (bytes[at + 1]! << 8) | bytes[at + 2]!)
+      if (at > tunnelEnd) return false
+    }
+  }
+  return true
+}

@@ -1,0 +1,103 @@
+// The three kinds of communities as values and as text: standard (RFC 1997, a u32), extended (RFC 4360, an u64 kept
+// as a bigint) and large (RFC 8092, three u32). Of the extended ones the encapsulation of RFC 9012 §4.1 has a meaning
+// here: it says how the announcing node can be reached.
+import { formatIpv4, ipv4Number, parseAddress } from '../../lib/ip.ts'
+import { COMMUNITY_NAMES } from './iana.ts'
+
+/** `global:local1:local2`, each a u32. */
+export type LargeCommunity = { global: number; local1: number; local2: number }
+
+/** Octets of type and subtype of an extended community. */
+const EXTENDED = { as2: 0x00, ipv4: 0x01, as4: 0x02, opaque: 0x03, routeTarget: 0x02, routeOrigin: 0x03, encap: 0x0c }
+const NON_TRANSITIVE = 0x40n << 56n
+
+/** `65001:100`, or the name of a well-known one. */
+export function formatCommunity(value: number): string {
+  return COMMUNITY_NAMES.get(value) ?? `${value >>> 16}:${value & 0xffff}`
+}
+
+/** A community from `high:low` or a well-known name; undefined when `text` is neither. */
+export function parseCommunity(text: string): number | undefined {
+  for (const [value, name] of COMMUNITY_NAMES) if (name === text) return value
+  const [high, low] = decimals(text, [0xffff, 0xffff]) ?? []
+  return high === undefined || low === undefined ? undefined : high * 0x10000 + low
+}
+
+/** `4200000000:1:2`. */
+export function formatLargeCommunity({ global, local1, local2 }: LargeCommunity): string {
+  return `${global}:${local1}:${local2}`
+}
+
+/** A large community from `a:b:c`; undefined when `text` is not one. */
+export function parseLargeCommunity(text: string): LargeCommunity | undefined {
+  const [global, local1, local2] = decimals(text, [0xffffffff, 0xffffffff, 0xffffffff]) ?? []
+  if (global === undefined || local1 === undefined || local2 === undefined) return undefined
+  return { global, local1, local2 }
+}
+
+/** The encapsulation extended community for a tunnel type (u16, `TUNNEL`). */
+export function encapsulation(tunnelType: number): bigint {
+  return (BigInt((EXTENDED.opaque << 8) | EXTENDED.encap) << 48n) | BigInt(tunnelType & 0xffff)
+}
+
+/** The tunnel type an extended community announces; undefined when it is not an encapsulation. */
+export function tunnelType(community: bigint): number | undefined {
+  return Number(community >> 48n) === ((EXTENDED.opaque << 8) | EXTENDED.encap)
+    ? Number(community & 0xffffn)
+    : undefined
+}
+
+/** Whether an extended community may cross an AS border (RFC 4360 §2, T bit). */
+export function isTransitive(community: bigint): boolean {
+  return (community & NON_TRANSITIVE) === 0n
+}
+
+/** `rt:65001:100`, `ro:192.0.2.1:7`, `encap:8`; anything else as its 16 hex digits. */
+export function formatExtendedCommunity(value: bigint): string {
+  const tunnel = tunnelType(value)
+  if (tunnel !== undefined && value === encapsulation(tunnel)) return `encap:${tunnel}`
+  const type = Number(value >> 56n)
+  const subtype = Number((value >> 48n) & 0xffn)
+  const kind = subtype === EXTENDED.routeTarget ? 'rt' : subtype === EXTENDED.routeOrigin ? 'ro' : undefined
+  const high = Number((value >> 16n) & 0xffffffffn)
+  const low = Number(value & 0xffffn)
+  if (kind !== undefined) {
+    if (type === EXTENDED.as2) return `${kind}:${high >>> 16}:${Number(value & 0xffffffffn)}`
+    if (type === EXTENDED.ipv4) return `${kind}:${formatIpv4(high)}:${low}`
+    // RFC 5668 §2: the dot-free form of a four-octet AS is told from the two-octet one by its size or an L
+    if (type === EXTENDED.as4) return `${kind}:${high}${high > 0xffff ? '' : 'L'}:${low}`
+  }
+  return `0x${value.toString(16).padStart(16, '0')}`
+}
+
+/** The reverse of `formatExtendedCommunity`; undefined when `text` is none. */
+export function parseExtendedCommunity(text: string): bigint | undefined {
+  if (/^0x[0-9a-fA-F]{16}$/.test(text)) return BigInt(text)
+  const [kind, rest = ''] = [text.slice(0, text.indexOf(':')), text.slice(text.indexOf(':') + 1)]
+  if (kind === 'encap') {
+    const [tunnel] = decimals(rest, [0xffff]) ?? []
+    return tunnel === undefined ? undefined : encapsulation(tunnel)
+  }
+  const subtype = kind === 'rt' ? EXTENDED.routeTarget : kind === 'ro' ? EXTENDED.routeOrigin : undefined
+  const colon = rest.lastIndexOf(':')
+  if (subtype === undefined || colon < 0) return undefined
+  const head = rest.slice(0, colon)
+  const compose = (type: number, high: number, low: number, lowBits: bigint) =>
+    (BigInt((type << 8) | subtype) << 48n) | (BigInt(high) << lowBits) | BigInt(low)
+  if (head.includes('.') && parseAddress(head) !== undefined) {
+    const [low] = decimals(rest.slice(colon + 1), [0xffff]) ?? []
+    return low === undefined ? undefined : compose(EXTENDED.ipv4, ipv4Number(head), low, 16n)
+  }
+  const [high, low] = decimals(`${head.replace(/L$/, '')}${rest.slice(colon)}`, [0xffffffff, 0xffffffff]) ?? []
+  if (high === undefined || low === undefined) return undefined
+  if (high <= 0xffff && !head.endsWith('L')) return compose(EXTENDED.as2, high, low, 32n)
+  return low > 0xffff ? undefined : compose(EXTENDED.as4, high, low, 16n)
+}
+
+/** The decimal parts of `text` between colons, when there are as many as limits and each is within its limit. */
+function decimals(text: string, most: readonly number[]): number[] | undefined {
+  const parts = text.split(':')
+  if (parts.length !== most.length) return undefined
+  const values = parts.map(part => (/^\d{1,10}$/.test(part) ? Number(part) : Number.NaN))
+  return values.every((value, i) => value <= most[i]!) ? values : undefined
+}

@@ -1,0 +1,233 @@
+// UPDATE (RFC 4271 §4.3): withdrawn length u16 | withdrawn | attributes length u16 | attributes | NLRI. For the hot path
+// it is split and scanned by offsets, so that a receiver can intern the attributes by their octets and parse each
+// distinct set once; `parseUpdate` reads everything into values. What is judged here needs the whole message.
+import { Writer } from '../../lib/bytes.ts'
+import {
+  type Attributes,
+  type CodecSession,
+  emitAttribute,
+  emitAttributes,
+  type ParsedAttributes,
+  parseAttributes,
+} from './attributes.ts'
+import type { AfiSafi } from './capabilities.ts'
+import { type Cost, costOf, type Fault, ProtocolError, resetFault } from './errors.ts'
+import { AFI, ATTRIBUTE, ERROR, FLAG, MESSAGE, SAFI, UPDATE_ERROR } from './iana.ts'
+import { emitMessage, MAX_EXTENDED_MESSAGE } from './message.ts'
+import { emitMpReach, emitMpUnreach, isCarried } from './multiprotocol.ts'
+import { emitNlri, type Nlri, parseNlri } from './nlri.ts'
+
+/** Where the three parts of an UPDATE lie, as absolute offsets. Made once and reused. */
+export class UpdateOffsets {
+  withdrawnStart = 0
+  withdrawnEnd = 0
+  attributesStart = 0
+  attributesEnd = 0
+  nlriStart = 0
+  nlriEnd = 0
+}
+
+/** Splits the body `bytes[start..end)` into `into`; an error when the lengths do not fit (RFC 4271 §6.3, RFC 7606 §3). */
+export function splitUpdate(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  into: UpdateOffsets,
+): ProtocolError | undefined {
+  if (end - start < 4) return lengthsDoNotFit()
+  const withdrawnEnd = start + 2 + ((bytes[start]! << 8) | bytes[start + 1]!)
+  if (withdrawnEnd + 2 > end) return lengthsDoNotFit()
+  const attributesStart = withdrawnEnd + 2
+  const attributesEnd = attributesStart + ((bytes[withdrawnEnd]! << 8) | bytes[withdrawnEnd + 1]!)
+  if (attributesEnd > end) return lengthsDoNotFit()
+  into.withdrawnStart = start + 2
+  into.withdrawnEnd = withdrawnEnd
+  into.attributesStart = attributesStart
+  into.attributesEnd = attributesEnd
+  into.nlriStart = attributesEnd
+  into.nlriEnd = end
+  return undefined
+}
+
+/** Where the multiprotocol attributes lie: header, value, end; all -1 when absent. Made once and reused. */
+export class MpOffsets {
+  reach = -1
+  reachValue = -1
+  reachEnd = -1
+  unreach = -1
+  unreachValue = -1
+  unreachEnd = -1
+}
+
+/**
+ * Finds the multiprotocol attributes without reading any value, so that the octets around them can be interned. False
+ * when the attributes are not well framed, or a multiprotocol attribute occurs twice or has wrong flags: then only
+ * `parseAttributes` over everything can say what it costs.
+ */
+export function scanAttributes(bytes: Uint8Array, start: number, end: number, into: MpOffsets): boolean {
+  into.reach = into.reachValue = into.reachEnd = into.unreach = into.unreachValue = into.unreachEnd = -1
+  let at = start
+  while (at < end) {
+    const flags = bytes[at]!
+    const head = (flags & FLAG.extended) !== 0 ? 4 : 3
+    if (end - at < head) return false
+    const code = bytes[at + 1]!
+    const next = at + head + (head === 4 ? (bytes[at + 2]! << 8) | bytes[at + 3]! : bytes[at + 2]!)
+    if (next > end) return false
+    if (code === ATTRIBUTE.mpReach || code === ATTRIBUTE.mpUnreach) {
+      if ((flags & (FLAG.optional | FLAG.transitive)) !== FLAG.optional) return false
+      const reach = code === ATTRIBUTE.mpReach
+      if ((reach ? into.reach : into.unreach) >= 0) return false
+      if (reach) {
+        into.reach = at
+        into.reachValue = at + head
+        into.reachEnd = next
+      } else {
+        into.unreach = at
+        into.unreachValue = at + head
+        into.unreachEnd = next
+      }
+    }
+    at = next
+  }
+  return true
+}
+
+/** Which reachable prefixes an UPDATE has: none, in the NLRI field, in MP_REACH_NLRI, or in both. */
+export type Reach = 'none' | 'nlri' | 'mp' | 'both'
+
+/**
+ * What is wrong with attributes only in view of the whole message: a mandatory one is missing (RFC 7606 §3 d), or there
+ * is an error and no reachable prefix, so that nobody can be sure what would have to be withdrawn (§5.2).
+ */
+export function judge({ attributes, cost }: ParsedAttributes, reach: Reach): Fault | undefined {
+  if (reach === 'none') {
+    if (cost !== 'withdraw') return undefined
+    return resetFault(UPDATE_ERROR.attributeList, 'a malformed attribute in a message without reachable prefixes')
+  }
+  const { origin, asPath, nextHop } = attributes
+  if (origin === undefined) return missing(ATTRIBUTE.origin, 'ORIGIN')
+  if (asPath === undefined) return missing(ATTRIBUTE.asPath, 'AS_PATH')
+  if (nextHop === undefined && reach !== 'mp') return missing(ATTRIBUTE.nextHop, 'NEXT_HOP')
+  return undefined
+}
+
+/** Prefixes of one family as MP attributes carry them; `opaque` is the NLRI of a family that is not carried. */
+export type FamilyNlri = { afi: number; safi: number; nlri: readonly Nlri[]; opaque?: Uint8Array }
+
+export type Update = {
+  withdrawn: readonly Nlri[]
+  attributes: Attributes
+  nlri: readonly Nlri[]
+  mpReach?: FamilyNlri & { nextHop: Uint8Array }
+  mpUnreach?: FamilyNlri
+}
+
+/** When `cost` is `withdraw`, every reachable prefix counts as withdrawn; `faults` say why. */
+export type ParsedUpdate = Update & { faults: readonly Fault[]; cost?: Exclude<Cost, 'reset'> }
+
+/** The UPDATE body in `bytes[start..end)` as values; an error when it costs the session. Total. */
+export function parseUpdate(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  session: CodecSession,
+): ParsedUpdate | ProtocolError {
+  const at = new UpdateOffsets()
+  const error = splitUpdate(bytes, start, end, at)
+  if (error !== undefined) return error
+  const parsed = parseAttributes(bytes, at.attributesStart, at.attributesEnd, session)
+  const faults = [...parsed.faults]
+  const some = (found: Nlri[] | Fault) => {
+    if (Array.isArray(found)) return found
+    faults.push(found)
+    return []
+  }
+  const withdrawn = some(parseNlri(bytes, at.withdrawnStart, at.withdrawnEnd, session.addPath.ipv4, 32))
+  const nlri = some(parseNlri(bytes, at.nlriStart, at.nlriEnd, session.addPath.ipv4, 32))
+  const family = (mp: { afi: number; safi: number; nlriStart: number; nlriEnd: number }): FamilyNlri => {
+    const { afi, safi, nlriStart, nlriEnd } = mp
+    if (!isCarried(afi, safi)) return { afi, safi, nlri: [], opaque: bytes.slice(nlriStart, nlriEnd) }
+    const [on, bits] = afi === AFI.ipv4 ? ([session.addPath.ipv4, 32] as const) : ([session.addPath.ipv6, 128] as const)
+    const found = parseNlri(bytes, nlriStart, nlriEnd, on, bits)
+    return { afi, safi, nlri: some(Array.isArray(found) ? found : inMp(found)) }
+  }
+  const { mpReach: reach, mpUnreach: unreach } = parsed
+  const mpReach = reach === undefined ? undefined : { ...family(reach), nextHop: reach.nextHop.slice() }
+  const mpUnreach = unreach === undefined ? undefined : family(unreach)
+  const inReach = reach !== undefined && reach.nlriEnd > reach.nlriStart
+  const verdict = judge(parsed, nlri.length > 0 ? (inReach ? 'both' : 'nlri') : inReach ? 'mp' : 'none')
+  if (verdict !== undefined) faults.push(verdict)
+  const reset = faults.find(fault => fault.cost === 'reset')
+  if (reset !== undefined) return resetError(reset)
+  const cost = costOf(faults) as Exclude<Cost, 'reset'> | undefined
+  return { withdrawn, attributes: parsed.attributes, nlri, mpReach, mpUnreach, faults, cost }
+}
+
+/** The NOTIFICATION of a reset, whether or not its finder knew more than that the list is malformed. */
+export function resetError({ error, reason }: Fault): ProtocolError {
+  return error ?? new ProtocolError(ERROR.update, UPDATE_ERROR.attributeList, undefined, reason)
+}
+
+/**
+ * Writes a whole UPDATE: multiprotocol attributes first (RFC 7606 §5.1), the others by type. Throws `BytesError` when
+ * the buffer is too small; keeping within the session's limit is the caller's, by the buffer it lends.
+ */
+export function emitUpdate(w: Writer, update: Update, session: CodecSession): void {
+  const { withdrawn, attributes, nlri, mpReach, mpUnreach } = update
+  emitMessage(w, MESSAGE.update, () => {
+    w.prefixed(2, () => emitNlri(w, withdrawn))
+    w.prefixed(2, () => {
+      if (mpReach !== undefined) {
+        const located = { ...mpReach, ...locate(mpReach) }
+        emitAttribute(w, FLAG.optional, ATTRIBUTE.mpReach, () => emitMpReach(w, located))
+      }
+      if (mpUnreach !== undefined) {
+        const located = { ...mpUnreach, ...locate(mpUnreach) }
+        emitAttribute(w, FLAG.optional, ATTRIBUTE.mpUnreach, () => emitMpUnreach(w, located))
+      }
+      emitAttributes(w, attributes, session)
+    })
+    emitNlri(w, nlri)
+  })
+}
+
+/** Writes the End-of-RIB of a family (RFC 4724 §2). */
+export function emitEndOfRib(w: Writer, { afi, safi }: AfiSafi): void {
+  emitMessage(w, MESSAGE.update, () => {
+    w.u16(0)
+    if (afi === AFI.ipv4 && safi === SAFI.unicast) w.u16(0)
+    else w.u16(6).u8(FLAG.optional).u8(ATTRIBUTE.mpUnreach).u8(3).u16(afi).u8(safi)
+  })
+}
+
+/** The family whose End-of-RIB this is (RFC 4724 §2); undefined when it says anything else. */
+export function endOfRib(bytes: Uint8Array, at: UpdateOffsets): AfiSafi | undefined {
+  if (at.withdrawnEnd > at.withdrawnStart || at.nlriEnd > at.nlriStart) return undefined
+  const { attributesStart: from, attributesEnd: to } = at
+  if (from === to) return { afi: AFI.ipv4, safi: SAFI.unicast }
+  const head = (bytes[from]! & FLAG.extended) !== 0 ? 4 : 3
+  const alone = to - from === head + 3 && bytes[from + head - 1] === 3 && (head === 3 || bytes[from + 2] === 0)
+  if (!alone || bytes[from + 1] !== ATTRIBUTE.mpUnreach) return undefined
+  return { afi: (bytes[to - 3]! << 8) | bytes[to - 2]!, safi: bytes[to - 1]! }
+}
+
+function locate({ nlri, opaque }: FamilyNlri): { bytes: Uint8Array; nlriStart: number; nlriEnd: number } {
+  const w = new Writer(MAX_EXTENDED_MESSAGE)
+  if (opaque === undefined) emitNlri(w, nlri)
+  const bytes = opaque ?? w.done()
+  return { bytes, nlriStart: 0, nlriEnd: bytes.length }
+}
+
+/** NLRI errors inside a multiprotocol attribute are errors of that attribute (RFC 4760 §7). */
+function inMp({ reason, error }: Fault): Fault {
+  return resetFault(UPDATE_ERROR.optional, reason, error?.data)
+}
+
+function missing(attribute: number, name: string): Fault {
+  return { cost: 'withdraw', attribute, reason: `${name} is missing` }
+}
+
+function lengthsDoNotFit(): ProtocolError {
+  return new ProtocolError(ERROR.update, UPDATE_ERROR.attributeList, undefined, 'its lengths do not fit the message')
+}
