@@ -1,0 +1,372 @@
+// The node's allocator: answers from memory, with the journal written before the answer, and lets `claims.ts` get
+// blocks and publish them. Nothing here waits for the API server unless this node has no free address left.
+import type { Condition } from '../api/meta.ts'
+import { Refused, type Store, Unreachable } from '../datastore/port.ts'
+import type { Clock } from '../lib/clock.ts'
+import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
+import type { Log } from '../lib/log.ts'
+import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, release } from './block.ts'
+import { Claims } from './claims.ts'
+import { InputWatch } from './inputs.ts'
+import type { Inputs, Journal, OwnedBlock } from './journal.ts'
+import { Ledger } from './ledger.ts'
+import {
+  blockOf,
+  type IpPool,
+  lowWater,
+  overlappingPools,
+  pickBlock,
+  poolsFor,
+  reservedBy,
+  type Selects,
+} from './pick.ts'
+import type { Allocator, Assigned, AssignRefusal, AssignRequest, OwnBlock } from './port.ts'
+
+export type AllocatorDeps = {
+  node: string
+  store: Store
+  journal: Journal
+  clock: Clock
+  log: Log
+  /** Whether selectors of pools choose this node, or a namespace, as things stand now. */
+  selects: Selects
+}
+
+/** How long an ADD waits for a new block before it is told to come again. */
+const CLAIM_PATIENCE_MS = 10_000
+
+const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
+
+/** What to do for one family of a request: take a slot of an own block, or get a block first. */
+type Plan = { owned: OwnedBlock; ordinal: number } | { claim: readonly IpPool[]; exact?: string } | AssignRefusal
+
+export class NodeAllocator implements Allocator {
+  readonly #deps: AllocatorDeps
+  readonly #ledger: Ledger
+  readonly #claims: Claims
+  readonly #inputs: InputWatch
+  readonly #listeners = new Set<(blocks: readonly OwnBlock[]) => void>()
+  readonly #claiming = new Map<string, Promise<AssignRefusal | undefined>>()
+  #announced = ''
+
+  /** Usable at once from what the journal has; `start` connects it to the API server. */
+  constructor(deps: AllocatorDeps) {
+    this.#deps = deps
+    this.#ledger = new Ledger(deps.journal)
+    this.#inputs = new InputWatch(deps.journal)
+    const poolOf = (cidr: string): string => this.#poolOf(cidr)?.metadata.name ?? ''
+    this.#claims = new Claims({ ...deps, ledger: this.#ledger, poolOf })
+    this.#announced = this.#blocksKey()
+    this.#ledger.onChange(() => this.#announce())
+  }
+
+  /** Follows pools and blocks at the API server from now on, publishes, and keeps a spare block. */
+  start(): void {
+    this.#inputs.start(this.#deps.store, () => this.#tend())
+    this.#claims.start(() => this.#tend())
+  }
+
+  /** Stops; what is not yet published is in the journal and goes out after the next start. */
+  async close(): Promise<void> {
+    this.#inputs.close()
+    await this.#claims.close()
+  }
+
+  /** Publishes what is waiting, now: for a graceful stop. Rejects when the API server cannot be reached. */
+  flush(): Promise<void> {
+    return this.#claims.flush()
+  }
+
+  held(): ReadonlyMap<string, readonly Assigned[]> {
+    return this.#ledger.held()
+  }
+
+  blocks(): readonly OwnBlock[] {
+    return this.#own().map(({ block, pool }) => ({
+      cidr: block.cidr,
+      pool,
+      used: block.slots.length - block.free.length,
+      size: block.slots.length,
+    }))
+  }
+
+  onBlocks(listen: (blocks: readonly OwnBlock[]) => void): () => void {
+    this.#listeners.add(listen)
+    return () => this.#listeners.delete(listen)
+  }
+
+  /** Conditions with a machine reason and a fix: pools, publication, blocks lost to others. */
+  conditions(): Condition[] {
+    const inputs = this.#inputs.current
+    const clash = overlappingPools(inputs?.pools ?? [])[0]
+    const lost = this.#ledger.blocks().find(({ lostTo }) => lostTo !== undefined)
+    const { blocks, cause } = this.#claims.unpublished()
+    const condition = (type: string, bad: { reason: string; message: string } | undefined, good: string): Condition =>
+      bad === undefined ? { type, status: 'True', reason: good, message: '' } : { type, status: 'False', ...bad }
+    return [
+      condition(
+        'PoolsUsable',
+        inputs === undefined
+          ? { reason: 'NotSeen', message: 'no IPPool was ever seen: check the connection to the API server' }
+          : clash && {
+              reason: 'Overlap',
+              message: `IPPool ${clash.refused} overlaps the older ${clash.because} and is not used: delete one of them`,
+            },
+        'Usable',
+      ),
+      condition(
+        'BlocksOwned',
+        lost && {
+          reason: 'LostBlock',
+          message: `${lost.block.cidr} belongs to ${lost.lostTo}: restart the pods here that have its addresses`,
+        },
+        'Owned',
+      ),
+      condition(
+        'BlocksPublished',
+        cause && { reason: cause.name, message: `${blocks.length} blocks wait to be published: ${cause.message}` },
+        'Published',
+      ),
+    ]
+  }
+
+  async assign(request: AssignRequest): Promise<readonly Assigned[] | AssignRefusal> {
+    const deadline = this.#deps.clock.monotonicMs() + CLAIM_PATIENCE_MS
+    for (;;) {
+      const held = this.#ledger.held().get(request.handle) ?? []
+      const missing = request.families.filter(family => !held.some(has => has.family === family))
+      if (missing.length === 0) return held.filter(has => request.families.includes(has.family))
+      const inputs = this.#inputs.current
+      if (inputs === undefined) return unreachable('this node has not seen any IPPool yet')
+      const plans = missing.map(family => this.#plan(request, family, inputs))
+      const refusal = plans.find(plan => 'refused' in plan)
+      if (refusal !== undefined) return refusal
+      const short = plans.find(plan => 'claim' in plan)
+      if (short !== undefined) {
+        const failed = await this.#patiently(this.#claim(short.claim, inputs, short.exact), deadline)
+        if (failed !== undefined) return failed
+        continue
+      }
+      this.#give(
+        request,
+        plans.filter(plan => 'ordinal' in plan),
+      )
+      this.#tend()
+    }
+  }
+
+  async release(handle: string): Promise<readonly string[]> {
+    const held = this.#ledger.held().get(handle) ?? []
+    if (held.length === 0) return []
+    const changed = [...new Set(held.map(({ block }) => block))].map((cidr): OwnedBlock => {
+      const owned = this.#ledger.get(cidr)!
+      return { ...owned, block: release(owned.block, handle).block }
+    })
+    this.#ledger.put(changed)
+    for (const { block, lostTo } of changed) if (lostTo !== undefined && isEmpty(block)) this.#ledger.forget(block.cidr)
+    this.#tend()
+    return held.map(({ address }) => address)
+  }
+
+  #plan(request: AssignRequest, family: Family, inputs: Inputs): Plan {
+    const { address } = request
+    const exact = address !== undefined && familyOf(address) === family ? address : undefined
+    const choice = { pools: request.pools, use: request.use, family, namespace: request.attributes.namespace }
+    const pools = poolsFor(inputs.pools, choice, this.#deps.selects)
+    if ('refused' in pools) return pools
+    if (exact !== undefined) return this.#planExact(exact, pools)
+    const usable = reservedAside(inputs)
+    for (const pool of pools)
+      for (const owned of this.#own()) {
+        if (!contains(pool.spec.cidr, owned.block.cidr)) continue
+        const ordinal = nextFree(owned.block, usable)
+        if (ordinal !== undefined) return { owned, ordinal }
+      }
+    return { claim: pools }
+  }
+
+  /** An address that was asked for by name may be a reserved one: reservations keep automatic choices away. */
+  #planExact(address: string, pools: readonly IpPool[]): Plan {
+    const pool = pools.find(({ spec }) => contains(spec.cidr, address))
+    if (pool === undefined)
+      return {
+        refused: 'address-outside',
+        message: `${address} is not in a pool that this node may use`,
+        remedy: `ask for an address of ${pools.map(({ spec }) => spec.cidr).join(', ')}`,
+      }
+    const owned = this.#own().find(({ block }) => contains(block.cidr, address))
+    const block = owned?.block.cidr ?? blockOf(pool, address)
+    if (owned !== undefined) {
+      const ordinal = freeSlot(owned.block, address)
+      if (ordinal !== undefined) return { owned, ordinal }
+      const holder = owned.block.slots[indexOf(block, address) ?? 0]
+      return taken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
+    }
+    const owner = this.#claims.taken().get(block)
+    if (this.#claims.taken().has(block)) return taken(`${address} lies in block ${block} of ${owner ?? 'nobody'}`)
+    return { claim: [pool], exact: block }
+  }
+
+  #give(request: AssignRequest, places: readonly { owned: OwnedBlock; ordinal: number }[]): void {
+    const holder: Holder = {
+      handle: request.handle,
+      secondary: { ...textsOf(request.attributes), timestamp: new Date(this.#deps.clock.wallMs()).toISOString() },
+    }
+    this.#ledger.put(places.map(({ owned, ordinal }) => ({ ...owned, block: assign(owned.block, holder, ordinal) })))
+  }
+
+  /** One claim at a time for the same pools, however many wait for it. Undefined: there is a new block. */
+  #claim(pools: readonly IpPool[], inputs: Inputs, exact?: string): Promise<AssignRefusal | undefined> {
+    const key = exact ?? pools.map(({ metadata }) => metadata.name).join(' ')
+    const running = this.#claiming.get(key)
+    if (running !== undefined) return running
+    const claim = this.#claimOne(pools, inputs, exact).finally(() => this.#claiming.delete(key))
+    this.#claiming.set(key, claim)
+    return claim
+  }
+
+  async #claimOne(pools: readonly IpPool[], inputs: Inputs, exact?: string): Promise<AssignRefusal | undefined> {
+    const family = familyOf(pools[0]!.spec.cidr)
+    const { autoAllocateBlocks, maxBlocksPerHost: most } = inputs.config
+    const before = this.#own().length
+    if (!autoAllocateBlocks)
+      return {
+        refused: 'block-limit',
+        message: 'autoAllocateBlocks is off and the blocks of this node are full',
+        remedy: 'set it in the IPAMConfiguration named default',
+      }
+    try {
+      await this.#claims.catchUp()
+      if (this.#own().length > before) return undefined // what the journal had lost came back
+      for (;;) {
+        const mine = this.#own().filter(({ block }) => familyOf(block.cidr) === family).length
+        if (most > 0 && mine >= most)
+          return {
+            refused: 'block-limit',
+            message: `this node has ${mine} ${family} blocks, as many as maxBlocksPerHost allows`,
+            remedy: 'raise maxBlocksPerHost in the IPAMConfiguration named default',
+          }
+        const cidr = exact ?? this.#pick(pools, inputs)
+        if (cidr === undefined)
+          return {
+            refused: 'exhausted',
+            message: `no free block is left in ${pools.map(({ metadata, spec }) => `${metadata.name} (${spec.cidr})`).join(', ')}`,
+            remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
+          }
+        if ((await this.#claims.claim(cidr)) === 'claimed') return undefined
+        if (exact !== undefined)
+          return taken(`block ${exact} belongs to ${this.#claims.taken().get(exact) ?? 'nobody'}`)
+      }
+    } catch (error) {
+      if (error instanceof Unreachable || error instanceof Refused) return unreachable(error.message)
+      throw error
+    }
+  }
+
+  #pick(pools: readonly IpPool[], inputs: Inputs): string | undefined {
+    const taken = [...this.#claims.taken().keys(), ...this.#ledger.blocks().map(({ block }) => block.cidr)]
+    for (const pool of pools) {
+      const cidr = pickBlock(pool, taken, inputs.reserved, this.#deps.node)
+      if (cidr !== undefined) return cidr
+    }
+    return undefined
+  }
+
+  async #patiently(claim: Promise<AssignRefusal | undefined>, deadline: number): Promise<AssignRefusal | undefined> {
+    const { clock } = this.#deps
+    const late = Promise.withResolvers<AssignRefusal>()
+    const cancel = clock.after(Math.max(0, deadline - clock.monotonicMs()), () =>
+      late.resolve(unreachable('no answer to the claim of a block in time')),
+    )
+    try {
+      return await Promise.race([claim, late.promise])
+    } finally {
+      cancel()
+    }
+  }
+
+  /** Claims the next block before the last one is full, and gives back what is empty and not wanted. */
+  #tend(): void {
+    const inputs = this.#inputs.current
+    if (inputs === undefined) return
+    for (const family of FAMILIES) {
+      const pools = poolsFor(inputs.pools, { use: 'Workload', family }, this.#deps.selects)
+      const wanted = 'refused' in pools ? [] : pools
+      const owned = this.#own().filter(({ block }) => familyOf(block.cidr) === family)
+      const serving = owned.filter(({ block }) => wanted.some(({ spec }) => contains(spec.cidr, block.cidr)))
+      let free = sum(serving.map(({ block }) => freeCount(block, inputs)))
+      const last = serving.at(-1)
+      if (wanted.length > 0 && (last === undefined || free <= lowWater(last.block.cidr)))
+        this.#claimSpare(wanted, inputs)
+      for (const { block } of owned.toReversed()) {
+        if (!isEmpty(block)) continue
+        const serves = serving.some(one => one.block === block)
+        if (serves && free - block.slots.length <= 2 * lowWater(block.cidr)) continue
+        if (serves) free -= block.slots.length
+        void this.#claims.giveBack(block.cidr)
+      }
+    }
+  }
+
+  #claimSpare(pools: readonly IpPool[], inputs: Inputs): void {
+    this.#claim(pools, inputs).then(
+      refusal => {
+        if (refusal !== undefined) this.#deps.log.info({ refusal }, 'no spare block')
+      },
+      error => this.#deps.log.error({ err: error }, 'no spare block'),
+    )
+  }
+
+  #own(): OwnedBlock[] {
+    return this.#ledger.blocks().filter(({ lostTo }) => lostTo === undefined)
+  }
+
+  #poolOf(cidr: string): IpPool | undefined {
+    return this.#inputs.current?.pools.find(({ spec }) => contains(spec.cidr, cidr))
+  }
+
+  #announce(): void {
+    const key = this.#blocksKey()
+    if (key === this.#announced) return
+    this.#announced = key
+    const blocks = this.blocks()
+    for (const listen of this.#listeners) listen(blocks)
+  }
+
+  #blocksKey(): string {
+    return this.#own()
+      .map(({ block }) => block.cidr)
+      .join(' ')
+  }
+}
+
+function reservedAside(inputs: Inputs): (address: string) => boolean {
+  const reserved = reservedBy(inputs.reserved)
+  return address => !reserved(address)
+}
+
+function freeCount(block: Block, inputs: Inputs): number {
+  if (inputs.reserved.length === 0) return block.free.length
+  const usable = reservedAside(inputs)
+  return block.free.filter(ordinal => usable(addressAt(block.cidr, ordinal))).length
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => a + b, 0)
+}
+
+function textsOf(attributes: AssignRequest['attributes']): Record<string, string> {
+  return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined))
+}
+
+function taken(message: string): AssignRefusal {
+  return { refused: 'address-taken', message, remedy: 'ask for another address, or for none' }
+}
+
+function unreachable(message: string): AssignRefusal {
+  return {
+    refused: 'unreachable',
+    message,
+    remedy: 'a new block needs the API server: check that this node reaches it and may create IPAMBlocks',
+  }
+}

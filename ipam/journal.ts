@@ -1,0 +1,105 @@
+// The allocator's tables in the node's own database: blocks, who holds which address, and the last pools that were
+// seen, so that the node can give addresses while the API server is away. Every method is one transaction, on disk
+// when it returns. Only slots that changed are written: an assignment costs one small row and one fsync.
+import { type NodeDb, transaction } from '../lib/node-db.ts'
+import { type Block, emptyBlock, type Slot } from './block.ts'
+import type { IpPool } from './pick.ts'
+
+/**
+ * A block of this node and the pool it was cut from. `lostTo`: the API server says that somebody else has it, so
+ * nothing is given from it, and it is forgotten when its last address is released.
+ */
+export type OwnedBlock = { readonly block: Block; readonly pool: string; readonly lostTo?: string }
+
+/** What the API server last said, as far as assignments depend on it. */
+export type Inputs = {
+  pools: readonly IpPool[]
+  reserved: readonly string[]
+  config: { autoAllocateBlocks: boolean; maxBlocksPerHost: number }
+}
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS ipam_blocks (
+    cidr TEXT PRIMARY KEY, pool TEXT NOT NULL, free TEXT NOT NULL, sequence TEXT NOT NULL, lost_to TEXT
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS ipam_slots (
+    cidr TEXT NOT NULL REFERENCES ipam_blocks(cidr) ON DELETE CASCADE,
+    ordinal INTEGER NOT NULL, handle TEXT NOT NULL, secondary TEXT NOT NULL, since TEXT NOT NULL,
+    PRIMARY KEY (cidr, ordinal)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS ipam_inputs (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+`
+
+export class Journal {
+  readonly #db: NodeDb
+
+  constructor(db: NodeDb) {
+    this.#db = db
+    db.exec(SCHEMA)
+  }
+
+  /** Every block, in the order in which they were claimed. */
+  blocks(): OwnedBlock[] {
+    const rows = this.#db.prepare('SELECT cidr, pool, free, sequence, lost_to FROM ipam_blocks ORDER BY rowid').all()
+    const slotRows = this.#db.prepare('SELECT ordinal, handle, secondary, since FROM ipam_slots WHERE cidr = ?')
+    return rows.map(row => {
+      const cidr = String(row['cidr'])
+      const slots: (Slot | null)[] = [...emptyBlock(cidr, 0n).slots]
+      for (const slot of slotRows.all(cidr))
+        slots[Number(slot['ordinal'])] = {
+          handle: String(slot['handle']),
+          secondary: JSON.parse(String(slot['secondary'])),
+          since: BigInt(String(slot['since'])),
+        }
+      const free: number[] = JSON.parse(String(row['free']))
+      const block = { cidr, slots, free, sequence: BigInt(String(row['sequence'])) }
+      const lostTo = row['lost_to']
+      return { pool: String(row['pool']), block, lostTo: lostTo === null ? undefined : String(lostTo) }
+    })
+  }
+
+  /** Writes blocks as they are now; `before` tells what the journal has of each, absent for a new one. */
+  save(changes: readonly { before?: Block; after: OwnedBlock }[]): void {
+    const put = this.#db.prepare(
+      `INSERT INTO ipam_blocks (cidr, pool, free, sequence, lost_to) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (cidr) DO UPDATE SET
+         pool = excluded.pool, free = excluded.free, sequence = excluded.sequence, lost_to = excluded.lost_to`,
+    )
+    const putSlot = this.#db.prepare(
+      'INSERT OR REPLACE INTO ipam_slots (cidr, ordinal, handle, secondary, since) VALUES (?, ?, ?, ?, ?)',
+    )
+    const dropSlot = this.#db.prepare('DELETE FROM ipam_slots WHERE cidr = ? AND ordinal = ?')
+    transaction(this.#db, () => {
+      for (const { before, after } of changes) {
+        const { cidr, slots, free, sequence } = after.block
+        put.run(cidr, after.pool, JSON.stringify(free), String(sequence), after.lostTo ?? null)
+        for (const [ordinal, slot] of slots.entries()) {
+          if (slot === (before?.slots[ordinal] ?? null)) continue
+          if (slot === null) dropSlot.run(cidr, ordinal)
+          else putSlot.run(cidr, ordinal, slot.handle, JSON.stringify(slot.secondary), String(slot.since))
+        }
+      }
+    })
+  }
+
+  /** Forgets a block with everything in it. */
+  forget(cidr: string): void {
+    transaction(this.#db, () => {
+      this.#db.prepare('DELETE FROM ipam_blocks WHERE cidr = ?').run(cidr)
+    })
+  }
+
+  /** The inputs of the last `saveInputs`; undefined on a node that never saw an API server. */
+  inputs(): Inputs | undefined {
+    const row = this.#db.prepare("SELECT value FROM ipam_inputs WHERE name = 'inputs'").get()
+    return row === undefined ? undefined : (JSON.parse(String(row['value'])) as Inputs)
+  }
+
+  saveInputs(inputs: Inputs): void {
+    transaction(this.#db, () => {
+      this.#db
+        .prepare("INSERT OR REPLACE INTO ipam_inputs (name, value) VALUES ('inputs', ?)")
+        .run(JSON.stringify(inputs, (_key, value) => (typeof value === 'bigint' ? Number(value) : value)))
+    })
+  }
+}

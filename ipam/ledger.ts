@@ -1,0 +1,82 @@
+// What this node owns, in memory and in the journal, always both: the journal is written first, and when it refuses,
+// memory stays as it was. The one place where a block of this node changes.
+import { addressAt, familyOf } from '../lib/ip.ts'
+import type { Journal, OwnedBlock } from './journal.ts'
+import type { Assigned } from './port.ts'
+
+export class Ledger {
+  readonly #journal: Journal
+  readonly #blocks: Map<string, OwnedBlock>
+  readonly #held = new Map<string, Assigned[]>()
+  readonly #listeners = new Set<(cidr: string) => void>()
+
+  constructor(journal: Journal) {
+    this.#journal = journal
+    this.#blocks = new Map(journal.blocks().map(owned => [owned.block.cidr, owned]))
+    for (const owned of this.#blocks.values()) this.#index(undefined, owned)
+  }
+
+  /** Every owned block, in the order of the claims. */
+  blocks(): OwnedBlock[] {
+    return [...this.#blocks.values()]
+  }
+
+  get(cidr: string): OwnedBlock | undefined {
+    return this.#blocks.get(cidr)
+  }
+
+  /** Handles and what they hold, kept as it changes. */
+  held(): ReadonlyMap<string, readonly Assigned[]> {
+    return this.#held
+  }
+
+  /** Writes new or changed blocks, all or none; throws, with nothing changed, when the journal cannot be written. */
+  put(changed: readonly OwnedBlock[]): void {
+    this.#journal.save(changed.map(after => ({ before: this.#blocks.get(after.block.cidr)?.block, after })))
+    for (const after of changed) {
+      const before = this.#blocks.get(after.block.cidr)
+      this.#blocks.set(after.block.cidr, after)
+      this.#index(before, after)
+    }
+    for (const { block } of changed) this.#tell(block.cidr)
+  }
+
+  forget(cidr: string): void {
+    this.#journal.forget(cidr)
+    const before = this.#blocks.get(cidr)
+    this.#blocks.delete(cidr)
+    this.#index(before, undefined)
+    this.#tell(cidr)
+  }
+
+  /** Calls `listen` with the CIDR of each block that was claimed, changed or forgotten. */
+  onChange(listen: (cidr: string) => void): () => void {
+    this.#listeners.add(listen)
+    return () => this.#listeners.delete(listen)
+  }
+
+  #tell(cidr: string): void {
+    for (const listen of this.#listeners) listen(cidr)
+  }
+
+  #index(before: OwnedBlock | undefined, after: OwnedBlock | undefined): void {
+    const cidr = (after ?? before)?.block.cidr
+    if (cidr === undefined) return
+    const size = (after ?? before)?.block.slots.length ?? 0
+    for (let ordinal = 0; ordinal < size; ordinal++) {
+      const was = before?.block.slots[ordinal] ?? null
+      const is = after?.block.slots[ordinal] ?? null
+      if (was === is) continue
+      const address = addressAt(cidr, ordinal)
+      if (was !== null) {
+        const rest = (this.#held.get(was.handle) ?? []).filter(held => held.address !== address)
+        if (rest.length > 0) this.#held.set(was.handle, rest)
+        else this.#held.delete(was.handle)
+      }
+      if (is !== null && after !== undefined) {
+        const held = { address, family: familyOf(address), block: cidr, pool: after.pool }
+        this.#held.set(is.handle, [...(this.#held.get(is.handle) ?? []), held])
+      }
+    }
+  }
+}

@@ -1,0 +1,168 @@
+// Which pool, and which block of it. Pure: pools, reservations and taken blocks come in as values, selectors as
+// predicates. Ranges are compared as numbers: a /48 of IPv6 has more blocks than anybody can list.
+import type { Resource } from '../api/kinds.ts'
+import { addressAt, addressBits, addressBytes, cidr, type Family, familyOf, overlaps } from '../lib/ip.ts'
+import { blockSize } from './block.ts'
+import type { AssignRefusal, AssignRequest } from './port.ts'
+
+export type IpPool = Resource<'IPPool'>
+
+/** First and last address as numbers, one range per CIDR. Families never compare equal. */
+type Range = { family: Family; first: bigint; last: bigint }
+
+export type Choice = Pick<AssignRequest, 'pools' | 'use'> & { family: Family; namespace?: string }
+
+export type Selects = {
+  node(selector: string): boolean
+  /** Absent: a pool with a namespace selector is used only when it is asked for by name. */
+  namespace?(selector: string, namespace: string): boolean
+}
+
+/**
+ * The pools that may serve a request, in the order in which they will be used. Pools that were asked for beat
+ * selectors but not `disabled`, `allowedUses` or a family (Calico's determinePools and filterPoolsByUse).
+ */
+export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Selects): readonly IpPool[] | AssignRefusal {
+  const { family, use, pools: asked } = choice
+  const clashing = new Set(overlappingPools(all).map(({ refused }) => refused))
+  const live = all.filter(pool => !pool.spec.disabled && pool.metadata.deletionTimestamp === undefined)
+  const usable = live.filter(pool => !clashing.has(pool.metadata.name))
+  const forUse = (pool: IpPool): boolean => familyOf(pool.spec.cidr) === family && pool.spec.allowedUses.includes(use)
+  if (asked !== undefined) {
+    const found: IpPool[] = []
+    for (const word of asked) {
+      const pool = usable.find(({ metadata, spec }) => metadata.name === word || spec.cidr === word)
+      if (pool === undefined)
+        return noPool(`there is no enabled IPPool ${word}`, `create or enable the pool, or stop asking for it by name`)
+      if (familyOf(pool.spec.cidr) === family) found.push(pool)
+    }
+    const allowed = found.filter(forUse)
+    return allowed.length > 0
+      ? allowed
+      : noPool(`none of the pools asked for serves ${family} for ${use}`, HOW_TO_SERVE)
+  }
+  const picked = usable.filter(
+    pool =>
+      forUse(pool) &&
+      pool.spec.assignmentMode === 'Automatic' &&
+      selects.node(pool.spec.nodeSelector) &&
+      selectsNamespace(pool, choice.namespace, selects),
+  )
+  if (picked.length === 0) return noPool(`no IPPool serves ${family} for ${use} on this node`, HOW_TO_SERVE)
+  return picked.sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
+}
+
+const HOW_TO_SERVE =
+  'create an IPPool of this family, or check disabled, nodeSelector and allowedUses of those that exist'
+
+function noPool(message: string, remedy: string): AssignRefusal {
+  return { refused: 'no-pool', message, remedy }
+}
+
+function selectsNamespace(pool: IpPool, namespace: string | undefined, selects: Selects): boolean {
+  const selector = pool.spec.namespaceSelector
+  if (selector === undefined || selector === '' || selector === 'all()') return true
+  return namespace !== undefined && (selects.namespace?.(selector, namespace) ?? false)
+}
+
+/**
+ * Pairs of pools that share addresses. Two pools over one range would cut it into blocks of different names, and the
+ * name is the only lock; so the younger one (then the later name) is not used.
+ */
+export function overlappingPools(pools: readonly IpPool[]): { refused: string; because: string }[] {
+  const byAge = [...pools].sort((a, b) => (age(a) < age(b) ? -1 : 1))
+  return byAge.flatMap((pool, i) => {
+    const older = byAge.slice(0, i).find(other => overlaps(other.spec.cidr, pool.spec.cidr))
+    return older === undefined ? [] : [{ refused: pool.metadata.name, because: older.metadata.name }]
+  })
+}
+
+function age({ metadata }: IpPool): string {
+  return `${metadata.creationTimestamp ?? '9999'} ${metadata.name}`
+}
+
+/** Whether an address lies in any of the reserved CIDRs or addresses. */
+export function reservedBy(reserved: readonly string[]): (address: string) => boolean {
+  const ranges = reserved.map(rangeOf)
+  if (ranges.length === 0) return () => false
+  return address => {
+    const { family, first } = rangeOf(address)
+    return ranges.some(r => r.family === family && r.first <= first && first <= r.last)
+  }
+}
+
+/**
+ * The first block of a pool that overlaps no taken one and is not wholly reserved. Each node starts at its own place,
+ * so that two nodes seldom try for the same block, then walks on and wraps once.
+ */
+export function pickBlock(
+  pool: IpPool,
+  taken: Iterable<string>,
+  reserved: readonly string[],
+  node: string,
+): string | undefined {
+  const { cidr: poolCidr, blockSize: length } = pool.spec
+  const { family, first, last } = rangeOf(poolCidr)
+  const size = BigInt(2 ** (addressBits(family) - length))
+  const count = (last - first + 1n) / size
+  const claimed = merge([...taken].map(rangeOf).filter(r => r.family === family))
+  const kept = merge(reserved.map(rangeOf).filter(r => r.family === family))
+  const start = BigInt(hash(node)) % count
+  const found = firstGap(start, count) ?? firstGap(0n, start)
+  return found === undefined ? undefined : `${addressAt(poolCidr, found * size)}/${length}`
+
+  /** The first useful block with an index in [from, to); a busy range is passed in one step. */
+  function firstGap(from: bigint, to: bigint): bigint | undefined {
+    for (let at = from; at < to; ) {
+      const low = first + at * size
+      const high = low + size - 1n
+      const hit = claimed.find(r => r.first <= high && r.last >= low)
+      // a reservation of a part of a block leaves the rest of it useful
+      const shut = hit ?? kept.find(r => r.first <= low && r.last >= high)
+      if (shut === undefined) return at
+      const past = (shut.last + 1n - first + (hit === undefined ? 0n : size - 1n)) / size
+      at = past > at ? past : at + 1n
+    }
+    return undefined
+  }
+}
+
+/** Sorted ranges without overlaps; neighbours become one. */
+function merge(ranges: readonly Range[]): Range[] {
+  const sorted = [...ranges].sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0))
+  const merged: Range[] = []
+  for (const range of sorted) {
+    const before = merged.at(-1)
+    if (before === undefined || range.first > before.last + 1n) merged.push({ ...range })
+    else if (range.last > before.last) before.last = range.last
+  }
+  return merged
+}
+
+/** First and last address of a CIDR or of one address. */
+function rangeOf(text: string): Range {
+  const family = familyOf(text)
+  const { address, length } = text.includes('/') ? cidr(text) : { address: text, length: addressBits(family) }
+  const first = addressBytes(address).reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n)
+  return { family, first, last: first + (1n << BigInt(addressBits(family) - length)) - 1n }
+}
+
+/** FNV-1a, 32 bits: spreads nodes over a pool and gives a node the same start every time. */
+function hash(text: string): number {
+  let value = 0x811c9dc5
+  for (const octet of new TextEncoder().encode(text)) value = Math.imul(value ^ octet, 0x01000193) >>> 0
+  return value
+}
+
+/** The block of `pool` that holds `address`. */
+export function blockOf(pool: IpPool, address: string): string {
+  const { family, first } = rangeOf(pool.spec.cidr)
+  const size = BigInt(2 ** (addressBits(family) - pool.spec.blockSize))
+  const index = (rangeOf(address).first - first) / size
+  return `${addressAt(pool.spec.cidr, index * size)}/${pool.spec.blockSize}`
+}
+
+/** How many free addresses are few enough that the next block is claimed: a quarter of a block. */
+export function lowWater(blockCidr: string): number {
+  return Math.floor(blockSize(blockCidr) / 4)
+}

@@ -1,0 +1,231 @@
+import test from 'ava'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { blockFaults, parseBlock } from '../../ipam/block.ts'
+import { tunnelRequest } from '../../ipam/tunnel.ts'
+import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
+import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+
+function given(answer: readonly Assigned[] | AssignRefusal): readonly Assigned[] {
+  if ('refused' in answer) throw new Error(`${answer.refused}: ${answer.message}`)
+  return answer
+}
+
+function refusal(answer: readonly Assigned[] | AssignRefusal): AssignRefusal {
+  if ('refused' in answer) return answer
+  throw new Error(`got ${answer.map(({ address }) => address).join()}`)
+}
+
+async function started(store: FakeStore, name = 'n1'): Promise<TestNode> {
+  const node = aNode(store, name)
+  node.allocator.start()
+  await converge(store, node)
+  return node
+}
+
+async function storeWith(...pools: Parameters<typeof aPool>[]): Promise<FakeStore> {
+  const store = createFakeStore()
+  for (const args of pools) await store.create('IPPool', aPool(...args))
+  return store
+}
+
+test('a node claims its first block at start, before any pod asks', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = await started(store)
+  t.is(node.allocator.blocks().length, 1)
+  const [block] = await store.list('IPAMBlock')
+  t.is(block?.spec.affinity, 'host:n1')
+  t.is(block?.metadata.name, block?.spec.cidr.replaceAll(/[./]/g, '-'))
+})
+
+test('the same handle gets the same address again', async t => {
+  const node = await started(await storeWith(['p', '10.0.0.0/24']))
+  const first = given(await node.allocator.assign(aPod('a')))
+  t.deepEqual(given(await node.allocator.assign(aPod('a'))), first)
+  t.not(given(await node.allocator.assign(aPod('b')))[0]?.address, first[0]?.address)
+})
+
+test('both families or none: a pod that cannot have its IPv6 address keeps no IPv4 one', async t => {
+  const node = await started(await storeWith(['p', '10.0.0.0/24']))
+  const answer = refusal(await node.allocator.assign({ ...aPod('a'), families: ['ipv4', 'ipv6'] }))
+  t.is(answer.refused, 'no-pool')
+  t.is(node.allocator.held().size, 0)
+})
+
+test('a dual-stack pod holds one address of each family', async t => {
+  const node = await started(await storeWith(['p', '10.0.0.0/24'], ['q', 'fd00:10::/112', 122]))
+  const got = given(await node.allocator.assign({ ...aPod('a'), families: ['ipv4', 'ipv6'] }))
+  t.deepEqual(
+    got.map(({ family }) => family),
+    ['ipv4', 'ipv6'],
+  )
+  t.deepEqual(
+    await node.allocator.release(aPod('a').handle),
+    got.map(({ address }) => address),
+  )
+})
+
+test('a released address is the last one to be used again', async t => {
+  const node = await started(await storeWith(['p', '10.0.0.0/30', 30]))
+  const seen: string[] = []
+  for (let i = 0; i < 5; i++) {
+    seen.push(given(await node.allocator.assign(aPod(`p${i}`)))[0]!.address)
+    await node.allocator.release(aPod(`p${i}`).handle)
+  }
+  t.is(new Set(seen.slice(0, 4)).size, 4)
+  t.is(seen[4], seen[0])
+})
+
+test('a spare block is there before the last one is full', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24', 28])
+  const node = await started(store)
+  for (let i = 0; i < 12; i++) given(await node.allocator.assign(aPod(`p${i}`)))
+  await converge(store, node)
+  t.is(node.allocator.blocks().length, 2)
+})
+
+test('an empty block that is not needed as a spare is given back', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24', 28])
+  const node = await started(store)
+  for (let i = 0; i < 40; i++) given(await node.allocator.assign(aPod(`p${i}`)))
+  await converge(store, node)
+  for (let i = 0; i < 40; i++) await node.allocator.release(aPod(`p${i}`).handle)
+  await converge(store, node)
+  t.is(node.allocator.blocks().length, 1)
+  t.is((await store.list('IPAMBlock')).length, 1)
+})
+
+test('assignments are published coalesced, in a form that holds no structural fault', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = await started(store)
+  for (let i = 0; i < 20; i++) given(await node.allocator.assign(aPod(`p${i}`)))
+  await node.allocator.release(aPod('p3').handle)
+  const before = (await store.list('IPAMBlock'))[0]!
+  await converge(store, node)
+  const after = (await store.list('IPAMBlock'))[0]!
+  t.is(Number(after.metadata.resourceVersion) - Number(before.metadata.resourceVersion), 1)
+  t.deepEqual(blockFaults(after), [])
+  t.is(parseBlock(after).slots.filter(slot => slot !== null).length, 19)
+  t.true(BigInt(after.spec.sequenceNumber ?? 0) > 2n ** 53n)
+})
+
+test('with the API server away, a restarted node assigns and releases from its journal, and publishes later', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = await started(store)
+  const kept = given(await node.allocator.assign(aPod('kept')))
+  store.disconnect()
+  const again = await node.restart()
+  t.deepEqual(given(await again.allocator.assign(aPod('kept'))), kept)
+  given(await again.allocator.assign(aPod('new')))
+  store.reconnect()
+  await converge(store, again)
+  const [block] = await store.list('IPAMBlock')
+  t.is(block?.spec.attributes.length, 2)
+})
+
+test('a node with no free address refuses with "unreachable" while the API server is away', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24', 32])
+  const node = await started(store)
+  store.disconnect()
+  given(await node.allocator.assign(aPod('a')))
+  const answer = refusal(await node.allocator.assign(aPod('b')))
+  t.is(answer.refused, 'unreachable')
+  t.regex(answer.remedy, /API server/)
+})
+
+test('a block of this node that the journal does not know is adopted with its addresses', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = await started(store)
+  const held = given(await node.allocator.assign(aPod('a')))
+  await converge(store, node)
+  await node.allocator.close()
+  const fresh = await started(store, 'n1')
+  t.deepEqual(fresh.allocator.held().get(aPod('a').handle), held)
+  t.is(fresh.allocator.blocks().length, 1)
+})
+
+test('a block object that somebody deleted is made again with its addresses', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = await started(store)
+  given(await node.allocator.assign(aPod('a')))
+  await converge(store, node)
+  const [block] = await store.list('IPAMBlock')
+  await store.delete('IPAMBlock', block!.metadata.name)
+  await converge(store, node)
+  const [back] = await store.list('IPAMBlock')
+  t.is(back?.spec.attributes[0]?.handle_id, aPod('a').handle)
+})
+
+test('a block that another node owns is not assigned from, not announced, and forgotten when it is empty', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24', 26])
+  const node = await started(store)
+  given(await node.allocator.assign(aPod('a')))
+  await converge(store, node)
+  const [block] = await store.list('IPAMBlock')
+  await store.update('IPAMBlock', { ...block!, spec: { ...block!.spec, affinity: 'host:n2' } })
+  await converge(store, node)
+  const lost = block!.spec.cidr
+  t.false(node.allocator.blocks().some(({ cidr }) => cidr === lost))
+  t.is(node.allocator.conditions().find(({ type }) => type === 'BlocksOwned')?.reason, 'LostBlock')
+  t.not(given(await node.allocator.assign(aPod('b')))[0]?.block, lost)
+  t.not(given(await (await node.restart()).allocator.assign(aPod('c')))[0]?.block, lost)
+})
+
+test('fields that others put on a block survive its publication', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = await started(store)
+  const [block] = await store.list('IPAMBlock')
+  await store.update('IPAMBlock', {
+    ...block!,
+    metadata: { ...block!.metadata, labels: { mark: 'x' } },
+    spec: { ...block!.spec, affinityClaimTime: '2026-01-01T00:00:00Z' },
+  })
+  given(await node.allocator.assign(aPod('a')))
+  await converge(store, node)
+  const [after] = await store.list('IPAMBlock')
+  t.is(after?.metadata.labels?.['mark'], 'x')
+  t.is(after?.spec['affinityClaimTime'], '2026-01-01T00:00:00Z')
+  t.is(after?.spec.attributes.length, 1)
+})
+
+test('a tunnel address has its handle in the words that operators know and comes back after a restart', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = await started(store)
+  const [tunnel] = given(await node.allocator.assign(tunnelRequest('ipip', 'n1')))
+  await converge(store, node)
+  const [block] = await store.list('IPAMBlock')
+  t.is(block?.spec.attributes[0]?.handle_id, 'ipip-tunnel-addr-n1')
+  t.is(block?.spec.attributes[0]?.secondary?.['type'], 'ipipTunnelAddress')
+  const again = await node.restart()
+  t.deepEqual(given(await again.allocator.assign(tunnelRequest('ipip', 'n1'))), [tunnel!])
+})
+
+test('an exact address is given once, and refused when it is held, foreign or outside every pool', async t => {
+  const store = await storeWith(['p', '10.0.0.0/25'])
+  const n1 = await started(store, 'n1')
+  const n2 = await started(store, 'n2')
+  const own = n1.allocator.blocks()[0]!.cidr
+  const address = own.replace(/\/.*/, '')
+  t.is(given(await n1.allocator.assign({ ...aPod('a'), address }))[0]?.address, address)
+  t.is(refusal(await n1.allocator.assign({ ...aPod('b'), address })).refused, 'address-taken')
+  t.is(refusal(await n2.allocator.assign({ ...aPod('c'), address })).refused, 'address-taken')
+  t.is(refusal(await n1.allocator.assign({ ...aPod('d'), address: '1.1.1.1' })).refused, 'address-outside')
+})
+
+test('ten requests at once on an empty node share one claim', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = await started(store)
+  const answers = await Promise.all(Array.from({ length: 10 }, (_, i) => node.allocator.assign(aPod(`p${i}`))))
+  t.is(new Set(answers.map(answer => given(answer)[0]?.address)).size, 10)
+  t.is(node.allocator.blocks().length, 1)
+})
+
+test('listeners hear of a block when it is claimed, and not of every address', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'])
+  const node = aNode(store, 'n1')
+  const heard: string[][] = []
+  node.allocator.onBlocks(blocks => heard.push(blocks.map(({ cidr }) => cidr)))
+  node.allocator.start()
+  await converge(store, node)
+  for (let i = 0; i < 5; i++) given(await node.allocator.assign(aPod(`p${i}`)))
+  t.is(heard.length, 1)
+})

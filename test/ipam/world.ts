@@ -1,0 +1,61 @@
+// What the IPAM tests build worlds from: nodes over a store, each with a journal of its own and a clock that only
+// moves when a test moves it.
+import type { Resource, ResourceInput } from '../../api/kinds.ts'
+import { kinds } from '../../api/kinds.ts'
+import type { Store } from '../../datastore/port.ts'
+import { NodeAllocator } from '../../ipam/allocator.ts'
+import { Journal } from '../../ipam/journal.ts'
+import type { AssignRequest } from '../../ipam/port.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+import { type NodeDb, openNodeDb } from '../../lib/node-db.ts'
+
+export type TestNode = {
+  name: string
+  clock: ManualClock
+  db: NodeDb
+  allocator: NodeAllocator
+  /** Stops without publishing and starts over from the journal. */
+  restart(): Promise<TestNode>
+}
+
+export function aNode(store: Store, name: string, db: NodeDb = openNodeDb(':memory:')): TestNode {
+  const clock = new ManualClock()
+  const selects = { node: (selector: string) => selector === 'all()' || selector === name }
+  const allocator = new NodeAllocator({ node: name, store, journal: new Journal(db), clock, log: silentLog, selects })
+  return {
+    name,
+    clock,
+    db,
+    allocator,
+    async restart() {
+      await allocator.close()
+      const again = aNode(store, name, db)
+      again.allocator.start()
+      return again
+    },
+  }
+}
+
+export function aPod(name: string): AssignRequest {
+  const attributes = { pod: name, namespace: 'default', node: 'n1', containerID: name }
+  return { handle: `net.${name}.eth0`, attributes, families: ['ipv4'], use: 'Workload' }
+}
+
+export function aPool(
+  name: string,
+  cidr: string,
+  blockSize?: number,
+  spec: Partial<ResourceInput<'IPPool'>['spec']> = {},
+): Resource<'IPPool'> {
+  return kinds.IPPool.schema.parse({ metadata: { name }, spec: { cidr, blockSize, ...spec } })
+}
+
+/** Lets everything that waits happen: events are delivered and timers fire until nothing changes any more. */
+export async function converge(store: { settled?(): Promise<void> }, ...nodes: TestNode[]): Promise<void> {
+  for (let round = 0; round < 30; round++) {
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+    await store.settled?.()
+    for (const { clock } of nodes) clock.advance(1_000)
+  }
+}
