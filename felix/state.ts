@@ -91,6 +91,8 @@ export type Notice = { object: string; reason: string; message: string }
 
 export type DesiredState = {
   tunnels: readonly TunnelDevice[]
+  /** An address of these on tunl0 is ours; others may keep theirs there (IPVS tunnelling does). */
+  poolCidrs: readonly string[]
   routes: readonly DesiredRoute[]
   neighbours: readonly DesiredNeighbour[]
   fdb: readonly DesiredFdb[]

@@ -20,6 +20,7 @@ export function desiredState(input: FelixInput): DesiredState {
   )
   return {
     tunnels,
+    poolCidrs: [...new Set(input.pools.map(({ cidr }) => cidr))].toSorted(compare),
     routes,
     neighbours: uniqueBy([...endpoints.flatMap(workloadNeighbours), ...entries.neighbours], neighbourKey),
     fdb: entries.fdb,

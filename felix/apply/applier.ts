@@ -1,0 +1,199 @@
+// One pass that brings this namespace's kernel to a desired state: links, then addresses, then sysctls, neighbours
+// and forwarding entries, then routes, so that a route's first packet finds all it needs. What fails in one stage
+// stays dirty and does not stop the next. Removal waits until whoever knows better has spoken (`Readiness`).
+import type { Kernel, KernelEvent, Link } from '../../kernel/port.ts'
+import { ROUTE_TABLE, routeKey } from '../../kernel/port.ts'
+import { parsePrefix } from '../calc/prefix-index.ts'
+import type { DesiredState } from '../state.ts'
+import { LinkView } from './link-view.ts'
+import { type Outcome, Reconciler, type Refusal } from './reconciler.ts'
+import { ownDestinations, RouteResolver, routeClass, routeSurface } from './route-surface.ts'
+import {
+  addressSurface,
+  fdbSurface,
+  neighbourKey,
+  neighbourSurface,
+  ownNeighbour,
+  sysctlSurface,
+  WORKLOAD_PREFIX,
+  wantedAddresses,
+  wantedFdb,
+  wantedNeighbours,
+  wantedSysctls,
+} from './surfaces.ts'
+import { TunnelLinks } from './tunnel-links.ts'
+
+/**
+ * What is known for good, so that what is not wanted may go. `datastore`: pools, blocks and nodes are in sync (from
+ * the API or the snapshot); `endpoints`: the journal's pods are loaded; `bgp`: the speaker has converged, or its time
+ * to do so ran out.
+ */
+export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean }
+
+/** How long an unknown route on a pod's interface is left alone: it may be newer than what felix was told of it. */
+export const STRAY_GRACE_MS = 10_000
+
+export class Applier {
+  readonly #links: LinkView
+  readonly #tunnels: TunnelLinks
+  readonly #resolver: RouteResolver
+  readonly #addresses
+  readonly #sysctls
+  readonly #neighbours
+  readonly #fdb
+  readonly #routes
+  readonly #now: () => number
+  readonly #strays = new Map<string, number>()
+  #isOurs: ReturnType<typeof ownDestinations> = () => false
+  #devices: ReadonlySet<string> = new Set()
+
+  constructor(kernel: Kernel, nowMs: () => number) {
+    const links = new LinkView(kernel)
+    this.#links = links
+    this.#now = nowMs
+    this.#tunnels = new TunnelLinks(kernel, links)
+    this.#resolver = new RouteResolver(links)
+    const isOurs = (text: string) => {
+      const prefix = parsePrefix(text)
+      return prefix !== undefined && this.#isOurs(prefix)
+    }
+    this.#addresses = new Reconciler(addressSurface(kernel, links, isOurs))
+    this.#sysctls = new Reconciler(sysctlSurface(kernel))
+    this.#neighbours = new Reconciler(neighbourSurface(kernel, links))
+    this.#fdb = new Reconciler(fdbSurface(kernel, links))
+    this.#routes = new Reconciler(routeSurface(kernel, links, prefix => this.#isOurs(prefix)))
+  }
+
+  /** Events were lost, or it is time to look: the next pass reads everything. */
+  distrust(): void {
+    this.#links.distrust()
+    for (const part of [this.#addresses, this.#sysctls, this.#neighbours, this.#fdb, this.#routes]) part.distrust()
+  }
+
+  /** Takes the kernel as far as it goes towards `desired`. Rejects only when nothing can be read. */
+  async apply(desired: DesiredState, ready: Readiness): Promise<Outcome> {
+    this.#isOurs = ownDestinations(desired)
+    this.#devices = new Set([
+      ...desired.tunnels.map(({ name }) => name),
+      ...desired.routes.flatMap(({ interfaceName: name }) => (name === undefined ? [] : [name])),
+    ])
+    await this.#links.refresh()
+    const all = [await this.#tunnels.apply(desired.tunnels, ready.datastore)]
+    await this.#links.learn(this.#devices)
+
+    this.#addresses.wantAll(wantedAddresses(desired))
+    all.push(await this.#addresses.apply(() => ready.datastore))
+    this.#sysctls.wantAll(wantedSysctls(desired))
+    all.push(await this.#sysctls.apply(() => true))
+    this.#neighbours.wantAll(wantedNeighbours(desired))
+    all.push(await this.#neighbours.apply((_, { interfaceName }) => this.#knows(interfaceName, ready)))
+    this.#fdb.wantAll(wantedFdb(desired))
+    all.push(await this.#fdb.apply(() => ready.datastore))
+
+    const before = this.#routes.wanted()
+    const { wanted, waiting } = this.#resolver.resolve(desired)
+    const dropped = new Set([...before.keys()].filter(key => !wanted.has(key)))
+    this.#routes.wantAll(wanted)
+    const routes = await this.#routes.apply((key, seen) => {
+      switch (routeClass(seen, this.#links)) {
+        case 'learned':
+          return ready.datastore && ready.bgp
+        case 'block':
+          return ready.datastore
+        case 'workload':
+          return ready.endpoints && (dropped.has(key) || this.#outlivedGrace(key))
+        case 'foreign':
+          return false
+      }
+    })
+    for (const key of this.#strays.keys()) if (!routes.withheld.includes(key)) this.#strays.delete(key)
+    all.push(routes)
+
+    const outcome = merge(all)
+    outcome.refused.push(...waiting)
+    if (outcome.refused.length > 0) this.#links.distrust()
+    return outcome
+  }
+
+  /** Takes in what the kernel told; returns whether a pass is needed. */
+  observe(event: KernelEvent): boolean {
+    switch (event.type) {
+      case 'overrun':
+        this.distrust()
+        return true
+      case 'link':
+        return this.#linkChanged(event.link)
+      case 'link-gone':
+        this.#links.gone(event.link)
+        return this.#touched(event.link.name)
+      case 'address':
+      case 'address-gone': {
+        // the loss of an address takes routes along without a word (fib_sync_down_addr)
+        const name = this.#links.nameOf(event.address.ifindex)
+        return name !== undefined && !name.startsWith(WORKLOAD_PREFIX) && this.#addressChanged(event.type, name)
+      }
+      case 'route':
+      case 'route-gone': {
+        const { route } = event
+        if (route.table !== ROUTE_TABLE.main) return false
+        const key = routeKey(route)
+        if (!this.#routes.wanted().has(key) && routeClass(route, this.#links) === 'foreign') return false
+        return this.#routes.observe(key, event.type === 'route' ? route : undefined)
+      }
+      case 'neighbour':
+      case 'neighbour-gone': {
+        const value = ownNeighbour(event.neighbour, this.#links)
+        if (value === undefined || !this.#neighbours.wanted().has(neighbourKey(value))) return false
+        return this.#neighbours.observe(neighbourKey(value), event.type === 'neighbour' ? value : undefined)
+      }
+    }
+  }
+
+  /** Whether some unknown workload route still waits for its grace to end. */
+  get waitsForGrace(): boolean {
+    return this.#strays.size > 0
+  }
+
+  #linkChanged(link: Link): boolean {
+    const before = this.#links.saw(link)
+    if (!this.#devices.has(link.name)) return false
+    const { mtu, mac, up } = link
+    if (before === undefined) return this.#touched(link.name)
+    if (before.name !== link.name || before.up !== up) return this.#touched(link.name)
+    return before.mtu !== mtu || before.mac !== mac
+  }
+
+  /** A link that went away or down took routes, neighbours, addresses and sysctls along, mostly without a word. */
+  #touched(name: string): boolean {
+    if (!this.#devices.has(name)) return false
+    this.distrust()
+    return true
+  }
+
+  #addressChanged(type: 'address' | 'address-gone', name: string): boolean {
+    if (!this.#devices.has(name)) return false
+    if (type === 'address-gone') this.#routes.distrust()
+    this.#addresses.distrust()
+    return type === 'address-gone' || name === 'tunl0' || name === 'vxlan.calico'
+  }
+
+  #knows(interfaceName: string, ready: Readiness): boolean {
+    return interfaceName.startsWith(WORKLOAD_PREFIX) ? ready.endpoints : ready.datastore
+  }
+
+  #outlivedGrace(key: string): boolean {
+    const since = this.#strays.get(key) ?? this.#now()
+    this.#strays.set(key, since)
+    return this.#now() - since >= STRAY_GRACE_MS
+  }
+}
+
+function merge(parts: readonly Outcome[]): Outcome {
+  const refused: Refusal[] = parts.flatMap(part => part.refused)
+  return {
+    written: parts.flatMap(({ written }) => written),
+    healed: parts.flatMap(({ healed }) => healed),
+    refused,
+    withheld: parts.flatMap(({ withheld }) => withheld),
+  }
+}

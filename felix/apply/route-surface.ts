@@ -1,0 +1,181 @@
+// Felix's routes in the main table. Ours by mark: protocol bird (12), protocol 80, and the workload protocol on a
+// pod's interface. A route of somebody else under a wanted key is overwritten when the destination is ours to route
+// (a pod, a block, anything in a pool), and left alone when it is not: a router on the LAN that announces a default
+// route must not take the place of the one the administrator configured.
+import {
+  ERRNO,
+  type Kernel,
+  KernelError,
+  ROUTE_PROTOCOL,
+  ROUTE_SCOPE,
+  ROUTE_TABLE,
+  type Route,
+  routeKey,
+} from '../../kernel/port.ts'
+import { contains, familyOf } from '../../lib/ip.ts'
+import { type Prefix, PrefixIndex, parsePrefix } from '../calc/prefix-index.ts'
+import type { DesiredRoute, DesiredState } from '../state.ts'
+import { type LinkView, NoInterface } from './link-view.ts'
+import type { Refusal, Surface } from './reconciler.ts'
+import { WORKLOAD_PREFIX } from './surfaces.ts'
+
+/** Above this many suspects one dump is cheaper than a question for each. */
+const FEW = 64
+/** The metric the kernel gives an IPv6 route that names none (IP6_RT_PRIO_USER). */
+const IPV6_METRIC = 1024
+
+/** Who owns a route: what decides when it may be removed. */
+export type RouteClass = 'learned' | 'block' | 'workload' | 'foreign'
+
+export function routeClass({ protocol, ifindex, gateway }: Route, links: LinkView): RouteClass {
+  if (protocol === ROUTE_PROTOCOL.bird) return 'learned'
+  if (protocol === ROUTE_PROTOCOL.blocks) return 'block'
+  const name = ifindex === undefined ? undefined : links.nameOf(ifindex)
+  const onPod = name?.startsWith(WORKLOAD_PREFIX) === true && gateway === undefined
+  // the kernel's own routes (fe80::/64, multicast) come and go with the link
+  return onPod && protocol !== ROUTE_PROTOCOL.kernel ? 'workload' : 'foreign'
+}
+
+/** Turns wanted routes into kernel routes; remembers the answers, since most routes are the same every time. */
+export class RouteResolver {
+  readonly #links: LinkView
+  #known = new Map<DesiredRoute, Route>()
+
+  constructor(links: LinkView) {
+    this.#links = links
+  }
+
+  resolve({ routes }: DesiredState): { wanted: Map<string, Route>; waiting: Refusal[] } {
+    const wanted = new Map<string, Route>()
+    const known = new Map<DesiredRoute, Route>()
+    const waiting: Refusal[] = []
+    for (const desired of routes) {
+      const name = desired.interfaceName
+      const link = name === undefined ? undefined : this.#links.byName(name)
+      if (name !== undefined && link === undefined) {
+        waiting.push({ object: `route ${desired.dst}`, error: new NoInterface(name) })
+        continue
+      }
+      const before = this.#known.get(desired)
+      const route = before !== undefined && before.ifindex === link?.index ? before : kernelRoute(desired, link?.index)
+      known.set(desired, route)
+      wanted.set(routeKey(route), route)
+    }
+    this.#known = known
+    return { wanted, waiting }
+  }
+}
+
+/** The route as the kernel shows it afterwards: IPv6 has no scopes and always a metric. */
+function kernelRoute({ interfaceName: _, ...route }: DesiredRoute, ifindex: number | undefined): Route {
+  if (familyOf(route.dst) === 'ipv4') return { ...route, ifindex }
+  return { ...route, ifindex, scope: ROUTE_SCOPE.universe, metric: route.metric ?? IPV6_METRIC }
+}
+
+/** `isOurs` says whether a destination is ours to route whoever else has a route to it. */
+export function routeSurface(kernel: Kernel, links: LinkView, isOurs: (prefix: Prefix) => boolean): Surface<Route> {
+  const mayTake = (wanted: Route, seen: Route | undefined): boolean => {
+    if (seen === undefined || routeClass(seen, links) !== 'foreign' || wanted.protocol !== ROUTE_PROTOCOL.bird)
+      return true
+    const prefix = parsePrefix(wanted.dst)
+    return prefix !== undefined && isOurs(prefix)
+  }
+  return {
+    name: 'route',
+    label: key => `route ${key.split(' ')[1]}`,
+    same: sameRoute,
+    async read(wanted) {
+      const seen = new Map<string, Route>()
+      for (const route of await kernel.routes({ table: ROUTE_TABLE.main })) {
+        const key = routeKey(route)
+        const ours = wanted.has(key) || routeClass(route, links) !== 'foreign'
+        // of several under one key the first is the one in use
+        if (ours && !seen.has(key)) seen.set(key, route)
+      }
+      return seen
+    },
+    readSome(keys) {
+      return keys.length > FEW ? undefined : readFew(kernel, keys)
+    },
+    async write(changes) {
+      const results: (Error | undefined)[] = []
+      const sent = changes.flatMap(({ value, seen }, i) => {
+        const route = value ?? seen
+        if (route === undefined) return []
+        if (value !== undefined && !mayTake(value, seen)) {
+          results[i] = new Error(
+            `a route of another owner (protocol ${seen?.protocol}) is there; remove one of the two`,
+          )
+          return []
+        }
+        return [{ i, verb: value === undefined ? ('delete' as const) : ('replace' as const), route }]
+      })
+      // replacing before removing: a block that was split or joined is never without a route
+      sent.sort((a, b) => Number(a.verb === 'delete') - Number(b.verb === 'delete'))
+      const refusals = await kernel.changeRoutes(sent.map(({ verb, route }) => ({ verb, route })))
+      for (const [n, { i, verb }] of sent.entries())
+        results[i] = alreadyGone(verb, refusals[n]) ? undefined : refusals[n]
+      return changes.map((_, i) => results[i])
+    },
+  }
+}
+
+function alreadyGone(verb: string, refusal: KernelError | undefined): boolean {
+  return verb === 'delete' && refusal?.errno === ERRNO.ESRCH
+}
+
+/** Asks for single routes; only where a longer prefix hides the answer is the whole table read. */
+async function readFew(kernel: Kernel, keys: readonly string[]): Promise<[string, Route | undefined][]> {
+  const answers: [string, Route | undefined][] = []
+  let all: Map<string, Route> | undefined
+  for (const key of keys) {
+    const dst = key.split(' ')[1]!
+    const found = await lookup(kernel, dst)
+    if (found !== undefined && routeKey(found) === key) answers.push([key, found])
+    else if (found !== undefined && found.dst !== dst && contains(found.dst, dst)) answers.push([key, undefined])
+    else {
+      all ??= await readTable(kernel)
+      answers.push([key, all.get(key)])
+    }
+  }
+  return answers
+}
+
+async function readTable(kernel: Kernel): Promise<Map<string, Route>> {
+  const all = new Map<string, Route>()
+  for (const route of await kernel.routes({ table: ROUTE_TABLE.main }))
+    if (!all.has(routeKey(route))) all.set(routeKey(route), route)
+  return all
+}
+
+/** The route a packet to the first address of `dst` would take; undefined when it has none or ends in a blackhole. */
+async function lookup(kernel: Kernel, dst: string): Promise<Route | undefined> {
+  try {
+    return await kernel.lookupRoute(dst.split('/')[0]!)
+  } catch (error) {
+    if (error instanceof KernelError) return undefined
+    throw error
+  }
+}
+
+function sameRoute(a: Route, b: Route): boolean {
+  return (
+    a.type === b.type &&
+    a.protocol === b.protocol &&
+    a.scope === b.scope &&
+    a.gateway === b.gateway &&
+    (a.onlink ?? false) === (b.onlink ?? false) &&
+    a.source === b.source &&
+    a.mtu === b.mtu &&
+    // an IPv6 blackhole is shown on lo
+    (a.type === 'blackhole' || a.ifindex === b.ifindex)
+  )
+}
+
+/** A question for `routeSurface`: is a destination inside a pool, or one of these. */
+export function ownDestinations({ poolCidrs, routes }: DesiredState): (prefix: Prefix) => boolean {
+  const index = new PrefixIndex<true>()
+  for (const cidr of poolCidrs) index.add(cidr, true)
+  for (const { dst, protocol } of routes) if (protocol !== ROUTE_PROTOCOL.bird) index.add(dst, true)
+  return prefix => index.match(prefix) === true
+}

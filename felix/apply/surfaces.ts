@@ -1,0 +1,228 @@
+// What the reconciler needs to know of addresses on tunnels, neighbours, forwarding entries and sysctls: how to read
+// what is ours, how to change one, when two are the same. Nothing here touches what does not carry our mark.
+import {
+  type Address,
+  ERRNO,
+  type FdbEntry,
+  type Kernel,
+  KernelError,
+  type Neighbour,
+  ROUTE_SCOPE,
+} from '../../kernel/port.ts'
+import type { Change } from '../../lib/delta.ts'
+import { VXLAN_DEVICE } from '../calc/tunnels.ts'
+import type { DesiredFdb, DesiredNeighbour, DesiredState, DesiredSysctl } from '../state.ts'
+import { type LinkView, NoInterface } from './link-view.ts'
+import type { Surface } from './reconciler.ts'
+
+/** Interfaces of pods are ours by this prefix. */
+export const WORKLOAD_PREFIX = 'cali'
+
+export type TunnelAddress = { interfaceName: string; address: string }
+
+export function wantedAddresses({ tunnels }: DesiredState): Map<string, TunnelAddress> {
+  const held = tunnels.flatMap(({ name, address }) => (address === undefined ? [] : [{ interfaceName: name, address }]))
+  return new Map(held.map(value => [addressKey(value), value]))
+}
+
+/**
+ * Addresses of the tunnel devices, each a /32. On tunl0, which others may use too, only those that `isOurs` (a pool
+ * holds them) count; on vxlan.calico every IPv4 one does.
+ */
+export function addressSurface(
+  kernel: Kernel,
+  links: LinkView,
+  isOurs: (address: string) => boolean,
+): Surface<TunnelAddress> {
+  return {
+    name: 'address',
+    same: (a, b) => a.interfaceName === b.interfaceName && a.address === b.address,
+    async read(wanted) {
+      const seen: [string, TunnelAddress][] = []
+      for (const interfaceName of new Set(['tunl0', VXLAN_DEVICE])) {
+        const link = links.byName(interfaceName)
+        if (link === undefined) continue
+        for (const { address, length } of await kernel.addresses(link.index)) {
+          const value = { interfaceName, address }
+          const known = wanted.has(addressKey(value)) || interfaceName === VXLAN_DEVICE || isOurs(address)
+          if (length === 32 && !address.includes(':') && known) seen.push([addressKey(value), value])
+        }
+      }
+      return seen
+    },
+    write: changes =>
+      eachOf(
+        changes,
+        ({ interfaceName }) => interfaceName,
+        links,
+        async (value, ifindex, verb) => {
+          const address: Address = { ifindex, address: value.address, length: 32, scope: ROUTE_SCOPE.universe }
+          if (verb === 'remove') return kernel.deleteAddress(address)
+          await kernel.addAddress(address).catch(unless(ERRNO.EEXIST))
+        },
+      ),
+  }
+}
+
+export function wantedNeighbours({ neighbours }: DesiredState): Map<string, DesiredNeighbour> {
+  return new Map(neighbours.map(value => [neighbourKey(value), value]))
+}
+
+/** Permanent entries of pod interfaces and of vxlan.calico. */
+export function neighbourSurface(kernel: Kernel, links: LinkView): Surface<DesiredNeighbour> {
+  return {
+    name: 'neighbour',
+    same: (a, b) => a.mac === b.mac && a.permanent === b.permanent,
+    async read() {
+      const seen: [string, DesiredNeighbour][] = []
+      for (const neighbour of await kernel.neighbours()) {
+        const value = ownNeighbour(neighbour, links)
+        if (value?.permanent === true) seen.push([neighbourKey(value), value])
+      }
+      return seen
+    },
+    write: changes =>
+      eachOf(
+        changes,
+        ({ interfaceName }) => interfaceName,
+        links,
+        ({ address, mac, permanent }, ifindex, verb) => {
+          const neighbour = { ifindex, address, mac, permanent }
+          return verb === 'remove' ? kernel.deleteNeighbour(neighbour) : kernel.setNeighbour(neighbour)
+        },
+      ),
+  }
+}
+
+/** A neighbour the kernel told of, when it lies on one of our interfaces. */
+export function ownNeighbour(
+  { ifindex, address, mac, permanent, proxy }: Neighbour,
+  links: LinkView,
+): DesiredNeighbour | undefined {
+  const interfaceName = links.nameOf(ifindex)
+  if (interfaceName === undefined || proxy === true) return undefined
+  if (interfaceName !== VXLAN_DEVICE && !interfaceName.startsWith(WORKLOAD_PREFIX)) return undefined
+  return { interfaceName, address, mac, permanent }
+}
+
+export function wantedFdb({ fdb }: DesiredState): Map<string, DesiredFdb> {
+  return new Map(fdb.map(value => [fdbKey(value), value]))
+}
+
+/** Where vxlan.calico sends the frames of each far VTEP. */
+export function fdbSurface(kernel: Kernel, links: LinkView): Surface<DesiredFdb> {
+  return {
+    name: 'fdb',
+    same: (a, b) => a.dst === b.dst,
+    async read() {
+      const link = links.byName(VXLAN_DEVICE)
+      const entries: readonly FdbEntry[] = link === undefined ? [] : await kernel.fdb(link.index)
+      return entries.map(({ mac, dst }) => {
+        const value = { interfaceName: VXLAN_DEVICE, mac, dst }
+        return [fdbKey(value), value] as const
+      })
+    },
+    write: changes =>
+      eachOf(
+        changes,
+        ({ interfaceName }) => interfaceName,
+        links,
+        ({ mac, dst }, ifindex, verb) => {
+          const entry = { ifindex, mac, dst }
+          return verb === 'remove' ? kernel.deleteFdb(entry) : kernel.setFdb(entry)
+        },
+      ),
+  }
+}
+
+export function wantedSysctls({ sysctls }: DesiredState): Map<string, DesiredSysctl> {
+  return new Map(sysctls.map(value => [`net.${value.family} ${value.path.join('/')}`, value]))
+}
+
+/** Only what is wanted is ever read, and nothing is set back when it is wanted no more. */
+export function sysctlSurface(kernel: Kernel): Surface<DesiredSysctl> {
+  const readOne = (wanted: DesiredSysctl): DesiredSysctl | undefined => {
+    // a kernel without IPv6 has nothing to be told about it
+    if (wanted.family === 'ipv6' && !hasIpv6(kernel)) return wanted
+    try {
+      return { ...wanted, value: kernel.readSysctl(wanted.family, wanted.path).trim() }
+    } catch {
+      return undefined
+    }
+  }
+  return {
+    name: 'sysctl',
+    same: (a, b) => a.value === b.value,
+    async read(wanted) {
+      return [...wanted].flatMap(([key, value]) => {
+        const seen = readOne(value)
+        return seen === undefined ? [] : [[key, seen] as const]
+      })
+    },
+    async write(changes) {
+      return changes.map(({ value }) => {
+        if (value === undefined) return undefined
+        try {
+          kernel.writeSysctl(value.family, value.path, value.value)
+          return undefined
+        } catch (error) {
+          return asError(error)
+        }
+      })
+    },
+  }
+}
+
+function hasIpv6(kernel: Kernel): boolean {
+  try {
+    kernel.readSysctl('ipv6', ['conf', 'all', 'forwarding'])
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** One request after another, each with its own fate. A removal whose interface is gone has nothing left to do. */
+async function eachOf<V>(
+  changes: readonly Change<V>[],
+  interfaceOf: (value: V) => string,
+  links: LinkView,
+  run: (value: V, ifindex: number, verb: 'put' | 'remove') => Promise<void>,
+): Promise<(Error | undefined)[]> {
+  const results: (Error | undefined)[] = []
+  for (const { value, seen } of changes) {
+    const target = value ?? seen
+    const link = target === undefined ? undefined : links.byName(interfaceOf(target))
+    if (target === undefined || (value === undefined && link === undefined)) results.push(undefined)
+    else if (link === undefined) results.push(new NoInterface(interfaceOf(target)))
+    else {
+      const verb = value === undefined ? 'remove' : 'put'
+      results.push(await run(target, link.index, verb).then(() => undefined, asError))
+    }
+  }
+  return results
+}
+
+function unless(errno: number): (error: unknown) => void {
+  return error => {
+    if (!(error instanceof KernelError) || error.errno !== errno) throw error
+  }
+}
+
+/** What a request failed with, as a value: a defect of ours is thrown on. */
+function asError(error: unknown): Error {
+  if (error instanceof KernelError || (error instanceof Error && 'code' in error)) return error
+  throw error
+}
+
+function addressKey({ interfaceName, address }: TunnelAddress): string {
+  return `${interfaceName} ${address}`
+}
+
+export function neighbourKey({ interfaceName, address }: { interfaceName: string; address: string }): string {
+  return `${interfaceName} ${address}`
+}
+
+function fdbKey({ interfaceName, mac }: { interfaceName: string; mac: string }): string {
+  return `${interfaceName} ${mac}`
+}
