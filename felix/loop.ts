@@ -238,8 +238,8 @@ export class Felix {
       this.#healing.passes = 0
       this.#fight.reset()
     }
-    if (this.#healing.passes <= FIGHT_LIMIT) return this.#kick()
-    if (!this.#timers.has('fight')) this.#after('fight', this.#fight.next(), () => this.#kick())
+    if (this.#healing.passes <= FIGHT_LIMIT) this.#kick()
+    else if (!this.#timers.has('fight')) this.#after('fight', this.#fight.next(), () => this.#kick())
   }
 
   #countHealing(): void {
