@@ -128,7 +128,7 @@ export function parseAttributes(
     if (value === undefined) faults.push(malformed(name, ifMalformed, code, bytes, from, to))
     else if (isFault(value)) faults.push(value)
     else {
-      Object.assign(found, { [name]: value })
+      ;(found as Record<string, unknown>)[name] = value
       if ((flags & FLAG.partial) !== 0 && (flags & FLAG.optional) !== 0) partial.push(code)
     }
   }
