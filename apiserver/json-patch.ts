@@ -1,0 +1,107 @@
+// JSON Patch (RFC 6902) over JSON Pointer (RFC 6901). Pure; the document is not changed.
+
+/** An operation that cannot be applied; the message names it by its index. */
+export class JsonPatchError extends Error {
+  override readonly name = 'JsonPatchError'
+}
+
+type Container = Record<string, unknown> | unknown[]
+
+/** More operations than a real client sends, fewer than would keep the server busy (Kubernetes has the same limit). */
+const MAX_OPERATIONS = 10_000
+
+/** `document` after all operations, or a JsonPatchError and nothing done. `same` compares for `test`. */
+export function jsonPatch(document: unknown, patch: unknown, same: (a: unknown, b: unknown) => boolean): unknown {
+  if (!Array.isArray(patch)) throw new JsonPatchError('a JSON patch is a list of operations')
+  if (patch.length > MAX_OPERATIONS) throw new JsonPatchError(`more than ${MAX_OPERATIONS} operations`)
+  let result = structuredClone(document)
+  for (const [i, operation] of patch.entries())
+    try {
+      result = step(result, operation, same)
+    } catch (error) {
+      if (!(error instanceof JsonPatchError)) throw error
+      throw new JsonPatchError(`operation ${i}: ${error.message}`)
+    }
+  return result
+}
+
+type Operation = { op: string; path: string; from?: unknown; value?: unknown }
+
+function step(document: unknown, operation: unknown, same: (a: unknown, b: unknown) => boolean): unknown {
+  const { op, path, from, value } = (operation ?? {}) as Operation
+  const pointer = parsePointer(path)
+  switch (op) {
+    case 'add':
+    case 'replace':
+    case 'test':
+      if (!Object.hasOwn(operation as object, 'value')) throw new JsonPatchError(`${op} needs a value`)
+      if (op === 'add') return add(document, pointer, structuredClone(value))
+      if (op === 'replace') return pointer.length === 0 ? value : add(remove(document, pointer), pointer, value)
+      if (!same(read(document, pointer), value)) throw new JsonPatchError(`test of ${path} failed`)
+      return document
+    case 'remove':
+      return remove(document, pointer)
+    case 'copy':
+      return add(document, pointer, structuredClone(read(document, parsePointer(from))))
+    case 'move': {
+      const source = parsePointer(from)
+      if (source.length < pointer.length && source.every((part, i) => part === pointer[i]))
+        throw new JsonPatchError('a value cannot move into itself')
+      const moved = read(document, source)
+      return add(remove(document, source), pointer, moved)
+    }
+  }
+  throw new JsonPatchError(`unknown op ${JSON.stringify(op)}`)
+}
+
+function parsePointer(pointer: unknown): string[] {
+  if (typeof pointer !== 'string') throw new JsonPatchError('a path is text')
+  if (pointer === '') return []
+  if (!pointer.startsWith('/')) throw new JsonPatchError(`path ${pointer} does not start with /`)
+  return pointer
+    .slice(1)
+    .split('/')
+    .map(part => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+}
+
+function read(document: unknown, pointer: readonly string[]): unknown {
+  return pointer.reduce((at, part) => {
+    const container = containerAt(at, pointer)
+    const key = Array.isArray(container) ? String(indexIn(container, part, container.length - 1)) : part
+    if (!Object.hasOwn(container, key)) throw new JsonPatchError(`/${pointer.join('/')} is not there`)
+    return (container as Record<string, unknown>)[key]
+  }, document)
+}
+
+function add(document: unknown, pointer: readonly string[], value: unknown): unknown {
+  const last = pointer.at(-1)
+  if (last === undefined) return value
+  const container = containerAt(read(document, pointer.slice(0, -1)), pointer)
+  if (Array.isArray(container))
+    container.splice(last === '-' ? container.length : indexIn(container, last, container.length), 0, value)
+  // defined, not assigned: the key __proto__ is a key like any other
+  else Object.defineProperty(container, last, { value, enumerable: true, configurable: true, writable: true })
+  return document
+}
+
+function remove(document: unknown, pointer: readonly string[]): unknown {
+  const last = pointer.at(-1)
+  if (last === undefined) throw new JsonPatchError('the whole object cannot be removed')
+  read(document, pointer)
+  const container = containerAt(read(document, pointer.slice(0, -1)), pointer)
+  if (Array.isArray(container)) container.splice(Number(last), 1)
+  else delete container[last]
+  return document
+}
+
+function containerAt(value: unknown, pointer: readonly string[]): Container {
+  if (typeof value !== 'object' || value === null)
+    throw new JsonPatchError(`/${pointer.join('/')} leads through a value that holds nothing`)
+  return value as Container
+}
+
+function indexIn(list: readonly unknown[], part: string, most: number): number {
+  if (!/^(0|[1-9]\d*)$/.test(part) || Number(part) > most)
+    throw new JsonPatchError(`${part} is no index of a list of ${list.length}`)
+  return Number(part)
+}

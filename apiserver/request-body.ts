@@ -1,0 +1,68 @@
+// The body of a request: bounded, read whole, and parsed by its content type. A browser cannot send these types across
+// origins without asking first, so a page the user visits cannot write through a server on loopback.
+import type { IncomingMessage } from 'node:http'
+import { parse as parseYaml } from 'yaml'
+import { parseJson } from '../api/json.ts'
+import type { PatchFormat } from './resources.ts'
+import { ApiError } from './status.ts'
+
+const PATCH_FORMATS: Readonly<Record<string, PatchFormat>> = {
+  'application/merge-patch+json': 'merge',
+  'application/json-patch+json': 'json',
+  'application/strategic-merge-patch+json': 'strategic',
+  'application/apply-patch+yaml': 'apply',
+}
+
+/** The media type of a request without its parameters; empty when there is none. */
+export function contentTypeOf(request: IncomingMessage): string {
+  return (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
+}
+
+/** How a PATCH is to be applied. Throws UnsupportedMediaType. */
+export function patchFormatOf(request: IncomingMessage): PatchFormat {
+  const format = PATCH_FORMATS[contentTypeOf(request)]
+  if (format === undefined) throw unsupported(request, Object.keys(PATCH_FORMATS))
+  return format
+}
+
+/** The parsed body; undefined when there is none. Throws RequestEntityTooLarge, UnsupportedMediaType or BadRequest. */
+export async function readBody(request: IncomingMessage, limitBytes: number): Promise<unknown> {
+  const tooLarge = new ApiError('RequestEntityTooLarge', `the body is larger than ${limitBytes} bytes`)
+  if (Number(request.headers['content-length'] ?? 0) > limitBytes) throw tooLarge
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > limitBytes) throw tooLarge
+    chunks.push(chunk)
+  }
+  if (size === 0) return undefined
+  return parseBody(request, Buffer.concat(chunks).toString('utf8'))
+}
+
+function parseBody(request: IncomingMessage, text: string): unknown {
+  const type = contentTypeOf(request)
+  try {
+    if (type === 'application/json' || type.endsWith('+json')) return parseJson(text)
+    if (type === 'application/yaml' || type.endsWith('+yaml')) return numbersOf(parseYaml(text, { intAsBigInt: true }))
+  } catch (error) {
+    throw new ApiError('BadRequest', `the body cannot be read as ${type}: ${(error as Error).message}`)
+  }
+  throw unsupported(request, ['application/json', 'application/yaml'])
+}
+
+/** YAML gave every integer as bigint; only those that a double would round stay so. */
+function numbersOf(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(numbersOf)
+  return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, numbersOf(v)]))
+}
+
+function unsupported(request: IncomingMessage, accepted: readonly string[]): ApiError {
+  const type = contentTypeOf(request) || 'none'
+  return new ApiError(
+    'UnsupportedMediaType',
+    `content type ${type} is not accepted here; these are: ${accepted.join(', ')}`,
+  )
+}

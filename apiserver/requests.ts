@@ -1,0 +1,246 @@
+// From an HTTP request to its answer: discovery and health by path, objects by verb. Every refusal is a Status.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { emitJson } from '../api/json.ts'
+import { apiVersion, kinds } from '../api/kinds.ts'
+import { isObject } from '../api/merge-patch.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import { type Accepted, acceptedOf, aggregatedVersion, tableVersion } from './accept.ts'
+import { checkAccess } from './access.ts'
+import { discover } from './discovery.ts'
+import { OPENAPI_V2_PROTOBUF, openApiV2, openApiV2Protobuf, openApiV3 } from './openapi.ts'
+import { patchFormatOf, readBody } from './request-body.ts'
+import type { DeleteOptions, Page, Resources, WriteOptions } from './resources.ts'
+import { NO_SUCH_VERB, type ResourceRequest, routeOf, UNKNOWN } from './routes.ts'
+import { selectionFrom } from './selection.ts'
+import { ApiError, failureStatus, successStatus } from './status.ts'
+import type { Storage, Stored } from './storage.ts'
+import { type TableOptions, tableOf } from './tables.ts'
+import { type WatchLimits, WatchStream } from './watch-stream.ts'
+
+export type RequestDeps = {
+  storage: Storage
+  resources: Resources
+  clock: Clock
+  log: Log
+  token: string | undefined
+  bodyBytes: number
+  watchLimits: WatchLimits
+  watches: Set<WatchStream>
+}
+
+type Exchange = { request: IncomingMessage; response: ServerResponse; url: URL; accepted: Accepted[] }
+
+/** Answers one request; never rejects. */
+export async function answer(request: IncomingMessage, response: ServerResponse, deps: RequestDeps): Promise<void> {
+  try {
+    const url = new URL(request.url ?? '/', 'http://server')
+    checkAccess(request, url.pathname, deps.token)
+    const exchange = { request, response, url, accepted: acceptedOf(request.headers.accept) }
+    if (!answerFixed(exchange)) await answerResource(exchange, deps)
+  } catch (error) {
+    refuse(request, response, error, deps.log)
+  }
+}
+
+function refuse(request: IncomingMessage, response: ServerResponse, error: unknown, log: Log): void {
+  if (!(error instanceof ApiError) && !request.destroyed) log.error({ err: error, url: request.url }, 'request failed')
+  const status = failureStatus(error)
+  if (response.headersSent) {
+    response.destroy()
+    return
+  }
+  if (status.code === 401) response.setHeader('www-authenticate', 'Bearer')
+  // a body that was not read to its end leaves the connection in an unknown place
+  if (!request.complete) response.setHeader('connection', 'close')
+  send(response, status.code, emitJson(status))
+}
+
+function send(response: ServerResponse, code: number, text: string, contentType = 'application/json'): void {
+  response.writeHead(code, { 'content-type': contentType, 'content-length': Buffer.byteLength(text) })
+  response.end(text)
+}
+
+/** Answers what does not depend on any object; false when the path is none of these. */
+function answerFixed({ request, response, url, accepted }: Exchange): boolean {
+  if (request.method !== 'GET') return false
+  const path = url.pathname.replace(/(?<=.)\/$/, '')
+  if (path === '/healthz' || path === '/livez' || path === '/readyz') {
+    send(response, 200, 'ok', 'text/plain; charset=utf-8')
+    return true
+  }
+  if (path === '/openapi/v2' && (request.headers.accept ?? '').includes(OPENAPI_V2_PROTOBUF)) {
+    response.writeHead(200, { 'content-type': OPENAPI_V2_PROTOBUF }).end(openApiV2Protobuf())
+    return true
+  }
+  const aggregated = path === '/api' || path === '/apis' ? aggregatedVersion(accepted) : undefined
+  const body = fixedBody(path) ?? discover(path, aggregated)
+  if (body === undefined) return false
+  const type =
+    aggregated === undefined
+      ? undefined
+      : `application/json;g=apidiscovery.k8s.io;v=${aggregated};as=APIGroupDiscoveryList`
+  send(response, 200, emitJson(body), type)
+  return true
+}
+
+function fixedBody(path: string): object | undefined {
+  if (path === '/version') return VERSION
+  if (path === '/openapi/v2') return openApiV2()
+  return path.startsWith('/openapi/v3') ? openApiV3(path) : undefined
+}
+
+/** The Kubernetes release whose API conventions this server follows, as kubectl compares it with its own. */
+const VERSION = {
+  major: '1',
+  minor: '32',
+  gitVersion: 'v1.32.0+margay',
+  gitCommit: '',
+  gitTreeState: 'clean',
+  buildDate: '1970-01-01T00:00:00Z',
+  goVersion: '',
+  compiler: 'node',
+  platform: 'linux/amd64',
+}
+
+async function answerResource(exchange: Exchange, deps: RequestDeps): Promise<void> {
+  const { request, url, accepted } = exchange
+  const query = url.searchParams
+  const watching = ['true', '1', ''].includes(query.get('watch') ?? 'no')
+  const route = routeOf(request.method ?? '', url.pathname, watching)
+  if (route === UNKNOWN) throw new ApiError('NotFound', 'the server could not find the requested resource')
+  if (route === NO_SUCH_VERB)
+    throw new ApiError('MethodNotAllowed', `the server does not allow ${request.method} on ${url.pathname}`)
+  if (!accepted.some(a => 'json' in a) && tableVersion(accepted) === undefined)
+    throw new ApiError('NotAcceptable', 'only application/json is produced here')
+  await perform(route, exchange, deps)
+}
+
+async function perform(route: ResourceRequest, exchange: Exchange, deps: RequestDeps): Promise<void> {
+  const { request, response, url } = exchange
+  const { resources } = deps
+  const query = url.searchParams
+  const named = { ...route, name: route.name ?? '' }
+  const body = ['POST', 'PUT', 'PATCH', 'DELETE'].includes(request.method ?? '')
+    ? await readBody(request, deps.bodyBytes)
+    : undefined
+  const table = tableOptions(exchange, deps.clock)
+  const show = (code: number, stored: Stored): void => {
+    const { resourceVersion } = stored.object.metadata
+    const shown = table && emitJson(tableOf(route.kind, [stored.object], { resourceVersion }, table))
+    send(response, code, shown ?? stored.text)
+  }
+  switch (route.verb) {
+    case 'get':
+      return show(200, await resources.get(route))
+    case 'list': {
+      const paging = { limit: count(query, 'limit'), from: query.get('continue') || undefined }
+      return send(response, 200, listText(route, await resources.list(route, selectionFrom(query), paging), table))
+    }
+    case 'watch':
+      return openWatch(route, exchange, deps)
+    case 'create':
+      return show(201, await resources.create(route, body, writeOptions(query)))
+    case 'update':
+      return show(200, await resources.update(named, body, writeOptions(query)))
+    case 'patch': {
+      const result = await resources.patch(named, patchFormatOf(request), body, writeOptions(query))
+      return show(result.created ? 201 : 200, result.stored)
+    }
+    case 'delete': {
+      const { stored, gone } = await resources.delete(named, deleteOptions(query, body))
+      if (!gone) return show(200, stored)
+      const { plural, group } = kinds[route.kind]
+      const details = { name: named.name, group, kind: plural, uid: stored.object.metadata.uid }
+      return send(response, 200, emitJson(successStatus(details)))
+    }
+    case 'deletecollection':
+      await resources.deleteCollection(route, selectionFrom(query), deleteOptions(query, body))
+      return send(response, 200, emitJson(successStatus()))
+  }
+}
+
+function listText({ kind }: ResourceRequest, page: Page, table: TableOptions | undefined): string {
+  const metadata = {
+    resourceVersion: String(page.version),
+    ...(page.next === undefined ? {} : { continue: page.next, remainingItemCount: page.remaining }),
+  }
+  if (table !== undefined)
+    return emitJson(
+      tableOf(
+        kind,
+        page.items.map(({ object }) => object),
+        metadata,
+        table,
+      ),
+    )
+  const head = { kind: `${kind}List`, apiVersion: apiVersion(kinds[kind]), metadata }
+  // the items' text is at hand: a long list need not be built anew
+  return `${emitJson(head).slice(0, -1)},"items":[${page.items.map(({ text }) => text).join(',')}]}`
+}
+
+async function openWatch(route: ResourceRequest, exchange: Exchange, deps: RequestDeps): Promise<void> {
+  const { response, url } = exchange
+  const query = url.searchParams
+  const selection = selectionFrom(query)
+  const byName = route.name
+  const seconds = count(query, 'timeoutSeconds') ?? 1800 + Math.floor(Math.random() * 1800)
+  await deps.storage.read(() => {
+    if (response.destroyed) return
+    const stream = new WatchStream(
+      {
+        kind: route.kind,
+        namespace: route.namespace,
+        selection: byName === undefined ? selection : o => o.metadata.name === byName && selection(o),
+        since: count(query, 'resourceVersion'),
+        initialEvents: query.get('sendInitialEvents') === 'true',
+        bookmarks: query.get('allowWatchBookmarks') === 'true',
+        timeoutMs: seconds * 1000,
+        table: tableOptions(exchange, deps.clock),
+      },
+      response,
+      deps,
+    )
+    deps.watches.add(stream)
+    response.once('close', () => deps.watches.delete(stream))
+  })
+}
+
+function tableOptions({ accepted, url }: Exchange, clock: Clock): TableOptions | undefined {
+  const version = tableVersion(accepted)
+  if (version === undefined) return undefined
+  const wanted = url.searchParams.get('includeObject')
+  const includeObject = wanted === 'None' || wanted === 'Object' ? wanted : 'Metadata'
+  return { version, includeObject, withColumns: true, nowMs: clock.wallMs() }
+}
+
+function count(query: URLSearchParams, name: string): number | undefined {
+  const text = query.get(name) ?? ''
+  if (text === '' || (name === 'limit' && text === '0')) return undefined
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  throw new ApiError('BadRequest', `${name}=${text} is not a number`)
+}
+
+function isDryRun(values: readonly unknown[]): boolean {
+  const wrong = values.find(value => value !== 'All')
+  if (wrong !== undefined) throw new ApiError('BadRequest', `dryRun=${String(wrong)}: only All is known`)
+  return values.length > 0
+}
+
+function writeOptions(query: URLSearchParams): WriteOptions {
+  return {
+    dryRun: isDryRun(query.getAll('dryRun')),
+    fieldManager: query.get('fieldManager') ?? undefined,
+    force: query.get('force') === 'true',
+  }
+}
+
+function deleteOptions(query: URLSearchParams, body: unknown): DeleteOptions {
+  const { preconditions, dryRun } = isObject(body) ? body : {}
+  const { uid, resourceVersion } = isObject(preconditions) ? preconditions : {}
+  return {
+    dryRun: isDryRun([...query.getAll('dryRun'), ...(Array.isArray(dryRun) ? dryRun : [])]),
+    ...(typeof uid === 'string' ? { uid } : {}),
+    ...(typeof resourceVersion === 'string' ? { resourceVersion } : {}),
+  }
+}

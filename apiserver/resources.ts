@@ -1,0 +1,274 @@
+// The verbs on objects, over the storage: what each one checks, in which order, and what it refuses. No HTTP here.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { emitJson, sameJson } from '../api/json.ts'
+import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
+import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
+import { isObject, mergePatch } from '../api/merge-patch.ts'
+import { validate } from '../api/validate.ts'
+import type { Clock } from '../lib/clock.ts'
+import { applyPatch } from './apply-patch.ts'
+import { JsonPatchError, jsonPatch } from './json-patch.ts'
+import type { Selection } from './selection.ts'
+import { ApiError, alreadyExists, conflict, expired, invalid, MODIFIED, notFound } from './status.ts'
+import type { Storage, Stored, Writer } from './storage.ts'
+import { strategicMerge } from './strategic-merge.ts'
+
+export type Target = { kind: Kind; namespace?: string; name?: string; subresource?: 'status' }
+export type WriteOptions = { dryRun: boolean; fieldManager?: string; force?: boolean }
+export type DeleteOptions = { dryRun: boolean; uid?: string; resourceVersion?: string }
+export type PatchFormat = 'merge' | 'json' | 'strategic' | 'apply'
+export type Page = { items: readonly Stored[]; version: number; next?: string; remaining?: number }
+
+/** The namespace that is always there. */
+export const DEFAULT_NAMESPACE = 'default'
+
+const namespacedKinds = (Object.keys(kinds) as Kind[]).filter(kind => kinds[kind].namespaced)
+
+export class Resources {
+  readonly #storage: Storage
+  readonly #clock: Clock
+
+  constructor(storage: Storage, clock: Clock) {
+    this.#storage = storage
+    this.#clock = clock
+  }
+
+  /** Makes what every server has. */
+  async prepare(): Promise<void> {
+    if (this.#storage.get('Namespace', DEFAULT_NAMESPACE) === undefined)
+      await this.create({ kind: 'Namespace' }, { metadata: { name: DEFAULT_NAMESPACE } }, { dryRun: false })
+  }
+
+  get(target: Target): Promise<Stored> {
+    return this.#storage.read(() => this.#stored(target))
+  }
+
+  /** One page of a list. A page after the first shows the state of now under the version of the first. */
+  list(target: Target, selection: Selection, { limit, from }: { limit?: number; from?: string }): Promise<Page> {
+    return this.#storage.read(() => {
+      const start = from === undefined ? undefined : parseContinue(from)
+      const version = start?.version ?? this.#storage.version
+      if (start !== undefined && version < this.#storage.oldest) throw expired()
+      const all = this.#storage.list(target.kind, target.namespace).filter(({ object }) => selection(object))
+      const rest = start === undefined ? all : all.filter(stored => keyOf(stored) > start.after)
+      if (limit === undefined || rest.length <= limit) return { items: rest, version }
+      const items = rest.slice(0, limit)
+      return { items, version, next: formatContinue(version, items.at(-1)!), remaining: rest.length - limit }
+    })
+  }
+
+  create(target: Target, body: unknown, options: WriteOptions): Promise<Stored> {
+    return this.#storage.write(writer => this.#create(writer, target, body, options))
+  }
+
+  update(target: Target & { name: string }, body: unknown, options: WriteOptions): Promise<Stored> {
+    return this.#storage.write(writer => {
+      const before = this.#stored(target)
+      return this.#replace(writer, target, before, placed(target, body), options)
+    })
+  }
+
+  /** `created` says that an apply made the object. */
+  patch(
+    target: Target & { name: string },
+    format: PatchFormat,
+    patch: unknown,
+    options: WriteOptions,
+  ): Promise<{ stored: Stored; created: boolean }> {
+    return this.#storage.write(writer => {
+      const before = this.#storage.get(target.kind, target.name, target.namespace)
+      if (before === undefined && format === 'apply' && target.subresource === undefined) {
+        const fresh = applyPatch(target.kind, undefined, patch, options, this.#now())
+        return { stored: this.#create(writer, target, fresh, options), created: true }
+      }
+      if (before === undefined) throw notFound(target.kind, target.name)
+      const next = placed(target, this.#patched(target, before.object, format, patch, options))
+      return { stored: this.#replace(writer, target, before, next, options), created: false }
+    })
+  }
+
+  /** The object's last state, and whether it is gone or only marked. */
+  delete(target: Target & { name: string }, options: DeleteOptions): Promise<{ stored: Stored; gone: boolean }> {
+    return this.#storage.write(writer => {
+      const stored = this.#stored(target)
+      const { uid, resourceVersion } = stored.object.metadata
+      const refuse = (field: string, wanted: string, has: string | undefined): never => {
+        throw conflict(target.kind, target.name, `the ${field} in the precondition (${wanted}) is not ${has}`)
+      }
+      if (options.uid !== undefined && options.uid !== uid) refuse('UID', options.uid, uid)
+      if (options.resourceVersion !== undefined && options.resourceVersion !== resourceVersion)
+        refuse('ResourceVersion', options.resourceVersion, resourceVersion)
+      if (target.kind === 'Namespace' && target.name === DEFAULT_NAMESPACE)
+        throw new ApiError('Forbidden', `namespaces "${target.name}" is forbidden: this namespace may not be deleted`)
+      return options.dryRun ? { stored, gone: true } : this.#delete(writer, target.kind, stored)
+    })
+  }
+
+  deleteCollection(target: Target, selection: Selection, { dryRun }: { dryRun: boolean }): Promise<readonly Stored[]> {
+    return this.#storage.write(writer => {
+      const chosen = this.#storage
+        .list(target.kind, target.namespace)
+        .filter(({ object }) => selection(object))
+        .filter(({ object }) => target.kind !== 'Namespace' || object.metadata.name !== DEFAULT_NAMESPACE)
+      if (!dryRun) for (const stored of chosen) this.#delete(writer, target.kind, stored)
+      return chosen
+    })
+  }
+
+  #stored({ kind, name = '', namespace }: Target): Stored {
+    const stored = this.#storage.get(kind, name, namespace)
+    if (stored === undefined) throw notFound(kind, name)
+    return stored
+  }
+
+  #create(writer: Writer, target: Target, body: unknown, options: WriteOptions): Stored {
+    const { kind } = target
+    const object = this.#valid(kind, named(placed(target, body)))
+    const { name, namespace } = object.metadata
+    if (namespace !== undefined) this.#checkNamespace(namespace)
+    if (this.#storage.get(kind, name, namespace) !== undefined) throw alreadyExists(kind, name)
+    const fresh = born(kind, object, { uid: randomUUID(), now: this.#now() })
+    return options.dryRun ? unsaved(fresh) : writer.put(kind, fresh)
+  }
+
+  #checkNamespace(name: string): void {
+    const namespace = this.#storage.get('Namespace', name)
+    if (namespace === undefined) throw notFound('Namespace', name)
+    if (namespace.object.metadata.deletionTimestamp !== undefined)
+      throw new ApiError('Forbidden', `namespaces "${name}" is being terminated and takes no new objects`)
+  }
+
+  #replace(writer: Writer, target: Target, before: Stored, body: AnyObject, options: WriteOptions): Stored {
+    const { kind } = target
+    const { metadata } = before.object
+    const { resourceVersion, uid } = body.metadata
+    if (resourceVersion !== undefined && resourceVersion !== '' && resourceVersion !== metadata.resourceVersion)
+      throw conflict(kind, metadata.name, MODIFIED)
+    if (uid !== undefined && uid !== metadata.uid)
+      throw conflict(
+        kind,
+        metadata.name,
+        `the UID in the body (${uid}) is not ${metadata.uid}: another object had this name`,
+      )
+    const next = replaced(kind, before.object, this.#valid(kind, body), target.subresource)
+    if (next === before.object) return before
+    if (options.dryRun) return unsaved(next)
+    if (!isReleased(next)) return writer.put(kind, next)
+    const gone = writer.remove(kind, { ...before, object: next })
+    this.#finishNamespace(writer, metadata.namespace)
+    return gone
+  }
+
+  #patched(target: Target, before: AnyObject, format: PatchFormat, patch: unknown, options: WriteOptions): unknown {
+    switch (format) {
+      case 'merge':
+        return mergePatch(before, patch)
+      case 'strategic':
+        return strategicMerge(before, patch)
+      case 'apply':
+        return applyPatch(target.kind, before, patch, options, this.#now())
+      case 'json':
+        try {
+          return jsonPatch(before, patch, sameJson)
+        } catch (error) {
+          if (error instanceof JsonPatchError)
+            throw invalid(target.kind, before.metadata.name, [{ path: 'patch', message: error.message }])
+          throw error
+        }
+    }
+  }
+
+  #valid(kind: Kind, object: AnyObject): AnyObject {
+    const result = validate(kind, object)
+    if (Array.isArray(result)) throw invalid(kind, String(object.metadata.name), result)
+    const { apiVersion: _version, kind: _kind, ...rest } = result as AnyObject
+    return { apiVersion: apiVersion(kinds[kind]), kind, ...rest }
+  }
+
+  #delete(writer: Writer, kind: Kind, stored: Stored): { stored: Stored; gone: boolean } {
+    const { name, namespace } = stored.object.metadata
+    if (kind === 'Namespace' && this.#empty(writer, name)) return this.#terminate(writer, stored)
+    const next = dying(stored.object, this.#now())
+    if (next === stored.object) return { stored, gone: false }
+    if (next !== undefined) return { stored: writer.put(kind, next), gone: false }
+    const gone = writer.remove(kind, stored)
+    this.#finishNamespace(writer, namespace)
+    return { stored: gone, gone: true }
+  }
+
+  /** Deletes what a namespace holds; true when finalizers keep some of it. */
+  #empty(writer: Writer, namespace: string): boolean {
+    for (const kind of namespacedKinds)
+      for (const stored of this.#storage.list(kind, namespace)) this.#delete(writer, kind, stored)
+    return namespacedKinds.some(kind => this.#storage.list(kind, namespace).length > 0)
+  }
+
+  #terminate(writer: Writer, stored: Stored): { stored: Stored; gone: boolean } {
+    const { metadata, ...rest } = stored.object
+    if (metadata.deletionTimestamp !== undefined) return { stored, gone: false }
+    const status = { phase: 'Terminating' }
+    const next = { ...rest, metadata: { ...metadata, deletionTimestamp: this.#now() }, status }
+    return { stored: writer.put('Namespace', next), gone: false }
+  }
+
+  /** The last object of a terminating namespace takes the namespace along. */
+  #finishNamespace(writer: Writer, name: string | undefined): void {
+    if (name === undefined) return
+    const stored = this.#storage.get('Namespace', name)
+    if (stored?.object.metadata.deletionTimestamp === undefined) return
+    if (namespacedKinds.some(kind => this.#storage.list(kind, name).length > 0)) return
+    if ((stored.object.metadata.finalizers ?? []).length === 0) writer.remove('Namespace', stored)
+  }
+
+  #now(): string {
+    return new Date(this.#clock.wallMs()).toISOString().replace(/\.\d+Z$/, 'Z')
+  }
+}
+
+/** The body as an object that stands where the URL says it does. */
+function placed({ kind, name, namespace }: Target, body: unknown): AnyObject {
+  if (!isObject(body)) throw new ApiError('BadRequest', `the body is not a ${kind}`)
+  const metadata = body['metadata'] ?? {}
+  if (!isObject(metadata)) throw new ApiError('BadRequest', 'metadata is not an object')
+  const differs = (field: string, has: unknown, path: string): never => {
+    throw new ApiError('BadRequest', `the ${field} of the object (${String(has)}) does not match the URL's (${path})`)
+  }
+  if (name !== undefined && metadata['name'] !== undefined && metadata['name'] !== name)
+    differs('name', metadata['name'], name)
+  if (namespace !== undefined && (metadata['namespace'] ?? '') !== '' && metadata['namespace'] !== namespace)
+    differs('namespace', metadata['namespace'], namespace)
+  const place = { ...(name === undefined ? {} : { name }), ...(namespace === undefined ? {} : { namespace }) }
+  return { ...body, metadata: { ...metadata, ...place } } as AnyObject
+}
+
+const SUFFIX_LETTERS = 'bcdfghjklmnpqrstvwxz2456789'
+
+/** An object with generateName gets a name: that, and five letters without vowels. */
+function named(object: AnyObject): AnyObject {
+  const { name, generateName } = object.metadata as { name?: string; generateName?: unknown }
+  if ((name !== undefined && name !== '') || typeof generateName !== 'string' || generateName === '') return object
+  const suffix = [...randomBytes(5)].map(octet => SUFFIX_LETTERS[octet % SUFFIX_LETTERS.length]).join('')
+  return { ...object, metadata: { ...object.metadata, name: `${generateName}${suffix}` } }
+}
+
+function unsaved(object: AnyObject): Stored {
+  return { object, text: emitJson(object), version: 0 }
+}
+
+function keyOf({ object }: Stored): string {
+  return `${object.metadata.namespace ?? ''}\0${object.metadata.name}`
+}
+
+function formatContinue(version: number, last: Stored): string {
+  return Buffer.from(JSON.stringify([version, keyOf(last)])).toString('base64url')
+}
+
+function parseContinue(token: string): { version: number; after: string } {
+  try {
+    const [version, after] = JSON.parse(Buffer.from(token, 'base64url').toString()) as unknown[]
+    if (typeof version === 'number' && typeof after === 'string') return { version, after }
+  } catch {
+    // not base64 of JSON: refused below like any other token that is not ours
+  }
+  throw new ApiError('BadRequest', 'the continue token is not one of this server')
+}

@@ -1,0 +1,131 @@
+// One watch: what there is (or what changed since a version), then every change as it is committed, as lines of JSON.
+// A client that reads too slowly is cut off rather than let the server's memory grow; it comes back and lists.
+import type { ServerResponse } from 'node:http'
+import { emitJson } from '../api/json.ts'
+import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
+import type { AnyObject } from '../api/lifecycle.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
+import type { Selection } from './selection.ts'
+import { expired, failureStatus } from './status.ts'
+import type { Change, Storage, Stored } from './storage.ts'
+import { type TableOptions, tableOf } from './tables.ts'
+
+export type WatchRequest = {
+  kind: Kind
+  namespace?: string
+  selection: Selection
+  /** Changes after this version; absent or 0: all there is first. */
+  since?: number
+  /** The client asked for the state first and a bookmark after it (a streaming list). */
+  initialEvents: boolean
+  bookmarks: boolean
+  timeoutMs: number
+  table?: Omit<TableOptions, 'withColumns' | 'nowMs'>
+}
+
+export type WatchLimits = { bookmarkMs: number; bufferBytes: number }
+
+type Deps = { storage: Storage; clock: Clock; limits: WatchLimits }
+type EventType = Change['type'] | 'BOOKMARK' | 'ERROR'
+
+/** Serves a watch until it times out, the client leaves, or `close` is called. Must run inside `Storage.read`. */
+export class WatchStream {
+  readonly #request: WatchRequest
+  readonly #response: ServerResponse
+  readonly #deps: Deps
+  readonly #cancels: Cancel[] = []
+  #columnsSent = false
+  #allowance: number
+  #closed = false
+
+  constructor(request: WatchRequest, response: ServerResponse, deps: Deps) {
+    this.#request = request
+    this.#response = response
+    this.#deps = deps
+    this.#allowance = deps.limits.bufferBytes
+    this.#start()
+  }
+
+  /** Ends the stream in order. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    for (const cancel of this.#cancels) cancel()
+    this.#response.end()
+  }
+
+  #start(): void {
+    const { storage, clock } = this.#deps
+    const { since = 0, kind, namespace, initialEvents, timeoutMs } = this.#request
+    this.#response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache, private' })
+    this.#response.flushHeaders()
+    const past = since === 0 || initialEvents ? undefined : storage.since(since)
+    if (since !== 0 && !initialEvents && past === undefined) {
+      this.#send('ERROR', emitJson(failureStatus(expired())))
+      this.close()
+      return
+    }
+    if (past !== undefined) for (const change of past) this.#change(change)
+    else
+      for (const stored of storage.list(kind, namespace))
+        if (this.#request.selection(stored.object)) this.#sendStored('ADDED', stored)
+    if (initialEvents) this.#bookmark({ 'k8s.io/initial-events-end': 'true' })
+    // what was there at the start counts against nobody's speed
+    this.#allowance += this.#response.writableLength
+    this.#cancels.push(
+      storage.listen(changes => {
+        for (const change of changes) this.#change(change)
+      }),
+      clock.after(timeoutMs, () => this.close()),
+    )
+    if (this.#request.bookmarks) this.#bookmarkLater()
+    this.#response.once('close', () => this.close())
+  }
+
+  #change({ kind, before, after, type }: Change): void {
+    const { selection, namespace } = this.#request
+    if (kind !== this.#request.kind) return
+    if (namespace !== undefined && after.object.metadata.namespace !== namespace) return
+    const was = before !== undefined && selection(before.object)
+    const is = type !== 'DELETED' && selection(after.object)
+    if (is) this.#sendStored(was ? 'MODIFIED' : 'ADDED', after)
+    else if (was) this.#sendStored('DELETED', after)
+  }
+
+  #sendStored(type: EventType, { object, text }: Stored): void {
+    const { table, kind } = this.#request
+    if (table === undefined) {
+      this.#send(type, text)
+      return
+    }
+    const options = { ...table, withColumns: !this.#columnsSent, nowMs: this.#deps.clock.wallMs() }
+    this.#columnsSent = true
+    const { resourceVersion } = object.metadata
+    this.#send(type, emitJson(tableOf(kind, [object], { resourceVersion }, options)))
+  }
+
+  #bookmarkLater(): void {
+    const cancel = this.#deps.clock.after(this.#deps.limits.bookmarkMs, () => {
+      this.#cancels.splice(this.#cancels.indexOf(cancel), 1)
+      this.#bookmark()
+      if (!this.#closed) this.#bookmarkLater()
+    })
+    this.#cancels.push(cancel)
+  }
+
+  #bookmark(annotations?: Record<string, string>): void {
+    const { kind, table } = this.#request
+    const metadata = { resourceVersion: String(this.#deps.storage.version), creationTimestamp: null, annotations }
+    const object = { kind, apiVersion: apiVersion(kinds[kind]), metadata } as unknown as AnyObject
+    if (table === undefined) this.#send('BOOKMARK', emitJson(object))
+  }
+
+  #send(type: EventType, object: string): void {
+    if (this.#closed) return
+    this.#response.write(`{"type":"${type}","object":${object}}\n`)
+    if (this.#response.writableLength <= this.#allowance) return
+    this.#closed = true
+    for (const cancel of this.#cancels) cancel()
+    this.#response.destroy()
+  }
+}
