@@ -1,8 +1,8 @@
 // What the RIB knows of a session and says about it: values that the speaker hands in with `peerUp` and the events it
 // hears back. No sockets and no timers: a session is here only the outcome of its OPEN exchange.
 import type { AddressFamily, PeerConfig } from '../config.ts'
+import type { CodecSession } from '../wire/attributes.ts'
 import type { ProtocolError } from '../wire/errors.ts'
-import type { CodecSession } from '../wire/update.ts'
 
 export type PeerType = 'ebgp' | 'ibgp' | 'confed'
 

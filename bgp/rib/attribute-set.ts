@@ -1,0 +1,84 @@
+// An attribute set as the RIB keeps it: the attributes of an UPDATE without its prefixes. Four-octet AS numbers, and a
+// multiprotocol next hop as an MP_REACH_NLRI without NLRI that stands first, so that `parseAttributes` reads what
+// `AttributeStore` holds. A set without any next hop is a network of our own: each session fills in its address.
+import { Writer } from '../../lib/bytes.ts'
+import type { AddressFamily } from '../config.ts'
+import { firstAs, pathLength } from '../wire/as-path.ts'
+import { type Attributes, type CodecSession, emitAttributes, parseAttributes } from '../wire/attributes.ts'
+import { isTransitive } from '../wire/communities.ts'
+import { AFI, ATTRIBUTE, COMMUNITY, ORIGIN, FLAG as WIRE_FLAG } from '../wire/iana.ts'
+import { DEFAULT_LOCAL_PREF, type Facts, FLAG } from './attribute-facts.ts'
+
+/** Attributes of one route; `mpNextHop` (4, 16 or 32 octets) instead of `attributes.nextHop`, never both. */
+export type RouteAttributes = { attributes: Attributes; mpNextHop?: Uint8Array }
+
+/** How stored sets are read and written. Not bound to a peer type, so that nothing stored is refused. */
+export const STORED: CodecSession = {
+  as4: true,
+  peerType: 'ibgp',
+  addPath: { ipv4: false, ipv6: false },
+  extendedNextHop: true,
+  extendedMessage: true,
+}
+
+export const AFI_OF = { 'ipv4-unicast': AFI.ipv4, 'ipv6-unicast': AFI.ipv6 } as const
+
+/** Reads a stored set; `session` differs from `STORED` only for sets as a peer sent them. */
+export function parseSet(bytes: Uint8Array, session: CodecSession = STORED): RouteAttributes {
+  const { attributes, mpReach } = parseAttributes(bytes, 0, bytes.length, { ...session, extendedNextHop: true })
+  return mpReach === undefined ? { attributes } : { attributes, mpNextHop: mpReach.nextHop.slice() }
+}
+
+/** Writes a set; with `session` as a message to that peer carries it, else as it is stored. */
+export function emitSet(
+  w: Writer,
+  { attributes, mpNextHop }: RouteAttributes,
+  family: AddressFamily,
+  session = STORED,
+): void {
+  if (mpNextHop !== undefined) emitReach(w, AFI_OF[family], mpNextHop)
+  emitAttributes(w, attributes, session)
+}
+
+/** An MP_REACH_NLRI with a next hop and no NLRI. */
+export function emitReach(w: Writer, afi: number, nextHop: Uint8Array): void {
+  w.u8(WIRE_FLAG.optional)
+    .u8(ATTRIBUTE.mpReach)
+    .u8(5 + nextHop.length)
+  w.u16(afi).u8(1).u8(nextHop.length).put(nextHop).u8(0)
+}
+
+/** The octets of a set, in a buffer of its own. */
+export function setBytes(set: RouteAttributes, family: AddressFamily): Uint8Array {
+  const w = new Writer(1 << 17)
+  emitSet(w, set, family)
+  return w.done().slice()
+}
+
+export function factsOf({ attributes, mpNextHop }: RouteAttributes): Facts {
+  const { asPath = [], communities = [], clusterList = [], extendedCommunities = [] } = attributes
+  let flags = mpNextHop === undefined ? 0 : FLAG.multiprotocol
+  for (const [community, flag] of COMMUNITY_FLAGS) if (communities.includes(community)) flags |= flag
+  if (attributes.otc !== undefined) flags |= FLAG.otc | FLAG.unusual
+  const odd = attributes.unknown ?? attributes.partial ?? attributes.tunnelEncap ?? attributes.largeCommunities
+  const confed = asPath.length > 0 && firstAs(asPath) === undefined
+  if (odd !== undefined || confed || !extendedCommunities.every(isTransitive)) flags |= FLAG.unusual
+  return {
+    localPref: attributes.localPref ?? DEFAULT_LOCAL_PREF,
+    pathLength: pathLength(asPath),
+    origin: attributes.origin ?? ORIGIN.incomplete,
+    med: attributes.med ?? 0,
+    neighbourAs: firstAs(asPath) ?? 0,
+    originator: attributes.originatorId ?? 0,
+    clusterLength: clusterList.length,
+    flags,
+  }
+}
+
+export const COMMUNITY_FLAGS: readonly (readonly [community: number, flag: number])[] = [
+  [COMMUNITY.noExport, FLAG.noExport],
+  [COMMUNITY.noAdvertise, FLAG.noAdvertise],
+  [COMMUNITY.noExportSubconfed, FLAG.noExportSubconfed],
+  [COMMUNITY.llgrStale, FLAG.llgrStale],
+  [COMMUNITY.noLlgr, FLAG.noLlgr],
+]

@@ -1,0 +1,180 @@
+// Attribute sets as small numbers: equal bytes of one owner have one id, counted by reference. The bytes lie end to end
+// in one arena; a set that goes leaves a gap, and when gaps outweigh what lives the arena is packed, so memory follows
+// what is held and not what was seen. Ids start at 1: zero means "no attributes" everywhere in the RIB.
+import { hashBytes, newSeed, type Seed } from './mix.ts'
+import { widened } from './prefix-table.ts'
+
+/** Gaps below this many octets are never worth a pass over the arena. */
+const PACK_FLOOR = 1 << 20
+
+export class AttributeStore {
+  #arena = new Uint8Array(1 << 16)
+  #used = 0
+  #live = 0
+  #offset = new Uint32Array(1024)
+  #length = new Uint32Array(1024)
+  #hash = new Int32Array(1024)
+  #owner = new Uint32Array(1024)
+  #refs = new Uint32Array(1024)
+  #slots = new Int32Array(2048)
+  #mask = 2047
+  #free: number[] = []
+  #next = 1
+  readonly #seed: Seed = newSeed()
+  readonly #freed: (id: number) => void
+
+  /** `freed` hears of every id whose last reference went, while its bytes can still be read. */
+  constructor(freed: (id: number) => void) {
+    this.#freed = freed
+  }
+
+  /** Where `offset(id)` points into. Replaced when the arena grows or is packed: read it again after every `intern`. */
+  get arena(): Uint8Array {
+    return this.#arena
+  }
+
+  /** Ids that arrays beside this store must have room for. */
+  get capacity(): number {
+    return this.#refs.length
+  }
+
+  /** Sets held. */
+  get size(): number {
+    return this.#next - 1 - this.#free.length
+  }
+
+  /** Octets of the arena: held, and reserved. */
+  get octets(): { live: number; reserved: number } {
+    return { live: this.#live, reserved: this.#arena.length }
+  }
+
+  offset(id: number): number {
+    return this.#offset[id]!
+  }
+
+  length(id: number): number {
+    return this.#length[id]!
+  }
+
+  owner(id: number): number {
+    return this.#owner[id]!
+  }
+
+  /** The octets of a set, as a view that is good until the next `intern`. */
+  view(id: number): Uint8Array {
+    const at = this.#offset[id]!
+    return this.#arena.subarray(at, at + this.#length[id]!)
+  }
+
+  /** The id of `bytes[start..end)` for `owner`, with one more reference, which the caller releases. */
+  intern(bytes: Uint8Array, start: number, end: number, owner: number): number {
+    const hash = hashBytes(bytes, start, end, owner, this.#seed)
+    const length = end - start
+    const slots = this.#slots
+    const mask = this.#mask
+    let slot = hash & mask
+    for (let id = slots[slot]!; id !== 0; slot = (slot + 1) & mask, id = slots[slot]!) {
+      if (this.#hash[id] !== hash || this.#owner[id] !== owner || this.#length[id] !== length) continue
+      if (!this.#same(this.#offset[id]!, bytes, start, length)) continue
+      this.#refs[id]!++
+      return id
+    }
+    return this.#add(bytes, start, length, hash, owner, slot)
+  }
+
+  hold(id: number): void {
+    this.#refs[id]!++
+  }
+
+  /** Gives one reference back. */
+  release(id: number): void {
+    if (--this.#refs[id]! > 0) return
+    this.#freed(id)
+    this.#unlink(id)
+    this.#live -= this.#length[id]!
+    this.#free.push(id)
+  }
+
+  #same(at: number, bytes: Uint8Array, start: number, length: number): boolean {
+    const arena = this.#arena
+    for (let i = 0; i < length; i++) if (arena[at + i] !== bytes[start + i]) return false
+    return true
+  }
+
+  #add(bytes: Uint8Array, start: number, length: number, hash: number, owner: number, slot: number): number {
+    if (this.#used + length > this.#arena.length) this.#makeRoom(length)
+    const id = this.#free.pop() ?? this.#next++
+    if (id >= this.#refs.length) {
+      this.#grow()
+      slot = hash & this.#mask
+      while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask
+    }
+    const arena = this.#arena
+    const at = this.#used
+    if (length > 128) arena.set(bytes.subarray(start, start + length), at)
+    else for (let i = 0; i < length; i++) arena[at + i] = bytes[start + i]!
+    this.#used += length
+    this.#live += length
+    this.#offset[id] = at
+    this.#length[id] = length
+    this.#hash[id] = hash
+    this.#owner[id] = owner
+    this.#refs[id] = 1
+    this.#slots[slot] = id
+    return id
+  }
+
+  #unlink(id: number): void {
+    const slots = this.#slots
+    const mask = this.#mask
+    let hole = this.#hash[id]! & mask
+    while (slots[hole] !== id) hole = (hole + 1) & mask
+    for (let at = (hole + 1) & mask; slots[at] !== 0; at = (at + 1) & mask) {
+      const home = this.#hash[slots[at]!]! & mask
+      if (((at - home) & mask) < ((at - hole) & mask)) continue
+      slots[hole] = slots[at]!
+      hole = at
+    }
+    slots[hole] = 0
+  }
+
+  #grow(): void {
+    const capacity = this.#refs.length * 2
+    this.#offset = widened(this.#offset, new Uint32Array(capacity))
+    this.#length = widened(this.#length, new Uint32Array(capacity))
+    this.#hash = widened(this.#hash, new Int32Array(capacity))
+    this.#owner = widened(this.#owner, new Uint32Array(capacity))
+    this.#refs = widened(this.#refs, new Uint32Array(capacity))
+    this.#mask = capacity * 2 - 1
+    this.#slots = new Int32Array(capacity * 2)
+    for (let id = 1; id < this.#next; id++) {
+      if (this.#refs[id] === 0) continue
+      let slot = this.#hash[id]! & this.#mask
+      while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask
+      this.#slots[slot] = id
+    }
+  }
+
+  /** Packs into an arena that fits what lives plus `length` and half as much again. */
+  #makeRoom(length: number): void {
+    const gaps = this.#used - this.#live
+    const need = this.#live + length
+    const pack = gaps > PACK_FLOOR && gaps > this.#live
+    const size = pack ? Math.max(1 << 16, need + (need >>> 1)) : Math.max(this.#arena.length, need + gaps) * 2
+    const to = new Uint8Array(size)
+    if (!pack) {
+      to.set(this.#arena.subarray(0, this.#used))
+      this.#arena = to
+      return
+    }
+    let at = 0
+    for (let id = 1; id < this.#next; id++) {
+      if (this.#refs[id] === 0) continue
+      to.set(this.view(id), at)
+      this.#offset[id] = at
+      at += this.#length[id]!
+    }
+    this.#arena = to
+    this.#used = at
+  }
+}

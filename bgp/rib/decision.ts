@@ -1,0 +1,177 @@
+// The decision process: RFC 4271 §9.1.2.2 as amended by RFC 4456 §9 (originator, cluster list), RFC 5065 §5.3
+// (confederations), RFC 6286 §2.3 (identifiers are numbers) and RFC 9494 §4.3 (long-lived stale comes last). Each step
+// removes whoever is not best in it from the whole set, so the outcome never depends on the order of arrival: comparing
+// two at a time would, because MED counts only between routes of one neighbour AS.
+// Step e (interior cost) is absent: this speaker has no interior cost, so all are equal in it.
+import type { AttributeFacts } from './attribute-facts.ts'
+import { FLAG } from './attribute-facts.ts'
+import { PATH, PEER_MASK, STRIDE } from './path-table.ts'
+
+export type StepName =
+  | 'only'
+  | 'local'
+  | 'stale'
+  | 'local-pref'
+  | 'as-path-length'
+  | 'origin'
+  | 'med'
+  | 'external'
+  | 'router-id'
+  | 'cluster-list'
+  | 'peer-address'
+  | 'path-id'
+
+/** Per peer index. Index 0 is this speaker: its own networks. */
+export type PeerFacts = {
+  /** 1 for a peer outside the AS and outside the confederation. */
+  external: Uint8Array
+  routerId: Uint32Array
+  /** Place of the peer among all peers by remote address (as a number, IPv4 first), then by key. */
+  rank: Uint32Array
+}
+
+export type Columns = { words: Uint32Array; facts: AttributeFacts; peers: PeerFacts }
+
+export type DecisionOptions = { alwaysCompareMed: boolean }
+
+/** Fills `keys[i]` for each of the first `count` of `paths`; the least keys stay. */
+type Load = (c: Columns, paths: Uint32Array, count: number, keys: Float64Array) => void
+
+const attributes = (words: Uint32Array, path: number): number => words[path * STRIDE + PATH.accepted]!
+const peerOf = (words: Uint32Array, path: number): number => words[path * STRIDE + PATH.peer]! & PEER_MASK
+
+function steps({ alwaysCompareMed }: DecisionOptions): readonly { name: StepName; load: Load }[] {
+  return [
+    {
+      name: 'local',
+      load({ words }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = peerOf(words, paths[i]!) === 0 ? 0 : 1
+      },
+    },
+    {
+      name: 'stale',
+      load({ words, facts: { flags } }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = flags[attributes(words, paths[i]!)]! & FLAG.llgrStale
+      },
+    },
+    {
+      name: 'local-pref',
+      load({ words, facts: { localPref } }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = -localPref[attributes(words, paths[i]!)]!
+      },
+    },
+    {
+      name: 'as-path-length',
+      load({ words, facts: { pathLength } }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = pathLength[attributes(words, paths[i]!)]!
+      },
+    },
+    {
+      name: 'origin',
+      load({ words, facts: { origin } }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = origin[attributes(words, paths[i]!)]!
+      },
+    },
+    { name: 'med', load: alwaysCompareMed ? loadMed : loadMedByNeighbour },
+    {
+      name: 'external',
+      load({ words, peers: { external } }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = -external[peerOf(words, paths[i]!)]!
+      },
+    },
+    {
+      name: 'router-id',
+      load({ words, facts: { originator }, peers: { routerId } }, paths, count, keys) {
+        for (let i = 0; i < count; i++) {
+          const original = originator[attributes(words, paths[i]!)]!
+          keys[i] = original === 0 ? routerId[peerOf(words, paths[i]!)]! : original
+        }
+      },
+    },
+    {
+      name: 'cluster-list',
+      load({ words, facts: { clusterLength } }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = clusterLength[attributes(words, paths[i]!)]!
+      },
+    },
+    {
+      name: 'peer-address',
+      load({ words, peers: { rank } }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = rank[peerOf(words, paths[i]!)]!
+      },
+    },
+    {
+      name: 'path-id',
+      load({ words }, paths, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = words[paths[i]! * STRIDE + PATH.pathId]!
+      },
+    },
+  ]
+}
+
+/** Chooses among paths; keeps only scratch memory between calls. */
+export class Decision {
+  readonly #steps: readonly { name: StepName; load: Load }[]
+  #keys = new Float64Array(64)
+
+  constructor(options: DecisionOptions) {
+    this.#steps = steps(options)
+  }
+
+  /**
+   * Moves the best of the first `count` (at least 1) of `paths` to the front and returns the step that left it alone.
+   * All of them must be usable (accepted attributes that are not 0). `lost` hears of every other path and its step.
+   */
+  decide(paths: Uint32Array, count: number, columns: Columns, lost?: (path: number, step: StepName) => void): StepName {
+    if (count === 1) return 'only'
+    if (count > this.#keys.length) this.#keys = new Float64Array(count * 2)
+    const keys = this.#keys
+    for (const { name, load } of this.#steps) {
+      load(columns, paths, count, keys)
+      let least = keys[0]!
+      let same = true
+      for (let i = 1; i < count; i++) {
+        const key = keys[i]!
+        if (key !== least) same = false
+        if (key < least) least = key
+      }
+      if (same) continue
+      let kept = 0
+      for (let i = 0; i < count; i++) {
+        if (keys[i] === least) paths[kept++] = paths[i]!
+        else lost?.(paths[i]!, name)
+      }
+      count = kept
+      if (count === 1) return name
+    }
+    throw new Error('two paths of one peer share a path id')
+  }
+}
+
+function loadMed({ words, facts: { med } }: Columns, paths: Uint32Array, count: number, keys: Float64Array): void {
+  for (let i = 0; i < count; i++) keys[i] = med[attributes(words, paths[i]!)]!
+}
+
+/** 0 for a path with the least MED among those of its neighbour AS, else 1. */
+function loadMedByNeighbour(
+  { words, facts: { med, neighbourAs } }: Columns,
+  paths: Uint32Array,
+  count: number,
+  keys: Float64Array,
+): void {
+  keys.fill(0, 0, count)
+  const first = med[attributes(words, paths[0]!)]!
+  let i = 1
+  while (i < count && med[attributes(words, paths[i]!)] === first) i++
+  if (i === count) return
+  const least = new Map<number, number>()
+  for (i = 0; i < count; i++) {
+    const set = attributes(words, paths[i]!)
+    const seen = least.get(neighbourAs[set]!)
+    if (seen === undefined || med[set]! < seen) least.set(neighbourAs[set]!, med[set]!)
+  }
+  for (i = 0; i < count; i++) {
+    const set = attributes(words, paths[i]!)
+    keys[i] = med[set]! > least.get(neighbourAs[set]!)! ? 1 : 0
+  }
+}

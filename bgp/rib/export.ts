@@ -1,0 +1,220 @@
+// What a selected route becomes on its way to a group of peers: who may have it (RFC 1997, RFC 4271 §9.2, RFC 4456 §6,
+// RFC 5065, RFC 9234, RFC 9494 §4.3) and how its attributes change (RFC 4271 §5.1, RFC 4456 §8, RFC 2545, RFC 8950).
+// Pure and by value; export-bytes.ts does the same to octets for the plain case, with this as its oracle.
+import { addressBytes, contains, familyOf, formatAddress, ipv4Number } from '../../lib/ip.ts'
+import type { AddressFamily, PeerConfig } from '../config.ts'
+import type { Policy, PolicySubject } from '../policy.ts'
+import { type AsPath, prepend, withoutConfed } from '../wire/as-path.ts'
+import { type Attributes, type CodecSession, passOn } from '../wire/attributes.ts'
+import { isTransitive } from '../wire/communities.ts'
+import { SEGMENT } from '../wire/iana.ts'
+import { DEFAULT_LOCAL_PREF, FLAG } from './attribute-facts.ts'
+import type { RouteAttributes } from './attribute-set.ts'
+import { formatNextHop, octetsOf, type Speaker } from './import.ts'
+import type { PeerType, RibPeer } from './peer.ts'
+
+/** Where a route comes from. */
+export type ExportSource = {
+  /** A network of our own; then the rest is of no meaning. */
+  local: boolean
+  peerType: PeerType
+  /** The peer is a client of ours (RFC 4456). */
+  client: boolean
+  routerId: number
+  interface?: string
+}
+
+/** Everything about a peer that can change what it is sent: peers with equal targets share every message. */
+export type ExportTarget = {
+  family: AddressFamily
+  peerType: PeerType
+  localAs: number
+  session: CodecSession
+  addPath: boolean
+  nextHop: 'auto' | 'self' | 'keep'
+  own: { ipv4?: string; ipv6?: string; linkLocal?: string }
+  /** With `connected`: the peer's address, because a next hop that is the peer itself is never kept. */
+  third?: { connected: readonly string[]; remoteAddress: string }
+  role: PeerConfig['role']
+  client: boolean
+  removePrivateAs: boolean
+  communities: readonly string[]
+  longLived: boolean
+  rules: PeerConfig['export'] | null
+}
+
+export type Withheld =
+  | 'no-advertise'
+  | 'no-export'
+  | 'no-export-subconfed'
+  | 'not-reflected'
+  | 'stale'
+  | 'route-leak'
+  | 'policy'
+  | 'no-next-hop'
+
+export type Advertisement = { set: RouteAttributes } | { withheld: Withheld; detail: string }
+
+const ALL_COMMUNITIES = ['extended', 'large', 'standard']
+
+export function targetOf(peer: RibPeer, family: AddressFamily): ExportTarget {
+  const { config, connected } = peer
+  const local = peer.localAddress
+  const external = peer.peerType === 'ebgp'
+  const third = external && (config.nextHop ?? 'auto') === 'auto' && connected !== undefined && connected.length > 0
+  return {
+    family,
+    peerType: peer.peerType,
+    localAs: peer.localAs,
+    session: peer.send,
+    addPath: family === 'ipv4-unicast' ? peer.send.addPath.ipv4 : peer.send.addPath.ipv6,
+    nextHop: config.nextHop ?? 'auto',
+    own: peer.nextHops ?? ownFrom(local),
+    third: third ? { connected, remoteAddress: peer.remoteAddress } : undefined,
+    role: external ? config.role : undefined,
+    client: config.reflectorClient ?? false,
+    removePrivateAs: external && (config.removePrivateAs ?? false),
+    communities: [...(config.sendCommunities ?? ALL_COMMUNITIES)].sort(),
+    longLived: peer.longLived?.some(entry => entry.family === family) ?? false,
+    rules: config.export ?? null,
+  }
+}
+
+/** Whether a route with these facts may go to these peers at all, policy aside. */
+export function withheldFrom(flags: number, source: ExportSource, target: ExportTarget): Withheld | undefined {
+  if ((flags & FLAG.noAdvertise) !== 0) return 'no-advertise'
+  if ((flags & FLAG.noExport) !== 0 && target.peerType === 'ebgp') return 'no-export'
+  if ((flags & FLAG.noExportSubconfed) !== 0 && target.peerType !== 'ibgp') return 'no-export-subconfed'
+  if ((flags & FLAG.llgrStale) !== 0 && !target.longLived) return 'stale'
+  const inside = !source.local && source.peerType === 'ibgp' && target.peerType === 'ibgp'
+  if (inside && !source.client && !target.client) return 'not-reflected'
+  return undefined
+}
+
+/** What peers of `target` are sent for a route that `withheldFrom` lets pass. */
+export function advertise(
+  set: RouteAttributes,
+  source: ExportSource,
+  target: ExportTarget,
+  policy: Policy,
+  speaker: Speaker,
+  prefix: Pick<PolicySubject, 'octets' | 'length'>,
+): Advertisement {
+  const verdict = policy.evaluate({
+    ...prefix,
+    attributes: set.attributes,
+    learned: !source.local,
+    peerType: target.peerType,
+    interface: source.interface,
+  })
+  if (verdict.action === 'reject') return { withheld: 'policy', detail: verdict.reason }
+  const role = withRole(policy.apply(verdict, set.attributes), target)
+  if ('withheld' in role) return role
+  const hop = nextHopFor(set, source, target)
+  if (hop === undefined)
+    return {
+      withheld: 'no-next-hop',
+      detail: 'this session has no address of ours that fits, and the own one does not',
+    }
+  const attributes = { ...outgoing(role, source, target, speaker), nextHop: hop.nextHop }
+  return { set: { attributes, mpNextHop: hop.mpNextHop } }
+}
+
+/** RFC 9234 §5, egress. */
+function withRole(
+  attributes: Attributes,
+  { role, localAs }: ExportTarget,
+): Attributes | Exclude<Advertisement, { set: unknown }> {
+  if (role === undefined) return attributes
+  if (attributes.otc !== undefined && role !== 'provider' && role !== 'rs')
+    return { withheld: 'route-leak', detail: `OTC ${attributes.otc} must go to customers only` }
+  const marks = role === 'provider' || role === 'rs' || role === 'peer'
+  return marks && attributes.otc === undefined ? { ...attributes, otc: localAs } : attributes
+}
+
+function outgoing(from: Attributes, source: ExportSource, target: ExportTarget, speaker: Speaker): Attributes {
+  const external = target.peerType === 'ebgp'
+  const a: Attributes = { ...from, asPath: outgoingPath(from.asPath ?? [], target, speaker) }
+  if (a.unknown !== undefined) a.unknown = passOn(a.unknown)
+  if (!target.communities.includes('standard')) a.communities = undefined
+  if (!target.communities.includes('large')) a.largeCommunities = undefined
+  const kept = target.communities.includes('extended') ? (a.extendedCommunities ?? []) : []
+  const extended = external ? kept.filter(isTransitive) : kept
+  a.extendedCommunities = extended.length > 0 ? extended : undefined
+  if (external) {
+    // RFC 4271 §5.1.4: the MED of one neighbour AS says nothing to another
+    if (!source.local) a.med = undefined
+    a.localPref = a.originatorId = a.clusterList = undefined
+    return a
+  }
+  a.localPref ??= DEFAULT_LOCAL_PREF
+  if (target.peerType === 'ibgp' && !source.local && source.peerType === 'ibgp') {
+    a.originatorId ??= source.routerId
+    a.clusterList = [speaker.clusterId, ...(a.clusterList ?? [])]
+  }
+  return a
+}
+
+function outgoingPath(path: AsPath, { peerType, localAs, removePrivateAs }: ExportTarget, speaker: Speaker): AsPath {
+  if (peerType === 'ibgp') return path
+  if (peerType === 'confed') return prepend(path, [speaker.asn], SEGMENT.confedSequence)
+  const outside = withoutConfed(path)
+  return prepend(removePrivateAs ? withoutPrivate(outside) : outside, [localAs])
+}
+
+function withoutPrivate(path: AsPath): AsPath {
+  return path
+    .map(({ type, asns }) => ({ type, asns: asns.filter(asn => !isPrivateAs(asn)) }))
+    .filter(({ asns }) => asns.length > 0)
+}
+
+/** RFC 6996 §5. */
+function isPrivateAs(asn: number): boolean {
+  return (asn >= 64512 && asn <= 65534) || (asn >= 4200000000 && asn <= 4294967294)
+}
+
+type NextHop = Pick<RouteAttributes, 'mpNextHop'> & Pick<Attributes, 'nextHop'>
+
+function nextHopFor(set: RouteAttributes, source: ExportSource, target: ExportTarget): NextHop | undefined {
+  const { nextHop } = set.attributes
+  const octets = set.mpNextHop ?? (nextHop === undefined ? undefined : octetsOf(nextHop))
+  if (octets === undefined || target.nextHop === 'self') return selfFor(target)
+  const chosen = target.nextHop === 'keep' || target.peerType !== 'ebgp' || source.local
+  if (!chosen && !isShared(octets, target)) return selfFor(target)
+  return keptFor(octets, target) ?? selfFor(target)
+}
+
+/** RFC 4271 §5.1.3 item 2: a router on the link shared with the peer, other than the peer itself. */
+function isShared(octets: Uint8Array, { third }: ExportTarget): boolean {
+  if (third === undefined) return false
+  const address = formatNextHop(octets)
+  return address !== third.remoteAddress && third.connected.some(link => contains(link, address))
+}
+
+/** A next hop passed on: without the link-local half, which means nothing off its link (RFC 2545 §3). */
+function keptFor(octets: Uint8Array, { family, session }: ExportTarget): NextHop | undefined {
+  if (octets.length === 4) return family === 'ipv4-unicast' ? { nextHop: toNumber(octets) } : undefined
+  const global = octets.slice(0, 16)
+  const usable = global.some(octet => octet !== 0) && !(global[0] === 0xfe && (global[1]! & 0xc0) === 0x80)
+  if (!usable || (family === 'ipv4-unicast' && !session.extendedNextHop)) return undefined
+  return { mpNextHop: global }
+}
+
+/** Our own address as this session can carry it. */
+export function selfFor({ family, own, session }: ExportTarget): NextHop | undefined {
+  if (family === 'ipv4-unicast' && own.ipv4 !== undefined) return { nextHop: ipv4Number(own.ipv4) }
+  if (family === 'ipv4-unicast' && !session.extendedNextHop) return undefined
+  const first = own.ipv6 ?? own.linkLocal
+  if (first === undefined) return undefined
+  const second = own.linkLocal === undefined || own.linkLocal === first ? [] : addressBytes(own.linkLocal)
+  return { mpNextHop: Uint8Array.from([...addressBytes(first), ...second]) }
+}
+
+function ownFrom(address: string): ExportTarget['own'] {
+  if (familyOf(address) === 'ipv4') return { ipv4: address }
+  return /^fe[89ab]/.test(formatAddress(addressBytes(address))) ? { linkLocal: address } : { ipv6: address }
+}
+
+function toNumber(octets: Uint8Array): number {
+  return ((octets[0]! << 24) | (octets[1]! << 16) | (octets[2]! << 8) | octets[3]!) >>> 0
+}

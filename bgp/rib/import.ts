@@ -1,0 +1,117 @@
+// What an UPDATE's attributes must pass before a route may be used: loop rules (RFC 4271 §9.1.2, RFC 4456 §8, RFC 5065
+// §4), the first AS, roles (RFC 9234 §5) and the next hop. Pure; import policy comes after, in rib.ts, because it may ask
+// for the prefix.
+import { addressBytes, formatAddress, formatIpv4, ipv4Number, parseAddress } from '../../lib/ip.ts'
+import type { SpeakerConfig } from '../config.ts'
+import { countAs, firstAs, formatAsPath } from '../wire/as-path.ts'
+import { isUsableNextHop } from '../wire/multiprotocol.ts'
+import type { RouteAttributes } from './attribute-set.ts'
+import type { RibPeer } from './peer.ts'
+import type { Gate } from './read-facts.ts'
+
+/** This speaker, in numbers. */
+export type Speaker = {
+  asn: number
+  routerId: number
+  clusterId: number
+  /** RFC 5065: the AS that the world outside sees, and the ASes inside. */
+  confederation?: { identifier: number; members: readonly number[] }
+}
+
+export type RejectReason =
+  | 'first-as'
+  | 'as-loop'
+  | 'originator-loop'
+  | 'cluster-loop'
+  | 'route-leak'
+  | 'own-next-hop'
+  | 'bad-next-hop'
+  | 'policy'
+
+export type Admission = { set: RouteAttributes } | { rejected: RejectReason; detail: string }
+
+export function speakerOf({ asn, routerId, clusterId, confederation }: SpeakerConfig): Speaker {
+  return { asn, routerId: ipv4Number(routerId), clusterId: ipv4Number(clusterId ?? routerId), confederation }
+}
+
+/** AS numbers that mean "we were here already" in a path from this peer. */
+export function ownAses({ asn, confederation }: Speaker, { localAs }: RibPeer): number[] {
+  return [...new Set([localAs, asn, ...(confederation === undefined ? [] : [confederation.identifier])])]
+}
+
+/** Whether a path must begin with the peer's AS: a route server does not put its own there (RFC 7947 §2.2.2.1). */
+export function mustBeginWithPeer({ peerType, config }: RibPeer): boolean {
+  return peerType === 'ebgp' && config.role !== 'rs-client'
+}
+
+/** The set as the decision process may use it, or why it may not be used. */
+export function admit(set: RouteAttributes, peer: RibPeer, speaker: Speaker): Admission {
+  const { attributes, mpNextHop } = set
+  const { asPath = [], originatorId, clusterList = [] } = attributes
+  const reject = (rejected: RejectReason, detail: string): Admission => ({ rejected, detail })
+  if (mustBeginWithPeer(peer) && firstAs(asPath) !== peer.remoteAs)
+    return reject('first-as', `the path ${formatAsPath(asPath)} does not begin with AS ${peer.remoteAs}`)
+  const most = peer.config.allowAsIn ?? 0
+  for (const asn of ownAses(speaker, peer))
+    if (countAs(asPath, asn) > most) return reject('as-loop', `AS ${asn} is in the path ${formatAsPath(asPath)}`)
+  if (originatorId === speaker.routerId)
+    return reject('originator-loop', `ORIGINATOR_ID ${formatIpv4(originatorId)} is ours`)
+  if (clusterList.includes(speaker.clusterId))
+    return reject('cluster-loop', `cluster ${formatIpv4(speaker.clusterId)} is in CLUSTER_LIST`)
+  const nextHop = mpNextHop ?? octetsOf(attributes.nextHop ?? 0)
+  if (!isUsableNextHop(nextHop)) return reject('bad-next-hop', `next hop ${formatNextHop(nextHop)} is no host address`)
+  if (isOwnAddress(nextHop, peer))
+    return reject('own-next-hop', `next hop ${formatNextHop(nextHop)} is our own address`)
+  return checkRole(set, peer)
+}
+
+/** RFC 9234 §5: what the Only-to-Customer attribute says about a route from a peer of a role. */
+function checkRole(set: RouteAttributes, { peerType, config: { role }, remoteAs }: RibPeer): Admission {
+  const { otc } = set.attributes
+  if (role === undefined || peerType !== 'ebgp') return { set }
+  if (role === 'provider' || role === 'rs') {
+    if (otc === undefined) return { set }
+    return { rejected: 'route-leak', detail: `a ${role === 'rs' ? 'client' : 'customer'} sent OTC ${otc}` }
+  }
+  if (otc === undefined) return { set: { ...set, attributes: { ...set.attributes, otc: remoteAs } } }
+  if (role === 'peer' && otc !== remoteAs)
+    return { rejected: 'route-leak', detail: `peer AS ${remoteAs} sent OTC ${otc}` }
+  return { set }
+}
+
+/** The gate for which a plain set needs no `admit`; undefined when every set from this peer does. */
+export function gateFor(peer: RibPeer, speaker: Speaker): Gate | undefined {
+  if (!peer.receive.as4 || peer.peerType === 'confed' || peer.config.role !== undefined) return undefined
+  const own = peer.nextHops?.ipv4 ?? peer.localAddress
+  return {
+    external: peer.peerType === 'ebgp',
+    ownAses: ownAses(speaker, peer),
+    firstAs: mustBeginWithPeer(peer) ? peer.remoteAs : 0,
+    routerId: speaker.routerId,
+    clusterId: speaker.clusterId,
+    ownNextHop: own.includes(':') ? 0 : ipv4Number(own),
+    multiprotocol: false,
+  }
+}
+
+/** Whether a next hop is an address of ours on the session with this peer (RFC 4271 §6.3). */
+export function isOwnAddress(nextHop: Uint8Array, { localAddress, nextHops }: RibPeer): boolean {
+  const own = [localAddress, nextHops?.ipv4, nextHops?.ipv6].filter(text => text !== undefined)
+  return own.some(text => parseAddress(text) !== undefined && startsWith(nextHop, addressBytes(text)))
+}
+
+/** Text of a next hop: of two IPv6 addresses the global one, when there is one. */
+export function formatNextHop(octets: Uint8Array): string {
+  if (octets.length !== 32) return formatAddress(octets)
+  const global = octets.subarray(0, 16)
+  return formatAddress(global.some(octet => octet !== 0) ? global : octets.subarray(16))
+}
+
+export function octetsOf(address: number): Uint8Array {
+  return Uint8Array.of(address >>> 24, address >>> 16, address >>> 8, address)
+}
+
+/** Whether a next hop of 4, 16 or 32 octets begins with this address. */
+function startsWith(octets: Uint8Array, head: Uint8Array): boolean {
+  return (octets.length === 4) === (head.length === 4) && head.every((octet, i) => octets[i] === octet)
+}

@@ -1,0 +1,207 @@
+// Prefixes as small numbers. An id is dense and stays with its prefix until `release`; everything else about a prefix
+// lives in typed arrays indexed by id. Lookup is open addressing with linear probing; deletion shifts back instead of
+// leaving tombstones, so that a table under endless churn stays as fast as a fresh one.
+import { formatAddress, formatIpv4 } from '../../lib/ip.ts'
+import { hashBytes, mix, newSeed, type Seed } from './mix.ts'
+
+/** Prefix ids of one family. */
+export abstract class PrefixTable {
+  protected lengths = new Uint8Array(1024)
+  protected slots = new Int32Array(2048).fill(-1)
+  protected mask = 2047
+  protected readonly seed: Seed = newSeed()
+  #free: number[] = []
+  #next = 0
+
+  /** Octets of a whole address. */
+  abstract readonly octets: 4 | 16
+  protected abstract hash(id: number): number
+  protected abstract grow(capacity: number): void
+  protected abstract store(id: number, bytes: Uint8Array, at: number, length: number): void
+  /** The id of the prefix whose octets, host bits cleared, stand at `bytes[at]`; -1 when there is none. */
+  abstract find(bytes: Uint8Array, at: number, length: number): number
+  /** Writes `length u8 | prefix` as NLRI; the new offset. */
+  abstract emit(id: number, bytes: Uint8Array, at: number): number
+  /** Canonical CIDR text. */
+  abstract text(id: number): string
+
+  /** One more than the largest id in use or free. */
+  get end(): number {
+    return this.#next
+  }
+
+  /** Ids in use. */
+  get size(): number {
+    return this.#next - this.#free.length
+  }
+
+  /** Ids the arrays beside this table must have room for. */
+  get capacity(): number {
+    return this.lengths.length
+  }
+
+  length(id: number): number {
+    return this.lengths[id]!
+  }
+
+  /** As `find`, making an id when there is none. */
+  add(bytes: Uint8Array, at: number, length: number): number {
+    const found = this.find(bytes, at, length)
+    if (found >= 0) return found
+    const id = this.take()
+    this.store(id, bytes, at, length)
+    this.enter(id)
+    return id
+  }
+
+  /** Forgets a prefix; its id may be given to another one. */
+  release(id: number): void {
+    const { slots, mask } = this
+    let hole = this.hash(id) & mask
+    while (slots[hole] !== id) hole = (hole + 1) & mask
+    for (let at = (hole + 1) & mask; slots[at]! >= 0; at = (at + 1) & mask) {
+      const home = this.hash(slots[at]!) & mask
+      // an entry may move into the hole when its home is not between the hole and itself
+      if (((at - home) & mask) < ((at - hole) & mask)) continue
+      slots[hole] = slots[at]!
+      hole = at
+    }
+    slots[hole] = -1
+    this.#free.push(id)
+  }
+
+  protected take(): number {
+    const id = this.#free.pop() ?? this.#next++
+    if (id >= this.lengths.length) {
+      const capacity = this.lengths.length * 2
+      this.lengths = widened(this.lengths, new Uint8Array(capacity))
+      this.grow(capacity)
+      this.slots = new Int32Array(capacity * 2).fill(-1)
+      this.mask = capacity * 2 - 1
+      // every id below is in use: the free list was empty
+      for (let other = 0; other < id; other++) this.enter(other)
+    }
+    return id
+  }
+
+  protected enter(id: number): void {
+    const { slots, mask } = this
+    let at = this.hash(id) & mask
+    while (slots[at]! >= 0) at = (at + 1) & mask
+    slots[at] = id
+  }
+}
+
+export class Ipv4Prefixes extends PrefixTable {
+  override readonly octets = 4
+  #addresses = new Uint32Array(1024)
+
+  address(id: number): number {
+    return this.#addresses[id]!
+  }
+
+  /** `add` for an address as an unsigned number with its host bits cleared. */
+  addNumber(address: number, length: number): number {
+    const found = this.findNumber(address, length)
+    if (found >= 0) return found
+    const id = this.take()
+    this.#addresses[id] = address
+    this.lengths[id] = length
+    this.enter(id)
+    return id
+  }
+
+  /** `find` for an address as an unsigned number with its host bits cleared. */
+  findNumber(address: number, length: number): number {
+    const { slots, mask, seed } = this
+    const addresses = this.#addresses
+    for (let at = mix(seed.c ^ length, address, seed) & mask; ; at = (at + 1) & mask) {
+      const id = slots[at]!
+      if (id < 0 || (addresses[id] === address && this.lengths[id] === length)) return id
+    }
+  }
+
+  override find(bytes: Uint8Array, at: number, length: number): number {
+    return this.findNumber(ipv4At(bytes, at), length)
+  }
+
+  override emit(id: number, bytes: Uint8Array, at: number): number {
+    const length = this.lengths[id]!
+    const address = this.#addresses[id]!
+    bytes[at++] = length
+    if (length > 0) bytes[at++] = address >>> 24
+    if (length > 8) bytes[at++] = address >>> 16
+    if (length > 16) bytes[at++] = address >>> 8
+    if (length > 24) bytes[at++] = address
+    return at
+  }
+
+  override text(id: number): string {
+    return `${formatIpv4(this.#addresses[id]!)}/${this.lengths[id]}`
+  }
+
+  protected override hash(id: number): number {
+    return mix(this.seed.c ^ this.lengths[id]!, this.#addresses[id]!, this.seed)
+  }
+
+  protected override grow(capacity: number): void {
+    this.#addresses = widened(this.#addresses, new Uint32Array(capacity))
+  }
+
+  protected override store(id: number, bytes: Uint8Array, at: number, length: number): void {
+    this.#addresses[id] = ipv4At(bytes, at)
+    this.lengths[id] = length
+  }
+}
+
+export class Ipv6Prefixes extends PrefixTable {
+  override readonly octets = 16
+  #addresses = new Uint8Array(1024 * 16)
+
+  override find(bytes: Uint8Array, at: number, length: number): number {
+    const { slots, mask } = this
+    const addresses = this.#addresses
+    for (let slot = hashBytes(bytes, at, at + 16, length, this.seed) & mask; ; slot = (slot + 1) & mask) {
+      const id = slots[slot]!
+      if (id < 0) return -1
+      if (this.lengths[id] !== length) continue
+      let same = 0
+      while (same < 16 && addresses[id * 16 + same] === bytes[at + same]) same++
+      if (same === 16) return id
+    }
+  }
+
+  override emit(id: number, bytes: Uint8Array, at: number): number {
+    const length = this.lengths[id]!
+    bytes[at++] = length
+    for (let i = id * 16, end = i + ((length + 7) >>> 3); i < end; i++) bytes[at++] = this.#addresses[i]!
+    return at
+  }
+
+  override text(id: number): string {
+    return `${formatAddress(this.#addresses.subarray(id * 16, id * 16 + 16))}/${this.lengths[id]}`
+  }
+
+  protected override hash(id: number): number {
+    return hashBytes(this.#addresses, id * 16, id * 16 + 16, this.lengths[id]!, this.seed)
+  }
+
+  protected override grow(capacity: number): void {
+    this.#addresses = widened(this.#addresses, new Uint8Array(capacity * 16))
+  }
+
+  protected override store(id: number, bytes: Uint8Array, at: number, length: number): void {
+    for (let i = 0; i < 16; i++) this.#addresses[id * 16 + i] = bytes[at + i]!
+    this.lengths[id] = length
+  }
+}
+
+function ipv4At(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
+}
+
+/** `to`, beginning with what `from` holds. */
+export function widened<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array>(from: T, to: T): T {
+  to.set(from)
+  return to
+}

@@ -1,0 +1,181 @@
+// The fast way to judge an attribute set: one pass over its octets that fills its facts and says whether the set is plain,
+// that is, whether it can be used and passed on as it is. Everything rare is not plain and takes the way through the
+// attribute codecs, which alone know what a fault costs; a property test holds the two together.
+import { ATTRIBUTE, COMMUNITY, SEGMENT } from '../wire/iana.ts'
+import { DEFAULT_LOCAL_PREF, type Facts, FLAG } from './attribute-facts.ts'
+
+/** What makes a set not plain, beside its form. */
+export type Gate = {
+  /** LOCAL_PREF and reflection attributes are not taken from this peer. */
+  external: boolean
+  /** AS numbers of our own: any of them in the path is for the loop rules to judge. */
+  ownAses: readonly number[]
+  /** The AS the path must begin with; 0: any. */
+  firstAs: number
+  /** Our BGP identifier and cluster id: either in a reflected route is a loop. */
+  routerId: number
+  clusterId: number
+  /** Our own IPv4 address on the session, which must not be the next hop; 0: none. */
+  ownNextHop: number
+  /** Whether the set belongs to routes in MP_REACH_NLRI. */
+  multiprotocol: boolean
+}
+
+const NEEDED = bit(ATTRIBUTE.origin) | bit(ATTRIBUTE.asPath)
+/** Flags octet an attribute must have, Extended Length aside; 0: not plain. */
+const PLAIN_FLAGS = new Uint8Array(256)
+PLAIN_FLAGS[ATTRIBUTE.origin] = 0x40
+PLAIN_FLAGS[ATTRIBUTE.asPath] = 0x40
+PLAIN_FLAGS[ATTRIBUTE.nextHop] = 0x40
+PLAIN_FLAGS[ATTRIBUTE.med] = 0x80
+PLAIN_FLAGS[ATTRIBUTE.localPref] = 0x40
+PLAIN_FLAGS[ATTRIBUTE.atomicAggregate] = 0x40
+PLAIN_FLAGS[ATTRIBUTE.aggregator] = 0xc0
+PLAIN_FLAGS[ATTRIBUTE.communities] = 0xc0
+PLAIN_FLAGS[ATTRIBUTE.originatorId] = 0x80
+PLAIN_FLAGS[ATTRIBUTE.clusterList] = 0x80
+PLAIN_FLAGS[ATTRIBUTE.extendedCommunities] = 0xc0
+PLAIN_FLAGS[ATTRIBUTE.largeCommunities] = 0xc0
+
+/** Room for `readFacts` to answer in; one per caller. */
+export function newFacts(): Facts {
+  return {
+    localPref: 0,
+    pathLength: 0,
+    origin: 0,
+    med: 0,
+    neighbourAs: 0,
+    originator: 0,
+    clusterLength: 0,
+    flags: 0,
+  }
+}
+
+/**
+ * Reads the set in `bytes[start..end)` (four-octet AS numbers; the multiprotocol next hop first, as stored). True when it
+ * is plain; then `facts` holds. The multiprotocol next hop itself is the caller's to judge.
+ */
+export function readFacts(bytes: Uint8Array, start: number, end: number, gate: Gate, facts: Facts): boolean {
+  facts.localPref = DEFAULT_LOCAL_PREF
+  facts.pathLength = facts.med = facts.neighbourAs = facts.originator = facts.clusterLength = 0
+  facts.flags = 0
+  let at = start
+  if (gate.multiprotocol) {
+    facts.flags = FLAG.multiprotocol
+    at += 3 + bytes[at + 2]!
+  }
+  let seen = 0
+  let previous = 0
+  while (at < end) {
+    if (end - at < 3) return false
+    const flags = bytes[at]!
+    const code = bytes[at + 1]!
+    let value = at + 3
+    let length = bytes[at + 2]!
+    if ((flags & 0x10) !== 0) {
+      if (end - at < 4) return false
+      length = (length << 8) | bytes[at + 3]!
+      value++
+    }
+    const next = value + length
+    if (next > end || code <= previous || (flags & 0xef) !== PLAIN_FLAGS[code]!) return false
+    previous = code
+    if (code < 32) seen |= 1 << code
+    switch (code) {
+      case ATTRIBUTE.origin:
+        if (length !== 1 || bytes[value]! > 2) return false
+        facts.origin = bytes[value]!
+        break
+      case ATTRIBUTE.asPath:
+        if (!readPath(bytes, value, next, gate, facts)) return false
+        break
+      case ATTRIBUTE.nextHop: {
+        if (length !== 4 || gate.multiprotocol) return false
+        const first = bytes[value]!
+        if (first === 0 || first === 127 || first >= 224 || u32(bytes, value) === gate.ownNextHop) return false
+        break
+      }
+      case ATTRIBUTE.med:
+        if (length !== 4) return false
+        facts.med = u32(bytes, value)
+        break
+      case ATTRIBUTE.localPref:
+        if (length !== 4 || gate.external) return false
+        facts.localPref = u32(bytes, value)
+        break
+      case ATTRIBUTE.atomicAggregate:
+        if (length !== 0) return false
+        break
+      case ATTRIBUTE.aggregator:
+        if (length !== 8 || u32(bytes, value) === 0) return false
+        break
+      case ATTRIBUTE.communities:
+        if (length === 0 || length % 4 !== 0) return false
+        for (let i = value; i < next; i += 4)
+          if (bytes[i] === 255 && bytes[i + 1] === 255) facts.flags |= flagOf(u32(bytes, i))
+        break
+      case ATTRIBUTE.originatorId:
+        if (length !== 4 || gate.external) return false
+        facts.originator = u32(bytes, value)
+        if (facts.originator === gate.routerId) return false
+        break
+      case ATTRIBUTE.clusterList:
+        if (length === 0 || length % 4 !== 0 || gate.external) return false
+        for (let i = value; i < next; i += 4) if (u32(bytes, i) === gate.clusterId) return false
+        facts.clusterLength = length / 4
+        break
+      case ATTRIBUTE.extendedCommunities:
+        if (length === 0 || length % 8 !== 0) return false
+        for (let i = value; i < next; i += 8) if ((bytes[i]! & 0x40) !== 0) facts.flags |= FLAG.unusual
+        break
+      case ATTRIBUTE.largeCommunities:
+        if (length === 0 || length % 12 !== 0) return false
+        break
+    }
+    at = next
+  }
+  return (seen & NEEDED) === NEEDED && (gate.multiprotocol || (seen & bit(ATTRIBUTE.nextHop)) !== 0)
+}
+
+/** A path of sets and sequences without AS 0, without an AS of ours, beginning as it must. */
+function readPath(bytes: Uint8Array, start: number, end: number, gate: Gate, facts: Facts): boolean {
+  const { ownAses } = gate
+  const own = ownAses[0] ?? 0
+  let at = start
+  while (at < end) {
+    if (end - at < 2) return false
+    const type = bytes[at]!
+    const count = bytes[at + 1]!
+    if (count === 0 || (type !== SEGMENT.sequence && type !== SEGMENT.set)) return false
+    const last = at + 2 + count * 4
+    if (last > end) return false
+    for (let i = at + 2; i < last; i += 4) {
+      const asn = u32(bytes, i)
+      if (asn === 0 || asn === own) return false
+      if (ownAses.length > 1 && ownAses.includes(asn)) return false
+    }
+    if (at === start) {
+      if (type !== SEGMENT.sequence) return false
+      facts.neighbourAs = u32(bytes, at + 2)
+    }
+    facts.pathLength += type === SEGMENT.sequence ? count : 1
+    at = last
+  }
+  return gate.firstAs === 0 || facts.neighbourAs === gate.firstAs
+}
+
+function flagOf(community: number): number {
+  if (community === COMMUNITY.noExport) return FLAG.noExport
+  if (community === COMMUNITY.noAdvertise) return FLAG.noAdvertise
+  if (community === COMMUNITY.noExportSubconfed) return FLAG.noExportSubconfed
+  if (community === COMMUNITY.llgrStale) return FLAG.llgrStale
+  return community === COMMUNITY.noLlgr ? FLAG.noLlgr : 0
+}
+
+function bit(code: number): number {
+  return 1 << code
+}
+
+function u32(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
+}
