@@ -51,7 +51,11 @@ const octets = new TextEncoder()
 const bare = <T extends 'routeRefresh' | 'extendedMessage' | 'enhancedRouteRefresh'>(type: T): Row<T> => ({
   code: CAPABILITY[type],
   ifMalformed: 'reset',
-  parse: () => ({ type }) as Of<T>,
+  // octets where none belong change nothing that was agreed on
+  parse(r) {
+    r.rest()
+    return { type } as Of<T>
+  },
   emit: () => undefined,
 })
 
