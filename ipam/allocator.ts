@@ -20,7 +20,7 @@ import {
   reservedBy,
   type Selects,
 } from './pick.ts'
-import type { Allocator, Assigned, AssignRefusal, AssignRequest, OwnBlock } from './port.ts'
+import type { AllocationAttributes, Allocator, Assigned, AssignRefusal, AssignRequest, OwnBlock } from './port.ts'
 
 export type AllocatorDeps = {
   node: string
@@ -79,6 +79,13 @@ export class NodeAllocator implements Allocator {
 
   held(): ReadonlyMap<string, readonly Assigned[]> {
     return this.#ledger.held()
+  }
+
+  holder(handle: string): AllocationAttributes | undefined {
+    const [held] = this.#ledger.held().get(handle) ?? []
+    const block = held && this.#ledger.get(held.block)?.block
+    const slot = block?.slots[indexOf(block.cidr, held!.address) ?? 0]
+    return slot ? { ...slot.secondary, node: slot.secondary['node'] ?? this.#deps.node } : undefined
   }
 
   blocks(): readonly OwnBlock[] {

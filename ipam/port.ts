@@ -41,6 +41,8 @@ export type Allocator = {
   release(handle: string): Promise<readonly string[]>
   /** What each handle holds, for GC and adoption. */
   held(): ReadonlyMap<string, readonly Assigned[]>
+  /** Who a handle is: the attributes it was assigned with. */
+  holder(handle: string): AllocationAttributes | undefined
   blocks(): readonly OwnBlock[]
   /** Called after a block is claimed or given back: felix and the speaker announce and withdraw by it. */
   onBlocks(listen: (blocks: readonly OwnBlock[]) => void): () => void

@@ -1,0 +1,39 @@
+// What nobody will ever DEL: interfaces that went with their namespace or with a reboot, and addresses whose ADD was cut
+// short. Only this node's own, and never an address that an interface still has.
+
+import { ROUTE_TABLE } from '../kernel/port.ts'
+import { addressBits, familyOf } from '../lib/ip.ts'
+import { takeDown } from './del.ts'
+import type { CniDeps } from './deps.ts'
+
+/** Ids of the endpoints and handles that were collected. For the agent's start, once the kernel's links are there. */
+export async function collect(deps: CniDeps): Promise<readonly string[]> {
+  const collected: string[] = []
+  for (const { id, containerID, ifname } of deps.endpoints.all())
+    await deps.queue.run(containerID, async () => {
+      const endpoint = deps.endpoints.get(containerID, ifname)
+      if (endpoint === undefined || (await deps.kernel.link(endpoint.interfaceName)) !== undefined) return
+      await takeDown(endpoint, deps)
+      collected.push(id)
+    })
+  collected.push(...(await collectHandles(deps)))
+  if (collected.length > 0) deps.log.info({ collected }, 'collected what no container has any more')
+  return collected
+}
+
+/** Releases container addresses that no row and no running ADD stands behind, and that lead to no interface. */
+export async function collectHandles(deps: CniDeps): Promise<readonly string[]> {
+  const { ipam, kernel, endpoints } = deps
+  const orphan = (handle: string): boolean => ipam.holder(handle)?.containerID !== undefined && !endpoints.knows(handle)
+  if (![...ipam.held().keys()].some(orphan)) return []
+  const routes = await kernel.routes({ table: ROUTE_TABLE.main })
+  const routed = new Set(routes.filter(({ type }) => type === 'unicast').map(({ dst }) => dst))
+  const released: string[] = []
+  for (const [handle, held] of [...ipam.held()]) {
+    if (!orphan(handle)) continue // asked again: an ADD may have begun meanwhile
+    if (held.some(({ address }) => routed.has(`${address}/${addressBits(familyOf(address))}`))) continue
+    await ipam.release(handle)
+    released.push(handle)
+  }
+  return released
+}

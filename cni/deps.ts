@@ -1,0 +1,23 @@
+// What the verbs need of the agent that runs them.
+import type { Allocator } from '../ipam/port.ts'
+import type { Kernel } from '../kernel/port.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import type { EndpointStore } from './endpoints.ts'
+import type { Queue } from './queue.ts'
+
+export type CniDeps = {
+  node: string
+  ipam: Allocator
+  /** The host side: the namespace that the agent runs in. */
+  kernel: Kernel
+  endpoints: EndpointStore
+  /** One for the life of the agent: containers take turns in it. */
+  queue: Queue
+  /** Bytes for a pod interface, where the configuration gives none. */
+  mtu(): number
+  clock: Clock
+  log: Log
+  /** Undefined when ADD can be served; else why not, with STATUS's codes 50 or 51. */
+  ready(): { code: number; msg: string; details: string } | undefined
+}

@@ -1,0 +1,120 @@
+// Pod interfaces of this node: what ADD made and for whom, kept in the node's own database. A row is on disk before the
+// kernel is touched, so that whatever a crash leaves behind has an owner that DEL and GC can find.
+import { type NodeDb, transaction } from '../lib/node-db.ts'
+import type { PodName } from './request.ts'
+
+export type Endpoint = {
+  /** `<containerID>/<ifname>`. */
+  id: string
+  /** The network's name in the CNI configuration: GC speaks for one network. */
+  network: string
+  containerID: string
+  /** Pod side, usually `eth0`. */
+  ifname: string
+  /** Host side, `cali…`. */
+  interfaceName: string
+  /** Path of the pod's network namespace at the time of ADD. */
+  netns: string
+  /** Canonical addresses without length. */
+  addresses: readonly string[]
+  /** MAC of the pod side. */
+  mac: string
+  mtu: number
+  /** The allocator's key. */
+  handle: string
+  pod?: PodName
+  /** Milliseconds since the Unix epoch. */
+  createdMs: number
+}
+
+/** `gone` comes before the interface is removed, so that nobody repairs what is being taken down. */
+export type EndpointChange = { type: 'set'; endpoint: Endpoint } | { type: 'gone'; endpoint: Endpoint }
+
+export class EndpointStore {
+  readonly #db: NodeDb
+  readonly #rows = new Map<string, Endpoint>()
+  readonly #leaving = new Set<string>()
+  readonly #expected = new Set<string>()
+  readonly #listeners = new Set<(change: EndpointChange) => void>()
+
+  constructor(db: NodeDb) {
+    this.#db = db
+    db.exec('CREATE TABLE IF NOT EXISTS cni_endpoints (id TEXT PRIMARY KEY, endpoint TEXT NOT NULL) STRICT')
+    for (const row of db.prepare('SELECT endpoint FROM cni_endpoints ORDER BY rowid').all()) {
+      const endpoint = JSON.parse(String(row['endpoint'])) as Endpoint
+      this.#rows.set(endpoint.id, endpoint)
+    }
+  }
+
+  /** Every row, also of interfaces that are being taken down. */
+  all(): Endpoint[] {
+    return [...this.#rows.values()]
+  }
+
+  /** What should be working now: for felix. */
+  live(): Endpoint[] {
+    return this.all().filter(({ id }) => !this.#leaving.has(id))
+  }
+
+  get(containerID: string, ifname: string): Endpoint | undefined {
+    return this.#rows.get(endpointId(containerID, ifname))
+  }
+
+  byInterface(interfaceName: string): Endpoint | undefined {
+    return this.all().find(endpoint => endpoint.interfaceName === interfaceName)
+  }
+
+  /** Marks a handle as in the hands of an ADD, until disposed: it may hold addresses before it has a row. */
+  expect(handle: string): Disposable {
+    this.#expected.add(handle)
+    return { [Symbol.dispose]: () => void this.#expected.delete(handle) }
+  }
+
+  /** Whether a row or a running ADD stands behind a handle. */
+  knows(handle: string): boolean {
+    return this.#expected.has(handle) || this.all().some(endpoint => endpoint.handle === handle)
+  }
+
+  /** Writes a row, then tells the listeners. Throws, with nothing changed, when it cannot be written. */
+  put(endpoint: Endpoint): void {
+    transaction(this.#db, () => {
+      this.#db
+        .prepare('INSERT OR REPLACE INTO cni_endpoints (id, endpoint) VALUES (?, ?)')
+        .run(endpoint.id, JSON.stringify(endpoint))
+    })
+    this.#rows.set(endpoint.id, endpoint)
+    this.#leaving.delete(endpoint.id)
+    this.#tell({ type: 'set', endpoint })
+  }
+
+  /** Tells the listeners that the interface is about to go; the row stays until `remove`. */
+  leave(id: string): void {
+    const endpoint = this.#rows.get(id)
+    if (endpoint === undefined || this.#leaving.has(id)) return
+    this.#leaving.add(id)
+    this.#tell({ type: 'gone', endpoint })
+  }
+
+  /** Forgets a row; an unknown one is fine. */
+  remove(id: string): void {
+    this.leave(id)
+    transaction(this.#db, () => {
+      this.#db.prepare('DELETE FROM cni_endpoints WHERE id = ?').run(id)
+    })
+    this.#rows.delete(id)
+    this.#leaving.delete(id)
+  }
+
+  onChange(listen: (change: EndpointChange) => void): () => void {
+    this.#listeners.add(listen)
+    return () => this.#listeners.delete(listen)
+  }
+
+  #tell(change: EndpointChange): void {
+    for (const listen of this.#listeners) listen(change)
+  }
+}
+
+export function endpointId(containerID: string, ifname: string): string {
+  return `${containerID}/${ifname}`
+}

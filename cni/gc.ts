@@ -1,0 +1,31 @@
+// GC: of this network's attachments only those stay that the runtime lists. One that fails does not stop the others.
+import { collectHandles } from './collect.ts'
+import { takeDown } from './del.ts'
+import type { CniDeps } from './deps.ts'
+import { endpointId } from './endpoints.ts'
+import { CNI_CODE, CniError } from './error.ts'
+import type { GcRequest } from './request.ts'
+
+/** Rejects with one `CniError` that names every failure, after all were tried. */
+export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<void> {
+  const stay = new Set(valid.map(({ containerID, ifname }) => endpointId(containerID, ifname)))
+  const failures: string[] = []
+  const attempt = async (what: string, body: () => Promise<unknown>): Promise<void> => {
+    try {
+      await body()
+    } catch (error) {
+      failures.push(`${what}: ${(error as Error).message}`)
+    }
+  }
+  for (const { id, network, containerID, ifname } of deps.endpoints.all()) {
+    if (network !== conf.name || stay.has(id)) continue
+    await attempt(id, () =>
+      deps.queue.run(containerID, async () => {
+        const endpoint = deps.endpoints.get(containerID, ifname)
+        if (endpoint !== undefined) await takeDown(endpoint, deps)
+      }),
+    )
+  }
+  await attempt('addresses', () => collectHandles(deps))
+  if (failures.length > 0) throw new CniError(CNI_CODE.io, failures.join('; '), 'the rest was collected; call GC again')
+}

@@ -1,0 +1,72 @@
+// The door of the agent for CNI: one request in, one answer out, and every error in the words of the specification.
+import { KernelError } from '../kernel/port.ts'
+import { add } from './add.ts'
+import { check } from './check.ts'
+import { del } from './del.ts'
+import type { CniDeps } from './deps.ts'
+import { CNI_CODE, CniError, emitError } from './error.ts'
+import { gc } from './gc.ts'
+import { type CniRequest, parseRequest, type RawRequest, versionOf } from './request.ts'
+import { CNI_VERSIONS, emitResult } from './result.ts'
+import { status } from './status.ts'
+import { version } from './version.ts'
+
+/** What the plugin does: prints `stdout` and exits with `exitCode`. */
+export type CniAnswer = { exitCode: 0 | 1; stdout: string }
+
+/** Never rejects. */
+export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnswer> {
+  try {
+    const request = parseRequest(raw)
+    return { exitCode: 0, stdout: await perform(request, deps) }
+  } catch (error) {
+    const told = asCniError(error)
+    if (told.code === CNI_CODE.internal) deps.log.error({ err: error }, 'a CNI request failed unexpectedly')
+    else
+      deps.log.info({ code: told.code, verb: raw.env['CNI_COMMAND'], reason: told.message }, 'a CNI request is refused')
+    const asked = versionOf(raw.stdin)
+    const answered = CNI_VERSIONS.includes(asked) ? asked : CNI_VERSIONS.at(-1)!
+    return { exitCode: 1, stdout: emitError(told, answered) }
+  }
+}
+
+async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
+  switch (request.verb) {
+    case 'ADD':
+      return deps.queue.run(request.containerID, async () =>
+        emitResult(await add(request, deps), request.conf.cniVersion),
+      )
+    case 'DEL':
+      await deps.queue.run(request.containerID, () => del(request, deps))
+      return ''
+    case 'CHECK':
+      await deps.queue.run(request.containerID, () => check(request, deps))
+      return ''
+    case 'GC':
+      await gc(request, deps)
+      return ''
+    case 'STATUS':
+      await status(deps)
+      return ''
+    case 'VERSION':
+      return version(request)
+  }
+}
+
+function asCniError(error: unknown): CniError {
+  if (error instanceof CniError) return error
+  const { message, code } = error as Error & { code?: unknown }
+  if (error instanceof KernelError)
+    return new CniError(CNI_CODE.kernel, message, "nothing was left behind; the agent's log and dmesg may say more")
+  if (code === 'ERR_SQLITE_ERROR')
+    return new CniError(
+      CNI_CODE.io,
+      `the journal cannot be written: ${message}`,
+      'check that the disk of /var/lib/margay has space and can be written',
+    )
+  return new CniError(
+    CNI_CODE.internal,
+    String(message),
+    "this is a bug in Margay: please report it with the agent's log",
+  )
+}

@@ -1,0 +1,18 @@
+// Names on the host side: what operators look for with `ip`, and what must never collide on a node.
+import { createHash } from 'node:crypto'
+import type { Attachment, PodName } from './request.ts'
+
+/** `cali` + 11 hex digits of SHA-1 over `namespace.pod`, without Kubernetes over `containerID.ifname`. */
+export function hostInterfaceName(attachment: Attachment, pod?: PodName): string {
+  const of = pod === undefined ? attachmentKey(attachment) : `${pod.namespace}.${pod.name}`
+  return `cali${createHash('sha1').update(of).digest('hex').slice(0, 11)}`
+}
+
+function attachmentKey({ containerID, ifname }: Attachment): string {
+  return `${containerID}.${ifname}`
+}
+
+/** The allocator's key for an interface. */
+export function handleOf(network: string, attachment: Attachment): string {
+  return `${network}.${attachmentKey(attachment)}`
+}

@@ -1,0 +1,309 @@
+// What a runtime asks, typed and checked: CNI_ variables and the JSON of standard input (SPEC 1.1.0, sections 1 and 2).
+// Runtimes are written in Go, whose decoder takes keys in any case, and they use that (containerd sends `Servers`):
+// so keys are looked up without regard to case everywhere we look.
+import { type Family, familyOf, parseAddress } from '../lib/ip.ts'
+import { CNI_CODE, CniError } from './error.ts'
+import { atLeast, CNI_VERSIONS, type CniResult, parseResult } from './result.ts'
+
+export type Verb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION'
+
+type EnvName = 'CNI_CONTAINERID' | 'CNI_NETNS' | 'CNI_IFNAME' | 'CNI_PATH'
+
+/** One row per verb: the variables it needs, and since which version it may be called. */
+const VERBS: Record<Verb, { needs: readonly EnvName[]; since: string }> = {
+  ADD: { needs: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], since: '0.1.0' },
+  DEL: { needs: ['CNI_CONTAINERID', 'CNI_IFNAME'], since: '0.1.0' },
+  CHECK: { needs: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], since: '0.4.0' },
+  GC: { needs: ['CNI_PATH'], since: '1.1.0' },
+  STATUS: { needs: [], since: '1.1.0' },
+  VERSION: { needs: [], since: '0.1.0' },
+}
+
+/** One container's interface. */
+export type Attachment = { containerID: string; ifname: string }
+
+export type PodName = { namespace: string; name: string; uid?: string }
+
+/** The network configuration, as far as we read it. */
+export type NetConf = {
+  cniVersion: string
+  /** The network's name. */
+  name: string
+  families: readonly Family[]
+  /** Pool names or CIDRs; absent: whatever selects this node. */
+  pools?: readonly string[]
+  /** An exact address and a MAC that were asked for by CNI_ARGS, `args` or `runtimeConfig`. */
+  address?: string
+  mac?: string
+  /** Overrides the node's own answer. */
+  mtu?: number
+  dns?: Readonly<Record<string, unknown>>
+  prevResult?: CniResult
+}
+
+export type AddRequest = {
+  verb: 'ADD'
+  conf: NetConf
+  netns: string
+  /** CNI_NETNS_OVERRIDE: the namespace may be the host's own. */
+  hostNetns: boolean
+  pod?: PodName
+} & Attachment
+export type DelRequest = { verb: 'DEL'; conf: NetConf; netns?: string; pod?: PodName } & Attachment
+export type CheckRequest = { verb: 'CHECK'; conf: NetConf; netns: string; pod?: PodName } & Attachment
+export type GcRequest = { verb: 'GC'; conf: NetConf; valid: readonly Attachment[] }
+export type StatusRequest = { verb: 'STATUS'; conf: NetConf }
+export type VersionRequest = { verb: 'VERSION'; cniVersion: string }
+export type CniRequest = AddRequest | DelRequest | CheckRequest | GcRequest | StatusRequest | VersionRequest
+
+export type RawRequest = { env: Readonly<Record<string, string>>; stdin: string }
+
+/** Checks everything that can be checked without looking at the node. Throws `CniError`. */
+export function parseRequest({ env, stdin }: RawRequest): CniRequest {
+  const verb = parseVerb(env['CNI_COMMAND'])
+  if (verb === 'VERSION') return { verb, cniVersion: versionOf(stdin) }
+  const missing = VERBS[verb].needs.filter(name => (env[name] ?? '') === '')
+  if (missing.length > 0)
+    throw environment(`required env variables [${missing.join(',')}] missing`, `the runtime must set them for ${verb}`)
+  const json = parseStdin(stdin)
+  if (verb === 'STATUS') return { verb, conf: parseConf(verb, json, {}) }
+  if (verb === 'GC') return { verb, conf: parseConf(verb, json, {}), valid: parseValid(json) }
+  const args = parseArgs(env['CNI_ARGS'] ?? '', verb)
+  const containerID = env['CNI_CONTAINERID'] ?? ''
+  const ifname = env['CNI_IFNAME'] ?? ''
+  checkContainerId(containerID)
+  checkIfname(ifname)
+  const netns = env['CNI_NETNS'] ?? ''
+  const common = { containerID, ifname, conf: parseConf(verb, json, args), pod: podOf(args) }
+  if (verb === 'DEL') return { verb, ...common, netns: netns === '' ? undefined : netns }
+  if (verb === 'CHECK' && common.conf.prevResult === undefined)
+    throw new CniError(CNI_CODE.config, 'CHECK needs a prevResult', 'the runtime must hand over the result of ADD')
+  if (verb === 'CHECK') return { verb, ...common, netns }
+  return { verb, ...common, netns, hostNetns: env['CNI_NETNS_OVERRIDE'] === '1' }
+}
+
+/** The cniVersion of a request that may be broken in any way, for the answer to it. */
+export function versionOf(stdin: string): string {
+  try {
+    const version = field(JSON.parse(stdin), 'cniVersion')
+    return typeof version === 'string' && version !== '' ? version : '0.1.0'
+  } catch {
+    return '0.1.0'
+  }
+}
+
+function parseVerb(command: string | undefined): Verb {
+  if (command !== undefined && Object.hasOwn(VERBS, command)) return command as Verb
+  throw environment(
+    `unknown CNI_COMMAND: ${command ?? ''}`,
+    `the runtime must set one of ${Object.keys(VERBS).join(', ')}`,
+  )
+}
+
+function parseStdin(stdin: string): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(stdin)
+  } catch (error) {
+    const why = stdin.trim() === '' ? 'standard input is empty' : (error as Error).message
+    throw new CniError(
+      CNI_CODE.decode,
+      `error parsing config: ${why}`,
+      'standard input must be the network configuration as JSON',
+      {
+        cause: error,
+      },
+    )
+  }
+  if (isObject(value)) return value
+  throw new CniError(
+    CNI_CODE.decode,
+    'the configuration is not an object',
+    'standard input must be the network configuration as JSON',
+  )
+}
+
+function parseConf(verb: Verb, json: Record<string, unknown>, args: Readonly<Record<string, string>>): NetConf {
+  const name = field(json, 'name')
+  if (typeof name !== 'string' || !NAME.test(name))
+    throw new CniError(
+      CNI_CODE.config,
+      name === undefined || name === '' ? 'missing network name' : `invalid network name ${JSON.stringify(name)}`,
+      '"name" must begin with a letter or digit and hold letters, digits, "_", "." and "-"',
+    )
+  const given = typed(json, 'cniVersion', 'text')
+  const cniVersion = given === undefined || given === '' ? '0.1.0' : given
+  if (!CNI_VERSIONS.includes(cniVersion))
+    throw new CniError(
+      CNI_CODE.version,
+      'incompatible CNI versions',
+      `config is "${cniVersion}", plugin supports ${JSON.stringify(CNI_VERSIONS)}`,
+    )
+  if (!atLeast(cniVersion, VERBS[verb].since))
+    throw new CniError(
+      CNI_CODE.version,
+      `config version does not allow ${verb}`,
+      `the configuration has cniVersion "${cniVersion}": ${verb} exists since ${VERBS[verb].since}`,
+    )
+  // what is not needed to take down must not be able to stop it
+  if (verb !== 'ADD' && verb !== 'CHECK') return { cniVersion, name, families: [] }
+  const prevResult = field(json, 'prevResult')
+  const ipam = typed(json, 'ipam', 'object') ?? {}
+  const wanted = askedFor(json, args)
+  return {
+    cniVersion,
+    name,
+    families: familiesOf(ipam),
+    pools: poolsOf(ipam),
+    address: wanted.address,
+    mac: wanted.mac,
+    mtu: mtuOf(json),
+    dns: typed(json, 'dns', 'object'),
+    prevResult: prevResult === undefined || prevResult === null ? undefined : parseResult(prevResult, cniVersion),
+  }
+}
+
+/** `ipam.assign_ipv4` (default true) and `ipam.assign_ipv6` (default false): booleans, or Calico's "true"/"false". */
+function familiesOf(ipam: Record<string, unknown>): Family[] {
+  const flag = (name: string, absent: boolean): boolean => {
+    const value = field(ipam, name) ?? absent
+    if (value === true || value === 'true') return true
+    if (value === false || value === 'false') return false
+    throw badField(`ipam.${name}`, value, 'true or false')
+  }
+  const families: Family[] = []
+  if (flag('assign_ipv4', true)) families.push('ipv4')
+  if (flag('assign_ipv6', false)) families.push('ipv6')
+  if (families.length === 0) throw badField('ipam.assign_ipv4', false, 'true, or assign_ipv6 must be true')
+  return families
+}
+
+function poolsOf(ipam: Record<string, unknown>): string[] | undefined {
+  const names = ['ipv4_pools', 'ipv6_pools'].flatMap(key => {
+    const value = field(ipam, key) ?? []
+    if (!Array.isArray(value)) throw badField(`ipam.${key}`, value, 'a list of pool names or CIDRs')
+    return value.map((item: unknown) => {
+      if (typeof item === 'string' && item !== '') return item
+      throw badField(`ipam.${key}`, item, 'a pool name or CIDR')
+    })
+  })
+  return names.length > 0 ? names : undefined
+}
+
+/** The conventions IP and MAC of CNI_ARGS, `args.cni.ips`, and the capabilities `ips` and `mac`, last one first. */
+function askedFor(
+  json: Record<string, unknown>,
+  args: Readonly<Record<string, string>>,
+): { address?: string; mac?: string } {
+  const runtime = typed(json, 'runtimeConfig', 'object') ?? {}
+  const cni = typed(typed(json, 'args', 'object') ?? {}, 'cni', 'object') ?? {}
+  const ips = [field(runtime, 'ips'), field(cni, 'ips')].find(Array.isArray)
+  const ip: unknown = ips?.[0] ?? args['IP']
+  const mac: unknown = field(runtime, 'mac') ?? args['MAC']
+  const address = typeof ip === 'string' ? parseAddress(ip.replace(/\/\d+$/, '')) : undefined
+  if (ip !== undefined && ip !== '' && address === undefined) throw badField('ips', ip, 'an IP address')
+  if (mac !== undefined && mac !== '' && !(typeof mac === 'string' && UNICAST_MAC.test(mac)))
+    throw badField('mac', mac, 'a unicast MAC address such as 02:00:5e:10:00:01')
+  return { address, mac: typeof mac === 'string' && mac !== '' ? mac.toLowerCase() : undefined }
+}
+
+function mtuOf(json: Record<string, unknown>): number | undefined {
+  const mtu = field(json, 'mtu')
+  if (mtu === undefined || mtu === null || mtu === 0) return undefined
+  if (typeof mtu === 'number' && Number.isInteger(mtu) && mtu >= 68 && mtu <= 65535) return mtu
+  throw badField('mtu', mtu, '0 for automatic, or 68 to 65535 bytes')
+}
+
+/** `cni.dev/valid-attachments`. Without the key nobody said that anything may go, so nothing may. */
+function parseValid(json: Record<string, unknown>): Attachment[] {
+  const key = 'cni.dev/valid-attachments'
+  const value = field(json, key)
+  if (value === undefined || value === null)
+    throw new CniError(
+      CNI_CODE.config,
+      `GC without ${key}`,
+      'the runtime must list the attachments that are still valid',
+    )
+  if (!Array.isArray(value)) throw badField(key, value, 'a list')
+  return value.map((item: unknown) => {
+    const containerID = isObject(item) ? field(item, 'containerID') : undefined
+    const ifname = isObject(item) ? field(item, 'ifname') : undefined
+    if (typeof containerID !== 'string' || typeof ifname !== 'string')
+      throw badField(key, item, 'objects with containerID and ifname')
+    return { containerID, ifname }
+  })
+}
+
+/** `A=1;B=2`. Keys that we do not know are the business of others, with IgnoreUnknown or without. */
+function parseArgs(text: string, verb: Verb): Record<string, string> {
+  const pairs = text.split(';').filter(pair => pair !== '' && (verb !== 'DEL' || pair.includes('=')))
+  return Object.fromEntries(
+    pairs.map(pair => {
+      const at = pair.indexOf('=')
+      if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)]
+      throw environment(`CNI_ARGS: invalid pair ${JSON.stringify(pair)}`, 'the runtime must write KEY=VALUE;KEY=VALUE')
+    }),
+  )
+}
+
+function podOf(args: Readonly<Record<string, string>>): PodName | undefined {
+  const { K8S_POD_NAMESPACE: namespace, K8S_POD_NAME: name, K8S_POD_UID: uid } = args
+  return namespace && name ? { namespace, name, uid: uid === '' ? undefined : uid } : undefined
+}
+
+/** SPEC 1.1.0: the form of container ids and network names. */
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/
+const UNICAST_MAC = /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i
+
+function checkContainerId(id: string): void {
+  if (!NAME.test(id))
+    throw environment(
+      `invalid CNI_CONTAINERID ${JSON.stringify(id)}`,
+      'it must begin with a letter or digit and hold letters, digits, "_", "." and "-"',
+    )
+}
+
+/** The kernel's own rule (dev_valid_name): 1 to 15 bytes, not `.` or `..`, no `/`, `:` or white space. */
+function checkIfname(name: string): void {
+  const bad = name === '.' || name === '..' || Buffer.byteLength(name) > 15 || /[/:\s]/.test(name)
+  if (bad)
+    throw environment(
+      `invalid CNI_IFNAME ${JSON.stringify(name)}`,
+      'an interface name has 1 to 15 bytes, is not "." or "..", and holds no "/", ":" or white space',
+    )
+}
+
+type Typed = { text: string; object: Record<string, unknown> }
+
+function typed<T extends keyof Typed>(json: Record<string, unknown>, name: string, type: T): Typed[T] | undefined {
+  const value = field(json, name)
+  if (value === undefined || value === null) return undefined
+  const fits = type === 'text' ? typeof value === 'string' : isObject(value)
+  if (fits) return value as Typed[T]
+  throw badField(name, value, type === 'text' ? 'a text' : 'an object')
+}
+
+/** The value under a key, exactly as spelled or else in any case. */
+function field(json: unknown, name: string): unknown {
+  if (!isObject(json)) return undefined
+  if (Object.hasOwn(json, name)) return json[name]
+  const key = Object.keys(json).find(other => other.toLowerCase() === name.toLowerCase())
+  return key === undefined ? undefined : json[key]
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function environment(message: string, details: string): CniError {
+  return new CniError(CNI_CODE.environment, message, details)
+}
+
+function badField(key: string, value: unknown, expected: string): CniError {
+  return new CniError(CNI_CODE.field, `invalid value of ${key}: ${JSON.stringify(value)}`, `${key} must be ${expected}`)
+}
+
+/** Whether an address belongs to one of the families that are asked for. */
+export function addressFits({ address, families }: NetConf): boolean {
+  return address === undefined || families.includes(familyOf(address))
+}
