@@ -14,7 +14,7 @@ fi
 
 # One word per program: what to look for, a colon, the Debian package that has it.
 lab='nft:nftables ip:iproute2 ping:iputils-ping arping:iputils-arping openssl:openssl'
-vm='qemu-system-x86_64:qemu-system-x86 /boot/vmlinuz-*-amd64:linux-image-amd64 busybox:busybox-static cpio:cpio modprobe:kmod'
+vm='qemu-system-x86_64:qemu-system-x86 /boot/vmlinuz-*-amd64:linux-image-amd64 busybox:busybox-static modprobe:kmod'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
   tcpdump:tcpdump conntrack:conntrack ps:procps"

@@ -1,0 +1,28 @@
+// Questions to an agent or to the API server of the lab, asked of the process that has the answer.
+import { request } from 'node:http'
+
+/** GETs `path` from the agent's unix socket: its JSON, or undefined when nobody answers or it is not ready (not 200). */
+export function askAgent(socketPath: string, path: string): Promise<unknown> {
+  return new Promise(resolve => {
+    const asked = request({ socketPath, path, timeout: 5000 }, response => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', chunk => {
+        text += chunk
+      })
+      response.on('end', () => resolve(response.statusCode === 200 ? parsed(text) : undefined))
+      response.on('error', () => resolve(undefined))
+    })
+    asked.on('timeout', () => asked.destroy())
+    asked.on('error', () => resolve(undefined))
+    asked.end()
+  })
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,83 @@
+// The lab's API server as its nodes meet it: a certificate of its own, a token, a kubeconfig, and the objects that a
+// cluster would hold before any node starts.
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Plan, POD_NAMESPACE } from './plan.ts'
+import { runProgram } from './program.ts'
+
+export type Credentials = { certFile: string; keyFile: string; tokenFile: string; kubeconfig: string }
+
+export const POOL_CIDR = '10.244.0.0/16'
+
+/** Makes key, certificate, token and kubeconfig in `dir`. They live as long as the lab. */
+export async function makeCredentials(dir: string, plan: Plan): Promise<Credentials> {
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const certFile = join(dir, 'tls.crt')
+  const keyFile = join(dir, 'tls.key')
+  const tokenFile = join(dir, 'token')
+  const kubeconfig = join(dir, 'kubeconfig')
+  const { address, port } = plan.api
+  const made = await runProgram([
+    ...['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+    ...['-days', '30', '-subj', '/CN=margay-api', '-addext', `subjectAltName=IP:${address}`],
+    ...['-keyout', keyFile, '-out', certFile],
+  ])
+  if (made.code !== 0) throw new Error(`openssl could not make a certificate: ${made.stderr.trim()}`)
+  const token = randomBytes(24).toString('hex')
+  writeFileSync(tokenFile, `${token}\n`, { mode: 0o600 })
+  const server = `https://${address}:${port}`
+  const authority = readFileSync(certFile).toString('base64')
+  writeFileSync(kubeconfig, kubeconfigText(server, authority, token), { mode: 0o600 })
+  return { certFile, keyFile, tokenFile, kubeconfig }
+}
+
+/** JSON is YAML, so any client reads it. */
+function kubeconfigText(server: string, authority: string, token: string): string {
+  const config = {
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'lab', cluster: { server, 'certificate-authority-data': authority } }],
+    users: [{ name: 'lab', user: { token } }],
+    contexts: [{ name: 'lab', context: { cluster: 'lab', user: 'lab' } }],
+    'current-context': 'lab',
+  }
+  return `${JSON.stringify(config, null, 2)}\n`
+}
+
+/** A kind and its object, as `objects.ts` reads them. */
+export type ClusterObject = { kind: 'Node' | 'Pod' | 'Namespace' | 'IPPool' | 'BGPConfiguration'; object: unknown }
+
+/** What the cluster holds before a node starts. Full mesh, one pool, IP-in-IP only where a router is between. */
+export function clusterObjects(plan: Plan): ClusterObject[] {
+  return [
+    {
+      kind: 'IPPool',
+      object: {
+        metadata: { name: 'default-ipv4-ippool' },
+        spec: { cidr: POOL_CIDR, blockSize: 26, ipipMode: 'CrossSubnet' },
+      },
+    },
+    {
+      kind: 'BGPConfiguration',
+      object: { metadata: { name: 'default' }, spec: { nodeToNodeMeshEnabled: true, asNumber: 64512 } },
+    },
+    { kind: 'Namespace', object: { metadata: { name: POD_NAMESPACE } } },
+    ...plan.nodes.map(({ name, address }) => ({
+      kind: 'Node' as const,
+      object: { metadata: { name }, spec: {}, status: { addresses: [{ type: 'InternalIP', address }] } },
+    })),
+    ...plan.nodes.flatMap(node => node.pods.map(pod => podObject(pod.name, node.name))),
+  ]
+}
+
+/** A pod as a scheduler leaves it for the node: bound, and without an address yet. */
+export function podObject(name: string, nodeName: string): ClusterObject {
+  return {
+    kind: 'Pod',
+    object: {
+      metadata: { name, namespace: POD_NAMESPACE },
+      spec: { nodeName, containers: [{ name: 'main', image: 'none' }] },
+    },
+  }
+}

@@ -1,0 +1,336 @@
+// One lab, from nothing to pods that answer, and back to nothing. Used by `npm run lab` and by the tests. Everything
+// it makes is written to its state file first, so that `removeLab` finds it after a crash as well.
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { openKernel } from '../kernel/linux.ts'
+import type { Kernel } from '../kernel/port.ts'
+import { askAgent } from './ask.ts'
+import { type ClusterObject, type Credentials, clusterObjects, makeCredentials, podObject } from './cluster.ts'
+import { measurePairs, type PairRow, type PodAt, pathTo } from './measure.ts'
+import { type NodePlan, namespacesOf, type Plan, type PodPlan, planLab } from './plan.ts'
+import { addPod, type CniDirs, deletePod } from './pods.ts'
+import {
+  isAlive,
+  lastLines,
+  netnsPath,
+  type ProcessId,
+  type Program,
+  readStartTicks,
+  runProgram,
+  startProgram,
+  stopAll,
+  until,
+} from './program.ts'
+import { type LabState, readState, removeState, writeState } from './state.ts'
+import { buildTopology, leftNamespaces, removeNamespaces } from './topology.ts'
+
+export const root = new URL('..', import.meta.url).pathname
+
+export type LabOptions = {
+  /** Of every namespace's name. */
+  prefix: string
+  /** Holds the state file, credentials, and each node's data, sockets and logs. Removed with the lab. */
+  dir: string
+  /** Nodes on LAN A and on LAN B. */
+  nodes: readonly [number, number]
+  /** Multiplies every time limit; above 1 on an emulated machine. */
+  patience: number
+  /** Told what is being done, one short sentence each. */
+  say: (text: string) => void
+}
+
+/** A step did not get where it should in its time. The message names the step, what was seen, and the log to read. */
+export class LabFailure extends Error {
+  override readonly name = 'LabFailure'
+}
+
+export type PeerRow = { node: string; address: string; type: string; state: string; since: string; reason: string }
+
+export class Lab implements AsyncDisposable {
+  readonly plan: Plan
+  readonly dir: string
+  readonly host: Kernel
+  readonly pods: PodAt[] = []
+  readonly #options: LabOptions
+  readonly #agents = new Map<string, Program>()
+  readonly #programs: Program[] = []
+  #credentials: Credentials | undefined
+  #state: LabState
+  #closing = false
+
+  constructor(options: LabOptions) {
+    this.#options = options
+    this.dir = options.dir
+    this.plan = planLab(options)
+    this.host = openKernel()
+    const owner = { name: 'lab', pid: process.pid, startTicks: readStartTicks(process.pid)! }
+    const namespaces = namespacesOf(this.plan)
+    this.#state = { prefix: options.prefix, owner, kept: false, namespaces, processes: [] }
+  }
+
+  /** Builds everything and returns with every pod added and every node knowing the way to every pod. */
+  async start(): Promise<void> {
+    const { say, dir, prefix } = this.#options
+    if (await removeLab(dir, prefix)) say('removed what an earlier lab left behind')
+    writeState(dir, this.#state)
+    say(`making ${this.plan.nodes.length} nodes, a router and their LANs in namespaces ${prefix}*`)
+    const credentials = makeCredentials(join(dir, 'api'), this.plan)
+    await Promise.all([buildTopology(this.host, this.plan), credentials, this.#installPlugins()])
+    this.#credentials = await credentials
+    say('starting margay-api and one agent per node')
+    this.#startApi()
+    const objects = this.putObjects(clusterObjects(this.plan))
+    for (const node of this.plan.nodes) this.startAgent(node.name)
+    await Promise.all([objects, ...this.plan.nodes.map(node => this.agentReady(node.name))])
+    say(`adding ${this.plan.nodes.reduce((sum, node) => sum + node.pods.length, 0)} pods by executing the CNI plugin`)
+    await Promise.all(this.plan.nodes.flatMap(node => node.pods.map(pod => this.addPod(node.name, pod))))
+    this.pods.sort((a, b) => a.pod.name.localeCompare(b.pod.name, 'en', { numeric: true }))
+    say('waiting for routes')
+    await this.routesKnown()
+  }
+
+  /** Every file and socket of one node. */
+  nodeDir(name: string): string {
+    return join(this.dir, name)
+  }
+
+  agentSocket(name: string): string {
+    return join(this.nodeDir(name), 'run', 'agent.sock')
+  }
+
+  cniDirs(name: string): CniDirs {
+    return { binDir: join(this.nodeDir(name), 'bin'), confDir: join(this.nodeDir(name), 'net.d') }
+  }
+
+  get kubeconfig(): string {
+    return this.#credentials!.kubeconfig
+  }
+
+  node(name: string): NodePlan {
+    const found = this.plan.nodes.find(node => node.name === name)
+    if (found === undefined) throw new Error(`no node ${name} in this lab`)
+    return found
+  }
+
+  /** The kernel of a node's, a pod's or the router's namespace; the caller closes it. */
+  kernel(netns: string): Kernel {
+    return this.host.inside(netnsPath(netns))
+  }
+
+  /** A process of the lab that lives as long as it does: to enter the lab's mounts by. */
+  get anyPid(): number {
+    return this.#programs[0]!.pid
+  }
+
+  /** How to start the agent of a node: what a service file would hold. */
+  agentCommand(name: string): string[] {
+    const dir = this.nodeDir(name)
+    return [
+      ...[process.execPath, join(root, 'agent/main.ts'), '--node-name', name, '--kubeconfig', this.kubeconfig],
+      ...['--data-dir', join(dir, 'data'), '--run-dir', join(dir, 'run'), '--node-ip', 'auto', '--log-level', 'info'],
+    ]
+  }
+
+  startAgent(name: string): Program {
+    const { netns } = this.node(name)
+    const program = this.#start(
+      `agent of ${name}`,
+      this.agentCommand(name),
+      netns,
+      join(this.nodeDir(name), 'agent.log'),
+    )
+    this.#agents.set(name, program)
+    return program
+  }
+
+  /** SIGKILL: no goodbye to anybody. Resolves when the process is gone. */
+  async killAgent(name: string): Promise<void> {
+    const program = this.#agents.get(name)
+    if (program === undefined) throw new Error(`no agent runs on ${name}`)
+    this.#agents.delete(name)
+    process.kill(program.pid, 'SIGKILL')
+    await until(() => !isAlive(program), this.#ms(5), 2)
+  }
+
+  async agentReady(name: string): Promise<void> {
+    const program = this.#agents.get(name)!
+    await this.#reached(`the agent of ${name} to be ready`, 15, [program], async () => {
+      return (await askAgent(this.agentSocket(name), '/readyz')) !== undefined
+    })
+  }
+
+  /** Executes ADD; the pod's namespace must exist. */
+  async addPod(nodeName: string, pod: PodPlan): Promise<PodAt> {
+    const node = this.node(nodeName)
+    const address = await addPod(node, pod, this.cniDirs(nodeName), this.#ms(20))
+    const at = { pod, node, address }
+    this.pods.push(at)
+    return at
+  }
+
+  async deletePod(at: PodAt): Promise<void> {
+    await deletePod(at.node, at.pod, this.cniDirs(at.node.name), this.#ms(20))
+    this.pods.splice(this.pods.indexOf(at), 1)
+  }
+
+  /** Puts objects into the API; one that exists is left as it is. */
+  async putObjects(objects: readonly ClusterObject[]): Promise<void> {
+    const argv = [process.execPath, join(root, 'lab/objects.ts'), this.kubeconfig, String(this.#ms(15) / 1000)]
+    const { api } = this.plan
+    const run = await runProgram(argv, { netns: api.netns, stdin: JSON.stringify(objects), limitMs: this.#ms(30) })
+    if (run.code !== 0)
+      throw new LabFailure(`margay-api did not take the objects: ${run.stderr.trim()}\n${this.#logsOf(this.#programs)}`)
+  }
+
+  /** Makes a pod that is not in the plan known to the API, as a scheduler would. */
+  async schedulePod(pod: PodPlan): Promise<void> {
+    await this.putObjects([podObject(pod.name, pod.node)])
+  }
+
+  /** Resolves when every node has a route to every pod. Looks again whenever a kernel says that something changed. */
+  async routesKnown(): Promise<void> {
+    await Promise.all(
+      this.plan.nodes.map(async node => {
+        using kernel = this.kernel(node.netns)
+        await this.#reached(`${node.name} to know the way to every pod`, 30, [...this.#agents.values()], async () => {
+          const paths = await Promise.all(this.pods.map(at => pathTo(kernel, at.address)))
+          return !paths.includes('none')
+        })
+      }),
+    )
+  }
+
+  /** Pings every pair once. */
+  pingPairs(row: (row: PairRow) => void = () => {}): Promise<PairRow[]> {
+    return measurePairs(this.host, this.pods, { limitSeconds: Math.ceil(this.#ms(2) / 1000), row })
+  }
+
+  /** What every agent says of its BGP peers. */
+  async peers(): Promise<PeerRow[]> {
+    const rows = await Promise.all(this.plan.nodes.map(({ name }) => this.#peersOf(name)))
+    return rows.flat()
+  }
+
+  async #peersOf(node: string): Promise<PeerRow[]> {
+    const answer = (await askAgent(this.agentSocket(node), '/status')) as
+      | { peers?: Omit<PeerRow, 'node'>[] }
+      | undefined
+    return (answer?.peers ?? []).map(({ address, type, state, since, reason }) => ({
+      ...{ node, address, type, state, since, reason },
+    }))
+  }
+
+  /** From now on the lab outlives this process; `removeLab` ends it. Leaves a script per node that starts its agent. */
+  keep(): void {
+    for (const { name, netns } of this.plan.nodes) {
+      const command = ['exec', 'nsenter', `--net=${netnsPath(netns)}`, '--', ...this.agentCommand(name)]
+      writeFileSync(join(this.nodeDir(name), 'agent.sh'), `#!/bin/sh\n${command.join(' ')}\n`, { mode: 0o755 })
+    }
+    this.#state.kept = true
+    writeState(this.dir, this.#state)
+    this.host.close()
+  }
+
+  /** Stops every program and removes every namespace and file. Safe to call at any point of `start`, and twice. */
+  async stop(): Promise<void> {
+    this.#closing = true
+    this.host.close()
+    await removeLab(this.dir, this.plan.prefix)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  #startApi(): void {
+    const { certFile, keyFile, tokenFile } = this.#credentials!
+    const { netns, address, port } = this.plan.api
+    const argv = [
+      ...[process.execPath, join(root, 'apiserver/main.ts'), '--data-dir', join(this.dir, 'api', 'data')],
+      ...['--listen', `${address}:${port}`, '--tls-cert', certFile, '--tls-key', keyFile, '--token-file', tokenFile],
+    ]
+    this.#start('margay-api', argv, netns, join(this.dir, 'api', 'api.log'))
+  }
+
+  async #installPlugins(): Promise<void> {
+    await Promise.all(
+      this.plan.nodes.map(async ({ name }) => {
+        mkdirSync(this.nodeDir(name), { recursive: true, mode: 0o700 })
+        const { binDir, confDir } = this.cniDirs(name)
+        const argv = [
+          ...[process.execPath, join(root, 'cni/install.ts'), '--bin-dir', binDir, '--conf-dir', confDir],
+          ...['--socket', this.agentSocket(name)],
+        ]
+        const run = await runProgram(argv, { limitMs: this.#ms(20) })
+        if (run.code !== 0) throw new LabFailure(`the CNI plugin could not be installed: ${run.stderr.trim()}`)
+      }),
+    )
+  }
+
+  #start(name: string, argv: readonly string[], netns: string, logFile: string): Program {
+    if (this.#closing) throw new LabFailure('the lab is being removed')
+    const program = startProgram(name, argv, { netns, logFile })
+    this.#programs.push(program)
+    this.#state.processes.push({ name, pid: program.pid, startTicks: program.startTicks })
+    writeState(this.dir, this.#state)
+    return program
+  }
+
+  #ms(seconds: number): number {
+    return seconds * 1000 * this.#options.patience
+  }
+
+  /** Waits for a condition; fails at once when one of the programs it depends on ends. */
+  async #reached(
+    what: string,
+    seconds: number,
+    programs: readonly Program[],
+    condition: () => Promise<boolean>,
+  ): Promise<void> {
+    const dead = () => programs.find(each => each.ended !== undefined && !this.#closing)
+    const done = await until(async () => dead() !== undefined || (await condition()), this.#ms(seconds))
+    const gone = dead()
+    if (gone !== undefined) throw new LabFailure(`${gone.name} ended (${gone.ended}):\n${this.#logsOf([gone])}`)
+    if (!done) throw new LabFailure(`waited ${this.#ms(seconds) / 1000} s for ${what}\n${this.#logsOf(programs)}`)
+  }
+
+  #logsOf(programs: readonly Program[]): string {
+    return programs.map(({ name, logFile }) => `--- ${name}: ${logFile}\n${lastLines(logFile)}`).join('\n')
+  }
+}
+
+/** What runs or was left at `dir`: nothing, a lab whose owner lives, a kept one, or the remains of a crash. */
+export function findLab(dir: string): { state: LabState; status: 'running' | 'kept' | 'crashed' } | undefined {
+  const state = readState(dir)
+  if (state === undefined) return undefined
+  if (state.kept) return { state, status: state.processes.some(isAlive) ? 'kept' : 'crashed' }
+  return { state, status: isAlive(state.owner) ? 'running' : 'crashed' }
+}
+
+/** Removes a lab, whatever state it is in: programs, namespaces, files. False when there was nothing. */
+export async function removeLab(dir: string, prefix: string): Promise<boolean> {
+  const state = readState(dir)
+  const namespaces = leftNamespaces(prefix)
+  if (state === undefined && namespaces.length === 0 && !existsSync(dir)) return false
+  await stopAll([...(state?.processes ?? []), ...strayAgents(dir, namespaces)], 3000)
+  removeNamespaces(namespaces)
+  removeState(dir)
+  return state !== undefined || namespaces.length > 0
+}
+
+/** Programs that somebody started by hand for this lab: in one of its namespaces, and naming its directory. */
+function strayAgents(dir: string, namespaces: readonly string[]): ProcessId[] {
+  const inodes = new Set(namespaces.map(name => statSync(netnsPath(name)).ino))
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .flatMap(name => {
+      try {
+        const ours = readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(`${dir}/`)
+        if (!ours || !inodes.has(statSync(`/proc/${name}/ns/net`).ino)) return []
+      } catch {
+        return [] // it ended while we looked, or is not ours to see
+      }
+      const startTicks = readStartTicks(Number(name))
+      return startTicks === undefined ? [] : [{ name: 'stray', pid: Number(name), startTicks }]
+    })
+}

@@ -1,0 +1,179 @@
+// `npm run lab`: a routed pod network of several nodes on this machine, shown to work. Progress goes to stderr, the
+// answer (tables, or JSON) to stdout.
+import { spawnSync } from 'node:child_process'
+import { parseArgs } from 'node:util'
+import { isIsolated, isolationProblem, labDir, mayMakeNamespaces, runIsolated } from './isolate.ts'
+import { findLab, Lab, LabFailure, removeLab, root } from './lab.ts'
+import { MAX_NODES } from './plan.ts'
+import { PluginRefused } from './pods.ts'
+import { keepHints, pairTable, peerTable } from './show.ts'
+import { missingForVm, runInVm } from './vm.ts'
+
+const HELP = `Usage: npm run lab [-- [down] [--keep] [--json] [--nodes A,B] [--vm]]
+
+Makes a network of nodes on this machine, in network namespaces of its own: n1 and n2 on LAN A, n3 on LAN B, a router
+between them, an API server behind it. Starts an agent per node, adds two pods per node by executing the CNI plugin,
+pings every pair of pods, shows the result, and removes everything again.
+
+  --keep        leave the lab running and say how to look at it
+  down          remove a lab that was kept, or what a crash left behind
+  --nodes A,B   how many nodes on LAN A and on LAN B (default 2,1)
+  --json        the answer as JSON on stdout
+  --vm          run it on Debian's own kernel in a virtual machine, which has IP-in-IP (needs qemu; slower)
+  --help        this text
+
+Exit codes: 0 every pair answered, 1 one did not, 2 wrong usage, 3 something that is needed is missing.
+`
+
+const PREFIX = 'margay-'
+const EXIT = { fine: 0, no: 1, usage: 2, unreachable: 3, interrupted: 130 } as const
+
+type Request = { down: boolean; keep: boolean; json: boolean; vm: boolean; nodes: readonly [number, number] }
+
+class WrongUsage extends Error {
+  override readonly name = 'WrongUsage'
+}
+
+/** Everything slower by this factor: set in the virtual machine. */
+const patience = Number(process.env['MARGAY_LAB_PATIENCE'] ?? 1)
+const VM_PATIENCE = 10
+const VM_LIMIT_SECONDS = 400
+
+const started = performance.now()
+function say(text: string): void {
+  process.stderr.write(`lab ${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s  ${text}\n`)
+}
+
+function parseRequest(args: readonly string[]): Request | 'help' {
+  let parsed: ReturnType<typeof parse>
+  try {
+    parsed = parse(args)
+  } catch (error) {
+    throw new WrongUsage((error as Error).message)
+  }
+  const { values, positionals } = parsed
+  if (values.help) return 'help'
+  const down = positionals[0] === 'down'
+  if (positionals.length > (down ? 1 : 0)) throw new WrongUsage(`unknown word ${positionals.at(-1)}`)
+  const { keep, json, vm } = values
+  if (down && (keep || json || vm || values.nodes !== undefined)) throw new WrongUsage('down takes no option')
+  if (keep && vm) throw new WrongUsage('--keep with --vm would keep nothing: the machine ends with the lab')
+  return { down, keep, json, vm, nodes: parseNodes(values.nodes ?? '2,1') }
+}
+
+function parse(args: readonly string[]) {
+  return parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      keep: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      vm: { type: 'boolean', default: false },
+      nodes: { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  })
+}
+
+function parseNodes(text: string): readonly [number, number] {
+  const match = /^(\d{1,3}),(\d{1,3})$/.exec(text)
+  const [a, b] = [Number(match?.[1]), Number(match?.[2])]
+  if (match === null || a + b < 1 || a + b > MAX_NODES)
+    throw new WrongUsage(`--nodes ${text}: give two numbers such as 2,1 with a sum of 1 to ${MAX_NODES}`)
+  return [a, b]
+}
+
+async function runLab({ keep, json, nodes }: Request): Promise<number> {
+  const dir = labDir()
+  const found = findLab(dir)
+  if (found?.status === 'running') {
+    say(`another lab is running (pid ${found.state.owner.pid}); stop it with Ctrl-C or: kill ${found.state.owner.pid}`)
+    return EXIT.no
+  }
+  if (found?.status === 'kept') {
+    say('a lab that was kept is still running; remove it first: npm run lab -- down')
+    return EXIT.no
+  }
+  await using lab = new Lab({ prefix: PREFIX, dir, nodes, patience, say })
+  onSignals(lab)
+  await lab.start()
+  say('pinging every pair')
+  const pairs = await lab.pingPairs()
+  const peers = await lab.peers()
+  const lost = pairs.filter(({ ms }) => ms === undefined)
+  if (json) process.stdout.write(`${JSON.stringify({ ok: lost.length === 0, pairs, peers }, null, 2)}\n`)
+  else process.stdout.write(`\n${pairTable(pairs)}\n\n${peerTable(peers)}\n\n`)
+  say(`${pairs.length - lost.length} of ${pairs.length} pairs answered`)
+  if (keep) {
+    lab.keep()
+    const inside = isIsolated() ? `nsenter -t ${lab.anyPid} -U --preserve-credentials -m -- ` : ''
+    process.stderr.write(
+      `\nThe lab stays until you remove it. To look at it:\n${keepHints(lab, netns => `${inside}nsenter --net=/run/netns/${netns}`)}\n`,
+    )
+  } else say('removing everything')
+  return lost.length === 0 ? EXIT.fine : EXIT.no
+}
+
+/** Ctrl-C and its kin: remove everything, then go. A second one changes nothing: it is being done. */
+function onSignals(lab: Lab): void {
+  let stopping = false
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(name, async () => {
+      if (stopping) return
+      stopping = true
+      say('interrupted: removing everything')
+      await lab.stop()
+      process.exit(EXIT.interrupted)
+    })
+}
+
+async function runVm(args: readonly string[]): Promise<number> {
+  spawnSync('sh', ['lab/setup.sh', 'vm'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+  const missing = missingForVm()
+  if (missing.length > 0) {
+    say('the virtual machine needs what is not here; on Debian, as root:')
+    say(`  apt-get install --no-install-recommends ${missing.join(' ')}`)
+    return EXIT.unreachable
+  }
+  say('starting a virtual machine with the kernel of Debian (software emulation: this takes a minute)')
+  const interrupt = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort())
+  const code = await runInVm([process.execPath, 'lab/main.ts', ...args.filter(arg => arg !== '--vm')], {
+    cwd: root,
+    limitSeconds: VM_LIMIT_SECONDS,
+    env: { MARGAY_LAB_PATIENCE: String(VM_PATIENCE) },
+    signal: interrupt.signal,
+    stdout: text => process.stdout.write(text),
+    stderr: text => process.stderr.write(text),
+  })
+  return interrupt.signal.aborted ? EXIT.interrupted : code
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const request = parseRequest(args)
+  if (request === 'help') {
+    process.stdout.write(HELP)
+    return EXIT.fine
+  }
+  if (request.down) {
+    say((await removeLab(labDir(), PREFIX)) ? 'removed' : 'there is no lab')
+    return EXIT.fine
+  }
+  if (request.vm) return runVm(args)
+  if (mayMakeNamespaces()) return runLab(request)
+  const problem = isolationProblem()
+  if (problem === undefined) return runIsolated()
+  say(problem)
+  return EXIT.unreachable
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  if (error instanceof WrongUsage) process.stderr.write(`${error.message}\n\n${HELP}`)
+  else
+    say(
+      `failed: ${error instanceof LabFailure || error instanceof PluginRefused ? error.message : (error as Error).stack}`,
+    )
+  process.exitCode = error instanceof WrongUsage ? EXIT.usage : EXIT.unreachable
+}

@@ -1,0 +1,70 @@
+// What the lab shows: for every pair of pods whether a ping comes back, how long it took, and which way the packet
+// goes, as the kernel of the sending node itself says.
+import type { Kernel, Link, Route } from '../kernel/port.ts'
+import type { NodePlan, PodPlan } from './plan.ts'
+import { netnsPath, runProgram } from './program.ts'
+
+export type Path = 'local' | 'direct' | 'ipip' | 'vxlan' | 'none'
+
+export type PodAt = { pod: PodPlan; node: NodePlan; address: string }
+
+/** `ms` is absent when no answer came; `error` then says what ping said. */
+export type PairRow = { from: string; to: string; path: Path; ms?: number; error?: string }
+
+/** How the node of a pod sends to `address`: read from its routing table, by the device of the route it would use. */
+export async function pathTo(kernel: Kernel, address: string): Promise<Path> {
+  let route: Route
+  try {
+    route = await kernel.lookupRoute(address)
+  } catch {
+    return 'none' // unreachable or blackholed: the lookup itself is refused
+  }
+  const link = route.ifindex === undefined ? undefined : await kernel.link(route.ifindex)
+  return pathOf(route, link)
+}
+
+/** Pure: a default route is no path, since the router knows no pod. */
+export function pathOf(route: Route, link: Link | undefined): Path {
+  if (route.type !== 'unicast' || link === undefined || route.dst === '0.0.0.0/0') return 'none'
+  if (link.kind === 'ipip' || link.kind === 'vxlan') return link.kind
+  return route.gateway === undefined ? 'local' : 'direct'
+}
+
+/** Every ordered pair of different pods. */
+export function pairsOf(pods: readonly PodAt[]): (readonly [PodAt, PodAt])[] {
+  return pods.flatMap(from => pods.filter(to => to !== from).map(to => [from, to] as const))
+}
+
+/** Pings every pair, a few at a time, and gives each row as it is known. */
+export async function measurePairs(
+  host: Kernel,
+  pods: readonly PodAt[],
+  options: { limitSeconds: number; row: (row: PairRow) => void },
+): Promise<PairRow[]> {
+  const pairs = pairsOf(pods)
+  const rows: PairRow[] = []
+  let next = 0
+  const work = async () => {
+    for (let i = next++; i < pairs.length; i = next++) {
+      const [from, to] = pairs[i]!
+      using kernel = host.inside(netnsPath(from.node.netns))
+      const [path, answer] = await Promise.all([
+        pathTo(kernel, to.address),
+        ping(from.pod.netns, to.address, options.limitSeconds),
+      ])
+      rows[i] = { from: from.pod.name, to: to.pod.name, path, ...answer }
+      options.row(rows[i]!)
+    }
+  }
+  await Promise.all(Array.from({ length: 4 }, work))
+  return rows
+}
+
+/** One echo request: a pod's very first packet must arrive, so there is no second try. */
+async function ping(netns: string, address: string, limitSeconds: number): Promise<{ ms?: number; error?: string }> {
+  const { stdout, stderr } = await runProgram(['ping', '-n', '-c', '1', '-W', String(limitSeconds), address], { netns })
+  const answer = / time[=<]([\d.]+) ms/.exec(stdout)
+  if (answer !== null) return { ms: Number(answer[1]) }
+  const words = stderr.trim() || stdout.split('\n').find(line => /From|loss/.test(line))
+  return { error: words || 'ping said nothing' }
+}

@@ -1,0 +1,87 @@
+// Plays the container runtime: executes the CNI plugin as one does, with the environment, the configuration on
+// standard input and the result on standard output (CNI SPEC 1.1.0 section 2), in the node's namespace.
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type NodePlan, POD_NAMESPACE, type PodPlan } from './plan.ts'
+import { netnsPath, runProgram } from './program.ts'
+
+/** Where one node keeps its plugin and its network configuration; what /opt/cni/bin and /etc/cni/net.d are on a host. */
+export type CniDirs = { binDir: string; confDir: string }
+
+export type CniVerb = 'ADD' | 'DEL' | 'CHECK'
+
+/** The plugin answered with an error; the message holds its code, msg and details. */
+export class PluginRefused extends Error {
+  override readonly name = 'PluginRefused'
+}
+
+type Answer = { ips?: { address: string }[]; code?: number; msg?: string; details?: string }
+
+/** Adds the pod's `eth0`. Resolves with its address without the length. */
+export async function addPod(node: NodePlan, pod: PodPlan, dirs: CniDirs, limitMs: number): Promise<string> {
+  const answer = await runPlugin('ADD', node, pod, dirs, limitMs)
+  const address = answer.ips?.[0]?.address
+  if (address === undefined) throw new PluginRefused(`ADD ${pod.name}: the result holds no address`)
+  return address.replace(/\/\d+$/, '')
+}
+
+/** Removes the pod's `eth0`. */
+export async function deletePod(node: NodePlan, pod: PodPlan, dirs: CniDirs, limitMs: number): Promise<void> {
+  await runPlugin('DEL', node, pod, dirs, limitMs)
+}
+
+async function runPlugin(
+  verb: CniVerb,
+  node: NodePlan,
+  pod: PodPlan,
+  { binDir, confDir }: CniDirs,
+  limitMs: number,
+): Promise<Answer> {
+  const conf = readConf(confDir)
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    CNI_COMMAND: verb,
+    CNI_CONTAINERID: pod.containerId,
+    CNI_NETNS: netnsPath(pod.netns),
+    CNI_IFNAME: 'eth0',
+    CNI_PATH: binDir,
+    CNI_ARGS: [
+      'IgnoreUnknown=1',
+      `K8S_POD_NAMESPACE=${POD_NAMESPACE}`,
+      `K8S_POD_NAME=${pod.name}`,
+      `K8S_POD_INFRA_CONTAINER_ID=${pod.containerId}`,
+    ].join(';'),
+  }
+  const argv = [join(binDir, conf.type)]
+  const run = await runProgram(argv, { netns: node.netns, env, stdin: JSON.stringify(conf), limitMs })
+  const answer = parseAnswer(run.stdout)
+  if (run.code === 0) return answer ?? {}
+  const said = answer?.msg === undefined ? run.stderr.trim() || run.stdout.trim() : ''
+  const words = said || `code ${answer?.code}: ${answer?.msg} (${answer?.details ?? 'no details'})`
+  throw new PluginRefused(`${verb} ${pod.name}: the plugin ended with ${run.code}: ${words}`)
+}
+
+function parseAnswer(stdout: string): Answer | undefined {
+  if (stdout.trim() === '') return undefined
+  try {
+    return JSON.parse(stdout) as Answer
+  } catch {
+    return undefined
+  }
+}
+
+type PluginConf = Record<string, unknown> & { type: string }
+
+/** The first configuration by name, its first plugin, with the list's name and version put in as runtimes do. */
+function readConf(confDir: string): PluginConf {
+  const file = readdirSync(confDir)
+    .filter(name => /\.(conflist|conf|json)$/.test(name))
+    .sort()[0]
+  if (file === undefined) throw new Error(`no network configuration in ${confDir}`)
+  const list = JSON.parse(readFileSync(join(confDir, file), 'utf8')) as {
+    name: string
+    cniVersion: string
+    plugins: PluginConf[]
+  }
+  return { ...list.plugins[0]!, name: list.name, cniVersion: list.cniVersion }
+}

@@ -1,0 +1,130 @@
+// Programs of the lab: each runs in a network namespace, in a session of its own (so that Ctrl-C reaches the lab
+// first, which stops them in order), with its output in a log file. A program is known by its pid and its start time,
+// since a pid alone may belong to somebody else by the time an earlier lab is cleaned up.
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { isMissing } from './state.ts'
+
+/** `startTicks`: field 22 of /proc/PID/stat, clock ticks since boot. */
+export type ProcessId = { name: string; pid: number; startTicks: number }
+
+export type Program = ProcessId & {
+  child: ChildProcess
+  logFile: string
+  /** Set once it has ended by itself or by us. */
+  ended?: string
+}
+
+export type ProgramOptions = { netns: string; logFile: string; env?: Readonly<Record<string, string>> }
+
+/** Where `ip netns` and this lab keep the handles of named network namespaces. */
+export function netnsPath(name: string): string {
+  return `/run/netns/${name}`
+}
+
+/** Starts `argv` in the namespace. The lab's own Node runs its programs, whatever the machine has. */
+export function startProgram(name: string, argv: readonly string[], options: ProgramOptions): Program {
+  const log = openSync(options.logFile, 'a')
+  const child = spawn('nsenter', [`--net=${netnsPath(options.netns)}`, '--', ...argv], {
+    detached: true,
+    stdio: ['ignore', log, log],
+    env: { ...process.env, ...options.env },
+  })
+  closeSync(log)
+  child.unref()
+  if (child.pid === undefined) throw new Error(`${name}: could not start nsenter (Debian: util-linux)`)
+  const startTicks = readStartTicks(child.pid)
+  if (startTicks === undefined) throw new Error(`${name}: ended at once; see ${options.logFile}`)
+  const program: Program = { name, pid: child.pid, startTicks, child, logFile: options.logFile }
+  child.on('exit', (code, signal) => {
+    program.ended = signal ?? `exit code ${code}`
+  })
+  return program
+}
+
+/** The last lines of a program's log, for an error message. */
+export function lastLines(logFile: string, count = 12): string {
+  try {
+    return readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-count).join('\n')
+  } catch (error) {
+    if (isMissing(error)) return ''
+    throw error
+  }
+}
+
+/** Undefined when there is no such process, or only its remains (a zombie). */
+export function readStartTicks(pid: number): number | undefined {
+  try {
+    // The program's name, in parentheses, may itself hold spaces and parentheses.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')
+    return fields[0] === 'Z' ? undefined : Number(fields[19])
+  } catch {
+    return undefined
+  }
+}
+
+export function isAlive({ pid, startTicks }: ProcessId): boolean {
+  return readStartTicks(pid) === startTicks
+}
+
+/** Asks all to end, and kills those that have not after `graceMs`. Resolves when all are gone. */
+export async function stopAll(processes: readonly ProcessId[], graceMs: number): Promise<void> {
+  const alive = () => processes.filter(isAlive)
+  for (const { pid } of alive()) signal(pid, 'SIGTERM')
+  if (await until(() => alive().length === 0, graceMs)) return
+  for (const { pid } of alive()) signal(pid, 'SIGKILL')
+  await until(() => alive().length === 0, 5000)
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch {
+    // It ended in between.
+  }
+}
+
+/** Polls until the condition holds; false when the deadline passed first. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  deadlineMs: number,
+  everyMs = 20,
+): Promise<boolean> {
+  const end = performance.now() + deadlineMs
+  for (;;) {
+    if (await condition()) return true
+    if (performance.now() > end) return false
+    await new Promise(resolve => setTimeout(resolve, everyMs))
+  }
+}
+
+export type Finished = { code: number; stdout: string; stderr: string }
+
+/** Runs a short program to its end in a namespace (or where we are, without one) and returns all it said. */
+export function runProgram(
+  argv: readonly string[],
+  options: { netns?: string; env?: Readonly<Record<string, string>>; stdin?: string; limitMs?: number } = {},
+): Promise<Finished> {
+  const { netns, env, stdin, limitMs = 60_000 } = options
+  const [program, ...args] = netns === undefined ? argv : ['nsenter', `--net=${netnsPath(netns)}`, '--', ...argv]
+  return new Promise((resolve, reject) => {
+    const child = execFile(
+      program!,
+      args,
+      {
+        env: env === undefined ? process.env : { ...env },
+        timeout: limitMs,
+        killSignal: 'SIGKILL',
+        maxBuffer: 1 << 24,
+      },
+      (error, stdout, stderr) => {
+        if (error !== null && typeof error.code === 'string') reject(error)
+        else resolve({ code: error === null ? 0 : Number(error.code ?? 124), stdout, stderr })
+      },
+    )
+    child.stdin?.on('error', () => {}) // it need not read what we say
+    child.stdin?.end(stdin ?? '')
+  })
+}

@@ -1,0 +1,40 @@
+// What a lab leaves on disk so that a later one can clean up after it, even after a crash: written before anything
+// is made, so that it never names too little.
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ProcessId } from './program.ts'
+
+export type LabState = {
+  prefix: string
+  /** The process that runs the lab; of a kept lab it is gone while the programs live. */
+  owner: ProcessId
+  kept: boolean
+  namespaces: string[]
+  processes: ProcessId[]
+}
+
+export function writeState(dir: string, state: LabState): void {
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const file = join(dir, 'state.json')
+  writeFileSync(`${file}.new`, `${JSON.stringify(state, null, 1)}\n`)
+  renameSync(`${file}.new`, file)
+}
+
+/** Undefined when there is none. A file that a crash left half written cannot be: it appears by rename. */
+export function readState(dir: string): LabState | undefined {
+  try {
+    return JSON.parse(readFileSync(join(dir, 'state.json'), 'utf8')) as LabState
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+export function removeState(dir: string): void {
+  rmSync(dir, { recursive: true, force: true })
+}
+
+/** Whether an error says that a file is not there. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}
