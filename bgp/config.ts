@@ -63,6 +63,8 @@ export type PeerConfig = {
   interface?: string
   /** Accepts passive sessions from every address of this CIDR. */
   range?: string
+  /** Most dynamic neighbours of `range` at a time. Default 100. */
+  rangeLimit?: number
   /** Default 179. */
   port?: number
   /** Peer's AS; 'external' and 'internal' accept any that differs from, or equals, ours. */
@@ -72,6 +74,8 @@ export type PeerConfig = {
   source?: string
   passive?: boolean
   disabled?: boolean
+  /** Sent with an administrative shutdown or reset (RFC 9003); at most 255 octets of UTF-8. */
+  shutdownMessage?: string
   password?: string
   /** TTL to send with on eBGP, 1-255; default 1 (iBGP: 255). Excludes `ttlSecurity`. */
   multihop?: number

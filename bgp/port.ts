@@ -14,19 +14,23 @@ export type SocketOptions = {
 
 /** One TCP connection. After `close` or `destroy` no callback is called any more. */
 export type Connection = {
+  /** Canonical text without a zone; `interface` names the link of a link-local address. */
   readonly localAddress: string
   readonly localPort: number
   readonly remoteAddress: string
   readonly remotePort: number
-  /** Set once by the owner, at once, before the event loop runs again. `data` may reuse `chunk` after it returns. */
+  readonly interface?: string
+  /** Set once by the owner, at once, before the event loop runs again. A chunk belongs to whoever gets it. */
   handlers: ConnectionHandlers
-  /** Queues bytes; false when the buffer is over its high-water mark: stop until `drain` is called. */
+  /** Queues bytes, which nobody may change from now on; false when the buffer is over its high-water mark: stop until `drain` is called. */
   write(bytes: Uint8Array): boolean
   /** Octets queued and not yet taken by the kernel. */
   readonly buffered: number
   pause(): void
   resume(): void
-  /** Sends what is queued, then FIN. */
+  /** Changes key and TTLs while the connection lives. Throws what a dial with them would throw. */
+  configure(options: SocketOptions): void
+  /** Sends what is queued, then FIN; what still arrives is thrown away, and two seconds later it is over anyway. */
   close(): void
   /** RST, now. */
   destroy(): void
@@ -64,6 +68,32 @@ export type Transport = {
     options: { address: string; port: number; interface?: string; ttlSecurity?: number },
     accept: (connection: Connection) => void,
   ): Promise<Listener>
+  /** This host's addresses, for next hops other than a session's own address. */
+  addresses?(): readonly LocalAddress[]
+}
+
+/** An address of an interface; `cidr` is its network, canonical. */
+export type LocalAddress = { interface: string; address: string; cidr: string }
+
+/** Finds the neighbour on a link where only its interface is known (unnumbered peering). */
+export type Discover = (
+  interfaceName: string,
+  /** Called with a link-local address whenever it is seen for the first time or changes. */
+  found: (address: string) => void,
+) => () => void
+
+/** TCP sockets with the options that node:net lacks; every function throws an error with the kernel's `errno`. */
+export type Sockets = {
+  /** A new non-blocking socket that never takes IPv4 over IPv6. */
+  openTcp(family: Family): number
+  bindTcp(fd: number, address: string, port: number, interfaceName?: string): void
+  bindToDevice(fd: number, interfaceName: string): void
+  /** `peer` is an address or a CIDR; without `key` there is none any more. */
+  setMd5(fd: number, family: Family, peer: string, key?: string): void
+  setTtl(fd: number, family: Family, ttl: number): void
+  /** 0: takes every TTL. */
+  setMinTtl(fd: number, family: Family, ttl: number): void
+  closeSocket(fd: number): void
 }
 
 /** How a next hop can be reached: tunnel types of RFC 9012 that its node announced (7 = IP-in-IP, 8 = VXLAN). */

@@ -1,0 +1,41 @@
+// What a changed peer configuration costs. A field that went into the OPEN, or that says where the connection goes,
+// cannot change under a session; everything else applies while it lives.
+import { isDeepStrictEqual } from 'node:util'
+import type { PeerConfig } from './config.ts'
+
+/** One row per field that an established session cannot follow, with the reason that is told. */
+const RESETTING: readonly { fields: readonly (keyof PeerConfig)[]; because: string }[] = [
+  { fields: ['address', 'interface', 'range', 'source'], because: 'the connection leads elsewhere' },
+  { fields: ['asn', 'localAs'], because: 'the AS numbers are part of the OPEN' },
+  {
+    fields: ['families', 'addPath', 'extendedNextHop', 'gracefulRestart', 'role', 'strictRole'],
+    because: 'it is a capability, and those are exchanged in the OPEN',
+  },
+]
+
+/**
+ * Why going from `old` to `next` resets an established session, one sentence per field; empty when it does not. A
+ * changed password or TTL is applied to the living connection, policies and limits to the routes that are there.
+ */
+export function resetReasons(old: PeerConfig, next: PeerConfig): string[] {
+  const reasons = RESETTING.flatMap(({ fields, because }) =>
+    fields
+      .filter(field => !isDeepStrictEqual(normal(old, field), normal(next, field)))
+      .map(field => `${field} changed: ${because}`),
+  )
+  if ((old.timers?.holdTimeSeconds ?? 90) !== (next.timers?.holdTimeSeconds ?? 90))
+    reasons.push('timers.holdTimeSeconds changed: the hold time is negotiated in the OPEN')
+  if (next.disabled && !old.disabled) reasons.push('disabled: the session is shut down')
+  return reasons
+}
+
+/** An absent field and its default are the same. */
+function normal(config: PeerConfig, field: keyof PeerConfig): unknown {
+  const value = config[field]
+  if (field === 'addPath') {
+    const { send = false, receive = false } = config.addPath ?? {}
+    return { send, receive }
+  }
+  if (field === 'extendedNextHop' || field === 'strictRole') return value ?? false
+  return value
+}

@@ -1,0 +1,263 @@
+// What two OPENs agree on: AS numbers, hold time, families and capabilities. Pure; both the OPEN we send and the
+// verdict on theirs come from the same configuration, so they cannot disagree.
+import { ipv4Number } from '../../lib/ip.ts'
+import type { AddressFamily, PeerConfig, Role, SpeakerConfig } from '../config.ts'
+import type { PeerType } from '../rib/peer.ts'
+import type { CodecSession } from '../wire/attributes.ts'
+import type { Capability } from '../wire/capabilities.ts'
+import { ProtocolError } from '../wire/errors.ts'
+import { ADD_PATH, AFI, ERROR, OPEN_ERROR, ROLE, SAFI } from '../wire/iana.ts'
+import type { Open } from '../wire/open.ts'
+
+export const DEFAULT_HOLD_SECONDS = 90
+
+/** Who we are to one peer. */
+export type LocalSide = {
+  speaker: SpeakerConfig
+  peer: PeerConfig
+  /** Families in the order of the configuration. */
+  families: readonly AddressFamily[]
+  /** The R bit: this speaker restarted and has not finished (RFC 4724 §4.1). */
+  restarting: boolean
+}
+
+export type Negotiated = {
+  localAs: number
+  remoteAs: number
+  peerType: PeerType
+  /** The peer's identifier, unsigned. */
+  routerId: number
+  /** 0: neither hold timer nor keepalives. */
+  holdSeconds: number
+  keepaliveSeconds: number
+  families: readonly AddressFamily[]
+  receive: CodecSession
+  send: CodecSession
+  routeRefresh: boolean
+  enhancedRefresh: boolean
+  /** Both sides may keep routes over a NOTIFICATION (RFC 8538 §3). */
+  notification: boolean
+  gracefulRestart?: {
+    restarting: boolean
+    restartSeconds: number
+    families: readonly AddressFamily[]
+    forwarding: readonly AddressFamily[]
+  }
+  longLived?: readonly { family: AddressFamily; forwarding: boolean; staleSeconds: number }[]
+}
+
+const NUMBERS: Readonly<Record<AddressFamily, { afi: number; safi: number }>> = {
+  'ipv4-unicast': { afi: AFI.ipv4, safi: SAFI.unicast },
+  'ipv6-unicast': { afi: AFI.ipv6, safi: SAFI.unicast },
+}
+
+/** Roles that may face each other (RFC 9234 §4.2). */
+const COUNTERPART: Readonly<Record<Role, Role>> = {
+  provider: 'customer',
+  customer: 'provider',
+  rs: 'rs-client',
+  'rs-client': 'rs',
+  peer: 'peer',
+}
+
+/** The family with these numbers; undefined when the speaker does not carry it. */
+export function familyOfNumbers(afi: number, safi: number): AddressFamily | undefined {
+  if (safi !== SAFI.unicast) return undefined
+  return afi === AFI.ipv4 ? 'ipv4-unicast' : afi === AFI.ipv6 ? 'ipv6-unicast' : undefined
+}
+
+/** AFI and SAFI of a family. */
+export function numbersOfFamily(family: AddressFamily): { afi: number; safi: number } {
+  return NUMBERS[family]
+}
+
+/** What kind of peer an AS is to us, and the AS we show it (RFC 5065 §3: the identifier outside the confederation). */
+export function relation(
+  speaker: SpeakerConfig,
+  peer: PeerConfig,
+  remoteAs: number,
+): { peerType: PeerType; localAs: number } {
+  const { asn, confederation } = speaker
+  const localAs = peer.localAs ?? asn
+  if (remoteAs === localAs) return { peerType: 'ibgp', localAs }
+  if (confederation?.members.includes(remoteAs)) return { peerType: 'confed', localAs }
+  return { peerType: 'ebgp', localAs: peer.localAs ?? confederation?.identifier ?? asn }
+}
+
+/** The OPEN to send. Its AS is settled before the peer's is seen, so 'external' counts as outside a confederation. */
+export function ownOpen(side: LocalSide): Open {
+  const { speaker, peer, families } = side
+  const { localAs } = relation(speaker, peer, expectedAs(speaker, peer))
+  return {
+    asn: localAs,
+    holdTime: peer.timers?.holdTimeSeconds ?? DEFAULT_HOLD_SECONDS,
+    routerId: ipv4Number(speaker.routerId),
+    capabilities: ownCapabilities(side, localAs, families),
+  }
+}
+
+function ownCapabilities(side: LocalSide, localAs: number, families: readonly AddressFamily[]): Capability[] {
+  const { peer, restarting } = side
+  const list: Capability[] = families.map(family => ({ type: 'multiprotocol', ...NUMBERS[family] }))
+  list.push({ type: 'routeRefresh' }, { type: 'enhancedRouteRefresh' }, { type: 'extendedMessage' })
+  list.push({ type: 'fourOctetAs', asn: localAs })
+  if (peer.extendedNextHop && families.includes('ipv4-unicast'))
+    list.push({ type: 'extendedNextHop', entries: [{ ...NUMBERS['ipv4-unicast'], nextHopAfi: AFI.ipv6 }] })
+  if (peer.role !== undefined) list.push({ type: 'role', role: ROLE[peer.role] })
+  const mode = (peer.addPath?.receive ? ADD_PATH.receive : 0) | (peer.addPath?.send ? ADD_PATH.send : 0)
+  if (mode !== 0) list.push({ type: 'addPath', entries: families.map(family => ({ ...NUMBERS[family], mode })) })
+  const graceful = peer.gracefulRestart
+  if (graceful === false) return list
+  // without families of our own the capability still says that we keep the peer's routes (RFC 4724 §3)
+  const forwarding = graceful === undefined ? [] : families.map(family => ({ ...NUMBERS[family], forwarding: true }))
+  list.push({
+    type: 'gracefulRestart',
+    restarting: restarting && graceful !== undefined,
+    notification: graceful?.notification ?? true,
+    restartSeconds: graceful?.restartSeconds ?? 0,
+    families: forwarding,
+  })
+  const staleSeconds = graceful?.longLivedSeconds
+  if (staleSeconds !== undefined)
+    list.push({ type: 'longLived', entries: forwarding.map(entry => ({ ...entry, staleSeconds })) })
+  return list
+}
+
+/** What both OPENs agree on, or the OPEN error that the peer's deserves (RFC 4271 §6.2, 6286, 9234). */
+export function negotiate(side: LocalSide, theirs: Open): Negotiated | ProtocolError {
+  const { speaker, peer } = side
+  const ours = ownOpen(side)
+  const refused = refusal(side, ours, theirs)
+  if (refused !== undefined) return refused
+  const { peerType, localAs } = relation(speaker, peer, theirs.asn)
+  const holdSeconds = Math.min(ours.holdTime, theirs.holdTime)
+  const families = side.families.filter(family => announces(theirs, family))
+  const as4 = theirs.capabilities.some(c => c.type === 'fourOctetAs')
+  const extendedMessage = theirs.capabilities.some(c => c.type === 'extendedMessage')
+  const extendedNextHop =
+    peer.extendedNextHop === true &&
+    theirs.capabilities.some(
+      c =>
+        c.type === 'extendedNextHop' &&
+        c.entries.some(e => e.afi === AFI.ipv4 && e.safi === SAFI.unicast && e.nextHopAfi === AFI.ipv6),
+    )
+  const codec = (ourMode: boolean, theirMode: number): CodecSession => ({
+    as4,
+    peerType,
+    extendedNextHop,
+    extendedMessage,
+    addPath: {
+      ipv4: ourMode && (addPathMode(theirs, 'ipv4-unicast') & theirMode) !== 0,
+      ipv6: ourMode && (addPathMode(theirs, 'ipv6-unicast') & theirMode) !== 0,
+    },
+  })
+  const restart = last(theirs, 'gracefulRestart')
+  const ourRestart = last(ours, 'gracefulRestart')
+  return {
+    localAs,
+    remoteAs: theirs.asn,
+    peerType,
+    routerId: theirs.routerId,
+    holdSeconds,
+    keepaliveSeconds: keepalive(holdSeconds, peer.timers?.keepaliveSeconds),
+    families,
+    receive: codec(peer.addPath?.receive === true, ADD_PATH.send),
+    send: codec(peer.addPath?.send === true, ADD_PATH.receive),
+    routeRefresh: theirs.capabilities.some(c => c.type === 'routeRefresh'),
+    enhancedRefresh: theirs.capabilities.some(c => c.type === 'enhancedRouteRefresh'),
+    notification: restart?.notification === true && ourRestart?.notification === true,
+    gracefulRestart:
+      restart === undefined || ourRestart === undefined
+        ? undefined
+        : {
+            restarting: restart.restarting,
+            restartSeconds: restart.restartSeconds,
+            families: carried(families, restart.families),
+            forwarding: carried(
+              families,
+              restart.families.filter(f => f.forwarding),
+            ),
+          },
+    longLived:
+      restart === undefined || last(ours, 'longLived') === undefined
+        ? undefined
+        : last(theirs, 'longLived')?.entries.flatMap(({ afi, safi, forwarding, staleSeconds }) => {
+            const family = familyOfNumbers(afi, safi)
+            return family !== undefined && families.includes(family) ? [{ family, forwarding, staleSeconds }] : []
+          }),
+  }
+}
+
+function refusal({ speaker, peer, families }: LocalSide, ours: Open, theirs: Open): ProtocolError | undefined {
+  const bad = (subcode: number, detail: string, data?: Uint8Array) =>
+    new ProtocolError(ERROR.open, subcode, data, detail)
+  const own = peer.localAs ?? speaker.asn
+  const wanted =
+    peer.asn === 'external'
+      ? theirs.asn !== own
+      : peer.asn === 'internal'
+        ? theirs.asn === own
+        : theirs.asn === peer.asn
+  if (!wanted) {
+    const expected = typeof peer.asn === 'number' ? `${peer.asn}` : peer.asn === 'internal' ? `${own}` : `not ${own}`
+    return bad(OPEN_ERROR.peerAs, `the peer is AS ${theirs.asn}, the configuration expects ${expected}`)
+  }
+  // RFC 6286 §2.2: identifiers need to be unique within an AS only
+  if (theirs.routerId === ours.routerId && theirs.asn === own)
+    return bad(OPEN_ERROR.identifier, `the peer has our own identifier ${speaker.routerId}`)
+  if (!families.some(family => announces(theirs, family))) {
+    const names = families.join(', ')
+    return bad(OPEN_ERROR.capability, `the peer announced none of our families (${names})`, familyData(families))
+  }
+  const { peerType } = relation(speaker, peer, theirs.asn)
+  const roles = new Set(theirs.capabilities.flatMap(c => (c.type === 'role' ? [c.role] : [])))
+  if (peerType !== 'ebgp' || peer.role === undefined) return undefined
+  if (roles.size === 0)
+    return peer.strictRole ? bad(OPEN_ERROR.roleMismatch, `the peer has no role, ours is ${peer.role}`) : undefined
+  const fits = roles.size === 1 && roles.has(ROLE[COUNTERPART[peer.role]])
+  return fits
+    ? undefined
+    : bad(OPEN_ERROR.roleMismatch, `our role is ${peer.role}, the peer's ${[...roles].map(roleName).join(' and ')}`)
+}
+
+/** The data of Unsupported Capability (RFC 5492 §5): the capabilities that we miss. */
+function familyData(families: readonly AddressFamily[]): Uint8Array {
+  return Uint8Array.from(families.flatMap(family => [1, 4, 0, NUMBERS[family].afi, 0, NUMBERS[family].safi]))
+}
+
+function expectedAs(speaker: SpeakerConfig, peer: PeerConfig): number {
+  if (typeof peer.asn === 'number') return peer.asn
+  // 0 is nobody's AS: neither ours nor a member of the confederation
+  return peer.asn === 'internal' ? (peer.localAs ?? speaker.asn) : 0
+}
+
+/** A peer without the multiprotocol capability speaks IPv4 unicast and nothing else (RFC 4760 §8). */
+function announces(open: Open, family: AddressFamily): boolean {
+  const { afi, safi } = NUMBERS[family]
+  const all = open.capabilities.filter(c => c.type === 'multiprotocol')
+  return all.length === 0 ? family === 'ipv4-unicast' : all.some(c => c.afi === afi && c.safi === safi)
+}
+
+function addPathMode(open: Open, family: AddressFamily): number {
+  const { afi, safi } = NUMBERS[family]
+  // the last entry of a family counts (RFC 7911 §4)
+  return last(open, 'addPath')?.entries.findLast(e => e.afi === afi && e.safi === safi)?.mode ?? 0
+}
+
+function carried(families: readonly AddressFamily[], list: readonly { afi: number; safi: number }[]): AddressFamily[] {
+  return families.filter(family => list.some(e => e.afi === NUMBERS[family].afi && e.safi === NUMBERS[family].safi))
+}
+
+function last<T extends Capability['type']>(open: Open, type: T): Extract<Capability, { type: T }> | undefined {
+  return open.capabilities.findLast((c): c is Extract<Capability, { type: T }> => c.type === type)
+}
+
+function keepalive(holdSeconds: number, configured: number | undefined): number {
+  if (holdSeconds === 0) return 0
+  const third = Math.max(1, Math.floor(holdSeconds / 3))
+  return configured === undefined || configured === 0 ? third : Math.min(configured, third)
+}
+
+function roleName(role: number): string {
+  return Object.entries(ROLE).find(([, value]) => value === role)?.[0] ?? `${role}`
+}

@@ -1,0 +1,84 @@
+// Why a peer is not up, as a machine word with the numbers and the remedy. Pure.
+import { toHex } from '../lib/bytes.ts'
+import type { DownReason } from './config.ts'
+import type { Cause } from './session.ts'
+import { CEASE, ERROR, OPEN_ERROR } from './wire/iana.ts'
+import { insideHardReset, type Notification, notificationText } from './wire/notification.ts'
+
+export type Reason = { code: DownReason; detail: string }
+
+/** What of the configuration a reason depends on. */
+export type ReasonContext = { remote: string; password: boolean; holdSeconds: number }
+
+/** The reason behind an ending; undefined when it says nothing new (a dial that was given up). */
+export function reasonOf(cause: Cause, context: ReasonContext): Reason | undefined {
+  switch (cause.how) {
+    case 'dial-failed':
+      return dialReason(cause.code, cause.message, context)
+    case 'connection-lost':
+      if (cause.code === 'ECONNRESET') return { code: 'reset', detail: `${context.remote} reset the connection` }
+      return { code: 'closed', detail: cause.message }
+    case 'sent':
+      return notified(cause.notification, `we ended the session: ${cause.detail}`)
+    case 'received':
+      return received(cause.notification)
+    case 'closed':
+      return undefined
+  }
+}
+
+/** Whether a reason came from the protocol: a failed dial after it says less and does not replace it at once. */
+export function isWeighty({ code }: Reason): boolean {
+  return !['never-tried', 'no-route', 'refused', 'timeout', 'reset', 'closed', 'md5-suspected'].includes(code)
+}
+
+function dialReason(code: string | undefined, message: string, { remote, password }: ReasonContext): Reason {
+  switch (code) {
+    case 'ECONNREFUSED':
+      return { code: 'refused', detail: `${remote} refuses the connection: no BGP listens there for us` }
+    case 'ECONNRESET':
+      return { code: 'reset', detail: `${remote} reset the connection attempt` }
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+    case 'ENETDOWN':
+    case 'EADDRNOTAVAIL':
+    case 'ENODEV':
+      return { code: 'no-route', detail: `no way to ${remote} (${message})` }
+    case 'ETIMEDOUT':
+      // a wrong or missing key is silence: the kernel drops the segment before TCP sees it
+      return password
+        ? { code: 'md5-suspected', detail: `${remote} does not answer: compare the passwords of both sides` }
+        : { code: 'timeout', detail: `${remote} does not answer: a firewall, or a password configured there only` }
+    default:
+      return { code: 'no-route', detail: `cannot connect to ${remote}: ${message}` }
+  }
+}
+
+function received(notification: Notification): Reason {
+  const inner = insideHardReset(notification) ?? notification
+  const text = `the peer ended the session: ${notificationText(notification)}`
+  return inner.code === ERROR.cease && inner.subcode !== CEASE.collision
+    ? { code: 'peer-cease', detail: text }
+    : notified(inner, `${text}${inner.data.length > 0 && inner.code !== ERROR.cease ? ` (${toHex(inner.data)})` : ''}`)
+}
+
+function notified(notification: Notification, detail: string): Reason {
+  const { code, subcode } = insideHardReset(notification) ?? notification
+  switch (code) {
+    case ERROR.open: {
+      const numbers = `code ${code}, subcode ${subcode}, data ${toHex(notification.data) || 'none'}`
+      return { code: subcode === OPEN_ERROR.peerAs ? 'wrong-as' : 'bad-open', detail: `${detail} (${numbers})` }
+    }
+    case ERROR.holdTimer:
+      return { code: 'hold-timer', detail }
+    case ERROR.cease:
+      return { code: CEASE_REASONS[subcode] ?? 'admin-down', detail }
+    default:
+      return { code: 'protocol-error', detail }
+  }
+}
+
+const CEASE_REASONS: Readonly<Record<number, DownReason>> = {
+  [CEASE.maximumPrefixes]: 'prefix-limit',
+  [CEASE.collision]: 'collision',
+}

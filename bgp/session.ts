@@ -1,0 +1,396 @@
+// One connection with its state machine: performs the actions of `fsm/step.ts`, cuts the stream into messages and
+// turns them into events. A peer owns two sessions, one that dials and one that waits.
+import { Writer } from '../lib/bytes.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Side } from './fsm/collision.ts'
+import type { Negotiated } from './fsm/negotiate.ts'
+import { type Action, type Event, idleState, type Rules, type State, step, type Timer } from './fsm/step.ts'
+import type { Connection, DialOptions, Transport } from './port.ts'
+import { Timers } from './timers.ts'
+import type { Turns } from './turns.ts'
+import { ProtocolError } from './wire/errors.ts'
+import { ERROR, FSM_ERROR, MESSAGE } from './wire/iana.ts'
+import { emitKeepalive, MAX_MESSAGE, MessageSplitter } from './wire/message.ts'
+import { emitNotification, type Notification, parseNotification } from './wire/notification.ts'
+import { emitOpen, type Open, parseOpen } from './wire/open.ts'
+import { emitRouteRefresh, parseRouteRefresh, type RouteRefresh } from './wire/route-refresh.ts'
+
+/** Why a connection or a dial ended. */
+export type Cause =
+  | { how: 'dial-failed' | 'connection-lost'; code?: string; message: string }
+  | { how: 'sent'; notification: Notification; detail: string }
+  | { how: 'received'; notification: Notification }
+  | { how: 'closed' }
+
+/** What a session asks of the peer it belongs to. */
+export type SessionOwner = {
+  dialOptions(): DialOptions | undefined
+  ownOpen(): Open
+  /** The verdict on their OPEN; also decides collisions, which may end this session before it returns. */
+  opened(session: Session, open: Open): Negotiated | ProtocolError
+  established(session: Session): void
+  /** An UPDATE body, or a refresh: an error ends the session with it. */
+  update(session: Session, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined
+  refresh(session: Session, refresh: RouteRefresh): void
+  /** The session was Established and is not any more. */
+  ended(session: Session, cause: Cause): void
+  /** Something ended, whatever the phase was. */
+  failed(session: Session, cause: Cause): void
+  /** The phase may have changed. */
+  moved(session: Session): void
+  writable(session: Session): void
+}
+
+export type SessionDeps = {
+  clock: Clock
+  transport: Transport
+  turns: Turns
+  /** [0, 1): jitter of timers (RFC 4271 §10). */
+  random: () => number
+}
+
+const KEEPALIVE = message(emitKeepalive)
+const UPDATE: Event = { type: 'update' }
+const MAX_QUEUED_OCTETS = 256 * 1024
+/** RFC 9687 §3: a peer that takes nothing for this long is dead, whatever it sends. */
+const SEND_HOLD_MS = 8 * 60_000
+const SEND_HOLD_EXPIRED = 8
+
+export class Session {
+  readonly side: Side
+  readonly #owner: SessionOwner
+  readonly #deps: SessionDeps
+  readonly #timers: Timers
+  #state: State
+  #connection: Connection | undefined
+  #dialing: AbortController | undefined
+  #splitter = new MessageSplitter()
+  #negotiated: Negotiated | undefined
+  #cause: Cause = { how: 'closed' }
+  readonly #events: Event[] = []
+  #running = false
+  #input: Uint8Array[] = []
+  #inputOctets = 0
+  #paused = false
+  #body: { type: number; bytes: Uint8Array; start: number; end: number } | undefined
+  #blockedSinceMs: number | undefined
+  #cancelSendHold: () => void = () => undefined
+  readonly #work = () => this.#takeInput()
+  /** Messages since the connection began. */
+  readonly counts = { in: 0, out: 0, updatesIn: 0 }
+
+  constructor(side: Side, rules: Rules, owner: SessionOwner, deps: SessionDeps) {
+    this.side = side
+    this.#owner = owner
+    this.#deps = deps
+    this.#state = idleState(rules)
+    this.#timers = new Timers(deps.clock, timer => this.#expired(timer))
+  }
+
+  get state(): State {
+    return this.#state
+  }
+
+  get connection(): Connection | undefined {
+    return this.#connection
+  }
+
+  /** What the OPENs agreed on, from OpenConfirm on. */
+  get negotiated(): Negotiated | undefined {
+    return this.#negotiated
+  }
+
+  /** Milliseconds until IdleHoldTime is over; undefined when it does not run. */
+  get idleHoldMs(): number | undefined {
+    return this.#timers.leftMs('idleHold')
+  }
+
+  /** New timer values; those that run keep their time. */
+  setRules(rules: Rules): void {
+    this.#state = { ...this.#state, rules }
+  }
+
+  /** Puts an event in; events that come up while one is handled wait for it to end. */
+  event(event: Event): void {
+    this.#events.push(event)
+    if (this.#running) return
+    this.#running = true
+    try {
+      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) this.#handle(next)
+    } finally {
+      this.#running = false
+    }
+  }
+
+  /** Takes an incoming connection; the machine must be Active. */
+  accept(connection: Connection): void {
+    this.#adopt(connection)
+    this.event({ type: 'connected' })
+  }
+
+  /** Gives the connection up as if it had been lost. */
+  lose(message: string): void {
+    this.#fail({ how: 'connection-lost', message })
+    this.event({ type: 'disconnected' })
+  }
+
+  /** Queues a whole message, or several; false when the connection is full and `writable` will be called. */
+  write(bytes: Uint8Array, messages: number): boolean {
+    if (this.#connection === undefined) return false
+    this.counts.out += messages
+    const more = this.#connection.write(bytes)
+    if (!more && this.#blockedSinceMs === undefined) {
+      this.#blockedSinceMs = this.#deps.clock.monotonicMs()
+      this.#cancelSendHold = this.#deps.clock.after(SEND_HOLD_MS, () =>
+        this.event({ type: 'fault', error: new ProtocolError(SEND_HOLD_EXPIRED, 0) }),
+      )
+    }
+    return more
+  }
+
+  /** Whether the peer takes no more octets for now. */
+  get full(): boolean {
+    return this.#blockedSinceMs !== undefined
+  }
+
+  sendRefresh(refresh: RouteRefresh): void {
+    this.write(
+      message(w => emitRouteRefresh(w, refresh)),
+      1,
+    )
+  }
+
+  #handle(event: Event): void {
+    const before = this.#state
+    if (event.type === 'timer' && event.timer === 'connectRetry' && this.#dialing !== undefined)
+      this.#fail({ how: 'dial-failed', code: 'ETIMEDOUT', message: 'nothing answered' })
+    const [state, ...actions] = step(before, event)
+    this.#state = state
+    for (const action of actions) this.#perform(action)
+    if (state.phase !== before.phase || state.held !== before.held) this.#owner.moved(this)
+  }
+
+  #perform(action: Action): void {
+    switch (action.do) {
+      case 'dial':
+        this.#dial()
+        break
+      case 'drop':
+        this.#drop()
+        break
+      case 'send':
+        this.write(action.message === 'open' ? message(w => emitOpen(w, this.#owner.ownOpen())) : KEEPALIVE, 1)
+        break
+      case 'notify':
+        this.#notify(action.error)
+        break
+      case 'notify-fsm-error':
+        this.#notify(new ProtocolError(ERROR.fsm, FSM_SUBCODES[action.phase]))
+        break
+      case 'notify-hold-expired':
+        this.#notify(new ProtocolError(ERROR.holdTimer, 0))
+        break
+      case 'arm':
+        this.#timers.arm(action.timer, this.#delayMs(action.timer, action.seconds))
+        break
+      case 'disarm':
+        this.#timers.disarm(action.timer)
+        break
+      case 'established':
+        this.#owner.established(this)
+        break
+      case 'ended':
+        this.#owner.ended(this, this.#cause)
+        break
+      case 'deliver':
+        this.#deliver()
+        break
+    }
+  }
+
+  #delayMs(timer: Timer, seconds: number): number {
+    const jittered = timer === 'hold' || timer === 'stable' ? 1 : 0.75 + 0.25 * this.#deps.random()
+    return seconds * 1000 * jittered
+  }
+
+  #expired(timer: Timer): void {
+    // what is queued or paused counts as heard: the machine is behind, not the peer
+    if (timer === 'hold' && (this.#inputOctets > 0 || this.#paused)) this.#timers.arm('hold', 1000)
+    else this.event({ type: 'timer', timer })
+  }
+
+  #dial(): void {
+    const options = this.#owner.dialOptions()
+    if (options === undefined) return
+    const attempt = new AbortController()
+    this.#dialing = attempt
+    this.#deps.transport.dial(options, attempt.signal).then(
+      connection => {
+        if (attempt.signal.aborted) {
+          connection.destroy()
+          return
+        }
+        this.#dialing = undefined
+        this.#adopt(connection)
+        this.event({ type: 'connected' })
+      },
+      (error: Error & { code?: string }) => {
+        if (attempt.signal.aborted) return
+        this.#dialing = undefined
+        this.#fail({ how: 'dial-failed', code: error.code, message: error.message })
+        this.event({ type: 'disconnected' })
+      },
+    )
+  }
+
+  #adopt(connection: Connection): void {
+    this.#connection = connection
+    this.#splitter = new MessageSplitter()
+    this.#negotiated = undefined
+    this.#cause = { how: 'closed' }
+    Object.assign(this.counts, { in: 0, out: 0, updatesIn: 0 })
+    connection.handlers = {
+      data: chunk => this.#data(connection, chunk),
+      drain: () => {
+        this.#blockedSinceMs = undefined
+        this.#cancelSendHold()
+        this.#owner.writable(this)
+      },
+      closed: error => {
+        // what the peer sent before it closed, a NOTIFICATION most of all, is worth reading
+        while (this.#connection === connection && this.#inputOctets > 0) this.#takeInput()
+        if (this.#connection !== connection) return
+        const message = error?.message ?? 'the peer closed the connection'
+        this.#fail({ how: 'connection-lost', code: error?.code, message })
+        this.event({ type: 'disconnected' })
+      },
+    }
+  }
+
+  #drop(): void {
+    this.#dialing?.abort()
+    this.#dialing = undefined
+    this.#splitter.stop()
+    this.#input = []
+    this.#inputOctets = 0
+    this.#paused = false
+    this.#blockedSinceMs = undefined
+    this.#cancelSendHold()
+    this.#deps.turns.cancel(this.#work)
+    const connection = this.#connection
+    this.#connection = undefined
+    connection?.close()
+  }
+
+  #notify(error: ProtocolError): void {
+    const notification: Notification = { code: error.code, subcode: error.subcode, data: error.data }
+    this.write(
+      message(w => emitNotification(w, notification)),
+      1,
+    )
+    this.#fail({ how: 'sent', notification, detail: error.message })
+  }
+
+  #fail(cause: Cause): void {
+    this.#cause = cause
+    this.#owner.failed(this, cause)
+  }
+
+  #data(connection: Connection, chunk: Uint8Array): void {
+    if (this.#connection !== connection) return
+    if (this.#inputOctets === 0 && this.#deps.turns.mayRunNow) {
+      this.#cut(chunk)
+      return
+    }
+    this.#input.push(chunk)
+    this.#inputOctets += chunk.length
+    this.#deps.turns.enqueue(this.#work)
+    if (this.#inputOctets < MAX_QUEUED_OCTETS || this.#paused) return
+    this.#paused = true
+    connection.pause()
+  }
+
+  #takeInput(): boolean {
+    const chunk = this.#input.shift()
+    if (chunk === undefined) return false
+    this.#inputOctets -= chunk.length
+    this.#cut(chunk)
+    if (this.#inputOctets > 0) return true
+    if (this.#paused) {
+      this.#paused = false
+      this.#connection?.resume()
+    }
+    return false
+  }
+
+  #cut(chunk: Uint8Array): void {
+    const error = this.#splitter.push(chunk, (type, bytes, start, end) => this.#message(type, bytes, start, end))
+    if (error !== undefined) this.event({ type: 'fault', error })
+  }
+
+  #message(type: number, bytes: Uint8Array, start: number, end: number): void {
+    this.counts.in++
+    switch (type) {
+      case MESSAGE.open:
+        this.#open(bytes, start, end)
+        break
+      case MESSAGE.keepalive:
+        this.event({ type: 'keepalive' })
+        break
+      case MESSAGE.notification:
+        this.#fail({ how: 'received', notification: parseNotification(bytes, start, end) })
+        this.event({ type: 'notification' })
+        break
+      default:
+        if (type === MESSAGE.update) this.counts.updatesIn++
+        this.#body = { type, bytes, start, end }
+        this.event(UPDATE)
+        this.#body = undefined
+    }
+  }
+
+  #open(bytes: Uint8Array, start: number, end: number): void {
+    const { phase, delaying } = this.#state
+    const connection = this.#connection
+    const expected = phase === 'OpenSent' || ((phase === 'Connect' || phase === 'Active') && delaying)
+    const open = expected ? parseOpen(bytes, start, end) : undefined
+    if (open === undefined) this.event({ type: 'open', holdSeconds: 0, keepaliveSeconds: 0 })
+    else {
+      const verdict = open instanceof ProtocolError ? open : this.#owner.opened(this, open)
+      // a collision may have been decided against this connection
+      if (this.#connection !== connection) return
+      if (verdict instanceof ProtocolError) this.event({ type: 'fault', error: verdict })
+      else {
+        this.#negotiated = verdict
+        this.#splitter.extended = verdict.receive.extendedMessage
+        this.event({ type: 'open', holdSeconds: verdict.holdSeconds, keepaliveSeconds: verdict.keepaliveSeconds })
+      }
+    }
+  }
+
+  #deliver(): void {
+    const body = this.#body
+    if (body === undefined) return
+    if (body.type === MESSAGE.update) {
+      const error = this.#owner.update(this, body.bytes, body.start, body.end)
+      if (error !== undefined) this.event({ type: 'fault', error })
+      return
+    }
+    const refresh = parseRouteRefresh(body.bytes, body.start, body.end)
+    if (refresh instanceof ProtocolError) this.event({ type: 'fault', error: refresh })
+    else this.#owner.refresh(this, refresh)
+  }
+}
+
+const FSM_SUBCODES = {
+  OpenSent: FSM_ERROR.openSent,
+  OpenConfirm: FSM_ERROR.openConfirm,
+  Established: FSM_ERROR.established,
+} as const
+
+function message(emit: (w: Writer) => void): Uint8Array {
+  const w = new Writer(MAX_MESSAGE)
+  emit(w)
+  // a copy of the right size: it waits in a socket's queue
+  return w.done().slice()
+}

@@ -1,0 +1,411 @@
+// The BGP speaker: peers, listeners and originated networks around one RIB. Several may live in one process; `close`
+// leaves no timer and no socket behind.
+
+import { Writer } from '../lib/bytes.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
+import { addressBits, contains, familyOf, parseCidr } from '../lib/ip.ts'
+import { type Log, silentLog } from '../lib/log.ts'
+import { resetReasons } from './change.ts'
+import type { Network, PeerConfig, PeerStatus, SpeakerConfig } from './config.ts'
+import { type ClearKind, nameOf, Peer, type PeerDeps } from './peer.ts'
+import type { Connection, Discover, Listener, RouteSink, Transport } from './port.ts'
+import type { RibEvent } from './rib/peer.ts'
+import { Rib } from './rib/rib.ts'
+import { Turns } from './turns.ts'
+import { CEASE } from './wire/iana.ts'
+import { cease, emitNotification } from './wire/notification.ts'
+
+export type SpeakerDeps = {
+  transport: Transport
+  /** Absent: routes are only passed on to peers. */
+  sink?: RouteSink
+  /** Needed for unnumbered peers that we shall dial; without it they are waited for. */
+  discover?: Discover
+  clock?: Clock
+  log?: Log
+  /** [0, 1), for the jitter of timers (RFC 4271 §10). */
+  random?: () => number
+  /**
+   * This process takes over from one that was stopped without a Cease: graceful restart (RFC 4724 §4.1). Learned
+   * routes are chosen only when the peers have sent theirs again; own networks are announced at once.
+   */
+  restarting?: boolean
+}
+
+/** What happened to connections that belong to no peer. */
+export type ListenerCounts = { unknown: number; rejected: number; droppedUnanswered: number }
+
+/** Rejections that say so to the other side, per second; more are reset without a word. */
+const REJECTIONS_PER_SECOND = 10
+const DEFAULT_RANGE_LIMIT = 100
+/** How long a restart waits when no peer says how long. */
+const DEFAULT_RESTART_MS = 120_000
+/** How long a dynamic neighbour without a session, and with nothing retained, is remembered. */
+const DYNAMIC_IDLE_MS = 60_000
+
+export class Speaker {
+  readonly #config: SpeakerConfig
+  readonly #deps: PeerDeps
+  readonly #rib: Rib
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #turns = new Turns()
+  readonly #transport: Transport
+  readonly #peers = new Map<string, Peer>()
+  readonly #ranges = new Map<string, PeerConfig>()
+  /** Dynamic neighbours: the range each came from. */
+  readonly #dynamic = new Map<Peer, string>()
+  readonly #listeners = new Set<Listener>()
+  readonly #watchers = new Set<(status: PeerStatus) => void>()
+  readonly #faultWatchers = new Set<(event: RibEvent) => void>()
+  readonly #unsettled = new Set<string>()
+  readonly #counts: ListenerCounts = { unknown: 0, rejected: 0, droppedUnanswered: 0 }
+  #restarting: boolean
+  #cancelRestart: () => void = () => undefined
+  #tokens = REJECTIONS_PER_SECOND
+  #tokensAtMs: number
+  #closed = false
+
+  constructor(config: SpeakerConfig, deps: SpeakerDeps) {
+    const { clock = systemClock, log = silentLog, random = Math.random } = deps
+    this.#config = config
+    this.#clock = clock
+    this.#log = log
+    this.#transport = deps.transport
+    this.#tokensAtMs = clock.monotonicMs()
+    this.#rib = new Rib(config, { sink: deps.sink, clock, log })
+    this.#restarting = deps.restarting === true
+    if (this.#restarting) {
+      this.#rib.defer(true)
+      this.#cancelRestart = clock.after(DEFAULT_RESTART_MS, () => this.#restartOver())
+    }
+    this.#deps = {
+      speaker: config,
+      rib: this.#rib,
+      clock,
+      log,
+      random,
+      transport: deps.transport,
+      turns: this.#turns,
+      discover: deps.discover,
+      restarting: () => this.#restarting,
+      changed: peer => this.#changed(peer),
+      settled: peer => this.#settled(peer.name),
+    }
+    const work = () => this.#rib.work()
+    this.#rib.onWork(() => this.#turns.enqueue(work))
+    this.#rib.onPending(key => this.#peers.get(key)?.pending())
+    this.#rib.onEvent(event => this.#ribEvent(event))
+  }
+
+  get config(): SpeakerConfig {
+    return this.#config
+  }
+
+  /** Connections that no peer or range wanted, since the start. */
+  get listenerCounts(): Readonly<ListenerCounts> {
+    return this.#counts
+  }
+
+  /** What `setPeer` with this configuration would reset and why; empty when no session ends. */
+  plan(config: PeerConfig): string[] {
+    const name = nameOf(config)
+    const old = this.#peers.get(name)?.config ?? this.#ranges.get(name)
+    return old === undefined ? [] : resetReasons(old, config)
+  }
+
+  /**
+   * Adds or changes a peer, known by its name. Answers what was reset and why: empty unless the change forces it. A peer
+   * with a `range` is a pattern for the neighbours that connect from it.
+   */
+  setPeer(config: PeerConfig): string[] {
+    if (this.#closed) throw new Error('the speaker is closed')
+    const name = nameOf(config)
+    const reasons = this.plan(config)
+    for (const because of reasons) this.#log.warn({ peer: name, because }, 'the session will be reset')
+    if (config.range !== undefined) this.#setRange(name, config)
+    else {
+      const peer = this.#peers.get(name)
+      const old = peer?.config
+      if (peer === undefined) this.#add(config)
+      else peer.configure(config)
+      if (old !== undefined) this.#forgetOptions(old, config)
+    }
+    for (const listener of this.#listeners) this.#protect(listener)
+    return reasons
+  }
+
+  /** Ends and forgets a peer, or a range with all its neighbours: Cease/Peer De-configured. */
+  removePeer(name: string): void {
+    const range = this.#ranges.get(name)
+    this.#ranges.delete(name)
+    for (const [peer, from] of this.#dynamic) if (from === name) this.#drop(peer)
+    const peer = this.#peers.get(name)
+    if (peer !== undefined) this.#drop(peer)
+    const config = range ?? peer?.config
+    if (config !== undefined) this.#forgetOptions(config)
+  }
+
+  peers(): PeerStatus[] {
+    return [...this.#peers.values()].map(peer => peer.status())
+  }
+
+  /** The configurations in force, ranges included. */
+  configured(): PeerConfig[] {
+    const fixed = [...this.#peers.values()].filter(peer => !this.#dynamic.has(peer)).map(peer => peer.config)
+    return [...fixed, ...this.#ranges.values()]
+  }
+
+  /** Originates a prefix, or changes how. Throws on text that is not a CIDR. */
+  announce(network: Network): void {
+    this.#rib.announce(network)
+  }
+
+  withdraw(prefix: string): void {
+    this.#rib.withdraw(prefix)
+  }
+
+  /** Every candidate for a prefix with the step that decided; undefined when no route is known. */
+  explain(prefix: string): ReturnType<Rib['explain']> {
+    return this.#rib.explain(prefix)
+  }
+
+  get rib(): Rib {
+    return this.#rib
+  }
+
+  /** Listens for peers. Rejects with Node's code (EADDRINUSE, EACCES, …). */
+  async listen(options: { address: string; port: number; interface?: string }): Promise<Listener> {
+    const listener = await this.#transport.listen(options, connection => this.#accept(connection))
+    const family = familyOf(options.address)
+    const own: Listener = {
+      port: listener.port,
+      setPeerOptions: (peer, wanted) => {
+        if (familyOf(peer) === family) listener.setPeerOptions(peer, wanted)
+      },
+      close: async () => {
+        this.#listeners.delete(own)
+        await listener.close()
+      },
+    }
+    this.#listeners.add(own)
+    this.#protect(own)
+    return own
+  }
+
+  /**
+   * 'hard' ends the session with Cease/Administrative Reset and begins again; 'soft-in' asks for a route refresh and
+   * evaluates import policy again; 'soft-out' announces everything again. Throws when there is no such peer.
+   */
+  clear(name: string, kind: ClearKind): void {
+    const peer = this.#peers.get(name)
+    if (peer === undefined) throw new Error(`no peer is called ${name}`)
+    peer.clear(kind)
+  }
+
+  /** Calls `listen` with every change of a peer's state or reason, until the returned function is called. */
+  onChange(listen: (status: PeerStatus) => void): () => void {
+    this.#watchers.add(listen)
+    return () => this.#watchers.delete(listen)
+  }
+
+  /** Calls `listen` with what the RIB notices: RFC 7606 faults, prefix warnings, End-of-RIB, swept stale routes. */
+  onRibEvent(listen: (event: RibEvent) => void): () => void {
+    this.#faultWatchers.add(listen)
+    return () => this.#faultWatchers.delete(listen)
+  }
+
+  /** Whether this speaker's own graceful restart is still going on. */
+  get restarting(): boolean {
+    return this.#restarting
+  }
+
+  /**
+   * Ends everything. By default peers hear Cease/Administrative Shutdown; with `graceful` the connections of those that
+   * negotiated graceful restart just end, so that they keep our routes for the next process.
+   */
+  async close({ graceful = false }: { graceful?: boolean } = {}): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#cancelRestart()
+    const listeners = [...this.#listeners]
+    for (const peer of this.#peers.values()) {
+      const keeps = graceful && peer.config.gracefulRestart !== undefined && peer.config.gracefulRestart !== false
+      peer.stop(keeps ? undefined : CEASE.shutdown, { code: 'shutting-down', detail: 'this speaker is stopping' })
+    }
+    this.#turns.close()
+    this.#rib.close()
+    await Promise.all(listeners.map(listener => listener.close()))
+  }
+
+  #add(config: PeerConfig): Peer {
+    const peer = new Peer(config, this.#deps)
+    this.#peers.set(peer.name, peer)
+    if (this.#restarting && config.gracefulRestart) this.#awaitRestart(config)
+    peer.start()
+    return peer
+  }
+
+  #drop(peer: Peer): void {
+    this.#peers.delete(peer.name)
+    this.#dynamic.delete(peer)
+    peer.stop(CEASE.deconfigured, { code: 'admin-down', detail: 'no longer configured' })
+    this.#rib.peerDown(peer.name, { retain: false })
+    this.#settled(peer.name)
+  }
+
+  #setRange(name: string, config: PeerConfig): void {
+    const old = this.#ranges.get(name)
+    this.#ranges.set(name, config)
+    if (old !== undefined) this.#forgetOptions(old, config)
+    for (const [peer, from] of this.#dynamic) {
+      if (from !== name || peer.address === undefined) continue
+      if (contains(config.range!, peer.address)) peer.configure(neighbourOf(config, peer.address))
+      else this.#drop(peer)
+    }
+  }
+
+  #accept(connection: Connection): void {
+    const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
+    if (peer === undefined) this.#counts.unknown++
+    if (peer?.accept(connection)) return
+    if (this.#takeToken()) {
+      this.#counts.rejected++
+      const w = new Writer(64)
+      emitNotification(w, cease(CEASE.rejected))
+      connection.write(w.done())
+      connection.close()
+    } else {
+      this.#counts.droppedUnanswered++
+      connection.destroy()
+    }
+  }
+
+  #peerFor(connection: Connection): Peer | undefined {
+    const { remoteAddress, interface: link } = connection
+    for (const peer of this.#peers.values()) {
+      const { interface: wanted, address } = peer.config
+      if (wanted !== undefined && wanted !== link) continue
+      if (address === remoteAddress || (address === undefined && wanted !== undefined)) return peer
+    }
+    return undefined
+  }
+
+  #newcomer(connection: Connection): Peer | undefined {
+    const { remoteAddress } = connection
+    let best: [string, PeerConfig] | undefined
+    for (const [name, config] of this.#ranges) {
+      if (config.disabled || config.range === undefined || !contains(config.range, remoteAddress)) continue
+      if (best === undefined || bitsOf(config.range) > bitsOf(best[1].range!)) best = [name, config]
+    }
+    if (best === undefined) return undefined
+    const [name, config] = best
+    const siblings = [...this.#dynamic.values()].filter(from => from === name).length
+    if (siblings >= (config.rangeLimit ?? DEFAULT_RANGE_LIMIT)) return undefined
+    const peer = this.#add(neighbourOf(config, remoteAddress))
+    this.#dynamic.set(peer, name)
+    this.#forgetLater(peer)
+    return peer
+  }
+
+  /** A dynamic neighbour that stays away is no peer any more. */
+  #forgetLater(peer: Peer): void {
+    const { gracefulRestart } = peer.config
+    const patienceMs = DYNAMIC_IDLE_MS + 1000 * (gracefulRestart ? gracefulRestart.restartSeconds : 0)
+    this.#clock.after(patienceMs, () => {
+      if (this.#closed || !this.#dynamic.has(peer)) return
+      const awayMs = this.#clock.wallMs() - peer.status().sinceMs
+      if (peer.state !== 'Established' && awayMs >= patienceMs) this.#drop(peer)
+      else this.#forgetLater(peer)
+    })
+  }
+
+  #protect(listener: Listener): void {
+    for (const peer of this.#peers.values()) {
+      const { address } = peer.config
+      if (address !== undefined) listener.setPeerOptions(address, peer.socketOptions())
+      else if (peer.address !== undefined) listener.setPeerOptions(peer.address, peer.socketOptions())
+    }
+    for (const config of this.#ranges.values())
+      if (config.range !== undefined)
+        listener.setPeerOptions(config.range, { password: config.password, ttlSecurity: config.ttlSecurity })
+  }
+
+  #forgetOptions(old: PeerConfig, next?: PeerConfig): void {
+    const key = old.address ?? old.range
+    if (key === undefined || key === (next?.address ?? next?.range)) return
+    for (const listener of this.#listeners) listener.setPeerOptions(key, undefined)
+  }
+
+  #takeToken(): boolean {
+    const nowMs = this.#clock.monotonicMs()
+    const gained = ((nowMs - this.#tokensAtMs) / 1000) * REJECTIONS_PER_SECOND
+    this.#tokens = Math.min(REJECTIONS_PER_SECOND, this.#tokens + gained)
+    this.#tokensAtMs = nowMs
+    if (this.#tokens < 1) return false
+    this.#tokens--
+    return true
+  }
+
+  #changed(peer: Peer): void {
+    if (this.#closed && peer.state === 'Established') return
+    const { negotiated } = peer
+    if (this.#unsettled.has(peer.name) && negotiated !== undefined) {
+      // RFC 4724 §4.1: not waited for are peers that restart themselves, and those without the capability
+      const graceful = negotiated.gracefulRestart
+      if (graceful === undefined || graceful.restarting || graceful.families.length === 0) this.#settled(peer.name)
+    }
+    if (this.#watchers.size === 0) return
+    const status = peer.status()
+    for (const listen of this.#watchers) listen(status)
+  }
+
+  #ribEvent(event: RibEvent): void {
+    if (event.type === 'end-of-rib') this.#endOfRib(event.key, event.family)
+    for (const listen of this.#faultWatchers) listen(event)
+  }
+
+  /** Families per peer whose End-of-RIB our restart still waits for. */
+  readonly #endsMissing = new Map<string, Set<string>>()
+
+  #endOfRib(key: string, family: string): void {
+    if (!this.#unsettled.has(key)) return
+    const families = this.#peers.get(key)?.negotiated?.gracefulRestart?.families ?? []
+    const missing = this.#endsMissing.get(key) ?? new Set<string>(families)
+    missing.delete(family)
+    this.#endsMissing.set(key, missing)
+    if (missing.size === 0) this.#settled(key)
+  }
+
+  /** The longest restart time bounds the wait for peers that never come back. */
+  #awaitRestart(config: PeerConfig): void {
+    this.#unsettled.add(nameOf(config))
+    const seconds = Math.max(
+      ...[...this.#peers.values()].map(({ config: c }) => (c.gracefulRestart ? c.gracefulRestart.restartSeconds : 0)),
+    )
+    this.#cancelRestart()
+    this.#cancelRestart = this.#clock.after(seconds * 1000, () => this.#restartOver())
+  }
+
+  #settled(name: string): void {
+    if (this.#unsettled.delete(name) && this.#unsettled.size === 0) this.#restartOver()
+  }
+
+  #restartOver(): void {
+    if (!this.#restarting || this.#closed) return
+    this.#cancelRestart()
+    this.#restarting = false
+    this.#unsettled.clear()
+    this.#endsMissing.clear()
+    this.#log.info('graceful restart is over')
+    this.#rib.defer(false)
+  }
+}
+
+function neighbourOf(range: PeerConfig, address: string): PeerConfig {
+  return { ...range, name: `${nameOf(range)}:${address}`, address, range: undefined, passive: true }
+}
+
+function bitsOf(text: string): number {
+  return parseCidr(text)?.length ?? addressBits(familyOf(text))
+}

@@ -1,0 +1,316 @@
+// TCP for BGP on node:net, the only file that imports it. A socket that needs options (MD5, TTL, GTSM, a device) is
+// made by the `Sockets` port, configured while it is unconnected, and then handed to node:net by its descriptor.
+// Hazards: a listener must send with TTL 255 or a GTSM peer never sees its SYN-ACK; closing a socket with unread input
+// sends RST, which may overtake a NOTIFICATION, so `close` reads on until the peer is done.
+import { createServer, Socket, type SocketConstructorOpts } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import { addressBits, contains, familyOf, formatCidr, maskAddress, parseAddress, parseCidr } from '../lib/ip.ts'
+import type {
+  Connection,
+  ConnectionHandlers,
+  DialOptions,
+  Listener,
+  LocalAddress,
+  SocketOptions,
+  Sockets,
+  Transport,
+} from './port.ts'
+
+const WRITE_BUFFER = 256 * 1024
+const LINGER_MS = 2000
+const BACKLOG = 1024
+const ERRNO_CODES: Readonly<Record<number, string>> = {
+  1: 'EPERM',
+  13: 'EACCES',
+  19: 'ENODEV',
+  22: 'EINVAL',
+  92: 'ENOPROTOOPT',
+  98: 'EADDRINUSE',
+  99: 'EADDRNOTAVAIL',
+}
+
+/**
+ * BGP's TCP. Without `sockets` a password, GTSM or a device is refused with ENOPROTOOPT, and `ttl` is the system's.
+ */
+export class TcpTransport implements Transport {
+  readonly #sockets: Sockets | undefined
+
+  constructor(sockets?: Sockets) {
+    this.#sockets = sockets
+  }
+
+  async dial(options: DialOptions, signal: AbortSignal): Promise<Connection> {
+    signal.throwIfAborted()
+    const socket = this.#unconnected(options)
+    const { promise, resolve, reject } = Promise.withResolvers<Connection>()
+    const fail = (error: Error) => {
+      socket.destroy()
+      reject(error)
+    }
+    const timer = setTimeout(() => fail(coded('ETIMEDOUT', 'no answer')), options.timeoutMs)
+    const abort = () => fail(coded('ABORT_ERR', 'given up'))
+    signal.addEventListener('abort', abort)
+    socket.once('error', fail)
+    const zone = options.interface !== undefined && isLinkLocal(options.address) ? `%${options.interface}` : ''
+    const local = this.#sockets === undefined && options.source !== undefined ? { localAddress: options.source } : {}
+    socket.connect({ host: `${options.address}${zone}`, port: options.port, ...local })
+    socket.once('connect', () => {
+      socket.off('error', fail)
+      resolve(new TcpConnection(socket, this.#sockets))
+    })
+    try {
+      return await promise
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  async listen(
+    options: { address: string; port: number; interface?: string; ttlSecurity?: number },
+    accept: (connection: Connection) => void,
+  ): Promise<Listener> {
+    const family = familyOf(options.address)
+    const server = createServer({ highWaterMark: WRITE_BUFFER, noDelay: true, pauseOnConnect: true })
+    const fd = this.#listening(options)
+    const peers = new Map<string, SocketOptions>()
+    server.on('connection', socket => {
+      const connection = new TcpConnection(socket, this.#sockets)
+      const wanted = mostSpecific(peers, connection.remoteAddress)
+      try {
+        // the kernel checked the key already and the new socket has it
+        if (wanted !== undefined) connection.configure({ ...wanted, password: undefined })
+      } catch {
+        connection.destroy()
+        return
+      }
+      accept(connection)
+    })
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    server.once('error', reject)
+    server.once('listening', () => resolve())
+    if (fd === undefined)
+      server.listen({ host: options.address, port: options.port, backlog: BACKLOG, ipv6Only: family === 'ipv6' })
+    else server.listen({ fd, backlog: BACKLOG })
+    await promise
+    server.off('error', reject)
+    // accept failing (descriptors used up) is told as 'error' too, and is over when a descriptor is free
+    server.on('error', () => undefined)
+    const bound = server.address()
+    let open = true
+    return {
+      port: typeof bound === 'object' && bound !== null ? bound.port : options.port,
+      setPeerOptions: (peer, wanted) => {
+        if (!open || familyOf(peer) !== family) return
+        if (fd !== undefined && this.#sockets !== undefined) {
+          const had = peers.get(peer)?.password
+          if (wanted?.password !== had) coding(() => this.#sockets?.setMd5(fd, family, peer, wanted?.password))
+        } else refuse(wanted ?? {})
+        if (wanted === undefined) peers.delete(peer)
+        else peers.set(peer, wanted)
+      },
+      close: () => {
+        open = false
+        const closed = Promise.withResolvers<void>()
+        server.close(() => closed.resolve())
+        return closed.promise
+      },
+    }
+  }
+
+  addresses(): readonly LocalAddress[] {
+    return Object.entries(networkInterfaces()).flatMap(([name, list]) =>
+      (list ?? []).flatMap(({ address, cidr }) => {
+        const network = cidr === null ? undefined : parseCidr(cidr)
+        const canonical = parseAddress(address)
+        return network === undefined || canonical === undefined
+          ? []
+          : [{ interface: name, address: canonical, cidr: formatCidr(network) }]
+      }),
+    )
+  }
+
+  #unconnected(options: DialOptions): Socket {
+    if (this.#sockets === undefined) {
+      refuse(options)
+      return new Socket({ highWaterMark: WRITE_BUFFER } as SocketConstructorOpts)
+    }
+    const sockets = this.#sockets
+    const family = familyOf(options.address)
+    return coding(() => {
+      const fd = sockets.openTcp(family)
+      try {
+        configure(sockets, fd, options.address, options)
+        if (options.interface !== undefined) sockets.bindToDevice(fd, options.interface)
+        if (options.source !== undefined) sockets.bindTcp(fd, options.source, 0, options.interface)
+        // manualStart: a read before the connection is there would fail
+        return new Socket({ fd, highWaterMark: WRITE_BUFFER, manualStart: true } as SocketConstructorOpts)
+      } catch (error) {
+        sockets.closeSocket(fd)
+        throw error
+      }
+    })
+  }
+
+  #listening(options: { address: string; port: number; interface?: string; ttlSecurity?: number }): number | undefined {
+    const sockets = this.#sockets
+    if (sockets === undefined) {
+      refuse(options)
+      return undefined
+    }
+    const family = familyOf(options.address)
+    return coding(() => {
+      const fd = sockets.openTcp(family)
+      try {
+        if (options.interface !== undefined) sockets.bindToDevice(fd, options.interface)
+        sockets.setTtl(fd, family, 255)
+        if (options.ttlSecurity !== undefined) sockets.setMinTtl(fd, family, 256 - options.ttlSecurity)
+        sockets.bindTcp(fd, options.address, options.port, options.interface)
+        return fd
+      } catch (error) {
+        sockets.closeSocket(fd)
+        throw error
+      }
+    })
+  }
+}
+
+const IGNORE: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
+
+class TcpConnection implements Connection {
+  readonly localAddress: string
+  readonly localPort: number
+  readonly remoteAddress: string
+  readonly remotePort: number
+  readonly interface?: string
+  readonly #socket: Socket
+  readonly #sockets: Sockets | undefined
+  #handlers: ConnectionHandlers = IGNORE
+  #error: (Error & { code?: string }) | undefined
+
+  constructor(socket: Socket, sockets: Sockets | undefined) {
+    this.#socket = socket
+    this.#sockets = sockets
+    const [remote = '', zone] = (socket.remoteAddress ?? '').split('%')
+    this.remoteAddress = parseAddress(remote) ?? remote
+    this.remotePort = socket.remotePort ?? 0
+    const [local = ''] = (socket.localAddress ?? '').split('%')
+    this.localAddress = parseAddress(local) ?? local
+    this.localPort = socket.localPort ?? 0
+    this.interface = zone
+    socket.setNoDelay(true)
+    socket.on('data', chunk => this.#handlers.data(chunk))
+    socket.on('drain', () => this.#handlers.drain())
+    socket.on('error', error => {
+      this.#error = error
+    })
+    socket.on('close', () => {
+      const handlers = this.#handlers
+      this.#handlers = IGNORE
+      handlers.closed(this.#error)
+    })
+    socket.pause()
+  }
+
+  get handlers(): ConnectionHandlers {
+    return this.#handlers
+  }
+
+  set handlers(handlers: ConnectionHandlers) {
+    this.#handlers = handlers
+    this.#socket.resume()
+  }
+
+  get buffered(): number {
+    return this.#socket.writableLength
+  }
+
+  write(bytes: Uint8Array): boolean {
+    return this.#socket.write(bytes)
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  configure(options: SocketOptions): void {
+    const fd = descriptor(this.#socket)
+    if (this.#sockets === undefined || fd === undefined) {
+      refuse(options)
+      return
+    }
+    const sockets = this.#sockets
+    coding(() => configure(sockets, fd, this.remoteAddress, options))
+  }
+
+  close(): void {
+    this.#handlers = IGNORE
+    this.#socket.end()
+    this.#socket.resume()
+    const timer = setTimeout(() => this.#socket.destroy(), LINGER_MS)
+    this.#socket.once('close', () => clearTimeout(timer))
+  }
+
+  destroy(): void {
+    this.#handlers = IGNORE
+    this.#socket.resetAndDestroy()
+  }
+}
+
+function configure(sockets: Sockets, fd: number, peer: string, options: SocketOptions): void {
+  const family = familyOf(peer)
+  if (options.password !== undefined) sockets.setMd5(fd, family, peer, options.password)
+  if (options.ttlSecurity !== undefined) {
+    sockets.setTtl(fd, family, 255)
+    sockets.setMinTtl(fd, family, 256 - options.ttlSecurity)
+  } else if (options.ttl !== undefined) {
+    sockets.setMinTtl(fd, family, 0)
+    sockets.setTtl(fd, family, options.ttl)
+  }
+}
+
+/** The options of the longest prefix, or of the address itself, that covers `address`. */
+function mostSpecific(peers: ReadonlyMap<string, SocketOptions>, address: string): SocketOptions | undefined {
+  const exact = peers.get(address)
+  if (exact !== undefined) return exact
+  let best: { bits: number; options: SocketOptions } | undefined
+  for (const [prefix, options] of peers) {
+    const bits = prefix.includes('/') ? Number(prefix.split('/')[1]) : addressBits(familyOf(prefix))
+    if ((best === undefined || bits > best.bits) && contains(prefix, address)) best = { bits, options }
+  }
+  return best?.options
+}
+
+function isLinkLocal(address: string): boolean {
+  return familyOf(address) === 'ipv6' && maskAddress(address, 10) === 'fe80::'
+}
+
+/** node:net has no public way to the descriptor of an accepted socket; the handle's `fd` has been there since 0.10. */
+function descriptor(socket: Socket): number | undefined {
+  const handle = (socket as unknown as { _handle?: { fd?: number } | null })._handle
+  return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined
+}
+
+function refuse(options: SocketOptions & { interface?: string }): void {
+  for (const name of ['password', 'ttlSecurity'] as const)
+    if (options[name] !== undefined) throw coded('ENOPROTOOPT', `${name} needs a transport with socket options`)
+}
+
+/** Runs `body`; an errno of the kernel becomes Node's code, which is what callers of a transport look at. */
+function coding<T>(body: () => T): T {
+  try {
+    return body()
+  } catch (error) {
+    if (!(error instanceof Error) || !('errno' in error) || typeof error.errno !== 'number') throw error
+    const code = ERRNO_CODES[error.errno] ?? `ERRNO_${error.errno}`
+    throw Object.assign(new Error(error.message, { cause: error }), { code })
+  }
+}
+
+function coded(code: string, text: string): Error & { code: string } {
+  return Object.assign(new Error(`${code}: ${text}`), { code })
+}

@@ -1,0 +1,69 @@
+// The named timers of one connection. The hold timer is set anew by every message, so arming only moves a deadline; a
+// running timer that fires early goes back to sleep.
+import type { Cancel, Clock } from '../lib/clock.ts'
+import type { Timer } from './fsm/step.ts'
+
+type Entry = { deadlineMs: number; wakesMs: number; cancel: Cancel }
+
+/** A timer this much late means that the process was busy: what the peer sent meanwhile may still be unread. */
+const LATE_MS = 500
+const GRACE_MS = 1000
+
+export class Timers {
+  readonly #clock: Clock
+  readonly #fire: (timer: Timer) => void
+  readonly #entries = new Map<Timer, Entry>()
+
+  constructor(clock: Clock, fire: (timer: Timer) => void) {
+    this.#clock = clock
+    this.#fire = fire
+  }
+
+  arm(timer: Timer, delayMs: number): void {
+    const nowMs = this.#clock.monotonicMs()
+    const deadlineMs = nowMs + delayMs
+    const entry = this.#entries.get(timer)
+    if (entry !== undefined && entry.wakesMs <= deadlineMs) {
+      entry.deadlineMs = deadlineMs
+      return
+    }
+    entry?.cancel()
+    this.#sleep(timer, deadlineMs, delayMs)
+  }
+
+  disarm(timer: Timer): void {
+    this.#entries.get(timer)?.cancel()
+    this.#entries.delete(timer)
+  }
+
+  disarmAll(): void {
+    for (const { cancel } of this.#entries.values()) cancel()
+    this.#entries.clear()
+  }
+
+  /** Milliseconds until `timer` fires; undefined when it does not run. */
+  leftMs(timer: Timer): number | undefined {
+    const entry = this.#entries.get(timer)
+    return entry === undefined ? undefined : Math.max(0, entry.deadlineMs - this.#clock.monotonicMs())
+  }
+
+  #sleep(timer: Timer, deadlineMs: number, delayMs: number): void {
+    const wakesMs = this.#clock.monotonicMs() + delayMs
+    const cancel = this.#clock.after(delayMs, () => this.#wake(timer))
+    this.#entries.set(timer, { deadlineMs, wakesMs, cancel })
+  }
+
+  #wake(timer: Timer): void {
+    const entry = this.#entries.get(timer)
+    if (entry === undefined) return
+    const nowMs = this.#clock.monotonicMs()
+    // a timer may fire a fraction of a millisecond early
+    const leftMs = entry.deadlineMs - nowMs
+    if (leftMs >= 1) this.#sleep(timer, entry.deadlineMs, leftMs)
+    else if (timer === 'hold' && nowMs - entry.wakesMs > LATE_MS) this.#sleep(timer, nowMs + GRACE_MS, GRACE_MS)
+    else {
+      this.#entries.delete(timer)
+      this.#fire(timer)
+    }
+  }
+}
