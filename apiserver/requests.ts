@@ -199,7 +199,7 @@ async function openWatch(route: ResourceRequest, exchange: Exchange, deps: Reque
         table: tableOptions(exchange, deps.clock),
       },
       response,
-      deps,
+      { storage: deps.storage, clock: deps.clock, limits: deps.watchLimits },
     )
     deps.watches.add(stream)
     response.once('close', () => deps.watches.delete(stream))

@@ -1,0 +1,159 @@
+// HTTP to a Kubernetes API server: where it is and how to authenticate comes from client-node's KubeConfig, whose types
+// end here; requests are Node's own, so that JSON stays lossless and a watch can be timed out.
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from 'node:https'
+import { KubeConfig } from '@kubernetes/client-node'
+import { emitJson, parseJson } from '../api/json.ts'
+import { isObject } from '../api/merge-patch.ts'
+import { Conflict, NotFound, Refused, Unreachable } from './port.ts'
+
+export type ConnectionOptions = {
+  /** Path of a kubeconfig file. */
+  kubeconfig?: string
+  /** URL of the server, instead of a kubeconfig; with an optional bearer token and CA (PEM). */
+  server?: string
+  token?: string
+  caData?: string
+  /** How long a server may take to begin its answer, and to finish one that is no watch. Default 30 s. */
+  timeoutMs?: number
+}
+
+/** The version a watch or a list wanted to go on from is gone (410): list again. */
+export class Gone extends Error {
+  override readonly name = 'Gone'
+}
+
+type Call = { method: string; path: string; query?: URLSearchParams; body?: unknown; contentType?: string }
+
+const TIMEOUT_MS = 30_000
+const KEEP_ALIVE_PROBE_MS = 15_000
+
+export class Connection {
+  readonly #config: KubeConfig
+  readonly #server: URL
+  readonly #timeoutMs: number
+  readonly #agent: HttpAgent | HttpsAgent
+  readonly #viaProxy: boolean
+
+  /** Throws when the options name no server, or a kubeconfig that cannot be read. */
+  constructor(options: ConnectionOptions) {
+    this.#config = configOf(options)
+    const cluster = this.#config.getCurrentCluster()
+    if (cluster === null) throw new Error('the kubeconfig has no current context with a cluster: name a server')
+    this.#server = new URL(cluster.server)
+    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS
+    this.#viaProxy = cluster.proxyUrl !== undefined
+    this.#agent =
+      this.#server.protocol === 'http:' ? new HttpAgent({ keepAlive: true }) : new HttpsAgent({ keepAlive: true })
+  }
+
+  /** One exchange; the parsed body of a 2xx answer. Rejects with the port's errors, or Gone. */
+  async call(call: Call): Promise<unknown> {
+    const signal = AbortSignal.timeout(this.#timeoutMs)
+    try {
+      const response = await this.#send(call, signal)
+      const text = await textOf(response)
+      if (response.statusCode! >= 200 && response.statusCode! < 300) return parseJson(text)
+      throw failureOf(call, response.statusCode!, text)
+    } catch (error) {
+      throw this.#unreachable(error, signal)
+    }
+  }
+
+  /** The body of a watch, as it comes. Destroy it to end the watch. Rejects like `call`. */
+  async open(call: Call): Promise<IncomingMessage> {
+    const headers = new AbortController()
+    const timer = setTimeout(() => headers.abort(), this.#timeoutMs)
+    try {
+      const response = await this.#send(call, headers.signal)
+      if (response.statusCode === 200) {
+        response.socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS)
+        return response
+      }
+      throw failureOf(call, response.statusCode!, await textOf(response))
+    } catch (error) {
+      throw this.#unreachable(error, headers.signal)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  close(): void {
+    this.#agent.destroy()
+  }
+
+  async #send(call: Call, signal: AbortSignal, again = false): Promise<IncomingMessage> {
+    const { method, path, query, body, contentType = 'application/json' } = call
+    const text = body === undefined ? undefined : emitJson(body)
+    const options: RequestOptions = { headers: {} }
+    await this.#config.applyToHTTPSOptions(options)
+    const length = text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }
+    const url = new URL(this.#server.pathname.replace(/\/$/, '') + path, this.#server)
+    url.search = query?.toString() ?? ''
+    return new Promise((resolve, reject) => {
+      const send = url.protocol === 'http:' ? httpRequest : httpsRequest
+      const request = send(url, {
+        ...options,
+        method,
+        signal,
+        headers: { ...options.headers, ...length, accept: 'application/json' },
+        ...(this.#viaProxy ? {} : { agent: this.#agent }),
+      })
+      request.once('response', resolve)
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        // the server may close an idle connection in the moment we take it: a read can simply be sent again
+        const stale = request.reusedSocket && error.code === 'ECONNRESET' && method === 'GET' && !again
+        if (stale) this.#send(call, signal, true).then(resolve, reject)
+        else reject(error)
+      })
+      request.end(text)
+    })
+  }
+
+  #unreachable(error: unknown, signal: AbortSignal): unknown {
+    if ([NotFound, Conflict, Refused, Unreachable, Gone].some(known => error instanceof known)) return error
+    if (error instanceof SyntaxError)
+      return new Unreachable(`${this.#server.origin} did not answer with JSON: is it an API server?`, { cause: error })
+    const why = signal.aborted ? `no answer within ${this.#timeoutMs} ms` : (error as Error).message
+    return new Unreachable(`cannot reach the API server at ${this.#server.origin}: ${why}`, { cause: error })
+  }
+}
+
+function configOf({ kubeconfig, server, token, caData }: ConnectionOptions): KubeConfig {
+  const config = new KubeConfig()
+  if (server !== undefined) {
+    const ca = caData === undefined ? {} : { caData: Buffer.from(caData).toString('base64') }
+    config.loadFromClusterAndUser(
+      { name: 'margay', server, skipTLSVerify: false, ...ca },
+      { name: 'margay', ...(token === undefined ? {} : { token }) },
+    )
+  } else if (kubeconfig !== undefined) config.loadFromFile(kubeconfig)
+  else config.loadFromDefault()
+  // client-node takes plain HTTP only from who renounces TLS verification; there is no TLS to verify
+  config.clusters = config.clusters.map(c => (c.server.startsWith('http:') ? { ...c, skipTLSVerify: true } : c))
+  return config
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk)
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** The port's error for an HTTP status; `text` is the Status object, if the server is one. */
+export function failureOf({ method, path }: Pick<Call, 'method' | 'path'>, code: number, text: string): Error {
+  const message = `${messageOf(text) ?? `HTTP ${code}`} (${method} ${path})`
+  if (code === 404) return new NotFound(message)
+  if (code === 409) return new Conflict(message)
+  if (code === 410) return new Gone(message)
+  return code >= 500 || code === 429 ? new Unreachable(message) : new Refused(code, message)
+}
+
+function messageOf(text: string): string | undefined {
+  try {
+    const status = JSON.parse(text)
+    return isObject(status) && typeof status['message'] === 'string' ? status['message'] : undefined
+  } catch {
+    return undefined // a proxy's page, for example
+  }
+}

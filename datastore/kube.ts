@@ -1,0 +1,219 @@
+// The port over a Kubernetes API server: a cluster's, or margay-api. Paths come from the table of kinds; objects are
+// validated as they come in, and `apiVersion` and `kind` are put on as they go out.
+import { apiVersion, type Kind, type KindRow, kinds, type Resource } from '../api/kinds.ts'
+import { isObject } from '../api/merge-patch.ts'
+import { formatProblems, validate } from '../api/validate.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
+import { type Log, silentLog } from '../lib/log.ts'
+import { Connection, type ConnectionOptions, Gone } from './connection.ts'
+import { Conflict, type ListOptions, Refused, type Store, Unreachable, type Watch, type WatchHandlers } from './port.ts'
+import { startWatch } from './watch.ts'
+
+export type StoreOptions = ConnectionOptions & {
+  clock?: Clock
+  log?: Log
+  /** A watch that says nothing for so long is opened again. Default 60 s. */
+  idleMs?: number
+}
+
+const PAGE = 500
+const LIST_ATTEMPTS = 3
+const UPDATE_ATTEMPTS = 5
+const IDLE_MS = 60_000
+/** The server ends a watch after this long, so that clients spread anew over its replicas. */
+const WATCH_SECONDS = 300
+
+/** Opens a store. Nothing is sent yet. Throws when no server is named or the kubeconfig cannot be read. */
+export function openStore(options: StoreOptions = {}): Store {
+  return new KubeStore(new Connection(options), options)
+}
+
+type Page = { items: unknown[]; resourceVersion: string; next: string | undefined }
+
+class KubeStore implements Store {
+  readonly #connection: Connection
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #idleMs: number
+  readonly #watches = new Set<Watch>()
+
+  constructor(connection: Connection, { clock = systemClock, log = silentLog, idleMs = IDLE_MS }: StoreOptions) {
+    this.#connection = connection
+    this.#clock = clock
+    this.#log = log
+    this.#idleMs = idleMs
+  }
+
+  async get<K extends Kind>(kind: K, name: string, namespace?: string): Promise<Resource<K>> {
+    return this.#one(kind, await this.#call({ method: 'GET', path: pathOf(kind, { name, namespace }) }))
+  }
+
+  async list<K extends Kind>(kind: K, options: ListOptions = {}): Promise<Resource<K>[]> {
+    return (await this.#listAll(kind, options)).items
+  }
+
+  async create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {
+    const { namespace } = object.metadata
+    const path = pathOf(kind, { namespace })
+    return this.#one(kind, await this.#call({ method: 'POST', path, body: outgoing(kind, object) }))
+  }
+
+  update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {
+    return this.#put(kind, object)
+  }
+
+  updateStatus<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {
+    return this.#put(kind, object, kinds[kind].status ? 'status' : undefined)
+  }
+
+  async patch<K extends Kind>(
+    kind: K,
+    name: string,
+    patch: unknown,
+    { namespace, subresource }: { namespace?: string; subresource?: 'status' } = {},
+  ): Promise<Resource<K>> {
+    const path = pathOf(kind, { name, namespace, subresource })
+    const contentType = 'application/merge-patch+json'
+    return this.#one(kind, await this.#call({ method: 'PATCH', path, body: patch, contentType }))
+  }
+
+  async delete<K extends Kind>(
+    kind: K,
+    name: string,
+    { namespace, uid, resourceVersion }: { namespace?: string; uid?: string; resourceVersion?: string } = {},
+  ): Promise<void> {
+    const preconditions = uid === undefined && resourceVersion === undefined ? undefined : { uid, resourceVersion }
+    const body = { kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy: 'Background', preconditions }
+    await this.#call({ method: 'DELETE', path: pathOf(kind, { name, namespace }), body })
+  }
+
+  watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: ListOptions = {}): Watch {
+    const source = {
+      list: () => this.#listAll(kind, options),
+      open: (resourceVersion: string) => {
+        const query = queryOf(options)
+        query.set('watch', 'true')
+        query.set('allowWatchBookmarks', 'true')
+        query.set('resourceVersion', resourceVersion)
+        query.set('timeoutSeconds', String(Math.ceil(WATCH_SECONDS * (1 + Math.random()))))
+        return this.#connection.open({ method: 'GET', path: pathOf(kind, options), query })
+      },
+      read: (object: unknown) => this.#readable(kind, object),
+    }
+    const watch = startWatch(source, handlers, { clock: this.#clock, idleMs: this.#idleMs })
+    const tracked = {
+      close: () => {
+        watch.close()
+        this.#watches.delete(tracked)
+      },
+    }
+    this.#watches.add(tracked)
+    return tracked
+  }
+
+  async close(): Promise<void> {
+    for (const watch of this.#watches) watch.close()
+    this.#connection.close()
+  }
+
+  async #put<K extends Kind>(kind: K, object: Resource<K>, subresource?: 'status'): Promise<Resource<K>> {
+    const { name, namespace, resourceVersion } = object.metadata
+    const path = pathOf(kind, { name, namespace, subresource })
+    for (let attempt = 1; ; attempt++) {
+      // Kubernetes takes no unconditional write to a custom resource: the version of the moment stands in for none
+      const version = resourceVersion ?? (await this.get(kind, name, namespace)).metadata.resourceVersion
+      const body = outgoing(kind, { ...object, metadata: { ...object.metadata, resourceVersion: version } })
+      try {
+        return this.#one(kind, await this.#call({ method: 'PUT', path, body }))
+      } catch (error) {
+        if (!(error instanceof Conflict) || resourceVersion !== undefined || attempt === UPDATE_ATTEMPTS) throw error
+      }
+    }
+  }
+
+  async #listAll<K extends Kind>(
+    kind: K,
+    options: ListOptions,
+  ): Promise<{ items: Resource<K>[]; resourceVersion: string }> {
+    for (let attempt = 1; ; attempt++)
+      try {
+        const raw: unknown[] = []
+        for (let next: string | undefined; ; ) {
+          const page = await this.#page(kind, options, next)
+          raw.push(...page.items)
+          next = page.next
+          if (next !== undefined) continue
+          const items = raw.map(item => this.#readable(kind, item)).filter(item => item !== undefined)
+          return { items, resourceVersion: page.resourceVersion }
+        }
+      } catch (error) {
+        // the first page's version was forgotten before the last page was asked for
+        if (!(error instanceof Gone)) throw error
+        if (attempt === LIST_ATTEMPTS) throw new Unreachable(error.message, { cause: error })
+      }
+  }
+
+  async #page(kind: Kind, options: ListOptions, next: string | undefined): Promise<Page> {
+    const query = queryOf(options)
+    query.set('limit', String(PAGE))
+    if (next !== undefined) query.set('continue', next)
+    const body = await this.#connection.call({ method: 'GET', path: pathOf(kind, options), query })
+    if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
+      throw new Unreachable(`the list of ${kinds[kind].plural} is no list: is this an API server?`)
+    const { resourceVersion, continue: token } = body['metadata']
+    return { items: body['items'], resourceVersion: String(resourceVersion), next: token ? String(token) : undefined }
+  }
+
+  async #call(call: Parameters<Connection['call']>[0]): Promise<unknown> {
+    try {
+      return await this.#connection.call(call)
+    } catch (error) {
+      throw error instanceof Gone ? new Conflict(error.message, { cause: error }) : error
+    }
+  }
+
+  #one<K extends Kind>(kind: K, object: unknown): Resource<K> {
+    const result = validate(kind, incoming(object))
+    if (Array.isArray(result))
+      throw new Refused(422, `the server holds a ${kind} that is invalid: ${formatProblems(result)}`)
+    return result
+  }
+
+  /** One bad object must not hide the others: it is left out, and the log says which and why. */
+  #readable<K extends Kind>(kind: K, object: unknown): Resource<K> | undefined {
+    const result = validate(kind, incoming(object))
+    if (!Array.isArray(result)) return result
+    const name = isObject(object) && isObject(object['metadata']) ? object['metadata']['name'] : undefined
+    this.#log.warn({ kind, name, problems: result }, 'an invalid object is left out: correct or delete it')
+    return undefined
+  }
+}
+
+function incoming(object: unknown): unknown {
+  if (!isObject(object)) return object
+  const { apiVersion: _version, kind: _kind, ...rest } = object
+  return rest
+}
+
+function outgoing(kind: Kind, object: object): object {
+  return { ...object, apiVersion: apiVersion(kinds[kind]), kind }
+}
+
+function pathOf(
+  kind: Kind,
+  { name, namespace, subresource }: { name?: string; namespace?: string; subresource?: 'status' },
+): string {
+  const { group, version, plural, namespaced }: KindRow = kinds[kind]
+  if (namespaced && namespace === undefined && name !== undefined)
+    throw new Error(`${kind} ${name} was asked for without its namespace`)
+  const scope = namespaced && namespace !== undefined ? ['namespaces', namespace] : []
+  const parts = [...(group === '' ? ['api', version] : ['apis', group, version]), ...scope, plural, name, subresource]
+  return parts.map(part => (part === undefined ? '' : `/${encodeURIComponent(part)}`)).join('')
+}
+
+function queryOf({ labelSelector, fieldSelector }: ListOptions): URLSearchParams {
+  const query = new URLSearchParams()
+  if (labelSelector !== undefined) query.set('labelSelector', labelSelector)
+  if (fieldSelector !== undefined) query.set('fieldSelector', fieldSelector)
+  return query
+}
