@@ -1,0 +1,201 @@
+// What every store promises, run against the one in memory and against a real server.
+import type { TestFn } from 'ava'
+import { update } from '../../datastore/cas.ts'
+import { Conflict, NotFound, Refused, type Store } from '../../datastore/port.ts'
+import { aBlock, aNode, aPod, aPool, Recorded } from './objects.ts'
+
+/** Registers the suite; `open` gives an empty store of its own to every test. */
+export function storeContract(test: TestFn, open: () => Promise<{ store: Store; close(): Promise<void> }>): void {
+  const promise = (
+    title: string,
+    body: (t: Parameters<Parameters<TestFn>[1]>[0], store: Store) => Promise<void>,
+  ): void =>
+    test(title, async t => {
+      const { store, close } = await open()
+      try {
+        await body(t, store)
+      } finally {
+        await close()
+      }
+    })
+
+  promise('what was created is read back with its defaults, its uid and its version', async (t, store) => {
+    const made = await store.create('IPPool', aPool('p1'))
+    const read = await store.get('IPPool', 'p1')
+    t.deepEqual(read, made)
+    t.is(read.spec.blockSize, 26)
+    t.truthy(read.metadata.uid)
+    t.truthy(read.metadata.resourceVersion)
+    t.is(read.metadata.generation, 1)
+    t.false('kind' in read)
+  })
+
+  promise('a name that is taken is a conflict, and a name that is not there is not found', async (t, store) => {
+    await store.create('IPPool', aPool('p1'))
+    await t.throwsAsync(store.create('IPPool', aPool('p1')), { instanceOf: Conflict })
+    await t.throwsAsync(store.get('IPPool', 'p2'), { instanceOf: NotFound })
+    await t.throwsAsync(store.update('IPPool', aPool('p2')), { instanceOf: NotFound })
+    await t.throwsAsync(store.patch('IPPool', 'p2', {}), { instanceOf: NotFound })
+    await t.throwsAsync(store.delete('IPPool', 'p2'), { instanceOf: NotFound })
+  })
+
+  promise('a write over an old version is a conflict and changes nothing', async (t, store) => {
+    const first = await store.create('IPPool', aPool('p1'))
+    const second = await store.update('IPPool', { ...first, spec: { ...first.spec, disabled: true } })
+    await t.throwsAsync(store.update('IPPool', { ...first, spec: { ...first.spec, natOutgoing: true } }), {
+      instanceOf: Conflict,
+    })
+    t.deepEqual(await store.get('IPPool', 'p1'), second)
+    t.is(second.metadata.generation, 2)
+  })
+
+  promise('a write without a version is unconditional', async (t, store) => {
+    const { metadata, ...rest } = await store.create('IPPool', aPool('p1'))
+    await store.patch('IPPool', 'p1', { metadata: { labels: { a: 'b' } } })
+    const { resourceVersion: _, ...unversioned } = metadata
+    const after = await store.update('IPPool', {
+      ...rest,
+      metadata: unversioned,
+      spec: { ...rest.spec, disabled: true },
+    })
+    t.true(after.spec.disabled)
+  })
+
+  promise('a write that changes nothing keeps the version', async (t, store) => {
+    const first = await store.create('IPPool', aPool('p1'))
+    t.deepEqual(await store.update('IPPool', first), first)
+  })
+
+  promise('an invalid object is refused with 422 and a message that names the field', async (t, store) => {
+    const bad = { ...aPool('p1'), spec: { ...aPool('p1').spec, blockSize: 99 } }
+    const error = await t.throwsAsync(store.create('IPPool', bad), { instanceOf: Refused, message: /spec\.blockSize/ })
+    t.is(error?.status, 422)
+  })
+
+  promise('unknown fields and integers above 2^53 survive a read-modify-write', async (t, store) => {
+    const sequenceNumber = 1_766_000_000_123_456_789n
+    await store.create('IPAMBlock', aBlock('10.0.0.0/31', { sequenceNumber, fromTheFuture: { deep: [1, null, 'x'] } }))
+    const read = await store.get('IPAMBlock', '10-0-0-0-31')
+    const after = await store.update('IPAMBlock', {
+      ...read,
+      spec: { ...read.spec, sequenceNumber: sequenceNumber + 1n },
+    })
+    t.is(after.spec.sequenceNumber, sequenceNumber + 1n)
+    t.deepEqual((await store.get('IPAMBlock', '10-0-0-0-31')).spec['fromTheFuture'], { deep: [1, null, 'x'] })
+    t.deepEqual(after.spec.allocations, [null, null])
+  })
+
+  promise('a status write leaves the spec alone, and a plain write the status', async (t, store) => {
+    const pool = await store.create('IPPool', aPool('p1'))
+    const conditions = [{ type: 'Ready', status: 'True' as const, reason: 'Fine', message: 'it is' }]
+    const marked = await store.updateStatus('IPPool', {
+      ...pool,
+      spec: { ...pool.spec, disabled: true },
+      status: { conditions },
+    })
+    t.false(marked.spec.disabled)
+    t.deepEqual(marked.status, { conditions })
+    const { status: _, ...plain } = marked
+    t.deepEqual((await store.update('IPPool', { ...plain, spec: { ...plain.spec, disabled: true } })).status, {
+      conditions,
+    })
+  })
+
+  promise('a status patch of a core object may carry annotations, as node agents publish', async (t, store) => {
+    await store.create('Node', aNode('n1'))
+    const patch = {
+      metadata: { annotations: { 'projectcalico.org/IPv4Address': '192.0.2.1/24' } },
+      spec: { podCIDR: 'x' },
+    }
+    const node = await store.patch('Node', 'n1', patch, { subresource: 'status' })
+    t.is(node.metadata.annotations?.['projectcalico.org/IPv4Address'], '192.0.2.1/24')
+    t.is(node.spec.podCIDR, undefined)
+  })
+
+  promise('a merge patch sets, replaces and removes', async (t, store) => {
+    await store.create('IPPool', aPool('p1', {}, { labels: { a: '1', b: '2' } }))
+    const pool = await store.patch('IPPool', 'p1', {
+      metadata: { labels: { a: null, c: '3' } },
+      spec: { allowedUses: ['Tunnel'] },
+    })
+    t.deepEqual(pool.metadata.labels, { b: '2', c: '3' })
+    t.deepEqual(pool.spec.allowedUses, ['Tunnel'])
+  })
+
+  promise('a list selects by namespace, label and field', async (t, store) => {
+    await store.create('Pod', aPod('a', { nodeName: 'n1' }, { labels: { app: 'web' } }))
+    await store.create('Pod', aPod('b', { nodeName: 'n2' }, { labels: { app: 'web', tier: 'x' } }))
+    await store.create('Pod', aPod('c', { nodeName: 'n1' }, { labels: { app: 'db' } }))
+    const names = async (options: object): Promise<string[]> =>
+      (await store.list('Pod', options)).map(({ metadata }) => metadata.name).sort()
+    t.deepEqual(await names({ namespace: 'default' }), ['a', 'b', 'c'])
+    t.deepEqual(await names({ namespace: 'elsewhere' }), [])
+    t.deepEqual(await names({ labelSelector: 'app=web' }), ['a', 'b'])
+    t.deepEqual(await names({ labelSelector: 'app in (web, db),!tier' }), ['a', 'c'])
+    t.deepEqual(await names({ fieldSelector: 'spec.nodeName=n1' }), ['a', 'c'])
+    t.deepEqual(await names({ fieldSelector: 'metadata.name=b,spec.nodeName!=n1' }), ['b'])
+  })
+
+  promise('a delete takes only the object that its precondition names', async (t, store) => {
+    const { metadata } = await store.create('IPPool', aPool('p1'))
+    const uid = '00000000-0000-0000-0000-000000000000'
+    await t.throwsAsync(store.delete('IPPool', 'p1', { uid }), { instanceOf: Conflict })
+    await t.throwsAsync(store.delete('IPPool', 'p1', { resourceVersion: '999999' }), { instanceOf: Conflict })
+    await store.delete('IPPool', 'p1', { uid: metadata.uid, resourceVersion: metadata.resourceVersion })
+    await t.throwsAsync(store.get('IPPool', 'p1'), { instanceOf: NotFound })
+  })
+
+  promise('a finalizer holds a deleted object back until it is taken off', async (t, store) => {
+    await store.create('IPPool', aPool('p1', {}, { finalizers: ['example.org/hold'] }))
+    await store.delete('IPPool', 'p1')
+    const dying = await store.get('IPPool', 'p1')
+    t.truthy(dying.metadata.deletionTimestamp)
+    await store.patch('IPPool', 'p1', { metadata: { finalizers: null } })
+    await t.throwsAsync(store.get('IPPool', 'p1'), { instanceOf: NotFound })
+  })
+
+  promise('of two writers over one version one wins, and retrying both get there', async (t, store) => {
+    await store.create('IPPool', aPool('p1'))
+    const count = (label: string): Promise<unknown> =>
+      update(store, 'IPPool', 'p1', pool => ({
+        ...pool,
+        metadata: { ...pool.metadata, labels: { ...pool.metadata.labels, [label]: 'here' } },
+      }))
+    await Promise.all(['a', 'b', 'c', 'd'].map(count))
+    const { metadata } = await store.get('IPPool', 'p1')
+    t.deepEqual(Object.keys(metadata.labels ?? {}).sort(), ['a', 'b', 'c', 'd'])
+  })
+
+  promise('a watch gives the state first, then each change in order', async (t, store) => {
+    await store.create('IPPool', aPool('old'))
+    const seen = new Recorded(store, 'IPPool')
+    await seen.until(s => s.events.length === 1)
+    const pool = await store.create('IPPool', aPool('new'))
+    await store.update('IPPool', { ...pool, spec: { ...pool.spec, disabled: true } })
+    await store.delete('IPPool', 'old')
+    await seen.until(s => s.events.length === 4)
+    t.deepEqual(seen.lines(), ['sync old', 'set new', 'set new', 'gone old'])
+    t.true(seen.state().get('new')?.spec.disabled)
+  })
+
+  promise('a watch with a selector sees objects come into it and leave it', async (t, store) => {
+    const seen = new Recorded(store, 'IPPool', { labelSelector: 'on=yes' })
+    await seen.until(s => s.events.length === 1)
+    await store.create('IPPool', aPool('p1'))
+    await store.patch('IPPool', 'p1', { metadata: { labels: { on: 'yes' } } })
+    await store.patch('IPPool', 'p1', { metadata: { labels: { on: 'no' } } })
+    await seen.until(s => s.events.length === 3)
+    t.deepEqual(seen.lines(), ['sync ', 'set p1', 'gone p1'])
+  })
+
+  promise('a closed watch says nothing more', async (t, store) => {
+    const closed = new Recorded(store, 'IPPool')
+    const open = new Recorded(store, 'IPPool')
+    await closed.until(s => s.events.length === 1)
+    await open.until(s => s.events.length === 1)
+    closed.watch.close()
+    await store.create('IPPool', aPool('p1'))
+    await open.until(s => s.events.length === 2)
+    t.deepEqual(closed.lines(), ['sync '])
+  })
+}
