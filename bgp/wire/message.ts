@@ -1,8 +1,9 @@
-// The 19-octet header (RFC 4271 §4.1) and the stream of messages: cutting a TCP stream into messages without copying
+// The 19-octet header (RFC 4271 §4.1) and the stream of messages: a TCP stream is cut into messages without copying
 // what lies whole in a chunk. Lengths are checked here per type (RFC 4271 §6.1), so a body parser knows its minimum.
 import type { Writer } from '../../lib/bytes.ts'
 import { ProtocolError } from './errors.ts'
 import { ERROR, HEADER_ERROR, MESSAGE } from './iana.ts'
+import { StreamSplitter } from './splitter.ts'
 
 /** Octets of a message header: marker 16 | length u16 | type u8. */
 export const HEADER = 19
@@ -27,77 +28,24 @@ export type MessageVisitor = (type: number, bytes: Uint8Array, start: number, en
 export class MessageSplitter {
   /** Set when both sides sent the capability, after the OPENs (RFC 8654 §4). */
   extended = false
-  readonly #header = new Uint8Array(HEADER)
-  #message: Uint8Array = this.#header
-  #have = 0
-  #stopped = false
+  readonly #stream = new StreamSplitter<ProtocolError>(HEADER, (bytes, at) => checkHeader(bytes, at, this.extended))
 
   /**
    * Visits every message that `chunk` completes, in order. An error is the first fault of the stream (RFC 4271 §6.1);
    * messages before it were visited, nothing after it ever is. Keeps no reference to `chunk`.
    */
   push(chunk: Uint8Array, visit: MessageVisitor): ProtocolError | undefined {
-    let at = 0
-    while (at < chunk.length && !this.#stopped) {
-      if (this.#have > 0) {
-        const step = this.#complete(chunk, at, visit)
-        if (typeof step !== 'number') return this.#fail(step)
-        at = step
-        continue
-      }
-      if (chunk.length - at < HEADER) return this.#keep(chunk, at, this.#header)
-      const length = checkHeader(chunk, at, this.extended)
-      if (typeof length !== 'number') return this.#fail(length)
-      if (chunk.length - at < length) return this.#keep(chunk, at, new Uint8Array(length))
-      visit(chunk[at + 18]!, chunk, at + HEADER, at + length)
-      at += length
-    }
-    return undefined
+    return this.#stream.push(chunk, (bytes, at, end) => visit(bytes[at + 18]!, bytes, at + HEADER, end))
   }
 
   /** Visits nothing more, whatever is pushed, beginning with the rest of the chunk that is being cut. */
   stop(): void {
-    this.#stopped = true
-    this.#message = this.#header
-    this.#have = 0
+    this.#stream.stop()
   }
 
   /** Octets that wait for the rest of their message. */
   get waiting(): number {
-    return this.#have
-  }
-
-  /** Goes on with a message that began in an earlier chunk; answers the offset after what it took from this one. */
-  #complete(chunk: Uint8Array, at: number, visit: MessageVisitor): number | ProtocolError {
-    const take = Math.min(this.#message.length - this.#have, chunk.length - at)
-    this.#message.set(chunk.subarray(at, at + take), this.#have)
-    this.#have += take
-    if (this.#have < this.#message.length) return at + take
-    if (this.#message === this.#header) {
-      const length = checkHeader(this.#header, 0, this.extended)
-      if (typeof length !== 'number') return length
-      if (length > HEADER) {
-        this.#message = new Uint8Array(length)
-        this.#message.set(this.#header)
-        return at + take
-      }
-    }
-    const message = this.#message
-    this.#message = this.#header
-    this.#have = 0
-    visit(message[18]!, message, HEADER, message.length)
-    return at + take
-  }
-
-  #keep(chunk: Uint8Array, at: number, into: Uint8Array): undefined {
-    into.set(chunk.subarray(at))
-    this.#message = into
-    this.#have = chunk.length - at
-  }
-
-  #fail(error: ProtocolError): ProtocolError {
-    this.stop()
-    return error
+    return this.#stream.waiting
   }
 }
 
