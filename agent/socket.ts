@@ -5,20 +5,12 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import { dirname } from 'node:path'
 import type { Log } from '../lib/log.ts'
 
-/** Largest request body taken: a CNI configuration with a prevResult is a few KiB. */
-const MAX_BODY = 1 << 20
+/** Answers one request: it owns the response. What it throws is answered with 500 and logged. */
+export type Route = (request: IncomingMessage, response: ServerResponse, query: URLSearchParams) => void | Promise<void>
 
-/** Answers one request: `body` is the parsed JSON, or undefined without one. What it returns is sent as JSON. */
-export type Route = (input: { body: unknown; query: URLSearchParams }) => unknown
-
-/** A text answer instead of JSON. */
-export class Text {
-  readonly text: string
-  readonly status: number
-  constructor(text: string, status = 200) {
-    this.text = text
-    this.status = status
-  }
+/** A route that answers a question with JSON. */
+export function asJson(answer: (query: URLSearchParams) => unknown): Route {
+  return async (_request, response, query) => send(response, 200, await answer(query))
 }
 
 export type AgentSocket = { close(): Promise<void> }
@@ -68,33 +60,16 @@ async function serve(req: IncomingMessage, res: ServerResponse, routes: Readonly
   const url = new URL(req.url ?? '/', 'http://agent')
   const route = routes[`${req.method} ${url.pathname}`]
   try {
-    if (route === undefined) return send(res, 404, { error: `no ${req.method} ${url.pathname} here` })
-    const text = await readBody(req)
-    if (text === undefined) return send(res, 413, { error: `body larger than ${MAX_BODY} octets` })
-    const answer = await route({ body: text === '' ? undefined : JSON.parse(text), query: url.searchParams })
-    if (answer instanceof Text)
-      res.writeHead(answer.status, { 'content-type': 'text/plain; version=0.0.4' }).end(answer.text)
-    else send(res, 200, answer)
+    if (route === undefined) send(res, 404, { error: `no ${req.method} ${url.pathname} here` })
+    else await route(req, res, url.searchParams)
   } catch (error) {
     log.error({ err: error, path: url.pathname }, 'request failed')
-    send(res, error instanceof SyntaxError ? 400 : 500, {
-      error: error instanceof Error ? error.message : String(error),
-    })
+    send(res, 500, { error: error instanceof Error ? error.message : String(error) })
   }
 }
 
-async function readBody(req: IncomingMessage): Promise<string | undefined> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of req as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > MAX_BODY) return undefined
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
-}
-
-function send(res: ServerResponse, status: number, answer: unknown): void {
+/** Sends JSON, unless an answer is under way already. */
+export function send(res: ServerResponse, status: number, answer: unknown): void {
   if (res.headersSent) return void res.destroy()
   res.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(answer)}\n`)
 }

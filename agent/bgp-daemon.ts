@@ -1,0 +1,179 @@
+// What `margay-bgp` does between its start and its end: one speaker kept equal to a configuration file, and a control
+// socket to ask it. Reloading resets only the sessions that the change forces to reset, and says so first.
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { type ConfigFile, parseConfigFile } from '../bgp/config-file.ts'
+import { nameOf } from '../bgp/peer.ts'
+import type { Listener, RouteSink, Transport } from '../bgp/port.ts'
+import { Speaker } from '../bgp/speaker.ts'
+import { parseCidr } from '../lib/ip.ts'
+import type { Log } from '../lib/log.ts'
+import { type AgentSocket, type Route, serveSocket } from './socket.ts'
+
+export type DaemonDeps = { transport: Transport; sink?: RouteSink; log: Log }
+
+/** What a reload did, or would do: sessions that are reset with the reasons, peers and networks that come and go. */
+export type Reloaded = {
+  resets: { peer: string; because: string[] }[]
+  added: string[]
+  removed: string[]
+  changed: string[]
+  networks: { announced: string[]; withdrawn: string[] }
+}
+
+/** A question on the control socket that cannot be answered as it was put. */
+class BadRequest extends Error {
+  readonly status = 400
+}
+
+export class BgpDaemon {
+  readonly #path: string
+  readonly #deps: DaemonDeps
+  #file: ConfigFile
+  readonly #speaker: Speaker
+  readonly #listeners = new Map<string, Listener>()
+  #socket: AgentSocket | undefined
+
+  /** Reads the file at `path`. Throws `ConfigError` when it cannot be used. */
+  constructor(path: string, deps: DaemonDeps) {
+    this.#path = path
+    this.#deps = deps
+    this.#file = parseConfigFile(readFileSync(path, 'utf8'))
+    const { transport, sink, log } = deps
+    this.#speaker = new Speaker(this.#file.speaker, { transport, sink, log, restarting: this.#wasRunning() })
+  }
+
+  get speaker(): Speaker {
+    return this.#speaker
+  }
+
+  /** Serves the control socket, listens, and starts every peer. */
+  async start(): Promise<void> {
+    const { control, listen, peers, networks } = this.#file
+    if (control !== undefined) this.#socket = await serveSocket(control, this.#routes(), this.#deps.log)
+    this.#mark()
+    for (const network of networks) this.#speaker.announce(network)
+    for (const peer of peers) this.#speaker.setPeer(peer)
+    for (const endpoint of listen) await this.#listen(endpoint)
+  }
+
+  /** Reads the file again and applies it, or with `dryRun` only tells what that would do. Throws `ConfigError`. */
+  async reload({ dryRun = false }: { dryRun?: boolean } = {}): Promise<Reloaded> {
+    const next = parseConfigFile(readFileSync(this.#path, 'utf8'))
+    const old = this.#file
+    for (const field of ['speaker', 'control', 'kernel'] as const)
+      if (!isDeepStrictEqual(old[field], next[field]))
+        throw new BadRequest(
+          `${field === 'speaker' ? 'asn, routerId and their like' : field} cannot change while the program runs: restart it`,
+        )
+    const plan = planned(old, next, this.#speaker)
+    if (dryRun) return plan
+    for (const { peer, because } of plan.resets) this.#deps.log.warn({ peer, because }, 'reload resets this session')
+    this.#file = next
+    for (const name of plan.removed) this.#speaker.removePeer(name)
+    for (const peer of next.peers)
+      if (plan.added.includes(nameOf(peer)) || plan.changed.includes(nameOf(peer))) this.#speaker.setPeer(peer)
+    for (const prefix of plan.networks.withdrawn) this.#speaker.withdraw(prefix)
+    for (const network of next.networks)
+      if (plan.networks.announced.includes(network.prefix)) this.#speaker.announce(network)
+    const wanted = new Set(next.listen.map(endpointKey))
+    for (const [key, listener] of this.#listeners)
+      if (!wanted.has(key)) {
+        this.#listeners.delete(key)
+        await listener.close()
+      }
+    for (const endpoint of next.listen) if (!this.#listeners.has(endpointKey(endpoint))) await this.#listen(endpoint)
+    return plan
+  }
+
+  /**
+   * Ends everything. Peers with graceful restart see only their connection end and keep our routes; the others hear
+   * Cease/Administrative Shutdown.
+   */
+  async stop(): Promise<void> {
+    const graceful = this.#file.peers.some(peer => peer.gracefulRestart)
+    await this.#speaker.close({ graceful: true })
+    if (!graceful) this.#unmark()
+    await this.#socket?.close()
+  }
+
+  async #listen(endpoint: { address: string; port: number }): Promise<void> {
+    this.#listeners.set(endpointKey(endpoint), await this.#speaker.listen(endpoint))
+  }
+
+  #routes(): Readonly<Record<string, Route>> {
+    const speaker = this.#speaker
+    return {
+      'GET /healthz': () => ({ restarting: speaker.restarting, listener: speaker.listenerCounts }),
+      'GET /peers': () => speaker.peers(),
+      'GET /route': ({ query }) => {
+        const prefix = parseCidr(query.get('prefix') ?? '')
+        if (prefix === undefined) throw new BadRequest('prefix: write a CIDR like ?prefix=203.0.113.0/24')
+        return speaker.explain(`${prefix.address}/${prefix.length}`)
+      },
+      'POST /clear': ({ body }) => {
+        const { peer, kind = 'hard' } = fields(body)
+        if (kind !== 'hard' && kind !== 'soft-in' && kind !== 'soft-out')
+          throw new BadRequest('kind: write hard, soft-in or soft-out')
+        if (typeof peer !== 'string' || !speaker.peers().some(({ name }) => name === peer))
+          throw new BadRequest(`peer: there is none called ${String(peer)}; GET /peers lists them`)
+        speaker.clear(peer, kind)
+        return { peer, kind }
+      },
+      'POST /reload': ({ body }) => this.reload({ dryRun: fields(body).dryRun === true }),
+    }
+  }
+
+  /** The mark says that a process ran and did not say good-bye: peers may still hold our routes. */
+  #marker(): string | undefined {
+    const { control } = this.#file
+    return control === undefined ? undefined : `${control}.running`
+  }
+
+  #wasRunning(): boolean {
+    const marker = this.#marker()
+    return marker !== undefined && existsSync(marker) && this.#file.peers.some(peer => peer.gracefulRestart)
+  }
+
+  #mark(): void {
+    const marker = this.#marker()
+    if (marker === undefined) return
+    mkdirSync(dirname(marker), { recursive: true })
+    writeFileSync(marker, `${process.pid}\n`)
+  }
+
+  #unmark(): void {
+    const marker = this.#marker()
+    if (marker !== undefined) rmSync(marker, { force: true })
+  }
+}
+
+function planned(old: ConfigFile, next: ConfigFile, speaker: Speaker): Reloaded {
+  const before = new Map(old.peers.map(peer => [nameOf(peer), peer]))
+  const after = new Map(next.peers.map(peer => [nameOf(peer), peer]))
+  const changed = [...after].filter(([name, peer]) => before.has(name) && !isDeepStrictEqual(before.get(name), peer))
+  const was = new Map(old.networks.map(network => [network.prefix, network]))
+  return {
+    resets: changed
+      .map(([name, peer]) => ({ peer: name, because: speaker.plan(peer) }))
+      .filter(({ because }) => because.length > 0),
+    added: [...after.keys()].filter(name => !before.has(name)),
+    removed: [...before.keys()].filter(name => !after.has(name)),
+    changed: changed.map(([name]) => name),
+    networks: {
+      announced: next.networks.filter(n => !isDeepStrictEqual(was.get(n.prefix), n)).map(n => n.prefix),
+      withdrawn: [...was.keys()].filter(prefix => !next.networks.some(n => n.prefix === prefix)),
+    },
+  }
+}
+
+function endpointKey({ address, port }: { address: string; port: number }): string {
+  return `${address} ${port}`
+}
+
+function fields(body: unknown): Record<string, unknown> {
+  if (body === undefined) return {}
+  if (typeof body !== 'object' || body === null) throw new BadRequest('the body must be a JSON object')
+  return body as Record<string, unknown>
+}

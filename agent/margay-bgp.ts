@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+// `margay-bgp --config FILE.yaml`: the BGP speaker alone, for route reflectors and labs (DESIGN section 8). SIGHUP
+// reads the file again; SIGTERM and SIGINT end it. Exit codes: 0 ended on request, 2 wrong usage or configuration,
+// 3 something it needs could not be had.
+import { parseArgs } from 'node:util'
+import { ConfigError } from '../bgp/config-file.ts'
+import { TcpTransport } from '../bgp/tcp-transport.ts'
+import * as sockets from '../kernel/sockopt.ts'
+import { createLog, type LogLevel } from '../lib/log.ts'
+import { BgpDaemon } from './bgp-daemon.ts'
+
+const USAGE = 'usage: margay-bgp --config FILE.yaml [--log-level trace|debug|info|warn|error]'
+
+async function main(): Promise<void> {
+  const { config, level } = usage()
+  const log = createLog('margay-bgp', level)
+  const daemon = new BgpDaemon(config, { transport: new TcpTransport(sockets), log })
+  const reload = () =>
+    daemon.reload().then(
+      plan => log.info(plan, 'reloaded'),
+      (error: Error) => log.error({ detail: error.message }, 'the configuration stays as it was'),
+    )
+  process.on('SIGHUP', () => void reload())
+  // without listeners nothing else would keep the process: timers of the speaker do not
+  const alive = setInterval(() => undefined, 2 ** 30)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => {
+      log.info({ signal }, 'stopping')
+      // what is left in the sockets goes out by itself; nothing else keeps the process
+      clearInterval(alive)
+      void daemon.stop()
+    })
+  await daemon.start()
+  log.info({ config }, 'running')
+}
+
+function usage(): { config: string; level: LogLevel } {
+  const levels = ['trace', 'debug', 'info', 'warn', 'error']
+  try {
+    const { values } = parseArgs({
+      options: { config: { type: 'string', short: 'c' }, 'log-level': { type: 'string', default: 'info' } },
+    })
+    const level = values['log-level']
+    if (values.config !== undefined && levels.includes(level))
+      return { config: values.config, level: level as LogLevel }
+  } catch (error) {
+    if (error instanceof Error) console.error(error.message)
+  }
+  console.error(USAGE)
+  process.exit(2)
+}
+
+main().catch((error: unknown) => {
+  const unusable = error instanceof ConfigError
+  console.error(error instanceof Error ? error.message : error)
+  process.exit(unusable ? 2 : 3)
+})

@@ -1,0 +1,286 @@
+// The YAML file of `margay-bgp`: read, validated, turned into the speaker's own values. One schema is the source of
+// names, bounds and messages; the documentation of every field is DESIGN section 8.
+import { parse, YAMLParseError } from 'yaml'
+import { z } from 'zod'
+import { parseAddress, parseCidr } from '../lib/ip.ts'
+import type { Network, PeerConfig, SpeakerConfig } from './config.ts'
+import { nameOf } from './peer.ts'
+
+export type ConfigFile = {
+  speaker: SpeakerConfig
+  listen: readonly { address: string; port: number }[]
+  /** Path of the control socket; absent: none. */
+  control?: string
+  kernel: 'none' | { table: number; metric?: number }
+  peers: readonly PeerConfig[]
+  networks: readonly Network[]
+}
+
+/** A configuration that cannot be used; one line per fault: the place, what is wrong, what to write instead. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  readonly faults: readonly string[]
+  constructor(faults: readonly string[]) {
+    super(faults.join('\n'))
+    this.faults = faults
+  }
+}
+
+const between = (least: number, most: number, what: string) =>
+  z
+    .number(`write a number: ${what}`)
+    .int(`write a whole number: ${what}`)
+    .min(least, `too small: ${what}`)
+    .max(most, `too large: ${what}`)
+const asn = between(1, 4294967295, 'an AS number, 1-4294967295')
+const seconds = (least: number, most: number) => between(least, most, `seconds, ${least}-${most}`)
+const address = z
+  .string()
+  .refine(text => parseAddress(text) !== undefined, 'not an IP address; write it like 192.0.2.1 or 2001:db8::1')
+  .transform(text => parseAddress(text) ?? text)
+const ipv4 = address.refine(text => !text.includes(':'), 'write a dotted quad, like 192.0.2.1')
+const prefix = z.string().transform((text, context) => {
+  const parsed = parseCidr(text)
+  if (parsed === undefined) {
+    context.addIssue('not a CIDR; write it like 203.0.113.0/24')
+    return z.NEVER
+  }
+  const canonical = `${parsed.address}/${parsed.length}`
+  if (parseAddress(text.split('/')[0]!) !== parsed.address) context.addIssue(`host bits are set; write ${canonical}`)
+  return canonical
+})
+const endpoint = z.string().transform((text, context) => {
+  const whole = parseAddress(text)
+  const [, bracketed, plain, port] = /^(?:\[(.+)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(text) ?? []
+  const found = whole ?? parseAddress(bracketed ?? plain ?? '')
+  const number = whole !== undefined || port === undefined ? 179 : Number(port)
+  if (found === undefined || number > 65535) {
+    context.addIssue('not an address with a port; write it like 192.0.2.1:179 or [2001:db8::1]:179')
+    return z.NEVER
+  }
+  return { address: found, port: number }
+})
+const family = z.enum(['ipv4-unicast', 'ipv6-unicast'], 'write ipv4-unicast or ipv6-unicast')
+const community = z
+  .string()
+  .regex(/^\d+:\d+(:\d+)?$/, 'write a community like 65001:100, or a large one like 65001:1:2')
+
+const rule = z.strictObject({
+  action: z.enum(['accept', 'reject'], 'write accept or reject'),
+  match: z
+    .strictObject({
+      operator: z.enum(['Equal', 'NotEqual', 'In', 'NotIn'], 'write Equal, NotEqual, In or NotIn'),
+      cidr: prefix,
+      lengths: z
+        .strictObject({ min: between(0, 128, '0-128').optional(), max: between(0, 128, '0-128').optional() })
+        .optional(),
+    })
+    .optional(),
+  source: z.literal('RemotePeers', 'the only source is RemotePeers').optional(),
+  peerType: z.enum(['eBGP', 'iBGP'], 'write eBGP or iBGP').optional(),
+  interface: z.string().optional(),
+  communities: z.array(community).optional(),
+  asPathPrefix: z.array(asn).optional(),
+  priority: between(0, 4294967295, '0-4294967295').optional(),
+  operations: z
+    .array(
+      z.discriminatedUnion('do', [
+        z.strictObject({ do: z.literal('add-community'), value: community }),
+        z.strictObject({ do: z.literal('prepend-as-path'), asns: z.array(asn).min(1).max(255) }),
+        z.strictObject({ do: z.literal('set-priority'), value: between(0, 4294967295, '0-4294967295') }),
+      ]),
+    )
+    .optional(),
+})
+const policy = z.union(
+  [z.literal('accept'), z.literal('reject'), z.array(rule)],
+  'write accept, reject, or a list of rules that each have an action',
+)
+
+const neighbor = z
+  .strictObject({
+    name: z.string().min(1).optional(),
+    address: address.optional(),
+    interface: z.string().min(1).max(15).optional(),
+    range: prefix.optional(),
+    rangeLimit: between(1, 100_000, 'neighbours, 1-100000').optional(),
+    port: between(1, 65535, 'a port, 1-65535').optional(),
+    asn: z.union([asn, z.literal('external'), z.literal('internal')], 'write an AS number, external or internal'),
+    localAs: asn.optional(),
+    source: address.optional(),
+    passive: z.boolean().optional(),
+    disabled: z.boolean().optional(),
+    shutdownMessage: z.string().max(255).optional(),
+    password: z.string().min(1).max(80, 'TCP MD5 takes at most 80 octets').optional(),
+    multihop: between(1, 255, 'a TTL, 1-255').optional(),
+    ttlSecurity: between(1, 254, 'hops, 1-254').optional(),
+    holdTime: between(0, 65535, '0 or 3-65535 seconds')
+      .refine(value => value === 0 || value >= 3, 'RFC 4271 allows 0 or 3-65535 seconds')
+      .optional(),
+    keepalive: seconds(1, 21845).optional(),
+    connectRetry: seconds(1, 65535).optional(),
+    idleHold: seconds(0, 60).optional(),
+    delayOpen: seconds(0, 240).optional(),
+    families: z.array(family).min(1, 'name at least one family, or leave it out').optional(),
+    addPath: z.strictObject({ send: z.boolean().optional(), receive: z.boolean().optional() }).optional(),
+    extendedNextHop: z.boolean().optional(),
+    gracefulRestart: z
+      .union([
+        z.literal(false),
+        z.strictObject({
+          restartTime: seconds(0, 4095).default(120),
+          longLivedStaleTime: seconds(1, 16777215).optional(),
+          notification: z.boolean().optional(),
+        }),
+      ])
+      .optional(),
+    reflectorClient: z.boolean().optional(),
+    nextHopSelf: z.boolean().optional(),
+    nextHop: z.enum(['auto', 'self', 'keep'], 'write auto, self or keep').optional(),
+    role: z
+      .enum(['provider', 'rs', 'rs-client', 'customer', 'peer'], 'write provider, rs, rs-client, customer or peer')
+      .optional(),
+    strictRole: z.boolean().optional(),
+    allowAsIn: between(0, 10, '0-10').optional(),
+    removePrivateAs: z.boolean().optional(),
+    sendCommunities: z.array(z.enum(['standard', 'extended', 'large'], 'write standard, extended or large')).optional(),
+    maxPrefixes: z
+      .strictObject({
+        max: between(1, 4294967295, '1-4294967295'),
+        warnPercent: between(1, 100, '1-100').optional(),
+        restart: seconds(1, 86400).optional(),
+      })
+      .optional(),
+    import: policy.optional(),
+    export: policy.optional(),
+  })
+  .superRefine((n, context) => {
+    const named = [n.address ?? n.interface, n.range].filter(value => value !== undefined).length
+    if (named === 0) context.addIssue('a neighbor needs an address, an interface, or a range')
+    if (named > 1) context.addIssue('a range excludes address and interface: write two neighbors')
+    if (n.multihop !== undefined && n.ttlSecurity !== undefined)
+      context.addIssue('multihop and ttlSecurity exclude each other: remove one')
+    if (n.nextHopSelf !== undefined && n.nextHop !== undefined)
+      context.addIssue('nextHopSelf is short for nextHop: self; remove one')
+    if (n.strictRole && n.role === undefined) context.addIssue('strictRole needs a role')
+  })
+
+const network = z.union(
+  [
+    prefix.transform((text): Network => ({ prefix: text })),
+    z
+      .strictObject({
+        prefix,
+        nextHop: address.optional(),
+        communities: z.array(z.string().regex(/^\d{1,5}:\d{1,5}$/, 'write a community like 65001:100')).optional(),
+        encapsulations: z.array(between(0, 65535, 'a tunnel type, 0-65535')).optional(),
+        med: between(0, 4294967295, '0-4294967295').optional(),
+        localPref: between(0, 4294967295, '0-4294967295').optional(),
+      })
+      .transform((n): Network => ({ ...n, communities: n.communities?.map(communityNumber) })),
+  ],
+  'write a CIDR like 203.0.113.0/24, or an object with a prefix',
+)
+
+const file = z.strictObject({
+  asn,
+  routerId: ipv4,
+  clusterId: ipv4.optional(),
+  confederation: z.strictObject({ identifier: asn, members: z.array(asn) }).optional(),
+  alwaysCompareMed: z.boolean().optional(),
+  maxPendingConnections: between(1, 65535, '1-65535').optional(),
+  listen: z.array(endpoint).default([]),
+  control: z.string().optional(),
+  kernel: z
+    .union(
+      [
+        z.literal('none'),
+        z.strictObject({
+          table: between(1, 4294967295, 'a table number'),
+          metric: between(0, 4294967295, '0-4294967295').optional(),
+        }),
+      ],
+      'write none, or table: 254',
+    )
+    .default('none'),
+  neighbors: z.array(neighbor).default([]),
+  networks: z.array(network).default([]),
+})
+
+/** Reads the text of a configuration file. Throws `ConfigError` with every fault at once. */
+export function parseConfigFile(text: string): ConfigFile {
+  const { listen, control, kernel, neighbors, networks, ...speaker } = check(text)
+  const peers = neighbors.map(peerConfig)
+  const names = new Set<string>()
+  const faults = peers.flatMap((peer, i) => {
+    const name = nameOf(peer)
+    const twice = names.has(name)
+    names.add(name)
+    return twice ? [`neighbors[${i}]: another neighbor is called ${name} already; give this one a name of its own`] : []
+  })
+  if (faults.length > 0) throw new ConfigError(faults)
+  return { speaker, listen, control, kernel, peers, networks }
+}
+
+function check(text: string): z.infer<typeof file> {
+  let raw: unknown
+  try {
+    raw = parse(text)
+  } catch (error) {
+    if (!(error instanceof YAMLParseError)) throw error
+    throw new ConfigError([error.message.split('\n')[0] ?? 'not YAML'])
+  }
+  const result = file.safeParse(raw ?? {})
+  if (result.success) return result.data
+  throw new ConfigError(result.error.issues.flatMap(issue => lines(issue, [])))
+}
+
+/** One line per issue; what no branch of a union took is told by the branch that came nearest. */
+function lines(issue: z.core.$ZodIssue, above: readonly PropertyKey[]): string[] {
+  const at = [...above, ...issue.path]
+  if (issue.code === 'invalid_union') {
+    const nearest = issue.errors.find(branch => branch.some(({ path, code }) => path.length > 0 || code === 'custom'))
+    if (nearest !== undefined) return nearest.flatMap(inner => lines(inner, at))
+  }
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map(key => `${place([...at, key])}: unknown field; remove it or look up its name`)
+  if (issue.code === 'invalid_type' && issue.message.includes('received undefined'))
+    return [`${place(at)}: missing; it is required`]
+  return [`${place(at)}: ${issue.message}`]
+}
+
+function place(path: readonly PropertyKey[]): string {
+  const text = path.map(part => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('')
+  return text === '' ? 'the file' : text.replace(/^\./, '')
+}
+
+function peerConfig(n: z.infer<typeof neighbor>): PeerConfig {
+  const { holdTime, keepalive, connectRetry, idleHold, delayOpen, nextHopSelf, maxPrefixes, gracefulRestart, ...same } =
+    n
+  return {
+    ...same,
+    nextHop: nextHopSelf ? 'self' : n.nextHop,
+    timers: {
+      holdTimeSeconds: holdTime,
+      keepaliveSeconds: keepalive,
+      connectRetrySeconds: connectRetry,
+      idleHoldSeconds: idleHold,
+      delayOpenSeconds: delayOpen,
+    },
+    prefixLimit: maxPrefixes && {
+      max: maxPrefixes.max,
+      warnPercent: maxPrefixes.warnPercent,
+      restartSeconds: maxPrefixes.restart,
+    },
+    gracefulRestart: gracefulRestart && {
+      restartSeconds: gracefulRestart.restartTime,
+      longLivedSeconds: gracefulRestart.longLivedStaleTime,
+      notification: gracefulRestart.notification,
+    },
+  }
+}
+
+function communityNumber(text: string): number {
+  const [high = 0, low = 0] = text.split(':').map(Number)
+  return ((high << 16) | low) >>> 0
+}
