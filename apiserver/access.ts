@@ -1,5 +1,5 @@
 // Who may speak to the server. With a token: whoever holds it. Without one the server listens on loopback only, and a
-// request must name loopback as its host, so that a web page cannot reach it through a name that points here.
+// request must name loopback as its host and come from no web page, so that a browser here cannot be made to write.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { ApiError } from './status.ts'
@@ -12,6 +12,8 @@ export function checkAccess(request: IncomingMessage, path: string, token: strin
   if (token === undefined) {
     if (!LOOPBACK_HOST.test(request.headers.host ?? ''))
       throw new ApiError('Forbidden', 'this server serves loopback only: ask for 127.0.0.1 or localhost')
+    if (request.headers.origin !== undefined)
+      throw new ApiError('Forbidden', 'this server has no token and takes nothing from web pages')
     return
   }
   if (OPEN_PATHS.has(path)) return

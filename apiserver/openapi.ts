@@ -4,7 +4,11 @@
 import { z } from 'zod'
 import { apiVersion, type Kind, type KindRow, kinds } from '../api/kinds.ts'
 
-export const OPENAPI_V2_PROTOBUF = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf'
+/** The media type as clients ask for it, and as it is answered: an @ is no legal character of one, and Go says so. */
+export const OPENAPI_V2_PROTOBUF = {
+  asked: 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf',
+  answered: 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf',
+} as const
 
 const TITLE = 'margay-api'
 const VERSION = 'v1'

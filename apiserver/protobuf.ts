@@ -1,0 +1,85 @@
+// The one thing kubectl sends as protobuf whatever it is offered: `kubectl create namespace`. A message starts with
+// `k8s\0` and wraps a runtime.Unknown; of a Namespace only the metadata says anything. Other kinds are refused. Sources:
+// k8s.io/apimachinery/pkg/runtime and meta/v1 generated.proto; the wire format of protocol buffers.
+import { ApiError } from './status.ts'
+
+const MAGIC = Buffer.from('k8s\0')
+const VARINT = 0
+const FIXED64 = 1
+const BYTES = 2
+const FIXED32 = 5
+
+type Field = { number: number; bytes: Buffer }
+
+/** Whether a body is Kubernetes' protobuf envelope. */
+export function isProtobuf(body: Buffer): boolean {
+  return body.subarray(0, MAGIC.length).equals(MAGIC)
+}
+
+/** The Namespace in the envelope. Throws UnsupportedMediaType for others, BadRequest when it is cut short. */
+export function parseProtobuf(body: Buffer): unknown {
+  try {
+    const envelope = fieldsOf(body.subarray(MAGIC.length))
+    const type = fieldsOf(bytesOf(envelope, 1) ?? Buffer.alloc(0))
+    const kind = textOf(type, 2)
+    const apiVersion = textOf(type, 1)
+    if (kind !== 'Namespace')
+      throw new ApiError('UnsupportedMediaType', `protobuf is not accepted for ${kind}: send application/json`)
+    const metadata = fieldsOf(bytesOf(fieldsOf(bytesOf(envelope, 2) ?? Buffer.alloc(0)), 1) ?? Buffer.alloc(0))
+    const maps = { labels: mapOf(metadata, 11), annotations: mapOf(metadata, 12) }
+    return { apiVersion, kind, metadata: { name: textOf(metadata, 1), generateName: textOf(metadata, 2), ...maps } }
+  } catch (error) {
+    if (error instanceof RangeError) throw new ApiError('BadRequest', 'the protobuf body is cut short')
+    throw error
+  }
+}
+
+/** The length-delimited fields of a message in order; numbers are skipped. Throws RangeError when it is cut short. */
+function fieldsOf(message: Buffer): Field[] {
+  const fields: Field[] = []
+  let at = 0
+  const varint = (): number => {
+    let value = 0
+    for (let shift = 0; shift < 70; shift += 7) {
+      const octet = message.readUInt8(at++)
+      value += (octet & 0x7f) * 2 ** shift
+      if (octet < 0x80) return value
+    }
+    throw new RangeError('varint without end')
+  }
+  const skip = (length: number): number => {
+    if (at + length > message.length) throw new RangeError('field without end')
+    at += length
+    return at - length
+  }
+  while (at < message.length) {
+    const key = varint()
+    const [number, wireType] = [Math.floor(key / 8), key % 8]
+    if (wireType === VARINT) varint()
+    else if (wireType === FIXED64) skip(8)
+    else if (wireType === FIXED32) skip(4)
+    else if (wireType === BYTES) {
+      const length = varint()
+      const start = skip(length)
+      fields.push({ number, bytes: message.subarray(start, start + length) })
+    } else throw new RangeError(`wire type ${wireType}`)
+  }
+  return fields
+}
+
+function bytesOf(fields: readonly Field[], number: number): Buffer | undefined {
+  return fields.findLast(field => field.number === number)?.bytes
+}
+
+function textOf(fields: readonly Field[], number: number): string | undefined {
+  const text = bytesOf(fields, number)?.toString('utf8')
+  return text === '' ? undefined : text
+}
+
+/** A map<string, string>: entries with key(1) and value(2); undefined when there are none. */
+function mapOf(fields: readonly Field[], number: number): Record<string, string> | undefined {
+  const entries = fields.filter(field => field.number === number).map(({ bytes }) => fieldsOf(bytes))
+  return entries.length === 0
+    ? undefined
+    : Object.fromEntries(entries.map(entry => [textOf(entry, 1) ?? '', textOf(entry, 2) ?? '']))
+}
