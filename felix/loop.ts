@@ -85,6 +85,7 @@ export class Felix {
   complete(source: keyof Readiness): void {
     if (this.#ready[source]) return
     this.#ready = { ...this.#ready, [source]: true }
+    this.#cancel(source)
     this.#changed()
   }
 

@@ -3,7 +3,6 @@
 // (a pod, a block, anything in a pool), and left alone when it is not: a router on the LAN that announces a default
 // route must not take the place of the one the administrator configured.
 import {
-  ERRNO,
   type Kernel,
   KernelError,
   ROUTE_PROTOCOL,
@@ -21,8 +20,6 @@ import { WORKLOAD_PREFIX } from './surfaces.ts'
 
 /** Above this many suspects one dump is cheaper than a question for each. */
 const FEW = 64
-/** The metric the kernel gives an IPv6 route that names none (IP6_RT_PRIO_USER). */
-const IPV6_METRIC = 1024
 
 /** Who owns a route: what decides when it may be removed. */
 export type RouteClass = 'learned' | 'block' | 'workload' | 'foreign'
@@ -66,10 +63,9 @@ export class RouteResolver {
   }
 }
 
-/** The route as the kernel shows it afterwards: IPv6 has no scopes and always a metric. */
+/** The route as the kernel shows it afterwards: IPv6 has no scopes. */
 function kernelRoute({ interfaceName: _, ...route }: DesiredRoute, ifindex: number | undefined): Route {
-  if (familyOf(route.dst) === 'ipv4') return { ...route, ifindex }
-  return { ...route, ifindex, scope: ROUTE_SCOPE.universe, metric: route.metric ?? IPV6_METRIC }
+  return { ...route, ifindex, scope: familyOf(route.dst) === 'ipv6' ? ROUTE_SCOPE.universe : route.scope }
 }
 
 /** `isOurs` says whether a destination is ours to route whoever else has a route to it. */
@@ -113,15 +109,10 @@ export function routeSurface(kernel: Kernel, links: LinkView, isOurs: (prefix: P
       // replacing before removing: a block that was split or joined is never without a route
       sent.sort((a, b) => Number(a.verb === 'delete') - Number(b.verb === 'delete'))
       const refusals = await kernel.changeRoutes(sent.map(({ verb, route }) => ({ verb, route })))
-      for (const [n, { i, verb }] of sent.entries())
-        results[i] = alreadyGone(verb, refusals[n]) ? undefined : refusals[n]
+      for (const [n, { i }] of sent.entries()) results[i] = refusals[n]
       return changes.map((_, i) => results[i])
     },
   }
-}
-
-function alreadyGone(verb: string, refusal: KernelError | undefined): boolean {
-  return verb === 'delete' && refusal?.errno === ERRNO.ESRCH
 }
 
 /** Asks for single routes; only where a longer prefix hides the answer is the whole table read. */
@@ -167,8 +158,7 @@ function sameRoute(a: Route, b: Route): boolean {
     (a.onlink ?? false) === (b.onlink ?? false) &&
     a.source === b.source &&
     a.mtu === b.mtu &&
-    // an IPv6 blackhole is shown on lo
-    (a.type === 'blackhole' || a.ifindex === b.ifindex)
+    a.ifindex === b.ifindex
   )
 }
 

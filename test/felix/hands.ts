@@ -1,0 +1,106 @@
+// A node to work on, real or fake, and the hands of somebody else in it: links as `eth0` and `caliX`, a count of what
+// felix writes, and a monitor that can be made deaf.
+import type { Kernel, KernelEvent, Route } from '../../kernel/port.ts'
+import { ROUTE_TABLE } from '../../kernel/port.ts'
+
+export type Spy = {
+  kernel: Kernel
+  /** Names of the methods that changed something, in order; `changeRoutes` counts once per change. */
+  writes: string[]
+  /** While true, no event reaches the listeners. */
+  deaf: boolean
+  /** Hands an event to the listeners as if the kernel had told it. */
+  tell(event: KernelEvent): void
+  /** Routes that were seen to go. */
+  lost: string[]
+}
+
+const WRITES = new Set(['createLink', 'setLink', 'deleteLink', 'addAddress', 'deleteAddress', 'setNeighbour'])
+for (const name of ['deleteNeighbour', 'setFdb', 'deleteFdb', 'writeSysctl']) WRITES.add(name)
+
+/** Passes everything on to `real` and notes what passes. */
+export function spy(real: Kernel): Spy {
+  const listeners = new Set<(event: KernelEvent) => void>()
+  const noted: Spy = {
+    kernel: real,
+    writes: [],
+    deaf: false,
+    lost: [],
+    tell: event => {
+      for (const listen of listeners) listen(event)
+    },
+  }
+  noted.kernel = new Proxy(real, {
+    get(target, name: keyof Kernel) {
+      if (name === 'monitor')
+        return (listen: (event: KernelEvent) => void) => {
+          listeners.add(listen)
+          const monitor = target.monitor(event => {
+            if (event.type === 'route-gone') noted.lost.push(event.route.dst)
+            if (!noted.deaf) listen(event)
+          })
+          return {
+            close: () => {
+              listeners.delete(listen)
+              monitor.close()
+            },
+          }
+        }
+      const value = target[name]
+      if (typeof value !== 'function') return value
+      return (...args: unknown[]) => {
+        if (name === 'changeRoutes') noted.writes.push(...(args[0] as unknown[]).map(() => 'changeRoutes'))
+        else if (WRITES.has(String(name))) noted.writes.push(String(name))
+        return Reflect.apply(value, target, args)
+      }
+    },
+  })
+  return noted
+}
+
+/** lo and eth0 (192.168.10.11/24) up, as a node has them before its agent starts. */
+export async function furnish(kernel: Kernel): Promise<void> {
+  await kernel.setLink('lo', { up: true })
+  await plug(kernel, 'eth0')
+  const { index } = (await kernel.link('eth0'))!
+  await kernel.addAddress({ ifindex: index, address: '192.168.10.11', length: 24, scope: 0 })
+}
+
+/** A link with a far end, up: an uplink or the host side of a pod. */
+export async function plug(kernel: Kernel, name: string): Promise<void> {
+  await kernel.createLink({ kind: 'veth', name, peer: { name: `p-${name}` } })
+  await kernel.setLink(`p-${name}`, { up: true })
+  await kernel.setLink(name, { up: true })
+}
+
+/** The main table without the kernel's own routes, as short sorted lines. */
+export async function table(kernel: Kernel): Promise<string[]> {
+  const links = new Map((await kernel.links()).map(({ index, name }) => [index, name]))
+  const routes = await kernel.routes({ table: ROUTE_TABLE.main })
+  return routes
+    .filter(({ protocol }) => protocol !== 2)
+    .map(({ dst, type, gateway, ifindex, protocol, onlink }) => {
+      const dev = type === 'blackhole' || ifindex === undefined ? '' : ` dev ${links.get(ifindex)}`
+      const via = gateway === undefined ? '' : ` via ${gateway}`
+      return `${type} ${dst}${via}${dev} proto ${protocol}${onlink === true ? ' onlink' : ''}`
+    })
+    .toSorted()
+}
+
+export async function routeTo(kernel: Kernel, dst: string): Promise<Route | undefined> {
+  return (await kernel.routes({ table: ROUTE_TABLE.main })).find(route => route.dst === dst)
+}
+
+/** Looks until `holds` answers true; fails with `what` after `limitMs`. */
+export async function eventually(
+  what: string,
+  holds: () => Promise<boolean> | boolean,
+  limitMs = 5000,
+): Promise<number> {
+  const startMs = performance.now()
+  while (!(await holds())) {
+    if (performance.now() - startMs > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 2))
+  }
+  return performance.now() - startMs
+}

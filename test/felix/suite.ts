@@ -1,0 +1,451 @@
+// What felix promises of a kernel, asked of any: the fake and the real one run the same questions.
+import type { TestFn } from 'ava'
+import { Felix, type FelixDeps, type FelixEvent } from '../../felix/loop.ts'
+import type { FelixInput } from '../../felix/state.ts'
+import type { Kernel } from '../../kernel/port.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+import { eventually, furnish, plug, routeTo, type Spy, spy, table } from './hands.ts'
+import { EMPTY, FULL, gaits, learned, steps, WITHOUT_IPIP } from './worlds.ts'
+
+export type Ground = {
+  /** A kernel with nothing in it but lo; `hands` is a second way into the same one. */
+  open(): Promise<{ kernel: Kernel; hands: Kernel; close(): Promise<void> }>
+  /** The richest world this kernel can hold. */
+  full: FelixInput
+}
+
+type Scene = { spy: Spy; hands: Kernel; healed: string[]; clock: ManualClock; start(from?: Partial<FelixDeps>): Felix }
+
+export function felixSuite(test: TestFn, { open, full }: Ground): void {
+  /** A furnished node with the interfaces of the pods; everything is closed after `run`. */
+  const scene = async (run: (scene: Scene) => Promise<void>) => {
+    const { kernel, hands, close } = await open()
+    const felixes: Felix[] = []
+    const clock = new ManualClock()
+    const healed: string[] = []
+    try {
+      await furnish(hands)
+      for (const { interfaceName } of full.endpoints) await plug(hands, interfaceName)
+      const watched = spy(kernel)
+      const onEvent = ({ object }: FelixEvent) => healed.push(object)
+      const start = (deps: Partial<FelixDeps> = {}) => {
+        const felix = new Felix(watched.kernel, { clock, log: silentLog, onNotice: () => {}, onEvent, ...deps })
+        felixes.push(felix)
+        felix.start()
+        return felix
+      }
+      await run({ spy: watched, hands, healed, clock, start })
+    } finally {
+      for (const felix of felixes) await felix.close()
+      await close()
+    }
+  }
+
+  /** A felix that has brought the full world about. */
+  const settled = async ({ start }: Scene, world: FelixInput = full): Promise<Felix> => {
+    const felix = start()
+    felix.update(world)
+    for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+    await felix.inSync()
+    return felix
+  }
+
+  test('every gait from nothing to a full node ends with the same kernel', async t => {
+    const ends = new Map<string, unknown>()
+    for (const [gait, walk] of Object.entries(gaits(steps(EMPTY, full))))
+      await scene(async ({ start, hands }) => {
+        const felix = start()
+        felix.update(EMPTY)
+        for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+        for (const step of walk) {
+          felix.update(step)
+          await felix.applied()
+        }
+        await felix.inSync()
+        ends.set(gait, await holdings(hands))
+      })
+    const [first, ...others] = ends.values()
+    t.true((first as { routes: string[] }).routes.length > 5)
+    for (const other of others) t.deepEqual(other, first)
+  })
+
+  test('a second apply sends nothing', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      await felix.applied()
+      it.spy.writes.length = 0
+      felix.update({ ...full })
+      await felix.applied()
+      await felix.applied()
+      t.deepEqual(it.spy.writes, [])
+    }))
+
+  test('a full node goes back to an empty one, leaving nothing of ours but the gateway', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      felix.update(EMPTY)
+      await felix.inSync()
+      const { routes, neighbours, links, addresses } = await holdings(it.hands)
+      t.deepEqual(routes, ['unicast 169.254.1.1/32 dev lo proto 80'])
+      t.deepEqual(neighbours, [])
+      t.false(links.some(line => line.startsWith('vxlan.calico')))
+      t.deepEqual(addresses, [])
+    }))
+
+  const injuries: Record<string, { hurt(hands: Kernel): Promise<void>; names: string }> = {
+    'a learned route that was deleted': {
+      hurt: hands => removeRoute(hands, '10.244.2.0/26'),
+      names: 'route 10.244.2.0/26',
+    },
+    'a learned route that was pointed elsewhere': {
+      async hurt(hands) {
+        const route = (await routeTo(hands, '10.244.2.0/26'))!
+        await hands.changeRoutes([{ verb: 'replace', route: { ...route, gateway: '192.168.10.99', protocol: 3 } }])
+      },
+      names: 'route 10.244.2.0/26',
+    },
+    'a workload route that was deleted': {
+      hurt: hands => removeRoute(hands, '10.244.1.5/32'),
+      names: 'route 10.244.1.5/32',
+    },
+    'a blackhole that was deleted': {
+      hurt: hands => removeRoute(hands, '10.244.1.0/26'),
+      names: 'route 10.244.1.0/26',
+    },
+    'the gateway route that was deleted': {
+      hurt: hands => removeRoute(hands, '169.254.1.1/32'),
+      names: 'route 169.254.1.1/32',
+    },
+    'vxlan.calico that was deleted': { hurt: hands => hands.deleteLink('vxlan.calico'), names: 'link vxlan.calico' },
+    'vxlan.calico that was taken down': {
+      hurt: hands => hands.setLink('vxlan.calico', { up: false }),
+      names: 'link vxlan.calico',
+    },
+    'a tunnel address that was deleted': {
+      async hurt(hands) {
+        const { index } = (await hands.link('vxlan.calico'))!
+        await hands.deleteAddress({ ifindex: index, address: '10.245.1.1', length: 32, scope: 0 })
+      },
+      names: 'address vxlan.calico 10.245.1.1',
+    },
+    'a neighbour that was deleted': {
+      async hurt(hands) {
+        const { index } = (await hands.link('calia'))!
+        await hands.deleteNeighbour({ ifindex: index, address: '10.244.1.5', permanent: true })
+      },
+      names: 'neighbour calia 10.244.1.5',
+    },
+    'a VTEP neighbour with another MAC': {
+      async hurt(hands) {
+        const { index } = (await hands.link('vxlan.calico'))!
+        await hands.setNeighbour({ ifindex: index, address: '10.245.3.1', mac: '02:00:00:00:00:99', permanent: true })
+      },
+      names: 'neighbour vxlan.calico 10.245.3.1',
+    },
+    'the routes of an interface that flapped': {
+      async hurt(hands) {
+        await hands.setLink('calia', { up: false })
+        await hands.setLink('calia', { up: true })
+      },
+      names: 'route 10.244.1.5/32',
+    },
+    'the routes of an uplink that flapped': {
+      async hurt(hands) {
+        await hands.setLink('eth0', { up: false })
+        await hands.setLink('eth0', { up: true })
+      },
+      names: 'route 10.244.2.0/26',
+    },
+  }
+  for (const [what, { hurt, names }] of Object.entries(injuries))
+    test(`heals and names ${what}`, t =>
+      scene(async it => {
+        await settled(it)
+        const before = await holdings(it.hands)
+        it.healed.length = 0
+        const startMs = performance.now()
+        await hurt(it.hands)
+        await eventually(`${names} healed`, () => {
+          it.clock.advance(50)
+          return it.healed.includes(names)
+        })
+        t.log(`${Math.round(performance.now() - startMs)} ms`)
+        t.deepEqual(await holdings(it.hands), before)
+      }))
+
+  test('a forwarding entry that was deleted comes back', t =>
+    scene(async it => {
+      await settled(it)
+      const { index } = (await it.hands.link('vxlan.calico'))!
+      const [entry] = await it.hands.fdb(index)
+      await it.hands.deleteFdb(entry!)
+      await eventually('the entry is back', async () => {
+        it.clock.advance(1000)
+        return (await it.hands.fdb(index)).some(({ mac }) => mac === entry!.mac)
+      })
+      t.pass()
+    }))
+
+  test('a restart removes no route, not even before the speaker has learned it again', t =>
+    scene(async it => {
+      await (await settled(it)).close()
+      const before = await holdings(it.hands)
+      it.spy.lost.length = 0
+      const felix = it.start()
+      felix.update({ ...full, learned: [], endpoints: [] })
+      await felix.applied()
+      felix.update({ endpoints: full.endpoints })
+      felix.complete('endpoints')
+      await felix.applied()
+      felix.complete('datastore')
+      await felix.applied()
+      t.deepEqual(await holdings(it.hands), before)
+      it.spy.writes.length = 0
+      felix.update({ learned: full.learned })
+      await felix.applied()
+      felix.complete('bgp')
+      await felix.inSync()
+      t.deepEqual(await holdings(it.hands), before)
+      t.deepEqual(it.spy.lost, [])
+      t.deepEqual(it.spy.writes, [])
+    }))
+
+  test('what nobody announces any more goes when the speaker has converged', t =>
+    scene(async it => {
+      await (await settled(it)).close()
+      const felix = it.start()
+      felix.update({ ...full, learned: full.learned.slice(1) })
+      felix.complete('datastore')
+      felix.complete('endpoints')
+      await felix.applied()
+      t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
+      felix.complete('bgp')
+      await felix.inSync()
+      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
+      t.truthy(await routeTo(it.hands, '10.244.4.0/26'))
+    }))
+
+  test('a speaker that never converges is waited for only so long', t =>
+    scene(async it => {
+      await (await settled(it)).close()
+      const felix = it.start({ bgpGraceMs: 5000 })
+      felix.update({ ...full, learned: [] })
+      felix.complete('datastore')
+      await felix.applied()
+      t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
+      it.clock.advance(5000)
+      await felix.inSync()
+      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
+    }))
+
+  test('a block is not sent anywhere before its pool is known', t =>
+    scene(async it => {
+      const felix = it.start()
+      felix.update({ ...EMPTY, learned: full.learned })
+      await felix.applied()
+      t.deepEqual(
+        (await table(it.hands)).filter(line => line.endsWith('proto 12')),
+        [],
+      )
+    }))
+
+  test('an endpoint whose interface is missing is refused alone, and done when the interface comes', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      const late = { ...full.endpoints[0]!, id: 'late', interfaceName: 'calilate', addresses: ['10.244.1.9'] }
+      felix.update({ endpoints: [...full.endpoints, late], learned: full.learned.slice(1) })
+      const error = await t.throwsAsync(felix.applied('late'))
+      t.regex(error!.message, /calilate is not there/)
+      await felix.applied('a')
+      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
+      await plug(it.hands, 'calilate')
+      await felix.inSync()
+      t.truthy(await routeTo(it.hands, '10.244.1.9/32'))
+    }))
+
+  test('a route that the kernel refuses stays dirty and does not stop its neighbours', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      await it.hands.setLink('calia', { up: false })
+      felix.update({ learned: [...full.learned, learned('198.51.100.0/24', '192.168.10.1')] })
+      await felix.applied().catch(() => undefined)
+      t.truthy(await routeTo(it.hands, '198.51.100.0/24'))
+      await eventually('the endpoint is refused', () => refused(felix.applied('a')))
+      await it.hands.setLink('calia', { up: true })
+      await felix.inSync()
+      t.truthy(await routeTo(it.hands, '10.244.1.5/32'))
+    }))
+
+  test('strangers are left alone: their routes, neighbours and a default route that a router announces as well', t =>
+    scene(async it => {
+      const { index } = (await it.hands.link('eth0'))!
+      const theirs = {
+        table: 254,
+        type: 'unicast',
+        protocol: 4,
+        scope: 0,
+        gateway: '192.168.10.7',
+        ifindex: index,
+      } as const
+      const routes = ['0.0.0.0/0', '172.30.0.0/16'].map(dst => ({ verb: 'add' as const, route: { ...theirs, dst } }))
+      t.deepEqual(await it.hands.changeRoutes(routes), [undefined, undefined])
+      await it.hands.setNeighbour({
+        ifindex: index,
+        address: '192.168.10.7',
+        mac: '02:00:00:00:00:77',
+        permanent: true,
+      })
+      let notices: string[] = []
+      const felix = it.start({ onNotice: all => (notices = all.map(({ object, reason }) => `${object} ${reason}`)) })
+      felix.update({ ...full, learned: [...full.learned, learned('0.0.0.0/0', '192.168.10.1')] })
+      for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+      await t.throwsAsync(felix.applied())
+      t.true(notices.includes('route 0.0.0.0/0 Refused'))
+      t.is((await routeTo(it.hands, '0.0.0.0/0'))?.gateway, '192.168.10.7')
+      felix.update(EMPTY)
+      await felix.inSync()
+      t.is((await routeTo(it.hands, '172.30.0.0/16'))?.protocol, 4)
+      t.true((await it.hands.neighbours(index)).some(({ address }) => address === '192.168.10.7'))
+    }))
+
+  test('an unknown route on a pod interface has ten seconds to become known', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      const { index } = (await it.hands.link('calib'))!
+      const route = {
+        dst: '10.244.1.30/32',
+        table: 254,
+        type: 'unicast',
+        protocol: 3,
+        scope: 253,
+        ifindex: index,
+      } as const
+      const timers = it.clock.pending
+      await it.hands.changeRoutes([{ verb: 'add', route }])
+      await eventually('felix has seen it', async () => {
+        await felix.applied()
+        return it.clock.pending > timers
+      })
+      it.clock.advance(9_000)
+      await felix.applied()
+      t.truthy(await routeTo(it.hands, route.dst))
+      it.clock.advance(2_000)
+      await felix.applied()
+      t.is(await routeTo(it.hands, route.dst), undefined)
+    }))
+
+  test('lost events are made up for: after an overrun at once, without one at the next refresh', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      it.spy.deaf = true
+      await removeRoute(it.hands, '10.244.2.0/26')
+      await felix.applied()
+      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
+      it.spy.tell({ type: 'overrun' })
+      await felix.applied()
+      t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
+      await removeRoute(it.hands, '10.244.2.0/26')
+      it.clock.advance(90_000)
+      await felix.applied()
+      t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
+      t.deepEqual(it.healed, ['route 10.244.2.0/26', 'route 10.244.2.0/26'])
+    }))
+
+  test('a pod interface has its sysctls, also after somebody set them back', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      const path = ['conf', 'calia', 'proxy_arp']
+      t.is(it.hands.readSysctl('ipv4', path).trim(), '1')
+      t.is(it.hands.readSysctl('ipv4', ['ip_forward']).trim(), '1')
+      it.hands.writeSysctl('ipv4', path, '0')
+      it.clock.advance(90_000)
+      await felix.applied()
+      t.is(it.hands.readSysctl('ipv4', path).trim(), '1')
+      t.true(it.healed.includes('sysctl net.ipv4 conf/calia/proxy_arp'))
+    }))
+
+  test('a kernel that loses IP-in-IP gets VXLAN routes in place of the others, with none missing meanwhile', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      it.spy.lost.length = 0
+      felix.update({ capabilities: WITHOUT_IPIP.capabilities })
+      await felix.inSync()
+      t.true(
+        (await table(it.hands)).some(line => line.startsWith('unicast 10.244.3.0/26 via 10.245.3.1 dev vxlan.calico')),
+      )
+      t.false(it.spy.lost.includes('10.244.3.0/26'))
+    }))
+
+  test('somebody who undoes every answer is answered more and more slowly', t =>
+    scene(async it => {
+      await settled(it)
+      const timers = it.clock.pending
+      const undo = () => removeRoute(it.hands, '10.244.2.0/26').catch(() => undefined)
+      let seen = 0
+      await undo()
+      await eventually('the answers stop', async () => {
+        if (it.healed.length > seen) {
+          seen = it.healed.length
+          await undo()
+        }
+        return seen > 20
+      })
+      await eventually('the next answer waits for its time', () => it.clock.pending > timers)
+      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
+      t.is(it.healed.length, seen)
+      it.clock.advance(200)
+      await eventually('it is answered then', () => it.healed.length > seen)
+    }))
+
+  test('closing ends every timer and every waiting promise', t =>
+    scene(async it => {
+      const felix = it.start()
+      const waiting = felix.inSync()
+      await felix.close()
+      await t.throwsAsync(waiting, { message: 'felix is closed' })
+      await t.throwsAsync(felix.applied(), { message: 'felix is closed' })
+      t.is(it.clock.pending, 0)
+    }))
+}
+
+/** Everything of a kernel that felix has a hand in. */
+async function holdings(kernel: Kernel) {
+  const links = await kernel.links()
+  const tunnels = links.filter(({ name }) => name === 'tunl0' || name === 'vxlan.calico')
+  const nameOf = new Map(links.map(({ index, name }) => [index, name]))
+  const addresses = (await kernel.addresses()).flatMap(({ ifindex, address, length }) =>
+    tunnels.some(({ index }) => index === ifindex) && !address.includes(':')
+      ? [`${nameOf.get(ifindex)} ${address}/${length}`]
+      : [],
+  )
+  const neighbours = (await kernel.neighbours()).flatMap(({ ifindex, address, mac, permanent }) =>
+    permanent ? [`${nameOf.get(ifindex)} ${address} ${mac}`] : [],
+  )
+  const vxlan = tunnels.find(({ name }) => name === 'vxlan.calico')
+  const fdb = vxlan === undefined ? [] : (await kernel.fdb(vxlan.index)).map(({ mac, dst }) => `${mac} ${dst}`)
+  return {
+    routes: await table(kernel),
+    links: tunnels.map(({ name, mtu, up, mac }) => `${name} ${mtu} ${up} ${name === 'tunl0' ? '' : mac}`).toSorted(),
+    addresses: addresses.toSorted(),
+    neighbours: neighbours.toSorted(),
+    fdb: fdb.toSorted(),
+  }
+}
+
+async function removeRoute(hands: Kernel, dst: string): Promise<void> {
+  const route = (await routeTo(hands, dst))!
+  const [refusal] = await hands.changeRoutes([{ verb: 'delete', route }])
+  if (refusal !== undefined) throw refusal
+}
+
+/** Whether a promise rejects. */
+function refused(promise: Promise<unknown>): Promise<boolean> {
+  return promise.then(
+    () => false,
+    () => true,
+  )
+}
+
+/** The full world, for grounds that can hold all of it. */
+export { FULL }
