@@ -1,6 +1,5 @@
 // Which address of this machine is the node's. Chosen once at start and never re-picked while running: a changed
 // pick breaks every session and tunnel of a working node. Ambiguity is refused, not guessed.
-import { createHash } from 'node:crypto'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
 import type { Address, Kernel, Link, Route } from '../kernel/port.ts'
@@ -75,10 +74,4 @@ function describe({ address, length, ifindex }: Address, links: readonly Link[])
   const link = links.find(l => l.index === ifindex)
   if (link === undefined) throw new AddressProblem(`the interface of ${address} vanished while it was read; try again`)
   return { address, length, uplink: link.name, mtu: link.mtu }
-}
-
-/** The MAC of this node's VXLAN device: a function of the name, so that it survives everything. Locally administered. */
-export function vxlanMac(nodeName: string): string {
-  const hash = createHash('sha1').update(nodeName).digest()
-  return [0x66, ...hash.subarray(0, 5)].map(octet => octet.toString(16).padStart(2, '0')).join(':')
 }

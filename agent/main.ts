@@ -1,0 +1,95 @@
+// margay-node: the agent's program. Flags, signals and exit codes; the work is in `node-agent.ts`.
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { TcpTransport } from '../bgp/tcp-transport.ts'
+import { answerCni } from '../cni/door.ts'
+import { openStore } from '../datastore/kube.ts'
+import { openKernel } from '../kernel/linux.ts'
+import * as sockets from '../kernel/sockopt.ts'
+import { systemClock } from '../lib/clock.ts'
+import { parseAddress } from '../lib/ip.ts'
+import { createLog, type LogLevel } from '../lib/log.ts'
+import { metricsText } from './metrics.ts'
+import { NodeAgent } from './node-agent.ts'
+import { asJson, type Route, send, serveSocket } from './socket.ts'
+
+type Flags = {
+  nodeName: string
+  kubeconfig?: string
+  dataDir: string
+  runDir: string
+  nodeIp: string
+  logLevel: LogLevel
+}
+
+/** How long a stopping agent waits to publish blocks; what is left is in the journal for the next start. */
+const FLUSH_MS = 2000
+
+const program = new Command('margay-node')
+  .description('The agent of one node: pod interfaces, addresses, routes, tunnels and BGP. Runs as root.')
+  .option('--node-name <name>', 'name of this node’s Node object', process.env['NODENAME'] ?? hostname())
+  .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
+  .option('--data-dir <dir>', 'journal and snapshot; must survive reboots', '/var/lib/margay')
+  .option('--run-dir <dir>', 'where agent.sock is made', '/run/margay')
+  .option('--node-ip <address>', 'IPv4 address of this node, or auto', nodeIp, 'auto')
+  .addOption(new Option('--log-level <level>').choices(['trace', 'debug', 'info', 'warn', 'error']).default('info'))
+  .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
+
+program.parse()
+await run(program.opts<Flags>())
+
+async function run(flags: Flags): Promise<void> {
+  const log = createLog('margay-node', flags.logLevel)
+  const die = (error: unknown) => {
+    log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
+    process.exit(3)
+  }
+  process.on('uncaughtException', die)
+  process.on('unhandledRejection', die)
+  const store = openStore({ kubeconfig: flags.kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
+  const kernel = openKernel()
+  const transport = new TcpTransport(sockets)
+  const agent = new NodeAgent(
+    { nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp },
+    { kernel, store, transport, clock: systemClock, log },
+  )
+  await agent.start()
+  const socket = await serveSocket(join(flags.runDir, 'agent.sock'), routes(agent), log)
+  log.info({ socket: join(flags.runDir, 'agent.sock') }, 'agent answers')
+
+  let stopping = false
+  const stop = async (signal: NodeJS.Signals) => {
+    if (stopping) return
+    stopping = true
+    log.info({ signal }, 'agent stops; routes and pods stay')
+    await socket.close()
+    await Promise.race([agent.allocator.flush().catch(() => undefined), new Promise(r => setTimeout(r, FLUSH_MS))])
+    await agent.close()
+    kernel.close()
+    process.exit(0)
+  }
+  process.on('SIGTERM', signal => void stop(signal))
+  process.on('SIGINT', signal => void stop(signal))
+}
+
+function routes(agent: NodeAgent): Record<string, Route> {
+  const cni = agent.cni()
+  return {
+    'POST /cni': (request, response) => answerCni(request, response, cni),
+    'GET /healthz': asJson(() => ({ ok: true })),
+    'GET /readyz': (_request, response) => send(response, agent.ready() ? 200 : 503, agent.conditions()),
+    'GET /status': asJson(() => agent.status()),
+    'GET /events': asJson(query => agent.events.last(Math.min(10_000, Number(query.get('count')) || 100))),
+    'GET /bgp/route': asJson(query => agent.explain(query.get('prefix') ?? '')),
+    'GET /metrics': async (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await metricsText(agent))
+    },
+  }
+}
+
+function nodeIp(text: string): string {
+  const address = parseAddress(text.split('/')[0]!)
+  if (text === 'auto' || address !== undefined) return text
+  throw new InvalidArgumentError(`${text} is neither an address nor auto`)
+}

@@ -1,0 +1,415 @@
+// The agent of one node: composes IPAM, felix, the BGP speaker and the CNI verbs around one kernel and one datastore.
+// Everything works from the node's own database while the API server is away. What earlier runs left in the kernel is
+// adopted: nothing is removed before the rooms below say that they know what is wanted.
+import { join } from 'node:path'
+import { NODE_ANNOTATION } from '../api/core.ts'
+import type { Resource } from '../api/kinds.ts'
+import { matchesSelector } from '../api/selector.ts'
+import { validate } from '../api/validate.ts'
+import type { Transport } from '../bgp/port.ts'
+import { collect } from '../cni/collect.ts'
+import type { CniDeps } from '../cni/deps.ts'
+import { EndpointStore } from '../cni/endpoints.ts'
+import { Queue } from '../cni/queue.ts'
+import type { Store } from '../datastore/port.ts'
+import { withSnapshot } from '../datastore/snapshot.ts'
+import { probeCapabilities } from '../felix/apply/capabilities.ts'
+import { OVERHEAD, tunnelsNeeded, vtepMac } from '../felix/calc/tunnels.ts'
+import { Felix } from '../felix/loop.ts'
+import type { FelixInput, LearnedRoute, Notice, Pool, RemoteNode } from '../felix/state.ts'
+import { NodeAllocator } from '../ipam/allocator.ts'
+import { Journal } from '../ipam/journal.ts'
+import { tunnelRequest } from '../ipam/tunnel.ts'
+import { type Kernel, ROUTE_PROTOCOL, ROUTE_TABLE } from '../kernel/port.ts'
+import { Backoff } from '../lib/backoff.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import { type NodeDb, openNodeDb } from '../lib/node-db.ts'
+import { ClusterView } from './cluster-view.ts'
+import { EventRing } from './events.ts'
+import { nodeAddress } from './mesh.ts'
+import { chooseNodeAddress, type NodeAddress } from './node-address.ts'
+import { NodePublisher } from './node-annotations.ts'
+import { Routing } from './routing.ts'
+
+export type NodeAgentOptions = {
+  nodeName: string
+  /** Where `node.db` and `events.db` live: survives reboots. */
+  dataDir: string
+  /** `auto`, or an address of this machine. */
+  nodeIp: string
+}
+
+export type NodeAgentDeps = { kernel: Kernel; store: Store; transport: Transport; clock: Clock; log: Log }
+
+/** One line of health: `reason` is for machines, `message` says what to do. */
+export type AgentCondition = { type: string; ok: boolean; reason: string; message: string }
+
+const DEFAULT_BGP = defaults('BGPConfiguration')
+const DEFAULT_FELIX = defaults('FelixConfiguration')
+
+export class NodeAgent {
+  readonly #options: NodeAgentOptions
+  readonly #deps: NodeAgentDeps
+  readonly #db: NodeDb
+  readonly #eventsDb: NodeDb
+  readonly #store: Store
+  readonly #view: ClusterView
+  readonly #felix: Felix
+  readonly #publisher: NodePublisher
+  readonly allocator: NodeAllocator
+  readonly endpoints: EndpointStore
+  readonly events: EventRing
+  readonly #addressBackoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
+  readonly #tunnels: { ipip?: string; vxlan?: string } = {}
+  #capabilities: FelixInput['capabilities'] = { ipip: false, vxlan: false }
+  #address: NodeAddress | undefined
+  #addressProblem = 'not looked for yet'
+  #choosing = false
+  #routing: Routing | undefined
+  #learned: readonly LearnedRoute[] = []
+  #notices: readonly Notice[] = []
+  #tunnelProblem: string | undefined
+  #hadRoutes = false
+  #inSync = false
+  #closed = false
+  /** Cluster changes are taken one after the other: each may wait for a socket to open. */
+  #turn: Promise<void> = Promise.resolve()
+
+  /** Opens the node's database; nothing is touched before `start`. */
+  constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
+    const { clock, log, kernel, store } = deps
+    this.#options = options
+    this.#deps = deps
+    this.#db = openNodeDb(join(options.dataDir, 'node.db'))
+    this.#eventsDb = openNodeDb(join(options.dataDir, 'events.db'))
+    this.events = new EventRing(this.#eventsDb, clock)
+    this.#store = withSnapshot(store, this.#db, clock)
+    this.#view = new ClusterView(log.child({ room: 'agent' }))
+    this.endpoints = new EndpointStore(this.#db)
+    this.allocator = new NodeAllocator({
+      node: options.nodeName,
+      store,
+      journal: new Journal(this.#db),
+      clock,
+      log: log.child({ room: 'ipam' }),
+      selects: { node: selector => this.#selectsNode(selector) },
+    })
+    this.#felix = new Felix(kernel, {
+      clock,
+      log: log.child({ room: 'felix' }),
+      onNotice: notices => this.#noticed(notices),
+      onEvent: ({ object }) => this.events.record('healed', object, 'somebody else changed it; put back'),
+    })
+    this.#publisher = new NodePublisher(options.nodeName, { store, clock, log: log.child({ room: 'agent' }) })
+  }
+
+  /** Adopts what is there and goes to work; resolves when CNI requests can be answered (if only with "not yet"). */
+  async start(): Promise<void> {
+    const { kernel, log } = this.#deps
+    this.#capabilities = await probeCapabilities(kernel)
+    const learnedBefore = await kernel.routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.bird })
+    this.#hadRoutes = learnedBefore.length > 0
+    await collect(this.cni())
+    this.events.record('started', this.#options.nodeName, `adopted ${this.endpoints.all().length} endpoints`)
+    log.info({ capabilities: this.#capabilities, endpoints: this.endpoints.all().length }, 'agent starts')
+
+    this.endpoints.onChange(() => this.#felix.update({ endpoints: this.endpoints.live() }))
+    this.allocator.onBlocks(() => this.#blocksChanged())
+    this.#felix.update({ capabilities: this.#capabilities, endpoints: this.endpoints.live() })
+    this.#felix.complete('endpoints')
+    this.#blocksChanged()
+    this.#felix.start()
+    this.allocator.start()
+    this.#view.start(this.#store, () => this.#clusterChanged())
+  }
+
+  /** What the CNI verbs need. */
+  cni(): CniDeps {
+    const { kernel, clock, log } = this.#deps
+    return {
+      node: this.#options.nodeName,
+      ipam: this.allocator,
+      kernel,
+      endpoints: this.endpoints,
+      queue: this.#queue,
+      mtu: () => this.#podMtu(),
+      clock,
+      log: log.child({ room: 'cni' }),
+      ready: () => this.#cniReady(),
+    }
+  }
+  readonly #queue = new Queue()
+
+  /** Whether this node can serve its pods; peers alone never decide that. */
+  ready(): boolean {
+    return this.conditions().every(condition => condition.ok || !VITAL.has(condition.type))
+  }
+
+  conditions(): AgentCondition[] {
+    const ok = (type: string, good: boolean, reason: string, message: string): AgentCondition =>
+      good ? { type, ok: true, reason: 'Ok', message: '' } : { type, ok: false, reason, message }
+    const problem = this.#routing?.problems()[0]
+    return [
+      ok('NodeAddressKnown', this.#address !== undefined, 'NoAddress', this.#addressProblem),
+      ok('KernelInSync', this.#inSync, 'NotApplied', 'the kernel does not hold all routes yet; see notices'),
+      ok(
+        'ApiServerConnected',
+        this.#view.connected,
+        'Disconnected',
+        'running on the last snapshot; check the kubeconfig',
+      ),
+      ok('TunnelsAddressed', this.#tunnelProblem === undefined, 'NoTunnelAddress', this.#tunnelProblem ?? ''),
+      ok('PeersConfigured', problem === undefined, 'BadPeer', `${problem?.object}: ${problem?.message}`),
+      ...this.allocator
+        .conditions()
+        .map(c => ({ type: c.type, ok: c.status === 'True', reason: c.reason, message: c.message })),
+      ...this.#notices.map(({ object, reason, message }) => ({ type: `Notice:${object}`, ok: false, reason, message })),
+    ]
+  }
+
+  /** Everything a person asks of a node, as stable JSON. */
+  status() {
+    return {
+      node: this.#options.nodeName,
+      address: this.#address?.address,
+      uplink: this.#address?.uplink,
+      capabilities: this.#capabilities,
+      tunnels: this.#tunnels,
+      ready: this.ready(),
+      conditions: this.conditions(),
+      peers: (this.#routing?.peers() ?? []).map(peer => ({
+        name: peer.name,
+        address: peer.address,
+        type: peerType(peer.name),
+        asn: peer.asn,
+        state: peer.state,
+        since: new Date(peer.sinceMs).toISOString(),
+        reason: peer.reason,
+        flaps: peer.flaps,
+        prefixes: peer.prefixes,
+      })),
+      blocks: this.allocator.blocks(),
+      endpoints: this.endpoints.live().map(e => ({
+        id: e.id,
+        interface: e.interfaceName,
+        addresses: e.addresses,
+        pod: e.pod,
+      })),
+      learned: this.#learned,
+    }
+  }
+
+  explain(prefix: string): unknown {
+    return this.#routing?.explain(prefix)
+  }
+
+  /** The kernel holds everything that is wanted now. */
+  inSync(): Promise<void> {
+    return this.#felix.inSync()
+  }
+
+  /** Stops the process's part; pods keep their network, peers keep our routes. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#view.close()
+    this.#publisher.close()
+    await this.#turn.catch(() => undefined)
+    await this.#routing?.close()
+    await this.#felix.close()
+    await this.allocator.close()
+    await this.#store.close()
+    this.#db.close()
+    this.#eventsDb.close()
+  }
+
+  #clusterChanged(): void {
+    if (this.#closed) return
+    this.#turn = this.#turn
+      .then(() => this.#follow())
+      .catch(error => this.#deps.log.error({ err: error }, 'a cluster change could not be taken in'))
+  }
+
+  async #follow(): Promise<void> {
+    if (this.#closed || !this.#view.synced) return
+    if (this.#address === undefined && !(await this.#chooseAddress())) return
+    const { spec: felix } = this.#view.get('FelixConfiguration', 'default') ?? DEFAULT_FELIX
+    this.#felix.update({
+      config: {
+        vxlanPort: felix.vxlanPort,
+        vxlanVni: felix.vxlanVNI,
+        ipipMtu: felix.ipipMTU,
+        vxlanMtu: felix.vxlanMTU,
+        workloadRouteProtocol: felix.deviceRouteProtocol,
+      },
+      pools: this.#pools(),
+      remotes: this.#remotes(),
+      uplinkMtu: this.#address!.mtu,
+    })
+    await this.#addressTunnels()
+    await this.#routing!.cluster({
+      nodes: this.#view.all('Node'),
+      peers: this.#view.all('BGPPeer'),
+      config: (this.#view.get('BGPConfiguration', 'default') ?? DEFAULT_BGP).spec,
+      pools: this.#view.all('IPPool'),
+    })
+    this.#felix.complete('datastore')
+    void this.#felix.inSync().then(
+      () => {
+        this.#inSync = true
+      },
+      () => undefined,
+    )
+  }
+
+  async #chooseAddress(): Promise<boolean> {
+    if (this.#choosing) return false
+    this.#choosing = true
+    const { kernel, clock, log } = this.#deps
+    const { nodeName, nodeIp } = this.#options
+    try {
+      const address = await chooseNodeAddress(kernel, nodeIp, this.#view.get('Node', nodeName))
+      this.#address = address
+      log.info(address, 'node address chosen')
+      this.#routing = new Routing({
+        ...this.#deps,
+        log: log.child({ room: 'bgp' }),
+        nodeName,
+        address: address.address,
+        capabilities: this.#capabilities,
+        restarting: this.#hadRoutes,
+        learned: routes => this.#routesLearned(routes),
+        converged: () => this.#felix.complete('bgp'),
+        event: (type, object, detail) => this.events.record(type, object, detail),
+      })
+      this.#routing.blocks(this.allocator.blocks())
+      return true
+    } catch (error) {
+      this.#addressProblem = error instanceof Error ? error.message : String(error)
+      const delayMs = this.#addressBackoff.next()
+      log.error({ err: error, delayMs }, 'no node address yet; this node can serve no pods')
+      clock.after(delayMs, () => this.#clusterChanged())
+      return false
+    } finally {
+      this.#choosing = false
+    }
+  }
+
+  /** Takes or keeps an address for each tunnel this node needs, tells felix and the other nodes. */
+  async #addressTunnels(): Promise<void> {
+    const { nodeName } = this.#options
+    const needed = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: this.#learned })
+    this.#tunnelProblem = undefined
+    for (const kind of ['ipip', 'vxlan'] as const) {
+      if (!needed[kind] || this.#tunnels[kind] !== undefined) continue
+      const assigned = await this.allocator.assign(tunnelRequest(kind, nodeName))
+      if ('refused' in assigned) this.#tunnelProblem = `${kind}: ${assigned.message}; ${assigned.remedy}`
+      else this.#tunnels[kind] = assigned[0]!.address
+    }
+    if (this.#tunnelProblem !== undefined)
+      this.#deps.clock.after(this.#addressBackoff.next(), () => this.#clusterChanged())
+    const { address, length, uplink } = this.#address!
+    const mac = vtepMac(nodeName)
+    this.#felix.update({
+      node: {
+        name: nodeName,
+        ipv4: `${address}/${length}`,
+        uplink,
+        ipipTunnelAddress: this.#tunnels.ipip,
+        vxlanTunnelAddress: this.#tunnels.vxlan,
+        vxlanTunnelMac: mac,
+      },
+    })
+    this.#publisher.want(
+      {
+        ipv4: `${address}/${length}`,
+        ipipTunnelAddress: this.#tunnels.ipip,
+        vxlanTunnelAddress: this.#tunnels.vxlan,
+        vxlanTunnelMac: this.#tunnels.vxlan === undefined ? undefined : mac,
+      },
+      this.#view.get('Node', nodeName),
+    )
+  }
+
+  #routesLearned(routes: readonly LearnedRoute[]): void {
+    const before = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: this.#learned })
+    this.#learned = routes
+    this.#felix.update({ learned: routes })
+    const after = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: routes })
+    // a node without IP-in-IP appeared: this one needs a VTEP for it
+    if (after.vxlan !== before.vxlan || after.ipip !== before.ipip) this.#clusterChanged()
+  }
+
+  #blocksChanged(): void {
+    const blocks = this.allocator.blocks()
+    this.#felix.update({ ownBlocks: blocks.map(({ cidr }) => cidr) })
+    this.#routing?.blocks(blocks)
+  }
+
+  #noticed(notices: readonly Notice[]): void {
+    for (const { object, reason, message } of notices)
+      if (!this.#notices.some(old => old.object === object && old.reason === reason))
+        this.events.record('notice', object, `${reason}: ${message}`)
+    this.#notices = notices
+  }
+
+  #pools(): Pool[] {
+    return this.#view.all('IPPool').map(({ spec }) => ({
+      cidr: spec.cidr,
+      ipip: spec.ipipMode,
+      vxlan: spec.vxlanMode,
+      disableBgpExport: spec.disableBGPExport,
+    }))
+  }
+
+  #remotes(): RemoteNode[] {
+    return this.#view.all('Node').flatMap(node => {
+      const address = nodeAddress(node)
+      if (address === undefined || node.metadata.name === this.#options.nodeName) return []
+      const annotations = node.metadata.annotations ?? {}
+      return [
+        {
+          name: node.metadata.name,
+          address,
+          ipipTunnelAddress: annotations[NODE_ANNOTATION.ipipTunnelAddress],
+          vxlanTunnelAddress: annotations[NODE_ANNOTATION.vxlanTunnelAddress],
+          vxlanTunnelMac: annotations[NODE_ANNOTATION.vxlanTunnelMac],
+        },
+      ]
+    })
+  }
+
+  #selectsNode(selector: string): boolean {
+    return matchesSelector(selector, this.#view.get('Node', this.#options.nodeName)?.metadata.labels ?? {})
+  }
+
+  #podMtu(): number {
+    const needed = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: this.#learned })
+    const overhead = needed.vxlan ? OVERHEAD.vxlan : needed.ipip ? OVERHEAD.ipip : 0
+    return (this.#address?.mtu ?? 1500) - overhead
+  }
+
+  #cniReady(): ReturnType<CniDeps['ready']> {
+    if (this.#address !== undefined) return undefined
+    const details = this.#view.synced
+      ? this.#addressProblem
+      : 'the cluster was never seen: check that the API server answers and the kubeconfig is right'
+    return { code: 50, msg: `node ${this.#options.nodeName} is not ready for pods`, details }
+  }
+}
+
+/** Conditions without which pods have no network. */
+const VITAL: ReadonlySet<string> = new Set(['NodeAddressKnown', 'KernelInSync', 'PoolsUsable'])
+
+/** Calico's word for where a session comes from, as `calicoctl node status` prints it. */
+function peerType(name: string): string {
+  if (name.startsWith('Mesh_')) return 'node-to-node mesh'
+  return name.startsWith('Node_') ? 'node specific' : 'global'
+}
+
+function defaults<K extends 'BGPConfiguration' | 'FelixConfiguration'>(kind: K): Resource<K> {
+  const result = validate(kind, { metadata: { name: 'default' }, spec: {} })
+  if (Array.isArray(result)) throw new Error(`${kind} has no valid default: ${JSON.stringify(result)}`)
+  return result as Resource<K>
+}

@@ -1,0 +1,197 @@
+// Between the cluster, the speaker and felix: which sessions to hold, which blocks to announce, what was learned. Every
+// method may be called at any time; what goes out depends on the current state alone.
+import type { Resource } from '../api/kinds.ts'
+import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
+import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
+import { Speaker } from '../bgp/speaker.ts'
+import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
+import type { FelixInput, LearnedRoute } from '../felix/state.ts'
+import type { OwnBlock } from '../ipam/port.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import { type MeshProblem, nodeAsn, wantedPeers } from './mesh.ts'
+
+export type RoutingDeps = {
+  transport: Transport
+  clock: Clock
+  log: Log
+  nodeName: string
+  /** The node's own address: router id, source of sessions, next hop of its blocks. */
+  address: string
+  capabilities: FelixInput['capabilities']
+  /** An earlier run left routes in the kernel, so peers may be keeping ours: graceful restart (RFC 4724 §4.1). */
+  restarting: boolean
+  /** The routes learned now, after a burst of changes. */
+  learned: (routes: readonly LearnedRoute[]) => void
+  /** The speaker has heard all it will hear at first: routes of an earlier run that are not among them can go. */
+  converged: () => void
+  event: (type: string, object: string, detail: string) => void
+}
+
+export type ClusterPart = {
+  nodes: readonly Resource<'Node'>[]
+  peers: readonly Resource<'BGPPeer'>[]
+  config: Resource<'BGPConfiguration'>['spec']
+  pools: readonly Resource<'IPPool'>[]
+}
+
+/** How often it is asked whether the restart is over, and how long decisions may take to reach felix after it. */
+const CONVERGENCE_POLL_MS = 500
+const SETTLE_MS = 2_000
+
+export class Routing {
+  readonly #deps: RoutingDeps
+  readonly #learned = new Map<string, LearnedRoute>()
+  readonly #peers = new Map<string, PeerConfig>()
+  readonly #announced = new Map<string, string>()
+  #speaker: Speaker | undefined
+  #asn: number | undefined
+  #listening: Promise<unknown> | undefined
+  #cluster: ClusterPart | undefined
+  #blocks: readonly OwnBlock[] = []
+  #problems: readonly MeshProblem[] = []
+  #telling = false
+  #restarting: boolean
+  #cancel: Cancel = () => undefined
+
+  constructor(deps: RoutingDeps) {
+    this.#deps = deps
+    this.#restarting = deps.restarting
+  }
+
+  /** The cluster changed: sessions follow. A change of the AS number starts the speaker anew, since it is in every OPEN. */
+  async cluster(part: ClusterPart): Promise<void> {
+    this.#cluster = part
+    const self = part.nodes.find(node => node.metadata.name === this.#deps.nodeName)
+    const asn = self === undefined ? part.config.asNumber : nodeAsn(self, part.config)
+    if (asn !== this.#asn) await this.#restart(asn, part.config.listenPort)
+    this.#setPeers(part, asn)
+    this.#announce()
+  }
+
+  /** This node's blocks changed: they are announced before their first pod needs it, and withdrawn when given back. */
+  blocks(blocks: readonly OwnBlock[]): void {
+    this.#blocks = blocks
+    this.#announce()
+  }
+
+  peers(): PeerStatus[] {
+    return this.#speaker?.peers() ?? []
+  }
+
+  problems(): readonly MeshProblem[] {
+    return this.#problems
+  }
+
+  learned(): readonly LearnedRoute[] {
+    return [...this.#learned.values()]
+  }
+
+  /** Every candidate for a prefix, with the step that decided. */
+  explain(prefix: string): unknown {
+    return this.#speaker?.explain(prefix)
+  }
+
+  /** Leaves so that peers keep this node's routes until it is back. */
+  async close(): Promise<void> {
+    this.#cancel()
+    await this.#listening
+    await this.#speaker?.close({ graceful: true })
+  }
+
+  async #restart(asn: number, port: number): Promise<void> {
+    const { transport, clock, log, address, nodeName, event } = this.#deps
+    if (this.#asn !== undefined) log.warn({ old: this.#asn, asn }, 'AS number changed: all BGP sessions are reset')
+    this.#asn = asn
+    await this.#speaker?.close({ graceful: false })
+    this.#peers.clear()
+    this.#announced.clear()
+    const restarting = this.#restarting
+    this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
+    this.#speaker = new Speaker({ asn, routerId: address }, { transport, clock, log, restarting, sink: this.#sink() })
+    this.#awaitConvergence(this.#speaker)
+    this.#speaker.onChange(peer => {
+      event(
+        'bgp-peer',
+        peer.name,
+        peer.reason === undefined ? peer.state : `${peer.state}: ${peer.reason.code}, ${peer.reason.detail}`,
+      )
+    })
+    this.#listening = this.#speaker.listen({ address, port }).catch(error => {
+      log.error(
+        { err: error, address, port },
+        `node ${nodeName} cannot listen for BGP; only sessions it dials will come up`,
+      )
+    })
+    await this.#listening
+  }
+
+  #setPeers(part: ClusterPart, asn: number): void {
+    const speaker = this.#speaker
+    if (speaker === undefined) return
+    const { nodeName, address, log } = this.#deps
+    const { peers, problems } = wantedPeers({ nodeName, address, asn, ...part })
+    this.#problems = problems
+    const wanted = new Map(peers.map(peer => [peer.name ?? '', peer]))
+    for (const name of this.#peers.keys()) {
+      if (wanted.has(name)) continue
+      speaker.removePeer(name)
+      this.#peers.delete(name)
+    }
+    for (const [name, peer] of wanted) {
+      if (JSON.stringify(this.#peers.get(name)) === JSON.stringify(peer)) continue
+      const resets = speaker.setPeer(peer)
+      if (resets.length > 0) log.warn({ peer: name, resets }, 'a changed peer is reset')
+      this.#peers.set(name, peer)
+    }
+  }
+
+  #announce(): void {
+    const speaker = this.#speaker
+    if (speaker === undefined || this.#cluster === undefined) return
+    const { ipip, vxlan } = this.#deps.capabilities
+    const hidden = new Set(this.#cluster.pools.filter(p => p.spec.disableBGPExport).map(p => p.metadata.name))
+    const encapsulations = [...(ipip ? [TUNNEL_TYPE.ipip] : []), ...(vxlan ? [TUNNEL_TYPE.vxlan] : [])]
+    const wanted = new Map(this.#blocks.filter(b => !hidden.has(b.pool)).map(b => [b.cidr, b.pool]))
+    for (const prefix of this.#announced.keys()) {
+      if (wanted.has(prefix)) continue
+      speaker.withdraw(prefix)
+      this.#announced.delete(prefix)
+    }
+    for (const [prefix, pool] of wanted) {
+      if (this.#announced.has(prefix)) continue
+      speaker.announce({ prefix, encapsulations })
+      this.#announced.set(prefix, pool)
+    }
+  }
+
+  #sink(): RouteSink {
+    return {
+      selected: ({ prefix, nextHop, interface: name, encapsulations }: SelectedRoute) => {
+        this.#learned.set(prefix, { prefix, nextHop, interface: name, encapsulations })
+        this.#tell()
+      },
+      withdrawn: prefix => {
+        if (this.#learned.delete(prefix)) this.#tell()
+      },
+    }
+  }
+
+  #tell(): void {
+    if (this.#telling) return
+    this.#telling = true
+    setImmediate(() => {
+      this.#telling = false
+      this.#deps.learned([...this.#learned.values()])
+    })
+  }
+
+  /** The speaker says when peers have sent what they had, or have been given up on. */
+  #awaitConvergence(speaker: Speaker): void {
+    const { clock, converged } = this.#deps
+    this.#cancel()
+    this.#cancel = speaker.restarting
+      ? clock.after(CONVERGENCE_POLL_MS, () => this.#awaitConvergence(speaker))
+      : clock.after(SETTLE_MS, converged)
+  }
+}
