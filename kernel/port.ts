@@ -1,7 +1,7 @@
 // What the rest of Margay may ask of Linux: the port that the real kernel (`kernel/linux.ts`) and the fake
 // (`kernel/fake.ts`) both implement, held together by one contract suite. Values here are our own; netlink structs
 // stop at this room's border. Every refused operation is a `KernelError` with errno and the kernel's own words.
-import type { Family } from '../lib/ip.ts'
+import { type Family, familyOf } from '../lib/ip.ts'
 
 /** Errnos that callers tell apart (asm-generic/errno-base.h, errno.h). */
 export const ERRNO = {
@@ -12,11 +12,13 @@ export const ERRNO = {
   ENXIO: 6,
   EAGAIN: 11,
   ENOMEM: 12,
+  EACCES: 13,
   EBUSY: 16,
   EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,
   ENOSPC: 28,
+  EROFS: 30,
   EOPNOTSUPP: 95,
   EADDRINUSE: 98,
   EADDRNOTAVAIL: 99,
@@ -24,6 +26,7 @@ export const ERRNO = {
   ENETUNREACH: 101,
   ENOBUFS: 105,
   EHOSTUNREACH: 113,
+  ECANCELED: 125,
 } as const
 
 /** The kernel said no. `errno` is positive; `detail` is the extended-ack text where the kernel gave one. */
@@ -104,9 +107,22 @@ export type Address = {
   noDad?: boolean
 }
 
-export type RouteType = 'unicast' | 'local' | 'broadcast' | 'multicast' | 'blackhole' | 'unreachable' | 'prohibit'
+export type RouteType =
+  | 'unicast'
+  | 'local'
+  | 'broadcast'
+  | 'anycast'
+  | 'multicast'
+  | 'blackhole'
+  | 'unreachable'
+  | 'prohibit'
+  | 'throw'
 
-/** A route of one table. Its identity in the kernel is (table, dst, metric); see `routeKey`. */
+/**
+ * A route of one table. Its identity in the kernel is (table, dst, metric); see `routeKey`. A route that the kernel
+ * tells has no `metric` when it has its family's default one, no `ifindex` when its type drops packets, scope 0 when
+ * it is IPv6 (that family has no scopes), and neither gateway nor ifindex when it has several next hops.
+ */
 export type Route = {
   /** Canonical CIDR; the default route is `0.0.0.0/0` or `::/0`. */
   dst: string
@@ -125,7 +141,11 @@ export type Route = {
 
 export type RouteFilter = { family?: Family; table?: number; protocol?: number; ifindex?: number }
 
-/** One element of a route batch: `replace` adds or overwrites (NLM_F_CREATE | NLM_F_REPLACE). */
+/**
+ * One element of a route batch: `replace` adds or overwrites whatever has the same key (NLM_F_CREATE | NLM_F_REPLACE);
+ * `add` is refused with EEXIST when the key is taken; `delete` removes only a route that is exactly as described, and
+ * succeeds when there is none.
+ */
 export type RouteChange = { verb: 'replace' | 'add' | 'delete'; route: Route }
 
 /** A permanent neighbour entry; `proxy` makes the host answer for the address (NTF_PROXY) and needs no mac. */
@@ -174,7 +194,10 @@ export type Kernel = {
   routes(filter?: RouteFilter): Promise<Route[]>
   /** Many changes in few system calls; the result at `i` is the refusal of change `i`, or undefined. */
   changeRoutes(changes: readonly RouteChange[]): Promise<(KernelError | undefined)[]>
-  /** What the kernel would do with a packet to `dst` (RTM_GETROUTE with fib match). */
+  /**
+   * The route that a packet to the address `dst` would take (RTM_GETROUTE with fib match). Rejects where none would:
+   * ENETUNREACH (no route), EINVAL (blackhole), EHOSTUNREACH (unreachable), EACCES (prohibit).
+   */
   lookupRoute(dst: string): Promise<Route>
 
   neighbours(ifindex?: number): Promise<Neighbour[]>
@@ -202,7 +225,12 @@ export type Kernel = {
   [Symbol.dispose](): void
 }
 
+/** The metric of a route that names none: IPv6 has no metric 0 for users (IP6_RT_PRIO_USER in net/ipv6.h). */
+export function defaultMetric(dst: string): number {
+  return familyOf(dst) === 'ipv6' ? 1024 : 0
+}
+
 /** The identity of a route within its kernel: table, destination and metric. */
-export function routeKey(route: Route): string {
-  return `${route.table} ${route.dst} ${route.metric ?? 0}`
+export function routeKey(route: Pick<Route, 'table' | 'dst' | 'metric'>): string {
+  return `${route.table} ${route.dst} ${route.metric ?? defaultMetric(route.dst)}`
 }

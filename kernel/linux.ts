@@ -1,0 +1,313 @@
+// The kernel port over rtnetlink and /proc/sys. Another namespace is the same thing with every socket opened, and every
+// sysctl file read or written, inside a synchronous excursion (kernel/netns.ts). Hazard: the kernel flushes IPv4 routes
+// of a link that goes down without telling anybody (fib_sync_down_dev), so monitors do not hear of it.
+import { closeSync, readFileSync, writeFileSync } from 'node:fs'
+import { emitAddress, emitAddressDump, parseAddressMessage } from './netlink/address.ts'
+import { emitLinkHeader, emitNewLink, emitSetLink, parseLink } from './netlink/link.ts'
+import type { Answer, Message, NlWriter } from './netlink/message.ts'
+import { openMonitor } from './netlink/monitor.ts'
+import {
+  emitFdb,
+  emitFdbDump,
+  emitNeighbour,
+  emitNeighbourDump,
+  isFlooded,
+  parseFdb,
+  parseNeighbour,
+} from './netlink/neighbour.ts'
+import { AF, IFLA, NLM_F, RTM } from './netlink/numbers.ts'
+import { type Request, Requests } from './netlink/requests.ts'
+import { emitRoute, emitRouteDump, emitRouteLookup, parseRoute } from './netlink/route.ts'
+import { fileError, openNetns, runInNetns } from './netns.ts'
+import {
+  type Address,
+  ERRNO,
+  type FdbEntry,
+  type Kernel,
+  KernelError,
+  type KernelEvent,
+  type KernelMonitor,
+  type Link,
+  type LinkChange,
+  type LinkSpec,
+  type Neighbour,
+  type Route,
+  type RouteChange,
+  type RouteFilter,
+  type SysctlFamily,
+} from './port.ts'
+
+/** Longest name of a link (IFNAMSIZ without the final zero). */
+const NAME_LENGTH = 15
+/** "There is none, or its link went away": for deletions, as good as done. */
+const ABSENT: readonly number[] = [ERRNO.ENOENT, ERRNO.ESRCH, ERRNO.ENXIO, ERRNO.ENODEV, ERRNO.EADDRNOTAVAIL]
+const ROUTE_FLAGS = { replace: NLM_F.create | NLM_F.replace, add: NLM_F.create | NLM_F.excl, delete: 0 } as const
+
+/**
+ * The kernel of the network namespace that the calling thread is in. Idle, it does not keep the process alive; a
+ * monitor does. Throws `KernelError` when there is no socket to be had.
+ */
+export function openKernel(): Kernel {
+  return new LinuxKernel()
+}
+
+class LinuxKernel implements Kernel {
+  readonly #netnsFd: number | undefined
+  readonly #requests: Requests
+  readonly #monitors = new Set<KernelMonitor>()
+  #closed = false
+
+  constructor(netnsFd?: number) {
+    this.#netnsFd = netnsFd
+    this.#requests = new Requests(open => this.#within(open))
+  }
+
+  async links(): Promise<Link[]> {
+    return this.#dump('list', 'links', { type: RTM.getLink, body: w => emitLinkHeader(w) }, parseLink)
+  }
+
+  async link(of: string | number): Promise<Link | undefined> {
+    if (typeof of === 'string' && (of === '' || of.length > NAME_LENGTH)) return undefined
+    const { answer, replies } = await this.#requests.read({
+      type: RTM.getLink,
+      body: w => {
+        emitLinkHeader(w, typeof of === 'number' ? of : 0)
+        if (typeof of === 'string') w.attrText(IFLA.ifname, of)
+      },
+    })
+    if (answer.errno === ERRNO.ENODEV) return undefined
+    check(answer, 'read link', `${of}`)
+    return replies.map(parseLink).find(link => link !== undefined)
+  }
+
+  async createLink(spec: LinkSpec): Promise<Link> {
+    const flags = NLM_F.create | NLM_F.excl
+    await this.#withNetns(spec.kind === 'veth' ? spec.peer.netns : undefined, fd =>
+      this.#one('create link', `${spec.name} (${spec.kind})`, RTM.newLink, flags, w => emitNewLink(w, spec, fd)),
+    )
+    const link = await this.link(spec.name)
+    if (link === undefined) throw new KernelError(ERRNO.ENODEV, 'create link', spec.name, 'deleted by somebody else')
+    return link
+  }
+
+  async setLink(of: string | number, change: LinkChange): Promise<void> {
+    const index = typeof of === 'number' ? of : (await this.link(of))?.index
+    if (index === undefined) throw new KernelError(ERRNO.ENODEV, 'set link', `${of}`)
+    await this.#withNetns(change.netns, fd =>
+      this.#one('set link', `${of} ${JSON.stringify(change)}`, RTM.setLink, 0, w => emitSetLink(w, index, change, fd)),
+    )
+  }
+
+  async deleteLink(of: string | number): Promise<void> {
+    const index = typeof of === 'number' ? of : (await this.link(of))?.index
+    if (index !== undefined) await this.#one('delete link', `${of}`, RTM.delLink, 0, w => emitLinkHeader(w, index))
+  }
+
+  async addresses(ifindex = 0): Promise<Address[]> {
+    const request: Request = { type: RTM.getAddr, body: w => emitAddressDump(w, ifindex) }
+    const all = await this.#dump('list', 'addresses', request, parseAddressMessage)
+    return ifindex === 0 ? all : all.filter(address => address.ifindex === ifindex)
+  }
+
+  async addAddress(address: Address): Promise<void> {
+    const flags = NLM_F.create | NLM_F.excl
+    await this.#one('add address', addressText(address), RTM.newAddr, flags, w => emitAddress(w, address))
+  }
+
+  async deleteAddress(address: Address): Promise<void> {
+    await this.#one('delete address', addressText(address), RTM.delAddr, 0, w => emitAddress(w, address))
+  }
+
+  async routes(filter: RouteFilter = {}): Promise<Route[]> {
+    const families = filter.family === undefined ? (['ipv4', 'ipv6'] as const) : [filter.family]
+    const all: Route[] = []
+    for (const family of families) {
+      const wire = family === 'ipv4' ? AF.inet : AF.inet6
+      const request: Request = { type: RTM.getRoute, body: w => emitRouteDump(w, wire, filter) }
+      // the kernel's own filter is an optimisation that not every attribute of every version gets
+      for (const route of await this.#dump('list', `${family} routes`, request, parseRoute))
+        if (matches(route, filter)) all.push(route)
+    }
+    return all
+  }
+
+  async changeRoutes(changes: readonly RouteChange[]): Promise<(KernelError | undefined)[]> {
+    const requests = changes.map(({ verb, route }) => ({
+      type: verb === 'delete' ? RTM.delRoute : RTM.newRoute,
+      flags: ROUTE_FLAGS[verb],
+      body: (w: NlWriter) => emitRoute(w, route, { forDelete: verb === 'delete' }),
+    }))
+    const answers = await this.#requests.change(requests)
+    return answers.map(({ errno, detail }, i) => {
+      const { verb, route } = changes[i]!
+      if (errno === 0 || (verb === 'delete' && ABSENT.includes(errno))) return undefined
+      return new KernelError(errno, `${verb} route`, routeText(route), detail)
+    })
+  }
+
+  async lookupRoute(dst: string): Promise<Route> {
+    const { answer, replies } = await this.#requests.read({ type: RTM.getRoute, body: w => emitRouteLookup(w, dst) })
+    check(answer, 'look up route', dst)
+    const route = replies.map(parseRoute).find(found => found !== undefined)
+    if (route === undefined) throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
+    return route
+  }
+
+  async neighbours(ifindex = 0): Promise<Neighbour[]> {
+    const all: Neighbour[] = []
+    for (const proxy of [false, true]) {
+      const request: Request = { type: RTM.getNeigh, body: w => emitNeighbourDump(w, ifindex, { proxy }) }
+      all.push(...(await this.#dump('list', 'neighbours', request, parseNeighbour)))
+    }
+    return ifindex === 0 ? all : all.filter(neighbour => neighbour.ifindex === ifindex)
+  }
+
+  async setNeighbour(neighbour: Neighbour): Promise<void> {
+    const flags = NLM_F.create | NLM_F.replace
+    const object = `${neighbour.address} on ${neighbour.ifindex}`
+    await this.#one('set neighbour', object, RTM.newNeigh, flags, w => emitNeighbour(w, neighbour))
+  }
+
+  async deleteNeighbour(neighbour: Neighbour): Promise<void> {
+    const object = `${neighbour.address} on ${neighbour.ifindex}`
+    await this.#one('delete neighbour', object, RTM.delNeigh, 0, w => emitNeighbour(w, neighbour))
+  }
+
+  async fdb(ifindex: number): Promise<FdbEntry[]> {
+    const request: Request = { type: RTM.getNeigh, body: w => emitFdbDump(w, ifindex) }
+    return (await this.#dump('list', 'fdb', request, parseFdb)).filter(entry => entry.ifindex === ifindex)
+  }
+
+  async setFdb(entry: FdbEntry): Promise<void> {
+    // a flooded MAC has many destinations: replacing is refused, and a second identical one is not added
+    const flags = NLM_F.create | (isFlooded(entry.mac) ? NLM_F.append : NLM_F.replace)
+    await this.#one('set fdb', fdbText(entry), RTM.newNeigh, flags, w => emitFdb(w, entry))
+  }
+
+  async deleteFdb(entry: FdbEntry): Promise<void> {
+    await this.#one('delete fdb', fdbText(entry), RTM.delNeigh, 0, w => emitFdb(w, entry))
+  }
+
+  readSysctl(family: SysctlFamily, path: readonly string[]): string {
+    const file = sysctlFile(family, path)
+    return this.#file('read sysctl', file, () => readFileSync(file, 'utf8').trim())
+  }
+
+  writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
+    const file = sysctlFile(family, path)
+    this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(file, value))
+  }
+
+  monitor(listen: (event: KernelEvent) => void): KernelMonitor {
+    const monitor = openMonitor(open => this.#within(open), listen)
+    const tracked = {
+      close: () => {
+        this.#monitors.delete(tracked)
+        monitor.close()
+      },
+    }
+    this.#monitors.add(tracked)
+    return tracked
+  }
+
+  inside(netns: string): Kernel {
+    const fd = openNetns(netns)
+    try {
+      return new LinuxKernel(fd)
+    } catch (error) {
+      closeSync(fd)
+      throw error
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    for (const monitor of this.#monitors) monitor.close()
+    this.#requests.close()
+    if (this.#netnsFd !== undefined) closeSync(this.#netnsFd)
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  #within<T>(act: () => T): T {
+    if (this.#closed) throw new KernelError(ERRNO.ECANCELED, 'use', 'kernel', 'closed')
+    return this.#netnsFd === undefined ? act() : runInNetns(this.#netnsFd, act)
+  }
+
+  #file<T>(operation: string, object: string, act: () => T): T {
+    try {
+      return this.#within(act)
+    } catch (error) {
+      throw fileError(error, operation, object)
+    }
+  }
+
+  async #one(operation: string, object: string, type: number, flags: number, body: Request['body']): Promise<void> {
+    const [answer] = await this.#requests.change([{ type, flags, body }])
+    if (operation.startsWith('delete') && ABSENT.includes(answer!.errno)) return
+    check(answer!, operation, object)
+  }
+
+  async #dump<T>(
+    operation: string,
+    object: string,
+    request: Request,
+    parse: (message: Message) => T | undefined,
+  ): Promise<T[]> {
+    const { answer, objects } = await this.#requests.dump(request, parse)
+    // a filtered dump of a table or a link that is not there is refused; an unfiltered one would be empty
+    if (!ABSENT.includes(answer.errno)) check(answer, operation, object)
+    return objects
+  }
+
+  /** Keeps the namespace at `path` open until `act` is through: the kernel reads the descriptor when it is sent. */
+  async #withNetns(path: string | undefined, act: (fd?: number) => Promise<void>): Promise<void> {
+    if (path === undefined) return act()
+    const fd = openNetns(path)
+    try {
+      await act(fd)
+    } finally {
+      closeSync(fd)
+    }
+  }
+}
+
+function check({ errno, detail }: Answer, operation: string, object: string): void {
+  if (errno !== 0) throw new KernelError(errno, operation, object, detail)
+}
+
+function matches(route: Route, { table, protocol, ifindex }: RouteFilter): boolean {
+  return (
+    (table === undefined || route.table === table) &&
+    (protocol === undefined || route.protocol === protocol) &&
+    (ifindex === undefined || route.ifindex === ifindex)
+  )
+}
+
+function sysctlFile(family: SysctlFamily, path: readonly string[]): string {
+  const file = ['/proc/sys/net', family, ...path].join('/')
+  // a link's name cannot leave the folder: the kernel allows neither a slash nor dots alone in one
+  if (path.some(part => part === '' || part === '.' || part === '..' || part.includes('/')))
+    throw new KernelError(ERRNO.EINVAL, 'name sysctl', file)
+  return file
+}
+
+function addressText({ address, length, ifindex }: Address): string {
+  return `${address}/${length} on ${ifindex}`
+}
+
+function fdbText({ mac, dst, ifindex }: FdbEntry): string {
+  return `${mac} to ${dst} on ${ifindex}`
+}
+
+/** A route as `ip route` would say it, as far as it names the object. */
+export function routeText({ dst, type, gateway, ifindex, table, metric }: Route): string {
+  const parts = [type === 'unicast' ? dst : `${type} ${dst}`]
+  if (gateway !== undefined) parts.push(`via ${gateway}`)
+  if (ifindex !== undefined) parts.push(`dev ${ifindex}`)
+  if (metric !== undefined) parts.push(`metric ${metric}`)
+  return `${parts.join(' ')} table ${table}`
+}

@@ -1,0 +1,117 @@
+// One rtnetlink socket: who opened it, on which port, with which options; it says what it receives and that it broke.
+// Over RawNetlinkSocket of the `netlink` package, which loses events when it reports an error: on an overrun libuv sees
+// POLLERR and the package closes the socket. So every error is final here, and whoever needs a socket opens a new one.
+import { readdirSync } from 'node:fs'
+import { RawNetlinkSocket } from 'netlink/dist/raw.js'
+import { setSocketInt, socketName } from '../libc.ts'
+import { ERRNO, KernelError } from '../port.ts'
+import { type Message, parseMessages } from './message.ts'
+import { AF, NETLINK_OPTION, SOL_NETLINK } from './numbers.ts'
+
+const NETLINK_ROUTE = 0
+const SOL_SOCKET = 1
+const SO_RCVBUF = 8
+const SO_RCVBUFFORCE = 33
+
+export type ConnectionOptions = {
+  /** Octets of received messages that the kernel keeps for us before it drops. */
+  receiveBuffer: number
+  groups?: readonly number[]
+  received(messages: Message[]): void
+  /** The socket is closed; nothing more will be received. */
+  broke(error: KernelError): void
+}
+
+/** Ports in use by this process in any namespace: a port is how a socket's descriptor is found. */
+const ports = new Set<number>()
+let lastPort = 0
+
+export class Connection {
+  readonly #socket: RawNetlinkSocket
+  readonly #port: number
+  #open = true
+
+  /** Opens the socket in the network namespace of the calling thread. Throws `KernelError`. */
+  constructor(options: ConnectionOptions) {
+    const { socket, port } = bind()
+    this.#socket = socket
+    this.#port = port
+    socket.on('error', error => {
+      this.close()
+      options.broke(new KernelError(Math.abs(error.errno), 'receive', 'netlink'))
+    })
+    socket.on('message', bytes => {
+      if (this.#open) options.received(parseMessages(bytes))
+    })
+    try {
+      const fd = descriptorOf(port)
+      setSocketInt(fd, SOL_NETLINK, NETLINK_OPTION.capAck, 1)
+      setSocketInt(fd, SOL_NETLINK, NETLINK_OPTION.extAck, 1)
+      setSocketInt(fd, SOL_NETLINK, NETLINK_OPTION.getStrictCheck, 1)
+      widen(fd, options.receiveBuffer)
+      for (const group of options.groups ?? []) socket.addMembership(group)
+    } catch (error) {
+      this.close()
+      throw error
+    }
+  }
+
+  /** Hands messages to the kernel, which works them off before this returns; `refused` is called when it took none. */
+  send(bytes: Buffer, refused: (error: KernelError) => void): void {
+    this.#socket.send(bytes, {}, error => {
+      if (error !== undefined) refused(new KernelError(Math.abs(error.errno), 'send', 'netlink'))
+    })
+  }
+
+  /** Whether the socket keeps the process alive. It does when it is new. */
+  hold(alive: boolean): void {
+    if (!this.#open) return
+    if (alive) this.#socket.ref()
+    else this.#socket.unref()
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    ports.delete(this.#port)
+    this.#socket.close()
+  }
+}
+
+function bind(): { socket: RawNetlinkSocket; port: number } {
+  for (let attempt = 0; attempt < 1024; attempt++) {
+    // ten counting bits over 22 of the pid, as libnl does: processes rarely meet
+    lastPort = (lastPort + 1) & 0x3ff
+    const port = ((lastPort << 22) | (process.pid & 0x3fffff)) >>> 0
+    if (port === 0 || ports.has(port)) continue
+    try {
+      const socket = new RawNetlinkSocket(NETLINK_ROUTE, { localPort: port, recvBufferSize: 0, sendBufferSize: 0 })
+      ports.add(port)
+      return { socket, port }
+    } catch (error) {
+      const errno = Math.abs((error as NodeJS.ErrnoException).errno ?? 0)
+      if (errno !== ERRNO.EADDRINUSE) throw new KernelError(errno, 'open', 'netlink', (error as Error).message)
+    }
+  }
+  throw new KernelError(ERRNO.EADDRINUSE, 'open', 'netlink', 'no free port')
+}
+
+/** The descriptor of the socket bound to `port`; the package keeps it to itself. */
+function descriptorOf(port: number): number {
+  for (const name of readdirSync('/proc/self/fd')) {
+    const address = socketName(Number(name))
+    // sockaddr_nl: family u16 | pad u16 | port u32 | groups u32
+    if (address !== undefined && address.length >= 12 && address.readUInt16LE(0) === AF.netlink)
+      if (address.readUInt32LE(4) === port) return Number(name)
+  }
+  throw new Error(`no descriptor is bound to netlink port ${port}`)
+}
+
+function widen(fd: number, size: number): void {
+  try {
+    setSocketInt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size)
+  } catch {
+    // without the right to go above net.core.rmem_max we take what it allows
+    setSocketInt(fd, SOL_SOCKET, SO_RCVBUF, size)
+  }
+}

@@ -1,0 +1,74 @@
+// What the kernel multicasts about links, addresses, routes and neighbours. A socket that overran is closed by the
+// package below, so the monitor opens another one first and then says `overrun`: nothing falls between the two.
+import type { KernelEvent, KernelMonitor } from '../port.ts'
+import { parseAddressMessage } from './address.ts'
+import { Connection } from './connection.ts'
+import { parseLink } from './link.ts'
+import type { Message } from './message.ts'
+import { parseNeighbour } from './neighbour.ts'
+import { GROUP, RTM } from './numbers.ts'
+import { parseRoute } from './route.ts'
+
+/** Room for some 10,000 events while the process is busy. */
+const RECEIVE_BUFFER = 8 << 20
+
+/** Listens from now on. `connect` runs `open` in the right network namespace, again after each overrun. */
+export function openMonitor(
+  connect: (open: () => Connection) => Connection,
+  listen: (event: KernelEvent) => void,
+  receiveBuffer = RECEIVE_BUFFER,
+): KernelMonitor {
+  let closed = false
+  const open = (): Connection =>
+    connect(
+      () =>
+        new Connection({
+          receiveBuffer,
+          groups: Object.values(GROUP),
+          received: messages => {
+            for (const message of messages) {
+              const event = parseEvent(message)
+              if (event !== undefined && !closed) listen(event)
+            }
+          },
+          broke: () => {
+            if (closed) return
+            connection = open()
+            listen({ type: 'overrun' })
+          },
+        }),
+    )
+  let connection = open()
+  return {
+    close() {
+      closed = true
+      connection.close()
+    },
+  }
+}
+
+function parseEvent(message: Message): KernelEvent | undefined {
+  switch (message.type) {
+    case RTM.newLink:
+    case RTM.delLink: {
+      const link = parseLink(message)
+      return link && { type: message.type === RTM.newLink ? 'link' : 'link-gone', link }
+    }
+    case RTM.newAddr:
+    case RTM.delAddr: {
+      const address = parseAddressMessage(message)
+      return address && { type: message.type === RTM.newAddr ? 'address' : 'address-gone', address }
+    }
+    case RTM.newRoute:
+    case RTM.delRoute: {
+      const route = parseRoute(message)
+      return route && { type: message.type === RTM.newRoute ? 'route' : 'route-gone', route }
+    }
+    case RTM.newNeigh:
+    case RTM.delNeigh: {
+      const neighbour = parseNeighbour(message)
+      return neighbour && { type: message.type === RTM.newNeigh ? 'neighbour' : 'neighbour-gone', neighbour }
+    }
+  }
+  return undefined
+}

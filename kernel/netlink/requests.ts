@@ -1,0 +1,171 @@
+// Requests to rtnetlink and their answers, over one connection. The kernel works a datagram off in order and before
+// sendmsg returns, so a batch asks for an acknowledgement of its last message only: once that is there, every refusal
+// before it was received, and whatever was not refused was done. Dumps run one at a time (a second one is EBUSY).
+import { ERRNO, KernelError } from '../port.ts'
+import { Connection } from './connection.ts'
+import { type Answer, type Message, NlWriter, parseAnswer, parseDone } from './message.ts'
+import { NLM_F, NLMSG } from './numbers.ts'
+
+export type Request = {
+  type: number
+  flags?: number
+  /** Writes the family's header and attributes. */
+  body: (w: NlWriter) => void
+}
+
+const DUMP_ATTEMPTS = 16
+/** So many messages per sendmsg; their refusals, at under 1 KiB of buffer each, fit the receive buffer. */
+const BATCH = 128
+const RECEIVE_BUFFER = 1 << 20
+const OK: Answer = { errno: 0 }
+
+type Waiting = { take(message: Message): void; fail(error: KernelError): void }
+
+export class Requests {
+  readonly #connect: (open: () => Connection) => Connection
+  readonly #waiting = new Map<number, Waiting>()
+  #connection: Connection | undefined
+  #seq = 0
+  #dumps: Promise<unknown> = Promise.resolve()
+  #closed = false
+
+  /** `connect` runs `open` in the right network namespace, now and again after a socket broke. */
+  constructor(connect: (open: () => Connection) => Connection) {
+    this.#connect = connect
+    this.#connection = this.#opened()
+    this.#connection.hold(false)
+  }
+
+  /** Sends requests that change something; the answer at `i` is that to request `i`. Rejects when the socket broke. */
+  async change(requests: readonly Request[]): Promise<Answer[]> {
+    const answers: Answer[] = []
+    for (let from = 0; from < requests.length; from += BATCH)
+      answers.push(...(await this.#batch(requests.slice(from, from + BATCH))))
+    return answers
+  }
+
+  /** Sends one request that reads; resolves to its answer and the messages before it. */
+  read(request: Request): Promise<{ answer: Answer; replies: Message[] }> {
+    return this.#exchange(request, NLM_F.ack)
+  }
+
+  /**
+   * All objects that a dump tells, each as `parse` makes of it (undefined: left out). A dump that was interrupted by
+   * a change is taken again. The answer is that of the kernel to the dump as a whole.
+   */
+  dump<T>(request: Request, parse: (message: Message) => T | undefined): Promise<{ answer: Answer; objects: T[] }> {
+    const taken = this.#dumps.then(() => this.#dump(request, parse))
+    this.#dumps = taken.catch(() => undefined)
+    return taken
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#connection?.close()
+    this.#fail(new KernelError(ERRNO.ECANCELED, 'wait for', 'netlink', 'closed'))
+  }
+
+  async #dump<T>(request: Request, parse: (message: Message) => T | undefined) {
+    for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+      const { answer, replies, interrupted } = await this.#exchange(request, NLM_F.dump)
+      if (!interrupted) return { answer, objects: replies.map(parse).filter(object => object !== undefined) as T[] }
+    }
+    throw new KernelError(ERRNO.EINTR, 'dump', `rtnetlink ${request.type}`, `interrupted ${DUMP_ATTEMPTS} times`)
+  }
+
+  #exchange(request: Request, flags: number) {
+    type Exchange = { answer: Answer; replies: Message[]; interrupted: boolean }
+    return new Promise<Exchange>((resolve, reject) => {
+      const replies: Message[] = []
+      let interrupted = false
+      const seq = this.#next()
+      const finish = (answer: Answer) => {
+        this.#forget(seq, 1)
+        resolve({ answer, replies, interrupted })
+      }
+      this.#send(seq, [request], flags, {
+        take: message => {
+          if (message.flags & NLM_F.dumpInterrupted) interrupted = true
+          if (message.type === NLMSG.error) finish(parseAnswer(message))
+          else if (message.type === NLMSG.done) finish(parseDone(message))
+          else replies.push(message)
+        },
+        fail: reject,
+      })
+    })
+  }
+
+  #batch(requests: readonly Request[]): Promise<Answer[]> {
+    return new Promise((resolve, reject) => {
+      const answers: Answer[] = requests.map(() => OK)
+      const first = this.#next()
+      const last = requests.length - 1
+      for (let i = 0; i < last; i++) this.#next()
+      this.#send(first, requests, 0, {
+        take: message => {
+          const i = (message.seq - first) >>> 0
+          if (message.type !== NLMSG.error) return
+          answers[i] = parseAnswer(message)
+          if (i !== last) return
+          this.#forget(first, requests.length)
+          resolve(answers)
+        },
+        fail: reject,
+      })
+    })
+  }
+
+  #send(first: number, requests: readonly Request[], flags: number, waiting: Waiting): void {
+    if (this.#closed) return waiting.fail(new KernelError(ERRNO.ECANCELED, 'send', 'netlink', 'closed'))
+    const w = new NlWriter()
+    let connection: Connection
+    try {
+      for (const [i, request] of requests.entries()) {
+        const ack = i === requests.length - 1 && flags === 0 ? NLM_F.ack : 0
+        w.message(request.type, (request.flags ?? 0) | flags | ack | NLM_F.request, (first + i) >>> 0, request.body)
+      }
+      connection = this.#connection ??= this.#opened()
+    } catch (error) {
+      return waiting.fail(error as KernelError)
+    }
+    for (let i = 0; i < requests.length; i++) this.#waiting.set((first + i) >>> 0, waiting)
+    connection.hold(true)
+    connection.send(w.done(), error => {
+      this.#forget(first, requests.length)
+      waiting.fail(error)
+    })
+  }
+
+  #opened(): Connection {
+    const connection: Connection = this.#connect(
+      () =>
+        new Connection({
+          receiveBuffer: RECEIVE_BUFFER,
+          received: messages => {
+            for (const message of messages) this.#waiting.get(message.seq)?.take(message)
+          },
+          broke: error => {
+            if (this.#connection === connection) this.#connection = undefined
+            this.#fail(error)
+          },
+        }),
+    )
+    return connection
+  }
+
+  #fail(error: KernelError): void {
+    const waiting = new Set(this.#waiting.values())
+    this.#waiting.clear()
+    for (const { fail } of waiting) fail(error)
+  }
+
+  #forget(first: number, count: number): void {
+    for (let i = 0; i < count; i++) this.#waiting.delete((first + i) >>> 0)
+    if (this.#waiting.size === 0) this.#connection?.hold(false)
+  }
+
+  #next(): number {
+    this.#seq = (this.#seq + 1) >>> 0
+    return this.#seq
+  }
+}

@@ -1,0 +1,119 @@
+// Routes on the wire: rtmsg is family u8 | dst length u8 | src length u8 | tos u8 | table u8 | protocol u8 | scope u8 |
+// type u8 | flags u32. Hazards: a metric of 0 in a deletion means any metric, so IPv6's default is always spelt out
+// there; IPv6 dumps dropping routes with `lo` as their device.
+import { addressBits, addressBytes, familyOf, formatAddress } from '../../lib/ip.ts'
+import { defaultMetric, type Route, type RouteFilter, type RouteType } from '../port.ts'
+import { eachAttribute, type Message, type NlWriter } from './message.ts'
+import { AF, RTA, RTAX, RTM_F, RTNH_F } from './numbers.ts'
+
+const RTMSG = 12
+
+/** rtm_type by name (RTN_* of linux/rtnetlink.h). */
+const TYPE = {
+  unicast: 1,
+  local: 2,
+  broadcast: 3,
+  anycast: 4,
+  multicast: 5,
+  blackhole: 6,
+  unreachable: 7,
+  prohibit: 8,
+  throw: 9,
+} as const satisfies Record<RouteType, number>
+
+const TYPE_NAMES: (RouteType | undefined)[] = []
+for (const [name, number] of Object.entries(TYPE)) TYPE_NAMES[number] = name as RouteType
+
+/** Whether routes of a type drop packets, which therefore have no device. */
+export function drops(type: RouteType): boolean {
+  return TYPE[type] >= TYPE.blackhole
+}
+
+/** The head of a dump that the kernel filters (with NETLINK_GET_STRICT_CHK) as far as it can. */
+export function emitRouteDump(w: NlWriter, family: number, { table, protocol, ifindex }: RouteFilter): void {
+  emitHeader(w, family, 0, table ?? 0, protocol ?? 0, 0, 0, 0)
+  if (table !== undefined) w.attrU32(RTA.table, table)
+  if (ifindex !== undefined) w.attrU32(RTA.oif, ifindex)
+}
+
+/** RTM_NEWROUTE and RTM_DELROUTE. */
+export function emitRoute(w: NlWriter, route: Route, { forDelete = false }: { forDelete?: boolean } = {}): void {
+  const slash = route.dst.indexOf('/')
+  const length = Number(route.dst.slice(slash + 1))
+  const family = familyOf(route.dst)
+  const flags = route.onlink ? RTNH_F.onlink : 0
+  const wireFamily = family === 'ipv4' ? AF.inet : AF.inet6
+  emitHeader(w, wireFamily, length, route.table, route.protocol, route.scope, TYPE[route.type], flags)
+  if (length > 0) w.attrBytes(RTA.dst, addressBytes(route.dst.slice(0, slash)))
+  if (route.table > 255) w.attrU32(RTA.table, route.table)
+  if (route.ifindex !== undefined && !drops(route.type)) w.attrU32(RTA.oif, route.ifindex)
+  if (route.gateway !== undefined) {
+    const gateway = addressBytes(route.gateway)
+    if (familyOf(route.gateway) === family) w.attrBytes(RTA.gateway, gateway)
+    else w.nest(RTA.via, () => w.u16(familyOf(route.gateway!) === 'ipv4' ? AF.inet : AF.inet6).put(gateway))
+  }
+  const metric = route.metric ?? (forDelete ? defaultMetric(route.dst) : 0)
+  if (metric !== 0) w.attrU32(RTA.priority, metric)
+  if (route.source !== undefined) w.attrBytes(RTA.prefsrc, addressBytes(route.source))
+  if (route.mtu !== undefined) w.nest(RTA.metrics, () => w.attrU32(RTAX.mtu, route.mtu!))
+}
+
+/** RTM_GETROUTE for the way to one address. */
+export function emitRouteLookup(w: NlWriter, dst: string): void {
+  const family = familyOf(dst)
+  // IPv6 takes no second flag here, and tells the table without it
+  const flags = family === 'ipv4' ? RTM_F.fibMatch | RTM_F.lookupTable : RTM_F.fibMatch
+  emitHeader(w, family === 'ipv4' ? AF.inet : AF.inet6, addressBits(family), 0, 0, 0, 0, flags)
+  w.attrBytes(RTA.dst, addressBytes(dst))
+}
+
+function emitHeader(
+  w: NlWriter,
+  family: number,
+  length: number,
+  table: number,
+  protocol: number,
+  scope: number,
+  type: number,
+  flags: number,
+): void {
+  w.u8(family).u8(length).u8(0).u8(0)
+  w.u8(table > 255 ? 0 : table)
+    .u8(protocol)
+    .u8(scope)
+    .u8(type)
+    .u32(flags)
+}
+
+/** A route of the tables; undefined for cached clones and for types and families that Margay knows nothing of. */
+export function parseRoute({ body }: Message): Route | undefined {
+  if (body.length < RTMSG) return undefined
+  const [family, length, , , table, protocol, scope, typeNumber] = body as unknown as number[]
+  const flags = body.readUInt32LE(8)
+  const type = TYPE_NAMES[typeNumber!]
+  if ((family !== AF.inet && family !== AF.inet6) || type === undefined || flags & RTM_F.cloned) return undefined
+  const route: Route = {
+    dst: family === AF.inet ? `0.0.0.0/${length}` : `::/${length}`,
+    table: table!,
+    type,
+    protocol: protocol!,
+    scope: scope!,
+  }
+  eachAttribute(body, RTMSG, (attribute, value) => {
+    if (attribute === RTA.dst) route.dst = `${formatAddress(value)}/${length}`
+    else if (attribute === RTA.table) route.table = value.readUInt32LE(0)
+    else if (attribute === RTA.oif) route.ifindex = value.readUInt32LE(0)
+    else if (attribute === RTA.gateway) route.gateway = formatAddress(value)
+    else if (attribute === RTA.via) route.gateway = formatAddress(value.subarray(2))
+    else if (attribute === RTA.priority) route.metric = value.readUInt32LE(0)
+    else if (attribute === RTA.prefsrc) route.source = formatAddress(value)
+    else if (attribute === RTA.metrics)
+      eachAttribute(value, 0, (metric, number) => {
+        if (metric === RTAX.mtu) route.mtu = number.readUInt32LE(0)
+      })
+  })
+  if (flags & RTNH_F.onlink) route.onlink = true
+  if (route.metric === defaultMetric(route.dst)) delete route.metric
+  if (drops(type)) delete route.ifindex
+  return route
+}
