@@ -48,6 +48,7 @@ export class NodeAllocator implements Allocator {
   readonly #listeners = new Set<(blocks: readonly OwnBlock[]) => void>()
   readonly #claiming = new Map<string, Promise<AssignRefusal | undefined>>()
   #announced = ''
+  #closed = false
 
   /** Usable at once from what the journal has; `start` connects it to the API server. */
   constructor(deps: AllocatorDeps) {
@@ -62,12 +63,13 @@ export class NodeAllocator implements Allocator {
 
   /** Follows pools and blocks at the API server from now on, publishes, and keeps a spare block. */
   start(): void {
-    this.#inputs.start(this.#deps.store, () => this.#tend())
+    this.#inputs.start(this.#deps.store, this.#deps.log, () => this.#tend())
     this.#claims.start(() => this.#tend())
   }
 
   /** Stops; what is not yet published is in the journal and goes out after the next start. */
   async close(): Promise<void> {
+    this.#closed = true
     this.#inputs.close()
     await this.#claims.close()
   }
@@ -140,6 +142,7 @@ export class NodeAllocator implements Allocator {
   async assign(request: AssignRequest): Promise<readonly Assigned[] | AssignRefusal> {
     const deadline = this.#deps.clock.monotonicMs() + CLAIM_PATIENCE_MS
     for (;;) {
+      if (this.#closed) return unreachable('the agent is stopping')
       const held = this.#ledger.held().get(request.handle) ?? []
       const missing = request.families.filter(family => !held.some(has => has.family === family))
       if (missing.length === 0) return held.filter(has => request.families.includes(has.family))
@@ -295,7 +298,7 @@ export class NodeAllocator implements Allocator {
   /** Claims the next block before the last one is full, and gives back what is empty and not wanted. */
   #tend(): void {
     const inputs = this.#inputs.current
-    if (inputs === undefined) return
+    if (inputs === undefined || this.#closed) return
     for (const family of FAMILIES) {
       const pools = poolsFor(inputs.pools, { use: 'Workload', family }, this.#deps.selects)
       const wanted = 'refused' in pools ? [] : pools
@@ -310,7 +313,9 @@ export class NodeAllocator implements Allocator {
         const serves = serving.some(one => one.block === block)
         if (serves && free - block.slots.length <= 2 * lowWater(block.cidr)) continue
         if (serves) free -= block.slots.length
-        void this.#claims.giveBack(block.cidr)
+        this.#claims
+          .giveBack(block.cidr)
+          .catch(error => this.#deps.log.error({ err: error, cidr: block.cidr }, 'a block cannot be given back'))
       }
     }
   }

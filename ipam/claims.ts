@@ -76,6 +76,7 @@ export class Claims {
     this.#watch?.close()
     this.#stopListening()
     await this.#running?.catch(() => {})
+    await this.#turns.idle()
   }
 
   /** Blocks that exist, whoever owns them, and whose they are. */
@@ -108,7 +109,7 @@ export class Claims {
     return this.#turns.run(cidr, async () => {
       const { node, store, ledger, clock, poolOf } = this.#deps
       if (ledger.get(cidr) !== undefined) return 'claimed'
-      const block = emptyBlock(cidr, BigInt(clock.wallMs()) * 1_000_000n)
+      const block = emptyBlock(cidr, BigInt(Math.trunc(clock.wallMs())) * 1_000_000n)
       try {
         const made = await store.create('IPAMBlock', emitBlock(block, node))
         this.#note(made)

@@ -2,6 +2,7 @@
 // without an API server gives addresses from the same pools.
 import type { Kind, Resource } from '../api/kinds.ts'
 import type { Store, Watch } from '../datastore/port.ts'
+import type { Log } from '../lib/log.ts'
 import type { Inputs, Journal } from './journal.ts'
 
 const DEFAULT_CONFIG = { autoAllocateBlocks: true, maxBlocksPerHost: 0 }
@@ -22,13 +23,17 @@ export class InputWatch {
   }
 
   /** Follows the API server; `changed` is called after each change that matters. */
-  start(store: Store, changed: () => void): void {
+  start(store: Store, log: Log, changed: () => void): void {
     const set = (part: Partial<Inputs>): void => {
       const before = this.#current ?? { pools: [], reserved: [], config: DEFAULT_CONFIG }
       const next = { ...before, ...part }
       if (this.#current !== undefined && JSON.stringify(next) === JSON.stringify(before)) return
-      this.#journal.saveInputs(next)
       this.#current = next
+      try {
+        this.#journal.saveInputs(next)
+      } catch (error) {
+        log.error({ err: error }, 'pools cannot be journaled: a restart without the API server would not know them')
+      }
       changed()
     }
     this.#follow(store, 'IPPool', pools => set({ pools }))

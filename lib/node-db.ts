@@ -22,7 +22,7 @@ export function transaction<T>(db: NodeDb, body: () => T): T {
     db.exec('COMMIT')
     return result
   } catch (error) {
-    db.exec('ROLLBACK')
+    if (db.isTransaction) db.exec('ROLLBACK') // a full disk has rolled back by itself
     throw error
   }
 }

@@ -16,8 +16,8 @@ export class Turns {
     return mine
   }
 
-  /** Keys with work running or waiting. */
-  get busy(): number {
-    return this.#last.size
+  /** Resolves when nothing runs or waits. */
+  async idle(): Promise<void> {
+    while (this.#last.size > 0) await Promise.allSettled(this.#last.values())
   }
 }

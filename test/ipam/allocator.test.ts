@@ -1,8 +1,8 @@
 import test from 'ava'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { blockFaults, parseBlock } from '../../ipam/block.ts'
-import { tunnelRequest } from '../../ipam/tunnel.ts'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
+import { tunnelRequest } from '../../ipam/tunnel.ts'
 import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
 
 function given(answer: readonly Assigned[] | AssignRefusal): readonly Assigned[] {

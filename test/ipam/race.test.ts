@@ -1,0 +1,92 @@
+// Several nodes over one store and a bad network. Whatever is lost, late or repeated: at no moment do two nodes hold the
+// same block or address, and when the network is well again, store and journals say the same.
+import test from 'ava'
+import fc from 'fast-check'
+import { createFakeStore } from '../../datastore/fake.ts'
+import { affinityOf, blockFaults, parseBlock, sameAllocations } from '../../ipam/block.ts'
+import { Journal } from '../../ipam/journal.ts'
+import { overlaps } from '../../lib/ip.ts'
+import { flakyStore, randomFrom } from './flaky-store.ts'
+import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+
+const breathe = (): Promise<void> => new Promise(setImmediate)
+
+function twoOwners(nodes: readonly TestNode[]): string | undefined {
+  const owned = nodes.flatMap(({ name, allocator }) => allocator.blocks().map(({ cidr }) => ({ name, cidr })))
+  for (const [i, a] of owned.entries())
+    for (const b of owned.slice(i + 1)) if (overlaps(a.cidr, b.cidr)) return `${a.name} ${a.cidr}, ${b.name} ${b.cidr}`
+  const addresses = nodes.flatMap(({ allocator }) =>
+    [...allocator.held().values()].flat().map(({ address }) => address),
+  )
+  const twice = addresses.find((address, i) => addresses.indexOf(address) !== i)
+  return twice
+}
+
+async function run(seed: number): Promise<void> {
+  const random = randomFrom(seed)
+  const real = createFakeStore()
+  await real.create('IPPool', aPool('p', '10.0.0.0/27', random() < 0.5 ? 30 : 31))
+  const names = ['n1', 'n2', 'n3']
+  const worlds = names.map(() => flakyStore(real, random))
+  const nodes = names.map((name, i) => aNode(worlds[i]!.store, name))
+  for (const { allocator } of nodes) allocator.start()
+  const answered = new Map<string, string>()
+  for (let step = 0; step < 150; step++) {
+    const i = Math.floor(random() * nodes.length)
+    const node = nodes[i]!
+    const pod = aPod(`${node.name}-${Math.floor(random() * 8)}`)
+    const choice = random()
+    if (choice < 0.4)
+      void node.allocator.assign(pod).then(answer => {
+        if (!('refused' in answer)) answered.set(pod.handle, answer[0]!.address)
+      })
+    else if (choice < 0.6) {
+      answered.delete(pod.handle)
+      await node.allocator.release(pod.handle)
+    } else if (choice < 0.63) {
+      let again: TestNode | undefined
+      void node.restart().then(started => {
+        again = started
+      })
+      // it ends when what it waits for has come or failed
+      while (again === undefined) {
+        worlds[i]!.network.tick()
+        await breathe()
+      }
+      nodes[i] = again
+    } else if (choice < 0.8) node.clock.advance(random() * 1_000)
+    else for (const { network } of worlds) network.tick()
+    await breathe()
+    const clash = twoOwners(nodes)
+    if (clash !== undefined) throw new Error(`step ${step}: ${clash}`)
+  }
+  for (const { network } of worlds) network.heal()
+  await converge(real, ...nodes)
+  const clash = twoOwners(nodes)
+  if (clash !== undefined) throw new Error(`in the end: ${clash}`)
+  const objects = await real.list('IPAMBlock')
+  for (const object of objects) if (blockFaults(object).length > 0) throw new Error(blockFaults(object).join())
+  for (const { name, allocator, db } of nodes) {
+    const published = objects.filter(({ spec }) => spec.affinity === affinityOf(name))
+    const journal = new Journal(db).blocks()
+    const own = allocator.blocks().map(({ cidr }) => cidr)
+    for (const { block } of journal) {
+      const object = published.find(({ spec }) => spec.cidr === block.cidr)
+      if (object === undefined || !sameAllocations(parseBlock(object), block))
+        throw new Error(`${name}: journal and store differ in ${block.cidr}`)
+    }
+    if (published.length !== journal.length || own.length !== journal.length)
+      throw new Error(`${name}: ${published.length} blocks in the store, ${journal.length} in the journal`)
+    await allocator.close()
+  }
+}
+
+test('two nodes never own one block, and no address is given twice, over a network that loses, delays and repeats', async t => {
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 0, max: 0xffffffff }), async seed => {
+      await run(seed)
+    }),
+    { numRuns: Number(process.env['MARGAY_RUNS'] ?? 100) },
+  )
+  t.pass()
+})
