@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openKernel } from '../kernel/linux.ts'
+import { netnsPath } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port.ts'
 import { askAgent } from './ask.ts'
 import { type ClusterObject, type Credentials, clusterObjects, makeCredentials, podObject } from './cluster.ts'
@@ -12,7 +13,6 @@ import { addPod, type CniDirs, deletePod } from './pods.ts'
 import {
   isAlive,
   lastLines,
-  netnsPath,
   type ProcessId,
   type Program,
   readStartTicks,
@@ -38,6 +38,9 @@ export type LabOptions = {
   /** Told what is being done, one short sentence each. */
   say: (text: string) => void
 }
+
+/** The lab starts the rooms as programs: this one is what an installer's last step is. */
+const INSTALL = `import { installPlugin } from '${join(root, 'cni/install.ts')}'; installPlugin(JSON.parse(process.argv[1]))`
 
 /** A step did not get where it should in its time. The message names the step, what was seen, and the log to read. */
 export class LabFailure extends Error {
@@ -257,10 +260,8 @@ export class Lab implements AsyncDisposable {
       this.plan.nodes.map(async ({ name }) => {
         mkdirSync(this.nodeDir(name), { recursive: true, mode: 0o700 })
         const { binDir, confDir } = this.cniDirs(name)
-        const argv = [
-          ...[process.execPath, join(root, 'cni/install.ts'), '--bin-dir', binDir, '--conf-dir', confDir],
-          ...['--socket', this.agentSocket(name)],
-        ]
+        const options = JSON.stringify({ binDir, confDir, node: process.execPath, socket: this.agentSocket(name) })
+        const argv = [process.execPath, '--input-type=module', '--eval', INSTALL, options]
         const run = await runProgram(argv, { limitMs: this.#ms(20) })
         if (run.code !== 0) throw new LabFailure(`the CNI plugin could not be installed: ${run.stderr.trim()}`)
       }),

@@ -1,8 +1,9 @@
 // What the lab shows: for every pair of pods whether a ping comes back, how long it took, and which way the packet
 // goes, as the kernel of the sending node itself says.
+import { netnsPath } from '../kernel/netns.ts'
 import type { Kernel, Link, Route } from '../kernel/port.ts'
 import type { NodePlan, PodPlan } from './plan.ts'
-import { netnsPath, runProgram } from './program.ts'
+import { runProgram } from './program.ts'
 
 export type Path = 'local' | 'direct' | 'ipip' | 'vxlan' | 'none'
 

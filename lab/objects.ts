@@ -3,13 +3,13 @@
 // until the server answers; an object that exists already is left as it is.
 import { readFileSync } from 'node:fs'
 import type { Resource } from '../api/kinds.ts'
-import { connectStore } from '../datastore/kube.ts'
+import { openStore } from '../datastore/kube.ts'
 import { Conflict, type Store, Unreachable } from '../datastore/port.ts'
 import type { ClusterObject } from './cluster.ts'
 
 const [kubeconfig, limitSeconds] = process.argv.slice(2)
 const objects = JSON.parse(readFileSync(0, 'utf8')) as ClusterObject[]
-const store = connectStore({ kubeconfig })
+const store = openStore({ kubeconfig })
 await answering(store, Number(limitSeconds) * 1000)
 // A namespace comes before what lies in it.
 await Promise.all(objects.filter(({ kind }) => kind !== 'Pod').map(each => put(store, each)))

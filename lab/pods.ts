@@ -2,8 +2,9 @@
 // standard input and the result on standard output (CNI SPEC 1.1.0 section 2), in the node's namespace.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { netnsPath } from '../kernel/netns.ts'
 import { type NodePlan, POD_NAMESPACE, type PodPlan } from './plan.ts'
-import { netnsPath, runProgram } from './program.ts'
+import { runProgram } from './program.ts'
 
 /** Where one node keeps its plugin and its network configuration; what /opt/cni/bin and /etc/cni/net.d are on a host. */
 export type CniDirs = { binDir: string; confDir: string }

@@ -1,8 +1,9 @@
 // Programs of the lab: each runs in a network namespace, in a session of its own (so that Ctrl-C reaches the lab
 // first, which stops them in order), with its output in a log file. A program is known by its pid and its start time,
 // since a pid alone may belong to somebody else by the time an earlier lab is cleaned up.
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
+import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
 import { isMissing } from './state.ts'
 
 /** `startTicks`: field 22 of /proc/PID/stat, clock ticks since boot. */
@@ -17,15 +18,11 @@ export type Program = ProcessId & {
 
 export type ProgramOptions = { netns: string; logFile: string; env?: Readonly<Record<string, string>> }
 
-/** Where `ip netns` and this lab keep the handles of named network namespaces. */
-export function netnsPath(name: string): string {
-  return `/run/netns/${name}`
-}
-
 /** Starts `argv` in the namespace. The lab's own Node runs its programs, whatever the machine has. */
 export function startProgram(name: string, argv: readonly string[], options: ProgramOptions): Program {
   const log = openSync(options.logFile, 'a')
-  const child = spawn('nsenter', [`--net=${netnsPath(options.netns)}`, '--', ...argv], {
+  const [command, ...args] = argv
+  const child = spawnInNetns(netnsPath(options.netns), command!, args, {
     detached: true,
     stdio: ['ignore', log, log],
     env: { ...process.env, ...options.env },

@@ -1,15 +1,12 @@
 // The lab's network: namespaces, LANs and addresses, made through the kernel port. LANs are bridges inside the
 // router's namespace; every cable is a veth pair born in its two namespaces, so the machine's own network sees
 // nothing of it. The router knows its LANs and no pod route.
-import { existsSync, mkdirSync, readdirSync } from 'node:fs'
-import { addNetns, removeNetns } from '../kernel/netns.ts'
+import { addNetns, listNetns, netnsPath, removeNetns } from '../kernel/netns.ts'
 import { type Kernel, ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../kernel/port.ts'
 import { isLabNamespace, type NodePlan, namespacesOf, type Plan } from './plan.ts'
-import { netnsPath } from './program.ts'
 
 /** Makes every namespace, LAN, cable and address of the plan. What a failure leaves is for `removeNamespaces`. */
 export async function buildTopology(host: Kernel, plan: Plan): Promise<void> {
-  mkdirSync('/run/netns', { recursive: true })
   for (const name of namespacesOf(plan)) addNetns(name)
   using router = host.inside(netnsPath(plan.router.netns))
   router.writeSysctl('ipv4', ['ip_forward'], '1')
@@ -79,11 +76,10 @@ async function defaultRoute(kernel: Kernel, name: string, gateway: string): Prom
 
 /** The named namespaces on this machine that a lab with this prefix could have made. */
 export function leftNamespaces(prefix: string): string[] {
-  if (!existsSync('/run/netns')) return []
-  return readdirSync('/run/netns').filter(name => isLabNamespace(prefix, name))
+  return listNetns().filter(name => isLabNamespace(prefix, name))
 }
 
 /** Removes namespaces, and with them every link in them. One that is gone is fine. */
 export function removeNamespaces(names: readonly string[]): void {
-  for (const name of names) if (existsSync(netnsPath(name))) removeNetns(name)
+  for (const name of names) removeNetns(name)
 }

@@ -1,0 +1,130 @@
+// What must be true of a lab on any kernel: the lines that a person sees (DESIGN section 4), read from what the
+// scenario observed. The test files say where it runs.
+import type { ExecutionContext, TestFn } from 'ava'
+import type { Observations } from './scenario.ts'
+
+export type Expected = {
+  observed: () => Observations | undefined
+  tunnel: 'ipip' | 'vxlan'
+  /** How long healing may take. */
+  healMs: number
+}
+
+const DEVICE = { ipip: 'tunl0', vxlan: 'vxlan.calico' } as const
+
+/** Declares the tests. Without an observation (no root, no virtual machine) each is skipped with the reason logged. */
+export function claim(test: TestFn, skipped: () => string | undefined, { observed, tunnel, healMs }: Expected): void {
+  const about = (title: string, check: (t: ExecutionContext, seen: Observations) => void) =>
+    test(title, t => {
+      const seen = observed()
+      if (seen !== undefined) return check(t, seen)
+      t.log(`skipped: ${skipped()}`)
+      t.pass()
+    })
+  const node = (seen: Observations, name: string) => seen.nodes.find(each => each.name === name)!
+  /** The block of a node: what it blackholes. */
+  const blocksOf = (seen: Observations, name: string) =>
+    node(seen, name).routes.flatMap(line => /^blackhole (\S+) proto 80$/.exec(line)?.[1] ?? [])
+
+  about('every pair of pods answers its first ping', (t, { pairs }) => {
+    t.is(pairs.length, 30)
+    t.deepEqual(
+      pairs.filter(({ ms }) => ms === undefined),
+      [],
+    )
+  })
+
+  about('the path is local on a node, direct on a LAN, and a tunnel between the LANs', (t, { pairs }) => {
+    const lan = (pod: string) => (pod.startsWith('n3') ? 'B' : 'A')
+    for (const { from, to, path } of pairs) {
+      const expected = from.slice(0, 2) === to.slice(0, 2) ? 'local' : lan(from) === lan(to) ? 'direct' : tunnel
+      t.is(path, expected, `${from} to ${to}`)
+    }
+  })
+
+  about('every node has a session with every other', (t, { peers }) => {
+    t.is(peers.length, 6)
+    for (const peer of peers) t.is(peer.state.toLowerCase(), 'established', `${peer.node} to ${peer.address}`)
+  })
+
+  about('every node blackholes its own blocks with protocol 80', (t, seen) => {
+    for (const { name, pods } of seen.nodes) {
+      const blocks = blocksOf(seen, name)
+      t.true(blocks.length >= 1, name)
+      for (const pod of pods)
+        t.true(
+          blocks.some(block => covers(block, pod)),
+          `${pod} of ${name} in ${blocks}`,
+        )
+    }
+  })
+
+  about('a block on the same LAN is reached through its node, on the uplink', (t, seen) => {
+    for (const block of blocksOf(seen, 'n2'))
+      t.true(node(seen, 'n1').routes.includes(`${block} via ${node(seen, 'n2').address} dev eth0 proto bird`))
+  })
+
+  about('a block behind the router is reached through the tunnel device, on link', (t, seen) => {
+    for (const block of blocksOf(seen, 'n3')) {
+      const lines = node(seen, 'n1').routes.filter(line => line.startsWith(`${block} `))
+      t.is(lines.length, 1)
+      if (tunnel === 'ipip') t.is(lines[0], `${block} via ${node(seen, 'n3').address} dev tunl0 proto bird onlink`)
+      else t.regex(lines[0]!, new RegExp(`^${block} via \\S+ dev ${DEVICE[tunnel]} proto bird onlink$`))
+    }
+  })
+
+  about('a pod on this node is reached through its own interface', (t, seen) => {
+    for (const pod of node(seen, 'n1').pods)
+      t.true(node(seen, 'n1').routes.some(line => new RegExp(`^${pod} dev cali[0-9a-f]{11} scope link$`).test(line)))
+  })
+
+  about("a pod has its address as a /32 and the link-local gateway's two routes", (t, { pod }) => {
+    t.regex(pod.addresses, new RegExp(`inet ${pod.address}/32 scope global eth0`))
+    t.deepEqual(pod.routes, ['default via 169.254.1.1 dev eth0', '169.254.1.1 dev eth0 scope link'])
+  })
+
+  about('arping of the gateway from a pod is answered by EE:EE:EE:EE:EE:EE', (t, { pod }) => {
+    t.regex(pod.arping, /reply from 169\.254\.1\.1 \[EE:EE:EE:EE:EE:EE\]/)
+  })
+
+  about('the host side is named cali and has the MAC ee:ee:ee:ee:ee:ee', (t, { host }) => {
+    t.regex(host.link, /^\d+: cali[0-9a-f]{11}@if\d+: .*link\/ether ee:ee:ee:ee:ee:ee .*link-netns/)
+  })
+
+  about('the router sees packets between nodes with pod packets inside, and no bare pod packet', (t, { capture }) => {
+    const wrapped = capture.filter(line => /IP 192\.168\.\d+\.\d+(\.\d+)? > 192\.168\./.test(line))
+    const pings = capture.filter(line => /IP 10\.244\.\S+ > 10\.244\.\S+: ICMP echo/.test(line))
+    t.true(pings.length >= 12, capture.join('\n'))
+    const bare = capture.filter(line => /^\S+ IP 10\.244\./.test(line) && !follows(capture, line))
+    t.deepEqual(bare, [])
+    if (tunnel === 'ipip')
+      t.true(wrapped.filter(line => /: IP 10\.244\.\S+ > 10\.244\.\S+: ICMP echo/.test(line)).length >= 12)
+    else t.true(wrapped.filter(line => /VXLAN/.test(line)).length >= 12)
+  })
+
+  about('what is broken by hand is as before in time', (t, { healing }) => {
+    t.is(healing.length, 5)
+    for (const { what, ms } of healing) t.true(ms < healMs, `${what}: ${ms} ms`)
+  })
+
+  about('kill -9 of an agent and its restart lose no ping', (t, { restart }) => {
+    t.is(restart.pings.length, 4)
+    for (const line of restart.pings) t.regex(line, / 0% packet loss/)
+  })
+
+  about('no route disappears while an agent is killed and starts again', (t, { restart }) => {
+    t.deepEqual(restart.deleted, [])
+  })
+}
+
+/** tcpdump prints a VXLAN frame on two lines: the outer packet, then the inner one. */
+function follows(capture: readonly string[], line: string): boolean {
+  return /VXLAN/.test(capture[capture.indexOf(line) - 1] ?? '')
+}
+
+function covers(block: string, address: string): boolean {
+  const number = (text: string) => text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)
+  const [start, length] = block.split('/')
+  const size = 2 ** (32 - Number(length))
+  return Math.floor(number(start!) / size) === Math.floor(number(address) / size)
+}

@@ -1,0 +1,42 @@
+// The whole lab on this machine's kernel. Where that has no ipip, the nodes fall back to VXLAN between the LANs.
+import test from 'ava'
+import { openKernel } from '../../kernel/linux.ts'
+import { KernelError } from '../../kernel/port.ts'
+import { Lab } from '../../lab/lab.ts'
+import { claim } from './claims.ts'
+import { type Observations, observe } from './scenario.ts'
+import { sweepTestLabs, testLabOptions } from './temporary.ts'
+
+const root = process.geteuid?.() === 0
+let seen: Observations | undefined
+
+/** Asked of a namespace that is thrown away, so that nothing is left on this machine. */
+const tunnel = root ? await tunnelKind() : 'vxlan'
+
+async function tunnelKind(): Promise<'ipip' | 'vxlan'> {
+  const { addNetns, netnsPath, removeNetns } = await import('../../kernel/netns.ts')
+  const name = `margay-probe-${process.pid}`
+  addNetns(name)
+  try {
+    using host = openKernel()
+    using kernel = host.inside(netnsPath(name))
+    await kernel.createLink({ kind: 'ipip', name: 'probe0', local: '192.0.2.1' })
+    return 'ipip'
+  } catch (error) {
+    if (error instanceof KernelError) return 'vxlan'
+    throw error
+  } finally {
+    removeNetns(name)
+  }
+}
+
+test.before(async t => {
+  if (!root) return
+  t.timeout(150_000)
+  await sweepTestLabs()
+  await using lab = new Lab(testLabOptions({ patience: 1 }))
+  await lab.start()
+  seen = await observe(lab, { patience: 1, pingCount: 1000 })
+})
+
+claim(test, () => 'needs root, for network namespaces', { observed: () => seen, tunnel, healMs: 1000 })

@@ -1,0 +1,13 @@
+// The scenario as a program, for the virtual machine: `node test/lab/scenario-main.ts PATIENCE PING_COUNT` prints what
+// was observed as JSON.
+import { Lab } from '../../lab/lab.ts'
+import { observe } from './scenario.ts'
+import { testLabOptions } from './temporary.ts'
+
+const [patience, pingCount] = process.argv.slice(2).map(Number)
+await using lab = new Lab({
+  ...testLabOptions({ patience: patience! }),
+  say: text => console.error(`${performance.now().toFixed(0)} ms ${text}`),
+})
+await lab.start()
+process.stdout.write(`${JSON.stringify(await observe(lab, { patience: patience!, pingCount: pingCount! }))}\n`)

@@ -1,0 +1,194 @@
+// What happens to a lab in the tests, and what is seen of it: a person's commands (`ip`, `ping`, `arping`, `tcpdump`,
+// `kill -9`) run in its namespaces, their words kept as they came. The claims about it are in `claims.ts`. The same
+// scenario runs on this machine's kernel and inside of the virtual machine, where everything is slower by `patience`.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { netnsPath } from '../../kernel/netns.ts'
+import type { Lab, PeerRow } from '../../lab/lab.ts'
+import type { PairRow } from '../../lab/measure.ts'
+import { runProgram, until } from '../../lab/program.ts'
+
+export type Observations = {
+  /** Which kind of tunnel this kernel's nodes use between LANs. */
+  pairs: PairRow[]
+  peers: PeerRow[]
+  /** `ip -4 route` of each node, one line per route, and the addresses of its pods. */
+  nodes: { name: string; address: string; routes: string[]; pods: string[] }[]
+  pod: { address: string; link: string; addresses: string; routes: string[]; arping: string }
+  host: { link: string }
+  /** What tcpdump saw on the router's LAN B while pods of LAN A and LAN B pinged each other. */
+  capture: string[]
+  /** How long each thing that was broken by hand took to be as before. */
+  healing: { what: string; ms: number }[]
+  restart: { pings: string[]; deleted: string[] }
+}
+
+export type ScenarioOptions = { patience: number; pingCount: number }
+
+const HEAL_LIMIT_MS = 5000
+
+/** Everything, in order. The lab is started and stays as it was. */
+export async function observe(lab: Lab, options: ScenarioOptions): Promise<Observations> {
+  const pairs = await lab.pingPairs()
+  const peers = await lab.peers()
+  return {
+    ...{ pairs, peers, nodes: await nodesOf(lab), pod: await insidePod(lab), host: { link: await hostLink(lab) } },
+    capture: await captureBetweenLans(lab, options),
+    healing: await breakThings(lab, options),
+    restart: await killAndRestart(lab, options),
+  }
+}
+
+async function said(netns: string, ...argv: string[]): Promise<string> {
+  const { stdout, stderr } = await runProgram(argv, { netns })
+  return (stdout + stderr).trim()
+}
+
+async function linesOf(netns: string, ...argv: string[]): Promise<string[]> {
+  const text = await said(netns, ...argv)
+  return text.split('\n').map(line => line.trim().replace(/ +/g, ' '))
+}
+
+async function nodesOf(lab: Lab): Promise<Observations['nodes']> {
+  return Promise.all(
+    lab.plan.nodes.map(async ({ name, address, netns }) => ({
+      ...{ name, address, routes: await linesOf(netns, 'ip', '-4', 'route') },
+      pods: lab.pods.filter(({ node }) => node.name === name).map(at => at.address),
+    })),
+  )
+}
+
+async function insidePod(lab: Lab): Promise<Observations['pod']> {
+  const { pod, address } = lab.pods[0]!
+  return {
+    address,
+    link: await said(pod.netns, 'ip', '-o', 'link', 'show', 'eth0'),
+    addresses: await said(pod.netns, 'ip', '-o', '-4', 'addr', 'show', 'dev', 'eth0'),
+    routes: await linesOf(pod.netns, 'ip', 'r'),
+    arping: await said(pod.netns, 'arping', '-c1', '169.254.1.1'),
+  }
+}
+
+/** The host's end of the first pod's cable, as `ip link` shows it on the node. */
+async function hostLink(lab: Lab): Promise<string> {
+  const { node, address } = lab.pods[0]!
+  const route = await said(node.netns, 'ip', 'route', 'show', address)
+  const name = / dev (\S+)/.exec(route)?.[1] ?? 'none'
+  return said(node.netns, 'ip', '-o', 'link', 'show', name)
+}
+
+/** Two pods on different LANs ping each other while tcpdump listens where the router routes. */
+async function captureBetweenLans(lab: Lab, { patience }: ScenarioOptions): Promise<string[]> {
+  const far = lab.pods.find(({ node }) => node.lan.name === 'B')
+  const near = lab.pods.find(({ node }) => node.lan.name === 'A')
+  if (far === undefined || near === undefined) throw new Error('the scenario needs a node on each LAN')
+  const argv = [
+    'tcpdump',
+    '-n',
+    '-l',
+    '--immediate-mode',
+    '-Z',
+    'root',
+    '-i',
+    far.node.lan.bridge,
+    'ip',
+    'and',
+    'not',
+    'tcp',
+  ]
+  const dump = new Listener(lab.plan.router.netns, argv)
+  await using _ = dump
+  await dump.saw(/listening on/, 10_000 * patience)
+  await said(near.pod.netns, 'ping', '-n', '-c', '3', '-i', '0.2', far.address)
+  await said(far.pod.netns, 'ping', '-n', '-c', '3', '-i', '0.2', near.address)
+  // Six pings, there and back.
+  await until(() => dump.lines.filter(line => /ICMP echo/.test(line)).length >= 12, 5000 * patience)
+  return dump.lines.filter(line => / IP /.test(line))
+}
+
+/** Takes away one thing after another with `ip`, and waits until the routes are literally as before. */
+async function breakThings(lab: Lab, { patience }: ScenarioOptions): Promise<Observations['healing']> {
+  const node = lab.plan.nodes[0]!
+  const local = lab.pods.find(at => at.node === node)!
+  const far = lab.pods.find(at => at.node.lan !== node.lan)!
+  const learned = (await said(node.netns, 'ip', 'route', 'show', 'match', far.address))
+    .split('\n')
+    .find(line => !line.startsWith('default'))!
+  const tunnel = / dev (\S+)/.exec(learned)![1]!
+  const commands: [string, string[]][] = [
+    ['a learned route is deleted', ['ip', 'route', 'del', learned.split(' ')[0]!]],
+    ['a workload route is deleted', ['ip', 'route', 'del', local.address]],
+    ['the tunnel device is deleted', ['ip', 'link', 'del', tunnel]],
+    ['the tunnel device is set down', ['ip', 'link', 'set', tunnel, 'down']],
+    ['the address of the tunnel device is deleted', ['ip', 'addr', 'flush', 'dev', tunnel]],
+  ]
+  const whole = async () =>
+    JSON.stringify([
+      (await linesOf(node.netns, 'ip', '-4', 'route')).sort(),
+      await linesOf(node.netns, 'ip', '-br', '-4', 'addr', 'show', 'dev', tunnel),
+      /<[^>]*\bUP\b/.test(await said(node.netns, 'ip', '-o', 'link', 'show', tunnel)),
+    ])
+  const healing: Observations['healing'] = []
+  for (const [what, argv] of commands) {
+    const before = await whole()
+    await said(node.netns, ...argv)
+    const startMs = performance.now()
+    const healed = await until(async () => (await whole()) === before, HEAL_LIMIT_MS * patience, 5)
+    healing.push({ what, ms: healed ? Math.round(performance.now() - startMs) : Number.MAX_SAFE_INTEGER })
+  }
+  return healing
+}
+
+/** Kills the first node's agent in the middle of pings at 100 a second, starts it again, and watches every route. */
+async function killAndRestart(lab: Lab, { patience, pingCount }: ScenarioOptions): Promise<Observations['restart']> {
+  const [first, ...others] = lab.plan.nodes.map(({ name }) => lab.pods.find(at => at.node.name === name)!)
+  const monitors = lab.plan.nodes.map(({ netns }) => new Listener(netns, ['ip', '-o', '-4', 'monitor', 'route']))
+  const ping = ['ping', '-n', '-i', '0.01', '-c', String(pingCount)]
+  const pings = others.flatMap(other => [
+    new Listener(first!.pod.netns, [...ping, other.address]),
+    new Listener(other.pod.netns, [...ping, first!.address]),
+  ])
+  await using stack = new AsyncDisposableStack()
+  for (const each of [...monitors, ...pings]) stack.use(each)
+  await Promise.all(pings.map(each => each.saw(/icmp_seq=50 /, 20_000 * patience)))
+  await lab.killAgent(first!.node.name)
+  lab.startAgent(first!.node.name)
+  await lab.agentReady(first!.node.name)
+  await Promise.all(pings.map(each => each.saw(/packets transmitted/, 60_000 * patience)))
+  return {
+    pings: pings.map(each => each.lines.find(line => line.includes('packets transmitted'))!),
+    deleted: monitors.flatMap(each => each.lines.filter(line => line.startsWith('Deleted'))),
+  }
+}
+
+/** A program in a namespace whose words are read while it runs; it ends with its scope. */
+class Listener implements AsyncDisposable {
+  readonly lines: string[] = []
+  readonly #child: ChildProcess
+  readonly #name: string
+  readonly #ended: Promise<void>
+
+  constructor(netns: string, argv: readonly string[]) {
+    this.#name = argv.join(' ')
+    this.#child = spawn('nsenter', [`--net=${netnsPath(netns)}`, '--', ...argv], { stdio: ['ignore', 'pipe', 'pipe'] })
+    for (const stream of [this.#child.stdout!, this.#child.stderr!]) {
+      let rest = ''
+      stream.setEncoding('utf8').on('data', text => {
+        const lines = (rest + text).split('\n')
+        rest = lines.pop()!
+        this.lines.push(...lines)
+      })
+    }
+    this.#ended = new Promise(resolve => this.#child.on('close', () => resolve()))
+  }
+
+  async saw(pattern: RegExp, limitMs: number): Promise<void> {
+    const seen = await until(() => this.lines.some(line => pattern.test(line)), limitMs, 5)
+    if (!seen)
+      throw new Error(`${this.#name}: no ${pattern} in ${limitMs} ms; it said:\n${this.lines.slice(-5).join('\n')}`)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode === null) this.#child.kill('SIGINT')
+    await this.#ended
+  }
+}
