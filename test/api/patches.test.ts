@@ -1,0 +1,84 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { sameJson } from '../../api/json.ts'
+import { ListSelectorError, parseFieldSelector, parseLabelSelector } from '../../api/list-selectors.ts'
+import { mergePatch, mergePatchBetween } from '../../api/merge-patch.ts'
+
+// RFC 7386, appendix A
+const vectors: [target: unknown, patch: unknown, result: unknown][] = [
+  [{ a: 'b' }, { a: 'c' }, { a: 'c' }],
+  [{ a: 'b' }, { b: 'c' }, { a: 'b', b: 'c' }],
+  [{ a: 'b' }, { a: null }, {}],
+  [{ a: 'b', b: 'c' }, { a: null }, { b: 'c' }],
+  [{ a: ['b'] }, { a: 'c' }, { a: 'c' }],
+  [{ a: 'c' }, { a: ['b'] }, { a: ['b'] }],
+  [{ a: { b: 'c' } }, { a: { b: 'd', c: null } }, { a: { b: 'd' } }],
+  [{ a: [{ b: 'c' }] }, { a: [1] }, { a: [1] }],
+  [
+    ['a', 'b'],
+    ['c', 'd'],
+    ['c', 'd'],
+  ],
+  [{ a: 'b' }, ['c'], ['c']],
+  [{ a: 'foo' }, null, null],
+  [{ e: null }, { a: 1 }, { e: null, a: 1 }],
+  [[1, 2], { a: 'b', c: null }, { a: 'b' }],
+  [{}, { a: { bb: { ccc: null } } }, { a: { bb: {} } }],
+]
+
+for (const [target, patch, result] of vectors)
+  test(`merging ${JSON.stringify(patch)} into ${JSON.stringify(target)} follows RFC 7386`, t => {
+    t.deepEqual(mergePatch(target, patch), result)
+  })
+
+test('a merge patch does not reach a prototype', t => {
+  mergePatch({}, JSON.parse('{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}'))
+  t.is(({} as Record<string, unknown>)['polluted'], undefined)
+})
+
+test('the patch between two objects makes the one from the other', t => {
+  const value = fc.dictionary(
+    fc.constantFrom('a', 'b', 'c'),
+    fc.oneof(
+      fc.integer(),
+      fc.array(fc.integer()),
+      fc.dictionary(fc.constantFrom('x', 'y'), fc.integer(), { noNullPrototype: true }),
+    ),
+    { noNullPrototype: true },
+  )
+  fc.assert(fc.property(value, value, (a, b) => sameJson(mergePatch(a, mergePatchBetween(a, b, sameJson)), b)))
+  t.pass()
+})
+
+const labels = { metadata: { labels: { app: 'web', tier: 'front' } } }
+const selections: [selector: string, expected: boolean][] = [
+  ['', true],
+  ['app=web', true],
+  ['app==web,tier!=back', true],
+  ['app = web , tier', true],
+  ['!app', false],
+  ['!absent', true],
+  ['absent!=x', true],
+  ['app in (web,db)', true],
+  ['app notin (web,db)', false],
+  ['absent notin (web)', true],
+  ['app in (db),tier', false],
+]
+
+for (const [selector, expected] of selections)
+  test(`label selector ${JSON.stringify(selector)} is ${expected}`, t => {
+    t.is(parseLabelSelector(selector)(labels), expected)
+  })
+
+test('a label or field selector with a fault names the part', t => {
+  for (const bad of ['a b', '=x', 'app in web', 'app=a b', 'app in (web'])
+    t.throws(() => parseLabelSelector(bad), { instanceOf: ListSelectorError })
+  t.throws(() => parseFieldSelector('spec.nodeName'), { instanceOf: ListSelectorError, message: /spec\.nodeName/ })
+})
+
+test('a field selector reads any scalar, and an absent one is empty', t => {
+  const pod = { metadata: { name: 'p' }, spec: { nodeName: 'n1', hostNetwork: true } }
+  t.true(parseFieldSelector('spec.nodeName=n1,metadata.name==p,spec.hostNetwork=true')(pod))
+  t.true(parseFieldSelector('status.phase=,status.phase!=Failed')(pod))
+  t.false(parseFieldSelector('spec.nodeName!=n1')(pod))
+})

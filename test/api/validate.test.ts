@@ -1,0 +1,120 @@
+import test from 'ava'
+import { type Kind, kindNamed, kinds } from '../../api/kinds.ts'
+import { type Problem, validate } from '../../api/validate.ts'
+
+function problems(kind: Kind, spec: object, metadata: object = { name: 'x' }): Problem[] {
+  const result = validate(kind, { metadata, spec })
+  return Array.isArray(result) ? result : []
+}
+
+function pool(spec: object): Problem[] {
+  return problems('IPPool', { cidr: '10.0.0.0/16', ...spec })
+}
+
+test("a pool takes Calico's defaults", t => {
+  const result = validate('IPPool', { metadata: { name: 'p' }, spec: { cidr: '10.0.0.0/16' } })
+  t.like(result, {
+    spec: {
+      blockSize: 26,
+      ipipMode: 'Never',
+      vxlanMode: 'Never',
+      natOutgoing: false,
+      nodeSelector: 'all()',
+      allowedUses: ['Workload', 'Tunnel'],
+      assignmentMode: 'Automatic',
+    },
+  })
+  t.like(validate('IPPool', { metadata: { name: 'p' }, spec: { cidr: 'FD00:0::/48' } }), {
+    spec: { cidr: 'fd00::/48', blockSize: 122 },
+  })
+})
+
+const refused: [title: string, found: () => Problem[], path: string][] = [
+  ['a pool with host bits', () => pool({ cidr: '10.0.0.1/16' }), 'spec.cidr'],
+  ['a pool in the link-local range', () => pool({ cidr: '169.254.4.0/24' }), 'spec.cidr'],
+  ['a pool with IPIP and VXLAN', () => pool({ ipipMode: 'Always', vxlanMode: 'Always' }), 'spec.vxlanMode'],
+  ['an IPv6 pool with IPIP', () => pool({ cidr: 'fd00::/48', ipipMode: 'Always' }), 'spec.ipipMode'],
+  ['an unknown mode', () => pool({ ipipMode: 'Sometimes' }), 'spec.ipipMode'],
+  ['a block size out of range', () => pool({ blockSize: 19 }), 'spec.blockSize'],
+  ['a block larger than its pool', () => pool({ cidr: '10.0.0.0/28', blockSize: 26 }), 'spec.blockSize'],
+  ['a node selector with a fault', () => pool({ nodeSelector: 'rack ==' }), 'spec.nodeSelector'],
+  ['an unknown use', () => pool({ allowedUses: ['Workload', 'Play'] }), 'spec.allowedUses[1]'],
+  [
+    'a peer with node and nodeSelector',
+    () => problems('BGPPeer', { node: 'a', nodeSelector: 'all()' }),
+    'spec.nodeSelector',
+  ],
+  [
+    'a peer with peerIP and peerSelector',
+    () => problems('BGPPeer', { peerIP: '192.0.2.1', peerSelector: 'all()' }),
+    'spec.peerSelector',
+  ],
+  ['a peer address that is none', () => problems('BGPPeer', { peerIP: '192.0.2.1:0' }), 'spec.peerIP'],
+  ['an IPv6 peer with a bare port', () => problems('BGPPeer', { peerIP: '[192.0.2.1]:179' }), 'spec.peerIP'],
+  ['AS number 0', () => problems('BGPPeer', { asNumber: 0 }), 'spec.asNumber'],
+  ['an AS number above 32 bits', () => problems('BGPPeer', { asNumber: '65536.0' }), 'spec.asNumber'],
+  ['a fraction for an AS number', () => problems('BGPPeer', { asNumber: 1.5 }), 'spec.asNumber'],
+  ['a restart time without unit', () => problems('BGPPeer', { maxRestartTime: '120' }), 'spec.maxRestartTime'],
+  [
+    'a reservation that is no network',
+    () => problems('IPReservation', { reservedCIDRs: ['10.0.0.0/8', 'ten'] }),
+    'spec.reservedCIDRs[1]',
+  ],
+  ['a name in capitals', () => problems('IPPool', { cidr: '10.0.0.0/16' }, { name: 'P' }), 'metadata.name'],
+  [
+    'a pool in a namespace',
+    () => problems('IPPool', { cidr: '10.0.0.0/16' }, { name: 'p', namespace: 'a' }),
+    'metadata.namespace',
+  ],
+  ['a pod in no namespace', () => problems('Pod', {}), 'metadata.namespace'],
+  ['a label that is none', () => problems('Node', {}, { name: 'n', labels: { a: 'b c' } }), 'metadata.labels[a]'],
+]
+
+for (const [title, found, path] of refused)
+  test(`${title} is refused at ${path}`, t => {
+    t.deepEqual(
+      found().map(problem => problem.path),
+      [path],
+    )
+  })
+
+test('AS numbers are read as number, text and high.low', t => {
+  for (const [text, asn] of [
+    [64512, 64512],
+    ['64512', 64512],
+    ['1.10', 65546],
+    [4294967295, 4294967295],
+  ] as const)
+    t.like(validate('BGPPeer', { metadata: { name: 'p' }, spec: { asNumber: text } }), { spec: { asNumber: asn } })
+})
+
+test('unknown fields are kept, and a field that is null is absent', t => {
+  const result = validate('Pod', {
+    metadata: { name: 'p', namespace: 'd', creationTimestamp: null },
+    spec: { containers: [{ name: 'c', securityContext: null }], list: [null, 1] },
+  })
+  t.deepEqual(result, {
+    metadata: { name: 'p', namespace: 'd' },
+    spec: { containers: [{ name: 'c' }], list: [null, 1] },
+  } as never)
+})
+
+test('a key named __proto__ stays a key and changes nothing else', t => {
+  const result = validate(
+    'IPPool',
+    JSON.parse('{"metadata":{"name":"p"},"spec":{"cidr":"10.0.0.0/16","__proto__":{"a":1}}}'),
+  )
+  t.false(Array.isArray(result))
+  t.is(({} as Record<string, unknown>)['a'], undefined)
+})
+
+test('a kind goes by its name, plural, singular and short names in any case', t => {
+  t.is(kindNamed('IPPools'), 'IPPool')
+  t.is(kindNamed('wep'), 'WorkloadEndpoint')
+  t.is(kindNamed('nothing'), undefined)
+})
+
+test('no two kinds share a word or a path', t => {
+  const words = Object.values(kinds).flatMap(row => [row.plural, ...new Set([row.singular, ...row.shortNames])])
+  t.is(new Set(words).size, words.length)
+})
