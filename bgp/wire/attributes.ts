@@ -47,8 +47,9 @@ export type Attributes = {
   tunnelEncap?: Uint8Array
   largeCommunities?: readonly LargeCommunity[]
   otc?: number
+  /** In the order of their codes. */
   unknown?: readonly RawAttribute[]
-  /** Type codes of the known attributes above that came with the Partial bit, which must stay (RFC 4271 §5). */
+  /** Type codes, ascending, of the known attributes above that came with the Partial bit, which must stay (RFC 4271 §5). */
   partial?: readonly number[]
 }
 
@@ -129,7 +130,7 @@ export function parseAttributes(
     else if (isFault(value)) faults.push(value)
     else {
       ;(found as Record<string, unknown>)[name] = value
-      if ((flags & FLAG.partial) !== 0 && (flags & FLAG.optional) !== 0) partial.push(code)
+      if ((flags & FLAG.partial) !== 0 && mayBePartial(code, wanted)) partial.push(code)
     }
   }
   return finish(found, faults, unknown, partial)
@@ -145,8 +146,8 @@ function finish(found: Partial<Values>, faults: Fault[], unknown: RawAttribute[]
     attributes.aggregator = as4Aggregator
   if (as4Path !== undefined && attributes.asPath !== undefined && !(stale && as4Aggregator !== undefined))
     attributes.asPath = mergeAs4Path(attributes.asPath, as4Path)
-  if (unknown.length > 0) attributes.unknown = unknown
-  if (partial.length > 0) attributes.partial = partial
+  if (unknown.length > 0) attributes.unknown = unknown.sort((a, b) => a.code - b.code)
+  if (partial.length > 0) attributes.partial = partial.sort((a, b) => a - b)
   if (mpReach?.fault !== undefined) faults.push(mpReach.fault)
   return { attributes, mpReach, mpUnreach, faults, cost: costOf(faults) }
 }
@@ -218,6 +219,12 @@ function keepUnknown(
   if ((flags & FLAG.transitive) !== 0)
     unknown.push({ code, flags: flags & ~FLAG.extended, value: bytes.slice(from, to) })
   return undefined
+}
+
+/** Only what is optional and transitive can be Partial; the AS4 attributes end here, in those they complete. */
+function mayBePartial(code: number, wanted: number): boolean {
+  const both = FLAG.optional | FLAG.transitive
+  return wanted === both && code !== ATTRIBUTE.as4Path && code !== ATTRIBUTE.as4Aggregator
 }
 
 /** RFC 7606 §4; without the multiprotocol attribute that is cut off there is no way to know what to withdraw (§3 j). */

@@ -3,7 +3,7 @@
 import { BytesError, Reader, type Writer } from '../../lib/bytes.ts'
 import { addressBytes, formatAddress } from '../../lib/ip.ts'
 import type { AfiSafi } from './capabilities.ts'
-import { MAX_EXTENDED_MESSAGE } from './message.ts'
+import { HEADER, MAX_EXTENDED_MESSAGE } from './message.ts'
 import { StreamSplitter } from './splitter.ts'
 
 /** Octets of the common header. */
@@ -243,7 +243,8 @@ function emitAddress(w: Writer, address: string): void {
 /** A whole BGP message by the length in its own header. */
 function parseBgp(r: Reader): Uint8Array {
   const { bytes, offset } = r
-  const length = r.left < 18 ? 19 : (bytes[offset + 16]! << 8) | bytes[offset + 17]!
+  const length = r.left < HEADER ? 0 : (bytes[offset + 16]! << 8) | bytes[offset + 17]!
+  if (length < HEADER) throw new BytesError(HEADER, length)
   return r.take(length).slice()
 }
 

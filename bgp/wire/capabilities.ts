@@ -45,7 +45,8 @@ type Row<T extends Known> = {
 const FORWARDING = 0x80
 const RESTARTING = 0x8
 const NOTIFICATION = 0x4
-const text = new TextDecoder()
+// text that is none keeps the capability raw, so that what is said again is what was said
+const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const octets = new TextEncoder()
 
 const bare = <T extends 'routeRefresh' | 'extendedMessage' | 'enhancedRouteRefresh'>(type: T): Row<T> => ({

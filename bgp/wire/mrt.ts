@@ -6,7 +6,7 @@ import { addressBytes, cidr, type Family, formatAddress, formatCidr, maskAddress
 import { type Attributes, type CodecSession, emitAttribute, emitAttributes, parseAttributes } from './attributes.ts'
 import type { Fault } from './errors.ts'
 import { AFI, ATTRIBUTE, FLAG } from './iana.ts'
-import { parseMpReach } from './multiprotocol.ts'
+import { isCarried, parseMpReach } from './multiprotocol.ts'
 import { StreamSplitter } from './splitter.ts'
 import { MpOffsets, scanAttributes } from './update.ts'
 
@@ -236,7 +236,7 @@ function parseTableDump(r: Reader, subtype: number): MrtBody {
 
 function parsePeers(r: Reader): MrtBody {
   const collectorId = r.u32()
-  const view = new TextDecoder().decode(r.take(r.u16()))
+  const view = new TextDecoder('utf-8', { ignoreBOM: true }).decode(r.take(r.u16()))
   const peers: MrtPeer[] = []
   for (let count = r.u16(); count > 0; count--) {
     const traits = r.u8()
@@ -264,10 +264,11 @@ function parseEntry(r: Reader, addPath: boolean): MrtRibEntry {
 
 /** RFC 6396 §4.3.4: length u8 | next hop. A first octet of 0 is the high one of an AFI: the attribute is whole. */
 function dumpedNextHop(raw: Uint8Array, start: number, end: number, faults: Fault[]): Uint8Array | undefined {
-  if (start < end && raw[start] !== 0 && raw[start] === end - start - 1) return raw.slice(start + 1, end)
+  const size = end - start - 1
+  if (raw[start] === size && (size === 4 || size === 16 || size === 32)) return raw.slice(start + 1, end)
   const mp = parseMpReach(raw, start, end, DUMP)
-  if (!('cost' in mp)) return mp.nextHop.slice()
-  faults.push(mp)
+  if (!('cost' in mp) && isCarried(mp.afi, mp.safi)) return mp.nextHop.slice()
+  faults.push({ cost: 'withdraw', attribute: ATTRIBUTE.mpReach, reason: 'no next hop can be read from MP_REACH_NLRI' })
   return undefined
 }
 
