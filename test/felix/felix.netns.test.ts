@@ -1,0 +1,27 @@
+// Felix on the real kernel, in namespaces of its own. Where this kernel lacks ipip, the worlds say so.
+import test from 'ava'
+import { probeCapabilities } from '../../felix/apply/capabilities.ts'
+import { breakGround, isRoot, sweep } from './ground.ts'
+import { felixSuite } from './suite.ts'
+import { FULL } from './worlds.ts'
+
+if (!isRoot)
+  test('felix on the real kernel', t => {
+    t.log('left out: needs root')
+    t.pass()
+  })
+else {
+  sweep()
+  const ground = await breakGround()
+  const capabilities = await probeCapabilities(ground.kernel)
+  const left = (await ground.kernel.links()).filter(({ name }) => name.startsWith('margay-probe'))
+  await ground.close()
+
+  test('probing for tunnel kinds leaves no link behind', t => {
+    t.log(capabilities)
+    t.true(capabilities.vxlan)
+    t.deepEqual(left, [])
+  })
+
+  felixSuite(test.serial, { open: breakGround, full: { ...FULL, capabilities } })
+}
