@@ -1,0 +1,171 @@
+// A node for the CNI tests: a network namespace of its own, the verbs behind a unix socket as in the agent, and the
+// plugin as it is installed, executed as a runtime does. The store is in memory; the kernel is this machine's.
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { CniDeps } from '../../cni/deps.ts'
+import { answerCni } from '../../cni/door.ts'
+import { EndpointStore } from '../../cni/endpoints.ts'
+import { installPlugin } from '../../cni/install.ts'
+import { Queue } from '../../cni/queue.ts'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { NodeAllocator } from '../../ipam/allocator.ts'
+import { Journal } from '../../ipam/journal.ts'
+import { openKernel } from '../../kernel/linux.ts'
+import { addNetns, listNetns, netnsPath, removeNetns } from '../../kernel/netns.ts'
+import type { Kernel } from '../../kernel/port.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+import { openNodeDb } from '../../lib/node-db.ts'
+import { aPool } from '../ipam/world.ts'
+
+export type PluginAnswer = { code: number; stdout: string; stderr: string; json?: Record<string, unknown> }
+
+export type TestNode = {
+  kernel: Kernel
+  store: FakeStore
+  deps: CniDeps
+  ipam: NodeAllocator
+  socket: string
+  folder: string
+  plugin: string
+  /** Makes a namespace for a pod; returns its path. */
+  pod(): string
+  dropPod(path: string): void
+  /** Executes the installed plugin. `env` values override; `conf` is the configuration or raw text. */
+  run(command: string, env?: Record<string, string | undefined>, conf?: unknown): Promise<PluginAnswer>
+  /** Runs a command inside a namespace, by its path. */
+  exec(netns: string, command: string, ...args: string[]): Promise<{ code: number; stdout: string }>
+  netns: string
+  stopAgent(): Promise<void>
+  startAgent(): Promise<void>
+  close(): Promise<void>
+}
+
+const PREFIX = 'mgcni'
+const NAME = /^mgcni-(\d+)-/
+let count = 0
+
+/** Removes namespaces that killed runs left behind. */
+function sweep(): void {
+  for (const name of listNetns()) {
+    const pid = Number(NAME.exec(name)?.[1])
+    if (!Number.isInteger(pid) || pid === process.pid) continue
+    try {
+      process.kill(pid, 0)
+    } catch {
+      removeNetns(name)
+    }
+  }
+}
+
+function newNetns(): string {
+  const name = `${PREFIX}-${process.pid}-${count++}`
+  addNetns(name)
+  return name
+}
+
+export function conf(more: Record<string, unknown> = {}): Record<string, unknown> {
+  return { cniVersion: '1.0.0', name: 'net', type: 'margay', ...more }
+}
+
+export async function startNode(
+  options: { pools?: ReturnType<typeof aPool>[]; dbPath?: string } = {},
+): Promise<TestNode> {
+  sweep()
+  const folder = mkdtempSync(join(tmpdir(), 'margay-cni-'))
+  const names = [newNetns()]
+  const netns = netnsPath(names[0]!)
+  const root = openKernel()
+  const kernel = root.inside(netns)
+  await kernel.setLink('lo', { up: true })
+  kernel.writeSysctl('ipv4', ['ip_forward'], '1')
+  kernel.writeSysctl('ipv6', ['conf', 'all', 'forwarding'], '1')
+  const store = createFakeStore()
+  for (const pool of options.pools ?? [aPool('v4', '10.244.0.0/24'), aPool('v6', 'fd00:244::/112')])
+    await store.create('IPPool', pool)
+  const db = openNodeDb(options.dbPath ?? join(folder, 'node.db'))
+  const selects = { node: () => true }
+  const base = { node: 'n1', clock: systemClock, log: silentLog }
+  const ipam = new NodeAllocator({ ...base, store, journal: new Journal(db), selects })
+  ipam.start()
+  const deps: CniDeps = {
+    ...base,
+    ipam,
+    kernel,
+    endpoints: new EndpointStore(db),
+    queue: new Queue(),
+    mtu: () => 1450,
+    ready: () => undefined,
+  }
+  const socket = join(folder, 'agent.sock')
+  const { plugin } = installPlugin({ binDir: join(folder, 'bin'), node: process.execPath, socket })
+  let server: Server | undefined
+
+  const execIn = (
+    file: string,
+    args: readonly string[],
+    env: NodeJS.ProcessEnv,
+    input: string,
+  ): Promise<PluginAnswer> =>
+    new Promise(resolve => {
+      const child = execFile(file, args, { env, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
+        let json: Record<string, unknown> | undefined
+        try {
+          json = JSON.parse(stdout)
+        } catch {} // not every answer is JSON
+        resolve({ code, stdout, stderr, json })
+      })
+      child.stdin?.on('error', () => {}) // a plugin that does not read is its own affair
+      child.stdin?.end(input)
+    })
+
+  const node: TestNode = {
+    kernel,
+    store,
+    deps,
+    ipam,
+    socket,
+    folder,
+    plugin,
+    netns,
+    pod() {
+      const name = newNetns()
+      names.push(name)
+      return netnsPath(name)
+    },
+    dropPod(path) {
+      removeNetns(path.slice(path.lastIndexOf('/') + 1))
+    },
+    run(command, env = {}, config = conf()) {
+      const input = typeof config === 'string' ? config : JSON.stringify({ agentSocket: socket, ...(config as object) })
+      const all = { CNI_COMMAND: command, CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: folder, CNI_ARGS: '' }
+      return execIn(plugin, [], { ...all, ...env }, input)
+    },
+    exec: (inside, command, ...args) =>
+      execIn('nsenter', [`--net=${inside}`, command, ...args], { PATH: process.env['PATH'] ?? '' }, ''),
+    async startAgent() {
+      server = createServer((request, response) => void answerCni(request, response, deps))
+      await new Promise<void>(resolve => server?.listen(socket, resolve))
+    },
+    async stopAgent() {
+      server?.closeAllConnections()
+      await new Promise(resolve => (server === undefined ? resolve(undefined) : server.close(resolve)))
+      server = undefined
+    },
+    async close() {
+      await node.stopAgent()
+      await ipam.close()
+      kernel.close()
+      root.close()
+      db.close()
+      for (const name of names) removeNetns(name)
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+  await node.startAgent()
+  return node
+}
