@@ -66,13 +66,15 @@ function field(config: unknown, name: string): unknown {
   return key === undefined ? undefined : (config as Record<string, unknown>)[key]
 }
 
-function parseInput(text: string): unknown {
+function parseInput(text: string): object {
+  let why = 'the configuration is not an object'
   try {
-    return JSON.parse(text)
+    const config: unknown = JSON.parse(text)
+    if (typeof config === 'object' && config !== null && !Array.isArray(config)) return config
   } catch (error) {
-    const why = text.trim() === '' ? 'standard input is empty' : (error as Error).message
-    throw new Failure(6, `error parsing config: ${why}`, 'standard input must be the network configuration as JSON')
+    why = text.trim() === '' ? 'standard input is empty' : (error as Error).message
   }
+  throw new Failure(6, `error parsing config: ${why}`, 'standard input must be the network configuration as JSON')
 }
 
 function socketOf(config: unknown): string {

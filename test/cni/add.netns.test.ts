@@ -1,28 +1,361 @@
 // The installed plugin, executed as runtimes do, against this machine's kernel in namespaces of the test's own.
-import test from 'ava'
-import { conf, startNode } from './node.ts'
+import { mkdtempSync } from 'node:fs'
+import test, { type ExecutionContext } from 'ava'
+import { CNI_VERSIONS } from '../../cni/result.ts'
+import { aPool } from '../ipam/world.ts'
+import { conf, type PluginAnswer, startNode, type TestNode } from './node.ts'
 
 const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
 
-asRoot('two pods have addresses of their own and ping each other from the first packet', async t => {
-  const node = await startNode()
+type Result = {
+  cniVersion: string
+  interfaces: { name: string; mac: string; mtu?: number; sandbox?: string }[]
+  ips: { version?: string; address: string; gateway: string; interface: number }[]
+  ip4?: { ip: string; gateway: string }
+}
+
+async function withNode(
+  body: (node: TestNode) => Promise<void>,
+  options?: Parameters<typeof startNode>[0],
+): Promise<void> {
+  const node = await startNode(options)
   try {
-    const pods = [node.pod(), node.pod()]
-    const results = []
-    for (const [i, netns] of pods.entries()) {
-      const answer = await node.run('ADD', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns })
-      t.is(answer.code, 0, answer.stdout)
-      results.push(answer.json as { ips: { address: string }[] })
-    }
-    const [a, b] = results.map(({ ips }) => ips[0]!.address.replace('/32', ''))
-    t.not(a, b)
-    const ping = await node.exec(pods[0]!, 'ping', '-c1', '-W1', b!)
-    t.is(ping.code, 0, ping.stdout)
-    const arping = await node.exec(pods[0]!, 'arping', '-c1', '-w1', '-I', 'eth0', '169.254.1.1')
-    t.regex(arping.stdout, /EE:EE:EE:EE:EE:EE/)
-    t.log((await node.exec(pods[0]!, 'ip', 'route')).stdout)
-    t.log((await node.exec(node.netns, 'ip', 'route')).stdout)
+    await body(node)
   } finally {
     await node.close()
   }
+}
+
+function resultOf(t: ExecutionContext, answer: PluginAnswer): Result {
+  t.is(answer.code, 0, answer.stdout + answer.stderr)
+  return answer.json as Result
+}
+
+const addressOf = ({ ips }: Result, i = 0): string => ips[i]!.address.replace(/\/.*/, '')
+
+/** What is on the node beyond its loopback: links, pod routes, endpoints, addresses held. */
+async function leftovers(node: TestNode): Promise<Record<string, unknown>> {
+  const links = (await node.kernel.links()).map(({ name }) => name).filter(name => name.startsWith('cali'))
+  const routes = (await node.kernel.routes({ table: 254 })).filter(({ dst }) => dst.endsWith('/32'))
+  return { links, routes, endpoints: node.deps.endpoints.all(), held: [...node.ipam.held().keys()] }
+}
+
+const NOTHING = { links: [], routes: [], endpoints: [], held: [] }
+
+asRoot('two pods have addresses of their own and ping each other from the first packet', t =>
+  withNode(async node => {
+    const pods = [node.pod(), node.pod()]
+    const results: Result[] = []
+    for (const [i, netns] of pods.entries())
+      results.push(resultOf(t, await node.run('ADD', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns })))
+    const [a, b] = results.map(result => addressOf(result))
+    t.not(a, b)
+    const ping = await node.exec(pods[0]!, 'ping', '-c1', '-W1', b!)
+    t.is(ping.code, 0, ping.stdout)
+  }),
+)
+
+asRoot('the gateway answers ARP with EE:EE:EE:EE:EE:EE on a node that has no default route', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    t.false((await node.kernel.routes({ table: 254 })).some(({ dst }) => dst === '0.0.0.0/0'))
+    const arping = await node.exec(netns, 'arping', '-c1', '-w2', '-I', 'eth0', '169.254.1.1')
+    t.regex(arping.stdout, /reply from 169\.254\.1\.1 \[EE:EE:EE:EE:EE:EE\]/)
+  }),
+)
+
+asRoot('`ip` shows in the pod and on the host what the design says', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const args = { CNI_NETNS: netns, CNI_ARGS: 'K8S_POD_NAME=web;IgnoreUnknown=1;K8S_POD_NAMESPACE=default' }
+    const result = resultOf(t, await node.run('ADD', args))
+    const [host, pod] = result.interfaces
+    t.regex(host!.name, /^cali[0-9a-f]{11}$/)
+    t.is(pod?.sandbox, netns)
+    t.is(result.ips[0]?.interface, 1)
+    const inPod = (await node.exec(netns, 'ip', 'route')).stdout.trim().split(/ *\n/)
+    t.deepEqual(inPod, ['default via 169.254.1.1 dev eth0', '169.254.1.1 dev eth0 scope link'])
+    t.regex((await node.exec(netns, 'ip', 'addr', 'show', 'eth0')).stdout, /inet 10\.244\.0\.\d+\/32 scope global eth0/)
+    t.regex(
+      (await node.exec(netns, 'ip', 'neigh')).stdout,
+      /169\.254\.1\.1 dev eth0 lladdr ee:ee:ee:ee:ee:ee PERMANENT/,
+    )
+    const onHost = (await node.exec(node.netns, 'ip', 'route')).stdout.trim()
+    t.is(onHost, `${addressOf(result)} dev ${host!.name} scope link`)
+    const link = (await node.exec(node.netns, 'ip', 'addr', 'show', host!.name)).stdout
+    t.regex(link, /link\/ether ee:ee:ee:ee:ee:ee/)
+    t.regex(link, /mtu 1450/)
+    t.notRegex(link, /inet /)
+    t.regex(
+      (await node.exec(node.netns, 'ip', 'neigh')).stdout,
+      new RegExp(`${addressOf(result)} .* ${pod!.mac} PERMANENT`),
+    )
+    const sysctl = (name: string): string => node.kernel.readSysctl('ipv4', ['conf', host!.name, name])
+    t.deepEqual(['proxy_arp', 'forwarding', 'route_localnet'].map(sysctl), ['1', '1', '1'])
+    t.is(node.kernel.readSysctl('ipv4', ['neigh', host!.name, 'proxy_delay']), '0')
+  }),
+)
+
+asRoot('a dual-stack pod reaches another over IPv6 at once, its gateway being the link-local address', t =>
+  withNode(async node => {
+    const pods = [node.pod(), node.pod()]
+    const results: Result[] = []
+    for (const [i, netns] of pods.entries()) {
+      const config = conf({ ipam: { assign_ipv4: 'true', assign_ipv6: 'true' } })
+      results.push(resultOf(t, await node.run('ADD', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns }, config)))
+    }
+    t.is(results[0]?.ips[1]?.gateway, 'fe80::ecee:eeff:feee:eeee')
+    const ping = await node.exec(pods[0]!, 'ping', '-6', '-c1', '-W1', addressOf(results[1]!, 1))
+    t.is(ping.code, 0, ping.stdout)
+    t.regex((await node.exec(pods[0]!, 'ip', '-6', 'route')).stdout, /default via fe80::ecee:eeff:feee:eeee dev eth0/)
+    t.is((await node.run('DEL', { CNI_CONTAINERID: 'c0', CNI_NETNS: pods[0] })).code, 0)
+  }),
+)
+
+for (const version of CNI_VERSIONS)
+  asRoot(`cniVersion ${version}: ADD, CHECK where there is one, and DEL answer in that version`, t =>
+    withNode(async node => {
+      const netns = node.pod()
+      const config = conf({ cniVersion: version })
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }, config))
+      t.is(result.cniVersion, version)
+      if (version < '0.3.0') t.regex(result.ip4?.ip ?? '', /^10\.244\.0\.\d+\/32$/)
+      else {
+        t.is(result.interfaces.length, 2)
+        t.is(result.ips[0]?.version, version < '1.0.0' ? '4' : undefined)
+        t.is(result.interfaces[1]?.mtu, version === '1.1.0' ? 1450 : undefined)
+      }
+      const check = await node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: result })
+      if (version < '0.4.0') t.like(check.json, { code: 1 })
+      else t.deepEqual([check.code, check.stdout], [0, ''])
+      const del = await node.run('DEL', { CNI_NETNS: netns }, { ...config, prevResult: result })
+      t.deepEqual([del.code, del.stdout], [0, ''])
+      t.deepEqual(await leftovers(node), NOTHING)
+      t.is((await node.run('DEL', { CNI_NETNS: netns }, config)).code, 0)
+    }),
+  )
+
+asRoot('ADD again for the same container and interface gives the same result', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const first = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    t.deepEqual(resultOf(t, await node.run('ADD', { CNI_NETNS: netns })), first)
+    await node.kernel.deleteLink(first.interfaces[0]!.name)
+    const mended = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    t.is(addressOf(mended), addressOf(first))
+    t.is((await node.exec(netns, 'ping', '-c1', '-W1', '169.254.1.1')).code, 0)
+  }),
+)
+
+asRoot('an interface that is already there is an error, and DEL of that attempt leaves it alone', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const first = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    const second = await node.run('ADD', { CNI_CONTAINERID: 'other', CNI_NETNS: netns })
+    t.like(second.json, { code: 4 })
+    t.is((await node.run('DEL', { CNI_CONTAINERID: 'other', CNI_NETNS: netns })).code, 0)
+    t.is((await node.run('DEL', { CNI_CONTAINERID: 'other', CNI_NETNS: '' })).code, 0)
+    const check = await node.run('CHECK', { CNI_NETNS: netns }, conf({ prevResult: first }))
+    t.is(check.code, 0, check.stdout)
+  }),
+)
+
+asRoot('DEL with the namespace gone, empty or reused by another pod releases the address and hurts nobody', t =>
+  withNode(async node => {
+    const [gone, reused] = [node.pod(), node.pod()]
+    resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'gone', CNI_NETNS: gone }))
+    node.dropPod(gone)
+    t.is((await node.run('DEL', { CNI_CONTAINERID: 'gone', CNI_NETNS: gone })).code, 0)
+
+    resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'old', CNI_IFNAME: 'old0', CNI_NETNS: reused }))
+    const fresh = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'new', CNI_NETNS: reused }))
+    t.is((await node.run('DEL', { CNI_CONTAINERID: 'old', CNI_IFNAME: 'old0', CNI_NETNS: '' })).code, 0)
+    const { links, endpoints, held } = await leftovers(node)
+    t.deepEqual(links, [fresh.interfaces[0]?.name])
+    t.deepEqual([(endpoints as unknown[]).length, (held as unknown[]).length], [1, 1])
+  }),
+)
+
+asRoot('a pod that comes back under its name takes over from its older sandbox, whose late DEL finds nothing', t =>
+  withNode(async node => {
+    const [older, newer] = [node.pod(), node.pod()]
+    const args = { CNI_ARGS: 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=db-0' }
+    const before = resultOf(t, await node.run('ADD', { ...args, CNI_CONTAINERID: 'a', CNI_NETNS: older }))
+    const after = resultOf(t, await node.run('ADD', { ...args, CNI_CONTAINERID: 'b', CNI_NETNS: newer }))
+    t.is(after.interfaces[0]?.name, before.interfaces[0]?.name)
+    t.is((await node.run('DEL', { ...args, CNI_CONTAINERID: 'a', CNI_NETNS: '' })).code, 0)
+    t.is(
+      (await node.run('CHECK', { ...args, CNI_CONTAINERID: 'b', CNI_NETNS: newer }, conf({ prevResult: after }))).code,
+      0,
+    )
+  }),
+)
+
+asRoot('two interfaces of one pod have two names on the host', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const args = { CNI_ARGS: 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=db-0', CNI_NETNS: netns }
+    const first = resultOf(t, await node.run('ADD', args))
+    const second = await node.run('ADD', { ...args, CNI_IFNAME: 'net1' })
+    t.not(resultOf(t, second).interfaces[0]?.name, first.interfaces[0]?.name)
+  }),
+)
+
+asRoot('CHECK says what is missing', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    await node.exec(netns, 'ip', 'route', 'del', 'default')
+    const check = await node.run('CHECK', { CNI_NETNS: netns }, conf({ prevResult: result }))
+    t.like(check.json, { code: 102, msg: 'route 0.0.0.0/0 is gone from the pod' })
+  }),
+)
+
+asRoot('GC keeps what is listed, takes down the rest, and without a list takes nothing', t =>
+  withNode(async node => {
+    const config = conf({ cniVersion: '1.1.0' })
+    for (const id of ['a', 'b', 'c'])
+      resultOf(t, await node.run('ADD', { CNI_CONTAINERID: id, CNI_NETNS: node.pod() }, config))
+    t.like((await node.run('GC', {}, config)).json, { code: 7 })
+    t.is(node.deps.endpoints.all().length, 3)
+    const valid = [{ containerID: 'b', ifname: 'eth0' }]
+    t.deepEqual((await node.run('GC', {}, { ...config, 'cni.dev/valid-attachments': valid })).stdout, '')
+    t.deepEqual([...node.ipam.held().keys()], ['net.b.eth0'])
+    t.is((await node.run('GC', {}, { ...config, 'cni.dev/valid-attachments': [] })).code, 0)
+    t.deepEqual(await leftovers(node), NOTHING)
+  }),
+)
+
+asRoot('STATUS gives 0, or 50 with a remedy while the agent cannot serve ADD', t =>
+  withNode(async node => {
+    const config = conf({ cniVersion: '1.1.0' })
+    t.deepEqual(await node.run('STATUS', {}, config).then(({ code, stdout }) => [code, stdout]), [0, ''])
+    node.deps.ready = () => ({ code: 50, msg: 'no IPPool', details: 'create one' })
+    t.like((await node.run('STATUS', {}, config)).json, { code: 50, msg: 'no IPPool', details: 'create one' })
+    t.like((await node.run('ADD', { CNI_NETNS: node.pod() }, config)).json, { code: 11 })
+    t.deepEqual(await leftovers(node), NOTHING)
+  }),
+)
+
+asRoot('every refused ADD leaves nothing behind and names a remedy', t =>
+  withNode(
+    async node => {
+      const netns = node.pod()
+      const refused = async (
+        code: number,
+        env: Record<string, string | undefined>,
+        config?: unknown,
+      ): Promise<void> => {
+        const answer = await node.run('ADD', { CNI_NETNS: netns, ...env }, config)
+        t.is(answer.code, 1, answer.stdout)
+        t.is(answer.json?.['code'], code, answer.stdout)
+        t.true(String(answer.json?.['msg']).length > 5 && String(answer.json?.['details']).length > 5, answer.stdout)
+        t.is(typeof answer.json?.['cniVersion'], 'string')
+        t.deepEqual(await leftovers(node), NOTHING)
+        t.is((await node.exec(netns, 'ip', 'link', 'show', 'eth0')).code, 1)
+      }
+      await refused(6, {}, '{"cniVersion": "1.0.0"')
+      await refused(6, {}, '')
+      await refused(6, {}, '[]')
+      await refused(2, {}, conf({ mtu: 'large' }))
+      await refused(2, {}, conf({ ipam: [] }))
+      await refused(2, {}, conf({ ipam: { assign_ipv4: 4 } }))
+      await refused(2, {}, conf({ ipam: { ipv4_pools: 'p' } }))
+      await refused(2, {}, conf({ cniVersion: 1 }))
+      await refused(1, {}, conf({ cniVersion: '9.9.9' }))
+      await refused(7, {}, conf({ name: 'a b' }))
+      await refused(4, { CNI_CONTAINERID: '../x' })
+      await refused(4, { CNI_IFNAME: 'a/b' })
+      await refused(4, { CNI_NETNS: undefined, CNI_IFNAME: undefined })
+      await refused(8, { CNI_NETNS: '/run/netns/there-is-none' })
+      await refused(8, { CNI_NETNS: '/etc/hostname' })
+      await refused(8, { CNI_NETNS: '/proc/self/ns/net' })
+      await refused(100, {}, conf({ ipam: { ipv4_pools: ['none-such'] } }))
+      await refused(100, {}, conf({ runtimeConfig: { ips: ['1.1.1.1'] } }))
+      await refused(100, {}, conf({ ipam: { assign_ipv6: 'true' } }))
+      // the pool has one address
+      resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'first', CNI_NETNS: node.pod() }))
+      const exhausted = await node.run('ADD', { CNI_NETNS: netns })
+      t.like(exhausted.json, { code: 100 })
+      t.regex(String(exhausted.json?.['msg']), /no free block is left in p \(10\.9\.9\.9\/32\)/)
+      t.is(node.deps.endpoints.all().length, 1)
+    },
+    { pools: [aPool('p', '10.9.9.9/32', 32)] },
+  ),
+)
+
+asRoot('an ADD that the kernel refuses half-way is undone on both sides', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const { kernel } = node.deps
+    const steps = ['setLink', 'setNeighbour', 'changeRoutes', 'neighbours', 'createLink', 'writeSysctl'] as const
+    for (const step of steps) {
+      node.deps.kernel = new Proxy(kernel, {
+        get(target, name) {
+          const method: unknown = Reflect.get(target, name)
+          if (name === step)
+            return () => {
+              throw new Error(`${step} fails`)
+            }
+          return typeof method === 'function' ? method.bind(target) : method
+        },
+      })
+      t.like((await node.run('ADD', { CNI_NETNS: netns })).json, { code: 999, msg: `${step} fails` })
+      t.deepEqual(await leftovers(node), NOTHING, step)
+      t.is((await node.exec(netns, 'ip', 'link', 'show', 'eth0')).code, 1)
+    }
+    node.deps.kernel = kernel
+    resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+  }),
+)
+
+asRoot('while the agent is away ADD and DEL fail with code 11, STATUS with 50, and DEL succeeds when it is back', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    await node.stopAgent()
+    for (const [verb, code] of [
+      ['ADD', 11],
+      ['DEL', 11],
+      ['STATUS', 50],
+    ] as const) {
+      const answer = await node.run(verb, { CNI_CONTAINERID: 'c1', CNI_NETNS: netns }, conf({ cniVersion: '1.1.0' }))
+      t.is(answer.code, 1)
+      t.like(answer.json, { code, cniVersion: '1.1.0' })
+      t.regex(String(answer.json?.['details']), /margay-node/)
+    }
+    t.is((await node.run('VERSION', {}, '')).code, 0)
+    await node.startAgent()
+    t.is((await node.run('DEL', { CNI_NETNS: netns })).code, 0)
+    t.deepEqual(await leftovers(node), NOTHING)
+  }),
+)
+
+asRoot('thirty ADDs at once, and then their DELs twice each, end with every pod once and then none', t =>
+  withNode(async node => {
+    const pods = Array.from({ length: 30 }, () => node.pod())
+    const verb = (command: string) =>
+      Promise.all(pods.map((netns, i) => node.run(command, { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns })))
+    const results = (await verb('ADD')).map(answer => resultOf(t, answer))
+    t.is(new Set(results.map(result => addressOf(result))).size, 30)
+    const dels = await Promise.all([verb('DEL'), verb('DEL')])
+    t.true(dels.flat().every(({ code }) => code === 0))
+    t.deepEqual(await leftovers(node), NOTHING)
+  }),
+)
+
+asRoot('when the node starts again over its journal, pods that run keep their addresses and rows', t => {
+  const dbPath = `${mkdtempSync('/tmp/margay-cni-db-')}/node.db`
+  return withNode(
+    async node => {
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: node.pod() }))
+      const { EndpointStore } = await import('../../cni/endpoints.ts')
+      const { openNodeDb } = await import('../../lib/node-db.ts')
+      const db = openNodeDb(dbPath)
+      t.deepEqual(new EndpointStore(db).live()[0]?.addresses, [addressOf(result)])
+      db.close()
+    },
+    { dbPath },
+  )
 })
