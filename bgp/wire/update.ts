@@ -13,7 +13,7 @@ import {
 import type { AfiSafi } from './capabilities.ts'
 import { type Cost, costOf, type Fault, ProtocolError, resetFault } from './errors.ts'
 import { AFI, ATTRIBUTE, ERROR, FLAG, MESSAGE, SAFI, UPDATE_ERROR } from './iana.ts'
-import { emitMessage, MAX_EXTENDED_MESSAGE } from './message.ts'
+import { emitMessage } from './message.ts'
 import { emitMpReach, emitMpUnreach, isCarried } from './multiprotocol.ts'
 import { emitNlri, type Nlri, parseNlri } from './nlri.ts'
 
@@ -100,9 +100,10 @@ export type Reach = 'none' | 'nlri' | 'mp' | 'both'
  * What is wrong with attributes only in view of the whole message: a mandatory one is missing (RFC 7606 §3 d), or there
  * is an error and no reachable prefix, so that nobody can be sure what would have to be withdrawn (§5.2).
  */
-export function judge({ attributes, cost }: ParsedAttributes, reach: Reach): Fault | undefined {
+export function judge({ attributes, faults }: ParsedAttributes, reach: Reach): Fault | undefined {
   if (reach === 'none') {
-    if (cost !== 'withdraw') return undefined
+    // what MP_UNREACH_NLRI carries is withdrawn in any case, so a fault of its own hides nothing
+    if (!faults.some(f => f.cost === 'withdraw' && f.attribute !== ATTRIBUTE.mpUnreach)) return undefined
     return resetFault(UPDATE_ERROR.attributeList, 'a malformed attribute in a message without reachable prefixes')
   }
   const { origin, asPath, nextHop } = attributes
@@ -212,8 +213,11 @@ export function endOfRib(bytes: Uint8Array, at: UpdateOffsets): AfiSafi | undefi
   return { afi: (bytes[to - 3]! << 8) | bytes[to - 2]!, safi: bytes[to - 1]! }
 }
 
+/** Octets of a path id, a length and a whole IPv6 address. */
+const MOST_NLRI = 21
+
 function locate({ nlri, opaque }: FamilyNlri): { bytes: Uint8Array; nlriStart: number; nlriEnd: number } {
-  const w = new Writer(MAX_EXTENDED_MESSAGE)
+  const w = new Writer(nlri.length * MOST_NLRI)
   if (opaque === undefined) emitNlri(w, nlri)
   const bytes = opaque ?? w.done()
   return { bytes, nlriStart: 0, nlriEnd: bytes.length }

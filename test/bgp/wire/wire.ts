@@ -32,7 +32,7 @@ export function anUpdate(parts: { withdrawn?: string; attributes?: string; nlri?
 }
 
 /** What an emitter writes into a buffer full of 0xa5: an octet it forgot shows. */
-export function emitted(emit: (w: Writer) => void, capacity = 70_000): Uint8Array {
+export function emitted(emit: (w: Writer) => void, capacity = 16_384): Uint8Array {
   const w = new Writer(new Uint8Array(capacity).fill(0xa5))
   emit(w)
   return w.done()
