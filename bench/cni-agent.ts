@@ -1,0 +1,39 @@
+// The CNI side of an agent alone, for the benchmark: run inside the node's namespace, with the folder for its journal
+// and socket as argument. Prints `ready` when it listens.
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { kinds } from '../api/kinds.ts'
+import type { CniDeps } from '../cni/deps.ts'
+import { answerCni } from '../cni/door.ts'
+import { EndpointStore } from '../cni/endpoints.ts'
+import { Queue } from '../cni/queue.ts'
+import { createFakeStore } from '../datastore/fake.ts'
+import { NodeAllocator } from '../ipam/allocator.ts'
+import { Journal } from '../ipam/journal.ts'
+import { openKernel } from '../kernel/linux.ts'
+import { systemClock } from '../lib/clock.ts'
+import { silentLog } from '../lib/log.ts'
+import { openNodeDb } from '../lib/node-db.ts'
+
+const [folder = '.'] = process.argv.slice(2)
+const base = { node: 'bench', clock: systemClock, log: silentLog }
+const db = openNodeDb(join(folder, 'node.db'))
+const store = createFakeStore()
+const pool = { metadata: { name: 'pods' }, spec: { cidr: '10.244.0.0/16' } }
+await store.create('IPPool', kinds.IPPool.schema.parse(pool))
+const ipam = new NodeAllocator({ ...base, store, journal: new Journal(db), selects: { node: () => true } })
+const claimed = new Promise(resolve => ipam.onBlocks(resolve))
+ipam.start()
+await claimed
+const deps: CniDeps = {
+  ...base,
+  ipam,
+  kernel: openKernel(),
+  endpoints: new EndpointStore(db),
+  queue: new Queue(),
+  mtu: () => 1500,
+  ready: () => undefined,
+}
+createServer((request, response) => void answerCni(request, response, deps)).listen(join(folder, 'agent.sock'), () =>
+  process.stdout.write('ready\n'),
+)
