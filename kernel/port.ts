@@ -143,8 +143,8 @@ export type RouteFilter = { family?: Family; table?: number; protocol?: number; 
 
 /**
  * One element of a route batch: `replace` adds or overwrites whatever has the same key (NLM_F_CREATE | NLM_F_REPLACE);
- * `add` is refused with EEXIST when the key is taken; `delete` removes only a route that is exactly as described, and
- * succeeds when there is none.
+ * `add` is refused with EEXIST when the key is taken; `delete` removes only a route that has every field that is given,
+ * and succeeds when there is none. IPv4 cannot say "metric 0" there: without a metric it takes the smallest of any.
  */
 export type RouteChange = { verb: 'replace' | 'add' | 'delete'; route: Route }
 
@@ -212,7 +212,10 @@ export type Kernel = {
   readSysctl(family: SysctlFamily, path: readonly string[]): string
   writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void
 
-  /** Calls `listen` for every change of links, addresses, routes and neighbours from now on. */
+  /**
+   * Calls `listen` for every change of links, addresses, routes and neighbours from now on, one's own included. The
+   * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
+   */
   monitor(listen: (event: KernelEvent) => void): KernelMonitor
 
   /**

@@ -19,7 +19,7 @@ const BATCH = 128
 const RECEIVE_BUFFER = 1 << 20
 const OK: Answer = { errno: 0 }
 
-type Waiting = { take(message: Message): void; fail(error: KernelError): void }
+type Waiting = { take(message: Message): void; fail(error: unknown): void }
 
 export class Requests {
   readonly #connect: (open: () => Connection) => Connection
@@ -116,7 +116,10 @@ export class Requests {
   }
 
   #send(first: number, requests: readonly Request[], flags: number, waiting: Waiting): void {
-    if (this.#closed) return waiting.fail(new KernelError(ERRNO.ECANCELED, 'send', 'netlink', 'closed'))
+    if (this.#closed) {
+      waiting.fail(new KernelError(ERRNO.ECANCELED, 'send', 'netlink', 'closed'))
+      return
+    }
     const w = new NlWriter()
     let connection: Connection
     try {
@@ -126,7 +129,8 @@ export class Requests {
       }
       connection = this.#connection ??= this.#opened()
     } catch (error) {
-      return waiting.fail(error as KernelError)
+      waiting.fail(error)
+      return
     }
     for (let i = 0; i < requests.length; i++) this.#waiting.set((first + i) >>> 0, waiting)
     connection.hold(true)

@@ -1,0 +1,292 @@
+// What one network namespace of the fake holds and how it hangs together: links pull addresses, routes, neighbours and
+// sysctls along when they go down or away, as Linux does it. Refusals are thrown as `KernelError`. What it does not
+// have: IPv6 link-local addresses, duplicate address detection, multicast and broadcast routes.
+import { addressBits, contains, type Family, familyOf, maskAddress } from '../lib/ip.ts'
+import { drops } from './netlink/route.ts'
+import {
+  type Address,
+  defaultMetric,
+  ERRNO,
+  type FdbEntry,
+  KernelError,
+  type KernelEvent,
+  type Link,
+  type Neighbour,
+  ROUTE_PROTOCOL,
+  ROUTE_SCOPE,
+  ROUTE_TABLE,
+  type Route,
+  type RouteChange,
+  routeKey,
+} from './port.ts'
+
+/** The far end of a veth. */
+export type Peer = { netns: FakeNetns; index: number }
+
+export class FakeNetns {
+  readonly links = new Map<number, Link>()
+  readonly peers = new Map<number, Peer>()
+  readonly listeners = new Set<(event: KernelEvent) => void>()
+  readonly sysctls = new Map<string, string>()
+  addresses: Address[] = []
+  routes = new Map<string, Route>()
+  neighbours: Neighbour[] = []
+  fdb: FdbEntry[] = []
+  #nextIndex = 2
+
+  constructor() {
+    this.links.set(1, { index: 1, name: 'lo', mac: '00:00:00:00:00:00', mtu: 65536, up: false, running: false })
+  }
+
+  find(of: string | number): Link | undefined {
+    return typeof of === 'number' ? this.links.get(of) : [...this.links.values()].find(link => link.name === of)
+  }
+
+  need(of: string | number, operation: string): Link {
+    const link = this.find(of)
+    if (link === undefined) throw new KernelError(ERRNO.ENODEV, operation, `${of}`)
+    return link
+  }
+
+  /** Puts a link in, under `preferred` as its index where that is free. */
+  insert(link: Omit<Link, 'index'>, preferred = 0): Link {
+    const index = preferred > 1 && !this.links.has(preferred) ? preferred : this.#nextIndex
+    this.#nextIndex = Math.max(this.#nextIndex, index + 1)
+    const inserted = { ...link, index }
+    this.links.set(index, inserted)
+    this.tell({ type: 'link', link: { ...inserted } })
+    return inserted
+  }
+
+  /** Takes a link out with all that hangs on it; its peer is the caller's business. */
+  remove(link: Link): void {
+    if (link.up) this.setUp(link, false)
+    for (const address of this.addresses.filter(a => a.ifindex === link.index)) this.deleteAddress(address)
+    this.#flushNeighbours(link)
+    this.fdb = this.fdb.filter(entry => entry.ifindex !== link.index)
+    for (const other of this.links.values()) if (other.master === link.index) delete other.master
+    for (const key of this.sysctls.keys())
+      if (key.split('\0').length > 3 && key.split('\0')[2] === link.name) this.sysctls.delete(key)
+    this.links.delete(link.index)
+    this.peers.delete(link.index)
+    this.tell({ type: 'link-gone', link: { ...link } })
+  }
+
+  rename(link: Link, name: string): void {
+    for (const [key, value] of [...this.sysctls]) {
+      const parts = key.split('\0')
+      if (parts[2] !== link.name || parts.length < 4) continue
+      this.sysctls.delete(key)
+      this.sysctls.set(parts.with(2, name).join('\0'), value)
+    }
+    link.name = name
+  }
+
+  setUp(link: Link, up: boolean): void {
+    if (link.up === up) return
+    link.up = up
+    this.#carry(link)
+    const peer = this.peers.get(link.index)
+    const other = peer?.netns.links.get(peer.index)
+    if (peer !== undefined && other !== undefined) peer.netns.#carry(other)
+    if (up) for (const address of this.addresses.filter(a => a.ifindex === link.index)) this.#connect(address)
+    else this.#goDown(link)
+  }
+
+  addAddress(address: Address): void {
+    const link = this.need(address.ifindex, 'add address')
+    if (this.addresses.some(a => sameAddress(a, address)))
+      throw new KernelError(ERRNO.EEXIST, 'add address', address.address)
+    const { tentative: _, ...kept } = address
+    this.addresses.push(kept)
+    this.tell({ type: 'address', address: { ...kept } })
+    if (link.up) this.#connect(kept)
+  }
+
+  deleteAddress(address: Address): void {
+    const found = this.addresses.find(a => sameAddress(a, address))
+    if (found === undefined) return
+    this.addresses = this.addresses.filter(a => a !== found)
+    for (const route of addressRoutes(found)) this.#dropRoute(route)
+    const family = familyOf(found.address)
+    // fib_sync_down_addr, and fib_disable_ip for the last IPv4 address: neither is told
+    for (const [key, route] of this.routes) {
+      const last = family === 'ipv4' && !this.addresses.some(a => a.ifindex === found.ifindex && isIpv4(a.address))
+      const onLink = last && route.ifindex === found.ifindex && isIpv4(route.dst)
+      if (onLink || route.source === found.address) this.routes.delete(key)
+    }
+    this.tell({ type: 'address-gone', address: { ...found } })
+  }
+
+  changeRoute({ verb, route }: RouteChange): void {
+    if (verb === 'delete') {
+      const found = this.#named(route)
+      if (found !== undefined) this.#dropRoute(found)
+      return
+    }
+    const resolved = this.#resolve(route, `${verb} route`)
+    const key = routeKey(resolved)
+    if (verb === 'add' && this.routes.has(key)) throw new KernelError(ERRNO.EEXIST, 'add route', route.dst)
+    this.#putRoute(resolved)
+  }
+
+  /** The longest match of the local, then the main table; the smallest metric of equals. */
+  lookup(dst: string): Route | undefined {
+    const length = (route: Route) => Number(route.dst.split('/')[1])
+    for (const table of [ROUTE_TABLE.local, ROUTE_TABLE.main, ROUTE_TABLE.default]) {
+      const found = [...this.routes.values()].filter(route => route.table === table && contains(route.dst, dst))
+      found.sort((a, b) => length(b) - length(a) || (a.metric ?? 0) - (b.metric ?? 0))
+      if (found[0] !== undefined && found[0].type !== 'throw') return found[0]
+    }
+    return undefined
+  }
+
+  setNeighbour(neighbour: Neighbour): void {
+    this.need(neighbour.ifindex, 'set neighbour')
+    if (neighbour.mac === undefined && !neighbour.proxy)
+      throw new KernelError(ERRNO.EINVAL, 'set neighbour', neighbour.address)
+    this.neighbours = this.neighbours.filter(n => !sameNeighbour(n, neighbour))
+    const { mac, proxy, ...rest } = neighbour
+    const kept: Neighbour = proxy ? { ...rest, proxy } : { ...rest, mac }
+    this.neighbours.push(kept)
+    this.tell({ type: 'neighbour', neighbour: { ...kept } })
+  }
+
+  deleteNeighbour(neighbour: Neighbour): void {
+    const gone = this.neighbours.filter(n => sameNeighbour(n, neighbour))
+    this.neighbours = this.neighbours.filter(n => !sameNeighbour(n, neighbour))
+    for (const n of gone) this.tell({ type: 'neighbour-gone', neighbour: { ...n } })
+  }
+
+  tell(event: KernelEvent): void {
+    for (const listener of this.listeners) listener(event)
+  }
+
+  /** Carrier: a veth has it while both ends are up, everything else while it is up. */
+  #carry(link: Link): void {
+    const peer = this.peers.get(link.index)
+    const other = peer?.netns.links.get(peer.index)
+    link.running = link.up && (link.kind !== 'veth' || other?.up === true)
+    this.tell({ type: 'link', link: { ...link } })
+  }
+
+  #goDown(link: Link): void {
+    for (const address of this.addresses.filter(a => a.ifindex === link.index && !isIpv4(a.address)))
+      this.deleteAddress(address)
+    for (const [key, route] of this.routes) {
+      if (route.ifindex !== link.index) continue
+      if (!isIpv4(route.dst)) this.#dropRoute(route)
+      // the addresses stay, and so do their routes in the local table; the rest goes without a word
+      else if (route.type !== 'local') this.routes.delete(key)
+    }
+    this.#flushNeighbours(link)
+  }
+
+  #flushNeighbours(link: Link): void {
+    for (const neighbour of this.neighbours.filter(n => n.ifindex === link.index)) this.deleteNeighbour(neighbour)
+  }
+
+  #connect(address: Address): void {
+    for (const route of addressRoutes(address)) if (!this.routes.has(routeKey(route))) this.#putRoute(route)
+  }
+
+  /** The route that a deletion means; in IPv4 one that names no metric means any, the smallest first. */
+  #named(route: Route): Route | undefined {
+    const anyMetric = isIpv4(route.dst) && (route.metric ?? 0) === 0
+    const sameKey = (r: Route) =>
+      anyMetric ? r.dst === route.dst && r.table === route.table : routeKey(r) === routeKey(route)
+    const found = [...this.routes.values()].filter(r => sameKey(r) && describes(route, r))
+    return found.sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))[0]
+  }
+
+  #putRoute(route: Route): void {
+    this.routes.set(routeKey(route), route)
+    this.tell({ type: 'route', route: { ...route } })
+  }
+
+  #dropRoute(route: Route): void {
+    const key = routeKey(route)
+    const found = this.routes.get(key)
+    if (found === undefined || !describes(route, found)) return
+    this.routes.delete(key)
+    this.tell({ type: 'route-gone', route: { ...found } })
+  }
+
+  /** The route as the kernel would tell it, if its next hop holds. */
+  #resolve(route: Route, operation: string): Route {
+    const refuse = (errno: number, detail: string) => new KernelError(errno, operation, route.dst, detail)
+    const out = canonical(route)
+    if (drops(route.type)) return out
+    if (route.ifindex !== undefined) {
+      const link = this.links.get(route.ifindex)
+      if (link === undefined) throw refuse(ERRNO.ENODEV, 'no such link')
+      if (!link.up) throw refuse(ERRNO.ENETDOWN, 'link is down')
+    } else if (route.gateway === undefined || route.onlink) throw refuse(ERRNO.ENODEV, 'no link named')
+    if (route.gateway === undefined || route.onlink || route.gateway.startsWith('fe80:')) return out
+    if (isIpv4(route.dst) && route.scope !== ROUTE_SCOPE.universe) throw refuse(ERRNO.EINVAL, 'scope and gateway')
+    const via = this.lookup(route.gateway)
+    if (via?.type === 'local') throw refuse(ERRNO.EINVAL, 'the gateway is an address of this host')
+    const reached = via !== undefined && via.type === 'unicast' && via.gateway === undefined
+    if (!reached || (route.ifindex !== undefined && via.ifindex !== route.ifindex))
+      throw refuse(isIpv4(route.dst) ? ERRNO.ENETUNREACH : ERRNO.EHOSTUNREACH, 'no route to the gateway')
+    return { ...out, ifindex: via.ifindex }
+  }
+}
+
+/** A route with the fields that the kernel tells, and no others. */
+function canonical({ ...route }: Route): Route {
+  if (route.metric === defaultMetric(route.dst)) delete route.metric
+  if (!isIpv4(route.dst)) route.scope = ROUTE_SCOPE.universe
+  if (!route.onlink) delete route.onlink
+  if (drops(route.type)) delete route.ifindex
+  for (const [field, value] of Object.entries(route)) if (value === undefined) delete route[field as keyof Route]
+  return route
+}
+
+function describes(wanted: Route, found: Route): boolean {
+  return (
+    wanted.type === found.type &&
+    wanted.protocol === found.protocol &&
+    (wanted.scope === found.scope || !isIpv4(found.dst)) &&
+    (wanted.gateway === undefined || wanted.gateway === found.gateway) &&
+    (wanted.ifindex === undefined || drops(found.type) || wanted.ifindex === found.ifindex)
+  )
+}
+
+/** What an address brings along: itself in the local table, and its subnet in the main one. */
+function addressRoutes({ ifindex, address, length }: Address): Route[] {
+  const family: Family = familyOf(address)
+  const bits = addressBits(family)
+  const common = { protocol: ROUTE_PROTOCOL.kernel, ifindex }
+  const v4 = family === 'ipv4'
+  const own: Route = {
+    ...common,
+    dst: `${address}/${bits}`,
+    table: ROUTE_TABLE.local,
+    type: 'local',
+    scope: v4 ? ROUTE_SCOPE.host : ROUTE_SCOPE.universe,
+    ...(v4 ? { source: address } : { metric: 0 }),
+  }
+  if (v4 && length === bits) return [own]
+  const subnet: Route = {
+    ...common,
+    dst: `${maskAddress(address, length)}/${length}`,
+    table: ROUTE_TABLE.main,
+    type: 'unicast',
+    scope: v4 ? ROUTE_SCOPE.link : ROUTE_SCOPE.universe,
+    ...(v4 ? { source: address } : { metric: 256 }),
+  }
+  return [own, subnet]
+}
+
+function sameAddress(a: Address, b: Address): boolean {
+  return a.ifindex === b.ifindex && a.address === b.address && a.length === b.length
+}
+
+function sameNeighbour(a: Neighbour, b: Neighbour): boolean {
+  return a.ifindex === b.ifindex && a.address === b.address && (a.proxy ?? false) === (b.proxy ?? false)
+}
+
+function isIpv4(text: string): boolean {
+  return familyOf(text) === 'ipv4'
+}

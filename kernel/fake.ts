@@ -1,0 +1,326 @@
+// The kernel port in memory: a world of network namespaces under paths, one kernel per view of one. It holds to
+// test/kernel/contract.ts like the real kernel does, so that other rooms can be tested without root.
+import { randomBytes } from 'node:crypto'
+import { FakeNetns } from './fake-netns.ts'
+import { formatMac, macBytes } from './netlink/link.ts'
+import { isFlooded } from './netlink/neighbour.ts'
+import {
+  type Address,
+  ERRNO,
+  type FdbEntry,
+  type Kernel,
+  KernelError,
+  type KernelEvent,
+  type KernelMonitor,
+  type Link,
+  type LinkChange,
+  type LinkSpec,
+  type Neighbour,
+  type Route,
+  type RouteChange,
+  type RouteFilter,
+  type SysctlFamily,
+} from './port.ts'
+
+const ALL_KINDS: readonly LinkSpec['kind'][] = ['veth', 'ipip', 'vxlan', 'bridge', 'dummy']
+/** What lookups say of routes that drop (net/ipv4/fib_semantics.c, fib_props). */
+const DROP_ERRNO: Partial<Record<Route['type'], number>> = {
+  blackhole: ERRNO.EINVAL,
+  unreachable: ERRNO.EHOSTUNREACH,
+  prohibit: ERRNO.EACCES,
+}
+
+/** Namespaces by path, and which link kinds this machine has. The host's own namespace has no path. */
+export class FakeWorld {
+  readonly kinds: ReadonlySet<LinkSpec['kind']>
+  readonly #host = new FakeNetns()
+  readonly #named = new Map<string, FakeNetns>()
+
+  constructor({ kinds = ALL_KINDS }: { kinds?: readonly LinkSpec['kind'][] } = {}) {
+    this.kinds = new Set(kinds)
+  }
+
+  /** A kernel of the host's namespace. */
+  kernel(): Kernel {
+    return new FakeKernel(this, this.#host)
+  }
+
+  addNetns(path: string): void {
+    if (this.#named.has(path)) throw new KernelError(ERRNO.EEXIST, 'add netns', path)
+    this.#named.set(path, new FakeNetns())
+  }
+
+  /** Ends a namespace: its virtual links end with it, and so do the far ends of its veths. */
+  removeNetns(path: string): void {
+    const netns = this.#named.get(path)
+    this.#named.delete(path)
+    if (netns !== undefined) for (const link of [...netns.links.values()]) dropLink(netns, link)
+  }
+
+  netns(path: string): FakeNetns {
+    const found = this.#named.get(path)
+    if (found === undefined) throw new KernelError(ERRNO.ENOENT, 'open netns', path)
+    return found
+  }
+
+  /** Makes every monitor of the host (or of the namespace at `path`) hear that it lost events. */
+  overrun(path?: string): void {
+    const netns = path === undefined ? this.#host : this.netns(path)
+    netns.tell({ type: 'overrun' })
+  }
+}
+
+class FakeKernel implements Kernel {
+  readonly #world: FakeWorld
+  readonly #netns: FakeNetns
+  readonly #monitors = new Set<KernelMonitor>()
+  #closed = false
+
+  constructor(world: FakeWorld, netns: FakeNetns) {
+    this.#world = world
+    this.#netns = netns
+  }
+
+  async links(): Promise<Link[]> {
+    return structuredClone([...this.#open().links.values()])
+  }
+
+  async link(of: string | number): Promise<Link | undefined> {
+    return structuredClone(this.#open().find(of))
+  }
+
+  async createLink(spec: LinkSpec): Promise<Link> {
+    const netns = this.#open()
+    const refuse = (errno: number, detail?: string) => new KernelError(errno, 'create link', spec.name, detail)
+    const far = spec.kind === 'veth' && spec.peer.netns !== undefined ? this.#world.netns(spec.peer.netns) : netns
+    if (!this.#world.kinds.has(spec.kind)) throw refuse(ERRNO.EOPNOTSUPP, 'Unknown device type')
+    if (netns.find(spec.name) !== undefined) throw refuse(ERRNO.EEXIST)
+    if (spec.kind !== 'veth') {
+      if ([...netns.links.values()].some(link => collides(link, spec))) throw refuse(ERRNO.EEXIST)
+      return structuredClone(netns.insert(newLink(spec)))
+    }
+    if (far.find(spec.peer.name) !== undefined || (far === netns && spec.peer.name === spec.name))
+      throw refuse(ERRNO.EEXIST)
+    const { kind, peer } = spec
+    const theirs = far.insert({ ...newLink({ kind, name: peer.name, mtu: peer.mtu }), mac: peer.mac ?? randomMac() })
+    const ours = netns.insert({ ...newLink(spec), mac: spec.mac ?? randomMac() })
+    netns.peers.set(ours.index, { netns: far, index: theirs.index })
+    far.peers.set(theirs.index, { netns, index: ours.index })
+    tie(netns, ours)
+    tie(far, theirs)
+    return structuredClone(ours)
+  }
+
+  async setLink(of: string | number, change: LinkChange): Promise<void> {
+    const netns = this.#open()
+    const link = netns.need(of, 'set link')
+    if (change.name !== undefined && change.name !== link.name && netns.find(change.name) !== undefined)
+      throw new KernelError(ERRNO.EEXIST, 'set link', link.name)
+    if (change.master !== undefined && change.master !== 0) {
+      const master = netns.need(change.master, 'set link')
+      if (master.kind !== 'bridge') throw new KernelError(ERRNO.EOPNOTSUPP, 'set link', link.name)
+    }
+    const far = change.netns === undefined ? netns : this.#world.netns(change.netns)
+    const here = far === netns ? link : move(netns, far, link)
+    if (change.mtu !== undefined) here.mtu = change.mtu
+    if (change.mac !== undefined) here.mac = formatMac(macBytes(change.mac))
+    if (change.name !== undefined) far.rename(here, change.name)
+    if (change.master === 0) delete here.master
+    else if (change.master !== undefined) here.master = change.master
+    if (change.up !== undefined && change.up !== here.up) far.setUp(here, change.up)
+    else far.tell({ type: 'link', link: { ...here } })
+  }
+
+  async deleteLink(of: string | number): Promise<void> {
+    const netns = this.#open()
+    const link = netns.find(of)
+    if (link?.name === 'lo') throw new KernelError(ERRNO.EOPNOTSUPP, 'delete link', 'lo')
+    if (link !== undefined) dropLink(netns, link)
+  }
+
+  async addresses(ifindex?: number): Promise<Address[]> {
+    const all = this.#open().addresses
+    return structuredClone(all.filter(address => ifindex === undefined || address.ifindex === ifindex))
+  }
+
+  async addAddress(address: Address): Promise<void> {
+    this.#open().addAddress(address)
+  }
+
+  async deleteAddress(address: Address): Promise<void> {
+    this.#open().deleteAddress(address)
+  }
+
+  async routes({ family, table, protocol, ifindex }: RouteFilter = {}): Promise<Route[]> {
+    const all = [...this.#open().routes.values()].filter(
+      route =>
+        (family === undefined || (family === 'ipv6') === route.dst.includes(':')) &&
+        (table === undefined || route.table === table) &&
+        (protocol === undefined || route.protocol === protocol) &&
+        (ifindex === undefined || route.ifindex === ifindex),
+    )
+    return structuredClone(all)
+  }
+
+  async changeRoutes(changes: readonly RouteChange[]): Promise<(KernelError | undefined)[]> {
+    const netns = this.#open()
+    return changes.map(change => {
+      try {
+        netns.changeRoute(change)
+        return undefined
+      } catch (error) {
+        if (error instanceof KernelError) return error
+        throw error
+      }
+    })
+  }
+
+  async lookupRoute(dst: string): Promise<Route> {
+    const route = this.#open().lookup(dst)
+    const errno = route === undefined ? ERRNO.ENETUNREACH : DROP_ERRNO[route.type]
+    if (route === undefined || errno !== undefined) throw new KernelError(errno!, 'look up route', dst)
+    return structuredClone(route)
+  }
+
+  async neighbours(ifindex?: number): Promise<Neighbour[]> {
+    const all = this.#open().neighbours
+    return structuredClone(all.filter(neighbour => ifindex === undefined || neighbour.ifindex === ifindex))
+  }
+
+  async setNeighbour(neighbour: Neighbour): Promise<void> {
+    this.#open().setNeighbour(neighbour)
+  }
+
+  async deleteNeighbour(neighbour: Neighbour): Promise<void> {
+    this.#open().deleteNeighbour(neighbour)
+  }
+
+  async fdb(ifindex: number): Promise<FdbEntry[]> {
+    return structuredClone(this.#open().fdb.filter(entry => entry.ifindex === ifindex))
+  }
+
+  async setFdb(entry: FdbEntry): Promise<void> {
+    const netns = this.#open()
+    if (netns.need(entry.ifindex, 'set fdb').kind !== 'vxlan')
+      throw new KernelError(ERRNO.EOPNOTSUPP, 'set fdb', entry.mac)
+    const flooded = isFlooded(entry.mac)
+    const replaces = (e: FdbEntry) =>
+      e.ifindex === entry.ifindex && e.mac === entry.mac && (!flooded || e.dst === entry.dst)
+    netns.fdb = [...netns.fdb.filter(e => !replaces(e)), { ...entry }]
+  }
+
+  async deleteFdb({ ifindex, mac, dst }: FdbEntry): Promise<void> {
+    const netns = this.#open()
+    netns.fdb = netns.fdb.filter(e => e.ifindex !== ifindex || e.mac !== mac || e.dst !== dst)
+  }
+
+  readSysctl(family: SysctlFamily, path: readonly string[]): string {
+    return this.#sysctl('read sysctl', family, path, key => this.#netns.sysctls.get(key) ?? '0')
+  }
+
+  writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
+    this.#sysctl('write sysctl', family, path, key => this.#netns.sysctls.set(key, value.trim()))
+  }
+
+  monitor(listen: (event: KernelEvent) => void): KernelMonitor {
+    const { listeners } = this.#open()
+    let closed = false
+    // events of the real kernel arrive after the call that caused them, in order
+    const later = (event: KernelEvent) =>
+      setImmediate(() => {
+        if (!closed) listen(structuredClone(event))
+      })
+    listeners.add(later)
+    const monitor = {
+      close: () => {
+        closed = true
+        listeners.delete(later)
+        this.#monitors.delete(monitor)
+      },
+    }
+    this.#monitors.add(monitor)
+    return monitor
+  }
+
+  inside(netns: string): Kernel {
+    return new FakeKernel(this.#world, this.#world.netns(netns))
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const monitor of [...this.#monitors]) monitor.close()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  #open(): FakeNetns {
+    if (this.#closed) throw new KernelError(ERRNO.ECANCELED, 'use', 'kernel', 'closed')
+    return this.#netns
+  }
+
+  #sysctl<T>(operation: string, family: SysctlFamily, path: readonly string[], act: (key: string) => T): T {
+    const name = path.length > 2 && (path[0] === 'conf' || path[0] === 'neigh') ? path[1]! : 'all'
+    const netns = this.#open()
+    if (name !== 'all' && name !== 'default' && netns.find(name) === undefined)
+      throw new KernelError(ERRNO.ENOENT, operation, path.join('/'))
+    return act([family, ...path].join('\0'))
+  }
+}
+
+function newLink(spec: Pick<LinkSpec, 'kind' | 'name' | 'mtu'> & Partial<LinkSpec>): Omit<Link, 'index'> {
+  const { kind, name } = spec
+  const link: Omit<Link, 'index'> = { name, kind, mtu: spec.mtu ?? 1500, up: false, running: false }
+  if (spec.kind === 'ipip') {
+    const { local, remote } = spec
+    return { ...link, mtu: spec.mtu ?? 1480, ipip: { local, remote } }
+  }
+  if (spec.kind !== 'vxlan') return { ...link, mac: randomMac() }
+  const { vni = 0, port = 0, local, mac = randomMac() } = spec
+  return { ...link, mac, vxlan: { vni, port, local, learning: false } }
+}
+
+/** Tunnels of one namespace that the kernel could not tell apart. */
+function collides(link: Link, spec: LinkSpec): boolean {
+  if (spec.kind === 'vxlan') return link.vxlan?.vni === spec.vni && link.vxlan.port === spec.port
+  if (spec.kind === 'ipip')
+    return link.ipip !== undefined && link.ipip.local === spec.local && link.ipip.remote === spec.remote
+  return false
+}
+
+/** Notes on a veth where its far end is. */
+function tie(netns: FakeNetns, link: Link): void {
+  const peer = netns.peers.get(link.index)
+  if (peer === undefined) return
+  link.peer = peer.index
+  if (peer.netns === netns) delete link.peerNetnsId
+  else link.peerNetnsId = 0
+}
+
+function dropLink(netns: FakeNetns, link: Link): void {
+  const peer = netns.peers.get(link.index)
+  const other = peer?.netns.links.get(peer.index)
+  netns.remove(link)
+  if (peer !== undefined && other !== undefined) peer.netns.remove(other)
+}
+
+function move(from: FakeNetns, to: FakeNetns, link: Link): Link {
+  if (to.find(link.name) !== undefined) throw new KernelError(ERRNO.EEXIST, 'set link', link.name)
+  const peer = from.peers.get(link.index)
+  from.remove(link)
+  const moved = to.insert({ ...link, up: false, running: false }, link.index)
+  const other = peer?.netns.links.get(peer.index)
+  if (peer === undefined || other === undefined) return moved
+  to.peers.set(moved.index, peer)
+  peer.netns.peers.set(peer.index, { netns: to, index: moved.index })
+  tie(to, moved)
+  tie(peer.netns, other)
+  return moved
+}
+
+function randomMac(): string {
+  const bytes = Uint8Array.from(randomBytes(6))
+  bytes[0] = (bytes[0]! & 0xfc) | 2
+  return formatMac(bytes)
+}

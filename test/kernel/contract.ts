@@ -1,0 +1,410 @@
+// What every implementation of the kernel port promises. Each test gets a kernel of an empty namespace (`node`) and the
+// path of another (`pod`), and finds its own way from there.
+import type { ExecutionContext, TestFn } from 'ava'
+import {
+  ERRNO,
+  type Kernel,
+  KernelError,
+  type KernelEvent,
+  type LinkSpec,
+  ROUTE_PROTOCOL,
+  ROUTE_SCOPE,
+  ROUTE_TABLE,
+  type Route,
+  type RouteChange,
+} from '../../kernel/port.ts'
+
+export type World = { node: Kernel; podPath: string; missingKind?: LinkSpec['kind']; close(): void }
+
+const HOST_MAC = 'ee:ee:ee:ee:ee:ee'
+const DEADLINE_MS = 10_000
+
+/** Registers the suite; `open` is called once per test. */
+export function kernelContract(test: TestFn, open: () => World): void {
+  const promise = (title: string, body: (t: ExecutionContext, world: World) => Promise<void>) =>
+    test(title, async t => {
+      const world = open()
+      try {
+        await body(t, world)
+      } finally {
+        world.close()
+      }
+    })
+
+  promise('a veth has its peer born in the other namespace, and both go together', async (t, { node, podPath }) => {
+    using pod = node.inside(podPath)
+    const spec: LinkSpec = { kind: 'veth', name: 'cali1', mac: HOST_MAC, mtu: 1400, peer: { name: 'eth0', mtu: 1400 } }
+    const link = await node.createLink({ ...spec, peer: { ...spec.peer, netns: podPath } })
+    t.like(link, { name: 'cali1', kind: 'veth', mac: HOST_MAC, mtu: 1400, up: false, running: false })
+    t.not(link.peerNetnsId, undefined)
+    const peer = await pod.link('eth0')
+    t.like(peer, { kind: 'veth', mtu: 1400, up: false })
+    t.is(link.peer, peer!.index)
+    t.deepEqual((await node.links()).map(l => l.name).sort(), ['cali1', 'lo'])
+    await node.setLink('cali1', { up: true })
+    t.like(await node.link('cali1'), { up: true, running: false })
+    await pod.setLink(peer!.index, { up: true })
+    t.like(await node.link(link.index), { up: true, running: true })
+    await node.deleteLink('cali1')
+    t.is(await pod.link('eth0'), undefined)
+    await node.deleteLink('cali1')
+  })
+
+  promise('a refused link leaves nothing behind and says why', async (t, { node, podPath, missingKind }) => {
+    await bridge(node, 'br0')
+    t.is((await refusal(t, node.createLink({ kind: 'bridge', name: 'br0' }))).errno, ERRNO.EEXIST)
+    const taken: LinkSpec = { kind: 'veth', name: 'cali1', peer: { name: 'lo', netns: podPath } }
+    t.is((await refusal(t, node.createLink(taken))).errno, ERRNO.EEXIST)
+    const nowhere: LinkSpec = { kind: 'veth', name: 'cali1', peer: { name: 'eth0', netns: `${podPath}-absent` } }
+    t.is((await refusal(t, node.createLink(nowhere))).errno, ERRNO.ENOENT)
+    t.is(await node.link('cali1'), undefined)
+    if (missingKind === undefined) return
+    const spec = { kind: missingKind, name: 'odd0' } as LinkSpec
+    const error = await refusal(t, node.createLink(spec))
+    t.is(error.errno, ERRNO.EOPNOTSUPP)
+    t.is(error.detail, 'Unknown device type')
+  })
+
+  promise('a link is renamed, resized, bridged and moved to another namespace', async (t, { node, podPath }) => {
+    using pod = node.inside(podPath)
+    const br0 = await bridge(node, 'br0')
+    await veth(node, 'a', 'b')
+    await node.setLink('a', { name: 'c', mtu: 1300, mac: '02:00:00:00:00:01', master: br0 })
+    t.like(await node.link('c'), { mtu: 1300, mac: '02:00:00:00:00:01', master: br0 })
+    await node.setLink('c', { master: 0 })
+    t.is((await node.link('c'))!.master, undefined)
+    await node.setLink('b', { up: true })
+    await node.setLink('b', { netns: podPath, name: 'eth0' })
+    t.is(await node.link('b'), undefined)
+    t.like(await pod.link('eth0'), { kind: 'veth', up: false })
+    t.is((await refusal(t, node.setLink('b', { up: true }))).errno, ERRNO.ENODEV)
+    t.is((await refusal(t, node.setLink('c', { name: 'br0' }))).errno, ERRNO.EEXIST)
+  })
+
+  promise('a vxlan link carries its parameters and its forwarding entries', async (t, { node }) => {
+    const spec: LinkSpec = { kind: 'vxlan', name: 'vxlan.calico', vni: 4096, port: 4789, local: '10.0.0.1' }
+    const link = await node.createLink({ ...spec, mac: '66:00:00:00:00:01', mtu: 1450 })
+    t.like(link, { mac: '66:00:00:00:00:01', mtu: 1450 })
+    t.like(link.vxlan, { vni: 4096, port: 4789, local: '10.0.0.1', learning: false })
+    t.is((await refusal(t, node.createLink({ ...spec, name: 'other' }))).errno, ERRNO.EEXIST)
+    const entry = { ifindex: link.index, mac: '66:00:00:00:00:02', dst: '10.0.0.2' }
+    const zero = { ifindex: link.index, mac: '00:00:00:00:00:00', dst: '10.0.0.2' }
+    await node.setFdb(entry)
+    await node.setFdb(entry)
+    await node.setFdb({ ...entry, dst: '10.0.0.3' })
+    for (const dst of ['10.0.0.2', '10.0.0.3', '10.0.0.3']) await node.setFdb({ ...zero, dst })
+    const sorted = async () => (await node.fdb(link.index)).map(e => `${e.mac} ${e.dst}`).sort()
+    t.deepEqual(await sorted(), [`${zero.mac} 10.0.0.2`, `${zero.mac} 10.0.0.3`, `${entry.mac} 10.0.0.3`])
+    await node.deleteFdb({ ...entry, dst: '10.0.0.3' })
+    await node.deleteFdb({ ...entry, dst: '10.0.0.3' })
+    await node.deleteFdb(zero)
+    t.deepEqual(await sorted(), [`${zero.mac} 10.0.0.3`])
+  })
+
+  promise('an address brings its routes, is listed, and goes twice', async (t, { node }) => {
+    const ifindex = await upPair(node)
+    const address = { ifindex, address: '10.1.0.1', length: 24, scope: 0 }
+    const address6 = { ifindex, address: 'fd00:1::1', length: 64, scope: 0, noDad: true }
+    await node.addAddress(address)
+    await node.addAddress(address6)
+    t.is((await refusal(t, node.addAddress(address))).errno, ERRNO.EEXIST)
+    t.is((await refusal(t, node.addAddress({ ...address, ifindex: 4711 }))).errno, ERRNO.ENODEV)
+    const listed = await node.addresses(ifindex)
+    t.true(listed.some(a => a.address === '10.1.0.1' && a.length === 24 && a.ifindex === ifindex))
+    t.true(listed.some(a => a.address === 'fd00:1::1' && a.tentative === undefined))
+    const subnet = (await node.routes({ table: 254, family: 'ipv4' })).find(r => r.dst === '10.1.0.0/24')
+    t.like(subnet, { protocol: ROUTE_PROTOCOL.kernel, scope: ROUTE_SCOPE.link, ifindex, source: '10.1.0.1' })
+    t.is((await node.lookupRoute('10.1.0.1')).type, 'local')
+    for (const gone of [address, address, address6, address6, { ...address, ifindex: 4711 }])
+      await node.deleteAddress(gone)
+    t.false((await node.addresses(ifindex)).some(a => a.address === '10.1.0.1' || a.address === 'fd00:1::1'))
+    t.deepEqual(await ours(node, '10.1.0.0/24'), [])
+  })
+
+  promise('routes of both families read back as they were written', async (t, { node }) => {
+    const ifindex = await upPair(node)
+    // IPv4 takes no gateway in a namespace that never had an address: it has no local table to look it up in
+    await node.addAddress({ ifindex, address: '10.1.0.1', length: 24, scope: 0 })
+    const routes: Route[] = [
+      block('10.2.0.0/26'),
+      { ...block('10.3.0.0/26'), mtu: 1300, metric: 7, table: 1000 },
+      { ...workload('10.2.0.1/32', ifindex) },
+      { ...workload('10.9.0.0/24', ifindex), protocol: 12, scope: 0, gateway: '192.0.2.1', onlink: true },
+      block('fd00:2::/122'),
+      { ...workload('fd00:2::1/128', ifindex), scope: 0 },
+      { ...workload('fd00:3::/122', ifindex), scope: 0, protocol: 12, gateway: 'fe80::1', metric: 33 },
+      { ...workload('0.0.0.0/0', ifindex) },
+    ]
+    t.deepEqual(await refusals(node, routes.map(add)), [])
+    for (const route of routes) t.deepEqual(await ours(node, route.dst), [route])
+    t.deepEqual(await node.routes({ table: 1000 }), [routes[1]!])
+    t.deepEqual(await node.routes({ table: 4242 }), [])
+    t.deepEqual(await node.routes({ protocol: 12, family: 'ipv6' }), [routes[6]!])
+    t.is((await node.routes({ ifindex, protocol: ROUTE_PROTOCOL.boot })).length, 3)
+    t.deepEqual(await node.routes({ ifindex: 4711 }), [])
+  })
+
+  promise('a refused route does not stop its neighbours, and each refusal has its errno', async (t, { node }) => {
+    const ifindex = await upPair(node)
+    const down = await veth(node, 'c', 'd')
+    await node.addAddress({ ifindex, address: '10.1.0.1', length: 24, scope: 0 })
+    const via = (gateway: string): Route => ({ ...workload('10.4.0.0/16', ifindex), scope: 0, gateway })
+    const changes = [
+      add(block('10.5.0.0/26')),
+      add(via('192.0.2.1')),
+      add(block('10.5.0.0/26')),
+      add({ ...via('10.1.0.2'), ifindex: undefined }),
+      add(workload('10.6.0.1/32', down)),
+      add(workload('10.6.0.2/32', 4711)),
+      add({ ...workload('fd00:6::/64', ifindex), scope: 0, gateway: 'fd00:7::1' }),
+      add(block('10.7.0.0/26')),
+    ]
+    const answers = await node.changeRoutes(changes)
+    t.deepEqual(
+      answers.map(error => error?.errno),
+      [
+        undefined,
+        ERRNO.ENETUNREACH,
+        ERRNO.EEXIST,
+        undefined,
+        ERRNO.ENETDOWN,
+        ERRNO.ENODEV,
+        ERRNO.EHOSTUNREACH,
+        undefined,
+      ],
+    )
+    t.is((await ours(node, '10.7.0.0/26')).length, 1)
+    t.is((await ours(node, '10.4.0.0/16'))[0]!.ifindex, ifindex)
+  })
+
+  promise('replace swaps the route of the same key only, delete takes exactly what it names', async (t, { node }) => {
+    const ifindex = await upPair(node)
+    for (const dst of ['10.5.0.0/26', 'fd00:5::/122']) {
+      const scope = dst.includes(':') ? 0 : 253
+      const direct = { ...workload(dst, ifindex), scope }
+      t.deepEqual(await refusals(node, [add(block(dst)), replace({ ...block(dst), metric: 50 }), replace(direct)]), [])
+      t.deepEqual(await ours(node, dst), [direct, { ...block(dst), metric: 50 }])
+      const stranger = { verb: 'delete', route: { ...direct, protocol: 4 } } as const
+      t.deepEqual(await refusals(node, [stranger]), [])
+      t.is((await ours(node, dst)).length, 2)
+      const gone = { verb: 'delete', route: direct } as const
+      t.deepEqual(await refusals(node, [gone, gone]), [])
+      t.deepEqual(await ours(node, dst), [{ ...block(dst), metric: 50 }])
+    }
+  })
+
+  promise('a deletion that names no metric means the default one in IPv6 and any in IPv4', async (t, { node }) => {
+    for (const [dst, left] of [
+      ['10.5.0.0/26', 0],
+      ['fd00:5::/122', 1],
+    ] as const) {
+      const changes: RouteChange[] = [add({ ...block(dst), metric: 50 }), { verb: 'delete', route: block(dst) }]
+      t.deepEqual(await refusals(node, changes), [])
+      t.is((await ours(node, dst)).length, left, dst)
+    }
+  })
+
+  promise('routes, neighbours and IPv6 addresses of a link that goes down go with it', async (t, { node }) => {
+    const ifindex = await upPair(node)
+    await node.addAddress({ ifindex, address: '10.1.0.1', length: 24, scope: 0 })
+    await node.addAddress({ ifindex, address: 'fd00:1::1', length: 64, scope: 0, noDad: true })
+    const six = { ...workload('fd00:2::1/128', ifindex), scope: 0 }
+    t.deepEqual(await refusals(node, [add(workload('10.2.0.1/32', ifindex)), add(six), add(block('10.2.0.0/26'))]), [])
+    await node.setNeighbour({ ifindex, address: '10.2.0.1', mac: '02:00:00:00:00:07', permanent: true })
+    await node.setLink('a', { up: false })
+    t.deepEqual(await node.routes({ table: 254, ifindex }), [])
+    t.deepEqual(await node.neighbours(ifindex), [])
+    t.deepEqual(
+      (await node.addresses(ifindex)).map(a => a.address),
+      ['10.1.0.1'],
+    )
+    t.is((await ours(node, '10.2.0.0/26')).length, 1)
+    await node.setLink('a', { up: true })
+    t.is((await ours(node, '10.1.0.0/24')).length, 1)
+    t.deepEqual(await ours(node, '10.2.0.1/32'), [])
+  })
+
+  promise('a lookup follows the longest prefix and names the reason where there is no way', async (t, { node }) => {
+    const ifindex = await upPair(node)
+    const routes = [workload('10.2.0.1/32', ifindex), block('10.2.0.0/26'), block('fd00:2::/122')]
+    const unreachable = { ...block('10.3.0.0/26'), type: 'unreachable' as const }
+    t.deepEqual(await refusals(node, [...routes, unreachable].map(add)), [])
+    t.like(await node.lookupRoute('10.2.0.1'), { dst: '10.2.0.1/32', ifindex, table: 254 })
+    for (const [dst, errno] of [
+      ['10.2.0.2', ERRNO.EINVAL],
+      ['fd00:2::1', ERRNO.EINVAL],
+      ['10.3.0.1', ERRNO.EHOSTUNREACH],
+      ['192.0.2.1', ERRNO.ENETUNREACH],
+      ['2001:db8::1', ERRNO.ENETUNREACH],
+    ] as const)
+      t.is((await refusal(t, node.lookupRoute(dst))).errno, errno, dst)
+  })
+
+  promise('a permanent neighbour and a proxied address are set, set again, listed and removed', async (t, { node }) => {
+    const ifindex = await upPair(node)
+    const neighbour = { ifindex, address: '10.2.0.1', mac: '02:00:00:00:00:07', permanent: true }
+    const proxied = { ifindex, address: 'fd00:2::1', permanent: true, proxy: true }
+    for (const one of [neighbour, { ...neighbour, mac: '02:00:00:00:00:08' }, proxied, proxied])
+      await node.setNeighbour(one)
+    const listed = await node.neighbours(ifindex)
+    t.deepEqual(
+      listed.filter(n => n.proxy !== true && n.permanent),
+      [{ ...neighbour, mac: '02:00:00:00:00:08' }],
+    )
+    t.deepEqual(
+      listed.filter(n => n.proxy).map(n => n.address),
+      ['fd00:2::1'],
+    )
+    t.is((await refusal(t, node.setNeighbour({ ...neighbour, ifindex: 4711 }))).errno, ERRNO.ENODEV)
+    for (const one of [neighbour, neighbour, proxied, proxied, { ...neighbour, ifindex: 4711 }])
+      await node.deleteNeighbour(one)
+    t.deepEqual(
+      (await node.neighbours(ifindex)).filter(n => n.permanent || n.proxy),
+      [],
+    )
+  })
+
+  promise('a sysctl is of one link of one namespace and follows its name', async (t, { node, podPath }) => {
+    using pod = node.inside(podPath)
+    await node.createLink({ kind: 'veth', name: 'a.b', peer: { name: 'eth0', netns: podPath } })
+    const path = (name: string) => ['conf', name, 'proxy_arp']
+    node.writeSysctl('ipv4', path('a.b'), '1')
+    t.is(node.readSysctl('ipv4', path('a.b')), '1')
+    t.is(pod.readSysctl('ipv4', path('eth0')), '0')
+    pod.writeSysctl('ipv6', ['conf', 'eth0', 'accept_ra'], '0')
+    t.is(pod.readSysctl('ipv6', ['conf', 'eth0', 'accept_ra']), '0')
+    const absent = t.throws(() => node.readSysctl('ipv4', path('eth0')), { instanceOf: KernelError })
+    t.is(absent?.errno, ERRNO.ENOENT)
+    await node.setLink('a.b', { name: 'c' })
+    t.is(node.readSysctl('ipv4', path('c')), '1')
+  })
+
+  promise('a monitor hears of links, addresses, routes and neighbours, in order', async (t, { node }) => {
+    const heard = listenTo(node)
+    const ifindex = await upPair(node)
+    await node.addAddress({ ifindex, address: '10.1.0.1', length: 24, scope: 0 })
+    await node.setNeighbour({ ifindex, address: '10.2.0.1', mac: '02:00:00:00:00:07', permanent: true })
+    const route = workload('10.2.0.1/32', ifindex)
+    await node.changeRoutes([add(route), replace({ ...route, mtu: 1400 }), { verb: 'delete', route }])
+    await node.deleteLink('a')
+    await heard.until(e => e.type === 'link-gone' && e.link.name === 'a')
+    t.true(heard.events.some(e => e.type === 'link' && e.link.name === 'a' && e.link.running))
+    t.true(heard.events.some(e => e.type === 'address' && e.address.address === '10.1.0.1'))
+    t.true(heard.events.some(e => e.type === 'neighbour' && e.neighbour.address === '10.2.0.1'))
+    t.true(heard.events.some(e => e.type === 'neighbour-gone' && e.neighbour.address === '10.2.0.1'))
+    const told = heard.events.filter(e => 'route' in e && e.route.dst === route.dst)
+    t.deepEqual(told, [
+      { type: 'route', route },
+      { type: 'route', route: { ...route, mtu: 1400 } },
+      { type: 'route-gone', route: { ...route, mtu: 1400 } },
+    ])
+    heard.close()
+  })
+
+  promise('a monitor that was closed hears nothing more', async (t, { node }) => {
+    const early = listenTo(node)
+    early.close()
+    const late = listenTo(node)
+    await bridge(node, 'br0')
+    await late.until(e => e.type === 'link' && e.link.name === 'br0')
+    t.deepEqual(early.events, [])
+    late.close()
+  })
+
+  promise(
+    'a namespace that is not there is ENOENT, and a closed kernel answers nothing',
+    async (t, { node, podPath }) => {
+      const absent = t.throws(() => node.inside(`${podPath}-absent`), { instanceOf: KernelError })
+      t.is(absent?.errno, ERRNO.ENOENT)
+      const pod = node.inside(podPath)
+      pod.close()
+      pod.close()
+      t.is((await refusal(t, pod.links())).errno, ERRNO.ECANCELED)
+      t.deepEqual(
+        (await node.links()).map(l => l.name),
+        ['lo'],
+      )
+    },
+  )
+}
+
+/** A monitor that remembers, and can be waited on. */
+export function listenTo(kernel: Kernel) {
+  const events: KernelEvent[] = []
+  let wake = () => {}
+  const monitor = kernel.monitor(event => {
+    events.push(event)
+    wake()
+  })
+  return {
+    events,
+    close: () => monitor.close(),
+    async until(matches: (event: KernelEvent) => boolean): Promise<KernelEvent> {
+      const deadline = Date.now() + DEADLINE_MS
+      for (;;) {
+        const found = events.find(matches)
+        if (found !== undefined) return found
+        if (Date.now() > deadline) throw new Error(`not heard; but: ${events.map(e => e.type).join(' ')}`)
+        await new Promise<void>(resolve => {
+          const timer = setTimeout(resolve, DEADLINE_MS)
+          wake = () => {
+            clearTimeout(timer)
+            resolve()
+          }
+        })
+      }
+    },
+  }
+}
+
+/** A veth pair inside one namespace, both ends down; the index of the first. */
+export async function veth(kernel: Kernel, name: string, peer: string): Promise<number> {
+  return (await kernel.createLink({ kind: 'veth', name, peer: { name: peer } })).index
+}
+
+/** The pair `a` and `b`, both up; the index of `a`. */
+export async function upPair(kernel: Kernel): Promise<number> {
+  const index = await veth(kernel, 'a', 'b')
+  await kernel.setLink('a', { up: true })
+  await kernel.setLink('b', { up: true })
+  return index
+}
+
+async function bridge(kernel: Kernel, name: string): Promise<number> {
+  return (await kernel.createLink({ kind: 'bridge', name })).index
+}
+
+/** A blackhole as own blocks have it. */
+export function block(dst: string): Route {
+  return { dst, table: ROUTE_TABLE.main, type: 'blackhole', protocol: ROUTE_PROTOCOL.blocks, scope: 0 }
+}
+
+/** A route to one pod. */
+export function workload(dst: string, ifindex: number): Route {
+  const { boot: protocol } = ROUTE_PROTOCOL
+  return { dst, table: ROUTE_TABLE.main, type: 'unicast', protocol, scope: ROUTE_SCOPE.link, ifindex }
+}
+
+export function add(route: Route): RouteChange {
+  return { verb: 'add', route }
+}
+
+export function replace(route: Route): RouteChange {
+  return { verb: 'replace', route }
+}
+
+/** What the kernel refused of some changes, as text. */
+export async function refusals(kernel: Kernel, changes: readonly RouteChange[]): Promise<string[]> {
+  return (await kernel.changeRoutes(changes)).flatMap(error => (error === undefined ? [] : [error.message]))
+}
+
+/** Routes to exactly `dst` outside the local table, the one of default metric first. */
+export async function ours(kernel: Kernel, dst: string): Promise<Route[]> {
+  const all = (await kernel.routes()).filter(route => route.dst === dst && route.table !== ROUTE_TABLE.local)
+  return all.sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))
+}
+
+async function refusal(t: ExecutionContext, refused: Promise<unknown>): Promise<KernelError> {
+  const error = await t.throwsAsync(refused, { instanceOf: KernelError })
+  return error as KernelError
+}

@@ -1,0 +1,19 @@
+import test from 'ava'
+import { FakeWorld } from '../../kernel/fake.ts'
+import { kernelContract } from './contract.ts'
+
+kernelContract(test, () => {
+  const world = new FakeWorld({ kinds: ['veth', 'ipip', 'vxlan', 'bridge'] })
+  world.addNetns('/run/netns/pod')
+  const node = world.kernel()
+  return { node, podPath: '/run/netns/pod', missingKind: 'dummy', close: () => node.close() }
+})
+
+test('a namespace that is removed takes its veths along at both ends', async t => {
+  const world = new FakeWorld()
+  world.addNetns('/run/netns/pod')
+  using node = world.kernel()
+  await node.createLink({ kind: 'veth', name: 'cali1', peer: { name: 'eth0', netns: '/run/netns/pod' } })
+  world.removeNetns('/run/netns/pod')
+  t.is(await node.link('cali1'), undefined)
+})

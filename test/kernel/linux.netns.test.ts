@@ -1,0 +1,39 @@
+import test from 'ava'
+import { openKernel } from '../../kernel/linux.ts'
+import { ERRNO, KernelError, type LinkSpec } from '../../kernel/port.ts'
+import { kernelContract } from './contract.ts'
+import { isRoot, scratchNetns } from './scratch-netns.ts'
+
+if (isRoot) {
+  const missingKind = await lacks({ kind: 'dummy', name: 'probe' })
+  kernelContract(test, () => {
+    const [mine, pod] = [scratchNetns(), scratchNetns()]
+    using host = openKernel()
+    const node = host.inside(mine.path)
+    const close = () => {
+      node.close()
+      mine[Symbol.dispose]()
+      pod[Symbol.dispose]()
+    }
+    return { node, podPath: pod.path, missingKind, close }
+  })
+} else {
+  test('the real kernel is held to the contract by root only', t => {
+    t.log('left out: needs root')
+    t.pass()
+  })
+}
+
+/** The kind of `spec` when this kernel does not have it. */
+async function lacks(spec: LinkSpec): Promise<LinkSpec['kind'] | undefined> {
+  using netns = scratchNetns()
+  using host = openKernel()
+  using scratch = host.inside(netns.path)
+  try {
+    await scratch.createLink(spec)
+    return undefined
+  } catch (error) {
+    if (error instanceof KernelError && error.errno === ERRNO.EOPNOTSUPP) return spec.kind
+    throw error
+  }
+}
