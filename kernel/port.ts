@@ -166,6 +166,7 @@ export type KernelEvent =
   | { type: 'address' | 'address-gone'; address: Address }
   | { type: 'route' | 'route-gone'; route: Route }
   | { type: 'neighbour' | 'neighbour-gone'; neighbour: Neighbour }
+  | { type: 'fdb' | 'fdb-gone'; entry: FdbEntry }
   | { type: 'overrun' }
 
 /** An open subscription; `close` is final. */
@@ -213,7 +214,8 @@ export type Kernel = {
   writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void
 
   /**
-   * Calls `listen` for every change of links, addresses, routes and neighbours from now on, one's own included. The
+   * Calls `listen` for every change of links, addresses, routes, neighbours and forwarding entries from now
+   * on, one's own included. The
    * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
    */
   monitor(listen: (event: KernelEvent) => void): KernelMonitor

@@ -4,12 +4,14 @@
 import type { Kernel, KernelEvent, Link } from '../../kernel/port.ts'
 import { ROUTE_TABLE, routeKey } from '../../kernel/port.ts'
 import { parsePrefix } from '../calc/prefix-index.ts'
+import { VXLAN_DEVICE } from '../calc/tunnels.ts'
 import type { DesiredState } from '../state.ts'
 import { LinkView } from './link-view.ts'
 import { type Outcome, Reconciler, type Refusal } from './reconciler.ts'
 import { ownDestinations, RouteResolver, routeClass, routeSurface } from './route-surface.ts'
 import {
   addressSurface,
+  fdbKey,
   fdbSurface,
   neighbourKey,
   neighbourSurface,
@@ -145,6 +147,14 @@ export class Applier {
         const value = ownNeighbour(event.neighbour, this.#links)
         if (value === undefined || !this.#neighbours.wanted().has(neighbourKey(value))) return false
         return this.#neighbours.observe(neighbourKey(value), event.type === 'neighbour' ? value : undefined)
+      }
+      case 'fdb':
+      case 'fdb-gone': {
+        const { ifindex, ...entry } = event.entry
+        const interfaceName = this.#links.nameOf(ifindex)
+        if (interfaceName !== VXLAN_DEVICE) return false
+        const value = { interfaceName, ...entry }
+        return this.#fdb.observe(fdbKey(value), event.type === 'fdb' ? value : undefined)
       }
     }
   }

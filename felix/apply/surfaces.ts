@@ -223,6 +223,6 @@ export function neighbourKey({ interfaceName, address }: { interfaceName: string
   return `${interfaceName} ${address}`
 }
 
-function fdbKey({ interfaceName, mac }: { interfaceName: string; mac: string }): string {
+export function fdbKey({ interfaceName, mac }: { interfaceName: string; mac: string }): string {
   return `${interfaceName} ${mac}`
 }

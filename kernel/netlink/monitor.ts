@@ -1,11 +1,11 @@
-// What the kernel multicasts about links, addresses, routes and neighbours. A socket that overran is closed by the
+// What the kernel multicasts about links, addresses, routes, neighbours and forwarding entries. A socket that overran is closed by the
 // package below, so the monitor opens another one first and then says `overrun`: nothing falls between the two.
 import type { KernelEvent, KernelMonitor } from '../port.ts'
 import { parseAddressMessage } from './address.ts'
 import { Connection } from './connection.ts'
 import { parseLink } from './link.ts'
 import type { Message } from './message.ts'
-import { parseNeighbour } from './neighbour.ts'
+import { parseFdb, parseNeighbour } from './neighbour.ts'
 import { GROUP, RTM } from './numbers.ts'
 import { parseRoute } from './route.ts'
 
@@ -67,7 +67,10 @@ function parseEvent(message: Message): KernelEvent | undefined {
     case RTM.newNeigh:
     case RTM.delNeigh: {
       const neighbour = parseNeighbour(message)
-      return neighbour && { type: message.type === RTM.newNeigh ? 'neighbour' : 'neighbour-gone', neighbour }
+      if (neighbour !== undefined)
+        return { type: message.type === RTM.newNeigh ? 'neighbour' : 'neighbour-gone', neighbour }
+      const entry = parseFdb(message)
+      return entry && { type: message.type === RTM.newNeigh ? 'fdb' : 'fdb-gone', entry }
     }
   }
   return undefined
