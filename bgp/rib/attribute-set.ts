@@ -1,7 +1,7 @@
 // An attribute set as the RIB keeps it: the attributes of an UPDATE without its prefixes. Four-octet AS numbers, and a
 // multiprotocol next hop as an MP_REACH_NLRI without NLRI that stands first, so that `parseAttributes` reads what
 // `AttributeStore` holds. A set without any next hop is a network of our own: each session fills in its address.
-import { Writer } from '../../lib/bytes.ts'
+import type { Writer } from '../../lib/bytes.ts'
 import type { AddressFamily } from '../config.ts'
 import { firstAs, pathLength } from '../wire/as-path.ts'
 import { type Attributes, type CodecSession, emitAttributes, parseAttributes } from '../wire/attributes.ts'
@@ -22,6 +22,9 @@ export const STORED: CodecSession = {
 }
 
 export const AFI_OF = { 'ipv4-unicast': AFI.ipv4, 'ipv6-unicast': AFI.ipv6 } as const
+
+/** Octets that hold any set: what an UPDATE can carry, with room for what policies add. */
+export const SET_ROOM = 1 << 17
 
 /** Reads a stored set; `session` differs from `STORED` only for sets as a peer sent them. */
 export function parseSet(bytes: Uint8Array, session: CodecSession = STORED): RouteAttributes {
@@ -46,13 +49,6 @@ export function emitReach(w: Writer, afi: number, nextHop: Uint8Array): void {
     .u8(ATTRIBUTE.mpReach)
     .u8(5 + nextHop.length)
   w.u16(afi).u8(1).u8(nextHop.length).put(nextHop).u8(0)
-}
-
-/** The octets of a set, in a buffer of its own. */
-export function setBytes(set: RouteAttributes, family: AddressFamily): Uint8Array {
-  const w = new Writer(1 << 17)
-  emitSet(w, set, family)
-  return w.done().slice()
 }
 
 export function factsOf({ attributes, mpNextHop }: RouteAttributes): Facts {

@@ -60,7 +60,7 @@ export function admit(set: RouteAttributes, peer: RibPeer, speaker: Speaker): Ad
     return reject('cluster-loop', `cluster ${formatIpv4(speaker.clusterId)} is in CLUSTER_LIST`)
   const nextHop = mpNextHop ?? octetsOf(attributes.nextHop ?? 0)
   if (!isUsableNextHop(nextHop)) return reject('bad-next-hop', `next hop ${formatNextHop(nextHop)} is no host address`)
-  if (isOwnAddress(nextHop, peer))
+  if (isOneOf(nextHop, ownAddresses(peer)))
     return reject('own-next-hop', `next hop ${formatNextHop(nextHop)} is our own address`)
   return checkRole(set, peer)
 }
@@ -94,10 +94,17 @@ export function gateFor(peer: RibPeer, speaker: Speaker): Gate | undefined {
   }
 }
 
-/** Whether a next hop is an address of ours on the session with this peer (RFC 4271 §6.3). */
-export function isOwnAddress(nextHop: Uint8Array, { localAddress, nextHops }: RibPeer): boolean {
+/** Octets of our own addresses on the session with this peer. */
+export function ownAddresses({ localAddress, nextHops }: RibPeer): Uint8Array[] {
   const own = [localAddress, nextHops?.ipv4, nextHops?.ipv6].filter(text => text !== undefined)
-  return own.some(text => parseAddress(text) !== undefined && startsWith(nextHop, addressBytes(text)))
+  return own.filter(text => parseAddress(text) !== undefined).map(addressBytes)
+}
+
+/** Whether a next hop of 4, 16 or 32 octets begins with one of these addresses (RFC 4271 §6.3). */
+export function isOneOf(nextHop: Uint8Array, own: readonly Uint8Array[]): boolean {
+  return own.some(
+    head => (nextHop.length === 4) === (head.length === 4) && head.every((octet, i) => nextHop[i] === octet),
+  )
 }
 
 /** Text of a next hop: of two IPv6 addresses the global one, when there is one. */
@@ -109,9 +116,4 @@ export function formatNextHop(octets: Uint8Array): string {
 
 export function octetsOf(address: number): Uint8Array {
   return Uint8Array.of(address >>> 24, address >>> 16, address >>> 8, address)
-}
-
-/** Whether a next hop of 4, 16 or 32 octets begins with this address. */
-function startsWith(octets: Uint8Array, head: Uint8Array): boolean {
-  return (octets.length === 4) === (head.length === 4) && head.every((octet, i) => octets[i] === octet)
 }

@@ -4,6 +4,9 @@
 import { formatAddress, formatIpv4 } from '../../lib/ip.ts'
 import { hashBytes, mix, newSeed, type Seed } from './mix.ts'
 
+/** Length of an id that belongs to no prefix. */
+const NO_LENGTH = 255
+
 /** Prefix ids of one family. */
 export abstract class PrefixTable {
   protected lengths = new Uint8Array(1024)
@@ -24,6 +27,8 @@ export abstract class PrefixTable {
   abstract emit(id: number, bytes: Uint8Array, at: number): number
   /** Canonical CIDR text. */
   abstract text(id: number): string
+  /** Copies the octets of the address to the front of `into`. */
+  abstract read(id: number, into: Uint8Array): void
 
   /** One more than the largest id in use or free. */
   get end(): number {
@@ -67,7 +72,13 @@ export abstract class PrefixTable {
       hole = at
     }
     slots[hole] = -1
+    this.lengths[id] = NO_LENGTH
     this.#free.push(id)
+  }
+
+  /** Whether an id below `end` belongs to a prefix. */
+  holds(id: number): boolean {
+    return this.lengths[id] !== NO_LENGTH
   }
 
   protected take(): number {
@@ -140,6 +151,11 @@ export class Ipv4Prefixes extends PrefixTable {
     return `${formatIpv4(this.#addresses[id]!)}/${this.lengths[id]}`
   }
 
+  override read(id: number, into: Uint8Array): void {
+    const address = this.#addresses[id]!
+    for (let i = 0; i < 4; i++) into[i] = address >>> (24 - 8 * i)
+  }
+
   protected override hash(id: number): number {
     return mix(this.seed.c ^ this.lengths[id]!, this.#addresses[id]!, this.seed)
   }
@@ -180,6 +196,10 @@ export class Ipv6Prefixes extends PrefixTable {
 
   override text(id: number): string {
     return `${formatAddress(this.#addresses.subarray(id * 16, id * 16 + 16))}/${this.lengths[id]}`
+  }
+
+  override read(id: number, into: Uint8Array): void {
+    into.set(this.#addresses.subarray(id * 16, id * 16 + 16))
   }
 
   protected override hash(id: number): number {

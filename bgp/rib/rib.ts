@@ -1,11 +1,34 @@
 // The routing information base of one speaker: Adj-RIB-In, Loc-RIB and Adj-RIB-Out of RFC 4271 §3.2 behind one class.
 // It has no socket and no thread of its own: `receive` takes bytes, `work` decides in slices, `pull` gives bytes.
+// Inside, everything is a number: attribute sets and prefixes have ids, and what is known of them lives in typed arrays.
 import type { Clock } from '../../lib/clock.ts'
+import { addressBytes, cidr, ipv4Number } from '../../lib/ip.ts'
 import type { Log } from '../../lib/log.ts'
 import type { AddressFamily, Network, PeerConfig, SpeakerConfig } from '../config.ts'
 import type { RouteSink } from '../port.ts'
+import type { Attributes } from '../wire/attributes.ts'
+import { encapsulation } from '../wire/communities.ts'
 import type { ProtocolError } from '../wire/errors.ts'
+import { ORIGIN } from '../wire/iana.ts'
+import { AttributeFacts } from './attribute-facts.ts'
+import { parseSet, type RouteAttributes, STORED } from './attribute-set.ts'
+import { AttributeStore } from './attribute-store.ts'
+import { Decision, type PeerFacts } from './decision.ts'
+import { type Explanation, explainPrefix } from './explain.ts'
+import { targetOf } from './export.ts'
+import { ExportGroup } from './export-group.ts'
+import { Exporter } from './exporter.ts'
+import { FamilyTable } from './family-table.ts'
+import { type Speaker, speakerOf } from './import.ts'
+import { Importer } from './importer.ts'
+import { Intake } from './intake.ts'
+import { MARK, PATH, PEER_MASK, STRIDE } from './path-table.ts'
 import type { PeerCounts, PeerDown, RibEvent, RibPeer } from './peer.ts'
+import { rankPeers } from './peer-rank.ts'
+import { type PeerFamily, PeerState } from './peer-state.ts'
+import { Restart } from './restart.ts'
+import { selectedRoute } from './selected-route.ts'
+import { UpdatePacker } from './update-packer.ts'
 
 export type RibDeps = {
   /** Absent: decisions are only passed on to peers (a route reflector), which saves a text per prefix. */
@@ -13,6 +36,20 @@ export type RibDeps = {
   clock: Clock
   log: Log
 }
+
+/** One path of `Rib.dump`. */
+export type DumpedPath = {
+  peer: string
+  prefix: string
+  pathId: number
+  received: RouteAttributes
+  accepted?: RouteAttributes
+}
+
+/** Owners of sets below this are peers, the others export groups. */
+const GROUP_OWNERS = 0x20000
+/** Prefixes per `work`: a few milliseconds. */
+const SLICE = 8192
 
 /**
  * How a speaker drives it:
@@ -23,69 +60,414 @@ export type RibDeps = {
  * - After `peerUp` the owner may pull at once: the first table and its End-of-RIB come that way.
  */
 export class Rib {
+  readonly #speaker: Speaker
+  readonly #deps: RibDeps
+  readonly #store: AttributeStore
+  readonly #facts = new AttributeFacts()
+  readonly #importer: Importer
+  readonly #tables: Record<AddressFamily, FamilyTable>
+  readonly #intake: Intake
+  readonly #restart: Restart
+  readonly #peers = new Map<string, PeerState>()
+  readonly #byIndex: (PeerState | undefined)[] = []
+  readonly #peerFacts: PeerFacts = {
+    external: new Uint8Array(1 << 16),
+    routerId: new Uint32Array(1 << 16),
+    rank: new Uint32Array(1 << 16),
+  }
+  readonly #local: PeerState
+  /** Indices of peers that are gone, some traces of which may wait in queues. */
+  readonly #retired: number[] = []
+  #groupOwners = GROUP_OWNERS
+  #deferred = false
+  /** Deferral ended and its decisions are still being made. */
+  #settling = false
+  #work: () => void = () => undefined
+  #pending: (key: string) => void = () => undefined
+  #event: (event: RibEvent) => void = () => undefined
+
   constructor(config: SpeakerConfig, deps: RibDeps) {
-    void config
-    void deps
-    throw new Error('skeleton')
+    this.#speaker = speakerOf(config)
+    this.#deps = deps
+    this.#store = new AttributeStore(set => this.#forget(set))
+    this.#importer = new Importer(this.#store, this.#facts, this.#speaker)
+    const decision = new Decision({ alwaysCompareMed: config.alwaysCompareMed ?? false })
+    const table = (family: AddressFamily) =>
+      new FamilyTable(family, {
+        store: this.#store,
+        facts: this.#facts,
+        importer: this.#importer,
+        decision,
+        peers: this.#peerFacts,
+        selected: (where, prefix, now, before) => this.#selected(where, prefix, now, before),
+        busy: () => this.#work(),
+        wake: peer => this.#pending(this.#byIndex[peer]!.peer.key),
+      })
+    this.#tables = { 'ipv4-unicast': table('ipv4-unicast'), 'ipv6-unicast': table('ipv6-unicast') }
+    const report = (event: RibEvent) => this.#event(event)
+    this.#restart = new Restart({
+      clock: deps.clock,
+      tables: this.#tables,
+      report,
+      swept: peer => this.#retire(peer),
+    })
+    this.#intake = new Intake({
+      store: this.#store,
+      importer: this.#importer,
+      tables: this.#tables,
+      report,
+      endOfRib: (from, family) => {
+        this.#restart.sweep(from, family, MARK.stale)
+        report({ type: 'end-of-rib', key: from.peer.key, family })
+      },
+    })
+    this.#local = new PeerState(0, localPeer(config, this.#speaker), this.#speaker)
+    this.#local.source.local = true
+    this.#byIndex[0] = this.#local
   }
 
-  onWork(_listen: () => void): void {}
-  onPending(_listen: (key: string) => void): void {}
-  onEvent(_listen: (event: RibEvent) => void): void {}
+  onWork(listen: () => void): void {
+    this.#work = listen
+  }
+
+  onPending(listen: (key: string) => void): void {
+    this.#pending = listen
+  }
+
+  onEvent(listen: (event: RibEvent) => void): void {
+    this.#event = listen
+  }
 
   /** A session reached Established. Routes retained under its key stay stale until announced again or swept. */
-  peerUp(_peer: RibPeer): void {}
+  peerUp(peer: RibPeer): void {
+    let state = this.#peers.get(peer.key)
+    if (state?.up === true) this.peerDown(peer.key, { retain: false })
+    state = this.#peers.get(peer.key)
+    if (state === undefined) {
+      state = new PeerState(this.#freeIndex(), peer, this.#speaker)
+      this.#byIndex[state.index] = state
+      this.#peers.set(peer.key, state)
+    } else state.set(peer, this.#speaker)
+    state.up = true
+    state.discarded = state.treatedAsWithdrawn = state.messagesIn = state.messagesOut = 0
+    this.#peerFacts.external[state.index] = peer.peerType === 'ebgp' ? 1 : 0
+    this.#peerFacts.routerId[state.index] = peer.routerId
+    rankPeers([...this.#peers.values()], this.#peerFacts.rank)
+    this.#restart.up(state)
+    for (const table of Object.values(this.#tables))
+      if (state.family(table.family).received > 0) this.#importAgain(state, table)
+    for (const family of peer.families) this.#join(state, family)
+  }
 
   /** The session ended. Unknown keys are ignored. */
-  peerDown(_key: string, _how: PeerDown): void {}
+  peerDown(key: string, how: PeerDown): void {
+    const state = this.#peers.get(key)
+    if (state === undefined) return
+    state.up = false
+    for (const [family, counts] of state.families) this.#leave(this.#tables[family], counts)
+    this.#restart.down(state, how)
+    this.#retire(state)
+  }
 
   /**
    * One UPDATE body. An error means: end the session with it (also Cease/Maximum Number of Prefixes Reached). All milder
    * faults are handled inside and reported as events. `bytes` may be reused after the call.
    */
-  receive(_key: string, _bytes: Uint8Array, _start: number, _end: number): ProtocolError | undefined {
-    return undefined
+  receive(key: string, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined {
+    const state = this.#peers.get(key)
+    if (state?.up !== true) throw new Error(`no session with ${key}`)
+    state.messagesIn++
+    return this.#intake.receive(state, bytes, start, end)
   }
 
   /**
    * An incoming ROUTE-REFRESH (RFC 2918) or its RFC 7313 subtypes. 'request' sends the family again through `pull`
    * (between BoRR and EoRR when the peer knows them); 'begin' and 'end' are the peer's BoRR and EoRR.
    */
-  refresh(_key: string, _family: AddressFamily, _kind: 'request' | 'begin' | 'end'): void {}
+  refresh(key: string, family: AddressFamily, kind: 'request' | 'begin' | 'end'): void {
+    const state = this.#peers.get(key)
+    if (state === undefined) return
+    if (kind === 'begin') this.#restart.beginRefresh(state, family)
+    else if (kind === 'end') this.#restart.sweep(state, family, MARK.unrefreshed)
+    else {
+      const outlet = state.family(family).outlet
+      outlet?.group.resend(outlet.member, { framed: state.peer.enhancedRefresh })
+    }
+  }
 
   /** Decides up to `limit` prefixes; true while more are waiting. */
-  work(_limit?: number): boolean {
+  work(limit = SLICE): boolean {
+    const tables = Object.values(this.#tables)
+    let left = limit
+    for (const table of tables) left -= table.work(left)
+    if (tables.some(table => table.waiting > 0)) return true
+    if (this.#settling) {
+      this.#settling = false
+      for (const table of tables) for (const group of table.groups.values()) group.postponeEndOfRib()
+    }
     return false
   }
 
   /**
-   * Bytes for a peer, at most about `maxBytes` (one message more at most): each element holds one or more whole messages
+   * Bytes for a peer, at most about `maxBytes` (one block more at most): each element holds one or more whole messages
    * and may be shared with other peers, so it must not be changed. Undefined: the peer has everything.
    */
-  pull(_key: string, _maxBytes: number): Uint8Array[] | undefined {
-    return undefined
+  pull(key: string, maxBytes: number): Uint8Array[] | undefined {
+    const state = this.#peers.get(key)
+    if (state === undefined) return undefined
+    const blocks: Uint8Array[] = []
+    let left = maxBytes
+    for (const { outlet } of state.families.values()) {
+      if (outlet === undefined || left <= 0) continue
+      left -= outlet.group.pull(outlet.member, left, blocks, this.#deferred || this.#settling)
+    }
+    return blocks.length === 0 ? undefined : blocks
   }
 
   /** Originates a prefix, replacing an earlier announcement of it. Throws on text that is not a CIDR. */
-  announce(_network: Network): void {}
-  withdraw(_prefix: string): void {}
+  announce(network: Network): void {
+    const { family, address, length } = cidr(network.prefix)
+    const table = this.#tables[family === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast']
+    const prefix = table.prefixes.add(addressBytes(address), 0, length)
+    table.fit()
+    const set = this.#importer.store(originated(network), this.#local.canonical, table.family)
+    table.originate(prefix, this.#local, set)
+    this.#store.release(set)
+  }
+
+  withdraw(prefix: string): void {
+    const { family, address, length } = cidr(prefix)
+    const table = this.#tables[family === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast']
+    const id = table.prefixes.find(addressBytes(address), 0, length)
+    if (id >= 0) table.withdraw(id, this.#local, 0)
+  }
 
   /** Replaces policies and limits of a peer and evaluates its routes again, without a reset (soft reconfiguration). */
-  setPolicies(_key: string, _config: PeerConfig): void {}
+  setPolicies(key: string, config: PeerConfig): void {
+    const state = this.#peers.get(key)
+    if (state === undefined) return
+    const client = state.peer.config.reflectorClient
+    state.set({ ...state.peer, config }, this.#speaker)
+    this.soft(key, 'in')
+    for (const [family, counts] of state.families) {
+      if (counts.outlet === undefined) continue
+      const { group, member } = counts.outlet
+      if (group.key === keyOf(state.peer, family)) continue
+      counts.outlet = undefined
+      this.#join(state, family)
+      const next = counts.outlet as PeerFamily['outlet']
+      next!.group.inherit(next!.member, group, member)
+      this.#leaveGroup(this.#tables[family], group, member)
+    }
+    // whose routes are reflected depends on who is a client
+    if (client !== config.reflectorClient)
+      for (const table of Object.values(this.#tables)) for (const group of table.groups.values()) group.rebuild()
+  }
 
   /** Evaluates import policy again ('in') or sends everything again ('out'): an operator's soft clear. */
-  soft(_key: string, _direction: 'in' | 'out'): void {}
+  soft(key: string, direction: 'in' | 'out'): void {
+    const state = this.#peers.get(key)
+    if (state === undefined) return
+    for (const table of Object.values(this.#tables)) {
+      const outlet = state.family(table.family).outlet
+      if (direction === 'out') outlet?.group.resend(outlet.member, { framed: false })
+      else this.#importAgain(state, table)
+    }
+  }
 
   /**
    * While true (our own graceful restart, RFC 4724 §4.1) only prefixes that we originate are decided and announced and no
    * End-of-RIB is sent; switching it off decides the rest.
    */
-  defer(_on: boolean): void {}
-
-  counts(_key: string): PeerCounts | undefined {
-    return undefined
+  defer(on: boolean): void {
+    this.#settling = this.#deferred && !on
+    this.#deferred = on
+    for (const table of Object.values(this.#tables)) table.defer(on)
+    this.#work()
   }
 
-  /** Forgets everything and cancels every timer. */
-  close(): void {}
+  /** Every candidate of a prefix, accepted or not, and the step of the decision process it lost in. */
+  explain(prefix: string): Explanation | undefined {
+    const { family, address, length } = cidr(prefix)
+    const table = this.#tables[family === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast']
+    const id = table.prefixes.find(addressBytes(address), 0, length)
+    return id < 0 ? undefined : explainPrefix(table, id, this.#byIndex, this.#importer)
+  }
+
+  /**
+   * Every path of a family as received and, in `accepted`, as used; in no order. Peers are named by key, own networks by
+   * the empty one. The table may change between two steps; a path then shows as it is when it is reached.
+   */
+  *dump(family: AddressFamily): Generator<DumpedPath> {
+    const { paths, prefixes } = this.#tables[family]
+    for (let slot = 0; slot < paths.end; slot++) {
+      const at = slot * STRIDE
+      if (!paths.holds(slot) || paths.words[at + PATH.received] === 0) continue
+      const from = this.#byIndex[paths.words[at + PATH.peer]! & PEER_MASK]!
+      const received = this.#importer.read(paths.words[at + PATH.received]!, from)
+      const prefix = paths.words[at + PATH.prefix]!
+      const used = paths.words[at + PATH.accepted]!
+      const accepted = used === 0 ? undefined : parseSet(this.#store.view(used))
+      yield {
+        peer: from.peer.key,
+        prefix: prefixes.text(prefix),
+        pathId: paths.words[at + PATH.pathId]!,
+        received,
+        accepted,
+      }
+    }
+  }
+
+  counts(key: string): PeerCounts | undefined {
+    const state = this.#peers.get(key)
+    if (state === undefined) return undefined
+    let received = 0
+    let accepted = 0
+    let announced = 0
+    let stale = 0
+    let messagesOut = 0
+    for (const [family, counts] of state.families) {
+      received += counts.received
+      accepted += this.#tables[family].accepted[state.index]!
+      stale += counts.stale
+      announced += counts.outlet?.group.announcedTo(state.index) ?? 0
+      messagesOut += counts.outlet?.member.messages ?? 0
+    }
+    const { discarded, treatedAsWithdrawn, messagesIn } = state
+    return { received, accepted, announced, stale, discarded, treatedAsWithdrawn, messagesIn, messagesOut }
+  }
+
+  /** Sizes for benchmarks and metrics: sets and prefixes held, and octets of the arena. */
+  sizes(): { sets: number; arenaOctets: number; prefixes: number; paths: number } {
+    const tables = Object.values(this.#tables)
+    return {
+      sets: this.#store.size,
+      arenaOctets: this.#store.octets.reserved,
+      prefixes: tables.reduce((sum, { prefixes }) => sum + prefixes.size, 0),
+      paths: tables.reduce((sum, { paths }) => sum + paths.size, 0),
+    }
+  }
+
+  /** Cancels every timer and tells nobody anything any more. */
+  close(): void {
+    for (const state of this.#peers.values()) this.#restart.close(state)
+    this.#work = this.#pending = this.#event = () => undefined
+  }
+
+  #join(state: PeerState, family: AddressFamily): void {
+    const table = this.#tables[family]
+    const key = keyOf(state.peer, family)
+    let group = table.groups.get(key)
+    if (group === undefined) {
+      group = this.#makeGroup(key, state.peer, table)
+      table.groups.set(key, group)
+    }
+    state.family(family).outlet = { group, member: group.join(state.index) }
+  }
+
+  #makeGroup(key: string, peer: RibPeer, table: FamilyTable): ExportGroup {
+    const target = targetOf(peer, table.family)
+    const { addPath, session } = target
+    const packing = { family: table.family, addPath, extended: session.extendedMessage }
+    const packer = new UpdatePacker(table.prefixes, packing)
+    const exporter = new Exporter(target, this.#groupOwners++ * 2, {
+      store: this.#store,
+      facts: this.#facts,
+      prefixes: table.prefixes,
+      speaker: this.#speaker,
+      sourceOf: set => this.#byIndex[this.#store.owner(set) >>> 1]!.source,
+      room: packer.room,
+      tooLong: prefix => this.#event({ type: 'too-long', key: peer.key, prefix: table.prefixes.text(prefix) }),
+    })
+    return new ExportGroup(key, exporter, table, packer)
+  }
+
+  #leave(table: FamilyTable, counts: PeerFamily): void {
+    const { outlet } = counts
+    counts.outlet = undefined
+    if (outlet !== undefined) this.#leaveGroup(table, outlet.group, outlet.member)
+  }
+
+  #leaveGroup(table: FamilyTable, group: ExportGroup, member: Parameters<ExportGroup['leave']>[0]): void {
+    group.leave(member)
+    if (group.members.size > 0) return
+    table.groups.delete(group.key)
+    group.close()
+  }
+
+  /** Judges all sets of a peer again and gives its paths the outcome. */
+  #importAgain(state: PeerState, table: FamilyTable): void {
+    const sets = new Set<number>()
+    const words = () => table.paths.words
+    table.eachOf(state.index, slot => sets.add(words()[slot * STRIDE + PATH.received]!))
+    for (const set of sets) {
+      this.#importer.forget(set)
+      this.#importer.examine(set, state, table.family)
+    }
+    table.eachOf(state.index, slot => table.reconsider(slot, state))
+  }
+
+  #selected(table: FamilyTable, prefix: number, now: number, before: number): void {
+    const { sink } = this.#deps
+    if (sink === undefined) return
+    const text = table.prefixes.text(prefix)
+    const learned = now !== 0 && table.peerOf(now) !== 0
+    if (learned)
+      sink.selected(selectedRoute(text, parseSet(this.#store.view(now)), this.#byIndex[table.peerOf(now)]!.peer))
+    else if (before !== 0 && table.peerOf(before) !== 0) sink.withdrawn(text)
+  }
+
+  #forget(set: number): void {
+    this.#importer.forget(set)
+    for (const table of Object.values(this.#tables))
+      for (const group of table.groups.values()) group.exporter.forget(set)
+  }
+
+  /** Forgets a peer that is down and has no routes left. */
+  #retire(state: PeerState): void {
+    if (state.up) return
+    for (const { received } of state.families.values()) if (received > 0) return
+    if (this.#peers.delete(state.peer.key)) this.#retired.push(state.index)
+  }
+
+  /** An index whose last owner has left no trace, or a new one. */
+  #freeIndex(): number {
+    const quiet = Object.values(this.#tables).every(table => table.quiet)
+    const index = (quiet ? this.#retired.pop() : undefined) ?? this.#byIndex.length
+    if (index > PEER_MASK) throw new Error('more peers than the RIB has numbers for')
+    return index
+  }
+}
+
+/** This speaker as the source of its own networks. */
+function localPeer({ asn, routerId }: SpeakerConfig): RibPeer {
+  return {
+    key: '',
+    config: { asn, import: 'accept' },
+    peerType: 'ibgp',
+    localAs: asn,
+    remoteAs: asn,
+    routerId: ipv4Number(routerId),
+    localAddress: routerId,
+    remoteAddress: routerId,
+    families: [],
+    receive: STORED,
+    send: STORED,
+    enhancedRefresh: false,
+  }
+}
+
+/** Names the export group a peer belongs to. */
+function keyOf(peer: RibPeer, family: AddressFamily): string {
+  return JSON.stringify(targetOf(peer, family))
+}
+
+/** A network of our own as attributes. */
+function originated({ prefix, nextHop, communities, encapsulations = [], med, localPref }: Network): RouteAttributes {
+  const hop = nextHop === undefined ? undefined : addressBytes(nextHop)
+  const attributes: Attributes = { origin: ORIGIN.igp, asPath: [], med, localPref }
+  if (communities !== undefined && communities.length > 0) attributes.communities = communities
+  if (encapsulations.length > 0) attributes.extendedCommunities = encapsulations.map(encapsulation)
+  if (hop?.length === 4 && !prefix.includes(':')) attributes.nextHop = ipv4Number(nextHop!)
+  return hop !== undefined && attributes.nextHop === undefined ? { attributes, mpNextHop: hop } : { attributes }
 }

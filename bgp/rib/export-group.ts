@@ -1,0 +1,509 @@
+// Adj-RIB-Out of all peers that are sent the same (export.ts, `ExportTarget`), kept once. Changed prefixes wait in a queue;
+// when a member that has read everything asks for more, the next part of the queue becomes blocks of messages in a log,
+// which every member reads at its own pace. A member that falls behind the bounded log keeps one octet per prefix it has
+// missed and is sent their state later: a slow peer costs memory by prefix, never by message.
+import type { AddressFamily } from '../config.ts'
+import type { AttributeStore } from './attribute-store.ts'
+import { Batch } from './batch.ts'
+import type { Exporter } from './exporter.ts'
+import { IdQueue } from './id-queue.ts'
+import { eachNlri } from './own-messages.ts'
+import { MARK, PATH, type PathTable, PEER_MASK, STRIDE } from './path-table.ts'
+import { type PrefixTable, widened } from './prefix-table.ts'
+import type { Packed, UpdatePacker } from './update-packer.ts'
+
+/** Octets of log beyond which members that have not read its oldest block fall behind. */
+const LOG_OCTETS = 4 << 20
+/** Prefixes made into messages at once: enough to pack well, few enough to take milliseconds. */
+const CHUNK = 16384
+
+type Block = Packed & {
+  /** Peer index that does not get it, or the only one that does; 0: all. */
+  except: number
+  only: number
+  /** Members that have yet to read it. */
+  waiting: number
+}
+
+/** One peer in one group. */
+export type Member = {
+  readonly peer: number
+  /** Number of the next block to read. */
+  cursor: number
+  /** Next prefix id of a whole table being sent, and where it ends; -1: none. */
+  dumpAt: number
+  dumpEnd: number
+  /** The table is framed by BoRR and EoRR (RFC 7313). */
+  framed: boolean
+  /** What it missed: one byte per prefix id, and with ADD-PATH the paths (`prefix * 2^28 + path id`). */
+  owed?: Uint8Array
+  owedCount: number
+  owedAt: number
+  owedPaths: Set<number>
+  /** It has these prefixes from another group: only withdraws are owed. */
+  withdrawOnly: boolean
+  /** Queue position after which its first table is complete; -1: End-of-RIB was sent. */
+  endOfRibAfter: number
+  messages: number
+  /** `pull` had nothing: it must be told when there is something again. */
+  idle: boolean
+}
+
+export type GroupTable = {
+  readonly family: AddressFamily
+  readonly prefixes: PrefixTable
+  readonly paths: PathTable
+  /** Selected set per prefix id. */
+  readonly best: Uint32Array
+  readonly store: AttributeStore
+  /** Index of the peer a stored set came from. */
+  peerOf(set: number): number
+  /** Something about a prefix was let go: its id may be free. */
+  settle(prefix: number): void
+  /** The path's slot is no longer needed as a path id. */
+  letGo(slot: number): void
+  /** A member that had nothing has something now. */
+  wake(peer: number): void
+}
+
+const PATH_SPAN = 2 ** 28
+
+export class ExportGroup {
+  readonly key: string
+  readonly exporter: Exporter
+  readonly addPath: boolean
+  readonly members = new Map<number, Member>()
+  readonly #table: GroupTable
+  readonly #packer: UpdatePacker
+  readonly #queue = new IdQueue()
+  /** Set sent, by prefix id or (ADD-PATH) by path slot; and the peer it came from, which is not sent it. */
+  #out = new Uint32Array(1024)
+  #source = new Uint16Array(1024)
+  #announced = 0
+  #bySource = new Map<number, number>()
+  #log: Block[] = []
+  #logStart = 0
+  #logOctets = 0
+  readonly #batch = new Batch()
+
+  constructor(key: string, exporter: Exporter, table: GroupTable, packer: UpdatePacker) {
+    this.key = key
+    this.exporter = exporter
+    this.addPath = exporter.target.addPath
+    this.#table = table
+    this.#packer = packer
+  }
+
+  /** Prefixes (with ADD-PATH: paths) that a member has been sent or is about to be. */
+  announcedTo(peer: number): number {
+    return this.#announced - (this.#bySource.get(peer) ?? 0)
+  }
+
+  /** Whether anything here still refers to a prefix id. */
+  holds(prefix: number): boolean {
+    if (this.#queue.has(prefix)) return true
+    if (!this.addPath && this.#out[prefix] !== 0 && this.#out[prefix] !== undefined) return true
+    for (const { owed } of this.members.values()) if (owed?.[prefix] === 1) return true
+    return false
+  }
+
+  /** Whether a path's slot is still its path id in messages sent. */
+  holdsPath(slot: number): boolean {
+    return this.addPath && this.#out[slot] !== undefined && this.#out[slot] !== 0
+  }
+
+  join(peer: number): Member {
+    const first = this.members.size === 0
+    const end = this.#table.prefixes.end
+    const member: Member = {
+      peer,
+      cursor: this.#logStart + this.#log.length,
+      dumpAt: first || end === 0 ? -1 : 0,
+      dumpEnd: end,
+      framed: false,
+      owedCount: 0,
+      owedAt: 0,
+      owedPaths: new Set(),
+      withdrawOnly: false,
+      endOfRibAfter: 0,
+      messages: 0,
+      idle: false,
+    }
+    this.members.set(peer, member)
+    if (first) {
+      const { best, paths } = this.#table
+      for (let id = 0; id < end; id++)
+        if (best[id] !== 0 || (this.addPath && paths.heads[id] !== 0)) this.#queue.push(id)
+    }
+    member.endOfRibAfter = this.#queue.taken + this.#queue.size
+    return member
+  }
+
+  leave(member: Member): void {
+    this.members.delete(member.peer)
+    for (let at = member.cursor - this.#logStart; at < this.#log.length; at++) {
+      if (concerns(this.#log[at]!, member)) this.#log[at]!.waiting--
+    }
+    this.#trim()
+    const { owed } = member
+    member.owed = undefined
+    for (let id = 0; owed !== undefined && id < owed.length; id++) if (owed[id] === 1) this.#table.settle(id)
+  }
+
+  /** Forgets what was sent. Only without members. */
+  close(): void {
+    const { store } = this.#table
+    const slots = this.#out
+    this.#out = new Uint32Array(0)
+    for (let at = 0; at < slots.length; at++) {
+      if (slots[at] === 0) continue
+      store.release(slots[at]!)
+      if (this.addPath) this.#table.letGo(at)
+      else this.#table.settle(at)
+    }
+    this.exporter.reset()
+  }
+
+  /** A prefix's selected route (with ADD-PATH: any of its paths) changed. */
+  changed(prefix: number): void {
+    const quiet = this.#queue.size === 0
+    this.#queue.push(prefix)
+    if (quiet) for (const member of this.members.values()) this.#wake(member)
+  }
+
+  /** No change waits to be made into messages. */
+  get quiet(): boolean {
+    return this.#queue.size === 0
+  }
+
+  /** Works everything out again, as after a change of who is a client: what comes out the same is not sent. */
+  rebuild(): void {
+    this.exporter.reset()
+    const { best, paths, prefixes } = this.#table
+    for (let id = 0; id < prefixes.end; id++)
+      if (best[id] !== 0 || (this.addPath && paths.heads[id] !== 0)) this.changed(id)
+  }
+
+  /** What waits now belongs to the first table of every member that has not had its End-of-RIB. */
+  postponeEndOfRib(): void {
+    for (const member of this.members.values()) {
+      if (member.endOfRibAfter < 0) continue
+      member.endOfRibAfter = this.#queue.taken + this.#queue.size
+      this.#wake(member)
+    }
+  }
+
+  /** Sends everything to a member again. */
+  resend(member: Member, { framed }: { framed: boolean }): void {
+    member.framed = framed
+    member.dumpAt = 0
+    member.dumpEnd = this.#table.prefixes.end
+    this.#wake(member)
+  }
+
+  /** Everything that a member of another group was sent, as owed withdraws of what this group does not send. */
+  inherit(member: Member, from: ExportGroup, before: Member): void {
+    member.endOfRibAfter = before.endOfRibAfter < 0 ? -1 : member.endOfRibAfter
+    const { paths } = this.#table
+    member.withdrawOnly = true
+    for (let at = 0; at < from.#out.length; at++) {
+      if (from.#out[at] === 0 || from.#source[at] === member.peer) continue
+      if (from.addPath) this.#owe(member, paths.words[at * STRIDE + PATH.prefix]!, at + 1)
+      else this.#owe(member, at, 0)
+    }
+    // what it had not read or was owed may concern any prefix since withdrawn
+    const owed = before.owed ?? new Uint8Array(0)
+    for (let id = 0; id < owed.length; id++) if (owed[id] === 1) this.#owe(member, id, 0)
+    for (const key of before.owedPaths) this.#owe(member, Math.floor(key / PATH_SPAN), key % PATH_SPAN)
+    for (const block of from.#log.slice(Math.max(0, before.cursor - from.#logStart)))
+      if (concerns(block, before)) from.#eachIn(block, (id, pathId) => this.#owe(member, id, pathId))
+  }
+
+  /**
+   * Appends about `maxBytes` for a member to `into`; the octets appended. `deferred`: no End-of-RIB yet. Fewer than asked
+   * means that there is no more.
+   */
+  pull(member: Member, maxBytes: number, into: Uint8Array[], deferred: boolean): number {
+    let octets = 0
+    while (octets < maxBytes) {
+      const block = this.#next(member, deferred)
+      if (block === undefined) break
+      if (block.bytes.length === 0) continue
+      into.push(block.bytes)
+      member.messages += block.messages
+      octets += block.bytes.length
+    }
+    if (octets < maxBytes) member.idle = true
+    return octets
+  }
+
+  /** What a member reads next; undefined when it has everything. */
+  #next(member: Member, deferred: boolean): Packed | undefined {
+    const at = member.cursor - this.#logStart
+    if (at < this.#log.length) {
+      const block = this.#log[at]!
+      member.cursor++
+      if (!concerns(block, member)) return NOTHING
+      block.waiting--
+      this.#trim()
+      return block
+    }
+    if (this.#queue.size > 0) {
+      this.#build()
+      return NOTHING
+    }
+    if (member.owedCount > 0) return this.#payOwed(member)
+    if (member.dumpAt >= 0) return this.#dump(member)
+    if (member.endOfRibAfter >= 0 && !deferred && this.#queue.taken >= member.endOfRibAfter) {
+      member.endOfRibAfter = -1
+      this.#packer.endOfRib()
+      return this.#packer.take()
+    }
+    return undefined
+  }
+
+  /** Turns a part of the queue into blocks. */
+  #build(): void {
+    const batch = this.#batch
+    batch.reset()
+    const gone: number[] = []
+    for (let n = Math.min(CHUNK, this.#queue.size); n > 0; n--) {
+      const prefix = this.#queue.shift()
+      if (this.addPath) this.#comparePaths(prefix, batch)
+      else this.#compare(prefix, batch)
+      if (this.#table.best[prefix] === 0) gone.push(prefix)
+    }
+    for (const [only, prefixes] of batch.only) {
+      this.#packer.withdraw()
+      for (const prefix of prefixes) this.#packer.add(prefix, 0)
+      this.#append(0, only)
+    }
+    for (const except of batch.exceptions()) {
+      this.#pack(batch, except)
+      this.#append(except, 0)
+    }
+    for (const prefix of gone) this.#table.settle(prefix)
+  }
+
+  /** Puts what changed for members about a prefix into `batch`. */
+  #compare(prefix: number, batch: Batch): void {
+    const { best, store } = this.#table
+    this.#fit(prefix)
+    const set = best[prefix]!
+    const made = set === 0 ? 0 : this.exporter.export(set, prefix)
+    const source = made === 0 ? 0 : this.#table.peerOf(set)
+    const old = this.#out[prefix]!
+    const oldSource = this.#source[prefix]!
+    if (made === old && source === oldSource) {
+      if (made !== 0) store.release(made)
+      return
+    }
+    this.#put(prefix, made, source)
+    if (made !== 0) {
+      const spared = this.members.has(source) ? source : 0
+      batch.announce(prefix, 0, made, spared)
+      if (old !== 0 && spared !== 0 && spared !== oldSource) batch.withdrawOnly(prefix, spared)
+    } else batch.announce(prefix, 0, 0, this.members.has(oldSource) ? oldSource : 0)
+    if (old !== 0) store.release(old)
+  }
+
+  #comparePaths(prefix: number, batch: Batch): void {
+    const { paths, store } = this.#table
+    let next = 0
+    for (let link = paths.heads[prefix]!; link !== 0; link = next) {
+      const slot = link - 1
+      const { words } = paths
+      next = words[slot * STRIDE + PATH.next]!
+      const peer = words[slot * STRIDE + PATH.peer]!
+      const set = (peer & MARK.gone) === 0 ? words[slot * STRIDE + PATH.accepted]! : 0
+      this.#fit(slot)
+      const made = set === 0 ? 0 : this.exporter.export(set, prefix)
+      const old = this.#out[slot]!
+      const source = peer & PEER_MASK
+      if (made === old) {
+        if (made !== 0) store.release(made)
+      } else {
+        this.#put(slot, made, source)
+        batch.announce(prefix, slot + 1, made, this.members.has(source) ? source : 0)
+        if (old !== 0) store.release(old)
+      }
+      if ((peer & MARK.gone) !== 0) this.#table.letGo(slot)
+    }
+  }
+
+  #put(at: number, made: number, source: number): void {
+    const count = (peer: number, by: number) => this.#bySource.set(peer, (this.#bySource.get(peer) ?? 0) + by)
+    if (this.#out[at] !== 0) {
+      this.#announced--
+      count(this.#source[at]!, -1)
+    }
+    this.#out[at] = made
+    this.#source[at] = source
+    if (made !== 0) {
+      this.#announced++
+      count(source, 1)
+    }
+  }
+
+  #fit(at: number): void {
+    if (at < this.#out.length) return
+    let capacity = this.#out.length
+    while (capacity <= at) capacity *= 2
+    this.#out = widened(this.#out, new Uint32Array(capacity))
+    this.#source = widened(this.#source, new Uint16Array(capacity))
+  }
+
+  /** Writes the part of a batch that `except` does not get. */
+  #pack(batch: Batch, except: number): void {
+    const { store } = this.#table
+    const packer = this.#packer
+    batch.each(except, store.capacity, {
+      set: set => {
+        if (set === 0) packer.withdraw()
+        else packer.announce(store.arena, store.offset(set), store.offset(set) + store.length(set))
+      },
+      prefix: (prefix, pathId) => packer.add(prefix, pathId),
+    })
+  }
+
+  #append(except: number, only: number): void {
+    const packed = this.#packer.take()
+    const block: Block = { ...packed, except, only, waiting: 0 }
+    const end = this.#logStart + this.#log.length
+    for (const member of this.members.values()) {
+      if (concerns(block, member)) block.waiting++
+      else if (member.cursor === end) member.cursor++
+    }
+    this.#log.push(block)
+    this.#logOctets += packed.bytes.length
+    for (const member of this.members.values()) if (concerns(block, member)) this.#wake(member)
+    while (this.#logOctets > LOG_OCTETS && this.#log.length > 1) this.#drop()
+    this.#trim()
+  }
+
+  /** Lets go of the oldest block; members that have not read it fall behind. */
+  #drop(): void {
+    for (const member of this.members.values()) {
+      if (member.cursor > this.#logStart) continue
+      for (const block of this.#log) {
+        if (!concerns(block, member)) continue
+        block.waiting--
+        this.#eachIn(block, (id, pathId) => this.#owe(member, id, pathId))
+      }
+      member.cursor = this.#logStart + this.#log.length
+      // it is owed whole states now, not only withdraws
+      member.withdrawOnly = false
+    }
+    this.#trim()
+  }
+
+  #trim(): void {
+    while (this.#log.length > 0 && this.#log[0]!.waiting === 0) {
+      this.#logOctets -= this.#log.shift()!.bytes.length
+      this.#logStart++
+    }
+    for (const member of this.members.values()) if (member.cursor < this.#logStart) member.cursor = this.#logStart
+  }
+
+  #eachIn(block: Block, visit: (prefix: number, pathId: number) => void): void {
+    eachNlri(block.bytes, this.#table.family, this.addPath, (bytes, at, length, pathId) =>
+      visit(this.#table.prefixes.add(bytes, at, length), pathId),
+    )
+  }
+
+  #owe(member: Member, prefix: number, pathId: number): void {
+    if (member.owed === undefined || prefix >= member.owed.length) {
+      const owed = new Uint8Array(Math.max(this.#table.prefixes.capacity, prefix + 1))
+      member.owed = member.owed === undefined ? owed : widened(member.owed, owed)
+    }
+    if (this.addPath || pathId !== 0) member.owedPaths.add(prefix * PATH_SPAN + pathId)
+    if (member.owed[prefix] === 1) return
+    member.owed[prefix] = 1
+    member.owedCount++
+  }
+
+  /** Messages about a part of what a member missed. */
+  #payOwed(member: Member): Packed {
+    const batch = this.#batch
+    batch.reset()
+    const owed = member.owed!
+    const paid: number[] = []
+    for (let n = 0; member.owedAt < owed.length && n < CHUNK; member.owedAt++) {
+      const prefix = member.owedAt
+      if (owed[prefix] !== 1) continue
+      n++
+      owed[prefix] = 0
+      member.owedCount--
+      paid.push(prefix)
+      if (!this.addPath) this.#state(member, prefix, prefix, 0, batch)
+    }
+    if (this.addPath) this.#payPaths(member, paid, batch)
+    if (member.owedCount === 0) {
+      member.owed = undefined
+      member.withdrawOnly = false
+    }
+    if (member.owedAt >= owed.length) member.owedAt = 0
+    this.#pack(batch, 0)
+    const packed = this.#packer.take()
+    for (const prefix of paid) this.#table.settle(prefix)
+    return packed
+  }
+
+  #payPaths(member: Member, paid: readonly number[], batch: Batch): void {
+    const { words } = this.#table.paths
+    const now = new Set(paid)
+    for (const key of member.owedPaths) {
+      const prefix = Math.floor(key / PATH_SPAN)
+      const slot = (key % PATH_SPAN) - 1
+      if (!now.has(prefix)) continue
+      member.owedPaths.delete(key)
+      const there = words[slot * STRIDE + PATH.prefix] === prefix && this.#out[slot] !== undefined
+      this.#state(member, prefix, there ? slot : -1, slot + 1, batch)
+    }
+  }
+
+  /** What a member should have now for `out[at]` (-1: nothing). */
+  #state(member: Member, prefix: number, at: number, pathId: number, batch: Batch): void {
+    const set = at < 0 || this.#source[at] === member.peer ? 0 : (this.#out[at] ?? 0)
+    if (set === 0 || !member.withdrawOnly) batch.announce(prefix, pathId, set, 0)
+  }
+
+  /** A part of the whole table for one member. */
+  #dump(member: Member): Packed {
+    const { paths } = this.#table
+    const batch = this.#batch
+    const begins = member.dumpAt === 0 && member.framed
+    batch.reset()
+    const end = Math.min(member.dumpEnd, member.dumpAt + CHUNK)
+    for (let prefix = member.dumpAt; prefix < end; prefix++) {
+      if (!this.addPath) {
+        if (this.#out[prefix] && this.#source[prefix] !== member.peer) batch.announce(prefix, 0, this.#out[prefix]!, 0)
+        continue
+      }
+      for (let link = paths.heads[prefix]!; link !== 0; link = paths.words[(link - 1) * STRIDE + PATH.next]!)
+        if (this.#out[link - 1] && this.#source[link - 1] !== member.peer)
+          batch.announce(prefix, link, this.#out[link - 1]!, 0)
+    }
+    if (begins) this.#packer.refresh('begin')
+    this.#pack(batch, 0)
+    member.dumpAt = end
+    if (end >= member.dumpEnd) {
+      if (member.framed) this.#packer.refresh('end')
+      member.framed = false
+      member.dumpAt = -1
+    }
+    return this.#packer.take()
+  }
+
+  #wake(member: Member): void {
+    if (!member.idle) return
+    member.idle = false
+    this.#table.wake(member.peer)
+  }
+}
+
+const NOTHING: Packed = { bytes: new Uint8Array(0), messages: 0 }
+
+function concerns({ except, only }: Block, { peer }: Member): boolean {
+  return only === 0 ? except !== peer : only === peer
+}

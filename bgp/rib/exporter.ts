@@ -1,0 +1,105 @@
+// From a selected attribute set to the set that one export group is sent, each computed once: plain sets by octets, the
+// rest by value. Results are interned for the group, so that equal outcomes of different sources share messages.
+import { Writer } from '../../lib/bytes.ts'
+import { Policy } from '../policy.ts'
+import type { AttributeFacts } from './attribute-facts.ts'
+import { emitSet, parseSet, SET_ROOM } from './attribute-set.ts'
+import type { AttributeStore } from './attribute-store.ts'
+import { advertise, type ExportSource, type ExportTarget, withheldFrom } from './export.ts'
+import { ByteExport } from './export-bytes.ts'
+import type { Speaker } from './import.ts'
+import type { PrefixTable } from './prefix-table.ts'
+import { widened } from './prefix-table.ts'
+
+const WITHHELD = 0xffffffff
+
+export type ExporterDeps = {
+  store: AttributeStore
+  facts: AttributeFacts
+  prefixes: PrefixTable
+  speaker: Speaker
+  /** Source of a stored set, by its owner. */
+  sourceOf(set: number): ExportSource
+  /** Most octets of a set that fit into a message with one prefix. */
+  room: number
+  tooLong(prefix: number): void
+}
+
+export class Exporter {
+  readonly target: ExportTarget
+  readonly #policy: Policy
+  readonly #deps: ExporterDeps
+  /** Owner of the sets made here. */
+  readonly #owner: number
+  readonly #bytes: ByteExport | undefined
+  readonly #scratch = new Uint8Array(SET_ROOM)
+  readonly #octets: Uint8Array
+  #memo = new Uint32Array(1024)
+
+  constructor(target: ExportTarget, owner: number, deps: ExporterDeps) {
+    this.target = target
+    this.#owner = owner
+    this.#deps = deps
+    this.#policy = new Policy(target.rules ?? undefined, { external: target.peerType === 'ebgp' })
+    this.#bytes = ByteExport.for(target, this.#policy, deps.speaker)
+    this.#octets = new Uint8Array(deps.prefixes.octets)
+  }
+
+  /** The set that a prefix with the stored set `set` goes out with, with one reference; 0 when it does not go out. */
+  export(set: number, prefix: number): number {
+    if (this.#policy.dependsOnPrefix) return this.#make(set, prefix)
+    if (set >= this.#memo.length) this.#memo = widened(this.#memo, new Uint32Array(this.#deps.store.capacity))
+    let made = this.#memo[set]!
+    if (made === 0) {
+      made = this.#make(set, prefix)
+      this.#memo[set] = made === 0 ? WITHHELD : made
+    }
+    if (made === WITHHELD || made === 0) return 0
+    this.#deps.store.hold(made)
+    return made
+  }
+
+  /** Why a prefix with this set does not go out; undefined when it does. */
+  explain(set: number, prefix: number): string | undefined {
+    const { store, facts, sourceOf, prefixes, speaker } = this.#deps
+    const withheld = withheldFrom(facts.flags[set]!, sourceOf(set), this.target)
+    if (withheld !== undefined) return withheld
+    prefixes.read(prefix, this.#octets)
+    const at = { octets: this.#octets, length: prefixes.length(prefix) }
+    const made = advertise(parseSet(store.view(set)), sourceOf(set), this.target, this.#policy, speaker, at)
+    return 'set' in made ? undefined : `${made.withheld}: ${made.detail}`
+  }
+
+  /** A stored set is about to go: what was made from it is no longer remembered. */
+  forget(set: number): void {
+    const made = this.#memo[set]
+    if (made === undefined || made === 0) return
+    this.#memo[set] = 0
+    if (made !== WITHHELD) this.#deps.store.release(made)
+  }
+
+  /** Forgets everything made so far. */
+  reset(): void {
+    for (let set = 0; set < this.#memo.length; set++) this.forget(set)
+  }
+
+  #make(set: number, prefix: number): number {
+    const { store, facts, sourceOf, prefixes, speaker, room } = this.#deps
+    const source = sourceOf(set)
+    const flags = facts.flags[set]!
+    if (withheldFrom(flags, source, this.target) !== undefined) return 0
+    const start = store.offset(set)
+    const scratch = this.#scratch
+    const length = this.#bytes?.rewrite(store.arena, start, start + store.length(set), flags, source, scratch) ?? -1
+    if (length >= 0 && length <= room) return store.intern(scratch, 0, length, this.#owner)
+    prefixes.read(prefix, this.#octets)
+    const at = { octets: this.#octets, length: prefixes.length(prefix) }
+    const made = advertise(parseSet(store.view(set)), source, this.target, this.#policy, speaker, at)
+    if (!('set' in made)) return 0
+    const w = new Writer(scratch)
+    emitSet(w, made.set, this.target.family, this.target.session)
+    if (w.length <= room) return store.intern(w.bytes, 0, w.length, this.#owner)
+    this.#deps.tooLong(prefix)
+    return 0
+  }
+}

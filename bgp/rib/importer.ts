@@ -1,0 +1,207 @@
+// From a set as received to the set as accepted: each distinct set is judged once, and every route that carries it shares
+// the outcome. Plain sets from peers without rules pass on their octets alone; the others are parsed (RFC 7606), put
+// through the loop rules and the import policy, and stored again in their own right.
+import { Writer } from '../../lib/bytes.ts'
+import type { AddressFamily } from '../config.ts'
+import type { Verdict } from '../policy.ts'
+import { type CodecSession, parseAttributes } from '../wire/attributes.ts'
+import type { Fault } from '../wire/errors.ts'
+import { COMMUNITY } from '../wire/iana.ts'
+import { isUsableNextHop } from '../wire/multiprotocol.ts'
+import { judge } from '../wire/update.ts'
+import { type AttributeFacts, FLAG } from './attribute-facts.ts'
+import { emitSet, factsOf, parseSet, type RouteAttributes, SET_ROOM } from './attribute-set.ts'
+import type { AttributeStore } from './attribute-store.ts'
+import { admit, isOneOf, type RejectReason, type Speaker } from './import.ts'
+import type { PeerState } from './peer-state.ts'
+import { type PrefixTable, widened } from './prefix-table.ts'
+import { type Gate, newFacts, readFacts } from './read-facts.ts'
+
+/** What is known of a received set. */
+const STATE = { unknown: 0, accepted: 1, rejected: 2, asksPolicy: 3 } as const
+
+/** Passes every well-formed plain set: for facts about what was accepted already. */
+const ANY: Gate = {
+  external: false,
+  ownAses: [],
+  firstAs: 0,
+  routerId: -1,
+  clusterId: -1,
+  ownNextHop: -1,
+  multiprotocol: false,
+}
+
+/** Why a path is not used, for people. */
+export type ImportVerdict = { accepted: boolean; reason: RejectReason | 'accepted'; detail: string }
+
+export class Importer {
+  readonly #store: AttributeStore
+  readonly #facts: AttributeFacts
+  readonly #speaker: Speaker
+  readonly #scratch = newFacts()
+  readonly #bytes = new Uint8Array(SET_ROOM)
+  #state = new Uint8Array(1024)
+  #accepted = new Uint32Array(1024)
+  /** The set parsed last for policies that ask for the prefix. */
+  #parsed: { set: number; value: RouteAttributes } | undefined
+
+  constructor(store: AttributeStore, facts: AttributeFacts, speaker: Speaker) {
+    this.#store = store
+    this.#facts = facts
+    this.#speaker = speaker
+  }
+
+  /** Judges a received set, once. Faults are those of a set met for the first time; a harsh one means it must not be used. */
+  examine(set: number, from: PeerState, family: AddressFamily): readonly Fault[] {
+    this.#fit()
+    if (this.#state[set] !== STATE.unknown) return NO_FAULTS
+    const mp = this.#isMp(set)
+    const gate = mp ? from.mpGate : from.gate
+    if (gate !== undefined && from.importPolicy.always?.action === 'accept' && this.#isPlain(set, gate, from)) {
+      this.#facts.set(set, this.#scratch)
+      this.#state[set] = STATE.accepted
+      this.#accepted[set] = set
+      return NO_FAULTS
+    }
+    return this.#parse(set, from, family, mp)
+  }
+
+  /** The set a route with this received set is used with, with one reference; 0: not at all. */
+  accept(set: number, from: PeerState, prefix: number, prefixes: PrefixTable, family: AddressFamily): number {
+    let accepted = this.#accepted[set]!
+    if (this.#state[set] === STATE.asksPolicy) return this.#ask(accepted, from, prefix, prefixes, family)
+    if (this.#state[set] !== STATE.accepted) accepted = 0
+    if (accepted !== 0) this.#store.hold(accepted)
+    return accepted
+  }
+
+  /** A set is about to go. */
+  forget(set: number): void {
+    if (set >= this.#state.length) return
+    const accepted = this.#accepted[set]!
+    this.#state[set] = STATE.unknown
+    this.#accepted[set] = 0
+    if (this.#parsed?.set === set) this.#parsed = undefined
+    if (accepted !== 0 && accepted !== set) this.#store.release(accepted)
+  }
+
+  /** Stores a set as its owner's, with its facts and one reference. */
+  store(value: RouteAttributes, owner: number, family: AddressFamily): number {
+    const w = new Writer(this.#bytes)
+    emitSet(w, value, family)
+    const set = this.#store.intern(w.bytes, 0, w.length, owner)
+    this.#fit()
+    const gate = value.mpNextHop === undefined ? ANY : { ...ANY, multiprotocol: true }
+    const plain = readFacts(w.bytes, 0, w.length, gate, this.#scratch)
+    this.#facts.set(set, plain ? this.#scratch : factsOf(value))
+    return set
+  }
+
+  /**
+   * The long-lived stale form of an accepted set (RFC 9494 §4.2), with one reference; 0 when it asks not to be kept.
+   */
+  longLived(set: number, family: AddressFamily): number {
+    const flags = this.#facts.flags[set]!
+    if ((flags & FLAG.noLlgr) !== 0) return 0
+    const value = parseSet(this.#store.view(set))
+    const communities = [...(value.attributes.communities ?? [])]
+    if ((flags & FLAG.llgrStale) === 0) communities.push(COMMUNITY.llgrStale)
+    const stale = { ...value, attributes: { ...value.attributes, communities } }
+    return this.store(stale, this.#store.owner(set), family)
+  }
+
+  /** A set as its peer sent it. */
+  read(set: number, from: PeerState): RouteAttributes {
+    return parseSet(this.#store.view(set), this.#session(set, from))
+  }
+
+  /** Judges a received set again, for people. */
+  explain(set: number, from: PeerState, prefix: number, prefixes: PrefixTable): ImportVerdict {
+    const admission = admit(this.read(set, from), from.peer, this.#speaker)
+    if ('rejected' in admission) return { accepted: false, reason: admission.rejected, detail: admission.detail }
+    const verdict = this.#evaluate(admission.set, from, prefix, prefixes)
+    const accepted = verdict.action === 'accept'
+    return { accepted, reason: accepted ? 'accepted' : 'policy', detail: verdict.reason }
+  }
+
+  /** A set that is older than the session may have AS numbers of another width. */
+  #session(set: number, { peer }: PeerState): CodecSession {
+    return { ...peer.receive, as4: (this.#store.owner(set) & 1) === 1 }
+  }
+
+  #isMp(set: number): boolean {
+    return this.#store.length(set) > 2 && this.#store.arena[this.#store.offset(set) + 1] === 14
+  }
+
+  #isPlain(set: number, gate: Gate, from: PeerState): boolean {
+    const { arena } = this.#store
+    const start = this.#store.offset(set)
+    if (!readFacts(arena, start, start + this.#store.length(set), gate, this.#scratch)) return false
+    if (!gate.multiprotocol) return true
+    const nextHop = arena.subarray(start + 7, start + 7 + arena[start + 6]!)
+    return isUsableNextHop(nextHop) && !isOneOf(nextHop, from.own)
+  }
+
+  #parse(set: number, from: PeerState, family: AddressFamily, mp: boolean): readonly Fault[] {
+    const view = this.#store.view(set)
+    const parsed = parseAttributes(view, 0, view.length, this.#session(set, from))
+    const verdict = judge(parsed, mp ? 'mp' : 'nlri')
+    const faults = verdict === undefined ? parsed.faults : [...parsed.faults, verdict]
+    if (faults.some(({ cost }) => cost !== 'discard')) return faults
+    const mpNextHop = parsed.mpReach?.nextHop.slice()
+    const admission = admit({ attributes: parsed.attributes, mpNextHop }, from.peer, this.#speaker)
+    const policy = from.importPolicy
+    this.#state[set] = STATE.rejected
+    if ('rejected' in admission) return faults
+    const base = admission.set
+    if (policy.dependsOnPrefix) {
+      this.#state[set] = STATE.asksPolicy
+      this.#link(set, this.store(base, from.canonical, family))
+      return faults
+    }
+    const decided = policy.evaluate(subject(base, from, NO_PREFIX, 0))
+    if (decided.action === 'reject') return faults
+    this.#state[set] = STATE.accepted
+    const attributes = policy.apply(decided, base.attributes)
+    this.#link(set, this.store({ ...base, attributes }, from.canonical, family))
+    return faults
+  }
+
+  /** Remembers an outcome. A set that is its own outcome must not hold itself. */
+  #link(set: number, accepted: number): void {
+    this.#accepted[set] = accepted
+    if (accepted === set) this.#store.release(accepted)
+  }
+
+  #ask(base: number, from: PeerState, prefix: number, prefixes: PrefixTable, family: AddressFamily): number {
+    if (this.#parsed?.set !== base) this.#parsed = { set: base, value: parseSet(this.#store.view(base)) }
+    const { value } = this.#parsed
+    const verdict = this.#evaluate(value, from, prefix, prefixes)
+    if (verdict.action === 'reject') return 0
+    const attributes = from.importPolicy.apply(verdict, value.attributes)
+    if (attributes !== value.attributes) return this.store({ ...value, attributes }, from.canonical, family)
+    this.#store.hold(base)
+    return base
+  }
+
+  #evaluate(value: RouteAttributes, from: PeerState, prefix: number, prefixes: PrefixTable): Verdict {
+    const octets = new Uint8Array(prefixes.octets)
+    prefixes.read(prefix, octets)
+    return from.importPolicy.evaluate(subject(value, from, octets, prefixes.length(prefix)))
+  }
+
+  #fit(): void {
+    const { capacity } = this.#store
+    if (capacity <= this.#state.length) return
+    this.#state = widened(this.#state, new Uint8Array(capacity))
+    this.#accepted = widened(this.#accepted, new Uint32Array(capacity))
+    this.#facts.fit(capacity)
+  }
+}
+
+const NO_FAULTS: readonly Fault[] = []
+const NO_PREFIX = new Uint8Array(0)
+
+function subject({ attributes }: RouteAttributes, { peer }: PeerState, octets: Uint8Array, length: number) {
+  return { octets, length, attributes, learned: true, peerType: peer.peerType, interface: peer.interface }
+}

@@ -1,0 +1,80 @@
+// What the RIB keeps per peer, over all its sessions.
+import type { Cancel } from '../../lib/clock.ts'
+import type { AddressFamily } from '../config.ts'
+import { Policy } from '../policy.ts'
+import type { ExportSource } from './export.ts'
+import type { ExportGroup, Member } from './export-group.ts'
+import { gateFor, ownAddresses, type Speaker } from './import.ts'
+import type { RibPeer } from './peer.ts'
+import type { Gate } from './read-facts.ts'
+
+/** Per family: paths held, of those stale, and the place where the peer is fed. */
+export type PeerFamily = {
+  received: number
+  stale: number
+  warned: boolean
+  outlet?: { group: ExportGroup; member: Member }
+  /** Ends what waits for the peer: its return, its End-of-RIB, or the long-lived period. */
+  timer?: Cancel
+  longLivedSeconds: number
+}
+
+export class PeerState {
+  readonly index: number
+  peer: RibPeer
+  up = false
+  importPolicy: Policy
+  gate: Gate | undefined
+  mpGate: Gate | undefined
+  own: Uint8Array[]
+  source: ExportSource
+  readonly families = new Map<AddressFamily, PeerFamily>()
+  discarded = 0
+  treatedAsWithdrawn = 0
+  messagesIn = 0
+  messagesOut = 0
+
+  constructor(index: number, peer: RibPeer, speaker: Speaker) {
+    this.index = index
+    this.peer = peer
+    this.importPolicy = new Policy(peer.config.import, { external: peer.peerType === 'ebgp' })
+    this.gate = gateFor(peer, speaker)
+    this.mpGate = this.gate === undefined ? undefined : { ...this.gate, multiprotocol: true }
+    this.own = ownAddresses(peer)
+    this.source = sourceOf(peer)
+  }
+
+  /** Takes a new session or configuration. */
+  set(peer: RibPeer, speaker: Speaker): void {
+    const fresh = new PeerState(this.index, peer, speaker)
+    this.peer = peer
+    this.importPolicy = fresh.importPolicy
+    this.gate = fresh.gate
+    this.mpGate = fresh.mpGate
+    this.own = fresh.own
+    this.source = fresh.source
+  }
+
+  /** Owner of sets as this peer sends them, whose octets depend on the width of its AS numbers. */
+  get raw(): number {
+    return this.index * 2 + (this.peer.receive.as4 ? 1 : 0)
+  }
+
+  /** Owner of sets from this peer in their stored form. */
+  get canonical(): number {
+    return this.index * 2 + 1
+  }
+
+  family(family: AddressFamily): PeerFamily {
+    let found = this.families.get(family)
+    if (found === undefined) {
+      found = { received: 0, stale: 0, warned: false, longLivedSeconds: 0 }
+      this.families.set(family, found)
+    }
+    return found
+  }
+}
+
+function sourceOf({ peerType, config, routerId, interface: leadsOut }: RibPeer): ExportSource {
+  return { local: false, peerType, client: config.reflectorClient ?? false, routerId, interface: leadsOut }
+}

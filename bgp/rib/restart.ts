@@ -1,0 +1,125 @@
+// Keeping a peer's routes while it is away: graceful restart (RFC 4724 §4.2), long-lived graceful restart (RFC 9494) and
+// enhanced route refresh (RFC 7313 §4), which is the same marking and sweeping within one session.
+import type { Clock } from '../../lib/clock.ts'
+import type { AddressFamily } from '../config.ts'
+import type { FamilyTable } from './family-table.ts'
+import { MARK } from './path-table.ts'
+import type { PeerDown, RibEvent } from './peer.ts'
+import type { PeerState } from './peer-state.ts'
+
+/** How long stale routes wait for the End-of-RIB of a peer that came back. */
+const END_OF_RIB_WAIT_SECONDS = 360
+
+export type RestartDeps = {
+  clock: Clock
+  tables: Readonly<Record<AddressFamily, FamilyTable>>
+  report(event: RibEvent): void
+  /** Stale routes of a family are gone for good. */
+  swept(peer: PeerState): void
+}
+
+export class Restart {
+  readonly #deps: RestartDeps
+
+  constructor(deps: RestartDeps) {
+    this.#deps = deps
+  }
+
+  /** Marks or removes the routes of a peer whose session ended. */
+  down(peer: PeerState, how: PeerDown): void {
+    for (const family of FAMILIES) {
+      const counts = peer.family(family)
+      counts.timer?.()
+      counts.timer = undefined
+      counts.warned = false
+      if (!how.retain || !how.families.includes(family)) this.#drop(peer, family, 0)
+      else this.#retain(peer, family, how)
+    }
+  }
+
+  /** A session is up again: what it cannot have kept goes at once, the rest waits for its End-of-RIB. */
+  up(peer: PeerState): void {
+    const { gracefulRestart, longLived, families } = peer.peer
+    for (const family of FAMILIES) {
+      const counts = peer.family(family)
+      counts.timer?.()
+      counts.timer = undefined
+      if (counts.stale === 0) continue
+      const kept =
+        gracefulRestart?.forwarding.includes(family) === true ||
+        longLived?.some(entry => entry.family === family && entry.forwarding) === true
+      if (kept && families.includes(family))
+        counts.timer = this.#deps.clock.after(END_OF_RIB_WAIT_SECONDS * 1000, () =>
+          this.sweep(peer, family, MARK.stale),
+        )
+      else this.sweep(peer, family, MARK.stale)
+    }
+  }
+
+  /** The peer's table is complete (End-of-RIB or EoRR): what still carries `mark` goes. */
+  sweep(peer: PeerState, family: AddressFamily, mark: number): void {
+    const counts = peer.family(family)
+    if (mark === MARK.stale) {
+      counts.timer?.()
+      counts.timer = undefined
+    }
+    const count = this.#drop(peer, family, mark)
+    if (count > 0) this.#deps.report({ type: 'stale-removed', key: peer.peer.key, family, count })
+    this.#deps.swept(peer)
+  }
+
+  /** The peer begins to send its table again (BoRR). */
+  beginRefresh(peer: PeerState, family: AddressFamily): void {
+    const table = this.#deps.tables[family]
+    table.eachOf(peer.index, slot => table.mark(slot, MARK.unrefreshed))
+  }
+
+  close(peer: PeerState): void {
+    for (const { timer } of peer.families.values()) timer?.()
+  }
+
+  #retain(peer: PeerState, family: AddressFamily, how: Extract<PeerDown, { retain: true }>): void {
+    const table = this.#deps.tables[family]
+    const counts = peer.family(family)
+    counts.longLivedSeconds = how.longLivedSeconds?.[family] ?? 0
+    table.eachOf(peer.index, (slot, marks) => {
+      if ((marks & MARK.stale) === 0) {
+        table.mark(slot, MARK.stale)
+        counts.stale++
+        // RFC 4724 §4.2: without a long-lived period a second restart in a row ends what the first one left
+      } else if (counts.longLivedSeconds === 0) table.remove(slot, peer)
+    })
+    const ms = how.staleSeconds * 1000
+    if (ms === 0) this.#expire(peer, family)
+    else counts.timer = this.#deps.clock.after(ms, () => this.#expire(peer, family))
+  }
+
+  /** The restart time is over: the long-lived period begins (RFC 9494 §4.2), or the routes go. */
+  #expire(peer: PeerState, family: AddressFamily): void {
+    const table = this.#deps.tables[family]
+    const counts = peer.family(family)
+    if (counts.longLivedSeconds === 0) {
+      this.sweep(peer, family, MARK.stale)
+      return
+    }
+    table.eachOf(peer.index, (slot, marks) => {
+      if ((marks & MARK.stale) !== 0 && (marks & MARK.longLived) === 0) table.outlive(slot, peer)
+    })
+    const ms = counts.longLivedSeconds * 1000
+    counts.timer = this.#deps.clock.after(ms, () => this.sweep(peer, family, MARK.stale))
+  }
+
+  /** Removes the paths that carry `mark` (0: all of them); how many. */
+  #drop(peer: PeerState, family: AddressFamily, mark: number): number {
+    const table = this.#deps.tables[family]
+    let count = 0
+    table.eachOf(peer.index, (slot, marks) => {
+      if ((marks & mark) !== mark) return
+      table.remove(slot, peer)
+      count++
+    })
+    return count
+  }
+}
+
+const FAMILIES: readonly AddressFamily[] = ['ipv4-unicast', 'ipv6-unicast']

@@ -1,0 +1,35 @@
+// A selected route as the sink outside hears of it.
+import { familyOf } from '../../lib/ip.ts'
+import type { SelectedRoute } from '../port.ts'
+import { tunnelType } from '../wire/communities.ts'
+import type { RouteAttributes } from './attribute-set.ts'
+import { formatNextHop, octetsOf } from './import.ts'
+import type { RibPeer } from './peer.ts'
+
+/** Encapsulations come from extended communities and from the Tunnel Encapsulation attribute (RFC 9012 §3.2, §4.1). */
+export function selectedRoute(
+  prefix: string,
+  { attributes, mpNextHop }: RouteAttributes,
+  peer: RibPeer,
+): SelectedRoute {
+  const nextHop = formatNextHop(mpNextHop ?? octetsOf(attributes.nextHop ?? 0))
+  const announced = (attributes.extendedCommunities ?? []).map(tunnelType).filter(type => type !== undefined)
+  return {
+    prefix,
+    family: familyOf(prefix),
+    nextHop,
+    interface: /^fe[89ab]/.test(nextHop) ? peer.interface : undefined,
+    encapsulations: [...new Set([...announced, ...tunnelsIn(attributes.tunnelEncap)])],
+    peer: peer.key,
+    med: attributes.med,
+    localPref: attributes.localPref,
+  }
+}
+
+/** Tunnel types of the TLVs: type u16 | length u16 | value. */
+function tunnelsIn(value: Uint8Array = new Uint8Array(0)): number[] {
+  const types: number[] = []
+  for (let at = 0; at + 4 <= value.length; at += 4 + ((value[at + 2]! << 8) | value[at + 3]!))
+    types.push((value[at]! << 8) | value[at + 1]!)
+  return types
+}
