@@ -4,7 +4,7 @@
 // sends RST, which may overtake a NOTIFICATION, so `close` reads on until the peer is done.
 import { createServer, Socket, type SocketConstructorOpts } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { addressBits, contains, familyOf, formatCidr, maskAddress, parseAddress, parseCidr } from '../lib/ip.ts'
+import { contains, familyOf, formatCidr, maskAddress, parseAddress, parseCidr } from '../lib/ip.ts'
 import type {
   Connection,
   ConnectionHandlers,
@@ -279,7 +279,8 @@ function mostSpecific(peers: ReadonlyMap<string, SocketOptions>, address: string
   if (exact !== undefined) return exact
   let best: { bits: number; options: SocketOptions } | undefined
   for (const [prefix, options] of peers) {
-    const bits = prefix.includes('/') ? Number(prefix.split('/')[1]) : addressBits(familyOf(prefix))
+    if (!prefix.includes('/')) continue // another peer's own address
+    const bits = Number(prefix.split('/')[1])
     if ((best === undefined || bits > best.bits) && contains(prefix, address)) best = { bits, options }
   }
   return best?.options
