@@ -6,7 +6,7 @@ import type { Kernel } from '../../kernel/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { eventually, furnish, plug, routeTo, type Spy, spy, table } from './hands.ts'
-import { EMPTY, FULL, gaits, learned, steps, WITHOUT_IPIP } from './worlds.ts'
+import { EMPTY, gaits, learned, steps, WITHOUT_IPIP } from './worlds.ts'
 
 export type Ground = {
   /** A kernel with nothing in it but lo; `hands` is a second way into the same one. */
@@ -454,6 +454,3 @@ function refused(promise: Promise<unknown>): Promise<boolean> {
     () => true,
   )
 }
-
-/** The full world, for grounds that can hold all of it. */
-export { FULL }

@@ -1,0 +1,13 @@
+// Felix on the fake kernel, which has every tunnel kind.
+import test from 'ava'
+import { FakeWorld } from '../../kernel/fake.ts'
+import { felixSuite } from './suite.ts'
+import { FULL } from './worlds.ts'
+
+felixSuite(test, {
+  full: FULL,
+  open: async () => {
+    const world = new FakeWorld()
+    return { kernel: world.kernel(), hands: world.kernel(), close: async () => {} }
+  },
+})
