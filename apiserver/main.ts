@@ -42,8 +42,10 @@ async function main({ dataDir, listen, tlsCert, tlsKey, tokenFile }: Flags): Pro
     process.once('SIGTERM', stop)
     process.once('SIGINT', stop)
   } catch (error) {
-    process.stderr.write(`margay-api: ${(error as Error).message}\n`)
-    process.exit(error instanceof OptionsError ? EXIT_USAGE : EXIT_UNAVAILABLE)
+    const usage = error instanceof OptionsError
+    const where = usage ? '' : `cannot listen on ${listen} with data in ${dataDir}: `
+    process.stderr.write(`margay-api: ${where}${(error as Error).message}\n`)
+    process.exit(usage ? EXIT_USAGE : EXIT_UNAVAILABLE)
   }
 }
 

@@ -1,0 +1,168 @@
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import anyTest, { type ExecutionContext, type TestFn } from 'ava'
+import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
+
+type Run = { code: number; out: string; err: string }
+type Context = { server: ApiServer; dir: string; kubectl: (line: string, stdin?: string) => Promise<Run> }
+
+const test = anyTest as TestFn<Context>
+const present = spawnSync('kubectl', ['version', '--client']).status === 0
+
+test.beforeEach(async t => {
+  const server = await startApiServer()
+  const dir = await mkdtemp(join(tmpdir(), 'margay-kubectl-'))
+  const kubeconfig = join(dir, 'config')
+  await writeFile(kubeconfig, kubeconfigFor(server.url))
+  const env = { ...process.env, HOME: dir, KUBECONFIG: kubeconfig, KUBE_EDITOR: join(dir, 'editor') }
+  const kubectl: Context['kubectl'] = (line, stdin = '') =>
+    new Promise(resolve => {
+      const child = execFile('kubectl', line.split(' '), { env }, (error, out, err) =>
+        resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
+      )
+      child.stdin!.end(stdin)
+    })
+  t.context = { server, dir, kubectl }
+})
+test.afterEach.always(async t => {
+  await t.context.server.close()
+  await rm(t.context.dir, { recursive: true, force: true })
+})
+
+/** A test that needs the real kubectl; without one it says that it was left out. */
+function withKubectl(title: string, body: (t: ExecutionContext<Context>) => Promise<void>): void {
+  test(title, async t => {
+    t.timeout(60_000)
+    if (present) return body(t)
+    t.log('left out: no kubectl on PATH')
+    t.pass()
+  })
+}
+
+function kubeconfigFor(server: string): string {
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'lab', cluster: { server } }],
+    contexts: [{ name: 'lab', context: { cluster: 'lab', user: 'lab' } }],
+    users: [{ name: 'lab', user: {} }],
+    'current-context': 'lab',
+  })
+}
+
+const POOL = `apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool}
+spec: {cidr: 10.244.0.0/16, ipipMode: CrossSubnet, natOutgoing: true}
+`
+const CORE = `apiVersion: v1
+kind: Node
+metadata: {name: n1, annotations: {projectcalico.org/IPv4Address: 192.0.2.1/24}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, labels: {app: web}}
+spec: {nodeName: n1, containers: [{name: c, image: nginx, resources: {limits: {cpu: 100m}}}]}
+`
+
+withKubectl('kubectl applies, lists, gets and deletes our kinds', async t => {
+  const { kubectl } = t.context
+  t.like(await kubectl('apply -f -', POOL), { code: 0, out: 'ippool.projectcalico.org/pool created\n' })
+  t.like(await kubectl('apply -f -', POOL), { code: 0, out: 'ippool.projectcalico.org/pool unchanged\n' })
+  const changed = POOL.replace('CrossSubnet', 'Always')
+  t.like(await kubectl('apply -f -', changed), { code: 0, out: 'ippool.projectcalico.org/pool configured\n' })
+  const rows = (await kubectl('get ippools')).out.split('\n').map(row => row.split(/\s+/).slice(0, 4))
+  t.deepEqual(rows.slice(0, 2), [
+    ['NAME', 'CIDR', 'IPIPMODE', 'VXLANMODE'],
+    ['pool', '10.244.0.0/16', 'Always', 'Never'],
+  ])
+  t.is((await kubectl('get ippool pool -o jsonpath={.spec.blockSize}')).out, '26')
+  t.regex((await kubectl('describe ippool pool')).out, /Cidr:\s+10\.244\.0\.0\/16/)
+  t.like(await kubectl('delete ippool pool'), { code: 0 })
+  t.like(await kubectl('get ippool pool'), { code: 1 })
+})
+
+withKubectl('kubectl applies, describes and selects core objects, and every field is kept', async t => {
+  const { kubectl } = t.context
+  t.is((await kubectl('apply -f -', CORE)).out, 'node/n1 created\nnamespace/shop created\npod/web created\n')
+  t.is((await kubectl('apply -f -', CORE)).out, 'node/n1 unchanged\nnamespace/shop unchanged\npod/web unchanged\n')
+  t.is((await kubectl('get pod -n shop web -o jsonpath={.spec.containers[0].resources.limits.cpu}')).out, '100m')
+  t.is((await kubectl('get pods -A --field-selector spec.nodeName=n1 -o name')).out, 'pod/web\n')
+  t.is((await kubectl('get pods -A -l app=db -o name')).out, '')
+  t.regex((await kubectl('get nodes')).out, /^n1\s+<none>\s+192\.0\.2\.1\/24/m)
+  for (const line of ['describe node n1', 'describe pod -n shop web', 'describe ns shop'])
+    t.like(await kubectl(line), { code: 0 }, line)
+  t.like(await kubectl('delete ns shop'), { code: 0 })
+  t.is((await kubectl('get pods -A -o name')).out, '')
+})
+
+withKubectl('kubectl labels, annotates, patches in every way, and edits', async t => {
+  const { kubectl, dir } = t.context
+  await kubectl('apply -f -', POOL)
+  await kubectl('apply -f -', CORE)
+  const ok = async (line: string): Promise<void> => {
+    const { code, err } = await kubectl(line)
+    t.is(code, 0, `${line}: ${err}`)
+  }
+  await ok('label ippool pool rack=a')
+  await ok('label node n1 rack=a')
+  await ok('annotate ippool pool note=x')
+  await ok('annotate pod -n shop web note=x')
+  await ok('patch ippool pool --type=merge -p {"spec":{"disabled":true}}')
+  await ok('patch ippool pool --type=json -p [{"op":"replace","path":"/spec/ipipMode","value":"Never"}]')
+  await ok('patch pod -n shop web -p {"spec":{"containers":[{"name":"c","image":"nginx:2"}]}}')
+  t.is((await kubectl('get pod -n shop web -o jsonpath={.spec.containers[*].resources.limits.cpu}')).out, '100m')
+  t.is(
+    (await kubectl('get ippool pool -o jsonpath={.spec.disabled},{.spec.ipipMode},{.metadata.labels.rack}')).out,
+    'true,Never,a',
+  )
+  await writeFile(join(dir, 'editor'), '#!/bin/sh\nsed -i "s/rack: a/rack: b/" "$1"\n', { mode: 0o755 })
+  for (const object of ['ippool/pool', 'node/n1']) {
+    await ok(`edit ${object}`)
+    t.is((await kubectl(`get ${object} -o jsonpath={.metadata.labels.rack}`)).out, 'b')
+  }
+})
+
+withKubectl('kubectl is told what is wrong with an object, by field', async t => {
+  const { code, err } = await t.context.kubectl('apply -f -', POOL.replace('CrossSubnet', 'Sometimes'))
+  t.is(code, 1)
+  t.regex(err, /spec\.ipipMode/)
+})
+
+withKubectl('kubectl watches additions, changes and deletions', async t => {
+  const { kubectl, dir } = t.context
+  await kubectl('apply -f -', POOL)
+  const env = { ...process.env, HOME: dir, KUBECONFIG: join(dir, 'config') }
+  const child = spawn('kubectl', ['get', 'ippools', '-w', '--output-watch-events', '--no-headers'], { env })
+  t.teardown(() => child.kill('SIGKILL'))
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const next = async (): Promise<string> => String((await lines.next()).value).split(/\s+/)[0]!
+  const seen = [await next()]
+  await kubectl('label ippool pool rack=a')
+  seen.push(await next())
+  await kubectl('delete ippool pool')
+  seen.push(await next())
+  t.deepEqual(seen, ['ADDED', 'MODIFIED', 'DELETED'])
+})
+
+withKubectl('kubectl applies server-side, twice, and owns what it applied', async t => {
+  const { kubectl } = t.context
+  for (let i = 0; i < 2; i++) t.like(await kubectl('apply --server-side -f -', POOL), { code: 0 })
+  const { err } = await kubectl('apply --server-side --field-manager other -f -', POOL.replace('CrossSubnet', 'Always'))
+  t.regex(err, /conflict with "kubectl"/)
+})
+
+withKubectl('kubectl creates a namespace, explains a kind and lists the resources', async t => {
+  const { kubectl } = t.context
+  t.like(await kubectl('create namespace shop'), { code: 0 })
+  t.regex((await kubectl('api-resources')).out, /ippools\s+projectcalico\.org\/v3\s+false\s+IPPool/)
+  t.like(await kubectl('explain ippool'), { code: 0 })
+  t.like(await kubectl('version'), { code: 0 })
+})

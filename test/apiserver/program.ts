@@ -1,0 +1,49 @@
+// `margay-api` as a process of its own, for tests that kill it.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+
+/** What still runs when the tests end, however they end, is killed. */
+const running = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
+const MAIN = new URL('../../apiserver/main.ts', import.meta.url).pathname
+
+export type Program = {
+  url: string
+  /** Sends a signal and waits for the end; the exit code, or null when the signal ended it. */
+  stop(signal: NodeJS.Signals): Promise<number | null>
+}
+
+/** Starts the program and waits for its ready line. Rejects with what it said when it ends before. */
+export async function startProgram(args: readonly string[]): Promise<Program> {
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const ended = once(child, 'exit') as Promise<[number | null]>
+  running.add(child)
+  child.once('exit', () => running.delete(child))
+  let complaint = ''
+  child.stderr!.on('data', chunk => {
+    complaint += chunk
+  })
+  const [line] = await Promise.race([
+    once(createInterface({ input: child.stdout! }), 'line'),
+    ended.then(([code]) => {
+      throw new Error(`exit code ${code}: ${complaint}`)
+    }),
+  ])
+  const url = /ready on (\S+),/.exec(String(line))?.[1]
+  if (url === undefined) throw new Error(`unexpected first line: ${line}`)
+  return { url, stop: signal => stop(child, ended, signal) }
+}
+
+async function stop(
+  child: ChildProcess,
+  ended: Promise<[number | null]>,
+  signal: NodeJS.Signals,
+): Promise<number | null> {
+  child.kill(signal)
+  const [code] = await ended
+  return code
+}

@@ -1,0 +1,295 @@
+import { request as httpRequest } from 'node:http'
+import { connect } from 'node:net'
+import anyTest, { type TestFn } from 'ava'
+import { type ApiServer, type ApiServerOptions, OptionsError, startApiServer } from '../../apiserver/server.ts'
+
+type Answer = { code: number; body: Json; type: string }
+type Json = { [key: string]: Json } & Json[] & string & number
+type Call = { method?: string; body?: unknown; headers?: Record<string, string> }
+
+const test = anyTest as TestFn<{ server: ApiServer }>
+const POOLS = '/apis/projectcalico.org/v3/ippools'
+const PODS = '/api/v1/namespaces/default/pods'
+
+test.beforeEach(async t => {
+  t.context.server = await startApiServer({ history: { changes: 20, characters: 1e6 } })
+})
+test.afterEach.always(t => t.context.server.close())
+
+async function call({ url }: ApiServer, path: string, { method, body, headers }: Call = {}): Promise<Answer> {
+  const init = { method: method ?? 'GET', headers: { 'content-type': 'application/json', ...headers } }
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  const response = await fetch(url + path, body === undefined ? init : { ...init, body: text })
+  const answer = await response.text()
+  const type = response.headers.get('content-type') ?? ''
+  return { code: response.status, body: type.includes('json') ? JSON.parse(answer) : (answer as Json), type }
+}
+
+const pool = (name: string, spec: object = {}): object => ({
+  metadata: { name },
+  spec: { cidr: '10.0.0.0/16', ...spec },
+})
+const create = (server: ApiServer, name: string): Promise<Answer> =>
+  call(server, POOLS, { method: 'POST', body: pool(name) })
+
+/** Events of a watch until `count` came or it ended. */
+async function watch({ url }: ApiServer, path: string, count: number, headers = {}): Promise<Json[]> {
+  const abort = new AbortController()
+  const response = await fetch(url + path, { headers, signal: abort.signal })
+  const events: Json[] = []
+  let rest = ''
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop()!
+    events.push(...lines.map(line => JSON.parse(line)))
+    if (events.length >= count) break
+  }
+  abort.abort()
+  return events
+}
+
+test('every refusal is a Status with code and reason', async t => {
+  const { server } = t.context
+  await create(server, 'p')
+  const stale = { ...pool('p'), metadata: { name: 'p', resourceVersion: '1' } }
+  const refusals: [path: string, call: Call, code: number, reason: string][] = [
+    [`${POOLS}/q`, {}, 404, 'NotFound'],
+    ['/apis/projectcalico.org/v3/nothings', {}, 404, 'NotFound'],
+    ['/apis/projectcalico.org/v3/%E0%A4%A', {}, 404, 'NotFound'],
+    [POOLS, { method: 'PUT', body: {} }, 405, 'MethodNotAllowed'],
+    [POOLS, { headers: { accept: 'application/yaml' } }, 406, 'NotAcceptable'],
+    [POOLS, { method: 'POST', body: pool('p') }, 409, 'AlreadyExists'],
+    [`${POOLS}/p`, { method: 'PUT', body: stale }, 409, 'Conflict'],
+    [POOLS, { method: 'POST', body: '{' }, 400, 'BadRequest'],
+    [POOLS, { method: 'POST', body: '[]' }, 400, 'BadRequest'],
+    [POOLS, { method: 'POST', body: pool('r', { cidr: 'x' }) }, 422, 'Invalid'],
+    [POOLS, { method: 'POST', body: '<a/>', headers: { 'content-type': 'text/xml' } }, 415, 'UnsupportedMediaType'],
+    [`${POOLS}/p`, { method: 'PATCH', body: {} }, 415, 'UnsupportedMediaType'],
+    [`${POOLS}/p`, { method: 'PUT', body: pool('other') }, 400, 'BadRequest'],
+    [`${POOLS}?labelSelector=a%20b`, {}, 400, 'BadRequest'],
+    [`${POOLS}?continue=x`, {}, 400, 'BadRequest'],
+    [`${POOLS}?dryRun=Some`, { method: 'POST', body: pool('r') }, 400, 'BadRequest'],
+    ['/api/v1/namespaces/nowhere/pods', { method: 'POST', body: { metadata: { name: 'p' } } }, 404, 'NotFound'],
+    ['/api/v1/namespaces/default', { method: 'DELETE' }, 403, 'Forbidden'],
+    [POOLS, { method: 'POST', body: `"${'x'.repeat(3 * 1024 * 1024)}"` }, 413, 'RequestEntityTooLarge'],
+  ]
+  for (const [path, request, code, reason] of refusals) {
+    const answer = await call(server, path, request)
+    t.like(answer, { code, body: { kind: 'Status', status: 'Failure', code, reason } as never }, `${path} ${reason}`)
+  }
+})
+
+test('an invalid object is refused with a cause for each field', async t => {
+  const { body } = await call(t.context.server, POOLS, {
+    method: 'POST',
+    body: pool('p', { ipipMode: 'x', natOutgoing: 'y' }),
+  })
+  t.deepEqual(
+    body['details']!['causes']!.map(cause => cause['field']),
+    ['spec.ipipMode', 'spec.natOutgoing'] as never,
+  )
+})
+
+test('a dry run answers as if, and stores nothing', async t => {
+  const { server } = t.context
+  const answer = await call(server, `${POOLS}?dryRun=All`, { method: 'POST', body: pool('p') })
+  t.is(answer.code, 201)
+  t.is((await call(server, `${POOLS}/p`)).code, 404)
+  await create(server, 'p')
+  await call(server, `${POOLS}/p`, { method: 'DELETE', body: { dryRun: ['All'] } })
+  t.is((await call(server, `${POOLS}/p`)).code, 200)
+})
+
+test('generateName makes a name of its own for each', async t => {
+  const body = { metadata: { generateName: 'web-' }, spec: {} }
+  const names = await Promise.all(
+    [1, 2].map(async () => (await call(t.context.server, PODS, { method: 'POST', body })).body['metadata']!['name']),
+  )
+  for (const name of names) t.regex(String(name), /^web-[a-z0-9]{5}$/)
+  t.not(names[0], names[1])
+})
+
+test('a list comes in pages that together hold everything once', async t => {
+  const { server } = t.context
+  for (const name of ['e', 'b', 'a', 'd', 'c']) await create(server, name)
+  const names: unknown[] = []
+  for (let token = ''; ; ) {
+    const { body } = await call(server, `${POOLS}?limit=2&continue=${token}`)
+    names.push(...body['items']!.map(item => item['metadata']!['name']))
+    token = body['metadata']!['continue'] ?? ('' as never)
+    if (token === '') break
+  }
+  t.deepEqual(names, ['a', 'b', 'c', 'd', 'e'])
+})
+
+test('a watch from a version tells what came after it, and from a forgotten one that it expired', async t => {
+  const { server } = t.context
+  await create(server, 'a')
+  const version = (await call(server, POOLS)).body['metadata']!['resourceVersion']
+  await create(server, 'b')
+  await call(server, `${POOLS}/a`, { method: 'DELETE' })
+  const events = await watch(server, `${POOLS}?watch=true&resourceVersion=${version}`, 2)
+  t.deepEqual(
+    events.map(e => `${e['type']} ${e['object']!['metadata']!['name']}`),
+    ['ADDED b', 'DELETED a'],
+  )
+  for (let i = 0; i < 30; i++) await create(server, `x${i}`)
+  for (const gone of [version, '999999']) {
+    const [event] = await watch(server, `${POOLS}?watch=true&resourceVersion=${gone}`, 1)
+    t.like(event, { type: 'ERROR', object: { code: 410, reason: 'Expired' } } as never)
+  }
+})
+
+test('a list that goes on from a forgotten version expires', async t => {
+  const { server } = t.context
+  for (const name of ['a', 'b', 'c']) await create(server, name)
+  const { body } = await call(server, `${POOLS}?limit=1`)
+  for (let i = 0; i < 30; i++) await create(server, `x${i}`)
+  const next = await call(server, `${POOLS}?limit=1&continue=${body['metadata']!['continue']}`)
+  t.like(next, { code: 410, body: { reason: 'Expired' } as never })
+})
+
+test('a streaming list ends with a bookmark that says so', async t => {
+  const { server } = t.context
+  await create(server, 'a')
+  const path = `${POOLS}?watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan`
+  const events = await watch(server, path, 2)
+  t.deepEqual(
+    events.map(e => e['type']),
+    ['ADDED', 'BOOKMARK'] as never,
+  )
+  t.is(events[1]!['object']!['metadata']!['annotations']!['k8s.io/initial-events-end'], 'true' as never)
+})
+
+test('a watch ends by itself when its time is up', async t => {
+  t.deepEqual(await watch(t.context.server, `${POOLS}?watch=true&timeoutSeconds=1`, 1), [])
+})
+
+test('tables come with columns of the kind, and in a watch the columns come once', async t => {
+  const { server } = t.context
+  await create(server, 'a')
+  await create(server, 'b')
+  const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json'
+  const { body } = await call(server, POOLS, { headers: { accept } })
+  t.is(body['kind'], 'Table' as never)
+  t.deepEqual(
+    body['rows']!.map(row => row['cells']!.slice(0, 2)),
+    [
+      ['a', '10.0.0.0/16'],
+      ['b', '10.0.0.0/16'],
+    ] as never,
+  )
+  t.is(body['columnDefinitions']!.length, body['rows']![0]!['cells']!.length)
+  const events = await watch(server, `${POOLS}?watch=true`, 2, { accept })
+  t.deepEqual(
+    events.map(e => e['object']!['columnDefinitions']!.length > 0),
+    [true, false],
+  )
+})
+
+test('a namespace takes what it holds along, and waits for finalizers', async t => {
+  const { server } = t.context
+  await call(server, '/api/v1/namespaces', { method: 'POST', body: { metadata: { name: 'shop' } } })
+  const pods = '/api/v1/namespaces/shop/pods'
+  await call(server, pods, { method: 'POST', body: { metadata: { name: 'a' } } })
+  await call(server, pods, { method: 'POST', body: { metadata: { name: 'b', finalizers: ['example.org/hold'] } } })
+  t.like(await call(server, '/api/v1/namespaces/shop', { method: 'DELETE' }), {
+    body: { status: { phase: 'Terminating' } } as never,
+  })
+  t.is((await call(server, pods)).body['items']!.length, 1)
+  t.is((await call(server, pods, { method: 'POST', body: { metadata: { name: 'c' } } })).code, 403)
+  const headers = { 'content-type': 'application/merge-patch+json' }
+  await call(server, `${pods}/b`, { method: 'PATCH', body: { metadata: { finalizers: null } }, headers })
+  t.is((await call(server, '/api/v1/namespaces/shop')).code, 404)
+})
+
+test('deletecollection takes what the selector chooses', async t => {
+  const { server } = t.context
+  for (const name of ['a', 'b'])
+    await call(server, POOLS, { method: 'POST', body: { ...pool(name), metadata: { name, labels: { name } } } })
+  await call(server, `${POOLS}?labelSelector=name%3Da`, { method: 'DELETE' })
+  t.deepEqual(
+    (await call(server, POOLS)).body['items']!.map(item => item['metadata']!['name']),
+    ['b'] as never,
+  )
+})
+
+test('discovery comes plain and aggregated', async t => {
+  const { server } = t.context
+  t.deepEqual((await call(server, '/api')).body['versions'], ['v1'] as never)
+  t.is((await call(server, '/apis')).body['kind'], 'APIGroupList' as never)
+  const accept = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json'
+  const { body, type } = await call(server, '/apis', { headers: { accept } })
+  t.is(body['kind'], 'APIGroupDiscoveryList' as never)
+  t.regex(type, /as=APIGroupDiscoveryList/)
+  const { body: list } = await call(server, '/apis/projectcalico.org/v3')
+  t.true(list['resources']!.some(resource => resource['name'] === ('ippools/status' as never)))
+})
+
+test('health and version answer', async t => {
+  for (const path of ['/healthz', '/livez', '/readyz'])
+    t.like(await call(t.context.server, path), { code: 200, body: 'ok' as never })
+  t.is((await call(t.context.server, '/version')).body['major'], '1' as never)
+})
+
+test('a reader who is too slow is cut off, and the server goes on', async t => {
+  const server = await startApiServer({ watchLimits: { bookmarkMs: 10_000, bufferBytes: 64 * 1024 } })
+  t.teardown(() => server.close())
+  const { hostname, port } = new URL(server.url)
+  const socket = connect(Number(port), hostname)
+  const closed = new Promise<void>(resolve => socket.once('close', () => resolve()))
+  socket.on('error', () => {})
+  socket.write(`GET ${POOLS}?watch=true HTTP/1.1\r\nhost: ${hostname}\r\n\r\n`)
+  await new Promise(resolve => socket.once('readable', resolve))
+  const big = { ...pool('p'), metadata: { name: 'p', annotations: { big: 'x'.repeat(1_000_000) } } }
+  await call(server, POOLS, { method: 'POST', body: big })
+  const headers = { 'content-type': 'application/merge-patch+json' }
+  // what the kernel's buffers take is not ours to bound, so write until the cut
+  for (let i = 0; i < 40; i++)
+    await call(server, `${POOLS}/p`, { method: 'PATCH', body: { spec: { disabled: i % 2 === 0 } }, headers })
+  socket.resume()
+  await closed
+  t.is((await call(server, `${POOLS}/p`)).code, 200)
+})
+
+test('a server without token serves neither foreign hosts nor web pages', async t => {
+  const { server } = t.context
+  const { port } = new URL(server.url)
+  const code = (headers: Record<string, string>): Promise<number> =>
+    new Promise((resolve, reject) => {
+      httpRequest({ host: '127.0.0.1', port, path: POOLS, headers }, response => {
+        response.resume()
+        resolve(response.statusCode!)
+      })
+        .on('error', reject)
+        .end()
+    })
+  t.is(await code({ host: 'evil.example' }), 403)
+  t.is(await code({ origin: 'http://evil.example' }), 403)
+  t.is(await code({ host: `localhost:${port}` }), 200)
+})
+
+test('a server with a token answers who shows it, and health to all', async t => {
+  const server = await startApiServer({ token: 'right' })
+  t.teardown(() => server.close())
+  const code = async (path: string, authorization: string): Promise<number> =>
+    (await call(server, path, { headers: { authorization } })).code
+  t.is(await code(POOLS, ''), 401)
+  t.is(await code(POOLS, 'Bearer wrong'), 401)
+  t.is(await code(POOLS, 'Bearer right'), 200)
+  t.is(await code('/healthz', ''), 200)
+})
+
+const unsafe: ApiServerOptions[] = [
+  { listen: '0.0.0.0:0' },
+  { listen: '0.0.0.0:0', token: 'a' },
+  { listen: '[::]:0', tls: { cert: 'any', key: 'any' } },
+  { listen: '127.0.0.1' },
+  { listen: '127.0.0.1:70000' },
+  { token: '' },
+]
+
+for (const options of unsafe)
+  test(`${JSON.stringify({ ...options, tls: options.tls && 'yes' })} does not start`, async t => {
+    await t.throwsAsync(startApiServer(options), { instanceOf: OptionsError })
+  })
