@@ -1,0 +1,147 @@
+import test from 'ava'
+import { CniError } from '../../cni/error.ts'
+import { type AddRequest, type DelRequest, type GcRequest, parseRequest } from '../../cni/request.ts'
+
+const ENV = { CNI_CONTAINERID: 'c1', CNI_NETNS: '/run/netns/x', CNI_IFNAME: 'eth0', CNI_PATH: '/opt/cni/bin' }
+const CONF = { cniVersion: '1.0.0', name: 'net', type: 'margay' }
+
+function request(
+  command: string,
+  conf: unknown = CONF,
+  env: Record<string, string> = {},
+): ReturnType<typeof parseRequest> {
+  const stdin = typeof conf === 'string' ? conf : JSON.stringify(conf)
+  return parseRequest({ env: { CNI_COMMAND: command, ...ENV, ...env }, stdin })
+}
+
+function refused(command: string, conf?: unknown, env?: Record<string, string>): CniError {
+  try {
+    request(command, conf, env)
+  } catch (error) {
+    if (error instanceof CniError) return error
+    throw error
+  }
+  throw new Error('it was taken')
+}
+
+test('an unknown or lower-case command is code 4', t => {
+  for (const command of ['add', 'NOPE', '', 'constructor', '__proto__']) t.is(refused(command).code, 4)
+  t.is(parseRequest({ env: { CNI_COMMAND: 'VERSION' }, stdin: '' }).verb, 'VERSION')
+})
+
+test('all variables that are missing are named at once', t => {
+  const none = { CNI_CONTAINERID: '', CNI_NETNS: '', CNI_IFNAME: '' }
+  for (const verb of ['ADD', 'CHECK'])
+    t.is(refused(verb, CONF, none).message, 'required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME] missing')
+  t.is(refused('DEL', CONF, none).message, 'required env variables [CNI_CONTAINERID,CNI_IFNAME] missing')
+  t.is(refused('GC', CONF, { CNI_PATH: '' }).message, 'required env variables [CNI_PATH] missing')
+})
+
+for (const [name, env] of [
+  ['a container id with a slash', { CNI_CONTAINERID: 'a/b' }],
+  ['a container id that begins with a dash', { CNI_CONTAINERID: '-a' }],
+  ['an interface name of 16 bytes', { CNI_IFNAME: 'e234567890123456' }],
+  ['an interface name of 8 characters in 16 bytes', { CNI_IFNAME: 'éééééééé' }],
+  ['the interface name ..', { CNI_IFNAME: '..' }],
+  ['an interface name with a colon', { CNI_IFNAME: 'eth0:1' }],
+  ['an interface name with a blank', { CNI_IFNAME: 'e th0' }],
+  ['an argument without =', { CNI_ARGS: 'IgnoreUnknown' }],
+] as const)
+  test(`${name} is code 4`, t => {
+    t.is(refused('ADD', CONF, env).code, 4)
+  })
+
+test('a network name that is missing or malformed is code 7', t => {
+  for (const name of [undefined, '', 'a b', '.a', 7]) t.is(refused('ADD', { ...CONF, name }).code, 7)
+})
+
+test('a version that is not ours is code 1 and its details name both lists', t => {
+  const { code, details } = refused('ADD', { ...CONF, cniVersion: '2.0.0' })
+  t.is(code, 1)
+  t.regex(details, /"2\.0\.0".*"0\.1\.0".*"1\.1\.0"/)
+})
+
+test('an absent version is 0.1.0', t => {
+  t.is((request('ADD', { name: 'net' }) as AddRequest).conf.cniVersion, '0.1.0')
+})
+
+test('CHECK needs 0.4.0 and a prevResult, GC and STATUS need 1.1.0', t => {
+  t.is(
+    refused('CHECK', { ...CONF, cniVersion: '0.3.1', prevResult: {} }).message,
+    'config version does not allow CHECK',
+  )
+  t.is(refused('CHECK').code, 7)
+  for (const verb of ['GC', 'STATUS']) t.is(refused(verb).code, 1)
+})
+
+test('keys are taken in any case, as Go decoders take them', t => {
+  const { conf } = request('ADD', {
+    CNIVersion: '0.4.0',
+    NAME: 'net',
+    Mtu: 1400,
+    IPAM: { Assign_IPv6: true },
+  }) as AddRequest
+  t.like(conf, { cniVersion: '0.4.0', name: 'net', mtu: 1400, families: ['ipv4', 'ipv6'] })
+})
+
+test('what containerd sends is taken: capitalised runtimeConfig, null lists, unordered arguments', t => {
+  const runtimeConfig = {
+    dns: { Servers: null, Searches: null, Options: null },
+    portMappings: [{ HostPort: 80, ContainerPort: 80, Protocol: 'tcp', HostIP: '' }],
+    'io.kubernetes.cri.pod-annotations': { a: 'b' },
+  }
+  const CNI_ARGS =
+    'K8S_POD_UID=u;IgnoreUnknown=1;K8S_POD_NAME=web;K8S_POD_NAMESPACE=default;K8S_POD_INFRA_CONTAINER_ID=x'
+  const { pod } = request('ADD', { ...CONF, runtimeConfig, capabilities: { dns: true } }, { CNI_ARGS }) as AddRequest
+  t.deepEqual(pod, { namespace: 'default', name: 'web', uid: 'u' })
+})
+
+test('what podman sends is taken: an address and a MAC as arguments', t => {
+  const CNI_ARGS = 'IgnoreUnknown=1;K8S_POD_NAME=x;MAC=02:00:5E:10:00:01;IP=10.0.0.7'
+  const { conf, pod } = request('ADD', CONF, { CNI_ARGS }) as AddRequest
+  t.like(conf, { address: '10.0.0.7', mac: '02:00:5e:10:00:01' })
+  t.is(pod, undefined)
+})
+
+test('a multicast MAC and an address that is none are code 2 and are named', t => {
+  for (const CNI_ARGS of ['MAC=01:00:5e:10:00:01', 'IP=10.0.0.256']) {
+    const { code, message } = refused('ADD', CONF, { CNI_ARGS })
+    t.is(code, 2)
+    t.true(message.includes(CNI_ARGS.split('=')[1]!))
+  }
+})
+
+test('DEL takes an empty namespace, no prevResult, and whatever ADD would refuse in the rest', t => {
+  const config = { ...CONF, mtu: 'x', ipam: 7, prevResult: 'broken', runtimeConfig: 1 }
+  const { netns } = request('DEL', config, { CNI_NETNS: '', CNI_ARGS: 'broken' }) as DelRequest
+  t.is(netns, undefined)
+})
+
+test('a prevResult of the wrong shape is code 6 and says where', t => {
+  for (const prevResult of [
+    [],
+    { ips: {} },
+    { ips: [{ address: '10.0.0.1' }] },
+    { ips: [{ address: '10.0.0.1/32', interface: 3 }] },
+    { interfaces: [{}] },
+  ]) {
+    const { code, message } = refused('ADD', { ...CONF, prevResult })
+    t.is(code, 6)
+    t.regex(message, /prevResult/)
+  }
+})
+
+test('a prevResult of the oldest shape is read', t => {
+  const prevResult = { ip4: { ip: '10.0.0.1/24', routes: [{ dst: '0.0.0.0/0' }] } }
+  const { conf } = request('ADD', { ...CONF, cniVersion: '0.2.0', prevResult }) as AddRequest
+  t.deepEqual(conf.prevResult?.ips, [{ address: '10.0.0.1/24' }])
+})
+
+test('GC takes a list, also an empty one, and refuses without one', t => {
+  const conf = { ...CONF, cniVersion: '1.1.0' }
+  const key = 'cni.dev/valid-attachments'
+  t.deepEqual((request('GC', { ...conf, [key]: [] }) as GcRequest).valid, [])
+  t.deepEqual((request('GC', { ...conf, [key]: [{ containerID: 'a', ifname: 'b' }] }) as GcRequest).valid.length, 1)
+  t.is(refused('GC', conf).code, 7)
+  t.is(refused('GC', { ...conf, [key]: [{}] }).code, 2)
+})
