@@ -1,13 +1,17 @@
 import test from 'ava'
 import { FakeWorld } from '../../kernel/fake.ts'
-import { kernelContract } from './contract.ts'
+import { kernelContract, type World } from './contract.ts'
+import { routeTableSuite } from './route-table-suite.ts'
 
-kernelContract(test, () => {
+kernelContract(test, open)
+routeTableSuite(test, open)
+
+function open(): World {
   const world = new FakeWorld({ kinds: ['veth', 'ipip', 'vxlan', 'bridge'] })
   world.addNetns('/run/netns/pod')
   const node = world.kernel()
   return { node, podPath: '/run/netns/pod', missingKind: 'dummy', close: () => node.close() }
-})
+}
 
 test('a namespace that is removed takes its veths along at both ends', async t => {
   const world = new FakeWorld()

@@ -1,12 +1,13 @@
 import test from 'ava'
 import { openKernel } from '../../kernel/linux.ts'
 import { ERRNO, KernelError, type LinkSpec } from '../../kernel/port.ts'
-import { kernelContract } from './contract.ts'
+import { kernelContract, type World } from './contract.ts'
+import { routeTableSuite } from './route-table-suite.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
 if (isRoot) {
   const missingKind = await lacks({ kind: 'dummy', name: 'probe' })
-  kernelContract(test, () => {
+  const open = (): World => {
     const [mine, pod] = [scratchNetns(), scratchNetns()]
     using host = openKernel()
     const node = host.inside(mine.path)
@@ -16,7 +17,9 @@ if (isRoot) {
       pod[Symbol.dispose]()
     }
     return { node, podPath: pod.path, missingKind, close }
-  })
+  }
+  kernelContract(test, open)
+  routeTableSuite(test, open)
 } else {
   test('the real kernel is held to the contract by root only', t => {
     t.log('left out: needs root')
