@@ -2,6 +2,7 @@
 
 import type { AddressFamily, PeerConfig, SpeakerConfig } from '../../../bgp/config.ts'
 import type { RouteSink, SelectedRoute } from '../../../bgp/port.ts'
+import type { RouteAttributes } from '../../../bgp/rib/attribute-set.ts'
 import type { RibEvent, RibPeer } from '../../../bgp/rib/peer.ts'
 import { Rib } from '../../../bgp/rib/rib.ts'
 import type { Attributes, CodecSession } from '../../../bgp/wire/attributes.ts'
@@ -78,7 +79,7 @@ export function anUpdate(peer: RibPeer, { announce = [], withdraw = [], attribut
 
 /** What a peer holds after what it was sent: text of prefix (and path id) to attributes. */
 export class Downstream {
-  readonly held = new Map<string, Attributes & { mpNextHop?: string }>()
+  readonly held = new Map<string, RouteAttributes>()
   readonly markers: string[] = []
   messages = 0
   readonly #session: CodecSession
@@ -109,9 +110,9 @@ export class Downstream {
     const key = ({ prefix, pathId }: { prefix: string; pathId?: number }) =>
       pathId === undefined ? prefix : `${prefix} ${pathId}`
     for (const gone of [...withdrawn, ...(mpUnreach?.nlri ?? [])]) this.held.delete(key(gone))
-    for (const route of nlri) this.held.set(key(route), attributes)
-    const mpNextHop = mpReach === undefined ? '' : Buffer.from(mpReach.nextHop).toString('hex')
-    for (const route of mpReach?.nlri ?? []) this.held.set(key(route), { ...attributes, mpNextHop })
+    for (const route of nlri) this.held.set(key(route), { attributes })
+    const mpNextHop = mpReach?.nextHop
+    for (const route of mpReach?.nlri ?? []) this.held.set(key(route), { attributes, mpNextHop })
   }
 }
 
@@ -172,7 +173,7 @@ export class World {
         this.down.get(key)!.apply(blocks)
   }
 
-  held(peer: RibPeer): Map<string, Attributes & { mpNextHop?: string }> {
+  held(peer: RibPeer): Map<string, RouteAttributes> {
     return this.down.get(peer.key)!.held
   }
 }

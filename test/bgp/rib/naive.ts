@@ -1,0 +1,170 @@
+// A RIB that is slow and obviously right: what every peer sent is kept as it is, and everything else is worked out from it
+// whenever somebody asks. The oracle for the real one.
+
+import type { AddressFamily, Network, SpeakerConfig } from '../../../bgp/config.ts'
+import { Policy } from '../../../bgp/policy.ts'
+import { DEFAULT_LOCAL_PREF, FLAG } from '../../../bgp/rib/attribute-facts.ts'
+import { factsOf, type RouteAttributes } from '../../../bgp/rib/attribute-set.ts'
+import { advertise, type ExportSource, targetOf, withheldFrom } from '../../../bgp/rib/export.ts'
+import { admit, type Speaker, speakerOf } from '../../../bgp/rib/import.ts'
+import type { RibPeer } from '../../../bgp/rib/peer.ts'
+import { firstAs, pathLength } from '../../../bgp/wire/as-path.ts'
+import type { Attributes } from '../../../bgp/wire/attributes.ts'
+import { ORIGIN } from '../../../bgp/wire/iana.ts'
+import { addressBytes, cidr, formatAddress, formatIpv4 } from '../../../lib/ip.ts'
+
+type Path = { from?: RibPeer; pathId: number; set: RouteAttributes }
+
+export class NaiveRib {
+  readonly #speaker: Speaker
+  readonly #received = new Map<string, Map<string, { prefix: string; path: Path }>>()
+  readonly #peers = new Map<string, RibPeer>()
+  readonly #own = new Map<string, RouteAttributes>()
+
+  constructor(config: SpeakerConfig) {
+    this.#speaker = speakerOf(config)
+  }
+
+  up(peer: RibPeer): void {
+    this.#peers.set(peer.key, peer)
+    this.#received.set(peer.key, new Map())
+  }
+
+  down(key: string): void {
+    this.#peers.delete(key)
+    this.#received.delete(key)
+  }
+
+  configure(key: string, config: RibPeer['config']): void {
+    this.#peers.set(key, { ...this.#peers.get(key)!, config })
+  }
+
+  announce(key: string, prefix: string, pathId: number, set: RouteAttributes): void {
+    const path = { from: this.#peers.get(key)!, pathId, set }
+    this.#received.get(key)!.set(`${prefix} ${pathId}`, { prefix, path })
+  }
+
+  withdraw(key: string, prefix: string, pathId: number): void {
+    this.#received.get(key)!.delete(`${prefix} ${pathId}`)
+  }
+
+  originate({ prefix, communities, med }: Network): void {
+    this.#own.set(prefix, { attributes: { origin: ORIGIN.igp, asPath: [], communities, med } })
+  }
+
+  unoriginate(prefix: string): void {
+    this.#own.delete(prefix)
+  }
+
+  prefixes(): string[] {
+    const all = [...this.#own.keys()]
+    for (const routes of this.#received.values()) for (const { prefix } of routes.values()) all.push(prefix)
+    return [...new Set(all)]
+  }
+
+  /** Paths that may be used, after import. */
+  accepted(prefix: string): Path[] {
+    const own = this.#own.get(prefix)
+    const paths: Path[] = own === undefined ? [] : [{ pathId: 0, set: own }]
+    const { address, length } = cidr(prefix)
+    for (const [key, routes] of this.#received) {
+      const peer = this.#peers.get(key)!
+      for (const { prefix: other, path } of routes.values()) {
+        if (other !== prefix) continue
+        const admission = admit(path.set, peer, this.#speaker)
+        if ('rejected' in admission) continue
+        const policy = new Policy(peer.config.import, { external: peer.peerType === 'ebgp' })
+        const { attributes } = admission.set
+        const octets = addressBytes(address)
+        const subject = {
+          octets,
+          length,
+          attributes,
+          learned: true,
+          peerType: peer.peerType,
+          interface: peer.interface,
+        }
+        const verdict = policy.evaluate(subject)
+        if (verdict.action === 'reject') continue
+        paths.push({ ...path, from: peer, set: { ...admission.set, attributes: policy.apply(verdict, attributes) } })
+      }
+    }
+    return paths
+  }
+
+  best(prefix: string): Path | undefined {
+    return chooseBest(this.accepted(prefix))
+  }
+
+  /** What a peer must hold: by prefix, every set it is sent (one, unless it has ADD-PATH). */
+  heldBy(key: string): Map<string, RouteAttributes[]> {
+    const peer = this.#peers.get(key)!
+    const held = new Map<string, RouteAttributes[]>()
+    for (const prefix of this.prefixes()) {
+      const { family, address, length } = cidr(prefix)
+      const name: AddressFamily = family === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast'
+      const target = targetOf(peer, name)
+      const policy = new Policy(peer.config.export, { external: peer.peerType === 'ebgp' })
+      const best = this.best(prefix)
+      const paths = target.addPath ? this.accepted(prefix) : best === undefined ? [] : [best]
+      const sets: RouteAttributes[] = []
+      for (const { from, set } of paths) {
+        if (from?.key === key) continue
+        const source = sourceOf(from)
+        if (withheldFrom(factsOf(set).flags, source, target) !== undefined) continue
+        const at = { octets: addressBytes(address), length }
+        const made = advertise(set, source, target, policy, this.#speaker, at)
+        if ('set' in made) sets.push(made.set)
+      }
+      if (sets.length > 0) held.set(prefix, sets)
+    }
+    return held
+  }
+}
+
+function sourceOf(from: RibPeer | undefined): ExportSource {
+  if (from === undefined) return { local: true, peerType: 'ibgp', client: false, routerId: 0 }
+  const { peerType, routerId, config } = from
+  return { local: false, peerType, client: config.reflectorClient ?? false, routerId, interface: from.interface }
+}
+
+/** RFC 4271 §9.1.2.2 read aloud, with a filter per step. */
+export function chooseBest(paths: readonly Path[]): Path | undefined {
+  let left = [...paths]
+  const keepLeast = (key: (path: Path) => number) => {
+    const least = Math.min(...left.map(key))
+    left = left.filter(path => key(path) === least)
+  }
+  const of = (path: Path): Attributes => path.set.attributes
+  if (left.length === 0) return undefined
+  keepLeast(({ from }) => (from === undefined ? 0 : 1))
+  keepLeast(({ set }) => factsOf(set).flags & FLAG.llgrStale)
+  keepLeast(path => -(of(path).localPref ?? DEFAULT_LOCAL_PREF))
+  keepLeast(path => pathLength(of(path).asPath!))
+  keepLeast(path => of(path).origin!)
+  const med = (path: Path) => of(path).med ?? 0
+  const neighbour = (path: Path) => firstAs(of(path).asPath!)
+  left = left.filter(path => !left.some(other => neighbour(other) === neighbour(path) && med(other) < med(path)))
+  keepLeast(({ from }) => (from?.peerType === 'ebgp' ? 0 : 1))
+  keepLeast(path => of(path).originatorId ?? path.from?.routerId ?? 0)
+  keepLeast(path => of(path).clusterList?.length ?? 0)
+  keepLeast(({ from }) =>
+    from === undefined ? 0 : Number(`0x${Buffer.from(addressBytes(from.remoteAddress)).toString('hex')}`),
+  )
+  keepLeast(({ pathId }) => pathId)
+  if (left.length !== 1) throw new Error('the decision is not one')
+  return left[0]
+}
+
+/** A set as text, whatever the order of its keys. */
+export function describe({ attributes, mpNextHop }: RouteAttributes): string {
+  const entries = Object.entries(attributes).filter(([, value]) => value !== undefined)
+  entries.sort(([a], [b]) => (a < b ? -1 : 1))
+  const plain = JSON.stringify(entries, (_, value) => (typeof value === 'bigint' ? `${value}` : value))
+  return mpNextHop === undefined ? plain : `${plain} via ${formatAddress(mpNextHop)}`
+}
+
+/** Canonical text of a route's next hop. */
+export function nextHopOf({ attributes, mpNextHop }: RouteAttributes): string {
+  return mpNextHop === undefined ? formatIpv4(attributes.nextHop ?? 0) : formatAddress(mpNextHop)
+}

@@ -1,0 +1,239 @@
+// Random walks: announcements, withdrawals, sessions that come and go, policies that change, own networks, refreshes and
+// readers of all speeds. Wherever a walk ends, every peer holds what the naive RIB says, and the sink too; and when all
+// is taken back nothing is left.
+import test from 'ava'
+import fc from 'fast-check'
+import type { PolicyRule } from '../../../bgp/policy.ts'
+import type { RouteAttributes } from '../../../bgp/rib/attribute-set.ts'
+import type { RibPeer } from '../../../bgp/rib/peer.ts'
+import type { Attributes } from '../../../bgp/wire/attributes.ts'
+import { COMMUNITY } from '../../../bgp/wire/iana.ts'
+import { addressBytes, ipv4Number } from '../../../lib/ip.ts'
+import { describe, NaiveRib, nextHopOf } from './naive.ts'
+import { aPeer, OUR_AS, someAttributes, World } from './sessions.ts'
+
+const PREFIXES = ['10.1.0.0/16', '10.2.3.0/24', '0.0.0.0/0', '203.0.113.7/32', '2001:db8:a::/48', '::/0']
+
+const PEERS: readonly RibPeer[] = [
+  aPeer(1),
+  aPeer(2, { config: { asn: OUR_AS + 1 }, remoteAs: OUR_AS + 1 }),
+  aPeer(3),
+  aPeer(4, { session: { as4: false } }),
+  aPeer(5, { peerType: 'ibgp' }),
+  aPeer(6, { peerType: 'ibgp', config: { reflectorClient: true } }),
+  aPeer(7, { peerType: 'ibgp', config: { reflectorClient: true }, addPath: { send: true, receive: true } }),
+  aPeer(8, { addPath: { send: true }, config: { removePrivateAs: true } }),
+  aPeer(9, { config: { role: 'customer' } }),
+  aPeer(10, { peerType: 'ibgp', config: { nextHop: 'self' } }),
+]
+
+const ADD_TAG: PolicyRule = { action: 'accept', operations: [{ do: 'add-community', value: '65000:77' }] }
+const POLICIES: readonly (readonly PolicyRule[] | 'accept' | 'reject' | undefined)[] = [
+  'accept',
+  'reject',
+  undefined,
+  [ADD_TAG],
+  [{ action: 'reject', match: { operator: 'In', cidr: '10.0.0.0/8', lengths: { min: 20 } } }, { action: 'accept' }],
+  [{ ...ADD_TAG, match: { operator: 'Equal', cidr: '2001:db8:a::/48' } }, { action: 'accept' }],
+  [{ action: 'accept', operations: [{ do: 'prepend-as-path', asns: [OUR_AS, OUR_AS] }] }],
+  [
+    { action: 'reject', communities: ['65000:1'] },
+    { action: 'accept', operations: [{ do: 'set-priority', value: 9 }] },
+  ],
+]
+
+const path = fc.subarray([64512, 7018, 3356, 4200000001, OUR_AS], { minLength: 0 })
+const community = fc.constantFrom(0xfde80001, COMMUNITY.noExport, COMMUNITY.noAdvertise, COMMUNITY.noExportSubconfed)
+
+type Shape = { asns: number[]; med?: number; localPref: number; origin: number; tags: number[]; foreign: number }
+const shape: fc.Arbitrary<Shape> = fc.record({
+  asns: path,
+  med: fc.option(fc.nat(2), { nil: undefined }),
+  localPref: fc.constantFrom(100, 100, 200),
+  origin: fc.constantFrom(0, 0, 2),
+  tags: fc.uniqueArray(community, { maxLength: 1 }),
+  foreign: fc.nat(5),
+})
+
+/** Attributes that `peer` could send. */
+function attributesFrom(peer: RibPeer, { asns, med, localPref, origin, tags, foreign }: Shape): Attributes {
+  const internal = peer.peerType === 'ibgp'
+  const a = someAttributes(internal ? asns : [peer.remoteAs, ...asns], { origin, med })
+  a.nextHop = ipv4Number(peer.remoteAddress)
+  if (tags.length > 0) a.communities = tags
+  if (internal) a.localPref = localPref
+  if (internal && foreign === 1) Object.assign(a, { originatorId: ipv4Number('10.9.9.9'), clusterList: [1, 2] })
+  if (foreign === 2) a.largeCommunities = [{ global: 1, local1: 2, local2: 3 }]
+  if (foreign === 3) a.unknown = [{ code: 99, flags: 0xc0, value: Uint8Array.of(1) }]
+  if (foreign === 4) a.extendedCommunities = [0x030c000000000008n, 0x4300000000000001n]
+  if (foreign === 5 && peer.config.role === undefined) a.otc = 7018
+  return a
+}
+
+type Step =
+  | { do: 'announce'; peer: number; prefixes: string[]; shape: Shape; pathId: number }
+  | { do: 'withdraw'; peer: number; prefixes: string[]; pathId: number }
+  | { do: 'flap' | 'refresh' | 'read' | 'soft'; peer: number }
+  | { do: 'policy'; peer: number; imports: number; exports: number; client: boolean }
+  | { do: 'network'; prefix: string; on: boolean; med: number }
+  | { do: 'work'; limit: number }
+
+const peer = fc.nat(PEERS.length - 1)
+const prefixes = fc.subarray(PREFIXES, { minLength: 1 })
+const pathId = fc.nat(2)
+const policy = fc.nat(POLICIES.length - 1)
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ do: fc.constant('announce' as const), peer, prefixes, shape, pathId }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('withdraw' as const), peer, prefixes, pathId }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('flap', 'refresh', 'read', 'soft'), peer }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('policy' as const),
+      peer,
+      imports: policy,
+      exports: policy,
+      client: fc.boolean(),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('network' as const),
+      prefix: fc.constantFrom(...PREFIXES),
+      on: fc.boolean(),
+      med: fc.nat(2),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('work' as const), limit: fc.nat(4) }) },
+)
+
+/** Both RIBs, walked in step. */
+class Pair {
+  readonly world = new World()
+  readonly naive = new NaiveRib({ asn: OUR_AS, routerId: '10.0.0.254' })
+  readonly up = new Set<RibPeer>()
+
+  take(s: Step): void {
+    const { world, naive } = this
+    if (s.do === 'work') world.rib.work(s.limit)
+    else if (s.do === 'network') {
+      if (s.on) world.rib.announce({ prefix: s.prefix, med: s.med })
+      else world.rib.withdraw(s.prefix)
+      if (s.on) naive.originate({ prefix: s.prefix, med: s.med })
+      else naive.unoriginate(s.prefix)
+    } else this.#withPeer(PEERS[s.peer]!, s)
+  }
+
+  #withPeer(peer: RibPeer, s: Exclude<Step, { do: 'work' | 'network' }>): void {
+    const { world, naive } = this
+    if (s.do === 'flap' && this.up.has(peer)) {
+      this.up.delete(peer)
+      world.lost(peer)
+      naive.down(peer.key)
+      return
+    }
+    if (!this.up.has(peer)) {
+      this.up.add(peer)
+      world.up(peer)
+      naive.up(peer)
+    }
+    const id = (prefix: string, pathId: number) => {
+      const { ipv4, ipv6 } = peer.receive.addPath
+      return (prefix.includes(':') ? ipv6 : ipv4) ? pathId : 0
+    }
+    const wireId = (pathId: number) => (peer.receive.addPath.ipv4 ? pathId : undefined)
+    switch (s.do) {
+      case 'announce': {
+        const attributes = attributesFrom(peer, s.shape)
+        const error = world.send(peer, { announce: s.prefixes, attributes, pathId: wireId(s.pathId) })
+        if (error !== undefined) throw error
+        const { nextHop, ...others } = attributes
+        for (const prefix of s.prefixes) {
+          const mp: RouteAttributes = { attributes: others, mpNextHop: addressBytes('2001:db8::1') }
+          const set = prefix.includes(':') ? mp : { attributes }
+          naive.announce(peer.key, prefix, id(prefix, s.pathId), set)
+        }
+        break
+      }
+      case 'withdraw':
+        world.send(peer, { withdraw: s.prefixes, pathId: wireId(s.pathId) })
+        for (const prefix of s.prefixes) naive.withdraw(peer.key, prefix, id(prefix, s.pathId))
+        break
+      case 'refresh':
+        for (const family of peer.families) world.rib.refresh(peer.key, family, 'request')
+        break
+      case 'soft':
+        world.rib.soft(peer.key, 'in')
+        break
+      case 'read': {
+        const blocks = world.rib.pull(peer.key, 1)
+        if (blocks !== undefined) world.down.get(peer.key)!.apply(blocks)
+        break
+      }
+      case 'policy': {
+        const config = { ...peer.config, import: POLICIES[s.imports], export: POLICIES[s.exports] }
+        if (peer.peerType === 'ibgp') config.reflectorClient = s.client
+        world.rib.setPolicies(peer.key, config)
+        naive.configure(peer.key, config)
+      }
+    }
+  }
+
+  compare(): void {
+    const { world, naive } = this
+    world.settle()
+    for (const { key } of this.up) {
+      const want = [...naive.heldBy(key)].map(([prefix, sets]) => [prefix, sets.map(describe).sort()] as const)
+      const got = new Map<string, string[]>()
+      for (const [name, set] of world.down.get(key)!.held) {
+        const prefix = name.split(' ')[0]!
+        got.set(prefix, [...(got.get(prefix) ?? []), describe(set)].sort())
+      }
+      same(`${key} holds`, got, new Map(want))
+    }
+    const selected = new Map<string, string>()
+    for (const prefix of naive.prefixes()) {
+      const best = naive.best(prefix)
+      if (best?.from !== undefined) selected.set(prefix, `${best.from.key} ${nextHopOf(best.set)}`)
+    }
+    const sunk = [...world.sink.routes].map(([prefix, route]) => [prefix, `${route.peer} ${route.nextHop}`] as const)
+    same('the sink has', new Map(sunk), selected)
+  }
+
+  /** Takes everything back; nothing may be left. */
+  clear(): void {
+    for (const prefix of PREFIXES) this.world.rib.withdraw(prefix)
+    for (const peer of this.up) this.world.lost(peer)
+    this.world.settle()
+    const { sets, prefixes, paths } = this.world.rib.sizes()
+    if (sets + prefixes + paths > 0) throw new Error(`left: ${sets} sets, ${prefixes} prefixes, ${paths} paths`)
+  }
+}
+
+function same(what: string, got: ReadonlyMap<string, unknown>, want: ReadonlyMap<string, unknown>): void {
+  const text = (map: ReadonlyMap<string, unknown>) =>
+    JSON.stringify(
+      [...map].sort(([a], [b]) => (a < b ? -1 : 1)),
+      null,
+      1,
+    )
+  if (text(got) !== text(want)) throw new Error(`${what} ${text(got)}\nand should ${text(want)}`)
+}
+
+test('wherever a walk ends, every peer and the sink hold what the naive RIB says, and nothing leaks', t => {
+  const runs = Number(process.env['MARGAY_RUNS'] ?? 300)
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60, size: 'max' }), steps => {
+      const pair = new Pair()
+      for (const [i, s] of steps.entries()) {
+        pair.take(s)
+        if (i % 16 === 15) pair.compare()
+      }
+      pair.compare()
+      pair.clear()
+    }),
+    { numRuns: runs },
+  )
+  t.pass()
+})
