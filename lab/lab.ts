@@ -71,7 +71,7 @@ export class Lab implements AsyncDisposable {
     this.#state = { prefix: options.prefix, owner, kept: false, namespaces, processes: [] }
   }
 
-  /** Builds everything and returns with every pod added and every node knowing the way to every pod. */
+  /** Builds everything and returns with every agent ready and every pod added. */
   async start(): Promise<void> {
     const { say, dir, prefix } = this.#options
     if (await removeLab(dir, prefix)) say('removed what an earlier lab left behind')
@@ -88,8 +88,6 @@ export class Lab implements AsyncDisposable {
     say(`adding ${this.plan.nodes.reduce((sum, node) => sum + node.pods.length, 0)} pods by executing the CNI plugin`)
     await Promise.all(this.plan.nodes.flatMap(node => node.pods.map(pod => this.addPod(node.name, pod))))
     this.pods.sort((a, b) => a.pod.name.localeCompare(b.pod.name, 'en', { numeric: true }))
-    say('waiting for routes')
-    await this.routesKnown()
   }
 
   /** Every file and socket of one node. */
@@ -190,7 +188,7 @@ export class Lab implements AsyncDisposable {
     await this.putObjects([podObject(pod.name, pod.node)])
   }
 
-  /** Resolves when every node has a route to every pod. Looks again whenever a kernel says that something changed. */
+  /** Resolves when every node has a route to every pod, as its kernel says. */
   async routesKnown(): Promise<void> {
     await Promise.all(
       this.plan.nodes.map(async node => {

@@ -97,6 +97,13 @@ async function runLab({ keep, json, nodes }: Request): Promise<number> {
   await using lab = new Lab({ prefix: PREFIX, dir, nodes, patience, say })
   onSignals(lab)
   await lab.start()
+  say('waiting for routes')
+  try {
+    await lab.routesKnown()
+  } catch (error) {
+    if (!(error instanceof LabFailure)) throw error
+    say(error.message) // the table shows which pairs it costs
+  }
   say('pinging every pair')
   const pairs = await lab.pingPairs()
   const peers = await lab.peers()

@@ -18,6 +18,9 @@ export type Program = ProcessId & {
 
 export type ProgramOptions = { netns: string; logFile: string; env?: Readonly<Record<string, string>> }
 
+/** Node keeps what it compiled here, and starts the same program faster the next time. */
+const COMPILE_CACHE = new URL('../node_modules/.cache/margay', import.meta.url).pathname
+
 /** Starts `argv` in the namespace. The lab's own Node runs its programs, whatever the machine has. */
 export function startProgram(name: string, argv: readonly string[], options: ProgramOptions): Program {
   const log = openSync(options.logFile, 'a')
@@ -25,7 +28,7 @@ export function startProgram(name: string, argv: readonly string[], options: Pro
   const child = spawnInNetns(netnsPath(options.netns), command!, args, {
     detached: true,
     stdio: ['ignore', log, log],
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...options.env },
   })
   closeSync(log)
   child.unref()

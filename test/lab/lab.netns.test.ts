@@ -36,6 +36,7 @@ test.before(async t => {
   await sweepTestLabs()
   await using lab = new Lab(testLabOptions({ patience: 1 }))
   await lab.start()
+  await lab.routesKnown()
   seen = await observe(lab, { patience: 1, pingCount: 1000 })
 })
 

@@ -10,4 +10,6 @@ await using lab = new Lab({
   say: text => console.error(`${performance.now().toFixed(0)} ms ${text}`),
 })
 await lab.start()
+await lab.routesKnown()
+console.error(`${performance.now().toFixed(0)} ms routes are known`)
 process.stdout.write(`${JSON.stringify(await observe(lab, { patience: patience!, pingCount: pingCount! }))}\n`)

@@ -5,7 +5,7 @@ import { listNetns } from '../../kernel/netns.ts'
 import { type LabOptions, removeLab } from '../../lab/lab.ts'
 import { readStartTicks } from '../../lab/program.ts'
 
-const PREFIX = 'mgt'
+const PREFIX = 'mglab'
 const DIR = '/run/margay-lab-test-'
 
 export function testLabOptions({ patience }: { patience: number }): LabOptions {
@@ -21,7 +21,7 @@ export async function sweepTestLabs(): Promise<void> {
       .filter(name => name.startsWith(DIR)),
     ...listNetns(),
   ]
-  const pids = names.map(name => (name.startsWith(DIR) ? name.slice(DIR.length) : /^mgt(\d+)-/.exec(name)?.[1]))
+  const pids = names.map(name => (name.startsWith(DIR) ? name.slice(DIR.length) : /^mglab(\d+)-/.exec(name)?.[1]))
   for (const pid of new Set(pids))
     if (pid !== undefined && /^\d+$/.test(pid) && readStartTicks(Number(pid)) === undefined)
       await removeLab(DIR + pid, `${PREFIX}${pid}-`)
