@@ -7,9 +7,9 @@ import { type ConfigFile, parseConfigFile } from '../bgp/config-file.ts'
 import { nameOf } from '../bgp/peer.ts'
 import type { Listener, RouteSink, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
-import { parseCidr } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { type AgentSocket, type Route, serveSocket } from './socket.ts'
+import { BadRequest, controlRoutes } from './bgp-control.ts'
+import { type AgentSocket, serveSocket } from './socket.ts'
 
 export type DaemonDeps = { transport: Transport; sink?: RouteSink; log: Log }
 
@@ -20,11 +20,6 @@ export type Reloaded = {
   removed: string[]
   changed: string[]
   networks: { announced: string[]; withdrawn: string[] }
-}
-
-/** A question on the control socket that cannot be answered as it was put. */
-class BadRequest extends Error {
-  readonly status = 400
 }
 
 export class BgpDaemon {
@@ -51,7 +46,7 @@ export class BgpDaemon {
   /** Serves the control socket, listens, and starts every peer. */
   async start(): Promise<void> {
     const { control, listen, peers, networks } = this.#file
-    if (control !== undefined) this.#socket = await serveSocket(control, this.#routes(), this.#deps.log)
+    if (control !== undefined) this.#socket = await serveSocket(control, controlRoutes(this), this.#deps.log)
     this.#mark()
     for (const network of networks) this.#speaker.announce(network)
     for (const peer of peers) this.#speaker.setPeer(peer)
@@ -102,29 +97,6 @@ export class BgpDaemon {
     this.#listeners.set(endpointKey(endpoint), await this.#speaker.listen(endpoint))
   }
 
-  #routes(): Readonly<Record<string, Route>> {
-    const speaker = this.#speaker
-    return {
-      'GET /healthz': () => ({ restarting: speaker.restarting, listener: speaker.listenerCounts }),
-      'GET /peers': () => speaker.peers(),
-      'GET /route': ({ query }) => {
-        const prefix = parseCidr(query.get('prefix') ?? '')
-        if (prefix === undefined) throw new BadRequest('prefix: write a CIDR like ?prefix=203.0.113.0/24')
-        return speaker.explain(`${prefix.address}/${prefix.length}`)
-      },
-      'POST /clear': ({ body }) => {
-        const { peer, kind = 'hard' } = fields(body)
-        if (kind !== 'hard' && kind !== 'soft-in' && kind !== 'soft-out')
-          throw new BadRequest('kind: write hard, soft-in or soft-out')
-        if (typeof peer !== 'string' || !speaker.peers().some(({ name }) => name === peer))
-          throw new BadRequest(`peer: there is none called ${String(peer)}; GET /peers lists them`)
-        speaker.clear(peer, kind)
-        return { peer, kind }
-      },
-      'POST /reload': ({ body }) => this.reload({ dryRun: fields(body).dryRun === true }),
-    }
-  }
-
   /** The mark says that a process ran and did not say good-bye: peers may still hold our routes. */
   #marker(): string | undefined {
     const { control } = this.#file
@@ -170,10 +142,4 @@ function planned(old: ConfigFile, next: ConfigFile, speaker: Speaker): Reloaded 
 
 function endpointKey({ address, port }: { address: string; port: number }): string {
   return `${address} ${port}`
-}
-
-function fields(body: unknown): Record<string, unknown> {
-  if (body === undefined) return {}
-  if (typeof body !== 'object' || body === null) throw new BadRequest('the body must be a JSON object')
-  return body as Record<string, unknown>
 }

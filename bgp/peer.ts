@@ -127,9 +127,10 @@ export class Peer implements SessionOwner {
     this.start()
   }
 
-  /** Takes a connection from the peer's address; false when it must be rejected. */
-  accept(connection: Connection): boolean {
-    if (!this.#started || this.#limited) return false
+  /** Takes a connection from the peer's address; the Cease to reject it with when it cannot. */
+  accept(connection: Connection): Notification | undefined {
+    if (this.#limited) return cease(CEASE.maximumPrefixes)
+    if (!this.#started) return cease(CEASE.shutdown, this.#config.shutdownMessage)
     if (this.#config.address === undefined) this.#address = connection.remoteAddress
     const { incoming } = this.#sessions
     const up = this.#up
@@ -137,11 +138,11 @@ export class Peer implements SessionOwner {
       // RFC 4724 §5: a peer that connects again while its session stands has restarted
       const restarted = (up.negotiated?.gracefulRestart?.families.length ?? 0) > 0
       if (restarted) up.lose('the peer opened a new connection: it restarted')
-      else if (up === incoming) return false
+      else if (up === incoming) return cease(CEASE.collision)
     } else if (incoming.connection !== undefined) incoming.lose('the peer opened a newer connection')
     if (incoming.state.phase === 'Active') incoming.accept(connection)
     else this.#wait(connection)
-    return true
+    return undefined
   }
 
   /** Applies a new configuration; answers why the session was reset, empty when it was not. */
@@ -158,6 +159,7 @@ export class Peer implements SessionOwner {
       this.#address = next.address
     }
     this.#deps.rib.setPolicies(this.name, next)
+    this.pending()
     if (next.disabled) this.stop(CEASE.shutdown, { code: 'admin-down', detail: 'disabled by configuration' })
     else if (!this.#started) this.start()
     else if (reasons.length > 0) this.reset(CEASE.configurationChange)
@@ -170,8 +172,10 @@ export class Peer implements SessionOwner {
     if (kind === 'hard') {
       this.#tell({ code: 'admin-down', detail: 'cleared by an operator' })
       this.reset(CEASE.reset)
-    } else if (kind === 'soft-out') this.#deps.rib.soft(this.name, 'out')
-    else {
+    } else if (kind === 'soft-out') {
+      this.#deps.rib.soft(this.name, 'out')
+      this.pending()
+    } else {
       this.#deps.rib.soft(this.name, 'in')
       const { routeRefresh = false, families = [] } = this.negotiated ?? {}
       if (routeRefresh)
@@ -350,7 +354,8 @@ export class Peer implements SessionOwner {
     const incomingStands = rank(incoming.state.phase) >= rank('OpenConfirm')
     const dials = outgoing.state.phase === 'Connect' || outgoing.state.phase === 'Active'
     if (dials && (incomingStands || !this.#mayDial)) outgoing.event({ type: 'dump' })
-    else if (outgoing.state.phase === 'Idle' && !incomingStands && this.#mayDial)
+    else if (outgoing.state.phase === 'Idle' && !incomingStands && !incoming.state.held && this.#mayDial)
+      // a fault on the one session keeps the other from trying at once: IdleHoldTime is the peer's
       outgoing.event({ type: 'start', manual: false })
   }
 

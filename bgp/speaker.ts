@@ -13,6 +13,7 @@ import type { RibEvent } from './rib/peer.ts'
 import { Rib } from './rib/rib.ts'
 import { Turns } from './turns.ts'
 import { CEASE } from './wire/iana.ts'
+import { MAX_MESSAGE } from './wire/message.ts'
 import { cease, emitNotification } from './wire/notification.ts'
 
 export type SpeakerDeps = {
@@ -268,12 +269,13 @@ export class Speaker {
   #accept(connection: Connection): void {
     const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
     if (peer === undefined) this.#counts.unknown++
-    if (peer?.accept(connection)) return
+    const refusal = peer === undefined ? cease(CEASE.rejected) : peer.accept(connection)
+    if (refusal === undefined) return
     if (this.#takeToken()) {
       this.#counts.rejected++
-      const w = new Writer(64)
-      emitNotification(w, cease(CEASE.rejected))
-      connection.write(w.done())
+      const w = new Writer(MAX_MESSAGE)
+      emitNotification(w, refusal)
+      connection.write(w.done().slice())
       connection.close()
     } else {
       this.#counts.droppedUnanswered++

@@ -1,0 +1,71 @@
+// The control socket of `margay-bgp`: HTTP and JSON over a unix socket, one row per question.
+import type { IncomingMessage } from 'node:http'
+import type { Speaker } from '../bgp/speaker.ts'
+import { parseCidr } from '../lib/ip.ts'
+import type { Reloaded } from './bgp-daemon.ts'
+import { type Route, send } from './socket.ts'
+
+/** A question that cannot be answered as it was put: 400 with what to write instead. */
+export class BadRequest extends Error {
+  override readonly name = 'BadRequest'
+}
+
+/** What the questions are put to. */
+export type Controlled = { speaker: Speaker; reload(options: { dryRun: boolean }): Promise<Reloaded> }
+
+const MAX_BODY = 64 * 1024
+
+/** `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `POST /clear {peer, kind}`, `POST /reload {dryRun}`. */
+export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route>> {
+  const { speaker } = daemon
+  return {
+    'GET /healthz': json(() => ({ restarting: speaker.restarting, listener: speaker.listenerCounts })),
+    'GET /peers': json(() => speaker.peers()),
+    'GET /route': json(({ query }) => {
+      const prefix = parseCidr(query.get('prefix') ?? '')
+      if (prefix === undefined) throw new BadRequest('prefix: write a CIDR like ?prefix=203.0.113.0/24')
+      const text = `${prefix.address}/${prefix.length}`
+      return speaker.explain(text) ?? { prefix: text, candidates: [] }
+    }),
+    'POST /clear': json(({ body: { peer, kind = 'hard' } }) => {
+      if (kind !== 'hard' && kind !== 'soft-in' && kind !== 'soft-out')
+        throw new BadRequest('kind: write hard, soft-in or soft-out')
+      if (typeof peer !== 'string' || !speaker.peers().some(({ name }) => name === peer))
+        throw new BadRequest(`peer: there is none called ${String(peer)}; GET /peers lists them`)
+      speaker.clear(peer, kind)
+      return { peer, kind }
+    }),
+    'POST /reload': json(({ body }) => daemon.reload({ dryRun: body['dryRun'] === true })),
+  }
+}
+
+type Question = { query: URLSearchParams; body: Record<string, unknown> }
+
+function json(answer: (question: Question) => unknown): Route {
+  return async (request, response, query) => {
+    try {
+      send(response, 200, await answer({ query, body: await readBody(request) }))
+    } catch (error) {
+      if (!(error instanceof Error) || !['BadRequest', 'ConfigError'].includes(error.name)) throw error
+      send(response, 400, { error: error.message })
+    }
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
+  let text = ''
+  for await (const chunk of request.setEncoding('utf8') as AsyncIterable<string>) {
+    text += chunk
+    if (text.length > MAX_BODY) throw new BadRequest(`the body is larger than ${MAX_BODY} octets`)
+  }
+  if (text === '') return {}
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw new BadRequest('the body is not JSON')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new BadRequest('the body must be a JSON object')
+  return value as Record<string, unknown>
+}

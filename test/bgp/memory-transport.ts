@@ -1,0 +1,169 @@
+// TCP for tests without a socket: connections are pairs of queues, delivered in a later turn of the event loop. Dialling
+// needs a listener on the address; the network can be told to lose everything.
+import type { Connection, ConnectionHandlers, DialOptions, Listener, Transport } from '../../bgp/port.ts'
+
+const IDLE: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
+const HIGH_WATER = 64 * 1024
+
+/** One host of a network: dials from `address`. */
+export class MemoryHost implements Transport {
+  readonly #network: MemoryNetwork
+  readonly #address: string
+
+  constructor(network: MemoryNetwork, address: string) {
+    this.#network = network
+    this.#address = address
+  }
+
+  async dial(options: DialOptions, signal: AbortSignal): Promise<Connection> {
+    this.#network.dials.push(`${this.#address} ${options.address}`)
+    await turn()
+    signal.throwIfAborted()
+    const accept = this.#network.listeners.get(`${options.address} ${options.port}`)
+    if (accept === undefined) throw Object.assign(new Error('nobody listens'), { code: 'ECONNREFUSED' })
+    const [mine, theirs] = pair(this.#network, this.#address, options.address, options.port)
+    accept(theirs)
+    return mine
+  }
+
+  async listen(
+    { address, port }: { address: string; port: number },
+    accept: (connection: Connection) => void,
+  ): Promise<Listener> {
+    const key = `${address} ${port}`
+    this.#network.listeners.set(key, accept)
+    return {
+      port,
+      setPeerOptions: () => undefined,
+      close: async () => {
+        this.#network.listeners.delete(key)
+      },
+    }
+  }
+}
+
+export class MemoryNetwork {
+  readonly listeners = new Map<string, (connection: Connection) => void>()
+  readonly connections = new Set<MemoryConnection>()
+  /** `from to` of every attempt. */
+  readonly dials: string[] = []
+  /** While true nothing that is written arrives, and nobody is told. */
+  silent = false
+
+  host(address: string): MemoryHost {
+    return new MemoryHost(this, address)
+  }
+}
+
+/** Lets everything that was written arrive: enough turns of the event loop for a few exchanges. */
+export async function settle(turns = 40): Promise<void> {
+  for (let i = 0; i < turns; i++) await turn()
+}
+
+function turn(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve))
+}
+
+export class MemoryConnection implements Connection {
+  readonly localAddress: string
+  readonly localPort: number
+  readonly remoteAddress: string
+  readonly remotePort: number
+  other: MemoryConnection | undefined
+  readonly #network: MemoryNetwork
+  #handlers = IDLE
+  #queue: Uint8Array[] = []
+  #paused = true
+  #full = false
+  #open = true
+  buffered = 0
+
+  constructor(network: MemoryNetwork, local: [string, number], remote: [string, number]) {
+    this.#network = network
+    ;[this.localAddress, this.localPort] = local
+    ;[this.remoteAddress, this.remotePort] = remote
+    network.connections.add(this)
+  }
+
+  get handlers(): ConnectionHandlers {
+    return this.#handlers
+  }
+
+  set handlers(handlers: ConnectionHandlers) {
+    this.#handlers = handlers
+    this.resume()
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (!this.#open || this.#network.silent || this.other === undefined) return true
+    this.other.#queue.push(bytes.slice())
+    this.buffered += bytes.length
+    const { other } = this
+    setImmediate(() => other.#deliver())
+    this.#full = this.buffered > HIGH_WATER
+    return !this.#full
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    setImmediate(() => this.#deliver())
+  }
+
+  configure(): void {}
+
+  close(): void {
+    this.#leave()
+    const { other } = this
+    setImmediate(() => other?.closedByPeer())
+  }
+
+  destroy(): void {
+    this.#leave()
+    const { other } = this
+    setImmediate(() => other?.closedByPeer(Object.assign(new Error('reset'), { code: 'ECONNRESET' })))
+  }
+
+  closedByPeer(error?: Error & { code?: string }): void {
+    this.#deliver()
+    const handlers = this.#handlers
+    this.#leave()
+    handlers.closed(error)
+  }
+
+  #leave(): void {
+    this.#open = false
+    this.#handlers = IDLE
+    this.#network.connections.delete(this)
+  }
+
+  #deliver(): void {
+    while (!this.#paused && this.#open && this.#queue.length > 0) {
+      const bytes = this.#queue.shift()!
+      const sender = this.other
+      if (sender !== undefined) sender.#sent(bytes.length)
+      this.#handlers.data(bytes)
+    }
+  }
+
+  #sent(octets: number): void {
+    this.buffered -= octets
+    if (!this.#full || this.buffered > 0) return
+    this.#full = false
+    this.#handlers.drain()
+  }
+}
+
+let ports = 40_000
+
+function pair(network: MemoryNetwork, from: string, to: string, port: number): [MemoryConnection, MemoryConnection] {
+  const local: [string, number] = [from, ports++]
+  const a = new MemoryConnection(network, local, [to, port])
+  const b = new MemoryConnection(network, [to, port], local)
+  a.other = b
+  b.other = a
+  return [a, b]
+}

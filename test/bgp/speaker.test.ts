@@ -1,0 +1,261 @@
+import test from 'ava'
+import type { PeerConfig, PeerState } from '../../bgp/config.ts'
+import type { RouteSink, SelectedRoute } from '../../bgp/port.ts'
+import { Speaker, type SpeakerDeps } from '../../bgp/speaker.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { MemoryNetwork, settle } from './memory-transport.ts'
+
+/** Two speakers on one network and one clock: `a` is 10.0.0.1 in AS 65001, `b` is 10.0.0.2 in AS 65002. */
+async function pair(
+  options: { a?: Partial<PeerConfig>; b?: Partial<PeerConfig>; depsA?: Partial<SpeakerDeps>; bId?: string } = {},
+) {
+  const network = new MemoryNetwork()
+  const clock = new ManualClock()
+  const routes = { a: new Map<string, SelectedRoute>(), b: new Map<string, SelectedRoute>() }
+  const make = (asn: number, address: string, side: 'a' | 'b', more: Partial<SpeakerDeps> = {}) =>
+    new Speaker(
+      { asn, routerId: side === 'b' ? (options.bId ?? address) : address },
+      { transport: network.host(address), clock, random: () => 1, sink: sinkOf(routes[side]), ...more },
+    )
+  const a = make(65001, '10.0.0.1', 'a', options.depsA)
+  const b = make(65002, '10.0.0.2', 'b')
+  await a.listen({ address: '10.0.0.1', port: 179 })
+  await b.listen({ address: '10.0.0.2', port: 179 })
+  const open = { import: 'accept', export: 'accept' } as const
+  const toB: PeerConfig = { name: 'b', address: '10.0.0.2', asn: 65002, ...open, ...options.a }
+  const toA: PeerConfig = { name: 'a', address: '10.0.0.1', asn: 65001, ...open, ...options.b }
+  const close = async () => {
+    await Promise.all([a.close(), b.close()])
+    await settle()
+  }
+  return { network, clock, routes, a, b, toB, toA, close, make }
+}
+
+function sinkOf(routes: Map<string, SelectedRoute>): RouteSink {
+  return { selected: route => void routes.set(route.prefix, route), withdrawn: prefix => void routes.delete(prefix) }
+}
+
+const stateOf = (speaker: Speaker, name: string): PeerState | undefined =>
+  speaker.peers().find(peer => peer.name === name)?.state
+const reasonOf = (speaker: Speaker, name: string) => speaker.peers().find(peer => peer.name === name)?.reason
+
+type Pair = Awaited<ReturnType<typeof pair>>
+async function bringUp({ a, b, toA, toB }: Pair): Promise<void> {
+  a.setPeer(toB)
+  b.setPeer(toA)
+  await settle()
+}
+
+test('two speakers come up, exchange a network both ways, and withdraw it', async t => {
+  const net = await pair()
+  net.a.announce({ prefix: '203.0.113.0/24' })
+  await bringUp(net)
+  t.is(stateOf(net.a, 'b'), 'Established')
+  t.is(stateOf(net.b, 'a'), 'Established')
+  t.is(net.routes.b.get('203.0.113.0/24')?.nextHop, '10.0.0.1')
+  net.b.announce({ prefix: '198.51.100.0/24' })
+  await settle()
+  t.is(net.routes.a.get('198.51.100.0/24')?.nextHop, '10.0.0.2')
+  net.a.withdraw('203.0.113.0/24')
+  await settle()
+  t.false(net.routes.b.has('203.0.113.0/24'))
+  await net.close()
+  t.is(net.clock.pending, 0)
+})
+
+test('a session that both sides dial at the same time ends as exactly one connection', async t => {
+  for (const bId of ['9.0.0.1', '11.0.0.1']) {
+    const net = await pair({ bId })
+    await bringUp(net)
+    net.clock.advance(300)
+    await settle()
+    t.is(stateOf(net.a, 'b'), 'Established')
+    t.is(net.network.connections.size, 2)
+    t.deepEqual(net.network.dials.slice(0, 2).sort(), ['10.0.0.1 10.0.0.2', '10.0.0.2 10.0.0.1'])
+    await net.close()
+  }
+})
+
+test('a peer that falls silent is given up when the hold time is over, and its routes with it', async t => {
+  const net = await pair({ a: { timers: { holdTimeSeconds: 9 } } })
+  net.b.announce({ prefix: '198.51.100.0/24' })
+  await bringUp(net)
+  t.true(net.routes.a.has('198.51.100.0/24'))
+  net.network.silent = true
+  net.clock.advance(8900)
+  await settle()
+  t.is(stateOf(net.a, 'b'), 'Established')
+  net.clock.advance(200)
+  await settle()
+  t.not(stateOf(net.a, 'b'), 'Established')
+  t.is(reasonOf(net.a, 'b')?.code, 'hold-timer')
+  t.false(net.routes.a.has('198.51.100.0/24'))
+  net.network.silent = false
+  net.clock.advance(5000)
+  await settle()
+  t.is(stateOf(net.a, 'b'), 'Established')
+  await net.close()
+})
+
+test('keepalives hold a quiet session for as long as it lasts', async t => {
+  const net = await pair({ a: { timers: { holdTimeSeconds: 9 } } })
+  await bringUp(net)
+  for (let i = 0; i < 30; i++) {
+    net.clock.advance(1000)
+    await settle(4)
+  }
+  t.is(stateOf(net.a, 'b'), 'Established')
+  t.is(net.a.peers()[0]?.flaps, 0)
+  await net.close()
+})
+
+test('a wrong AS is told with both numbers on both sides', async t => {
+  const net = await pair({ a: { asn: 65009 }, b: { passive: true } })
+  await bringUp(net)
+  t.is(reasonOf(net.a, 'b')?.code, 'wrong-as')
+  t.regex(reasonOf(net.a, 'b')?.detail ?? '', /AS 65002.*65009/)
+  t.is(reasonOf(net.b, 'a')?.code, 'wrong-as')
+  await net.close()
+})
+
+test('a peer that nobody answers for is refused, and tried again', async t => {
+  const net = await pair()
+  net.a.setPeer({ ...net.toB, address: '10.0.0.3' })
+  await settle()
+  t.is(reasonOf(net.a, 'b')?.code, 'refused')
+  net.clock.advance(5000)
+  await settle()
+  t.is(net.network.dials.length, 2)
+  await net.close()
+})
+
+test('a shutdown is a Cease with its message, and the peer says so', async t => {
+  const net = await pair({ a: { shutdownMessage: 'moving racks' } })
+  await bringUp(net)
+  net.a.setPeer({ ...net.toB, shutdownMessage: 'moving racks', disabled: true })
+  await settle()
+  t.is(reasonOf(net.a, 'b')?.code, 'admin-down')
+  t.is(reasonOf(net.b, 'a')?.code, 'peer-cease')
+  t.regex(reasonOf(net.b, 'a')?.detail ?? '', /Administrative Shutdown|moving racks/)
+  await net.close()
+})
+
+test('a change of policy, password or timers keeps the session; a change of families resets it and says so first', async t => {
+  const net = await pair()
+  await bringUp(net)
+  net.a.announce({ prefix: '203.0.113.0/24' })
+  await settle()
+  t.deepEqual(net.a.setPeer({ ...net.toB, export: 'reject', password: 'x', timers: { connectRetrySeconds: 9 } }), [])
+  await settle()
+  t.is(stateOf(net.a, 'b'), 'Established')
+  t.false(net.routes.b.has('203.0.113.0/24'))
+  const next: PeerConfig = { ...net.toB, families: ['ipv4-unicast', 'ipv6-unicast'] }
+  t.regex(net.a.plan(next).join(), /^families changed: .*OPEN/)
+  t.is(stateOf(net.a, 'b'), 'Established')
+  t.deepEqual(net.a.setPeer(next), net.a.plan({ ...net.toB }))
+  await settle()
+  t.is(net.a.peers()[0]?.flaps, 1)
+  await net.close()
+})
+
+test('neighbours of a range come up without being configured, up to the limit, and others are rejected', async t => {
+  const net = await pair()
+  net.a.setPeer({
+    name: 'pods',
+    range: '10.0.0.0/30',
+    rangeLimit: 1,
+    asn: 'external',
+    import: 'accept',
+    export: 'accept',
+  })
+  net.b.setPeer(net.toA)
+  await settle()
+  t.is(stateOf(net.a, 'pods:10.0.0.2'), 'Established')
+  const c = net.make(65003, '10.0.0.3', 'b')
+  const d = net.make(65004, '10.0.9.9', 'b')
+  c.setPeer({ ...net.toA, name: 'a' })
+  d.setPeer({ ...net.toA, name: 'a' })
+  await settle()
+  t.regex(reasonOf(c, 'a')?.detail ?? '', /Connection Rejected/)
+  t.regex(reasonOf(d, 'a')?.detail ?? '', /Connection Rejected/)
+  t.is(net.a.listenerCounts.rejected, 2)
+  net.a.removePeer('pods')
+  await settle()
+  t.is(net.a.peers().length, 0)
+  await Promise.all([c.close(), d.close()])
+  await net.close()
+})
+
+test('with graceful restart a lost connection keeps the routes until the restart time is over', async t => {
+  const gracefulRestart = { restartSeconds: 30 }
+  const net = await pair({ a: { gracefulRestart }, b: { gracefulRestart } })
+  net.b.announce({ prefix: '198.51.100.0/24' })
+  await bringUp(net)
+  for (const connection of [...net.network.connections]) connection.closedByPeer()
+  net.network.listeners.delete('10.0.0.2 179')
+  net.network.listeners.delete('10.0.0.1 179')
+  await settle()
+  t.not(stateOf(net.a, 'b'), 'Established')
+  t.true(net.routes.a.has('198.51.100.0/24'))
+  net.clock.advance(31_000)
+  await settle()
+  t.false(net.routes.a.has('198.51.100.0/24'))
+  await net.close()
+})
+
+test('a graceful end sends no Cease: the peer keeps the routes, and the next process announces before it decides', async t => {
+  const gracefulRestart = { restartSeconds: 30 }
+  const net = await pair({ a: { gracefulRestart }, b: { gracefulRestart } })
+  net.b.announce({ prefix: '198.51.100.0/24' })
+  net.a.announce({ prefix: '203.0.113.0/24' })
+  await bringUp(net)
+  await net.a.close({ graceful: true })
+  await settle()
+  t.true(net.routes.b.has('203.0.113.0/24'))
+  const next = net.make(65001, '10.0.0.1', 'a', { restarting: true })
+  net.routes.a.clear()
+  next.announce({ prefix: '203.0.113.0/24' })
+  await next.listen({ address: '10.0.0.1', port: 179 })
+  next.setPeer(net.toB)
+  t.true(next.restarting)
+  net.clock.advance(5000)
+  await settle()
+  t.is(stateOf(next, 'b'), 'Established')
+  t.false(next.restarting, 'the End-of-RIB of the only peer ends it')
+  t.true(net.routes.a.has('198.51.100.0/24'))
+  t.true(net.routes.b.has('203.0.113.0/24'))
+  await next.close()
+  await net.close()
+})
+
+test('an operator who clears a peer resets it hard, or not at all when soft', async t => {
+  const net = await pair()
+  await bringUp(net)
+  net.a.clear('b', 'soft-in')
+  net.a.clear('b', 'soft-out')
+  await settle()
+  t.is(net.a.peers()[0]?.flaps, 0)
+  net.a.clear('b', 'hard')
+  await settle()
+  net.clock.advance(2000)
+  await settle()
+  t.is(net.a.peers()[0]?.flaps, 1)
+  t.is(stateOf(net.a, 'b'), 'Established')
+  t.throws(() => net.a.clear('nobody', 'hard'), { message: /nobody/ })
+  await net.close()
+})
+
+test('a peer above its prefix limit is ended with a Cease and tried again only after the restart time', async t => {
+  const net = await pair({ a: { prefixLimit: { max: 1, restartSeconds: 100 } } })
+  net.b.announce({ prefix: '198.51.100.0/24' })
+  net.b.announce({ prefix: '198.51.101.0/24' })
+  await bringUp(net)
+  t.is(reasonOf(net.a, 'b')?.code, 'prefix-limit')
+  t.is(stateOf(net.a, 'b'), 'Idle')
+  t.is(reasonOf(net.b, 'a')?.code, 'peer-cease')
+  net.b.withdraw('198.51.101.0/24')
+  net.clock.advance(101_000)
+  await settle()
+  t.is(stateOf(net.a, 'b'), 'Established')
+  await net.close()
+})
