@@ -2,6 +2,7 @@
 // sysctl file read or written, inside a synchronous excursion (kernel/netns.ts). Hazard: the kernel flushes IPv4 routes
 // of a link that goes down without telling anybody (fib_sync_down_dev), so monitors do not hear of it.
 import { closeSync, readFileSync, writeFileSync } from 'node:fs'
+import { LinkRemoval } from './link-removal.ts'
 import { emitAddress, emitAddressDump, parseAddressMessage } from './netlink/address.ts'
 import { emitLinkHeader, emitNewLink, emitSetLink, parseLink } from './netlink/link.ts'
 import type { Answer, Message, NlWriter } from './netlink/message.ts'
@@ -54,12 +55,14 @@ export function openKernel(): Kernel {
 class LinuxKernel implements Kernel {
   readonly #netnsFd: number | undefined
   readonly #requests: Requests
+  readonly #removal: LinkRemoval
   readonly #monitors = new Set<KernelMonitor>()
   #closed = false
 
   constructor(netnsFd?: number) {
     this.#netnsFd = netnsFd
-    this.#requests = new Requests(open => this.#within(open))
+    this.#requests = this.#within(() => new Requests())
+    this.#removal = new LinkRemoval(this.#requests)
   }
 
   async links(): Promise<Link[]> {
@@ -100,7 +103,9 @@ class LinuxKernel implements Kernel {
 
   async deleteLink(of: string | number): Promise<void> {
     const index = typeof of === 'number' ? of : (await this.link(of))?.index
-    if (index !== undefined) await this.#one('delete link', `${of}`, RTM.delLink, 0, w => emitLinkHeader(w, index))
+    if (index === undefined) return
+    const answer = await this.#removal.remove(index)
+    if (!ABSENT.includes(answer.errno)) check(answer, 'delete link', `${of}`)
   }
 
   async addresses(ifindex = 0): Promise<Address[]> {
@@ -199,7 +204,7 @@ class LinuxKernel implements Kernel {
   }
 
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
-    const monitor = openMonitor(open => this.#within(open), listen)
+    const monitor = this.#within(() => openMonitor(listen))
     const tracked = {
       close: () => {
         this.#monitors.delete(tracked)

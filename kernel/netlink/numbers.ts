@@ -24,7 +24,8 @@ export const NLMSG = { error: 2, done: 3 } as const
 export const NLMSGERR_ATTR = { message: 1 } as const
 
 export const SOL_NETLINK = 270
-export const NETLINK_OPTION = { capAck: 10, extAck: 11, getStrictCheck: 12 } as const
+/** The socket options that every connection has on. */
+export const NETLINK_OPTION = { noEnobufs: 5, capAck: 10, extAck: 11, getStrictCheck: 12 } as const
 
 export const RTM = {
   newLink: 16,
@@ -54,6 +55,7 @@ export const IFLA = {
   link: 5,
   master: 10,
   linkinfo: 18,
+  group: 27,
   netNsFd: 28,
   linkNetnsId: 37,
 } as const
