@@ -4,6 +4,9 @@ import koffi from 'koffi'
 import { KernelError } from './port.ts'
 
 const CLONE_NEWNET = 0x40000000
+const SOL_SOCKET = 1
+const SO_MEMINFO = 55
+const SK_MEMINFO_DROPS = 8
 
 /** Flags of mount(2) and umount2(2). */
 export const MOUNT = { bind: 0x1000, recursive: 0x4000, shared: 0x100000, detach: 2 } as const
@@ -16,7 +19,14 @@ const nativeMount = libc.func(
 )
 const nativeUmount = libc.func('int umount2(const char *target, int flags)')
 const nativeSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)')
+const nativeGetsockopt = libc.func(
+  'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)',
+)
 const nativeGetsockname = libc.func('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint32_t *length)')
+
+// asked for with every datagram: one buffer is enough for all
+const memory = Buffer.alloc(4 * (SK_MEMINFO_DROPS + 1))
+const memoryLength = [memory.length]
 
 /** Moves this thread into the network namespace that `fd` is open on. */
 export function setNetns(fd: number): void {
@@ -48,6 +58,13 @@ export function socketName(fd: number): Buffer | undefined {
   const address = Buffer.alloc(128)
   const length = [address.length]
   return nativeGetsockname(fd, address, length) < 0 ? undefined : address.subarray(0, length[0])
+}
+
+/** How many datagrams the kernel dropped because the socket had no room (SO_MEMINFO, linux/sock_diag.h). */
+export function socketDrops(fd: number): number {
+  memoryLength[0] = memory.length
+  check(nativeGetsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, memoryLength), 'getsockopt', 'SO_MEMINFO')
+  return memory.readUInt32LE(4 * SK_MEMINFO_DROPS)
 }
 
 function check(result: number, operation: string, object: string): void {

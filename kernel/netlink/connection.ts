@@ -1,9 +1,10 @@
-// One rtnetlink socket: who opened it, on which port, with which options; it says what it receives and that it broke.
-// Over RawNetlinkSocket of the `netlink` package, which loses events when it reports an error: on an overrun libuv sees
-// POLLERR and the package closes the socket. So every error is final here, and whoever needs a socket opens a new one.
+// One rtnetlink socket over RawNetlinkSocket of the `netlink` package: its port, its options, what it receives and when
+// it lost something. Hazards of the package: POLLERR, which is what an overrun (ENOBUFS) looks like to libuv, aborts the
+// process, and so does a callback that throws. So the kernel is told to keep overruns to itself and its count of drops
+// is read instead, and errors of listeners are thrown later.
 import { readdirSync } from 'node:fs'
 import { RawNetlinkSocket } from 'netlink/dist/raw.js'
-import { setSocketInt, socketName } from '../libc.ts'
+import { setSocketInt, socketDrops, socketName } from '../libc.ts'
 import { ERRNO, KernelError } from '../port.ts'
 import { type Message, parseMessages } from './message.ts'
 import { AF, NETLINK_OPTION, SOL_NETLINK } from './numbers.ts'
@@ -18,8 +19,8 @@ export type ConnectionOptions = {
   receiveBuffer: number
   groups?: readonly number[]
   received(messages: Message[]): void
-  /** The socket is closed; nothing more will be received. */
-  broke(error: KernelError): void
+  /** The kernel had messages for us and no room; called with the first one that is received after them. */
+  lost(): void
 }
 
 /** Ports in use by this process in any namespace: a port is how a socket's descriptor is found. */
@@ -29,6 +30,8 @@ let lastPort = 0
 export class Connection {
   readonly #socket: RawNetlinkSocket
   readonly #port: number
+  #fd = -1
+  #drops = 0
   #open = true
 
   /** Opens the socket in the network namespace of the calling thread. Throws `KernelError`. */
@@ -36,19 +39,12 @@ export class Connection {
     const { socket, port } = bind()
     this.#socket = socket
     this.#port = port
-    socket.on('error', error => {
-      this.close()
-      options.broke(new KernelError(Math.abs(error.errno), 'receive', 'netlink'))
-    })
-    socket.on('message', bytes => {
-      if (this.#open) options.received(parseMessages(bytes))
-    })
+    socket.on('error', () => guarded(options.lost))
+    socket.on('message', bytes => guarded(() => this.#receive(bytes, options)))
     try {
-      const fd = descriptorOf(port)
-      setSocketInt(fd, SOL_NETLINK, NETLINK_OPTION.capAck, 1)
-      setSocketInt(fd, SOL_NETLINK, NETLINK_OPTION.extAck, 1)
-      setSocketInt(fd, SOL_NETLINK, NETLINK_OPTION.getStrictCheck, 1)
-      widen(fd, options.receiveBuffer)
+      this.#fd = descriptorOf(port)
+      for (const option of Object.values(NETLINK_OPTION)) setSocketInt(this.#fd, SOL_NETLINK, option, 1)
+      widen(this.#fd, options.receiveBuffer)
       for (const group of options.groups ?? []) socket.addMembership(group)
     } catch (error) {
       this.close()
@@ -59,7 +55,8 @@ export class Connection {
   /** Hands messages to the kernel, which works them off before this returns; `refused` is called when it took none. */
   send(bytes: Buffer, refused: (error: KernelError) => void): void {
     this.#socket.send(bytes, {}, error => {
-      if (error !== undefined) refused(new KernelError(Math.abs(error.errno), 'send', 'netlink'))
+      if (error === undefined) return
+      guarded(() => refused(new KernelError(Math.abs(error.errno), 'send', 'netlink')))
     })
   }
 
@@ -76,6 +73,26 @@ export class Connection {
     ports.delete(this.#port)
     this.#socket.close()
   }
+
+  #receive(bytes: Buffer, options: ConnectionOptions): void {
+    if (!this.#open) return
+    // a drop needs a full queue, so a message that is received after the drop is always there
+    const drops = socketDrops(this.#fd)
+    const lost = drops !== this.#drops
+    this.#drops = drops
+    options.received(parseMessages(bytes))
+    if (lost && this.#open) options.lost()
+  }
+}
+
+function guarded(act: () => void): void {
+  try {
+    act()
+  } catch (error) {
+    setImmediate(() => {
+      throw error
+    })
+  }
 }
 
 function bind(): { socket: RawNetlinkSocket; port: number } {
@@ -83,7 +100,7 @@ function bind(): { socket: RawNetlinkSocket; port: number } {
     // ten counting bits over 22 of the pid, as libnl does: processes rarely meet
     lastPort = (lastPort + 1) & 0x3ff
     const port = ((lastPort << 22) | (process.pid & 0x3fffff)) >>> 0
-    if (port === 0 || ports.has(port)) continue
+    if (ports.has(port)) continue
     try {
       const socket = new RawNetlinkSocket(NETLINK_ROUTE, { localPort: port, recvBufferSize: 0, sendBufferSize: 0 })
       ports.add(port)

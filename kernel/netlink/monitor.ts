@@ -1,5 +1,4 @@
-// What the kernel multicasts about links, addresses, routes, neighbours and forwarding entries. A socket that overran is closed by the
-// package below, so the monitor opens another one first and then says `overrun`: nothing falls between the two.
+// What the kernel multicasts about links, addresses, routes, neighbours and forwarding entries.
 import type { KernelEvent, KernelMonitor } from '../port.ts'
 import { parseAddressMessage } from './address.ts'
 import { Connection } from './connection.ts'
@@ -12,33 +11,20 @@ import { parseRoute } from './route.ts'
 /** Room for some 10,000 events while the process is busy. */
 const RECEIVE_BUFFER = 8 << 20
 
-/** Listens from now on. `connect` runs `open` in the right network namespace, again after each overrun. */
-export function openMonitor(
-  connect: (open: () => Connection) => Connection,
-  listen: (event: KernelEvent) => void,
-  receiveBuffer = RECEIVE_BUFFER,
-): KernelMonitor {
+/** Listens from now on, in the network namespace of the calling thread. Throws `KernelError`. */
+export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer = RECEIVE_BUFFER): KernelMonitor {
   let closed = false
-  const open = (): Connection =>
-    connect(
-      () =>
-        new Connection({
-          receiveBuffer,
-          groups: Object.values(GROUP),
-          received: messages => {
-            for (const message of messages) {
-              const event = parseEvent(message)
-              if (event !== undefined && !closed) listen(event)
-            }
-          },
-          broke: () => {
-            if (closed) return
-            connection = open()
-            listen({ type: 'overrun' })
-          },
-        }),
-    )
-  let connection = open()
+  const tell = (event: KernelEvent | undefined) => {
+    if (event !== undefined && !closed) listen(event)
+  }
+  const connection = new Connection({
+    receiveBuffer,
+    groups: Object.values(GROUP),
+    received: messages => {
+      for (const message of messages) tell(parseEvent(message))
+    },
+    lost: () => tell({ type: 'overrun' }),
+  })
   return {
     close() {
       closed = true

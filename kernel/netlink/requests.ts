@@ -22,21 +22,26 @@ const OK: Answer = { errno: 0 }
 type Waiting = { take(message: Message): void; fail(error: unknown): void }
 
 export class Requests {
-  readonly #connect: (open: () => Connection) => Connection
+  readonly #connection: Connection
   readonly #waiting = new Map<number, Waiting>()
-  #connection: Connection | undefined
   #seq = 0
   #dumps: Promise<unknown> = Promise.resolve()
   #closed = false
 
-  /** `connect` runs `open` in the right network namespace, now and again after a socket broke. */
-  constructor(connect: (open: () => Connection) => Connection) {
-    this.#connect = connect
-    this.#connection = this.#opened()
+  /** Opens its socket in the network namespace of the calling thread. Throws `KernelError`. */
+  constructor(receiveBuffer = RECEIVE_BUFFER) {
+    this.#connection = new Connection({
+      receiveBuffer,
+      received: messages => {
+        for (const message of messages) this.#waiting.get(message.seq)?.take(message)
+      },
+      // whose answer it was nobody knows
+      lost: () => this.#fail(new KernelError(ERRNO.ENOBUFS, 'wait for', 'netlink', 'answers were lost')),
+    })
     this.#connection.hold(false)
   }
 
-  /** Sends requests that change something; the answer at `i` is that to request `i`. Rejects when the socket broke. */
+  /** Sends requests that change something; the answer at `i` is that to request `i`. Rejects when answers were lost. */
   async change(requests: readonly Request[]): Promise<Answer[]> {
     const answers: Answer[] = []
     for (let from = 0; from < requests.length; from += BATCH)
@@ -61,7 +66,7 @@ export class Requests {
 
   close(): void {
     this.#closed = true
-    this.#connection?.close()
+    this.#connection.close()
     this.#fail(new KernelError(ERRNO.ECANCELED, 'wait for', 'netlink', 'closed'))
   }
 
@@ -121,51 +126,33 @@ export class Requests {
       return
     }
     const w = new NlWriter()
-    let connection: Connection
     try {
       for (const [i, request] of requests.entries()) {
         const ack = i === requests.length - 1 && flags === 0 ? NLM_F.ack : 0
         w.message(request.type, (request.flags ?? 0) | flags | ack | NLM_F.request, (first + i) >>> 0, request.body)
       }
-      connection = this.#connection ??= this.#opened()
     } catch (error) {
       waiting.fail(error)
       return
     }
     for (let i = 0; i < requests.length; i++) this.#waiting.set((first + i) >>> 0, waiting)
-    connection.hold(true)
-    connection.send(w.done(), error => {
+    this.#connection.hold(true)
+    this.#connection.send(w.done(), error => {
       this.#forget(first, requests.length)
       waiting.fail(error)
     })
   }
 
-  #opened(): Connection {
-    const connection: Connection = this.#connect(
-      () =>
-        new Connection({
-          receiveBuffer: RECEIVE_BUFFER,
-          received: messages => {
-            for (const message of messages) this.#waiting.get(message.seq)?.take(message)
-          },
-          broke: error => {
-            if (this.#connection === connection) this.#connection = undefined
-            this.#fail(error)
-          },
-        }),
-    )
-    return connection
-  }
-
   #fail(error: KernelError): void {
     const waiting = new Set(this.#waiting.values())
     this.#waiting.clear()
+    this.#connection.hold(false)
     for (const { fail } of waiting) fail(error)
   }
 
   #forget(first: number, count: number): void {
     for (let i = 0; i < count; i++) this.#waiting.delete((first + i) >>> 0)
-    if (this.#waiting.size === 0) this.#connection?.hold(false)
+    if (this.#waiting.size === 0) this.#connection.hold(false)
   }
 
   #next(): number {

@@ -1,0 +1,118 @@
+// What only real sockets can show: overruns, sockets that break, many requests at once, and entering namespaces.
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readlinkSync, writeFileSync } from 'node:fs'
+import test from 'ava'
+import { openKernel } from '../../kernel/linux.ts'
+import { openMonitor } from '../../kernel/netlink/monitor.ts'
+import { RTM } from '../../kernel/netlink/numbers.ts'
+import { Requests } from '../../kernel/netlink/requests.ts'
+import { emitRoute } from '../../kernel/netlink/route.ts'
+import { addNetns, listNetns, netnsPath, removeNetns, runInNetns, spawnInNetns } from '../../kernel/netns.ts'
+import { ERRNO, KernelError, type KernelEvent } from '../../kernel/port.ts'
+import { block, replace } from './contract.ts'
+import { isRoot, scratchNetns } from './scratch-netns.ts'
+
+const own = () => readlinkSync('/proc/thread-self/ns/net')
+const netns = isRoot ? test : test.skip
+if (!isRoot)
+  test('sockets and namespaces are tested by root only', t => {
+    t.log('left out: needs root')
+    t.pass()
+  })
+
+netns('a monitor that lost events says so, and goes on', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  const events: KernelEvent[] = []
+  const marks: Promise<unknown>[] = []
+  const heard = Promise.withResolvers<void>()
+  const last = block('10.255.255.0/24')
+  const listen = (event: KernelEvent) => {
+    events.push(event)
+    if (event.type === 'route' && event.route.dst === last.dst) heard.resolve()
+    if (event.type === 'overrun') marks.push(kernel.changeRoutes([replace(last)]))
+  }
+  const monitor = runInNetns(scratch.path, () => openMonitor(listen, 1))
+  await kernel.changeRoutes(Array.from({ length: 1000 }, (_, i) => replace(block(`10.${i >> 8}.${i & 255}.0/24`))))
+  await heard.promise
+  t.true(events.some(event => event.type === 'overrun'))
+  monitor.close()
+  await Promise.all(marks)
+})
+
+netns('a request socket that lost answers fails what was under way, and takes the next request', async t => {
+  using scratch = scratchNetns()
+  const requests = runInNetns(scratch.path, () => new Requests(1))
+  const refused = { ...block('10.0.0.0/24'), type: 'unicast' as const, ifindex: 4711 }
+  const request = { type: RTM.newRoute, body: (w: Parameters<typeof emitRoute>[0]) => emitRoute(w, refused) }
+  const error = await t.throwsAsync(requests.change(Array(128).fill(request)), { instanceOf: KernelError })
+  t.is((error as KernelError).errno, ERRNO.ENOBUFS)
+  const [answer] = await requests.change([request])
+  t.is(answer?.errno, ERRNO.ENODEV)
+  requests.close()
+})
+
+netns('requests, batches and dumps at the same time each get their own answers', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  const routes = Array.from({ length: 3000 }, (_, i) => block(`10.${i >> 8}.${i & 255}.0/24`))
+  const [answers, links, ...dumps] = await Promise.all([
+    kernel.changeRoutes(routes.map(replace)),
+    Promise.all(Array.from({ length: 50 }, (_, i) => kernel.link(i % 2 === 0 ? 'lo' : `absent${i}`))),
+    ...Array.from({ length: 5 }, () => kernel.routes({ table: 254 })),
+  ])
+  t.true(answers.every(refusal => refusal === undefined))
+  t.deepEqual(
+    links.map(link => link?.name),
+    Array.from({ length: 50 }, (_, i) => (i % 2 === 0 ? 'lo' : undefined)),
+  )
+  t.true(dumps.every(dump => new Set(dump.map(route => route.dst)).size === dump.length))
+  t.is((await kernel.routes({ table: 254 })).length, 3000)
+})
+
+netns('an excursion comes home after a throw, and refuses asynchronous work', t => {
+  using scratch = scratchNetns()
+  const home = own()
+  const away = runInNetns(scratch.path, own)
+  t.not(away, home)
+  t.is(own(), home)
+  t.throws(
+    () =>
+      runInNetns(scratch.path, () => {
+        throw new Error('inside')
+      }),
+    { message: 'inside' },
+  )
+  t.is(own(), home)
+  t.throws(() => runInNetns(scratch.path, async () => {}), { message: /asynchronous/ })
+  t.is(own(), home)
+  t.throws(() => runInNetns('/etc/hostname', own), { instanceOf: KernelError })
+  t.is(own(), home)
+})
+
+netns('a named namespace is one that ip netns sees, programs start in it, and it is removed twice', async t => {
+  const name = `mgt-${process.pid}-${Date.now()}`
+  addNetns(name)
+  try {
+    t.true(listNetns().includes(name))
+    t.is(t.throws(() => addNetns(name), { instanceOf: KernelError })?.errno, ERRNO.EEXIST)
+    t.regex(execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' }), new RegExp(`^${name}\\b`, 'm'))
+    const child = spawnInNetns(netnsPath(name), 'readlink', ['/proc/self/ns/net'])
+    const [chunk] = await once(child.stdout!, 'data')
+    t.is(String(chunk).trim(), runInNetns(netnsPath(name), own))
+  } finally {
+    removeNetns(name)
+  }
+  removeNetns(name)
+  t.false(listNetns().includes(name))
+})
+
+netns('the file of a namespace whose maker was killed half-way is removed', t => {
+  const name = `mgt-${process.pid}-${Date.now()}-half`
+  writeFileSync(netnsPath(name), '')
+  removeNetns(name)
+  t.false(listNetns().includes(name))
+})
