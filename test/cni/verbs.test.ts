@@ -1,0 +1,198 @@
+// The verbs over the kernel in memory: what needs no root, and what a real kernel cannot be made to do.
+import test from 'ava'
+import { collect } from '../../cni/collect.ts'
+import type { CniDeps } from '../../cni/deps.ts'
+import { type EndpointChange, EndpointStore } from '../../cni/endpoints.ts'
+import { type CniAnswer, handleCni } from '../../cni/handle.ts'
+import { Queue } from '../../cni/queue.ts'
+import { createFakeStore } from '../../datastore/fake.ts'
+import { tunnelRequest } from '../../ipam/tunnel.ts'
+import { FakeWorld } from '../../kernel/fake.ts'
+import type { Kernel } from '../../kernel/port.ts'
+import { silentLog } from '../../lib/log.ts'
+import { type NodeDb, openNodeDb } from '../../lib/node-db.ts'
+import { aNode, aPool, converge } from '../ipam/world.ts'
+
+const POD = '/run/netns/pod'
+
+type Host = { world: FakeWorld; db: NodeDb; deps: CniDeps }
+
+async function aHost(db = openNodeDb(':memory:'), world = new FakeWorld()): Promise<Host> {
+  const store = createFakeStore()
+  await store.create('IPPool', aPool('p', '10.0.0.0/24'))
+  const node = aNode(store, 'n1', db)
+  node.allocator.start()
+  await converge(store, node)
+  const deps: CniDeps = {
+    node: 'n1',
+    ipam: node.allocator,
+    kernel: world.kernel(),
+    endpoints: new EndpointStore(db),
+    queue: new Queue(),
+    mtu: () => 1500,
+    clock: node.clock,
+    log: silentLog,
+    ready: () => undefined,
+  }
+  return { world, db, deps }
+}
+
+function call(
+  { deps }: Host,
+  verb: string,
+  more: { id?: string; netns?: string; conf?: object } = {},
+): Promise<CniAnswer> {
+  const { id = 'c1', netns = POD, conf = {} } = more
+  const env = { CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: '/' }
+  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }) }, deps)
+}
+
+async function added(host: Host, id = 'c1', netns = POD): Promise<{ ips: { address: string }[] }> {
+  host.world.addNetns(netns)
+  const { exitCode, stdout } = await call(host, 'ADD', { id, netns })
+  if (exitCode !== 0) throw new Error(stdout)
+  return JSON.parse(stdout)
+}
+
+async function remains({ deps }: Host): Promise<unknown> {
+  const links = (await deps.kernel.links()).filter(({ name }) => name !== 'lo')
+  return { links, endpoints: deps.endpoints.all(), held: [...deps.ipam.held().keys()] }
+}
+const NOTHING = { links: [], endpoints: [], held: [] }
+
+test('ADD, CHECK and DEL leave what they should', async t => {
+  const host = await aHost()
+  const result = await added(host)
+  t.is((await call(host, 'CHECK', { conf: { prevResult: result } })).stdout, '')
+  t.deepEqual(await call(host, 'DEL'), { exitCode: 0, stdout: '' })
+  t.deepEqual(await remains(host), NOTHING)
+})
+
+test('listeners hear of an interface before it is wired, and of its end before it is removed', async t => {
+  const host = await aHost()
+  const heard: string[] = []
+  host.deps.endpoints.onChange(async ({ type, endpoint }: EndpointChange) => {
+    heard.push(type)
+    if (type === 'gone') t.truthy(await host.deps.kernel.link(endpoint.interfaceName))
+  })
+  await added(host)
+  await call(host, 'DEL')
+  t.deepEqual(heard, ['set', 'gone'])
+})
+
+test('a result is appended to that of the plugins before', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  const prevResult = {
+    interfaces: [{ name: 'x' }],
+    ips: [{ address: '1.2.3.4/24', interface: 0 }],
+    routes: [],
+    dns: { a: 1 },
+  }
+  const { stdout } = await call(host, 'ADD', { conf: { prevResult } })
+  const { interfaces, ips, dns } = JSON.parse(stdout)
+  t.deepEqual([interfaces.length, ips.length, ips[1].interface, dns], [3, 2, 2, { a: 1 }])
+})
+
+test('an agent that dies at any step of ADD leaves only what the DEL that follows removes', async t => {
+  for (let step = 0, finished = false; !finished; step++) {
+    const host = await aHost()
+    host.world.addNetns(POD)
+    let left = step
+    const { promise: died, resolve: die } = Promise.withResolvers<'died'>()
+    const mortal = (kernel: Kernel): Kernel =>
+      new Proxy(kernel, {
+        get(target, name) {
+          const method: unknown = Reflect.get(target, name)
+          if (typeof method !== 'function') return method
+          if (name === 'inside') return (path: string) => mortal(target.inside(path))
+          return (...args: unknown[]) => {
+            if (name === 'close' || name === Symbol.dispose || left-- > 0) return method.apply(target, args)
+            die('died')
+            return new Promise(() => {}) // nothing after this moment happens any more
+          }
+        },
+      })
+    const answer = call({ ...host, deps: { ...host.deps, kernel: mortal(host.deps.kernel) } }, 'ADD')
+    finished = (await Promise.race([answer.then(() => 'answered'), died])) === 'answered'
+
+    const again = await aHost(host.db, host.world)
+    t.is((await call(again, 'DEL', { netns: '' })).exitCode, 0)
+    t.deepEqual(await remains(again), NOTHING, `step ${step}`)
+    if (finished) t.true(step > 15)
+  }
+})
+
+test('after a reboot the rows and addresses of pods that are gone are collected, tunnels and living pods stay', async t => {
+  const host = await aHost()
+  await added(host, 'dead')
+  await added(host, 'alive', '/run/netns/alive')
+  await host.deps.ipam.assign(tunnelRequest('vxlan', 'n1'))
+  host.world.removeNetns(POD)
+  await host.deps.ipam.assign({
+    handle: 'net.cut.eth0',
+    attributes: { node: 'n1', containerID: 'cut' },
+    families: ['ipv4'],
+    use: 'Workload',
+  })
+  const again = await aHost(host.db, host.world)
+  t.deepEqual([...(await collect(again.deps))].sort(), ['dead/eth0', 'net.cut.eth0'])
+  t.deepEqual([...again.deps.ipam.held().keys()].sort(), ['net.alive.eth0', 'vxlan-tunnel-addr-n1'])
+})
+
+test('an address that leads to an interface is never collected, also when its row was lost', async t => {
+  const host = await aHost()
+  await added(host)
+  host.db.exec('DELETE FROM cni_endpoints')
+  const again = await aHost(host.db, host.world)
+  t.deepEqual(await collect(again.deps), [])
+  t.is(again.deps.ipam.held().size, 1)
+})
+
+test('a collection does not take the address of an ADD that is under way', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  const { ipam } = host.deps
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const slow: CniDeps = {
+    ...host.deps,
+    ipam: new Proxy(ipam, {
+      get(target, name) {
+        if (name !== 'assign') {
+          const method: unknown = Reflect.get(target, name)
+          return typeof method === 'function' ? method.bind(target) : method
+        }
+        return async (...args: Parameters<typeof ipam.assign>) => {
+          const answer = await target.assign(...args)
+          await promise
+          return answer
+        }
+      },
+    }),
+  }
+  const adding = call({ ...host, deps: slow }, 'ADD')
+  while (ipam.held().size === 0) await new Promise(setImmediate)
+  t.deepEqual(await collect(host.deps), [])
+  resolve()
+  t.is((await adding).exitCode, 0)
+})
+
+test('a full disk is code 5, and nothing stays behind', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  host.db.exec('PRAGMA query_only = ON')
+  const { exitCode, stdout } = await call(host, 'ADD')
+  t.is(exitCode, 1)
+  t.like(JSON.parse(stdout), { code: 5 })
+  host.db.exec('PRAGMA query_only = OFF')
+  t.deepEqual(await remains(host), NOTHING)
+})
+
+test('VERSION answers in the version that it was asked in', async t => {
+  const host = await aHost()
+  const { stdout } = await call(host, 'VERSION', { conf: { cniVersion: '0.4.0' } })
+  t.deepEqual(JSON.parse(stdout), {
+    cniVersion: '0.4.0',
+    supportedVersions: ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'],
+  })
+})
