@@ -13,22 +13,6 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
   return Object.fromEntries(result)
 }
 
-/** The smallest merge patch that makes `to` of `from`. A null inside `to` cannot be said and is left out. */
-export function mergePatchBetween(
-  from: JsonObject,
-  to: JsonObject,
-  same: (a: unknown, b: unknown) => boolean,
-): JsonObject {
-  const patch = new Map<string, unknown>()
-  for (const key of Object.keys(from)) if (to[key] === undefined) patch.set(key, null)
-  for (const [key, value] of Object.entries(to)) {
-    const before = from[key]
-    if (value === undefined || value === null || same(before, value)) continue
-    patch.set(key, isObject(before) && isObject(value) ? mergePatchBetween(before, value, same) : value)
-  }
-  return Object.fromEntries(patch)
-}
-
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

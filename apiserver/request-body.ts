@@ -1,7 +1,7 @@
 // The body of a request: bounded, read whole, and parsed by its content type.
 import type { IncomingMessage } from 'node:http'
-import { parse as parseYaml } from 'yaml'
 import { parseJson } from '../api/json.ts'
+import { parseYaml } from '../api/yaml.ts'
 import { isProtobuf, parseProtobuf } from './protobuf.ts'
 import type { PatchFormat } from './resources.ts'
 import { ApiError } from './status.ts'
@@ -47,19 +47,11 @@ function parseText(request: IncomingMessage, text: string): unknown {
   const type = contentTypeOf(request) || 'application/json'
   try {
     if (type === 'application/json' || type.endsWith('+json')) return parseJson(text)
-    if (type === 'application/yaml' || type.endsWith('+yaml')) return numbersOf(parseYaml(text, { intAsBigInt: true }))
+    if (type === 'application/yaml' || type.endsWith('+yaml')) return parseYaml(text)[0]
   } catch (error) {
     throw new ApiError('BadRequest', `the body cannot be read as ${type}: ${(error as Error).message}`)
   }
   throw unsupported(request, ['application/json', 'application/yaml'])
-}
-
-/** YAML gave every integer as bigint; only those that a double would round stay so. */
-function numbersOf(value: unknown): unknown {
-  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value
-  if (typeof value !== 'object' || value === null) return value
-  if (Array.isArray(value)) return value.map(numbersOf)
-  return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, numbersOf(v)]))
 }
 
 function unsupported(request: IncomingMessage, accepted: readonly string[]): ApiError {

@@ -1,4 +1,5 @@
 // Server-side tables: what kubectl asks for to print columns (meta/v1 Table). Pure; columns come from the table of kinds.
+import { cellOf } from '../api/cells.ts'
 import { type Column, type Kind, type KindRow, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 
@@ -55,20 +56,6 @@ function includedObject(object: AnyObject, { includeObject, version }: TableOpti
   if (includeObject === 'Object') return { object }
   const { metadata } = object
   return { object: { kind: 'PartialObjectMetadata', apiVersion: `meta.k8s.io/${version}`, metadata } }
-}
-
-/** One cell as text: lists with commas, absent as kubectl's `<none>`. */
-export function cellOf(object: object, { path }: Column): string {
-  const value = path.reduce<unknown>(
-    (at, key) =>
-      typeof at === 'object' && at !== null && Object.hasOwn(at, key)
-        ? (at as Record<string, unknown>)[key]
-        : undefined,
-    object,
-  )
-  if (value === undefined || value === null || value === '') return '<none>'
-  if (Array.isArray(value)) return value.length === 0 ? '<none>' : value.map(String).join(',')
-  return typeof value === 'object' ? JSON.stringify(value) : String(value)
 }
 
 const DAY = 86_400

@@ -1,10 +1,10 @@
 // Read, change, write, and again when somebody else was faster: the one place that retries on Conflict.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { Backoff } from '../lib/backoff.ts'
-import { type Clock, systemClock } from '../lib/clock.ts'
 import { Conflict, type Store } from './port.ts'
 
-export type UpdateOptions = { namespace?: string; subresource?: 'status'; attempts?: number; clock?: Clock }
+export type UpdateOptions = { namespace?: string; subresource?: 'status'; attempts?: number }
 
 const ATTEMPTS = 8
 const FIRST_RETRY_MS = 5
@@ -20,7 +20,7 @@ export async function update<K extends Kind>(
   kind: K,
   name: string,
   change: (current: Resource<K>) => Resource<K> | undefined,
-  { namespace, subresource, attempts = ATTEMPTS, clock = systemClock }: UpdateOptions = {},
+  { namespace, subresource, attempts = ATTEMPTS }: UpdateOptions = {},
 ): Promise<Resource<K>> {
   const backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS })
   for (let attempt = 1; ; attempt++) {
@@ -34,8 +34,6 @@ export async function update<K extends Kind>(
     } catch (error) {
       if (!(error instanceof Conflict) || attempt >= attempts) throw error
     }
-    const { promise, resolve } = Promise.withResolvers<void>()
-    clock.after(backoff.next(), resolve)
-    await promise
+    await sleep(backoff.next())
   }
 }

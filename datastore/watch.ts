@@ -148,7 +148,7 @@ class RunningWatch<K extends Kind> implements Watch {
   }
 
   #tell(state: { connected: boolean; cause?: Error }): void {
-    if (state.connected && this.#connected === true) return
+    if (state.connected === this.#connected) return
     this.#connected = state.connected
     this.#callOut(() => this.#handlers.connection?.(state))
   }

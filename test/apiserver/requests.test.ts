@@ -3,8 +3,7 @@ import { connect } from 'node:net'
 import anyTest, { type TestFn } from 'ava'
 import { type ApiServer, type ApiServerOptions, OptionsError, startApiServer } from '../../apiserver/server.ts'
 
-type Answer = { code: number; body: Json; type: string }
-type Json = { [key: string]: Json } & Json[] & string & number
+type Answer = { code: number; body: unknown; type: string }
 type Call = { method?: string; body?: unknown; headers?: Record<string, string> }
 
 const test = anyTest as TestFn<{ server: ApiServer }>
@@ -22,7 +21,7 @@ async function call({ url }: ApiServer, path: string, { method, body, headers }:
   const response = await fetch(url + path, body === undefined ? init : { ...init, body: text })
   const answer = await response.text()
   const type = response.headers.get('content-type') ?? ''
-  return { code: response.status, body: type.includes('json') ? JSON.parse(answer) : (answer as Json), type }
+  return { code: response.status, body: type.includes('json') ? JSON.parse(answer) : answer, type }
 }
 
 const pool = (name: string, spec: object = {}): object => ({
@@ -32,11 +31,20 @@ const pool = (name: string, spec: object = {}): object => ({
 const create = (server: ApiServer, name: string): Promise<Answer> =>
   call(server, POOLS, { method: 'POST', body: pool(name) })
 
+/** What stands at a path of a JSON value; undefined when nothing does. */
+function at(value: unknown, ...path: readonly (string | number)[]): unknown {
+  return path.reduce<unknown>((v, key) => (v as Record<string | number, unknown> | undefined)?.[key], value)
+}
+
+function list(value: unknown, ...path: readonly (string | number)[]): unknown[] {
+  return at(value, ...path) as unknown[]
+}
+
 /** Events of a watch until `count` came or it ended. */
-async function watch({ url }: ApiServer, path: string, count: number, headers = {}): Promise<Json[]> {
+async function watch({ url }: ApiServer, path: string, count: number, headers = {}): Promise<unknown[]> {
   const abort = new AbortController()
   const response = await fetch(url + path, { headers, signal: abort.signal })
-  const events: Json[] = []
+  const events: unknown[] = []
   let rest = ''
   for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + chunk).split('\n')
@@ -75,7 +83,7 @@ test('every refusal is a Status with code and reason', async t => {
   ]
   for (const [path, request, code, reason] of refusals) {
     const answer = await call(server, path, request)
-    t.like(answer, { code, body: { kind: 'Status', status: 'Failure', code, reason } as never }, `${path} ${reason}`)
+    t.like(answer, { code, body: { kind: 'Status', status: 'Failure', code, reason } }, `${path} ${reason}`)
   }
 })
 
@@ -85,8 +93,8 @@ test('an invalid object is refused with a cause for each field', async t => {
     body: pool('p', { ipipMode: 'x', natOutgoing: 'y' }),
   })
   t.deepEqual(
-    body['details']!['causes']!.map(cause => cause['field']),
-    ['spec.ipipMode', 'spec.natOutgoing'] as never,
+    list(body, 'details', 'causes').map(cause => at(cause, 'field')),
+    ['spec.ipipMode', 'spec.natOutgoing'],
   )
 })
 
@@ -103,7 +111,7 @@ test('a dry run answers as if, and stores nothing', async t => {
 test('generateName makes a name of its own for each', async t => {
   const body = { metadata: { generateName: 'web-' }, spec: {} }
   const names = await Promise.all(
-    [1, 2].map(async () => (await call(t.context.server, PODS, { method: 'POST', body })).body['metadata']!['name']),
+    [1, 2].map(async () => at((await call(t.context.server, PODS, { method: 'POST', body })).body, 'metadata', 'name')),
   )
   for (const name of names) t.regex(String(name), /^web-[a-z0-9]{5}$/)
   t.not(names[0], names[1])
@@ -115,8 +123,8 @@ test('a list comes in pages that together hold everything once', async t => {
   const names: unknown[] = []
   for (let token = ''; ; ) {
     const { body } = await call(server, `${POOLS}?limit=2&continue=${token}`)
-    names.push(...body['items']!.map(item => item['metadata']!['name']))
-    token = body['metadata']!['continue'] ?? ('' as never)
+    names.push(...list(body, 'items').map(item => at(item, 'metadata', 'name')))
+    token = String(at(body, 'metadata', 'continue') ?? '')
     if (token === '') break
   }
   t.deepEqual(names, ['a', 'b', 'c', 'd', 'e'])
@@ -125,18 +133,18 @@ test('a list comes in pages that together hold everything once', async t => {
 test('a watch from a version tells what came after it, and from a forgotten one that it expired', async t => {
   const { server } = t.context
   await create(server, 'a')
-  const version = (await call(server, POOLS)).body['metadata']!['resourceVersion']
+  const version = at((await call(server, POOLS)).body, 'metadata', 'resourceVersion')
   await create(server, 'b')
   await call(server, `${POOLS}/a`, { method: 'DELETE' })
   const events = await watch(server, `${POOLS}?watch=true&resourceVersion=${version}`, 2)
   t.deepEqual(
-    events.map(e => `${e['type']} ${e['object']!['metadata']!['name']}`),
+    events.map(e => `${at(e, 'type')} ${at(e, 'object', 'metadata', 'name')}`),
     ['ADDED b', 'DELETED a'],
   )
   for (let i = 0; i < 30; i++) await create(server, `x${i}`)
   for (const gone of [version, '999999']) {
     const [event] = await watch(server, `${POOLS}?watch=true&resourceVersion=${gone}`, 1)
-    t.like(event, { type: 'ERROR', object: { code: 410, reason: 'Expired' } } as never)
+    t.like(event, { type: 'ERROR', object: { code: 410, reason: 'Expired' } })
   }
 })
 
@@ -145,8 +153,8 @@ test('a list that goes on from a forgotten version expires', async t => {
   for (const name of ['a', 'b', 'c']) await create(server, name)
   const { body } = await call(server, `${POOLS}?limit=1`)
   for (let i = 0; i < 30; i++) await create(server, `x${i}`)
-  const next = await call(server, `${POOLS}?limit=1&continue=${body['metadata']!['continue']}`)
-  t.like(next, { code: 410, body: { reason: 'Expired' } as never })
+  const next = await call(server, `${POOLS}?limit=1&continue=${at(body, 'metadata', 'continue')}`)
+  t.like(next, { code: 410, body: { reason: 'Expired' } })
 })
 
 test('a streaming list ends with a bookmark that says so', async t => {
@@ -155,10 +163,10 @@ test('a streaming list ends with a bookmark that says so', async t => {
   const path = `${POOLS}?watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan`
   const events = await watch(server, path, 2)
   t.deepEqual(
-    events.map(e => e['type']),
-    ['ADDED', 'BOOKMARK'] as never,
+    events.map(e => at(e, 'type')),
+    ['ADDED', 'BOOKMARK'],
   )
-  t.is(events[1]!['object']!['metadata']!['annotations']!['k8s.io/initial-events-end'], 'true' as never)
+  t.is(at(events[1]!, 'object', 'metadata', 'annotations', 'k8s.io/initial-events-end'), 'true')
 })
 
 test('a watch ends by itself when its time is up', async t => {
@@ -171,18 +179,18 @@ test('tables come with columns of the kind, and in a watch the columns come once
   await create(server, 'b')
   const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json'
   const { body } = await call(server, POOLS, { headers: { accept } })
-  t.is(body['kind'], 'Table' as never)
+  t.is(at(body, 'kind'), 'Table')
   t.deepEqual(
-    body['rows']!.map(row => row['cells']!.slice(0, 2)),
+    list(body, 'rows').map(row => list(row, 'cells').slice(0, 2)),
     [
       ['a', '10.0.0.0/16'],
       ['b', '10.0.0.0/16'],
-    ] as never,
+    ],
   )
-  t.is(body['columnDefinitions']!.length, body['rows']![0]!['cells']!.length)
+  t.is(list(body, 'columnDefinitions').length, list(body, 'rows', 0, 'cells').length)
   const events = await watch(server, `${POOLS}?watch=true`, 2, { accept })
   t.deepEqual(
-    events.map(e => e['object']!['columnDefinitions']!.length > 0),
+    events.map(e => list(e, 'object', 'columnDefinitions').length > 0),
     [true, false],
   )
 })
@@ -194,9 +202,9 @@ test('a namespace takes what it holds along, and waits for finalizers', async t 
   await call(server, pods, { method: 'POST', body: { metadata: { name: 'a' } } })
   await call(server, pods, { method: 'POST', body: { metadata: { name: 'b', finalizers: ['example.org/hold'] } } })
   t.like(await call(server, '/api/v1/namespaces/shop', { method: 'DELETE' }), {
-    body: { status: { phase: 'Terminating' } } as never,
+    body: { status: { phase: 'Terminating' } },
   })
-  t.is((await call(server, pods)).body['items']!.length, 1)
+  t.is(list((await call(server, pods)).body, 'items').length, 1)
   t.is((await call(server, pods, { method: 'POST', body: { metadata: { name: 'c' } } })).code, 403)
   const headers = { 'content-type': 'application/merge-patch+json' }
   await call(server, `${pods}/b`, { method: 'PATCH', body: { metadata: { finalizers: null } }, headers })
@@ -209,27 +217,27 @@ test('deletecollection takes what the selector chooses', async t => {
     await call(server, POOLS, { method: 'POST', body: { ...pool(name), metadata: { name, labels: { name } } } })
   await call(server, `${POOLS}?labelSelector=name%3Da`, { method: 'DELETE' })
   t.deepEqual(
-    (await call(server, POOLS)).body['items']!.map(item => item['metadata']!['name']),
-    ['b'] as never,
+    list((await call(server, POOLS)).body, 'items').map(item => at(item, 'metadata', 'name')),
+    ['b'],
   )
 })
 
 test('discovery comes plain and aggregated', async t => {
   const { server } = t.context
-  t.deepEqual((await call(server, '/api')).body['versions'], ['v1'] as never)
-  t.is((await call(server, '/apis')).body['kind'], 'APIGroupList' as never)
+  t.deepEqual(at((await call(server, '/api')).body, 'versions'), ['v1'])
+  t.is(at((await call(server, '/apis')).body, 'kind'), 'APIGroupList')
   const accept = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json'
   const { body, type } = await call(server, '/apis', { headers: { accept } })
-  t.is(body['kind'], 'APIGroupDiscoveryList' as never)
+  t.is(at(body, 'kind'), 'APIGroupDiscoveryList')
   t.regex(type, /as=APIGroupDiscoveryList/)
-  const { body: list } = await call(server, '/apis/projectcalico.org/v3')
-  t.true(list['resources']!.some(resource => resource['name'] === ('ippools/status' as never)))
+  const { body: v3 } = await call(server, '/apis/projectcalico.org/v3')
+  t.true(list(v3, 'resources').some(resource => at(resource, 'name') === 'ippools/status'))
 })
 
 test('health and version answer', async t => {
   for (const path of ['/healthz', '/livez', '/readyz'])
-    t.like(await call(t.context.server, path), { code: 200, body: 'ok' as never })
-  t.is((await call(t.context.server, '/version')).body['major'], '1' as never)
+    t.like(await call(t.context.server, path), { code: 200, body: 'ok' })
+  t.is(at((await call(t.context.server, '/version')).body, 'major'), '1')
 })
 
 test('a reader who is too slow is cut off, and the server goes on', async t => {

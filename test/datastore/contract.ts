@@ -1,15 +1,12 @@
 // What every store promises, run against the one in memory and against a real server.
-import type { TestFn } from 'ava'
+import type { ExecutionContext, TestFn } from 'ava'
 import { update } from '../../datastore/cas.ts'
 import { Conflict, NotFound, Refused, type Store } from '../../datastore/port.ts'
 import { aBlock, aNode, aPod, aPool, Recorded } from './objects.ts'
 
 /** Registers the suite; `open` gives an empty store of its own to every test. */
 export function storeContract(test: TestFn, open: () => Promise<{ store: Store; close(): Promise<void> }>): void {
-  const promise = (
-    title: string,
-    body: (t: Parameters<Parameters<TestFn>[1]>[0], store: Store) => Promise<void>,
-  ): void =>
+  const promise = (title: string, body: (t: ExecutionContext, store: Store) => Promise<void>): void =>
     test(title, async t => {
       const { store, close } = await open()
       try {

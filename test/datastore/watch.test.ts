@@ -1,0 +1,198 @@
+import test from 'ava'
+import type { Resource } from '../../api/kinds.ts'
+import { Gone } from '../../datastore/connection.ts'
+import { Unreachable, type WatchEvent } from '../../datastore/port.ts'
+import { startWatch, type WatchSource } from '../../datastore/watch.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { aPool, aResource } from './objects.ts'
+
+type Pool = Resource<'IPPool'>
+type Stream = AsyncIterable<Buffer> & { destroy(): void }
+
+const IDLE_MS = 60_000
+
+/** A server's side of the watch, played by hand: what each list and each stream answers, in order. */
+class Script implements WatchSource<'IPPool'> {
+  readonly clock = new ManualClock()
+  readonly opened: string[] = []
+  readonly lines: string[] = []
+  readonly connections: string[] = []
+  readonly streams: { push(event: object): void; end(): void; fail(): void }[] = []
+  #lists: (string[] | Error)[] = []
+  listed = 0
+
+  answers(...lists: (string[] | Error)[]): this {
+    this.#lists = lists
+    return this
+  }
+
+  async list(): Promise<{ items: Pool[]; resourceVersion: string }> {
+    const next = this.#lists[Math.min(this.listed++, this.#lists.length - 1)]!
+    if (next instanceof Error) throw next
+    return { items: next.map(name => aPool(name)), resourceVersion: String(100 * this.listed) }
+  }
+
+  async open(resourceVersion: string): Promise<Stream> {
+    this.opened.push(resourceVersion)
+    const chunks: (Buffer | 'end' | Error)[] = []
+    let wake = (): void => {}
+    const put = (chunk: Buffer | 'end' | Error): void => {
+      chunks.push(chunk)
+      wake()
+    }
+    this.streams.push({
+      push: event => put(Buffer.from(`${JSON.stringify(event)}\n`)),
+      end: () => put('end'),
+      fail: () => put(new Error('reset')),
+    })
+    return {
+      destroy: () => put(new Error('destroyed')),
+      async *[Symbol.asyncIterator]() {
+        for (;;) {
+          while (chunks.length === 0) await new Promise<void>(resolve => (wake = resolve))
+          const chunk = chunks.shift()!
+          if (chunk === 'end') return
+          if (chunk instanceof Error) throw chunk
+          yield chunk
+        }
+      },
+    }
+  }
+
+  read(object: unknown): Pool {
+    return aResource('IPPool', object)
+  }
+
+  start(): { close(): void } {
+    const event = (e: WatchEvent<'IPPool'>): void => {
+      const names = e.type === 'sync' ? e.items.map(({ metadata }) => metadata.name).join(',') : e.item.metadata.name
+      this.lines.push(`${e.type} ${names}`)
+    }
+    const connection = ({ connected, cause }: { connected: boolean; cause?: Error }): void =>
+      void this.connections.push(connected ? 'up' : `down: ${cause?.message}`)
+    return startWatch(this, { event, connection }, { clock: this.clock, idleMs: IDLE_MS, random: () => 0.5 })
+  }
+}
+
+const settle = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
+const changed = (type: string, name: string, version: string): object => ({
+  type,
+  object: { ...aPool(name), metadata: { name, resourceVersion: version } },
+})
+
+test('a stream that ends in order goes on from the last version, without a list', async t => {
+  const script = new Script().answers(['a'])
+  const watch = script.start()
+  await settle()
+  script.streams[0]!.push(changed('ADDED', 'b', '101'))
+  script.streams[0]!.push({ type: 'BOOKMARK', object: { metadata: { resourceVersion: '150' } } })
+  script.streams[0]!.end()
+  await settle()
+  t.deepEqual(script.opened, ['100', '150'])
+  t.deepEqual(script.lines, ['sync a', 'set b'])
+  watch.close()
+})
+
+test('a stream that breaks off leads to a new list, so that a missed deletion is seen', async t => {
+  const script = new Script().answers(['a', 'b'], ['b'])
+  const watch = script.start()
+  await settle()
+  script.streams[0]!.fail()
+  await settle()
+  script.clock.advance(10_000)
+  await settle()
+  t.deepEqual(script.lines, ['sync a,b', 'sync b'])
+  t.deepEqual(script.connections, ['up', 'down: reset', 'up'])
+  watch.close()
+})
+
+for (const [title, play] of [
+  ['in the stream', (s: Script) => s.streams[0]!.push({ type: 'ERROR', object: { code: 410, message: 'gone' } })],
+] as const)
+  test(`410 ${title} leads to a new list, and is no disconnection`, async t => {
+    const script = new Script().answers(['a'], ['b'])
+    const watch = script.start()
+    await settle()
+    play(script)
+    await settle()
+    script.clock.advance(10_000)
+    await settle()
+    t.deepEqual(script.lines, ['sync a', 'sync b'])
+    t.deepEqual(script.connections, ['up'])
+    watch.close()
+  })
+
+test('410 to the request itself leads to a new list', async t => {
+  const script = new Script().answers(['a'], ['b'])
+  const open = script.open.bind(script)
+  script.open = version => (version === '100' ? Promise.reject(new Gone('gone')) : open(version))
+  const watch = script.start()
+  await settle()
+  script.clock.advance(10_000)
+  await settle()
+  t.deepEqual(script.lines, ['sync a', 'sync b'])
+  watch.close()
+})
+
+test('a stream that falls silent is opened again from the last version', async t => {
+  const script = new Script().answers(['a'])
+  const watch = script.start()
+  await settle()
+  script.clock.advance(IDLE_MS - 1)
+  script.streams[0]!.push(changed('MODIFIED', 'a', '102'))
+  await settle()
+  script.clock.advance(IDLE_MS - 1)
+  await settle()
+  t.is(script.opened.length, 1)
+  script.clock.advance(1)
+  await settle()
+  script.clock.advance(10_000)
+  await settle()
+  t.deepEqual(script.opened, ['100', '102'])
+  t.is(script.listed, 1)
+  watch.close()
+})
+
+test('a server that stays away is asked ever more slowly, and for ever', async t => {
+  const script = new Script().answers(new Unreachable('away'))
+  const watch = script.start()
+  await settle()
+  const asked: number[] = []
+  for (let minute = 0; minute < 10; minute++) {
+    const before = script.listed
+    for (let i = 0; i < 600; i++) {
+      script.clock.advance(100)
+      await settle()
+    }
+    asked.push(script.listed - before)
+  }
+  t.true(asked[0]! < 20)
+  t.true(
+    asked.slice(1).every(n => n >= 6 && n <= 12),
+    String(asked),
+  )
+  t.deepEqual([...new Set(script.connections)], ['down: away'])
+  watch.close()
+})
+
+test('a server that ends every stream at once is not asked in a tight loop', async t => {
+  const script = new Script().answers(['a'])
+  const watch = script.start()
+  for (let i = 0; i < 100; i++) {
+    await settle()
+    script.streams.at(-1)?.end()
+  }
+  t.true(script.opened.length < 5)
+  watch.close()
+})
+
+test('a closed watch leaves no timer behind', async t => {
+  for (const answer of [['a'], new Unreachable('away')]) {
+    const script = new Script().answers(answer)
+    const watch = script.start()
+    await settle()
+    watch.close()
+    await settle()
+    t.is(script.clock.pending, 0)
+  }
+})
