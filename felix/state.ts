@@ -80,6 +80,8 @@ export type TunnelDevice = {
 
 /** Routes name their interface, since an ifindex means nothing until the link exists. */
 export type DesiredRoute = Omit<Route, 'ifindex'> & { interfaceName?: string }
+/** An address of full length on an interface that felix looks after. */
+export type DesiredAddress = { interfaceName: string; address: string; scope: number }
 export type DesiredNeighbour = Omit<Neighbour, 'ifindex'> & { interfaceName: string }
 export type DesiredFdb = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
 
@@ -93,6 +95,7 @@ export type DesiredState = {
   tunnels: readonly TunnelDevice[]
   /** An address of these on tunl0 is ours; others may keep theirs there (IPVS tunnelling does). */
   poolCidrs: readonly string[]
+  addresses: readonly DesiredAddress[]
   routes: readonly DesiredRoute[]
   neighbours: readonly DesiredNeighbour[]
   fdb: readonly DesiredFdb[]

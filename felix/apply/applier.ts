@@ -32,7 +32,7 @@ import { TunnelLinks } from './tunnel-links.ts'
  */
 export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean }
 
-/** How long an unknown route on a pod's interface is left alone: it may be newer than what felix was told of it. */
+/** How long the unknown is left alone on a pod's interface: it may be newer than what felix was told. */
 export const STRAY_GRACE_MS = 10_000
 
 export class Applier {
@@ -77,6 +77,7 @@ export class Applier {
     this.#isOurs = ownDestinations(desired)
     this.#devices = new Set([
       ...desired.tunnels.map(({ name }) => name),
+      ...desired.addresses.map(({ interfaceName }) => interfaceName),
       ...desired.routes.flatMap(({ interfaceName: name }) => (name === undefined ? [] : [name])),
     ])
     await this.#links.refresh()
@@ -87,29 +88,41 @@ export class Applier {
     all.push(await this.#addresses.apply(() => ready.datastore))
     this.#sysctls.wantAll(wantedSysctls(desired))
     all.push(await this.#sysctls.apply(() => true))
-    this.#neighbours.wantAll(wantedNeighbours(desired))
-    all.push(await this.#neighbours.apply((_, { interfaceName }) => this.#knows(interfaceName, ready)))
+    const neighbours = wantedNeighbours(desired)
+    const leaving = dropped(this.#neighbours, neighbours)
+    this.#neighbours.wantAll(neighbours)
+    const graced = new Set<string>()
+    const outlived = (object: string) => {
+      graced.add(object)
+      return this.#outlivedGrace(object)
+    }
+    all.push(
+      await this.#neighbours.apply((key, { interfaceName }) => {
+        if (!interfaceName.startsWith(WORKLOAD_PREFIX)) return ready.datastore
+        return ready.endpoints && (leaving.has(key) || outlived(`neighbour ${key}`))
+      }),
+    )
     this.#fdb.wantAll(wantedFdb(desired))
     all.push(await this.#fdb.apply(() => ready.datastore))
 
-    const before = this.#routes.wanted()
     const { wanted, waiting } = this.#resolver.resolve(desired)
-    const dropped = new Set([...before.keys()].filter(key => !wanted.has(key)))
+    const unrouted = dropped(this.#routes, wanted)
     this.#routes.wantAll(wanted)
-    const routes = await this.#routes.apply((key, seen) => {
-      switch (routeClass(seen, this.#links)) {
-        case 'learned':
-          return ready.datastore && ready.bgp
-        case 'block':
-          return ready.datastore
-        case 'workload':
-          return ready.endpoints && (dropped.has(key) || this.#outlivedGrace(key))
-        case 'foreign':
-          return false
-      }
-    })
-    for (const key of this.#strays.keys()) if (!routes.withheld.includes(key)) this.#strays.delete(key)
-    all.push(routes)
+    all.push(
+      await this.#routes.apply((key, seen) => {
+        switch (routeClass(seen, this.#links)) {
+          case 'learned':
+            return ready.datastore && ready.bgp
+          case 'block':
+            return ready.datastore
+          case 'workload':
+            return ready.endpoints && (unrouted.has(key) || outlived(`route ${key}`))
+          case 'foreign':
+            return false
+        }
+      }),
+    )
+    for (const object of this.#strays.keys()) if (!graced.has(object)) this.#strays.delete(object)
 
     const outcome = merge(all)
     outcome.refused.push(...waiting)
@@ -159,7 +172,7 @@ export class Applier {
     }
   }
 
-  /** Whether some unknown workload route still waits for its grace to end. */
+  /** Whether something unknown on a pod's interface still waits for its grace to end. */
   get waitsForGrace(): boolean {
     return this.#strays.size > 0
   }
@@ -187,15 +200,16 @@ export class Applier {
     return type === 'address-gone' || name === 'tunl0' || name === 'vxlan.calico'
   }
 
-  #knows(interfaceName: string, ready: Readiness): boolean {
-    return interfaceName.startsWith(WORKLOAD_PREFIX) ? ready.endpoints : ready.datastore
-  }
-
   #outlivedGrace(key: string): boolean {
     const since = this.#strays.get(key) ?? this.#now()
     this.#strays.set(key, since)
     return this.#now() - since >= STRAY_GRACE_MS
   }
+}
+
+/** What was wanted until now and is wanted no more: removing it needs no grace. */
+function dropped<V>(part: Reconciler<V>, wanted: ReadonlyMap<string, V>): Set<string> {
+  return new Set([...part.wanted().keys()].filter(key => !wanted.has(key)))
 }
 
 function merge(parts: readonly Outcome[]): Outcome {

@@ -1,66 +1,55 @@
 // What the reconciler needs to know of addresses on tunnels, neighbours, forwarding entries and sysctls: how to read
 // what is ours, how to change one, when two are the same. Nothing here touches what does not carry our mark.
-import {
-  type Address,
-  ERRNO,
-  type FdbEntry,
-  type Kernel,
-  KernelError,
-  type Neighbour,
-  ROUTE_SCOPE,
-} from '../../kernel/port.ts'
+import { type Address, ERRNO, type FdbEntry, type Kernel, KernelError, type Neighbour } from '../../kernel/port.ts'
 import type { Change } from '../../lib/delta.ts'
-import { VXLAN_DEVICE } from '../calc/tunnels.ts'
-import type { DesiredFdb, DesiredNeighbour, DesiredState, DesiredSysctl } from '../state.ts'
+import { IPIP_DEVICE, VXLAN_DEVICE } from '../calc/tunnels.ts'
+import type { DesiredAddress, DesiredFdb, DesiredNeighbour, DesiredState, DesiredSysctl } from '../state.ts'
 import { type LinkView, NoInterface } from './link-view.ts'
 import type { Surface } from './reconciler.ts'
 
 /** Interfaces of pods are ours by this prefix. */
 export const WORKLOAD_PREFIX = 'cali'
 
-export type TunnelAddress = { interfaceName: string; address: string }
-
-export function wantedAddresses({ tunnels }: DesiredState): Map<string, TunnelAddress> {
-  const held = tunnels.flatMap(({ name, address }) => (address === undefined ? [] : [{ interfaceName: name, address }]))
-  return new Map(held.map(value => [addressKey(value), value]))
+export function wantedAddresses({ addresses }: DesiredState): Map<string, DesiredAddress> {
+  return new Map(addresses.map(value => [addressKey(value), value]))
 }
 
 /**
- * Addresses of the tunnel devices, each a /32. On tunl0, which others may use too, only those that `isOurs` (a pool
- * holds them) count; on vxlan.calico every IPv4 one does.
+ * Single addresses of the tunnel devices and of lo. On vxlan.calico every IPv4 one is ours; on tunl0 and lo, which
+ * others use too, those that are wanted, and on tunl0 those that `isOurs` (a pool holds them).
  */
 export function addressSurface(
   kernel: Kernel,
   links: LinkView,
   isOurs: (address: string) => boolean,
-): Surface<TunnelAddress> {
+): Surface<DesiredAddress> {
+  const claims: Record<string, (address: string) => boolean> = {
+    [VXLAN_DEVICE]: () => true,
+    [IPIP_DEVICE]: isOurs,
+    lo: () => false,
+  }
   return {
     name: 'address',
     same: (a, b) => a.interfaceName === b.interfaceName && a.address === b.address,
     async read(wanted) {
-      const seen: [string, TunnelAddress][] = []
-      for (const interfaceName of new Set(['tunl0', VXLAN_DEVICE])) {
+      const seen: [string, DesiredAddress][] = []
+      for (const [interfaceName, claimed] of Object.entries(claims)) {
         const link = links.byName(interfaceName)
         if (link === undefined) continue
-        for (const { address, length } of await kernel.addresses(link.index)) {
-          const value = { interfaceName, address }
-          const known = wanted.has(addressKey(value)) || interfaceName === VXLAN_DEVICE || isOurs(address)
-          if (length === 32 && !address.includes(':') && known) seen.push([addressKey(value), value])
+        for (const { address, length, scope } of await kernel.addresses(link.index)) {
+          const value = { interfaceName, address, scope }
+          if (length !== 32 || address.includes(':')) continue
+          if (wanted.has(addressKey(value)) || claimed(address)) seen.push([addressKey(value), value])
         }
       }
       return seen
     },
     write: changes =>
-      eachOf(
-        changes,
-        ({ interfaceName }) => interfaceName,
-        links,
-        async (value, ifindex, verb) => {
-          const address: Address = { ifindex, address: value.address, length: 32, scope: ROUTE_SCOPE.universe }
-          if (verb === 'remove') return kernel.deleteAddress(address)
-          await kernel.addAddress(address).catch(unless(ERRNO.EEXIST))
-        },
-      ),
+      eachOf(changes, links, async ({ address, scope }, ifindex, verb) => {
+        const value: Address = { ifindex, address, length: 32, scope }
+        if (verb === 'remove') return kernel.deleteAddress(value)
+        await kernel.addAddress(value).catch(unless(ERRNO.EEXIST))
+      }),
   }
 }
 
@@ -82,15 +71,10 @@ export function neighbourSurface(kernel: Kernel, links: LinkView): Surface<Desir
       return seen
     },
     write: changes =>
-      eachOf(
-        changes,
-        ({ interfaceName }) => interfaceName,
-        links,
-        ({ address, mac, permanent }, ifindex, verb) => {
-          const neighbour = { ifindex, address, mac, permanent }
-          return verb === 'remove' ? kernel.deleteNeighbour(neighbour) : kernel.setNeighbour(neighbour)
-        },
-      ),
+      eachOf(changes, links, ({ address, mac, permanent }, ifindex, verb) => {
+        const neighbour = { ifindex, address, mac, permanent }
+        return verb === 'remove' ? kernel.deleteNeighbour(neighbour) : kernel.setNeighbour(neighbour)
+      }),
   }
 }
 
@@ -123,15 +107,10 @@ export function fdbSurface(kernel: Kernel, links: LinkView): Surface<DesiredFdb>
       })
     },
     write: changes =>
-      eachOf(
-        changes,
-        ({ interfaceName }) => interfaceName,
-        links,
-        ({ mac, dst }, ifindex, verb) => {
-          const entry = { ifindex, mac, dst }
-          return verb === 'remove' ? kernel.deleteFdb(entry) : kernel.setFdb(entry)
-        },
-      ),
+      eachOf(changes, links, ({ mac, dst }, ifindex, verb) => {
+        const entry = { ifindex, mac, dst }
+        return verb === 'remove' ? kernel.deleteFdb(entry) : kernel.setFdb(entry)
+      }),
   }
 }
 
@@ -183,18 +162,17 @@ function hasIpv6(kernel: Kernel): boolean {
 }
 
 /** One request after another, each with its own fate. A removal whose interface is gone has nothing left to do. */
-async function eachOf<V>(
+async function eachOf<V extends { interfaceName: string }>(
   changes: readonly Change<V>[],
-  interfaceOf: (value: V) => string,
   links: LinkView,
   run: (value: V, ifindex: number, verb: 'put' | 'remove') => Promise<void>,
 ): Promise<(Error | undefined)[]> {
   const results: (Error | undefined)[] = []
   for (const { value, seen } of changes) {
     const target = value ?? seen
-    const link = target === undefined ? undefined : links.byName(interfaceOf(target))
+    const link = target === undefined ? undefined : links.byName(target.interfaceName)
     if (target === undefined || (value === undefined && link === undefined)) results.push(undefined)
-    else if (link === undefined) results.push(new NoInterface(interfaceOf(target)))
+    else if (link === undefined) results.push(new NoInterface(target.interfaceName))
     else {
       const verb = value === undefined ? 'remove' : 'put'
       results.push(await run(target, link.index, verb).then(() => undefined, asError))
@@ -215,7 +193,7 @@ function asError(error: unknown): Error {
   throw error
 }
 
-function addressKey({ interfaceName, address }: TunnelAddress): string {
+function addressKey({ interfaceName, address }: DesiredAddress): string {
   return `${interfaceName} ${address}`
 }
 

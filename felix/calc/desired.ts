@@ -1,8 +1,8 @@
 // The whole of what this node's kernel should hold, as a function of what is known now. Nothing here remembers:
 // any order of events, a restart or a replay gives the same answer.
 import type { DesiredNeighbour, DesiredState, DesiredSysctl, Endpoint, FelixInput } from '../state.ts'
-import { blackholeRoutes, claim, gatewayRoute, learnedRoutes, workloadRoutes } from './routes.ts'
-import { tunnelDevices, VXLAN_DEVICE, vtepEntries, vteps } from './tunnels.ts'
+import { blackholeRoutes, claim, learnedRoutes, workloadRoutes } from './routes.ts'
+import { ownAddresses, tunnelDevices, VXLAN_DEVICE, vtepEntries, vteps } from './tunnels.ts'
 
 /** Pure and total over valid input: what is unreadable gets a notice instead of a route. */
 export function desiredState(input: FelixInput): DesiredState {
@@ -13,7 +13,6 @@ export function desiredState(input: FelixInput): DesiredState {
   const endpoints = uniqueEndpoints(input.endpoints)
   const learned = learnedRoutes(input, far.byAddress)
   const { routes, notices } = claim(
-    [gatewayRoute()],
     workloadRoutes(endpoints, input.config.workloadRouteProtocol),
     blackholeRoutes(input.ownBlocks),
     learned.routes,
@@ -21,38 +20,36 @@ export function desiredState(input: FelixInput): DesiredState {
   return {
     tunnels,
     poolCidrs: [...new Set(input.pools.map(({ cidr }) => cidr))].toSorted(compare),
+    addresses: ownAddresses(tunnels),
     routes,
     neighbours: uniqueBy([...endpoints.flatMap(workloadNeighbours), ...entries.neighbours], neighbourKey),
     fdb: entries.fdb,
-    sysctls: [...hostSysctls(input), ...endpoints.flatMap(({ interfaceName }) => workloadSysctls(interfaceName))],
+    sysctls: [...hostSysctls(input), ...endpoints.flatMap(workloadSysctls)],
     notices: [...far.notices, ...learned.notices, ...notices].toSorted(byObject),
   }
 }
 
-/** What the host side of a pod's interface must be set to, before its link goes up and ever after. */
-export function workloadSysctls(interfaceName: string): DesiredSysctl[] {
-  const conf = (name: string, value: string): readonly [readonly string[], string] => [
-    ['conf', interfaceName, name],
+/** The same settings as the CNI verbs write before the link goes up, for the families that the pod has. */
+function workloadSysctls({ interfaceName, addresses }: Endpoint): DesiredSysctl[] {
+  const families = new Set(addresses.map(address => (address.includes(':') ? 'ipv6' : 'ipv4')))
+  return WORKLOAD_SYSCTLS.filter(({ family }) => families.has(family)).map(({ family, group, name, value }) => ({
+    family,
+    path: [group, interfaceName, name],
     value,
-  ]
-  const ipv4 = [
-    conf('proxy_arp', '1'),
-    conf('forwarding', '1'),
-    conf('route_localnet', '1'),
-    [['neigh', interfaceName, 'proxy_delay'], '0'] as const,
-  ]
-  const ipv6 = [
-    conf('accept_ra', '0'),
-    conf('accept_dad', '0'),
-    conf('disable_ipv6', '0'),
-    conf('forwarding', '1'),
-    conf('proxy_ndp', '1'),
-  ]
-  return [
-    ...ipv4.map(([path, value]) => ({ family: 'ipv4' as const, path, value })),
-    ...ipv6.map(([path, value]) => ({ family: 'ipv6' as const, path, value })),
-  ]
+  }))
 }
+
+const WORKLOAD_SYSCTLS = [
+  { family: 'ipv4', group: 'conf', name: 'proxy_arp', value: '1' },
+  { family: 'ipv4', group: 'conf', name: 'forwarding', value: '1' },
+  { family: 'ipv4', group: 'conf', name: 'route_localnet', value: '1' },
+  { family: 'ipv4', group: 'neigh', name: 'proxy_delay', value: '0' },
+  { family: 'ipv6', group: 'conf', name: 'accept_ra', value: '0' },
+  { family: 'ipv6', group: 'conf', name: 'accept_dad', value: '0' },
+  { family: 'ipv6', group: 'conf', name: 'disable_ipv6', value: '0' },
+  { family: 'ipv6', group: 'conf', name: 'forwarding', value: '1' },
+  { family: 'ipv6', group: 'conf', name: 'proxy_ndp', value: '1' },
+] as const
 
 /**
  * Forwarding for the node as a whole. IPv6 only where pods or blocks use it: an IPv6 router stops believing router

@@ -7,10 +7,7 @@ import { addressBits, cidr, type Family, formatCidr, parseCidr } from '../../lib
 import type { DesiredRoute, Endpoint, FelixInput, LearnedRoute, Notice, Pool } from '../state.ts'
 import { type Answer, chooseWay, poolEncapsulation } from './encapsulation.ts'
 import { PrefixIndex, parsePrefix } from './prefix-index.ts'
-import { IPIP_DEVICE, tunnelsNeeded, type Vtep, VXLAN_DEVICE } from './tunnels.ts'
-
-/** What every pod's default route points at. */
-export const GATEWAY = '169.254.1.1'
+import { GATEWAY, IPIP_DEVICE, tunnelsNeeded, type Vtep, VXLAN_DEVICE } from './tunnels.ts'
 
 type Routes = { routes: DesiredRoute[]; notices: Notice[] }
 
@@ -37,22 +34,6 @@ export function blackholeRoutes(ownBlocks: readonly string[]): DesiredRoute[] {
     protocol: ROUTE_PROTOCOL.blocks,
     scope: ROUTE_SCOPE.universe,
   }))
-}
-
-/**
- * `169.254.1.1 dev lo scope link`: proxy ARP on a pod's interface answers only for what the kernel can route out of
- * another interface, so without this a node that has no default route leaves its pods without a gateway. A route
- * rather than an address on lo: an address would be answered for on the uplinks too.
- */
-export function gatewayRoute(): DesiredRoute {
-  return {
-    dst: `${GATEWAY}/32`,
-    table: ROUTE_TABLE.main,
-    type: 'unicast',
-    protocol: ROUTE_PROTOCOL.blocks,
-    scope: ROUTE_SCOPE.link,
-    interfaceName: 'lo',
-  }
 }
 
 export type LearnedInput = Pick<FelixInput, 'node' | 'capabilities' | 'pools' | 'ownBlocks' | 'learned'>

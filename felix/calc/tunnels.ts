@@ -1,7 +1,16 @@
 // The tunnel devices a node needs and whom vxlan.calico can reach. A device is wanted while some pool may need it,
 // not while some route does: devices must not come and go with BGP sessions.
 import { createHash } from 'node:crypto'
-import type { DesiredFdb, DesiredNeighbour, FelixInput, Notice, RemoteNode, TunnelDevice } from '../state.ts'
+import { ROUTE_SCOPE } from '../../kernel/port.ts'
+import type {
+  DesiredAddress,
+  DesiredFdb,
+  DesiredNeighbour,
+  FelixInput,
+  Notice,
+  RemoteNode,
+  TunnelDevice,
+} from '../state.ts'
 import { can, poolEncapsulation, TUNNEL_TYPE } from './encapsulation.ts'
 import { PrefixIndex, parsePrefix } from './prefix-index.ts'
 
@@ -63,6 +72,22 @@ export function tunnelDevices(input: FelixInput): TunnelDevice[] {
       local: node.ipv4.split('/')[0],
     })
   return devices
+}
+
+/** What every pod's default route points at. */
+export const GATEWAY = '169.254.1.1'
+
+/**
+ * The addresses of the tunnel devices, and the pods' gateway on lo: proxy ARP answers only for what the node has a
+ * route to, so without it a node that has no default route leaves its pods without a gateway. Its scope keeps the
+ * kernel from ever taking it as a source.
+ */
+export function ownAddresses(devices: readonly TunnelDevice[]): DesiredAddress[] {
+  const gateway = { interfaceName: 'lo', address: GATEWAY, scope: ROUTE_SCOPE.link }
+  const held = devices.flatMap(({ name, address }) =>
+    address === undefined ? [] : [{ interfaceName: name, address, scope: ROUTE_SCOPE.universe }],
+  )
+  return [gateway, ...held]
 }
 
 export type Vtep = { node: string; address: string; vtep: string; mac: string }
