@@ -77,7 +77,8 @@ export async function runInVm(command: readonly string[], options: VmOptions): P
     const qemu = spawn(
       'qemu-system-x86_64',
       [
-        ...['-accel', 'tcg,thread=multi', '-cpu', 'max'],
+        // V8 guards its compiled code with protection keys where the CPU has them; emulated, they sometimes kill Node.
+        ...['-accel', 'tcg,thread=multi', '-cpu', 'max,pku=off'],
         ...['-smp', String(options.cpus ?? 2), '-m', `${options.memoryMiB ?? 2048}M`],
         ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-nic', 'none'],
         // ttyS0 the kernel's console, ttyS1 and ttyS2 the command's stdout and stderr, ttyS3 its exit code.
