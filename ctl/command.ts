@@ -1,0 +1,59 @@
+// What a command is: a row of data that main.ts turns into a parser, help and a call. A new command is a file with its
+// rows and one line in commands.ts.
+import { Argument, Option, type Command as Parser } from 'commander'
+import type { Store } from '../datastore/port.ts'
+import type { ExitCode } from './failure.ts'
+
+/** What commands may touch. */
+export type Context = {
+  /** Opened at the first call: commands that need no server do not ask for one. Rejects with UsageError. */
+  store(): Promise<Store>
+  out(text: string): void
+  err(text: string): void
+  /** The text of a file, or of standard input for `-`. Rejects with UsageError. */
+  read(path: string): Promise<string>
+}
+
+export type CommandOption = { flags: string; summary: string; default?: string; choices?: readonly string[] }
+
+export type Command = {
+  /** One or two words, such as `get` or `ipam show`. */
+  name: string
+  summary: string
+  /** As commander writes them: `<kind>`, `[names...]`. */
+  arguments: readonly { name: string; summary: string }[]
+  options: readonly CommandOption[]
+  /** `words` are the arguments in order, variadic ones flattened; `options` is keyed by the long flag in camelCase. */
+  run(words: readonly string[], options: Options, context: Context): Promise<ExitCode>
+}
+
+export type Options = Readonly<Record<string, string | boolean | undefined>>
+
+/** Adds a command to the program, under its group's word when it has two; `act` runs when it is called. */
+export function addCommand(
+  program: Parser,
+  command: Command,
+  act: (command: Command, words: readonly string[], options: Options) => Promise<void>,
+): void {
+  const [first, second] = command.name.split(' ') as [string, string | undefined]
+  const parent = second === undefined ? program : groupOf(program, first)
+  const parser = parent.command(second ?? first).description(command.summary)
+  for (const { name, summary } of command.arguments) parser.addArgument(new Argument(name, summary))
+  for (const { flags, summary, default: byDefault, choices } of command.options) {
+    const option = new Option(flags, summary)
+    if (choices !== undefined) option.choices(choices)
+    if (byDefault !== undefined) option.default(byDefault)
+    parser.addOption(option)
+  }
+  parser.action(() =>
+    act(
+      command,
+      parser.processedArgs.flat().filter(word => word !== undefined),
+      parser.optsWithGlobals(),
+    ),
+  )
+}
+
+function groupOf(program: Parser, name: string): Parser {
+  return program.commands.find(child => child.name() === name) ?? program.command(name).description(`${name} commands`)
+}

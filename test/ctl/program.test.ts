@@ -1,0 +1,98 @@
+import { execFile } from 'node:child_process'
+import anyTest, { type TestFn } from 'ava'
+import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
+
+type Run = { code: number; out: string; err: string }
+type Ctl = (args: string[], stdin?: string) => Promise<Run>
+
+const test = anyTest as TestFn<{ server: ApiServer; ctl: Ctl }>
+const MAIN = new URL('../../ctl/main.ts', import.meta.url).pathname
+
+test.beforeEach(async t => {
+  const server = await startApiServer()
+  t.context = { server, ctl: (args, stdin) => run([...args, '--server', server.url], stdin) }
+})
+test.afterEach.always(t => t.context.server.close())
+
+function run(args: readonly string[], stdin = ''): Promise<Run> {
+  return new Promise(resolve => {
+    const child = execFile(process.execPath, [MAIN, ...args], (error, out, err) =>
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
+    )
+    child.stdin!.end(stdin)
+  })
+}
+
+const POOL = `apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: p1}
+spec: {cidr: 10.244.0.0/16, ipipMode: Always}
+`
+
+test('apply creates, then leaves alone, then updates, and keeps finalizers', async t => {
+  const { ctl } = t.context
+  t.deepEqual(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 created\n', err: '' })
+  t.deepEqual(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 unchanged\n', err: '' })
+  await ctl(['patch', 'ippool', 'p1', '-p', '{"metadata":{"finalizers":["example.org/hold"]}}'])
+  const changed = POOL.replace('Always', 'Never')
+  t.deepEqual(await ctl(['apply', '-f', '-'], changed), { code: 0, out: 'IPPool p1 updated\n', err: '' })
+  const { out } = await ctl(['get', 'ippools', 'p1', '-o', 'json'])
+  const { metadata, spec } = JSON.parse(out)
+  t.deepEqual([metadata.finalizers, spec.ipipMode], [['example.org/hold'], 'Never'])
+})
+
+test('create, replace and delete say what they did, and refuse what is not so', async t => {
+  const { ctl } = t.context
+  t.like(await ctl(['replace', '-f', '-'], POOL), { code: 1, out: '' })
+  t.like(await ctl(['create', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 created\n' })
+  t.like(await ctl(['create', '-f', '-'], POOL), { code: 1, out: '' })
+  t.like(await ctl(['create', '-f', '-', '--skip-exists'], POOL), { code: 0, out: 'IPPool p1 skipped\n' })
+  t.like(await ctl(['replace', '-f', '-'], POOL.replace('Always', 'Never')), { code: 0, out: 'IPPool p1 replaced\n' })
+  t.like(await ctl(['delete', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 deleted\n' })
+  t.like(await ctl(['delete', 'ippool', 'p1']), { code: 1, out: '' })
+  t.like(await ctl(['delete', 'ippool', 'p1', '-s']), { code: 0, out: 'IPPool p1 skipped\n' })
+})
+
+test('one missing name does not hide the others', async t => {
+  const { ctl } = t.context
+  await ctl(['apply', '-f', '-'], POOL)
+  const { code, out, err } = await ctl(['get', 'ippool', 'p0', 'p1'])
+  t.is(code, 1)
+  t.regex(out, /^NAME.*\np1 /)
+  t.regex(err, /margayctl: IPPool p0: .*not found.*margayctl get/)
+})
+
+test('namespaced kinds live in the namespace that is named, and -A shows all', async t => {
+  const { ctl } = t.context
+  const pod = 'kind: Namespace\nmetadata: {name: shop}\n---\nkind: Pod\nmetadata: {name: web}\nspec: {nodeName: n1}'
+  t.like(await ctl(['apply', '-n', 'shop', '-f', '-'], pod), { code: 0 })
+  t.like(await ctl(['get', 'pods']), { out: 'NAME  STATUS  IP  NODE\n' })
+  t.regex((await ctl(['get', 'pods', '-A'])).out, /^shop +web +Pending/m)
+  t.like(await ctl(['delete', 'pod', 'web', '-n', 'shop']), { code: 0 })
+})
+
+const wrong: [args: string[], message: RegExp][] = [
+  [['get', 'cats'], /ippools/],
+  [['get'], /missing required argument/],
+  [['get', 'ippools', '-o', 'xml'], /table, wide, yaml, json/],
+  [['apply'], /-f FILE/],
+  [['apply', '-f', '/nowhere'], /\/nowhere/],
+  [['delete', 'ippool'], /name the ippool/],
+  [['delete'], /either KIND NAME/],
+  [['patch', 'ippool', 'p1'], /give the patch with -p/],
+  [['patch', 'ippool', 'p1', '-p', '[1]'], /must be an object/],
+  [['nonsense'], /unknown command/],
+]
+
+for (const [args, message] of wrong)
+  test(`"margayctl ${args.join(' ')}" is wrong usage and says why`, async t => {
+    const { code, err } = await t.context.ctl(args)
+    t.is(code, 2, err)
+    t.regex(err, message)
+  })
+
+test('a server out of reach is 3, and the message says where it was sought', async t => {
+  const { code, err } = await run(['get', 'ippools', '--server', 'http://127.0.0.1:1'])
+  t.is(code, 3)
+  t.regex(err, /http:\/\/127\.0\.0\.1:1.*Check --server/)
+})
