@@ -16,6 +16,10 @@ import { CEASE } from './wire/iana.ts'
 import { MAX_MESSAGE } from './wire/message.ts'
 import { cease, emitNotification } from './wire/notification.ts'
 
+export type { AddressFamily, Network, PeerConfig, PeerState, PeerStatus, SpeakerConfig } from './config.ts'
+export type { PolicyRule } from './policy.ts'
+export type { Connection, Listener, RouteSink, SelectedRoute, Transport } from './port.ts'
+
 export type SpeakerDeps = {
   transport: Transport
   /** Absent: routes are only passed on to peers. */

@@ -1,0 +1,92 @@
+import test from 'ava'
+import { ConfigError, parseConfigFile } from '../../bgp/config-file.ts'
+
+const minimal = 'asn: 65001\nrouterId: 10.0.0.1\n'
+const faults = (text: string): readonly string[] => {
+  try {
+    parseConfigFile(text)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults
+    throw error
+  }
+}
+
+test('the smallest file is an AS and a router id', t => {
+  const file = parseConfigFile(minimal)
+  t.deepEqual(file.speaker, { asn: 65001, routerId: '10.0.0.1' })
+  t.deepEqual([file.peers, file.networks, file.listen, file.kernel], [[], [], [], 'none'])
+})
+
+test('the example of the design is taken, with every field where it belongs', t => {
+  const { peers, listen, networks, kernel } = parseConfigFile(`${minimal}
+listen: [10.77.0.1:179, "[2001:db8::1]:1179", "::"]
+kernel: {table: 254}
+neighbors:
+  - address: 2001:DB8:0::2
+    asn: 65002
+    holdTime: 30
+    keepalive: 5
+    nextHopSelf: true
+    gracefulRestart: {}
+    maxPrefixes: {max: 10, restart: 60}
+    import: [{action: accept, match: {operator: In, cidr: 10.0.0.0/8, lengths: {min: 24}}}]
+networks: [203.0.113.0/24, {prefix: "2001:db8::/32", communities: ["65001:2"]}]
+`)
+  t.deepEqual(listen, [
+    { address: '10.77.0.1', port: 179 },
+    { address: '2001:db8::1', port: 1179 },
+    { address: '::', port: 179 },
+  ])
+  t.deepEqual(kernel, { table: 254 })
+  t.deepEqual(networks, [{ prefix: '203.0.113.0/24' }, { prefix: '2001:db8::/32', communities: [0xfde90002] }])
+  const [peer] = peers
+  t.is(peer?.address, '2001:db8::2')
+  t.is(peer?.timers?.holdTimeSeconds, 30)
+  t.is(peer?.timers?.keepaliveSeconds, 5)
+  t.is(peer?.nextHop, 'self')
+  t.deepEqual(peer?.gracefulRestart, { restartSeconds: 120, longLivedSeconds: undefined, notification: undefined })
+  t.like(peer?.prefixLimit, { max: 10, restartSeconds: 60 })
+})
+
+test('every fault is told at once, with its place and what to write instead', t => {
+  const found = faults(`asn: 0
+routerId: bgp1
+hold: 3
+listen: [localhost]
+neighbors:
+  - {address: 192.0.2.300, asn: 65002}
+  - {address: 192.0.2.2, asn: x, holdTime: 2, import: [{action: take}]}
+  - {asn: 65003}
+networks: [203.0.113.1/24]
+`)
+  const expected = [
+    /^asn: too small: an AS number, 1-4294967295$/,
+    /^routerId: not an IP address; write it like/,
+    /^hold: unknown field/,
+    /^listen\[0\]: not an address with a port; write it like 192\.0\.2\.1:179/,
+    /^neighbors\[0\]\.address: not an IP address/,
+    /^neighbors\[1\]\.asn: write an AS number, external or internal/,
+    /^neighbors\[1\]\.holdTime: RFC 4271 allows 0 or 3-65535 seconds/,
+    /^neighbors\[1\]\.import\[0\]\.action: write accept or reject/,
+    /^neighbors\[2\]: a neighbor needs an address, an interface, or a range/,
+    /^networks\[0\]: host bits are set; write 203\.0\.113\.0\/24/,
+  ]
+  for (const pattern of expected)
+    t.true(
+      found.some(line => pattern.test(line)),
+      `${pattern} in\n${found.join('\n')}`,
+    )
+})
+
+test('fields that exclude each other, names that repeat and text that is no YAML are refused', t => {
+  const neighbors = (...list: string[]) => faults(`${minimal}neighbors:\n${list.map(n => `  - ${n}\n`).join('')}`)
+  t.regex(neighbors('{address: 192.0.2.2, asn: 1, multihop: 2, ttlSecurity: 1}').join(), /exclude each other/)
+  t.regex(neighbors('{address: 192.0.2.2, range: 192.0.2.0/24, asn: 1}').join(), /write two neighbors/)
+  t.regex(
+    neighbors('{address: 192.0.2.2, asn: 1}', '{address: 192.0.2.2, asn: 1}').join(),
+    /called 192\.0\.2\.2 already/,
+  )
+  t.is(faults('asn: [').length, 1)
+  t.regex(faults('').join(), /^asn: missing; it is required|^asn: write a number/)
+})
