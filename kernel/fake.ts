@@ -207,11 +207,14 @@ class FakeKernel implements Kernel {
     const replaces = (e: FdbEntry) =>
       e.ifindex === entry.ifindex && e.mac === entry.mac && (!flooded || e.dst === entry.dst)
     netns.fdb = [...netns.fdb.filter(e => !replaces(e)), { ...entry }]
+    netns.tell({ type: 'fdb', entry: { ...entry } })
   }
 
   async deleteFdb({ ifindex, mac, dst }: FdbEntry): Promise<void> {
     const netns = this.#open()
-    netns.fdb = netns.fdb.filter(e => e.ifindex !== ifindex || e.mac !== mac || e.dst !== dst)
+    const kept = netns.fdb.filter(e => e.ifindex !== ifindex || e.mac !== mac || e.dst !== dst)
+    if (kept.length < netns.fdb.length) netns.tell({ type: 'fdb-gone', entry: { ifindex, mac, dst } })
+    netns.fdb = kept
   }
 
   readSysctl(family: SysctlFamily, path: readonly string[]): string {

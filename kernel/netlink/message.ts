@@ -1,6 +1,7 @@
 // Netlink messages and attributes as bytes. Everything is in the machine's byte order, which is little-endian on every
 // machine that Node ships for here (x64, arm64); the few big-endian fields are written as such by their codecs.
 // Header: length u32 | type u16 | flags u16 | seq u32 | port u32; attribute: length u16 | type u16; all padded to 4.
+import { addressBytes } from '../../lib/ip.ts'
 import { NLM_F, NLMSGERR_ATTR } from './numbers.ts'
 
 const HEADER = 16
@@ -76,6 +77,22 @@ export class NlWriter {
       .u16(type)
       .put(value)
     return this.#pad()
+  }
+
+  /** An address in canonical text. IPv4 is read digit by digit: most of a route batch's time would go elsewhere. */
+  attrAddress(type: number, address: string): this {
+    if (address.includes(':')) return this.attrBytes(type, addressBytes(address))
+    this.u16(8).u16(type)
+    let octet = 0
+    for (let i = 0; i < address.length; i++) {
+      const digit = address.charCodeAt(i) - 48
+      if (digit >= 0) octet = 10 * octet + digit
+      else {
+        this.u8(octet)
+        octet = 0
+      }
+    }
+    return this.u8(octet)
   }
 
   /** A zero-terminated string. */

@@ -44,17 +44,17 @@ export function emitRoute(w: NlWriter, route: Route, { forDelete = false }: { fo
   const flags = route.onlink ? RTNH_F.onlink : 0
   const wireFamily = family === 'ipv4' ? AF.inet : AF.inet6
   emitHeader(w, wireFamily, length, route.table, route.protocol, route.scope, TYPE[route.type], flags)
-  if (length > 0) w.attrBytes(RTA.dst, addressBytes(route.dst.slice(0, slash)))
+  if (length > 0) w.attrAddress(RTA.dst, route.dst.slice(0, slash))
   if (route.table > 255) w.attrU32(RTA.table, route.table)
   if (route.ifindex !== undefined && !drops(route.type)) w.attrU32(RTA.oif, route.ifindex)
   if (route.gateway !== undefined) {
-    const gateway = addressBytes(route.gateway)
-    if (familyOf(route.gateway) === family) w.attrBytes(RTA.gateway, gateway)
-    else w.nest(RTA.via, () => w.u16(familyOf(route.gateway!) === 'ipv4' ? AF.inet : AF.inet6).put(gateway))
+    const { gateway } = route
+    if (familyOf(gateway) === family) w.attrAddress(RTA.gateway, gateway)
+    else w.nest(RTA.via, () => w.u16(familyOf(gateway) === 'ipv4' ? AF.inet : AF.inet6).put(addressBytes(gateway)))
   }
   const metric = route.metric ?? (forDelete ? defaultMetric(route.dst) : 0)
   if (metric !== 0) w.attrU32(RTA.priority, metric)
-  if (route.source !== undefined) w.attrBytes(RTA.prefsrc, addressBytes(route.source))
+  if (route.source !== undefined) w.attrAddress(RTA.prefsrc, route.source)
   if (route.mtu !== undefined) w.nest(RTA.metrics, () => w.attrU32(RTAX.mtu, route.mtu!))
 }
 
@@ -64,7 +64,7 @@ export function emitRouteLookup(w: NlWriter, dst: string): void {
   // IPv6 takes no second flag here, and tells the table without it
   const flags = family === 'ipv4' ? RTM_F.fibMatch | RTM_F.lookupTable : RTM_F.fibMatch
   emitHeader(w, family === 'ipv4' ? AF.inet : AF.inet6, addressBits(family), 0, 0, 0, 0, flags)
-  w.attrBytes(RTA.dst, addressBytes(dst))
+  w.attrAddress(RTA.dst, dst)
 }
 
 function emitHeader(

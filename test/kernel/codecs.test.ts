@@ -1,0 +1,109 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { emitNewLink, formatMac, macBytes, parseLink } from '../../kernel/netlink/link.ts'
+import { type Message, NlWriter, parseAnswer, parseMessages } from '../../kernel/netlink/message.ts'
+import { emitFdb, emitNeighbour, parseFdb, parseNeighbour } from '../../kernel/netlink/neighbour.ts'
+import { emitRoute, parseRoute } from '../../kernel/netlink/route.ts'
+import type { Route } from '../../kernel/port.ts'
+import { fromHex, toHex } from '../../lib/bytes.ts'
+import { block } from './contract.ts'
+
+/** The message that `body` writes, as the kernel would get it. */
+function written(body: (w: NlWriter) => void): Message {
+  return parseMessages(new NlWriter().message(24, 5, 7, body).done())[0]!
+}
+
+const octet = fc.integer({ min: 0, max: 255 })
+const ipv4 = fc.tuple(octet, octet, octet, octet).map(parts => parts.join('.'))
+const gateways = fc.oneof(ipv4, fc.constantFrom('fe80::1', '2001:db8::a:1'))
+const routes = fc
+  .record({
+    dst: fc.oneof(
+      ipv4.map(address => `${address}/32`),
+      fc.constantFrom('0.0.0.0/0', '10.2.0.64/26', '::/0', 'fd00:2::/122', 'fd00::1/128'),
+    ),
+    table: fc.constantFrom(1, 254, 255, 256, 70_000),
+    protocol: octet,
+    scope: fc.constantFrom(0, 200, 253),
+    gateway: fc.option(gateways, { nil: undefined }),
+    ifindex: fc.option(fc.integer({ min: 1, max: 2 ** 31 - 1 }), { nil: undefined }),
+    onlink: fc.constantFrom(true, undefined),
+    metric: fc.option(fc.integer({ min: 1, max: 1023 }), { nil: undefined }),
+    source: fc.option(ipv4, { nil: undefined }),
+    mtu: fc.option(fc.integer({ min: 68, max: 65535 }), { nil: undefined }),
+  })
+  .map((fields): Route => {
+    const present = Object.entries(fields).filter(([, value]) => value !== undefined)
+    return { ...(Object.fromEntries(present) as typeof fields), type: 'unicast' }
+  })
+
+test('what is written of a route reads back the same', t => {
+  fc.assert(
+    fc.property(routes, route => {
+      t.deepEqual(parseRoute(written(w => emitRoute(w, route))), route)
+    }),
+  )
+})
+
+test('a deletion spells the default metric of IPv6 out, because 0 would mean any', t => {
+  const route = block('fd00:2::/122')
+  t.false(toHex(written(w => emitRoute(w, route)).body).includes('0800060000040000'))
+  t.true(toHex(written(w => emitRoute(w, route, { forDelete: true })).body).includes('0800060000040000'))
+})
+
+test('a blackhole with protocol 80 is the message that iproute2 sends', t => {
+  const message = written(w => emitRoute(w, block('172.25.0.128/26')))
+  // rtmsg: AF_INET, /26, table main, proto 80, scope universe, RTN_BLACKHOLE; RTA_DST
+  t.is(toHex(message.body), '021a0000fe50000600000000' + '08000100ac190080')
+})
+
+test('every message of a datagram is found, and one that is cut short is not', t => {
+  const w = new NlWriter()
+  for (const seq of [1, 2, 3]) w.message(20, 0, seq, () => w.attrBytes(9, Uint8Array.of(1, 2, 3, 4, 5)))
+  const bytes = w.done()
+  t.is(bytes.length % 4, 0)
+  for (let length = 0; length <= bytes.length; length++) {
+    const found = parseMessages(bytes.subarray(0, length))
+    t.deepEqual(
+      found.map(message => message.seq),
+      [1, 2, 3].slice(0, Math.floor(length / 28)),
+    )
+  }
+})
+
+test('an error gives errno and the extended text, whether or not it quotes the request', t => {
+  const text = '0a000100' + '6e6f206e6f0000000000'
+  const quoted = '1c000000' + '18000500' + '00000000' + '00000000'
+  const capped = { type: 2, flags: 0x300, seq: 1, body: Buffer.from(fromHex(`efffffff${quoted}${text}`)) }
+  t.deepEqual(parseAnswer(capped), { errno: 17, detail: 'no no' })
+  const body = Buffer.from(fromHex(`efffffff${quoted}${'00'.repeat(12)}${text}`))
+  t.deepEqual(parseAnswer({ ...capped, flags: 0x200, body }), { errno: 17, detail: 'no no' })
+  t.deepEqual(parseAnswer({ ...capped, flags: 0, body }), { errno: 17 })
+})
+
+test('a veth names its peer inside its own attributes, with the namespace it is born in', t => {
+  const spec = { kind: 'veth', name: 'cali1', mac: 'ee:ee:ee:ee:ee:ee', peer: { name: 'eth0' } } as const
+  const message = written(w => emitNewLink(w, spec, 42))
+  t.like(parseLink(message), { name: 'cali1', kind: 'veth', mac: 'ee:ee:ee:ee:ee:ee' })
+  // IFLA_IFNAME eth0, IFLA_NET_NS_FD 42
+  t.true(toHex(message.body).includes(`${'0900030065746830'}${'00000000'}${'08001c002a000000'}`))
+})
+
+test('neighbours and forwarding entries read back as they were written, and are not taken for each other', t => {
+  const neighbour = { ifindex: 3, address: 'fd00::1', mac: '02:00:00:00:00:07', permanent: true }
+  const proxied = { ifindex: 3, address: '10.0.0.1', permanent: true, proxy: true }
+  const entry = { ifindex: 3, mac: '66:00:00:00:00:01', dst: '10.0.0.2' }
+  for (const one of [neighbour, proxied]) {
+    const message = written(w => emitNeighbour(w, one))
+    t.deepEqual(parseNeighbour(message), one)
+    t.is(parseFdb(message), undefined)
+  }
+  const message = written(w => emitFdb(w, entry))
+  t.deepEqual(parseFdb(message), entry)
+  t.is(parseNeighbour(message), undefined)
+})
+
+test('a MAC address is six octets in hex, or an error', t => {
+  t.is(formatMac(macBytes('EE:ee:00:01:0a:ff')), 'ee:ee:00:01:0a:ff')
+  for (const bad of ['', 'ee:ee', 'ee:ee:ee:ee:ee:eg', 'ee-ee-ee-ee-ee-ee']) t.throws(() => macBytes(bad))
+})
