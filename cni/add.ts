@@ -1,6 +1,6 @@
 // ADD leaves a working interface, or nothing.
 import { statSync } from 'node:fs'
-import type { AssignRefusal } from '../ipam/port.ts'
+import type { Assigned, AssignRefusal } from '../ipam/port.ts'
 import { ERRNO, type Kernel, KernelError } from '../kernel/port.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
 import { takeDown } from './del.ts'
@@ -50,32 +50,38 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
   undo.defer(async () => {
     await ipam.release(handle)
   })
-  const assigned = await ipam.assign({
-    handle,
-    attributes: { node: deps.node, containerID, pod: request.pod?.name, namespace: request.pod?.namespace },
-    families: conf.families,
-    pools: conf.pools,
-    address: conf.address,
-    use: 'Workload',
-  })
-  if ('refused' in assigned) throw refusalError(assigned)
-
-  const endpoint: Endpoint = {
+  const place = {
     id: endpointId(containerID, ifname),
     network: conf.name,
     containerID,
     ifname,
     interfaceName: await freeInterfaceName(request, deps),
     netns,
-    addresses: assigned.map(({ address }) => address),
     mac: conf.mac ?? randomMac(),
     mtu: conf.mtu ?? deps.mtu(),
     handle,
     pod: request.pod,
     createdMs: deps.clock.wallMs(),
   }
-  endpoints.put(endpoint)
+  const withAddresses = (assigned: readonly Assigned[]): Endpoint => ({
+    ...place,
+    addresses: assigned.map(({ address }) => address),
+  })
+  const assigned = await ipam.assign(
+    {
+      handle,
+      attributes: { node: deps.node, containerID, pod: request.pod?.name, namespace: request.pod?.namespace },
+      families: conf.families,
+      pools: conf.pools,
+      address: conf.address,
+      use: 'Workload',
+    },
+    given => endpoints.write(withAddresses(given)),
+  )
+  if ('refused' in assigned) throw refusalError(assigned)
+  const endpoint = withAddresses(assigned)
   undo.defer(async () => endpoints.remove(endpoint.id))
+  endpoints.show(endpoint)
 
   const host = await createPair(kernel, endpoint)
   undo.defer(() => {

@@ -8,13 +8,14 @@ import type { DelRequest } from './request.ts'
 export async function del(request: DelRequest, deps: CniDeps): Promise<void> {
   const endpoint = deps.endpoints.get(request.containerID, request.ifname)
   if (endpoint !== undefined) await takeDown(endpoint, deps)
-  await deps.ipam.release(handleOf(request.conf.name, request))
+  else await deps.ipam.release(handleOf(request.conf.name, request))
 }
 
-/** Listeners first, then the kernel, then the address, then the row: a crash in between leaves something to retry by. */
+/** Listeners first, then the kernel, then address and row together: a crash in between leaves something to retry by. */
 export async function takeDown(endpoint: Endpoint, deps: CniDeps, addresses?: 'keep addresses'): Promise<void> {
   deps.endpoints.leave(endpoint.id)
   await deps.kernel.deleteLink(endpoint.interfaceName)
-  if (addresses === undefined) await deps.ipam.release(endpoint.handle)
-  deps.endpoints.remove(endpoint.id)
+  if (addresses === undefined) await deps.ipam.release(endpoint.handle, () => deps.endpoints.erase(endpoint.id))
+  else deps.endpoints.erase(endpoint.id)
+  deps.endpoints.drop(endpoint.id)
 }

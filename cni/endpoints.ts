@@ -75,13 +75,17 @@ export class EndpointStore {
     return this.#expected.has(handle) || this.all().some(endpoint => endpoint.handle === handle)
   }
 
-  /** Writes a row, then tells the listeners. Throws, with nothing changed, when it cannot be written. */
-  put(endpoint: Endpoint): void {
+  /** Writes a row to the disk alone: for a transaction that writes more. `show` follows when that is through. */
+  write(endpoint: Endpoint): void {
     transaction(this.#db, () => {
       this.#db
         .prepare('INSERT OR REPLACE INTO cni_endpoints (id, endpoint) VALUES (?, ?)')
         .run(endpoint.id, JSON.stringify(endpoint))
     })
+  }
+
+  /** Takes a written row into memory and tells the listeners. */
+  show(endpoint: Endpoint): void {
     this.#rows.set(endpoint.id, endpoint)
     this.#leaving.delete(endpoint.id)
     this.#tell({ type: 'set', endpoint })
@@ -97,10 +101,20 @@ export class EndpointStore {
 
   /** Forgets a row; an unknown one is fine. */
   remove(id: string): void {
-    this.leave(id)
+    this.erase(id)
+    this.drop(id)
+  }
+
+  /** Takes a row from the disk alone: for a transaction that writes more. `drop` follows when that is through. */
+  erase(id: string): void {
     transaction(this.#db, () => {
       this.#db.prepare('DELETE FROM cni_endpoints WHERE id = ?').run(id)
     })
+  }
+
+  /** Takes an erased row from memory. */
+  drop(id: string): void {
+    this.leave(id)
     this.#rows.delete(id)
     this.#leaving.delete(id)
   }
@@ -113,6 +127,14 @@ export class EndpointStore {
   #tell(change: EndpointChange): void {
     for (const listen of this.#listeners) listen(change)
   }
+}
+
+/**
+ * Whose turn work on an endpoint takes: the pod's, since two sandboxes of one pod share the interface name; without one
+ * the container's.
+ */
+export function turnOf({ containerID, pod }: Pick<Endpoint, 'containerID' | 'pod'>): string {
+  return pod === undefined ? containerID : `${pod.namespace}/${pod.name}`
 }
 
 export function endpointId(containerID: string, ifname: string): string {

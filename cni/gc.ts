@@ -2,7 +2,7 @@
 import { collectHandles } from './collect.ts'
 import { takeDown } from './del.ts'
 import type { CniDeps } from './deps.ts'
-import { endpointId } from './endpoints.ts'
+import { endpointId, turnOf } from './endpoints.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import type { GcRequest } from './request.ts'
 
@@ -17,10 +17,11 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<voi
       failures.push(`${what}: ${(error as Error).message}`)
     }
   }
-  for (const { id, network, containerID, ifname } of deps.endpoints.all()) {
+  for (const row of deps.endpoints.all()) {
+    const { id, network, containerID, ifname } = row
     if (network !== conf.name || stay.has(id)) continue
     await attempt(id, () =>
-      deps.queue.run(containerID, async () => {
+      deps.queue.run(turnOf(row), async () => {
         const endpoint = deps.endpoints.get(containerID, ifname)
         if (endpoint !== undefined) await takeDown(endpoint, deps)
       }),

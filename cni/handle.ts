@@ -4,9 +4,18 @@ import { add } from './add.ts'
 import { check } from './check.ts'
 import { del } from './del.ts'
 import type { CniDeps } from './deps.ts'
+import { turnOf } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'
 import { gc } from './gc.ts'
-import { type CniRequest, parseRequest, type RawRequest, versionOf } from './request.ts'
+import {
+  type AddRequest,
+  type CheckRequest,
+  type CniRequest,
+  type DelRequest,
+  parseRequest,
+  type RawRequest,
+  versionOf,
+} from './request.ts'
 import { CNI_VERSIONS, emitResult } from './result.ts'
 import { status } from './status.ts'
 import { version } from './version.ts'
@@ -21,7 +30,8 @@ export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnsw
     return { exitCode: 0, stdout: await perform(request, deps) }
   } catch (error) {
     const told = asCniError(error)
-    if (told.code === CNI_CODE.internal) deps.log.error({ err: error }, 'a CNI request failed unexpectedly')
+    if (told.code === CNI_CODE.internal || error instanceof SuppressedError)
+      deps.log.error({ err: error }, 'a CNI request failed unexpectedly')
     else
       deps.log.info({ code: told.code, verb: raw.env['CNI_COMMAND'], reason: told.message }, 'a CNI request is refused')
     const asked = versionOf(raw.stdin)
@@ -33,14 +43,12 @@ export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnsw
 async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
   switch (request.verb) {
     case 'ADD':
-      return deps.queue.run(request.containerID, async () =>
-        emitResult(await add(request, deps), request.conf.cniVersion),
-      )
+      return inTurn(request, deps, async () => emitResult(await add(request, deps), request.conf.cniVersion))
     case 'DEL':
-      await deps.queue.run(request.containerID, () => del(request, deps))
+      await inTurn(request, deps, () => del(request, deps))
       return ''
     case 'CHECK':
-      await deps.queue.run(request.containerID, () => check(request, deps))
+      await inTurn(request, deps, () => check(request, deps))
       return ''
     case 'GC':
       await gc(request, deps)
@@ -53,7 +61,18 @@ async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
   }
 }
 
+function inTurn<T>(
+  request: AddRequest | DelRequest | CheckRequest,
+  { endpoints, queue }: CniDeps,
+  body: () => Promise<T>,
+): Promise<T> {
+  const { containerID, ifname, pod } = request
+  return queue.run(turnOf({ containerID, pod: endpoints.get(containerID, ifname)?.pod ?? pod }), body)
+}
+
 function asCniError(error: unknown): CniError {
+  // an undo that failed too: the runtime hears why there was something to undo
+  if (error instanceof SuppressedError) return asCniError(error.suppressed)
   if (error instanceof CniError) return error
   const { message, code } = error as Error & { code?: unknown }
   if (error instanceof KernelError)

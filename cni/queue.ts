@@ -18,7 +18,7 @@ export class Queue {
   }
 
   /** Settles as `body` does. Rejects with `CniError` tryLater when too many wait already. */
-  async run<T>(container: string, body: () => Promise<T>): Promise<T> {
+  async run<T>(turn: string, body: () => Promise<T>): Promise<T> {
     if (this.#waiting >= this.#limits.waiting)
       throw new CniError(
         CNI_CODE.tryLater,
@@ -32,7 +32,7 @@ export class Queue {
       entered = true
     }
     try {
-      return await this.#turns.run(container, async () => {
+      return await this.#turns.run(turn, async () => {
         await this.#acquire()
         enter()
         try {

@@ -139,13 +139,20 @@ export class NodeAllocator implements Allocator {
     ]
   }
 
-  async assign(request: AssignRequest): Promise<readonly Assigned[] | AssignRefusal> {
+  async assign(
+    request: AssignRequest,
+    within?: (assigned: readonly Assigned[]) => void,
+  ): Promise<readonly Assigned[] | AssignRefusal> {
     const deadline = this.#deps.clock.monotonicMs() + CLAIM_PATIENCE_MS
     for (;;) {
       if (this.#closed) return unreachable('the agent is stopping')
       const held = this.#ledger.held().get(request.handle) ?? []
       const missing = request.families.filter(family => !held.some(has => has.family === family))
-      if (missing.length === 0) return held.filter(has => request.families.includes(has.family))
+      if (missing.length === 0) {
+        const again = request.families.flatMap(family => held.filter(has => has.family === family))
+        within?.(again)
+        return again
+      }
       const inputs = this.#inputs.current
       if (inputs === undefined) return unreachable('this node has not seen any IPPool yet')
       const plans = missing.map(family => this.#plan(request, family, inputs))
@@ -157,22 +164,29 @@ export class NodeAllocator implements Allocator {
         if (failed !== undefined) return failed
         continue
       }
-      this.#give(
-        request,
-        plans.filter(plan => 'ordinal' in plan),
-      )
+      const places = plans.filter(plan => 'ordinal' in plan)
+      const added = places.map(({ owned: { block, pool }, ordinal }): Assigned => {
+        const address = addressAt(block.cidr, ordinal)
+        return { address, family: familyOf(address), block: block.cidr, pool }
+      })
+      const assigned = request.families.flatMap(family => [...held, ...added].filter(has => has.family === family))
+      this.#give(request, places, () => within?.(assigned))
       this.#tend()
+      return assigned
     }
   }
 
-  async release(handle: string): Promise<readonly string[]> {
+  async release(handle: string, within?: () => void): Promise<readonly string[]> {
     const held = this.#ledger.held().get(handle) ?? []
-    if (held.length === 0) return []
+    if (held.length === 0) {
+      within?.()
+      return []
+    }
     const changed = [...new Set(held.map(({ block }) => block))].map((cidr): OwnedBlock => {
       const owned = this.#ledger.get(cidr)!
       return { ...owned, block: release(owned.block, handle).block }
     })
-    this.#ledger.put(changed)
+    this.#ledger.put(changed, within)
     for (const { block, lostTo } of changed) if (lostTo !== undefined && isEmpty(block)) this.#ledger.forget(block.cidr)
     this.#tend()
     return held.map(({ address }) => address)
@@ -217,12 +231,13 @@ export class NodeAllocator implements Allocator {
     return { claim: [pool], exact: block }
   }
 
-  #give(request: AssignRequest, places: readonly { owned: OwnedBlock; ordinal: number }[]): void {
+  #give(request: AssignRequest, places: readonly { owned: OwnedBlock; ordinal: number }[], within: () => void): void {
     const holder: Holder = {
       handle: request.handle,
       secondary: { ...textsOf(request.attributes), timestamp: new Date(this.#deps.clock.wallMs()).toISOString() },
     }
-    this.#ledger.put(places.map(({ owned, ordinal }) => ({ ...owned, block: assign(owned.block, holder, ordinal) })))
+    const changed = places.map(({ owned, ordinal }) => ({ ...owned, block: assign(owned.block, holder, ordinal) }))
+    this.#ledger.put(changed, within)
   }
 
   /** One claim at a time for the same pools, however many wait for it. Undefined: there is a new block. */

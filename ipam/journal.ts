@@ -58,8 +58,8 @@ export class Journal {
     })
   }
 
-  /** Writes blocks as they are now; `before` tells what the journal has of each, absent for a new one. */
-  save(changes: readonly { before?: Block; after: OwnedBlock }[]): void {
+  /** Writes blocks as they are now; `before` tells what the journal has of each. `within` joins the transaction. */
+  save(changes: readonly { before?: Block; after: OwnedBlock }[], within?: () => void): void {
     const put = this.#db.prepare(
       `INSERT INTO ipam_blocks (cidr, pool, free, sequence, lost_to) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (cidr) DO UPDATE SET
@@ -79,6 +79,7 @@ export class Journal {
           else putSlot.run(cidr, ordinal, slot.handle, JSON.stringify(slot.secondary), String(slot.since))
         }
       }
+      within?.()
     })
   }
 

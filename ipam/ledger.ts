@@ -31,8 +31,11 @@ export class Ledger {
   }
 
   /** Writes new or changed blocks, all or none; throws, with nothing changed, when the journal cannot be written. */
-  put(changed: readonly OwnedBlock[]): void {
-    this.#journal.save(changed.map(after => ({ before: this.#blocks.get(after.block.cidr)?.block, after })))
+  put(changed: readonly OwnedBlock[], within?: () => void): void {
+    this.#journal.save(
+      changed.map(after => ({ before: this.#blocks.get(after.block.cidr)?.block, after })),
+      within,
+    )
     for (const after of changed) {
       const before = this.#blocks.get(after.block.cidr)
       this.#blocks.set(after.block.cidr, after)

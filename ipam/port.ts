@@ -36,9 +36,16 @@ export type OwnBlock = { cidr: string; pool: string; used: number; size: number 
 
 /** The node's allocator: the only writer of its own blocks. Every answer is on disk before it is given. */
 export type Allocator = {
-  assign(request: AssignRequest): Promise<readonly Assigned[] | AssignRefusal>
+  /**
+   * `within` runs in the transaction that writes the assignment: what it puts into the node's database is on disk
+   * together with the addresses, or neither is. It is synchronous, and not called when the request is refused.
+   */
+  assign(
+    request: AssignRequest,
+    within?: (assigned: readonly Assigned[]) => void,
+  ): Promise<readonly Assigned[] | AssignRefusal>
   /** Releases what the handle holds; an unknown handle is fine. Returns the addresses. */
-  release(handle: string): Promise<readonly string[]>
+  release(handle: string, within?: () => void): Promise<readonly string[]>
   /** What each handle holds, for GC and adoption. */
   held(): ReadonlyMap<string, readonly Assigned[]>
   /** Who a handle is: the attributes it was assigned with. */

@@ -14,8 +14,12 @@ export function openNodeDb(path: string): NodeDb {
   return db
 }
 
-/** Runs `body` in one transaction: all of it is on disk when this returns, none of it when it throws. */
+/**
+ * Runs `body` in one transaction: all of it is on disk when this returns, none of it when it throws. Within another
+ * one it is a part of that.
+ */
 export function transaction<T>(db: NodeDb, body: () => T): T {
+  if (db.isTransaction) return body()
   db.exec('BEGIN IMMEDIATE')
   try {
     const result = body()

@@ -5,6 +5,7 @@ import type { CniDeps } from '../../cni/deps.ts'
 import { type EndpointChange, EndpointStore } from '../../cni/endpoints.ts'
 import { type CniAnswer, handleCni } from '../../cni/handle.ts'
 import { Queue } from '../../cni/queue.ts'
+import { inspect } from '../../cni/wiring.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
 import { FakeWorld } from '../../kernel/fake.ts'
@@ -195,4 +196,56 @@ test('VERSION answers in the version that it was asked in', async t => {
     cniVersion: '0.4.0',
     supportedVersions: ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'],
   })
+})
+
+test('ADD is one write to the disk, and so is DEL', async t => {
+  const db = openNodeDb(':memory:')
+  let commits = 0
+  const counted = new Proxy(db, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name, target)
+      if (name === 'exec')
+        return (sql: string) => {
+          if (sql === 'COMMIT') commits++
+          target.exec(sql)
+        }
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+  const host = await aHost(counted)
+  commits = 0
+  await added(host)
+  t.is(commits, 1)
+  await call(host, 'DEL')
+  t.is(commits, 2)
+})
+
+test('two sandboxes of one pod at once: the later one has the interface, whole, and the earlier one is forgotten', async t => {
+  const host = await aHost()
+  const args = 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=db-0'
+  const ids = ['a', 'b']
+  for (const id of ids) host.world.addNetns(`/run/netns/${id}`)
+  const answers = await Promise.all(
+    ids.map(id => {
+      const env = {
+        CNI_COMMAND: 'ADD',
+        CNI_CONTAINERID: id,
+        CNI_NETNS: `/run/netns/${id}`,
+        CNI_IFNAME: 'eth0',
+        CNI_ARGS: args,
+      }
+      return handleCni({ env, stdin: '{"cniVersion":"1.0.0","name":"net"}' }, host.deps)
+    }),
+  )
+  t.deepEqual(
+    answers.map(({ exitCode }) => exitCode),
+    [0, 0],
+  )
+  t.deepEqual([...host.deps.ipam.held().keys()], ['net.b.eth0'])
+  t.deepEqual(
+    host.deps.endpoints.all().map(({ id }) => id),
+    ['b/eth0'],
+  )
+  const { faults } = await inspect(host.deps.kernel, host.deps.endpoints.all()[0]!)
+  t.deepEqual(faults, [])
 })
