@@ -16,6 +16,10 @@ import type { Packed, UpdatePacker } from './update-packer.ts'
 const LOG_OCTETS = 4 << 20
 /** Prefixes made into messages at once: enough to pack well, few enough to take milliseconds. */
 const CHUNK = 16384
+/** The same for one member alone, whose part of the table comes as one block. */
+const MEMBER_CHUNK = 4096
+/** A block ends with the message set that passes this many octets, so that a reader gets about what it asks for. */
+const BLOCK_OCTETS = 32768
 
 type Block = Packed & {
   /** Peer index that does not get it, or the only one that does; 0: all. */
@@ -267,9 +271,10 @@ export class ExportGroup {
     const batch = this.#batch
     batch.reset()
     const gone: number[] = []
+    const gonePaths: number[] = []
     for (let n = Math.min(CHUNK, this.#queue.size); n > 0; n--) {
       const prefix = this.#queue.shift()
-      if (this.addPath) this.#comparePaths(prefix, batch)
+      if (this.addPath) this.#comparePaths(prefix, batch, gonePaths)
       else this.#compare(prefix, batch)
       if (this.#table.best[prefix] === 0) gone.push(prefix)
     }
@@ -279,9 +284,13 @@ export class ExportGroup {
       this.#append(0, only)
     }
     for (const except of batch.exceptions()) {
-      this.#pack(batch, except)
+      this.#pack(batch, except, () => {
+        if (this.#packer.length > BLOCK_OCTETS) this.#append(except, 0)
+      })
       this.#append(except, 0)
     }
+    // only now: what is written needs the prefix to have its id
+    for (const slot of gonePaths) this.#table.letGo(slot)
     for (const prefix of gone) this.#table.settle(prefix)
   }
 
@@ -307,7 +316,7 @@ export class ExportGroup {
     if (old !== 0) store.release(old)
   }
 
-  #comparePaths(prefix: number, batch: Batch): void {
+  #comparePaths(prefix: number, batch: Batch, gone: number[]): void {
     const { paths, store } = this.#table
     let next = 0
     for (let link = paths.heads[prefix]!; link !== 0; link = next) {
@@ -327,7 +336,7 @@ export class ExportGroup {
         batch.announce(prefix, slot + 1, made, this.members.has(source) ? source : 0)
         if (old !== 0) store.release(old)
       }
-      if ((peer & MARK.gone) !== 0) this.#table.letGo(slot)
+      if ((peer & MARK.gone) !== 0) gone.push(slot)
     }
   }
 
@@ -353,12 +362,13 @@ export class ExportGroup {
     this.#source = widened(this.#source, new Uint16Array(capacity))
   }
 
-  /** Writes the part of a batch that `except` does not get. */
-  #pack(batch: Batch, except: number): void {
+  /** Writes the part of a batch that `except` does not get; `between` may take what is written between two sets. */
+  #pack(batch: Batch, except: number, between?: () => void): void {
     const { store } = this.#table
     const packer = this.#packer
     batch.each(except, store.capacity, {
       set: set => {
+        between?.()
         if (set === 0) packer.withdraw()
         else packer.announce(store.arena, store.offset(set), store.offset(set) + store.length(set))
       },
@@ -428,7 +438,7 @@ export class ExportGroup {
     batch.reset()
     const owed = member.owed!
     const paid: number[] = []
-    for (let n = 0; member.owedAt < owed.length && n < CHUNK; member.owedAt++) {
+    for (let n = 0; member.owedAt < owed.length && n < MEMBER_CHUNK; member.owedAt++) {
       const prefix = member.owedAt
       if (owed[prefix] !== 1) continue
       n++
@@ -474,7 +484,7 @@ export class ExportGroup {
     const batch = this.#batch
     const begins = member.dumpAt === 0 && member.framed
     batch.reset()
-    const end = Math.min(member.dumpEnd, member.dumpAt + CHUNK)
+    const end = Math.min(member.dumpEnd, member.dumpAt + MEMBER_CHUNK)
     for (let prefix = member.dumpAt; prefix < end; prefix++) {
       if (!this.addPath) {
         if (this.#out[prefix] && this.#source[prefix] !== member.peer) batch.announce(prefix, 0, this.#out[prefix]!, 0)

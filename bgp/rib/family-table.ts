@@ -148,10 +148,11 @@ export class FamilyTable implements GroupTable {
     this.paths.words[slot * STRIDE + PATH.peer]! |= marks
   }
 
-  /** Applies import again to a path, as after a change of policy. */
+  /** Applies import again to a path and decides its prefix again, as after a change of policy or of the peer's identifier. */
   reconsider(slot: number, from: PeerState): void {
     const { words } = this.paths
     const at = slot * STRIDE
+    this.#changed(words[at + PATH.prefix]!)
     const set = words[at + PATH.received]!
     const accepted = this.#deps.importer.accept(set, from, words[at + PATH.prefix]!, this.prefixes, this.family)
     if ((words[at + PATH.peer]! & MARK.longLived) === 0 || accepted === 0) this.#accept(slot, accepted)

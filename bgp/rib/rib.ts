@@ -121,7 +121,7 @@ export class Rib {
         report({ type: 'end-of-rib', key: from.peer.key, family })
       },
     })
-    this.#local = new PeerState(0, localPeer(config, this.#speaker), this.#speaker)
+    this.#local = new PeerState(0, localPeer(config), this.#speaker)
     this.#local.source.local = true
     this.#byIndex[0] = this.#local
   }
