@@ -11,6 +11,13 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
   npm ci --no-audit --no-fund --loglevel=error >&2
   touch node_modules/.package-lock.json
 fi
+# npm 9 (Debian 12's own) unpacks the package that holds Node 24 and does not link its program.
+if [ ! -e node_modules/.bin/node ]; then
+  for node in node_modules/node-linux-*/bin/node; do
+    [ ! -x "$node" ] || ln -sf "../${node#node_modules/}" node_modules/.bin/node
+  done
+  [ -e node_modules/.bin/node ] || say "no Node 24 for $(uname -sm) came with npm ci: install Node 24 yourself"
+fi
 
 # One word per program: what to look for, a colon, the Debian package that has it.
 lab='nft:nftables ip:iproute2 ping:iputils-ping arping:iputils-arping openssl:openssl'

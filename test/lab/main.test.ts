@@ -1,0 +1,34 @@
+// The words of `npm run lab`, as far as they make nothing.
+import { spawnSync } from 'node:child_process'
+import test from 'ava'
+import { root } from '../../lab/lab.ts'
+
+function lab(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(process.execPath, ['lab/main.ts', ...args], { cwd: root, encoding: 'utf8' })
+}
+
+test('--help explains every flag and the exit codes on stdout and ends with 0', t => {
+  const { status, stdout } = lab('--help')
+  t.is(status, 0)
+  for (const word of ['--keep', 'down', '--nodes', '--json', '--vm', 'Exit codes']) t.true(stdout.includes(word), word)
+})
+
+for (const args of [
+  ['--nodes', '3'],
+  ['--nodes', '0,0'],
+  ['--nodes', '30,30'],
+  ['--sideways'],
+  ['up'],
+  ['down', '--vm'],
+])
+  test(`"${args.join(' ')}" is wrong usage: exit code 2, the reason, and the help text`, t => {
+    const { status, stdout, stderr } = lab(...args)
+    t.is(status, 2)
+    t.is(stdout, '')
+    t.regex(stderr, /Usage: npm run lab/)
+    t.not(stderr.split('\n')[0], '')
+  })
+
+test('--keep with --vm is refused, since the machine ends with the lab', t => {
+  t.is(lab('--keep', '--vm').status, 2)
+})
