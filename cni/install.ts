@@ -40,7 +40,18 @@ export function pluginSource(node: string): string {
   if (!node.startsWith('/') || /\s/.test(node) || shebang.length > SHEBANG_LIMIT)
     throw new Error(`${node} cannot stand in a first line: use an absolute path without spaces, below 126 bytes`)
   const types = readFileSync(new URL('./plugin.ts', import.meta.url), 'utf8')
-  return `${shebang}\n'use strict'\n${stripTypeScriptTypes(types)}`
+  return `${shebang}\n'use strict'\n${quietly(() => stripTypeScriptTypes(types))}`
+}
+
+/** Without the warning that the function is experimental, which says nothing to who reads the agent's log. */
+function quietly<T>(body: () => T): T {
+  const { emitWarning } = process
+  process.emitWarning = () => {}
+  try {
+    return body()
+  } finally {
+    process.emitWarning = emitWarning
+  }
 }
 
 /** Runtimes of today fail on 1.1.0 as the only version: they find what they know in `cniVersions`. */
