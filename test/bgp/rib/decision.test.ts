@@ -1,0 +1,146 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { AttributeFacts, type Facts } from '../../../bgp/rib/attribute-facts.ts'
+import { factsOf } from '../../../bgp/rib/attribute-set.ts'
+import { type Columns, Decision, type StepName } from '../../../bgp/rib/decision.ts'
+import { PATH, STRIDE } from '../../../bgp/rib/path-table.ts'
+import type { Attributes } from '../../../bgp/wire/attributes.ts'
+import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
+import { addressBytes } from '../../../lib/ip.ts'
+import { chooseBest } from './naive.ts'
+import { aPeer, someAttributes } from './sessions.ts'
+
+type Candidate = Partial<Facts> & { peer: number; external?: boolean; routerId?: number; pathId?: number }
+
+/** Columns for candidates: path `i` has attribute set `i + 1`. Peer 0 is this speaker; a peer's rank is its index. */
+function columns(candidates: readonly Candidate[]): Columns {
+  const facts = new AttributeFacts()
+  facts.fit(candidates.length + 1)
+  const words = new Uint32Array(candidates.length * STRIDE)
+  const peers = { external: new Uint8Array(300), routerId: new Uint32Array(300), rank: new Uint32Array(300) }
+  const plain: Facts = factsOf({ attributes: someAttributes() })
+  for (const [i, { peer, external = true, routerId = 1, pathId = 0, ...own }] of candidates.entries()) {
+    facts.set(i + 1, { ...plain, ...own })
+    words[i * STRIDE + PATH.peer] = peer
+    words[i * STRIDE + PATH.accepted] = i + 1
+    words[i * STRIDE + PATH.pathId] = pathId
+    peers.external[peer] = external ? 1 : 0
+    peers.routerId[peer] = routerId
+    peers.rank[peer] = peer
+  }
+  return { words, facts, peers }
+}
+
+/** Index of the winner and the step that decided, whatever the order of the candidates. */
+function decide(candidates: readonly Candidate[], alwaysCompareMed = false): { best: number; step: StepName } {
+  const table = columns(candidates)
+  const decision = new Decision({ alwaysCompareMed })
+  const outcomes = new Set<string>()
+  for (const order of permutations(candidates.map((_, i) => i))) {
+    const paths = Uint32Array.from(order)
+    const step = decision.decide(paths, paths.length, table)
+    outcomes.add(JSON.stringify({ best: paths[0], step }))
+  }
+  if (outcomes.size !== 1) throw new Error(`depends on order: ${[...outcomes].join(' ')}`)
+  return JSON.parse([...outcomes][0]!)
+}
+
+function permutations(items: readonly number[]): number[][] {
+  if (items.length < 2) return [[...items]]
+  return items.flatMap((item, i) => permutations(items.toSpliced(i, 1)).map(rest => [item, ...rest]))
+}
+
+const steps: readonly [StepName, worse: Candidate, better: Candidate][] = [
+  ['local', { peer: 1, localPref: 500 }, { peer: 0, external: false }],
+  ['stale', { peer: 1, localPref: 500, flags: 8 }, { peer: 2, pathLength: 9 }],
+  ['local-pref', { peer: 1, pathLength: 1 }, { peer: 2, localPref: 101, pathLength: 9 }],
+  ['as-path-length', { peer: 1, pathLength: 3, origin: 0 }, { peer: 2, pathLength: 2, origin: 2 }],
+  ['origin', { peer: 1, origin: 1, med: 0 }, { peer: 2, origin: 0, med: 9 }],
+  ['med', { peer: 1, med: 9, external: true }, { peer: 2, med: 8, external: false }],
+  ['external', { peer: 1, external: false, routerId: 1 }, { peer: 2, routerId: 9 }],
+  ['router-id', { peer: 1, routerId: 0xffffffff }, { peer: 2, routerId: 0x7fffffff, clusterLength: 3 }],
+  ['cluster-list', { peer: 1, clusterLength: 2 }, { peer: 2, clusterLength: 1 }],
+  ['peer-address', { peer: 2 }, { peer: 1, pathId: 9 }],
+  ['path-id', { peer: 1, pathId: 2 }, { peer: 1, pathId: 1 }],
+]
+for (const [step, worse, better] of steps)
+  test(`step ${step} decides between two paths that are equal in the steps before it`, t => {
+    t.deepEqual(decide([worse, better]), { best: 1, step })
+  })
+
+test('a path that is alone is the best one', t => {
+  t.deepEqual(decide([{ peer: 1 }]), { best: 0, step: 'only' })
+})
+
+test('MED counts between paths of one neighbour AS only, and then decides the same in every order', t => {
+  // the classic: without B, A loses to C; with B, A is gone before that comparison
+  const a = { peer: 1, neighbourAs: 10, med: 100, routerId: 1 }
+  const b = { peer: 2, neighbourAs: 10, med: 50, routerId: 3 }
+  const c = { peer: 3, neighbourAs: 20, med: 200, routerId: 2 }
+  t.deepEqual(decide([a, b, c]), { best: 2, step: 'router-id' })
+  t.deepEqual(decide([a, c]), { best: 0, step: 'router-id' })
+  t.deepEqual(decide([a, b, c], true), { best: 1, step: 'med' })
+})
+
+test('the originator of a reflected path stands in for the identifier of the peer', t => {
+  const direct = { peer: 1, external: false, routerId: 5 }
+  const reflected = { peer: 2, external: false, routerId: 9, originator: 4 }
+  t.deepEqual(decide([direct, reflected]), { best: 1, step: 'router-id' })
+})
+
+test('every loser is told the step it lost in', t => {
+  const table = columns([{ peer: 1, localPref: 50 }, { peer: 2, pathLength: 7 }, { peer: 3 }])
+  const lost = new Map<number, StepName>()
+  new Decision({ alwaysCompareMed: false }).decide(Uint32Array.of(0, 1, 2), 3, table, (path, by) => lost.set(path, by))
+  t.deepEqual(
+    [...lost],
+    [
+      [0, 'local-pref'],
+      [1, 'as-path-length'],
+    ],
+  )
+})
+
+test('confederation segments count for nothing and a set counts as one', t => {
+  const asPath = [
+    { type: SEGMENT.confedSequence, asns: [1, 2, 3] },
+    { type: SEGMENT.sequence, asns: [7, 8] },
+    { type: SEGMENT.set, asns: [1, 2, 3, 4] },
+  ]
+  const { pathLength, neighbourAs } = factsOf({ attributes: { asPath } })
+  t.is(pathLength, 3)
+  t.is(neighbourAs, 7)
+})
+
+test('the outcome is what the naive reading of the RFC says, for all permutations', t => {
+  const attributes = fc.record({
+    asns: fc.subarray([3, 4, 5]),
+    neighbour: fc.constantFrom(65001, 65002),
+    med: fc.option(fc.nat(2), { nil: undefined }),
+    localPref: fc.constantFrom(undefined, 100, 100, 200),
+    origin: fc.constantFrom(0, 0, 1),
+    stale: fc.constantFrom(false, false, true),
+    originatorId: fc.constantFrom(undefined, undefined, 1, 2),
+    clusterList: fc.constantFrom(undefined, [1], [1, 2]),
+    internal: fc.boolean(),
+    routerId: fc.integer({ min: 1, max: 3 }),
+  })
+  const check = fc.property(fc.array(attributes, { minLength: 1, maxLength: 5 }), shapes => {
+    const paths = shapes.map(({ asns, neighbour, stale, internal, routerId, ...rest }, i) => {
+      const a: Attributes = { ...someAttributes([neighbour, ...asns]), ...rest }
+      if (stale) a.communities = [COMMUNITY.llgrStale]
+      const from = aPeer(i + 1, { peerType: internal ? 'ibgp' : 'ebgp', routerId })
+      return { from, pathId: 0, set: { attributes: a } }
+    })
+    const best = chooseBest(paths)!
+    const candidates = paths.map(({ from, set }) => {
+      const peer = addressBytes(from.remoteAddress)[3]!
+      return { ...factsOf(set), peer, external: from.peerType === 'ebgp', routerId: from.routerId }
+    })
+    t.is(
+      decide(candidates).best,
+      paths.findIndex(path => path.set === best.set),
+    )
+  })
+  fc.assert(check, { numRuns: 300 })
+})
