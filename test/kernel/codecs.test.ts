@@ -6,7 +6,7 @@ import { emitFdb, emitNeighbour, parseFdb, parseNeighbour } from '../../kernel/n
 import { emitRoute, parseRoute } from '../../kernel/netlink/route.ts'
 import type { Route } from '../../kernel/port.ts'
 import { fromHex, toHex } from '../../lib/bytes.ts'
-import { block } from './contract.ts'
+import { block } from './builders.ts'
 
 /** The message that `body` writes, as the kernel would get it. */
 function written(body: (w: NlWriter) => void): Message {

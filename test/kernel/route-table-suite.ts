@@ -9,7 +9,8 @@ import {
   type RouteChange,
 } from '../../kernel/port.ts'
 import { type RouteOwnership, RoutesRefused, RouteTable } from '../../kernel/route-table.ts'
-import { add, block, ours, refusals, veth, type World, workload } from './contract.ts'
+import { add, block, ours, refusals, veth, workload } from './builders.ts'
+import type { World } from './contract.ts'
 
 const OURS: RouteOwnership = {
   table: ROUTE_TABLE.main,

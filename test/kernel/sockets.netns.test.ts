@@ -10,7 +10,7 @@ import { Requests } from '../../kernel/netlink/requests.ts'
 import { emitRoute } from '../../kernel/netlink/route.ts'
 import { addNetns, listNetns, netnsPath, removeNetns, runInNetns, spawnInNetns } from '../../kernel/netns.ts'
 import { ERRNO, KernelError, type KernelEvent } from '../../kernel/port.ts'
-import { block, replace } from './contract.ts'
+import { block, replace } from './builders.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
 const own = () => readlinkSync('/proc/thread-self/ns/net')
