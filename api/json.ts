@@ -42,3 +42,11 @@ export function sameJson(a: unknown, b: unknown): boolean {
     if (!sameJson(left[key], right[key])) return false
   return true
 }
+
+/** A value whose integers all came as bigint (as a YAML parser can give them), with bigint left only where needed. */
+export function smallIntegers(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(smallIntegers)
+  return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, smallIntegers(v)]))
+}

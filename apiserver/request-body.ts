@@ -1,7 +1,7 @@
 // The body of a request: bounded, read whole, and parsed by its content type.
 import type { IncomingMessage } from 'node:http'
-import { parseJson } from '../api/json.ts'
-import { parseYaml } from '../api/yaml.ts'
+import { parse as parseYaml } from 'yaml'
+import { parseJson, smallIntegers } from '../api/json.ts'
 import { isProtobuf, parseProtobuf } from './protobuf.ts'
 import type { PatchFormat } from './resources.ts'
 import { ApiError } from './status.ts'
@@ -47,7 +47,8 @@ function parseText(request: IncomingMessage, text: string): unknown {
   const type = contentTypeOf(request) || 'application/json'
   try {
     if (type === 'application/json' || type.endsWith('+json')) return parseJson(text)
-    if (type === 'application/yaml' || type.endsWith('+yaml')) return parseYaml(text)[0]
+    if (type === 'application/yaml' || type.endsWith('+yaml'))
+      return smallIntegers(parseYaml(text, { intAsBigInt: true }))
   } catch (error) {
     throw new ApiError('BadRequest', `the body cannot be read as ${type}: ${(error as Error).message}`)
   }

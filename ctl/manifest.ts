@@ -3,8 +3,8 @@
 import { type Kind, kindNamed, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { formatProblems, validate } from '../api/validate.ts'
-import { parseYaml } from '../api/yaml.ts'
 import { UsageError } from './failure.ts'
+import { parseYaml } from './yaml.ts'
 
 export type Item = { kind: Kind; object: Resource<Kind> }
 

@@ -2,7 +2,7 @@
 import { cellOf } from '../api/cells.ts'
 import { emitJson } from '../api/json.ts'
 import { apiVersion, type Kind, type KindRow, kinds, type Resource } from '../api/kinds.ts'
-import { emitYaml } from '../api/yaml.ts'
+import { emitYaml } from './yaml.ts'
 
 export const FORMATS = ['table', 'wide', 'yaml', 'json'] as const
 

@@ -2,13 +2,13 @@
 // not stop the others; the exit code is that of the worst.
 import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
-import { parseYaml } from '../api/yaml.ts'
 import { update } from '../datastore/cas.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import type { Command, CommandOption, Context, Options } from './command.ts'
 import { EXIT, type ExitCode, failureOf, UsageError, worst } from './failure.ts'
 import { type Item, parseKind, parseManifest } from './manifest.ts'
 import { FORMATS, type Format, renderResources } from './render.ts'
+import { parseYaml } from './yaml.ts'
 
 const namespaceOption: CommandOption = {
   flags: '-n, --namespace <name>',

@@ -1,5 +1,6 @@
 // YAML as people write it, with the same care for integers as api/json.ts.
 import { parseAllDocuments, stringify } from 'yaml'
+import { smallIntegers } from '../api/json.ts'
 
 /** Every document of a text that is not empty; integers above 2^53 are bigint. Throws Error with line and column. */
 export function parseYaml(text: string): unknown[] {
@@ -17,12 +18,4 @@ export function parseYaml(text: string): unknown[] {
 /** YAML text of a value, bigint as plain digits. */
 export function emitYaml(value: unknown): string {
   return stringify(value, { aliasDuplicateObjects: false })
-}
-
-/** The parser gave every integer as bigint; only those that a double would round stay so. */
-function smallIntegers(value: unknown): unknown {
-  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value
-  if (typeof value !== 'object' || value === null) return value
-  if (Array.isArray(value)) return value.map(smallIntegers)
-  return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, smallIntegers(v)]))
 }
