@@ -5,13 +5,19 @@ import { dirname } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { type ConfigFile, parseConfigFile } from '../bgp/config-file.ts'
 import { nameOf } from '../bgp/peer.ts'
-import type { Listener, RouteSink, Transport } from '../bgp/port.ts'
+import type { Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import type { Log } from '../lib/log.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
+import type { KernelSink } from './kernel-sink.ts'
 import { type AgentSocket, serveSocket } from './socket.ts'
 
-export type DaemonDeps = { transport: Transport; sink?: RouteSink; log: Log }
+/** `openSink` is asked for a kernel sink when the file wants one. */
+export type DaemonDeps = {
+  transport: Transport
+  openSink(target: { table: number; metric?: number }): KernelSink
+  log: Log
+}
 
 /** What a reload did, or would do: sessions that are reset with the reasons, peers and networks that come and go. */
 export type Reloaded = {
@@ -22,12 +28,18 @@ export type Reloaded = {
   networks: { announced: string[]; withdrawn: string[] }
 }
 
+/** After our restart is over the decisions of the last tables are still on their way to the sink. */
+const SETTLE_MS = 2000
+/** Some peers may never come: after this the tables that are there are all. */
+const FIRST_TABLES_MS = 30_000
+
 export class BgpDaemon {
   readonly #path: string
   readonly #deps: DaemonDeps
   #file: ConfigFile
   readonly #speaker: Speaker
   readonly #listeners = new Map<string, Listener>()
+  readonly #sink: KernelSink | undefined
   #socket: AgentSocket | undefined
 
   /** Reads the file at `path`. Throws `ConfigError` when it cannot be used. */
@@ -35,8 +47,12 @@ export class BgpDaemon {
     this.#path = path
     this.#deps = deps
     this.#file = parseConfigFile(readFileSync(path, 'utf8'))
-    const { transport, sink, log } = deps
-    this.#speaker = new Speaker(this.#file.speaker, { transport, sink, log, restarting: this.#wasRunning() })
+    const { transport, openSink, log } = deps
+    const { speaker, kernel } = this.#file
+    this.#sink = kernel === 'none' ? undefined : openSink(kernel)
+    const restarting = this.#wasRunning()
+    this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, log, restarting })
+    if (this.#sink !== undefined) this.#allowDeletesInTime(this.#sink, restarting)
   }
 
   get speaker(): Speaker {
@@ -90,7 +106,29 @@ export class BgpDaemon {
     const graceful = this.#file.peers.some(peer => peer.gracefulRestart)
     await this.#speaker.close({ graceful: true })
     if (!graceful) this.#unmark()
+    this.#sink?.close()
     await this.#socket?.close()
+  }
+
+  /** Routes that an earlier process left are judged only when the tables of all peers are there, or cannot be. */
+  #allowDeletesInTime(sink: KernelSink, restarting: boolean): void {
+    const allow = (afterMs: number) => setTimeout(() => sink.allowDeletes(), afterMs).unref()
+    if (restarting) {
+      this.#speaker.onRestartOver(() => allow(SETTLE_MS))
+      return
+    }
+    allow(FIRST_TABLES_MS)
+    const ended = new Set<string>()
+    const stop = this.#speaker.onRibEvent(event => {
+      if (event.type !== 'end-of-rib') return
+      ended.add(`${event.key} ${event.family}`)
+      const complete = this.#speaker
+        .peers()
+        .every(({ name, state, families }) => state === 'Established' && families.every(f => ended.has(`${name} ${f}`)))
+      if (!complete) return
+      stop()
+      allow(SETTLE_MS)
+    })
   }
 
   async #listen(endpoint: { address: string; port: number }): Promise<void> {

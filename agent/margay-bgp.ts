@@ -5,16 +5,22 @@
 import { parseArgs } from 'node:util'
 import { ConfigError } from '../bgp/config-file.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
+import { openKernel } from '../kernel/linux.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { createLog, type LogLevel } from '../lib/log.ts'
 import { BgpDaemon } from './bgp-daemon.ts'
+import { KernelSink } from './kernel-sink.ts'
 
 const USAGE = 'usage: margay-bgp --config FILE.yaml [--log-level trace|debug|info|warn|error]'
 
 async function main(): Promise<void> {
   const { config, level } = usage()
   const log = createLog('margay-bgp', level)
-  const daemon = new BgpDaemon(config, { transport: new TcpTransport(sockets), log })
+  const daemon = new BgpDaemon(config, {
+    transport: new TcpTransport(sockets),
+    openSink: target => new KernelSink(openKernel(), target, log),
+    log,
+  })
   const reload = () =>
     daemon.reload().then(
       plan => log.info(plan, 'reloaded'),

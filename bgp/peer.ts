@@ -316,7 +316,7 @@ export class Peer implements SessionOwner {
       peer: this.name,
       from: before,
       to: state,
-      reason: state === 'Established' ? undefined : this.#reason,
+      reason: state === 'Established' ? undefined : this.#reason.code,
     }
     if (state === 'Established' || before === 'Established') this.#deps.log.info(line, 'session changed')
     else this.#deps.log.debug(line, 'session changed')

@@ -63,6 +63,7 @@ export class Speaker {
   readonly #listeners = new Set<Listener>()
   readonly #watchers = new Set<(status: PeerStatus) => void>()
   readonly #faultWatchers = new Set<(event: RibEvent) => void>()
+  readonly #restartWatchers = new Set<() => void>()
   readonly #unsettled = new Set<string>()
   readonly #counts: ListenerCounts = { unknown: 0, rejected: 0, droppedUnanswered: 0 }
   #restarting: boolean
@@ -218,6 +219,12 @@ export class Speaker {
   onRibEvent(listen: (event: RibEvent) => void): () => void {
     this.#faultWatchers.add(listen)
     return () => this.#faultWatchers.delete(listen)
+  }
+
+  /** Calls `listen` once when this speaker's own graceful restart is over; at once when there is none. */
+  onRestartOver(listen: () => void): void {
+    if (this.#restarting) this.#restartWatchers.add(listen)
+    else listen()
   }
 
   /** Whether this speaker's own graceful restart is still going on. */
@@ -405,6 +412,8 @@ export class Speaker {
     this.#endsMissing.clear()
     this.#log.info('graceful restart is over')
     this.#rib.defer(false)
+    for (const listen of this.#restartWatchers) listen()
+    this.#restartWatchers.clear()
   }
 }
 

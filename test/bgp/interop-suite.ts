@@ -1,4 +1,5 @@
 // What must hold with every BGP daemon: the same tests for each row of `daemons.ts`.
+import { execFileSync } from 'node:child_process'
 import type { TestFn } from 'ava'
 import {
   type DaemonKind,
@@ -9,6 +10,7 @@ import {
   type Program,
   runnable,
   type TestLink,
+  THEIRS,
   until,
   type Wanted,
 } from './interop.ts'
@@ -23,6 +25,17 @@ type World = {
   wanted: Wanted
   config: MargayConfig
   why: () => string
+}
+
+/** `prefix via gateway` of every route of ours in the main table. */
+function kernelRoutes({ ours }: TestLink): string[] {
+  return ['-4', '-6'].flatMap(family => {
+    const args = ['-n', ours.name, family, '-json', 'route', 'show', 'proto', 'bird']
+    const routes: { dst: string; gateway: string }[] = JSON.parse(
+      execFileSync('ip', args, { encoding: 'utf8' }) || '[]',
+    )
+    return routes.map(({ dst, gateway }) => `${dst} via ${gateway}`)
+  })
 }
 
 export function interopSuite(test: TestFn, kind: DaemonKind): void {
@@ -149,6 +162,27 @@ export function interopSuite(test: TestFn, kind: DaemonKind): void {
     world.margay.start()
     await exchanged(world)
   })
+
+  when(
+    `${kind.name}: what it announces is in the kernel, survives our death, and goes when it is withdrawn`,
+    async t => {
+      const world = start({}, {}, { kernel: { table: 254 } })
+      await using _ = world.link
+      const inKernel = () => {
+        const routes = kernelRoutes(world.link)
+        return world.wanted.ipv4.every(prefix => routes.includes(`${prefix} via ${THEIRS.ipv4}`))
+      }
+      await exchanged(world)
+      await until('the routes are in the kernel', inKernel, world.why)
+      t.is(kernelRoutes(world.link).length, 2)
+      await world.margay.program.stop('SIGKILL')
+      t.true(inKernel())
+      world.margay.start()
+      await exchanged(world)
+      await world.daemon.stop('SIGKILL')
+      await until('the kernel has no route of it', () => kernelRoutes(world.link).length === 0, world.why)
+    },
+  )
 
   if (kind.refresh !== undefined)
     when(`${kind.name}: route refresh works in both directions without a flap`, async t => {
