@@ -102,7 +102,17 @@ async function captureBetweenLans(lab: Lab, { patience }: ScenarioOptions): Prom
   await said(far.pod.netns, 'ping', '-n', '-c', '3', '-i', '0.2', near.address)
   // Six pings, there and back.
   await until(() => dump.lines.filter(line => /ICMP echo/.test(line)).length >= 12, 5000 * patience)
-  return dump.lines.filter(line => / IP /.test(line))
+  return packetsOf(dump.lines)
+}
+
+/** tcpdump prints the packet inside of a VXLAN frame on a line of its own: one text per packet on the wire. */
+function packetsOf(lines: readonly string[]): string[] {
+  const packets: string[] = []
+  for (const line of lines) {
+    if (/^\d\d:\d\d:\d\d\.\d+ /.test(line)) packets.push(line.trim())
+    else if (/^\s*IP /.test(line) && packets.length > 0) packets.push(`${packets.pop()} ${line.trim()}`)
+  }
+  return packets
 }
 
 /** Takes away one thing after another with `ip`, and waits until the routes are literally as before. */
