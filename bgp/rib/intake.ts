@@ -278,13 +278,13 @@ export class Intake {
   }
 
   #treatAsWithdraw(faults: readonly Fault[]): void {
+    this.#from.treatedAsWithdrawn++
     for (const fault of faults) this.#report(fault)
   }
 
   #report({ cost, attribute, reason }: Omit<Fault, 'error'>): void {
     if (cost === 'reset') return
-    if (cost === 'withdraw') this.#from.treatedAsWithdrawn++
-    else this.#from.discarded++
+    if (cost === 'discard') this.#from.discarded++
     this.#deps.report({ type: 'fault', key: this.#from.peer.key, cost, attribute, reason })
   }
 }
