@@ -63,3 +63,12 @@ test('the n-th address of a CIDR and the index of an address are inverse', t => 
   t.is(indexOf('10.0.0.0/26', '10.0.0.64'), undefined)
   t.throws(() => addressAt('10.0.0.0/26', 64), { instanceOf: RangeError })
 })
+
+test('the octets of a dotted quad agree with its text, and what is no quad is left to the library', t => {
+  fc.assert(
+    fc.property(fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255), fc.nat(255)), octets => {
+      t.deepEqual([...addressBytes(octets.join('.'))], octets)
+    }),
+  )
+  for (const bad of ['1.2.3.256', '1.2.3.', 'a.b.c.d', '', '1..2.3']) t.throws(() => addressBytes(bad), undefined, bad)
+})
