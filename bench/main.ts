@@ -1,0 +1,45 @@
+// `npm run bench`: every measure of this folder in one table, each beside its peer from Debian where there is one, in
+// the same run on the same machine. Absolute times are noise on a shared machine; read the two columns together.
+import { benchBgpRib } from './bgp-rib.ts'
+import { benchBgpWire } from './bgp-wire.ts'
+import { benchCni } from './cni.ts'
+import { benchRoutes, type Row } from './routes.ts'
+
+const ROOT_ONLY = [benchCni, benchRoutes]
+const ANYBODY = [benchBgpWire, benchBgpRib]
+
+const asRoot = process.getuid?.() === 0
+const rows: Row[] = []
+for (const bench of asRoot ? [...ROOT_ONLY, ...ANYBODY] : ANYBODY) {
+  process.stderr.write(`measuring: ${bench.name}\n`)
+  rows.push(...(await bench()))
+}
+print(rows)
+if (!asRoot) process.stderr.write('not root: CNI and routes were left out, which need network namespaces\n')
+process.exit(0) // the programs that a bench started are gone; nothing else may hold the table back
+
+function print(all: readonly Row[]): void {
+  const cells = [
+    ['MEASURE', 'MARGAY', 'UNIT', 'PEER', 'PEER HAS'],
+    ...all.map(({ name, value, unit, peer, peerValue }) => [
+      name,
+      digits(value),
+      unit,
+      peer ?? '-',
+      peerValue === undefined ? '-' : digits(peerValue),
+    ]),
+  ]
+  const widths = cells[0]!.map((_, i) => Math.max(...cells.map(row => row[i]!.length)))
+  for (const row of cells)
+    console.log(
+      row
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    )
+}
+
+/** Three digits that mean something, and no more. */
+function digits(value: number): string {
+  return value >= 100 ? Math.round(value).toLocaleString('en') : value.toPrecision(3)
+}
