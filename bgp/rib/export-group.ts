@@ -12,8 +12,6 @@ import { MARK, PATH, type PathTable, PEER_MASK, STRIDE } from './path-table.ts'
 import { type PrefixTable, widened } from './prefix-table.ts'
 import type { Packed, UpdatePacker } from './update-packer.ts'
 
-/** Octets of log beyond which members that have not read its oldest block fall behind. */
-const LOG_OCTETS = 4 << 20
 /** Prefixes made into messages at once: enough to pack well, few enough to take milliseconds. */
 const CHUNK = 16384
 /** The same for one member alone, whose part of the table comes as one block. */
@@ -89,13 +87,16 @@ export class ExportGroup {
   #logStart = 0
   #logOctets = 0
   readonly #batch = new Batch()
+  readonly #backlogOctets: number
 
-  constructor(key: string, exporter: Exporter, table: GroupTable, packer: UpdatePacker) {
+  /** Members that have not read the oldest block when the log holds more than `backlogOctets` fall behind. */
+  constructor(key: string, exporter: Exporter, table: GroupTable, packer: UpdatePacker, backlogOctets: number) {
     this.key = key
     this.exporter = exporter
     this.addPath = exporter.target.addPath
     this.#table = table
     this.#packer = packer
+    this.#backlogOctets = backlogOctets
   }
 
   /** Prefixes (with ADD-PATH: paths) that a member has been sent or is about to be. */
@@ -387,7 +388,7 @@ export class ExportGroup {
     this.#log.push(block)
     this.#logOctets += packed.bytes.length
     for (const member of this.members.values()) if (concerns(block, member)) this.#wake(member)
-    while (this.#logOctets > LOG_OCTETS && this.#log.length > 1) this.#drop()
+    while (this.#logOctets > this.#backlogOctets && this.#log.length > 1) this.#drop()
     this.#trim()
   }
 

@@ -35,6 +35,8 @@ export type RibDeps = {
   sink?: RouteSink
   clock: Clock
   log: Log
+  /** Octets of messages kept per export group for members that read more slowly than others. Default 4 MiB. */
+  backlogOctets?: number
 }
 
 /** One path of `Rib.dump`. */
@@ -48,6 +50,7 @@ export type DumpedPath = {
 
 /** Owners of sets below this are peers, the others export groups. */
 const GROUP_OWNERS = 0x20000
+const BACKLOG_OCTETS = 4 << 20
 /** Prefixes per `work`: a few milliseconds. */
 const SLICE = 8192
 
@@ -379,7 +382,7 @@ export class Rib {
       room: packer.room,
       tooLong: prefix => this.#event({ type: 'too-long', key: peer.key, prefix: table.prefixes.text(prefix) }),
     })
-    return new ExportGroup(key, exporter, table, packer)
+    return new ExportGroup(key, exporter, table, packer, this.#deps.backlogOctets ?? BACKLOG_OCTETS)
   }
 
   #leave(table: FamilyTable, counts: PeerFamily): void {

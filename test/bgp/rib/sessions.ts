@@ -136,9 +136,9 @@ export class World {
   readonly down = new Map<string, Downstream>()
   readonly rib: Rib
 
-  constructor(config: Partial<SpeakerConfig> = {}) {
+  constructor(config: Partial<SpeakerConfig> = {}, backlogOctets?: number) {
     const speaker = { asn: OUR_AS, routerId: '10.0.0.254', ...config }
-    this.rib = new Rib(speaker, { sink: this.sink, clock: this.clock, log: silentLog })
+    this.rib = new Rib(speaker, { sink: this.sink, clock: this.clock, log: silentLog, backlogOctets })
     this.rib.onEvent(event => this.events.push(event))
   }
 

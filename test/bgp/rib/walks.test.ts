@@ -110,9 +110,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 /** Both RIBs, walked in step. */
 class Pair {
-  readonly world = new World()
+  readonly world: World
   readonly naive = new NaiveRib({ asn: OUR_AS, routerId: '10.0.0.254' })
   readonly up = new Set<RibPeer>()
+
+  constructor(backlogOctets: number) {
+    this.world = new World({}, backlogOctets)
+  }
 
   take(s: Step): void {
     const { world, naive } = this
@@ -224,8 +228,8 @@ function same(what: string, got: ReadonlyMap<string, unknown>, want: ReadonlyMap
 test('wherever a walk ends, every peer and the sink hold what the naive RIB says, and nothing leaks', t => {
   const runs = Number(process.env['MARGAY_RUNS'] ?? 300)
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 60, size: 'max' }), steps => {
-      const pair = new Pair()
+    fc.property(fc.array(step, { maxLength: 60, size: 'max' }), fc.constantFrom(1, 4 << 20), (steps, backlog) => {
+      const pair = new Pair(backlog)
       for (const [i, s] of steps.entries()) {
         pair.take(s)
         if (i % 16 === 15) pair.compare()
@@ -233,7 +237,7 @@ test('wherever a walk ends, every peer and the sink hold what the naive RIB says
       pair.compare()
       pair.clear()
     }),
-    { numRuns: runs },
+    { numRuns: runs, includeErrorInReport: true },
   )
   t.pass()
 })

@@ -1,0 +1,157 @@
+// Peers that are sent the same share messages; a slow one costs the others nothing and memory only by prefix.
+import test from 'ava'
+import { aPeer, someAttributes, World } from './sessions.ts'
+
+const many = (count: number) => Array.from({ length: count }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`)
+
+test('peers of one export group are given the very same bytes', t => {
+  const world = new World()
+  const [a, b, c] = [aPeer(1), aPeer(2), aPeer(3)]
+  world.up(a, b, c)
+  world.settle()
+  world.send(a, { announce: ['10.1.0.0/16'] })
+  while (world.rib.work());
+  const [forB, forC] = [world.rib.pull('p2', 4096), world.rib.pull('p3', 4096)]
+  t.is(forB?.length, 1)
+  t.is(forB![0], forC![0]!)
+})
+
+test('prefixes with equal attributes share messages that stay within 4096 octets, whoever sent them', t => {
+  const world = new World()
+  // two internal peers send what comes out the same
+  const [a, b, c] = [aPeer(1, { peerType: 'ibgp' }), aPeer(2, { peerType: 'ibgp' }), aPeer(3)]
+  world.up(a, b, c)
+  world.settle()
+  const attributes = someAttributes([7018], { localPref: 100 })
+  const before = world.down.get('p3')!.messages
+  const prefixes = many(2000)
+  for (const [i, prefix] of prefixes.entries()) world.send(i % 2 === 0 ? a : b, { announce: [prefix], attributes })
+  world.settle()
+  t.is(world.held(c).size, 2000)
+  t.is(world.down.get('p3')!.messages - before, 2)
+  world.lost(a)
+  world.lost(b)
+  world.settle()
+  t.is(world.held(c).size, 0)
+})
+
+test('with extended messages more fits into one', t => {
+  const world = new World()
+  const c = aPeer(3, { session: { extendedMessage: true } })
+  const a = aPeer(1)
+  world.up(a, c)
+  world.settle()
+  const before = world.down.get('p3')!.messages
+  for (const prefix of many(5000)) world.send(a, { announce: [prefix] })
+  world.settle()
+  t.is(world.down.get('p3')!.messages - before, 1)
+})
+
+test('a set that leaves no room for a prefix is not announced, withdrawn where it was, and reported', t => {
+  const world = new World()
+  const wide = { extendedMessage: true }
+  const [a, b] = [aPeer(1, { session: wide }), aPeer(2)]
+  world.up(a, b)
+  world.send(a, { announce: ['10.0.0.0/8'] })
+  world.settle()
+  t.is(world.held(b).size, 1)
+  const communities = Array.from({ length: 1020 }, (_, i) => i)
+  world.send(a, { announce: ['10.0.0.0/8'], attributes: someAttributes([65001], { communities }) })
+  world.settle()
+  t.is(world.held(b).size, 0)
+  t.deepEqual(world.events.at(-1), { type: 'too-long', key: 'p2', prefix: '10.0.0.0/8' })
+})
+
+test('a peer that does not read holds nobody up and gets the latest state when it does', t => {
+  const world = new World({}, 4096)
+  const [a, slow, quick] = [aPeer(1), aPeer(2), aPeer(3)]
+  world.up(a, slow, quick)
+  world.settle()
+  const prefixes = many(600)
+  for (let round = 0; round < 5; round++) {
+    for (const [i, prefix] of prefixes.entries())
+      world.send(a, { announce: [prefix], attributes: someAttributes([65001, 100 + round, i + 1]) })
+    world.send(a, { withdraw: prefixes.slice(round * 100, round * 100 + 50) })
+    world.settle('p3')
+  }
+  t.is(world.held(quick).size, 550)
+  const before = world.down.get('p2')!.messages
+  world.settle('p2')
+  t.deepEqual([...world.held(slow).keys()].sort(), [...world.held(quick).keys()].sort())
+  t.deepEqual(world.held(slow).get('10.0.0.0/24'), world.held(quick).get('10.0.0.0/24'))
+  // about one message per route and one block of the backlog, where the other peer read more than 3000
+  t.true(world.down.get('p2')!.messages - before < 1300)
+  world.lost(a)
+  world.settle('p3')
+  t.is(world.rib.sizes().prefixes, 600)
+  world.settle('p2')
+  t.is(world.held(slow).size, 0)
+  t.is(world.rib.sizes().prefixes, 0)
+})
+
+test('a new export policy takes back what it forbids and the session never ends', t => {
+  const world = new World()
+  const [a, b] = [aPeer(1), aPeer(2)]
+  world.up(a, b)
+  world.send(a, { announce: ['10.1.0.0/16', '192.0.2.0/24'] })
+  world.settle()
+  const forbid = { action: 'reject', match: { operator: 'In', cidr: '10.0.0.0/8' } } as const
+  world.rib.setPolicies('p2', { ...b.config, export: [forbid, { action: 'accept' }] })
+  world.settle()
+  t.deepEqual([...world.held(b).keys()], ['192.0.2.0/24'])
+  t.deepEqual(world.rib.explain('10.1.0.0/16')?.withheld, [{ peers: ['p2'], reason: 'policy: rule 1 rejects' }])
+  world.rib.setPolicies('p2', b.config)
+  world.settle()
+  t.deepEqual([...world.held(b).keys()].sort(), ['10.1.0.0/16', '192.0.2.0/24'])
+})
+
+test('counts say what was received, accepted and announced', t => {
+  const world = new World()
+  const forbid = { action: 'reject', match: { operator: 'In', cidr: '10.0.0.0/8' } } as const
+  const [a, b] = [aPeer(1, { config: { import: [forbid, { action: 'accept' }] } }), aPeer(2)]
+  world.up(a, b)
+  world.send(a, { announce: ['10.1.0.0/16', '192.0.2.0/24', '2001:db8::/32'] })
+  world.settle()
+  const { received, accepted, announced } = world.rib.counts('p1')!
+  t.deepEqual([received, accepted, announced], [3, 2, 0])
+  t.is(world.rib.counts('p2')!.announced, 2)
+  t.is(world.rib.counts('p9'), undefined)
+})
+
+test('a dump has every path as received and as used', t => {
+  const world = new World()
+  const add = { action: 'accept', operations: [{ do: 'add-community', value: '65000:9' }] } as const
+  const a = aPeer(1, { config: { import: [add] }, session: { as4: false } })
+  world.up(a)
+  world.send(a, { announce: ['10.1.0.0/16'] })
+  world.rib.announce({ prefix: '192.0.2.0/24' })
+  const paths = [...world.rib.dump('ipv4-unicast')]
+  t.deepEqual(
+    paths.map(({ peer, prefix, received, accepted }) => [
+      peer,
+      prefix,
+      received.attributes.communities,
+      accepted?.attributes.communities,
+    ]),
+    [
+      ['p1', '10.1.0.0/16', undefined, [0xfde80009]],
+      ['', '192.0.2.0/24', undefined, undefined],
+    ],
+  )
+})
+
+test('peers that come and go for ever do not use up the numbers for peers', t => {
+  const world = new World()
+  const b = aPeer(2)
+  world.up(b)
+  for (let i = 0; i < 300; i++) {
+    const a = aPeer(1, { key: `dynamic ${i}` })
+    world.up(a)
+    world.send(a, { announce: ['10.1.0.0/16'] })
+    world.settle()
+    world.lost(a)
+    world.settle()
+  }
+  t.is(world.held(b).size, 0)
+  t.deepEqual(world.rib.sizes(), { ...world.rib.sizes(), sets: 0, prefixes: 0, paths: 0 })
+})
