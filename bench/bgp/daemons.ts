@@ -1,0 +1,102 @@
+// The daemons of the table, a row each: where the program is, its configuration, its command line. All are told the
+// same: listen on one address, wait for these neighbours, take and give everything, touch no kernel routes.
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { DAEMON, type TestPlace } from './places.ts'
+
+const MARGAY = fileURLToPath(new URL('../../agent/margay-bgp.ts', import.meta.url))
+
+export type Daemon = {
+  /** The file without which it is left out of the table. */
+  program: string
+  /** Writes its configuration into `folder`; answers its command line. The process must stay in the foreground. */
+  prepare(folder: string, neighbours: readonly TestPlace[]): readonly string[]
+}
+
+export const DAEMONS = {
+  margay: {
+    program: MARGAY,
+    prepare(folder, neighbours) {
+      const lines = neighbours.flatMap(({ address, asn, family }) => [
+        `  - { address: ${address}, asn: ${asn}, passive: true, families: [${family}-unicast], import: accept, export: accept }`,
+      ])
+      const head = [`asn: ${DAEMON.asn}`, `routerId: ${DAEMON.address}`, `listen: ["${DAEMON.address}:179"]`]
+      const file = write(folder, 'margay.yaml', [...head, 'kernel: none', 'neighbors:', ...lines])
+      return [process.execPath, MARGAY, '--config', file, '--log-level', 'warn']
+    },
+  },
+  bird: {
+    program: '/usr/sbin/bird',
+    prepare(folder, neighbours) {
+      const lines = neighbours.map(
+        ({ address, asn, family }) =>
+          `protocol bgp { local ${DAEMON.address} as ${DAEMON.asn}; neighbor ${address} as ${asn}; passive on; ` +
+          `error wait time 1,4; ${family} { import all; export where source = RTS_BGP; }; }`,
+      )
+      const head = [`router id ${DAEMON.address};`, 'protocol device {}']
+      const file = write(folder, 'bird.conf', [...head, ...lines])
+      return [this.program, '-f', '-c', file, '-s', join(folder, 'bird.ctl'), '-P', join(folder, 'bird.pid')]
+    },
+  },
+  frr: {
+    program: '/usr/lib/frr/bgpd',
+    prepare(folder, neighbours) {
+      const lines = (family: string) =>
+        neighbours.filter(one => one.family === family).map(({ address }) => `  neighbor ${address} activate`)
+      const file = write(folder, 'bgpd.conf', [
+        `router bgp ${DAEMON.asn}`,
+        ` bgp router-id ${DAEMON.address}`,
+        ' no bgp ebgp-requires-policy',
+        ' no bgp network import-check',
+        ' no bgp default ipv4-unicast',
+        ...neighbours.flatMap(({ address, asn }) => [
+          ` neighbor ${address} remote-as ${asn}`,
+          ` neighbor ${address} passive`,
+        ]),
+        ' address-family ipv4 unicast',
+        ...lines('ipv4'),
+        ' exit-address-family',
+        ' address-family ipv6 unicast',
+        ...lines('ipv6'),
+        ' exit-address-family',
+      ])
+      const [pid, zebra] = [join(folder, 'bgpd.pid'), join(folder, 'zserv.api')]
+      const user = ['--vty_socket', folder, '-u', 'frr', '-g', 'frr']
+      return [this.program, '-f', file, '-Z', '-i', pid, '-z', zebra, ...user, '-l', DAEMON.address]
+    },
+  },
+  gobgp: {
+    program: '/usr/bin/gobgpd',
+    prepare(folder, neighbours) {
+      const lines = neighbours.flatMap(({ address, asn, family }) => [
+        '[[neighbors]]',
+        '  [neighbors.config]',
+        `    neighbor-address = "${address}"`,
+        `    peer-as = ${asn}`,
+        '  [neighbors.transport.config]',
+        '    passive-mode = true',
+        '  [[neighbors.afi-safis]]',
+        '    [neighbors.afi-safis.config]',
+        `      afi-safi-name = "${family}-unicast"`,
+      ])
+      const head = ['[global.config]', `  as = ${DAEMON.asn}`, `  router-id = "${DAEMON.address}"`]
+      const listen = [`  local-address-list = ["${DAEMON.address}"]`]
+      const file = write(folder, 'gobgp.toml', [...head, ...listen, ...lines])
+      const quiet = ['--log-level', 'error', '--pprof-disable', '--api-hosts', '127.0.0.1:50051']
+      return [this.program, '-f', file, '-t', 'toml', ...quiet]
+    },
+  },
+} as const satisfies Record<string, Daemon>
+export type DaemonName = keyof typeof DAEMONS
+
+/** Whether the machine has the daemon. */
+export function isInstalled(name: DaemonName): boolean {
+  return existsSync(DAEMONS[name].program)
+}
+
+function write(folder: string, name: string, lines: readonly string[]): string {
+  const path = join(folder, name)
+  writeFileSync(path, `${lines.join('\n')}\n`)
+  return path
+}

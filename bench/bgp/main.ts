@@ -1,0 +1,95 @@
+// `npm run bench:bgp`: margay-bgp beside BIRD, FRR and GoBGP, each in a namespace of its own and one after the other,
+// under the same load. `--quick` is a look with a tenth of the routes and without GoBGP; `--only NAME` (again and again)
+// keeps the named scenarios and daemons; `--json` prints every row as JSON. Needs root.
+import { parseArgs } from 'node:util'
+import { runAlone, runScenario, ScenarioFailed } from './arena.ts'
+import { DAEMONS, type DaemonName, isInstalled } from './daemons.ts'
+import { type Measured, ROWS, type RowName, SCENARIOS, type ScenarioName, type Sizes } from './scenarios.ts'
+
+const FULL: Sizes = { routes: 1_000_000, peers: 100, each: 10_000, shared: 9000, idle: 1000, idleSeconds: 30 }
+const QUICK: Sizes = { routes: 100_000, peers: 20, each: 2000, shared: 1800, idle: 200, idleSeconds: 10 }
+/** Of one scenario against one daemon. */
+const LIMIT_MS = { quick: 30_000, full: 600_000 }
+
+async function main(): Promise<void> {
+  const { quick, only, json } = usage()
+  if (process.getuid?.() !== 0) throw new Error('network namespaces need root')
+  const sizes = quick ? QUICK : FULL
+  const wanted = <T extends string>(all: readonly T[]): T[] => {
+    const named = all.filter(name => only.includes(name))
+    return named.length > 0 ? named : [...all]
+  }
+  const scenarios = wanted(Object.keys(SCENARIOS) as ScenarioName[])
+  const daemons = wanted(Object.keys(DAEMONS) as DaemonName[]).filter(
+    name => isInstalled(name) && !(quick && name === 'gobgp' && !only.includes(name)),
+  )
+  const stopped = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopped.abort())
+  const limit = () => AbortSignal.any([stopped.signal, AbortSignal.timeout(quick ? LIMIT_MS.quick : LIMIT_MS.full)])
+  const columns: Partial<Record<DaemonName, Measured>> = {}
+  const notes: string[] = []
+  // GoBGP takes minutes and is the last of the daemons, so the others are known by then
+  for (const daemon of daemons)
+    for (const scenario of scenarios) {
+      if (process.stderr.isTTY) process.stderr.write(`${daemon}: ${scenario}\n`)
+      try {
+        const { measured, testerCpu } = await runScenario(daemon, scenario, sizes, limit())
+        columns[daemon] = { ...columns[daemon], ...measured }
+        notes.push(`${daemon}, ${scenario}: the tester used ${testerCpu.toFixed(2)} CPU s, start and encoding included`)
+      } catch (error) {
+        if (!(error instanceof ScenarioFailed) || stopped.signal.aborted) throw error
+        notes.push(`${daemon}, ${scenario}: ${error.message}`)
+      }
+    }
+  const { aloneSeconds = 0 } = await runAlone(sizes, limit())
+  notes.push(`the tester alone, feeder to receiver: ${sizes.routes} routes in ${aloneSeconds.toFixed(2)} s`)
+  if (json) process.stdout.write(`${JSON.stringify({ sizes, columns, notes }, undefined, 2)}\n`)
+  else print(daemons, columns, sizes, notes)
+}
+
+function usage(): { quick: boolean; only: string[]; json: boolean } {
+  const names = [...Object.keys(SCENARIOS), ...Object.keys(DAEMONS)]
+  try {
+    const { values } = parseArgs({
+      options: {
+        quick: { type: 'boolean', default: false },
+        only: { type: 'string', multiple: true, default: [] },
+        json: { type: 'boolean', default: false },
+      },
+    })
+    const stranger = values.only.find(name => !names.includes(name))
+    if (stranger === undefined) return values
+    console.error(`there is no ${stranger}`)
+  } catch (error) {
+    if (error instanceof Error) console.error(error.message)
+  }
+  console.error(`usage: bench:bgp [--quick] [--json] [--only NAME]...\nnames: ${names.join(' ')}`)
+  process.exit(2)
+}
+
+function print(
+  daemons: readonly DaemonName[],
+  columns: Partial<Record<DaemonName, Measured>>,
+  sizes: Sizes,
+  notes: readonly string[],
+): void {
+  const { routes, peers, each, shared, idle } = sizes
+  console.log(
+    `${routes} routes of four to an attribute set; ${peers} peers with ${each} routes each, ${shared} shared; ${idle} idle peers`,
+  )
+  const rows = (Object.keys(ROWS) as RowName[]).filter(row => daemons.some(name => columns[name]?.[row] !== undefined))
+  const table = [
+    ['', 'unit', ...daemons],
+    ...rows.map(row => [row, ROWS[row], ...daemons.map(name => number(columns[name]?.[row]))]),
+  ]
+  const widths = table[0]!.map((_, column) => Math.max(...table.map(row => row[column]!.length)))
+  for (const row of table)
+    console.log(row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  '))
+  for (const note of notes) console.log(note)
+}
+
+function number(value: number | undefined): string {
+  return value === undefined ? '-' : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)
+}
+
+await main()

@@ -1,0 +1,19 @@
+// What the kernel says about a process (proc(5)): processor time and the most memory it ever had.
+import { readFileSync } from 'node:fs'
+
+/** Clock ticks per second in /proc, fixed on every Linux that Node runs on. */
+const TICKS = 100
+
+/** Seconds of user and system time since the process began, all threads, to 10 ms. */
+export function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS
+}
+
+/** MiB of memory: `VmHWM` is the peak so far, `VmRSS` what is resident now. */
+export function memoryMib(pid: number, field: 'VmHWM' | 'VmRSS'): number {
+  const found = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  if (found === null) throw new Error(`process ${pid} tells no ${field}`)
+  return Number(found[1]) / 1024
+}

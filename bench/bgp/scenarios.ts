@@ -1,0 +1,193 @@
+// What is measured, one function per start of a daemon. They run in the tester process, inside the tester's network
+// namespace; times are from the first octet of the first UPDATE until the last peer has all it should have.
+import { setTimeout as delay } from 'node:timers/promises'
+import { DAEMON, place, type TestPlace } from './places.ts'
+import { cpuSeconds, memoryMib } from './process-use.ts'
+import { announcements, withdrawals } from './streams.ts'
+import { TestPeer } from './test-peer.ts'
+
+/** Row name to value; the name says what, `UNITS` says in which unit. */
+export type Measured = Partial<Record<RowName, number>>
+
+/** Every row of the table with its unit, in the order of the table. */
+export const ROWS = {
+  'all routes: time': 's',
+  'all routes: CPU': 's',
+  'all routes: peak memory': 'MiB',
+  'route refresh: time': 's',
+  'route refresh: CPU': 's',
+  'withdraw all: time': 's',
+  'withdraw all: CPU': 's',
+  '100 peers: time': 's',
+  '100 peers: CPU': 's',
+  '100 peers: peak memory': 'MiB',
+  'while routes arrive: latest KEEPALIVE': 'ms late',
+  'while routes arrive: ESTABLISHED to first UPDATE': 'ms',
+  'all routes held: ESTABLISHED to first UPDATE': 'ms',
+  'idle peers: memory': 'MiB',
+  'idle peers: CPU': 's/min',
+} as const
+export type RowName = keyof typeof ROWS
+
+/** How much of everything; `quick` sizes are for a look, not for a record. */
+export type Sizes = { routes: number; peers: number; each: number; shared: number; idle: number; idleSeconds: number }
+
+export type Scenario = {
+  /** The peers that the daemon must know. */
+  places(sizes: Sizes): TestPlace[]
+  run(pid: number, sizes: Sizes): Promise<Measured>
+}
+
+const HOLD_SECONDS = 90
+const KEEPALIVE_HOLD_SECONDS = 3
+/** A peer's table is complete when its count is right and nothing came for so long. */
+const QUIET_MS = 300
+
+export const SCENARIOS = {
+  /** One feeder, one receiver: announce all, ask for all again, withdraw all. */
+  routes: {
+    places: () => [place(0), place(1)],
+    async run(pid, { routes }) {
+      await using stack = new AsyncDisposableStack()
+      const [feeder, receiver] = [peer(stack, place(0), routes), peer(stack, place(1), routes)]
+      const input = announcements(place(0), { first: 0, count: routes })
+      const gone = withdrawals({ first: 0, count: routes })
+      await Promise.all([feeder.establish(), receiver.establish()])
+      const all = await timed(pid, async () => {
+        const arrived = until(receiver, () => receiver.held.count === routes)
+        await Promise.all([feeder.feed(input), arrived])
+      })
+      const peak = memoryMib(pid, 'VmHWM')
+      const again = await timed(pid, () => {
+        const from = receiver.held.announced
+        const arrived = until(receiver, () => receiver.held.announced >= from + routes)
+        receiver.requestRefresh()
+        return arrived
+      })
+      const none = await timed(pid, async () => {
+        const arrived = until(receiver, () => receiver.held.count === 0)
+        await Promise.all([feeder.feed(gone), arrived])
+      })
+      return {
+        'all routes: time': all.seconds,
+        'all routes: CPU': all.cpu,
+        'all routes: peak memory': peak,
+        'route refresh: time': again.seconds,
+        'route refresh: CPU': again.cpu,
+        'withdraw all: time': none.seconds,
+        'withdraw all: CPU': none.cpu,
+      }
+    },
+  },
+  /** Many peers that mostly announce the same: every route has many candidates and goes to every peer. */
+  peers: {
+    places: ({ peers }) => Array.from({ length: peers }, (_, n) => place(n)),
+    async run(pid, { peers, each, shared }) {
+      await using stack = new AsyncDisposableStack()
+      const own = each - shared
+      const span = shared + peers * own
+      const all = Array.from({ length: peers }, (_, n) => peer(stack, place(n), span))
+      const inputs = all.map((_, n) => [
+        ...announcements(place(n), { first: 0, count: shared }),
+        ...announcements(place(n), { first: shared + n * own, count: own }),
+      ])
+      await Promise.all(all.map(one => one.establish()))
+      // a route is not sent to the peer it was learned from
+      const expected = peers * (peers - 1) * own + (peers - 1) * shared
+      const { cpu, seconds } = await timed(pid, async () => {
+        const done = settled(all, () => all.reduce((sum, { held }) => sum + held.count, 0) === expected)
+        await Promise.all([...all.map((one, n) => one.feed(inputs[n]!)), done])
+        return Math.max(...all.map(one => one.lastUpdateMs))
+      })
+      return {
+        '100 peers: time': seconds,
+        '100 peers: CPU': cpu,
+        '100 peers: peak memory': memoryMib(pid, 'VmHWM'),
+      }
+    },
+  },
+  /** Latencies under load: a peer that gets KEEPALIVEs only, one that comes in the middle and one that comes after. */
+  latency: {
+    places: () => [place(0), place(1), place(2, 'ipv6'), place(3), place(4)],
+    async run(pid, { routes }) {
+      await using stack = new AsyncDisposableStack()
+      const [feeder, receiver, late, later] = [0, 1, 3, 4].map(n => peer(stack, place(n), routes)) as Four
+      const idle = peer(stack, place(2, 'ipv6'), 0, KEEPALIVE_HOLD_SECONDS)
+      const input = announcements(place(0), { first: 0, count: routes })
+      await Promise.all([feeder.establish(), receiver.establish(), idle.establish()])
+      const halfway = until(receiver, () => receiver.held.count > routes / 2).then(() => late.establish())
+      const all = until(receiver, () => receiver.held.count === routes)
+      await Promise.all([feeder.feed(input), halfway, all, until(late, () => late.held.count === routes)])
+      await atRest(pid)
+      await later.establish()
+      await until(later, () => later.held.count > 0)
+      const heard = idle.keepalives
+      while (idle.keepalives < heard + 2) await delay(50)
+      const intervalMs = (KEEPALIVE_HOLD_SECONDS * 1000) / 3
+      return {
+        'while routes arrive: latest KEEPALIVE': Math.max(0, idle.longestSilenceMs - intervalMs),
+        'while routes arrive: ESTABLISHED to first UPDATE': late.firstUpdateMs! - late.establishedMs,
+        'all routes held: ESTABLISHED to first UPDATE': later.firstUpdateMs! - later.establishedMs,
+      }
+    },
+  },
+  /** Peers with nothing to say but KEEPALIVE, every ten seconds. */
+  idle: {
+    places: ({ idle }) => Array.from({ length: idle }, (_, n) => place(n)),
+    async run(pid, { idle, idleSeconds }) {
+      await using stack = new AsyncDisposableStack()
+      const all = Array.from({ length: idle }, (_, n) => peer(stack, place(n), 0, 30))
+      for (let n = 0; n < idle; n += 50) await Promise.all(all.slice(n, n + 50).map(one => one.establish()))
+      await atRest(pid)
+      const from = cpuSeconds(pid)
+      await delay(idleSeconds * 1000)
+      return {
+        'idle peers: memory': memoryMib(pid, 'VmRSS'),
+        'idle peers: CPU': ((cpuSeconds(pid) - from) * 60) / idleSeconds,
+      }
+    },
+  },
+} as const satisfies Record<string, Scenario>
+export type ScenarioName = keyof typeof SCENARIOS
+
+type Four = [TestPeer, TestPeer, TestPeer, TestPeer]
+
+function peer(stack: AsyncDisposableStack, at: TestPlace, prefixes: number, holdSeconds = HOLD_SECONDS): TestPeer {
+  const made = new TestPeer({ place: at, daemon: { ...DAEMON, port: 179 }, holdSeconds, prefixes })
+  stack.defer(() => made.close())
+  return made
+}
+
+/** Resolves in the read that makes `done` true. */
+function until(one: TestPeer, done: () => boolean): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const before = one.onUpdates
+  one.onUpdates = () => {
+    before()
+    if (done()) resolve()
+  }
+  one.onUpdates()
+  return promise
+}
+
+/** Resolves when `done` holds and no peer got anything for a while: paths are no longer being exchanged. */
+async function settled(all: readonly TestPeer[], done: () => boolean): Promise<void> {
+  do await delay(QUIET_MS / 3)
+  while (!done() || performance.now() - Math.max(...all.map(one => one.lastUpdateMs)) < QUIET_MS)
+}
+
+/** Waits until the daemon uses no processor to speak of. */
+async function atRest(pid: number): Promise<void> {
+  for (let before = -1, now = cpuSeconds(pid); now - before > 0.03; now = cpuSeconds(pid)) {
+    before = now
+    await delay(1000)
+  }
+}
+
+/** Seconds and the daemon's processor seconds of `work`, which may answer the `performance.now()` of its own end. */
+async function timed(pid: number, work: () => Promise<unknown>): Promise<{ seconds: number; cpu: number }> {
+  const [cpuFrom, fromMs] = [cpuSeconds(pid), performance.now()]
+  const answer = await work()
+  const endMs = typeof answer === 'number' ? answer : performance.now()
+  return { seconds: (endMs - fromMs) / 1000, cpu: cpuSeconds(pid) - cpuFrom }
+}
