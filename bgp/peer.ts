@@ -467,7 +467,6 @@ export class Peer implements SessionOwner {
         ipv6: global('ipv6'),
         linkLocal: shared ? onLink.find(({ address }) => address.startsWith('fe80:'))?.address : undefined,
       },
-      connected: onLink.map(({ cidr }) => cidr),
       families,
       receive,
       send,
