@@ -12,6 +12,10 @@ import { type AddRequest, addressFits } from './request.ts'
 import type { CniResult } from './result.ts'
 import { connect, createPair, GATEWAY, HOST_MAC, inspect, randomMac, wireHost, wirePod } from './wiring.ts'
 
+/** How long the kernel may take for what it does in its own time, and how often it is asked. */
+const SETTLE_MS = 3_000
+const SETTLE_INTERVAL_MS = 5
+
 /**
  * The same container and interface again gives the same result while all of it is there; what is half there is made
  * anew with the same address. Rejects with `CniError` or `KernelError`, and then nothing is left behind.
@@ -92,7 +96,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
   await wireHost(kernel, endpoint, host)
   await wirePod(pod, endpoint, hostMac)
   await connect(kernel, endpoint, host)
-  const { faults } = await inspect(kernel, endpoint)
+  const faults = await settledFaults(endpoint, deps)
   if (faults.length > 0)
     throw new CniError(
       CNI_CODE.kernel,
@@ -101,6 +105,19 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     )
   undo.move() // committed: nothing left to undo
   return resultOf(endpoint, hostMac, request)
+}
+
+/**
+ * What is still missing when the kernel had its time: it makes an IPv6 address its own in a work queue of its own, and
+ * until then drops what comes for it.
+ */
+async function settledFaults(endpoint: Endpoint, { kernel, clock }: CniDeps): Promise<readonly string[]> {
+  const deadline = clock.monotonicMs() + SETTLE_MS
+  for (;;) {
+    const { faults } = await inspect(kernel, endpoint)
+    if (faults.length === 0 || clock.monotonicMs() >= deadline) return faults
+    await new Promise<void>(resolve => clock.after(SETTLE_INTERVAL_MS, resolve))
+  }
 }
 
 /** The host side's name, with whatever had it before taken down: an older sandbox of the same pod, or a leftover. */

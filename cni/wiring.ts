@@ -170,7 +170,7 @@ export async function inspect(kernel: Kernel, endpoint: Endpoint): Promise<Inspe
     const known = neighbours.find(entry => entry.address === address)
     if (known?.mac !== endpoint.mac || !known.permanent)
       faults.push(`no permanent neighbour ${address} on ${host.name}`)
-    if ((await routedTo(kernel, address)) !== host.index) faults.push(`no route to ${address} on ${host.name}`)
+    if ((await routeTo(kernel, address))?.ifindex !== host.index) faults.push(`no route to ${address} on ${host.name}`)
   }
   try {
     using pod = kernel.inside(endpoint.netns)
@@ -197,6 +197,8 @@ async function inspectPod(pod: Kernel, endpoint: Endpoint, host: Link): Promise<
   for (const address of endpoint.addresses)
     if (!addresses.some(has => has.address === address && has.tentative !== true))
       faults.push(`address ${address} is gone from ${ifname} in the pod`)
+    else if ((await routeTo(pod, address))?.type !== 'local')
+      faults.push(`the pod does not take packets for ${address}`)
   for (const { dst, gateway } of podRoutes(familiesOf(endpoint), link.index))
     if (!routes.some(route => route.dst === dst && route.gateway === gateway))
       faults.push(`route ${dst} is gone from the pod`)
@@ -207,9 +209,9 @@ async function inspectPod(pod: Kernel, endpoint: Endpoint, host: Link): Promise<
   return faults
 }
 
-async function routedTo(kernel: Kernel, address: string): Promise<number | undefined> {
+async function routeTo(kernel: Kernel, address: string): Promise<Route | undefined> {
   try {
-    return (await kernel.lookupRoute(address)).ifindex
+    return await kernel.lookupRoute(address)
   } catch (error) {
     if (error instanceof KernelError) return undefined
     throw error
