@@ -4,9 +4,11 @@
 // missed and is sent their state later: a slow peer costs memory by prefix, never by message.
 import type { AddressFamily } from '../config.ts'
 import type { AttributeStore } from './attribute-store.ts'
+import { Backlog, type Block, concerns } from './backlog.ts'
 import { Batch } from './batch.ts'
 import type { Exporter } from './exporter.ts'
 import { IdQueue } from './id-queue.ts'
+import { Member } from './member.ts'
 import { eachNlri } from './own-messages.ts'
 import { MARK, PATH, type PathTable, PEER_MASK, STRIDE } from './path-table.ts'
 import { type PrefixTable, widened } from './prefix-table.ts'
@@ -19,38 +21,6 @@ const MEMBER_CHUNK = 4096
 /** A block ends with the message set that passes this many octets, so that a reader gets about what it asks for. */
 const BLOCK_OCTETS = 32768
 
-type Block = Packed & {
-  /** Peer index that does not get it, or the only one that does; 0: all. */
-  except: number
-  only: number
-  /** Members that have yet to read it. */
-  waiting: number
-}
-
-/** One peer in one group. */
-export type Member = {
-  readonly peer: number
-  /** Number of the next block to read. */
-  cursor: number
-  /** Next prefix id of a whole table being sent, and where it ends; -1: none. */
-  dumpAt: number
-  dumpEnd: number
-  /** The table is framed by BoRR and EoRR (RFC 7313). */
-  framed: boolean
-  /** What it missed: one byte per prefix id, and with ADD-PATH the paths (`prefix * 2^28 + path id`). */
-  owed?: Uint8Array
-  owedCount: number
-  owedAt: number
-  owedPaths: Set<number>
-  /** It has these prefixes from another group: only withdraws are owed. */
-  withdrawOnly: boolean
-  /** Queue position after which its first table is complete; -1: End-of-RIB was sent. */
-  endOfRibAfter: number
-  messages: number
-  /** `pull` had nothing: it must be told when there is something again. */
-  idle: boolean
-}
-
 export type GroupTable = {
   readonly family: AddressFamily
   readonly prefixes: PrefixTable
@@ -60,6 +30,8 @@ export type GroupTable = {
   readonly store: AttributeStore
   /** Index of the peer a stored set came from. */
   peerOf(set: number): number
+  /** The id of a prefix, made when there is none. */
+  idOf(octets: Uint8Array, at: number, length: number): number
   /** Something about a prefix was let go: its id may be free. */
   settle(prefix: number): void
   /** The path's slot is no longer needed as a path id. */
@@ -67,8 +39,6 @@ export type GroupTable = {
   /** A member that had nothing has something now. */
   wake(peer: number): void
 }
-
-const PATH_SPAN = 2 ** 28
 
 export class ExportGroup {
   readonly key: string
@@ -83,20 +53,21 @@ export class ExportGroup {
   #source = new Uint16Array(1024)
   #announced = 0
   #bySource = new Map<number, number>()
-  #log: Block[] = []
-  #logStart = 0
-  #logOctets = 0
   readonly #batch = new Batch()
-  readonly #backlogOctets: number
+  readonly #backlog: Backlog
 
-  /** Members that have not read the oldest block when the log holds more than `backlogOctets` fall behind. */
+  /** Members that have not read the oldest block when more than `backlogOctets` wait fall behind. */
   constructor(key: string, exporter: Exporter, table: GroupTable, packer: UpdatePacker, backlogOctets: number) {
     this.key = key
     this.exporter = exporter
     this.addPath = exporter.target.addPath
     this.#table = table
     this.#packer = packer
-    this.#backlogOctets = backlogOctets
+    this.#backlog = new Backlog(backlogOctets, this.members, (member, unread) => {
+      // it is owed whole states now, not only withdraws
+      member.withdrawOnly = false
+      for (const block of unread) this.#eachIn(block, (prefix, pathId) => member.owe(prefix, pathId))
+    })
   }
 
   /** Prefixes (with ADD-PATH: paths) that a member has been sent or is about to be. */
@@ -108,7 +79,7 @@ export class ExportGroup {
   holds(prefix: number): boolean {
     if (this.#queue.has(prefix)) return true
     if (!this.addPath && this.#out[prefix] !== 0 && this.#out[prefix] !== undefined) return true
-    for (const { owed } of this.members.values()) if (owed?.[prefix] === 1) return true
+    for (const member of this.members.values()) if (member.isOwed(prefix)) return true
     return false
   }
 
@@ -120,20 +91,7 @@ export class ExportGroup {
   join(peer: number): Member {
     const first = this.members.size === 0
     const end = this.#table.prefixes.end
-    const member: Member = {
-      peer,
-      cursor: this.#logStart + this.#log.length,
-      dumpAt: first || end === 0 ? -1 : 0,
-      dumpEnd: end,
-      framed: false,
-      owedCount: 0,
-      owedAt: 0,
-      owedPaths: new Set(),
-      withdrawOnly: false,
-      endOfRibAfter: 0,
-      messages: 0,
-      idle: false,
-    }
+    const member = new Member(peer, this.#backlog.end, first ? 0 : end)
     this.members.set(peer, member)
     if (first) {
       const { best, paths } = this.#table
@@ -146,13 +104,11 @@ export class ExportGroup {
 
   leave(member: Member): void {
     this.members.delete(member.peer)
-    for (let at = member.cursor - this.#logStart; at < this.#log.length; at++) {
-      if (concerns(this.#log[at]!, member)) this.#log[at]!.waiting--
-    }
-    this.#trim()
-    const { owed } = member
-    member.owed = undefined
-    for (let id = 0; owed !== undefined && id < owed.length; id++) if (owed[id] === 1) this.#table.settle(id)
+    this.#backlog.leave(member)
+    const owed = new Set<number>()
+    member.eachOwed(prefix => owed.add(prefix))
+    member.takeOwed(owed.size)
+    for (const prefix of owed) this.#table.settle(prefix)
   }
 
   /** Forgets what was sent. Only without members. */
@@ -213,15 +169,13 @@ export class ExportGroup {
     member.withdrawOnly = true
     for (let at = 0; at < from.#out.length; at++) {
       if (from.#out[at] === 0 || from.#source[at] === member.peer) continue
-      if (from.addPath) this.#owe(member, paths.words[at * STRIDE + PATH.prefix]!, at + 1)
-      else this.#owe(member, at, 0)
+      if (from.addPath) member.owe(paths.words[at * STRIDE + PATH.prefix]!, at + 1)
+      else member.owe(at, 0)
     }
-    // what it had not read or was owed may concern any prefix since withdrawn
-    const owed = before.owed ?? new Uint8Array(0)
-    for (let id = 0; id < owed.length; id++) if (owed[id] === 1) this.#owe(member, id, 0)
-    for (const key of before.owedPaths) this.#owe(member, Math.floor(key / PATH_SPAN), key % PATH_SPAN)
-    for (const block of from.#log.slice(Math.max(0, before.cursor - from.#logStart)))
-      if (concerns(block, before)) from.#eachIn(block, (id, pathId) => this.#owe(member, id, pathId))
+    // what it had not read or was owed may concern prefixes that were withdrawn since
+    before.eachOwed((prefix, pathId) => member.owe(prefix, pathId))
+    for (const block of from.#backlog.unread(before))
+      from.#eachIn(block, (prefix, pathId) => member.owe(prefix, pathId))
   }
 
   /**
@@ -244,15 +198,8 @@ export class ExportGroup {
 
   /** What a member reads next; undefined when it has everything. */
   #next(member: Member, deferred: boolean): Packed | undefined {
-    const at = member.cursor - this.#logStart
-    if (at < this.#log.length) {
-      const block = this.#log[at]!
-      member.cursor++
-      if (!concerns(block, member)) return NOTHING
-      block.waiting--
-      this.#trim()
-      return block
-    }
+    const block = this.#backlog.read(member)
+    if (block !== undefined) return block
     if (this.#queue.size > 0) {
       this.#build()
       return NOTHING
@@ -378,99 +325,34 @@ export class ExportGroup {
   }
 
   #append(except: number, only: number): void {
-    const packed = this.#packer.take()
-    const block: Block = { ...packed, except, only, waiting: 0 }
-    const end = this.#logStart + this.#log.length
-    for (const member of this.members.values()) {
-      if (concerns(block, member)) block.waiting++
-      else if (member.cursor === end) member.cursor++
-    }
-    this.#log.push(block)
-    this.#logOctets += packed.bytes.length
+    const block = this.#backlog.append(this.#packer.take(), except, only)
     for (const member of this.members.values()) if (concerns(block, member)) this.#wake(member)
-    while (this.#logOctets > this.#backlogOctets && this.#log.length > 1) this.#drop()
-    this.#trim()
-  }
-
-  /** Lets go of the oldest block; members that have not read it fall behind. */
-  #drop(): void {
-    for (const member of this.members.values()) {
-      if (member.cursor > this.#logStart) continue
-      for (const block of this.#log) {
-        if (!concerns(block, member)) continue
-        block.waiting--
-        this.#eachIn(block, (id, pathId) => this.#owe(member, id, pathId))
-      }
-      member.cursor = this.#logStart + this.#log.length
-      // it is owed whole states now, not only withdraws
-      member.withdrawOnly = false
-    }
-    this.#trim()
-  }
-
-  #trim(): void {
-    while (this.#log.length > 0 && this.#log[0]!.waiting === 0) {
-      this.#logOctets -= this.#log.shift()!.bytes.length
-      this.#logStart++
-    }
-    for (const member of this.members.values()) if (member.cursor < this.#logStart) member.cursor = this.#logStart
   }
 
   #eachIn(block: Block, visit: (prefix: number, pathId: number) => void): void {
     eachNlri(block.bytes, this.#table.family, this.addPath, (bytes, at, length, pathId) =>
-      visit(this.#table.prefixes.add(bytes, at, length), pathId),
+      visit(this.#table.idOf(bytes, at, length), pathId),
     )
-  }
-
-  #owe(member: Member, prefix: number, pathId: number): void {
-    if (member.owed === undefined || prefix >= member.owed.length) {
-      const owed = new Uint8Array(Math.max(this.#table.prefixes.capacity, prefix + 1))
-      member.owed = member.owed === undefined ? owed : widened(member.owed, owed)
-    }
-    if (this.addPath || pathId !== 0) member.owedPaths.add(prefix * PATH_SPAN + pathId)
-    if (member.owed[prefix] === 1) return
-    member.owed[prefix] = 1
-    member.owedCount++
   }
 
   /** Messages about a part of what a member missed. */
   #payOwed(member: Member): Packed {
     const batch = this.#batch
+    const { words } = this.#table.paths
     batch.reset()
-    const owed = member.owed!
-    const paid: number[] = []
-    for (let n = 0; member.owedAt < owed.length && n < MEMBER_CHUNK; member.owedAt++) {
-      const prefix = member.owedAt
-      if (owed[prefix] !== 1) continue
-      n++
-      owed[prefix] = 0
-      member.owedCount--
-      paid.push(prefix)
-      if (!this.addPath) this.#state(member, prefix, prefix, 0, batch)
-    }
-    if (this.addPath) this.#payPaths(member, paid, batch)
-    if (member.owedCount === 0) {
-      member.owed = undefined
-      member.withdrawOnly = false
-    }
-    if (member.owedAt >= owed.length) member.owedAt = 0
+    const paid = member.takeOwed(MEMBER_CHUNK)
+    if (!this.addPath) for (const prefix of paid) this.#state(member, prefix, prefix, 0, batch)
+    else
+      member.takeOwedPaths(paid, (prefix, pathId) => {
+        const slot = pathId - 1
+        const there = words[slot * STRIDE + PATH.prefix] === prefix
+        this.#state(member, prefix, there ? slot : -1, pathId, batch)
+      })
+    if (member.owedCount === 0) member.withdrawOnly = false
     this.#pack(batch, 0)
     const packed = this.#packer.take()
     for (const prefix of paid) this.#table.settle(prefix)
     return packed
-  }
-
-  #payPaths(member: Member, paid: readonly number[], batch: Batch): void {
-    const { words } = this.#table.paths
-    const now = new Set(paid)
-    for (const key of member.owedPaths) {
-      const prefix = Math.floor(key / PATH_SPAN)
-      const slot = (key % PATH_SPAN) - 1
-      if (!now.has(prefix)) continue
-      member.owedPaths.delete(key)
-      const there = words[slot * STRIDE + PATH.prefix] === prefix && this.#out[slot] !== undefined
-      this.#state(member, prefix, there ? slot : -1, slot + 1, batch)
-    }
   }
 
   /** What a member should have now for `out[at]` (-1: nothing). */
@@ -514,7 +396,3 @@ export class ExportGroup {
 }
 
 const NOTHING: Packed = { bytes: new Uint8Array(0), messages: 0 }
-
-function concerns({ except, only }: Block, { peer }: Member): boolean {
-  return only === 0 ? except !== peer : only === peer
-}

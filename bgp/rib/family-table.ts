@@ -59,6 +59,12 @@ export class FamilyTable implements GroupTable {
     return true
   }
 
+  idOf(octets: Uint8Array, at: number, length: number): number {
+    const id = this.prefixes.add(octets, at, length)
+    this.fit()
+    return id
+  }
+
   /** Makes room for what was added to `prefixes`. */
   fit(): void {
     const { capacity } = this.prefixes

@@ -1,0 +1,101 @@
+// Blocks of messages that some members of an export group have yet to read. Each member reads at its own pace; when more is
+// held than allowed, the members that wait for the oldest block fall behind and read nothing of it any more.
+import type { Member } from './member.ts'
+import type { Packed } from './update-packer.ts'
+
+export type Block = Packed & {
+  /** Index of the peer that does not get it, or of the only one that does; 0: all. */
+  except: number
+  only: number
+  /** Members that have yet to read it. */
+  waiting: number
+}
+
+export class Backlog {
+  readonly #limit: number
+  readonly #members: ReadonlyMap<number, Member>
+  readonly #fellBehind: (member: Member, unread: readonly Block[]) => void
+  readonly #blocks: Block[] = []
+  /** Number of the first block. */
+  #start = 0
+  #octets = 0
+
+  /** `limit` in octets. `fellBehind` hears of a member that is told the rest some other way. */
+  constructor(
+    limit: number,
+    members: ReadonlyMap<number, Member>,
+    fellBehind: (member: Member, unread: readonly Block[]) => void,
+  ) {
+    this.#limit = limit
+    this.#members = members
+    this.#fellBehind = fellBehind
+  }
+
+  /** Number of the block that is written next. */
+  get end(): number {
+    return this.#start + this.#blocks.length
+  }
+
+  append(packed: Packed, except: number, only: number): Block {
+    const block: Block = { ...packed, except, only, waiting: 0 }
+    const { end } = this
+    for (const member of this.#members.values()) {
+      if (concerns(block, member)) block.waiting++
+      else if (member.cursor === end) member.cursor++
+    }
+    this.#blocks.push(block)
+    this.#octets += packed.bytes.length
+    while (this.#octets > this.#limit && this.#blocks.length > 1) this.#drop()
+    this.#trim()
+    return block
+  }
+
+  /** The next block for a member; undefined when it has read all of them. */
+  read(member: Member): Block | undefined {
+    for (; member.cursor < this.end; member.cursor++) {
+      const block = this.#blocks[member.cursor - this.#start]!
+      if (!concerns(block, member)) continue
+      member.cursor++
+      block.waiting--
+      this.#trim()
+      return block
+    }
+    return undefined
+  }
+
+  /** What a member has yet to read. */
+  unread(member: Member): Block[] {
+    return this.#blocks.slice(member.cursor - this.#start).filter(block => concerns(block, member))
+  }
+
+  /** A member, no longer in the map, will not read what it has not. */
+  leave(member: Member): void {
+    for (const block of this.unread(member)) block.waiting--
+    member.cursor = this.end
+    this.#trim()
+  }
+
+  /** Ends the wait for the oldest block. */
+  #drop(): void {
+    for (const member of this.#members.values()) {
+      if (member.cursor > this.#start) continue
+      const unread = this.unread(member)
+      for (const block of unread) block.waiting--
+      member.cursor = this.end
+      this.#fellBehind(member, unread)
+    }
+    this.#trim()
+  }
+
+  #trim(): void {
+    while (this.#blocks.length > 0 && this.#blocks[0]!.waiting === 0) {
+      this.#octets -= this.#blocks.shift()!.bytes.length
+      this.#start++
+    }
+    for (const member of this.#members.values()) if (member.cursor < this.#start) member.cursor = this.#start
+  }
+}
+
+export function concerns({ except, only }: Block, { peer }: Member): boolean {
+  return only === 0 ? except !== peer : only === peer
+}
