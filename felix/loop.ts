@@ -8,7 +8,7 @@ import type { Log } from '../lib/log.ts'
 import { Applier, type Readiness, STRAY_GRACE_MS } from './apply/applier.ts'
 import { NoInterface } from './apply/link-view.ts'
 import { ApplyError, type Outcome, type Refusal } from './apply/reconciler.ts'
-import { desiredState } from './calc/desired.ts'
+import { Calculator } from './calc/desired.ts'
 import { hostCidr } from './calc/routes.ts'
 import type { DesiredState, FelixInput, Notice } from './state.ts'
 
@@ -51,6 +51,7 @@ export class Felix {
   readonly #kernel: Kernel
   readonly #deps: FelixDeps
   readonly #applier: Applier
+  readonly #calculator = new Calculator()
   readonly #retry = new Backoff({ firstMs: 50, maxMs: 10_000 })
   readonly #fight = new Backoff({ firstMs: 200, maxMs: 5_000 })
   readonly #timers = new Map<string, Cancel>()
@@ -166,8 +167,8 @@ export class Felix {
     const { node, ...rest } = this.#input
     if (node === undefined) return
     // without its pool a block looks like a route of the world outside, and would be sent the wrong way
-    const learned = this.#ready.datastore ? (rest.learned ?? []) : []
-    const desired = this.#desired ?? desiredState({ ...NOTHING, ...rest, node, learned })
+    const learned = this.#ready.datastore ? (rest.learned ?? NOTHING.learned) : NOTHING.learned
+    const desired = this.#desired ?? this.#calculator.desired({ ...NOTHING, ...rest, node, learned })
     this.#desired = desired
     try {
       const outcome = await this.#applier.apply(desired, this.#ready)

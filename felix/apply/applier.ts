@@ -48,6 +48,12 @@ export class Applier {
   readonly #strays = new Map<string, number>()
   #isOurs: ReturnType<typeof ownDestinations> = () => false
   #devices: ReadonlySet<string> = new Set()
+  #desired: DesiredState | undefined
+  #version = -1
+  /** Routes whose interface is not there yet. */
+  #waiting: readonly Refusal[] = []
+  /** What the last change of wishes gave up: its removal needs no grace. */
+  #dropped: Record<'neighbours' | 'routes', ReadonlySet<string>> = { neighbours: new Set(), routes: new Set() }
 
   constructor(kernel: Kernel, nowMs: () => number) {
     const links = new LinkView(kernel)
@@ -74,41 +80,29 @@ export class Applier {
 
   /** Takes the kernel as far as it goes towards `desired`. Rejects only when nothing can be read. */
   async apply(desired: DesiredState, ready: Readiness): Promise<Outcome> {
-    this.#isOurs = ownDestinations(desired)
-    this.#devices = new Set([
-      ...desired.tunnels.map(({ name }) => name),
-      ...desired.addresses.map(({ interfaceName }) => interfaceName),
-      ...desired.routes.flatMap(({ interfaceName: name }) => (name === undefined ? [] : [name])),
-    ])
+    if (desired !== this.#desired) {
+      this.#isOurs = ownDestinations(desired)
+      this.#devices = devicesOf(desired)
+    }
     await this.#links.refresh()
-    const all = [await this.#tunnels.apply(desired.tunnels, ready.datastore)]
+    const tunnels = await this.#tunnels.apply(desired.tunnels, ready.datastore)
     await this.#links.learn(this.#devices)
+    if (desired !== this.#desired || this.#links.version !== this.#version) this.#want(desired)
 
-    this.#addresses.wantAll(wantedAddresses(desired))
-    all.push(await this.#addresses.apply(() => ready.datastore))
-    this.#sysctls.wantAll(wantedSysctls(desired))
-    all.push(await this.#sysctls.apply(() => true))
-    const neighbours = wantedNeighbours(desired)
-    const leaving = dropped(this.#neighbours, neighbours)
-    this.#neighbours.wantAll(neighbours)
     const graced = new Set<string>()
     const outlived = (object: string) => {
       graced.add(object)
       return this.#outlivedGrace(object)
     }
-    all.push(
+    const all = [
+      tunnels,
+      await this.#addresses.apply(() => ready.datastore),
+      await this.#sysctls.apply(() => true),
       await this.#neighbours.apply((key, { interfaceName }) => {
         if (!interfaceName.startsWith(WORKLOAD_PREFIX)) return ready.datastore
-        return ready.endpoints && (leaving.has(key) || outlived(`neighbour ${key}`))
+        return ready.endpoints && (this.#dropped.neighbours.has(key) || outlived(`neighbour ${key}`))
       }),
-    )
-    this.#fdb.wantAll(wantedFdb(desired))
-    all.push(await this.#fdb.apply(() => ready.datastore))
-
-    const { wanted, waiting } = this.#resolver.resolve(desired)
-    const unrouted = dropped(this.#routes, wanted)
-    this.#routes.wantAll(wanted)
-    all.push(
+      await this.#fdb.apply(() => ready.datastore),
       await this.#routes.apply((key, seen) => {
         switch (routeClass(seen, this.#links)) {
           case 'learned':
@@ -116,16 +110,16 @@ export class Applier {
           case 'block':
             return ready.datastore
           case 'workload':
-            return ready.endpoints && (unrouted.has(key) || outlived(`route ${key}`))
+            return ready.endpoints && (this.#dropped.routes.has(key) || outlived(`route ${key}`))
           case 'foreign':
             return false
         }
       }),
-    )
+    ]
     for (const object of this.#strays.keys()) if (!graced.has(object)) this.#strays.delete(object)
 
     const outcome = merge(all)
-    outcome.refused.push(...waiting)
+    outcome.refused.push(...this.#waiting)
     if (outcome.refused.length > 0) this.#links.distrust()
     return outcome
   }
@@ -177,6 +171,20 @@ export class Applier {
     return this.#strays.size > 0
   }
 
+  #want(desired: DesiredState): void {
+    this.#desired = desired
+    this.#version = this.#links.version
+    this.#addresses.wantAll(wantedAddresses(desired))
+    this.#sysctls.wantAll(wantedSysctls(desired))
+    this.#fdb.wantAll(wantedFdb(desired))
+    const { wanted, waiting } = this.#resolver.resolve(desired)
+    this.#waiting = waiting
+    this.#dropped = {
+      neighbours: this.#neighbours.wantAll(wantedNeighbours(desired)),
+      routes: this.#routes.wantAll(wanted),
+    }
+  }
+
   #linkChanged(link: Link): boolean {
     const before = this.#links.saw(link)
     if (!this.#devices.has(link.name)) return false
@@ -207,9 +215,11 @@ export class Applier {
   }
 }
 
-/** What was wanted until now and is wanted no more: removing it needs no grace. */
-function dropped<V>(part: Reconciler<V>, wanted: ReadonlyMap<string, V>): Set<string> {
-  return new Set([...part.wanted().keys()].filter(key => !wanted.has(key)))
+/** The interfaces whose fate is ours. */
+function devicesOf({ tunnels, addresses, routes }: DesiredState): Set<string> {
+  const names = new Set([...tunnels.map(({ name }) => name), ...addresses.map(({ interfaceName }) => interfaceName)])
+  for (const { interfaceName } of routes) if (interfaceName !== undefined) names.add(interfaceName)
+  return names
 }
 
 function merge(parts: readonly Outcome[]): Outcome {

@@ -7,9 +7,15 @@ export class LinkView {
   readonly #byName = new Map<string, Link>()
   readonly #byIndex = new Map<number, Link>()
   #trusted = false
+  #version = 0
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel
+  }
+
+  /** Changes whenever some name means another index. */
+  get version(): number {
+    return this.#version
   }
 
   distrust(): void {
@@ -23,6 +29,7 @@ export class LinkView {
     this.#byName.clear()
     this.#byIndex.clear()
     for (const link of links) this.saw(link)
+    this.#version++
   }
 
   /** Asks the kernel for names that the view does not have; a pod's interface may be newer than its event. */
@@ -45,6 +52,7 @@ export class LinkView {
   /** Returns what the view had under this index before. */
   saw(link: Link): Link | undefined {
     const before = this.#byIndex.get(link.index)
+    if (before?.name !== link.name) this.#version++
     if (before !== undefined && before.name !== link.name) this.#byName.delete(before.name)
     this.#byIndex.set(link.index, link)
     this.#byName.set(link.name, link)
@@ -52,6 +60,7 @@ export class LinkView {
   }
 
   gone(link: Link): void {
+    this.#version++
     this.#byIndex.delete(link.index)
     if (this.#byName.get(link.name)?.index === link.index) this.#byName.delete(link.name)
   }

@@ -47,10 +47,14 @@ export class Reconciler<V> {
     this.#delta = new Delta(surface.same)
   }
 
-  /** Wants exactly these. */
-  wantAll(wanted: ReadonlyMap<string, V>): void {
-    for (const key of [...this.#delta.wanted().keys()]) if (!wanted.has(key)) this.#forget(key)
-    for (const [key, value] of wanted) if (this.#delta.wanted().get(key) !== value) this.#delta.want(key, value)
+  /** Wants exactly these; returns the keys that were wanted before and are not now. */
+  wantAll(wanted: ReadonlyMap<string, V>): ReadonlySet<string> {
+    const before = this.#delta.wanted()
+    const dropped = new Set<string>()
+    for (const key of before.keys()) if (!wanted.has(key)) dropped.add(key)
+    for (const key of dropped) this.#forget(key)
+    for (const [key, value] of wanted) if (before.get(key) !== value) this.#delta.want(key, value)
+    return dropped
   }
 
   #forget(key: string): void {

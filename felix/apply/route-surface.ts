@@ -36,7 +36,7 @@ export function routeClass({ protocol, ifindex, gateway }: Route, links: LinkVie
 /** Turns wanted routes into kernel routes; remembers the answers, since most routes are the same every time. */
 export class RouteResolver {
   readonly #links: LinkView
-  #known = new Map<DesiredRoute, Route>()
+  readonly #known = new WeakMap<DesiredRoute, { key: string; route: Route }>()
 
   constructor(links: LinkView) {
     this.#links = links
@@ -44,21 +44,22 @@ export class RouteResolver {
 
   resolve({ routes }: DesiredState): { wanted: Map<string, Route>; waiting: Refusal[] } {
     const wanted = new Map<string, Route>()
-    const known = new Map<DesiredRoute, Route>()
     const waiting: Refusal[] = []
     for (const desired of routes) {
       const name = desired.interfaceName
-      const link = name === undefined ? undefined : this.#links.byName(name)
-      if (name !== undefined && link === undefined) {
+      const index = name === undefined ? undefined : this.#links.byName(name)?.index
+      if (name !== undefined && index === undefined) {
         waiting.push({ object: `route ${desired.dst}`, error: new NoInterface(name) })
         continue
       }
-      const before = this.#known.get(desired)
-      const route = before !== undefined && before.ifindex === link?.index ? before : kernelRoute(desired, link?.index)
-      known.set(desired, route)
-      wanted.set(routeKey(route), route)
+      let known = this.#known.get(desired)
+      if (known === undefined || known.route.ifindex !== index) {
+        const route = kernelRoute(desired, index)
+        known = { key: routeKey(route), route }
+        this.#known.set(desired, known)
+      }
+      wanted.set(known.key, known.route)
     }
-    this.#known = known
     return { wanted, waiting }
   }
 }

@@ -1,20 +1,41 @@
 // The whole of what this node's kernel should hold, as a function of what is known now. Nothing here remembers:
 // any order of events, a restart or a replay gives the same answer.
 import type { DesiredNeighbour, DesiredState, DesiredSysctl, Endpoint, FelixInput } from '../state.ts'
-import { blackholeRoutes, claim, learnedRoutes, workloadRoutes } from './routes.ts'
+import { blackholeRoutes, byDestination, claim, learnedRoutes, workloadRoutes } from './routes.ts'
 import { ownAddresses, tunnelDevices, VXLAN_DEVICE, vtepEntries, vteps } from './tunnels.ts'
 
+type Learned = ReturnType<typeof learnedRoutes>
+
+/**
+ * Remembers the last learned part, which is most of the work and which a new pod does not change. The answer is the
+ * same with and without the memory.
+ */
+export class Calculator {
+  #parts: readonly unknown[] = []
+  #learned: Learned = { routes: [], notices: [] }
+
+  desired(input: FelixInput): DesiredState {
+    return desiredState(input, () => {
+      const { node, capabilities, pools, remotes, ownBlocks, learned } = input
+      const parts = [node, capabilities, pools, remotes, ownBlocks, learned]
+      if (parts.some((part, i) => part !== this.#parts[i])) this.#learned = learnedPart(input)
+      this.#parts = parts
+      return this.#learned
+    })
+  }
+}
+
 /** Pure and total over valid input: what is unreadable gets a notice instead of a route. */
-export function desiredState(input: FelixInput): DesiredState {
-  const far = vteps(input.remotes.filter(({ name }) => name !== input.node.name))
+export function desiredState(input: FelixInput, learnedOf: (input: FelixInput) => Learned = learnedPart): DesiredState {
+  const far = farVteps(input)
   const tunnels = tunnelDevices(input)
   const vxlan = tunnels.some(({ name }) => name === VXLAN_DEVICE)
   const entries = vtepEntries(vxlan ? far.byAddress : new Map())
   const endpoints = uniqueEndpoints(input.endpoints)
-  const learned = learnedRoutes(input, far.byAddress)
+  const learned = learnedOf(input)
   const { routes, notices } = claim(
-    workloadRoutes(endpoints, input.config.workloadRouteProtocol),
-    blackholeRoutes(input.ownBlocks),
+    workloadRoutes(endpoints, input.config.workloadRouteProtocol).toSorted(byDestination),
+    blackholeRoutes(input.ownBlocks).toSorted(byDestination),
     learned.routes,
   )
   return {
@@ -27,6 +48,15 @@ export function desiredState(input: FelixInput): DesiredState {
     sysctls: [...hostSysctls(input), ...endpoints.flatMap(workloadSysctls)],
     notices: [...far.notices, ...learned.notices, ...notices].toSorted(byObject),
   }
+}
+
+function learnedPart(input: FelixInput): Learned {
+  const { routes, notices } = learnedRoutes(input, farVteps(input).byAddress)
+  return { routes: routes.toSorted(byDestination), notices }
+}
+
+function farVteps({ remotes, node }: FelixInput): ReturnType<typeof vteps> {
+  return vteps(remotes.filter(({ name }) => name !== node.name))
 }
 
 /** The same settings as the CNI verbs write before the link goes up, for the families that the pod has. */

@@ -155,14 +155,14 @@ function ownPrefixes({ node, ownBlocks }: LearnedInput): PrefixIndex<'block' | '
 }
 
 /**
- * One route for each destination: an earlier group beats a later one, and within a group the order of the texts
- * decides, so that the order in which things were learned never does.
+ * One route for each destination: an earlier group beats a later one, and within a group (each sorted by
+ * `byDestination`) the first, so that the order in which things were learned never decides.
  */
 export function claim(...groups: readonly (readonly DesiredRoute[])[]): { routes: DesiredRoute[]; notices: Notice[] } {
   const taken = new Map<string, DesiredRoute>()
   const notices = new NoticeList()
   for (const group of groups) {
-    for (const route of group.toSorted(byDestination)) {
+    for (const route of group) {
       const holder = taken.get(route.dst)
       if (holder === undefined) taken.set(route.dst, route)
       else if (holder.interfaceName !== route.interfaceName && holder.scope === ROUTE_SCOPE.link) {
@@ -200,7 +200,8 @@ function byCidr(a: Pool, b: Pool): number {
   return a.cidr < b.cidr ? -1 : a.cidr > b.cidr ? 1 : Number(a.ipip < b.ipip)
 }
 
-function byDestination(a: DesiredRoute, b: DesiredRoute): number {
+/** The order that settles who has a destination: by its text, then by interface, then by gateway. */
+export function byDestination(a: DesiredRoute, b: DesiredRoute): number {
   return (
     compare(a.dst, b.dst) ||
     compare(a.interfaceName ?? '', b.interfaceName ?? '') ||
