@@ -1,7 +1,9 @@
 // The installed plugin, executed as runtimes do, against this machine's kernel in namespaces of the test's own.
-import { mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { EndpointStore } from '../../cni/endpoints.ts'
 import { CNI_VERSIONS } from '../../cni/result.ts'
+import { openNodeDb } from '../../lib/node-db.ts'
 import { aPool } from '../ipam/world.ts'
 import { conf, type PluginAnswer, startNode, type TestNode } from './node.ts'
 
@@ -345,17 +347,11 @@ asRoot('thirty ADDs at once, and then their DELs twice each, end with every pod 
   }),
 )
 
-asRoot('when the node starts again over its journal, pods that run keep their addresses and rows', t => {
-  const dbPath = `${mkdtempSync('/tmp/margay-cni-db-')}/node.db`
-  return withNode(
-    async node => {
-      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: node.pod() }))
-      const { EndpointStore } = await import('../../cni/endpoints.ts')
-      const { openNodeDb } = await import('../../lib/node-db.ts')
-      const db = openNodeDb(dbPath)
-      t.deepEqual(new EndpointStore(db).live()[0]?.addresses, [addressOf(result)])
-      db.close()
-    },
-    { dbPath },
-  )
-})
+asRoot('when the node starts again over its journal, pods that run keep their addresses and rows', t =>
+  withNode(async node => {
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: node.pod() }))
+    const db = openNodeDb(join(node.folder, 'node.db'))
+    t.deepEqual(new EndpointStore(db).live()[0]?.addresses, [addressOf(result)])
+    db.close()
+  }),
+)

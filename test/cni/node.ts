@@ -71,9 +71,7 @@ export function conf(more: Record<string, unknown> = {}): Record<string, unknown
   return { cniVersion: '1.0.0', name: 'net', type: 'margay', ...more }
 }
 
-export async function startNode(
-  options: { pools?: ReturnType<typeof aPool>[]; dbPath?: string } = {},
-): Promise<TestNode> {
+export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } = {}): Promise<TestNode> {
   sweep()
   const folder = mkdtempSync(join(tmpdir(), 'margay-cni-'))
   const names = [newNetns()]
@@ -86,7 +84,7 @@ export async function startNode(
   const store = createFakeStore()
   for (const pool of options.pools ?? [aPool('v4', '10.244.0.0/24'), aPool('v6', 'fd00:244::/112')])
     await store.create('IPPool', pool)
-  const db = openNodeDb(options.dbPath ?? join(folder, 'node.db'))
+  const db = openNodeDb(join(folder, 'node.db'))
   const selects = { node: () => true }
   const base = { node: 'n1', clock: systemClock, log: silentLog }
   const ipam = new NodeAllocator({ ...base, store, journal: new Journal(db), selects })
