@@ -140,8 +140,10 @@ export class Reconciler<V> {
   async #readBack(keys: readonly string[], outcome: Outcome): Promise<void> {
     if (keys.length === 0) return
     const some = this.#surface.readSome?.(keys)
-    if (some === undefined) this.#delta.resync(await this.#surface.read(this.#delta.wanted()))
-    else for (const [key, value] of await some) this.#delta.saw(key, value)
+    if (some !== undefined) for (const [key, value] of await some) this.#delta.saw(key, value)
+    // before an object is said to be missing, everything is looked at
+    if (some === undefined || keys.some(key => !this.#isWanted(key, this.#delta.seen().get(key))))
+      this.#delta.resync(await this.#surface.read(this.#delta.wanted()))
     for (const key of keys) {
       const object = this.#object(key)
       if (this.#isWanted(key, this.#delta.seen().get(key))) {

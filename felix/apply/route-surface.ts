@@ -3,6 +3,7 @@
 // (a pod, a block, anything in a pool), and left alone when it is not: a router on the LAN that announces a default
 // route must not take the place of the one the administrator configured.
 import {
+  ERRNO,
   type Kernel,
   KernelError,
   ROUTE_PROTOCOL,
@@ -123,8 +124,10 @@ async function readFew(kernel: Kernel, keys: readonly string[]): Promise<[string
   for (const key of keys) {
     const dst = key.split(' ')[1]!
     const found = await lookup(kernel, dst)
-    if (found !== undefined && routeKey(found) === key) answers.push([key, found])
-    else if (found !== undefined && found.dst !== dst && contains(found.dst, dst)) answers.push([key, undefined])
+    if (found === 'none') answers.push([key, undefined])
+    else if (found !== undefined && routeKey(found) === key) answers.push([key, found])
+    else if (found?.table === ROUTE_TABLE.main && found.dst !== dst && contains(found.dst, dst))
+      answers.push([key, undefined])
     else {
       all ??= await readTable(kernel)
       answers.push([key, all.get(key)])
@@ -140,12 +143,12 @@ async function readTable(kernel: Kernel): Promise<Map<string, Route>> {
   return all
 }
 
-/** The route a packet to the first address of `dst` would take; undefined when it has none or ends in a blackhole. */
-async function lookup(kernel: Kernel, dst: string): Promise<Route | undefined> {
+/** The route of the first address of `dst`; undefined when that drops packets, and so cannot be asked about. */
+async function lookup(kernel: Kernel, dst: string): Promise<Route | 'none' | undefined> {
   try {
     return await kernel.lookupRoute(dst.split('/')[0]!)
   } catch (error) {
-    if (error instanceof KernelError) return undefined
+    if (error instanceof KernelError) return error.errno === ERRNO.ENETUNREACH ? 'none' : undefined
     throw error
   }
 }
