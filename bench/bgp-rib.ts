@@ -99,6 +99,10 @@ class Run {
     this.#pending.add(`peer${n}`)
   }
 
+  down(n: number): void {
+    this.rib.peerDown(`peer${n}`, { retain: false })
+  }
+
   feed(n: number, chunks: readonly Uint8Array[]): void {
     const splitter = new MessageSplitter()
     for (const chunk of chunks) {
@@ -163,6 +167,17 @@ export async function benchBgpRib(): Promise<Row[]> {
   row(
     'rib: withdraw of 1,000,000',
     seconds(() => one.feed(1, gone)),
+    'CPU s',
+  )
+  one.feed(1, input)
+  row(
+    'rib: session with 1,000,000 routes lost, until the call returns',
+    seconds(() => one.down(1)),
+    'CPU s',
+  )
+  row(
+    'rib: and until the second peer was told',
+    seconds(() => one.drain()),
     'CPU s',
   )
   row('rib: attribute sets left', one.rib.sizes().sets, 'sets')

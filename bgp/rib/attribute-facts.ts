@@ -44,6 +44,8 @@ export class AttributeFacts {
   clusterLength = new Uint16Array(1024)
   origin = new Uint8Array(1024)
   flags = new Uint8Array(1024)
+  /** The steps that ask for nothing but the set (stale, LOCAL_PREF, path length, origin) as one number: less is better. */
+  preference = new Float64Array(1024)
 
   /** Makes room for ids below `capacity`. */
   fit(capacity: number): void {
@@ -56,6 +58,9 @@ export class AttributeFacts {
     this.clusterLength = widened(this.clusterLength, new Uint16Array(capacity))
     this.origin = widened(this.origin, new Uint8Array(capacity))
     this.flags = widened(this.flags, new Uint8Array(capacity))
+    const preference = new Float64Array(capacity)
+    preference.set(this.preference)
+    this.preference = preference
   }
 
   set(id: number, facts: Facts): void {
@@ -67,5 +72,8 @@ export class AttributeFacts {
     this.clusterLength[id] = facts.clusterLength
     this.origin[id] = facts.origin
     this.flags[id] = facts.flags
+    // 1 bit, 32 bits, 16 bits, 2 bits: exact in a double
+    const stale = (facts.flags & FLAG.llgrStale) === 0 ? 0 : 2 ** 50
+    this.preference[id] = stale + (0xffffffff - facts.localPref) * 2 ** 18 + facts.pathLength * 4 + facts.origin
   }
 }

@@ -112,10 +112,32 @@ function steps({ alwaysCompareMed }: DecisionOptions): readonly { name: StepName
 /** Chooses among paths; keeps only scratch memory between calls. */
 export class Decision {
   readonly #steps: readonly { name: StepName; load: Load }[]
+  /** Steps from MED on: those before it are one comparison of `preference`. */
+  readonly #late: readonly { name: StepName; load: Load }[]
   #keys = new Float64Array(64)
 
   constructor(options: DecisionOptions) {
     this.#steps = steps(options)
+    this.#late = this.#steps.slice(this.#steps.findIndex(({ name }) => name === 'med'))
+  }
+
+  /** The best of the first `count` (at least 1) of `paths`, as `decide` finds it, without saying why. */
+  best(paths: Uint32Array, count: number, columns: Columns): number {
+    const { preference } = columns.facts
+    let least = Number.POSITIVE_INFINITY
+    let kept = 0
+    for (let i = 0; i < count; i++) {
+      const path = paths[i]!
+      // a network of our own comes before everything and is alone
+      if (peerOf(columns.words, path) === 0) return path
+      const own = preference[attributes(columns.words, path)]!
+      if (own > least) continue
+      if (own < least) kept = 0
+      least = own
+      paths[kept++] = path
+    }
+    if (kept > 1) this.#run(this.#late, paths, kept, columns)
+    return paths[0]!
   }
 
   /**
@@ -123,10 +145,19 @@ export class Decision {
    * All of them must be usable (accepted attributes that are not 0). `lost` hears of every other path and its step.
    */
   decide(paths: Uint32Array, count: number, columns: Columns, lost?: (path: number, step: StepName) => void): StepName {
-    if (count === 1) return 'only'
+    return count === 1 ? 'only' : this.#run(this.#steps, paths, count, columns, lost)
+  }
+
+  #run(
+    steps: readonly { name: StepName; load: Load }[],
+    paths: Uint32Array,
+    count: number,
+    columns: Columns,
+    lost?: (path: number, step: StepName) => void,
+  ): StepName {
     if (count > this.#keys.length) this.#keys = new Float64Array(count * 2)
     const keys = this.#keys
-    for (const { name, load } of this.#steps) {
+    for (const { name, load } of steps) {
       load(columns, paths, count, keys)
       let least = keys[0]!
       let same = true

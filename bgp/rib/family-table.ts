@@ -247,8 +247,7 @@ export class FamilyTable implements GroupTable {
     if (first !== 0 && words[(first - 1) * STRIDE + PATH.next] === 0) now = words[(first - 1) * STRIDE + PATH.accepted]!
     else if (first !== 0) {
       const { paths, count } = this.candidates(prefix)
-      if (count > 1) this.#deps.decision.decide(paths, count, this.#columns())
-      if (count > 0) now = words[paths[0]! * STRIDE + PATH.accepted]!
+      if (count > 0) now = words[this.#deps.decision.best(paths, count, this.#columns()) * STRIDE + PATH.accepted]!
     }
     const before = this.best[prefix]!
     if (now !== before) {

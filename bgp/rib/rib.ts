@@ -2,18 +2,16 @@
 // It has no socket and no thread of its own: `receive` takes bytes, `work` decides in slices, `pull` gives bytes.
 // Inside, everything is a number: attribute sets and prefixes have ids, and what is known of them lives in typed arrays.
 import type { Clock } from '../../lib/clock.ts'
-import { addressBytes, cidr, ipv4Number } from '../../lib/ip.ts'
+import { addressBytes, cidr } from '../../lib/ip.ts'
 import type { Log } from '../../lib/log.ts'
 import type { AddressFamily, Network, PeerConfig, SpeakerConfig } from '../config.ts'
 import type { RouteSink } from '../port.ts'
-import type { Attributes } from '../wire/attributes.ts'
-import { encapsulation } from '../wire/communities.ts'
 import type { ProtocolError } from '../wire/errors.ts'
-import { ORIGIN } from '../wire/iana.ts'
 import { AttributeFacts } from './attribute-facts.ts'
-import { parseSet, type RouteAttributes, STORED } from './attribute-set.ts'
+import { parseSet } from './attribute-set.ts'
 import { AttributeStore } from './attribute-store.ts'
 import { Decision, type PeerFacts } from './decision.ts'
+import { type DumpedPath, dumpPaths } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
 import { targetOf } from './export.ts'
 import { ExportGroup } from './export-group.ts'
@@ -22,6 +20,7 @@ import { FamilyTable } from './family-table.ts'
 import { type Speaker, speakerOf } from './import.ts'
 import { Importer } from './importer.ts'
 import { Intake } from './intake.ts'
+import { localPeer, originated } from './own-networks.ts'
 import { MARK, PATH, PEER_MASK, STRIDE } from './path-table.ts'
 import type { PeerCounts, PeerDown, RibEvent, RibPeer } from './peer.ts'
 import { rankPeers } from './peer-rank.ts'
@@ -37,15 +36,6 @@ export type RibDeps = {
   log: Log
   /** Octets of messages kept per export group for members that read more slowly than others. Default 4 MiB. */
   backlogOctets?: number
-}
-
-/** One path of `Rib.dump`. */
-export type DumpedPath = {
-  peer: string
-  prefix: string
-  pathId: number
-  received: RouteAttributes
-  accepted?: RouteAttributes
 }
 
 /** Owners of sets below this are peers, the others export groups. */
@@ -301,24 +291,8 @@ export class Rib {
    * Every path of a family as received and, in `accepted`, as used; in no order. Peers are named by key, own networks by
    * the empty one. The table may change between two steps; a path then shows as it is when it is reached.
    */
-  *dump(family: AddressFamily): Generator<DumpedPath> {
-    const { paths, prefixes } = this.#tables[family]
-    for (let slot = 0; slot < paths.end; slot++) {
-      const at = slot * STRIDE
-      if (!paths.holds(slot) || paths.words[at + PATH.received] === 0) continue
-      const from = this.#byIndex[paths.words[at + PATH.peer]! & PEER_MASK]!
-      const received = this.#importer.read(paths.words[at + PATH.received]!, from)
-      const prefix = paths.words[at + PATH.prefix]!
-      const used = paths.words[at + PATH.accepted]!
-      const accepted = used === 0 ? undefined : parseSet(this.#store.view(used))
-      yield {
-        peer: from.peer.key,
-        prefix: prefixes.text(prefix),
-        pathId: paths.words[at + PATH.pathId]!,
-        received,
-        accepted,
-      }
-    }
+  dump(family: AddressFamily): Generator<DumpedPath> {
+    return dumpPaths(this.#tables[family], this.#byIndex, this.#importer)
   }
 
   counts(key: string): PeerCounts | undefined {
@@ -442,35 +416,7 @@ export class Rib {
   }
 }
 
-/** This speaker as the source of its own networks. */
-function localPeer({ asn, routerId }: SpeakerConfig): RibPeer {
-  return {
-    key: '',
-    config: { asn, import: 'accept' },
-    peerType: 'ibgp',
-    localAs: asn,
-    remoteAs: asn,
-    routerId: ipv4Number(routerId),
-    localAddress: routerId,
-    remoteAddress: routerId,
-    families: [],
-    receive: STORED,
-    send: STORED,
-    enhancedRefresh: false,
-  }
-}
-
 /** Names the export group a peer belongs to. */
 function keyOf(peer: RibPeer, family: AddressFamily): string {
   return JSON.stringify(targetOf(peer, family))
-}
-
-/** A network of our own as attributes. */
-function originated({ prefix, nextHop, communities, encapsulations = [], med, localPref }: Network): RouteAttributes {
-  const hop = nextHop === undefined ? undefined : addressBytes(nextHop)
-  const attributes: Attributes = { origin: ORIGIN.igp, asPath: [], med, localPref }
-  if (communities !== undefined && communities.length > 0) attributes.communities = communities
-  if (encapsulations.length > 0) attributes.extendedCommunities = encapsulations.map(encapsulation)
-  if (hop?.length === 4 && !prefix.includes(':')) attributes.nextHop = ipv4Number(nextHop!)
-  return hop !== undefined && attributes.nextHop === undefined ? { attributes, mpNextHop: hop } : { attributes }
 }

@@ -40,6 +40,8 @@ function decide(candidates: readonly Candidate[], alwaysCompareMed = false): { b
     const paths = Uint32Array.from(order)
     const step = decision.decide(paths, paths.length, table)
     outcomes.add(JSON.stringify({ best: paths[0], step }))
+    const quick = decision.best(Uint32Array.from(order), order.length, table)
+    if (quick !== paths[0]) throw new Error(`the quick way chooses ${quick} and not ${paths[0]}`)
   }
   if (outcomes.size !== 1) throw new Error(`depends on order: ${[...outcomes].join(' ')}`)
   return JSON.parse([...outcomes][0]!)
