@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Speaker } from '../bgp/speaker.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { Reloaded } from './bgp-daemon.ts'
+import { routeAnswer } from './route-answer.ts'
 import { type Route, send } from './socket.ts'
 
 /** A question that cannot be answered as it was put: 400 with what to write instead. */
@@ -25,7 +26,7 @@ export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route
       const prefix = parseCidr(query.get('prefix') ?? '')
       if (prefix === undefined) throw new BadRequest('prefix: write a CIDR like ?prefix=203.0.113.0/24')
       const text = `${prefix.address}/${prefix.length}`
-      return speaker.explain(text) ?? { prefix: text, candidates: [] }
+      return routeAnswer(text, speaker.explain(text))
     }),
     'POST /clear': json(({ body: { peer, kind = 'hard' } }) => {
       if (kind !== 'hard' && kind !== 'soft-in' && kind !== 'soft-out')

@@ -8,7 +8,7 @@ import { openStore } from '../datastore/kube.ts'
 import { openKernel } from '../kernel/linux.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
-import { parseAddress } from '../lib/ip.ts'
+import { formatCidr, parseAddress, parseCidr } from '../lib/ip.ts'
 import { createLog, type LogLevel } from '../lib/log.ts'
 import { metricsText } from './metrics.ts'
 import { NodeAgent } from './node-agent.ts'
@@ -81,7 +81,11 @@ function routes(agent: NodeAgent): Record<string, Route> {
     'GET /readyz': (_request, response) => send(response, agent.ready() ? 200 : 503, agent.conditions()),
     'GET /status': asJson(() => agent.status()),
     'GET /events': asJson(query => agent.events.last(Math.min(10_000, Number(query.get('count')) || 100))),
-    'GET /bgp/route': asJson(query => agent.explain(query.get('prefix') ?? '')),
+    'GET /bgp/route': (_request, response, query) => {
+      const prefix = parseCidr(query.get('prefix') ?? '')
+      if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })
+      else send(response, 200, agent.explain(formatCidr(prefix)))
+    },
     'GET /metrics': async (_request, response) => {
       response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await metricsText(agent))
     },

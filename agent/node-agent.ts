@@ -30,6 +30,7 @@ import { EventRing } from './events.ts'
 import { nodeAddress } from './mesh.ts'
 import { chooseNodeAddress, type NodeAddress } from './node-address.ts'
 import { NodePublisher } from './node-annotations.ts'
+import { type RouteAnswer, routeAnswer } from './route-answer.ts'
 import { Routing } from './routing.ts'
 
 export type NodeAgentOptions = {
@@ -201,8 +202,9 @@ export class NodeAgent {
     }
   }
 
-  explain(prefix: string): unknown {
-    return this.#routing?.explain(prefix)
+  /** Every BGP candidate for a canonical prefix; none while there is no speaker yet. */
+  explain(prefix: string): RouteAnswer {
+    return this.#routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
   }
 
   /** The kernel holds everything that is wanted now. */

@@ -10,6 +10,7 @@ import type { OwnBlock } from '../ipam/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { type MeshProblem, nodeAsn, wantedPeers } from './mesh.ts'
+import { type RouteAnswer, routeAnswer } from './route-answer.ts'
 
 export type RoutingDeps = {
   transport: Transport
@@ -87,9 +88,9 @@ export class Routing {
     return [...this.#learned.values()]
   }
 
-  /** Every candidate for a prefix, with the step that decided. */
-  explain(prefix: string): unknown {
-    return this.#speaker?.explain(prefix)
+  /** Every candidate for a canonical prefix, with the step that decided. */
+  explain(prefix: string): RouteAnswer {
+    return routeAnswer(prefix, this.#speaker?.explain(prefix))
   }
 
   /** Leaves so that peers keep this node's routes until it is back. */

@@ -1,0 +1,55 @@
+// What the sockets answer about one prefix: the speaker's explanation with every attribute as text that operators know,
+// since octets and 64-bit communities have no form in JSON of their own.
+
+import type { Candidate, Explanation } from '../bgp/rib/explain.ts'
+import { formatNextHop, octetsOf } from '../bgp/rib/import.ts'
+import { formatAsPath } from '../bgp/wire/as-path.ts'
+import { formatCommunity, formatExtendedCommunity, formatLargeCommunity } from '../bgp/wire/communities.ts'
+import { ORIGIN } from '../bgp/wire/iana.ts'
+import { formatIpv4 } from '../lib/ip.ts'
+
+/** Attributes that a route does not have are absent; `unknown` are type codes. */
+export type RouteText = {
+  nextHop?: string
+  asPath?: string
+  origin?: string
+  med?: number
+  localPref?: number
+  communities?: string[]
+  extendedCommunities?: string[]
+  largeCommunities?: string[]
+  aggregator?: string
+  originatorId?: string
+  clusterList?: string[]
+  otc?: number
+  unknown?: number[]
+}
+
+export type RouteAnswer = Omit<Explanation, 'candidates'> & {
+  candidates: (Omit<Candidate, 'attributes'> & { attributes: RouteText })[]
+}
+
+/** `explanation` is undefined for a prefix that nobody announces: then there are no candidates. */
+export function routeAnswer(prefix: string, explanation: Explanation | undefined): RouteAnswer {
+  if (explanation === undefined) return { prefix, candidates: [], withheld: [] }
+  return { ...explanation, candidates: explanation.candidates.map(c => ({ ...c, attributes: textOf(c) })) }
+}
+
+function textOf({ attributes: { attributes: a, mpNextHop } }: Candidate): RouteText {
+  const nextHop = mpNextHop ?? (a.nextHop === undefined ? undefined : octetsOf(a.nextHop))
+  return {
+    nextHop: nextHop && formatNextHop(nextHop),
+    asPath: a.asPath && formatAsPath(a.asPath),
+    origin: Object.entries(ORIGIN).find(([, code]) => code === a.origin)?.[0],
+    med: a.med,
+    localPref: a.localPref,
+    communities: a.communities?.map(formatCommunity),
+    extendedCommunities: a.extendedCommunities?.map(formatExtendedCommunity),
+    largeCommunities: a.largeCommunities?.map(formatLargeCommunity),
+    aggregator: a.aggregator && `${a.aggregator.asn} ${formatIpv4(a.aggregator.address)}`,
+    originatorId: a.originatorId === undefined ? undefined : formatIpv4(a.originatorId),
+    clusterList: a.clusterList?.map(formatIpv4),
+    otc: a.otc,
+    unknown: a.unknown?.map(({ code }) => code),
+  }
+}
