@@ -40,8 +40,8 @@ export type Scenario = {
 
 const HOLD_SECONDS = 90
 const KEEPALIVE_HOLD_SECONDS = 3
-/** A peer's table is complete when its count is right and nothing came for so long. */
-const QUIET_MS = 300
+/** A peer's table is complete when it has as many routes as it should and nothing came for so long. */
+const QUIET_MS = 2000
 
 export const SCENARIOS = {
   /** One feeder, one receiver: announce all, ask for all again, withdraw all. */
@@ -92,10 +92,10 @@ export const SCENARIOS = {
         ...announcements(place(n), { first: shared + n * own, count: own }),
       ])
       await Promise.all(all.map(one => one.establish()))
-      // a route is not sent to the peer it was learned from
+      // a route need not go to the peer it was learned from; FRR sends it there too
       const expected = peers * (peers - 1) * own + (peers - 1) * shared
       const { cpu, seconds } = await timed(pid, async () => {
-        const done = settled(all, () => all.reduce((sum, { held }) => sum + held.count, 0) === expected)
+        const done = settled(all, () => all.reduce((sum, { held }) => sum + held.count, 0) >= expected)
         await Promise.all([...all.map((one, n) => one.feed(inputs[n]!)), done])
         return Math.max(...all.map(one => one.lastUpdateMs))
       })
@@ -172,7 +172,7 @@ function until(one: TestPeer, done: () => boolean): Promise<void> {
 
 /** Resolves when `done` holds and no peer got anything for a while: paths are no longer being exchanged. */
 async function settled(all: readonly TestPeer[], done: () => boolean): Promise<void> {
-  do await delay(QUIET_MS / 3)
+  do await delay(QUIET_MS / 10)
   while (!done() || performance.now() - Math.max(...all.map(one => one.lastUpdateMs)) < QUIET_MS)
 }
 

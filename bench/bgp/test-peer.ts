@@ -26,8 +26,9 @@ export type TestPeerOptions = {
 
 export class TestPeer {
   readonly held: Held
-  /** `performance.now()` of the last UPDATE, and of our KEEPALIVE that made the session Established. */
+  /** `performance.now()` of the last UPDATE. */
   lastUpdateMs = 0
+  /** Of our first KEEPALIVE: the daemon cannot be Established before it; 0 until then. */
   establishedMs = 0
   firstUpdateMs: number | undefined
   /** The longest time between two KEEPALIVEs of the daemon, in ms. */
@@ -92,7 +93,7 @@ export class TestPeer {
       clearInterval(this.#keepalive)
       this.#socket = undefined
       if (this.#closed) return
-      if (this.establishedMs === 0) setTimeout(() => this.#dial(), REDIAL_MS)
+      if (this.keepalives === 0) setTimeout(() => this.#dial(), REDIAL_MS)
       else throw new Error(`the daemon ended the session of ${place.address}`)
     })
     socket.on('connect', () => socket.write(this.#open()))
@@ -141,8 +142,10 @@ export class TestPeer {
 
   #other(type: number, at: number, length: number): void {
     if (type === MESSAGE.keepalive) this.#kept()
-    else if (type === MESSAGE.open) this.#socket?.write(KEEPALIVE)
-    else if (type === MESSAGE.notification && this.establishedMs > 0) {
+    else if (type === MESSAGE.open) {
+      this.establishedMs = performance.now()
+      this.#socket?.write(KEEPALIVE)
+    } else if (type === MESSAGE.notification && this.keepalives > 0) {
       const why = shared.subarray(at + HEADER, at + length).toString('hex')
       throw new Error(`NOTIFICATION ${why} to ${this.#options.place.address}`)
     }
@@ -150,8 +153,7 @@ export class TestPeer {
 
   #kept(): void {
     const nowMs = performance.now()
-    if (this.establishedMs === 0) {
-      this.establishedMs = nowMs
+    if (this.keepalives === 0) {
       const everyMs = (this.#options.holdSeconds * 1000) / 3
       this.#keepalive = setInterval(() => this.#socket?.write(KEEPALIVE), everyMs)
       this.#up.resolve()
