@@ -141,22 +141,24 @@ test('a peer that reads nothing costs a bounded buffer and does not slow the pee
   await speaker.close()
 })
 
-test('while a hundred thousand routes arrive at once the event loop is never held for a second', async t => {
+test('while two hundred thousand routes arrive at once the event loop is never held for a second', async t => {
   const { speaker, from, establish } = await raw()
   const { connection } = await from('10.0.0.2')
   await establish(connection)
   for (const message of table(0, 200_000)) connection.write(message)
+  // time of this process only: on a busy machine the clock on the wall runs while it waits for a processor
+  const cpuMs = () => (process.cpuUsage().user + process.cpuUsage().system) / 1000
   let worstMs = 0
-  let lastMs = performance.now()
+  let lastMs = cpuMs()
   const beat = setInterval(() => {
-    const nowMs = performance.now()
+    const nowMs = cpuMs()
     worstMs = Math.max(worstMs, nowMs - lastMs)
     lastMs = nowMs
   }, 10)
   await until('all routes are in', () => speaker.peers()[0]?.prefixes.received === 200_000)
   clearInterval(beat)
   t.log(`worst pause ${Math.round(worstMs)} ms`)
-  t.true(worstMs < 1000)
+  t.true(worstMs < 500)
   await speaker.close()
 })
 

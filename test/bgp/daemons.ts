@@ -1,5 +1,6 @@
 // The daemons of the interop suite, one row each. Facts about their flags and traps are in the comments of the rows.
-import { writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type DaemonKind, type Link, OURS, say, THEIRS, type Wanted } from './interop.ts'
 
@@ -9,6 +10,7 @@ const birdSocket = (link: Link) => join(link.folder, 'bird.ctl')
 export const bird: DaemonKind = {
   name: 'BIRD',
   program: '/usr/sbin/bird',
+  cannot: {},
   prepare(link, wanted) {
     const config = join(link.folder, 'bird.conf')
     writeFileSync(config, birdConfig(wanted))
@@ -48,4 +50,267 @@ ${statics('ipv6')}
 ${session('ipv4', 's4')}
 ${session('ipv6', 's6')}
 `
+}
+
+const frrFolder = (link: Link) => join(link.folder, 'frr')
+const vtysh = (link: Link, command: string) => say(link, 'vtysh', '--vty_socket', frrFolder(link), '-c', command)
+
+/** FRR: bgpd with the zebra that it asks for next hops and interfaces; both drop their privileges before they read. */
+export const frr: DaemonKind = {
+  name: 'FRR',
+  program: '/usr/lib/frr/bgpd',
+  cannot: {},
+  beside(link) {
+    const folder = frrFolder(link)
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, 'zebra.conf'), 'log stdout\n')
+    giveToFrr(link)
+    return { command: '/usr/lib/frr/zebra', args: frrArgs(link, 'zebra') }
+  },
+  prepare(link, wanted) {
+    writeFileSync(join(frrFolder(link), 'bgpd.conf'), frrConfig(wanted))
+    giveToFrr(link)
+    return { command: frr.program, args: [...frrArgs(link, 'bgpd'), '-l', THEIRS.ipv4, '-l', THEIRS.ipv6] }
+  },
+  learned: link =>
+    ['ipv4', 'ipv6'].flatMap(family => {
+      const { routes } = JSON.parse(vtysh(link, `show bgp ${family} unicast json`)) as {
+        routes: Record<string, { path?: string; valid?: boolean; peerId?: string }[]>
+      }
+      return Object.entries(routes)
+        .filter(([, paths]) => paths.some(({ valid, peerId }) => valid && peerId !== '(unspec)'))
+        .map(([prefix]) => prefix)
+    }),
+  sessions: link => vtysh(link, 'show bgp summary'),
+  refresh(link) {
+    vtysh(link, 'clear bgp ipv4 unicast * soft in')
+    vtysh(link, 'clear bgp ipv6 unicast * soft in')
+  },
+}
+
+function frrArgs(link: Link, program: string): string[] {
+  const folder = frrFolder(link)
+  const files = ['-f', join(folder, `${program}.conf`), '-i', join(folder, `${program}.pid`)]
+  return [
+    ...files,
+    '-z',
+    join(folder, 'zserv.api'),
+    '--vty_socket',
+    folder,
+    '-u',
+    'frr',
+    '-g',
+    'frr',
+    '--log',
+    'stdout',
+  ]
+}
+
+function giveToFrr(link: Link): void {
+  execFileSync('chown', ['-R', 'frr:frr', frrFolder(link)])
+  execFileSync('chmod', ['755', link.folder])
+}
+
+function frrConfig(wanted: Wanted): string {
+  const neighbor = (family: 'ipv4' | 'ipv6') => ` neighbor ${OURS[family]} remote-as ${wanted.peerAsn}
+ neighbor ${OURS[family]} timers connect 1
+ ${wanted.password === undefined ? '!' : `neighbor ${OURS[family]} password ${wanted.password}`}
+ ${wanted.passive ? `neighbor ${OURS[family]} passive` : '!'}`
+  const activate = (family: 'ipv4' | 'ipv6') => ` address-family ${family} unicast
+${wanted[family].map(prefix => `  network ${prefix}`).join('\n')}
+  neighbor ${OURS[family]} activate
+  neighbor ${OURS[family]} next-hop-self
+ exit-address-family`
+  const graceful =
+    wanted.restartSeconds === undefined
+      ? '!'
+      : ` bgp graceful-restart
+ bgp graceful-restart restart-time ${wanted.restartSeconds}
+ bgp graceful-restart preserve-fw-state`
+  return `log stdout
+router bgp ${wanted.asn}
+ bgp router-id ${THEIRS.ipv4}
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ no bgp default ipv4-unicast
+${graceful}
+ timers bgp 3 ${wanted.holdSeconds}
+${neighbor('ipv4')}
+${neighbor('ipv6')}
+${activate('ipv4')}
+${activate('ipv6')}
+`
+}
+
+/** GoBGP. Its own routes come by command; its graceful restart needs `-r` to be one. */
+export const gobgp: DaemonKind = {
+  name: 'GoBGP',
+  program: '/usr/bin/gobgpd',
+  cannot: {},
+  prepare(link, wanted) {
+    const config = join(link.folder, 'gobgp.toml')
+    const restarts = existsSync(config) ? ['-r'] : []
+    writeFileSync(config, gobgpConfig(wanted))
+    const args = ['-f', config, '-t', 'toml', '--pprof-disable', '--api-hosts', '127.0.0.1:50051']
+    return { command: gobgp.program, args: [...args, ...restarts] }
+  },
+  begin(link, wanted) {
+    const add = (family: 'ipv4' | 'ipv6') => {
+      for (const prefix of wanted[family])
+        say(link, 'gobgp', 'global', 'rib', 'add', '-a', family, prefix, 'nexthop', THEIRS[family], 'origin', 'igp')
+    }
+    add('ipv4')
+    add('ipv6')
+  },
+  learned: link =>
+    (['ipv4', 'ipv6'] as const).flatMap(family => {
+      const table = JSON.parse(say(link, 'gobgp', 'global', 'rib', '-a', family, '-j')) as Record<
+        string,
+        { 'neighbor-ip'?: string }[]
+      >
+      return Object.entries(table)
+        .filter(([, paths]) => paths.some(path => path['neighbor-ip'] === OURS[family]))
+        .map(([prefix]) => prefix)
+    }),
+  sessions: link => say(link, 'gobgp', 'neighbor'),
+  refresh(link) {
+    for (const address of Object.values(OURS)) say(link, 'gobgp', 'neighbor', address, 'softresetin')
+  },
+}
+
+function gobgpConfig(wanted: Wanted): string {
+  const neighbor = (family: 'ipv4' | 'ipv6') => `
+[[neighbors]]
+  [neighbors.config]
+    neighbor-address = "${OURS[family]}"
+    peer-as = ${wanted.peerAsn}
+    ${wanted.password === undefined ? '' : `auth-password = "${wanted.password}"`}
+  [neighbors.timers.config]
+    hold-time = ${wanted.holdSeconds}
+    keepalive-interval = ${Math.floor(wanted.holdSeconds / 3)}
+    connect-retry = 1
+    idle-hold-time-after-reset = 1
+  [neighbors.transport.config]
+    passive-mode = ${wanted.passive === true}
+    local-address = "${THEIRS[family]}"
+  [neighbors.graceful-restart.config]
+    enabled = ${wanted.restartSeconds !== undefined}
+    restart-time = ${wanted.restartSeconds ?? 1}
+    notification-enabled = ${wanted.restartSeconds !== undefined}
+  [[neighbors.afi-safis]]
+    [neighbors.afi-safis.config]
+      afi-safi-name = "${family}-unicast"
+    [neighbors.afi-safis.mp-graceful-restart.config]
+      enabled = ${wanted.restartSeconds !== undefined}
+`
+  return `[global.config]
+  as = ${wanted.asn}
+  router-id = "${THEIRS.ipv4}"
+  local-address-list = ["${THEIRS.ipv4}", "${THEIRS.ipv6}"]
+${neighbor('ipv4')}
+${neighbor('ipv6')}
+`
+}
+
+const openbgpdSocket = (link: Link) => join(link.folder, 'bgpd.sock')
+
+/** OpenBGPD's portable build: no FIB on Linux, and nothing is exchanged without an `allow`. */
+export const openbgpd: DaemonKind = {
+  name: 'OpenBGPD',
+  program: '/usr/sbin/bgpd',
+  cannot: {},
+  prepare(link, wanted) {
+    const config = join(link.folder, 'openbgpd.conf')
+    writeFileSync(config, openbgpdConfig(link, wanted), { mode: 0o600 })
+    mkdirSync('/run/openbgpd', { recursive: true })
+    return { command: openbgpd.program, args: ['-d', '-f', config] }
+  },
+  learned: link =>
+    [...say(link, 'bgpctl', '-s', openbgpdSocket(link), 'show', 'rib', 'in').matchAll(/ ([0-9a-f.:]+\/\d+) /g)].map(
+      ([, prefix]) => prefix!,
+    ),
+  sessions: link => say(link, 'bgpctl', '-s', openbgpdSocket(link), 'show', 'neighbor'),
+  refresh(link) {
+    for (const address of Object.values(OURS))
+      say(link, 'bgpctl', '-s', openbgpdSocket(link), 'neighbor', address, 'refresh')
+  },
+}
+
+function openbgpdConfig(link: Link, wanted: Wanted): string {
+  const neighbor = (family: 'ipv4' | 'ipv6') => `neighbor ${OURS[family]} {
+	remote-as ${wanted.peerAsn}
+	local-address ${THEIRS[family]}
+	announce IPv4 ${family === 'ipv4' ? 'unicast' : 'none'}
+	announce IPv6 ${family === 'ipv6' ? 'unicast' : 'none'}
+${wanted.restartSeconds === undefined ? '' : '\tannounce restart yes\n'}${wanted.passive ? '\tpassive\n' : ''}${wanted.password === undefined ? '' : `\ttcp md5sig password ${wanted.password}\n`}}`
+  return `AS ${wanted.asn}
+router-id ${THEIRS.ipv4}
+fib-update no
+holdtime ${wanted.holdSeconds}
+socket "${openbgpdSocket(link)}"
+listen on ${THEIRS.ipv4}
+listen on ${THEIRS.ipv6}
+${[...wanted.ipv4, ...wanted.ipv6].map(prefix => `network ${prefix}`).join('\n')}
+${neighbor('ipv4')}
+${neighbor('ipv6')}
+allow from any
+allow to any
+`
+}
+
+/** ExaBGP. It has no table: what it hears goes, as JSON lines, to a program, here `cat` into a file. */
+export const exabgp: DaemonKind = {
+  name: 'ExaBGP',
+  program: '/usr/sbin/exabgp',
+  cannot: { listen: 'it listens on one address only', restart: 'it keeps no routes of a peer' },
+  prepare(link, wanted) {
+    const config = join(link.folder, 'exabgp.conf')
+    const heard = join(link.folder, 'exabgp.heard')
+    const script = join(link.folder, 'heard.sh')
+    writeFileSync(heard, '')
+    writeFileSync(script, `#!/bin/sh\nexec cat >> ${heard}\n`, { mode: 0o755 })
+    const neighbor = (family: 'ipv4' | 'ipv6') => `neighbor ${OURS[family]} {
+  router-id ${THEIRS.ipv4}; local-address ${THEIRS[family]}; local-as ${wanted.asn}; peer-as ${wanted.peerAsn};
+  hold-time ${wanted.holdSeconds};
+  ${wanted.password === undefined ? '' : `md5-password "${wanted.password}";`}
+  capability { route-refresh enable; }
+  family { ${family} unicast; }
+  api { processes [ heard ]; receive { parsed; update; } neighbor-changes; }
+  static { ${wanted[family].map(prefix => `route ${prefix} next-hop ${THEIRS[family]};`).join(' ')} }
+}`
+    writeFileSync(config, `process heard { run ${script}; encoder json; }\n${neighbor('ipv4')}\n${neighbor('ipv6')}\n`)
+    const env = { 'exabgp.daemon.user': 'root', 'exabgp.daemon.drop': 'false', 'exabgp.api.cli': 'false' }
+    const more = { 'exabgp.tcp.bind': '', 'exabgp.log.destination': 'stdout' }
+    return { command: exabgp.program, args: [config], env: { ...env, ...more } }
+  },
+  learned(link) {
+    const known = new Set<string>()
+    const path = join(link.folder, 'exabgp.heard')
+    for (const line of existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : []) {
+      const { type, neighbor } = JSON.parse(line) as ExaLine
+      if (type === 'state' && neighbor.state === 'down')
+        for (const prefix of known)
+          if (prefix.includes(':') === neighbor.address.peer.includes(':')) known.delete(prefix)
+      const { announce = {}, withdraw = {} } = neighbor.message?.update ?? {}
+      for (const list of Object.values(withdraw)) for (const { nlri } of list) known.delete(nlri)
+      for (const hops of Object.values(announce))
+        for (const list of Object.values(hops)) for (const { nlri } of list) known.add(nlri)
+    }
+    return [...known]
+  },
+  sessions: () => '',
+}
+
+type ExaLine = {
+  type: string
+  neighbor: {
+    address: { peer: string }
+    state?: string
+    message?: {
+      update?: {
+        announce?: Record<string, Record<string, { nlri: string }[]>>
+        withdraw?: Record<string, { nlri: string }[]>
+      }
+    }
+  }
 }

@@ -29,12 +29,20 @@ export type Wanted = {
   addPath?: boolean
 }
 
+export type Command = { command: string; args: readonly string[]; env?: NodeJS.ProcessEnv }
+
 /** One kind of daemon. */
 export type DaemonKind = {
   name: string
   program: string
   /** Writes the configuration into `link.folder` and says how to start it. */
-  prepare(link: Link, wanted: Wanted): { command: string; args: readonly string[]; env?: NodeJS.ProcessEnv }
+  prepare(link: Link, wanted: Wanted): Command
+  /** A program that it needs beside it, started once per link and before it. */
+  beside?(link: Link): Command
+  /** What is left to do once it runs, tried until it does not throw: routes that only a command can add. */
+  begin?(link: Link, wanted: Wanted): void
+  /** What this daemon, or Debian's build of it, cannot do; the reason is printed instead of the test. */
+  cannot: Partial<Record<'md5' | 'dial' | 'listen' | 'restart' | 'ipv6', string>>
   /** Prefixes that it learned from us. */
   learned(link: Link): string[]
   /** The states of both sessions, for messages. */
@@ -81,7 +89,7 @@ export function makeLink(): Link & { run(side: 'ours' | 'theirs', what: Started)
 }
 
 export type TestLink = ReturnType<typeof makeLink>
-export type Started = { name: string; command: string; args: readonly string[]; env?: NodeJS.ProcessEnv }
+export type Started = Command & { name: string }
 
 /** A program in a namespace, with its output in a file of the folder. */
 export class Program {
