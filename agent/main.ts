@@ -66,6 +66,7 @@ async function run(flags: Flags): Promise<void> {
     await socket.close()
     await Promise.race([agent.allocator.flush().catch(() => undefined), new Promise(r => setTimeout(r, FLUSH_MS))])
     await agent.close()
+    await store.close()
     kernel.close()
     process.exit(0)
   }

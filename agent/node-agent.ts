@@ -212,7 +212,7 @@ export class NodeAgent {
     return this.#felix.inSync()
   }
 
-  /** Stops the process's part; pods keep their network, peers keep our routes. */
+  /** Stops the process's part; pods keep their network, peers keep our routes. Kernel and store stay their giver's. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -222,7 +222,6 @@ export class NodeAgent {
     await this.#routing?.close()
     await this.#felix.close()
     await this.allocator.close()
-    await this.#store.close()
     this.#db.close()
     this.#eventsDb.close()
   }

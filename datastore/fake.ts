@@ -72,6 +72,10 @@ export function createFakeStore(): FakeStore {
       watcher.handlers.event({ type: 'sync', items, resourceVersion })
     })
   }
+  const lost = (watcher: Watcher): void =>
+    deliver(watcher, () =>
+      watcher.handlers.connection?.({ connected: false, cause: new Unreachable('the store is disconnected') }),
+    )
   const announce = (kind: Kind, before: AnyObject | undefined, after: AnyObject | undefined): void => {
     if (!connected) return
     for (const watcher of watchers) {
@@ -164,6 +168,7 @@ export function createFakeStore(): FakeStore {
       const watcher: Watcher = { kind, matches: selectorOf(options), handlers: handlers as WatchHandlers<Kind> }
       watchers.add(watcher)
       if (connected) sync(watcher)
+      else lost(watcher)
       return { close: () => void watchers.delete(watcher) }
     },
     async close() {
@@ -173,10 +178,7 @@ export function createFakeStore(): FakeStore {
     disconnect() {
       if (!connected) return
       connected = false
-      for (const watcher of watchers)
-        deliver(watcher, () =>
-          watcher.handlers.connection?.({ connected: false, cause: new Unreachable('the store is disconnected') }),
-        )
+      for (const watcher of watchers) lost(watcher)
     },
     reconnect() {
       if (connected) return

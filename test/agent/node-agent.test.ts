@@ -1,0 +1,211 @@
+// Two whole agents over kernels in memory, a store in memory and TCP in memory: what the rooms do together.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { NodeAgent } from '../../agent/node-agent.ts'
+import { handleCni } from '../../cni/handle.ts'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { FakeWorld } from '../../kernel/fake.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+import { MemoryNetwork } from '../bgp/memory-transport.ts'
+import { aNode, aPool } from '../datastore/objects.ts'
+
+type Machine = { name: string; address: string; world: FakeWorld; dataDir: string }
+
+async function aMachine(t: ExecutionContext, name: string, address: string): Promise<Machine> {
+  const world = new FakeWorld()
+  const kernel = world.kernel()
+  const eth0 = await kernel.createLink({ kind: 'dummy', name: 'eth0' })
+  await kernel.setLink('eth0', { up: true })
+  await kernel.addAddress({ ifindex: eth0.index, address, length: 24, scope: ROUTE_SCOPE.universe })
+  const gateway = address.replace(/\d+$/, '1')
+  const route = { dst: '0.0.0.0/0', table: ROUTE_TABLE.main, type: 'unicast', protocol: ROUTE_PROTOCOL.static } as const
+  await kernel.changeRoutes([{ verb: 'add', route: { ...route, scope: 0, gateway, ifindex: eth0.index } }])
+  const dataDir = mkdtempSync(join(tmpdir(), 'margay-agent-'))
+  t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
+  for (const container of ['c0', 'c1', 'c2', 'c3', 'c4', 'old', 'new']) world.addNetns(`/run/netns/${container}`)
+  return { name, address, world, dataDir }
+}
+
+async function startAgent(
+  t: ExecutionContext,
+  at: Machine,
+  store: FakeStore,
+  network: MemoryNetwork,
+): Promise<NodeAgent> {
+  const agent = new NodeAgent(
+    { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto' },
+    { kernel: at.world.kernel(), store, transport: network.host(at.address), clock: systemClock, log: silentLog },
+  )
+  await agent.start()
+  t.teardown(() => agent.close())
+  return agent
+}
+
+/** Polls, since two agents settle over many turns; fails with what it last saw. */
+async function eventually<T>(
+  t: ExecutionContext,
+  what: string,
+  look: () => T | Promise<T>,
+  good: (seen: T) => boolean,
+) {
+  const deadline = performance.now() + 15_000
+  let seen = await look()
+  while (!good(seen) && performance.now() < deadline) {
+    await new Promise(resolve => setTimeout(resolve, 10))
+    seen = await look()
+  }
+  t.true(good(seen), `${what}: ${JSON.stringify(seen)}`)
+  return seen
+}
+
+function cni(agent: NodeAgent, command: 'ADD' | 'DEL', container: string) {
+  const env = {
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: container,
+    CNI_NETNS: `/run/netns/${container}`,
+    CNI_IFNAME: 'eth0',
+    CNI_PATH: '/opt/cni/bin',
+  }
+  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'margay' }) }, agent.cni())
+}
+
+async function aCluster(t: ExecutionContext) {
+  const store = createFakeStore()
+  await store.create('Node', aNode('n1'))
+  await store.create('Node', aNode('n2'))
+  await store.create('IPPool', aPool('pool', { cidr: '10.244.0.0/16', ipipMode: 'CrossSubnet' }))
+  const network = new MemoryNetwork()
+  const machines = [await aMachine(t, 'n1', '192.0.2.11'), await aMachine(t, 'n2', '192.0.2.12')] as const
+  return { store, network, machines }
+}
+
+const birdRoutes = async (machine: Machine) =>
+  (await machine.world.kernel().routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.bird })).map(
+    ({ dst, gateway }) => `${dst} via ${gateway}`,
+  )
+
+test('two agents learn each other’s blocks, and a pod’s ADD and DEL leave the block as it was', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const [one, two] = [
+    await startAgent(t, machines[0], store, network),
+    await startAgent(t, machines[1], store, network),
+  ]
+  await eventually(
+    t,
+    'ready',
+    () => one.ready() && two.ready(),
+    ready => ready,
+  )
+  const blocks = await eventually(
+    t,
+    'blocks',
+    () => two.allocator.blocks(),
+    b => b.length > 0,
+  )
+  await eventually(
+    t,
+    'routes of n1',
+    () => birdRoutes(machines[0]),
+    routes => routes.includes(`${blocks[0]!.cidr} via 192.0.2.12`),
+  )
+  const used = () => one.allocator.blocks().reduce((sum, block) => sum + block.used, 0)
+  const before = used()
+  const added = await cni(one, 'ADD', 'c1')
+  t.is(added.exitCode, 0, added.stdout)
+  t.is(used(), before + 1)
+  t.deepEqual(await cni(one, 'ADD', 'c1'), added, 'ADD again gives the same result')
+  t.is((await cni(one, 'DEL', 'c1')).exitCode, 0)
+  t.is(used(), before)
+})
+
+test('with the API server away an agent restarts, keeps its routes and pods, and serves ADD and DEL', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const first = await startAgent(t, machines[0], store, network)
+  const peer = await startAgent(t, machines[1], store, network)
+  await eventually(
+    t,
+    'ready',
+    () => first.ready() && peer.ready(),
+    ready => ready,
+  )
+  const routes = await eventually(
+    t,
+    'routes',
+    () => birdRoutes(machines[0]),
+    r => r.length > 0,
+  )
+  t.is((await cni(first, 'ADD', 'old')).exitCode, 0)
+  await first.close()
+  t.deepEqual(await birdRoutes(machines[0]), routes, 'a stopped agent leaves its routes')
+
+  store.disconnect()
+  const lost: string[] = []
+  const monitor = machines[0].world.kernel().monitor(event => {
+    if (event.type === 'route-gone') lost.push(event.route.dst)
+  })
+  const second = await startAgent(t, machines[0], store, network)
+  await eventually(
+    t,
+    'ready again',
+    () => second.conditions(),
+    () => second.ready(),
+  )
+  t.false(second.conditions().find(c => c.type === 'ApiServerConnected')!.ok)
+  t.is((await cni(second, 'ADD', 'new')).exitCode, 0)
+  t.is((await cni(second, 'DEL', 'old')).exitCode, 0)
+  await eventually(
+    t,
+    'peers',
+    () => second.status().peers.map(p => p.state),
+    states => states.includes('Established'),
+  )
+  t.deepEqual(await birdRoutes(machines[0]), routes)
+  monitor.close()
+  t.deepEqual(
+    lost.filter(dst => routes.some(route => route.startsWith(dst))),
+    [],
+  )
+
+  store.reconnect()
+  const block = await eventually(
+    t,
+    'publication',
+    async () => (await store.list('IPAMBlock')).find(b => b.spec.affinity === 'host:n1')!.spec.attributes,
+    attributes => attributes.some(a => a.secondary?.['containerID'] === 'new' || a.handle_id?.includes('new') === true),
+  )
+  t.false(JSON.stringify(block).includes('net.old'))
+})
+
+test('an agent that never saw the cluster refuses pods with a reason and does not touch the kernel', async t => {
+  const { store, network, machines } = await aCluster(t)
+  store.disconnect()
+  const agent = await startAgent(t, machines[0], store, network)
+  const answer = await cni(agent, 'ADD', 'c1')
+  t.is(answer.exitCode, 1)
+  t.regex(answer.stdout, /the cluster was never seen/)
+  t.deepEqual((await machines[0].world.kernel().links()).map(l => l.name).sort(), ['eth0', 'lo'])
+})
+
+test('a pod that asks while the pool is full gets a reason, and nothing is left behind', async t => {
+  const { store, network, machines } = await aCluster(t)
+  await store.delete('IPPool', 'pool')
+  await store.create('IPPool', aPool('tiny', { cidr: '10.9.0.0/30', blockSize: 30 }))
+  const agent = await startAgent(t, machines[0], store, network)
+  await eventually(
+    t,
+    'ready',
+    () => agent.ready(),
+    ready => ready,
+  )
+  const answers: Awaited<ReturnType<typeof cni>>[] = []
+  for (let i = 0; i < 5; i++) answers.push(await cni(agent, 'ADD', `c${i}`))
+  const served = answers.filter(answer => answer.exitCode === 0)
+  t.true(served.length >= 1 && served.length <= 4)
+  for (const refused of answers.slice(served.length)) t.regex(refused.stdout, /no free block is left in tiny/)
+  const links = (await machines[0].world.kernel().links()).filter(link => link.name.startsWith('cali'))
+  t.is(links.length, served.length)
+})
