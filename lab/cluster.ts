@@ -1,8 +1,11 @@
 // The lab's API server as its nodes meet it: a certificate of its own, a token, a kubeconfig, and the objects that a
 // cluster would hold before any node starts.
+import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
 import { type Plan, POD_NAMESPACE } from './plan.ts'
 import { runProgram } from './program.ts'
 
@@ -71,13 +74,53 @@ export function clusterObjects(plan: Plan): ClusterObject[] {
   ]
 }
 
-/** A pod as a scheduler leaves it for the node: bound, and without an address yet. */
-export function podObject(name: string, nodeName: string): ClusterObject {
+/** A pod bound to its node; with an address, as a kubelet reports it once it runs. */
+export function podObject(name: string, nodeName: string, podIP?: string): ClusterObject {
   return {
     kind: 'Pod',
     object: {
       metadata: { name, namespace: POD_NAMESPACE },
       spec: { nodeName, containers: [{ name: 'main', image: 'none' }] },
+      ...(podIP === undefined ? {} : { status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }] } }),
     },
+  }
+}
+
+/** Writes objects through `objects.ts`, a program in the API server's namespace; it ends when this process does. */
+export class ClusterWriter {
+  readonly #child: ChildProcess
+  readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
+  #said = ''
+
+  constructor(netns: string, objectsProgram: readonly string[]) {
+    const [command, ...args] = objectsProgram
+    this.#child = spawnInNetns(netnsPath(netns), command!, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    this.#child.stdin!.on('error', () => {}) // its end says so
+    this.#child.stderr!.on('data', text => {
+      this.#said += text
+    })
+    createInterface({ input: this.#child.stdout! }).on('line', line => {
+      const asked = this.#waiting.shift()
+      if (line === 'ok') asked?.resolve()
+      else asked?.reject(new Error(line))
+    })
+    const ended = () => {
+      for (const { reject } of this.#waiting.splice(0)) reject(new Error(`it ended: ${this.#said.trim()}`))
+    }
+    this.#child.on('error', ended)
+    this.#child.on('close', ended)
+  }
+
+  /** Puts them in order; one that exists keeps its spec and gets the status. */
+  put(objects: readonly ClusterObject[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#child.exitCode !== null) return reject(new Error(`it ended: ${this.#said.trim()}`))
+      this.#waiting.push({ resolve, reject })
+      this.#child.stdin!.write(`${JSON.stringify(objects)}\n`)
+    })
+  }
+
+  close(): void {
+    this.#child.stdin!.end()
   }
 }

@@ -6,7 +6,14 @@ import { openKernel } from '../kernel/linux.ts'
 import { netnsPath } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port.ts'
 import { askAgent } from './ask.ts'
-import { type ClusterObject, type Credentials, clusterObjects, makeCredentials, podObject } from './cluster.ts'
+import {
+  type ClusterObject,
+  ClusterWriter,
+  type Credentials,
+  clusterObjects,
+  makeCredentials,
+  podObject,
+} from './cluster.ts'
 import { measurePairs, type PairRow, type PodAt, pathTo } from './measure.ts'
 import { type NodePlan, namespacesOf, type Plan, type PodPlan, planLab } from './plan.ts'
 import { addPod, type CniDirs, deletePod } from './pods.ts'
@@ -58,6 +65,7 @@ export class Lab implements AsyncDisposable {
   readonly #agents = new Map<string, Program>()
   readonly #programs: Program[] = []
   #credentials: Credentials | undefined
+  #writer: ClusterWriter | undefined
   #state: LabState
   #closing = false
 
@@ -82,6 +90,9 @@ export class Lab implements AsyncDisposable {
     this.#credentials = await credentials
     say('starting margay-api and one agent per node')
     this.#startApi()
+    const limit = String(this.#ms(15) / 1000)
+    const argv = [process.execPath, join(root, 'lab/objects.ts'), this.kubeconfig, limit]
+    this.#writer = new ClusterWriter(this.plan.api.netns, argv)
     const objects = this.putObjects(clusterObjects(this.plan))
     for (const node of this.plan.nodes) this.startAgent(node.name)
     await Promise.all([objects, ...this.plan.nodes.map(node => this.agentReady(node.name))])
@@ -160,7 +171,7 @@ export class Lab implements AsyncDisposable {
     })
   }
 
-  /** Executes ADD; the pod's namespace must exist. */
+  /** Executes ADD. */
   async addPod(nodeName: string, pod: PodPlan): Promise<PodAt> {
     const node = this.node(nodeName)
     const address = await addPod(node, pod, this.cniDirs(nodeName), this.#ms(20))
@@ -174,18 +185,19 @@ export class Lab implements AsyncDisposable {
     this.pods.splice(this.pods.indexOf(at), 1)
   }
 
-  /** Puts objects into the API; one that exists is left as it is. */
+  /** Puts objects into the API; one that exists keeps its spec and gets the status. */
   async putObjects(objects: readonly ClusterObject[]): Promise<void> {
-    const argv = [process.execPath, join(root, 'lab/objects.ts'), this.kubeconfig, String(this.#ms(15) / 1000)]
-    const { api } = this.plan
-    const run = await runProgram(argv, { netns: api.netns, stdin: JSON.stringify(objects), limitMs: this.#ms(30) })
-    if (run.code !== 0)
-      throw new LabFailure(`margay-api did not take the objects: ${run.stderr.trim()}\n${this.#logsOf(this.#programs)}`)
+    try {
+      await this.#writer!.put(objects)
+    } catch (error) {
+      const logs = this.#logsOf(this.#programs.slice(0, 1))
+      throw new LabFailure(`margay-api did not take the objects: ${(error as Error).message}\n${logs}`)
+    }
   }
 
-  /** Makes a pod that is not in the plan known to the API, as a scheduler would. */
-  async schedulePod(pod: PodPlan): Promise<void> {
-    await this.putObjects([podObject(pod.name, pod.node)])
+  /** Tells the API the addresses of the pods, which is a kubelet's part. */
+  async reportPods(): Promise<void> {
+    await this.putObjects(this.pods.map(({ pod, node, address }) => podObject(pod.name, node.name, address)))
   }
 
   /** Resolves when every node has a route to every pod, as its kernel says. */
@@ -229,18 +241,21 @@ export class Lab implements AsyncDisposable {
     }
     this.#state.kept = true
     writeState(this.dir, this.#state)
+    this.#writer?.close()
     this.host.close()
   }
 
   /** Stops every program and removes every namespace and file. Safe to call at any point of `start`, and twice. */
   async stop(): Promise<void> {
     this.#closing = true
+    this.#writer?.close()
     this.host.close()
     await removeLab(this.dir, this.plan.prefix)
   }
 
+  /** The end of the scope that made it: a lab that is kept stays. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop()
+    if (!this.#state.kept) await this.stop()
   }
 
   #startApi(): void {

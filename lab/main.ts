@@ -99,7 +99,7 @@ async function runLab({ keep, json, nodes }: Request): Promise<number> {
   await lab.start()
   say('waiting for routes')
   try {
-    await lab.routesKnown()
+    await Promise.all([lab.routesKnown(), lab.reportPods()])
   } catch (error) {
     if (!(error instanceof LabFailure)) throw error
     say(error.message) // the table shows which pairs it costs

@@ -1,19 +1,25 @@
 // Puts objects into the lab's API server. A program of its own, since it must run where that server can be reached:
-// `node lab/objects.ts KUBECONFIG LIMIT_SECONDS`, with a JSON list of kinds and objects on standard input. It waits
-// until the server answers; an object that exists already is left as it is.
-import { readFileSync } from 'node:fs'
+// `node lab/objects.ts KUBECONFIG LIMIT_SECONDS`. Every line on standard input is a JSON list of kinds and objects, in
+// the order in which they go in; each is answered with a line: `ok`, or what went wrong. It waits for the server once.
+import { createInterface } from 'node:readline'
 import type { Resource } from '../api/kinds.ts'
 import { openStore } from '../datastore/kube.ts'
 import { Conflict, type Store, Unreachable } from '../datastore/port.ts'
 import type { ClusterObject } from './cluster.ts'
 
 const [kubeconfig, limitSeconds] = process.argv.slice(2)
-const objects = JSON.parse(readFileSync(0, 'utf8')) as ClusterObject[]
 const store = openStore({ kubeconfig })
-await answering(store, Number(limitSeconds) * 1000)
-// A namespace comes before what lies in it.
-await Promise.all(objects.filter(({ kind }) => kind !== 'Pod').map(each => put(store, each)))
-await Promise.all(objects.filter(({ kind }) => kind === 'Pod').map(each => put(store, each)))
+let ready: Promise<void> | undefined
+for await (const line of createInterface({ input: process.stdin })) {
+  try {
+    ready ??= answering(store, Number(limitSeconds) * 1000)
+    await ready
+    for (const each of JSON.parse(line) as ClusterObject[]) await put(store, each)
+    process.stdout.write('ok\n')
+  } catch (error) {
+    process.stdout.write(`${(error as Error).message.replaceAll('\n', ' ')}\n`)
+  }
+}
 await store.close()
 
 async function answering(store: Store, limitMs: number): Promise<void> {
@@ -29,7 +35,7 @@ async function answering(store: Store, limitMs: number): Promise<void> {
   }
 }
 
-/** Status is a subresource: a create does not take it. */
+/** An object that exists keeps its spec. Status is a subresource: a create does not take it. */
 async function put(store: Store, { kind, object }: ClusterObject): Promise<void> {
   const resource = object as Resource<typeof kind>
   try {
@@ -37,6 +43,7 @@ async function put(store: Store, { kind, object }: ClusterObject): Promise<void>
   } catch (error) {
     if (!(error instanceof Conflict)) throw error
   }
+  const { name, namespace } = resource.metadata
   if ('status' in resource && resource.status !== undefined)
-    await store.patch(kind, resource.metadata.name, { status: resource.status }, { subresource: 'status' })
+    await store.patch(kind, name, { status: resource.status }, { namespace, subresource: 'status' })
 }

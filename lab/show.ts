@@ -1,5 +1,5 @@
 // How the lab's answers look to a person.
-import type { Lab, PeerRow } from './lab.ts'
+import { type Lab, type PeerRow, root } from './lab.ts'
 import type { PairRow } from './measure.ts'
 
 /** Columns padded to their widest cell; the last one is left as it is. */
@@ -38,13 +38,19 @@ export function peerTable(rows: readonly PeerRow[]): string {
 export function keepHints(lab: Lab, enter: (netns: string) => string): string {
   const node = lab.plan.nodes[0]!
   const [from, to] = [lab.pods[0]!, lab.pods.at(-1)!]
+  const ctl = `${process.execPath} ${root}ctl/main.ts`
   const lines: [string, string][] = [
     [`routes of ${node.name}`, `${enter(node.netns)} ip route`],
-    [`inside of a pod`, `${enter(from.pod.netns)} ping -c 3 ${to.address}`],
+    ['inside of a pod', `${enter(from.pod.netns)} ping -c 3 ${to.address}`],
     [`a shell on ${node.name}`, `${enter(node.netns)} sh`],
     ['the cluster', `${enter(lab.plan.api.netns)} kubectl --kubeconfig ${lab.kubeconfig} get nodes,pods,ippools`],
-    [`log of the agent`, `tail -f ${lab.nodeDir(node.name)}/agent.log`],
-    [`start an agent that you killed`, `sh ${lab.nodeDir(node.name)}/agent.sh`],
+    ['what an agent says', `${ctl} node status --socket ${lab.agentSocket(node.name)}`],
+    [
+      'how full the pool is',
+      `${enter(lab.plan.api.netns)} ${ctl} --kubeconfig ${lab.kubeconfig} ipam show --show-blocks`,
+    ],
+    ['log of the agent', `tail -f ${lab.nodeDir(node.name)}/agent.log`],
+    ['start an agent that you killed', `sh ${lab.nodeDir(node.name)}/agent.sh`],
     ['remove the lab', 'npm run lab -- down'],
   ]
   return lines.map(([what, command]) => `  # ${what}\n  ${command}`).join('\n')
