@@ -20,18 +20,7 @@ test('a node that starts while its server is away knows what it knew, and the fi
   first.watch.close()
 
   fake.disconnect()
-  const after = withSnapshot(
-    {
-      ...fake,
-      watch: (kind, handlers, options) => {
-        const watch = fake.watch(kind, handlers, options)
-        queueMicrotask(() => handlers.connection?.({ connected: false }))
-        return watch
-      },
-    },
-    db,
-    clock,
-  )
+  const after = withSnapshot(fake, db, clock)
   const second = new Recorded(after, 'IPPool')
   await fake.settled()
   t.deepEqual(second.lines(), ['sync b'])
