@@ -14,6 +14,7 @@ import {
   makeCredentials,
   podObject,
 } from './cluster.ts'
+import { mayMakeNamespaces } from './isolate.ts'
 import { measurePairs, type PairRow, type PodAt, pathTo } from './measure.ts'
 import { type NodePlan, namespacesOf, type Plan, type PodPlan, planLab } from './plan.ts'
 import { addPod, type CniDirs, deletePod } from './pods.ts'
@@ -324,7 +325,8 @@ export function findLab(dir: string): { state: LabState; status: 'running' | 'ke
 /** Removes a lab, whatever state it is in: programs, namespaces, files. False when there was nothing. */
 export async function removeLab(dir: string, prefix: string): Promise<boolean> {
   const state = readState(dir)
-  const namespaces = leftNamespaces(prefix)
+  // What a plain user sees by that name is root's: its own lab's namespaces ended with its programs.
+  const namespaces = mayMakeNamespaces() ? leftNamespaces(prefix) : []
   if (state === undefined && namespaces.length === 0 && !existsSync(dir)) return false
   await stopAll([...(state?.processes ?? []), ...strayAgents(dir, namespaces)], 3000)
   removeNamespaces(namespaces)

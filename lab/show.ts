@@ -1,4 +1,5 @@
 // How the lab's answers look to a person.
+import { netnsPath } from '../kernel/netns.ts'
 import { type Lab, type PeerRow, root } from './lab.ts'
 import type { PairRow } from './measure.ts'
 
@@ -34,8 +35,9 @@ export function peerTable(rows: readonly PeerRow[]): string {
   )
 }
 
-/** What to type to look around in a lab that was kept. `enter` is what comes before a command, by namespace. */
-export function keepHints(lab: Lab, enter: (netns: string) => string): string {
+/** What to type to look around in a lab that was kept. `inside` comes before a command to enter a user namespace. */
+export function keepHints(lab: Lab, inside: string): string {
+  const enter = (netns: string) => `${inside}nsenter --net=${netnsPath(netns)}`
   const node = lab.plan.nodes[0]!
   const [from, to] = [lab.pods[0]!, lab.pods.at(-1)!]
   const ctl = `${process.execPath} ${root}ctl/main.ts`
@@ -50,7 +52,7 @@ export function keepHints(lab: Lab, enter: (netns: string) => string): string {
       `${enter(lab.plan.api.netns)} ${ctl} --kubeconfig ${lab.kubeconfig} ipam show --show-blocks`,
     ],
     ['log of the agent', `tail -f ${lab.nodeDir(node.name)}/agent.log`],
-    ['start an agent that you killed', `sh ${lab.nodeDir(node.name)}/agent.sh`],
+    ['start an agent that you killed', `${inside}sh ${lab.nodeDir(node.name)}/agent.sh`],
     ['remove the lab', 'npm run lab -- down'],
   ]
   return lines.map(([what, command]) => `  # ${what}\n  ${command}`).join('\n')

@@ -1,6 +1,6 @@
 // What a lab leaves on disk so that a later one can clean up after it, even after a crash: written before anything
 // is made, so that it never names too little.
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ProcessId } from './program.ts'
 
@@ -15,6 +15,7 @@ export type LabState = {
 
 export function writeState(dir: string, state: LabState): void {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
+  if (statSync(dir).uid !== process.geteuid?.()) throw new Error(`${dir} belongs to somebody else: remove it first`)
   const file = join(dir, 'state.json')
   writeFileSync(`${file}.new`, `${JSON.stringify(state, null, 1)}\n`)
   renameSync(`${file}.new`, file)

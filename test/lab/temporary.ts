@@ -1,9 +1,9 @@
 // Labs of tests: named after the process that made them, so that they stand beside a person's lab and beside each
 // other, and so that those of a killed test are known and removed by the next.
 import { readdirSync } from 'node:fs'
-import { listNetns } from '../../kernel/netns.ts'
 import { type LabOptions, removeLab } from '../../lab/lab.ts'
 import { readStartTicks } from '../../lab/program.ts'
+import { readState } from '../../lab/state.ts'
 
 const PREFIX = 'mglab'
 const DIR = '/run/margay-lab-test-'
@@ -13,16 +13,12 @@ export function testLabOptions({ patience }: { patience: number }): LabOptions {
   return { prefix, dir: DIR + process.pid, nodes: [2, 1], patience, say: () => {} }
 }
 
-/** Removes the labs of test processes that are gone. */
+/** Removes the labs of test processes that are gone. What follows the pid in a name is the test's own. */
 export async function sweepTestLabs(): Promise<void> {
-  const names = [
-    ...readdirSync('/run')
-      .map(name => `/run/${name}`)
-      .filter(name => name.startsWith(DIR)),
-    ...listNetns(),
-  ]
-  const pids = names.map(name => (name.startsWith(DIR) ? name.slice(DIR.length) : /^mglab(\d+)-/.exec(name)?.[1]))
-  for (const pid of new Set(pids))
-    if (pid !== undefined && /^\d+$/.test(pid) && readStartTicks(Number(pid)) === undefined)
-      await removeLab(DIR + pid, `${PREFIX}${pid}-`)
+  for (const entry of readdirSync('/run')) {
+    const pid = /^margay-lab-test-(\d+)/.exec(entry)?.[1]
+    if (pid === undefined || readStartTicks(Number(pid)) !== undefined) continue
+    const dir = `/run/${entry}`
+    await removeLab(dir, readState(dir)?.prefix ?? `${PREFIX}${pid}-`)
+  }
 }

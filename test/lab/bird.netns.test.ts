@@ -1,0 +1,91 @@
+// A real BIRD 2 as the top-of-rack router of a lab: it learns the blocks of the nodes, they learn its routes.
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { netnsPath } from '../../kernel/netns.ts'
+import { Lab } from '../../lab/lab.ts'
+import { until } from '../../lab/program.ts'
+import { sweepTestLabs, testLabOptions } from './temporary.ts'
+
+const BIRD = '/usr/sbin/bird'
+const runnable = process.geteuid?.() === 0 && existsSync(BIRD)
+
+test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its route', async t => {
+  if (!runnable) {
+    t.log('skip: needs root, for network namespaces, and bird2')
+    return t.pass()
+  }
+  t.timeout(90_000)
+  await sweepTestLabs()
+  const dir = mkdtempSync(join(tmpdir(), 'margay-bird-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  await using lab = new Lab(testLabOptions({ patience: 1 }))
+  await lab.start()
+  const router = lab.plan.lans[0]!.gateway
+  const neighbours = lab.plan.nodes.filter(node => node.lan.gateway === router)
+
+  const config = join(dir, 'bird.conf')
+  const sessions = neighbours.map(
+    ({ name, address }) => `protocol bgp ${name} {
+  local ${router} as 65010; neighbor ${address} as 64512; multihop 2; connect delay time 1; error wait time 1,4;
+  ipv4 { import all; export where source = RTS_STATIC; next hop self; };
+}`,
+  )
+  writeFileSync(
+    config,
+    `log stderr all; router id ${router};
+protocol device {}
+protocol static { ipv4; route 198.51.100.0/24 blackhole; }
+${sessions.join('\n')}
+`,
+  )
+  const control = join(dir, 'bird.ctl')
+  const argv = [
+    `--net=${netnsPath(lab.plan.router.netns)}`,
+    '--',
+    BIRD,
+    '-f',
+    '-c',
+    config,
+    '-s',
+    control,
+    '-P',
+    join(dir, 'pid'),
+  ]
+  const bird = spawn('nsenter', argv, { stdio: 'ignore' })
+  t.teardown(() => bird.kill('SIGKILL'))
+
+  const metadata = { name: 'tor' }
+  const spec = { peerIP: router, asNumber: 65010, nodeSelector: 'all()' }
+  await lab.putObjects([{ kind: 'BGPPeer', object: { metadata, spec } }])
+
+  const heard = () => {
+    try {
+      return execFileSync('birdc', ['-s', control, 'show', 'route'], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      })
+    } catch {
+      return '' // not listening yet
+    }
+  }
+  const blocks = await Promise.all(neighbours.map(async ({ netns }) => ownBlocks(lab, netns)))
+  const announced = () => blocks.flat().every(block => heard().includes(block))
+  t.true(await until(announced, 40_000, 200), `BIRD has: ${heard()}`)
+  for (const { name, netns } of neighbours) {
+    using kernel = lab.kernel(netns)
+    const learned = async () => {
+      const routes = await kernel.routes({ table: 254, protocol: 12 })
+      return routes.some(({ dst, gateway }) => dst === '198.51.100.0/24' && gateway === router)
+    }
+    t.true(await until(learned, 20_000, 100), `${name} has BIRD's route`)
+  }
+})
+
+async function ownBlocks(lab: Lab, netns: string): Promise<string[]> {
+  using kernel = lab.kernel(netns)
+  const routes = await kernel.routes({ table: 254, protocol: 80 })
+  return routes.filter(({ type }) => type === 'blackhole').map(({ dst }) => dst)
+}
