@@ -5,6 +5,7 @@ import type { Clock } from '../../lib/clock.ts'
 import { addressBytes, cidr } from '../../lib/ip.ts'
 import type { Log } from '../../lib/log.ts'
 import type { AddressFamily, Network, PeerConfig, SpeakerConfig } from '../config.ts'
+import { Policy } from '../policy.ts'
 import type { RouteSink } from '../port.ts'
 import type { ProtocolError } from '../wire/errors.ts'
 import { AttributeFacts } from './attribute-facts.ts'
@@ -235,11 +236,16 @@ export class Rib {
     if (id >= 0) table.withdraw(id, this.#local, 0)
   }
 
-  /** Replaces policies and limits of a peer and evaluates its routes again, without a reset (soft reconfiguration). */
+  /**
+   * Replaces policies and limits of a peer and evaluates its routes again, without a reset (soft reconfiguration). Throws,
+   * changing nothing, when a rule names a community or CIDR that is none.
+   */
   setPolicies(key: string, config: PeerConfig): void {
     const state = this.#peers.get(key)
     if (state === undefined) return
     const client = state.peer.config.reflectorClient
+    // throws for rules that make no sense, before anything has changed
+    for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     state.set({ ...state.peer, config }, this.#speaker)
     this.soft(key, 'in')
     for (const [family, counts] of state.families) {

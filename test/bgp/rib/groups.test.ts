@@ -104,6 +104,17 @@ test('a new export policy takes back what it forbids and the session never ends'
   t.deepEqual([...world.held(b).keys()].sort(), ['10.1.0.0/16', '192.0.2.0/24'])
 })
 
+test('a policy that makes no sense is refused and nothing changes', t => {
+  const world = new World()
+  const [a, b] = [aPeer(1), aPeer(2)]
+  world.up(a, b)
+  const nonsense = [{ action: 'accept', communities: ['65000:x'] }] as const
+  t.throws(() => world.rib.setPolicies('p2', { ...b.config, export: nonsense }), { message: /65000:x/ })
+  world.send(a, { announce: ['10.1.0.0/16'] })
+  world.settle()
+  t.is(world.held(b).size, 1)
+})
+
 test('counts say what was received, accepted and announced', t => {
   const world = new World()
   const forbid = { action: 'reject', match: { operator: 'In', cidr: '10.0.0.0/8' } } as const
