@@ -49,7 +49,10 @@ function kubeconfigText(server: string, authority: string, token: string): strin
 }
 
 /** A kind and its object, as `objects.ts` reads them. */
-export type ClusterObject = { kind: 'Node' | 'Pod' | 'Namespace' | 'IPPool' | 'BGPConfiguration'; object: unknown }
+export type ClusterObject = {
+  kind: 'Node' | 'Pod' | 'Namespace' | 'IPPool' | 'BGPConfiguration' | 'BGPPeer'
+  object: unknown
+}
 
 /** What the cluster holds before a node starts. Full mesh, one pool, IP-in-IP only where a router is between. */
 export function clusterObjects(plan: Plan): ClusterObject[] {
