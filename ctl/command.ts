@@ -3,6 +3,7 @@
 import { Argument, Option, type Command as Parser } from 'commander'
 import type { Store } from '../datastore/port.ts'
 import type { ExitCode } from './failure.ts'
+import { FORMATS } from './render.ts'
 
 /** What commands may touch. */
 export type Context = {
@@ -28,6 +29,14 @@ export type Command = {
 }
 
 export type Options = Readonly<Record<string, string | boolean | undefined>>
+
+/** The option of every command that shows something. */
+export const outputOption: CommandOption = {
+  flags: '-o, --output <format>',
+  summary: 'how to show it',
+  default: 'table',
+  choices: FORMATS,
+}
 
 /** Adds a command to the program, under its group's word when it has two; `act` runs when it is called. */
 export function addCommand(

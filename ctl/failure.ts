@@ -10,6 +10,16 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
+/** Nobody answers where a command had to ask; the message says where, why, and what to do. */
+export class NoAnswer extends Error {
+  override readonly name = 'NoAnswer'
+}
+
+/** A program that was asked understood and says no; the message is its own. */
+export class Denied extends Error {
+  override readonly name = 'Denied'
+}
+
 export type Failure = { code: ExitCode; message: string }
 
 /** Names the object, the cause and the remedy. Errors of no known class are bugs and are thrown on. */
@@ -17,6 +27,8 @@ export function failureOf(error: unknown, object?: string): Failure {
   const about = (text: string, remedy: string): string =>
     `${object === undefined ? '' : `${object}: `}${text}. ${remedy}`
   if (error instanceof UsageError) return { code: EXIT.usage, message: error.message }
+  if (error instanceof NoAnswer) return { code: EXIT.unreachable, message: error.message }
+  if (error instanceof Denied) return { code: EXIT.no, message: error.message }
   if (error instanceof NotFound)
     return { code: EXIT.no, message: about(error.message, "List what there is with 'margayctl get KIND'.") }
   if (error instanceof Conflict)

@@ -23,6 +23,18 @@ export function renderTable(headings: readonly string[], rows: readonly (readonl
     .join('')
 }
 
+/** Names and values below each other, the values in one column; what is undefined is left out. */
+export function renderFields(fields: readonly (readonly [name: string, value: string | undefined])[]): string {
+  const known = fields.filter(([, value]) => value !== undefined)
+  const width = Math.max(0, ...known.map(([name]) => name.length))
+  return known.map(([name, value]) => `${`${name}:`.padEnd(width + 1)} ${value}`.trimEnd().concat('\n')).join('')
+}
+
+/** A value as `-o` asks: as JSON or YAML, or as the text that `table` makes of it. */
+export function show(value: unknown, format: Format, table: (format: 'table' | 'wide') => string): string {
+  return format === 'json' || format === 'yaml' ? renderValue(value, format) : table(format)
+}
+
 /** Any value as JSON or YAML, ending with a newline. */
 export function renderValue(value: unknown, format: 'yaml' | 'json'): string {
   return format === 'json' ? `${emitJson(value, 2)}\n` : emitYaml(value)

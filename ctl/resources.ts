@@ -4,10 +4,10 @@ import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { update } from '../datastore/cas.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
-import type { Command, CommandOption, Context, Options } from './command.ts'
+import { type Command, type CommandOption, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, failureOf, UsageError, worst } from './failure.ts'
 import { type Item, parseKind, parseManifest } from './manifest.ts'
-import { FORMATS, type Format, renderResources } from './render.ts'
+import { type Format, renderResources } from './render.ts'
 import { parseYaml } from './yaml.ts'
 
 const namespaceOption: CommandOption = {
@@ -26,7 +26,7 @@ export const resourceCommands: readonly Command[] = [
     summary: 'Show resources of a kind, all or by name',
     arguments: [kindArgument, { name: '[names...]', summary: 'none: all of them' }],
     options: [
-      { flags: '-o, --output <format>', summary: 'how to show them', default: 'table', choices: FORMATS },
+      outputOption,
       namespaceOption,
       { flags: '-A, --all-namespaces', summary: 'of every namespace' },
       { flags: '-l, --selector <labels>', summary: 'only those with these labels, such as app=web' },

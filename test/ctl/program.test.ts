@@ -1,27 +1,16 @@
-import { execFile } from 'node:child_process'
 import anyTest, { type TestFn } from 'ava'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
+import { type Run, runCtl } from './run.ts'
 
-type Run = { code: number; out: string; err: string }
 type Ctl = (args: string[], stdin?: string) => Promise<Run>
 
 const test = anyTest as TestFn<{ server: ApiServer; ctl: Ctl }>
-const MAIN = new URL('../../ctl/main.ts', import.meta.url).pathname
 
 test.beforeEach(async t => {
   const server = await startApiServer()
-  t.context = { server, ctl: (args, stdin) => run([...args, '--server', server.url], stdin) }
+  t.context = { server, ctl: (args, stdin) => runCtl([...args, '--server', server.url], stdin) }
 })
 test.afterEach.always(t => t.context.server.close())
-
-function run(args: readonly string[], stdin = ''): Promise<Run> {
-  return new Promise(resolve => {
-    const child = execFile(process.execPath, [MAIN, ...args], (error, out, err) =>
-      resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
-    )
-    child.stdin!.end(stdin)
-  })
-}
 
 const POOL = `apiVersion: projectcalico.org/v3
 kind: IPPool
@@ -92,7 +81,7 @@ for (const [args, message] of wrong)
   })
 
 test('a server out of reach is 3, and the message says where it was sought', async t => {
-  const { code, err } = await run(['get', 'ippools', '--server', 'http://127.0.0.1:1'])
+  const { code, err } = await runCtl(['get', 'ippools', '--server', 'http://127.0.0.1:1'])
   t.is(code, 3)
   t.regex(err, /http:\/\/127\.0\.0\.1:1.*Check --server/)
 })

@@ -24,7 +24,7 @@ export function aNode(name: string, metadata: object = {}): Resource<'Node'> {
 
 export function aBlock(cidr: string, spec: object = {}): Resource<'IPAMBlock'> {
   const empty = { cidr, affinity: 'host:n1', allocations: [null, null], unallocated: [0, 1], attributes: [] }
-  return aResource('IPAMBlock', { metadata: { name: cidr.replace(/[./]/g, '-') }, spec: { ...empty, ...spec } })
+  return aResource('IPAMBlock', { metadata: { name: cidr.replace(/[.:/]/g, '-') }, spec: { ...empty, ...spec } })
 }
 
 /** What a watch has told so far, and a way to wait for more of it. */

@@ -1,0 +1,116 @@
+// What the sockets of margay-node and margay-bgp answer, brought to one shape: the shape that `-o json` prints, so it
+// stays as it is. Unknown fields of an answer pass, since the running program may be newer.
+import { z } from 'zod'
+
+const counts = z.object({ received: z.number(), accepted: z.number(), announced: z.number() })
+
+const agentPeer = z.object({
+  name: z.string(),
+  address: z.string(),
+  /** Calico's word for where the session comes from. */
+  type: z.string(),
+  asn: z.number().optional(),
+  state: z.string(),
+  /** RFC 3339, UTC. */
+  since: z.string(),
+  /** Machine word for why it is not up, '' when it is; `detail` says it to people. */
+  reason: z.string(),
+  detail: z.string(),
+  flaps: z.number(),
+  prefixes: counts,
+})
+
+export type Peer = z.infer<typeof agentPeer>
+
+const daemonPeer = z
+  .object({
+    ...agentPeer.omit({ type: true, since: true, reason: true, detail: true }).shape,
+    sinceMs: z.number(),
+    reason: z.object({ code: z.string(), detail: z.string() }).optional(),
+  })
+  .transform(
+    ({ name, address, asn, state, sinceMs, reason, flaps, prefixes }): Peer => ({
+      name,
+      address,
+      type: 'configured',
+      asn,
+      state,
+      since: new Date(sinceMs).toISOString(),
+      reason: reason?.code ?? '',
+      detail: reason?.detail ?? '',
+      flaps,
+      prefixes,
+    }),
+  )
+
+const condition = z.object({ type: z.string(), ok: z.boolean(), reason: z.string(), message: z.string() })
+
+const agentStatus = z.looseObject({
+  /** The node's name and address; margay-bgp has none. */
+  node: z.string().optional(),
+  address: z.string().optional(),
+  uplink: z.string().optional(),
+  ready: z.boolean(),
+  conditions: z.array(condition),
+  peers: z.array(agentPeer),
+})
+
+export type Status = z.infer<typeof agentStatus>
+
+/** The agent's `GET /status`, or margay-bgp's `GET /peers`, which is ready once it answers. */
+export const statusAnswer: z.ZodType<Status> = z.union([
+  agentStatus,
+  z.array(daemonPeer).transform((peers): Status => ({ ready: true, conditions: [], peers })),
+])
+
+const routeText = z.object({
+  nextHop: z.string().optional(),
+  asPath: z.string().optional(),
+  origin: z.string().optional(),
+  med: z.number().optional(),
+  localPref: z.number().optional(),
+  communities: z.array(z.string()).optional(),
+  extendedCommunities: z.array(z.string()).optional(),
+  largeCommunities: z.array(z.string()).optional(),
+})
+
+const candidate = z.looseObject({
+  /** '' for a network of our own. */
+  peer: z.string(),
+  pathId: z.number(),
+  best: z.boolean(),
+  /** The decision step that left the best one alone, or in which another accepted one lost. */
+  step: z.string().optional(),
+  import: z.object({ accepted: z.boolean(), reason: z.string(), detail: z.string() }),
+  stale: z.string().optional(),
+  attributes: z.looseObject(routeText.shape),
+})
+
+export type Candidate = z.infer<typeof candidate>
+
+export const routeAnswer = z.object({
+  prefix: z.string(),
+  candidates: z.array(candidate),
+  withheld: z.array(z.object({ peers: z.array(z.string()), reason: z.string() })),
+})
+
+export type RouteAnswer = z.infer<typeof routeAnswer>
+
+export const clearAnswer = z.object({ peer: z.string(), kind: z.string() })
+
+export const reloadAnswer = z.object({
+  resets: z.array(z.object({ peer: z.string(), because: z.array(z.string()) })),
+  added: z.array(z.string()),
+  removed: z.array(z.string()),
+  changed: z.array(z.string()),
+  networks: z.object({ announced: z.array(z.string()), withdrawn: z.array(z.string()) }),
+})
+
+export type ReloadAnswer = z.infer<typeof reloadAnswer>
+
+const event = z.object({ at: z.string(), type: z.string(), object: z.string(), detail: z.string() })
+
+export type NodeEvent = z.infer<typeof event>
+
+/** Newest first. */
+export const eventsAnswer = z.array(event)

@@ -1,0 +1,145 @@
+// The `bgp` commands: peers, one prefix's candidates, and what an operator may ask of a running speaker.
+import { formatCidr, parseCidr } from '../lib/ip.ts'
+import {
+  type Candidate,
+  clearAnswer,
+  type ReloadAnswer,
+  type RouteAnswer,
+  reloadAnswer,
+  routeAnswer,
+  statusAnswer,
+} from './answers.ts'
+import { type Command, type Context, type Options, outputOption } from './command.ts'
+import { EXIT, type ExitCode, UsageError } from './failure.ts'
+import { renderPeers, STATUS } from './node.ts'
+import { type Format, renderTable, show } from './render.ts'
+import { ask, socketOption } from './socket.ts'
+
+export const bgpCommands: readonly Command[] = [
+  {
+    name: 'bgp peers',
+    summary: 'Show the BGP peers, and why one is not up',
+    arguments: [],
+    options: [socketOption, outputOption],
+    run: peers,
+  },
+  {
+    name: 'bgp route',
+    summary: 'Show every candidate for a prefix and what decided between them',
+    arguments: [{ name: '<prefix>', summary: 'exactly, such as 10.244.0.64/26' }],
+    options: [socketOption, outputOption],
+    run: route,
+  },
+  {
+    name: 'bgp clear',
+    summary: 'Reset the session with a peer of margay-bgp, or work through its routes again',
+    arguments: [{ name: '<peer>', summary: "a peer's name" }],
+    options: [
+      { flags: '--soft-in', summary: 'keep the session: ask the peer for its routes and judge them again' },
+      { flags: '--soft-out', summary: 'keep the session: announce all routes to the peer again' },
+      socketOption,
+      outputOption,
+    ],
+    run: clear,
+  },
+  {
+    name: 'bgp reload',
+    summary: 'Make margay-bgp read its configuration file again',
+    arguments: [],
+    options: [{ flags: '--dry-run', summary: 'only say what that would do' }, socketOption, outputOption],
+    run: reload,
+  },
+]
+
+async function peers(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const { peers: found } = await ask(options, statusAnswer, ...STATUS)
+  context.out(show({ peers: found }, options['output'] as Format, format => renderPeers(found, format)))
+  return EXIT.fine
+}
+
+async function route([text = '']: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const prefix = parseCidr(text)
+  if (prefix === undefined) throw new UsageError(`${text} is no prefix: write it such as 10.244.0.64/26`)
+  const query = `prefix=${encodeURIComponent(formatCidr(prefix))}`
+  const found = await ask(
+    options,
+    routeAnswer,
+    { method: 'GET', path: `/bgp/route?${query}`, owner: 'margay-node' },
+    { method: 'GET', path: `/route?${query}`, owner: 'margay-bgp' },
+  )
+  context.out(show(found, options['output'] as Format, format => renderRoute(found, format)))
+  return found.candidates.some(({ best }) => best) ? EXIT.fine : EXIT.no
+}
+
+async function clear([peer = '']: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const { softIn, softOut } = options
+  if (softIn === true && softOut === true) throw new UsageError('give --soft-in or --soft-out, not both')
+  const kind = softIn === true ? 'soft-in' : softOut === true ? 'soft-out' : 'hard'
+  const body = { peer, kind }
+  const found = await ask(options, clearAnswer, { method: 'POST', path: '/clear', owner: 'margay-bgp', body })
+  context.out(show(found, options['output'] as Format, () => `peer ${peer} ${CLEARED[kind]}\n`))
+  return EXIT.fine
+}
+
+const CLEARED = {
+  hard: 'reset',
+  'soft-in': 'is asked for its routes again',
+  'soft-out': 'is told all routes again',
+} as const
+
+async function reload(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const body = { dryRun: options['dryRun'] === true }
+  const found = await ask(options, reloadAnswer, { method: 'POST', path: '/reload', owner: 'margay-bgp', body })
+  context.out(show(found, options['output'] as Format, () => renderReload(found)))
+  return EXIT.fine
+}
+
+/** The best candidate first and marked; then to whom it is not announced. Pure. */
+export function renderRoute({ prefix, candidates, withheld }: RouteAnswer, format: 'table' | 'wide'): string {
+  if (candidates.length === 0) return `${prefix}: nobody announces it\n`
+  const wide = format === 'wide'
+  const more = ['PATH ID', 'ORIGIN', 'COMMUNITIES']
+  return [
+    `${prefix}\n`,
+    renderTable(
+      ['', 'PEER', 'NEXT HOP', 'AS PATH', 'LOCAL PREF', 'MED', ...(wide ? more : []), 'DECISION'],
+      candidates.map(candidate => {
+        const { best, peer, pathId, attributes: a } = candidate
+        const communities = [...(a.communities ?? []), ...(a.extendedCommunities ?? []), ...(a.largeCommunities ?? [])]
+        return [
+          best ? '>' : '',
+          peer === '' ? 'this speaker' : peer,
+          a.nextHop ?? '',
+          a.asPath ?? '',
+          String(a.localPref ?? ''),
+          String(a.med ?? ''),
+          ...(wide ? [String(pathId), a.origin ?? '', communities.join(' ')] : []),
+          decisionOf(candidate),
+        ]
+      }),
+    ),
+    ...withheld.map(({ peers, reason }) => `not announced to ${peers.join(', ')}: ${reason}\n`),
+  ].join('')
+}
+
+function decisionOf({ best, step, import: verdict, stale }: Candidate): string {
+  const kept = stale === undefined ? '' : `, stale (${stale})`
+  if (!verdict.accepted) return `not accepted: ${verdict.reason}, ${verdict.detail}${kept}`
+  if (best) return `${step === 'only' ? 'best: the only one' : `best by ${step}`}${kept}`
+  return `${step === undefined ? 'not considered' : `lost by ${step}`}${kept}`
+}
+
+/** One line per thing that changes. Pure. */
+export function renderReload({ resets, added, removed, changed, networks }: ReloadAnswer): string {
+  const lines = [
+    ...resets.map(({ peer, because }) => `peer ${peer} is reset: ${because.join(', ')}`),
+    ...added.map(peer => `peer ${peer} is new`),
+    ...removed.map(peer => `peer ${peer} is removed`),
+    ...changed
+      .filter(name => !resets.some(({ peer }) => peer === name))
+      .map(peer => `peer ${peer} changes and stays up`),
+    ...networks.announced.map(prefix => `${prefix} is announced`),
+    ...networks.withdrawn.map(prefix => `${prefix} is withdrawn`),
+  ]
+  return lines.length === 0 ? 'nothing changes\n' : lines.map(line => `${line}\n`).join('')
+}

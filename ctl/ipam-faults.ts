@@ -1,0 +1,81 @@
+// What is wrong with the cluster's addresses, from the objects alone: the structure of each block, its name (which is
+// the lock on it), ranges that overlap, blocks without a pool or a node. Pure.
+import type { Resource } from '../api/kinds.ts'
+import { blockFaults, blockName } from '../ipam/block.ts'
+import { overlappingPools } from '../ipam/pick.ts'
+import { overlaps } from '../lib/ip.ts'
+import { ownerOf, poolOf } from './ipam-usage.ts'
+
+type Block = Resource<'IPAMBlock'>
+
+/** `object` is the kind and the name. */
+export type Fault = { object: string; fault: string; remedy: string }
+
+export type Addressing = {
+  pools: readonly Resource<'IPPool'>[]
+  blocks: readonly Block[]
+  /** Names of all nodes. */
+  nodes: readonly string[]
+}
+
+/** Every fault; empty when all is sound. */
+export function ipamFaults({ pools, blocks, nodes }: Addressing): Fault[] {
+  const clashes = overlappingPools(pools).map(({ refused, because }) => ({
+    object: `IPPool ${refused}`,
+    fault: `overlaps the older IPPool ${because} and is not used`,
+    remedy: 'delete one of them',
+  }))
+  return [
+    ...clashes,
+    ...blocks.flatMap((block, i) => {
+      const object = `IPAMBlock ${block.metadata.name}`
+      return [
+        ...structure(block),
+        ...twins(block, blocks.slice(0, i)),
+        ...homeless(block, pools),
+        ...orphaned(block, nodes),
+      ].map(found => ({ object, ...found }))
+    }),
+  ]
+}
+
+type Found = Omit<Fault, 'object'>
+
+function structure(block: Block): Found[] {
+  const { metadata, spec } = block
+  const remedy = "correct it with 'margayctl replace -f FILE'"
+  const faults = sized(block).map(fault => ({ fault, remedy }))
+  const name = blockName(spec.cidr)
+  if (metadata.name === name) return faults
+  const fault = `holds ${spec.cidr}, so its name must be ${name}: the name keeps two nodes from one block`
+  return [...faults, { fault, remedy: `release its addresses and delete it` }]
+}
+
+function sized(block: Block): string[] {
+  try {
+    return blockFaults(block)
+  } catch (error) {
+    if (error instanceof RangeError) return [error.message]
+    throw error
+  }
+}
+
+function twins({ spec }: Block, others: readonly Block[]): Found[] {
+  return others
+    .filter(other => overlaps(other.spec.cidr, spec.cidr))
+    .map(other => ({
+      fault: `overlaps IPAMBlock ${other.metadata.name}: two pods may get one address`,
+      remedy: 'move the pods of one of them and delete it',
+    }))
+}
+
+function homeless({ spec }: Block, pools: Addressing['pools']): Found[] {
+  if (poolOf(pools, spec.cidr) !== undefined) return []
+  return [{ fault: `${spec.cidr} lies in no IPPool`, remedy: 'create its pool again, or restart the pods in it' }]
+}
+
+function orphaned(block: Block, nodes: Addressing['nodes']): Found[] {
+  const owner = ownerOf(block)
+  if (owner === undefined || nodes.includes(owner)) return []
+  return [{ fault: `belongs to node ${owner}, which is not there`, remedy: `delete it if ${owner} will not come back` }]
+}

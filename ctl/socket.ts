@@ -1,0 +1,85 @@
+// Questions to the program behind a unix socket: margay-node's, or the control socket of margay-bgp. Several paths may
+// be named for one question, since the two programs keep the same answer in different places.
+import { request } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { z } from 'zod'
+import type { CommandOption, Options } from './command.ts'
+import { Denied, NoAnswer, UsageError } from './failure.ts'
+
+export const socketOption: CommandOption = {
+  flags: '--socket <path>',
+  summary: 'unix socket of margay-node, or of margay-bgp (control: in its file)',
+  default: '/run/margay/agent.sock',
+}
+
+/** `owner` is the program that has the path, for the message when another one answers. */
+export type Question = { method: 'GET' | 'POST'; path: string; owner: 'margay-node' | 'margay-bgp'; body?: object }
+
+const TIMEOUT_MS = 10_000
+
+/**
+ * The answer to the first of `questions` that the program knows, read by `schema`. Rejects with `NoAnswer` when nobody
+ * answers or the answer is not understood, `Denied` when the program refuses, `UsageError` when it is another program.
+ */
+export async function ask<T>(options: Options, schema: z.ZodType<T>, ...questions: readonly Question[]): Promise<T> {
+  const socket = String(options['socket'])
+  for (const question of questions) {
+    const { status, body } = await call(socket, question)
+    if (status === 404) continue
+    const value = parsed(body)
+    if (status !== 200) throw refusal(socket, question, status, value)
+    const result = schema.safeParse(value)
+    if (result.success) return result.data
+    const [{ path, message } = { path: [], message: 'unknown' }] = result.error.issues
+    throw new NoAnswer(
+      `${socket} answers ${question.path} with what this margayctl does not understand (${path.join('.')}: ${message}). ` +
+        'Use the margayctl of the same version as the running program.',
+    )
+  }
+  const owners = [...new Set(questions.map(({ owner }) => owner))].join(' or ')
+  throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${owners} with --socket`)
+}
+
+function call(socketPath: string, { method, path, body }: Question): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error & { code?: string }) => reject(new NoAnswer(unreached(socketPath, error)))
+    const asked = request({ socketPath, method, path, timeout: TIMEOUT_MS }, response => {
+      text(response).then(body => resolve({ status: response.statusCode ?? 0, body }), fail)
+    })
+    asked.on('timeout', () => asked.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })))
+    asked.on('error', fail)
+    asked.end(body === undefined ? undefined : JSON.stringify(body))
+  })
+}
+
+function unreached(socket: string, { code, message }: Error & { code?: string }): string {
+  switch (code) {
+    case 'ENOENT':
+      return `there is no socket ${socket}. Is margay-node running on this node? Name another socket with --socket.`
+    case 'EACCES':
+      return `${socket} may not be opened by this user. Run as root.`
+    case 'ECONNREFUSED':
+      return `nobody answers on ${socket}: the program that made it is gone, or it is no socket. Start margay-node.`
+    case 'ETIMEDOUT':
+      return `${socket} gives no answer in ${TIMEOUT_MS / 1000} s. Look at the log of the program behind it.`
+    default:
+      return `${socket} cannot be asked: ${message}. Is it the socket of margay-node or margay-bgp?`
+  }
+}
+
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    return undefined
+  }
+}
+
+const problem = z.object({ error: z.string() })
+
+function refusal(socket: string, { path }: Question, status: number, value: unknown): Error {
+  const said = problem.safeParse(value).data?.error ?? `status ${status}`
+  return status === 400
+    ? new Denied(said)
+    : new NoAnswer(`${socket} failed to answer ${path}: ${said}. Look at the log of the program behind it.`)
+}

@@ -1,0 +1,128 @@
+import test from 'ava'
+import { renderAddress, renderFaults, renderUsage } from '../../ctl/ipam.ts'
+import { ipamFaults } from '../../ctl/ipam-faults.ts'
+import { addressUse, usage } from '../../ctl/ipam-usage.ts'
+import { aBlock, aPool } from '../datastore/objects.ts'
+
+const pool = aPool('p1')
+const web = { handle_id: 'net.c1.eth0', secondary: { pod: 'web', namespace: 'shop', node: 'n1' } }
+/** Two addresses, the first of which the pod `web` holds. */
+const half = (cidr: string, spec: object = {}) =>
+  aBlock(cidr, { allocations: [0, null], unallocated: [1], attributes: [web], ...spec })
+/** 2^n addresses, all free. */
+const free = (cidr: string, size: number) =>
+  aBlock(cidr, { allocations: Array(size).fill(null), unallocated: Array.from({ length: size }, (_, i) => i) })
+
+test("pools and blocks show in calicoctl's table, in the order of their addresses", t => {
+  const found = usage([pool, aPool('p0', { cidr: '10.9.0.0/24' })], [half('10.244.0.64/31'), half('10.244.0.8/31')])
+  t.is(
+    renderUsage(found, { blocks: true, wide: false }),
+    `GROUPING  CIDR            IPS TOTAL  IPS IN USE  IPS FREE
+IP Pool   10.9.0.0/24     256        0 (0%)      256 (100%)
+IP Pool   10.244.0.0/16   65536      2 (0%)      65534 (100%)
+Block     10.244.0.8/31   2          1 (50%)     1 (50%)
+Block     10.244.0.64/31  2          1 (50%)     1 (50%)
+`,
+  )
+  t.regex(renderUsage(found, { blocks: true, wide: true }), /^Block +10\.244\.0\.8\/31 +n1 /m)
+  t.notRegex(renderUsage(found, { blocks: false, wide: false }), /Block/)
+})
+
+test('an IPv6 pool is counted exactly, beyond what a double can hold', t => {
+  const [found] = usage([aPool('p6', { cidr: 'fd00::/64' })], [half('fd00::10/127')]).pools
+  t.like(found, { total: 2n ** 64n, used: 1, free: 2n ** 64n - 1n })
+})
+
+test('a block counts once, in the narrowest pool that holds it; one in no pool stands apart', t => {
+  const { pools, outside } = usage(
+    [pool, aPool('narrow', { cidr: '10.244.8.0/24' })],
+    [half('10.244.8.0/31'), half('10.1.0.0/31')],
+  )
+  t.deepEqual(
+    pools.map(({ name, used }) => [name, used]),
+    [
+      ['p1', 0],
+      ['narrow', 1],
+    ],
+  )
+  t.deepEqual(
+    outside.map(({ cidr }) => cidr),
+    ['10.1.0.0/31'],
+  )
+  t.regex(renderUsage({ pools, outside }, { blocks: true, wide: false }), /^Block, no pool +10\.1\.0\.0\/31/m)
+})
+
+test('an address in use is told with its pool, block, node, handle and pod', t => {
+  const use = addressUse('10.244.0.8', [pool], [half('10.244.0.64/31'), half('10.244.0.8/31')])
+  t.like(use, { inUse: true, pool: 'p1', block: '10.244.0.8/31', node: 'n1', handle: 'net.c1.eth0' })
+  t.is(
+    renderAddress(use),
+    `IP 10.244.0.8 is in use
+Pool:      p1
+Block:     10.244.0.8/31
+Node:      n1
+Handle:    net.c1.eth0
+pod:       web
+namespace: shop
+`,
+  )
+})
+
+test('a free address is told with the block it lies in, one of no pool as such', t => {
+  t.like(addressUse('10.244.0.9', [pool], [half('10.244.0.8/31')]), {
+    inUse: false,
+    block: '10.244.0.8/31',
+    node: 'n1',
+    handle: undefined,
+  })
+  t.is(renderAddress(addressUse('192.0.2.1', [pool], [])), 'IP 192.0.2.1 is not in use and lies in no IPPool\n')
+})
+
+test('sound pools and blocks have no fault', t => {
+  const faults = ipamFaults({
+    pools: [pool],
+    blocks: [half('10.244.0.8/31'), free('10.244.1.0/26', 64)],
+    nodes: ['n1'],
+  })
+  t.deepEqual(faults, [])
+  t.is(renderFaults({ pools: 1, blocks: 2, faults }), 'nothing is wrong with 1 pool and 2 blocks\n')
+})
+
+const faulty: [title: string, input: Partial<Parameters<typeof ipamFaults>[0]>, expected: [RegExp, RegExp]][] = [
+  [
+    'an attribute that nothing points to',
+    { blocks: [half('10.244.0.8/31', { allocations: [null, null], unallocated: [0, 1] })] },
+    [/^IPAMBlock 10-244-0-8-31$/, /no allocation points to attribute 0/],
+  ],
+  [
+    'a block too large to be one',
+    { pools: [aPool('all', { cidr: '10.0.0.0/8' })], blocks: [aBlock('10.0.0.0/8')] },
+    [/IPAMBlock 10-0-0-0-8/, /too large/],
+  ],
+  [
+    'a block under another name',
+    { blocks: [{ ...half('10.244.0.8/31'), metadata: { name: 'mine' } }] },
+    [/IPAMBlock mine/, /must be 10-244-0-8-31/],
+  ],
+  [
+    'two blocks that share addresses',
+    { blocks: [half('10.244.0.8/31'), free('10.244.0.0/26', 64)] },
+    [/IPAMBlock 10-244-0-0-26/, /overlaps IPAMBlock 10-244-0-8-31/],
+  ],
+  ['a block in no pool', { pools: [], blocks: [half('10.244.0.8/31')] }, [/IPAMBlock/, /lies in no IPPool/]],
+  ['a block of a node that is gone', { blocks: [half('10.244.0.8/31')], nodes: [] }, [/IPAMBlock/, /node n1/]],
+  [
+    'two pools that share addresses',
+    { pools: [pool, aPool('p2', { cidr: '10.244.8.0/24' })] },
+    [/IPPool p2/, /overlaps the older IPPool p1/],
+  ],
+]
+
+for (const [title, input, [object, fault]] of faulty)
+  test(`ipam check finds ${title}, and only that`, t => {
+    const found = ipamFaults({ pools: [pool], blocks: [], nodes: ['n1'], ...input })
+    t.regex(found[0]!.object, object)
+    t.regex(found[0]!.fault, fault)
+    t.true(found.every(({ remedy }) => remedy !== ''))
+    t.deepEqual([...new Set(found.map(each => each.object))], [found[0]!.object])
+  })
