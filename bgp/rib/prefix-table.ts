@@ -1,20 +1,28 @@
 // Prefixes as small numbers. An id is dense and stays with its prefix until `release`; everything else about a prefix
-// lives in typed arrays indexed by id. Lookup is open addressing with linear probing; deletion shifts back instead of
-// leaving tombstones, so that a table under endless churn stays as fast as a fresh one.
+// lives in typed arrays indexed by id. Lookup is open addressing with linear probing, sixteen neighbouring prefixes to a
+// cache line, since routes are announced and withdrawn in the order of their addresses. Deletion leaves a mark where a
+// probe must go on; marks before an empty slot are wiped, and many of them make the table enter everything anew.
 import { formatAddress, formatIpv4 } from '../../lib/ip.ts'
 import { hashBytes, mix, newSeed, type Seed } from './mix.ts'
 
 /** Length of an id that belongs to no prefix. */
 const NO_LENGTH = 255
+/** Slots without an id: never used since the last rebuild, and left by a prefix that was released. */
+const EMPTY = -1
+const GONE = -2
+/** One slot in so many may be `GONE`. */
+const GONE_SHARE = 8
 
 /** Prefix ids of one family. */
 export abstract class PrefixTable {
   protected lengths = new Uint8Array(1024)
-  protected slots = new Int32Array(2048).fill(-1)
+  protected slots = new Int32Array(2048).fill(EMPTY)
   protected mask = 2047
   protected readonly seed: Seed = newSeed()
   #free: number[] = []
   #next = 0
+  /** Slots that are `GONE`. */
+  #gone = 0
 
   /** Octets of a whole address. */
   abstract readonly octets: 4 | 16
@@ -62,18 +70,18 @@ export abstract class PrefixTable {
   /** Forgets a prefix; its id may be given to another one. */
   release(id: number): void {
     const { slots, mask } = this
-    let hole = this.hash(id) & mask
-    while (slots[hole] !== id) hole = (hole + 1) & mask
-    for (let at = (hole + 1) & mask; slots[at]! >= 0; at = (at + 1) & mask) {
-      const home = this.hash(slots[at]!) & mask
-      // an entry may move into the hole when its home is not between the hole and itself
-      if (((at - home) & mask) < ((at - hole) & mask)) continue
-      slots[hole] = slots[at]!
-      hole = at
-    }
-    slots[hole] = -1
+    let at = this.hash(id) & mask
+    while (slots[at] !== id) at = (at + 1) & mask
     this.lengths[id] = NO_LENGTH
     this.#free.push(id)
+    slots[at] = GONE
+    this.#gone++
+    if (slots[(at + 1) & mask] === EMPTY)
+      for (; slots[at] === GONE; at = (at - 1) & mask) {
+        slots[at] = EMPTY
+        this.#gone--
+      }
+    if (this.#gone * GONE_SHARE > slots.length) this.#rebuild(slots.length)
   }
 
   /** Whether an id below `end` belongs to a prefix. */
@@ -87,10 +95,8 @@ export abstract class PrefixTable {
       const capacity = this.lengths.length * 2
       this.lengths = widened(this.lengths, new Uint8Array(capacity))
       this.grow(capacity)
-      this.slots = new Int32Array(capacity * 2).fill(-1)
-      this.mask = capacity * 2 - 1
-      // every id below is in use: the free list was empty
-      for (let other = 0; other < id; other++) this.enter(other)
+      this.lengths.fill(NO_LENGTH, id)
+      this.#rebuild(capacity * 2)
     }
     return id
   }
@@ -99,7 +105,15 @@ export abstract class PrefixTable {
     const { slots, mask } = this
     let at = this.hash(id) & mask
     while (slots[at]! >= 0) at = (at + 1) & mask
+    if (slots[at] === GONE) this.#gone--
     slots[at] = id
+  }
+
+  #rebuild(slots: number): void {
+    this.slots = slots === this.slots.length ? this.slots.fill(EMPTY) : new Int32Array(slots).fill(EMPTY)
+    this.mask = slots - 1
+    this.#gone = 0
+    for (let id = 0; id < this.#next; id++) if (this.holds(id)) this.enter(id)
   }
 }
 
@@ -126,9 +140,10 @@ export class Ipv4Prefixes extends PrefixTable {
   findNumber(address: number, length: number): number {
     const { slots, mask, seed } = this
     const addresses = this.#addresses
-    for (let at = mix(seed.c ^ length, address, seed) & mask; ; at = (at + 1) & mask) {
+    for (let at = home(address, length, seed) & mask; ; at = (at + 1) & mask) {
       const id = slots[at]!
-      if (id < 0 || (addresses[id] === address && this.lengths[id] === length)) return id
+      if (id === EMPTY) return -1
+      if (id !== GONE && addresses[id] === address && this.lengths[id] === length) return id
     }
   }
 
@@ -157,7 +172,7 @@ export class Ipv4Prefixes extends PrefixTable {
   }
 
   protected override hash(id: number): number {
-    return mix(this.seed.c ^ this.lengths[id]!, this.#addresses[id]!, this.seed)
+    return home(this.#addresses[id]!, this.lengths[id]!, this.seed)
   }
 
   protected override grow(capacity: number): void {
@@ -179,8 +194,8 @@ export class Ipv6Prefixes extends PrefixTable {
     const addresses = this.#addresses
     for (let slot = hashBytes(bytes, at, at + 16, length, this.seed) & mask; ; slot = (slot + 1) & mask) {
       const id = slots[slot]!
-      if (id < 0) return -1
-      if (this.lengths[id] !== length) continue
+      if (id === EMPTY) return -1
+      if (id === GONE || this.lengths[id] !== length) continue
       let same = 0
       while (same < 16 && addresses[id * 16 + same] === bytes[at + same]) same++
       if (same === 16) return id
@@ -214,6 +229,12 @@ export class Ipv6Prefixes extends PrefixTable {
     for (let i = 0; i < 16; i++) this.#addresses[id * 16 + i] = bytes[at + i]!
     this.lengths[id] = length
   }
+}
+
+/** Where the search for a prefix begins: sixteen prefixes in a row, which differ in their last four bits, side by side. */
+function home(address: number, length: number, seed: Seed): number {
+  const last = length === 0 ? 0 : (address >>> (32 - length)) & 15
+  return (mix(seed.c ^ length, address ^ (last << (32 - length)), seed) & ~15) | last
 }
 
 function ipv4At(bytes: Uint8Array, at: number): number {
