@@ -36,6 +36,7 @@ const MODULES = [
   'nft_ct',
   'dummy',
   'af_packet',
+  'virtio_console',
 ] as const
 
 /** What must be loaded before the machine can see the file system. */
@@ -81,23 +82,27 @@ export async function runInVm(command: readonly string[], options: VmOptions): P
         ...['-accel', 'tcg,thread=multi', '-cpu', 'max,pku=off'],
         ...['-smp', String(options.cpus ?? 2), '-m', `${options.memoryMiB ?? 2048}M`],
         ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-nic', 'none'],
-        // ttyS0 the kernel's console, ttyS1 and ttyS2 the command's stdout and stderr, ttyS3 its exit code.
-        ...['-serial', `file:${console}`, '-serial', 'stdio', '-chardev', 'socket,id=stderr,fd=3'],
-        ...['-serial', 'chardev:stderr', '-serial', `file:${status}`],
+        // ttyS0 is the kernel's console, ttyS1 takes the exit code. Output goes through ports that wait until they
+        // were read, so that lines of stdout and stderr keep their order.
+        ...['-serial', `file:${console}`, '-serial', `file:${status}`, '-device', 'virtio-serial-pci'],
+        ...['-chardev', 'socket,id=stdout,fd=3', '-device', 'virtserialport,chardev=stdout,name=stdout,nr=1'],
+        ...['-chardev', 'socket,id=stderr,fd=4', '-device', 'virtserialport,chardev=stderr,name=stderr,nr=2'],
         ...['-kernel', kernel.image, '-initrd', initrd],
         ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on'],
         ...['-fsdev', 'local,id=host,path=/,security_model=none,readonly=on,multidevs=remap'],
         ...['-device', 'virtio-9p-pci,fsdev=host,mount_tag=host', '-device', 'virtio-rng-pci'],
       ],
-      { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] },
+      { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'] },
     )
     let complaint = ''
     qemu.stderr!.setEncoding('utf8').on('data', text => {
       complaint += text
     })
-    qemu.stdout!.setEncoding('utf8').on('data', options.stdout)
-    const stderr = qemu.stdio[3] as Socket
-    stderr.setEncoding('utf8').on('data', options.stderr)
+    for (const [fd, take] of [
+      [3, options.stdout],
+      [4, options.stderr],
+    ] as const)
+      (qemu.stdio[fd] as Socket).setEncoding('utf8').on('data', take)
     const late = await ended(qemu, options)
     const code = existsSync(status) ? readFileSync(status, 'utf8').trim() : ''
     if (/^\d+$/.test(code)) return Number(code)
@@ -168,22 +173,19 @@ function modulePaths(version: string): string[] {
   return [...paths]
 }
 
-/** What runs as process 1: its output to two serial lines, the exit code to the last, then the end. */
+/** What runs as process 1: its output to two ports, the exit code to a serial line, then the end. */
 function script(command: readonly string[], { cwd, env = {} }: VmOptions): string {
   const exports = Object.entries({ ...env, HOME: '/root', IN_VM: '1' }).map(
     ([name, value]) => `export ${name}=${quoted(value)}`,
   )
   return `export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ${exports.join('\n')}
-for tty in 1 2; do stty -F /dev/ttyS$tty raw -echo; done
 ip link set lo up
 for m in ${MODULES.join(' ')}; do modprobe -q $m; done
 cd ${quoted(cwd)}
-${command.map(quoted).join(' ')} </dev/null >/dev/ttyS1 2>/dev/ttyS2
-code=$?
-for tty in 1 2; do stty -F /dev/ttyS$tty raw -echo; done # waits until everything is written
-echo $code >/dev/ttyS3
-stty -F /dev/ttyS3 sane
+${command.map(quoted).join(' ')} </dev/null >"$(echo /dev/vport*p1)" 2>"$(echo /dev/vport*p2)"
+echo $? >/dev/ttyS1
+stty -F /dev/ttyS1 sane # waits until it is written
 echo b >/proc/sysrq-trigger
 sleep 9
 `

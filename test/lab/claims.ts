@@ -104,6 +104,7 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
 
   about('what is broken by hand is as before in time', (t, { healing }) => {
     t.is(healing.length, 5)
+    t.log(...healing.map(({ what, ms }) => `${what}: ${ms} ms`))
     for (const { what, ms } of healing) t.true(ms < healMs, `${what}: ${ms} ms`)
   })
 
