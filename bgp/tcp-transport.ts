@@ -18,6 +18,8 @@ import type {
 
 const WRITE_BUFFER = 256 * 1024
 const LINGER_MS = 2000
+/** More closed connections than this do not wait for their peers: each costs a descriptor, and a peer may open many. */
+const MOST_LINGERING = 64
 const BACKLOG = 1024
 const ERRNO_CODES: Readonly<Record<number, string>> = {
   1: 'EPERM',
@@ -34,6 +36,8 @@ const ERRNO_CODES: Readonly<Record<number, string>> = {
  */
 export class TcpTransport implements Transport {
   readonly #sockets: Sockets | undefined
+  /** Closed by us and not yet by their peers, oldest first. */
+  readonly #lingering = new Set<Socket>()
 
   constructor(sockets?: Sockets) {
     this.#sockets = sockets
@@ -56,7 +60,9 @@ export class TcpTransport implements Transport {
     socket.connect({ host: `${options.address}${zone}`, port: options.port, ...local })
     socket.once('connect', () => {
       socket.off('error', fail)
-      resolve(new TcpConnection(socket, this.#sockets))
+      const connection = new TcpConnection(socket, this.#sockets, this.#lingering)
+      if (connection.remoteAddress !== '') resolve(connection)
+      else fail(coded('ECONNRESET', 'reset as soon as it was there'))
     })
     try {
       return await promise
@@ -75,7 +81,12 @@ export class TcpTransport implements Transport {
     const fd = this.#listening(options)
     const peers = new Map<string, SocketOptions>()
     server.on('connection', socket => {
-      const connection = new TcpConnection(socket, this.#sockets)
+      const connection = new TcpConnection(socket, this.#sockets, this.#lingering)
+      if (connection.remoteAddress === '') {
+        // reset before it was accepted: the kernel does not know its peer any more
+        connection.destroy()
+        return
+      }
       const wanted = mostSpecific(peers, connection.remoteAddress)
       try {
         // the kernel checked the key already and the new socket has it
@@ -185,12 +196,14 @@ class TcpConnection implements Connection {
   readonly interface?: string
   readonly #socket: Socket
   readonly #sockets: Sockets | undefined
+  readonly #lingering: Set<Socket>
   #handlers: ConnectionHandlers = IGNORE
   #error: (Error & { code?: string }) | undefined
 
-  constructor(socket: Socket, sockets: Sockets | undefined) {
+  constructor(socket: Socket, sockets: Sockets | undefined, lingering: Set<Socket>) {
     this.#socket = socket
     this.#sockets = sockets
+    this.#lingering = lingering
     const [remote = '', zone] = (socket.remoteAddress ?? '').split('%')
     this.remoteAddress = parseAddress(remote) ?? remote
     this.remotePort = socket.remotePort ?? 0
@@ -252,7 +265,14 @@ class TcpConnection implements Connection {
     this.#socket.end()
     this.#socket.resume()
     const timer = setTimeout(() => this.#socket.destroy(), LINGER_MS)
-    this.#socket.once('close', () => clearTimeout(timer))
+    const lingering = this.#lingering
+    lingering.add(this.#socket)
+    this.#socket.once('close', () => {
+      clearTimeout(timer)
+      lingering.delete(this.#socket)
+    })
+    const [oldest] = lingering
+    if (lingering.size > MOST_LINGERING) oldest?.destroy()
   }
 
   destroy(): void {

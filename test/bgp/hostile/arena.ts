@@ -1,7 +1,7 @@
 // `margay-bgp` in one network namespace, a crowd of addresses in another, and a witness: a well-behaved second session
 // that must stay untouched whatever the crowd does.
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -140,6 +140,10 @@ export class Arena {
     })
   }
 
+  get alive(): boolean {
+    return existsSync(`/proc/${this.#pid}`)
+  }
+
   /** Resident memory of the speaker, in MiB. */
   get memoryMiB(): number {
     const [, kib] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${this.#pid}/status`, 'utf8')) ?? []
@@ -153,6 +157,7 @@ export class Arena {
 
   /** The speaker lives, and the witness noticed nothing. */
   async assertUnharmed(t: ExecutionContext): Promise<void> {
+    if (!this.alive) t.fail(`the speaker is dead:\n${this.program.output().slice(-3000)}`)
     const { state, flaps, sinceMs } = await this.peer(WITNESS.name)
     t.deepEqual([state, flaps, sinceMs], ['Established', 0, this.#sinceMs], this.program.output().slice(-2000))
     t.is(this.witness.ended, undefined)
