@@ -111,12 +111,10 @@ export class Routing {
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
     this.#speaker = new Speaker({ asn, routerId: address }, { transport, clock, log, restarting, sink: this.#sink() })
     this.#awaitConvergence(this.#speaker)
-    this.#speaker.onChange(peer => {
-      event(
-        'bgp-peer',
-        peer.name,
-        peer.reason === undefined ? peer.state : `${peer.state}: ${peer.reason.code}, ${peer.reason.detail}`,
-      )
+    this.#speaker.onChange(({ name, state, reason }) => {
+      // on its way up for the first time a peer has no story yet
+      if (reason?.code === 'never-tried') return
+      event('bgp-peer', name, reason === undefined ? state : `${state}: ${reason.code}, ${reason.detail}`)
     })
     this.#listening = this.#speaker.listen({ address, port }).catch(error => {
       log.error(

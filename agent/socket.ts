@@ -71,5 +71,6 @@ async function serve(req: IncomingMessage, res: ServerResponse, routes: Readonly
 /** Sends JSON, unless an answer is under way already. */
 export function send(res: ServerResponse, status: number, answer: unknown): void {
   if (res.headersSent) return void res.destroy()
-  res.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(answer)}\n`)
+  const text = JSON.stringify(answer) // first: what cannot be told must not begin an answer
+  res.writeHead(status, { 'content-type': 'application/json' }).end(`${text}\n`)
 }

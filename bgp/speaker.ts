@@ -7,6 +7,7 @@ import { addressBits, contains, familyOf, parseCidr } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { resetReasons } from './change.ts'
 import type { Network, PeerConfig, PeerStatus, SpeakerConfig } from './config.ts'
+import { FaultLog } from './fault-log.ts'
 import { type ClearKind, nameOf, Peer, type PeerDeps } from './peer.ts'
 import type { Connection, Discover, Listener, RouteSink, Transport } from './port.ts'
 import type { RibEvent } from './rib/peer.ts'
@@ -62,6 +63,7 @@ export class Speaker {
   readonly #dynamic = new Map<Peer, string>()
   readonly #listeners = new Set<Listener>()
   readonly #watchers = new Set<(status: PeerStatus) => void>()
+  readonly #faults: FaultLog
   readonly #faultWatchers = new Set<(event: RibEvent) => void>()
   readonly #restartWatchers = new Set<() => void>()
   readonly #unsettled = new Set<string>()
@@ -77,6 +79,7 @@ export class Speaker {
     this.#config = config
     this.#clock = clock
     this.#log = log
+    this.#faults = new FaultLog(log, clock)
     this.#transport = deps.transport
     this.#tokensAtMs = clock.monotonicMs()
     this.#rib = new Rib(config, { sink: deps.sink, clock, log })
@@ -260,6 +263,7 @@ export class Speaker {
 
   #drop(peer: Peer): void {
     this.#peers.delete(peer.name)
+    this.#faults.forget(peer.name)
     this.#dynamic.delete(peer)
     peer.stop(CEASE.deconfigured, { code: 'admin-down', detail: 'no longer configured' })
     this.#rib.peerDown(peer.name, { retain: false })
@@ -375,6 +379,7 @@ export class Speaker {
 
   #ribEvent(event: RibEvent): void {
     if (event.type === 'end-of-rib') this.#endOfRib(event.key, event.family)
+    this.#faults.note(event)
     for (const listen of this.#faultWatchers) listen(event)
   }
 

@@ -1,0 +1,53 @@
+// What the RIB found wrong with peers' routes, told to the log at a bounded rate: a hostile peer can send a million
+// malformed attributes a second, and must not fill a disk with them.
+import type { Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import type { RibEvent } from './rib/peer.ts'
+
+/** Lines per peer and window; what is more is counted and told with the first line of the next window. */
+const LINES = 5
+const WINDOW_MS = 10_000
+
+type Window = { sinceMs: number; lines: number; silenced: number }
+
+export class FaultLog {
+  readonly #log: Log
+  readonly #clock: Clock
+  readonly #windows = new Map<string, Window>()
+
+  constructor(log: Log, clock: Clock) {
+    this.#log = log
+    this.#clock = clock
+  }
+
+  /** Tells of a fault, a limit that comes near, or a route that fits no message; other events are no faults. */
+  note(event: RibEvent): void {
+    if (event.type === 'end-of-rib' || event.type === 'stale-removed') return
+    const nowMs = this.#clock.monotonicMs()
+    let window = this.#windows.get(event.key)
+    if (window === undefined || nowMs - window.sinceMs >= WINDOW_MS) {
+      const silenced = window?.silenced ?? 0
+      if (silenced > 0) this.#log.warn({ peer: event.key, silenced }, 'more of the same was not logged')
+      window = { sinceMs: nowMs, lines: 0, silenced: 0 }
+      this.#windows.set(event.key, window)
+    }
+    if (window.lines >= LINES) {
+      window.silenced++
+      return
+    }
+    window.lines++
+    const { key: peer, type, ...rest } = event
+    this.#log.warn({ peer, ...rest }, MESSAGE[type])
+  }
+
+  /** A peer that is gone takes its window with it. */
+  forget(key: string): void {
+    this.#windows.delete(key)
+  }
+}
+
+const MESSAGE = {
+  fault: 'an UPDATE was wrong; the session goes on (RFC 7606)',
+  'prefix-warning': 'the prefix limit comes near',
+  'too-long': 'a route fits no message to this peer and is not announced to it',
+} as const
