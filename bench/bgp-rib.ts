@@ -10,9 +10,7 @@ import { Writer } from '../lib/bytes.ts'
 import { systemClock } from '../lib/clock.ts'
 import { ipv4Number } from '../lib/ip.ts'
 import { silentLog } from '../lib/log.ts'
-
-/** One line of the benchmark table; `peer` names another implementation that measured `peerValue`. */
-export type Row = { name: string; value: number; unit: string; peer?: string; peerValue?: number }
+import type { Row } from './row.ts'
 
 const OUR_AS = 65000
 /** As a socket hands them out. */

@@ -8,9 +8,7 @@ import { eachIpv4Prefix } from '../bgp/wire/nlri.ts'
 import { emitUpdate, MpOffsets, parseUpdate, scanAttributes, splitUpdate, UpdateOffsets } from '../bgp/wire/update.ts'
 import { Writer } from '../lib/bytes.ts'
 import { formatIpv4 } from '../lib/ip.ts'
-
-/** One line of a benchmark table; `peer` is what it is measured beside, in the same unit. */
-export type Row = { name: string; value: number; unit: string; peer?: string; peerValue?: number }
+import type { Row } from './row.ts'
 
 const UPDATES = 250_000
 const PER_UPDATE = 4

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { installPlugin } from '../cni/install.ts'
 import { openKernel } from '../kernel/linux.ts'
 import { addNetns, netnsPath, removeNetns, spawnInNetns } from '../kernel/netns.ts'
-import type { Row } from './bgp-wire.ts'
+import type { Row } from './row.ts'
 
 const COUNT = 100
 const PTP = '/usr/lib/cni/ptp'

@@ -3,7 +3,8 @@
 import { benchBgpRib } from './bgp-rib.ts'
 import { benchBgpWire } from './bgp-wire.ts'
 import { benchCni } from './cni.ts'
-import { benchRoutes, type Row } from './routes.ts'
+import { benchRoutes } from './routes.ts'
+import type { Row } from './row.ts'
 
 const ROOT_ONLY = [benchCni, benchRoutes]
 const ANYBODY = [benchBgpWire, benchBgpRib]

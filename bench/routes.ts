@@ -9,9 +9,7 @@ import { openKernel } from '../kernel/linux.ts'
 import { addNetns, netnsPath, removeNetns } from '../kernel/netns.ts'
 import { type Kernel, ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../kernel/port.ts'
 import { RouteTable } from '../kernel/route-table.ts'
-
-/** One line of the table of benchmarks; `peerValue` is what the program `peer` reaches in the same run. */
-export type Row = { name: string; value: number; unit: string; peer?: string; peerValue?: number }
+import type { Row } from './row.ts'
 
 const COUNT = 10_000
 const ROUNDS = 5
