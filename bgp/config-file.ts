@@ -121,6 +121,7 @@ const neighbor = z
     connectRetry: seconds(1, 65535).optional(),
     idleHold: seconds(0, 60).optional(),
     delayOpen: seconds(0, 240).optional(),
+    openHold: seconds(3, 240).optional(),
     families: z.array(family).min(1, 'name at least one family, or leave it out').optional(),
     addPath: z.strictObject({ send: z.boolean().optional(), receive: z.boolean().optional() }).optional(),
     extendedNextHop: z.boolean().optional(),
@@ -188,7 +189,6 @@ const file = z.strictObject({
   clusterId: ipv4.optional(),
   confederation: z.strictObject({ identifier: asn, members: z.array(asn) }).optional(),
   alwaysCompareMed: z.boolean().optional(),
-  maxPendingConnections: between(1, 65535, '1-65535').optional(),
   listen: z.array(endpoint).default([]),
   control: z.string().optional(),
   kernel: z
@@ -255,8 +255,18 @@ function place(path: readonly PropertyKey[]): string {
 }
 
 function peerConfig(n: z.infer<typeof neighbor>): PeerConfig {
-  const { holdTime, keepalive, connectRetry, idleHold, delayOpen, nextHopSelf, maxPrefixes, gracefulRestart, ...same } =
-    n
+  const {
+    holdTime,
+    keepalive,
+    connectRetry,
+    idleHold,
+    delayOpen,
+    openHold,
+    nextHopSelf,
+    maxPrefixes,
+    gracefulRestart,
+    ...same
+  } = n
   return {
     ...same,
     nextHop: nextHopSelf ? 'self' : n.nextHop,
@@ -266,6 +276,7 @@ function peerConfig(n: z.infer<typeof neighbor>): PeerConfig {
       connectRetrySeconds: connectRetry,
       idleHoldSeconds: idleHold,
       delayOpenSeconds: delayOpen,
+      openHoldSeconds: openHold,
     },
     prefixLimit: maxPrefixes && {
       max: maxPrefixes.max,

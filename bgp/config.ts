@@ -16,8 +16,6 @@ export type SpeakerConfig = {
   confederation?: { identifier: number; members: readonly number[] }
   /** Compare MED between routes of different neighbour ASes. Default false (RFC 4271 §9.1.2.2 c). */
   alwaysCompareMed?: boolean
-  /** Refuse the rest of a burst of unknown connections above this many half-open ones. Default 256. */
-  maxPendingConnections?: number
 }
 
 /** Per-peer timers in seconds; 0 switches one off where RFC 4271 allows it. */
@@ -32,6 +30,8 @@ export type PeerTimers = {
   idleHoldSeconds?: number
   /** DelayOpenTime (RFC 4271 §8.1.1). Default 0: OPEN at once. */
   delayOpenSeconds?: number
+  /** How long a connection may last without the peer's OPEN (RFC 4271 §8.2.2), 3-240. Default 240. */
+  openHoldSeconds?: number
 }
 
 export type PrefixLimit = {

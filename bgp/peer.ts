@@ -297,7 +297,8 @@ export class Peer implements SessionOwner {
     const holdSeconds = session.negotiated?.holdSeconds ?? 0
     const remote = this.#address ?? this.name
     const reason = reasonOf(cause, { remote, password: this.#config.password !== undefined, holdSeconds })
-    if (reason === undefined) return
+    // what went over the limit was told already, with the remedy
+    if (reason === undefined || this.#limited) return
     if (cause.how === 'dial-failed' && ++this.#failedDials >= PATIENT_DIALS) this.#deps.settled(this)
     // the losing half of a collision says nothing about a peer whose other half goes on
     if (reason.code === 'collision' && this.#other(session).state.phase !== 'Idle') return
@@ -505,8 +506,8 @@ export function familiesOf(config: PeerConfig): readonly AddressFamily[] {
 }
 
 function rulesOf({ timers = {} }: PeerConfig, passive: boolean): Rules {
-  const { connectRetrySeconds = 5, idleHoldSeconds = 1, delayOpenSeconds = 0 } = timers
-  return { passive, connectRetrySeconds, idleHoldSeconds, delayOpenSeconds }
+  const { connectRetrySeconds = 5, idleHoldSeconds = 1, delayOpenSeconds = 0, openHoldSeconds = 240 } = timers
+  return { passive, connectRetrySeconds, idleHoldSeconds, delayOpenSeconds, openHoldSeconds }
 }
 
 /** Which routes outlive a session (RFC 4724 §4.2, 8538 §3, 9494 §4.2). */

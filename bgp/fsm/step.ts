@@ -17,6 +17,8 @@ export type Rules = {
   idleHoldSeconds: number
   /** 0: the OPEN leaves at once. */
   delayOpenSeconds: number
+  /** Hold time until the peer's OPEN is there (§8.2.2 suggests four minutes). */
+  openHoldSeconds: number
 }
 
 export type State = {
@@ -74,8 +76,6 @@ export type Action =
 
 export type Step = readonly [State, ...Action[]]
 
-/** Hold time until the peer's OPEN is there (§8.2.2 suggests four minutes). */
-export const OPEN_HOLD_SECONDS = 240
 export const IDLE_HOLD_CEILING_SECONDS = 60
 /** A session that was up this long has no past faults. */
 export const STABLE_SECONDS = 60
@@ -161,7 +161,12 @@ function unopened(s: State, e: Event): Step {
       const noRetry: Action = { do: 'disarm', timer: 'connectRetry' }
       if (s.rules.delayOpenSeconds > 0)
         return [{ ...s, delaying: true }, noRetry, arm('delayOpen', s.rules.delayOpenSeconds)]
-      return [{ ...s, phase: 'OpenSent' }, noRetry, { do: 'send', message: 'open' }, arm('hold', OPEN_HOLD_SECONDS)]
+      return [
+        { ...s, phase: 'OpenSent' },
+        noRetry,
+        { do: 'send', message: 'open' },
+        arm('hold', s.rules.openHoldSeconds),
+      ]
     }
     case 'disconnected':
       return retryLater(s)
@@ -170,7 +175,7 @@ function unopened(s: State, e: Event): Step {
       return [
         { ...s, phase: 'OpenSent', delaying: false },
         { do: 'send', message: 'open' },
-        arm('hold', OPEN_HOLD_SECONDS),
+        arm('hold', s.rules.openHoldSeconds),
       ]
     case 'open': {
       if (!s.delaying) return toIdle(s, { hold: true })

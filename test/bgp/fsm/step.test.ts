@@ -13,7 +13,13 @@ import {
 } from '../../../bgp/fsm/step.ts'
 import { ProtocolError } from '../../../bgp/wire/errors.ts'
 
-const rules: Rules = { passive: false, connectRetrySeconds: 5, idleHoldSeconds: 1, delayOpenSeconds: 0 }
+const rules: Rules = {
+  passive: false,
+  connectRetrySeconds: 5,
+  idleHoldSeconds: 1,
+  delayOpenSeconds: 0,
+  openHoldSeconds: 240,
+}
 const phases: readonly Phase[] = ['Idle', 'Connect', 'Active', 'OpenSent', 'OpenConfirm', 'Established']
 const timers: readonly Timer[] = ['connectRetry', 'hold', 'keepalive', 'delayOpen', 'idleHold', 'stable']
 const cease = new ProtocolError(6, 2)

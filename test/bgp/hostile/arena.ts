@@ -28,6 +28,7 @@ export class Arena {
   witness!: RawPeer
   #sinceMs = 0
   readonly #config: string
+  readonly #crowd = new Set<RawPeer>()
 
   private constructor(neighbors: readonly Neighbor[], more: Record<string, unknown>, limits: readonly string[]) {
     this.link = makeLink()
@@ -64,7 +65,7 @@ export class Arena {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.witness?.destroy()
+    for (const peer of this.#crowd) peer.destroy()
     await this.link[Symbol.asyncDispose]()
   }
 
@@ -90,8 +91,11 @@ export class Arena {
     return { netns: this.link.theirs.path, address, password }
   }
 
-  dial(address: string): Promise<RawPeer> {
-    return RawPeer.dial(this.at(address), { address: OURS.ipv4 })
+  async dial(address: string, password?: string): Promise<RawPeer> {
+    const peer = await RawPeer.dial(this.at(address, password), { address: OURS.ipv4 })
+    this.#crowd.add(peer)
+    peer.onGone(() => this.#crowd.delete(peer))
+    return peer
   }
 
   async peers(): Promise<PeerStatus[]> {

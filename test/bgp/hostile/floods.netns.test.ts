@@ -27,7 +27,7 @@ if (isRoot) {
         { address: LIMITED, asn: 65002, maxPrefixes: LIMIT },
         { address: SENDER, asn: 65002 },
         { address: DEAF, asn: 65003, holdTime: 300 },
-        { address: SLOW_OPEN, asn: 65002 },
+        { address: SLOW_OPEN, asn: 65002, openHold: 3 },
         { address: SLOW_UPDATE, asn: 65002, holdTime: 3 },
         { address: KNOWN, asn: 65002 },
         { address: ASKER, asn: 65003 },
@@ -200,9 +200,8 @@ serial('a peer that asks for everything again ten thousand times and reads nothi
 serial('a peer that sends its OPEN at one octet a second is gone when the time for it is over', async t => {
   const peer = await arena.dial(SLOW_OPEN)
   const startMs = performance.now()
-  const drip = dripping(peer, anOpen())
+  peer.drip(anOpen())
   t.is(await peer.dismissed(), '4/0')
-  clearInterval(drip)
   const seconds = (performance.now() - startMs) / 1000
   t.true(seconds > 2.5 && seconds < 7, `${seconds.toFixed(1)} s`)
   t.is((await arena.peer(SLOW_OPEN)).reason?.code, 'hold-timer')
@@ -214,19 +213,10 @@ serial('a peer that sends an UPDATE at one octet a second is gone when the hold 
   await peer.establish({ holdTime: 3 })
   peer.silence()
   const startMs = performance.now()
-  const drip = dripping(peer, anUpdate({ attributes: attributes(65002), nlri: '18 cb0071' }))
+  peer.drip(anUpdate({ attributes: attributes(65002), nlri: '18 cb0071' }))
   t.is(await peer.dismissed(), '4/0')
-  clearInterval(drip)
   const seconds = (performance.now() - startMs) / 1000
   t.true(seconds > 1.5 && seconds < 8, `${seconds.toFixed(1)} s`)
   t.is((await arena.peer(SLOW_UPDATE)).reason?.code, 'hold-timer')
   await arena.assertUnharmed(t)
 })
-
-/** Sends one octet of a message a second. */
-function dripping(peer: RawPeer, bytes: Uint8Array): NodeJS.Timeout {
-  let at = 0
-  return setInterval(() => {
-    if (at < bytes.length) peer.send(bytes.subarray(at, ++at))
-  }, 1000)
-}

@@ -95,6 +95,15 @@ export class RawPeer {
     clearInterval(this.#beat)
   }
 
+  /** Sends one octet of a message a second. */
+  drip(bytes: Uint8Array): void {
+    let at = 0
+    clearInterval(this.#beat)
+    this.#beat = setInterval(() => {
+      if (at < bytes.length) this.send(bytes.subarray(at, ++at))
+    }, 1000)
+  }
+
   /** The next message of a type; what comes before it is skipped. Rejects when the connection ends first. */
   async next(type: number): Promise<Heard> {
     const deadlineMs = performance.now() + PATIENCE_MS
@@ -119,6 +128,11 @@ export class RawPeer {
   async gone(): Promise<void> {
     const deadlineMs = performance.now() + PATIENCE_MS
     while (this.ended === undefined) await this.#wait(deadlineMs, 'the end of the connection')
+  }
+
+  /** Calls `listen` when the connection has ended. */
+  onGone(listen: () => void): void {
+    this.#socket.once('close', listen)
   }
 
   /** Reads nothing until `resume`. */
