@@ -1,4 +1,5 @@
-// Every path of a family, for dumps (RFC 6396) and monitoring (RFC 7854).
+// Every path of a family, for dumps (RFC 6396) and for people. A walk may be interrupted: what it holds between two
+// steps is a number, and each step reads the tables as they are then.
 import { parseSet, type RouteAttributes } from './attribute-set.ts'
 import type { FamilyTable } from './family-table.ts'
 import type { Importer } from './importer.ts'
@@ -14,24 +15,42 @@ export type DumpedPath = {
   accepted?: RouteAttributes
 }
 
+type Peers = readonly (PeerState | undefined)[]
+
 /** Walks the paths of a table; see `Rib.dump`. */
-export function* dumpPaths(
-  { paths, prefixes, store }: FamilyTable,
-  peers: readonly (PeerState | undefined)[],
-  importer: Importer,
-): Generator<DumpedPath> {
-  for (let slot = 0; slot < paths.end; slot++) {
-    const at = slot * STRIDE
-    const { words } = paths
-    if (!paths.holds(slot) || words[at + PATH.received] === 0) continue
-    const from = peers[words[at + PATH.peer]! & PEER_MASK]!
-    const used = words[at + PATH.accepted]!
-    yield {
-      peer: from.peer.key,
-      prefix: prefixes.text(words[at + PATH.prefix]!),
-      pathId: words[at + PATH.pathId]!,
-      received: importer.read(words[at + PATH.received]!, from),
-      accepted: used === 0 ? undefined : parseSet(store.view(used)),
-    }
+export function* dumpPaths(table: FamilyTable, peers: Peers, importer: Importer): Generator<DumpedPath> {
+  const { paths } = table
+  for (let slot = 0; slot < paths.end; slot++)
+    if (paths.holds(slot) && isRoute(table, slot)) yield pathAt(table, slot, peers, importer)
+}
+
+/** Walks the prefixes of a table; see `Rib.dumpPrefixes`. */
+export function* dumpPrefixes(table: FamilyTable, peers: Peers, importer: Importer): Generator<DumpedPath[]> {
+  const { paths, prefixes } = table
+  for (let id = 0; id < prefixes.end; id++) {
+    if (!prefixes.holds(id)) continue
+    const found: DumpedPath[] = []
+    for (let link = paths.heads[id]!; link !== 0; link = paths.words[(link - 1) * STRIDE + PATH.next]!)
+      if (isRoute(table, link - 1)) found.push(pathAt(table, link - 1, peers, importer))
+    if (found.length > 0) yield found
+  }
+}
+
+/** A path that is gone may keep its slot for a while, without attributes. */
+function isRoute({ paths }: FamilyTable, slot: number): boolean {
+  return paths.words[slot * STRIDE + PATH.received] !== 0
+}
+
+function pathAt({ paths, prefixes, store }: FamilyTable, slot: number, peers: Peers, importer: Importer): DumpedPath {
+  const { words } = paths
+  const at = slot * STRIDE
+  const from = peers[words[at + PATH.peer]! & PEER_MASK]!
+  const used = words[at + PATH.accepted]!
+  return {
+    peer: from.peer.key,
+    prefix: prefixes.text(words[at + PATH.prefix]!),
+    pathId: words[at + PATH.pathId]!,
+    received: importer.read(words[at + PATH.received]!, from),
+    accepted: used === 0 ? undefined : parseSet(store.view(used)),
   }
 }

@@ -8,6 +8,8 @@ export type PeerType = 'ebgp' | 'ibgp' | 'confed'
 
 /** One established session. All of it is fixed until `peerDown`, except what `setPolicies` replaces. */
 export type RibPeer = {
+  /** Not a session but a file or a program: its routes are taken and nothing is sent to it. */
+  source?: true
   /** Names the peer over all its sessions; routes retained by graceful restart wait under it. */
   key: string
   config: PeerConfig

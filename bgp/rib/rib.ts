@@ -12,7 +12,7 @@ import { AttributeFacts } from './attribute-facts.ts'
 import { parseSet } from './attribute-set.ts'
 import { AttributeStore } from './attribute-store.ts'
 import { Decision, type PeerFacts } from './decision.ts'
-import { type DumpedPath, dumpPaths } from './dump.ts'
+import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
 import { targetOf } from './export.ts'
 import { ExportGroup } from './export-group.ts'
@@ -150,7 +150,7 @@ export class Rib {
     this.#restart.up(state)
     for (const table of Object.values(this.#tables))
       if (state.family(table.family).received > 0) this.#importAgain(state, table)
-    for (const family of peer.families) this.#join(state, family)
+    if (peer.source !== true) for (const family of peer.families) this.#join(state, family)
   }
 
   /** The session ended. Unknown keys are ignored. */
@@ -299,6 +299,16 @@ export class Rib {
    */
   dump(family: AddressFamily): Generator<DumpedPath> {
     return dumpPaths(this.#tables[family], this.#byIndex, this.#importer)
+  }
+
+  /** The same prefix by prefix: all paths of one prefix at a time, never none. */
+  dumpPrefixes(family: AddressFamily): Generator<DumpedPath[]> {
+    return dumpPrefixes(this.#tables[family], this.#byIndex, this.#importer)
+  }
+
+  /** Every peer that has a session, or routes that outlived one, or is a source. */
+  peers(): RibPeer[] {
+    return [...this.#peers.values()].map(({ peer }) => peer)
   }
 
   counts(key: string): PeerCounts | undefined {

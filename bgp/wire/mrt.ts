@@ -77,6 +77,19 @@ export type MrtBody =
   /** A type that is not read here, or a record whose lengths lie; the stream goes on after it. */
   | { kind: 'unread'; type: number; subtype: number; reason: string }
 
+/** A `rib` record whose attributes are still octets. Everything is a view, valid as long as the record's octets are. */
+export type MrtRibFrame = {
+  sequence: number
+  family: Family
+  /** Bits of the prefix, and the octets that hold them; bits after them may be set. */
+  length: number
+  prefix: Uint8Array
+  entries: readonly MrtEntryFrame[]
+}
+
+/** `raw` is the attributes as they stand in the file. */
+export type MrtEntryFrame = { peer: number; originatedSeconds: number; pathId?: number; raw: Uint8Array }
+
 /** `microseconds` only where the record has them (BGP4MP_ET). */
 export type MrtRecord = { seconds: number; microseconds?: number } & MrtBody
 
@@ -105,6 +118,37 @@ export function parseMrt(bytes: Uint8Array, start: number, end: number): MrtReco
     if (!(error instanceof BytesError)) throw error
     return { seconds, ...unread(type, subtype, `it ${error.message}`) }
   }
+}
+
+/**
+ * The record in `bytes[start..end)` as a frame, for those who want octets; undefined when it is no `rib` record or its
+ * lengths lie, which `parseMrt` then tells.
+ */
+export function frameMrtRib(bytes: Uint8Array, start: number, end: number): MrtRibFrame | undefined {
+  try {
+    const r = new Reader(bytes, start, end)
+    r.skip(4)
+    const type = r.u16()
+    const subtype = r.u16()
+    const rib = RIBS.find(row => row.subtype === subtype)
+    if (type !== TYPE.tableDumpV2 || rib === undefined) return undefined
+    const frame = frameRib(r.sub(r.u32()), rib)
+    return typeof frame === 'string' ? undefined : frame
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error
+    return undefined
+  }
+}
+
+/**
+ * The next hop in an MP_REACH_NLRI of a table dump with the value `raw[start..end)` (RFC 6396 §4.3.4): length u8 | next
+ * hop. A first octet of 0 is the high one of an AFI: the attribute is whole. Undefined when it is neither.
+ */
+export function dumpedNextHop(raw: Uint8Array, start: number, end: number): Uint8Array | undefined {
+  const size = end - start - 1
+  if (raw[start] === size && (size === 4 || size === 16 || size === 32)) return raw.subarray(start + 1, end)
+  const mp = parseMpReach(raw, start, end, DUMP)
+  return !('cost' in mp) && isCarried(mp.afi, mp.safi) ? mp.nextHop : undefined
 }
 
 /**
@@ -223,15 +267,35 @@ function parseTableDump(r: Reader, subtype: number): MrtBody {
   if (subtype === PEER_INDEX_TABLE) return parsePeers(r)
   const rib = RIBS.find(row => row.subtype === subtype)
   if (rib === undefined) return unread(TYPE.tableDumpV2, subtype, 'this subtype is not read')
+  const frame = frameRib(r, rib)
+  if (typeof frame === 'string') return unread(TYPE.tableDumpV2, subtype, frame)
+  const { sequence, family, length, prefix } = frame
+  const octets = new Uint8Array(family === 'ipv4' ? 4 : 16)
+  octets.set(prefix)
+  const address = maskAddress(formatAddress(octets), length)
+  return {
+    kind: 'rib',
+    sequence,
+    prefix: formatCidr({ family, address, length }),
+    entries: frame.entries.map(parseEntry),
+  }
+}
+
+/** The body of a `rib` record, or why it cannot be one. */
+function frameRib(r: Reader, { family, addPath }: (typeof RIBS)[number]): MrtRibFrame | string {
   const sequence = r.u32()
   const length = r.u8()
-  const octets = new Uint8Array(rib.family === 'ipv4' ? 4 : 16)
-  if (length > octets.length * 8) return unread(TYPE.tableDumpV2, subtype, `a prefix of ${length} bits`)
-  octets.set(r.take((length + 7) >> 3))
-  const address = maskAddress(formatAddress(octets), length)
-  const entries: MrtRibEntry[] = []
-  for (let count = r.u16(); count > 0; count--) entries.push(parseEntry(r, rib.addPath))
-  return { kind: 'rib', sequence, prefix: formatCidr({ family: rib.family, address, length }), entries }
+  if (length > (family === 'ipv4' ? 32 : 128)) return `a prefix of ${length} bits`
+  const prefix = r.take((length + 7) >> 3)
+  const entries: MrtEntryFrame[] = []
+  for (let count = r.u16(); count > 0; count--)
+    entries.push({
+      peer: r.u16(),
+      originatedSeconds: r.u32(),
+      pathId: addPath ? r.u32() : undefined,
+      raw: r.take(r.u16()),
+    })
+  return { sequence, family, length, prefix, entries }
 }
 
 function parsePeers(r: Reader): MrtBody {
@@ -247,29 +311,18 @@ function parsePeers(r: Reader): MrtBody {
   return { kind: 'peers', collectorId, view, peers }
 }
 
-function parseEntry(r: Reader, addPath: boolean): MrtRibEntry {
-  const peer = r.u16()
-  const originatedSeconds = r.u32()
-  const pathId = addPath ? r.u32() : undefined
-  const raw = r.take(r.u16())
+function parseEntry({ peer, originatedSeconds, pathId, raw }: MrtEntryFrame): MrtRibEntry {
   const mp = new MpOffsets()
   const framed = scanAttributes(raw, 0, raw.length, mp)
   const { reach, reachValue, reachEnd } = mp
   const others = framed && reach >= 0 ? Buffer.concat([raw.subarray(0, reach), raw.subarray(reachEnd)]) : raw
   const parsed = parseAttributes(others, 0, others.length, DUMP)
   const faults = [...parsed.faults]
-  const mpNextHop = framed && reach >= 0 ? dumpedNextHop(raw, reachValue, reachEnd, faults) : undefined
+  const found = framed && reach >= 0
+  const mpNextHop = found ? dumpedNextHop(raw, reachValue, reachEnd)?.slice() : undefined
+  const reason = 'no next hop can be read from MP_REACH_NLRI'
+  if (found && mpNextHop === undefined) faults.push({ cost: 'withdraw', attribute: ATTRIBUTE.mpReach, reason })
   return { peer, originatedSeconds, pathId, attributes: parsed.attributes, mpNextHop, faults }
-}
-
-/** RFC 6396 §4.3.4: length u8 | next hop. A first octet of 0 is the high one of an AFI: the attribute is whole. */
-function dumpedNextHop(raw: Uint8Array, start: number, end: number, faults: Fault[]): Uint8Array | undefined {
-  const size = end - start - 1
-  if (raw[start] === size && (size === 4 || size === 16 || size === 32)) return raw.slice(start + 1, end)
-  const mp = parseMpReach(raw, start, end, DUMP)
-  if (!('cost' in mp) && isCarried(mp.afi, mp.safi)) return mp.nextHop.slice()
-  faults.push({ cost: 'withdraw', attribute: ATTRIBUTE.mpReach, reason: 'no next hop can be read from MP_REACH_NLRI' })
-  return undefined
 }
 
 function emitEntry(w: Writer, { peer, originatedSeconds, pathId, attributes, mpNextHop }: MrtRibEntry): void {
