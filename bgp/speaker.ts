@@ -12,6 +12,7 @@ import { type ClearKind, nameOf, Peer, type PeerDeps } from './peer.ts'
 import type { Connection, Discover, Listener, RouteSink, Transport } from './port.ts'
 import type { RibEvent } from './rib/peer.ts'
 import { Rib } from './rib/rib.ts'
+import { openSource, type RouteSource, type RouteSourceConfig } from './route-source.ts'
 import { Turns } from './turns.ts'
 import { CEASE } from './wire/iana.ts'
 import { MAX_MESSAGE } from './wire/message.ts'
@@ -20,6 +21,7 @@ import { cease, emitNotification } from './wire/notification.ts'
 export type { AddressFamily, Network, PeerConfig, PeerState, PeerStatus, SpeakerConfig } from './config.ts'
 export type { PolicyRule } from './policy.ts'
 export type { Connection, Listener, RouteSink, SelectedRoute, Transport } from './port.ts'
+export type { RouteSource, RouteSourceConfig } from './route-source.ts'
 
 export type SpeakerDeps = {
   transport: Transport
@@ -61,6 +63,7 @@ export class Speaker {
   readonly #ranges = new Map<string, PeerConfig>()
   /** Dynamic neighbours: the range each came from. */
   readonly #dynamic = new Map<Peer, string>()
+  readonly #sources = new Set<string>()
   readonly #listeners = new Set<Listener>()
   readonly #watchers = new Set<(status: PeerStatus) => void>()
   readonly #faults: FaultLog
@@ -130,6 +133,7 @@ export class Speaker {
   setPeer(config: PeerConfig): string[] {
     if (this.#closed) throw new Error('the speaker is closed')
     const name = nameOf(config)
+    if (this.#sources.has(name)) throw new Error(`a source of routes is called ${name}`)
     const reasons = this.plan(config)
     for (const because of reasons) this.#log.warn({ peer: name, because }, 'the session will be reset')
     if (config.range !== undefined) this.#setRange(name, config)
@@ -172,6 +176,22 @@ export class Speaker {
 
   withdraw(prefix: string): void {
     this.#rib.withdraw(prefix)
+  }
+
+  /** Opens a source of routes that is no session. Throws when a peer or another source has its name. */
+  openSource(config: RouteSourceConfig): RouteSource {
+    const { name } = config
+    if (this.#closed) throw new Error('the speaker is closed')
+    if (this.#peers.has(name) || this.#sources.has(name)) throw new Error(`${name} is taken: name the source otherwise`)
+    this.#sources.add(name)
+    const source = openSource(this.#rib, this.#config.asn, config)
+    return {
+      ...source,
+      close: () => {
+        this.#sources.delete(name)
+        source.close()
+      },
+    }
   }
 
   /** Every candidate for a prefix with the step that decided; undefined when no route is known. */

@@ -1,0 +1,108 @@
+// Writes the RIB as a TABLE_DUMP_V2 (RFC 6396 §4.3, RFC 8050): every path as it was received, before import policy, and
+// the networks of our own as peer 0. The RIB keeps no time per path, so all entries carry the time of the dump. A network
+// without a next hop of its own has the unspecified one, which nobody takes for a way.
+import { BytesError, Writer } from '../lib/bytes.ts'
+import { ipv4Number } from '../lib/ip.ts'
+import type { AddressFamily, SpeakerConfig } from './config.ts'
+import type { RouteAttributes } from './rib/attribute-set.ts'
+import type { DumpedPath } from './rib/dump.ts'
+import type { Rib } from './rib/rib.ts'
+import { emitMrt, MAX_MRT_RECORD, type MrtPeer, type MrtRecord, type MrtRibEntry } from './wire/mrt.ts'
+
+/** Octets after which a block is given out. */
+const BLOCK = 32 * 1024
+const OWN = ''
+
+/**
+ * The dump in blocks of some 32 KiB, each a slice of a few milliseconds: let the event loop turn between two. Paths are
+ * as they are when they are reached; peers that come up meanwhile are left out. `seconds`: now, since the Unix epoch.
+ */
+export function* dumpMrt(
+  rib: Rib,
+  { asn, routerId }: SpeakerConfig,
+  { seconds, view = '' }: { seconds: number; view?: string },
+): Generator<Uint8Array> {
+  const collectorId = ipv4Number(routerId)
+  const peers: MrtPeer[] = [{ routerId: collectorId, address: '0.0.0.0', asn }]
+  const known = new Map<string, Known>([[OWN, { index: 0, addPath: NEVER }]])
+  for (const { key, routerId: id, remoteAddress, remoteAs, receive } of rib.peers()) {
+    const { ipv4, ipv6 } = receive.addPath
+    known.set(key, { index: peers.length, addPath: { 'ipv4-unicast': ipv4, 'ipv6-unicast': ipv6 } })
+    peers.push({ routerId: id, address: remoteAddress, asn: remoteAs })
+  }
+  const block = new Block()
+  block.put({ kind: 'peers', seconds, collectorId, view, peers })
+  let sequence = 0
+  for (const family of FAMILIES)
+    for (const paths of rib.dumpPrefixes(family)) {
+      for (const addPath of [false, true]) {
+        const entries = paths.flatMap(path => entryOf(path, known.get(path.peer), family, addPath, seconds))
+        for (const part of parts(entries))
+          block.put({ kind: 'rib', seconds, sequence: sequence++, prefix: paths[0]!.prefix, entries: part })
+      }
+      if (block.length >= BLOCK) yield block.take()
+    }
+  if (block.length > 0) yield block.take()
+}
+
+type Known = { index: number; addPath: Readonly<Record<AddressFamily, boolean>> }
+
+const FAMILIES: readonly AddressFamily[] = ['ipv4-unicast', 'ipv6-unicast']
+const NEVER = { 'ipv4-unicast': false, 'ipv6-unicast': false }
+/** So many entries fit a record, however long their attributes are. */
+const MOST_ENTRIES = Math.floor(MAX_MRT_RECORD / (1 << 16)) - 1
+
+/** The path as an entry, when it belongs into records with, or without, path ids. */
+function entryOf(
+  { pathId, received }: DumpedPath,
+  peer: Known | undefined,
+  family: AddressFamily,
+  addPath: boolean,
+  seconds: number,
+): MrtRibEntry[] {
+  if (peer === undefined || peer.addPath[family] !== addPath) return []
+  const id = addPath ? pathId : undefined
+  return [{ peer: peer.index, originatedSeconds: seconds, pathId: id, ...withNextHop(received, family) }]
+}
+
+function withNextHop(route: RouteAttributes, family: AddressFamily): RouteAttributes {
+  const { attributes, mpNextHop } = route
+  if (attributes.nextHop !== undefined || mpNextHop !== undefined) return route
+  if (family === 'ipv4-unicast') return { attributes: { ...attributes, nextHop: 0 } }
+  return { attributes, mpNextHop: new Uint8Array(16) }
+}
+
+function parts(entries: readonly MrtRibEntry[]): readonly (readonly MrtRibEntry[])[] {
+  const found: (readonly MrtRibEntry[])[] = []
+  for (let at = 0; at < entries.length; at += MOST_ENTRIES) found.push(entries.slice(at, at + MOST_ENTRIES))
+  return found
+}
+
+/** Records end to end in a buffer that grows when one does not fit. */
+class Block {
+  #w = new Writer(2 * BLOCK)
+
+  get length(): number {
+    return this.#w.length
+  }
+
+  put(record: MrtRecord): void {
+    const at = this.#w.length
+    for (;;)
+      try {
+        emitMrt(this.#w, record)
+        return
+      } catch (error) {
+        if (!(error instanceof BytesError)) throw error
+        const wider = new Writer(2 * this.#w.bytes.length)
+        wider.put(this.#w.bytes.subarray(0, at))
+        this.#w = wider
+      }
+  }
+
+  take(): Uint8Array {
+    const bytes = this.#w.done().slice()
+    this.#w = new Writer(this.#w.bytes)
+    return bytes
+  }
+}
