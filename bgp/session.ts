@@ -52,6 +52,8 @@ export type SessionDeps = {
 const KEEPALIVE = message(emitKeepalive)
 const UPDATE: Event = { type: 'update' }
 const MAX_QUEUED_OCTETS = 256 * 1024
+/** So little input, an OPEN or a KEEPALIVE, is worked on faster than it is put aside. */
+const SHORT_OCTETS = 512
 /** RFC 9687 §3: a peer that takes nothing for this long is dead, whatever it sends. */
 const SEND_HOLD_MS = 8 * 60_000
 const SEND_HOLD_EXPIRED = 8
@@ -298,7 +300,7 @@ export class Session {
 
   #data(connection: Connection, chunk: Uint8Array): void {
     if (this.#connection !== connection) return
-    if (this.#inputOctets === 0 && this.#deps.turns.mayRunNow) {
+    if (this.#inputOctets === 0 && (chunk.length <= SHORT_OCTETS || this.#deps.turns.mayRunNow)) {
       this.#cut(chunk)
       return
     }

@@ -178,9 +178,9 @@ async function settled(all: readonly TestPeer[], done: () => boolean): Promise<v
 
 /** Waits until the daemon uses no processor to speak of. */
 async function atRest(pid: number): Promise<void> {
-  for (let before = -1, now = cpuSeconds(pid); now - before > 0.03; now = cpuSeconds(pid)) {
+  for (let before = -1, now = cpuSeconds(pid); now - before > 0.01; now = cpuSeconds(pid)) {
     before = now
-    await delay(1000)
+    await delay(300)
   }
 }
 
