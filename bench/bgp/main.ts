@@ -9,7 +9,7 @@ import { type Measured, ROWS, type RowName, SCENARIOS, type ScenarioName, type S
 const FULL: Sizes = { routes: 1_000_000, peers: 100, each: 10_000, shared: 9000, idle: 1000, idleSeconds: 30 }
 const QUICK: Sizes = { routes: 100_000, peers: 20, each: 2000, shared: 1800, idle: 200, idleSeconds: 10 }
 /** Of one scenario against one daemon. */
-const LIMIT_MS = { quick: 30_000, full: 600_000 }
+const LIMIT_MS = { quick: 30_000, full: 300_000 }
 
 async function main(): Promise<void> {
   const { quick, only, json } = usage()

@@ -4,6 +4,10 @@
 import { hashBytes, newSeed, type Seed } from './mix.ts'
 import { widened } from './prefix-table.ts'
 
+/** A slot that a set was released from: a search goes on past it. */
+const GONE = -1
+/** One slot in so many may be `GONE`. */
+const GONE_SHARE = 8
 /** Gaps below this many octets are never worth a pass over the arena. */
 const PACK_FLOOR = 1 << 20
 
@@ -18,6 +22,8 @@ export class AttributeStore {
   #refs = new Uint32Array(1024)
   #slots = new Int32Array(2048)
   #mask = 2047
+  /** Slots that are `GONE`. */
+  #gone = 0
   #free: number[] = []
   #next = 1
   readonly #seed: Seed = newSeed()
@@ -74,7 +80,7 @@ export class AttributeStore {
     const mask = this.#mask
     let slot = hash & mask
     for (let id = slots[slot]!; id !== 0; slot = (slot + 1) & mask, id = slots[slot]!) {
-      if (this.#hash[id] !== hash || this.#owner[id] !== owner || this.#length[id] !== length) continue
+      if (id === GONE || this.#hash[id] !== hash || this.#owner[id] !== owner || this.#length[id] !== length) continue
       if (!this.#same(this.#offset[id]!, bytes, start, length)) continue
       this.#refs[id]!++
       return id
@@ -127,15 +133,17 @@ export class AttributeStore {
   #unlink(id: number): void {
     const slots = this.#slots
     const mask = this.#mask
-    let hole = this.#hash[id]! & mask
-    while (slots[hole] !== id) hole = (hole + 1) & mask
-    for (let at = (hole + 1) & mask; slots[at] !== 0; at = (at + 1) & mask) {
-      const home = this.#hash[slots[at]!]! & mask
-      if (((at - home) & mask) < ((at - hole) & mask)) continue
-      slots[hole] = slots[at]!
-      hole = at
-    }
-    slots[hole] = 0
+    let at = this.#hash[id]! & mask
+    while (slots[at] !== id) at = (at + 1) & mask
+    slots[at] = GONE
+    this.#gone++
+    // nothing is searched for beyond these any more
+    if (slots[(at + 1) & mask] === 0)
+      for (; slots[at] === GONE; at = (at - 1) & mask) {
+        slots[at] = 0
+        this.#gone--
+      }
+    if (this.#gone * GONE_SHARE > slots.length) this.#rebuild(slots.length)
   }
 
   #grow(): void {
@@ -145,8 +153,14 @@ export class AttributeStore {
     this.#hash = widened(this.#hash, new Int32Array(capacity))
     this.#owner = widened(this.#owner, new Uint32Array(capacity))
     this.#refs = widened(this.#refs, new Uint32Array(capacity))
-    this.#mask = capacity * 2 - 1
-    this.#slots = new Int32Array(capacity * 2)
+    this.#rebuild(capacity * 2)
+  }
+
+  /** Enters every set held into so many slots. */
+  #rebuild(slots: number): void {
+    this.#slots = slots === this.#slots.length ? this.#slots.fill(0) : new Int32Array(slots)
+    this.#mask = slots - 1
+    this.#gone = 0
     for (let id = 1; id < this.#next; id++) {
       if (this.#refs[id] === 0) continue
       let slot = this.#hash[id]! & this.#mask

@@ -289,17 +289,18 @@ export class ExportGroup {
   }
 
   #put(at: number, made: number, source: number): void {
-    const count = (peer: number, by: number) => this.#bySource.set(peer, (this.#bySource.get(peer) ?? 0) + by)
-    if (this.#out[at] !== 0) {
-      this.#announced--
-      count(this.#source[at]!, -1)
-    }
+    const had = this.#out[at]!
+    const from = this.#source[at]!
     this.#out[at] = made
     this.#source[at] = source
-    if (made !== 0) {
-      this.#announced++
-      count(source, 1)
-    }
+    if (had !== 0 && made !== 0 && from === source) return
+    if (had !== 0) this.#count(from, -1)
+    if (made !== 0) this.#count(source, 1)
+  }
+
+  #count(peer: number, by: number): void {
+    this.#announced += by
+    this.#bySource.set(peer, (this.#bySource.get(peer) ?? 0) + by)
   }
 
   #fit(at: number): void {

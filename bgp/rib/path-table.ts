@@ -35,7 +35,9 @@ export class PathTable {
   words = new Uint32Array(1024 * STRIDE)
   /** Per prefix id: slot of the first path plus one. */
   heads = new Uint32Array(1024)
-  #free: number[] = []
+  /** Slot of the first free path plus one; the others hang on its `next`. */
+  #free = 0
+  #freeCount = 0
   #next = 0
 
   /** One more than the largest slot in use or free. */
@@ -45,7 +47,7 @@ export class PathTable {
 
   /** Paths held. */
   get size(): number {
-    return this.#next - this.#free.length
+    return this.#next - this.#freeCount
   }
 
   /** The slot of a peer's path to a prefix, or -1. */
@@ -62,9 +64,8 @@ export class PathTable {
 
   /** A new path with no attributes, first in its prefix's list. */
   add(prefix: number, peer: number, pathId: number): number {
-    const slot = this.#free.pop() ?? this.#next++
+    const slot = this.#take()
     const at = slot * STRIDE
-    if (at >= this.words.length) this.words = widened(this.words, new Uint32Array(this.words.length * 2))
     const { words } = this
     words[at + PATH.prefix] = prefix
     words[at + PATH.next] = this.heads[prefix]!
@@ -88,12 +89,26 @@ export class PathTable {
       words[at + PATH.next] = next
     }
     words[slot * STRIDE + PATH.peer] = NOBODY
-    this.#free.push(slot)
+    words[slot * STRIDE + PATH.next] = this.#free
+    this.#free = slot + 1
+    this.#freeCount++
   }
 
   /** Whether a slot below `end` holds a path. */
   holds(slot: number): boolean {
     return this.words[slot * STRIDE + PATH.peer] !== NOBODY
+  }
+
+  #take(): number {
+    const slot = this.#free - 1
+    if (slot >= 0) {
+      this.#free = this.words[slot * STRIDE + PATH.next]!
+      this.#freeCount--
+      return slot
+    }
+    if (this.#next * STRIDE >= this.words.length)
+      this.words = widened(this.words, new Uint32Array(this.words.length * 2))
+    return this.#next++
   }
 
   /** Makes room for prefix ids below `capacity`. */
