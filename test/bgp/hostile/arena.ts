@@ -36,6 +36,9 @@ export class Arena {
     // every address of the crowd is the other namespace's own, behind one neighbour entry
     ip('-n', theirs.name, 'route', 'add', 'local', '198.18.0.0/15', 'dev', 'lo')
     ip('-n', ours.name, 'route', 'add', '198.18.0.0/15', 'via', THEIRS.ipv4)
+    // a peer that does not read is felt by the speaker, not swallowed by the kernels between them
+    sysctl(ours.name, 'net.ipv4.tcp_wmem=4096 16384 65536')
+    sysctl(theirs.name, 'net.ipv4.tcp_rmem=4096 16384 65536')
     this.control = join(folder, 'margay.sock')
     this.#config = join(folder, 'margay.yaml')
     this.configure(neighbors, more)
@@ -189,6 +192,10 @@ export class Arena {
 export function prefixOf(nlri: string): string {
   const [length = 0, ...octets] = fromHex(nlri)
   return `${[...octets, 0, 0, 0].slice(0, 4).join('.')}/${length}`
+}
+
+function sysctl(netns: string, assignment: string): void {
+  ip('netns', 'exec', netns, 'sysctl', '-qw', assignment)
 }
 
 function ip(...args: readonly string[]): void {

@@ -257,14 +257,14 @@ export function hex(value: number, octets: number): string {
   return value.toString(16).padStart(octets * 2, '0')
 }
 
-/** UPDATEs that announce `count` /24s from 11.0.0.0 on, four per attribute set as in a real table. */
-export function* table(count: number, asn: number): Generator<Uint8Array> {
+/** UPDATEs that announce `count` /24s from 11.0.0.0 on, four per attribute set as in a real table; each round others. */
+export function* table(count: number, asn: number, round = 0): Generator<Uint8Array> {
   const path = `40 02 0a 02 02 ${hex(asn, 4)} 00000000`
   const body = `0000 0018 40 01 01 00 ${path} 40 03 04 c6120002 ${'18 000000'.repeat(4)}`
   const message = Buffer.from(aMessage(TYPE.update, body))
   for (let first = 0; first < count; first += 4) {
     const one = Buffer.from(message)
-    one.writeUInt32BE(100_000 + first / 4, 19 + 4 + 4 + 5 + 4)
+    one.writeUInt32BE(100_000 * (round + 1) + first / 4, 19 + 4 + 4 + 5 + 4)
     for (let i = 0; i < 4; i++) one.writeUIntBE(0x0b0000 + first + i, one.length - 15 + 4 * i, 3)
     yield one
   }
