@@ -173,9 +173,6 @@ export const gobgp: DaemonKind = {
         .map(([prefix]) => prefix)
     }),
   sessions: link => say(link, 'gobgp', 'neighbor'),
-  refresh(link) {
-    for (const address of Object.values(OURS)) say(link, 'gobgp', 'neighbor', address, 'softresetin')
-  },
 }
 
 function gobgpConfig(wanted: Wanted): string {
@@ -218,7 +215,12 @@ const openbgpdSocket = (link: Link) => join(link.folder, 'bgpd.sock')
 export const openbgpd: DaemonKind = {
   name: 'OpenBGPD',
   program: '/usr/sbin/bgpd',
-  cannot: {},
+  cannot: {
+    md5: 'this build has no TCP MD5 on Linux',
+    restart: 'of graceful restart it has only the End-of-RIB marker',
+    refresh: '7.7 answers every request with "AID not negotiated", those of BIRD too',
+    hurry: 'it stays idle for half a minute after a session',
+  },
   prepare(link, wanted) {
     const config = join(link.folder, 'openbgpd.conf')
     writeFileSync(config, openbgpdConfig(link, wanted), { mode: 0o600 })
@@ -230,10 +232,6 @@ export const openbgpd: DaemonKind = {
       ([, prefix]) => prefix!,
     ),
   sessions: link => say(link, 'bgpctl', '-s', openbgpdSocket(link), 'show', 'neighbor'),
-  refresh(link) {
-    for (const address of Object.values(OURS))
-      say(link, 'bgpctl', '-s', openbgpdSocket(link), 'neighbor', address, 'refresh')
-  },
 }
 
 function openbgpdConfig(link: Link, wanted: Wanted): string {
@@ -242,7 +240,7 @@ function openbgpdConfig(link: Link, wanted: Wanted): string {
 	local-address ${THEIRS[family]}
 	announce IPv4 ${family === 'ipv4' ? 'unicast' : 'none'}
 	announce IPv6 ${family === 'ipv6' ? 'unicast' : 'none'}
-${wanted.restartSeconds === undefined ? '' : '\tannounce restart yes\n'}${wanted.passive ? '\tpassive\n' : ''}${wanted.password === undefined ? '' : `\ttcp md5sig password ${wanted.password}\n`}}`
+${wanted.passive ? '\tpassive\n' : ''}${wanted.password === undefined ? '' : `\ttcp md5sig password ${wanted.password}\n`}}`
   return `AS ${wanted.asn}
 router-id ${THEIRS.ipv4}
 fib-update no
@@ -258,17 +256,28 @@ allow to any
 `
 }
 
-/** ExaBGP. It has no table: what it hears goes, as JSON lines, to a program, here `cat` into a file. */
+/** ExaBGP. It has no table: what it hears goes, as JSON lines, to a program, here one that writes a file. */
 export const exabgp: DaemonKind = {
   name: 'ExaBGP',
   program: '/usr/sbin/exabgp',
-  cannot: { listen: 'it listens on one address only', restart: 'it keeps no routes of a peer' },
+  cannot: {
+    listen: 'it listens on one address only',
+    restart: 'it keeps no routes of a peer',
+    refresh: '4.2.21 closes the connection',
+  },
   prepare(link, wanted) {
     const config = join(link.folder, 'exabgp.conf')
     const heard = join(link.folder, 'exabgp.heard')
-    const script = join(link.folder, 'heard.sh')
+    const script = join(link.folder, 'heard.py')
     writeFileSync(heard, '')
-    writeFileSync(script, `#!/bin/sh\nexec cat >> ${heard}\n`, { mode: 0o755 })
+    // it must not end before ExaBGP does, whatever it reads
+    writeFileSync(
+      script,
+      `import sys
+out = open('${heard}', 'a', buffering=1)
+for line in sys.stdin: out.write(line)
+`,
+    )
     const neighbor = (family: 'ipv4' | 'ipv6') => `neighbor ${OURS[family]} {
   router-id ${THEIRS.ipv4}; local-address ${THEIRS[family]}; local-as ${wanted.asn}; peer-as ${wanted.peerAsn};
   hold-time ${wanted.holdSeconds};
@@ -278,7 +287,10 @@ export const exabgp: DaemonKind = {
   api { processes [ heard ]; receive { parsed; update; } neighbor-changes; }
   static { ${wanted[family].map(prefix => `route ${prefix} next-hop ${THEIRS[family]};`).join(' ')} }
 }`
-    writeFileSync(config, `process heard { run ${script}; encoder json; }\n${neighbor('ipv4')}\n${neighbor('ipv6')}\n`)
+    writeFileSync(
+      config,
+      `process heard { run /usr/bin/python3 ${script}; encoder json; }\n${neighbor('ipv4')}\n${neighbor('ipv6')}\n`,
+    )
     const env = { 'exabgp.daemon.user': 'root', 'exabgp.daemon.drop': 'false', 'exabgp.api.cli': 'false' }
     const more = { 'exabgp.tcp.bind': '', 'exabgp.log.destination': 'stdout' }
     return { command: exabgp.program, args: [config], env: { ...env, ...more } }

@@ -42,12 +42,12 @@ export type DaemonKind = {
   /** What is left to do once it runs, tried until it does not throw: routes that only a command can add. */
   begin?(link: Link, wanted: Wanted): void
   /** What this daemon, or Debian's build of it, cannot do; the reason is printed instead of the test. */
-  cannot: Partial<Record<'md5' | 'dial' | 'listen' | 'restart' | 'ipv6', string>>
+  cannot: Partial<Record<'md5' | 'listen' | 'restart' | 'refresh' | 'hurry', string>>
   /** Prefixes that it learned from us. */
   learned(link: Link): string[]
   /** The states of both sessions, for messages. */
   sessions(link: Link): string
-  /** Asks us for a route refresh, where the daemon can. */
+  /** Asks us for a route refresh. */
   refresh?(link: Link): void
 }
 
@@ -101,20 +101,34 @@ export class Program {
     this.log = join(folder, `${name}.log`)
     const out = openSync(this.log, 'a')
     this.#child = spawn('nsenter', [`--net=${netns.path}`, command, ...args], {
+      // a group of its own: some daemons are several processes, and a signal is meant for all
+      detached: true,
       stdio: ['ignore', out, out],
       env: { ...process.env, ...env },
     })
     closeSync(out)
-    this.#exited = new Promise(resolve => this.#child.once('exit', () => resolve()))
+    const last = () => this.signal('SIGKILL')
+    process.once('exit', last)
+    this.#exited = new Promise(resolve =>
+      this.#child.once('exit', () => {
+        process.off('exit', last)
+        resolve()
+      }),
+    )
   }
 
   signal(signal: NodeJS.Signals): void {
-    this.#child.kill(signal)
+    const { pid } = this.#child
+    try {
+      if (pid !== undefined) process.kill(-pid, signal)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+    }
   }
 
   /** Sends `signal` and waits until the process is gone. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill(signal)
+    this.signal(signal)
     await this.#exited
   }
 
@@ -216,7 +230,7 @@ export async function until(
 ): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs
   for (;;) {
-    const held = await Promise.resolve(condition()).catch(() => false)
+    const held = await (async () => condition())().catch(() => false)
     if (held) return
     if (performance.now() > deadlineMs) throw new Error(`not in ${timeoutMs} ms: ${what}\n${why()}`)
     await new Promise(resolve => setTimeout(resolve, 50))
