@@ -1,5 +1,8 @@
 // The control socket of `margay-bgp`: HTTP and JSON over a unix socket, one row per question.
-import type { IncomingMessage } from 'node:http'
+import { once } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setImmediate as turn } from 'node:timers/promises'
+import { dumpMrt } from '../bgp/mrt-dump.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { Reloaded } from './bgp-daemon.ts'
@@ -12,11 +15,19 @@ export class BadRequest extends Error {
 }
 
 /** What the questions are put to. */
-export type Controlled = { speaker: Speaker; reload(options: { dryRun: boolean }): Promise<Reloaded> }
+export type Controlled = {
+  speaker: Speaker
+  reload(options: { dryRun: boolean }): Promise<Reloaded>
+  /** Ends answers that are under way, so that a slow asker does not keep the program. */
+  stopping?: AbortSignal
+}
 
 const MAX_BODY = 64 * 1024
 
-/** `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `POST /clear {peer, kind}`, `POST /reload {dryRun}`. */
+/**
+ * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
+ * /reload {dryRun}`. No question names a file: who may ask gets no more than the speaker's own rights over itself.
+ */
 export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route>> {
   const { speaker } = daemon
   return {
@@ -28,6 +39,7 @@ export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route
       const text = `${prefix.address}/${prefix.length}`
       return routeAnswer(text, speaker.explain(text))
     }),
+    'GET /dump': (_request, response) => dump(daemon, response),
     'POST /clear': json(({ body: { peer, kind = 'hard' } }) => {
       if (kind !== 'hard' && kind !== 'soft-in' && kind !== 'soft-out')
         throw new BadRequest('kind: write hard, soft-in or soft-out')
@@ -37,6 +49,25 @@ export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route
       return { peer, kind }
     }),
     'POST /reload': json(({ body }) => daemon.reload({ dryRun: body['dryRun'] === true })),
+  }
+}
+
+/** Streams the dump as fast as the asker reads it, with turns for everybody else in between. */
+async function dump({ speaker, stopping }: Controlled, response: ServerResponse): Promise<void> {
+  const gone = new AbortController()
+  response.once('close', () => gone.abort())
+  stopping?.addEventListener('abort', () => response.destroy(), { signal: gone.signal })
+  response.writeHead(200, { 'content-type': 'application/octet-stream' })
+  try {
+    for (const block of dumpMrt(speaker.rib, speaker.config, { seconds: Math.floor(Date.now() / 1000) })) {
+      if (!response.write(block)) await once(response, 'drain', { signal: gone.signal })
+      await turn(undefined, { signal: gone.signal })
+    }
+    response.end()
+  } catch (error) {
+    // an asker who left wants no answer; a cut-off body shows any other one that this is not all
+    response.destroy()
+    if (!gone.signal.aborted) throw error
   }
 }
 

@@ -1,11 +1,12 @@
 // What `margay-bgp` does between its start and its end: one speaker kept equal to a configuration file, and a control
 // socket to ask it. Reloading resets only the sessions that the change forces to reset, and says so first.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createReadStream, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { type ConfigFile, parseConfigFile } from '../bgp/config-file.ts'
+import { loadMrt } from '../bgp/mrt-load.ts'
 import { nameOf } from '../bgp/peer.ts'
-import type { Listener, Transport } from '../bgp/port.ts'
+import type { Discover, Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import type { Log } from '../lib/log.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
@@ -16,6 +17,8 @@ import { type AgentSocket, serveSocket } from './socket.ts'
 export type DaemonDeps = {
   transport: Transport
   openSink(target: { table: number; metric?: number }): KernelSink
+  /** Finds unnumbered neighbours. */
+  discover: Discover
   log: Log
 }
 
@@ -40,6 +43,7 @@ export class BgpDaemon {
   readonly #speaker: Speaker
   readonly #listeners = new Map<string, Listener>()
   readonly #sink: KernelSink | undefined
+  readonly #stopping = new AbortController()
   #socket: AgentSocket | undefined
 
   /** Reads the file at `path`. Throws `ConfigError` when it cannot be used. */
@@ -47,12 +51,16 @@ export class BgpDaemon {
     this.#path = path
     this.#deps = deps
     this.#file = parseConfigFile(readFileSync(path, 'utf8'))
-    const { transport, openSink, log } = deps
+    const { transport, openSink, discover, log } = deps
     const { speaker, kernel } = this.#file
     this.#sink = kernel === 'none' ? undefined : openSink(kernel)
     const restarting = this.#wasRunning()
-    this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, log, restarting })
+    this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, discover, log, restarting })
     if (this.#sink !== undefined) this.#allowDeletesInTime(this.#sink, restarting)
+  }
+
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
   }
 
   get speaker(): Speaker {
@@ -67,13 +75,14 @@ export class BgpDaemon {
     for (const network of networks) this.#speaker.announce(network)
     for (const peer of peers) this.#speaker.setPeer(peer)
     for (const endpoint of listen) await this.#listen(endpoint)
+    void this.#loadTable()
   }
 
   /** Reads the file again and applies it, or with `dryRun` only tells what that would do. Throws `ConfigError`. */
   async reload({ dryRun = false }: { dryRun?: boolean } = {}): Promise<Reloaded> {
     const next = parseConfigFile(readFileSync(this.#path, 'utf8'))
     const old = this.#file
-    for (const field of ['speaker', 'control', 'kernel'] as const)
+    for (const field of ['speaker', 'control', 'kernel', 'mrt'] as const)
       if (!isDeepStrictEqual(old[field], next[field]))
         throw new BadRequest(
           `${field === 'speaker' ? 'asn, routerId and their like' : field} cannot change while the program runs: restart it`,
@@ -103,11 +112,31 @@ export class BgpDaemon {
    * Cease/Administrative Shutdown.
    */
   async stop(): Promise<void> {
+    this.#stopping.abort()
     const graceful = this.#file.peers.some(peer => peer.gracefulRestart)
     await this.#speaker.close({ graceful: true })
     if (!graceful) this.#unmark()
     this.#sink?.close()
     await this.#socket?.close()
+  }
+
+  /** Reads the table dump that the file names, beside everything else; a fault in it ends only the reading. */
+  async #loadTable(): Promise<void> {
+    const { mrt } = this.#file
+    if (mrt === undefined) return
+    const { load: file, ...options } = mrt
+    const log = this.#deps.log.child({ file })
+    log.info('reading routes from MRT')
+    try {
+      const chunks: AsyncIterable<Buffer> = createReadStream(file)
+      const loaded = await loadMrt(this.#speaker, chunks, { ...options, log, signal: this.#stopping.signal })
+      log.info(loaded, 'all routes are read from MRT')
+    } catch (error) {
+      log.error(
+        { detail: (error as Error).message },
+        'the MRT file cannot be read, or not to its end; what was read stays',
+      )
+    }
   }
 
   /** Routes that an earlier process left are judged only when the tables of all peers are there, or cannot be. */

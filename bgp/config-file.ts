@@ -14,6 +14,8 @@ export type ConfigFile = {
   kernel: 'none' | { table: number; metric?: number }
   peers: readonly PeerConfig[]
   networks: readonly Network[]
+  /** A table dump to read at the start. */
+  mrt?: { load: string; name?: string; import?: PeerConfig['import'] }
 }
 
 /** A configuration that cannot be used; one line per fault: the place, what is wrong, what to write instead. */
@@ -205,11 +207,18 @@ const file = z.strictObject({
     .default('none'),
   neighbors: z.array(neighbor).default([]),
   networks: z.array(network).default([]),
+  mrt: z
+    .strictObject({
+      load: z.string().min(1, 'write the path of a TABLE_DUMP_V2 file'),
+      name: z.string().min(1).optional(),
+      import: policy.optional(),
+    })
+    .optional(),
 })
 
 /** Reads the text of a configuration file. Throws `ConfigError` with every fault at once. */
 export function parseConfigFile(text: string): ConfigFile {
-  const { listen, control, kernel, neighbors, networks, ...speaker } = check(text)
+  const { listen, control, kernel, neighbors, networks, mrt, ...speaker } = check(text)
   const peers = neighbors.map(peerConfig)
   const names = new Set<string>()
   const faults = peers.flatMap((peer, i) => {
@@ -219,7 +228,7 @@ export function parseConfigFile(text: string): ConfigFile {
     return twice ? [`neighbors[${i}]: another neighbor is called ${name} already; give this one a name of its own`] : []
   })
   if (faults.length > 0) throw new ConfigError(faults)
-  return { speaker, listen, control, kernel, peers, networks }
+  return { speaker, listen, control, kernel, peers, networks, mrt }
 }
 
 function check(text: string): z.infer<typeof file> {

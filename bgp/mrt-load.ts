@@ -32,8 +32,18 @@ export type MrtLoadOptions = {
   signal?: AbortSignal
 }
 
-/** `refused`: entries that are no routes or that a session would have ended with; `skipped`: records of other kinds. */
-export type MrtLoaded = { octets: number; routes: number; refused: number; skipped: number; sources: number }
+/** What was read so far. */
+export type MrtLoaded = {
+  octets: number
+  entries: number
+  /** Entries that are no routes, or that a session would have ended with. */
+  refused: number
+  /** Records of kinds that a table dump may have and that are not read. */
+  skipped: number
+  sources: number
+  /** Routes that the sources have in the RIB now: fewer than entries where attributes were malformed (RFC 7606). */
+  routes: number
+}
 
 /** Octets that are worked on in one turn. */
 const SLICE = 64 * 1024
@@ -71,7 +81,7 @@ export async function loadMrt(
 }
 
 class MrtLoading {
-  readonly loaded: MrtLoaded = { octets: 0, routes: 0, refused: 0, skipped: 0, sources: 0 }
+  readonly #counts = { octets: 0, entries: 0, refused: 0, skipped: 0 }
   readonly #speaker: Speaker
   readonly #options: MrtLoadOptions
   readonly #log: Log
@@ -91,15 +101,21 @@ class MrtLoading {
     this.#log = options.log ?? silentLog
   }
 
+  get loaded(): MrtLoaded {
+    const { rib } = this.#speaker
+    const routes = [...this.#names].reduce((sum, name) => sum + (rib.counts(name)?.received ?? 0), 0)
+    return { ...this.#counts, sources: this.#names.size, routes }
+  }
+
   push(chunk: Uint8Array): void {
-    if (this.loaded.octets === 0) this.#refuseCompressed(chunk)
-    this.loaded.octets += chunk.length
+    if (this.#counts.octets === 0) this.#refuseCompressed(chunk)
+    this.#counts.octets += chunk.length
     const failure = this.#splitter.push(chunk, (bytes, start, end) => this.#record(bytes, start, end))
     if (failure !== undefined) throw this.#foreign(failure.message)
   }
 
   end(): void {
-    if (this.loaded.octets === 0) throw new MrtError(0, 'the file is empty')
+    if (this.#counts.octets === 0) throw new MrtError(0, 'the file is empty')
     const { waiting } = this.#splitter
     if (waiting > 0)
       throw new MrtError(this.#at, `the file ends after ${waiting} octets of this record: it is truncated`)
@@ -119,7 +135,7 @@ class MrtLoading {
       this.#plain = []
       this.#addPath = []
     } else if (record.kind !== 'unread') throw this.#foreign(`a recorded ${record.kind}`)
-    else if (record.type === TABLE_DUMP_V2 && OTHER_SUBTYPES.includes(record.subtype)) this.loaded.skipped++
+    else if (record.type === TABLE_DUMP_V2 && OTHER_SUBTYPES.includes(record.subtype)) this.#counts.skipped++
     else throw this.#foreign(`type ${record.type}, subtype ${record.subtype}: ${record.reason}`)
   }
 
@@ -133,14 +149,14 @@ class MrtLoading {
       sources[entry.peer] ??= this.#open(peer, entry.pathId !== undefined)
       const w = new Writer(this.#scratch)
       const problem = emitEntryUpdate(w, rib, entry) ?? sources[entry.peer]!.receive(w.bytes, 0, w.length)?.message
-      if (problem === undefined) this.loaded.routes++
+      if (problem === undefined) this.#counts.entries++
       else this.#refuse(problem)
     }
   }
 
   #refuse(problem: string): void {
     // one line: a file with one such entry often has a million
-    if (this.loaded.refused++ === 0)
+    if (this.#counts.refused++ === 0)
       this.#log.warn({ offset: this.#at, problem }, 'an entry of the MRT file is no route')
   }
 
@@ -149,7 +165,6 @@ class MrtLoading {
     let name = first
     for (let n = 2; this.#names.has(name); n++) name = `${first}#${n}`
     this.#names.add(name)
-    this.loaded.sources++
     const config = { name, address, routerId: formatIpv4(routerId), asn, addPath, import: this.#options.import }
     return this.#speaker.openSource(config)
   }

@@ -24,7 +24,7 @@ lab='nft:nftables ip:iproute2 ping:iputils-ping arping:iputils-arping openssl:op
 vm='qemu-system-x86_64:qemu-system-x86 /boot/vmlinuz-*-amd64:linux-image-amd64 busybox:busybox-static modprobe:kmod'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
-  tcpdump:tcpdump conntrack:conntrack ps:procps"
+  bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps"
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 present() {
