@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { ConfigError } from '../bgp/config-file.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { openKernel } from '../kernel/linux.ts'
+import { discoverNeighbour } from '../kernel/router-advertisement.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { createLog, type LogLevel } from '../lib/log.ts'
 import { BgpDaemon } from './bgp-daemon.ts'
@@ -19,6 +20,7 @@ async function main(): Promise<void> {
   const daemon = new BgpDaemon(config, {
     transport: new TcpTransport(sockets),
     openSink: target => new KernelSink(openKernel(), target, log),
+    discover: discoverNeighbour,
     log,
   })
   const reload = () =>

@@ -176,6 +176,11 @@ export class Margay {
     return (await this.#ask('POST', '/reload')) as Record<string, unknown>
   }
 
+  /** What a reload of the file as it is now would do. */
+  async plan(): Promise<Record<string, unknown>> {
+    return (await this.#ask('POST', '/reload', { dryRun: true })) as Record<string, unknown>
+  }
+
   async peers(): Promise<PeerStatus[]> {
     return (await this.#ask('GET', '/peers')) as PeerStatus[]
   }
