@@ -34,5 +34,5 @@ test.before(async t => {
 claim(test, () => `the virtual machine needs ${missing.join(', ')}`, {
   observed: () => seen,
   tunnel: 'ipip',
-  healMs: 10_000,
+  healMs: 3000,
 })
