@@ -97,7 +97,7 @@ async function testFile(file: string, limitSeconds: number): Promise<Outcome> {
     } else if (/^1\.\.\d+$/.test(text)) {
       planned = true
       failing = false
-    } else if (!failing && title !== '' && /^#\s+skip/i.test(text)) {
+    } else if (!failing && title !== '' && /^# {2,}skip/i.test(text)) {
       outcome.passed--
       outcome.skipped++
       outcome.shown.push(`skipped - ${file}: ${title}: ${text.replace(/^#\s+/, '')}`)
