@@ -8,6 +8,7 @@ import type { AddressFamily, PeerConfig, PeerState, PeerStatus, SpeakerConfig } 
 import { resolveCollision } from './fsm/collision.ts'
 import { familyOfNumbers, type Negotiated, negotiate, numbersOfFamily, ownOpen, relation } from './fsm/negotiate.ts'
 import type { Phase, Rules } from './fsm/step.ts'
+import type { MonitoredSession, SessionWatcher } from './monitor.ts'
 import type { Connection, DialOptions, Discover, SocketOptions } from './port.ts'
 import { isWeighty, type Reason, reasonOf } from './reason.ts'
 import type { PeerDown, RibPeer } from './rib/peer.ts'
@@ -15,6 +16,7 @@ import type { Rib } from './rib/rib.ts'
 import { type Cause, Session, type SessionDeps, type SessionOwner } from './session.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { CEASE, ERROR, REFRESH } from './wire/iana.ts'
+import { HEADER } from './wire/message.ts'
 import { cease, hardReset, insideHardReset, type Notification } from './wire/notification.ts'
 import type { Open } from './wire/open.ts'
 import type { RouteRefresh } from './wire/route-refresh.ts'
@@ -28,6 +30,8 @@ export type PeerDeps = SessionDeps & {
   discover?: Discover
   /** The status changed: state, reason, or the end of a session. */
   changed(peer: Peer): void
+  /** Who sees every session from its beginning to its end. */
+  watchers: ReadonlySet<SessionWatcher>
   /** The peer cannot be waited for any longer, or gave all its routes: our own restart may end. */
   settled(peer: Peer): void
 }
@@ -93,6 +97,20 @@ export class Peer implements SessionOwner {
   /** What was agreed with the peer; only while Established. */
   get negotiated(): Negotiated | undefined {
     return this.#up?.negotiated
+  }
+
+  /** The session as monitors see it; only while Established. */
+  get monitored(): MonitoredSession | undefined {
+    const { negotiated, connection, opens } = this.#up ?? {}
+    if (negotiated === undefined || connection === undefined || opens?.sent === undefined) return undefined
+    const { remoteAs: asn, routerId, families, receive } = negotiated
+    const { localAddress, localPort, remoteAddress, remotePort } = connection
+    return {
+      ...{ name: this.name, asn, routerId, families, as4: receive.as4, sinceMs: this.#sinceMs },
+      ...{ localAddress, localPort, remoteAddress, remotePort },
+      sentOpen: opens.sent,
+      receivedOpen: opens.received ?? new Uint8Array(0),
+    }
   }
 
   /** Begins, or begins again after `stop` or a prefix limit; forgets earlier faults. */
@@ -263,11 +281,16 @@ export class Peer implements SessionOwner {
     this.#updatesOut = 0
     this.#sinceMs = this.#deps.clock.wallMs()
     this.#deps.rib.peerUp(this.#ribPeer(negotiated, connection))
+    const { monitored } = this
+    if (monitored !== undefined) for (const watcher of this.#deps.watchers) watcher.up(monitored)
     this.pending()
   }
 
   update(_session: Session, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined {
-    const error = this.#deps.rib.receive(this.name, bytes, start, end)
+    const { rib, watchers } = this.#deps
+    const error = rib.receive(this.name, bytes, start, end)
+    if (error === undefined && watchers.size > 0)
+      for (const watcher of watchers) watcher.update(this.name, bytes, start - HEADER, end)
     if (error === undefined || error.code !== ERROR.cease || error.subcode !== CEASE.maximumPrefixes) return error
     this.#limit(error)
     return undefined
@@ -277,6 +300,7 @@ export class Peer implements SessionOwner {
     const family = familyOfNumbers(afi, safi)
     if (family === undefined || !this.negotiated?.families.includes(family)) return
     const kind = REFRESH_KINDS[subtype]
+    if (kind === 'end') for (const watcher of this.#deps.watchers) watcher.refreshed(this.name, family)
     if (kind !== undefined) this.#deps.rib.refresh(this.name, family, kind)
     if (kind === 'request') this.pending()
   }
@@ -290,6 +314,7 @@ export class Peer implements SessionOwner {
     this.#sinceMs = this.#deps.clock.wallMs()
     this.#deps.turns.cancel(this.#pull)
     this.#deps.rib.peerDown(this.name, down)
+    for (const watcher of this.#deps.watchers) watcher.down(this.name, cause)
     if (!down.retain) this.#deps.settled(this)
   }
 

@@ -10,7 +10,7 @@ import { Timers } from './timers.ts'
 import type { Turns } from './turns.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { ERROR, FSM_ERROR, MESSAGE } from './wire/iana.ts'
-import { emitKeepalive, MAX_MESSAGE, MessageSplitter } from './wire/message.ts'
+import { emitKeepalive, HEADER, MAX_MESSAGE, MessageSplitter } from './wire/message.ts'
 import { emitNotification, type Notification, parseNotification } from './wire/notification.ts'
 import { emitOpen, type Open, parseOpen } from './wire/open.ts'
 import { emitRouteRefresh, parseRouteRefresh, type RouteRefresh } from './wire/route-refresh.ts'
@@ -29,7 +29,7 @@ export type SessionOwner = {
   /** The verdict on their OPEN; also decides collisions, which may end this session before it returns. */
   opened(session: Session, open: Open): Negotiated | ProtocolError
   established(session: Session): void
-  /** An UPDATE body, or a refresh: an error ends the session with it. */
+  /** An UPDATE body, its header right before it: an error ends the session with it. */
   update(session: Session, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined
   refresh(session: Session, refresh: RouteRefresh): void
   /** The session was Established and is not any more. */
@@ -40,6 +40,9 @@ export type SessionOwner = {
   moved(session: Session): void
   writable(session: Session): void
 }
+
+/** The OPEN messages of a connection, whole, as far as they were sent and came. */
+export type Opens = { sent?: Uint8Array; received?: Uint8Array }
 
 export type SessionDeps = {
   clock: Clock
@@ -68,6 +71,7 @@ export class Session {
   #dialing: AbortController | undefined
   #splitter = new MessageSplitter()
   #negotiated: Negotiated | undefined
+  #opens: Opens = {}
   #cause: Cause = { how: 'closed' }
   readonly #events: Event[] = []
   #running = false
@@ -100,6 +104,10 @@ export class Session {
   /** What the OPENs agreed on, from OpenConfirm on. */
   get negotiated(): Negotiated | undefined {
     return this.#negotiated
+  }
+
+  get opens(): Opens {
+    return this.#opens
   }
 
   /** Milliseconds until IdleHoldTime is over; undefined when it does not run. */
@@ -181,7 +189,7 @@ export class Session {
         this.#drop()
         break
       case 'send':
-        this.write(action.message === 'open' ? message(w => emitOpen(w, this.#owner.ownOpen())) : KEEPALIVE, 1)
+        this.write(action.message === 'open' ? this.#ownOpen() : KEEPALIVE, 1)
         break
       case 'notify':
         this.#notify(action.error)
@@ -208,6 +216,12 @@ export class Session {
         this.#deliver()
         break
     }
+  }
+
+  #ownOpen(): Uint8Array {
+    const open = message(w => emitOpen(w, this.#owner.ownOpen()))
+    this.#opens.sent = open
+    return open
   }
 
   #delayMs(timer: Timer, seconds: number): number {
@@ -249,6 +263,7 @@ export class Session {
     this.#connection = connection
     this.#splitter = new MessageSplitter()
     this.#negotiated = undefined
+    this.#opens = {}
     this.#cause = { how: 'closed' }
     Object.assign(this.counts, { in: 0, out: 0, updatesIn: 0 })
     connection.handlers = {
@@ -334,6 +349,7 @@ export class Session {
     this.counts.in++
     switch (type) {
       case MESSAGE.open:
+        this.#opens.received = bytes.slice(start - HEADER, end)
         this.#open(bytes, start, end)
         break
       case MESSAGE.keepalive:

@@ -8,6 +8,7 @@ import { type Log, silentLog } from '../lib/log.ts'
 import { resetReasons } from './change.ts'
 import type { Network, PeerConfig, PeerStatus, SpeakerConfig } from './config.ts'
 import { FaultLog } from './fault-log.ts'
+import type { SessionWatcher } from './monitor.ts'
 import { type ClearKind, nameOf, Peer, type PeerDeps } from './peer.ts'
 import type { Connection, Discover, Listener, RouteSink, Transport } from './port.ts'
 import type { RibEvent } from './rib/peer.ts'
@@ -68,6 +69,7 @@ export class Speaker {
   readonly #watchers = new Set<(status: PeerStatus) => void>()
   readonly #faults: FaultLog
   readonly #faultWatchers = new Set<(event: RibEvent) => void>()
+  readonly #sessionWatchers = new Set<SessionWatcher>()
   readonly #restartWatchers = new Set<() => void>()
   readonly #unsettled = new Set<string>()
   readonly #counts: ListenerCounts = { unknown: 0, rejected: 0, droppedUnanswered: 0 }
@@ -101,6 +103,7 @@ export class Speaker {
       turns: this.#turns,
       discover: deps.discover,
       restarting: () => this.#restarting,
+      watchers: this.#sessionWatchers,
       changed: peer => this.#changed(peer),
       settled: peer => this.#settled(peer.name),
     }
@@ -236,6 +239,13 @@ export class Speaker {
   onChange(listen: (status: PeerStatus) => void): () => void {
     this.#watchers.add(listen)
     return () => this.#watchers.delete(listen)
+  }
+
+  /** Tells `watcher` of the sessions that stand, at once, and then of all that happens to them until it is taken back. */
+  watchSessions(watcher: SessionWatcher): () => void {
+    for (const { monitored } of this.#peers.values()) if (monitored !== undefined) watcher.up(monitored)
+    this.#sessionWatchers.add(watcher)
+    return () => this.#sessionWatchers.delete(watcher)
   }
 
   /** Calls `listen` with what the RIB notices: RFC 7606 faults, prefix warnings, End-of-RIB, swept stale routes. */

@@ -26,6 +26,7 @@ import { MARK, PATH, PEER_MASK, STRIDE } from './path-table.ts'
 import type { PeerCounts, PeerDown, RibEvent, RibPeer } from './peer.ts'
 import { rankPeers } from './peer-rank.ts'
 import { type PeerFamily, PeerState } from './peer-state.ts'
+import { type Replayed, replayPaths, withdrawUnrefreshed } from './replay.ts'
 import { Restart } from './restart.ts'
 import { selectedRoute } from './selected-route.ts'
 import { UpdatePacker } from './update-packer.ts'
@@ -304,6 +305,20 @@ export class Rib {
   /** The same prefix by prefix: all paths of one prefix at a time, never none. */
   dumpPrefixes(family: AddressFamily): Generator<DumpedPath[]> {
     return dumpPrefixes(this.#tables[family], this.#byIndex, this.#importer)
+  }
+
+  /**
+   * The UPDATEs that say again what the peers with a living session have sent and still stands, in steps of a few
+   * milliseconds; the table may change between two. AS numbers are as wide, and path ids there, as on each session.
+   */
+  replay(family: AddressFamily): Generator<Replayed | undefined> {
+    return replayPaths(this.#tables[family], this.#byIndex)
+  }
+
+  /** The UPDATEs that withdraw what a peer has not sent again since its BoRR; to be asked for before its EoRR. */
+  unrefreshed(key: string, family: AddressFamily): Uint8Array {
+    const state = this.#peers.get(key)
+    return state === undefined ? new Uint8Array(0) : withdrawUnrefreshed(this.#tables[family], state)
   }
 
   /** Every peer that has a session, or routes that outlived one, or is a source. */

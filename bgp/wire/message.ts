@@ -21,7 +21,7 @@ const LENGTHS: Readonly<Record<number, { least: number; most: number }>> = {
   [MESSAGE.routeRefresh]: { least: 23, most: MAX_EXTENDED_MESSAGE },
 }
 
-/** Gets one message; its body is `bytes[start..end)`, valid only during the call. */
+/** Gets one message; its body is `bytes[start..end)`, its header right before that, valid only during the call. */
 export type MessageVisitor = (type: number, bytes: Uint8Array, start: number, end: number) => void
 
 /** Cuts the byte stream of one connection into messages. */

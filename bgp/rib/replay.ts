@@ -1,0 +1,113 @@
+// What peers have sent and still stands, as the UPDATEs that would say it: the first table of a monitor (RFC 7854 §5).
+// Paths that share a set and lie side by side share a message. Stale paths are left out: their session is over, and the
+// peer that came back sends what it still has.
+import type { FamilyTable } from './family-table.ts'
+import { MARK, PATH, PEER_MASK, STRIDE } from './path-table.ts'
+import type { PeerState } from './peer-state.ts'
+import { UpdatePacker } from './update-packer.ts'
+
+/** Whole UPDATE messages, end to end, of the peer with this key. */
+export type Replayed = { key: string; bytes: Uint8Array }
+
+/** Octets and paths after which a step ends. */
+const SLICE_OCTETS = 64 * 1024
+const SLICE_PATHS = 8192
+
+/** Walks a table in steps of a few milliseconds; undefined is a step that found nothing. See `Rib.replay`. */
+export function* replayPaths(
+  table: FamilyTable,
+  peers: readonly (PeerState | undefined)[],
+): Generator<Replayed | undefined> {
+  const { paths } = table
+  const run = new Run(table)
+  for (let slot = 0, left = SLICE_PATHS; slot < paths.end; slot++, left--) {
+    if (left === 0 || run.length > SLICE_OCTETS) {
+      yield run.take()
+      left = SLICE_PATHS
+    }
+    const from = sender(table, slot, peers)
+    if (from === undefined) continue
+    if (run.from === undefined || run.from === from) run.add(from, slot)
+    else {
+      yield run.take()
+      // the slot may be another's, or nobody's, by now
+      slot--
+    }
+  }
+  yield run.take()
+}
+
+/** The UPDATEs that withdraw what a peer has not sent again since its BoRR. */
+export function withdrawUnrefreshed(table: FamilyTable, peer: PeerState): Uint8Array {
+  const { paths, prefixes, family } = table
+  const packer = new UpdatePacker(prefixes, { family, addPath: addPathOf(table, peer), extended: false })
+  packer.withdraw()
+  table.eachOf(peer.index, (slot, marks) => {
+    const at = slot * STRIDE
+    if ((marks & MARK.unrefreshed) !== 0) packer.add(paths.words[at + PATH.prefix]!, paths.words[at + PATH.pathId]!)
+  })
+  return packer.take().bytes
+}
+
+/** The peer whose living session a path came from. */
+function sender(
+  { paths }: FamilyTable,
+  slot: number,
+  peers: readonly (PeerState | undefined)[],
+): PeerState | undefined {
+  const at = slot * STRIDE
+  const owner = paths.words[at + PATH.peer]!
+  if (!paths.holds(slot) || paths.words[at + PATH.received] === 0 || (owner & (MARK.stale | MARK.gone)) !== 0) return
+  const from = peers[owner & PEER_MASK]!
+  return from.up && from.peer.source !== true ? from : undefined
+}
+
+function addPathOf({ family }: FamilyTable, { peer }: PeerState): boolean {
+  const { ipv4, ipv6 } = peer.receive.addPath
+  return family === 'ipv4-unicast' ? ipv4 : ipv6
+}
+
+/** Messages of one peer under way; a set that leaves no room in an ordinary one goes into extended ones. */
+class Run {
+  from: PeerState | undefined
+  readonly #table: FamilyTable
+  readonly #packers: Readonly<Record<'plain' | 'addPath', { short: UpdatePacker; long: UpdatePacker }>>
+  #now: { short: UpdatePacker; long: UpdatePacker }
+  #set = 0
+
+  constructor(table: FamilyTable) {
+    const { prefixes, family } = table
+    const both = (addPath: boolean) => ({
+      short: new UpdatePacker(prefixes, { family, addPath, extended: false }),
+      long: new UpdatePacker(prefixes, { family, addPath, extended: true }),
+    })
+    this.#table = table
+    this.#packers = { plain: both(false), addPath: both(true) }
+    this.#now = this.#packers.plain
+  }
+
+  get length(): number {
+    return this.#now.short.length + this.#now.long.length
+  }
+
+  add(from: PeerState, slot: number): void {
+    const { paths, store } = this.#table
+    this.from = from
+    this.#now = addPathOf(this.#table, from) ? this.#packers.addPath : this.#packers.plain
+    const at = slot * STRIDE
+    const set = paths.words[at + PATH.received]!
+    const [start, length] = [store.offset(set), store.length(set)]
+    const packer = length > this.#now.short.room ? this.#now.long : this.#now.short
+    if (set !== this.#set) packer.announce(store.arena, start, start + length)
+    this.#set = set
+    packer.add(paths.words[at + PATH.prefix]!, paths.words[at + PATH.pathId]!)
+  }
+
+  take(): Replayed | undefined {
+    const { from } = this
+    if (from === undefined) return undefined
+    this.from = undefined
+    this.#set = 0
+    return { key: from.peer.key, bytes: Buffer.concat([this.#now.short.take().bytes, this.#now.long.take().bytes]) }
+  }
+}
