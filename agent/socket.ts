@@ -57,13 +57,15 @@ function answers(path: string): Promise<boolean> {
 }
 
 async function serve(req: IncomingMessage, res: ServerResponse, routes: Readonly<Record<string, Route>>, log: Log) {
-  const url = new URL(req.url ?? '/', 'http://agent')
-  const route = routes[`${req.method} ${url.pathname}`]
+  // not every target is a URL: `//` is none
+  const url = URL.parse(req.url ?? '/', 'http://agent')
+  const path = url?.pathname ?? req.url
+  const route = routes[`${req.method} ${path}`]
   try {
-    if (route === undefined) send(res, 404, { error: `no ${req.method} ${url.pathname} here` })
+    if (url === null || route === undefined) send(res, 404, { error: `no ${req.method} ${path} here` })
     else await route(req, res, url.searchParams)
   } catch (error) {
-    log.error({ err: error, path: url.pathname }, 'request failed')
+    log.error({ err: error, path }, 'request failed')
     send(res, 500, { error: error instanceof Error ? error.message : String(error) })
   }
 }
