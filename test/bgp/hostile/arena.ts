@@ -10,7 +10,7 @@ import type { PeerStatus } from '../../../bgp/config.ts'
 import { fromHex } from '../../../lib/bytes.ts'
 import { makeLink, OURS, type Program, type TestLink, THEIRS, until } from '../interop.ts'
 import { anUpdate } from '../wire/wire.ts'
-import { attributes, type Place, RawPeer, TYPE } from './raw-peer.ts'
+import { attributes, type Place, RawListener, RawPeer, TYPE } from './raw-peer.ts'
 
 const PROGRAM = new URL('../../../agent/margay-bgp.ts', import.meta.url).pathname
 /** The witness: AS 65100 at the crowd's first address. */
@@ -29,6 +29,7 @@ export class Arena {
   #sinceMs = 0
   readonly #config: string
   readonly #crowd = new Set<RawPeer>()
+  readonly #listeners: RawListener[] = []
 
   private constructor(neighbors: readonly Neighbor[], more: Record<string, unknown>, limits: readonly string[]) {
     this.link = makeLink()
@@ -69,6 +70,7 @@ export class Arena {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const peer of this.#crowd) peer.destroy()
+    for (const listener of this.#listeners) listener.close()
     await this.link[Symbol.asyncDispose]()
   }
 
@@ -99,6 +101,13 @@ export class Arena {
     this.#crowd.add(peer)
     peer.onGone(() => this.#crowd.delete(peer))
     return peer
+  }
+
+  /** A listener that the speaker can dial. */
+  listen(address: string, password?: string): RawListener {
+    const listener = new RawListener(this.at(address, password), OURS.ipv4)
+    this.#listeners.push(listener)
+    return listener
   }
 
   async peers(): Promise<PeerStatus[]> {

@@ -14,6 +14,7 @@ export type Heard = { type: number; body: Buffer }
 export const TYPE = { open: 1, update: 2, notification: 3, keepalive: 4, refresh: 5 } as const
 export const KEEPALIVE = aMessage(TYPE.keepalive, '')
 const PATIENCE_MS = 15_000
+const DIAL_MS = 3000
 
 export class RawPeer {
   /** Every message that came, in order. */
@@ -49,12 +50,18 @@ export class RawPeer {
     socket.resume()
   }
 
-  /** Dials. Rejects with Node's code. */
+  /** Dials. Rejects with Node's code, ETIMEDOUT after three seconds of silence. */
   static dial(place: Place, { address, port = 179 }: Target): Promise<RawPeer> {
     const socket = new Socket({ fd: boundSocket(place, 0, address), manualStart: true } as SocketConstructorOpts)
     const { promise, resolve, reject } = Promise.withResolvers<RawPeer>()
+    const timer = setTimeout(
+      () => socket.destroy(Object.assign(new Error(`${address} is silent`), { code: 'ETIMEDOUT' })),
+      DIAL_MS,
+    )
+    socket.once('close', () => clearTimeout(timer))
     socket.once('error', reject)
     socket.once('connect', () => {
+      clearTimeout(timer)
       socket.off('error', reject)
       resolve(new RawPeer(socket))
     })

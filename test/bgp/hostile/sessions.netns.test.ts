@@ -2,10 +2,10 @@
 // the one the RFC names, with its data; the reason names the numbers; the next session works; a witness sees nothing.
 import test from 'ava'
 import { isRoot } from '../../kernel/scratch-netns.ts'
-import { OURS, until } from '../interop.ts'
+import { until } from '../interop.ts'
 import { aMessage, anUpdate } from '../wire/wire.ts'
 import { Arena } from './arena.ts'
-import { anOpen, attributes, capabilities, hex, KEEPALIVE, RawListener, type RawPeer, TYPE } from './raw-peer.ts'
+import { anOpen, attributes, capabilities, hex, KEEPALIVE, type RawPeer, TYPE } from './raw-peer.ts'
 
 const PEER = '198.18.6.1'
 const INTERNAL = '198.18.6.2'
@@ -191,13 +191,12 @@ for (const phase of Object.keys(PHASES) as (keyof typeof PHASES)[]) {
 }
 
 serial('a peer that accepts and resets at once is dialled again, and the reason is reset', async t => {
-  const listener = new RawListener(arena.at(DIALLED.resetting), OURS.ipv4)
+  const listener = arena.listen(DIALLED.resetting)
   for (let round = 0; round < 3; round++) (await listener.next()).reset()
   await arena.reason(DIALLED.resetting, 'reset')
   const peer = await listener.next()
   await peer.establish({ routerId: 'c6120605' })
   await until('it is up', async () => (await arena.peer(DIALLED.resetting)).state === 'Established')
-  listener.close()
   await arena.assertUnharmed(t)
 })
 
@@ -206,7 +205,7 @@ for (const [who, routerId, stays] of [
   ['lower', '01010101', 'outgoing'],
 ] as const)
   serial(`of two colliding connections the ${stays} one stays when the peer's identifier is ${who}`, async t => {
-    const listener = new RawListener(arena.at(DIALLED[who]), OURS.ipv4)
+    const listener = arena.listen(DIALLED[who])
     const outgoing = await listener.next()
     const incoming = await arena.dial(DIALLED[who])
     await Promise.all([outgoing.next(TYPE.open), incoming.next(TYPE.open)])
@@ -223,6 +222,5 @@ for (const [who, routerId, stays] of [
     third.send(anOpen({ routerId }), KEEPALIVE)
     t.is(await third.dismissed(), '6/7')
     t.is((await arena.peer(DIALLED[who])).flaps, 0)
-    listener.close()
     await arena.assertUnharmed(t)
   })
