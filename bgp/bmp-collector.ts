@@ -1,0 +1,313 @@
+// One BMP collector (RFC 7854): dials it, tells it of every session and of every UPDATE as it was received (Adj-RIB-In
+// before policy), and begins again with a fresh table after any trouble. What waits for a collector is bounded: one that
+// reads too slowly loses its connection, so that no session ever waits for it.
+
+import { Backoff } from '../lib/backoff.ts'
+import { Writer } from '../lib/bytes.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
+import { type Log, silentLog } from '../lib/log.ts'
+import {
+  bmpInitiation,
+  bmpPeerDown,
+  bmpPeerUp,
+  bmpStats,
+  bmpTermination,
+  emitMonitoring,
+  monitoringHead,
+} from './bmp-messages.ts'
+import type { AddressFamily } from './config.ts'
+import { numbersOfFamily } from './fsm/negotiate.ts'
+import type { MonitoredSession, SessionWatcher } from './monitor.ts'
+import type { Connection, Transport } from './port.ts'
+import type { Replayed } from './rib/replay.ts'
+import type { Cause } from './session.ts'
+import type { Speaker } from './speaker.ts'
+import { type BmpMessage, emitBmp, MAX_BMP_MESSAGE } from './wire/bmp.ts'
+import { MAX_MESSAGE } from './wire/message.ts'
+import { emitEndOfRib } from './wire/update.ts'
+
+export type BmpConfig = {
+  /** IP address and port of the collector. */
+  collector: string
+  port: number
+  /** Our address of the connection. */
+  source?: string
+  /** sysName and sysDescr of the initiation. */
+  name: string
+  description: string
+  /** Seconds between statistics reports; 0: none. Default 60. */
+  statsSeconds?: number
+  /** First and longest wait before another attempt, seconds. Default 30 and 720 (RFC 7854 §3.2). */
+  retrySeconds?: number
+  maxRetrySeconds?: number
+  /** Octets that may wait for the collector. Default 16 MiB. */
+  bufferOctets?: number
+}
+
+export type BmpStatus = {
+  collector: string
+  state: 'waiting' | 'connecting' | 'table' | 'live'
+  /** Why the last connection or attempt ended. */
+  reason?: string
+  /** Octets written since the connection began, and those of them that wait. */
+  octets: number
+  waiting: number
+}
+
+export type BmpDeps = { speaker: Speaker; transport: Transport; clock?: Clock; log?: Log; random?: () => number }
+
+const DIAL_MS = 10_000
+const BUFFER_OCTETS = 16 << 20
+/** Messages are gathered into blocks of this size, with room for one more of any length. */
+const BLOCK = 64 * 1024
+const FAMILIES: readonly AddressFamily[] = ['ipv4-unicast', 'ipv6-unicast']
+
+type Watched = { session: MonitoredSession; head: Uint8Array }
+
+export class BmpCollector implements SessionWatcher {
+  readonly #config: BmpConfig
+  readonly #speaker: Speaker
+  readonly #transport: Transport
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #backoff: Backoff
+  readonly #sessions = new Map<string, Watched>()
+  #block = new Writer(BLOCK + MAX_BMP_MESSAGE)
+  #connection: Connection | undefined
+  #dialing: AbortController | undefined
+  #replay: Iterator<Replayed | undefined> | undefined
+  #state: BmpStatus['state'] = 'waiting'
+  #reason: string | undefined
+  #octets = 0
+  #full = false
+  #flushing = false
+  #closed = false
+  #unwatch: () => void = () => undefined
+  #cancelStats: () => void = () => undefined
+  #cancelRetry: () => void = () => undefined
+
+  constructor(config: BmpConfig, { speaker, transport, clock = systemClock, log = silentLog, random }: BmpDeps) {
+    const { retrySeconds = 30, maxRetrySeconds = 720 } = config
+    this.#config = config
+    this.#speaker = speaker
+    this.#transport = transport
+    this.#clock = clock
+    this.#log = log.child({ collector: `${config.collector} port ${config.port}` })
+    this.#backoff = new Backoff({ firstMs: retrySeconds * 1000, maxMs: maxRetrySeconds * 1000, random })
+  }
+
+  /** Begins to dial, and goes on until `close`. */
+  start(): void {
+    this.#dial()
+  }
+
+  status(): BmpStatus {
+    const { collector, port } = this.#config
+    return {
+      collector: `${collector} port ${port}`,
+      state: this.#state,
+      reason: this.#reason,
+      octets: this.#octets,
+      waiting: this.#waiting,
+    }
+  }
+
+  /** Says good-bye to the collector and stops for good. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#dialing?.abort()
+    this.#cancelRetry()
+    const connection = this.#connection
+    if (connection === undefined) return
+    this.#put(bmpTermination())
+    this.#flush()
+    this.#forget()
+    connection.close()
+  }
+
+  // What the sessions tell.
+
+  up(session: MonitoredSession): void {
+    this.#sessions.set(session.name, { session, head: monitoringHead(session) })
+    this.#put(bmpPeerUp(session))
+  }
+
+  update(name: string, bytes: Uint8Array, start: number, end: number): void {
+    const watched = this.#sessions.get(name)
+    if (watched === undefined) return
+    emitMonitoring(this.#block, watched.head, bytes, [start, end], this.#clock.wallMs())
+    this.#written()
+  }
+
+  refreshed(name: string, family: AddressFamily): void {
+    this.#messages(name, this.#speaker.rib.unrefreshed(name, family))
+  }
+
+  down(name: string, cause: Cause): void {
+    const watched = this.#sessions.get(name)
+    if (watched === undefined) return
+    this.#sessions.delete(name)
+    this.#put(bmpPeerDown(watched.session, cause, this.#clock.wallMs()))
+  }
+
+  // The connection.
+
+  #dial(): void {
+    const { collector: address, port, source } = this.#config
+    const attempt = new AbortController()
+    this.#dialing = attempt
+    this.#state = 'connecting'
+    this.#transport.dial({ address, port, source, timeoutMs: DIAL_MS }, attempt.signal).then(
+      connection => {
+        if (attempt.signal.aborted) connection.destroy()
+        else this.#begin(connection)
+      },
+      (error: Error) => {
+        if (!attempt.signal.aborted) this.#retry(`no connection: ${error.message}`)
+      },
+    )
+  }
+
+  #begin(connection: Connection): void {
+    this.#dialing = undefined
+    this.#connection = connection
+    this.#octets = 0
+    this.#state = 'table'
+    connection.handlers = {
+      data: () => undefined,
+      drain: () => {
+        this.#full = false
+        if (this.#replay !== undefined) this.#pump()
+      },
+      closed: error => this.#lost(error?.message ?? 'the collector closed the connection'),
+    }
+    this.#log.info('the BMP collector is connected and gets the table')
+    this.#put(bmpInitiation(this.#config.name, this.#config.description))
+    this.#unwatch = this.#speaker.watchSessions(this)
+    this.#replay = this.#table()
+    this.#pump()
+    this.#planStats()
+  }
+
+  /** The first table, then its End-of-RIB for every session that stood when it began and still does. */
+  *#table(): Generator<Replayed | undefined> {
+    const first = [...this.#sessions.values()]
+    for (const family of FAMILIES) yield* this.#speaker.rib.replay(family)
+    for (const watched of first) {
+      const { name, families } = watched.session
+      if (this.#sessions.get(name) === watched)
+        for (const family of families) yield { key: name, bytes: endOfRibOf(family) }
+    }
+  }
+
+  /** One step of the table per turn of the event loop, while the collector takes it. */
+  #pump(): void {
+    const replay = this.#replay
+    if (replay === undefined || this.#full) return
+    const { value, done } = replay.next()
+    if (done === true) {
+      this.#replay = undefined
+      this.#state = 'live'
+      this.#backoff.reset()
+      this.#log.info({ octets: this.#octets }, 'the BMP collector has the table and gets what changes')
+      return
+    }
+    if (value !== undefined) this.#messages(value.key, value.bytes)
+    setImmediate(() => {
+      if (this.#replay === replay) this.#pump()
+    })
+  }
+
+  /** Whole UPDATE messages, end to end. */
+  #messages(name: string, bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) {
+      const end = at + ((bytes[at + 16]! << 8) | bytes[at + 17]!)
+      this.update(name, bytes, at, end)
+      at = end
+    }
+  }
+
+  #put(message: BmpMessage): void {
+    if (this.#connection === undefined) return
+    emitBmp(this.#block, message)
+    this.#written()
+  }
+
+  /** Something was added to the block. */
+  #written(): void {
+    if (this.#block.length >= BLOCK) this.#flush()
+    else if (!this.#flushing) {
+      this.#flushing = true
+      setImmediate(() => {
+        this.#flushing = false
+        this.#flush()
+      })
+    }
+  }
+
+  #flush(): void {
+    const connection = this.#connection
+    const { length } = this.#block
+    if (connection === undefined || length === 0) return
+    const { bufferOctets = BUFFER_OCTETS } = this.#config
+    if (this.#waiting > bufferOctets) {
+      this.#log.warn({ waiting: this.#waiting }, 'the BMP collector reads too slowly: it gets a fresh table later')
+      this.#lost(`it read too slowly: ${this.#waiting} octets were waiting`)
+      connection.destroy()
+      return
+    }
+    this.#octets += length
+    if (!connection.write(this.#block.done().slice())) this.#full = true
+    this.#block = new Writer(this.#block.bytes)
+  }
+
+  get #waiting(): number {
+    return this.#connection === undefined ? 0 : this.#connection.buffered + this.#block.length
+  }
+
+  #planStats(): void {
+    const { statsSeconds = 60 } = this.#config
+    if (statsSeconds === 0) return
+    const connection = this.#connection
+    this.#cancelStats = this.#clock.after(statsSeconds * 1000, () => {
+      for (const { session } of this.#sessions.values()) {
+        const counts = this.#speaker.rib.counts(session.name)
+        if (counts !== undefined) this.#put(bmpStats(session, counts, this.#clock.wallMs()))
+      }
+      if (this.#connection === connection) this.#planStats()
+    })
+  }
+
+  #lost(reason: string): void {
+    this.#forget()
+    this.#retry(reason)
+  }
+
+  #forget(): void {
+    this.#unwatch()
+    this.#cancelStats()
+    this.#sessions.clear()
+    this.#replay = undefined
+    this.#connection = undefined
+    this.#full = false
+    this.#block = new Writer(this.#block.bytes)
+  }
+
+  #retry(reason: string): void {
+    if (this.#closed) return
+    const again = reason === this.#reason
+    this.#state = 'waiting'
+    this.#reason = reason
+    this.#dialing = undefined
+    const delayMs = this.#backoff.next()
+    this.#log[again ? 'debug' : 'warn']({ reason, retrySeconds: Math.round(delayMs / 1000) }, 'no BMP collector')
+    this.#cancelRetry = this.#clock.after(delayMs, () => this.#dial())
+  }
+}
+
+function endOfRibOf(family: AddressFamily): Uint8Array {
+  const w = new Writer(MAX_MESSAGE)
+  emitEndOfRib(w, numbersOfFamily(family))
+  return w.done()
+}
