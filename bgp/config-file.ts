@@ -1,8 +1,10 @@
 // The YAML file of `margay-bgp`: read, validated, turned into the speaker's own values. One schema is the source of
-// names, bounds and messages; the documentation of every field is DESIGN section 8.
-import { parse, YAMLParseError } from 'yaml'
+// names, bounds and messages; the documentation of every field is DESIGN section 8. Hazard: a file holds passwords and a
+// slip of the pen can put one anywhere, so no message quotes what the file says.
+import { parseDocument, type YAMLError } from 'yaml'
 import { z } from 'zod'
 import { parseAddress, parseCidr } from '../lib/ip.ts'
+import type { BmpConfig } from './bmp-collector.ts'
 import type { Network, PeerConfig, SpeakerConfig } from './config.ts'
 import { nameOf } from './peer.ts'
 
@@ -14,6 +16,8 @@ export type ConfigFile = {
   kernel: 'none' | { table: number; metric?: number }
   peers: readonly PeerConfig[]
   networks: readonly Network[]
+  /** BMP collectors; `name` absent: the name of this host. */
+  bmp: readonly (Omit<BmpConfig, 'name' | 'description'> & { name?: string })[]
   /** A table dump to read at the start. */
   mrt?: { load: string; name?: string; import?: PeerConfig['import'] }
 }
@@ -113,7 +117,11 @@ const neighbor = z
     passive: z.boolean().optional(),
     disabled: z.boolean().optional(),
     shutdownMessage: z.string().max(255).optional(),
-    password: z.string().min(1).max(80, 'TCP MD5 takes at most 80 octets').optional(),
+    password: z
+      .string()
+      .min(1)
+      .refine(text => Buffer.byteLength(text) <= 80, 'TCP MD5 takes at most 80 octets')
+      .optional(),
     multihop: between(1, 255, 'a TTL, 1-255').optional(),
     ttlSecurity: between(1, 254, 'hops, 1-254').optional(),
     holdTime: between(0, 65535, '0 or 3-65535 seconds')
@@ -185,6 +193,25 @@ const network = z.union(
   'write a CIDR like 203.0.113.0/24, or an object with a prefix',
 )
 
+const collector = z
+  .strictObject({
+    collector: address,
+    port: between(1, 65535, 'a port, 1-65535'),
+    source: address.optional(),
+    name: z.string().min(1).optional(),
+    stats: seconds(0, 86400).optional(),
+    retry: seconds(1, 86400).optional(),
+    maxRetry: seconds(1, 86400).optional(),
+    bufferMiB: between(1, 1024, 'MiB, 1-1024').optional(),
+  })
+  .transform(({ stats, retry, maxRetry, bufferMiB, ...same }) => ({
+    ...same,
+    statsSeconds: stats,
+    retrySeconds: retry,
+    maxRetrySeconds: maxRetry,
+    bufferOctets: bufferMiB === undefined ? undefined : bufferMiB << 20,
+  }))
+
 const file = z.strictObject({
   asn,
   routerId: ipv4,
@@ -207,6 +234,7 @@ const file = z.strictObject({
     .default('none'),
   neighbors: z.array(neighbor).default([]),
   networks: z.array(network).default([]),
+  bmp: z.array(collector).default([]),
   mrt: z
     .strictObject({
       load: z.string().min(1, 'write the path of a TABLE_DUMP_V2 file'),
@@ -218,7 +246,7 @@ const file = z.strictObject({
 
 /** Reads the text of a configuration file. Throws `ConfigError` with every fault at once. */
 export function parseConfigFile(text: string): ConfigFile {
-  const { listen, control, kernel, neighbors, networks, mrt, ...speaker } = check(text)
+  const { listen, control, kernel, neighbors, networks, bmp, mrt, ...speaker } = check(text)
   const peers = neighbors.map(peerConfig)
   const names = new Set<string>()
   const faults = peers.flatMap((peer, i) => {
@@ -227,21 +255,38 @@ export function parseConfigFile(text: string): ConfigFile {
     names.add(name)
     return twice ? [`neighbors[${i}]: another neighbor is called ${name} already; give this one a name of its own`] : []
   })
+  const endpoints = bmp.map(({ collector, port }) => `${collector} port ${port}`)
+  for (const [i, endpoint] of endpoints.entries())
+    if (endpoints.indexOf(endpoint) < i) faults.push(`bmp[${i}]: ${endpoint} is there already; remove one`)
   if (faults.length > 0) throw new ConfigError(faults)
-  return { speaker, listen, control, kernel, peers, networks, mrt }
+  return { speaker, listen, control, kernel, peers, networks, bmp, mrt }
 }
 
 function check(text: string): z.infer<typeof file> {
-  let raw: unknown
-  try {
-    raw = parse(text)
-  } catch (error) {
-    if (!(error instanceof YAMLParseError)) throw error
-    throw new ConfigError([error.message.split('\n')[0] ?? 'not YAML'])
-  }
+  const raw = fromYaml(text)
   const result = file.safeParse(raw ?? {})
   if (result.success) return result.data
   throw new ConfigError(result.error.issues.flatMap(issue => lines(issue, [])))
+}
+
+/** Warnings are faults too: what YAML takes for a tag of its own is left out of the value. */
+function fromYaml(text: string): unknown {
+  const document = parseDocument(text, { prettyErrors: true })
+  const faults = [...document.errors, ...document.warnings]
+  if (faults.length > 0) throw new ConfigError(faults.map(yamlFault))
+  try {
+    return document.toJS()
+  } catch (error) {
+    if (!(error instanceof ReferenceError)) throw error
+    throw new ConfigError(['not YAML: an alias (*) without its anchor; quote a text that begins with *'])
+  }
+}
+
+/** The place and the kind of a fault. The library's own words quote the file. */
+function yamlFault({ code, linePos }: YAMLError): string {
+  const [{ line, col }] = linePos ?? [{ line: 1, col: 1 }]
+  const kind = code.toLowerCase().replaceAll('_', ' ')
+  return `line ${line}, column ${col}: not YAML (${kind}); quote texts with special characters`
 }
 
 /** One line per issue; what no branch of a union took is told by the branch that came nearest. */
@@ -252,10 +297,15 @@ function lines(issue: z.core.$ZodIssue, above: readonly PropertyKey[]): string[]
     if (nearest !== undefined) return nearest.flatMap(inner => lines(inner, at))
   }
   if (issue.code === 'unrecognized_keys')
-    return issue.keys.map(key => `${place([...at, key])}: unknown field; remove it or look up its name`)
+    return issue.keys.map(key => `${place([...at, fieldName(key)])}: unknown field; remove it or look up its name`)
   if (issue.code === 'invalid_type' && issue.message.includes('received undefined'))
     return [`${place(at)}: missing; it is required`]
   return [`${place(at)}: ${issue.message}`]
+}
+
+/** What of a key can be the name of a field: `password:secret`, without the space, is a key as well. */
+function fieldName(key: string): string {
+  return /^\w{1,40}/.exec(key)?.[0] ?? '(a key)'
 }
 
 function place(path: readonly PropertyKey[]): string {

@@ -49,6 +49,23 @@ networks: [203.0.113.0/24, {prefix: "2001:db8::/32", communities: ["65001:2"]}]
   t.like(peer?.prefixLimit, { max: 10, restartSeconds: 60 })
 })
 
+test('a table dump and BMP collectors are taken, and their times and sizes in the units of the program', t => {
+  const { mrt, bmp } = parseConfigFile(`${minimal}
+mrt: {load: /var/lib/rib.mrt, name: table, import: reject}
+bmp:
+  - {collector: 2001:DB8::9, port: 11019, source: "2001:db8::1", name: r1, stats: 10, retry: 5, maxRetry: 60, bufferMiB: 4}
+`)
+  t.deepEqual(mrt, { load: '/var/lib/rib.mrt', name: 'table', import: 'reject' })
+  const times = { statsSeconds: 10, retrySeconds: 5, maxRetrySeconds: 60, bufferOctets: 4 << 20 }
+  t.deepEqual(bmp, [{ collector: '2001:db8::9', port: 11019, source: '2001:db8::1', name: 'r1', ...times }])
+  t.deepEqual(faults(`${minimal}bmp: [{collector: 192.0.2.9, port: 1}, {collector: 192.0.2.9, port: 1}]\nmrt: {}`), [
+    'mrt.load: missing; it is required',
+  ])
+  t.deepEqual(faults(`${minimal}bmp: [{collector: 192.0.2.9, port: 1}, {collector: 192.0.2.9, port: 1}]`), [
+    'bmp[1]: 192.0.2.9 port 1 is there already; remove one',
+  ])
+})
+
 test('every fault is told at once, with its place and what to write instead', t => {
   const found = faults(`asn: 0
 routerId: bgp1
@@ -89,4 +106,31 @@ test('fields that exclude each other, names that repeat and text that is no YAML
   )
   t.is(faults('asn: [').length, 1)
   t.regex(faults('').join(), /^asn: missing; it is required|^asn: write a number/)
+})
+
+test('no fault tells the password, whatever slip of the pen put it where it is', t => {
+  const slips = [
+    'password: *hunter2',
+    'password: !hunter2',
+    'password: @hunter2',
+    'password: |hunter2\n      x',
+    'password: "hunter2\\q"',
+    'password: [hunter2]',
+    'password: {hunter2: 1}',
+    'password:hunter2',
+    '"password:hunter2": 1',
+    'password: a: hunter2',
+    `password: ${'hunter2'.repeat(20)}`,
+    `password: hunter2${'é'.repeat(60)}`,
+    'asn: hunter2',
+    'import: hunter2',
+    'range: hunter2',
+    'source: hunter2',
+    'families: [hunter2]',
+  ]
+  for (const slip of slips) {
+    const told = faults(`${minimal}neighbors:\n  - asn: 65002\n    address: 10.0.0.2\n    ${slip}\n`)
+    t.true(told.length > 0, slip)
+    t.notRegex(told.join('\n'), /hunter2/, slip)
+  }
 })
