@@ -6,6 +6,7 @@ import { dumpMrt } from '../bgp/mrt-dump.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { Reloaded } from './bgp-daemon.ts'
+import type { BgpMonitors } from './bgp-monitors.ts'
 import { routeAnswer } from './route-answer.ts'
 import { type Route, send } from './socket.ts'
 
@@ -18,6 +19,7 @@ export class BadRequest extends Error {
 export type Controlled = {
   speaker: Speaker
   reload(options: { dryRun: boolean }): Promise<Reloaded>
+  monitors?: BgpMonitors
   /** Ends answers that are under way, so that a slow asker does not keep the program. */
   stopping?: AbortSignal
 }
@@ -25,7 +27,7 @@ export type Controlled = {
 const MAX_BODY = 64 * 1024
 
 /**
- * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
+ * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
  * /reload {dryRun}`. No question names a file: who may ask gets no more than the speaker's own rights over itself.
  */
 export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route>> {
@@ -39,6 +41,7 @@ export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route
       const text = `${prefix.address}/${prefix.length}`
       return routeAnswer(text, speaker.explain(text))
     }),
+    'GET /bmp': json(() => daemon.monitors?.status() ?? []),
     'GET /dump': (_request, response) => dump(daemon, response),
     'POST /clear': json(({ body: { peer, kind = 'hard' } }) => {
       if (kind !== 'hard' && kind !== 'soft-in' && kind !== 'soft-out')

@@ -10,6 +10,7 @@ import type { Discover, Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import type { Log } from '../lib/log.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
+import { BgpMonitors } from './bgp-monitors.ts'
 import type { KernelSink } from './kernel-sink.ts'
 import { type AgentSocket, serveSocket } from './socket.ts'
 
@@ -43,6 +44,7 @@ export class BgpDaemon {
   readonly #speaker: Speaker
   readonly #listeners = new Map<string, Listener>()
   readonly #sink: KernelSink | undefined
+  readonly #monitors: BgpMonitors
   readonly #stopping = new AbortController()
   #socket: AgentSocket | undefined
 
@@ -56,11 +58,17 @@ export class BgpDaemon {
     this.#sink = kernel === 'none' ? undefined : openSink(kernel)
     const restarting = this.#wasRunning()
     this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, discover, log, restarting })
+    this.#monitors = new BgpMonitors({ speaker: this.#speaker, transport, log })
     if (this.#sink !== undefined) this.#allowDeletesInTime(this.#sink, restarting)
   }
 
+  /** Aborted when the program is asked to end. */
   get stopping(): AbortSignal {
     return this.#stopping.signal
+  }
+
+  get monitors(): BgpMonitors {
+    return this.#monitors
   }
 
   get speaker(): Speaker {
@@ -69,12 +77,13 @@ export class BgpDaemon {
 
   /** Serves the control socket, listens, and starts every peer. */
   async start(): Promise<void> {
-    const { control, listen, peers, networks } = this.#file
+    const { control, listen, peers, networks, bmp } = this.#file
     if (control !== undefined) this.#socket = await serveSocket(control, controlRoutes(this), this.#deps.log)
     this.#mark()
     for (const network of networks) this.#speaker.announce(network)
     for (const peer of peers) this.#speaker.setPeer(peer)
     for (const endpoint of listen) await this.#listen(endpoint)
+    this.#monitors.want(bmp)
     void this.#loadTable()
   }
 
@@ -104,6 +113,7 @@ export class BgpDaemon {
         await listener.close()
       }
     for (const endpoint of next.listen) if (!this.#listeners.has(endpointKey(endpoint))) await this.#listen(endpoint)
+    this.#monitors.want(next.bmp)
     return plan
   }
 
@@ -115,6 +125,7 @@ export class BgpDaemon {
     this.#stopping.abort()
     const graceful = this.#file.peers.some(peer => peer.gracefulRestart)
     await this.#speaker.close({ graceful: true })
+    this.#monitors.close()
     if (!graceful) this.#unmark()
     this.#sink?.close()
     await this.#socket?.close()

@@ -1,0 +1,46 @@
+// The BMP collectors of `margay-bgp`, kept equal to its configuration. An entry that changes is a new connection with a
+// fresh table; the others go on.
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { isDeepStrictEqual } from 'node:util'
+import { BmpCollector, type BmpDeps, type BmpStatus } from '../bgp/bmp-collector.ts'
+import type { ConfigFile } from '../bgp/config-file.ts'
+
+type Entry = ConfigFile['bmp'][number]
+
+const PACKAGE = new URL('../package.json', import.meta.url)
+
+export class BgpMonitors {
+  readonly #deps: BmpDeps
+  readonly #running: { entry: Entry; collector: BmpCollector }[] = []
+
+  constructor(deps: BmpDeps) {
+    this.#deps = deps
+  }
+
+  want(entries: ConfigFile['bmp']): void {
+    for (const { entry, collector } of this.#running.splice(0))
+      if (entries.some(wanted => isDeepStrictEqual(wanted, entry))) this.#running.push({ entry, collector })
+      else collector.close()
+    for (const entry of entries) {
+      if (this.#running.some(running => isDeepStrictEqual(running.entry, entry))) continue
+      const collector = new BmpCollector({ name: hostname(), description: description(), ...entry }, this.#deps)
+      this.#running.push({ entry, collector })
+      collector.start()
+    }
+  }
+
+  status(): BmpStatus[] {
+    return this.#running.map(({ collector }) => collector.status())
+  }
+
+  close(): void {
+    this.want([])
+  }
+}
+
+/** sysDescr of a BMP initiation. */
+function description(): string {
+  const { version } = JSON.parse(readFileSync(PACKAGE, 'utf8')) as { version: string }
+  return `margay-bgp ${version}`
+}
