@@ -5,6 +5,9 @@ import type { Cause } from './session.ts'
 import { CEASE, ERROR, OPEN_ERROR } from './wire/iana.ts'
 import { insideHardReset, type Notification, notificationText } from './wire/notification.ts'
 
+/** Octets of a NOTIFICATION's data that a reason shows. */
+const MOST_SHOWN = 32
+
 export type Reason = { code: DownReason; detail: string }
 
 /** What of the configuration a reason depends on. */
@@ -59,14 +62,14 @@ function received(notification: Notification): Reason {
   const text = `the peer ended the session: ${notificationText(notification)}`
   return inner.code === ERROR.cease && inner.subcode !== CEASE.collision
     ? { code: 'peer-cease', detail: text }
-    : notified(inner, `${text}${inner.data.length > 0 && inner.code !== ERROR.cease ? ` (${toHex(inner.data)})` : ''}`)
+    : notified(inner, `${text}${inner.data.length > 0 && inner.code !== ERROR.cease ? ` (${shown(inner.data)})` : ''}`)
 }
 
 function notified(notification: Notification, detail: string): Reason {
   const { code, subcode } = insideHardReset(notification) ?? notification
   switch (code) {
     case ERROR.open: {
-      const numbers = `code ${code}, subcode ${subcode}, data ${toHex(notification.data) || 'none'}`
+      const numbers = `code ${code}, subcode ${subcode}, data ${shown(notification.data) || 'none'}`
       return { code: subcode === OPEN_ERROR.peerAs ? 'wrong-as' : 'bad-open', detail: `${detail} (${numbers})` }
     }
     case ERROR.holdTimer:
@@ -76,6 +79,11 @@ function notified(notification: Notification, detail: string): Reason {
     default:
       return { code: 'protocol-error', detail }
   }
+}
+
+/** A peer chooses how much data it sends; a reason is a line. */
+function shown(data: Uint8Array): string {
+  return `${toHex(data.subarray(0, MOST_SHOWN))}${data.length > MOST_SHOWN ? `… of ${data.length} octets` : ''}`
 }
 
 const CEASE_REASONS: Readonly<Record<number, DownReason>> = {

@@ -162,6 +162,17 @@ serial('a refresh of a family that nobody agreed on, or of a subtype that nobody
   await arena.assertUnharmed(t)
 })
 
+serial('a NOTIFICATION of 60,000 octets makes no long reason', async t => {
+  const peer = await arena.dial(PEER)
+  await peer.establish({ capabilities: EXTENDED })
+  peer.send(aMessage(TYPE.notification, `03 01 ${'a5'.repeat(60_000)}`))
+  await peer.gone()
+  const detail = await arena.reason(PEER, 'protocol-error')
+  t.regex(detail, /a5a5… of 60000 octets/)
+  t.true(detail.length < 200)
+  await arena.assertUnharmed(t)
+})
+
 for (const phase of Object.keys(PHASES) as (keyof typeof PHASES)[]) {
   serial(`a NOTIFICATION in ${phase} ends the session without an answer, and the reason says so`, async t => {
     const peer = await inPhase(phase)
