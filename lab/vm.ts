@@ -146,7 +146,7 @@ $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,cache=loose,ro hos
 $b mount -t tmpfs t /upper; $b mkdir /upper/data /upper/work
 $b mount -t overlay o -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work /all || $b poweroff -f
 for d in dev proc sys; do $b mount --move /$d /all/$d; done
-$b mount -t tmpfs t /all/run; $b mkdir -p /all/run/netns; $b mount -t tmpfs t /all/tmp
+$b mount -t tmpfs t /all/run; $b mkdir -p /all/run/netns
 $b cp /command /all/run/command
 exec $b switch_root /all /bin/sh /run/command
 `
