@@ -68,7 +68,7 @@ if [ ! -e $policy ]; then
 fi
 say "installing with apt-get:$missing"
 export DEBIAN_FRONTEND=noninteractive
-{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >&2 || {
+{ apt-get update -qq && apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends $missing; } >/dev/null || {
   say "apt-get could not install all of:$missing. What needs these fails; the rest goes on."
   exit 0
 }

@@ -116,6 +116,15 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
   about('no route disappears while an agent is killed and starts again', (t, { restart }) => {
     t.deepEqual(restart.deleted, [])
   })
+
+  about('DEL takes the route and the interface of its pod, and leaves its neighbour alone', (t, { removed }) => {
+    t.deepEqual(
+      removed.routes.filter(line => line.startsWith(`${removed.address} `)),
+      [],
+    )
+    t.notRegex(removed.links, /eth0/)
+    t.regex(removed.neighbour, / 0% packet loss/)
+  })
 }
 
 function covers(block: string, address: string): boolean {

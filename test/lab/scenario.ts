@@ -20,13 +20,15 @@ export type Observations = {
   /** How long each thing that was broken by hand took to be as before. */
   healing: { what: string; ms: number }[]
   restart: { pings: string[]; deleted: string[] }
+  /** After DEL of the first pod: its node's routes, what is left in its namespace, and a ping to its neighbour. */
+  removed: { address: string; routes: string[]; links: string; neighbour: string }
 }
 
 export type ScenarioOptions = { patience: number; pingCount: number }
 
 const HEAL_LIMIT_MS = 5000
 
-/** Everything, in order. The lab is started and stays as it was. */
+/** Everything, in order, on a lab whose routes are known. One pod is gone at the end. */
 export async function observe(lab: Lab, options: ScenarioOptions): Promise<Observations> {
   const pairs = await lab.pingPairs()
   const peers = await lab.peers()
@@ -35,6 +37,7 @@ export async function observe(lab: Lab, options: ScenarioOptions): Promise<Obser
     capture: await captureBetweenLans(lab, options),
     healing: await breakThings(lab, options),
     restart: await killAndRestart(lab, options),
+    removed: await removePod(lab),
   }
 }
 
@@ -167,6 +170,18 @@ async function killAndRestart(lab: Lab, { patience, pingCount }: ScenarioOptions
   return {
     pings: pings.map(each => each.lines.find(line => line.includes('packets transmitted'))!),
     deleted: monitors.flatMap(each => each.lines.filter(line => line.startsWith('Deleted'))),
+  }
+}
+
+async function removePod(lab: Lab): Promise<Observations['removed']> {
+  const [first, neighbour] = lab.pods
+  const far = lab.pods.at(-1)!
+  await lab.deletePod(first!)
+  return {
+    address: first!.address,
+    routes: await linesOf(first!.node.netns, 'ip', '-4', 'route'),
+    links: await said(first!.pod.netns, 'ip', '-o', 'link'),
+    neighbour: await said(far.pod.netns, 'ping', '-n', '-c', '1', '-W', '5', neighbour!.address),
   }
 }
 
