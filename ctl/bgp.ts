@@ -13,7 +13,7 @@ import { type Command, type Context, type Options, outputOption } from './comman
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { renderPeers, STATUS } from './node.ts'
 import { type Format, renderTable, show } from './render.ts'
-import { ask, socketOption } from './socket.ts'
+import { ask, download, socketOption } from './socket.ts'
 
 export const bgpCommands: readonly Command[] = [
   {
@@ -48,6 +48,13 @@ export const bgpCommands: readonly Command[] = [
     arguments: [],
     options: [{ flags: '--dry-run', summary: 'only say what that would do' }, socketOption, outputOption],
     run: reload,
+  },
+  {
+    name: 'bgp dump',
+    summary: 'Write the routes that margay-bgp has, as received, to an MRT file (TABLE_DUMP_V2)',
+    arguments: [{ name: '<file>', summary: 'there whole or not at all; an old one is replaced' }],
+    options: [socketOption],
+    run: dump,
   },
 ]
 
@@ -91,6 +98,12 @@ async function reload(_words: readonly string[], options: Options, context: Cont
   const body = { dryRun: options['dryRun'] === true }
   const found = await ask(options, reloadAnswer, { method: 'POST', path: '/reload', owner: 'margay-bgp', body })
   context.out(show(found, options['output'] as Format, () => renderReload(found)))
+  return EXIT.fine
+}
+
+async function dump([path = '']: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const octets = await download(options, { method: 'GET', path: '/dump', owner: 'margay-bgp' }, path)
+  context.out(`${path}: ${octets} octets\n`)
   return EXIT.fine
 }
 

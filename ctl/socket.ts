@@ -1,7 +1,10 @@
 // Questions to the program behind a unix socket: margay-node's, or the control socket of margay-bgp. Several paths may
 // be named for one question, since the two programs keep the same answer in different places.
-import { request } from 'node:http'
+import { createWriteStream } from 'node:fs'
+import { rename, rm } from 'node:fs/promises'
+import { type IncomingMessage, request } from 'node:http'
 import { text } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 import type { CommandOption, Options } from './command.ts'
 import { Denied, NoAnswer, UsageError } from './failure.ts'
@@ -40,14 +43,51 @@ export async function ask<T>(options: Options, schema: z.ZodType<T>, ...question
   throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${owners} with --socket`)
 }
 
-function call(socketPath: string, { method, path, body }: Question): Promise<{ status: number; body: string }> {
+/**
+ * Writes what the program answers to `path`, which is there whole or not at all; how many octets. Rejects as `ask`, and
+ * with `UsageError` when the file cannot be written.
+ */
+export async function download(options: Options, question: Question, path: string): Promise<number> {
+  const socket = String(options['socket'])
+  const response = await answer(socket, question)
+  const status = response.statusCode ?? 0
+  if (status !== 200) {
+    const body = await text(response)
+    if (status !== 404) throw refusal(socket, question, status, parsed(body))
+    throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${question.owner}`)
+  }
+  const part = `${path}.${process.pid}.part`
+  const file = createWriteStream(part, { flags: 'wx', flush: true })
+  try {
+    await pipeline(response, file)
+    await rename(part, path)
+    return file.bytesWritten
+  } catch (error) {
+    await rm(part, { force: true })
+    const { message, syscall, code } = error as NodeJS.ErrnoException
+    // what ends the answer too early is a matter of the connection, everything else of the file
+    if (code === 'ECONNRESET' || code === 'ETIMEDOUT' || code === 'ERR_STREAM_PREMATURE_CLOSE')
+      throw new NoAnswer(`${socket} ended its answer too early (${message}); ${path} is not written. Try again.`)
+    if (syscall === undefined) throw error
+    throw new UsageError(`${path} cannot be written: ${message}. Name a file in a folder where you may write.`)
+  }
+}
+
+async function call(socketPath: string, question: Question): Promise<{ status: number; body: string }> {
+  const response = await answer(socketPath, question)
+  try {
+    return { status: response.statusCode ?? 0, body: await text(response) }
+  } catch (error) {
+    throw new NoAnswer(unreached(socketPath, error as Error))
+  }
+}
+
+/** The head of the answer; its body is the caller's to read. */
+function answer(socketPath: string, { method, path, body }: Question): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const fail = (error: Error & { code?: string }) => reject(new NoAnswer(unreached(socketPath, error)))
-    const asked = request({ socketPath, method, path, timeout: TIMEOUT_MS }, response => {
-      text(response).then(body => resolve({ status: response.statusCode ?? 0, body }), fail)
-    })
+    const asked = request({ socketPath, method, path, timeout: TIMEOUT_MS }, resolve)
     asked.on('timeout', () => asked.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })))
-    asked.on('error', fail)
+    asked.on('error', error => reject(new NoAnswer(unreached(socketPath, error))))
     asked.end(body === undefined ? undefined : JSON.stringify(body))
   })
 }
