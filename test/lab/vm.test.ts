@@ -7,7 +7,7 @@ import type { Observations } from './scenario.ts'
 
 /** Software emulation, and two emulated processors. */
 const PATIENCE = 15
-const LIMIT_SECONDS = 400
+const LIMIT_SECONDS = 450
 
 const missing = missingForVm()
 let seen: Observations | undefined
