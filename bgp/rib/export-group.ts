@@ -179,15 +179,20 @@ export class ExportGroup {
   }
 
   /**
-   * Appends about `maxBytes` for a member to `into`; the octets appended. `deferred`: no End-of-RIB yet. Fewer than asked
-   * means that there is no more.
+   * Appends about `maxBytes` for a member to `into`; the octets appended, or `maxBytes` when the work so far was for other
+   * members only and it is time to let others have the processor. `deferred`: no End-of-RIB yet. Fewer than asked means that
+   * there is no more.
    */
   pull(member: Member, maxBytes: number, into: Uint8Array[], deferred: boolean): number {
     let octets = 0
+    let empty = 0
     while (octets < maxBytes) {
       const block = this.#next(member, deferred)
       if (block === undefined) break
-      if (block.bytes.length === 0) continue
+      if (block.bytes.length === 0) {
+        if (++empty > 1) return maxBytes
+        continue
+      }
       into.push(block.bytes)
       member.messages += block.messages
       octets += block.bytes.length

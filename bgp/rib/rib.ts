@@ -205,7 +205,8 @@ export class Rib {
 
   /**
    * Bytes for a peer, at most about `maxBytes` (one block more at most): each element holds one or more whole messages
-   * and may be shared with other peers, so it must not be changed. Undefined: the peer has everything.
+   * and may be shared with other peers, so it must not be changed. None: there is more to come, ask again after others
+   * had their turn. Undefined: the peer has everything.
    */
   pull(key: string, maxBytes: number): Uint8Array[] | undefined {
     const state = this.#peers.get(key)
@@ -216,7 +217,7 @@ export class Rib {
       if (outlet === undefined || left <= 0) continue
       left -= outlet.group.pull(outlet.member, left, blocks, this.#deferred || this.#settling)
     }
-    return blocks.length === 0 ? undefined : blocks
+    return blocks.length === 0 && left > 0 ? undefined : blocks
   }
 
   /** Originates a prefix, replacing an earlier announcement of it. Throws on text that is not a CIDR. */

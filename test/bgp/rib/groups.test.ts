@@ -165,3 +165,17 @@ test('peers that come and go for ever do not use up the numbers for peers', t =>
   t.is(world.held(b).size, 0)
   t.deepEqual(world.rib.sizes(), { ...world.rib.sizes(), sets: 0, prefixes: 0, paths: 0 })
 })
+
+test('a peer that is sent nothing of a long queue comes to its end in parts', t => {
+  const world = new World()
+  const [a, b] = [aPeer(1), aPeer(2)]
+  world.up(a, b)
+  world.settle()
+  const prefixes = many(50_000)
+  for (let at = 0; at < prefixes.length; at += 500) world.send(a, { announce: prefixes.slice(at, at + 500) })
+  while (world.rib.work());
+  t.deepEqual(world.rib.pull(a.key, 4096), [])
+  while (world.rib.pull(a.key, 4096) !== undefined);
+  world.settle(b.key)
+  t.is(world.held(b).size, prefixes.length)
+})
