@@ -144,9 +144,11 @@ function outgoing(from: Attributes, source: ExportSource, target: ExportTarget, 
   if (external) {
     // RFC 4271 §5.1.4: the MED of one neighbour AS says nothing to another
     if (!source.local) a.med = undefined
-    a.localPref = a.originatorId = a.clusterList = undefined
-    return a
+    a.localPref = undefined
   }
+  // RFC 4456 §8: traces of reflection stay in the AS, which to a member of a confederation is its own
+  if (target.peerType !== 'ibgp') a.originatorId = a.clusterList = undefined
+  if (external) return a
   a.localPref ??= DEFAULT_LOCAL_PREF
   if (target.peerType === 'ibgp' && !source.local && source.peerType === 'ibgp') {
     a.originatorId ??= source.routerId
