@@ -6,8 +6,16 @@ import { runAlone, runScenario, ScenarioFailed } from './arena.ts'
 import { DAEMONS, type DaemonName, isInstalled } from './daemons.ts'
 import { type Measured, ROWS, type RowName, SCENARIOS, type ScenarioName, type Sizes } from './scenarios.ts'
 
-const FULL: Sizes = { routes: 1_000_000, peers: 100, each: 10_000, shared: 9000, idle: 1000, idleSeconds: 30 }
-const QUICK: Sizes = { routes: 100_000, peers: 20, each: 2000, shared: 1800, idle: 200, idleSeconds: 10 }
+const FULL: Sizes = {
+  routes: 1_000_000,
+  peers: 100,
+  each: 10_000,
+  shared: 9000,
+  idle: 1000,
+  idleSeconds: 30,
+  quietMs: 2000,
+}
+const QUICK: Sizes = { routes: 100_000, peers: 20, each: 2000, shared: 1800, idle: 200, idleSeconds: 10, quietMs: 2000 }
 /** Of one scenario against one daemon. */
 const LIMIT_MS = { quick: 30_000, full: 300_000 }
 

@@ -30,7 +30,15 @@ export const ROWS = {
 export type RowName = keyof typeof ROWS
 
 /** How much of everything; `quick` sizes are for a look, not for a record. */
-export type Sizes = { routes: number; peers: number; each: number; shared: number; idle: number; idleSeconds: number }
+export type Sizes = {
+  routes: number
+  peers: number
+  each: number
+  shared: number
+  idle: number
+  idleSeconds: number
+  quietMs: number
+}
 
 export type Scenario = {
   /** The peers that the daemon must know. */
@@ -40,8 +48,6 @@ export type Scenario = {
 
 const HOLD_SECONDS = 90
 const KEEPALIVE_HOLD_SECONDS = 3
-/** A peer's table is complete when it has as many routes as it should and nothing came for so long. */
-const QUIET_MS = 2000
 
 export const SCENARIOS = {
   /** One feeder, one receiver: announce all, ask for all again, withdraw all. */
@@ -82,7 +88,7 @@ export const SCENARIOS = {
   /** Many peers that mostly announce the same: every route has many candidates and goes to every peer. */
   peers: {
     places: ({ peers }) => Array.from({ length: peers }, (_, n) => place(n)),
-    async run(pid, { peers, each, shared }) {
+    async run(pid, { peers, each, shared, quietMs }) {
       await using stack = new AsyncDisposableStack()
       const own = each - shared
       const span = shared + peers * own
@@ -95,7 +101,7 @@ export const SCENARIOS = {
       // a route need not go to the peer it was learned from; FRR sends it there too
       const expected = peers * (peers - 1) * own + (peers - 1) * shared
       const { cpu, seconds } = await timed(pid, async () => {
-        const done = settled(all, () => all.reduce((sum, { held }) => sum + held.count, 0) >= expected)
+        const done = settled(all, quietMs, () => all.reduce((sum, { held }) => sum + held.count, 0) >= expected)
         await Promise.all([...all.map((one, n) => one.feed(inputs[n]!)), done])
         return Math.max(...all.map(one => one.lastUpdateMs))
       })
@@ -171,9 +177,9 @@ function until(one: TestPeer, done: () => boolean): Promise<void> {
 }
 
 /** Resolves when `done` holds and no peer got anything for a while: paths are no longer being exchanged. */
-async function settled(all: readonly TestPeer[], done: () => boolean): Promise<void> {
-  do await delay(QUIET_MS / 10)
-  while (!done() || performance.now() - Math.max(...all.map(one => one.lastUpdateMs)) < QUIET_MS)
+async function settled(all: readonly TestPeer[], quietMs: number, done: () => boolean): Promise<void> {
+  do await delay(quietMs / 10)
+  while (!done() || performance.now() - Math.max(...all.map(one => one.lastUpdateMs)) < quietMs)
 }
 
 /** Waits until the daemon uses no processor to speak of. */

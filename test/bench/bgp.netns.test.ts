@@ -3,7 +3,7 @@ import { runScenario } from '../../bench/bgp/arena.ts'
 import { type DaemonName, isInstalled } from '../../bench/bgp/daemons.ts'
 import { ROWS, SCENARIOS, type ScenarioName, type Sizes } from '../../bench/bgp/scenarios.ts'
 
-const SIZES: Sizes = { routes: 20_000, peers: 5, each: 400, shared: 360, idle: 10, idleSeconds: 1 }
+const SIZES: Sizes = { routes: 20_000, peers: 5, each: 400, shared: 360, idle: 10, idleSeconds: 1, quietMs: 300 }
 const LIMIT_MS = 30_000
 /** Tests share the machine with others: this only tells a speaker that works from one that does not. */
 const TIMES_BIRD = 20
