@@ -271,8 +271,11 @@ class TcpConnection implements Connection {
       clearTimeout(timer)
       lingering.delete(this.#socket)
     })
-    const [oldest] = lingering
-    if (lingering.size > MOST_LINGERING) oldest?.destroy()
+    if (lingering.size <= MOST_LINGERING) return
+    const [oldest] = lingering as Iterable<Socket> as [Socket]
+    // at once: `close` is told later, and this may happen again before that
+    lingering.delete(oldest)
+    oldest.destroy()
   }
 
   destroy(): void {
