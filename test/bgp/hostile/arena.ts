@@ -96,8 +96,8 @@ export class Arena {
     return { netns: this.link.theirs.path, address, password }
   }
 
-  async dial(address: string, password?: string): Promise<RawPeer> {
-    const peer = await RawPeer.dial(this.at(address, password), { address: OURS.ipv4 })
+  async dial(address: string, more: Pick<Place, 'password' | 'stubborn'> = {}): Promise<RawPeer> {
+    const peer = await RawPeer.dial({ ...this.at(address), ...more }, { address: OURS.ipv4 })
     this.#crowd.add(peer)
     peer.onGone(() => this.#crowd.delete(peer))
     return peer

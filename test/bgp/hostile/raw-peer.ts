@@ -7,7 +7,13 @@ import { fromHex } from '../../../lib/bytes.ts'
 import { aMessage } from '../wire/wire.ts'
 
 /** Where a peer sits: its namespace and its address there. */
-export type Place = { netns: string; address: string; password?: string }
+export type Place = {
+  netns: string
+  address: string
+  password?: string
+  /** Keeps its side open when the other has closed. */
+  stubborn?: boolean
+}
 export type Target = { address: string; port?: number }
 export type Heard = { type: number; body: Buffer }
 
@@ -52,7 +58,9 @@ export class RawPeer {
 
   /** Dials. Rejects with Node's code, ETIMEDOUT after three seconds of silence. */
   static dial(place: Place, { address, port = 179 }: Target): Promise<RawPeer> {
-    const socket = new Socket({ fd: boundSocket(place, 0, address), manualStart: true } as SocketConstructorOpts)
+    const fd = boundSocket(place, 0, address)
+    const allowHalfOpen = place.stubborn ?? false
+    const socket = new Socket({ fd, allowHalfOpen, manualStart: true } as SocketConstructorOpts)
     const { promise, resolve, reject } = Promise.withResolvers<RawPeer>()
     const timer = setTimeout(
       () => socket.destroy(Object.assign(new Error(`${address} is silent`), { code: 'ETIMEDOUT' })),

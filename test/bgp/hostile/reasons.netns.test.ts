@@ -156,13 +156,13 @@ serial(`${faults.length} faults give ${faults.length} distinct reasons`, async t
 })
 
 serial('a peer with the right key comes in, and one with a wrong key or none never connects', async t => {
-  const peer = await arena.dial(SIGNED, SECRETS[1])
+  const peer = await arena.dial(SIGNED, { password: SECRETS[1] })
   await peer.establish()
   await until('it is up', async () => (await arena.peer(SIGNED)).state === 'Established')
   const { listener } = (await arena.ask('GET', '/healthz')) as { listener: unknown }
   // the key of one peer opens nothing for another
   const keys = ['not this one', undefined, SECRETS[1]]
-  const tries = await Promise.allSettled(keys.map(password => arena.dial(MISSIGNED, password)))
+  const tries = await Promise.allSettled(keys.map(password => arena.dial(MISSIGNED, { password })))
   t.deepEqual(
     tries.map(result => (result.status === 'rejected' ? result.reason.code : 'connected')),
     ['ETIMEDOUT', 'ETIMEDOUT', 'ETIMEDOUT'],
@@ -208,7 +208,7 @@ serial('a changed or unusable password is reloaded or refused without being told
   await reload([{ address: at(30), asn: 65002, [`password:${third}`]: true }])
   await reload([{ address: at(30), asn: 65002, password: `${fourth}${'é'.repeat(60)}` }])
   const peers = JSON.stringify(await arena.peers())
-  const peer = await arena.dial(SIGNED, fourth)
+  const peer = await arena.dial(SIGNED, { password: fourth })
   await peer.establish()
   const everything = `${arena.program.output()}${answers.join('\n')}${peers}`
   for (const secret of SECRETS) {
