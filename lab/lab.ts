@@ -47,9 +47,6 @@ export type LabOptions = {
   say: (text: string) => void
 }
 
-/** The lab starts the rooms as programs: this one is what an installer's last step is. */
-const INSTALL = `import { installPlugin } from '${join(root, 'cni/install.ts')}'; installPlugin(JSON.parse(process.argv[1]))`
-
 /** A step did not get where it should in its time. The message names the step, what was seen, and the log to read. */
 export class LabFailure extends Error {
   override readonly name = 'LabFailure'
@@ -274,8 +271,10 @@ export class Lab implements AsyncDisposable {
       this.plan.nodes.map(async ({ name }) => {
         mkdirSync(this.nodeDir(name), { recursive: true, mode: 0o700 })
         const { binDir, confDir } = this.cniDirs(name)
-        const options = JSON.stringify({ binDir, confDir, node: process.execPath, socket: this.agentSocket(name) })
-        const argv = [process.execPath, '--input-type=module', '--eval', INSTALL, options]
+        const argv = [
+          ...[process.execPath, join(root, 'cni/install-main.ts'), '--bin-dir', binDir, '--conf-dir', confDir],
+          ...['--socket', this.agentSocket(name)],
+        ]
         const run = await runProgram(argv, { limitMs: this.#ms(20) })
         if (run.code !== 0) throw new LabFailure(`the CNI plugin could not be installed: ${run.stderr.trim()}`)
       }),
