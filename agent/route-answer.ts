@@ -18,6 +18,7 @@ export type RouteText = {
   communities?: string[]
   extendedCommunities?: string[]
   largeCommunities?: string[]
+  atomicAggregate?: true
   aggregator?: string
   originatorId?: string
   clusterList?: string[]
@@ -46,6 +47,7 @@ function textOf({ attributes: { attributes: a, mpNextHop } }: Candidate): RouteT
     communities: a.communities?.map(formatCommunity),
     extendedCommunities: a.extendedCommunities?.map(formatExtendedCommunity),
     largeCommunities: a.largeCommunities?.map(formatLargeCommunity),
+    atomicAggregate: a.atomicAggregate,
     aggregator: a.aggregator && `${a.aggregator.asn} ${formatIpv4(a.aggregator.address)}`,
     originatorId: a.originatorId === undefined ? undefined : formatIpv4(a.originatorId),
     clusterList: a.clusterList?.map(formatIpv4),

@@ -2,15 +2,17 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { birdStatements, exabgpRoute, frrRouteMap, gobgpWords, openbgpdSet } from './carried.ts'
 import { type DaemonKind, type Link, OURS, say, THEIRS, type Wanted } from './interop.ts'
 
-const birdSocket = (link: Link) => join(link.folder, 'bird.ctl')
+export const birdSocket = (link: Link) => join(link.folder, 'bird.ctl')
 
 /** BIRD 2. Its own error wait is minutes: it is set low, or a test would wait for it. */
 export const bird: DaemonKind = {
   name: 'BIRD',
   program: '/usr/sbin/bird',
   cannot: {},
+  unsaid: ['atomicAggregate', 'aggregator'],
   prepare(link, wanted) {
     const config = join(link.folder, 'bird.conf')
     writeFileSync(config, birdConfig(wanted))
@@ -30,6 +32,11 @@ export const bird: DaemonKind = {
 }
 
 function birdConfig(wanted: Wanted): string {
+  // a MED that is set earlier than on export does not leave the AS
+  const exported =
+    wanted.carried === undefined
+      ? 'export where source = RTS_STATIC;'
+      : `export filter { if source = RTS_STATIC then { ${birdStatements(wanted.carried)} accept; } reject; };`
   const session = (family: 'ipv4' | 'ipv6', name: string) => `
 protocol bgp ${name} {
   local ${THEIRS[family]} as ${wanted.asn}; neighbor ${OURS[family]} as ${wanted.peerAsn};
@@ -37,7 +44,9 @@ protocol bgp ${name} {
   ${wanted.password === undefined ? '' : `password "${wanted.password}";`}
   ${wanted.passive ? 'passive yes;' : ''}
   ${wanted.restartSeconds === undefined ? '' : `graceful restart yes; graceful restart time ${wanted.restartSeconds};`}
-  ${family} { import all; export where source = RTS_STATIC; next hop self; ${wanted.addPath ? 'add paths yes;' : ''} };
+  ${wanted.lines?.session?.(OURS[family]) ?? ''}
+  ${family} { import all; ${exported} next hop self; ${wanted.addPath ? 'add paths yes;' : ''}
+    ${wanted.lines?.family?.(OURS[family]) ?? ''} };
 }`
   const statics = (family: 'ipv4' | 'ipv6') =>
     `protocol static { ${family}; ${wanted[family].map(prefix => `route ${prefix} blackhole;`).join(' ')} }`
@@ -49,17 +58,20 @@ ${statics('ipv4')}
 ${statics('ipv6')}
 ${session('ipv4', 's4')}
 ${session('ipv6', 's6')}
+${wanted.lines?.end ?? ''}
 `
 }
 
 const frrFolder = (link: Link) => join(link.folder, 'frr')
-const vtysh = (link: Link, command: string) => say(link, 'vtysh', '--vty_socket', frrFolder(link), '-c', command)
+export const vtysh = (link: Link, command: string) => say(link, 'vtysh', '--vty_socket', frrFolder(link), '-c', command)
 
 /** FRR: bgpd with the zebra that it asks for next hops and interfaces; both drop their privileges before they read. */
 export const frr: DaemonKind = {
   name: 'FRR',
   program: '/usr/lib/frr/bgpd',
   cannot: {},
+  // `set aggregator as 4200000001` of 8.4.4 puts 3816953000 into its own table
+  unsaid: ['aggregator'],
   beside(link) {
     const folder = frrFolder(link)
     mkdirSync(folder, { recursive: true })
@@ -115,11 +127,14 @@ function frrConfig(wanted: Wanted): string {
   const neighbor = (family: 'ipv4' | 'ipv6') => ` neighbor ${OURS[family]} remote-as ${wanted.peerAsn}
  neighbor ${OURS[family]} timers connect 1
  ${wanted.password === undefined ? '!' : `neighbor ${OURS[family]} password ${wanted.password}`}
- ${wanted.passive ? `neighbor ${OURS[family]} passive` : '!'}`
+ ${wanted.passive ? `neighbor ${OURS[family]} passive` : '!'}
+ ${wanted.lines?.session?.(OURS[family]) ?? '!'}`
   const activate = (family: 'ipv4' | 'ipv6') => ` address-family ${family} unicast
-${wanted[family].map(prefix => `  network ${prefix}`).join('\n')}
+${wanted[family].map(prefix => `  network ${prefix}${wanted.carried === undefined ? '' : ' route-map carried'}`).join('\n')}
   neighbor ${OURS[family]} activate
   neighbor ${OURS[family]} next-hop-self
+  ${wanted.addPath ? `neighbor ${OURS[family]} addpath-tx-all-paths` : '!'}
+  ${wanted.lines?.family?.(OURS[family]) ?? '!'}
  exit-address-family`
   const graceful =
     wanted.restartSeconds === undefined
@@ -139,6 +154,8 @@ ${neighbor('ipv4')}
 ${neighbor('ipv6')}
 ${activate('ipv4')}
 ${activate('ipv6')}
+${wanted.lines?.end ?? '!'}
+${wanted.carried === undefined ? '!' : frrRouteMap(wanted.carried)}
 `
 }
 
@@ -147,6 +164,7 @@ export const gobgp: DaemonKind = {
   name: 'GoBGP',
   program: '/usr/bin/gobgpd',
   cannot: {},
+  unsaid: ['atomicAggregate', 'extended'],
   prepare(link, wanted) {
     const config = join(link.folder, 'gobgp.toml')
     const restarts = existsSync(config) ? ['-r'] : []
@@ -155,9 +173,10 @@ export const gobgp: DaemonKind = {
     return { command: gobgp.program, args: [...args, ...restarts] }
   },
   begin(link, wanted) {
+    const words = gobgpWords({ origin: 'IGP', ...wanted.carried })
     const add = (family: 'ipv4' | 'ipv6') => {
       for (const prefix of wanted[family])
-        say(link, 'gobgp', 'global', 'rib', 'add', '-a', family, prefix, 'nexthop', THEIRS[family], 'origin', 'igp')
+        say(link, 'gobgp', 'global', 'rib', 'add', '-a', family, prefix, 'nexthop', THEIRS[family], ...words)
     }
     add('ipv4')
     add('ipv6')
@@ -199,6 +218,9 @@ function gobgpConfig(wanted: Wanted): string {
       afi-safi-name = "${family}-unicast"
     [neighbors.afi-safis.mp-graceful-restart.config]
       enabled = ${wanted.restartSeconds !== undefined}
+    [neighbors.afi-safis.add-paths.config]
+      receive = ${wanted.addPath === true}
+      send-max = ${wanted.addPath ? 8 : 0}
 `
   return `[global.config]
   as = ${wanted.asn}
@@ -209,12 +231,13 @@ ${neighbor('ipv6')}
 `
 }
 
-const openbgpdSocket = (link: Link) => join(link.folder, 'bgpd.sock')
+export const openbgpdSocket = (link: Link) => join(link.folder, 'bgpd.sock')
 
 /** OpenBGPD's portable build: no FIB on Linux, and nothing is exchanged without an `allow`. */
 export const openbgpd: DaemonKind = {
   name: 'OpenBGPD',
   program: '/usr/sbin/bgpd',
+  unsaid: ['asPath', 'atomicAggregate', 'aggregator'],
   cannot: {
     md5: 'this build has no TCP MD5 on Linux',
     restart: 'of graceful restart it has only the End-of-RIB marker',
@@ -241,6 +264,7 @@ function openbgpdConfig(link: Link, wanted: Wanted): string {
 	announce IPv4 ${family === 'ipv4' ? 'unicast' : 'none'}
 	announce IPv6 ${family === 'ipv6' ? 'unicast' : 'none'}
 ${wanted.passive ? '\tpassive\n' : ''}${wanted.password === undefined ? '' : `\ttcp md5sig password ${wanted.password}\n`}}`
+  const carried = wanted.carried === undefined ? '' : openbgpdSet(wanted.carried)
   return `AS ${wanted.asn}
 router-id ${THEIRS.ipv4}
 fib-update no
@@ -248,7 +272,7 @@ holdtime ${wanted.holdSeconds}
 socket "${openbgpdSocket(link)}"
 listen on ${THEIRS.ipv4}
 listen on ${THEIRS.ipv6}
-${[...wanted.ipv4, ...wanted.ipv6].map(prefix => `network ${prefix}`).join('\n')}
+${[...wanted.ipv4, ...wanted.ipv6].map(prefix => `network ${prefix} ${carried}`).join('\n')}
 ${neighbor('ipv4')}
 ${neighbor('ipv6')}
 allow from any
@@ -278,6 +302,13 @@ out = open('${heard}', 'a', buffering=1)
 for line in sys.stdin: out.write(line)
 `,
     )
+    const ebgp = wanted.asn !== wanted.peerAsn
+    // a path that is given goes out as it is
+    const carried = wanted.carried && {
+      ...wanted.carried,
+      asPath: [...(ebgp ? [wanted.asn] : []), ...(wanted.carried.asPath ?? [])],
+      localPref: ebgp ? undefined : wanted.carried.localPref,
+    }
     const neighbor = (family: 'ipv4' | 'ipv6') => `neighbor ${OURS[family]} {
   router-id ${THEIRS.ipv4}; local-address ${THEIRS[family]}; local-as ${wanted.asn}; peer-as ${wanted.peerAsn};
   hold-time ${wanted.holdSeconds};
@@ -285,7 +316,7 @@ for line in sys.stdin: out.write(line)
   capability { route-refresh enable; }
   family { ${family} unicast; }
   api { processes [ heard ]; receive { parsed; update; } neighbor-changes; }
-  static { ${wanted[family].map(prefix => `route ${prefix} next-hop ${THEIRS[family]};`).join(' ')} }
+  static { ${wanted[family].map(prefix => exabgpRoute({ prefix, ...carried }, THEIRS[family])).join(' ')} }
 }`
     writeFileSync(
       config,

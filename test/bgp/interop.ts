@@ -6,9 +6,10 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, wri
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { RouteAnswer } from '../../agent/route-answer.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
-import type { Explanation } from '../../bgp/rib/explain.ts'
 import { isRoot, type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
+import type { Carried } from './carried.ts'
 
 const PROGRAM = new URL('../../agent/margay-bgp.ts', import.meta.url).pathname
 /** Our side and theirs; the addresses are the same in every link. */
@@ -27,6 +28,10 @@ export type Wanted = {
   restartSeconds?: number
   passive?: boolean
   addPath?: boolean
+  /** What its routes carry. */
+  carried?: Carried
+  /** Lines in its own language: in both sessions, in their families, and where routes and further sessions belong. */
+  lines?: { session?: (peer: string) => string; family?: (peer: string) => string; end?: string }
 }
 
 export type Command = { command: string; args: readonly string[]; env?: NodeJS.ProcessEnv }
@@ -47,6 +52,8 @@ export type DaemonKind = {
   learned(link: Link): string[]
   /** The states of both sessions, for messages. */
   sessions(link: Link): string
+  /** What of a route's attributes it cannot be told to announce. */
+  unsaid?: readonly (keyof Carried)[]
   /** Asks us for a route refresh. */
   refresh?(link: Link): void
 }
@@ -185,8 +192,8 @@ export class Margay {
     return (await this.#ask('GET', '/peers')) as PeerStatus[]
   }
 
-  async route(prefix: string): Promise<Explanation> {
-    return (await this.#ask('GET', `/route?prefix=${encodeURIComponent(prefix)}`)) as Explanation
+  async route(prefix: string): Promise<RouteAnswer> {
+    return (await this.#ask('GET', `/route?prefix=${encodeURIComponent(prefix)}`)) as RouteAnswer
   }
 
   async clear(peer: string, kind: 'hard' | 'soft-in' | 'soft-out'): Promise<void> {
