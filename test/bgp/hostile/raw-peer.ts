@@ -22,6 +22,9 @@ export const KEEPALIVE = aMessage(TYPE.keepalive, '')
 const PATIENCE_MS = 15_000
 const DIAL_MS = 3000
 
+/** Written between two looks at what came back. */
+const TURN_OCTETS = 64 * 1024
+
 export class RawPeer {
   /** Every message that came, in order. */
   readonly heard: Heard[] = []
@@ -84,10 +87,19 @@ export class RawPeer {
   /** Writes as fast as the other side reads, until all is written or the connection ended; the octets written. */
   async pour(messages: Iterable<Uint8Array>): Promise<number> {
     let octets = 0
+    let turnOctets = 0
     for (const bytes of messages) {
       if (this.ended !== undefined) break
       octets += bytes.length
-      if (this.#socket.write(bytes)) continue
+      turnOctets += bytes.length
+      const room = this.#socket.write(bytes)
+      if (room && turnOctets < TURN_OCTETS) continue
+      turnOctets = 0
+      if (room) {
+        // a peer that takes everything at once would keep us from ever hearing what it says
+        await new Promise(resolve => setImmediate(resolve))
+        continue
+      }
       const { promise, resolve } = Promise.withResolvers<void>()
       this.#socket.once('drain', resolve)
       this.#socket.once('close', () => resolve())
