@@ -61,6 +61,8 @@ export class NodeAgent {
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
+  /** One for the life of the agent: containers take turns in it. */
+  readonly #queue = new Queue()
   readonly #addressBackoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
   readonly #tunnels: { ipip?: string; vxlan?: string } = {}
   #capabilities: FelixInput['capabilities'] = { ipip: false, vxlan: false }
@@ -72,7 +74,9 @@ export class NodeAgent {
   #notices: readonly Notice[] = []
   #tunnelProblem: string | undefined
   #hadRoutes = false
-  #inSync = false
+  /** The kernel held everything that was wanted, at least once since the start. */
+  #programmed = false
+  #programming = false
   #closed = false
   /** Cluster changes are taken one after the other: each may wait for a socket to open. */
   #turn: Promise<void> = Promise.resolve()
@@ -140,7 +144,6 @@ export class NodeAgent {
       ready: () => this.#cniReady(),
     }
   }
-  readonly #queue = new Queue()
 
   /** Whether this node can serve its pods; peers alone never decide that. */
   ready(): boolean {
@@ -153,7 +156,12 @@ export class NodeAgent {
     const problem = this.#routing?.problems()[0]
     return [
       ok('NodeAddressKnown', this.#address !== undefined, 'NoAddress', this.#addressProblem),
-      ok('KernelInSync', this.#inSync, 'NotApplied', 'the kernel does not hold all routes yet; see notices'),
+      ok(
+        'KernelProgrammed',
+        this.#programmed,
+        'NotApplied',
+        'the kernel has not taken all routes since the start; see notices',
+      ),
       ok(
         'ApiServerConnected',
         this.#view.connected,
@@ -257,12 +265,17 @@ export class NodeAgent {
       pools: this.#view.all('IPPool'),
     })
     this.#felix.complete('datastore')
-    void this.#felix.inSync().then(
-      () => {
-        this.#inSync = true
-      },
-      () => undefined,
+    void this.#awaitKernel()
+  }
+
+  async #awaitKernel(): Promise<void> {
+    if (this.#programmed || this.#programming) return
+    this.#programming = true
+    this.#programmed = await this.#felix.inSync().then(
+      () => true,
+      () => false, // closed meanwhile
     )
+    this.#programming = false
   }
 
   async #chooseAddress(): Promise<boolean> {
@@ -402,7 +415,7 @@ export class NodeAgent {
 }
 
 /** Conditions without which pods have no network. */
-const VITAL: ReadonlySet<string> = new Set(['NodeAddressKnown', 'KernelInSync', 'PoolsUsable'])
+const VITAL: ReadonlySet<string> = new Set(['NodeAddressKnown', 'KernelProgrammed', 'PoolsUsable'])
 
 /** Calico's word for where a session comes from, as `calicoctl node status` prints it. */
 function peerType(name: string): string {
