@@ -68,7 +68,6 @@ export class NodeAgent {
   #capabilities: FelixInput['capabilities'] = { ipip: false, vxlan: false }
   #address: NodeAddress | undefined
   #addressProblem = 'not looked for yet'
-  #choosing = false
   #routing: Routing | undefined
   #learned: readonly LearnedRoute[] = []
   #notices: readonly Notice[] = []
@@ -215,11 +214,6 @@ export class NodeAgent {
     return this.#routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
   }
 
-  /** The kernel holds everything that is wanted now. */
-  inSync(): Promise<void> {
-    return this.#felix.inSync()
-  }
-
   /** Stops the process's part; pods keep their network, peers keep our routes. Kernel and store stay their giver's. */
   async close(): Promise<void> {
     if (this.#closed) return
@@ -279,8 +273,6 @@ export class NodeAgent {
   }
 
   async #chooseAddress(): Promise<boolean> {
-    if (this.#choosing) return false
-    this.#choosing = true
     const { kernel, clock, log } = this.#deps
     const { nodeName, nodeIp } = this.#options
     try {
@@ -306,8 +298,6 @@ export class NodeAgent {
       log.error({ err: error, delayMs }, 'no node address yet; this node can serve no pods')
       clock.after(delayMs, () => this.#clusterChanged())
       return false
-    } finally {
-      this.#choosing = false
     }
   }
 

@@ -34,8 +34,6 @@ export const CNI_CODE = {
   internal: 999,
 } as const
 
-export type CniCode = (typeof CNI_CODE)[keyof typeof CNI_CODE]
-
 /** What the runtime is told on standard output, with exit code 1. */
 export class CniError extends Error {
   override readonly name = 'CniError'

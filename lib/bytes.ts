@@ -188,8 +188,3 @@ export function fromHex(hex: string): Uint8Array {
   if (!/^([0-9a-fA-F]{2})*$/.test(digits)) throw new Error(`not hex: ${hex}`)
   return new Uint8Array(Buffer.from(digits, 'hex'))
 }
-
-/** Whether two byte strings hold the same octets. */
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0
-}

@@ -2,7 +2,6 @@
 // hears back. No sockets and no timers: a session is here only the outcome of its OPEN exchange.
 import type { AddressFamily, PeerConfig } from '../config.ts'
 import type { CodecSession } from '../wire/attributes.ts'
-import type { ProtocolError } from '../wire/errors.ts'
 
 export type PeerType = 'ebgp' | 'ibgp' | 'confed'
 
@@ -65,9 +64,6 @@ export type RibEvent =
   | { type: 'stale-removed'; key: string; family: AddressFamily; count: number }
   /** A route's attributes do not fit into a message to this peer, so it is not announced (RFC 8654 §4). */
   | { type: 'too-long'; key: string; prefix: string }
-
-/** A message body that ends the session; `error` is the NOTIFICATION to send. */
-export type SessionFault = ProtocolError
 
 export type PeerCounts = {
   /** Paths in Adj-RIB-In, of those that passed loop rules and import policy, and prefixes announced to the peer. */

@@ -38,7 +38,7 @@ test('wide peers show names, AS numbers and counts', t => {
 
 test('a status says first whether the node is ready, and last only what is not fine', t => {
   const conditions = [
-    { type: 'KernelInSync', ok: true, reason: 'Ok', message: '' },
+    { type: 'KernelProgrammed', ok: true, reason: 'Ok', message: '' },
     { type: 'NodeAddressKnown', ok: false, reason: 'NoAddress', message: 'no address; give --node-ip' },
   ]
   const text = renderStatus({ node: 'n1', ready: false, conditions, peers: [] }, 'table')
