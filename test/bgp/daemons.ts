@@ -228,6 +228,7 @@ function gobgpConfig(wanted: Wanted): string {
   local-address-list = ["${THEIRS.ipv4}", "${THEIRS.ipv6}"]
 ${neighbor('ipv4')}
 ${neighbor('ipv6')}
+${wanted.lines?.end ?? ''}
 `
 }
 

@@ -181,6 +181,82 @@ for (const [kind, third] of [
     },
   )
 
+for (const [kind, role] of [
+  [bird, (name: string) => () => `local role ${name};`],
+  [frr, (name: string) => (peer: string) => `neighbor ${peer} local-role ${name}`],
+] as const)
+  whenRunnable(kind)(
+    `${kind.name} and we mark routes with OTC by our roles, and refuse roles that do not fit`,
+    async t => {
+      t.timeout(6 * PATIENCE_MS)
+      const ours = Object.values(SHARED)
+      await using below = makeLink()
+      const customer = world(
+        kind,
+        below,
+        { lines: { session: role('customer') } },
+        { role: 'provider' },
+        { networks: ours },
+      )
+      for (const prefix of ours) {
+        const paths = () => seen[kind.name]!(below, prefix)
+        await until(`it has ${prefix}`, () => paths().length === 1, customer.why, PATIENCE_MS)
+        t.is(paths()[0]?.otc, 65001)
+      }
+
+      await using above = makeLink()
+      const provider = world(kind, above, { lines: { session: role('provider') } }, { role: 'customer' })
+      for (const family of FAMILIES) {
+        const route = async () => (await provider.margay.route(base[family][0]!)).candidates[0]
+        await until(
+          `we have its route, ${family}`,
+          async () => (await route())?.best === true,
+          provider.why,
+          PATIENCE_MS,
+        )
+        t.is((await route())?.attributes.otc, 65002)
+      }
+
+      await provider.margay.reload({ ...provider.config, neighbors: fromOurs(neighbors(base, { role: 'provider' })) })
+      const refused = async () =>
+        (await provider.margay.peers()).every(
+          ({ state, reason }) => state !== 'Established' && /role/i.test(reason?.detail ?? ''),
+        )
+      await until('both sessions are refused for their roles', refused, provider.why, PATIENCE_MS)
+    },
+  )
+
+for (const [kind, lines] of [
+  [bird, { session: () => 'long lived graceful restart yes; long lived stale time 600;' }],
+  [frr, { end: ' bgp long-lived-graceful-restart stale-time 600' }],
+] as const)
+  whenRunnable(kind)(`${kind.name} keeps our routes as long-lived stale ones, and we keep its`, async t => {
+    t.timeout(6 * PATIENCE_MS)
+    await using link = makeLink()
+    const graceful = { gracefulRestart: { restartTime: 1, longLivedStaleTime: 600 } }
+    const networks = Object.values(SHARED)
+    const { margay, daemon, launch, why } = world(kind, link, { restartSeconds: 1, lines }, graceful, { networks })
+    const stale = (prefix: string) => seen[kind.name]!(link, prefix)[0]?.communities?.includes('65535:6') === true
+    for (const prefix of networks)
+      await until(`it has ${prefix}`, () => seen[kind.name]!(link, prefix).length === 1, why, PATIENCE_MS)
+    await margay.program.stop('SIGKILL')
+    for (const prefix of networks) await until(`it marks ${prefix}`, () => stale(prefix), why, PATIENCE_MS)
+    margay.start()
+    for (const prefix of networks) await until(`${prefix} is fresh`, () => !stale(prefix), why, PATIENCE_MS)
+
+    const theirs = FAMILIES.map(family => base[family][0]!)
+    const mark = async (prefix: string) => (await margay.route(prefix)).candidates.map(c => c.stale ?? 'fresh').join()
+    for (const prefix of theirs)
+      await until(`we have ${prefix}`, async () => (await mark(prefix)) === 'fresh', why, PATIENCE_MS)
+    await daemon.stop('SIGKILL')
+    for (const prefix of theirs)
+      await until(`we keep ${prefix}`, async () => (await mark(prefix)) === 'long-lived', why, PATIENCE_MS)
+    launch()
+    for (const prefix of theirs)
+      await until(`${prefix} is fresh again`, async () => (await mark(prefix)) === 'fresh', why, PATIENCE_MS)
+    t.pass()
+  })
+
 /** Another `margay-bgp` at `SOURCE`, which dials the daemon and announces `networks` to it. */
 function secondSpeaker(link: TestLink, networks: readonly string[]) {
   for (const [family, length] of [

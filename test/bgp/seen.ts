@@ -102,7 +102,7 @@ const ofFrr = (path: FrrPath): Carried =>
     localPref: path.locPrf,
     atomicAggregate: path.atomicAggregate ? true : undefined,
     aggregator: path.aggregatorAs === undefined ? undefined : `${path.aggregatorAs} ${path.aggregatorId}`,
-    communities: path.community?.list,
+    communities: path.community?.list.map(text => (text === 'llgrStale' ? '65535:6' : text)),
     extended: sorted(path.extendedCommunity?.string.replaceAll('RT:', 'rt:').replaceAll('SoO:', 'ro:').split(' ')),
     large: path.largeCommunity?.list,
     originatorId: path.originatorId,
