@@ -2,7 +2,7 @@
 // `margay-bgp --config FILE.yaml`: the BGP speaker alone, for route reflectors and labs (DESIGN section 8). SIGHUP
 // reads the file again; SIGTERM and SIGINT end it. Exit codes: 0 ended on request, 2 wrong usage or configuration,
 // 3 something it needs could not be had.
-import { parseArgs } from 'node:util'
+import { Command, Option } from 'commander'
 import { ConfigError } from '../bgp/config-file.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { openKernel } from '../kernel/linux.ts'
@@ -11,8 +11,6 @@ import * as sockets from '../kernel/sockopt.ts'
 import { createLog, type LogLevel } from '../lib/log.ts'
 import { BgpDaemon } from './bgp-daemon.ts'
 import { KernelSink } from './kernel-sink.ts'
-
-const USAGE = 'usage: margay-bgp --config FILE.yaml [--log-level trace|debug|info|warn|error]'
 
 async function main(): Promise<void> {
   const { config, level } = usage()
@@ -44,18 +42,17 @@ async function main(): Promise<void> {
 
 function usage(): { config: string; level: LogLevel } {
   const levels = ['trace', 'debug', 'info', 'warn', 'error']
-  try {
-    const { values } = parseArgs({
-      options: { config: { type: 'string', short: 'c' }, 'log-level': { type: 'string', default: 'info' } },
-    })
-    const level = values['log-level']
-    if (values.config !== undefined && levels.includes(level))
-      return { config: values.config, level: level as LogLevel }
-  } catch (error) {
-    if (error instanceof Error) console.error(error.message)
-  }
-  console.error(USAGE)
-  process.exit(2)
+  const { config, logLevel } = new Command('margay-bgp')
+    .description(
+      'The BGP speaker alone, from a YAML file: for route reflectors and labs. DESIGN.md section 8 has every field.',
+    )
+    .requiredOption('-c, --config <file>', 'YAML file: who we are, our neighbors, our networks')
+    .addOption(new Option('--log-level <level>', 'least level that is logged').choices(levels).default('info'))
+    .addHelpText('after', '\nSIGHUP reads the file again, SIGTERM ends it. Its control socket answers margayctl bgp.')
+    .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
+    .parse()
+    .opts<{ config: string; logLevel: LogLevel }>()
+  return { config, level: logLevel }
 }
 
 main().catch((error: unknown) => {
