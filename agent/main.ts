@@ -5,14 +5,15 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { answerCni } from '../cni/door.ts'
 import { openStore } from '../datastore/kube.ts'
+import type { Store } from '../datastore/port.ts'
 import { openKernel } from '../kernel/linux.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { formatCidr, parseAddress, parseCidr } from '../lib/ip.ts'
-import { createLog, type LogLevel } from '../lib/log.ts'
+import { createLog, type Log, type LogLevel } from '../lib/log.ts'
 import { metricsText } from './metrics.ts'
 import { NodeAgent } from './node-agent.ts'
-import { asJson, type Route, send, serveSocket } from './socket.ts'
+import { asJson, type Route, refuseSecond, send, serveSocket } from './socket.ts'
 
 type Flags = {
   nodeName: string
@@ -47,7 +48,9 @@ async function run(flags: Flags): Promise<void> {
   }
   process.on('uncaughtException', die)
   process.on('unhandledRejection', die)
-  const store = openStore({ kubeconfig: flags.kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
+  const path = join(flags.runDir, 'agent.sock')
+  await refuseSecond(path)
+  const store = reach(flags.kubeconfig, log)
   const kernel = openKernel()
   const transport = new TcpTransport(sockets)
   const agent = new NodeAgent(
@@ -55,8 +58,8 @@ async function run(flags: Flags): Promise<void> {
     { kernel, store, transport, clock: systemClock, log },
   )
   await agent.start()
-  const socket = await serveSocket(join(flags.runDir, 'agent.sock'), routes(agent), log)
-  log.info({ socket: join(flags.runDir, 'agent.sock') }, 'agent answers')
+  const socket = await serveSocket(path, routes(agent), log)
+  log.info({ socket: path }, 'agent answers')
 
   let stopping = false
   const stop = async (signal: NodeJS.Signals) => {
@@ -72,6 +75,15 @@ async function run(flags: Flags): Promise<void> {
   }
   process.on('SIGTERM', signal => void stop(signal))
   process.on('SIGINT', signal => void stop(signal))
+}
+
+function reach(kubeconfig: string | undefined, log: Log): Store {
+  try {
+    return openStore({ kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
+  } catch (error) {
+    const { message } = error as Error
+    throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })
+  }
 }
 
 function routes(agent: NodeAgent): Record<string, Route> {

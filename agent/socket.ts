@@ -15,6 +15,11 @@ export function asJson(answer: (query: URLSearchParams) => unknown): Route {
 
 export type AgentSocket = { close(): Promise<void> }
 
+/** Throws when another agent answers at `path`. To be asked before anything is touched that two agents must not share. */
+export async function refuseSecond(path: string): Promise<void> {
+  if (await answers(path)) throw new Error(`${path}: another agent answers on this socket; stop it first`)
+}
+
 /** Serves `routes` (keys such as `GET /status`) on a unix socket at `path`. Throws when another agent answers there. */
 export async function serveSocket(
   path: string,
@@ -22,7 +27,7 @@ export async function serveSocket(
   log: Log,
 ): Promise<AgentSocket> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  if (await answers(path)) throw new Error(`${path}: another agent answers on this socket; stop it first`)
+  await refuseSecond(path)
   rmSync(path, { force: true }) // left behind by a killed agent
   const server = createServer({ requestTimeout: 120_000 }, (req, res) => void serve(req, res, routes, log))
   await listen(server, path)
