@@ -39,10 +39,14 @@ export type ClusterPart = {
 /** How often it is asked whether the restart is over, and how long decisions may take to reach felix after it. */
 const CONVERGENCE_POLL_MS = 500
 const SETTLE_MS = 2_000
+/** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
+const HANDOVER_MS = 10_000
 
 export class Routing {
   readonly #deps: RoutingDeps
   readonly #learned = new Map<string, LearnedRoute>()
+  /** Prefixes of the last speaker that this one has not selected yet. */
+  readonly #handedOver = new Set<string>()
   readonly #peers = new Map<string, PeerConfig>()
   readonly #announced = new Map<string, string>()
   #speaker: Speaker | undefined
@@ -54,6 +58,7 @@ export class Routing {
   #telling = false
   #restarting: boolean
   #cancel: Cancel = () => undefined
+  #cancelHandover: Cancel = () => undefined
 
   constructor(deps: RoutingDeps) {
     this.#deps = deps
@@ -96,6 +101,7 @@ export class Routing {
   /** Leaves so that peers keep this node's routes until it is back. */
   async close(): Promise<void> {
     this.#cancel()
+    this.#cancelHandover()
     await this.#listening
     await this.#speaker?.close({ graceful: true })
   }
@@ -105,6 +111,7 @@ export class Routing {
     if (this.#asn !== undefined) log.warn({ old: this.#asn, asn }, 'AS number changed: all BGP sessions are reset')
     this.#asn = asn
     await this.#speaker?.close({ graceful: false })
+    this.#handOver()
     this.#peers.clear()
     this.#announced.clear()
     const restarting = this.#restarting
@@ -123,6 +130,17 @@ export class Routing {
       )
     })
     await this.#listening
+  }
+
+  /** A closed speaker withdraws nothing: what it had selected stays until the next one had time to select it again. */
+  #handOver(): void {
+    for (const prefix of this.#learned.keys()) this.#handedOver.add(prefix)
+    this.#cancelHandover()
+    this.#cancelHandover = this.#deps.clock.after(HANDOVER_MS, () => {
+      for (const prefix of this.#handedOver) this.#learned.delete(prefix)
+      this.#handedOver.clear()
+      this.#tell()
+    })
   }
 
   #setPeers(part: ClusterPart, asn: number): void {
@@ -167,6 +185,7 @@ export class Routing {
   #sink(): RouteSink {
     return {
       selected: ({ prefix, nextHop, interface: name, encapsulations }: SelectedRoute) => {
+        this.#handedOver.delete(prefix)
         this.#learned.set(prefix, { prefix, nextHop, interface: name, encapsulations })
         this.#tell()
       },
