@@ -87,8 +87,8 @@ export class NodeAgent {
     this.#deps = deps
     this.#db = openNodeDb(join(options.dataDir, 'node.db'))
     this.#eventsDb = openNodeDb(join(options.dataDir, 'events.db'))
-    this.events = new EventRing(this.#eventsDb, clock)
-    this.#store = withSnapshot(store, this.#db, clock)
+    this.events = new EventRing(this.#eventsDb, clock, log)
+    this.#store = withSnapshot(store, this.#db, clock, log.child({ room: 'datastore' }))
     this.#view = new ClusterView(log.child({ room: 'agent' }))
     this.endpoints = new EndpointStore(this.#db)
     this.allocator = new NodeAllocator({
@@ -114,7 +114,7 @@ export class NodeAgent {
     this.#capabilities = await probeCapabilities(kernel)
     const learnedBefore = await kernel.routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.bird })
     this.#hadRoutes = learnedBefore.length > 0
-    await collect(this.cni())
+    await this.#collectLeftovers()
     this.events.record('started', this.#options.nodeName, `adopted ${this.endpoints.all().length} endpoints`)
     log.info({ capabilities: this.#capabilities, endpoints: this.endpoints.all().length }, 'agent starts')
 
@@ -126,6 +126,17 @@ export class NodeAgent {
     this.#felix.start()
     this.allocator.start()
     this.#view.start(this.#store, () => this.#clusterChanged())
+  }
+
+  /** A full disk leaves them for GC or the next start: the pods that are there come first. */
+  async #collectLeftovers(): Promise<void> {
+    try {
+      await collect(this.cni())
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'ERR_SQLITE_ERROR') throw error
+      const { dataDir } = this.#options
+      this.#deps.log.error({ err: error }, `the journal cannot be written: check the disk of ${dataDir}`)
+    }
   }
 
   /** What the CNI verbs need. */

@@ -1,9 +1,11 @@
 // A store that remembers on disk what its watches last saw, and hands that out at start while the API server is away:
-// a node that reboots without its server still knows its pools and peers. The first real sync replaces it.
+// a node that reboots without its server still knows its pools and peers. The first real sync replaces it. A disk that
+// takes nothing costs the memory alone: the watches go on, and the write is tried again.
 import { emitJson, parseJson } from '../api/json.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { validate } from '../api/validate.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { type Log, silentLog } from '../lib/log.ts'
 import { type NodeDb, transaction } from '../lib/node-db.ts'
 import type { ListOptions, Store, Watch, WatchHandlers } from './port.ts'
 
@@ -15,12 +17,14 @@ CREATE TABLE IF NOT EXISTS snapshot_version (scope TEXT PRIMARY KEY, version TEX
 
 /** Changes are written together, so that a busy cluster does not cost a node an fsync per event. */
 const WRITE_DELAY_MS = 1000
+/** How long after a refused write it is tried again. */
+const RETRY_MS = 10_000
 
 /**
  * `store` with its watches remembered in `db`. A watch whose server cannot be reached at first gets one `sync` from the
  * last run's memory (if there is one), after `connection` said that it is not connected. All other calls go through.
  */
-export function withSnapshot(store: Store, db: NodeDb, clock: Clock): Store {
+export function withSnapshot(store: Store, db: NodeDb, clock: Clock, log: Log = silentLog): Store {
   db.exec(SCHEMA)
   const memories = new Set<Memory<Kind>>()
   return {
@@ -32,7 +36,7 @@ export function withSnapshot(store: Store, db: NodeDb, clock: Clock): Store {
     patch: (kind, name, patch, options) => store.patch(kind, name, patch, options),
     delete: (kind, name, options) => store.delete(kind, name, options),
     watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: ListOptions = {}): Watch {
-      const memory = new Memory(db, clock, kind, options)
+      const memory = new Memory({ db, clock, log }, kind, options)
       memories.add(memory as unknown as Memory<Kind>)
       const watch = store.watch(kind, remembering(memory, handlers), options)
       return {
@@ -73,14 +77,24 @@ function remembering<K extends Kind>(memory: Memory<K>, handlers: WatchHandlers<
 class Memory<K extends Kind> {
   readonly #db: NodeDb
   readonly #clock: Clock
+  readonly #log: Log
   readonly #kind: K
   readonly #scope: string
   readonly #dirty = new Map<string, Resource<K> | undefined>()
+  /** A whole state that is not on disk yet; `#dirty` comes on top of it. */
+  #whole: { items: readonly Resource<K>[]; version: string } | undefined
   #cancel: Cancel | undefined
+  #refused = false
+  #closed = false
 
-  constructor(db: NodeDb, clock: Clock, kind: K, { namespace, labelSelector, fieldSelector }: ListOptions) {
+  constructor(
+    { db, clock, log }: { db: NodeDb; clock: Clock; log: Log },
+    kind: K,
+    { namespace, labelSelector, fieldSelector }: ListOptions,
+  ) {
     this.#db = db
     this.#clock = clock
+    this.#log = log
     this.#kind = kind
     this.#scope = JSON.stringify([kind, namespace ?? '', labelSelector ?? '', fieldSelector ?? ''])
   }
@@ -99,11 +113,8 @@ class Memory<K extends Kind> {
 
   replace(items: readonly Resource<K>[], version: string): void {
     this.#dirty.clear()
-    transaction(this.#db, () => {
-      this.#db.prepare('DELETE FROM snapshot WHERE scope = ?').run(this.#scope)
-      for (const item of items) this.#put(item)
-      this.#db.prepare('INSERT OR REPLACE INTO snapshot_version VALUES (?, ?)').run(this.#scope, version)
-    })
+    this.#whole = { items, version }
+    this.#flush()
   }
 
   note(item: Resource<K>, gone: boolean): void {
@@ -112,20 +123,39 @@ class Memory<K extends Kind> {
   }
 
   close(): void {
+    this.#closed = true
     this.#flush()
   }
 
   #flush(): void {
     this.#cancel?.()
     this.#cancel = undefined
-    if (this.#dirty.size === 0) return
-    transaction(this.#db, () => {
-      const remove = this.#db.prepare('DELETE FROM snapshot WHERE scope = ? AND object = ?')
-      for (const [key, item] of this.#dirty)
-        if (item === undefined) remove.run(this.#scope, key)
-        else this.#put(item)
-    })
+    if (this.#whole === undefined && this.#dirty.size === 0) return
+    try {
+      transaction(this.#db, () => this.#write())
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'ERR_SQLITE_ERROR') throw error
+      if (!this.#refused)
+        this.#log.error({ err: error, kind: this.#kind }, 'what was watched cannot be written; is the disk full?')
+      this.#refused = true
+      if (!this.#closed) this.#cancel = this.#clock.after(RETRY_MS, () => this.#flush())
+      return
+    }
+    this.#refused = false
+    this.#whole = undefined
     this.#dirty.clear()
+  }
+
+  #write(): void {
+    if (this.#whole !== undefined) {
+      this.#db.prepare('DELETE FROM snapshot WHERE scope = ?').run(this.#scope)
+      for (const item of this.#whole.items) this.#put(item)
+      this.#db.prepare('INSERT OR REPLACE INTO snapshot_version VALUES (?, ?)').run(this.#scope, this.#whole.version)
+    }
+    const remove = this.#db.prepare('DELETE FROM snapshot WHERE scope = ? AND object = ?')
+    for (const [key, item] of this.#dirty)
+      if (item === undefined) remove.run(this.#scope, key)
+      else this.#put(item)
   }
 
   #put(item: Resource<K>): void {

@@ -6,12 +6,25 @@ import { DatabaseSync } from 'node:sqlite'
 
 export type NodeDb = DatabaseSync
 
-/** Opens (and makes) the database at `path`, or in memory for ':memory:'. A returned write transaction is fsynced. */
+const SETTINGS =
+  'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;'
+
+/**
+ * Opens (and makes) the database at `path`, or in memory for ':memory:'. A returned write transaction is fsynced. Throws
+ * with the path and a remedy when the file cannot be used.
+ */
 export function openNodeDb(path: string): NodeDb {
-  if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const db = new DatabaseSync(path)
-  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;')
-  return db
+  try {
+    if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    const db = new DatabaseSync(path)
+    db.exec(SETTINGS)
+    return db
+  } catch (error) {
+    const { message } = error as Error
+    throw new Error(`${path} cannot be opened: ${message}; check that its disk has space and can be written`, {
+      cause: error,
+    })
+  }
 }
 
 /**

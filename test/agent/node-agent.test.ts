@@ -10,6 +10,7 @@ import { FakeWorld } from '../../kernel/fake.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { openNodeDb } from '../../lib/node-db.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
 
@@ -209,3 +210,36 @@ test('a pod that asks while the pool is full gets a reason, and nothing is left 
   const links = (await machines[0].world.kernel().links()).filter(link => link.name.startsWith('cali'))
   t.is(links.length, served.length)
 })
+
+test('an agent whose journal cannot be written starts, keeps its pods, and collects when it can', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const first = await startAgent(t, machines[0], store, network)
+  await eventually(
+    t,
+    'ready',
+    () => first.ready(),
+    ready => ready,
+  )
+  t.is((await cni(first, 'ADD', 'old')).exitCode, 0)
+  const [old] = first.endpoints.all()
+  await first.close()
+  await machines[0].world.kernel().deleteLink(old!.interfaceName)
+
+  const refuse = `CREATE TRIGGER full BEFORE DELETE ON cni_endpoints BEGIN SELECT RAISE(ABORT, 'disk is full'); END`
+  inJournal(machines[0], refuse)
+  const second = await startAgent(t, machines[0], store, network)
+  t.deepEqual(
+    second.endpoints.all().map(({ id }) => id),
+    [old!.id],
+  )
+  await second.close()
+  inJournal(machines[0], 'DROP TRIGGER full')
+  const third = await startAgent(t, machines[0], store, network)
+  t.deepEqual(third.endpoints.all(), [])
+})
+
+function inJournal({ dataDir }: Machine, sql: string): void {
+  const db = openNodeDb(join(dataDir, 'node.db'))
+  db.exec(sql)
+  db.close()
+}

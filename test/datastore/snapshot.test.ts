@@ -94,3 +94,26 @@ test('a change that returns undefined writes nothing', async t => {
   const made = await fake.create('IPPool', aPool('a'))
   t.deepEqual(await update(fake, 'IPPool', 'a', () => undefined), made)
 })
+
+test('a full disk does not stop the watches, and what they saw is written when there is room again', async t => {
+  const [fake, db, clock] = [createFakeStore(), openNodeDb(':memory:'), new ManualClock()]
+  const store = withSnapshot(fake, db, clock)
+  db.exec('PRAGMA max_page_count = 1') // no lower than what is there: as full as it gets
+  const name = 'p'.repeat(200)
+  for (let i = 0; i < 60; i++) await fake.create('IPPool', aPool(`${name}${i}`))
+  const seen = new Recorded(store, 'IPPool')
+  await fake.settled()
+  await fake.create('IPPool', aPool('late'))
+  await fake.settled()
+  t.notThrows(() => clock.advance(1000))
+  t.is(seen.lines().length, 2)
+  t.regex(seen.lines()[1]!, /late/)
+
+  db.exec('PRAGMA max_page_count = 100000')
+  clock.advance(10_000)
+  seen.watch.close()
+  fake.disconnect()
+  const after = new Recorded(withSnapshot(fake, db, clock), 'IPPool')
+  await fake.settled()
+  t.regex(after.lines()[0]!, /^sync .*late/)
+})
