@@ -13,7 +13,11 @@ export function asJson(answer: (query: URLSearchParams) => unknown): Route {
   return async (_request, response, query) => send(response, 200, await answer(query))
 }
 
-export type AgentSocket = { close(): Promise<void> }
+/** `close` lets requests under way finish for at most `graceMs`, then cuts what is left: a client may never finish its own. */
+export type AgentSocket = { close(graceMs?: number): Promise<void> }
+
+/** An ADD waits this long for a block. */
+const GRACE_MS = 10_000
 
 /** Throws when another agent answers at `path`. To be asked before anything is touched that two agents must not share. */
 export async function refuseSecond(path: string): Promise<void> {
@@ -32,9 +36,13 @@ export async function serveSocket(
   const server = createServer({ requestTimeout: 120_000 }, (req, res) => void serve(req, res, routes, log))
   await listen(server, path)
   return {
-    close: () =>
+    close: (graceMs = GRACE_MS) =>
       new Promise<void>(resolve => {
-        server.close(() => resolve())
+        const cut = setTimeout(() => server.closeAllConnections(), graceMs)
+        server.close(() => {
+          clearTimeout(cut)
+          resolve()
+        })
         server.closeIdleConnections()
       }),
   }

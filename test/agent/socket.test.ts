@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -17,4 +18,20 @@ test('a second agent is refused before it has begun, and the first goes on answe
   await t.throwsAsync(refuseSecond(path), undefined, 'the first still answers')
   await first.close()
   await t.notThrowsAsync(refuseSecond(path))
+})
+
+test('a client that never finishes its request does not keep a stopping agent', async t => {
+  const dir = mkdtempSync(join(tmpdir(), 'margay-socket-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const path = join(dir, 'agent.sock')
+  const begun = Promise.withResolvers<void>()
+  const never = { 'POST /cni': () => begun.resolve() }
+  const server = await serveSocket(path, never, silentLog)
+  const client = connect(path, () => client.write('POST /cni HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{'))
+  const cut = new Promise<void>(resolve => client.on('close', () => resolve()))
+  client.on('error', () => undefined)
+  await begun.promise
+  await server.close(10)
+  await cut
+  t.pass()
 })
