@@ -81,7 +81,7 @@ function asCniError(error: unknown): CniError {
     return new CniError(
       CNI_CODE.io,
       `the journal cannot be written: ${message}`,
-      'check that the disk of /var/lib/margay has space and can be written',
+      'check that the disk of the agent’s data directory (by default /var/lib/margay) has space and can be written',
     )
   return new CniError(
     CNI_CODE.internal,

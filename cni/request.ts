@@ -158,9 +158,22 @@ function parseConf(verb: Verb, json: Record<string, unknown>, args: Readonly<Rec
     address: wanted.address,
     mac: wanted.mac,
     mtu: mtuOf(json),
-    dns: typed(json, 'dns', 'object'),
+    dns: dnsOf(json),
     prevResult: prevResult === undefined || prevResult === null ? undefined : parseResult(prevResult, cniVersion),
   }
+}
+
+/** `dns` of the configuration (SPEC section 1): it goes into the result as it is, and a runtime must be able to read it. */
+function dnsOf(json: Record<string, unknown>): Record<string, unknown> | undefined {
+  const dns = typed(json, 'dns', 'object')
+  if (dns === undefined) return undefined
+  if (typeof (field(dns, 'domain') ?? '') !== 'string') throw badField('dns.domain', field(dns, 'domain'), 'a name')
+  for (const key of ['nameservers', 'search', 'options']) {
+    const value = field(dns, key) ?? []
+    if (!Array.isArray(value) || !value.every(item => typeof item === 'string'))
+      throw badField(`dns.${key}`, value, 'a list of strings')
+  }
+  return dns
 }
 
 /** `ipam.assign_ipv4` (default true) and `ipam.assign_ipv6` (default false): booleans, or Calico's "true"/"false". */

@@ -145,3 +145,17 @@ test('GC takes a list, also an empty one, and refuses without one', t => {
   t.is(refused('GC', conf).code, 7)
   t.is(refused('GC', { ...conf, [key]: [{}] }).code, 2)
 })
+
+test('a dns that a runtime could not read back is code 2 and is named', t => {
+  for (const [dns, key] of [
+    [{ nameservers: 'x' }, 'dns.nameservers'],
+    [{ search: [1] }, 'dns.search'],
+    [{ domain: 5 }, 'dns.domain'],
+  ] as const) {
+    const error = refused('ADD', { ...CONF, dns })
+    t.is(error.code, 2)
+    t.true(error.message.includes(key), error.message)
+  }
+  const { conf } = request('ADD', { ...CONF, dns: { nameservers: ['10.0.0.53'], domain: 'c.local' } }) as AddRequest
+  t.deepEqual(conf.dns, { nameservers: ['10.0.0.53'], domain: 'c.local' })
+})
