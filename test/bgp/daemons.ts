@@ -82,6 +82,7 @@ export const frr: DaemonKind = {
   prepare(link, wanted) {
     writeFileSync(join(frrFolder(link), 'bgpd.conf'), frrConfig(wanted))
     giveToFrr(link)
+    awaitZebra(link)
     return { command: frr.program, args: [...frrArgs(link, 'bgpd'), '-l', THEIRS.ipv4, '-l', THEIRS.ipv6] }
   },
   learned: link =>
@@ -98,6 +99,27 @@ export const frr: DaemonKind = {
     vtysh(link, 'clear bgp ipv4 unicast * soft in')
     vtysh(link, 'clear bgp ipv6 unicast * soft in')
   },
+}
+
+/**
+ * bgpd withdraws IPv6 routes with a link-local next hop for the whole of a session that came up before zebra had told it
+ * of its interfaces: zebra must know them before bgpd begins.
+ */
+function awaitZebra(link: Link): void {
+  const end = performance.now() + 20_000
+  const pause = new Int32Array(new SharedArrayBuffer(4))
+  const knows = () => {
+    try {
+      const words = ['--vty_socket', frrFolder(link), '-d', 'zebra', '-c', 'show interface brief']
+      return say(link, 'vtysh', ...words).includes('e0')
+    } catch {
+      return false // its socket is not there yet
+    }
+  }
+  while (!knows()) {
+    if (performance.now() > end) throw new Error('zebra does not know its interfaces')
+    Atomics.wait(pause, 0, 0, 20) // between two looks; everything here is synchronous
+  }
 }
 
 function frrArgs(link: Link, program: string): string[] {
