@@ -5,6 +5,7 @@ import test from 'ava'
 import type { AsPath } from '../../../bgp/wire/as-path.ts'
 import {
   countAs,
+  emitAsPath,
   firstAs,
   formatAsPath,
   mergeAs4Path,
@@ -310,4 +311,26 @@ test("GoBGP's fuzzing seeds are errors and crash nothing", t => {
     )
     t.true([error, ...found].some(e => e instanceof ProtocolError) || found.length === 0, hex)
   }
+})
+
+test('FRR’s AS_PATH attributes parse or cost the route, and its AS4_PATH ones are discarded', t => {
+  const vectors = rows<PathRow>('frr-aspath.ndjson', t)
+  if (vectors === undefined) return
+  const octets = new Map(vectors.filter(row => row.kind === 'parse16').map(row => [row.name, fromHex(row.hex)]))
+  let run = 0
+  for (const row of vectors) {
+    const two = octets.get(row.seg)
+    const path = two === undefined ? undefined : parseAsPath(two, 0, two.length, 2)
+    if (row.kind !== 'attr' || two === undefined || path === undefined) continue
+    const data = row.as4 === 1 ? emitted(w => emitAsPath(w, path, 4)) : two
+    const bytes = Uint8Array.of(...fromHex(row.hdr), ...data)
+    const { cost } = parseAttributes(bytes, 0, bytes.length, aSession({ as4: row.as4 === 1 }))
+    // RFC 6793 §4.1 and §6: malformed, or from a speaker of four octets, it is ignored and the route stays; FRR is stricter
+    // a length that lies leaves octets that are no attribute, which costs the route (RFC 7606 §4)
+    const lies = Number.parseInt(row.hdr.slice(-2), 16) !== data.length
+    if (row.hdr.includes('c011')) t.is(cost, lies ? 'withdraw' : 'discard', row.desc)
+    else t.is(cost, row.result === 0 ? undefined : 'withdraw', row.desc)
+    run++
+  }
+  t.true(run >= 13)
 })
