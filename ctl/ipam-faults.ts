@@ -1,7 +1,8 @@
 // What is wrong with the cluster's addresses, from the objects alone: the structure of each block, its name (which is
 // the lock on it), ranges that overlap, blocks without a pool or a node. Pure.
 import type { Resource } from '../api/kinds.ts'
-import { blockFaults, blockName } from '../ipam/block.ts'
+import { blockName } from '../api/names.ts'
+import { blockFaults } from '../ipam/block.ts'
 import { overlappingPools } from '../ipam/pick.ts'
 import { overlaps } from '../lib/ip.ts'
 import { ownerOf, poolOf } from './ipam-usage.ts'

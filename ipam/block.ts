@@ -2,6 +2,7 @@
 // On the wire it is an IPAMBlock whose `attributes` are de-duplicated and hold nothing that no slot points to (that is
 // what `calicoctl ipam check` asserts), and whose sequence numbers lie above 2^53, so they are bigints here.
 import type { Resource } from '../api/kinds.ts'
+import { blockName } from '../api/names.ts'
 import { addressAt, addressBits, cidr, indexOf } from '../lib/ip.ts'
 
 /** Who holds a slot: `handle_id` and `secondary` of the IPAMBlock resource. */
@@ -30,11 +31,6 @@ export function blockSize(blockCidr: string): number {
   const bits = addressBits(family) - length
   if (bits > 16) throw new RangeError(`${blockCidr} is too large for a block`)
   return 2 ** bits
-}
-
-/** The name of the IPAMBlock object: the CIDR with `.`, `:` and `/` as `-`. It is the lock on the block. */
-export function blockName(blockCidr: string): string {
-  return blockCidr.replaceAll(/[.:/]/g, '-')
 }
 
 /** The first free slot whose address `usable` allows; undefined when the block has none. */

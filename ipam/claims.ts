@@ -4,12 +4,13 @@
 // know is adopted by a write of its own, which makes every older write of ours fail; and all work on one block takes
 // turns.
 import type { Resource } from '../api/kinds.ts'
+import { blockName } from '../api/names.ts'
 import { Conflict, NotFound, type Store, Unreachable, type Watch, type WatchEvent } from '../datastore/port.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { Turns } from '../lib/turns.ts'
-import { affinityOf, blockName, emitBlock, emptyBlock, isEmpty, parseBlock, sameAllocations } from './block.ts'
+import { affinityOf, emitBlock, emptyBlock, isEmpty, parseBlock, sameAllocations } from './block.ts'
 import type { OwnedBlock } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 

@@ -1,10 +1,10 @@
 import test from 'ava'
 import fc from 'fast-check'
+import { blockName } from '../../api/names.ts'
 import {
   assign,
   type Block,
   blockFaults,
-  blockName,
   emitBlock,
   emptyBlock,
   nextFree,
