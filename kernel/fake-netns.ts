@@ -2,7 +2,7 @@
 // sysctls along when they go down or away, as Linux does it. Refusals are thrown as `KernelError`. What it does not
 // have: IPv6 link-local addresses, duplicate address detection, multicast and broadcast routes.
 import { addressBits, contains, type Family, familyOf, maskAddress } from '../lib/ip.ts'
-import { drops } from './netlink/route.ts'
+import { drops } from './netlink/route/route.ts'
 import {
   type Address,
   defaultMetric,

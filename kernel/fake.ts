@@ -2,8 +2,8 @@
 // test/kernel/contract.ts like the real kernel does, so that other rooms can be tested without root.
 import { randomBytes } from 'node:crypto'
 import { FakeNetns } from './fake-netns.ts'
-import { formatMac, macBytes } from './netlink/link.ts'
-import { isFlooded } from './netlink/neighbour.ts'
+import { formatMac, macBytes } from './netlink/route/link.ts'
+import { isFlooded } from './netlink/route/neighbour.ts'
 import {
   type Address,
   ERRNO,

@@ -2,12 +2,12 @@
 // grace period or two, 10 to 20 ms), inside sendmsg, with the whole process standing still; a group of links that is
 // deleted by its number waits once (rtnl_group_dellink). The group's number is random, so that it is nobody else's.
 import { randomInt } from 'node:crypto'
-import { emitLinkHeader } from './netlink/link.ts'
-import type { Answer } from './netlink/message.ts'
-import { IFLA, RTM } from './netlink/numbers.ts'
+import type { Acknowledgement } from './netlink/message.ts'
 import type { Request, Requests } from './netlink/requests.ts'
+import { emitLinkHeader } from './netlink/route/link.ts'
+import { IFLA, RTM } from './netlink/route/numbers.ts'
 
-type Waiting = { index: number; take(answer: Answer): void; fail(error: unknown): void }
+type Waiting = { index: number; take(answer: Acknowledgement): void; fail(error: unknown): void }
 
 export class LinkRemoval {
   readonly #requests: Requests
@@ -18,7 +18,7 @@ export class LinkRemoval {
   }
 
   /** The kernel's answer to the deletion of one link, sent at the end of this turn of the event loop. */
-  remove(index: number): Promise<Answer> {
+  remove(index: number): Promise<Acknowledgement> {
     if (this.#waiting.length === 0) setImmediate(() => void this.#send())
     return new Promise((take, fail) => this.#waiting.push({ index, take, fail }))
   }

@@ -3,10 +3,12 @@
 // of a link that goes down without telling anybody (fib_sync_down_dev), so monitors do not hear of it.
 import { closeSync, readFileSync, writeFileSync } from 'node:fs'
 import { LinkRemoval } from './link-removal.ts'
-import { emitAddress, emitAddressDump, parseAddressMessage } from './netlink/address.ts'
-import { emitLinkHeader, emitNewLink, emitSetLink, parseLink } from './netlink/link.ts'
-import type { Answer, Message, NlWriter } from './netlink/message.ts'
-import { openMonitor } from './netlink/monitor.ts'
+import type { Acknowledgement, Message, NlWriter } from './netlink/message.ts'
+import { AF, NLM_F } from './netlink/numbers.ts'
+import { type Request, Requests } from './netlink/requests.ts'
+import { emitAddress, emitAddressDump, parseAddressMessage } from './netlink/route/address.ts'
+import { emitLinkHeader, emitNewLink, emitSetLink, parseLink } from './netlink/route/link.ts'
+import { openMonitor } from './netlink/route/monitor.ts'
 import {
   emitFdb,
   emitFdbDump,
@@ -15,10 +17,9 @@ import {
   isFlooded,
   parseFdb,
   parseNeighbour,
-} from './netlink/neighbour.ts'
-import { AF, IFLA, NLM_F, RTM } from './netlink/numbers.ts'
-import { type Request, Requests } from './netlink/requests.ts'
-import { emitRoute, emitRouteDump, emitRouteLookup, parseRoute } from './netlink/route.ts'
+} from './netlink/route/neighbour.ts'
+import { IFLA, RTM } from './netlink/route/numbers.ts'
+import { emitRoute, emitRouteDump, emitRouteLookup, parseRoute } from './netlink/route/route.ts'
 import { fileError, openNetns, runInNetns } from './netns.ts'
 import {
   type Address,
@@ -280,7 +281,7 @@ class LinuxKernel implements Kernel {
   }
 }
 
-function check({ errno, detail }: Answer, operation: string, object: string): void {
+function check({ errno, detail }: Acknowledgement, operation: string, object: string): void {
   if (errno !== 0) throw new KernelError(errno, operation, object, detail)
 }
 

@@ -4,7 +4,7 @@
 // NLM_F_REPLACE overwrites whoever has the key, so it is used only where we saw a route of our own.
 import { Delta } from '../lib/delta.ts'
 import { familyOf } from '../lib/ip.ts'
-import { drops } from './netlink/route.ts'
+import { drops } from './netlink/route/route.ts'
 import {
   ERRNO,
   type Kernel,

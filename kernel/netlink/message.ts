@@ -11,7 +11,7 @@ const TYPE_MASK = 0x3fff
 export type Message = { type: number; flags: number; seq: number; body: Buffer }
 
 /** What the kernel says in an error message: `errno` positive, 0 for a plain acknowledgement. */
-export type Answer = { errno: number; detail?: string }
+export type Acknowledgement = { errno: number; detail?: string }
 
 /** Writes messages one after the other into one buffer that grows. */
 export class NlWriter {
@@ -153,7 +153,7 @@ export function attributeText(value: Buffer): string {
 }
 
 /** Body of NLMSG_ERROR: errno i32 | header of the request | its body unless capped | attributes. */
-export function parseAnswer({ flags, body }: Message): Answer {
+export function parseAcknowledgement({ flags, body }: Message): Acknowledgement {
   const errno = body.length < 4 ? 0 : Math.abs(body.readInt32LE(0))
   if (!(flags & NLM_F.ackAttributes) || body.length < 4 + HEADER) return { errno }
   const quoted = flags & NLM_F.capped ? HEADER : (body.readUInt32LE(4) + 3) & ~3
@@ -161,7 +161,7 @@ export function parseAnswer({ flags, body }: Message): Answer {
 }
 
 /** Body of NLMSG_DONE: errno i32 (of a dump that failed half-way) | attributes. */
-export function parseDone({ flags, body }: Message): Answer {
+export function parseDone({ flags, body }: Message): Acknowledgement {
   const errno = body.length < 4 ? 0 : Math.abs(body.readInt32LE(0))
   return { errno, detail: flags & NLM_F.ackAttributes ? extendedText(body, 4) : undefined }
 }

@@ -1,10 +1,10 @@
-// Requests to rtnetlink and their answers, over one connection. The kernel works a datagram off in order and before
+// Requests to rtnetlink and their answers, over one socket. The kernel works a datagram off in order and before
 // sendmsg returns, so a batch asks for an acknowledgement of its last message only: once that is there, every refusal
 // before it was received, and whatever was not refused was done. Dumps run one at a time (a second one is EBUSY).
 import { ERRNO, KernelError } from '../port.ts'
-import { Connection } from './connection.ts'
-import { type Answer, type Message, NlWriter, parseAnswer, parseDone } from './message.ts'
+import { type Acknowledgement, type Message, NlWriter, parseAcknowledgement, parseDone } from './message.ts'
 import { NLM_F, NLMSG } from './numbers.ts'
+import { NetlinkSocket } from './socket.ts'
 
 export type Request = {
   type: number
@@ -17,12 +17,12 @@ const DUMP_ATTEMPTS = 16
 /** So many messages per sendmsg; their refusals, at under 1 KiB of buffer each, fit the receive buffer. */
 const BATCH = 128
 const RECEIVE_BUFFER = 1 << 20
-const OK: Answer = { errno: 0 }
+const OK: Acknowledgement = { errno: 0 }
 
 type Waiting = { take(message: Message): void; fail(error: unknown): void }
 
 export class Requests {
-  readonly #connection: Connection
+  readonly #socket: NetlinkSocket
   readonly #waiting = new Map<number, Waiting>()
   #seq = 0
   #dumps: Promise<unknown> = Promise.resolve()
@@ -30,7 +30,7 @@ export class Requests {
 
   /** Opens its socket in the network namespace of the calling thread. Throws `KernelError`. */
   constructor(receiveBuffer = RECEIVE_BUFFER) {
-    this.#connection = new Connection({
+    this.#socket = new NetlinkSocket({
       receiveBuffer,
       received: messages => {
         for (const message of messages) this.#waiting.get(message.seq)?.take(message)
@@ -38,19 +38,19 @@ export class Requests {
       // whose answer it was nobody knows
       lost: () => this.#fail(new KernelError(ERRNO.ENOBUFS, 'wait for', 'netlink', 'answers were lost')),
     })
-    this.#connection.hold(false)
+    this.#socket.hold(false)
   }
 
   /** Sends requests that change something; the answer at `i` is that to request `i`. Rejects when answers were lost. */
-  async change(requests: readonly Request[]): Promise<Answer[]> {
-    const answers: Answer[] = []
+  async change(requests: readonly Request[]): Promise<Acknowledgement[]> {
+    const answers: Acknowledgement[] = []
     for (let from = 0; from < requests.length; from += BATCH)
       answers.push(...(await this.#batch(requests.slice(from, from + BATCH))))
     return answers
   }
 
   /** Sends one request that reads; resolves to its answer and the messages before it. */
-  read(request: Request): Promise<{ answer: Answer; replies: Message[] }> {
+  read(request: Request): Promise<{ answer: Acknowledgement; replies: Message[] }> {
     return this.#exchange(request, NLM_F.ack)
   }
 
@@ -58,7 +58,10 @@ export class Requests {
    * All objects that a dump tells, each as `parse` makes of it (undefined: left out). A dump that was interrupted by
    * a change is taken again. The answer is that of the kernel to the dump as a whole.
    */
-  dump<T>(request: Request, parse: (message: Message) => T | undefined): Promise<{ answer: Answer; objects: T[] }> {
+  dump<T>(
+    request: Request,
+    parse: (message: Message) => T | undefined,
+  ): Promise<{ answer: Acknowledgement; objects: T[] }> {
     const taken = this.#dumps.then(() => this.#dump(request, parse))
     this.#dumps = taken.catch(() => undefined)
     return taken
@@ -66,7 +69,7 @@ export class Requests {
 
   close(): void {
     this.#closed = true
-    this.#connection.close()
+    this.#socket.close()
     this.#fail(new KernelError(ERRNO.ECANCELED, 'wait for', 'netlink', 'closed'))
   }
 
@@ -79,19 +82,19 @@ export class Requests {
   }
 
   #exchange(request: Request, flags: number) {
-    type Exchange = { answer: Answer; replies: Message[]; interrupted: boolean }
+    type Exchange = { answer: Acknowledgement; replies: Message[]; interrupted: boolean }
     return new Promise<Exchange>((resolve, reject) => {
       const replies: Message[] = []
       let interrupted = false
       const seq = this.#next()
-      const finish = (answer: Answer) => {
+      const finish = (answer: Acknowledgement) => {
         this.#forget(seq, 1)
         resolve({ answer, replies, interrupted })
       }
       this.#send(seq, [request], flags, {
         take: message => {
           if (message.flags & NLM_F.dumpInterrupted) interrupted = true
-          if (message.type === NLMSG.error) finish(parseAnswer(message))
+          if (message.type === NLMSG.error) finish(parseAcknowledgement(message))
           else if (message.type === NLMSG.done) finish(parseDone(message))
           else replies.push(message)
         },
@@ -100,9 +103,9 @@ export class Requests {
     })
   }
 
-  #batch(requests: readonly Request[]): Promise<Answer[]> {
+  #batch(requests: readonly Request[]): Promise<Acknowledgement[]> {
     return new Promise((resolve, reject) => {
-      const answers: Answer[] = requests.map(() => OK)
+      const answers: Acknowledgement[] = requests.map(() => OK)
       const first = this.#next()
       const last = requests.length - 1
       for (let i = 0; i < last; i++) this.#next()
@@ -110,7 +113,7 @@ export class Requests {
         take: message => {
           const i = (message.seq - first) >>> 0
           if (message.type !== NLMSG.error) return
-          answers[i] = parseAnswer(message)
+          answers[i] = parseAcknowledgement(message)
           if (i !== last) return
           this.#forget(first, requests.length)
           resolve(answers)
@@ -136,8 +139,8 @@ export class Requests {
       return
     }
     for (let i = 0; i < requests.length; i++) this.#waiting.set((first + i) >>> 0, waiting)
-    this.#connection.hold(true)
-    this.#connection.send(w.done(), error => {
+    this.#socket.hold(true)
+    this.#socket.send(w.done(), error => {
       this.#forget(first, requests.length)
       waiting.fail(error)
     })
@@ -146,13 +149,13 @@ export class Requests {
   #fail(error: KernelError): void {
     const waiting = new Set(this.#waiting.values())
     this.#waiting.clear()
-    this.#connection.hold(false)
+    this.#socket.hold(false)
     for (const { fail } of waiting) fail(error)
   }
 
   #forget(first: number, count: number): void {
     for (let i = 0; i < count; i++) this.#waiting.delete((first + i) >>> 0)
-    if (this.#waiting.size === 0) this.#connection.hold(false)
+    if (this.#waiting.size === 0) this.#socket.hold(false)
   }
 
   #next(): number {

@@ -1,9 +1,9 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { emitNewLink, formatMac, macBytes, parseLink } from '../../kernel/netlink/link.ts'
-import { type Message, NlWriter, parseAnswer, parseMessages } from '../../kernel/netlink/message.ts'
-import { emitFdb, emitNeighbour, parseFdb, parseNeighbour } from '../../kernel/netlink/neighbour.ts'
-import { emitRoute, parseRoute } from '../../kernel/netlink/route.ts'
+import { type Message, NlWriter, parseAcknowledgement, parseMessages } from '../../kernel/netlink/message.ts'
+import { emitNewLink, formatMac, macBytes, parseLink } from '../../kernel/netlink/route/link.ts'
+import { emitFdb, emitNeighbour, parseFdb, parseNeighbour } from '../../kernel/netlink/route/neighbour.ts'
+import { emitRoute, parseRoute } from '../../kernel/netlink/route/route.ts'
 import type { Route } from '../../kernel/port.ts'
 import { fromHex, toHex } from '../../lib/bytes.ts'
 import { block } from './builders.ts'
@@ -75,10 +75,10 @@ test('an error gives errno and the extended text, whether or not it quotes the r
   const text = '0a000100' + '6e6f206e6f0000000000'
   const quoted = '1c000000' + '18000500' + '00000000' + '00000000'
   const capped = { type: 2, flags: 0x300, seq: 1, body: Buffer.from(fromHex(`efffffff${quoted}${text}`)) }
-  t.deepEqual(parseAnswer(capped), { errno: 17, detail: 'no no' })
+  t.deepEqual(parseAcknowledgement(capped), { errno: 17, detail: 'no no' })
   const body = Buffer.from(fromHex(`efffffff${quoted}${'00'.repeat(12)}${text}`))
-  t.deepEqual(parseAnswer({ ...capped, flags: 0x200, body }), { errno: 17, detail: 'no no' })
-  t.deepEqual(parseAnswer({ ...capped, flags: 0, body }), { errno: 17 })
+  t.deepEqual(parseAcknowledgement({ ...capped, flags: 0x200, body }), { errno: 17, detail: 'no no' })
+  t.deepEqual(parseAcknowledgement({ ...capped, flags: 0, body }), { errno: 17 })
 })
 
 test('a veth names its peer inside its own attributes, with the namespace it is born in', t => {

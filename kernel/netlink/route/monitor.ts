@@ -1,9 +1,9 @@
 // What the kernel multicasts about links, addresses, routes, neighbours and forwarding entries.
-import type { KernelEvent, KernelMonitor } from '../port.ts'
+import type { KernelEvent, KernelMonitor } from '../../port.ts'
+import type { Message } from '../message.ts'
+import { NetlinkSocket } from '../socket.ts'
 import { parseAddressMessage } from './address.ts'
-import { Connection } from './connection.ts'
 import { parseLink } from './link.ts'
-import type { Message } from './message.ts'
 import { parseFdb, parseNeighbour } from './neighbour.ts'
 import { GROUP, RTM } from './numbers.ts'
 import { parseRoute } from './route.ts'
@@ -17,7 +17,7 @@ export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer 
   const tell = (event: KernelEvent | undefined) => {
     if (event !== undefined && !closed) listen(event)
   }
-  const connection = new Connection({
+  const socket = new NetlinkSocket({
     receiveBuffer,
     groups: Object.values(GROUP),
     received: messages => {
@@ -28,7 +28,7 @@ export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer 
   return {
     close() {
       closed = true
-      connection.close()
+      socket.close()
     },
   }
 }

@@ -14,7 +14,7 @@ const SOL_SOCKET = 1
 const SO_RCVBUF = 8
 const SO_RCVBUFFORCE = 33
 
-export type ConnectionOptions = {
+export type NetlinkSocketOptions = {
   /** Octets of received messages that the kernel keeps for us before it drops. */
   receiveBuffer: number
   groups?: readonly number[]
@@ -27,7 +27,7 @@ export type ConnectionOptions = {
 const ports = new Set<number>()
 let lastPort = 0
 
-export class Connection {
+export class NetlinkSocket {
   readonly #socket: RawNetlinkSocket
   readonly #port: number
   #fd = -1
@@ -35,7 +35,7 @@ export class Connection {
   #open = true
 
   /** Opens the socket in the network namespace of the calling thread. Throws `KernelError`. */
-  constructor(options: ConnectionOptions) {
+  constructor(options: NetlinkSocketOptions) {
     const { socket, port } = bind()
     this.#socket = socket
     this.#port = port
@@ -74,7 +74,7 @@ export class Connection {
     this.#socket.close()
   }
 
-  #receive(bytes: Buffer, options: ConnectionOptions): void {
+  #receive(bytes: Buffer, options: NetlinkSocketOptions): void {
     if (!this.#open) return
     // a drop needs a full queue, so a message that is received after the drop is always there
     const drops = socketDrops(this.#fd)

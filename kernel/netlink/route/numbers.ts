@@ -1,0 +1,51 @@
+// The registry of rtnetlink: every number of the kernel's headers that the codecs of this folder use, under the kernel's
+// own words. Sources: linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h.
+
+export const RTM = {
+  newLink: 16,
+  delLink: 17,
+  getLink: 18,
+  setLink: 19,
+  newAddr: 20,
+  delAddr: 21,
+  getAddr: 22,
+  newRoute: 24,
+  delRoute: 25,
+  getRoute: 26,
+  newNeigh: 28,
+  delNeigh: 29,
+  getNeigh: 30,
+} as const
+
+/** Multicast groups (RTNLGRP_*). */
+export const GROUP = { link: 1, neigh: 3, ipv4Addr: 5, ipv4Route: 7, ipv6Addr: 9, ipv6Route: 11 } as const
+
+export const IFF = { up: 0x1, lowerUp: 0x10000 } as const
+
+export const IFLA = {
+  address: 1,
+  ifname: 3,
+  mtu: 4,
+  link: 5,
+  master: 10,
+  linkinfo: 18,
+  group: 27,
+  netNsFd: 28,
+  linkNetnsId: 37,
+} as const
+export const IFLA_INFO = { kind: 1, data: 2 } as const
+export const VETH_INFO = { peer: 1 } as const
+export const IFLA_VXLAN = { id: 1, link: 3, local: 4, learning: 7, port: 15, local6: 17 } as const
+export const IFLA_IPTUN = { local: 2, remote: 3 } as const
+
+export const IFA = { address: 1, local: 2, flags: 8 } as const
+export const IFA_F = { nodad: 0x2, tentative: 0x40 } as const
+
+export const RTA = { dst: 1, oif: 4, gateway: 5, priority: 6, prefsrc: 7, metrics: 8, table: 15, via: 18 } as const
+export const RTAX = { mtu: 2 } as const
+export const RTM_F = { cloned: 0x200, lookupTable: 0x1000, fibMatch: 0x2000 } as const
+export const RTNH_F = { onlink: 0x4 } as const
+
+export const NDA = { dst: 1, lladdr: 2, ifindex: 8 } as const
+export const NTF = { self: 0x2, proxy: 0x8 } as const
+export const NUD = { reachable: 0x2, noarp: 0x40, permanent: 0x80 } as const
