@@ -1,0 +1,97 @@
+// How every room tells what is right, what is wrong and what happened: one object reference, one condition, one event.
+// Condition types and event types are closed tables, so that metric labels are bounded and documents can list them.
+import type { Kind } from './kinds.ts'
+
+/** What is not an object at the API server but can still be named: things of this node's kernel and of BGP. */
+export const LOCAL_KINDS = [
+  'Agent',
+  'Endpoint',
+  'Block',
+  'Link',
+  'Address',
+  'Route',
+  'Neighbour',
+  'FdbEntry',
+  'Sysctl',
+  'BGPSession',
+] as const
+
+export type ObjectKind = Kind | (typeof LOCAL_KINDS)[number]
+
+/** Names one object: a resource by its name, a route by its prefix, a sysctl by its path. */
+export type ObjectRef = { kind: ObjectKind; name: string; namespace?: string }
+
+/**
+ * Every condition that a node can have. Each one is a promise that is kept (`True`), broken (`False`) or not known yet
+ * (`Unknown`). Without a `vital` one pods have no network: they alone decide readiness, and none of them may depend on
+ * an object of another node.
+ */
+export const CONDITION_TYPES = {
+  NodeAddressKnown: { vital: true, promise: 'this node has an address for its sessions and tunnels' },
+  KernelProgrammed: { vital: true, promise: 'the kernel took everything that was wanted, once since the start' },
+  PoolsUsable: { vital: true, promise: 'pools are known, and none overlaps an older one' },
+  ApiServerConnected: { vital: false, promise: 'every watch of the API server is alive' },
+  TunnelsAddressed: { vital: false, promise: 'each tunnel device that is needed has its address' },
+  PeersConfigured: { vital: false, promise: 'every BGPPeer for this node has become a session of its own' },
+  BlocksOwned: { vital: false, promise: 'no block with pods of this node belongs to another node' },
+  BlocksPublished: { vital: false, promise: 'the API server has the blocks of this node as they are' },
+  KernelInSync: { vital: false, promise: 'the kernel refuses nothing that is wanted now' },
+  BlocksReachable: { vital: false, promise: 'there is a way to every learned block' },
+  EncapsulationAsAsked: { vital: false, promise: 'packets are encapsulated as the pool asks, without a stand-in' },
+  AddressesUnique: { vital: false, promise: 'no two nodes or pods claim one address' },
+  NodesReadable: { vital: false, promise: 'the Node objects of the other nodes can be understood' },
+  FieldsSupported: { vital: false, promise: 'every field that is set in a configuration object has an effect' },
+} as const satisfies Record<string, { vital: boolean; promise: string }>
+
+export type ConditionType = keyof typeof CONDITION_TYPES
+
+/**
+ * One promise and whether it is kept, as a whole (no `object`) or for one object. `reason` is one CamelCase word for
+ * machines, `message` says what is wrong and `remedy` what to do about it; both are '' when all is well.
+ */
+export type Condition = {
+  type: ConditionType
+  status: 'True' | 'False' | 'Unknown'
+  reason: string
+  message: string
+  remedy: string
+  object?: ObjectRef
+  /** Milliseconds since the epoch at which `status` and `reason` became what they are. */
+  sinceMs?: number
+}
+
+/** Every type of event. */
+export const EVENT_TYPES = {
+  Started: 'an agent began its work',
+  Healed: 'somebody else changed what is ours, and it was put back',
+  ConditionChanged: 'a condition came, went or got another reason',
+  SessionChanged: 'a BGP session came up or went down',
+} as const satisfies Record<string, string>
+
+export type EventType = keyof typeof EVENT_TYPES
+
+/** One thing that happened; `at` is RFC 3339 in UTC. */
+export type Event = { at: string; type: EventType; object: ObjectRef; reason: string; message: string }
+
+/** What is wrong, before a condition type is given to it. */
+export type ConditionCause = { reason: string; message: string; remedy: string; object?: ObjectRef }
+
+/** A promise that is kept. */
+export function kept(type: ConditionType): Condition {
+  return { type, status: 'True', reason: 'Ok', message: '', remedy: '' }
+}
+
+/** A promise that is broken, and why. */
+export function broken(type: ConditionType, cause: ConditionCause): Condition {
+  return { type, status: 'False', ...cause }
+}
+
+/** `Kind name` or `Kind namespace/name`, for people. */
+export function formatRef({ kind, name, namespace }: ObjectRef): string {
+  return `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`
+}
+
+/** The same text for the same promise about the same object, and for no other. */
+export function conditionKey({ type, object }: Pick<Condition, 'type' | 'object'>): string {
+  return object === undefined ? type : `${type} ${formatRef(object)}`
+}
