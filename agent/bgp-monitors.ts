@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
-import { BmpCollector, type BmpDeps, type BmpStatus } from '../bgp/bmp-collector.ts'
-import type { ConfigFile } from '../bgp/config-file.ts'
+import { BmpCollector, type BmpDeps, type BmpStatus } from '../bgp/bmp/collector.ts'
+import type { ConfigFile } from '../bgp/file/config-file.ts'
 
 type Entry = ConfigFile['bmp'][number]
 

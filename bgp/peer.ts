@@ -3,12 +3,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { familyOf, formatIpv4, ipv4Number } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
 import type { AddressFamily, PeerConfig, PeerState, PeerStatus, SpeakerConfig } from './config.ts'
 import { resolveCollision } from './fsm/collision.ts'
 import { familyOfNumbers, type Negotiated, negotiate, numbersOfFamily, ownOpen, relation } from './fsm/negotiate.ts'
 import type { Phase, Rules } from './fsm/step.ts'
-import type { MonitoredSession, SessionWatcher } from './monitor.ts'
 import type { Connection, DialOptions, Discover, SocketOptions } from './port.ts'
 import { isWeighty, type Reason, reasonOf } from './reason.ts'
 import type { PeerDown, RibPeer } from './rib/peer.ts'
@@ -203,7 +203,7 @@ export class Peer implements SessionOwner {
 
   /** The Rib has something for this peer. */
   pending(): void {
-    if (this.#up !== undefined && !this.#up.full) this.#deps.turns.enqueue(this.#pull)
+    if (this.#up !== undefined && !this.#up.full) this.#deps.workQueue.enqueue(this.#pull)
   }
 
   /** Socket options of connections with this peer; what only an established session knows is guessed like a dial. */
@@ -312,7 +312,7 @@ export class Peer implements SessionOwner {
     this.#up = undefined
     this.#flaps++
     this.#sinceMs = this.#deps.clock.wallMs()
-    this.#deps.turns.cancel(this.#pull)
+    this.#deps.workQueue.cancel(this.#pull)
     this.#deps.rib.peerDown(this.name, down)
     for (const watcher of this.#deps.watchers) watcher.down(this.name, cause)
     if (!down.retain) this.#deps.settled(this)

@@ -7,13 +7,13 @@ import type { Negotiated } from './fsm/negotiate.ts'
 import { type Action, type Event, idleState, type Rules, type State, step, type Timer } from './fsm/step.ts'
 import type { Connection, DialOptions, Transport } from './port.ts'
 import { Timers } from './timers.ts'
-import type { Turns } from './turns.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { ERROR, FSM_ERROR, MESSAGE } from './wire/iana.ts'
 import { emitKeepalive, HEADER, MAX_MESSAGE, MessageSplitter } from './wire/message.ts'
 import { emitNotification, type Notification, parseNotification } from './wire/notification.ts'
 import { emitOpen, type Open, parseOpen } from './wire/open.ts'
 import { emitRouteRefresh, parseRouteRefresh, type RouteRefresh } from './wire/route-refresh.ts'
+import type { WorkQueue } from './work-queue.ts'
 
 /** Why a connection or a dial ended. */
 export type Cause =
@@ -47,7 +47,7 @@ export type Opens = { sent?: Uint8Array; received?: Uint8Array }
 export type SessionDeps = {
   clock: Clock
   transport: Transport
-  turns: Turns
+  workQueue: WorkQueue
   /** [0, 1): jitter of timers (RFC 4271 §10). */
   random: () => number
 }
@@ -293,7 +293,7 @@ export class Session {
     this.#paused = false
     this.#blockedSinceMs = undefined
     this.#cancelSendHold()
-    this.#deps.turns.cancel(this.#work)
+    this.#deps.workQueue.cancel(this.#work)
     const connection = this.#connection
     this.#connection = undefined
     connection?.close()
@@ -315,13 +315,13 @@ export class Session {
 
   #data(connection: Connection, chunk: Uint8Array): void {
     if (this.#connection !== connection) return
-    if (this.#inputOctets === 0 && (chunk.length <= SHORT_OCTETS || this.#deps.turns.mayRunNow)) {
+    if (this.#inputOctets === 0 && (chunk.length <= SHORT_OCTETS || this.#deps.workQueue.mayRunNow)) {
       this.#cut(chunk)
       return
     }
     this.#input.push(chunk)
     this.#inputOctets += chunk.length
-    this.#deps.turns.enqueue(this.#work)
+    this.#deps.workQueue.enqueue(this.#work)
     if (this.#inputOctets < MAX_QUEUED_OCTETS || this.#paused) return
     this.#paused = true
     connection.pause()

@@ -5,19 +5,19 @@ import { Writer } from '../lib/bytes.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf, parseCidr } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
+import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
 import type { Network, PeerConfig, PeerStatus, SpeakerConfig } from './config.ts'
 import { FaultLog } from './fault-log.ts'
-import type { SessionWatcher } from './monitor.ts'
 import { type ClearKind, nameOf, Peer, type PeerDeps } from './peer.ts'
 import type { Connection, Discover, Listener, RouteSink, Transport } from './port.ts'
 import type { RibEvent } from './rib/peer.ts'
 import { Rib } from './rib/rib.ts'
 import { openSource, type RouteSource, type RouteSourceConfig } from './route-source.ts'
-import { Turns } from './turns.ts'
 import { CEASE } from './wire/iana.ts'
 import { MAX_MESSAGE } from './wire/message.ts'
 import { cease, emitNotification } from './wire/notification.ts'
+import { WorkQueue } from './work-queue.ts'
 
 export type { AddressFamily, Network, PeerConfig, PeerState, PeerStatus, SpeakerConfig } from './config.ts'
 export type { PolicyRule } from './policy.ts'
@@ -58,7 +58,7 @@ export class Speaker {
   readonly #rib: Rib
   readonly #clock: Clock
   readonly #log: Log
-  readonly #turns = new Turns()
+  readonly #workQueue = new WorkQueue()
   readonly #transport: Transport
   readonly #peers = new Map<string, Peer>()
   readonly #ranges = new Map<string, PeerConfig>()
@@ -100,7 +100,7 @@ export class Speaker {
       log,
       random,
       transport: deps.transport,
-      turns: this.#turns,
+      workQueue: this.#workQueue,
       discover: deps.discover,
       restarting: () => this.#restarting,
       watchers: this.#sessionWatchers,
@@ -108,7 +108,7 @@ export class Speaker {
       settled: peer => this.#settled(peer.name),
     }
     const work = () => this.#rib.work()
-    this.#rib.onWork(() => this.#turns.enqueue(work))
+    this.#rib.onWork(() => this.#workQueue.enqueue(work))
     this.#rib.onPending(key => this.#peers.get(key)?.pending())
     this.#rib.onEvent(event => this.#ribEvent(event))
   }
@@ -278,7 +278,7 @@ export class Speaker {
       const keeps = graceful && peer.config.gracefulRestart !== undefined && peer.config.gracefulRestart !== false
       peer.stop(keeps ? undefined : CEASE.shutdown, { code: 'shutting-down', detail: 'this speaker is stopping' })
     }
-    this.#turns.close()
+    this.#workQueue.close()
     this.#rib.close()
     await Promise.all(listeners.map(listener => listener.close()))
   }

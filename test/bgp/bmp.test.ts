@@ -1,6 +1,6 @@
 // BMP over the transport in memory: a collector that keeps, per peer, the routes it was told, as a real one does.
 import test, { type ExecutionContext } from 'ava'
-import { BmpCollector, type BmpConfig } from '../../bgp/bmp-collector.ts'
+import { BmpCollector, type BmpConfig } from '../../bgp/bmp/collector.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import type { Connection } from '../../bgp/port.ts'
 import { Speaker } from '../../bgp/speaker.ts'

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { ConfigError, parseConfigFile } from '../../bgp/config-file.ts'
+import { ConfigError, parseConfigFile } from '../../bgp/file/config-file.ts'
 
 const minimal = 'asn: 65001\nrouterId: 10.0.0.1\n'
 const faults = (text: string): readonly string[] => {

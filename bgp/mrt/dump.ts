@@ -1,13 +1,13 @@
 // Writes the RIB as a TABLE_DUMP_V2 (RFC 6396 §4.3, RFC 8050): every path as it was received, before import policy, and
 // the networks of our own as peer 0. The RIB keeps no time per path, so all entries carry the time of the dump. A network
 // without a next hop of its own has the unspecified one, which nobody takes for a way.
-import { BytesError, Writer } from '../lib/bytes.ts'
-import { ipv4Number } from '../lib/ip.ts'
-import type { AddressFamily, SpeakerConfig } from './config.ts'
-import type { RouteAttributes } from './rib/attribute-set.ts'
-import type { DumpedPath } from './rib/dump.ts'
-import type { Rib } from './rib/rib.ts'
-import { emitMrt, MAX_MRT_RECORD, type MrtPeer, type MrtRecord, type MrtRibEntry } from './wire/mrt.ts'
+import { BytesError, Writer } from '../../lib/bytes.ts'
+import { ipv4Number } from '../../lib/ip.ts'
+import type { AddressFamily, SpeakerConfig } from '../config.ts'
+import type { RouteAttributes } from '../rib/attribute-set.ts'
+import type { DumpedPath } from '../rib/dump.ts'
+import type { Rib } from '../rib/rib.ts'
+import { emitMrt, MAX_MRT_RECORD, type MrtPeer, type MrtRecord, type MrtRibEntry } from '../wire/mrt.ts'
 
 /** Octets after which a block is given out. */
 const BLOCK = 32 * 1024

@@ -3,10 +3,10 @@
 // slip of the pen can put one anywhere, so no message quotes what the file says.
 import { parseDocument, type YAMLError } from 'yaml'
 import { z } from 'zod'
-import { parseAddress, parseCidr } from '../lib/ip.ts'
-import type { BmpConfig } from './bmp-collector.ts'
-import type { Network, PeerConfig, SpeakerConfig } from './config.ts'
-import { nameOf } from './peer.ts'
+import { parseAddress, parseCidr } from '../../lib/ip.ts'
+import type { BmpConfig } from '../bmp/collector.ts'
+import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
+import { nameOf } from '../peer.ts'
 
 export type ConfigFile = {
   speaker: SpeakerConfig

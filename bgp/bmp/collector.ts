@@ -2,10 +2,19 @@
 // before policy), and begins again with a fresh table after any trouble. What waits for a collector is bounded: one that
 // reads too slowly loses its connection, so that no session ever waits for it.
 
-import { Backoff } from '../lib/backoff.ts'
-import { Writer } from '../lib/bytes.ts'
-import { type Clock, systemClock } from '../lib/clock.ts'
-import { type Log, silentLog } from '../lib/log.ts'
+import { Backoff } from '../../lib/backoff.ts'
+import { Writer } from '../../lib/bytes.ts'
+import { type Clock, systemClock } from '../../lib/clock.ts'
+import { type Log, silentLog } from '../../lib/log.ts'
+import type { AddressFamily } from '../config.ts'
+import { numbersOfFamily } from '../fsm/negotiate.ts'
+import type { Connection, Transport } from '../port.ts'
+import type { Replayed } from '../rib/replay.ts'
+import type { Cause } from '../session.ts'
+import type { Speaker } from '../speaker.ts'
+import { type BmpMessage, emitBmp, MAX_BMP_MESSAGE } from '../wire/bmp.ts'
+import { MAX_MESSAGE } from '../wire/message.ts'
+import { emitEndOfRib } from '../wire/update.ts'
 import {
   bmpInitiation,
   bmpPeerDown,
@@ -14,17 +23,8 @@ import {
   bmpTermination,
   emitMonitoring,
   monitoringHead,
-} from './bmp-messages.ts'
-import type { AddressFamily } from './config.ts'
-import { numbersOfFamily } from './fsm/negotiate.ts'
-import type { MonitoredSession, SessionWatcher } from './monitor.ts'
-import type { Connection, Transport } from './port.ts'
-import type { Replayed } from './rib/replay.ts'
-import type { Cause } from './session.ts'
-import type { Speaker } from './speaker.ts'
-import { type BmpMessage, emitBmp, MAX_BMP_MESSAGE } from './wire/bmp.ts'
-import { MAX_MESSAGE } from './wire/message.ts'
-import { emitEndOfRib } from './wire/update.ts'
+} from './messages.ts'
+import type { MonitoredSession, SessionWatcher } from './session-watcher.ts'
 
 export type BmpConfig = {
   /** IP address and port of the collector. */

@@ -1,15 +1,15 @@
 // Reads a TABLE_DUMP_V2 (RFC 6396 §4.3, RFC 8050) into a speaker: one source of routes per peer of the file, fed with
 // UPDATEs. Works in slices with a turn of the event loop between them, so that sessions stay alive meanwhile.
 import { setImmediate as turn } from 'node:timers/promises'
-import { Writer } from '../lib/bytes.ts'
-import { type Clock, systemClock } from '../lib/clock.ts'
-import { formatIpv4 } from '../lib/ip.ts'
-import { type Log, silentLog } from '../lib/log.ts'
-import type { PeerConfig } from './config.ts'
-import { ENTRY_UPDATE_ROOM, emitEntryUpdate } from './mrt-update.ts'
-import type { RouteSource } from './route-source.ts'
-import type { Speaker } from './speaker.ts'
-import { frameMrtRib, type MrtBody, type MrtPeer, type MrtRibFrame, mrtSplitter, parseMrt } from './wire/mrt.ts'
+import { Writer } from '../../lib/bytes.ts'
+import { type Clock, systemClock } from '../../lib/clock.ts'
+import { formatIpv4 } from '../../lib/ip.ts'
+import { type Log, silentLog } from '../../lib/log.ts'
+import type { PeerConfig } from '../config.ts'
+import type { RouteSource } from '../route-source.ts'
+import type { Speaker } from '../speaker.ts'
+import { frameMrtRib, type MrtBody, type MrtPeer, type MrtRibFrame, mrtSplitter, parseMrt } from '../wire/mrt.ts'
+import { ENTRY_UPDATE_ROOM, emitEntryUpdate } from './entry-update.ts'
 
 /** The file is not, or not wholly, a table dump. Routes that were read before `offset` (octets) stay. */
 export class MrtError extends Error {

@@ -1,10 +1,9 @@
 // What a session and its events are in BMP (RFC 7854 §4): values to messages, pure. Route Monitoring is the hot one, so
 // it is written from a head that is made once per session.
 
-import { Writer } from '../lib/bytes.ts'
-import type { MonitoredSession } from './monitor.ts'
-import type { PeerCounts } from './rib/peer.ts'
-import type { Cause } from './session.ts'
+import { Writer } from '../../lib/bytes.ts'
+import type { PeerCounts } from '../rib/peer.ts'
+import type { Cause } from '../session.ts'
 import {
   BMP_DOWN,
   BMP_HEADER,
@@ -15,9 +14,10 @@ import {
   type BmpPeer,
   bmpText,
   emitBmp,
-} from './wire/bmp.ts'
-import { MAX_MESSAGE } from './wire/message.ts'
-import { emitNotification } from './wire/notification.ts'
+} from '../wire/bmp.ts'
+import { MAX_MESSAGE } from '../wire/message.ts'
+import { emitNotification } from '../wire/notification.ts'
+import type { MonitoredSession } from './session-watcher.ts'
 
 /** Octets before the UPDATE in a Route Monitoring message: common and per-peer header. */
 const MONITORING_HEAD = BMP_HEADER + 42

@@ -11,7 +11,7 @@ const SLICE_MS = 5
  * Round robin over jobs; a job that is enqueued again before it ran keeps its place. What was just enqueued goes before
  * what is in the middle of much, so that a new session does not wait for a million routes of others.
  */
-export class Turns {
+export class WorkQueue {
   readonly #fresh = new Set<Job>()
   /** Jobs that had more to do after their last turn. */
   readonly #long = new Set<Job>()

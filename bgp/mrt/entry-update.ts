@@ -1,9 +1,9 @@
 // From an entry of a table dump (RFC 6396 §4.3.4) to the UPDATE that would announce it, octets to octets. A dump keeps of
 // MP_REACH_NLRI only the next hop; an UPDATE wants family and prefix around it.
-import { BytesError, type Writer } from '../lib/bytes.ts'
-import { AFI, ATTRIBUTE, FLAG, SAFI } from './wire/iana.ts'
-import { dumpedNextHop, type MrtEntryFrame, type MrtRibFrame } from './wire/mrt.ts'
-import { MpOffsets, scanAttributes } from './wire/update.ts'
+import { BytesError, type Writer } from '../../lib/bytes.ts'
+import { AFI, ATTRIBUTE, FLAG, SAFI } from '../wire/iana.ts'
+import { dumpedNextHop, type MrtEntryFrame, type MrtRibFrame } from '../wire/mrt.ts'
+import { MpOffsets, scanAttributes } from '../wire/update.ts'
 
 /** Octets that hold any body that `emitEntryUpdate` writes. */
 export const ENTRY_UPDATE_ROOM = 1 << 17
