@@ -11,6 +11,7 @@ import { Speaker } from '../bgp/speaker.ts'
 import type { Log } from '../lib/log.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
 import { BgpMonitors } from './bgp-monitors.ts'
+import { type Reloaded, reloadPlan } from './bgp-reload.ts'
 import type { KernelSink } from './kernel-sink.ts'
 import { type AgentSocket, serveSocket } from './socket.ts'
 
@@ -21,15 +22,6 @@ export type DaemonDeps = {
   /** Finds unnumbered neighbours. */
   discover: Discover
   log: Log
-}
-
-/** What a reload did, or would do: sessions that are reset with the reasons, peers and networks that come and go. */
-export type Reloaded = {
-  resets: { peer: string; because: string[] }[]
-  added: string[]
-  removed: string[]
-  changed: string[]
-  networks: { announced: string[]; withdrawn: string[] }
 }
 
 /** After our restart is over the decisions of the last tables are still on their way to the sink. */
@@ -96,7 +88,7 @@ export class BgpDaemon {
         throw new BadRequest(
           `${field === 'speaker' ? 'asn, routerId and their like' : field} cannot change while the program runs: restart it`,
         )
-    const plan = planned(old, next, this.#speaker)
+    const plan = reloadPlan(old, next, this.#speaker)
     if (dryRun) return plan
     for (const { peer, because } of plan.resets) this.#deps.log.warn({ peer, because }, 'reload resets this session')
     this.#file = next
@@ -196,25 +188,6 @@ export class BgpDaemon {
   #unmark(): void {
     const marker = this.#marker()
     if (marker !== undefined) rmSync(marker, { force: true })
-  }
-}
-
-function planned(old: ConfigFile, next: ConfigFile, speaker: Speaker): Reloaded {
-  const before = new Map(old.peers.map(peer => [nameOf(peer), peer]))
-  const after = new Map(next.peers.map(peer => [nameOf(peer), peer]))
-  const changed = [...after].filter(([name, peer]) => before.has(name) && !isDeepStrictEqual(before.get(name), peer))
-  const was = new Map(old.networks.map(network => [network.prefix, network]))
-  return {
-    resets: changed
-      .map(([name, peer]) => ({ peer: name, because: speaker.plan(peer) }))
-      .filter(({ because }) => because.length > 0),
-    added: [...after.keys()].filter(name => !before.has(name)),
-    removed: [...before.keys()].filter(name => !after.has(name)),
-    changed: changed.map(([name]) => name),
-    networks: {
-      announced: next.networks.filter(n => !isDeepStrictEqual(was.get(n.prefix), n)).map(n => n.prefix),
-      withdrawn: [...was.keys()].filter(prefix => !next.networks.some(n => n.prefix === prefix)),
-    },
   }
 }
 
