@@ -8,9 +8,10 @@ import type { Log } from '../lib/log.ts'
 import { Applier, type Readiness, STRAY_GRACE_MS } from './apply/applier.ts'
 import { NoInterface } from './apply/link-view.ts'
 import { ApplyError, type Outcome, type Refusal } from './apply/reconciler.ts'
-import { Calculator } from './calc/desired.ts'
+import { Calculator } from './calc/calculator.ts'
 import { hostCidr } from './calc/routes.ts'
-import type { DesiredState, FelixInput, Notice } from './state.ts'
+import type { DesiredState, Notice } from './desired.ts'
+import type { FelixInput } from './input.ts'
 
 /** Somebody else changed or removed what was right, and it is right again. `at` is milliseconds since the epoch. */
 export type FelixEvent = { type: 'healed'; object: string; at: number }

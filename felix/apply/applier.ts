@@ -3,9 +3,9 @@
 // stays dirty and does not stop the next. Removal waits until whoever knows better has spoken (`Readiness`).
 import type { Kernel, KernelEvent, Link } from '../../kernel/port.ts'
 import { ROUTE_TABLE, routeKey } from '../../kernel/port.ts'
-import { parsePrefix } from '../calc/prefix-index.ts'
+import { parsePrefix } from '../../lib/prefix-index.ts'
 import { VXLAN_DEVICE } from '../calc/tunnels.ts'
-import type { DesiredState } from '../state.ts'
+import type { DesiredState } from '../desired.ts'
 import { LinkView } from './link-view.ts'
 import { type Outcome, Reconciler, type Refusal } from './reconciler.ts'
 import { ownDestinations, RouteResolver, routeClass, routeSurface } from './route-surface.ts'

@@ -13,8 +13,8 @@ import {
   routeKey,
 } from '../../kernel/port.ts'
 import { contains, familyOf } from '../../lib/ip.ts'
-import { type Prefix, PrefixIndex, parsePrefix } from '../calc/prefix-index.ts'
-import type { DesiredRoute, DesiredState } from '../state.ts'
+import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
+import type { DesiredRoute, DesiredState } from '../desired.ts'
 import { type LinkView, NoInterface } from './link-view.ts'
 import type { Refusal, Surface } from './reconciler.ts'
 import { WORKLOAD_PREFIX } from './surfaces.ts'

@@ -3,7 +3,7 @@
 import { type Address, ERRNO, type FdbEntry, type Kernel, KernelError, type Neighbour } from '../../kernel/port.ts'
 import type { Change } from '../../lib/delta.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from '../calc/tunnels.ts'
-import type { DesiredAddress, DesiredFdb, DesiredNeighbour, DesiredState, DesiredSysctl } from '../state.ts'
+import type { DesiredAddress, DesiredFdb, DesiredNeighbour, DesiredState, DesiredSysctl } from '../desired.ts'
 import { type LinkView, NoInterface } from './link-view.ts'
 import type { Surface } from './reconciler.ts'
 

@@ -2,7 +2,7 @@
 // be deleted and answers "exists" to whoever creates it, so it is adopted. vxlan.calico is wholly ours: what has the
 // wrong identity there (VNI, port, local address) is made anew, since the kernel cannot change those.
 import { ERRNO, type Kernel, KernelError, type Link, type LinkChange, type LinkSpec } from '../../kernel/port.ts'
-import type { TunnelDevice } from '../state.ts'
+import type { TunnelDevice } from '../desired.ts'
 import type { LinkView } from './link-view.ts'
 import type { Outcome } from './reconciler.ts'
 

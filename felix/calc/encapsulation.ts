@@ -3,7 +3,7 @@
 // those two; a VXLAN pool never becomes IP-in-IP, because the usual reason to ask for VXLAN is a fabric that drops
 // protocol 4. Nothing leaves bare where a tunnel was asked for: such a block gets no route and a reason.
 import type { Family } from '../../lib/ip.ts'
-import type { Encapsulation, Pool } from '../state.ts'
+import type { Encapsulation, Pool } from '../input.ts'
 
 /** RFC 9012 §4.1, IANA "BGP Tunnel Encapsulation Attribute Tunnel Types". */
 export const TUNNEL_TYPE = { vxlan: 8, ipip: 7 } as const

@@ -4,9 +4,10 @@
 
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port.ts'
 import { addressBits, cidr, type Family, formatCidr, parseCidr } from '../../lib/ip.ts'
-import type { DesiredRoute, Endpoint, FelixInput, LearnedRoute, Notice, Pool } from '../state.ts'
+import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
+import type { DesiredRoute, Notice } from '../desired.ts'
+import type { Endpoint, FelixInput, LearnedRoute, Pool } from '../input.ts'
 import { type Answer, chooseWay, poolEncapsulation } from './encapsulation.ts'
-import { PrefixIndex, parsePrefix } from './prefix-index.ts'
 import { GATEWAY, IPIP_DEVICE, tunnelsNeeded, type Vtep, VXLAN_DEVICE } from './tunnels.ts'
 
 type Routes = { routes: DesiredRoute[]; notices: Notice[] }

@@ -2,17 +2,10 @@
 // not while some route does: devices must not come and go with BGP sessions.
 import { createHash } from 'node:crypto'
 import { ROUTE_SCOPE } from '../../kernel/port.ts'
-import type {
-  DesiredAddress,
-  DesiredFdb,
-  DesiredNeighbour,
-  FelixInput,
-  Notice,
-  RemoteNode,
-  TunnelDevice,
-} from '../state.ts'
+import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
+import type { DesiredAddress, DesiredFdb, DesiredNeighbour, Notice, TunnelDevice } from '../desired.ts'
+import type { FelixInput, RemoteNode } from '../input.ts'
 import { can, poolEncapsulation, TUNNEL_TYPE } from './encapsulation.ts'
-import { PrefixIndex, parsePrefix } from './prefix-index.ts'
 
 export const IPIP_DEVICE = 'tunl0'
 export const VXLAN_DEVICE = 'vxlan.calico'

@@ -2,7 +2,7 @@
 import test from 'ava'
 import { Routing } from '../../agent/routing.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
-import type { LearnedRoute } from '../../felix/state.ts'
+import type { LearnedRoute } from '../../felix/input.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'

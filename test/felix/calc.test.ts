@@ -1,8 +1,9 @@
 // What one node wants of its kernel, line by line as `ip` prints it.
 import test from 'ava'
-import { desiredState } from '../../felix/calc/desired.ts'
+import { desiredState } from '../../felix/calc/calculator.ts'
 import { tunnelsNeeded, vtepMac } from '../../felix/calc/tunnels.ts'
-import type { DesiredRoute, FelixInput } from '../../felix/state.ts'
+import type { DesiredRoute } from '../../felix/desired.ts'
+import type { FelixInput } from '../../felix/input.ts'
 import { EMPTY, endpoint, FULL, gaits, learned, N3, N4, steps, WITHOUT_IPIP, WORLDS } from './worlds.ts'
 
 test('a full node has exactly the routes of the specification', t => {

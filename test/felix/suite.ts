@@ -1,7 +1,7 @@
 // What felix promises of a kernel, asked of any: the fake and the real one run the same questions.
 import type { ExecutionContext } from 'ava'
+import type { FelixInput } from '../../felix/input.ts'
 import { Felix, type FelixDeps, type FelixEvent } from '../../felix/loop.ts'
-import type { FelixInput } from '../../felix/state.ts'
 import type { Kernel } from '../../kernel/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'

@@ -1,6 +1,6 @@
 // Named worlds for felix, and walks between them: each world is a whole input, each step a partial update, so that
 // a walk may be taken in any order, in pieces or twice and must always end in the same place.
-import type { Endpoint, FelixInput, LearnedRoute, Pool, RemoteNode } from '../../felix/state.ts'
+import type { Endpoint, FelixInput, LearnedRoute, Pool, RemoteNode } from '../../felix/input.ts'
 
 export const IPIP_POOL: Pool = { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: false }
 export const VXLAN_POOL: Pool = { cidr: '10.245.0.0/16', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false }

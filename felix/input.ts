@@ -1,6 +1,5 @@
-// What felix is told and what it makes of it. `calc/` turns the first type into the second and is pure; `apply`
-// brings the kernel there. Output is a function of the current input alone, whatever the order of events was.
-import type { FdbEntry, Neighbour, Route, SysctlFamily } from '../kernel/port.ts'
+// What felix is told. `calc/` turns it into what the kernel should hold (`desired.ts`) and is pure: its output is a
+// function of the current input alone, whatever the order of events was.
 
 export type Encapsulation = 'none' | 'ipip' | 'vxlan'
 
@@ -64,41 +63,4 @@ export type FelixInput = {
   endpoints: readonly Endpoint[]
   /** Smallest MTU of the node's uplinks. */
   uplinkMtu: number
-}
-
-export type TunnelDevice = {
-  name: 'tunl0' | 'vxlan.calico'
-  kind: 'ipip' | 'vxlan'
-  /** Held as a /32 on the device. tunl0 carries packets without one, until IPAM has given it. */
-  address?: string
-  mtu: number
-  mac?: string
-  vni?: number
-  port?: number
-  local?: string
-}
-
-/** Routes name their interface, since an ifindex means nothing until the link exists. */
-export type DesiredRoute = Omit<Route, 'ifindex'> & { interfaceName?: string }
-/** An address of full length on an interface that felix looks after. */
-export type DesiredAddress = { interfaceName: string; address: string; scope: number }
-export type DesiredNeighbour = Omit<Neighbour, 'ifindex'> & { interfaceName: string }
-export type DesiredFdb = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
-
-/** One `net.<family>.<path>` that must read `value`. */
-export type DesiredSysctl = { family: SysctlFamily; path: readonly string[]; value: string }
-
-/** A fallback or refusal a person should know of; `reason` is for machines, `message` says what to do. */
-export type Notice = { object: string; reason: string; message: string }
-
-export type DesiredState = {
-  tunnels: readonly TunnelDevice[]
-  /** An address of these on tunl0 is ours; others may keep theirs there (IPVS tunnelling does). */
-  poolCidrs: readonly string[]
-  addresses: readonly DesiredAddress[]
-  routes: readonly DesiredRoute[]
-  neighbours: readonly DesiredNeighbour[]
-  fdb: readonly DesiredFdb[]
-  sysctls: readonly DesiredSysctl[]
-  notices: readonly Notice[]
 }

@@ -1,6 +1,6 @@
 // Longest-prefix match over a few hundred CIDRs, asked once per learned route: a full table is looked up in some ten
 // milliseconds, where parsing both sides of every comparison would take seconds. IPv4 works on plain numbers.
-import { addressBytes, type Family, parseCidr } from '../../lib/ip.ts'
+import { addressBytes, type Family, parseCidr } from './ip.ts'
 
 /** A CIDR as a number: host bits are zero. */
 export type Prefix = { family: Family; bits: bigint; length: number }

@@ -1,6 +1,7 @@
 // The whole of what this node's kernel should hold, as a function of what is known now. Nothing here remembers:
 // any order of events, a restart or a replay gives the same answer.
-import type { DesiredNeighbour, DesiredState, DesiredSysctl, Endpoint, FelixInput } from '../state.ts'
+import type { DesiredNeighbour, DesiredState, DesiredSysctl } from '../desired.ts'
+import type { Endpoint, FelixInput } from '../input.ts'
 import { blackholeRoutes, byDestination, claim, learnedRoutes, workloadRoutes } from './routes.ts'
 import { ownAddresses, tunnelDevices, VXLAN_DEVICE, vtepEntries, vteps } from './tunnels.ts'
 
