@@ -10,7 +10,7 @@ import type { Transport } from '../bgp/port.ts'
 import { collect } from '../cni/collect.ts'
 import type { CniDeps } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
-import { Queue } from '../cni/queue.ts'
+import { Limiter } from '../cni/limiter.ts'
 import type { Store } from '../datastore/port.ts'
 import { withSnapshot } from '../datastore/snapshot.ts'
 import { probeCapabilities } from '../felix/apply/capabilities.ts'
@@ -62,8 +62,8 @@ export class NodeAgent {
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
-  /** One for the life of the agent: containers take turns in it. */
-  readonly #queue = new Queue()
+  /** Limits CNI requests: one per pod, a few at once per node. */
+  readonly #limiter = new Limiter()
   readonly #addressBackoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
   readonly #tunnels: { ipip?: string; vxlan?: string } = {}
   #capabilities: FelixInput['capabilities'] = { ipip: false, vxlan: false }
@@ -148,7 +148,7 @@ export class NodeAgent {
       ipam: this.allocator,
       kernel,
       endpoints: this.endpoints,
-      queue: this.#queue,
+      limiter: this.#limiter,
       mtu: () => this.#podMtu(),
       clock,
       log: log.child({ room: 'cni' }),

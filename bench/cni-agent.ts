@@ -4,9 +4,9 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { kinds } from '../api/kinds.ts'
 import type { CniDeps } from '../cni/deps.ts'
-import { answerCni } from '../cni/door.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
-import { Queue } from '../cni/queue.ts'
+import { answerCni } from '../cni/http.ts'
+import { Limiter } from '../cni/limiter.ts'
 import { createFakeStore } from '../datastore/fake.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
@@ -30,7 +30,7 @@ const deps: CniDeps = {
   ipam,
   kernel: openKernel(),
   endpoints: new EndpointStore(db),
-  queue: new Queue(),
+  limiter: new Limiter(),
   mtu: () => 1500,
   ready: () => undefined,
 }

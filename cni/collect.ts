@@ -3,16 +3,16 @@
 
 import { ROUTE_TABLE } from '../kernel/port.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
-import { takeDown } from './del.ts'
 import type { CniDeps } from './deps.ts'
-import { turnOf } from './endpoints.ts'
+import { lockKey } from './endpoints.ts'
+import { takeDown } from './verbs/del.ts'
 
 /** Ids of the endpoints and handles that were collected. For the agent's start, once the kernel's links are there. */
 export async function collect(deps: CniDeps): Promise<readonly string[]> {
   const collected: string[] = []
   for (const row of deps.endpoints.all()) {
     const { id, containerID, ifname } = row
-    await deps.queue.run(turnOf(row), async () => {
+    await deps.limiter.run(lockKey(row), async () => {
       const endpoint = deps.endpoints.get(containerID, ifname)
       if (endpoint === undefined || (await deps.kernel.link(endpoint.interfaceName)) !== undefined) return
       await takeDown(endpoint, deps)

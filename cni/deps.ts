@@ -4,7 +4,7 @@ import type { Kernel } from '../kernel/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { EndpointStore } from './endpoints.ts'
-import type { Queue } from './queue.ts'
+import type { Limiter } from './limiter.ts'
 
 export type CniDeps = {
   node: string
@@ -12,8 +12,8 @@ export type CniDeps = {
   /** The host side: the namespace that the agent runs in. */
   kernel: Kernel
   endpoints: EndpointStore
-  /** One for the life of the agent: containers take turns in it. */
-  queue: Queue
+  /** Limits requests: one per pod at a time, a few at once per node. One for the life of the agent. */
+  limiter: Limiter
   /** Bytes for a pod interface, where the configuration gives none. */
   mtu(): number
   clock: Clock

@@ -75,8 +75,8 @@ export class EndpointStore {
     return this.#expected.has(handle) || this.all().some(endpoint => endpoint.handle === handle)
   }
 
-  /** Writes a row to the disk alone: for a transaction that writes more. `show` follows when that is through. */
-  write(endpoint: Endpoint): void {
+  /** Writes a row to the disk only, so that it can be part of a larger transaction. Call `publish` after the commit. */
+  persist(endpoint: Endpoint): void {
     transaction(this.#db, () => {
       this.#db
         .prepare('INSERT OR REPLACE INTO cni_endpoints (id, endpoint) VALUES (?, ?)')
@@ -84,37 +84,37 @@ export class EndpointStore {
     })
   }
 
-  /** Takes a written row into memory and tells the listeners. */
-  show(endpoint: Endpoint): void {
+  /** Takes a persisted row into memory and tells the listeners. */
+  publish(endpoint: Endpoint): void {
     this.#rows.set(endpoint.id, endpoint)
     this.#leaving.delete(endpoint.id)
     this.#tell({ type: 'set', endpoint })
   }
 
-  /** Tells the listeners that the interface is about to go; the row stays until `remove`. */
-  leave(id: string): void {
+  /** Tells the listeners that the interface will be removed now. The row stays until `delete`. */
+  markLeaving(id: string): void {
     const endpoint = this.#rows.get(id)
     if (endpoint === undefined || this.#leaving.has(id)) return
     this.#leaving.add(id)
     this.#tell({ type: 'gone', endpoint })
   }
 
-  /** Forgets a row; an unknown one is fine. */
-  remove(id: string): void {
-    this.erase(id)
-    this.drop(id)
+  /** Removes a row from disk and memory. An unknown row is fine. */
+  delete(id: string): void {
+    this.deletePersisted(id)
+    this.unpublish(id)
   }
 
-  /** Takes a row from the disk alone: for a transaction that writes more. `drop` follows when that is through. */
-  erase(id: string): void {
+  /** Removes a row from the disk only, so that it can be part of a larger transaction. Call `unpublish` after the commit. */
+  deletePersisted(id: string): void {
     transaction(this.#db, () => {
       this.#db.prepare('DELETE FROM cni_endpoints WHERE id = ?').run(id)
     })
   }
 
-  /** Takes an erased row from memory. */
-  drop(id: string): void {
-    this.leave(id)
+  /** Removes a row from memory, after `deletePersisted`. */
+  unpublish(id: string): void {
+    this.markLeaving(id)
     this.#rows.delete(id)
     this.#leaving.delete(id)
   }
@@ -130,10 +130,10 @@ export class EndpointStore {
 }
 
 /**
- * Whose turn work on an endpoint takes: the pod's, since two sandboxes of one pod share the interface name; without one
- * the container's.
+ * The key of the lock for work on an endpoint: the pod, since two sandboxes of one pod share the interface name; without
+ * a pod the container.
  */
-export function turnOf({ containerID, pod }: Pick<Endpoint, 'containerID' | 'pod'>): string {
+export function lockKey({ containerID, pod }: Pick<Endpoint, 'containerID' | 'pod'>): string {
   return pod === undefined ? containerID : `${pod.namespace}/${pod.name}`
 }
 

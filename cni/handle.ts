@@ -1,12 +1,8 @@
-// The door of the agent for CNI: one request in, one answer out, and every error in the words of the specification.
+// Dispatches one CNI request; maps every error to a CNI error.
 import { KernelError } from '../kernel/port.ts'
-import { add } from './add.ts'
-import { check } from './check.ts'
-import { del } from './del.ts'
 import type { CniDeps } from './deps.ts'
-import { turnOf } from './endpoints.ts'
+import { lockKey } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'
-import { gc } from './gc.ts'
 import {
   type AddRequest,
   type CheckRequest,
@@ -17,8 +13,12 @@ import {
   versionOf,
 } from './request.ts'
 import { CNI_VERSIONS, emitResult } from './result.ts'
-import { status } from './status.ts'
-import { version } from './version.ts'
+import { add } from './verbs/add.ts'
+import { check } from './verbs/check.ts'
+import { del } from './verbs/del.ts'
+import { gc } from './verbs/gc.ts'
+import { status } from './verbs/status.ts'
+import { version } from './verbs/version.ts'
 
 /** What the plugin does: prints `stdout` and exits with `exitCode`. */
 export type CniAnswer = { exitCode: 0 | 1; stdout: string }
@@ -43,12 +43,12 @@ export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnsw
 async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
   switch (request.verb) {
     case 'ADD':
-      return inTurn(request, deps, async () => emitResult(await add(request, deps), request.conf.cniVersion))
+      return underLock(request, deps, async () => emitResult(await add(request, deps), request.conf.cniVersion))
     case 'DEL':
-      await inTurn(request, deps, () => del(request, deps))
+      await underLock(request, deps, () => del(request, deps))
       return ''
     case 'CHECK':
-      await inTurn(request, deps, () => check(request, deps))
+      await underLock(request, deps, () => check(request, deps))
       return ''
     case 'GC':
       await gc(request, deps)
@@ -61,13 +61,13 @@ async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
   }
 }
 
-function inTurn<T>(
+function underLock<T>(
   request: AddRequest | DelRequest | CheckRequest,
-  { endpoints, queue }: CniDeps,
+  { endpoints, limiter }: CniDeps,
   body: () => Promise<T>,
 ): Promise<T> {
   const { containerID, ifname, pod } = request
-  return queue.run(turnOf({ containerID, pod: endpoints.get(containerID, ifname)?.pod ?? pod }), body)
+  return limiter.run(lockKey({ containerID, pod: endpoints.get(containerID, ifname)?.pod ?? pod }), body)
 }
 
 function asCniError(error: unknown): CniError {

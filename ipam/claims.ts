@@ -8,8 +8,8 @@ import { blockName } from '../api/names.ts'
 import { Conflict, NotFound, type Store, Unreachable, type Watch, type WatchEvent } from '../datastore/port.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
-import { Turns } from '../lib/turns.ts'
 import { affinityOf, emitBlock, emptyBlock, isEmpty, parseBlock, sameAllocations } from './block.ts'
 import type { OwnedBlock } from './journal.ts'
 import type { Ledger } from './ledger.ts'
@@ -34,7 +34,7 @@ export type ClaimOutcome = 'claimed' | 'taken'
 
 export class Claims {
   readonly #deps: ClaimsDeps
-  readonly #turns = new Turns()
+  readonly #mutex = new KeyedMutex()
   readonly #backoff = new Backoff({ firstMs: 200, maxMs: 30_000 })
   /** Every block at the API server as last seen, with its affinity. */
   readonly #seen = new Map<string, string | undefined>()
@@ -77,7 +77,7 @@ export class Claims {
     this.#watch?.close()
     this.#stopListening()
     await this.#running?.catch(() => {})
-    await this.#turns.idle()
+    await this.#mutex.idle()
   }
 
   /** Blocks that exist, whoever owns them, and whose they are. */
@@ -102,12 +102,12 @@ export class Claims {
     }
     for (const [cidr, affinity] of [...this.#seen])
       if (affinity === affinityOf(node) && ledger.get(cidr) === undefined)
-        await this.#turns.run(cidr, () => this.#settle(cidr))
+        await this.#mutex.run(cidr, () => this.#settle(cidr))
   }
 
   /** Claims one block: creating the object is the claim. Rejects with `Unreachable` or `Refused`. */
   claim(cidr: string): Promise<ClaimOutcome> {
-    return this.#turns.run(cidr, async () => {
+    return this.#mutex.run(cidr, async () => {
       const { node, store, ledger, clock, poolOf } = this.#deps
       if (ledger.get(cidr) !== undefined) return 'claimed'
       const block = emptyBlock(cidr, BigInt(Math.trunc(clock.wallMs())) * 1_000_000n)
@@ -130,7 +130,7 @@ export class Claims {
 
   /** Gives an empty block back; a block that is in use by then, or that changed at the server, stays. */
   giveBack(cidr: string): Promise<void> {
-    return this.#turns.run(cidr, async () => {
+    return this.#mutex.run(cidr, async () => {
       const { store, ledger } = this.#deps
       const owned = ledger.get(cidr)
       const base = this.#base.get(cidr)
@@ -242,7 +242,7 @@ export class Claims {
     for (const cidr of [...this.#dirty]) {
       this.#dirty.delete(cidr)
       try {
-        await this.#turns.run(cidr, () => this.#settle(cidr))
+        await this.#mutex.run(cidr, () => this.#settle(cidr))
       } catch (error) {
         this.#dirty.add(cidr)
         if (error instanceof Unreachable) throw error

@@ -6,10 +6,10 @@ import { createServer, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CniDeps } from '../../cni/deps.ts'
-import { answerCni } from '../../cni/door.ts'
 import { EndpointStore } from '../../cni/endpoints.ts'
+import { answerCni } from '../../cni/http.ts'
 import { installPlugin } from '../../cni/install.ts'
-import { Queue } from '../../cni/queue.ts'
+import { Limiter } from '../../cni/limiter.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { NodeAllocator } from '../../ipam/allocator.ts'
 import { Journal } from '../../ipam/journal.ts'
@@ -94,7 +94,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     ipam,
     kernel,
     endpoints: new EndpointStore(db),
-    queue: new Queue(),
+    limiter: new Limiter(),
     mtu: () => 1450,
     ready: () => undefined,
   }

@@ -4,7 +4,7 @@ import { collect } from '../../cni/collect.ts'
 import type { CniDeps } from '../../cni/deps.ts'
 import { type EndpointChange, EndpointStore } from '../../cni/endpoints.ts'
 import { type CniAnswer, handleCni } from '../../cni/handle.ts'
-import { Queue } from '../../cni/queue.ts'
+import { Limiter } from '../../cni/limiter.ts'
 import { inspect } from '../../cni/wiring.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
@@ -29,7 +29,7 @@ async function aHost(db = openNodeDb(':memory:'), world = new FakeWorld()): Prom
     ipam: node.allocator,
     kernel: world.kernel(),
     endpoints: new EndpointStore(db),
-    queue: new Queue(),
+    limiter: new Limiter(),
     mtu: () => 1500,
     clock: node.clock,
     log: silentLog,

@@ -1,5 +1,5 @@
-// The HTTP side of the CNI door: one POST per request on the agent's unix socket. Who may connect is decided by the
-// socket's mode (0600); what they send is bounded and checked here.
+// HTTP endpoint POST /cni on the agent's unix socket. The socket's mode (0600) decides who may connect; the size and the
+// form of a request are checked here.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CniDeps } from './deps.ts'
 import { handleCni } from './handle.ts'
@@ -22,7 +22,7 @@ export async function answerCni(request: IncomingMessage, response: ServerRespon
       chunks.push(chunk)
     }
   } catch {
-    return // the plugin went away before it had said what it wants
+    return // the plugin closed the connection before its request was complete
   }
   const raw = parseRaw(Buffer.concat(chunks).toString('utf8'))
   if (raw === undefined) {

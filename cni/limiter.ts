@@ -1,24 +1,24 @@
-// Who may work now: one request at a time per container, a few at a time on the node. A runtime is not to call twice
-// for one container at once, but a killed runtime that came back does.
-import { Turns } from '../lib/turns.ts'
+// Limits CNI requests: one per pod, 16 at once per node. The specification forbids a runtime to call twice at once for
+// one container, but a runtime that was killed and started again does it.
+import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import { CNI_CODE, CniError } from './error.ts'
 
-/** `running`: requests that work at the same time. `waiting`: how many more may wait before they are sent away. */
-export type QueueLimits = { running: number; waiting: number }
+/** `running`: requests that run at the same time. `waiting`: how many more may wait; above that they are refused. */
+type Limits = { running: number; waiting: number }
 
-export class Queue {
-  readonly #turns = new Turns()
-  readonly #limits: QueueLimits
+export class Limiter {
+  readonly #mutex = new KeyedMutex()
+  readonly #limits: Limits
   readonly #waiters: (() => void)[] = []
   #running = 0
   #waiting = 0
 
-  constructor(limits: QueueLimits = { running: 16, waiting: 2_000 }) {
+  constructor(limits: Limits = { running: 16, waiting: 2_000 }) {
     this.#limits = limits
   }
 
-  /** Settles as `body` does. Rejects with `CniError` tryLater when too many wait already. */
-  async run<T>(turn: string, body: () => Promise<T>): Promise<T> {
+  /** Runs `body` when no other one with this key runs. Settles as `body` does. Rejects with `CniError` tryLater when too many wait already. */
+  async run<T>(key: string, body: () => Promise<T>): Promise<T> {
     if (this.#waiting >= this.#limits.waiting)
       throw new CniError(
         CNI_CODE.tryLater,
@@ -32,7 +32,7 @@ export class Queue {
       entered = true
     }
     try {
-      return await this.#turns.run(turn, async () => {
+      return await this.#mutex.run(key, async () => {
         await this.#acquire()
         enter()
         try {
@@ -51,7 +51,7 @@ export class Queue {
     else await new Promise<void>(resolve => this.#waiters.push(resolve))
   }
 
-  /** Hands its place to the next one in line. */
+  /** Gives this request's place to the next one that waits. */
   #release(): void {
     const next = this.#waiters.shift()
     if (next === undefined) this.#running--

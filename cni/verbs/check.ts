@@ -1,9 +1,9 @@
 // CHECK: everything that ADD made is still there, and is what the runtime was told.
-import { addressBits, familyOf } from '../lib/ip.ts'
-import type { CniDeps } from './deps.ts'
-import { CNI_CODE, CniError } from './error.ts'
-import type { CheckRequest } from './request.ts'
-import { inspect } from './wiring.ts'
+import { addressBits, familyOf } from '../../lib/ip.ts'
+import type { CniDeps } from '../deps.ts'
+import { CNI_CODE, CniError } from '../error.ts'
+import type { CheckRequest } from '../request.ts'
+import { inspect } from '../wiring.ts'
 
 /** Rejects with `CniError` broken that lists what is missing. What later plugins added is not looked at. */
 export async function check(request: CheckRequest, deps: CniDeps): Promise<void> {

@@ -1,7 +1,7 @@
 // Mutual exclusion by key for asynchronous work within one process.
 
 /** Runs bodies with the same key one after another, in the order of the calls; different keys do not wait. */
-export class Turns {
+export class KeyedMutex {
   readonly #last = new Map<string, Promise<unknown>>()
 
   /** Settles as `body` does; a body that throws does not stop the ones behind it. */

@@ -1,16 +1,16 @@
 // ADD leaves a working interface, or nothing.
 import { statSync } from 'node:fs'
-import type { Assigned, AssignRefusal } from '../ipam/port.ts'
-import { ERRNO, type Kernel, KernelError } from '../kernel/port.ts'
-import { addressBits, familyOf } from '../lib/ip.ts'
+import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
+import { ERRNO, type Kernel, KernelError } from '../../kernel/port.ts'
+import { addressBits, familyOf } from '../../lib/ip.ts'
+import type { CniDeps } from '../deps.ts'
+import { type Endpoint, endpointId } from '../endpoints.ts'
+import { CNI_CODE, CniError } from '../error.ts'
+import { handleOf, hostInterfaceName } from '../interface-name.ts'
+import { type AddRequest, addressFits } from '../request.ts'
+import type { CniResult } from '../result.ts'
+import { connect, createPair, GATEWAY, HOST_MAC, inspect, randomMac, wireHost, wirePod } from '../wiring.ts'
 import { takeDown } from './del.ts'
-import type { CniDeps } from './deps.ts'
-import { type Endpoint, endpointId } from './endpoints.ts'
-import { CNI_CODE, CniError } from './error.ts'
-import { handleOf, hostInterfaceName } from './interface-name.ts'
-import { type AddRequest, addressFits } from './request.ts'
-import type { CniResult } from './result.ts'
-import { connect, createPair, GATEWAY, HOST_MAC, inspect, randomMac, wireHost, wirePod } from './wiring.ts'
 
 /** How long the kernel may take for what it does in its own time, and how often it is asked. */
 const SETTLE_MS = 3_000
@@ -80,16 +80,16 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
       address: conf.address,
       use: 'Workload',
     },
-    given => endpoints.write(withAddresses(given)),
+    given => endpoints.persist(withAddresses(given)),
   )
   if ('refused' in assigned) throw refusalError(assigned)
   const endpoint = withAddresses(assigned)
-  undo.defer(async () => endpoints.remove(endpoint.id))
-  endpoints.show(endpoint)
+  undo.defer(async () => endpoints.delete(endpoint.id))
+  endpoints.publish(endpoint)
 
   const host = await createPair(kernel, endpoint)
   undo.defer(() => {
-    endpoints.leave(endpoint.id)
+    endpoints.markLeaving(endpoint.id)
     return kernel.deleteLink(endpoint.interfaceName)
   })
   const hostMac = host.mac ?? HOST_MAC

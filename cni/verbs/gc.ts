@@ -1,10 +1,10 @@
 // GC: of this network's attachments only those stay that the runtime lists. One that fails does not stop the others.
-import { collectHandles } from './collect.ts'
+import { collectHandles } from '../collect.ts'
+import type { CniDeps } from '../deps.ts'
+import { endpointId, lockKey } from '../endpoints.ts'
+import { CNI_CODE, CniError } from '../error.ts'
+import type { GcRequest } from '../request.ts'
 import { takeDown } from './del.ts'
-import type { CniDeps } from './deps.ts'
-import { endpointId, turnOf } from './endpoints.ts'
-import { CNI_CODE, CniError } from './error.ts'
-import type { GcRequest } from './request.ts'
 
 /** Rejects with one `CniError` that names every failure, after all were tried. */
 export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<void> {
@@ -21,7 +21,7 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<voi
     const { id, network, containerID, ifname } = row
     if (network !== conf.name || stay.has(id)) continue
     await attempt(id, () =>
-      deps.queue.run(turnOf(row), async () => {
+      deps.limiter.run(lockKey(row), async () => {
         const endpoint = deps.endpoints.get(containerID, ifname)
         if (endpoint !== undefined) await takeDown(endpoint, deps)
       }),

@@ -1,6 +1,6 @@
 // STATUS: whether the next ADD would have a chance.
-import type { CniDeps } from './deps.ts'
-import { CniError } from './error.ts'
+import type { CniDeps } from '../deps.ts'
+import { CniError } from '../error.ts'
 
 /** Rejects with `CniError` 50, or 51 when running containers may suffer too. */
 export async function status(deps: CniDeps): Promise<void> {
