@@ -1,8 +1,8 @@
 // The flight recorder: a bounded ring on disk of what changed on this node and why, so that "who removed my route at
 // 12:03?" has an answer after a restart too. It records; it never stops what it records: a full disk costs records only.
 import type { Clock } from '../lib/clock.ts'
+import type { Database } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
-import type { NodeDb } from '../lib/node-db.ts'
 
 /** One record; `object` is what it happened to (a prefix, an interface, a peer), `detail` is for people. */
 export type Event = { at: string; type: string; object: string; detail: string }
@@ -19,7 +19,7 @@ export class EventRing {
   #failing = false
 
   /** `db` is a file of its own: losing the last seconds of it in a power cut is cheaper than an fsync per record. */
-  constructor(db: NodeDb, clock: Clock, log: Log) {
+  constructor(db: Database, clock: Clock, log: Log) {
     db.exec('PRAGMA synchronous = NORMAL')
     db.exec(`CREATE TABLE IF NOT EXISTS events
       (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, type TEXT NOT NULL, object TEXT NOT NULL, detail TEXT NOT NULL)`)

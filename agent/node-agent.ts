@@ -24,8 +24,8 @@ import { tunnelRequest } from '../ipam/tunnel.ts'
 import { type Kernel, ROUTE_PROTOCOL, ROUTE_TABLE } from '../kernel/port.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Clock } from '../lib/clock.ts'
+import { type Database, openDatabase } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
-import { type NodeDb, openNodeDb } from '../lib/node-db.ts'
 import { ClusterView } from './cluster-view.ts'
 import { EventRing } from './events.ts'
 import { nodeAddress } from './mesh.ts'
@@ -53,8 +53,8 @@ const DEFAULT_FELIX = defaults('FelixConfiguration')
 export class NodeAgent {
   readonly #options: NodeAgentOptions
   readonly #deps: NodeAgentDeps
-  readonly #db: NodeDb
-  readonly #eventsDb: NodeDb
+  readonly #db: Database
+  readonly #eventsDb: Database
   readonly #store: Store
   readonly #view: ClusterView
   readonly #felix: Felix
@@ -86,8 +86,8 @@ export class NodeAgent {
     const { clock, log, kernel, store } = deps
     this.#options = options
     this.#deps = deps
-    this.#db = openNodeDb(join(options.dataDir, 'node.db'))
-    this.#eventsDb = openNodeDb(join(options.dataDir, 'events.db'))
+    this.#db = openDatabase(join(options.dataDir, 'node.db'))
+    this.#eventsDb = openDatabase(join(options.dataDir, 'events.db'))
     this.events = new EventRing(this.#eventsDb, clock, log)
     this.#store = withSnapshot(store, this.#db, clock, log.child({ room: 'datastore' }))
     this.#view = new ClusterView(log.child({ room: 'agent' }))

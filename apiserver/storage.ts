@@ -4,7 +4,7 @@
 import { emitJson, parseJson } from '../api/json.ts'
 import { type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
-import { type NodeDb, openNodeDb, transaction } from '../lib/node-db.ts'
+import { type Database, openDatabase, transaction } from '../lib/database.ts'
 
 /** An object as stored: `text` is its JSON with `metadata.resourceVersion` equal to `version`. */
 export type Stored = { readonly object: AnyObject; readonly text: string; readonly version: number }
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS server (key TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 `
 
 export class Storage {
-  readonly #db: NodeDb
+  readonly #db: Database
   readonly #history: HistoryLimits
   readonly #objects = new Map<Kind, Map<string, Stored>>()
   readonly #listeners = new Set<(changes: readonly Change[]) => void>()
@@ -53,7 +53,7 @@ export class Storage {
   #commit: Promise<void> | undefined
 
   constructor({ path, history }: StorageOptions) {
-    this.#db = openNodeDb(path)
+    this.#db = openDatabase(path)
     this.#history = history
     this.#db.exec(SCHEMA)
     for (const kind of Object.keys(kinds) as Kind[]) this.#objects.set(kind, new Map())

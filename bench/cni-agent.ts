@@ -12,12 +12,12 @@ import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
 import { openKernel } from '../kernel/linux.ts'
 import { systemClock } from '../lib/clock.ts'
+import { openDatabase } from '../lib/database.ts'
 import { silentLog } from '../lib/log.ts'
-import { openNodeDb } from '../lib/node-db.ts'
 
 const [folder = '.'] = process.argv.slice(2)
 const base = { node: 'bench', clock: systemClock, log: silentLog }
-const db = openNodeDb(join(folder, 'node.db'))
+const db = openDatabase(join(folder, 'node.db'))
 const store = createFakeStore()
 const pool = { metadata: { name: 'pods' }, spec: { cidr: '10.244.0.0/16' } }
 await store.create('IPPool', kinds.IPPool.schema.parse(pool))

@@ -1,6 +1,6 @@
 // Pod interfaces of this node: what ADD made and for whom, kept in the node's own database. A row is on disk before the
 // kernel is touched, so that whatever a crash leaves behind has an owner that DEL and GC can find.
-import { type NodeDb, transaction } from '../lib/node-db.ts'
+import { type Database, transaction } from '../lib/database.ts'
 import type { PodName } from './request.ts'
 
 export type Endpoint = {
@@ -31,13 +31,13 @@ export type Endpoint = {
 export type EndpointChange = { type: 'set'; endpoint: Endpoint } | { type: 'gone'; endpoint: Endpoint }
 
 export class EndpointStore {
-  readonly #db: NodeDb
+  readonly #db: Database
   readonly #rows = new Map<string, Endpoint>()
   readonly #leaving = new Set<string>()
   readonly #expected = new Set<string>()
   readonly #listeners = new Set<(change: EndpointChange) => void>()
 
-  constructor(db: NodeDb) {
+  constructor(db: Database) {
     this.#db = db
     db.exec('CREATE TABLE IF NOT EXISTS cni_endpoints (id TEXT PRIMARY KEY, endpoint TEXT NOT NULL) STRICT')
     for (const row of db.prepare('SELECT endpoint FROM cni_endpoints ORDER BY rowid').all()) {

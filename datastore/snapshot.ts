@@ -5,8 +5,8 @@ import { emitJson, parseJson } from '../api/json.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { validate } from '../api/validate.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { type Database, transaction } from '../lib/database.ts'
 import { type Log, silentLog } from '../lib/log.ts'
-import { type NodeDb, transaction } from '../lib/node-db.ts'
 import type { ListOptions, Store, Watch, WatchHandlers } from './port.ts'
 
 const SCHEMA = `
@@ -24,7 +24,7 @@ const RETRY_MS = 10_000
  * `store` with its watches remembered in `db`. A watch whose server cannot be reached at first gets one `sync` from the
  * last run's memory (if there is one), after `connection` said that it is not connected. All other calls go through.
  */
-export function withSnapshot(store: Store, db: NodeDb, clock: Clock, log: Log = silentLog): Store {
+export function withSnapshot(store: Store, db: Database, clock: Clock, log: Log = silentLog): Store {
   db.exec(SCHEMA)
   const memories = new Set<Memory<Kind>>()
   return {
@@ -75,7 +75,7 @@ function remembering<K extends Kind>(memory: Memory<K>, handlers: WatchHandlers<
 
 /** What one watch last saw. */
 class Memory<K extends Kind> {
-  readonly #db: NodeDb
+  readonly #db: Database
   readonly #clock: Clock
   readonly #log: Log
   readonly #kind: K
@@ -88,7 +88,7 @@ class Memory<K extends Kind> {
   #closed = false
 
   constructor(
-    { db, clock, log }: { db: NodeDb; clock: Clock; log: Log },
+    { db, clock, log }: { db: Database; clock: Clock; log: Log },
     kind: K,
     { namespace, labelSelector, fieldSelector }: ListOptions,
   ) {

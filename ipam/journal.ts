@@ -1,7 +1,7 @@
 // The allocator's tables in the node's own database: blocks, who holds which address, and the last pools that were
 // seen, so that the node can give addresses while the API server is away. Every method is one transaction, on disk
 // when it returns. Only slots that changed are written: an assignment costs one small row and one fsync.
-import { type NodeDb, transaction } from '../lib/node-db.ts'
+import { type Database, transaction } from '../lib/database.ts'
 import { type Block, emptyBlock, type Slot } from './block.ts'
 import type { IpPool } from './pick.ts'
 
@@ -31,9 +31,9 @@ const SCHEMA = `
 `
 
 export class Journal {
-  readonly #db: NodeDb
+  readonly #db: Database
 
-  constructor(db: NodeDb) {
+  constructor(db: Database) {
     this.#db = db
     db.exec(SCHEMA)
   }

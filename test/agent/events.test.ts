@@ -1,11 +1,11 @@
 import test from 'ava'
 import { EventRing } from '../../agent/events.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { openNodeDb } from '../../lib/node-db.ts'
 
 test('a full disk costs records, never the one who records; with room again new ones are kept', t => {
-  const db = openNodeDb(':memory:')
+  const db = openDatabase(':memory:')
   const ring = new EventRing(db, new ManualClock(), silentLog)
   ring.record('started', 'n1')
   db.exec('PRAGMA max_page_count = 1') // no lower than what is there: as full as it gets

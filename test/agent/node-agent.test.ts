@@ -9,8 +9,8 @@ import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { FakeWorld } from '../../kernel/fake.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port.ts'
 import { systemClock } from '../../lib/clock.ts'
+import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { openNodeDb } from '../../lib/node-db.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
 
@@ -239,7 +239,7 @@ test('an agent whose journal cannot be written starts, keeps its pods, and colle
 })
 
 function inJournal({ dataDir }: Machine, sql: string): void {
-  const db = openNodeDb(join(dataDir, 'node.db'))
+  const db = openDatabase(join(dataDir, 'node.db'))
   db.exec(sql)
   db.close()
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { EndpointStore } from '../../cni/endpoints.ts'
 import { CNI_VERSIONS } from '../../cni/result.ts'
-import { openNodeDb } from '../../lib/node-db.ts'
+import { openDatabase } from '../../lib/database.ts'
 import { aPool } from '../ipam/world.ts'
 import { conf, type PluginAnswer, startNode, type TestNode } from './node.ts'
 
@@ -350,7 +350,7 @@ asRoot('thirty ADDs at once, and then their DELs twice each, end with every pod 
 asRoot('when the node starts again over its journal, pods that run keep their addresses and rows', t =>
   withNode(async node => {
     const result = resultOf(t, await node.run('ADD', { CNI_NETNS: node.pod() }))
-    const db = openNodeDb(join(node.folder, 'node.db'))
+    const db = openDatabase(join(node.folder, 'node.db'))
     t.deepEqual(new EndpointStore(db).live()[0]?.addresses, [addressOf(result)])
     db.close()
   }),

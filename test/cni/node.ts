@@ -17,8 +17,8 @@ import { openKernel } from '../../kernel/linux.ts'
 import { addNetns, listNetns, netnsPath, removeNetns } from '../../kernel/netns.ts'
 import type { Kernel } from '../../kernel/port.ts'
 import { systemClock } from '../../lib/clock.ts'
+import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { openNodeDb } from '../../lib/node-db.ts'
 import { aPool } from '../ipam/world.ts'
 
 export type PluginAnswer = { code: number; stdout: string; stderr: string; json?: Record<string, unknown> }
@@ -84,7 +84,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
   const store = createFakeStore()
   for (const pool of options.pools ?? [aPool('v4', '10.244.0.0/24'), aPool('v6', 'fd00:244::/112')])
     await store.create('IPPool', pool)
-  const db = openNodeDb(join(folder, 'node.db'))
+  const db = openDatabase(join(folder, 'node.db'))
   const selects = { node: () => true }
   const base = { node: 'n1', clock: systemClock, log: silentLog }
   const ipam = new NodeAllocator({ ...base, store, journal: new Journal(db), selects })

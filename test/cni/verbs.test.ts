@@ -10,15 +10,15 @@ import { createFakeStore } from '../../datastore/fake.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
 import { FakeWorld } from '../../kernel/fake.ts'
 import type { Kernel } from '../../kernel/port.ts'
+import { type Database, openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { type NodeDb, openNodeDb } from '../../lib/node-db.ts'
 import { aNode, aPool, converge } from '../ipam/world.ts'
 
 const POD = '/run/netns/pod'
 
-type Host = { world: FakeWorld; db: NodeDb; deps: CniDeps }
+type Host = { world: FakeWorld; db: Database; deps: CniDeps }
 
-async function aHost(db = openNodeDb(':memory:'), world = new FakeWorld()): Promise<Host> {
+async function aHost(db = openDatabase(':memory:'), world = new FakeWorld()): Promise<Host> {
   const store = createFakeStore()
   await store.create('IPPool', aPool('p', '10.0.0.0/24'))
   const node = aNode(store, 'n1', db)
@@ -199,7 +199,7 @@ test('VERSION answers in the version that it was asked in', async t => {
 })
 
 test('ADD is one write to the disk, and so is DEL', async t => {
-  const db = openNodeDb(':memory:')
+  const db = openDatabase(':memory:')
   let commits = 0
   const counted = new Proxy(db, {
     get(target, name) {

@@ -4,11 +4,11 @@ import { createFakeStore } from '../../datastore/fake.ts'
 import { Conflict } from '../../datastore/port.ts'
 import { withSnapshot } from '../../datastore/snapshot.ts'
 import { ManualClock } from '../../lib/clock.ts'
-import { openNodeDb } from '../../lib/node-db.ts'
+import { openDatabase } from '../../lib/database.ts'
 import { aBlock, aPool, Recorded } from './objects.ts'
 
 test('a node that starts while its server is away knows what it knew, and the first sync replaces it', async t => {
-  const [fake, db, clock] = [createFakeStore(), openNodeDb(':memory:'), new ManualClock()]
+  const [fake, db, clock] = [createFakeStore(), openDatabase(':memory:'), new ManualClock()]
   const before = withSnapshot(fake, db, clock)
   await fake.create('IPPool', aPool('a'))
   const first = new Recorded(before, 'IPPool')
@@ -33,7 +33,7 @@ test('a node that starts while its server is away knows what it knew, and the fi
 test('without a memory nothing is said until the server answers', async t => {
   const fake = createFakeStore()
   fake.disconnect()
-  const store = withSnapshot(fake, openNodeDb(':memory:'), new ManualClock())
+  const store = withSnapshot(fake, openDatabase(':memory:'), new ManualClock())
   const seen = new Recorded(store, 'IPPool')
   await fake.settled()
   t.deepEqual(seen.lines(), [])
@@ -43,7 +43,7 @@ test('without a memory nothing is said until the server answers', async t => {
 })
 
 test('many changes cost one write, and a close loses none of them', async t => {
-  const [fake, db, clock] = [createFakeStore(), openNodeDb(':memory:'), new ManualClock()]
+  const [fake, db, clock] = [createFakeStore(), openDatabase(':memory:'), new ManualClock()]
   const store = withSnapshot(fake, db, clock)
   const seen = new Recorded(store, 'IPAMBlock')
   await fake.settled()
@@ -58,7 +58,7 @@ test('many changes cost one write, and a close loses none of them', async t => {
 })
 
 test('each selection is remembered by itself', async t => {
-  const [fake, db, clock] = [createFakeStore(), openNodeDb(':memory:'), new ManualClock()]
+  const [fake, db, clock] = [createFakeStore(), openDatabase(':memory:'), new ManualClock()]
   const store = withSnapshot(fake, db, clock)
   await fake.create('IPPool', aPool('a', {}, { labels: { on: 'yes' } }))
   await fake.create('IPPool', aPool('b'))
@@ -96,7 +96,7 @@ test('a change that returns undefined writes nothing', async t => {
 })
 
 test('a full disk does not stop the watches, and what they saw is written when there is room again', async t => {
-  const [fake, db, clock] = [createFakeStore(), openNodeDb(':memory:'), new ManualClock()]
+  const [fake, db, clock] = [createFakeStore(), openDatabase(':memory:'), new ManualClock()]
   const store = withSnapshot(fake, db, clock)
   db.exec('PRAGMA max_page_count = 1') // no lower than what is there: as full as it gets
   const name = 'p'.repeat(200)

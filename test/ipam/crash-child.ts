@@ -2,7 +2,7 @@
 // `assigned` after the answer. Arguments: the database file, and a word that makes this life's pods its own.
 import { writeSync } from 'node:fs'
 import { createFakeStore } from '../../datastore/fake.ts'
-import { openNodeDb } from '../../lib/node-db.ts'
+import { openDatabase } from '../../lib/database.ts'
 import { aNode, aPod, aPool, converge } from './world.ts'
 
 const [path = '', life = ''] = process.argv.slice(2)
@@ -10,7 +10,7 @@ const say = (line: string): void => void writeSync(1, `${line}\n`)
 
 const store = createFakeStore()
 await store.create('IPPool', aPool('p', '10.0.0.0/22', 28))
-const node = aNode(store, 'n1', openNodeDb(path))
+const node = aNode(store, 'n1', openDatabase(path))
 node.allocator.start()
 await converge(store, node)
 for (let i = 0; ; i++) {

@@ -11,7 +11,7 @@ import { createFakeStore } from '../../datastore/fake.ts'
 import type { Store } from '../../datastore/port.ts'
 import { affinityOf, parseBlock, sameAllocations } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
-import { type NodeDb, openNodeDb } from '../../lib/node-db.ts'
+import { type Database, openDatabase } from '../../lib/database.ts'
 import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
 
 class Crash extends Error {}
@@ -46,7 +46,7 @@ class Fuse {
   }
 }
 
-function fusedDb(db: NodeDb, fuse: Fuse): NodeDb {
+function fusedDb(db: Database, fuse: Fuse): Database {
   return new Proxy(db, {
     get(target, name) {
       if (name === 'exec')
@@ -107,7 +107,7 @@ async function live(node: TestNode, store: { settled(): Promise<void> }, answers
 async function crashAt(point: number, effect: 'before' | 'after'): Promise<{ writes: number; complaint?: string }> {
   const store = createFakeStore()
   await store.create('IPPool', aPool('p', '10.0.0.0/27', 30))
-  const db = openNodeDb(':memory:')
+  const db = openDatabase(':memory:')
   const fuse = new Fuse(point, effect)
   const answers: Answers = { held: new Map(), asked: new Set() }
   try {
@@ -129,7 +129,7 @@ async function crashAt(point: number, effect: 'before' | 'after'): Promise<{ wri
 
 async function disagreement(
   store: Store,
-  db: NodeDb,
+  db: Database,
   { allocator }: TestNode,
   { held, asked }: Answers,
 ): Promise<string | undefined> {
@@ -186,7 +186,7 @@ test('after kill -9 at any time, every address that was answered is held, by one
       if (verb === 'releasing') held.delete(handle!)
     }
   }
-  const db = openNodeDb(path)
+  const db = openDatabase(path)
   const slots = new Journal(db).blocks().flatMap(({ block }) => block.slots.filter(slot => slot !== null))
   const { allocator } = aNode(createFakeStore(), 'n1', db)
   for (const [handle, address] of held) t.is(allocator.held().get(handle)?.[0]?.address, address)

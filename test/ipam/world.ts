@@ -7,19 +7,19 @@ import { NodeAllocator } from '../../ipam/allocator.ts'
 import { Journal } from '../../ipam/journal.ts'
 import type { AssignRequest } from '../../ipam/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import { type Database, openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { type NodeDb, openNodeDb } from '../../lib/node-db.ts'
 
 export type TestNode = {
   name: string
   clock: ManualClock
-  db: NodeDb
+  db: Database
   allocator: NodeAllocator
   /** Stops without publishing and starts over from the journal. */
   restart(): Promise<TestNode>
 }
 
-export function aNode(store: Store, name: string, db: NodeDb = openNodeDb(':memory:')): TestNode {
+export function aNode(store: Store, name: string, db: Database = openDatabase(':memory:')): TestNode {
   const clock = new ManualClock()
   const selects = { node: (selector: string) => selector === 'all()' || selector === name }
   const allocator = new NodeAllocator({ node: name, store, journal: new Journal(db), clock, log: silentLog, selects })

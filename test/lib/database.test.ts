@@ -2,14 +2,14 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
+import { openDatabase, transaction } from '../../lib/database.ts'
 import { createLog } from '../../lib/log.ts'
-import { openNodeDb, transaction } from '../../lib/node-db.ts'
 
 test('a transaction that throws leaves nothing behind, one that returns is there after reopening', t => {
   const dir = mkdtempSync(join(tmpdir(), 'margay-db-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const path = join(dir, 'sub', 'node.db')
-  const db = openNodeDb(path)
+  const db = openDatabase(path)
   db.exec('CREATE TABLE x (v INTEGER)')
   t.throws(() =>
     transaction(db, () => {
@@ -19,7 +19,7 @@ test('a transaction that throws leaves nothing behind, one that returns is there
   )
   transaction(db, () => db.exec('INSERT INTO x VALUES (2)'))
   db.close()
-  const again = openNodeDb(path)
+  const again = openDatabase(path)
   t.deepEqual(
     again
       .prepare('SELECT v FROM x')

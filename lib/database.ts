@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
-export type NodeDb = DatabaseSync
+export type Database = DatabaseSync
 
 const SETTINGS =
   'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;'
@@ -13,7 +13,7 @@ const SETTINGS =
  * Opens (and makes) the database at `path`, or in memory for ':memory:'. A returned write transaction is fsynced. Throws
  * with the path and a remedy when the file cannot be used.
  */
-export function openNodeDb(path: string): NodeDb {
+export function openDatabase(path: string): Database {
   try {
     if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     const db = new DatabaseSync(path)
@@ -31,7 +31,7 @@ export function openNodeDb(path: string): NodeDb {
  * Runs `body` in one transaction: all of it is on disk when this returns, none of it when it throws. Within another
  * one it is a part of that.
  */
-export function transaction<T>(db: NodeDb, body: () => T): T {
+export function transaction<T>(db: Database, body: () => T): T {
   if (db.isTransaction) return body()
   db.exec('BEGIN IMMEDIATE')
   try {
