@@ -41,7 +41,7 @@ function peer(n: number): RibPeer {
 }
 
 /** UPDATEs in chunks: `count` /24s from number `first` on, `perSet` of them with each attribute set. */
-export function updates(n: number, first: number, count: number, perSet: number): Uint8Array[] {
+function updates(n: number, first: number, count: number, perSet: number): Uint8Array[] {
   const chunks: Uint8Array[] = []
   let w = new Writer(CHUNK + 4096)
   const nextHop = ipv4Number(`10.0.${n >> 8}.${n & 255}`)

@@ -11,7 +11,7 @@ import { runProgram } from './program.ts'
 
 export type Credentials = { certFile: string; keyFile: string; tokenFile: string; kubeconfig: string }
 
-export const POOL_CIDR = '10.244.0.0/16'
+const POOL_CIDR = '10.244.0.0/16'
 
 /** Makes key, certificate, token and kubeconfig in `dir`. They live as long as the lab. */
 export async function makeCredentials(dir: string, plan: Plan): Promise<Credentials> {

@@ -13,7 +13,7 @@ export type PodAt = { pod: PodPlan; node: NodePlan; address: string }
 export type PairRow = { from: string; to: string; path: Path; ms?: number; error?: string }
 
 /** How the node of a pod sends to `address`: read from its routing table, by the device of the route it would use. */
-export async function pathTo(kernel: Kernel, address: string): Promise<Path> {
+export async function pathTo(kernel: Pick<Kernel, 'lookupRoute' | 'link'>, address: string): Promise<Path> {
   let route: Route
   try {
     route = await kernel.lookupRoute(address)
@@ -24,15 +24,15 @@ export async function pathTo(kernel: Kernel, address: string): Promise<Path> {
   return pathOf(route, link)
 }
 
-/** Pure: a default route is no path, since the router knows no pod. */
-export function pathOf(route: Route, link: Link | undefined): Path {
+/** A default route is no path: the router knows no pod. */
+function pathOf(route: Route, link: Link | undefined): Path {
   if (route.type !== 'unicast' || link === undefined || route.dst === '0.0.0.0/0') return 'none'
   if (link.kind === 'ipip' || link.kind === 'vxlan') return link.kind
   return route.gateway === undefined ? 'local' : 'direct'
 }
 
 /** Every ordered pair of different pods. */
-export function pairsOf(pods: readonly PodAt[]): (readonly [PodAt, PodAt])[] {
+function pairsOf(pods: readonly PodAt[]): (readonly [PodAt, PodAt])[] {
   return pods.flatMap(from => pods.filter(to => to !== from).map(to => [from, to] as const))
 }
 

@@ -4,7 +4,6 @@
 import { type ChildProcess, execFile } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
-import { isMissing } from './state.ts'
 
 /** `startTicks`: field 22 of /proc/PID/stat, clock ticks since boot. */
 export type ProcessId = { name: string; pid: number; startTicks: number }
@@ -127,4 +126,9 @@ export function runProgram(
     child.stdin?.on('error', () => {}) // it need not read what we say
     child.stdin?.end(stdin ?? '')
   })
+}
+
+/** Whether an error says that a file is not there. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }

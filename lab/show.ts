@@ -4,7 +4,7 @@ import { type Lab, type PeerRow, root } from './lab.ts'
 import type { PairRow } from './measure.ts'
 
 /** Columns padded to their widest cell; the last one is left as it is. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = header.map((title, i) => Math.max(title.length, ...rows.map(row => row[i]!.length)))
   return [header, ...rows]
     .map(row =>

@@ -2,7 +2,7 @@
 // is made, so that it never names too little.
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ProcessId } from './program.ts'
+import { isMissing, type ProcessId } from './program.ts'
 
 export type LabState = {
   prefix: string
@@ -33,9 +33,4 @@ export function readState(dir: string): LabState | undefined {
 
 export function removeState(dir: string): void {
   rmSync(dir, { recursive: true, force: true })
-}
-
-/** Whether an error says that a file is not there. */
-export function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }

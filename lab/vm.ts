@@ -43,7 +43,7 @@ const MODULES = [
 const BOOT_MODULES = ['virtio_pci', '9pnet_virtio', '9p', 'overlay'] as const
 
 /** The newest kernel of Debian here, or undefined: a machine without one cannot run the virtual machine. */
-export function installedKernel(): { image: string; version: string } | undefined {
+function installedKernel(): { image: string; version: string } | undefined {
   const images = globSync('/boot/vmlinuz-*-amd64').sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
   const image = images.at(-1)
   return image === undefined ? undefined : { image, version: basename(image).slice('vmlinuz-'.length) }

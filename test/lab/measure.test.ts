@@ -1,6 +1,6 @@
 import test from 'ava'
-import type { Link, Route } from '../../kernel/port.ts'
-import { pathOf } from '../../lab/measure.ts'
+import { ERRNO, KernelError, type Link, type Route } from '../../kernel/port.ts'
+import { pathTo } from '../../lab/measure.ts'
 
 const aRoute = (change: Partial<Route> = {}): Route => ({
   dst: '10.244.0.0/26',
@@ -14,18 +14,27 @@ const aRoute = (change: Partial<Route> = {}): Route => ({
 })
 const aLink = (kind?: string): Link => ({ index: 7, name: 'x', kind, mtu: 1500, up: true, running: true })
 
-test('a route through a tunnel device is named after the kind of the tunnel', t => {
-  t.is(pathOf(aRoute(), aLink('ipip')), 'ipip')
-  t.is(pathOf(aRoute(), aLink('vxlan')), 'vxlan')
+/** The path that a node takes whose kernel answers with this route and this link. */
+const pathOf = (route: Route, link: Link | undefined) =>
+  pathTo({ lookupRoute: async () => route, link: async () => link }, '10.244.0.1')
+
+test('a route through a tunnel device is named after the kind of the tunnel', async t => {
+  t.is(await pathOf(aRoute(), aLink('ipip')), 'ipip')
+  t.is(await pathOf(aRoute(), aLink('vxlan')), 'vxlan')
 })
 
-test('a route through a gateway on an ordinary device is direct, one without a gateway is local', t => {
-  t.is(pathOf(aRoute(), aLink('veth')), 'direct')
-  t.is(pathOf(aRoute({ gateway: undefined }), aLink('veth')), 'local')
+test('a route through a gateway on an ordinary device is direct, one without a gateway is local', async t => {
+  t.is(await pathOf(aRoute(), aLink('veth')), 'direct')
+  t.is(await pathOf(aRoute({ gateway: undefined }), aLink('veth')), 'local')
 })
 
-test('a default route, a blackhole and a route without a device are no path', t => {
-  t.is(pathOf(aRoute({ dst: '0.0.0.0/0' }), aLink('veth')), 'none')
-  t.is(pathOf(aRoute({ type: 'blackhole' }), aLink('veth')), 'none')
-  t.is(pathOf(aRoute(), undefined), 'none')
+test('a default route, a blackhole and a route without a device are no path', async t => {
+  t.is(await pathOf(aRoute({ dst: '0.0.0.0/0' }), aLink('veth')), 'none')
+  t.is(await pathOf(aRoute({ type: 'blackhole' }), aLink('veth')), 'none')
+  t.is(await pathOf(aRoute(), undefined), 'none')
+})
+
+test('an address that the kernel refuses to route has no path', async t => {
+  const lookupRoute = () => Promise.reject(new KernelError(ERRNO.EHOSTUNREACH, 'look up', '10.244.0.1'))
+  t.is(await pathTo({ lookupRoute, link: async () => undefined }, '10.244.0.1'), 'none')
 })

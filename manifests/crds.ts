@@ -1,0 +1,14 @@
+// The text of crds.yaml, made from the table of kinds.
+import { stringify } from 'yaml'
+import { crdKinds, crdOf } from '../api/crd.ts'
+
+/** One YAML document per kind, for `kubectl apply -f`. */
+export function crdsText(): string {
+  const head = '# Written by `npm run manifests` from api/kinds.ts; do not edit.\n'
+  return (
+    head +
+    crdKinds()
+      .map(kind => `---\n${stringify(crdOf(kind), { aliasDuplicateObjects: false })}`)
+      .join('')
+  )
+}
