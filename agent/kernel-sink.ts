@@ -2,15 +2,9 @@
 // neighbour (iBGP): it is looked up in the kernel, and again whenever routes, addresses or links change.
 
 import type { RouteSink, SelectedRoute } from '../bgp/port.ts'
-import {
-  type Kernel,
-  KernelError,
-  type KernelEvent,
-  type KernelMonitor,
-  ROUTE_PROTOCOL,
-  ROUTE_SCOPE,
-  type Route,
-} from '../kernel/port.ts'
+import { KernelError } from '../kernel/port/error.ts'
+import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, type Route } from '../kernel/port/routes.ts'
 import { RoutesRefused, RouteTable } from '../kernel/route-table.ts'
 import { familyOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'

@@ -5,7 +5,7 @@
 import { Command, Option } from 'commander'
 import { ConfigError } from '../bgp/file/config-file.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
-import { openKernel } from '../kernel/linux.ts'
+import { openKernel } from '../kernel/linux/kernel.ts'
 import { discoverNeighbour } from '../kernel/router-advertisement.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { createLog, type LogLevel } from '../lib/log.ts'

@@ -2,7 +2,10 @@
 // pick breaks every session and tunnel of a working node. Ambiguity is refused, not guessed.
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
-import type { Address, Kernel, Link, Route } from '../kernel/port.ts'
+import type { Address } from '../kernel/port/addresses.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
+import type { Route } from '../kernel/port/routes.ts'
 import { familyOf, parseAddress } from '../lib/ip.ts'
 
 export type NodeAddress = {

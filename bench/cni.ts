@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { installPlugin } from '../cni/install.ts'
-import { openKernel } from '../kernel/linux.ts'
+import { openKernel } from '../kernel/linux/kernel.ts'
 import { addNetns, netnsPath, removeNetns, spawnInNetns } from '../kernel/netns.ts'
 import type { Row } from './row.ts'
 

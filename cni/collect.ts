@@ -1,7 +1,7 @@
 // What nobody will ever DEL: interfaces that went with their namespace or with a reboot, and addresses whose ADD was cut
 // short. Only this node's own, and never an address that an interface still has.
 
-import { ROUTE_TABLE } from '../kernel/port.ts'
+import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
 import type { CniDeps } from './deps.ts'
 import { lockKey } from './endpoints.ts'

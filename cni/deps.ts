@@ -1,6 +1,6 @@
 // What the verbs need of the agent that runs them.
 import type { Allocator } from '../ipam/port.ts'
-import type { Kernel } from '../kernel/port.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { EndpointStore } from './endpoints.ts'

@@ -1,5 +1,5 @@
 // Dispatches one CNI request; maps every error to a CNI error.
-import { KernelError } from '../kernel/port.ts'
+import { KernelError } from '../kernel/port/error.ts'
 import type { CniDeps } from './deps.ts'
 import { lockKey } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'

@@ -3,16 +3,10 @@
 // creation is left alone by udev, one set later is not; an ADD that answers before both neighbour entries are there
 // costs the pod its first second.
 import { randomBytes } from 'node:crypto'
-import {
-  ERRNO,
-  type Kernel,
-  KernelError,
-  type Link,
-  ROUTE_PROTOCOL,
-  ROUTE_SCOPE,
-  ROUTE_TABLE,
-  type Route,
-} from '../kernel/port.ts'
+import { ERRNO, KernelError } from '../kernel/port/error.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
 import { addressBits, type Family, familyOf } from '../lib/ip.ts'
 import type { Endpoint } from './endpoints.ts'
 import { CNI_CODE, CniError } from './error.ts'

@@ -1,5 +1,7 @@
 // What this node's kernel should hold, one type for each kind of kernel object, and what a person should know of it.
-import type { FdbEntry, Neighbour, Route, SysctlFamily } from '../kernel/port.ts'
+import type { FdbEntry, Neighbour } from '../kernel/port/neighbours.ts'
+import type { Route } from '../kernel/port/routes.ts'
+import type { SysctlFamily } from '../kernel/port/sysctls.ts'
 
 export type TunnelDevice = {
   name: 'tunl0' | 'vxlan.calico'

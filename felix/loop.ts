@@ -1,7 +1,8 @@
 // Felix's shell: takes in what the other rooms know, works out the desired state, brings the kernel there and keeps
 // it there. Updates cost memory only; one pass at a time touches the kernel, and what arrives during a pass is taken
 // together in the next. Closing leaves the kernel as it is: pods outlive their agent.
-import { type Kernel, KernelError, type KernelMonitor } from '../kernel/port.ts'
+import { KernelError } from '../kernel/port/error.ts'
+import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'

@@ -1,7 +1,7 @@
 // The few C library calls that Node lacks and this room needs, by koffi. All are synchronous and act on the calling
 // thread. Each throws `KernelError` with the errno of the call. Constants: linux/sched.h, sys/mount.h.
 import koffi from 'koffi'
-import { KernelError } from './port.ts'
+import { KernelError } from './port/error.ts'
 
 const CLONE_NEWNET = 0x40000000
 const SOL_SOCKET = 1

@@ -4,7 +4,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { MOUNT, mount, setNetns, unmount, unshareNetns } from './libc.ts'
-import { ERRNO, KernelError } from './port.ts'
+import { ERRNO, KernelError } from './port/error.ts'
 
 const FOLDER = '/run/netns'
 /** The namespace of the calling thread, which need not be that of the process. */

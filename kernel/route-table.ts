@@ -5,15 +5,9 @@
 import { Delta } from '../lib/delta.ts'
 import { familyOf } from '../lib/ip.ts'
 import { drops } from './netlink/route/route.ts'
-import {
-  ERRNO,
-  type Kernel,
-  type KernelError,
-  type KernelEvent,
-  type Route,
-  type RouteChange,
-  routeKey,
-} from './port.ts'
+import { ERRNO, type KernelError } from './port/error.ts'
+import type { Kernel, KernelEvent } from './port/kernel.ts'
+import { type Route, type RouteChange, routeKey } from './port/routes.ts'
 
 export type RouteOwnership = {
   table: number

@@ -2,7 +2,7 @@
 // nodes of the link and listened for, as FRR does. Ours have a router lifetime of 0: nobody takes us for a gateway.
 import koffi from 'koffi'
 import { formatAddress } from '../lib/ip.ts'
-import { KernelError } from './port.ts'
+import { KernelError } from './port/error.ts'
 import { bindToDevice } from './sockopt.ts'
 
 const AF_INET6 = 10

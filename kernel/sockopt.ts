@@ -3,7 +3,7 @@
 // descriptor. Constants and layouts: asm-generic/socket.h, linux/tcp.h, linux/in.h, linux/in6.h, netinet/in.h.
 import koffi from 'koffi'
 import { addressBits, addressBytes, type Family, familyOf } from '../lib/ip.ts'
-import { KernelError } from './port.ts'
+import { KernelError } from './port/error.ts'
 
 const AF = { ipv4: 2, ipv6: 10 } as const
 const SOCK_STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000

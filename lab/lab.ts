@@ -2,9 +2,9 @@
 // it makes is written to its state file first, so that `removeLab` finds it after a crash as well.
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openKernel } from '../kernel/linux.ts'
+import { openKernel } from '../kernel/linux/kernel.ts'
 import { netnsPath } from '../kernel/netns.ts'
-import type { Kernel } from '../kernel/port.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
 import { askAgent } from './ask.ts'
 import {
   type ClusterObject,

@@ -1,7 +1,9 @@
 // What the lab shows: for every pair of pods whether a ping comes back, how long it took, and which way the packet
 // goes, as the kernel of the sending node itself says.
 import { netnsPath } from '../kernel/netns.ts'
-import type { Kernel, Link, Route } from '../kernel/port.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
+import type { Route } from '../kernel/port/routes.ts'
 import type { NodePlan, PodPlan } from './plan.ts'
 import { runProgram } from './program.ts'
 

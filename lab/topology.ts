@@ -2,7 +2,8 @@
 // router's namespace; every cable is a veth pair born in its two namespaces, so the machine's own network sees
 // nothing of it. The router knows its LANs and no pod route.
 import { addNetns, listNetns, netnsPath, removeNetns } from '../kernel/netns.ts'
-import { type Kernel, ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../kernel/port.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { isLabNamespace, type NodePlan, namespacesOf, type Plan } from './plan.ts'
 
 /** Makes every namespace, LAN, cable and address of the plan. What a failure leaves is for `removeNamespaces`. */

@@ -1,7 +1,8 @@
 // ADD leaves a working interface, or nothing.
 import { statSync } from 'node:fs'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
-import { ERRNO, type Kernel, KernelError } from '../../kernel/port.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import type { CniDeps } from '../deps.ts'
 import { type Endpoint, endpointId } from '../endpoints.ts'

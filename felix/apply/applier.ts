@@ -1,8 +1,9 @@
 // One pass that brings this namespace's kernel to a desired state: links, then addresses, then sysctls, neighbours
 // and forwarding entries, then routes, so that a route's first packet finds all it needs. What fails in one stage
 // stays dirty and does not stop the next. Removal waits until whoever knows better has spoken (`Readiness`).
-import type { Kernel, KernelEvent, Link } from '../../kernel/port.ts'
-import { ROUTE_TABLE, routeKey } from '../../kernel/port.ts'
+import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
+import type { Link } from '../../kernel/port/links.ts'
+import { ROUTE_TABLE, routeKey } from '../../kernel/port/routes.ts'
 import { parsePrefix } from '../../lib/prefix-index.ts'
 import { VXLAN_DEVICE } from '../calc/tunnels.ts'
 import type { DesiredState } from '../desired.ts'

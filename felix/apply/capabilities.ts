@@ -1,6 +1,8 @@
 // Which tunnel kinds this kernel has, found out by making one of each: a module that can be loaded is loaded by the
 // attempt, and no list of kernel options or versions says as much.
-import { ERRNO, type Kernel, KernelError, type LinkSpec } from '../../kernel/port.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { LinkSpec } from '../../kernel/port/links.ts'
 import type { FelixInput } from '../input.ts'
 
 /** Addresses for documentation (RFC 5737): a probe must never be taken for a working tunnel. */

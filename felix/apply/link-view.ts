@@ -1,6 +1,7 @@
 // The links of this namespace by name and by index, kept current by what the kernel tells. A view may be stale: who
 // misses a name asks the kernel, and a refused write makes the loop read all links again.
-import type { Kernel, Link } from '../../kernel/port.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { Link } from '../../kernel/port/links.ts'
 
 export class LinkView {
   readonly #kernel: Kernel

@@ -2,16 +2,9 @@
 // pod's interface. A route of somebody else under a wanted key is overwritten when the destination is ours to route
 // (a pod, a block, anything in a pool), and left alone when it is not: a router on the LAN that announces a default
 // route must not take the place of the one the administrator configured.
-import {
-  ERRNO,
-  type Kernel,
-  KernelError,
-  ROUTE_PROTOCOL,
-  ROUTE_SCOPE,
-  ROUTE_TABLE,
-  type Route,
-  routeKey,
-} from '../../kernel/port.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route, routeKey } from '../../kernel/port/routes.ts'
 import { contains, familyOf } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { DesiredRoute, DesiredState } from '../desired.ts'

@@ -1,6 +1,9 @@
 // What the reconciler needs to know of addresses on tunnels, neighbours, forwarding entries and sysctls: how to read
 // what is ours, how to change one, when two are the same. Nothing here touches what does not carry our mark.
-import { type Address, ERRNO, type FdbEntry, type Kernel, KernelError, type Neighbour } from '../../kernel/port.ts'
+import type { Address } from '../../kernel/port/addresses.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { FdbEntry, Neighbour } from '../../kernel/port/neighbours.ts'
 import type { Change } from '../../lib/delta.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from '../calc/tunnels.ts'
 import type { DesiredAddress, DesiredFdb, DesiredNeighbour, DesiredState, DesiredSysctl } from '../desired.ts'

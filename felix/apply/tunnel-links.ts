@@ -1,7 +1,9 @@
 // The tunnel devices themselves. tunl0 is the kernel's own fallback device where the ipip module is loaded: it cannot
 // be deleted and answers "exists" to whoever creates it, so it is adopted. vxlan.calico is wholly ours: what has the
 // wrong identity there (VNI, port, local address) is made anew, since the kernel cannot change those.
-import { ERRNO, type Kernel, KernelError, type Link, type LinkChange, type LinkSpec } from '../../kernel/port.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { Link, LinkChange, LinkSpec } from '../../kernel/port/links.ts'
 import type { TunnelDevice } from '../desired.ts'
 import type { LinkView } from './link-view.ts'
 import type { Outcome } from './reconciler.ts'

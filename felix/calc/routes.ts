@@ -2,7 +2,7 @@
 // own so that the loop may keep what did not change; `claim` settles who gets a destination that several want.
 // Hazards: a learned route must never cover what is ours, and must never replace the subnet the node itself lives on.
 
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { addressBits, cidr, type Family, formatCidr, parseCidr } from '../../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { DesiredRoute, Notice } from '../desired.ts'

@@ -1,7 +1,7 @@
 // The tunnel devices a node needs and whom vxlan.calico can reach. A device is wanted while some pool may need it,
 // not while some route does: devices must not come and go with BGP sessions.
 import { createHash } from 'node:crypto'
-import { ROUTE_SCOPE } from '../../kernel/port.ts'
+import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { DesiredAddress, DesiredFdb, DesiredNeighbour, Notice, TunnelDevice } from '../desired.ts'
 import type { FelixInput, RemoteNode } from '../input.ts'

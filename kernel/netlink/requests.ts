@@ -1,7 +1,7 @@
 // Requests to rtnetlink and their answers, over one socket. The kernel works a datagram off in order and before
 // sendmsg returns, so a batch asks for an acknowledgement of its last message only: once that is there, every refusal
 // before it was received, and whatever was not refused was done. Dumps run one at a time (a second one is EBUSY).
-import { ERRNO, KernelError } from '../port.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
 import { type Acknowledgement, type Message, NlWriter, parseAcknowledgement, parseDone } from './message.ts'
 import { NLM_F, NLMSG } from './numbers.ts'
 import { NetlinkSocket } from './socket.ts'

@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs'
 import { RawNetlinkSocket } from 'netlink/dist/raw.js'
 import { setSocketInt, socketDrops, socketName } from '../libc.ts'
-import { ERRNO, KernelError } from '../port.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
 import { type Message, parseMessages } from './message.ts'
 import { AF, NETLINK_OPTION, SOL_NETLINK } from './numbers.ts'
 

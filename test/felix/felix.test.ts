@@ -1,6 +1,6 @@
 // Felix on the fake kernel, which has every tunnel kind.
 import test from 'ava'
-import { FakeWorld } from '../../kernel/fake.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
 import { felixSuite } from './suite.ts'
 import { FULL } from './worlds.ts'
 

@@ -1,8 +1,8 @@
 // Real network namespaces to test in: named with this process's id, swept when their maker is dead.
 import { existsSync } from 'node:fs'
-import { openKernel } from '../../kernel/linux.ts'
+import { openKernel } from '../../kernel/linux/kernel.ts'
 import { addNetns, listNetns, netnsPath, removeNetns } from '../../kernel/netns.ts'
-import type { Kernel } from '../../kernel/port.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
 
 const PREFIX = 'mgfelix'
 let count = 0

@@ -1,7 +1,8 @@
 // A node to work on, real or fake, and the hands of somebody else in it: links as `eth0` and `caliX`, a count of what
 // felix writes, and a monitor that can be made deaf.
-import type { Kernel, KernelEvent, Route } from '../../kernel/port.ts'
-import { ROUTE_TABLE } from '../../kernel/port.ts'
+import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
+import type { Route } from '../../kernel/port/routes.ts'
+import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
 
 export type Spy = {
   kernel: Kernel

@@ -2,7 +2,7 @@
 import type { ExecutionContext } from 'ava'
 import type { FelixInput } from '../../felix/input.ts'
 import { Felix, type FelixDeps, type FelixEvent } from '../../felix/loop.ts'
-import type { Kernel } from '../../kernel/port.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { eventually, furnish, plug, routeTo, type Spy, spy, table } from './hands.ts'

@@ -1,13 +1,6 @@
 // Small constructors and observers that the kernel room's tests are built from.
-import {
-  type Kernel,
-  type KernelEvent,
-  ROUTE_PROTOCOL,
-  ROUTE_SCOPE,
-  ROUTE_TABLE,
-  type Route,
-  type RouteChange,
-} from '../../kernel/port.ts'
+import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
 
 const DEADLINE_MS = 10_000
 

@@ -4,7 +4,7 @@ import { type Message, NlWriter, parseAcknowledgement, parseMessages } from '../
 import { emitNewLink, formatMac, macBytes, parseLink } from '../../kernel/netlink/route/link.ts'
 import { emitFdb, emitNeighbour, parseFdb, parseNeighbour } from '../../kernel/netlink/route/neighbour.ts'
 import { emitRoute, parseRoute } from '../../kernel/netlink/route/route.ts'
-import type { Route } from '../../kernel/port.ts'
+import type { Route } from '../../kernel/port/routes.ts'
 import { fromHex, toHex } from '../../lib/bytes.ts'
 import { block } from './builders.ts'
 

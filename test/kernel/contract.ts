@@ -1,16 +1,10 @@
 // What every implementation of the kernel port promises. Each test gets a kernel of an empty namespace (`node`) and the
 // path of another (`pod`), and finds its own way from there.
 import type { ExecutionContext, TestFn } from 'ava'
-import {
-  ERRNO,
-  type Kernel,
-  KernelError,
-  type LinkSpec,
-  ROUTE_PROTOCOL,
-  ROUTE_SCOPE,
-  type Route,
-  type RouteChange,
-} from '../../kernel/port.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { LinkSpec } from '../../kernel/port/links.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
 import { add, block, listenTo, ours, refusals, replace, upPair, veth, workload } from './builders.ts'
 
 export type World = { node: Kernel; podPath: string; missingKind?: LinkSpec['kind']; close(): void }

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { FakeWorld } from '../../kernel/fake.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
 import { kernelContract, type World } from './contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
 

@@ -1,13 +1,7 @@
 // What the route table promises, over any kernel that keeps the contract.
 import type { ExecutionContext, TestFn } from 'ava'
-import {
-  type Kernel,
-  ROUTE_PROTOCOL,
-  ROUTE_SCOPE,
-  ROUTE_TABLE,
-  type Route,
-  type RouteChange,
-} from '../../kernel/port.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
 import { type RouteOwnership, RoutesRefused, RouteTable } from '../../kernel/route-table.ts'
 import { add, block, ours, refusals, veth, workload } from './builders.ts'
 import type { World } from './contract.ts'

@@ -1,7 +1,7 @@
 // The whole lab on this machine's kernel. Where that has no ipip, the nodes fall back to VXLAN between the LANs.
 import test from 'ava'
-import { openKernel } from '../../kernel/linux.ts'
-import { KernelError } from '../../kernel/port.ts'
+import { openKernel } from '../../kernel/linux/kernel.ts'
+import { KernelError } from '../../kernel/port/error.ts'
 import { Lab } from '../../lab/lab.ts'
 import { claim } from './claims.ts'
 import { type Observations, observe } from './scenario.ts'

@@ -1,5 +1,7 @@
 import test from 'ava'
-import { ERRNO, KernelError, type Link, type Route } from '../../kernel/port.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Link } from '../../kernel/port/links.ts'
+import type { Route } from '../../kernel/port/routes.ts'
 import { pathTo } from '../../lab/measure.ts'
 
 const aRoute = (change: Partial<Route> = {}): Route => ({

@@ -1,6 +1,6 @@
 // Addresses of links on the wire: ifaddrmsg is family u8 | length u8 | flags u8 | scope u8 | index u32.
 import { addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
-import type { Address } from '../../port.ts'
+import type { Address } from '../../port/addresses.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
 import { IFA, IFA_F } from './numbers.ts'

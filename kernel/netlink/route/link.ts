@@ -1,7 +1,7 @@
 // Links on the wire: ifinfomsg is family u8 | pad u8 | type u16 | index i32 | flags u32 | change u32, then attributes.
 // A kind's own attributes lie in IFLA_LINKINFO > IFLA_INFO_DATA; a veth's peer is a whole ifinfomsg in there.
 import { addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
-import type { Link, LinkChange, LinkSpec } from '../../port.ts'
+import type { Link, LinkChange, LinkSpec } from '../../port/links.ts'
 import { attributeText, eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
 import { IFF, IFLA, IFLA_INFO, IFLA_IPTUN, IFLA_VXLAN, VETH_INFO } from './numbers.ts'

@@ -1,5 +1,5 @@
 // What the kernel multicasts about links, addresses, routes, neighbours and forwarding entries.
-import type { KernelEvent, KernelMonitor } from '../../port.ts'
+import type { KernelEvent, KernelMonitor } from '../../port/kernel.ts'
 import type { Message } from '../message.ts'
 import { NetlinkSocket } from '../socket.ts'
 import { parseAddressMessage } from './address.ts'

@@ -1,7 +1,7 @@
 // Neighbours and forwarding entries on the wire, both ndmsg: family u8 | pad u8 | pad u16 | ifindex i32 | state u16 |
 // flags u8 | type u8. Proxied addresses live in a table of their own that only a dump with NTF_PROXY shows.
 import { addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
-import type { FdbEntry, Neighbour } from '../../port.ts'
+import type { FdbEntry, Neighbour } from '../../port/neighbours.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
 import { formatMac, macBytes } from './link.ts'

@@ -2,7 +2,7 @@
 // type u8 | flags u32. Hazards: a metric of 0 in a deletion means any metric, so IPv6's default is always spelt out
 // there; IPv6 dumps dropping routes with `lo` as their device.
 import { addressBits, addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
-import { defaultMetric, type Route, type RouteFilter, type RouteType } from '../../port.ts'
+import { defaultMetric, type Route, type RouteFilter, type RouteType } from '../../port/routes.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
 import { RTA, RTAX, RTM_F, RTNH_F } from './numbers.ts'

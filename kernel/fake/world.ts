@@ -1,26 +1,16 @@
 // The kernel port in memory: a world of network namespaces under paths, one kernel per view of one. It holds to
 // test/kernel/contract.ts like the real kernel does, so that other rooms can be tested without root.
 import { randomBytes } from 'node:crypto'
-import { FakeNetns } from './fake-netns.ts'
-import { formatMac, macBytes } from './netlink/route/link.ts'
-import { isFlooded } from './netlink/route/neighbour.ts'
-import {
-  type Address,
-  ERRNO,
-  type FdbEntry,
-  type Kernel,
-  KernelError,
-  type KernelEvent,
-  type KernelMonitor,
-  type Link,
-  type LinkChange,
-  type LinkSpec,
-  type Neighbour,
-  type Route,
-  type RouteChange,
-  type RouteFilter,
-  type SysctlFamily,
-} from './port.ts'
+import { formatMac, macBytes } from '../netlink/route/link.ts'
+import { isFlooded } from '../netlink/route/neighbour.ts'
+import type { Address } from '../port/addresses.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
+import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
+import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
+import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
+import type { SysctlFamily } from '../port/sysctls.ts'
+import { FakeNetns } from './netns.ts'
 
 const ALL_KINDS: readonly LinkSpec['kind'][] = ['veth', 'ipip', 'vxlan', 'bridge', 'dummy']
 /** What lookups say of routes that drop (net/ipv4/fib_semantics.c, fib_props). */

@@ -1,24 +1,22 @@
 // What one network namespace of the fake holds and how it hangs together: links pull addresses, routes, neighbours and
 // sysctls along when they go down or away, as Linux does it. Refusals are thrown as `KernelError`. What it does not
 // have: IPv6 link-local addresses, duplicate address detection, multicast and broadcast routes.
-import { addressBits, contains, type Family, familyOf, maskAddress } from '../lib/ip.ts'
-import { drops } from './netlink/route/route.ts'
+import { addressBits, contains, type Family, familyOf, maskAddress } from '../../lib/ip.ts'
+import { drops } from '../netlink/route/route.ts'
+import type { Address } from '../port/addresses.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
+import type { KernelEvent } from '../port/kernel.ts'
+import type { Link } from '../port/links.ts'
+import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import {
-  type Address,
   defaultMetric,
-  ERRNO,
-  type FdbEntry,
-  KernelError,
-  type KernelEvent,
-  type Link,
-  type Neighbour,
   ROUTE_PROTOCOL,
   ROUTE_SCOPE,
   ROUTE_TABLE,
   type Route,
   type RouteChange,
   routeKey,
-} from './port.ts'
+} from '../port/routes.ts'
 
 /** The far end of a veth. */
 export type Peer = { netns: FakeNetns; index: number }

@@ -2,13 +2,12 @@
 // sysctl file read or written, inside a synchronous excursion (kernel/netns.ts). Hazard: the kernel flushes IPv4 routes
 // of a link that goes down without telling anybody (fib_sync_down_dev), so monitors do not hear of it.
 import { closeSync, readFileSync, writeFileSync } from 'node:fs'
-import { LinkRemoval } from './link-removal.ts'
-import type { Acknowledgement, Message, NlWriter } from './netlink/message.ts'
-import { AF, NLM_F } from './netlink/numbers.ts'
-import { type Request, Requests } from './netlink/requests.ts'
-import { emitAddress, emitAddressDump, parseAddressMessage } from './netlink/route/address.ts'
-import { emitLinkHeader, emitNewLink, emitSetLink, parseLink } from './netlink/route/link.ts'
-import { openMonitor } from './netlink/route/monitor.ts'
+import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
+import { AF, NLM_F } from '../netlink/numbers.ts'
+import { type Request, Requests } from '../netlink/requests.ts'
+import { emitAddress, emitAddressDump, parseAddressMessage } from '../netlink/route/address.ts'
+import { emitLinkHeader, emitNewLink, emitSetLink, parseLink } from '../netlink/route/link.ts'
+import { openMonitor } from '../netlink/route/monitor.ts'
 import {
   emitFdb,
   emitFdbDump,
@@ -17,27 +16,18 @@ import {
   isFlooded,
   parseFdb,
   parseNeighbour,
-} from './netlink/route/neighbour.ts'
-import { IFLA, RTM } from './netlink/route/numbers.ts'
-import { emitRoute, emitRouteDump, emitRouteLookup, parseRoute } from './netlink/route/route.ts'
-import { fileError, openNetns, runInNetns } from './netns.ts'
-import {
-  type Address,
-  ERRNO,
-  type FdbEntry,
-  type Kernel,
-  KernelError,
-  type KernelEvent,
-  type KernelMonitor,
-  type Link,
-  type LinkChange,
-  type LinkSpec,
-  type Neighbour,
-  type Route,
-  type RouteChange,
-  type RouteFilter,
-  type SysctlFamily,
-} from './port.ts'
+} from '../netlink/route/neighbour.ts'
+import { IFLA, RTM } from '../netlink/route/numbers.ts'
+import { emitRoute, emitRouteDump, emitRouteLookup, parseRoute } from '../netlink/route/route.ts'
+import { fileError, openNetns, runInNetns } from '../netns.ts'
+import type { Address } from '../port/addresses.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
+import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
+import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
+import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
+import type { SysctlFamily } from '../port/sysctls.ts'
+import { LinkRemoval } from './link-removal.ts'
 
 /** Longest name of a link (IFNAMSIZ without the final zero). */
 const NAME_LENGTH = 15

@@ -2,10 +2,10 @@
 // grace period or two, 10 to 20 ms), inside sendmsg, with the whole process standing still; a group of links that is
 // deleted by its number waits once (rtnl_group_dellink). The group's number is random, so that it is nobody else's.
 import { randomInt } from 'node:crypto'
-import type { Acknowledgement } from './netlink/message.ts'
-import type { Request, Requests } from './netlink/requests.ts'
-import { emitLinkHeader } from './netlink/route/link.ts'
-import { IFLA, RTM } from './netlink/route/numbers.ts'
+import type { Acknowledgement } from '../netlink/message.ts'
+import type { Request, Requests } from '../netlink/requests.ts'
+import { emitLinkHeader } from '../netlink/route/link.ts'
+import { IFLA, RTM } from '../netlink/route/numbers.ts'
 
 type Waiting = { index: number; take(answer: Acknowledgement): void; fail(error: unknown): void }
 

@@ -1,0 +1,44 @@
+// How the kernel says no: the errnos that callers tell apart and the one error class of this room.
+
+/** Errnos that callers tell apart (asm-generic/errno-base.h, errno.h). */
+export const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  ESRCH: 3,
+  EINTR: 4,
+  ENXIO: 6,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EACCES: 13,
+  EBUSY: 16,
+  EEXIST: 17,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENOSPC: 28,
+  EROFS: 30,
+  EOPNOTSUPP: 95,
+  EADDRINUSE: 98,
+  EADDRNOTAVAIL: 99,
+  ENETDOWN: 100,
+  ENETUNREACH: 101,
+  ENOBUFS: 105,
+  EHOSTUNREACH: 113,
+  ECANCELED: 125,
+} as const
+
+/** The kernel said no. `errno` is positive; `detail` is the extended-ack text where the kernel gave one. */
+export class KernelError extends Error {
+  override readonly name = 'KernelError'
+  readonly errno: number
+  readonly operation: string
+  readonly object: string
+  readonly detail?: string
+  constructor(errno: number, operation: string, object: string, detail?: string) {
+    const code = Object.entries(ERRNO).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`
+    super(`${operation} ${object}: ${code}${detail === undefined ? '' : ` (${detail})`}`)
+    this.errno = errno
+    this.operation = operation
+    this.object = object
+    this.detail = detail
+  }
+}

@@ -1,0 +1,47 @@
+// What the rest of Margay may ask of Linux: the port that the real kernel (`kernel/linux/`) and the fake
+// (`kernel/fake/`) both implement, held together by one contract suite. Values here are our own; netlink structs
+// stop at this room's border. Every refused operation is a `KernelError` with errno and the kernel's own words.
+import type { Address, AddressPort } from './addresses.ts'
+import type { Link, LinkPort } from './links.ts'
+import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
+import type { Route, RoutePort } from './routes.ts'
+import type { SysctlPort } from './sysctls.ts'
+
+/** What the kernel tells by itself. `overrun`: events were lost, everything must be read again. */
+export type KernelEvent =
+  | { type: 'link' | 'link-gone'; link: Link }
+  | { type: 'address' | 'address-gone'; address: Address }
+  | { type: 'route' | 'route-gone'; route: Route }
+  | { type: 'neighbour' | 'neighbour-gone'; neighbour: Neighbour }
+  | { type: 'fdb' | 'fdb-gone'; entry: FdbEntry }
+  | { type: 'overrun' }
+
+/** An open subscription; `close` is final. */
+export type KernelMonitor = { close(): void }
+
+/**
+ * One network namespace's kernel. All methods reject with `KernelError`; "already so" is success for `delete*` of
+ * something absent, and for `setNeighbour`/`setFdb` of something present. Dumps are consistent: an interrupted one
+ * (NLM_F_DUMP_INTR) is taken again before it is returned.
+ */
+export type Kernel = LinkPort &
+  AddressPort &
+  RoutePort &
+  NeighbourPort &
+  SysctlPort & {
+    /**
+     * Calls `listen` for every change of links, addresses, routes, neighbours and forwarding entries from now
+     * on, one's own included. The
+     * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
+     */
+    monitor(listen: (event: KernelEvent) => void): KernelMonitor
+
+    /**
+     * The same port inside another network namespace (a path such as /run/netns/x or /proc/1/ns/net). ENOENT when there
+     * is none. The caller closes it.
+     */
+    inside(netns: string): Kernel
+    /** Closes the sockets; pending requests reject. */
+    close(): void
+    [Symbol.dispose](): void
+  }

@@ -1,0 +1,72 @@
+// Routes of one network namespace, their identity and their changes. Part of the kernel port.
+import { type Family, familyOf } from '../../lib/ip.ts'
+import type { KernelError } from './error.ts'
+
+/** rtm_protocol values that Margay writes (linux/rtnetlink.h). */
+export const ROUTE_PROTOCOL = { kernel: 2, boot: 3, static: 4, bird: 12, blocks: 80 } as const
+/** rtm_scope values (linux/rtnetlink.h). */
+export const ROUTE_SCOPE = { universe: 0, site: 200, link: 253, host: 254 } as const
+/** Routing tables by number (linux/rtnetlink.h). */
+export const ROUTE_TABLE = { default: 253, main: 254, local: 255 } as const
+
+export type RouteType =
+  | 'unicast'
+  | 'local'
+  | 'broadcast'
+  | 'anycast'
+  | 'multicast'
+  | 'blackhole'
+  | 'unreachable'
+  | 'prohibit'
+  | 'throw'
+
+/**
+ * A route of one table. Its identity in the kernel is (table, dst, metric); see `routeKey`. A route that the kernel
+ * tells has no `metric` when it has its family's default one, no `ifindex` when its type drops packets, scope 0 when
+ * it is IPv6 (that family has no scopes), and neither gateway nor ifindex when it has several next hops.
+ */
+export type Route = {
+  /** Canonical CIDR; the default route is `0.0.0.0/0` or `::/0`. */
+  dst: string
+  table: number
+  type: RouteType
+  protocol: number
+  scope: number
+  gateway?: string
+  ifindex?: number
+  /** The gateway is reachable on `ifindex` although no route says so (RTNH_F_ONLINK). */
+  onlink?: boolean
+  metric?: number
+  source?: string
+  mtu?: number
+}
+
+export type RouteFilter = { family?: Family; table?: number; protocol?: number; ifindex?: number }
+
+/**
+ * One element of a route batch: `replace` adds or overwrites whatever has the same key (NLM_F_CREATE | NLM_F_REPLACE);
+ * `add` is refused with EEXIST when the key is taken; `delete` removes only a route that has every field that is given,
+ * and succeeds when there is none. IPv4 cannot say "metric 0" there: without a metric it takes the smallest of any.
+ */
+export type RouteChange = { verb: 'replace' | 'add' | 'delete'; route: Route }
+
+export type RoutePort = {
+  routes(filter?: RouteFilter): Promise<Route[]>
+  /** Many changes in few system calls; the result at `i` is the refusal of change `i`, or undefined. */
+  changeRoutes(changes: readonly RouteChange[]): Promise<(KernelError | undefined)[]>
+  /**
+   * The route that a packet to the address `dst` would take (RTM_GETROUTE with fib match). Rejects where none would:
+   * ENETUNREACH (no route), EINVAL (blackhole), EHOSTUNREACH (unreachable), EACCES (prohibit).
+   */
+  lookupRoute(dst: string): Promise<Route>
+}
+
+/** The metric of a route that names none: IPv6 has no metric 0 for users (IP6_RT_PRIO_USER in net/ipv6.h). */
+export function defaultMetric(dst: string): number {
+  return familyOf(dst) === 'ipv6' ? 1024 : 0
+}
+
+/** The identity of a route within its kernel: table, destination and metric. */
+export function routeKey(route: Pick<Route, 'table' | 'dst' | 'metric'>): string {
+  return `${route.table} ${route.dst} ${route.metric ?? defaultMetric(route.dst)}`
+}
