@@ -7,8 +7,8 @@ import type { Speaker } from '../bgp/speaker.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { BgpMonitors } from './bgp-monitors.ts'
 import type { Reloaded } from './bgp-reload.ts'
-import { routeAnswer } from './route-answer.ts'
-import { type Route, send } from './socket.ts'
+import { routeAnswer } from './socket/route-answer.ts'
+import { type Route, send } from './socket/server.ts'
 
 /** A question that cannot be answered as it was put: 400 with what to write instead. */
 export class BadRequest extends Error {

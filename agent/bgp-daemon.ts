@@ -13,7 +13,7 @@ import { BadRequest, controlRoutes } from './bgp-control.ts'
 import { BgpMonitors } from './bgp-monitors.ts'
 import { type Reloaded, reloadPlan } from './bgp-reload.ts'
 import type { KernelSink } from './kernel-sink.ts'
-import { type AgentSocket, serveSocket } from './socket.ts'
+import { type AgentSocket, serveSocket } from './socket/server.ts'
 
 /** `openSink` is asked for a kernel sink when the file wants one. */
 export type DaemonDeps = {

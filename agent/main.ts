@@ -11,9 +11,9 @@ import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { formatCidr, parseAddress, parseCidr } from '../lib/ip.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
-import { metricsText } from './metrics.ts'
 import { NodeAgent } from './node-agent.ts'
-import { asJson, type Route, refuseSecond, send, serveSocket } from './socket.ts'
+import { asJson, type Route, refuseSecond, send, serveSocket } from './socket/server.ts'
+import { metricsText } from './status/metrics.ts'
 
 type Flags = {
   nodeName: string

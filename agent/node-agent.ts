@@ -27,13 +27,13 @@ import { Backoff } from '../lib/backoff.ts'
 import type { Clock } from '../lib/clock.ts'
 import { type Database, openDatabase } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
+import { nodeAddress } from './cluster/peers.ts'
 import { ClusterView } from './cluster-view.ts'
-import { EventRing } from './events.ts'
-import { nodeAddress } from './mesh.ts'
 import { chooseNodeAddress, type NodeAddress } from './node-address.ts'
 import { NodePublisher } from './node-annotations.ts'
-import { type RouteAnswer, routeAnswer } from './route-answer.ts'
 import { Routing } from './routing.ts'
+import { type RouteAnswer, routeAnswer } from './socket/route-answer.ts'
+import { EventRing } from './status/events.ts'
 
 export type NodeAgentOptions = {
   nodeName: string

@@ -9,8 +9,8 @@ import type { FelixInput, LearnedRoute } from '../felix/input.ts'
 import type { OwnBlock } from '../ipam/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import { type MeshProblem, nodeAsn, wantedPeers } from './mesh.ts'
-import { type RouteAnswer, routeAnswer } from './route-answer.ts'
+import { type MeshProblem, nodeAsn, wantedPeers } from './cluster/peers.ts'
+import { type RouteAnswer, routeAnswer } from './socket/route-answer.ts'
 
 export type RoutingDeps = {
   transport: Transport

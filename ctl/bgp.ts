@@ -1,5 +1,5 @@
 // The `bgp` commands: peers, one prefix's candidates, and what an operator may ask of a running speaker.
-import { formatCidr, parseCidr } from '../lib/ip.ts'
+
 import {
   type Candidate,
   clearAnswer,
@@ -8,7 +8,8 @@ import {
   reloadAnswer,
   routeAnswer,
   statusAnswer,
-} from './answers.ts'
+} from '../api/answers.ts'
+import { formatCidr, parseCidr } from '../lib/ip.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { renderPeers, STATUS } from './node.ts'

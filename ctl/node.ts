@@ -1,5 +1,5 @@
 // `node status` and `events`: what the agent of this node says of itself.
-import { eventsAnswer, type NodeEvent, type Peer, type Status, statusAnswer } from './answers.ts'
+import { eventsAnswer, type NodeEvent, type Peer, type Status, statusAnswer } from '../api/answers.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { type Format, renderTable, show } from './render.ts'

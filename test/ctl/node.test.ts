@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type Candidate, type Peer, statusAnswer } from '../../ctl/answers.ts'
+import { type Candidate, type Peer, statusAnswer } from '../../api/answers.ts'
 import { renderReload, renderRoute } from '../../ctl/bgp.ts'
 import { renderEvents, renderPeers, renderStatus } from '../../ctl/node.ts'
 

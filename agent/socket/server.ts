@@ -3,7 +3,7 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import { dirname } from 'node:path'
-import type { Log } from '../lib/log.ts'
+import type { Log } from '../../lib/log.ts'
 
 /** Answers one request: it owns the response. What it throws is answered with 500 and logged. */
 export type Route = (request: IncomingMessage, response: ServerResponse, query: URLSearchParams) => void | Promise<void>

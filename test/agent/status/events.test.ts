@@ -1,8 +1,8 @@
 import test from 'ava'
-import { EventRing } from '../../agent/events.ts'
-import { ManualClock } from '../../lib/clock.ts'
-import { openDatabase } from '../../lib/database.ts'
-import { silentLog } from '../../lib/log.ts'
+import { EventRing } from '../../../agent/status/events.ts'
+import { ManualClock } from '../../../lib/clock.ts'
+import { openDatabase } from '../../../lib/database.ts'
+import { silentLog } from '../../../lib/log.ts'
 
 test('a full disk costs records, never the one who records; with room again new ones are kept', t => {
   const db = openDatabase(':memory:')

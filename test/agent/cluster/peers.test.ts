@@ -1,7 +1,7 @@
 import test from 'ava'
-import { type MeshInput, wantedPeers } from '../../agent/mesh.ts'
-import type { Kind, Resource } from '../../api/kinds.ts'
-import { validate } from '../../api/validate.ts'
+import { type MeshInput, wantedPeers } from '../../../agent/cluster/peers.ts'
+import type { Kind, Resource } from '../../../api/kinds.ts'
+import { validate } from '../../../api/validate.ts'
 
 function object<K extends Kind>(kind: K, value: unknown): Resource<K> {
   const result = validate(kind, value)

@@ -1,8 +1,8 @@
 import test from 'ava'
-import { routeAnswer } from '../../agent/route-answer.ts'
-import type { Candidate } from '../../bgp/rib/explain.ts'
-import { encapsulation } from '../../bgp/wire/communities.ts'
-import { ORIGIN, SEGMENT } from '../../bgp/wire/iana.ts'
+import { routeAnswer } from '../../../agent/socket/route-answer.ts'
+import type { Candidate } from '../../../bgp/rib/explain.ts'
+import { encapsulation } from '../../../bgp/wire/communities.ts'
+import { ORIGIN, SEGMENT } from '../../../bgp/wire/iana.ts'
 
 function aCandidate(attributes: Candidate['attributes']): Candidate {
   const verdict = { accepted: true, reason: 'accepted', detail: '' } as const

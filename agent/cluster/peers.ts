@@ -1,10 +1,10 @@
 // From the cluster's objects to this node's BGP sessions: the node-to-node mesh and the BGPPeer objects. Pure.
 // Peers and their names follow Calico (`Mesh_`, `Node_`, `Global_`), so that an operator reads the same words.
-import { NODE_ANNOTATION } from '../api/core.ts'
-import type { Resource } from '../api/kinds.ts'
-import { matchesSelector } from '../api/selector.ts'
-import type { PeerConfig } from '../bgp/config.ts'
-import { familyOf, parseAddress } from '../lib/ip.ts'
+import { NODE_ANNOTATION } from '../../api/core.ts'
+import type { Resource } from '../../api/kinds.ts'
+import { matchesSelector } from '../../api/selector.ts'
+import type { PeerConfig } from '../../bgp/config.ts'
+import { familyOf, parseAddress } from '../../lib/ip.ts'
 
 export type MeshInput = {
   nodeName: string

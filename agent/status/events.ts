@@ -1,8 +1,8 @@
 // The flight recorder: a bounded ring on disk of what changed on this node and why, so that "who removed my route at
 // 12:03?" has an answer after a restart too. It records; it never stops what it records: a full disk costs records only.
-import type { Clock } from '../lib/clock.ts'
-import type { Database } from '../lib/database.ts'
-import type { Log } from '../lib/log.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Database } from '../../lib/database.ts'
+import type { Log } from '../../lib/log.ts'
 
 /** One record; `object` is what it happened to (a prefix, an interface, a peer), `detail` is for people. */
 export type Event = { at: string; type: string; object: string; detail: string }

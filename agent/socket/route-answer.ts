@@ -1,12 +1,12 @@
 // What the sockets answer about one prefix: the speaker's explanation with every attribute as text that operators know,
 // since octets and 64-bit communities have no form in JSON of their own.
 
-import type { Candidate, Explanation } from '../bgp/rib/explain.ts'
-import { formatNextHop, octetsOf } from '../bgp/rib/import.ts'
-import { formatAsPath } from '../bgp/wire/as-path.ts'
-import { formatCommunity, formatExtendedCommunity, formatLargeCommunity } from '../bgp/wire/communities.ts'
-import { ORIGIN } from '../bgp/wire/iana.ts'
-import { formatIpv4 } from '../lib/ip.ts'
+import type { Candidate, Explanation } from '../../bgp/rib/explain.ts'
+import { formatNextHop, octetsOf } from '../../bgp/rib/import.ts'
+import { formatAsPath } from '../../bgp/wire/as-path.ts'
+import { formatCommunity, formatExtendedCommunity, formatLargeCommunity } from '../../bgp/wire/communities.ts'
+import { ORIGIN } from '../../bgp/wire/iana.ts'
+import { formatIpv4 } from '../../lib/ip.ts'
 
 /** Attributes that a route does not have are absent; `unknown` are type codes. */
 export type RouteText = {

@@ -3,8 +3,8 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { asJson, refuseSecond, serveSocket } from '../../agent/socket.ts'
-import { silentLog } from '../../lib/log.ts'
+import { asJson, refuseSecond, serveSocket } from '../../../agent/socket/server.ts'
+import { silentLog } from '../../../lib/log.ts'
 
 test('a second agent is refused before it has begun, and the first goes on answering', async t => {
   const dir = mkdtempSync(join(tmpdir(), 'margay-socket-'))

@@ -1,7 +1,7 @@
 // Prometheus metrics of one agent, made afresh for each scrape from the same state that `status` shows: no counter here
 // can drift from what is true.
 import { Gauge, Registry } from 'prom-client'
-import type { NodeAgent } from './node-agent.ts'
+import type { NodeAgent } from '../node-agent.ts'
 
 /** The text a scraper reads. */
 export async function metricsText(agent: NodeAgent): Promise<string> {
