@@ -1,7 +1,7 @@
 // The RIB alone, bytes in to bytes out, in one process and without sockets: what the routes themselves cost.
 
-import type { RibPeer } from '../bgp/rib/peer.ts'
 import { Rib } from '../bgp/rib/rib.ts'
+import type { RibPeer } from '../bgp/rib/types.ts'
 import { emitAttributes } from '../bgp/wire/attributes.ts'
 import { MESSAGE, SEGMENT } from '../bgp/wire/iana.ts'
 import { emitMessage, MessageSplitter } from '../bgp/wire/message.ts'

@@ -2,7 +2,7 @@
 // malformed attributes a second, and must not fill a disk with them.
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import type { RibEvent } from './rib/peer.ts'
+import type { RibEvent } from './rib/types.ts'
 
 /** Lines per peer and window; what is more is counted and told with the first line of the next window. */
 const LINES = 5

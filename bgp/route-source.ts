@@ -2,8 +2,8 @@
 // is sent nothing, so decision, policies and export are those of any other peer.
 import { ipv4Number } from '../lib/ip.ts'
 import type { PeerConfig } from './config.ts'
-import type { RibPeer } from './rib/peer.ts'
 import type { Rib } from './rib/rib.ts'
+import type { RibPeer } from './rib/types.ts'
 import type { ProtocolError } from './wire/errors.ts'
 
 export type RouteSourceConfig = {

@@ -2,7 +2,7 @@
 // since octets and 64-bit communities have no form in JSON of their own.
 
 import type { Candidate, Explanation } from '../../bgp/rib/explain.ts'
-import { formatNextHop, octetsOf } from '../../bgp/rib/import.ts'
+import { formatNextHop, octetsOf } from '../../bgp/rib/in/admission.ts'
 import { formatAsPath } from '../../bgp/wire/as-path.ts'
 import { formatCommunity, formatExtendedCommunity, formatLargeCommunity } from '../../bgp/wire/communities.ts'
 import { ORIGIN } from '../../bgp/wire/iana.ts'

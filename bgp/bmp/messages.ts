@@ -2,7 +2,7 @@
 // it is written from a head that is made once per session.
 
 import { Writer } from '../../lib/bytes.ts'
-import type { PeerCounts } from '../rib/peer.ts'
+import type { PeerCounts } from '../rib/types.ts'
 import type { Cause } from '../session.ts'
 import {
   BMP_DOWN,

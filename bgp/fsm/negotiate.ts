@@ -2,7 +2,7 @@
 // verdict on theirs come from the same configuration, so they cannot disagree.
 import { ipv4Number } from '../../lib/ip.ts'
 import type { AddressFamily, PeerConfig, Role, SpeakerConfig } from '../config.ts'
-import type { PeerType } from '../rib/peer.ts'
+import type { PeerType } from '../rib/types.ts'
 import type { CodecSession } from '../wire/attributes.ts'
 import type { Capability } from '../wire/capabilities.ts'
 import { ProtocolError } from '../wire/errors.ts'

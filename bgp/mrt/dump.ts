@@ -4,9 +4,9 @@
 import { BytesError, Writer } from '../../lib/bytes.ts'
 import { ipv4Number } from '../../lib/ip.ts'
 import type { AddressFamily, SpeakerConfig } from '../config.ts'
-import type { RouteAttributes } from '../rib/attribute-set.ts'
 import type { DumpedPath } from '../rib/dump.ts'
 import type { Rib } from '../rib/rib.ts'
+import type { RouteAttributes } from '../rib/store/attribute-set.ts'
 import { emitMrt, MAX_MRT_RECORD, type MrtPeer, type MrtRecord, type MrtRibEntry } from '../wire/mrt.ts'
 
 /** Octets after which a block is given out. */

@@ -3,9 +3,9 @@
 // removes whoever is not best in it from the whole set, so the outcome never depends on the order of arrival: comparing
 // two at a time would, because MED counts only between routes of one neighbour AS.
 // Step e (interior cost) is absent: this speaker has no interior cost, so all are equal in it.
-import type { AttributeFacts } from './attribute-facts.ts'
-import { FLAG } from './attribute-facts.ts'
-import { PATH, PEER_MASK, STRIDE } from './path-table.ts'
+import type { AttributeFacts } from './store/attribute-facts.ts'
+import { FLAG } from './store/attribute-facts.ts'
+import { PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
 
 export type StepName =
   | 'only'

@@ -1,10 +1,11 @@
 // Every path of a family, for dumps (RFC 6396) and for people. A walk may be interrupted: what it holds between two
 // steps is a number, and each step reads the tables as they are then.
-import { parseSet, type RouteAttributes } from './attribute-set.ts'
-import type { FamilyTable } from './family-table.ts'
-import type { Importer } from './importer.ts'
-import { PATH, PEER_MASK, STRIDE } from './path-table.ts'
+
+import type { Importer } from './in/importer.ts'
 import type { PeerState } from './peer-state.ts'
+import { parseSet, type RouteAttributes } from './store/attribute-set.ts'
+import { PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
+import type { FamilyTable } from './table.ts'
 
 /** One path of `Rib.dump`. */
 export type DumpedPath = {

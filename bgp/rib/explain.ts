@@ -1,11 +1,12 @@
 // Why a prefix is routed as it is: every candidate, what import said to it, and the step of the decision process in which
 // it lost.
-import { parseSet, type RouteAttributes } from './attribute-set.ts'
+
 import type { StepName } from './decision.ts'
-import type { FamilyTable } from './family-table.ts'
-import type { Importer, ImportVerdict } from './importer.ts'
-import { MARK, PATH, PEER_MASK, STRIDE } from './path-table.ts'
+import type { Importer, ImportVerdict } from './in/importer.ts'
 import type { PeerState } from './peer-state.ts'
+import { parseSet, type RouteAttributes } from './store/attribute-set.ts'
+import { MARK, PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
+import type { FamilyTable } from './table.ts'
 
 export type Candidate = {
   /** Key of the peer; empty for a network of our own. */

@@ -4,8 +4,8 @@ import type { Network, SpeakerConfig } from '../config.ts'
 import type { Attributes } from '../wire/attributes.ts'
 import { encapsulation } from '../wire/communities.ts'
 import { ORIGIN } from '../wire/iana.ts'
-import { type RouteAttributes, STORED } from './attribute-set.ts'
-import type { RibPeer } from './peer.ts'
+import { type RouteAttributes, STORED } from './store/attribute-set.ts'
+import type { RibPeer } from './types.ts'
 
 /** This speaker as the source of its own networks. */
 export function localPeer({ asn, routerId }: SpeakerConfig): RibPeer {

@@ -2,12 +2,12 @@
 import type { Cancel } from '../../lib/clock.ts'
 import type { AddressFamily } from '../config.ts'
 import { Policy } from '../policy.ts'
-import type { ExportSource } from './export.ts'
-import type { ExportGroup } from './export-group.ts'
-import { gateFor, ownAddresses, type Speaker } from './import.ts'
-import type { Member } from './member.ts'
-import type { RibPeer } from './peer.ts'
-import type { Gate } from './read-facts.ts'
+import { gateFor, ownAddresses, type Speaker } from './in/admission.ts'
+import type { Gate } from './in/read-facts.ts'
+import type { ExportSource } from './out/advertisement.ts'
+import type { ExportGroup } from './out/export-group.ts'
+import type { Member } from './out/member.ts'
+import type { RibPeer } from './types.ts'
 
 /** Per family: paths held, of those stale, and the place where the peer is fed. */
 export type PeerFamily = {

@@ -1,10 +1,11 @@
 // What peers have sent and still stands, as the UPDATEs that would say it: the first table of a monitor (RFC 7854 §5).
 // Paths that share a set and lie side by side share a message. Stale paths are left out: their session is over, and the
 // peer that came back sends what it still has.
-import type { FamilyTable } from './family-table.ts'
-import { MARK, PATH, PEER_MASK, STRIDE } from './path-table.ts'
+
+import { UpdatePacker } from './out/update-packer.ts'
 import type { PeerState } from './peer-state.ts'
-import { UpdatePacker } from './update-packer.ts'
+import { MARK, PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
+import type { FamilyTable } from './table.ts'
 
 /** Whole UPDATE messages, end to end, of the peer with this key. */
 export type Replayed = { key: string; bytes: Uint8Array }

@@ -2,10 +2,10 @@
 // enhanced route refresh (RFC 7313 §4), which is the same marking and sweeping within one session.
 import type { Clock } from '../../lib/clock.ts'
 import type { AddressFamily } from '../config.ts'
-import type { FamilyTable } from './family-table.ts'
-import { MARK } from './path-table.ts'
-import type { PeerDown, RibEvent } from './peer.ts'
 import type { PeerState } from './peer-state.ts'
+import { MARK } from './store/path-table.ts'
+import type { FamilyTable } from './table.ts'
+import type { PeerDown, RibEvent } from './types.ts'
 
 /** How long stale routes wait for the End-of-RIB of a peer that came back. */
 const END_OF_RIB_WAIT_SECONDS = 360

@@ -2,9 +2,9 @@
 import { familyOf } from '../../lib/ip.ts'
 import type { SelectedRoute } from '../port.ts'
 import { tunnelType } from '../wire/communities.ts'
-import type { RouteAttributes } from './attribute-set.ts'
-import { formatNextHop, octetsOf } from './import.ts'
-import type { RibPeer } from './peer.ts'
+import { formatNextHop, octetsOf } from './in/admission.ts'
+import type { RouteAttributes } from './store/attribute-set.ts'
+import type { RibPeer } from './types.ts'
 
 /** Encapsulations come from extended communities and from the Tunnel Encapsulation attribute (RFC 9012 §3.2, §4.1). */
 export function selectedRoute(

@@ -2,8 +2,8 @@
 // the others has no fault by the rules of their own sessions and fits their messages; when the senders are gone,
 // nothing of it is left.
 import test from 'ava'
-import type { RibPeer } from '../../../bgp/rib/peer.ts'
 import { Rib } from '../../../bgp/rib/rib.ts'
+import type { RibPeer } from '../../../bgp/rib/types.ts'
 import { ProtocolError } from '../../../bgp/wire/errors.ts'
 import { MessageSplitter } from '../../../bgp/wire/message.ts'
 import { parseUpdate } from '../../../bgp/wire/update.ts'

@@ -1,5 +1,5 @@
 import test from 'ava'
-import type { PeerDown } from '../../../bgp/rib/peer.ts'
+import type { PeerDown } from '../../../bgp/rib/types.ts'
 import { COMMUNITY } from '../../../bgp/wire/iana.ts'
 import { anUpdate, aPeer, someAttributes, World } from './sessions.ts'
 

@@ -1,6 +1,6 @@
 // Who gets a route, and what becomes of it on the way: loops, reflection, confederations, roles and next hops.
 import test from 'ava'
-import type { RibPeer } from '../../../bgp/rib/peer.ts'
+import type { RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes } from '../../../bgp/wire/attributes.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
 import { formatAddress, ipv4Number } from '../../../lib/ip.ts'

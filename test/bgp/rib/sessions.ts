@@ -2,9 +2,9 @@
 
 import type { AddressFamily, PeerConfig, SpeakerConfig } from '../../../bgp/config.ts'
 import type { RouteSink, SelectedRoute } from '../../../bgp/port.ts'
-import type { RouteAttributes } from '../../../bgp/rib/attribute-set.ts'
-import type { RibEvent, RibPeer } from '../../../bgp/rib/peer.ts'
 import { Rib } from '../../../bgp/rib/rib.ts'
+import type { RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
+import type { RibEvent, RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes, CodecSession } from '../../../bgp/wire/attributes.ts'
 import { ProtocolError } from '../../../bgp/wire/errors.ts'
 import { AFI, MESSAGE, SEGMENT } from '../../../bgp/wire/iana.ts'

@@ -1,9 +1,9 @@
 // The number tables under the RIB against plain maps.
 import test from 'ava'
 import fc from 'fast-check'
-import { AttributeStore } from '../../../bgp/rib/attribute-store.ts'
-import { IdQueue } from '../../../bgp/rib/id-queue.ts'
-import { Ipv4Prefixes, Ipv6Prefixes } from '../../../bgp/rib/prefix-table.ts'
+import { AttributeStore } from '../../../bgp/rib/store/attribute-store.ts'
+import { IdQueue } from '../../../bgp/rib/store/id-queue.ts'
+import { Ipv4Prefixes, Ipv6Prefixes } from '../../../bgp/rib/store/prefix-table.ts'
 import { addressBytes, cidr } from '../../../lib/ip.ts'
 
 test('prefix ids are those of a map, through thousands of additions and releases', t => {

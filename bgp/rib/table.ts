@@ -2,15 +2,15 @@
 // that are fed from it. Changes are queued and decided later in slices, so that a prefix which changes often is decided
 // once.
 import type { AddressFamily } from '../config.ts'
-import type { AttributeFacts } from './attribute-facts.ts'
-import type { AttributeStore } from './attribute-store.ts'
 import type { Columns, Decision, StepName } from './decision.ts'
-import type { ExportGroup, GroupTable } from './export-group.ts'
-import { IdQueue } from './id-queue.ts'
-import type { Importer } from './importer.ts'
-import { MARK, PATH, PathTable, PEER_MASK, STRIDE } from './path-table.ts'
+import type { Importer } from './in/importer.ts'
+import type { ExportGroup, GroupTable } from './out/export-group.ts'
 import type { PeerState } from './peer-state.ts'
-import { Ipv4Prefixes, Ipv6Prefixes, type PrefixTable, widened } from './prefix-table.ts'
+import type { AttributeFacts } from './store/attribute-facts.ts'
+import type { AttributeStore } from './store/attribute-store.ts'
+import { IdQueue } from './store/id-queue.ts'
+import { MARK, PATH, PathTable, PEER_MASK, STRIDE } from './store/path-table.ts'
+import { Ipv4Prefixes, Ipv6Prefixes, type PrefixTable, widened } from './store/prefix-table.ts'
 
 export type FamilyDeps = {
   store: AttributeStore

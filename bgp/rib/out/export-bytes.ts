@@ -1,14 +1,14 @@
 // `advertise` on octets: what most routes need on their way out is an AS number in front of the path, another next hop and
 // a few attributes left out or put in. Both sides speak four-octet AS numbers and the set is plain (read-facts.ts), so
-// its attributes stand in ascending order. Whatever is not that simple answers -1 and goes through export.ts.
+// its attributes stand in ascending order. Whatever is not that simple answers -1 and goes through advertisement.ts.
 
-import { Writer } from '../../lib/bytes.ts'
-import type { Policy } from '../policy.ts'
-import { AFI, ATTRIBUTE } from '../wire/iana.ts'
-import { DEFAULT_LOCAL_PREF, FLAG } from './attribute-facts.ts'
-import { emitReach } from './attribute-set.ts'
-import { type ExportSource, type ExportTarget, selfFor } from './export.ts'
-import type { Speaker } from './import.ts'
+import { Writer } from '../../../lib/bytes.ts'
+import type { Policy } from '../../policy.ts'
+import { AFI, ATTRIBUTE } from '../../wire/iana.ts'
+import type { Speaker } from '../in/admission.ts'
+import { DEFAULT_LOCAL_PREF, FLAG } from '../store/attribute-facts.ts'
+import { emitReach } from '../store/attribute-set.ts'
+import { type ExportSource, type ExportTarget, selfFor } from './advertisement.ts'
 
 /** Longest set this path takes; the buffer lent to `rewrite` has room for that and what is put in. */
 export const MOST_OCTETS = 3072

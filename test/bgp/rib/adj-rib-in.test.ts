@@ -1,7 +1,7 @@
 // What malformed and unwanted UPDATEs cost (RFC 7606), and the prefix limit.
 import test from 'ava'
 import fc from 'fast-check'
-import type { RibPeer } from '../../../bgp/rib/peer.ts'
+import type { RibPeer } from '../../../bgp/rib/types.ts'
 import { ProtocolError } from '../../../bgp/wire/errors.ts'
 import { fromHex } from '../../../lib/bytes.ts'
 import { anUpdate, aPeer, someAttributes, World } from './sessions.ts'

@@ -1,12 +1,12 @@
 // What an UPDATE's attributes must pass before a route may be used: loop rules (RFC 4271 §9.1.2, RFC 4456 §8, RFC 5065
 // §4), the first AS, roles (RFC 9234 §5) and the next hop. Pure; import policy comes after, in rib.ts, because it may ask
 // for the prefix.
-import { addressBytes, formatAddress, formatIpv4, ipv4Number, parseAddress } from '../../lib/ip.ts'
-import type { SpeakerConfig } from '../config.ts'
-import { countAs, firstAs, formatAsPath } from '../wire/as-path.ts'
-import { isUsableNextHop } from '../wire/multiprotocol.ts'
-import type { RouteAttributes } from './attribute-set.ts'
-import type { RibPeer } from './peer.ts'
+import { addressBytes, formatAddress, formatIpv4, ipv4Number, parseAddress } from '../../../lib/ip.ts'
+import type { SpeakerConfig } from '../../config.ts'
+import { countAs, firstAs, formatAsPath } from '../../wire/as-path.ts'
+import { isUsableNextHop } from '../../wire/multiprotocol.ts'
+import type { RouteAttributes } from '../store/attribute-set.ts'
+import type { RibPeer } from '../types.ts'
 import type { Gate } from './read-facts.ts'
 
 /** This speaker, in numbers. */

@@ -1,5 +1,5 @@
 // One peer in one export group: how far it has read, and what it is owed beside the backlog.
-import { widened } from './prefix-table.ts'
+import { widened } from '../store/prefix-table.ts'
 
 const PATH_SPAN = 2 ** 28
 

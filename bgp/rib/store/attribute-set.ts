@@ -1,12 +1,12 @@
 // An attribute set as the RIB keeps it: the attributes of an UPDATE without its prefixes. Four-octet AS numbers, and a
 // multiprotocol next hop as an MP_REACH_NLRI without NLRI that stands first, so that `parseAttributes` reads what
 // `AttributeStore` holds. A set without any next hop is a network of our own: each session fills in its address.
-import type { Writer } from '../../lib/bytes.ts'
-import type { AddressFamily } from '../config.ts'
-import { firstAs, pathLength } from '../wire/as-path.ts'
-import { type Attributes, type CodecSession, emitAttributes, parseAttributes } from '../wire/attributes.ts'
-import { isTransitive } from '../wire/communities.ts'
-import { AFI, ATTRIBUTE, COMMUNITY, ORIGIN, FLAG as WIRE_FLAG } from '../wire/iana.ts'
+import type { Writer } from '../../../lib/bytes.ts'
+import type { AddressFamily } from '../../config.ts'
+import { firstAs, pathLength } from '../../wire/as-path.ts'
+import { type Attributes, type CodecSession, emitAttributes, parseAttributes } from '../../wire/attributes.ts'
+import { isTransitive } from '../../wire/communities.ts'
+import { AFI, ATTRIBUTE, COMMUNITY, ORIGIN, FLAG as WIRE_FLAG } from '../../wire/iana.ts'
 import { DEFAULT_LOCAL_PREF, type Facts, FLAG } from './attribute-facts.ts'
 
 /** Attributes of one route; `mpNextHop` (4, 16 or 32 octets) instead of `attributes.nextHop`, never both. */

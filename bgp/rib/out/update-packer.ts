@@ -1,10 +1,10 @@
 // Writes UPDATE messages end to end into one block: as many prefixes per attribute set as fit (RFC 4271 §4.3), IPv6 and
 // IPv4 over IPv6 in MP_REACH_NLRI, which stands first (RFC 7606 §5.1).
-import type { AddressFamily } from '../config.ts'
-import { ATTRIBUTE, MESSAGE, REFRESH, SAFI, FLAG as WIRE_FLAG } from '../wire/iana.ts'
-import { HEADER, MAX_EXTENDED_MESSAGE, MAX_MESSAGE } from '../wire/message.ts'
-import { AFI_OF } from './attribute-set.ts'
-import type { PrefixTable } from './prefix-table.ts'
+import type { AddressFamily } from '../../config.ts'
+import { ATTRIBUTE, MESSAGE, REFRESH, SAFI, FLAG as WIRE_FLAG } from '../../wire/iana.ts'
+import { HEADER, MAX_EXTENDED_MESSAGE, MAX_MESSAGE } from '../../wire/message.ts'
+import { AFI_OF } from '../store/attribute-set.ts'
+import type { PrefixTable } from '../store/prefix-table.ts'
 
 /** Octets of one prefix at most: path id, length, address. */
 const MOST_NLRI = 4 + 1 + 16

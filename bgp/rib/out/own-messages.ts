@@ -1,9 +1,9 @@
 // Reads back messages that `UpdatePacker` wrote, to learn which prefixes a peer has missed with them.
-import type { AddressFamily } from '../config.ts'
-import { MESSAGE } from '../wire/iana.ts'
-import { HEADER } from '../wire/message.ts'
-import { eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../wire/nlri.ts'
-import { MpOffsets, scanAttributes, splitUpdate, UpdateOffsets } from '../wire/update.ts'
+import type { AddressFamily } from '../../config.ts'
+import { MESSAGE } from '../../wire/iana.ts'
+import { HEADER } from '../../wire/message.ts'
+import { eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../../wire/nlri.ts'
+import { MpOffsets, scanAttributes, splitUpdate, UpdateOffsets } from '../../wire/update.ts'
 
 /** `octets` hold the address from `at`; they are reused after the call. */
 export type OctetsVisitor = (octets: Uint8Array, at: number, length: number, pathId: number) => void

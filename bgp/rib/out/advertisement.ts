@@ -1,17 +1,17 @@
 // What a selected route becomes on its way to a group of peers: who may have it (RFC 1997, RFC 4271 §9.2, RFC 4456 §6,
 // RFC 5065, RFC 9234, RFC 9494 §4.3) and how its attributes change (RFC 4271 §5.1, RFC 4456 §8, RFC 2545, RFC 8950).
 // Pure and by value; export-bytes.ts does the same to octets for the plain case, with this as its oracle.
-import { addressBytes, contains, familyOf, formatAddress, ipv4Number } from '../../lib/ip.ts'
-import type { AddressFamily, PeerConfig } from '../config.ts'
-import type { Policy, PolicySubject } from '../policy.ts'
-import { type AsPath, prepend, withoutConfed } from '../wire/as-path.ts'
-import { type Attributes, type CodecSession, passOn } from '../wire/attributes.ts'
-import { isTransitive } from '../wire/communities.ts'
-import { SEGMENT } from '../wire/iana.ts'
-import { DEFAULT_LOCAL_PREF, FLAG } from './attribute-facts.ts'
-import type { RouteAttributes } from './attribute-set.ts'
-import { formatNextHop, octetsOf, type Speaker } from './import.ts'
-import type { PeerType, RibPeer } from './peer.ts'
+import { addressBytes, contains, familyOf, formatAddress, ipv4Number } from '../../../lib/ip.ts'
+import type { AddressFamily, PeerConfig } from '../../config.ts'
+import type { Policy, PolicySubject } from '../../policy.ts'
+import { type AsPath, prepend, withoutConfed } from '../../wire/as-path.ts'
+import { type Attributes, type CodecSession, passOn } from '../../wire/attributes.ts'
+import { isTransitive } from '../../wire/communities.ts'
+import { SEGMENT } from '../../wire/iana.ts'
+import { formatNextHop, octetsOf, type Speaker } from '../in/admission.ts'
+import { DEFAULT_LOCAL_PREF, FLAG } from '../store/attribute-facts.ts'
+import type { RouteAttributes } from '../store/attribute-set.ts'
+import type { PeerType, RibPeer } from '../types.ts'
 
 /** Where a route comes from. */
 export type ExportSource = {

@@ -2,8 +2,8 @@
 // lives in typed arrays indexed by id. Lookup is open addressing with linear probing, sixteen neighbouring prefixes to a
 // cache line, since routes are announced and withdrawn in the order of their addresses. Deletion leaves a mark where a
 // probe must go on; marks before an empty slot are wiped, and many of them make the table enter everything anew.
-import { formatAddress, formatIpv4 } from '../../lib/ip.ts'
-import { hashBytes, mix, newSeed, type Seed } from './mix.ts'
+import { formatAddress, formatIpv4 } from '../../../lib/ip.ts'
+import { hashBytes, mix, newSeed, type Seed } from './hash.ts'
 
 /** Length of an id that belongs to no prefix. */
 const NO_LENGTH = 255

@@ -1,5 +1,5 @@
 // Takes UPDATE messages apart and puts what they say into the tables. The attributes around the prefixes are interned as
-// they came and judged once per distinct set (importer.ts); what is wrong costs what RFC 7606 says.
+// they came and judged once per distinct set (in/importer.ts); what is wrong costs what RFC 7606 says.
 import { Writer } from '../../lib/bytes.ts'
 import type { AddressFamily } from '../config.ts'
 import { parseAttributes } from '../wire/attributes.ts'
@@ -9,13 +9,13 @@ import { AFI, ATTRIBUTE, CEASE, ERROR, SAFI, UPDATE_ERROR } from '../wire/iana.t
 import { isCarried, type MpReach, parseMpReach, parseMpUnreach } from '../wire/multiprotocol.ts'
 import { checkNlri, eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../wire/nlri.ts'
 import { endOfRib, judge, MpOffsets, resetError, scanAttributes, splitUpdate, UpdateOffsets } from '../wire/update.ts'
-import { emitReach } from './attribute-set.ts'
-import type { AttributeStore } from './attribute-store.ts'
-import type { FamilyTable } from './family-table.ts'
-import type { Importer } from './importer.ts'
-import type { RibEvent } from './peer.ts'
+import type { Importer } from './in/importer.ts'
 import type { PeerState } from './peer-state.ts'
-import type { Ipv4Prefixes } from './prefix-table.ts'
+import { emitReach } from './store/attribute-set.ts'
+import type { AttributeStore } from './store/attribute-store.ts'
+import type { Ipv4Prefixes } from './store/prefix-table.ts'
+import type { FamilyTable } from './table.ts'
+import type { RibEvent } from './types.ts'
 
 export type IntakeDeps = {
   store: AttributeStore

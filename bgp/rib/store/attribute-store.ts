@@ -1,7 +1,7 @@
 // Attribute sets as small numbers: equal bytes of one owner have one id, counted by reference. The bytes lie end to end
 // in one arena; a set that goes leaves a gap, and when gaps outweigh what lives the arena is packed, so memory follows
 // what is held and not what was seen. Ids start at 1: zero means "no attributes" everywhere in the RIB.
-import { hashBytes, newSeed, type Seed } from './mix.ts'
+import { hashBytes, newSeed, type Seed } from './hash.ts'
 import { widened } from './prefix-table.ts'
 
 /** A slot that a set was released from: a search goes on past it. */

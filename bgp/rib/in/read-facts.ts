@@ -1,8 +1,8 @@
 // The fast way to judge an attribute set: one pass over its octets that fills its facts and says whether the set is plain,
 // that is, whether it can be used and passed on as it is. Everything rare is not plain and takes the way through the
 // attribute codecs, which alone know what a fault costs; a property test holds the two together.
-import { ATTRIBUTE, COMMUNITY, SEGMENT } from '../wire/iana.ts'
-import { DEFAULT_LOCAL_PREF, type Facts, FLAG } from './attribute-facts.ts'
+import { ATTRIBUTE, COMMUNITY, SEGMENT } from '../../wire/iana.ts'
+import { DEFAULT_LOCAL_PREF, type Facts, FLAG } from '../store/attribute-facts.ts'
 
 /** What makes a set not plain, beside its form. */
 export type Gate = {

@@ -1,6 +1,6 @@
 // A handful of changes on their way into messages, sorted without comparing: first by the peer that must not get them,
 // then by attribute set, in linked lists over typed arrays.
-import { widened } from './prefix-table.ts'
+import { widened } from '../store/prefix-table.ts'
 
 /** What `each` calls: a set (0: withdraw), then its prefixes. */
 export type BatchVisitor = { set(set: number): void; prefix(prefix: number, pathId: number): void }

@@ -1,15 +1,15 @@
 // From a selected attribute set to the set that one export group is sent, each computed once: plain sets by octets, the
 // rest by value. Results are interned for the group, so that equal outcomes of different sources share messages.
-import { Writer } from '../../lib/bytes.ts'
-import { Policy } from '../policy.ts'
-import type { AttributeFacts } from './attribute-facts.ts'
-import { emitSet, parseSet, SET_ROOM } from './attribute-set.ts'
-import type { AttributeStore } from './attribute-store.ts'
-import { advertise, type ExportSource, type ExportTarget, withheldFrom } from './export.ts'
+import { Writer } from '../../../lib/bytes.ts'
+import { Policy } from '../../policy.ts'
+import type { Speaker } from '../in/admission.ts'
+import type { AttributeFacts } from '../store/attribute-facts.ts'
+import { emitSet, parseSet, SET_ROOM } from '../store/attribute-set.ts'
+import type { AttributeStore } from '../store/attribute-store.ts'
+import type { PrefixTable } from '../store/prefix-table.ts'
+import { widened } from '../store/prefix-table.ts'
+import { advertise, type ExportSource, type ExportTarget, withheldFrom } from './advertisement.ts'
 import { ByteExport } from './export-bytes.ts'
-import type { Speaker } from './import.ts'
-import type { PrefixTable } from './prefix-table.ts'
-import { widened } from './prefix-table.ts'
 
 const WITHHELD = 0xffffffff
 

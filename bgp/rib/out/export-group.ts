@@ -1,17 +1,17 @@
-// Adj-RIB-Out of all peers that are sent the same (export.ts, `ExportTarget`), kept once. Changed prefixes wait in a queue;
+// Adj-RIB-Out of all peers that are sent the same (advertisement.ts, `ExportTarget`), kept once. Changed prefixes wait in a queue;
 // when a member that has read everything asks for more, the next part of the queue becomes blocks of messages in a log,
 // which every member reads at its own pace. A member that falls behind the bounded log keeps one octet per prefix it has
 // missed and is sent their state later: a slow peer costs memory by prefix, never by message.
-import type { AddressFamily } from '../config.ts'
-import type { AttributeStore } from './attribute-store.ts'
+import type { AddressFamily } from '../../config.ts'
+import type { AttributeStore } from '../store/attribute-store.ts'
+import { IdQueue } from '../store/id-queue.ts'
+import { MARK, PATH, type PathTable, PEER_MASK, STRIDE } from '../store/path-table.ts'
+import { type PrefixTable, widened } from '../store/prefix-table.ts'
 import { Backlog, type Block, concerns } from './backlog.ts'
 import { Batch } from './batch.ts'
 import type { Exporter } from './exporter.ts'
-import { IdQueue } from './id-queue.ts'
 import { Member } from './member.ts'
 import { eachNlri } from './own-messages.ts'
-import { MARK, PATH, type PathTable, PEER_MASK, STRIDE } from './path-table.ts'
-import { type PrefixTable, widened } from './prefix-table.ts'
 import type { Packed, UpdatePacker } from './update-packer.ts'
 
 /** Prefixes made into messages at once: enough to pack well, few enough to take milliseconds. */
