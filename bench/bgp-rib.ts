@@ -13,7 +13,7 @@ import { silentLog } from '../lib/log.ts'
 import type { Row } from './row.ts'
 
 const OUR_AS = 65000
-/** As a socket hands them out. */
+/** Chunk size of a socket read. */
 const CHUNK = 65536
 
 function peer(n: number): RibPeer {
@@ -82,7 +82,7 @@ function withdrawals(first: number, count: number): Uint8Array[] {
   return chunks
 }
 
-/** Feeds chunks as a speaker does: decide and let the peers read after each. */
+/** Feeds chunks as a speaker does: after each chunk the decision runs and the peers read their UPDATEs. */
 class Run {
   readonly rib = new Rib({ asn: OUR_AS, routerId: '10.255.0.1' }, { clock: systemClock, log: silentLog })
   readonly #pending = new Set<string>()
@@ -136,7 +136,7 @@ function growth(before: number): number {
   return (process.memoryUsage().rss - before) / 2 ** 20
 }
 
-/** Million routes through, again on request, and withdrawn; then a hundred peers with mostly the same routes. */
+/** A million routes announced, sent again after a route refresh, and withdrawn; then 100 peers with mostly the same routes. */
 export async function benchBgpRib(): Promise<Row[]> {
   const rows: Row[] = []
   const row = (name: string, value: number, unit: string) => rows.push({ name, value, unit })

@@ -1,4 +1,4 @@
-// How fast bytes become messages, prefixes and attributes: the floor under everything the speaker does with a table.
+// How fast bytes are parsed into messages, prefixes and attributes: the speaker cannot be faster than this.
 // 250,000 UPDATEs of four /24s each, every one with attributes of its own, arrive in chunks of 64 KiB.
 
 import { type CodecSession, parseAttributes } from '../bgp/wire/attributes.ts'

@@ -40,7 +40,7 @@ function print(all: readonly Row[]): void {
     )
 }
 
-/** Three digits that mean something, and no more. */
+/** Rounds to three significant digits. */
 function digits(value: number): string {
   return value >= 100 ? Math.round(value).toLocaleString('en') : value.toPrecision(3)
 }

@@ -33,7 +33,7 @@ export async function benchRoutes(): Promise<Row[]> {
   ]
 }
 
-/** The time of one run in ms, in a fresh namespace with an upright veth pair. */
+/** The time of one run in ms, in a fresh namespace with a veth pair that is up. */
 async function once(run: Run): Promise<number> {
   using host = openKernel()
   const name = `margay-bench-${process.pid}`

@@ -1,4 +1,4 @@
-// Questions to an agent or to the API server of the lab, asked of the process that has the answer.
+// HTTP requests to the unix socket of an agent of the lab.
 import { request } from 'node:http'
 
 /** GETs `path` from the agent's unix socket: its JSON, or undefined when nobody answers or it is not ready (not 200). */

@@ -1,5 +1,5 @@
-// The lab's API server as its nodes meet it: a certificate of its own, a token, a kubeconfig, and the objects that a
-// cluster would hold before any node starts.
+// Credentials of the lab's API server (certificate, token, kubeconfig) and the objects that a cluster holds before any
+// node starts.
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -1,5 +1,5 @@
 // A plain user's lab: the same program again, as root of a user namespace of its own with its own network and mounts,
-// where the kernel lets anybody make one. Nothing in there can touch the machine.
+// where the kernel allows it. Nothing in there can change the machine.
 import { spawn, spawnSync } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -47,7 +47,7 @@ export type LabOptions = {
   say: (text: string) => void
 }
 
-/** A step did not get where it should in its time. The message names the step, what was seen, and the log to read. */
+/** A step failed or took too long. The message names the step, what was seen, and the log to read. */
 export class LabFailure extends Error {
   override readonly name = 'LabFailure'
 }
@@ -127,7 +127,7 @@ export class Lab implements AsyncDisposable {
     return this.host.inside(netnsPath(netns))
   }
 
-  /** A process of the lab that lives as long as it does: to enter the lab's mounts by. */
+  /** A process that lives as long as the lab: its mount namespace is the lab's. */
   get anyPid(): number {
     return this.#programs[0]!.pid
   }
@@ -153,7 +153,7 @@ export class Lab implements AsyncDisposable {
     return program
   }
 
-  /** SIGKILL: no goodbye to anybody. Resolves when the process is gone. */
+  /** Kills the agent with SIGKILL, so that it cannot close its BGP sessions. Resolves when the process is gone. */
   async killAgent(name: string): Promise<void> {
     const program = this.#agents.get(name)
     if (program === undefined) throw new Error(`no agent runs on ${name}`)
@@ -193,7 +193,7 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Tells the API the addresses of the pods, which is a kubelet's part. */
+  /** Writes the pods' addresses to the API, as a kubelet does. */
   async reportPods(): Promise<void> {
     await this.putObjects(this.pods.map(({ pod, node, address }) => podObject(pod.name, node.name, address)))
   }
@@ -231,7 +231,7 @@ export class Lab implements AsyncDisposable {
     }))
   }
 
-  /** From now on the lab outlives this process; `removeLab` ends it. Leaves a script per node that starts its agent. */
+  /** Lets the lab go on after this process ends; `removeLab` ends it. Leaves a script per node that starts its agent. */
   keep(): void {
     for (const { name, netns } of this.plan.nodes) {
       const command = ['exec', 'nsenter', `--net=${netnsPath(netns)}`, '--', ...this.agentCommand(name)]
@@ -324,7 +324,7 @@ export function findLab(dir: string): { state: LabState; status: 'running' | 'ke
 /** Removes a lab, whatever state it is in: programs, namespaces, files. False when there was nothing. */
 export async function removeLab(dir: string, prefix: string): Promise<boolean> {
   const state = readState(dir)
-  // What a plain user sees by that name is root's: its own lab's namespaces ended with its programs.
+  // A plain user's namespaces end with its programs; those of this name belong to root.
   const namespaces = mayMakeNamespaces() ? leftNamespaces(prefix) : []
   if (state === undefined && namespaces.length === 0 && !existsSync(dir)) return false
   await stopAll([...(state?.processes ?? []), ...strayAgents(dir, namespaces)], 3000)
@@ -333,7 +333,7 @@ export async function removeLab(dir: string, prefix: string): Promise<boolean> {
   return state !== undefined || namespaces.length > 0
 }
 
-/** Programs that somebody started by hand for this lab: in one of its namespaces, and naming its directory. */
+/** Programs started by hand for this lab: they run in one of its namespaces and name its directory. */
 function strayAgents(dir: string, namespaces: readonly string[]): ProcessId[] {
   const inodes = new Set(namespaces.map(name => statSync(netnsPath(name)).ino))
   return readdirSync('/proc')

@@ -34,7 +34,7 @@ class WrongUsage extends Error {
   override readonly name = 'WrongUsage'
 }
 
-/** Everything slower by this factor: set in the virtual machine. */
+/** Time limits are multiplied by this: the virtual machine sets it above 1. */
 const patience = Number(process.env['MARGAY_LAB_PATIENCE'] ?? 1)
 const VM_PATIENCE = 10
 const VM_LIMIT_SECONDS = 400
@@ -119,7 +119,7 @@ async function runLab({ keep, json, nodes }: Request): Promise<number> {
   return lost.length === 0 ? EXIT.fine : EXIT.no
 }
 
-/** Ctrl-C and its kin: remove everything, then go. A second one changes nothing: it is being done. */
+/** On SIGINT, SIGTERM and SIGHUP: removes everything, then exits. A second signal is ignored. */
 function onSignals(lab: Lab): void {
   let stopping = false
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)

@@ -1,5 +1,5 @@
-// The map of the lab, as a value: which namespaces there are, how they are wired and numbered. Pure; everything that
-// makes, shows or removes the lab reads it. Names start with a prefix of their own, so that several labs can run.
+// The plan of the lab as a value: its namespaces, links and addresses. Pure; the code that makes, shows or removes the
+// lab reads it. Names start with a prefix of their own, so that several labs can run.
 import { createHash } from 'node:crypto'
 
 export type Lan = { name: 'A' | 'B'; bridge: string; gateway: string; length: number }
@@ -17,7 +17,7 @@ export type NodePlan = {
   netns: string
   lan: Lan
   address: string
-  /** The node's end of its cable, in the node; the router's end carries the node's name. */
+  /** The node's end of the veth pair to the router; the router's end has the node's name. */
   uplink: string
   pods: readonly PodPlan[]
 }
@@ -39,7 +39,7 @@ export type PlanOptions = {
   podsPerNode?: number
 }
 
-/** More would still work; it bounds a typing error. */
+/** More nodes work too; the limit catches a mistyped number. */
 export const MAX_NODES = 32
 
 export const POD_NAMESPACE = 'default'
@@ -87,7 +87,7 @@ function planPod(prefix: string, node: string, number: number): PodPlan {
   return { name, node, netns: prefix + name, containerId }
 }
 
-/** Every namespace of the lab, those that others hang on last. */
+/** Namespaces in removal order. */
 export function namespacesOf(plan: Plan): string[] {
   return [
     ...plan.nodes.flatMap(node => node.pods.map(pod => pod.netns)),

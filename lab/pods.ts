@@ -1,4 +1,4 @@
-// Plays the container runtime: executes the CNI plugin as one does, with the environment, the configuration on
+// Acts as the container runtime: executes the CNI plugin as one does, with the environment, the configuration on
 // standard input and the result on standard output (CNI SPEC 1.1.0 section 2), in the node's namespace.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,6 +1,6 @@
 // Programs of the lab: each runs in a network namespace, in a session of its own (so that Ctrl-C reaches the lab
 // first, which stops them in order), with its output in a log file. A program is known by its pid and its start time,
-// since a pid alone may belong to somebody else by the time an earlier lab is cleaned up.
+// since the pid may belong to another process by the time an earlier lab is cleaned up.
 import { type ChildProcess, execFile } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
@@ -17,7 +17,7 @@ export type Program = ProcessId & {
 
 export type ProgramOptions = { netns: string; logFile: string; env?: Readonly<Record<string, string>> }
 
-/** Node keeps what it compiled here, and starts the same program faster the next time. */
+/** Node's compile cache: the next start of the same program is faster. */
 const COMPILE_CACHE = new URL('../node_modules/.cache/margay', import.meta.url).pathname
 
 /** Starts `argv` in the namespace. The lab's own Node runs its programs, whatever the machine has. */
@@ -51,7 +51,7 @@ export function lastLines(logFile: string, count = 12): string {
   }
 }
 
-/** Undefined when there is no such process, or only its remains (a zombie). */
+/** Undefined when there is no such process, or it is a zombie. */
 export function readStartTicks(pid: number): number | undefined {
   try {
     // The program's name, in parentheses, may itself hold spaces and parentheses.

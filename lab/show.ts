@@ -1,4 +1,4 @@
-// How the lab's answers look to a person.
+// Formats the lab's results as tables, and the hints of a kept lab.
 import { netnsPath } from '../kernel/netns.ts'
 import { type Lab, type PeerRow, root } from './lab.ts'
 import type { PairRow } from './measure.ts'

@@ -1,5 +1,5 @@
-// What a lab leaves on disk so that a later one can clean up after it, even after a crash: written before anything
-// is made, so that it never names too little.
+// The state file of a lab: what a later run removes after a crash. It is written before the first namespace is made,
+// so that nothing is missing in it.
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isMissing, type ProcessId } from './program.ts'
@@ -21,7 +21,7 @@ export function writeState(dir: string, state: LabState): void {
   renameSync(`${file}.new`, file)
 }
 
-/** Undefined when there is none. A file that a crash left half written cannot be: it appears by rename. */
+/** Undefined when there is none. The file is never half written: it is renamed into place. */
 export function readState(dir: string): LabState | undefined {
   try {
     return JSON.parse(readFileSync(join(dir, 'state.json'), 'utf8')) as LabState

@@ -1,6 +1,6 @@
 // The lab's network: namespaces, LANs and addresses, made through the kernel port. LANs are bridges inside the
-// router's namespace; every cable is a veth pair born in its two namespaces, so the machine's own network sees
-// nothing of it. The router knows its LANs and no pod route.
+// router's namespace; every veth pair is created inside its two namespaces, so nothing of it appears in
+// the machine's own network. The router knows its LANs and no pod route.
 import { addNetns, listNetns, netnsPath, removeNetns } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../kernel/port/routes.ts'
@@ -52,7 +52,7 @@ async function raiseLoopback(host: Kernel, netns: string): Promise<void> {
   await kernel.setLink('lo', { up: true })
 }
 
-/** Gives a link its address and raises it. */
+/** Adds the address to a link and sets the link up. */
 async function address(kernel: Kernel, name: string, text: string, length: number): Promise<void> {
   const link = await kernel.link(name)
   if (link === undefined) throw new Error(`${name} was made and is not there`)

@@ -18,14 +18,14 @@ export type VmOptions = {
   env?: Readonly<Record<string, string>>
   memoryMiB?: number
   cpus?: number
-  /** Get what the command says, as it comes. */
+  /** Receive the command's output as it arrives. */
   stdout: (text: string) => void
   stderr: (text: string) => void
   /** Ends the machine early. */
   signal?: AbortSignal
 }
 
-/** Kernel modules loaded before the command runs; one that is missing is left to whoever needs it. */
+/** Kernel modules loaded before the command runs; a missing one is no error here. */
 const MODULES = [
   'veth',
   'bridge',

@@ -1,9 +1,9 @@
-// The one place that knows how long to wait before trying again.
+// Delays between retries.
 
 /** Delays in milliseconds: the first, the ceiling, and a source of numbers in [0, 1) for the jitter. */
 export type BackoffOptions = { firstMs: number; maxMs: number; random?: () => number }
 
-/** Exponential delays with full jitter over their upper half, so that many waiters do not come back together. */
+/** Exponential delays with full jitter over their upper half, so that many clients do not retry at the same moment. */
 export class Backoff {
   #failures = 0
   readonly #options: Required<BackoffOptions>
@@ -19,7 +19,7 @@ export class Backoff {
     return ceiling / 2 + (ceiling / 2) * random()
   }
 
-  /** It worked: the next delay is the first one again. */
+  /** To be called after a success: the next delay is the first one again. */
   reset(): void {
     this.#failures = 0
   }

@@ -1,4 +1,4 @@
-// Time as a port: rooms take a `Clock`, tests turn a `ManualClock` by hand and never sleep.
+// Time as a port: code takes a `Clock`; tests pass a `ManualClock`, advance it, and never sleep.
 
 /** Cancels a timer; calling it again does nothing. */
 export type Cancel = () => void

@@ -1,4 +1,4 @@
-// Wanted against seen: the memory of every reconciler. Pure; knows nothing of what the values are.
+// The wanted and the seen state of a reconciler, and the difference between them. Pure; works for values of any kind.
 
 /** One step towards what is wanted: `value` absent means remove `key`. */
 export type Change<V> = { key: string; value?: V; seen?: V }
@@ -24,14 +24,14 @@ export class Delta<V> {
     this.#check(key)
   }
 
-  /** Notes what the world has under `key` now, or that it has nothing. */
+  /** Records what is there under `key` now, or that nothing is. */
   saw(key: string, value?: V): void {
     if (value === undefined) this.#seen.delete(key)
     else this.#seen.set(key, value)
     this.#check(key)
   }
 
-  /** Replaces everything that was seen: a fresh dump of the world. */
+  /** Replaces everything that was seen by a new dump. */
   resync(entries: Iterable<readonly [string, V]>): void {
     this.#seen.clear()
     for (const [key, value] of entries) this.#seen.set(key, value)

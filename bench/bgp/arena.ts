@@ -1,5 +1,5 @@
 // Two network namespaces with one link between them, a daemon in one and the tester in the other, made for one run and
-// taken away after it. Namespaces carry the pid of the bench, so that those of a killed one are known and swept.
+// removed after it. Namespace names hold the pid of the bench, so that the next run removes those of a killed one.
 import { type ChildProcess, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
@@ -45,11 +45,11 @@ export async function runScenario(
   const died = once(running, 'exit').then(([code, signal]) => {
     throw new ScenarioFailed(`${daemon} ended (${code ?? signal}): ${said.trim()}`)
   })
-  // awaited here: leaving the block takes the arena away
+  // await here: the end of the block removes the namespaces
   return await Promise.race([test(stack, arena.tester, scenario, running.pid ?? 0, sizes, until), died])
 }
 
-/** How fast the tester is by itself. */
+/** Measures the tester without a daemon. */
 export async function runAlone(sizes: Sizes, until: AbortSignal): Promise<TesterReport> {
   await using stack = new AsyncDisposableStack()
   const arena = await buildArena(stack, [place(0), place(1)])

@@ -1,5 +1,5 @@
-// The daemons of the table, a row each: where the program is, its configuration, its command line. All are told the
-// same: listen on one address, wait for these neighbours, take and give everything, touch no kernel routes.
+// The daemons of the table, a row each: where the program is, its configuration, its command line. All are configured
+// alike: listen on one address, wait for the same neighbours, accept and announce everything, write no kernel routes.
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,7 +8,7 @@ import { DAEMON, type TestPlace } from './places.ts'
 const MARGAY = fileURLToPath(new URL('../../agent/margay-bgp.ts', import.meta.url))
 
 export type Daemon = {
-  /** The file without which it is left out of the table. */
+  /** The daemon's program; without it the daemon is left out of the table. */
   program: string
   /** Writes its configuration into `folder`; answers its command line. The process must stay in the foreground. */
   prepare(folder: string, neighbours: readonly TestPlace[]): readonly string[]

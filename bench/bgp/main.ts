@@ -65,9 +65,9 @@ function usage(): { quick: boolean; only: string[]; json: boolean } {
         json: { type: 'boolean', default: false },
       },
     })
-    const stranger = values.only.find(name => !names.includes(name))
-    if (stranger === undefined) return values
-    console.error(`there is no ${stranger}`)
+    const unknown = values.only.find(name => !names.includes(name))
+    if (unknown === undefined) return values
+    console.error(`there is no ${unknown}`)
   } catch (error) {
     if (error instanceof Error) console.error(error.message)
   }

@@ -1,4 +1,4 @@
-// Who is where: one daemon and up to a few thousand test peers on one link, by number.
+// Addresses of the bench: one daemon and up to a few thousand test peers on one link, by number.
 
 /** The number of 1.0.0.0/24, the first prefix of every span, counted in /24s from 0.0.0.0. */
 export const FIRST_PREFIX = 0x010000

@@ -29,7 +29,7 @@ export const ROWS = {
 } as const
 export type RowName = keyof typeof ROWS
 
-/** How much of everything; `quick` sizes are for a look, not for a record. */
+/** How many routes, peers and seconds; results with `quick` sizes are not for a document. */
 export type Sizes = {
   routes: number
   peers: number

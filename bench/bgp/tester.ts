@@ -1,6 +1,6 @@
 // The tester process: `node tester.ts SCENARIO PID SIZES` runs one scenario against the daemon PID and prints one line
-// of JSON: what was measured, and the processor seconds that the tester itself used for it. SCENARIO `alone` tells how
-// fast the tester is when nothing stands between its feeder and its receiver.
+// of JSON: what was measured, and the processor seconds that the tester itself used for it. SCENARIO `alone` measures
+// the tester itself: its feeder sends straight to its receiver.
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { emitKeepalive } from '../../bgp/wire/message.ts'

@@ -1,4 +1,4 @@
-// The words of `npm run lab`, as far as they make nothing.
+// The options of `npm run lab` that make no lab.
 import { spawnSync } from 'node:child_process'
 import test from 'ava'
 import { root } from '../../lab/lab.ts'

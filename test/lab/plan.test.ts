@@ -24,7 +24,7 @@ test('every node has two pods, each in a namespace named after both', t => {
   )
 })
 
-test('container ids are unlike each other, and unlike those of a lab with another prefix', t => {
+test('container ids differ within a lab and between labs with other prefixes', t => {
   const other = planLab({ prefix: 'x-', nodes: [2, 1] })
   const ids = [...usual.nodes, ...other.nodes].flatMap(node => node.pods.map(pod => pod.containerId))
   t.is(new Set(ids).size, ids.length)
@@ -38,7 +38,7 @@ test('no two nodes of the largest lab share a name or an address', t => {
   }
 })
 
-test('a name that a lab could have made is known by its prefix and its form', t => {
+test('a namespace belongs to a lab by its prefix and its form', t => {
   for (const name of namespacesOf(usual)) t.true(isLabNamespace('margay-', name), name)
   for (const name of ['margay-', 'margay-db', 'margay-n1-web', 'n1', 'xmargay-n1', 'margay-n1x'])
     t.false(isLabNamespace('margay-', name), name)

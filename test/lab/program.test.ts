@@ -18,12 +18,12 @@ function aDir(t: { teardown(undo: () => void): void }): string {
 
 const aState = { prefix: 'x-', owner: me, kept: false, namespaces: [], processes: [] }
 
-test('a process is known by its pid and its start time, so a reused pid is a stranger', t => {
+test('a process is known by its pid and its start time, so a reused pid is another process', t => {
   t.true(isAlive(me))
   t.false(isAlive(nobody))
 })
 
-test('stopping kills what does not end by itself and spares a stranger with the same pid', async t => {
+test('stopping kills what does not end by itself and spares another process with the same pid', async t => {
   const child = spawn('sh', ['-c', 'trap "" TERM; while :; do sleep 1; done'], { stdio: 'ignore' })
   const stubborn: ProcessId = { name: 'stubborn', pid: child.pid!, startTicks: readStartTicks(child.pid!)! }
   await stopAll([stubborn, nobody], 100)

@@ -1,4 +1,4 @@
-// A lab goes away whole: at the end of its scope, after a crash, and only when asked to where it was kept.
+// A lab is removed completely: at the end of its scope, and after a crash; a kept one only by `down`.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'

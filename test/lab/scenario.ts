@@ -118,7 +118,7 @@ function packetsOf(lines: readonly string[]): string[] {
   return packets
 }
 
-/** Takes away one thing after another with `ip`, and waits until the routes are literally as before. */
+/** Removes one object after another with `ip`, and waits until the routes read exactly as before. */
 async function breakThings(lab: Lab, { patience }: ScenarioOptions): Promise<Observations['healing']> {
   const node = lab.plan.nodes[0]!
   const local = lab.pods.find(at => at.node === node)!

@@ -17,7 +17,7 @@ test('removals come before additions', t => {
   )
 })
 
-test('after any walk, seeing everything pending leaves nothing pending and the world as wanted', t => {
+test('after any walk, carrying out everything pending leaves nothing pending and every key as wanted', t => {
   const key = fc.constantFrom('a', 'b', 'c', 'd')
   const step = fc.oneof(
     fc.record({ do: fc.constant('want' as const), key, value: fc.option(fc.nat(2), { nil: undefined }) }),

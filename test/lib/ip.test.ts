@@ -41,7 +41,7 @@ test('masking agrees with bit arithmetic for every length', t => {
   )
 })
 
-test('octets and text are two faces of one address', t => {
+test('an address survives the way to octets and back', t => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), bytes => {
       t.deepEqual(addressBytes(formatAddress(bytes)), bytes)
