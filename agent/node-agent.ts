@@ -16,7 +16,7 @@ import { withSnapshot } from '../datastore/snapshot.ts'
 import { probeCapabilities } from '../felix/apply/capabilities.ts'
 import { OVERHEAD, tunnelsNeeded, vtepMac } from '../felix/calc/tunnels.ts'
 import type { Notice } from '../felix/desired.ts'
-import type { FelixInput, LearnedRoute, Pool, RemoteNode } from '../felix/input.ts'
+import type { Capabilities, InputKind, Inputs, LearnedRoute, Pool, RemoteNode } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
@@ -67,11 +67,12 @@ export class NodeAgent {
   readonly #limiter = new Limiter()
   readonly #addressBackoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
   readonly #tunnels: { ipip?: string; vxlan?: string } = {}
-  #capabilities: FelixInput['capabilities'] = { ipip: false, vxlan: false }
+  #capabilities: Capabilities = { ipip: false, vxlan: false }
   #address: NodeAddress | undefined
   #addressProblem = 'not looked for yet'
   #routing: Routing | undefined
   #learned: readonly LearnedRoute[] = []
+  readonly #told = new Map<InputKind, ReadonlySet<string>>()
   #notices: readonly Notice[] = []
   #tunnelProblem: string | undefined
   #hadRoutes = false
@@ -120,9 +121,10 @@ export class NodeAgent {
     this.events.record('started', this.#options.nodeName, `adopted ${this.endpoints.all().length} endpoints`)
     log.info({ capabilities: this.#capabilities, endpoints: this.endpoints.all().length }, 'agent starts')
 
-    this.endpoints.onChange(() => this.#felix.update({ endpoints: this.endpoints.live() }))
+    this.endpoints.onChange(() => this.#tellEndpoints())
     this.allocator.onBlocks(() => this.#blocksChanged())
-    this.#felix.update({ capabilities: this.#capabilities, endpoints: this.endpoints.live() })
+    this.#felix.configure({ capabilities: this.#capabilities })
+    this.#tellEndpoints()
     this.#felix.complete('endpoints')
     this.#blocksChanged()
     this.#felix.start()
@@ -252,7 +254,7 @@ export class NodeAgent {
     if (this.#closed || !this.#view.synced) return
     if (this.#address === undefined && !(await this.#chooseAddress())) return
     const { spec: felix } = this.#view.get('FelixConfiguration', 'default') ?? DEFAULT_FELIX
-    this.#felix.update({
+    this.#felix.configure({
       config: {
         vxlanPort: felix.vxlanPort,
         vxlanVni: felix.vxlanVNI,
@@ -260,10 +262,16 @@ export class NodeAgent {
         vxlanMtu: felix.vxlanMTU,
         workloadRouteProtocol: felix.deviceRouteProtocol,
       },
-      pools: this.#pools(),
-      remotes: this.#remotes(),
       uplinkMtu: this.#address!.mtu,
     })
+    this.#tell(
+      'pool',
+      this.#view.all('IPPool').map(pool => [pool.metadata.name, felixPool(pool)]),
+    )
+    this.#tell(
+      'remote',
+      this.#remotes().map(remote => [remote.name, remote]),
+    )
     await this.#addressTunnels()
     await this.#routing!.cluster({
       nodes: this.#view.all('Node'),
@@ -329,7 +337,7 @@ export class NodeAgent {
       this.#deps.clock.after(this.#addressBackoff.next(), () => this.#clusterChanged())
     const { address, length, uplink } = this.#address!
     const mac = vtepMac(nodeName)
-    this.#felix.update({
+    this.#felix.configure({
       node: {
         name: nodeName,
         ipv4: `${address}/${length}`,
@@ -353,7 +361,10 @@ export class NodeAgent {
   #routesLearned(routes: readonly LearnedRoute[]): void {
     const before = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: this.#learned })
     this.#learned = routes
-    this.#felix.update({ learned: routes })
+    this.#tell(
+      'learned',
+      routes.map(route => [route.prefix, route]),
+    )
     const after = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: routes })
     // a node without IP-in-IP appeared: this one needs a VTEP for it
     if (after.vxlan !== before.vxlan || after.ipip !== before.ipip) this.#clusterChanged()
@@ -361,7 +372,10 @@ export class NodeAgent {
 
   #blocksChanged(): void {
     const blocks = this.allocator.blocks()
-    this.#felix.update({ ownBlocks: blocks.map(({ cidr }) => cidr) })
+    this.#tell(
+      'ownBlock',
+      blocks.map(({ cidr }) => [cidr, true]),
+    )
     this.#routing?.blocks(blocks)
   }
 
@@ -373,12 +387,22 @@ export class NodeAgent {
   }
 
   #pools(): Pool[] {
-    return this.#view.all('IPPool').map(({ spec }) => ({
-      cidr: spec.cidr,
-      ipip: spec.ipipMode,
-      vxlan: spec.vxlanMode,
-      disableBgpExport: spec.disableBGPExport,
-    }))
+    return this.#view.all('IPPool').map(felixPool)
+  }
+
+  #tellEndpoints(): void {
+    this.#tell(
+      'endpoint',
+      this.endpoints.live().map(endpoint => [endpoint.id, endpoint]),
+    )
+  }
+
+  /** Tells felix all items of one kind: what was told before and is missing now is gone. */
+  #tell<K extends InputKind>(kind: K, items: readonly (readonly [string, Inputs[K]])[]): void {
+    const keys = new Set(items.map(([key]) => key))
+    for (const key of this.#told.get(kind) ?? []) if (!keys.has(key)) this.#felix.set(kind, key, undefined)
+    for (const [key, value] of items) this.#felix.set(kind, key, value)
+    this.#told.set(kind, keys)
   }
 
   #remotes(): RemoteNode[] {
@@ -415,6 +439,10 @@ export class NodeAgent {
       : 'the cluster was never seen: check that the API server answers and the kubeconfig is right'
     return { code: 50, msg: `node ${this.#options.nodeName} is not ready for pods`, details }
   }
+}
+
+function felixPool({ spec }: Resource<'IPPool'>): Pool {
+  return { cidr: spec.cidr, ipip: spec.ipipMode, vxlan: spec.vxlanMode, disableBgpExport: spec.disableBGPExport }
 }
 
 /** Conditions without which pods have no network. */

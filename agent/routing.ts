@@ -5,7 +5,7 @@ import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
-import type { FelixInput, LearnedRoute } from '../felix/input.ts'
+import type { Capabilities, LearnedRoute } from '../felix/input.ts'
 import type { OwnBlock } from '../ipam/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
@@ -19,7 +19,7 @@ export type RoutingDeps = {
   nodeName: string
   /** The node's own address: router id, source of sessions, next hop of its blocks. */
   address: string
-  capabilities: FelixInput['capabilities']
+  capabilities: Capabilities
   /** An earlier run left routes in the kernel, so peers may be keeping ours: graceful restart (RFC 4724 §4.1). */
   restarting: boolean
   /** The routes learned now, after a burst of changes. */

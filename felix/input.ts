@@ -40,27 +40,54 @@ export type LearnedRoute = {
   encapsulations: readonly number[]
 }
 
-export type FelixInput = {
-  node: {
-    name: string
-    /** CIDR of the node on its uplink: address and mask, such as 192.168.10.11/24 (host bits kept). */
-    ipv4: string
-    /** The same for IPv6, where the node has one; without it no IPv6 next hop counts as being on the uplink. */
-    ipv6?: string
-    uplink: string
-    ipipTunnelAddress?: string
-    vxlanTunnelAddress?: string
-    vxlanTunnelMac?: string
-  }
+/** This node as the others see it. */
+export type ThisNode = {
+  name: string
+  /** CIDR of the node on its uplink: address and mask, such as 192.168.10.11/24 (host bits kept). */
+  ipv4: string
+  /** The same for IPv6, where the node has one; without it no IPv6 next hop counts as being on the uplink. */
+  ipv6?: string
+  uplink: string
+  ipipTunnelAddress?: string
+  vxlanTunnelAddress?: string
+  vxlanTunnelMac?: string
+}
+
+/** Tunnel kinds that this kernel has. */
+export type Capabilities = { ipip: boolean; vxlan: boolean }
+
+/** What exists once: replaced as a whole, part by part. */
+export type Settings = {
+  /** Until the node is known, nothing is wanted of the kernel. */
+  node: ThisNode | undefined
   config: { vxlanPort: number; vxlanVni: number; ipipMtu: number; vxlanMtu: number; workloadRouteProtocol: number }
-  /** Tunnel kinds this kernel has. */
-  capabilities: { ipip: boolean; vxlan: boolean }
+  capabilities: Capabilities
+  /** Smallest MTU of the node's uplinks. */
+  uplinkMtu: number
+}
+
+/** What exists many times: the value of one item of each kind. */
+export type Inputs = {
+  /** Key: the endpoint's id. */
+  endpoint: Endpoint
+  /** Key: the prefix, a canonical CIDR. */
+  learned: LearnedRoute
+  /** Key: the node's name. */
+  remote: RemoteNode
+  /** A block that this node owns. Key: its CIDR. */
+  ownBlock: true
+  /** Key: the pool's name. */
+  pool: Pool
+}
+
+export type InputKind = keyof Inputs
+
+/** Everything that is known, in lists. */
+export type FelixInput = Settings & {
+  node: ThisNode
   pools: readonly Pool[]
   remotes: readonly RemoteNode[]
-  /** CIDRs of the blocks this node owns. */
   ownBlocks: readonly string[]
   learned: readonly LearnedRoute[]
   endpoints: readonly Endpoint[]
-  /** Smallest MTU of the node's uplinks. */
-  uplinkMtu: number
 }

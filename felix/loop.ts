@@ -1,6 +1,7 @@
 // Felix's shell: takes in what the other rooms know, works out the desired state, brings the kernel there and keeps
 // it there. Updates cost memory only; one pass at a time touches the kernel, and what arrives during a pass is taken
 // together in the next. Closing leaves the kernel as it is: pods outlive their agent.
+import { isDeepStrictEqual } from 'node:util'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import { Backoff } from '../lib/backoff.ts'
@@ -12,7 +13,7 @@ import { ApplyError, type Outcome, type Refusal } from './apply/reconciler.ts'
 import { Calculator } from './calc/calculator.ts'
 import { hostCidr } from './calc/routes.ts'
 import type { DesiredState, Notice } from './desired.ts'
-import type { FelixInput } from './input.ts'
+import type { InputKind, Inputs, Settings } from './input.ts'
 
 /** Somebody else changed or removed what was right, and it is right again. `at` is milliseconds since the epoch. */
 export type FelixEvent = { type: 'healed'; object: string; at: number }
@@ -36,15 +37,11 @@ const FIGHT_LIMIT = 20
 
 type Waiter = { generation: number; endpoint?: string; resolve: () => void; reject: (error: Error) => void }
 
-/** What can be known before the datastore has spoken. */
-const NOTHING: Omit<FelixInput, 'node'> = {
+/** What holds before anything is told. */
+const UNTOLD: Settings = {
+  node: undefined,
   config: { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 },
   capabilities: { ipip: false, vxlan: false },
-  pools: [],
-  remotes: [],
-  ownBlocks: [],
-  learned: [],
-  endpoints: [],
   uplinkMtu: 1500,
 }
 
@@ -57,7 +54,14 @@ export class Felix {
   readonly #retry = new Backoff({ firstMs: 50, maxMs: 10_000 })
   readonly #fight = new Backoff({ firstMs: 200, maxMs: 5_000 })
   readonly #timers = new Map<string, Cancel>()
-  #input: Partial<FelixInput> = NOTHING
+  readonly #items: { readonly [K in InputKind]: Map<string, Inputs[K]> } = {
+    endpoint: new Map(),
+    learned: new Map(),
+    remote: new Map(),
+    ownBlock: new Map(),
+    pool: new Map(),
+  }
+  #settings = UNTOLD
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
   #desired: DesiredState | undefined
   #notices = '[]'
@@ -78,9 +82,24 @@ export class Felix {
     this.#applier = new Applier(kernel, () => deps.clock.monotonicMs())
   }
 
-  /** Replaces parts of what is known. Memory only; the kernel follows on a later turn. */
-  update(part: Partial<FelixInput>): void {
-    this.#input = { ...this.#input, ...part }
+  /**
+   * Tells one item: its value under its key (see `Inputs`), or undefined when it is gone. Memory only; the kernel
+   * follows on a later turn, and all that is told in one turn is taken together. The same value again costs nothing.
+   */
+  set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): void {
+    const items: Map<string, Inputs[K]> = this.#items[kind]
+    const before = items.get(key)
+    if (before === value || (value !== undefined && isDeepStrictEqual(before, value))) return
+    if (value === undefined) items.delete(key)
+    else items.set(key, value)
+    this.#changed()
+  }
+
+  /** Replaces parts of what exists once. Memory only, as with `set`. */
+  configure(part: Partial<Settings>): void {
+    const settings = { ...this.#settings, ...part }
+    if (isDeepStrictEqual(settings, this.#settings)) return
+    this.#settings = settings
     this.#changed()
   }
 
@@ -166,12 +185,20 @@ export class Felix {
 
   async #pass(): Promise<void> {
     const generation = this.#generation
-    const { node, ...rest } = this.#input
+    const { node, ...settings } = this.#settings
     if (node === undefined) return
-    // without its pool a block looks like a route of the world outside, and would be sent the wrong way
-    const learned = this.#ready.datastore ? (rest.learned ?? NOTHING.learned) : NOTHING.learned
-    const desired = this.#desired ?? this.#calculator.desired({ ...NOTHING, ...rest, node, learned })
-    this.#desired = desired
+    const { endpoint, learned, remote, ownBlock, pool } = this.#items
+    this.#desired ??= this.#calculator.desired({
+      ...settings,
+      node,
+      endpoints: [...endpoint.values()],
+      remotes: [...remote.values()],
+      ownBlocks: [...ownBlock.keys()],
+      pools: [...pool.values()],
+      // without its pool a block looks like a route of the world outside, and would be sent the wrong way
+      learned: this.#ready.datastore ? [...learned.values()] : [],
+    })
+    const desired = this.#desired
     try {
       const outcome = await this.#applier.apply(desired, this.#ready)
       this.#report(desired, outcome)
@@ -224,7 +251,7 @@ export class Felix {
   }
 
   #refusalsOf(id: string, desired: DesiredState, refused: readonly Refusal[]): Refusal[] {
-    const endpoint = this.#input.endpoints?.find(candidate => candidate.id === id)
+    const endpoint = this.#items.endpoint.get(id)
     if (endpoint === undefined) return [{ object: `endpoint ${id}`, error: new Error('felix was not told of it') }]
     const { interfaceName } = endpoint
     const routes = new Set(endpoint.addresses.map(hostCidr))

@@ -3,16 +3,16 @@
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { LinkSpec } from '../../kernel/port/links.ts'
-import type { FelixInput } from '../input.ts'
+import type { Capabilities } from '../input.ts'
 
 /** Addresses for documentation (RFC 5737): a probe must never be taken for a working tunnel. */
-const PROBES: Record<keyof FelixInput['capabilities'], LinkSpec> = {
+const PROBES: Record<keyof Capabilities, LinkSpec> = {
   ipip: { kind: 'ipip', name: 'margay-probe-4', local: '192.0.2.1', remote: '192.0.2.2' },
   vxlan: { kind: 'vxlan', name: 'margay-probe-8', vni: 0xfffffe, port: 4790, local: '192.0.2.1' },
 }
 
 /** Asks the kernel of one namespace; leaves no link behind. Rejects when it refuses for another reason than lack. */
-export async function probeCapabilities(kernel: Kernel): Promise<FelixInput['capabilities']> {
+export async function probeCapabilities(kernel: Kernel): Promise<Capabilities> {
   return { ipip: await has(kernel, PROBES.ipip), vxlan: await has(kernel, PROBES.vxlan) }
 }
 

@@ -1,18 +1,17 @@
 // What felix promises of a kernel, asked of any: the fake and the real one run the same questions.
 import type { ExecutionContext } from 'ava'
-import type { FelixInput } from '../../felix/input.ts'
 import { Felix, type FelixDeps, type FelixEvent } from '../../felix/loop.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { eventually, furnish, plug, routeTo, type Spy, spy, table } from './hands.ts'
-import { EMPTY, gaits, learned, steps, WITHOUT_IPIP } from './worlds.ts'
+import { EMPTY, gaits, learned, steps, tell, WITHOUT_IPIP, type World } from './worlds.ts'
 
 export type Ground = {
   /** A kernel with nothing in it but lo; `hands` is a second way into the same one. */
   open(): Promise<{ kernel: Kernel; hands: Kernel; close(): Promise<void> }>
   /** The richest world this kernel can hold. */
-  full: FelixInput
+  full: World
 }
 
 type Scene = { spy: Spy; hands: Kernel; healed: string[]; clock: ManualClock; start(from?: Partial<FelixDeps>): Felix }
@@ -46,9 +45,9 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
   }
 
   /** A felix that has brought the full world about. */
-  const settled = async ({ start }: Scene, world: FelixInput = full): Promise<Felix> => {
+  const settled = async ({ start }: Scene, world: World = full): Promise<Felix> => {
     const felix = start()
-    felix.update(world)
+    tell(felix, world)
     for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
     await felix.inSync()
     return felix
@@ -59,10 +58,10 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
     for (const [gait, walk] of Object.entries(gaits(steps(EMPTY, full))))
       await scene(async ({ start, hands }) => {
         const felix = start()
-        felix.update(EMPTY)
+        tell(felix, EMPTY)
         for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
         for (const step of walk) {
-          felix.update(step)
+          tell(felix, step)
           await felix.applied().catch(() => undefined)
         }
         await felix.inSync()
@@ -78,7 +77,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       const felix = await settled(it)
       await felix.applied()
       it.spy.writes.length = 0
-      felix.update({ ...full })
+      tell(felix, { ...full })
       await felix.applied()
       await felix.applied()
       t.deepEqual(it.spy.writes, [])
@@ -87,7 +86,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
   test('a full node goes back to an empty one, leaving nothing of ours but the gateway', t =>
     scene(async it => {
       const felix = await settled(it)
-      felix.update(EMPTY)
+      tell(felix, EMPTY)
       await felix.inSync()
       const { routes, neighbours, links, addresses } = await holdings(it.hands)
       t.deepEqual(routes, [])
@@ -198,16 +197,16 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       const before = await holdings(it.hands)
       it.spy.lost.length = 0
       const felix = it.start()
-      felix.update({ ...full, learned: [], endpoints: [] })
+      tell(felix, { ...full, learned: [], endpoints: [] })
       await felix.applied()
-      felix.update({ endpoints: full.endpoints })
+      tell(felix, { endpoints: full.endpoints })
       felix.complete('endpoints')
       await felix.applied()
       felix.complete('datastore')
       await felix.applied()
       t.deepEqual(await holdings(it.hands), before)
       it.spy.writes.length = 0
-      felix.update({ learned: full.learned })
+      tell(felix, { learned: full.learned })
       await felix.applied()
       felix.complete('bgp')
       await felix.inSync()
@@ -220,7 +219,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
     scene(async it => {
       await (await settled(it)).close()
       const felix = it.start()
-      felix.update({ ...full, learned: full.learned.slice(1) })
+      tell(felix, { ...full, learned: full.learned.slice(1) })
       felix.complete('datastore')
       felix.complete('endpoints')
       await felix.applied()
@@ -235,7 +234,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
     scene(async it => {
       await (await settled(it)).close()
       const felix = it.start({ bgpGraceMs: 5000 })
-      felix.update({ ...full, learned: [] })
+      tell(felix, { ...full, learned: [] })
       felix.complete('datastore')
       await felix.applied()
       t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
@@ -247,7 +246,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
   test('a block is not sent anywhere before its pool is known', t =>
     scene(async it => {
       const felix = it.start()
-      felix.update({ ...EMPTY, learned: full.learned })
+      tell(felix, { ...EMPTY, learned: full.learned })
       await felix.applied()
       t.deepEqual(
         (await table(it.hands)).filter(line => line.endsWith('proto 12')),
@@ -259,7 +258,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
     scene(async it => {
       const felix = await settled(it)
       const late = { ...full.endpoints[0]!, id: 'late', interfaceName: 'calilate', addresses: ['10.244.1.9'] }
-      felix.update({ endpoints: [...full.endpoints, late], learned: full.learned.slice(1) })
+      tell(felix, { endpoints: [...full.endpoints, late], learned: full.learned.slice(1) })
       const error = await t.throwsAsync(felix.applied('late'))
       t.regex(error!.message, /calilate is not there/)
       await felix.applied('a')
@@ -273,7 +272,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
     scene(async it => {
       const felix = await settled(it)
       await it.hands.setLink('calia', { up: false })
-      felix.update({ learned: [...full.learned, learned('198.51.100.0/24', '192.168.10.1')] })
+      tell(felix, { learned: [...full.learned, learned('198.51.100.0/24', '192.168.10.1')] })
       await felix.applied().catch(() => undefined)
       t.truthy(await routeTo(it.hands, '198.51.100.0/24'))
       await eventually('the endpoint is refused', () => refused(felix.applied('a')))
@@ -303,12 +302,12 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       })
       let notices: string[] = []
       const felix = it.start({ onNotice: all => (notices = all.map(({ object, reason }) => `${object} ${reason}`)) })
-      felix.update({ ...full, learned: [...full.learned, learned('0.0.0.0/0', '192.168.10.1')] })
+      tell(felix, { ...full, learned: [...full.learned, learned('0.0.0.0/0', '192.168.10.1')] })
       for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
       await t.throwsAsync(felix.applied())
       t.true(notices.includes('route 0.0.0.0/0 Refused'))
       t.is((await routeTo(it.hands, '0.0.0.0/0'))?.gateway, '192.168.10.7')
-      felix.update(EMPTY)
+      tell(felix, EMPTY)
       await felix.inSync()
       t.is((await routeTo(it.hands, '172.30.0.0/16'))?.protocol, 4)
       t.true((await it.hands.neighbours(index)).some(({ address }) => address === '192.168.10.7'))
@@ -374,7 +373,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
     scene(async it => {
       const felix = await settled(it)
       it.spy.lost.length = 0
-      felix.update({ capabilities: WITHOUT_IPIP.capabilities })
+      tell(felix, { capabilities: WITHOUT_IPIP.capabilities })
       await felix.inSync()
       t.true(
         (await table(it.hands)).some(line => line.startsWith('unicast 10.244.3.0/26 via 10.245.3.1 dev vxlan.calico')),

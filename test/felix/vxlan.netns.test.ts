@@ -4,13 +4,13 @@ import { execFile, spawn } from 'node:child_process'
 import { promisify } from 'node:util'
 import test from 'ava'
 import { vtepMac } from '../../felix/calc/tunnels.ts'
-import type { FelixInput } from '../../felix/input.ts'
 import { Felix } from '../../felix/loop.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { breakGround, type Ground, isRoot, sweep } from './ground.ts'
 import { eventually } from './hands.ts'
+import { tell, type World } from './worlds.ts'
 
 const run = promisify(execFile)
 
@@ -124,7 +124,7 @@ const macs = new Map<number, string>()
 function startFelix({ n, host }: Pick<Node, 'n' | 'host'>, podMac?: string): Felix {
   if (podMac !== undefined) macs.set(n, podMac)
   const other = 3 - n
-  const input: FelixInput = {
+  const input: World = {
     node: { name: `n${n}`, ipv4: `192.168.${n}0.1${n}/24`, uplink: 'eth0', vxlanTunnelAddress: `10.244.${n}.1` },
     config: { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 },
     capabilities: { ipip: false, vxlan: true },
@@ -153,7 +153,7 @@ function startFelix({ n, host }: Pick<Node, 'n' | 'host'>, podMac?: string): Fel
   }
   const felix = new Felix(host.kernel, { clock: systemClock, log: silentLog, onNotice: () => {} })
   felix.start()
-  felix.update(input)
+  tell(felix, input)
   for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
   return felix
 }

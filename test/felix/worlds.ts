@@ -1,6 +1,76 @@
 // Named worlds for felix, and walks between them: each world is a whole input, each step a partial update, so that
 // a walk may be taken in any order, in pieces or twice and must always end in the same place.
-import type { Endpoint, FelixInput, LearnedRoute, Pool, RemoteNode } from '../../felix/input.ts'
+import type {
+  Endpoint,
+  InputKind,
+  Inputs,
+  LearnedRoute,
+  Pool,
+  RemoteNode,
+  Settings,
+  ThisNode,
+} from '../../felix/input.ts'
+
+/** All that felix can be told, in lists. */
+export type World = Settings & {
+  node: ThisNode
+  pools: readonly Pool[]
+  remotes: readonly RemoteNode[]
+  ownBlocks: readonly string[]
+  learned: readonly LearnedRoute[]
+  endpoints: readonly Endpoint[]
+}
+
+/** What takes the parts of a world: felix itself, or its calculator. */
+export type Told = {
+  set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): void
+  configure(part: Partial<Settings>): void
+}
+
+const toldKeys = new WeakMap<Told, Map<InputKind, Set<string>>>()
+
+/** Tells parts of a world: each list as the differences to the list told before. A pool goes by its CIDR. */
+export function tell(
+  felix: Told,
+  { pools, remotes, ownBlocks, learned, endpoints, ...settings }: Partial<World>,
+): void {
+  felix.configure(settings)
+  tellList(
+    felix,
+    'pool',
+    pools?.map(value => [value.cidr, value]),
+  )
+  tellList(
+    felix,
+    'remote',
+    remotes?.map(value => [value.name, value]),
+  )
+  tellList(
+    felix,
+    'ownBlock',
+    ownBlocks?.map(cidr => [cidr, true]),
+  )
+  tellList(
+    felix,
+    'learned',
+    learned?.map(value => [value.prefix, value]),
+  )
+  tellList(
+    felix,
+    'endpoint',
+    endpoints?.map(value => [value.id, value]),
+  )
+}
+
+function tellList<K extends InputKind>(felix: Told, kind: K, items: [string, Inputs[K]][] | undefined): void {
+  if (items === undefined) return
+  const byKind = toldKeys.get(felix) ?? new Map<InputKind, Set<string>>()
+  toldKeys.set(felix, byKind)
+  const keys = new Set(items.map(([key]) => key))
+  for (const key of byKind.get(kind) ?? []) if (!keys.has(key)) felix.set(kind, key, undefined)
+  for (const [key, value] of items) felix.set(kind, key, value)
+  byKind.set(kind, keys)
+}
 
 export const IPIP_POOL: Pool = { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: false }
 export const VXLAN_POOL: Pool = { cidr: '10.245.0.0/16', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false }
@@ -12,7 +82,7 @@ export const N3 = remote('n3', '192.168.20.13', 3)
 export const N4 = remote('n4', '192.168.20.14', 4)
 
 /** n1 as it knows itself before anything else is known. */
-export const EMPTY: FelixInput = {
+export const EMPTY: World = {
   node: {
     name: 'n1',
     ipv4: '192.168.10.11/24',
@@ -45,7 +115,7 @@ export const LEARNED: readonly LearnedRoute[] = [
 ]
 
 /** Everything there is, in one input. */
-export const FULL: FelixInput = {
+export const FULL: World = {
   ...EMPTY,
   pools: [IPIP_POOL, VXLAN_POOL, BARE_POOL],
   remotes: [N2, N3, N4],
@@ -55,9 +125,9 @@ export const FULL: FelixInput = {
 }
 
 /** The same node on a kernel without IP-in-IP. */
-export const WITHOUT_IPIP: FelixInput = { ...FULL, capabilities: { ipip: false, vxlan: true } }
+export const WITHOUT_IPIP: World = { ...FULL, capabilities: { ipip: false, vxlan: true } }
 
-export const WORLDS: Readonly<Record<string, FelixInput>> = {
+export const WORLDS: Readonly<Record<string, World>> = {
   empty: EMPTY,
   pools: { ...EMPTY, pools: FULL.pools, ownBlocks: FULL.ownBlocks },
   pods: { ...EMPTY, pools: FULL.pools, ownBlocks: FULL.ownBlocks, endpoints: PODS },
@@ -67,13 +137,13 @@ export const WORLDS: Readonly<Record<string, FelixInput>> = {
 }
 
 /** The updates that lead from one world to another: one for each part that differs. */
-export function steps(from: FelixInput, to: FelixInput): Partial<FelixInput>[] {
-  const keys = Object.keys(to) as (keyof FelixInput)[]
+export function steps(from: World, to: World): Partial<World>[] {
+  const keys = Object.keys(to) as (keyof World)[]
   return keys.filter(key => from[key] !== to[key]).map(key => ({ [key]: to[key] }))
 }
 
 /** The same walk in other gaits: reversed, split item by item, squashed into one, every step twice. */
-export function gaits(walk: readonly Partial<FelixInput>[]): Record<string, Partial<FelixInput>[]> {
+export function gaits(walk: readonly Partial<World>[]): Record<string, Partial<World>[]> {
   return {
     straight: [...walk],
     reversed: walk.toReversed(),
@@ -85,8 +155,8 @@ export function gaits(walk: readonly Partial<FelixInput>[]): Record<string, Part
 }
 
 /** Lists grow by one item at a time, from nothing. */
-function split(step: Partial<FelixInput>): Partial<FelixInput>[] {
-  return Object.entries(step).flatMap(([key, value]): Partial<FelixInput>[] =>
+function split(step: Partial<World>): Partial<World>[] {
+  return Object.entries(step).flatMap(([key, value]): Partial<World>[] =>
     Array.isArray(value)
       ? [0, ...value.keys()].map((_, i) => ({ [key]: value.slice(0, i) })).concat({ [key]: value })
       : [{ [key]: value }],
@@ -94,7 +164,7 @@ function split(step: Partial<FelixInput>): Partial<FelixInput>[] {
 }
 
 /** The same step with its lists in the opposite order, and the first item said twice. */
-function turned(step: Partial<FelixInput>): Partial<FelixInput> {
+function turned(step: Partial<World>): Partial<World> {
   const entries = Object.entries(step).map(([key, value]) =>
     Array.isArray(value) ? [key, [...value.toReversed(), ...value.slice(0, 1)]] : [key, value],
   )
