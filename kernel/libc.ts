@@ -1,15 +1,21 @@
-// The few C library calls that Node lacks and this room needs, by koffi. All are synchronous and act on the calling
-// thread. Each throws `KernelError` with the errno of the call. Constants: linux/sched.h, sys/mount.h.
+// The C library calls that Node lacks and this room needs, bound with koffi: the only file that loads a native library.
+// All are synchronous and act on the calling thread. Each throws `KernelError` with the errno of the call, unless its
+// comment says otherwise. Constants: linux/sched.h, sys/mount.h, bits/socket.h.
 import koffi from 'koffi'
 import { KernelError } from './port/error.ts'
 
 const CLONE_NEWNET = 0x40000000
+const SOCK_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000
 const SOL_SOCKET = 1
 const SO_MEMINFO = 55
 const SK_MEMINFO_DROPS = 8
 
 /** Flags of mount(2) and umount2(2). */
 export const MOUNT = { bind: 0x1000, recursive: 0x4000, shared: 0x100000, detach: 2 } as const
+/** Address families of socket(2). */
+export const SOCKET_FAMILY = { ipv4: 2, ipv6: 10 } as const
+/** Types of socket(2). */
+export const SOCKET_TYPE = { stream: 1, raw: 3 } as const
 
 const libc = koffi.load('libc.so.6')
 const nativeSetns = libc.func('int setns(int fd, int type)')
@@ -18,11 +24,21 @@ const nativeMount = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)',
 )
 const nativeUmount = libc.func('int umount2(const char *target, int flags)')
+const nativeSocket = libc.func('int socket(int domain, int type, int protocol)')
+const nativeBind = libc.func('int bind(int fd, const uint8_t *address, uint32_t length)')
+const nativeClose = libc.func('int close(int fd)')
 const nativeSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)')
 const nativeGetsockopt = libc.func(
   'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)',
 )
 const nativeGetsockname = libc.func('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint32_t *length)')
+const nativeSendto = libc.func(
+  'intptr_t sendto(int fd, const uint8_t *data, size_t size, int flags, const uint8_t *address, uint32_t length)',
+)
+const nativeRecvfrom = libc.func(
+  'intptr_t recvfrom(int fd, _Out_ uint8_t *data, size_t size, int flags, _Out_ uint8_t *address, _Inout_ uint32_t *length)',
+)
+const nativeIndex = libc.func('uint32_t if_nametoindex(const char *name)')
 
 // asked for with every datagram: one buffer is enough for all
 const memory = Buffer.alloc(4 * (SK_MEMINFO_DROPS + 1))
@@ -46,11 +62,60 @@ export function unmount(target: string, flags: number): void {
   check(nativeUmount(target, flags), 'umount', target)
 }
 
-/** Sets a socket option that is an int. */
-export function setSocketInt(fd: number, level: number, name: number, value: number): void {
+/** A new non-blocking, close-on-exec socket; `object` names it in errors. The caller closes it. */
+export function openSocket(family: number, type: number, protocol: number, object: string): number {
+  const fd: number = nativeSocket(family, type | SOCK_NONBLOCK_CLOEXEC, protocol)
+  check(fd, 'socket', object)
+  return fd
+}
+
+/** Binds to a sockaddr given as octets; `object` names it in errors. */
+export function bindSocket(fd: number, address: Buffer, object: string): void {
+  check(nativeBind(fd, address, address.length), 'bind', object)
+}
+
+export function closeDescriptor(fd: number): void {
+  check(nativeClose(fd), 'close', `fd ${fd}`)
+}
+
+/** Sets a socket option given as octets; `object` names it in errors. */
+export function setSocketOption(fd: number, level: number, name: number, value: Buffer, object: string): void {
+  check(nativeSetsockopt(fd, level, name, value, value.length), 'setsockopt', object)
+}
+
+/** Sets a socket option that is an int; `object` names it in errors. */
+export function setSocketInt(
+  fd: number,
+  level: number,
+  name: number,
+  value: number,
+  object = `level ${level} option ${name}`,
+): void {
   const bytes = Buffer.alloc(4)
   bytes.writeInt32LE(value)
-  check(nativeSetsockopt(fd, level, name, bytes, bytes.length), 'setsockopt', `${level}.${name} ${value}`)
+  setSocketOption(fd, level, name, bytes, `${object} ${value}`)
+}
+
+/** Sends one datagram to a sockaddr given as octets; `object` names it in errors. */
+export function sendTo(fd: number, data: Buffer, address: Buffer, object: string): void {
+  check(nativeSendto(fd, data, data.length, 0, address, address.length), 'sendto', object)
+}
+
+/**
+ * Receives one datagram into `data` and its sender's sockaddr into `address`; returns its octets. `object` names the
+ * socket in errors; EAGAIN says that none waits.
+ */
+export function receiveFrom(fd: number, data: Buffer, address: Buffer, object: string): number {
+  const size: number = nativeRecvfrom(fd, data, data.length, 0, address, [address.length])
+  check(size, 'recvfrom', object)
+  return size
+}
+
+/** The index of an interface of this thread's network namespace. */
+export function interfaceIndex(name: string): number {
+  const index: number = nativeIndex(name)
+  if (index === 0) throw new KernelError(koffi.errno(), 'if_nametoindex', name)
+  return index
 }
 
 /** The address that a socket is bound to as raw octets (family u16 first); undefined when `fd` is no socket. */

@@ -1,12 +1,19 @@
 // TCP sockets with options that node:net cannot set: MD5 signatures (RFC 2385), TTLs and GTSM (RFC 5082), a device.
 // A socket is made here, gets its options while it is still unconnected, and is then handed to node:net by its
 // descriptor. Constants and layouts: asm-generic/socket.h, linux/tcp.h, linux/in.h, linux/in6.h, netinet/in.h.
-import koffi from 'koffi'
 import { addressBits, addressBytes, type Family, familyOf } from '../lib/ip.ts'
-import { KernelError } from './port/error.ts'
+import {
+  bindSocket,
+  closeDescriptor,
+  interfaceIndex,
+  openSocket,
+  SOCKET_FAMILY,
+  SOCKET_TYPE,
+  setSocketInt,
+  setSocketOption,
+} from './libc.ts'
+import { ERRNO, KernelError } from './port/error.ts'
 
-const AF = { ipv4: 2, ipv6: 10 } as const
-const SOCK_STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000
 const SOL_SOCKET = 1
 const IPPROTO_IP = 0
 const IPPROTO_TCP = 6
@@ -24,42 +31,41 @@ const TCP_MD5SIG_FLAG_PREFIX = 1
 const TCP_MD5SIG_MAXKEYLEN = 80
 const SOCKADDR_STORAGE = 128
 
-const libc = koffi.load('libc.so.6')
-const nativeSocket = libc.func('int socket(int domain, int type, int protocol)')
-const nativeSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)')
-const nativeBind = libc.func('int bind(int fd, const uint8_t *address, uint32_t length)')
-const nativeClose = libc.func('int close(int fd)')
-const nativeIndex = libc.func('uint32_t if_nametoindex(const char *name)')
-
 /** A new non-blocking, close-on-exec TCP socket; IPv6 ones never take IPv4. Throws `KernelError`. */
 export function openTcp(family: Family): number {
-  const fd: number = nativeSocket(AF[family], SOCK_STREAM_NONBLOCK_CLOEXEC, 0)
-  if (fd < 0) throw new KernelError(koffi.errno(), 'socket', family)
-  if (family === 'ipv6') setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, 'IPV6_V6ONLY')
+  const fd = openSocket(SOCKET_FAMILY[family], SOCKET_TYPE.stream, 0, family)
+  if (family === 'ipv6') setSocketInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, 'IPV6_V6ONLY')
   return fd
 }
 
 /** Binds to `address` and `port` (0: any), with SO_REUSEADDR; a link-local address needs `interfaceName`. */
 export function bindTcp(fd: number, address: string, port: number, interfaceName?: string): void {
-  setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1, 'SO_REUSEADDR')
-  const sockaddr = socketAddress(address, port, interfaceName)
-  check(nativeBind(fd, sockaddr, sockaddr.length), 'bind', `${address} port ${port}`)
+  setSocketInt(fd, SOL_SOCKET, SO_REUSEADDR, 1, 'SO_REUSEADDR')
+  bindSocket(fd, socketAddress(address, port, interfaceName), `${address} port ${port}`)
 }
 
 /** Sends and receives over one interface only (SO_BINDTODEVICE). */
 export function bindToDevice(fd: number, interfaceName: string): void {
-  set(fd, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${interfaceName}\0`), `SO_BINDTODEVICE ${interfaceName}`)
+  setSocketOption(
+    fd,
+    SOL_SOCKET,
+    SO_BINDTODEVICE,
+    Buffer.from(`${interfaceName}\0`),
+    `SO_BINDTODEVICE ${interfaceName}`,
+  )
 }
 
 /**
- * Sets or, without a key or with an empty one, removes the MD5 key for one address or every address of a CIDR. The key is 1-80 octets of
- * UTF-8. Removing an absent key is no error. `family` is the socket's.
+ * Sets or, without a key or with an empty one, removes the MD5 key for one address or every address of a CIDR. The
+ * key is 1-80 octets of UTF-8. Removing an absent key is no error. `family` is the socket's.
  */
 export function setMd5(fd: number, family: Family, peer: string, key?: string): void {
   const [address, bits] = peer.split('/') as [string, string?]
-  if (familyOf(address) !== family) throw new KernelError(97, 'TCP_MD5SIG', `${peer} on an ${family} socket`)
+  if (familyOf(address) !== family)
+    throw new KernelError(ERRNO.EAFNOSUPPORT, 'TCP_MD5SIG', `${peer} on an ${family} socket`)
   const octets = Buffer.from(key ?? '')
-  if (octets.length > TCP_MD5SIG_MAXKEYLEN) throw new KernelError(22, 'TCP_MD5SIG', peer, 'key above 80 octets')
+  if (octets.length > TCP_MD5SIG_MAXKEYLEN)
+    throw new KernelError(ERRNO.EINVAL, 'TCP_MD5SIG', peer, 'key above 80 octets')
   // tcp_md5sig: sockaddr_storage | flags u8 | prefixlen u8 | keylen u16 | ifindex i32 | key[80]
   const value = Buffer.alloc(SOCKADDR_STORAGE + 8 + TCP_MD5SIG_MAXKEYLEN)
   // the kernel matches keys by address alone: a scope id in it is not looked at
@@ -72,27 +78,27 @@ export function setMd5(fd: number, family: Family, peer: string, key?: string): 
     value[SOCKADDR_STORAGE + 1] = Number(bits)
   }
   try {
-    set(fd, IPPROTO_TCP, ranged ? TCP_MD5SIG_EXT : TCP_MD5SIG, value, `TCP_MD5SIG ${peer}`)
+    setSocketOption(fd, IPPROTO_TCP, ranged ? TCP_MD5SIG_EXT : TCP_MD5SIG, value, `TCP_MD5SIG ${peer}`)
   } catch (error) {
-    if (octets.length > 0 || !(error instanceof KernelError) || error.errno !== 2) throw error
+    if (octets.length > 0 || !(error instanceof KernelError) || error.errno !== ERRNO.ENOENT) throw error
   }
 }
 
 /** TTL or hop limit of what the socket sends, 1-255. */
 export function setTtl(fd: number, family: Family, ttl: number): void {
-  if (family === 'ipv4') setInt(fd, IPPROTO_IP, IP_TTL, ttl, 'IP_TTL')
-  else setInt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, ttl, 'IPV6_UNICAST_HOPS')
+  if (family === 'ipv4') setSocketInt(fd, IPPROTO_IP, IP_TTL, ttl, 'IP_TTL')
+  else setSocketInt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, ttl, 'IPV6_UNICAST_HOPS')
 }
 
 /** Drops segments that arrive with less than `ttl` (RFC 5082 §3), 0-255; 0 takes all. */
 export function setMinTtl(fd: number, family: Family, ttl: number): void {
-  if (family === 'ipv4') setInt(fd, IPPROTO_IP, IP_MINTTL, ttl, 'IP_MINTTL')
-  else setInt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, ttl, 'IPV6_MINHOPCOUNT')
+  if (family === 'ipv4') setSocketInt(fd, IPPROTO_IP, IP_MINTTL, ttl, 'IP_MINTTL')
+  else setSocketInt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, ttl, 'IPV6_MINHOPCOUNT')
 }
 
 /** Closes a socket that was not handed to anybody. */
 export function closeSocket(fd: number): void {
-  check(nativeClose(fd), 'close', `fd ${fd}`)
+  closeDescriptor(fd)
 }
 
 function socketAddress(address: string, port: number, interfaceName?: string): Buffer {
@@ -100,27 +106,11 @@ function socketAddress(address: string, port: number, interfaceName?: string): B
   // sockaddr_in:  family u16 | port be16 | address | zero[8]
   // sockaddr_in6: family u16 | port be16 | flowinfo u32 | address[16] | scope u32
   const out = Buffer.alloc(family === 'ipv4' ? 16 : 28)
-  out.writeUInt16LE(AF[family], 0)
+  out.writeUInt16LE(SOCKET_FAMILY[family], 0)
   out.writeUInt16BE(port, 2)
   out.set(addressBytes(address), family === 'ipv4' ? 4 : 8)
   if (family === 'ipv6' && interfaceName !== undefined) {
-    const index: number = nativeIndex(interfaceName)
-    if (index === 0) throw new KernelError(koffi.errno(), 'if_nametoindex', interfaceName)
-    out.writeUInt32LE(index, 24)
+    out.writeUInt32LE(interfaceIndex(interfaceName), 24)
   }
   return out
-}
-
-function setInt(fd: number, level: number, name: number, value: number, what: string): void {
-  const bytes = Buffer.alloc(4)
-  bytes.writeInt32LE(value)
-  set(fd, level, name, bytes, `${what} ${value}`)
-}
-
-function set(fd: number, level: number, name: number, value: Buffer, what: string): void {
-  check(nativeSetsockopt(fd, level, name, value, value.length), 'setsockopt', what)
-}
-
-function check(result: number, operation: string, object: string): void {
-  if (result < 0) throw new KernelError(koffi.errno(), operation, object)
 }

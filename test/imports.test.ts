@@ -108,3 +108,8 @@ test('bgp/ opens sockets in one file', t => {
   const users = inRooms.filter(({ file, specifier }) => roomOf(file) === 'bgp' && specifier === 'node:net')
   t.true(new Set(users.map(({ file }) => file)).size <= 1, users.map(shown).join(', '))
 })
+
+test('koffi, which binds the C library, is imported by kernel/libc.ts alone', t => {
+  const users = inRooms.filter(({ specifier }) => specifier === 'koffi').map(({ file }) => file)
+  t.deepEqual(users, ['kernel/libc.ts'])
+})
