@@ -1,7 +1,8 @@
 // How fast bytes are parsed into messages, prefixes and attributes: the speaker cannot be faster than this.
 // 250,000 UPDATEs of four /24s each, every one with attributes of its own, arrive in chunks of 64 KiB.
 
-import { type CodecSession, parseAttributes } from '../bgp/wire/attributes.ts'
+import { parseAttributes } from '../bgp/wire/attributes.ts'
+import type { CodecSession } from '../bgp/wire/codec-session.ts'
 import { SEGMENT } from '../bgp/wire/iana.ts'
 import { MessageSplitter, type MessageVisitor } from '../bgp/wire/message.ts'
 import { eachIpv4Prefix } from '../bgp/wire/nlri.ts'

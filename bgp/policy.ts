@@ -2,7 +2,8 @@
 // Rules are compiled once: a prefix test on the hot path compares octets, never text.
 import { addressBits, addressBytes, cidr } from '../lib/ip.ts'
 import { prepend } from './wire/as-path.ts'
-import type { Attributes } from './wire/attributes.ts'
+import type { Attributes } from './wire/attribute-values.ts'
+import type { PeerType } from './wire/codec-session.ts'
 import { type LargeCommunity, parseCommunity, parseLargeCommunity } from './wire/communities.ts'
 import { SEGMENT } from './wire/iana.ts'
 
@@ -45,7 +46,7 @@ export type PolicySubject = {
   attributes: Attributes
   /** Learned from another speaker, not originated here. */
   learned: boolean
-  peerType: 'ebgp' | 'ibgp' | 'confed'
+  peerType: PeerType
   interface?: string
 }
 

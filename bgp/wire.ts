@@ -1,14 +1,10 @@
 // The codecs as a package of their own (`margay/bgp/wire`): the one place where outsiders find them, and not meant for
 // imports inside the project.
 export type { AsPath, Segment } from './wire/as-path.ts'
-export {
-  type Attributes,
-  type CodecSession,
-  emitAttributes,
-  type ParsedAttributes,
-  parseAttributes,
-} from './wire/attributes.ts'
+export type { Attributes } from './wire/attribute-values.ts'
+export { emitAttributes, type ParsedAttributes, parseAttributes } from './wire/attributes.ts'
 export { type Capability, capabilities, emitCapability, parseCapabilities } from './wire/capabilities.ts'
+export type { CodecSession } from './wire/codec-session.ts'
 export { type Cost, type Fault, ProtocolError } from './wire/errors.ts'
 export { AFI, ATTRIBUTE, CAPABILITY, CEASE, ERROR, MESSAGE, SAFI } from './wire/iana.ts'
 export { emitKeepalive, emitMessage, HEADER, MessageSplitter, type MessageVisitor } from './wire/message.ts'

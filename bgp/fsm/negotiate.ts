@@ -2,9 +2,8 @@
 // verdict on theirs come from the same configuration, so they cannot disagree.
 import { ipv4Number } from '../../lib/ip.ts'
 import type { AddressFamily, PeerConfig, Role, SpeakerConfig } from '../config.ts'
-import type { PeerType } from '../rib/types.ts'
-import type { CodecSession } from '../wire/attributes.ts'
 import type { Capability } from '../wire/capabilities.ts'
+import type { CodecSession, PeerType } from '../wire/codec-session.ts'
 import { ProtocolError } from '../wire/errors.ts'
 import { ADD_PATH, AFI, ERROR, OPEN_ERROR, ROLE, SAFI } from '../wire/iana.ts'
 import type { Open } from '../wire/open.ts'

@@ -1,7 +1,7 @@
 // Networks that this speaker originates: it is a peer of its own, with index 0 and no session.
 import { addressBytes, ipv4Number } from '../../lib/ip.ts'
 import type { Network, SpeakerConfig } from '../config.ts'
-import type { Attributes } from '../wire/attributes.ts'
+import type { Attributes } from '../wire/attribute-values.ts'
 import { encapsulation } from '../wire/communities.ts'
 import { ORIGIN } from '../wire/iana.ts'
 import { type RouteAttributes, STORED } from './store/attribute-set.ts'

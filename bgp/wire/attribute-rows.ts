@@ -2,7 +2,8 @@
 // costs (RFC 7606 §7) and how it is read and written. Values are copies, except that multiprotocol ones are views.
 import type { Writer } from '../../lib/bytes.ts'
 import { type AsPath, emitAsPath, isConfed, parseAsPath, withoutConfed } from './as-path.ts'
-import type { Aggregator, Attributes, CodecSession } from './attributes.ts'
+import type { Aggregator, Attributes } from './attribute-values.ts'
+import type { CodecSession } from './codec-session.ts'
 import type { Cost, Fault } from './errors.ts'
 import { AS_TRANS, ATTRIBUTE, FLAG } from './iana.ts'
 import {

@@ -2,56 +2,13 @@
 // attribute-rows.ts. Parsing is total: any bytes give attributes and faults, and RFC 7606 says what each fault costs.
 // Only multiprotocol attributes are views of the message; everything else is a copy.
 import { toHex, type Writer } from '../../lib/bytes.ts'
-import { type AsPath, mergeAs4Path, needsFourOctets, withoutConfed } from './as-path.ts'
+import { mergeAs4Path, needsFourOctets, withoutConfed } from './as-path.ts'
 import { attributeRows, type Row, type Values } from './attribute-rows.ts'
-import type { LargeCommunity } from './communities.ts'
+import type { Attributes, RawAttribute } from './attribute-values.ts'
+import type { CodecSession } from './codec-session.ts'
 import { type Cost, costOf, type Fault, resetFault } from './errors.ts'
 import { AS_TRANS, ATTRIBUTE, FLAG, UPDATE_ERROR } from './iana.ts'
 import type { MpReach, MpUnreach } from './multiprotocol.ts'
-
-/** What one direction of one session agreed on; every codec of UPDATE depends on it. */
-export type CodecSession = {
-  /** Both sides speak four-octet AS numbers (RFC 6793). */
-  as4: boolean
-  peerType: 'ebgp' | 'ibgp' | 'confed'
-  /** ADD-PATH (RFC 7911) in this direction. */
-  addPath: { ipv4: boolean; ipv6: boolean }
-  /** IPv4 over IPv6 next hops (RFC 8950). */
-  extendedNextHop: boolean
-  /** Messages of up to 65535 octets (RFC 8654). */
-  extendedMessage: boolean
-}
-
-/** `address` is a u32: the identifier of the speaker that aggregated. */
-export type Aggregator = { asn: number; address: number }
-
-/** An attribute without a row, as it came: optional and transitive, to be passed on by `passOn`. */
-export type RawAttribute = { code: number; flags: number; value: Uint8Array }
-
-/** Addresses and identifiers are u32. Absent means not in the message; an empty AS path is a present one. */
-export type Attributes = {
-  /** As in `ORIGIN`. */
-  origin?: number
-  /** Four-octet numbers, whatever the session; AS4_PATH is already merged in. */
-  asPath?: AsPath
-  nextHop?: number
-  med?: number
-  localPref?: number
-  atomicAggregate?: true
-  aggregator?: Aggregator
-  communities?: readonly number[]
-  originatorId?: number
-  clusterList?: readonly number[]
-  extendedCommunities?: readonly bigint[]
-  /** Validated TLVs of RFC 9012, otherwise opaque. */
-  tunnelEncap?: Uint8Array
-  largeCommunities?: readonly LargeCommunity[]
-  otc?: number
-  /** In the order of their codes. */
-  unknown?: readonly RawAttribute[]
-  /** Type codes, ascending, of the known attributes above that came with the Partial bit, which must stay (RFC 4271 §5). */
-  partial?: readonly number[]
-}
 
 type AnyRow = Row<Values[keyof Values]>
 const entries = Object.entries(attributeRows) as unknown as readonly [keyof Values, AnyRow][]

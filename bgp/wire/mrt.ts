@@ -3,7 +3,9 @@
 // down to the next hop, except in dumps of old collectors that kept the whole attribute: both are read.
 import { BytesError, Reader, type Writer } from '../../lib/bytes.ts'
 import { addressBytes, cidr, type Family, formatAddress, formatCidr, maskAddress } from '../../lib/ip.ts'
-import { type Attributes, type CodecSession, emitAttribute, emitAttributes, parseAttributes } from './attributes.ts'
+import type { Attributes } from './attribute-values.ts'
+import { emitAttribute, emitAttributes, parseAttributes } from './attributes.ts'
+import type { CodecSession } from './codec-session.ts'
 import type { Fault } from './errors.ts'
 import { AFI, ATTRIBUTE, FLAG } from './iana.ts'
 import { isCarried, parseMpReach } from './multiprotocol.ts'

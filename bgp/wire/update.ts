@@ -2,15 +2,10 @@
 // it is split and scanned by offsets, so that a receiver can intern the attributes by their octets and parse each
 // distinct set once; `parseUpdate` reads everything into values. What is judged here needs the whole message.
 import { Writer } from '../../lib/bytes.ts'
-import {
-  type Attributes,
-  type CodecSession,
-  emitAttribute,
-  emitAttributes,
-  type ParsedAttributes,
-  parseAttributes,
-} from './attributes.ts'
+import type { Attributes } from './attribute-values.ts'
+import { emitAttribute, emitAttributes, type ParsedAttributes, parseAttributes } from './attributes.ts'
 import type { AfiSafi } from './capabilities.ts'
+import type { CodecSession } from './codec-session.ts'
 import { type Cost, costOf, type Fault, ProtocolError, resetFault } from './errors.ts'
 import { AFI, ATTRIBUTE, ERROR, FLAG, MESSAGE, SAFI, UPDATE_ERROR } from './iana.ts'
 import { emitMessage } from './message.ts'

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { Policy, type PolicyRule, type PolicySubject, PRIORITY_BASE } from '../../bgp/policy.ts'
-import type { Attributes } from '../../bgp/wire/attributes.ts'
+import type { Attributes } from '../../bgp/wire/attribute-values.ts'
 import { addressBytes, cidr } from '../../lib/ip.ts'
 
 function route(prefix: string, more: Partial<PolicySubject> = {}, attributes: Attributes = {}): PolicySubject {

@@ -5,13 +5,15 @@ import { addressBytes, contains, familyOf, formatAddress, ipv4Number } from '../
 import type { AddressFamily, PeerConfig } from '../../config.ts'
 import type { Policy, PolicySubject } from '../../policy.ts'
 import { type AsPath, prepend, withoutConfed } from '../../wire/as-path.ts'
-import { type Attributes, type CodecSession, passOn } from '../../wire/attributes.ts'
+import type { Attributes } from '../../wire/attribute-values.ts'
+import { passOn } from '../../wire/attributes.ts'
+import type { CodecSession, PeerType } from '../../wire/codec-session.ts'
 import { isTransitive } from '../../wire/communities.ts'
 import { SEGMENT } from '../../wire/iana.ts'
 import { formatNextHop, octetsOf, type Speaker } from '../in/admission.ts'
 import { DEFAULT_LOCAL_PREF, FLAG } from '../store/attribute-facts.ts'
 import type { RouteAttributes } from '../store/attribute-set.ts'
-import type { PeerType, RibPeer } from '../types.ts'
+import type { RibPeer } from '../types.ts'
 
 /** Where a route comes from. */
 export type ExportSource = {

@@ -4,7 +4,7 @@ import { type Columns, Decision, type StepName } from '../../../bgp/rib/decision
 import { AttributeFacts, type Facts } from '../../../bgp/rib/store/attribute-facts.ts'
 import { factsOf } from '../../../bgp/rib/store/attribute-set.ts'
 import { PATH, STRIDE } from '../../../bgp/rib/store/path-table.ts'
-import type { Attributes } from '../../../bgp/wire/attributes.ts'
+import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
 import { addressBytes } from '../../../lib/ip.ts'
 import { chooseBest } from './naive.ts'

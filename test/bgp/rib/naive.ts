@@ -9,7 +9,7 @@ import { DEFAULT_LOCAL_PREF, FLAG } from '../../../bgp/rib/store/attribute-facts
 import { factsOf, type RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
 import { firstAs, pathLength } from '../../../bgp/wire/as-path.ts'
-import type { Attributes } from '../../../bgp/wire/attributes.ts'
+import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { ORIGIN } from '../../../bgp/wire/iana.ts'
 import { addressBytes, cidr, formatAddress, formatIpv4 } from '../../../lib/ip.ts'
 

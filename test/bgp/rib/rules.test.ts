@@ -1,7 +1,7 @@
 // Who gets a route, and what becomes of it on the way: loops, reflection, confederations, roles and next hops.
 import test from 'ava'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
-import type { Attributes } from '../../../bgp/wire/attributes.ts'
+import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
 import { formatAddress, ipv4Number } from '../../../lib/ip.ts'
 import { aPeer, OUR_AS, someAttributes, World } from './sessions.ts'

@@ -2,7 +2,8 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { attributeRows } from '../../../bgp/wire/attribute-rows.ts'
-import { type Attributes, emitAttribute, emitAttributes, parseAttributes } from '../../../bgp/wire/attributes.ts'
+import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
+import { emitAttribute, emitAttributes, parseAttributes } from '../../../bgp/wire/attributes.ts'
 import { isUsableNextHop } from '../../../bgp/wire/multiprotocol.ts'
 import {
   emitEndOfRib,

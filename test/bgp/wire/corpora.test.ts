@@ -14,9 +14,9 @@ import {
   prepend,
   withoutConfed,
 } from '../../../bgp/wire/as-path.ts'
-import type { CodecSession } from '../../../bgp/wire/attributes.ts'
 import { parseAttributes } from '../../../bgp/wire/attributes.ts'
 import { parseCapabilities } from '../../../bgp/wire/capabilities.ts'
+import type { CodecSession } from '../../../bgp/wire/codec-session.ts'
 import { ProtocolError } from '../../../bgp/wire/errors.ts'
 import { MessageSplitter } from '../../../bgp/wire/message.ts'
 import { parseMpReach, parseMpUnreach } from '../../../bgp/wire/multiprotocol.ts'

@@ -1,5 +1,5 @@
 // Whole messages in bytes and in values, written by hand from the RFCs; tests run them both ways and fuzzers mutate them.
-import type { CodecSession } from '../../../bgp/wire/attributes.ts'
+import type { CodecSession } from '../../../bgp/wire/codec-session.ts'
 import type { Notification } from '../../../bgp/wire/notification.ts'
 import type { Open } from '../../../bgp/wire/open.ts'
 import type { RouteRefresh } from '../../../bgp/wire/route-refresh.ts'

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import test from 'ava'
 import { formatAsPath } from '../../../bgp/wire/as-path.ts'
-import type { Attributes } from '../../../bgp/wire/attributes.ts'
+import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { formatCommunity, formatLargeCommunity } from '../../../bgp/wire/communities.ts'
 import { ProtocolError } from '../../../bgp/wire/errors.ts'
 import { MESSAGE } from '../../../bgp/wire/iana.ts'

@@ -1,6 +1,6 @@
 // Small constructors and comparisons that the codec tests share.
 
-import type { CodecSession } from '../../../bgp/wire/attributes.ts'
+import type { CodecSession } from '../../../bgp/wire/codec-session.ts'
 import { ProtocolError } from '../../../bgp/wire/errors.ts'
 import { HEADER, MessageSplitter } from '../../../bgp/wire/message.ts'
 import { fromHex, toHex, Writer } from '../../../lib/bytes.ts'
