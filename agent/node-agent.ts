@@ -25,7 +25,7 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Clock } from '../lib/clock.ts'
-import { type Database, openDatabase } from '../lib/database.ts'
+import { type Database, DatabaseError, openDatabase } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
 import { nodeAddress } from './cluster/peers.ts'
 import { ClusterView } from './cluster-view.ts'
@@ -137,7 +137,7 @@ export class NodeAgent {
     try {
       await collect(this.cni())
     } catch (error) {
-      if ((error as { code?: unknown }).code !== 'ERR_SQLITE_ERROR') throw error
+      if (!(error instanceof DatabaseError)) throw error
       const { dataDir } = this.#options
       this.#deps.log.error({ err: error }, `the journal cannot be written: check the disk of ${dataDir}`)
     }

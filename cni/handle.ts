@@ -1,5 +1,6 @@
 // Dispatches one CNI request; maps every error to a CNI error.
 import { KernelError } from '../kernel/port/error.ts'
+import { DatabaseError } from '../lib/database.ts'
 import type { CniDeps } from './deps.ts'
 import { lockKey } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'
@@ -74,10 +75,10 @@ function asCniError(error: unknown): CniError {
   // an undo that failed too: the runtime hears why there was something to undo
   if (error instanceof SuppressedError) return asCniError(error.suppressed)
   if (error instanceof CniError) return error
-  const { message, code } = error as Error & { code?: unknown }
+  const { message } = error as Error
   if (error instanceof KernelError)
     return new CniError(CNI_CODE.kernel, message, "nothing was left behind; the agent's log and dmesg may say more")
-  if (code === 'ERR_SQLITE_ERROR')
+  if (error instanceof DatabaseError)
     return new CniError(
       CNI_CODE.io,
       `the journal cannot be written: ${message}`,

@@ -5,7 +5,7 @@ import { emitJson, parseJson } from '../api/json.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { validate } from '../api/validate.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { type Database, transaction } from '../lib/database.ts'
+import { type Database, DatabaseError, transaction } from '../lib/database.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import type { ListOptions, Store, Watch, WatchHandlers } from './port.ts'
 
@@ -134,7 +134,7 @@ class Memory<K extends Kind> {
     try {
       transaction(this.#db, () => this.#write())
     } catch (error) {
-      if ((error as { code?: unknown }).code !== 'ERR_SQLITE_ERROR') throw error
+      if (!(error instanceof DatabaseError)) throw error
       if (!this.#refused)
         this.#log.error({ err: error, kind: this.#kind }, 'what was watched cannot be written; is the disk full?')
       this.#refused = true

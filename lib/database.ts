@@ -1,29 +1,98 @@
-// The node's own database file: what an agent must remember while the API server is away. Rooms bring their own
-// tables; this file owns how the file is opened, so that an acknowledged write is on disk.
+// A database file on node:sqlite: the agent's own, and the API server's. Rooms bring their own tables; this file owns how
+// a file is opened, so that an acknowledged write is on disk, and turns SQLite's errors into `DatabaseError`.
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite'
 
-export type Database = DatabaseSync
+/** SQLite refused: the disk is full or fails, or the file is damaged. `sqliteCode` is its extended result code. */
+export class DatabaseError extends Error {
+  override readonly name = 'DatabaseError'
+  readonly sqliteCode: number | undefined
+  constructor(message: string, sqliteCode: number | undefined, options?: ErrorOptions) {
+    super(message, options)
+    this.sqliteCode = sqliteCode
+  }
+}
+
+export type Row = Record<string, SQLOutputValue>
 
 const SETTINGS =
   'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;'
 
 /**
  * Opens (and makes) the database at `path`, or in memory for ':memory:'. A returned write transaction is fsynced. Throws
- * with the path and a remedy when the file cannot be used.
+ * DatabaseError with the path and a remedy when the file cannot be used.
  */
 export function openDatabase(path: string): Database {
   try {
     if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    const db = new DatabaseSync(path)
+    const db = new Database(new DatabaseSync(path))
     db.exec(SETTINGS)
     return db
   } catch (error) {
-    const { message } = error as Error
-    throw new Error(`${path} cannot be opened: ${message}; check that its disk has space and can be written`, {
-      cause: error,
-    })
+    const { message, errcode } = error as Error & { errcode?: number }
+    throw new DatabaseError(
+      `${path} cannot be opened: ${message}; check that its disk has space and can be written`,
+      errcode,
+      { cause: error },
+    )
+  }
+}
+
+/** An open database file. Every method throws DatabaseError when SQLite refuses. */
+export class Database {
+  readonly #db: DatabaseSync
+
+  constructor(db: DatabaseSync) {
+    this.#db = db
+  }
+
+  exec(sql: string): void {
+    translated(() => this.#db.exec(sql))
+  }
+
+  prepare(sql: string): Statement {
+    return new Statement(translated(() => this.#db.prepare(sql)))
+  }
+
+  get isTransaction(): boolean {
+    return this.#db.isTransaction
+  }
+
+  close(): void {
+    translated(() => this.#db.close())
+  }
+}
+
+/** A prepared statement; parameters take the places of `?` in their order. Methods throw DatabaseError. */
+export class Statement {
+  readonly #statement: StatementSync
+
+  constructor(statement: StatementSync) {
+    this.#statement = statement
+  }
+
+  run(...parameters: SQLInputValue[]): { lastInsertRowid: number | bigint } {
+    return translated(() => this.#statement.run(...parameters))
+  }
+
+  /** The first row; undefined when there is none. */
+  get(...parameters: SQLInputValue[]): Row | undefined {
+    return translated(() => this.#statement.get(...parameters))
+  }
+
+  all(...parameters: SQLInputValue[]): Row[] {
+    return translated(() => this.#statement.all(...parameters))
+  }
+
+  /** The rows one at a time, for results that should not be in memory together. */
+  *iterate(...parameters: SQLInputValue[]): Generator<Row> {
+    const rows = translated(() => this.#statement.iterate(...parameters))
+    for (;;) {
+      const next = translated(() => rows.next())
+      if (next.done === true) return
+      yield next.value
+    }
   }
 }
 
@@ -39,7 +108,18 @@ export function transaction<T>(db: Database, body: () => T): T {
     db.exec('COMMIT')
     return result
   } catch (error) {
-    if (db.isTransaction) db.exec('ROLLBACK') // a full disk has rolled back by itself
+    // whatever it was: nothing of it stays. A full disk has rolled back by itself.
+    if (db.isTransaction) db.exec('ROLLBACK')
     throw error
+  }
+}
+
+function translated<T>(body: () => T): T {
+  try {
+    return body()
+  } catch (error) {
+    const { code, errcode, message } = error as Error & { code?: unknown; errcode?: number }
+    if (code !== 'ERR_SQLITE_ERROR') throw error
+    throw new DatabaseError(message, errcode, { cause: error })
   }
 }

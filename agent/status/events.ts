@@ -1,7 +1,7 @@
 // The flight recorder: a bounded ring on disk of what changed on this node and why, so that "who removed my route at
 // 12:03?" has an answer after a restart too. It records; it never stops what it records: a full disk costs records only.
 import type { Clock } from '../../lib/clock.ts'
-import type { Database } from '../../lib/database.ts'
+import { type Database, DatabaseError } from '../../lib/database.ts'
 import type { Log } from '../../lib/log.ts'
 
 /** One record; `object` is what it happened to (a prefix, an interface, a peer), `detail` is for people. */
@@ -38,6 +38,7 @@ export class EventRing {
       if (id % 256 === 0) this.#prune.run(id - KEEP)
       this.#failing = false
     } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
       if (!this.#failing) this.#log.error({ err: error, type, object }, 'events cannot be recorded; is the disk full?')
       this.#failing = true
     }
