@@ -183,9 +183,6 @@ export type Kind = keyof typeof kinds
 /** A validated object of a kind, defaults filled in. `apiVersion` and `kind` are added where it leaves the process. */
 export type Resource<K extends Kind> = z.output<(typeof kinds)[K]['schema']>
 
-/** An object as a person or a client may write it: defaults may be absent. */
-export type ResourceInput<K extends Kind> = z.input<(typeof kinds)[K]['schema']>
-
 /** `group/version` as it stands in `apiVersion`. */
 export function apiVersion({ group, version }: { group: string; version: string }): string {
   return group === '' ? version : `${group}/${version}`

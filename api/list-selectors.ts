@@ -1,5 +1,6 @@
-// The label and field selectors of a Kubernetes list or watch (`a=b,c!=d,e in (f,g),!h` and `spec.nodeName=n1`). They
-// are another language than Calico's selectors (api/selector.ts).
+// The label and field selectors of a Kubernetes list or watch (`a=b,c!=d,e in (f,g),!h` and `spec.nodeName=n1`). Calico's
+// selectors are another language (api/selector.ts).
+import { fieldAt } from './field-path.ts'
 import { isLabelValue, isQualifiedName } from './names.ts'
 
 /** A selector that cannot be read or asks for what the kind does not offer; the message names the part. */
@@ -54,11 +55,10 @@ function labelValue(value: string, part: string): string {
   return value
 }
 
-/** A field selector as its parts, for callers that look objects up by name. */
-export type FieldRequirement = { path: readonly string[]; equal: boolean; value: string }
+/** One part of a field selector. */
+type FieldRequirement = { path: readonly string[]; equal: boolean; value: string }
 
-/** Parses `a.b=c,d.e!=f`. Throws ListSelectorError. */
-export function parseFieldRequirements(text: string): FieldRequirement[] {
+function parseFieldRequirements(text: string): FieldRequirement[] {
   return splitRequirements(text).map(part => {
     const match = /^([A-Za-z][\w.]*)\s*(==|=|!=)\s*(.*)$/.exec(part)
     if (match === null)
@@ -74,12 +74,6 @@ export function parseFieldSelector(text: string): Test<object> {
 }
 
 function fieldText(object: object, path: readonly string[]): string {
-  const value = path.reduce<unknown>(
-    (at, key) =>
-      typeof at === 'object' && at !== null && Object.hasOwn(at, key)
-        ? (at as Record<string, unknown>)[key]
-        : undefined,
-    object,
-  )
+  const value = fieldAt(object, path)
   return value === undefined || value === null || typeof value === 'object' ? '' : String(value)
 }

@@ -34,7 +34,7 @@ export function parseSelector(text: string): Selector {
 }
 
 /** Whether labels satisfy a parsed selector. `global()` is true here: what it narrows is the choice of namespaces. */
-export function evaluate(selector: Selector, labels: Labels): boolean {
+function evaluate(selector: Selector, labels: Labels): boolean {
   switch (selector.op) {
     case 'all':
     case 'global':
@@ -67,11 +67,11 @@ export function evaluate(selector: Selector, labels: Labels): boolean {
   }
 }
 
-/** Selectors are few and asked often: parsed once each, the oldest forgotten first. */
+/** Parsed selectors by text: a cluster has few and asks them often. The oldest is dropped at the limit. */
 const parsed = new Map<string, Selector>()
 const PARSED_LIMIT = 1000
 
-/** `evaluate` of a selector's text. Throws SelectorError. */
+/** Whether labels satisfy a selector given as text. Throws SelectorError. */
 export function matchesSelector(text: string, labels: Labels): boolean {
   let selector = parsed.get(text)
   if (selector === undefined) {
@@ -80,36 +80,6 @@ export function matchesSelector(text: string, labels: Labels): boolean {
     parsed.set(text, selector)
   }
   return evaluate(selector, labels)
-}
-
-/** The text of a selector, in the one form that `parseSelector` gives back unchanged. */
-export function formatSelector(selector: Selector): string {
-  switch (selector.op) {
-    case 'all':
-    case 'global':
-      return `${selector.op}()`
-    case 'has':
-      return `has(${selector.label})`
-    case 'not':
-      return `!${formatPart(selector.of)}`
-    case 'and':
-      return selector.of.map(formatPart).join(' && ')
-    case 'or':
-      return selector.of.map(formatPart).join(' || ')
-    case 'in':
-    case 'not in':
-      return `${selector.label} ${selector.op} {${selector.values.map(quote).join(', ')}}`
-    default:
-      return `${selector.label} ${selector.op} ${quote(selector.value)}`
-  }
-}
-
-function formatPart(selector: Selector): string {
-  return selector.op === 'and' || selector.op === 'or' ? `(${formatSelector(selector)})` : formatSelector(selector)
-}
-
-function quote(value: string): string {
-  return value.includes('"') ? `'${value}'` : `"${value}"`
 }
 
 function parseOr(scan: Scanner, depth: number): Selector {

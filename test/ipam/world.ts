@@ -1,6 +1,6 @@
 // What the IPAM tests build worlds from: nodes over a store, each with a journal of its own and a clock that only
 // moves when a test moves it.
-import type { Resource, ResourceInput } from '../../api/kinds.ts'
+import type { Resource } from '../../api/kinds.ts'
 import { kinds } from '../../api/kinds.ts'
 import type { Store } from '../../datastore/port.ts'
 import { NodeAllocator } from '../../ipam/allocator.ts'
@@ -46,7 +46,7 @@ export function aPool(
   name: string,
   cidr: string,
   blockSize?: number,
-  spec: Partial<ResourceInput<'IPPool'>['spec']> = {},
+  spec: Partial<Resource<'IPPool'>['spec']> = {},
 ): Resource<'IPPool'> {
   return kinds.IPPool.schema.parse({ metadata: { name }, spec: { cidr, blockSize, ...spec } })
 }
