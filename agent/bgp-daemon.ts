@@ -8,6 +8,7 @@ import { loadMrt } from '../bgp/mrt/load.ts'
 import { nameOf } from '../bgp/peer.ts'
 import type { Discover, Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
+import { type Endpoint, formatEndpoint } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
 import { BgpMonitors } from './bgp-monitors.ts'
@@ -98,13 +99,13 @@ export class BgpDaemon {
     for (const prefix of plan.networks.withdrawn) this.#speaker.withdraw(prefix)
     for (const network of next.networks)
       if (plan.networks.announced.includes(network.prefix)) this.#speaker.announce(network)
-    const wanted = new Set(next.listen.map(endpointKey))
+    const wanted = new Set(next.listen.map(formatEndpoint))
     for (const [key, listener] of this.#listeners)
       if (!wanted.has(key)) {
         this.#listeners.delete(key)
         await listener.close()
       }
-    for (const endpoint of next.listen) if (!this.#listeners.has(endpointKey(endpoint))) await this.#listen(endpoint)
+    for (const endpoint of next.listen) if (!this.#listeners.has(formatEndpoint(endpoint))) await this.#listen(endpoint)
     this.#monitors.want(next.bmp)
     return plan
   }
@@ -163,8 +164,8 @@ export class BgpDaemon {
     })
   }
 
-  async #listen(endpoint: { address: string; port: number }): Promise<void> {
-    this.#listeners.set(endpointKey(endpoint), await this.#speaker.listen(endpoint))
+  async #listen(endpoint: Endpoint): Promise<void> {
+    this.#listeners.set(formatEndpoint(endpoint), await this.#speaker.listen(endpoint))
   }
 
   /** The mark says that a process ran and did not say good-bye: peers may still hold our routes. */
@@ -189,8 +190,4 @@ export class BgpDaemon {
     const marker = this.#marker()
     if (marker !== undefined) rmSync(marker, { force: true })
   }
-}
-
-function endpointKey({ address, port }: { address: string; port: number }): string {
-  return `${address} ${port}`
 }

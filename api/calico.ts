@@ -2,8 +2,16 @@
 // (projectcalico/api, pkg/apis/projectcalico/v3). Unknown fields of a spec are kept, so that a manifest written for
 // Calico applies unchanged and survives a read-modify-write.
 import { z } from 'zod'
-import { contains, familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
-import { addressField, asNumberField, cidrField, durationField, int64Field, selectorField } from './fields.ts'
+import { contains, familyOf, parseCidr } from '../lib/ip.ts'
+import {
+  addressField,
+  asNumberField,
+  cidrField,
+  durationField,
+  int64Field,
+  peerAddressField,
+  selectorField,
+} from './fields.ts'
 import { condition, objectMeta } from './meta.ts'
 
 const encapsulation = z.enum(['Never', 'Always', 'CrossSubnet'])
@@ -121,7 +129,7 @@ export const bgpPeer = z.looseObject({
       node: z.string().optional(),
       nodeSelector: selectorField.optional(),
       /** `ip` or `ip:port` (`[ip]:port` for IPv6). */
-      peerIP: z.string().refine(isPeerAddress, 'must be an address, ip:port or [ipv6]:port').optional(),
+      peerIP: peerAddressField.optional(),
       peerSelector: selectorField.optional(),
       asNumber: asNumberField.optional(),
       localASNumber: asNumberField.optional(),
@@ -149,15 +157,6 @@ export const bgpPeer = z.looseObject({
         refuse('nextHopMode', 'nextHopMode replaces keepOriginalNextHop: use one')
     }),
 })
-
-/** `ip`, `ip:port` or `[ipv6]:port`. */
-function isPeerAddress(text: string): boolean {
-  if (parseAddress(text) !== undefined) return true
-  const parts = /^(?:\[([^\]]+)\]|([\d.]+)):(\d{1,5})$/.exec(text)
-  if (parts === null || Number(parts[3]) < 1 || Number(parts[3]) > 65535) return false
-  const address = parseAddress(parts[1] ?? parts[2]!)
-  return address !== undefined && (parts[1] !== undefined) === (familyOf(address) === 'ipv6')
-}
 
 export const felixConfiguration = z.looseObject({
   metadata: objectMeta,

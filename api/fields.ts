@@ -1,6 +1,6 @@
 // Field types that several kinds share.
 import { z } from 'zod'
-import { formatCidr, parseAddress, parseCidr } from '../lib/ip.ts'
+import { formatCidr, parseAddress, parseCidr, parseEndpoint } from '../lib/ip.ts'
 import { parseSelector, SelectorError } from './selector.ts'
 
 /** A CIDR, given back in canonical text; one with host bits set is refused, as Calico does. */
@@ -19,6 +19,11 @@ export const addressField = z.string().transform((text, context) => {
   context.addIssue('must be an IP address')
   return z.NEVER
 })
+
+/** A peer's address, alone or with its port: `192.0.2.1`, `192.0.2.1:179`, `[2001:db8::1]:179`. Kept as it is written. */
+export const peerAddressField = z
+  .string()
+  .refine(text => parseEndpoint(text, 179) !== undefined, 'must be an address, ip:port or [ipv6]:port')
 
 /** 4-octet AS number (RFC 6793); Calico also takes it as text, also as `high.low` (RFC 5396). */
 export const asNumberField = z.union([z.number(), z.string()]).transform((value, context) => {

@@ -4,6 +4,7 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type Clock, systemClock } from '../lib/clock.ts'
+import { splitHostPort } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { isLoopback } from './access.ts'
 import { answer, type RequestDeps } from './requests.ts'
@@ -81,10 +82,10 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
 
 /** `address:port` or `[address]:port`. Throws OptionsError. */
 export function parseListen(text: string): { host: string; port: number } {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
-  if (match === null || Number(match[3]) > 65535)
+  const { host, port } = splitHostPort(text) ?? {}
+  if (host === undefined || port === undefined)
     throw new OptionsError(`cannot listen on ${JSON.stringify(text)}: give ADDRESS:PORT, such as 127.0.0.1:6480`)
-  return { host: match[1] ?? match[2]!, port: Number(match[3]) }
+  return { host, port }
 }
 
 function checkOptions(host: string, { tls, token }: ApiServerOptions): void {

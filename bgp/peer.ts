@@ -1,7 +1,7 @@
 // One peer: its two sessions (RFC 4271 §8.2.1), the collision between them, and what the rest of the speaker sees of
 // it. Everything that is decided by values alone lives in fsm/, change.ts and reason.ts.
 import { isDeepStrictEqual } from 'node:util'
-import { familyOf, formatIpv4, ipv4Number } from '../lib/ip.ts'
+import { familyOf, formatIpv4, ipv4Number, isLinkLocal } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
@@ -474,9 +474,9 @@ export class Peer implements SessionOwner {
     const link = all.find(({ address }) => address === localAddress)?.interface ?? connection.interface
     const onLink = all.filter(entry => entry.interface === link && entry.address !== '127.0.0.1')
     const global = (family: 'ipv4' | 'ipv6') =>
-      familyOf(localAddress) === family && !localAddress.startsWith('fe80:')
+      familyOf(localAddress) === family && !isLinkLocal(localAddress)
         ? localAddress
-        : onLink.find(({ address }) => familyOf(address) === family && !address.startsWith('fe80:'))?.address
+        : onLink.find(({ address }) => familyOf(address) === family && !isLinkLocal(address))?.address
     const shared = connection.interface !== undefined || peerType !== 'ibgp' || this.#config.multihop === undefined
     return {
       key: this.name,
@@ -491,7 +491,7 @@ export class Peer implements SessionOwner {
       nextHops: {
         ipv4: global('ipv4'),
         ipv6: global('ipv6'),
-        linkLocal: shared ? onLink.find(({ address }) => address.startsWith('fe80:'))?.address : undefined,
+        linkLocal: shared ? onLink.find(({ address }) => isLinkLocal(address))?.address : undefined,
       },
       families,
       receive,

@@ -4,7 +4,7 @@
 // sends RST, which may overtake a NOTIFICATION, so `close` reads on until the peer is done.
 import { createServer, Socket, type SocketConstructorOpts } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { contains, familyOf, formatCidr, maskAddress, parseAddress, parseCidr } from '../lib/ip.ts'
+import { contains, familyOf, formatCidr, isLinkLocal, parseAddress, parseCidr } from '../lib/ip.ts'
 import type {
   Connection,
   ConnectionHandlers,
@@ -307,10 +307,6 @@ function mostSpecific(peers: ReadonlyMap<string, SocketOptions>, address: string
     if ((best === undefined || bits > best.bits) && contains(prefix, address)) best = { bits, options }
   }
   return best?.options
-}
-
-function isLinkLocal(address: string): boolean {
-  return familyOf(address) === 'ipv6' && maskAddress(address, 10) === 'fe80::'
 }
 
 /** node:net has no public way to the descriptor of an accepted socket; the handle's `fd` has been there since 0.10. */

@@ -1,6 +1,6 @@
 // Finds the neighbour on a point-to-point link for unnumbered BGP: router advertisements (RFC 4861 §4.2) are sent to all
 // nodes of the link and listened for, as FRR does. Ours have a router lifetime of 0: nobody takes us for a gateway.
-import { formatAddress } from '../lib/ip.ts'
+import { formatAddress, isLinkLocalOctets } from '../lib/ip.ts'
 import {
   closeDescriptor,
   interfaceIndex,
@@ -100,7 +100,7 @@ function receive(fd: number): string | undefined {
     const from = Buffer.alloc(SOCKADDR_IN6)
     const size = receiveOrNone(fd, data, from)
     if (size === undefined) return undefined
-    const linkLocal = from[8] === 0xfe && (from[9]! & 0xc0) === 0x80
+    const linkLocal = isLinkLocalOctets(from, 8)
     if (size >= 16 && data[0] === ROUTER_ADVERTISEMENT && linkLocal) return formatAddress(from.subarray(8, 24))
   }
 }

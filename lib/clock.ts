@@ -16,10 +16,19 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   wallMs: () => Date.now(),
   after(delayMs, fire) {
-    const timer = setTimeout(fire, delayMs).unref()
+    const endMs = performance.now() + delayMs
+    let timer: NodeJS.Timeout
+    const wait = (leftMs: number): void => {
+      const wake = leftMs <= LONGEST_MS ? fire : () => wait(Math.max(0, endMs - performance.now()))
+      timer = setTimeout(wake, Math.min(leftMs, LONGEST_MS)).unref()
+    }
+    wait(delayMs)
     return () => clearTimeout(timer)
   },
 }
+
+/** Node fires a timer with a longer delay at once; a long-lived stale time (RFC 9494) may be 194 days. */
+const LONGEST_MS = 2 ** 31 - 1
 
 /** A clock that stands still until `advance` is called; timers fire in order of their time, then of their making. */
 export class ManualClock implements Clock {

@@ -15,6 +15,46 @@ export function parseAddress(text: string): string | undefined {
   return !text.includes('%') && ipaddr.IPv6.isValid(text) ? ipaddr.IPv6.parse(text).toRFC5952String() : undefined
 }
 
+/** An address with a port, as of a listener or a peer. */
+export type Endpoint = { address: string; port: number }
+
+/** Host and port of `HOST:PORT`, `[HOST]:PORT` or `HOST`; undefined when `text` is none of these or the port is above 65535. */
+export function splitHostPort(text: string): { host: string; port?: number } | undefined {
+  const [, bracketed, plain, digits] = /^(?:\[([^[\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? []
+  // two colons outside brackets: an IPv6 address as a whole
+  const host = bracketed ?? plain ?? (parseAddress(text) === undefined ? undefined : text)
+  if (host === undefined || Number(digits ?? 0) > 65535) return undefined
+  return digits === undefined ? { host } : { host, port: Number(digits) }
+}
+
+/**
+ * An address with its port (1-65535), canonical: `192.0.2.1:179`, `[2001:db8::1]:179`, or the address alone, whose port
+ * is then `defaultPort`. Undefined when `text` is none of these.
+ */
+export function parseEndpoint(text: string, defaultPort: number): Endpoint | undefined {
+  const { host, port = defaultPort } = splitHostPort(text) ?? {}
+  const address = parseAddress(host ?? '')
+  // brackets are for IPv6 only
+  if (address === undefined || port < 1 || text.startsWith('[') !== (address.includes(':') && text !== host))
+    return undefined
+  return { address, port }
+}
+
+/** `192.0.2.1:179` or `[2001:db8::1]:179`. */
+export function formatEndpoint({ address, port }: Endpoint): string {
+  return familyOf(address) === 'ipv4' ? `${address}:${port}` : `[${address}]:${port}`
+}
+
+/** Whether a canonical address is in fe80::/10: it has a meaning only together with an interface (RFC 4291 §2.5.6). */
+export function isLinkLocal(address: string): boolean {
+  return /^fe[89ab][0-9a-f]:/.test(address)
+}
+
+/** `isLinkLocal` for the 16 octets of an IPv6 address from `at`. */
+export function isLinkLocalOctets(octets: Uint8Array, at = 0): boolean {
+  return octets[at] === 0xfe && (octets[at + 1]! & 0xc0) === 0x80
+}
+
 /** The family of a canonical address or CIDR. */
 export function familyOf(text: string): Family {
   return text.includes(':') ? 'ipv6' : 'ipv4'

@@ -4,7 +4,7 @@ import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
-import { familyOf, parseAddress } from '../../lib/ip.ts'
+import { familyOf, parseAddress, parseEndpoint } from '../../lib/ip.ts'
 
 export type MeshInput = {
   nodeName: string
@@ -19,6 +19,8 @@ export type MeshInput = {
 /** A peer that could not be made, and why: shown as a condition, never dropped in silence. */
 export type MeshProblem = { object: string; message: string }
 
+/** Where a peer listens that names no port. */
+const BGP_PORT = 179
 /** Seconds that neighbours keep our routes while this node's agent is away; long enough for an upgrade's restart. */
 const RESTART_SECONDS = 120
 
@@ -74,7 +76,7 @@ function explicitPeers(peer: Resource<'BGPPeer'>, input: MeshInput, problems: Me
       ]
     })
   }
-  const target = parsePeerAddress(spec.peerIP ?? '')
+  const target = parseEndpoint(spec.peerIP ?? '', BGP_PORT)
   if (target === undefined) {
     problem(`peerIP ${JSON.stringify(spec.peerIP)} is not an address: use IP, IP:port or [IPv6]:port`)
     return []
@@ -85,7 +87,7 @@ function explicitPeers(peer: Resource<'BGPPeer'>, input: MeshInput, problems: Me
   }
   if (target.address === input.address) return []
   // the peer's port when it names one; a cluster's listenPort is about its own nodes only
-  const base = session(`${scope}_${target.address}`, input.address, target.address, spec.asNumber, target.port ?? 179)
+  const base = session(`${scope}_${target.address}`, input.address, target.address, spec.asNumber, target.port)
   return [{ ...base, passive: false, ...options(peer) }]
 }
 
@@ -121,14 +123,4 @@ function session(name: string, own: string, remote: string, asn: number, port: n
     import: 'accept',
     export: 'accept',
   }
-}
-
-/** `IP`, `IP:port` or `[IPv6]:port`. */
-function parsePeerAddress(text: string): { address: string; port?: number } | undefined {
-  const whole = parseAddress(text)
-  if (whole !== undefined) return { address: whole }
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text)
-  const address = parseAddress(match?.[1] ?? match?.[2] ?? '')
-  const port = Number(match?.[3])
-  return address === undefined || port < 1 || port > 65535 ? undefined : { address, port }
 }

@@ -3,14 +3,14 @@
 // slip of the pen can put one anywhere, so no message quotes what the file says.
 import { parseDocument, type YAMLError } from 'yaml'
 import { z } from 'zod'
-import { parseAddress, parseCidr } from '../../lib/ip.ts'
+import { type Endpoint, parseAddress, parseCidr, parseEndpoint } from '../../lib/ip.ts'
 import type { BmpConfig } from '../bmp/collector.ts'
 import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
 import { nameOf } from '../peer.ts'
 
 export type ConfigFile = {
   speaker: SpeakerConfig
-  listen: readonly { address: string; port: number }[]
+  listen: readonly Endpoint[]
   /** Path of the control socket; absent: none. */
   control?: string
   kernel: 'none' | { table: number; metric?: number }
@@ -56,15 +56,10 @@ const prefix = z.string().transform((text, context) => {
   return canonical
 })
 const endpoint = z.string().transform((text, context) => {
-  const whole = parseAddress(text)
-  const [, bracketed, plain, port] = /^(?:\[(.+)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(text) ?? []
-  const found = whole ?? parseAddress(bracketed ?? plain ?? '')
-  const number = whole !== undefined || port === undefined ? 179 : Number(port)
-  if (found === undefined || number > 65535) {
-    context.addIssue('not an address with a port; write it like 192.0.2.1:179 or [2001:db8::1]:179')
-    return z.NEVER
-  }
-  return { address: found, port: number }
+  const found = parseEndpoint(text, 179)
+  if (found !== undefined) return found
+  context.addIssue('not an address with a port; write it like 192.0.2.1:179 or [2001:db8::1]:179')
+  return z.NEVER
 })
 const family = z.enum(['ipv4-unicast', 'ipv6-unicast'], 'write ipv4-unicast or ipv6-unicast')
 const community = z

@@ -2,6 +2,7 @@
 // u8 |] NLRI. The NLRI is located, not read. A next hop of the wrong length means that the NLRI cannot be located, which
 // only a reset can cure (RFC 7606 §7.11); one that makes no sense costs the routes.
 import type { Writer } from '../../lib/bytes.ts'
+import { isLinkLocalOctets } from '../../lib/ip.ts'
 import { type Fault, resetFault } from './errors.ts'
 import { AFI, ATTRIBUTE, SAFI, UPDATE_ERROR } from './iana.ts'
 
@@ -67,14 +68,12 @@ export function emitMpUnreach(w: Writer, { afi, safi, bytes, nlriStart, nlriEnd 
 export function isUsableNextHop(octets: Uint8Array): boolean {
   if (octets.length === 4) return octets[0] !== 0 && octets[0] !== 127 && octets[0]! < 224
   if (octets.length === 32)
-    return isUsableNextHop(octets.subarray(0, 16)) || (isLinkLocal(octets, 16) && !octets.subarray(0, 16).some(o => o))
+    return (
+      isUsableNextHop(octets.subarray(0, 16)) || (isLinkLocalOctets(octets, 16) && !octets.subarray(0, 16).some(o => o))
+    )
   let high = 0
   for (let i = 0; i < 15; i++) high |= octets[i]!
   return octets[0] !== 0xff && (high !== 0 || octets[15]! > 1)
-}
-
-function isLinkLocal(octets: Uint8Array, at: number): boolean {
-  return octets[at] === 0xfe && (octets[at + 1]! & 0xc0) === 0x80
 }
 
 function nextHopLengthFits(afi: number, safi: number, length: number, extendedNextHop: boolean): boolean {

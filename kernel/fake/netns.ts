@@ -1,7 +1,7 @@
 // What one network namespace of the fake holds and how it hangs together: links pull addresses, routes, neighbours and
 // sysctls along when they go down or away, as Linux does it. Refusals are thrown as `KernelError`. What it does not
 // have: IPv6 link-local addresses, duplicate address detection, multicast and broadcast routes.
-import { addressBits, contains, type Family, familyOf, maskAddress } from '../../lib/ip.ts'
+import { addressBits, contains, type Family, familyOf, isLinkLocal, maskAddress } from '../../lib/ip.ts'
 import { drops } from '../netlink/route/route.ts'
 import type { Address } from '../port/addresses.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
@@ -220,7 +220,7 @@ export class FakeNetns {
       if (link === undefined) throw refuse(ERRNO.ENODEV, 'no such link')
       if (!link.up) throw refuse(ERRNO.ENETDOWN, 'link is down')
     } else if (route.gateway === undefined || route.onlink) throw refuse(ERRNO.ENODEV, 'no link named')
-    if (route.gateway === undefined || route.onlink || route.gateway.startsWith('fe80:')) return out
+    if (route.gateway === undefined || route.onlink || isLinkLocal(route.gateway)) return out
     if (isIpv4(route.dst) && route.scope !== ROUTE_SCOPE.universe) throw refuse(ERRNO.EINVAL, 'scope and gateway')
     const via = this.lookup(route.gateway)
     if (via?.type === 'local') throw refuse(ERRNO.EINVAL, 'the gateway is an address of this host')

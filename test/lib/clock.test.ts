@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { Backoff } from '../../lib/backoff.ts'
-import { ManualClock } from '../../lib/clock.ts'
+import { ManualClock, systemClock } from '../../lib/clock.ts'
 
 test('timers fire in order of their time, also those set by another timer', t => {
   const clock = new ManualClock()
@@ -30,4 +31,15 @@ test('delays grow to the ceiling, stay within their half, and start over after a
   t.deepEqual([low.next(), low.next(), low.next(), low.next(), low.next()], [50, 100, 200, 400, 500])
   low.reset()
   t.is(low.next(), 50)
+})
+
+test('a timer of 194 days, a long-lived stale time of RFC 9494, does not fire at once', async t => {
+  let fired = false
+  const cancel = systemClock.after(16_777_215_000, () => {
+    fired = true
+  })
+  // Node cuts a delay above 2^31 ms to 1 ms
+  await sleep(20)
+  t.false(fired)
+  cancel()
 })

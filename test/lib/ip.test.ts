@@ -5,11 +5,16 @@ import {
   addressBytes,
   contains,
   formatAddress,
+  formatEndpoint,
   indexOf,
+  isLinkLocal,
+  isLinkLocalOctets,
   maskAddress,
   overlaps,
   parseAddress,
   parseCidr,
+  parseEndpoint,
+  splitHostPort,
 } from '../../lib/ip.ts'
 
 test('an address is parsed to its canonical text, and nothing else passes', t => {
@@ -71,4 +76,37 @@ test('the octets of a dotted quad agree with its text, and what is no quad is le
     }),
   )
   for (const bad of ['1.2.3.256', '1.2.3.', 'a.b.c.d', '', '1..2.3']) t.throws(() => addressBytes(bad), undefined, bad)
+})
+
+test('an address with a port is read and written in one form, brackets for IPv6 only', t => {
+  t.deepEqual(parseEndpoint('192.0.2.1:1179', 179), { address: '192.0.2.1', port: 1179 })
+  t.deepEqual(parseEndpoint('[2001:DB8::1]:1', 179), { address: '2001:db8::1', port: 1 })
+  t.deepEqual(parseEndpoint('2001:db8::1', 179), { address: '2001:db8::1', port: 179 })
+  t.deepEqual(parseEndpoint('[::]', 179), { address: '::', port: 179 })
+  for (const bad of [
+    '',
+    'host',
+    'host:1',
+    '192.0.2.1:',
+    '192.0.2.1:0',
+    '192.0.2.1:65536',
+    '[192.0.2.1]:1',
+    '[::1:1',
+    ':179',
+  ])
+    t.is(parseEndpoint(bad, 179), undefined, bad)
+  for (const text of ['192.0.2.1:179', '[2001:db8::1]:65535']) t.is(formatEndpoint(parseEndpoint(text, 1)!), text)
+  t.deepEqual(splitHostPort('localhost:6480'), { host: 'localhost', port: 6480 })
+})
+
+test('link-local is fe80::/10, as text and as octets', t => {
+  for (const inside of ['fe80::1', 'fe90::', 'febf:ffff::']) {
+    t.true(isLinkLocal(inside))
+    t.true(isLinkLocalOctets(addressBytes(inside)))
+  }
+  for (const outside of ['fe7f::', 'fec0::1', 'fe8::1', '2001:db8::fe80']) {
+    t.false(isLinkLocal(outside), outside)
+    t.false(isLinkLocalOctets(addressBytes(outside)), outside)
+  }
+  t.false(isLinkLocal('169.254.1.1'))
 })

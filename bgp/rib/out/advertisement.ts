@@ -1,7 +1,7 @@
 // What a selected route becomes on its way to a group of peers: who may have it (RFC 1997, RFC 4271 §9.2, RFC 4456 §6,
 // RFC 5065, RFC 9234, RFC 9494 §4.3) and how its attributes change (RFC 4271 §5.1, RFC 4456 §8, RFC 2545, RFC 8950).
 // Pure and by value; export-bytes.ts does the same to octets for the plain case, with this as its oracle.
-import { addressBytes, contains, familyOf, formatAddress, ipv4Number } from '../../../lib/ip.ts'
+import { addressBytes, contains, familyOf, ipv4Number, isLinkLocal, isLinkLocalOctets } from '../../../lib/ip.ts'
 import type { AddressFamily, PeerConfig } from '../../config.ts'
 import type { Policy, PolicySubject } from '../../policy.ts'
 import { type AsPath, prepend, withoutConfed } from '../../wire/as-path.ts'
@@ -199,7 +199,7 @@ function isShared(octets: Uint8Array, { third }: ExportTarget): boolean {
 function keptFor(octets: Uint8Array, { family, session }: ExportTarget): NextHop | undefined {
   if (octets.length === 4) return family === 'ipv4-unicast' ? { nextHop: toNumber(octets) } : undefined
   const global = octets.slice(0, 16)
-  const usable = global.some(octet => octet !== 0) && !(global[0] === 0xfe && (global[1]! & 0xc0) === 0x80)
+  const usable = global.some(octet => octet !== 0) && !isLinkLocalOctets(global)
   if (!usable || (family === 'ipv4-unicast' && !session.extendedNextHop)) return undefined
   return { mpNextHop: global }
 }
@@ -216,7 +216,7 @@ export function selfFor({ family, own, session }: ExportTarget): NextHop | undef
 
 function ownFrom(address: string): ExportTarget['own'] {
   if (familyOf(address) === 'ipv4') return { ipv4: address }
-  return /^fe[89ab]/.test(formatAddress(addressBytes(address))) ? { linkLocal: address } : { ipv6: address }
+  return isLinkLocal(address) ? { linkLocal: address } : { ipv6: address }
 }
 
 function toNumber(octets: Uint8Array): number {
