@@ -3,6 +3,7 @@
 // creation is left alone by udev, one set later is not; an ADD that answers before both neighbour entries are there
 // costs the pod its first second.
 import { randomBytes } from 'node:crypto'
+import { GATEWAY, HOST_MAC } from '../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
@@ -11,10 +12,6 @@ import { addressBits, type Family, familyOf } from '../lib/ip.ts'
 import type { Endpoint } from './endpoints.ts'
 import { CNI_CODE, CniError } from './error.ts'
 
-/** The host side of every pod interface; the gateway that a pod sees. */
-export const HOST_MAC = 'ee:ee:ee:ee:ee:ee'
-/** A pod's next hop per family. The IPv6 one is the EUI-64 link-local address of `HOST_MAC`. */
-export const GATEWAY: Record<Family, string> = { ipv4: '169.254.1.1', ipv6: 'fe80::ecee:eeff:feee:eeee' }
 const DEFAULT_ROUTE: Record<Family, string> = { ipv4: '0.0.0.0/0', ipv6: '::/0' }
 
 /** A random unicast MAC of the locally administered range. */
@@ -22,18 +19,6 @@ export function randomMac(): string {
   const octets = randomBytes(6)
   octets[0] = (octets[0]! & 0xfc) | 0x02
   return [...octets].map(octet => octet.toString(16).padStart(2, '0')).join(':')
-}
-
-/**
- * Makes the node answer for 169.254.1.1. Proxy ARP answers only for what the node has a route to, and a node without a
- * default route has none; as an address of `lo` it is the node's own, so every pod interface answers with its own MAC.
- * Scope link: the kernel never takes it as the source of anything.
- */
-export async function ensureGateway(kernel: Kernel): Promise<void> {
-  const lo = await kernel.link('lo')
-  if (lo === undefined) return
-  if (!lo.up) await kernel.setLink('lo', { up: true })
-  await ifAbsent(kernel.addAddress({ ifindex: lo.index, address: GATEWAY.ipv4, length: 32, scope: ROUTE_SCOPE.link }))
 }
 
 /** Creates the pair of links, down, with the peer born in the pod's namespace. */
@@ -72,7 +57,6 @@ export async function wireHost(kernel: Kernel, endpoint: Endpoint, link: Link): 
   const families = familiesOf(endpoint)
   for (const family of families)
     for (const [group, name, value] of HOST_SYSCTLS[family]) kernel.writeSysctl(family, [group, link.name, name], value)
-  if (families.includes('ipv4')) await ensureGateway(kernel)
   await kernel.setLink(link.index, { up: true })
   if (families.includes('ipv6'))
     await ifAbsent(

@@ -1,6 +1,7 @@
 // ADD leaves a working interface, or nothing.
 import { statSync } from 'node:fs'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
+import { GATEWAY, HOST_MAC } from '../../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
@@ -10,7 +11,7 @@ import { CNI_CODE, CniError } from '../error.ts'
 import { handleOf, hostInterfaceName } from '../interface-name.ts'
 import { type AddRequest, addressFits } from '../request.ts'
 import type { CniResult } from '../result.ts'
-import { connect, createPair, GATEWAY, HOST_MAC, inspect, randomMac, wireHost, wirePod } from '../wiring.ts'
+import { connect, createPair, inspect, randomMac, wireHost, wirePod } from '../wiring.ts'
 import { takeDown } from './del.ts'
 
 /** How long the kernel may take for what it does in its own time, and how often it is asked. */

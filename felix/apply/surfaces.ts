@@ -1,9 +1,12 @@
 // What the reconciler needs to know of addresses on tunnels, neighbours, forwarding entries and sysctls: how to read
 // what is ours, how to change one, when two are the same. Nothing here touches what does not carry our mark.
+
+import { GATEWAY } from '../../kernel/pod-interface.ts'
 import type { Address } from '../../kernel/port/addresses.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { FdbEntry, Neighbour } from '../../kernel/port/neighbours.ts'
+import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
 import type { Change } from '../../lib/delta.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from '../calc/tunnels.ts'
 import type { DesiredAddress, DesiredFdb, DesiredNeighbour, DesiredState, DesiredSysctl } from '../desired.ts'
@@ -18,18 +21,19 @@ export function wantedAddresses({ addresses }: DesiredState): Map<string, Desire
 }
 
 /**
- * Single addresses of the tunnel devices and of lo. On vxlan.calico every IPv4 one is ours; on tunl0 and lo, which
- * others use too, those that are wanted, and on tunl0 those that `isOurs` (a pool holds them).
+ * Single addresses of the tunnel devices. On vxlan.calico every IPv4 one is ours; on tunl0, which others use too, those
+ * that are wanted and those that `isOurs` (a pool holds them). On lo nothing is wanted; the pods' gateway
+ * with scope link is there from an earlier version of Margay and is removed.
  */
 export function addressSurface(
   kernel: Kernel,
   links: LinkView,
   isOurs: (address: string) => boolean,
 ): Surface<DesiredAddress> {
-  const claims: Record<string, (address: string) => boolean> = {
+  const claims: Record<string, (address: string, scope: number) => boolean> = {
     [VXLAN_DEVICE]: () => true,
     [IPIP_DEVICE]: isOurs,
-    lo: () => false,
+    lo: (address, scope) => address === GATEWAY.ipv4 && scope === ROUTE_SCOPE.link,
   }
   return {
     name: 'address',
@@ -42,7 +46,7 @@ export function addressSurface(
         for (const { address, length, scope } of await kernel.addresses(link.index)) {
           const value = { interfaceName, address, scope }
           if (length !== 32 || address.includes(':')) continue
-          if (wanted.has(addressKey(value)) || claimed(address)) seen.push([addressKey(value), value])
+          if (wanted.has(addressKey(value)) || claimed(address, scope)) seen.push([addressKey(value), value])
         }
       }
       return seen

@@ -2,7 +2,7 @@
 // any order of events, a restart or a replay gives the same answer.
 import type { DesiredNeighbour, DesiredState, DesiredSysctl } from '../desired.ts'
 import type { Endpoint, FelixInput } from '../input.ts'
-import { blackholeRoutes, byDestination, claim, learnedRoutes, workloadRoutes } from './routes.ts'
+import { blackholeRoutes, byDestination, claim, gatewayRoute, learnedRoutes, workloadRoutes } from './routes.ts'
 import { ownAddresses, tunnelDevices, VXLAN_DEVICE, vtepEntries, vteps } from './tunnels.ts'
 
 type Learned = ReturnType<typeof learnedRoutes>
@@ -37,6 +37,7 @@ export function desiredState(input: FelixInput, learnedOf: (input: FelixInput) =
   const { routes, notices } = claim(
     workloadRoutes(endpoints, input.config.workloadRouteProtocol).toSorted(byDestination),
     blackholeRoutes(input.ownBlocks).toSorted(byDestination),
+    gatewayRoute(input.node.uplink),
     learned.routes,
   )
   return {

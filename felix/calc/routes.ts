@@ -2,13 +2,14 @@
 // own so that the loop may keep what did not change; `claim` settles who gets a destination that several want.
 // Hazards: a learned route must never cover what is ours, and must never replace the subnet the node itself lives on.
 
+import { GATEWAY } from '../../kernel/pod-interface.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { addressBits, cidr, type Family, formatCidr, parseCidr } from '../../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { DesiredRoute, Notice } from '../desired.ts'
 import type { Endpoint, FelixInput, LearnedRoute, Pool } from '../input.ts'
 import { type Answer, chooseWay, poolEncapsulation } from './encapsulation.ts'
-import { GATEWAY, IPIP_DEVICE, tunnelsNeeded, type Vtep, VXLAN_DEVICE } from './tunnels.ts'
+import { IPIP_DEVICE, tunnelsNeeded, type Vtep, VXLAN_DEVICE } from './tunnels.ts'
 
 type Routes = { routes: DesiredRoute[]; notices: Notice[] }
 
@@ -35,6 +36,29 @@ export function blackholeRoutes(ownBlocks: readonly string[]): DesiredRoute[] {
     protocol: ROUTE_PROTOCOL.blocks,
     scope: ROUTE_SCOPE.universe,
   }))
+}
+
+/** Any metric but 0: a route to this address that somebody else made (a node behind such a gateway itself) wins. */
+const GATEWAY_METRIC = 1024
+
+/**
+ * `169.254.1.1 dev UPLINK scope link`: proxy ARP on pod interfaces answers only for an address that the node has a route
+ * to over another interface (arp_process in net/ipv4/arp.c), and a node may have no default route. The uplink itself never
+ * answers: the route leads back to it. Not over `lo`, which would forward a packet to this address until its TTL ends.
+ */
+export function gatewayRoute(uplink: string): DesiredRoute[] {
+  if (uplink === 'lo') return []
+  return [
+    {
+      dst: hostCidr(GATEWAY.ipv4),
+      table: ROUTE_TABLE.main,
+      type: 'unicast',
+      protocol: ROUTE_PROTOCOL.blocks,
+      scope: ROUTE_SCOPE.link,
+      interfaceName: uplink,
+      metric: GATEWAY_METRIC,
+    },
+  ]
 }
 
 export type LearnedInput = Pick<FelixInput, 'node' | 'capabilities' | 'pools' | 'ownBlocks' | 'learned'>
@@ -149,7 +173,7 @@ function explain(
 function ownPrefixes({ node, ownBlocks }: LearnedInput): PrefixIndex<'block' | 'address'> {
   const index = new PrefixIndex<'block' | 'address'>()
   const { ipv4, ipv6, ipipTunnelAddress, vxlanTunnelAddress } = node
-  for (const address of [ipv4.split('/')[0], ipv6?.split('/')[0], ipipTunnelAddress, vxlanTunnelAddress, GATEWAY])
+  for (const address of [ipv4.split('/')[0], ipv6?.split('/')[0], ipipTunnelAddress, vxlanTunnelAddress, GATEWAY.ipv4])
     if (address !== undefined) index.add(address, 'address')
   for (const block of ownBlocks) index.add(block, 'block')
   return index

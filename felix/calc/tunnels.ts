@@ -67,20 +67,11 @@ export function tunnelDevices(input: FelixInput): TunnelDevice[] {
   return devices
 }
 
-/** What every pod's default route points at. */
-export const GATEWAY = '169.254.1.1'
-
-/**
- * The addresses of the tunnel devices, and the pods' gateway on lo: proxy ARP answers only for what the node has a
- * route to, so without it a node that has no default route leaves its pods without a gateway. Its scope keeps the
- * kernel from ever taking it as a source.
- */
+/** The addresses of the tunnel devices. */
 export function ownAddresses(devices: readonly TunnelDevice[]): DesiredAddress[] {
-  const gateway = { interfaceName: 'lo', address: GATEWAY, scope: ROUTE_SCOPE.link }
-  const held = devices.flatMap(({ name, address }) =>
+  return devices.flatMap(({ name, address }) =>
     address === undefined ? [] : [{ interfaceName: name, address, scope: ROUTE_SCOPE.universe }],
   )
-  return [gateway, ...held]
 }
 
 export type Vtep = { node: string; address: string; vtep: string; mac: string }

@@ -89,10 +89,10 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       tell(felix, EMPTY)
       await felix.inSync()
       const { routes, neighbours, links, addresses } = await holdings(it.hands)
-      t.deepEqual(routes, [])
+      t.deepEqual(routes, ['unicast 169.254.1.1/32 dev eth0 proto 80'])
       t.deepEqual(neighbours, [])
       t.false(links.some(line => line.startsWith('vxlan.calico')))
-      t.deepEqual(addresses, ['lo 169.254.1.1/32'])
+      t.deepEqual(addresses, [])
     }))
 
   const injuries: Record<string, { hurt(hands: Kernel): Promise<void>; names: string }> = {
@@ -115,9 +115,9 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       hurt: hands => removeRoute(hands, '10.244.1.0/26'),
       names: 'route 10.244.1.0/26',
     },
-    'the gateway address that was deleted': {
-      hurt: hands => removeAddress(hands, 'lo', '169.254.1.1'),
-      names: 'address lo 169.254.1.1',
+    'the route to the gateway of the pods that was deleted': {
+      hurt: hands => removeRoute(hands, '169.254.1.1/32'),
+      names: 'route 169.254.1.1/32',
     },
     'vxlan.calico that was deleted': { hurt: hands => hands.deleteLink('vxlan.calico'), names: 'link vxlan.calico' },
     'vxlan.calico that was taken down': {
@@ -228,6 +228,17 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       await felix.inSync()
       t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
       t.truthy(await routeTo(it.hands, '10.244.4.0/26'))
+    }))
+
+  test('the gateway address that an earlier version put on lo is removed, another address of lo is kept', t =>
+    scene(async it => {
+      const lo = (await it.hands.link('lo'))!.index
+      for (const address of ['169.254.1.1', '192.0.2.7'])
+        await it.hands.addAddress({ ifindex: lo, address, length: 32, scope: 253 })
+      await settled(it)
+      const left = (await it.hands.addresses(lo)).map(({ address }) => address)
+      t.false(left.includes('169.254.1.1'))
+      t.true(left.includes('192.0.2.7'))
     }))
 
   test('a speaker that never converges is waited for only so long', t =>

@@ -44,11 +44,20 @@ else {
     await t.throwsAsync(ping(a.pod, '10.244.2.5', 1, ['-M', 'do', '-s', '1423']))
   })
 
-  test.serial('169.254.1.1 answers from EE:EE:EE:EE:EE:EE on a node without any default route', async t => {
-    await using net = await twoNodes({ defaultRoutes: false })
-    const { stdout } = await run('ip', ['netns', 'exec', net.nodes[0].pod.name, 'arping', '-c1', '-w2', '169.254.1.1'])
-    t.regex(stdout, /EE:EE:EE:EE:EE:EE/i)
-  })
+  for (const defaultRoutes of [true, false]) {
+    const where = defaultRoutes ? 'a node with a default route' : 'a node without a default route'
+    test.serial(`ARP for 169.254.1.1 is answered on pod interfaces and not on the uplink: ${where}`, async t => {
+      await using net = await twoNodes({ defaultRoutes })
+      const [{ pod, host }] = net.nodes
+      t.regex(await arping(pod, 'eth0'), /reply from 169\.254\.1\.1 \[EE:EE:EE:EE:EE:EE\]/)
+      t.regex(await arping(net.router, 'lan1'), /Received 0 response/)
+      await host.hands.setLink('eth0', { up: false })
+      await host.hands.setLink('eth0', { up: true })
+      await eventually('the pod gets an answer after the uplink was down', async () =>
+        /reply from/.test(await arping(pod, 'eth0')),
+      )
+    })
+  }
 
   test.serial('a restart of felix loses no packet', async t => {
     await using net = await twoNodes()
@@ -82,6 +91,15 @@ else {
     t.log(`${Math.round(performance.now() - startMs)} ms`)
     t.true(performance.now() - startMs < 1000)
   })
+}
+
+/** What `arping` prints when it asks once for 169.254.1.1; no answer is no failure. */
+async function arping({ name }: Ground, device: string): Promise<string> {
+  const args = ['netns', 'exec', name, 'arping', '-c1', '-w1', '-I', device, '169.254.1.1']
+  return run('ip', args).then(
+    ({ stdout }) => stdout,
+    (error: { stdout?: string }) => error.stdout ?? '',
+  )
 }
 
 type Net = AsyncDisposable & { router: Ground; nodes: [Node, Node] }

@@ -87,6 +87,10 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     t.regex(pod.arping, /reply from 169\.254\.1\.1 \[EE:EE:EE:EE:EE:EE\]/)
   })
 
+  about('arping of the gateway from the router is answered by no node', (t, { routerArping }) => {
+    t.regex(routerArping, /Received 0 response/)
+  })
+
   about('the host side is named cali and has the MAC ee:ee:ee:ee:ee:ee', (t, { host }) => {
     t.regex(host.link, /^\d+: cali[0-9a-f]{11}@if\d+: .*link\/ether ee:ee:ee:ee:ee:ee .*link-netns/)
   })

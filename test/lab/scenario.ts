@@ -15,6 +15,8 @@ export type Observations = {
   nodes: { name: string; address: string; routes: string[]; pods: string[] }[]
   pod: { address: string; link: string; addresses: string; routes: string[]; arping: string }
   host: { link: string }
+  /** What arping prints when the router asks LAN A for the gateway of the pods. */
+  routerArping: string
   /** What tcpdump saw on the router's LAN B while pods of LAN A and LAN B pinged each other. */
   capture: string[]
   /** How long each thing that was broken by hand took to be as before. */
@@ -34,6 +36,7 @@ export async function observe(lab: Lab, options: ScenarioOptions): Promise<Obser
   const peers = await lab.peers()
   return {
     ...{ pairs, peers, nodes: await nodesOf(lab), pod: await insidePod(lab), host: { link: await hostLink(lab) } },
+    routerArping: await arpingFromRouter(lab),
     capture: await captureBetweenLans(lab, options),
     healing: await breakThings(lab, options),
     restart: await killAndRestart(lab, options),
@@ -69,6 +72,10 @@ async function insidePod(lab: Lab): Promise<Observations['pod']> {
     routes: await linesOf(pod.netns, 'ip', 'r'),
     arping: await said(pod.netns, 'arping', '-c1', '169.254.1.1'),
   }
+}
+
+async function arpingFromRouter({ plan }: Lab): Promise<string> {
+  return said(plan.router.netns, 'arping', '-c1', '-w1', '-I', plan.nodes[0]!.lan.bridge, '169.254.1.1')
 }
 
 /** The host's end of the first pod's cable, as `ip link` shows it on the node. */
