@@ -100,7 +100,7 @@ function routes(agent: NodeAgent): Record<string, Route> {
       else send(response, 200, agent.explain(formatCidr(prefix)))
     },
     'GET /metrics': async (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await metricsText(agent))
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await metricsText(agent.status()))
     },
   }
 }

@@ -2,9 +2,11 @@
 // Everything works from the node's own database while the API server is away. What earlier runs left in the kernel is
 // adopted: nothing is removed before the rooms below say that they know what is wanted.
 import { join } from 'node:path'
+import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
 import { matchesSelector } from '../api/selector.ts'
+import type { Condition, ObjectRef } from '../api/status.ts'
 import { validate } from '../api/validate.ts'
 import type { Transport } from '../bgp/port.ts'
 import { collect } from '../cni/collect.ts'
@@ -15,7 +17,6 @@ import type { Store } from '../datastore/port.ts'
 import { withSnapshot } from '../datastore/snapshot.ts'
 import { probeCapabilities } from '../felix/apply/capabilities.ts'
 import { OVERHEAD, tunnelsNeeded, vtepMac } from '../felix/calc/tunnels.ts'
-import type { Notice } from '../felix/desired.ts'
 import type { Capabilities, InputKind, Inputs, LearnedRoute, Pool, RemoteNode } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
@@ -32,8 +33,19 @@ import { ClusterView } from './cluster-view.ts'
 import { chooseNodeAddress, type NodeAddress } from './node-address.ts'
 import { NodePublisher } from './node-annotations.ts'
 import { Routing } from './routing.ts'
-import { type RouteAnswer, routeAnswer } from './socket/route-answer.ts'
+import { routeAnswer } from './socket/route-answer.ts'
+import { endpointAnswer, peerAnswer } from './status/answers.ts'
+import {
+  badPeer,
+  DISCONNECTED,
+  NOT_PROGRAMMED,
+  noAddress,
+  noTunnelAddress,
+  noticeCondition,
+  refOf,
+} from './status/conditions.ts'
 import { EventRing } from './status/events.ts'
+import { StatusModel } from './status/model.ts'
 
 export type NodeAgentOptions = {
   nodeName: string
@@ -44,9 +56,6 @@ export type NodeAgentOptions = {
 }
 
 export type NodeAgentDeps = { kernel: Kernel; store: Store; transport: Transport; clock: Clock; log: Log }
-
-/** One line of health: `reason` is for machines, `message` says what to do. */
-export type AgentCondition = { type: string; ok: boolean; reason: string; message: string }
 
 const DEFAULT_BGP = defaults('BGPConfiguration')
 const DEFAULT_FELIX = defaults('FelixConfiguration')
@@ -63,6 +72,7 @@ export class NodeAgent {
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
+  readonly #status: StatusModel
   /** Limits CNI requests: one per pod, a few at once per node. */
   readonly #limiter = new Limiter()
   readonly #addressBackoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
@@ -73,7 +83,6 @@ export class NodeAgent {
   #routing: Routing | undefined
   #learned: readonly LearnedRoute[] = []
   readonly #told = new Map<InputKind, ReadonlySet<string>>()
-  #notices: readonly Notice[] = []
   #tunnelProblem: string | undefined
   #hadRoutes = false
   /** The kernel held everything that was wanted, at least once since the start. */
@@ -105,9 +114,17 @@ export class NodeAgent {
     this.#felix = new Felix(kernel, {
       clock,
       log: log.child({ room: 'felix' }),
-      onNotice: notices => this.#noticed(notices),
-      onEvent: ({ object }) => this.events.record('healed', object, 'somebody else changed it; put back'),
+      onNotice: notices => this.#status.report('felix', notices.map(noticeCondition)),
+      onEvent: ({ object }) =>
+        this.events.record({
+          type: 'Healed',
+          object: refOf(object),
+          reason: 'ChangedByOther',
+          message: 'somebody else changed it; put back',
+        }),
     })
+    this.#status = new StatusModel({ clock, node: this.#self(), record: event => this.events.record(event) })
+    this.#report()
     this.#publisher = new NodePublisher(options.nodeName, { store, clock, log: log.child({ room: 'agent' }) })
   }
 
@@ -118,7 +135,8 @@ export class NodeAgent {
     const learnedBefore = await kernel.routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.bird })
     this.#hadRoutes = learnedBefore.length > 0
     await this.#collectLeftovers()
-    this.events.record('started', this.#options.nodeName, `adopted ${this.endpoints.all().length} endpoints`)
+    const message = `adopted ${this.endpoints.all().length} endpoints`
+    this.events.record({ type: 'Started', object: this.#self(), reason: 'Started', message })
     log.info({ capabilities: this.#capabilities, endpoints: this.endpoints.all().length }, 'agent starts')
 
     this.endpoints.onChange(() => this.#tellEndpoints())
@@ -159,40 +177,19 @@ export class NodeAgent {
     }
   }
 
-  /** Whether this node can serve its pods; peers alone never decide that. */
+  /** Whether this node can serve its pods; neither peers nor objects of other nodes decide that. */
   ready(): boolean {
-    return this.conditions().every(condition => condition.ok || !VITAL.has(condition.type))
+    this.#report()
+    return this.#status.ready()
   }
 
-  conditions(): AgentCondition[] {
-    const ok = (type: string, good: boolean, reason: string, message: string): AgentCondition =>
-      good ? { type, ok: true, reason: 'Ok', message: '' } : { type, ok: false, reason, message }
-    const problem = this.#routing?.problems()[0]
-    return [
-      ok('NodeAddressKnown', this.#address !== undefined, 'NoAddress', this.#addressProblem),
-      ok(
-        'KernelProgrammed',
-        this.#programmed,
-        'NotApplied',
-        'the kernel has not taken all routes since the start; see notices',
-      ),
-      ok(
-        'ApiServerConnected',
-        this.#view.connected,
-        'Disconnected',
-        'running on the last snapshot; check the kubeconfig',
-      ),
-      ok('TunnelsAddressed', this.#tunnelProblem === undefined, 'NoTunnelAddress', this.#tunnelProblem ?? ''),
-      ok('PeersConfigured', problem === undefined, 'BadPeer', `${problem?.object}: ${problem?.message}`),
-      ...this.allocator
-        .conditions()
-        .map(c => ({ type: c.type, ok: c.status === 'True', reason: c.reason, message: c.message })),
-      ...this.#notices.map(({ object, reason, message }) => ({ type: `Notice:${object}`, ok: false, reason, message })),
-    ]
+  conditions(): Condition[] {
+    this.#report()
+    return this.#status.conditions()
   }
 
   /** Everything a person asks of a node, as stable JSON. */
-  status() {
+  status(): AgentStatus {
     return {
       node: this.#options.nodeName,
       address: this.#address?.address,
@@ -201,27 +198,26 @@ export class NodeAgent {
       tunnels: this.#tunnels,
       ready: this.ready(),
       conditions: this.conditions(),
-      peers: (this.#routing?.peers() ?? []).map(peer => ({
-        name: peer.name,
-        address: peer.address,
-        type: peerType(peer.name),
-        asn: peer.asn,
-        state: peer.state,
-        since: new Date(peer.sinceMs).toISOString(),
-        reason: peer.reason?.code ?? '',
-        detail: peer.reason?.detail ?? '',
-        flaps: peer.flaps,
-        prefixes: peer.prefixes,
-      })),
-      blocks: this.allocator.blocks(),
-      endpoints: this.endpoints.live().map(e => ({
-        id: e.id,
-        interface: e.interfaceName,
-        addresses: e.addresses,
-        pod: e.pod,
-      })),
-      learned: this.#learned,
+      peers: (this.#routing?.peers() ?? []).map(peerAnswer),
+      blocks: [...this.allocator.blocks()],
+      endpoints: this.endpoints.live().map(endpointAnswer),
+      learned: this.#learned.map(route => ({ ...route, encapsulations: [...route.encapsulations] })),
     }
+  }
+
+  /** Tells the model what is only known by asking. */
+  #report(): void {
+    const problems = this.#routing?.problems() ?? []
+    this.#status.report('address', this.#address === undefined ? [noAddress(this.#addressProblem)] : [])
+    this.#status.report('kernel', this.#programmed ? [] : [NOT_PROGRAMMED])
+    this.#status.report('api', this.#view.connected ? [] : [DISCONNECTED])
+    this.#status.report('tunnels', this.#tunnelProblem === undefined ? [] : [noTunnelAddress(this.#tunnelProblem)])
+    this.#status.report('peers', problems.map(badPeer))
+    this.#status.report('ipam', this.allocator.conditions())
+  }
+
+  #self(): ObjectRef {
+    return { kind: 'Node', name: this.#options.nodeName }
   }
 
   /** Every BGP candidate for a canonical prefix; none while there is no speaker yet. */
@@ -309,7 +305,7 @@ export class NodeAgent {
         restarting: this.#hadRoutes,
         learned: routes => this.#routesLearned(routes),
         converged: () => this.#felix.complete('bgp'),
-        event: (type, object, detail) => this.events.record(type, object, detail),
+        event: event => this.events.record(event),
       })
       this.#routing.blocks(this.allocator.blocks())
       return true
@@ -379,13 +375,6 @@ export class NodeAgent {
     this.#routing?.blocks(blocks)
   }
 
-  #noticed(notices: readonly Notice[]): void {
-    for (const { object, reason, message } of notices)
-      if (!this.#notices.some(old => old.object === object && old.reason === reason))
-        this.events.record('notice', object, `${reason}: ${message}`)
-    this.#notices = notices
-  }
-
   #pools(): Pool[] {
     return this.#view.all('IPPool').map(felixPool)
   }
@@ -443,15 +432,6 @@ export class NodeAgent {
 
 function felixPool({ spec }: Resource<'IPPool'>): Pool {
   return { cidr: spec.cidr, ipip: spec.ipipMode, vxlan: spec.vxlanMode, disableBgpExport: spec.disableBGPExport }
-}
-
-/** Conditions without which pods have no network. */
-const VITAL: ReadonlySet<string> = new Set(['NodeAddressKnown', 'KernelProgrammed', 'PoolsUsable'])
-
-/** Calico's word for where a session comes from, as `calicoctl node status` prints it. */
-function peerType(name: string): string {
-  if (name.startsWith('Mesh_')) return 'node-to-node mesh'
-  return name.startsWith('Node_') ? 'node specific' : 'global'
 }
 
 function defaults<K extends 'BGPConfiguration' | 'FelixConfiguration'>(kind: K): Resource<K> {

@@ -1,5 +1,6 @@
 // Between the cluster, the speaker and felix: which sessions to hold, which blocks to announce, what was learned. Every
 // method may be called at any time; what goes out depends on the current state alone.
+import type { RouteAnswer } from '../api/answers.ts'
 import type { Resource } from '../api/kinds.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
@@ -10,7 +11,8 @@ import type { OwnBlock } from '../ipam/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { type MeshProblem, nodeAsn, wantedPeers } from './cluster/peers.ts'
-import { type RouteAnswer, routeAnswer } from './socket/route-answer.ts'
+import { routeAnswer } from './socket/route-answer.ts'
+import type { EventRecord } from './status/events.ts'
 
 export type RoutingDeps = {
   transport: Transport
@@ -26,7 +28,7 @@ export type RoutingDeps = {
   learned: (routes: readonly LearnedRoute[]) => void
   /** The speaker has heard all it will hear at first: routes of an earlier run that are not among them can go. */
   converged: () => void
-  event: (type: string, object: string, detail: string) => void
+  event: (event: EventRecord) => void
 }
 
 export type ClusterPart = {
@@ -121,7 +123,8 @@ export class Routing {
     this.#speaker.onChange(({ name, state, reason }) => {
       // on its way up for the first time a peer has no story yet
       if (reason?.code === 'never-tried') return
-      event('bgp-peer', name, reason === undefined ? state : `${state}: ${reason.code}, ${reason.detail}`)
+      const message = reason === undefined ? state : `${state}: ${reason.detail}`
+      event({ type: 'SessionChanged', object: { kind: 'BGPSession', name }, reason: reason?.code ?? state, message })
     })
     this.#listening = this.#speaker.listen({ address, port }).catch(error => {
       log.error(

@@ -1,5 +1,5 @@
-// What the sockets of margay-node and margay-bgp answer, brought to one shape: the shape that `-o json` prints, so it
-// stays as it is. Unknown fields of an answer pass, since the running program may be newer.
+// Every answer of every socket: what margay-node and margay-bgp send, and what margayctl reads and prints with `-o json`.
+// Unknown fields of an answer pass, since the running program may be newer.
 import { z } from 'zod'
 
 const counts = z.object({ received: z.number(), accepted: z.number(), announced: z.number() })
@@ -43,16 +43,50 @@ const daemonPeer = z
     }),
   )
 
-const condition = z.object({ type: z.string(), ok: z.boolean(), reason: z.string(), message: z.string() })
+const objectRef = z.object({ kind: z.string(), name: z.string(), namespace: z.string().optional() })
+
+/** `api/status.ts` has the words; a later program may have more of them. */
+const condition = z.object({
+  type: z.string(),
+  status: z.enum(['True', 'False', 'Unknown']),
+  reason: z.string(),
+  message: z.string(),
+  remedy: z.string(),
+  object: objectRef.optional(),
+  sinceMs: z.number().optional(),
+})
 
 const agentStatus = z.looseObject({
   /** The node's name and address; margay-bgp has none. */
   node: z.string().optional(),
   address: z.string().optional(),
   uplink: z.string().optional(),
+  capabilities: z.object({ ipip: z.boolean(), vxlan: z.boolean() }).optional(),
+  tunnels: z.object({ ipip: z.string().optional(), vxlan: z.string().optional() }).optional(),
   ready: z.boolean(),
   conditions: z.array(condition),
   peers: z.array(agentPeer),
+  blocks: z.array(z.object({ cidr: z.string(), pool: z.string(), used: z.number(), size: z.number() })).optional(),
+  endpoints: z
+    .array(
+      z.object({
+        id: z.string(),
+        interface: z.string(),
+        addresses: z.array(z.string()),
+        pod: z.object({ name: z.string(), namespace: z.string() }).optional(),
+      }),
+    )
+    .optional(),
+  learned: z
+    .array(
+      z.object({
+        prefix: z.string(),
+        nextHop: z.string(),
+        interface: z.string().optional(),
+        encapsulations: z.array(z.number()),
+      }),
+    )
+    .optional(),
 })
 
 export type Status = z.infer<typeof agentStatus>
@@ -72,7 +106,17 @@ const routeText = z.object({
   communities: z.array(z.string()).optional(),
   extendedCommunities: z.array(z.string()).optional(),
   largeCommunities: z.array(z.string()).optional(),
+  atomicAggregate: z.literal(true).optional(),
+  aggregator: z.string().optional(),
+  originatorId: z.string().optional(),
+  clusterList: z.array(z.string()).optional(),
+  otc: z.number().optional(),
+  /** Type codes of attributes that this version does not know. */
+  unknown: z.array(z.number()).optional(),
 })
+
+/** A route's attributes as text; those that it does not have are absent. */
+export type RouteText = z.infer<typeof routeText>
 
 const candidate = z.looseObject({
   /** '' for a network of our own. */
@@ -108,9 +152,38 @@ export const reloadAnswer = z.object({
 
 export type ReloadAnswer = z.infer<typeof reloadAnswer>
 
-const event = z.object({ at: z.string(), type: z.string(), object: z.string(), detail: z.string() })
+const event = z.object({ at: z.string(), type: z.string(), object: objectRef, reason: z.string(), message: z.string() })
 
 export type NodeEvent = z.infer<typeof event>
 
 /** Newest first. */
 export const eventsAnswer = z.array(event)
+
+const bmpStatus = z.looseObject({
+  collector: z.string(),
+  state: z.string(),
+  reason: z.string().optional(),
+  octets: z.number(),
+  waiting: z.number(),
+})
+
+/** What the sockets answer in JSON when all is well; with any other status than 200 or 503 it is `{error}`. */
+export const ANSWERS = {
+  'margay-node': {
+    'GET /healthz': z.object({ ok: z.literal(true) }),
+    'GET /readyz': z.array(condition),
+    'GET /status': agentStatus,
+    'GET /events': eventsAnswer,
+    'GET /bgp/route': routeAnswer,
+  },
+  'margay-bgp': {
+    'GET /healthz': z.looseObject({ restarting: z.boolean() }),
+    'GET /peers': z.array(daemonPeer),
+    'GET /route': routeAnswer,
+    'GET /bmp': z.array(bmpStatus),
+    'POST /clear': clearAnswer,
+    'POST /reload': reloadAnswer,
+  },
+} as const
+
+export type AgentStatus = z.input<(typeof ANSWERS)['margay-node']['GET /status']>

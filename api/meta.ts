@@ -27,4 +27,3 @@ export const condition = z.looseObject({
 })
 
 export type ObjectMeta = z.infer<typeof objectMeta>
-export type Condition = z.infer<typeof condition>

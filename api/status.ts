@@ -29,7 +29,8 @@ export type ObjectRef = { kind: ObjectKind; name: string; namespace?: string }
 export const CONDITION_TYPES = {
   NodeAddressKnown: { vital: true, promise: 'this node has an address for its sessions and tunnels' },
   KernelProgrammed: { vital: true, promise: 'the kernel took everything that was wanted, once since the start' },
-  PoolsUsable: { vital: true, promise: 'pools are known, and none overlaps an older one' },
+  PoolsKnown: { vital: true, promise: 'this node has seen the IPPools, now or in an earlier run' },
+  PoolsUsable: { vital: false, promise: 'no IPPool overlaps an older one' },
   ApiServerConnected: { vital: false, promise: 'every watch of the API server is alive' },
   TunnelsAddressed: { vital: false, promise: 'each tunnel device that is needed has its address' },
   PeersConfigured: { vital: false, promise: 'every BGPPeer for this node has become a session of its own' },
@@ -79,6 +80,11 @@ export type ConditionCause = { reason: string; message: string; remedy: string; 
 /** A promise that is kept. */
 export function kept(type: ConditionType): Condition {
   return { type, status: 'True', reason: 'Ok', message: '', remedy: '' }
+}
+
+/** A promise of which nothing can be said yet. */
+export function unknown(type: ConditionType, cause: ConditionCause): Condition {
+  return { type, status: 'Unknown', ...cause }
 }
 
 /** A promise that is broken, and why. */

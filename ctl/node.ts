@@ -54,7 +54,7 @@ async function events(_words: readonly string[], options: Options, context: Cont
 /** Readiness in one line, the peers, then every condition that is not fine. Pure. */
 export function renderStatus({ node, address, uplink, ready, conditions, peers }: Status, format: 'table' | 'wide') {
   const where = address === undefined ? '' : `: ${address}${uplink === undefined ? '' : ` on ${uplink}`}`
-  const wrong = conditions.filter(({ ok }) => !ok)
+  const wrong = conditions.filter(({ status }) => status !== 'True')
   return [
     `${node === undefined ? 'margay-bgp' : `node ${node}`} is ${ready ? 'ready' : 'not ready'}${where}\n`,
     renderPeers(peers, format),
@@ -62,11 +62,17 @@ export function renderStatus({ node, address, uplink, ready, conditions, peers }
       ? []
       : [
           renderTable(
-            ['CONDITION', 'REASON', 'MESSAGE'],
-            wrong.map(({ type, reason, message }) => [type, reason, message]),
+            ['CONDITION', 'OBJECT', 'REASON', 'MESSAGE', 'REMEDY'],
+            wrong.map(({ type, object, reason, message, remedy }) => [type, nameOf(object), reason, message, remedy]),
           ),
         ]),
   ].join('\n')
+}
+
+function nameOf(object: NodeEvent['object'] | undefined): string {
+  if (object === undefined) return ''
+  const { kind, name, namespace } = object
+  return `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`
 }
 
 /** The peers in the words of `calicoctl node status`, with the reason of those that are not up. Pure. */
@@ -98,7 +104,7 @@ function byAddress(a: Peer, b: Peer): number {
 /** One line per event. Pure. */
 export function renderEvents(events: readonly NodeEvent[]): string {
   return renderTable(
-    ['TIME', 'TYPE', 'OBJECT', 'DETAIL'],
-    events.map(({ at, type, object, detail }) => [at, type, object, detail]),
+    ['TIME', 'TYPE', 'OBJECT', 'REASON', 'MESSAGE'],
+    events.map(({ at, type, object, reason, message }) => [at, type, nameOf(object), reason, message]),
   )
 }

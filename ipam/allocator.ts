@@ -1,6 +1,6 @@
 // The node's allocator: answers from memory, with the journal written before the answer, and lets `claims.ts` get
 // blocks and publish them. Nothing here waits for the API server unless this node has no free address left.
-import type { Condition } from '../api/meta.ts'
+import { broken, type Condition, unknown } from '../api/status.ts'
 import { Refused, type Store, Unreachable } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
@@ -104,39 +104,31 @@ export class NodeAllocator implements Allocator {
     return () => this.#listeners.delete(listen)
   }
 
-  /** Conditions with a machine reason and a fix: pools, publication, blocks lost to others. */
+  /** What is wrong with pools and blocks; empty when all is well. */
   conditions(): Condition[] {
     const inputs = this.#inputs.current
-    const clash = overlappingPools(inputs?.pools ?? [])[0]
-    const lost = this.#ledger.blocks().find(({ lostTo }) => lostTo !== undefined)
-    const { blocks, cause } = this.#claims.unpublished()
-    const condition = (type: string, bad: { reason: string; message: string } | undefined, good: string): Condition =>
-      bad === undefined ? { type, status: 'True', reason: good, message: '' } : { type, status: 'False', ...bad }
-    return [
-      condition(
-        'PoolsUsable',
-        inputs === undefined
-          ? { reason: 'NotSeen', message: 'no IPPool was ever seen: check the connection to the API server' }
-          : clash && {
-              reason: 'Overlap',
-              message: `IPPool ${clash.refused} overlaps the older ${clash.because} and is not used: delete one of them`,
-            },
-        'Usable',
-      ),
-      condition(
-        'BlocksOwned',
-        lost && {
+    if (inputs === undefined) return [unknown('PoolsKnown', POOLS_NEVER_SEEN)]
+    const clashes = overlappingPools(inputs.pools).map(({ refused, because }) =>
+      broken('PoolsUsable', {
+        reason: 'Overlap',
+        message: `IPPool ${refused} overlaps the older IPPool ${because} and is not used`,
+        remedy: 'delete one of them',
+        object: { kind: 'IPPool', name: refused },
+      }),
+    )
+    const lost = this.#ledger
+      .blocks()
+      .filter(({ lostTo }) => lostTo !== undefined)
+      .map(({ block, lostTo }) =>
+        broken('BlocksOwned', {
           reason: 'LostBlock',
-          message: `${lost.block.cidr} belongs to ${lost.lostTo}: restart the pods here that have its addresses`,
-        },
-        'Owned',
-      ),
-      condition(
-        'BlocksPublished',
-        cause && { reason: cause.name, message: `${blocks.length} blocks wait to be published: ${cause.message}` },
-        'Published',
-      ),
-    ]
+          message: `${block.cidr} belongs to ${lostTo} now`,
+          remedy: 'restart the pods of this node that have its addresses',
+          object: { kind: 'Block', name: block.cidr },
+        }),
+      )
+    const { blocks, cause } = this.#claims.unpublished()
+    return cause === undefined ? [...clashes, ...lost] : [...clashes, ...lost, unpublished(blocks.length, cause)]
   }
 
   async assign(
@@ -365,6 +357,20 @@ export class NodeAllocator implements Allocator {
       .map(({ block }) => block.cidr)
       .join(' ')
   }
+}
+
+const POOLS_NEVER_SEEN = {
+  reason: 'NotSeen',
+  message: 'no IPPool was ever seen',
+  remedy: 'check that the API server answers and that the kubeconfig is right',
+}
+
+function unpublished(count: number, cause: Error): Condition {
+  return broken('BlocksPublished', {
+    reason: cause.name,
+    message: `${count} blocks wait to be published: ${cause.message}`,
+    remedy: 'check the connection to the API server; the journal has them until then',
+  })
 }
 
 function reservedAside(inputs: Inputs): (address: string) => boolean {

@@ -1,6 +1,6 @@
 // What the sockets answer about one prefix: the speaker's explanation with every attribute as text that operators know,
 // since octets and 64-bit communities have no form in JSON of their own.
-
+import type { RouteAnswer, RouteText } from '../../api/answers.ts'
 import type { Candidate, Explanation } from '../../bgp/rib/explain.ts'
 import { formatNextHop, octetsOf } from '../../bgp/rib/in/admission.ts'
 import { formatAsPath } from '../../bgp/wire/as-path.ts'
@@ -8,32 +8,15 @@ import { formatCommunity, formatExtendedCommunity, formatLargeCommunity } from '
 import { ORIGIN } from '../../bgp/wire/iana.ts'
 import { formatIpv4 } from '../../lib/ip.ts'
 
-/** Attributes that a route does not have are absent; `unknown` are type codes. */
-export type RouteText = {
-  nextHop?: string
-  asPath?: string
-  origin?: string
-  med?: number
-  localPref?: number
-  communities?: string[]
-  extendedCommunities?: string[]
-  largeCommunities?: string[]
-  atomicAggregate?: true
-  aggregator?: string
-  originatorId?: string
-  clusterList?: string[]
-  otc?: number
-  unknown?: number[]
-}
-
-export type RouteAnswer = Omit<Explanation, 'candidates'> & {
-  candidates: (Omit<Candidate, 'attributes'> & { attributes: RouteText })[]
-}
-
 /** `explanation` is undefined for a prefix that nobody announces: then there are no candidates. */
 export function routeAnswer(prefix: string, explanation: Explanation | undefined): RouteAnswer {
   if (explanation === undefined) return { prefix, candidates: [], withheld: [] }
-  return { ...explanation, candidates: explanation.candidates.map(c => ({ ...c, attributes: textOf(c) })) }
+  const { candidates, withheld } = explanation
+  return {
+    prefix: explanation.prefix,
+    candidates: candidates.map(c => ({ ...c, attributes: textOf(c) })),
+    withheld: withheld.map(({ peers, reason }) => ({ peers: [...peers], reason })),
+  }
 }
 
 function textOf({ attributes: { attributes: a, mpNextHop } }: Candidate): RouteText {

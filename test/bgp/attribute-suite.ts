@@ -1,7 +1,7 @@
 // Attributes end to end, for each row of `daemons.ts`: what a far source announces through us is what the daemon says it
 // received, and what the daemon announces is what we say we received.
 import type { TestFn } from 'ava'
-import type { RouteText } from '../../agent/socket/route-answer.ts'
+import type { RouteText } from '../../api/answers.ts'
 import { type Carried, EVERYTHING } from './carried.ts'
 import { exabgp } from './daemons.ts'
 import { farSource, SOURCE } from './far-source.ts'

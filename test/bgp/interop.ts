@@ -6,7 +6,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, wri
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { RouteAnswer } from '../../agent/socket/route-answer.ts'
+import type { RouteAnswer } from '../../api/answers.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import { isRoot, type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
 import type { Carried } from './carried.ts'

@@ -37,9 +37,19 @@ test('wide peers show names, AS numbers and counts', t => {
 })
 
 test('a status says first whether the node is ready, and last only what is not fine', t => {
+  const kept = { status: 'True' as const, reason: 'Ok', message: '', remedy: '' }
   const conditions = [
-    { type: 'KernelProgrammed', ok: true, reason: 'Ok', message: '' },
-    { type: 'NodeAddressKnown', ok: false, reason: 'NoAddress', message: 'no address; give --node-ip' },
+    { type: 'KernelProgrammed', ...kept },
+    {
+      type: 'PoolsUsable',
+      status: 'False' as const,
+      ...{
+        reason: 'Overlap',
+        message: 'b overlaps a',
+        remedy: 'delete one of them',
+        object: { kind: 'IPPool', name: 'b' },
+      },
+    },
   ]
   const text = renderStatus({ node: 'n1', ready: false, conditions, peers: [] }, 'table')
   t.is(
@@ -48,8 +58,8 @@ test('a status says first whether the node is ready, and last only what is not f
 
 No BGP peers.
 
-CONDITION         REASON     MESSAGE
-NodeAddressKnown  NoAddress  no address; give --node-ip
+CONDITION    OBJECT    REASON   MESSAGE       REMEDY
+PoolsUsable  IPPool b  Overlap  b overlaps a  delete one of them
 `,
   )
   const fine = { node: 'n1', address: '192.0.2.1', uplink: 'eth0', ready: true, conditions: [], peers: [] }
@@ -142,6 +152,16 @@ peer b changes and stays up
 })
 
 test('events are a line each', t => {
-  const event = { at: '2026-07-30T12:03:04.567Z', type: 'healed', object: '10.0.0.0/26', detail: 'put back' }
-  t.regex(renderEvents([event]), /^TIME .*\n2026-07-30T12:03:04\.567Z +healed +10\.0\.0\.0\/26 +put back\n$/)
+  const object = { kind: 'Route', name: '10.0.0.0/26' }
+  const event = {
+    at: '2026-07-30T12:03:04.567Z',
+    type: 'Healed',
+    object,
+    reason: 'ChangedByOther',
+    message: 'put back',
+  }
+  t.regex(
+    renderEvents([event]),
+    /^TIME .*\n2026-07-30T12:03:04\.567Z +Healed +Route 10\.0\.0\.0\/26 +ChangedByOther +put back\n$/,
+  )
 })

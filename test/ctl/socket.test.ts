@@ -36,7 +36,8 @@ test("node status prints the agent's whole answer as JSON, and ends with 1 when 
 })
 
 test('events come the newest last', async t => {
-  const event = (at: string) => ({ at, type: 'started', object: 'n1', detail: '' })
+  const object = { kind: 'Node', name: 'n1' }
+  const event = (at: string) => ({ at, type: 'Started', object, reason: 'Started', message: '' })
   const ctl = await serve(t, {
     'GET /events': asJson(query => [event('3'), event('2')].slice(0, Number(query.get('count')))),
   })

@@ -1,0 +1,71 @@
+// The conditions that the agent itself reports, in words. Pure.
+import { broken, type Condition, type ConditionType, type ObjectRef, unknown } from '../../api/status.ts'
+import type { Notice } from '../../felix/desired.ts'
+import type { MeshProblem } from '../cluster/peers.ts'
+
+export const NOT_PROGRAMMED: Condition = unknown('KernelProgrammed', {
+  reason: 'NotApplied',
+  message: 'the kernel has not taken everything since the start',
+  remedy: 'wait a few seconds; then look at the KernelInSync conditions',
+})
+
+export const DISCONNECTED: Condition = broken('ApiServerConnected', {
+  reason: 'Disconnected',
+  message: 'the API server does not answer; this node works from what it saw last',
+  remedy: 'check that the API server runs and that the kubeconfig is right',
+})
+
+export function noAddress(message: string): Condition {
+  return broken('NodeAddressKnown', { reason: 'NoAddress', message, remedy: 'give --node-ip' })
+}
+
+export function noTunnelAddress(message: string): Condition {
+  return broken('TunnelsAddressed', {
+    reason: 'NoTunnelAddress',
+    message,
+    remedy: 'give an IPPool with allowedUses Tunnel that has free addresses',
+  })
+}
+
+export function badPeer({ object, message }: MeshProblem): Condition {
+  return broken('PeersConfigured', { reason: 'BadPeer', message, remedy: 'correct the BGPPeer', object: refOf(object) })
+}
+
+/** What felix noticed, as a condition of its type. */
+export function noticeCondition({ object, reason, message }: Notice): Condition {
+  const type = NOTICE_TYPES[reason] ?? 'KernelInSync'
+  return broken(type, { reason, message, remedy: '', object: refOf(object) })
+}
+
+const NOTICE_TYPES: Readonly<Record<string, ConditionType>> = {
+  IpipLackedHere: 'EncapsulationAsAsked',
+  IpipLackedThere: 'EncapsulationAsAsked',
+  NextHopNotOnLink: 'BlocksReachable',
+  NoIpv6Tunnel: 'BlocksReachable',
+  NoCommonEncapsulation: 'BlocksReachable',
+  TunnelAddressMissing: 'BlocksReachable',
+  VtepUnknown: 'BlocksReachable',
+  Malformed: 'BlocksReachable',
+  OwnPrefix: 'BlocksReachable',
+  BadNextHop: 'BlocksReachable',
+  NotExported: 'BlocksReachable',
+  DuplicateVtep: 'AddressesUnique',
+  AddressConflict: 'AddressesUnique',
+}
+
+const LOCAL: Readonly<Record<string, ObjectRef['kind']>> = {
+  node: 'Node',
+  route: 'Route',
+  neighbour: 'Neighbour',
+  address: 'Address',
+  sysctl: 'Sysctl',
+  fdb: 'FdbEntry',
+  BGPPeer: 'BGPPeer',
+}
+
+/** The object of a text such as `route 10.0.0.0/26`. */
+export function refOf(text: string): ObjectRef {
+  const space = text.indexOf(' ')
+  const kind = LOCAL[text.slice(0, space)]
+  return kind === undefined ? { kind: 'Link', name: text } : { kind, name: text.slice(space + 1) }
+}

@@ -1,0 +1,94 @@
+// The conditions of this node, from every room in one place: who reports what, since when it holds, and an event for
+// each change. Readiness is the vital conditions alone.
+import {
+  CONDITION_TYPES,
+  type Condition,
+  type ConditionType,
+  conditionKey,
+  type Event,
+  kept,
+  type ObjectRef,
+} from '../../api/status.ts'
+import type { Clock } from '../../lib/clock.ts'
+
+export type StatusModelDeps = {
+  clock: Clock
+  /** What a condition without an object of its own is about: this node. */
+  node: ObjectRef
+  record: (event: Omit<Event, 'at'>) => void
+}
+
+/** A report that changes more conditions of one type than this is one event: a whole rack can fail at once. */
+const MOST_EVENTS = 20
+
+const TYPES = Object.keys(CONDITION_TYPES) as ConditionType[]
+
+export class StatusModel {
+  readonly #deps: StatusModelDeps
+  /** What is not well, per source, by condition key. */
+  readonly #sources = new Map<string, ReadonlyMap<string, Condition>>()
+  readonly #keptSinceMs = new Map<ConditionType, number>()
+
+  constructor(deps: StatusModelDeps) {
+    this.#deps = deps
+    for (const type of TYPES) this.#keptSinceMs.set(type, deps.clock.wallMs())
+  }
+
+  /** Replaces everything that `source` had to say; only what is not well is reported. Two sources never share a key. */
+  report(source: string, conditions: readonly Condition[]): void {
+    const before = this.#sources.get(source) ?? new Map<string, Condition>()
+    const nowMs = this.#deps.clock.wallMs()
+    const after = new Map<string, Condition>()
+    const changed: Condition[] = []
+    for (const condition of conditions) {
+      const key = conditionKey(condition)
+      const old = before.get(key)
+      const same = old?.status === condition.status && old.reason === condition.reason
+      if (!same) changed.push(condition)
+      after.set(key, { ...condition, sinceMs: same ? old.sinceMs : nowMs })
+    }
+    this.#sources.set(source, after)
+    for (const [key, old] of before)
+      if (!after.has(key)) {
+        changed.push({ ...kept(old.type), object: old.object })
+        if (!this.#isBroken(old.type)) this.#keptSinceMs.set(old.type, nowMs)
+      }
+    this.#recordChanges(changed)
+  }
+
+  /** Every type of the table: as kept, or each thing that is wrong with it. In the order of the table, then by object. */
+  conditions(): Condition[] {
+    const wrong = this.#wrong().toSorted((a, b) => (conditionKey(a) < conditionKey(b) ? -1 : 1))
+    return TYPES.flatMap(type => {
+      const found = wrong.filter(condition => condition.type === type)
+      return found.length > 0 ? found : [{ ...kept(type), sinceMs: this.#keptSinceMs.get(type) }]
+    })
+  }
+
+  /** Whether this node can serve its pods. */
+  ready(): boolean {
+    return !this.#wrong().some(({ type }) => CONDITION_TYPES[type].vital)
+  }
+
+  #wrong(): Condition[] {
+    return [...this.#sources.values()].flatMap(conditions => [...conditions.values()])
+  }
+
+  #isBroken(type: ConditionType): boolean {
+    return this.#wrong().some(condition => condition.type === type)
+  }
+
+  #recordChanges(changed: readonly Condition[]): void {
+    for (const some of Map.groupBy(changed, condition => condition.type).values())
+      if (some.length <= MOST_EVENTS) for (const condition of some) this.#record(condition)
+      else {
+        const reasons = [...Map.groupBy(some, ({ reason }) => reason)].map(([reason, all]) => `${all.length} ${reason}`)
+        this.#record({ ...some[0]!, object: undefined, message: `${some.length} changes: ${reasons.join(', ')}` })
+      }
+  }
+
+  #record({ type, reason, message, object }: Condition): void {
+    const text = message === '' ? type : `${type}: ${message}`
+    this.#deps.record({ type: 'ConditionChanged', object: object ?? this.#deps.node, reason, message: text })
+  }
+}
