@@ -14,6 +14,8 @@ export type Endpoint = {
   addresses: readonly string[]
   /** MAC of the pod side, for the permanent neighbour entry on the host. */
   mac: string
+  /** Bytes, on both sides. */
+  mtu: number
 }
 
 export type Pool = {

@@ -1,7 +1,122 @@
-// One pod interface as the kernel should have it (DESIGN section 4): the facts that cni and felix share. Pure.
-import type { Family } from '../lib/ip.ts'
+// What one pod interface must be in the kernel, on the host and in the pod (DESIGN section 4). Pure. The only
+// description of it: felix writes the host side, cni writes the pod side, CHECK compares both sides with it.
+// Hazards: sysctls are written before the link is up, or the first packets meet the defaults; without both permanent
+// neighbour entries a pod waits a second for its first packet.
+import { addressBits, type Family, familyOf } from '../lib/ip.ts'
+import type { Address } from './port/addresses.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from './port/routes.ts'
+import type { SysctlFamily } from './port/sysctls.ts'
 
 /** MAC of the host side of every pod interface. */
 export const HOST_MAC = 'ee:ee:ee:ee:ee:ee'
 /** A pod's next hop per family. The IPv6 one is the EUI-64 link-local address of `HOST_MAC`. */
 export const GATEWAY: Record<Family, string> = { ipv4: '169.254.1.1', ipv6: 'fe80::ecee:eeff:feee:eeee' }
+
+export type PodInterface = {
+  /** Name on the host, `cali…`. */
+  interfaceName: string
+  /** Name in the pod, usually `eth0`. */
+  ifname: string
+  /** Canonical addresses without length. */
+  addresses: readonly string[]
+  /** MAC of the pod side. */
+  mac: string
+  /** Bytes, on both sides. */
+  mtu: number
+}
+
+export type InterfaceSide = {
+  name: string
+  mtu: number
+  /** In the order in which they are written, before the link goes up. */
+  sysctls: readonly { family: SysctlFamily; path: readonly string[]; value: string }[]
+  addresses: readonly Omit<Address, 'ifindex'>[]
+  /** Permanent entries. */
+  neighbours: readonly { address: string; mac: string }[]
+  /** In the order in which they are written: a route comes before those that need it for their gateway. */
+  routes: readonly Omit<Route, 'ifindex'>[]
+}
+
+/** The host side. `routeProtocol`: the rtm_protocol of the routes to the pod (FelixConfiguration.deviceRouteProtocol). */
+export function hostSide(pod: PodInterface, routeProtocol: number): InterfaceSide {
+  const { interfaceName: name, addresses, mac, mtu } = pod
+  const families = familiesOf(addresses)
+  return {
+    name,
+    mtu,
+    sysctls: families.flatMap(family => HOST_SYSCTLS[family].map(setting => sysctl(family, name, setting))),
+    addresses: families.includes('ipv6')
+      ? [{ address: GATEWAY.ipv6, length: 64, scope: ROUTE_SCOPE.link, noDad: true }]
+      : [],
+    neighbours: addresses.map(address => ({ address, mac: mac.toLowerCase() })),
+    routes: addresses.map(address => ({
+      dst: `${address}/${addressBits(familyOf(address))}`,
+      table: ROUTE_TABLE.main,
+      type: 'unicast',
+      protocol: routeProtocol,
+      // IPv6 routes have no scope
+      scope: familyOf(address) === 'ipv4' ? ROUTE_SCOPE.link : ROUTE_SCOPE.universe,
+    })),
+  }
+}
+
+/** The pod side. `hostMac`: the MAC that the host side has, `HOST_MAC` unless the kernel refused it. */
+export function podSide(pod: PodInterface, hostMac: string): InterfaceSide {
+  const { ifname: name, addresses, mtu } = pod
+  const families = familiesOf(addresses)
+  return {
+    name,
+    mtu,
+    sysctls: families.flatMap(family => POD_SYSCTLS[family].map(setting => sysctl(family, name, setting))),
+    addresses: addresses.map(address => ({
+      address,
+      length: addressBits(familyOf(address)),
+      scope: ROUTE_SCOPE.universe,
+      noDad: true,
+    })),
+    neighbours: families.map(family => ({ address: GATEWAY[family], mac: hostMac })),
+    routes: families.flatMap(podRoutes),
+  }
+}
+
+type Setting = readonly [group: 'conf' | 'neigh', name: string, value: string]
+
+const HOST_SYSCTLS: Record<Family, readonly Setting[]> = {
+  ipv4: [
+    ['conf', 'proxy_arp', '1'],
+    ['conf', 'forwarding', '1'],
+    ['conf', 'route_localnet', '1'],
+    ['neigh', 'proxy_delay', '0'],
+  ],
+  ipv6: [
+    ['conf', 'accept_ra', '0'],
+    ['conf', 'accept_dad', '0'],
+    ['conf', 'disable_ipv6', '0'],
+    ['conf', 'forwarding', '1'],
+    ['conf', 'proxy_ndp', '1'],
+  ],
+}
+
+const POD_SYSCTLS: Record<Family, readonly Setting[]> = {
+  ipv4: [],
+  ipv6: [
+    ['conf', 'disable_ipv6', '0'],
+    ['conf', 'accept_dad', '0'],
+  ],
+}
+
+function sysctl(family: Family, link: string, [group, name, value]: Setting): InterfaceSide['sysctls'][number] {
+  return { family, path: [group, link, name], value }
+}
+
+/** The default route, after the route to its gateway. A link-local IPv6 gateway needs none. */
+function podRoutes(family: Family): Omit<Route, 'ifindex'>[] {
+  const gateway = GATEWAY[family]
+  const common = { table: ROUTE_TABLE.main, type: 'unicast', protocol: ROUTE_PROTOCOL.boot } as const
+  const all = { ...common, dst: family === 'ipv4' ? '0.0.0.0/0' : '::/0', scope: ROUTE_SCOPE.universe, gateway }
+  return family === 'ipv4' ? [{ ...common, dst: `${gateway}/32`, scope: ROUTE_SCOPE.link }, all] : [all]
+}
+
+function familiesOf(addresses: readonly string[]): Family[] {
+  return [...new Set(addresses.map(familyOf))]
+}

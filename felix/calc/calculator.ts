@@ -1,8 +1,10 @@
 // The whole of what this node's kernel should hold, as a function of what is known now. Nothing here remembers:
 // any order of events, a restart or a replay gives the same answer.
-import type { DesiredNeighbour, DesiredState, DesiredSysctl } from '../desired.ts'
+import { hostSide, type InterfaceSide } from '../../kernel/pod-interface.ts'
+import type { Route } from '../../kernel/port/routes.ts'
+import type { DesiredNeighbour, DesiredRoute, DesiredState, DesiredSysctl } from '../desired.ts'
 import type { Endpoint, FelixInput } from '../input.ts'
-import { blackholeRoutes, byDestination, claim, gatewayRoute, learnedRoutes, workloadRoutes } from './routes.ts'
+import { blackholeRoutes, byDestination, claim, gatewayRoute, learnedRoutes } from './routes.ts'
 import { ownAddresses, tunnelDevices, VXLAN_DEVICE, vtepEntries, vteps } from './tunnels.ts'
 
 type Learned = ReturnType<typeof learnedRoutes>
@@ -32,10 +34,10 @@ export function desiredState(input: FelixInput, learnedOf: (input: FelixInput) =
   const tunnels = tunnelDevices(input)
   const vxlan = tunnels.some(({ name }) => name === VXLAN_DEVICE)
   const entries = vtepEntries(vxlan ? far.byAddress : new Map())
-  const endpoints = uniqueEndpoints(input.endpoints)
+  const pods = uniqueEndpoints(input.endpoints).map(endpoint => hostSide(endpoint, input.config.workloadRouteProtocol))
   const learned = learnedOf(input)
   const { routes, notices } = claim(
-    workloadRoutes(endpoints, input.config.workloadRouteProtocol).toSorted(byDestination),
+    pods.flatMap(({ name, routes }) => routes.map(on(name))).toSorted(byDestination),
     blackholeRoutes(input.ownBlocks).toSorted(byDestination),
     gatewayRoute(input.node.uplink),
     learned.routes,
@@ -45,9 +47,9 @@ export function desiredState(input: FelixInput, learnedOf: (input: FelixInput) =
     poolCidrs: [...new Set(input.pools.map(({ cidr }) => cidr))].toSorted(compare),
     addresses: ownAddresses(tunnels),
     routes,
-    neighbours: uniqueBy([...endpoints.flatMap(workloadNeighbours), ...entries.neighbours], neighbourKey),
+    neighbours: uniqueBy([...pods.flatMap(podNeighbours), ...entries.neighbours], neighbourKey),
     fdb: entries.fdb,
-    sysctls: [...hostSysctls(input), ...endpoints.flatMap(workloadSysctls)],
+    sysctls: [...hostSysctls(input), ...pods.flatMap(pod => pod.sysctls)],
     notices: [...far.notices, ...learned.notices, ...notices].toSorted(byObject),
   }
 }
@@ -60,28 +62,6 @@ function learnedPart(input: FelixInput): Learned {
 function farVteps({ remotes, node }: FelixInput): ReturnType<typeof vteps> {
   return vteps(remotes.filter(({ name }) => name !== node.name))
 }
-
-/** The same settings as the CNI verbs write before the link goes up, for the families that the pod has. */
-function workloadSysctls({ interfaceName, addresses }: Endpoint): DesiredSysctl[] {
-  const families = new Set(addresses.map(address => (address.includes(':') ? 'ipv6' : 'ipv4')))
-  return WORKLOAD_SYSCTLS.filter(({ family }) => families.has(family)).map(({ family, group, name, value }) => ({
-    family,
-    path: [group, interfaceName, name],
-    value,
-  }))
-}
-
-const WORKLOAD_SYSCTLS = [
-  { family: 'ipv4', group: 'conf', name: 'proxy_arp', value: '1' },
-  { family: 'ipv4', group: 'conf', name: 'forwarding', value: '1' },
-  { family: 'ipv4', group: 'conf', name: 'route_localnet', value: '1' },
-  { family: 'ipv4', group: 'neigh', name: 'proxy_delay', value: '0' },
-  { family: 'ipv6', group: 'conf', name: 'accept_ra', value: '0' },
-  { family: 'ipv6', group: 'conf', name: 'accept_dad', value: '0' },
-  { family: 'ipv6', group: 'conf', name: 'disable_ipv6', value: '0' },
-  { family: 'ipv6', group: 'conf', name: 'forwarding', value: '1' },
-  { family: 'ipv6', group: 'conf', name: 'proxy_ndp', value: '1' },
-] as const
 
 /**
  * Forwarding for the node as a whole. IPv6 only where pods or blocks use it: an IPv6 router stops believing router
@@ -96,13 +76,13 @@ function hostSysctls({ node, ownBlocks, endpoints }: FelixInput): DesiredSysctl[
   return ipv6 ? [forward, { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }] : [forward]
 }
 
-function workloadNeighbours({ interfaceName, addresses, mac }: Endpoint): DesiredNeighbour[] {
-  return addresses.map(address => ({
-    interfaceName,
-    address: address.split('/')[0]!,
-    mac: mac.toLowerCase(),
-    permanent: true,
-  }))
+function podNeighbours({ name, neighbours }: InterfaceSide): DesiredNeighbour[] {
+  return neighbours.map(({ address, mac }) => ({ interfaceName: name, address, mac, permanent: true }))
+}
+
+/** Names the interface of a route. */
+function on(interfaceName: string): (route: Omit<Route, 'ifindex'>) => DesiredRoute {
+  return route => ({ ...route, interfaceName })
 }
 
 /** One per interface, in the order of their names; of two that claim an interface, the first by id has it. */

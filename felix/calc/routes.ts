@@ -7,25 +7,11 @@ import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/rout
 import { addressBits, cidr, type Family, formatCidr, parseCidr } from '../../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { DesiredRoute, Notice } from '../desired.ts'
-import type { Endpoint, FelixInput, LearnedRoute, Pool } from '../input.ts'
+import type { FelixInput, LearnedRoute, Pool } from '../input.ts'
 import { type Answer, chooseWay, poolEncapsulation } from './encapsulation.ts'
 import { IPIP_DEVICE, tunnelsNeeded, type Vtep, VXLAN_DEVICE } from './tunnels.ts'
 
 type Routes = { routes: DesiredRoute[]; notices: Notice[] }
-
-/** `ADDRESS dev caliX scope link`, one for each address of each pod. */
-export function workloadRoutes(endpoints: readonly Endpoint[], protocol: number): DesiredRoute[] {
-  return endpoints.flatMap(({ addresses, interfaceName }) =>
-    addresses.map(address => ({
-      dst: hostCidr(address),
-      table: ROUTE_TABLE.main,
-      type: 'unicast' as const,
-      protocol,
-      scope: ROUTE_SCOPE.link,
-      interfaceName,
-    })),
-  )
-}
 
 /** `blackhole BLOCK proto 80`: packets to a free address of an own block end here instead of following a default. */
 export function blackholeRoutes(ownBlocks: readonly string[]): DesiredRoute[] {
@@ -190,7 +176,11 @@ export function claim(...groups: readonly (readonly DesiredRoute[])[]): { routes
     for (const route of group) {
       const holder = taken.get(route.dst)
       if (holder === undefined) taken.set(route.dst, route)
-      else if (holder.interfaceName !== route.interfaceName && holder.scope === ROUTE_SCOPE.link) {
+      else if (
+        holder.interfaceName !== route.interfaceName &&
+        holder.type === 'unicast' &&
+        holder.gateway === undefined
+      ) {
         const message = `${holder.interfaceName} and ${route.interfaceName ?? route.type} both claim it; ${holder.interfaceName} has it`
         notices.add(`route ${route.dst}`, 'AddressConflict', message)
       }

@@ -19,7 +19,7 @@ test('a full node has exactly the routes of the specification', t => {
     '203.0.113.0/24 via 192.168.10.1 dev eth0 proto bird',
     'blackhole 10.244.1.0/26 proto 80',
     'blackhole 10.245.1.0/26 proto 80',
-    'fd00:1::6/128 dev calib proto boot scope link',
+    'fd00:1::6/128 dev calib proto boot',
   ])
 })
 

@@ -165,6 +165,7 @@ function startFelix({ n, host }: Pick<Node, 'n' | 'host'>, podMac?: string): Fel
         netns: '',
         addresses: [`10.244.${n}.5`],
         mac: macs.get(n)!,
+        mtu: 1450,
       },
     ],
     uplinkMtu: 1500,

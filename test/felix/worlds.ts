@@ -173,7 +173,7 @@ function turned(step: Partial<World>): Partial<World> {
 
 export function endpoint(id: string, ...addresses: string[]): Endpoint {
   const mac = `02:00:00:00:00:${id.charCodeAt(0).toString(16)}`
-  return { id, interfaceName: `cali${id}`, ifname: 'eth0', netns: `/run/netns/${id}`, addresses, mac }
+  return { id, interfaceName: `cali${id}`, ifname: 'eth0', netns: `/run/netns/${id}`, addresses, mac, mtu: 1450 }
 }
 
 export function learned(prefix: string, nextHop: string, encapsulations: readonly number[] = []): LearnedRoute {
