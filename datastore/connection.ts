@@ -53,26 +53,26 @@ export class Connection {
     try {
       const response = await this.#send(call, signal)
       const text = await textOf(response)
-      if (response.statusCode! >= 200 && response.statusCode! < 300) return parseJson(text)
+      if (response.statusCode! >= 200 && response.statusCode! < 300) return this.#parsed(text)
       throw failureOf(call, response.statusCode!, text)
     } catch (error) {
-      throw this.#unreachable(error, signal)
+      throw this.#translated(error, signal)
     }
   }
 
-  /** The body of a watch, as it comes. Destroy it to end the watch. Rejects like `call`. */
-  async open(call: Call): Promise<IncomingMessage> {
+  /** The body of a watch, as it comes. Destroy it to end the watch. Rejects like `call`; so does reading it. */
+  async open(call: Call): Promise<AsyncIterable<Buffer> & { destroy(): void }> {
     const headers = new AbortController()
     const timer = setTimeout(() => headers.abort(), this.#timeoutMs)
     try {
       const response = await this.#send(call, headers.signal)
       if (response.statusCode === 200) {
         response.socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS)
-        return response
+        return this.#stream(response)
       }
       throw failureOf(call, response.statusCode!, await textOf(response))
     } catch (error) {
-      throw this.#unreachable(error, headers.signal)
+      throw this.#translated(error, headers.signal)
     } finally {
       clearTimeout(timer)
     }
@@ -86,7 +86,7 @@ export class Connection {
     const { method, path, query, body, contentType = 'application/json' } = call
     const text = body === undefined ? undefined : emitJson(body)
     const options: RequestOptions = { headers: {} }
-    await this.#config.applyToHTTPSOptions(options)
+    await this.#authenticate(options)
     const length = text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }
     const url = new URL(this.#server.pathname.replace(/\/$/, '') + path, this.#server)
     url.search = query?.toString() ?? ''
@@ -110,13 +110,51 @@ export class Connection {
     })
   }
 
-  #unreachable(error: unknown, signal: AbortSignal): unknown {
-    if ([NotFound, Conflict, Refused, Unreachable, Gone].some(known => error instanceof known)) return error
-    if (error instanceof SyntaxError)
-      return new Unreachable(`${this.#server.origin} did not answer with JSON: is it an API server?`, { cause: error })
-    const why = signal.aborted ? `no answer within ${this.#timeoutMs} ms` : (error as Error).message
+  /** client-node reads files and runs programs for credentials, and throws whatever goes wrong there. */
+  async #authenticate(options: RequestOptions): Promise<void> {
+    try {
+      await this.#config.applyToHTTPSOptions(options)
+    } catch (error) {
+      const { message } = error as Error
+      throw new Unreachable(`the credentials of the kubeconfig cannot be had: ${message}`, { cause: error })
+    }
+  }
+
+  #stream(response: IncomingMessage): AsyncIterable<Buffer> & { destroy(): void } {
+    const translated = (error: unknown): unknown => this.#translated(error)
+    return {
+      destroy: () => void response.destroy(),
+      async *[Symbol.asyncIterator]() {
+        try {
+          yield* response as AsyncIterable<Buffer>
+        } catch (error) {
+          throw translated(error)
+        }
+      },
+    }
+  }
+
+  #parsed(text: string): unknown {
+    try {
+      return parseJson(text)
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      throw new Unreachable(`${this.#server.origin} did not answer with JSON: is it an API server?`, { cause: error })
+    }
+  }
+
+  /** An error of the network or of TLS as `Unreachable`; one of the port, or of this program, as it is. */
+  #translated(error: unknown, signal?: AbortSignal): unknown {
+    if (!isNetworkError(error)) return error
+    const why = signal?.aborted ? `no answer within ${this.#timeoutMs} ms` : error.message
     return new Unreachable(`cannot reach the API server at ${this.#server.origin}: ${why}`, { cause: error })
   }
+}
+
+/** Node gives its network, TLS and HTTP errors a code; an abort has a name. A fault of this program is a TypeError or so. */
+function isNetworkError(error: unknown): error is Error {
+  if (!(error instanceof Error) || error instanceof TypeError || error instanceof RangeError) return false
+  return error.name === 'AbortError' || error.name === 'TimeoutError' || typeof Reflect.get(error, 'code') === 'string'
 }
 
 function configOf({ kubeconfig, server, token, caData }: ConnectionOptions): KubeConfig {
@@ -129,7 +167,7 @@ function configOf({ kubeconfig, server, token, caData }: ConnectionOptions): Kub
     )
   } else if (kubeconfig !== undefined) config.loadFromFile(kubeconfig)
   else config.loadFromDefault()
-  // client-node takes plain HTTP only from who renounces TLS verification; there is no TLS to verify
+  // client-node accepts http:// only with skipTLSVerify
   config.clusters = config.clusters.map(c => (c.server.startsWith('http:') ? { ...c, skipTLSVerify: true } : c))
   return config
 }
@@ -153,7 +191,8 @@ function messageOf(text: string): string | undefined {
   try {
     const status = JSON.parse(text)
     return isObject(status) && typeof status['message'] === 'string' ? status['message'] : undefined
-  } catch {
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
     return undefined // a proxy's page, for example
   }
 }

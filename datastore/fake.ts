@@ -1,12 +1,13 @@
 // The port in memory, for tests of the rooms above: the same answers as a server, with a switch to take it away. Events
 // arrive asynchronously, as over a network; `settled` waits for them.
 import { randomUUID } from 'node:crypto'
-import { emitJson, parseJson } from '../api/json.ts'
+import { emitJson, parseJson, sameJson } from '../api/json.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
 import { parseFieldSelector, parseLabelSelector } from '../api/list-selectors.ts'
 import { mergePatch } from '../api/merge-patch.ts'
 import { formatProblems, validate } from '../api/validate.ts'
+import { pickFields } from './fields.ts'
 import {
   Conflict,
   type ListOptions,
@@ -16,12 +17,15 @@ import {
   Unreachable,
   type Watch,
   type WatchHandlers,
+  type WatchOptions,
 } from './port.ts'
 
 export type FakeStore = Store & {
   /** Every call fails with Unreachable and watches fall silent, until `reconnect`; then they sync anew. */
   disconnect(): void
   reconnect(): void
+  /** Forgets all changes so far: a watch from an older version gets a `sync`, as after a 410 of a server. */
+  compact(): void
   /** Resolves when every event so far was delivered. */
   settled(): Promise<void>
 }
@@ -30,13 +34,18 @@ type Watcher = {
   kind: Kind
   matches: (object: AnyObject) => boolean
   handlers: WatchHandlers<Kind>
+  options: WatchOptions<Kind>
 }
+
+type Change = { kind: Kind; before: AnyObject | undefined; after: AnyObject | undefined; version: number }
 
 /** An empty store. Unlike a server it does not ask for a Namespace object before it takes a namespaced one. */
 export function createFakeStore(): FakeStore {
   const objects = new Map<string, AnyObject>()
   const watchers = new Set<Watcher>()
+  let history: Change[] = []
   let version = 0
+  let oldest = 0
   let connected = true
   let closed = false
 
@@ -65,11 +74,31 @@ export function createFakeStore(): FakeStore {
       if (watchers.has(watcher)) send()
     })
   const sync = (watcher: Watcher): void => {
-    const items = copy(of(watcher.kind, watcher.matches)) as Resource<Kind>[]
+    const items = of(watcher.kind, watcher.matches).map(object => seenBy(watcher, object))
     const resourceVersion = String(version)
     deliver(watcher, () => {
-      watcher.handlers.connection?.({ connected: true })
       watcher.handlers.event({ type: 'sync', items, resourceVersion })
+      watcher.handlers.version?.(resourceVersion)
+      watcher.handlers.connection?.({ connected: true })
+    })
+  }
+  const seenBy = ({ kind, options }: Watcher, object: AnyObject): Resource<Kind> =>
+    checked(kind, pickFields(object, options.fields ?? true)) as Resource<Kind>
+  const resume = (watcher: Watcher, since: number): void => {
+    deliver(watcher, () => watcher.handlers.connection?.({ connected: true }))
+    for (const change of history) if (change.version > since) tell(watcher, change)
+  }
+  const tell = (watcher: Watcher, { kind, before, after, version: at }: Change): void => {
+    if (watcher.kind !== kind) return
+    const { matches, handlers, options } = watcher
+    const was = before !== undefined && matches(before)
+    const type = after !== undefined && matches(after) ? 'set' : 'gone'
+    if (type === 'gone' && !was) return
+    const item = seenBy(watcher, (after ?? before)!)
+    deliver(watcher, () => {
+      const held = options.held?.(item.metadata.name, item.metadata.namespace)
+      if (type === 'gone' || held === undefined || !sameJson(held, item)) handlers.event({ type, item })
+      handlers.version?.(String(at))
     })
   }
   const lost = (watcher: Watcher): void =>
@@ -77,15 +106,9 @@ export function createFakeStore(): FakeStore {
       watcher.handlers.connection?.({ connected: false, cause: new Unreachable('the store is disconnected') }),
     )
   const announce = (kind: Kind, before: AnyObject | undefined, after: AnyObject | undefined): void => {
-    if (!connected) return
-    for (const watcher of watchers) {
-      if (watcher.kind !== kind) continue
-      const was = before !== undefined && watcher.matches(before)
-      const item = copy(after ?? before) as Resource<Kind>
-      if (after !== undefined && watcher.matches(after))
-        deliver(watcher, () => watcher.handlers.event({ type: 'set', item }))
-      else if (was) deliver(watcher, () => watcher.handlers.event({ type: 'gone', item }))
-    }
+    const change = { kind, before, after, version }
+    history.push(change)
+    if (connected) for (const watcher of watchers) tell(watcher, change)
   }
   const put = (kind: Kind, before: AnyObject | undefined, object: AnyObject): AnyObject => {
     const { name, namespace } = object.metadata
@@ -164,11 +187,13 @@ export function createFakeStore(): FakeStore {
       version++
       announce(kind, { ...before, metadata: { ...metadata, resourceVersion: String(version) } }, undefined)
     },
-    watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: ListOptions = {}): Watch {
-      const watcher: Watcher = { kind, matches: selectorOf(options), handlers: handlers as WatchHandlers<Kind> }
+    watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: WatchOptions<K> = {}): Watch {
+      const watcher = { kind, matches: selectorOf(options), handlers, options } as unknown as Watcher
       watchers.add(watcher)
-      if (connected) sync(watcher)
-      else lost(watcher)
+      const since = options.since === undefined ? undefined : Number(options.since)
+      if (!connected) lost(watcher)
+      else if (since === undefined || since < oldest || since > version) sync(watcher)
+      else resume(watcher, since)
       return { close: () => void watchers.delete(watcher) }
     },
     async close() {
@@ -184,6 +209,10 @@ export function createFakeStore(): FakeStore {
       if (connected) return
       connected = true
       for (const watcher of watchers) sync(watcher)
+    },
+    compact() {
+      history = []
+      oldest = version
     },
     async settled() {
       await new Promise(resolve => setImmediate(resolve))

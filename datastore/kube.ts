@@ -1,13 +1,26 @@
 // The port over a Kubernetes API server: a cluster's, or margay-api. Paths come from the table of kinds; objects are
 // validated as they come in, and `apiVersion` and `kind` are put on as they go out.
+
+import { sameJson } from '../api/json.ts'
 import { apiVersion, type Kind, type KindRow, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { formatProblems, validate } from '../api/validate.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { Connection, type ConnectionOptions, Gone } from './connection.ts'
-import { Conflict, type ListOptions, Refused, type Store, Unreachable, type Watch, type WatchHandlers } from './port.ts'
-import { startWatch } from './watch.ts'
+import { pickFields } from './fields.ts'
+import {
+  Conflict,
+  type Fields,
+  type ListOptions,
+  Refused,
+  type Store,
+  Unreachable,
+  type Watch,
+  type WatchHandlers,
+  type WatchOptions,
+} from './port.ts'
+import { startWatch, type WatchSource } from './watch.ts'
 
 export type StoreOptions = ConnectionOptions & {
   clock?: Clock
@@ -87,10 +100,11 @@ class KubeStore implements Store {
     await this.#call({ method: 'DELETE', path: pathOf(kind, { name, namespace }), body })
   }
 
-  watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: ListOptions = {}): Watch {
-    const source = {
-      list: () => this.#listAll(kind, options),
-      open: (resourceVersion: string) => {
+  watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: WatchOptions<K> = {}): Watch {
+    const { fields = true } = options
+    const source: WatchSource<Resource<K>> = {
+      list: () => this.#listAll(kind, options, fields),
+      open: resourceVersion => {
         const query = queryOf(options)
         query.set('watch', 'true')
         query.set('allowWatchBookmarks', 'true')
@@ -98,9 +112,13 @@ class KubeStore implements Store {
         query.set('timeoutSeconds', String(Math.ceil(WATCH_SECONDS * (1 + Math.random()))))
         return this.#connection.open({ method: 'GET', path: pathOf(kind, options), query })
       },
-      read: (object: unknown) => this.#readable(kind, object),
+      read: (object, type) => {
+        const part = pickFields(incoming(object), fields)
+        if (type === 'set' && isHeld(part, options)) return undefined
+        return this.#readable(kind, part)
+      },
     }
-    const watch = startWatch(source, handlers, { clock: this.#clock, idleMs: this.#idleMs })
+    const watch = startWatch(source, handlers, { clock: this.#clock, idleMs: this.#idleMs }, options.since)
     const tracked = {
       close: () => {
         watch.close()
@@ -134,17 +152,19 @@ class KubeStore implements Store {
   async #listAll<K extends Kind>(
     kind: K,
     options: ListOptions,
+    fields: Fields = true,
   ): Promise<{ items: Resource<K>[]; resourceVersion: string }> {
     for (let attempt = 1; ; attempt++)
       try {
-        const raw: unknown[] = []
+        const items: Resource<K>[] = []
         for (let next: string | undefined; ; ) {
           const page = await this.#page(kind, options, next)
-          raw.push(...page.items)
+          for (const object of page.items) {
+            const item = this.#readable(kind, pickFields(incoming(object), fields))
+            if (item !== undefined) items.push(item)
+          }
           next = page.next
-          if (next !== undefined) continue
-          const items = raw.map(item => this.#readable(kind, item)).filter(item => item !== undefined)
-          return { items, resourceVersion: page.resourceVersion }
+          if (next === undefined) return { items, resourceVersion: page.resourceVersion }
         }
       } catch (error) {
         // the first page's version was forgotten before the last page was asked for
@@ -181,7 +201,7 @@ class KubeStore implements Store {
 
   /** One bad object must not hide the others: it is left out, and the log says which and why. */
   #readable<K extends Kind>(kind: K, object: unknown): Resource<K> | undefined {
-    const result = validate(kind, incoming(object))
+    const result = validate(kind, object)
     if (!Array.isArray(result)) return result
     const name = isObject(object) && isObject(object['metadata']) ? object['metadata']['name'] : undefined
     this.#log.warn({ kind, name, problems: result }, 'an invalid object is left out: correct or delete it')
@@ -193,6 +213,15 @@ function incoming(object: unknown): unknown {
   if (!isObject(object)) return object
   const { apiVersion: _version, kind: _kind, ...rest } = object
   return rest
+}
+
+/** Whether the caller holds an object of that name with the same content. `part` has only `fields`. */
+function isHeld<K extends Kind>(part: unknown, { fields = true, held }: WatchOptions<K>): boolean {
+  if (held === undefined || !isObject(part) || !isObject(part['metadata'])) return false
+  const { name, namespace } = part['metadata']
+  const before = held(String(name), namespace === undefined ? undefined : String(namespace))
+  // validation may have filled in what the fields leave out again
+  return before !== undefined && sameJson(pickFields(before, fields), part)
 }
 
 function outgoing(kind: Kind, object: object): object {

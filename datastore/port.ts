@@ -27,9 +27,35 @@ export class Unreachable extends Error {
   override readonly name = 'Unreachable'
 }
 
+/** One of the four classes that every method of a store rejects with: an answer, or none, of the server. */
+export type StoreError = NotFound | Conflict | Refused | Unreachable
+
+/** Whether an error came from the server or the way to it. Everything else is a fault of this program. */
+export function isStoreError(error: unknown): error is StoreError {
+  return [NotFound, Conflict, Refused, Unreachable].some(known => error instanceof known)
+}
+
 export type ListOptions = { namespace?: string; labelSelector?: string; fieldSelector?: string }
 
-/** The whole current state first and after every gap, then single changes. Order is that of the server. */
+/** Which fields of an object somebody uses: `true` is a field with all that is in it. */
+export type Fields = true | { readonly [field: string]: Fields }
+
+export type WatchOptions<K extends Kind> = ListOptions & {
+  /** Goes on after this version without a list. A server that no longer has it is listed, and a `sync` follows. */
+  since?: string
+  /** Fields to keep; the others are dropped before the object is validated. Absent: all. */
+  fields?: Fields
+  /**
+   * What the caller holds under a name. An event whose `fields` are the same as that is not validated and not told:
+   * only `version` moves on.
+   */
+  held?(name: string, namespace: string | undefined): Resource<K> | undefined
+}
+
+/**
+ * The whole current state first and after every gap, then single changes in the order of the server. With `since` the
+ * changes after that version come first.
+ */
 export type WatchEvent<K extends Kind> =
   | { type: 'sync'; items: Resource<K>[]; resourceVersion: string }
   | { type: 'set'; item: Resource<K> }
@@ -37,6 +63,8 @@ export type WatchEvent<K extends Kind> =
 
 export type WatchHandlers<K extends Kind> = {
   event(event: WatchEvent<K>): void
+  /** Everything up to this version was told: a later watch can go on from here. Called after the event it belongs to. */
+  version?(resourceVersion: string): void
   /** The server went away (with the cause) or is back. The watch goes on trying by itself in either case. */
   connection?(state: { connected: boolean; cause?: Error }): void
 }
@@ -66,7 +94,7 @@ export type Store = {
     name: string,
     options?: { namespace?: string; uid?: string; resourceVersion?: string },
   ): Promise<void>
-  watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options?: ListOptions): Watch
+  watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options?: WatchOptions<K>): Watch
   /** Ends every watch and connection. */
   close(): Promise<void>
 }

@@ -1,22 +1,32 @@
-// List and watch that goes on until it is closed. A clean end of a stream (its time is up, or it fell silent) goes on
-// from the last version; after anything else, and after 410, the whole state is listed again and handed on as `sync`,
-// so that a deletion nobody told us about is seen. client-node's informer stops on most errors: this never does.
+// List and watch that goes on until it is closed. After a stream ends or breaks, the watch goes on from the last version:
+// the server's history holds what happened meanwhile, deletions too. When the server no longer has that version (410)
+// the whole state is listed again and handed on as `sync`. client-node's informer stops on most errors: this never does.
+// Only errors of the server and the network are tried again; a fault of this program ends it.
 import { StringDecoder } from 'node:string_decoder'
 import { parseJson } from '../api/json.ts'
-import type { Kind, Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { Gone } from './connection.ts'
-import { Unreachable, type Watch, type WatchEvent, type WatchHandlers } from './port.ts'
+import { isStoreError, Unreachable, type Watch } from './port.ts'
 
-/** What a watch needs of a server. */
-export type WatchSource<K extends Kind> = {
-  list(): Promise<{ items: Resource<K>[]; resourceVersion: string }>
+/** The bytes of a watch. Reading rejects with `Unreachable` when the connection breaks. */
+export type WatchStream = AsyncIterable<Buffer> & { destroy(): void }
+
+/** What a watch needs of a server. Its methods reject with errors of the port, or with Gone. */
+export type WatchSource<T> = {
+  list(): Promise<{ items: T[]; resourceVersion: string }>
   /** Opens the stream of events after a version. */
-  open(resourceVersion: string): Promise<AsyncIterable<Buffer> & { destroy(): void }>
-  /** A resource from an event's object; undefined when it is invalid, which the source has then logged. */
-  read(object: unknown): Resource<K> | undefined
+  open(resourceVersion: string): Promise<WatchStream>
+  /** An item from an event's object; undefined when there is nothing to tell: it is invalid, or was known before. */
+  read(object: unknown, type: 'set' | 'gone'): T | undefined
+}
+
+/** `WatchHandlers` of the port, for any item. */
+type Handlers<T> = {
+  event(event: { type: 'sync'; items: T[]; resourceVersion: string } | { type: 'set' | 'gone'; item: T }): void
+  version?(resourceVersion: string): void
+  connection?(state: { connected: boolean; cause?: Error }): void
 }
 
 export type WatchTiming = {
@@ -30,32 +40,34 @@ const FIRST_RETRY_MS = 200
 const MAX_RETRY_MS = 10_000
 const MAX_LINE = 64 * 1024 * 1024
 
-/** Starts to list and watch; handlers are called from then on, never before this returns. */
-export function startWatch<K extends Kind>(
-  source: WatchSource<K>,
-  handlers: WatchHandlers<K>,
+/** Starts to list and watch, or to watch `since` a version; handlers are called later, never before this returns. */
+export function startWatch<T>(
+  source: WatchSource<T>,
+  handlers: Handlers<T>,
   timing: WatchTiming,
+  since?: string,
 ): Watch {
-  const running = new RunningWatch(source, handlers, timing)
+  const running = new RunningWatch(source, handlers, timing, since)
   queueMicrotask(() => void running.run())
   return running
 }
 
-class RunningWatch<K extends Kind> implements Watch {
-  readonly #source: WatchSource<K>
-  readonly #handlers: WatchHandlers<K>
+class RunningWatch<T> implements Watch {
+  readonly #source: WatchSource<T>
+  readonly #handlers: Handlers<T>
   readonly #timing: WatchTiming
   readonly #backoff: Backoff
   readonly #ended = Promise.withResolvers<void>()
   #closed = false
   #connected: boolean | undefined
   #version: string | undefined
-  #stream: { destroy(): void } | undefined
+  #stream: WatchStream | undefined
 
-  constructor(source: WatchSource<K>, handlers: WatchHandlers<K>, timing: WatchTiming) {
+  constructor(source: WatchSource<T>, handlers: Handlers<T>, timing: WatchTiming, since: string | undefined) {
     this.#source = source
     this.#handlers = handlers
     this.#timing = timing
+    this.#version = since
     const random = timing.random === undefined ? {} : { random: timing.random }
     this.#backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS, ...random })
   }
@@ -72,27 +84,28 @@ class RunningWatch<K extends Kind> implements Watch {
         await this.#turn()
       } catch (error) {
         if (this.#closed) return
-        this.#version = undefined
-        if (!(error instanceof Gone)) this.#tell({ connected: false, cause: error as Error })
+        // takes what the server or the network did; a fault of this program must not be retried for ever
+        if (!(error instanceof Gone) && !isStoreError(error)) {
+          endProcess(error)
+          return
+        }
+        if (error instanceof Gone) this.#version = undefined
+        else this.#tell({ connected: false, cause: error })
         await this.#pause()
       }
     }
   }
 
-  /** Syncs if needed, then follows one stream to its end. */
+  /** Lists if needed, then follows one stream to its end. */
   async #turn(): Promise<void> {
-    if (this.#version === undefined) {
-      const { items, resourceVersion } = await this.#source.list()
-      if (this.#closed) return
-      this.#tell({ connected: true })
-      this.#version = resourceVersion
-      this.#emit({ type: 'sync', items, resourceVersion })
-    }
-    const stream = await this.#source.open(this.#version)
+    const version = this.#version ?? (await this.#list())
+    if (this.#closed) return
+    const stream = await this.#source.open(version)
     if (this.#closed) {
       stream.destroy()
       return
     }
+    this.#tell({ connected: true })
     this.#stream = stream
     const seen = await this.#follow(stream)
     // a server that ends every stream at once must not be asked without pause
@@ -100,8 +113,19 @@ class RunningWatch<K extends Kind> implements Watch {
     else await this.#pause()
   }
 
+  /** A method of its own, so that no variable of a waiting function keeps the list alive while the stream runs. */
+  async #list(): Promise<string> {
+    const { items, resourceVersion } = await this.#source.list()
+    if (this.#closed) return resourceVersion
+    this.#version = resourceVersion
+    this.#callOut(() => this.#handlers.event({ type: 'sync', items, resourceVersion }))
+    this.#callOut(() => this.#handlers.version?.(resourceVersion))
+    this.#tell({ connected: true })
+    return resourceVersion
+  }
+
   /** True when the stream carried anything; throws when it broke off or the server reported an error in it. */
-  async #follow(stream: AsyncIterable<Buffer> & { destroy(): void }): Promise<boolean> {
+  async #follow(stream: WatchStream): Promise<boolean> {
     let seen = false
     let silent = false
     let cancel: Cancel = () => {}
@@ -120,7 +144,8 @@ class RunningWatch<K extends Kind> implements Watch {
         this.#line(line)
       }
     } catch (error) {
-      if (!silent) throw error
+      // the silence was ended from here: the break that follows is no news
+      if (!silent || !(error instanceof Unreachable)) throw error
     } finally {
       cancel()
       stream.destroy()
@@ -129,22 +154,20 @@ class RunningWatch<K extends Kind> implements Watch {
   }
 
   #line(line: string): void {
-    const event = parseJson(line)
-    if (!isObject(event) || !isObject(event['object'])) throw new Unreachable('the watch sent what is no event')
-    const { type, object } = event as { type: unknown; object: Record<string, unknown> }
+    const { type, object } = eventOf(line)
     if (type === 'ERROR') {
       const message = String(object['message'] ?? 'the watch failed')
       throw object['code'] === 410 ? new Gone(message) : new Unreachable(message)
     }
     const version = isObject(object['metadata']) ? object['metadata']['resourceVersion'] : undefined
     if (typeof version === 'string' && version !== '') this.#version = version
-    if (type === 'BOOKMARK') return
-    const item = this.#source.read(object)
-    if (item !== undefined) this.#emit({ type: type === 'DELETED' ? 'gone' : 'set', item })
-  }
-
-  #emit(event: WatchEvent<K>): void {
-    this.#callOut(() => this.#handlers.event(event))
+    if (type !== 'BOOKMARK') {
+      const change = type === 'DELETED' ? 'gone' : 'set'
+      const item = this.#source.read(object, change)
+      if (item !== undefined) this.#callOut(() => this.#handlers.event({ type: change, item }))
+    }
+    const told = this.#version
+    if (told !== undefined) this.#callOut(() => this.#handlers.version?.(told))
   }
 
   #tell(state: { connected: boolean; cause?: Error }): void {
@@ -153,14 +176,12 @@ class RunningWatch<K extends Kind> implements Watch {
     this.#callOut(() => this.#handlers.connection?.(state))
   }
 
-  /** A handler's exception is a bug in it: it must end the process, not pass for a broken stream. */
+  /** A handler's exception is a fault in it: it must end the process, not pass for a broken stream. */
   #callOut(call: () => void): void {
     try {
       call()
     } catch (error) {
-      process.nextTick(() => {
-        throw error
-      })
+      endProcess(error) // any exception of a handler
     }
   }
 
@@ -169,6 +190,24 @@ class RunningWatch<K extends Kind> implements Watch {
     const cancel = this.#timing.clock.after(this.#backoff.next(), resolve)
     return Promise.race([promise, this.#ended.promise]).finally(cancel)
   }
+}
+
+function endProcess(error: unknown): void {
+  process.nextTick(() => {
+    throw error
+  })
+}
+
+function eventOf(line: string): { type: unknown; object: Record<string, unknown> } {
+  let event: unknown
+  try {
+    event = parseJson(line)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    throw new Unreachable('the watch sent what is not JSON', { cause: error })
+  }
+  if (!isObject(event) || !isObject(event['object'])) throw new Unreachable('the watch sent what is not an event')
+  return { type: event['type'], object: event['object'] }
 }
 
 async function* linesOf(stream: AsyncIterable<Buffer>, onBytes: () => void): AsyncGenerator<string> {

@@ -1,7 +1,8 @@
 // What every store promises, run against the one in memory and against a real server.
 import type { ExecutionContext, TestFn } from 'ava'
+import type { Resource } from '../../api/kinds.ts'
 import { update } from '../../datastore/cas.ts'
-import { Conflict, NotFound, Refused, type Store } from '../../datastore/port.ts'
+import { Conflict, type Fields, NotFound, Refused, type Store } from '../../datastore/port.ts'
 import { aBlock, aNode, aPod, aPool, Recorded } from './objects.ts'
 
 /** Registers the suite; `open` gives an empty store of its own to every test. */
@@ -194,5 +195,51 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
     await store.create('IPPool', aPool('p1'))
     await open.until(s => s.events.length === 2)
     t.deepEqual(closed.lines(), ['sync '])
+  })
+
+  promise('a watch from a version tells what came after it, deletions too, and no state first', async (t, store) => {
+    await store.create('IPPool', aPool('old'))
+    await store.create('IPPool', aPool('kept'))
+    const first = new Recorded(store, 'IPPool')
+    await first.until(s => s.versions.length > 0)
+    first.watch.close()
+    await store.delete('IPPool', 'old')
+    await store.create('IPPool', aPool('new'))
+    const second = new Recorded(store, 'IPPool', { since: first.versions.at(-1)! })
+    await second.until(s => s.events.length === 2)
+    t.deepEqual(second.lines(), ['gone old', 'set new'])
+    t.deepEqual(second.connections, [true])
+  })
+
+  promise('a watch from a version that the server never had begins with the state', async (t, store) => {
+    await store.create('IPPool', aPool('a'))
+    const seen = new Recorded(store, 'IPPool', { since: '999999' })
+    await seen.until(s => s.events.length === 1)
+    t.deepEqual(seen.lines(), ['sync a'])
+  })
+
+  promise('a watch of some fields gives those alone', async (t, store) => {
+    await store.create('Node', aNode('n1', { labels: { a: 'b' }, annotations: { long: 'text' } }))
+    const fields: Fields = { metadata: { name: true, labels: true }, spec: true }
+    const seen = new Recorded(store, 'Node', { fields })
+    await seen.until(s => s.events.length === 1)
+    t.deepEqual(seen.state().get('n1'), { metadata: { name: 'n1', labels: { a: 'b' } }, spec: {} })
+  })
+
+  promise('a change that leaves the fields as they are held is not told, but moves the version', async (t, store) => {
+    await store.create('Node', aNode('n1'))
+    const fields: Fields = { metadata: { name: true, labels: true }, spec: true }
+    const held = new Map<string, Resource<'Node'>>()
+    const seen = new Recorded(store, 'Node', { fields, held: name => held.get(name) })
+    await seen.until(s => s.versions.length === 1)
+    for (const [name, node] of seen.state()) held.set(name, node)
+    await store.patch('Node', 'n1', { metadata: { annotations: { beat: '1' } } })
+    const labelled = await store.patch('Node', 'n1', { metadata: { labels: { a: 'b' } } })
+    await seen.until(s => s.versions.at(-1) === labelled.metadata.resourceVersion)
+    t.deepEqual(seen.lines(), ['sync n1', 'set n1'])
+    t.is(seen.versions.length, 3)
+    await store.delete('Node', 'n1')
+    await seen.until(s => s.events.length === 3)
+    t.is(seen.lines().at(-1), 'gone n1')
   })
 }

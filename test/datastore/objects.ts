@@ -1,7 +1,7 @@
 // Small constructors of resources for the tests of this room and of the API server.
 import type { Kind, Resource } from '../../api/kinds.ts'
 import { validate } from '../../api/validate.ts'
-import type { Store, Watch, WatchEvent } from '../../datastore/port.ts'
+import type { Store, Watch, WatchEvent, WatchOptions } from '../../datastore/port.ts'
 
 /** A valid resource of a kind from what a person would write. */
 export function aResource<K extends Kind>(kind: K, object: unknown): Resource<K> {
@@ -31,20 +31,21 @@ export function aBlock(cidr: string, spec: object = {}): Resource<'IPAMBlock'> {
 export class Recorded<K extends Kind> {
   readonly events: WatchEvent<K>[] = []
   readonly connections: boolean[] = []
+  readonly versions: string[] = []
   readonly watch: Watch
   #waiting: (() => void)[] = []
 
-  constructor(
-    store: Store,
-    kind: K,
-    options: { labelSelector?: string; fieldSelector?: string; namespace?: string } = {},
-  ) {
+  constructor(store: Store, kind: K, options: WatchOptions<K> = {}) {
     const wake = (): void => {
       for (const resolve of this.#waiting.splice(0)) resolve()
     }
     const handlers = {
       event: (event: WatchEvent<K>) => {
         this.events.push(event)
+        wake()
+      },
+      version: (version: string) => {
+        this.versions.push(version)
         wake()
       },
       connection: ({ connected }: { connected: boolean }) => {

@@ -12,11 +12,12 @@ type Stream = AsyncIterable<Buffer> & { destroy(): void }
 const IDLE_MS = 60_000
 
 /** A server's side of the watch, played by hand: what each list and each stream answers, in order. */
-class Script implements WatchSource<'IPPool'> {
+class Script implements WatchSource<Pool> {
   readonly clock = new ManualClock()
   readonly opened: string[] = []
   readonly lines: string[] = []
   readonly connections: string[] = []
+  readonly versions: string[] = []
   readonly streams: { push(event: object): void; end(): void; fail(): void }[] = []
   #lists: (string[] | Error)[] = []
   listed = 0
@@ -43,10 +44,10 @@ class Script implements WatchSource<'IPPool'> {
     this.streams.push({
       push: event => put(Buffer.from(`${JSON.stringify(event)}\n`)),
       end: () => put('end'),
-      fail: () => put(new Error('reset')),
+      fail: () => put(new Unreachable('reset')),
     })
     return {
-      destroy: () => put(new Error('destroyed')),
+      destroy: () => put(new Unreachable('destroyed')),
       async *[Symbol.asyncIterator]() {
         for (;;) {
           while (chunks.length === 0) await new Promise<void>(resolve => (wake = resolve))
@@ -59,18 +60,20 @@ class Script implements WatchSource<'IPPool'> {
     }
   }
 
-  read(object: unknown): Pool {
+  read(object: unknown): Pool | undefined {
     return aResource('IPPool', object)
   }
 
-  start(): { close(): void } {
+  start(since?: string): { close(): void } {
     const event = (e: WatchEvent<'IPPool'>): void => {
       const names = e.type === 'sync' ? e.items.map(({ metadata }) => metadata.name).join(',') : e.item.metadata.name
       this.lines.push(`${e.type} ${names}`)
     }
     const connection = ({ connected, cause }: { connected: boolean; cause?: Error }): void =>
       void this.connections.push(connected ? 'up' : `down: ${cause?.message}`)
-    return startWatch(this, { event, connection }, { clock: this.clock, idleMs: IDLE_MS, random: () => 0.5 })
+    const version = (resourceVersion: string): void => void this.versions.push(resourceVersion)
+    const timing = { clock: this.clock, idleMs: IDLE_MS, random: () => 0.5 }
+    return startWatch(this, { event, version, connection }, timing, since)
   }
 }
 
@@ -93,16 +96,47 @@ test('a stream that ends in order goes on from the last version, without a list'
   watch.close()
 })
 
-test('a stream that breaks off leads to a new list, so that a missed deletion is seen', async t => {
-  const script = new Script().answers(['a', 'b'], ['b'])
+test('a stream that breaks off goes on from the last version, without a list', async t => {
+  const script = new Script().answers(['a', 'b'])
   const watch = script.start()
+  await settle()
+  script.streams[0]!.push(changed('DELETED', 'a', '101'))
   await settle()
   script.streams[0]!.fail()
   await settle()
   script.clock.advance(10_000)
   await settle()
-  t.deepEqual(script.lines, ['sync a,b', 'sync b'])
+  t.deepEqual(script.opened, ['100', '101'])
+  t.is(script.listed, 1)
+  t.deepEqual(script.lines, ['sync a,b', 'gone a'])
   t.deepEqual(script.connections, ['up', 'down: reset', 'up'])
+  watch.close()
+})
+
+test('a watch that starts from a version opens the stream there, and says that it is connected', async t => {
+  const script = new Script().answers(['a'])
+  const watch = script.start('90')
+  await settle()
+  script.streams[0]!.push(changed('ADDED', 'b', '101'))
+  await settle()
+  t.deepEqual(script.opened, ['90'])
+  t.is(script.listed, 0)
+  t.deepEqual(script.lines, ['set b'])
+  t.deepEqual(script.versions, ['101'])
+  t.deepEqual(script.connections, ['up'])
+  watch.close()
+})
+
+test('bookmarks and objects with nothing to tell move the version on', async t => {
+  const script = new Script().answers(['a'])
+  script.read = () => undefined
+  const watch = script.start()
+  await settle()
+  script.streams[0]!.push(changed('MODIFIED', 'a', '101'))
+  script.streams[0]!.push({ type: 'BOOKMARK', object: { metadata: { resourceVersion: '150' } } })
+  await settle()
+  t.deepEqual(script.lines, ['sync a'])
+  t.deepEqual(script.versions, ['100', '101', '150'])
   watch.close()
 })
 

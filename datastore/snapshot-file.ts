@@ -1,0 +1,68 @@
+// What the caches last saw, on disk: one row per object and one version per kind, so that a restart watches on from
+// there instead of listing. A row may be newer than the version of its kind, never older: the watch tells the changes
+// in between again, which ends in the same state. Belongs to one API server, known by the uid of its first namespace.
+import { emitJson, parseJson } from '../api/json.ts'
+import { type Database, transaction } from '../lib/database.ts'
+
+const SCHEMA = `
+DROP TABLE IF EXISTS snapshot;
+DROP TABLE IF EXISTS snapshot_version;
+CREATE TABLE IF NOT EXISTS cached_objects (
+  kind TEXT NOT NULL, object TEXT NOT NULL, json TEXT NOT NULL, PRIMARY KEY (kind, object)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cached_versions (kind TEXT PRIMARY KEY, version TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cached_server (one INTEGER PRIMARY KEY, format TEXT NOT NULL, uid TEXT NOT NULL);
+`
+
+/** Changes when what is kept of an object, or how it is written, changes: an older file is then read anew from the server. */
+const FORMAT = '1'
+
+export type SnapshotRow = { kind: string; key: string; object: object | undefined }
+
+export class SnapshotFile {
+  readonly #db: Database
+
+  constructor(db: Database) {
+    this.#db = db
+    transaction(db, () => {
+      db.exec(SCHEMA)
+      const row = db.prepare('SELECT format FROM cached_server').get()
+      if (row?.['format'] !== FORMAT) this.#forget('')
+    })
+  }
+
+  /** The uid of the server that the rows came from; '' before the first. */
+  get server(): string {
+    return String(this.#db.prepare('SELECT uid FROM cached_server').get()?.['uid'] ?? '')
+  }
+
+  /** From now on the rows are those of another server; the old ones are deleted. */
+  adopt(uid: string): void {
+    transaction(this.#db, () => this.#forget(uid))
+  }
+
+  /** The objects of a kind as they were written, and their version; undefined when the kind was never seen whole. */
+  read(kind: string): { objects: object[]; version: string } | undefined {
+    const version = this.#db.prepare('SELECT version FROM cached_versions WHERE kind = ?').get(kind)?.['version']
+    if (version === undefined) return undefined
+    const rows = this.#db.prepare('SELECT json FROM cached_objects WHERE kind = ?').all(kind)
+    return { objects: rows.map(({ json }) => parseJson(String(json)) as object), version: String(version) }
+  }
+
+  /** Writes rows (a row without object is deleted) and versions, all or none. Throws DatabaseError. */
+  write(rows: readonly SnapshotRow[], versions: ReadonlyMap<string, string>): void {
+    const put = this.#db.prepare('INSERT OR REPLACE INTO cached_objects VALUES (?, ?, ?)')
+    const remove = this.#db.prepare('DELETE FROM cached_objects WHERE kind = ? AND object = ?')
+    const advance = this.#db.prepare('INSERT OR REPLACE INTO cached_versions VALUES (?, ?)')
+    transaction(this.#db, () => {
+      for (const { kind, key, object } of rows)
+        if (object === undefined) remove.run(kind, key)
+        else put.run(kind, key, emitJson(object))
+      for (const [kind, version] of versions) advance.run(kind, version)
+    })
+  }
+
+  #forget(uid: string): void {
+    this.#db.exec('DELETE FROM cached_objects; DELETE FROM cached_versions; DELETE FROM cached_server')
+    this.#db.prepare('INSERT INTO cached_server VALUES (1, ?, ?)').run(FORMAT, uid)
+  }
+}
