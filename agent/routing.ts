@@ -2,6 +2,7 @@
 // method may be called at any time; what goes out depends on the current state alone.
 import type { RouteAnswer } from '../api/answers.ts'
 import type { Resource } from '../api/kinds.ts'
+import { poolOf } from '../api/pools.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
@@ -50,7 +51,7 @@ export class Routing {
   /** Prefixes of the last speaker that this one has not selected yet. */
   readonly #handedOver = new Set<string>()
   readonly #peers = new Map<string, PeerConfig>()
-  readonly #announced = new Map<string, string>()
+  readonly #announced = new Set<string>()
   #speaker: Speaker | undefined
   #asn: number | undefined
   #listening: Promise<unknown> | undefined
@@ -170,18 +171,19 @@ export class Routing {
     const speaker = this.#speaker
     if (speaker === undefined || this.#cluster === undefined) return
     const { ipip, vxlan } = this.#deps.capabilities
-    const hidden = new Set(this.#cluster.pools.filter(p => p.spec.disableBGPExport).map(p => p.metadata.name))
+    const { pools } = this.#cluster
+    const isHidden = ({ cidr }: OwnBlock) => poolOf(pools, cidr)?.spec.disableBGPExport === true
     const encapsulations = [...(ipip ? [TUNNEL_TYPE.ipip] : []), ...(vxlan ? [TUNNEL_TYPE.vxlan] : [])]
-    const wanted = new Map(this.#blocks.filter(b => !hidden.has(b.pool)).map(b => [b.cidr, b.pool]))
-    for (const prefix of this.#announced.keys()) {
+    const wanted = new Set(this.#blocks.filter(block => !isHidden(block)).map(({ cidr }) => cidr))
+    for (const prefix of this.#announced) {
       if (wanted.has(prefix)) continue
       speaker.withdraw(prefix)
       this.#announced.delete(prefix)
     }
-    for (const [prefix, pool] of wanted) {
+    for (const prefix of wanted) {
       if (this.#announced.has(prefix)) continue
       speaker.announce({ prefix, encapsulations })
-      this.#announced.set(prefix, pool)
+      this.#announced.add(prefix)
     }
   }
 

@@ -2,10 +2,11 @@
 // the lock on it), ranges that overlap, blocks without a pool or a node. Pure.
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
+import { poolOf } from '../api/pools.ts'
 import { blockFaults } from '../ipam/block.ts'
 import { overlappingPools } from '../ipam/pick.ts'
 import { overlaps } from '../lib/ip.ts'
-import { ownerOf, poolOf } from './ipam-usage.ts'
+import { ownerOf } from './ipam-usage.ts'
 
 type Block = Resource<'IPAMBlock'>
 

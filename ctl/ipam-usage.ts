@@ -1,6 +1,7 @@
 // How full pools and blocks are, and who holds an address, from the objects alone. Pure. Sizes of IPv6 pools go beyond
 // 2^53, so they are counted as bigint and given as a number where one can hold them.
 import type { Resource } from '../api/kinds.ts'
+import { poolOf } from '../api/pools.ts'
 import { addressBits, addressBytes, cidr, contains, familyOf, indexOf } from '../lib/ip.ts'
 
 type Pool = Resource<'IPPool'>
@@ -20,7 +21,7 @@ export type Usage = {
   outside: BlockUsage[]
 }
 
-/** Every pool with its blocks, in the order of their addresses. A block counts in the narrowest pool that holds it. */
+/** Every pool with its blocks, in the order of their addresses. A block counts in the pool it belongs to. */
 export function usage(pools: readonly Pool[], blocks: readonly Block[]): Usage {
   const homes = new Map<string | undefined, BlockUsage[]>()
   for (const block of [...blocks].sort((a, b) => byCidr(a.spec, b.spec))) {
@@ -37,13 +38,6 @@ export function usage(pools: readonly Pool[], blocks: readonly Block[]): Usage {
       }),
     outside: homes.get(undefined) ?? [],
   }
-}
-
-/** The narrowest pool that holds a CIDR or an address. */
-export function poolOf(pools: readonly Pool[], inner: string): Pool | undefined {
-  return pools
-    .filter(({ spec }) => contains(spec.cidr, inner))
-    .toSorted((a, b) => cidr(b.spec.cidr).length - cidr(a.spec.cidr).length)[0]
 }
 
 /** The node of a block's affinity `host:<node>`. */

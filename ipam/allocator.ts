@@ -1,5 +1,6 @@
 // The node's allocator: answers from memory, with the journal written before the answer, and lets `claims.ts` get
 // blocks and publish them. Nothing here waits for the API server unless this node has no free address left.
+import { type IpPool, poolOf } from '../api/pools.ts'
 import { broken, type Condition, unknown } from '../api/status.ts'
 import { Refused, type Store, Unreachable } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -10,16 +11,7 @@ import { Claims } from './claims.ts'
 import { InputWatch } from './inputs.ts'
 import type { Inputs, Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
-import {
-  blockOf,
-  type IpPool,
-  lowWater,
-  overlappingPools,
-  pickBlock,
-  poolsFor,
-  reservedBy,
-  type Selects,
-} from './pick.ts'
+import { blockOf, lowWater, overlappingPools, pickBlock, poolsFor, reservedBy, type Selects } from './pick.ts'
 import type { AllocationAttributes, Allocator, Assigned, AssignRefusal, AssignRequest, OwnBlock } from './port.ts'
 
 export type AllocatorDeps = {
@@ -55,8 +47,7 @@ export class NodeAllocator implements Allocator {
     this.#deps = deps
     this.#ledger = new Ledger(deps.journal)
     this.#inputs = new InputWatch(deps.journal)
-    const poolOf = (cidr: string): string => this.#poolOf(cidr)?.metadata.name ?? ''
-    this.#claims = new Claims({ ...deps, ledger: this.#ledger, poolOf })
+    this.#claims = new Claims({ ...deps, ledger: this.#ledger })
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(() => this.#announce())
   }
@@ -91,9 +82,10 @@ export class NodeAllocator implements Allocator {
   }
 
   blocks(): readonly OwnBlock[] {
-    return this.#own().map(({ block, pool }) => ({
+    const pools = this.#inputs.current?.pools ?? []
+    return this.#own().map(({ block }) => ({
       cidr: block.cidr,
-      pool,
+      pool: poolOf(pools, block.cidr)?.metadata.name ?? '',
       used: block.slots.length - block.free.length,
       size: block.slots.length,
     }))
@@ -157,9 +149,9 @@ export class NodeAllocator implements Allocator {
         continue
       }
       const places = plans.filter(plan => 'ordinal' in plan)
-      const added = places.map(({ owned: { block, pool }, ordinal }): Assigned => {
+      const added = places.map(({ owned: { block }, ordinal }): Assigned => {
         const address = addressAt(block.cidr, ordinal)
-        return { address, family: familyOf(address), block: block.cidr, pool }
+        return { address, family: familyOf(address), block: block.cidr }
       })
       const assigned = request.families.flatMap(family => [...held, ...added].filter(has => has.family === family))
       this.#give(request, places, () => within?.(assigned))
@@ -338,10 +330,6 @@ export class NodeAllocator implements Allocator {
 
   #own(): OwnedBlock[] {
     return this.#ledger.blocks().filter(({ lostTo }) => lostTo === undefined)
-  }
-
-  #poolOf(cidr: string): IpPool | undefined {
-    return this.#inputs.current?.pools.find(({ spec }) => contains(spec.cidr, cidr))
   }
 
   #announce(): void {

@@ -25,8 +25,6 @@ export type ClaimsDeps = {
   ledger: Ledger
   clock: Clock
   log: Log
-  /** The pool that a block is cut from, by name; '' when none of the known ones holds it. */
-  poolOf(cidr: string): string
 }
 
 /** What became of an attempt to claim one block. */
@@ -108,14 +106,14 @@ export class Claims {
   /** Claims one block: creating the object is the claim. Rejects with `Unreachable` or `Refused`. */
   claim(cidr: string): Promise<ClaimOutcome> {
     return this.#mutex.run(cidr, async () => {
-      const { node, store, ledger, clock, poolOf } = this.#deps
+      const { node, store, ledger, clock } = this.#deps
       if (ledger.get(cidr) !== undefined) return 'claimed'
       const block = emptyBlock(cidr, BigInt(Math.trunc(clock.wallMs())) * 1_000_000n)
       try {
         const made = await store.create('IPAMBlock', emitBlock(block, node))
         this.#note(made)
         this.#base.set(cidr, made)
-        ledger.put([{ block, pool: poolOf(cidr) }])
+        ledger.put([{ block }])
         return 'claimed'
       } catch (error) {
         if (!(error instanceof Conflict)) {
@@ -312,12 +310,12 @@ export class Claims {
 
   /** The journal is behind (a crash after the claim, or a lost disk): takes the block as the API server has it. */
   async #adopt(base: BlockObject): Promise<void> {
-    const { node, store, ledger, log, poolOf } = this.#deps
+    const { node, store, ledger, log } = this.#deps
     const parsed = parseBlock(base)
     const block = { ...parsed, sequence: parsed.sequence + 1n }
     const written = await store.update('IPAMBlock', emitBlock(block, node, base))
     this.#base.set(block.cidr, written)
-    ledger.put([{ block, pool: poolOf(block.cidr) }])
+    ledger.put([{ block }])
     log.info({ cidr: block.cidr, used: block.slots.length - block.free.length }, 'block adopted from the API server')
   }
 

@@ -1,15 +1,16 @@
 // The allocator's tables in the node's own database: blocks, who holds which address, and the last pools that were
 // seen, so that the node can give addresses while the API server is away. Every method is one transaction, on disk
 // when it returns. Only slots that changed are written: an assignment costs one small row and one fsync.
+
+import type { IpPool } from '../api/pools.ts'
 import { type Database, transaction } from '../lib/database.ts'
 import { type Block, emptyBlock, type Slot } from './block.ts'
-import type { IpPool } from './pick.ts'
 
 /**
- * A block of this node and the pool it was cut from. `lostTo`: the API server says that somebody else has it, so
+ * A block of this node. `lostTo`: the API server says that somebody else has it, so
  * nothing is given from it, and it is forgotten when its last address is released.
  */
-export type OwnedBlock = { readonly block: Block; readonly pool: string; readonly lostTo?: string }
+export type OwnedBlock = { readonly block: Block; readonly lostTo?: string }
 
 /** What the API server last said, as far as assignments depend on it. */
 export type Inputs = {
@@ -20,7 +21,7 @@ export type Inputs = {
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS ipam_blocks (
-    cidr TEXT PRIMARY KEY, pool TEXT NOT NULL, free TEXT NOT NULL, sequence TEXT NOT NULL, lost_to TEXT
+    cidr TEXT PRIMARY KEY, free TEXT NOT NULL, sequence TEXT NOT NULL, lost_to TEXT
   ) STRICT;
   CREATE TABLE IF NOT EXISTS ipam_slots (
     cidr TEXT NOT NULL REFERENCES ipam_blocks(cidr) ON DELETE CASCADE,
@@ -36,11 +37,14 @@ export class Journal {
   constructor(db: Database) {
     this.#db = db
     db.exec(SCHEMA)
+    // once the pool was written with the block; a pool that was made again under another name lost it
+    const columns = db.prepare('PRAGMA table_info(ipam_blocks)').all()
+    if (columns.some(({ name }) => name === 'pool')) db.exec('ALTER TABLE ipam_blocks DROP COLUMN pool')
   }
 
   /** Every block, in the order in which they were claimed. */
   blocks(): OwnedBlock[] {
-    const rows = this.#db.prepare('SELECT cidr, pool, free, sequence, lost_to FROM ipam_blocks ORDER BY rowid').all()
+    const rows = this.#db.prepare('SELECT cidr, free, sequence, lost_to FROM ipam_blocks ORDER BY rowid').all()
     const slotRows = this.#db.prepare('SELECT ordinal, handle, secondary, since FROM ipam_slots WHERE cidr = ?')
     return rows.map(row => {
       const cidr = String(row['cidr'])
@@ -54,16 +58,16 @@ export class Journal {
       const free: number[] = JSON.parse(String(row['free']))
       const block = { cidr, slots, free, sequence: BigInt(String(row['sequence'])) }
       const lostTo = row['lost_to']
-      return { pool: String(row['pool']), block, lostTo: lostTo === null ? undefined : String(lostTo) }
+      return { block, lostTo: lostTo === null ? undefined : String(lostTo) }
     })
   }
 
   /** Writes blocks as they are now; `before` tells what the journal has of each. `within` joins the transaction. */
   save(changes: readonly { before?: Block; after: OwnedBlock }[], within?: () => void): void {
     const put = this.#db.prepare(
-      `INSERT INTO ipam_blocks (cidr, pool, free, sequence, lost_to) VALUES (?, ?, ?, ?, ?)
+      `INSERT INTO ipam_blocks (cidr, free, sequence, lost_to) VALUES (?, ?, ?, ?)
        ON CONFLICT (cidr) DO UPDATE SET
-         pool = excluded.pool, free = excluded.free, sequence = excluded.sequence, lost_to = excluded.lost_to`,
+         free = excluded.free, sequence = excluded.sequence, lost_to = excluded.lost_to`,
     )
     const putSlot = this.#db.prepare(
       'INSERT OR REPLACE INTO ipam_slots (cidr, ordinal, handle, secondary, since) VALUES (?, ?, ?, ?, ?)',
@@ -72,7 +76,7 @@ export class Journal {
     transaction(this.#db, () => {
       for (const { before, after } of changes) {
         const { cidr, slots, free, sequence } = after.block
-        put.run(cidr, after.pool, JSON.stringify(free), String(sequence), after.lostTo ?? null)
+        put.run(cidr, JSON.stringify(free), String(sequence), after.lostTo ?? null)
         for (const [ordinal, slot] of slots.entries()) {
           if (slot === (before?.slots[ordinal] ?? null)) continue
           if (slot === null) dropSlot.run(cidr, ordinal)

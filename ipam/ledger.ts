@@ -77,7 +77,7 @@ export class Ledger {
         else this.#held.delete(was.handle)
       }
       if (is !== null && after !== undefined) {
-        const held = { address, family: familyOf(address), block: cidr, pool: after.pool }
+        const held = { address, family: familyOf(address), block: cidr }
         this.#held.set(is.handle, [...(this.#held.get(is.handle) ?? []), held])
       }
     }

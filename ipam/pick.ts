@@ -1,11 +1,9 @@
 // Which pool, and which block of it. Pure: pools, reservations and taken blocks come in as values, selectors as
 // predicates. Ranges are compared as numbers: a /48 of IPv6 has more blocks than anybody can list.
-import type { Resource } from '../api/kinds.ts'
+import { type IpPool, inAgeOrder } from '../api/pools.ts'
 import { addressAt, addressBits, addressBytes, cidr, type Family, familyOf, overlaps } from '../lib/ip.ts'
 import { blockSize } from './block.ts'
 import type { AssignRefusal, AssignRequest } from './port.ts'
-
-export type IpPool = Resource<'IPPool'>
 
 /** First and last address as numbers, one range per CIDR. Families never compare equal. */
 type Range = { family: Family; first: bigint; last: bigint }
@@ -70,15 +68,11 @@ function selectsNamespace(pool: IpPool, namespace: string | undefined, selects: 
  * name is the only lock; so the younger one (then the later name) is not used.
  */
 export function overlappingPools(pools: readonly IpPool[]): { refused: string; because: string }[] {
-  const byAge = [...pools].sort((a, b) => (age(a) < age(b) ? -1 : 1))
-  return byAge.flatMap((pool, i) => {
-    const older = byAge.slice(0, i).find(other => overlaps(other.spec.cidr, pool.spec.cidr))
+  const ordered = inAgeOrder(pools)
+  return ordered.flatMap((pool, i) => {
+    const older = ordered.slice(0, i).find(other => overlaps(other.spec.cidr, pool.spec.cidr))
     return older === undefined ? [] : [{ refused: pool.metadata.name, because: older.metadata.name }]
   })
-}
-
-function age({ metadata }: IpPool): string {
-  return `${metadata.creationTimestamp ?? '9999'} ${metadata.name}`
 }
 
 /** Whether an address lies in any of the reserved CIDRs or addresses. */

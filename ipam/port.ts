@@ -23,7 +23,7 @@ export type AssignRequest = {
   use: 'Workload' | 'Tunnel'
 }
 
-export type Assigned = { address: string; family: Family; block: string; pool: string }
+export type Assigned = { address: string; family: Family; block: string }
 
 /** An expected refusal, with what a person can do about it. */
 export type AssignRefusal = {
@@ -32,6 +32,7 @@ export type AssignRefusal = {
   remedy: string
 }
 
+/** `pool` is the name of the pool that the block belongs to now; '' when no known one holds it. */
 export type OwnBlock = { cidr: string; pool: string; used: number; size: number }
 
 /** The node's allocator: the only writer of its own blocks. Every answer is on disk before it is given. */

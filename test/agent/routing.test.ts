@@ -2,11 +2,12 @@
 import test from 'ava'
 import { Routing } from '../../agent/routing.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import type { Resource } from '../../api/kinds.ts'
 import type { LearnedRoute } from '../../felix/input.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
-import { aNode, aResource } from '../datastore/objects.ts'
+import { aNode, aPool, aResource } from '../datastore/objects.ts'
 
 const ADDRESS = { n1: '192.0.2.11', n2: '192.0.2.12' } as const
 
@@ -21,14 +22,14 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock)
     converged: () => undefined,
     event: () => undefined,
   })
-  const cluster = (asNumber: number) =>
+  const cluster = (asNumber: number, pools: readonly Resource<'IPPool'>[] = []) =>
     routing.cluster({
       nodes: (['n1', 'n2'] as const).map(node =>
         aNode(node, { annotations: { [NODE_ANNOTATION.ipv4Address]: `${ADDRESS[node]}/24` } }),
       ),
       peers: [],
       config: aResource('BGPConfiguration', { metadata: { name: 'default' }, spec: { asNumber } }).spec,
-      pools: [],
+      pools,
     })
   return { routing, cluster, prefixes: () => learned.map(({ prefix }) => prefix) }
 }
@@ -60,4 +61,20 @@ test('routes outlive a change of the AS number, and those that nobody sends agai
   t.deepEqual(one.prefixes(), ['10.244.2.0/26'])
   await pass(clock, 15)
   t.deepEqual(one.prefixes(), [])
+})
+
+test('a pool with disableBGPExport that is made again under another name still keeps its blocks back', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  two.routing.blocks([{ cidr: '10.244.2.0/26', pool: 'old-name', used: 0, size: 64 }])
+  await Promise.all([one.cluster(64512), two.cluster(64512, [aPool('old-name', { disableBGPExport: true })])])
+  await pass(clock, 15)
+  t.deepEqual(one.prefixes(), [])
+  await two.cluster(64512, [aPool('new-name', { disableBGPExport: true })])
+  await pass(clock, 15)
+  t.deepEqual(one.prefixes(), [])
+  await two.cluster(64512, [aPool('new-name')])
+  await pass(clock, 15)
+  t.deepEqual(one.prefixes(), ['10.244.2.0/26'])
 })

@@ -33,9 +33,9 @@ test('an IPv6 pool is counted exactly, beyond what a double can hold', t => {
   t.like(found, { total: 2n ** 64n, used: 1, free: 2n ** 64n - 1n })
 })
 
-test('a block counts once, in the narrowest pool that holds it; one in no pool stands apart', t => {
+test('a block counts once, in the oldest pool that holds it; one in no pool stands apart', t => {
   const { pools, outside } = usage(
-    [pool, aPool('narrow', { cidr: '10.244.8.0/24' })],
+    [pool, aPool('narrow', { cidr: '10.244.8.0/24' }, { creationTimestamp: '2026-01-01T00:00:00Z' })],
     [half('10.244.8.0/31'), half('10.1.0.0/31')],
   )
   t.deepEqual(

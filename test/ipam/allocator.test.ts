@@ -170,6 +170,32 @@ test('a block that another node owns is not assigned from, not announced, and fo
   t.not(given(await (await node.restart()).allocator.assign(aPod('c')))[0]?.block, lost)
 })
 
+test('the pool of a block is the one that holds it now, also when it was made again under another name', async t => {
+  const store = await storeWith(['old-name', '10.0.0.0/24', 26])
+  const node = await started(store)
+  t.deepEqual(
+    node.allocator.blocks().map(({ pool }) => pool),
+    ['old-name'],
+  )
+  await store.delete('IPPool', 'old-name')
+  await store.create('IPPool', aPool('new-name', '10.0.0.0/24', 26))
+  await converge(store, node)
+  t.deepEqual(
+    node.allocator.blocks().map(({ pool }) => pool),
+    ['new-name'],
+  )
+})
+
+test('a journal that still has the pool of each block is taken over', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24', 26])
+  const node = await started(store)
+  const [block] = node.allocator.blocks()
+  node.db.exec("ALTER TABLE ipam_blocks ADD COLUMN pool TEXT NOT NULL DEFAULT 'p'")
+  const again = await node.restart()
+  t.deepEqual(again.allocator.blocks(), [block!])
+  given(await again.allocator.assign(aPod('a')))
+})
+
 test('fields that others put on a block survive its publication', async t => {
   const store = await storeWith(['p', '10.0.0.0/24'])
   const node = await started(store)

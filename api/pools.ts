@@ -1,0 +1,29 @@
+// Which IPPool a block or an address belongs to: one rule for the allocator, felix, BGP and the command line. It is read
+// from the pools as they are now and never remembered: a pool that is made again under another name has its blocks.
+import { contains } from '../lib/ip.ts'
+import type { Resource } from './kinds.ts'
+
+export type IpPool = Resource<'IPPool'>
+
+/** The pool that a CIDR or an address belongs to: of those that hold it the oldest, as `inAgeOrder` has them. */
+export function poolOf(pools: readonly IpPool[], inner: string): IpPool | undefined {
+  return inAgeOrder(pools).find(({ spec }) => contains(spec.cidr, inner))
+}
+
+/**
+ * The pools that something can belong to: not those that lie inside an older one. Of these the one with the longest
+ * prefix that holds a block is also the oldest, so a longest-prefix match finds what `poolOf` finds.
+ */
+export function poolsInEffect(pools: readonly IpPool[]): IpPool[] {
+  const ordered = inAgeOrder(pools)
+  return ordered.filter((pool, i) => !ordered.slice(0, i).some(older => contains(older.spec.cidr, pool.spec.cidr)))
+}
+
+/** The oldest first; two of the same age in the order of their names. */
+export function inAgeOrder(pools: readonly IpPool[]): IpPool[] {
+  return [...pools].sort((a, b) => (age(a) < age(b) ? -1 : 1))
+}
+
+function age({ metadata }: IpPool): string {
+  return `${metadata.creationTimestamp ?? '9999'} ${metadata.name}`
+}
