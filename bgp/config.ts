@@ -1,9 +1,7 @@
 // What a speaker is told: itself, its peers, its policies. Values only; `speaker.ts` compares an old and a new
 // configuration and resets a session only for a change that the protocol cannot make otherwise.
+import type { AddressFamily } from './family.ts'
 import type { PolicyRule } from './policy.ts'
-
-/** Address families the speaker carries (AFI/SAFI 1/1 and 2/1). */
-export type AddressFamily = 'ipv4-unicast' | 'ipv6-unicast'
 
 export type SpeakerConfig = {
   /** 1-4294967295 (RFC 6793). */

@@ -5,9 +5,10 @@ import { familyOf, formatIpv4, ipv4Number, isLinkLocal } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
-import type { AddressFamily, PeerConfig, PeerState, PeerStatus, SpeakerConfig } from './config.ts'
+import type { PeerConfig, PeerState, PeerStatus, SpeakerConfig } from './config.ts'
+import { type AddressFamily, FAMILIES, familyOfNumbers, numbersOfFamily, unicastFamily } from './family.ts'
 import { resolveCollision } from './fsm/collision.ts'
-import { familyOfNumbers, type Negotiated, negotiate, numbersOfFamily, ownOpen, relation } from './fsm/negotiate.ts'
+import { type Negotiated, negotiate, ownOpen, relation } from './fsm/negotiate.ts'
 import type { Phase, Rules } from './fsm/step.ts'
 import type { Connection, DialOptions, Discover, SocketOptions } from './port.ts'
 import { isWeighty, type Reason, reasonOf } from './reason.ts'
@@ -297,7 +298,7 @@ export class Peer implements SessionOwner {
   }
 
   refresh(_session: Session, { afi, safi, subtype }: RouteRefresh): void {
-    const family = familyOfNumbers(afi, safi)
+    const family = familyOfNumbers(afi, safi)?.name
     if (family === undefined || !this.negotiated?.families.includes(family)) return
     const kind = REFRESH_KINDS[subtype]
     if (kind === 'end') for (const watcher of this.#deps.watchers) watcher.refreshed(this.name, family)
@@ -525,9 +526,9 @@ export function nameOf(config: PeerConfig): string {
 /** The families of a peer: those named, else what its address says. */
 export function familiesOf(config: PeerConfig): readonly AddressFamily[] {
   if (config.families !== undefined) return config.families
-  if (config.extendedNextHop) return ['ipv4-unicast', 'ipv6-unicast']
+  if (config.extendedNextHop) return FAMILIES
   const address = config.address ?? config.range
-  return [address !== undefined && familyOf(address) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast']
+  return [unicastFamily(address === undefined ? 'ipv6' : familyOf(address))]
 }
 
 function rulesOf({ timers = {} }: PeerConfig, passive: boolean): Rules {

@@ -2,6 +2,7 @@
 // is sent nothing, so decision, policies and export are those of any other peer.
 import { ipv4Number } from '../lib/ip.ts'
 import type { PeerConfig } from './config.ts'
+import { addPathSwitches, FAMILIES } from './family.ts'
 import type { Rib } from './rib/rib.ts'
 import type { RibPeer } from './rib/types.ts'
 import type { ProtocolError } from './wire/errors.ts'
@@ -50,7 +51,7 @@ function sourcePeer(
   const session = {
     as4: true,
     peerType: 'ibgp',
-    addPath: { ipv4: addPath, ipv6: addPath },
+    addPath: addPathSwitches(() => addPath),
     extendedNextHop: true,
     extendedMessage: true,
   } as const
@@ -65,7 +66,7 @@ function sourcePeer(
     routerId: ipv4Number(routerId),
     localAddress: UNSPECIFIED,
     remoteAddress: address,
-    families: ['ipv4-unicast', 'ipv6-unicast'],
+    families: FAMILIES,
     receive: session,
     send: session,
     enhancedRefresh: false,

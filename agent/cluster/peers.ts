@@ -4,6 +4,7 @@ import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
+import { unicastFamily } from '../../bgp/family.ts'
 import { familyOf, parseAddress, parseEndpoint } from '../../lib/ip.ts'
 
 export type MeshInput = {
@@ -117,7 +118,7 @@ function session(name: string, own: string, remote: string, asn: number, port: n
     passive: remote > own,
     // nodes and top-of-rack routers may be hops away; ttlSecurity narrows it where asked for
     multihop: 255,
-    families: [familyOf(remote) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast'],
+    families: [unicastFamily(familyOf(remote))],
     gracefulRestart: { restartSeconds: RESTART_SECONDS, notification: true },
     nextHop: 'auto',
     import: 'accept',

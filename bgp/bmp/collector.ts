@@ -6,8 +6,7 @@ import { Backoff } from '../../lib/backoff.ts'
 import { Writer } from '../../lib/bytes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { type Log, silentLog } from '../../lib/log.ts'
-import type { AddressFamily } from '../config.ts'
-import { numbersOfFamily } from '../fsm/negotiate.ts'
+import { type AddressFamily, FAMILIES, numbersOfFamily } from '../family.ts'
 import type { Connection, Transport } from '../port.ts'
 import type { Replayed } from '../rib/replay.ts'
 import type { Cause } from '../session.ts'
@@ -60,7 +59,6 @@ const DIAL_MS = 10_000
 const BUFFER_OCTETS = 16 << 20
 /** Messages are gathered into blocks of this size, with room for one more of any length. */
 const BLOCK = 64 * 1024
-const FAMILIES: readonly AddressFamily[] = ['ipv4-unicast', 'ipv6-unicast']
 
 type Watched = { session: MonitoredSession; head: Uint8Array }
 

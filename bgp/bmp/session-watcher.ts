@@ -1,6 +1,6 @@
 // What a monitor (BMP, RFC 7854) sees of a speaker's sessions: values and one port. A watcher is called in the middle of
 // a session's work, so it must neither throw nor take long.
-import type { AddressFamily } from '../config.ts'
+import type { AddressFamily } from '../family.ts'
 import type { Cause } from '../session.ts'
 
 /** An established session. */

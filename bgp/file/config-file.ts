@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { type Endpoint, parseAddress, parseCidr, parseEndpoint } from '../../lib/ip.ts'
 import type { BmpConfig } from '../bmp/collector.ts'
 import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
+import { FAMILIES } from '../family.ts'
 import { nameOf } from '../peer.ts'
 
 export type ConfigFile = {
@@ -61,7 +62,7 @@ const endpoint = z.string().transform((text, context) => {
   context.addIssue('not an address with a port; write it like 192.0.2.1:179 or [2001:db8::1]:179')
   return z.NEVER
 })
-const family = z.enum(['ipv4-unicast', 'ipv6-unicast'], 'write ipv4-unicast or ipv6-unicast')
+const family = z.enum(FAMILIES, `write ${FAMILIES.join(' or ')}`)
 const community = z
   .string()
   .regex(/^\d+:\d+(:\d+)?$/, 'write a community like 65001:100, or a large one like 65001:1:2')

@@ -1,11 +1,12 @@
 // What two OPENs agree on: AS numbers, hold time, families and capabilities. Pure; both the OPEN we send and the
 // verdict on theirs come from the same configuration, so they cannot disagree.
 import { ipv4Number } from '../../lib/ip.ts'
-import type { AddressFamily, PeerConfig, Role, SpeakerConfig } from '../config.ts'
+import type { PeerConfig, Role, SpeakerConfig } from '../config.ts'
+import { type AddressFamily, addPathSwitches, BASE_FAMILY, familyOfNumbers, numbersOfFamily } from '../family.ts'
 import type { Capability } from '../wire/capabilities.ts'
 import type { CodecSession, PeerType } from '../wire/codec-session.ts'
 import { ProtocolError } from '../wire/errors.ts'
-import { ADD_PATH, AFI, ERROR, OPEN_ERROR, ROLE, SAFI } from '../wire/iana.ts'
+import { ADD_PATH, AFI, ERROR, OPEN_ERROR, ROLE } from '../wire/iana.ts'
 import type { Open } from '../wire/open.ts'
 
 export const DEFAULT_HOLD_SECONDS = 90
@@ -45,11 +46,6 @@ export type Negotiated = {
   longLived?: readonly { family: AddressFamily; forwarding: boolean; staleSeconds: number }[]
 }
 
-const NUMBERS: Readonly<Record<AddressFamily, { afi: number; safi: number }>> = {
-  'ipv4-unicast': { afi: AFI.ipv4, safi: SAFI.unicast },
-  'ipv6-unicast': { afi: AFI.ipv6, safi: SAFI.unicast },
-}
-
 /** Roles that may face each other (RFC 9234 §4.2). */
 const COUNTERPART: Readonly<Record<Role, Role>> = {
   provider: 'customer',
@@ -57,17 +53,6 @@ const COUNTERPART: Readonly<Record<Role, Role>> = {
   rs: 'rs-client',
   'rs-client': 'rs',
   peer: 'peer',
-}
-
-/** The family with these numbers; undefined when the speaker does not carry it. */
-export function familyOfNumbers(afi: number, safi: number): AddressFamily | undefined {
-  if (safi !== SAFI.unicast) return undefined
-  return afi === AFI.ipv4 ? 'ipv4-unicast' : afi === AFI.ipv6 ? 'ipv6-unicast' : undefined
-}
-
-/** AFI and SAFI of a family. */
-export function numbersOfFamily(family: AddressFamily): { afi: number; safi: number } {
-  return NUMBERS[family]
 }
 
 /** What kind of peer an AS is to us, and the AS we show it (RFC 5065 §3: the identifier outside the confederation). */
@@ -97,18 +82,20 @@ export function ownOpen(side: LocalSide): Open {
 
 function ownCapabilities(side: LocalSide, localAs: number, families: readonly AddressFamily[]): Capability[] {
   const { peer, restarting } = side
-  const list: Capability[] = families.map(family => ({ type: 'multiprotocol', ...NUMBERS[family] }))
+  const list: Capability[] = families.map(family => ({ type: 'multiprotocol', ...numbersOfFamily(family) }))
   list.push({ type: 'routeRefresh' }, { type: 'enhancedRouteRefresh' }, { type: 'extendedMessage' })
   list.push({ type: 'fourOctetAs', asn: localAs })
-  if (peer.extendedNextHop && families.includes('ipv4-unicast'))
-    list.push({ type: 'extendedNextHop', entries: [{ ...NUMBERS['ipv4-unicast'], nextHopAfi: AFI.ipv6 }] })
+  if (peer.extendedNextHop && families.includes(BASE_FAMILY))
+    list.push({ type: 'extendedNextHop', entries: [{ ...numbersOfFamily(BASE_FAMILY), nextHopAfi: AFI.ipv6 }] })
   if (peer.role !== undefined) list.push({ type: 'role', role: ROLE[peer.role] })
   const mode = (peer.addPath?.receive ? ADD_PATH.receive : 0) | (peer.addPath?.send ? ADD_PATH.send : 0)
-  if (mode !== 0) list.push({ type: 'addPath', entries: families.map(family => ({ ...NUMBERS[family], mode })) })
+  if (mode !== 0)
+    list.push({ type: 'addPath', entries: families.map(family => ({ ...numbersOfFamily(family), mode })) })
   const graceful = peer.gracefulRestart
   if (graceful === false) return list
   // without families of our own the capability still says that we keep the peer's routes (RFC 4724 §3)
-  const forwarding = graceful === undefined ? [] : families.map(family => ({ ...NUMBERS[family], forwarding: true }))
+  const forwarding =
+    graceful === undefined ? [] : families.map(family => ({ ...numbersOfFamily(family), forwarding: true }))
   list.push({
     type: 'gracefulRestart',
     restarting: restarting && graceful !== undefined,
@@ -138,17 +125,14 @@ export function negotiate(side: LocalSide, theirs: Open): Negotiated | ProtocolE
     theirs.capabilities.some(
       c =>
         c.type === 'extendedNextHop' &&
-        c.entries.some(e => e.afi === AFI.ipv4 && e.safi === SAFI.unicast && e.nextHopAfi === AFI.ipv6),
+        c.entries.some(e => familyOfNumbers(e.afi, e.safi)?.name === BASE_FAMILY && e.nextHopAfi === AFI.ipv6),
     )
   const codec = (ourMode: boolean, theirMode: number): CodecSession => ({
     as4,
     peerType,
     extendedNextHop,
     extendedMessage,
-    addPath: {
-      ipv4: ourMode && (addPathMode(theirs, 'ipv4-unicast') & theirMode) !== 0,
-      ipv6: ourMode && (addPathMode(theirs, 'ipv6-unicast') & theirMode) !== 0,
-    },
+    addPath: addPathSwitches(family => ourMode && (addPathMode(theirs, family) & theirMode) !== 0),
   })
   const restart = last(theirs, 'gracefulRestart')
   const ourRestart = last(ours, 'gracefulRestart')
@@ -181,7 +165,7 @@ export function negotiate(side: LocalSide, theirs: Open): Negotiated | ProtocolE
       restart === undefined || last(ours, 'longLived') === undefined
         ? undefined
         : last(theirs, 'longLived')?.entries.flatMap(({ afi, safi, forwarding, staleSeconds }) => {
-            const family = familyOfNumbers(afi, safi)
+            const family = familyOfNumbers(afi, safi)?.name
             return family !== undefined && families.includes(family) ? [{ family, forwarding, staleSeconds }] : []
           }),
   }
@@ -221,7 +205,9 @@ function refusal({ speaker, peer, families }: LocalSide, ours: Open, theirs: Ope
 
 /** The data of Unsupported Capability (RFC 5492 §5): the capabilities that we miss. */
 function familyData(families: readonly AddressFamily[]): Uint8Array {
-  return Uint8Array.from(families.flatMap(family => [1, 4, 0, NUMBERS[family].afi, 0, NUMBERS[family].safi]))
+  return Uint8Array.from(
+    families.flatMap(family => [1, 4, 0, numbersOfFamily(family).afi, 0, numbersOfFamily(family).safi]),
+  )
 }
 
 function expectedAs(speaker: SpeakerConfig, peer: PeerConfig): number {
@@ -232,19 +218,21 @@ function expectedAs(speaker: SpeakerConfig, peer: PeerConfig): number {
 
 /** A peer without the multiprotocol capability speaks IPv4 unicast and nothing else (RFC 4760 §8). */
 function announces(open: Open, family: AddressFamily): boolean {
-  const { afi, safi } = NUMBERS[family]
+  const { afi, safi } = numbersOfFamily(family)
   const all = open.capabilities.filter(c => c.type === 'multiprotocol')
-  return all.length === 0 ? family === 'ipv4-unicast' : all.some(c => c.afi === afi && c.safi === safi)
+  return all.length === 0 ? family === BASE_FAMILY : all.some(c => c.afi === afi && c.safi === safi)
 }
 
 function addPathMode(open: Open, family: AddressFamily): number {
-  const { afi, safi } = NUMBERS[family]
+  const { afi, safi } = numbersOfFamily(family)
   // the last entry of a family counts (RFC 7911 §4)
   return last(open, 'addPath')?.entries.findLast(e => e.afi === afi && e.safi === safi)?.mode ?? 0
 }
 
 function carried(families: readonly AddressFamily[], list: readonly { afi: number; safi: number }[]): AddressFamily[] {
-  return families.filter(family => list.some(e => e.afi === NUMBERS[family].afi && e.safi === NUMBERS[family].safi))
+  return families.filter(family =>
+    list.some(e => e.afi === numbersOfFamily(family).afi && e.safi === numbersOfFamily(family).safi),
+  )
 }
 
 function last<T extends Capability['type']>(open: Open, type: T): Extract<Capability, { type: T }> | undefined {

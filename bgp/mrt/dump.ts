@@ -3,10 +3,12 @@
 // without a next hop of its own has the unspecified one, which nobody takes for a way.
 import { BytesError, Writer } from '../../lib/bytes.ts'
 import { ipv4Number } from '../../lib/ip.ts'
-import type { AddressFamily, SpeakerConfig } from '../config.ts'
+import type { SpeakerConfig } from '../config.ts'
+import { type AddressFamily, addPathSwitches, BASE_FAMILY, FAMILIES, FAMILY } from '../family.ts'
 import type { DumpedPath } from '../rib/dump.ts'
 import type { Rib } from '../rib/rib.ts'
 import type { RouteAttributes } from '../rib/store/attribute-set.ts'
+import type { CodecSession } from '../wire/codec-session.ts'
 import { emitMrt, MAX_MRT_RECORD, type MrtPeer, type MrtRecord, type MrtRibEntry } from '../wire/mrt.ts'
 
 /** Octets after which a block is given out. */
@@ -26,8 +28,7 @@ export function* dumpMrt(
   const peers: MrtPeer[] = [{ routerId: collectorId, address: '0.0.0.0', asn }]
   const known = new Map<string, Known>([[OWN, { index: 0, addPath: NEVER }]])
   for (const { key, routerId: id, remoteAddress, remoteAs, receive } of rib.peers()) {
-    const { ipv4, ipv6 } = receive.addPath
-    known.set(key, { index: peers.length, addPath: { 'ipv4-unicast': ipv4, 'ipv6-unicast': ipv6 } })
+    known.set(key, { index: peers.length, addPath: receive.addPath })
     peers.push({ routerId: id, address: remoteAddress, asn: remoteAs })
   }
   const block = new Block()
@@ -45,10 +46,9 @@ export function* dumpMrt(
   if (block.length > 0) yield block.take()
 }
 
-type Known = { index: number; addPath: Readonly<Record<AddressFamily, boolean>> }
+type Known = { index: number; addPath: CodecSession['addPath'] }
 
-const FAMILIES: readonly AddressFamily[] = ['ipv4-unicast', 'ipv6-unicast']
-const NEVER = { 'ipv4-unicast': false, 'ipv6-unicast': false }
+const NEVER: Known['addPath'] = addPathSwitches(() => false)
 /** So many entries fit a record, however long their attributes are. */
 const MOST_ENTRIES = Math.floor(MAX_MRT_RECORD / (1 << 16)) - 1
 
@@ -60,7 +60,7 @@ function entryOf(
   addPath: boolean,
   seconds: number,
 ): MrtRibEntry[] {
-  if (peer === undefined || peer.addPath[family] !== addPath) return []
+  if (peer === undefined || peer.addPath[FAMILY[family].ip] !== addPath) return []
   const id = addPath ? pathId : undefined
   return [{ peer: peer.index, originatedSeconds: seconds, pathId: id, ...withNextHop(received, family) }]
 }
@@ -68,8 +68,8 @@ function entryOf(
 function withNextHop(route: RouteAttributes, family: AddressFamily): RouteAttributes {
   const { attributes, mpNextHop } = route
   if (attributes.nextHop !== undefined || mpNextHop !== undefined) return route
-  if (family === 'ipv4-unicast') return { attributes: { ...attributes, nextHop: 0 } }
-  return { attributes, mpNextHop: new Uint8Array(16) }
+  if (family === BASE_FAMILY) return { attributes: { ...attributes, nextHop: 0 } }
+  return { attributes, mpNextHop: new Uint8Array(FAMILY[family].octets) }
 }
 
 function parts(entries: readonly MrtRibEntry[]): readonly (readonly MrtRibEntry[])[] {

@@ -1,7 +1,8 @@
 // From an entry of a table dump (RFC 6396 §4.3.4) to the UPDATE that would announce it, octets to octets. A dump keeps of
 // MP_REACH_NLRI only the next hop; an UPDATE wants family and prefix around it.
 import { BytesError, type Writer } from '../../lib/bytes.ts'
-import { AFI, ATTRIBUTE, FLAG, SAFI } from '../wire/iana.ts'
+import { BASE_FAMILY, numbersOfFamily } from '../family.ts'
+import { ATTRIBUTE, FLAG } from '../wire/iana.ts'
 import { dumpedNextHop, type MrtEntryFrame, type MrtRibFrame } from '../wire/mrt.ts'
 import { MpOffsets, scanAttributes } from '../wire/update.ts'
 
@@ -14,6 +15,7 @@ export const ENTRY_UPDATE_ROOM = 1 << 17
  */
 export function emitEntryUpdate(w: Writer, rib: MrtRibFrame, entry: MrtEntryFrame): string | undefined {
   const { raw } = entry
+  const { afi, safi } = numbersOfFamily(rib.family)
   const mp = new MpOffsets()
   if (!scanAttributes(raw, 0, raw.length, mp)) return 'its attributes cannot be told apart'
   const nlri = () => {
@@ -22,7 +24,7 @@ export function emitEntryUpdate(w: Writer, rib: MrtRibFrame, entry: MrtEntryFram
   }
   try {
     w.u16(0)
-    if (rib.family === 'ipv4' && hasNextHop(raw)) {
+    if (rib.family === BASE_FAMILY && hasNextHop(raw)) {
       w.prefixed(2, () => putOthers(w, raw, WITHOUT_MP))
       nlri()
       return undefined
@@ -32,7 +34,7 @@ export function emitEntryUpdate(w: Writer, rib: MrtRibFrame, entry: MrtEntryFram
     w.prefixed(2, () => {
       w.u8(FLAG.optional).u8(ATTRIBUTE.mpReach)
       w.prefixed(1, () => {
-        w.u16(rib.family === 'ipv4' ? AFI.ipv4 : AFI.ipv6).u8(SAFI.unicast)
+        w.u16(afi).u8(safi)
         w.prefixed(1, () => w.put(nextHop))
         w.u8(0)
         nlri()

@@ -1,6 +1,6 @@
 // What the RIB keeps per peer, over all its sessions.
 import type { Cancel } from '../../lib/clock.ts'
-import type { AddressFamily } from '../config.ts'
+import type { AddressFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
 import { gateFor, ownAddresses, type Speaker } from './in/admission.ts'
 import type { Gate } from './in/read-facts.ts'

@@ -2,6 +2,7 @@
 // Paths that share a set and lie side by side share a message. Stale paths are left out: their session is over, and the
 // peer that came back sends what it still has.
 
+import { FAMILY } from '../family.ts'
 import { UpdatePacker } from './out/update-packer.ts'
 import type { PeerState } from './peer-state.ts'
 import { MARK, PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
@@ -64,8 +65,7 @@ function sender(
 }
 
 function addPathOf({ family }: FamilyTable, { peer }: PeerState): boolean {
-  const { ipv4, ipv6 } = peer.receive.addPath
-  return family === 'ipv4-unicast' ? ipv4 : ipv6
+  return peer.receive.addPath[FAMILY[family].ip]
 }
 
 /** Messages of one peer under way; a set that leaves no room in an ordinary one goes into extended ones. */

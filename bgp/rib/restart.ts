@@ -1,7 +1,7 @@
 // Keeping a peer's routes while it is away: graceful restart (RFC 4724 §4.2), long-lived graceful restart (RFC 9494) and
 // enhanced route refresh (RFC 7313 §4), which is the same marking and sweeping within one session.
 import type { Clock } from '../../lib/clock.ts'
-import type { AddressFamily } from '../config.ts'
+import { type AddressFamily, FAMILIES } from '../family.ts'
 import type { PeerState } from './peer-state.ts'
 import { MARK } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
@@ -121,5 +121,3 @@ export class Restart {
     return count
   }
 }
-
-const FAMILIES: readonly AddressFamily[] = ['ipv4-unicast', 'ipv6-unicast']

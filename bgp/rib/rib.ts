@@ -4,11 +4,12 @@
 import type { Clock } from '../../lib/clock.ts'
 import { addressBytes, cidr } from '../../lib/ip.ts'
 import type { Log } from '../../lib/log.ts'
-import type { AddressFamily, Network, PeerConfig, SpeakerConfig } from '../config.ts'
+import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
+import { type AddressFamily, perFamily, unicastFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
 import type { RouteSink } from '../port.ts'
 import type { ProtocolError } from '../wire/errors.ts'
-import { Intake } from './adj-rib-in.ts'
+import { AdjRibIn } from './adj-rib-in.ts'
 import { Decision, type PeerFacts } from './decision.ts'
 import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
@@ -61,7 +62,7 @@ export class Rib {
   readonly #facts = new AttributeFacts()
   readonly #importer: Importer
   readonly #tables: Record<AddressFamily, FamilyTable>
-  readonly #intake: Intake
+  readonly #adjRibIn: AdjRibIn
   readonly #restart: Restart
   readonly #peers = new Map<string, PeerState>()
   readonly #byIndex: (PeerState | undefined)[] = []
@@ -98,7 +99,7 @@ export class Rib {
         busy: () => this.#work(),
         wake: peer => this.#pending(this.#byIndex[peer]!.peer.key),
       })
-    this.#tables = { 'ipv4-unicast': table('ipv4-unicast'), 'ipv6-unicast': table('ipv6-unicast') }
+    this.#tables = perFamily(table)
     const report = (event: RibEvent) => this.#event(event)
     this.#restart = new Restart({
       clock: deps.clock,
@@ -106,7 +107,7 @@ export class Rib {
       report,
       swept: peer => this.#retire(peer),
     })
-    this.#intake = new Intake({
+    this.#adjRibIn = new AdjRibIn({
       store: this.#store,
       importer: this.#importer,
       tables: this.#tables,
@@ -172,7 +173,7 @@ export class Rib {
     const state = this.#peers.get(key)
     if (state?.up !== true) throw new Error(`no session with ${key}`)
     state.messagesIn++
-    return this.#intake.receive(state, bytes, start, end)
+    return this.#adjRibIn.receive(state, bytes, start, end)
   }
 
   /**
@@ -223,7 +224,7 @@ export class Rib {
   /** Originates a prefix, replacing an earlier announcement of it. Throws on text that is not a CIDR. */
   announce(network: Network): void {
     const { family, address, length } = cidr(network.prefix)
-    const table = this.#tables[family === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast']
+    const table = this.#tables[unicastFamily(family)]
     const prefix = table.prefixes.add(addressBytes(address), 0, length)
     table.fit()
     const set = this.#importer.store(originated(network), this.#local.canonical, table.family)
@@ -233,7 +234,7 @@ export class Rib {
 
   withdraw(prefix: string): void {
     const { family, address, length } = cidr(prefix)
-    const table = this.#tables[family === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast']
+    const table = this.#tables[unicastFamily(family)]
     const id = table.prefixes.find(addressBytes(address), 0, length)
     if (id >= 0) table.withdraw(id, this.#local, 0)
   }
@@ -290,7 +291,7 @@ export class Rib {
   /** Every candidate of a prefix, accepted or not, and the step of the decision process it lost in. */
   explain(prefix: string): Explanation | undefined {
     const { family, address, length } = cidr(prefix)
-    const table = this.#tables[family === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast']
+    const table = this.#tables[unicastFamily(family)]
     const id = table.prefixes.find(addressBytes(address), 0, length)
     return id < 0 ? undefined : explainPrefix(table, id, this.#byIndex, this.#importer)
   }

@@ -1,5 +1,5 @@
 // A selected route as the sink outside hears of it.
-import { familyOf } from '../../lib/ip.ts'
+import { familyOf, isLinkLocal } from '../../lib/ip.ts'
 import type { SelectedRoute } from '../port.ts'
 import { tunnelType } from '../wire/communities.ts'
 import { formatNextHop, octetsOf } from './in/admission.ts'
@@ -18,7 +18,7 @@ export function selectedRoute(
     prefix,
     family: familyOf(prefix),
     nextHop,
-    interface: /^fe[89ab]/.test(nextHop) ? peer.interface : undefined,
+    interface: isLinkLocal(nextHop) ? peer.interface : undefined,
     encapsulations: [...new Set([...announced, ...tunnelsIn(attributes.tunnelEncap)])],
     peer: peer.key,
     med: attributes.med,

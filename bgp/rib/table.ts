@@ -1,7 +1,7 @@
 // One address family of the RIB: its prefixes, their paths (Adj-RIB-In), the selected one (Loc-RIB) and the export groups
 // that are fed from it. Changes are queued and decided later in slices, so that a prefix which changes often is decided
 // once.
-import type { AddressFamily } from '../config.ts'
+import type { AddressFamily } from '../family.ts'
 import type { Columns, Decision, StepName } from './decision.ts'
 import type { Importer } from './in/importer.ts'
 import type { ExportGroup, GroupTable } from './out/export-group.ts'
@@ -57,12 +57,6 @@ export class FamilyTable implements GroupTable {
     if (this.#queue.size > 0 || this.#deferred !== undefined) return false
     for (const group of this.groups.values()) if (!group.quiet) return false
     return true
-  }
-
-  idOf(octets: Uint8Array, at: number, length: number): number {
-    const id = this.prefixes.add(octets, at, length)
-    this.fit()
-    return id
   }
 
   /** Makes room for what was added to `prefixes`. */

@@ -1,6 +1,8 @@
 // What the RIB knows of a session and says about it: values that the speaker hands in with `peerUp` and the events it
 // hears back. No sockets and no timers: a session is here only the outcome of its OPEN exchange.
-import type { AddressFamily, PeerConfig } from '../config.ts'
+
+import type { PeerConfig } from '../config.ts'
+import type { AddressFamily } from '../family.ts'
 import type { CodecSession, PeerType } from '../wire/codec-session.ts'
 
 /** One established session. All of it is fixed until `peerDown`, except what `setPolicies` replaces. */

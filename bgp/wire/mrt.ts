@@ -2,13 +2,21 @@
 // changes and table dumps, and writes them. AS numbers in a table dump have four octets, and its MP_REACH_NLRI is cut
 // down to the next hop, except in dumps of old collectors that kept the whole attribute: both are read.
 import { BytesError, Reader, type Writer } from '../../lib/bytes.ts'
-import { addressBytes, cidr, type Family, formatAddress, formatCidr, maskAddress } from '../../lib/ip.ts'
+import { addressBytes, cidr, familyOf, formatAddress, formatCidr, maskAddress } from '../../lib/ip.ts'
+import {
+  type AddressFamily,
+  addPathSwitches,
+  FAMILY,
+  familyOfNumbers,
+  numbersOfFamily,
+  unicastFamily,
+} from '../family.ts'
 import type { Attributes } from './attribute-values.ts'
 import { emitAttribute, emitAttributes, parseAttributes } from './attributes.ts'
 import type { CodecSession } from './codec-session.ts'
 import type { Fault } from './errors.ts'
-import { AFI, ATTRIBUTE, FLAG } from './iana.ts'
-import { isCarried, parseMpReach } from './multiprotocol.ts'
+import { ATTRIBUTE, FLAG, SAFI } from './iana.ts'
+import { parseMpReach } from './multiprotocol.ts'
 import { StreamSplitter } from './splitter.ts'
 import { MpOffsets, scanAttributes } from './update.ts'
 
@@ -36,11 +44,11 @@ const STATE_CHANGE = 0
 const STATE_CHANGE_AS4 = 5
 const PEER_INDEX_TABLE = 1
 /** Subtypes of TABLE_DUMP_V2 that hold a prefix. */
-const RIBS: readonly { subtype: number; family: Family; addPath: boolean }[] = [
-  { subtype: 2, family: 'ipv4', addPath: false },
-  { subtype: 4, family: 'ipv6', addPath: false },
-  { subtype: 8, family: 'ipv4', addPath: true },
-  { subtype: 10, family: 'ipv6', addPath: true },
+const RIBS: readonly { subtype: number; family: AddressFamily; addPath: boolean }[] = [
+  { subtype: 2, family: 'ipv4-unicast', addPath: false },
+  { subtype: 4, family: 'ipv6-unicast', addPath: false },
+  { subtype: 8, family: 'ipv4-unicast', addPath: true },
+  { subtype: 10, family: 'ipv6-unicast', addPath: true },
 ]
 
 /** Whose session, in a recorded message or state change. */
@@ -82,7 +90,7 @@ export type MrtBody =
 /** A `rib` record whose attributes are still octets. Everything is a view, valid as long as the record's octets are. */
 export type MrtRibFrame = {
   sequence: number
-  family: Family
+  family: AddressFamily
   /** Bits of the prefix, and the octets that hold them; bits after them may be set. */
   length: number
   prefix: Uint8Array
@@ -150,7 +158,7 @@ export function dumpedNextHop(raw: Uint8Array, start: number, end: number): Uint
   const size = end - start - 1
   if (raw[start] === size && (size === 4 || size === 16 || size === 32)) return raw.subarray(start + 1, end)
   const mp = parseMpReach(raw, start, end, DUMP)
-  return !('cost' in mp) && isCarried(mp.afi, mp.safi) ? mp.nextHop : undefined
+  return !('cost' in mp) && familyOfNumbers(mp.afi, mp.safi) !== undefined ? mp.nextHop : undefined
 }
 
 /**
@@ -182,7 +190,7 @@ function numbersOf(record: MrtRecord): readonly [type: number, subtype: number] 
     case 'peers':
       return [TYPE.tableDumpV2, PEER_INDEX_TABLE]
     case 'rib': {
-      const { family } = cidr(record.prefix)
+      const family = unicastFamily(familyOf(record.prefix))
       const addPath = record.entries[0]?.pathId !== undefined
       return [TYPE.tableDumpV2, RIBS.find(row => row.family === family && row.addPath === addPath)!.subtype]
     }
@@ -230,7 +238,7 @@ const PEER_AS4 = 2
 const DUMP: CodecSession = {
   as4: true,
   peerType: 'ibgp',
-  addPath: { ipv4: false, ipv6: false },
+  addPath: addPathSwitches(() => false),
   extendedNextHop: true,
   extendedMessage: false,
 }
@@ -244,8 +252,8 @@ function parseBgp4mp(r: Reader, type: number, subtype: number): MrtBody {
   const localAs = as4 ? r.u32() : r.u16()
   const interfaceIndex = r.u16()
   const afi = r.u16()
-  if (afi !== AFI.ipv4 && afi !== AFI.ipv6) return unread(type, subtype, `address family ${afi}`)
-  const size = afi === AFI.ipv4 ? 4 : 16
+  const size = familyOfNumbers(afi, SAFI.unicast)?.octets
+  if (size === undefined) return unread(type, subtype, `address family ${afi}`)
   const peerAddress = formatAddress(r.take(size))
   const localAddress = formatAddress(r.take(size))
   const session = { peerAs, localAs, interfaceIndex, peerAddress, localAddress, as4 }
@@ -260,7 +268,7 @@ function emitSession(w: Writer, session: MrtSession): void {
   if (session.as4) w.u32(session.peerAs).u32(session.localAs)
   else w.u16(session.peerAs).u16(session.localAs)
   w.u16(session.interfaceIndex)
-    .u16(peer.length === 4 ? AFI.ipv4 : AFI.ipv6)
+    .u16(numbersOfFamily(unicastFamily(familyOf(session.peerAddress))).afi)
     .put(peer)
     .put(local)
 }
@@ -272,13 +280,14 @@ function parseTableDump(r: Reader, subtype: number): MrtBody {
   const frame = frameRib(r, rib)
   if (typeof frame === 'string') return unread(TYPE.tableDumpV2, subtype, frame)
   const { sequence, family, length, prefix } = frame
-  const octets = new Uint8Array(family === 'ipv4' ? 4 : 16)
+  const { ip, octets: size } = FAMILY[family]
+  const octets = new Uint8Array(size)
   octets.set(prefix)
   const address = maskAddress(formatAddress(octets), length)
   return {
     kind: 'rib',
     sequence,
-    prefix: formatCidr({ family, address, length }),
+    prefix: formatCidr({ family: ip, address, length }),
     entries: frame.entries.map(parseEntry),
   }
 }
@@ -287,7 +296,7 @@ function parseTableDump(r: Reader, subtype: number): MrtBody {
 function frameRib(r: Reader, { family, addPath }: (typeof RIBS)[number]): MrtRibFrame | string {
   const sequence = r.u32()
   const length = r.u8()
-  if (length > (family === 'ipv4' ? 32 : 128)) return `a prefix of ${length} bits`
+  if (length > FAMILY[family].bits) return `a prefix of ${length} bits`
   const prefix = r.take((length + 7) >> 3)
   const entries: MrtEntryFrame[] = []
   for (let count = r.u16(); count > 0; count--)

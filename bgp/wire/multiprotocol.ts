@@ -3,6 +3,7 @@
 // only a reset can cure (RFC 7606 §7.11); one that makes no sense costs the routes.
 import type { Writer } from '../../lib/bytes.ts'
 import { isLinkLocalOctets } from '../../lib/ip.ts'
+import { familyOfNumbers } from '../family.ts'
 import { type Fault, resetFault } from './errors.ts'
 import { AFI, ATTRIBUTE, SAFI, UPDATE_ERROR } from './iana.ts'
 
@@ -23,11 +24,6 @@ export type MpUnreach = { afi: number; safi: number; bytes: Uint8Array; nlriStar
 /** What of a session decides how an MP_REACH_NLRI is read. */
 export type NextHopRules = { extendedNextHop: boolean }
 
-/** Whether the speaker carries this family: IPv4 or IPv6, unicast. Others are parsed no further than their header. */
-export function isCarried(afi: number, safi: number): boolean {
-  return (afi === AFI.ipv4 || afi === AFI.ipv6) && safi === SAFI.unicast
-}
-
 /** The value of an MP_REACH_NLRI in `bytes[start..end)`. A returned fault is always a reset. */
 export function parseMpReach(bytes: Uint8Array, start: number, end: number, rules: NextHopRules): MpReach | Fault {
   if (end - start < 5) return broken('MP_REACH_NLRI is too short', bytes, start, end, ATTRIBUTE.mpReach)
@@ -39,7 +35,7 @@ export function parseMpReach(bytes: Uint8Array, start: number, end: number, rule
     return broken(`a next hop of ${length} octets`, bytes, start, end, ATTRIBUTE.mpReach)
   const nextHop = bytes.subarray(start + 4, start + 4 + length)
   const reach: MpReach = { afi, safi, nextHop, bytes, nlriStart, nlriEnd: end }
-  if (isCarried(afi, safi) && !isUsableNextHop(nextHop))
+  if (familyOfNumbers(afi, safi) !== undefined && !isUsableNextHop(nextHop))
     reach.fault = { cost: 'withdraw', attribute: ATTRIBUTE.mpReach, reason: 'the next hop is no host address' }
   return reach
 }
@@ -49,6 +45,11 @@ export function parseMpUnreach(bytes: Uint8Array, start: number, end: number): M
   if (end - start < 3) return broken('MP_UNREACH_NLRI is too short', bytes, start, end, ATTRIBUTE.mpUnreach)
   const afi = (bytes[start]! << 8) | bytes[start + 1]!
   return { afi, safi: bytes[start + 2]!, bytes, nlriStart: start + 3, nlriEnd: end }
+}
+
+/** An error in the NLRI of a multiprotocol attribute as what it is: an error of that attribute (RFC 4760 §7). */
+export function mpNlriFault({ reason, error }: Fault): Fault {
+  return resetFault(UPDATE_ERROR.optional, reason, error?.data)
 }
 
 /** Writes the value (no attribute header) of an MP_REACH_NLRI. */

@@ -2,15 +2,16 @@
 // it is split and scanned by offsets, so that a receiver can intern the attributes by their octets and parse each
 // distinct set once; `parseUpdate` reads everything into values. What is judged here needs the whole message.
 import { Writer } from '../../lib/bytes.ts'
+import { BASE_FAMILY, FAMILY, familyOfNumbers, numbersOfFamily } from '../family.ts'
 import type { Attributes } from './attribute-values.ts'
 import { emitAttribute, emitAttributes, type ParsedAttributes, parseAttributes } from './attributes.ts'
 import type { AfiSafi } from './capabilities.ts'
 import type { CodecSession } from './codec-session.ts'
 import { type Cost, costOf, type Fault, ProtocolError, resetFault } from './errors.ts'
-import { AFI, ATTRIBUTE, ERROR, FLAG, MESSAGE, SAFI, UPDATE_ERROR } from './iana.ts'
+import { ATTRIBUTE, ERROR, FLAG, MESSAGE, UPDATE_ERROR } from './iana.ts'
 import { emitMessage } from './message.ts'
-import { emitMpReach, emitMpUnreach, isCarried } from './multiprotocol.ts'
-import { emitNlri, type Nlri, parseNlri } from './nlri.ts'
+import { emitMpReach, emitMpUnreach, mpNlriFault } from './multiprotocol.ts'
+import { emitNlri, type Nlri } from './nlri.ts'
 
 /** Where the three parts of an UPDATE lie, as absolute offsets. Made once and reused. */
 export class UpdateOffsets {
@@ -139,14 +140,15 @@ export function parseUpdate(
     faults.push(found)
     return []
   }
-  const withdrawn = some(parseNlri(bytes, at.withdrawnStart, at.withdrawnEnd, session.addPath.ipv4, 32))
-  const nlri = some(parseNlri(bytes, at.nlriStart, at.nlriEnd, session.addPath.ipv4, 32))
+  const base = FAMILY[BASE_FAMILY]
+  const withdrawn = some(base.parse(bytes, at.withdrawnStart, at.withdrawnEnd, session.addPath[base.ip]))
+  const nlri = some(base.parse(bytes, at.nlriStart, at.nlriEnd, session.addPath[base.ip]))
   const family = (mp: { afi: number; safi: number; nlriStart: number; nlriEnd: number }): FamilyNlri => {
     const { afi, safi, nlriStart, nlriEnd } = mp
-    if (!isCarried(afi, safi)) return { afi, safi, nlri: [], opaque: bytes.slice(nlriStart, nlriEnd) }
-    const [on, bits] = afi === AFI.ipv4 ? ([session.addPath.ipv4, 32] as const) : ([session.addPath.ipv6, 128] as const)
-    const found = parseNlri(bytes, nlriStart, nlriEnd, on, bits)
-    return { afi, safi, nlri: some(Array.isArray(found) ? found : inMp(found)) }
+    const row = familyOfNumbers(afi, safi)
+    if (row === undefined) return { afi, safi, nlri: [], opaque: bytes.slice(nlriStart, nlriEnd) }
+    const found = row.parse(bytes, nlriStart, nlriEnd, session.addPath[row.ip])
+    return { afi, safi, nlri: some(Array.isArray(found) ? found : mpNlriFault(found)) }
   }
   const { mpReach: reach, mpUnreach: unreach } = parsed
   const mpReach = reach === undefined ? undefined : { ...family(reach), nextHop: reach.nextHop.slice() }
@@ -192,7 +194,7 @@ export function emitUpdate(w: Writer, update: Update, session: CodecSession): vo
 export function emitEndOfRib(w: Writer, { afi, safi }: AfiSafi): void {
   emitMessage(w, MESSAGE.update, () => {
     w.u16(0)
-    if (afi === AFI.ipv4 && safi === SAFI.unicast) w.u16(0)
+    if (familyOfNumbers(afi, safi)?.name === BASE_FAMILY) w.u16(0)
     else w.u16(6).u8(FLAG.optional).u8(ATTRIBUTE.mpUnreach).u8(3).u16(afi).u8(safi)
   })
 }
@@ -201,7 +203,7 @@ export function emitEndOfRib(w: Writer, { afi, safi }: AfiSafi): void {
 export function endOfRib(bytes: Uint8Array, at: UpdateOffsets): AfiSafi | undefined {
   if (at.withdrawnEnd > at.withdrawnStart || at.nlriEnd > at.nlriStart) return undefined
   const { attributesStart: from, attributesEnd: to } = at
-  if (from === to) return { afi: AFI.ipv4, safi: SAFI.unicast }
+  if (from === to) return numbersOfFamily(BASE_FAMILY)
   const head = (bytes[from]! & FLAG.extended) !== 0 ? 4 : 3
   const alone = to - from === head + 3 && bytes[from + head - 1] === 3 && (head === 3 || bytes[from + 2] === 0)
   if (!alone || bytes[from + 1] !== ATTRIBUTE.mpUnreach) return undefined
@@ -216,11 +218,6 @@ function locate({ nlri, opaque }: FamilyNlri): { bytes: Uint8Array; nlriStart: n
   if (opaque === undefined) emitNlri(w, nlri)
   const bytes = opaque ?? w.done()
   return { bytes, nlriStart: 0, nlriEnd: bytes.length }
-}
-
-/** NLRI errors inside a multiprotocol attribute are errors of that attribute (RFC 4760 §7). */
-function inMp({ reason, error }: Fault): Fault {
-  return resetFault(UPDATE_ERROR.optional, reason, error?.data)
 }
 
 function missing(attribute: number, name: string): Fault {

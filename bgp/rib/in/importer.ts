@@ -2,7 +2,7 @@
 // the outcome. Plain sets from peers without rules pass on their octets alone; the others are parsed (RFC 7606), put
 // through the loop rules and the import policy, and stored again in their own right.
 import { Writer } from '../../../lib/bytes.ts'
-import type { AddressFamily } from '../../config.ts'
+import type { AddressFamily } from '../../family.ts'
 import type { Verdict } from '../../policy.ts'
 import { parseAttributes } from '../../wire/attributes.ts'
 import type { CodecSession } from '../../wire/codec-session.ts'

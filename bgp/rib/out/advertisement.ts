@@ -2,7 +2,8 @@
 // RFC 5065, RFC 9234, RFC 9494 §4.3) and how its attributes change (RFC 4271 §5.1, RFC 4456 §8, RFC 2545, RFC 8950).
 // Pure and by value; export-bytes.ts does the same to octets for the plain case, with this as its oracle.
 import { addressBytes, contains, familyOf, ipv4Number, isLinkLocal, isLinkLocalOctets } from '../../../lib/ip.ts'
-import type { AddressFamily, PeerConfig } from '../../config.ts'
+import type { PeerConfig } from '../../config.ts'
+import { type AddressFamily, BASE_FAMILY, FAMILY } from '../../family.ts'
 import type { Policy, PolicySubject } from '../../policy.ts'
 import { type AsPath, prepend, withoutConfed } from '../../wire/as-path.ts'
 import type { Attributes } from '../../wire/attribute-values.ts'
@@ -69,7 +70,7 @@ export function targetOf(peer: RibPeer, family: AddressFamily): ExportTarget {
     peerType: peer.peerType,
     localAs: peer.localAs,
     session: peer.send,
-    addPath: family === 'ipv4-unicast' ? peer.send.addPath.ipv4 : peer.send.addPath.ipv6,
+    addPath: peer.send.addPath[FAMILY[family].ip],
     nextHop: config.nextHop ?? 'auto',
     own: peer.nextHops ?? ownFrom(local),
     third: third ? { connected, remoteAddress: peer.remoteAddress } : undefined,
@@ -197,17 +198,17 @@ function isShared(octets: Uint8Array, { third }: ExportTarget): boolean {
 
 /** A next hop passed on: without the link-local half, which means nothing off its link (RFC 2545 §3). */
 function keptFor(octets: Uint8Array, { family, session }: ExportTarget): NextHop | undefined {
-  if (octets.length === 4) return family === 'ipv4-unicast' ? { nextHop: toNumber(octets) } : undefined
+  if (octets.length === 4) return family === BASE_FAMILY ? { nextHop: toNumber(octets) } : undefined
   const global = octets.slice(0, 16)
   const usable = global.some(octet => octet !== 0) && !isLinkLocalOctets(global)
-  if (!usable || (family === 'ipv4-unicast' && !session.extendedNextHop)) return undefined
+  if (!usable || (family === BASE_FAMILY && !session.extendedNextHop)) return undefined
   return { mpNextHop: global }
 }
 
 /** Our own address as this session can carry it. */
 export function selfFor({ family, own, session }: ExportTarget): NextHop | undefined {
-  if (family === 'ipv4-unicast' && own.ipv4 !== undefined) return { nextHop: ipv4Number(own.ipv4) }
-  if (family === 'ipv4-unicast' && !session.extendedNextHop) return undefined
+  if (family === BASE_FAMILY && own.ipv4 !== undefined) return { nextHop: ipv4Number(own.ipv4) }
+  if (family === BASE_FAMILY && !session.extendedNextHop) return undefined
   const first = own.ipv6 ?? own.linkLocal
   if (first === undefined) return undefined
   const second = own.linkLocal === undefined || own.linkLocal === first ? [] : addressBytes(own.linkLocal)

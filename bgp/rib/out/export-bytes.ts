@@ -4,7 +4,7 @@
 
 import { Writer } from '../../../lib/bytes.ts'
 import type { Policy } from '../../policy.ts'
-import { AFI, ATTRIBUTE } from '../../wire/iana.ts'
+import { ATTRIBUTE } from '../../wire/iana.ts'
 import type { Speaker } from '../in/admission.ts'
 import { DEFAULT_LOCAL_PREF, FLAG } from '../store/attribute-facts.ts'
 import { emitReach } from '../store/attribute-set.ts'
@@ -41,8 +41,7 @@ export class ByteExport {
     const self = selfFor(target)
     if (self === undefined) return
     const w = new Writer(64)
-    if (self.mpNextHop !== undefined)
-      emitReach(w, target.family === 'ipv4-unicast' ? AFI.ipv4 : AFI.ipv6, self.mpNextHop)
+    if (self.mpNextHop !== undefined) emitReach(w, target.family, self.mpNextHop)
     else w.u8(0x40).u8(ATTRIBUTE.nextHop).u8(4).u32(self.nextHop!)
     return new ByteExport(target, speaker, w.done(), self.mpNextHop !== undefined)
   }

@@ -2,7 +2,6 @@
 // when a member that has read everything asks for more, the next part of the queue becomes blocks of messages in a log,
 // which every member reads at its own pace. A member that falls behind the bounded log keeps one octet per prefix it has
 // missed and is sent their state later: a slow peer costs memory by prefix, never by message.
-import type { AddressFamily } from '../../config.ts'
 import type { AttributeStore } from '../store/attribute-store.ts'
 import { IdQueue } from '../store/id-queue.ts'
 import { MARK, PATH, type PathTable, PEER_MASK, STRIDE } from '../store/path-table.ts'
@@ -11,7 +10,7 @@ import { Backlog, type Block, concerns } from './backlog.ts'
 import { Batch } from './batch.ts'
 import type { Exporter } from './exporter.ts'
 import { Member } from './member.ts'
-import { eachNlri } from './own-messages.ts'
+import { eachPackedPrefix } from './own-messages.ts'
 import type { Packed, UpdatePacker } from './update-packer.ts'
 
 /** Prefixes made into messages at once: enough to pack well, few enough to take milliseconds. */
@@ -22,7 +21,6 @@ const MEMBER_CHUNK = 4096
 const BLOCK_OCTETS = 32768
 
 export type GroupTable = {
-  readonly family: AddressFamily
   readonly prefixes: PrefixTable
   readonly paths: PathTable
   /** Selected set per prefix id. */
@@ -30,8 +28,8 @@ export type GroupTable = {
   readonly store: AttributeStore
   /** Index of the peer a stored set came from. */
   peerOf(set: number): number
-  /** The id of a prefix, made when there is none. */
-  idOf(octets: Uint8Array, at: number, length: number): number
+  /** Makes room for what was added to `prefixes`. */
+  fit(): void
   /** Something about a prefix was let go: its id may be free. */
   settle(prefix: number): void
   /** The path's slot is no longer needed as a path id. */
@@ -336,9 +334,10 @@ export class ExportGroup {
   }
 
   #eachIn(block: Block, visit: (prefix: number, pathId: number) => void): void {
-    eachNlri(block.bytes, this.#table.family, this.addPath, (bytes, at, length, pathId) =>
-      visit(this.#table.idOf(bytes, at, length), pathId),
-    )
+    eachPackedPrefix(block.bytes, this.#table.prefixes, this.addPath, (prefix, pathId) => {
+      this.#table.fit()
+      visit(prefix, pathId)
+    })
   }
 
   /** Messages about a part of what a member missed. */

@@ -1,9 +1,8 @@
 // Writes UPDATE messages end to end into one block: as many prefixes per attribute set as fit (RFC 4271 §4.3), IPv6 and
 // IPv4 over IPv6 in MP_REACH_NLRI, which stands first (RFC 7606 §5.1).
-import type { AddressFamily } from '../../config.ts'
-import { ATTRIBUTE, MESSAGE, REFRESH, SAFI, FLAG as WIRE_FLAG } from '../../wire/iana.ts'
+import { type AddressFamily, BASE_FAMILY, FAMILY, type FamilyRow } from '../../family.ts'
+import { ATTRIBUTE, MESSAGE, REFRESH, FLAG as WIRE_FLAG } from '../../wire/iana.ts'
 import { HEADER, MAX_EXTENDED_MESSAGE, MAX_MESSAGE } from '../../wire/message.ts'
-import { AFI_OF } from '../store/attribute-set.ts'
 import type { PrefixTable } from '../store/prefix-table.ts'
 
 /** Octets of one prefix at most: path id, length, address. */
@@ -15,7 +14,9 @@ export type Packed = { bytes: Uint8Array; messages: number }
 
 export class UpdatePacker {
   readonly #prefixes: PrefixTable
-  readonly #afi: number
+  readonly #family: FamilyRow
+  /** Prefixes without a multiprotocol next hop stand in the fields of the UPDATE itself. */
+  readonly #fields: boolean
   readonly #addPath: boolean
   readonly #limit: number
   #buffer = new Uint8Array(1 << 17)
@@ -36,7 +37,8 @@ export class UpdatePacker {
     { family, addPath, extended }: { family: AddressFamily; addPath: boolean; extended: boolean },
   ) {
     this.#prefixes = prefixes
-    this.#afi = AFI_OF[family]
+    this.#family = FAMILY[family]
+    this.#fields = family === BASE_FAMILY
     this.#addPath = addPath
     this.#limit = extended ? MAX_EXTENDED_MESSAGE : MAX_MESSAGE
   }
@@ -65,7 +67,7 @@ export class UpdatePacker {
   /** Prefixes added from now on are withdrawn. */
   withdraw(): void {
     this.#close()
-    this.#kind = this.#afi === 1 ? 'withdraw' : 'mp-unreach'
+    this.#kind = this.#fields ? 'withdraw' : 'mp-unreach'
     this.#tail = this.#setEnd = 0
   }
 
@@ -81,7 +83,7 @@ export class UpdatePacker {
   /** A marker of a family's first table: its End-of-RIB (RFC 4724 §2). */
   endOfRib(): void {
     this.#close()
-    if (this.#afi === 1) {
+    if (this.#fields) {
       this.#start(MESSAGE.update)
       this.#at = u32(this.#buffer, this.#at, 0)
       this.#finish()
@@ -97,9 +99,9 @@ export class UpdatePacker {
     this.#close()
     this.#start(MESSAGE.routeRefresh)
     const bytes = this.#buffer
-    this.#at = u16(bytes, this.#at, this.#afi)
+    this.#at = u16(bytes, this.#at, this.#family.afi)
     bytes[this.#at++] = REFRESH[kind]
-    bytes[this.#at++] = SAFI.unicast
+    bytes[this.#at++] = this.#family.safi
     this.#finish()
   }
 
@@ -141,8 +143,8 @@ export class UpdatePacker {
       bytes[at++] = kind === 'mp-reach' ? ATTRIBUTE.mpReach : ATTRIBUTE.mpUnreach
       at += 2
       if (kind === 'mp-unreach') {
-        at = u16(bytes, at, this.#afi)
-        bytes[at++] = SAFI.unicast
+        at = u16(bytes, at, this.#family.afi)
+        bytes[at++] = this.#family.safi
       } else {
         // the stored value: afi, safi, next hop, reserved octet
         for (let i = this.#value; i < this.#tail; i++) bytes[at++] = this.#set[i]!

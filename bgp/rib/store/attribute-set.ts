@@ -2,13 +2,13 @@
 // multiprotocol next hop as an MP_REACH_NLRI without NLRI that stands first, so that `parseAttributes` reads what
 // `AttributeStore` holds. A set without any next hop is a network of our own: each session fills in its address.
 import type { Writer } from '../../../lib/bytes.ts'
-import type { AddressFamily } from '../../config.ts'
+import { type AddressFamily, addPathSwitches, numbersOfFamily } from '../../family.ts'
 import { firstAs, pathLength } from '../../wire/as-path.ts'
 import type { Attributes } from '../../wire/attribute-values.ts'
 import { emitAttributes, parseAttributes } from '../../wire/attributes.ts'
 import type { CodecSession } from '../../wire/codec-session.ts'
 import { isTransitive } from '../../wire/communities.ts'
-import { AFI, ATTRIBUTE, COMMUNITY, ORIGIN, FLAG as WIRE_FLAG } from '../../wire/iana.ts'
+import { ATTRIBUTE, COMMUNITY, ORIGIN, FLAG as WIRE_FLAG } from '../../wire/iana.ts'
 import { DEFAULT_LOCAL_PREF, type Facts, FLAG } from './attribute-facts.ts'
 
 /** Attributes of one route; `mpNextHop` (4, 16 or 32 octets) instead of `attributes.nextHop`, never both. */
@@ -18,12 +18,10 @@ export type RouteAttributes = { attributes: Attributes; mpNextHop?: Uint8Array }
 export const STORED: CodecSession = {
   as4: true,
   peerType: 'ibgp',
-  addPath: { ipv4: false, ipv6: false },
+  addPath: addPathSwitches(() => false),
   extendedNextHop: true,
   extendedMessage: true,
 }
-
-export const AFI_OF = { 'ipv4-unicast': AFI.ipv4, 'ipv6-unicast': AFI.ipv6 } as const
 
 /** Octets that hold any set: what an UPDATE can carry, with room for what policies add. */
 export const SET_ROOM = 1 << 17
@@ -41,16 +39,17 @@ export function emitSet(
   family: AddressFamily,
   session = STORED,
 ): void {
-  if (mpNextHop !== undefined) emitReach(w, AFI_OF[family], mpNextHop)
+  if (mpNextHop !== undefined) emitReach(w, family, mpNextHop)
   emitAttributes(w, attributes, session)
 }
 
 /** An MP_REACH_NLRI with a next hop and no NLRI. */
-export function emitReach(w: Writer, afi: number, nextHop: Uint8Array): void {
+export function emitReach(w: Writer, family: AddressFamily, nextHop: Uint8Array): void {
+  const { afi, safi } = numbersOfFamily(family)
   w.u8(WIRE_FLAG.optional)
     .u8(ATTRIBUTE.mpReach)
     .u8(5 + nextHop.length)
-  w.u16(afi).u8(1).u8(nextHop.length).put(nextHop).u8(0)
+  w.u16(afi).u8(safi).u8(nextHop.length).put(nextHop).u8(0)
 }
 
 export function factsOf({ attributes, mpNextHop }: RouteAttributes): Facts {

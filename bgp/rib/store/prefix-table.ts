@@ -3,6 +3,7 @@
 // cache line, since routes are announced and withdrawn in the order of their addresses. Deletion leaves a mark where a
 // probe must go on; marks before an empty slot are wiped, and many of them make the table enter everything anew.
 import { formatAddress, formatIpv4 } from '../../../lib/ip.ts'
+import { eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../../wire/nlri.ts'
 import { hashBytes, mix, newSeed, type Seed } from './hash.ts'
 
 /** Length of an id that belongs to no prefix. */
@@ -12,6 +13,8 @@ const EMPTY = -1
 const GONE = -2
 /** One slot in so many may be `GONE`. */
 const GONE_SHARE = 8
+
+type NlriVisitor = (id: number, pathId: number) => void
 
 /** Prefix ids of one family. */
 export abstract class PrefixTable {
@@ -31,6 +34,13 @@ export abstract class PrefixTable {
   protected abstract store(id: number, bytes: Uint8Array, at: number, length: number): void
   /** The id of the prefix whose octets, host bits cleared, stand at `bytes[at]`; -1 when there is none. */
   abstract find(bytes: Uint8Array, at: number, length: number): number
+  /**
+   * Calls `visit` for every prefix in the NLRI `bytes[start..end)`, which must be well-formed; a prefix without an id gets
+   * one. `pathId` is 0 without ADD-PATH.
+   */
+  abstract addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void
+  /** As `addNlri`, for the prefixes that have an id. */
+  abstract findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void
   /** Writes `length u8 | prefix` as NLRI; the new offset. */
   abstract emit(id: number, bytes: Uint8Array, at: number): number
   /** Canonical CIDR text. */
@@ -147,6 +157,19 @@ export class Ipv4Prefixes extends PrefixTable {
     }
   }
 
+  override addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void {
+    eachIpv4Prefix(bytes, start, end, addPath, (pathId, address, length) =>
+      visit(this.addNumber(address, length), pathId),
+    )
+  }
+
+  override findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void {
+    eachIpv4Prefix(bytes, start, end, addPath, (pathId, address, length) => {
+      const id = this.findNumber(address, length)
+      if (id >= 0) visit(id, pathId)
+    })
+  }
+
   override find(bytes: Uint8Array, at: number, length: number): number {
     return this.findNumber(ipv4At(bytes, at), length)
   }
@@ -188,6 +211,23 @@ export class Ipv4Prefixes extends PrefixTable {
 export class Ipv6Prefixes extends PrefixTable {
   override readonly octets = 16
   #addresses = new Uint8Array(1024 * 16)
+  /** The prefix being read, host bits clear. */
+  readonly #read = new Uint8Array(16)
+
+  override addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void {
+    eachIpv6Prefix(bytes, start, end, addPath, (pathId, at, length) => {
+      readIpv6Prefix(bytes, at, length, this.#read)
+      visit(this.add(this.#read, 0, length), pathId)
+    })
+  }
+
+  override findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void {
+    eachIpv6Prefix(bytes, start, end, addPath, (pathId, at, length) => {
+      readIpv6Prefix(bytes, at, length, this.#read)
+      const id = this.find(this.#read, 0, length)
+      if (id >= 0) visit(id, pathId)
+    })
+  }
 
   override find(bytes: Uint8Array, at: number, length: number): number {
     const { slots, mask } = this

@@ -1,7 +1,8 @@
 // A RIB that is slow and obviously right: what every peer sent is kept as it is, and everything else is worked out from it
 // whenever somebody asks. The oracle for the real one.
 
-import type { AddressFamily, Network, SpeakerConfig } from '../../../bgp/config.ts'
+import type { Network, SpeakerConfig } from '../../../bgp/config.ts'
+import type { AddressFamily } from '../../../bgp/family.ts'
 import { Policy } from '../../../bgp/policy.ts'
 import { admit, type Speaker, speakerOf } from '../../../bgp/rib/in/admission.ts'
 import { advertise, type ExportSource, targetOf, withheldFrom } from '../../../bgp/rib/out/advertisement.ts'

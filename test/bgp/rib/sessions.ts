@@ -1,6 +1,7 @@
 // Small constructors for RIB tests: peers, UPDATE bodies, and a downstream that applies what it is sent.
 
-import type { AddressFamily, PeerConfig, SpeakerConfig } from '../../../bgp/config.ts'
+import type { PeerConfig, SpeakerConfig } from '../../../bgp/config.ts'
+import type { AddressFamily } from '../../../bgp/family.ts'
 import type { RouteSink, SelectedRoute } from '../../../bgp/port.ts'
 import { Rib } from '../../../bgp/rib/rib.ts'
 import type { RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
