@@ -16,7 +16,7 @@ import { Limiter } from '../cni/limiter.ts'
 import type { Store } from '../datastore/port.ts'
 import { withSnapshot } from '../datastore/snapshot.ts'
 import { probeCapabilities } from '../felix/apply/capabilities.ts'
-import { OVERHEAD, tunnelsNeeded, vtepMac } from '../felix/calc/tunnels.ts'
+import { OVERHEAD, vtepMac } from '../felix/calc/tunnels.ts'
 import type { Capabilities, InputKind, Inputs, LearnedRoute, Pool, RemoteNode } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
@@ -35,15 +35,7 @@ import { NodePublisher } from './node-annotations.ts'
 import { Routing } from './routing.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import { endpointAnswer, peerAnswer } from './status/answers.ts'
-import {
-  badPeer,
-  DISCONNECTED,
-  NOT_PROGRAMMED,
-  noAddress,
-  noTunnelAddress,
-  noticeCondition,
-  refOf,
-} from './status/conditions.ts'
+import { badPeer, DISCONNECTED, NOT_PROGRAMMED, noAddress, noTunnelAddress } from './status/conditions.ts'
 import { EventRing } from './status/events.ts'
 import { StatusModel } from './status/model.ts'
 
@@ -82,6 +74,8 @@ export class NodeAgent {
   #addressProblem = 'not looked for yet'
   #routing: Routing | undefined
   #learned: readonly LearnedRoute[] = []
+  /** What felix says is not well, by condition key. */
+  readonly #notWell = new Map<string, Condition>()
   readonly #told = new Map<InputKind, ReadonlySet<string>>()
   #tunnelProblem: string | undefined
   #hadRoutes = false
@@ -114,14 +108,15 @@ export class NodeAgent {
     this.#felix = new Felix(kernel, {
       clock,
       log: log.child({ room: 'felix' }),
-      onNotice: notices => this.#status.report('felix', notices.map(noticeCondition)),
-      onEvent: ({ object }) =>
+      onConditions: changes => this.#felixConditions(changes),
+      onHealed: object =>
         this.events.record({
           type: 'Healed',
-          object: refOf(object),
+          object,
           reason: 'ChangedByOther',
           message: 'somebody else changed it; put back',
         }),
+      onTunnelsNeeded: () => this.#clusterChanged(),
     })
     this.#status = new StatusModel({ clock, node: this.#self(), record: event => this.events.record(event) })
     this.#report()
@@ -321,7 +316,7 @@ export class NodeAgent {
   /** Takes or keeps an address for each tunnel this node needs, tells felix and the other nodes. */
   async #addressTunnels(): Promise<void> {
     const { nodeName } = this.#options
-    const needed = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: this.#learned })
+    const needed = this.#felix.tunnelsNeeded()
     this.#tunnelProblem = undefined
     for (const kind of ['ipip', 'vxlan'] as const) {
       if (!needed[kind] || this.#tunnels[kind] !== undefined) continue
@@ -354,16 +349,19 @@ export class NodeAgent {
     )
   }
 
+  #felixConditions(changes: ReadonlyMap<string, Condition | undefined>): void {
+    for (const [key, condition] of changes)
+      if (condition === undefined) this.#notWell.delete(key)
+      else this.#notWell.set(key, condition)
+    this.#status.report('felix', [...this.#notWell.values()])
+  }
+
   #routesLearned(routes: readonly LearnedRoute[]): void {
-    const before = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: this.#learned })
     this.#learned = routes
     this.#tell(
       'learned',
       routes.map(route => [route.prefix, route]),
     )
-    const after = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: routes })
-    // a node without IP-in-IP appeared: this one needs a VTEP for it
-    if (after.vxlan !== before.vxlan || after.ipip !== before.ipip) this.#clusterChanged()
   }
 
   #blocksChanged(): void {
@@ -373,10 +371,6 @@ export class NodeAgent {
       blocks.map(({ cidr }) => [cidr, true]),
     )
     this.#routing?.blocks(blocks)
-  }
-
-  #pools(): Pool[] {
-    return this.#view.all('IPPool').map(felixPool)
   }
 
   #tellEndpoints(): void {
@@ -416,7 +410,7 @@ export class NodeAgent {
   }
 
   #podMtu(): number {
-    const needed = tunnelsNeeded({ capabilities: this.#capabilities, pools: this.#pools(), learned: this.#learned })
+    const needed = this.#felix.tunnelsNeeded()
     const overhead = needed.vxlan ? OVERHEAD.vxlan : needed.ipip ? OVERHEAD.ipip : 0
     return (this.#address?.mtu ?? 1500) - overhead
   }

@@ -1,4 +1,5 @@
 // What this node's kernel should hold, one type for each kind of kernel object, and what a person should know of it.
+import type { Condition } from '../api/status.ts'
 import type { FdbEntry, Neighbour } from '../kernel/port/neighbours.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import type { SysctlFamily } from '../kernel/port/sysctls.ts'
@@ -25,17 +26,42 @@ export type DesiredFdb = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
 /** One `net.<family>.<path>` that must read `value`. */
 export type DesiredSysctl = { family: SysctlFamily; path: readonly string[]; value: string }
 
-/** A fallback or refusal a person should know of; `reason` is for machines, `message` says what to do. */
-export type Notice = { object: string; reason: string; message: string }
+/** What is wanted, kind by kind. Keys are unique within a kind; the functions below make them. */
+export type Desired = {
+  /** Key: the device's name. */
+  tunnel: TunnelDevice
+  address: DesiredAddress
+  /** Key: the destination. */
+  route: DesiredRoute
+  neighbour: DesiredNeighbour
+  fdb: DesiredFdb
+  sysctl: DesiredSysctl
+  /** Key: the CIDR of a pool. What lies in one is ours to route, and an address of one on tunl0 is ours. */
+  poolCidr: true
+  /** Key: `conditionKey`. Conditions that hold are not listed. */
+  condition: Condition
+}
 
-export type DesiredState = {
-  tunnels: readonly TunnelDevice[]
-  /** An address of these on tunl0 is ours; others may keep theirs there (IPVS tunnelling does). */
-  poolCidrs: readonly string[]
-  addresses: readonly DesiredAddress[]
-  routes: readonly DesiredRoute[]
-  neighbours: readonly DesiredNeighbour[]
-  fdb: readonly DesiredFdb[]
-  sysctls: readonly DesiredSysctl[]
-  notices: readonly Notice[]
+export type DesiredKind = keyof Desired
+
+/** The whole of it. */
+export type DesiredState = { readonly [K in DesiredKind]: ReadonlyMap<string, Desired[K]> }
+
+/** What changed: the value now, or undefined where it is wanted no more. */
+export type Differences = { readonly [K in DesiredKind]: ReadonlyMap<string, Desired[K] | undefined> }
+
+export function addressKey({ interfaceName, address }: DesiredAddress): string {
+  return `${interfaceName} ${address}`
+}
+
+export function neighbourKey({ interfaceName, address }: Pick<DesiredNeighbour, 'interfaceName' | 'address'>): string {
+  return `${interfaceName} ${address}`
+}
+
+export function fdbKey({ interfaceName, mac }: Pick<DesiredFdb, 'interfaceName' | 'mac'>): string {
+  return `${interfaceName} ${mac}`
+}
+
+export function sysctlKey({ family, path }: DesiredSysctl): string {
+  return `net.${family} ${path.join('/')}`
 }

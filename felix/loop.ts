@@ -2,28 +2,29 @@
 // it there. Updates cost memory only; one pass at a time touches the kernel, and what arrives during a pass is taken
 // together in the next. Closing leaves the kernel as it is: pods outlive their agent.
 import { isDeepStrictEqual } from 'node:util'
+import { type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { Applier, type Readiness, STRAY_GRACE_MS } from './apply/applier.ts'
-import { NoInterface } from './apply/link-view.ts'
-import { ApplyError, type Outcome, type Refusal } from './apply/reconciler.ts'
+import type { Outcome, Refusal } from './apply/reconciler.ts'
 import { Calculator } from './calc/calculator.ts'
-import { hostCidr } from './calc/routes.ts'
-import type { DesiredState, Notice } from './desired.ts'
+import type { TunnelsNeeded } from './calc/tunnels.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
-
-/** Somebody else changed or removed what was right, and it is right again. `at` is milliseconds since the epoch. */
-export type FelixEvent = { type: 'healed'; object: string; at: number }
+import { Receipts } from './receipts.ts'
+import { EndpointRefusals, refOf, refusalCondition } from './refusals.ts'
 
 export type FelixDeps = {
   clock: Clock
   log: Log
-  /** All notices that hold now, whenever they change. */
-  onNotice: (notices: readonly Notice[]) => void
-  onEvent?: (event: FelixEvent) => void
+  /** What is not well now, or is so for another reason, or is well again (undefined), by `conditionKey`. */
+  onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
+  /** Somebody else changed or removed what was right, and it is right again. */
+  onHealed?: (object: ObjectRef) => void
+  /** Other tunnels are needed than before, and so other tunnel addresses: see `tunnelsNeeded`. */
+  onTunnelsNeeded?: (needed: TunnelsNeeded) => void
   /** How long learned routes of an earlier run are kept without a word from the speaker. */
   bgpGraceMs?: number
 }
@@ -35,16 +36,6 @@ const BGP_GRACE_MS = 120_000
 /** Healing passes a second, above which somebody is taken to be fighting us and gets answered more slowly. */
 const FIGHT_LIMIT = 20
 
-type Waiter = { generation: number; endpoint?: string; resolve: () => void; reject: (error: Error) => void }
-
-/** What holds before anything is told. */
-const UNTOLD: Settings = {
-  node: undefined,
-  config: { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 },
-  capabilities: { ipip: false, vxlan: false },
-  uplinkMtu: 1500,
-}
-
 /** The one writer of this namespace's pod, block and tunnel state. Nothing happens before `start`. */
 export class Felix {
   readonly #kernel: Kernel
@@ -54,22 +45,14 @@ export class Felix {
   readonly #retry = new Backoff({ firstMs: 50, maxMs: 10_000 })
   readonly #fight = new Backoff({ firstMs: 200, maxMs: 5_000 })
   readonly #timers = new Map<string, Cancel>()
-  readonly #items: { readonly [K in InputKind]: Map<string, Inputs[K]> } = {
-    endpoint: new Map(),
-    learned: new Map(),
-    remote: new Map(),
-    ownBlock: new Map(),
-    pool: new Map(),
-  }
-  #settings = UNTOLD
+  readonly #receipts = new Receipts()
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
-  #desired: DesiredState | undefined
-  #notices = '[]'
+  /** Conditions for what the last pass was refused. */
+  #refused: ReadonlyMap<string, Condition> = new Map()
+  #needed = this.#calculator.tunnelsNeeded()
   #generation = 0
   #appliedGeneration = -1
   #clean = false
-  #waiters: Waiter[] = []
-  #syncWaiters: Waiter[] = []
   #monitor: KernelMonitor | undefined
   #running: Promise<void> | undefined
   #again = false
@@ -87,26 +70,24 @@ export class Felix {
    * follows on a later turn, and all that is told in one turn is taken together. The same value again costs nothing.
    */
   set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): void {
-    const items: Map<string, Inputs[K]> = this.#items[kind]
-    const before = items.get(key)
-    if (before === value || (value !== undefined && isDeepStrictEqual(before, value))) return
-    if (value === undefined) items.delete(key)
-    else items.set(key, value)
-    this.#changed()
+    if (this.#calculator.set(kind, key, value)) this.#changed()
   }
 
   /** Replaces parts of what exists once. Memory only, as with `set`. */
   configure(part: Partial<Settings>): void {
-    const settings = { ...this.#settings, ...part }
-    if (isDeepStrictEqual(settings, this.#settings)) return
-    this.#settings = settings
-    this.#changed()
+    if (this.#calculator.configure(part)) this.#changed()
+  }
+
+  /** Which tunnels this node should have, and thus which tunnel addresses it should be given. */
+  tunnelsNeeded(): TunnelsNeeded {
+    return this.#calculator.tunnelsNeeded()
   }
 
   /** Says that a source is complete: only then is anything removed that this source might still have named. */
   complete(source: keyof Readiness): void {
     if (this.#ready[source]) return
     this.#ready = { ...this.#ready, [source]: true }
+    if (source === 'datastore') this.#calculator.useLearned()
     this.#cancel(source)
     this.#changed()
   }
@@ -127,25 +108,16 @@ export class Felix {
    * `ApplyError` when the kernel refused something: of this endpoint alone, where one is named by its id.
    */
   applied(endpoint?: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(new Error('felix is closed'))
-      this.#waiters.push({ generation: this.#generation, endpoint, resolve, reject })
-      this.#kick()
-    })
+    if (this.#closed) return Promise.reject(new Error('felix is closed'))
+    this.#kick()
+    return this.#receipts.receipt(this.#generation, endpoint)
   }
 
   /** Resolves as soon as everything told so far is in the kernel and nothing is refused. */
   inSync(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(new Error('felix is closed'))
-      if (this.#clean && this.#appliedGeneration === this.#generation && !this.#again) return resolve()
-      this.#syncWaiters.push({ generation: this.#generation, resolve, reject })
-    })
-  }
-
-  /** What the kernel should hold now, for those who explain; undefined before the node is known. */
-  desired(): DesiredState | undefined {
-    return this.#desired
+    if (this.#closed) return Promise.reject(new Error('felix is closed'))
+    if (this.#clean && this.#appliedGeneration === this.#generation && !this.#again) return Promise.resolve()
+    return this.#receipts.sync(this.#generation)
   }
 
   /** Ends after the pass under way; the kernel keeps what it has. */
@@ -155,15 +127,11 @@ export class Felix {
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     await this.#running
-    const waiters = [...this.#waiters, ...this.#syncWaiters]
-    this.#waiters = []
-    this.#syncWaiters = []
-    for (const { reject } of waiters) reject(new Error('felix is closed'))
+    this.#receipts.close()
   }
 
   #changed(): void {
     this.#generation++
-    this.#desired = undefined
     this.#kick()
   }
 
@@ -184,26 +152,18 @@ export class Felix {
   }
 
   async #pass(): Promise<void> {
+    this.#tellNeeds()
+    if (!this.#calculator.knowsNode) return
     const generation = this.#generation
-    const { node, ...settings } = this.#settings
-    if (node === undefined) return
-    const { endpoint, learned, remote, ownBlock, pool } = this.#items
-    this.#desired ??= this.#calculator.desired({
-      ...settings,
-      node,
-      endpoints: [...endpoint.values()],
-      remotes: [...remote.values()],
-      ownBlocks: [...ownBlock.keys()],
-      pools: [...pool.values()],
-      // without its pool a block looks like a route of the world outside, and would be sent the wrong way
-      learned: this.#ready.datastore ? [...learned.values()] : [],
-    })
-    const desired = this.#desired
+    const differences = this.#calculator.step()
+    this.#applier.want(differences)
+    if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
     try {
-      const outcome = await this.#applier.apply(desired, this.#ready)
-      this.#report(desired, outcome)
-      this.#settle(generation, desired, outcome.refused)
+      const outcome = await this.#applier.apply(this.#ready)
+      this.#report(outcome)
+      this.#finish(generation, outcome.refused)
     } catch (error) {
+      // the kernel could not be asked at all, or its answers were lost
       if (!(error instanceof KernelError)) throw error
       this.#deps.log.error({ err: error }, 'the kernel cannot be read; trying again')
       this.#applier.distrust()
@@ -212,23 +172,36 @@ export class Felix {
     }
   }
 
-  #report(desired: DesiredState, { written, healed, refused, withheld }: Outcome): void {
-    const { clock, log, onNotice, onEvent } = this.#deps
+  #tellNeeds(): void {
+    const needed = this.#calculator.tunnelsNeeded()
+    if (needed === this.#needed) return
+    this.#needed = needed
+    this.#deps.onTunnelsNeeded?.(needed)
+  }
+
+  #report({ written, healed, refused, withheld }: Outcome): void {
+    const { log, onHealed } = this.#deps
     if (written.length > 0 || refused.length > 0)
       log.debug({ written: written.length, refused: refused.length, withheld: withheld.length }, 'applied')
     for (const object of healed) {
-      log.warn({ object }, 'somebody changed it; put back')
-      onEvent?.({ type: 'healed', object, at: clock.wallMs() })
+      log.warn(object, 'somebody changed it; put back')
+      onHealed?.(refOf(object))
     }
     if (healed.length > 0) this.#countHealing()
-    const notices = [...desired.notices, ...refused.map(noticeOf)]
-    const text = JSON.stringify(notices)
-    if (text === this.#notices) return
-    this.#notices = text
-    onNotice(notices)
+    this.#tellRefused(refused)
   }
 
-  #settle(generation: number, desired: DesiredState, refused: readonly Refusal[]): void {
+  #tellRefused(refused: readonly Refusal[]): void {
+    const before = this.#refused
+    this.#refused = new Map(refused.map(refusalCondition).map(condition => [conditionKey(condition), condition]))
+    const changes = new Map<string, Condition | undefined>()
+    for (const [key, condition] of this.#refused)
+      if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)
+    for (const key of before.keys()) if (!this.#refused.has(key)) changes.set(key, undefined)
+    if (changes.size > 0) this.#deps.onConditions(changes)
+  }
+
+  #finish(generation: number, refused: readonly Refusal[]): void {
     this.#appliedGeneration = generation
     this.#clean = refused.length === 0
     if (this.#clean) {
@@ -237,31 +210,8 @@ export class Felix {
     } else this.#after('retry', this.#retry.next(), () => this.#kick())
     if (this.#applier.waitsForGrace && !this.#timers.has('grace'))
       this.#after('grace', STRAY_GRACE_MS, () => this.#kick())
-
-    const due = this.#waiters.filter(waiter => waiter.generation <= generation)
-    this.#waiters = this.#waiters.filter(waiter => waiter.generation > generation)
-    for (const waiter of due) {
-      const errors = waiter.endpoint === undefined ? refused : this.#refusalsOf(waiter.endpoint, desired, refused)
-      if (errors.length === 0) waiter.resolve()
-      else waiter.reject(new ApplyError(errors))
-    }
-    if (!this.#clean) return
-    for (const waiter of this.#syncWaiters) if (waiter.generation <= generation) waiter.resolve()
-    this.#syncWaiters = this.#syncWaiters.filter(waiter => waiter.generation > generation)
-  }
-
-  #refusalsOf(id: string, desired: DesiredState, refused: readonly Refusal[]): Refusal[] {
-    const endpoint = this.#items.endpoint.get(id)
-    if (endpoint === undefined) return [{ object: `endpoint ${id}`, error: new Error('felix was not told of it') }]
-    const { interfaceName } = endpoint
-    const routes = new Set(endpoint.addresses.map(hostCidr))
-    const mine = refused.filter(
-      ({ object }) => routes.has(object.replace(/^route /, '')) || object.split(/[ /]/).includes(interfaceName),
-    )
-    for (const { dst, interfaceName: holder } of desired.routes)
-      if (routes.has(dst) && holder !== interfaceName)
-        mine.push({ object: `route ${dst}`, error: new Error(`the address belongs to ${holder ?? 'a block'}`) })
-    return mine
+    const refusals = new EndpointRefusals(this.#calculator, refused)
+    this.#receipts.answer(generation, refused, endpoint => refusals.of(endpoint))
   }
 
   /** Answers a change by somebody else: at once, unless that somebody has been undoing our answers. */
@@ -304,10 +254,4 @@ export class Felix {
     this.#timers.get(name)?.()
     this.#timers.delete(name)
   }
-}
-
-function noticeOf({ object, error }: Refusal): Notice {
-  if (error instanceof NoInterface)
-    return { object, reason: 'NoInterface', message: `${error.message}; waiting for it` }
-  return { object, reason: 'Refused', message: `${error.message}; trying again` }
 }

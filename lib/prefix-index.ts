@@ -1,9 +1,9 @@
-// Longest-prefix match over a few hundred CIDRs, asked once per learned route: a full table is looked up in some ten
-// milliseconds, where parsing both sides of every comparison would take seconds. IPv4 works on plain numbers.
-import { addressBytes, type Family, parseCidr } from './ip.ts'
+// Values under CIDRs, changed in place: the longest CIDR that holds a prefix, and all that lie inside a CIDR. One map
+// per prefix length, so a look-up costs one probe per length in use. IPv4 works on plain numbers.
+import { addressBytes, parseCidr } from './ip.ts'
 
 /** A CIDR as a number: host bits are zero. */
-export type Prefix = { family: Family; bits: bigint; length: number }
+export type Prefix = { family: 'ipv4'; bits: number; length: number } | { family: 'ipv6'; bits: bigint; length: number }
 
 const CANONICAL_V4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:\/(\d{1,2}))?$/
 
@@ -14,57 +14,111 @@ export function parsePrefix(text: string): Prefix | undefined {
     const [a, b, c, d] = [Number(v4[1]), Number(v4[2]), Number(v4[3]), Number(v4[4])]
     const length = v4[5] === undefined ? 32 : Number(v4[5])
     if (a > 255 || b > 255 || c > 255 || d > 255 || length > 32) return undefined
-    return { family: 'ipv4', bits: BigInt(mask4(((a << 24) | (b << 16) | (c << 8) | d) >>> 0, length)), length }
+    return { family: 'ipv4', bits: mask4(((a << 24) | (b << 16) | (c << 8) | d) >>> 0, length), length }
   }
   const parsed = parseCidr(text.includes('/') ? text : `${text}/128`)
   if (parsed?.family !== 'ipv6') return undefined
   const bits = addressBytes(parsed.address).reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n)
-  return { family: 'ipv6', bits, length: parsed.length }
+  return { family: 'ipv6', bits: mask6(bits, parsed.length), length: parsed.length }
 }
 
-/** Values under CIDRs; a question is answered by the longest CIDR that holds all of what was asked for. */
 export class PrefixIndex<T> {
-  readonly #byLength = { ipv4: new Map<number, Map<number, T>>(), ipv6: new Map<number, Map<bigint, T>>() }
+  readonly #ipv4 = new Lengths<number, T>(mask4, (bits, length, n) => bits + n * 2 ** (32 - length))
+  readonly #ipv6 = new Lengths<bigint, T>(mask6, (bits, length, n) => bits + (BigInt(n) << BigInt(128 - length)))
 
-  /** The first value given to a CIDR stays. Text that is no CIDR or address is ignored. */
-  add(text: string, value: T): this {
-    const prefix = parsePrefix(text)
-    if (prefix === undefined) return this
-    const { family, bits, length } = prefix
-    if (family === 'ipv4') put(this.#byLength.ipv4, length, Number(bits), value)
-    else put(this.#byLength.ipv6, length, bits, value)
+  set(prefix: Prefix, value: T): this {
+    if (prefix.family === 'ipv4') this.#ipv4.set(prefix.bits, prefix.length, value)
+    else this.#ipv6.set(prefix.bits, prefix.length, value)
     return this
   }
 
+  delete(prefix: Prefix): void {
+    if (prefix.family === 'ipv4') this.#ipv4.delete(prefix.bits, prefix.length)
+    else this.#ipv6.delete(prefix.bits, prefix.length)
+  }
+
+  /** The value of exactly this CIDR. */
+  get(prefix: Prefix): T | undefined {
+    if (prefix.family === 'ipv4') return this.#ipv4.get(prefix.bits, prefix.length)
+    return this.#ipv6.get(prefix.bits, prefix.length)
+  }
+
   /** The value of the longest CIDR that is equal to `prefix` or holds it. */
-  match({ family, bits, length }: Prefix): T | undefined {
+  match(prefix: Prefix): T | undefined {
+    if (prefix.family === 'ipv4') return this.#ipv4.match(prefix.bits, prefix.length)
+    return this.#ipv6.match(prefix.bits, prefix.length)
+  }
+
+  /**
+   * The values of all CIDRs that are equal to `prefix` or lie inside it, in no order. Costs per length in use the
+   * number of possible CIDRs or that of stored ones, whichever is smaller.
+   */
+  within(prefix: Prefix): T[] {
+    if (prefix.family === 'ipv4') return this.#ipv4.within(prefix.bits, prefix.length)
+    return this.#ipv6.within(prefix.bits, prefix.length)
+  }
+}
+
+/** The CIDRs of one family. `B` is the type of an address as a number. */
+class Lengths<B, T> {
+  readonly #byLength = new Map<number, Map<B, T>>()
+  readonly #mask: (bits: B, length: number) => B
+  /** The `n`th CIDR of a length, counted from the one at `bits`. */
+  readonly #nth: (bits: B, length: number, n: number) => B
+
+  constructor(mask: (bits: B, length: number) => B, nth: (bits: B, length: number, n: number) => B) {
+    this.#mask = mask
+    this.#nth = nth
+  }
+
+  set(bits: B, length: number, value: T): void {
+    const values = this.#byLength.get(length) ?? new Map<B, T>()
+    this.#byLength.set(length, values.set(bits, value))
+  }
+
+  delete(bits: B, length: number): void {
+    const values = this.#byLength.get(length)
+    values?.delete(bits)
+    if (values?.size === 0) this.#byLength.delete(length)
+  }
+
+  get(bits: B, length: number): T | undefined {
+    return this.#byLength.get(length)?.get(bits)
+  }
+
+  match(bits: B, length: number): T | undefined {
     let best = -1
     let found: T | undefined
-    if (family === 'ipv4') {
-      const number = Number(bits)
-      for (const [of, values] of this.#byLength.ipv4) {
-        if (of > length || of <= best) continue
-        const value = values.get(mask4(number, of))
-        if (value !== undefined) [best, found] = [of, value]
-      }
-      return found
-    }
-    for (const [of, values] of this.#byLength.ipv6) {
+    for (const [of, values] of this.#byLength) {
       if (of > length || of <= best) continue
-      const shift = BigInt(128 - of)
-      const value = values.get((bits >> shift) << shift)
+      const value = values.get(this.#mask(bits, of))
       if (value !== undefined) [best, found] = [of, value]
+    }
+    return found
+  }
+
+  within(bits: B, length: number): T[] {
+    const found: T[] = []
+    for (const [of, values] of this.#byLength) {
+      if (of < length) continue
+      const possible = 2 ** (of - length)
+      if (possible > values.size) {
+        for (const [at, value] of values) if (this.#mask(at, length) === bits) found.push(value)
+      } else
+        for (let n = 0; n < possible; n++) {
+          const value = values.get(this.#nth(bits, of, n))
+          if (value !== undefined) found.push(value)
+        }
     }
     return found
   }
 }
 
-function mask4(number: number, length: number): number {
-  return length === 0 ? 0 : (number & (0xffffffff << (32 - length))) >>> 0
+function mask4(bits: number, length: number): number {
+  return length === 0 ? 0 : (bits & (0xffffffff << (32 - length))) >>> 0
 }
 
-function put<K, T>(lengths: Map<number, Map<K, T>>, length: number, key: K, value: T): void {
-  const values = lengths.get(length) ?? new Map<K, T>()
-  if (!values.has(key)) values.set(key, value)
-  lengths.set(length, values)
+function mask6(bits: bigint, length: number): bigint {
+  const shift = BigInt(128 - length)
+  return (bits >> shift) << shift
 }

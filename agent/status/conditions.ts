@@ -1,6 +1,5 @@
 // The conditions that the agent itself reports, in words. Pure.
-import { broken, type Condition, type ConditionType, type ObjectRef, unknown } from '../../api/status.ts'
-import type { Notice } from '../../felix/desired.ts'
+import { broken, type Condition, type ObjectRef, unknown } from '../../api/status.ts'
 import type { MeshProblem } from '../cluster/peers.ts'
 
 export const NOT_PROGRAMMED: Condition = unknown('KernelProgrammed', {
@@ -31,35 +30,8 @@ export function badPeer({ object, message }: MeshProblem): Condition {
   return broken('PeersConfigured', { reason: 'BadPeer', message, remedy: 'correct the BGPPeer', object: refOf(object) })
 }
 
-/** What felix noticed, as a condition of its type. */
-export function noticeCondition({ object, reason, message }: Notice): Condition {
-  const type = NOTICE_TYPES[reason] ?? 'KernelInSync'
-  return broken(type, { reason, message, remedy: '', object: refOf(object) })
-}
-
-const NOTICE_TYPES: Readonly<Record<string, ConditionType>> = {
-  IpipLackedHere: 'EncapsulationAsAsked',
-  IpipLackedThere: 'EncapsulationAsAsked',
-  NextHopNotOnLink: 'BlocksReachable',
-  NoIpv6Tunnel: 'BlocksReachable',
-  NoCommonEncapsulation: 'BlocksReachable',
-  TunnelAddressMissing: 'BlocksReachable',
-  VtepUnknown: 'BlocksReachable',
-  Malformed: 'BlocksReachable',
-  OwnPrefix: 'BlocksReachable',
-  BadNextHop: 'BlocksReachable',
-  NotExported: 'BlocksReachable',
-  DuplicateVtep: 'AddressesUnique',
-  AddressConflict: 'AddressesUnique',
-}
-
 const LOCAL: Readonly<Record<string, ObjectRef['kind']>> = {
   node: 'Node',
-  route: 'Route',
-  neighbour: 'Neighbour',
-  address: 'Address',
-  sysctl: 'Sysctl',
-  fdb: 'FdbEntry',
   BGPPeer: 'BGPPeer',
 }
 

@@ -6,23 +6,24 @@ import type { Link } from '../../kernel/port/links.ts'
 import { ROUTE_TABLE, routeKey } from '../../kernel/port/routes.ts'
 import { parsePrefix } from '../../lib/prefix-index.ts'
 import { VXLAN_DEVICE } from '../calc/tunnels.ts'
-import type { DesiredState } from '../desired.ts'
+import {
+  type Desired,
+  type DesiredKind,
+  type DesiredState,
+  type Differences,
+  fdbKey,
+  neighbourKey,
+} from '../desired.ts'
 import { LinkView } from './link-view.ts'
 import { type Outcome, Reconciler, type Refusal } from './reconciler.ts'
 import { ownDestinations, RouteResolver, routeClass, routeSurface } from './route-surface.ts'
 import {
   addressSurface,
-  fdbKey,
   fdbSurface,
-  neighbourKey,
   neighbourSurface,
   ownNeighbour,
   sysctlSurface,
   WORKLOAD_PREFIX,
-  wantedAddresses,
-  wantedFdb,
-  wantedNeighbours,
-  wantedSysctls,
 } from './surfaces.ts'
 import { TunnelLinks } from './tunnel-links.ts'
 
@@ -35,6 +36,8 @@ export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean }
 
 /** How long the unknown is left alone on a pod's interface: it may be newer than what felix was told. */
 export const STRAY_GRACE_MS = 10_000
+
+type AppliedKind = Exclude<DesiredKind, 'condition'>
 
 export class Applier {
   readonly #links: LinkView
@@ -49,7 +52,16 @@ export class Applier {
   readonly #strays = new Map<string, number>()
   #isOurs: ReturnType<typeof ownDestinations> = () => false
   #devices: ReadonlySet<string> = new Set()
-  #desired: DesiredState | undefined
+  readonly #desired: { readonly [K in AppliedKind]: Map<string, Desired[K]> } = {
+    tunnel: new Map(),
+    address: new Map(),
+    route: new Map(),
+    neighbour: new Map(),
+    fdb: new Map(),
+    sysctl: new Map(),
+    poolCidr: new Map(),
+  }
+  #changed = true
   #version = -1
   /** Routes whose interface is not there yet. */
   #waiting: readonly Refusal[] = []
@@ -79,16 +91,29 @@ export class Applier {
     for (const part of [this.#addresses, this.#sysctls, this.#neighbours, this.#fdb, this.#routes]) part.distrust()
   }
 
-  /** Takes the kernel as far as it goes towards `desired`. Rejects only when nothing can be read. */
-  async apply(desired: DesiredState, ready: Readiness): Promise<Outcome> {
-    if (desired !== this.#desired) {
-      this.#isOurs = ownDestinations(desired)
+  /** Takes differences in. Memory only. */
+  want(differences: Differences): void {
+    for (const kind of Object.keys(this.#desired) as AppliedKind[]) {
+      const held: Map<string, unknown> = this.#desired[kind]
+      for (const [key, value] of differences[kind]) {
+        this.#changed = true
+        if (value === undefined) held.delete(key)
+        else held.set(key, value)
+      }
+    }
+  }
+
+  /** Takes the kernel as far as it goes towards what is wanted. Rejects only when nothing can be read. */
+  async apply(ready: Readiness): Promise<Outcome> {
+    const desired = this.#desired
+    if (this.#changed) {
+      this.#isOurs = ownDestinations(desired.poolCidr.keys(), desired.route.values())
       this.#devices = devicesOf(desired)
     }
     await this.#links.refresh()
-    const tunnels = await this.#tunnels.apply(desired.tunnels, ready.datastore)
+    const tunnels = await this.#tunnels.apply(desired.tunnel, ready.datastore)
     await this.#links.learn(this.#devices)
-    if (desired !== this.#desired || this.#links.version !== this.#version) this.#want(desired)
+    if (this.#changed || this.#links.version !== this.#version) this.#wantAll()
 
     const graced = new Set<string>()
     const outlived = (object: string) => {
@@ -172,16 +197,17 @@ export class Applier {
     return this.#strays.size > 0
   }
 
-  #want(desired: DesiredState): void {
-    this.#desired = desired
+  #wantAll(): void {
+    const desired = this.#desired
+    this.#changed = false
     this.#version = this.#links.version
-    this.#addresses.wantAll(wantedAddresses(desired))
-    this.#sysctls.wantAll(wantedSysctls(desired))
-    this.#fdb.wantAll(wantedFdb(desired))
-    const { wanted, waiting } = this.#resolver.resolve(desired)
+    this.#addresses.wantAll(desired.address)
+    this.#sysctls.wantAll(desired.sysctl)
+    this.#fdb.wantAll(desired.fdb)
+    const { wanted, waiting } = this.#resolver.resolve(desired.route.values())
     this.#waiting = waiting
     this.#dropped = {
-      neighbours: this.#neighbours.wantAll(wantedNeighbours(desired)),
+      neighbours: this.#neighbours.wantAll(desired.neighbour),
       routes: this.#routes.wantAll(wanted),
     }
   }
@@ -217,9 +243,10 @@ export class Applier {
 }
 
 /** The interfaces whose fate is ours. */
-function devicesOf({ tunnels, addresses, routes }: DesiredState): Set<string> {
-  const names = new Set([...tunnels.map(({ name }) => name), ...addresses.map(({ interfaceName }) => interfaceName)])
-  for (const { interfaceName } of routes) if (interfaceName !== undefined) names.add(interfaceName)
+function devicesOf({ tunnel, address, route }: Pick<DesiredState, 'tunnel' | 'address' | 'route'>): Set<string> {
+  const names = new Set(tunnel.keys())
+  for (const { interfaceName } of address.values()) names.add(interfaceName)
+  for (const { interfaceName } of route.values()) if (interfaceName !== undefined) names.add(interfaceName)
   return names
 }
 

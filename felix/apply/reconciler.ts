@@ -1,37 +1,62 @@
 // Brings one kind of kernel object to what is wanted: read, compare, write the difference, read back. One refused
 // object stays dirty and does not stop the rest. Remembers which objects were right before, so that it can tell an
 // object somebody broke from one that was never there.
+import { KernelError } from '../../kernel/port/error.ts'
 import { type Change, Delta } from '../../lib/delta.ts'
+import { NoInterface } from './link-view.ts'
 
-/** One object the kernel did not take. `object` is what a person would call it, such as `route 10.1.0.0/26`. */
-export type Refusal = { object: string; error: Error }
+export type ObjectKind = 'link' | 'address' | 'sysctl' | 'neighbour' | 'fdb' | 'route'
+
+/** Names one kernel object: its kind, its key within the kind, and the interface that it is on where it has one. */
+export type ObjectName = { kind: ObjectKind; key: string; interfaceName?: string }
+
+/**
+ * Why an object is not as wanted. `Refused`: the kernel said no, with `errno`; `NoInterface`: its interface does not
+ * exist; `ForeignOwner`: an object of another owner is in its place; `NotShown`: the kernel took it and does not show it.
+ */
+export type RefusalReason = 'Refused' | 'NoInterface' | 'ForeignOwner' | 'NotShown'
+
+/** One object that is not as wanted; `message` is for people. */
+export type Refusal = ObjectName & { reason: RefusalReason; errno?: number; message: string }
 
 /** Some of what was wanted is not in the kernel; everything else is. */
 export class ApplyError extends Error {
   override readonly name = 'ApplyError'
   readonly refusals: readonly Refusal[]
   constructor(refusals: readonly Refusal[]) {
-    super(refusals.map(({ object, error }) => `${object}: ${error.message}`).join('; '))
+    super(refusals.map(({ kind, key, message }) => `${kind} ${key}: ${message}`).join('; '))
     this.refusals = refusals
   }
 }
 
 /** What one apply did: `healed` were right before and had been changed by somebody else. */
-export type Outcome = { written: string[]; healed: string[]; refused: Refusal[]; withheld: string[] }
+export type Outcome = { written: ObjectName[]; healed: ObjectName[]; refused: Refusal[]; withheld: ObjectName[] }
 
 /** One kind of kernel object. Keys are unique within the kind. */
 export type Surface<V> = {
-  /** The kind's name in messages: `route`, `neighbour`. */
-  name: string
+  kind: ObjectKind
   same(a: V, b: V): boolean
-  /** What a person calls the object of a key; by default the name and the key. */
-  label?(key: string): string
+  /** Names an object for those who do not know the table's own keys. */
+  nameOf(key: string, value: V | undefined): ObjectName
   /** Everything there is that carries our mark, or that is wanted. */
   read(wanted: ReadonlyMap<string, V>): Promise<Iterable<readonly [string, V]>>
   /** The refusal of each change, or undefined. */
   write(changes: readonly Change<V>[]): Promise<readonly (Error | undefined)[]>
   /** The present state of a few keys, where that is cheaper than reading all; undefined: read all. */
   readSome?(keys: readonly string[]): Promise<Iterable<readonly [string, V | undefined]>> | undefined
+}
+
+/** A failed write, as what it means for its object. */
+export function refusal(object: ObjectName, error: Error): Refusal {
+  const { message } = error
+  if (error instanceof NoInterface) return { ...object, reason: 'NoInterface', message }
+  if (error instanceof ForeignOwner) return { ...object, reason: 'ForeignOwner', message }
+  return { ...object, reason: 'Refused', message, ...(error instanceof KernelError ? { errno: error.errno } : {}) }
+}
+
+/** An object of another owner is in the place of a wanted one. */
+export class ForeignOwner extends Error {
+  override readonly name = 'ForeignOwner'
 }
 
 /** Wanted and seen objects of one surface. `want` is memory, `apply` is the kernel. */
@@ -88,7 +113,8 @@ export class Reconciler<V> {
     const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
     const changes: Change<V>[] = []
     for (const change of this.#delta.pending()) {
-      if (change.value === undefined && !mayRemove(change.key, change.seen as V)) outcome.withheld.push(change.key)
+      if (change.value === undefined && !mayRemove(change.key, change.seen as V))
+        outcome.withheld.push(this.#object(change.key))
       else changes.push(change)
     }
     if (changes.length === 0) return outcome
@@ -99,7 +125,7 @@ export class Reconciler<V> {
       if (error === undefined) {
         this.#delta.saw(key, value)
         done.push(key)
-      } else outcome.refused.push({ object: this.#object(key), error })
+      } else outcome.refused.push(refusal(this.#object(key), error))
     }
     await this.#readBack(done, outcome)
     return outcome
@@ -149,7 +175,8 @@ export class Reconciler<V> {
       if (this.#isWanted(key, this.#delta.seen().get(key))) {
         outcome.written.push(object)
         if (this.#broken.delete(key)) outcome.healed.push(object)
-      } else outcome.refused.push({ object, error: new Error('the kernel took it, but does not show it') })
+      } else
+        outcome.refused.push({ ...object, reason: 'NotShown', message: 'the kernel took it, but does not show it' })
     }
   }
 
@@ -158,7 +185,7 @@ export class Reconciler<V> {
     return wanted === undefined || value === undefined ? wanted === value : this.#surface.same(wanted, value)
   }
 
-  #object(key: string): string {
-    return this.#surface.label?.(key) ?? `${this.#surface.name} ${key}`
+  #object(key: string): ObjectName {
+    return this.#surface.nameOf(key, this.#delta.wanted().get(key) ?? this.#delta.seen().get(key))
   }
 }

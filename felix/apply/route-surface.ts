@@ -7,9 +7,9 @@ import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route, routeKey } from '../../kernel/port/routes.ts'
 import { contains, familyOf } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
-import type { DesiredRoute, DesiredState } from '../desired.ts'
+import type { DesiredRoute } from '../desired.ts'
 import { type LinkView, NoInterface } from './link-view.ts'
-import type { Refusal, Surface } from './reconciler.ts'
+import { ForeignOwner, type Refusal, refusal, type Surface } from './reconciler.ts'
 import { WORKLOAD_PREFIX } from './surfaces.ts'
 
 /** Above this many suspects one dump is cheaper than a question for each. */
@@ -36,14 +36,14 @@ export class RouteResolver {
     this.#links = links
   }
 
-  resolve({ routes }: DesiredState): { wanted: Map<string, Route>; waiting: Refusal[] } {
+  resolve(routes: Iterable<DesiredRoute>): { wanted: Map<string, Route>; waiting: Refusal[] } {
     const wanted = new Map<string, Route>()
     const waiting: Refusal[] = []
     for (const desired of routes) {
       const name = desired.interfaceName
       const index = name === undefined ? undefined : this.#links.byName(name)?.index
       if (name !== undefined && index === undefined) {
-        waiting.push({ object: `route ${desired.dst}`, error: new NoInterface(name) })
+        waiting.push(refusal({ kind: 'route', key: desired.dst, interfaceName: name }, new NoInterface(name)))
         continue
       }
       let known = this.#known.get(desired)
@@ -72,8 +72,12 @@ export function routeSurface(kernel: Kernel, links: LinkView, isOurs: (prefix: P
     return prefix !== undefined && isOurs(prefix)
   }
   return {
-    name: 'route',
-    label: key => `route ${key.split(' ')[1]}`,
+    kind: 'route',
+    nameOf: (key, route) => ({
+      kind: 'route',
+      key: key.split(' ')[1]!,
+      interfaceName: route?.ifindex === undefined ? undefined : links.nameOf(route.ifindex),
+    }),
     same: sameRoute,
     async read(wanted) {
       const seen = new Map<string, Route>()
@@ -94,7 +98,7 @@ export function routeSurface(kernel: Kernel, links: LinkView, isOurs: (prefix: P
         const route = value ?? seen
         if (route === undefined) return []
         if (value !== undefined && !mayTake(value, seen)) {
-          results[i] = new Error(
+          results[i] = new ForeignOwner(
             `a route of another owner (protocol ${seen?.protocol}) is there; remove one of the two`,
           )
           return []
@@ -160,9 +164,16 @@ function sameRoute(a: Route, b: Route): boolean {
 }
 
 /** A question for `routeSurface`: is a destination inside a pool, or one of these. */
-export function ownDestinations({ poolCidrs, routes }: DesiredState): (prefix: Prefix) => boolean {
+export function ownDestinations(
+  poolCidrs: Iterable<string>,
+  routes: Iterable<DesiredRoute>,
+): (prefix: Prefix) => boolean {
   const index = new PrefixIndex<true>()
-  for (const cidr of poolCidrs) index.add(cidr, true)
-  for (const { dst, protocol } of routes) if (protocol !== ROUTE_PROTOCOL.bird) index.add(dst, true)
+  const add = (text: string) => {
+    const prefix = parsePrefix(text)
+    if (prefix !== undefined) index.set(prefix, true)
+  }
+  for (const cidr of poolCidrs) add(cidr)
+  for (const { dst, protocol } of routes) if (protocol !== ROUTE_PROTOCOL.bird) add(dst)
   return prefix => index.match(prefix) === true
 }

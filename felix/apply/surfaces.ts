@@ -9,16 +9,20 @@ import type { FdbEntry, Neighbour } from '../../kernel/port/neighbours.ts'
 import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
 import type { Change } from '../../lib/delta.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from '../calc/tunnels.ts'
-import type { DesiredAddress, DesiredFdb, DesiredNeighbour, DesiredState, DesiredSysctl } from '../desired.ts'
+import {
+  addressKey,
+  type DesiredAddress,
+  type DesiredFdb,
+  type DesiredNeighbour,
+  type DesiredSysctl,
+  fdbKey,
+  neighbourKey,
+} from '../desired.ts'
 import { type LinkView, NoInterface } from './link-view.ts'
 import type { Surface } from './reconciler.ts'
 
 /** Interfaces of pods are ours by this prefix. */
 export const WORKLOAD_PREFIX = 'cali'
-
-export function wantedAddresses({ addresses }: DesiredState): Map<string, DesiredAddress> {
-  return new Map(addresses.map(value => [addressKey(value), value]))
-}
 
 /**
  * Single addresses of the tunnel devices. On vxlan.calico every IPv4 one is ours; on tunl0, which others use too, those
@@ -36,7 +40,8 @@ export function addressSurface(
     lo: (address, scope) => address === GATEWAY.ipv4 && scope === ROUTE_SCOPE.link,
   }
   return {
-    name: 'address',
+    kind: 'address',
+    nameOf: (key, value) => ({ kind: 'address', key, interfaceName: value?.interfaceName }),
     same: (a, b) => a.interfaceName === b.interfaceName && a.address === b.address,
     async read(wanted) {
       const seen: [string, DesiredAddress][] = []
@@ -60,14 +65,11 @@ export function addressSurface(
   }
 }
 
-export function wantedNeighbours({ neighbours }: DesiredState): Map<string, DesiredNeighbour> {
-  return new Map(neighbours.map(value => [neighbourKey(value), value]))
-}
-
 /** Permanent entries of pod interfaces and of vxlan.calico. */
 export function neighbourSurface(kernel: Kernel, links: LinkView): Surface<DesiredNeighbour> {
   return {
-    name: 'neighbour',
+    kind: 'neighbour',
+    nameOf: (key, value) => ({ kind: 'neighbour', key, interfaceName: value?.interfaceName }),
     same: (a, b) => a.mac === b.mac && a.permanent === b.permanent,
     async read() {
       const seen: [string, DesiredNeighbour][] = []
@@ -96,14 +98,11 @@ export function ownNeighbour(
   return { interfaceName, address, mac, permanent }
 }
 
-export function wantedFdb({ fdb }: DesiredState): Map<string, DesiredFdb> {
-  return new Map(fdb.map(value => [fdbKey(value), value]))
-}
-
 /** Where vxlan.calico sends the frames of each far VTEP. */
 export function fdbSurface(kernel: Kernel, links: LinkView): Surface<DesiredFdb> {
   return {
-    name: 'fdb',
+    kind: 'fdb',
+    nameOf: (key, value) => ({ kind: 'fdb', key, interfaceName: value?.interfaceName }),
     same: (a, b) => a.dst === b.dst,
     async read() {
       const link = links.byName(VXLAN_DEVICE)
@@ -121,10 +120,6 @@ export function fdbSurface(kernel: Kernel, links: LinkView): Surface<DesiredFdb>
   }
 }
 
-export function wantedSysctls({ sysctls }: DesiredState): Map<string, DesiredSysctl> {
-  return new Map(sysctls.map(value => [`net.${value.family} ${value.path.join('/')}`, value]))
-}
-
 /** Only what is wanted is ever read, and nothing is set back when it is wanted no more. */
 export function sysctlSurface(kernel: Kernel): Surface<DesiredSysctl> {
   const readOne = (wanted: DesiredSysctl): DesiredSysctl | undefined => {
@@ -137,7 +132,8 @@ export function sysctlSurface(kernel: Kernel): Surface<DesiredSysctl> {
     }
   }
   return {
-    name: 'sysctl',
+    kind: 'sysctl',
+    nameOf: (key, value) => ({ kind: 'sysctl', key, interfaceName: value?.path[1] }),
     same: (a, b) => a.value === b.value,
     async read(wanted) {
       return [...wanted].flatMap(([key, value]) => {
@@ -198,16 +194,4 @@ function unless(errno: number): (error: unknown) => void {
 function asError(error: unknown): Error {
   if (error instanceof KernelError || (error instanceof Error && 'code' in error)) return error
   throw error
-}
-
-function addressKey({ interfaceName, address }: DesiredAddress): string {
-  return `${interfaceName} ${address}`
-}
-
-export function neighbourKey({ interfaceName, address }: { interfaceName: string; address: string }): string {
-  return `${interfaceName} ${address}`
-}
-
-export function fdbKey({ interfaceName, mac }: { interfaceName: string; mac: string }): string {
-  return `${interfaceName} ${mac}`
 }

@@ -6,7 +6,7 @@ import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../../kernel/port/links.ts'
 import type { TunnelDevice } from '../desired.ts'
 import type { LinkView } from './link-view.ts'
-import type { Outcome } from './reconciler.ts'
+import { ForeignOwner, type ObjectName, type Outcome, refusal } from './reconciler.ts'
 
 export class TunnelLinks {
   readonly #kernel: Kernel
@@ -20,10 +20,10 @@ export class TunnelLinks {
   }
 
   /** Makes, adopts and corrects the wanted devices; without `mayRemove`, an unwanted vxlan.calico stays. */
-  async apply(wanted: readonly TunnelDevice[], mayRemove: boolean): Promise<Outcome> {
+  async apply(wanted: ReadonlyMap<string, TunnelDevice>, mayRemove: boolean): Promise<Outcome> {
     const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
-    for (const device of wanted) {
-      const object = `link ${device.name}`
+    for (const device of wanted.values()) {
+      const object = named(device.name)
       const identity = JSON.stringify(device)
       const held = this.#held.get(device.name) === identity
       this.#held.delete(device.name)
@@ -35,13 +35,13 @@ export class TunnelLinks {
         this.#held.set(device.name, identity)
       } catch (error) {
         if (!(error instanceof Error)) throw error
-        outcome.refused.push({ object, error })
+        outcome.refused.push(refusal(object, error))
       }
     }
     const stray = this.#links.byName('vxlan.calico')
-    if (stray !== undefined && !wanted.some(({ name }) => name === stray.name)) {
+    if (stray !== undefined && !wanted.has(stray.name)) {
       if (mayRemove) await this.#remove(stray, outcome)
-      else outcome.withheld.push(`link ${stray.name}`)
+      else outcome.withheld.push(named(stray.name))
     }
     return outcome
   }
@@ -60,7 +60,9 @@ export class TunnelLinks {
       changed = true
     }
     if (device.kind === 'ipip' && !openIpip(link))
-      throw new Error(`${device.name} is somebody else's ${link.kind ?? 'device'} with a fixed far end; rename it`)
+      throw new ForeignOwner(
+        `${device.name} is somebody else's ${link.kind ?? 'device'} with a fixed far end; rename it`,
+      )
     const change: LinkChange = {
       ...(link.mtu === device.mtu ? {} : { mtu: device.mtu }),
       ...(device.mac === undefined || link.mac === device.mac ? {} : { mac: device.mac }),
@@ -88,7 +90,7 @@ export class TunnelLinks {
   }
 
   async #remove(link: Link, outcome: Outcome): Promise<void> {
-    const object = `link ${link.name}`
+    const object = named(link.name)
     try {
       await this.#kernel.deleteLink(link.index)
       this.#links.gone(link)
@@ -96,9 +98,13 @@ export class TunnelLinks {
       outcome.written.push(object)
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
-      outcome.refused.push({ object, error })
+      outcome.refused.push(refusal(object, error))
     }
   }
+}
+
+function named(name: string): ObjectName {
+  return { kind: 'link', key: name, interfaceName: name }
 }
 
 function specOf({ name, kind, mtu, mac, vni, port, local }: TunnelDevice): LinkSpec {

@@ -1,110 +1,327 @@
-// The whole of what this node's kernel should hold, as a function of what is known now. Nothing here remembers:
-// any order of events, a restart or a replay gives the same answer.
-import { hostSide, type InterfaceSide } from '../../kernel/pod-interface.ts'
-import type { Route } from '../../kernel/port/routes.ts'
-import type { DesiredNeighbour, DesiredRoute, DesiredState, DesiredSysctl } from '../desired.ts'
-import type { Endpoint, FelixInput } from '../input.ts'
-import { blackholeRoutes, byDestination, claim, gatewayRoute, learnedRoutes } from './routes.ts'
-import { ownAddresses, tunnelDevices, VXLAN_DEVICE, vtepEntries, vteps } from './tunnels.ts'
+// What this node's kernel should hold, worked out from what changed. Each input leads to few outputs:
+//
+//   endpoint ──────────────┬─> neighbour, sysctl of its interface
+//                          └─> pod route ───────┐
+//   ownBlock ──┬─> block route ─────────────────┤
+//              └─> learned inside the block     ├─> who has a destination ──> route, condition
+//   pool ──┬─> poolCidr                         │
+//          └─> learned inside the pool          │
+//   learned ──┬─> learned route ────────────────┘
+//             └─> condition of the prefix or of the far node
+//   remote ──┬─> VTEP ──> neighbour, fdb of vxlan.calico; condition of the node
+//            └─> learned with this next hop
+//   pool, learned, capabilities ──> tunnels needed, by counting ──> tunnel, address
+//   node, config, uplinkMtu ──> tunnel, address, sysctl of the host, route to the pods' gateway, all learned
+//
+// Work is proportional to what changed and to what depends on it, except that another node, another capability or
+// another need for VXLAN looks at all learned routes again. Nothing here remembers how a state was reached: any order
+// of events, a restart or a replay ends in the same place. A full calculation is this one, fed from empty.
+import { isDeepStrictEqual } from 'node:util'
+import type { Condition } from '../../api/status.ts'
+import { GATEWAY } from '../../kernel/pod-interface.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import {
+  addressKey,
+  type DesiredAddress,
+  type DesiredFdb,
+  type DesiredNeighbour,
+  type DesiredRoute,
+  type DesiredState,
+  type DesiredSysctl,
+  type Differences,
+  fdbKey,
+  neighbourKey,
+  sysctlKey,
+  type TunnelDevice,
+} from '../desired.ts'
+import type { Endpoint, InputKind, Inputs, Settings, ThisNode } from '../input.ts'
+import { BlockGroup } from './blocks.ts'
+import { ConditionCounts } from './conditions.ts'
+import { Destinations } from './destinations.ts'
+import { EndpointGroup, type Pod } from './endpoints.ts'
+import { LearnedGroup } from './learned.ts'
+import { Output } from './output.ts'
+import { PoolGroup } from './pools.ts'
+import { ownAddresses, type TunnelsNeeded, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
+import { type Vtep, type VtepChange, VtepGroup, vtepEntries } from './vteps.ts'
 
-type Learned = ReturnType<typeof learnedRoutes>
+/** What holds before anything is told. */
+const UNTOLD: Settings = {
+  node: undefined,
+  config: { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 },
+  capabilities: { ipip: false, vxlan: false },
+  uplinkMtu: 1500,
+}
 
-/**
- * Remembers the last learned part, which is most of the work and which a new pod does not change. The answer is the
- * same with and without the memory.
- */
 export class Calculator {
-  #parts: readonly unknown[] = []
-  #learned: Learned = { routes: [], notices: [] }
-
-  desired(input: FelixInput): DesiredState {
-    return desiredState(input, () => {
-      const { node, capabilities, pools, remotes, ownBlocks, learned } = input
-      const parts = [node, capabilities, pools, remotes, ownBlocks, learned]
-      if (parts.some((part, i) => part !== this.#parts[i])) this.#learned = learnedPart(input)
-      this.#parts = parts
-      return this.#learned
-    })
+  readonly #items: { readonly [K in InputKind]: Map<string, Inputs[K]> } = {
+    endpoint: new Map(),
+    learned: new Map(),
+    remote: new Map(),
+    ownBlock: new Map(),
+    pool: new Map(),
   }
-}
+  readonly #told: { readonly [K in InputKind]: Set<string> } = {
+    endpoint: new Set(),
+    learned: new Set(),
+    remote: new Set(),
+    ownBlock: new Set(),
+    pool: new Set(),
+  }
+  #settings = UNTOLD
+  /** What `#settings` was at the last step. */
+  #settled: Partial<Settings> = {}
+  #learnedUsable = false
+  #learnedUsed = false
+  #needed: TunnelsNeeded = { ipip: false, vxlan: false }
+  #own = { ipip: false, vxlan: false, vxlanAddress: false }
+  #hasVxlan = false
 
-/** Pure and total over valid input: what is unreadable gets a notice instead of a route. */
-export function desiredState(input: FelixInput, learnedOf: (input: FelixInput) => Learned = learnedPart): DesiredState {
-  const far = farVteps(input)
-  const tunnels = tunnelDevices(input)
-  const vxlan = tunnels.some(({ name }) => name === VXLAN_DEVICE)
-  const entries = vtepEntries(vxlan ? far.byAddress : new Map())
-  const pods = uniqueEndpoints(input.endpoints).map(endpoint => hostSide(endpoint, input.config.workloadRouteProtocol))
-  const learned = learnedOf(input)
-  const { routes, notices } = claim(
-    pods.flatMap(({ name, routes }) => routes.map(on(name))).toSorted(byDestination),
-    blackholeRoutes(input.ownBlocks).toSorted(byDestination),
-    gatewayRoute(input.node.uplink),
-    learned.routes,
+  readonly #outputs = {
+    tunnel: new Output<TunnelDevice>(),
+    address: new Output<DesiredAddress>(),
+    route: new Output<DesiredRoute>(),
+    neighbour: new Output<DesiredNeighbour>(),
+    fdb: new Output<DesiredFdb>(),
+    sysctl: new Output<DesiredSysctl>(),
+    poolCidr: new Output<true>(),
+    condition: new Output<Condition>(),
+  }
+  readonly #conditions = new ConditionCounts(this.#outputs.condition)
+  readonly #destinations = new Destinations(this.#outputs.route, this.#conditions)
+  readonly #endpoints = new EndpointGroup(this.#destinations, this.#outputs.neighbour, this.#outputs.sysctl)
+  readonly #pools = new PoolGroup(this.#outputs.poolCidr)
+  readonly #vteps = new VtepGroup(this.#conditions)
+  readonly #learned = new LearnedGroup(
+    { poolOf: prefix => this.#pools.match(prefix), vtepOf: address => this.#vteps.byAddress(address) },
+    this.#destinations,
+    this.#conditions,
   )
-  return {
-    tunnels,
-    poolCidrs: [...new Set(input.pools.map(({ cidr }) => cidr))].toSorted(compare),
-    addresses: ownAddresses(tunnels),
-    routes,
-    neighbours: uniqueBy([...pods.flatMap(podNeighbours), ...entries.neighbours], neighbourKey),
-    fdb: entries.fdb,
-    sysctls: [...hostSysctls(input), ...pods.flatMap(pod => pod.sysctls)],
-    notices: [...far.notices, ...learned.notices, ...notices].toSorted(byObject),
+  readonly #blocks = new BlockGroup(this.#destinations, this.#learned)
+
+  /** Takes one item in, or away. Returns whether that is news. */
+  set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): boolean {
+    const items: Map<string, Inputs[K]> = this.#items[kind]
+    const before = items.get(key)
+    if (before === undefined || value === undefined ? before === value : isDeepStrictEqual(before, value)) return false
+    if (value === undefined) items.delete(key)
+    else items.set(key, value)
+    this.#told[kind].add(key)
+    return true
+  }
+
+  /** Takes parts of the settings in. Returns whether that is news. */
+  configure(part: Partial<Settings>): boolean {
+    const { node, config, capabilities, uplinkMtu } = { ...this.#settings, ...part }
+    const before = this.#settings
+    const settings = {
+      node: kept(before.node, node),
+      config: kept(before.config, config),
+      capabilities: kept(before.capabilities, capabilities),
+      uplinkMtu,
+    }
+    if (Object.entries(settings).every(([name, value]) => value === before[name as keyof Settings])) return false
+    this.#settings = settings
+    return true
+  }
+
+  /** Whether this node is known. Until then nothing may be done with what is wanted. */
+  get knowsNode(): boolean {
+    return this.#settings.node !== undefined
+  }
+
+  /**
+   * From now on learned routes are used: all pools are known. Without its pool a block looks like a route of the world
+   * outside, and would be sent the wrong way.
+   */
+  useLearned(): void {
+    this.#learnedUsable = true
+  }
+
+  /** Works out what follows from everything told so far. Returns what changed since the last step. */
+  step(): Differences {
+    const { tunnel, address, route, neighbour, fdb, sysctl, poolCidr, condition } = this.#outputs
+    this.#update()
+    return {
+      tunnel: tunnel.take(),
+      address: address.take(),
+      route: route.take(),
+      neighbour: neighbour.take(),
+      fdb: fdb.take(),
+      sysctl: sysctl.take(),
+      poolCidr: poolCidr.take(),
+      condition: condition.take(),
+    }
+  }
+
+  /** Everything wanted at the last step. The maps go on changing with later steps. */
+  wanted(): DesiredState {
+    const { tunnel, address, route, neighbour, fdb, sysctl, poolCidr, condition } = this.#outputs
+    return {
+      tunnel: tunnel.wanted(),
+      address: address.wanted(),
+      route: route.wanted(),
+      neighbour: neighbour.wanted(),
+      fdb: fdb.wanted(),
+      sysctl: sysctl.wanted(),
+      poolCidr: poolCidr.wanted(),
+      condition: condition.wanted(),
+    }
+  }
+
+  /**
+   * Which tunnels this node should have, as of everything told so far. VXLAN is needed for an IP-in-IP pool too, as
+   * soon as this kernel or the node behind a learned block of that pool lacks IP-in-IP.
+   */
+  tunnelsNeeded(): TunnelsNeeded {
+    this.#update()
+    return this.#needed
+  }
+
+  endpoint(id: string): Endpoint | undefined {
+    return this.#items.endpoint.get(id)
+  }
+
+  /** The pod that has an interface. */
+  podOn(interfaceName: string): Pod | undefined {
+    return this.#endpoints.on(interfaceName)
+  }
+
+  #update(): void {
+    const { node, config } = this.#settings
+    const before = this.#settled
+    this.#settled = this.#settings
+    for (const name of this.#told.pool)
+      for (const cidr of this.#pools.update(name, this.#items.pool.get(name))) this.#learned.poolChanged(cidr)
+    for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.has(cidr))
+    const vteps = this.#updateVteps(before.node?.name, node?.name)
+    for (const prefix of this.#told.learned) this.#learned.update(prefix, this.#items.learned.get(prefix))
+    const needed = this.#countNeeds()
+    this.#updateHere(before.node, needed)
+    this.#learned.settle()
+
+    if (before.config !== undefined && before.config.workloadRouteProtocol !== config.workloadRouteProtocol)
+      this.#endpoints.reroute(config.workloadRouteProtocol)
+    for (const id of this.#told.endpoint)
+      this.#endpoints.update(id, this.#items.endpoint.get(id), config.workloadRouteProtocol)
+    if (before.node !== node && node !== undefined)
+      this.#destinations.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink))
+    this.#destinations.settle()
+
+    if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
+    this.#needed = needed
+    this.#updateVtepEntries(vteps)
+    this.#updateHostSysctls()
+    for (const keys of Object.values(this.#told)) keys.clear()
+  }
+
+  /** This node is never remote to itself, whatever the cluster says. */
+  #updateVteps(nameBefore: string | undefined, name: string | undefined): VtepChange[] {
+    const told = new Set(this.#told.remote)
+    if (nameBefore !== name) for (const each of [nameBefore, name]) if (each !== undefined) told.add(each)
+    const changes: VtepChange[] = []
+    for (const each of told)
+      changes.push(...this.#vteps.update(each, each === name ? undefined : this.#items.remote.get(each)))
+    for (const { before, now } of changes)
+      for (const vtep of [before, now]) if (vtep !== undefined) this.#learned.vtepChanged(vtep.address)
+    return changes
+  }
+
+  #countNeeds(): TunnelsNeeded {
+    const { capabilities } = this.#settings
+    const asksIpip = this.#pools.asksFor('ipip')
+    const standIn = asksIpip && (!capabilities.ipip || this.#learned.someLackIpip)
+    const needed = {
+      ipip: capabilities.ipip && asksIpip,
+      vxlan: capabilities.vxlan && (this.#pools.asksFor('vxlan') || standIn),
+    }
+    return isDeepStrictEqual(needed, this.#needed) ? this.#needed : needed
+  }
+
+  #updateHere(before: ThisNode | undefined, needed: TunnelsNeeded): void {
+    const { node, capabilities } = this.#settings
+    const own = { ...capabilities, vxlanAddress: needed.vxlan && node?.vxlanTunnelAddress !== undefined }
+    if (before === node && this.#learnedUsed === this.#learnedUsable && isDeepStrictEqual(own, this.#own)) return
+    this.#own = own
+    this.#learnedUsed = this.#learnedUsable
+    this.#learned.hereChanged(this.#learnedUsable ? node : undefined, own)
+  }
+
+  #updateDevices(needed: TunnelsNeeded): void {
+    const { node } = this.#settings
+    const devices = node === undefined ? [] : tunnelDevices(needed, node, this.#settings)
+    const addresses = ownAddresses(devices)
+    const { tunnel, address } = this.#outputs
+    for (const key of [...tunnel.wanted().keys()]) tunnel.want(key, undefined)
+    for (const device of devices) tunnel.want(device.name, device)
+    for (const key of [...address.wanted().keys()]) address.want(key, undefined)
+    for (const each of addresses) address.want(addressKey(each), each)
+  }
+
+  /** Entries are wanted while vxlan.calico is. */
+  #updateVtepEntries(changes: readonly VtepChange[]): void {
+    const hasVxlan = this.#outputs.tunnel.wanted().has(VXLAN_DEVICE)
+    if (hasVxlan !== this.#hasVxlan) {
+      const { neighbour, fdb } = this.#outputs
+      for (const [key, { interfaceName }] of [...neighbour.wanted()])
+        if (interfaceName === VXLAN_DEVICE) neighbour.want(key, undefined)
+      for (const key of [...fdb.wanted().keys()]) fdb.want(key, undefined)
+      if (hasVxlan) for (const vtep of this.#vteps.all()) this.#wantEntries(vtep, 'present')
+    } else if (hasVxlan) {
+      // an entry may have passed from one node to another, and back: first all go, then those that hold now come
+      for (const { before, now } of changes)
+        for (const vtep of [before, now]) if (vtep !== undefined) this.#wantEntries(vtep, 'absent')
+      for (const { name } of changes) {
+        const vtep = this.#vteps.get(name)
+        if (vtep !== undefined) this.#wantEntries(vtep, 'present')
+      }
+    }
+    this.#hasVxlan = hasVxlan
+  }
+
+  #wantEntries(vtep: Vtep, wanted: 'present' | 'absent'): void {
+    const { neighbour, fdb } = vtepEntries(vtep)
+    this.#outputs.neighbour.want(neighbourKey(neighbour), wanted === 'present' ? neighbour : undefined)
+    this.#outputs.fdb.want(fdbKey(fdb), wanted === 'present' ? fdb : undefined)
+  }
+
+  /**
+   * Forwarding for the node as a whole. IPv6 only where pods or blocks use it: an IPv6 router stops believing router
+   * advertisements, which can cost a host its own address.
+   */
+  #updateHostSysctls(): void {
+    const ipv6 = this.#settings.node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6
+    this.#outputs.sysctl.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
+    this.#outputs.sysctl.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)
   }
 }
 
-function learnedPart(input: FelixInput): Learned {
-  const { routes, notices } = learnedRoutes(input, farVteps(input).byAddress)
-  return { routes: routes.toSorted(byDestination), notices }
+const FORWARD_IPV4: DesiredSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
+const FORWARD_IPV6: DesiredSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
+
+/** The object from before where nothing in it changed. */
+function kept<T>(before: T, now: T): T {
+  return isDeepStrictEqual(before, now) ? before : now
 }
 
-function farVteps({ remotes, node }: FelixInput): ReturnType<typeof vteps> {
-  return vteps(remotes.filter(({ name }) => name !== node.name))
-}
+const GATEWAY_DST = `${GATEWAY.ipv4}/32`
+/** Any metric but 0: a route to this address that somebody else made (a node behind such a gateway itself) wins. */
+const GATEWAY_METRIC = 1024
 
 /**
- * Forwarding for the node as a whole. IPv6 only where pods or blocks use it: an IPv6 router stops believing router
- * advertisements, which can cost a host its own address.
+ * `169.254.1.1 dev UPLINK scope link`: proxy ARP on pod interfaces answers only for an address that the node has a route
+ * to over another interface (arp_process in net/ipv4/arp.c), and a node may have no default route. The uplink itself never
+ * answers: the route leads back to it. Not over `lo`, which would forward a packet to this address until its TTL ends.
  */
-function hostSysctls({ node, ownBlocks, endpoints }: FelixInput): DesiredSysctl[] {
-  const ipv6 =
-    node.ipv6 !== undefined ||
-    ownBlocks.some(block => block.includes(':')) ||
-    endpoints.some(({ addresses }) => addresses.some(address => address.includes(':')))
-  const forward: DesiredSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
-  return ipv6 ? [forward, { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }] : [forward]
-}
-
-function podNeighbours({ name, neighbours }: InterfaceSide): DesiredNeighbour[] {
-  return neighbours.map(({ address, mac }) => ({ interfaceName: name, address, mac, permanent: true }))
-}
-
-/** Names the interface of a route. */
-function on(interfaceName: string): (route: Omit<Route, 'ifindex'>) => DesiredRoute {
-  return route => ({ ...route, interfaceName })
-}
-
-/** One per interface, in the order of their names; of two that claim an interface, the first by id has it. */
-function uniqueEndpoints(endpoints: readonly Endpoint[]): Endpoint[] {
-  const ordered = endpoints.toSorted((a, b) => compare(a.id, b.id))
-  return uniqueBy(ordered, ({ interfaceName }) => interfaceName)
-}
-
-function uniqueBy<T>(items: readonly T[], keyOf: (item: T) => string): T[] {
-  const byKey = new Map<string, T>()
-  for (const item of items) if (!byKey.has(keyOf(item))) byKey.set(keyOf(item), item)
-  return [...byKey.values()].toSorted((a, b) => compare(keyOf(a), keyOf(b)))
-}
-
-function neighbourKey({ interfaceName, address }: { interfaceName: string; address: string }): string {
-  return `${interfaceName} ${address}`
-}
-
-function byObject(a: { object: string; reason: string }, b: { object: string; reason: string }): number {
-  return compare(`${a.object} ${a.reason}`, `${b.object} ${b.reason}`)
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
+function gatewayRoute(uplink: string): DesiredRoute | undefined {
+  if (uplink === 'lo') return undefined
+  return {
+    dst: GATEWAY_DST,
+    table: ROUTE_TABLE.main,
+    type: 'unicast',
+    protocol: ROUTE_PROTOCOL.blocks,
+    scope: ROUTE_SCOPE.link,
+    interfaceName: uplink,
+    metric: GATEWAY_METRIC,
+  }
 }

@@ -8,7 +8,7 @@ import type { Encapsulation, Pool } from '../input.ts'
 /** RFC 9012 §4.1, IANA "BGP Tunnel Encapsulation Attribute Tunnel Types". */
 export const TUNNEL_TYPE = { vxlan: 8, ipip: 7 } as const
 
-export type Question = {
+export type WayInput = {
   family: Family
   /** The pool that holds the block; absent for a route of the world outside. */
   pool?: Pick<Pool, 'ipip' | 'vxlan'>
@@ -22,15 +22,15 @@ export type Question = {
   farVtep: boolean
 }
 
-export type Answer =
+export type Way =
   | { way: 'direct' }
   | { way: 'ipip' }
   /** `instead` names the side that lacks IP-in-IP where VXLAN stands in for it. */
   | { way: 'vxlan'; instead?: 'here' | 'there' }
-  | { way: 'none'; reason: Unreachable; missing?: 'here' | 'there' }
+  | { way: 'none'; reason: NoWay; missing?: 'here' | 'there' }
 
 /** Why a block gets no route: machine words, part of what conditions show. */
-export type Unreachable =
+export type NoWay =
   | 'NextHopNotOnLink'
   | 'NoIpv6Tunnel'
   | 'NoCommonEncapsulation'
@@ -43,8 +43,8 @@ export function poolEncapsulation(pool: Pick<Pool, 'ipip' | 'vxlan'>): Encapsula
   return pool.vxlan !== 'Never' ? 'vxlan' : 'none'
 }
 
-/** Total: every combination has one answer. */
-export function chooseWay(q: Question): Answer {
+/** Total: every combination has one way. */
+export function chooseWay(q: WayInput): Way {
   const kind = q.pool === undefined ? 'none' : poolEncapsulation(q.pool)
   const mode = kind === 'none' ? 'Never' : q.pool?.[kind]
   if (mode === 'Never') return q.onLink ? { way: 'direct' } : { way: 'none', reason: 'NextHopNotOnLink' }

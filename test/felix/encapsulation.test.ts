@@ -1,6 +1,6 @@
 // The encapsulation matrix, row by row: pool mode, where the next hop lies, what the far node announced, what we have.
 import test from 'ava'
-import { type Answer, chooseWay, type Question } from '../../felix/calc/encapsulation.ts'
+import { chooseWay, type Way, type WayInput } from '../../felix/calc/encapsulation.ts'
 
 type Mode = 'Never' | 'Always' | 'CrossSubnet'
 
@@ -14,9 +14,9 @@ const ALL = { ipip: true, vxlan: true, vxlanAddress: true }
 const NO_IPIP = { ...ALL, ipip: false }
 const NO_VXLAN = { ...ALL, vxlan: false }
 
-const direct: Answer = { way: 'direct' }
-const ipip: Answer = { way: 'ipip' }
-const vxlan: Answer = { way: 'vxlan' }
+const direct: Way = { way: 'direct' }
+const ipip: Way = { way: 'ipip' }
+const vxlan: Way = { way: 'vxlan' }
 const none = (reason: string, missing?: 'here' | 'there') =>
   missing ? { way: 'none', reason, missing } : { way: 'none', reason }
 
@@ -106,6 +106,6 @@ test('no combination of the matrix leaves a bare route where a tunnel was asked 
   t.true(asked > 0)
 })
 
-function question(part: Partial<Question>): Question {
+function question(part: Partial<WayInput>): WayInput {
   return { family: 'ipv4', onLink: true, announced: NONE, own: ALL, farVtep: true, ...part }
 }

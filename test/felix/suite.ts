@@ -1,6 +1,7 @@
 // What felix promises of a kernel, asked of any: the fake and the real one run the same questions.
 import type { ExecutionContext } from 'ava'
-import { Felix, type FelixDeps, type FelixEvent } from '../../felix/loop.ts'
+import { conditionKey, type ObjectRef } from '../../api/status.ts'
+import { Felix, type FelixDeps } from '../../felix/loop.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -30,9 +31,9 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       await furnish(hands)
       for (const { interfaceName } of full.endpoints) await plug(hands, interfaceName)
       const watched = spy(kernel)
-      const onEvent = ({ object }: FelixEvent) => healed.push(object)
+      const onHealed = ({ kind, name }: ObjectRef) => healed.push(`${kind} ${name}`)
       const start = (deps: Partial<FelixDeps> = {}) => {
-        const felix = new Felix(watched.kernel, { clock, log: silentLog, onNotice: () => {}, onEvent, ...deps })
+        const felix = new Felix(watched.kernel, { clock, log: silentLog, onConditions: () => {}, onHealed, ...deps })
         felixes.push(felix)
         felix.start()
         return felix
@@ -98,49 +99,49 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
   const injuries: Record<string, { hurt(hands: Kernel): Promise<void>; names: string }> = {
     'a learned route that was deleted': {
       hurt: hands => removeRoute(hands, '10.244.2.0/26'),
-      names: 'route 10.244.2.0/26',
+      names: 'Route 10.244.2.0/26',
     },
     'a learned route that was pointed elsewhere': {
       async hurt(hands) {
         const route = (await routeTo(hands, '10.244.2.0/26'))!
         await hands.changeRoutes([{ verb: 'replace', route: { ...route, gateway: '192.168.10.99', protocol: 3 } }])
       },
-      names: 'route 10.244.2.0/26',
+      names: 'Route 10.244.2.0/26',
     },
     'a workload route that was deleted': {
       hurt: hands => removeRoute(hands, '10.244.1.5/32'),
-      names: 'route 10.244.1.5/32',
+      names: 'Route 10.244.1.5/32',
     },
     'a blackhole that was deleted': {
       hurt: hands => removeRoute(hands, '10.244.1.0/26'),
-      names: 'route 10.244.1.0/26',
+      names: 'Route 10.244.1.0/26',
     },
     'the route to the gateway of the pods that was deleted': {
       hurt: hands => removeRoute(hands, '169.254.1.1/32'),
-      names: 'route 169.254.1.1/32',
+      names: 'Route 169.254.1.1/32',
     },
-    'vxlan.calico that was deleted': { hurt: hands => hands.deleteLink('vxlan.calico'), names: 'link vxlan.calico' },
+    'vxlan.calico that was deleted': { hurt: hands => hands.deleteLink('vxlan.calico'), names: 'Link vxlan.calico' },
     'vxlan.calico that was taken down': {
       hurt: hands => hands.setLink('vxlan.calico', { up: false }),
-      names: 'link vxlan.calico',
+      names: 'Link vxlan.calico',
     },
     'a tunnel address that was deleted': {
       hurt: hands => removeAddress(hands, 'vxlan.calico', '10.245.1.1'),
-      names: 'address vxlan.calico 10.245.1.1',
+      names: 'Address vxlan.calico 10.245.1.1',
     },
     'a neighbour that was deleted': {
       async hurt(hands) {
         const { index } = (await hands.link('calia'))!
         await hands.deleteNeighbour({ ifindex: index, address: '10.244.1.5', permanent: true })
       },
-      names: 'neighbour calia 10.244.1.5',
+      names: 'Neighbour calia 10.244.1.5',
     },
     'a VTEP neighbour with another MAC': {
       async hurt(hands) {
         const { index } = (await hands.link('vxlan.calico'))!
         await hands.setNeighbour({ ifindex: index, address: '10.245.3.1', mac: '02:00:00:00:00:99', permanent: true })
       },
-      names: 'neighbour vxlan.calico 10.245.3.1',
+      names: 'Neighbour vxlan.calico 10.245.3.1',
     },
     'a forwarding entry that was deleted': {
       async hurt(hands) {
@@ -148,31 +149,31 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
         const entries = await hands.fdb(index)
         await hands.deleteFdb(entries.find(({ mac }) => mac === '66:00:00:00:00:03')!)
       },
-      names: 'fdb vxlan.calico 66:00:00:00:00:03',
+      names: 'FdbEntry vxlan.calico 66:00:00:00:00:03',
     },
     'the routes of an interface that flapped': {
       async hurt(hands) {
         await hands.setLink('calia', { up: false })
         await hands.setLink('calia', { up: true })
       },
-      names: 'route 10.244.1.5/32',
+      names: 'Route 10.244.1.5/32',
     },
     'the routes of an uplink that flapped': {
       async hurt(hands) {
         await hands.setLink('eth0', { up: false })
         await hands.setLink('eth0', { up: true })
       },
-      names: 'route 10.244.2.0/26',
+      names: 'Route 10.244.2.0/26',
     },
   }
   if (full.capabilities.ipip) {
     injuries['tunl0 that was taken down'] = {
       hurt: hands => hands.setLink('tunl0', { up: false }),
-      names: 'link tunl0',
+      names: 'Link tunl0',
     }
     injuries['the address of tunl0 that was deleted'] = {
       hurt: hands => removeAddress(hands, 'tunl0', '10.244.1.1'),
-      names: 'address tunl0 10.244.1.1',
+      names: 'Address tunl0 10.244.1.1',
     }
   }
   for (const [what, { hurt, names }] of Object.entries(injuries))
@@ -311,16 +312,23 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
         mac: '02:00:00:00:00:77',
         permanent: true,
       })
-      let notices: string[] = []
-      const felix = it.start({ onNotice: all => (notices = all.map(({ object, reason }) => `${object} ${reason}`)) })
+      const reasons = new Map<string, string | undefined>()
+      const felix = it.start({
+        onConditions: changes => {
+          for (const [key, condition] of changes) reasons.set(key, condition?.reason)
+        },
+      })
       tell(felix, { ...full, learned: [...full.learned, learned('0.0.0.0/0', '192.168.10.1')] })
       for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
       await t.throwsAsync(felix.applied())
-      t.true(notices.includes('route 0.0.0.0/0 Refused'))
+      const key = conditionKey({ type: 'KernelInSync', object: { kind: 'Route', name: '0.0.0.0/0' } })
+      t.is(reasons.get(key), 'ForeignOwner')
       t.is((await routeTo(it.hands, '0.0.0.0/0'))?.gateway, '192.168.10.7')
       tell(felix, EMPTY)
       await felix.inSync()
       t.is((await routeTo(it.hands, '172.30.0.0/16'))?.protocol, 4)
+      t.true(reasons.has(key))
+      t.is(reasons.get(key), undefined)
       t.true((await it.hands.neighbours(index)).some(({ address }) => address === '192.168.10.7'))
     }))
 
@@ -364,7 +372,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       it.clock.advance(90_000)
       await felix.applied()
       t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
-      t.deepEqual(it.healed, ['route 10.244.2.0/26', 'route 10.244.2.0/26'])
+      t.deepEqual(it.healed, ['Route 10.244.2.0/26', 'Route 10.244.2.0/26'])
     }))
 
   test('a pod interface has its sysctls, also after somebody set them back', t =>
@@ -377,7 +385,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       it.clock.advance(90_000)
       await felix.applied()
       t.is(it.hands.readSysctl('ipv4', path).trim(), '1')
-      t.true(it.healed.includes('sysctl net.ipv4 conf/calia/proxy_arp'))
+      t.true(it.healed.includes('Sysctl net.ipv4 conf/calia/proxy_arp'))
     }))
 
   test('a kernel that loses IP-in-IP gets VXLAN routes in place of the others, with none missing meanwhile', t =>

@@ -170,7 +170,7 @@ function startFelix({ n, host }: Pick<Node, 'n' | 'host'>, podMac?: string): Fel
     ],
     uplinkMtu: 1500,
   }
-  const felix = new Felix(host.kernel, { clock: systemClock, log: silentLog, onNotice: () => {} })
+  const felix = new Felix(host.kernel, { clock: systemClock, log: silentLog, onConditions: () => {} })
   felix.start()
   tell(felix, input)
   for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)

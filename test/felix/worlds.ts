@@ -1,5 +1,6 @@
 // Named worlds for felix, and walks between them: each world is a whole input, each step a partial update, so that
 // a walk may be taken in any order, in pieces or twice and must always end in the same place.
+import { Calculator } from '../../felix/calc/calculator.ts'
 import type {
   Endpoint,
   InputKind,
@@ -23,8 +24,22 @@ export type World = Settings & {
 
 /** What takes the parts of a world: felix itself, or its calculator. */
 export type Told = {
-  set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): void
-  configure(part: Partial<Settings>): void
+  set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): unknown
+  configure(part: Partial<Settings>): unknown
+}
+
+/** A calculator that was told a whole world and has worked it out. */
+export function calculated(world: World): Calculator {
+  const calculator = new Calculator()
+  calculator.useLearned()
+  tell(calculator, world)
+  calculator.step()
+  return calculator
+}
+
+/** Everything a calculator wants, as objects: kind, then key, then value. */
+export function wantedBy(calculator: Calculator): Record<string, Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(calculator.wanted()).map(([kind, all]) => [kind, Object.fromEntries(all)]))
 }
 
 const toldKeys = new WeakMap<Told, Map<InputKind, Set<string>>>()

@@ -1,0 +1,45 @@
+// The blocks that this node owns. Packets to a free address of one end here instead of following a default route.
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { familyOf } from '../../lib/ip.ts'
+import { parsePrefix } from '../../lib/prefix-index.ts'
+import type { DesiredRoute } from '../desired.ts'
+import type { Destinations } from './destinations.ts'
+import type { LearnedGroup } from './learned.ts'
+
+export class BlockGroup {
+  readonly #destinations: Destinations
+  readonly #learned: LearnedGroup
+  readonly #owned = new Set<string>()
+  #ipv6 = 0
+
+  constructor(destinations: Destinations, learned: LearnedGroup) {
+    this.#destinations = destinations
+    this.#learned = learned
+  }
+
+  /** Whether some block is IPv6. */
+  get hasIpv6(): boolean {
+    return this.#ipv6 > 0
+  }
+
+  update(cidr: string, owned: boolean): void {
+    const prefix = parsePrefix(cidr)
+    if (prefix === undefined || owned === this.#owned.has(cidr)) return
+    if (owned) this.#owned.add(cidr)
+    else this.#owned.delete(cidr)
+    if (familyOf(cidr) === 'ipv6') this.#ipv6 += owned ? 1 : -1
+    this.#learned.ownBlockChanged(prefix, owned)
+    this.#destinations.set('block', cidr, owned ? blackhole(cidr) : undefined)
+  }
+}
+
+/** `blackhole BLOCK proto 80`. */
+function blackhole(dst: string): DesiredRoute {
+  return {
+    dst,
+    table: ROUTE_TABLE.main,
+    type: 'blackhole',
+    protocol: ROUTE_PROTOCOL.blocks,
+    scope: ROUTE_SCOPE.universe,
+  }
+}

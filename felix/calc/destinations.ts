@@ -1,0 +1,87 @@
+// Who has a destination that several want. A pod comes before a block, then the pods' gateway, then a learned route; of
+// several pods the first by interface name has it, so that the order in which things were told never decides.
+import { broken, type Condition } from '../../api/status.ts'
+import type { DesiredRoute } from '../desired.ts'
+import type { ConditionCounts } from './conditions.ts'
+import type { Output } from './output.ts'
+
+/** Where a route comes from that is the only one of its source for a destination. */
+type Source = 'block' | 'gateway' | 'learned'
+
+export class Destinations {
+  readonly #output: Output<DesiredRoute>
+  readonly #conditions: ConditionCounts
+  readonly #pods = new Map<string, readonly DesiredRoute[]>()
+  readonly #single = {
+    block: new Map<string, DesiredRoute>(),
+    gateway: new Map<string, DesiredRoute>(),
+    learned: new Map<string, DesiredRoute>(),
+  }
+  readonly #touched = new Set<string>()
+  readonly #conflicts = new Map<string, Condition>()
+
+  constructor(output: Output<DesiredRoute>, conditions: ConditionCounts) {
+    this.#output = output
+    this.#conditions = conditions
+  }
+
+  /** The route that a source has for a destination, or undefined when it has none. */
+  set(source: Source, dst: string, route: DesiredRoute | undefined): void {
+    const routes = this.#single[source]
+    if (routes.get(dst) === route) return
+    if (route === undefined) routes.delete(dst)
+    else routes.set(dst, route)
+    this.#touched.add(dst)
+  }
+
+  addPod(route: DesiredRoute): void {
+    this.#setPods(route.dst, [...this.#podsAt(route.dst), route].sort(byInterface))
+  }
+
+  /** Takes away exactly the object that was added. */
+  removePod(route: DesiredRoute): void {
+    this.#setPods(
+      route.dst,
+      this.#podsAt(route.dst).filter(each => each !== route),
+    )
+  }
+
+  /** Settles the destinations that were touched since the last call. */
+  settle(): void {
+    for (const dst of this.#touched) {
+      const pods = this.#podsAt(dst)
+      const { block, gateway, learned } = this.#single
+      const holder = pods[0] ?? block.get(dst) ?? gateway.get(dst) ?? learned.get(dst)
+      this.#output.want(dst, holder)
+      const rival = pods.find(({ interfaceName }) => interfaceName !== pods[0]?.interfaceName) ?? learned.get(dst)
+      const conflict = pods[0] === undefined || rival === undefined ? undefined : addressConflict(pods[0], rival)
+      this.#conditions.replace(this.#conflicts.get(dst), conflict)
+      if (conflict === undefined) this.#conflicts.delete(dst)
+      else this.#conflicts.set(dst, conflict)
+    }
+    this.#touched.clear()
+  }
+
+  #podsAt(dst: string): readonly DesiredRoute[] {
+    return this.#pods.get(dst) ?? []
+  }
+
+  #setPods(dst: string, routes: readonly DesiredRoute[]): void {
+    if (routes.length === 0) this.#pods.delete(dst)
+    else this.#pods.set(dst, routes)
+    this.#touched.add(dst)
+  }
+}
+
+function byInterface(a: DesiredRoute, b: DesiredRoute): number {
+  return (a.interfaceName ?? '') < (b.interfaceName ?? '') ? -1 : 1
+}
+
+function addressConflict({ dst, interfaceName }: DesiredRoute, rival: DesiredRoute): Condition {
+  return broken('AddressesUnique', {
+    object: { kind: 'Route', name: dst },
+    reason: 'AddressConflict',
+    message: `${interfaceName} and ${rival.interfaceName} both claim ${dst}; ${interfaceName} has it`,
+    remedy: 'delete one of the two pods, or find out who else announces its address',
+  })
+}

@@ -1,0 +1,268 @@
+// Routes to what other nodes and routers announced. Each announcement gives one route, or a condition that says why
+// there is none. It is looked at again when it changes itself, or what it depends on: the pool or own block that holds
+// it, the VTEP of its next hop, this node.
+// Hazards: a learned route must never cover what is ours, and must never replace the subnet the node itself lives on.
+import { broken, type Condition } from '../../api/status.ts'
+import { GATEWAY } from '../../kernel/pod-interface.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { formatCidr, parseCidr } from '../../lib/ip.ts'
+import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
+import type { DesiredRoute } from '../desired.ts'
+import type { Capabilities, LearnedRoute, Pool, ThisNode } from '../input.ts'
+import type { ConditionCounts } from './conditions.ts'
+import type { Destinations } from './destinations.ts'
+import { can, chooseWay, type NoWay, poolEncapsulation, TUNNEL_TYPE, type Way } from './encapsulation.ts'
+import { IPIP_DEVICE, VXLAN_DEVICE } from './tunnels.ts'
+import type { Vtep } from './vteps.ts'
+
+/** What the route of an announcement depends on besides itself. */
+export type LearnedContext = {
+  poolOf(prefix: Prefix): Pool | undefined
+  vtepOf(address: string): Vtep | undefined
+}
+
+/** What an announcement is measured against at this node. */
+type Here = {
+  node: ThisNode
+  own: Capabilities & { vxlanAddress: boolean }
+  addresses: PrefixIndex<true>
+  subnets: PrefixIndex<true>
+  subnetNames: ReadonlySet<string>
+}
+
+type State = {
+  learned: LearnedRoute
+  prefix: Prefix | undefined
+  hop: Prefix | undefined
+  pool: Pool | undefined
+  lacksIpip: boolean
+  condition: Condition | undefined
+}
+
+export class LearnedGroup {
+  readonly #context: LearnedContext
+  readonly #destinations: Destinations
+  readonly #conditions: ConditionCounts
+  readonly #states = new Map<string, State>()
+  readonly #byPrefix = new PrefixIndex<string>()
+  readonly #byHop = new Map<string, Set<string>>()
+  readonly #ownBlocks = new PrefixIndex<true>()
+  readonly #dirty = new Set<string>()
+  #here: Here | undefined
+  #lackingIpip = 0
+
+  constructor(context: LearnedContext, destinations: Destinations, conditions: ConditionCounts) {
+    this.#context = context
+    this.#destinations = destinations
+    this.#conditions = conditions
+  }
+
+  update(key: string, learned: LearnedRoute | undefined): void {
+    const before = this.#states.get(key)
+    if (before !== undefined && before.learned.nextHop !== learned?.nextHop) this.#leaveHop(key, before.learned.nextHop)
+    if (learned === undefined) {
+      if (before === undefined) return
+      this.#lackingIpip -= Number(before.lacksIpip)
+      this.#conditions.replace(before.condition, undefined)
+      this.#destinations.set('learned', key, undefined)
+      if (before.prefix !== undefined) this.#byPrefix.delete(before.prefix)
+      this.#states.delete(key)
+      this.#dirty.delete(key)
+      return
+    }
+    const prefix = before === undefined ? parsePrefix(key) : before.prefix
+    const hop = parsePrefix(learned.nextHop)
+    if (before === undefined)
+      this.#states.set(key, { learned, prefix, hop, pool: undefined, lacksIpip: false, condition: undefined })
+    else Object.assign(before, { learned, hop })
+    if (prefix !== undefined) this.#byPrefix.set(prefix, key)
+    const sameHop = this.#byHop.get(learned.nextHop) ?? new Set()
+    this.#byHop.set(learned.nextHop, sameHop.add(key))
+    this.#findPool(key)
+  }
+
+  /** Another pool may hold the announcements inside this CIDR. */
+  poolChanged(cidr: Prefix): void {
+    for (const key of this.#byPrefix.within(cidr)) this.#findPool(key)
+  }
+
+  /** The next hop with this address has another VTEP, or none. */
+  vtepChanged(address: string): void {
+    for (const key of this.#byHop.get(address) ?? []) this.#dirty.add(key)
+  }
+
+  ownBlockChanged(block: Prefix, owned: boolean): void {
+    if (owned) this.#ownBlocks.set(block, true)
+    else this.#ownBlocks.delete(block)
+    for (const key of this.#byPrefix.within(block)) this.#dirty.add(key)
+  }
+
+  /** Whether some announcement of an IP-in-IP pool comes from a node that lacks IP-in-IP. */
+  get someLackIpip(): boolean {
+    return this.#lackingIpip > 0
+  }
+
+  /** This node is another one, or can do other things; undefined while no announcement may be used. */
+  hereChanged(node: ThisNode | undefined, own: Here['own']): void {
+    this.#here = node === undefined ? undefined : { node, own, ...ownPrefixes(node) }
+    for (const key of this.#states.keys()) this.#dirty.add(key)
+  }
+
+  /** Works out what changed since the last call. */
+  settle(): void {
+    for (const key of this.#dirty) {
+      const state = this.#states.get(key)
+      if (state === undefined) continue
+      const { route, condition } = this.#here === undefined ? NOTHING : this.#result(key, state, this.#here)
+      this.#destinations.set('learned', key, route)
+      this.#conditions.replace(state.condition, condition)
+      state.condition = condition
+    }
+    this.#dirty.clear()
+  }
+
+  #findPool(key: string): void {
+    const state = this.#states.get(key)
+    if (state === undefined) return
+    state.pool = state.prefix === undefined ? undefined : this.#context.poolOf(state.prefix)
+    const lacksIpip =
+      state.pool !== undefined &&
+      poolEncapsulation(state.pool) === 'ipip' &&
+      !can(state.learned.encapsulations, TUNNEL_TYPE.ipip)
+    this.#lackingIpip += Number(lacksIpip) - Number(state.lacksIpip)
+    state.lacksIpip = lacksIpip
+    this.#dirty.add(key)
+  }
+
+  #leaveHop(key: string, nextHop: string): void {
+    const keys = this.#byHop.get(nextHop)
+    keys?.delete(key)
+    if (keys?.size === 0) this.#byHop.delete(nextHop)
+  }
+
+  #result(dst: string, { learned, prefix, hop, pool }: State, here: Here): Result {
+    const { nextHop } = learned
+    if (prefix === undefined || hop === undefined)
+      return noRoute(dst, 'Malformed', `prefix or next hop ${nextHop} cannot be read`, 'correct the announcing router')
+    if (here.addresses.match(prefix) ?? this.#ownBlocks.match(prefix) ?? here.subnetNames.has(dst))
+      return noRoute(
+        dst,
+        'OwnPrefix',
+        `${nextHop} announces what belongs to this node; the route is not used`,
+        'find out why that router announces it',
+      )
+    if (hop.family !== prefix.family || here.addresses.match(hop) === true) {
+      const what = hop.family === prefix.family ? 'this node itself' : 'an address of the other family'
+      return noRoute(dst, 'BadNextHop', `next hop ${nextHop} is ${what}`, 'correct next-hop-self on the peer')
+    }
+    if (pool?.disableBgpExport === true)
+      return noRoute(
+        dst,
+        'NotExported',
+        `pool ${pool.cidr} is not exchanged over BGP (disableBGPExport)`,
+        'stop announcing it there, or set disableBGPExport of the pool to false',
+      )
+    const onLink = learned.interface !== undefined || here.subnets.match(hop) !== undefined
+    const vtep = this.#context.vtepOf(nextHop)
+    const announced = learned.encapsulations
+    const farVtep = vtep !== undefined
+    const way = chooseWay({ family: prefix.family, pool, onLink, announced, own: here.own, farVtep })
+    if (way.way === 'none') return noWay(dst, learned, pool, way, vtep)
+    const route = { dst, ...LEARNED, ...hopOf(way.way, learned, here.node.uplink, vtep) }
+    if (way.way !== 'vxlan' || way.instead === undefined) return { route }
+    return { route, condition: standIn(learned, way.instead, vtep) }
+  }
+}
+
+type Result = { route?: DesiredRoute; condition?: Condition }
+
+const NOTHING: Result = {}
+
+const LEARNED = {
+  table: ROUTE_TABLE.main,
+  type: 'unicast',
+  protocol: ROUTE_PROTOCOL.bird,
+  scope: ROUTE_SCOPE.universe,
+} as const
+
+function hopOf(
+  way: 'direct' | 'ipip' | 'vxlan',
+  { nextHop, interface: through }: LearnedRoute,
+  uplink: string,
+  vtep: Vtep | undefined,
+): Pick<DesiredRoute, 'gateway' | 'interfaceName' | 'onlink'> {
+  if (way === 'direct') return { gateway: nextHop, interfaceName: through ?? uplink }
+  if (way === 'ipip') return { gateway: nextHop, interfaceName: IPIP_DEVICE, onlink: true }
+  return { gateway: vtep?.vtep, interfaceName: VXLAN_DEVICE, onlink: true }
+}
+
+/** One for each far node, however many of its blocks are affected. */
+function standIn({ nextHop }: LearnedRoute, lacking: 'here' | 'there', vtep: Vtep | undefined): Condition {
+  const far = farName(nextHop, vtep)
+  return broken('EncapsulationAsAsked', {
+    object: { kind: 'Node', name: vtep?.node ?? nextHop },
+    reason: lacking === 'here' ? 'IpipLackedHere' : 'IpipLackedThere',
+    message: `VXLAN is used to and from ${far}: ${lacking === 'here' ? 'this node' : `node ${far}`} has no IP-in-IP`,
+    remedy: 'load the ipip module there, or set vxlanMode instead of ipipMode on the pool',
+  })
+}
+
+function noWay(
+  dst: string,
+  { nextHop }: LearnedRoute,
+  pool: Pool | undefined,
+  { reason, missing }: Extract<Way, { way: 'none' }>,
+  vtep: Vtep | undefined,
+): Result {
+  const far = farName(nextHop, vtep)
+  const asked = pool === undefined ? 'none' : poolEncapsulation(pool)
+  const texts: Record<NoWay, readonly [message: string, remedy: string]> = {
+    NextHopNotOnLink: [
+      `next hop ${nextHop} is not in this node's subnet and no tunnel is asked for`,
+      'set the pool to CrossSubnet, or peer with the router between',
+    ],
+    NoIpv6Tunnel: ['IPv6 blocks are not tunnelled', 'set ipipMode and vxlanMode of the IPv6 pool to Never'],
+    NoCommonEncapsulation: [
+      `pool ${pool?.cidr} asks for ${asked}, and ${missing === 'here' ? 'this node' : `node ${far}`} lacks what is needed`,
+      'load the module there (modprobe ipip or vxlan)',
+    ],
+    TunnelAddressMissing: ['this node has no VXLAN tunnel address yet', 'see that a pool has one to give'],
+    VtepUnknown: [`node ${far} has published no VXLAN tunnel address`, 'look at the annotations of its Node object'],
+  }
+  const [message, remedy] = texts[reason]
+  return noRoute(dst, reason, message, remedy)
+}
+
+function noRoute(dst: string, reason: string, message: string, remedy: string): Result {
+  return { condition: broken('BlocksReachable', { object: { kind: 'Route', name: dst }, reason, message, remedy }) }
+}
+
+function farName(nextHop: string, vtep: Vtep | undefined): string {
+  return vtep === undefined ? nextHop : `${vtep.node} (${nextHop})`
+}
+
+/** The addresses of this node, which nobody else may announce and which are no next hop for it; and its subnets. */
+function ownPrefixes(node: ThisNode): Pick<Here, 'addresses' | 'subnets' | 'subnetNames'> {
+  const addresses = new PrefixIndex<true>()
+  const subnets = new PrefixIndex<true>()
+  const subnetNames = new Set<string>()
+  const { ipv4, ipv6, ipipTunnelAddress, vxlanTunnelAddress } = node
+  for (const address of [
+    ipv4.split('/')[0],
+    ipv6?.split('/')[0],
+    ipipTunnelAddress,
+    vxlanTunnelAddress,
+    GATEWAY.ipv4,
+  ]) {
+    const prefix = address === undefined ? undefined : parsePrefix(address)
+    if (prefix !== undefined) addresses.set(prefix, true)
+  }
+  for (const text of [ipv4, ipv6]) {
+    const cidr = text === undefined ? undefined : parseCidr(text)
+    const prefix = text === undefined ? undefined : parsePrefix(text)
+    if (cidr === undefined || prefix === undefined) continue
+    subnets.set(prefix, true)
+    subnetNames.add(formatCidr(cidr))
+  }
+  return { addresses, subnets, subnetNames }
+}

@@ -1,0 +1,131 @@
+// The VXLAN tunnel end points of the other nodes. A node address, a VTEP address or a VTEP MAC belongs to one node: of
+// several that claim one, the first by name has it. Only nodes that share a claim, directly or through others, are
+// looked at when one of them changes.
+import { broken, type Condition } from '../../api/status.ts'
+import type { DesiredFdb, DesiredNeighbour } from '../desired.ts'
+import type { RemoteNode } from '../input.ts'
+import type { ConditionCounts } from './conditions.ts'
+import { VXLAN_DEVICE, vtepMac } from './tunnels.ts'
+
+export type Vtep = { node: string; address: string; vtep: string; mac: string }
+
+/** The VTEP that a node had and has. */
+export type VtepChange = { name: string; before: Vtep | undefined; now: Vtep | undefined }
+
+export class VtepGroup {
+  readonly #conditions: ConditionCounts
+  readonly #wishes = new Map<string, Vtep>()
+  readonly #claimants = new Map<string, Set<string>>()
+  readonly #granted = new Map<string, Vtep>()
+  readonly #byAddress = new Map<string, Vtep>()
+  readonly #refused = new Map<string, Condition>()
+
+  constructor(conditions: ConditionCounts) {
+    this.#conditions = conditions
+  }
+
+  /** Returns the nodes whose VTEP changed. */
+  update(name: string, remote: RemoteNode | undefined): VtepChange[] {
+    const affected = this.#related(name)
+    this.#withdraw(name)
+    if (remote?.vxlanTunnelAddress !== undefined) {
+      const { address, vxlanTunnelAddress: vtep, vxlanTunnelMac } = remote
+      this.#wish({ node: name, address, vtep, mac: (vxlanTunnelMac ?? vtepMac(name)).toLowerCase() })
+      for (const other of this.#related(name)) affected.add(other)
+    }
+    return this.#grant([...affected].sort())
+  }
+
+  byAddress(address: string): Vtep | undefined {
+    return this.#byAddress.get(address)
+  }
+
+  /** The VTEP of a node. */
+  get(name: string): Vtep | undefined {
+    return this.#granted.get(name)
+  }
+
+  all(): Iterable<Vtep> {
+    return this.#granted.values()
+  }
+
+  /** Grants anew among nodes that share claims with nobody else. */
+  #grant(names: readonly string[]): VtepChange[] {
+    const holders = new Map<string, string>()
+    const changes: VtepChange[] = []
+    for (const name of names) {
+      const before = this.#granted.get(name)
+      const wish = this.#wishes.get(name)
+      const claims = wish === undefined ? [] : claimsOf(wish)
+      const holder = claims.map(claim => holders.get(claim)).find(other => other !== undefined)
+      const now = holder === undefined ? wish : undefined
+      if (now !== undefined) for (const claim of claims) holders.set(claim, name)
+      this.#refuse(name, holder === undefined ? undefined : duplicate(holder, name))
+      if (before === now) continue
+      if (now === undefined) this.#granted.delete(name)
+      else this.#granted.set(name, now)
+      changes.push({ name, before, now })
+    }
+    // first all that went: one may have had the address of another that came
+    for (const { before } of changes) if (before !== undefined) this.#byAddress.delete(before.address)
+    for (const { now } of changes) if (now !== undefined) this.#byAddress.set(now.address, now)
+    return changes
+  }
+
+  #refuse(name: string, condition: Condition | undefined): void {
+    this.#conditions.replace(this.#refused.get(name), condition)
+    if (condition === undefined) this.#refused.delete(name)
+    else this.#refused.set(name, condition)
+  }
+
+  #wish(wish: Vtep): void {
+    this.#wishes.set(wish.node, wish)
+    for (const claim of claimsOf(wish)) {
+      const names = this.#claimants.get(claim) ?? new Set()
+      this.#claimants.set(claim, names.add(wish.node))
+    }
+  }
+
+  #withdraw(name: string): void {
+    const wish = this.#wishes.get(name)
+    if (wish === undefined) return
+    this.#wishes.delete(name)
+    for (const claim of claimsOf(wish)) {
+      const names = this.#claimants.get(claim)
+      names?.delete(name)
+      if (names?.size === 0) this.#claimants.delete(claim)
+    }
+  }
+
+  /** The node itself and all that share a claim with it, directly or through others. */
+  #related(name: string): Set<string> {
+    const found = new Set([name])
+    for (const each of found) {
+      const wish = this.#wishes.get(each)
+      if (wish === undefined) continue
+      for (const claim of claimsOf(wish)) for (const other of this.#claimants.get(claim) ?? []) found.add(other)
+    }
+    return found
+  }
+}
+
+function claimsOf({ address, vtep, mac }: Vtep): string[] {
+  return [address, vtep, mac]
+}
+
+function duplicate(holder: string, name: string): Condition {
+  return broken('AddressesUnique', {
+    object: { kind: 'Node', name },
+    reason: 'DuplicateVtep',
+    message: `nodes ${holder} and ${name} share an address, VTEP address or VTEP MAC; ${name} gets no tunnel`,
+    remedy: `correct the Node object of ${name}`,
+  })
+}
+
+/** Permanent entries of vxlan.calico for one VTEP: where its frames go, without a question asked. */
+export function vtepEntries({ vtep, mac, address }: Vtep): { neighbour: DesiredNeighbour; fdb: DesiredFdb } {
+  return {
+    neighbour: { interfaceName: VXLAN_DEVICE, address: vtep, mac, permanent: true },
+    fdb: { interfaceName: VXLAN_DEVICE, mac, dst: address },
+  }
+}

@@ -1,0 +1,59 @@
+// What the kernel refused, as conditions and for the endpoint that it concerns.
+import { broken, type Condition, type ObjectRef } from '../api/status.ts'
+import type { ObjectKind, ObjectName, Refusal, RefusalReason } from './apply/reconciler.ts'
+import type { Calculator } from './calc/calculator.ts'
+
+const KINDS: Record<ObjectKind, ObjectRef['kind']> = {
+  link: 'Link',
+  address: 'Address',
+  sysctl: 'Sysctl',
+  neighbour: 'Neighbour',
+  fdb: 'FdbEntry',
+  route: 'Route',
+}
+
+const REMEDIES: Record<RefusalReason, string> = {
+  Refused: 'it is tried again; look at what the kernel says',
+  NoInterface: 'nothing: it is done when the interface is there',
+  ForeignOwner: 'remove one of the two',
+  NotShown: 'it is tried again; find out who removes it',
+}
+
+export function refOf({ kind, key }: ObjectName): ObjectRef {
+  return { kind: KINDS[kind], name: key }
+}
+
+export function refusalCondition(refusal: Refusal): Condition {
+  const { reason, message } = refusal
+  return broken('KernelInSync', { object: refOf(refusal), reason, message, remedy: REMEDIES[reason] })
+}
+
+/** What keeps an endpoint from being complete: refusals on its interface, and what others have of it. */
+export class EndpointRefusals {
+  readonly #calculator: Calculator
+  readonly #byInterface: ReadonlyMap<string | undefined, Refusal[]>
+
+  constructor(calculator: Calculator, refused: readonly Refusal[]) {
+    this.#calculator = calculator
+    this.#byInterface = Map.groupBy(refused, ({ interfaceName }) => interfaceName)
+  }
+
+  of(id: string): Refusal[] {
+    const endpoint = this.#calculator.endpoint(id)
+    if (endpoint === undefined) return [lost({ kind: 'link', key: id }, `felix was not told of endpoint ${id}`)]
+    const { interfaceName } = endpoint
+    const held = this.#calculator.podOn(interfaceName)
+    if (held === undefined || held.endpoint.id !== id)
+      return [lost({ kind: 'link', key: interfaceName }, `the interface belongs to endpoint ${held?.endpoint.id}`)]
+    const routes = this.#calculator.wanted().route
+    const taken = held.routes.flatMap(({ dst }) => {
+      const holder = routes.get(dst)?.interfaceName
+      return holder === interfaceName ? [] : [lost({ kind: 'route', key: dst }, `the address belongs to ${holder}`)]
+    })
+    return [...(this.#byInterface.get(interfaceName) ?? []), ...taken]
+  }
+}
+
+function lost(object: ObjectName, message: string): Refusal {
+  return { ...object, reason: 'ForeignOwner', message }
+}
