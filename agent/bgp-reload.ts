@@ -1,8 +1,8 @@
 // What a changed configuration file of `margay-bgp` does, told before it is done. Pure but for asking the speaker which
 // changes reset a session.
 import { isDeepStrictEqual } from 'node:util'
+import { nameOf } from '../bgp/config.ts'
 import type { ConfigFile } from '../bgp/file/config-file.ts'
-import { nameOf } from '../bgp/peer.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 
 /** What a reload did, or would do: sessions that are reset with the reasons, peers and networks that come and go. */

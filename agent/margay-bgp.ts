@@ -3,7 +3,7 @@
 // reads the file again; SIGTERM and SIGINT end it. Exit codes: 0 ended on request, 2 wrong usage or configuration,
 // 3 something it needs could not be had.
 import { Command, Option } from 'commander'
-import { ConfigError } from '../bgp/file/config-file.ts'
+import { ConfigError } from '../bgp/file/faults.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { discoverNeighbour } from '../kernel/router-advertisement.ts'

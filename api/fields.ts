@@ -1,6 +1,6 @@
 // Field types that several kinds share.
 import { z } from 'zod'
-import { formatCidr, parseAddress, parseCidr, parseEndpoint } from '../lib/ip.ts'
+import { formatCidr, isHostAddress, isLinkLocal, parseAddress, parseCidr, parseEndpoint } from '../lib/ip.ts'
 import { parseSelector, SelectorError } from './selector.ts'
 
 /** A CIDR, given back in canonical text; one with host bits set is refused, as Calico does. */
@@ -24,6 +24,10 @@ export const addressField = z.string().transform((text, context) => {
 export const peerAddressField = z
   .string()
   .refine(text => parseEndpoint(text, 179) !== undefined, 'must be an address, ip:port or [ipv6]:port')
+  .refine(text => {
+    const { address } = parseEndpoint(text, 179) ?? {}
+    return address === undefined || (isHostAddress(address) && !isLinkLocal(address))
+  }, 'must be the address of one host, and not link-local: no interface can be named beside it')
 
 /** 4-octet AS number (RFC 6793); Calico also takes it as text, also as `high.low` (RFC 5396). */
 export const asNumberField = z.union([z.number(), z.string()]).transform((value, context) => {

@@ -1,7 +1,8 @@
-// What a speaker is told: itself, its peers, its policies. Values only; `speaker.ts` compares an old and a new
-// configuration and resets a session only for a change that the protocol cannot make otherwise.
-import type { AddressFamily } from './family.ts'
+// What a speaker is told: itself, its peers, its networks. Values, and what follows from one value alone.
+import { familyOf } from '../lib/ip.ts'
+import { type AddressFamily, FAMILIES, unicastFamily } from './family.ts'
 import type { PolicyRule } from './policy.ts'
+import type { Community } from './wire/communities.ts'
 
 export type SpeakerConfig = {
   /** 1-4294967295 (RFC 6793). */
@@ -144,9 +145,22 @@ export type Network = {
   prefix: string
   /** Next hop to announce; default: the local address of each session. */
   nextHop?: string
-  communities?: readonly number[]
+  communities?: readonly Community[]
   /** Tunnel types of RFC 9012 §4.1, announced as encapsulation extended communities. */
   encapsulations?: readonly number[]
   med?: number
   localPref?: number
+}
+
+/** The name a configuration gives its peer. */
+export function nameOf(config: PeerConfig): string {
+  return config.name ?? config.address ?? config.interface ?? config.range ?? 'peer'
+}
+
+/** The families of a peer: those named, else what its address says. */
+export function familiesOf(config: PeerConfig): readonly AddressFamily[] {
+  if (config.families !== undefined) return config.families
+  if (config.extendedNextHop) return FAMILIES
+  const address = config.address ?? config.range
+  return [unicastFamily(address === undefined ? 'ipv6' : familyOf(address))]
 }

@@ -5,8 +5,8 @@ import { familyOf, formatIpv4, ipv4Number, isLinkLocal } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
-import type { PeerConfig, PeerState, PeerStatus, SpeakerConfig } from './config.ts'
-import { type AddressFamily, FAMILIES, familyOfNumbers, numbersOfFamily, unicastFamily } from './family.ts'
+import { familiesOf, nameOf, type PeerConfig, type PeerState, type PeerStatus, type SpeakerConfig } from './config.ts'
+import { familyOfNumbers, numbersOfFamily } from './family.ts'
 import { resolveCollision } from './fsm/collision.ts'
 import { type Negotiated, negotiate, ownOpen, relation } from './fsm/negotiate.ts'
 import type { Phase, Rules } from './fsm/step.ts'
@@ -516,19 +516,6 @@ const REFRESH_KINDS: Readonly<Record<number, 'request' | 'begin' | 'end'>> = {
   [REFRESH.request]: 'request',
   [REFRESH.begin]: 'begin',
   [REFRESH.end]: 'end',
-}
-
-/** The name a configuration gives its peer. */
-export function nameOf(config: PeerConfig): string {
-  return config.name ?? config.address ?? config.interface ?? config.range ?? 'peer'
-}
-
-/** The families of a peer: those named, else what its address says. */
-export function familiesOf(config: PeerConfig): readonly AddressFamily[] {
-  if (config.families !== undefined) return config.families
-  if (config.extendedNextHop) return FAMILIES
-  const address = config.address ?? config.range
-  return [unicastFamily(address === undefined ? 'ipv6' : familyOf(address))]
 }
 
 function rulesOf({ timers = {} }: PeerConfig, passive: boolean): Rules {

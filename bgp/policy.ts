@@ -4,7 +4,7 @@ import { addressBits, addressBytes, cidr } from '../lib/ip.ts'
 import { prepend } from './wire/as-path.ts'
 import type { Attributes } from './wire/attribute-values.ts'
 import type { PeerType } from './wire/codec-session.ts'
-import { type LargeCommunity, parseCommunity, parseLargeCommunity } from './wire/communities.ts'
+import { type Community, type LargeCommunity, parseCommunity } from './wire/communities.ts'
 import { SEGMENT } from './wire/iana.ts'
 
 /** A rule matches when every condition it names holds; the first matching rule decides. */
@@ -21,7 +21,7 @@ export type PolicyRule = {
   peerType?: 'eBGP' | 'iBGP'
   /** Interface the route leads out of. */
   interface?: string
-  /** The route carries all of these (`high:low`, a well-known name, or `a:b:c` for large ones). */
+  /** The route carries all of these: `high:low`, a well-known name, `a:b:c` (large), `rt:65001:100` (extended). */
   communities?: readonly string[]
   /** The AS path starts with exactly these. */
   asPathPrefix?: readonly number[]
@@ -65,26 +65,28 @@ export const PRIORITY_BASE = 2147483647
 const ASSUMED_LOCAL_PREF = 100
 
 type Test = (subject: PolicySubject) => boolean
+type Operation = (attributes: Attributes) => Attributes
 
-/** A peer's import or export policy, ready to evaluate. Throws on communities and CIDRs that are none. */
+/** A peer's import or export policy, ready to evaluate: nothing in it can fail once it is built. */
 export class Policy {
   /** A verdict can differ between two prefixes with the same attributes. */
   readonly dependsOnPrefix: boolean
   /** Accepts everything unchanged, or rejects everything; absent when rules have to be asked. */
   readonly always: Verdict | undefined
-  readonly #rules: readonly { rule: PolicyRule; tests: readonly Test[]; accept: Verdict }[]
+  readonly #rules: readonly { tests: readonly Test[]; operations: readonly Operation[]; verdict: Verdict }[]
 
   /**
    * `external`: without a policy nothing passes (RFC 8212); internal peers without one exchange everything. A route that
-   * no rule matches is rejected: end the list with `{ action: 'accept' }` for the opposite.
+   * no rule matches is rejected: end the list with `{ action: 'accept' }` for the opposite. Throws when a rule names a
+   * community or a CIDR that is none.
    */
   constructor(source: PolicySource, { external }: { external: boolean }) {
     const rules = typeof source === 'object' ? source : []
     this.dependsOnPrefix = rules.some(rule => rule.match !== undefined)
     this.#rules = rules.map((rule, i) => ({
-      rule,
       tests: testsOf(rule),
-      accept: { action: rule.action, rule: i, reason: `rule ${i + 1} ${rule.action}s` },
+      operations: (rule.operations ?? []).map(operationOf),
+      verdict: { action: rule.action, rule: i, reason: `rule ${i + 1} ${rule.action}s` },
     }))
     if (typeof source === 'string') this.always = { action: source, rule: -1, reason: `policy is to ${source} all` }
     else if (source === undefined)
@@ -95,14 +97,14 @@ export class Policy {
 
   evaluate(subject: PolicySubject): Verdict {
     if (this.always !== undefined) return this.always
-    for (const { tests, accept } of this.#rules) if (tests.every(test => test(subject))) return accept
+    for (const { tests, verdict } of this.#rules) if (tests.every(test => test(subject))) return verdict
     return NO_MATCH
   }
 
   /** The attributes after the operations of the rule that decided. The same object when it has none. */
   apply({ action, rule }: Verdict, attributes: Attributes): Attributes {
     if (action === 'reject' || rule < 0) return attributes
-    return (this.#rules[rule]!.rule.operations ?? []).reduce(operate, attributes)
+    return this.#rules[rule]!.operations.reduce((changed, operation) => operation(changed), attributes)
   }
 }
 
@@ -143,15 +145,20 @@ function sameBits(a: Uint8Array, b: Uint8Array, bits: number): boolean {
 
 function communityTest(text: string): Test {
   const value = communityOf(text)
-  if (typeof value === 'number') return ({ attributes }) => attributes.communities?.includes(value) === true
-  return ({ attributes }) => attributes.largeCommunities?.some(other => sameLarge(other, value)) === true
+  return ({ attributes }) => carries(attributes, value)
 }
 
-/** A standard or large community. Throws when `text` is neither. */
-function communityOf(text: string): number | LargeCommunity {
-  const value = parseCommunity(text) ?? parseLargeCommunity(text)
+/** Throws when `text` is no community. */
+function communityOf(text: string): Community {
+  const value = parseCommunity(text)
   if (value === undefined) throw new Error(`not a community: ${text}`)
   return value
+}
+
+function carries({ communities, extendedCommunities, largeCommunities }: Attributes, value: Community): boolean {
+  if (typeof value === 'number') return communities?.includes(value) === true
+  if (typeof value === 'bigint') return extendedCommunities?.includes(value) === true
+  return largeCommunities?.some(other => sameLarge(other, value)) === true
 }
 
 function sameLarge(a: LargeCommunity, b: LargeCommunity): boolean {
@@ -171,19 +178,25 @@ function priorityOf({ localPref = ASSUMED_LOCAL_PREF }: Attributes): number {
   return PRIORITY_BASE - localPref
 }
 
-function operate(attributes: Attributes, operation: NonNullable<PolicyRule['operations']>[number]): Attributes {
+/** An operation as a function of the attributes. Throws when it names no community. */
+function operationOf(operation: NonNullable<PolicyRule['operations']>[number]): Operation {
   switch (operation.do) {
     case 'prepend-as-path':
-      return { ...attributes, asPath: prepend(attributes.asPath ?? [], operation.asns) }
-    case 'set-priority':
-      return { ...attributes, localPref: Math.min(0xffffffff, Math.max(0, PRIORITY_BASE - operation.value)) }
+      return attributes => ({ ...attributes, asPath: prepend(attributes.asPath ?? [], operation.asns) })
+    case 'set-priority': {
+      const localPref = Math.min(0xffffffff, Math.max(0, PRIORITY_BASE - operation.value))
+      return attributes => ({ ...attributes, localPref })
+    }
     case 'add-community': {
       const value = communityOf(operation.value)
-      const { communities = [], largeCommunities = [] } = attributes
-      if (typeof value === 'number')
-        return communities.includes(value) ? attributes : { ...attributes, communities: [...communities, value] }
-      if (largeCommunities.some(other => sameLarge(other, value))) return attributes
-      return { ...attributes, largeCommunities: [...largeCommunities, value] }
+      return attributes => (carries(attributes, value) ? attributes : withCommunity(attributes, value))
     }
   }
+}
+
+function withCommunity(attributes: Attributes, value: Community): Attributes {
+  const { communities = [], extendedCommunities = [], largeCommunities = [] } = attributes
+  if (typeof value === 'number') return { ...attributes, communities: [...communities, value] }
+  if (typeof value === 'bigint') return { ...attributes, extendedCommunities: [...extendedCommunities, value] }
+  return { ...attributes, largeCommunities: [...largeCommunities, value] }
 }

@@ -3,6 +3,7 @@
 import { ipv4Number } from '../lib/ip.ts'
 import type { PeerConfig } from './config.ts'
 import { addPathSwitches, FAMILIES } from './family.ts'
+import { Policy } from './policy.ts'
 import type { Rib } from './rib/rib.ts'
 import type { RibPeer } from './rib/types.ts'
 import type { ProtocolError } from './wire/errors.ts'
@@ -36,6 +37,8 @@ export type RouteSource = {
 /** Opens a source in `rib` that speaks as AS `localAs`. */
 export function openSource(rib: Rib, localAs: number, config: RouteSourceConfig): RouteSource {
   const { name } = config
+  // throws for rules that name no community or no CIDR, before the RIB knows the source
+  new Policy(config.import, { external: false })
   rib.peerUp(sourcePeer(config, localAs))
   return {
     name,

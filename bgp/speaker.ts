@@ -3,13 +3,14 @@
 
 import { Writer } from '../lib/bytes.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
-import { addressBits, contains, familyOf, parseCidr } from '../lib/ip.ts'
+import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
-import type { Network, PeerConfig, PeerStatus, SpeakerConfig } from './config.ts'
+import { type Network, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
 import { FaultLog } from './fault-log.ts'
-import { type ClearKind, nameOf, Peer, type PeerDeps } from './peer.ts'
+import { type ClearKind, Peer, type PeerDeps } from './peer.ts'
+import { Policy } from './policy.ts'
 import type { Connection, Discover, Listener, RouteSink, Transport } from './port.ts'
 import { Rib } from './rib/rib.ts'
 import type { RibEvent } from './rib/types.ts'
@@ -132,12 +133,15 @@ export class Speaker {
 
   /**
    * Adds or changes a peer, known by its name. Answers what was reset and why: empty unless the change forces it. A peer
-   * with a `range` is a pattern for the neighbours that connect from it.
+   * with a `range` is a pattern for the neighbours that connect from it. Throws, changing nothing, for a rule that names
+   * no community or no CIDR.
    */
   setPeer(config: PeerConfig): string[] {
     if (this.#closed) throw new Error('the speaker is closed')
     const name = nameOf(config)
     if (this.#sources.has(name)) throw new Error(`a source of routes is called ${name}`)
+    // throws for rules that name no community or no CIDR, before anything has changed
+    for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     const reasons = this.plan(config)
     for (const because of reasons) this.#log.warn({ peer: name, because }, 'the session will be reset')
     if (config.range !== undefined) this.#setRange(name, config)
@@ -187,8 +191,8 @@ export class Speaker {
     const { name } = config
     if (this.#closed) throw new Error('the speaker is closed')
     if (this.#peers.has(name) || this.#sources.has(name)) throw new Error(`${name} is taken: name the source otherwise`)
-    this.#sources.add(name)
     const source = openSource(this.#rib, this.#config.asn, config)
+    this.#sources.add(name)
     return {
       ...source,
       close: () => {
@@ -333,8 +337,10 @@ export class Speaker {
     const { remoteAddress, interface: link } = connection
     for (const peer of this.#peers.values()) {
       const { interface: wanted, address } = peer.config
-      if (wanted !== undefined && wanted !== link) continue
-      if (address === remoteAddress || (address === undefined && wanted !== undefined)) return peer
+      // only a link-local address comes with the interface that it was seen on
+      const near = isLinkLocal(remoteAddress)
+      if (near && wanted !== undefined && wanted !== link) continue
+      if (address === remoteAddress || (address === undefined && wanted !== undefined && near)) return peer
     }
     return undefined
   }

@@ -45,6 +45,15 @@ export function formatEndpoint({ address, port }: Endpoint): string {
   return familyOf(address) === 'ipv4' ? `${address}:${port}` : `[${address}]:${port}`
 }
 
+/**
+ * Whether a canonical address can be one machine's: not unspecified, not multicast or above (224.0.0.0/3, ff00::/8), and
+ * not IPv4 inside IPv6 (::ffff:0:0/96), which sockets of one family cannot use.
+ */
+export function isHostAddress(address: string): boolean {
+  if (familyOf(address) === 'ipv4') return address !== '0.0.0.0' && Number(address.split('.')[0]) < 224
+  return address !== '::' && !/^ff[0-9a-f]{2}:|^::ffff:[0-9a-f]{1,4}:[0-9a-f]{1,4}$/.test(address)
+}
+
 /** Whether a canonical address is in fe80::/10: it has a meaning only together with an interface (RFC 4291 §2.5.6). */
 export function isLinkLocal(address: string): boolean {
   return /^fe[89ab][0-9a-f]:/.test(address)

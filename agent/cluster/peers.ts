@@ -1,11 +1,12 @@
 // From the cluster's objects to this node's BGP sessions: the node-to-node mesh and the BGPPeer objects. Pure.
 // Peers and their names follow Calico (`Mesh_`, `Node_`, `Global_`), so that an operator reads the same words.
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import { asNumberField } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import { unicastFamily } from '../../bgp/family.ts'
-import { familyOf, parseAddress, parseEndpoint } from '../../lib/ip.ts'
+import { familyOf, isHostAddress, parseAddress, parseEndpoint } from '../../lib/ip.ts'
 
 export type MeshInput = {
   nodeName: string
@@ -33,16 +34,17 @@ export function wantedPeers(input: MeshInput): { peers: PeerConfig[]; problems: 
   return { peers: [...explicit, ...meshPeers(input).filter(peer => !taken.has(peer.address))], problems }
 }
 
-/** The AS of a node: its annotation, or the cluster's. */
+/** The AS of a node: its annotation (also as `high.low`), or the cluster's where that is no AS number. */
 export function nodeAsn(node: Resource<'Node'>, config: MeshInput['config']): number {
-  const asn = Number(node.metadata.annotations?.[NODE_ANNOTATION.asNumber])
-  return Number.isInteger(asn) && asn > 0 ? asn : config.asNumber
+  const asn = asNumberField.safeParse(node.metadata.annotations?.[NODE_ANNOTATION.asNumber])
+  return asn.success ? asn.data : config.asNumber
 }
 
-/** A node's BGP address without its mask; undefined while its agent has not published one. */
+/** A node's BGP address without its mask; undefined while its agent has not published one that a host can have. */
 export function nodeAddress(node: Resource<'Node'>): string | undefined {
   const text = node.metadata.annotations?.[NODE_ANNOTATION.ipv4Address]
-  return text === undefined ? undefined : parseAddress(text.split('/')[0]!)
+  const address = text === undefined ? undefined : parseAddress(text.split('/')[0]!)
+  return address !== undefined && isHostAddress(address) ? address : undefined
 }
 
 function isReflector(node: Resource<'Node'> | undefined): boolean {
@@ -113,7 +115,8 @@ function session(name: string, own: string, remote: string, asn: number, port: n
     address: remote,
     asn,
     port,
-    source: own,
+    // an address of the other family cannot be bound
+    source: familyOf(own) === familyOf(remote) ? own : undefined,
     // Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster.
     passive: remote > own,
     // nodes and top-of-rack routers may be hops away; ttlSecurity narrows it where asked for

@@ -29,15 +29,20 @@ export function localPeer({ asn, routerId }: SpeakerConfig): RibPeer {
 export function originated({
   prefix,
   nextHop,
-  communities,
+  communities = [],
   encapsulations = [],
   med,
   localPref,
 }: Network): RouteAttributes {
   const hop = nextHop === undefined ? undefined : addressBytes(nextHop)
   const attributes: Attributes = { origin: ORIGIN.igp, asPath: [], med, localPref }
-  if (communities !== undefined && communities.length > 0) attributes.communities = communities
-  if (encapsulations.length > 0) attributes.extendedCommunities = encapsulations.map(encapsulation)
+  const standard = communities.filter(value => typeof value === 'number')
+  const large = communities.filter(value => typeof value === 'object')
+  const extended = communities.filter(value => typeof value === 'bigint')
+  if (standard.length > 0) attributes.communities = standard
+  if (large.length > 0) attributes.largeCommunities = large
+  const tunnels = encapsulations.map(encapsulation)
+  if (extended.length + tunnels.length > 0) attributes.extendedCommunities = [...extended, ...tunnels]
   if (hop?.length === 4 && !prefix.includes(':')) attributes.nextHop = ipv4Number(nextHop!)
   return hop !== undefined && attributes.nextHop === undefined ? { attributes, mpNextHop: hop } : { attributes }
 }

@@ -7,17 +7,28 @@ import { COMMUNITY_NAMES } from './iana.ts'
 /** `global:local1:local2`, each a u32. */
 export type LargeCommunity = { global: number; local1: number; local2: number }
 
+/** A community of any kind: a standard one is a number, an extended one a bigint. */
+export type Community = number | bigint | LargeCommunity
+
 /** Octets of type and subtype of an extended community. */
 const EXTENDED = { as2: 0x00, ipv4: 0x01, as4: 0x02, opaque: 0x03, routeTarget: 0x02, routeOrigin: 0x03, encap: 0x0c }
 const NON_TRANSITIVE = 0x40n << 56n
+
+/**
+ * A community as people write it: `65001:100`, a well-known name such as `no-export`, a large one `65001:1:2`, or an
+ * extended one `rt:65001:100`. Undefined when `text` is none of these, also when a number is too large for its place.
+ */
+export function parseCommunity(text: string): Community | undefined {
+  return parseStandardCommunity(text) ?? parseLargeCommunity(text) ?? parseExtendedCommunity(text)
+}
 
 /** `65001:100`, or the name of a well-known one. */
 export function formatCommunity(value: number): string {
   return COMMUNITY_NAMES.get(value) ?? `${value >>> 16}:${value & 0xffff}`
 }
 
-/** A community from `high:low` or a well-known name; undefined when `text` is neither. */
-export function parseCommunity(text: string): number | undefined {
+/** A standard community from `high:low` or a well-known name; undefined when `text` is neither. */
+export function parseStandardCommunity(text: string): number | undefined {
   for (const [value, name] of COMMUNITY_NAMES) if (name === text) return value
   const [high, low] = decimals(text, [0xffff, 0xffff]) ?? []
   return high === undefined || low === undefined ? undefined : high * 0x10000 + low

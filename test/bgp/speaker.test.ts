@@ -97,6 +97,25 @@ test('a peer that falls silent is given up when the hold time is over, and its r
   await net.close()
 })
 
+test('a peer with an address and an interface may be the one that dials', async t => {
+  const net = await pair({ a: { interface: 'eth1', passive: true } })
+  await bringUp(net)
+  t.is(stateOf(net.a, 'b'), 'Established')
+  await net.close()
+})
+
+test('a rule that names no community is refused at once, and changes nothing', async t => {
+  const net = await pair()
+  const rules = [{ action: 'accept', communities: ['70000:1'] }] as const
+  t.throws(() => net.a.setPeer({ ...net.toB, import: rules }), { message: /70000:1/ })
+  t.throws(() => net.a.setPeer({ ...net.toB, export: rules, range: '10.0.0.0/8' }), { message: /70000:1/ })
+  const source = { name: 's', address: '10.0.0.9', routerId: '10.0.0.9', asn: 65001, addPath: false }
+  t.throws(() => net.a.openSource({ ...source, import: rules }), { message: /70000:1/ })
+  t.deepEqual(net.a.configured(), [])
+  net.a.openSource(source).close()
+  await net.close()
+})
+
 test('keepalives hold a quiet session for as long as it lasts', async t => {
   const net = await pair({ a: { timers: { holdTimeSeconds: 9 } } })
   await bringUp(net)

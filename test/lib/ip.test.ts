@@ -7,6 +7,7 @@ import {
   formatAddress,
   formatEndpoint,
   indexOf,
+  isHostAddress,
   isLinkLocal,
   isLinkLocalOctets,
   maskAddress,
@@ -109,4 +110,13 @@ test('link-local is fe80::/10, as text and as octets', t => {
     t.false(isLinkLocalOctets(addressBytes(outside)), outside)
   }
   t.false(isLinkLocal('169.254.1.1'))
+})
+
+test('an address of no single machine is told: unspecified, multicast, reserved, IPv4 inside IPv6', t => {
+  for (const text of ['10.0.0.1', '127.0.0.1', '223.255.255.255', 'fe80::1', '::1', '::ffff:1', '2001:db8::']) {
+    t.true(isHostAddress(text), text)
+    t.is(parseAddress(text), text)
+  }
+  for (const text of ['0.0.0.0', '224.0.0.1', '255.255.255.255', '::', 'ff02::1', parseAddress('::ffff:10.0.0.1')!])
+    t.false(isHostAddress(text), text)
 })

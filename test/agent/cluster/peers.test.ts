@@ -1,7 +1,10 @@
 import test from 'ava'
+import fc from 'fast-check'
 import { type MeshInput, wantedPeers } from '../../../agent/cluster/peers.ts'
 import type { Kind, Resource } from '../../../api/kinds.ts'
 import { validate } from '../../../api/validate.ts'
+import { Speaker } from '../../../bgp/speaker.ts'
+import { MemoryNetwork, settle } from '../../bgp/memory-transport.ts'
 
 function object<K extends Kind>(kind: K, value: unknown): Resource<K> {
   const result = validate(kind, value)
@@ -101,4 +104,71 @@ test('a peer that cannot be made is named with its remedy and stops no other', t
     ['BGPPeer bad', 'BGPPeer no-as'],
   )
   t.regex(problems[0]!.message, /use IP, IP:port or \[IPv6\]:port/)
+})
+
+test('an AS number or address in annotations that nobody can have counts as absent', t => {
+  const asns = (text: string) => {
+    const nodes = [aNode('n1', '192.168.10.9'), aNode('n2', '192.168.10.10', { 'projectcalico.org/ASNumber': text })]
+    return wantedPeers(input({ nodes })).peers.map(({ asn }) => asn)
+  }
+  t.deepEqual(asns('65001'), [65001])
+  t.deepEqual(asns('1.1'), [65537])
+  for (const text of ['0', '4294967296', '1e3', '-1', 'x']) t.deepEqual(asns(text), [64512], text)
+  for (const address of ['0.0.0.0', '224.0.0.1', '255.255.255.255'])
+    t.deepEqual(names({ nodes: [aNode('n1', '192.168.10.9'), aNode('n2', address)] }), [], address)
+})
+
+test('a session over IPv6 is not bound to the IPv4 address of the node', t => {
+  const { peers } = wantedPeers(input({ peers: [aPeer('tor', { peerIP: '2001:db8::1', asNumber: 65001 })] }))
+  t.is(peers.find(({ address }) => address === '2001:db8::1')?.source, undefined)
+})
+
+test('any BGPPeer and BGPConfiguration that validation lets pass gives sessions that a speaker can hold', async t => {
+  const odd = fc.constantFrom<unknown>(
+    ...[
+      undefined,
+      0,
+      1,
+      255,
+      256,
+      65535,
+      65536,
+      4294967295,
+      4294967296,
+      -1,
+      1.5,
+      true,
+      'x',
+      '',
+      '1.1',
+      '65536.0',
+      'all()',
+    ],
+    ...['192.0.2.1', '192.0.2.1:1', '192.0.2.1:0', '[2001:db8::1]:179', 'fe80::1', '0.0.0.0', '224.0.0.1', '::'],
+    ...['Self', 'Keep', 'None', '90s', '1h', []],
+  )
+  const fields = ['peerIP', 'peerSelector', 'nodeSelector', 'asNumber', 'localASNumber', 'nextHopMode', 'sourceAddress']
+  const more = ['numAllowedLocalASNumbers', 'ttlSecurity', 'keepOriginalNextHop', 'maxRestartTime', 'filters']
+  const aSpec = fc.dictionary(fc.constantFrom(...fields, ...more), odd, { maxKeys: 2 })
+  const aConfig = fc.dictionary(fc.constantFrom('asNumber', 'listenPort', 'nodeToNodeMeshEnabled'), odd, { maxKeys: 1 })
+  let held = 0
+  await fc.assert(
+    fc.asyncProperty(aSpec, aConfig, async (spec, config) => {
+      const base = { peerIP: '192.0.2.1', asNumber: 65001 }
+      const peer = validate('BGPPeer', { metadata: { name: 'p' }, spec: { ...base, ...spec } })
+      const settings = validate('BGPConfiguration', { metadata: { name: 'default' }, spec: config })
+      if (Array.isArray(peer) || Array.isArray(settings)) return
+      const { asNumber: asn } = settings.spec
+      const { peers } = wantedPeers(input({ peers: [peer], config: settings.spec, asn }))
+      const speaker = new Speaker(
+        { asn, routerId: '192.168.10.9' },
+        { transport: new MemoryNetwork().host('192.168.10.9') },
+      )
+      for (const each of peers) speaker.setPeer(each)
+      held += peers.length
+      await settle(3)
+      await speaker.close()
+    }),
+  )
+  t.true(held > 20, `${held} sessions`)
 })

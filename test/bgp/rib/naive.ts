@@ -50,7 +50,8 @@ export class NaiveRib {
   }
 
   originate({ prefix, communities, med }: Network): void {
-    this.#own.set(prefix, { attributes: { origin: ORIGIN.igp, asPath: [], communities, med } })
+    const standard = communities?.filter(value => typeof value === 'number')
+    this.#own.set(prefix, { attributes: { origin: ORIGIN.igp, asPath: [], communities: standard, med } })
   }
 
   unoriginate(prefix: string): void {

@@ -1,5 +1,6 @@
 import test from 'ava'
-import { ConfigError, parseConfigFile } from '../../bgp/file/config-file.ts'
+import { parseConfigFile } from '../../../bgp/file/config-file.ts'
+import { ConfigError } from '../../../bgp/file/faults.ts'
 
 const minimal = 'asn: 65001\nrouterId: 10.0.0.1\n'
 const faults = (text: string): readonly string[] => {
@@ -62,7 +63,7 @@ bmp:
     'mrt.load: missing; it is required',
   ])
   t.deepEqual(faults(`${minimal}bmp: [{collector: 192.0.2.9, port: 1}, {collector: 192.0.2.9, port: 1}]`), [
-    'bmp[1]: 192.0.2.9 port 1 is there already; remove one',
+    'bmp[1]: is there already; remove one (the file says 192.0.2.9:1)',
   ])
 })
 
@@ -78,13 +79,13 @@ neighbors:
 networks: [203.0.113.1/24]
 `)
   const expected = [
-    /^asn: too small: an AS number, 1-4294967295$/,
+    /^asn: too small: an AS number, 1-4294967295 \(the file says 0\)$/,
     /^routerId: not an IP address; write it like/,
     /^hold: unknown field/,
     /^listen\[0\]: not an address with a port; write it like 192\.0\.2\.1:179/,
     /^neighbors\[0\]\.address: not an IP address/,
     /^neighbors\[1\]\.asn: write an AS number, external or internal/,
-    /^neighbors\[1\]\.holdTime: RFC 4271 allows 0 or 3-65535 seconds/,
+    /^neighbors\[1\]\.holdTime: RFC 4271 allows 0 or 3-65535 seconds \(the file says 2\)$/,
     /^neighbors\[1\]\.import\[0\]\.action: write accept or reject/,
     /^neighbors\[2\]: a neighbor needs an address, an interface, or a range/,
     /^networks\[0\]: host bits are set; write 203\.0\.113\.0\/24/,
@@ -108,7 +109,7 @@ test('fields that exclude each other, names that repeat and text that is no YAML
   t.regex(faults('').join(), /^asn: missing; it is required|^asn: write a number/)
 })
 
-test('no fault tells the password, whatever slip of the pen put it where it is', t => {
+test('no fault tells the password, in whatever wrong place it was typed', t => {
   const slips = [
     'password: *hunter2',
     'password: !hunter2',
