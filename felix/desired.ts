@@ -29,7 +29,7 @@ export type DesiredSysctl = { family: SysctlFamily; path: readonly string[]; val
 /** What is wanted, kind by kind. Keys are unique within a kind; the functions below make them. */
 export type Desired = {
   /** Key: the device's name. */
-  tunnel: TunnelDevice
+  link: TunnelDevice
   address: DesiredAddress
   /** Key: the destination. */
   route: DesiredRoute
@@ -37,7 +37,7 @@ export type Desired = {
   fdb: DesiredFdb
   sysctl: DesiredSysctl
   /** Key: the CIDR of a pool. What lies in one is ours to route, and an address of one on tunl0 is ours. */
-  poolCidr: true
+  destination: true
   /** Key: `conditionKey`. Conditions that hold are not listed. */
   condition: Condition
 }

@@ -53,13 +53,13 @@ export class Applier {
   #isOurs: ReturnType<typeof ownDestinations> = () => false
   #devices: ReadonlySet<string> = new Set()
   readonly #desired: { readonly [K in AppliedKind]: Map<string, Desired[K]> } = {
-    tunnel: new Map(),
+    link: new Map(),
     address: new Map(),
     route: new Map(),
     neighbour: new Map(),
     fdb: new Map(),
     sysctl: new Map(),
-    poolCidr: new Map(),
+    destination: new Map(),
   }
   #changed = true
   #version = -1
@@ -107,11 +107,11 @@ export class Applier {
   async apply(ready: Readiness): Promise<Outcome> {
     const desired = this.#desired
     if (this.#changed) {
-      this.#isOurs = ownDestinations(desired.poolCidr.keys(), desired.route.values())
+      this.#isOurs = ownDestinations(desired.destination.keys(), desired.route.values())
       this.#devices = devicesOf(desired)
     }
     await this.#links.refresh()
-    const tunnels = await this.#tunnels.apply(desired.tunnel, ready.datastore)
+    const tunnels = await this.#tunnels.apply(desired.link, ready.datastore)
     await this.#links.learn(this.#devices)
     if (this.#changed || this.#links.version !== this.#version) this.#wantAll()
 
@@ -243,8 +243,8 @@ export class Applier {
 }
 
 /** The interfaces whose fate is ours. */
-function devicesOf({ tunnel, address, route }: Pick<DesiredState, 'tunnel' | 'address' | 'route'>): Set<string> {
-  const names = new Set(tunnel.keys())
+function devicesOf({ link, address, route }: Pick<DesiredState, 'link' | 'address' | 'route'>): Set<string> {
+  const names = new Set(link.keys())
   for (const { interfaceName } of address.values()) names.add(interfaceName)
   for (const { interfaceName } of route.values()) if (interfaceName !== undefined) names.add(interfaceName)
   return names

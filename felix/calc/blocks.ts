@@ -3,17 +3,17 @@ import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/rout
 import { familyOf } from '../../lib/ip.ts'
 import { parsePrefix } from '../../lib/prefix-index.ts'
 import type { DesiredRoute } from '../desired.ts'
-import type { Destinations } from './destinations.ts'
 import type { LearnedGroup } from './learned.ts'
+import type { RouteClaims } from './route-claims.ts'
 
 export class BlockGroup {
-  readonly #destinations: Destinations
+  readonly #claims: RouteClaims
   readonly #learned: LearnedGroup
   readonly #owned = new Set<string>()
   #ipv6 = 0
 
-  constructor(destinations: Destinations, learned: LearnedGroup) {
-    this.#destinations = destinations
+  constructor(claims: RouteClaims, learned: LearnedGroup) {
+    this.#claims = claims
     this.#learned = learned
   }
 
@@ -29,7 +29,7 @@ export class BlockGroup {
     else this.#owned.delete(cidr)
     if (familyOf(cidr) === 'ipv6') this.#ipv6 += owned ? 1 : -1
     this.#learned.ownBlockChanged(prefix, owned)
-    this.#destinations.set('block', cidr, owned ? blackhole(cidr) : undefined)
+    this.#claims.set('block', cidr, owned ? blackhole(cidr) : undefined)
   }
 }
 

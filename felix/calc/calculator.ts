@@ -3,15 +3,15 @@
 //   endpoint ──────────────┬─> neighbour, sysctl of its interface
 //                          └─> pod route ───────┐
 //   ownBlock ──┬─> block route ─────────────────┤
-//              └─> learned inside the block     ├─> who has a destination ──> route, condition
-//   pool ──┬─> poolCidr                         │
+//              └─> learned inside the block     ├─> one for each CIDR ──> route, condition
+//   pool ──┬─> destination                      │
 //          └─> learned inside the pool          │
 //   learned ──┬─> learned route ────────────────┘
 //             └─> condition of the prefix or of the far node
 //   remote ──┬─> VTEP ──> neighbour, fdb of vxlan.calico; condition of the node
 //            └─> learned with this next hop
-//   pool, learned, capabilities ──> tunnels needed, by counting ──> tunnel, address
-//   node, config, uplinkMtu ──> tunnel, address, sysctl of the host, route to the pods' gateway, all learned
+//   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
+//   node, config, uplinkMtu ──> link, address, sysctl of the host, route to the pods' gateway, all learned
 //
 // Work is proportional to what changed and to what depends on it, except that another node, another capability or
 // another need for VXLAN looks at all learned routes again. Nothing here remembers how a state was reached: any order
@@ -37,11 +37,11 @@ import {
 import type { Endpoint, InputKind, Inputs, Settings, ThisNode } from '../input.ts'
 import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
-import { Destinations } from './destinations.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
 import { LearnedGroup } from './learned.ts'
 import { Output } from './output.ts'
 import { PoolGroup } from './pools.ts'
+import { RouteClaims } from './route-claims.ts'
 import { ownAddresses, type TunnelsNeeded, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
 import { type Vtep, type VtepChange, VtepGroup, vtepEntries } from './vteps.ts'
 
@@ -78,26 +78,26 @@ export class Calculator {
   #hasVxlan = false
 
   readonly #outputs = {
-    tunnel: new Output<TunnelDevice>(),
+    link: new Output<TunnelDevice>(),
     address: new Output<DesiredAddress>(),
     route: new Output<DesiredRoute>(),
     neighbour: new Output<DesiredNeighbour>(),
     fdb: new Output<DesiredFdb>(),
     sysctl: new Output<DesiredSysctl>(),
-    poolCidr: new Output<true>(),
+    destination: new Output<true>(),
     condition: new Output<Condition>(),
   }
   readonly #conditions = new ConditionCounts(this.#outputs.condition)
-  readonly #destinations = new Destinations(this.#outputs.route, this.#conditions)
-  readonly #endpoints = new EndpointGroup(this.#destinations, this.#outputs.neighbour, this.#outputs.sysctl)
-  readonly #pools = new PoolGroup(this.#outputs.poolCidr)
+  readonly #claims = new RouteClaims(this.#outputs.route, this.#conditions)
+  readonly #endpoints = new EndpointGroup(this.#claims, this.#outputs.neighbour, this.#outputs.sysctl)
+  readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
   readonly #learned = new LearnedGroup(
     { poolOf: prefix => this.#pools.match(prefix), vtepOf: address => this.#vteps.byAddress(address) },
-    this.#destinations,
+    this.#claims,
     this.#conditions,
   )
-  readonly #blocks = new BlockGroup(this.#destinations, this.#learned)
+  readonly #blocks = new BlockGroup(this.#claims, this.#learned)
 
   /** Takes one item in, or away. Returns whether that is news. */
   set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): boolean {
@@ -140,31 +140,31 @@ export class Calculator {
 
   /** Works out what follows from everything told so far. Returns what changed since the last step. */
   step(): Differences {
-    const { tunnel, address, route, neighbour, fdb, sysctl, poolCidr, condition } = this.#outputs
+    const { link, address, route, neighbour, fdb, sysctl, destination, condition } = this.#outputs
     this.#update()
     return {
-      tunnel: tunnel.take(),
+      link: link.take(),
       address: address.take(),
       route: route.take(),
       neighbour: neighbour.take(),
       fdb: fdb.take(),
       sysctl: sysctl.take(),
-      poolCidr: poolCidr.take(),
+      destination: destination.take(),
       condition: condition.take(),
     }
   }
 
   /** Everything wanted at the last step. The maps go on changing with later steps. */
   wanted(): DesiredState {
-    const { tunnel, address, route, neighbour, fdb, sysctl, poolCidr, condition } = this.#outputs
+    const { link, address, route, neighbour, fdb, sysctl, destination, condition } = this.#outputs
     return {
-      tunnel: tunnel.wanted(),
+      link: link.wanted(),
       address: address.wanted(),
       route: route.wanted(),
       neighbour: neighbour.wanted(),
       fdb: fdb.wanted(),
       sysctl: sysctl.wanted(),
-      poolCidr: poolCidr.wanted(),
+      destination: destination.wanted(),
       condition: condition.wanted(),
     }
   }
@@ -204,9 +204,8 @@ export class Calculator {
       this.#endpoints.reroute(config.workloadRouteProtocol)
     for (const id of this.#told.endpoint)
       this.#endpoints.update(id, this.#items.endpoint.get(id), config.workloadRouteProtocol)
-    if (before.node !== node && node !== undefined)
-      this.#destinations.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink))
-    this.#destinations.settle()
+    if (before.node !== node && node !== undefined) this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink))
+    this.#claims.settle()
 
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
     this.#needed = needed
@@ -251,16 +250,16 @@ export class Calculator {
     const { node } = this.#settings
     const devices = node === undefined ? [] : tunnelDevices(needed, node, this.#settings)
     const addresses = ownAddresses(devices)
-    const { tunnel, address } = this.#outputs
-    for (const key of [...tunnel.wanted().keys()]) tunnel.want(key, undefined)
-    for (const device of devices) tunnel.want(device.name, device)
+    const { link, address } = this.#outputs
+    for (const key of [...link.wanted().keys()]) link.want(key, undefined)
+    for (const device of devices) link.want(device.name, device)
     for (const key of [...address.wanted().keys()]) address.want(key, undefined)
     for (const each of addresses) address.want(addressKey(each), each)
   }
 
   /** Entries are wanted while vxlan.calico is. */
   #updateVtepEntries(changes: readonly VtepChange[]): void {
-    const hasVxlan = this.#outputs.tunnel.wanted().has(VXLAN_DEVICE)
+    const hasVxlan = this.#outputs.link.wanted().has(VXLAN_DEVICE)
     if (hasVxlan !== this.#hasVxlan) {
       const { neighbour, fdb } = this.#outputs
       for (const [key, { interfaceName }] of [...neighbour.wanted()])

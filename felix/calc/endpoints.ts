@@ -5,8 +5,8 @@ import { hostSide } from '../../kernel/pod-interface.ts'
 import { familyOf } from '../../lib/ip.ts'
 import { type DesiredNeighbour, type DesiredRoute, type DesiredSysctl, neighbourKey, sysctlKey } from '../desired.ts'
 import type { Endpoint } from '../input.ts'
-import type { Destinations } from './destinations.ts'
 import type { Output } from './output.ts'
+import type { RouteClaims } from './route-claims.ts'
 
 /** An endpoint that has its interface, with what is wanted there. */
 export type Pod = {
@@ -17,7 +17,7 @@ export type Pod = {
 }
 
 export class EndpointGroup {
-  readonly #destinations: Destinations
+  readonly #claims: RouteClaims
   readonly #neighbours: Output<DesiredNeighbour>
   readonly #sysctls: Output<DesiredSysctl>
   readonly #endpoints = new Map<string, Endpoint>()
@@ -25,8 +25,8 @@ export class EndpointGroup {
   readonly #pods = new Map<string, Pod>()
   #withIpv6 = 0
 
-  constructor(destinations: Destinations, neighbours: Output<DesiredNeighbour>, sysctls: Output<DesiredSysctl>) {
-    this.#destinations = destinations
+  constructor(claims: RouteClaims, neighbours: Output<DesiredNeighbour>, sysctls: Output<DesiredSysctl>) {
+    this.#claims = claims
     this.#neighbours = neighbours
     this.#sysctls = sysctls
   }
@@ -68,7 +68,7 @@ export class EndpointGroup {
     const endpoint = first === undefined ? undefined : this.#endpoints.get(first)
     const before = this.#pods.get(interfaceName)
     if (before !== undefined) {
-      for (const route of before.routes) this.#destinations.removePod(route)
+      for (const route of before.routes) this.#claims.removePod(route)
       for (const neighbour of before.neighbours) this.#neighbours.want(neighbourKey(neighbour), undefined)
       for (const sysctl of before.sysctls) this.#sysctls.want(sysctlKey(sysctl), undefined)
       this.#pods.delete(interfaceName)
@@ -81,7 +81,7 @@ export class EndpointGroup {
       neighbours: neighbours.map(({ address, mac }) => ({ interfaceName, address, mac, permanent: true })),
       sysctls,
     }
-    for (const route of pod.routes) this.#destinations.addPod(route)
+    for (const route of pod.routes) this.#claims.addPod(route)
     for (const neighbour of pod.neighbours) this.#neighbours.want(neighbourKey(neighbour), neighbour)
     for (const sysctl of sysctls) this.#sysctls.want(sysctlKey(sysctl), sysctl)
     this.#pods.set(interfaceName, pod)

@@ -10,8 +10,8 @@ import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts
 import type { DesiredRoute } from '../desired.ts'
 import type { Capabilities, LearnedRoute, Pool, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
-import type { Destinations } from './destinations.ts'
 import { can, chooseWay, type NoWay, poolEncapsulation, TUNNEL_TYPE, type Way } from './encapsulation.ts'
+import type { RouteClaims } from './route-claims.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './tunnels.ts'
 import type { Vtep } from './vteps.ts'
 
@@ -41,7 +41,7 @@ type State = {
 
 export class LearnedGroup {
   readonly #context: LearnedContext
-  readonly #destinations: Destinations
+  readonly #claims: RouteClaims
   readonly #conditions: ConditionCounts
   readonly #states = new Map<string, State>()
   readonly #byPrefix = new PrefixIndex<string>()
@@ -51,9 +51,9 @@ export class LearnedGroup {
   #here: Here | undefined
   #lackingIpip = 0
 
-  constructor(context: LearnedContext, destinations: Destinations, conditions: ConditionCounts) {
+  constructor(context: LearnedContext, claims: RouteClaims, conditions: ConditionCounts) {
     this.#context = context
-    this.#destinations = destinations
+    this.#claims = claims
     this.#conditions = conditions
   }
 
@@ -64,7 +64,7 @@ export class LearnedGroup {
       if (before === undefined) return
       this.#lackingIpip -= Number(before.lacksIpip)
       this.#conditions.replace(before.condition, undefined)
-      this.#destinations.set('learned', key, undefined)
+      this.#claims.set('learned', key, undefined)
       if (before.prefix !== undefined) this.#byPrefix.delete(before.prefix)
       this.#states.delete(key)
       this.#dirty.delete(key)
@@ -114,7 +114,7 @@ export class LearnedGroup {
       const state = this.#states.get(key)
       if (state === undefined) continue
       const { route, condition } = this.#here === undefined ? NOTHING : this.#result(key, state, this.#here)
-      this.#destinations.set('learned', key, route)
+      this.#claims.set('learned', key, route)
       this.#conditions.replace(state.condition, condition)
       state.condition = condition
     }

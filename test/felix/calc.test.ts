@@ -213,9 +213,9 @@ test('a hundred thousand learned routes are worked out in a few seconds at most'
 
 /** What a world leads to, in lists sorted by key. */
 function desiredState(world: World) {
-  const { tunnel, address, route, neighbour, fdb, sysctl, condition } = calculated(world).wanted()
+  const { link, address, route, neighbour, fdb, sysctl, condition } = calculated(world).wanted()
   return {
-    tunnels: values(tunnel),
+    tunnels: values(link),
     addresses: values(address),
     routes: values(route),
     neighbours: values(neighbour),

@@ -8,7 +8,7 @@ import type { Output } from './output.ts'
 /** Where a route comes from that is the only one of its source for a destination. */
 type Source = 'block' | 'gateway' | 'learned'
 
-export class Destinations {
+export class RouteClaims {
   readonly #output: Output<DesiredRoute>
   readonly #conditions: ConditionCounts
   readonly #pods = new Map<string, readonly DesiredRoute[]>()
