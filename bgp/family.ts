@@ -3,7 +3,7 @@
 // in rib/store when its prefixes are no IP prefixes.
 import type { Family } from '../lib/ip.ts'
 import type { AfiSafi } from './wire/capabilities.ts'
-import type { Fault } from './wire/errors.ts'
+import type { UpdateFault } from './wire/errors.ts'
 import { AFI, SAFI } from './wire/iana.ts'
 import { checkNlri, type Nlri, parseNlri } from './wire/nlri.ts'
 
@@ -19,9 +19,9 @@ export type FamilyRow = {
   readonly bits: 32 | 128
   readonly octets: 4 | 16
   /** Whether `bytes[start..end)` is well-formed NLRI of this family. The fault is a reset (RFC 7606 §5.3). */
-  check(bytes: Uint8Array, start: number, end: number, addPath: boolean): Fault | undefined
+  check(bytes: Uint8Array, start: number, end: number, addPath: boolean): UpdateFault | undefined
   /** The prefixes in `bytes[start..end)` as values; not for the hot path. */
-  parse(bytes: Uint8Array, start: number, end: number, addPath: boolean): Nlri[] | Fault
+  parse(bytes: Uint8Array, start: number, end: number, addPath: boolean): Nlri[] | UpdateFault
 }
 
 const row = (name: AddressFamily, ip: Family, afi: number, bits: 32 | 128): FamilyRow => ({

@@ -1,8 +1,8 @@
 // What the sockets answer about one prefix: the speaker's explanation with every attribute as text that operators know,
 // since octets and 64-bit communities have no form in JSON of their own.
 import type { RouteAnswer, RouteText } from '../../api/answers.ts'
-import type { Candidate, Explanation } from '../../bgp/rib/explain.ts'
-import { formatNextHop, octetsOf } from '../../bgp/rib/in/admission.ts'
+import type { ExplainedPath, Explanation } from '../../bgp/rib/explain.ts'
+import { formatNextHop, octetsOf } from '../../bgp/rib/next-hop.ts'
 import { formatAsPath } from '../../bgp/wire/as-path.ts'
 import { formatCommunity, formatExtendedCommunity, formatLargeCommunity } from '../../bgp/wire/communities.ts'
 import { ORIGIN } from '../../bgp/wire/iana.ts'
@@ -19,7 +19,7 @@ export function routeAnswer(prefix: string, explanation: Explanation | undefined
   }
 }
 
-function textOf({ attributes: { attributes: a, mpNextHop } }: Candidate): RouteText {
+function textOf({ attributes: { attributes: a, mpNextHop } }: ExplainedPath): RouteText {
   const nextHop = mpNextHop ?? (a.nextHop === undefined ? undefined : octetsOf(a.nextHop))
   return {
     nextHop: nextHop && formatNextHop(nextHop),

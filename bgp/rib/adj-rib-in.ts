@@ -4,12 +4,12 @@
 import { Writer } from '../../lib/bytes.ts'
 import { type AddressFamily, BASE_FAMILY, FAMILY, familyOfNumbers, numbersOfFamily } from '../family.ts'
 import { parseAttributes } from '../wire/attributes.ts'
-import { type Fault, ProtocolError } from '../wire/errors.ts'
+import { ProtocolError, type UpdateFault } from '../wire/errors.ts'
 import { ATTRIBUTE, CEASE, ERROR, FLAG } from '../wire/iana.ts'
 import { type MpReach, type MpUnreach, mpNlriFault, parseMpReach, parseMpUnreach } from '../wire/multiprotocol.ts'
 import { endOfRib, judge, MpOffsets, resetError, scanAttributes, splitUpdate, UpdateOffsets } from '../wire/update.ts'
 import type { Importer } from './in/importer.ts'
-import type { PeerState } from './peer-state.ts'
+import type { RibPeerState } from './peer-state.ts'
 import { emitReach } from './store/attribute-set.ts'
 import type { AttributeStore } from './store/attribute-store.ts'
 import type { FamilyTable } from './table.ts'
@@ -20,12 +20,12 @@ type AdjRibInDeps = {
   importer: Importer
   tables: Readonly<Record<AddressFamily, FamilyTable>>
   report(event: RibEvent): void
-  endOfRib(from: PeerState, family: AddressFamily): void
+  endOfRib(from: RibPeerState, family: AddressFamily): void
 }
 
 /** One UPDATE that is being stored. */
 type Incoming = {
-  readonly from: PeerState
+  readonly from: RibPeerState
   readonly bytes: Uint8Array
   /** The table in which the peer passed its prefix limit: nothing more of this message is stored. */
   overLimit: FamilyTable | undefined
@@ -46,7 +46,7 @@ export class AdjRibIn {
   }
 
   /** Stores one UPDATE body. An error ends the session. Total: any bytes are safe. */
-  receive(from: PeerState, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined {
+  receive(from: RibPeerState, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined {
     const at = this.#offsets
     const error = splitUpdate(bytes, start, end, at)
     if (error !== undefined) return error
@@ -88,7 +88,7 @@ export class AdjRibIn {
   }
 
   /** Whether both sides agreed on a family; reports when they did not. */
-  #isAgreed(from: PeerState, family: AddressFamily): boolean {
+  #isAgreed(from: RibPeerState, family: AddressFamily): boolean {
     if (from.peer.families.includes(family)) return true
     this.#report(from, { cost: 'discard', reason: `${family} was not agreed on` })
     return false
@@ -98,7 +98,10 @@ export class AdjRibIn {
    * The table for the prefixes of a multiprotocol attribute, after a check of those prefixes. Undefined: this family is
    * not carried, or was not agreed on.
    */
-  #tableFor(update: Incoming, { afi, safi, nlriStart, nlriEnd }: MpReach | MpUnreach): FamilyTable | Fault | undefined {
+  #tableFor(
+    update: Incoming,
+    { afi, safi, nlriStart, nlriEnd }: MpReach | MpUnreach,
+  ): FamilyTable | UpdateFault | undefined {
     const { from, bytes } = update
     const row = familyOfNumbers(afi, safi)
     if (row === undefined) return undefined
@@ -128,7 +131,7 @@ export class AdjRibIn {
     return undefined
   }
 
-  #storeUnreach(update: Incoming): Fault | undefined {
+  #storeUnreach(update: Incoming): UpdateFault | undefined {
     const { unreachValue, unreachEnd } = this.#mp
     const part = parseMpUnreach(update.bytes, unreachValue, unreachEnd)
     if ('cost' in part) return part
@@ -138,7 +141,7 @@ export class AdjRibIn {
     return undefined
   }
 
-  #storeReach(update: Incoming): Fault | undefined {
+  #storeReach(update: Incoming): UpdateFault | undefined {
     const { reachValue, reachEnd } = this.#mp
     const { from, bytes } = update
     const part = parseMpReach(bytes, reachValue, reachEnd, from.peer.receive)
@@ -186,7 +189,7 @@ export class AdjRibIn {
   }
 
   /** Gives the prefixes in `update.bytes[start..end)` these attributes. A returned fault is always a reset. */
-  #announce(update: Incoming, table: FamilyTable, set: SetOctets, start: number, end: number): Fault | undefined {
+  #announce(update: Incoming, table: FamilyTable, set: SetOctets, start: number, end: number): UpdateFault | undefined {
     const { from, bytes } = update
     const { store, importer } = this.#deps
     const id = store.intern(set.bytes, set.start, set.end, from.raw)
@@ -206,7 +209,7 @@ export class AdjRibIn {
     const limited = from.peer.config.prefixLimit !== undefined
     table.prefixes.addNlri(bytes, start, end, usesAddPath(from, table.family), (prefix, pathId) => {
       table.fit()
-      if (update.overLimit !== undefined) table.settle(prefix)
+      if (update.overLimit !== undefined) table.releaseUnused(prefix)
       else if (table.announce(prefix, from, pathId, id) && limited) this.#watchLimit(update, table)
     })
     store.release(id)
@@ -225,19 +228,19 @@ export class AdjRibIn {
     this.#deps.report({ type: 'prefix-warning', key: from.peer.key, family, count: counts.received, max })
   }
 
-  #treatAsWithdraw(from: PeerState, faults: readonly Fault[]): void {
+  #treatAsWithdraw(from: RibPeerState, faults: readonly UpdateFault[]): void {
     from.treatedAsWithdrawn++
     for (const fault of faults) this.#report(from, fault)
   }
 
-  #report(from: PeerState, { cost, attribute, reason }: Omit<Fault, 'error'>): void {
+  #report(from: RibPeerState, { cost, attribute, reason }: Omit<UpdateFault, 'error'>): void {
     if (cost === 'reset') return
     if (cost === 'discard') from.discarded++
     this.#deps.report({ type: 'fault', key: from.peer.key, cost, attribute, reason })
   }
 }
 
-function usesAddPath(from: PeerState, family: AddressFamily): boolean {
+function usesAddPath(from: RibPeerState, family: AddressFamily): boolean {
   return from.peer.receive.addPath[FAMILY[family].ip]
 }
 
@@ -249,7 +252,7 @@ function withdraw({ from, bytes }: Incoming, table: FamilyTable, start: number, 
 }
 
 /** Cease/Maximum Number of Prefixes Reached; its data are family and limit (RFC 4486 §4). */
-function limitReached(from: PeerState, family: AddressFamily): ProtocolError {
+function limitReached(from: RibPeerState, family: AddressFamily): ProtocolError {
   const { max } = from.peer.config.prefixLimit!
   const { afi, safi } = numbersOfFamily(family)
   const data = new Writer(7)

@@ -4,7 +4,7 @@
 // two at a time would, because MED counts only between routes of one neighbour AS.
 // Step e (interior cost) is absent: this speaker has no interior cost, so all are equal in it.
 import type { AttributeFacts } from './store/attribute-facts.ts'
-import { FLAG } from './store/attribute-facts.ts'
+import { SET_FLAG } from './store/attribute-facts.ts'
 import { PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
 
 export type StepName =
@@ -51,7 +51,7 @@ function steps({ alwaysCompareMed }: DecisionOptions): readonly { name: StepName
     {
       name: 'stale',
       load({ words, facts: { flags } }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = flags[attributes(words, paths[i]!)]! & FLAG.llgrStale
+        for (let i = 0; i < count; i++) keys[i] = flags[attributes(words, paths[i]!)]! & SET_FLAG.llgrStale
       },
     },
     {

@@ -2,7 +2,7 @@
 // steps is a number, and each step reads the tables as they are then.
 
 import type { Importer } from './in/importer.ts'
-import type { PeerState } from './peer-state.ts'
+import type { RibPeerState } from './peer-state.ts'
 import { parseSet, type RouteAttributes } from './store/attribute-set.ts'
 import { PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
@@ -16,7 +16,7 @@ export type DumpedPath = {
   accepted?: RouteAttributes
 }
 
-type Peers = readonly (PeerState | undefined)[]
+type Peers = readonly (RibPeerState | undefined)[]
 
 /** Walks the paths of a table; see `Rib.dump`. */
 export function* dumpPaths(table: FamilyTable, peers: Peers, importer: Importer): Generator<DumpedPath> {

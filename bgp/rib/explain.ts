@@ -3,12 +3,12 @@
 
 import type { StepName } from './decision.ts'
 import type { Importer, ImportVerdict } from './in/importer.ts'
-import type { PeerState } from './peer-state.ts'
+import type { RibPeerState } from './peer-state.ts'
 import { parseSet, type RouteAttributes } from './store/attribute-set.ts'
 import { MARK, PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
 
-export type Candidate = {
+export type ExplainedPath = {
   /** Key of the peer; empty for a network of our own. */
   peer: string
   /** As received with ADD-PATH, else 0. */
@@ -26,7 +26,7 @@ export type Candidate = {
 export type Explanation = {
   prefix: string
   /** The best first, then the accepted ones, then the others. */
-  candidates: readonly Candidate[]
+  candidates: readonly ExplainedPath[]
   /** Per export group that withholds the best path: the reason, and the peers it concerns. */
   withheld: readonly { peers: readonly string[]; reason: string }[]
 }
@@ -34,12 +34,12 @@ export type Explanation = {
 export function explainPrefix(
   table: FamilyTable,
   prefix: number,
-  peers: readonly (PeerState | undefined)[],
+  peers: readonly (RibPeerState | undefined)[],
   importer: Importer,
 ): Explanation {
   const decided = table.explain(prefix)
   const { words, heads } = table.paths
-  const candidates: Candidate[] = []
+  const candidates: ExplainedPath[] = []
   for (let link = heads[prefix]!; link !== 0; link = words[(link - 1) * STRIDE + PATH.next]!) {
     const at = (link - 1) * STRIDE
     const marks = words[at + PATH.peer]!
@@ -58,7 +58,7 @@ export function explainPrefix(
       stale: (marks & MARK.longLived) !== 0 ? 'long-lived' : (marks & MARK.stale) !== 0 ? 'restart' : undefined,
     })
   }
-  const order = ({ best, import: { accepted } }: Candidate) => (best ? 0 : accepted ? 1 : 2)
+  const order = ({ best, import: { accepted } }: ExplainedPath) => (best ? 0 : accepted ? 1 : 2)
   candidates.sort((a, b) => order(a) - order(b) || (a.peer < b.peer ? -1 : 1))
   const withheld = []
   for (const group of decided === undefined ? [] : table.groups.values()) {

@@ -1,9 +1,9 @@
 // The order of peers by address, which is the last word of the decision process between peers (RFC 4271 §9.1.2.2 g).
 import { addressBytes } from '../../lib/ip.ts'
-import type { PeerState } from './peer-state.ts'
+import type { RibPeerState } from './peer-state.ts'
 
 /** Writes every peer's place to `rank`: lower address first, IPv4 before IPv6, then by key. */
-export function rankPeers(peers: readonly PeerState[], rank: Uint32Array): void {
+export function rankPeers(peers: readonly RibPeerState[], rank: Uint32Array): void {
   const keyed = peers.map(({ index, peer }) => ({ index, key: peer.key, octets: addressBytes(peer.remoteAddress) }))
   keyed.sort(
     (a, b) =>

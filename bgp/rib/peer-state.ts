@@ -2,11 +2,13 @@
 import type { Cancel } from '../../lib/clock.ts'
 import type { AddressFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
-import { gateFor, ownAddresses, type Speaker } from './in/admission.ts'
-import type { Gate } from './in/read-facts.ts'
+import { plainRulesFor } from './in/admission.ts'
+import type { PlainRules } from './in/read-facts.ts'
+import { ownAddresses } from './next-hop.ts'
 import type { ExportSource } from './out/advertisement.ts'
 import type { ExportGroup } from './out/export-group.ts'
 import type { Member } from './out/member.ts'
+import type { SpeakerNumbers } from './speaker-numbers.ts'
 import type { RibPeer } from './types.ts'
 
 /** Per family: paths held, of those stale, and the place where the peer is fed. */
@@ -20,13 +22,13 @@ export type PeerFamily = {
   longLivedSeconds: number
 }
 
-export class PeerState {
+export class RibPeerState {
   readonly index: number
   peer: RibPeer
   up = false
   importPolicy: Policy
-  gate: Gate | undefined
-  mpGate: Gate | undefined
+  plainRules: PlainRules | undefined
+  mpPlainRules: PlainRules | undefined
   own: Uint8Array[]
   source: ExportSource
   readonly families = new Map<AddressFamily, PeerFamily>()
@@ -35,23 +37,23 @@ export class PeerState {
   messagesIn = 0
   messagesOut = 0
 
-  constructor(index: number, peer: RibPeer, speaker: Speaker) {
+  constructor(index: number, peer: RibPeer, speaker: SpeakerNumbers) {
     this.index = index
     this.peer = peer
     this.importPolicy = new Policy(peer.config.import, { external: peer.peerType === 'ebgp' })
-    this.gate = gateFor(peer, speaker)
-    this.mpGate = this.gate === undefined ? undefined : { ...this.gate, multiprotocol: true }
+    this.plainRules = plainRulesFor(peer, speaker)
+    this.mpPlainRules = this.plainRules === undefined ? undefined : { ...this.plainRules, multiprotocol: true }
     this.own = ownAddresses(peer)
     this.source = sourceOf(peer)
   }
 
   /** Takes a new session or configuration. */
-  set(peer: RibPeer, speaker: Speaker): void {
-    const fresh = new PeerState(this.index, peer, speaker)
+  set(peer: RibPeer, speaker: SpeakerNumbers): void {
+    const fresh = new RibPeerState(this.index, peer, speaker)
     this.peer = peer
     this.importPolicy = fresh.importPolicy
-    this.gate = fresh.gate
-    this.mpGate = fresh.mpGate
+    this.plainRules = fresh.plainRules
+    this.mpPlainRules = fresh.mpPlainRules
     this.own = fresh.own
     this.source = fresh.source
   }

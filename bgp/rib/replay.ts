@@ -4,7 +4,7 @@
 
 import { FAMILY } from '../family.ts'
 import { UpdatePacker } from './out/update-packer.ts'
-import type { PeerState } from './peer-state.ts'
+import type { RibPeerState } from './peer-state.ts'
 import { MARK, PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
 
@@ -18,7 +18,7 @@ const SLICE_PATHS = 8192
 /** Walks a table in steps of a few milliseconds; undefined is a step that found nothing. See `Rib.replay`. */
 export function* replayPaths(
   table: FamilyTable,
-  peers: readonly (PeerState | undefined)[],
+  peers: readonly (RibPeerState | undefined)[],
 ): Generator<Replayed | undefined> {
   const { paths } = table
   const run = new Run(table)
@@ -40,7 +40,7 @@ export function* replayPaths(
 }
 
 /** The UPDATEs that withdraw what a peer has not sent again since its BoRR. */
-export function withdrawUnrefreshed(table: FamilyTable, peer: PeerState): Uint8Array {
+export function withdrawUnrefreshed(table: FamilyTable, peer: RibPeerState): Uint8Array {
   const { paths, prefixes, family } = table
   const packer = new UpdatePacker(prefixes, { family, addPath: addPathOf(table, peer), extended: false })
   packer.withdraw()
@@ -55,8 +55,8 @@ export function withdrawUnrefreshed(table: FamilyTable, peer: PeerState): Uint8A
 function sender(
   { paths }: FamilyTable,
   slot: number,
-  peers: readonly (PeerState | undefined)[],
-): PeerState | undefined {
+  peers: readonly (RibPeerState | undefined)[],
+): RibPeerState | undefined {
   const at = slot * STRIDE
   const owner = paths.words[at + PATH.peer]!
   if (!paths.holds(slot) || paths.words[at + PATH.received] === 0 || (owner & (MARK.stale | MARK.gone)) !== 0) return
@@ -64,13 +64,13 @@ function sender(
   return from.up && from.peer.source !== true ? from : undefined
 }
 
-function addPathOf({ family }: FamilyTable, { peer }: PeerState): boolean {
+function addPathOf({ family }: FamilyTable, { peer }: RibPeerState): boolean {
   return peer.receive.addPath[FAMILY[family].ip]
 }
 
 /** Messages of one peer under way; a set that leaves no room in an ordinary one goes into extended ones. */
 class Run {
-  from: PeerState | undefined
+  from: RibPeerState | undefined
   readonly #table: FamilyTable
   readonly #packers: Readonly<Record<'plain' | 'addPath', { short: UpdatePacker; long: UpdatePacker }>>
   #now: { short: UpdatePacker; long: UpdatePacker }
@@ -91,7 +91,7 @@ class Run {
     return this.#now.short.length + this.#now.long.length
   }
 
-  add(from: PeerState, slot: number): void {
+  add(from: RibPeerState, slot: number): void {
     const { paths, store } = this.#table
     this.from = from
     this.#now = addPathOf(this.#table, from) ? this.#packers.addPath : this.#packers.plain

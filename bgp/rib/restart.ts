@@ -2,7 +2,7 @@
 // enhanced route refresh (RFC 7313 §4), which is the same marking and sweeping within one session.
 import type { Clock } from '../../lib/clock.ts'
 import { type AddressFamily, FAMILIES } from '../family.ts'
-import type { PeerState } from './peer-state.ts'
+import type { RibPeerState } from './peer-state.ts'
 import { MARK } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
 import type { PeerDown, RibEvent } from './types.ts'
@@ -15,7 +15,7 @@ export type RestartDeps = {
   tables: Readonly<Record<AddressFamily, FamilyTable>>
   report(event: RibEvent): void
   /** Stale routes of a family are gone for good. */
-  swept(peer: PeerState): void
+  swept(peer: RibPeerState): void
 }
 
 export class Restart {
@@ -26,7 +26,7 @@ export class Restart {
   }
 
   /** Marks or removes the routes of a peer whose session ended. */
-  down(peer: PeerState, how: PeerDown): void {
+  down(peer: RibPeerState, how: PeerDown): void {
     for (const family of FAMILIES) {
       const counts = peer.family(family)
       counts.timer?.()
@@ -38,7 +38,7 @@ export class Restart {
   }
 
   /** A session is up again: what it cannot have kept goes at once, the rest waits for its End-of-RIB. */
-  up(peer: PeerState): void {
+  up(peer: RibPeerState): void {
     const { gracefulRestart, longLived, families } = peer.peer
     for (const family of FAMILIES) {
       const counts = peer.family(family)
@@ -57,7 +57,7 @@ export class Restart {
   }
 
   /** The peer's table is complete (End-of-RIB or EoRR): what still carries `mark` goes. */
-  sweep(peer: PeerState, family: AddressFamily, mark: number): void {
+  sweep(peer: RibPeerState, family: AddressFamily, mark: number): void {
     const counts = peer.family(family)
     if (mark === MARK.stale) {
       counts.timer?.()
@@ -69,16 +69,16 @@ export class Restart {
   }
 
   /** The peer begins to send its table again (BoRR). */
-  beginRefresh(peer: PeerState, family: AddressFamily): void {
+  beginRefresh(peer: RibPeerState, family: AddressFamily): void {
     const table = this.#deps.tables[family]
     table.eachOf(peer.index, slot => table.mark(slot, MARK.unrefreshed))
   }
 
-  close(peer: PeerState): void {
+  close(peer: RibPeerState): void {
     for (const { timer } of peer.families.values()) timer?.()
   }
 
-  #retain(peer: PeerState, family: AddressFamily, how: Extract<PeerDown, { retain: true }>): void {
+  #retain(peer: RibPeerState, family: AddressFamily, how: Extract<PeerDown, { retain: true }>): void {
     const table = this.#deps.tables[family]
     const counts = peer.family(family)
     counts.longLivedSeconds = how.longLivedSeconds?.[family] ?? 0
@@ -95,7 +95,7 @@ export class Restart {
   }
 
   /** The restart time is over: the long-lived period begins (RFC 9494 §4.2), or the routes go. */
-  #expire(peer: PeerState, family: AddressFamily): void {
+  #expire(peer: RibPeerState, family: AddressFamily): void {
     const table = this.#deps.tables[family]
     const counts = peer.family(family)
     if (counts.longLivedSeconds === 0) {
@@ -103,14 +103,14 @@ export class Restart {
       return
     }
     table.eachOf(peer.index, (slot, marks) => {
-      if ((marks & MARK.stale) !== 0 && (marks & MARK.longLived) === 0) table.outlive(slot, peer)
+      if ((marks & MARK.stale) !== 0 && (marks & MARK.longLived) === 0) table.makeLongLived(slot, peer)
     })
     const ms = counts.longLivedSeconds * 1000
     counts.timer = this.#deps.clock.after(ms, () => this.sweep(peer, family, MARK.stale))
   }
 
   /** Removes the paths that carry `mark` (0: all of them); how many. */
-  #drop(peer: PeerState, family: AddressFamily, mark: number): number {
+  #drop(peer: RibPeerState, family: AddressFamily, mark: number): number {
     const table = this.#deps.tables[family]
     let count = 0
     table.eachOf(peer.index, (slot, marks) => {

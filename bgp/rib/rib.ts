@@ -13,7 +13,6 @@ import { AdjRibIn } from './adj-rib-in.ts'
 import { Decision, type PeerFacts } from './decision.ts'
 import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
-import { type Speaker, speakerOf } from './in/admission.ts'
 import { Importer } from './in/importer.ts'
 import { targetOf } from './out/advertisement.ts'
 import { ExportGroup } from './out/export-group.ts'
@@ -21,10 +20,12 @@ import { Exporter } from './out/exporter.ts'
 import { UpdatePacker } from './out/update-packer.ts'
 import { localPeer, originated } from './own-networks.ts'
 import { rankPeers } from './peer-rank.ts'
-import { type PeerFamily, PeerState } from './peer-state.ts'
+import { type PeerFamily, RibPeerState } from './peer-state.ts'
 import { type Replayed, replayPaths, withdrawUnrefreshed } from './replay.ts'
 import { Restart } from './restart.ts'
 import { selectedRoute } from './selected-route.ts'
+import type { SpeakerNumbers } from './speaker-numbers.ts'
+import { speakerNumbers } from './speaker-numbers.ts'
 import { AttributeFacts } from './store/attribute-facts.ts'
 import { parseSet } from './store/attribute-set.ts'
 import { AttributeStore } from './store/attribute-store.ts'
@@ -56,7 +57,7 @@ const SLICE = 8192
  * - After `peerUp` the owner may pull at once: the first table and its End-of-RIB come that way.
  */
 export class Rib {
-  readonly #speaker: Speaker
+  readonly #speaker: SpeakerNumbers
   readonly #deps: RibDeps
   readonly #store: AttributeStore
   readonly #facts = new AttributeFacts()
@@ -64,26 +65,26 @@ export class Rib {
   readonly #tables: Record<AddressFamily, FamilyTable>
   readonly #adjRibIn: AdjRibIn
   readonly #restart: Restart
-  readonly #peers = new Map<string, PeerState>()
-  readonly #byIndex: (PeerState | undefined)[] = []
+  readonly #peers = new Map<string, RibPeerState>()
+  readonly #byIndex: (RibPeerState | undefined)[] = []
   readonly #peerFacts: PeerFacts = {
     external: new Uint8Array(1 << 16),
     routerId: new Uint32Array(1 << 16),
     rank: new Uint32Array(1 << 16),
   }
-  readonly #local: PeerState
+  readonly #local: RibPeerState
   /** Indices of peers that are gone, some traces of which may wait in queues. */
   readonly #retired: number[] = []
   #groupOwners = GROUP_OWNERS
   #deferred = false
   /** Deferral ended and its decisions are still being made. */
-  #settling = false
+  #endingDeferral = false
   #work: () => void = () => undefined
   #pending: (key: string) => void = () => undefined
   #event: (event: RibEvent) => void = () => undefined
 
   constructor(config: SpeakerConfig, deps: RibDeps) {
-    this.#speaker = speakerOf(config)
+    this.#speaker = speakerNumbers(config)
     this.#deps = deps
     this.#store = new AttributeStore(set => this.#forget(set))
     this.#importer = new Importer(this.#store, this.#facts, this.#speaker)
@@ -117,7 +118,7 @@ export class Rib {
         report({ type: 'end-of-rib', key: from.peer.key, family })
       },
     })
-    this.#local = new PeerState(0, localPeer(config), this.#speaker)
+    this.#local = new RibPeerState(0, localPeer(config), this.#speaker)
     this.#local.source.local = true
     this.#byIndex[0] = this.#local
   }
@@ -140,7 +141,7 @@ export class Rib {
     if (state?.up === true) this.peerDown(peer.key, { retain: false })
     state = this.#peers.get(peer.key)
     if (state === undefined) {
-      state = new PeerState(this.#freeIndex(), peer, this.#speaker)
+      state = new RibPeerState(this.#freeIndex(), peer, this.#speaker)
       this.#byIndex[state.index] = state
       this.#peers.set(peer.key, state)
     } else state.set(peer, this.#speaker)
@@ -197,8 +198,8 @@ export class Rib {
     let left = limit
     for (const table of tables) left -= table.work(left)
     if (tables.some(table => table.waiting > 0)) return true
-    if (this.#settling) {
-      this.#settling = false
+    if (this.#endingDeferral) {
+      this.#endingDeferral = false
       for (const table of tables) for (const group of table.groups.values()) group.postponeEndOfRib()
     }
     return false
@@ -216,7 +217,7 @@ export class Rib {
     let left = maxBytes
     for (const { outlet } of state.families.values()) {
       if (outlet === undefined || left <= 0) continue
-      left -= outlet.group.pull(outlet.member, left, blocks, this.#deferred || this.#settling)
+      left -= outlet.group.pull(outlet.member, left, blocks, this.#deferred || this.#endingDeferral)
     }
     return blocks.length === 0 && left > 0 ? undefined : blocks
   }
@@ -282,7 +283,7 @@ export class Rib {
    * End-of-RIB is sent; switching it off decides the rest.
    */
   defer(on: boolean): void {
-    this.#settling = this.#deferred && !on
+    this.#endingDeferral = this.#deferred && !on
     this.#deferred = on
     for (const table of Object.values(this.#tables)) table.defer(on)
     this.#work()
@@ -364,7 +365,7 @@ export class Rib {
     this.#work = this.#pending = this.#event = () => undefined
   }
 
-  #join(state: PeerState, family: AddressFamily): void {
+  #join(state: RibPeerState, family: AddressFamily): void {
     const table = this.#tables[family]
     const key = keyOf(state.peer, family)
     let group = table.groups.get(key)
@@ -406,7 +407,7 @@ export class Rib {
   }
 
   /** Judges all sets of a peer again and gives its paths the outcome. */
-  #importAgain(state: PeerState, table: FamilyTable): void {
+  #importAgain(state: RibPeerState, table: FamilyTable): void {
     const sets = new Set<number>()
     const words = () => table.paths.words
     table.eachOf(state.index, slot => sets.add(words()[slot * STRIDE + PATH.received]!))
@@ -414,7 +415,7 @@ export class Rib {
       this.#importer.forget(set)
       this.#importer.examine(set, state, table.family)
     }
-    table.eachOf(state.index, slot => table.reconsider(slot, state))
+    table.eachOf(state.index, slot => table.importAgain(slot, state))
   }
 
   #selected(table: FamilyTable, prefix: number, now: number, before: number): void {
@@ -434,7 +435,7 @@ export class Rib {
   }
 
   /** Forgets a peer that is down and has no routes left. */
-  #retire(state: PeerState): void {
+  #retire(state: RibPeerState): void {
     if (state.up) return
     for (const { received } of state.families.values()) if (received > 0) return
     if (this.#peers.delete(state.peer.key)) this.#retired.push(state.index)

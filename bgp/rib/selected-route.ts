@@ -2,7 +2,7 @@
 import { familyOf, isLinkLocal } from '../../lib/ip.ts'
 import type { SelectedRoute } from '../port.ts'
 import { tunnelType } from '../wire/communities.ts'
-import { formatNextHop, octetsOf } from './in/admission.ts'
+import { formatNextHop, octetsOf } from './next-hop.ts'
 import type { RouteAttributes } from './store/attribute-set.ts'
 import type { RibPeer } from './types.ts'
 

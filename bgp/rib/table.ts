@@ -5,7 +5,7 @@ import type { AddressFamily } from '../family.ts'
 import type { Columns, Decision, StepName } from './decision.ts'
 import type { Importer } from './in/importer.ts'
 import type { ExportGroup, GroupTable } from './out/export-group.ts'
-import type { PeerState } from './peer-state.ts'
+import type { RibPeerState } from './peer-state.ts'
 import type { AttributeFacts } from './store/attribute-facts.ts'
 import type { AttributeStore } from './store/attribute-store.ts'
 import { IdQueue } from './store/id-queue.ts'
@@ -68,7 +68,7 @@ export class FamilyTable implements GroupTable {
   }
 
   /** Gives a path the received set `set`; true when the path is new. */
-  announce(prefix: number, from: PeerState, pathId: number, set: number): boolean {
+  announce(prefix: number, from: RibPeerState, pathId: number, set: number): boolean {
     const { paths, store } = this
     let slot = paths.find(prefix, from.index, pathId)
     const isNew = slot < 0
@@ -78,10 +78,10 @@ export class FamilyTable implements GroupTable {
     } else if (paths.words[slot * STRIDE + PATH.received] === set) {
       const marks = paths.words[slot * STRIDE + PATH.peer]! & ~PEER_MASK
       if (marks === 0) return false
-      this.#freshen(slot, from)
+      this.#clearMarks(slot, from)
       // a route that only waited for its peer was good all the time
       if ((marks & MARK.longLived) === 0) return false
-    } else this.#freshen(slot, from)
+    } else this.#clearMarks(slot, from)
     const at = slot * STRIDE
     const received = paths.words[at + PATH.received]!
     store.hold(set)
@@ -92,7 +92,7 @@ export class FamilyTable implements GroupTable {
   }
 
   /** A network of our own: accepted as it is. */
-  originate(prefix: number, local: PeerState, set: number): void {
+  originate(prefix: number, local: RibPeerState, set: number): void {
     const { paths, store } = this
     let slot = paths.find(prefix, local.index, 0)
     if (slot < 0) slot = paths.add(prefix, local.index, 0)
@@ -106,14 +106,14 @@ export class FamilyTable implements GroupTable {
   }
 
   /** Forgets a path; false when there was none. */
-  withdraw(prefix: number, from: PeerState, pathId: number): boolean {
+  withdraw(prefix: number, from: RibPeerState, pathId: number): boolean {
     const slot = this.paths.find(prefix, from.index, pathId)
     if (slot < 0) return false
     this.remove(slot, from)
     return true
   }
 
-  remove(slot: number, from: PeerState): void {
+  remove(slot: number, from: RibPeerState): void {
     const { paths, store } = this
     const at = slot * STRIDE
     const { words } = paths
@@ -149,7 +149,7 @@ export class FamilyTable implements GroupTable {
   }
 
   /** Applies import again to a path and decides its prefix again, as after a change of policy or of the peer's identifier. */
-  reconsider(slot: number, from: PeerState): void {
+  importAgain(slot: number, from: RibPeerState): void {
     const { words } = this.paths
     const at = slot * STRIDE
     this.#changed(words[at + PATH.prefix]!)
@@ -163,7 +163,7 @@ export class FamilyTable implements GroupTable {
   }
 
   /** Makes a stale path long-lived stale; removes it when its route asks not to be kept (RFC 9494 §4.2). */
-  outlive(slot: number, from: PeerState): void {
+  makeLongLived(slot: number, from: RibPeerState): void {
     const accepted = this.paths.words[slot * STRIDE + PATH.accepted]!
     this.mark(slot, MARK.longLived)
     if (accepted === 0) return
@@ -218,15 +218,15 @@ export class FamilyTable implements GroupTable {
     this.#deps.wake(peer)
   }
 
-  letGo(slot: number): void {
+  releasePathId(slot: number): void {
     const { words } = this.paths
     if ((words[slot * STRIDE + PATH.peer]! & MARK.gone) === 0 || this.#isPathId(slot)) return
     const prefix = words[slot * STRIDE + PATH.prefix]!
     this.paths.remove(slot)
-    this.settle(prefix)
+    this.releaseUnused(prefix)
   }
 
-  settle(prefix: number): void {
+  releaseUnused(prefix: number): void {
     if (this.best[prefix] !== 0 || this.paths.heads[prefix] !== 0 || this.#queue.has(prefix)) return
     if (!this.prefixes.holds(prefix)) return
     for (const group of this.groups.values()) if (group.holds(prefix)) return
@@ -251,7 +251,7 @@ export class FamilyTable implements GroupTable {
     }
     for (const group of this.groups.values()) if (now !== before || group.addPath) group.changed(prefix)
     if (now !== before && before !== 0) store.release(before)
-    if (now === 0) this.settle(prefix)
+    if (now === 0) this.releaseUnused(prefix)
   }
 
   /** Takes over one reference to `accepted`. */
@@ -269,7 +269,7 @@ export class FamilyTable implements GroupTable {
     if (before !== accepted) this.#changed(words[slot * STRIDE + PATH.prefix]!)
   }
 
-  #freshen(slot: number, from: PeerState): void {
+  #clearMarks(slot: number, from: RibPeerState): void {
     const at = slot * STRIDE + PATH.peer
     if ((this.paths.words[at]! & MARK.stale) !== 0) from.family(this.family).stale--
     this.paths.words[at]! &= PEER_MASK

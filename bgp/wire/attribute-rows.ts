@@ -4,7 +4,7 @@ import type { Writer } from '../../lib/bytes.ts'
 import { type AsPath, emitAsPath, isConfed, parseAsPath, withoutConfed } from './as-path.ts'
 import type { Aggregator, Attributes } from './attribute-values.ts'
 import type { CodecSession } from './codec-session.ts'
-import type { Cost, Fault } from './errors.ts'
+import type { Cost, UpdateFault } from './errors.ts'
 import { AS_TRANS, ATTRIBUTE, FLAG } from './iana.ts'
 import {
   emitMpReach,
@@ -35,7 +35,7 @@ export type Row<T> = {
   ifFlagsWrong: Cost
   /** Whether a peer of this session may send it at all; from others it is discarded unread. */
   taken(session: CodecSession): boolean
-  parse(bytes: Uint8Array, start: number, end: number, session: CodecSession): T | Fault | undefined
+  parse(bytes: Uint8Array, start: number, end: number, session: CodecSession): T | UpdateFault | undefined
   emit(w: Writer, value: T, session: CodecSession): void
 }
 

@@ -6,7 +6,7 @@ import { mergeAs4Path, needsFourOctets, withoutConfed } from './as-path.ts'
 import { attributeRows, type Row, type Values } from './attribute-rows.ts'
 import type { Attributes, RawAttribute } from './attribute-values.ts'
 import type { CodecSession } from './codec-session.ts'
-import { type Cost, costOf, type Fault, resetFault } from './errors.ts'
+import { type Cost, costOf, resetFault, type UpdateFault } from './errors.ts'
 import { AS_TRANS, ATTRIBUTE, FLAG, UPDATE_ERROR } from './iana.ts'
 import type { MpReach, MpUnreach } from './multiprotocol.ts'
 
@@ -20,7 +20,7 @@ export type ParsedAttributes = {
   attributes: Attributes
   mpReach?: MpReach
   mpUnreach?: MpUnreach
-  faults: readonly Fault[]
+  faults: readonly UpdateFault[]
   cost?: Cost
 }
 
@@ -39,7 +39,7 @@ export function parseAttributes(
   session: CodecSession,
 ): ParsedAttributes {
   const found: Partial<Values> = {}
-  const faults: Fault[] = []
+  const faults: UpdateFault[] = []
   const unknown: RawAttribute[] = []
   const partial: number[] = []
   call = (call + 1) >>> 0
@@ -94,7 +94,12 @@ export function parseAttributes(
 }
 
 /** Splits what was found into attributes and locations, and makes the AS path whole (RFC 6793 §4.2.3). */
-function finish(found: Partial<Values>, faults: Fault[], unknown: RawAttribute[], partial: number[]): ParsedAttributes {
+function finish(
+  found: Partial<Values>,
+  faults: UpdateFault[],
+  unknown: RawAttribute[],
+  partial: number[],
+): ParsedAttributes {
   const { mpReach, mpUnreach, as4Path, as4Aggregator, ...rest } = found
   const attributes: Attributes = rest
   // an AGGREGATOR with a real two-octet AS shows that an old speaker aggregated and left stale AS4 attributes
@@ -168,7 +173,7 @@ function keepUnknown(
   whole: number,
   from: number,
   to: number,
-): Fault | undefined {
+): UpdateFault | undefined {
   if ((flags & FLAG.optional) === 0) {
     const reason = `attribute ${code} is marked well-known and is not known`
     return resetFault(UPDATE_ERROR.unknownWellKnown, reason, bytes.subarray(whole, to), code)
@@ -185,25 +190,25 @@ function mayBePartial(code: number, wanted: number): boolean {
 }
 
 /** RFC 7606 §4; without the multiprotocol attribute that is cut off there is no way to know what to withdraw (§3 j). */
-function cutOff(reason: string, code: number): Fault {
+function cutOff(reason: string, code: number): UpdateFault {
   if (code === ATTRIBUTE.mpReach || code === ATTRIBUTE.mpUnreach)
     return resetFault(UPDATE_ERROR.attributeList, reason, undefined, code)
   return { cost: 'withdraw', attribute: code, reason }
 }
 
 /** RFC 7606 §3 g. */
-function duplicate(code: number): Fault {
+function duplicate(code: number): UpdateFault {
   const reason = `attribute ${code} occurs twice`
   if (code === ATTRIBUTE.mpReach || code === ATTRIBUTE.mpUnreach)
     return resetFault(UPDATE_ERROR.attributeList, reason, undefined, code)
   return { cost: 'discard', attribute: code, reason }
 }
 
-function malformed(name: string, cost: Cost, code: number, bytes: Uint8Array, from: number, to: number): Fault {
+function malformed(name: string, cost: Cost, code: number, bytes: Uint8Array, from: number, to: number): UpdateFault {
   const value = toHex(bytes.subarray(from, Math.min(to, from + 32)))
   return { cost, attribute: code, reason: `${name} has the malformed value ${value}${to > from + 32 ? '...' : ''}` }
 }
 
-function isFault(value: Values[keyof Values] | Fault): value is Fault {
+function isFault(value: Values[keyof Values] | UpdateFault): value is UpdateFault {
   return typeof value === 'object' && 'cost' in value
 }

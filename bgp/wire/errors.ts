@@ -25,7 +25,7 @@ export class ProtocolError extends Error {
 export type Cost = 'discard' | 'withdraw' | 'reset'
 
 /** One thing wrong in an UPDATE. `attribute` is its type code; `error` is there exactly when `cost` is `reset`. */
-export type Fault = { cost: Cost; attribute?: number; reason: string; error?: ProtocolError }
+export type UpdateFault = { cost: Cost; attribute?: number; reason: string; error?: ProtocolError }
 
 const SEVERITY = { discard: 1, withdraw: 2, reset: 3 } as const
 
@@ -36,11 +36,11 @@ export function worse(a: Cost | undefined, b: Cost | undefined): Cost | undefine
 }
 
 /** The cost of several faults at once. */
-export function costOf(faults: readonly Fault[]): Cost | undefined {
+export function costOf(faults: readonly UpdateFault[]): Cost | undefined {
   return faults.reduce<Cost | undefined>((cost, fault) => worse(cost, fault.cost), undefined)
 }
 
 /** A fault in an UPDATE that ends the session with UPDATE Message Error / `subcode`. */
-export function resetFault(subcode: number, reason: string, data?: Uint8Array, attribute?: number): Fault {
+export function resetFault(subcode: number, reason: string, data?: Uint8Array, attribute?: number): UpdateFault {
   return { cost: 'reset', attribute, reason, error: new ProtocolError(ERROR.update, subcode, data, reason) }
 }

@@ -14,7 +14,7 @@ import {
 import type { Attributes } from './attribute-values.ts'
 import { emitAttribute, emitAttributes, parseAttributes } from './attributes.ts'
 import type { CodecSession } from './codec-session.ts'
-import type { Fault } from './errors.ts'
+import type { UpdateFault } from './errors.ts'
 import { ATTRIBUTE, FLAG, SAFI } from './iana.ts'
 import { parseMpReach } from './multiprotocol.ts'
 import { StreamSplitter } from './splitter.ts'
@@ -75,7 +75,7 @@ export type MrtRibEntry = {
   /** Next hop of MP_REACH_NLRI: 4, 16 or 32 octets. IPv4 ones are usually in `attributes` instead. */
   mpNextHop?: Uint8Array
   /** What is wrong with the attributes; only for reading. */
-  faults?: readonly Fault[]
+  faults?: readonly UpdateFault[]
 }
 
 export type MrtBody =

@@ -4,7 +4,7 @@
 import type { Writer } from '../../lib/bytes.ts'
 import { isLinkLocalOctets } from '../../lib/ip.ts'
 import { familyOfNumbers } from '../family.ts'
-import { type Fault, resetFault } from './errors.ts'
+import { resetFault, type UpdateFault } from './errors.ts'
 import { AFI, ATTRIBUTE, SAFI, UPDATE_ERROR } from './iana.ts'
 
 /** Views into `bytes`, valid as long as those are. `fault` (a withdraw) is there when the next hop is unusable. */
@@ -16,7 +16,7 @@ export type MpReach = {
   bytes: Uint8Array
   nlriStart: number
   nlriEnd: number
-  fault?: Fault
+  fault?: UpdateFault
 }
 
 export type MpUnreach = { afi: number; safi: number; bytes: Uint8Array; nlriStart: number; nlriEnd: number }
@@ -25,7 +25,12 @@ export type MpUnreach = { afi: number; safi: number; bytes: Uint8Array; nlriStar
 export type NextHopRules = { extendedNextHop: boolean }
 
 /** The value of an MP_REACH_NLRI in `bytes[start..end)`. A returned fault is always a reset. */
-export function parseMpReach(bytes: Uint8Array, start: number, end: number, rules: NextHopRules): MpReach | Fault {
+export function parseMpReach(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  rules: NextHopRules,
+): MpReach | UpdateFault {
   if (end - start < 5) return broken('MP_REACH_NLRI is too short', bytes, start, end, ATTRIBUTE.mpReach)
   const afi = (bytes[start]! << 8) | bytes[start + 1]!
   const safi = bytes[start + 2]!
@@ -41,14 +46,14 @@ export function parseMpReach(bytes: Uint8Array, start: number, end: number, rule
 }
 
 /** The value of an MP_UNREACH_NLRI in `bytes[start..end)`. A returned fault is always a reset. */
-export function parseMpUnreach(bytes: Uint8Array, start: number, end: number): MpUnreach | Fault {
+export function parseMpUnreach(bytes: Uint8Array, start: number, end: number): MpUnreach | UpdateFault {
   if (end - start < 3) return broken('MP_UNREACH_NLRI is too short', bytes, start, end, ATTRIBUTE.mpUnreach)
   const afi = (bytes[start]! << 8) | bytes[start + 1]!
   return { afi, safi: bytes[start + 2]!, bytes, nlriStart: start + 3, nlriEnd: end }
 }
 
 /** An error in the NLRI of a multiprotocol attribute as what it is: an error of that attribute (RFC 4760 §7). */
-export function mpNlriFault({ reason, error }: Fault): Fault {
+export function mpNlriFault({ reason, error }: UpdateFault): UpdateFault {
   return resetFault(UPDATE_ERROR.optional, reason, error?.data)
 }
 
@@ -83,6 +88,6 @@ function nextHopLengthFits(afi: number, safi: number, length: number, extendedNe
   return afi !== AFI.ipv6 || length === 16 || length === 32
 }
 
-function broken(reason: string, bytes: Uint8Array, start: number, end: number, attribute: number): Fault {
+function broken(reason: string, bytes: Uint8Array, start: number, end: number, attribute: number): UpdateFault {
   return resetFault(UPDATE_ERROR.optional, reason, bytes.subarray(start, end), attribute)
 }

@@ -3,7 +3,7 @@
 // IPv4 walker clears them, the IPv6 one says where the octets are and `readIpv6Prefix` clears them.
 import type { Writer } from '../../lib/bytes.ts'
 import { addressBytes, cidr, formatAddress, formatIpv4 } from '../../lib/ip.ts'
-import { type Fault, resetFault } from './errors.ts'
+import { resetFault, type UpdateFault } from './errors.ts'
 import { UPDATE_ERROR } from './iana.ts'
 
 /** A prefix in canonical text; `pathId` (u32) exactly when ADD-PATH is on for its family. */
@@ -24,7 +24,7 @@ export function eachIpv4Prefix(
   end: number,
   addPath: boolean,
   visit: Ipv4Visitor,
-): Fault | undefined {
+): UpdateFault | undefined {
   let at = start
   while (at < end) {
     let pathId = 0
@@ -56,7 +56,7 @@ export function eachIpv6Prefix(
   end: number,
   addPath: boolean,
   visit: Ipv6Visitor,
-): Fault | undefined {
+): UpdateFault | undefined {
   let at = start
   while (at < end) {
     let pathId = 0
@@ -82,7 +82,7 @@ export function checkNlri(
   end: number,
   addPath: boolean,
   bits: 32 | 128,
-): Fault | undefined {
+): UpdateFault | undefined {
   const head = addPath ? 5 : 1
   let at = start
   while (at < end) {
@@ -110,7 +110,7 @@ export function parseNlri(
   end: number,
   addPath: boolean,
   bits: 32 | 128,
-): Nlri[] | Fault {
+): Nlri[] | UpdateFault {
   const found: Nlri[] = []
   const add = (pathId: number, prefix: string) => found.push(addPath ? { prefix, pathId } : { prefix })
   if (bits === 32)
@@ -143,10 +143,10 @@ export function emitIpv4Prefix(w: Writer, address: number, length: number, pathI
   for (let shift = 24; shift > 24 - length; shift -= 8) w.u8(address >>> shift)
 }
 
-function cutOff(): Fault {
+function cutOff(): UpdateFault {
   return resetFault(UPDATE_ERROR.network, 'a prefix is cut off')
 }
 
-function tooLong(length: number, most: number): Fault {
+function tooLong(length: number, most: number): UpdateFault {
   return resetFault(UPDATE_ERROR.network, `a prefix of ${length} bits where ${most} are the most`)
 }

@@ -7,7 +7,7 @@ import type { Attributes } from './attribute-values.ts'
 import { emitAttribute, emitAttributes, type ParsedAttributes, parseAttributes } from './attributes.ts'
 import type { AfiSafi } from './capabilities.ts'
 import type { CodecSession } from './codec-session.ts'
-import { type Cost, costOf, type Fault, ProtocolError, resetFault } from './errors.ts'
+import { type Cost, costOf, ProtocolError, resetFault, type UpdateFault } from './errors.ts'
 import { ATTRIBUTE, ERROR, FLAG, MESSAGE, UPDATE_ERROR } from './iana.ts'
 import { emitMessage } from './message.ts'
 import { emitMpReach, emitMpUnreach, mpNlriFault } from './multiprotocol.ts'
@@ -96,7 +96,7 @@ export type Reach = 'none' | 'nlri' | 'mp' | 'both'
  * What is wrong with attributes only in view of the whole message: a mandatory one is missing (RFC 7606 §3 d), or there
  * is an error and no reachable prefix, so that nobody can be sure what would have to be withdrawn (§5.2).
  */
-export function judge({ attributes, faults }: ParsedAttributes, reach: Reach): Fault | undefined {
+export function judge({ attributes, faults }: ParsedAttributes, reach: Reach): UpdateFault | undefined {
   if (reach === 'none') {
     // what MP_UNREACH_NLRI carries is withdrawn in any case, so a fault of its own hides nothing
     if (!faults.some(f => f.cost === 'withdraw' && f.attribute !== ATTRIBUTE.mpUnreach)) return undefined
@@ -121,7 +121,7 @@ export type Update = {
 }
 
 /** When `cost` is `withdraw`, every reachable prefix counts as withdrawn; `faults` say why. */
-export type ParsedUpdate = Update & { faults: readonly Fault[]; cost?: Exclude<Cost, 'reset'> }
+export type ParsedUpdate = Update & { faults: readonly UpdateFault[]; cost?: Exclude<Cost, 'reset'> }
 
 /** The UPDATE body in `bytes[start..end)` as values; an error when it costs the session. Total. */
 export function parseUpdate(
@@ -135,7 +135,7 @@ export function parseUpdate(
   if (error !== undefined) return error
   const parsed = parseAttributes(bytes, at.attributesStart, at.attributesEnd, session)
   const faults = [...parsed.faults]
-  const some = (found: Nlri[] | Fault) => {
+  const some = (found: Nlri[] | UpdateFault) => {
     if (Array.isArray(found)) return found
     faults.push(found)
     return []
@@ -163,7 +163,7 @@ export function parseUpdate(
 }
 
 /** The NOTIFICATION of a reset, whether or not its finder knew more than that the list is malformed. */
-export function resetError({ error, reason }: Fault): ProtocolError {
+export function resetError({ error, reason }: UpdateFault): ProtocolError {
   return error ?? new ProtocolError(ERROR.update, UPDATE_ERROR.attributeList, undefined, reason)
 }
 
@@ -220,7 +220,7 @@ function locate({ nlri, opaque }: FamilyNlri): { bytes: Uint8Array; nlriStart: n
   return { bytes, nlriStart: 0, nlriEnd: bytes.length }
 }
 
-function missing(attribute: number, name: string): Fault {
+function missing(attribute: number, name: string): UpdateFault {
   return { cost: 'withdraw', attribute, reason: `${name} is missing` }
 }
 

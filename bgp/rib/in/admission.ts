@@ -1,22 +1,14 @@
 // What an UPDATE's attributes must pass before a route may be used: loop rules (RFC 4271 §9.1.2, RFC 4456 §8, RFC 5065
 // §4), the first AS, roles (RFC 9234 §5) and the next hop. Pure; import policy comes after, in rib.ts, because it may ask
 // for the prefix.
-import { addressBytes, formatAddress, formatIpv4, ipv4Number, parseAddress } from '../../../lib/ip.ts'
-import type { SpeakerConfig } from '../../config.ts'
+import { formatIpv4, ipv4Number } from '../../../lib/ip.ts'
 import { countAs, firstAs, formatAsPath } from '../../wire/as-path.ts'
 import { isUsableNextHop } from '../../wire/multiprotocol.ts'
+import { formatNextHop, isOneOf, octetsOf, ownAddresses } from '../next-hop.ts'
+import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import type { RouteAttributes } from '../store/attribute-set.ts'
 import type { RibPeer } from '../types.ts'
-import type { Gate } from './read-facts.ts'
-
-/** This speaker, in numbers. */
-export type Speaker = {
-  asn: number
-  routerId: number
-  clusterId: number
-  /** RFC 5065: the AS that the world outside sees, and the ASes inside. */
-  confederation?: { identifier: number; members: readonly number[] }
-}
+import type { PlainRules } from './read-facts.ts'
 
 export type RejectReason =
   | 'first-as'
@@ -30,12 +22,8 @@ export type RejectReason =
 
 export type Admission = { set: RouteAttributes } | { rejected: RejectReason; detail: string }
 
-export function speakerOf({ asn, routerId, clusterId, confederation }: SpeakerConfig): Speaker {
-  return { asn, routerId: ipv4Number(routerId), clusterId: ipv4Number(clusterId ?? routerId), confederation }
-}
-
 /** AS numbers that mean "we were here already" in a path from this peer. */
-export function ownAses({ asn, confederation }: Speaker, { localAs }: RibPeer): number[] {
+export function ownAses({ asn, confederation }: SpeakerNumbers, { localAs }: RibPeer): number[] {
   return [...new Set([localAs, asn, ...(confederation === undefined ? [] : [confederation.identifier])])]
 }
 
@@ -45,7 +33,7 @@ export function mustBeginWithPeer({ peerType, config }: RibPeer): boolean {
 }
 
 /** The set as the decision process may use it, or why it may not be used. */
-export function admit(set: RouteAttributes, peer: RibPeer, speaker: Speaker): Admission {
+export function admit(set: RouteAttributes, peer: RibPeer, speaker: SpeakerNumbers): Admission {
   const { attributes, mpNextHop } = set
   const { asPath = [], originatorId, clusterList = [] } = attributes
   const reject = (rejected: RejectReason, detail: string): Admission => ({ rejected, detail })
@@ -79,8 +67,8 @@ function checkRole(set: RouteAttributes, { peerType, config: { role }, remoteAs 
   return { set }
 }
 
-/** The gate for which a plain set needs no `admit`; undefined when every set from this peer does. */
-export function gateFor(peer: RibPeer, speaker: Speaker): Gate | undefined {
+/** The rules under which a plain set needs no `admit`; undefined when every set from this peer needs it. */
+export function plainRulesFor(peer: RibPeer, speaker: SpeakerNumbers): PlainRules | undefined {
   if (!peer.receive.as4 || peer.peerType === 'confed' || peer.config.role !== undefined) return undefined
   const own = peer.nextHops?.ipv4 ?? peer.localAddress
   return {
@@ -92,28 +80,4 @@ export function gateFor(peer: RibPeer, speaker: Speaker): Gate | undefined {
     ownNextHop: own.includes(':') ? 0 : ipv4Number(own),
     multiprotocol: false,
   }
-}
-
-/** Octets of our own addresses on the session with this peer. */
-export function ownAddresses({ localAddress, nextHops }: RibPeer): Uint8Array[] {
-  const own = [localAddress, nextHops?.ipv4, nextHops?.ipv6].filter(text => text !== undefined)
-  return own.filter(text => parseAddress(text) !== undefined).map(addressBytes)
-}
-
-/** Whether a next hop of 4, 16 or 32 octets begins with one of these addresses (RFC 4271 §6.3). */
-export function isOneOf(nextHop: Uint8Array, own: readonly Uint8Array[]): boolean {
-  return own.some(
-    head => (nextHop.length === 4) === (head.length === 4) && head.every((octet, i) => nextHop[i] === octet),
-  )
-}
-
-/** Text of a next hop: of two IPv6 addresses the global one, when there is one. */
-export function formatNextHop(octets: Uint8Array): string {
-  if (octets.length !== 32) return formatAddress(octets)
-  const global = octets.subarray(0, 16)
-  return formatAddress(global.some(octet => octet !== 0) ? global : octets.subarray(16))
-}
-
-export function octetsOf(address: number): Uint8Array {
-  return Uint8Array.of(address >>> 24, address >>> 16, address >>> 8, address)
 }

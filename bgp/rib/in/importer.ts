@@ -6,23 +6,25 @@ import type { AddressFamily } from '../../family.ts'
 import type { Verdict } from '../../policy.ts'
 import { parseAttributes } from '../../wire/attributes.ts'
 import type { CodecSession } from '../../wire/codec-session.ts'
-import type { Fault } from '../../wire/errors.ts'
+import type { UpdateFault } from '../../wire/errors.ts'
 import { COMMUNITY } from '../../wire/iana.ts'
 import { isUsableNextHop } from '../../wire/multiprotocol.ts'
 import { judge } from '../../wire/update.ts'
-import type { PeerState } from '../peer-state.ts'
-import { type AttributeFacts, FLAG } from '../store/attribute-facts.ts'
+import { isOneOf } from '../next-hop.ts'
+import type { RibPeerState } from '../peer-state.ts'
+import type { SpeakerNumbers } from '../speaker-numbers.ts'
+import { type AttributeFacts, SET_FLAG } from '../store/attribute-facts.ts'
 import { emitSet, factsOf, parseSet, type RouteAttributes, SET_ROOM } from '../store/attribute-set.ts'
 import type { AttributeStore } from '../store/attribute-store.ts'
 import { type PrefixTable, widened } from '../store/prefix-table.ts'
-import { admit, isOneOf, type RejectReason, type Speaker } from './admission.ts'
-import { type Gate, newFacts, readFacts } from './read-facts.ts'
+import { admit, type RejectReason } from './admission.ts'
+import { newFacts, type PlainRules, readFacts } from './read-facts.ts'
 
 /** What is known of a received set. */
 const STATE = { unknown: 0, accepted: 1, rejected: 2, asksPolicy: 3 } as const
 
 /** Passes every well-formed plain set: for facts about what was accepted already. */
-const ANY: Gate = {
+const ANY: PlainRules = {
   external: false,
   ownAses: [],
   firstAs: 0,
@@ -38,7 +40,7 @@ export type ImportVerdict = { accepted: boolean; reason: RejectReason | 'accepte
 export class Importer {
   readonly #store: AttributeStore
   readonly #facts: AttributeFacts
-  readonly #speaker: Speaker
+  readonly #speaker: SpeakerNumbers
   readonly #scratch = newFacts()
   readonly #bytes = new Uint8Array(SET_ROOM)
   #state = new Uint8Array(1024)
@@ -46,19 +48,19 @@ export class Importer {
   /** The set parsed last for policies that ask for the prefix. */
   #parsed: { set: number; value: RouteAttributes } | undefined
 
-  constructor(store: AttributeStore, facts: AttributeFacts, speaker: Speaker) {
+  constructor(store: AttributeStore, facts: AttributeFacts, speaker: SpeakerNumbers) {
     this.#store = store
     this.#facts = facts
     this.#speaker = speaker
   }
 
   /** Judges a received set, once. Faults are those of a set met for the first time; a harsh one means it must not be used. */
-  examine(set: number, from: PeerState, family: AddressFamily): readonly Fault[] {
+  examine(set: number, from: RibPeerState, family: AddressFamily): readonly UpdateFault[] {
     this.#fit()
     if (this.#state[set] !== STATE.unknown) return NO_FAULTS
     const mp = this.#isMp(set)
-    const gate = mp ? from.mpGate : from.gate
-    if (gate !== undefined && from.importPolicy.always?.action === 'accept' && this.#isPlain(set, gate, from)) {
+    const rules = mp ? from.mpPlainRules : from.plainRules
+    if (rules !== undefined && from.importPolicy.always?.action === 'accept' && this.#isPlain(set, rules, from)) {
       this.#facts.set(set, this.#scratch)
       this.#state[set] = STATE.accepted
       this.#accepted[set] = set
@@ -68,7 +70,7 @@ export class Importer {
   }
 
   /** The set a route with this received set is used with, with one reference; 0: not at all. */
-  accept(set: number, from: PeerState, prefix: number, prefixes: PrefixTable, family: AddressFamily): number {
+  accept(set: number, from: RibPeerState, prefix: number, prefixes: PrefixTable, family: AddressFamily): number {
     let accepted = this.#accepted[set]!
     if (this.#state[set] === STATE.asksPolicy) return this.#ask(accepted, from, prefix, prefixes, family)
     if (this.#state[set] !== STATE.accepted) accepted = 0
@@ -92,8 +94,8 @@ export class Importer {
     emitSet(w, value, family)
     const set = this.#store.intern(w.bytes, 0, w.length, owner)
     this.#fit()
-    const gate = value.mpNextHop === undefined ? ANY : { ...ANY, multiprotocol: true }
-    const plain = readFacts(w.bytes, 0, w.length, gate, this.#scratch)
+    const rules = value.mpNextHop === undefined ? ANY : { ...ANY, multiprotocol: true }
+    const plain = readFacts(w.bytes, 0, w.length, rules, this.#scratch)
     this.#facts.set(set, plain ? this.#scratch : factsOf(value))
     return set
   }
@@ -103,21 +105,21 @@ export class Importer {
    */
   longLived(set: number, family: AddressFamily): number {
     const flags = this.#facts.flags[set]!
-    if ((flags & FLAG.noLlgr) !== 0) return 0
+    if ((flags & SET_FLAG.noLlgr) !== 0) return 0
     const value = parseSet(this.#store.view(set))
     const communities = [...(value.attributes.communities ?? [])]
-    if ((flags & FLAG.llgrStale) === 0) communities.push(COMMUNITY.llgrStale)
+    if ((flags & SET_FLAG.llgrStale) === 0) communities.push(COMMUNITY.llgrStale)
     const stale = { ...value, attributes: { ...value.attributes, communities } }
     return this.store(stale, this.#store.owner(set), family)
   }
 
   /** A set as its peer sent it. */
-  read(set: number, from: PeerState): RouteAttributes {
+  read(set: number, from: RibPeerState): RouteAttributes {
     return parseSet(this.#store.view(set), this.#session(set, from))
   }
 
   /** Judges a received set again, for people. */
-  explain(set: number, from: PeerState, prefix: number, prefixes: PrefixTable): ImportVerdict {
+  explain(set: number, from: RibPeerState, prefix: number, prefixes: PrefixTable): ImportVerdict {
     const admission = admit(this.read(set, from), from.peer, this.#speaker)
     if ('rejected' in admission) return { accepted: false, reason: admission.rejected, detail: admission.detail }
     const verdict = this.#evaluate(admission.set, from, prefix, prefixes)
@@ -126,7 +128,7 @@ export class Importer {
   }
 
   /** A set that is older than the session may have AS numbers of another width. */
-  #session(set: number, { peer }: PeerState): CodecSession {
+  #session(set: number, { peer }: RibPeerState): CodecSession {
     return { ...peer.receive, as4: (this.#store.owner(set) & 1) === 1 }
   }
 
@@ -134,16 +136,16 @@ export class Importer {
     return this.#store.length(set) > 2 && this.#store.arena[this.#store.offset(set) + 1] === 14
   }
 
-  #isPlain(set: number, gate: Gate, from: PeerState): boolean {
+  #isPlain(set: number, rules: PlainRules, from: RibPeerState): boolean {
     const { arena } = this.#store
     const start = this.#store.offset(set)
-    if (!readFacts(arena, start, start + this.#store.length(set), gate, this.#scratch)) return false
-    if (!gate.multiprotocol) return true
+    if (!readFacts(arena, start, start + this.#store.length(set), rules, this.#scratch)) return false
+    if (!rules.multiprotocol) return true
     const nextHop = arena.subarray(start + 7, start + 7 + arena[start + 6]!)
     return isUsableNextHop(nextHop) && !isOneOf(nextHop, from.own)
   }
 
-  #parse(set: number, from: PeerState, family: AddressFamily, mp: boolean): readonly Fault[] {
+  #parse(set: number, from: RibPeerState, family: AddressFamily, mp: boolean): readonly UpdateFault[] {
     const view = this.#store.view(set)
     const parsed = parseAttributes(view, 0, view.length, this.#session(set, from))
     const verdict = judge(parsed, mp ? 'mp' : 'nlri')
@@ -174,7 +176,7 @@ export class Importer {
     if (accepted === set) this.#store.release(accepted)
   }
 
-  #ask(base: number, from: PeerState, prefix: number, prefixes: PrefixTable, family: AddressFamily): number {
+  #ask(base: number, from: RibPeerState, prefix: number, prefixes: PrefixTable, family: AddressFamily): number {
     if (this.#parsed?.set !== base) this.#parsed = { set: base, value: parseSet(this.#store.view(base)) }
     const { value } = this.#parsed
     const verdict = this.#evaluate(value, from, prefix, prefixes)
@@ -185,7 +187,7 @@ export class Importer {
     return base
   }
 
-  #evaluate(value: RouteAttributes, from: PeerState, prefix: number, prefixes: PrefixTable): Verdict {
+  #evaluate(value: RouteAttributes, from: RibPeerState, prefix: number, prefixes: PrefixTable): Verdict {
     const octets = new Uint8Array(prefixes.octets)
     prefixes.read(prefix, octets)
     return from.importPolicy.evaluate(subject(value, from, octets, prefixes.length(prefix)))
@@ -200,9 +202,9 @@ export class Importer {
   }
 }
 
-const NO_FAULTS: readonly Fault[] = []
+const NO_FAULTS: readonly UpdateFault[] = []
 const NO_PREFIX = new Uint8Array(0)
 
-function subject({ attributes }: RouteAttributes, { peer }: PeerState, octets: Uint8Array, length: number) {
+function subject({ attributes }: RouteAttributes, { peer }: RibPeerState, octets: Uint8Array, length: number) {
   return { octets, length, attributes, learned: true, peerType: peer.peerType, interface: peer.interface }
 }

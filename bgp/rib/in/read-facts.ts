@@ -2,10 +2,10 @@
 // that is, whether it can be used and passed on as it is. Everything rare is not plain and takes the way through the
 // attribute codecs, which alone know what a fault costs; a property test holds the two together.
 import { ATTRIBUTE, COMMUNITY, SEGMENT } from '../../wire/iana.ts'
-import { DEFAULT_LOCAL_PREF, type Facts, FLAG } from '../store/attribute-facts.ts'
+import { DEFAULT_LOCAL_PREF, type Facts, SET_FLAG } from '../store/attribute-facts.ts'
 
 /** What makes a set not plain, beside its form. */
-export type Gate = {
+export type PlainRules = {
   /** LOCAL_PREF and reflection attributes are not taken from this peer. */
   external: boolean
   /** AS numbers of our own: any of them in the path is for the loop rules to judge. */
@@ -55,13 +55,13 @@ export function newFacts(): Facts {
  * Reads the set in `bytes[start..end)` (four-octet AS numbers; the multiprotocol next hop first, as stored). True when it
  * is plain; then `facts` holds. The multiprotocol next hop itself is the caller's to judge.
  */
-export function readFacts(bytes: Uint8Array, start: number, end: number, gate: Gate, facts: Facts): boolean {
+export function readFacts(bytes: Uint8Array, start: number, end: number, rules: PlainRules, facts: Facts): boolean {
   facts.localPref = DEFAULT_LOCAL_PREF
   facts.pathLength = facts.med = facts.neighbourAs = facts.originator = facts.clusterLength = 0
   facts.flags = 0
   let at = start
-  if (gate.multiprotocol) {
-    facts.flags = FLAG.multiprotocol
+  if (rules.multiprotocol) {
+    facts.flags = SET_FLAG.multiprotocol
     at += 3 + bytes[at + 2]!
   }
   let seen = 0
@@ -87,12 +87,12 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, gate: G
         facts.origin = bytes[value]!
         break
       case ATTRIBUTE.asPath:
-        if (!readPath(bytes, value, next, gate, facts)) return false
+        if (!readPath(bytes, value, next, rules, facts)) return false
         break
       case ATTRIBUTE.nextHop: {
-        if (length !== 4 || gate.multiprotocol) return false
+        if (length !== 4 || rules.multiprotocol) return false
         const first = bytes[value]!
-        if (first === 0 || first === 127 || first >= 224 || u32(bytes, value) === gate.ownNextHop) return false
+        if (first === 0 || first === 127 || first >= 224 || u32(bytes, value) === rules.ownNextHop) return false
         break
       }
       case ATTRIBUTE.med:
@@ -100,7 +100,7 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, gate: G
         facts.med = u32(bytes, value)
         break
       case ATTRIBUTE.localPref:
-        if (length !== 4 || gate.external) return false
+        if (length !== 4 || rules.external) return false
         facts.localPref = u32(bytes, value)
         break
       case ATTRIBUTE.atomicAggregate:
@@ -115,18 +115,18 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, gate: G
           if (bytes[i] === 255 && bytes[i + 1] === 255) facts.flags |= flagOf(u32(bytes, i))
         break
       case ATTRIBUTE.originatorId:
-        if (length !== 4 || gate.external) return false
+        if (length !== 4 || rules.external) return false
         facts.originator = u32(bytes, value)
-        if (facts.originator === gate.routerId) return false
+        if (facts.originator === rules.routerId) return false
         break
       case ATTRIBUTE.clusterList:
-        if (length === 0 || length % 4 !== 0 || gate.external) return false
-        for (let i = value; i < next; i += 4) if (u32(bytes, i) === gate.clusterId) return false
+        if (length === 0 || length % 4 !== 0 || rules.external) return false
+        for (let i = value; i < next; i += 4) if (u32(bytes, i) === rules.clusterId) return false
         facts.clusterLength = length / 4
         break
       case ATTRIBUTE.extendedCommunities:
         if (length === 0 || length % 8 !== 0) return false
-        for (let i = value; i < next; i += 8) if ((bytes[i]! & 0x40) !== 0) facts.flags |= FLAG.unusual
+        for (let i = value; i < next; i += 8) if ((bytes[i]! & 0x40) !== 0) facts.flags |= SET_FLAG.unusual
         break
       case ATTRIBUTE.largeCommunities:
         if (length === 0 || length % 12 !== 0) return false
@@ -134,12 +134,12 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, gate: G
     }
     at = next
   }
-  return (seen & NEEDED) === NEEDED && (gate.multiprotocol || (seen & bit(ATTRIBUTE.nextHop)) !== 0)
+  return (seen & NEEDED) === NEEDED && (rules.multiprotocol || (seen & bit(ATTRIBUTE.nextHop)) !== 0)
 }
 
 /** A path of sets and sequences without AS 0, without an AS of ours, beginning as it must. */
-function readPath(bytes: Uint8Array, start: number, end: number, gate: Gate, facts: Facts): boolean {
-  const { ownAses } = gate
+function readPath(bytes: Uint8Array, start: number, end: number, rules: PlainRules, facts: Facts): boolean {
+  const { ownAses } = rules
   const own = ownAses[0] ?? 0
   let at = start
   while (at < end) {
@@ -161,15 +161,15 @@ function readPath(bytes: Uint8Array, start: number, end: number, gate: Gate, fac
     facts.pathLength += type === SEGMENT.sequence ? count : 1
     at = last
   }
-  return gate.firstAs === 0 || facts.neighbourAs === gate.firstAs
+  return rules.firstAs === 0 || facts.neighbourAs === rules.firstAs
 }
 
 function flagOf(community: number): number {
-  if (community === COMMUNITY.noExport) return FLAG.noExport
-  if (community === COMMUNITY.noAdvertise) return FLAG.noAdvertise
-  if (community === COMMUNITY.noExportSubconfed) return FLAG.noExportSubconfed
-  if (community === COMMUNITY.llgrStale) return FLAG.llgrStale
-  return community === COMMUNITY.noLlgr ? FLAG.noLlgr : 0
+  if (community === COMMUNITY.noExport) return SET_FLAG.noExport
+  if (community === COMMUNITY.noAdvertise) return SET_FLAG.noAdvertise
+  if (community === COMMUNITY.noExportSubconfed) return SET_FLAG.noExportSubconfed
+  if (community === COMMUNITY.llgrStale) return SET_FLAG.llgrStale
+  return community === COMMUNITY.noLlgr ? SET_FLAG.noLlgr : 0
 }
 
 function bit(code: number): number {

@@ -11,8 +11,9 @@ import { passOn } from '../../wire/attributes.ts'
 import type { CodecSession, PeerType } from '../../wire/codec-session.ts'
 import { isTransitive } from '../../wire/communities.ts'
 import { SEGMENT } from '../../wire/iana.ts'
-import { formatNextHop, octetsOf, type Speaker } from '../in/admission.ts'
-import { DEFAULT_LOCAL_PREF, FLAG } from '../store/attribute-facts.ts'
+import { formatNextHop, octetsOf } from '../next-hop.ts'
+import type { SpeakerNumbers } from '../speaker-numbers.ts'
+import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../store/attribute-facts.ts'
 import type { RouteAttributes } from '../store/attribute-set.ts'
 import type { RibPeer } from '../types.ts'
 
@@ -85,10 +86,10 @@ export function targetOf(peer: RibPeer, family: AddressFamily): ExportTarget {
 
 /** Whether a route with these facts may go to these peers at all, policy aside. */
 export function withheldFrom(flags: number, source: ExportSource, target: ExportTarget): Withheld | undefined {
-  if ((flags & FLAG.noAdvertise) !== 0) return 'no-advertise'
-  if ((flags & FLAG.noExport) !== 0 && target.peerType === 'ebgp') return 'no-export'
-  if ((flags & FLAG.noExportSubconfed) !== 0 && target.peerType !== 'ibgp') return 'no-export-subconfed'
-  if ((flags & FLAG.llgrStale) !== 0 && !target.longLived) return 'stale'
+  if ((flags & SET_FLAG.noAdvertise) !== 0) return 'no-advertise'
+  if ((flags & SET_FLAG.noExport) !== 0 && target.peerType === 'ebgp') return 'no-export'
+  if ((flags & SET_FLAG.noExportSubconfed) !== 0 && target.peerType !== 'ibgp') return 'no-export-subconfed'
+  if ((flags & SET_FLAG.llgrStale) !== 0 && !target.longLived) return 'stale'
   const inside = !source.local && source.peerType === 'ibgp' && target.peerType === 'ibgp'
   if (inside && !source.client && !target.client) return 'not-reflected'
   return undefined
@@ -100,7 +101,7 @@ export function advertise(
   source: ExportSource,
   target: ExportTarget,
   policy: Policy,
-  speaker: Speaker,
+  speaker: SpeakerNumbers,
   prefix: Pick<PolicySubject, 'octets' | 'length'>,
 ): Advertisement {
   const verdict = policy.evaluate({
@@ -135,7 +136,7 @@ function withRole(
   return marks && attributes.otc === undefined ? { ...attributes, otc: localAs } : attributes
 }
 
-function outgoing(from: Attributes, source: ExportSource, target: ExportTarget, speaker: Speaker): Attributes {
+function outgoing(from: Attributes, source: ExportSource, target: ExportTarget, speaker: SpeakerNumbers): Attributes {
   const external = target.peerType === 'ebgp'
   const a: Attributes = { ...from, asPath: outgoingPath(from.asPath ?? [], target, speaker) }
   if (a.unknown !== undefined) a.unknown = passOn(a.unknown)
@@ -160,7 +161,11 @@ function outgoing(from: Attributes, source: ExportSource, target: ExportTarget, 
   return a
 }
 
-function outgoingPath(path: AsPath, { peerType, localAs, removePrivateAs }: ExportTarget, speaker: Speaker): AsPath {
+function outgoingPath(
+  path: AsPath,
+  { peerType, localAs, removePrivateAs }: ExportTarget,
+  speaker: SpeakerNumbers,
+): AsPath {
   if (peerType === 'ibgp') return path
   if (peerType === 'confed') return prepend(path, [speaker.asn], SEGMENT.confedSequence)
   const outside = withoutConfed(path)

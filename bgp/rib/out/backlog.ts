@@ -3,7 +3,7 @@
 import type { Member } from './member.ts'
 import type { Packed } from './update-packer.ts'
 
-export type Block = Packed & {
+export type MessageBlock = Packed & {
   /** Index of the peer that does not get it, or of the only one that does; 0: all. */
   except: number
   only: number
@@ -14,8 +14,8 @@ export type Block = Packed & {
 export class Backlog {
   readonly #limit: number
   readonly #members: ReadonlyMap<number, Member>
-  readonly #fellBehind: (member: Member, unread: readonly Block[]) => void
-  readonly #blocks: Block[] = []
+  readonly #fellBehind: (member: Member, unread: readonly MessageBlock[]) => void
+  readonly #blocks: MessageBlock[] = []
   /** Number of the first block. */
   #start = 0
   #octets = 0
@@ -24,7 +24,7 @@ export class Backlog {
   constructor(
     limit: number,
     members: ReadonlyMap<number, Member>,
-    fellBehind: (member: Member, unread: readonly Block[]) => void,
+    fellBehind: (member: Member, unread: readonly MessageBlock[]) => void,
   ) {
     this.#limit = limit
     this.#members = members
@@ -36,8 +36,8 @@ export class Backlog {
     return this.#start + this.#blocks.length
   }
 
-  append(packed: Packed, except: number, only: number): Block {
-    const block: Block = { ...packed, except, only, waiting: 0 }
+  append(packed: Packed, except: number, only: number): MessageBlock {
+    const block: MessageBlock = { ...packed, except, only, waiting: 0 }
     const { end } = this
     for (const member of this.#members.values()) {
       if (concerns(block, member)) block.waiting++
@@ -51,7 +51,7 @@ export class Backlog {
   }
 
   /** The next block for a member; undefined when it has read all of them. */
-  read(member: Member): Block | undefined {
+  read(member: Member): MessageBlock | undefined {
     for (; member.cursor < this.end; member.cursor++) {
       const block = this.#blocks[member.cursor - this.#start]!
       if (!concerns(block, member)) continue
@@ -64,7 +64,7 @@ export class Backlog {
   }
 
   /** What a member has yet to read. */
-  unread(member: Member): Block[] {
+  unread(member: Member): MessageBlock[] {
     return this.#blocks.slice(member.cursor - this.#start).filter(block => concerns(block, member))
   }
 
@@ -96,6 +96,6 @@ export class Backlog {
   }
 }
 
-export function concerns({ except, only }: Block, { peer }: Member): boolean {
+export function concerns({ except, only }: MessageBlock, { peer }: Member): boolean {
   return only === 0 ? except !== peer : only === peer
 }

@@ -5,8 +5,8 @@
 import { Writer } from '../../../lib/bytes.ts'
 import type { Policy } from '../../policy.ts'
 import { ATTRIBUTE } from '../../wire/iana.ts'
-import type { Speaker } from '../in/admission.ts'
-import { DEFAULT_LOCAL_PREF, FLAG } from '../store/attribute-facts.ts'
+import type { SpeakerNumbers } from '../speaker-numbers.ts'
+import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../store/attribute-facts.ts'
 import { emitReach } from '../store/attribute-set.ts'
 import { type ExportSource, type ExportTarget, selfFor } from './advertisement.ts'
 
@@ -23,7 +23,7 @@ export class ByteExport {
   readonly #self: Uint8Array
   readonly #selfIsMp: boolean
 
-  private constructor(target: ExportTarget, speaker: Speaker, self: Uint8Array, selfIsMp: boolean) {
+  private constructor(target: ExportTarget, speaker: SpeakerNumbers, self: Uint8Array, selfIsMp: boolean) {
     this.#external = target.peerType === 'ebgp'
     this.#keep = target.nextHop === 'keep' || (target.nextHop === 'auto' && !this.#external)
     this.#localAs = target.localAs
@@ -33,7 +33,7 @@ export class ByteExport {
   }
 
   /** Undefined when this group needs the codecs for every set. */
-  static for(target: ExportTarget, policy: Policy, speaker: Speaker): ByteExport | undefined {
+  static for(target: ExportTarget, policy: Policy, speaker: SpeakerNumbers): ByteExport | undefined {
     const { peerType, role, third, removePrivateAs, communities, session } = target
     if (peerType === 'confed' || speaker.confederation !== undefined || role !== undefined || third !== undefined)
       return
@@ -48,10 +48,10 @@ export class ByteExport {
 
   /** Writes what peers of the group get for the set in `bytes[start..end)` to `out`; its length, or -1. */
   rewrite(bytes: Uint8Array, start: number, end: number, flags: number, source: ExportSource, out: Uint8Array): number {
-    if ((flags & FLAG.unusual) !== 0 || source.local || source.peerType === 'confed') return -1
+    if ((flags & SET_FLAG.unusual) !== 0 || source.local || source.peerType === 'confed') return -1
     if (end - start > MOST_OCTETS) return -1
     const external = this.#external
-    const mp = (flags & FLAG.multiprotocol) !== 0
+    const mp = (flags & SET_FLAG.multiprotocol) !== 0
     // an address of the other kind would have to move between NEXT_HOP and MP_REACH_NLRI
     if (mp !== this.#selfIsMp) return -1
     const reflect = !external && source.peerType === 'ibgp'

@@ -6,7 +6,7 @@ import type { AttributeStore } from '../store/attribute-store.ts'
 import { IdQueue } from '../store/id-queue.ts'
 import { MARK, PATH, type PathTable, PEER_MASK, STRIDE } from '../store/path-table.ts'
 import { type PrefixTable, widened } from '../store/prefix-table.ts'
-import { Backlog, type Block, concerns } from './backlog.ts'
+import { Backlog, concerns, type MessageBlock } from './backlog.ts'
 import { Batch } from './batch.ts'
 import type { Exporter } from './exporter.ts'
 import { Member } from './member.ts'
@@ -31,9 +31,9 @@ export type GroupTable = {
   /** Makes room for what was added to `prefixes`. */
   fit(): void
   /** Something about a prefix was let go: its id may be free. */
-  settle(prefix: number): void
+  releaseUnused(prefix: number): void
   /** The path's slot is no longer needed as a path id. */
-  letGo(slot: number): void
+  releasePathId(slot: number): void
   /** A member that had nothing has something now. */
   wake(peer: number): void
 }
@@ -62,9 +62,9 @@ export class ExportGroup {
     this.#table = table
     this.#packer = packer
     this.#backlog = new Backlog(backlogOctets, this.members, (member, unread) => {
-      // it is owed whole states now, not only withdraws
+      // from now on it needs the present state of what it missed, not only withdrawals
       member.withdrawOnly = false
-      for (const block of unread) this.#eachIn(block, (prefix, pathId) => member.owe(prefix, pathId))
+      for (const block of unread) this.#eachIn(block, (prefix, pathId) => member.markMissed(prefix, pathId))
     })
   }
 
@@ -77,7 +77,7 @@ export class ExportGroup {
   holds(prefix: number): boolean {
     if (this.#queue.has(prefix)) return true
     if (!this.addPath && this.#out[prefix] !== 0 && this.#out[prefix] !== undefined) return true
-    for (const member of this.members.values()) if (member.isOwed(prefix)) return true
+    for (const member of this.members.values()) if (member.hasMissed(prefix)) return true
     return false
   }
 
@@ -103,10 +103,10 @@ export class ExportGroup {
   leave(member: Member): void {
     this.members.delete(member.peer)
     this.#backlog.leave(member)
-    const owed = new Set<number>()
-    member.eachOwed(prefix => owed.add(prefix))
-    member.takeOwed(owed.size)
-    for (const prefix of owed) this.#table.settle(prefix)
+    const missed = new Set<number>()
+    member.eachMissed(prefix => missed.add(prefix))
+    member.takeMissed(missed.size)
+    for (const prefix of missed) this.#table.releaseUnused(prefix)
   }
 
   /** Forgets what was sent. Only without members. */
@@ -117,8 +117,8 @@ export class ExportGroup {
     for (let at = 0; at < slots.length; at++) {
       if (slots[at] === 0) continue
       store.release(slots[at]!)
-      if (this.addPath) this.#table.letGo(at)
-      else this.#table.settle(at)
+      if (this.addPath) this.#table.releasePathId(at)
+      else this.#table.releaseUnused(at)
     }
     this.exporter.reset()
   }
@@ -160,20 +160,20 @@ export class ExportGroup {
     this.#wake(member)
   }
 
-  /** Everything that a member of another group was sent, as owed withdraws of what this group does not send. */
+  /** Marks everything that a member was sent in its former group as missed, so that what this group does not send is withdrawn. */
   inherit(member: Member, from: ExportGroup, before: Member): void {
     member.endOfRibAfter = before.endOfRibAfter < 0 ? -1 : member.endOfRibAfter
     const { paths } = this.#table
     member.withdrawOnly = true
     for (let at = 0; at < from.#out.length; at++) {
       if (from.#out[at] === 0 || from.#source[at] === member.peer) continue
-      if (from.addPath) member.owe(paths.words[at * STRIDE + PATH.prefix]!, at + 1)
-      else member.owe(at, 0)
+      if (from.addPath) member.markMissed(paths.words[at * STRIDE + PATH.prefix]!, at + 1)
+      else member.markMissed(at, 0)
     }
-    // what it had not read or was owed may concern prefixes that were withdrawn since
-    before.eachOwed((prefix, pathId) => member.owe(prefix, pathId))
+    // what it had not read, or had missed, may be about prefixes that were withdrawn since
+    before.eachMissed((prefix, pathId) => member.markMissed(prefix, pathId))
     for (const block of from.#backlog.unread(before))
-      from.#eachIn(block, (prefix, pathId) => member.owe(prefix, pathId))
+      from.#eachIn(block, (prefix, pathId) => member.markMissed(prefix, pathId))
   }
 
   /**
@@ -207,7 +207,7 @@ export class ExportGroup {
       this.#build()
       return NOTHING
     }
-    if (member.owedCount > 0) return this.#payOwed(member)
+    if (member.missedCount > 0) return this.#catchUp(member)
     if (member.dumpAt >= 0) return this.#dump(member)
     if (member.endOfRibAfter >= 0 && !deferred && this.#queue.taken >= member.endOfRibAfter) {
       member.endOfRibAfter = -1
@@ -241,8 +241,8 @@ export class ExportGroup {
       this.#append(except, 0)
     }
     // only now: what is written needs the prefix to have its id
-    for (const slot of gonePaths) this.#table.letGo(slot)
-    for (const prefix of gone) this.#table.settle(prefix)
+    for (const slot of gonePaths) this.#table.releasePathId(slot)
+    for (const prefix of gone) this.#table.releaseUnused(prefix)
   }
 
   /** Puts what changed for members about a prefix into `batch`. */
@@ -333,7 +333,7 @@ export class ExportGroup {
     for (const member of this.members.values()) if (concerns(block, member)) this.#wake(member)
   }
 
-  #eachIn(block: Block, visit: (prefix: number, pathId: number) => void): void {
+  #eachIn(block: MessageBlock, visit: (prefix: number, pathId: number) => void): void {
     eachPackedPrefix(block.bytes, this.#table.prefixes, this.addPath, (prefix, pathId) => {
       this.#table.fit()
       visit(prefix, pathId)
@@ -341,22 +341,22 @@ export class ExportGroup {
   }
 
   /** Messages about a part of what a member missed. */
-  #payOwed(member: Member): Packed {
+  #catchUp(member: Member): Packed {
     const batch = this.#batch
     const { words } = this.#table.paths
     batch.reset()
-    const paid = member.takeOwed(MEMBER_CHUNK)
+    const paid = member.takeMissed(MEMBER_CHUNK)
     if (!this.addPath) for (const prefix of paid) this.#state(member, prefix, prefix, 0, batch)
     else
-      member.takeOwedPaths(paid, (prefix, pathId) => {
+      member.takeMissedPaths(paid, (prefix, pathId) => {
         const slot = pathId - 1
         const there = words[slot * STRIDE + PATH.prefix] === prefix
         this.#state(member, prefix, there ? slot : -1, pathId, batch)
       })
-    if (member.owedCount === 0) member.withdrawOnly = false
+    if (member.missedCount === 0) member.withdrawOnly = false
     this.#pack(batch, 0)
     const packed = this.#packer.take()
-    for (const prefix of paid) this.#table.settle(prefix)
+    for (const prefix of paid) this.#table.releaseUnused(prefix)
     return packed
   }
 

@@ -2,7 +2,7 @@
 // rest by value. Results are interned for the group, so that equal outcomes of different sources share messages.
 import { Writer } from '../../../lib/bytes.ts'
 import { Policy } from '../../policy.ts'
-import type { Speaker } from '../in/admission.ts'
+import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import type { AttributeFacts } from '../store/attribute-facts.ts'
 import { emitSet, parseSet, SET_ROOM } from '../store/attribute-set.ts'
 import type { AttributeStore } from '../store/attribute-store.ts'
@@ -17,7 +17,7 @@ export type ExporterDeps = {
   store: AttributeStore
   facts: AttributeFacts
   prefixes: PrefixTable
-  speaker: Speaker
+  speaker: SpeakerNumbers
   /** Source of a stored set, by its owner. */
   sourceOf(set: number): ExportSource
   /** Most octets of a set that fit into a message with one prefix. */

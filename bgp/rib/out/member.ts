@@ -1,4 +1,4 @@
-// One peer in one export group: how far it has read, and what it is owed beside the backlog.
+// One peer in one export group: how far it has read in the backlog, and which prefixes it has missed.
 import { widened } from '../store/prefix-table.ts'
 
 const PATH_SPAN = 2 ** 28
@@ -12,18 +12,18 @@ export class Member {
   dumpEnd: number
   /** The table is framed by BoRR and EoRR (RFC 7313). */
   framed = false
-  /** It has what it is owed from another group: only withdrawals are of interest. */
+  /** After a change of group: of the missed prefixes only those that must be withdrawn are sent. */
   withdrawOnly = false
   /** Queue position after which its first table is complete; -1: End-of-RIB was sent. */
   endOfRibAfter = 0
   messages = 0
-  /** `pull` had nothing: it must be told when there is something again. */
+  /** `pull` had nothing: it must be woken when there is something again. */
   idle = false
-  #owed: Uint8Array | undefined
-  #owedCount = 0
-  #owedAt = 0
+  #missed: Uint8Array | undefined
+  #missedCount = 0
+  #missedAt = 0
   /** With ADD-PATH: `prefix * PATH_SPAN + path id`. */
-  readonly #owedPaths = new Set<number>()
+  readonly #missedPaths = new Set<number>()
 
   /** `tableEnd`: one more than the last prefix id of a table to send; 0: none. */
   constructor(peer: number, cursor: number, tableEnd: number) {
@@ -33,58 +33,58 @@ export class Member {
     this.dumpEnd = tableEnd
   }
 
-  /** Prefixes whose state it has missed. */
-  get owedCount(): number {
-    return this.#owedCount
+  /** Number of prefixes that it has missed. */
+  get missedCount(): number {
+    return this.#missedCount
   }
 
-  isOwed(prefix: number): boolean {
-    return this.#owed?.[prefix] === 1
+  hasMissed(prefix: number): boolean {
+    return this.#missed?.[prefix] === 1
   }
 
-  /** It missed something about a prefix; `pathId` with ADD-PATH, else 0. */
-  owe(prefix: number, pathId: number): void {
-    if (this.#owed === undefined || prefix >= this.#owed.length) {
-      const owed = new Uint8Array(Math.max(1024, 2 ** Math.ceil(Math.log2(prefix + 1))))
-      this.#owed = this.#owed === undefined ? owed : widened(this.#owed, owed)
+  /** Notes that it missed a change of a prefix; `pathId` with ADD-PATH, else 0. */
+  markMissed(prefix: number, pathId: number): void {
+    if (this.#missed === undefined || prefix >= this.#missed.length) {
+      const missed = new Uint8Array(Math.max(1024, 2 ** Math.ceil(Math.log2(prefix + 1))))
+      this.#missed = this.#missed === undefined ? missed : widened(this.#missed, missed)
     }
-    if (pathId !== 0) this.#owedPaths.add(prefix * PATH_SPAN + pathId)
-    if (this.#owed[prefix] === 1) return
-    this.#owed[prefix] = 1
-    this.#owedCount++
+    if (pathId !== 0) this.#missedPaths.add(prefix * PATH_SPAN + pathId)
+    if (this.#missed[prefix] === 1) return
+    this.#missed[prefix] = 1
+    this.#missedCount++
   }
 
-  /** Up to `limit` of the prefixes it is owed; it no longer is. */
-  takeOwed(limit: number): number[] {
-    const owed = this.#owed ?? new Uint8Array(0)
+  /** Up to `limit` of the prefixes it has missed; they no longer count as missed. */
+  takeMissed(limit: number): number[] {
+    const missed = this.#missed ?? new Uint8Array(0)
     const taken: number[] = []
-    for (; this.#owedCount > 0 && taken.length < limit; this.#owedAt = (this.#owedAt + 1) % owed.length) {
-      if (owed[this.#owedAt] !== 1) continue
-      owed[this.#owedAt] = 0
-      this.#owedCount--
-      taken.push(this.#owedAt)
+    for (; this.#missedCount > 0 && taken.length < limit; this.#missedAt = (this.#missedAt + 1) % missed.length) {
+      if (missed[this.#missedAt] !== 1) continue
+      missed[this.#missedAt] = 0
+      this.#missedCount--
+      taken.push(this.#missedAt)
     }
-    if (this.#owedCount === 0) {
-      this.#owed = undefined
-      this.#owedAt = 0
+    if (this.#missedCount === 0) {
+      this.#missed = undefined
+      this.#missedAt = 0
     }
     return taken
   }
 
-  /** The paths it is owed of some prefixes; it no longer is. */
-  takeOwedPaths(prefixes: readonly number[], visit: (prefix: number, pathId: number) => void): void {
+  /** The missed paths of some prefixes; they no longer count as missed. */
+  takeMissedPaths(prefixes: readonly number[], visit: (prefix: number, pathId: number) => void): void {
     const wanted = new Set(prefixes)
-    for (const key of this.#owedPaths) {
+    for (const key of this.#missedPaths) {
       const prefix = Math.floor(key / PATH_SPAN)
       if (!wanted.has(prefix)) continue
-      this.#owedPaths.delete(key)
+      this.#missedPaths.delete(key)
       visit(prefix, key % PATH_SPAN)
     }
   }
 
-  /** Everything it is owed, paths with ADD-PATH. */
-  eachOwed(visit: (prefix: number, pathId: number) => void): void {
-    for (const [prefix, owed] of (this.#owed ?? []).entries()) if (owed === 1) visit(prefix, 0)
-    for (const key of this.#owedPaths) visit(Math.floor(key / PATH_SPAN), key % PATH_SPAN)
+  /** Visits everything it has missed; with ADD-PATH also every path. */
+  eachMissed(visit: (prefix: number, pathId: number) => void): void {
+    for (const [prefix, missed] of (this.#missed ?? []).entries()) if (missed === 1) visit(prefix, 0)
+    for (const key of this.#missedPaths) visit(Math.floor(key / PATH_SPAN), key % PATH_SPAN)
   }
 }

@@ -18,11 +18,11 @@ export type Facts = {
   originator: number
   /** Entries of CLUSTER_LIST. */
   clusterLength: number
-  /** `FLAG`s. */
+  /** `SET_FLAG`s. */
   flags: number
 }
 
-export const FLAG = {
+export const SET_FLAG = {
   noExport: 1,
   noAdvertise: 2,
   noExportSubconfed: 4,
@@ -73,7 +73,7 @@ export class AttributeFacts {
     this.origin[id] = facts.origin
     this.flags[id] = facts.flags
     // 1 bit, 32 bits, 16 bits, 2 bits: exact in a double
-    const stale = (facts.flags & FLAG.llgrStale) === 0 ? 0 : 2 ** 50
+    const stale = (facts.flags & SET_FLAG.llgrStale) === 0 ? 0 : 2 ** 50
     this.preference[id] = stale + (0xffffffff - facts.localPref) * 2 ** 18 + facts.pathLength * 4 + facts.origin
   }
 }

@@ -8,8 +8,8 @@ import type { Attributes } from '../../wire/attribute-values.ts'
 import { emitAttributes, parseAttributes } from '../../wire/attributes.ts'
 import type { CodecSession } from '../../wire/codec-session.ts'
 import { isTransitive } from '../../wire/communities.ts'
-import { ATTRIBUTE, COMMUNITY, ORIGIN, FLAG as WIRE_FLAG } from '../../wire/iana.ts'
-import { DEFAULT_LOCAL_PREF, type Facts, FLAG } from './attribute-facts.ts'
+import { ATTRIBUTE, COMMUNITY, FLAG, ORIGIN } from '../../wire/iana.ts'
+import { DEFAULT_LOCAL_PREF, type Facts, SET_FLAG } from './attribute-facts.ts'
 
 /** Attributes of one route; `mpNextHop` (4, 16 or 32 octets) instead of `attributes.nextHop`, never both. */
 export type RouteAttributes = { attributes: Attributes; mpNextHop?: Uint8Array }
@@ -46,7 +46,7 @@ export function emitSet(
 /** An MP_REACH_NLRI with a next hop and no NLRI. */
 export function emitReach(w: Writer, family: AddressFamily, nextHop: Uint8Array): void {
   const { afi, safi } = numbersOfFamily(family)
-  w.u8(WIRE_FLAG.optional)
+  w.u8(FLAG.optional)
     .u8(ATTRIBUTE.mpReach)
     .u8(5 + nextHop.length)
   w.u16(afi).u8(safi).u8(nextHop.length).put(nextHop).u8(0)
@@ -54,12 +54,12 @@ export function emitReach(w: Writer, family: AddressFamily, nextHop: Uint8Array)
 
 export function factsOf({ attributes, mpNextHop }: RouteAttributes): Facts {
   const { asPath = [], communities = [], clusterList = [], extendedCommunities = [] } = attributes
-  let flags = mpNextHop === undefined ? 0 : FLAG.multiprotocol
+  let flags = mpNextHop === undefined ? 0 : SET_FLAG.multiprotocol
   for (const [community, flag] of COMMUNITY_FLAGS) if (communities.includes(community)) flags |= flag
-  if (attributes.otc !== undefined) flags |= FLAG.otc | FLAG.unusual
+  if (attributes.otc !== undefined) flags |= SET_FLAG.otc | SET_FLAG.unusual
   const odd = attributes.unknown ?? attributes.partial ?? attributes.tunnelEncap ?? attributes.largeCommunities
   const confed = asPath.length > 0 && firstAs(asPath) === undefined
-  if (odd !== undefined || confed || !extendedCommunities.every(isTransitive)) flags |= FLAG.unusual
+  if (odd !== undefined || confed || !extendedCommunities.every(isTransitive)) flags |= SET_FLAG.unusual
   return {
     localPref: attributes.localPref ?? DEFAULT_LOCAL_PREF,
     pathLength: pathLength(asPath),
@@ -73,9 +73,9 @@ export function factsOf({ attributes, mpNextHop }: RouteAttributes): Facts {
 }
 
 export const COMMUNITY_FLAGS: readonly (readonly [community: number, flag: number])[] = [
-  [COMMUNITY.noExport, FLAG.noExport],
-  [COMMUNITY.noAdvertise, FLAG.noAdvertise],
-  [COMMUNITY.noExportSubconfed, FLAG.noExportSubconfed],
-  [COMMUNITY.llgrStale, FLAG.llgrStale],
-  [COMMUNITY.noLlgr, FLAG.noLlgr],
+  [COMMUNITY.noExport, SET_FLAG.noExport],
+  [COMMUNITY.noAdvertise, SET_FLAG.noAdvertise],
+  [COMMUNITY.noExportSubconfed, SET_FLAG.noExportSubconfed],
+  [COMMUNITY.llgrStale, SET_FLAG.llgrStale],
+  [COMMUNITY.noLlgr, SET_FLAG.noLlgr],
 ]

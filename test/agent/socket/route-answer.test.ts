@@ -1,10 +1,10 @@
 import test from 'ava'
 import { routeAnswer } from '../../../agent/socket/route-answer.ts'
-import type { Candidate } from '../../../bgp/rib/explain.ts'
+import type { ExplainedPath } from '../../../bgp/rib/explain.ts'
 import { encapsulation } from '../../../bgp/wire/communities.ts'
 import { ORIGIN, SEGMENT } from '../../../bgp/wire/iana.ts'
 
-function aCandidate(attributes: Candidate['attributes']): Candidate {
+function aCandidate(attributes: ExplainedPath['attributes']): ExplainedPath {
   const verdict = { accepted: true, reason: 'accepted', detail: '' } as const
   return { peer: 'a', pathId: 0, best: true, step: 'only', import: verdict, attributes }
 }

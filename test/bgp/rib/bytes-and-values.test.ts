@@ -3,10 +3,11 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { Policy } from '../../../bgp/policy.ts'
-import { admit, gateFor, type Speaker } from '../../../bgp/rib/in/admission.ts'
+import { admit, plainRulesFor } from '../../../bgp/rib/in/admission.ts'
 import { newFacts, readFacts } from '../../../bgp/rib/in/read-facts.ts'
 import { advertise, type ExportSource, targetOf } from '../../../bgp/rib/out/advertisement.ts'
 import { ByteExport } from '../../../bgp/rib/out/export-bytes.ts'
+import type { SpeakerNumbers } from '../../../bgp/rib/speaker-numbers.ts'
 import { emitSet, factsOf, parseSet, type RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
@@ -18,7 +19,7 @@ import { ipv4Number } from '../../../lib/ip.ts'
 import { describe } from './naive.ts'
 import { aPeer, OUR_AS } from './sessions.ts'
 
-const speaker: Speaker = { asn: OUR_AS, routerId: ipv4Number('10.0.0.254'), clusterId: ipv4Number('10.0.0.254') }
+const speaker: SpeakerNumbers = { asn: OUR_AS, routerId: ipv4Number('10.0.0.254'), clusterId: ipv4Number('10.0.0.254') }
 const u32 = fc.integer({ min: 1, max: 0xffffffff })
 /** Present one time in `1 + absent`. */
 const maybe = <T>(arbitrary: fc.Arbitrary<T>, absent = 1) =>
@@ -82,8 +83,8 @@ test('a set that is called plain has no fault and the facts of its values', t =>
   const check = fc.property(someSet, fc.constantFrom(...peers), (set, peer) => {
     const bytes = bytesOf(set)
     const facts = newFacts()
-    const gate = { ...gateFor(peer, speaker)!, multiprotocol: set.mpNextHop !== undefined }
-    if (!readFacts(bytes, 0, bytes.length, gate, facts)) return
+    const plainRules = { ...plainRulesFor(peer, speaker)!, multiprotocol: set.mpNextHop !== undefined }
+    if (!readFacts(bytes, 0, bytes.length, plainRules, facts)) return
     plain++
     t.true(accepts(bytes, peer, set.mpNextHop !== undefined))
     const { flags, ...rest } = factsOf(parseSet(bytes))
@@ -105,8 +106,8 @@ test('octets that are flipped at random are called plain only when the codecs fi
       // the multiprotocol next hop is written by the RIB itself
       const first = mp ? 24 : 0
       for (const [at, value] of flips) bytes[first + (at % (bytes.length - first))] = value
-      const gate = { ...gateFor(peer, speaker)!, multiprotocol: mp }
-      if (readFacts(bytes, 0, bytes.length, gate, newFacts())) t.true(accepts(bytes, peer, mp))
+      const plainRules = { ...plainRulesFor(peer, speaker)!, multiprotocol: mp }
+      if (readFacts(bytes, 0, bytes.length, plainRules, newFacts())) t.true(accepts(bytes, peer, mp))
     },
   )
   fc.assert(check, { numRuns: 5000 })
@@ -124,8 +125,8 @@ test('the export of a plain set by octets says what the export by value says', t
   const check = fc.property(someSet, fc.constantFrom(...peers), fc.constantFrom(...targets), (set, peer, to) => {
     const bytes = bytesOf(set)
     const facts = newFacts()
-    const gate = { ...gateFor(peer, speaker)!, multiprotocol: set.mpNextHop !== undefined }
-    if (!readFacts(bytes, 0, bytes.length, gate, facts)) return
+    const plainRules = { ...plainRulesFor(peer, speaker)!, multiprotocol: set.mpNextHop !== undefined }
+    if (!readFacts(bytes, 0, bytes.length, plainRules, facts)) return
     const target = targetOf(to, familyOf(set))
     const policy = new Policy('accept', { external: true })
     const source: ExportSource = { local: false, peerType: peer.peerType, client: true, routerId: 77 }

@@ -10,10 +10,10 @@ import { addressBytes } from '../../../lib/ip.ts'
 import { chooseBest } from './naive.ts'
 import { aPeer, someAttributes } from './sessions.ts'
 
-type Candidate = Partial<Facts> & { peer: number; external?: boolean; routerId?: number; pathId?: number }
+type PathSpec = Partial<Facts> & { peer: number; external?: boolean; routerId?: number; pathId?: number }
 
 /** Columns for candidates: path `i` has attribute set `i + 1`. Peer 0 is this speaker; a peer's rank is its index. */
-function columns(candidates: readonly Candidate[]): Columns {
+function columns(candidates: readonly PathSpec[]): Columns {
   const facts = new AttributeFacts()
   facts.fit(candidates.length + 1)
   const words = new Uint32Array(candidates.length * STRIDE)
@@ -32,7 +32,7 @@ function columns(candidates: readonly Candidate[]): Columns {
 }
 
 /** Index of the winner and the step that decided, whatever the order of the candidates. */
-function decide(candidates: readonly Candidate[], alwaysCompareMed = false): { best: number; step: StepName } {
+function decide(candidates: readonly PathSpec[], alwaysCompareMed = false): { best: number; step: StepName } {
   const table = columns(candidates)
   const decision = new Decision({ alwaysCompareMed })
   const outcomes = new Set<string>()
@@ -52,7 +52,7 @@ function permutations(items: readonly number[]): number[][] {
   return items.flatMap((item, i) => permutations(items.toSpliced(i, 1)).map(rest => [item, ...rest]))
 }
 
-const steps: readonly [StepName, worse: Candidate, better: Candidate][] = [
+const steps: readonly [StepName, worse: PathSpec, better: PathSpec][] = [
   ['local', { peer: 1, localPref: 500 }, { peer: 0, external: false }],
   ['stale', { peer: 1, localPref: 500, flags: 8 }, { peer: 2, pathLength: 9 }],
   ['local-pref', { peer: 1, pathLength: 1 }, { peer: 2, localPref: 101, pathLength: 9 }],

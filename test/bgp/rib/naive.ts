@@ -4,9 +4,11 @@
 import type { Network, SpeakerConfig } from '../../../bgp/config.ts'
 import type { AddressFamily } from '../../../bgp/family.ts'
 import { Policy } from '../../../bgp/policy.ts'
-import { admit, type Speaker, speakerOf } from '../../../bgp/rib/in/admission.ts'
+import { admit } from '../../../bgp/rib/in/admission.ts'
 import { advertise, type ExportSource, targetOf, withheldFrom } from '../../../bgp/rib/out/advertisement.ts'
-import { DEFAULT_LOCAL_PREF, FLAG } from '../../../bgp/rib/store/attribute-facts.ts'
+import type { SpeakerNumbers } from '../../../bgp/rib/speaker-numbers.ts'
+import { speakerNumbers } from '../../../bgp/rib/speaker-numbers.ts'
+import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../../../bgp/rib/store/attribute-facts.ts'
 import { factsOf, type RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
 import { firstAs, pathLength } from '../../../bgp/wire/as-path.ts'
@@ -17,13 +19,13 @@ import { addressBytes, cidr, formatAddress, formatIpv4 } from '../../../lib/ip.t
 type Path = { from?: RibPeer; pathId: number; set: RouteAttributes }
 
 export class NaiveRib {
-  readonly #speaker: Speaker
+  readonly #speaker: SpeakerNumbers
   readonly #received = new Map<string, Map<string, { prefix: string; path: Path }>>()
   readonly #peers = new Map<string, RibPeer>()
   readonly #own = new Map<string, RouteAttributes>()
 
   constructor(config: SpeakerConfig) {
-    this.#speaker = speakerOf(config)
+    this.#speaker = speakerNumbers(config)
   }
 
   up(peer: RibPeer): void {
@@ -140,7 +142,7 @@ export function chooseBest(paths: readonly Path[]): Path | undefined {
   const of = (path: Path): Attributes => path.set.attributes
   if (left.length === 0) return undefined
   keepLeast(({ from }) => (from === undefined ? 0 : 1))
-  keepLeast(({ set }) => factsOf(set).flags & FLAG.llgrStale)
+  keepLeast(({ set }) => factsOf(set).flags & SET_FLAG.llgrStale)
   keepLeast(path => -(of(path).localPref ?? DEFAULT_LOCAL_PREF))
   keepLeast(path => pathLength(of(path).asPath!))
   keepLeast(path => of(path).origin!)

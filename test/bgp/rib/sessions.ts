@@ -57,10 +57,15 @@ export function someAttributes(path: readonly number[] = [OUR_AS + 1], more: Att
   return { origin: 0, asPath, nextHop: ipv4Number('10.0.0.1'), ...more }
 }
 
-type Change = { announce?: readonly string[]; withdraw?: readonly string[]; attributes?: Attributes; pathId?: number }
+type RouteChange = {
+  announce?: readonly string[]
+  withdraw?: readonly string[]
+  attributes?: Attributes
+  pathId?: number
+}
 
 /** A whole UPDATE message; IPv6 prefixes go into the multiprotocol attributes. */
-export function anUpdate(peer: RibPeer, { announce = [], withdraw = [], attributes, pathId }: Change): Uint8Array {
+export function anUpdate(peer: RibPeer, { announce = [], withdraw = [], attributes, pathId }: RouteChange): Uint8Array {
   const w = new Writer(70000)
   const nlri = (texts: readonly string[], v6: boolean) =>
     texts
@@ -163,7 +168,7 @@ export class World {
     return this.rib.receive(peer.key, message, HEADER, message.length)
   }
 
-  send(peer: RibPeer, change: Change): ProtocolError | undefined {
+  send(peer: RibPeer, change: RouteChange): ProtocolError | undefined {
     return this.feed(peer, anUpdate(peer, change))
   }
 

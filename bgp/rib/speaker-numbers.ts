@@ -1,0 +1,15 @@
+// The identifiers of this speaker as numbers, as import and export compare them.
+import { ipv4Number } from '../../lib/ip.ts'
+import type { SpeakerConfig } from '../config.ts'
+
+export type SpeakerNumbers = {
+  asn: number
+  routerId: number
+  clusterId: number
+  /** RFC 5065: the AS that the world outside sees, and the ASes inside. */
+  confederation?: { identifier: number; members: readonly number[] }
+}
+
+export function speakerNumbers({ asn, routerId, clusterId, confederation }: SpeakerConfig): SpeakerNumbers {
+  return { asn, routerId: ipv4Number(routerId), clusterId: ipv4Number(clusterId ?? routerId), confederation }
+}
