@@ -13,13 +13,13 @@ import type { Log } from '../lib/log.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
 import { BgpMonitors } from './bgp-monitors.ts'
 import { type Reloaded, reloadPlan } from './bgp-reload.ts'
-import type { KernelSink } from './kernel-sink.ts'
+import type { KernelSink, KernelTarget } from './kernel-sink.ts'
 import { type AgentSocket, serveSocket } from './socket/server.ts'
 
 /** `openSink` is asked for a kernel sink when the file wants one. */
 export type DaemonDeps = {
   transport: Transport
-  openSink(target: { table: number; metric?: number }): KernelSink
+  openSink(target: KernelTarget): KernelSink
   /** Finds unnumbered neighbours. */
   discover: Discover
   log: Log

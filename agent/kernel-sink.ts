@@ -1,26 +1,36 @@
-// Writes the routes that a speaker selects into one kernel table, protocol 12, for `margay-bgp`. A next hop need not be a
-// neighbour (iBGP): it is looked up in the kernel, and again whenever routes, addresses or links change.
-
+// Writes the routes that a speaker selects into one kernel table, for `margay-bgp`. A next hop need not be a neighbour
+// (iBGP): it is looked up in the kernel, and again whenever routes, addresses or links change. Routes carry a protocol
+// number of their own: what a BIRD or the node's agent wrote into the same table is never touched.
 import type { RouteSink, SelectedRoute } from '../bgp/port.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, type Route } from '../kernel/port/routes.ts'
-import { RoutesRefused, RouteTable } from '../kernel/route-table.ts'
-import { familyOf } from '../lib/ip.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE } from '../kernel/port/routes.ts'
+import { LinkView } from '../kernel/reconcile/link-view.ts'
+import type { NamedRoute } from '../kernel/reconcile/objects.ts'
+import { Ownership } from '../kernel/reconcile/ownership.ts'
+import { RouteTable } from '../kernel/reconcile/routes.ts'
+import type { Refusal } from '../kernel/reconcile/table.ts'
 import type { Log } from '../lib/log.ts'
 
+/** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179. */
+export type KernelTarget = { table: number; metric?: number; protocol?: number }
+
 /** Where packets to a next hop go; undefined: nowhere, or only over a route that BGP itself made. */
-type Hop = { gateway: string; ifindex: number } | undefined
+type Hop = { gateway: string; interfaceName: string } | undefined
 
 /** Changes are gathered this long: a table that comes in is written in batches. */
 const GATHER_MS = 20
-/** After a change of the host's routes, before next hops are looked up again; also after a refusal. */
+/** After a change of the host's routes, before next hops are looked up again. */
 const AGAIN_MS = 200
+/** After a refusal. */
+const RETRY_MS = 1000
 
 export class KernelSink implements RouteSink {
   readonly #kernel: Kernel
   readonly #log: Log
-  readonly #target: { table: number; metric?: number }
+  readonly #target: KernelTarget
+  readonly #protocol: number
+  readonly #links: LinkView
   readonly #routes: RouteTable
   readonly #monitor: KernelMonitor
   readonly #selected = new Map<string, SelectedRoute>()
@@ -29,15 +39,18 @@ export class KernelSink implements RouteSink {
   #timer: NodeJS.Timeout | undefined
   #running = false
   #closed = false
-  #refused = ''
+  #mayDelete = false
+  #reported = ''
 
-  constructor(kernel: Kernel, target: { table: number; metric?: number }, log: Log) {
+  constructor(kernel: Kernel, target: KernelTarget, log: Log) {
     this.#kernel = kernel
     this.#log = log
     this.#target = target
-    const ownership = { table: target.table, protocols: [ROUTE_PROTOCOL.bird] }
-    this.#routes = new RouteTable(kernel, ownership, () => this.#schedule(GATHER_MS))
-    this.#monitor = kernel.monitor(event => this.#heard(event))
+    this.#protocol = target.protocol ?? ROUTE_PROTOCOL.margayBgp
+    this.#links = new LinkView(kernel)
+    const ownership = new Ownership({ table: target.table, protocol: this.#protocol })
+    this.#routes = new RouteTable(kernel, this.#links, ownership, { confirm: false })
+    this.#monitor = kernel.monitor(event => this.#observe(event))
   }
 
   selected(route: SelectedRoute): void {
@@ -54,7 +67,7 @@ export class KernelSink implements RouteSink {
 
   /** Everything that was there before has been said again: what an earlier process left and nobody wants may go. */
   allowDeletes(): void {
-    this.#routes.allowDeletes()
+    this.#mayDelete = true
     this.#schedule(0)
   }
 
@@ -65,13 +78,20 @@ export class KernelSink implements RouteSink {
     this.#monitor.close()
   }
 
-  #heard(event: KernelEvent): void {
-    this.#routes.heard(event)
-    const ours = (event.type === 'route' || event.type === 'route-gone') && event.route.protocol === ROUTE_PROTOCOL.bird
+  #observe(event: KernelEvent): void {
+    if (event.type === 'overrun') this.#invalidate()
+    for (const name of this.#links.observe(event)) this.#routes.invalidateInterface(name)
+    if (this.#routes.observe(event)) this.#schedule(GATHER_MS)
+    const ours = (event.type === 'route' || event.type === 'route-gone') && event.route.protocol === this.#protocol
     if (ours || event.type === 'neighbour' || event.type === 'neighbour-gone') return
     this.#hops.clear()
     for (const prefix of this.#selected.keys()) this.#dirty.add(prefix)
     this.#schedule(AGAIN_MS)
+  }
+
+  #invalidate(): void {
+    this.#links.invalidate()
+    this.#routes.invalidate()
   }
 
   #schedule(delayMs: number): void {
@@ -84,41 +104,45 @@ export class KernelSink implements RouteSink {
 
   async #write(): Promise<void> {
     this.#running = true
-    let againMs = GATHER_MS
+    let refused = false
     try {
+      await this.#links.refresh()
       for (const prefix of [...this.#dirty]) {
         this.#dirty.delete(prefix)
         const route = this.#selected.get(prefix)
         this.#routes.want(prefix, route && (await this.#routeOf(route)))
       }
-      await this.#routes.apply()
-      this.#refused = ''
+      const outcome = await this.#routes.apply(() => this.#mayDelete)
+      refused = outcome.refused.length > 0
+      this.#report(outcome.refused)
     } catch (error) {
-      againMs = 1000
-      this.#report(error)
-      // what was refused is tried again by the next `apply`; the table knows it
-      if (!(error instanceof RoutesRefused)) this.#routes.distrust()
+      if (!(error instanceof KernelError)) throw error
+      refused = true
+      this.#log.error({ err: error }, 'the kernel cannot be read; trying again')
+      this.#invalidate()
     } finally {
       this.#running = false
     }
-    if (this.#dirty.size > 0 || againMs > GATHER_MS) this.#schedule(againMs)
+    // what was refused is tried again by the next `apply`; the table knows it
+    if (refused) this.#schedule(RETRY_MS)
+    else if (this.#dirty.size > 0 || this.#routes.isStale) this.#schedule(GATHER_MS)
   }
 
-  async #routeOf({ prefix, nextHop, interface: link }: SelectedRoute): Promise<Route | undefined> {
+  async #routeOf({ prefix, nextHop, interface: link }: SelectedRoute): Promise<NamedRoute | undefined> {
     const key = link === undefined ? nextHop : `${nextHop}%${link}`
     if (!this.#hops.has(key)) this.#hops.set(key, await this.#lookUp(nextHop, link))
     const hop = this.#hops.get(key)
     if (hop === undefined) return undefined
-    const { table, metric = familyOf(prefix) === 'ipv6' ? 1024 : undefined } = this.#target
+    const { table, metric } = this.#target
     return {
       dst: prefix,
       table,
       type: 'unicast',
-      protocol: ROUTE_PROTOCOL.bird,
+      protocol: this.#protocol,
       scope: ROUTE_SCOPE.universe,
-      gateway: hop.gateway,
-      ifindex: hop.ifindex,
-      metric,
+      ...hop,
+      // 0 stands for the family's default
+      metric: metric === 0 ? undefined : metric,
     }
   }
 
@@ -126,21 +150,30 @@ export class KernelSink implements RouteSink {
     try {
       if (link !== undefined) {
         const found = await this.#kernel.link(link)
-        return found && { gateway: nextHop, ifindex: found.index }
+        return found && { gateway: nextHop, interfaceName: found.name }
       }
       const way = await this.#kernel.lookupRoute(nextHop)
       // a next hop behind a route of BGP's own would make routes lean on themselves
-      if (way.ifindex === undefined || way.type !== 'unicast' || way.protocol === ROUTE_PROTOCOL.bird) return undefined
-      return { gateway: way.gateway ?? nextHop, ifindex: way.ifindex }
+      if (way.ifindex === undefined || way.type !== 'unicast' || way.protocol === this.#protocol) return undefined
+      const interfaceName = await this.#links.findName(way.ifindex)
+      return interfaceName === undefined ? undefined : { gateway: way.gateway ?? nextHop, interfaceName }
     } catch (error) {
       if (error instanceof KernelError) return undefined
       throw error
     }
   }
 
-  #report(error: unknown): void {
-    const text = error instanceof Error ? error.message : String(error)
-    if (text !== this.#refused) this.#log.warn({ detail: text }, 'the kernel did not take every route')
-    this.#refused = text
+  /** Says once what is refused, until that changes. */
+  #report(refusals: readonly Refusal[]): void {
+    const [first] = refusals
+    const text = first === undefined ? '' : `${first.key} ${first.reason} ${refusals.length}`
+    if (text !== this.#reported && first !== undefined) {
+      const { key, reason, errno, message } = first
+      this.#log.warn(
+        { route: key, reason, errno, detail: message, refused: refusals.length },
+        'the kernel did not take every route',
+      )
+    }
+    this.#reported = text
   }
 }

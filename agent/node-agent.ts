@@ -15,13 +15,14 @@ import { EndpointStore } from '../cni/endpoints.ts'
 import { Limiter } from '../cni/limiter.ts'
 import type { Store } from '../datastore/port.ts'
 import { withSnapshot } from '../datastore/snapshot.ts'
-import { probeCapabilities } from '../felix/apply/capabilities.ts'
 import { OVERHEAD, vtepMac } from '../felix/calc/tunnels.ts'
-import type { Capabilities, InputKind, Inputs, LearnedRoute, Pool, RemoteNode } from '../felix/input.ts'
+import type { InputKind, Inputs, LearnedRoute, Pool, RemoteNode } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
+import { nodeMarks } from '../felix/marks.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
 import { tunnelRequest } from '../ipam/tunnel.ts'
+import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { Backoff } from '../lib/backoff.ts'
@@ -108,6 +109,7 @@ export class NodeAgent {
     this.#felix = new Felix(kernel, {
       clock,
       log: log.child({ room: 'felix' }),
+      marks: nodeMarks({ routeProtocol: ROUTE_PROTOCOL.blocks, interfacePrefix: DEFAULT_FELIX.spec.interfacePrefix }),
       onConditions: changes => this.#felixConditions(changes),
       onHealed: object =>
         this.events.record({
@@ -127,8 +129,8 @@ export class NodeAgent {
   async start(): Promise<void> {
     const { kernel, log } = this.#deps
     this.#capabilities = await probeCapabilities(kernel)
-    const learnedBefore = await kernel.routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.bird })
-    this.#hadRoutes = learnedBefore.length > 0
+    const routes = await kernel.routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks })
+    this.#hadRoutes = routes.some(({ gateway }) => gateway !== undefined)
     await this.#collectLeftovers()
     const message = `adopted ${this.endpoints.all().length} endpoints`
     this.events.record({ type: 'Started', object: this.#self(), reason: 'Started', message })

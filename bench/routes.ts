@@ -9,7 +9,9 @@ import { openKernel } from '../kernel/linux/kernel.ts'
 import { addNetns, netnsPath, removeNetns } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
-import { RouteTable } from '../kernel/route-table.ts'
+import { LinkView } from '../kernel/reconcile/link-view.ts'
+import { Ownership } from '../kernel/reconcile/ownership.ts'
+import { RouteTable } from '../kernel/reconcile/routes.ts'
 import type { Row } from './row.ts'
 
 const COUNT = 10_000
@@ -58,11 +60,15 @@ async function batched(kernel: Kernel, ifindex: number): Promise<number> {
 }
 
 async function reconciled(kernel: Kernel, ifindex: number): Promise<number> {
-  const table = new RouteTable(kernel, { table: ROUTE_TABLE.main, protocols: [ROUTE_PROTOCOL.bird] })
-  const wanted = routes(ifindex)
+  const ownership = new Ownership({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.margayBgp })
+  const links = new LinkView(kernel)
+  const table = new RouteTable(kernel, links, ownership, { confirm: false })
+  const interfaceName = (await kernel.link(ifindex))?.name
+  const wanted = routes(ifindex).map(({ ifindex: _, ...route }) => ({ ...route, interfaceName }))
   return timed(async () => {
     for (const route of wanted) table.want(route.dst, route)
-    await table.apply()
+    await links.refresh()
+    await table.apply(() => true)
   })
 }
 
@@ -72,7 +78,7 @@ async function read(kernel: Kernel, ifindex: number): Promise<number> {
 }
 
 function routes(ifindex: number): Route[] {
-  const common = { table: ROUTE_TABLE.main, type: 'unicast', protocol: ROUTE_PROTOCOL.bird, ifindex } as const
+  const common = { table: ROUTE_TABLE.main, type: 'unicast', protocol: ROUTE_PROTOCOL.margayBgp, ifindex } as const
   return Array.from({ length: COUNT }, (_, i) => ({
     ...common,
     dst: `10.${i >> 8}.${i & 255}.0/26`,
@@ -85,7 +91,9 @@ async function ipBatch(_kernel: Kernel, _ifindex: number, netns: string): Promis
   const folder = mkdtempSync(join(tmpdir(), 'margay-bench-'))
   try {
     const file = join(folder, 'routes')
-    const lines = routes(0).map(({ dst, gateway }) => `route replace ${dst} via ${gateway} dev a proto bird`)
+    const lines = routes(0).map(
+      ({ dst, gateway }) => `route replace ${dst} via ${gateway} dev a proto ${ROUTE_PROTOCOL.margayBgp}`,
+    )
     writeFileSync(file, `${lines.join('\n')}\n`)
     return await timed(() => promisify(execFile)('ip', ['-n', netns, '-batch', file]))
   } finally {

@@ -1,5 +1,6 @@
 // What felix is told. `calc/` turns it into what the kernel should hold (`desired.ts`) and is pure: its output is a
 // function of the current input alone, whatever the order of events was.
+import type { Capabilities } from '../kernel/capabilities.ts'
 
 export type Encapsulation = 'none' | 'ipip' | 'vxlan'
 
@@ -54,9 +55,6 @@ export type ThisNode = {
   vxlanTunnelAddress?: string
   vxlanTunnelMac?: string
 }
-
-/** Tunnel kinds that this kernel has. */
-export type Capabilities = { ipip: boolean; vxlan: boolean }
 
 /** What exists once: replaced as a whole, part by part. */
 export type Settings = {

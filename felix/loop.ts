@@ -5,11 +5,12 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
+import type { Marks } from '../kernel/reconcile/ownership.ts'
+import type { Outcome, Refusal } from '../kernel/reconcile/table.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import { Applier, type Readiness, STRAY_GRACE_MS } from './apply/applier.ts'
-import type { Outcome, Refusal } from './apply/reconciler.ts'
+import { Applier, type Readiness, STRAY_GRACE_MS } from './applier.ts'
 import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/tunnels.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
@@ -19,6 +20,8 @@ import { EndpointRefusals, refOf, refusalCondition } from './refusals.ts'
 export type FelixDeps = {
   clock: Clock
   log: Log
+  /** What is ours in the kernel. */
+  marks: Marks
   /** What is not well now, or is so for another reason, or is well again (undefined), by `conditionKey`. */
   onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
   /** Somebody else changed or removed what was right, and it is right again. */
@@ -62,7 +65,7 @@ export class Felix {
   constructor(kernel: Kernel, deps: FelixDeps) {
     this.#kernel = kernel
     this.#deps = deps
-    this.#applier = new Applier(kernel, () => deps.clock.monotonicMs())
+    this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs())
   }
 
   /**
@@ -166,7 +169,7 @@ export class Felix {
       // the kernel could not be asked at all, or its answers were lost
       if (!(error instanceof KernelError)) throw error
       this.#deps.log.error({ err: error }, 'the kernel cannot be read; trying again')
-      this.#applier.distrust()
+      this.#applier.invalidate()
       this.#clean = false
       this.#after('retry', this.#retry.next(), () => this.#kick())
     }
@@ -234,7 +237,7 @@ export class Felix {
 
   #armRefresh(): void {
     this.#after('refresh', REFRESH_MS, () => {
-      this.#applier.distrust()
+      this.#applier.invalidate()
       this.#kick()
       this.#armRefresh()
     })

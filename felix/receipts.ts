@@ -1,7 +1,6 @@
 // Who waits for what was told to reach the kernel. Times are generations: each change of the input begins a new one, and
 // waiters are kept in the order of theirs.
-import type { Refusal } from './apply/reconciler.ts'
-import { ApplyError } from './apply/reconciler.ts'
+import { ApplyError, type Refusal } from '../kernel/reconcile/table.ts'
 
 type Waiter = { generation: number; resolve: () => void; reject: (error: Error) => void }
 type Receipt = Waiter & { endpoint: string | undefined }

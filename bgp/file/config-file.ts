@@ -15,7 +15,7 @@ export type ConfigFile = {
   listen: readonly Endpoint[]
   /** Path of the control socket; absent: none. */
   control?: string
-  kernel: 'none' | { table: number; metric?: number }
+  kernel: 'none' | { table: number; metric?: number; protocol?: number }
   peers: readonly PeerConfig[]
   networks: readonly Network[]
   /** BMP collectors; `name` absent: the name of this host. */

@@ -1,8 +1,8 @@
 // The blocks that this node owns. Packets to a free address of one end here instead of following a default route.
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { familyOf } from '../../lib/ip.ts'
 import { parsePrefix } from '../../lib/prefix-index.ts'
-import type { DesiredRoute } from '../desired.ts'
 import type { LearnedGroup } from './learned.ts'
 import type { RouteClaims } from './route-claims.ts'
 
@@ -34,7 +34,7 @@ export class BlockGroup {
 }
 
 /** `blackhole BLOCK proto 80`. */
-function blackhole(dst: string): DesiredRoute {
+function blackhole(dst: string): NamedRoute {
   return {
     dst,
     table: ROUTE_TABLE.main,

@@ -22,18 +22,16 @@ import { GATEWAY } from '../../kernel/pod-interface.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import {
   addressKey,
-  type DesiredAddress,
-  type DesiredFdb,
-  type DesiredNeighbour,
-  type DesiredRoute,
-  type DesiredState,
-  type DesiredSysctl,
-  type Differences,
   fdbKey,
+  type NamedAddress,
+  type NamedFdbEntry,
+  type NamedNeighbour,
+  type NamedRoute,
+  type NamedSysctl,
   neighbourKey,
   sysctlKey,
-  type TunnelDevice,
-} from '../desired.ts'
+} from '../../kernel/reconcile/objects.ts'
+import type { DesiredState, Differences, TunnelDevice } from '../desired.ts'
 import type { Endpoint, InputKind, Inputs, Settings, ThisNode } from '../input.ts'
 import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
@@ -79,11 +77,11 @@ export class Calculator {
 
   readonly #outputs = {
     link: new Output<TunnelDevice>(),
-    address: new Output<DesiredAddress>(),
-    route: new Output<DesiredRoute>(),
-    neighbour: new Output<DesiredNeighbour>(),
-    fdb: new Output<DesiredFdb>(),
-    sysctl: new Output<DesiredSysctl>(),
+    address: new Output<NamedAddress>(),
+    route: new Output<NamedRoute>(),
+    neighbour: new Output<NamedNeighbour>(),
+    fdb: new Output<NamedFdbEntry>(),
+    sysctl: new Output<NamedSysctl>(),
     destination: new Output<true>(),
     condition: new Output<Condition>(),
   }
@@ -295,8 +293,8 @@ export class Calculator {
   }
 }
 
-const FORWARD_IPV4: DesiredSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
-const FORWARD_IPV6: DesiredSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
+const FORWARD_IPV4: NamedSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
+const FORWARD_IPV6: NamedSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
 
 /** The object from before where nothing in it changed. */
 function kept<T>(before: T, now: T): T {
@@ -312,7 +310,7 @@ const GATEWAY_METRIC = 1024
  * to over another interface (arp_process in net/ipv4/arp.c), and a node may have no default route. The uplink itself never
  * answers: the route leads back to it. Not over `lo`, which would forward a packet to this address until its TTL ends.
  */
-function gatewayRoute(uplink: string): DesiredRoute | undefined {
+function gatewayRoute(uplink: string): NamedRoute | undefined {
   if (uplink === 'lo') return undefined
   return {
     dst: GATEWAY_DST,

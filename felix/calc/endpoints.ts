@@ -2,8 +2,14 @@
 // to one endpoint: of several that name it, the first by id.
 
 import { hostSide } from '../../kernel/pod-interface.ts'
+import {
+  type NamedNeighbour,
+  type NamedRoute,
+  type NamedSysctl,
+  neighbourKey,
+  sysctlKey,
+} from '../../kernel/reconcile/objects.ts'
 import { familyOf } from '../../lib/ip.ts'
-import { type DesiredNeighbour, type DesiredRoute, type DesiredSysctl, neighbourKey, sysctlKey } from '../desired.ts'
 import type { Endpoint } from '../input.ts'
 import type { Output } from './output.ts'
 import type { RouteClaims } from './route-claims.ts'
@@ -11,21 +17,21 @@ import type { RouteClaims } from './route-claims.ts'
 /** An endpoint that has its interface, with what is wanted there. */
 export type Pod = {
   endpoint: Endpoint
-  routes: readonly DesiredRoute[]
-  neighbours: readonly DesiredNeighbour[]
-  sysctls: readonly DesiredSysctl[]
+  routes: readonly NamedRoute[]
+  neighbours: readonly NamedNeighbour[]
+  sysctls: readonly NamedSysctl[]
 }
 
 export class EndpointGroup {
   readonly #claims: RouteClaims
-  readonly #neighbours: Output<DesiredNeighbour>
-  readonly #sysctls: Output<DesiredSysctl>
+  readonly #neighbours: Output<NamedNeighbour>
+  readonly #sysctls: Output<NamedSysctl>
   readonly #endpoints = new Map<string, Endpoint>()
   readonly #byInterface = new Map<string, Set<string>>()
   readonly #pods = new Map<string, Pod>()
   #withIpv6 = 0
 
-  constructor(claims: RouteClaims, neighbours: Output<DesiredNeighbour>, sysctls: Output<DesiredSysctl>) {
+  constructor(claims: RouteClaims, neighbours: Output<NamedNeighbour>, sysctls: Output<NamedSysctl>) {
     this.#claims = claims
     this.#neighbours = neighbours
     this.#sysctls = sysctls

@@ -3,12 +3,13 @@
 // it, the VTEP of its next hop, this node.
 // Hazards: a learned route must never cover what is ours, and must never replace the subnet the node itself lives on.
 import { broken, type Condition } from '../../api/status.ts'
+import type { Capabilities } from '../../kernel/capabilities.ts'
 import { GATEWAY } from '../../kernel/pod-interface.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
-import type { DesiredRoute } from '../desired.ts'
-import type { Capabilities, LearnedRoute, Pool, ThisNode } from '../input.ts'
+import type { LearnedRoute, Pool, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
 import { can, chooseWay, type NoWay, poolEncapsulation, TUNNEL_TYPE, type Way } from './encapsulation.ts'
 import type { RouteClaims } from './route-claims.ts'
@@ -174,14 +175,14 @@ export class LearnedGroup {
   }
 }
 
-type Result = { route?: DesiredRoute; condition?: Condition }
+type Result = { route?: NamedRoute; condition?: Condition }
 
 const NOTHING: Result = {}
 
 const LEARNED = {
   table: ROUTE_TABLE.main,
   type: 'unicast',
-  protocol: ROUTE_PROTOCOL.bird,
+  protocol: ROUTE_PROTOCOL.blocks,
   scope: ROUTE_SCOPE.universe,
 } as const
 
@@ -190,7 +191,7 @@ function hopOf(
   { nextHop, interface: through }: LearnedRoute,
   uplink: string,
   vtep: Vtep | undefined,
-): Pick<DesiredRoute, 'gateway' | 'interfaceName' | 'onlink'> {
+): Pick<NamedRoute, 'gateway' | 'interfaceName' | 'onlink'> {
   if (way === 'direct') return { gateway: nextHop, interfaceName: through ?? uplink }
   if (way === 'ipip') return { gateway: nextHop, interfaceName: IPIP_DEVICE, onlink: true }
   return { gateway: vtep?.vtep, interfaceName: VXLAN_DEVICE, onlink: true }

@@ -1,7 +1,7 @@
 // Who has a destination that several want. A pod comes before a block, then the pods' gateway, then a learned route; of
 // several pods the first by interface name has it, so that the order in which things were told never decides.
 import { broken, type Condition } from '../../api/status.ts'
-import type { DesiredRoute } from '../desired.ts'
+import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import type { ConditionCounts } from './conditions.ts'
 import type { Output } from './output.ts'
 
@@ -9,24 +9,24 @@ import type { Output } from './output.ts'
 type Source = 'block' | 'gateway' | 'learned'
 
 export class RouteClaims {
-  readonly #output: Output<DesiredRoute>
+  readonly #output: Output<NamedRoute>
   readonly #conditions: ConditionCounts
-  readonly #pods = new Map<string, readonly DesiredRoute[]>()
+  readonly #pods = new Map<string, readonly NamedRoute[]>()
   readonly #single = {
-    block: new Map<string, DesiredRoute>(),
-    gateway: new Map<string, DesiredRoute>(),
-    learned: new Map<string, DesiredRoute>(),
+    block: new Map<string, NamedRoute>(),
+    gateway: new Map<string, NamedRoute>(),
+    learned: new Map<string, NamedRoute>(),
   }
   readonly #touched = new Set<string>()
   readonly #conflicts = new Map<string, Condition>()
 
-  constructor(output: Output<DesiredRoute>, conditions: ConditionCounts) {
+  constructor(output: Output<NamedRoute>, conditions: ConditionCounts) {
     this.#output = output
     this.#conditions = conditions
   }
 
   /** The route that a source has for a destination, or undefined when it has none. */
-  set(source: Source, dst: string, route: DesiredRoute | undefined): void {
+  set(source: Source, dst: string, route: NamedRoute | undefined): void {
     const routes = this.#single[source]
     if (routes.get(dst) === route) return
     if (route === undefined) routes.delete(dst)
@@ -34,12 +34,12 @@ export class RouteClaims {
     this.#touched.add(dst)
   }
 
-  addPod(route: DesiredRoute): void {
+  addPod(route: NamedRoute): void {
     this.#setPods(route.dst, [...this.#podsAt(route.dst), route].sort(byInterface))
   }
 
   /** Takes away exactly the object that was added. */
-  removePod(route: DesiredRoute): void {
+  removePod(route: NamedRoute): void {
     this.#setPods(
       route.dst,
       this.#podsAt(route.dst).filter(each => each !== route),
@@ -62,22 +62,22 @@ export class RouteClaims {
     this.#touched.clear()
   }
 
-  #podsAt(dst: string): readonly DesiredRoute[] {
+  #podsAt(dst: string): readonly NamedRoute[] {
     return this.#pods.get(dst) ?? []
   }
 
-  #setPods(dst: string, routes: readonly DesiredRoute[]): void {
+  #setPods(dst: string, routes: readonly NamedRoute[]): void {
     if (routes.length === 0) this.#pods.delete(dst)
     else this.#pods.set(dst, routes)
     this.#touched.add(dst)
   }
 }
 
-function byInterface(a: DesiredRoute, b: DesiredRoute): number {
+function byInterface(a: NamedRoute, b: NamedRoute): number {
   return (a.interfaceName ?? '') < (b.interfaceName ?? '') ? -1 : 1
 }
 
-function addressConflict({ dst, interfaceName }: DesiredRoute, rival: DesiredRoute): Condition {
+function addressConflict({ dst, interfaceName }: NamedRoute, rival: NamedRoute): Condition {
   return broken('AddressesUnique', {
     object: { kind: 'Route', name: dst },
     reason: 'AddressConflict',

@@ -2,7 +2,8 @@
 // must not come and go with BGP sessions.
 import { createHash } from 'node:crypto'
 import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
-import type { DesiredAddress, TunnelDevice } from '../desired.ts'
+import type { NamedAddress } from '../../kernel/reconcile/objects.ts'
+import type { TunnelDevice } from '../desired.ts'
 import type { Settings, ThisNode } from '../input.ts'
 
 export const IPIP_DEVICE = 'tunl0'
@@ -48,8 +49,8 @@ export function tunnelDevices(
 }
 
 /** The addresses of the tunnel devices. */
-export function ownAddresses(devices: readonly TunnelDevice[]): DesiredAddress[] {
+export function ownAddresses(devices: readonly TunnelDevice[]): NamedAddress[] {
   return devices.flatMap(({ name, address }) =>
-    address === undefined ? [] : [{ interfaceName: name, address, scope: ROUTE_SCOPE.universe }],
+    address === undefined ? [] : [{ interfaceName: name, address, length: 32, scope: ROUTE_SCOPE.universe }],
   )
 }

@@ -2,7 +2,7 @@
 // several that claim one, the first by name has it. Only nodes that share a claim, directly or through others, are
 // looked at when one of them changes.
 import { broken, type Condition } from '../../api/status.ts'
-import type { DesiredFdb, DesiredNeighbour } from '../desired.ts'
+import type { NamedFdbEntry, NamedNeighbour } from '../../kernel/reconcile/objects.ts'
 import type { RemoteNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
 import { VXLAN_DEVICE, vtepMac } from './tunnels.ts'
@@ -123,7 +123,7 @@ function duplicate(holder: string, name: string): Condition {
 }
 
 /** Permanent entries of vxlan.calico for one VTEP: where its frames go, without a question asked. */
-export function vtepEntries({ vtep, mac, address }: Vtep): { neighbour: DesiredNeighbour; fdb: DesiredFdb } {
+export function vtepEntries({ vtep, mac, address }: Vtep): { neighbour: NamedNeighbour; fdb: NamedFdbEntry } {
   return {
     neighbour: { interfaceName: VXLAN_DEVICE, address: vtep, mac, permanent: true },
     fdb: { interfaceName: VXLAN_DEVICE, mac, dst: address },

@@ -177,6 +177,11 @@ class FakeKernel implements Kernel {
     return structuredClone(all.filter(neighbour => ifindex === undefined || neighbour.ifindex === ifindex))
   }
 
+  async neighbour(ifindex: number, address: string): Promise<Neighbour | undefined> {
+    const all = this.#open().neighbours
+    return structuredClone(all.find(each => each.ifindex === ifindex && each.address === address && !each.proxy))
+  }
+
   async setNeighbour(neighbour: Neighbour): Promise<void> {
     this.#open().setNeighbour(neighbour)
   }
@@ -187,6 +192,10 @@ class FakeKernel implements Kernel {
 
   async fdb(ifindex: number): Promise<FdbEntry[]> {
     return structuredClone(this.#open().fdb.filter(entry => entry.ifindex === ifindex))
+  }
+
+  async fdbEntry(ifindex: number, mac: string): Promise<FdbEntry | undefined> {
+    return structuredClone(this.#open().fdb.find(entry => entry.ifindex === ifindex && entry.mac === mac))
   }
 
   async setFdb(entry: FdbEntry): Promise<void> {

@@ -11,8 +11,10 @@ import { openMonitor } from '../netlink/route/monitor.ts'
 import {
   emitFdb,
   emitFdbDump,
+  emitFdbLookup,
   emitNeighbour,
   emitNeighbourDump,
+  emitNeighbourLookup,
   isFlooded,
   parseFdb,
   parseNeighbour,
@@ -158,6 +160,11 @@ class LinuxKernel implements Kernel {
     return ifindex === 0 ? all : all.filter(neighbour => neighbour.ifindex === ifindex)
   }
 
+  async neighbour(ifindex: number, address: string): Promise<Neighbour | undefined> {
+    const body = (w: NlWriter) => emitNeighbourLookup(w, ifindex, address)
+    return this.#get('read neighbour', `${address} on ${ifindex}`, { type: RTM.getNeigh, body }, parseNeighbour)
+  }
+
   async setNeighbour(neighbour: Neighbour): Promise<void> {
     const flags = NLM_F.create | NLM_F.replace
     const object = `${neighbour.address} on ${neighbour.ifindex}`
@@ -172,6 +179,11 @@ class LinuxKernel implements Kernel {
   async fdb(ifindex: number): Promise<FdbEntry[]> {
     const request: Request = { type: RTM.getNeigh, body: w => emitFdbDump(w, ifindex) }
     return (await this.#dump('list', 'fdb', request, parseFdb)).filter(entry => entry.ifindex === ifindex)
+  }
+
+  async fdbEntry(ifindex: number, mac: string): Promise<FdbEntry | undefined> {
+    const body = (w: NlWriter) => emitFdbLookup(w, ifindex, mac)
+    return this.#get('read fdb', `${mac} on ${ifindex}`, { type: RTM.getNeigh, body }, parseFdb)
   }
 
   async setFdb(entry: FdbEntry): Promise<void> {
@@ -245,6 +257,19 @@ class LinuxKernel implements Kernel {
     const [answer] = await this.#requests.change([{ type, flags, body }])
     if (operation.startsWith('delete') && ABSENT.includes(answer!.errno)) return
     check(answer!, operation, object)
+  }
+
+  /** One object; undefined when it, or the link that it is on, is not there. */
+  async #get<T>(
+    operation: string,
+    object: string,
+    request: Request,
+    parse: (message: Message) => T | undefined,
+  ): Promise<T | undefined> {
+    const { answer, replies } = await this.#requests.read(request)
+    if (ABSENT.includes(answer.errno)) return undefined
+    check(answer, operation, object)
+    return replies.map(parse).find(found => found !== undefined)
   }
 
   async #dump<T>(

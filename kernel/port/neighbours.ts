@@ -14,10 +14,14 @@ export type FdbEntry = { ifindex: number; mac: string; dst: string }
 
 export type NeighbourPort = {
   neighbours(ifindex?: number): Promise<Neighbour[]>
+  /** The entry of one address, not a proxied one. */
+  neighbour(ifindex: number, address: string): Promise<Neighbour | undefined>
   setNeighbour(neighbour: Neighbour): Promise<void>
   deleteNeighbour(neighbour: Neighbour): Promise<void>
 
   fdb(ifindex: number): Promise<FdbEntry[]>
+  /** The entry of one MAC that is not flooded. */
+  fdbEntry(ifindex: number, mac: string): Promise<FdbEntry | undefined>
   setFdb(entry: FdbEntry): Promise<void>
   deleteFdb(entry: FdbEntry): Promise<void>
 }

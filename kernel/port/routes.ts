@@ -2,8 +2,11 @@
 import { type Family, familyOf } from '../../lib/ip.ts'
 import type { KernelError } from './error.ts'
 
-/** rtm_protocol values that Margay writes (linux/rtnetlink.h). */
-export const ROUTE_PROTOCOL = { kernel: 2, boot: 3, static: 4, bird: 12, blocks: 80 } as const
+/**
+ * Some rtm_protocol values (linux/rtnetlink.h). `blocks` is the number that the field knows of Calico's Felix and
+ * `margayBgp` is one that nobody has registered: a program tells its own routes by them, so no two may share one.
+ */
+export const ROUTE_PROTOCOL = { kernel: 2, boot: 3, static: 4, bird: 12, blocks: 80, margayBgp: 179 } as const
 /** rtm_scope values (linux/rtnetlink.h). */
 export const ROUTE_SCOPE = { universe: 0, site: 200, link: 253, host: 254 } as const
 /** Routing tables by number (linux/rtnetlink.h). */

@@ -30,7 +30,7 @@ type World = {
 /** `prefix via gateway` of every route of ours in the main table. */
 function kernelRoutes({ ours }: TestLink): string[] {
   return ['-4', '-6'].flatMap(family => {
-    const args = ['-n', ours.name, family, '-json', 'route', 'show', 'proto', 'bird']
+    const args = ['-n', ours.name, family, '-json', 'route', 'show', 'proto', '179']
     const routes: { dst: string; gateway: string }[] = JSON.parse(
       execFileSync('ip', args, { encoding: 'utf8' }) || '[]',
     )

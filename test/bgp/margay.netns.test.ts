@@ -42,7 +42,7 @@ when('unnumbered neighbours find each other by interface and carry IPv4 over IPv
     why,
   )
   const inKernel = () =>
-    execFileSync('ip', ['-n', link.ours.name, '-6', 'route', 'show', 'proto', 'bird'], { encoding: 'utf8' })
+    execFileSync('ip', ['-n', link.ours.name, '-6', 'route', 'show', 'proto', '179'], { encoding: 'utf8' })
   await until('the IPv6 route is in the kernel', () => /2001:db8:b::\/64 via fe80::\S+ dev e0/.test(inKernel()), why)
 })
 

@@ -2,7 +2,7 @@
 import test from 'ava'
 import type { Condition } from '../../api/status.ts'
 import { vtepMac } from '../../felix/calc/tunnels.ts'
-import type { DesiredRoute } from '../../felix/desired.ts'
+import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import {
   calculated,
   EMPTY,
@@ -22,13 +22,13 @@ test('a full node has exactly the routes of the specification', t => {
   t.deepEqual(lines(FULL), [
     '10.244.1.5/32 dev calia proto boot scope link',
     '10.244.1.6/32 dev calib proto boot scope link',
-    '10.244.2.0/26 via 192.168.10.12 dev eth0 proto bird',
-    '10.244.3.0/26 via 192.168.20.13 dev tunl0 proto bird onlink',
-    '10.244.4.0/26 via 10.245.4.1 dev vxlan.calico proto bird onlink',
-    '10.245.3.0/26 via 10.245.3.1 dev vxlan.calico proto bird onlink',
-    '10.246.2.0/26 via 192.168.10.12 dev eth0 proto bird',
+    '10.244.2.0/26 via 192.168.10.12 dev eth0 proto 80',
+    '10.244.3.0/26 via 192.168.20.13 dev tunl0 proto 80 onlink',
+    '10.244.4.0/26 via 10.245.4.1 dev vxlan.calico proto 80 onlink',
+    '10.245.3.0/26 via 10.245.3.1 dev vxlan.calico proto 80 onlink',
+    '10.246.2.0/26 via 192.168.10.12 dev eth0 proto 80',
     '169.254.1.1/32 dev eth0 proto 80 scope link metric 1024',
-    '203.0.113.0/24 via 192.168.10.1 dev eth0 proto bird',
+    '203.0.113.0/24 via 192.168.10.1 dev eth0 proto 80',
     'blackhole 10.244.1.0/26 proto 80',
     'blackhole 10.245.1.0/26 proto 80',
     'fd00:1::6/128 dev calib proto boot',
@@ -44,7 +44,7 @@ test('a full node says which block got no route and which node lacks IP-in-IP', 
 
 test('a kernel without IP-in-IP sends the same blocks over VXLAN and says so once per node', t => {
   const { conditions, tunnels } = desiredState(WITHOUT_IPIP)
-  t.true(lines(WITHOUT_IPIP).includes('10.244.3.0/26 via 10.245.3.1 dev vxlan.calico proto bird onlink'))
+  t.true(lines(WITHOUT_IPIP).includes('10.244.3.0/26 via 10.245.3.1 dev vxlan.calico proto 80 onlink'))
   t.deepEqual(conditions.filter(({ reason }) => reason.startsWith('Ipip')).map(said), [
     'EncapsulationAsAsked Node n3 IpipLackedHere',
     'EncapsulationAsAsked Node n4 IpipLackedHere',
@@ -108,7 +108,7 @@ test('an announcement of what is ours is refused: a block, a part of it, the own
   const input = { ...FULL, learned: stolen.map(prefix => learned(prefix, '192.168.10.12')), endpoints: [] }
   const { routes, conditions } = desiredState(input)
   t.deepEqual(
-    routes.filter(({ protocol }) => protocol === 12),
+    routes.filter(({ gateway }) => gateway !== undefined),
     [],
   )
   t.deepEqual(
@@ -120,8 +120,8 @@ test('an announcement of what is ours is refused: a block, a part of it, the own
 test('a default route and a covering aggregate are taken, since the longest prefix still finds what is ours', t => {
   const input = { ...FULL, learned: [learned('0.0.0.0/0', '192.168.10.1'), learned('10.0.0.0/8', '192.168.10.1')] }
   t.deepEqual(
-    lines(input).filter(line => line.includes('bird')),
-    ['0.0.0.0/0 via 192.168.10.1 dev eth0 proto bird', '10.0.0.0/8 via 192.168.10.1 dev eth0 proto bird'],
+    lines(input).filter(line => line.includes('via')),
+    ['0.0.0.0/0 via 192.168.10.1 dev eth0 proto 80', '10.0.0.0/8 via 192.168.10.1 dev eth0 proto 80'],
   )
 })
 
@@ -133,7 +133,7 @@ test('a next hop that is ourselves, unreadable or of the other family gives a no
   ]
   const { routes, conditions } = desiredState({ ...EMPTY, learned: bad })
   t.deepEqual(
-    routes.filter(({ protocol }) => protocol === 12),
+    routes.filter(({ gateway }) => gateway !== undefined),
     [],
   )
   t.deepEqual(
@@ -144,7 +144,7 @@ test('a next hop that is ourselves, unreadable or of the other family gives a no
 
 test('a link-local next hop leads out of the interface it was learned on', t => {
   const route = { ...learned('fd01::/64', 'fe80::1'), interface: 'eth3' }
-  t.true(lines({ ...EMPTY, learned: [route] }).includes('fd01::/64 via fe80::1 dev eth3 proto bird'))
+  t.true(lines({ ...EMPTY, learned: [route] }).includes('fd01::/64 via fe80::1 dev eth3 proto 80'))
 })
 
 test('a pod keeps its route in an own block of one address', t => {
@@ -205,7 +205,7 @@ test('a hundred thousand learned routes are worked out in a few seconds at most'
   const pools = [{ ...FULL.pools[0]!, cidr: '10.0.0.0/8' }]
   const startMs = performance.now()
   t.is(
-    desiredState({ ...FULL, pools, learned: routes }).routes.filter(({ protocol }) => protocol === 12).length,
+    desiredState({ ...FULL, pools, learned: routes }).routes.filter(({ gateway }) => gateway !== undefined).length,
     100_000,
   )
   t.log(`${Math.round(performance.now() - startMs)} ms`)
@@ -239,8 +239,8 @@ function lines(input: World): string[] {
   return desiredState(input).routes.map(line).toSorted()
 }
 
-function line({ dst, type, gateway, interfaceName, protocol, scope, onlink, metric }: DesiredRoute): string {
-  const proto = { 3: 'boot', 12: 'bird' }[protocol] ?? protocol
+function line({ dst, type, gateway, interfaceName, protocol, scope, onlink, metric }: NamedRoute): string {
+  const proto = { 3: 'boot' }[protocol] ?? protocol
   return [
     type === 'blackhole' ? 'blackhole ' : '',
     dst,

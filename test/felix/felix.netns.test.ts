@@ -1,6 +1,6 @@
 // Felix on the real kernel, in namespaces of its own. Where this kernel lacks ipip, the worlds say so.
 import test from 'ava'
-import { probeCapabilities } from '../../felix/apply/capabilities.ts'
+import { probeCapabilities } from '../../kernel/capabilities.ts'
 import { breakGround, isRoot, sweep } from './ground.ts'
 import { felixSuite } from './suite.ts'
 import { FULL } from './worlds.ts'

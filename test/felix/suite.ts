@@ -2,6 +2,7 @@
 import type { ExecutionContext } from 'ava'
 import { conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
+import { nodeMarks } from '../../felix/marks.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -16,6 +17,8 @@ export type Ground = {
 }
 
 type Scene = { spy: Spy; hands: Kernel; healed: string[]; clock: ManualClock; start(from?: Partial<FelixDeps>): Felix }
+
+const MARKS = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
 
 /** `test` or `test.serial`. */
 type Declare = (title: string, run: (t: ExecutionContext) => Promise<void>) => void
@@ -33,7 +36,14 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       const watched = spy(kernel)
       const onHealed = ({ kind, name }: ObjectRef) => healed.push(`${kind} ${name}`)
       const start = (deps: Partial<FelixDeps> = {}) => {
-        const felix = new Felix(watched.kernel, { clock, log: silentLog, onConditions: () => {}, onHealed, ...deps })
+        const felix = new Felix(watched.kernel, {
+          clock,
+          log: silentLog,
+          marks: MARKS,
+          onConditions: () => {},
+          onHealed,
+          ...deps,
+        })
         felixes.push(felix)
         felix.start()
         return felix
@@ -118,7 +128,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
     },
     'the route to the gateway of the pods that was deleted': {
       hurt: hands => removeRoute(hands, '169.254.1.1/32'),
-      names: 'Route 169.254.1.1/32',
+      names: 'Route 169.254.1.1/32 metric 1024',
     },
     'vxlan.calico that was deleted': { hurt: hands => hands.deleteLink('vxlan.calico'), names: 'Link vxlan.calico' },
     'vxlan.calico that was taken down': {
@@ -261,7 +271,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       tell(felix, { ...EMPTY, learned: full.learned })
       await felix.applied()
       t.deepEqual(
-        (await table(it.hands)).filter(line => line.endsWith('proto 12')),
+        (await table(it.hands)).filter(line => / via .* proto 80/.test(line)),
         [],
       )
     }))

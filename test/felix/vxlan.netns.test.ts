@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import test from 'ava'
 import { vtepMac } from '../../felix/calc/tunnels.ts'
 import { Felix } from '../../felix/loop.ts'
+import { nodeMarks } from '../../felix/marks.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -28,7 +29,18 @@ else {
     await using net = await twoNodes()
     const [a] = net.nodes
     await ping(a.pod, '10.244.2.5', 3)
-    const { stdout } = await run('ip', ['-n', a.host.name, 'route', 'show', 'proto', 'bird'])
+    const { stdout } = await run('ip', [
+      '-n',
+      a.host.name,
+      'route',
+      'show',
+      'proto',
+      '80',
+      'scope',
+      'global',
+      'type',
+      'unicast',
+    ])
     t.is(stdout.trim(), '10.244.2.0/26 via 10.244.2.1 dev vxlan.calico onlink')
     const link = await a.host.kernel.link('vxlan.calico')
     t.like(link, { mtu: 1450, up: true })
@@ -170,7 +182,12 @@ function startFelix({ n, host }: Pick<Node, 'n' | 'host'>, podMac?: string): Fel
     ],
     uplinkMtu: 1500,
   }
-  const felix = new Felix(host.kernel, { clock: systemClock, log: silentLog, onConditions: () => {} })
+  const felix = new Felix(host.kernel, {
+    clock: systemClock,
+    log: silentLog,
+    marks: nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' }),
+    onConditions: () => {},
+  })
   felix.start()
   tell(felix, input)
   for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)

@@ -85,6 +85,8 @@ export function kernelContract(test: TestFn, open: () => World): void {
     await node.setFdb(entry)
     await node.setFdb(entry)
     await node.setFdb({ ...entry, dst: '10.0.0.3' })
+    t.deepEqual(await node.fdbEntry(link.index, entry.mac), { ...entry, dst: '10.0.0.3' })
+    t.is(await node.fdbEntry(link.index, '02:00:00:00:00:99'), undefined)
     for (const dst of ['10.0.0.2', '10.0.0.3', '10.0.0.3']) await node.setFdb({ ...zero, dst })
     const sorted = async () => (await node.fdb(link.index)).map(e => `${e.mac} ${e.dst}`).sort()
     t.deepEqual(await sorted(), [`${zero.mac} 10.0.0.2`, `${zero.mac} 10.0.0.3`, `${entry.mac} 10.0.0.3`])
@@ -268,6 +270,9 @@ export function kernelContract(test: TestFn, open: () => World): void {
     const proxied = { ifindex, address: 'fd00:2::1', permanent: true, proxy: true }
     for (const one of [neighbour, { ...neighbour, mac: '02:00:00:00:00:08' }, proxied, proxied])
       await node.setNeighbour(one)
+    t.deepEqual(await node.neighbour(ifindex, '10.2.0.1'), { ...neighbour, mac: '02:00:00:00:00:08' })
+    t.is(await node.neighbour(ifindex, '10.2.0.99'), undefined)
+    t.is(await node.neighbour(4711, '10.2.0.1'), undefined)
     const listed = await node.neighbours(ifindex)
     t.deepEqual(
       listed.filter(n => n.proxy !== true && n.permanent),

@@ -1,18 +1,30 @@
 // What the route table promises, over any kernel that keeps the contract.
 import type { ExecutionContext, TestFn } from 'ava'
+import { ERRNO } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
-import { type RouteOwnership, RoutesRefused, RouteTable } from '../../kernel/route-table.ts'
+import { LinkView } from '../../kernel/reconcile/link-view.ts'
+import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
+import { type Marks, Ownership } from '../../kernel/reconcile/ownership.ts'
+import { RouteTable } from '../../kernel/reconcile/routes.ts'
+import type { Outcome } from '../../kernel/reconcile/table.ts'
 import { add, block, ours, refusals, veth, workload } from './builders.ts'
 import type { World } from './contract.ts'
 
-const OURS: RouteOwnership = {
-  table: ROUTE_TABLE.main,
-  protocols: [ROUTE_PROTOCOL.bird, ROUTE_PROTOCOL.blocks],
-  workloads: { protocol: ROUTE_PROTOCOL.boot, linkPrefixes: ['cali'] },
-}
+const OURS: Marks = { table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks, interfacePrefix: 'cali' }
 
-type Setting = { kernel: Kernel; cali: number; eth: number; sent: RouteChange[]; table: RouteTable }
+type Setting = {
+  kernel: Kernel
+  cali: number
+  eth: number
+  sent: RouteChange[]
+  table: RouteTable
+  links: LinkView
+  ownership: Ownership
+  /** Wants a kernel's route, by the name of its interface. */
+  want(route: Route): void
+  apply(mayRemove?: boolean): Promise<Outcome>
+}
 
 export function routeTableSuite(test: TestFn, open: () => World): void {
   const promise = (title: string, body: (t: ExecutionContext, s: Setting) => Promise<void>) =>
@@ -25,129 +37,183 @@ export function routeTableSuite(test: TestFn, open: () => World): void {
       }
     })
 
-  promise('converges, and a second apply sends nothing', async (t, { kernel, cali, sent, table }) => {
-    for (const route of everyKind(cali)) table.want(route.dst, route)
-    await table.apply()
+  promise('converges, and a second apply sends nothing', async (t, { kernel, cali, sent, table, want, apply }) => {
+    for (const route of everyKind(cali)) want(route)
+    await apply()
     for (const route of everyKind(cali)) t.deepEqual(await ours(kernel, route.dst), [route])
     t.is(sent.length, everyKind(cali).length)
-    await table.apply()
-    table.distrust()
-    await table.apply()
+    await apply()
+    table.invalidate()
+    await apply()
     t.is(sent.length, everyKind(cali).length)
-    t.true(table.inSync)
   })
 
-  promise('adopts what an earlier life left, deleting only once it may', async (t, { kernel, cali, sent, table }) => {
+  promise('keeps what an earlier process left, and removes it only when it may', async (t, { kernel, cali, ...it }) => {
     const [kept, changed, stale] = [block('10.2.0.0/26'), block('10.3.0.0/26'), workload('10.4.0.1/32', cali)]
     const staleMetric = { ...block('10.2.0.0/26'), metric: 9 }
     t.deepEqual(await refusals(kernel, [kept, changed, stale, staleMetric].map(add)), [])
-    table.want(kept.dst, kept)
-    table.want(changed.dst, { ...workload(changed.dst, cali), protocol: ROUTE_PROTOCOL.bird })
-    await table.apply()
+    it.want(kept)
+    it.want({ ...workload(changed.dst, cali), protocol: ROUTE_PROTOCOL.blocks })
+    const { withheld } = await it.apply(false)
+    t.deepEqual(withheld.map(({ key }) => key).toSorted(), ['10.2.0.0/26 metric 9', '10.4.0.1/32'])
     t.deepEqual(
-      sent.map(change => `${change.verb} ${change.route.dst}`),
+      it.sent.map(change => `${change.verb} ${change.route.dst}`),
       ['replace 10.3.0.0/26'],
     )
     t.is((await ours(kernel, stale.dst)).length, 1)
-    table.allowDeletes()
-    await table.apply()
+    await it.apply()
     t.deepEqual(await ours(kernel, stale.dst), [])
     t.deepEqual(await ours(kernel, kept.dst), [kept])
   })
 
-  promise('never touches a stranger, not even one that has a wanted key', async (t, { kernel, cali, eth, table }) => {
-    const strangers: Route[] = [
-      workload('10.5.0.0/24', eth),
-      { ...workload('10.6.0.0/24', cali), protocol: ROUTE_PROTOCOL.static },
-      { ...block('10.7.0.0/24'), table: 100 },
-      { ...workload('fd00:5::/64', eth), scope: 0 },
-      { ...block('10.8.0.0/26'), protocol: ROUTE_PROTOCOL.static },
-      { ...block('fd00:8::/122'), protocol: ROUTE_PROTOCOL.static },
-    ]
-    t.deepEqual(await refusals(kernel, strangers.map(add)), [])
-    for (const dst of ['10.8.0.0/26', 'fd00:8::/122', '10.9.0.0/26']) table.want(dst, block(dst))
-    table.allowDeletes()
-    for (const _ of [1, 2]) {
-      const error = await t.throwsAsync(table.apply(), { instanceOf: RoutesRefused })
-      t.is((error as RoutesRefused).refusals.length, 2)
-    }
-    for (const route of strangers) t.deepEqual(await ours(kernel, route.dst), [route])
-    t.is((await ours(kernel, '10.9.0.0/26')).length, 1)
-    await kernel.changeRoutes(strangers.slice(4).map(route => ({ verb: 'delete', route })))
-    await table.apply()
-    t.deepEqual(await ours(kernel, '10.8.0.0/26'), [block('10.8.0.0/26')])
+  promise(
+    'never touches a foreign route, not even under a wanted key',
+    async (t, { kernel, cali, eth, table, want, apply }) => {
+      const foreign: Route[] = [
+        workload('10.5.0.0/24', eth),
+        { ...workload('10.6.0.0/24', eth), protocol: ROUTE_PROTOCOL.bird },
+        { ...block('10.7.0.0/24'), table: 100 },
+        { ...workload('fd00:5::/64', eth), scope: 0 },
+        { ...workload('10.8.0.0/26', eth), protocol: ROUTE_PROTOCOL.static },
+        { ...workload('fd00:8::/122', eth), protocol: ROUTE_PROTOCOL.bird, scope: 0 },
+      ]
+      t.deepEqual(await refusals(kernel, foreign.map(add)), [])
+      const learned = (dst: string): Route => ({
+        ...workload(dst, cali),
+        protocol: ROUTE_PROTOCOL.blocks,
+        scope: 0,
+        gateway: '192.0.2.1',
+        onlink: true,
+      })
+      want(learned('10.8.0.0/26'))
+      want({ ...learned('fd00:8::/122'), gateway: 'fe80::1', onlink: undefined })
+      want(learned('10.9.0.0/26'))
+      for (const _ of [1, 2]) {
+        const { refused } = await apply()
+        t.deepEqual(
+          refused.map(({ kind, key, reason, errno }) => ({ kind, key, reason, errno })),
+          ['10.8.0.0/26', 'fd00:8::/122'].map(key => ({
+            kind: 'route',
+            key,
+            reason: 'ForeignOwner',
+            errno: ERRNO.EEXIST,
+          })),
+        )
+      }
+      for (const route of foreign) t.deepEqual(await ours(kernel, route.dst), [route])
+      t.is((await ours(kernel, '10.9.0.0/26')).length, 1)
+      await kernel.changeRoutes(foreign.slice(4).map(route => ({ verb: 'delete', route })))
+      const monitored = foreign.slice(4).map(route => ({ type: 'route-gone', route }) as const)
+      for (const event of monitored) t.true(table.observe(event))
+      t.deepEqual((await apply()).refused, [])
+      t.deepEqual(await ours(kernel, '10.8.0.0/26'), [learned('10.8.0.0/26')])
+    },
+  )
+
+  promise('a foreign route that came after the last reading is refused, not overwritten', async (t, it) => {
+    await it.apply()
+    const foreign = { ...workload('10.8.0.0/26', it.eth), protocol: ROUTE_PROTOCOL.bird }
+    t.deepEqual(await refusals(it.kernel, [add(foreign)]), [])
+    // no event told of it
+    it.want({ ...workload('10.8.0.0/26', it.eth), protocol: ROUTE_PROTOCOL.blocks, mtu: 1400 })
+    const { refused } = await it.apply()
+    t.deepEqual(
+      refused.map(({ key, interfaceName, reason, errno }) => ({ key, interfaceName, reason, errno })),
+      [{ key: '10.8.0.0/26', interfaceName: 'eth0', reason: 'ForeignOwner', errno: ERRNO.EEXIST }],
+    )
+    t.deepEqual(await ours(it.kernel, '10.8.0.0/26'), [foreign])
   })
 
-  promise('a refused route stays dirty and does not stop its neighbour', async (t, { kernel, cali, table }) => {
-    const lost = { ...workload('10.2.0.0/26', cali), protocol: 12, scope: 0, gateway: '192.0.2.9' }
-    table.want(lost.dst, lost)
-    table.want('10.3.0.0/26', block('10.3.0.0/26'))
-    const error = await t.throwsAsync(table.apply(), { instanceOf: RoutesRefused })
-    t.is((error as RoutesRefused).refusals.length, 1)
+  promise('within our destinations a foreign route is replaced in place', async (t, it) => {
+    it.ownership.setDestinations(['10.8.0.0/16'])
+    await it.apply()
+    const foreign = { ...workload('10.8.0.0/26', it.eth), protocol: ROUTE_PROTOCOL.bird }
+    t.deepEqual(await refusals(it.kernel, [add(foreign)]), [])
+    const wanted = { ...foreign, protocol: ROUTE_PROTOCOL.blocks }
+    it.want(wanted)
+    t.deepEqual((await it.apply()).refused, [])
+    t.deepEqual(
+      it.sent.map(({ verb }) => verb),
+      ['add', 'replace'],
+    )
+    t.deepEqual(await ours(it.kernel, '10.8.0.0/26'), [wanted])
+  })
+
+  promise('a refused route stays dirty and does not stop its neighbour', async (t, { kernel, cali, want, apply }) => {
+    const lost = { ...workload('10.2.0.0/26', cali), protocol: ROUTE_PROTOCOL.blocks, scope: 0, gateway: '192.0.2.9' }
+    want(lost)
+    want(block('10.3.0.0/26'))
+    const { refused } = await apply()
+    t.deepEqual(
+      refused.map(({ key, interfaceName, reason, errno }) => ({ key, interfaceName, reason, errno })),
+      [{ key: '10.2.0.0/26', interfaceName: 'cali0', reason: 'Refused', errno: ERRNO.ENETUNREACH }],
+    )
     t.is((await ours(kernel, '10.3.0.0/26')).length, 1)
-    t.false(table.inSync)
-    table.want('192.0.2.9/32', workload('192.0.2.9/32', cali))
-    await table.apply()
+    want(workload('192.0.2.9/32', cali))
+    t.deepEqual((await apply()).refused, [])
     t.deepEqual(await ours(kernel, lost.dst), [lost])
   })
 
-  promise('a route changes its kind, its link and its metric in place', async (t, { kernel, cali, eth, table }) => {
-    table.allowDeletes()
+  promise('a route changes its kind, its link and its metric without a gap', async (t, it) => {
+    const { kernel, cali, eth } = it
     for (const dst of ['10.2.0.0/26', 'fd00:2::/122']) {
       const scope = dst.includes(':') ? 0 : ROUTE_SCOPE.link
       const life: Route[] = [
         block(dst),
         { ...workload(dst, cali), scope },
-        { ...workload(dst, eth), protocol: 12, scope, mtu: 1400 },
+        { ...workload(dst, eth), protocol: ROUTE_PROTOCOL.blocks, scope, mtu: 1400 },
         { ...block(dst), metric: 20 },
         { ...workload(dst, cali), scope, metric: 10 },
         block(dst),
       ]
       for (const route of life) {
-        table.want(dst, route)
-        await table.apply()
+        it.sent.length = 0
+        it.want(route)
+        await it.apply()
         t.deepEqual(await ours(kernel, dst), [route])
+        // what replaces a route is there before the route goes
+        t.true(it.sent.length < 3 && it.sent[0]!.verb !== 'delete' && (it.sent[1]?.verb ?? 'delete') === 'delete')
       }
-      table.want(dst)
-      await table.apply()
+      it.table.want(dst)
+      await it.apply()
       t.deepEqual(await ours(kernel, dst), [])
     }
   })
 
-  promise('a foreign hand is answered: deleted, replaced and added routes heal', async (t, { kernel, cali }) => {
-    const { healed, close } = selfHealing(kernel, t)
+  promise('what others delete, replace and add heals by the events alone', async (t, it) => {
+    const { kernel, cali } = it
+    const { until, close } = selfHealing(it)
     const mine = everyKind(cali)
-    for (const route of mine) healed.table.want(route.dst, route)
-    healed.table.allowDeletes()
-    await healed.table.apply()
+    for (const route of mine) it.want(route)
+    await it.apply()
     const [first, second] = [mine[0]!, mine[1]!]
     await kernel.changeRoutes([{ verb: 'delete', route: first }])
-    await healed.until(async () => (await ours(kernel, first.dst)).length === 1)
+    await until(async () => (await ours(kernel, first.dst)).length === 1)
     await kernel.changeRoutes([{ verb: 'replace', route: { ...second, mtu: 1234 } }])
-    await healed.until(async () => (await ours(kernel, second.dst))[0]?.mtu === undefined)
+    await until(async () => (await ours(kernel, second.dst))[0]?.mtu === undefined)
     await kernel.changeRoutes([add(block('10.99.0.0/26'))])
-    await healed.until(async () => (await ours(kernel, '10.99.0.0/26')).length === 0)
+    await until(async () => (await ours(kernel, '10.99.0.0/26')).length === 0)
     // IPv4 routes go without a word
     await kernel.setLink('cali0', { up: false })
     await kernel.setLink('cali0', { up: true })
-    await healed.until(async () => {
+    await until(async () => {
       for (const route of mine) if ((await ours(kernel, route.dst)).length !== 1) return false
       return true
     })
-    await healed.until(async () => healed.table.inSync)
     close()
     t.pass()
   })
 
-  promise('random wishes and random foreign hands end in what is wanted', async (t, { kernel, cali, eth, table }) => {
-    table.allowDeletes()
+  promise('random wishes and random changes of others end in what is wanted', async (t, it) => {
+    const { kernel, cali, eth, table } = it
+    it.ownership.setDestinations(['10.0.0.0/8', 'fd00::/8'])
     const random = seeded(4711)
     const pick = <T>(of: readonly T[]): T => of[Math.floor(random() * of.length)]!
     const dsts = ['10.2.0.0/26', '10.2.0.64/26', '10.2.0.7/32', 'fd00:2::/122', 'fd00:2::7/128']
     const anyRoute = (dst: string): Route => {
       const metric = pick([undefined, undefined, 5, 6])
       const scope = dst.includes(':') ? 0 : ROUTE_SCOPE.link
-      const shapes: Route[] = [block(dst), workload(dst, cali), { ...workload(dst, pick([cali, eth])), protocol: 12 }]
+      const shapes: Route[] = [block(dst), workload(dst, cali), { ...workload(dst, pick([cali, eth])), protocol: 80 }]
       const route = { ...pick(shapes), ...(metric === undefined ? {} : { metric }) }
       return route.type === 'blackhole' ? route : { ...route, scope }
     }
@@ -155,13 +221,14 @@ export function routeTableSuite(test: TestFn, open: () => World): void {
       const wanted = new Map<string, Route>()
       for (const dst of dsts) {
         const route = random() < 0.7 ? anyRoute(dst) : undefined
-        table.want(dst, route)
+        if (route === undefined) table.want(dst)
+        else it.want(route)
         if (route !== undefined) wanted.set(dst, route)
       }
       for (let i = 0; i < 3; i++)
         await kernel.changeRoutes([{ verb: pick(['replace', 'add', 'delete']), route: anyRoute(pick(dsts)) }])
-      table.distrust()
-      await table.apply()
+      table.invalidate()
+      await it.apply()
       for (const dst of dsts) t.deepEqual(await ours(kernel, dst), wanted.has(dst) ? [wanted.get(dst)!] : [])
     }
   })
@@ -174,19 +241,29 @@ async function setting(kernel: Kernel): Promise<Setting> {
   await kernel.addAddress({ ifindex: eth, address: '198.51.100.1', length: 24, scope: 0 })
   const sent: RouteChange[] = []
   const spy = {
-    links: () => kernel.links(),
     routes: (filter: Parameters<Kernel['routes']>[0]) => kernel.routes(filter),
+    lookupRoute: (dst: string) => kernel.lookupRoute(dst),
     changeRoutes: (changes: readonly RouteChange[]) => {
       sent.push(...changes)
       return kernel.changeRoutes(changes)
     },
   }
-  return { kernel, cali, eth, sent, table: new RouteTable(spy, OURS) }
+  const links = new LinkView(kernel)
+  await links.refresh()
+  const ownership = new Ownership(OURS)
+  const table = new RouteTable(spy, links, ownership, { confirm: false })
+  const want = (route: Route) => table.want(route.dst, named(route, links))
+  const apply = (mayRemove = true) => table.apply(() => mayRemove)
+  return { kernel, cali, eth, sent, table, links, ownership, want, apply }
+}
+
+function named({ ifindex, ...route }: Route, links: LinkView): NamedRoute {
+  return ifindex === undefined ? route : { ...route, interfaceName: links.nameOf(ifindex) }
 }
 
 /** One route of every shape that Margay writes. */
 function everyKind(cali: number): Route[] {
-  const learned = { ...workload('10.3.0.0/26', cali), protocol: ROUTE_PROTOCOL.bird, scope: 0 }
+  const learned = { ...workload('10.3.0.0/26', cali), protocol: ROUTE_PROTOCOL.blocks, scope: 0 }
   return [
     workload('10.2.0.1/32', cali),
     block('10.2.0.0/26'),
@@ -197,22 +274,23 @@ function everyKind(cali: number): Route[] {
   ]
 }
 
-/** A table that applies whenever it is told to, and the means to wait for what comes of it. */
-function selfHealing(kernel: Kernel, t: ExecutionContext) {
-  const table = new RouteTable(kernel, OURS, () => {
-    table.apply().catch(error => {
-      if (!(error instanceof RoutesRefused)) t.fail(String(error))
-    })
+/** Lets a table apply whenever an event says so, and gives the means to wait for what comes of it. */
+function selfHealing({ kernel, table, links, apply }: Setting) {
+  let running: Promise<unknown> = Promise.resolve()
+  const monitor = kernel.monitor(event => {
+    const touched = links.observe(event)
+    for (const name of touched) table.invalidateInterface(name)
+    if (table.observe(event) || touched.length > 0) running = running.then(() => apply())
   })
-  const monitor = kernel.monitor(event => table.heard(event))
   const until = async (holds: () => Promise<boolean>) => {
     const deadline = Date.now() + 10_000
     while (!(await holds())) {
       if (Date.now() > deadline) throw new Error('did not heal')
       await new Promise(resolve => setImmediate(resolve))
     }
+    await running
   }
-  return { healed: { table, until }, close: () => monitor.close() }
+  return { until, close: () => monitor.close() }
 }
 
 /** Numbers in [0, 1) that are the same in every run (mulberry32). */

@@ -77,7 +77,7 @@ ${sessions.join('\n')}
   for (const { name, netns } of neighbours) {
     using kernel = lab.kernel(netns)
     const learned = async () => {
-      const routes = await kernel.routes({ table: 254, protocol: 12 })
+      const routes = await kernel.routes({ table: 254, protocol: 80 })
       return routes.some(({ dst, gateway }) => dst === '198.51.100.0/24' && gateway === router)
     }
     t.true(await until(learned, 20_000, 100), `${name} has BIRD's route`)

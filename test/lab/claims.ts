@@ -61,15 +61,15 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
 
   about('a block on the same LAN is reached through its node, on the uplink', (t, seen) => {
     for (const block of blocksOf(seen, 'n2'))
-      t.true(node(seen, 'n1').routes.includes(`${block} via ${node(seen, 'n2').address} dev eth0 proto bird`))
+      t.true(node(seen, 'n1').routes.includes(`${block} via ${node(seen, 'n2').address} dev eth0 proto 80`))
   })
 
   about('a block behind the router is reached through the tunnel device, on link', (t, seen) => {
     for (const block of blocksOf(seen, 'n3')) {
       const lines = node(seen, 'n1').routes.filter(line => line.startsWith(`${block} `))
       t.is(lines.length, 1)
-      if (tunnel === 'ipip') t.is(lines[0], `${block} via ${node(seen, 'n3').address} dev tunl0 proto bird onlink`)
-      else t.regex(lines[0]!, new RegExp(`^${block} via \\S+ dev ${DEVICE[tunnel]} proto bird onlink$`))
+      if (tunnel === 'ipip') t.is(lines[0], `${block} via ${node(seen, 'n3').address} dev tunl0 proto 80 onlink`)
+      else t.regex(lines[0]!, new RegExp(`^${block} via \\S+ dev ${DEVICE[tunnel]} proto 80 onlink$`))
     }
   })
 

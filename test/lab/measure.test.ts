@@ -8,7 +8,7 @@ const aRoute = (change: Partial<Route> = {}): Route => ({
   dst: '10.244.0.0/26',
   table: 254,
   type: 'unicast',
-  protocol: 12,
+  protocol: 80,
   scope: 0,
   gateway: '192.168.10.12',
   ifindex: 7,

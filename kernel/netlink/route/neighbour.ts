@@ -15,6 +15,12 @@ export function emitNeighbourDump(w: NlWriter, ifindex: number, { proxy }: { pro
   if (ifindex !== 0) w.attrU32(NDA.ifindex, ifindex)
 }
 
+/** RTM_GETNEIGH of one address. */
+export function emitNeighbourLookup(w: NlWriter, ifindex: number, address: string): void {
+  emitHeader(w, familyOf(address) === 'ipv4' ? AF.inet : AF.inet6, ifindex, 0, 0)
+  w.attrBytes(NDA.dst, addressBytes(address))
+}
+
 /** RTM_NEWNEIGH and RTM_DELNEIGH of an address. */
 export function emitNeighbour(w: NlWriter, { ifindex, address, mac, permanent, proxy }: Neighbour): void {
   const family = familyOf(address) === 'ipv4' ? AF.inet : AF.inet6
@@ -40,6 +46,12 @@ export function parseNeighbour({ body }: Message): Neighbour | undefined {
 /** The head of a dump of one device's own forwarding table. */
 export function emitFdbDump(w: NlWriter, ifindex: number): void {
   emitHeader(w, AF.bridge, ifindex, 0, 0)
+}
+
+/** RTM_GETNEIGH of the forwarding entry of one MAC. */
+export function emitFdbLookup(w: NlWriter, ifindex: number, mac: string): void {
+  emitHeader(w, AF.bridge, ifindex, 0, NTF.self)
+  w.attrBytes(NDA.lladdr, macBytes(mac))
 }
 
 /** RTM_NEWNEIGH and RTM_DELNEIGH of a forwarding entry. */

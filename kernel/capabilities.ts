@@ -1,9 +1,10 @@
 // Which tunnel kinds this kernel has, found out by making one of each: a module that can be loaded is loaded by the
 // attempt, and no list of kernel options or versions says as much.
-import { ERRNO, KernelError } from '../../kernel/port/error.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
-import type { LinkSpec } from '../../kernel/port/links.ts'
-import type { Capabilities } from '../input.ts'
+import { ERRNO, KernelError } from './port/error.ts'
+import type { LinkPort, LinkSpec } from './port/links.ts'
+
+/** Tunnel kinds that a kernel has. */
+export type Capabilities = { ipip: boolean; vxlan: boolean }
 
 /** Addresses for documentation (RFC 5737): a probe must never be taken for a working tunnel. */
 const PROBES: Record<keyof Capabilities, LinkSpec> = {
@@ -12,11 +13,11 @@ const PROBES: Record<keyof Capabilities, LinkSpec> = {
 }
 
 /** Asks the kernel of one namespace; leaves no link behind. Rejects when it refuses for another reason than lack. */
-export async function probeCapabilities(kernel: Kernel): Promise<Capabilities> {
+export async function probeCapabilities(kernel: LinkPort): Promise<Capabilities> {
   return { ipip: await has(kernel, PROBES.ipip), vxlan: await has(kernel, PROBES.vxlan) }
 }
 
-async function has(kernel: Kernel, spec: LinkSpec): Promise<boolean> {
+async function has(kernel: LinkPort, spec: LinkSpec): Promise<boolean> {
   try {
     await kernel.createLink(spec)
   } catch (error) {

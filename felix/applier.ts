@@ -1,0 +1,214 @@
+// Brings this namespace's kernel to what is wanted, one kind of object after the other: sysctls, links, addresses,
+// neighbours and forwarding entries, then routes, so that a route's first packet finds all it needs. What one kind
+// refuses does not stop the next. Removal waits until whoever knows better has spoken (`Readiness`). An event about
+// one interface makes only what is on that interface be read again: the cost of a pod is that of one pod.
+import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
+import { addressTable } from '../kernel/reconcile/addresses.ts'
+import { LinkView } from '../kernel/reconcile/link-view.ts'
+import { LinkTable } from '../kernel/reconcile/links.ts'
+import { fdbTable, namedNeighbour, neighbourTable } from '../kernel/reconcile/neighbours.ts'
+import {
+  fdbKey,
+  type NamedAddress,
+  type NamedFdbEntry,
+  type NamedNeighbour,
+  type NamedSysctl,
+  neighbourKey,
+} from '../kernel/reconcile/objects.ts'
+import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
+import { RouteTable } from '../kernel/reconcile/routes.ts'
+import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
+import { type KernelTable, mergeOutcomes, type Outcome } from '../kernel/reconcile/table.ts'
+import type { Desired, DesiredKind, Differences } from './desired.ts'
+
+/**
+ * What is known for good, so that what is not wanted may go. `datastore`: pools, blocks and nodes are in sync (from
+ * the API or the snapshot); `endpoints`: the journal's pods are loaded; `bgp`: the speaker has converged, or its time
+ * to do so ran out.
+ */
+export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean }
+
+/** How long the unknown is left alone on a pod's interface: it may be newer than what felix was told. */
+export const STRAY_GRACE_MS = 10_000
+
+type AppliedKind = Exclude<DesiredKind, 'condition'>
+
+export class Applier {
+  readonly #ownership: Ownership
+  readonly #links: LinkView
+  readonly #linkTable: LinkTable
+  readonly #addresses: KernelTable<NamedAddress>
+  readonly #sysctls: KernelTable<NamedSysctl>
+  readonly #neighbours: KernelTable<NamedNeighbour>
+  readonly #fdb: KernelTable<NamedFdbEntry>
+  readonly #routes: RouteTable
+  readonly #tables
+  readonly #wants: { readonly [K in AppliedKind]: (key: string, value: Desired[K] | undefined) => void }
+  readonly #destinations = new Set<string>()
+  readonly #now: () => number
+  readonly #strays = new Map<string, number>()
+  readonly #made = new Set<string>()
+  #destinationsChanged = false
+
+  constructor(kernel: Kernel, marks: Marks, nowMs: () => number) {
+    const ownership = new Ownership(marks)
+    const links = new LinkView(kernel)
+    this.#ownership = ownership
+    this.#links = links
+    this.#now = nowMs
+    this.#linkTable = new LinkTable(kernel, links, ownership)
+    this.#addresses = addressTable(kernel, links, ownership)
+    this.#sysctls = sysctlTable(kernel)
+    this.#neighbours = neighbourTable(kernel, links, ownership)
+    this.#fdb = fdbTable(kernel, links, ownership)
+    this.#routes = new RouteTable(kernel, links, ownership, { confirm: true })
+    this.#tables = [this.#addresses, this.#sysctls, this.#neighbours, this.#fdb, this.#routes]
+    this.#wants = {
+      link: (key, link) => this.#linkTable.want(key, link && { ...link, up: true }),
+      address: (key, address) => this.#addresses.want(key, address),
+      sysctl: (key, sysctl) => this.#sysctls.want(key, sysctl),
+      neighbour: (key, neighbour) => this.#neighbours.want(key, neighbour),
+      fdb: (key, entry) => this.#fdb.want(key, entry),
+      route: (dst, route) => this.#routes.want(dst, route),
+      destination: (cidr, wanted) => this.#wantDestination(cidr, wanted),
+    }
+  }
+
+  /** Events were lost, or it is time to look: the next pass reads everything. */
+  invalidate(): void {
+    this.#links.invalidate()
+    for (const table of this.#tables) table.invalidate()
+  }
+
+  /** A pod's interface was made: the next pass asks for its link, in case an older one had the same name. */
+  madeLink(name: string): void {
+    this.#made.add(name)
+  }
+
+  /** Takes differences in. Memory only; throws for a route that would not be known as ours. */
+  want(differences: Differences): void {
+    for (const kind of Object.keys(this.#wants) as AppliedKind[]) this.#wantEach(kind, differences[kind])
+  }
+
+  /** Takes the kernel as far as it goes towards what is wanted. Rejects only when nothing can be read. */
+  async apply(ready: Readiness): Promise<Outcome> {
+    if (this.#destinationsChanged) this.#ownership.setDestinations(this.#destinations)
+    this.#destinationsChanged = false
+    await this.#links.refresh()
+    for (const name of this.#made) if (await this.#links.lookAgain(name)) this.#invalidateInterface(name)
+    this.#made.clear()
+
+    const graced = new Set<string>()
+    const outlived = (object: string) => {
+      graced.add(object)
+      return this.#outlivedGrace(object)
+    }
+    const outcome = mergeOutcomes([
+      // the settings of a pod's interface come before it goes up, everything else after
+      await this.#sysctls.apply(() => true),
+      await this.#linkTable.apply(ready.datastore),
+      await this.#addresses.apply(() => ready.datastore),
+      await this.#neighbours.apply(({ key, seen, dropped }) =>
+        this.#ownership.ownsInterface(seen.interfaceName)
+          ? ready.endpoints && (dropped || outlived(`neighbour ${key}`))
+          : ready.datastore,
+      ),
+      await this.#fdb.apply(() => ready.datastore),
+      await this.#routes.apply(({ key, seen, dropped }) => {
+        switch (this.#ownership.originOf(seen)) {
+          case 'learned':
+            return ready.datastore && ready.bgp
+          case 'block':
+            return ready.datastore
+          case 'pod':
+            return ready.endpoints && (dropped || outlived(`route ${key}`))
+          case undefined:
+            return false
+        }
+      }),
+    ])
+    for (const object of this.#strays.keys()) if (!graced.has(object)) this.#strays.delete(object)
+    if (outcome.refused.length > 0) this.#links.invalidate()
+    return outcome
+  }
+
+  /** Takes in what the kernel told; returns whether a pass is needed. */
+  observe(event: KernelEvent): boolean {
+    switch (event.type) {
+      case 'overrun':
+        this.invalidate()
+        return true
+      case 'link':
+      case 'link-gone':
+        return this.#linkChanged(event)
+      case 'address':
+      case 'address-gone':
+        return this.#addressChanged(event)
+      case 'route':
+      case 'route-gone':
+        return this.#routes.observe(event)
+      case 'neighbour':
+      case 'neighbour-gone': {
+        const value = namedNeighbour(event.neighbour, this.#links)
+        if (value === undefined || !this.#neighbours.wanted().has(neighbourKey(value))) return false
+        return this.#neighbours.observe(neighbourKey(value), event.type === 'neighbour' ? value : undefined)
+      }
+      case 'fdb':
+      case 'fdb-gone': {
+        const { ifindex, mac, dst } = event.entry
+        const interfaceName = this.#links.nameOf(ifindex)
+        if (interfaceName === undefined) return false
+        const value = { interfaceName, mac, dst }
+        return this.#fdb.observe(fdbKey(value), event.type === 'fdb' ? value : undefined)
+      }
+    }
+  }
+
+  /** Whether something unknown on a pod's interface still waits for its grace to end. */
+  get waitsForGrace(): boolean {
+    return this.#strays.size > 0
+  }
+
+  #wantDestination(cidr: string, wanted: true | undefined): void {
+    if (wanted === undefined) this.#destinations.delete(cidr)
+    else this.#destinations.add(cidr)
+    this.#destinationsChanged = true
+  }
+
+  #wantEach<K extends AppliedKind>(kind: K, changes: ReadonlyMap<string, Desired[K] | undefined>): void {
+    for (const [key, value] of changes) this.#wants[kind](key, value)
+  }
+
+  /** What a link takes along when it goes away or down is mostly not told. */
+  #linkChanged(event: KernelEvent & { type: 'link' | 'link-gone' }): boolean {
+    const before = event.type === 'link' ? this.#links.byName(event.link.name) : undefined
+    const touched = this.#links.observe(event).filter(name => this.#concerns(name))
+    for (const name of touched) this.#invalidateInterface(name)
+    if (touched.length > 0) return true
+    const { name, mtu, mac } = event.link
+    return this.#linkTable.wanted().has(name) && (before?.mtu !== mtu || before?.mac !== mac)
+  }
+
+  /** The loss of an address takes routes along without a word (fib_sync_down_addr). */
+  #addressChanged(event: KernelEvent & { type: 'address' | 'address-gone' }): boolean {
+    const name = this.#links.nameOf(event.address.ifindex)
+    if (name === undefined || !this.#concerns(name)) return false
+    this.#addresses.invalidateInterface(name)
+    this.#routes.observe(event)
+    return event.type === 'address-gone' || this.#linkTable.wanted().has(name)
+  }
+
+  #invalidateInterface(name: string): void {
+    for (const table of this.#tables) table.invalidateInterface(name)
+  }
+
+  #concerns(interfaceName: string): boolean {
+    return this.#linkTable.wanted().has(interfaceName) || this.#tables.some(table => table.concerns(interfaceName))
+  }
+
+  #outlivedGrace(key: string): boolean {
+    const since = this.#strays.get(key) ?? this.#now()
+    this.#strays.set(key, since)
+    return this.#now() - since >= STRAY_GRACE_MS
+  }
+}

@@ -1,0 +1,24 @@
+// What this node's agent calls its own in the kernel.
+import { ROUTE_TABLE } from '../kernel/port/routes.ts'
+import type { Marks } from '../kernel/reconcile/ownership.ts'
+import { IPIP_DEVICE, VXLAN_DEVICE } from './calc/tunnels.ts'
+
+/**
+ * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, which no other program of this namespace may
+ * write. `interfacePrefix`: what the names of the pods' interfaces begin with.
+ */
+export function nodeMarks({
+  routeProtocol,
+  interfacePrefix,
+}: {
+  routeProtocol: number
+  interfacePrefix: string
+}): Marks {
+  return {
+    table: ROUTE_TABLE.main,
+    protocol: routeProtocol,
+    interfacePrefix,
+    vxlanDevice: VXLAN_DEVICE,
+    ipipDevice: IPIP_DEVICE,
+  }
+}

@@ -1,0 +1,158 @@
+// Links: tunnel devices, which are made and removed here, and the settings of links that somebody else makes. tunl0 is
+// the kernel's own fallback device where the ipip module is loaded: it cannot be deleted and answers "exists" to whoever
+// creates it, so it is adopted. A VXLAN device of another identity (VNI, port, local address) is made anew, since the
+// kernel can neither change those nor hold both: the one place where something is removed before its successor is there.
+import { ERRNO, KernelError } from '../port/error.ts'
+import type { Link, LinkChange, LinkPort, LinkSpec } from '../port/links.ts'
+import type { LinkView } from './link-view.ts'
+import type { WantedLink } from './objects.ts'
+import type { Ownership } from './ownership.ts'
+import { failureOf, noInterface, type ObjectName, type Outcome, type WriteFailure } from './table.ts'
+
+export class LinkTable {
+  readonly #kernel: LinkPort
+  readonly #links: LinkView
+  readonly #ownership: Ownership
+  readonly #wanted = new Map<string, WantedLink>()
+  /** Links that were right after an `apply`, as they were wanted then: a change since was somebody else's. */
+  readonly #held = new Map<string, WantedLink>()
+
+  constructor(kernel: LinkPort, links: LinkView, ownership: Ownership) {
+    this.#kernel = kernel
+    this.#links = links
+    this.#ownership = ownership
+  }
+
+  /** Wants the link to be so, or has no opinion on it any more. Memory only. */
+  want(name: string, link?: WantedLink): void {
+    if (link === undefined) this.#wanted.delete(name)
+    else this.#wanted.set(name, link)
+  }
+
+  wanted(): ReadonlyMap<string, WantedLink> {
+    return this.#wanted
+  }
+
+  /** Makes, adopts and corrects the wanted links; without `mayRemove`, an unwanted VXLAN device of ours stays. */
+  async apply(mayRemove: boolean): Promise<Outcome> {
+    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    for (const link of this.#wanted.values()) {
+      const held = this.#held.get(link.name)
+      this.#held.delete(link.name)
+      const result = await this.#attempt(() => this.#ensure(link))
+      if (typeof result === 'object') outcome.refused.push({ ...named(link.name), ...result })
+      else {
+        if (result) outcome.written.push(named(link.name))
+        if (result && held !== undefined && sameWish(held, link)) outcome.healed.push(named(link.name))
+        this.#held.set(link.name, link)
+      }
+    }
+    const { vxlanDevice } = this.#ownership.marks
+    const stray = vxlanDevice === undefined ? undefined : this.#links.byName(vxlanDevice)
+    if (stray === undefined || this.#wanted.has(stray.name)) return outcome
+    if (!mayRemove) outcome.withheld.push(named(stray.name))
+    else {
+      const result = await this.#attempt(() => this.#remove(stray))
+      if (typeof result === 'object') outcome.refused.push({ ...named(stray.name), ...result })
+      else outcome.written.push(named(stray.name))
+    }
+    return outcome
+  }
+
+  /** What `act` answers, or why the kernel did not let it. */
+  async #attempt(act: () => Promise<boolean | WriteFailure>): Promise<boolean | WriteFailure> {
+    try {
+      return await act()
+    } catch (error) {
+      if (error instanceof KernelError) return failureOf(error)
+      throw error
+    }
+  }
+
+  /** Whether the link had to be changed. */
+  async #ensure(wanted: WantedLink): Promise<boolean | WriteFailure> {
+    let link = await this.#links.find(wanted.name)
+    let changed = false
+    if (link !== undefined && wanted.kind === 'vxlan' && !sameVxlan(link, wanted)) {
+      await this.#remove(link)
+      link = undefined
+    }
+    if (link === undefined) {
+      if (wanted.kind === undefined) return noInterface(wanted.name)
+      link = await this.#create(wanted, wanted.kind)
+      changed = true
+    }
+    if (wanted.kind === 'ipip' && !openIpip(link)) {
+      const what = `somebody else's ${link.kind ?? 'device'} with a fixed far end`
+      return { reason: 'ForeignOwner', message: `${wanted.name} is ${what}; rename it` }
+    }
+    const change: LinkChange = {
+      ...(link.mtu === wanted.mtu ? {} : { mtu: wanted.mtu }),
+      ...(wanted.mac === undefined || link.mac === wanted.mac ? {} : { mac: wanted.mac }),
+      ...(link.up || wanted.up !== true ? {} : { up: true }),
+    }
+    if (Object.keys(change).length === 0) return changed
+    // before the event of this write arrives, which must not look like the doing of somebody else
+    this.#links.saw({ ...link, ...change })
+    await this.#kernel.setLink(link.index, change)
+    const now = await this.#kernel.link(link.index)
+    if (now !== undefined) this.#links.saw(now)
+    return true
+  }
+
+  async #create(wanted: WantedLink, kind: 'ipip' | 'vxlan'): Promise<Link> {
+    try {
+      const link = await this.#kernel.createLink(specOf(wanted, kind))
+      this.#links.saw(link)
+      return link
+    } catch (error) {
+      if (!(error instanceof KernelError) || error.errno !== ERRNO.EEXIST) throw error
+      const link = await this.#kernel.link(wanted.name)
+      if (link === undefined) throw error
+      this.#links.saw(link)
+      return link
+    }
+  }
+
+  async #remove(link: Link): Promise<boolean> {
+    await this.#kernel.deleteLink(link.index)
+    this.#links.gone(link)
+    this.#held.delete(link.name)
+    return true
+  }
+}
+
+function named(name: string): ObjectName {
+  return { kind: 'link', key: name, interfaceName: name }
+}
+
+function sameWish(a: WantedLink, b: WantedLink): boolean {
+  return (
+    a.kind === b.kind &&
+    a.mtu === b.mtu &&
+    a.up === b.up &&
+    a.mac === b.mac &&
+    a.vni === b.vni &&
+    a.port === b.port &&
+    a.local === b.local
+  )
+}
+
+function specOf({ name, mtu, mac, vni, port, local }: WantedLink, kind: 'ipip' | 'vxlan'): LinkSpec {
+  if (kind === 'ipip') return { kind, name, mtu }
+  if (vni === undefined || port === undefined) throw new Error(`${name} is wanted without VNI or port`)
+  return { kind, name, vni, port, local, mac, mtu }
+}
+
+function sameVxlan({ kind, vxlan }: Link, { vni, port, local }: WantedLink): boolean {
+  return kind === 'vxlan' && vxlan?.vni === vni && vxlan?.port === port && vxlan?.local === local && !vxlan?.learning
+}
+
+/** An ipip device that sends to whichever gateway a route names. */
+function openIpip({ kind, ipip }: Link): boolean {
+  return kind === 'ipip' && isAny(ipip?.local) && isAny(ipip?.remote)
+}
+
+function isAny(address: string | undefined): boolean {
+  return address === undefined || address === '0.0.0.0'
+}

@@ -1,0 +1,51 @@
+// Kernel objects as they are wanted: under the name of their interface, since an ifindex means nothing until the link
+// exists, and each kind with the key that names its objects for good. Pure.
+import { addressBits, familyOf } from '../../lib/ip.ts'
+import type { Address } from '../port/addresses.ts'
+import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import { defaultMetric, type Route } from '../port/routes.ts'
+import type { SysctlFamily } from '../port/sysctls.ts'
+
+export type WantedLink = {
+  name: string
+  /** A device of this kind is made when there is none. Without it the link is somebody else's to make. */
+  kind?: 'ipip' | 'vxlan'
+  mtu: number
+  /** Taken up where it is down; without it a link is left as it is. */
+  up?: true
+  mac?: string
+  vni?: number
+  port?: number
+  local?: string
+}
+
+/** Routes that drop packets have no interface. */
+export type NamedRoute = Omit<Route, 'ifindex'> & { interfaceName?: string }
+export type NamedAddress = Omit<Address, 'ifindex' | 'tentative'> & { interfaceName: string }
+export type NamedNeighbour = Omit<Neighbour, 'ifindex' | 'proxy'> & { interfaceName: string }
+export type NamedFdbEntry = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
+
+/** One `net.<family>.<path>` that must read `value`. */
+export type NamedSysctl = { family: SysctlFamily; path: readonly string[]; value: string }
+
+/** The identity of a route within its table: `10.1.0.0/26`, with ` metric N` where that is not the default one. */
+export function routeKeyOf({ dst, metric }: Pick<Route, 'dst' | 'metric'>): string {
+  return metric === undefined || metric === defaultMetric(dst) ? dst : `${dst} metric ${metric}`
+}
+
+/** `tunl0 10.1.0.1`, with `/LENGTH` where that is not the full one. */
+export function addressKey({ interfaceName, address, length }: NamedAddress): string {
+  return `${interfaceName} ${address}${length === addressBits(familyOf(address)) ? '' : `/${length}`}`
+}
+
+export function neighbourKey({ interfaceName, address }: Pick<NamedNeighbour, 'interfaceName' | 'address'>): string {
+  return `${interfaceName} ${address}`
+}
+
+export function fdbKey({ interfaceName, mac }: Pick<NamedFdbEntry, 'interfaceName' | 'mac'>): string {
+  return `${interfaceName} ${mac}`
+}
+
+export function sysctlKey({ family, path }: Pick<NamedSysctl, 'family' | 'path'>): string {
+  return `net.${family} ${path.join('/')}`
+}

@@ -1,0 +1,60 @@
+// Kernel settings that must read a value. Only those that are wanted are ever read, and nothing is set back when it is
+// wanted no more. A kernel without IPv6 has no settings of it, and needs none.
+import { KernelError } from '../port/error.ts'
+import type { SysctlFamily, SysctlPort } from '../port/sysctls.ts'
+import type { NamedSysctl } from './objects.ts'
+import { failureOf, KernelTable, type WriteFailure } from './table.ts'
+
+/** `conf.calia.forwarding` is a setting of calia; `ip_forward` and `conf.all.forwarding` are of no interface. */
+function interfaceOf({ path }: NamedSysctl): string | undefined {
+  return path.length === 3 && path[1] !== 'all' && path[1] !== 'default' ? path[1] : undefined
+}
+
+export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
+  const read = (wanted: NamedSysctl): NamedSysctl | undefined => {
+    if (wanted.family === 'ipv6' && readOrAbsent(kernel, 'ipv6', ['conf', 'all', 'forwarding']) === undefined)
+      return wanted
+    const value = readOrAbsent(kernel, wanted.family, wanted.path)
+    return value === undefined ? undefined : { ...wanted, value }
+  }
+  return new KernelTable(
+    {
+      kind: 'sysctl',
+      same: (wanted, seen) => wanted.value === seen.value,
+      interfaceOf,
+      // a setting is there whoever wants it, so it is written over while it is wanted and never removed
+      owns: () => false,
+      mayTake: () => true,
+      async list(wanted) {
+        return [...wanted].flatMap(([key, value]) => {
+          const seen = read(value)
+          return seen === undefined ? [] : [[key, seen] as const]
+        })
+      },
+      look: objects => Promise.resolve(objects.map(({ key, like }) => [key, read(like)] as const)),
+      async write(writes) {
+        return writes.map(({ verb, value: { family, path, value } }): WriteFailure | undefined => {
+          if (verb === 'delete') return undefined
+          try {
+            kernel.writeSysctl(family, path, value)
+            return undefined
+          } catch (error) {
+            if (error instanceof KernelError) return failureOf(error)
+            throw error
+          }
+        })
+      },
+    },
+    { confirm: true },
+  )
+}
+
+/** The value without white space around it; undefined when the kernel has no such setting, or does not show it. */
+function readOrAbsent(kernel: SysctlPort, family: SysctlFamily, path: readonly string[]): string | undefined {
+  try {
+    return kernel.readSysctl(family, path).trim()
+  } catch (error) {
+    if (error instanceof KernelError) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,379 @@
+// Brings one kind of kernel object to what is wanted: read, compare, write the difference, read back. Only objects that
+// carry our mark are changed or removed. An object that was not read is added and never overwritten, since it may be
+// another owner's. What is wanted is written before what is not wanted is removed. A refused object stays to be done
+// and does not stop the others.
+import { Delta } from '../../lib/delta.ts'
+import { ERRNO, type KernelError } from '../port/error.ts'
+
+export type ObjectKind = 'link' | 'address' | 'sysctl' | 'neighbour' | 'fdb' | 'route'
+
+/** Names one kernel object: its kind, its key within the kind, and the interface that it is on where it has one. */
+export type ObjectName = { kind: ObjectKind; key: string; interfaceName?: string }
+
+/**
+ * Why an object is not as wanted. `Refused`: the kernel said no, with `errno`; `NoInterface`: its interface does not
+ * exist; `ForeignOwner`: an object of another owner is in its place; `NotShown`: the kernel took it and does not show it.
+ */
+export type RefusalReason = 'Refused' | 'NoInterface' | 'ForeignOwner' | 'NotShown'
+
+/** One object that is not as wanted; `message` is for people. */
+export type Refusal = ObjectName & { reason: RefusalReason; errno?: number; message: string }
+
+/** What one `apply` did. `healed`: written, and had been right before somebody else changed it. */
+export type Outcome = {
+  written: ObjectName[]
+  healed: ObjectName[]
+  refused: Refusal[]
+  /** Not wanted, ours, and not removed yet. */
+  withheld: ObjectName[]
+}
+
+/** Some of what was wanted is not in the kernel; everything else is. */
+export class ApplyError extends Error {
+  override readonly name = 'ApplyError'
+  readonly refusals: readonly Refusal[]
+  constructor(refusals: readonly Refusal[]) {
+    super(refusals.map(({ kind, key, message }) => `${kind} ${key}: ${message}`).join('; '))
+    this.refusals = refusals
+  }
+}
+
+/** `add` must be refused with EEXIST when the key is taken, where the kernel can do that for this kind. */
+export type Write<V> = { verb: 'add' | 'replace' | 'delete'; key: string; value: V }
+
+/** Why one write was not done. */
+export type WriteFailure = Pick<Refusal, 'reason' | 'errno' | 'message'>
+
+/** How objects of one kind are told apart, read and written. Every method that reads rejects with `KernelError`. */
+export type TableDriver<V> = {
+  kind: ObjectKind
+  /** Whether the kernel's object is the wanted one. */
+  same(wanted: V, seen: V): boolean
+  interfaceOf(value: V): string | undefined
+  /** Whether an object carries our mark. */
+  owns(seen: V): boolean
+  /** Whether `wanted` may be written over an object that does not carry our mark. */
+  mayTake(seen: V, wanted: V): boolean
+  /** All objects there are; of several under one key the first one counts. `wanted`: what is wanted now, by key. */
+  list(wanted: ReadonlyMap<string, V>): Promise<Iterable<readonly [string, V]>>
+  /** All objects on one interface. Without it, the known objects of the interface are read with `look`. */
+  listInterface?(interfaceName: string): Promise<Iterable<readonly [string, V]>>
+  /**
+   * The present state of some objects, where that is cheaper than reading all; undefined: read all. `like` is any value
+   * with the same key.
+   */
+  look?(objects: readonly { key: string; like: V }[]): Promise<Iterable<readonly [string, V | undefined]>> | undefined
+  /** Carries out all of `writes`; the failure at `i` is that of write `i`. */
+  write(writes: readonly Write<V>[]): Promise<readonly (WriteFailure | undefined)[]>
+}
+
+/** Whether an object of ours that is not wanted may be removed now. `dropped`: it was wanted earlier in this process. */
+export type MayRemove<V> = (removal: { key: string; seen: V; dropped: boolean }) => boolean
+
+/** Above this many interfaces to read again, one dump of everything is cheaper. */
+const FEW_INTERFACES = 16
+
+export class KernelTable<V> {
+  readonly #driver: TableDriver<V>
+  readonly #confirms: boolean
+  readonly #delta: Delta<V>
+  /** Keys that are wanted or were seen on each interface. */
+  readonly #onInterface = new Map<string, Set<string>>()
+  /** Keys that were right and then were not. */
+  readonly #broken = new Set<string>()
+  readonly #dropped = new Set<string>()
+  /** Keys to read again, each with a value that has this key. */
+  readonly #suspects = new Map<string, V>()
+  readonly #staleInterfaces = new Set<string>()
+  #stale = true
+
+  /** `confirm`: read back what was written before it counts as done. */
+  constructor(driver: TableDriver<V>, { confirm }: { confirm: boolean }) {
+    this.#driver = driver
+    this.#confirms = confirm
+    this.#delta = new Delta((a, b) => driver.same(a, b))
+  }
+
+  /** Wants the object of `key` to be `value`, or to be gone. Memory only. */
+  want(key: string, value?: V): void {
+    const before = this.#delta.wanted().get(key)
+    if (before === value) return
+    const held = this.#holds(key)
+    this.#tracked(key, () => this.#delta.want(key, value))
+    if (value !== undefined) {
+      this.#dropped.delete(key)
+      return
+    }
+    this.#broken.delete(key)
+    const seen = this.#delta.seen().get(key)
+    if (seen === undefined ? this.#stale : held || this.#driver.owns(seen)) this.#dropped.add(key)
+    else if (seen !== undefined) this.#saw(key, undefined)
+  }
+
+  wanted(): ReadonlyMap<string, V> {
+    return this.#delta.wanted()
+  }
+
+  /** Whether anything on an interface is wanted or was seen. */
+  concerns(interfaceName: string): boolean {
+    return this.#onInterface.has(interfaceName)
+  }
+
+  /** The kernel may have changed unseen: the next `apply` reads everything again. */
+  invalidate(): void {
+    this.#stale = true
+  }
+
+  /** The same for the objects on one interface. */
+  invalidateInterface(interfaceName: string): void {
+    if (this.concerns(interfaceName)) this.#staleInterfaces.add(interfaceName)
+  }
+
+  /** The same for the objects that `concerned` answers true to. Looks at every object that was seen. */
+  invalidateWhere(concerned: (seen: V) => boolean): void {
+    for (const [key, seen] of this.#delta.seen()) if (concerned(seen)) this.#suspects.set(key, seen)
+  }
+
+  /** Takes what the kernel tells of one key; returns whether that needs an `apply`. An echo of one's own write does not. */
+  observe(key: string, value: V | undefined): boolean {
+    const wanted = this.#delta.wanted().get(key)
+    if (wanted === undefined) {
+      if (value === undefined || !this.#driver.owns(value)) return false
+    } else if (value !== undefined && this.#driver.owns(value) && this.#driver.same(wanted, value)) return false
+    this.#suspects.set(key, (value ?? wanted) as V)
+    return true
+  }
+
+  /** Whether the next `apply` has to read the kernel. */
+  get isStale(): boolean {
+    return this.#stale || this.#staleInterfaces.size + this.#suspects.size > 0
+  }
+
+  /**
+   * Makes the kernel's objects the wanted ones; writes only differences. The only method that touches the kernel, and
+   * never called again before it is through. Rejects with `KernelError` when the kernel could not be read or asked.
+   */
+  async apply(mayRemove: MayRemove<V>): Promise<Outcome> {
+    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    try {
+      await this.#read()
+      await this.#write(mayRemove, outcome)
+    } catch (error) {
+      // what was done is not known: everything is read again, whatever went wrong
+      this.#stale = true
+      throw error
+    }
+    return outcome
+  }
+
+  async #read(): Promise<void> {
+    const suspects = [...this.#suspects]
+    const interfaces = [...this.#staleInterfaces]
+    this.#suspects.clear()
+    this.#staleInterfaces.clear()
+    if (this.#stale || interfaces.length > FEW_INTERFACES) return this.#readAll()
+    for (const name of interfaces) await this.#readInterface(name)
+    await this.#readKeys(suspects)
+  }
+
+  async #readAll(): Promise<void> {
+    const held = [...this.#delta.wanted().keys()].filter(key => this.#holds(key))
+    this.#stale = false
+    const entries = await this.#driver.list(this.#delta.wanted())
+    const kept = new Map<string, V>()
+    for (const [key, value] of entries) if (!kept.has(key) && this.#matters(key, value)) kept.set(key, value)
+    this.#delta.resync(kept)
+    this.#onInterface.clear()
+    for (const key of this.#delta.wanted().keys()) this.#track(key)
+    for (const key of kept.keys()) this.#track(key)
+    for (const key of held) if (!this.#holds(key)) this.#broken.add(key)
+    for (const key of this.#dropped) if (!kept.has(key)) this.#dropped.delete(key)
+  }
+
+  async #readInterface(name: string): Promise<void> {
+    const known = [...(this.#onInterface.get(name) ?? [])]
+    if (this.#driver.listInterface === undefined)
+      return this.#readKeys(known.map(key => [key, this.#anyValue(key)] as const))
+    const found = new Map<string, V>()
+    for (const [key, value] of await this.#driver.listInterface(name)) if (!found.has(key)) found.set(key, value)
+    for (const key of known) if (!found.has(key)) this.#look(key, undefined)
+    for (const [key, value] of found) this.#look(key, value)
+  }
+
+  async #readKeys(objects: readonly (readonly [string, V])[]): Promise<void> {
+    if (objects.length === 0) return
+    const some = this.#driver.look?.(objects.map(([key, like]) => ({ key, like })))
+    if (some === undefined) return this.#readAll()
+    for (const [key, value] of await some) this.#look(key, value)
+  }
+
+  /** Takes the present state of a key, as it was read. */
+  #look(key: string, value: V | undefined): void {
+    const held = this.#holds(key)
+    this.#saw(key, value !== undefined && this.#matters(key, value) ? value : undefined)
+    if (held && !this.#holds(key)) this.#broken.add(key)
+  }
+
+  async #write(mayRemove: MayRemove<V>, outcome: Outcome): Promise<void> {
+    const puts: Write<V>[] = []
+    const removals: Write<V>[] = []
+    for (const { key, value, seen } of this.#delta.pending()) {
+      if (value === undefined && seen !== undefined) {
+        if (mayRemove({ key, seen, dropped: this.#dropped.has(key) }))
+          removals.push({ verb: 'delete', key, value: seen })
+        else outcome.withheld.push(this.#name(key, seen))
+      } else if (value !== undefined) {
+        if (seen === undefined) puts.push({ verb: 'add', key, value })
+        else if (this.#mayReplace(seen, value)) puts.push({ verb: 'replace', key, value })
+        else outcome.refused.push(this.#foreign(key, value))
+      }
+    }
+    const done = await this.#put(puts, outcome)
+    for (const [i, failure] of (await this.#send(removals)).entries()) {
+      const { key, value } = removals[i]!
+      if (failure === undefined) this.#saw(key, undefined)
+      else outcome.refused.push({ ...this.#name(key, value), ...failure })
+    }
+    const removed = removals.filter(({ key }) => !this.#delta.seen().has(key))
+    await this.#confirm([...done, ...removed], outcome)
+  }
+
+  /** Writes what is wanted; returns what the kernel took. A key that turns out to be taken is read and decided again. */
+  async #put(puts: readonly Write<V>[], outcome: Outcome): Promise<Write<V>[]> {
+    const done: Write<V>[] = []
+    const taken: Write<V>[] = []
+    for (const [i, failure] of (await this.#send(puts)).entries()) {
+      const put = puts[i]!
+      if (failure === undefined) {
+        this.#saw(put.key, put.value)
+        done.push(put)
+      } else if (put.verb === 'add' && failure.errno === ERRNO.EEXIST) taken.push(put)
+      else outcome.refused.push({ ...this.#name(put.key, put.value), ...failure })
+    }
+    if (taken.length === 0) return done
+    await this.#readKeys(taken.map(({ key, value }) => [key, value] as const))
+    const again: Write<V>[] = []
+    for (const put of taken) {
+      const seen = this.#delta.seen().get(put.key)
+      if (this.#holds(put.key)) done.push(put)
+      else if (seen === undefined) {
+        const message = 'the kernel says that it exists, but does not show it'
+        outcome.refused.push({ ...this.#name(put.key, put.value), reason: 'Refused', errno: ERRNO.EEXIST, message })
+      } else if (this.#mayReplace(seen, put.value)) again.push({ ...put, verb: 'replace' })
+      else outcome.refused.push(this.#foreign(put.key, put.value))
+    }
+    return again.length === 0 ? done : [...done, ...(await this.#put(again, outcome))]
+  }
+
+  async #send(writes: readonly Write<V>[]): Promise<readonly (WriteFailure | undefined)[]> {
+    return writes.length === 0 ? [] : this.#driver.write(writes)
+  }
+
+  /** Reads back what was written, where that is asked for, and says what is done. */
+  async #confirm(done: readonly Write<V>[], outcome: Outcome): Promise<void> {
+    if (done.length === 0) return
+    if (this.#confirms) {
+      await this.#readKeys(done.map(({ key, value }) => [key, value] as const))
+      // before an object is said to be missing, everything is looked at
+      if (done.some(({ key }) => !this.#isDone(key))) await this.#readAll()
+    }
+    for (const { verb, key, value } of done) {
+      // somebody wants something else by now: the next `apply` says what became of that
+      if (this.#delta.wanted().get(key) !== (verb === 'delete' ? undefined : value)) continue
+      const name = this.#name(key, value)
+      if (this.#isDone(key)) {
+        outcome.written.push(name)
+        if (this.#broken.delete(key)) outcome.healed.push(name)
+      } else
+        outcome.refused.push({ ...name, reason: 'NotShown', message: 'the kernel took it, but does not show it so' })
+    }
+  }
+
+  #isDone(key: string): boolean {
+    return this.#delta.wanted().has(key) ? this.#holds(key) : !this.#delta.seen().has(key)
+  }
+
+  /** Whether this key is wanted and was last seen as wanted. */
+  #holds(key: string): boolean {
+    const wanted = this.#delta.wanted().get(key)
+    const seen = this.#delta.seen().get(key)
+    return wanted !== undefined && seen !== undefined && this.#driver.same(wanted, seen)
+  }
+
+  #mayReplace(seen: V, wanted: V): boolean {
+    return this.#driver.owns(seen) || this.#driver.mayTake(seen, wanted)
+  }
+
+  #matters(key: string, value: V): boolean {
+    return this.#delta.wanted().has(key) || this.#driver.owns(value)
+  }
+
+  #foreign(key: string, wanted: V): Refusal {
+    const message = 'one of another owner is in its place; remove one of the two'
+    return { ...this.#name(key, wanted), reason: 'ForeignOwner', errno: ERRNO.EEXIST, message }
+  }
+
+  #name(key: string, value: V): ObjectName {
+    const interfaceName = this.#driver.interfaceOf(value)
+    return { kind: this.#driver.kind, key, ...(interfaceName === undefined ? {} : { interfaceName }) }
+  }
+
+  #saw(key: string, value: V | undefined): void {
+    this.#tracked(key, () => this.#delta.saw(key, value))
+    if (value === undefined) this.#dropped.delete(key)
+  }
+
+  /** Keeps the keys by interface while `change` alters what is wanted or seen under a key. */
+  #tracked(key: string, change: () => void): void {
+    for (const name of this.#interfacesOf(key)) {
+      const keys = this.#onInterface.get(name)
+      keys?.delete(key)
+      if (keys?.size === 0) this.#onInterface.delete(name)
+    }
+    change()
+    this.#track(key)
+  }
+
+  #track(key: string): void {
+    for (const name of this.#interfacesOf(key)) {
+      const keys = this.#onInterface.get(name)
+      if (keys === undefined) this.#onInterface.set(name, new Set([key]))
+      else keys.add(key)
+    }
+  }
+
+  /** Some value that has this key; the key must be wanted or seen. */
+  #anyValue(key: string): V {
+    return (this.#delta.wanted().get(key) ?? this.#delta.seen().get(key)) as V
+  }
+
+  #interfacesOf(key: string): string[] {
+    const [wanted, seen] = [this.#delta.wanted().get(key), this.#delta.seen().get(key)]
+    const names: string[] = []
+    for (const value of wanted === seen ? [wanted] : [wanted, seen]) {
+      const name = value === undefined ? undefined : this.#driver.interfaceOf(value)
+      if (name !== undefined) names.push(name)
+    }
+    return names
+  }
+}
+
+/** What a refused request means for its object. */
+export function failureOf({ errno, message }: KernelError): WriteFailure {
+  return { reason: 'Refused', errno, message }
+}
+
+/** An object waits for its interface; the event of the link brings the next attempt. */
+export function noInterface(interfaceName: string): WriteFailure {
+  return { reason: 'NoInterface', message: `interface ${interfaceName} is not there` }
+}
+
+/** What several tables did, as one. */
+export function mergeOutcomes(parts: readonly Outcome[]): Outcome {
+  return {
+    written: parts.flatMap(({ written }) => written),
+    healed: parts.flatMap(({ healed }) => healed),
+    refused: parts.flatMap(({ refused }) => refused),
+    withheld: parts.flatMap(({ withheld }) => withheld),
+  }
+}
