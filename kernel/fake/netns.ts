@@ -17,6 +17,7 @@ import {
   type RouteChange,
   routeKey,
 } from '../port/routes.ts'
+import { FakeNftables } from './nftables.ts'
 
 /** The far end of a veth. */
 export type Peer = { netns: FakeNetns; index: number }
@@ -26,6 +27,7 @@ export class FakeNetns {
   readonly peers = new Map<number, Peer>()
   readonly listeners = new Set<(event: KernelEvent) => void>()
   readonly sysctls = new Map<string, string>()
+  readonly nftables = new FakeNftables()
   addresses: Address[] = []
   routes = new Map<string, Route>()
   neighbours: Neighbour[] = []

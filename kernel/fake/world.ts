@@ -8,6 +8,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { FakeNetns } from './netns.ts'
@@ -222,6 +223,14 @@ class FakeKernel implements Kernel {
 
   writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
     this.#sysctl('write sysctl', family, path, key => this.#netns.sysctls.set(key, value.trim()))
+  }
+
+  async nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined> {
+    return this.#open().nftables.nftables(of)
+  }
+
+  async changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {
+    return this.#open().nftables.changeNftables(changes, options)
   }
 
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {

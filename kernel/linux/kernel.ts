@@ -3,7 +3,7 @@
 // of a link that goes down without telling anybody (fib_sync_down_dev), so monitors do not hear of it.
 import { closeSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
-import { AF, NLM_F } from '../netlink/numbers.ts'
+import { AF, NETLINK, NLM_F } from '../netlink/numbers.ts'
 import { type Request, Requests } from '../netlink/requests.ts'
 import { emitAddress, emitAddressDump, parseAddressMessage } from '../netlink/route/address.ts'
 import { emitLinkHeader, emitNewLink, emitSetLink, parseLink } from '../netlink/route/link.ts'
@@ -27,14 +27,18 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { LinkRemoval } from './link-removal.ts'
+import { LinuxNftables } from './nftables.ts'
 
 /** Longest name of a link (IFNAMSIZ without the final zero). */
 const NAME_LENGTH = 15
 /** "There is none, or its link went away": for deletions, as good as done. */
 const ABSENT: readonly number[] = [ERRNO.ENOENT, ERRNO.ESRCH, ERRNO.ENXIO, ERRNO.ENODEV, ERRNO.EADDRNOTAVAIL]
+/** Room for the refusals of some 10,000 changes of one transaction. */
+const NETFILTER_BUFFER = 8 << 20
 const ROUTE_FLAGS = { replace: NLM_F.create | NLM_F.replace, add: NLM_F.create | NLM_F.excl, delete: 0 } as const
 
 /**
@@ -50,6 +54,7 @@ class LinuxKernel implements Kernel {
   readonly #requests: Requests
   readonly #removal: LinkRemoval
   readonly #monitors = new Set<KernelMonitor>()
+  #nftables: { requests: Requests; port: LinuxNftables } | undefined
   #closed = false
 
   constructor(netnsFd?: number) {
@@ -206,6 +211,14 @@ class LinuxKernel implements Kernel {
     this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(file, value))
   }
 
+  nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined> {
+    return this.#netfilter().nftables(of)
+  }
+
+  changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {
+    return this.#netfilter().changeNftables(changes, options)
+  }
+
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
     const monitor = this.#within(() => openMonitor(listen))
     const tracked = {
@@ -233,11 +246,22 @@ class LinuxKernel implements Kernel {
     this.#closed = true
     for (const monitor of this.#monitors) monitor.close()
     this.#requests.close()
+    this.#nftables?.requests.close()
     if (this.#netnsFd !== undefined) closeSync(this.#netnsFd)
   }
 
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  /** Opened by the first who asks: most kernels are never asked about nftables. */
+  #netfilter(): LinuxNftables {
+    if (this.#nftables === undefined) {
+      const options = { family: NETLINK.netfilter, receiveBuffer: NETFILTER_BUFFER }
+      const requests = this.#within(() => new Requests(options))
+      this.#nftables = { requests, port: new LinuxNftables(requests) }
+    }
+    return this.#nftables.port
   }
 
   #within<T>(act: () => T): T {

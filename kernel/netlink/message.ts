@@ -2,16 +2,18 @@
 // machine that Node ships for here (x64, arm64); the few big-endian fields are written as such by their codecs.
 // Header: length u32 | type u16 | flags u16 | seq u32 | port u32; attribute: length u16 | type u16; all padded to 4.
 import { addressBytes } from '../../lib/ip.ts'
-import { NLM_F, NLMSGERR_ATTR } from './numbers.ts'
+import { NLA_F, NLM_F, NLMSGERR_ATTR } from './numbers.ts'
 
 const HEADER = 16
-/** Type bits without NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
-const TYPE_MASK = 0x3fff
+const TYPE_MASK = 0xffff & ~(NLA_F.nested | NLA_F.netByteOrder)
 
 export type Message = { type: number; flags: number; seq: number; body: Buffer }
 
-/** What the kernel says in an error message: `errno` positive, 0 for a plain acknowledgement. */
-export type Acknowledgement = { errno: number; detail?: string }
+/**
+ * What the kernel says in an error message: `errno` positive, 0 for a plain acknowledgement. `detail` is its text and
+ * `offset` the octet of the request (from its header on) where the attribute that it refuses begins.
+ */
+export type Acknowledgement = { errno: number; detail?: string; offset?: number }
 
 /** Writes messages one after the other into one buffer that grows. */
 export class NlWriter {
@@ -49,13 +51,34 @@ export class NlWriter {
     return this
   }
 
+  u16be(value: number): this {
+    const at = this.#advance(2)
+    this.#bytes.writeUInt16BE(value, at)
+    return this
+  }
+
+  u32be(value: number): this {
+    const at = this.#advance(4)
+    this.#bytes.writeUInt32BE(value >>> 0, at)
+    return this
+  }
+
+  u64be(value: bigint): this {
+    const at = this.#advance(8)
+    this.#bytes.writeBigUInt64BE(value, at)
+    return this
+  }
+
   put(bytes: Uint8Array): this {
     const at = this.#advance(bytes.length)
     this.#bytes.set(bytes, at)
     return this
   }
 
-  /** An attribute whose value, or nested attributes, `body` writes. */
+  /**
+   * An attribute whose value, or nested attributes, `body` writes. Throws when that is more than the 65,531 octets that
+   * an attribute can hold.
+   */
   nest(type: number, body: (w: NlWriter) => void): this {
     const at = this.#at
     this.u16(0).u16(type)
@@ -157,19 +180,20 @@ export function parseAcknowledgement({ flags, body }: Message): Acknowledgement 
   const errno = body.length < 4 ? 0 : Math.abs(body.readInt32LE(0))
   if (!(flags & NLM_F.ackAttributes) || body.length < 4 + HEADER) return { errno }
   const quoted = flags & NLM_F.capped ? HEADER : (body.readUInt32LE(4) + 3) & ~3
-  return { errno, detail: extendedText(body, 4 + quoted) }
+  return { errno, ...extended(body, 4 + quoted) }
 }
 
 /** Body of NLMSG_DONE: errno i32 (of a dump that failed half-way) | attributes. */
 export function parseDone({ flags, body }: Message): Acknowledgement {
   const errno = body.length < 4 ? 0 : Math.abs(body.readInt32LE(0))
-  return { errno, detail: flags & NLM_F.ackAttributes ? extendedText(body, 4) : undefined }
+  return flags & NLM_F.ackAttributes ? { errno, ...extended(body, 4) } : { errno }
 }
 
-function extendedText(body: Buffer, from: number): string | undefined {
-  let text: string | undefined
+function extended(body: Buffer, from: number): Omit<Acknowledgement, 'errno'> {
+  const out: Omit<Acknowledgement, 'errno'> = {}
   eachAttribute(body, from, (type, value) => {
-    if (type === NLMSGERR_ATTR.message) text = attributeText(value)
+    if (type === NLMSGERR_ATTR.message) out.detail = attributeText(value)
+    else if (type === NLMSGERR_ATTR.offset && value.length >= 4) out.offset = value.readUInt32LE(0)
   })
-  return text
+  return out
 }

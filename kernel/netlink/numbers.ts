@@ -1,6 +1,9 @@
 // The registry of netlink itself: the numbers that every family of netlink sockets shares, under the kernel's own words.
 // Source: linux/netlink.h.
 
+/** Families of netlink sockets (NETLINK_*). */
+export const NETLINK = { route: 0, netfilter: 12 } as const
+
 export const AF = { unspec: 0, inet: 2, bridge: 7, inet6: 10, netlink: 16 } as const
 
 export const NLM_F = {
@@ -21,7 +24,9 @@ export const NLM_F = {
 } as const
 
 export const NLMSG = { error: 2, done: 3 } as const
-export const NLMSGERR_ATTR = { message: 1 } as const
+export const NLMSGERR_ATTR = { message: 1, offset: 2 } as const
+/** Bits of an attribute's type: it holds attributes; its number is big-endian. */
+export const NLA_F = { nested: 0x8000, netByteOrder: 0x4000 } as const
 
 export const SOL_NETLINK = 270
 /** The socket options that every socket has on. */

@@ -1,9 +1,9 @@
-// Requests to rtnetlink and their answers, over one socket. The kernel works a datagram off in order and before
+// Requests to one family of netlink and their answers, over one socket. The kernel works a datagram off in order and before
 // sendmsg returns, so a batch asks for an acknowledgement of its last message only: once that is there, every refusal
 // before it was received, and whatever was not refused was done. Dumps run one at a time (a second one is EBUSY).
 import { ERRNO, KernelError } from '../port/error.ts'
 import { type Acknowledgement, type Message, NlWriter, parseAcknowledgement, parseDone } from './message.ts'
-import { NLM_F, NLMSG } from './numbers.ts'
+import { NETLINK, NLM_F, NLMSG } from './numbers.ts'
 import { NetlinkSocket } from './socket.ts'
 
 export type Request = {
@@ -19,6 +19,9 @@ const BATCH = 128
 const RECEIVE_BUFFER = 1 << 20
 const OK: Acknowledgement = { errno: 0 }
 
+/** A request of a transaction that the kernel refused, by its place in it. */
+export type RefusedRequest = { index: number; acknowledgement: Acknowledgement }
+
 type Waiting = { take(message: Message): void; fail(error: unknown): void }
 
 export class Requests {
@@ -29,8 +32,9 @@ export class Requests {
   #closed = false
 
   /** Opens its socket in the network namespace of the calling thread. Throws `KernelError`. */
-  constructor(receiveBuffer = RECEIVE_BUFFER) {
+  constructor({ family = NETLINK.route as number, receiveBuffer = RECEIVE_BUFFER } = {}) {
     this.#socket = new NetlinkSocket({
+      family,
       receiveBuffer,
       received: messages => {
         for (const message of messages) this.#waiting.get(message.seq)?.take(message)
@@ -67,6 +71,41 @@ export class Requests {
     return taken
   }
 
+  /**
+   * Sends requests that the kernel does all or none of, in one datagram that is never split. Request 0 opens the
+   * transaction and the last one closes it. Resolves to what was refused, in order: nothing means that all is done. A
+   * refusal of request 0 is one of the transaction as a whole. Rejects when the answers were lost.
+   */
+  transaction(requests: readonly Request[]): Promise<RefusedRequest[]> {
+    return new Promise((resolve, reject) => {
+      const refused: RefusedRequest[] = []
+      const first = this.#next()
+      for (let i = 1; i < requests.length; i++) this.#next()
+      // kernels before 6.10 acknowledge neither the opening nor the closing request
+      const marked = requests.length - 2
+      const finish = () => {
+        this.#forget(first, requests.length)
+        resolve(refused)
+      }
+      this.#send(
+        first,
+        requests,
+        { ackOf: marked },
+        {
+          take: message => {
+            if (message.type !== NLMSG.error) return
+            const index = (message.seq - first) >>> 0
+            const acknowledgement = parseAcknowledgement(message)
+            if (acknowledgement.errno !== 0) refused.push({ index, acknowledgement })
+            if (index === marked || index === 0) finish()
+          },
+          // what is missing then are refusals like the first
+          fail: error => (refused.length > 0 ? resolve(refused) : reject(error)),
+        },
+      )
+    })
+  }
+
   close(): void {
     this.#closed = true
     this.#socket.close()
@@ -78,7 +117,7 @@ export class Requests {
       const { answer, replies, interrupted } = await this.#exchange(request, NLM_F.dump)
       if (!interrupted) return { answer, objects: replies.map(parse).filter(object => object !== undefined) as T[] }
     }
-    throw new KernelError(ERRNO.EINTR, 'dump', `rtnetlink ${request.type}`, `interrupted ${DUMP_ATTEMPTS} times`)
+    throw new KernelError(ERRNO.EINTR, 'dump', `netlink ${request.type}`, `interrupted ${DUMP_ATTEMPTS} times`)
   }
 
   #exchange(request: Request, flags: number) {
@@ -91,15 +130,20 @@ export class Requests {
         this.#forget(seq, 1)
         resolve({ answer, replies, interrupted })
       }
-      this.#send(seq, [request], flags, {
-        take: message => {
-          if (message.flags & NLM_F.dumpInterrupted) interrupted = true
-          if (message.type === NLMSG.error) finish(parseAcknowledgement(message))
-          else if (message.type === NLMSG.done) finish(parseDone(message))
-          else replies.push(message)
+      this.#send(
+        seq,
+        [request],
+        { flags },
+        {
+          take: message => {
+            if (message.flags & NLM_F.dumpInterrupted) interrupted = true
+            if (message.type === NLMSG.error) finish(parseAcknowledgement(message))
+            else if (message.type === NLMSG.done) finish(parseDone(message))
+            else replies.push(message)
+          },
+          fail: reject,
         },
-        fail: reject,
-      })
+      )
     })
   }
 
@@ -109,21 +153,31 @@ export class Requests {
       const first = this.#next()
       const last = requests.length - 1
       for (let i = 0; i < last; i++) this.#next()
-      this.#send(first, requests, 0, {
-        take: message => {
-          const i = (message.seq - first) >>> 0
-          if (message.type !== NLMSG.error) return
-          answers[i] = parseAcknowledgement(message)
-          if (i !== last) return
-          this.#forget(first, requests.length)
-          resolve(answers)
+      this.#send(
+        first,
+        requests,
+        { ackOf: last },
+        {
+          take: message => {
+            const i = (message.seq - first) >>> 0
+            if (message.type !== NLMSG.error) return
+            answers[i] = parseAcknowledgement(message)
+            if (i !== last) return
+            this.#forget(first, requests.length)
+            resolve(answers)
+          },
+          fail: reject,
         },
-        fail: reject,
-      })
+      )
     })
   }
 
-  #send(first: number, requests: readonly Request[], flags: number, waiting: Waiting): void {
+  #send(
+    first: number,
+    requests: readonly Request[],
+    { flags = 0, ackOf }: { flags?: number; ackOf?: number },
+    waiting: Waiting,
+  ): void {
     if (this.#closed) {
       waiting.fail(new KernelError(ERRNO.ECANCELED, 'send', 'netlink', 'closed'))
       return
@@ -131,7 +185,7 @@ export class Requests {
     const w = new NlWriter()
     try {
       for (const [i, request] of requests.entries()) {
-        const ack = i === requests.length - 1 && flags === 0 ? NLM_F.ack : 0
+        const ack = i === ackOf ? NLM_F.ack : 0
         w.message(request.type, (request.flags ?? 0) | flags | ack | NLM_F.request, (first + i) >>> 0, request.body)
       }
     } catch (error) {

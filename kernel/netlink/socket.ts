@@ -1,4 +1,4 @@
-// One rtnetlink socket over RawNetlinkSocket of the `netlink` package: its port, its options, what it receives and when
+// One netlink socket of any family over RawNetlinkSocket of the `netlink` package: its port, its options, what it receives and when
 // it lost something. Hazards of the package: POLLERR, which is what an overrun (ENOBUFS) looks like to libuv, aborts the
 // process, and so does a callback that throws. So the kernel is told to keep overruns to itself and its count of drops
 // is read instead, and errors of listeners are thrown later.
@@ -9,12 +9,19 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import { type Message, parseMessages } from './message.ts'
 import { AF, NETLINK_OPTION, SOL_NETLINK } from './numbers.ts'
 
-const NETLINK_ROUTE = 0
 const SOL_SOCKET = 1
+const SO_SNDBUF = 7
 const SO_RCVBUF = 8
+const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
+const SEND_BUFFER_OPTIONS = { force: SO_SNDBUFFORCE, polite: SO_SNDBUF }
+const RECEIVE_BUFFER_OPTIONS = { force: SO_RCVBUFFORCE, polite: SO_RCVBUF }
+/** The smallest send buffer that is asked for, in octets. */
+const SEND_BUFFER = 1 << 18
 
 export type NetlinkSocketOptions = {
+  /** One of `NETLINK`. */
+  family: number
   /** Octets of received messages that the kernel keeps for us before it drops. */
   receiveBuffer: number
   groups?: readonly number[]
@@ -32,11 +39,12 @@ export class NetlinkSocket {
   readonly #port: number
   #fd = -1
   #drops = 0
+  #sendBuffer = 0
   #open = true
 
   /** Opens the socket in the network namespace of the calling thread. Throws `KernelError`. */
   constructor(options: NetlinkSocketOptions) {
-    const { socket, port } = bind()
+    const { socket, port } = bind(options.family)
     this.#socket = socket
     this.#port = port
     socket.on('error', () => guarded(options.lost))
@@ -44,7 +52,7 @@ export class NetlinkSocket {
     try {
       this.#fd = descriptorOf(port)
       for (const option of Object.values(NETLINK_OPTION)) setSocketInt(this.#fd, SOL_NETLINK, option, 1)
-      widen(this.#fd, options.receiveBuffer)
+      widen(this.#fd, RECEIVE_BUFFER_OPTIONS, options.receiveBuffer)
       for (const group of options.groups ?? []) socket.addMembership(group)
     } catch (error) {
       this.close()
@@ -52,8 +60,12 @@ export class NetlinkSocket {
     }
   }
 
-  /** Hands messages to the kernel, which works them off before this returns; `refused` is called when it took none. */
+  /**
+   * Hands messages to the kernel in one datagram of any size, which it works off before this returns; `refused` is
+   * called when it took none.
+   */
   send(bytes: Buffer, refused: (error: KernelError) => void): void {
+    if (bytes.length > this.#sendBuffer) this.#widenSendBuffer(bytes.length)
     this.#socket.send(bytes, {}, error => {
       if (error === undefined) return
       guarded(() => refused(new KernelError(Math.abs(error.errno), 'send', 'netlink')))
@@ -72,6 +84,12 @@ export class NetlinkSocket {
     this.#open = false
     ports.delete(this.#port)
     this.#socket.close()
+  }
+
+  /** A datagram that is larger than the send buffer is refused (EMSGSIZE), whatever else is in there. */
+  #widenSendBuffer(length: number): void {
+    this.#sendBuffer = Math.max(length, SEND_BUFFER)
+    widen(this.#fd, SEND_BUFFER_OPTIONS, this.#sendBuffer)
   }
 
   #receive(bytes: Buffer, options: NetlinkSocketOptions): void {
@@ -95,14 +113,14 @@ function guarded(act: () => void): void {
   }
 }
 
-function bind(): { socket: RawNetlinkSocket; port: number } {
+function bind(family: number): { socket: RawNetlinkSocket; port: number } {
   for (let attempt = 0; attempt < 1024; attempt++) {
     // ten counting bits over 22 of the pid, as libnl does: processes rarely meet
     lastPort = (lastPort + 1) & 0x3ff
     const port = ((lastPort << 22) | (process.pid & 0x3fffff)) >>> 0
     if (ports.has(port)) continue
     try {
-      const socket = new RawNetlinkSocket(NETLINK_ROUTE, { localPort: port, recvBufferSize: 0, sendBufferSize: 0 })
+      const socket = new RawNetlinkSocket(family, { localPort: port, recvBufferSize: 0, sendBufferSize: 0 })
       ports.add(port)
       return { socket, port }
     } catch (error) {
@@ -124,11 +142,11 @@ function descriptorOf(port: number): number {
   throw new Error(`no descriptor is bound to netlink port ${port}`)
 }
 
-function widen(fd: number, size: number): void {
+function widen(fd: number, { force, polite }: { force: number; polite: number }, size: number): void {
   try {
-    setSocketInt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size)
+    setSocketInt(fd, SOL_SOCKET, force, size)
   } catch {
-    // without the right to go above net.core.rmem_max we take what it allows
-    setSocketInt(fd, SOL_SOCKET, SO_RCVBUF, size)
+    // without the right to go above net.core.rmem_max and wmem_max we take what they allow
+    setSocketInt(fd, SOL_SOCKET, polite, size)
   }
 }

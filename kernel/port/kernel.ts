@@ -4,6 +4,7 @@
 import type { Address, AddressPort } from './addresses.ts'
 import type { Link, LinkPort } from './links.ts'
 import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
+import type { NftablesPort } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
 import type { SysctlPort } from './sysctls.ts'
 
@@ -28,7 +29,8 @@ export type Kernel = LinkPort &
   AddressPort &
   RoutePort &
   NeighbourPort &
-  SysctlPort & {
+  SysctlPort &
+  NftablesPort & {
     /**
      * Calls `listen` for every change of links, addresses, routes, neighbours and forwarding entries from now
      * on, one's own included. The

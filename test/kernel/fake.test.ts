@@ -1,9 +1,11 @@
 import test from 'ava'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { kernelContract, type World } from './contract.ts'
+import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
 
 kernelContract(test, open)
+nftablesContract(test, open)
 routeTableSuite(test, open)
 
 function open(): World {

@@ -3,6 +3,7 @@ import { openKernel } from '../../kernel/linux/kernel.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { LinkSpec } from '../../kernel/port/links.ts'
 import { kernelContract, type World } from './contract.ts'
+import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
@@ -20,6 +21,7 @@ if (isRoot) {
     return { node, podPath: pod.path, missingKind, close }
   }
   kernelContract(test, open)
+  nftablesContract(test, open)
   routeTableSuite(test, open)
 } else {
   test('the real kernel is held to the contract by root only', t => {

@@ -45,7 +45,7 @@ netns('a monitor that lost events says so, and goes on', async t => {
 
 netns('a request socket that lost answers fails what was under way, and takes the next request', async t => {
   using scratch = scratchNetns()
-  const requests = runInNetns(scratch.path, () => new Requests(1))
+  const requests = runInNetns(scratch.path, () => new Requests({ receiveBuffer: 1 }))
   const refused = { ...block('10.0.0.0/24'), type: 'unicast' as const, ifindex: 4711 }
   const request = { type: RTM.newRoute, body: (w: Parameters<typeof emitRoute>[0]) => emitRoute(w, refused) }
   const error = await t.throwsAsync(requests.change(Array(128).fill(request)), { instanceOf: KernelError })

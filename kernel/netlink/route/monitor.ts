@@ -1,6 +1,7 @@
 // What the kernel multicasts about links, addresses, routes, neighbours and forwarding entries.
 import type { KernelEvent, KernelMonitor } from '../../port/kernel.ts'
 import type { Message } from '../message.ts'
+import { NETLINK } from '../numbers.ts'
 import { NetlinkSocket } from '../socket.ts'
 import { parseAddressMessage } from './address.ts'
 import { parseLink } from './link.ts'
@@ -18,6 +19,7 @@ export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer 
     if (event !== undefined && !closed) listen(event)
   }
   const socket = new NetlinkSocket({
+    family: NETLINK.route,
     receiveBuffer,
     groups: Object.values(GROUP),
     received: messages => {

@@ -1,0 +1,173 @@
+// nftables over a netlink socket of the family netfilter. A table is read with several dumps, which are of one state only
+// when the generation is the same before and after them; so they are taken again until it is.
+
+import type { Message, NlWriter } from '../netlink/message.ts'
+import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
+import { messageType, requestsOf } from '../netlink/nftables/changes.ts'
+import { commandText } from '../netlink/nftables/commands.ts'
+import { elementsOf, emitElementsHead, parseElements } from '../netlink/nftables/elements.ts'
+import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
+import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
+import { chains, emitTableFilter, parseGeneration, rules, sets, tableOf, tables } from '../netlink/nftables/objects.ts'
+import type { Request, Requests } from '../netlink/requests.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
+import type {
+  NftablesPort,
+  NftChange,
+  NftElements,
+  NftRefusal,
+  NftRuleset,
+  NftSet,
+  NftTable,
+} from '../port/nftables.ts'
+import { typesOf } from '../port/nftables.ts'
+
+const ATTEMPTS = 16
+/** Characters of a command in the text of an error. */
+const COMMAND_LENGTH = 300
+
+type Name = Pick<NftTable, 'family' | 'name'>
+
+export class LinuxNftables implements NftablesPort {
+  readonly #requests: Requests
+
+  /** `requests` are those of a socket of the family netfilter. */
+  constructor(requests: Requests) {
+    this.#requests = requests
+  }
+
+  async nftables(of: Name): Promise<NftRuleset | undefined> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const generation = await this.#generation()
+      const found = await this.#read(of)
+      if ((await this.#generation()) !== generation) continue
+      if (found instanceof KernelError) throw found
+      return found && { generation, ...found }
+    }
+    throw new KernelError(ERRNO.EINTR, 'read table', nameOf(of), `changed ${ATTEMPTS} times`)
+  }
+
+  async changeNftables(
+    changes: readonly NftChange[],
+    { generation }: { generation?: number } = {},
+  ): Promise<NftRefusal[]> {
+    const requests: Request[] = []
+    const origin: number[] = []
+    for (const [i, change] of changes.entries())
+      for (const request of requestsOf(change)) {
+        requests.push(request)
+        origin.push(i)
+      }
+    if (requests.length === 0) return []
+    const refusals = new Map<number | undefined, NftRefusal>()
+    const batch = batchOf(NFNL_SUBSYSTEM.nftables, requests, generation)
+    for (const { index, acknowledgement } of await this.#requests.transaction(batch)) {
+      const { errno, detail, offset } = acknowledgement
+      // what opens the transaction comes before the first change
+      const change = origin[index - 1]
+      if (refusals.has(change)) continue
+      const error = new KernelError(
+        errno,
+        'nft',
+        change === undefined ? 'transaction' : shown(changes[change]!),
+        detail,
+      )
+      refusals.set(change, {
+        error,
+        ...(change !== undefined && { index: change }),
+        ...(offset !== undefined && { offset }),
+      })
+    }
+    return [...refusals.values()]
+  }
+
+  async #generation(): Promise<number> {
+    const request: Request = { type: messageType(NFT_MSG.getGen), body: w => emitNfHeader(w, 0) }
+    const { answer, replies } = await this.#requests.read(request)
+    if (answer.errno !== 0 || replies[0] === undefined)
+      throw new KernelError(answer.errno, 'read generation', 'nftables', answer.detail)
+    return sensible(parseGeneration(replies[0]))
+  }
+
+  /** The table as it is while nobody changes it; an error where it may have been changed in between. */
+  async #read(of: Name): Promise<Omit<NftRuleset, 'generation'> | KernelError | undefined> {
+    try {
+      const table = await this.#table(of)
+      if (table === undefined) return undefined
+      const inTable = (w: NlWriter) => emitTableFilter(w, of.name)
+      const known = {
+        table,
+        // the kernel has no filter for chains
+        chains: await this.#dump(of, chains.operation.read, () => {}, ofTable(of, chains.parse)),
+        sets: await this.#dump(of, sets.operation.read, inTable, ofTable(of, sets.parse)),
+        rules: await this.#dump(of, rules.operation.read, inTable, ofTable(of, rules.parse)),
+      }
+      const elements: NftElements[] = []
+      for (const set of known.sets) elements.push(await this.#elements(of, set))
+      return { ...known, elements: elements.filter(each => each.elements.length > 0) }
+    } catch (error) {
+      if (error instanceof KernelError) return error
+      throw error
+    }
+  }
+
+  async #table(of: Name): Promise<NftTable | undefined> {
+    const request: Request = {
+      type: messageType(tables.operation.read),
+      body: w => {
+        emitNfHeader(w, NFPROTO[of.family])
+        tables.emit(w, { kind: 'table', ...of })
+      },
+    }
+    const { answer, replies } = await this.#requests.read(request)
+    if (answer.errno === ERRNO.ENOENT) return undefined
+    if (answer.errno !== 0 || replies[0] === undefined)
+      throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
+    return sensible(tables.parse(replies[0]))
+  }
+
+  async #elements(of: Name, set: NftSet): Promise<NftElements> {
+    const { family, table, name } = set
+    const head = (w: NlWriter) => emitElementsHead(w, { table, set: name })
+    const wires = await this.#dump(of, NFT_MSG.getSetElem, head, parseElements)
+    const elements = sensible(elementsOf(set, wires.flat()))
+    return { kind: 'elements', family, table, set: name, ...typesOf(set), elements }
+  }
+
+  async #dump<T>(
+    of: Name,
+    operation: number,
+    filter: (w: NlWriter) => void,
+    parse: (message: Message) => Parsed<T> | undefined,
+  ): Promise<T[]> {
+    const request: Request = {
+      type: messageType(operation),
+      body: w => {
+        emitNfHeader(w, NFPROTO[of.family])
+        filter(w)
+      },
+    }
+    const { answer, objects } = await this.#requests.dump(request, parse)
+    if (answer.errno !== 0) throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
+    return objects.map(sensible)
+  }
+}
+
+/** Reads only what belongs to the table. */
+function ofTable<T>(of: Name, parse: (message: Message) => Parsed<T>): (message: Message) => Parsed<T> | undefined {
+  return message => (tableOf(message) === of.name ? parse(message) : undefined)
+}
+
+function sensible<T>(parsed: Parsed<T>): T {
+  if (parsed instanceof Malformed) throw new KernelError(ERRNO.EBADMSG, 'read', 'nftables', parsed.message)
+  return parsed
+}
+
+function nameOf({ family, name }: Name): string {
+  return `${family} ${name}`
+}
+
+function shown(change: NftChange): string {
+  const command = commandText(change)
+  return command.length <= COMMAND_LENGTH ? command : `${command.slice(0, COMMAND_LENGTH)}...`
+}

@@ -1,0 +1,90 @@
+// Changes as messages: which operation and flags a verb is, per kind of object. A change is one message, or several for
+// elements that do not fit one.
+import type { NftChange, NftName } from '../../port/nftables.ts'
+import type { NlWriter } from '../message.ts'
+import { emitNfHeader, NFNL_SUBSYSTEM } from '../nfnetlink.ts'
+import { NLM_F } from '../numbers.ts'
+import type { Request } from '../requests.ts'
+import { elementMessages, emitElementsHead } from './elements.ts'
+import { count, may, need, record, text } from './fields.ts'
+import { NFPROTO, NFT_MSG } from './numbers.ts'
+import { chains, rules, sets, tables } from './objects.ts'
+
+/** The type of a message about an operation of nftables. */
+export function messageType(operation: number): number {
+  return (NFNL_SUBSYSTEM.nftables << 8) | operation
+}
+
+const ROWS = { table: tables, chain: chains, set: sets, rule: rules } as const
+
+const FLAGS = {
+  add: NLM_F.create,
+  create: NLM_F.create | NLM_F.excl,
+  insert: NLM_F.create,
+  replace: NLM_F.replace,
+  delete: 0,
+  flush: 0,
+} as const satisfies Record<NftChange['verb'], number>
+
+/** The requests that do a change, in order. Throws for values that cannot be written: names that are too long, odd words. */
+export function requestsOf(change: NftChange): Request[] {
+  const { verb, object } = change
+  const to = (operation: number, flags: number, body: (w: NlWriter) => void): Request => ({
+    type: messageType(operation),
+    flags,
+    body: w => {
+      emitNfHeader(w, NFPROTO[object.family])
+      body(w)
+    },
+  })
+  if (verb === 'flush')
+    return object.kind === 'chain'
+      ? [to(rules.operation.remove, 0, w => rulesOfChain.emit(w, { table: object.table, chain: object.name }))]
+      : [to(NFT_MSG.delSetElem, 0, w => emitElementsHead(w, { table: object.table, set: object.name }))]
+  if (object.kind === 'elements') {
+    const bare = verb === 'delete'
+    const operation = bare ? NFT_MSG.delSetElem : NFT_MSG.newSetElem
+    return elementMessages(object, { bare }).map(body => to(operation, FLAGS[verb], body))
+  }
+  if (verb === 'delete') return [to(ROWS[object.kind].operation.remove, 0, w => emitName(w, object))]
+  switch (object.kind) {
+    case 'table':
+      return [to(tables.operation.make, FLAGS[verb], w => tables.emit(w, object))]
+    case 'chain':
+      return [to(chains.operation.make, FLAGS[verb], w => chains.emit(w, object))]
+    case 'set':
+      return [to(sets.operation.make, FLAGS[verb], w => sets.emit(w, object))]
+    case 'rule': {
+      // without this flag a rule goes first, or before the one at its position
+      const flags = FLAGS[verb] | (verb === 'add' ? NLM_F.append : 0)
+      return [to(rules.operation.make, flags, w => rules.emit(w, object))]
+    }
+  }
+}
+
+const rulesOfChain = record<{ table: string; chain: string; handle?: number }>({
+  table: need(1, text),
+  chain: need(2, text),
+  handle: may(3, count),
+})
+const tableName = record<{ name: string }>({ name: need(1, text) })
+const chainName = record<{ table: string; name: string }>({ table: need(1, text), name: need(3, text) })
+const setName = record<{ table: string; name: string }>({ table: need(1, text), name: need(2, text) })
+
+/** What a deletion says of an object. */
+function emitName(w: NlWriter, object: NftName): void {
+  switch (object.kind) {
+    case 'table':
+      tableName.emit(w, object)
+      break
+    case 'chain':
+      chainName.emit(w, object)
+      break
+    case 'set':
+      setName.emit(w, object)
+      break
+    case 'rule':
+      rulesOfChain.emit(w, object)
+      break
+  }
+}

@@ -1,0 +1,73 @@
+// Changes and rules in the words of nft(8), for people: what is printed here, nft reads as the same thing.
+import type { NftChain, NftChange, NftRule, NftSet } from '../../port/nftables.ts'
+import { describe } from './expressions.ts'
+import { durationText, elementsText } from './phrases.ts'
+import { Scope, type SetLookup } from './scope.ts'
+
+/** A rule as `nft list` prints it. `elementsOf` tells what anonymous sets hold; without it they show their names. */
+export function ruleText(rule: NftRule, elementsOf: SetLookup = () => undefined): string {
+  const scope = new Scope(rule.family, elementsOf)
+  for (const expression of rule.expressions) describe(expression, scope)
+  if (rule.comment !== undefined) scope.say(`comment "${rule.comment}"`)
+  return scope.text()
+}
+
+/** The command of nft(8) that does the change. */
+export function commandText({ verb, object }: NftChange): string {
+  const command = `${verb} ${nameText(object)}`
+  if (verb === 'flush') return command
+  if (object.kind === 'elements') return `${command} ${elementsText(object)}`
+  if (verb === 'delete') return command
+  switch (object.kind) {
+    case 'table':
+      return withBlock(command, commentLines(object))
+    case 'chain':
+      return withBlock(command, chainLines(object))
+    case 'set':
+      return withBlock(command, setLines(object))
+    case 'rule':
+      return `${command} ${ruleText(object)}`
+  }
+}
+
+function nameText(object: NftChange['object']): string {
+  const { kind, family } = object
+  if (kind === 'table') return `table ${family} ${object.name}`
+  const within = `${family} ${object.table}`
+  if (kind === 'elements') return `element ${within} ${object.set}`
+  if (kind === 'set') return `${'data' in object && object.data !== undefined ? 'map' : 'set'} ${within} ${object.name}`
+  if (kind === 'chain') return `chain ${within} ${object.name}`
+  const { handle, position } = object as NftRule
+  const place = handle !== undefined ? ` handle ${handle}` : position !== undefined ? ` position ${position}` : ''
+  return `rule ${within} ${object.chain}${place}`
+}
+
+function withBlock(command: string, lines: readonly string[]): string {
+  return lines.length === 0 ? command : `${command} { ${lines.map(line => `${line};`).join(' ')} }`
+}
+
+function commentLines({ comment }: { comment?: string }): string[] {
+  return comment === undefined ? [] : [`comment "${comment}"`]
+}
+
+function chainLines(chain: NftChain): string[] {
+  const lines: string[] = []
+  if (chain.base !== undefined) {
+    const { type, hook, devices = [], priority, policy } = chain.base
+    const device = devices.length === 0 ? '' : ` devices = { ${devices.join(', ')} }`
+    lines.push(`type ${type} hook ${hook}${device} priority ${priority}`)
+    if (policy !== undefined) lines.push(`policy ${policy}`)
+  }
+  return [...lines, ...commentLines(chain)]
+}
+
+function setLines(set: NftSet): string[] {
+  const lines = [`type ${set.type}${set.data === undefined ? '' : ` : ${set.data}`}`]
+  if (set.size !== undefined) lines.push(`size ${set.size}`)
+  if (set.preferMemory) lines.push('policy memory')
+  if (set.flags !== undefined && set.flags.length > 0) lines.push(`flags ${set.flags.join(',')}`)
+  if (set.timeoutMs !== undefined) lines.push(`timeout ${durationText(set.timeoutMs)}`)
+  if (set.gcIntervalMs !== undefined) lines.push(`gc-interval ${durationText(set.gcIntervalMs)}`)
+  for (const step of set.expressions ?? []) lines.push(step.type)
+  return [...lines, ...commentLines(set)]
+}

@@ -1,0 +1,193 @@
+// Elements on the wire. Three forms: a key alone (hash sets), a first and a last key (joined keys in sets of intervals), and
+// for plain intervals two elements, of which the second, flagged as an end, is the first key after the range; a range up
+// to the last key has no end. nft also writes an end at 0 into a new set: it says nothing, and we write none.
+import { fromHex, toHex } from '../../../lib/bytes.ts'
+import type { NftElement, NftElements, NftExpression, NftSet } from '../../port/nftables.ts'
+import { type Message, NlWriter } from '../message.ts'
+import { NLA_F } from '../numbers.ts'
+import { data, valueOctets } from './data.ts'
+import { expression, expressions, oneOrMore } from './expressions.ts'
+import { count, listOf, Malformed, may, need, octets, type Parsed, record, text, total, u32, unless } from './fields.ts'
+import { formatKey, type KeyType, parseKey, parseKeyRange, setTypes } from './keys.ts'
+import { NFT_SET_ELEM_F } from './numbers.ts'
+import { parseBody } from './objects.ts'
+import { emitElementNotes, parseElementNotes } from './userdata.ts'
+
+/** Octets of elements in one message: an attribute holds 65,531. */
+const MESSAGE_OCTETS = 60_000
+const ELEMENTS = 3
+const LIST_ELEMENT = 1
+
+type WireElement = {
+  key?: string
+  keyEnd?: string
+  data?: NonNullable<ReturnType<typeof data.parse>>
+  flags?: number
+  timeout?: number
+  expiration?: number
+  userdata?: string
+  expression?: NftExpression
+  expressions?: readonly NftExpression[]
+}
+
+const element = record<WireElement>({
+  key: may(1, valueOctets),
+  keyEnd: may(10, valueOctets),
+  data: may(2, data),
+  flags: may(3, unless(0, u32)),
+  timeout: may(4, count),
+  expiration: may(5, count),
+  userdata: may(6, octets),
+  expression: may(7, expression),
+  expressions: may(11, expressions),
+})
+
+const list = record<{ table: string; set: string; elements?: readonly WireElement[] }>({
+  table: need(1, text),
+  set: need(2, text),
+  elements: may(ELEMENTS, listOf(LIST_ELEMENT, element)),
+})
+
+const head = record<{ table: string; set: string; setId?: number }>({
+  table: need(1, text),
+  set: need(2, text),
+  setId: may(4, u32),
+})
+
+type Head = Pick<NftElements, 'table' | 'set' | 'setId'>
+
+/** The head of a dump of one set's elements, or of a request that removes all of them. */
+export function emitElementsHead(w: NlWriter, of: Head): void {
+  head.emit(w, of)
+}
+
+/**
+ * The bodies of the messages that say these elements, at most as many in each as it can hold. `bare` leaves out all but
+ * the keys, which is enough to delete.
+ */
+export function elementMessages(of: NftElements, { bare }: { bare: boolean }): ((w: NlWriter) => void)[] {
+  const { key, data: dataType } = setTypes(of)
+  const all = new NlWriter()
+  const ends: number[] = []
+  for (const each of of.elements)
+    for (const wire of toWire(key, dataType, bare ? { key: each.key } : each)) {
+      all.nest(LIST_ELEMENT | NLA_F.nested, w => element.emit(w, wire))
+      ends.push(all.length)
+    }
+  const bytes = all.done()
+  const messages: ((w: NlWriter) => void)[] = []
+  for (let from = 0, i = 0; i < ends.length; i++) {
+    const next = ends[i + 1]
+    if (next !== undefined && next - from <= MESSAGE_OCTETS) continue
+    const part = bytes.subarray(from, ends[i])
+    messages.push(w => {
+      head.emit(w, of)
+      w.attrBytes(ELEMENTS | NLA_F.nested, part)
+    })
+    from = ends[i]!
+  }
+  return messages
+}
+
+function toWire(key: KeyType, dataType: KeyType | undefined, of: NftElement): WireElement[] {
+  const wire: WireElement = {
+    timeout: of.timeoutMs,
+    expiration: of.expiresMs,
+    userdata: emitElementNotes(of, { open: false }),
+    ...oneOrMore(of.expressions),
+  }
+  if (of.data !== undefined) wire.data = dataOf(dataType, of.data)
+  if (of.key.length === 1 && of.key[0] === '*') return [{ ...wire, flags: NFT_SET_ELEM_F.catchall }]
+  if (!key.interval) return [{ ...wire, key: toHex(parseKey(key, of.key)) }]
+  const { from, to } = parseKeyRange(key, of.key)
+  if (key.parts.length > 1) return [{ ...wire, key: toHex(from), keyEnd: toHex(to) }]
+  const end = following(to)
+  if (end === undefined) return [{ ...wire, key: toHex(from), userdata: emitElementNotes(of, { open: true }) }]
+  return [
+    { ...wire, key: toHex(from) },
+    { key: toHex(end), flags: NFT_SET_ELEM_F.intervalEnd },
+  ]
+}
+
+function dataOf(type: KeyType | undefined, value: NonNullable<NftElement['data']>): WireElement['data'] {
+  if ('verdict' in value) return value
+  if (type === undefined) throw new Error('data in a set, or words for a verdict')
+  return { value: toHex(parseKey(type, value)) }
+}
+
+/** The key after `key`; undefined after the last one. */
+function following(key: Uint8Array): Uint8Array | undefined {
+  const next = Uint8Array.from(key)
+  for (let i = next.length - 1; i >= 0; i--) {
+    next[i] = next[i]! + 1
+    if (next[i] !== 0) return next
+  }
+  return undefined
+}
+
+/** The elements of one message of a dump of `set`. Ranges may go over its end, so that `elementsOf` makes sense of all. */
+export function parseElements(message: Message): Parsed<readonly WireElement[]> {
+  return parseBody(message, (_, attributes) => list.parse(attributes)!.elements ?? [])
+}
+
+/** What a set holds, of all wire elements of a dump in any order. */
+export function elementsOf(set: NftSet, wires: readonly WireElement[]): Parsed<NftElement[]> {
+  const { key, data: dataType } = setTypes(set)
+  return total(() =>
+    key.interval && key.parts.length === 1
+      ? fromIntervals(key, dataType, wires)
+      : wires.map(wire => fromWire(key, dataType, wire)),
+  )
+}
+
+function fromIntervals(key: KeyType, dataType: KeyType | undefined, wires: readonly WireElement[]): NftElement[] {
+  const isEnd = (wire: WireElement) => ((wire.flags ?? 0) & NFT_SET_ELEM_F.intervalEnd) !== 0
+  // an end and the next start at the same key: the end is first
+  const sorted = wires
+    .filter(wire => wire.key !== undefined)
+    .sort((a, b) => (a.key! < b.key! ? -1 : a.key! > b.key! ? 1 : Number(isEnd(b)) - Number(isEnd(a))))
+  const out = wires.filter(wire => wire.key === undefined).map(wire => fromWire(key, dataType, wire))
+  for (const [i, wire] of sorted.entries()) {
+    if (isEnd(wire)) continue
+    const end = sorted[i + 1]
+    const open = end === undefined
+    const to = open ? 'ff'.repeat(key.length) : before(end.key!)
+    out.push(fromWire(key, dataType, { ...wire, keyEnd: to }, { open }))
+  }
+  return out
+}
+
+function before(hex: string): string {
+  const key = fromHex(hex)
+  for (let i = key.length - 1; i >= 0; i--) {
+    key[i] = key[i]! - 1
+    if (key[i] !== 0xff) break
+  }
+  return toHex(key)
+}
+
+function fromWire(
+  key: KeyType,
+  dataType: KeyType | undefined,
+  wire: WireElement,
+  { open = false }: { open?: boolean } = {},
+): NftElement {
+  const out: NftElement = { key: keyOf(key, wire) }
+  if (wire.data !== undefined) out.data = 'value' in wire.data ? valueWords(dataType, wire.data.value) : wire.data
+  if (wire.timeout !== undefined) out.timeoutMs = wire.timeout
+  if (wire.expiration !== undefined) out.expiresMs = wire.expiration
+  const steps = wire.expression === undefined ? wire.expressions : [wire.expression]
+  if (steps !== undefined && steps.length > 0) out.expressions = steps
+  return { ...out, ...parseElementNotes(wire.userdata, { open }) }
+}
+
+function keyOf(key: KeyType, { key: from, keyEnd: to, flags = 0 }: WireElement): string[] {
+  if (flags & NFT_SET_ELEM_F.catchall) return ['*']
+  if (from === undefined) throw new Malformed('an element without a key')
+  return formatKey(key, fromHex(from), fromHex(to ?? from))
+}
+
+function valueWords(type: KeyType | undefined, hex: string): string[] {
+  if (type === undefined) throw new Malformed('data in a set, or a value in a map of verdicts')
+  return formatKey(type, fromHex(hex))
+}

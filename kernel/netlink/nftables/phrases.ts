@@ -1,0 +1,177 @@
+// The words of statements, as nft prints them: comparisons, look-ups, assignments and elements. Registers hold octets
+// only, so that every word depends on what was loaded before (scope.ts).
+import { toHex } from '../../../lib/bytes.ts'
+import type { NftComparison, NftElement, NftElements, NftExpression, NftFibFlag } from '../../port/nftables.ts'
+import { verdictText } from './data.ts'
+import { type DataType, dataType, integerType, presence, printWord } from './datatypes.ts'
+import { type KeyType, keyType, parseKeyRange, prefixLength, setTypes } from './keys.ts'
+import type { Operand, Scope } from './scope.ts'
+
+const OPERATORS: Readonly<Record<NftComparison, string>> = {
+  eq: '==',
+  neq: '!=',
+  lt: '<',
+  lte: '<=',
+  gt: '>',
+  gte: '>=',
+}
+const NOTHING: Operand = { text: '[ an empty register ]', type: integerType(4, 'host'), length: 4 }
+
+const isZero = (octets: Uint8Array) => octets.every(octet => octet === 0)
+const inverse = (octets: Uint8Array) => octets.map(octet => ~octet)
+
+/** A comparison of an operand with octets, given as hex. */
+export function compared(scope: Scope, operand: Operand = NOTHING, op: NftComparison, value: string): void {
+  const octets = new Uint8Array(Buffer.from(value, 'hex'))
+  const { text, type, mask, tells } = operand
+  const shown = word(operand, octets)
+  if (mask !== undefined) scope.say(maskedComparison(operand, mask, op, octets))
+  else if (op !== 'eq') scope.say(`${text} ${OPERATORS[op]} ${shown}`)
+  else if (type.bitmask) scope.say(`${text} == ${shown}`)
+  else {
+    // only the statement that nft adds by itself goes away again
+    scope.say(`${text} ${shown}`, tells !== undefined && text.startsWith('meta') ? tells : undefined)
+    if (tells === 'network') scope.known.network = shown === 'ipv4' ? 'ip' : 'ip6'
+    else if (tells === 'transport') scope.known.transport = shown === 'ipv6-icmp' ? 'icmpv6' : shown
+  }
+}
+
+/** A value of an operand; fewer octets than its type has are the beginning of one. */
+function word({ type }: Operand, octets: Uint8Array): string {
+  if (type.length === undefined || octets.length >= type.length) return printWord(type, octets)
+  if (type.name === 'ifname') return `"${Buffer.from(octets).toString()}*"`
+  if (!type.prefixes) return `0x${toHex(octets)}`
+  const whole = new Uint8Array(type.length)
+  whole.set(octets)
+  return `${type.format(whole)}/${8 * octets.length}`
+}
+
+function maskedComparison(
+  { text, type }: Operand,
+  { mask, xor }: NonNullable<Operand['mask']>,
+  op: NftComparison,
+  octets: Uint8Array,
+): string {
+  const shown = printWord(type, octets)
+  if (isZero(xor)) {
+    if (type.bitmask && isZero(octets)) {
+      if (op === 'neq') return `${text} ${type.format(mask)}`
+      if (op === 'eq') return `${text} ! ${type.format(mask)}`
+    }
+    const bits =
+      type.prefixes && type.order === 'big'
+        ? prefixLength(
+            octets,
+            octets.map((o, i) => o | ~mask[i]!),
+          )
+        : undefined
+    if (bits !== undefined && (op === 'eq' || op === 'neq'))
+      return `${text} ${op === 'eq' ? '' : '!= '}${shown}/${bits}`
+  }
+  return `${text} ${maskText(type, { mask, xor })} ${OPERATORS[op]} ${shown}`
+}
+
+/** `& mask`, `| bits`, `^ bits` or two of them: what makes `(it & mask) ^ xor`. */
+function maskText(type: DataType, { mask, xor }: NonNullable<Operand['mask']>): string {
+  const kept = inverse(mask)
+  if (isZero(xor)) return `& ${printWord(type, mask)}`
+  if (isZero(kept)) return `^ ${printWord(type, xor)}`
+  // bits that are cleared first and then turned over are set
+  if (Buffer.compare(kept, xor) === 0) return `| ${printWord(type, xor)}`
+  const sets = xor.every((octet, i) => (octet & mask[i]!) === 0)
+  return `& ${printWord(type, sets ? inverse(kept.map((octet, i) => octet & ~xor[i]!)) : mask)} ${sets ? '|' : '^'} ${printWord(type, xor)}`
+}
+
+/** The operand of `it & mask ^ xor`, both as hex. */
+export function masked(operand: Operand = NOTHING, mask: string, xor: string): Operand {
+  const octets = (hex: string) => new Uint8Array(Buffer.from(hex, 'hex'))
+  return { ...operand, mask: { mask: octets(mask), xor: octets(xor) } }
+}
+
+/** What is assigned to something of `type`. */
+export function assigned(operand: Operand = NOTHING, type: DataType): string {
+  if (operand.literal !== undefined) return printWord(type, operand.literal)
+  return operand.mask === undefined ? operand.text : `${operand.text} ${maskText(type, operand.mask)}`
+}
+
+/** What the routing table says of a packet. */
+export function fibSays(result: 'oif' | 'oifname' | 'type', flags: readonly NftFibFlag[]): Operand {
+  const asked = flags.filter(flag => flag !== 'present').join(' . ')
+  const types = { oif: 'iface_index', oifname: 'ifname', type: 'fib_addrtype' } as const
+  const type = flags.includes('present') ? presence : dataType(types[result])
+  return { text: `fib ${asked} ${result}`, type, length: type.length ?? 4 }
+}
+
+/** A look-up in a set or a map. */
+export function lookedUp(
+  scope: Scope,
+  { set, from, load, inverted }: Omit<Extract<NftExpression, { type: 'lookup' }>, 'type'>,
+): void {
+  const elements = scope.elementsOf(set)
+  const target = elements === undefined ? `@${set}` : elementsText(elements)
+  const what = scope
+    .operands(from)
+    .map(operand => assigned(operand, operand.type))
+    .join(' . ')
+  if (load === undefined) scope.say(`${what} ${inverted ? '!= ' : ''}${target}`)
+  else if (load === 0) scope.say(`${what} vmap ${target}`)
+  else scope.load(load, { text: `${what} map ${target}`, type: integerType(4, 'host'), length: 4 })
+}
+
+/** A counter where it stands now. */
+export function counterText({ packets = 0n, bytes = 0n }: { packets?: bigint; bytes?: bigint }): string {
+  return `counter packets ${packets} bytes ${bytes}`
+}
+
+/** `{ 10.0.0.1, 10.0.0.2 }`. */
+export function elementsText(of: NftElements): string {
+  const types = setTypes(of)
+  return `{ ${inOrder(of)
+    .map(element => elementText(types, element))
+    .join(', ')} }`
+}
+
+/** By the values of their keys, as nft has them; the one without a key is last. */
+function inOrder({ type, keyLength, elements }: NftElements): NftElement[] {
+  const key = keyType(type, { length: keyLength, interval: true })
+  const sorted = elements.map(element => {
+    const value = element.key[0] === '*' ? '~' : toHex(parseKeyRange(key, element.key).from)
+    return { element, value }
+  })
+  return sorted.sort((a, b) => (a.value < b.value ? -1 : 1)).map(({ element }) => element)
+}
+
+function elementText({ key, data }: ReturnType<typeof setTypes>, element: NftElement): string {
+  const parts = [wordsText(key, element.key)]
+  if (element.timeoutMs !== undefined) parts.push(`timeout ${durationText(element.timeoutMs)}`)
+  for (const step of element.expressions ?? []) if (step.type === 'counter') parts.push(counterText(step))
+  if (element.comment !== undefined) parts.push(`comment "${element.comment}"`)
+  if (element.data !== undefined) {
+    const value = 'verdict' in element.data ? verdictText(element.data) : wordsText(data!, element.data)
+    parts.push(`: ${value}`)
+  }
+  return parts.join(' ')
+}
+
+function wordsText(type: KeyType, words: readonly string[]): string {
+  return words.map((each, i) => (type.parts[i]?.name === 'ifname' && each !== '*' ? `"${each}"` : each)).join(' . ')
+}
+
+/** Milliseconds as nft has them: `1h`, `1m30s`, `500ms`. */
+export function durationText(ms: number): string {
+  const units = [
+    ['d', 86_400_000],
+    ['h', 3_600_000],
+    ['m', 60_000],
+    ['s', 1000],
+    ['ms', 1],
+  ] as const
+  let left = ms
+  const parts: string[] = []
+  for (const [unit, size] of units) {
+    const amount = Math.floor(left / size)
+    if (amount > 0) parts.push(`${amount}${unit}`)
+    left -= amount * size
+  }
+  return parts.length === 0 ? '0s' : parts.join('')
+}

@@ -1,0 +1,79 @@
+// What a reader of a rule remembers from one expression to the next: what lies in each register, which protocols the
+// packet is known to have, and the statements so far. The words of a rule come out as nft prints them.
+import type { NftElements, NftFamily } from '../../port/nftables.ts'
+import type { DataType } from './datatypes.ts'
+
+/** What a register holds, as nft names it. */
+export type Operand = {
+  text: string
+  type: DataType
+  /** Octets; fewer than those of the type for the first octets of an address. */
+  length: number
+  /** The operand was masked: `(it & mask) ^ xor`. */
+  mask?: { mask: Uint8Array; xor: Uint8Array }
+  /** A comparison of it tells this header's protocol. */
+  tells?: 'network' | 'transport'
+  /** Octets that were put there by the rule itself. */
+  literal?: Uint8Array
+}
+
+/** The elements of an anonymous set, which are printed where it is used. */
+export type SetLookup = (name: string) => NftElements | undefined
+
+type Header = 'network' | 'transport'
+
+/** Pieces of 4 octets that a register is. */
+const pieceOf = (register: number) => (register >= 8 ? register - 8 : 4 * (register - 1))
+
+export class Scope {
+  readonly elementsOf: SetLookup
+  readonly known: Partial<Record<Header, string>> = {}
+  readonly #statements: (string | undefined)[] = []
+  /** Statements that only say what a later one implies. */
+  readonly #implied: Partial<Record<Header, number>> = {}
+  readonly #registers = new Map<number, Operand>()
+  #fresh: number[] = []
+
+  constructor(family: NftFamily, elementsOf: SetLookup) {
+    this.elementsOf = elementsOf
+    if (family === 'ip' || family === 'ip6') this.known.network = family
+  }
+
+  load(register: number, operand: Operand): void {
+    const piece = pieceOf(register)
+    this.#registers.set(piece, operand)
+    this.#fresh = [...this.#fresh.filter(each => each !== piece), piece]
+  }
+
+  /** What the register holds; undefined before anything was loaded. */
+  operand(register: number): Operand | undefined {
+    return this.#registers.get(pieceOf(register))
+  }
+
+  /** The operands of a joined key that begins in a register: what was loaded since the last statement. */
+  operands(register: number): Operand[] {
+    const from = pieceOf(register)
+    const pieces = this.#fresh.filter(piece => piece >= from).sort((a, b) => a - b)
+    const found = pieces.map(piece => this.#registers.get(piece)!)
+    const first = this.operand(register)
+    return found.length > 0 || first === undefined ? found : [first]
+  }
+
+  /** Adds a statement. With `tells`, one about the protocol of a header, that goes again when a later one implies it. */
+  say(statement: string, tells?: Header): void {
+    this.#fresh = []
+    this.#statements.push(statement)
+    if (tells !== undefined) this.#implied[tells] = this.#statements.length - 1
+  }
+
+  /** A field of a header is named with its protocol: the statement about that need not be printed. */
+  imply(header: Header): void {
+    const index = this.#implied[header]
+    if (index !== undefined) this.#statements[index] = undefined
+    delete this.#implied[header]
+  }
+
+  text(): string {
+    return this.#statements.filter(statement => statement !== undefined).join(' ')
+  }
+}

@@ -1,0 +1,215 @@
+// nftables of one network namespace: tables, chains, sets, elements and rules as values, and transactions over them.
+// Part of the kernel port. Words are those of nft(8). A rule is a list of expressions, each of which reads or writes
+// registers, as the kernel has it: there is no other form that loses nothing. Octets are lower-case hex.
+import type { KernelError } from './error.ts'
+
+export type NftFamily = 'inet' | 'ip' | 'ip6' | 'arp' | 'bridge' | 'netdev'
+
+/**
+ * What belongs to an object and says nothing about packets. Of `comment` and `userdata` there is one at most: `userdata`
+ * is what another program wrote that is more than a comment. `handle` is the kernel's number, in dumps only.
+ */
+type NftNotes = { comment?: string; userdata?: string; handle?: number }
+
+export type NftTable = { kind: 'table'; family: NftFamily; name: string; flags?: number } & NftNotes
+
+export type NftHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress' | 'egress'
+
+/** Where packets enter a base chain. `devices` are needed by the family netdev and by the hook ingress only. */
+export type NftBase = {
+  type: string
+  hook: NftHook
+  priority: number
+  policy?: 'accept' | 'drop'
+  devices?: readonly string[]
+}
+
+export type NftChain = { kind: 'chain'; family: NftFamily; table: string; name: string; base?: NftBase } & NftNotes
+
+export type NftSetFlag = 'anonymous' | 'constant' | 'interval' | 'timeout' | 'dynamic'
+
+/**
+ * A set, or a map when it has `data`. `type` and `data` are nft's words (`ipv4_addr . inet_service`; `verdict`).
+ * `keyLength` and `dataLength` are octets, given where they are not those of the type. `size` bounds the elements; a
+ * set that rules fill needs it. `id` names an anonymous set within its transaction.
+ */
+export type NftSet = {
+  kind: 'set'
+  family: NftFamily
+  table: string
+  name: string
+  type: string
+  keyLength?: number
+  data?: string
+  dataLength?: number
+  flags?: readonly NftSetFlag[]
+  size?: number
+  timeoutMs?: number
+  gcIntervalMs?: number
+  /** NFT_SET_POL_MEMORY instead of performance. */
+  preferMemory?: true
+  /** What every element gets: counters. */
+  expressions?: readonly NftExpression[]
+  id?: number
+} & NftNotes
+
+/** `jump` and `goto` name a chain. */
+export type NftVerdict =
+  | { verdict: 'accept' | 'drop' | 'return' | 'continue' | 'break' }
+  | { verdict: 'jump' | 'goto'; chain: string }
+
+/**
+ * One element. `key` has a word per field of the set's type, as nft prints it: `10.0.0.1`, `10.0.0.0/8` and
+ * `10.0.0.1-10.0.0.9` in sets with the flag `interval`, `cali1`, `tcp`, `80`, `0x00000010`; `['*']` alone is what matches
+ * when nothing else does. `expiresMs` is told by dumps.
+ */
+export type NftElement = {
+  key: readonly string[]
+  data?: NftVerdict | readonly string[]
+  timeoutMs?: number
+  expiresMs?: number
+  comment?: string
+  userdata?: string
+  expressions?: readonly NftExpression[]
+}
+
+/** What is needed of a set to write its elements. */
+export type NftSetTypes = Pick<NftSet, 'type' | 'keyLength' | 'data' | 'dataLength' | 'flags'>
+
+/** Elements of one set. */
+export type NftElements = {
+  kind: 'elements'
+  family: NftFamily
+  table: string
+  set: string
+  setId?: number
+  elements: readonly NftElement[]
+} & NftSetTypes
+
+/** A rule. In changes `position` is the handle of the rule that it is put before (`insert`) or after (`add`). */
+export type NftRule = {
+  kind: 'rule'
+  family: NftFamily
+  table: string
+  chain: string
+  expressions: readonly NftExpression[]
+  position?: number
+} & NftNotes
+
+/** A value or a verdict, as immediates have it. */
+export type NftData = { value: string } | NftVerdict
+
+export type NftMetaKey =
+  | 'length'
+  | 'protocol'
+  | 'priority'
+  | 'mark'
+  | 'iif'
+  | 'oif'
+  | 'iifname'
+  | 'oifname'
+  | 'iiftype'
+  | 'oiftype'
+  | 'skuid'
+  | 'skgid'
+  | 'nftrace'
+  | 'nfproto'
+  | 'l4proto'
+  | 'pkttype'
+  | 'iifgroup'
+  | 'oifgroup'
+
+export type NftCtKey =
+  | 'state'
+  | 'direction'
+  | 'status'
+  | 'mark'
+  | 'expiration'
+  | 'l3proto'
+  | 'protocol'
+  | 'packets'
+  | 'bytes'
+  | 'zone'
+  | 'id'
+
+export type NftPayloadBase = 'link' | 'network' | 'transport'
+export type NftComparison = 'eq' | 'neq' | 'lt' | 'lte' | 'gt' | 'gte'
+export type NftFibFlag = 'saddr' | 'daddr' | 'mark' | 'iif' | 'oif' | 'present'
+/** `ports` says that there are some to take from. */
+export type NftMasqueradeFlag = 'ports' | 'random' | 'persistent' | 'fully-random'
+
+/**
+ * One step of a rule. Registers: 0 is the verdict; 1 to 4 hold 16 octets each; 8 to 23 are the same in pieces of 4, so
+ * that 9 is the second piece of 1 (NFT_REG_* of linux/netfilter/nf_tables.h). `load` is the register that is written,
+ * `from` the one that is read; masq reads its ports from `minPort` and `maxPort`. `opaque` is an expression, or a form of one, that Margay knows nothing of: `octets` are
+ * its attributes as the kernel told them.
+ */
+export type NftExpression =
+  | { type: 'meta'; key: NftMetaKey; load?: number; from?: number }
+  | { type: 'payload'; base: NftPayloadBase; offset: number; length: number; load: number }
+  | { type: 'cmp'; op: NftComparison; from: number; value: string }
+  | { type: 'lookup'; set: string; from: number; load?: number; inverted?: true; setId?: number }
+  | { type: 'bitwise'; from: number; load: number; length: number; mask: string; xor: string }
+  | { type: 'ct'; key: NftCtKey; load?: number; from?: number; direction?: 'original' | 'reply' }
+  | { type: 'fib'; result: 'oif' | 'oifname' | 'type'; flags: readonly NftFibFlag[]; load: number }
+  | { type: 'immediate'; load: number; data: NftData }
+  | { type: 'counter'; packets?: bigint; bytes?: bigint }
+  | { type: 'masq'; flags?: readonly NftMasqueradeFlag[]; minPort?: number; maxPort?: number }
+  | { type: 'opaque'; name: string; octets?: string }
+
+/** What names an object of the kernel. A rule is named by its handle. */
+export type NftName =
+  | Pick<NftTable, 'kind' | 'family' | 'name'>
+  | Pick<NftChain, 'kind' | 'family' | 'table' | 'name'>
+  | Pick<NftSet, 'kind' | 'family' | 'table' | 'name'>
+  | (Pick<NftRule, 'kind' | 'family' | 'table' | 'chain'> & { handle: number })
+
+/**
+ * One step of a transaction. `add` succeeds when the same object is there, `create` is refused with EEXIST; an element
+ * that is there with other data is refused by both. A chain that is added again takes the new policy. `insert` puts a
+ * rule first, `replace` takes the place of the rule with its `handle`. `flush` empties a chain of its rules or a set of its
+ * elements. `delete` is refused with ENOENT when there is none, and with EBUSY while something refers to it.
+ */
+export type NftChange =
+  | { verb: 'add'; object: NftTable | NftChain | NftSet | NftElements | NftRule }
+  | { verb: 'create'; object: NftTable | NftChain | NftSet | NftElements }
+  | { verb: 'insert'; object: NftRule }
+  | { verb: 'replace'; object: NftRule & { handle: number } }
+  | { verb: 'delete'; object: NftName | NftElements }
+  | { verb: 'flush'; object: Extract<NftName, { kind: 'chain' | 'set' }> }
+
+/**
+ * Why a transaction changed nothing. `index` is the change that was refused; absent when it was the whole of them.
+ * `offset` is the octet of its message where the attribute begins that the kernel objects to, when it says so.
+ */
+export type NftRefusal = { index?: number; error: KernelError; offset?: number }
+
+/** One table with everything in it, all of one generation. Rules are in the order of their chains. */
+export type NftRuleset = {
+  generation: number
+  table: NftTable
+  chains: NftChain[]
+  sets: NftSet[]
+  elements: NftElements[]
+  rules: NftRule[]
+}
+
+export type NftablesPort = {
+  /**
+   * One table; undefined when there is none. Rejects with EBADMSG when the kernel tells something of it that makes no
+   * sense here. Other tables are never read.
+   */
+  nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined>
+
+  /**
+   * Does all changes in order, or none: the refusals, of which every refused change has one, are empty when all was
+   * done. With `generation` nothing is done once the rules of this namespace are of another one (ERESTART).
+   */
+  changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]>
+}
+
+/** What elements of a set take over from it. */
+export function typesOf({ type, keyLength, data, dataLength, flags }: NftSetTypes): NftSetTypes {
+  const all = { type, keyLength, data, dataLength, flags }
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as NftSetTypes
+}

@@ -1,0 +1,85 @@
+// The codec of nftables against the kernel and Debian's nft: what one writes, the other reads as the same.
+import test from 'ava'
+import { openKernel } from '../../kernel/linux/kernel.ts'
+import { commandText, ruleText } from '../../kernel/netlink/nftables/commands.ts'
+import type { NftRuleset } from '../../kernel/port/nftables.ts'
+import { anonymousSets, changesOf, comparable, load, nft, PROGRAMS, type Program } from './nftables-programs.ts'
+import { isRoot, scratchNetns } from './scratch-netns.ts'
+
+if (!isRoot)
+  test('nftables is tested by root only', t => {
+    t.log('left out: needs root')
+    t.pass()
+  })
+
+for (const program of isRoot ? PROGRAMS : []) {
+  const { title, family = 'inet' } = program
+  const name = { family, name: 't' }
+
+  test(`${title}: what nft wrote, Margay writes the same into another kernel`, async t => {
+    using theirs = scratchNetns()
+    using ours = scratchNetns()
+    const wanted = await read(theirs.path, program)
+    using host = openKernel()
+    using kernel = host.inside(ours.path)
+    t.deepEqual(await kernel.changeNftables(changesOf(wanted)), [])
+    t.deepEqual(comparable((await kernel.nftables(name))!), comparable(wanted))
+    t.is(listed(ours.path, family), listed(theirs.path, family))
+  })
+
+  if (program.foreign) continue
+
+  test(`${title}: rules are printed as nft prints them`, async t => {
+    using theirs = scratchNetns()
+    const ruleset = await read(theirs.path, program)
+    t.deepEqual(rulesOf(ruleset), listedRules(listed(theirs.path, family)))
+  })
+
+  test(`${title}: nft makes the same of the commands that Margay prints`, async t => {
+    using theirs = scratchNetns()
+    using again = scratchNetns()
+    const ruleset = await read(theirs.path, program)
+    nft(again.path, ['-f', '-'], commandsOf(ruleset).join('\n'))
+    using host = openKernel()
+    using kernel = host.inside(again.path)
+    t.deepEqual(comparable((await kernel.nftables(name))!), comparable(ruleset))
+  })
+}
+
+async function read(path: string, program: Program): Promise<NftRuleset> {
+  using host = openKernel()
+  using kernel = host.inside(path)
+  return await load(kernel, path, program)
+}
+
+function listed(path: string, family: string): string {
+  // times that run are not the same twice
+  return nft(path, ['list', 'table', family, 't']).replaceAll(/expires [0-9dhms]+/g, 'expires soon')
+}
+
+/** The lines of chains that are rules. */
+function listedRules(text: string): string[] {
+  const chains = [...text.matchAll(/^\tchain \S+ \{\n(.*?)^\t\}/gms)].map(([, body]) => body!)
+  return chains.flatMap(body => body.split('\n').map(line => line.trim())).filter(isRule)
+}
+
+function isRule(line: string): boolean {
+  return line !== '' && !/^(type \w+ hook|comment) /.test(line)
+}
+
+function rulesOf(ruleset: NftRuleset): string[] {
+  const { chains, rules } = ruleset
+  const sets = anonymousSets(ruleset)
+  return chains.flatMap(({ name }) => rules.filter(({ chain }) => chain === name).map(rule => ruleText(rule, sets)))
+}
+
+function commandsOf(ruleset: NftRuleset): string[] {
+  const { table, chains, sets, elements, rules } = ruleset
+  const isNamed = ({ flags = [] }: { flags?: readonly string[] }) => !flags.includes('anonymous')
+  const objects = [table, ...chains, ...sets.filter(isNamed), ...elements.filter(isNamed)]
+  const texts = anonymousSets(ruleset)
+  return [
+    ...objects.map(object => commandText({ verb: 'add', object })),
+    ...rules.map(rule => `add rule ${rule.family} t ${rule.chain} ${ruleText(rule, texts)}`),
+  ]
+}
