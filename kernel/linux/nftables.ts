@@ -69,7 +69,7 @@ export class LinuxNftables implements NftablesPort {
       const error = new KernelError(
         errno,
         'nft',
-        change === undefined ? 'transaction' : shown(changes[change]!),
+        change === undefined ? 'transaction' : shown(changes[change]!, changes),
         detail,
       )
       refusals.set(change, {
@@ -167,7 +167,13 @@ function nameOf({ family, name }: Name): string {
   return `${family} ${name}`
 }
 
-function shown(change: NftChange): string {
-  const command = commandText(change)
+function shown(change: NftChange, transaction: readonly NftChange[]): string {
+  const anonymous = ({ setId }: { setId?: number }) =>
+    transaction
+      .map(({ object }) => object)
+      .find(
+        (object): object is NftElements => object.kind === 'elements' && setId !== undefined && object.setId === setId,
+      )
+  const command = commandText(change, anonymous)
   return command.length <= COMMAND_LENGTH ? command : `${command.slice(0, COMMAND_LENGTH)}...`
 }

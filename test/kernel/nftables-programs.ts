@@ -272,9 +272,9 @@ export function changesOf({ table, chains, sets, elements, rules: steps }: NftRu
 const isAnonymous = ({ flags }: { flags?: readonly string[] }) => flags?.includes('anonymous') === true
 
 /** The elements of the anonymous sets of a table, by name. */
-export function anonymousSets({ elements }: NftRuleset): (name: string) => NftElements | undefined {
+export function anonymousSets({ elements }: NftRuleset): (use: { set: string }) => NftElements | undefined {
   const found = new Map(elements.filter(isAnonymous).map(each => [each.set, each]))
-  return name => found.get(name)
+  return ({ set }) => found.get(set)
 }
 
 /**

@@ -1,7 +1,7 @@
 // The codec of nftables against the kernel and Debian's nft: what one writes, the other reads as the same.
 import test from 'ava'
 import { openKernel } from '../../kernel/linux/kernel.ts'
-import { commandText, ruleText } from '../../kernel/netlink/nftables/commands.ts'
+import { commandText } from '../../kernel/netlink/nftables/commands.ts'
 import type { NftRuleset } from '../../kernel/port/nftables.ts'
 import { anonymousSets, changesOf, comparable, load, nft, PROGRAMS, type Program } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
@@ -70,16 +70,18 @@ function isRule(line: string): boolean {
 function rulesOf(ruleset: NftRuleset): string[] {
   const { chains, rules } = ruleset
   const sets = anonymousSets(ruleset)
-  return chains.flatMap(({ name }) => rules.filter(({ chain }) => chain === name).map(rule => ruleText(rule, sets)))
+  return chains.flatMap(({ name, family }) =>
+    rules
+      .filter(({ chain }) => chain === name)
+      .map(({ handle: _, ...object }) => commandText({ verb: 'add', object }, sets))
+      .map(command => command.slice(`add rule ${family} t ${name} `.length)),
+  )
 }
 
 function commandsOf(ruleset: NftRuleset): string[] {
   const { table, chains, sets, elements, rules } = ruleset
   const isNamed = ({ flags = [] }: { flags?: readonly string[] }) => !flags.includes('anonymous')
-  const objects = [table, ...chains, ...sets.filter(isNamed), ...elements.filter(isNamed)]
-  const texts = anonymousSets(ruleset)
-  return [
-    ...objects.map(object => commandText({ verb: 'add', object })),
-    ...rules.map(rule => `add rule ${rule.family} t ${rule.chain} ${ruleText(rule, texts)}`),
-  ]
+  const bare = rules.map(({ handle: _, ...rule }) => rule)
+  const objects = [table, ...chains, ...sets.filter(isNamed), ...elements.filter(isNamed), ...bare]
+  return objects.map(object => commandText({ verb: 'add', object }, anonymousSets(ruleset)))
 }

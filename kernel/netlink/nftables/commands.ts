@@ -4,16 +4,16 @@ import { describe } from './expressions.ts'
 import { durationText, elementsText } from './phrases.ts'
 import { Scope, type SetLookup } from './scope.ts'
 
-/** A rule as `nft list` prints it. `elementsOf` tells what anonymous sets hold; without it they show their names. */
-export function ruleText(rule: NftRule, elementsOf: SetLookup = () => undefined): string {
+/** A rule as `nft list` prints it. */
+function ruleText(rule: NftRule, elementsOf: SetLookup): string {
   const scope = new Scope(rule.family, elementsOf)
   for (const expression of rule.expressions) describe(expression, scope)
   if (rule.comment !== undefined) scope.say(`comment "${rule.comment}"`)
   return scope.text()
 }
 
-/** The command of nft(8) that does the change. */
-export function commandText({ verb, object }: NftChange): string {
+/** The command of nft(8) that does the change. `elementsOf` tells what anonymous sets hold, which are printed in rules. */
+export function commandText({ verb, object }: NftChange, elementsOf: SetLookup): string {
   const command = `${verb} ${nameText(object)}`
   if (verb === 'flush') return command
   if (object.kind === 'elements') return `${command} ${elementsText(object)}`
@@ -26,7 +26,7 @@ export function commandText({ verb, object }: NftChange): string {
     case 'set':
       return withBlock(command, setLines(object))
     case 'rule':
-      return `${command} ${ruleText(object)}`
+      return `${command} ${ruleText(object, elementsOf)}`
   }
 }
 

@@ -105,9 +105,9 @@ export function fibSays(result: 'oif' | 'oifname' | 'type', flags: readonly NftF
 /** A look-up in a set or a map. */
 export function lookedUp(
   scope: Scope,
-  { set, from, load, inverted }: Omit<Extract<NftExpression, { type: 'lookup' }>, 'type'>,
+  { set, setId, from, load, inverted }: Omit<Extract<NftExpression, { type: 'lookup' }>, 'type'>,
 ): void {
-  const elements = scope.elementsOf(set)
+  const elements = scope.elementsOf({ set, setId })
   const target = elements === undefined ? `@${set}` : elementsText(elements)
   const what = scope
     .operands(from)

@@ -17,8 +17,8 @@ export type Operand = {
   literal?: Uint8Array
 }
 
-/** The elements of an anonymous set, which are printed where it is used. */
-export type SetLookup = (name: string) => NftElements | undefined
+/** The elements of an anonymous set, which are printed where it is used; undefined for sets with names. */
+export type SetLookup = (use: { set: string; setId?: number }) => NftElements | undefined
 
 type Header = 'network' | 'transport'
 
