@@ -13,8 +13,8 @@ import { collect } from '../cni/collect.ts'
 import type { CniDeps } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
 import { Limiter } from '../cni/limiter.ts'
+import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
-import { withSnapshot } from '../datastore/snapshot.ts'
 import { OVERHEAD, vtepMac } from '../felix/calc/tunnels.ts'
 import type { InputKind, Inputs, LearnedRoute, Pool, RemoteNode } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
@@ -58,7 +58,7 @@ export class NodeAgent {
   readonly #deps: NodeAgentDeps
   readonly #db: Database
   readonly #eventsDb: Database
-  readonly #store: Store
+  readonly #caches: Caches
   readonly #view: ClusterView
   readonly #felix: Felix
   readonly #publisher: NodePublisher
@@ -95,12 +95,13 @@ export class NodeAgent {
     this.#db = openDatabase(join(options.dataDir, 'node.db'))
     this.#eventsDb = openDatabase(join(options.dataDir, 'events.db'))
     this.events = new EventRing(this.#eventsDb, clock, log)
-    this.#store = withSnapshot(store, this.#db, clock, log.child({ room: 'datastore' }))
-    this.#view = new ClusterView(log.child({ room: 'agent' }))
     this.endpoints = new EndpointStore(this.#db)
+    this.#caches = openCaches(store, { database: this.#db, clock, log: log.child({ room: 'datastore' }) })
+    this.#view = new ClusterView(this.#caches)
     this.allocator = new NodeAllocator({
       node: options.nodeName,
       store,
+      caches: this.#caches,
       journal: new Journal(this.#db),
       clock,
       log: log.child({ room: 'ipam' }),
@@ -143,8 +144,9 @@ export class NodeAgent {
     this.#felix.complete('endpoints')
     this.#blocksChanged()
     this.#felix.start()
+    this.#caches.start()
     this.allocator.start()
-    this.#view.start(this.#store, () => this.#clusterChanged())
+    this.#view.start(() => this.#clusterChanged())
   }
 
   /** A full disk leaves them for GC or the next start: the pods that are there come first. */
@@ -232,6 +234,7 @@ export class NodeAgent {
     await this.#routing?.close()
     await this.#felix.close()
     await this.allocator.close()
+    this.#caches.close()
     this.#db.close()
     this.#eventsDb.close()
   }

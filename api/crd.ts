@@ -37,6 +37,9 @@ export function crdOf(kind: Kind): Node {
           served: true,
           storage: true,
           ...(row.status && { subresources: { status: {} } }),
+          ...(row.selectable && {
+            selectableFields: row.selectable.map(path => ({ jsonPath: `.${path.join('.')}` })),
+          }),
           additionalPrinterColumns: row.columns
             .filter(({ path }) => path[0] === 'spec')
             .map(({ name, path, wide }) => ({

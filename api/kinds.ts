@@ -19,6 +19,8 @@ export type KindRow<S extends z.ZodType = z.ZodType> = {
   status: boolean
   schema: S
   columns: readonly Column[]
+  /** Fields of a custom resource that a field selector may name (Kubernetes 1.31 and later); margay-api takes any. */
+  selectable?: readonly (readonly string[])[]
 }
 
 const V3 = { group: 'projectcalico.org', version: 'v3' } as const
@@ -73,6 +75,7 @@ export const kinds = {
     status: false,
     schema: calico.ipamBlock,
     columns: [spec('CIDR', 'cidr'), spec('AFFINITY', 'affinity')],
+    selectable: [['spec', 'affinity']],
   },
   BlockAffinity: {
     ...V3,

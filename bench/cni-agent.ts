@@ -7,6 +7,7 @@ import type { CniDeps } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
 import { answerCni } from '../cni/http.ts'
 import { Limiter } from '../cni/limiter.ts'
+import { openCaches } from '../datastore/cache.ts'
 import { createFakeStore } from '../datastore/fake.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
@@ -21,8 +22,10 @@ const db = openDatabase(join(folder, 'node.db'))
 const store = createFakeStore()
 const pool = { metadata: { name: 'pods' }, spec: { cidr: '10.244.0.0/16' } }
 await store.create('IPPool', kinds.IPPool.schema.parse(pool))
-const ipam = new NodeAllocator({ ...base, store, journal: new Journal(db), selects: { node: () => true } })
+const caches = openCaches(store, { ...base, database: db })
+const ipam = new NodeAllocator({ ...base, store, caches, journal: new Journal(db), selects: { node: () => true } })
 const claimed = new Promise(resolve => ipam.onBlocks(resolve))
+caches.start()
 ipam.start()
 await claimed
 const deps: CniDeps = {

@@ -11,7 +11,7 @@ import { type Database, DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
 import { cachedFields } from './fields.ts'
 import { isStoreError, NotFound, Refused, type Store, type Watch, type WatchEvent } from './port.ts'
-import { SnapshotFile, type SnapshotRow } from './snapshot-file.ts'
+import { Snapshot, type SnapshotRow } from './snapshot.ts'
 
 /**
  * The objects of one kind, as far as their fields are used: never write one back to the store. Objects are not changed
@@ -24,11 +24,13 @@ export type Cache<K extends Kind> = {
   readonly size: number
   /** Whether this is the whole state: the server's, or while it cannot be reached that of the last run. */
   readonly synced: boolean
+  /** Whether there is a whole state at all: `synced`, or at the start that of the last run, not yet confirmed. */
+  readonly known: boolean
   /** Whether the watch is connected to a server now. */
   readonly connected: boolean
   /** Calls `listen` for each object that appeared, changed in a field that is kept, or went. Returns how to stop. */
   onChange(listen: (change: CacheChange<K>) => void): Cancel
-  /** Calls `listen` when `synced` or `connected` changed; after the changes of the sync. Returns how to stop. */
+  /** Calls `listen` when `known`, `synced` or `connected` changed; after the changes of a sync. Returns how to stop. */
   onState(listen: () => void): Cancel
 }
 
@@ -43,6 +45,8 @@ const WRITE_DELAY_MS = 1000
 const VERSION_DELAY_MS = 10_000
 /** How long after a refused write it is tried again. */
 const RETRY_MS = 10_000
+/** How long a start waits for the server before it goes on with the last run's state. */
+const PATIENCE_MS = 2000
 /** Most rows of one transaction (about 5 ms), and the pause before the next one: a pod's ADD does not wait longer. */
 const SLICE_ROWS = 500
 const SLICE_PAUSE_MS = 20
@@ -60,7 +64,7 @@ export class Caches {
   readonly #store: Store
   readonly #clock: Clock
   readonly #log: Log
-  readonly #file: SnapshotFile
+  readonly #snapshot: Snapshot
   readonly #caches = new Map<Kind, KindCache<Kind>>()
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS })
   #started = false
@@ -69,13 +73,14 @@ export class Caches {
   #closed = false
   #writing: { cancel: Cancel; dueMs: number } | undefined
   #retrying: Cancel = () => undefined
+  #patience: Cancel = () => undefined
   #refused = false
 
   constructor(store: Store, { database, clock, log }: CacheDeps) {
     this.#store = store
     this.#clock = clock
     this.#log = log
-    this.#file = new SnapshotFile(database)
+    this.#snapshot = new Snapshot(database)
   }
 
   /** The cache of a kind; the first who asks starts its one watch. */
@@ -93,6 +98,9 @@ export class Caches {
   start(): void {
     this.#started = true
     for (const cache of this.#caches.values()) this.#recall(cache)
+    this.#patience = this.#clock.after(PATIENCE_MS, () => {
+      for (const cache of this.#caches.values()) cache.stopWaiting()
+    })
     void this.#connect()
   }
 
@@ -101,6 +109,7 @@ export class Caches {
     if (this.#closed) return
     this.#closed = true
     this.#retrying()
+    this.#patience()
     for (const cache of this.#caches.values()) cache.close()
     while (this.#write());
     this.#writing?.cancel()
@@ -108,7 +117,7 @@ export class Caches {
   }
 
   #recall(cache: KindCache<Kind>): void {
-    const last = this.#file.read(cache.kind)
+    const last = this.#snapshot.read(cache.kind)
     if (last !== undefined) cache.recall(last.objects as Resource<Kind>[], last.version)
   }
 
@@ -117,7 +126,7 @@ export class Caches {
     try {
       const uid = await this.#serverUid()
       if (this.#closed) return
-      if (uid === undefined || uid !== this.#file.server) {
+      if (uid === undefined || uid !== this.#snapshot.server) {
         for (const cache of this.#caches.values()) cache.listAnew()
         this.#adopt(uid ?? '')
       }
@@ -144,7 +153,7 @@ export class Caches {
 
   #adopt(uid: string): void {
     try {
-      this.#file.adopt(uid)
+      this.#snapshot.adopt(uid)
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error
       this.#log.error({ err: error }, 'the snapshot cannot be written; is the disk full?')
@@ -172,7 +181,7 @@ export class Caches {
     const rows = parts.flatMap(part => part.rows)
     if (rows.length === 0 && versions.size === 0) return false
     try {
-      this.#file.write(rows, versions)
+      this.#snapshot.write(rows, versions)
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error
       if (!this.#refused) this.#log.error({ err: error }, 'the snapshot cannot be written; is the disk full?')
@@ -227,6 +236,10 @@ class KindCache<K extends Kind> implements Cache<K> {
     return this.#state === 'synced'
   }
 
+  get known(): boolean {
+    return this.#state !== 'empty'
+  }
+
   get connected(): boolean {
     return this.#connected === true
   }
@@ -243,10 +256,11 @@ class KindCache<K extends Kind> implements Cache<K> {
 
   /** Takes the state of an earlier run, which is not in sync before the server confirms it or is found to be away. */
   recall(objects: readonly Resource<K>[], version: string): void {
-    this.#state = 'recalled'
     this.#version = version
     this.#versionOnDisk = version
     for (const object of objects) this.#set(object, { toDisk: false })
+    this.#state = 'recalled'
+    this.#tellState()
   }
 
   /** The items came from another server: the watch begins with a list, and the file is written anew. */
@@ -284,6 +298,13 @@ class KindCache<K extends Kind> implements Cache<K> {
     this.#connected = connected
     if (usable) this.#state = 'synced'
     if (news || usable) this.#tellState()
+  }
+
+  /** The server takes too long to answer: the items of the last run are good enough until it does. */
+  stopWaiting(): void {
+    if (this.#state !== 'recalled') return
+    this.#state = 'synced'
+    this.#tellState()
   }
 
   close(): void {

@@ -143,6 +143,10 @@ export function createFakeStore(): FakeStore {
       await reach()
       return copy(of(kind, selectorOf(options))) as Resource<K>[]
     },
+    async *pages<K extends Kind>(kind: K, options: ListOptions = {}) {
+      await reach()
+      yield copy(of(kind, selectorOf(options))) as Resource<K>[]
+    },
     async create<K extends Kind>(kind: K, object: Resource<K>) {
       await reach()
       const next = checked(kind, object)

@@ -149,6 +149,15 @@ class KubeStore implements Store {
     }
   }
 
+  async *pages<K extends Kind>(kind: K, options: ListOptions = {}): AsyncGenerator<Resource<K>[]> {
+    try {
+      for await (const { items } of this.#pages(kind, options, true)) yield items
+    } catch (error) {
+      if (!(error instanceof Gone)) throw error
+      throw new Unreachable(error.message, { cause: error })
+    }
+  }
+
   async #listAll<K extends Kind>(
     kind: K,
     options: ListOptions,
@@ -156,21 +165,32 @@ class KubeStore implements Store {
   ): Promise<{ items: Resource<K>[]; resourceVersion: string }> {
     for (let attempt = 1; ; attempt++)
       try {
-        const items: Resource<K>[] = []
-        for (let next: string | undefined; ; ) {
-          const page = await this.#page(kind, options, next)
-          for (const object of page.items) {
-            const item = this.#readable(kind, pickFields(incoming(object), fields))
-            if (item !== undefined) items.push(item)
-          }
-          next = page.next
-          if (next === undefined) return { items, resourceVersion: page.resourceVersion }
+        const all: Resource<K>[] = []
+        let version = ''
+        for await (const { items, resourceVersion } of this.#pages(kind, options, fields)) {
+          for (const item of items) all.push(item)
+          version = resourceVersion
         }
+        return { items: all, resourceVersion: version }
       } catch (error) {
         // the first page's version was forgotten before the last page was asked for
         if (!(error instanceof Gone)) throw error
         if (attempt === LIST_ATTEMPTS) throw new Unreachable(error.message, { cause: error })
       }
+  }
+
+  async *#pages<K extends Kind>(
+    kind: K,
+    options: ListOptions,
+    fields: Fields,
+  ): AsyncGenerator<{ items: Resource<K>[]; resourceVersion: string }> {
+    for (let next: string | undefined; ; ) {
+      const page = await this.#page(kind, options, next)
+      const items = page.items.map(object => this.#readable(kind, pickFields(incoming(object), fields)))
+      next = page.next
+      yield { items: items.filter(item => item !== undefined), resourceVersion: page.resourceVersion }
+      if (next === undefined) return
+    }
   }
 
   async #page(kind: Kind, options: ListOptions, next: string | undefined): Promise<Page> {

@@ -78,6 +78,8 @@ export type Watch = { close(): void }
 export type Store = {
   get<K extends Kind>(kind: K, name: string, namespace?: string): Promise<Resource<K>>
   list<K extends Kind>(kind: K, options?: ListOptions): Promise<Resource<K>[]>
+  /** A list page by page, for one that should not be in memory whole. An object may come twice when it changes meanwhile. */
+  pages<K extends Kind>(kind: K, options?: ListOptions): AsyncIterable<Resource<K>[]>
   create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
   /** Compare-and-swap on `metadata.resourceVersion`; without one the write is unconditional. */
   update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>

@@ -2,14 +2,15 @@
 // blocks and publish them. Nothing here waits for the API server unless this node has no free address left.
 import { type IpPool, poolOf } from '../api/pools.ts'
 import { broken, type Condition, unknown } from '../api/status.ts'
+import type { Caches } from '../datastore/cache.ts'
 import { Refused, type Store, Unreachable } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, release } from './block.ts'
 import { Claims } from './claims.ts'
-import { InputWatch } from './inputs.ts'
-import type { Inputs, Journal, OwnedBlock } from './journal.ts'
+import { type Inputs, InputWatch } from './inputs.ts'
+import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { blockOf, lowWater, overlappingPools, pickBlock, poolsFor, reservedBy, type Selects } from './pick.ts'
 import type { AllocationAttributes, Allocator, Assigned, AssignRefusal, AssignRequest, OwnBlock } from './port.ts'
@@ -17,6 +18,8 @@ import type { AllocationAttributes, Allocator, Assigned, AssignRefusal, AssignRe
 export type AllocatorDeps = {
   node: string
   store: Store
+  /** Where pools, reservations and settings are seen. */
+  caches: Pick<Caches, 'of'>
   journal: Journal
   clock: Clock
   log: Log
@@ -26,6 +29,11 @@ export type AllocatorDeps = {
 
 /** How long an ADD waits for a new block before it is told to come again. */
 const CLAIM_PATIENCE_MS = 10_000
+
+/** How old the list of other nodes' blocks may be when by it no block is free. */
+const RELIST_MS = 10_000
+/** So many claims lost in a row say that the list of other nodes' blocks is out of date. */
+const LOST_CLAIMS = 3
 
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 
@@ -46,7 +54,7 @@ export class NodeAllocator implements Allocator {
   constructor(deps: AllocatorDeps) {
     this.#deps = deps
     this.#ledger = new Ledger(deps.journal)
-    this.#inputs = new InputWatch(deps.journal)
+    this.#inputs = new InputWatch(deps.caches)
     this.#claims = new Claims({ ...deps, ledger: this.#ledger })
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(() => this.#announce())
@@ -54,8 +62,8 @@ export class NodeAllocator implements Allocator {
 
   /** Follows pools and blocks at the API server from now on, publishes, and keeps a spare block. */
   start(): void {
-    this.#inputs.start(this.#deps.store, this.#deps.log, () => this.#tend())
-    this.#claims.start(() => this.#tend())
+    this.#inputs.start(() => this.#keepSpare())
+    this.#claims.start(() => this.#keepSpare())
   }
 
   /** Stops; what is not yet published is in the journal and goes out after the next start. */
@@ -144,7 +152,7 @@ export class NodeAllocator implements Allocator {
       if (refusal !== undefined) return refusal
       const short = plans.find(plan => 'claim' in plan)
       if (short !== undefined) {
-        const failed = await this.#patiently(this.#claim(short.claim, inputs, short.exact), deadline)
+        const failed = await this.#withDeadline(this.#claim(short.claim, inputs, short.exact), deadline)
         if (failed !== undefined) return failed
         continue
       }
@@ -155,7 +163,7 @@ export class NodeAllocator implements Allocator {
       })
       const assigned = request.families.flatMap(family => [...held, ...added].filter(has => has.family === family))
       this.#give(request, places, () => within?.(assigned))
-      this.#tend()
+      this.#keepSpare()
       return assigned
     }
   }
@@ -172,7 +180,7 @@ export class NodeAllocator implements Allocator {
     })
     this.#ledger.put(changed, within)
     for (const { block, lostTo } of changed) if (lostTo !== undefined && isEmpty(block)) this.#ledger.forget(block.cidr)
-    this.#tend()
+    this.#keepSpare()
     return held.map(({ address }) => address)
   }
 
@@ -245,9 +253,9 @@ export class NodeAllocator implements Allocator {
         remedy: 'set it in the IPAMConfiguration named default',
       }
     try {
-      await this.#claims.catchUp()
+      await this.#claims.learnTaken(Number.POSITIVE_INFINITY)
       if (this.#own().length > before) return undefined // what the journal had lost came back
-      for (;;) {
+      for (let lost = 0; ; ) {
         const mine = this.#own().filter(({ block }) => familyOf(block.cidr) === family).length
         if (most > 0 && mine >= most)
           return {
@@ -256,6 +264,11 @@ export class NodeAllocator implements Allocator {
             remedy: 'raise maxBlocksPerHost in the IPAMConfiguration named default',
           }
         const cidr = exact ?? this.#pick(pools, inputs)
+        // other nodes' blocks are not watched: some may have been given back, or taken
+        if ((cidr === undefined || lost >= LOST_CLAIMS) && (await this.#claims.learnTaken(RELIST_MS))) {
+          lost = 0
+          continue
+        }
         if (cidr === undefined)
           return {
             refused: 'exhausted',
@@ -263,6 +276,7 @@ export class NodeAllocator implements Allocator {
             remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
           }
         if ((await this.#claims.claim(cidr)) === 'claimed') return undefined
+        lost++
         if (exact !== undefined)
           return taken(`block ${exact} belongs to ${this.#claims.taken().get(exact) ?? 'nobody'}`)
       }
@@ -281,7 +295,7 @@ export class NodeAllocator implements Allocator {
     return undefined
   }
 
-  async #patiently(claim: Promise<AssignRefusal | undefined>, deadline: number): Promise<AssignRefusal | undefined> {
+  async #withDeadline(claim: Promise<AssignRefusal | undefined>, deadline: number): Promise<AssignRefusal | undefined> {
     const { clock } = this.#deps
     const late = Promise.withResolvers<AssignRefusal>()
     const cancel = clock.after(Math.max(0, deadline - clock.monotonicMs()), () =>
@@ -295,7 +309,7 @@ export class NodeAllocator implements Allocator {
   }
 
   /** Claims the next block before the last one is full, and gives back what is empty and not wanted. */
-  #tend(): void {
+  #keepSpare(): void {
     const inputs = this.#inputs.current
     if (inputs === undefined || this.#closed) return
     for (const family of FAMILIES) {

@@ -1,13 +1,24 @@
 // This node's blocks at the API server: claims them by creation, publishes them later and coalesced, gives them back,
-// and follows what others do to them. A write whose answer was lost may still land, even late and twice, so:
-// every write but a claim carries the resourceVersion it was decided on; a block of ours that the journal does not
-// know is adopted by a write of its own, which makes every older write of ours fail; and all work on one block takes
-// turns.
+// and follows what others do to them. Only this node's blocks are watched; of the others the CIDR and the owner are
+// listed once before the first claim, and again when that list proves to be out of date.
+// Hazards: a write whose answer was lost may still arrive, even late and twice. So every write but a claim carries the
+// resourceVersion it was decided on; a block of ours that the journal does not know is adopted by a write of its own,
+// which makes every older write of ours fail; and only one job at a time works on a block.
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
-import { Conflict, NotFound, type Store, Unreachable, type Watch, type WatchEvent } from '../datastore/port.ts'
+import {
+  Conflict,
+  isStoreError,
+  NotFound,
+  type Store,
+  Unreachable,
+  type Watch,
+  type WatchEvent,
+  type WatchHandlers,
+} from '../datastore/port.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { DatabaseError } from '../lib/database.ts'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
 import { affinityOf, emitBlock, emptyBlock, isEmpty, parseBlock, sameAllocations } from './block.ts'
@@ -34,39 +45,44 @@ export class Claims {
   readonly #deps: ClaimsDeps
   readonly #mutex = new KeyedMutex()
   readonly #backoff = new Backoff({ firstMs: 200, maxMs: 30_000 })
-  /** Every block at the API server as last seen, with its affinity. */
+  /** Blocks at the API server as last seen, with their affinity. Those of other nodes may be out of date. */
   readonly #seen = new Map<string, string | undefined>()
-  /** Our blocks as the API server has them; absent when that is in doubt. */
+  /** Our blocks as the API server has them; absent when that is not certain. */
   readonly #base = new Map<string, BlockObject>()
   readonly #dirty = new Set<string>()
   readonly #stopListening: () => void
   #watch: Watch | undefined
   #timer: Cancel | undefined
   #running: Promise<void> | undefined
+  /** The watch has brought all blocks of this node. */
   #synced = false
+  /** When all blocks were listed last, on the monotonic clock. */
+  #listedMs: number | undefined
   #failure: Error | undefined
   #closed = false
 
   constructor(deps: ClaimsDeps) {
     this.#deps = deps
     for (const { block } of deps.ledger.blocks()) this.#dirty.add(block.cidr)
-    this.#stopListening = deps.ledger.onChange(cidr => this.#settleSoon(cidr))
+    this.#stopListening = deps.ledger.onChange(cidr => this.#reconcileLater(cidr))
   }
 
   /** Begins to follow the API server and to publish. `changed` is called when claims may have become possible. */
   start(changed: () => void): void {
-    this.#watch = this.#deps.store.watch('IPAMBlock', {
+    const handlers: WatchHandlers<'IPAMBlock'> = {
       event: event => {
         this.#follow(event)
         if (event.type !== 'set') changed()
       },
       connection: ({ connected }) => {
         if (!connected) return
-        this.#arm(0)
+        this.#schedule(0)
         changed()
       },
-    })
-    this.#arm(0)
+    }
+    const fieldSelector = `spec.affinity=${affinityOf(this.#deps.node)}`
+    this.#watch = this.#deps.store.watch('IPAMBlock', handlers, { fieldSelector })
+    this.#schedule(0)
   }
 
   async close(): Promise<void> {
@@ -74,11 +90,11 @@ export class Claims {
     this.#timer?.()
     this.#watch?.close()
     this.#stopListening()
-    await this.#running?.catch(() => {})
+    await this.#running
     await this.#mutex.idle()
   }
 
-  /** Blocks that exist, whoever owns them, and whose they are. */
+  /** Blocks that are known to exist, whoever owns them, and whose they are. */
   taken(): ReadonlyMap<string, string | undefined> {
     return this.#seen
   }
@@ -89,18 +105,31 @@ export class Claims {
   }
 
   /**
-   * Reads all blocks once where the watch has not brought them yet, and adopts those of this node that the journal
-   * does not know. Before a claim: a node whose disk was lost must not take more than it has. Rejects as the store.
+   * Lists all blocks where that was not done within `maxAgeMs` (never done: always), and adopts those of this node that
+   * the journal does not know. Before a claim: a node whose disk was lost must not take more than it has. Returns
+   * whether it listed. Rejects as the store.
    */
-  async catchUp(): Promise<void> {
-    const { store, ledger, node } = this.#deps
-    if (!this.#synced) {
-      const items = await store.list('IPAMBlock')
-      if (!this.#synced) this.#sync(items)
-    }
+  async learnTaken(maxAgeMs: number): Promise<boolean> {
+    const { ledger, node, clock } = this.#deps
+    const due = this.#listedMs === undefined || clock.monotonicMs() - this.#listedMs > maxAgeMs
+    if (due) await this.#listTaken()
     for (const [cidr, affinity] of [...this.#seen])
       if (affinity === affinityOf(node) && ledger.get(cidr) === undefined)
-        await this.#mutex.run(cidr, () => this.#settle(cidr))
+        await this.#mutex.run(cidr, () => this.#reconcile(cidr))
+    return due
+  }
+
+  /** Page by page, so that the allocations of 5,000 blocks are never in memory together. */
+  async #listTaken(): Promise<void> {
+    const { store, clock, node } = this.#deps
+    const found = new Map<string, string | undefined>()
+    for await (const page of store.pages('IPAMBlock')) for (const { spec } of page) found.set(spec.cidr, spec.affinity)
+    this.#listedMs = clock.monotonicMs()
+    const own = affinityOf(node)
+    // the watch knows better what is ours
+    const fromList = (affinity: string | undefined): boolean => affinity !== own || !this.#synced
+    for (const [cidr, affinity] of this.#seen) if (fromList(affinity) && !found.has(cidr)) this.#seen.delete(cidr)
+    for (const [cidr, affinity] of found) if (fromList(affinity)) this.#seen.set(cidr, affinity)
   }
 
   /** Claims one block: creating the object is the claim. Rejects with `Unreachable` or `Refused`. */
@@ -117,11 +146,11 @@ export class Claims {
         return 'claimed'
       } catch (error) {
         if (!(error instanceof Conflict)) {
-          this.#settleSoon(cidr) // the write may have landed although nobody said so
+          this.#reconcileLater(cidr) // the write may have landed although nobody said so
           throw error
         }
       }
-      await this.#settle(cidr)
+      await this.#reconcile(cidr)
       return ledger.get(cidr) === undefined ? 'taken' : 'claimed'
     })
   }
@@ -140,15 +169,16 @@ export class Claims {
         await store.delete('IPAMBlock', blockName(cidr), { uid, resourceVersion })
         this.#seen.delete(cidr)
         this.#dirty.delete(cidr)
-      } catch {
-        this.#settleSoon(cidr) // ours again if it is still there
+      } catch (error) {
+        if (!isStoreError(error)) throw error
+        this.#reconcileLater(cidr) // ours again if it is still there
       }
     })
   }
 
   /** Publishes all that is waiting, now. Rejects when something could not be published. */
   async flush(): Promise<void> {
-    await this.#running?.catch(() => {})
+    await this.#running
     await this.#publish()
     if (this.#dirty.size > 0) throw this.#failure ?? new Error('blocks changed while they were published')
   }
@@ -162,34 +192,35 @@ export class Claims {
     const { cidr } = item.spec
     if (event.type === 'gone') {
       this.#seen.delete(cidr)
-      if (this.#deps.ledger.get(cidr) !== undefined) this.#doubt(cidr)
+      if (this.#deps.ledger.get(cidr) !== undefined) this.#invalidate(cidr)
       return
     }
     this.#note(item)
     const base = this.#base.get(cidr)
     const owned = this.#deps.ledger.get(cidr) !== undefined
     if (!this.#mine(item)) {
-      if (owned) this.#doubt(cidr)
-    } else if (!owned) this.#settleSoon(cidr)
+      if (owned) this.#invalidate(cidr)
+    } else if (!owned) this.#reconcileLater(cidr)
     // an echo of an own write is not news, and it may come after a later write
-    else if (base === undefined || sequence(item) > sequence(base)) this.#doubt(cidr)
+    else if (base === undefined || sequence(item) > sequence(base)) this.#invalidate(cidr)
   }
 
   #sync(items: readonly BlockObject[]): void {
     this.#synced = true
-    this.#seen.clear()
+    for (const [cidr, affinity] of this.#seen) if (affinity === affinityOf(this.#deps.node)) this.#seen.delete(cidr)
     for (const item of items) {
       const { cidr } = item.spec
       this.#note(item)
       const owned = this.#deps.ledger.get(cidr)
       if (owned === undefined) {
-        if (this.#mine(item)) this.#settleSoon(cidr)
+        if (this.#mine(item)) this.#reconcileLater(cidr)
       } else if (this.#mine(item) && owned.lostTo === undefined && published(owned, item)) {
         this.#base.set(cidr, item)
         this.#dirty.delete(cidr)
-      } else this.#doubt(cidr)
+      } else this.#invalidate(cidr)
     }
-    for (const { block } of this.#deps.ledger.blocks()) if (!this.#seen.has(block.cidr)) this.#doubt(block.cidr)
+    for (const { block } of this.#deps.ledger.blocks())
+      if (!items.some(({ spec }) => spec.cidr === block.cidr)) this.#invalidate(block.cidr)
   }
 
   #note(item: BlockObject): void {
@@ -200,17 +231,17 @@ export class Claims {
     return item.spec.affinity === affinityOf(this.#deps.node)
   }
 
-  #doubt(cidr: string): void {
+  #invalidate(cidr: string): void {
     this.#base.delete(cidr)
-    this.#settleSoon(cidr)
+    this.#reconcileLater(cidr)
   }
 
-  #settleSoon(cidr: string): void {
+  #reconcileLater(cidr: string): void {
     this.#dirty.add(cidr)
-    if (this.#timer === undefined && this.#running === undefined) this.#arm(PUBLISH_DELAY_MS)
+    if (this.#timer === undefined && this.#running === undefined) this.#schedule(PUBLISH_DELAY_MS)
   }
 
-  #arm(delayMs: number): void {
+  #schedule(delayMs: number): void {
     if (this.#closed || this.#watch === undefined) return
     this.#timer?.()
     this.#timer = this.#deps.clock.after(delayMs, () => {
@@ -219,42 +250,47 @@ export class Claims {
     })
   }
 
+  /** Publishes what is waiting, once at a time. Never rejects: what fails stays waiting, and `unpublished` says why. */
   async #publish(): Promise<void> {
     if (this.#running !== undefined) return this.#running
-    this.#running = this.#publishAll()
-    const failure = await this.#running.then(
-      () => undefined,
-      (error: Error) => error,
-    )
+    this.#running = this.#publishAll().then(failure => this.#published(failure))
+    return this.#running
+  }
+
+  #published(failure: Error | undefined): void {
     this.#running = undefined
     if (failure !== undefined && this.#failure === undefined)
       this.#deps.log.warn({ err: failure, blocks: this.#dirty.size }, 'blocks wait to be published')
     if (failure === undefined) this.#backoff.reset()
     this.#failure = failure
-    if (this.#dirty.size > 0) this.#arm(failure === undefined ? PUBLISH_DELAY_MS : this.#backoff.next())
+    if (this.#dirty.size > 0) this.#schedule(failure === undefined ? PUBLISH_DELAY_MS : this.#backoff.next())
   }
 
-  /** One pass over what is dirty. A block that is refused does not stop the next one; an unreachable server does. */
-  async #publishAll(): Promise<void> {
-    let refused: unknown
+  /**
+   * One pass over what is dirty; the last failure. A block that is refused, or that the journal cannot take, does not
+   * stop the next one; an unreachable server does.
+   */
+  async #publishAll(): Promise<Error | undefined> {
+    let failure: Error | undefined
     for (const cidr of [...this.#dirty]) {
       this.#dirty.delete(cidr)
       try {
-        await this.#mutex.run(cidr, () => this.#settle(cidr))
+        await this.#mutex.run(cidr, () => this.#reconcile(cidr))
       } catch (error) {
+        if (!(isStoreError(error) || error instanceof DatabaseError)) throw error
         this.#dirty.add(cidr)
-        if (error instanceof Unreachable) throw error
-        refused = error
+        failure = error
+        if (error instanceof Unreachable) return failure
       }
     }
-    if (refused !== undefined) throw refused
+    return failure
   }
 
-  /** Brings journal and API server together for one block; the caller has the block's turn. */
-  async #settle(cidr: string): Promise<void> {
+  /** Brings journal and API server together for one block; the caller holds the block's mutex. */
+  async #reconcile(cidr: string): Promise<void> {
     for (let attempt = 0; attempt < 16 && !this.#closed; attempt++) {
       try {
-        if (await this.#settleOnce(cidr)) return
+        if (await this.#reconcileOnce(cidr)) return
       } catch (error) {
         if (!(error instanceof Conflict || error instanceof NotFound)) throw error
         this.#base.delete(cidr)
@@ -264,7 +300,7 @@ export class Claims {
   }
 
   /** Whether nothing is left to do. Throws `Conflict` or `NotFound` when another look is needed. */
-  async #settleOnce(cidr: string): Promise<boolean> {
+  async #reconcileOnce(cidr: string): Promise<boolean> {
     const { node, store, ledger, log } = this.#deps
     const base = this.#base.get(cidr) ?? (await this.#read(cidr))
     const owned = ledger.get(cidr)

@@ -1,69 +1,61 @@
-// Pools, reservations and settings as this node last saw them: watched, and kept in the journal so that a restart
-// without an API server gives addresses from the same pools.
-import type { Kind, Resource } from '../api/kinds.ts'
-import type { Store, Watch } from '../datastore/port.ts'
-import type { Log } from '../lib/log.ts'
-import type { Inputs, Journal } from './journal.ts'
+// Pools, reservations and settings as this node last saw them, from the caches: after a restart without an API server
+// they are those of the last run, so that the node gives addresses from the same pools.
+import type { IpPool } from '../api/pools.ts'
+import type { Cache, Caches } from '../datastore/cache.ts'
+import type { Cancel } from '../lib/clock.ts'
+
+/** What the API server last said, as far as assignments depend on it. */
+export type Inputs = {
+  pools: readonly IpPool[]
+  reserved: readonly string[]
+  config: { autoAllocateBlocks: boolean; maxBlocksPerHost: number }
+}
 
 const DEFAULT_CONFIG = { autoAllocateBlocks: true, maxBlocksPerHost: 0 }
 
 export class InputWatch {
-  readonly #journal: Journal
-  readonly #watches: Watch[] = []
+  readonly #pools: Cache<'IPPool'>
+  readonly #reservations: Cache<'IPReservation'>
+  readonly #settings: Cache<'IPAMConfiguration'>
+  #cancels: readonly Cancel[] = []
   #current: Inputs | undefined
+  #waiting = false
 
-  constructor(journal: Journal) {
-    this.#journal = journal
-    this.#current = journal.inputs()
+  constructor(caches: Pick<Caches, 'of'>) {
+    this.#pools = caches.of('IPPool')
+    this.#reservations = caches.of('IPReservation')
+    this.#settings = caches.of('IPAMConfiguration')
   }
 
-  /** Undefined until pools were seen once in the life of this node. */
+  /** Undefined until all three kinds were seen once in the life of this node. */
   get current(): Inputs | undefined {
+    if (!this.#pools.known || !this.#reservations.known || !this.#settings.known) return undefined
+    this.#current ??= {
+      pools: this.#pools.all(),
+      reserved: this.#reservations.all().flatMap(({ spec }) => spec.reservedCIDRs),
+      config: this.#settings.get('default')?.spec ?? DEFAULT_CONFIG,
+    }
     return this.#current
   }
 
-  /** Follows the API server; `changed` is called after each change that matters. */
-  start(store: Store, log: Log, changed: () => void): void {
-    const set = (part: Partial<Inputs>): void => {
-      const before = this.#current ?? { pools: [], reserved: [], config: DEFAULT_CONFIG }
-      const next = { ...before, ...part }
-      if (this.#current !== undefined && JSON.stringify(next) === JSON.stringify(before)) return
-      this.#current = next
-      try {
-        this.#journal.saveInputs(next)
-      } catch (error) {
-        log.error({ err: error }, 'pools cannot be journaled: a restart without the API server would not know them')
-      }
-      changed()
+  /** Follows the caches; `changed` is called after each burst of changes. */
+  start(changed: () => void): void {
+    const tell = (): void => {
+      this.#current = undefined
+      if (this.#waiting) return
+      this.#waiting = true
+      // a sync changes objects one by one: what lies between is no state of the cluster
+      queueMicrotask(() => {
+        this.#waiting = false
+        changed()
+      })
     }
-    this.#follow(store, 'IPPool', pools => set({ pools }))
-    this.#follow(store, 'IPReservation', all => {
-      // nothing is given away before the pools are known
-      if (this.#current !== undefined || all.length > 0) set({ reserved: all.flatMap(r => r.spec.reservedCIDRs) })
-    })
-    this.#follow(store, 'IPAMConfiguration', all => {
-      const spec = all.find(({ metadata }) => metadata.name === 'default')?.spec
-      const { autoAllocateBlocks, maxBlocksPerHost } = spec ?? DEFAULT_CONFIG
-      if (this.#current !== undefined || spec !== undefined) set({ config: { autoAllocateBlocks, maxBlocksPerHost } })
-    })
+    const caches = [this.#pools, this.#reservations, this.#settings]
+    this.#cancels = caches.flatMap(cache => [cache.onChange(tell), cache.onState(tell)])
+    if (this.current !== undefined) tell()
   }
 
   close(): void {
-    for (const watch of this.#watches) watch.close()
-  }
-
-  #follow<K extends Kind>(store: Store, kind: K, changed: (items: Resource<K>[]) => void): void {
-    const items = new Map<string, Resource<K>>()
-    const watch = store.watch(kind, {
-      event: event => {
-        if (event.type === 'sync') {
-          items.clear()
-          for (const item of event.items) items.set(item.metadata.name, item)
-        } else if (event.type === 'set') items.set(event.item.metadata.name, event.item)
-        else items.delete(event.item.metadata.name)
-        changed([...items.values()].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1)))
-      },
-    })
-    this.#watches.push(watch)
+    for (const cancel of this.#cancels) cancel()
   }
 }

@@ -1,8 +1,6 @@
-// The allocator's tables in the node's own database: blocks, who holds which address, and the last pools that were
-// seen, so that the node can give addresses while the API server is away. Every method is one transaction, on disk
-// when it returns. Only slots that changed are written: an assignment costs one small row and one fsync.
+// The allocator's tables in the node's own database: blocks, and who holds which address, so that the node can
+// give addresses while the API server is away. Every method is one transaction, on disk when it returns. Only slots that changed are written: an assignment costs one small row and one fsync.
 
-import type { IpPool } from '../api/pools.ts'
 import { type Database, transaction } from '../lib/database.ts'
 import { type Block, emptyBlock, type Slot } from './block.ts'
 
@@ -11,13 +9,6 @@ import { type Block, emptyBlock, type Slot } from './block.ts'
  * nothing is given from it, and it is forgotten when its last address is released.
  */
 export type OwnedBlock = { readonly block: Block; readonly lostTo?: string }
-
-/** What the API server last said, as far as assignments depend on it. */
-export type Inputs = {
-  pools: readonly IpPool[]
-  reserved: readonly string[]
-  config: { autoAllocateBlocks: boolean; maxBlocksPerHost: number }
-}
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS ipam_blocks (
@@ -28,7 +19,7 @@ const SCHEMA = `
     ordinal INTEGER NOT NULL, handle TEXT NOT NULL, secondary TEXT NOT NULL, since TEXT NOT NULL,
     PRIMARY KEY (cidr, ordinal)
   ) STRICT;
-  CREATE TABLE IF NOT EXISTS ipam_inputs (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+  DROP TABLE IF EXISTS ipam_inputs;
 `
 
 export class Journal {
@@ -91,20 +82,6 @@ export class Journal {
   forget(cidr: string): void {
     transaction(this.#db, () => {
       this.#db.prepare('DELETE FROM ipam_blocks WHERE cidr = ?').run(cidr)
-    })
-  }
-
-  /** The inputs of the last `saveInputs`; undefined on a node that never saw an API server. */
-  inputs(): Inputs | undefined {
-    const row = this.#db.prepare("SELECT value FROM ipam_inputs WHERE name = 'inputs'").get()
-    return row === undefined ? undefined : (JSON.parse(String(row['value'])) as Inputs)
-  }
-
-  saveInputs(inputs: Inputs): void {
-    transaction(this.#db, () => {
-      this.#db
-        .prepare("INSERT OR REPLACE INTO ipam_inputs (name, value) VALUES ('inputs', ?)")
-        .run(JSON.stringify(inputs, (_key, value) => (typeof value === 'bigint' ? Number(value) : value)))
     })
   }
 }

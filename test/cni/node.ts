@@ -10,6 +10,7 @@ import { EndpointStore } from '../../cni/endpoints.ts'
 import { answerCni } from '../../cni/http.ts'
 import { installPlugin } from '../../cni/install.ts'
 import { Limiter } from '../../cni/limiter.ts'
+import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { NodeAllocator } from '../../ipam/allocator.ts'
 import { Journal } from '../../ipam/journal.ts'
@@ -87,7 +88,9 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
   const db = openDatabase(join(folder, 'node.db'))
   const selects = { node: () => true }
   const base = { node: 'n1', clock: systemClock, log: silentLog }
-  const ipam = new NodeAllocator({ ...base, store, journal: new Journal(db), selects })
+  const caches = openCaches(store, { ...base, database: db })
+  const ipam = new NodeAllocator({ ...base, store, caches, journal: new Journal(db), selects })
+  caches.start()
   ipam.start()
   const deps: CniDeps = {
     ...base,
@@ -157,6 +160,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     async close() {
       await node.stopAgent()
       await ipam.close()
+      caches.close()
       kernel.close()
       root.close()
       db.close()

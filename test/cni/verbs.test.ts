@@ -22,7 +22,7 @@ async function aHost(db = openDatabase(':memory:'), world = new FakeWorld()): Pr
   const store = createFakeStore()
   await store.create('IPPool', aPool('p', '10.0.0.0/24'))
   const node = aNode(store, 'n1', db)
-  node.allocator.start()
+  node.start()
   await converge(store, node)
   const deps: CniDeps = {
     node: 'n1',

@@ -2,6 +2,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { type CacheChange, type Caches, openCaches } from '../../datastore/cache.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { NotFound } from '../../datastore/port.ts'
 import { type Clock, ManualClock } from '../../lib/clock.ts'
 import { type Database, openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -144,8 +145,8 @@ test('a node that starts while its server is away works with what it knew, and g
   const second = open()
   const states: string[] = []
   const cache = second.of('Node')
-  cache.onState(() => states.push(`synced ${cache.synced}, connected ${cache.connected}`))
   second.start()
+  cache.onState(() => states.push(`synced ${cache.synced}, connected ${cache.connected}`))
   await fake.settled()
   t.deepEqual(names(second), ['a'])
   t.deepEqual(states, ['synced true, connected false'])
@@ -171,6 +172,29 @@ test('without a last run nothing is in sync until the server answers', async t =
   await fake.settled()
   t.true(caches.of('Node').synced)
   caches.close()
+})
+
+test('a server that does not answer in time is taken for away, until it answers', async t => {
+  const { fake, database, clock } = aWorld()
+  await fake.create('Node', aNode('a'))
+  const open = (get: FakeStore['get']): Caches => openCaches({ ...fake, get }, { database, clock, log: silentLog })
+  const first = open(fake.get)
+  first.of('Node')
+  first.start()
+  await fake.settled()
+  first.close()
+  const answer = Promise.withResolvers<never>()
+  const second = open(() => answer.promise)
+  second.of('Node')
+  second.start()
+  clock.advance(1999)
+  t.deepEqual([second.of('Node').known, second.of('Node').synced], [true, false])
+  clock.advance(1)
+  t.deepEqual([second.of('Node').synced, second.of('Node').connected], [true, false])
+  answer.reject(new NotFound('no namespaces here'))
+  await fake.settled()
+  t.true(second.of('Node').connected)
+  second.close()
 })
 
 test('what another server said is not resumed, though its versions look the same', async t => {

@@ -17,7 +17,7 @@ function refusal(answer: readonly Assigned[] | AssignRefusal): AssignRefusal {
 
 async function started(store: FakeStore, name = 'n1'): Promise<TestNode> {
   const node = aNode(store, name)
-  node.allocator.start()
+  node.start()
   await converge(store, node)
   return node
 }
@@ -137,7 +137,7 @@ test('a block of this node that the journal does not know is adopted with its ad
   const node = await started(store)
   const held = given(await node.allocator.assign(aPod('a')))
   await converge(store, node)
-  await node.allocator.close()
+  await node.close()
   const fresh = await started(store, 'n1')
   t.deepEqual(fresh.allocator.held().get(aPod('a').handle), held)
   t.is(fresh.allocator.blocks().length, 1)
@@ -250,7 +250,7 @@ test('listeners hear of a block when it is claimed, and not of every address', a
   const node = aNode(store, 'n1')
   const heard: string[][] = []
   node.allocator.onBlocks(blocks => heard.push(blocks.map(({ cidr }) => cidr)))
-  node.allocator.start()
+  node.start()
   await converge(store, node)
   for (let i = 0; i < 5; i++) given(await node.allocator.assign(aPod(`p${i}`)))
   t.is(heard.length, 1)

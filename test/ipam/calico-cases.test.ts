@@ -37,7 +37,7 @@ else {
     if (known !== undefined) return known
     const node = aNode(store, name)
     nodes.set(name, node)
-    node.allocator.start()
+    node.start()
     await converge(store, node)
     return node
   }

@@ -11,7 +11,7 @@ const say = (line: string): void => void writeSync(1, `${line}\n`)
 const store = createFakeStore()
 await store.create('IPPool', aPool('p', '10.0.0.0/22', 28))
 const node = aNode(store, 'n1', openDatabase(path))
-node.allocator.start()
+node.start()
 await converge(store, node)
 for (let i = 0; ; i++) {
   const pod = aPod(`${life}-${i}`)

@@ -8,13 +8,19 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { createFakeStore } from '../../datastore/fake.ts'
-import type { Store } from '../../datastore/port.ts'
+import { type Store, Unreachable } from '../../datastore/port.ts'
 import { affinityOf, parseBlock, sameAllocations } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
-import { type Database, openDatabase } from '../../lib/database.ts'
+import { type Database, DatabaseError, openDatabase } from '../../lib/database.ts'
 import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
 
-class Crash extends Error {}
+/** What a process that is gone gets of its own writes. */
+class DiskGone extends DatabaseError {
+  constructor() {
+    super('the process is gone', undefined)
+  }
+}
+class StoreGone extends Unreachable {}
 
 /** Counts writes; at number `at` the process is "gone": that write and all later ones throw. */
 class Fuse {
@@ -30,19 +36,19 @@ class Fuse {
     return this.#left <= 0
   }
 
-  pass<T>(perform: () => T): T {
+  pass<T>(perform: () => T, Gone: typeof DiskGone | typeof StoreGone): T {
     this.used++
-    if (this.blown) throw new Crash()
+    if (this.blown) throw new Gone()
     this.#left--
     if (!this.blown) return perform()
     if (this.#effect === 'after') {
       const done = perform()
       if (done instanceof Promise)
         return done.then(() => {
-          throw new Crash()
+          throw new Gone()
         }) as T
     }
-    throw new Crash()
+    throw new Gone()
   }
 }
 
@@ -52,7 +58,7 @@ function fusedDb(db: Database, fuse: Fuse): Database {
       if (name === 'exec')
         return (sql: string) => {
           if (/^(BEGIN|ROLLBACK)/.test(sql)) target.exec(sql)
-          else fuse.pass(() => target.exec(sql))
+          else fuse.pass(() => target.exec(sql), DiskGone)
         }
       if (name === 'prepare')
         return (sql: string) => {
@@ -60,7 +66,7 @@ function fusedDb(db: Database, fuse: Fuse): Database {
           return {
             all: statement.all.bind(statement),
             get: statement.get.bind(statement),
-            run: (...values: string[]) => fuse.pass(() => statement.run(...values)),
+            run: (...values: string[]) => fuse.pass(() => statement.run(...values), DiskGone),
           }
         }
       return name === 'isTransaction' ? target.isTransaction : Reflect.get(target, name)
@@ -71,9 +77,9 @@ function fusedDb(db: Database, fuse: Fuse): Database {
 function fusedStore(store: Store, fuse: Fuse): Store {
   return {
     ...store,
-    create: (...args) => fuse.pass(() => store.create(...args)),
-    update: (...args) => fuse.pass(() => store.update(...args)),
-    delete: (...args) => fuse.pass(() => store.delete(...args)),
+    create: (...args) => fuse.pass(() => store.create(...args), StoreGone),
+    update: (...args) => fuse.pass(() => store.update(...args), StoreGone),
+    delete: (...args) => fuse.pass(() => store.delete(...args), StoreGone),
   }
 }
 
@@ -92,7 +98,7 @@ async function live(node: TestNode, store: { settled(): Promise<void> }, answers
     answers.held.delete(aPod(name).handle) // once asked for, both outcomes are right
     await allocator.release(aPod(name).handle)
   }
-  allocator.start()
+  node.start()
   await converge(store, node)
   for (const name of ['a', 'b', 'c', 'd', 'e']) await assign(name)
   await converge(store, node)
@@ -101,7 +107,7 @@ async function live(node: TestNode, store: { settled(): Promise<void> }, answers
   await converge(store, node)
   for (const name of ['d', 'e', 'f', 'g', 'h']) await release(name)
   await converge(store, node)
-  if (fuse.blown) throw new Crash()
+  if (fuse.blown) throw new DiskGone()
 }
 
 async function crashAt(point: number, effect: 'before' | 'after'): Promise<{ writes: number; complaint?: string }> {
@@ -113,17 +119,17 @@ async function crashAt(point: number, effect: 'before' | 'after'): Promise<{ wri
   try {
     const node = aNode(fusedStore(store, fuse), 'n1', fusedDb(db, fuse))
     await live(node, store, answers, fuse)
-    await node.allocator.close()
+    await node.close()
   } catch (error) {
-    if (!(error instanceof Crash)) throw error
+    if (!(error instanceof DiskGone || error instanceof StoreGone)) throw error
   }
   if (db.isTransaction) db.exec('ROLLBACK') // as the next open of the file does
 
   const node = aNode(store, 'n1', db)
-  node.allocator.start()
+  node.start()
   await converge(store, node)
   const complaint = await disagreement(store, db, node, answers)
-  await node.allocator.close()
+  await node.close()
   return { writes: fuse.used, complaint }
 }
 

@@ -1,7 +1,13 @@
 // A store seen over a bad network: calls fail before or after their effect, answers get lost, writes land late and
 // twice, events come late (in order). Everything follows from the seed; delayed things happen when a test lets them.
 import type { Kind } from '../../api/kinds.ts'
-import { type Store, Unreachable, type WatchEvent, type WatchHandlers } from '../../datastore/port.ts'
+import {
+  type Store,
+  Unreachable,
+  type WatchEvent,
+  type WatchHandlers,
+  type WatchOptions,
+} from '../../datastore/port.ts'
 
 export type Network = {
   /** Lets some of what is delayed happen. */
@@ -56,15 +62,24 @@ export function flakyStore(store: Store, random: () => number): { store: Store; 
     updateStatus: (...args) => call(() => store.updateStatus(...args), true),
     patch: (...args) => call(() => store.patch(...args), true),
     delete: (...args) => call(() => store.delete(...args), true),
-    watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>) {
+    async *pages(...args) {
+      yield await call(() => store.list(...args), false)
+    },
+    watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options?: WatchOptions<K>) {
       let before: Promise<void> = Promise.resolve()
-      return store.watch(kind, {
-        connection: state => handlers.connection?.(state),
-        event(event: WatchEvent<K>) {
-          const late = !healed && random() < 0.5
-          before = before.then(() => (late && !healed ? later() : undefined)).then(() => handlers.event(event))
+      const inTurn = (tell: () => void): void => {
+        const late = !healed && random() < 0.5
+        before = before.then(() => (late && !healed ? later() : undefined)).then(tell)
+      }
+      return store.watch(
+        kind,
+        {
+          connection: state => handlers.connection?.(state),
+          event: (event: WatchEvent<K>) => inTurn(() => handlers.event(event)),
+          version: version => inTurn(() => handlers.version?.(version)),
         },
-      })
+        options,
+      )
     },
     close: () => store.close(),
   }

@@ -29,7 +29,7 @@ async function run(seed: number): Promise<void> {
   const names = ['n1', 'n2', 'n3']
   const worlds = names.map(() => flakyStore(real, random))
   const nodes = names.map((name, i) => aNode(worlds[i]!.store, name))
-  for (const { allocator } of nodes) allocator.start()
+  for (const node of nodes) node.start()
   const answered = new Map<string, string>()
   for (let step = 0; step < 150; step++) {
     const i = Math.floor(random() * nodes.length)
@@ -66,7 +66,7 @@ async function run(seed: number): Promise<void> {
   if (clash !== undefined) throw new Error(`in the end: ${clash}`)
   const objects = await real.list('IPAMBlock')
   for (const object of objects) if (blockFaults(object).length > 0) throw new Error(blockFaults(object).join())
-  for (const { name, allocator, db } of nodes) {
+  for (const { name, allocator, db, close } of nodes) {
     const published = objects.filter(({ spec }) => spec.affinity === affinityOf(name))
     const journal = new Journal(db).blocks()
     const own = allocator.blocks().map(({ cidr }) => cidr)
@@ -77,7 +77,7 @@ async function run(seed: number): Promise<void> {
     }
     if (published.length !== journal.length || own.length !== journal.length)
       throw new Error(`${name}: ${published.length} blocks in the store, ${journal.length} in the journal`)
-    await allocator.close()
+    await close()
   }
 }
 

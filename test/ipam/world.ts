@@ -2,6 +2,7 @@
 // moves when a test moves it.
 import type { Resource } from '../../api/kinds.ts'
 import { kinds } from '../../api/kinds.ts'
+import { openCaches } from '../../datastore/cache.ts'
 import type { Store } from '../../datastore/port.ts'
 import { NodeAllocator } from '../../ipam/allocator.ts'
 import { Journal } from '../../ipam/journal.ts'
@@ -15,6 +16,9 @@ export type TestNode = {
   clock: ManualClock
   db: Database
   allocator: NodeAllocator
+  /** Connects to the store. */
+  start(): void
+  close(): Promise<void>
   /** Stops without publishing and starts over from the journal. */
   restart(): Promise<TestNode>
 }
@@ -22,16 +26,26 @@ export type TestNode = {
 export function aNode(store: Store, name: string, db: Database = openDatabase(':memory:')): TestNode {
   const clock = new ManualClock()
   const selects = { node: (selector: string) => selector === 'all()' || selector === name }
-  const allocator = new NodeAllocator({ node: name, store, journal: new Journal(db), clock, log: silentLog, selects })
+  const caches = openCaches(store, { database: db, clock, log: silentLog })
+  const journal = new Journal(db)
+  const allocator = new NodeAllocator({ node: name, store, caches, journal, clock, log: silentLog, selects })
   return {
     name,
     clock,
     db,
     allocator,
-    async restart() {
+    start() {
+      caches.start()
+      allocator.start()
+    },
+    async close() {
       await allocator.close()
+      caches.close()
+    },
+    async restart() {
+      await this.close()
       const again = aNode(store, name, db)
-      again.allocator.start()
+      again.start()
       return again
     },
   }
