@@ -3,11 +3,12 @@
 import { benchBgpRib } from './bgp-rib.ts'
 import { benchBgpWire } from './bgp-wire.ts'
 import { benchCni } from './cni.ts'
+import { benchFelix } from './felix.ts'
 import { benchRoutes } from './routes.ts'
 import type { Row } from './row.ts'
 
 const ROOT_ONLY = [benchCni, benchRoutes]
-const ANYBODY = [benchBgpWire, benchBgpRib]
+const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix]
 
 const asRoot = process.getuid?.() === 0
 const rows: Row[] = []

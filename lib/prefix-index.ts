@@ -5,21 +5,49 @@ import { addressBytes, parseCidr } from './ip.ts'
 /** A CIDR as a number: host bits are zero. */
 export type Prefix = { family: 'ipv4'; bits: number; length: number } | { family: 'ipv6'; bits: bigint; length: number }
 
-const CANONICAL_V4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:\/(\d{1,2}))?$/
-
 /** The prefix of a CIDR or of a single address; undefined when `text` is neither. Host bits are cleared. */
 export function parsePrefix(text: string): Prefix | undefined {
-  const v4 = CANONICAL_V4.exec(text)
-  if (v4 !== null) {
-    const [a, b, c, d] = [Number(v4[1]), Number(v4[2]), Number(v4[3]), Number(v4[4])]
-    const length = v4[5] === undefined ? 32 : Number(v4[5])
-    if (a > 255 || b > 255 || c > 255 || d > 255 || length > 32) return undefined
-    return { family: 'ipv4', bits: mask4(((a << 24) | (b << 16) | (c << 8) | d) >>> 0, length), length }
+  const slash = text.indexOf('/')
+  if (!text.includes(':')) {
+    const bits = parseQuad(text, slash < 0 ? text.length : slash)
+    const length = slash < 0 ? 32 : parseLength(text, slash + 1)
+    if (bits < 0 || length < 0 || length > 32) return undefined
+    return { family: 'ipv4', bits: mask4(bits, length), length }
   }
-  const parsed = parseCidr(text.includes('/') ? text : `${text}/128`)
+  const parsed = parseCidr(slash < 0 ? `${text}/128` : text)
   if (parsed?.family !== 'ipv6') return undefined
   const bits = addressBytes(parsed.address).reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n)
   return { family: 'ipv6', bits: mask6(bits, parsed.length), length: parsed.length }
+}
+
+/** Four decimal numbers before `end` as one of 32 bits; -1 when there is anything else. */
+function parseQuad(text: string, end: number): number {
+  let bits = 0
+  let octet = -1
+  let dots = 0
+  for (let i = 0; i < end; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (digit === -2 && octet >= 0) {
+      bits = bits * 256 + octet
+      octet = -1
+      dots++
+    } else if (digit >= 0 && digit <= 9 && octet !== 0) octet = octet < 0 ? digit : octet * 10 + digit
+    else return -1
+    if (octet > 255) return -1
+  }
+  return dots === 3 && octet >= 0 ? bits * 256 + octet : -1
+}
+
+/** One or two digits from `from` to the end; -1 when there is anything else. */
+function parseLength(text: string, from: number): number {
+  let length = -1
+  if (text.length > from + 2) return -1
+  for (let i = from; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (digit < 0 || digit > 9) return -1
+    length = length < 0 ? digit : length * 10 + digit
+  }
+  return length
 }
 
 export class PrefixIndex<T> {

@@ -44,5 +44,20 @@ test('after any changes, match gives the longest CIDR that holds a prefix and wi
 test('a single address is a CIDR of full length, and what is neither has no prefix', t => {
   t.deepEqual(parsePrefix('10.0.0.1'), parsePrefix('10.0.0.1/32'))
   t.deepEqual(parsePrefix('fd00::1'), parsePrefix('fd00::1/128'))
-  for (const text of ['', 'nonsense', '10.0.0.256', '10.0.0.1/33', 'fd00::/129']) t.is(parsePrefix(text), undefined)
+  const wrong = [
+    '',
+    'nonsense',
+    '10.0.0',
+    '10.0.0.',
+    '10..0.1',
+    '10.0.0.256',
+    '10.0.0.01',
+    '10.0.0.1.2',
+    '.1.2.3.4',
+    '/24',
+  ]
+  for (const text of [...wrong, '10.0.0.1/', '10.0.0.1/33', '10.0.0.1/240', '10.0.0.1/-1', '10.0.0.1/2x', 'fd00::/129'])
+    t.is(parsePrefix(text), undefined, text)
+  t.deepEqual(parsePrefix('255.255.255.255/0'), { family: 'ipv4', bits: 0, length: 0 })
+  t.deepEqual(parsePrefix('203.0.113.7/24'), { family: 'ipv4', bits: 0xcb007100, length: 24 })
 })
