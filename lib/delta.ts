@@ -40,13 +40,13 @@ export class Delta<V> {
     for (const key of this.#seen.keys()) this.#check(key)
   }
 
-  /** What is left to do, removals first: a removed key may hold what an added one needs. */
+  /** What is left to do, removals last: what replaces an object is there before that goes. */
   *pending(): Generator<Change<V>> {
-    for (const key of this.#dirty) if (!this.#wanted.has(key)) yield { key, seen: this.#seen.get(key) }
     for (const key of this.#dirty) {
       const value = this.#wanted.get(key)
       if (value !== undefined) yield { key, value, seen: this.#seen.get(key) }
     }
+    for (const key of this.#dirty) if (!this.#wanted.has(key)) yield { key, seen: this.#seen.get(key) }
   }
 
   get inSync(): boolean {

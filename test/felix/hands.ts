@@ -8,6 +8,8 @@ export type Spy = {
   kernel: Kernel
   /** Names of the methods that changed something, in order; `changeRoutes` counts once per change. */
   writes: string[]
+  /** Names of the methods that read, each with its first argument. */
+  reads: { method: string; of: unknown }[]
   /** While true, no event reaches the listeners. */
   deaf: boolean
   /** Hands an event to the listeners as if the kernel had told it. */
@@ -19,12 +21,25 @@ export type Spy = {
 const WRITES = new Set(['createLink', 'setLink', 'deleteLink', 'addAddress', 'deleteAddress', 'setNeighbour'])
 for (const name of ['deleteNeighbour', 'setFdb', 'deleteFdb', 'writeSysctl']) WRITES.add(name)
 
+const READS = new Set([
+  'links',
+  'link',
+  'addresses',
+  'routes',
+  'lookupRoute',
+  'neighbours',
+  'neighbour',
+  'fdb',
+  'fdbEntry',
+])
+
 /** Passes everything on to `real` and notes what passes. */
 export function spy(real: Kernel): Spy {
   const listeners = new Set<(event: KernelEvent) => void>()
   const noted: Spy = {
     kernel: real,
     writes: [],
+    reads: [],
     deaf: false,
     lost: [],
     tell: event => {
@@ -52,6 +67,7 @@ export function spy(real: Kernel): Spy {
       return (...args: unknown[]) => {
         if (name === 'changeRoutes') noted.writes.push(...(args[0] as unknown[]).map(() => 'changeRoutes'))
         else if (WRITES.has(String(name))) noted.writes.push(String(name))
+        else if (READS.has(String(name))) noted.reads.push({ method: String(name), of: args[0] })
         return Reflect.apply(value, target, args)
       }
     },

@@ -4,6 +4,8 @@ import { conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { RouteFilter } from '../../kernel/port/routes.ts'
+import { ApplyError } from '../../kernel/reconcile/table.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { eventually, furnish, plug, routeTo, type Spy, spy, table } from './hands.ts'
@@ -301,6 +303,72 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       await it.hands.setLink('calia', { up: true })
       await felix.inSync()
       t.truthy(await routeTo(it.hands, '10.244.1.5/32'))
+    }))
+
+  test("another program's routes of protocol bird are left alone, those that nobody wants and those in the way", t =>
+    scene(async it => {
+      const { index } = (await it.hands.link('eth0'))!
+      const birds = {
+        table: 254,
+        type: 'unicast',
+        protocol: 12,
+        scope: 0,
+        gateway: '192.168.10.7',
+        ifindex: index,
+      } as const
+      const add = (dst: string) => it.hands.changeRoutes([{ verb: 'add', route: { ...birds, dst } }])
+      await add('172.30.0.0/16')
+      const felix = await settled(it)
+      await add('172.31.0.0/16')
+      // not even an event tells of this one before it is wanted
+      it.spy.deaf = true
+      await add('198.51.100.0/24')
+      tell(felix, { learned: [...full.learned, learned('198.51.100.0/24', '192.168.10.1')] })
+      const error = await t.throwsAsync<ApplyError>(felix.applied(), { instanceOf: ApplyError })
+      t.deepEqual(
+        error?.refusals.map(({ kind, key, interfaceName, reason }) => ({ kind, key, interfaceName, reason })),
+        [{ kind: 'route', key: '198.51.100.0/24', interfaceName: 'eth0', reason: 'ForeignOwner' }],
+      )
+      await felix.close()
+      const again = await settled(it)
+      await again.applied()
+      for (const dst of ['172.30.0.0/16', '172.31.0.0/16', '198.51.100.0/24'])
+        t.like(await routeTo(it.hands, dst), { protocol: 12, gateway: '192.168.10.7' })
+    }))
+
+  test('routes that an earlier version wrote as protocol bird are replaced in place where a pool holds them', t =>
+    scene(async it => {
+      const { index } = (await it.hands.link('eth0'))!
+      const old = {
+        table: 254,
+        type: 'unicast',
+        protocol: 12,
+        scope: 0,
+        gateway: '192.168.10.12',
+        ifindex: index,
+      } as const
+      const answers = await it.hands.changeRoutes([{ verb: 'add', route: { ...old, dst: '10.244.2.0/26' } }])
+      t.deepEqual(answers, [undefined])
+      await settled(it)
+      t.like(await routeTo(it.hands, '10.244.2.0/26'), { protocol: 80, gateway: '192.168.10.12' })
+      t.deepEqual(it.spy.lost, [])
+    }))
+
+  test('a new pod makes nothing be read but what is on its interface', t =>
+    scene(async it => {
+      const felix = await settled(it)
+      it.spy.reads.length = 0
+      await plug(it.hands, 'calinew')
+      const made = { ...full.endpoints[0]!, id: 'new', interfaceName: 'calinew', addresses: ['10.244.1.9'] }
+      felix.set('endpoint', 'new', made)
+      await felix.applied('new')
+      const { index } = (await it.hands.link('calinew'))!
+      for (const { method, of } of it.spy.reads) {
+        t.false(['links', 'fdb', 'fdbEntry'].includes(method), `${method} is read`)
+        if (method === 'neighbours' || method === 'neighbour' || method === 'addresses') t.is(of, index, method)
+        if (method === 'routes') t.is((of as RouteFilter | undefined)?.ifindex, index)
+      }
+      t.truthy(await routeTo(it.hands, '10.244.1.9/32'))
     }))
 
   test('strangers are left alone: their routes, neighbours and a default route that a router announces as well', t =>

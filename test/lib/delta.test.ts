@@ -4,15 +4,15 @@ import { Delta } from '../../lib/delta.ts'
 
 const same = (a: number, b: number) => a === b
 
-test('removals come before additions', t => {
+test('removals come after additions', t => {
   const delta = new Delta(same)
   delta.saw('old', 1)
   delta.want('new', 2)
   t.deepEqual(
     [...delta.pending()],
     [
-      { key: 'old', seen: 1 },
       { key: 'new', value: 2, seen: undefined },
+      { key: 'old', seen: 1 },
     ],
   )
 })

@@ -1,0 +1,243 @@
+// What a kernel table promises whatever the kind, over a kind of object that lives in a map.
+import test from 'ava'
+import fc from 'fast-check'
+import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
+import { KernelTable, type TableDriver, type Write } from '../../../kernel/reconcile/table.ts'
+
+type Thing = { owner: 'us' | 'them'; on: string; value: number }
+
+const ours = (value: number, on = 'a'): Thing => ({ owner: 'us', on, value })
+const theirs = (value: number, on = 'a'): Thing => ({ owner: 'them', on, value })
+
+/** A kernel of things; every read and write is noted. `takeable`: foreign things under these keys may be taken. */
+function setting({ takeable = [] as readonly string[], confirm = true } = {}) {
+  const kernel = new Map<string, Thing>()
+  const log: string[] = []
+  const refused = new Set<string>()
+  const driver: TableDriver<Thing & { key?: string }> = {
+    kind: 'neighbour',
+    same: (wanted, seen) => wanted.owner === seen.owner && wanted.on === seen.on && wanted.value === seen.value,
+    interfaceOf: ({ on }) => on,
+    owns: ({ owner }) => owner === 'us',
+    mayTake: (_, { value }) => takeable.includes(String(value)),
+    list: async () => {
+      log.push('list')
+      return [...kernel]
+    },
+    listInterface: async name => {
+      log.push(`list ${name}`)
+      return [...kernel].filter(([, { on }]) => on === name)
+    },
+    look: async objects => {
+      log.push(`look ${objects.map(({ key }) => key).join(' ')}`)
+      return objects.map(({ key }) => [key, kernel.get(key)] as const)
+    },
+    write: async writes => {
+      return writes.map(({ verb, key, value }: Write<Thing>) => {
+        log.push(`${verb} ${key}`)
+        if (refused.has(key)) return { reason: 'Refused', errno: ERRNO.EPERM, message: 'no' }
+        if (verb === 'add' && kernel.has(key)) return { reason: 'Refused', errno: ERRNO.EEXIST, message: 'exists' }
+        if (verb === 'delete') kernel.delete(key)
+        else kernel.set(key, value)
+        return undefined
+      })
+    },
+  }
+  const table = new KernelTable<Thing>(driver, { confirm })
+  return { kernel, log, refused, table, driver }
+}
+
+test('what was not read is added, what was read as ours is replaced', async t => {
+  const { kernel, log, table } = setting({ confirm: false })
+  kernel.set('old', ours(1))
+  table.want('old', ours(2))
+  table.want('new', ours(3))
+  await table.apply(() => true)
+  t.deepEqual(log, ['list', 'replace old', 'add new'])
+})
+
+test('a foreign object that was read is refused as such, and nothing is sent', async t => {
+  const { kernel, log, table } = setting()
+  kernel.set('k', theirs(1))
+  table.want('k', ours(2))
+  const { refused } = await table.apply(() => true)
+  t.deepEqual(
+    refused.map(({ kind, key, interfaceName, reason, errno }) => ({ kind, key, interfaceName, reason, errno })),
+    [{ kind: 'neighbour', key: 'k', interfaceName: 'a', reason: 'ForeignOwner', errno: ERRNO.EEXIST }],
+  )
+  t.deepEqual(log, ['list'])
+  t.deepEqual(kernel.get('k'), theirs(1))
+})
+
+test('an object that came unseen is looked at when the kernel says that it exists: foreign stays, ours is replaced', async t => {
+  const { kernel, log, table } = setting()
+  await table.apply(() => true)
+  kernel.set('foreign', theirs(1)).set('mine', ours(1)).set('same', ours(2))
+  for (const key of ['foreign', 'mine', 'same']) table.want(key, ours(2))
+  log.length = 0
+  const { refused, written } = await table.apply(() => true)
+  t.deepEqual(
+    refused.map(({ key, reason }) => `${key} ${reason}`),
+    ['foreign ForeignOwner'],
+  )
+  t.deepEqual(written.map(({ key }) => key).toSorted(), ['mine', 'same'])
+  t.deepEqual(log, ['add foreign', 'add mine', 'add same', 'look foreign mine same', 'replace mine', 'look same mine'])
+  t.deepEqual(kernel.get('foreign'), theirs(1))
+})
+
+test('a foreign object that may be taken is replaced in place', async t => {
+  const { kernel, log, table } = setting({ takeable: ['7'] })
+  kernel.set('k', theirs(1))
+  table.want('k', ours(7))
+  t.deepEqual((await table.apply(() => true)).refused, [])
+  t.deepEqual(log, ['list', 'replace k', 'look k'])
+})
+
+test('what is wanted is written before what is not wanted is removed, a key that was taken included', async t => {
+  const { kernel, log, table } = setting({ confirm: false })
+  kernel.set('old', ours(1)).set('other', ours(1))
+  await table.apply(() => false)
+  kernel.set('taken', ours(9))
+  table.want('taken', ours(2))
+  table.want('other', ours(2))
+  log.length = 0
+  await table.apply(() => true)
+  t.deepEqual(log, ['replace other', 'add taken', 'look taken', 'replace taken', 'delete old'])
+})
+
+test('a stale interface makes only its objects be read, and what vanished there heals and is named', async t => {
+  const { kernel, log, table } = setting()
+  for (const on of ['a', 'b']) for (const n of [1, 2]) table.want(`${on}${n}`, ours(n, on))
+  await table.apply(() => true)
+  log.length = 0
+  kernel.delete('a1')
+  kernel.delete('b1')
+  table.invalidateInterface('a')
+  table.invalidateInterface('nothing is on it')
+  const { healed } = await table.apply(() => true)
+  t.deepEqual(log, ['list a', 'add a1', 'look a1'])
+  t.deepEqual(healed, [{ kind: 'neighbour', key: 'a1', interfaceName: 'a' }])
+  t.false(kernel.has('b1'))
+})
+
+test('nothing is read or sent while nothing changed, however often it is applied', async t => {
+  const { log, table } = setting()
+  table.want('k', ours(1))
+  await table.apply(() => true)
+  log.length = 0
+  table.want('k', ours(1))
+  t.false(table.observe('k', ours(1)))
+  for (const _ of [1, 2]) await table.apply(() => true)
+  t.deepEqual(log, [])
+})
+
+test('a refused object is tried again by each apply and does not stop the others', async t => {
+  const { kernel, log, refused, table } = setting()
+  refused.add('bad')
+  table.want('bad', ours(1))
+  table.want('good', ours(1))
+  const outcome = await table.apply(() => true)
+  t.deepEqual(
+    outcome.refused.map(({ key, reason, errno }) => ({ key, reason, errno })),
+    [{ key: 'bad', reason: 'Refused', errno: ERRNO.EPERM }],
+  )
+  t.deepEqual(kernel.get('good'), ours(1))
+  log.length = 0
+  refused.clear()
+  await table.apply(() => true)
+  t.deepEqual(log, ['add bad', 'look bad'])
+})
+
+test('ours that nobody wants is withheld until it may go; what is foreign is never removed', async t => {
+  const { kernel, table } = setting()
+  kernel.set('mine', ours(1)).set('theirs', theirs(1))
+  const first = await table.apply(({ dropped }) => dropped)
+  t.deepEqual(
+    first.withheld.map(({ key }) => key),
+    ['mine'],
+  )
+  await table.apply(() => true)
+  t.deepEqual([...kernel.keys()], ['theirs'])
+})
+
+test('what was wanted in this process and is dropped is told apart from what an earlier one left', async t => {
+  const { kernel, table } = setting()
+  kernel.set('left', ours(1))
+  table.want('dropped', ours(1))
+  await table.apply(() => false)
+  table.want('dropped')
+  const seen: string[] = []
+  await table.apply(({ key, dropped }) => {
+    seen.push(`${key} ${dropped}`)
+    return false
+  })
+  t.deepEqual(seen.toSorted(), ['dropped true', 'left false'])
+})
+
+test('a foreign object in the way of a key that is given up stays', async t => {
+  const { kernel, table } = setting()
+  kernel.set('k', theirs(1))
+  table.want('k', ours(2))
+  await table.apply(() => true)
+  table.want('k')
+  await table.apply(() => true)
+  t.deepEqual(kernel.get('k'), theirs(1))
+})
+
+test('after a failure of the kernel to answer, everything is read again', async t => {
+  const { kernel, log, table, driver } = setting()
+  table.want('k', ours(1))
+  const { write } = driver
+  driver.write = async () => {
+    throw new KernelError(ERRNO.ENOBUFS, 'wait for', 'netlink')
+  }
+  await t.throwsAsync(
+    table.apply(() => true),
+    { instanceOf: KernelError },
+  )
+  driver.write = write
+  log.length = 0
+  await table.apply(() => true)
+  t.deepEqual(log, ['list', 'add k', 'look k'])
+  t.deepEqual(kernel.get('k'), ours(1))
+})
+
+test('any walk of wishes, foreign changes, events and applies ends as wanted, with foreign objects untouched', async t => {
+  const key = fc.constantFrom('p', 'q', 'r', 's')
+  const thing = fc.record({ on: fc.constantFrom('a', 'b'), value: fc.nat(2) })
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('want' as const), key, thing: fc.option(thing, { nil: undefined }) }),
+    fc.record({ do: fc.constant('set' as const), key, thing, owner: fc.constantFrom('us' as const, 'them' as const) }),
+    fc.record({ do: fc.constant('delete' as const), key }),
+    fc.record({ do: fc.constant('apply' as const) }),
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 30 }), async steps => {
+      const { kernel, table } = setting()
+      const foreign = new Map<string, Thing>()
+      const wanted = new Map<string, Thing>()
+      await table.apply(() => true)
+      for (const s of steps)
+        if (s.do === 'want') {
+          const value = s.thing && ours(s.thing.value, s.thing.on)
+          table.want(s.key, value)
+          if (value === undefined) wanted.delete(s.key)
+          else wanted.set(s.key, value)
+        } else if (s.do === 'apply') await table.apply(() => true)
+        else {
+          const value = s.do === 'delete' ? undefined : { owner: s.owner, on: s.thing.on, value: s.thing.value }
+          foreign.delete(s.key)
+          if (value === undefined) kernel.delete(s.key)
+          else kernel.set(s.key, value)
+          if (value?.owner === 'them') foreign.set(s.key, value)
+          table.observe(s.key, value)
+        }
+      await table.apply(() => true)
+      t.deepEqual([...kernel].toSorted(byKey), [...new Map([...wanted, ...foreign])].toSorted(byKey))
+    }),
+  )
+})
+
+function byKey([a]: readonly [string, Thing], [b]: readonly [string, Thing]): number {
+  return a < b ? -1 : 1
+}
