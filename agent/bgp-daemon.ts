@@ -8,13 +8,16 @@ import { type ConfigFile, parseConfigFile } from '../bgp/file/config-file.ts'
 import { loadMrt } from '../bgp/mrt/load.ts'
 import type { Discover, Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { type Endpoint, formatEndpoint } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
 import { BgpMonitors } from './bgp-monitors.ts'
 import { type Reloaded, reloadPlan } from './bgp-reload.ts'
+import { whenConverged } from './convergence.ts'
 import type { KernelSink, KernelTarget } from './kernel-sink.ts'
 import { type AgentSocket, serveSocket } from './socket/server.ts'
+import { SessionLog } from './status/session-log.ts'
 
 /** `openSink` is asked for a kernel sink when the file wants one. */
 export type DaemonDeps = {
@@ -23,18 +26,15 @@ export type DaemonDeps = {
   /** Finds unnumbered neighbours. */
   discover: Discover
   log: Log
+  clock?: Clock
 }
-
-/** After our restart is over the decisions of the last tables are still on their way to the sink. */
-const SETTLE_MS = 2000
-/** Some peers may never come: after this the tables that are there are all. */
-const FIRST_TABLES_MS = 30_000
 
 export class BgpDaemon {
   readonly #path: string
   readonly #deps: DaemonDeps
   #file: ConfigFile
   readonly #speaker: Speaker
+  readonly #sessions: SessionLog
   readonly #listeners = new Map<string, Listener>()
   readonly #sink: KernelSink | undefined
   readonly #monitors: BgpMonitors
@@ -46,13 +46,16 @@ export class BgpDaemon {
     this.#path = path
     this.#deps = deps
     this.#file = parseConfigFile(readFileSync(path, 'utf8'))
-    const { transport, openSink, discover, log } = deps
+    const { transport, openSink, discover, log, clock = systemClock } = deps
     const { speaker, kernel } = this.#file
     this.#sink = kernel === 'none' ? undefined : openSink(kernel)
     const restarting = this.#wasRunning()
     this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, discover, log, restarting })
     this.#monitors = new BgpMonitors({ speaker: this.#speaker, transport, log })
-    if (this.#sink !== undefined) this.#allowDeletesInTime(this.#sink, restarting)
+    this.#sessions = new SessionLog({ clock, log })
+    this.#speaker.onChange(status => this.#sessions.note(status))
+    const sink = this.#sink
+    if (sink !== undefined) whenConverged(this.#speaker, { clock, restarting }, () => sink.allowDeletes())
   }
 
   /** Aborted when the program is asked to end. */
@@ -93,7 +96,10 @@ export class BgpDaemon {
     if (dryRun) return plan
     for (const { peer, because } of plan.resets) this.#deps.log.warn({ peer, because }, 'reload resets this session')
     this.#file = next
-    for (const name of plan.removed) this.#speaker.removePeer(name)
+    for (const name of plan.removed) {
+      this.#speaker.removePeer(name)
+      this.#sessions.forget(name)
+    }
     for (const peer of next.peers)
       if (plan.added.includes(nameOf(peer)) || plan.changed.includes(nameOf(peer))) this.#speaker.setPeer(peer)
     for (const prefix of plan.networks.withdrawn) this.#speaker.withdraw(prefix)
@@ -141,27 +147,6 @@ export class BgpDaemon {
         'the MRT file cannot be read, or not to its end; what was read stays',
       )
     }
-  }
-
-  /** Routes that an earlier process left are judged only when the tables of all peers are there, or cannot be. */
-  #allowDeletesInTime(sink: KernelSink, restarting: boolean): void {
-    const allow = (afterMs: number) => setTimeout(() => sink.allowDeletes(), afterMs).unref()
-    if (restarting) {
-      this.#speaker.onRestartOver(() => allow(SETTLE_MS))
-      return
-    }
-    allow(FIRST_TABLES_MS)
-    const ended = new Set<string>()
-    const stop = this.#speaker.onRibEvent(event => {
-      if (event.type !== 'end-of-rib') return
-      ended.add(`${event.key} ${event.family}`)
-      const complete = this.#speaker
-        .peers()
-        .every(({ name, state, families }) => state === 'Established' && families.every(f => ended.has(`${name} ${f}`)))
-      if (!complete) return
-      stop()
-      allow(SETTLE_MS)
-    })
   }
 
   async #listen(endpoint: Endpoint): Promise<void> {

@@ -1,7 +1,6 @@
-// The kinds that routing depends on, as the caches have them. One listener, told after a burst of changes and not within
-// it.
+// The kinds that routing depends on, as the caches have them.
 import type { Kind, Resource } from '../api/kinds.ts'
-import type { Caches } from '../datastore/cache.ts'
+import type { CacheChange, Caches } from '../datastore/cache.ts'
 import type { Cancel } from '../lib/clock.ts'
 
 const WATCHED = [
@@ -15,27 +14,21 @@ type Watched = (typeof WATCHED)[number]
 
 export class ClusterView {
   readonly #caches: Caches
-  #cancels: readonly Cancel[] = []
-  #told = false
+  readonly #cancels: Cancel[] = []
 
   constructor(caches: Caches) {
     this.#caches = caches
     for (const kind of WATCHED) caches.of(kind)
   }
 
-  /** `changed` is called once after each burst of changes, from a fresh turn of the event loop. */
-  start(changed: () => void): void {
-    const tell = () => {
-      if (this.#told) return
-      this.#told = true
-      setImmediate(() => {
-        this.#told = false
-        changed()
-      })
-    }
-    const caches = WATCHED.map(kind => this.#caches.of(kind))
-    this.#cancels = caches.flatMap(cache => [cache.onChange(tell), cache.onState(tell)])
-    tell()
+  /** Calls `listen` with each change of an object of a kind. */
+  onChange<K extends Watched>(kind: K, listen: (change: CacheChange<K>) => void): void {
+    this.#cancels.push(this.#caches.of(kind).onChange(listen))
+  }
+
+  /** Calls `listen` when `synced` or `connected` may have changed. */
+  onState(listen: () => void): void {
+    for (const kind of WATCHED) this.#cancels.push(this.#caches.of(kind).onState(listen))
   }
 
   /** Whether every kind was seen whole (at the server, or while it is away in the last run). */

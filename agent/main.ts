@@ -1,6 +1,8 @@
 // margay-node: the agent's program. Flags, signals and exit codes; the work is in `node-agent.ts`.
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { answerCni } from '../cni/http.ts'
@@ -9,11 +11,11 @@ import type { Store } from '../datastore/port.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
-import { formatCidr, parseAddress, parseCidr } from '../lib/ip.ts'
+import { parseAddress } from '../lib/ip.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
 import { NodeAgent } from './node-agent.ts'
-import { asJson, type Route, refuseSecond, send, serveSocket } from './socket/server.ts'
-import { metricsText } from './status/metrics.ts'
+import { agentRoutes } from './socket/routes.ts'
+import { refuseSecond, serveSocket } from './socket/server.ts'
 
 type Flags = {
   nodeName: string
@@ -58,7 +60,12 @@ async function run(flags: Flags): Promise<void> {
     { kernel, store, transport, clock: systemClock, log },
   )
   await agent.start()
-  const socket = await serveSocket(path, routes(agent), log)
+  const cni = agent.cni()
+  const routes = {
+    ...agentRoutes(agent),
+    'POST /cni': (request: IncomingMessage, response: ServerResponse) => answerCni(request, response, cni),
+  }
+  const socket = await serveSocket(path, routes, log)
   log.info({ socket: path }, 'agent answers')
 
   let stopping = false
@@ -67,7 +74,7 @@ async function run(flags: Flags): Promise<void> {
     stopping = true
     log.info({ signal }, 'agent stops; routes and pods stay')
     await socket.close()
-    await Promise.race([agent.allocator.flush().catch(() => undefined), new Promise(r => setTimeout(r, FLUSH_MS))])
+    await Promise.race([agent.allocator.flush().catch(() => undefined), setTimeout(FLUSH_MS)])
     await agent.close()
     await store.close()
     kernel.close()
@@ -83,25 +90,6 @@ function reach(kubeconfig: string | undefined, log: Log): Store {
   } catch (error) {
     const { message } = error as Error
     throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })
-  }
-}
-
-function routes(agent: NodeAgent): Record<string, Route> {
-  const cni = agent.cni()
-  return {
-    'POST /cni': (request, response) => answerCni(request, response, cni),
-    'GET /healthz': asJson(() => ({ ok: true })),
-    'GET /readyz': (_request, response) => send(response, agent.ready() ? 200 : 503, agent.conditions()),
-    'GET /status': asJson(() => agent.status()),
-    'GET /events': asJson(query => agent.events.last(Math.min(10_000, Number(query.get('count')) || 100))),
-    'GET /bgp/route': (_request, response, query) => {
-      const prefix = parseCidr(query.get('prefix') ?? '')
-      if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })
-      else send(response, 200, agent.explain(formatCidr(prefix)))
-    },
-    'GET /metrics': async (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await metricsText(agent.status()))
-    },
   }
 }
 

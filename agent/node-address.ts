@@ -2,11 +2,16 @@
 // pick breaks every session and tunnel of a working node. Ambiguity is refused, not guessed.
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
+import { type Condition, unknown } from '../api/status.ts'
 import type { Address } from '../kernel/port/addresses.ts'
+import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
+import { Backoff } from '../lib/backoff.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
 import { familyOf, parseAddress } from '../lib/ip.ts'
+import type { Log } from '../lib/log.ts'
 
 export type NodeAddress = {
   address: string
@@ -17,9 +22,57 @@ export type NodeAddress = {
   mtu: number
 }
 
-/** The address could not be chosen; the message names the candidates and the remedy. */
-export class AddressProblem extends Error {
+/** The address could not be chosen; the message names the candidates. */
+class AddressProblem extends Error {
   override readonly name = 'AddressProblem'
+}
+
+export type OwnAddressDeps = { kernel: Kernel; clock: Clock; log: Log /** `auto`, or an address. */; wanted: string }
+
+/** This node's address: looked for until there is one, and kept from then on. */
+export class OwnAddress {
+  readonly #deps: OwnAddressDeps
+  readonly #backoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
+  #found: NodeAddress | undefined
+  #problem = 'not looked for yet'
+  #cancel: Cancel = () => undefined
+
+  constructor(deps: OwnAddressDeps) {
+    this.#deps = deps
+  }
+
+  get found(): NodeAddress | undefined {
+    return this.#found
+  }
+
+  /** Empty when there is one. */
+  refused(): Condition[] {
+    if (this.#found !== undefined) return []
+    const remedy = 'give --node-ip, or correct what the message names'
+    return [unknown('NodeAddressKnown', { reason: 'NoAddress', message: this.#problem, remedy })]
+  }
+
+  /** Looks once; without success `again` is called after a while. */
+  async look(node: Resource<'Node'> | undefined, again: () => void): Promise<NodeAddress | undefined> {
+    const { kernel, clock, log, wanted } = this.#deps
+    try {
+      this.#found = await chooseNodeAddress(kernel, wanted, node)
+      log.info(this.#found, 'node address chosen')
+      return this.#found
+    } catch (error) {
+      if (!(error instanceof AddressProblem || error instanceof KernelError)) throw error
+      this.#problem = error.message
+      const delayMs = this.#backoff.next()
+      log.error({ err: error, delayMs }, 'no node address yet; this node can serve no pods')
+      this.#cancel()
+      this.#cancel = clock.after(delayMs, again)
+      return undefined
+    }
+  }
+
+  close(): void {
+    this.#cancel()
+  }
 }
 
 /**
@@ -27,7 +80,7 @@ export class AddressProblem extends Error {
  * earlier run, else its Kubernetes InternalIP, else the only address of the interface of the default route. Whatever
  * is chosen must exist on this machine.
  */
-export async function chooseNodeAddress(
+async function chooseNodeAddress(
   kernel: Kernel,
   wanted: string,
   node: Resource<'Node'> | undefined,

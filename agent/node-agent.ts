@@ -1,48 +1,46 @@
-// The agent of one node: composes IPAM, felix, the BGP speaker and the CNI verbs around one kernel and one datastore.
+// The agent of one node: wires IPAM, felix, the BGP speaker and the CNI verbs to one kernel and one datastore.
 // Everything works from the node's own database while the API server is away. What earlier runs left in the kernel is
 // adopted: nothing is removed before the rooms below say that they know what is wanted.
-import { join } from 'node:path'
 import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
-import { NODE_ANNOTATION } from '../api/core.ts'
-import type { Resource } from '../api/kinds.ts'
 import { matchesSelector } from '../api/selector.ts'
 import type { Condition, ObjectRef } from '../api/status.ts'
-import { validate } from '../api/validate.ts'
 import type { Transport } from '../bgp/port.ts'
 import { collect } from '../cni/collect.ts'
 import type { CniDeps } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
+import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import { Limiter } from '../cni/limiter.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
 import { OVERHEAD, vtepMac } from '../felix/calc/tunnels.ts'
-import type { InputKind, Inputs, LearnedRoute, Pool, RemoteNode } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
-import { tunnelRequest } from '../ipam/tunnel.ts'
 import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_TABLE } from '../kernel/port/routes.ts'
-import { Backoff } from '../lib/backoff.ts'
 import type { Clock } from '../lib/clock.ts'
-import { type Database, DatabaseError, openDatabase } from '../lib/database.ts'
+import { DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
-import { nodeAddress } from './cluster/peers.ts'
+import { ClusterFeed } from './cluster-feed.ts'
 import { ClusterView } from './cluster-view.ts'
-import { chooseNodeAddress, type NodeAddress } from './node-address.ts'
-import { NodePublisher } from './node-annotations.ts'
+import { type DataDirectory, openDataDirectory } from './data-directory.ts'
+import { KernelReady } from './kernel-ready.ts'
+import { type NodeAddress, OwnAddress } from './node-address.ts'
+import { NodePublisher } from './node-publisher.ts'
 import { Routing } from './routing.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import { endpointAnswer, peerAnswer } from './status/answers.ts'
-import { badPeer, DISCONNECTED, NOT_PROGRAMMED, noAddress, noTunnelAddress } from './status/conditions.ts'
+import { DISCONNECTED } from './status/conditions.ts'
 import { EventRing } from './status/events.ts'
 import { StatusModel } from './status/model.ts'
+import { SessionLog } from './status/session-log.ts'
+import { TunnelAddresses } from './tunnel-addresses.ts'
 
 export type NodeAgentOptions = {
   nodeName: string
-  /** Where `node.db` and `events.db` live: survives reboots. */
+  /** Where the databases live: survives reboots. */
   dataDir: string
   /** `auto`, or an address of this machine. */
   nodeIp: string
@@ -50,80 +48,70 @@ export type NodeAgentOptions = {
 
 export type NodeAgentDeps = { kernel: Kernel; store: Store; transport: Transport; clock: Clock; log: Log }
 
-const DEFAULT_BGP = defaults('BGPConfiguration')
-const DEFAULT_FELIX = defaults('FelixConfiguration')
-
 export class NodeAgent {
   readonly #options: NodeAgentOptions
   readonly #deps: NodeAgentDeps
-  readonly #db: Database
-  readonly #eventsDb: Database
+  readonly #data: DataDirectory
   readonly #caches: Caches
   readonly #view: ClusterView
+  readonly #feed: ClusterFeed
   readonly #felix: Felix
+  readonly #kernelReady: KernelReady
   readonly #publisher: NodePublisher
-  readonly allocator: NodeAllocator
-  readonly endpoints: EndpointStore
-  readonly events: EventRing
+  readonly #own: OwnAddress
+  readonly #tunnels: TunnelAddresses
+  readonly #sessions: SessionLog
   readonly #status: StatusModel
   /** Limits CNI requests: one per pod, a few at once per node. */
   readonly #limiter = new Limiter()
-  readonly #addressBackoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
-  readonly #tunnels: { ipip?: string; vxlan?: string } = {}
+  readonly allocator: NodeAllocator
+  readonly endpoints: EndpointStore
+  readonly events: EventRing
   #capabilities: Capabilities = { ipip: false, vxlan: false }
-  #address: NodeAddress | undefined
-  #addressProblem = 'not looked for yet'
-  #routing: Routing | undefined
-  #learned: readonly LearnedRoute[] = []
-  /** What felix says is not well, by condition key. */
-  readonly #notWell = new Map<string, Condition>()
-  readonly #told = new Map<InputKind, ReadonlySet<string>>()
-  #tunnelProblem: string | undefined
   #hadRoutes = false
-  /** The kernel held everything that was wanted, at least once since the start. */
-  #programmed = false
-  #programming = false
+  #routing: Routing | undefined
+  #scheduled = false
   #closed = false
-  /** Cluster changes are taken one after the other: each may wait for a socket to open. */
+  /** Bursts of changes are passed on one after the other: each may wait for a socket to open. */
   #turn: Promise<void> = Promise.resolve()
 
-  /** Opens the node's database; nothing is touched before `start`. */
+  /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `DirectoryInUse`. */
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
     const { clock, log, kernel, store } = deps
+    const { nodeName, dataDir, nodeIp } = options
     this.#options = options
     this.#deps = deps
-    this.#db = openDatabase(join(options.dataDir, 'node.db'))
-    this.#eventsDb = openDatabase(join(options.dataDir, 'events.db'))
-    this.events = new EventRing(this.#eventsDb, clock, log)
-    this.endpoints = new EndpointStore(this.#db)
-    this.#caches = openCaches(store, { database: this.#db, clock, log: log.child({ room: 'datastore' }) })
-    this.#view = new ClusterView(this.#caches)
-    this.allocator = new NodeAllocator({
-      node: options.nodeName,
-      store,
-      caches: this.#caches,
-      journal: new Journal(this.#db),
-      clock,
-      log: log.child({ room: 'ipam' }),
-      selects: { node: selector => this.#selectsNode(selector) },
-    })
-    this.#felix = new Felix(kernel, {
-      clock,
-      log: log.child({ room: 'felix' }),
-      marks: nodeMarks({ routeProtocol: ROUTE_PROTOCOL.blocks, interfacePrefix: DEFAULT_FELIX.spec.interfacePrefix }),
-      onConditions: changes => this.#felixConditions(changes),
-      onHealed: object =>
-        this.events.record({
-          type: 'Healed',
-          object,
-          reason: 'ChangedByOther',
-          message: 'somebody else changed it; put back',
-        }),
-      onTunnelsNeeded: () => this.#clusterChanged(),
-    })
+    this.#data = openDataDirectory(dataDir)
+    const roomLog = (room: string) => log.child({ room })
+    this.events = new EventRing(this.#data.events, clock, log)
     this.#status = new StatusModel({ clock, node: this.#self(), record: event => this.events.record(event) })
-    this.#report()
-    this.#publisher = new NodePublisher(options.nodeName, { store, clock, log: log.child({ room: 'agent' }) })
+    this.#sessions = new SessionLog({ clock, log: roomLog('bgp'), record: event => this.events.record(event) })
+    this.#own = new OwnAddress({ kernel, clock, log: roomLog('agent'), wanted: nodeIp })
+    this.#caches = openCaches(store, { database: this.#data.node, clock, log: roomLog('datastore') })
+    this.#view = new ClusterView(this.#caches)
+    this.endpoints = new EndpointStore(this.#data.node)
+    this.allocator = new NodeAllocator({
+      ...{ node: nodeName, store, caches: this.#caches, journal: new Journal(this.#data.node), clock },
+      log: roomLog('ipam'),
+      selects: { node: selector => matchesSelector(selector, this.#view.get('Node', nodeName)?.metadata.labels ?? {}) },
+    })
+    this.#tunnels = new TunnelAddresses({ nodeName, allocator: this.allocator, clock, changed: () => this.#changed() })
+    this.#felix = new Felix(kernel, {
+      ...{ clock, log: roomLog('felix') },
+      marks: nodeMarks({ routeProtocol: ROUTE_PROTOCOL.blocks, interfacePrefix: INTERFACE_PREFIX }),
+      onConditions: changes => this.#status.change('felix', changes),
+      onHealed: object => this.#healed(object),
+      onTunnelsNeeded: () => this.#changed(),
+    })
+    this.#kernelReady = new KernelReady({
+      ...{ felix: this.#felix, clock, interfacePrefix: INTERFACE_PREFIX },
+      changed: () => this.#report(),
+    })
+    this.#feed = new ClusterFeed({
+      ...{ nodeName, view: this.#view, felix: this.#felix, changed: () => this.#changed() },
+      report: (source, conditions) => this.#status.report(source, conditions),
+    })
+    this.#publisher = new NodePublisher(nodeName, { store, clock, log: roomLog('agent') })
   }
 
   /** Adopts what is there and goes to work; resolves when CNI requests can be answered (if only with "not yet"). */
@@ -133,45 +121,44 @@ export class NodeAgent {
     const routes = await kernel.routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks })
     this.#hadRoutes = routes.some(({ gateway }) => gateway !== undefined)
     await this.#collectLeftovers()
-    const message = `adopted ${this.endpoints.all().length} endpoints`
+    const endpoints = this.endpoints.live()
+    const message = `adopted ${endpoints.length} endpoints`
     this.events.record({ type: 'Started', object: this.#self(), reason: 'Started', message })
-    log.info({ capabilities: this.#capabilities, endpoints: this.endpoints.all().length }, 'agent starts')
+    log.info({ capabilities: this.#capabilities, endpoints: endpoints.length }, 'agent starts')
 
-    this.endpoints.onChange(() => this.#tellEndpoints())
-    this.allocator.onBlocks(() => this.#blocksChanged())
     this.#felix.configure({ capabilities: this.#capabilities })
-    this.#tellEndpoints()
+    this.endpoints.onChange(({ type, endpoint }) =>
+      this.#felix.set('endpoint', endpoint.id, type === 'set' ? endpoint : undefined),
+    )
+    for (const endpoint of endpoints) this.#felix.set('endpoint', endpoint.id, endpoint)
     this.#felix.complete('endpoints')
-    this.#blocksChanged()
+    const toldBlocks = new Set<string>()
+    const tellBlocks = () => {
+      const blocks = this.#blocks()
+      for (const cidr of toldBlocks) if (!blocks.includes(cidr)) this.#felix.set('ownBlock', cidr, undefined)
+      for (const cidr of blocks) this.#felix.set('ownBlock', cidr, true)
+      toldBlocks.clear()
+      for (const cidr of blocks) toldBlocks.add(cidr)
+      this.#changed()
+    }
+    this.allocator.onBlocks(tellBlocks)
+    tellBlocks()
+    this.#report()
     this.#felix.start()
+    this.#view.onState(() => this.#changed())
     this.#caches.start()
     this.allocator.start()
-    this.#view.start(() => this.#clusterChanged())
-  }
-
-  /** A full disk leaves them for GC or the next start: the pods that are there come first. */
-  async #collectLeftovers(): Promise<void> {
-    try {
-      await collect(this.cni())
-    } catch (error) {
-      if (!(error instanceof DatabaseError)) throw error
-      const { dataDir } = this.#options
-      this.#deps.log.error({ err: error }, `the journal cannot be written: check the disk of ${dataDir}`)
-    }
+    this.#changed()
   }
 
   /** What the CNI verbs need. */
   cni(): CniDeps {
     const { kernel, clock, log } = this.#deps
+    const { allocator: ipam, endpoints } = this
     return {
-      node: this.#options.nodeName,
-      ipam: this.allocator,
-      kernel,
-      endpoints: this.endpoints,
-      limiter: this.#limiter,
-      mtu: () => this.#podMtu(),
-      clock,
+      ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
       log: log.child({ room: 'cni' }),
+      mtu: () => this.#podMtu(),
       ready: () => this.#cniReady(),
     }
   }
@@ -191,32 +178,17 @@ export class NodeAgent {
   status(): AgentStatus {
     return {
       node: this.#options.nodeName,
-      address: this.#address?.address,
-      uplink: this.#address?.uplink,
+      address: this.#own.found?.address,
+      uplink: this.#own.found?.uplink,
       capabilities: this.#capabilities,
-      tunnels: this.#tunnels,
+      tunnels: this.#tunnels.addresses,
       ready: this.ready(),
       conditions: this.conditions(),
       peers: (this.#routing?.peers() ?? []).map(peerAnswer),
       blocks: [...this.allocator.blocks()],
       endpoints: this.endpoints.live().map(endpointAnswer),
-      learned: this.#learned.map(route => ({ ...route, encapsulations: [...route.encapsulations] })),
+      learned: (this.#routing?.learned() ?? []).map(r => ({ ...r, encapsulations: [...r.encapsulations] })),
     }
-  }
-
-  /** Tells the model what is only known by asking. */
-  #report(): void {
-    const problems = this.#routing?.problems() ?? []
-    this.#status.report('address', this.#address === undefined ? [noAddress(this.#addressProblem)] : [])
-    this.#status.report('kernel', this.#programmed ? [] : [NOT_PROGRAMMED])
-    this.#status.report('api', this.#view.connected ? [] : [DISCONNECTED])
-    this.#status.report('tunnels', this.#tunnelProblem === undefined ? [] : [noTunnelAddress(this.#tunnelProblem)])
-    this.#status.report('peers', problems.map(badPeer))
-    this.#status.report('ipam', this.allocator.conditions())
-  }
-
-  #self(): ObjectRef {
-    return { kind: 'Node', name: this.#options.nodeName }
   }
 
   /** Every BGP candidate for a canonical prefix; none while there is no speaker yet. */
@@ -230,211 +202,109 @@ export class NodeAgent {
     this.#closed = true
     this.#view.close()
     this.#publisher.close()
-    await this.#turn.catch(() => undefined)
+    this.#own.close()
+    this.#kernelReady.close()
+    this.#tunnels.close()
+    await this.#turn
     await this.#routing?.close()
     await this.#felix.close()
     await this.allocator.close()
     this.#caches.close()
-    this.#db.close()
-    this.#eventsDb.close()
+    this.#data.close()
   }
 
-  #clusterChanged(): void {
+  /** After a burst of changes, what waits for the speaker is passed on. */
+  #changed(): void {
+    if (this.#scheduled || this.#closed) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      if (this.#closed) return
+      this.#turn = this.#turn.then(() => this.#flush())
+    })
+  }
+
+  async #flush(): Promise<void> {
     if (this.#closed) return
-    this.#turn = this.#turn
-      .then(() => this.#follow())
-      .catch(error => this.#deps.log.error({ err: error }, 'a cluster change could not be taken in'))
-  }
-
-  async #follow(): Promise<void> {
-    if (this.#closed || !this.#view.synced) return
-    if (this.#address === undefined && !(await this.#chooseAddress())) return
-    const { spec: felix } = this.#view.get('FelixConfiguration', 'default') ?? DEFAULT_FELIX
-    this.#felix.configure({
-      config: {
-        vxlanPort: felix.vxlanPort,
-        vxlanVni: felix.vxlanVNI,
-        ipipMtu: felix.ipipMTU,
-        vxlanMtu: felix.vxlanMTU,
-        workloadRouteProtocol: felix.deviceRouteProtocol,
-      },
-      uplinkMtu: this.#address!.mtu,
-    })
-    this.#tell(
-      'pool',
-      this.#view.all('IPPool').map(pool => [pool.metadata.name, felixPool(pool)]),
-    )
-    this.#tell(
-      'remote',
-      this.#remotes().map(remote => [remote.name, remote]),
-    )
-    await this.#addressTunnels()
-    await this.#routing!.cluster({
-      nodes: this.#view.all('Node'),
-      peers: this.#view.all('BGPPeer'),
-      config: (this.#view.get('BGPConfiguration', 'default') ?? DEFAULT_BGP).spec,
-      pools: this.#view.all('IPPool'),
-    })
-    this.#felix.complete('datastore')
-    void this.#awaitKernel()
-  }
-
-  async #awaitKernel(): Promise<void> {
-    if (this.#programmed || this.#programming) return
-    this.#programming = true
-    this.#programmed = await this.#felix.inSync().then(
-      () => true,
-      () => false, // closed meanwhile
-    )
-    this.#programming = false
-  }
-
-  async #chooseAddress(): Promise<boolean> {
-    const { kernel, clock, log } = this.#deps
-    const { nodeName, nodeIp } = this.#options
-    try {
-      const address = await chooseNodeAddress(kernel, nodeIp, this.#view.get('Node', nodeName))
-      this.#address = address
-      log.info(address, 'node address chosen')
-      this.#routing = new Routing({
-        ...this.#deps,
-        log: log.child({ room: 'bgp' }),
-        nodeName,
-        address: address.address,
-        capabilities: this.#capabilities,
-        restarting: this.#hadRoutes,
-        learned: routes => this.#routesLearned(routes),
-        converged: () => this.#felix.complete('bgp'),
-        event: event => this.events.record(event),
-      })
-      this.#routing.blocks(this.allocator.blocks())
-      return true
-    } catch (error) {
-      this.#addressProblem = error instanceof Error ? error.message : String(error)
-      const delayMs = this.#addressBackoff.next()
-      log.error({ err: error, delayMs }, 'no node address yet; this node can serve no pods')
-      clock.after(delayMs, () => this.#clusterChanged())
-      return false
-    }
-  }
-
-  /** Takes or keeps an address for each tunnel this node needs, tells felix and the other nodes. */
-  async #addressTunnels(): Promise<void> {
+    this.#report()
+    if (!this.#view.synced) return
     const { nodeName } = this.#options
-    const needed = this.#felix.tunnelsNeeded()
-    this.#tunnelProblem = undefined
-    for (const kind of ['ipip', 'vxlan'] as const) {
-      if (!needed[kind] || this.#tunnels[kind] !== undefined) continue
-      const assigned = await this.allocator.assign(tunnelRequest(kind, nodeName))
-      if ('refused' in assigned) this.#tunnelProblem = `${kind}: ${assigned.message}; ${assigned.remedy}`
-      else this.#tunnels[kind] = assigned[0]!.address
+    const own = this.#own.found ?? (await this.#own.look(this.#view.get('Node', nodeName), () => this.#changed()))
+    if (own === undefined || this.#closed) return
+    this.#tunnels.need(this.#felix.tunnelsNeeded())
+    this.#describe(own)
+    this.#routing ??= this.#openRouting(own)
+    await this.#feed.flush(this.#routing, this.#blocks())
+    this.#felix.complete('datastore')
+    this.#kernelReady.ask()
+  }
+
+  #openRouting({ address }: NodeAddress): Routing {
+    this.#feed.open(address)
+    return new Routing({
+      ...this.#deps,
+      ...{ log: this.#deps.log.child({ room: 'bgp' }), nodeName: this.#options.nodeName, address },
+      ...{ capabilities: this.#capabilities, restarting: this.#hadRoutes, sessions: this.#sessions },
+      learned: (prefix, route) => this.#felix.set('learned', prefix, route),
+      converged: () => this.#felix.complete('bgp'),
+    })
+  }
+
+  /** Tells felix and the other nodes who this node is. */
+  #describe({ address, length, uplink, mtu }: NodeAddress): void {
+    const { nodeName: name } = this.#options
+    const { ipip: ipipTunnelAddress, vxlan: vxlanTunnelAddress } = this.#tunnels.addresses
+    const [ipv4, vxlanTunnelMac] = [`${address}/${length}`, vtepMac(name)]
+    const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
+    this.#felix.configure({ uplinkMtu: mtu, node: { name, ipv4, uplink, ...tunnels, vxlanTunnelMac } })
+    const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
+    this.#publisher.want({ ipv4, ...tunnels, vxlanTunnelMac: publishedMac }, this.#view.get('Node', name))
+  }
+
+  /** Tells the model what is only known by asking. */
+  #report(): void {
+    this.#status.report('address', this.#own.refused())
+    this.#status.report('kernel', this.#kernelReady.refused())
+    this.#status.report('api', this.#view.connected ? [] : [DISCONNECTED])
+    this.#status.report('tunnels', this.#tunnels.refused())
+    this.#status.report('ipam', this.allocator.conditions())
+  }
+
+  #healed(object: ObjectRef): void {
+    const message = 'somebody else changed it; put back'
+    this.events.record({ type: 'Healed', object, reason: 'ChangedByOther', message })
+  }
+
+  /** A full disk leaves them for GC or the next start: the pods that are there come first. */
+  async #collectLeftovers(): Promise<void> {
+    try {
+      await collect(this.cni())
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
+      const { dataDir } = this.#options
+      this.#deps.log.error({ err: error }, `the journal cannot be written: check the disk of ${dataDir}`)
     }
-    if (this.#tunnelProblem !== undefined)
-      this.#deps.clock.after(this.#addressBackoff.next(), () => this.#clusterChanged())
-    const { address, length, uplink } = this.#address!
-    const mac = vtepMac(nodeName)
-    this.#felix.configure({
-      node: {
-        name: nodeName,
-        ipv4: `${address}/${length}`,
-        uplink,
-        ipipTunnelAddress: this.#tunnels.ipip,
-        vxlanTunnelAddress: this.#tunnels.vxlan,
-        vxlanTunnelMac: mac,
-      },
-    })
-    this.#publisher.want(
-      {
-        ipv4: `${address}/${length}`,
-        ipipTunnelAddress: this.#tunnels.ipip,
-        vxlanTunnelAddress: this.#tunnels.vxlan,
-        vxlanTunnelMac: this.#tunnels.vxlan === undefined ? undefined : mac,
-      },
-      this.#view.get('Node', nodeName),
-    )
   }
 
-  #felixConditions(changes: ReadonlyMap<string, Condition | undefined>): void {
-    for (const [key, condition] of changes)
-      if (condition === undefined) this.#notWell.delete(key)
-      else this.#notWell.set(key, condition)
-    this.#status.report('felix', [...this.#notWell.values()])
+  #self(): ObjectRef {
+    return { kind: 'Node', name: this.#options.nodeName }
   }
 
-  #routesLearned(routes: readonly LearnedRoute[]): void {
-    this.#learned = routes
-    this.#tell(
-      'learned',
-      routes.map(route => [route.prefix, route]),
-    )
-  }
-
-  #blocksChanged(): void {
-    const blocks = this.allocator.blocks()
-    this.#tell(
-      'ownBlock',
-      blocks.map(({ cidr }) => [cidr, true]),
-    )
-    this.#routing?.blocks(blocks)
-  }
-
-  #tellEndpoints(): void {
-    this.#tell(
-      'endpoint',
-      this.endpoints.live().map(endpoint => [endpoint.id, endpoint]),
-    )
-  }
-
-  /** Tells felix all items of one kind: what was told before and is missing now is gone. */
-  #tell<K extends InputKind>(kind: K, items: readonly (readonly [string, Inputs[K]])[]): void {
-    const keys = new Set(items.map(([key]) => key))
-    for (const key of this.#told.get(kind) ?? []) if (!keys.has(key)) this.#felix.set(kind, key, undefined)
-    for (const [key, value] of items) this.#felix.set(kind, key, value)
-    this.#told.set(kind, keys)
-  }
-
-  #remotes(): RemoteNode[] {
-    return this.#view.all('Node').flatMap(node => {
-      const address = nodeAddress(node)
-      if (address === undefined || node.metadata.name === this.#options.nodeName) return []
-      const annotations = node.metadata.annotations ?? {}
-      return [
-        {
-          name: node.metadata.name,
-          address,
-          ipipTunnelAddress: annotations[NODE_ANNOTATION.ipipTunnelAddress],
-          vxlanTunnelAddress: annotations[NODE_ANNOTATION.vxlanTunnelAddress],
-          vxlanTunnelMac: annotations[NODE_ANNOTATION.vxlanTunnelMac],
-        },
-      ]
-    })
-  }
-
-  #selectsNode(selector: string): boolean {
-    return matchesSelector(selector, this.#view.get('Node', this.#options.nodeName)?.metadata.labels ?? {})
+  #blocks(): string[] {
+    return this.allocator.blocks().map(({ cidr }) => cidr)
   }
 
   #podMtu(): number {
     const needed = this.#felix.tunnelsNeeded()
     const overhead = needed.vxlan ? OVERHEAD.vxlan : needed.ipip ? OVERHEAD.ipip : 0
-    return (this.#address?.mtu ?? 1500) - overhead
+    return (this.#own.found?.mtu ?? 1500) - overhead
   }
 
   #cniReady(): ReturnType<CniDeps['ready']> {
-    if (this.#address !== undefined) return undefined
+    if (this.#own.found !== undefined) return undefined
     const details = this.#view.synced
-      ? this.#addressProblem
+      ? (this.#own.refused()[0]?.message ?? '')
       : 'the cluster was never seen: check that the API server answers and the kubeconfig is right'
     return { code: 50, msg: `node ${this.#options.nodeName} is not ready for pods`, details }
   }
-}
-
-function felixPool({ spec }: Resource<'IPPool'>): Pool {
-  return { cidr: spec.cidr, ipip: spec.ipipMode, vxlan: spec.vxlanMode, disableBgpExport: spec.disableBGPExport }
-}
-
-function defaults<K extends 'BGPConfiguration' | 'FelixConfiguration'>(kind: K): Resource<K> {
-  const result = validate(kind, { metadata: { name: 'default' }, spec: {} })
-  if (Array.isArray(result)) throw new Error(`${kind} has no valid default: ${JSON.stringify(result)}`)
-  return result as Resource<K>
 }

@@ -1,20 +1,20 @@
 // Between the cluster, the speaker and felix: which sessions to hold, which blocks to announce, what was learned. Every
-// method may be called at any time; what goes out depends on the current state alone.
+// method may be called at any time; what goes out depends on the current state alone. A speaker has one AS number and
+// one port for its life: another one is a new speaker.
+import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
-import type { Resource } from '../api/kinds.ts'
-import { poolOf } from '../api/pools.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
 import type { LearnedRoute } from '../felix/input.ts'
-import type { OwnBlock } from '../ipam/port.ts'
 import type { Capabilities } from '../kernel/capabilities.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import { type MeshProblem, nodeAsn, wantedPeers } from './cluster/peers.ts'
+import type { PeerChange } from './cluster/peers.ts'
+import { whenConverged } from './convergence.ts'
 import { routeAnswer } from './socket/route-answer.ts'
-import type { EventRecord } from './status/events.ts'
+import type { SessionLog } from './status/session-log.ts'
 
 export type RoutingDeps = {
   transport: Transport
@@ -26,23 +26,13 @@ export type RoutingDeps = {
   capabilities: Capabilities
   /** An earlier run left routes in the kernel, so peers may be keeping ours: graceful restart (RFC 4724 §4.1). */
   restarting: boolean
-  /** The routes learned now, after a burst of changes. */
-  learned: (routes: readonly LearnedRoute[]) => void
+  /** A route was learned or changed; undefined: nobody announces the prefix any more. */
+  learned: (prefix: string, route: LearnedRoute | undefined) => void
   /** The speaker has heard all it will hear at first: routes of an earlier run that are not among them can go. */
   converged: () => void
-  event: (event: EventRecord) => void
+  sessions: SessionLog
 }
 
-export type ClusterPart = {
-  nodes: readonly Resource<'Node'>[]
-  peers: readonly Resource<'BGPPeer'>[]
-  config: Resource<'BGPConfiguration'>['spec']
-  pools: readonly Resource<'IPPool'>[]
-}
-
-/** How often it is asked whether the restart is over, and how long decisions may take to reach felix after it. */
-const CONVERGENCE_POLL_MS = 500
-const SETTLE_MS = 2_000
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
 const HANDOVER_MS = 10_000
 
@@ -52,16 +42,11 @@ export class Routing {
   /** Prefixes of the last speaker that this one has not selected yet. */
   readonly #handedOver = new Set<string>()
   readonly #peers = new Map<string, PeerConfig>()
-  readonly #announced = new Set<string>()
+  #announced: ReadonlySet<string> = new Set()
+  #identity: { asn: number; port: number } | undefined
   #speaker: Speaker | undefined
-  #asn: number | undefined
-  #listening: Promise<unknown> | undefined
-  #cluster: ClusterPart | undefined
-  #blocks: readonly OwnBlock[] = []
-  #problems: readonly MeshProblem[] = []
-  #telling = false
   #restarting: boolean
-  #cancel: Cancel = () => undefined
+  #cancelConvergence: Cancel = () => undefined
   #cancelHandover: Cancel = () => undefined
 
   constructor(deps: RoutingDeps) {
@@ -69,31 +54,52 @@ export class Routing {
     this.#restarting = deps.restarting
   }
 
-  /** The cluster changed: sessions follow. A change of the AS number starts the speaker anew, since it is in every OPEN. */
-  async cluster(part: ClusterPart): Promise<void> {
-    this.#cluster = part
-    const self = part.nodes.find(node => node.metadata.name === this.#deps.nodeName)
-    const asn = self === undefined ? part.config.asNumber : nodeAsn(self, part.config)
-    if (asn !== this.#asn) await this.#restart(asn, part.config.listenPort)
-    this.#setPeers(part, asn)
-    this.#announce()
+  /** Who this speaker is. Another AS number or port resets all sessions: both are fixed for the life of a speaker. */
+  async identify(identity: { asn: number; port: number }): Promise<void> {
+    if (isDeepStrictEqual(identity, this.#identity)) return
+    const { log } = this.#deps
+    if (this.#identity !== undefined)
+      log.warn({ old: this.#identity, new: identity }, 'AS number or port changed: all BGP sessions are reset')
+    this.#identity = identity
+    await this.#speaker?.close({ graceful: false })
+    this.#handOver()
+    const speaker = this.#start(identity)
+    this.#speaker = speaker
+    for (const peer of this.#peers.values()) speaker.setPeer(peer)
+    for (const prefix of this.#announced) this.#announce(speaker, prefix)
+    await this.#listen(speaker, identity.port)
   }
 
-  /** This node's blocks changed: they are announced before their first pod needs it, and withdrawn when given back. */
-  blocks(blocks: readonly OwnBlock[]): void {
-    this.#blocks = blocks
-    this.#announce()
+  /** Sessions that changed. */
+  change(changes: readonly PeerChange[]): void {
+    const { log, sessions } = this.#deps
+    for (const { name, peer } of changes)
+      if (peer === undefined) {
+        this.#peers.delete(name)
+        this.#speaker?.removePeer(name)
+        sessions.forget(name)
+      } else {
+        this.#peers.set(name, peer)
+        const resets = this.#speaker?.setPeer(peer) ?? []
+        if (resets.length > 0) log.warn({ peer: name, resets }, 'a changed peer is reset')
+      }
+  }
+
+  /** The blocks to announce, all of them: before their first pod needs it, and withdrawn when they are given back. */
+  announce(cidrs: readonly string[]): void {
+    const wanted = new Set(cidrs)
+    const before = this.#announced
+    this.#announced = wanted
+    if (this.#speaker === undefined) return
+    for (const prefix of before) if (!wanted.has(prefix)) this.#speaker.withdraw(prefix)
+    for (const prefix of wanted) if (!before.has(prefix)) this.#announce(this.#speaker, prefix)
   }
 
   peers(): PeerStatus[] {
     return this.#speaker?.peers() ?? []
   }
 
-  problems(): readonly MeshProblem[] {
-    return this.#problems
-  }
-
-  learned(): readonly LearnedRoute[] {
+  learned(): LearnedRoute[] {
     return [...this.#learned.values()]
   }
 
@@ -104,118 +110,65 @@ export class Routing {
 
   /** Leaves so that peers keep this node's routes until it is back. */
   async close(): Promise<void> {
-    this.#cancel()
+    this.#cancelConvergence()
     this.#cancelHandover()
-    await this.#listening
     await this.#speaker?.close({ graceful: true })
   }
 
-  async #restart(asn: number, port: number): Promise<void> {
-    const { transport, clock, log, address, nodeName, event } = this.#deps
-    if (this.#asn !== undefined) log.warn({ old: this.#asn, asn }, 'AS number changed: all BGP sessions are reset')
-    this.#asn = asn
-    await this.#speaker?.close({ graceful: false })
-    this.#handOver()
-    this.#peers.clear()
-    this.#announced.clear()
+  #start({ asn }: { asn: number }): Speaker {
+    const { transport, clock, log, address, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    this.#speaker = new Speaker({ asn, routerId: address }, { transport, clock, log, restarting, sink: this.#sink() })
-    this.#awaitConvergence(this.#speaker)
-    this.#speaker.onChange(({ name, state, reason }) => {
-      // on its way up for the first time a peer has no story yet
-      if (reason?.code === 'never-tried') return
-      const message = reason === undefined ? state : `${state}: ${reason.detail}`
-      event({ type: 'SessionChanged', object: { kind: 'BGPSession', name }, reason: reason?.code ?? state, message })
-    })
-    this.#listening = this.#speaker.listen({ address, port }).catch(error => {
-      log.error(
-        { err: error, address, port },
-        `node ${nodeName} cannot listen for BGP; only sessions it dials will come up`,
-      )
-    })
-    await this.#listening
+    const speaker = new Speaker({ asn, routerId: address }, { transport, clock, log, restarting, sink: this.#sink() })
+    this.#cancelConvergence()
+    // without routes of an earlier run there is nothing to wait with
+    if (hadRoutes) this.#cancelConvergence = whenConverged(speaker, { clock, restarting }, converged)
+    else converged()
+    speaker.onChange(status => sessions.note(status))
+    return speaker
+  }
+
+  async #listen(speaker: Speaker, port: number): Promise<void> {
+    const { address, nodeName, log } = this.#deps
+    try {
+      await speaker.listen({ address, port })
+    } catch (error) {
+      // whatever the system refuses (a port in use, an address that went) leaves the sessions that we dial
+      const message = `node ${nodeName} cannot listen for BGP; only sessions it dials will come up`
+      log.error({ err: error, address, port }, message)
+    }
   }
 
   /** A closed speaker withdraws nothing: what it had selected stays until the next one had time to select it again. */
   #handOver(): void {
     for (const prefix of this.#learned.keys()) this.#handedOver.add(prefix)
     this.#cancelHandover()
+    if (this.#handedOver.size === 0) return
     this.#cancelHandover = this.#deps.clock.after(HANDOVER_MS, () => {
-      for (const prefix of this.#handedOver) this.#learned.delete(prefix)
+      for (const prefix of this.#handedOver) this.#forget(prefix)
       this.#handedOver.clear()
-      this.#tell()
     })
   }
 
-  #setPeers(part: ClusterPart, asn: number): void {
-    const speaker = this.#speaker
-    if (speaker === undefined) return
-    const { nodeName, address, log } = this.#deps
-    const { peers, problems } = wantedPeers({ nodeName, address, asn, ...part })
-    this.#problems = problems
-    const wanted = new Map(peers.map(peer => [peer.name ?? '', peer]))
-    for (const name of this.#peers.keys()) {
-      if (wanted.has(name)) continue
-      speaker.removePeer(name)
-      this.#peers.delete(name)
-    }
-    for (const [name, peer] of wanted) {
-      if (JSON.stringify(this.#peers.get(name)) === JSON.stringify(peer)) continue
-      const resets = speaker.setPeer(peer)
-      if (resets.length > 0) log.warn({ peer: name, resets }, 'a changed peer is reset')
-      this.#peers.set(name, peer)
-    }
-  }
-
-  #announce(): void {
-    const speaker = this.#speaker
-    if (speaker === undefined || this.#cluster === undefined) return
+  #announce(speaker: Speaker, prefix: string): void {
     const { ipip, vxlan } = this.#deps.capabilities
-    const { pools } = this.#cluster
-    const isHidden = ({ cidr }: OwnBlock) => poolOf(pools, cidr)?.spec.disableBGPExport === true
     const encapsulations = [...(ipip ? [TUNNEL_TYPE.ipip] : []), ...(vxlan ? [TUNNEL_TYPE.vxlan] : [])]
-    const wanted = new Set(this.#blocks.filter(block => !isHidden(block)).map(({ cidr }) => cidr))
-    for (const prefix of this.#announced) {
-      if (wanted.has(prefix)) continue
-      speaker.withdraw(prefix)
-      this.#announced.delete(prefix)
-    }
-    for (const prefix of wanted) {
-      if (this.#announced.has(prefix)) continue
-      speaker.announce({ prefix, encapsulations })
-      this.#announced.add(prefix)
-    }
+    speaker.announce({ prefix, encapsulations })
   }
 
   #sink(): RouteSink {
     return {
       selected: ({ prefix, nextHop, interface: name, encapsulations }: SelectedRoute) => {
         this.#handedOver.delete(prefix)
-        this.#learned.set(prefix, { prefix, nextHop, interface: name, encapsulations })
-        this.#tell()
+        const route = { prefix, nextHop, interface: name, encapsulations }
+        this.#learned.set(prefix, route)
+        this.#deps.learned(prefix, route)
       },
-      withdrawn: prefix => {
-        if (this.#learned.delete(prefix)) this.#tell()
-      },
+      withdrawn: prefix => this.#forget(prefix),
     }
   }
 
-  #tell(): void {
-    if (this.#telling) return
-    this.#telling = true
-    setImmediate(() => {
-      this.#telling = false
-      this.#deps.learned([...this.#learned.values()])
-    })
-  }
-
-  /** The speaker says when peers have sent what they had, or have been given up on. */
-  #awaitConvergence(speaker: Speaker): void {
-    const { clock, converged } = this.#deps
-    this.#cancel()
-    this.#cancel = speaker.restarting
-      ? clock.after(CONVERGENCE_POLL_MS, () => this.#awaitConvergence(speaker))
-      : clock.after(SETTLE_MS, converged)
+  #forget(prefix: string): void {
+    if (this.#learned.delete(prefix)) this.#deps.learned(prefix, undefined)
   }
 }

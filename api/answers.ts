@@ -156,6 +156,9 @@ const event = z.object({ at: z.string(), type: z.string(), object: objectRef, re
 
 export type NodeEvent = z.infer<typeof event>
 
+/** The most events that one question may ask for: as many as an agent keeps. */
+export const MOST_EVENTS = 10_000
+
 /** Newest first. */
 export const eventsAnswer = z.array(event)
 

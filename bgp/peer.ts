@@ -345,8 +345,7 @@ export class Peer implements SessionOwner {
       to: state,
       reason: state === 'Established' ? undefined : this.#reason.code,
     }
-    if (state === 'Established' || before === 'Established') this.#deps.log.info(line, 'session changed')
-    else this.#deps.log.debug(line, 'session changed')
+    this.#deps.log.debug(line, 'session changed')
     this.#deps.changed(this)
   }
 
@@ -507,7 +506,7 @@ export class Peer implements SessionOwner {
     const changed = reason.code !== this.#reason.code || reason.detail !== this.#reason.detail
     this.#reason = { ...reason, atMs: this.#deps.clock.monotonicMs() }
     if (!changed) return
-    this.#deps.log.info({ peer: this.name, reason: reason.code, detail: reason.detail }, 'peer is not up')
+    this.#deps.log.debug({ peer: this.name, reason: reason.code, detail: reason.detail }, 'peer is not up')
     this.#deps.changed(this)
   }
 }

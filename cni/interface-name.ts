@@ -2,10 +2,13 @@
 import { createHash } from 'node:crypto'
 import type { Attachment, PodName } from './request.ts'
 
+/** What the names of the pods' interfaces on the host begin with: operators look for it with `ip`. */
+export const INTERFACE_PREFIX = 'cali'
+
 /** `cali` + 11 hex digits of SHA-1 over `namespace.pod`, without Kubernetes over `containerID.ifname`. */
 export function hostInterfaceName(attachment: Attachment, pod?: PodName): string {
   const of = pod === undefined ? attachmentKey(attachment) : `${pod.namespace}.${pod.name}`
-  return `cali${createHash('sha1').update(of).digest('hex').slice(0, 11)}`
+  return `${INTERFACE_PREFIX}${createHash('sha1').update(of).digest('hex').slice(0, 11)}`
 }
 
 function attachmentKey({ containerID, ifname }: Attachment): string {

@@ -1,5 +1,5 @@
 // `node status` and `events`: what the agent of this node says of itself.
-import { eventsAnswer, type NodeEvent, type Peer, type Status, statusAnswer } from '../api/answers.ts'
+import { eventsAnswer, MOST_EVENTS, type NodeEvent, type Peer, type Status, statusAnswer } from '../api/answers.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { type Format, renderTable, show } from './render.ts'
@@ -31,8 +31,6 @@ export const STATUS: readonly Question[] = [
   { method: 'GET', path: '/status', owner: 'margay-node' },
   { method: 'GET', path: '/peers', owner: 'margay-bgp' },
 ]
-
-const MOST_EVENTS = 10_000
 
 async function status(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const found = await ask(options, statusAnswer, ...STATUS)

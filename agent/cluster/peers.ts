@@ -1,97 +1,288 @@
-// From the cluster's objects to this node's BGP sessions: the node-to-node mesh and the BGPPeer objects. Pure.
-// Peers and their names follow Calico (`Mesh_`, `Node_`, `Global_`), so that an operator reads the same words.
-import { NODE_ANNOTATION } from '../../api/core.ts'
-import { asNumberField } from '../../api/fields.ts'
+// From the cluster's objects to this node's BGP sessions: the node-to-node mesh and the BGPPeer objects. Pure: the result
+// is a function of what was told last, in whatever order; only what a change touches is worked out again. One address is
+// one session, since a peer is known by the address it connects from. Peers and their names follow Calico (`Mesh_`,
+// `Node_`, `Global_`), so that an operator reads the same words.
+import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
+import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import { unicastFamily } from '../../bgp/family.ts'
-import { familyOf, isHostAddress, parseAddress, parseEndpoint } from '../../lib/ip.ts'
+import { familyOf, parseEndpoint } from '../../lib/ip.ts'
+import type { NodeFacts } from './nodes.ts'
 
-export type MeshInput = {
-  nodeName: string
-  /** This node's own address, without a mask. */
-  address: string
-  asn: number
-  nodes: readonly Resource<'Node'>[]
-  peers: readonly Resource<'BGPPeer'>[]
-  config: Resource<'BGPConfiguration'>['spec']
-}
+/** What all sessions of this node have in common. */
+export type PeersOf = { nodeName: string; address: string; config: Resource<'BGPConfiguration'>['spec'] }
 
-/** A peer that could not be made, and why: shown as a condition, never dropped in silence. */
-export type MeshProblem = { object: string; message: string }
+/** The session to set under its name, or undefined for one that ends. Those that end come first. */
+export type PeerChange = { name: string; peer?: PeerConfig }
 
-/** Where a peer listens that names no port. */
-const BGP_PORT = 179
+/** One wish for a session. `rank`: of several for one address the lowest has it, then the first by `by`. */
+type Wish = { rank: number; by: ObjectRef; peer: Session }
+
+type Session = PeerConfig & { name: string; address: string }
+
+/** A BGPPeer for one node beats one for a group of nodes, which beats one for all; any of them beats the mesh. */
+const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
+
 /** Seconds that neighbours keep our routes while this node's agent is away; long enough for an upgrade's restart. */
 const RESTART_SECONDS = 120
 
-/** All sessions this node should have. Two sources that name the same address give one session: the explicit peer. */
-export function wantedPeers(input: MeshInput): { peers: PeerConfig[]; problems: MeshProblem[] } {
-  const problems: MeshProblem[] = []
-  const explicit = input.peers.flatMap(peer => explicitPeers(peer, input, problems))
-  const taken = new Set(explicit.map(peer => peer.address))
-  return { peers: [...explicit, ...meshPeers(input).filter(peer => !taken.has(peer.address))], problems }
+/** Where a peer listens that names no port. */
+const BGP_PORT = 179
+
+/** Most addresses that a clash names. */
+const MOST_NAMED = 3
+
+export class Peers {
+  readonly #nodes = new Map<string, NodeFacts>()
+  readonly #bgpPeers = new Map<string, Resource<'BGPPeer'>>()
+  #of: PeersOf
+  /** By address, then by who wishes it. */
+  readonly #wishes = new Map<string, Map<string, Wish>>()
+  /** The address that each source wishes: `Node n2`, `BGPPeer rack`, `BGPPeer rack for Node n2`. */
+  readonly #addresses = new Map<string, string>()
+  /** Addresses that more than one source wishes. */
+  readonly #shared = new Set<string>()
+  readonly #problems = new Map<string, Condition>()
+  readonly #wanted = new Map<string, { name: string; peer: PeerConfig }>()
+  readonly #dirty = new Set<string>()
+
+  constructor(of: PeersOf) {
+    this.#of = of
+  }
+
+  /** This node's AS number: its own, or the cluster's. */
+  get asn(): number {
+    return this.#nodes.get(this.#of.nodeName)?.asn ?? this.#of.config.asNumber
+  }
+
+  /** The cluster's BGP settings changed. */
+  configure(config: PeersOf['config']): void {
+    if (isDeepStrictEqual(config, this.#of.config)) return
+    this.#of = { ...this.#of, config }
+    this.#all()
+  }
+
+  /** A Node changed, appeared, or went. */
+  node(name: string, facts: NodeFacts | undefined): void {
+    if (isDeepStrictEqual(facts, this.#nodes.get(name))) return
+    if (facts === undefined) this.#nodes.delete(name)
+    else this.#nodes.set(name, facts)
+    if (name === this.#of.nodeName) this.#all()
+    else this.#node(name)
+  }
+
+  /** A BGPPeer changed, appeared, or went. */
+  bgpPeer(name: string, object: Resource<'BGPPeer'> | undefined): void {
+    if (object === undefined) this.#bgpPeers.delete(name)
+    else this.#bgpPeers.set(name, object)
+    this.#bgpPeer(name)
+  }
+
+  /** The sessions that changed since the last call. */
+  take(): PeerChange[] {
+    const ended: PeerChange[] = []
+    const set: PeerChange[] = []
+    for (const address of this.#dirty) {
+      const before = this.#wanted.get(address)
+      const peer = this.#winner(address)?.peer
+      const name = peer?.name
+      if (before !== undefined && before.name !== name) ended.push({ name: before.name })
+      if (peer === undefined || name === undefined) this.#wanted.delete(address)
+      else {
+        if (!isDeepStrictEqual(before?.peer, peer)) set.push({ name, peer })
+        this.#wanted.set(address, { name, peer })
+      }
+    }
+    this.#dirty.clear()
+    return [...ended, ...set]
+  }
+
+  /** BGPPeers that could not be followed, and addresses that more than one object claims. */
+  refused(): Condition[] {
+    return [...this.#problems.values(), ...this.#clashes()]
+  }
+
+  #all(): void {
+    for (const name of this.#nodes.keys()) this.#node(name)
+    for (const name of this.#bgpPeers.keys()) this.#bgpPeer(name)
+  }
+
+  /** What the mesh and the selectors of BGPPeers make of one node. */
+  #node(name: string): void {
+    const facts = this.#nodes.get(name)
+    this.#wish({ kind: 'Node', name }, facts === undefined ? undefined : this.#meshWish(facts))
+    for (const [peerName, object] of this.#bgpPeers) this.#selected(peerName, object, name)
+  }
+
+  #bgpPeer(name: string): void {
+    const object = this.#bgpPeers.get(name)
+    const by: ObjectRef = { kind: 'BGPPeer', name }
+    this.#problems.delete(name)
+    this.#wish(by, undefined)
+    for (const node of this.#nodes.keys()) this.#selected(name, object, node)
+    if (object === undefined || object.spec.peerSelector !== undefined) return
+    const rank = this.#rankHere(object)
+    if (rank === undefined) return
+    const peer = this.#namedPeer(object, rank)
+    if (peer === undefined) return
+    if ('reason' in peer) this.#problems.set(name, broken('PeersConfigured', { ...peer, object: by }))
+    else this.#wish(by, { rank, by, peer })
+  }
+
+  /** The session that a BGPPeer with `peerSelector` makes with one node. */
+  #selected(peerName: string, object: Resource<'BGPPeer'> | undefined, nodeName: string): void {
+    const by: ObjectRef = { kind: 'BGPPeer', name: peerName }
+    const facts = this.#nodes.get(nodeName)
+    const rank = object === undefined ? undefined : this.#rankHere(object)
+    const selector = object?.spec.peerSelector
+    let wish: Wish | undefined
+    if (object !== undefined && rank !== undefined && selector !== undefined && this.#isOther(facts))
+      if (matchesSelector(selector, facts.labels)) {
+        const session = this.#session(prefixOf(rank), facts.address, this.#asnOf(facts), this.#of.config.listenPort)
+        wish = { rank, by, peer: { ...session, ...options(object) } }
+      }
+    this.#wish(by, wish, nodeName)
+  }
+
+  #meshWish(facts: NodeFacts): Wish | undefined {
+    const { nodeName, config } = this.#of
+    // reflectors and their clients do not mesh: they are joined by BGPPeer objects
+    if (!config.nodeToNodeMeshEnabled || this.#nodes.get(nodeName)?.reflector === true) return undefined
+    if (!this.#isOther(facts) || facts.reflector) return undefined
+    const peer = this.#session('Mesh', facts.address, this.#asnOf(facts), config.listenPort)
+    return { rank: RANK.mesh, by: { kind: 'Node', name: facts.name }, peer }
+  }
+
+  /** Undefined where the BGPPeer names this node itself: it is for the others. */
+  #namedPeer(object: Resource<'BGPPeer'>, rank: number): Session | ConditionCause | undefined {
+    const { peerIP = '', asNumber } = object.spec
+    const target = parseEndpoint(peerIP, BGP_PORT)
+    if (target === undefined) return badAddress(peerIP)
+    if (asNumber === undefined) return NO_AS_NUMBER
+    if (target.address === this.#of.address) return undefined
+    // the peer's port when it names one; a cluster's listenPort is about its own nodes only
+    const session = this.#session(prefixOf(rank), target.address, asNumber, target.port)
+    return { ...session, passive: false, ...options(object) }
+  }
+
+  /** Undefined: the BGPPeer is for other nodes. */
+  #rankHere({ spec }: Resource<'BGPPeer'>): number | undefined {
+    const { nodeName } = this.#of
+    if (spec.node !== undefined) return spec.node === nodeName ? RANK.node : undefined
+    if (spec.nodeSelector === undefined) return RANK.global
+    return matchesSelector(spec.nodeSelector, this.#nodes.get(nodeName)?.labels ?? {}) ? RANK.selector : undefined
+  }
+
+  #isOther(facts: NodeFacts | undefined): facts is NodeFacts & { address: string } {
+    const { nodeName, address } = this.#of
+    return facts?.address !== undefined && facts.name !== nodeName && facts.address !== address
+  }
+
+  #asnOf({ asn }: NodeFacts): number {
+    return asn ?? this.#of.config.asNumber
+  }
+
+  #session(prefix: string, remote: string, asn: number, port: number): Session {
+    const own = this.#of.address
+    return {
+      name: `${prefix}_${remote}`.replaceAll(/[.:]/g, '_'),
+      address: remote,
+      asn,
+      port,
+      // an address of the other family cannot be bound
+      source: familyOf(own) === familyOf(remote) ? own : undefined,
+      // Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster.
+      passive: remote > own,
+      // nodes and top-of-rack routers may be hops away; ttlSecurity narrows it where asked for
+      multihop: 255,
+      families: [unicastFamily(familyOf(remote))],
+      gracefulRestart: { restartSeconds: RESTART_SECONDS, notification: true },
+      nextHop: 'auto',
+      import: 'accept',
+      export: 'accept',
+    }
+  }
+
+  /** Replaces what one source wishes; `node` tells apart the sessions of one BGPPeer with many nodes. */
+  #wish(by: ObjectRef, wish: Wish | undefined, node?: string): void {
+    const source = node === undefined ? formatRef(by) : `${formatRef(by)} for Node ${node}`
+    const before = this.#addresses.get(source)
+    if (before !== undefined) this.#change(before, source, undefined)
+    if (wish === undefined) this.#addresses.delete(source)
+    else {
+      this.#addresses.set(source, wish.peer.address)
+      this.#change(wish.peer.address, source, wish)
+    }
+  }
+
+  #change(address: string, source: string, wish: Wish | undefined): void {
+    const wishes = this.#wishes.get(address) ?? new Map<string, Wish>()
+    if (wish === undefined) wishes.delete(source)
+    else wishes.set(source, wish)
+    if (wishes.size === 0) this.#wishes.delete(address)
+    else this.#wishes.set(address, wishes)
+    if (wishes.size > 1) this.#shared.add(address)
+    else this.#shared.delete(address)
+    this.#dirty.add(address)
+  }
+
+  #winner(address: string): Wish | undefined {
+    return [...(this.#wishes.get(address)?.values() ?? [])].sort(byRank)[0]
+  }
+
+  /** One condition per object that lost an address to another one. A BGPPeer takes addresses of the mesh in peace. */
+  #clashes(): Condition[] {
+    const lost = new Map<string, { loser: ObjectRef; winner: ObjectRef; addresses: string[] }>()
+    for (const address of this.#shared) {
+      const [winner, ...others] = [...(this.#wishes.get(address)?.values() ?? [])].sort(byRank)
+      for (const { by: loser, rank } of others) {
+        if (winner === undefined || (rank === RANK.mesh && winner.rank !== RANK.mesh)) continue
+        const key = `${formatRef(loser)} ${formatRef(winner.by)}`
+        if (formatRef(loser) === formatRef(winner.by)) continue // a BGPPeer that selects two nodes of one address
+        const entry = lost.get(key) ?? { loser, winner: winner.by, addresses: [] }
+        entry.addresses.push(address)
+        lost.set(key, entry)
+      }
+    }
+    return [...lost.values()].map(({ loser, winner, addresses }) => clash(loser, winner, addresses.sort()))
+  }
 }
 
-/** The AS of a node: its annotation (also as `high.low`), or the cluster's where that is no AS number. */
-export function nodeAsn(node: Resource<'Node'>, config: MeshInput['config']): number {
-  const asn = asNumberField.safeParse(node.metadata.annotations?.[NODE_ANNOTATION.asNumber])
-  return asn.success ? asn.data : config.asNumber
+function byRank(a: Wish, b: Wish): number {
+  return a.rank - b.rank || (formatRef(a.by) < formatRef(b.by) ? -1 : 1)
 }
 
-/** A node's BGP address without its mask; undefined while its agent has not published one that a host can have. */
-export function nodeAddress(node: Resource<'Node'>): string | undefined {
-  const text = node.metadata.annotations?.[NODE_ANNOTATION.ipv4Address]
-  const address = text === undefined ? undefined : parseAddress(text.split('/')[0]!)
-  return address !== undefined && isHostAddress(address) ? address : undefined
+function prefixOf(rank: number): string {
+  return rank === RANK.global ? 'Global' : 'Node'
 }
 
-function isReflector(node: Resource<'Node'> | undefined): boolean {
-  return node?.metadata.annotations?.[NODE_ANNOTATION.routeReflectorClusterId] !== undefined
-}
-
-function meshPeers({ nodeName, address, nodes, config }: MeshInput): PeerConfig[] {
-  // Reflectors and their clients do not mesh: they are joined by BGPPeer objects.
-  if (!config.nodeToNodeMeshEnabled || isReflector(nodes.find(n => n.metadata.name === nodeName))) return []
-  return nodes.flatMap(node => {
-    const remote = nodeAddress(node)
-    if (node.metadata.name === nodeName || remote === undefined || remote === address || isReflector(node)) return []
-    return [session(`Mesh_${remote}`, address, remote, nodeAsn(node, config), config.listenPort)]
+function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly string[]): Condition {
+  const named = addresses.slice(0, MOST_NAMED).join(', ')
+  const more = addresses.length > MOST_NAMED ? ` and ${addresses.length - MOST_NAMED} more` : ''
+  const [type, what] =
+    loser.kind === 'Node' ? (['AddressesUnique', 'node'] as const) : (['PeersConfigured', 'peer'] as const)
+  return broken(type, {
+    reason: 'AddressClash',
+    message: `${formatRef(winner)} and ${formatRef(loser)} name the same ${what} ${named}${more}; ${formatRef(winner)} is used`,
+    remedy: `change or delete ${formatRef(loser)} or ${formatRef(winner)}`,
+    object: loser,
   })
 }
 
-function explicitPeers(peer: Resource<'BGPPeer'>, input: MeshInput, problems: MeshProblem[]): PeerConfig[] {
-  const { spec, metadata } = peer
-  const problem = (message: string) => problems.push({ object: `BGPPeer ${metadata.name}`, message })
-  const self = input.nodes.find(n => n.metadata.name === input.nodeName)
-  if (spec.node !== undefined && spec.node !== input.nodeName) return []
-  if (spec.nodeSelector !== undefined && !matchesSelector(spec.nodeSelector, self?.metadata.labels ?? {})) return []
-  const scope = spec.node === undefined && spec.nodeSelector === undefined ? 'Global' : 'Node'
-  if (spec.peerSelector !== undefined) {
-    const selected = input.nodes.filter(n => matchesSelector(spec.peerSelector!, n.metadata.labels ?? {}))
-    return selected.flatMap(node => {
-      const remote = nodeAddress(node)
-      if (remote === undefined || remote === input.address) return []
-      const asn = nodeAsn(node, input.config)
-      return [
-        { ...session(`${scope}_${remote}`, input.address, remote, asn, input.config.listenPort), ...options(peer) },
-      ]
-    })
+function badAddress(peerIP: string): ConditionCause {
+  return {
+    reason: 'BadAddress',
+    message: `peerIP ${JSON.stringify(peerIP)} is not an address`,
+    remedy: 'write IP, IP:port or [IPv6]:port, or a peerSelector',
   }
-  const target = parseEndpoint(spec.peerIP ?? '', BGP_PORT)
-  if (target === undefined) {
-    problem(`peerIP ${JSON.stringify(spec.peerIP)} is not an address: use IP, IP:port or [IPv6]:port`)
-    return []
-  }
-  if (spec.asNumber === undefined) {
-    problem('asNumber is missing: a peer named by peerIP needs one')
-    return []
-  }
-  if (target.address === input.address) return []
-  // the peer's port when it names one; a cluster's listenPort is about its own nodes only
-  const base = session(`${scope}_${target.address}`, input.address, target.address, spec.asNumber, target.port)
-  return [{ ...base, passive: false, ...options(peer) }]
+}
+
+const NO_AS_NUMBER: ConditionCause = {
+  reason: 'NoAsNumber',
+  message: 'asNumber is missing: a peer named by peerIP needs one',
+  remedy: 'set asNumber',
 }
 
 function options({ spec }: Resource<'BGPPeer'>): Partial<PeerConfig> {
@@ -107,24 +298,4 @@ function options({ spec }: Resource<'BGPPeer'>): Partial<PeerConfig> {
 function nextHopMode(spec: Resource<'BGPPeer'>['spec']): 'auto' | 'self' | 'keep' {
   if (spec.keepOriginalNextHop === true || spec.nextHopMode === 'Keep') return 'keep'
   return spec.nextHopMode === 'Self' ? 'self' : 'auto'
-}
-
-function session(name: string, own: string, remote: string, asn: number, port: number): PeerConfig {
-  return {
-    name: name.replaceAll(/[.:]/g, '_'),
-    address: remote,
-    asn,
-    port,
-    // an address of the other family cannot be bound
-    source: familyOf(own) === familyOf(remote) ? own : undefined,
-    // Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster.
-    passive: remote > own,
-    // nodes and top-of-rack routers may be hops away; ttlSecurity narrows it where asked for
-    multihop: 255,
-    families: [unicastFamily(familyOf(remote))],
-    gracefulRestart: { restartSeconds: RESTART_SECONDS, notification: true },
-    nextHop: 'auto',
-    import: 'accept',
-    export: 'accept',
-  }
 }

@@ -1,12 +1,10 @@
 // A bounded ring on disk of what changed on this node and why, so that "who removed my route at 12:03?" has an answer
 // after a restart too. Recording never fails for the caller: a full disk costs records only.
+import { MOST_EVENTS } from '../../api/answers.ts'
 import { EVENT_TYPES, type Event, type ObjectKind, type ObjectRef } from '../../api/status.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { type Database, DatabaseError } from '../../lib/database.ts'
 import type { Log } from '../../lib/log.ts'
-
-/** Records kept; the oldest go first. */
-const KEEP = 10_000
 
 export class EventRing {
   readonly #clock: Clock
@@ -36,7 +34,7 @@ export class EventRing {
     try {
       const atMs = Math.round(this.#clock.wallMs())
       const id = Number(this.#insert.run(atMs, type, kind, namespace, name, reason, message).lastInsertRowid)
-      if (id % 256 === 0) this.#prune.run(id - KEEP)
+      if (id % 256 === 0) this.#prune.run(id - MOST_EVENTS)
       this.#failing = false
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error

@@ -26,7 +26,7 @@ const TYPES = Object.keys(CONDITION_TYPES) as ConditionType[]
 export class StatusModel {
   readonly #deps: StatusModelDeps
   /** What is not well, per source, by condition key. */
-  readonly #sources = new Map<string, ReadonlyMap<string, Condition>>()
+  readonly #sources = new Map<string, Map<string, Condition>>()
   readonly #keptSinceMs = new Map<ConditionType, number>()
 
   constructor(deps: StatusModelDeps) {
@@ -36,23 +36,29 @@ export class StatusModel {
 
   /** Replaces everything that `source` had to say; only what is not well is reported. Two sources never share a key. */
   report(source: string, conditions: readonly Condition[]): void {
-    const before = this.#sources.get(source) ?? new Map<string, Condition>()
+    const changes = new Map<string, Condition | undefined>(conditions.map(each => [conditionKey(each), each]))
+    for (const key of this.#sources.get(source)?.keys() ?? []) if (!changes.has(key)) changes.set(key, undefined)
+    this.change(source, changes)
+  }
+
+  /** What changed of what `source` has to say, by condition key: what is not well, or undefined for what is well again. */
+  change(source: string, changes: ReadonlyMap<string, Condition | undefined>): void {
+    const known = this.#sources.get(source) ?? new Map<string, Condition>()
+    this.#sources.set(source, known)
     const nowMs = this.#deps.clock.wallMs()
-    const after = new Map<string, Condition>()
     const changed: Condition[] = []
-    for (const condition of conditions) {
-      const key = conditionKey(condition)
-      const old = before.get(key)
-      const same = old?.status === condition.status && old.reason === condition.reason
-      if (!same) changed.push(condition)
-      after.set(key, { ...condition, sinceMs: same ? old.sinceMs : nowMs })
-    }
-    this.#sources.set(source, after)
-    for (const [key, old] of before)
-      if (!after.has(key)) {
+    for (const [key, condition] of changes) {
+      const old = known.get(key)
+      if (condition !== undefined) {
+        const same = old?.status === condition.status && old.reason === condition.reason
+        if (!same) changed.push(condition)
+        known.set(key, { ...condition, sinceMs: same ? old.sinceMs : nowMs })
+      } else if (old !== undefined) {
+        known.delete(key)
         changed.push({ ...kept(old.type), object: old.object })
         if (!this.#isBroken(old.type)) this.#keptSinceMs.set(old.type, nowMs)
       }
+    }
     this.#recordChanges(changed)
   }
 

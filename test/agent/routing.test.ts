@@ -1,37 +1,39 @@
 // What one node's routing part tells felix, over TCP in memory and with a clock set by hand.
 import test from 'ava'
+import { nodeFacts } from '../../agent/cluster/nodes.ts'
+import { Peers } from '../../agent/cluster/peers.ts'
+import { bgpSettings } from '../../agent/cluster/settings.ts'
 import { Routing } from '../../agent/routing.ts'
+import { SessionLog } from '../../agent/status/session-log.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
-import type { Resource } from '../../api/kinds.ts'
-import type { LearnedRoute } from '../../felix/input.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
-import { aNode, aPool, aResource } from '../datastore/objects.ts'
+import { aNode } from '../datastore/objects.ts'
 
 const ADDRESS = { n1: '192.0.2.11', n2: '192.0.2.12' } as const
 
-function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock) {
-  let learned: readonly LearnedRoute[] = []
+function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock, restarting = false) {
+  const learned = new Set<string>()
+  let converged = 0
+  const address = ADDRESS[name]
   const routing = new Routing({
-    ...{ transport: network.host(ADDRESS[name]), clock, log: silentLog, nodeName: name, address: ADDRESS[name] },
-    ...{ capabilities: { ipip: false, vxlan: true }, restarting: false },
-    learned: routes => {
-      learned = routes
-    },
-    converged: () => undefined,
-    event: () => undefined,
+    ...{ transport: network.host(address), clock, log: silentLog, nodeName: name, address },
+    ...{ capabilities: { ipip: false, vxlan: true }, restarting, sessions: new SessionLog({ clock, log: silentLog }) },
+    learned: (prefix, route) => void (route === undefined ? learned.delete(prefix) : learned.add(prefix)),
+    converged: () => converged++,
   })
-  const cluster = (asNumber: number, pools: readonly Resource<'IPPool'>[] = []) =>
-    routing.cluster({
-      nodes: (['n1', 'n2'] as const).map(node =>
-        aNode(node, { annotations: { [NODE_ANNOTATION.ipv4Address]: `${ADDRESS[node]}/24` } }),
-      ),
-      peers: [],
-      config: aResource('BGPConfiguration', { metadata: { name: 'default' }, spec: { asNumber } }).spec,
-      pools,
-    })
-  return { routing, cluster, prefixes: () => learned.map(({ prefix }) => prefix) }
+  const peers = new Peers({ nodeName: name, address, config: bgpSettings(undefined) })
+  for (const node of ['n1', 'n2'] as const) {
+    const annotations = { [NODE_ANNOTATION.ipv4Address]: `${ADDRESS[node]}/24` }
+    peers.node(node, nodeFacts(aNode(node, { annotations })).facts)
+  }
+  const identify = async (asNumber: number, port = 179) => {
+    peers.configure({ ...bgpSettings(undefined), asNumber, listenPort: port })
+    await routing.identify({ asn: asNumber, port })
+    routing.change(peers.take())
+  }
+  return { routing, identify, prefixes: () => [...learned], converged: () => converged }
 }
 
 /** Lets `seconds` pass in small steps, with turns for what runs between timers. */
@@ -46,35 +48,58 @@ test('routes outlive a change of the AS number, and those that nobody sends agai
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
   t.teardown(() => one.routing.close())
-  two.routing.blocks([{ cidr: '10.244.2.0/26', pool: 'pool', used: 0, size: 64 }])
-  await Promise.all([one.cluster(64512), two.cluster(64512)])
+  two.routing.announce(['10.244.2.0/26'])
+  await Promise.all([one.identify(64512), two.identify(64512)])
   await pass(clock, 15)
   t.deepEqual(one.prefixes(), ['10.244.2.0/26'])
 
-  await Promise.all([one.cluster(64600), two.cluster(64600)])
+  await Promise.all([one.identify(64600), two.identify(64600)])
   t.deepEqual(one.prefixes(), ['10.244.2.0/26'], 'kept while the sessions come up')
   await pass(clock, 15)
   t.deepEqual(one.prefixes(), ['10.244.2.0/26'], 'sent again')
 
   await two.routing.close()
-  await one.cluster(64700)
+  await one.identify(64700)
   t.deepEqual(one.prefixes(), ['10.244.2.0/26'])
   await pass(clock, 15)
   t.deepEqual(one.prefixes(), [])
 })
 
-test('a pool with disableBGPExport that is made again under another name still keeps its blocks back', async t => {
+test('another listenPort makes the node listen there, and the sessions come back', async t => {
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
   t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
-  two.routing.blocks([{ cidr: '10.244.2.0/26', pool: 'old-name', used: 0, size: 64 }])
-  await Promise.all([one.cluster(64512), two.cluster(64512, [aPool('old-name', { disableBGPExport: true })])])
+  await Promise.all([one.identify(64512), two.identify(64512)])
   await pass(clock, 15)
-  t.deepEqual(one.prefixes(), [])
-  await two.cluster(64512, [aPool('new-name', { disableBGPExport: true })])
+  await Promise.all([one.identify(64512, 1179), two.identify(64512, 1179)])
   await pass(clock, 15)
-  t.deepEqual(one.prefixes(), [])
-  await two.cluster(64512, [aPool('new-name')])
+  t.deepEqual(
+    one.routing.peers().map(({ state }) => state),
+    ['Established'],
+  )
+})
+
+test('a block that is given back is withdrawn, and the others stay announced', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  two.routing.announce(['10.244.2.0/26', '10.244.2.64/26'])
+  await Promise.all([one.identify(64512), two.identify(64512)])
   await pass(clock, 15)
-  t.deepEqual(one.prefixes(), ['10.244.2.0/26'])
+  t.deepEqual(one.prefixes().sort(), ['10.244.2.0/26', '10.244.2.64/26'])
+  two.routing.announce(['10.244.2.64/26'])
+  await pass(clock, 5)
+  t.deepEqual(one.prefixes(), ['10.244.2.64/26'])
+})
+
+test('without routes of an earlier run there is nothing to wait for; with them the restart must be over', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const fresh = aRouting('n1', network, clock)
+  const again = aRouting('n2', network, clock, true)
+  t.teardown(() => Promise.all([fresh.routing.close(), again.routing.close()]))
+  await Promise.all([fresh.identify(64512), again.identify(64512)])
+  t.is(fresh.converged(), 1)
+  t.is(again.converged(), 0)
+  await pass(clock, 30)
+  t.is(again.converged(), 1)
 })

@@ -1,16 +1,13 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { type MeshInput, wantedPeers } from '../../../agent/cluster/peers.ts'
-import type { Kind, Resource } from '../../../api/kinds.ts'
+import { nodeFacts } from '../../../agent/cluster/nodes.ts'
+import { type PeerChange, Peers } from '../../../agent/cluster/peers.ts'
+import type { Resource } from '../../../api/kinds.ts'
 import { validate } from '../../../api/validate.ts'
+import type { PeerConfig } from '../../../bgp/config.ts'
 import { Speaker } from '../../../bgp/speaker.ts'
 import { MemoryNetwork, settle } from '../../bgp/memory-transport.ts'
-
-function object<K extends Kind>(kind: K, value: unknown): Resource<K> {
-  const result = validate(kind, value)
-  if (Array.isArray(result)) throw new Error(JSON.stringify(result))
-  return result as Resource<K>
-}
+import { aResource } from '../../datastore/objects.ts'
 
 const aNode = (
   name: string,
@@ -18,30 +15,52 @@ const aNode = (
   extra: Record<string, string> = {},
   labels: Record<string, string> = {},
 ) =>
-  object('Node', {
+  aResource('Node', {
     metadata: { name, labels, annotations: { 'projectcalico.org/IPv4Address': `${address}/24`, ...extra } },
   })
 
-const aPeer = (name: string, spec: Record<string, unknown>) => object('BGPPeer', { metadata: { name }, spec })
+const aPeer = (name: string, spec: Record<string, unknown>) => aResource('BGPPeer', { metadata: { name }, spec })
 
-const input = (change: Partial<MeshInput> = {}): MeshInput => ({
+const settings = (spec: object = {}) => aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }).spec
+
+type World = {
+  nodeName: string
+  address: string
+  config: Resource<'BGPConfiguration'>['spec']
+  nodes: readonly Resource<'Node'>[]
+  peers: readonly Resource<'BGPPeer'>[]
+}
+
+const world = (change: Partial<World> = {}): World => ({
   nodeName: 'n1',
   address: '192.168.10.9',
-  asn: 64512,
+  config: settings(),
   nodes: [aNode('n1', '192.168.10.9'), aNode('n2', '192.168.10.10'), aNode('n3', '192.168.20.11')],
   peers: [],
-  config: object('BGPConfiguration', { metadata: { name: 'default' }, spec: {} }).spec,
   ...change,
 })
 
-const names = (change: Partial<MeshInput> = {}) => wantedPeers(input(change)).peers.map(p => p.name)
+/** Tells everything at once. */
+function all(change: Partial<World> = {}) {
+  const { nodes, peers: objects, ...of } = world(change)
+  const peers = new Peers(of)
+  for (const node of nodes) peers.node(node.metadata.name, nodeFacts(node).facts)
+  for (const object of objects) peers.bgpPeer(object.metadata.name, object)
+  const wanted = peers.take().flatMap(({ peer }) => (peer === undefined ? [] : [peer]))
+  return { peers, wanted, refused: peers.refused() }
+}
+
+const names = (change: Partial<World> = {}) =>
+  all(change)
+    .wanted.map(p => p.name)
+    .sort()
 
 test('every other node with an address is a mesh peer, and nobody peers with itself', t => {
   t.deepEqual(names(), ['Mesh_192_168_10_10', 'Mesh_192_168_20_11'])
 })
 
 test('who dials is decided on the text of the addresses, as in a mixed cluster', t => {
-  const passive = Object.fromEntries(wantedPeers(input()).peers.map(p => [p.address, p.passive]))
+  const passive = Object.fromEntries(all().wanted.map(p => [p.address, p.passive]))
   t.deepEqual(passive, { '192.168.10.10': false, '192.168.20.11': true })
 })
 
@@ -53,17 +72,14 @@ test('a reflector meshes with nobody, and nobody meshes with it', t => {
 })
 
 test('without the mesh only explicit peers are left', t => {
-  const config = object('BGPConfiguration', {
-    metadata: { name: 'default' },
-    spec: { nodeToNodeMeshEnabled: false },
-  }).spec
   const peers = [aPeer('tor', { peerIP: '192.168.10.1:1179', asNumber: 65001 })]
-  t.deepEqual(names({ config, peers }), ['Global_192_168_10_1'])
+  t.deepEqual(names({ config: settings({ nodeToNodeMeshEnabled: false }), peers }), ['Global_192_168_10_1'])
 })
 
-test('an explicit peer replaces the mesh session to the same address', t => {
+test('an explicit peer replaces the mesh session to the same address, and that is no clash', t => {
   const peers = [aPeer('n2', { node: 'n1', peerIP: '192.168.10.10', asNumber: 64512 })]
-  t.deepEqual(names({ peers }), ['Node_192_168_10_10', 'Mesh_192_168_20_11'])
+  t.deepEqual(names({ peers }), ['Mesh_192_168_20_11', 'Node_192_168_10_10'])
+  t.deepEqual(all({ peers }).refused, [])
 })
 
 test('a peer for another node or another rack is not ours', t => {
@@ -73,12 +89,13 @@ test('a peer for another node or another rack is not ours', t => {
     aPeer('other-rack', { nodeSelector: "rack == 'b'", peerIP: '10.0.0.2', asNumber: 1 }),
     aPeer('our-rack', { nodeSelector: "rack == 'a'", peerIP: '[fd00::1]:1179', asNumber: 1 }),
   ]
-  const wanted = wantedPeers(input({ nodes, peers })).peers
   t.deepEqual(
-    wanted.map(p => [p.name, p.address, p.port, p.families]),
+    all({ nodes, peers })
+      .wanted.map(p => [p.name, p.address, p.port, p.families])
+      .sort(),
     [
-      ['Node_fd00__1', 'fd00::1', 1179, ['ipv6-unicast']],
       ['Mesh_192_168_10_10', '192.168.10.10', 179, ['ipv4-unicast']],
+      ['Node_fd00__1', 'fd00::1', 1179, ['ipv6-unicast']],
     ],
   )
 })
@@ -88,64 +105,186 @@ test('peerSelector peers with every selected node, by its own AS', t => {
     aNode('n1', '192.168.10.9'),
     aNode('n2', '192.168.10.10', { 'projectcalico.org/ASNumber': '65010' }, { reflector: 'yes' }),
   ]
-  const { peers } = wantedPeers(input({ nodes, peers: [aPeer('rr', { peerSelector: 'has(reflector)' })] }))
+  const { wanted } = all({ nodes, peers: [aPeer('rr', { peerSelector: 'has(reflector)' })] })
   t.deepEqual(
-    peers.map(p => [p.name, p.asn]),
+    wanted.map(p => [p.name, p.asn]),
     [['Global_192_168_10_10', 65010]],
   )
 })
 
-test('a peer that cannot be made is named with its remedy and stops no other', t => {
+test('a BGPPeer that cannot be followed is named with its remedy and stops no other', t => {
   const peers = [aPeer('bad', { asNumber: 1 }), aPeer('no-as', { peerIP: '10.0.0.1' })]
-  const { peers: wanted, problems } = wantedPeers(input({ peers }))
+  const { wanted, refused } = all({ peers })
   t.is(wanted.length, 2)
   t.deepEqual(
-    problems.map(p => p.object),
-    ['BGPPeer bad', 'BGPPeer no-as'],
+    refused.map(({ type, object }) => `${type} ${object?.name}`),
+    ['PeersConfigured bad', 'PeersConfigured no-as'],
   )
-  t.regex(problems[0]!.message, /use IP, IP:port or \[IPv6\]:port/)
+  t.regex(refused[0]!.remedy, /write IP, IP:port or \[IPv6\]:port/)
 })
 
-test('an AS number or address in annotations that nobody can have counts as absent', t => {
-  const asns = (text: string) => {
-    const nodes = [aNode('n1', '192.168.10.9'), aNode('n2', '192.168.10.10', { 'projectcalico.org/ASNumber': text })]
-    return wantedPeers(input({ nodes })).peers.map(({ asn }) => asn)
-  }
-  t.deepEqual(asns('65001'), [65001])
-  t.deepEqual(asns('1.1'), [65537])
-  for (const text of ['0', '4294967296', '1e3', '-1', 'x']) t.deepEqual(asns(text), [64512], text)
-  for (const address of ['0.0.0.0', '224.0.0.1', '255.255.255.255'])
-    t.deepEqual(names({ nodes: [aNode('n1', '192.168.10.9'), aNode('n2', address)] }), [], address)
+test('two BGPPeers with one address are one session, and a condition names both', t => {
+  const peers = [
+    aPeer('b', { peerIP: '10.0.0.1', asNumber: 65001 }),
+    aPeer('a', { peerIP: '10.0.0.1:1179', asNumber: 65002 }),
+  ]
+  const { wanted, refused } = all({ peers, config: settings({ nodeToNodeMeshEnabled: false }) })
+  t.deepEqual(
+    wanted.map(p => p.asn),
+    [65002],
+  )
+  t.is(refused.length, 1)
+  t.like(refused[0], { type: 'PeersConfigured', reason: 'AddressClash', object: { kind: 'BGPPeer', name: 'b' } })
+  t.is(refused[0]!.message, 'BGPPeer a and BGPPeer b name the same peer 10.0.0.1; BGPPeer a is used')
+  t.is(refused[0]!.remedy, 'change or delete BGPPeer b or BGPPeer a')
+})
+
+test('a BGPPeer for this node has an address before one for all nodes, and the other one returns when it goes', t => {
+  const peers = [
+    aPeer('all', { peerIP: '10.0.0.1', asNumber: 65001 }),
+    aPeer('special', { node: 'n1', peerIP: '10.0.0.1', asNumber: 65002 }),
+  ]
+  const { peers: it, wanted, refused } = all({ peers, config: settings({ nodeToNodeMeshEnabled: false }) })
+  t.deepEqual(
+    wanted.map(p => p.name),
+    ['Node_10_0_0_1'],
+  )
+  t.is(refused.length, 1)
+  it.bgpPeer('special', undefined)
+  t.deepEqual(
+    it.take().map(({ name, peer }) => [name, peer?.asn]),
+    [
+      ['Node_10_0_0_1', undefined],
+      ['Global_10_0_0_1', 65001],
+    ],
+  )
+  t.deepEqual(it.refused(), [])
+})
+
+test('selectors of two BGPPeers that choose the same nodes are one condition, however many nodes', t => {
+  const nodes = [aNode('n1', '192.168.10.9'), ...[2, 3, 4, 5, 6].map(i => aNode(`n${i}`, `10.0.0.${i}`))]
+  const peers = [aPeer('a', { peerSelector: 'all()' }), aPeer('b', { peerSelector: 'all()' })]
+  const { wanted, refused } = all({ nodes, peers })
+  t.is(wanted.length, 5)
+  t.deepEqual(
+    refused.map(({ message }) => message),
+    ['BGPPeer a and BGPPeer b name the same peer 10.0.0.2, 10.0.0.3, 10.0.0.4 and 2 more; BGPPeer a is used'],
+  )
+})
+
+test('two nodes with one address are one session of the mesh, and a condition names both', t => {
+  const nodes = [aNode('n1', '192.168.10.9'), aNode('n2', '192.168.10.10'), aNode('n3', '192.168.10.10')]
+  const { wanted, refused } = all({ nodes })
+  t.is(wanted.length, 1)
+  t.like(refused[0], { type: 'AddressesUnique', object: { kind: 'Node', name: 'n3' } })
+  t.regex(refused[0]!.message, /Node n2 and Node n3 name the same node 192\.168\.10\.10/)
+})
+
+test('a Node that changes in nothing that is used changes no session', t => {
+  const { peers } = all()
+  const n2 = aNode('n2', '192.168.10.10')
+  const beat = { ...n2, status: { conditions: [{ type: 'Ready', lastHeartbeatTime: '2026-01-01T00:00:00Z' }] } }
+  peers.node('n2', nodeFacts(beat).facts)
+  t.deepEqual(peers.take(), [])
+})
+
+test('a change of one node changes its session alone', t => {
+  const { peers } = all()
+  peers.node('n2', nodeFacts(aNode('n2', '192.168.10.10', { 'projectcalico.org/ASNumber': '65010' })).facts)
+  t.deepEqual(
+    peers.take().map(({ name, peer }) => [name, peer?.asn]),
+    [['Mesh_192_168_10_10', 65010]],
+  )
+  peers.node('n3', undefined)
+  t.deepEqual(peers.take(), [{ name: 'Mesh_192_168_20_11' }])
+})
+
+// Few names and addresses, so that changes meet: nodes that move, clash, become reflectors; selectors that change sides.
+const nodeName = fc.constantFrom('n1', 'n2', 'n3')
+const address = fc.constantFrom('192.168.10.9', '192.168.10.10', '192.168.20.11', '10.0.0.1')
+const aChange = fc.oneof(
+  fc.record({
+    kind: fc.constant('Node' as const),
+    name: nodeName,
+    object: fc.option(
+      fc.tuple(address, fc.boolean(), fc.constantFrom('a', 'b'), fc.option(fc.constantFrom('65010', 'none'))),
+    ),
+  }),
+  fc.record({
+    kind: fc.constant('BGPPeer' as const),
+    name: fc.constantFrom('a', 'b', 'c'),
+    object: fc.option(
+      fc.record({
+        scope: fc.constantFrom({}, { node: 'n1' }, { node: 'n2' }, { nodeSelector: "rack == 'a'" }),
+        target: fc.oneof(
+          address.map(peerIP => ({ peerIP, asNumber: 65001 })),
+          fc.constantFrom({ peerSelector: "rack == 'b'" }, { peerSelector: 'all()' }, { peerIP: '10.0.0.1' }, {}),
+        ),
+      }),
+    ),
+  }),
+  fc.record({ kind: fc.constant('BGPConfiguration' as const), mesh: fc.boolean(), asNumber: fc.constantFrom(1, 2) }),
+)
+
+test('whatever the order of changes, sessions and refusals are those of the last state', t => {
+  fc.assert(
+    fc.property(fc.array(aChange, { maxLength: 12 }), changes => {
+      const { nodeName, address, config } = world()
+      const peers = new Peers({ nodeName, address, config })
+      const nodes = new Map<string, Resource<'Node'>>()
+      const objects = new Map<string, Resource<'BGPPeer'>>()
+      const sessions = new Map<string, PeerConfig>()
+      let last = config
+      const follow = (change: PeerChange) => {
+        if (change.peer === undefined) t.true(sessions.delete(change.name), 'only what is there ends')
+        else sessions.set(change.name, change.peer)
+      }
+      for (const change of changes) {
+        if (change.kind === 'BGPConfiguration') {
+          last = settings({ nodeToNodeMeshEnabled: change.mesh, asNumber: change.asNumber })
+          peers.configure(last)
+        } else if (change.kind === 'Node') {
+          nodes.delete(change.name)
+          if (change.object !== null) {
+            const [at, reflector, rack, asn] = change.object
+            const extra = {
+              ...(reflector && { 'projectcalico.org/RouteReflectorClusterID': '1.0.0.1' }),
+              ...(asn !== null && { 'projectcalico.org/ASNumber': asn }),
+            }
+            nodes.set(change.name, aNode(change.name, at, extra, { rack }))
+          }
+          const node = nodes.get(change.name)
+          peers.node(change.name, node && nodeFacts(node).facts)
+        } else {
+          objects.delete(change.name)
+          if (change.object !== null)
+            objects.set(change.name, aPeer(change.name, { ...change.object.scope, ...change.object.target }))
+          peers.bgpPeer(change.name, objects.get(change.name))
+        }
+        for (const each of peers.take()) follow(each)
+      }
+      const whole = all({ config: last, nodes: [...nodes.values()], peers: [...objects.values()] })
+      t.deepEqual(
+        [...sessions.values()].sort((a, b) => (a.address! < b.address! ? -1 : 1)),
+        whole.wanted.sort((a, b) => (a.address! < b.address! ? -1 : 1)),
+      )
+      const words = (refused: typeof whole.refused) => refused.map(({ message }) => message).sort()
+      t.deepEqual(words(peers.refused()), words(whole.refused))
+    }),
+    { numRuns: 500 },
+  )
 })
 
 test('a session over IPv6 is not bound to the IPv4 address of the node', t => {
-  const { peers } = wantedPeers(input({ peers: [aPeer('tor', { peerIP: '2001:db8::1', asNumber: 65001 })] }))
-  t.is(peers.find(({ address }) => address === '2001:db8::1')?.source, undefined)
+  const { wanted } = all({ peers: [aPeer('tor', { peerIP: '2001:db8::1', asNumber: 65001 })] })
+  t.is(wanted.find(({ address }) => address === '2001:db8::1')?.source, undefined)
 })
 
 test('any BGPPeer and BGPConfiguration that validation lets pass gives sessions that a speaker can hold', async t => {
   const odd = fc.constantFrom<unknown>(
-    ...[
-      undefined,
-      0,
-      1,
-      255,
-      256,
-      65535,
-      65536,
-      4294967295,
-      4294967296,
-      -1,
-      1.5,
-      true,
-      'x',
-      '',
-      '1.1',
-      '65536.0',
-      'all()',
-    ],
-    ...['192.0.2.1', '192.0.2.1:1', '192.0.2.1:0', '[2001:db8::1]:179', 'fe80::1', '0.0.0.0', '224.0.0.1', '::'],
-    ...['Self', 'Keep', 'None', '90s', '1h', []],
+    ...[undefined, 0, 1, 255, 256, 65535, 65536, 4294967295, 4294967296, -1, 1.5, true],
+    ...['x', '', '1.1', '65536.0', 'all()', '192.0.2.1', '192.0.2.1:1', '192.0.2.1:0', '[2001:db8::1]:179'],
+    ...['fe80::1', '0.0.0.0', '224.0.0.1', '::', 'Self', 'Keep', 'None', '90s', '1h', []],
   )
   const fields = ['peerIP', 'peerSelector', 'nodeSelector', 'asNumber', 'localASNumber', 'nextHopMode', 'sourceAddress']
   const more = ['numAllowedLocalASNumbers', 'ttlSecurity', 'keepOriginalNextHop', 'maxRestartTime', 'filters']
@@ -158,14 +297,11 @@ test('any BGPPeer and BGPConfiguration that validation lets pass gives sessions 
       const peer = validate('BGPPeer', { metadata: { name: 'p' }, spec: { ...base, ...spec } })
       const settings = validate('BGPConfiguration', { metadata: { name: 'default' }, spec: config })
       if (Array.isArray(peer) || Array.isArray(settings)) return
-      const { asNumber: asn } = settings.spec
-      const { peers } = wantedPeers(input({ peers: [peer], config: settings.spec, asn }))
-      const speaker = new Speaker(
-        { asn, routerId: '192.168.10.9' },
-        { transport: new MemoryNetwork().host('192.168.10.9') },
-      )
-      for (const each of peers) speaker.setPeer(each)
-      held += peers.length
+      const { wanted } = all({ peers: [peer], config: settings.spec })
+      const transport = new MemoryNetwork().host('192.168.10.9')
+      const speaker = new Speaker({ asn: settings.spec.asNumber, routerId: '192.168.10.9' }, { transport })
+      for (const each of wanted) speaker.setPeer(each)
+      held += wanted.length
       await settle(3)
       await speaker.close()
     }),

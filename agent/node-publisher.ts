@@ -2,12 +2,12 @@
 // whole decoded object, which would drop what somebody else put there.
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
-import { NotFound, type Store } from '../datastore/port.ts'
+import { Conflict, NotFound, Refused, type Store, Unreachable } from '../datastore/port.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 
-export type NodeFacts = {
+export type OwnFacts = {
   /** `address/length` on the uplink: peers resolve CrossSubnet by their own mask, people read ours. */
   ipv4: string
   ipipTunnelAddress?: string
@@ -16,7 +16,7 @@ export type NodeFacts = {
 }
 
 /** The annotations of `facts`; a fact that is absent is removed from the object. */
-export function factAnnotations(facts: NodeFacts): Record<string, string | null> {
+export function factAnnotations(facts: OwnFacts): Record<string, string | null> {
   return {
     [NODE_ANNOTATION.ipv4Address]: facts.ipv4,
     [NODE_ANNOTATION.ipipTunnelAddress]: facts.ipipTunnelAddress ?? null,
@@ -31,7 +31,10 @@ export function says(node: Resource<'Node'> | undefined, wanted: Record<string, 
   return Object.entries(wanted).every(([key, value]) => (annotations[key] ?? null) === value)
 }
 
-/** Publishes the latest facts, trying for ever. */
+/** What the API server may answer, or that it does not. */
+const STORE_ERRORS = [NotFound, Conflict, Refused, Unreachable] as const
+
+/** Publishes the latest facts, trying for ever while the API server refuses or is away. */
 export class NodePublisher {
   readonly #store: Store
   readonly #clock: Clock
@@ -51,7 +54,7 @@ export class NodePublisher {
   }
 
   /** Wants the Node object to say `facts`; `seen` is the object as last watched. */
-  want(facts: NodeFacts, seen: Resource<'Node'> | undefined): void {
+  want(facts: OwnFacts, seen: Resource<'Node'> | undefined): void {
     this.#wanted = factAnnotations(facts)
     if (!says(seen, this.#wanted)) void this.#publish()
   }
@@ -76,6 +79,7 @@ export class NodePublisher {
         this.#backoff.reset()
       }
     } catch (error) {
+      if (!STORE_ERRORS.some(known => error instanceof known)) throw error
       const delayMs = this.#backoff.next()
       const remedy =
         error instanceof NotFound ? `create Node ${this.#name}, or start with the name of an existing one` : undefined

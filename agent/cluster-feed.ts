@@ -1,0 +1,103 @@
+// Takes the changes of the cluster's objects to whom they concern: felix hears differences by key, BGP the sessions that
+// changed and the blocks to announce, the status model what was refused. Memory only and at once; what may wait for a
+// socket (the speaker) is done by `flush`, once after a burst.
+import { isDeepStrictEqual } from 'node:util'
+import type { Resource } from '../api/kinds.ts'
+import type { Condition } from '../api/status.ts'
+import type { Pool } from '../felix/input.ts'
+import type { Felix } from '../felix/loop.ts'
+import { type NodeFacts, nodeFacts, remoteNode } from './cluster/nodes.ts'
+import { Peers } from './cluster/peers.ts'
+import { announcedBlocks, felixPools } from './cluster/pools.ts'
+import { bgpSettings, felixSettings } from './cluster/settings.ts'
+import type { ClusterView } from './cluster-view.ts'
+import type { Routing } from './routing.ts'
+
+export type ClusterFeedDeps = {
+  nodeName: string
+  view: ClusterView
+  felix: Pick<Felix, 'set' | 'configure'>
+  report: (source: string, conditions: readonly Condition[]) => void
+  /** Something changed that `flush` has to pass on. */
+  changed: () => void
+}
+
+export class ClusterFeed {
+  readonly #deps: ClusterFeedDeps
+  readonly #nodes = new Map<string, NodeFacts>()
+  readonly #unreadable = new Map<string, readonly Condition[]>()
+  #pools: ReadonlyMap<string, Pool> = new Map()
+  #peers: Peers | undefined
+
+  constructor(deps: ClusterFeedDeps) {
+    const { view, changed } = deps
+    this.#deps = deps
+    view.onChange('Node', ({ key, after }) => this.#node(key, after))
+    view.onChange('BGPPeer', ({ key, after }) => {
+      this.#peers?.bgpPeer(key, after)
+      changed()
+    })
+    view.onChange('IPPool', () => {
+      this.#tellPools()
+      changed()
+    })
+    view.onChange('BGPConfiguration', () => {
+      this.#peers?.configure(this.#bgp())
+      changed()
+    })
+    view.onChange('FelixConfiguration', () => this.#configure())
+    this.#configure()
+  }
+
+  /** This node's address is known: from now on it has sessions. */
+  open(address: string): void {
+    const { nodeName, view } = this.#deps
+    const peers = new Peers({ nodeName, address, config: this.#bgp() })
+    for (const [name, facts] of this.#nodes) peers.node(name, facts)
+    for (const object of view.all('BGPPeer')) peers.bgpPeer(object.metadata.name, object)
+    this.#peers = peers
+  }
+
+  /** Passes on what waits for the speaker. `blocks` are the CIDRs of this node's own blocks. */
+  async flush(routing: Routing, blocks: readonly string[]): Promise<void> {
+    const { view, report } = this.#deps
+    const peers = this.#peers
+    if (peers === undefined) return
+    await routing.identify({ asn: peers.asn, port: this.#bgp().listenPort })
+    routing.change(peers.take())
+    routing.announce(announcedBlocks(blocks, view.all('IPPool')))
+    report('peers', peers.refused())
+    report('nodes', [...this.#unreadable.values()].flat())
+  }
+
+  #node(name: string, object: Resource<'Node'> | undefined): void {
+    const { nodeName, felix, changed } = this.#deps
+    const { facts, refused } = object === undefined ? { facts: undefined, refused: [] } : nodeFacts(object)
+    const same = isDeepStrictEqual(facts, this.#nodes.get(name))
+    // of this node every annotation counts: somebody may have written over what it published
+    if (same && name !== nodeName && refused.length === 0 && !this.#unreadable.has(name)) return
+    if (facts === undefined) this.#nodes.delete(name)
+    else this.#nodes.set(name, facts)
+    if (refused.length === 0) this.#unreadable.delete(name)
+    else this.#unreadable.set(name, refused)
+    if (name !== nodeName) felix.set('remote', name, facts && remoteNode(facts))
+    this.#peers?.node(name, facts)
+    changed()
+  }
+
+  #tellPools(): void {
+    const { view, felix } = this.#deps
+    const pools = felixPools(view.all('IPPool'))
+    for (const name of this.#pools.keys()) if (!pools.has(name)) felix.set('pool', name, undefined)
+    for (const [name, pool] of pools) felix.set('pool', name, pool)
+    this.#pools = pools
+  }
+
+  #configure(): void {
+    this.#deps.felix.configure({ config: felixSettings(this.#deps.view.get('FelixConfiguration', 'default')) })
+  }
+
+  #bgp(): Resource<'BGPConfiguration'>['spec'] {
+    return bgpSettings(this.#deps.view.get('BGPConfiguration', 'default'))
+  }
+}

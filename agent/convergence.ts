@@ -1,0 +1,79 @@
+// When the routes of an earlier run may be judged: only after the speaker has heard what its peers have, or given up on
+// them. One rule for margay-node and margay-bgp.
+import type { PeerStatus } from '../bgp/config.ts'
+import type { RibEvent } from '../bgp/rib/types.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
+
+/** After the last table is in, its decisions are still on their way to the kernel. */
+export const SETTLE_MS = 2_000
+/** Some peers may never come: after this the tables that are there are all. */
+export const FIRST_TABLES_MS = 30_000
+/** How often, at most, the peers are asked whether they are complete. */
+const ASK_MS = 500
+
+/** What is asked of the speaker. */
+type Tables = {
+  onRestartOver(listen: () => void): void
+  onRibEvent(listen: (event: RibEvent) => void): () => void
+  peers(): Pick<PeerStatus, 'name' | 'state' | 'families'>[]
+}
+
+/**
+ * Calls `converged` once: `SETTLE_MS` after this speaker's graceful restart is over; without a restart `SETTLE_MS` after
+ * every peer is Established and has sent an End-of-RIB for each family (RFC 4724 §2), or after `FIRST_TABLES_MS`.
+ */
+export function whenConverged(
+  speaker: Tables,
+  { clock, restarting }: { clock: Clock; restarting: boolean },
+  converged: () => void,
+): Cancel {
+  let over = false
+  let stopListening: (() => void) | undefined
+  const stop = () => {
+    stopListening?.()
+    stopListening = undefined
+  }
+  const timers = new Set<Cancel>()
+  const end = () => {
+    if (over) return
+    over = true
+    stop()
+    for (const cancel of timers) cancel()
+  }
+  const after = (delayMs: number, fire: () => void) => {
+    if (!over) timers.add(clock.after(delayMs, fire))
+  }
+  const settle = () => {
+    stop()
+    after(SETTLE_MS, () => {
+      end()
+      converged()
+    })
+  }
+  if (restarting) {
+    speaker.onRestartOver(settle)
+    return end
+  }
+  const ended = new Set<string>()
+  let asking = false
+  const ask = () => {
+    asking = false
+    const complete = speaker
+      .peers()
+      .every(({ name, state, families }) => state === 'Established' && families.every(f => ended.has(`${name} ${f}`)))
+    if (complete) settle()
+  }
+  stopListening = speaker.onRibEvent(event => {
+    if (event.type !== 'end-of-rib') return
+    ended.add(`${event.key} ${event.family}`)
+    // with thousands of peers their answers come together, and each look at all of them costs
+    if (asking) return
+    asking = true
+    after(ASK_MS, ask)
+  })
+  after(FIRST_TABLES_MS, () => {
+    end()
+    converged()
+  })
+  return end
+}

@@ -1,0 +1,40 @@
+// The questions that the agent's socket answers: one row per method and path, as in api/answers.ts.
+import { type AgentStatus, type ANSWERS, MOST_EVENTS, type RouteAnswer } from '../../api/answers.ts'
+import type { Condition, Event } from '../../api/status.ts'
+import { formatCidr, parseCidr } from '../../lib/ip.ts'
+import { metricsText } from '../status/metrics.ts'
+import { asJson, type Route, send } from './server.ts'
+
+/** What the questions are put to. */
+export type Answering = {
+  ready(): boolean
+  conditions(): Condition[]
+  status(): AgentStatus
+  explain(prefix: string): RouteAnswer
+  events: { last(count: number): Event[] }
+}
+
+/** How many events are told when nobody says. */
+const USUAL_EVENTS = 100
+
+/** All questions in JSON, and the metrics as Prometheus reads them. */
+export function agentRoutes(agent: Answering): Record<keyof (typeof ANSWERS)['margay-node'] | 'GET /metrics', Route> {
+  return {
+    'GET /healthz': asJson(() => ({ ok: true })),
+    'GET /readyz': (_request, response) => send(response, agent.ready() ? 200 : 503, agent.conditions()),
+    'GET /status': asJson(() => agent.status()),
+    'GET /events': (_request, response, query) => {
+      const count = Number(query.get('count') ?? USUAL_EVENTS)
+      if (Number.isInteger(count) && count >= 1 && count <= MOST_EVENTS) send(response, 200, agent.events.last(count))
+      else send(response, 400, { error: `count: give a whole number from 1 to ${MOST_EVENTS}` })
+    },
+    'GET /bgp/route': (_request, response, query) => {
+      const prefix = parseCidr(query.get('prefix') ?? '')
+      if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })
+      else send(response, 200, agent.explain(formatCidr(prefix)))
+    },
+    'GET /metrics': async (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await metricsText(agent.status()))
+    },
+  }
+}

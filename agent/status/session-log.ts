@@ -1,0 +1,97 @@
+// BGP sessions that come up, go down or have another reason, in the log and among the events. One line for the first
+// change, then one per minute with the sum of the others: when a fabric fails, thousands of sessions change at once.
+import type { EventType, ObjectRef } from '../../api/status.ts'
+import type { PeerStatus } from '../../bgp/config.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Log } from '../../lib/log.ts'
+
+export type SessionLogDeps = {
+  clock: Clock
+  log: Log
+  record?: (event: { type: EventType; object: ObjectRef; reason: string; message: string }) => void
+}
+
+const WINDOW_MS = 60_000
+/** Changes of one minute that are an event each; the others are one event at the end of it. */
+const MOST_EVENTS = 20
+
+type Change = { peer: string; state: 'Established' | 'Down'; reason: string; detail: string }
+
+export class SessionLog {
+  readonly #deps: SessionLogDeps
+  /** What was told of each peer: `Established`, or why it is down. */
+  readonly #told = new Map<string, string>()
+  /** Changes since the window began, the last one of each peer; undefined: no window. */
+  #window: { changes: Map<string, Change>; events: number; total: number } | undefined
+
+  constructor(deps: SessionLogDeps) {
+    this.#deps = deps
+  }
+
+  /** To be called with each status that the speaker tells of; what says nothing new is left out. */
+  note({ name: peer, state, reason }: Pick<PeerStatus, 'name' | 'state' | 'reason'>): void {
+    // on its way up for the first time a peer has no story yet
+    if (state !== 'Established' && (reason === undefined || reason.code === 'never-tried')) return
+    const news = state === 'Established' ? state : reason!.code
+    if (this.#told.get(peer) === news) return
+    this.#told.set(peer, news)
+    this.#add({
+      peer,
+      state: state === 'Established' ? state : 'Down',
+      reason: news,
+      detail: state === 'Established' ? '' : reason!.detail,
+    })
+  }
+
+  /** A peer that is gone has no story any more. */
+  forget(peer: string): void {
+    this.#told.delete(peer)
+  }
+
+  #add(change: Change): void {
+    if (this.#window === undefined) {
+      this.#begin(1)
+      this.#deps.log.info(change, 'BGP session changed')
+      this.#record(change)
+      return
+    }
+    this.#window.changes.set(change.peer, change)
+    this.#window.total++
+    if (++this.#window.events <= MOST_EVENTS) this.#record(change)
+  }
+
+  #begin(events: number): void {
+    this.#window = { changes: new Map(), events, total: 0 }
+    this.#deps.clock.after(WINDOW_MS, () => this.#end())
+  }
+
+  #end(): void {
+    const window = this.#window
+    this.#window = undefined
+    if (window === undefined || window.total === 0) return
+    this.#begin(0)
+    const changes = [...window.changes.values()]
+    const count = (of: (change: Change) => string) =>
+      Object.fromEntries([...Map.groupBy(changes, of)].map(([key, all]) => [key, all.length]))
+    const sums = { changes: window.total, peers: changes.length, now: count(({ reason }) => reason) }
+    this.#deps.log.info(sums, 'BGP sessions changed in the last minute')
+    if (window.events > MOST_EVENTS) {
+      const texts = Object.entries(count(({ reason }) => reason)).map(([reason, number]) => `${number} ${reason}`)
+      this.#deps.record?.({
+        type: 'SessionChanged',
+        object: { kind: 'BGPSession', name: '*' },
+        reason: 'Summed',
+        message: `${window.events - MOST_EVENTS} more changes within a minute; ${changes.length} peers are now: ${texts.join(', ')}`,
+      })
+    }
+  }
+
+  #record({ peer, state, reason, detail }: Change): void {
+    this.#deps.record?.({
+      type: 'SessionChanged',
+      object: { kind: 'BGPSession', name: peer },
+      reason,
+      message: detail === '' ? state : `${state}: ${detail}`,
+    })
+  }
+}

@@ -1,0 +1,122 @@
+// What the rooms hear when an object of the cluster changes: the difference, and nothing where nothing is used.
+import test from 'ava'
+import { ClusterFeed } from '../../agent/cluster-feed.ts'
+import { ClusterView } from '../../agent/cluster-view.ts'
+import { Routing } from '../../agent/routing.ts'
+import { SessionLog } from '../../agent/status/session-log.ts'
+import { NODE_ANNOTATION } from '../../api/core.ts'
+import type { Condition } from '../../api/status.ts'
+import { openCaches } from '../../datastore/cache.ts'
+import { createFakeStore } from '../../datastore/fake.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { openDatabase } from '../../lib/database.ts'
+import { silentLog } from '../../lib/log.ts'
+import { MemoryNetwork } from '../bgp/memory-transport.ts'
+import { aNode, aPool, aResource } from '../datastore/objects.ts'
+
+const at = (name: string, address: string, extra: Record<string, string> = {}) =>
+  aNode(name, { annotations: { [NODE_ANNOTATION.ipv4Address]: `${address}/24`, ...extra } })
+
+const turns = async () => {
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+}
+
+async function aFeed() {
+  const store = createFakeStore()
+  await store.create('Node', at('n1', '192.0.2.11'))
+  await store.create('Node', at('n2', '192.0.2.12'))
+  await store.create('IPPool', aPool('a'))
+  const heard: string[] = []
+  const reports = new Map<string, readonly Condition[]>()
+  let changes = 0
+  const clock = new ManualClock()
+  const caches = openCaches(store, { database: openDatabase(':memory:'), clock, log: silentLog })
+  const view = new ClusterView(caches)
+  const feed = new ClusterFeed({
+    nodeName: 'n1',
+    view,
+    felix: {
+      set: (kind, key, value) => void heard.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
+      configure: ({ config }) => void heard.push(`config ${config?.vxlanMtu}`),
+    },
+    report: (source, conditions) => void reports.set(source, conditions),
+    changed: () => changes++,
+  })
+  caches.start()
+  await turns()
+  const take = () => heard.splice(0)
+  return { store, feed, view, take, reports, changes: () => changes }
+}
+
+test('felix hears of each pool and each other node once', async t => {
+  const { take } = await aFeed()
+  t.deepEqual(take().sort(), ['config 0', 'pool a', 'remote n2'])
+})
+
+test('a heartbeat of a node tells nobody anything', async t => {
+  const { store, take, changes } = await aFeed()
+  take()
+  const before = changes()
+  const node = await store.get('Node', 'n2')
+  const conditions = [{ type: 'Ready', status: 'True', lastHeartbeatTime: '2026-01-01T00:00:00Z' }]
+  await store.updateStatus('Node', { ...node, status: { ...node.status, conditions } })
+  await turns()
+  t.deepEqual(take(), [])
+  t.is(changes(), before)
+})
+
+test('a node that goes, and one whose address cannot be read, are gone for felix', async t => {
+  const { store, take } = await aFeed()
+  take()
+  const node = await store.get('Node', 'n2')
+  await store.update('Node', {
+    ...node,
+    metadata: { ...node.metadata, annotations: { [NODE_ANNOTATION.ipv4Address]: 'none' } },
+  })
+  await turns()
+  t.deepEqual(take(), ['remote n2 gone'])
+  await store.delete('Node', 'n2')
+  await turns()
+  t.deepEqual(take(), ['remote n2 gone'])
+})
+
+test('a new FelixConfiguration and its end change the settings', async t => {
+  const { store, take } = await aFeed()
+  take()
+  const spec = { vxlanMTU: 1300 }
+  await store.create('FelixConfiguration', aResource('FelixConfiguration', { metadata: { name: 'default' }, spec }))
+  await turns()
+  await store.delete('FelixConfiguration', 'default')
+  await turns()
+  t.deepEqual(take(), ['config 1300', 'config 0'])
+})
+
+test('sessions, blocks and refusals go out with the flush, from the state as it is then', async t => {
+  const { store, feed, reports } = await aFeed()
+  const clock = new ManualClock()
+  const sessions = new SessionLog({ clock, log: silentLog })
+  const routing = new Routing({
+    ...{ transport: new MemoryNetwork().host('192.0.2.11'), clock, log: silentLog, nodeName: 'n1' },
+    ...{ address: '192.0.2.11', capabilities: { ipip: true, vxlan: true }, restarting: false, sessions },
+    ...{ learned: () => undefined, converged: () => undefined },
+  })
+  t.teardown(() => routing.close())
+  const peer = (name: string) =>
+    aResource('BGPPeer', { metadata: { name }, spec: { peerIP: '192.0.2.1', asNumber: 65001 } })
+  await store.create('BGPPeer', peer('a'))
+  await store.create('BGPPeer', peer('b'))
+  await store.create('Node', at('n3', '192.0.2.13', { [NODE_ANNOTATION.asNumber]: 'many' }))
+  await turns()
+  feed.open('192.0.2.11')
+  await feed.flush(routing, ['10.244.0.0/26'])
+  t.deepEqual(
+    routing
+      .peers()
+      .map(({ name }) => name)
+      .sort(),
+    ['Global_192_0_2_1', 'Mesh_192_0_2_12', 'Mesh_192_0_2_13'],
+  )
+  t.like(reports.get('peers')?.[0], { reason: 'AddressClash', object: { kind: 'BGPPeer', name: 'b' } })
+  t.like(reports.get('nodes')?.[0], { reason: 'BadAnnotation', object: { kind: 'Node', name: 'n3' } })
+  t.is(routing.explain('10.244.0.0/26').candidates.length, 1)
+})

@@ -1,0 +1,92 @@
+// What the agent's socket says, read with the schemas that margayctl reads it with.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import test, { type ExecutionContext } from 'ava'
+import { type Answering, agentRoutes } from '../../../agent/socket/routes.ts'
+import { serveSocket } from '../../../agent/socket/server.ts'
+import { type AgentStatus, ANSWERS } from '../../../api/answers.ts'
+import { broken, type Event, kept } from '../../../api/status.ts'
+import { silentLog } from '../../../lib/log.ts'
+
+const event: Event = {
+  at: '2026-07-30T12:03:04.567Z',
+  type: 'Healed',
+  object: { kind: 'Route', name: '10.0.0.0/26' },
+  reason: 'ChangedByOther',
+  message: 'put back',
+}
+
+const conditions = [
+  { ...kept('PoolsKnown'), sinceMs: 1 },
+  broken('BlocksReachable', { reason: 'VtepUnknown', message: 'no way', remedy: 'wait', object: event.object }),
+]
+
+const status: AgentStatus = {
+  ...{ node: 'n1', address: '192.0.2.11', uplink: 'eth0', capabilities: { ipip: true, vxlan: true } },
+  ...{ tunnels: { vxlan: '10.244.0.1' }, ready: true, conditions, peers: [], blocks: [], endpoints: [], learned: [] },
+}
+
+const agent: Answering = {
+  ready: () => true,
+  conditions: () => conditions,
+  status: () => status,
+  explain: prefix => ({ prefix, candidates: [], withheld: [] }),
+  events: { last: count => Array(Math.min(count, 3)).fill(event) },
+}
+
+async function served(t: ExecutionContext, answering: Answering = agent) {
+  const dir = mkdtempSync(join(tmpdir(), 'margay-routes-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const socketPath = join(dir, 'agent.sock')
+  const socket = await serveSocket(socketPath, agentRoutes(answering), silentLog)
+  t.teardown(() => socket.close())
+  return (path: string) =>
+    new Promise<{ code: number; body: string }>((resolve, reject) => {
+      request({ socketPath, path }, response =>
+        text(response).then(body => resolve({ code: response.statusCode!, body }), reject),
+      )
+        .on('error', reject)
+        .end()
+    })
+}
+
+test('every answer is one that margayctl understands, with nothing lost', async t => {
+  const ask = await served(t)
+  const query: Record<string, string> = { 'GET /bgp/route': '?prefix=10.0.0.0/26' }
+  for (const [question, schema] of Object.entries(ANSWERS['margay-node'])) {
+    const { code, body } = await ask(`${question.slice('GET '.length)}${query[question] ?? ''}`)
+    t.is(code, 200, question)
+    t.deepEqual(schema.parse(JSON.parse(body)), JSON.parse(body), question)
+  }
+})
+
+test('a node that is not ready says so with its conditions', async t => {
+  const ask = await served(t, { ...agent, ready: () => false })
+  const { code, body } = await ask('/readyz')
+  t.is(code, 503)
+  t.is(ANSWERS['margay-node']['GET /readyz'].parse(JSON.parse(body)).length, 2)
+})
+
+test('a count or a prefix that is none is refused with what to write', async t => {
+  const ask = await served(t)
+  for (const path of [
+    '/events?count=0',
+    '/events?count=10001',
+    '/events?count=many',
+    '/bgp/route',
+    '/bgp/route?prefix=x',
+  ]) {
+    const { code, body } = await ask(path)
+    t.is(code, 400, path)
+    t.regex(JSON.parse(body).error, /^(count: give|prefix: write) a/)
+  }
+  t.is((await ask('/events?count=2')).code, 200)
+})
+
+test('metrics are text for Prometheus', async t => {
+  const ask = await served(t)
+  t.regex((await ask('/metrics')).body, /^margay_ready 1$/m)
+})

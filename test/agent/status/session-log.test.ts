@@ -1,0 +1,83 @@
+import test from 'ava'
+import { SessionLog } from '../../../agent/status/session-log.ts'
+import type { PeerStatus } from '../../../bgp/config.ts'
+import { ManualClock } from '../../../lib/clock.ts'
+import { createLog } from '../../../lib/log.ts'
+
+type Status = Pick<PeerStatus, 'name' | 'state' | 'reason'>
+
+function aLog() {
+  const lines: Record<string, unknown>[] = []
+  const events: string[] = []
+  const clock = new ManualClock()
+  const sessions = new SessionLog({
+    clock,
+    log: createLog('test', 'info', { write: line => void lines.push(JSON.parse(line)) }),
+    record: ({ object, message }) => events.push(`${object.name} ${message}`),
+  })
+  return { lines, events, clock, sessions }
+}
+
+const up = (name: string): Status => ({ name, state: 'Established' })
+const down = (name: string, code: 'refused' | 'timeout' = 'refused', detail = 'nobody listens'): Status => ({
+  name,
+  state: 'Active',
+  reason: { code, detail },
+})
+
+test('5,000 peers that are down are two lines: the first at once, the others summed after a minute', t => {
+  const { lines, events, clock, sessions } = aLog()
+  for (let i = 0; i < 5000; i++) sessions.note(down(`p${i}`, i < 3000 ? 'refused' : 'timeout'))
+  clock.advance(60_000)
+  t.is(lines.length, 2)
+  t.like(lines[0], { peer: 'p0', state: 'Down', reason: 'refused' })
+  t.like(lines[1], { changes: 4999, peers: 4999, now: { refused: 2999, timeout: 2000 } })
+  t.is(events.length, 21)
+  t.is(events[20], '* 4980 more changes within a minute; 4999 peers are now: 2999 refused, 2000 timeout')
+})
+
+test('a peer that stays down for the same reason is told of once, whatever the words', t => {
+  const { lines, clock, sessions } = aLog()
+  for (let i = 0; i < 100; i++) {
+    sessions.note(down('a', 'refused', `attempt ${i}`))
+    clock.advance(60_000)
+  }
+  t.is(lines.length, 1)
+})
+
+test('while something changes all the time there is one line a minute', t => {
+  const { lines, clock, sessions } = aLog()
+  for (let second = 0; second < 600; second++) {
+    sessions.note(second % 2 === 0 ? up('a') : down('a'))
+    clock.advance(1000)
+  }
+  t.true(lines.length <= 11, String(lines.length))
+})
+
+test('after a quiet minute a change is told at once again', t => {
+  const { lines, clock, sessions } = aLog()
+  sessions.note(down('a'))
+  clock.advance(60_000)
+  sessions.note(up('a'))
+  t.deepEqual(
+    lines.map(({ reason }) => reason),
+    ['refused', 'Established'],
+  )
+})
+
+test('a peer that comes up for the first time has no reason to be told of before', t => {
+  const { lines, sessions } = aLog()
+  sessions.note({ name: 'a', state: 'Connect', reason: { code: 'never-tried', detail: '' } })
+  t.deepEqual(lines, [])
+  sessions.note(up('a'))
+  t.is(lines.length, 1)
+})
+
+test('a peer that was removed and comes back is told of anew', t => {
+  const { events, clock, sessions } = aLog()
+  sessions.note(down('a'))
+  sessions.forget('a')
+  clock.advance(60_000)
+  sessions.note(down('a'))
+  t.is(events.length, 2)
+})
