@@ -1,7 +1,7 @@
 // One peer: its two sessions (RFC 4271 §8.2.1), the collision between them, and what the rest of the speaker sees of
 // it. Everything that is decided by values alone lives in fsm/, change.ts and reason.ts.
 import { isDeepStrictEqual } from 'node:util'
-import { familyOf, formatIpv4, ipv4Number, isLinkLocal } from '../lib/ip.ts'
+import { formatIpv4, ipv4Number } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
@@ -13,7 +13,8 @@ import type { Phase, Rules } from './fsm/step.ts'
 import type { Connection, DialOptions, Discover, SocketOptions } from './port.ts'
 import { isWeighty, type Reason, reasonOf } from './reason.ts'
 import type { Rib } from './rib/rib.ts'
-import type { PeerDown, RibPeer } from './rib/types.ts'
+import type { PeerDown } from './rib/types.ts'
+import { ribPeerOf } from './rib-peer.ts'
 import { type Cause, Session, type SessionDeps, type SessionOwner } from './session.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { CEASE, ERROR, REFRESH } from './wire/iana.ts'
@@ -281,7 +282,8 @@ export class Peer implements SessionOwner {
     this.#failedDials = 0
     this.#updatesOut = 0
     this.#sinceMs = this.#deps.clock.wallMs()
-    this.#deps.rib.peerUp(this.#ribPeer(negotiated, connection))
+    const side = { key: this.name, config: this.#config, negotiated }
+    this.#deps.rib.peerUp(ribPeerOf(side, connection, this.#deps.transport.addresses?.() ?? []))
     const { monitored } = this
     if (monitored !== undefined) for (const watcher of this.#deps.watchers) watcher.up(monitored)
     this.pending()
@@ -465,41 +467,6 @@ export class Peer implements SessionOwner {
   #localSide() {
     const { speaker } = this.#deps
     return { speaker, peer: this.#config, families: familiesOf(this.#config), restarting: this.#deps.restarting() }
-  }
-
-  #ribPeer(negotiated: Negotiated, connection: Connection): RibPeer {
-    const { localAs, remoteAs, peerType, routerId, families, receive, send, enhancedRefresh } = negotiated
-    const { localAddress, remoteAddress } = connection
-    const all = this.#deps.transport.addresses?.() ?? []
-    const link = all.find(({ address }) => address === localAddress)?.interface ?? connection.interface
-    const onLink = all.filter(entry => entry.interface === link && entry.address !== '127.0.0.1')
-    const global = (family: 'ipv4' | 'ipv6') =>
-      familyOf(localAddress) === family && !isLinkLocal(localAddress)
-        ? localAddress
-        : onLink.find(({ address }) => familyOf(address) === family && !isLinkLocal(address))?.address
-    const shared = connection.interface !== undefined || peerType !== 'ibgp' || this.#config.multihop === undefined
-    return {
-      key: this.name,
-      config: this.#config,
-      peerType,
-      localAs,
-      remoteAs,
-      routerId,
-      localAddress,
-      remoteAddress,
-      interface: connection.interface,
-      nextHops: {
-        ipv4: global('ipv4'),
-        ipv6: global('ipv6'),
-        linkLocal: shared ? onLink.find(({ address }) => isLinkLocal(address))?.address : undefined,
-      },
-      families,
-      receive,
-      send,
-      enhancedRefresh,
-      gracefulRestart: negotiated.gracefulRestart,
-      longLived: negotiated.longLived,
-    }
   }
 
   #tell(reason: Reason): void {

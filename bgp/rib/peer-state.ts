@@ -78,6 +78,7 @@ export class RibPeerState {
   }
 }
 
-function sourceOf({ peerType, config, routerId, interface: leadsOut }: RibPeer): ExportSource {
-  return { local: false, peerType, client: config.reflectorClient ?? false, routerId, interface: leadsOut }
+function sourceOf({ peerType, config, routerId, remoteAddress, interface: leadsOut }: RibPeer): ExportSource {
+  const client = config.reflectorClient ?? false
+  return { local: false, peerType, client, routerId, address: remoteAddress, interface: leadsOut }
 }

@@ -373,7 +373,7 @@ export class Rib {
       group = this.#makeGroup(key, state.peer, table)
       table.groups.set(key, group)
     }
-    state.family(family).outlet = { group, member: group.join(state.index) }
+    state.family(family).outlet = { group, member: group.join(state.index, state.peer.remoteAddress) }
   }
 
   #makeGroup(key: string, peer: RibPeer, table: FamilyTable): ExportGroup {

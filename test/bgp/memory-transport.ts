@@ -1,6 +1,6 @@
 // TCP for tests without a socket: connections are pairs of queues, delivered in a later turn of the event loop. Dialling
 // needs a listener on the address; the network can be told to lose everything.
-import type { Connection, ConnectionHandlers, DialOptions, Listener, Transport } from '../../bgp/port.ts'
+import type { Connection, ConnectionHandlers, DialOptions, Listener, LocalAddress, Transport } from '../../bgp/port.ts'
 
 const IDLE: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
 const HIGH_WATER = 64 * 1024
@@ -9,10 +9,16 @@ const HIGH_WATER = 64 * 1024
 export class MemoryHost implements Transport {
   readonly #network: MemoryNetwork
   readonly #address: string
+  readonly #addresses: readonly LocalAddress[]
 
-  constructor(network: MemoryNetwork, address: string) {
+  constructor(network: MemoryNetwork, address: string, addresses: readonly LocalAddress[]) {
     this.#network = network
     this.#address = address
+    this.#addresses = addresses
+  }
+
+  addresses(): readonly LocalAddress[] {
+    return this.#addresses
   }
 
   async dial(options: DialOptions, signal: AbortSignal): Promise<Connection> {
@@ -50,8 +56,9 @@ export class MemoryNetwork {
   /** While true nothing that is written arrives, and nobody is told. */
   silent = false
 
-  host(address: string): MemoryHost {
-    return new MemoryHost(this, address)
+  /** A host whose addresses are `addresses`; by default it does not tell which it has. */
+  host(address: string, addresses: readonly LocalAddress[] = []): MemoryHost {
+    return new MemoryHost(this, address, addresses)
   }
 }
 

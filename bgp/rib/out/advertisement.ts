@@ -1,7 +1,7 @@
 // What a selected route becomes on its way to a group of peers: who may have it (RFC 1997, RFC 4271 §9.2, RFC 4456 §6,
 // RFC 5065, RFC 9234, RFC 9494 §4.3) and how its attributes change (RFC 4271 §5.1, RFC 4456 §8, RFC 2545, RFC 8950).
 // Pure and by value; export-bytes.ts does the same to octets for the plain case, with this as its oracle.
-import { addressBytes, contains, familyOf, ipv4Number, isLinkLocal, isLinkLocalOctets } from '../../../lib/ip.ts'
+import { addressBytes, familyOf, ipv4Number, isLinkLocal, isLinkLocalOctets } from '../../../lib/ip.ts'
 import type { PeerConfig } from '../../config.ts'
 import { type AddressFamily, BASE_FAMILY, FAMILY } from '../../family.ts'
 import type { Policy, PolicySubject } from '../../policy.ts'
@@ -11,11 +11,12 @@ import { passOn } from '../../wire/attributes.ts'
 import type { CodecSession, PeerType } from '../../wire/codec-session.ts'
 import { isTransitive } from '../../wire/communities.ts'
 import { SEGMENT } from '../../wire/iana.ts'
-import { formatNextHop, octetsOf } from '../next-hop.ts'
+import { octetsOf } from '../next-hop.ts'
 import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../store/attribute-facts.ts'
 import type { RouteAttributes } from '../store/attribute-set.ts'
 import type { RibPeer } from '../types.ts'
+import type { SharedLink } from './shared-link.ts'
 
 /** Where a route comes from. */
 export type ExportSource = {
@@ -25,6 +26,8 @@ export type ExportSource = {
   /** The peer is a client of ours (RFC 4456). */
   client: boolean
   routerId: number
+  /** The peer's address, canonical. */
+  address?: string
   interface?: string
 }
 
@@ -37,8 +40,8 @@ export type ExportTarget = {
   addPath: boolean
   nextHop: 'auto' | 'self' | 'keep'
   own: { ipv4?: string; ipv6?: string; linkLocal?: string }
-  /** With `connected`: the peer's address, because a next hop that is the peer itself is never kept. */
-  third?: { connected: readonly string[]; remoteAddress: string }
+  /** CIDRs of the link shared with external peers, whose routers stay next hops; absent: none do. */
+  connected?: readonly string[]
   role: PeerConfig['role']
   client: boolean
   removePrivateAs: boolean
@@ -65,7 +68,7 @@ export function targetOf(peer: RibPeer, family: AddressFamily): ExportTarget {
   const { config, connected } = peer
   const local = peer.localAddress
   const external = peer.peerType === 'ebgp'
-  const third = external && (config.nextHop ?? 'auto') === 'auto' && connected !== undefined && connected.length > 0
+  const shares = external && (config.nextHop ?? 'auto') === 'auto' && connected !== undefined && connected.length > 0
   return {
     family,
     peerType: peer.peerType,
@@ -74,7 +77,7 @@ export function targetOf(peer: RibPeer, family: AddressFamily): ExportTarget {
     addPath: peer.send.addPath[FAMILY[family].ip],
     nextHop: config.nextHop ?? 'auto',
     own: peer.nextHops ?? ownFrom(local),
-    third: third ? { connected, remoteAddress: peer.remoteAddress } : undefined,
+    connected: shares ? [...connected].sort() : undefined,
     role: external ? config.role : undefined,
     client: config.reflectorClient ?? false,
     removePrivateAs: external && (config.removePrivateAs ?? false),
@@ -95,7 +98,7 @@ export function withheldFrom(flags: number, source: ExportSource, target: Export
   return undefined
 }
 
-/** What peers of `target` are sent for a route that `withheldFrom` lets pass. */
+/** What peers of `target` are sent for a route that `withheldFrom` lets pass. `link`: their shared link, when they have one. */
 export function advertise(
   set: RouteAttributes,
   source: ExportSource,
@@ -103,6 +106,7 @@ export function advertise(
   policy: Policy,
   speaker: SpeakerNumbers,
   prefix: Pick<PolicySubject, 'octets' | 'length'>,
+  link?: SharedLink,
 ): Advertisement {
   const verdict = policy.evaluate({
     ...prefix,
@@ -114,7 +118,7 @@ export function advertise(
   if (verdict.action === 'reject') return { withheld: 'policy', detail: verdict.reason }
   const role = withRole(policy.apply(verdict, set.attributes), target)
   if ('withheld' in role) return role
-  const hop = nextHopFor(set, source, target)
+  const hop = nextHopFor(set, source, target, link)
   if (hop === undefined)
     return {
       withheld: 'no-next-hop',
@@ -185,20 +189,18 @@ function isPrivateAs(asn: number): boolean {
 
 type NextHop = Pick<RouteAttributes, 'mpNextHop'> & Pick<Attributes, 'nextHop'>
 
-function nextHopFor(set: RouteAttributes, source: ExportSource, target: ExportTarget): NextHop | undefined {
+function nextHopFor(
+  set: RouteAttributes,
+  source: ExportSource,
+  target: ExportTarget,
+  link: SharedLink | undefined,
+): NextHop | undefined {
   const { nextHop } = set.attributes
   const octets = set.mpNextHop ?? (nextHop === undefined ? undefined : octetsOf(nextHop))
   if (octets === undefined || target.nextHop === 'self') return selfFor(target)
   const chosen = target.nextHop === 'keep' || target.peerType !== 'ebgp' || source.local
-  if (!chosen && !isShared(octets, target)) return selfFor(target)
+  if (!chosen && link?.keeps(octets.subarray(0, 16), source.address) !== true) return selfFor(target)
   return keptFor(octets, target) ?? selfFor(target)
-}
-
-/** RFC 4271 §5.1.3 item 2: a router on the link shared with the peer, other than the peer itself. */
-function isShared(octets: Uint8Array, { third }: ExportTarget): boolean {
-  if (third === undefined) return false
-  const address = formatNextHop(octets)
-  return address !== third.remoteAddress && third.connected.some(link => contains(link, address))
 }
 
 /** A next hop passed on: without the link-local half, which means nothing off its link (RFC 2545 §3). */

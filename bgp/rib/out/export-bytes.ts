@@ -9,6 +9,7 @@ import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../store/attribute-facts.ts'
 import { emitReach } from '../store/attribute-set.ts'
 import { type ExportSource, type ExportTarget, selfFor } from './advertisement.ts'
+import type { SharedLink } from './shared-link.ts'
 
 /** Longest set this path takes; the buffer lent to `rewrite` has room for that and what is put in. */
 export const MOST_OCTETS = 3072
@@ -19,31 +20,38 @@ export class ByteExport {
   readonly #keep: boolean
   readonly #localAs: number
   readonly #clusterId: number
+  readonly #link: SharedLink | undefined
   /** NEXT_HOP or MP_REACH_NLRI with our own address, whole. */
   readonly #self: Uint8Array
   readonly #selfIsMp: boolean
 
-  private constructor(target: ExportTarget, speaker: SpeakerNumbers, self: Uint8Array, selfIsMp: boolean) {
+  private constructor(
+    target: ExportTarget,
+    speaker: SpeakerNumbers,
+    link: SharedLink | undefined,
+    self: Uint8Array,
+    selfIsMp: boolean,
+  ) {
     this.#external = target.peerType === 'ebgp'
     this.#keep = target.nextHop === 'keep' || (target.nextHop === 'auto' && !this.#external)
     this.#localAs = target.localAs
     this.#clusterId = speaker.clusterId
+    this.#link = link
     this.#self = self
     this.#selfIsMp = selfIsMp
   }
 
   /** Undefined when this group needs the codecs for every set. */
-  static for(target: ExportTarget, policy: Policy, speaker: SpeakerNumbers): ByteExport | undefined {
-    const { peerType, role, third, removePrivateAs, communities, session } = target
-    if (peerType === 'confed' || speaker.confederation !== undefined || role !== undefined || third !== undefined)
-      return
+  static for(target: ExportTarget, policy: Policy, speaker: SpeakerNumbers, link?: SharedLink): ByteExport | undefined {
+    const { peerType, role, removePrivateAs, communities, session } = target
+    if (peerType === 'confed' || speaker.confederation !== undefined || role !== undefined) return
     if (removePrivateAs || communities.length < 3 || !session.as4 || policy.always?.action !== 'accept') return
     const self = selfFor(target)
     if (self === undefined) return
     const w = new Writer(64)
     if (self.mpNextHop !== undefined) emitReach(w, target.family, self.mpNextHop)
     else w.u8(0x40).u8(ATTRIBUTE.nextHop).u8(4).u32(self.nextHop!)
-    return new ByteExport(target, speaker, w.done(), self.mpNextHop !== undefined)
+    return new ByteExport(target, speaker, link, w.done(), self.mpNextHop !== undefined)
   }
 
   /** Writes what peers of the group get for the set in `bytes[start..end)` to `out`; its length, or -1. */
@@ -59,7 +67,7 @@ export class ByteExport {
     let to = 0
     if (mp) {
       const next = from + 3 + bytes[from + 2]!
-      if (!this.#keep) to = put(this.#self, 0, this.#self.length, out, to)
+      if (!this.#keeps(bytes, from + 7, bytes[from + 6]!, source)) to = put(this.#self, 0, this.#self.length, out, to)
       // one global address is all that can be kept as it is
       else if (next - from !== 24 || bytes[from + 7]! === 0xfe) return -1
       else to = put(bytes, from, next, out, to)
@@ -92,7 +100,7 @@ export class ByteExport {
           if (to < 0) return -1
           break
         case ATTRIBUTE.nextHop:
-          if (this.#keep) to = put(bytes, from, next, out, to)
+          if (this.#keeps(bytes, value, 4, source)) to = put(bytes, from, next, out, to)
           else to = put(this.#self, 0, this.#self.length, out, to)
           break
         case ATTRIBUTE.med:
@@ -129,6 +137,11 @@ export class ByteExport {
     if (!originated) to = putU32(0x80, ATTRIBUTE.originatorId, source.routerId, out, to)
     if (!clustered) to = putU32(0x80, ATTRIBUTE.clusterList, this.#clusterId, out, to)
     return to
+  }
+
+  #keeps(bytes: Uint8Array, at: number, length: number, source: ExportSource): boolean {
+    if (this.#keep || this.#link === undefined) return this.#keep
+    return this.#link.keeps(bytes.subarray(at, at + Math.min(length, 16)), source.address)
   }
 
   /** AS_PATH with our AS in front (RFC 4271 §5.1.2 b); -1 when a segment or the length octet would overflow. */

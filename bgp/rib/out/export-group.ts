@@ -86,11 +86,12 @@ export class ExportGroup {
     return this.addPath && this.#out[slot] !== undefined && this.#out[slot] !== 0
   }
 
-  join(peer: number): Member {
+  join(peer: number, address: string): Member {
     const first = this.members.size === 0
     const end = this.#table.prefixes.end
-    const member = new Member(peer, this.#backlog.end, first ? 0 : end)
+    const member = new Member(peer, address, this.#backlog.end, first ? 0 : end)
     this.members.set(peer, member)
+    if (this.exporter.link?.join(address)) this.rebuild()
     if (first) {
       const { best, paths } = this.#table
       for (let id = 0; id < end; id++)
@@ -102,6 +103,7 @@ export class ExportGroup {
 
   leave(member: Member): void {
     this.members.delete(member.peer)
+    if (this.exporter.link?.leave(member.address) && this.members.size > 0) this.rebuild()
     this.#backlog.leave(member)
     const missed = new Set<number>()
     member.eachMissed(prefix => missed.add(prefix))

@@ -10,6 +10,7 @@ import type { PrefixTable } from '../store/prefix-table.ts'
 import { widened } from '../store/prefix-table.ts'
 import { advertise, type ExportSource, type ExportTarget, withheldFrom } from './advertisement.ts'
 import { ByteExport } from './export-bytes.ts'
+import { SharedLink } from './shared-link.ts'
 
 const WITHHELD = 0xffffffff
 
@@ -27,6 +28,8 @@ export type ExporterDeps = {
 
 export class Exporter {
   readonly target: ExportTarget
+  /** The link that all peers of the group are on, when there is one. */
+  readonly link: SharedLink | undefined
   readonly #policy: Policy
   readonly #deps: ExporterDeps
   /** Owner of the sets made here. */
@@ -41,7 +44,8 @@ export class Exporter {
     this.#owner = owner
     this.#deps = deps
     this.#policy = new Policy(target.rules ?? undefined, { external: target.peerType === 'ebgp' })
-    this.#bytes = ByteExport.for(target, this.#policy, deps.speaker)
+    this.link = target.connected && new SharedLink(target.connected)
+    this.#bytes = ByteExport.for(target, this.#policy, deps.speaker, this.link)
     this.#octets = new Uint8Array(deps.prefixes.octets)
   }
 
@@ -66,7 +70,7 @@ export class Exporter {
     if (withheld !== undefined) return withheld
     prefixes.read(prefix, this.#octets)
     const at = { octets: this.#octets, length: prefixes.length(prefix) }
-    const made = advertise(parseSet(store.view(set)), sourceOf(set), this.target, this.#policy, speaker, at)
+    const made = advertise(parseSet(store.view(set)), sourceOf(set), this.target, this.#policy, speaker, at, this.link)
     return 'set' in made ? undefined : `${made.withheld}: ${made.detail}`
   }
 
@@ -81,6 +85,7 @@ export class Exporter {
   /** Forgets everything made so far. */
   reset(): void {
     for (let set = 0; set < this.#memo.length; set++) this.forget(set)
+    this.link?.reset()
   }
 
   #make(set: number, prefix: number): number {
@@ -94,7 +99,7 @@ export class Exporter {
     if (length >= 0 && length <= room) return store.intern(scratch, 0, length, this.#owner)
     prefixes.read(prefix, this.#octets)
     const at = { octets: this.#octets, length: prefixes.length(prefix) }
-    const made = advertise(parseSet(store.view(set)), source, this.target, this.#policy, speaker, at)
+    const made = advertise(parseSet(store.view(set)), source, this.target, this.#policy, speaker, at, this.link)
     if (!('set' in made)) return 0
     const w = new Writer(scratch)
     emitSet(w, made.set, this.target.family, this.target.session)

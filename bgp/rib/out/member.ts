@@ -5,6 +5,8 @@ const PATH_SPAN = 2 ** 28
 
 export class Member {
   readonly peer: number
+  /** The peer's address, canonical. */
+  readonly address: string
   /** Number of the next block of the backlog to read. */
   cursor: number
   /** Next prefix id of a whole table being sent, and where it ends; -1: none. */
@@ -26,8 +28,9 @@ export class Member {
   readonly #missedPaths = new Set<number>()
 
   /** `tableEnd`: one more than the last prefix id of a table to send; 0: none. */
-  constructor(peer: number, cursor: number, tableEnd: number) {
+  constructor(peer: number, address: string, cursor: number, tableEnd: number) {
     this.peer = peer
+    this.address = address
     this.cursor = cursor
     this.dumpAt = tableEnd === 0 ? -1 : 0
     this.dumpEnd = tableEnd

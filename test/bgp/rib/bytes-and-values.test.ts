@@ -7,6 +7,7 @@ import { admit, plainRulesFor } from '../../../bgp/rib/in/admission.ts'
 import { newFacts, readFacts } from '../../../bgp/rib/in/read-facts.ts'
 import { advertise, type ExportSource, targetOf } from '../../../bgp/rib/out/advertisement.ts'
 import { ByteExport } from '../../../bgp/rib/out/export-bytes.ts'
+import { SharedLink } from '../../../bgp/rib/out/shared-link.ts'
 import type { SpeakerNumbers } from '../../../bgp/rib/speaker-numbers.ts'
 import { emitSet, factsOf, parseSet, type RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
@@ -116,30 +117,46 @@ test('octets that are flipped at random are called plain only when the codecs fi
 const targets: readonly RibPeer[] = [
   aPeer(2),
   aPeer(2, { config: { nextHop: 'keep' } }),
+  aPeer(2, { connected: ['10.0.0.0/24', '2001:db8::/64'] }),
   aPeer(3, { peerType: 'ibgp', config: { reflectorClient: true } }),
   aPeer(3, { peerType: 'ibgp', config: { nextHop: 'self' } }),
 ]
 
 test('the export of a plain set by octets says what the export by value says', t => {
   let rewritten = 0
-  const check = fc.property(someSet, fc.constantFrom(...peers), fc.constantFrom(...targets), (set, peer, to) => {
-    const bytes = bytesOf(set)
-    const facts = newFacts()
-    const plainRules = { ...plainRulesFor(peer, speaker)!, multiprotocol: set.mpNextHop !== undefined }
-    if (!readFacts(bytes, 0, bytes.length, plainRules, facts)) return
-    const target = targetOf(to, familyOf(set))
-    const policy = new Policy('accept', { external: true })
-    const source: ExportSource = { local: false, peerType: peer.peerType, client: true, routerId: 77 }
-    const out = new Uint8Array(8192).fill(0xa5)
-    const length = ByteExport.for(target, policy, speaker)!.rewrite(bytes, 0, bytes.length, facts.flags, source, out)
-    if (length < 0) return
-    rewritten++
-    const prefix = { octets: new Uint8Array(4), length: 24 }
-    const slow = advertise(parseSet(bytes), source, target, policy, speaker, prefix)
-    if (!('set' in slow)) return t.fail('withheld by value')
-    t.is(describe(parseSet(out.slice(0, length))), describe(slow.set))
-    t.is(out[length], 0xa5)
-  })
+  const check = fc.property(
+    someSet,
+    fc.constantFrom(...peers),
+    fc.constantFrom(...targets),
+    fc.constantFrom('10.0.0.1', '10.0.0.9'),
+    (set, peer, to, address) => {
+      const bytes = bytesOf(set)
+      const facts = newFacts()
+      const plainRules = { ...plainRulesFor(peer, speaker)!, multiprotocol: set.mpNextHop !== undefined }
+      if (!readFacts(bytes, 0, bytes.length, plainRules, facts)) return
+      const target = targetOf(to, familyOf(set))
+      const link = target.connected && new SharedLink(target.connected)
+      link?.join('10.0.0.1')
+      const policy = new Policy('accept', { external: true })
+      const source: ExportSource = { local: false, peerType: peer.peerType, client: true, routerId: 77, address }
+      const out = new Uint8Array(8192).fill(0xa5)
+      const length = ByteExport.for(target, policy, speaker, link)!.rewrite(
+        bytes,
+        0,
+        bytes.length,
+        facts.flags,
+        source,
+        out,
+      )
+      if (length < 0) return
+      rewritten++
+      const prefix = { octets: new Uint8Array(4), length: 24 }
+      const slow = advertise(parseSet(bytes), source, target, policy, speaker, prefix, link)
+      if (!('set' in slow)) return t.fail('withheld by value')
+      t.is(describe(parseSet(out.slice(0, length))), describe(slow.set))
+      t.is(out[length], 0xa5)
+    },
+  )
   fc.assert(check, { numRuns: 3000 })
   t.true(rewritten > 200, `${rewritten} sets rewritten`)
 })

@@ -207,6 +207,38 @@ test('a router on the link shared with an external peer stays the next hop, the 
   const third = someAttributes([65001], { nextHop: ipv4Number('10.0.0.2') })
   t.is(nextHop(aPeer(1), aPeer(2, { connected: ['10.0.0.0/24'] }), PREFIX, third), '10.0.0.254')
   t.is(nextHop(aPeer(1), aPeer(2, { connected: ['10.9.0.0/24'] })), '10.0.0.254')
+  t.is(nextHop(aPeer(1), aPeer(2, { connected: ['2001:db8::/64'] }), '2001:db8:5::/48'), '2001:db8::1')
+})
+
+test('a next hop that is another peer of the link is ourselves for all while that peer is there', t => {
+  const world = new World()
+  const onLink = { connected: ['10.0.0.0/24'] }
+  const [a, b, c] = [aPeer(1, onLink), aPeer(2, onLink), aPeer(3, onLink)]
+  const ofC = { announce: [PREFIX], attributes: someAttributes([65001], { nextHop: ipv4Number('10.0.0.3') }) }
+  const hop = (peer: RibPeer) => world.held(peer).get(PREFIX)?.attributes.nextHop
+  world.up(a, b)
+  world.send(a, ofC)
+  world.settle()
+  t.is(hop(b), ipv4Number('10.0.0.3'))
+  world.up(c)
+  world.settle()
+  t.deepEqual([hop(b), hop(c)], [ipv4Number('10.0.0.254'), ipv4Number('10.0.0.254')])
+  world.lost(c)
+  world.settle()
+  t.is(hop(b), ipv4Number('10.0.0.3'))
+})
+
+test('peers of one link share messages although routers of the link stay next hops', t => {
+  const world = new World()
+  const onLink = { connected: ['10.0.0.0/24'] }
+  const [a, b, c] = [aPeer(1, onLink), aPeer(2, onLink), aPeer(3, onLink)]
+  world.up(a, b, c)
+  world.settle()
+  world.send(a, { announce: [PREFIX] })
+  while (world.rib.work());
+  const [forB, forC] = [world.rib.pull('p2', 4096), world.rib.pull('p3', 4096)]
+  t.is(forB?.length, 1)
+  t.is(forB![0], forC![0]!)
 })
 
 test('to a peer on the link an IPv6 next hop is a global and a link-local address', t => {

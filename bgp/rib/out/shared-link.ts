@@ -1,0 +1,52 @@
+// Next hops that external peers on a link of ours can reach without us: they are passed on unchanged (RFC 4271 §5.1.3,
+// item 2, "third party"). Hazard: a route must never go to a peer with the peer's own address as its next hop. The source of a
+// route is not sent it; for an address of another member we are the next hop, for all members, since they share messages.
+import { addressBytes, cidr, formatAddress } from '../../../lib/ip.ts'
+
+export class SharedLink {
+  readonly #networks: readonly { octets: Uint8Array; bits: number }[]
+  readonly #members = new Set<string>()
+  /** Next hops on the link that were asked about and are not their source's own: what is said of them depends on the members. */
+  readonly #asked = new Set<string>()
+
+  /** `connected`: CIDRs of the link. */
+  constructor(connected: readonly string[]) {
+    this.#networks = connected.map(text => {
+      const { address, length } = cidr(text)
+      return { octets: addressBytes(address), bits: length }
+    })
+  }
+
+  /** Whether the next hop, 4 or 16 octets, of a route from the peer at `source` goes out as it is. */
+  keeps(nextHop: Uint8Array, source: string | undefined): boolean {
+    if (!this.#networks.some(network => covers(network, nextHop))) return false
+    const text = formatAddress(nextHop)
+    if (text === source) return true
+    this.#asked.add(text)
+    return !this.#members.has(text)
+  }
+
+  /** A member with this address came. True: what `keeps` said before may be wrong now. */
+  join(address: string): boolean {
+    this.#members.add(address)
+    return this.#asked.has(address)
+  }
+
+  /** A member with this address left. True: what `keeps` said before may be wrong now. */
+  leave(address: string): boolean {
+    this.#members.delete(address)
+    return this.#asked.has(address)
+  }
+
+  /** Everything will be asked again. */
+  reset(): void {
+    this.#asked.clear()
+  }
+}
+
+function covers({ octets, bits }: { octets: Uint8Array; bits: number }, address: Uint8Array): boolean {
+  if (octets.length !== address.length) return false
+  const whole = bits >>> 3
+  for (let i = 0; i < whole; i++) if (octets[i] !== address[i]) return false
+  return bits % 8 === 0 || ((octets[whole]! ^ address[whole]!) & (0xff00 >> (bits % 8)) & 0xff) === 0
+}
