@@ -79,7 +79,7 @@ export function attributeSuite(test: TestFn, kind: DaemonKind): void {
         // RFC 4271 §5.1.2-5.1.5, RFC 4456 §8
         const expected: Carried = ibgp
           ? { ...announced, nextHop: SOURCE[family], originatorId: SOURCE.ipv4, clusterList: [OURS.ipv4] }
-          : { ...announced, asPath: [65001, ...asPath], nextHop: OURS[family], med: undefined }
+          : { ...announced, asPath: [65001, ...asPath], nextHop: SOURCE[family], med: undefined }
         t.deepEqual(without(paths()[0]!, ...own), without(expected, ...own), `what it received, ${family}`)
       }
 
