@@ -8,6 +8,7 @@ const CLONE_NEWNET = 0x40000000
 const SOCK_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000
 const SOL_SOCKET = 1
 const SO_MEMINFO = 55
+const SK_MEMINFO_RMEM_ALLOC = 0
 const SK_MEMINFO_DROPS = 8
 
 /** Flags of mount(2) and umount2(2). */
@@ -125,11 +126,11 @@ export function socketName(fd: number): Buffer | undefined {
   return nativeGetsockname(fd, address, length) < 0 ? undefined : address.subarray(0, length[0])
 }
 
-/** How many datagrams the kernel dropped because the socket had no room (SO_MEMINFO, linux/sock_diag.h). */
-export function socketDrops(fd: number): number {
+/** The octets that wait to be received, and how many datagrams were dropped for lack of room (linux/sock_diag.h). */
+export function receiveQueue(fd: number): { waiting: number; drops: number } {
   memoryLength[0] = memory.length
   check(nativeGetsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, memoryLength), 'getsockopt', 'SO_MEMINFO')
-  return memory.readUInt32LE(4 * SK_MEMINFO_DROPS)
+  return { waiting: memory.readUInt32LE(4 * SK_MEMINFO_RMEM_ALLOC), drops: memory.readUInt32LE(4 * SK_MEMINFO_DROPS) }
 }
 
 function check(result: number, operation: string, object: string): void {

@@ -29,6 +29,7 @@ export class Requests {
   readonly #waiting = new Map<number, Waiting>()
   #seq = 0
   #dumps: Promise<unknown> = Promise.resolve()
+  #overrun = false
   #closed = false
 
   /** Opens its socket in the network namespace of the calling thread. Throws `KernelError`. */
@@ -38,9 +39,12 @@ export class Requests {
       receiveBuffer,
       received: messages => {
         for (const message of messages) this.#waiting.get(message.seq)?.take(message)
+        if (this.#overrun) this.#endOverrun()
       },
-      // whose answer it was nobody knows
-      lost: () => this.#fail(new KernelError(ERRNO.ENOBUFS, 'wait for', 'netlink', 'answers were lost')),
+      lost: () => {
+        this.#overrun = true
+        this.#endOverrun()
+      },
     })
     this.#socket.hold(false)
   }
@@ -198,6 +202,16 @@ export class Requests {
       this.#forget(first, requests.length)
       waiting.fail(error)
     })
+  }
+
+  /**
+   * Fails whatever waits: whose answer was lost nobody knows. Not before the queue is empty, because until then there is
+   * no room for the answers to new requests either.
+   */
+  #endOverrun(): void {
+    if (this.#socket.waiting > 0) return
+    this.#overrun = false
+    this.#fail(new KernelError(ERRNO.ENOBUFS, 'wait for', 'netlink', 'answers were lost'))
   }
 
   #fail(error: KernelError): void {

@@ -4,7 +4,7 @@
 // is read instead, and errors of listeners are thrown later.
 import { readdirSync } from 'node:fs'
 import { RawNetlinkSocket } from 'netlink/dist/raw.js'
-import { setSocketInt, socketDrops, socketName } from '../libc.ts'
+import { receiveQueue, setSocketInt, socketName } from '../libc.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import { type Message, parseMessages } from './message.ts'
 import { AF, NETLINK_OPTION, SOL_NETLINK } from './numbers.ts'
@@ -72,6 +72,11 @@ export class NetlinkSocket {
     })
   }
 
+  /** Octets that the kernel holds for us, messages that are handed over just now not among them. */
+  get waiting(): number {
+    return this.#open ? receiveQueue(this.#fd).waiting : 0
+  }
+
   /** Whether the socket keeps the process alive. It does when it is new. */
   hold(alive: boolean): void {
     if (!this.#open) return
@@ -95,7 +100,7 @@ export class NetlinkSocket {
   #receive(bytes: Buffer, options: NetlinkSocketOptions): void {
     if (!this.#open) return
     // a drop needs a full queue, so a message that is received after the drop is always there
-    const drops = socketDrops(this.#fd)
+    const { drops } = receiveQueue(this.#fd)
     const lost = drops !== this.#drops
     this.#drops = drops
     options.received(parseMessages(bytes))

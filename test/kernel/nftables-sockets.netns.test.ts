@@ -1,0 +1,142 @@
+// Transactions and dumps of nftables over real sockets: their size, lost answers, and changes while a table is read.
+import test from 'ava'
+import { openKernel } from '../../kernel/linux/kernel.ts'
+import { LinuxNftables } from '../../kernel/linux/nftables.ts'
+import { NETLINK } from '../../kernel/netlink/numbers.ts'
+import { Requests } from '../../kernel/netlink/requests.ts'
+import { runInNetns } from '../../kernel/netns.ts'
+import { ERRNO } from '../../kernel/port/error.ts'
+import type { NftChange, NftElements, NftRule, NftSet, NftTable } from '../../kernel/port/nftables.ts'
+import { nft } from './nftables-programs.ts'
+import { isRoot, scratchNetns } from './scratch-netns.ts'
+
+const netns = isRoot ? test : test.skip
+if (!isRoot)
+  test('transactions of nftables are tested by root only', t => {
+    t.log('left out: needs root')
+    t.pass()
+  })
+
+const NAME = { family: 'inet', name: 'margay' } as const
+const table: NftTable = { kind: 'table', ...NAME }
+const addresses: NftSet = { kind: 'set', family: 'inet', table: 'margay', name: 's4', type: 'ipv4_addr' }
+const elements = (keys: readonly string[]): NftElements => {
+  const list = keys.map(key => ({ key: [key] }))
+  return { kind: 'elements', family: 'inet', table: 'margay', set: 's4', type: 'ipv4_addr', elements: list }
+}
+const dropIn = (chain: string, comment?: string): NftRule => {
+  const expressions = [{ type: 'immediate', load: 0, data: { verdict: 'drop' } }] as const
+  return {
+    kind: 'rule',
+    family: 'inet',
+    table: 'margay',
+    chain,
+    expressions,
+    ...(comment !== undefined && { comment }),
+  }
+}
+const chain = (name: string) => ({ kind: 'chain', family: 'inet', table: 'margay', name }) as const
+const add = (object: NftTable | NftSet | NftElements | NftRule | ReturnType<typeof chain>): NftChange => {
+  return { verb: 'add', object }
+}
+
+netns('a transaction of some megabytes is one datagram, and is done as a whole', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  const keys = Array.from({ length: 60_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
+  const rules = Array.from({ length: 2000 }, (_, i) => add(dropIn('c', `${i}`)))
+  const changes = [add(table), add(chain('c')), add(addresses), add(elements(keys)), ...rules]
+  t.deepEqual(await kernel.changeNftables(changes), [])
+  const found = (await kernel.nftables(NAME))!
+  t.is(found.elements[0]!.elements.length, keys.length)
+  t.deepEqual(
+    found.rules.map(({ comment }) => comment),
+    rules.map((_, i) => `${i}`),
+  )
+})
+
+netns('one refused change among thousands is named, and says what it was', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  const rules = Array.from({ length: 5000 }, (_, i) => add(dropIn(i === 2500 ? 'absent' : 'c')))
+  const refusals = await kernel.changeNftables([add(table), add(chain('c')), ...rules])
+  t.is(refusals.length, 1)
+  t.is(refusals[0]!.index, 2502)
+  t.is(refusals[0]!.error.errno, ERRNO.ENOENT)
+  t.is(refusals[0]!.error.message, 'nft add rule inet margay absent drop: ENOENT')
+  // the name of the chain: after the header of netlink, that of netfilter and the name of the table
+  t.is(refusals[0]!.offset, 16 + 4 + 12)
+  t.is(await kernel.nftables(NAME), undefined)
+})
+
+netns('more refusals than the socket has room for are still a refusal, and the next transaction works', async t => {
+  using scratch = scratchNetns()
+  const requests = runInNetns(scratch.path, () => new Requests({ family: NETLINK.netfilter, receiveBuffer: 16_384 }))
+  const port = new LinuxNftables(requests)
+  const refusals = await port.changeNftables([add(table), ...Array.from({ length: 2000 }, () => add(dropIn('absent')))])
+  t.true(refusals.length > 0)
+  t.true(refusals.length < 2000)
+  t.deepEqual([...new Set(refusals.map(({ error }) => error.errno))], [ERRNO.ENOENT])
+  t.is(await port.nftables(NAME), undefined)
+  t.deepEqual(await port.changeNftables([add(table)]), [])
+  requests.close()
+})
+
+netns('a table that changes while it is read is told as it was at one moment', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using reader = host.inside(scratch.path)
+  using writer = host.inside(scratch.path)
+  await writer.changeNftables([add(table), add(chain('c')), add(addresses)])
+  const write = (key: string) =>
+    writer.changeNftables([
+      { verb: 'flush', object: chain('c') },
+      { verb: 'flush', object: addresses },
+      add(elements([key])),
+      add(dropIn('c', key)),
+    ])
+  await write('10.0.0.0')
+  for (let i = 1; i <= 40; i++) {
+    const reading = reader.nftables(NAME)
+    // the change comes at another point of the read each time
+    for (let turn = 0; turn < i % 10; turn++) await new Promise(resolve => setImmediate(resolve))
+    await write(`10.0.0.${i}`)
+    const found = (await reading)!
+    t.is(found.rules[0]!.comment, found.elements[0]!.elements[0]!.key[0])
+  }
+})
+
+netns('reads and transactions at the same time each get their own answers', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  await kernel.changeNftables([add(table), add(chain('c')), add(addresses)])
+  const [found, refused, done, absent] = await Promise.all([
+    kernel.nftables(NAME),
+    kernel.changeNftables([add(dropIn('absent'))]),
+    kernel.changeNftables([add(elements(['10.0.0.1']))]),
+    kernel.nftables({ family: 'ip', name: 'margay' }),
+  ])
+  t.is(found?.table.name, 'margay')
+  t.deepEqual(
+    refused.map(({ index }) => index),
+    [0],
+  )
+  t.deepEqual(done, [])
+  t.is(absent, undefined)
+})
+
+netns('a table of another owner beside ours is not read', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  nft(scratch.path, ['-f', '-'], 'table inet other { set s4 { type ipv4_addr; }; chain c { drop; }; }\n')
+  await kernel.changeNftables([add(table), add(chain('c'))])
+  const found = (await kernel.nftables(NAME))!
+  t.deepEqual(
+    [...found.chains, ...found.sets, ...found.rules].map(object => object.table),
+    ['margay'],
+  )
+})
