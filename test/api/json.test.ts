@@ -35,8 +35,68 @@ test('any value of JSON with big integers survives emit and parse', t => {
   t.pass()
 })
 
+test('the fast reader gives what a reader of every number gives, whatever strings look like', t => {
+  const long = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })
+  // texts that look like the places where a long integer stands, and the mark itself
+  const tricky = fc.array(
+    fc.oneof(
+      fc.constantFrom('"', '\\', ':', ',', '[', ' ', '\u0000', '1766000000123456789', '.5', 'e3', '-'),
+      fc.string(),
+    ),
+    { maxLength: 6 },
+  )
+  const text = tricky.map(parts => parts.join(''))
+  const { value } = fc.letrec(tie => ({
+    value: fc.oneof(
+      { maxDepth: 4 },
+      text,
+      long,
+      fc.double({ noNaN: true, noDefaultInfinity: true }),
+      fc.integer().map(n => n * 1e15),
+      fc.array(tie('value')),
+      fc.dictionary(text, tie('value'), { noNullPrototype: true }),
+    ),
+  }))
+  fc.assert(
+    fc.property(value, fc.constantFrom(undefined, 2), (given, indent) => {
+      const written = emitJson(given, indent)
+      t.deepEqual(parseJson(written), parseSlowly(written))
+    }),
+    { numRuns: 500 },
+  )
+})
+
+/** Reads every number by its digits. */
+function parseSlowly(text: string): unknown {
+  const parse = JSON.parse as (
+    text: string,
+    revive: (key: string, value: unknown, context: { source: string }) => unknown,
+  ) => unknown
+  return parse(text, (_key, value, { source }) =>
+    typeof value === 'number' && /^-?\d+$/.test(source) && !Number.isSafeInteger(value) ? BigInt(source) : value,
+  )
+}
+
+test('an integer of 17 digits alone, or with a fraction or an exponent, is read as what it is', t => {
+  t.is(parseJson('17660000001234567'), 17660000001234567n)
+  t.is(parseJson(' -17660000001234567 '), -17660000001234567n)
+  t.is(parseJson('1766000000123456'), 1766000000123456)
+  t.deepEqual(
+    parseJson('[17660000001234567.5,17660000001234567e1]'),
+    JSON.parse('[17660000001234567.5,17660000001234567e1]'),
+  )
+})
+
 test('what is not JSON throws SyntaxError', t => {
-  for (const text of ['', '{', '{"a":1766000000123456789', 'undefined'])
+  for (const text of [
+    '',
+    '{',
+    '{"a":1766000000123456789',
+    'undefined',
+    '017660000001234567',
+    '[,17660000001234567]',
+    '"17660000001234567',
+  ])
     t.throws(() => parseJson(text), { instanceOf: SyntaxError })
 })
 
