@@ -10,7 +10,8 @@ import { isLoopback } from './access.ts'
 import { answer, type RequestDeps } from './requests.ts'
 import { Resources } from './resources.ts'
 import { type HistoryLimits, Storage } from './storage.ts'
-import type { WatchLimits, WatchStream } from './watch-stream.ts'
+import { WatchHub } from './watch-hub.ts'
+import type { WatchLimits } from './watch-stream.ts'
 
 export type ApiServerOptions = {
   /** Where the database lies; absent: in memory, gone with the process. */
@@ -55,9 +56,8 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
   const path = options.dataDir === undefined ? ':memory:' : join(options.dataDir, 'api.db')
   const storage = new Storage({ path, history: options.history ?? HISTORY })
   const resources = new Resources(storage, clock)
-  const watches = new Set<WatchStream>()
-  const watchLimits = options.watchLimits ?? WATCH_LIMITS
-  const deps: RequestDeps = { storage, resources, clock, log, token, bodyBytes: BODY_BYTES, watchLimits, watches }
+  const watches = new WatchHub(storage, clock, options.watchLimits ?? WATCH_LIMITS)
+  const deps: RequestDeps = { resources, clock, log, token, bodyBytes: BODY_BYTES, watches }
 
   await resources.prepare()
   const server = tls === undefined ? createHttpServer() : createHttpsServer({ ...tls, minVersion: 'TLSv1.2' })
@@ -106,9 +106,9 @@ function listen(server: Server, port: number, host: string): Promise<void> {
   })
 }
 
-async function stop(server: Server, watches: Set<WatchStream>, storage: Storage, clock: Clock): Promise<void> {
+async function stop(server: Server, watches: WatchHub, storage: Storage, clock: Clock): Promise<void> {
   const closed = new Promise<void>(resolve => server.close(() => resolve()))
-  for (const watch of watches) watch.close()
+  watches.close()
   server.closeIdleConnections()
   const cancel = clock.after(DRAIN_MS, () => server.closeAllConnections())
   await closed

@@ -42,6 +42,7 @@ export class Storage {
   readonly #db: Database
   readonly #history: HistoryLimits
   readonly #objects = new Map<Kind, Map<string, Stored>>()
+  readonly #keys = new Map<Kind, readonly string[]>()
   readonly #listeners = new Set<(changes: readonly Change[]) => void>()
   #version = 0
   #committed = 0
@@ -76,9 +77,19 @@ export class Storage {
 
   /** All objects of a kind, by namespace and name. */
   list(kind: Kind, namespace?: string): Stored[] {
+    const objects = this.#objects.get(kind)!
     const prefix = namespace === undefined ? '' : keyOf(namespace, '')
-    const entries = [...this.#objects.get(kind)!].filter(([key]) => key.startsWith(prefix))
-    return entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, stored]) => stored)
+    const keys = this.#keysOf(kind)
+    return (prefix === '' ? keys : keys.filter(key => key.startsWith(prefix))).map(key => objects.get(key)!)
+  }
+
+  /** The keys in order, kept until one comes or goes: a list of 5,000 objects comes in ten pages. */
+  #keysOf(kind: Kind): readonly string[] {
+    const known = this.#keys.get(kind)
+    if (known !== undefined) return known
+    const keys = [...this.#objects.get(kind)!.keys()].sort()
+    this.#keys.set(kind, keys)
+    return keys
   }
 
   /** Changes after `version`, oldest first; undefined when they are forgotten or `version` was never reached. */
@@ -142,6 +153,7 @@ export class Storage {
     const before = this.get(kind, name, namespace)
     const after = versioned(object, ++this.#version)
     this.#objects.get(kind)!.set(keyOf(namespace, name), after)
+    if (before === undefined) this.#keys.delete(kind)
     const type = before === undefined ? 'ADDED' : 'MODIFIED'
     this.#batch.push({ version: after.version, kind, type, ...(before === undefined ? {} : { before }), after })
     return after
@@ -151,6 +163,7 @@ export class Storage {
     const { name, namespace = '' } = before.object.metadata
     const after = versioned(before.object, ++this.#version)
     this.#objects.get(kind)!.delete(keyOf(namespace, name))
+    this.#keys.delete(kind)
     this.#batch.push({ version: after.version, kind, type: 'DELETED', before, after })
     return after
   }
@@ -159,6 +172,7 @@ export class Storage {
     for (const { kind, before, after } of this.#batch.splice(from).reverse()) {
       const { name, namespace = '' } = after.object.metadata
       const objects = this.#objects.get(kind)!
+      this.#keys.delete(kind)
       if (before === undefined) objects.delete(keyOf(namespace, name))
       else objects.set(keyOf(namespace, name), before)
       this.#version--

@@ -28,7 +28,29 @@ export type WatchLimits = { bookmarkMs: number; bufferBytes: number }
 type Deps = { storage: Storage; clock: Clock; limits: WatchLimits }
 type EventType = Change['type'] | 'BOOKMARK' | 'ERROR'
 
-/** Serves a watch until it times out, the client leaves, or `close` is called. Must run inside `Storage.read`. */
+/** The lines of one change, one for each type of event, each encoded when the first watch needs it. */
+export class EventLines {
+  readonly #text: string
+  readonly #lines = new Map<EventType, Buffer>()
+
+  constructor({ text }: Stored) {
+    this.#text = text
+  }
+
+  of(type: EventType): Buffer {
+    const known = this.#lines.get(type)
+    if (known !== undefined) return known
+    const line = Buffer.from(lineOf(type, this.#text))
+    this.#lines.set(type, line)
+    return line
+  }
+}
+
+function lineOf(type: EventType, object: string): string {
+  return `{"type":"${type}","object":${object}}\n`
+}
+
+/** One client's watch. Made inside `Storage.read`; from then on `change` must be called with every change of the kind. */
 export class WatchStream {
   readonly #request: WatchRequest
   readonly #response: ServerResponse
@@ -46,6 +68,10 @@ export class WatchStream {
     this.#start()
   }
 
+  get closed(): boolean {
+    return this.#closed
+  }
+
   /** Ends the stream in order. */
   close(): void {
     if (this.#closed) return
@@ -54,54 +80,48 @@ export class WatchStream {
     this.#response.end()
   }
 
+  /** A committed change of the kind; `lines` are shared with the other watches. */
+  change({ before, after, type }: Change, lines: EventLines): void {
+    const { selection, namespace } = this.#request
+    if (namespace !== undefined && after.object.metadata.namespace !== namespace) return
+    const was = before !== undefined && selection(before.object)
+    const is = type !== 'DELETED' && selection(after.object)
+    if (is) this.#sendStored(was ? 'MODIFIED' : 'ADDED', after, lines)
+    else if (was) this.#sendStored('DELETED', after, lines)
+  }
+
   #start(): void {
     const { storage, clock } = this.#deps
-    const { since = 0, kind, namespace, initialEvents, timeoutMs } = this.#request
+    const { since = 0, kind, namespace, selection, initialEvents, timeoutMs } = this.#request
     this.#response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache, private' })
     this.#response.flushHeaders()
     const past = since === 0 || initialEvents ? undefined : storage.since(since)
     if (since !== 0 && !initialEvents && past === undefined) {
-      this.#send('ERROR', emitJson(failureStatus(expired())))
+      this.#send(lineOf('ERROR', emitJson(failureStatus(expired()))))
       this.close()
       return
     }
-    if (past !== undefined) for (const change of past) this.#change(change)
-    else
+    for (const change of past ?? []) if (change.kind === kind) this.change(change, new EventLines(change.after))
+    if (past === undefined)
       for (const stored of storage.list(kind, namespace))
-        if (this.#request.selection(stored.object)) this.#sendStored('ADDED', stored)
+        if (selection(stored.object)) this.#sendStored('ADDED', stored, new EventLines(stored))
     if (initialEvents) this.#bookmark({ 'k8s.io/initial-events-end': 'true' })
     // what was there at the start counts against nobody's speed
     this.#allowance += this.#response.writableLength
-    this.#cancels.push(
-      storage.listen(changes => {
-        for (const change of changes) this.#change(change)
-      }),
-      clock.after(timeoutMs, () => this.close()),
-    )
+    this.#cancels.push(clock.after(timeoutMs, () => this.close()))
     if (this.#request.bookmarks) this.#bookmarkLater()
-    this.#response.once('close', () => this.close())
   }
 
-  #change({ kind, before, after, type }: Change): void {
-    const { selection, namespace } = this.#request
-    if (kind !== this.#request.kind) return
-    if (namespace !== undefined && after.object.metadata.namespace !== namespace) return
-    const was = before !== undefined && selection(before.object)
-    const is = type !== 'DELETED' && selection(after.object)
-    if (is) this.#sendStored(was ? 'MODIFIED' : 'ADDED', after)
-    else if (was) this.#sendStored('DELETED', after)
-  }
-
-  #sendStored(type: EventType, { object, text }: Stored): void {
+  #sendStored(type: EventType, { object }: Stored, lines: EventLines): void {
     const { table, kind } = this.#request
     if (table === undefined) {
-      this.#send(type, text)
+      this.#send(lines.of(type))
       return
     }
     const options = { ...table, withColumns: !this.#columnsSent, nowMs: this.#deps.clock.wallMs() }
     this.#columnsSent = true
     const { resourceVersion } = object.metadata
-    this.#send(type, emitJson(tableOf(kind, [object], { resourceVersion }, options)))
+    this.#send(lineOf(type, emitJson(tableOf(kind, [object], { resourceVersion }, options))))
   }
 
   #bookmarkLater(): void {
@@ -117,12 +137,12 @@ export class WatchStream {
     const { kind, table } = this.#request
     const metadata = { resourceVersion: String(this.#deps.storage.version), creationTimestamp: null, annotations }
     const object = { kind, apiVersion: apiVersion(kinds[kind]), metadata } as unknown as AnyObject
-    if (table === undefined) this.#send('BOOKMARK', emitJson(object))
+    if (table === undefined) this.#send(lineOf('BOOKMARK', emitJson(object)))
   }
 
-  #send(type: EventType, object: string): void {
+  #send(line: string | Buffer): void {
     if (this.#closed) return
-    this.#response.write(`{"type":"${type}","object":${object}}\n`)
+    this.#response.write(line)
     if (this.#response.writableLength <= this.#allowance) return
     this.#closed = true
     for (const cancel of this.#cancels) cancel()
