@@ -4,10 +4,11 @@ import { benchBgpRib } from './bgp-rib.ts'
 import { benchBgpWire } from './bgp-wire.ts'
 import { benchCni } from './cni.ts'
 import { benchFelix } from './felix.ts'
+import { benchFelixKernel } from './felix-kernel.ts'
 import { benchRoutes } from './routes.ts'
 import type { Row } from './row.ts'
 
-const ROOT_ONLY = [benchCni, benchRoutes]
+const ROOT_ONLY = [benchCni, benchRoutes, benchFelixKernel]
 const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix]
 
 const asRoot = process.getuid?.() === 0

@@ -1,5 +1,5 @@
-// Writes that the kernel takes one at a time, for the kinds that have no batch: a few under way at once, each with its
-// own answer.
+// Reads and writes of single objects, for the kinds that have no batch: a few under way at once, each with its own
+// answer.
 import { KernelError } from '../port/error.ts'
 import type { LinkView } from './link-view.ts'
 import { failureOf, noInterface, type Write, type WriteFailure } from './table.ts'
@@ -28,4 +28,18 @@ export async function writeEach<V extends { interfaceName: string }>(
   for (let from = 0; from < writes.length; from += AT_ONCE)
     failures.push(...(await Promise.all(writes.slice(from, from + AT_ONCE).map(one))))
   return failures
+}
+
+/** The present state of objects, each asked for with `read`; undefined where the interface is not there. */
+export async function lookEach<V extends { interfaceName: string }>(
+  links: LinkView,
+  objects: readonly { key: string; like: V }[],
+  read: (like: V, ifindex: number) => Promise<V | undefined>,
+): Promise<(readonly [string, V | undefined])[]> {
+  const found: (readonly [string, V | undefined])[] = []
+  for (const { key, like } of objects) {
+    const link = await links.find(like.interfaceName)
+    found.push([key, link && (await read(like, link.index))])
+  }
+  return found
 }

@@ -2,11 +2,14 @@
 // one of ours every entry is ours, so what the kernel learned there by itself is written over.
 import type { Kernel } from '../port/kernel.ts'
 import type { Neighbour } from '../port/neighbours.ts'
-import { writeEach } from './each.ts'
+import { lookEach, writeEach } from './each.ts'
 import type { LinkView } from './link-view.ts'
 import { fdbKey, type NamedFdbEntry, type NamedNeighbour, neighbourKey } from './objects.ts'
 import type { Ownership } from './ownership.ts'
 import { KernelTable } from './table.ts'
+
+/** Above this many keys one dump is cheaper than a question for each. */
+const FEW_KEYS = 64
 
 /** A neighbour under the name of its interface; undefined for proxied ones and those whose interface is not known. */
 export function namedNeighbour(neighbour: Neighbour, links: LinkView): NamedNeighbour | undefined {
@@ -34,14 +37,12 @@ export function neighbourTable(kernel: Kernel, links: LinkView, ownership: Owner
         const link = await links.find(name)
         return link === undefined ? [] : entries(await kernel.neighbours(link.index))
       },
-      async look(objects) {
-        const found: [string, NamedNeighbour | undefined][] = []
-        for (const { key, like } of objects) {
-          const link = await links.find(like.interfaceName)
-          const neighbour = link && (await kernel.neighbour(link.index, like.address))
-          found.push([key, neighbour && namedNeighbour(neighbour, links)])
-        }
-        return found
+      look(objects) {
+        if (objects.length > FEW_KEYS) return undefined
+        return lookEach(links, objects, async ({ address }, ifindex) => {
+          const neighbour = await kernel.neighbour(ifindex, address)
+          return neighbour && namedNeighbour(neighbour, links)
+        })
       },
       write: writes =>
         writeEach(links, writes, (verb, { interfaceName: _, ...entry }, ifindex) =>
@@ -74,14 +75,12 @@ export function fdbTable(kernel: Kernel, links: LinkView, ownership: Ownership):
       mayTake: () => false,
       list: async () => (vxlanDevice === undefined ? [] : listInterface(vxlanDevice)),
       listInterface,
-      async look(objects) {
-        const found: [string, NamedFdbEntry | undefined][] = []
-        for (const { key, like } of objects) {
-          const link = await links.find(like.interfaceName)
-          const entry = link && (await kernel.fdbEntry(link.index, like.mac))
-          found.push([key, entry && { interfaceName: like.interfaceName, mac: entry.mac, dst: entry.dst }])
-        }
-        return found
+      look(objects) {
+        if (objects.length > FEW_KEYS) return undefined
+        return lookEach(links, objects, async ({ interfaceName, mac }, ifindex) => {
+          const entry = await kernel.fdbEntry(ifindex, mac)
+          return entry && { interfaceName, mac, dst: entry.dst }
+        })
       },
       write: writes =>
         writeEach(links, writes, (verb, { mac, dst }, ifindex) =>

@@ -1,0 +1,88 @@
+// How long a new pod's interface takes to have all that felix writes, in a kernel that already holds the neighbours and
+// forwarding entries of many other nodes: from the link's creation until felix says that the endpoint is applied.
+// Medians, in ms. Needs root.
+import { Felix } from '../felix/loop.ts'
+import { nodeMarks } from '../felix/marks.ts'
+import { openKernel } from '../kernel/linux/kernel.ts'
+import { addNetns, netnsPath, removeNetns } from '../kernel/netns.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import { systemClock } from '../lib/clock.ts'
+import { silentLog } from '../lib/log.ts'
+import type { Row } from './row.ts'
+
+const PODS = 30
+
+export async function benchFelixKernel(): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const nodes of [0, 1_000, 5_000]) {
+    const { fullMs, podMs } = await once(nodes)
+    const unit = 'ms'
+    if (nodes > 0) rows.push({ name: `felix: entries of ${nodes} VTEPs written, from nothing`, value: fullMs, unit })
+    rows.push({ name: `felix: a new pod is applied, ${nodes} VTEPs in the kernel`, value: podMs, unit })
+  }
+  return rows
+}
+
+async function once(nodes: number): Promise<{ fullMs: number; podMs: number }> {
+  using host = openKernel()
+  const name = `margay-bench-${process.pid}`
+  addNetns(name)
+  try {
+    using kernel = host.inside(netnsPath(name))
+    await addVeth(kernel, 'eth0')
+    const { index } = (await kernel.link('eth0'))!
+    await kernel.addAddress({ ifindex: index, address: '192.168.0.1', length: 16, scope: 0 })
+    const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
+    const felix = new Felix(kernel, { clock: systemClock, log: silentLog, marks, onConditions: () => {} })
+    tell(felix, nodes)
+    const startMs = performance.now()
+    felix.start()
+    await felix.inSync()
+    const fullMs = performance.now() - startMs
+    const times: number[] = []
+    for (let n = 0; n < PODS; n++) times.push(await podAdded(kernel, felix, n))
+    await felix.close()
+    return { fullMs, podMs: times.toSorted((a, b) => a - b)[PODS >> 1]! }
+  } finally {
+    removeNetns(name)
+  }
+}
+
+function tell(felix: Felix, nodes: number): void {
+  felix.configure({
+    node: { name: 'node', ipv4: '192.168.0.1/16', uplink: 'eth0', vxlanTunnelAddress: '10.255.0.1' },
+    capabilities: { ipip: false, vxlan: true },
+  })
+  felix.set('pool', 'pods', { cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Always', disableBgpExport: false })
+  for (let i = 0; i < nodes; i++) {
+    const low = `${(i >> 8) + 1}.${i & 255}`
+    felix.set('remote', `node-${i}`, {
+      name: `node-${i}`,
+      address: `192.168.${low}`,
+      vxlanTunnelAddress: `10.254.${low}`,
+    })
+  }
+  for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+}
+
+async function podAdded(kernel: Kernel, felix: Felix, n: number): Promise<number> {
+  const startMs = performance.now()
+  await addVeth(kernel, `cali${n}`)
+  felix.set('endpoint', `pod${n}`, {
+    id: `pod${n}`,
+    interfaceName: `cali${n}`,
+    ifname: 'eth0',
+    netns: '',
+    addresses: [`10.1.0.${n}`],
+    mac: `02:00:00:00:00:${n.toString(16).padStart(2, '0')}`,
+    mtu: 1450,
+  })
+  await felix.applied(`pod${n}`)
+  return performance.now() - startMs
+}
+
+async function addVeth(kernel: Kernel, name: string): Promise<void> {
+  await kernel.createLink({ kind: 'veth', name, peer: { name: `p-${name}` } })
+  await kernel.setLink(`p-${name}`, { up: true })
+  await kernel.setLink(name, { up: true })
+}
