@@ -1,6 +1,6 @@
-// Felix's shell: takes in what the other rooms know, works out the desired state, brings the kernel there and keeps
-// it there. Updates cost memory only; one pass at a time touches the kernel, and what arrives during a pass is taken
-// together in the next. Closing leaves the kernel as it is: pods outlive their agent.
+// Felix takes in what the other rooms know, calculates what the kernel should hold, and keeps the kernel so. What is told
+// changes memory only; one pass at a time touches the kernel, and what is told during a pass is applied together in the
+// next. Closing leaves the kernel as it is: pods outlive their agent.
 import { isDeepStrictEqual } from 'node:util'
 import { type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
@@ -32,12 +32,12 @@ export type FelixDeps = {
   bgpGraceMs?: number
 }
 
-/** Everything is read anew this often, for changes that the kernel never told of. */
+/** Everything is read again this often, for changes without an event. */
 export const REFRESH_MS = 90_000
-/** Graceful restart's usual patience; RFC 4724 §4.1 leaves the value to the node. */
+/** The usual restart time of graceful restart (RFC 4724 §4.1 leaves the value to the node). */
 const BGP_GRACE_MS = 120_000
-/** Healing passes a second, above which somebody is taken to be fighting us and gets answered more slowly. */
-const FIGHT_LIMIT = 20
+/** Above this many passes with repairs in a second, repairs wait for a back-off. */
+const REPAIR_LIMIT = 20
 
 /** The one writer of this namespace's pod, block and tunnel state. Nothing happens before `start`. */
 export class Felix {
@@ -46,7 +46,7 @@ export class Felix {
   readonly #applier: Applier
   readonly #calculator = new Calculator()
   readonly #retry = new Backoff({ firstMs: 50, maxMs: 10_000 })
-  readonly #fight = new Backoff({ firstMs: 200, maxMs: 5_000 })
+  readonly #repairBackoff = new Backoff({ firstMs: 200, maxMs: 5_000 })
   readonly #timers = new Map<string, Cancel>()
   readonly #receipts = new Receipts()
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
@@ -60,7 +60,7 @@ export class Felix {
   #running: Promise<void> | undefined
   #again = false
   #closed = false
-  #healing = { sinceMs: 0, passes: 0 }
+  #repairs = { sinceMs: 0, passes: 0 }
 
   constructor(kernel: Kernel, deps: FelixDeps) {
     this.#kernel = kernel
@@ -99,7 +99,7 @@ export class Felix {
   start(): void {
     if (this.#monitor !== undefined || this.#closed) return
     this.#monitor = this.#kernel.monitor(event => {
-      if (this.#applier.observe(event)) this.#heal()
+      if (this.#applier.observe(event)) this.#repair()
     })
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
     this.#armRefresh()
@@ -187,10 +187,10 @@ export class Felix {
     if (written.length > 0 || refused.length > 0)
       log.debug({ written: written.length, refused: refused.length, withheld: withheld.length }, 'applied')
     for (const object of healed) {
-      log.warn(object, 'somebody changed it; put back')
+      log.warn(object, 'another program changed it; put back')
       onHealed?.(refOf(object))
     }
-    if (healed.length > 0) this.#countHealing()
+    if (healed.length > 0) this.#countRepairs()
     this.#tellRefused(refused)
   }
 
@@ -217,22 +217,22 @@ export class Felix {
     this.#receipts.answer(generation, refused, endpoint => refusals.of(endpoint))
   }
 
-  /** Answers a change by somebody else: at once, unless that somebody has been undoing our answers. */
-  #heal(): void {
-    if (this.#deps.clock.monotonicMs() - this.#healing.sinceMs > 1000) {
-      this.#healing.passes = 0
-      this.#fight.reset()
+  /** Repairs at once, or after a back-off if repairs keep being undone. */
+  #repair(): void {
+    if (this.#deps.clock.monotonicMs() - this.#repairs.sinceMs > 1000) {
+      this.#repairs.passes = 0
+      this.#repairBackoff.reset()
     }
-    if (this.#healing.passes <= FIGHT_LIMIT) this.#kick()
-    else if (!this.#timers.has('fight')) this.#after('fight', this.#fight.next(), () => this.#kick())
+    if (this.#repairs.passes <= REPAIR_LIMIT) this.#kick()
+    else if (!this.#timers.has('repair')) this.#after('repair', this.#repairBackoff.next(), () => this.#kick())
   }
 
-  #countHealing(): void {
+  #countRepairs(): void {
     const nowMs = this.#deps.clock.monotonicMs()
-    const { sinceMs, passes } = this.#healing
-    this.#healing = nowMs - sinceMs > 1000 ? { sinceMs: nowMs, passes: 1 } : { sinceMs, passes: passes + 1 }
-    if (this.#healing.passes === FIGHT_LIMIT)
-      this.#deps.log.warn('somebody keeps undoing these changes; answering more slowly')
+    const { sinceMs, passes } = this.#repairs
+    this.#repairs = nowMs - sinceMs > 1000 ? { sinceMs: nowMs, passes: 1 } : { sinceMs, passes: passes + 1 }
+    if (this.#repairs.passes === REPAIR_LIMIT)
+      this.#deps.log.warn('another program keeps undoing these repairs; repairing more slowly')
   }
 
   #armRefresh(): void {

@@ -7,18 +7,18 @@ import { FakeWorld } from '../../kernel/fake/world.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { breakGround, isRoot, sweep } from '../felix/ground.ts'
-import { eventually, furnish, plug, routeTo, table } from '../felix/hands.ts'
+import { isRoot, openNetns, sweep } from '../felix/netns.ts'
+import { addLink, eventually, routeTo, setUpNode, table } from '../felix/node-kernel.ts'
 import { FULL, tell } from '../felix/worlds.ts'
 
 const selected = (prefix: string) =>
   ({ prefix, family: 'ipv4', nextHop: '192.168.10.9', encapsulations: [], peer: 'tor' }) as const
 
-async function sideBySide(t: ExecutionContext, kernel: Kernel, hands: Kernel): Promise<void> {
+async function sideBySide(t: ExecutionContext, kernel: Kernel, otherProgram: Kernel): Promise<void> {
   const closers: (() => unknown)[] = []
   try {
-    await furnish(hands)
-    for (const { interfaceName } of FULL.endpoints) await plug(hands, interfaceName)
+    await setUpNode(otherProgram)
+    for (const { interfaceName } of FULL.endpoints) await addLink(otherProgram, interfaceName)
     const startFelix = async () => {
       const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
       const felix = new Felix(kernel, { clock: new ManualClock(), log: silentLog, marks, onConditions: () => {} })
@@ -35,25 +35,28 @@ async function sideBySide(t: ExecutionContext, kernel: Kernel, hands: Kernel): P
       for (const prefix of prefixes) sink.selected(selected(prefix))
       sink.allowDeletes()
       for (const prefix of prefixes)
-        await eventually(`${prefix} is written`, async () => (await routeTo(hands, prefix)) !== undefined)
+        await eventually(`${prefix} is written`, async () => (await routeTo(otherProgram, prefix)) !== undefined)
       return sink
     }
     const agent = await startFelix()
     const bgp = await startSink(['10.250.0.0/24', '10.251.0.0/24'])
-    const both = await table(hands)
+    const both = await table(otherProgram)
     t.true(both.includes('unicast 10.250.0.0/24 via 192.168.10.9 dev eth0 proto 179'))
     t.true(both.includes('unicast 10.244.2.0/26 via 192.168.10.12 dev eth0 proto 80'))
 
     await agent.close()
     const again = await startFelix()
-    t.deepEqual(await table(hands), both)
+    t.deepEqual(await table(otherProgram), both)
     bgp.close()
     // what the earlier margay-bgp left and this one does not want goes, and nothing of the agent
     await startSink(['10.250.0.0/24'])
-    await eventually('the stale route is removed', async () => (await routeTo(hands, '10.251.0.0/24')) === undefined)
+    await eventually(
+      'the stale route is removed',
+      async () => (await routeTo(otherProgram, '10.251.0.0/24')) === undefined,
+    )
     await again.applied()
     t.deepEqual(
-      await table(hands),
+      await table(otherProgram),
       both.filter(line => !line.includes('10.251.0.0/24')),
     )
   } finally {
@@ -72,9 +75,9 @@ test(`${TITLE} (fake kernel)`, async t => {
 if (isRoot)
   test(`${TITLE} (real kernel)`, async t => {
     sweep()
-    const { kernel, hands, close } = await breakGround()
+    const { kernel, otherProgram, close } = await openNetns()
     try {
-      await sideBySide(t, kernel, hands)
+      await sideBySide(t, kernel, otherProgram)
     } finally {
       await close()
     }
@@ -82,9 +85,9 @@ if (isRoot)
 
 test('a route that the agent holds is refused to margay-bgp with a warning, and written when it is free', async t => {
   const world = new FakeWorld()
-  const hands = world.kernel()
-  await furnish(hands)
-  const { index } = (await hands.link('eth0'))!
+  const otherProgram = world.kernel()
+  await setUpNode(otherProgram)
+  const { index } = (await otherProgram.link('eth0'))!
   const agents = {
     dst: '10.250.0.0/24',
     table: 254,
@@ -94,7 +97,7 @@ test('a route that the agent holds is refused to margay-bgp with a warning, and 
     gateway: '192.168.10.12',
     ifindex: index,
   } as const
-  await hands.changeRoutes([{ verb: 'add', route: agents }])
+  await otherProgram.changeRoutes([{ verb: 'add', route: agents }])
   const warnings: Record<string, unknown>[] = []
   const log = { ...silentLog, warn: (facts: Record<string, unknown>) => warnings.push(facts) } as typeof silentLog
   const sink = new KernelSink(world.kernel(), { table: 254 }, log)
@@ -102,9 +105,9 @@ test('a route that the agent holds is refused to margay-bgp with a warning, and 
   sink.selected(selected('10.250.0.0/24'))
   await eventually('it is refused', () => warnings.length > 0)
   t.like(warnings[0], { route: '10.250.0.0/24', reason: 'ForeignOwner', refused: 1 })
-  t.like(await routeTo(hands, '10.250.0.0/24'), { protocol: 80, gateway: '192.168.10.12' })
-  await hands.changeRoutes([{ verb: 'delete', route: agents }])
-  const written = async () => (await routeTo(hands, '10.250.0.0/24'))?.protocol === 179
+  t.like(await routeTo(otherProgram, '10.250.0.0/24'), { protocol: 80, gateway: '192.168.10.12' })
+  await otherProgram.changeRoutes([{ verb: 'delete', route: agents }])
+  const written = async () => (await routeTo(otherProgram, '10.250.0.0/24'))?.protocol === 179
   await eventually('it is written', written)
   t.pass()
 })

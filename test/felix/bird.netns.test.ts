@@ -10,8 +10,8 @@ import { nodeMarks } from '../../felix/marks.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { breakGround, isRoot, sweep } from './ground.ts'
-import { eventually, furnish, plug, routeTo, table } from './hands.ts'
+import { isRoot, openNetns, sweep } from './netns.ts'
+import { addLink, eventually, routeTo, setUpNode, table } from './node-kernel.ts'
 import { FULL, tell } from './worlds.ts'
 
 const BIRD = '/usr/sbin/bird'
@@ -22,17 +22,17 @@ test('BIRD and felix in one namespace and table leave each other’s routes alon
     return t.pass()
   }
   sweep()
-  const { name, kernel, hands, close } = await breakGround()
+  const { name, kernel, otherProgram, close } = await openNetns()
   const folder = mkdtempSync(join(tmpdir(), 'margay-bird-'))
   let bird: ChildProcess | undefined
   const felixes: Felix[] = []
   try {
-    await furnish(hands)
-    for (const { interfaceName } of FULL.endpoints) await plug(hands, interfaceName)
+    await setUpNode(otherProgram)
+    for (const { interfaceName } of FULL.endpoints) await addLink(otherProgram, interfaceName)
     bird = startBird(name, folder)
     await eventually(
       'BIRD has its route in the kernel',
-      async () => (await routeTo(hands, '10.250.0.0/24')) !== undefined,
+      async () => (await routeTo(otherProgram, '10.250.0.0/24')) !== undefined,
     )
 
     const start = async () => {
@@ -46,16 +46,16 @@ test('BIRD and felix in one namespace and table leave each other’s routes alon
       return felix
     }
     const first = await start()
-    const both = await table(hands)
+    const both = await table(otherProgram)
     t.true(both.some(line => line.startsWith('unicast 10.250.0.0/24 via 192.168.10.9')))
     t.true(both.some(line => line.startsWith('unicast 10.244.2.0/26 via 192.168.10.12')))
 
-    await birdScanned(hands)
-    t.deepEqual(await table(hands), both)
+    await birdScanned(otherProgram)
+    t.deepEqual(await table(otherProgram), both)
     await first.close()
     await start()
-    await birdScanned(hands)
-    t.deepEqual(await table(hands), both)
+    await birdScanned(otherProgram)
+    t.deepEqual(await table(otherProgram), both)
   } finally {
     for (const felix of felixes) await felix.close()
     bird?.kill('SIGKILL')
@@ -79,9 +79,9 @@ protocol static { ipv4; route 10.250.0.0/24 via 192.168.10.9; }
 }
 
 /** Waits until BIRD has read the whole table once more: it then removes a route that carries its mark and is not its. */
-async function birdScanned(hands: Parameters<typeof routeTo>[0]): Promise<void> {
-  const { index } = (await hands.link('eth0'))!
+async function birdScanned(otherProgram: Parameters<typeof routeTo>[0]): Promise<void> {
+  const { index } = (await otherProgram.link('eth0'))!
   const probe = { dst: '10.251.0.0/24', table: 254, type: 'unicast', protocol: 12, scope: 0, ifindex: index } as const
-  await hands.changeRoutes([{ verb: 'add', route: { ...probe, gateway: '192.168.10.9' } }])
-  await eventually('BIRD reads the table', async () => (await routeTo(hands, probe.dst)) === undefined, 10_000)
+  await otherProgram.changeRoutes([{ verb: 'add', route: { ...probe, gateway: '192.168.10.9' } }])
+  await eventually('BIRD reads the table', async () => (await routeTo(otherProgram, probe.dst)) === undefined, 10_000)
 }

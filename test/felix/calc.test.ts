@@ -96,7 +96,7 @@ test('a pod interface gets its neighbours and sysctls, and the host forwards', t
   )
 })
 
-test('an announcement of what is ours is refused: a block, a part of it, the own subnet, an own address', t => {
+test('an announcement of an own block, of a part of it, of the own subnet or of an own address gets no route', t => {
   const stolen = [
     '10.244.1.0/26',
     '10.244.1.5/32',
@@ -117,7 +117,7 @@ test('an announcement of what is ours is refused: a block, a part of it, the own
   )
 })
 
-test('a default route and a covering aggregate are taken, since the longest prefix still finds what is ours', t => {
+test('a default route and an aggregate around own blocks are used: the longest prefix still finds the blocks', t => {
   const input = { ...FULL, learned: [learned('0.0.0.0/0', '192.168.10.1'), learned('10.0.0.0/8', '192.168.10.1')] }
   t.deepEqual(
     lines(input).filter(line => line.includes('via')),
@@ -125,7 +125,7 @@ test('a default route and a covering aggregate are taken, since the longest pref
   )
 })
 
-test('a next hop that is ourselves, unreadable or of the other family gives a notice and no route', t => {
+test('a next hop that is ourselves, unreadable or of the other family gives a condition and no route', t => {
   const bad = [
     learned('10.9.0.0/24', '192.168.10.11'),
     learned('10.9.1.0/24', 'nonsense'),
@@ -153,14 +153,14 @@ test('a pod keeps its route in an own block of one address', t => {
   t.false(lines(input).some(line => line.startsWith('blackhole')))
 })
 
-test('an address that two pods claim stays with the first by name, and is told', t => {
+test('an address of two pods goes to the first by interface name, and a condition says so', t => {
   const pods = [endpoint('b', '10.244.1.5'), endpoint('a', '10.244.1.5')]
   const { routes, conditions } = desiredState({ ...EMPTY, endpoints: pods })
   t.is(routes.find(({ dst }) => dst === '10.244.1.5/32')?.interfaceName, 'calia')
   t.deepEqual(conditions.map(said), ['AddressesUnique Route 10.244.1.5/32 AddressConflict'])
 })
 
-test('a VTEP that two nodes claim stays with the first by name', t => {
+test('a VTEP address of two nodes goes to the first by name, and a condition says so', t => {
   const { fdb, conditions } = desiredState({
     ...FULL,
     remotes: [{ ...N4, vxlanTunnelAddress: N3.vxlanTunnelAddress }, N3],
@@ -198,17 +198,15 @@ for (const [from, start] of Object.entries(WORLDS))
     })
   }
 
-test('a hundred thousand learned routes are worked out in a few seconds at most', t => {
+test('a hundred thousand learned routes all get their route', t => {
   const routes = Array.from({ length: 100_000 }, (_, i) =>
     learned(`10.${64 + (i >> 14)}.${(i >> 6) & 255}.${(i & 63) * 4}/30`, N3.address),
   )
   const pools = [{ ...FULL.pools[0]!, cidr: '10.0.0.0/8' }]
-  const startMs = performance.now()
   t.is(
     desiredState({ ...FULL, pools, learned: routes }).routes.filter(({ gateway }) => gateway !== undefined).length,
     100_000,
   )
-  t.log(`${Math.round(performance.now() - startMs)} ms`)
 })
 
 /** What a world leads to, in lists sorted by key. */

@@ -1,7 +1,7 @@
 // Felix on the real kernel, in namespaces of its own. Where this kernel lacks ipip, the worlds say so.
 import test from 'ava'
 import { probeCapabilities } from '../../kernel/capabilities.ts'
-import { breakGround, isRoot, sweep } from './ground.ts'
+import { isRoot, openNetns, sweep } from './netns.ts'
 import { felixSuite } from './suite.ts'
 import { FULL } from './worlds.ts'
 
@@ -12,10 +12,10 @@ if (!isRoot)
   })
 else {
   sweep()
-  const ground = await breakGround()
-  const capabilities = await probeCapabilities(ground.kernel)
-  const left = (await ground.kernel.links()).filter(({ name }) => name.startsWith('margay-probe'))
-  await ground.close()
+  const netns = await openNetns()
+  const capabilities = await probeCapabilities(netns.kernel)
+  const left = (await netns.kernel.links()).filter(({ name }) => name.startsWith('margay-probe'))
+  await netns.close()
 
   test('probing for tunnel kinds leaves no link behind', t => {
     t.log(capabilities)
@@ -23,5 +23,5 @@ else {
     t.deepEqual(left, [])
   })
 
-  felixSuite(test.serial, { open: breakGround, full: { ...FULL, capabilities } })
+  felixSuite(test.serial, { open: openNetns, full: { ...FULL, capabilities } })
 }

@@ -8,6 +8,6 @@ felixSuite(test, {
   full: FULL,
   open: async () => {
     const world = new FakeWorld()
-    return { kernel: world.kernel(), hands: world.kernel(), close: async () => {} }
+    return { kernel: world.kernel(), otherProgram: world.kernel(), close: async () => {} }
   },
 })

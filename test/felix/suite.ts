@@ -1,4 +1,4 @@
-// What felix promises of a kernel, asked of any: the fake and the real one run the same questions.
+// What felix promises to do with a kernel; the same tests run on the fake and on the real one.
 import type { ExecutionContext } from 'ava'
 import { conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
@@ -8,33 +8,39 @@ import type { RouteFilter } from '../../kernel/port/routes.ts'
 import { ApplyError } from '../../kernel/reconcile/table.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { eventually, furnish, plug, routeTo, type Spy, spy, table } from './hands.ts'
-import { EMPTY, gaits, learned, steps, tell, WITHOUT_IPIP, type World } from './worlds.ts'
+import { addLink, eventually, routeTo, type Spy, setUpNode, spy, table } from './node-kernel.ts'
+import { EMPTY, learned, steps, tell, variants, WITHOUT_IPIP, type World } from './worlds.ts'
 
-export type Ground = {
-  /** A kernel with nothing in it but lo; `hands` is a second way into the same one. */
-  open(): Promise<{ kernel: Kernel; hands: Kernel; close(): Promise<void> }>
+export type TestKernels = {
+  /** A kernel with nothing in it but lo; `otherProgram` is what another program has of the same one. */
+  open(): Promise<{ kernel: Kernel; otherProgram: Kernel; close(): Promise<void> }>
   /** The richest world this kernel can hold. */
   full: World
 }
 
-type Scene = { spy: Spy; hands: Kernel; healed: string[]; clock: ManualClock; start(from?: Partial<FelixDeps>): Felix }
+type NodeUnderTest = {
+  spy: Spy
+  otherProgram: Kernel
+  healed: string[]
+  clock: ManualClock
+  start(from?: Partial<FelixDeps>): Felix
+}
 
 const MARKS = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
 
 /** `test` or `test.serial`. */
 type Declare = (title: string, run: (t: ExecutionContext) => Promise<void>) => void
 
-export function felixSuite(test: Declare, { open, full }: Ground): void {
-  /** A furnished node with the interfaces of the pods; everything is closed after `run`. */
-  const scene = async (run: (scene: Scene) => Promise<void>) => {
-    const { kernel, hands, close } = await open()
+export function felixSuite(test: Declare, { open, full }: TestKernels): void {
+  /** A node with its uplink and the interfaces of the pods; everything is closed after `run`. */
+  const onNode = async (run: (node: NodeUnderTest) => Promise<void>) => {
+    const { kernel, otherProgram, close } = await open()
     const felixes: Felix[] = []
     const clock = new ManualClock()
     const healed: string[] = []
     try {
-      await furnish(hands)
-      for (const { interfaceName } of full.endpoints) await plug(hands, interfaceName)
+      await setUpNode(otherProgram)
+      for (const { interfaceName } of full.endpoints) await addLink(otherProgram, interfaceName)
       const watched = spy(kernel)
       const onHealed = ({ kind, name }: ObjectRef) => healed.push(`${kind} ${name}`)
       const start = (deps: Partial<FelixDeps> = {}) => {
@@ -50,7 +56,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
         felix.start()
         return felix
       }
-      await run({ spy: watched, hands, healed, clock, start })
+      await run({ spy: watched, otherProgram, healed, clock, start })
     } finally {
       for (const felix of felixes) await felix.close()
       await close()
@@ -58,7 +64,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
   }
 
   /** A felix that has brought the full world about. */
-  const settled = async ({ start }: Scene, world: World = full): Promise<Felix> => {
+  const startInSync = async ({ start }: NodeUnderTest, world: World = full): Promise<Felix> => {
     const felix = start()
     tell(felix, world)
     for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
@@ -66,10 +72,10 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
     return felix
   }
 
-  test('every gait from nothing to a full node ends with the same kernel', async t => {
+  test('every order of the same changes, from nothing to a full node, ends with the same kernel state', async t => {
     const ends = new Map<string, unknown>()
-    for (const [gait, walk] of Object.entries(gaits(steps(EMPTY, full))))
-      await scene(async ({ start, hands }) => {
+    for (const [variant, walk] of Object.entries(variants(steps(EMPTY, full))))
+      await onNode(async ({ start, otherProgram }) => {
         const felix = start()
         tell(felix, EMPTY)
         for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
@@ -78,7 +84,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
           await felix.applied().catch(() => undefined)
         }
         await felix.inSync()
-        ends.set(gait, await holdings(hands))
+        ends.set(variant, await kernelState(otherProgram))
       })
     const [first, ...others] = ends.values()
     t.true((first as { routes: string[] }).routes.length > 5)
@@ -86,8 +92,8 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
   })
 
   test('a second apply sends nothing', t =>
-    scene(async it => {
-      const felix = await settled(it)
+    onNode(async it => {
+      const felix = await startInSync(it)
       await felix.applied()
       it.spy.writes.length = 0
       tell(felix, { ...full })
@@ -96,118 +102,128 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       t.deepEqual(it.spy.writes, [])
     }))
 
-  test('a full node goes back to an empty one, leaving nothing of ours but the gateway', t =>
-    scene(async it => {
-      const felix = await settled(it)
+  test('when everything is gone, felix removes all it made except the route to the pods’ gateway', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
       tell(felix, EMPTY)
       await felix.inSync()
-      const { routes, neighbours, links, addresses } = await holdings(it.hands)
+      const { routes, neighbours, links, addresses } = await kernelState(it.otherProgram)
       t.deepEqual(routes, ['unicast 169.254.1.1/32 dev eth0 proto 80'])
       t.deepEqual(neighbours, [])
       t.false(links.some(line => line.startsWith('vxlan.calico')))
       t.deepEqual(addresses, [])
     }))
 
-  const injuries: Record<string, { hurt(hands: Kernel): Promise<void>; names: string }> = {
+  const damages: Record<string, { damage(otherProgram: Kernel): Promise<void>; names: string }> = {
     'a learned route that was deleted': {
-      hurt: hands => removeRoute(hands, '10.244.2.0/26'),
+      damage: otherProgram => removeRoute(otherProgram, '10.244.2.0/26'),
       names: 'Route 10.244.2.0/26',
     },
     'a learned route that was pointed elsewhere': {
-      async hurt(hands) {
-        const route = (await routeTo(hands, '10.244.2.0/26'))!
-        await hands.changeRoutes([{ verb: 'replace', route: { ...route, gateway: '192.168.10.99', protocol: 3 } }])
+      async damage(otherProgram) {
+        const route = (await routeTo(otherProgram, '10.244.2.0/26'))!
+        await otherProgram.changeRoutes([
+          { verb: 'replace', route: { ...route, gateway: '192.168.10.99', protocol: 3 } },
+        ])
       },
       names: 'Route 10.244.2.0/26',
     },
     'a workload route that was deleted': {
-      hurt: hands => removeRoute(hands, '10.244.1.5/32'),
+      damage: otherProgram => removeRoute(otherProgram, '10.244.1.5/32'),
       names: 'Route 10.244.1.5/32',
     },
     'a blackhole that was deleted': {
-      hurt: hands => removeRoute(hands, '10.244.1.0/26'),
+      damage: otherProgram => removeRoute(otherProgram, '10.244.1.0/26'),
       names: 'Route 10.244.1.0/26',
     },
     'the route to the gateway of the pods that was deleted': {
-      hurt: hands => removeRoute(hands, '169.254.1.1/32'),
+      damage: otherProgram => removeRoute(otherProgram, '169.254.1.1/32'),
       names: 'Route 169.254.1.1/32 metric 1024',
     },
-    'vxlan.calico that was deleted': { hurt: hands => hands.deleteLink('vxlan.calico'), names: 'Link vxlan.calico' },
+    'vxlan.calico that was deleted': {
+      damage: otherProgram => otherProgram.deleteLink('vxlan.calico'),
+      names: 'Link vxlan.calico',
+    },
     'vxlan.calico that was taken down': {
-      hurt: hands => hands.setLink('vxlan.calico', { up: false }),
+      damage: otherProgram => otherProgram.setLink('vxlan.calico', { up: false }),
       names: 'Link vxlan.calico',
     },
     'a tunnel address that was deleted': {
-      hurt: hands => removeAddress(hands, 'vxlan.calico', '10.245.1.1'),
+      damage: otherProgram => removeAddress(otherProgram, 'vxlan.calico', '10.245.1.1'),
       names: 'Address vxlan.calico 10.245.1.1',
     },
     'a neighbour that was deleted': {
-      async hurt(hands) {
-        const { index } = (await hands.link('calia'))!
-        await hands.deleteNeighbour({ ifindex: index, address: '10.244.1.5', permanent: true })
+      async damage(otherProgram) {
+        const { index } = (await otherProgram.link('calia'))!
+        await otherProgram.deleteNeighbour({ ifindex: index, address: '10.244.1.5', permanent: true })
       },
       names: 'Neighbour calia 10.244.1.5',
     },
     'a VTEP neighbour with another MAC': {
-      async hurt(hands) {
-        const { index } = (await hands.link('vxlan.calico'))!
-        await hands.setNeighbour({ ifindex: index, address: '10.245.3.1', mac: '02:00:00:00:00:99', permanent: true })
+      async damage(otherProgram) {
+        const { index } = (await otherProgram.link('vxlan.calico'))!
+        await otherProgram.setNeighbour({
+          ifindex: index,
+          address: '10.245.3.1',
+          mac: '02:00:00:00:00:99',
+          permanent: true,
+        })
       },
       names: 'Neighbour vxlan.calico 10.245.3.1',
     },
     'a forwarding entry that was deleted': {
-      async hurt(hands) {
-        const { index } = (await hands.link('vxlan.calico'))!
-        const entries = await hands.fdb(index)
-        await hands.deleteFdb(entries.find(({ mac }) => mac === '66:00:00:00:00:03')!)
+      async damage(otherProgram) {
+        const { index } = (await otherProgram.link('vxlan.calico'))!
+        const entries = await otherProgram.fdb(index)
+        await otherProgram.deleteFdb(entries.find(({ mac }) => mac === '66:00:00:00:00:03')!)
       },
       names: 'FdbEntry vxlan.calico 66:00:00:00:00:03',
     },
     'the routes of an interface that flapped': {
-      async hurt(hands) {
-        await hands.setLink('calia', { up: false })
-        await hands.setLink('calia', { up: true })
+      async damage(otherProgram) {
+        await otherProgram.setLink('calia', { up: false })
+        await otherProgram.setLink('calia', { up: true })
       },
       names: 'Route 10.244.1.5/32',
     },
     'the routes of an uplink that flapped': {
-      async hurt(hands) {
-        await hands.setLink('eth0', { up: false })
-        await hands.setLink('eth0', { up: true })
+      async damage(otherProgram) {
+        await otherProgram.setLink('eth0', { up: false })
+        await otherProgram.setLink('eth0', { up: true })
       },
       names: 'Route 10.244.2.0/26',
     },
   }
   if (full.capabilities.ipip) {
-    injuries['tunl0 that was taken down'] = {
-      hurt: hands => hands.setLink('tunl0', { up: false }),
+    damages['tunl0 that was taken down'] = {
+      damage: otherProgram => otherProgram.setLink('tunl0', { up: false }),
       names: 'Link tunl0',
     }
-    injuries['the address of tunl0 that was deleted'] = {
-      hurt: hands => removeAddress(hands, 'tunl0', '10.244.1.1'),
+    damages['the address of tunl0 that was deleted'] = {
+      damage: otherProgram => removeAddress(otherProgram, 'tunl0', '10.244.1.1'),
       names: 'Address tunl0 10.244.1.1',
     }
   }
-  for (const [what, { hurt, names }] of Object.entries(injuries))
+  for (const [what, { damage, names }] of Object.entries(damages))
     test(`heals and names ${what}`, t =>
-      scene(async it => {
-        await settled(it)
-        const before = await holdings(it.hands)
+      onNode(async it => {
+        await startInSync(it)
+        const before = await kernelState(it.otherProgram)
         it.healed.length = 0
         const startMs = performance.now()
-        await hurt(it.hands)
+        await damage(it.otherProgram)
         await eventually(`${names} healed`, () => {
           it.clock.advance(50)
           return it.healed.includes(names)
         })
         t.log(`${Math.round(performance.now() - startMs)} ms`)
-        t.deepEqual(await holdings(it.hands), before)
+        t.deepEqual(await kernelState(it.otherProgram), before)
       }))
 
   test('a restart removes no route, not even before the speaker has learned it again', t =>
-    scene(async it => {
-      await (await settled(it)).close()
-      const before = await holdings(it.hands)
+    onNode(async it => {
+      await (await startInSync(it)).close()
+      const before = await kernelState(it.otherProgram)
       it.spy.lost.length = 0
       const felix = it.start()
       tell(felix, { ...full, learned: [], endpoints: [] })
@@ -217,97 +233,97 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       await felix.applied()
       felix.complete('datastore')
       await felix.applied()
-      t.deepEqual(await holdings(it.hands), before)
+      t.deepEqual(await kernelState(it.otherProgram), before)
       it.spy.writes.length = 0
       tell(felix, { learned: full.learned })
       await felix.applied()
       felix.complete('bgp')
       await felix.inSync()
-      t.deepEqual(await holdings(it.hands), before)
+      t.deepEqual(await kernelState(it.otherProgram), before)
       t.deepEqual(it.spy.lost, [])
       t.deepEqual(it.spy.writes, [])
     }))
 
-  test('what nobody announces any more goes when the speaker has converged', t =>
-    scene(async it => {
-      await (await settled(it)).close()
+  test('a route that no peer announces after a restart is removed once BGP has converged', t =>
+    onNode(async it => {
+      await (await startInSync(it)).close()
       const felix = it.start()
       tell(felix, { ...full, learned: full.learned.slice(1) })
       felix.complete('datastore')
       felix.complete('endpoints')
       await felix.applied()
-      t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
+      t.truthy(await routeTo(it.otherProgram, '10.244.2.0/26'))
       felix.complete('bgp')
       await felix.inSync()
-      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
-      t.truthy(await routeTo(it.hands, '10.244.4.0/26'))
+      t.is(await routeTo(it.otherProgram, '10.244.2.0/26'), undefined)
+      t.truthy(await routeTo(it.otherProgram, '10.244.4.0/26'))
     }))
 
   test('the gateway address that an earlier version put on lo is removed, another address of lo is kept', t =>
-    scene(async it => {
-      const lo = (await it.hands.link('lo'))!.index
+    onNode(async it => {
+      const lo = (await it.otherProgram.link('lo'))!.index
       for (const address of ['169.254.1.1', '192.0.2.7'])
-        await it.hands.addAddress({ ifindex: lo, address, length: 32, scope: 253 })
-      await settled(it)
-      const left = (await it.hands.addresses(lo)).map(({ address }) => address)
+        await it.otherProgram.addAddress({ ifindex: lo, address, length: 32, scope: 253 })
+      await startInSync(it)
+      const left = (await it.otherProgram.addresses(lo)).map(({ address }) => address)
       t.false(left.includes('169.254.1.1'))
       t.true(left.includes('192.0.2.7'))
     }))
 
-  test('a speaker that never converges is waited for only so long', t =>
-    scene(async it => {
-      await (await settled(it)).close()
+  test('when BGP never converges, routes of an earlier run are removed after the grace time', t =>
+    onNode(async it => {
+      await (await startInSync(it)).close()
       const felix = it.start({ bgpGraceMs: 5000 })
       tell(felix, { ...full, learned: [] })
       felix.complete('datastore')
       await felix.applied()
-      t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
+      t.truthy(await routeTo(it.otherProgram, '10.244.2.0/26'))
       it.clock.advance(5000)
       await felix.inSync()
-      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
+      t.is(await routeTo(it.otherProgram, '10.244.2.0/26'), undefined)
     }))
 
-  test('a block is not sent anywhere before its pool is known', t =>
-    scene(async it => {
+  test('learned routes are not used before the pools are known', t =>
+    onNode(async it => {
       const felix = it.start()
       tell(felix, { ...EMPTY, learned: full.learned })
       await felix.applied()
       t.deepEqual(
-        (await table(it.hands)).filter(line => / via .* proto 80/.test(line)),
+        (await table(it.otherProgram)).filter(line => / via .* proto 80/.test(line)),
         [],
       )
     }))
 
   test('an endpoint whose interface is missing is refused alone, and done when the interface comes', t =>
-    scene(async it => {
-      const felix = await settled(it)
+    onNode(async it => {
+      const felix = await startInSync(it)
       const late = { ...full.endpoints[0]!, id: 'late', interfaceName: 'calilate', addresses: ['10.244.1.9'] }
       tell(felix, { endpoints: [...full.endpoints, late], learned: full.learned.slice(1) })
       const error = await t.throwsAsync(felix.applied('late'))
       t.regex(error!.message, /calilate is not there/)
       await felix.applied('a')
-      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
-      await plug(it.hands, 'calilate')
+      t.is(await routeTo(it.otherProgram, '10.244.2.0/26'), undefined)
+      await addLink(it.otherProgram, 'calilate')
       await felix.inSync()
-      t.truthy(await routeTo(it.hands, '10.244.1.9/32'))
+      t.truthy(await routeTo(it.otherProgram, '10.244.1.9/32'))
     }))
 
-  test('a route that the kernel refuses stays dirty and does not stop its neighbours', t =>
-    scene(async it => {
-      const felix = await settled(it)
-      await it.hands.setLink('calia', { up: false })
+  test('a route that the kernel refuses is tried again and does not stop other routes', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      await it.otherProgram.setLink('calia', { up: false })
       tell(felix, { learned: [...full.learned, learned('198.51.100.0/24', '192.168.10.1')] })
       await felix.applied().catch(() => undefined)
-      t.truthy(await routeTo(it.hands, '198.51.100.0/24'))
+      t.truthy(await routeTo(it.otherProgram, '198.51.100.0/24'))
       await eventually('the endpoint is refused', () => refused(felix.applied('a')))
-      await it.hands.setLink('calia', { up: true })
+      await it.otherProgram.setLink('calia', { up: true })
       await felix.inSync()
-      t.truthy(await routeTo(it.hands, '10.244.1.5/32'))
+      t.truthy(await routeTo(it.otherProgram, '10.244.1.5/32'))
     }))
 
   test("another program's routes of protocol bird are left alone, those that nobody wants and those in the way", t =>
-    scene(async it => {
-      const { index } = (await it.hands.link('eth0'))!
+    onNode(async it => {
+      const { index } = (await it.otherProgram.link('eth0'))!
       const birds = {
         table: 254,
         type: 'unicast',
@@ -316,12 +332,12 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
         gateway: '192.168.10.7',
         ifindex: index,
       } as const
-      const add = (dst: string) => it.hands.changeRoutes([{ verb: 'add', route: { ...birds, dst } }])
+      const add = (dst: string) => it.otherProgram.changeRoutes([{ verb: 'add', route: { ...birds, dst } }])
       await add('172.30.0.0/16')
-      const felix = await settled(it)
+      const felix = await startInSync(it)
       await add('172.31.0.0/16')
       // not even an event tells of this one before it is wanted
-      it.spy.deaf = true
+      it.spy.holdsEvents = true
       await add('198.51.100.0/24')
       tell(felix, { learned: [...full.learned, learned('198.51.100.0/24', '192.168.10.1')] })
       const error = await t.throwsAsync<ApplyError>(felix.applied(), { instanceOf: ApplyError })
@@ -330,15 +346,15 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
         [{ kind: 'route', key: '198.51.100.0/24', interfaceName: 'eth0', reason: 'ForeignOwner' }],
       )
       await felix.close()
-      const again = await settled(it)
+      const again = await startInSync(it)
       await again.applied()
       for (const dst of ['172.30.0.0/16', '172.31.0.0/16', '198.51.100.0/24'])
-        t.like(await routeTo(it.hands, dst), { protocol: 12, gateway: '192.168.10.7' })
+        t.like(await routeTo(it.otherProgram, dst), { protocol: 12, gateway: '192.168.10.7' })
     }))
 
   test('routes that an earlier version wrote as protocol bird are replaced in place where a pool holds them', t =>
-    scene(async it => {
-      const { index } = (await it.hands.link('eth0'))!
+    onNode(async it => {
+      const { index } = (await it.otherProgram.link('eth0'))!
       const old = {
         table: 254,
         type: 'unicast',
@@ -347,33 +363,33 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
         gateway: '192.168.10.12',
         ifindex: index,
       } as const
-      const answers = await it.hands.changeRoutes([{ verb: 'add', route: { ...old, dst: '10.244.2.0/26' } }])
+      const answers = await it.otherProgram.changeRoutes([{ verb: 'add', route: { ...old, dst: '10.244.2.0/26' } }])
       t.deepEqual(answers, [undefined])
-      await settled(it)
-      t.like(await routeTo(it.hands, '10.244.2.0/26'), { protocol: 80, gateway: '192.168.10.12' })
+      await startInSync(it)
+      t.like(await routeTo(it.otherProgram, '10.244.2.0/26'), { protocol: 80, gateway: '192.168.10.12' })
       t.deepEqual(it.spy.lost, [])
     }))
 
   test('a new pod makes nothing be read but what is on its interface', t =>
-    scene(async it => {
-      const felix = await settled(it)
+    onNode(async it => {
+      const felix = await startInSync(it)
       it.spy.reads.length = 0
-      await plug(it.hands, 'calinew')
+      await addLink(it.otherProgram, 'calinew')
       const made = { ...full.endpoints[0]!, id: 'new', interfaceName: 'calinew', addresses: ['10.244.1.9'] }
       felix.set('endpoint', 'new', made)
       await felix.applied('new')
-      const { index } = (await it.hands.link('calinew'))!
+      const { index } = (await it.otherProgram.link('calinew'))!
       for (const { method, of } of it.spy.reads) {
         t.false(['links', 'fdb', 'fdbEntry'].includes(method), `${method} is read`)
         if (method === 'neighbours' || method === 'neighbour' || method === 'addresses') t.is(of, index, method)
         if (method === 'routes') t.is((of as RouteFilter | undefined)?.ifindex, index)
       }
-      t.truthy(await routeTo(it.hands, '10.244.1.9/32'))
+      t.truthy(await routeTo(it.otherProgram, '10.244.1.9/32'))
     }))
 
-  test('strangers are left alone: their routes, neighbours and a default route that a router announces as well', t =>
-    scene(async it => {
-      const { index } = (await it.hands.link('eth0'))!
+  test('routes and neighbours of other programs are left alone, also a default route that a router announces too', t =>
+    onNode(async it => {
+      const { index } = (await it.otherProgram.link('eth0'))!
       const theirs = {
         table: 254,
         type: 'unicast',
@@ -383,8 +399,8 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
         ifindex: index,
       } as const
       const routes = ['0.0.0.0/0', '172.30.0.0/16'].map(dst => ({ verb: 'add' as const, route: { ...theirs, dst } }))
-      t.deepEqual(await it.hands.changeRoutes(routes), [undefined, undefined])
-      await it.hands.setNeighbour({
+      t.deepEqual(await it.otherProgram.changeRoutes(routes), [undefined, undefined])
+      await it.otherProgram.setNeighbour({
         ifindex: index,
         address: '192.168.10.7',
         mac: '02:00:00:00:00:77',
@@ -401,19 +417,19 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
       await t.throwsAsync(felix.applied())
       const key = conditionKey({ type: 'KernelInSync', object: { kind: 'Route', name: '0.0.0.0/0' } })
       t.is(reasons.get(key), 'ForeignOwner')
-      t.is((await routeTo(it.hands, '0.0.0.0/0'))?.gateway, '192.168.10.7')
+      t.is((await routeTo(it.otherProgram, '0.0.0.0/0'))?.gateway, '192.168.10.7')
       tell(felix, EMPTY)
       await felix.inSync()
-      t.is((await routeTo(it.hands, '172.30.0.0/16'))?.protocol, 4)
+      t.is((await routeTo(it.otherProgram, '172.30.0.0/16'))?.protocol, 4)
       t.true(reasons.has(key))
       t.is(reasons.get(key), undefined)
-      t.true((await it.hands.neighbours(index)).some(({ address }) => address === '192.168.10.7'))
+      t.true((await it.otherProgram.neighbours(index)).some(({ address }) => address === '192.168.10.7'))
     }))
 
-  test('an unknown route on a pod interface has ten seconds to become known', t =>
-    scene(async it => {
-      const felix = await settled(it)
-      const { index } = (await it.hands.link('calib'))!
+  test('an unknown route on a pod interface is removed only after ten seconds', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      const { index } = (await it.otherProgram.link('calib'))!
       const route = {
         dst: '10.244.1.30/32',
         table: 254,
@@ -423,84 +439,86 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
         ifindex: index,
       } as const
       const timers = it.clock.pending
-      await it.hands.changeRoutes([{ verb: 'add', route }])
+      await it.otherProgram.changeRoutes([{ verb: 'add', route }])
       await eventually('felix has seen it', async () => {
         await felix.applied()
         return it.clock.pending > timers
       })
       it.clock.advance(9_000)
       await felix.applied()
-      t.truthy(await routeTo(it.hands, route.dst))
+      t.truthy(await routeTo(it.otherProgram, route.dst))
       it.clock.advance(2_000)
       await felix.applied()
-      t.is(await routeTo(it.hands, route.dst), undefined)
+      t.is(await routeTo(it.otherProgram, route.dst), undefined)
     }))
 
-  test('lost events are made up for: after an overrun at once, without one at the next refresh', t =>
-    scene(async it => {
-      const felix = await settled(it)
-      it.spy.deaf = true
-      await removeRoute(it.hands, '10.244.2.0/26')
+  test('changes whose events were lost are repaired: at once after an overrun, else at the next refresh', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      it.spy.holdsEvents = true
+      await removeRoute(it.otherProgram, '10.244.2.0/26')
       await felix.applied()
-      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
+      t.is(await routeTo(it.otherProgram, '10.244.2.0/26'), undefined)
       it.spy.tell({ type: 'overrun' })
       await felix.applied()
-      t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
-      await removeRoute(it.hands, '10.244.2.0/26')
+      t.truthy(await routeTo(it.otherProgram, '10.244.2.0/26'))
+      await removeRoute(it.otherProgram, '10.244.2.0/26')
       it.clock.advance(90_000)
       await felix.applied()
-      t.truthy(await routeTo(it.hands, '10.244.2.0/26'))
+      t.truthy(await routeTo(it.otherProgram, '10.244.2.0/26'))
       t.deepEqual(it.healed, ['Route 10.244.2.0/26', 'Route 10.244.2.0/26'])
     }))
 
-  test('a pod interface has its sysctls, also after somebody set them back', t =>
-    scene(async it => {
-      const felix = await settled(it)
+  test('sysctls of a pod interface are set, and set again after another program changed them', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
       const path = ['conf', 'calia', 'proxy_arp']
-      t.is(it.hands.readSysctl('ipv4', path).trim(), '1')
-      t.is(it.hands.readSysctl('ipv4', ['ip_forward']).trim(), '1')
-      it.hands.writeSysctl('ipv4', path, '0')
+      t.is(it.otherProgram.readSysctl('ipv4', path).trim(), '1')
+      t.is(it.otherProgram.readSysctl('ipv4', ['ip_forward']).trim(), '1')
+      it.otherProgram.writeSysctl('ipv4', path, '0')
       it.clock.advance(90_000)
       await felix.applied()
-      t.is(it.hands.readSysctl('ipv4', path).trim(), '1')
+      t.is(it.otherProgram.readSysctl('ipv4', path).trim(), '1')
       t.true(it.healed.includes('Sysctl net.ipv4 conf/calia/proxy_arp'))
     }))
 
   test('a kernel that loses IP-in-IP gets VXLAN routes in place of the others, with none missing meanwhile', t =>
-    scene(async it => {
-      const felix = await settled(it)
+    onNode(async it => {
+      const felix = await startInSync(it)
       it.spy.lost.length = 0
       tell(felix, { capabilities: WITHOUT_IPIP.capabilities })
       await felix.inSync()
       t.true(
-        (await table(it.hands)).some(line => line.startsWith('unicast 10.244.3.0/26 via 10.245.3.1 dev vxlan.calico')),
+        (await table(it.otherProgram)).some(line =>
+          line.startsWith('unicast 10.244.3.0/26 via 10.245.3.1 dev vxlan.calico'),
+        ),
       )
       t.false(it.spy.lost.includes('10.244.3.0/26'))
     }))
 
-  test('somebody who undoes every answer is answered more and more slowly', t =>
-    scene(async it => {
-      await settled(it)
+  test('repairs that another program undoes each time are repeated more and more slowly', t =>
+    onNode(async it => {
+      await startInSync(it)
       const timers = it.clock.pending
-      const undo = () => removeRoute(it.hands, '10.244.2.0/26').catch(() => undefined)
+      const undo = () => removeRoute(it.otherProgram, '10.244.2.0/26').catch(() => undefined)
       let seen = 0
       await undo()
-      await eventually('the answers stop', async () => {
+      await eventually('the repairs stop', async () => {
         if (it.healed.length > seen) {
           seen = it.healed.length
           await undo()
         }
         return seen > 20
       })
-      await eventually('the next answer waits for its time', () => it.clock.pending > timers)
-      t.is(await routeTo(it.hands, '10.244.2.0/26'), undefined)
+      await eventually('the next repair waits', () => it.clock.pending > timers)
+      t.is(await routeTo(it.otherProgram, '10.244.2.0/26'), undefined)
       t.is(it.healed.length, seen)
       it.clock.advance(200)
-      await eventually('it is answered then', () => it.healed.length > seen)
+      await eventually('it is repaired then', () => it.healed.length > seen)
     }))
 
   test('closing ends every timer and every waiting promise', t =>
-    scene(async it => {
+    onNode(async it => {
       const felix = it.start()
       const waiting = felix.inSync()
       await felix.close()
@@ -511,7 +529,7 @@ export function felixSuite(test: Declare, { open, full }: Ground): void {
 }
 
 /** Everything of a kernel that felix has a hand in. */
-async function holdings(kernel: Kernel) {
+async function kernelState(kernel: Kernel) {
   const links = await kernel.links()
   const tunnels = links.filter(({ name }) => name === 'tunl0' || name === 'vxlan.calico')
   const nameOf = new Map(links.map(({ index, name }) => [index, name]))
@@ -534,15 +552,15 @@ async function holdings(kernel: Kernel) {
   }
 }
 
-async function removeAddress(hands: Kernel, name: string, address: string): Promise<void> {
-  const { index } = (await hands.link(name))!
-  const found = (await hands.addresses(index)).find(held => held.address === address)
-  await hands.deleteAddress(found!)
+async function removeAddress(otherProgram: Kernel, name: string, address: string): Promise<void> {
+  const { index } = (await otherProgram.link(name))!
+  const found = (await otherProgram.addresses(index)).find(held => held.address === address)
+  await otherProgram.deleteAddress(found!)
 }
 
-async function removeRoute(hands: Kernel, dst: string): Promise<void> {
-  const route = (await routeTo(hands, dst))!
-  const [refusal] = await hands.changeRoutes([{ verb: 'delete', route }])
+async function removeRoute(otherProgram: Kernel, dst: string): Promise<void> {
+  const route = (await routeTo(otherProgram, dst))!
+  const [refusal] = await otherProgram.changeRoutes([{ verb: 'delete', route }])
   if (refusal !== undefined) throw refusal
 }
 

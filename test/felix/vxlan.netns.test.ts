@@ -9,14 +9,14 @@ import { nodeMarks } from '../../felix/marks.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { breakGround, type Ground, isRoot, sweep } from './ground.ts'
-import { eventually } from './hands.ts'
+import { isRoot, openNetns, sweep, type TestNetns } from './netns.ts'
+import { eventually } from './node-kernel.ts'
 import { tell, type World } from './worlds.ts'
 
 const run = promisify(execFile)
 
 /** Node `n` of two: 192.168.<n>0.1n/24 on its own LAN, block 10.244.<n>.0/26, pod at .5, VTEP at .1. */
-type Node = { n: number; host: Ground; pod: Ground; felix: Felix }
+type Node = { n: number; host: TestNetns; pod: TestNetns; felix: Felix }
 
 if (!isRoot)
   test('pods on two nodes', t => {
@@ -63,8 +63,8 @@ else {
       const [{ pod, host }] = net.nodes
       t.regex(await arping(pod, 'eth0'), /reply from 169\.254\.1\.1 \[EE:EE:EE:EE:EE:EE\]/)
       t.regex(await arping(net.router, 'lan1'), /Received 0 response/)
-      await host.hands.setLink('eth0', { up: false })
-      await host.hands.setLink('eth0', { up: true })
+      await host.otherProgram.setLink('eth0', { up: false })
+      await host.otherProgram.setLink('eth0', { up: true })
       await eventually('the pod gets an answer after the uplink was down', async () =>
         /reply from/.test(await arping(pod, 'eth0')),
       )
@@ -91,7 +91,7 @@ else {
   test.serial('a tunnel that was deleted by hand carries packets again within a second', async t => {
     await using net = await twoNodes()
     const [a] = net.nodes
-    await a.host.hands.deleteLink('vxlan.calico')
+    await a.host.otherProgram.deleteLink('vxlan.calico')
     const startMs = performance.now()
     await eventually('the pod answers again', () =>
       // a lost probe must not be what is measured
@@ -106,7 +106,7 @@ else {
 }
 
 /** What `arping` prints when it asks once for 169.254.1.1; no answer is no failure. */
-async function arping({ name }: Ground, device: string): Promise<string> {
+async function arping({ name }: TestNetns, device: string): Promise<string> {
   const args = ['netns', 'exec', name, 'arping', '-c1', '-w1', '-I', device, '169.254.1.1']
   return run('ip', args).then(
     ({ stdout }) => stdout,
@@ -114,22 +114,22 @@ async function arping({ name }: Ground, device: string): Promise<string> {
   )
 }
 
-type Net = AsyncDisposable & { router: Ground; nodes: [Node, Node] }
+type Net = AsyncDisposable & { router: TestNetns; nodes: [Node, Node] }
 
 /** Everything up and in sync; disposed of whole. */
 async function twoNodes({ defaultRoutes } = { defaultRoutes: true }): Promise<Net> {
   await using undo = new AsyncDisposableStack()
-  const ground = async () => {
-    const made = await breakGround()
+  const netns = async () => {
+    const made = await openNetns()
     undo.defer(() => made.close())
     await made.kernel.setLink('lo', { up: true })
     return made
   }
-  const router = await ground()
+  const router = await netns()
   router.kernel.writeSysctl('ipv4', ['ip_forward'], '1')
   const node = async (n: number): Promise<Node> => {
-    const host = await ground()
-    const pod = await ground()
+    const host = await netns()
+    const pod = await netns()
     await wire(host, 'eth0', router, `lan${n}`)
     await give(host, 'eth0', `192.168.${n}0.1${n}`, 24)
     await give(router, `lan${n}`, `192.168.${n}0.1`, 24)
@@ -194,18 +194,18 @@ function startFelix({ n, host }: Pick<Node, 'n' | 'host'>, podMac?: string): Fel
   return felix
 }
 
-async function wire(from: Ground, name: string, to: Ground, peer: string, mac?: string): Promise<void> {
+async function wire(from: TestNetns, name: string, to: TestNetns, peer: string, mac?: string): Promise<void> {
   await from.kernel.createLink({ kind: 'veth', name, mac, peer: { name: peer, netns: netnsPath(to.name) } })
   await to.kernel.setLink(peer, { up: true })
   await from.kernel.setLink(name, { up: true })
 }
 
-async function give({ kernel }: Ground, name: string, address: string, length: number): Promise<void> {
+async function give({ kernel }: TestNetns, name: string, address: string, length: number): Promise<void> {
   const { index } = (await kernel.link(name))!
   await kernel.addAddress({ ifindex: index, address, length, scope: 0 })
 }
 
-async function route({ kernel }: Ground, dst: string, gateway: string | undefined, name: string): Promise<void> {
+async function route({ kernel }: TestNetns, dst: string, gateway: string | undefined, name: string): Promise<void> {
   const { index } = (await kernel.link(name))!
   const scope = gateway === undefined ? 253 : 0
   const made = { dst, table: 254, type: 'unicast', protocol: 3, scope, gateway, ifindex: index } as const
@@ -213,6 +213,6 @@ async function route({ kernel }: Ground, dst: string, gateway: string | undefine
   if (refusal !== undefined) throw refusal
 }
 
-async function ping({ name }: Ground, address: string, count: number, more: string[] = []): Promise<void> {
+async function ping({ name }: TestNetns, address: string, count: number, more: string[] = []): Promise<void> {
   await run('ip', ['netns', 'exec', name, 'ping', '-q', '-i', '0.05', '-c', `${count}`, '-W', '1', ...more, address])
 }

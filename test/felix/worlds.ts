@@ -157,8 +157,8 @@ export function steps(from: World, to: World): Partial<World>[] {
   return keys.filter(key => from[key] !== to[key]).map(key => ({ [key]: to[key] }))
 }
 
-/** The same walk in other gaits: reversed, split item by item, squashed into one, every step twice. */
-export function gaits(walk: readonly Partial<World>[]): Record<string, Partial<World>[]> {
+/** The same walk in other variants: reversed, split item by item, squashed into one, every step twice. */
+export function variants(walk: readonly Partial<World>[]): Record<string, Partial<World>[]> {
   return {
     straight: [...walk],
     reversed: walk.toReversed(),

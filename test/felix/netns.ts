@@ -15,21 +15,21 @@ export function sweep(): void {
   }
 }
 
-export type Ground = { name: string; kernel: Kernel; hands: Kernel; close(): Promise<void> }
+export type TestNetns = { name: string; kernel: Kernel; otherProgram: Kernel; close(): Promise<void> }
 
 /** A fresh namespace with two independent ways into its kernel. */
-export async function breakGround(): Promise<Ground> {
+export async function openNetns(): Promise<TestNetns> {
   const name = `${PREFIX}-${process.pid}-${++count}`
   addNetns(name)
   const home = openKernel()
   const kernel = home.inside(netnsPath(name))
-  const hands = home.inside(netnsPath(name))
+  const otherProgram = home.inside(netnsPath(name))
   return {
     name,
     kernel,
-    hands,
+    otherProgram,
     async close() {
-      hands.close()
+      otherProgram.close()
       kernel.close()
       home.close()
       removeNetns(name)

@@ -1,5 +1,5 @@
-// A node to work on, real or fake, and the hands of somebody else in it: links as `eth0` and `caliX`, a count of what
-// felix writes, and a monitor that can be made deaf.
+// What tests of felix need of a node's kernel, real or fake: links such as `eth0` and `caliX`, a count of what felix reads
+// and writes, and a monitor whose events can be held back.
 import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
 import type { Route } from '../../kernel/port/routes.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
@@ -11,7 +11,7 @@ export type Spy = {
   /** Names of the methods that read, each with its first argument. */
   reads: { method: string; of: unknown }[]
   /** While true, no event reaches the listeners. */
-  deaf: boolean
+  holdsEvents: boolean
   /** Hands an event to the listeners as if the kernel had told it. */
   tell(event: KernelEvent): void
   /** Routes that were seen to go. */
@@ -40,7 +40,7 @@ export function spy(real: Kernel): Spy {
     kernel: real,
     writes: [],
     reads: [],
-    deaf: false,
+    holdsEvents: false,
     lost: [],
     tell: event => {
       for (const listen of listeners) listen(event)
@@ -53,7 +53,7 @@ export function spy(real: Kernel): Spy {
           listeners.add(listen)
           const monitor = target.monitor(event => {
             if (event.type === 'route-gone') noted.lost.push(event.route.dst)
-            if (!noted.deaf) listen(event)
+            if (!noted.holdsEvents) listen(event)
           })
           return {
             close: () => {
@@ -76,15 +76,15 @@ export function spy(real: Kernel): Spy {
 }
 
 /** lo and eth0 (192.168.10.11/24) up, as a node has them before its agent starts. */
-export async function furnish(kernel: Kernel): Promise<void> {
+export async function setUpNode(kernel: Kernel): Promise<void> {
   await kernel.setLink('lo', { up: true })
-  await plug(kernel, 'eth0')
+  await addLink(kernel, 'eth0')
   const { index } = (await kernel.link('eth0'))!
   await kernel.addAddress({ ifindex: index, address: '192.168.10.11', length: 24, scope: 0 })
 }
 
 /** A link with a far end, up: an uplink or the host side of a pod. */
-export async function plug(kernel: Kernel, name: string): Promise<void> {
+export async function addLink(kernel: Kernel, name: string): Promise<void> {
   await kernel.createLink({ kind: 'veth', name, peer: { name: `p-${name}` } })
   await kernel.setLink(`p-${name}`, { up: true })
   await kernel.setLink(name, { up: true })

@@ -1,0 +1,80 @@
+// Who is told what when a pass ends, and what of a pass's refusals concerns one endpoint.
+import test from 'ava'
+import { Receipts } from '../../felix/receipts.ts'
+import { EndpointRefusals, refusalCondition } from '../../felix/refusals.ts'
+import { ApplyError, type Refusal } from '../../kernel/reconcile/table.ts'
+import { calculated, EMPTY, endpoint } from './worlds.ts'
+
+const refusal: Refusal = { kind: 'route', key: '10.1.0.0/26', reason: 'Refused', errno: 22, message: 'no' }
+const NOBODY = () => []
+
+test('a receipt is answered by the first pass that took in its generation, not by an earlier one', async t => {
+  const receipts = new Receipts()
+  const answered: number[] = []
+  const all = [1, 2, 3].map(n => receipts.receipt(n, undefined).then(() => answered.push(n)))
+  receipts.answer(0, [], NOBODY)
+  await Promise.resolve()
+  t.deepEqual(answered, [])
+  receipts.answer(2, [], NOBODY)
+  await Promise.all(all.slice(0, 2))
+  t.deepEqual(answered, [1, 2])
+  receipts.answer(3, [], NOBODY)
+  await Promise.all(all)
+  t.deepEqual(answered, [1, 2, 3])
+})
+
+test('a receipt for an endpoint is refused only for what concerns that endpoint', async t => {
+  const receipts = new Receipts()
+  const [whole, mine, others] = [undefined, 'a', 'b'].map(id => receipts.receipt(1, id))
+  receipts.answer(1, [refusal], id => (id === 'a' ? [refusal] : []))
+  const error = await t.throwsAsync(mine!, { instanceOf: ApplyError })
+  t.deepEqual(error?.refusals, [refusal])
+  await t.throwsAsync(whole!, { instanceOf: ApplyError })
+  await t.notThrowsAsync(others!)
+})
+
+test('whoever waits for sync waits past passes that were refused something', async t => {
+  const receipts = new Receipts()
+  let synced = false
+  const sync = receipts.sync(1).then(() => {
+    synced = true
+  })
+  receipts.answer(1, [refusal], NOBODY)
+  await Promise.resolve()
+  t.false(synced)
+  receipts.answer(1, [], NOBODY)
+  await sync
+  t.true(synced)
+})
+
+test('closing rejects everybody who waits', async t => {
+  const receipts = new Receipts()
+  const waiting = [receipts.receipt(1, undefined), receipts.receipt(1, 'a'), receipts.sync(1)]
+  receipts.close()
+  for (const each of waiting) await t.throwsAsync(each, { message: 'felix is closed' })
+})
+
+test('an endpoint is told of refusals on its interface, of addresses that others have, and that it is unknown', t => {
+  const pods = [endpoint('a', '10.244.1.5', '10.244.1.6'), endpoint('b', '10.244.1.6')]
+  const onInterface = { ...refusal, interfaceName: 'calib' }
+  const refusals = new EndpointRefusals(calculated({ ...EMPTY, endpoints: pods }), [refusal, onInterface])
+  const said = (id: string) => refusals.of(id).map(({ kind, key, message }) => `${kind} ${key}: ${message}`)
+  t.deepEqual(said('a'), [])
+  t.deepEqual(said('b'), ['route 10.1.0.0/26: no', 'route 10.244.1.6/32: the address belongs to calia'])
+  t.deepEqual(said('c'), ['link c: felix was not told of endpoint c'])
+})
+
+test('an endpoint whose interface another endpoint has is told so', t => {
+  const pods = [endpoint('a', '10.244.1.5'), { ...endpoint('b', '10.244.1.6'), interfaceName: 'calia' }]
+  const [first] = new EndpointRefusals(calculated({ ...EMPTY, endpoints: pods }), []).of('b')
+  t.is(first?.message, 'the interface belongs to endpoint a')
+})
+
+test('a refusal is a condition of its object, with the reason for machines', t => {
+  t.like(refusalCondition({ ...refusal, kind: 'fdb', key: 'vxlan.calico 66:00:00:00:00:01', reason: 'NotShown' }), {
+    type: 'KernelInSync',
+    status: 'False',
+    reason: 'NotShown',
+    object: { kind: 'FdbEntry', name: 'vxlan.calico 66:00:00:00:00:01' },
+  })
+})
