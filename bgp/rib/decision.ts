@@ -5,7 +5,7 @@
 // Step e (interior cost) is absent: this speaker has no interior cost, so all are equal in it.
 import type { AttributeFacts } from './store/attribute-facts.ts'
 import { SET_FLAG } from './store/attribute-facts.ts'
-import { PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
+import type { PathTable } from './store/path-table.ts'
 
 export type StepName =
   | 'only'
@@ -30,80 +30,77 @@ export type PeerFacts = {
   rank: Uint32Array
 }
 
-export type Columns = { words: Uint32Array; facts: AttributeFacts; peers: PeerFacts }
+export type Columns = { paths: PathTable; facts: AttributeFacts; peers: PeerFacts }
 
 export type DecisionOptions = { alwaysCompareMed: boolean }
 
-/** Fills `keys[i]` for each of the first `count` of `paths`; the least keys stay. */
-type Load = (c: Columns, paths: Uint32Array, count: number, keys: Float64Array) => void
-
-const attributes = (words: Uint32Array, path: number): number => words[path * STRIDE + PATH.accepted]!
-const peerOf = (words: Uint32Array, path: number): number => words[path * STRIDE + PATH.peer]! & PEER_MASK
+/** Fills `keys[i]` for each of the first `count` of `slots`; the least keys stay. */
+type Load = (c: Columns, slots: Uint32Array, count: number, keys: Float64Array) => void
 
 function steps({ alwaysCompareMed }: DecisionOptions): readonly { name: StepName; load: Load }[] {
   return [
     {
       name: 'local',
-      load({ words }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = peerOf(words, paths[i]!) === 0 ? 0 : 1
+      load({ paths }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = paths.peer(slots[i]!) === 0 ? 0 : 1
       },
     },
     {
       name: 'stale',
-      load({ words, facts: { flags } }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = flags[attributes(words, paths[i]!)]! & SET_FLAG.llgrStale
+      load({ paths, facts: { flags } }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = flags[paths.accepted(slots[i]!)]! & SET_FLAG.llgrStale
       },
     },
     {
       name: 'local-pref',
-      load({ words, facts: { localPref } }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = -localPref[attributes(words, paths[i]!)]!
+      load({ paths, facts: { localPref } }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = -localPref[paths.accepted(slots[i]!)]!
       },
     },
     {
       name: 'as-path-length',
-      load({ words, facts: { pathLength } }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = pathLength[attributes(words, paths[i]!)]!
+      load({ paths, facts: { pathLength } }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = pathLength[paths.accepted(slots[i]!)]!
       },
     },
     {
       name: 'origin',
-      load({ words, facts: { origin } }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = origin[attributes(words, paths[i]!)]!
+      load({ paths, facts: { origin } }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = origin[paths.accepted(slots[i]!)]!
       },
     },
     { name: 'med', load: alwaysCompareMed ? loadMed : loadMedByNeighbour },
     {
       name: 'external',
-      load({ words, peers: { external } }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = -external[peerOf(words, paths[i]!)]!
+      load({ paths, peers: { external } }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = -external[paths.peer(slots[i]!)]!
       },
     },
     {
       name: 'router-id',
-      load({ words, facts: { originator }, peers: { routerId } }, paths, count, keys) {
+      load({ paths, facts: { originator }, peers: { routerId } }, slots, count, keys) {
         for (let i = 0; i < count; i++) {
-          const original = originator[attributes(words, paths[i]!)]!
-          keys[i] = original === 0 ? routerId[peerOf(words, paths[i]!)]! : original
+          const original = originator[paths.accepted(slots[i]!)]!
+          keys[i] = original === 0 ? routerId[paths.peer(slots[i]!)]! : original
         }
       },
     },
     {
       name: 'cluster-list',
-      load({ words, facts: { clusterLength } }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = clusterLength[attributes(words, paths[i]!)]!
+      load({ paths, facts: { clusterLength } }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = clusterLength[paths.accepted(slots[i]!)]!
       },
     },
     {
       name: 'peer-address',
-      load({ words, peers: { rank } }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = rank[peerOf(words, paths[i]!)]!
+      load({ paths, peers: { rank } }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = rank[paths.peer(slots[i]!)]!
       },
     },
     {
       name: 'path-id',
-      load({ words }, paths, count, keys) {
-        for (let i = 0; i < count; i++) keys[i] = words[paths[i]! * STRIDE + PATH.pathId]!
+      load({ paths }, slots, count, keys) {
+        for (let i = 0; i < count; i++) keys[i] = paths.pathId(slots[i]!)
       },
     },
   ]
@@ -121,44 +118,45 @@ export class Decision {
     this.#late = this.#steps.slice(this.#steps.findIndex(({ name }) => name === 'med'))
   }
 
-  /** The best of the first `count` (at least 1) of `paths`, as `decide` finds it, without saying why. */
-  best(paths: Uint32Array, count: number, columns: Columns): number {
-    const { preference } = columns.facts
+  /** The best of the first `count` (at least 1) of `slots`, as `decide` finds it, without saying why. */
+  best(slots: Uint32Array, count: number, columns: Columns): number {
+    const { paths, facts } = columns
+    const { preference } = facts
     let least = Number.POSITIVE_INFINITY
     let kept = 0
     for (let i = 0; i < count; i++) {
-      const path = paths[i]!
+      const slot = slots[i]!
       // a network of our own comes before everything and is alone
-      if (peerOf(columns.words, path) === 0) return path
-      const own = preference[attributes(columns.words, path)]!
+      if (paths.peer(slot) === 0) return slot
+      const own = preference[paths.accepted(slot)]!
       if (own > least) continue
       if (own < least) kept = 0
       least = own
-      paths[kept++] = path
+      slots[kept++] = slot
     }
-    if (kept > 1) this.#run(this.#late, paths, kept, columns)
-    return paths[0]!
+    if (kept > 1) this.#run(this.#late, slots, kept, columns)
+    return slots[0]!
   }
 
   /**
-   * Moves the best of the first `count` (at least 1) of `paths` to the front and returns the step that left it alone.
+   * Moves the best of the first `count` (at least 1) of `slots` to the front and returns the step that left it alone.
    * All of them must be usable (accepted attributes that are not 0). `lost` hears of every other path and its step.
    */
-  decide(paths: Uint32Array, count: number, columns: Columns, lost?: (path: number, step: StepName) => void): StepName {
-    return count === 1 ? 'only' : this.#run(this.#steps, paths, count, columns, lost)
+  decide(slots: Uint32Array, count: number, columns: Columns, lost?: (slot: number, step: StepName) => void): StepName {
+    return count === 1 ? 'only' : this.#run(this.#steps, slots, count, columns, lost)
   }
 
   #run(
     steps: readonly { name: StepName; load: Load }[],
-    paths: Uint32Array,
+    slots: Uint32Array,
     count: number,
     columns: Columns,
-    lost?: (path: number, step: StepName) => void,
+    lost?: (slot: number, step: StepName) => void,
   ): StepName {
     if (count > this.#keys.length) this.#keys = new Float64Array(count * 2)
     const keys = this.#keys
     for (const { name, load } of steps) {
-      load(columns, paths, count, keys)
+      load(columns, slots, count, keys)
       let least = keys[0]!
       let same = true
       for (let i = 1; i < count; i++) {
@@ -169,8 +167,8 @@ export class Decision {
       if (same) continue
       let kept = 0
       for (let i = 0; i < count; i++) {
-        if (keys[i] === least) paths[kept++] = paths[i]!
-        else lost?.(paths[i]!, name)
+        if (keys[i] === least) slots[kept++] = slots[i]!
+        else lost?.(slots[i]!, name)
       }
       count = kept
       if (count === 1) return name
@@ -179,30 +177,30 @@ export class Decision {
   }
 }
 
-function loadMed({ words, facts: { med } }: Columns, paths: Uint32Array, count: number, keys: Float64Array): void {
-  for (let i = 0; i < count; i++) keys[i] = med[attributes(words, paths[i]!)]!
+function loadMed({ paths, facts: { med } }: Columns, slots: Uint32Array, count: number, keys: Float64Array): void {
+  for (let i = 0; i < count; i++) keys[i] = med[paths.accepted(slots[i]!)]!
 }
 
 /** 0 for a path with the least MED among those of its neighbour AS, else 1. */
 function loadMedByNeighbour(
-  { words, facts: { med, neighbourAs } }: Columns,
-  paths: Uint32Array,
+  { paths, facts: { med, neighbourAs } }: Columns,
+  slots: Uint32Array,
   count: number,
   keys: Float64Array,
 ): void {
   keys.fill(0, 0, count)
-  const first = med[attributes(words, paths[0]!)]!
+  const first = med[paths.accepted(slots[0]!)]!
   let i = 1
-  while (i < count && med[attributes(words, paths[i]!)] === first) i++
+  while (i < count && med[paths.accepted(slots[i]!)] === first) i++
   if (i === count) return
   const least = new Map<number, number>()
   for (i = 0; i < count; i++) {
-    const set = attributes(words, paths[i]!)
+    const set = paths.accepted(slots[i]!)
     const seen = least.get(neighbourAs[set]!)
     if (seen === undefined || med[set]! < seen) least.set(neighbourAs[set]!, med[set]!)
   }
   for (i = 0; i < count; i++) {
-    const set = attributes(words, paths[i]!)
+    const set = paths.accepted(slots[i]!)
     keys[i] = med[set]! > least.get(neighbourAs[set]!)! ? 1 : 0
   }
 }

@@ -4,7 +4,6 @@
 import type { Importer } from './in/importer.ts'
 import type { RibPeerState } from './peer-state.ts'
 import { parseSet, type RouteAttributes } from './store/attribute-set.ts'
-import { PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
 
 /** One path of `Rib.dump`. */
@@ -31,27 +30,25 @@ export function* dumpPrefixes(table: FamilyTable, peers: Peers, importer: Import
   for (let id = 0; id < prefixes.end; id++) {
     if (!prefixes.holds(id)) continue
     const found: DumpedPath[] = []
-    for (let link = paths.heads[id]!; link !== 0; link = paths.words[(link - 1) * STRIDE + PATH.next]!)
-      if (isRoute(table, link - 1)) found.push(pathAt(table, link - 1, peers, importer))
+    for (let slot = paths.first(id); slot >= 0; slot = paths.next(slot))
+      if (isRoute(table, slot)) found.push(pathAt(table, slot, peers, importer))
     if (found.length > 0) yield found
   }
 }
 
 /** A path that is gone may keep its slot for a while, without attributes. */
 function isRoute({ paths }: FamilyTable, slot: number): boolean {
-  return paths.words[slot * STRIDE + PATH.received] !== 0
+  return paths.received(slot) !== 0
 }
 
 function pathAt({ paths, prefixes, store }: FamilyTable, slot: number, peers: Peers, importer: Importer): DumpedPath {
-  const { words } = paths
-  const at = slot * STRIDE
-  const from = peers[words[at + PATH.peer]! & PEER_MASK]!
-  const used = words[at + PATH.accepted]!
+  const from = peers[paths.peer(slot)]!
+  const used = paths.accepted(slot)
   return {
     peer: from.peer.key,
-    prefix: prefixes.text(words[at + PATH.prefix]!),
-    pathId: words[at + PATH.pathId]!,
-    received: importer.read(words[at + PATH.received]!, from),
+    prefix: prefixes.text(paths.prefix(slot)),
+    pathId: paths.pathId(slot),
+    received: importer.read(paths.received(slot), from),
     accepted: used === 0 ? undefined : parseSet(store.view(used)),
   }
 }

@@ -5,7 +5,7 @@ import type { StepName } from './decision.ts'
 import type { Importer, ImportVerdict } from './in/importer.ts'
 import type { RibPeerState } from './peer-state.ts'
 import { parseSet, type RouteAttributes } from './store/attribute-set.ts'
-import { MARK, PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
+import { MARK } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
 
 export type ExplainedPath = {
@@ -38,22 +38,21 @@ export function explainPrefix(
   importer: Importer,
 ): Explanation {
   const decided = table.explain(prefix)
-  const { words, heads } = table.paths
+  const { paths } = table
   const candidates: ExplainedPath[] = []
-  for (let link = heads[prefix]!; link !== 0; link = words[(link - 1) * STRIDE + PATH.next]!) {
-    const at = (link - 1) * STRIDE
-    const marks = words[at + PATH.peer]!
+  for (let slot = paths.first(prefix); slot >= 0; slot = paths.next(slot)) {
+    const marks = paths.marks(slot)
     if ((marks & MARK.gone) !== 0) continue
-    const from = peers[marks & PEER_MASK]!
-    const accepted = words[at + PATH.accepted]!
-    const received = words[at + PATH.received]!
-    const best = decided?.best === link - 1
+    const from = peers[paths.peer(slot)]!
+    const accepted = paths.accepted(slot)
+    const received = paths.received(slot)
+    const best = decided?.best === slot
     candidates.push({
       peer: from.peer.key,
-      pathId: words[at + PATH.pathId]!,
+      pathId: paths.pathId(slot),
       attributes: accepted === 0 ? importer.read(received, from) : parseSet(table.store.view(accepted)),
       best,
-      step: best ? decided.step : decided?.lost.get(link - 1),
+      step: best ? decided.step : decided?.lost.get(slot),
       import: from.index === 0 ? OWN : importer.explain(received, from, prefix, table.prefixes),
       stale: (marks & MARK.longLived) !== 0 ? 'long-lived' : (marks & MARK.stale) !== 0 ? 'restart' : undefined,
     })
@@ -61,8 +60,8 @@ export function explainPrefix(
   const order = ({ best, import: { accepted } }: ExplainedPath) => (best ? 0 : accepted ? 1 : 2)
   candidates.sort((a, b) => order(a) - order(b) || (a.peer < b.peer ? -1 : 1))
   const withheld = []
-  for (const group of decided === undefined ? [] : table.groups.values()) {
-    const reason = group.exporter.explain(words[decided!.best * STRIDE + PATH.accepted]!, prefix)
+  for (const group of decided === undefined ? [] : table.groups.all) {
+    const reason = group.exporter.explain(paths.accepted(decided!.best), prefix)
     if (reason !== undefined) withheld.push({ peers: [...group.members.keys()].map(i => peers[i]!.peer.key), reason })
   }
   return { prefix: table.prefixes.text(prefix), candidates, withheld }

@@ -5,18 +5,15 @@ import { Policy } from '../policy.ts'
 import { plainRulesFor } from './in/admission.ts'
 import type { PlainRules } from './in/read-facts.ts'
 import { ownAddresses } from './next-hop.ts'
-import type { ExportSource } from './out/advertisement.ts'
-import type { ExportGroup } from './out/export-group.ts'
-import type { Member } from './out/member.ts'
 import type { SpeakerNumbers } from './speaker-numbers.ts'
-import type { RibPeer } from './types.ts'
+import { peerOwner } from './store/set-owner.ts'
+import type { ExportSource, RibPeer } from './types.ts'
 
-/** Per family: paths held, of those stale, and the place where the peer is fed. */
+/** Per family: paths held, and how many of those are stale. */
 export type PeerFamily = {
   received: number
   stale: number
   warned: boolean
-  outlet?: { group: ExportGroup; member: Member }
   /** Ends what waits for the peer: its return, its End-of-RIB, or the long-lived period. */
   timer?: Cancel
   longLivedSeconds: number
@@ -35,7 +32,6 @@ export class RibPeerState {
   discarded = 0
   treatedAsWithdrawn = 0
   messagesIn = 0
-  messagesOut = 0
 
   constructor(index: number, peer: RibPeer, speaker: SpeakerNumbers) {
     this.index = index
@@ -60,12 +56,12 @@ export class RibPeerState {
 
   /** Owner of sets as this peer sends them, whose octets depend on the width of its AS numbers. */
   get raw(): number {
-    return this.index * 2 + (this.peer.receive.as4 ? 1 : 0)
+    return peerOwner(this.index, this.peer.receive)
   }
 
   /** Owner of sets from this peer in their stored form. */
   get canonical(): number {
-    return this.index * 2 + 1
+    return peerOwner(this.index, { as4: true })
   }
 
   family(family: AddressFamily): PeerFamily {

@@ -5,7 +5,7 @@
 import { FAMILY } from '../family.ts'
 import { UpdatePacker } from './out/update-packer.ts'
 import type { RibPeerState } from './peer-state.ts'
-import { MARK, PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
+import { MARK } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
 
 /** Whole UPDATE messages, end to end, of the peer with this key. */
@@ -45,8 +45,7 @@ export function withdrawUnrefreshed(table: FamilyTable, peer: RibPeerState): Uin
   const packer = new UpdatePacker(prefixes, { family, addPath: addPathOf(table, peer), extended: false })
   packer.withdraw()
   table.eachOf(peer.index, (slot, marks) => {
-    const at = slot * STRIDE
-    if ((marks & MARK.unrefreshed) !== 0) packer.add(paths.words[at + PATH.prefix]!, paths.words[at + PATH.pathId]!)
+    if ((marks & MARK.unrefreshed) !== 0) packer.add(paths.prefix(slot), paths.pathId(slot))
   })
   return packer.take().bytes
 }
@@ -57,10 +56,9 @@ function sender(
   slot: number,
   peers: readonly (RibPeerState | undefined)[],
 ): RibPeerState | undefined {
-  const at = slot * STRIDE
-  const owner = paths.words[at + PATH.peer]!
-  if (!paths.holds(slot) || paths.words[at + PATH.received] === 0 || (owner & (MARK.stale | MARK.gone)) !== 0) return
-  const from = peers[owner & PEER_MASK]!
+  if (!paths.holds(slot) || paths.received(slot) === 0) return undefined
+  if ((paths.marks(slot) & (MARK.stale | MARK.gone)) !== 0) return undefined
+  const from = peers[paths.peer(slot)]!
   return from.up && from.peer.source !== true ? from : undefined
 }
 
@@ -95,13 +93,12 @@ class Run {
     const { paths, store } = this.#table
     this.from = from
     this.#now = addPathOf(this.#table, from) ? this.#packers.addPath : this.#packers.plain
-    const at = slot * STRIDE
-    const set = paths.words[at + PATH.received]!
+    const set = paths.received(slot)
     const [start, length] = [store.offset(set), store.length(set)]
     const packer = length > this.#now.short.room ? this.#now.long : this.#now.short
     if (set !== this.#set) packer.announce(store.arena, start, start + length)
     this.#set = set
-    packer.add(paths.words[at + PATH.prefix]!, paths.words[at + PATH.pathId]!)
+    packer.add(paths.prefix(slot), paths.pathId(slot))
   }
 
   take(): Replayed | undefined {

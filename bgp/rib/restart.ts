@@ -71,7 +71,7 @@ export class Restart {
   /** The peer begins to send its table again (BoRR). */
   beginRefresh(peer: RibPeerState, family: AddressFamily): void {
     const table = this.#deps.tables[family]
-    table.eachOf(peer.index, slot => table.mark(slot, MARK.unrefreshed))
+    table.eachOf(peer.index, slot => table.paths.addMarks(slot, MARK.unrefreshed))
   }
 
   close(peer: RibPeerState): void {
@@ -84,7 +84,7 @@ export class Restart {
     counts.longLivedSeconds = how.longLivedSeconds?.[family] ?? 0
     table.eachOf(peer.index, (slot, marks) => {
       if ((marks & MARK.stale) === 0) {
-        table.mark(slot, MARK.stale)
+        table.paths.addMarks(slot, MARK.stale)
         counts.stale++
         // RFC 4724 §4.2: without a long-lived period a second restart in a row ends what the first one left
       } else if (counts.longLivedSeconds === 0) table.remove(slot, peer)

@@ -10,17 +10,13 @@ import { Policy } from '../policy.ts'
 import type { RouteSink } from '../port.ts'
 import type { ProtocolError } from '../wire/errors.ts'
 import { AdjRibIn } from './adj-rib-in.ts'
-import { Decision, type PeerFacts } from './decision.ts'
+import { Decision } from './decision.ts'
 import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
 import { Importer } from './in/importer.ts'
-import { targetOf } from './out/advertisement.ts'
-import { ExportGroup } from './out/export-group.ts'
-import { Exporter } from './out/exporter.ts'
-import { UpdatePacker } from './out/update-packer.ts'
 import { localPeer, originated } from './own-networks.ts'
-import { rankPeers } from './peer-rank.ts'
-import { type PeerFamily, RibPeerState } from './peer-state.ts'
+import { RibPeerState } from './peer-state.ts'
+import { Peers } from './peers.ts'
 import { type Replayed, replayPaths, withdrawUnrefreshed } from './replay.ts'
 import { Restart } from './restart.ts'
 import { selectedRoute } from './selected-route.ts'
@@ -29,7 +25,7 @@ import { speakerNumbers } from './speaker-numbers.ts'
 import { AttributeFacts } from './store/attribute-facts.ts'
 import { parseSet } from './store/attribute-set.ts'
 import { AttributeStore } from './store/attribute-store.ts'
-import { MARK, PATH, PEER_MASK, STRIDE } from './store/path-table.ts'
+import { MARK } from './store/path-table.ts'
 import { FamilyTable } from './table.ts'
 import type { PeerCounts, PeerDown, RibEvent, RibPeer } from './types.ts'
 
@@ -42,8 +38,6 @@ export type RibDeps = {
   backlogOctets?: number
 }
 
-/** Owners of sets below this are peers, the others export groups. */
-const GROUP_OWNERS = 0x20000
 const BACKLOG_OCTETS = 4 << 20
 /** Prefixes per `work`: a few milliseconds. */
 const SLICE = 8192
@@ -65,17 +59,9 @@ export class Rib {
   readonly #tables: Record<AddressFamily, FamilyTable>
   readonly #adjRibIn: AdjRibIn
   readonly #restart: Restart
-  readonly #peers = new Map<string, RibPeerState>()
-  readonly #byIndex: (RibPeerState | undefined)[] = []
-  readonly #peerFacts: PeerFacts = {
-    external: new Uint8Array(1 << 16),
-    routerId: new Uint32Array(1 << 16),
-    rank: new Uint32Array(1 << 16),
-  }
+  readonly #peers: Peers
+  /** Our own networks come from this peer, which has no session. */
   readonly #local: RibPeerState
-  /** Indices of peers that are gone, some traces of which may wait in queues. */
-  readonly #retired: number[] = []
-  #groupOwners = GROUP_OWNERS
   #deferred = false
   /** Deferral ended and its decisions are still being made. */
   #endingDeferral = false
@@ -88,25 +74,38 @@ export class Rib {
     this.#deps = deps
     this.#store = new AttributeStore(set => this.#forget(set))
     this.#importer = new Importer(this.#store, this.#facts, this.#speaker)
+    this.#local = new RibPeerState(0, localPeer(config), this.#speaker)
+    this.#local.source.local = true
+    this.#peers = new Peers(this.#local, this.#speaker, () => this.#allTables().every(({ quiet }) => quiet))
     const decision = new Decision({ alwaysCompareMed: config.alwaysCompareMed ?? false })
+    const report = (event: RibEvent) => this.#event(event)
+    let groupNumber = 0
+    const groups = {
+      facts: this.#facts,
+      speaker: this.#speaker,
+      backlogOctets: deps.backlogOctets ?? BACKLOG_OCTETS,
+      nextNumber: () => groupNumber++,
+      sourceOf: (peer: number) => this.#peers.byIndex[peer]!.source,
+      report,
+    }
     const table = (family: AddressFamily) =>
       new FamilyTable(family, {
         store: this.#store,
         facts: this.#facts,
         importer: this.#importer,
         decision,
-        peers: this.#peerFacts,
+        groups,
+        peers: this.#peers.facts,
         selected: (where, prefix, now, before) => this.#selected(where, prefix, now, before),
         busy: () => this.#work(),
-        wake: peer => this.#pending(this.#byIndex[peer]!.peer.key),
+        wake: peer => this.#pending(this.#peers.byIndex[peer]!.peer.key),
       })
     this.#tables = perFamily(table)
-    const report = (event: RibEvent) => this.#event(event)
     this.#restart = new Restart({
       clock: deps.clock,
       tables: this.#tables,
       report,
-      swept: peer => this.#retire(peer),
+      swept: peer => this.#peers.retire(peer),
     })
     this.#adjRibIn = new AdjRibIn({
       store: this.#store,
@@ -118,9 +117,6 @@ export class Rib {
         report({ type: 'end-of-rib', key: from.peer.key, family })
       },
     })
-    this.#local = new RibPeerState(0, localPeer(config), this.#speaker)
-    this.#local.source.local = true
-    this.#byIndex[0] = this.#local
   }
 
   onWork(listen: () => void): void {
@@ -137,23 +133,13 @@ export class Rib {
 
   /** A session reached Established. Routes retained under its key stay stale until announced again or swept. */
   peerUp(peer: RibPeer): void {
-    let state = this.#peers.get(peer.key)
-    if (state?.up === true) this.peerDown(peer.key, { retain: false })
-    state = this.#peers.get(peer.key)
-    if (state === undefined) {
-      state = new RibPeerState(this.#freeIndex(), peer, this.#speaker)
-      this.#byIndex[state.index] = state
-      this.#peers.set(peer.key, state)
-    } else state.set(peer, this.#speaker)
+    if (this.#peers.get(peer.key)?.up === true) this.peerDown(peer.key, { retain: false })
+    const state = this.#peers.add(peer)
     state.up = true
-    state.discarded = state.treatedAsWithdrawn = state.messagesIn = state.messagesOut = 0
-    this.#peerFacts.external[state.index] = peer.peerType === 'ebgp' ? 1 : 0
-    this.#peerFacts.routerId[state.index] = peer.routerId
-    rankPeers([...this.#peers.values()], this.#peerFacts.rank)
+    state.discarded = state.treatedAsWithdrawn = state.messagesIn = 0
     this.#restart.up(state)
-    for (const table of Object.values(this.#tables))
-      if (state.family(table.family).received > 0) this.#importAgain(state, table)
-    if (peer.source !== true) for (const family of peer.families) this.#join(state, family)
+    for (const table of this.#allTables()) if (state.family(table.family).received > 0) this.#importAgain(state, table)
+    if (peer.source !== true) for (const family of peer.families) this.#tables[family].groups.join(state.index, peer)
   }
 
   /** The session ended. Unknown keys are ignored. */
@@ -161,9 +147,9 @@ export class Rib {
     const state = this.#peers.get(key)
     if (state === undefined) return
     state.up = false
-    for (const [family, counts] of state.families) this.#leave(this.#tables[family], counts)
+    for (const table of this.#allTables()) table.groups.leave(state.index)
     this.#restart.down(state, how)
-    this.#retire(state)
+    this.#peers.retire(state)
   }
 
   /**
@@ -187,20 +173,20 @@ export class Rib {
     if (kind === 'begin') this.#restart.beginRefresh(state, family)
     else if (kind === 'end') this.#restart.sweep(state, family, MARK.unrefreshed)
     else {
-      const outlet = state.family(family).outlet
-      outlet?.group.resend(outlet.member, { framed: state.peer.enhancedRefresh })
+      const membership = this.#tables[family].groups.membership(state.index)
+      membership?.group.resend(membership.member, { framed: state.peer.enhancedRefresh })
     }
   }
 
   /** Decides up to `limit` prefixes; true while more are waiting. */
   work(limit = SLICE): boolean {
-    const tables = Object.values(this.#tables)
+    const tables = this.#allTables()
     let left = limit
     for (const table of tables) left -= table.work(left)
     if (tables.some(table => table.waiting > 0)) return true
     if (this.#endingDeferral) {
       this.#endingDeferral = false
-      for (const table of tables) for (const group of table.groups.values()) group.postponeEndOfRib()
+      for (const table of tables) for (const group of table.groups.all) group.postponeEndOfRib()
     }
     return false
   }
@@ -215,18 +201,18 @@ export class Rib {
     if (state === undefined) return undefined
     const blocks: Uint8Array[] = []
     let left = maxBytes
-    for (const { outlet } of state.families.values()) {
-      if (outlet === undefined || left <= 0) continue
-      left -= outlet.group.pull(outlet.member, left, blocks, this.#deferred || this.#endingDeferral)
+    for (const { groups } of this.#allTables()) {
+      const membership = groups.membership(state.index)
+      if (membership === undefined || left <= 0) continue
+      left -= membership.group.pull(membership.member, left, blocks, this.#deferred || this.#endingDeferral)
     }
     return blocks.length === 0 && left > 0 ? undefined : blocks
   }
 
   /** Originates a prefix, replacing an earlier announcement of it. Throws on text that is not a CIDR. */
   announce(network: Network): void {
-    const { family, address, length } = cidr(network.prefix)
-    const table = this.#tables[unicastFamily(family)]
-    const prefix = table.prefixes.add(addressBytes(address), 0, length)
+    const { table, octets, length } = this.#locate(network.prefix)
+    const prefix = table.prefixes.add(octets, 0, length)
     table.fit()
     const set = this.#importer.store(originated(network), this.#local.canonical, table.family)
     table.originate(prefix, this.#local, set)
@@ -234,9 +220,8 @@ export class Rib {
   }
 
   withdraw(prefix: string): void {
-    const { family, address, length } = cidr(prefix)
-    const table = this.#tables[unicastFamily(family)]
-    const id = table.prefixes.find(addressBytes(address), 0, length)
+    const { table, octets, length } = this.#locate(prefix)
+    const id = table.prefixes.find(octets, 0, length)
     if (id >= 0) table.withdraw(id, this.#local, 0)
   }
 
@@ -252,28 +237,19 @@ export class Rib {
     for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     state.set({ ...state.peer, config }, this.#speaker)
     this.soft(key, 'in')
-    for (const [family, counts] of state.families) {
-      if (counts.outlet === undefined) continue
-      const { group, member } = counts.outlet
-      if (group.key === keyOf(state.peer, family)) continue
-      counts.outlet = undefined
-      this.#join(state, family)
-      const next = counts.outlet as PeerFamily['outlet']
-      next!.group.inherit(next!.member, group, member)
-      this.#leaveGroup(this.#tables[family], group, member)
-    }
+    for (const table of this.#allTables()) table.groups.move(state.index, state.peer)
     // whose routes are reflected depends on who is a client
     if (client !== config.reflectorClient)
-      for (const table of Object.values(this.#tables)) for (const group of table.groups.values()) group.rebuild()
+      for (const table of this.#allTables()) for (const group of table.groups.all) group.rebuild()
   }
 
   /** Evaluates import policy again ('in') or sends everything again ('out'): an operator's soft clear. */
   soft(key: string, direction: 'in' | 'out'): void {
     const state = this.#peers.get(key)
     if (state === undefined) return
-    for (const table of Object.values(this.#tables)) {
-      const outlet = state.family(table.family).outlet
-      if (direction === 'out') outlet?.group.resend(outlet.member, { framed: false })
+    for (const table of this.#allTables()) {
+      const membership = table.groups.membership(state.index)
+      if (direction === 'out') membership?.group.resend(membership.member, { framed: false })
       else this.#importAgain(state, table)
     }
   }
@@ -285,16 +261,15 @@ export class Rib {
   defer(on: boolean): void {
     this.#endingDeferral = this.#deferred && !on
     this.#deferred = on
-    for (const table of Object.values(this.#tables)) table.defer(on)
+    for (const table of this.#allTables()) table.defer(on)
     this.#work()
   }
 
   /** Every candidate of a prefix, accepted or not, and the step of the decision process it lost in. */
   explain(prefix: string): Explanation | undefined {
-    const { family, address, length } = cidr(prefix)
-    const table = this.#tables[unicastFamily(family)]
-    const id = table.prefixes.find(addressBytes(address), 0, length)
-    return id < 0 ? undefined : explainPrefix(table, id, this.#byIndex, this.#importer)
+    const { table, octets, length } = this.#locate(prefix)
+    const id = table.prefixes.find(octets, 0, length)
+    return id < 0 ? undefined : explainPrefix(table, id, this.#peers.byIndex, this.#importer)
   }
 
   /**
@@ -302,12 +277,12 @@ export class Rib {
    * the empty one. The table may change between two steps; a path then shows as it is when it is reached.
    */
   dump(family: AddressFamily): Generator<DumpedPath> {
-    return dumpPaths(this.#tables[family], this.#byIndex, this.#importer)
+    return dumpPaths(this.#tables[family], this.#peers.byIndex, this.#importer)
   }
 
   /** The same prefix by prefix: all paths of one prefix at a time, never none. */
   dumpPrefixes(family: AddressFamily): Generator<DumpedPath[]> {
-    return dumpPrefixes(this.#tables[family], this.#byIndex, this.#importer)
+    return dumpPrefixes(this.#tables[family], this.#peers.byIndex, this.#importer)
   }
 
   /**
@@ -315,7 +290,7 @@ export class Rib {
    * milliseconds; the table may change between two. AS numbers are as wide, and path ids there, as on each session.
    */
   replay(family: AddressFamily): Generator<Replayed | undefined> {
-    return replayPaths(this.#tables[family], this.#byIndex)
+    return replayPaths(this.#tables[family], this.#peers.byIndex)
   }
 
   /** The UPDATEs that withdraw what a peer has not sent again since its BoRR; to be asked for before its EoRR. */
@@ -337,12 +312,14 @@ export class Rib {
     let announced = 0
     let stale = 0
     let messagesOut = 0
-    for (const [family, counts] of state.families) {
+    for (const table of this.#allTables()) {
+      const counts = state.family(table.family)
       received += counts.received
-      accepted += this.#tables[family].accepted[state.index]!
+      accepted += table.accepted[state.index]!
       stale += counts.stale
-      announced += counts.outlet?.group.announcedTo(state.index) ?? 0
-      messagesOut += counts.outlet?.member.messages ?? 0
+      const membership = table.groups.membership(state.index)
+      announced += membership?.group.announcedTo(state.index) ?? 0
+      messagesOut += membership?.member.messages ?? 0
     }
     const { discarded, treatedAsWithdrawn, messagesIn } = state
     return { received, accepted, announced, stale, discarded, treatedAsWithdrawn, messagesIn, messagesOut }
@@ -350,7 +327,7 @@ export class Rib {
 
   /** Sizes for benchmarks and metrics: sets and prefixes held, and octets of the arena. */
   sizes(): { sets: number; arenaOctets: number; prefixes: number; paths: number } {
-    const tables = Object.values(this.#tables)
+    const tables = this.#allTables()
     return {
       sets: this.#store.size,
       arenaOctets: this.#store.octets.reserved,
@@ -365,52 +342,20 @@ export class Rib {
     this.#work = this.#pending = this.#event = () => undefined
   }
 
-  #join(state: RibPeerState, family: AddressFamily): void {
-    const table = this.#tables[family]
-    const key = keyOf(state.peer, family)
-    let group = table.groups.get(key)
-    if (group === undefined) {
-      group = this.#makeGroup(key, state.peer, table)
-      table.groups.set(key, group)
-    }
-    state.family(family).outlet = { group, member: group.join(state.index, state.peer.remoteAddress) }
+  #allTables(): readonly FamilyTable[] {
+    return Object.values(this.#tables)
   }
 
-  #makeGroup(key: string, peer: RibPeer, table: FamilyTable): ExportGroup {
-    const target = targetOf(peer, table.family)
-    const { addPath, session } = target
-    const packing = { family: table.family, addPath, extended: session.extendedMessage }
-    const packer = new UpdatePacker(table.prefixes, packing)
-    const exporter = new Exporter(target, this.#groupOwners++ * 2, {
-      store: this.#store,
-      facts: this.#facts,
-      prefixes: table.prefixes,
-      speaker: this.#speaker,
-      sourceOf: set => this.#byIndex[this.#store.owner(set) >>> 1]!.source,
-      room: packer.room,
-      tooLong: prefix => this.#event({ type: 'too-long', key: peer.key, prefix: table.prefixes.text(prefix) }),
-    })
-    return new ExportGroup(key, exporter, table, packer, this.#deps.backlogOctets ?? BACKLOG_OCTETS)
-  }
-
-  #leave(table: FamilyTable, counts: PeerFamily): void {
-    const { outlet } = counts
-    counts.outlet = undefined
-    if (outlet !== undefined) this.#leaveGroup(table, outlet.group, outlet.member)
-  }
-
-  #leaveGroup(table: FamilyTable, group: ExportGroup, member: Parameters<ExportGroup['leave']>[0]): void {
-    group.leave(member)
-    if (group.members.size > 0) return
-    table.groups.delete(group.key)
-    group.close()
+  /** The table of a prefix and its octets. Throws on text that is not a CIDR. */
+  #locate(prefix: string): { table: FamilyTable; octets: Uint8Array; length: number } {
+    const { family, address, length } = cidr(prefix)
+    return { table: this.#tables[unicastFamily(family)], octets: addressBytes(address), length }
   }
 
   /** Judges all sets of a peer again and gives its paths the outcome. */
   #importAgain(state: RibPeerState, table: FamilyTable): void {
     const sets = new Set<number>()
-    const words = () => table.paths.words
-    table.eachOf(state.index, slot => sets.add(words()[slot * STRIDE + PATH.received]!))
+    table.eachOf(state.index, slot => sets.add(table.paths.received(slot)))
     for (const set of sets) {
       this.#importer.forget(set)
       this.#importer.examine(set, state, table.family)
@@ -424,33 +369,12 @@ export class Rib {
     const text = table.prefixes.text(prefix)
     const learned = now !== 0 && table.peerOf(now) !== 0
     if (learned)
-      sink.selected(selectedRoute(text, parseSet(this.#store.view(now)), this.#byIndex[table.peerOf(now)]!.peer))
+      sink.selected(selectedRoute(text, parseSet(this.#store.view(now)), this.#peers.byIndex[table.peerOf(now)]!.peer))
     else if (before !== 0 && table.peerOf(before) !== 0) sink.withdrawn(text)
   }
 
   #forget(set: number): void {
     this.#importer.forget(set)
-    for (const table of Object.values(this.#tables))
-      for (const group of table.groups.values()) group.exporter.forget(set)
+    for (const { groups } of this.#allTables()) groups.forget(set)
   }
-
-  /** Forgets a peer that is down and has no routes left. */
-  #retire(state: RibPeerState): void {
-    if (state.up) return
-    for (const { received } of state.families.values()) if (received > 0) return
-    if (this.#peers.delete(state.peer.key)) this.#retired.push(state.index)
-  }
-
-  /** An index whose last owner has left no trace, or a new one. */
-  #freeIndex(): number {
-    const quiet = Object.values(this.#tables).every(table => table.quiet)
-    const index = (quiet ? this.#retired.pop() : undefined) ?? this.#byIndex.length
-    if (index > PEER_MASK) throw new Error('more peers than the RIB has numbers for')
-    return index
-  }
-}
-
-/** Names the export group a peer belongs to. */
-function keyOf(peer: RibPeer, family: AddressFamily): string {
-  return JSON.stringify(targetOf(peer, family))
 }

@@ -1,18 +1,21 @@
 // One address family of the RIB: its prefixes, their paths (Adj-RIB-In), the selected one (Loc-RIB) and the export groups
 // that are fed from it. Changes are queued and decided later in slices, so that a prefix which changes often is decided
 // once.
-import type { AddressFamily } from '../family.ts'
+import { type AddressFamily, FAMILY } from '../family.ts'
 import type { Columns, Decision, StepName } from './decision.ts'
 import type { Importer } from './in/importer.ts'
-import type { ExportGroup, GroupTable } from './out/export-group.ts'
+import type { GroupTable } from './out/export-group.ts'
+import { ExportGroups, type ExportGroupsDeps } from './out/export-groups.ts'
 import type { RibPeerState } from './peer-state.ts'
 import type { AttributeFacts } from './store/attribute-facts.ts'
 import type { AttributeStore } from './store/attribute-store.ts'
 import { IdQueue } from './store/id-queue.ts'
-import { MARK, PATH, PathTable, PEER_MASK, STRIDE } from './store/path-table.ts'
-import { Ipv4Prefixes, Ipv6Prefixes, type PrefixTable, widened } from './store/prefix-table.ts'
+import { MARK, MAX_PEER, PathTable } from './store/path-table.ts'
+import { PREFIX_TABLES, type PrefixTable, widened } from './store/prefix-table.ts'
+import { ownerPeer } from './store/set-owner.ts'
 
-export type FamilyDeps = {
+type FamilyDeps = {
+  groups: ExportGroupsDeps
   store: AttributeStore
   facts: AttributeFacts
   importer: Importer
@@ -30,10 +33,10 @@ export class FamilyTable implements GroupTable {
   readonly prefixes: PrefixTable
   readonly paths = new PathTable()
   readonly store: AttributeStore
-  readonly groups = new Map<string, ExportGroup>()
+  readonly groups: ExportGroups
   best = new Uint32Array(1024)
   /** Accepted paths by peer index. */
-  readonly accepted = new Uint32Array(1 << 16)
+  readonly accepted = new Uint32Array(MAX_PEER + 1)
   readonly #deps: FamilyDeps
   readonly #queue = new IdQueue()
   #candidates = new Uint32Array(64)
@@ -42,8 +45,9 @@ export class FamilyTable implements GroupTable {
 
   constructor(family: AddressFamily, deps: FamilyDeps) {
     this.family = family
-    this.prefixes = family === 'ipv4-unicast' ? new Ipv4Prefixes() : new Ipv6Prefixes()
+    this.prefixes = new PREFIX_TABLES[FAMILY[family].ip]()
     this.store = deps.store
+    this.groups = new ExportGroups(this, deps.groups)
     this.#deps = deps
   }
 
@@ -52,10 +56,10 @@ export class FamilyTable implements GroupTable {
     return this.#queue.size
   }
 
-  /** Nothing waits anywhere: whatever a peer that is gone has left behind is worked off. */
+  /** Nothing waits anywhere: nothing of a peer that is gone is left in a queue. */
   get quiet(): boolean {
     if (this.#queue.size > 0 || this.#deferred !== undefined) return false
-    for (const group of this.groups.values()) if (!group.quiet) return false
+    for (const group of this.groups.all) if (!group.quiet) return false
     return true
   }
 
@@ -69,24 +73,20 @@ export class FamilyTable implements GroupTable {
 
   /** Gives a path the received set `set`; true when the path is new. */
   announce(prefix: number, from: RibPeerState, pathId: number, set: number): boolean {
-    const { paths, store } = this
+    const { paths } = this
     let slot = paths.find(prefix, from.index, pathId)
     const isNew = slot < 0
     if (isNew) {
       slot = paths.add(prefix, from.index, pathId)
       from.family(this.family).received++
-    } else if (paths.words[slot * STRIDE + PATH.received] === set) {
-      const marks = paths.words[slot * STRIDE + PATH.peer]! & ~PEER_MASK
+    } else if (paths.received(slot) === set) {
+      const marks = paths.marks(slot)
       if (marks === 0) return false
       this.#clearMarks(slot, from)
-      // a route that only waited for its peer was good all the time
+      // the same attributes again: only a long-lived stale route was used with other ones meanwhile
       if ((marks & MARK.longLived) === 0) return false
     } else this.#clearMarks(slot, from)
-    const at = slot * STRIDE
-    const received = paths.words[at + PATH.received]!
-    store.hold(set)
-    paths.words[at + PATH.received] = set
-    if (received !== 0) store.release(received)
+    this.#receive(slot, set)
     this.#accept(slot, this.#deps.importer.accept(set, from, prefix, this.prefixes, this.family))
     return isNew
   }
@@ -96,11 +96,7 @@ export class FamilyTable implements GroupTable {
     const { paths, store } = this
     let slot = paths.find(prefix, local.index, 0)
     if (slot < 0) slot = paths.add(prefix, local.index, 0)
-    const at = slot * STRIDE
-    store.hold(set)
-    const received = paths.words[at + PATH.received]!
-    paths.words[at + PATH.received] = set
-    if (received !== 0) store.release(received)
+    this.#receive(slot, set)
     store.hold(set)
     this.#accept(slot, set)
   }
@@ -115,17 +111,18 @@ export class FamilyTable implements GroupTable {
 
   remove(slot: number, from: RibPeerState): void {
     const { paths, store } = this
-    const at = slot * STRIDE
-    const { words } = paths
-    const prefix = words[at + PATH.prefix]!
+    const prefix = paths.prefix(slot)
     const counts = from.family(this.family)
     if (from.index !== 0) counts.received--
-    if ((words[at + PATH.peer]! & MARK.stale) !== 0) counts.stale--
-    const received = words[at + PATH.received]!
-    const accepted = words[at + PATH.accepted]!
-    words[at + PATH.received] = words[at + PATH.accepted] = 0
-    if (this.#isPathId(slot)) words[at + PATH.peer] = (words[at + PATH.peer]! & PEER_MASK) | MARK.gone
-    else paths.remove(slot)
+    if ((paths.marks(slot) & MARK.stale) !== 0) counts.stale--
+    const received = paths.received(slot)
+    const accepted = paths.accepted(slot)
+    paths.setReceived(slot, 0)
+    paths.setAccepted(slot, 0)
+    if (this.#isPathId(slot)) {
+      paths.clearMarks(slot)
+      paths.addMarks(slot, MARK.gone)
+    } else paths.remove(slot)
     if (received !== 0) store.release(received)
     if (accepted !== 0) {
       this.accepted[from.index]!--
@@ -138,34 +135,30 @@ export class FamilyTable implements GroupTable {
   eachOf(peer: number, visit: (slot: number, marks: number) => void): void {
     const { paths } = this
     for (let slot = 0; slot < paths.end; slot++) {
-      if (!paths.holds(slot)) continue
-      const owner = paths.words[slot * STRIDE + PATH.peer]!
-      if ((owner & PEER_MASK) === peer && (owner & MARK.gone) === 0) visit(slot, owner & ~PEER_MASK)
+      if (!paths.holds(slot) || paths.peer(slot) !== peer) continue
+      const marks = paths.marks(slot)
+      if ((marks & MARK.gone) === 0) visit(slot, marks)
     }
-  }
-
-  mark(slot: number, marks: number): void {
-    this.paths.words[slot * STRIDE + PATH.peer]! |= marks
   }
 
   /** Applies import again to a path and decides its prefix again, as after a change of policy or of the peer's identifier. */
   importAgain(slot: number, from: RibPeerState): void {
-    const { words } = this.paths
-    const at = slot * STRIDE
-    this.#changed(words[at + PATH.prefix]!)
-    const set = words[at + PATH.received]!
-    const accepted = this.#deps.importer.accept(set, from, words[at + PATH.prefix]!, this.prefixes, this.family)
-    if ((words[at + PATH.peer]! & MARK.longLived) === 0 || accepted === 0) this.#accept(slot, accepted)
+    const { paths } = this
+    const { importer } = this.#deps
+    const prefix = paths.prefix(slot)
+    this.#changed(prefix)
+    const accepted = importer.accept(paths.received(slot), from, prefix, this.prefixes, this.family)
+    if ((paths.marks(slot) & MARK.longLived) === 0 || accepted === 0) this.#accept(slot, accepted)
     else {
-      this.#accept(slot, this.#deps.importer.longLived(accepted, this.family))
+      this.#accept(slot, importer.longLived(accepted, this.family))
       this.store.release(accepted)
     }
   }
 
   /** Makes a stale path long-lived stale; removes it when its route asks not to be kept (RFC 9494 §4.2). */
   makeLongLived(slot: number, from: RibPeerState): void {
-    const accepted = this.paths.words[slot * STRIDE + PATH.accepted]!
-    this.mark(slot, MARK.longLived)
+    const accepted = this.paths.accepted(slot)
+    this.paths.addMarks(slot, MARK.longLived)
     if (accepted === 0) return
     const stale = this.#deps.importer.longLived(accepted, this.family)
     if (stale === 0) this.remove(slot, from)
@@ -189,29 +182,29 @@ export class FamilyTable implements GroupTable {
     if (!on) for (const prefix of waited) this.#changed(prefix)
   }
 
-  /** The accepted paths of a prefix into `into` (grown if needed): how many. */
-  candidates(prefix: number): { paths: Uint32Array; count: number } {
-    const { words, heads } = this.paths
+  /** The accepted paths of a prefix: the first `count` of `slots`, good until the next call. */
+  candidates(prefix: number): { slots: Uint32Array; count: number } {
+    const { paths } = this
     let count = 0
-    for (let link = heads[prefix]!; link !== 0; link = words[(link - 1) * STRIDE + PATH.next]!) {
-      if (words[(link - 1) * STRIDE + PATH.accepted] === 0) continue
+    for (let slot = paths.first(prefix); slot >= 0; slot = paths.next(slot)) {
+      if (paths.accepted(slot) === 0) continue
       if (count === this.#candidates.length) this.#candidates = widened(this.#candidates, new Uint32Array(count * 2))
-      this.#candidates[count++] = link - 1
+      this.#candidates[count++] = slot
     }
-    return { paths: this.#candidates, count }
+    return { slots: this.#candidates, count }
   }
 
   /** Decides among the candidates of a prefix without touching anything. */
   explain(prefix: number): { best: number; step: StepName; lost: Map<number, StepName> } | undefined {
-    const { paths, count } = this.candidates(prefix)
+    const { slots, count } = this.candidates(prefix)
     const lost = new Map<number, StepName>()
     if (count === 0) return undefined
-    const step = this.#deps.decision.decide(paths, count, this.#columns(), (path, by) => lost.set(path, by))
-    return { best: paths[0]!, step, lost }
+    const step = this.#deps.decision.decide(slots, count, this.#columns(), (slot, by) => lost.set(slot, by))
+    return { best: slots[0]!, step, lost }
   }
 
   peerOf(set: number): number {
-    return this.store.owner(set) >>> 1
+    return ownerPeer(this.store.owner(set))
   }
 
   wake(peer: number): void {
@@ -219,29 +212,28 @@ export class FamilyTable implements GroupTable {
   }
 
   releasePathId(slot: number): void {
-    const { words } = this.paths
-    if ((words[slot * STRIDE + PATH.peer]! & MARK.gone) === 0 || this.#isPathId(slot)) return
-    const prefix = words[slot * STRIDE + PATH.prefix]!
-    this.paths.remove(slot)
+    const { paths } = this
+    if ((paths.marks(slot) & MARK.gone) === 0 || this.#isPathId(slot)) return
+    const prefix = paths.prefix(slot)
+    paths.remove(slot)
     this.releaseUnused(prefix)
   }
 
   releaseUnused(prefix: number): void {
-    if (this.best[prefix] !== 0 || this.paths.heads[prefix] !== 0 || this.#queue.has(prefix)) return
+    if (this.best[prefix] !== 0 || this.paths.first(prefix) >= 0 || this.#queue.has(prefix)) return
     if (!this.prefixes.holds(prefix)) return
-    for (const group of this.groups.values()) if (group.holds(prefix)) return
+    for (const group of this.groups.all) if (group.holds(prefix)) return
     this.prefixes.release(prefix)
   }
 
   #decide(prefix: number): void {
-    const { words, heads } = this.paths
-    const { store } = this
-    const first = heads[prefix]!
+    const { store, paths } = this
+    const first = paths.first(prefix)
     let now = 0
-    if (first !== 0 && words[(first - 1) * STRIDE + PATH.next] === 0) now = words[(first - 1) * STRIDE + PATH.accepted]!
-    else if (first !== 0) {
-      const { paths, count } = this.candidates(prefix)
-      if (count > 0) now = words[this.#deps.decision.best(paths, count, this.#columns()) * STRIDE + PATH.accepted]!
+    if (first >= 0 && paths.next(first) < 0) now = paths.accepted(first)
+    else if (first >= 0) {
+      const { slots, count } = this.candidates(prefix)
+      if (count > 0) now = paths.accepted(this.#deps.decision.best(slots, count, this.#columns()))
     }
     const before = this.best[prefix]!
     if (now !== before) {
@@ -249,34 +241,40 @@ export class FamilyTable implements GroupTable {
       this.best[prefix] = now
       this.#deps.selected(this, prefix, now, before)
     }
-    for (const group of this.groups.values()) if (now !== before || group.addPath) group.changed(prefix)
+    for (const group of this.groups.all) if (now !== before || group.addPath) group.changed(prefix)
     if (now !== before && before !== 0) store.release(before)
     if (now === 0) this.releaseUnused(prefix)
   }
 
-  /** Takes over one reference to `accepted`. */
+  /** Replaces the received set of a path. */
+  #receive(slot: number, set: number): void {
+    const before = this.paths.received(slot)
+    this.store.hold(set)
+    this.paths.setReceived(slot, set)
+    if (before !== 0) this.store.release(before)
+  }
+
+  /** Replaces the accepted set of a path; takes over one reference to `accepted`. */
   #accept(slot: number, accepted: number): void {
-    const { words } = this.paths
-    const at = slot * STRIDE + PATH.accepted
-    const before = words[at]!
-    words[at] = accepted
-    const peer = words[slot * STRIDE + PATH.peer]! & PEER_MASK
+    const { paths } = this
+    const before = paths.accepted(slot)
+    paths.setAccepted(slot, accepted)
+    const peer = paths.peer(slot)
     if (accepted !== 0) this.accepted[peer]!++
     if (before !== 0) {
       this.accepted[peer]!--
       this.store.release(before)
     }
-    if (before !== accepted) this.#changed(words[slot * STRIDE + PATH.prefix]!)
+    if (before !== accepted) this.#changed(paths.prefix(slot))
   }
 
   #clearMarks(slot: number, from: RibPeerState): void {
-    const at = slot * STRIDE + PATH.peer
-    if ((this.paths.words[at]! & MARK.stale) !== 0) from.family(this.family).stale--
-    this.paths.words[at]! &= PEER_MASK
+    if ((this.paths.marks(slot) & MARK.stale) !== 0) from.family(this.family).stale--
+    this.paths.clearMarks(slot)
   }
 
   #isPathId(slot: number): boolean {
-    for (const group of this.groups.values()) if (group.holdsPath(slot)) return true
+    for (const group of this.groups.all) if (group.holdsPath(slot)) return true
     return false
   }
 
@@ -287,6 +285,6 @@ export class FamilyTable implements GroupTable {
   }
 
   #columns(): Columns {
-    return { words: this.paths.words, facts: this.#deps.facts, peers: this.#deps.peers }
+    return { paths: this.paths, facts: this.#deps.facts, peers: this.#deps.peers }
   }
 }

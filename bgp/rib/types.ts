@@ -42,6 +42,19 @@ export type RibPeer = {
   longLived?: readonly { family: AddressFamily; forwarding: boolean }[]
 }
 
+/** Where a route comes from, as far as its export depends on it. */
+export type ExportSource = {
+  /** A network of our own; then the rest is of no meaning. */
+  local: boolean
+  peerType: PeerType
+  /** The peer is a client of ours (RFC 4456). */
+  client: boolean
+  routerId: number
+  /** The peer's address, canonical. */
+  address?: string
+  interface?: string
+}
+
 /** What happens to a peer's routes when its session ends. */
 export type PeerDown =
   | { retain: false }

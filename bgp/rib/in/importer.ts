@@ -7,7 +7,7 @@ import type { Verdict } from '../../policy.ts'
 import { parseAttributes } from '../../wire/attributes.ts'
 import type { CodecSession } from '../../wire/codec-session.ts'
 import type { UpdateFault } from '../../wire/errors.ts'
-import { COMMUNITY } from '../../wire/iana.ts'
+import { ATTRIBUTE, COMMUNITY } from '../../wire/iana.ts'
 import { isUsableNextHop } from '../../wire/multiprotocol.ts'
 import { judge } from '../../wire/update.ts'
 import { isOneOf } from '../next-hop.ts'
@@ -17,6 +17,7 @@ import { type AttributeFacts, SET_FLAG } from '../store/attribute-facts.ts'
 import { emitSet, factsOf, parseSet, type RouteAttributes, SET_ROOM } from '../store/attribute-set.ts'
 import type { AttributeStore } from '../store/attribute-store.ts'
 import { type PrefixTable, widened } from '../store/prefix-table.ts'
+import { ownerHasAs4 } from '../store/set-owner.ts'
 import { admit, type RejectReason } from './admission.ts'
 import { newFacts, type PlainRules, readFacts } from './read-facts.ts'
 
@@ -129,11 +130,11 @@ export class Importer {
 
   /** A set that is older than the session may have AS numbers of another width. */
   #session(set: number, { peer }: RibPeerState): CodecSession {
-    return { ...peer.receive, as4: (this.#store.owner(set) & 1) === 1 }
+    return { ...peer.receive, as4: ownerHasAs4(this.#store.owner(set)) }
   }
 
   #isMp(set: number): boolean {
-    return this.#store.length(set) > 2 && this.#store.arena[this.#store.offset(set) + 1] === 14
+    return this.#store.length(set) > 2 && this.#store.arena[this.#store.offset(set) + 1] === ATTRIBUTE.mpReach
   }
 
   #isPlain(set: number, rules: PlainRules, from: RibPeerState): boolean {

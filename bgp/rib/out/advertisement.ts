@@ -15,21 +15,8 @@ import { octetsOf } from '../next-hop.ts'
 import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../store/attribute-facts.ts'
 import type { RouteAttributes } from '../store/attribute-set.ts'
-import type { RibPeer } from '../types.ts'
+import type { ExportSource, RibPeer } from '../types.ts'
 import type { SharedLink } from './shared-link.ts'
-
-/** Where a route comes from. */
-export type ExportSource = {
-  /** A network of our own; then the rest is of no meaning. */
-  local: boolean
-  peerType: PeerType
-  /** The peer is a client of ours (RFC 4456). */
-  client: boolean
-  routerId: number
-  /** The peer's address, canonical. */
-  address?: string
-  interface?: string
-}
 
 /** Everything about a peer that can change what it is sent: peers with equal targets share every message. */
 export type ExportTarget = {

@@ -8,7 +8,8 @@ import { ATTRIBUTE } from '../../wire/iana.ts'
 import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../store/attribute-facts.ts'
 import { emitReach } from '../store/attribute-set.ts'
-import { type ExportSource, type ExportTarget, selfFor } from './advertisement.ts'
+import type { ExportSource } from '../types.ts'
+import { type ExportTarget, selfFor } from './advertisement.ts'
 import type { SharedLink } from './shared-link.ts'
 
 /** Longest set this path takes; the buffer lent to `rewrite` has room for that and what is put in. */

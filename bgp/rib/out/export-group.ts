@@ -1,16 +1,18 @@
-// Adj-RIB-Out of all peers that are sent the same (advertisement.ts, `ExportTarget`), kept once. Changed prefixes wait in a queue;
-// when a member that has read everything asks for more, the next part of the queue becomes blocks of messages in a log,
-// which every member reads at its own pace. A member that falls behind the bounded log keeps one octet per prefix it has
-// missed and is sent their state later: a slow peer costs memory by prefix, never by message.
+// All peers that are sent the same (advertisement.ts, `ExportTarget`) share one Adj-RIB-Out. Changed prefixes wait in a
+// queue; when a member that has read everything asks for more, the next part of the queue becomes blocks of messages in a
+// backlog, which every member reads at its own speed. A member that falls behind the bounded backlog keeps one octet per
+// prefix that it has missed and is sent their state later: a slow peer costs memory by prefix, never by message.
+import type { AddressFamily } from '../../family.ts'
 import type { AttributeStore } from '../store/attribute-store.ts'
 import { IdQueue } from '../store/id-queue.ts'
-import { MARK, PATH, type PathTable, PEER_MASK, STRIDE } from '../store/path-table.ts'
-import { type PrefixTable, widened } from '../store/prefix-table.ts'
+import { MARK, type PathTable } from '../store/path-table.ts'
+import type { PrefixTable } from '../store/prefix-table.ts'
 import { Backlog, concerns, type MessageBlock } from './backlog.ts'
 import { Batch } from './batch.ts'
 import type { Exporter } from './exporter.ts'
 import { Member } from './member.ts'
 import { eachPackedPrefix } from './own-messages.ts'
+import { SentRoutes } from './sent-routes.ts'
 import type { Packed, UpdatePacker } from './update-packer.ts'
 
 /** Prefixes made into messages at once: enough to pack well, few enough to take milliseconds. */
@@ -21,6 +23,7 @@ const MEMBER_CHUNK = 4096
 const BLOCK_OCTETS = 32768
 
 export type GroupTable = {
+  readonly family: AddressFamily
   readonly prefixes: PrefixTable
   readonly paths: PathTable
   /** Selected set per prefix id. */
@@ -30,11 +33,11 @@ export type GroupTable = {
   peerOf(set: number): number
   /** Makes room for what was added to `prefixes`. */
   fit(): void
-  /** Something about a prefix was let go: its id may be free. */
+  /** Frees the id of a prefix that nothing refers to any more. */
   releaseUnused(prefix: number): void
-  /** The path's slot is no longer needed as a path id. */
+  /** A path's slot may be used again when no group has it as a path id. */
   releasePathId(slot: number): void
-  /** A member that had nothing has something now. */
+  /** A peer that had nothing to read has something now. */
   wake(peer: number): void
 }
 
@@ -46,11 +49,8 @@ export class ExportGroup {
   readonly #table: GroupTable
   readonly #packer: UpdatePacker
   readonly #queue = new IdQueue()
-  /** Set sent, by prefix id or (ADD-PATH) by path slot; and the peer it came from, which is not sent it. */
-  #out = new Uint32Array(1024)
-  #source = new Uint16Array(1024)
-  #announced = 0
-  #bySource = new Map<number, number>()
+  /** By prefix id, with ADD-PATH by the slot of the path. */
+  readonly #sent = new SentRoutes()
   readonly #batch = new Batch()
   readonly #backlog: Backlog
 
@@ -70,20 +70,20 @@ export class ExportGroup {
 
   /** Prefixes (with ADD-PATH: paths) that a member has been sent or is about to be. */
   announcedTo(peer: number): number {
-    return this.#announced - (this.#bySource.get(peer) ?? 0)
+    return this.#sent.countFor(peer)
   }
 
   /** Whether anything here still refers to a prefix id. */
   holds(prefix: number): boolean {
     if (this.#queue.has(prefix)) return true
-    if (!this.addPath && this.#out[prefix] !== 0 && this.#out[prefix] !== undefined) return true
+    if (!this.addPath && this.#sent.set(prefix) !== 0) return true
     for (const member of this.members.values()) if (member.hasMissed(prefix)) return true
     return false
   }
 
   /** Whether a path's slot is still its path id in messages sent. */
   holdsPath(slot: number): boolean {
-    return this.addPath && this.#out[slot] !== undefined && this.#out[slot] !== 0
+    return this.addPath && this.#sent.set(slot) !== 0
   }
 
   join(peer: number, address: string): Member {
@@ -93,9 +93,7 @@ export class ExportGroup {
     this.members.set(peer, member)
     if (this.exporter.link?.join(address)) this.rebuild()
     if (first) {
-      const { best, paths } = this.#table
-      for (let id = 0; id < end; id++)
-        if (best[id] !== 0 || (this.addPath && paths.heads[id] !== 0)) this.#queue.push(id)
+      for (let id = 0; id < end; id++) if (this.#hasRoute(id)) this.#queue.push(id)
     }
     member.endOfRibAfter = this.#queue.taken + this.#queue.size
     return member
@@ -113,15 +111,12 @@ export class ExportGroup {
 
   /** Forgets what was sent. Only without members. */
   close(): void {
-    const { store } = this.#table
-    const slots = this.#out
-    this.#out = new Uint32Array(0)
-    for (let at = 0; at < slots.length; at++) {
-      if (slots[at] === 0) continue
-      store.release(slots[at]!)
-      if (this.addPath) this.#table.releasePathId(at)
-      else this.#table.releaseUnused(at)
-    }
+    const table = this.#table
+    this.#sent.clear((at, set) => {
+      table.store.release(set)
+      if (this.addPath) table.releasePathId(at)
+      else table.releaseUnused(at)
+    })
     this.exporter.reset()
   }
 
@@ -140,9 +135,7 @@ export class ExportGroup {
   /** Works everything out again, as after a change of who is a client: what comes out the same is not sent. */
   rebuild(): void {
     this.exporter.reset()
-    const { best, paths, prefixes } = this.#table
-    for (let id = 0; id < prefixes.end; id++)
-      if (best[id] !== 0 || (this.addPath && paths.heads[id] !== 0)) this.changed(id)
+    for (let id = 0; id < this.#table.prefixes.end; id++) if (this.#hasRoute(id)) this.changed(id)
   }
 
   /** What waits now belongs to the first table of every member that has not had its End-of-RIB. */
@@ -167,9 +160,9 @@ export class ExportGroup {
     member.endOfRibAfter = before.endOfRibAfter < 0 ? -1 : member.endOfRibAfter
     const { paths } = this.#table
     member.withdrawOnly = true
-    for (let at = 0; at < from.#out.length; at++) {
-      if (from.#out[at] === 0 || from.#source[at] === member.peer) continue
-      if (from.addPath) member.markMissed(paths.words[at * STRIDE + PATH.prefix]!, at + 1)
+    for (let at = 0; at < from.#sent.end; at++) {
+      if (from.#sent.setFor(member.peer, at) === 0) continue
+      if (from.addPath) member.markMissed(paths.prefix(at), at + 1)
       else member.markMissed(at, 0)
     }
     // what it had not read, or had missed, may be about prefixes that were withdrawn since
@@ -250,17 +243,16 @@ export class ExportGroup {
   /** Puts what changed for members about a prefix into `batch`. */
   #compare(prefix: number, batch: Batch): void {
     const { best, store } = this.#table
-    this.#fit(prefix)
     const set = best[prefix]!
     const made = set === 0 ? 0 : this.exporter.export(set, prefix)
     const source = made === 0 ? 0 : this.#table.peerOf(set)
-    const old = this.#out[prefix]!
-    const oldSource = this.#source[prefix]!
+    const old = this.#sent.set(prefix)
+    const oldSource = this.#sent.source(prefix)
     if (made === old && source === oldSource) {
       if (made !== 0) store.release(made)
       return
     }
-    this.#put(prefix, made, source)
+    this.#sent.put(prefix, made, source)
     if (made !== 0) {
       const spared = this.members.has(source) ? source : 0
       batch.announce(prefix, 0, made, spared)
@@ -271,49 +263,26 @@ export class ExportGroup {
 
   #comparePaths(prefix: number, batch: Batch, gone: number[]): void {
     const { paths, store } = this.#table
-    let next = 0
-    for (let link = paths.heads[prefix]!; link !== 0; link = next) {
-      const slot = link - 1
-      const { words } = paths
-      next = words[slot * STRIDE + PATH.next]!
-      const peer = words[slot * STRIDE + PATH.peer]!
-      const set = (peer & MARK.gone) === 0 ? words[slot * STRIDE + PATH.accepted]! : 0
-      this.#fit(slot)
+    for (let slot = paths.first(prefix); slot >= 0; slot = paths.next(slot)) {
+      const isGone = (paths.marks(slot) & MARK.gone) !== 0
+      const set = isGone ? 0 : paths.accepted(slot)
       const made = set === 0 ? 0 : this.exporter.export(set, prefix)
-      const old = this.#out[slot]!
-      const source = peer & PEER_MASK
+      const old = this.#sent.set(slot)
+      const source = paths.peer(slot)
       if (made === old) {
         if (made !== 0) store.release(made)
       } else {
-        this.#put(slot, made, source)
+        this.#sent.put(slot, made, source)
         batch.announce(prefix, slot + 1, made, this.members.has(source) ? source : 0)
         if (old !== 0) store.release(old)
       }
-      if ((peer & MARK.gone) !== 0) gone.push(slot)
+      if (isGone) gone.push(slot)
     }
   }
 
-  #put(at: number, made: number, source: number): void {
-    const had = this.#out[at]!
-    const from = this.#source[at]!
-    this.#out[at] = made
-    this.#source[at] = source
-    if (had !== 0 && made !== 0 && from === source) return
-    if (had !== 0) this.#count(from, -1)
-    if (made !== 0) this.#count(source, 1)
-  }
-
-  #count(peer: number, by: number): void {
-    this.#announced += by
-    this.#bySource.set(peer, (this.#bySource.get(peer) ?? 0) + by)
-  }
-
-  #fit(at: number): void {
-    if (at < this.#out.length) return
-    let capacity = this.#out.length
-    while (capacity <= at) capacity *= 2
-    this.#out = widened(this.#out, new Uint32Array(capacity))
-    this.#source = widened(this.#source, new Uint16Array(capacity))
+  /** Whether a prefix has something that may be sent. */
+  #hasRoute(prefix: number): boolean {
+    return this.#table.best[prefix] !== 0 || (this.addPath && this.#table.paths.first(prefix) >= 0)
   }
 
   /** Writes the part of a batch that `except` does not get; `between` may take what is written between two sets. */
@@ -345,26 +314,26 @@ export class ExportGroup {
   /** Messages about a part of what a member missed. */
   #catchUp(member: Member): Packed {
     const batch = this.#batch
-    const { words } = this.#table.paths
+    const { paths } = this.#table
     batch.reset()
-    const paid = member.takeMissed(MEMBER_CHUNK)
-    if (!this.addPath) for (const prefix of paid) this.#state(member, prefix, prefix, 0, batch)
+    const taken = member.takeMissed(MEMBER_CHUNK)
+    if (!this.addPath) for (const prefix of taken) this.#state(member, prefix, prefix, 0, batch)
     else
-      member.takeMissedPaths(paid, (prefix, pathId) => {
+      member.takeMissedPaths(taken, (prefix, pathId) => {
         const slot = pathId - 1
-        const there = words[slot * STRIDE + PATH.prefix] === prefix
+        const there = paths.prefix(slot) === prefix
         this.#state(member, prefix, there ? slot : -1, pathId, batch)
       })
     if (member.missedCount === 0) member.withdrawOnly = false
     this.#pack(batch, 0)
     const packed = this.#packer.take()
-    for (const prefix of paid) this.#table.releaseUnused(prefix)
+    for (const prefix of taken) this.#table.releaseUnused(prefix)
     return packed
   }
 
-  /** What a member should have now for `out[at]` (-1: nothing). */
+  /** What a member should have now for the place `at` of what was sent (-1: nothing). */
   #state(member: Member, prefix: number, at: number, pathId: number, batch: Batch): void {
-    const set = at < 0 || this.#source[at] === member.peer ? 0 : (this.#out[at] ?? 0)
+    const set = at < 0 ? 0 : this.#sent.setFor(member.peer, at)
     if (set === 0 || !member.withdrawOnly) batch.announce(prefix, pathId, set, 0)
   }
 
@@ -377,12 +346,14 @@ export class ExportGroup {
     const end = Math.min(member.dumpEnd, member.dumpAt + MEMBER_CHUNK)
     for (let prefix = member.dumpAt; prefix < end; prefix++) {
       if (!this.addPath) {
-        if (this.#out[prefix] && this.#source[prefix] !== member.peer) batch.announce(prefix, 0, this.#out[prefix]!, 0)
+        const set = this.#sent.setFor(member.peer, prefix)
+        if (set !== 0) batch.announce(prefix, 0, set, 0)
         continue
       }
-      for (let link = paths.heads[prefix]!; link !== 0; link = paths.words[(link - 1) * STRIDE + PATH.next]!)
-        if (this.#out[link - 1] && this.#source[link - 1] !== member.peer)
-          batch.announce(prefix, link, this.#out[link - 1]!, 0)
+      for (let slot = paths.first(prefix); slot >= 0; slot = paths.next(slot)) {
+        const set = this.#sent.setFor(member.peer, slot)
+        if (set !== 0) batch.announce(prefix, slot + 1, set, 0)
+      }
     }
     if (begins) this.#packer.refresh('begin')
     this.#pack(batch, 0)

@@ -2,7 +2,7 @@
 // lives in typed arrays indexed by id. Lookup is open addressing with linear probing, sixteen neighbouring prefixes to a
 // cache line, since routes are announced and withdrawn in the order of their addresses. Deletion leaves a mark where a
 // probe must go on; marks before an empty slot are wiped, and many of them make the table enter everything anew.
-import { formatAddress, formatIpv4 } from '../../../lib/ip.ts'
+import { type Family, formatAddress, formatIpv4 } from '../../../lib/ip.ts'
 import { eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../../wire/nlri.ts'
 import { hashBytes, mix, newSeed, type Seed } from './hash.ts'
 
@@ -270,6 +270,9 @@ export class Ipv6Prefixes extends PrefixTable {
     this.lengths[id] = length
   }
 }
+
+/** The prefix table of each kind of address. */
+export const PREFIX_TABLES: Readonly<Record<Family, new () => PrefixTable>> = { ipv4: Ipv4Prefixes, ipv6: Ipv6Prefixes }
 
 /** Where the search for a prefix begins: sixteen prefixes in a row, which differ in their last four bits, side by side. */
 function home(address: number, length: number, seed: Seed): number {

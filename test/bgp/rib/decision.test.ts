@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { type Columns, Decision, type StepName } from '../../../bgp/rib/decision.ts'
 import { AttributeFacts, type Facts } from '../../../bgp/rib/store/attribute-facts.ts'
 import { factsOf } from '../../../bgp/rib/store/attribute-set.ts'
-import { PATH, STRIDE } from '../../../bgp/rib/store/path-table.ts'
+import { PathTable } from '../../../bgp/rib/store/path-table.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
 import { addressBytes } from '../../../lib/ip.ts'
@@ -16,19 +16,17 @@ type PathSpec = Partial<Facts> & { peer: number; external?: boolean; routerId?: 
 function columns(candidates: readonly PathSpec[]): Columns {
   const facts = new AttributeFacts()
   facts.fit(candidates.length + 1)
-  const words = new Uint32Array(candidates.length * STRIDE)
+  const paths = new PathTable()
   const peers = { external: new Uint8Array(300), routerId: new Uint32Array(300), rank: new Uint32Array(300) }
   const plain: Facts = factsOf({ attributes: someAttributes() })
   for (const [i, { peer, external = true, routerId = 1, pathId = 0, ...own }] of candidates.entries()) {
     facts.set(i + 1, { ...plain, ...own })
-    words[i * STRIDE + PATH.peer] = peer
-    words[i * STRIDE + PATH.accepted] = i + 1
-    words[i * STRIDE + PATH.pathId] = pathId
+    paths.setAccepted(paths.add(0, peer, pathId), i + 1)
     peers.external[peer] = external ? 1 : 0
     peers.routerId[peer] = routerId
     peers.rank[peer] = peer
   }
-  return { words, facts, peers }
+  return { paths, facts, peers }
 }
 
 /** Index of the winner and the step that decided, whatever the order of the candidates. */

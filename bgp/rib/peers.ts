@@ -1,0 +1,70 @@
+// The peers of a RIB by key and by index. An index is a small number that stands in every path; it is given to another
+// peer only when no queue can hold a trace of its last owner.
+import type { PeerFacts } from './decision.ts'
+import { rankPeers } from './peer-rank.ts'
+import { RibPeerState } from './peer-state.ts'
+import type { SpeakerNumbers } from './speaker-numbers.ts'
+import { MAX_PEER } from './store/path-table.ts'
+import type { RibPeer } from './types.ts'
+
+export class Peers {
+  /** What the decision process asks of a peer, by index. */
+  readonly facts: PeerFacts = {
+    external: new Uint8Array(MAX_PEER + 1),
+    routerId: new Uint32Array(MAX_PEER + 1),
+    rank: new Uint32Array(MAX_PEER + 1),
+  }
+  readonly #speaker: SpeakerNumbers
+  readonly #byKey = new Map<string, RibPeerState>()
+  readonly #byIndex: (RibPeerState | undefined)[] = []
+  /** Indices whose peer is gone. */
+  readonly #retired: number[] = []
+  readonly #quiet: () => boolean
+
+  /** `local` has the index 0 and no key. `quiet`: no queue of the RIB holds anything. */
+  constructor(local: RibPeerState, speaker: SpeakerNumbers, quiet: () => boolean) {
+    this.#byIndex[local.index] = local
+    this.#speaker = speaker
+    this.#quiet = quiet
+  }
+
+  get(key: string): RibPeerState | undefined {
+    return this.#byKey.get(key)
+  }
+
+  values(): Iterable<RibPeerState> {
+    return this.#byKey.values()
+  }
+
+  /** Every peer by its index, this speaker's own networks included; retired ones too, until their index is used again. */
+  get byIndex(): readonly (RibPeerState | undefined)[] {
+    return this.#byIndex
+  }
+
+  /** Enters a session; its peer may be known from an earlier one. Throws when there are no indices left. */
+  add(peer: RibPeer): RibPeerState {
+    let state = this.#byKey.get(peer.key)
+    if (state === undefined) {
+      state = new RibPeerState(this.#freeIndex(), peer, this.#speaker)
+      this.#byIndex[state.index] = state
+      this.#byKey.set(peer.key, state)
+    } else state.set(peer, this.#speaker)
+    this.facts.external[state.index] = peer.peerType === 'ebgp' ? 1 : 0
+    this.facts.routerId[state.index] = peer.routerId
+    rankPeers([...this.#byKey.values()], this.facts.rank)
+    return state
+  }
+
+  /** Forgets a peer that is down and has no routes left; any other one stays. */
+  retire(state: RibPeerState): void {
+    if (state.up) return
+    for (const { received } of state.families.values()) if (received > 0) return
+    if (this.#byKey.delete(state.peer.key)) this.#retired.push(state.index)
+  }
+
+  #freeIndex(): number {
+    const index = (this.#quiet() ? this.#retired.pop() : undefined) ?? this.#byIndex.length
+    if (index > MAX_PEER) throw new Error('more peers than the RIB has numbers for')
+    return index
+  }
+}
