@@ -8,6 +8,7 @@ import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { LinkTable } from '../kernel/reconcile/links.ts'
 import { fdbTable, namedNeighbour, neighbourTable } from '../kernel/reconcile/neighbours.ts'
 import {
+  addressKey,
   fdbKey,
   type NamedAddress,
   type NamedFdbEntry,
@@ -191,11 +192,12 @@ export class Applier {
 
   /** The loss of an address takes routes along without a word (fib_sync_down_addr). */
   #addressChanged(event: KernelEvent & { type: 'address' | 'address-gone' }): boolean {
-    const name = this.#links.nameOf(event.address.ifindex)
-    if (name === undefined || !this.#concerns(name)) return false
-    this.#addresses.invalidateInterface(name)
-    this.#routes.observe(event)
-    return event.type === 'address-gone' || this.#linkTable.wanted().has(name)
+    const { ifindex, ...address } = event.address
+    const interfaceName = this.#links.nameOf(ifindex)
+    if (interfaceName === undefined) return false
+    const value = { interfaceName, ...address }
+    const needed = this.#addresses.observe(addressKey(value), event.type === 'address' ? value : undefined)
+    return this.#routes.observe(event) || needed
   }
 
   #invalidateInterface(name: string): void {
