@@ -1,6 +1,7 @@
 // What a speaker is told: itself, its peers, its networks. Values, and what follows from one value alone.
 import { familyOf } from '../lib/ip.ts'
 import { type AddressFamily, FAMILIES, unicastFamily } from './family.ts'
+import type { BgpState } from './fsm/step.ts'
 import type { PolicyRule } from './policy.ts'
 import type { Community } from './wire/communities.ts'
 
@@ -100,11 +101,8 @@ export type PeerConfig = {
   export?: readonly PolicyRule[] | 'accept' | 'reject'
 }
 
-/** States of RFC 4271 §8.2.2. */
-export type PeerState = 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established'
-
 /** Machine words for why a peer is not up; `detail` beside it holds numbers and the remedy. */
-export type DownReason =
+export type DownCode =
   | 'never-tried'
   | 'admin-down'
   | 'no-route'
@@ -126,11 +124,11 @@ export type PeerStatus = {
   name: string
   address: string
   asn: number | undefined
-  state: PeerState
+  state: BgpState
   /** Milliseconds since the epoch of the last change of `state` into or out of Established. */
   sinceMs: number
   /** Why it is not Established; absent when it is. */
-  reason?: { code: DownReason; detail: string }
+  reason?: { code: DownCode; detail: string }
   /** Times the session left Established. */
   flaps: number
   routerId?: string

@@ -5,21 +5,21 @@ import { formatIpv4, ipv4Number } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
-import { familiesOf, nameOf, type PeerConfig, type PeerState, type PeerStatus, type SpeakerConfig } from './config.ts'
+import { familiesOf, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
 import { familyOfNumbers, numbersOfFamily } from './family.ts'
 import { resolveCollision } from './fsm/collision.ts'
 import { type Negotiated, negotiate, ownOpen, relation } from './fsm/negotiate.ts'
-import type { Phase, Rules } from './fsm/step.ts'
-import type { Connection, DialOptions, Discover, SocketOptions } from './port.ts'
-import { isWeighty, type Reason, reasonOf } from './reason.ts'
+import type { BgpState, FsmRules } from './fsm/step.ts'
+import type { BgpConnection, DialOptions, Discover, SocketOptions } from './port.ts'
+import { type DownReason, isWeighty, reasonOf } from './reason.ts'
 import type { Rib } from './rib/rib.ts'
-import type { PeerDown } from './rib/types.ts'
 import { ribPeerOf } from './rib-peer.ts'
-import { type Cause, Session, type SessionDeps, type SessionOwner } from './session.ts'
+import { Session, type SessionDeps, type SessionOwner } from './session.ts'
+import { retention, type SessionEnd } from './session-end.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { CEASE, ERROR, REFRESH } from './wire/iana.ts'
 import { HEADER } from './wire/message.ts'
-import { cease, hardReset, insideHardReset, type Notification } from './wire/notification.ts'
+import { cease, hardReset, type Notification } from './wire/notification.ts'
 import type { Open } from './wire/open.ts'
 import type { RouteRefresh } from './wire/route-refresh.ts'
 
@@ -41,7 +41,7 @@ export type PeerDeps = SessionDeps & {
 /** What an operator may ask of a session: end it, or work through the routes again without ending it. */
 export type ClearKind = 'hard' | 'soft-in' | 'soft-out'
 
-const PHASES: readonly Phase[] = ['Idle', 'Active', 'Connect', 'OpenSent', 'OpenConfirm', 'Established']
+const PHASES: readonly BgpState[] = ['Idle', 'Active', 'Connect', 'OpenSent', 'OpenConfirm', 'Established']
 const PULL_OCTETS = 64 * 1024
 /** After so many failed dials our own restart does not wait for a peer. */
 const PATIENT_DIALS = 3
@@ -56,18 +56,18 @@ export class Peer implements SessionOwner {
   #address: string | undefined
   #cancelDiscovery: (() => void) | undefined
   /** An incoming connection that came while IdleHoldTime runs: it is taken when that is over. */
-  #waiting: Connection | undefined
+  #waiting: BgpConnection | undefined
   #up: Session | undefined
   #ending: 'no' | 'for-good' = 'no'
   #started = false
   #limited = false
   #cancelLimit: () => void = () => undefined
-  #reason: Reason & { atMs: number }
+  #reason: DownReason & { atMs: number }
   #sinceMs: number
   #flaps = 0
   #failedDials = 0
   #updatesOut = 0
-  #reported: PeerState = 'Idle'
+  #reported: BgpState = 'Idle'
   readonly #pull = () => this.#push()
 
   constructor(config: PeerConfig, deps: PeerDeps) {
@@ -92,8 +92,11 @@ export class Peer implements SessionOwner {
     return this.#address
   }
 
-  get state(): PeerState {
-    return this.#both.reduce<Phase>((best, { state }) => (rank(state.phase) > rank(best) ? state.phase : best), 'Idle')
+  get state(): BgpState {
+    return this.#both.reduce<BgpState>(
+      (best, { state }) => (rank(state.phase) > rank(best) ? state.phase : best),
+      'Idle',
+    )
   }
 
   /** What was agreed with the peer; only while Established. */
@@ -130,7 +133,7 @@ export class Peer implements SessionOwner {
   }
 
   /** Ends both sessions with a Cease and stays down; without a subcode it just closes, so the peer keeps our routes. */
-  stop(subcode: number | undefined, reason: Reason): void {
+  stop(subcode: number | undefined, reason: DownReason): void {
     this.#started = false
     this.#cancelDiscovery?.()
     this.#cancelDiscovery = undefined
@@ -148,7 +151,7 @@ export class Peer implements SessionOwner {
   }
 
   /** Takes a connection from the peer's address; the Cease to reject it with when it cannot. */
-  accept(connection: Connection): Notification | undefined {
+  accept(connection: BgpConnection): Notification | undefined {
     if (this.#limited) return cease(CEASE.maximumPrefixes)
     if (!this.#started) return cease(CEASE.shutdown, this.#config.shutdownMessage)
     if (this.#config.address === undefined) this.#address = connection.remoteAddress
@@ -308,7 +311,7 @@ export class Peer implements SessionOwner {
     if (kind === 'request') this.pending()
   }
 
-  ended(session: Session, cause: Cause): void {
+  ended(session: Session, cause: SessionEnd): void {
     if (this.#up !== session || session.negotiated === undefined) return
     const down =
       this.#ending === 'for-good' || this.#limited ? { retain: false as const } : retention(cause, session.negotiated)
@@ -321,7 +324,7 @@ export class Peer implements SessionOwner {
     if (!down.retain) this.#deps.settled(this)
   }
 
-  failed(session: Session, cause: Cause): void {
+  failed(session: Session, cause: SessionEnd): void {
     const holdSeconds = session.negotiated?.holdSeconds ?? 0
     const remote = this.#address ?? this.name
     const reason = reasonOf(cause, { remote, password: this.#config.password !== undefined, holdSeconds })
@@ -387,7 +390,7 @@ export class Peer implements SessionOwner {
       outgoing.event({ type: 'start', manual: false })
   }
 
-  #wait(connection: Connection): void {
+  #wait(connection: BgpConnection): void {
     this.#waiting?.destroy()
     this.#waiting = connection
     const forget = () => {
@@ -469,7 +472,7 @@ export class Peer implements SessionOwner {
     return { speaker, peer: this.#config, families: familiesOf(this.#config), restarting: this.#deps.restarting() }
   }
 
-  #tell(reason: Reason): void {
+  #tell(reason: DownReason): void {
     const changed = reason.code !== this.#reason.code || reason.detail !== this.#reason.detail
     this.#reason = { ...reason, atMs: this.#deps.clock.monotonicMs() }
     if (!changed) return
@@ -484,29 +487,15 @@ const REFRESH_KINDS: Readonly<Record<number, 'request' | 'begin' | 'end'>> = {
   [REFRESH.end]: 'end',
 }
 
-function rulesOf({ timers = {} }: PeerConfig, passive: boolean): Rules {
+function rulesOf({ timers = {} }: PeerConfig, passive: boolean): FsmRules {
   const { connectRetrySeconds = 5, idleHoldSeconds = 1, delayOpenSeconds = 0, openHoldSeconds = 240 } = timers
   return { passive, connectRetrySeconds, idleHoldSeconds, delayOpenSeconds, openHoldSeconds }
-}
-
-/** Which routes outlive a session (RFC 4724 §4.2, 8538 §3, 9494 §4.2). */
-export function retention(cause: Cause, negotiated: Negotiated): PeerDown {
-  const { gracefulRestart, longLived, notification } = negotiated
-  if (gracefulRestart === undefined || gracefulRestart.families.length === 0) return { retain: false }
-  if (cause.how === 'sent' || cause.how === 'received') {
-    const hard = insideHardReset(cause.notification) !== undefined
-    if (hard || !notification) return { retain: false }
-  }
-  const longLivedSeconds = Object.fromEntries((longLived ?? []).map(l => [l.family, l.staleSeconds]))
-  if (gracefulRestart.restartSeconds === 0 && Object.keys(longLivedSeconds).length === 0) return { retain: false }
-  const { families, restartSeconds: staleSeconds } = gracefulRestart
-  return { retain: true, families, staleSeconds, longLivedSeconds }
 }
 
 function protocolError({ code, subcode, data }: Notification): ProtocolError {
   return new ProtocolError(code, subcode, data)
 }
 
-function rank(phase: Phase): number {
+function rank(phase: BgpState): number {
   return PHASES.indexOf(phase)
 }

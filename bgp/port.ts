@@ -13,7 +13,7 @@ export type SocketOptions = {
 }
 
 /** One TCP connection. After `close` or `destroy` no callback is called any more. */
-export type Connection = {
+export type BgpConnection = {
   /** Canonical text without a zone; `interface` names the link of a link-local address. */
   readonly localAddress: string
   readonly localPort: number
@@ -63,10 +63,10 @@ export type Listener = {
 
 export type Transport = {
   /** Rejects with Node's error code (ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT, …). `signal` gives the attempt up. */
-  dial(options: DialOptions, signal: AbortSignal): Promise<Connection>
+  dial(options: DialOptions, signal: AbortSignal): Promise<BgpConnection>
   listen(
     options: { address: string; port: number; interface?: string; ttlSecurity?: number },
-    accept: (connection: Connection) => void,
+    accept: (connection: BgpConnection) => void,
   ): Promise<Listener>
   /** This host's addresses, for next hops other than a session's own address. */
   addresses?(): readonly LocalAddress[]

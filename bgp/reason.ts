@@ -1,20 +1,20 @@
 // Why a peer is not up, as a machine word with the numbers and the remedy. Pure.
 import { toHex } from '../lib/bytes.ts'
-import type { DownReason } from './config.ts'
-import type { Cause } from './session.ts'
+import type { DownCode } from './config.ts'
+import type { SessionEnd } from './session-end.ts'
 import { CEASE, ERROR, OPEN_ERROR } from './wire/iana.ts'
 import { insideHardReset, type Notification, notificationText } from './wire/notification.ts'
 
 /** Octets of a NOTIFICATION's data that a reason shows. */
 const MOST_SHOWN = 32
 
-export type Reason = { code: DownReason; detail: string }
+export type DownReason = { code: DownCode; detail: string }
 
 /** What of the configuration a reason depends on. */
 export type ReasonContext = { remote: string; password: boolean; holdSeconds: number }
 
 /** The reason behind an ending; undefined when it says nothing new (a dial that was given up). */
-export function reasonOf(cause: Cause, context: ReasonContext): Reason | undefined {
+export function reasonOf(cause: SessionEnd, context: ReasonContext): DownReason | undefined {
   switch (cause.how) {
     case 'dial-failed':
       return dialReason(cause.code, cause.message, context)
@@ -31,11 +31,11 @@ export function reasonOf(cause: Cause, context: ReasonContext): Reason | undefin
 }
 
 /** Whether a reason came from the protocol: a failed dial after it says less and does not replace it at once. */
-export function isWeighty({ code }: Reason): boolean {
+export function isWeighty({ code }: DownReason): boolean {
   return !['never-tried', 'no-route', 'refused', 'timeout', 'reset', 'closed', 'md5-suspected'].includes(code)
 }
 
-function dialReason(code: string | undefined, message: string, { remote, password }: ReasonContext): Reason {
+function dialReason(code: string | undefined, message: string, { remote, password }: ReasonContext): DownReason {
   switch (code) {
     case 'ECONNREFUSED':
       return { code: 'refused', detail: `${remote} refuses the connection: no BGP listens there for us` }
@@ -57,7 +57,7 @@ function dialReason(code: string | undefined, message: string, { remote, passwor
   }
 }
 
-function received(notification: Notification): Reason {
+function received(notification: Notification): DownReason {
   const inner = insideHardReset(notification) ?? notification
   const text = `the peer ended the session: ${notificationText(notification)}`
   return inner.code === ERROR.cease && inner.subcode !== CEASE.collision
@@ -65,7 +65,7 @@ function received(notification: Notification): Reason {
     : notified(inner, `${text}${inner.data.length > 0 && inner.code !== ERROR.cease ? ` (${shown(inner.data)})` : ''}`)
 }
 
-function notified(notification: Notification, detail: string): Reason {
+function notified(notification: Notification, detail: string): DownReason {
   const { code, subcode } = insideHardReset(notification) ?? notification
   switch (code) {
     case ERROR.open: {
@@ -86,7 +86,7 @@ function shown(data: Uint8Array): string {
   return `${toHex(data.subarray(0, MOST_SHOWN))}${data.length > MOST_SHOWN ? `… of ${data.length} octets` : ''}`
 }
 
-const CEASE_REASONS: Readonly<Record<number, DownReason>> = {
+const CEASE_REASONS: Readonly<Record<number, DownCode>> = {
   [CEASE.maximumPrefixes]: 'prefix-limit',
   [CEASE.collision]: 'collision',
 }

@@ -3,13 +3,13 @@
 import { contains, type Family, familyOf, isLinkLocal } from '../lib/ip.ts'
 import type { PeerConfig } from './config.ts'
 import type { Negotiated } from './fsm/negotiate.ts'
-import type { Connection, LocalAddress } from './port.ts'
+import type { BgpConnection, LocalAddress } from './port.ts'
 import type { RibPeer } from './rib/types.ts'
 
 /** `addresses`: of this host, empty where they are not known; then the session's own address is the only next hop. */
 export function ribPeerOf(
   { key, config, negotiated }: { key: string; config: PeerConfig; negotiated: Negotiated },
-  { localAddress, remoteAddress, interface: zone }: Connection,
+  { localAddress, remoteAddress, interface: zone }: BgpConnection,
   addresses: readonly LocalAddress[],
 ): RibPeer {
   const link = addresses.find(({ address }) => address === localAddress)?.interface ?? zone

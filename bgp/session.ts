@@ -4,8 +4,17 @@ import { Writer } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Side } from './fsm/collision.ts'
 import type { Negotiated } from './fsm/negotiate.ts'
-import { type Action, type Event, idleState, type Rules, type State, step, type Timer } from './fsm/step.ts'
-import type { Connection, DialOptions, Transport } from './port.ts'
+import {
+  type FsmAction,
+  type FsmEvent,
+  type FsmRules,
+  type FsmState,
+  type FsmTimer,
+  idleState,
+  step,
+} from './fsm/step.ts'
+import type { BgpConnection, DialOptions, Transport } from './port.ts'
+import type { SessionEnd } from './session-end.ts'
 import { Timers } from './timers.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { ERROR, FSM_ERROR, MESSAGE } from './wire/iana.ts'
@@ -14,13 +23,6 @@ import { emitNotification, type Notification, parseNotification } from './wire/n
 import { emitOpen, type Open, parseOpen } from './wire/open.ts'
 import { emitRouteRefresh, parseRouteRefresh, type RouteRefresh } from './wire/route-refresh.ts'
 import type { WorkQueue } from './work-queue.ts'
-
-/** Why a connection or a dial ended. */
-export type Cause =
-  | { how: 'dial-failed' | 'connection-lost'; code?: string; message: string }
-  | { how: 'sent'; notification: Notification; detail: string }
-  | { how: 'received'; notification: Notification }
-  | { how: 'closed' }
 
 /** What a session asks of the peer it belongs to. */
 export type SessionOwner = {
@@ -33,9 +35,9 @@ export type SessionOwner = {
   update(session: Session, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined
   refresh(session: Session, refresh: RouteRefresh): void
   /** The session was Established and is not any more. */
-  ended(session: Session, cause: Cause): void
+  ended(session: Session, cause: SessionEnd): void
   /** Something ended, whatever the phase was. */
-  failed(session: Session, cause: Cause): void
+  failed(session: Session, cause: SessionEnd): void
   /** The phase may have changed. */
   moved(session: Session): void
   writable(session: Session): void
@@ -53,7 +55,7 @@ export type SessionDeps = {
 }
 
 const KEEPALIVE = message(emitKeepalive)
-const UPDATE: Event = { type: 'update' }
+const UPDATE: FsmEvent = { type: 'update' }
 const MAX_QUEUED_OCTETS = 256 * 1024
 /** So little input, an OPEN or a KEEPALIVE, is worked on faster than it is put aside. */
 const SHORT_OCTETS = 512
@@ -66,14 +68,14 @@ export class Session {
   readonly #owner: SessionOwner
   readonly #deps: SessionDeps
   readonly #timers: Timers
-  #state: State
-  #connection: Connection | undefined
+  #state: FsmState
+  #connection: BgpConnection | undefined
   #dialing: AbortController | undefined
   #splitter = new MessageSplitter()
   #negotiated: Negotiated | undefined
   #opens: Opens = {}
-  #cause: Cause = { how: 'closed' }
-  readonly #events: Event[] = []
+  #cause: SessionEnd = { how: 'closed' }
+  readonly #events: FsmEvent[] = []
   #running = false
   #input: Uint8Array[] = []
   #inputOctets = 0
@@ -85,7 +87,7 @@ export class Session {
   /** Messages since the connection began. */
   readonly counts = { in: 0, out: 0, updatesIn: 0 }
 
-  constructor(side: Side, rules: Rules, owner: SessionOwner, deps: SessionDeps) {
+  constructor(side: Side, rules: FsmRules, owner: SessionOwner, deps: SessionDeps) {
     this.side = side
     this.#owner = owner
     this.#deps = deps
@@ -93,11 +95,11 @@ export class Session {
     this.#timers = new Timers(deps.clock, timer => this.#expired(timer))
   }
 
-  get state(): State {
+  get state(): FsmState {
     return this.#state
   }
 
-  get connection(): Connection | undefined {
+  get connection(): BgpConnection | undefined {
     return this.#connection
   }
 
@@ -116,12 +118,12 @@ export class Session {
   }
 
   /** New timer values; those that run keep their time. */
-  setRules(rules: Rules): void {
+  setRules(rules: FsmRules): void {
     this.#state = { ...this.#state, rules }
   }
 
   /** Puts an event in; events that come up while one is handled wait for it to end. */
-  event(event: Event): void {
+  event(event: FsmEvent): void {
     this.#events.push(event)
     if (this.#running) return
     this.#running = true
@@ -133,7 +135,7 @@ export class Session {
   }
 
   /** Takes an incoming connection; the machine must be Active. */
-  accept(connection: Connection): void {
+  accept(connection: BgpConnection): void {
     this.#adopt(connection)
     this.event({ type: 'connected' })
   }
@@ -170,7 +172,7 @@ export class Session {
     )
   }
 
-  #handle(event: Event): void {
+  #handle(event: FsmEvent): void {
     const before = this.#state
     if (event.type === 'timer' && event.timer === 'connectRetry' && this.#dialing !== undefined)
       this.#fail({ how: 'dial-failed', code: 'ETIMEDOUT', message: 'nothing answered' })
@@ -180,7 +182,7 @@ export class Session {
     if (state.phase !== before.phase || state.held !== before.held) this.#owner.moved(this)
   }
 
-  #perform(action: Action): void {
+  #perform(action: FsmAction): void {
     switch (action.do) {
       case 'dial':
         this.#dial()
@@ -224,12 +226,12 @@ export class Session {
     return open
   }
 
-  #delayMs(timer: Timer, seconds: number): number {
+  #delayMs(timer: FsmTimer, seconds: number): number {
     const jittered = timer === 'hold' || timer === 'stable' ? 1 : 0.75 + 0.25 * this.#deps.random()
     return seconds * 1000 * jittered
   }
 
-  #expired(timer: Timer): void {
+  #expired(timer: FsmTimer): void {
     // what is queued or paused counts as heard: the machine is behind, not the peer
     if (timer === 'hold' && (this.#inputOctets > 0 || this.#paused)) this.#timers.arm('hold', 1000)
     else this.event({ type: 'timer', timer })
@@ -259,7 +261,7 @@ export class Session {
     )
   }
 
-  #adopt(connection: Connection): void {
+  #adopt(connection: BgpConnection): void {
     this.#connection = connection
     this.#splitter = new MessageSplitter()
     this.#negotiated = undefined
@@ -308,12 +310,12 @@ export class Session {
     this.#fail({ how: 'sent', notification, detail: error.message })
   }
 
-  #fail(cause: Cause): void {
+  #fail(cause: SessionEnd): void {
     this.#cause = cause
     this.#owner.failed(this, cause)
   }
 
-  #data(connection: Connection, chunk: Uint8Array): void {
+  #data(connection: BgpConnection, chunk: Uint8Array): void {
     if (this.#connection !== connection) return
     if (this.#inputOctets === 0 && (chunk.length <= SHORT_OCTETS || this.#deps.workQueue.mayRunNow)) {
       this.#cut(chunk)

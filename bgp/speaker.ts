@@ -11,7 +11,7 @@ import { type Network, nameOf, type PeerConfig, type PeerStatus, type SpeakerCon
 import { FaultLog } from './fault-log.ts'
 import { type ClearKind, Peer, type PeerDeps } from './peer.ts'
 import { Policy } from './policy.ts'
-import type { Connection, Discover, Listener, RouteSink, Transport } from './port.ts'
+import type { BgpConnection, Discover, Listener, RouteSink, Transport } from './port.ts'
 import { Rib } from './rib/rib.ts'
 import type { RibEvent } from './rib/types.ts'
 import { openSource, type RouteSource, type RouteSourceConfig } from './route-source.ts'
@@ -20,10 +20,11 @@ import { MAX_MESSAGE } from './wire/message.ts'
 import { cease, emitNotification } from './wire/notification.ts'
 import { WorkQueue } from './work-queue.ts'
 
-export type { Network, PeerConfig, PeerState, PeerStatus, SpeakerConfig } from './config.ts'
+export type { Network, PeerConfig, PeerStatus, SpeakerConfig } from './config.ts'
 export type { AddressFamily } from './family.ts'
+export type { BgpState } from './fsm/step.ts'
 export type { PolicyRule } from './policy.ts'
-export type { Connection, Listener, RouteSink, SelectedRoute, Transport } from './port.ts'
+export type { BgpConnection, Listener, RouteSink, SelectedRoute, Transport } from './port.ts'
 export type { RouteSource, RouteSourceConfig } from './route-source.ts'
 
 export type SpeakerDeps = {
@@ -316,7 +317,7 @@ export class Speaker {
     }
   }
 
-  #accept(connection: Connection): void {
+  #accept(connection: BgpConnection): void {
     const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
     if (peer === undefined) this.#counts.unknown++
     const refusal = peer === undefined ? cease(CEASE.rejected) : peer.accept(connection)
@@ -333,7 +334,7 @@ export class Speaker {
     }
   }
 
-  #peerFor(connection: Connection): Peer | undefined {
+  #peerFor(connection: BgpConnection): Peer | undefined {
     const { remoteAddress, interface: link } = connection
     for (const peer of this.#peers.values()) {
       const { interface: wanted, address } = peer.config
@@ -345,7 +346,7 @@ export class Speaker {
     return undefined
   }
 
-  #newcomer(connection: Connection): Peer | undefined {
+  #newcomer(connection: BgpConnection): Peer | undefined {
     const { remoteAddress } = connection
     let best: [string, PeerConfig] | undefined
     for (const [name, config] of this.#ranges) {

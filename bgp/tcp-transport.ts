@@ -6,7 +6,7 @@ import { createServer, Socket, type SocketConstructorOpts } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { contains, familyOf, formatCidr, isLinkLocal, parseAddress, parseCidr } from '../lib/ip.ts'
 import type {
-  Connection,
+  BgpConnection,
   ConnectionHandlers,
   DialOptions,
   Listener,
@@ -43,10 +43,10 @@ export class TcpTransport implements Transport {
     this.#sockets = sockets
   }
 
-  async dial(options: DialOptions, signal: AbortSignal): Promise<Connection> {
+  async dial(options: DialOptions, signal: AbortSignal): Promise<BgpConnection> {
     signal.throwIfAborted()
     const socket = this.#unconnected(options)
-    const { promise, resolve, reject } = Promise.withResolvers<Connection>()
+    const { promise, resolve, reject } = Promise.withResolvers<BgpConnection>()
     const fail = (error: Error) => {
       socket.destroy()
       reject(error)
@@ -74,7 +74,7 @@ export class TcpTransport implements Transport {
 
   async listen(
     options: { address: string; port: number; interface?: string; ttlSecurity?: number },
-    accept: (connection: Connection) => void,
+    accept: (connection: BgpConnection) => void,
   ): Promise<Listener> {
     const family = familyOf(options.address)
     const server = createServer({ highWaterMark: WRITE_BUFFER, noDelay: true, pauseOnConnect: true })
@@ -188,7 +188,7 @@ export class TcpTransport implements Transport {
 
 const IGNORE: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
 
-class TcpConnection implements Connection {
+class TcpConnection implements BgpConnection {
   readonly localAddress: string
   readonly localPort: number
   readonly remoteAddress: string

@@ -1,7 +1,7 @@
 // The named timers of one connection. The hold timer is set anew by every message, so arming only moves a deadline; a
 // running timer that fires early goes back to sleep.
 import type { Cancel, Clock } from '../lib/clock.ts'
-import type { Timer } from './fsm/step.ts'
+import type { FsmTimer } from './fsm/step.ts'
 
 type Entry = { deadlineMs: number; wakesMs: number; cancel: Cancel }
 
@@ -11,15 +11,15 @@ const GRACE_MS = 1000
 
 export class Timers {
   readonly #clock: Clock
-  readonly #fire: (timer: Timer) => void
-  readonly #entries = new Map<Timer, Entry>()
+  readonly #fire: (timer: FsmTimer) => void
+  readonly #entries = new Map<FsmTimer, Entry>()
 
-  constructor(clock: Clock, fire: (timer: Timer) => void) {
+  constructor(clock: Clock, fire: (timer: FsmTimer) => void) {
     this.#clock = clock
     this.#fire = fire
   }
 
-  arm(timer: Timer, delayMs: number): void {
+  arm(timer: FsmTimer, delayMs: number): void {
     const nowMs = this.#clock.monotonicMs()
     const deadlineMs = nowMs + delayMs
     const entry = this.#entries.get(timer)
@@ -31,7 +31,7 @@ export class Timers {
     this.#sleep(timer, deadlineMs, delayMs)
   }
 
-  disarm(timer: Timer): void {
+  disarm(timer: FsmTimer): void {
     this.#entries.get(timer)?.cancel()
     this.#entries.delete(timer)
   }
@@ -42,18 +42,18 @@ export class Timers {
   }
 
   /** Milliseconds until `timer` fires; undefined when it does not run. */
-  leftMs(timer: Timer): number | undefined {
+  leftMs(timer: FsmTimer): number | undefined {
     const entry = this.#entries.get(timer)
     return entry === undefined ? undefined : Math.max(0, entry.deadlineMs - this.#clock.monotonicMs())
   }
 
-  #sleep(timer: Timer, deadlineMs: number, delayMs: number): void {
+  #sleep(timer: FsmTimer, deadlineMs: number, delayMs: number): void {
     const wakesMs = this.#clock.monotonicMs() + delayMs
     const cancel = this.#clock.after(delayMs, () => this.#wake(timer))
     this.#entries.set(timer, { deadlineMs, wakesMs, cancel })
   }
 
-  #wake(timer: Timer): void {
+  #wake(timer: FsmTimer): void {
     const entry = this.#entries.get(timer)
     if (entry === undefined) return
     const nowMs = this.#clock.monotonicMs()

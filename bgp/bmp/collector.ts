@@ -7,9 +7,9 @@ import { Writer } from '../../lib/bytes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { type Log, silentLog } from '../../lib/log.ts'
 import { type AddressFamily, FAMILIES, numbersOfFamily } from '../family.ts'
-import type { Connection, Transport } from '../port.ts'
+import type { BgpConnection, Transport } from '../port.ts'
 import type { Replayed } from '../rib/replay.ts'
-import type { Cause } from '../session.ts'
+import type { SessionEnd } from '../session-end.ts'
 import type { Speaker } from '../speaker.ts'
 import { type BmpMessage, emitBmp, MAX_BMP_MESSAGE } from '../wire/bmp.ts'
 import { MAX_MESSAGE } from '../wire/message.ts'
@@ -71,7 +71,7 @@ export class BmpCollector implements SessionWatcher {
   readonly #backoff: Backoff
   readonly #sessions = new Map<string, Watched>()
   #block = new Writer(BLOCK + MAX_BMP_MESSAGE)
-  #connection: Connection | undefined
+  #connection: BgpConnection | undefined
   #dialing: AbortController | undefined
   #replay: Iterator<Replayed | undefined> | undefined
   #state: BmpStatus['state'] = 'waiting'
@@ -142,7 +142,7 @@ export class BmpCollector implements SessionWatcher {
     this.#messages(name, this.#speaker.rib.unrefreshed(name, family))
   }
 
-  down(name: string, cause: Cause): void {
+  down(name: string, cause: SessionEnd): void {
     const watched = this.#sessions.get(name)
     if (watched === undefined) return
     this.#sessions.delete(name)
@@ -167,7 +167,7 @@ export class BmpCollector implements SessionWatcher {
     )
   }
 
-  #begin(connection: Connection): void {
+  #begin(connection: BgpConnection): void {
     this.#dialing = undefined
     this.#connection = connection
     this.#octets = 0

@@ -3,7 +3,7 @@
 
 import { Writer } from '../../lib/bytes.ts'
 import type { PeerCounts } from '../rib/types.ts'
-import type { Cause } from '../session.ts'
+import type { SessionEnd } from '../session-end.ts'
 import {
   BMP_DOWN,
   BMP_HEADER,
@@ -54,7 +54,7 @@ export function bmpPeerUp(session: MonitoredSession): BmpMessage {
 }
 
 /** Peer Down (§4.9) with the NOTIFICATION that ended the session, when one did. */
-export function bmpPeerDown(session: MonitoredSession, cause: Cause, atMs: number): BmpMessage {
+export function bmpPeerDown(session: MonitoredSession, cause: SessionEnd, atMs: number): BmpMessage {
   const down = (reason: number, data: Uint8Array = new Uint8Array(0)): BmpMessage => ({
     kind: 'peerDown',
     peer: peerOf(session, atMs),
@@ -118,7 +118,7 @@ function peerOf({ remoteAddress: address, asn, routerId, as4 }: MonitoredSession
   }
 }
 
-function wholeNotification({ notification }: Extract<Cause, { how: 'sent' | 'received' }>): Uint8Array {
+function wholeNotification({ notification }: Extract<SessionEnd, { how: 'sent' | 'received' }>): Uint8Array {
   const w = new Writer(MAX_MESSAGE)
   emitNotification(w, notification)
   return w.done()

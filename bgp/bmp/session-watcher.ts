@@ -1,7 +1,7 @@
 // What a monitor (BMP, RFC 7854) sees of a speaker's sessions: values and one port. A watcher is called in the middle of
 // a session's work, so it must neither throw nor take long.
 import type { AddressFamily } from '../family.ts'
-import type { Cause } from '../session.ts'
+import type { SessionEnd } from '../session-end.ts'
 
 /** An established session. */
 export type MonitoredSession = {
@@ -30,5 +30,5 @@ export type SessionWatcher = {
   update(name: string, bytes: Uint8Array, start: number, end: number): void
   /** The peer sent its table again and this is the end (RFC 7313 §4): what it left out is about to go. */
   refreshed(name: string, family: AddressFamily): void
-  down(name: string, cause: Cause): void
+  down(name: string, cause: SessionEnd): void
 }

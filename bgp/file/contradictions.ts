@@ -4,10 +4,10 @@ import { contains, familyOf, formatEndpoint, parseAddress } from '../../lib/ip.t
 import { nameOf, type PeerConfig } from '../config.ts'
 import { relation } from '../fsm/negotiate.ts'
 import type { ConfigFile } from './config-file.ts'
-import type { Fault } from './faults.ts'
+import type { ConfigFault } from './faults.ts'
 
 /** Every contradiction in a file whose fields are all good. */
-export function contradictions(file: ConfigFile): Fault[] {
+export function contradictions(file: ConfigFile): ConfigFault[] {
   return [
     ...inSpeaker(file),
     ...inListeners(file),
@@ -20,15 +20,15 @@ export function contradictions(file: ConfigFile): Fault[] {
   ]
 }
 
-function at(where: string, field: string, message: string, holder: object): Fault {
+function at(where: string, field: string, message: string, holder: object): ConfigFault {
   const value = (holder as Record<string, unknown>)[field]
   return { path: field === '' ? where : `${where}.${field}`, value, message }
 }
 
-function inSpeaker({ speaker: { asn, confederation } }: ConfigFile): Fault[] {
+function inSpeaker({ speaker: { asn, confederation } }: ConfigFile): ConfigFault[] {
   if (confederation === undefined) return []
   const { identifier, members } = confederation
-  const faults: Fault[] = []
+  const faults: ConfigFault[] = []
   if (identifier !== asn && members.includes(identifier)) {
     const message = 'is a member AS, too, and its routes would look like loops; write the AS that the outside sees'
     faults.push({ path: 'confederation.identifier', value: identifier, message })
@@ -36,7 +36,7 @@ function inSpeaker({ speaker: { asn, confederation } }: ConfigFile): Fault[] {
   return faults
 }
 
-function inListeners({ listen }: ConfigFile): Fault[] {
+function inListeners({ listen }: ConfigFile): ConfigFault[] {
   return listen.flatMap((one, i) => {
     const other = listen.slice(0, i).find(before => meets(before, one))
     if (other === undefined) return []
@@ -51,13 +51,13 @@ function meets(a: ConfigFile['listen'][number], b: ConfigFile['listen'][number])
   return a.port === b.port && familyOf(a.address) === familyOf(b.address) && (a.address === b.address || wild)
 }
 
-function inPeers({ peers, mrt }: ConfigFile): Fault[] {
+function inPeers({ peers, mrt }: ConfigFile): ConfigFault[] {
   const source = mrt === undefined ? undefined : (mrt.name ?? 'mrt')
   return peers.flatMap((peer, i) => {
     const where = `neighbors[${i}]`
     const before = peers.slice(0, i)
     const name = nameOf(peer)
-    const faults: Fault[] = []
+    const faults: ConfigFault[] = []
     const same = before.find(other => nameOf(other) === name)
     const place = before.find(other => samePlace(other, peer))
     if (same !== undefined && peer.name === undefined && place !== undefined)
@@ -123,7 +123,7 @@ function againstSpeaker({ speaker }: ConfigFile, peer: PeerConfig): (readonly [f
   return faults
 }
 
-function inNetworks({ networks }: ConfigFile): Fault[] {
+function inNetworks({ networks }: ConfigFile): ConfigFault[] {
   const prefixes = networks.map(({ prefix }) => prefix)
   return prefixes.flatMap((prefix, i) =>
     prefixes.indexOf(prefix) < i
@@ -132,7 +132,7 @@ function inNetworks({ networks }: ConfigFile): Fault[] {
   )
 }
 
-function inCollectors({ bmp }: ConfigFile): Fault[] {
+function inCollectors({ bmp }: ConfigFile): ConfigFault[] {
   const places = bmp.map(({ collector, port }) => formatEndpoint({ address: collector, port }))
   return places.flatMap((place, i) =>
     places.indexOf(place) < i ? [{ path: `bmp[${i}]`, value: place, message: 'is there already; remove one' }] : [],

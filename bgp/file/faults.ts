@@ -5,7 +5,7 @@ import type { YAMLError } from 'yaml'
 import type { z } from 'zod'
 
 /** One fault: where, the value there, and what to write instead. */
-export type Fault = { path: string; value?: unknown; message: string }
+export type ConfigFault = { path: string; value?: unknown; message: string }
 
 /** A configuration that cannot be used; one line per fault: the place, what is wrong, what to write instead. */
 export class ConfigError extends Error {
@@ -18,13 +18,13 @@ export class ConfigError extends Error {
 }
 
 /** `neighbors[0].holdTime: RFC 4271 allows 0 or 3-65535 seconds (the file says 2)`. */
-export function faultLine({ path, value, message }: Fault): string {
+export function faultLine({ path, value, message }: ConfigFault): string {
   const shown = path.endsWith('password') ? undefined : shownValue(value)
   return `${path === '' ? 'the file' : path}: ${message}${shown === undefined ? '' : ` (the file says ${shown})`}`
 }
 
 /** Every fault that the schema found. What no branch of a union took is told by the branch that came nearest. */
-export function schemaFaults(issues: readonly z.core.$ZodIssue[], above: readonly PropertyKey[] = []): Fault[] {
+export function schemaFaults(issues: readonly z.core.$ZodIssue[], above: readonly PropertyKey[] = []): ConfigFault[] {
   return issues.flatMap(issue => {
     const at = [...above, ...issue.path]
     if (issue.code === 'invalid_union') {

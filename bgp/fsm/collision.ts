@@ -1,5 +1,5 @@
 // Connection collision, RFC 4271 §6.8 with the identifiers of RFC 6286 §2.3: both sides must reach the same verdict.
-import type { Phase } from './step.ts'
+import type { BgpState } from './step.ts'
 
 export type Side = 'outgoing' | 'incoming'
 
@@ -7,7 +7,7 @@ export type CollisionInput = {
   /** The connection on which an OPEN just arrived. */
   opened: Side
   /** Where the other connection of the same peer stands. */
-  otherPhase: Phase
+  otherPhase: BgpState
   localId: number
   remoteId: number
   localAs: number

@@ -5,11 +5,12 @@
 // ConnectRetryTimer; a waiting machine never dials; IdleHoldTime follows faults, not a connection that merely ended.
 import type { ProtocolError } from '../wire/errors.ts'
 
-export type Phase = 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established'
-export type Timer = 'connectRetry' | 'hold' | 'keepalive' | 'delayOpen' | 'idleHold' | 'stable'
+/** The states of §8.2.2. */
+export type BgpState = 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established'
+export type FsmTimer = 'connectRetry' | 'hold' | 'keepalive' | 'delayOpen' | 'idleHold' | 'stable'
 
 /** The session attributes of §8.1.1 that are configuration; seconds. */
-export type Rules = {
+export type FsmRules = {
   /** Never dials: PassiveTcpEstablishment, and the half of a peer that takes incoming connections. */
   passive: boolean
   connectRetrySeconds: number
@@ -21,9 +22,9 @@ export type Rules = {
   openHoldSeconds: number
 }
 
-export type State = {
-  readonly phase: Phase
-  readonly rules: Rules
+export type FsmState = {
+  readonly phase: BgpState
+  readonly rules: FsmRules
   /** ConnectRetryCounter: faults since the last manual start or the last session that stayed up. */
   readonly failures: number
   /** DelayOpenTimer runs: the TCP connection is there and our OPEN is not yet sent. */
@@ -35,13 +36,13 @@ export type State = {
 }
 
 /** The events of §8.1 by what they mean to the machine; numbers in brackets are the RFC's. */
-export type Event =
+export type FsmEvent =
   /** [1, 3-7] A manual start forgets earlier faults and does not wait for IdleHoldTimer. */
   | { type: 'start'; manual: boolean }
   /** [2, 8] Ends without a way back but `start`; `error` (a Cease) is sent where a session was opened. */
   | { type: 'stop'; error?: ProtocolError }
   /** [9-13] and the end of the time after which a session counts as stable. */
-  | { type: 'timer'; timer: Timer }
+  | { type: 'timer'; timer: FsmTimer }
   /** [16, 17] */
   | { type: 'connected' }
   /** [18] The connection ended or could not be made. */
@@ -59,7 +60,7 @@ export type Event =
   /** [27] An UPDATE or ROUTE-REFRESH whose framing was right. */
   | { type: 'update' }
 
-export type Action =
+export type FsmAction =
   | { do: 'dial' }
   | { do: 'drop' }
   | { do: 'send'; message: 'open' | 'keepalive' }
@@ -68,29 +69,29 @@ export type Action =
   | { do: 'notify-fsm-error'; phase: 'OpenSent' | 'OpenConfirm' | 'Established' }
   /** NOTIFICATION 4. */
   | { do: 'notify-hold-expired' }
-  | { do: 'arm'; timer: Timer; seconds: number }
-  | { do: 'disarm'; timer: Timer }
+  | { do: 'arm'; timer: FsmTimer; seconds: number }
+  | { do: 'disarm'; timer: FsmTimer }
   | { do: 'established' }
   | { do: 'deliver' }
   | { do: 'ended' }
 
-export type Step = readonly [State, ...Action[]]
+export type FsmStep = readonly [FsmState, ...FsmAction[]]
 
 export const IDLE_HOLD_CEILING_SECONDS = 60
 /** A session that was up this long has no past faults. */
 export const STABLE_SECONDS = 60
 
 /** The machine before its first `start`. */
-export function idleState(rules: Rules): State {
+export function idleState(rules: FsmRules): FsmState {
   return { phase: 'Idle', rules, failures: 0, delaying: false, held: false, keepaliveSeconds: 0, holdSeconds: 0 }
 }
 
 /** The next state and what is to be done, in order. Total: every phase has an answer to every event. */
-export function step(state: State, event: Event): Step {
+export function step(state: FsmState, event: FsmEvent): FsmStep {
   return phases[state.phase](state, event)
 }
 
-const phases: Record<Phase, (state: State, event: Event) => Step> = {
+const phases: Record<BgpState, (state: FsmState, event: FsmEvent) => FsmStep> = {
   Idle(s, e) {
     if (e.type === 'start') return s.held && !e.manual ? [s] : begin(e.manual ? { ...s, failures: 0 } : s)
     if (e.type === 'timer' && e.timer === 'idleHold') return begin(s)
@@ -147,10 +148,10 @@ const phases: Record<Phase, (state: State, event: Event) => Step> = {
   },
 }
 
-const DELIVER: Action = { do: 'deliver' }
+const DELIVER: FsmAction = { do: 'deliver' }
 
 /** Connect and Active share everything but ConnectRetryTimer: no OPEN of ours has left. */
-function unopened(s: State, e: Event): Step {
+function unopened(s: FsmState, e: FsmEvent): FsmStep {
   switch (e.type) {
     case 'start':
       return [s]
@@ -158,7 +159,7 @@ function unopened(s: State, e: Event): Step {
     case 'dump':
       return toIdle(s, { hold: false, forget: e.type === 'stop' })
     case 'connected': {
-      const noRetry: Action = { do: 'disarm', timer: 'connectRetry' }
+      const noRetry: FsmAction = { do: 'disarm', timer: 'connectRetry' }
       if (s.rules.delayOpenSeconds > 0)
         return [{ ...s, delaying: true }, noRetry, arm('delayOpen', s.rules.delayOpenSeconds)]
       return [
@@ -192,13 +193,13 @@ function unopened(s: State, e: Event): Step {
 }
 
 /** What the phases after our OPEN do with the events they have no line of their own for. */
-function opened(s: State, e: Event, phase: 'OpenSent' | 'OpenConfirm' | 'Established'): Step {
+function opened(s: FsmState, e: FsmEvent, phase: 'OpenSent' | 'OpenConfirm' | 'Established'): FsmStep {
   switch (e.type) {
     case 'start':
       return [s]
     case 'stop':
     case 'dump': {
-      const notify: Action | undefined = e.error === undefined ? undefined : { do: 'notify', error: e.error }
+      const notify: FsmAction | undefined = e.error === undefined ? undefined : { do: 'notify', error: e.error }
       return toIdle(s, { hold: false, notify, forget: e.type === 'stop' })
     }
     case 'disconnected':
@@ -220,44 +221,44 @@ function opened(s: State, e: Event, phase: 'OpenSent' | 'OpenConfirm' | 'Establi
   }
 }
 
-function begin(s: State): Step {
-  const noHold: Action = { do: 'disarm', timer: 'idleHold' }
+function begin(s: FsmState): FsmStep {
+  const noHold: FsmAction = { do: 'disarm', timer: 'idleHold' }
   if (s.rules.passive) return [{ ...s, phase: 'Active', held: false }, noHold]
   const retry = arm('connectRetry', s.rules.connectRetrySeconds)
   return [{ ...s, phase: 'Connect', held: false }, noHold, retry, { do: 'dial' }]
 }
 
 /** The connection is gone before the session was confirmed: wait for the next try, dialled or accepted. */
-function retryLater(s: State): Step {
-  const next: State = { ...s, phase: 'Active', delaying: false }
-  const actions: Action[] = [{ do: 'drop' }, { do: 'disarm', timer: 'hold' }, { do: 'disarm', timer: 'delayOpen' }]
+function retryLater(s: FsmState): FsmStep {
+  const next: FsmState = { ...s, phase: 'Active', delaying: false }
+  const actions: FsmAction[] = [{ do: 'drop' }, { do: 'disarm', timer: 'hold' }, { do: 'disarm', timer: 'delayOpen' }]
   return s.rules.passive ? [next, ...actions] : [next, ...actions, arm('connectRetry', s.rules.connectRetrySeconds)]
 }
 
-function confirm(s: State, e: { holdSeconds: number; keepaliveSeconds: number }): Step {
-  const next: State = {
+function confirm(s: FsmState, e: { holdSeconds: number; keepaliveSeconds: number }): FsmStep {
+  const next: FsmState = {
     ...s,
     phase: 'OpenConfirm',
     holdSeconds: e.holdSeconds,
     keepaliveSeconds: e.keepaliveSeconds,
   }
-  const timers: Action[] =
+  const timers: FsmAction[] =
     e.holdSeconds === 0 ? [{ do: 'disarm', timer: 'hold' }] : [...armHold(next), arm('keepalive', e.keepaliveSeconds)]
   return [next, { do: 'disarm', timer: 'connectRetry' }, { do: 'send', message: 'keepalive' }, ...timers]
 }
 
-function beat(s: State): Step {
+function beat(s: FsmState): FsmStep {
   return [s, { do: 'send', message: 'keepalive' }, arm('keepalive', s.keepaliveSeconds)]
 }
 
-type Ending = { hold: boolean; notify?: Action; forget?: boolean }
+type Ending = { hold: boolean; notify?: FsmAction; forget?: boolean }
 
-function toIdle(s: State, { hold, notify, forget = false }: Ending): Step {
+function toIdle(s: FsmState, { hold, notify, forget = false }: Ending): FsmStep {
   const holdSeconds = Math.min(IDLE_HOLD_CEILING_SECONDS, s.rules.idleHoldSeconds * 2 ** Math.min(s.failures, 30))
   const held = hold && holdSeconds > 0
   const failures = forget ? 0 : hold ? s.failures + 1 : s.failures
-  const next: State = { ...idleState(s.rules), failures, held }
-  const actions: Action[] = []
+  const next: FsmState = { ...idleState(s.rules), failures, held }
+  const actions: FsmAction[] = []
   if (notify !== undefined) actions.push(notify)
   actions.push({ do: 'drop' })
   for (const timer of ['connectRetry', 'hold', 'keepalive', 'delayOpen', 'stable'] as const)
@@ -267,11 +268,11 @@ function toIdle(s: State, { hold, notify, forget = false }: Ending): Step {
   return [next, ...actions]
 }
 
-function arm(timer: Timer, seconds: number): Action {
+function arm(timer: FsmTimer, seconds: number): FsmAction {
   return { do: 'arm', timer, seconds }
 }
 
 /** Nothing when the negotiated hold time is zero (RFC 4271 §4.2). */
-function armHold(s: State): Action[] {
+function armHold(s: FsmState): FsmAction[] {
   return s.holdSeconds === 0 ? [] : [arm('hold', s.holdSeconds)]
 }

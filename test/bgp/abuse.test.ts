@@ -1,7 +1,7 @@
 // Peers and strangers that misbehave: the process lives, other sessions are untouched, memory and time are bounded.
 import { connect } from 'node:net'
 import test from 'ava'
-import type { Connection } from '../../bgp/port.ts'
+import type { BgpConnection } from '../../bgp/port.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { TcpTransport } from '../../bgp/tcp-transport.ts'
 import { emitKeepalive, emitMessage, MAX_MESSAGE } from '../../bgp/wire/message.ts'
@@ -82,7 +82,7 @@ async function raw() {
     }
     return { connection, isClosed: () => closed, octets: () => octets }
   }
-  const establish = async (connection: Connection) => {
+  const establish = async (connection: BgpConnection) => {
     connection.write(OPEN)
     connection.write(KEEPALIVE)
     await settle()

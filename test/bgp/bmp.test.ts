@@ -2,7 +2,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { BmpCollector, type BmpConfig } from '../../bgp/bmp/collector.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
-import type { Connection } from '../../bgp/port.ts'
+import type { BgpConnection } from '../../bgp/port.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { BMP_DOWN, BMP_STAT, type BmpMessage, type BmpUnread, bmpSplitter, parseBmp } from '../../bgp/wire/bmp.ts'
 import { CEASE, ERROR, MESSAGE } from '../../bgp/wire/iana.ts'
@@ -22,11 +22,11 @@ class Station {
   readonly messages: (BmpMessage | BmpUnread)[] = []
   readonly tables = new Map<string, Set<string>>()
   readonly ends: string[] = []
-  connections: Connection[] = []
+  connections: BgpConnection[] = []
   reads = true
   ended = 0
 
-  accept(connection: Connection): void {
+  accept(connection: BgpConnection): void {
     const splitter = bmpSplitter()
     this.connections.push(connection)
     connection.handlers = {

@@ -1,6 +1,13 @@
 // TCP for tests without a socket: connections are pairs of queues, delivered in a later turn of the event loop. Dialling
 // needs a listener on the address; the network can be told to lose everything.
-import type { Connection, ConnectionHandlers, DialOptions, Listener, LocalAddress, Transport } from '../../bgp/port.ts'
+import type {
+  BgpConnection,
+  ConnectionHandlers,
+  DialOptions,
+  Listener,
+  LocalAddress,
+  Transport,
+} from '../../bgp/port.ts'
 
 const IDLE: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
 const HIGH_WATER = 64 * 1024
@@ -21,7 +28,7 @@ export class MemoryHost implements Transport {
     return this.#addresses
   }
 
-  async dial(options: DialOptions, signal: AbortSignal): Promise<Connection> {
+  async dial(options: DialOptions, signal: AbortSignal): Promise<BgpConnection> {
     this.#network.dials.push(`${this.#address} ${options.address}`)
     await turn()
     signal.throwIfAborted()
@@ -34,7 +41,7 @@ export class MemoryHost implements Transport {
 
   async listen(
     { address, port }: { address: string; port: number },
-    accept: (connection: Connection) => void,
+    accept: (connection: BgpConnection) => void,
   ): Promise<Listener> {
     const key = `${address} ${port}`
     this.#network.listeners.set(key, accept)
@@ -49,7 +56,7 @@ export class MemoryHost implements Transport {
 }
 
 export class MemoryNetwork {
-  readonly listeners = new Map<string, (connection: Connection) => void>()
+  readonly listeners = new Map<string, (connection: BgpConnection) => void>()
   readonly connections = new Set<MemoryConnection>()
   /** `from to` of every attempt. */
   readonly dials: string[] = []
@@ -71,7 +78,7 @@ function turn(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve))
 }
 
-export class MemoryConnection implements Connection {
+export class MemoryConnection implements BgpConnection {
   readonly localAddress: string
   readonly localPort: number
   readonly remoteAddress: string

@@ -1,5 +1,6 @@
 import test from 'ava'
-import type { PeerConfig, PeerState } from '../../bgp/config.ts'
+import type { PeerConfig } from '../../bgp/config.ts'
+import type { BgpState } from '../../bgp/fsm/step.ts'
 import type { RouteSink, SelectedRoute } from '../../bgp/port.ts'
 import { Speaker, type SpeakerDeps } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
@@ -35,7 +36,7 @@ function sinkOf(routes: Map<string, SelectedRoute>): RouteSink {
   return { selected: route => void routes.set(route.prefix, route), withdrawn: prefix => void routes.delete(prefix) }
 }
 
-const stateOf = (speaker: Speaker, name: string): PeerState | undefined =>
+const stateOf = (speaker: Speaker, name: string): BgpState | undefined =>
   speaker.peers().find(peer => peer.name === name)?.state
 const reasonOf = (speaker: Speaker, name: string) => speaker.peers().find(peer => peer.name === name)?.reason
 

@@ -1,32 +1,32 @@
 import test from 'ava'
 import {
-  type Action,
-  type Event,
+  type BgpState,
+  type FsmAction,
+  type FsmEvent,
+  type FsmRules,
+  type FsmState,
+  type FsmStep,
+  type FsmTimer,
   IDLE_HOLD_CEILING_SECONDS,
   idleState,
-  type Phase,
-  type Rules,
-  type State,
-  type Step,
   step,
-  type Timer,
 } from '../../../bgp/fsm/step.ts'
 import { ProtocolError } from '../../../bgp/wire/errors.ts'
 
-const rules: Rules = {
+const rules: FsmRules = {
   passive: false,
   connectRetrySeconds: 5,
   idleHoldSeconds: 1,
   delayOpenSeconds: 0,
   openHoldSeconds: 240,
 }
-const phases: readonly Phase[] = ['Idle', 'Connect', 'Active', 'OpenSent', 'OpenConfirm', 'Established']
-const timers: readonly Timer[] = ['connectRetry', 'hold', 'keepalive', 'delayOpen', 'idleHold', 'stable']
+const phases: readonly BgpState[] = ['Idle', 'Connect', 'Active', 'OpenSent', 'OpenConfirm', 'Established']
+const timers: readonly FsmTimer[] = ['connectRetry', 'hold', 'keepalive', 'delayOpen', 'idleHold', 'stable']
 const cease = new ProtocolError(6, 2)
 const malformed = new ProtocolError(3, 1)
 
 /** Every event of the machine, by a short name. */
-const events: Readonly<Record<string, Event>> = {
+const events: Readonly<Record<string, FsmEvent>> = {
   'manual start': { type: 'start', manual: true },
   start: { type: 'start', manual: false },
   stop: { type: 'stop', error: cease },
@@ -37,24 +37,24 @@ const events: Readonly<Record<string, Event>> = {
   dump: { type: 'dump', error: cease },
   notification: { type: 'notification' },
   update: { type: 'update' },
-  ...Object.fromEntries(timers.map((timer): [string, Event] => [timer, { type: 'timer', timer }])),
+  ...Object.fromEntries(timers.map((timer): [string, FsmEvent] => [timer, { type: 'timer', timer }])),
   // the message and the timer share a word
   keepalive: { type: 'keepalive' },
   'keepalive-timer': { type: 'timer', timer: 'keepalive' },
 }
 
-const at = (phase: Phase, more: Partial<State> = {}): State => ({
+const at = (phase: BgpState, more: Partial<FsmState> = {}): FsmState => ({
   ...idleState(rules),
   phase,
   holdSeconds: rank(phase) >= 4 ? 90 : 0,
   keepaliveSeconds: rank(phase) >= 4 ? 30 : 0,
   ...more,
 })
-const rank = (phase: Phase) => phases.indexOf(phase)
+const rank = (phase: BgpState) => phases.indexOf(phase)
 /** `Active: drop arm:connectRetry=5`: the next phase and the actions, as one line. */
-const shown = ([state, ...actions]: Step) =>
+const shown = ([state, ...actions]: FsmStep) =>
   `${state.phase}${state.held ? '(held)' : ''}${state.delaying ? '(delaying)' : ''}: ${actions.map(word).join(' ')}`.trimEnd()
-const word = (action: Action): string => {
+const word = (action: FsmAction): string => {
   switch (action.do) {
     case 'arm':
       return `${action.timer}=${action.seconds}`
@@ -76,7 +76,7 @@ const over = 'drop -connectRetry -hold -keepalive -delayOpen -stable'
 const confirmed = 'OpenConfirm: -connectRetry KEEPALIVE hold=90 keepalive=30'
 
 /** One row per (phase, event): what happens. `same` is the phase unchanged without an action. */
-const table: Readonly<Record<Phase, Readonly<Record<string, string>>>> = {
+const table: Readonly<Record<BgpState, Readonly<Record<string, string>>>> = {
   Idle: {
     'manual start': 'Connect: -idleHold connectRetry=5 dial',
     start: 'Connect: -idleHold connectRetry=5 dial',
@@ -123,7 +123,7 @@ function same(names: string): Record<string, string> {
   return Object.fromEntries(names.split(' ').map(name => [name, 'same']))
 }
 
-function unopened(_phase: Phase): Record<string, string> {
+function unopened(_phase: BgpState): Record<string, string> {
   return {
     ...same('start hold keepalive-timer delayOpen idleHold stable'),
     'manual start': 'same',
@@ -137,7 +137,7 @@ function unopened(_phase: Phase): Record<string, string> {
   }
 }
 
-function opened(phase: Phase): Record<string, string> {
+function opened(phase: BgpState): Record<string, string> {
   return {
     ...same('start connected connectRetry delayOpen idleHold stable'),
     'manual start': 'same',
