@@ -39,6 +39,8 @@ const NAME_LENGTH = 15
 const ABSENT: readonly number[] = [ERRNO.ENOENT, ERRNO.ESRCH, ERRNO.ENXIO, ERRNO.ENODEV, ERRNO.EADDRNOTAVAIL]
 /** Room for the refusals of some 10,000 changes of one transaction. */
 const NETFILTER_BUFFER = 8 << 20
+/** As large as the kernel makes the messages of a dump; netfilter has no larger ones. */
+const NETFILTER_MESSAGE = 1 << 15
 const ROUTE_FLAGS = { replace: NLM_F.create | NLM_F.replace, add: NLM_F.create | NLM_F.excl, delete: 0 } as const
 
 /**
@@ -257,7 +259,7 @@ class LinuxKernel implements Kernel {
   /** Opened by the first who asks: most kernels are never asked about nftables. */
   #netfilter(): LinuxNftables {
     if (this.#nftables === undefined) {
-      const options = { family: NETLINK.netfilter, receiveBuffer: NETFILTER_BUFFER }
+      const options = { family: NETLINK.netfilter, receiveBuffer: NETFILTER_BUFFER, messageSize: NETFILTER_MESSAGE }
       const requests = this.#within(() => new Requests(options))
       this.#nftables = { requests, port: new LinuxNftables(requests) }
     }

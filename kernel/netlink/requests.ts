@@ -4,7 +4,9 @@
 import { ERRNO, KernelError } from '../port/error.ts'
 import { type Acknowledgement, type Message, NlWriter, parseAcknowledgement, parseDone } from './message.ts'
 import { NETLINK, NLM_F, NLMSG } from './numbers.ts'
-import { NetlinkSocket } from './socket.ts'
+import { NetlinkSocket, type NetlinkSocketOptions } from './socket.ts'
+
+type RequestsOptions = Partial<Pick<NetlinkSocketOptions, 'family' | 'receiveBuffer' | 'messageSize'>>
 
 export type Request = {
   type: number
@@ -33,10 +35,11 @@ export class Requests {
   #closed = false
 
   /** Opens its socket in the network namespace of the calling thread. Throws `KernelError`. */
-  constructor({ family = NETLINK.route as number, receiveBuffer = RECEIVE_BUFFER } = {}) {
+  constructor({ family = NETLINK.route, receiveBuffer = RECEIVE_BUFFER, messageSize }: RequestsOptions = {}) {
     this.#socket = new NetlinkSocket({
       family,
       receiveBuffer,
+      messageSize,
       received: messages => {
         for (const message of messages) this.#waiting.get(message.seq)?.take(message)
         if (this.#overrun) this.#endOverrun()

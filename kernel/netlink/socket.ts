@@ -25,6 +25,11 @@ export type NetlinkSocketOptions = {
   /** Octets of received messages that the kernel keeps for us before it drops. */
   receiveBuffer: number
   groups?: readonly number[]
+  /**
+   * Octets of the largest message, when that is known. The kernel fills dumps up to it; without it each message is
+   * looked at twice, and dumps come in pieces of a page.
+   */
+  messageSize?: number
   received(messages: Message[]): void
   /** The kernel had messages for us and no room; called with the first one that is received after them. */
   lost(): void
@@ -44,10 +49,11 @@ export class NetlinkSocket {
 
   /** Opens the socket in the network namespace of the calling thread. Throws `KernelError`. */
   constructor(options: NetlinkSocketOptions) {
-    const { socket, port } = bind(options.family)
+    const { socket, port } = bind(options)
     this.#socket = socket
     this.#port = port
     socket.on('error', () => guarded(options.lost))
+    socket.on('truncatedMessage', () => guarded(options.lost))
     socket.on('message', bytes => guarded(() => this.#receive(bytes, options)))
     try {
       this.#fd = descriptorOf(port)
@@ -118,14 +124,20 @@ function guarded(act: () => void): void {
   }
 }
 
-function bind(family: number): { socket: RawNetlinkSocket; port: number } {
+function bind({ family, messageSize }: NetlinkSocketOptions): { socket: RawNetlinkSocket; port: number } {
   for (let attempt = 0; attempt < 1024; attempt++) {
     // ten counting bits over 22 of the pid, as libnl does: processes rarely meet
     lastPort = (lastPort + 1) & 0x3ff
     const port = ((lastPort << 22) | (process.pid & 0x3fffff)) >>> 0
     if (ports.has(port)) continue
     try {
-      const socket = new RawNetlinkSocket(family, { localPort: port, recvBufferSize: 0, sendBufferSize: 0 })
+      const socket = new RawNetlinkSocket(family, {
+        localPort: port,
+        recvBufferSize: 0,
+        sendBufferSize: 0,
+        messagePeeking: messageSize === undefined,
+        msgBufferSize: messageSize,
+      })
       ports.add(port)
       return { socket, port }
     } catch (error) {

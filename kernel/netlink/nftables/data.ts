@@ -1,8 +1,12 @@
 // Values and verdicts: NFTA_DATA_VALUE holds octets of a register, NFTA_DATA_VERDICT a code and, for jump and goto, the
 // name of a chain.
+import { fromHex, toHex } from '../../../lib/bytes.ts'
 import type { NftData, NftVerdict } from '../../port/nftables.ts'
-import { type Codec, i32, Malformed, may, need, octets, record, text, word } from './fields.ts'
+import { attributesOf, type Codec, i32, Malformed, may, need, octets, record, text, word } from './fields.ts'
 import { VERDICT } from './numbers.ts'
+
+/** NFTA_DATA_VALUE. */
+const VALUE = 1
 
 type WireVerdict = { code: keyof typeof VERDICT; chain?: string }
 type WireData = { value?: string; verdict?: NftVerdict }
@@ -20,7 +24,7 @@ const verdict: Codec<NftVerdict> = {
   },
 }
 
-const wireData = record<WireData>({ value: may(1, octets), verdict: may(2, verdict) })
+const wireData = record<WireData>({ value: may(VALUE, octets), verdict: may(2, verdict) })
 
 /** A value or a verdict. */
 export const data: Codec<NftData> = {
@@ -34,15 +38,25 @@ export const data: Codec<NftData> = {
   },
 }
 
-/** The octets of a value; a verdict is none. */
+/** The octets of a value; a verdict is none. Elements come by the hundred thousand: these are not made into text. */
+export const valueBytes: Codec<Uint8Array> = {
+  nested: true,
+  emit: (w, value) => w.attrBytes(VALUE, value),
+  parse(bytes) {
+    // only the value, as the kernel writes it
+    if (bytes.length >= 4 && bytes.readUInt16LE(2) === VALUE && bytes.readUInt16LE(0) === bytes.length)
+      return bytes.subarray(4)
+    const found = attributesOf(bytes).find(({ type }) => type === VALUE)
+    if (found === undefined) throw new Malformed('no value')
+    return found.value
+  },
+}
+
+/** The same as hex. */
 export const valueOctets: Codec<string> = {
   nested: true,
-  emit: (w, value) => data.emit(w, { value }),
-  parse(bytes) {
-    const parsed = data.parse(bytes)!
-    if (!('value' in parsed)) throw new Malformed('a verdict where a value belongs')
-    return parsed.value
-  },
+  emit: (w, value) => valueBytes.emit(w, fromHex(value)),
+  parse: bytes => toHex(valueBytes.parse(bytes)!),
 }
 
 /** A verdict as nft prints it. */

@@ -18,6 +18,8 @@ export type DataType = {
   bitmask?: true
   /** Ranges of whole prefixes are printed as such. */
   prefixes?: true
+  /** Every value has a word of its own. */
+  exact?: true
   /** The octets of a word. Throws when it is none of this type. */
   parse(word: string): Uint8Array
   format(octets: Uint8Array): string
@@ -92,6 +94,7 @@ function address(name: string, number: number, length: number): DataType {
     length,
     order: 'big',
     prefixes: true,
+    exact: true,
     parse(word) {
       const octets = addressBytes(word)
       if (octets.length !== length) throw new Error(`not a value of ${name}: ${word}`)
@@ -248,6 +251,7 @@ export function parseWord(type: DataType, word: string, length = type.length): U
 
 /** The word for a value of `type`: one that `parseWord` reads back to the same octets. */
 export function formatWord(type: DataType, octets: Uint8Array): string {
+  if (type.exact && octets.length === type.length) return type.format(octets)
   const raw = `${RAW}${toHex(octets)}`
   if (octets.length !== type.length) return raw
   const word = type.format(octets)

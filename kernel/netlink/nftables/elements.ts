@@ -5,7 +5,7 @@ import { fromHex, toHex } from '../../../lib/bytes.ts'
 import type { NftElement, NftElements, NftExpression, NftSet } from '../../port/nftables.ts'
 import { type Message, NlWriter } from '../message.ts'
 import { NLA_F } from '../numbers.ts'
-import { data, valueOctets } from './data.ts'
+import { data, valueBytes } from './data.ts'
 import { expression, expressions, oneOrMore } from './expressions.ts'
 import { count, listOf, Malformed, may, need, octets, type Parsed, record, text, total, u32, unless } from './fields.ts'
 import { formatKey, type KeyType, parseKey, parseKeyRange, setTypes } from './keys.ts'
@@ -19,8 +19,8 @@ const ELEMENTS = 3
 const LIST_ELEMENT = 1
 
 type WireElement = {
-  key?: string
-  keyEnd?: string
+  key?: Uint8Array
+  keyEnd?: Uint8Array
   data?: NonNullable<ReturnType<typeof data.parse>>
   flags?: number
   timeout?: number
@@ -31,8 +31,8 @@ type WireElement = {
 }
 
 const element = record<WireElement>({
-  key: may(1, valueOctets),
-  keyEnd: may(10, valueOctets),
+  key: may(1, valueBytes),
+  keyEnd: may(10, valueBytes),
   data: may(2, data),
   flags: may(3, unless(0, u32)),
   timeout: may(4, count),
@@ -98,14 +98,14 @@ function toWire(key: KeyType, dataType: KeyType | undefined, of: NftElement): Wi
   }
   if (of.data !== undefined) wire.data = dataOf(dataType, of.data)
   if (of.key.length === 1 && of.key[0] === '*') return [{ ...wire, flags: NFT_SET_ELEM_F.catchall }]
-  if (!key.interval) return [{ ...wire, key: toHex(parseKey(key, of.key)) }]
+  if (!key.interval) return [{ ...wire, key: parseKey(key, of.key) }]
   const { from, to } = parseKeyRange(key, of.key)
-  if (key.parts.length > 1) return [{ ...wire, key: toHex(from), keyEnd: toHex(to) }]
+  if (key.parts.length > 1) return [{ ...wire, key: from, keyEnd: to }]
   const end = following(to)
-  if (end === undefined) return [{ ...wire, key: toHex(from), userdata: emitElementNotes(of, { open: true }) }]
+  if (end === undefined) return [{ ...wire, key: from, userdata: emitElementNotes(of, { open: true }) }]
   return [
-    { ...wire, key: toHex(from) },
-    { key: toHex(end), flags: NFT_SET_ELEM_F.intervalEnd },
+    { ...wire, key: from },
+    { key: end, flags: NFT_SET_ELEM_F.intervalEnd },
   ]
 }
 
@@ -145,25 +145,26 @@ function fromIntervals(key: KeyType, dataType: KeyType | undefined, wires: reado
   // an end and the next start at the same key: the end is first
   const sorted = wires
     .filter(wire => wire.key !== undefined)
-    .sort((a, b) => (a.key! < b.key! ? -1 : a.key! > b.key! ? 1 : Number(isEnd(b)) - Number(isEnd(a))))
+    .sort((a, b) => Buffer.compare(a.key!, b.key!) || Number(isEnd(b)) - Number(isEnd(a)))
   const out = wires.filter(wire => wire.key === undefined).map(wire => fromWire(key, dataType, wire))
   for (const [i, wire] of sorted.entries()) {
     if (isEnd(wire)) continue
     const end = sorted[i + 1]
     const open = end === undefined
-    const to = open ? 'ff'.repeat(key.length) : before(end.key!)
+    const to = open ? new Uint8Array(key.length).fill(0xff) : before(end.key!)
     out.push(fromWire(key, dataType, { ...wire, keyEnd: to }, { open }))
   }
   return out
 }
 
-function before(hex: string): string {
-  const key = fromHex(hex)
+/** The key before `next`. */
+function before(next: Uint8Array): Uint8Array {
+  const key = Uint8Array.from(next)
   for (let i = key.length - 1; i >= 0; i--) {
     key[i] = key[i]! - 1
     if (key[i] !== 0xff) break
   }
-  return toHex(key)
+  return key
 }
 
 function fromWire(
@@ -184,7 +185,7 @@ function fromWire(
 function keyOf(key: KeyType, { key: from, keyEnd: to, flags = 0 }: WireElement): string[] {
   if (flags & NFT_SET_ELEM_F.catchall) return ['*']
   if (from === undefined) throw new Malformed('an element without a key')
-  return formatKey(key, fromHex(from), fromHex(to ?? from))
+  return formatKey(key, from, to)
 }
 
 function valueWords(type: KeyType | undefined, hex: string): string[] {
