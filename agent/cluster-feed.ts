@@ -3,14 +3,15 @@
 // socket (the speaker) is done by `flush`, once after a burst.
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
-import type { Condition } from '../api/status.ts'
+import { type Condition, conditionKey } from '../api/status.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
+import { fieldsCondition } from './cluster/fields.ts'
 import { type NodeFacts, nodeFacts, remoteNode } from './cluster/nodes.ts'
 import { Peers } from './cluster/peers.ts'
 import { announcedBlocks, felixPools } from './cluster/pools.ts'
 import { bgpSettings, felixSettings } from './cluster/settings.ts'
-import type { ClusterView } from './cluster-view.ts'
+import type { ClusterView, Watched } from './cluster-view.ts'
 import type { Routing } from './routing.ts'
 
 export type ClusterFeedDeps = {
@@ -22,10 +23,21 @@ export type ClusterFeedDeps = {
   changed: () => void
 }
 
+/** Kinds whose fields people set. */
+const CONFIGURATION = [
+  'IPPool',
+  'IPReservation',
+  'IPAMConfiguration',
+  'BGPConfiguration',
+  'BGPPeer',
+  'FelixConfiguration',
+] as const satisfies readonly Watched[]
+
 export class ClusterFeed {
   readonly #deps: ClusterFeedDeps
   readonly #nodes = new Map<string, NodeFacts>()
   readonly #unreadable = new Map<string, readonly Condition[]>()
+  readonly #fields = new Map<string, Condition>()
   #pools: ReadonlyMap<string, Pool> = new Map()
   #peers: Peers | undefined
 
@@ -46,6 +58,7 @@ export class ClusterFeed {
       changed()
     })
     view.onChange('FelixConfiguration', () => this.#configure())
+    for (const kind of CONFIGURATION) this.#followFields(kind)
     this.#configure()
   }
 
@@ -83,6 +96,16 @@ export class ClusterFeed {
     if (name !== nodeName) felix.set('remote', name, facts && remoteNode(facts))
     this.#peers?.node(name, facts)
     changed()
+  }
+
+  /** Reports the fields of a kind's objects that are set and have no effect. */
+  #followFields<K extends Watched>(kind: K): void {
+    this.#deps.view.onChange(kind, ({ before, after }) => {
+      const [was, is] = [before && fieldsCondition(kind, before), after && fieldsCondition(kind, after)]
+      if (was !== undefined) this.#fields.delete(conditionKey(was))
+      if (is !== undefined) this.#fields.set(conditionKey(is), is)
+      if (was !== undefined || is !== undefined) this.#deps.report('fields', [...this.#fields.values()])
+    })
   }
 
   #tellPools(): void {

@@ -9,8 +9,10 @@ const WATCHED = [
   'BGPConfiguration',
   'BGPPeer',
   'FelixConfiguration',
+  'IPAMConfiguration',
+  'IPReservation',
 ] as const satisfies readonly Kind[]
-type Watched = (typeof WATCHED)[number]
+export type Watched = (typeof WATCHED)[number]
 
 export class ClusterView {
   readonly #caches: Caches

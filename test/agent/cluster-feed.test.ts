@@ -91,6 +91,16 @@ test('a new FelixConfiguration and its end change the settings', async t => {
   t.deepEqual(take(), ['config 1300', 'config 0'])
 })
 
+test('a field without effect is reported while it is set', async t => {
+  const { store, reports } = await aFeed()
+  await store.create('IPPool', aPool('b', { cidr: '10.9.0.0/16', natOutgoing: true }))
+  await turns()
+  t.like(reports.get('fields')?.[0], { type: 'FieldsSupported', object: { kind: 'IPPool', name: 'b' } })
+  await store.delete('IPPool', 'b')
+  await turns()
+  t.deepEqual(reports.get('fields'), [])
+})
+
 test('sessions, blocks and refusals go out with the flush, from the state as it is then', async t => {
   const { store, feed, reports } = await aFeed()
   const clock = new ManualClock()

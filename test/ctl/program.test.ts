@@ -30,6 +30,13 @@ test('apply creates, then leaves alone, then updates, and keeps finalizers', asy
   t.deepEqual([metadata.finalizers, spec.ipipMode], [['example.org/hold'], 'Never'])
 })
 
+test('a field without effect is written, and a warning says what happens instead', async t => {
+  const { ctl } = t.context
+  const { code, out, err } = await ctl(['apply', '-f', '-'], POOL.replace('Always', 'Always, natOutgoing: true'))
+  t.like({ code, out }, { code: 0, out: 'IPPool p1 created\n' })
+  t.regex(err, /^margayctl: IPPool p1: natOutgoing has no effect: packets leave the cluster with the pod's own address/)
+})
+
 test('create, replace and delete say what they did, and refuse what is not so', async t => {
   const { ctl } = t.context
   t.like(await ctl(['replace', '-f', '-'], POOL), { code: 1, out: '' })

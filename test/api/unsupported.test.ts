@@ -1,0 +1,106 @@
+// The table of fields without effect is the truth about the code: every field of every schema is looked for in the files
+// that read its kind.
+import { globSync, readFileSync } from 'node:fs'
+import test from 'ava'
+import { type Kind, type KindRow, kinds } from '../../api/kinds.ts'
+import { ineffectiveFields, UNSUPPORTED } from '../../api/unsupported.ts'
+import { unsupportedText } from '../../manifests/unsupported.ts'
+import { aPool, aResource } from '../datastore/objects.ts'
+
+const root = new URL('../..', import.meta.url).pathname
+
+/** The rooms that act on an object. The API server and the lab only carry it. */
+const files = globSync('{agent,bgp,cni,controllers,ctl,datastore,felix,ipam,kernel}/**/*.ts', { cwd: root }).map(
+  file => ({ file, text: withoutComments(readFileSync(`${root}${file}`, 'utf8')) }),
+)
+
+function withoutComments(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '')
+}
+
+type Schema = {
+  def: { type: string; shape?: Record<string, Schema>; in?: Schema; innerType?: Schema; element?: Schema }
+}
+
+function* pathsOf({ def }: Schema, path: readonly string[] = []): Generator<readonly string[]> {
+  for (const inner of [def.in, def.innerType, def.element]) if (inner !== undefined) yield* pathsOf(inner, path)
+  for (const [name, field] of Object.entries(def.shape ?? {})) {
+    yield [...path, name]
+    yield* pathsOf(field, [...path, name])
+  }
+}
+
+/** Files that name the kind and the field. */
+function readers(kind: Kind, field: string): string[] {
+  const names = (text: string, word: string, flags = '') => new RegExp(`\\b${word}\\b`, flags).test(text)
+  return files.filter(({ text }) => names(text, kind, 'i') && names(text, field)).map(({ file }) => file)
+}
+
+const ours = (Object.keys(kinds) as Kind[]).filter(kind => (kinds[kind] as KindRow).group !== '')
+const specOf = (kind: Kind) => (kinds[kind].schema as unknown as Schema).def.shape!['spec']!
+const rowOf = (kind: Kind, path: string) =>
+  UNSUPPORTED.find(row => row.kind === kind && (row.field === '*' || `${path}.`.startsWith(`${row.field}.`)))
+
+test('a field that nobody reads is in the table of fields without effect', t => {
+  const missing = ours.flatMap(kind =>
+    [...pathsOf(specOf(kind))]
+      .filter(path => readers(kind, path.at(-1)!).length === 0 && rowOf(kind, path.join('.')) === undefined)
+      .map(path => `${kind} ${path.join('.')}`),
+  )
+  t.deepEqual(missing, [], 'add a row to api/unsupported.ts, or a reader')
+})
+
+test('a field in the table has no reader: with its capability the row goes', t => {
+  const read = UNSUPPORTED.flatMap(({ kind, field }) => {
+    const fields = field === '*' ? [...pathsOf(specOf(kind))].map(path => path.at(-1)!) : [field]
+    return fields.flatMap(name => readers(kind, name).map(file => `${kind} ${name} is read by ${file}`))
+  })
+  t.deepEqual(read, [])
+})
+
+test('a row names a field that the schema has, once', t => {
+  for (const { kind, field } of UNSUPPORTED)
+    if (field !== '*')
+      t.true(
+        [...pathsOf(specOf(kind))].some(path => path.join('.') === field),
+        `${kind} ${field}`,
+      )
+  const keys = UNSUPPORTED.map(({ kind, field }) => `${kind} ${field}`)
+  t.is(new Set(keys).size, keys.length)
+})
+
+test('a field is told when it is set to something else than its default', t => {
+  const fields = (spec: object) => ineffectiveFields('IPPool', aPool('a', spec)).map(({ field }) => field)
+  t.deepEqual(fields({}), [])
+  t.deepEqual(fields({ natOutgoing: false }), [])
+  t.deepEqual(fields({ natOutgoing: true }), ['natOutgoing'])
+  const peer = aResource('BGPPeer', {
+    metadata: { name: 'a' },
+    spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'], keepaliveTime: '30s' },
+  })
+  t.deepEqual(
+    ineffectiveFields('BGPPeer', peer).map(({ field }) => field),
+    ['keepaliveTime', 'filters'],
+  )
+})
+
+test('a field that the schema does not have is told for configuration, and not for what programs write', t => {
+  const felix = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec: { bpfEnabled: true } })
+  t.deepEqual(ineffectiveFields('FelixConfiguration', felix), [
+    { field: 'bpfEnabled', instead: 'this version does not know the field' },
+  ])
+  const node = aResource('Node', { metadata: { name: 'n1' }, spec: { taints: [] } })
+  t.deepEqual(ineffectiveFields('Node', node), [])
+})
+
+test('a kind that nobody reads is told as a whole', t => {
+  const info = aResource('ClusterInformation', { metadata: { name: 'default' }, spec: {} })
+  t.deepEqual(
+    ineffectiveFields('ClusterInformation', info).map(({ field }) => field),
+    ['spec'],
+  )
+})
+
+test('docs/unsupported.md has the table as it is', t => {
+  t.is(readFileSync(`${root}docs/unsupported.md`, 'utf8'), unsupportedText(), 'npm run manifests writes it')
+})
