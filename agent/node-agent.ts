@@ -157,6 +157,7 @@ export class NodeAgent {
     const { allocator: ipam, endpoints } = this
     return {
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
+      hostSide: { applied: id => this.#felix.applied(id), routeProtocol: () => this.#felix.podRouteProtocol },
       log: log.child({ room: 'cni' }),
       mtu: () => this.#podMtu(),
       ready: () => this.#cniReady(),

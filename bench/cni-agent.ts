@@ -9,6 +9,8 @@ import { answerCni } from '../cni/http.ts'
 import { Limiter } from '../cni/limiter.ts'
 import { openCaches } from '../datastore/cache.ts'
 import { createFakeStore } from '../datastore/fake.ts'
+import { Felix } from '../felix/loop.ts'
+import { nodeMarks } from '../felix/marks.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
@@ -28,11 +30,21 @@ const claimed = new Promise(resolve => ipam.onBlocks(resolve))
 caches.start()
 ipam.start()
 await claimed
+const kernel = openKernel()
+const endpoints = new EndpointStore(db)
+const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
+const felix = new Felix(kernel, { ...base, marks, onConditions: () => {} })
+felix.configure({ node: { name: 'bench', ipv4: '192.168.10.11/24', uplink: 'eth0' } })
+endpoints.onChange(({ type, endpoint }) => felix.set('endpoint', endpoint.id, type === 'set' ? endpoint : undefined))
+felix.complete('endpoints')
+felix.complete('datastore')
+felix.start()
 const deps: CniDeps = {
   ...base,
   ipam,
-  kernel: openKernel(),
-  endpoints: new EndpointStore(db),
+  kernel,
+  endpoints,
+  hostSide: { applied: id => felix.applied(id), routeProtocol: () => felix.podRouteProtocol },
   limiter: new Limiter(),
   mtu: () => 1500,
   ready: () => undefined,

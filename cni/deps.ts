@@ -4,14 +4,16 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { EndpointStore } from './endpoints.ts'
+import type { HostSide } from './host-side.ts'
 import type { Limiter } from './limiter.ts'
 
 export type CniDeps = {
   node: string
   ipam: Allocator
-  /** The host side: the namespace that the agent runs in. */
+  /** The namespace that the agent runs in. */
   kernel: Kernel
   endpoints: EndpointStore
+  hostSide: HostSide
   /** Limits requests: one per pod at a time, a few at once per node. One for the life of the agent. */
   limiter: Limiter
   /** Bytes for a pod interface, where the configuration gives none. */

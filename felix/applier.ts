@@ -192,12 +192,15 @@ export class Applier {
 
   /** The loss of an address takes routes along without a word (fib_sync_down_addr). */
   #addressChanged(event: KernelEvent & { type: 'address' | 'address-gone' }): boolean {
-    const { ifindex, ...address } = event.address
+    const { ifindex, tentative: _, ...address } = event.address
     const interfaceName = this.#links.nameOf(ifindex)
     if (interfaceName === undefined) return false
-    const value = { interfaceName, ...address }
-    const needed = this.#addresses.observe(addressKey(value), event.type === 'address' ? value : undefined)
-    return this.#routes.observe(event) || needed
+    const value = { ...address, interfaceName }
+    const key = addressKey(value)
+    // the echo of one's own write, or news about an IPv6 address such as the end of its duplicate detection
+    if (event.type === 'address' && this.#addresses.wanted().has(key)) return false
+    const changed = this.#addresses.observe(key, event.type === 'address' ? value : undefined)
+    return this.#routes.observe(event) || changed
   }
 
   #invalidateInterface(name: string): void {

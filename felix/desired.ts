@@ -20,10 +20,13 @@ export type TunnelDevice = {
   local?: string
 }
 
+/** The host side of a pod's interface: up, with this MTU. */
+export type PodLink = { name: string; kind?: undefined; mtu: number }
+
 /** What is wanted, kind by kind. Keys are unique within a kind; kernel/reconcile/objects.ts makes them. */
 export type Desired = {
-  /** Key: the device's name. */
-  link: TunnelDevice
+  /** Tunnel devices, and the host sides of pods' interfaces, which cni makes. Key: the name. */
+  link: TunnelDevice | PodLink
   address: NamedAddress
   /** Key: the destination. */
   route: NamedRoute

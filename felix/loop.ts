@@ -108,12 +108,20 @@ export class Felix {
 
   /**
    * Resolves when a pass has taken in everything that was told so far, and the kernel was read back. Rejects with
-   * `ApplyError` when the kernel refused something: of this endpoint alone, where one is named by its id.
+   * `ApplyError` when the kernel refused something: of this endpoint alone, where one is named by its id. The interface
+   * of that endpoint is looked up again: it may have been made again under its old name.
    */
   applied(endpoint?: string): Promise<void> {
     if (this.#closed) return Promise.reject(new Error('felix is closed'))
+    const made = endpoint === undefined ? undefined : this.#calculator.endpoint(endpoint)
+    if (made !== undefined) this.#applier.madeLink(made.interfaceName)
     this.#kick()
     return this.#receipts.receipt(this.#generation, endpoint)
+  }
+
+  /** The rtm_protocol of the routes to pods. */
+  get podRouteProtocol(): number {
+    return this.#calculator.podRouteProtocol
   }
 
   /** Resolves as soon as everything told so far is in the kernel and nothing is refused. */

@@ -1,22 +1,25 @@
 // ADD leaves a working interface, or nothing.
 import { statSync } from 'node:fs'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
-import { GATEWAY, HOST_MAC } from '../../kernel/pod-interface.ts'
+import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import type { CniDeps } from '../deps.ts'
 import { type Endpoint, endpointId } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
+import { formatMismatch, inspect, inspectPodSide, type Mismatch } from '../inspect.ts'
 import { handleOf, hostInterfaceName } from '../interface-name.ts'
+import { createPair, randomMac, writePodSide } from '../pod-side.ts'
 import { type AddRequest, addressFits } from '../request.ts'
 import type { CniResult } from '../result.ts'
-import { connect, createPair, inspect, randomMac, wireHost, wirePod } from '../wiring.ts'
 import { takeDown } from './del.ts'
 
-/** How long the kernel may take for what it does in its own time, and how often it is asked. */
+/** How long the kernel may take to make an IPv6 address its own, and how often it is asked. */
 const SETTLE_MS = 3_000
 const SETTLE_INTERVAL_MS = 5
+/** How long the host side may take; it waits for one pass of felix at most two times. */
+const HOST_SIDE_MS = 10_000
 
 /**
  * The same container and interface again gives the same result while all of it is there; what is half there is made
@@ -37,9 +40,9 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
 
   const before = endpoints.get(containerID, ifname)
   if (before !== undefined && before.netns === netns) {
-    const { host, faults } = await inspect(kernel, before)
-    if (host !== undefined && faults.length === 0) return resultOf(before, host.mac ?? HOST_MAC, request)
-    deps.log.warn({ endpoint: before.id, faults }, 'ADD again found it broken and makes it anew')
+    const { hostMac, mismatches } = await inspect(kernel, before, { routeProtocol: deps.hostSide.routeProtocol() })
+    if (mismatches.length === 0) return resultOf(before, hostMac, request)
+    deps.log.warn({ endpoint: before.id, mismatches }, 'ADD again found it broken and makes it anew')
   }
   using pod = enter(kernel, netns)
   if (before !== undefined) await takeDown(before, deps, 'keep addresses')
@@ -87,7 +90,6 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
   if ('refused' in assigned) throw refusalError(assigned)
   const endpoint = withAddresses(assigned)
   undo.defer(async () => endpoints.delete(endpoint.id))
-  endpoints.publish(endpoint)
 
   const host = await createPair(kernel, endpoint)
   undo.defer(() => {
@@ -95,29 +97,63 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     return kernel.deleteLink(endpoint.interfaceName)
   })
   const hostMac = host.mac ?? HOST_MAC
-  await wireHost(kernel, endpoint, host)
-  await wirePod(pod, endpoint, hostMac)
-  await connect(kernel, endpoint, host)
-  const faults = await settledFaults(endpoint, deps)
-  if (faults.length > 0)
+  endpoints.publish(endpoint)
+  // both have ended before anything is undone
+  const sides = await Promise.allSettled([
+    hostSideApplied(endpoint, deps),
+    writePodSide(pod, podSide(endpoint, hostMac)),
+  ])
+  for (const side of sides) if (side.status === 'rejected') throw side.reason
+  const mismatches = await podMismatches(pod, endpoint, hostMac, deps)
+  if (mismatches.length > 0)
     throw new CniError(
       CNI_CODE.kernel,
-      `the kernel does not have what was set: ${faults.join('; ')}`,
+      `the kernel does not have what was set: ${mismatches.map(formatMismatch).join('; ')}`,
       "something else on this node changes pod interfaces; the agent's log has more",
     )
   undo.move() // committed: nothing left to undo
   return resultOf(endpoint, hostMac, request)
 }
 
-/**
- * What is still missing when the kernel had its time: it makes an IPv6 address its own in a work queue of its own, and
- * until then drops what comes for it.
- */
-async function settledFaults(endpoint: Endpoint, { kernel, clock }: CniDeps): Promise<readonly string[]> {
+/** Waits until the host side is in the kernel. Rejects with `CniError` that has the cause, or when it takes too long. */
+async function hostSideApplied(endpoint: Endpoint, { hostSide, clock }: CniDeps): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const cancel = clock.after(HOST_SIDE_MS, () =>
+    reject(
+      new CniError(
+        CNI_CODE.tryLater,
+        `the host side of ${endpoint.interfaceName} was not written within ${HOST_SIDE_MS / 1000} s`,
+        "the node is overloaded, or the kernel cannot be read: the agent's log says which",
+      ),
+    ),
+  )
+  // any error: the port says that its message names object and cause
+  const applied = hostSide.applied(endpoint.id).catch((error: Error) => {
+    throw new CniError(
+      CNI_CODE.kernel,
+      `the host side of ${endpoint.interfaceName} is refused: ${error.message}`,
+      "nothing was left behind; the conditions of margayctl node status and the agent's log have more",
+      { cause: error },
+    )
+  })
+  try {
+    await Promise.race([applied, late])
+  } finally {
+    cancel()
+  }
+}
+
+/** What is still wrong in the pod after the kernel had its time for IPv6 addresses. */
+async function podMismatches(
+  pod: Kernel,
+  endpoint: Endpoint,
+  hostMac: string,
+  { clock }: CniDeps,
+): Promise<readonly Mismatch[]> {
   const deadline = clock.monotonicMs() + SETTLE_MS
   for (;;) {
-    const { faults } = await inspect(kernel, endpoint)
-    if (faults.length === 0 || clock.monotonicMs() >= deadline) return faults
+    const mismatches = await inspectPodSide(pod, endpoint, hostMac)
+    if (mismatches.length === 0 || clock.monotonicMs() >= deadline) return mismatches
     await new Promise<void>(resolve => clock.after(SETTLE_INTERVAL_MS, resolve))
   }
 }

@@ -2,17 +2,22 @@
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import type { CniDeps } from '../deps.ts'
 import { CNI_CODE, CniError } from '../error.ts'
+import { formatMismatch, inspect } from '../inspect.ts'
 import type { CheckRequest } from '../request.ts'
-import { inspect } from '../wiring.ts'
 
-/** Rejects with `CniError` broken that lists what is missing. What later plugins added is not looked at. */
+/**
+ * Rejects with `CniError` broken that names every mismatch: links, MACs, MTU, sysctls, addresses, neighbours and routes of
+ * both sides, the reserved addresses, and what the runtime was told. What later plugins added is not looked at.
+ */
 export async function check(request: CheckRequest, deps: CniDeps): Promise<void> {
   const { containerID, ifname, conf } = request
   const endpoint = deps.endpoints.get(containerID, ifname)
   if (endpoint === undefined) throw broken([`this node knows no interface ${ifname} of container ${containerID}`])
-  const faults = [...(await inspect(deps.kernel, endpoint)).faults]
-  const held = deps.ipam.held().get(endpoint.handle) ?? []
   const told = conf.prevResult
+  const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac
+  const expected = { routeProtocol: deps.hostSide.routeProtocol(), hostMac }
+  const faults = (await inspect(deps.kernel, endpoint, expected)).mismatches.map(formatMismatch)
+  const held = deps.ipam.held().get(endpoint.handle) ?? []
   for (const address of endpoint.addresses) {
     if (!held.some(has => has.address === address)) faults.push(`${address} is not reserved any more`)
     const text = `${address}/${addressBits(familyOf(address))}`

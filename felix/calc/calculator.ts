@@ -1,6 +1,6 @@
 // What this node's kernel should hold, worked out from what changed. Each input leads to few outputs:
 //
-//   endpoint ──────────────┬─> neighbour, sysctl of its interface
+//   endpoint ──────────────┬─> link, address, neighbour, sysctl of its interface
 //                          └─> pod route ───────┐
 //   ownBlock ──┬─> block route ─────────────────┤
 //              └─> learned inside the block     ├─> one for each CIDR ──> route, condition
@@ -31,7 +31,7 @@ import {
   neighbourKey,
   sysctlKey,
 } from '../../kernel/reconcile/objects.ts'
-import type { DesiredState, Differences, TunnelDevice } from '../desired.ts'
+import type { Desired, DesiredState, Differences } from '../desired.ts'
 import type { Endpoint, InputKind, Inputs, Settings, ThisNode } from '../input.ts'
 import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
@@ -40,7 +40,7 @@ import { LearnedGroup } from './learned.ts'
 import { Output } from './output.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
-import { ownAddresses, type TunnelsNeeded, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
+import { IPIP_DEVICE, ownAddresses, type TunnelsNeeded, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
 import { type Vtep, type VtepChange, VtepGroup, vtepEntries } from './vteps.ts'
 
 /** What holds before anything is told. */
@@ -76,7 +76,7 @@ export class Calculator {
   #hasVxlan = false
 
   readonly #outputs = {
-    link: new Output<TunnelDevice>(),
+    link: new Output<Desired['link']>(),
     address: new Output<NamedAddress>(),
     route: new Output<NamedRoute>(),
     neighbour: new Output<NamedNeighbour>(),
@@ -87,7 +87,7 @@ export class Calculator {
   }
   readonly #conditions = new ConditionCounts(this.#outputs.condition)
   readonly #claims = new RouteClaims(this.#outputs.route, this.#conditions)
-  readonly #endpoints = new EndpointGroup(this.#claims, this.#outputs.neighbour, this.#outputs.sysctl)
+  readonly #endpoints = new EndpointGroup(this.#claims, this.#outputs)
   readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
   readonly #learned = new LearnedGroup(
@@ -176,6 +176,11 @@ export class Calculator {
     return this.#needed
   }
 
+  /** The rtm_protocol of the routes to pods. */
+  get podRouteProtocol(): number {
+    return this.#settings.config.workloadRouteProtocol
+  }
+
   endpoint(id: string): Endpoint | undefined {
     return this.#items.endpoint.get(id)
   }
@@ -249,9 +254,10 @@ export class Calculator {
     const devices = node === undefined ? [] : tunnelDevices(needed, node, this.#settings)
     const addresses = ownAddresses(devices)
     const { link, address } = this.#outputs
-    for (const key of [...link.wanted().keys()]) link.want(key, undefined)
+    for (const name of [IPIP_DEVICE, VXLAN_DEVICE]) link.want(name, undefined)
     for (const device of devices) link.want(device.name, device)
-    for (const key of [...address.wanted().keys()]) address.want(key, undefined)
+    for (const [key, { interfaceName }] of [...address.wanted()])
+      if (interfaceName === IPIP_DEVICE || interfaceName === VXLAN_DEVICE) address.want(key, undefined)
     for (const each of addresses) address.want(addressKey(each), each)
   }
 

@@ -1,8 +1,10 @@
-// What a pod's interface needs on the host: a route and a neighbour for each address, and sysctls. An interface belongs
+// What a pod's interface needs on the host: a route and a neighbour for each address, sysctls, up. An interface belongs
 // to one endpoint: of several that name it, the first by id.
 
 import { hostSide } from '../../kernel/pod-interface.ts'
 import {
+  addressKey,
+  type NamedAddress,
   type NamedNeighbour,
   type NamedRoute,
   type NamedSysctl,
@@ -10,6 +12,7 @@ import {
   sysctlKey,
 } from '../../kernel/reconcile/objects.ts'
 import { familyOf } from '../../lib/ip.ts'
+import type { Desired, PodLink } from '../desired.ts'
 import type { Endpoint } from '../input.ts'
 import type { Output } from './output.ts'
 import type { RouteClaims } from './route-claims.ts'
@@ -20,21 +23,23 @@ export type Pod = {
   routes: readonly NamedRoute[]
   neighbours: readonly NamedNeighbour[]
   sysctls: readonly NamedSysctl[]
+  link: PodLink
+  addresses: readonly NamedAddress[]
 }
+
+type Outputs = { readonly [K in 'link' | 'address' | 'neighbour' | 'sysctl']: Output<Desired[K]> }
 
 export class EndpointGroup {
   readonly #claims: RouteClaims
-  readonly #neighbours: Output<NamedNeighbour>
-  readonly #sysctls: Output<NamedSysctl>
+  readonly #outputs: Outputs
   readonly #endpoints = new Map<string, Endpoint>()
   readonly #byInterface = new Map<string, Set<string>>()
   readonly #pods = new Map<string, Pod>()
   #withIpv6 = 0
 
-  constructor(claims: RouteClaims, neighbours: Output<NamedNeighbour>, sysctls: Output<NamedSysctl>) {
+  constructor(claims: RouteClaims, outputs: Outputs) {
     this.#claims = claims
-    this.#neighbours = neighbours
-    this.#sysctls = sysctls
+    this.#outputs = outputs
   }
 
   /** Whether some endpoint has an IPv6 address. */
@@ -75,22 +80,31 @@ export class EndpointGroup {
     const before = this.#pods.get(interfaceName)
     if (before !== undefined) {
       for (const route of before.routes) this.#claims.removePod(route)
-      for (const neighbour of before.neighbours) this.#neighbours.want(neighbourKey(neighbour), undefined)
-      for (const sysctl of before.sysctls) this.#sysctls.want(sysctlKey(sysctl), undefined)
+      this.#wantAll(before, 'absent')
       this.#pods.delete(interfaceName)
     }
     if (endpoint === undefined) return
-    const { routes, neighbours, sysctls } = hostSide(endpoint, routeProtocol)
+    const { mtu, routes, addresses, neighbours, sysctls } = hostSide(endpoint, routeProtocol)
     const pod: Pod = {
       endpoint,
       routes: routes.map(route => ({ ...route, interfaceName })),
       neighbours: neighbours.map(({ address, mac }) => ({ interfaceName, address, mac, permanent: true })),
       sysctls,
+      link: { name: interfaceName, mtu },
+      addresses: addresses.map(address => ({ ...address, interfaceName })),
     }
     for (const route of pod.routes) this.#claims.addPod(route)
-    for (const neighbour of pod.neighbours) this.#neighbours.want(neighbourKey(neighbour), neighbour)
-    for (const sysctl of sysctls) this.#sysctls.want(sysctlKey(sysctl), sysctl)
+    this.#wantAll(pod, 'present')
     this.#pods.set(interfaceName, pod)
+  }
+
+  /** Everything of a pod but its routes, which others may claim too. */
+  #wantAll({ link, addresses, neighbours, sysctls }: Pod, wanted: 'present' | 'absent'): void {
+    const value = <T>(each: T): T | undefined => (wanted === 'present' ? each : undefined)
+    this.#outputs.link.want(link.name, value(link))
+    for (const address of addresses) this.#outputs.address.want(addressKey(address), value(address))
+    for (const neighbour of neighbours) this.#outputs.neighbour.want(neighbourKey(neighbour), value(neighbour))
+    for (const sysctl of sysctls) this.#outputs.sysctl.want(sysctlKey(sysctl), value(sysctl))
   }
 }
 

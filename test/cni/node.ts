@@ -12,6 +12,7 @@ import { installPlugin } from '../../cni/install.ts'
 import { Limiter } from '../../cni/limiter.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import type { Felix } from '../../felix/loop.ts'
 import { NodeAllocator } from '../../ipam/allocator.ts'
 import { Journal } from '../../ipam/journal.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
@@ -21,6 +22,7 @@ import { systemClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aPool } from '../ipam/world.ts'
+import { felixFor } from './host-side.ts'
 
 export type PluginAnswer = { code: number; stdout: string; stderr: string; json?: Record<string, unknown> }
 
@@ -29,6 +31,7 @@ export type TestNode = {
   store: FakeStore
   deps: CniDeps
   ipam: NodeAllocator
+  felix: Felix
   socket: string
   folder: string
   plugin: string
@@ -92,11 +95,14 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
   const ipam = new NodeAllocator({ ...base, store, caches, journal: new Journal(db), selects })
   caches.start()
   ipam.start()
+  const endpoints = new EndpointStore(db)
+  const { felix, hostSide } = felixFor(kernel, endpoints, systemClock)
   const deps: CniDeps = {
     ...base,
     ipam,
     kernel,
-    endpoints: new EndpointStore(db),
+    endpoints,
+    hostSide,
     limiter: new Limiter(),
     mtu: () => 1450,
     ready: () => undefined,
@@ -129,6 +135,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     store,
     deps,
     ipam,
+    felix,
     socket,
     folder,
     plugin,
@@ -159,6 +166,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     },
     async close() {
       await node.stopAgent()
+      await felix.close()
       await ipam.close()
       caches.close()
       kernel.close()

@@ -4,38 +4,44 @@ import { collect } from '../../cni/collect.ts'
 import type { CniDeps } from '../../cni/deps.ts'
 import { type EndpointChange, EndpointStore } from '../../cni/endpoints.ts'
 import { type CniAnswer, handleCni } from '../../cni/handle.ts'
+import { inspect } from '../../cni/inspect.ts'
 import { Limiter } from '../../cni/limiter.ts'
-import { inspect } from '../../cni/wiring.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
+import type { Felix } from '../../felix/loop.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
+import { ManualClock } from '../../lib/clock.ts'
 import { type Database, openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aNode, aPool, converge } from '../ipam/world.ts'
+import { felixFor } from './host-side.ts'
 
 const POD = '/run/netns/pod'
 
-type Host = { world: FakeWorld; db: Database; deps: CniDeps }
+type Host = { world: FakeWorld; db: Database; deps: CniDeps; felix: Felix }
 
-async function aHost(db = openDatabase(':memory:'), world = new FakeWorld()): Promise<Host> {
+async function aHost(db = openDatabase(':memory:'), world = new FakeWorld(), kernel = world.kernel()): Promise<Host> {
   const store = createFakeStore()
   await store.create('IPPool', aPool('p', '10.0.0.0/24'))
   const node = aNode(store, 'n1', db)
   node.start()
   await converge(store, node)
+  const endpoints = new EndpointStore(db)
+  const { felix, hostSide } = felixFor(kernel, endpoints, node.clock)
   const deps: CniDeps = {
     node: 'n1',
     ipam: node.allocator,
-    kernel: world.kernel(),
-    endpoints: new EndpointStore(db),
+    kernel,
+    endpoints,
+    hostSide,
     limiter: new Limiter(),
     mtu: () => 1500,
     clock: node.clock,
     log: silentLog,
     ready: () => undefined,
   }
-  return { world, db, deps }
+  return { world, db, deps, felix }
 }
 
 function call(
@@ -69,12 +75,12 @@ test('ADD, CHECK and DEL leave what they should', async t => {
   t.deepEqual(await remains(host), NOTHING)
 })
 
-test('listeners hear of an interface before it is wired, and of its end before it is removed', async t => {
+test('listeners hear of an interface when its links are there, and of its end before they are removed', async t => {
   const host = await aHost()
   const heard: string[] = []
   host.deps.endpoints.onChange(async ({ type, endpoint }: EndpointChange) => {
     heard.push(type)
-    if (type === 'gone') t.truthy(await host.deps.kernel.link(endpoint.interfaceName))
+    t.truthy(await host.deps.kernel.link(endpoint.interfaceName))
   })
   await added(host)
   await call(host, 'DEL')
@@ -97,9 +103,9 @@ test('a result is appended to that of the plugins before', async t => {
 
 test('an agent that dies at any step of ADD leaves only what the DEL that follows removes', async t => {
   for (let step = 0, finished = false; !finished; step++) {
-    const host = await aHost()
-    host.world.addNetns(POD)
-    let left = step
+    const world = new FakeWorld()
+    world.addNetns(POD)
+    let left = Number.POSITIVE_INFINITY
     const { promise: died, resolve: die } = Promise.withResolvers<'died'>()
     const mortal = (kernel: Kernel): Kernel =>
       new Proxy(kernel, {
@@ -107,14 +113,19 @@ test('an agent that dies at any step of ADD leaves only what the DEL that follow
           const method: unknown = Reflect.get(target, name)
           if (typeof method !== 'function') return method
           if (name === 'inside') return (path: string) => mortal(target.inside(path))
+          if (name === 'monitor') return method.bind(target)
           return (...args: unknown[]) => {
             if (name === 'close' || name === Symbol.dispose || left-- > 0) return method.apply(target, args)
             die('died')
+            if (name === 'readSysctl' || name === 'writeSysctl') return '' // synchronous; the next call never ends
             return new Promise(() => {}) // nothing after this moment happens any more
           }
         },
       })
-    const answer = call({ ...host, deps: { ...host.deps, kernel: mortal(host.deps.kernel) } }, 'ADD')
+    const host = await aHost(undefined, world, mortal(world.kernel()))
+    await host.felix.applied().catch(() => {}) // the uplink is not there
+    left = step
+    const answer = call(host, 'ADD')
     finished = (await Promise.race([answer.then(() => 'answered'), died])) === 'answered'
 
     const again = await aHost(host.db, host.world)
@@ -176,6 +187,37 @@ test('a collection does not take the address of an ADD that is under way', async
   t.deepEqual(await collect(host.deps), [])
   resolve()
   t.is((await adding).exitCode, 0)
+})
+
+test('an ADD whose host side is refused fails with the cause, and leaves nothing behind', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  const applied = async () => {
+    throw new Error('route 10.0.0.1/32: EPERM')
+  }
+  const deps = { ...host.deps, hostSide: { ...host.deps.hostSide, applied } }
+  const { exitCode, stdout } = await call({ ...host, deps }, 'ADD')
+  t.is(exitCode, 1)
+  t.like(JSON.parse(stdout), { code: 101 })
+  t.regex(JSON.parse(stdout).msg, /host side of cali\w+ is refused: route 10\.0\.0\.1\/32: EPERM/)
+  t.deepEqual(await remains(host), NOTHING)
+})
+
+test('an ADD whose host side is never written fails with code 11 after ten seconds, and leaves nothing behind', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  const hostSide = { ...host.deps.hostSide, applied: () => new Promise<void>(() => {}) }
+  const clock = new ManualClock()
+  const adding = call({ ...host, deps: { ...host.deps, hostSide, clock } }, 'ADD')
+  while (clock.pending === 0) await new Promise(setImmediate)
+  clock.advance(9_999)
+  t.is(
+    await Promise.race([adding.then(() => 'answered'), new Promise(resolve => setImmediate(resolve, 'waits'))]),
+    'waits',
+  )
+  clock.advance(1)
+  t.like(JSON.parse((await adding).stdout), { code: 11 })
+  t.deepEqual(await remains(host), NOTHING)
 })
 
 test('a full disk is code 5, and nothing stays behind', async t => {
@@ -246,6 +288,6 @@ test('two sandboxes of one pod at once: the later one has the interface, whole, 
     host.deps.endpoints.all().map(({ id }) => id),
     ['b/eth0'],
   )
-  const { faults } = await inspect(host.deps.kernel, host.deps.endpoints.all()[0]!)
-  t.deepEqual(faults, [])
+  const { mismatches } = await inspect(host.deps.kernel, host.deps.endpoints.all()[0]!, { routeProtocol: 3 })
+  t.deepEqual(mismatches, [])
 })

@@ -79,6 +79,14 @@ test('every known VTEP has a permanent neighbour and a forwarding entry while th
   t.deepEqual(desiredState({ ...FULL, pools: [] }).fdb, [])
 })
 
+test('a pod interface is up with the MTU of its endpoint; one with an IPv6 address has the gateway of its pod', t => {
+  const { podLinks, addresses } = desiredState({ ...EMPTY, endpoints: [endpoint('a', '10.244.1.5', 'fd00:1::5')] })
+  t.deepEqual(podLinks, [{ name: 'calia', mtu: 1450 }])
+  t.deepEqual(addresses, [
+    { interfaceName: 'calia', address: 'fe80::ecee:eeff:feee:eeee', length: 64, scope: 253, noDad: true },
+  ])
+})
+
 test('a pod interface gets its neighbours and sysctls, and the host forwards', t => {
   const { neighbours, sysctls } = desiredState({ ...EMPTY, endpoints: [endpoint('a', '10.244.1.5')] })
   t.deepEqual(neighbours, [
@@ -213,7 +221,8 @@ test('a hundred thousand learned routes all get their route', t => {
 function desiredState(world: World) {
   const { link, address, route, neighbour, fdb, sysctl, condition } = calculated(world).wanted()
   return {
-    tunnels: values(link),
+    podLinks: values(link).filter(({ kind }) => kind === undefined),
+    tunnels: values(link).filter(({ kind }) => kind !== undefined),
     addresses: values(address),
     routes: values(route),
     neighbours: values(neighbour),

@@ -1,7 +1,8 @@
 // What tests of felix need of a node's kernel, real or fake: links such as `eth0` and `caliX`, a count of what felix reads
 // and writes, and a monitor whose events can be held back.
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
-import type { Route } from '../../kernel/port/routes.ts'
+import type { Route, RouteChange } from '../../kernel/port/routes.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
 
 export type Spy = {
@@ -14,6 +15,8 @@ export type Spy = {
   holdsEvents: boolean
   /** Hands an event to the listeners as if the kernel had told it. */
   tell(event: KernelEvent): void
+  /** Destinations whose routes this kernel refuses to change. */
+  refused: Set<string>
   /** Routes that were seen to go. */
   lost: string[]
 }
@@ -41,6 +44,7 @@ export function spy(real: Kernel): Spy {
     writes: [],
     reads: [],
     holdsEvents: false,
+    refused: new Set(),
     lost: [],
     tell: event => {
       for (const listen of listeners) listen(event)
@@ -64,9 +68,19 @@ export function spy(real: Kernel): Spy {
         }
       const value = target[name]
       if (typeof value !== 'function') return value
+      if (name === 'changeRoutes')
+        return async (changes: readonly RouteChange[]) => {
+          noted.writes.push(...changes.map(() => 'changeRoutes'))
+          const sent = changes.filter(({ route }) => !noted.refused.has(route.dst))
+          const answers = await target.changeRoutes(sent)
+          return changes.map(change =>
+            sent.includes(change)
+              ? answers[sent.indexOf(change)]
+              : new KernelError(ERRNO.EPERM, 'change route', change.route.dst),
+          )
+        }
       return (...args: unknown[]) => {
-        if (name === 'changeRoutes') noted.writes.push(...(args[0] as unknown[]).map(() => 'changeRoutes'))
-        else if (WRITES.has(String(name))) noted.writes.push(String(name))
+        if (WRITES.has(String(name))) noted.writes.push(String(name))
         else if (READS.has(String(name))) noted.reads.push({ method: String(name), of: args[0] })
         return Reflect.apply(value, target, args)
       }

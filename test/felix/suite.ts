@@ -186,6 +186,14 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       },
       names: 'Route 10.244.1.5/32',
     },
+    'a pod interface that was taken down': {
+      damage: otherProgram => otherProgram.setLink('calia', { up: false }),
+      names: 'Link calia',
+    },
+    'the MTU of a pod interface that was changed': {
+      damage: otherProgram => otherProgram.setLink('calia', { mtu: 1280 }),
+      names: 'Link calia',
+    },
     'the routes of an uplink that flapped': {
       async damage(otherProgram) {
         await otherProgram.setLink('eth0', { up: false })
@@ -311,12 +319,14 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
   test('a route that the kernel refuses is tried again and does not stop other routes', t =>
     onNode(async it => {
       const felix = await startInSync(it)
-      await it.otherProgram.setLink('calia', { up: false })
+      it.spy.refused.add('10.244.1.5/32')
+      await removeRoute(it.otherProgram, '10.244.1.5/32')
       tell(felix, { learned: [...full.learned, learned('198.51.100.0/24', '192.168.10.1')] })
       await felix.applied().catch(() => undefined)
       t.truthy(await routeTo(it.otherProgram, '198.51.100.0/24'))
       await eventually('the endpoint is refused', () => refused(felix.applied('a')))
-      await it.otherProgram.setLink('calia', { up: true })
+      it.spy.refused.clear()
+      it.clock.advance(10_000)
       await felix.inSync()
       t.truthy(await routeTo(it.otherProgram, '10.244.1.5/32'))
     }))
@@ -467,6 +477,38 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       await felix.applied()
       t.truthy(await routeTo(it.otherProgram, '10.244.2.0/26'))
       t.deepEqual(it.healed, ['Route 10.244.2.0/26', 'Route 10.244.2.0/26'])
+    }))
+
+  test('an endpoint counts as applied when its interface has sysctls, is up, and has neighbour and route, in this order', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      await it.otherProgram.createLink({ kind: 'veth', name: 'calinew', peer: { name: 'p-calinew' } })
+      const made = { ...full.endpoints[0]!, id: 'new', interfaceName: 'calinew', addresses: ['10.244.1.9'], mtu: 1300 }
+      it.spy.writes.length = 0
+      felix.set('endpoint', 'new', made)
+      await felix.applied('new')
+      const order = it.spy.writes.filter((name, i, all) => name !== all[i - 1])
+      t.deepEqual(order, ['writeSysctl', 'setLink', 'setNeighbour', 'changeRoutes'])
+      t.like(await it.otherProgram.link('calinew'), { up: true, mtu: 1300 })
+      t.is((await routeTo(it.otherProgram, '10.244.1.9/32'))?.protocol, full.config.workloadRouteProtocol)
+    }))
+
+  test('an interface that was made again under its old name has everything when its endpoint counts as applied', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      it.spy.holdsEvents = true // no event tells of the new interface
+      await it.otherProgram.deleteLink('calia')
+      await it.otherProgram.createLink({ kind: 'veth', name: 'calia', peer: { name: 'p-calia' } })
+      await felix.applied('a')
+      t.is(it.otherProgram.readSysctl('ipv4', ['conf', 'calia', 'proxy_arp']).trim(), '1')
+      t.true((await it.otherProgram.link('calia'))?.up)
+      const { index } = (await it.otherProgram.link('calia'))!
+      t.is((await routeTo(it.otherProgram, '10.244.1.5/32'))?.ifindex, index)
+      t.true(
+        (await it.otherProgram.neighbours(index)).some(
+          ({ address, permanent }) => address === '10.244.1.5' && permanent,
+        ),
+      )
     }))
 
   test('sysctls of a pod interface are set, and set again after another program changed them', t =>

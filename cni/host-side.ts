@@ -1,0 +1,12 @@
+// What the verbs need of whoever writes the host side of pod interfaces and keeps it right. Felix fulfils it; the agent
+// joins the two.
+
+export type HostSide = {
+  /**
+   * Resolves when the host side of a published endpoint is in the kernel and was read back. Rejects with an error whose
+   * message names the object and the cause when the kernel refuses it or another endpoint has its address or interface.
+   */
+  applied(endpointId: string): Promise<void>
+  /** The rtm_protocol of the routes to pods (FelixConfiguration.deviceRouteProtocol). */
+  routeProtocol(): number
+}

@@ -1,0 +1,125 @@
+// Compares a pod's interface in the kernel with its description in kernel/pod-interface.ts, on both sides.
+import { HOST_MAC, hostSide, type InterfaceSide, podSide } from '../kernel/pod-interface.ts'
+import { KernelError } from '../kernel/port/error.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
+import type { Route } from '../kernel/port/routes.ts'
+import type { Endpoint } from './endpoints.ts'
+
+/** One difference, in texts for a person. Without `is` the object is absent; without `should` it only has to be there. */
+export type Mismatch = {
+  side: 'host' | 'pod'
+  kind: 'netns' | 'link' | 'sysctl' | 'address' | 'neighbour' | 'route'
+  /** What the kernel calls it: `eth0 mtu`, `net.ipv4.conf.eth0.forwarding`, `10.0.0.5/32 dev eth0 protocol`. */
+  object: string
+  is?: string
+  should?: string
+}
+
+export function formatMismatch({ side, kind, object, is, should }: Mismatch): string {
+  const where = side === 'host' ? 'on the host' : 'in the pod'
+  const name = `${kind} ${object} ${where}`
+  if (is === undefined) return `${name} is missing${should === undefined ? '' : ` (must be ${should})`}`
+  return `${name} is ${is}, not ${should}`
+}
+
+/** Both sides. `hostMac`: what the host side must have; absent: what it has. An absent link ends the comparison. */
+export async function inspect(
+  kernel: Kernel,
+  endpoint: Endpoint,
+  { routeProtocol, hostMac }: { routeProtocol: number; hostMac?: string },
+): Promise<{ hostMac: string; mismatches: Mismatch[] }> {
+  const side = hostSide(endpoint, routeProtocol)
+  const host = await kernel.link(side.name)
+  const mac = hostMac ?? host?.mac ?? HOST_MAC
+  const mismatches = await compare('host', kernel, host, side, mac)
+  try {
+    using pod = kernel.inside(endpoint.netns)
+    mismatches.push(...(await inspectPodSide(pod, endpoint, mac)))
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error
+    mismatches.push({ side: 'pod', kind: 'netns', object: endpoint.netns, is: error.message, should: 'open' })
+  }
+  return { hostMac: mac, mismatches }
+}
+
+/** The pod side, through a kernel of the pod's namespace. `hostMac`: the MAC of the host side. */
+export async function inspectPodSide(pod: Kernel, endpoint: Endpoint, hostMac: string): Promise<Mismatch[]> {
+  const side = podSide(endpoint, hostMac)
+  return compare('pod', pod, await pod.link(side.name), side, endpoint.mac)
+}
+
+async function compare(
+  where: Mismatch['side'],
+  kernel: Kernel,
+  link: Link | undefined,
+  side: InterfaceSide,
+  mac: string,
+): Promise<Mismatch[]> {
+  const { name } = side
+  if (link === undefined) return [{ side: where, kind: 'link', object: name }]
+  const found: Mismatch[] = []
+  const expect = (kind: Mismatch['kind'], object: string, is: unknown, should: unknown): void => {
+    if (is !== should)
+      found.push({ side: where, kind, object, is: is === undefined ? undefined : `${is}`, should: `${should}` })
+  }
+  expect('link', `${name} state`, link.up ? 'up' : 'down', 'up')
+  expect('link', `${name} mtu`, link.mtu, side.mtu)
+  expect('link', `${name} mac`, link.mac?.toLowerCase(), mac.toLowerCase())
+  for (const { family, path, value } of side.sysctls)
+    expect('sysctl', ['net', family, ...path].join('.'), readSysctl(kernel, family, path), value)
+  const addresses = await kernel.addresses(link.index)
+  for (const { address, length, scope } of side.addresses) {
+    const object = `${address}/${length} dev ${name}`
+    const has = addresses.find(each => each.address === address && each.length === length)
+    if (has === undefined) found.push({ side: where, kind: 'address', object })
+    // the kernel makes an IPv6 address its own in a work queue, and until then drops what comes for it
+    else if (where === 'pod' && (has.tentative === true || (await lookup(kernel, address))?.type !== 'local'))
+      expect('address', object, 'not in use yet', 'in use')
+    else expect('address', `${object} scope`, has.scope, scope)
+  }
+  const neighbours = await kernel.neighbours(link.index)
+  for (const { address, mac: lladdr } of side.neighbours) {
+    const has = neighbours.find(each => each.address === address && each.proxy !== true)
+    const is = has && `${has.mac?.toLowerCase()} ${has.permanent ? 'permanent' : 'not permanent'}`
+    expect('neighbour', `${address} dev ${name}`, is, `${lladdr.toLowerCase()} permanent`)
+  }
+  for (const route of side.routes) {
+    const object = `${route.dst} dev ${name}`
+    const has = await findRoute(kernel, route, link.index)
+    if (has === undefined) found.push({ side: where, kind: 'route', object })
+    else
+      for (const field of ['type', 'gateway', 'protocol', 'scope'] as const)
+        if (has[field] !== route[field]) expect('route', `${object} ${field}`, `${has[field]}`, `${route[field]}`)
+  }
+  return found
+}
+
+/** The route to a single address is asked for; others are looked for among the interface's. */
+async function findRoute(kernel: Kernel, route: Omit<Route, 'ifindex'>, ifindex: number): Promise<Route | undefined> {
+  const [address = '', length] = route.dst.split('/')
+  if (length === '32' || length === '128') {
+    const found = await lookup(kernel, address)
+    return found?.ifindex === ifindex && found.dst === route.dst ? found : undefined
+  }
+  const all = await kernel.routes({ table: route.table, ifindex })
+  return all.find(({ dst }) => dst === route.dst)
+}
+
+async function lookup(kernel: Kernel, address: string): Promise<Route | undefined> {
+  try {
+    return await kernel.lookupRoute(address)
+  } catch (error) {
+    if (error instanceof KernelError) return undefined // no route, or one that drops packets
+    throw error
+  }
+}
+
+function readSysctl(kernel: Kernel, ...of: Parameters<Kernel['readSysctl']>): string | undefined {
+  try {
+    return kernel.readSysctl(...of).trim()
+  } catch (error) {
+    if (error instanceof KernelError) return undefined // the link is gone, or this kernel lacks the family
+    throw error
+  }
+}

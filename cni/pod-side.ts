@@ -1,0 +1,43 @@
+// Creates the pair of links of a pod and writes the side that is in the pod. Felix writes the host side (`HostSide`).
+// Hazards: udev changes a MAC that is set after the creation of a link, but not one that is given at creation.
+import { randomBytes } from 'node:crypto'
+import { HOST_MAC, type InterfaceSide } from '../kernel/pod-interface.ts'
+import { ERRNO, KernelError } from '../kernel/port/error.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
+import type { Endpoint } from './endpoints.ts'
+
+/** A random unicast MAC of the locally administered range. */
+export function randomMac(): string {
+  const octets = randomBytes(6)
+  octets[0] = (octets[0]! & 0xfc) | 0x02
+  return [...octets].map(octet => octet.toString(16).padStart(2, '0')).join(':')
+}
+
+/** Creates both links, down, with the peer born in the pod's namespace. Returns the host side. */
+export async function createPair(kernel: Kernel, endpoint: Endpoint): Promise<Link> {
+  const { interfaceName: name, ifname, netns, mac, mtu } = endpoint
+  const peer = { name: ifname, netns, mac, mtu }
+  try {
+    return await kernel.createLink({ kind: 'veth', name, mac: HOST_MAC, mtu, peer })
+  } catch (error) {
+    if (!(error instanceof KernelError) || !MAC_REFUSED.includes(error.errno)) throw error
+    return kernel.createLink({ kind: 'veth', name, mtu, peer })
+  }
+}
+
+const MAC_REFUSED: readonly number[] = [ERRNO.EINVAL, ERRNO.EADDRNOTAVAIL, ERRNO.EOPNOTSUPP]
+
+/** Writes a pod's side through a kernel of its namespace: sysctls, addresses, up, neighbours, routes. */
+export async function writePodSide(pod: Kernel, side: InterfaceSide): Promise<void> {
+  const link = await pod.link(side.name)
+  if (link === undefined) throw new KernelError(ERRNO.ENODEV, 'find', side.name)
+  const ifindex = link.index
+  for (const { family, path, value } of side.sysctls) pod.writeSysctl(family, path, value)
+  for (const address of side.addresses) await pod.addAddress({ ifindex, ...address })
+  await pod.setLink(ifindex, { up: true })
+  for (const neighbour of side.neighbours) await pod.setNeighbour({ ifindex, ...neighbour, permanent: true })
+  const refusals = await pod.changeRoutes(side.routes.map(route => ({ verb: 'replace', route: { ...route, ifindex } })))
+  const refused = refusals.find(refusal => refusal !== undefined)
+  if (refused !== undefined) throw refused
+}
