@@ -4,7 +4,7 @@
 import type { Message, NlWriter } from '../netlink/message.ts'
 import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
 import { messageType, requestsOf } from '../netlink/nftables/changes.ts'
-import { commandText } from '../netlink/nftables/commands.ts'
+import { commandText } from '../netlink/nftables/command-text.ts'
 import { elementsOf, emitElementsHead, parseElements } from '../netlink/nftables/elements.ts'
 import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
 import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
@@ -86,7 +86,7 @@ export class LinuxNftables implements NftablesPort {
     const { answer, replies } = await this.#requests.read(request)
     if (answer.errno !== 0 || replies[0] === undefined)
       throw new KernelError(answer.errno, 'read generation', 'nftables', answer.detail)
-    return sensible(parseGeneration(replies[0]))
+    return checked(parseGeneration(replies[0]))
   }
 
   /** The table as it is while nobody changes it; an error where it may have been changed in between. */
@@ -123,14 +123,14 @@ export class LinuxNftables implements NftablesPort {
     if (answer.errno === ERRNO.ENOENT) return undefined
     if (answer.errno !== 0 || replies[0] === undefined)
       throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
-    return sensible(tables.parse(replies[0]))
+    return checked(tables.parse(replies[0]))
   }
 
   async #elements(of: Name, set: NftSet): Promise<NftElements> {
     const { family, table, name } = set
     const head = (w: NlWriter) => emitElementsHead(w, { table, set: name })
     const wires = await this.#dump(of, NFT_MSG.getSetElem, head, parseElements)
-    const elements = sensible(elementsOf(set, wires.flat()))
+    const elements = checked(elementsOf(set, wires.flat()))
     return { kind: 'elements', family, table, set: name, ...typesOf(set), elements }
   }
 
@@ -149,7 +149,7 @@ export class LinuxNftables implements NftablesPort {
     }
     const { answer, objects } = await this.#requests.dump(request, parse)
     if (answer.errno !== 0) throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
-    return objects.map(sensible)
+    return objects.map(checked)
   }
 }
 
@@ -158,7 +158,7 @@ function ofTable<T>(of: Name, parse: (message: Message) => Parsed<T>): (message:
   return message => (tableOf(message) === of.name ? parse(message) : undefined)
 }
 
-function sensible<T>(parsed: Parsed<T>): T {
+function checked<T>(parsed: Parsed<T>): T {
   if (parsed instanceof Malformed) throw new KernelError(ERRNO.EBADMSG, 'read', 'nftables', parsed.message)
   return parsed
 }

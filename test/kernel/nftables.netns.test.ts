@@ -1,7 +1,7 @@
 // The codec of nftables against the kernel and Debian's nft: what one writes, the other reads as the same.
 import test from 'ava'
 import { openKernel } from '../../kernel/linux/kernel.ts'
-import { commandText } from '../../kernel/netlink/nftables/commands.ts'
+import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
 import type { NftRuleset } from '../../kernel/port/nftables.ts'
 import { anonymousSets, changesOf, comparable, load, nft, PROGRAMS, type Program } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'

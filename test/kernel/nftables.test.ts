@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { type Message, NlWriter, parseMessages } from '../../kernel/netlink/message.ts'
 import { batchOf } from '../../kernel/netlink/nfnetlink.ts'
 import { requestsOf } from '../../kernel/netlink/nftables/changes.ts'
-import { commandText } from '../../kernel/netlink/nftables/commands.ts'
+import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
 import { elementsOf, parseElements } from '../../kernel/netlink/nftables/elements.ts'
 import { Malformed } from '../../kernel/netlink/nftables/fields.ts'
 import { chains, parseGeneration, rules, sets, tables } from '../../kernel/netlink/nftables/objects.ts'
@@ -399,7 +399,7 @@ test('an attribute that would be too long is refused instead of cut', t => {
 })
 
 /** Where the attributes of a body begin and end; a cut there leaves whole attributes. */
-function seams(body: Buffer): Set<number> {
+function attributeBounds(body: Buffer): Set<number> {
   const out = new Set([NFGENMSG])
   for (let at = NFGENMSG; at < body.length; ) {
     const length = body.readUInt16LE(at)
@@ -415,11 +415,11 @@ test('a rule that is cut short is refused wherever the cut is', t => {
     fc.property(anyRule, object => {
       const [message] = written({ verb: 'add', object })
       const { body } = message!
-      const whole = seams(body)
+      const whole = attributeBounds(body)
       for (let length = 0; length < body.length; length++) {
         const parsed = rules.parse({ ...message!, body: body.subarray(0, length) })
         // between the end of an attribute and its padding nothing is missing
-        const padding = [...whole].some(seam => length > seam && length < seam + 4 && whole.has((length + 3) & ~3))
+        const padding = [...whole].some(bound => length > bound && length < bound + 4 && whole.has((length + 3) & ~3))
         if (!whole.has(length) && !padding) t.true(parsed instanceof Malformed, `${length} of ${body.length}`)
       }
     }),

@@ -6,7 +6,7 @@ import { emitNfHeader, NFNL_SUBSYSTEM } from '../nfnetlink.ts'
 import { NLM_F } from '../numbers.ts'
 import type { Request } from '../requests.ts'
 import { elementMessages, emitElementsHead } from './elements.ts'
-import { count, may, need, record, text } from './fields.ts'
+import { count, optional, record, required, text } from './fields.ts'
 import { NFPROTO, NFT_MSG } from './numbers.ts'
 import { chains, rules, sets, tables } from './objects.ts'
 
@@ -63,13 +63,13 @@ export function requestsOf(change: NftChange): Request[] {
 }
 
 const rulesOfChain = record<{ table: string; chain: string; handle?: number }>({
-  table: need(1, text),
-  chain: need(2, text),
-  handle: may(3, count),
+  table: required(1, text),
+  chain: required(2, text),
+  handle: optional(3, count),
 })
-const tableName = record<{ name: string }>({ name: need(1, text) })
-const chainName = record<{ table: string; name: string }>({ table: need(1, text), name: need(3, text) })
-const setName = record<{ table: string; name: string }>({ table: need(1, text), name: need(2, text) })
+const tableName = record<{ name: string }>({ name: required(1, text) })
+const chainName = record<{ table: string; name: string }>({ table: required(1, text), name: required(3, text) })
+const setName = record<{ table: string; name: string }>({ table: required(1, text), name: required(2, text) })
 
 /** What a deletion says of an object. */
 function emitName(w: NlWriter, object: NftName): void {

@@ -2,7 +2,7 @@
 // name of a chain.
 import { fromHex, toHex } from '../../../lib/bytes.ts'
 import type { NftData, NftVerdict } from '../../port/nftables.ts'
-import { attributesOf, type Codec, i32, Malformed, may, need, octets, record, text, word } from './fields.ts'
+import { attributesOf, type Codec, i32, Malformed, octets, optional, record, required, text, word } from './fields.ts'
 import { VERDICT } from './numbers.ts'
 
 /** NFTA_DATA_VALUE. */
@@ -11,7 +11,7 @@ const VALUE = 1
 type WireVerdict = { code: keyof typeof VERDICT; chain?: string }
 type WireData = { value?: string; verdict?: NftVerdict }
 
-const wireVerdict = record<WireVerdict>({ code: need(1, word(VERDICT, i32)), chain: may(2, text) })
+const wireVerdict = record<WireVerdict>({ code: required(1, word(VERDICT, i32)), chain: optional(2, text) })
 
 const verdict: Codec<NftVerdict> = {
   nested: true,
@@ -24,7 +24,7 @@ const verdict: Codec<NftVerdict> = {
   },
 }
 
-const wireData = record<WireData>({ value: may(VALUE, octets), verdict: may(2, verdict) })
+const wireData = record<WireData>({ value: optional(VALUE, octets), verdict: optional(2, verdict) })
 
 /** A value or a verdict. */
 export const data: Codec<NftData> = {

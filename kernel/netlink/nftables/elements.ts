@@ -7,7 +7,20 @@ import { type Message, NlWriter } from '../message.ts'
 import { NLA_F } from '../numbers.ts'
 import { data, valueBytes } from './data.ts'
 import { expression, expressions, oneOrMore } from './expressions.ts'
-import { count, listOf, Malformed, may, need, octets, type Parsed, record, text, total, u32, unless } from './fields.ts'
+import {
+  absentIf,
+  count,
+  listOf,
+  Malformed,
+  octets,
+  optional,
+  type Parsed,
+  parseSafely,
+  record,
+  required,
+  text,
+  u32,
+} from './fields.ts'
 import { formatKey, type KeyType, parseKey, parseKeyRange, setTypes } from './keys.ts'
 import { NFT_SET_ELEM_F } from './numbers.ts'
 import { parseBody } from './objects.ts'
@@ -31,27 +44,27 @@ type WireElement = {
 }
 
 const element = record<WireElement>({
-  key: may(1, valueBytes),
-  keyEnd: may(10, valueBytes),
-  data: may(2, data),
-  flags: may(3, unless(0, u32)),
-  timeout: may(4, count),
-  expiration: may(5, count),
-  userdata: may(6, octets),
-  expression: may(7, expression),
-  expressions: may(11, expressions),
+  key: optional(1, valueBytes),
+  keyEnd: optional(10, valueBytes),
+  data: optional(2, data),
+  flags: optional(3, absentIf(0, u32)),
+  timeout: optional(4, count),
+  expiration: optional(5, count),
+  userdata: optional(6, octets),
+  expression: optional(7, expression),
+  expressions: optional(11, expressions),
 })
 
 const list = record<{ table: string; set: string; elements?: readonly WireElement[] }>({
-  table: need(1, text),
-  set: need(2, text),
-  elements: may(ELEMENTS, listOf(LIST_ELEMENT, element)),
+  table: required(1, text),
+  set: required(2, text),
+  elements: optional(ELEMENTS, listOf(LIST_ELEMENT, element)),
 })
 
 const head = record<{ table: string; set: string; setId?: number }>({
-  table: need(1, text),
-  set: need(2, text),
-  setId: may(4, u32),
+  table: required(1, text),
+  set: required(2, text),
+  setId: optional(4, u32),
 })
 
 type Head = Pick<NftElements, 'table' | 'set' | 'setId'>
@@ -133,7 +146,7 @@ export function parseElements(message: Message): Parsed<readonly WireElement[]> 
 /** What a set holds, of all wire elements of a dump in any order. */
 export function elementsOf(set: NftSet, wires: readonly WireElement[]): Parsed<NftElement[]> {
   const { key, data: dataType } = setTypes(set)
-  return total(() =>
+  return parseSafely(() =>
     key.interval && key.parts.length === 1
       ? fromIntervals(key, dataType, wires)
       : wires.map(wire => fromWire(key, dataType, wire)),

@@ -7,25 +7,25 @@ import { NLA_F } from '../numbers.ts'
 import { data, valueOctets, verdictText } from './data.ts'
 import { dataType, integerType } from './datatypes.ts'
 import {
+  absentIf,
   bits,
   type Codec,
   listOf,
-  may,
-  need,
-  onlyOne,
+  oneIsTrue,
+  optional,
   record,
+  required,
   text,
   Unknown,
   u8,
   u32,
   u64,
-  unless,
   word,
 } from './fields.ts'
 import { headerField } from './headers.ts'
 import { CMP_OP, CT_DIRECTION, CT_KEY, FIB_F, FIB_RESULT, MASQ_F, META_KEY, PAYLOAD_BASE } from './numbers.ts'
-import { assigned, compared, counterText, fibSays, lookedUp, masked } from './phrases.ts'
-import type { Scope } from './scope.ts'
+import { assigned, compared, counterText, fibSays, lookedUp, masked } from './statement-text.ts'
+import type { TextState } from './text-state.ts'
 
 /** NFTA_EXPR_DATA. */
 const EXPR_DATA = 2
@@ -36,7 +36,7 @@ type Content<N extends Name> = Omit<Named<N>, 'type'>
 
 type Row<N extends Name> = {
   attributes: Codec<Content<N>>
-  text(expression: Content<N>, scope: Scope): void
+  text(expression: Content<N>, state: TextState): void
 }
 
 /** The types of what meta loads, where nft prints them; the others are plain numbers of 4 octets. */
@@ -69,85 +69,102 @@ const closed = { closed: true }
 
 const rows: { readonly [N in Name]: Row<N> } = {
   meta: {
-    attributes: record({ key: need(2, word(META_KEY)), load: may(1, u32), from: may(3, u32) }, closed),
-    text({ key, load, from }, scope) {
+    attributes: record({ key: required(2, word(META_KEY)), load: optional(1, u32), from: optional(3, u32) }, closed),
+    text({ key, load, from }, state) {
       const name = PLAIN_META.includes(key) ? key : `meta ${key}`
       const known = META_TYPES[key]
       const type = known === undefined ? integerType(4, 'host') : dataType(known)
       const operand = { text: name, type, length: type.length ?? 4 }
       const tells = key === 'nfproto' ? 'network' : key === 'l4proto' ? 'transport' : undefined
-      if (load !== undefined) scope.load(load, tells === undefined ? operand : { ...operand, tells })
-      if (from !== undefined) scope.say(`${name} set ${assigned(scope.operand(from), type)}`)
+      if (load !== undefined) state.load(load, tells === undefined ? operand : { ...operand, tells })
+      if (from !== undefined) state.say(`${name} set ${assigned(state.operand(from), type)}`)
     },
   },
   payload: {
     attributes: record(
-      { load: need(1, u32), base: need(2, word(PAYLOAD_BASE)), offset: need(3, u32), length: need(4, u32) },
+      {
+        load: required(1, u32),
+        base: required(2, word(PAYLOAD_BASE)),
+        offset: required(3, u32),
+        length: required(4, u32),
+      },
       closed,
     ),
-    text({ base, offset, length, load }, scope) {
+    text({ base, offset, length, load }, state) {
       const header = base === 'link' ? undefined : base
-      const { text: name, type, protocol } = headerField(base, offset, length, header && scope.known[header])
-      if (header !== undefined && protocol !== undefined && protocol !== 'th') scope.imply(header)
+      const { text: name, type, protocol } = headerField(base, offset, length, header && state.known[header])
+      if (header !== undefined && protocol !== undefined && protocol !== 'th') state.imply(header)
       // what the messages of ICMP are about tells the network's protocol as well
-      if (protocol === 'icmp' || protocol === 'icmpv6') scope.imply('network')
+      if (protocol === 'icmp' || protocol === 'icmpv6') state.imply('network')
       const tells = name === 'ip protocol' || name === 'ip6 nexthdr' ? ({ tells: 'transport' } as const) : {}
-      scope.load(load, { text: name, type, length, ...tells })
+      state.load(load, { text: name, type, length, ...tells })
     },
   },
   cmp: {
-    attributes: record({ from: need(1, u32), op: need(2, word(CMP_OP)), value: need(3, valueOctets) }, closed),
-    text: ({ from, op, value }, scope) => compared(scope, scope.operand(from), op, value),
+    attributes: record(
+      { from: required(1, u32), op: required(2, word(CMP_OP)), value: required(3, valueOctets) },
+      closed,
+    ),
+    text: ({ from, op, value }, state) => compared(state, state.operand(from), op, value),
   },
   lookup: {
     attributes: record(
-      { from: need(2, u32), load: may(3, u32), set: need(1, text), setId: may(4, u32), inverted: may(5, onlyOne) },
+      {
+        from: required(2, u32),
+        load: optional(3, u32),
+        set: required(1, text),
+        setId: optional(4, u32),
+        inverted: optional(5, oneIsTrue),
+      },
       closed,
     ),
-    text: (expression, scope) => lookedUp(scope, expression),
+    text: (expression, state) => lookedUp(state, expression),
   },
   bitwise: {
     attributes: record(
       {
-        from: need(1, u32),
-        load: need(2, u32),
-        length: need(3, u32),
-        mask: need(4, valueOctets),
-        xor: need(5, valueOctets),
+        from: required(1, u32),
+        load: required(2, u32),
+        length: required(3, u32),
+        mask: required(4, valueOctets),
+        xor: required(5, valueOctets),
       },
       // the operation: mask and xor
       { closed: true, constant: { 6: '00000000' } },
     ),
-    text: ({ from, load, mask, xor }, scope) => scope.load(load, masked(scope.operand(from), mask, xor)),
+    text: ({ from, load, mask, xor }, state) => state.load(load, masked(state.operand(from), mask, xor)),
   },
   ct: {
     attributes: record(
       {
-        key: need(2, word(CT_KEY)),
-        load: may(1, u32),
-        direction: may(3, word(CT_DIRECTION, u8)),
-        from: may(4, u32),
+        key: required(2, word(CT_KEY)),
+        load: optional(1, u32),
+        direction: optional(3, word(CT_DIRECTION, u8)),
+        from: optional(4, u32),
       },
       closed,
     ),
-    text({ key, load, from, direction }, scope) {
+    text({ key, load, from, direction }, state) {
       const name = direction === undefined ? `ct ${key}` : `ct ${direction} ${key}`
       const known = CT_TYPES[key]
       const type = known === undefined ? integerType(4, 'host') : dataType(known)
-      if (load !== undefined) scope.load(load, { text: name, type, length: type.length ?? 4 })
-      if (from !== undefined) scope.say(`${name} set ${assigned(scope.operand(from), type)}`)
+      if (load !== undefined) state.load(load, { text: name, type, length: type.length ?? 4 })
+      if (from !== undefined) state.say(`${name} set ${assigned(state.operand(from), type)}`)
     },
   },
   fib: {
-    attributes: record({ flags: need(3, bits(FIB_F)), result: need(2, word(FIB_RESULT)), load: need(1, u32) }, closed),
-    text: ({ result, flags, load }, scope) => scope.load(load, fibSays(result, flags)),
+    attributes: record(
+      { flags: required(3, bits(FIB_F)), result: required(2, word(FIB_RESULT)), load: required(1, u32) },
+      closed,
+    ),
+    text: ({ result, flags, load }, state) => state.load(load, fibSays(result, flags)),
   },
   immediate: {
-    attributes: record({ load: need(1, u32), data: need(2, data) }, closed),
-    text({ load, data: value }, scope) {
-      if (!('value' in value)) return scope.say(verdictText(value))
+    attributes: record({ load: required(1, u32), data: required(2, data) }, closed),
+    text({ load, data: value }, state) {
+      if (!('value' in value)) return state.say(verdictText(value))
       const literal = Buffer.from(value.value, 'hex')
-      scope.load(load, {
+      state.load(load, {
         text: `0x${value.value}`,
         type: integerType(literal.length, 'host'),
         length: literal.length,
@@ -156,17 +173,20 @@ const rows: { readonly [N in Name]: Row<N> } = {
     },
   },
   counter: {
-    attributes: record({ bytes: may(1, unless(0n, u64)), packets: may(2, unless(0n, u64)) }, closed),
-    text: (counter, scope) => scope.say(counterText(counter)),
+    attributes: record({ bytes: optional(1, absentIf(0n, u64)), packets: optional(2, absentIf(0n, u64)) }, closed),
+    text: (counter, state) => state.say(counterText(counter)),
   },
   masq: {
-    attributes: record({ flags: may(1, bits(MASQ_F)), minPort: may(2, u32), maxPort: may(3, u32) }, closed),
-    text({ flags = [], minPort, maxPort }, scope) {
-      const port = (register: number) => assigned(scope.operand(register), dataType('inet_service'))
+    attributes: record(
+      { flags: optional(1, bits(MASQ_F)), minPort: optional(2, u32), maxPort: optional(3, u32) },
+      closed,
+    ),
+    text({ flags = [], minPort, maxPort }, state) {
+      const port = (register: number) => assigned(state.operand(register), dataType('inet_service'))
       const range = minPort === undefined ? [] : [`to :${port(minPort)}`]
       if (maxPort !== undefined && maxPort !== minPort) range.push(`-${port(maxPort)}`)
       const words = flags.filter(flag => flag !== 'ports')
-      scope.say(['masquerade', range.join(''), words.join(',')].filter(part => part !== '').join(' '))
+      state.say(['masquerade', range.join(''), words.join(',')].filter(part => part !== '').join(' '))
     },
   },
 }
@@ -177,8 +197,8 @@ function rowOf(name: string): Row<Name> | undefined {
 
 type WireExpression = { name: string; attributes?: Buffer }
 const wire = record<WireExpression>({
-  name: need(1, text),
-  attributes: may(2, { nested: true, emit: (w, value) => w.put(value), parse: bytes => bytes }),
+  name: required(1, text),
+  attributes: optional(2, { nested: true, emit: (w, value) => w.put(value), parse: bytes => bytes }),
 })
 
 /** One expression, in a list or wherever there is only one. */
@@ -217,8 +237,8 @@ export function oneOrMore(steps: readonly NftExpression[] = []): {
 export const expressions: Codec<readonly NftExpression[]> = listOf(1, expression)
 
 /** Adds what the expression says to the words of its rule. */
-export function describe(of: NftExpression, scope: Scope): void {
+export function addText(of: NftExpression, state: TextState): void {
   // nft has no words for these either: this is how its debugging output would have it
-  if (of.type === 'opaque') scope.say(`[ ${of.name} ${of.octets ?? ''} ]`)
-  else rowOf(of.type)!.text(of, scope)
+  if (of.type === 'opaque') state.say(`[ ${of.name} ${of.octets ?? ''} ]`)
+  else rowOf(of.type)!.text(of, state)
 }

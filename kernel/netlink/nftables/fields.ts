@@ -19,7 +19,7 @@ export class Unknown extends Error {
 export type Parsed<T> = T | Malformed
 
 /** Makes a parser total: whatever is wrong with the octets is the value that comes back. */
-export function total<T>(parse: () => T): Parsed<T> {
+export function parseSafely<T>(parse: () => T): Parsed<T> {
   try {
     return parse()
   } catch (error) {
@@ -37,17 +37,17 @@ export type Codec<T> = {
   parse(bytes: Buffer): T | undefined
 }
 
-type Field<T> = { attribute: number; codec: Codec<T>; required: boolean }
+type Field<T> = { attribute: number; codec: Codec<T>; isRequired: boolean }
 type Fields<T> = { readonly [K in keyof T]-?: Field<Exclude<T[K], undefined>> }
 
 /** A field that is always there. */
-export function need<T>(attribute: number, codec: Codec<T>): Field<T> {
-  return { attribute, codec, required: true }
+export function required<T>(attribute: number, codec: Codec<T>): Field<T> {
+  return { attribute, codec, isRequired: true }
 }
 
 /** A field that may be absent. */
-export function may<T>(attribute: number, codec: Codec<T>): Field<T> {
-  return { attribute, codec, required: false }
+export function optional<T>(attribute: number, codec: Codec<T>): Field<T> {
+  return { attribute, codec, isRequired: false }
 }
 
 /**
@@ -75,8 +75,8 @@ export function record<T extends object>(
           if (parsed !== undefined) out[name] = parsed
         } else if (closed && constant[type] !== toHex(value)) throw new Unknown(`attribute ${type}`)
       }
-      for (const [name, { required }] of rows)
-        if (required && out[name] === undefined) throw new Malformed(`no ${name}`)
+      for (const [name, { isRequired }] of rows)
+        if (isRequired && out[name] === undefined) throw new Malformed(`no ${name}`)
       return out as T
     },
   }
@@ -173,7 +173,7 @@ export const octets: Codec<string> = {
 }
 
 /** The codec with `absent` for no attribute at all. */
-export function unless<T>(absent: T, codec: Codec<T>): Codec<T> {
+export function absentIf<T>(absent: T, codec: Codec<T>): Codec<T> {
   return {
     ...codec,
     parse(bytes) {
@@ -212,7 +212,7 @@ export function bits<W extends string>(words: Readonly<Record<W, number>>): Code
 }
 
 /** True, or no attribute, for a number that has one meaning at most. */
-export const onlyOne: Codec<true> = {
+export const oneIsTrue: Codec<true> = {
   emit: w => w.u32be(1),
   parse(bytes) {
     const value = u32.parse(bytes)!

@@ -14,18 +14,18 @@ import type { Message, NlWriter } from '../message.ts'
 import { NFGENMSG } from '../nfnetlink.ts'
 import { expression, expressions, oneOrMore } from './expressions.ts'
 import {
+  absentIf,
   count,
   listOf,
   Malformed,
-  may,
-  need,
   octets,
+  optional,
   type Parsed,
+  parseSafely,
   record,
+  required,
   text,
-  total,
   u32,
-  unless,
   word,
 } from './fields.ts'
 import { type KeyType, setTypes, typeWords } from './keys.ts'
@@ -39,32 +39,32 @@ const VERDICT_LENGTH = 16
 
 /** Reads the body of a message about an object of a family. */
 export function parseBody<T>({ body }: Message, parse: (family: NftFamily, attributes: Buffer) => T): Parsed<T> {
-  return total(() => {
+  return parseSafely(() => {
     const family = body.length < NFGENMSG ? undefined : FAMILIES.get(body[0]!)
     if (family === undefined) throw new Malformed('no header of a known family')
     return parse(family, body.subarray(NFGENMSG))
   })
 }
 
-const generation = record<{ id: number }>({ id: need(1, u32) })
+const generation = record<{ id: number }>({ id: required(1, u32) })
 
 /** The generation of all rules in the namespace, which every transaction moves on. */
 export function parseGeneration({ body }: Message): Parsed<number> {
-  return total(() => generation.parse(body.subarray(NFGENMSG))!.id)
+  return parseSafely(() => generation.parse(body.subarray(NFGENMSG))!.id)
 }
 
 const table = record<{ name: string; flags?: number; handle?: number; userdata?: string }>({
-  name: need(1, text),
-  flags: may(2, unless(0, u32)),
-  handle: may(4, count),
-  userdata: may(6, octets),
+  name: required(1, text),
+  flags: optional(2, absentIf(0, u32)),
+  handle: optional(4, count),
+  userdata: optional(6, octets),
 })
 
 const hook = record<{ number: number; priority: number; device?: string; devices?: readonly string[] }>({
-  number: need(1, u32),
-  priority: need(2, { ...u32, emit: (w, value) => w.u32be(value), parse: bytes => u32.parse(bytes)! | 0 }),
-  device: may(3, text),
-  devices: may(4, listOf(1, text)),
+  number: required(1, u32),
+  priority: required(2, { ...u32, emit: (w, value) => w.u32be(value), parse: bytes => u32.parse(bytes)! | 0 }),
+  device: optional(3, text),
+  devices: optional(4, listOf(1, text)),
 })
 
 type WireChain = {
@@ -78,13 +78,13 @@ type WireChain = {
 }
 
 const chain = record<WireChain>({
-  table: need(1, text),
-  name: need(3, text),
-  handle: may(2, count),
-  hook: may(4, hook),
-  policy: may(5, word({ drop: 0, accept: 1 })),
-  type: may(7, text),
-  userdata: may(12, octets),
+  table: required(1, text),
+  name: required(3, text),
+  handle: optional(2, count),
+  hook: optional(4, hook),
+  policy: optional(5, word({ drop: 0, accept: 1 })),
+  type: optional(7, text),
+  userdata: optional(12, octets),
 })
 
 type WireDescription = { size?: number; parts?: readonly { length: number }[] }
@@ -109,28 +109,28 @@ type WireSet = {
 }
 
 const set = record<WireSet>({
-  table: need(1, text),
-  name: need(2, text),
-  flags: may(3, unless(0, u32)),
-  keyType: need(4, u32),
-  keyLength: need(5, u32),
-  dataType: may(6, u32),
-  dataLength: may(7, u32),
-  policy: may(8, unless(0, u32)),
-  description: may(
+  table: required(1, text),
+  name: required(2, text),
+  flags: optional(3, absentIf(0, u32)),
+  keyType: required(4, u32),
+  keyLength: required(5, u32),
+  dataType: optional(6, u32),
+  dataLength: optional(7, u32),
+  policy: optional(8, absentIf(0, u32)),
+  description: optional(
     9,
     record<WireDescription>({
-      size: may(1, u32),
-      parts: may(2, listOf(1, record<{ length: number }>({ length: need(1, u32) }))),
+      size: optional(1, u32),
+      parts: optional(2, listOf(1, record<{ length: number }>({ length: required(1, u32) }))),
     }),
   ),
-  id: may(10, u32),
-  timeout: may(11, count),
-  gcInterval: may(12, u32),
-  userdata: may(13, octets),
-  handle: may(16, count),
-  expression: may(17, expression),
-  expressions: may(18, expressions),
+  id: optional(10, u32),
+  timeout: optional(11, count),
+  gcInterval: optional(12, u32),
+  userdata: optional(13, octets),
+  handle: optional(16, count),
+  expression: optional(17, expression),
+  expressions: optional(18, expressions),
 })
 
 type WireRule = {
@@ -143,12 +143,12 @@ type WireRule = {
 }
 
 const rule = record<WireRule>({
-  table: need(1, text),
-  chain: need(2, text),
-  handle: may(3, count),
-  expressions: may(4, expressions),
-  position: may(6, count),
-  userdata: may(7, octets),
+  table: required(1, text),
+  chain: required(2, text),
+  handle: optional(3, count),
+  expressions: optional(4, expressions),
+  position: optional(6, count),
+  userdata: optional(7, octets),
 })
 
 /** How one kind of object lies in messages. */
@@ -265,7 +265,7 @@ export const rules: ObjectRow<NftRule> = {
     }),
 }
 
-const inTable = record<{ table: string }>({ table: need(1, text) })
+const inTable = record<{ table: string }>({ table: required(1, text) })
 
 /** What a dump is asked to keep to. */
 export function emitTableFilter(w: NlWriter, table: string): void {

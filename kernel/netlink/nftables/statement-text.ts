@@ -1,11 +1,11 @@
 // The words of statements, as nft prints them: comparisons, look-ups, assignments and elements. Registers hold octets
-// only, so that every word depends on what was loaded before (scope.ts).
+// only, so that every word depends on what was loaded before (text-state.ts).
 import { toHex } from '../../../lib/bytes.ts'
 import type { NftComparison, NftElement, NftElements, NftExpression, NftFibFlag } from '../../port/nftables.ts'
 import { verdictText } from './data.ts'
 import { type DataType, dataType, integerType, presence, printWord } from './datatypes.ts'
 import { type KeyType, keyType, parseKeyRange, prefixLength, setTypes } from './keys.ts'
-import type { Operand, Scope } from './scope.ts'
+import type { Operand, TextState } from './text-state.ts'
 
 const OPERATORS: Readonly<Record<NftComparison, string>> = {
   eq: '==',
@@ -21,18 +21,18 @@ const isZero = (octets: Uint8Array) => octets.every(octet => octet === 0)
 const inverse = (octets: Uint8Array) => octets.map(octet => ~octet)
 
 /** A comparison of an operand with octets, given as hex. */
-export function compared(scope: Scope, operand: Operand = NOTHING, op: NftComparison, value: string): void {
+export function compared(state: TextState, operand: Operand = NOTHING, op: NftComparison, value: string): void {
   const octets = new Uint8Array(Buffer.from(value, 'hex'))
   const { text, type, mask, tells } = operand
   const shown = word(operand, octets)
-  if (mask !== undefined) scope.say(maskedComparison(operand, mask, op, octets))
-  else if (op !== 'eq') scope.say(`${text} ${OPERATORS[op]} ${shown}`)
-  else if (type.bitmask) scope.say(`${text} == ${shown}`)
+  if (mask !== undefined) state.say(maskedComparison(operand, mask, op, octets))
+  else if (op !== 'eq') state.say(`${text} ${OPERATORS[op]} ${shown}`)
+  else if (type.bitmask) state.say(`${text} == ${shown}`)
   else {
     // only the statement that nft adds by itself goes away again
-    scope.say(`${text} ${shown}`, tells !== undefined && text.startsWith('meta') ? tells : undefined)
-    if (tells === 'network') scope.known.network = shown === 'ipv4' ? 'ip' : 'ip6'
-    else if (tells === 'transport') scope.known.transport = shown === 'ipv6-icmp' ? 'icmpv6' : shown
+    state.say(`${text} ${shown}`, tells !== undefined && text.startsWith('meta') ? tells : undefined)
+    if (tells === 'network') state.known.network = shown === 'ipv4' ? 'ip' : 'ip6'
+    else if (tells === 'transport') state.known.transport = shown === 'ipv6-icmp' ? 'icmpv6' : shown
   }
 }
 
@@ -104,18 +104,18 @@ export function fibSays(result: 'oif' | 'oifname' | 'type', flags: readonly NftF
 
 /** A look-up in a set or a map. */
 export function lookedUp(
-  scope: Scope,
+  state: TextState,
   { set, setId, from, load, inverted }: Omit<Extract<NftExpression, { type: 'lookup' }>, 'type'>,
 ): void {
-  const elements = scope.elementsOf({ set, setId })
+  const elements = state.elementsOf({ set, setId })
   const target = elements === undefined ? `@${set}` : elementsText(elements)
-  const what = scope
+  const what = state
     .operands(from)
     .map(operand => assigned(operand, operand.type))
     .join(' . ')
-  if (load === undefined) scope.say(`${what} ${inverted ? '!= ' : ''}${target}`)
-  else if (load === 0) scope.say(`${what} vmap ${target}`)
-  else scope.load(load, { text: `${what} map ${target}`, type: integerType(4, 'host'), length: 4 })
+  if (load === undefined) state.say(`${what} ${inverted ? '!= ' : ''}${target}`)
+  else if (load === 0) state.say(`${what} vmap ${target}`)
+  else state.load(load, { text: `${what} map ${target}`, type: integerType(4, 'host'), length: 4 })
 }
 
 /** A counter where it stands now. */

@@ -1,15 +1,15 @@
 // Changes and rules in the words of nft(8), for people: what is printed here, nft reads as the same thing.
 import type { NftChain, NftChange, NftRule, NftSet } from '../../port/nftables.ts'
-import { describe } from './expressions.ts'
-import { durationText, elementsText } from './phrases.ts'
-import { Scope, type SetLookup } from './scope.ts'
+import { addText } from './expressions.ts'
+import { durationText, elementsText } from './statement-text.ts'
+import { type SetLookup, TextState } from './text-state.ts'
 
 /** A rule as `nft list` prints it. */
 function ruleText(rule: NftRule, elementsOf: SetLookup): string {
-  const scope = new Scope(rule.family, elementsOf)
-  for (const expression of rule.expressions) describe(expression, scope)
-  if (rule.comment !== undefined) scope.say(`comment "${rule.comment}"`)
-  return scope.text()
+  const state = new TextState(rule.family, elementsOf)
+  for (const expression of rule.expressions) addText(expression, state)
+  if (rule.comment !== undefined) state.say(`comment "${rule.comment}"`)
+  return state.text()
 }
 
 /** The command of nft(8) that does the change. `elementsOf` tells what anonymous sets hold, which are printed in rules. */

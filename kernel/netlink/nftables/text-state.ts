@@ -25,7 +25,7 @@ type Header = 'network' | 'transport'
 /** Pieces of 4 octets that a register is. */
 const pieceOf = (register: number) => (register >= 8 ? register - 8 : 4 * (register - 1))
 
-export class Scope {
+export class TextState {
   readonly elementsOf: SetLookup
   readonly known: Partial<Record<Header, string>> = {}
   readonly #statements: (string | undefined)[] = []
