@@ -3,6 +3,7 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import { dirname } from 'node:path'
+import { type Clock, systemClock } from '../../lib/clock.ts'
 import type { Log } from '../../lib/log.ts'
 
 /** Answers one request: it owns the response. What it throws is answered with 500 and logged. */
@@ -29,6 +30,7 @@ export async function serveSocket(
   path: string,
   routes: Readonly<Record<string, Route>>,
   log: Log,
+  clock: Clock = systemClock,
 ): Promise<AgentSocket> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   await refuseSecond(path)
@@ -38,9 +40,9 @@ export async function serveSocket(
   return {
     close: (graceMs = GRACE_MS) =>
       new Promise<void>(resolve => {
-        const cut = setTimeout(() => server.closeAllConnections(), graceMs)
+        const cancel = clock.after(graceMs, () => server.closeAllConnections())
         server.close(() => {
-          clearTimeout(cut)
+          cancel()
           resolve()
         })
         server.closeIdleConnections()

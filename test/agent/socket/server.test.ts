@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { asJson, refuseSecond, serveSocket } from '../../../agent/socket/server.ts'
+import { ManualClock } from '../../../lib/clock.ts'
 import { silentLog } from '../../../lib/log.ts'
 
 test('a second agent is refused before it has begun, and the first goes on answering', async t => {
@@ -26,12 +27,16 @@ test('a client that never finishes its request does not keep a stopping agent', 
   const path = join(dir, 'agent.sock')
   const begun = Promise.withResolvers<void>()
   const never = { 'POST /cni': () => begun.resolve() }
-  const server = await serveSocket(path, never, silentLog)
+  const clock = new ManualClock()
+  const server = await serveSocket(path, never, silentLog, clock)
   const client = connect(path, () => client.write('POST /cni HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{'))
   const cut = new Promise<void>(resolve => client.on('close', () => resolve()))
   client.on('error', () => undefined)
   await begun.promise
-  await server.close(10)
+  const closed = server.close()
+  t.is(await Promise.race([closed, new Promise(resolve => setImmediate(() => resolve('waits')))]), 'waits')
+  clock.advance(10_000)
+  await closed
   await cut
   t.pass()
 })

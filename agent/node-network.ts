@@ -1,0 +1,196 @@
+// This node as a part of the network: its address, the addresses of its tunnels, its BGP speaker. Follows the cluster in
+// turns: changes are taken into memory at once, and after a burst of them what may wait for a socket is passed on.
+import { isDeepStrictEqual } from 'node:util'
+import type { RouteAnswer } from '../api/answers.ts'
+import type { Condition, Event } from '../api/status.ts'
+import type { PeerStatus } from '../bgp/config.ts'
+import type { Transport } from '../bgp/port.ts'
+import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
+import type { Store } from '../datastore/port.ts'
+import { vtepMac } from '../felix/calc/tunnels.ts'
+import type { LearnedRoute } from '../felix/input.ts'
+import type { Felix } from '../felix/loop.ts'
+import type { NodeAllocator } from '../ipam/allocator.ts'
+import type { Capabilities } from '../kernel/capabilities.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import { ClusterFeed } from './cluster-feed.ts'
+import type { ClusterView } from './cluster-view.ts'
+import { KernelReady } from './kernel-ready.ts'
+import { type NodeAddress, OwnAddress } from './node-address.ts'
+import { NodePublisher } from './node-publisher.ts'
+import { Routing } from './routing.ts'
+import { routeAnswer } from './socket/route-answer.ts'
+import { DISCONNECTED } from './status/conditions.ts'
+import type { StatusModel } from './status/model.ts'
+import { SessionLog } from './status/session-log.ts'
+import { TunnelAddresses } from './tunnel-addresses.ts'
+
+export type NodeNetworkDeps = {
+  nodeName: string
+  /** `auto`, or an address of this machine. */
+  nodeIp: string
+  kernel: Kernel
+  transport: Transport
+  store: Store
+  clock: Clock
+  log: Log
+  view: ClusterView
+  felix: Felix
+  allocator: NodeAllocator
+  status: StatusModel
+  record: (event: Omit<Event, 'at'>) => void
+}
+
+/** What the kernel can do and held when this run began. `hadRoutes`: routes to blocks of an earlier run are in it. */
+export type KernelFacts = { capabilities: Capabilities; hadRoutes: boolean }
+
+export class NodeNetwork {
+  readonly #deps: NodeNetworkDeps
+  readonly #feed: ClusterFeed
+  readonly #own: OwnAddress
+  readonly #tunnels: TunnelAddresses
+  readonly #sessions: SessionLog
+  readonly #publisher: NodePublisher
+  readonly #kernelReady: KernelReady
+  #facts: KernelFacts = { capabilities: { ipip: false, vxlan: false }, hadRoutes: false }
+  #blocks: readonly string[] = []
+  #routing: Routing | undefined
+  #scheduled = false
+  #closed = false
+  #turn: Promise<void> = Promise.resolve()
+
+  constructor(deps: NodeNetworkDeps) {
+    const { nodeName, nodeIp: wanted, kernel, store, clock, log, view, felix, allocator, status, record } = deps
+    const changed = () => this.changed()
+    this.#deps = deps
+    this.#own = new OwnAddress({ kernel, clock, log, wanted })
+    this.#tunnels = new TunnelAddresses({ nodeName, allocator, clock, changed })
+    this.#sessions = new SessionLog({ clock, log: log.child({ room: 'bgp' }), record })
+    this.#publisher = new NodePublisher(nodeName, { store, clock, log })
+    const interfacePrefix = INTERFACE_PREFIX
+    this.#kernelReady = new KernelReady({ felix, clock, interfacePrefix, changed: () => this.report() })
+    const report = (source: string, conditions: readonly Condition[]) => status.report(source, conditions)
+    this.#feed = new ClusterFeed({ nodeName, view, felix, changed, report })
+    view.onState(changed)
+  }
+
+  /** Goes to work: from now on own blocks are wanted in the kernel, and announced as soon as there is a speaker. */
+  start(facts: KernelFacts): void {
+    const { allocator, felix } = this.#deps
+    this.#facts = facts
+    felix.configure({ capabilities: facts.capabilities })
+    allocator.onBlocks(() => this.#tellBlocks())
+    this.#tellBlocks()
+    this.changed()
+  }
+
+  /** After a burst of changes, what waits for a socket is passed on. */
+  changed(): void {
+    if (this.#scheduled || this.#closed) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.#turn = this.#turn.then(() => this.#pass())
+    })
+  }
+
+  get address(): NodeAddress | undefined {
+    return this.#own.found
+  }
+
+  get tunnels(): TunnelAddresses['addresses'] {
+    return this.#tunnels.addresses
+  }
+
+  peers(): PeerStatus[] {
+    return this.#routing?.peers() ?? []
+  }
+
+  learned(): LearnedRoute[] {
+    return this.#routing?.learned() ?? []
+  }
+
+  /** Every BGP candidate for a canonical prefix; none while there is no speaker yet. */
+  explain(prefix: string): RouteAnswer {
+    return this.#routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
+  }
+
+  /** Tells the status model what is only known by asking. */
+  report(): void {
+    if (this.#closed) return
+    const { status, view, allocator } = this.#deps
+    status.report('address', this.#own.refused())
+    status.report('kernel', this.#kernelReady.refused())
+    status.report('api', view.connected ? [] : [DISCONNECTED])
+    status.report('tunnels', this.#tunnels.refused())
+    status.report('ipam', allocator.conditions())
+  }
+
+  /** Why this node has no address for its pods yet; undefined when it has one. */
+  problem(): string | undefined {
+    if (this.#own.found !== undefined) return undefined
+    if (this.#deps.view.synced) return this.#own.refused()[0]?.message ?? ''
+    return 'the cluster was never seen: check that the API server answers and the kubeconfig is right'
+  }
+
+  /** Peers keep this node's routes until it is back. */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#publisher.close()
+    this.#own.close()
+    this.#kernelReady.close()
+    this.#tunnels.close()
+    await this.#turn
+    await this.#routing?.close()
+  }
+
+  async #pass(): Promise<void> {
+    if (this.#closed) return
+    this.report()
+    const { view, felix, nodeName } = this.#deps
+    if (!view.synced) return
+    const own = this.#own.found ?? (await this.#own.look(view.get('Node', nodeName), () => this.changed()))
+    if (own === undefined || this.#closed) return
+    this.#tunnels.need(felix.tunnelsNeeded())
+    this.#describe(own)
+    this.#routing ??= this.#openRouting(own)
+    await this.#feed.flush(this.#routing, this.#blocks)
+    felix.complete('datastore')
+    this.#kernelReady.ask()
+  }
+
+  #openRouting({ address }: NodeAddress): Routing {
+    const { transport, clock, log, nodeName, felix } = this.#deps
+    const { capabilities, hadRoutes: restarting } = this.#facts
+    this.#feed.open(address)
+    return new Routing({
+      ...{ transport, clock, log: log.child({ room: 'bgp' }), nodeName, address, capabilities, restarting },
+      sessions: this.#sessions,
+      learned: (prefix, route) => felix.set('learned', prefix, route),
+      converged: () => felix.complete('bgp'),
+    })
+  }
+
+  /** Tells felix and the other nodes who this node is. */
+  #describe({ address, length, uplink, mtu }: NodeAddress): void {
+    const { nodeName: name, felix, view } = this.#deps
+    const { ipip: ipipTunnelAddress, vxlan: vxlanTunnelAddress } = this.#tunnels.addresses
+    const [ipv4, vxlanTunnelMac] = [`${address}/${length}`, vtepMac(name)]
+    const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
+    felix.configure({ uplinkMtu: mtu, node: { name, ipv4, uplink, ...tunnels, vxlanTunnelMac } })
+    const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
+    this.#publisher.want({ ipv4, ...tunnels, vxlanTunnelMac: publishedMac }, view.get('Node', name))
+  }
+
+  #tellBlocks(): void {
+    const { allocator, felix } = this.#deps
+    const blocks = allocator.blocks().map(({ cidr }) => cidr)
+    if (isDeepStrictEqual(blocks, this.#blocks)) return
+    for (const cidr of this.#blocks) if (!blocks.includes(cidr)) felix.set('ownBlock', cidr, undefined)
+    for (const cidr of blocks) felix.set('ownBlock', cidr, true)
+    this.#blocks = blocks
+    this.changed()
+  }
+}
