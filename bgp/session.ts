@@ -11,10 +11,12 @@ import {
   type FsmState,
   type FsmTimer,
   idleState,
+  type ReceivedMessage,
   step,
 } from './fsm/step.ts'
 import type { BgpConnection, DialOptions, Transport } from './port.ts'
 import type { SessionEnd } from './session-end.ts'
+import { SessionInput } from './session-input.ts'
 import { Timers } from './timers.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { ERROR, FSM_ERROR, MESSAGE } from './wire/iana.ts'
@@ -55,10 +57,6 @@ export type SessionDeps = {
 }
 
 const KEEPALIVE = message(emitKeepalive)
-const UPDATE: FsmEvent = { type: 'update' }
-const MAX_QUEUED_OCTETS = 256 * 1024
-/** So little input, an OPEN or a KEEPALIVE, is worked on faster than it is put aside. */
-const SHORT_OCTETS = 512
 /** RFC 9687 §3: a peer that takes nothing for this long is dead, whatever it sends. */
 const SEND_HOLD_MS = 8 * 60_000
 const SEND_HOLD_EXPIRED = 8
@@ -77,13 +75,9 @@ export class Session {
   #cause: SessionEnd = { how: 'closed' }
   readonly #events: FsmEvent[] = []
   #running = false
-  #input: Uint8Array[] = []
-  #inputOctets = 0
-  #paused = false
-  #body: { type: number; bytes: Uint8Array; start: number; end: number } | undefined
+  readonly #input: SessionInput
   #blockedSinceMs: number | undefined
   #cancelSendHold: () => void = () => undefined
-  readonly #work = () => this.#takeInput()
   /** Messages since the connection began. */
   readonly counts = { in: 0, out: 0, updatesIn: 0 }
 
@@ -93,6 +87,7 @@ export class Session {
     this.#deps = deps
     this.#state = idleState(rules)
     this.#timers = new Timers(deps.clock, timer => this.#expired(timer))
+    this.#input = new SessionInput(deps.workQueue, chunk => this.#split(chunk))
   }
 
   get state(): FsmState {
@@ -215,7 +210,7 @@ export class Session {
         this.#owner.ended(this, this.#cause)
         break
       case 'deliver':
-        this.#deliver()
+        this.#deliver(action.message)
         break
     }
   }
@@ -232,8 +227,8 @@ export class Session {
   }
 
   #expired(timer: FsmTimer): void {
-    // what is queued or paused counts as heard: the machine is behind, not the peer
-    if (timer === 'hold' && (this.#inputOctets > 0 || this.#paused)) this.#timers.arm('hold', 1000)
+    // do not expire the hold timer while received data waits to be read
+    if (timer === 'hold' && this.#input.waiting) this.#timers.arm('hold', 1000)
     else this.event({ type: 'timer', timer })
   }
 
@@ -263,13 +258,16 @@ export class Session {
 
   #adopt(connection: BgpConnection): void {
     this.#connection = connection
+    this.#input.open(connection)
     this.#splitter = new MessageSplitter()
     this.#negotiated = undefined
     this.#opens = {}
     this.#cause = { how: 'closed' }
     Object.assign(this.counts, { in: 0, out: 0, updatesIn: 0 })
     connection.handlers = {
-      data: chunk => this.#data(connection, chunk),
+      data: chunk => {
+        if (this.#connection === connection) this.#input.add(chunk)
+      },
       drain: () => {
         this.#blockedSinceMs = undefined
         this.#cancelSendHold()
@@ -277,7 +275,7 @@ export class Session {
       },
       closed: error => {
         // what the peer sent before it closed, a NOTIFICATION most of all, is worth reading
-        while (this.#connection === connection && this.#inputOctets > 0) this.#takeInput()
+        while (this.#connection === connection && this.#input.next());
         if (this.#connection !== connection) return
         const message = error?.message ?? 'the peer closed the connection'
         this.#fail({ how: 'connection-lost', code: error?.code, message })
@@ -290,12 +288,9 @@ export class Session {
     this.#dialing?.abort()
     this.#dialing = undefined
     this.#splitter.stop()
-    this.#input = []
-    this.#inputOctets = 0
-    this.#paused = false
+    this.#input.close()
     this.#blockedSinceMs = undefined
     this.#cancelSendHold()
-    this.#deps.workQueue.cancel(this.#work)
     const connection = this.#connection
     this.#connection = undefined
     connection?.close()
@@ -315,34 +310,7 @@ export class Session {
     this.#owner.failed(this, cause)
   }
 
-  #data(connection: BgpConnection, chunk: Uint8Array): void {
-    if (this.#connection !== connection) return
-    if (this.#inputOctets === 0 && (chunk.length <= SHORT_OCTETS || this.#deps.workQueue.mayRunNow)) {
-      this.#cut(chunk)
-      return
-    }
-    this.#input.push(chunk)
-    this.#inputOctets += chunk.length
-    this.#deps.workQueue.enqueue(this.#work)
-    if (this.#inputOctets < MAX_QUEUED_OCTETS || this.#paused) return
-    this.#paused = true
-    connection.pause()
-  }
-
-  #takeInput(): boolean {
-    const chunk = this.#input.shift()
-    if (chunk === undefined) return false
-    this.#inputOctets -= chunk.length
-    this.#cut(chunk)
-    if (this.#inputOctets > 0) return true
-    if (this.#paused) {
-      this.#paused = false
-      this.#connection?.resume()
-    }
-    return false
-  }
-
-  #cut(chunk: Uint8Array): void {
+  #split(chunk: Uint8Array): void {
     const error = this.#splitter.push(chunk, (type, bytes, start, end) => this.#message(type, bytes, start, end))
     if (error !== undefined) this.event({ type: 'fault', error })
   }
@@ -363,9 +331,7 @@ export class Session {
         break
       default:
         if (type === MESSAGE.update) this.counts.updatesIn++
-        this.#body = { type, bytes, start, end }
-        this.event(UPDATE)
-        this.#body = undefined
+        this.event({ type: 'update', message: { type, bytes, start, end } })
     }
   }
 
@@ -388,15 +354,13 @@ export class Session {
     }
   }
 
-  #deliver(): void {
-    const body = this.#body
-    if (body === undefined) return
-    if (body.type === MESSAGE.update) {
-      const error = this.#owner.update(this, body.bytes, body.start, body.end)
+  #deliver({ type, bytes, start, end }: ReceivedMessage): void {
+    if (type === MESSAGE.update) {
+      const error = this.#owner.update(this, bytes, start, end)
       if (error !== undefined) this.event({ type: 'fault', error })
       return
     }
-    const refresh = parseRouteRefresh(body.bytes, body.start, body.end)
+    const refresh = parseRouteRefresh(bytes, start, end)
     if (refresh instanceof ProtocolError) this.event({ type: 'fault', error: refresh })
     else this.#owner.refresh(this, refresh)
   }

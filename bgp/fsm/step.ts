@@ -35,6 +35,9 @@ export type FsmState = {
   readonly holdSeconds: number
 }
 
+/** A message body, `bytes[start..end)`, valid only while the event is handled; `type` as in `MESSAGE`. */
+export type ReceivedMessage = { type: number; bytes: Uint8Array; start: number; end: number }
+
 /** The events of §8.1 by what they mean to the machine; numbers in brackets are the RFC's. */
 export type FsmEvent =
   /** [1, 3-7] A manual start forgets earlier faults and does not wait for IdleHoldTimer. */
@@ -58,7 +61,7 @@ export type FsmEvent =
   /** [26] */
   | { type: 'keepalive' }
   /** [27] An UPDATE or ROUTE-REFRESH whose framing was right. */
-  | { type: 'update' }
+  | { type: 'update'; message: ReceivedMessage }
 
 export type FsmAction =
   | { do: 'dial' }
@@ -72,7 +75,7 @@ export type FsmAction =
   | { do: 'arm'; timer: FsmTimer; seconds: number }
   | { do: 'disarm'; timer: FsmTimer }
   | { do: 'established' }
-  | { do: 'deliver' }
+  | { do: 'deliver'; message: ReceivedMessage }
   | { do: 'ended' }
 
 export type FsmStep = readonly [FsmState, ...FsmAction[]]
@@ -140,15 +143,16 @@ const phases: Record<BgpState, (state: FsmState, event: FsmEvent) => FsmStep> = 
   },
 
   Established(s, e) {
-    if (e.type === 'update') return s.holdSeconds === 0 ? [s, DELIVER] : [s, armHold(s)[0]!, DELIVER]
+    if (e.type === 'update') {
+      const deliver: FsmAction = { do: 'deliver', message: e.message }
+      return s.holdSeconds === 0 ? [s, deliver] : [s, arm('hold', s.holdSeconds), deliver]
+    }
     if (e.type === 'keepalive') return [s, ...armHold(s)]
     if (e.type === 'timer' && e.timer === 'keepalive') return beat(s)
     if (e.type === 'timer' && e.timer === 'stable') return [{ ...s, failures: 0 }]
     return opened(s, e, 'Established')
   },
 }
-
-const DELIVER: FsmAction = { do: 'deliver' }
 
 /** Connect and Active share everything but ConnectRetryTimer: no OPEN of ours has left. */
 function unopened(s: FsmState, e: FsmEvent): FsmStep {

@@ -36,7 +36,7 @@ const events: Readonly<Record<string, FsmEvent>> = {
   fault: { type: 'fault', error: malformed },
   dump: { type: 'dump', error: cease },
   notification: { type: 'notification' },
-  update: { type: 'update' },
+  update: { type: 'update', message: { type: 2, bytes: new Uint8Array(0), start: 0, end: 0 } },
   ...Object.fromEntries(timers.map((timer): [string, FsmEvent] => [timer, { type: 'timer', timer }])),
   // the message and the timer share a word
   keepalive: { type: 'keepalive' },
@@ -208,7 +208,7 @@ test('a hold time of zero leaves neither hold timer nor keepalives', t => {
   const [state, ...actions] = step(at('OpenSent'), { type: 'open', holdSeconds: 0, keepaliveSeconds: 0 })
   t.is(shown([state, ...actions]), 'OpenConfirm: -connectRetry KEEPALIVE -hold')
   t.is(shown(step(state, { type: 'keepalive' })), 'Established: stable=60 established')
-  t.is(shown(step({ ...state, phase: 'Established' }, { type: 'update' })), 'Established: deliver')
+  t.is(shown(step({ ...state, phase: 'Established' }, events['update']!)), 'Established: deliver')
 })
 
 test('a waiting machine whose connection is lost listens again at once', t => {
