@@ -1,21 +1,24 @@
-// One peer: its two sessions (RFC 4271 §8.2.1), the collision between them, and what the rest of the speaker sees of
-// it. Everything that is decided by values alone lives in fsm/, change.ts and reason.ts.
+// One peer: joins its sessions (session-pair.ts) to the RIB, to its configuration and to what is told of it. What is decided
+// by values alone lives in fsm/, change.ts, reason.ts and session-end.ts.
 import { isDeepStrictEqual } from 'node:util'
-import { formatIpv4, ipv4Number } from '../lib/ip.ts'
+import { formatIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
 import { familiesOf, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
 import { familyOfNumbers, numbersOfFamily } from './family.ts'
-import { resolveCollision } from './fsm/collision.ts'
-import { type Negotiated, negotiate, ownOpen, relation } from './fsm/negotiate.ts'
-import type { BgpState, FsmRules } from './fsm/step.ts'
+import { type Negotiated, negotiate, ownOpen } from './fsm/negotiate.ts'
+import type { BgpState } from './fsm/step.ts'
+import { LimitHold, limitReason } from './limit-hold.ts'
+import { PeerHistory } from './peer-history.ts'
 import type { BgpConnection, DialOptions, Discover, SocketOptions } from './port.ts'
-import { type DownReason, isWeighty, reasonOf } from './reason.ts'
+import { type DownReason, reasonOf } from './reason.ts'
 import type { Rib } from './rib/rib.ts'
 import { ribPeerOf } from './rib-peer.ts'
-import { Session, type SessionDeps, type SessionOwner } from './session.ts'
+import type { Session, SessionDeps, SessionOwner } from './session.ts'
 import { retention, type SessionEnd } from './session-end.ts'
+import { SessionPair } from './session-pair.ts'
+import { socketOptionsOf } from './socket-options.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { CEASE, ERROR, REFRESH } from './wire/iana.ts'
 import { HEADER } from './wire/message.ts'
@@ -34,40 +37,32 @@ export type PeerDeps = SessionDeps & {
   changed(peer: Peer): void
   /** Who sees every session from its beginning to its end. */
   watchers: ReadonlySet<SessionWatcher>
-  /** The peer cannot be waited for any longer, or gave all its routes: our own restart may end. */
-  settled(peer: Peer): void
+  /** Our own restart need not wait for the peer: it cannot be reached, or keeps no routes of ours. */
+  restartDone(peer: Peer): void
 }
 
 /** What an operator may ask of a session: end it, or work through the routes again without ending it. */
 export type ClearKind = 'hard' | 'soft-in' | 'soft-out'
 
-const PHASES: readonly BgpState[] = ['Idle', 'Active', 'Connect', 'OpenSent', 'OpenConfirm', 'Established']
 const PULL_OCTETS = 64 * 1024
 /** After so many failed dials our own restart does not wait for a peer. */
 const PATIENT_DIALS = 3
-/** How long a reason that came from the protocol stands against a dial that merely fails. */
-const WEIGHT_MS = 60_000
 
 export class Peer implements SessionOwner {
   readonly name: string
   readonly #deps: PeerDeps
-  readonly #sessions: { outgoing: Session; incoming: Session }
+  readonly #sessions: SessionPair
+  readonly #history: PeerHistory
+  /** After too many prefixes. */
+  readonly #hold: LimitHold
   #config: PeerConfig
   #address: string | undefined
   #cancelDiscovery: (() => void) | undefined
-  /** An incoming connection that came while IdleHoldTime runs: it is taken when that is over. */
-  #waiting: BgpConnection | undefined
+  /** The session that is Established. */
   #up: Session | undefined
-  #ending: 'no' | 'for-good' = 'no'
   #started = false
-  #limited = false
-  #cancelLimit: () => void = () => undefined
-  #reason: DownReason & { atMs: number }
-  #sinceMs: number
-  #flaps = 0
   #failedDials = 0
   #updatesOut = 0
-  #reported: BgpState = 'Idle'
   readonly #pull = () => this.#push()
 
   constructor(config: PeerConfig, deps: PeerDeps) {
@@ -75,12 +70,9 @@ export class Peer implements SessionOwner {
     this.#config = config
     this.#deps = deps
     this.#address = config.address
-    this.#sinceMs = deps.clock.wallMs()
-    this.#reason = { code: 'never-tried', detail: 'not tried yet', atMs: deps.clock.monotonicMs() }
-    this.#sessions = {
-      outgoing: new Session('outgoing', rulesOf(config, false), this, deps),
-      incoming: new Session('incoming', rulesOf(config, true), this, deps),
-    }
+    this.#history = new PeerHistory(this.name, { clock: deps.clock, log: deps.log, changed: () => deps.changed(this) })
+    this.#hold = new LimitHold(deps.clock)
+    this.#sessions = new SessionPair(config, this, deps)
   }
 
   get config(): PeerConfig {
@@ -93,10 +85,7 @@ export class Peer implements SessionOwner {
   }
 
   get state(): BgpState {
-    return this.#both.reduce<BgpState>(
-      (best, { state }) => (rank(state.phase) > rank(best) ? state.phase : best),
-      'Idle',
-    )
+    return this.#sessions.state
   }
 
   /** What was agreed with the peer; only while Established. */
@@ -111,7 +100,7 @@ export class Peer implements SessionOwner {
     const { remoteAs: asn, routerId, families, receive } = negotiated
     const { localAddress, localPort, remoteAddress, remotePort } = connection
     return {
-      ...{ name: this.name, asn, routerId, families, as4: receive.as4, sinceMs: this.#sinceMs },
+      ...{ name: this.name, asn, routerId, families, as4: receive.as4, sinceMs: this.#history.sinceMs },
       ...{ localAddress, localPort, remoteAddress, remotePort },
       sentOpen: opens.sent,
       receivedOpen: opens.received ?? new Uint8Array(0),
@@ -120,16 +109,14 @@ export class Peer implements SessionOwner {
 
   /** Begins, or begins again after `stop` or a prefix limit; forgets earlier faults. */
   start(): void {
-    this.#cancelLimit()
-    this.#limited = false
+    this.#hold.end()
     if (this.#config.disabled) {
-      this.#tell({ code: 'admin-down', detail: 'disabled by configuration' })
+      this.#history.tell({ code: 'admin-down', detail: 'disabled by configuration' })
       return
     }
     this.#started = true
     if (this.#config.interface !== undefined && this.#config.address === undefined) this.#find(this.#config.interface)
-    this.#sessions.incoming.event({ type: 'start', manual: true })
-    if (this.#mayDial) this.#sessions.outgoing.event({ type: 'start', manual: true })
+    this.#sessions.start({ mayDial: this.#mayDial })
   }
 
   /** Ends both sessions with a Cease and stays down; without a subcode it just closes, so the peer keeps our routes. */
@@ -137,11 +124,10 @@ export class Peer implements SessionOwner {
     this.#started = false
     this.#cancelDiscovery?.()
     this.#cancelDiscovery = undefined
-    this.#waiting?.destroy()
-    this.#waiting = undefined
-    this.#cancelLimit()
+    this.#sessions.dropWaiting()
+    this.#hold.end()
     this.#end(subcode)
-    this.#tell(reason)
+    this.#history.tell(reason)
   }
 
   /** Ends what runs and begins again at once. */
@@ -152,7 +138,7 @@ export class Peer implements SessionOwner {
 
   /** Takes a connection from the peer's address; the Cease to reject it with when it cannot. */
   accept(connection: BgpConnection): Notification | undefined {
-    if (this.#limited) return cease(CEASE.maximumPrefixes)
+    if (this.#hold.active) return cease(CEASE.maximumPrefixes)
     if (!this.#started) return cease(CEASE.shutdown, this.#config.shutdownMessage)
     if (this.#config.address === undefined) this.#address = connection.remoteAddress
     const { incoming } = this.#sessions
@@ -163,8 +149,7 @@ export class Peer implements SessionOwner {
       if (restarted) up.lose('the peer opened a new connection: it restarted')
       else if (up === incoming) return cease(CEASE.collision)
     } else if (incoming.connection !== undefined) incoming.lose('the peer opened a newer connection')
-    if (incoming.state.phase === 'Active') incoming.accept(connection)
-    else this.#wait(connection)
+    this.#sessions.accept(connection)
     return undefined
   }
 
@@ -173,8 +158,7 @@ export class Peer implements SessionOwner {
     const old = this.#config
     const reasons = resetReasons(old, next)
     this.#config = next
-    this.#sessions.outgoing.setRules(rulesOf(next, false))
-    this.#sessions.incoming.setRules(rulesOf(next, true))
+    this.#sessions.configure(next)
     const moved = !isDeepStrictEqual([old.address, old.interface], [next.address, next.interface])
     if (moved) {
       this.#cancelDiscovery?.()
@@ -193,7 +177,7 @@ export class Peer implements SessionOwner {
   /** Soft kinds do nothing while the session is down. */
   clear(kind: ClearKind): void {
     if (kind === 'hard') {
-      this.#tell({ code: 'admin-down', detail: 'cleared by an operator' })
+      this.#history.tell({ code: 'admin-down', detail: 'cleared by an operator' })
       this.reset(CEASE.reset)
     } else if (kind === 'soft-out') {
       this.#deps.rib.soft(this.name, 'out')
@@ -211,14 +195,9 @@ export class Peer implements SessionOwner {
     if (this.#up !== undefined && !this.#up.full) this.#deps.workQueue.enqueue(this.#pull)
   }
 
-  /** Socket options of connections with this peer; what only an established session knows is guessed like a dial. */
+  /** Socket options of connections with this peer. */
   socketOptions(): SocketOptions {
-    const { password, ttlSecurity, multihop } = this.#config
-    if (ttlSecurity !== undefined) return { password, ttlSecurity }
-    const { speaker } = this.#deps
-    const remoteAs = typeof this.#config.asn === 'number' ? this.#config.asn : 0
-    const internal = this.#config.asn === 'internal' || relation(speaker, this.#config, remoteAs).peerType === 'ibgp'
-    return { password, ttl: multihop ?? (internal ? 255 : 1) }
+    return socketOptionsOf(this.#config, this.#deps.speaker)
   }
 
   status(): PeerStatus {
@@ -231,10 +210,7 @@ export class Peer implements SessionOwner {
       name,
       address: this.#address === undefined ? zone : `${this.#address}${zone}`,
       asn: negotiated?.remoteAs ?? (typeof this.#config.asn === 'number' ? this.#config.asn : undefined),
-      state,
-      sinceMs: this.#sinceMs,
-      reason: state === 'Established' ? undefined : { code: this.#reason.code, detail: this.#reason.detail },
-      flaps: this.#flaps,
+      ...this.#history.status(state),
       routerId: negotiated === undefined ? undefined : formatIpv4(negotiated.routerId),
       holdTimeSeconds: negotiated?.holdSeconds,
       families: negotiated?.families ?? familiesOf(this.#config),
@@ -264,17 +240,7 @@ export class Peer implements SessionOwner {
   opened(session: Session, open: Open): Negotiated | ProtocolError {
     const verdict = negotiate(this.#localSide(), open)
     if (verdict instanceof ProtocolError) return verdict
-    const other = this.#other(session)
-    const loser = resolveCollision({
-      opened: session.side,
-      otherPhase: other.state.phase,
-      localId: ipv4Number(this.#deps.speaker.routerId),
-      remoteId: open.routerId,
-      localAs: verdict.localAs,
-      remoteAs: verdict.remoteAs,
-    })
-    if (loser !== undefined)
-      this.#sessions[loser].event({ type: 'dump', error: new ProtocolError(ERROR.cease, CEASE.collision) })
+    this.#sessions.resolveCollision(session, open, verdict, this.#deps.speaker.routerId)
     return verdict
   }
 
@@ -284,7 +250,7 @@ export class Peer implements SessionOwner {
     this.#up = session
     this.#failedDials = 0
     this.#updatesOut = 0
-    this.#sinceMs = this.#deps.clock.wallMs()
+    this.#history.up()
     const side = { key: this.name, config: this.#config, negotiated }
     this.#deps.rib.peerUp(ribPeerOf(side, connection, this.#deps.transport.addresses?.() ?? []))
     const { monitored } = this
@@ -311,47 +277,33 @@ export class Peer implements SessionOwner {
     if (kind === 'request') this.pending()
   }
 
-  ended(session: Session, cause: SessionEnd): void {
+  ended(session: Session, end: SessionEnd): void {
     if (this.#up !== session || session.negotiated === undefined) return
-    const down =
-      this.#ending === 'for-good' || this.#limited ? { retain: false as const } : retention(cause, session.negotiated)
+    const down = retention(end, session.negotiated)
     this.#up = undefined
-    this.#flaps++
-    this.#sinceMs = this.#deps.clock.wallMs()
+    this.#history.down()
     this.#deps.workQueue.cancel(this.#pull)
     this.#deps.rib.peerDown(this.name, down)
-    for (const watcher of this.#deps.watchers) watcher.down(this.name, cause)
-    if (!down.retain) this.#deps.settled(this)
+    for (const watcher of this.#deps.watchers) watcher.down(this.name, end)
+    if (!down.retain) this.#deps.restartDone(this)
   }
 
-  failed(session: Session, cause: SessionEnd): void {
+  failed(session: Session, end: SessionEnd): void {
     const holdSeconds = session.negotiated?.holdSeconds ?? 0
     const remote = this.#address ?? this.name
-    const reason = reasonOf(cause, { remote, password: this.#config.password !== undefined, holdSeconds })
-    // what went over the limit was told already, with the remedy
-    if (reason === undefined || this.#limited) return
-    if (cause.how === 'dial-failed' && ++this.#failedDials >= PATIENT_DIALS) this.#deps.settled(this)
-    // the losing half of a collision says nothing about a peer whose other half goes on
-    if (reason.code === 'collision' && this.#other(session).state.phase !== 'Idle') return
-    const stands = isWeighty(this.#reason) && this.#deps.clock.monotonicMs() - this.#reason.atMs < WEIGHT_MS
-    if (stands && cause.how === 'dial-failed') return
-    this.#tell(reason)
+    const reason = reasonOf(end, { remote, password: this.#config.password !== undefined, holdSeconds })
+    // the prefix limit was already reported
+    if (reason === undefined || this.#hold.active) return
+    if (end.how === 'dial-failed' && ++this.#failedDials >= PATIENT_DIALS) this.#deps.restartDone(this)
+    // do not report a collision while the other connection is open
+    if (reason.code === 'collision' && this.#sessions.other(session).state.phase !== 'Idle') return
+    if (end.how === 'dial-failed') this.#history.dialFailed(reason)
+    else this.#history.tell(reason)
   }
 
   moved(): void {
-    this.#settle()
-    const { state } = this
-    if (state === this.#reported) return
-    const before = this.#reported
-    this.#reported = state
-    const line = {
-      peer: this.name,
-      from: before,
-      to: state,
-      reason: state === 'Established' ? undefined : this.#reason.code,
-    }
-    this.#deps.log.debug(line, 'session changed')
-    this.#deps.changed(this)
+    this.#proceed()
+    this.#history.moved(this.state)
   }
 
   writable(session: Session): void {
@@ -360,73 +312,33 @@ export class Peer implements SessionOwner {
 
   // Inside.
 
-  get #both(): readonly Session[] {
-    return [this.#sessions.outgoing, this.#sessions.incoming]
-  }
-
   get #mayDial(): boolean {
-    return this.#started && !this.#limited && !this.#config.passive && this.#address !== undefined
+    return this.#started && !this.#hold.active && !this.#config.passive && this.#address !== undefined
   }
 
-  #other(session: Session): Session {
-    return session.side === 'outgoing' ? this.#sessions.incoming : this.#sessions.outgoing
+  /** Brings both sessions to where they belong. */
+  #proceed(): void {
+    if (this.#started && !this.#hold.active) this.#sessions.proceed({ mayDial: this.#mayDial })
   }
 
-  /** Brings both sessions to where they belong: waiting always, dialling while no incoming session stands. */
-  #settle(): void {
-    if (!this.#started || this.#limited) return
-    const { outgoing, incoming } = this.#sessions
-    if (incoming.state.phase === 'Idle') incoming.event({ type: 'start', manual: false })
-    const waiting = this.#waiting
-    if (waiting !== undefined && incoming.state.phase === 'Active' && incoming.connection === undefined) {
-      this.#waiting = undefined
-      incoming.accept(waiting)
-    }
-    const incomingStands = rank(incoming.state.phase) >= rank('OpenConfirm')
-    const dials = outgoing.state.phase === 'Connect' || outgoing.state.phase === 'Active'
-    if (dials && (incomingStands || !this.#mayDial)) outgoing.event({ type: 'dump' })
-    else if (outgoing.state.phase === 'Idle' && !incomingStands && !incoming.state.held && this.#mayDial)
-      // a fault on the one session keeps the other from trying at once: IdleHoldTime is the peer's
-      outgoing.event({ type: 'start', manual: false })
-  }
-
-  #wait(connection: BgpConnection): void {
-    this.#waiting?.destroy()
-    this.#waiting = connection
-    const forget = () => {
-      if (this.#waiting === connection) this.#waiting = undefined
-    }
-    connection.handlers = { data: () => undefined, drain: () => undefined, closed: forget }
-    // nothing may be lost of what arrives before a session takes it
-    connection.pause()
-  }
-
+  /** Ends both sessions with a Cease; all but a change of the configuration are meant for good. */
   #end(subcode: number | undefined): void {
-    this.#ending = subcode === undefined || subcode === CEASE.configurationChange ? 'no' : 'for-good'
-    for (const session of this.#both) session.event({ type: 'stop', error: this.#ceaseFor(session, subcode) })
-    this.#ending = 'no'
+    const forGood = subcode !== CEASE.configurationChange
+    this.#sessions.stop(session => (subcode === undefined ? undefined : this.#cease(session, subcode, { forGood })))
   }
 
-  #ceaseFor(session: Session, subcode: number | undefined): ProtocolError | undefined {
-    if (subcode === undefined) return undefined
+  #cease(session: Session, subcode: number, { forGood }: { forGood: boolean }): ProtocolError {
     const plain = cease(subcode, this.#config.shutdownMessage)
     // RFC 8538 §3.1: what is meant for good must not look like a restart
-    const wrapped = this.#ending === 'for-good' && session.negotiated?.notification === true ? hardReset(plain) : plain
-    return protocolError(wrapped)
+    return protocolError(forGood && session.negotiated?.notification === true ? hardReset(plain) : plain)
   }
 
   #limit(error: ProtocolError): void {
-    this.#limited = true
     const { restartSeconds } = this.#config.prefixLimit ?? {}
+    this.#hold.begin(restartSeconds, () => this.start())
     const notification = this.negotiated?.notification ? hardReset(error) : error
-    for (const session of this.#both) session.event({ type: 'stop', error: protocolError(notification) })
-    const remedy =
-      restartSeconds === undefined
-        ? 'raise the limit or find out why, then clear the peer'
-        : `tried again in ${restartSeconds} s`
-    this.#tell({ code: 'prefix-limit', detail: `${error.message}; ${remedy}` })
-    if (restartSeconds !== undefined)
-      this.#cancelLimit = this.#deps.clock.after(restartSeconds * 1000, () => this.start())
+    this.#sessions.stop(() => protocolError(notification))
+    this.#history.tell(limitReason(error, restartSeconds))
   }
 
   #push(): boolean {
@@ -447,13 +359,13 @@ export class Peer implements SessionOwner {
     if (!isDeepStrictEqual(before, [password, multihop, ttlSecurity])) {
       const options = { ...this.socketOptions(), password: password ?? '' }
       try {
-        for (const { connection } of this.#both) connection?.configure(options)
+        this.#sessions.setSocketOptions(options)
       } catch (error) {
         this.#deps.log.warn({ peer: this.name, error }, 'cannot change socket options of a living connection')
         this.reset(CEASE.configurationChange)
       }
     }
-    this.#settle()
+    this.#proceed()
   }
 
   #find(interfaceName: string): void {
@@ -461,23 +373,15 @@ export class Peer implements SessionOwner {
       if (this.#address === address) return
       this.#address = address
       if (this.#up === undefined) this.#sessions.outgoing.event({ type: 'dump' })
-      this.#settle()
+      this.#proceed()
     })
     if (this.#address === undefined)
-      this.#tell({ code: 'never-tried', detail: `no neighbour was seen on ${interfaceName} yet` })
+      this.#history.tell({ code: 'never-tried', detail: `no neighbour was seen on ${interfaceName} yet` })
   }
 
   #localSide() {
     const { speaker } = this.#deps
     return { speaker, peer: this.#config, families: familiesOf(this.#config), restarting: this.#deps.restarting() }
-  }
-
-  #tell(reason: DownReason): void {
-    const changed = reason.code !== this.#reason.code || reason.detail !== this.#reason.detail
-    this.#reason = { ...reason, atMs: this.#deps.clock.monotonicMs() }
-    if (!changed) return
-    this.#deps.log.debug({ peer: this.name, reason: reason.code, detail: reason.detail }, 'peer is not up')
-    this.#deps.changed(this)
   }
 }
 
@@ -487,15 +391,6 @@ const REFRESH_KINDS: Readonly<Record<number, 'request' | 'begin' | 'end'>> = {
   [REFRESH.end]: 'end',
 }
 
-function rulesOf({ timers = {} }: PeerConfig, passive: boolean): FsmRules {
-  const { connectRetrySeconds = 5, idleHoldSeconds = 1, delayOpenSeconds = 0, openHoldSeconds = 240 } = timers
-  return { passive, connectRetrySeconds, idleHoldSeconds, delayOpenSeconds, openHoldSeconds }
-}
-
 function protocolError({ code, subcode, data }: Notification): ProtocolError {
   return new ProtocolError(code, subcode, data)
-}
-
-function rank(phase: BgpState): number {
-  return PHASES.indexOf(phase)
 }

@@ -108,7 +108,7 @@ export class Speaker {
       restarting: () => this.#restarting,
       watchers: this.#sessionWatchers,
       changed: peer => this.#changed(peer),
-      settled: peer => this.#settled(peer.name),
+      restartDone: peer => this.#settled(peer.name),
     }
     const work = () => this.#rib.work()
     this.#rib.onWork(() => this.#workQueue.enqueue(work))
