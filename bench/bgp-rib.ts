@@ -5,11 +5,11 @@ import type { RibPeer } from '../bgp/rib/types.ts'
 import { emitAttributes } from '../bgp/wire/attributes.ts'
 import { MESSAGE, SEGMENT } from '../bgp/wire/iana.ts'
 import { emitMessage, MessageSplitter } from '../bgp/wire/message.ts'
-import { emitIpv4Prefix } from '../bgp/wire/nlri.ts'
 import { Writer } from '../lib/bytes.ts'
 import { systemClock } from '../lib/clock.ts'
 import { ipv4Number } from '../lib/ip.ts'
 import { silentLog } from '../lib/log.ts'
+import { emitIpv4Prefix } from './ipv4-prefix.ts'
 import type { Row } from './row.ts'
 
 const OUR_AS = 65000

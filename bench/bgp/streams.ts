@@ -4,9 +4,9 @@
 import { emitAttributes } from '../../bgp/wire/attributes.ts'
 import { MESSAGE, SEGMENT } from '../../bgp/wire/iana.ts'
 import { emitMessage } from '../../bgp/wire/message.ts'
-import { emitIpv4Prefix } from '../../bgp/wire/nlri.ts'
 import { Writer } from '../../lib/bytes.ts'
 import { ipv4Number } from '../../lib/ip.ts'
+import { emitIpv4Prefix } from '../ipv4-prefix.ts'
 import { FIRST_PREFIX, type TestPlace } from './places.ts'
 
 const CHUNK = 256 * 1024

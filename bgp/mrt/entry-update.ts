@@ -2,6 +2,7 @@
 // MP_REACH_NLRI only the next hop; an UPDATE wants family and prefix around it.
 import { BytesError, type Writer } from '../../lib/bytes.ts'
 import { BASE_FAMILY, numbersOfFamily } from '../family.ts'
+import { emitKnown } from '../wire/attributes.ts'
 import { ATTRIBUTE, FLAG } from '../wire/iana.ts'
 import { dumpedNextHop, type MrtEntryFrame, type MrtRibFrame } from '../wire/mrt.ts'
 import { MpOffsets, scanAttributes } from '../wire/update.ts'
@@ -32,8 +33,7 @@ export function emitEntryUpdate(w: Writer, rib: MrtRibFrame, entry: MrtEntryFram
     const nextHop = mp.reach < 0 ? undefined : dumpedNextHop(raw, mp.reachValue, mp.reachEnd)
     if (nextHop === undefined) return 'it has no next hop'
     w.prefixed(2, () => {
-      w.u8(FLAG.optional).u8(ATTRIBUTE.mpReach)
-      w.prefixed(1, () => {
+      emitKnown(w, 'mpReach', () => {
         w.u16(afi).u8(safi)
         w.prefixed(1, () => w.put(nextHop))
         w.u8(0)

@@ -32,7 +32,7 @@ export type PeerFacts = {
 
 export type Columns = { paths: PathTable; facts: AttributeFacts; peers: PeerFacts }
 
-export type DecisionOptions = { alwaysCompareMed: boolean }
+type DecisionOptions = { alwaysCompareMed: boolean }
 
 /** Fills `keys[i]` for each of the first `count` of `slots`; the least keys stay. */
 type Load = (c: Columns, slots: Uint32Array, count: number, keys: Float64Array) => void

@@ -10,7 +10,7 @@ import { peerOwner } from './store/set-owner.ts'
 import type { ExportSource, RibPeer } from './types.ts'
 
 /** Per family: paths held, and how many of those are stale. */
-export type PeerFamily = {
+type PeerFamily = {
   received: number
   stale: number
   warned: boolean

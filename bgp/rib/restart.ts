@@ -10,7 +10,7 @@ import type { PeerDown, RibEvent } from './types.ts'
 /** How long stale routes wait for the End-of-RIB of a peer that came back. */
 const END_OF_RIB_WAIT_SECONDS = 360
 
-export type RestartDeps = {
+type RestartDeps = {
   clock: Clock
   tables: Readonly<Record<AddressFamily, FamilyTable>>
   report(event: RibEvent): void

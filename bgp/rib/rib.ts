@@ -29,7 +29,7 @@ import { MARK } from './store/path-table.ts'
 import { FamilyTable } from './table.ts'
 import type { PeerCounts, PeerDown, RibEvent, RibPeer } from './types.ts'
 
-export type RibDeps = {
+type RibDeps = {
   /** Absent: decisions are only passed on to peers (a route reflector), which saves a text per prefix. */
   sink?: RouteSink
   clock: Clock

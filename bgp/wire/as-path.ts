@@ -8,7 +8,7 @@ export type Segment = { type: number; asns: readonly number[] }
 /** Nearest AS first. Empty for a route that starts in our own AS. */
 export type AsPath = readonly Segment[]
 /** Octets per AS number on the wire: 4 between speakers of RFC 6793. */
-export type AsWidth = 2 | 4
+type AsWidth = 2 | 4
 
 const MOST = 255
 
@@ -72,12 +72,6 @@ export function countAs(path: AsPath, asn: number): number {
 export function firstAs(path: AsPath): number | undefined {
   const first = path.find(segment => !isConfed(segment))
   return first?.type === SEGMENT.sequence ? first.asns[0] : undefined
-}
-
-/** The rightmost AS outside confederation segments; undefined when the path has none or ends with a set. */
-export function originAs(path: AsPath): number | undefined {
-  const last = path.findLast(segment => !isConfed(segment))
-  return last?.type === SEGMENT.sequence ? last.asns.at(-1) : undefined
 }
 
 /**

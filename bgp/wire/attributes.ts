@@ -136,8 +136,14 @@ export function emitAttributes(w: Writer, attributes: Attributes, session: Codec
   for (const attribute of raw) emitRaw(w, attribute)
 }
 
+/** Writes a known attribute, with the flags of its row, around the value that `body` writes. */
+export function emitKnown(w: Writer, name: keyof Values, body: () => void): void {
+  const { flags, code } = attributeRows[name]
+  emitAttribute(w, flags, code, body)
+}
+
 /** Writes one attribute around the value that `body` writes; the Extended Length flag is set only when needed. */
-export function emitAttribute(w: Writer, flags: number, code: number, body: () => void): void {
+function emitAttribute(w: Writer, flags: number, code: number, body: () => void): void {
   const at = w.length
   w.u8(flags & ~FLAG.extended)
     .u8(code)

@@ -12,7 +12,8 @@ export type Community = number | bigint | LargeCommunity
 
 /** Octets of type and subtype of an extended community. */
 const EXTENDED = { as2: 0x00, ipv4: 0x01, as4: 0x02, opaque: 0x03, routeTarget: 0x02, routeOrigin: 0x03, encap: 0x0c }
-const NON_TRANSITIVE = 0x40n << 56n
+/** Bit of the type octet of an extended community that must not leave the AS (RFC 4360 §2). */
+export const NON_TRANSITIVE = 0x40
 
 /**
  * A community as people write it: `65001:100`, a well-known name such as `no-export`, a large one `65001:1:2`, or an
@@ -28,7 +29,7 @@ export function formatCommunity(value: number): string {
 }
 
 /** A standard community from `high:low` or a well-known name; undefined when `text` is neither. */
-export function parseStandardCommunity(text: string): number | undefined {
+function parseStandardCommunity(text: string): number | undefined {
   for (const [value, name] of COMMUNITY_NAMES) if (name === text) return value
   const [high, low] = decimals(text, [0xffff, 0xffff]) ?? []
   return high === undefined || low === undefined ? undefined : high * 0x10000 + low
@@ -40,13 +41,13 @@ export function formatLargeCommunity({ global, local1, local2 }: LargeCommunity)
 }
 
 /** A large community from `a:b:c`; undefined when `text` is not one. */
-export function parseLargeCommunity(text: string): LargeCommunity | undefined {
+function parseLargeCommunity(text: string): LargeCommunity | undefined {
   const [global, local1, local2] = decimals(text, [0xffffffff, 0xffffffff, 0xffffffff]) ?? []
   if (global === undefined || local1 === undefined || local2 === undefined) return undefined
   return { global, local1, local2 }
 }
 
-/** The encapsulation extended community for a tunnel type (u16, `TUNNEL`). */
+/** The encapsulation extended community for a tunnel type (u16, as in the registry of RFC 9012). */
 export function encapsulation(tunnelType: number): bigint {
   return (BigInt((EXTENDED.opaque << 8) | EXTENDED.encap) << 48n) | BigInt(tunnelType & 0xffff)
 }
@@ -60,7 +61,7 @@ export function tunnelType(community: bigint): number | undefined {
 
 /** Whether an extended community may cross an AS border (RFC 4360 §2, T bit). */
 export function isTransitive(community: bigint): boolean {
-  return (community & NON_TRANSITIVE) === 0n
+  return (Number(community >> 56n) & NON_TRANSITIVE) === 0
 }
 
 /** `rt:65001:100`, `ro:192.0.2.1:7`, `encap:8`; anything else as its 16 hex digits. */
@@ -82,7 +83,7 @@ export function formatExtendedCommunity(value: bigint): string {
 }
 
 /** The reverse of `formatExtendedCommunity`; undefined when `text` is none. */
-export function parseExtendedCommunity(text: string): bigint | undefined {
+function parseExtendedCommunity(text: string): bigint | undefined {
   if (/^0x[0-9a-fA-F]{16}$/.test(text)) return BigInt(text)
   const [kind, rest = ''] = [text.slice(0, text.indexOf(':')), text.slice(text.indexOf(':') + 1)]
   if (kind === 'encap') {

@@ -30,7 +30,7 @@ export type UpdateFault = { cost: Cost; attribute?: number; reason: string; erro
 const SEVERITY = { discard: 1, withdraw: 2, reset: 3 } as const
 
 /** The harsher of two costs (RFC 7606 §3 h); absent means nothing is wrong. */
-export function worse(a: Cost | undefined, b: Cost | undefined): Cost | undefined {
+function worse(a: Cost | undefined, b: Cost | undefined): Cost | undefined {
   if (a === undefined || b === undefined) return a ?? b
   return SEVERITY[a] >= SEVERITY[b] ? a : b
 }

@@ -135,9 +135,6 @@ export const COMMUNITY_NAMES: ReadonlyMap<number, string> = new Map([
   [COMMUNITY.noPeer, 'no-peer'],
 ])
 
-/** Tunnel types (RFC 9012 §4.1 and its registry). */
-export const TUNNEL = { gre: 2, ipip: 7, vxlan: 8, nvgre: 9 } as const
-
 /** Stands in for an AS number that needs four octets where there are two (RFC 6793 §9). */
 export const AS_TRANS = 23456
 

@@ -12,16 +12,16 @@ import {
   unicastFamily,
 } from '../family.ts'
 import type { Attributes } from './attribute-values.ts'
-import { emitAttribute, emitAttributes, parseAttributes } from './attributes.ts'
+import { emitAttributes, emitKnown, parseAttributes } from './attributes.ts'
 import type { CodecSession } from './codec-session.ts'
 import type { UpdateFault } from './errors.ts'
-import { ATTRIBUTE, FLAG, SAFI } from './iana.ts'
+import { ATTRIBUTE, SAFI } from './iana.ts'
 import { parseMpReach } from './multiprotocol.ts'
 import { StreamSplitter } from './splitter.ts'
 import { MpOffsets, scanAttributes } from './update.ts'
 
 /** Octets of a record header. */
-export const MRT_HEADER = 12
+const MRT_HEADER = 12
 /** The longest record that is read: more than the largest that 65535 entries of a real table make. */
 export const MAX_MRT_RECORD = 1 << 24
 
@@ -52,7 +52,7 @@ const RIBS: readonly { subtype: number; family: AddressFamily; addPath: boolean 
 ]
 
 /** Whose session, in a recorded message or state change. */
-export type MrtSession = {
+type MrtSession = {
   peerAs: number
   localAs: number
   interfaceIndex: number
@@ -340,8 +340,7 @@ function emitEntry(w: Writer, { peer, originatedSeconds, pathId, attributes, mpN
   w.u16(peer).u32(originatedSeconds)
   if (pathId !== undefined) w.u32(pathId)
   w.prefixed(2, () => {
-    if (mpNextHop !== undefined)
-      emitAttribute(w, FLAG.optional, ATTRIBUTE.mpReach, () => w.u8(mpNextHop.length).put(mpNextHop))
+    if (mpNextHop !== undefined) emitKnown(w, 'mpReach', () => w.u8(mpNextHop.length).put(mpNextHop))
     emitAttributes(w, attributes, DUMP)
   })
 }

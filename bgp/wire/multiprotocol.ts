@@ -22,7 +22,7 @@ export type MpReach = {
 export type MpUnreach = { afi: number; safi: number; bytes: Uint8Array; nlriStart: number; nlriEnd: number }
 
 /** What of a session decides how an MP_REACH_NLRI is read. */
-export type NextHopRules = { extendedNextHop: boolean }
+type NextHopRules = { extendedNextHop: boolean }
 
 /** The value of an MP_REACH_NLRI in `bytes[start..end)`. A returned fault is always a reset. */
 export function parseMpReach(

@@ -10,9 +10,9 @@ import { UPDATE_ERROR } from './iana.ts'
 export type Nlri = { prefix: string; pathId?: number }
 
 /** `pathId` is 0 when ADD-PATH is off. */
-export type Ipv4Visitor = (pathId: number, address: number, length: number) => void
+type Ipv4Visitor = (pathId: number, address: number, length: number) => void
 /** The prefix is the `(length + 7) >> 3` octets of `bytes` from `at`. `pathId` is 0 when ADD-PATH is off. */
-export type Ipv6Visitor = (pathId: number, at: number, length: number) => void
+type Ipv6Visitor = (pathId: number, at: number, length: number) => void
 
 /**
  * Walks IPv4 prefixes in `bytes[start..end)`: `address` is an unsigned number with host bits clear. A fault (always a
@@ -134,13 +134,6 @@ export function emitNlri(w: Writer, nlri: readonly Nlri[]): void {
     if (pathId !== undefined) w.u32(pathId)
     w.u8(length).put(addressBytes(address).subarray(0, (length + 7) >> 3))
   }
-}
-
-/** Writes one IPv4 prefix from numbers, host bits already clear; the path id only when given. */
-export function emitIpv4Prefix(w: Writer, address: number, length: number, pathId?: number): void {
-  if (pathId !== undefined) w.u32(pathId)
-  w.u8(length)
-  for (let shift = 24; shift > 24 - length; shift -= 8) w.u8(address >>> shift)
 }
 
 function cutOff(): UpdateFault {

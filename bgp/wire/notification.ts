@@ -44,7 +44,7 @@ export function insideHardReset({ code, subcode, data }: Notification): Notifica
 }
 
 /** The operator's text of a shutdown or reset (RFC 9003), control characters replaced; undefined when there is none. */
-export function shutdownText({ code, subcode, data }: Notification): string | undefined {
+function shutdownText({ code, subcode, data }: Notification): string | undefined {
   if (code !== ERROR.cease || (subcode !== CEASE.shutdown && subcode !== CEASE.reset)) return undefined
   const length = data[0] ?? 0
   if (length === 0 || length > data.length - 1) return undefined

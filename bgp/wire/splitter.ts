@@ -2,7 +2,7 @@
 // a record that straddles chunks is copied, into a buffer of its announced length.
 
 /** Gets one record: `bytes[start..end)`, header included, valid only during the call. */
-export type RecordVisitor = (bytes: Uint8Array, start: number, end: number) => void
+type RecordVisitor = (bytes: Uint8Array, start: number, end: number) => void
 
 /**
  * `measure` sees a whole header of `header` octets at `at` and answers the length of the record, header included, or

@@ -3,8 +3,9 @@
 // distinct set once; `parseUpdate` reads everything into values. What is judged here needs the whole message.
 import { Writer } from '../../lib/bytes.ts'
 import { BASE_FAMILY, FAMILY, familyOfNumbers, numbersOfFamily } from '../family.ts'
+import { attributeRows } from './attribute-rows.ts'
 import type { Attributes } from './attribute-values.ts'
-import { emitAttribute, emitAttributes, type ParsedAttributes, parseAttributes } from './attributes.ts'
+import { emitAttributes, emitKnown, type ParsedAttributes, parseAttributes } from './attributes.ts'
 import type { AfiSafi } from './capabilities.ts'
 import type { CodecSession } from './codec-session.ts'
 import { type Cost, costOf, ProtocolError, resetFault, type UpdateFault } from './errors.ts'
@@ -45,6 +46,9 @@ export function splitUpdate(
   return undefined
 }
 
+/** Optional and Transitive flags of both multiprotocol attributes. */
+const MP_FLAGS = attributeRows.mpReach.flags & attributeRows.mpUnreach.flags
+
 /** Where the multiprotocol attributes lie: header, value, end; all -1 when absent. Made once and reused. */
 export class MpOffsets {
   reach = -1
@@ -71,7 +75,7 @@ export function scanAttributes(bytes: Uint8Array, start: number, end: number, in
     const next = at + head + (head === 4 ? (bytes[at + 2]! << 8) | bytes[at + 3]! : bytes[at + 2]!)
     if (next > end) return false
     if (code === ATTRIBUTE.mpReach || code === ATTRIBUTE.mpUnreach) {
-      if ((flags & (FLAG.optional | FLAG.transitive)) !== FLAG.optional) return false
+      if ((flags & (FLAG.optional | FLAG.transitive)) !== MP_FLAGS) return false
       const reach = code === ATTRIBUTE.mpReach
       if ((reach ? into.reach : into.unreach) >= 0) return false
       if (reach) {
@@ -90,7 +94,7 @@ export function scanAttributes(bytes: Uint8Array, start: number, end: number, in
 }
 
 /** Which reachable prefixes an UPDATE has: none, in the NLRI field, in MP_REACH_NLRI, or in both. */
-export type Reach = 'none' | 'nlri' | 'mp' | 'both'
+type Reach = 'none' | 'nlri' | 'mp' | 'both'
 
 /**
  * What is wrong with attributes only in view of the whole message: a mandatory one is missing (RFC 7606 §3 d), or there
@@ -110,7 +114,7 @@ export function judge({ attributes, faults }: ParsedAttributes, reach: Reach): U
 }
 
 /** Prefixes of one family as MP attributes carry them; `opaque` is the NLRI of a family that is not carried. */
-export type FamilyNlri = { afi: number; safi: number; nlri: readonly Nlri[]; opaque?: Uint8Array }
+type FamilyNlri = { afi: number; safi: number; nlri: readonly Nlri[]; opaque?: Uint8Array }
 
 export type Update = {
   withdrawn: readonly Nlri[]
@@ -178,11 +182,11 @@ export function emitUpdate(w: Writer, update: Update, session: CodecSession): vo
     w.prefixed(2, () => {
       if (mpReach !== undefined) {
         const located = { ...mpReach, ...locate(mpReach) }
-        emitAttribute(w, FLAG.optional, ATTRIBUTE.mpReach, () => emitMpReach(w, located))
+        emitKnown(w, 'mpReach', () => emitMpReach(w, located))
       }
       if (mpUnreach !== undefined) {
         const located = { ...mpUnreach, ...locate(mpUnreach) }
-        emitAttribute(w, FLAG.optional, ATTRIBUTE.mpUnreach, () => emitMpUnreach(w, located))
+        emitKnown(w, 'mpUnreach', () => emitMpUnreach(w, located))
       }
       emitAttributes(w, attributes, session)
     })
@@ -195,7 +199,7 @@ export function emitEndOfRib(w: Writer, { afi, safi }: AfiSafi): void {
   emitMessage(w, MESSAGE.update, () => {
     w.u16(0)
     if (familyOfNumbers(afi, safi)?.name === BASE_FAMILY) w.u16(0)
-    else w.u16(6).u8(FLAG.optional).u8(ATTRIBUTE.mpUnreach).u8(3).u16(afi).u8(safi)
+    else w.prefixed(2, () => emitKnown(w, 'mpUnreach', () => w.u16(afi).u8(safi)))
   })
 }
 

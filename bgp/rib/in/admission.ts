@@ -20,15 +20,15 @@ export type RejectReason =
   | 'bad-next-hop'
   | 'policy'
 
-export type Admission = { set: RouteAttributes } | { rejected: RejectReason; detail: string }
+type Admission = { set: RouteAttributes } | { rejected: RejectReason; detail: string }
 
 /** AS numbers that mean "we were here already" in a path from this peer. */
-export function ownAses({ asn, confederation }: SpeakerNumbers, { localAs }: RibPeer): number[] {
+function ownAses({ asn, confederation }: SpeakerNumbers, { localAs }: RibPeer): number[] {
   return [...new Set([localAs, asn, ...(confederation === undefined ? [] : [confederation.identifier])])]
 }
 
 /** Whether a path must begin with the peer's AS: a route server does not put its own there (RFC 7947 §2.2.2.1). */
-export function mustBeginWithPeer({ peerType, config }: RibPeer): boolean {
+function mustBeginWithPeer({ peerType, config }: RibPeer): boolean {
   return peerType === 'ebgp' && config.role !== 'rs-client'
 }
 

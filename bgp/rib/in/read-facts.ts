@@ -1,7 +1,9 @@
 // The fast way to judge an attribute set: one pass over its octets that fills its facts and says whether the set is plain,
 // that is, whether it can be used and passed on as it is. Everything rare is not plain and takes the way through the
 // attribute codecs, which alone know what a fault costs; a property test holds the two together.
-import { ATTRIBUTE, COMMUNITY, SEGMENT } from '../../wire/iana.ts'
+import { attributeRows } from '../../wire/attribute-rows.ts'
+import { NON_TRANSITIVE } from '../../wire/communities.ts'
+import { ATTRIBUTE, COMMUNITY, FLAG, SEGMENT } from '../../wire/iana.ts'
 import { DEFAULT_LOCAL_PREF, type Facts, SET_FLAG } from '../store/attribute-facts.ts'
 
 /** What makes a set not plain, beside its form. */
@@ -22,20 +24,25 @@ export type PlainRules = {
 }
 
 const NEEDED = bit(ATTRIBUTE.origin) | bit(ATTRIBUTE.asPath)
-/** Flags octet an attribute must have, Extended Length aside; 0: not plain. */
-const PLAIN_FLAGS = new Uint8Array(256)
-PLAIN_FLAGS[ATTRIBUTE.origin] = 0x40
-PLAIN_FLAGS[ATTRIBUTE.asPath] = 0x40
-PLAIN_FLAGS[ATTRIBUTE.nextHop] = 0x40
-PLAIN_FLAGS[ATTRIBUTE.med] = 0x80
-PLAIN_FLAGS[ATTRIBUTE.localPref] = 0x40
-PLAIN_FLAGS[ATTRIBUTE.atomicAggregate] = 0x40
-PLAIN_FLAGS[ATTRIBUTE.aggregator] = 0xc0
-PLAIN_FLAGS[ATTRIBUTE.communities] = 0xc0
-PLAIN_FLAGS[ATTRIBUTE.originatorId] = 0x80
-PLAIN_FLAGS[ATTRIBUTE.clusterList] = 0x80
-PLAIN_FLAGS[ATTRIBUTE.extendedCommunities] = 0xc0
-PLAIN_FLAGS[ATTRIBUTE.largeCommunities] = 0xc0
+/** Attributes that a plain set may have. */
+const PLAIN = [
+  'origin',
+  'asPath',
+  'nextHop',
+  'med',
+  'localPref',
+  'atomicAggregate',
+  'aggregator',
+  'communities',
+  'originatorId',
+  'clusterList',
+  'extendedCommunities',
+  'largeCommunities',
+] as const
+/** By type code: the flags that an attribute of a plain set has, Extended Length aside. No flags are equal to `NOT_PLAIN`. */
+const NOT_PLAIN = 0xff
+const PLAIN_FLAGS = new Uint8Array(256).fill(NOT_PLAIN)
+for (const name of PLAIN) PLAIN_FLAGS[attributeRows[name].code] = attributeRows[name].flags
 
 /** Room for `readFacts` to answer in; one per caller. */
 export function newFacts(): Facts {
@@ -72,13 +79,13 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, rules: 
     const code = bytes[at + 1]!
     let value = at + 3
     let length = bytes[at + 2]!
-    if ((flags & 0x10) !== 0) {
+    if ((flags & FLAG.extended) !== 0) {
       if (end - at < 4) return false
       length = (length << 8) | bytes[at + 3]!
       value++
     }
     const next = value + length
-    if (next > end || code <= previous || (flags & 0xef) !== PLAIN_FLAGS[code]!) return false
+    if (next > end || code <= previous || (flags & ~FLAG.extended) !== PLAIN_FLAGS[code]!) return false
     previous = code
     if (code < 32) seen |= 1 << code
     switch (code) {
@@ -126,7 +133,7 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, rules: 
         break
       case ATTRIBUTE.extendedCommunities:
         if (length === 0 || length % 8 !== 0) return false
-        for (let i = value; i < next; i += 8) if ((bytes[i]! & 0x40) !== 0) facts.flags |= SET_FLAG.unusual
+        for (let i = value; i < next; i += 8) if ((bytes[i]! & NON_TRANSITIVE) !== 0) facts.flags |= SET_FLAG.unusual
         break
       case ATTRIBUTE.largeCommunities:
         if (length === 0 || length % 12 !== 0) return false

@@ -37,7 +37,7 @@ export type ExportTarget = {
   rules: PeerConfig['export'] | null
 }
 
-export type Withheld =
+type Withheld =
   | 'no-advertise'
   | 'no-export'
   | 'no-export-subconfed'
@@ -47,7 +47,7 @@ export type Withheld =
   | 'policy'
   | 'no-next-hop'
 
-export type Advertisement = { set: RouteAttributes } | { withheld: Withheld; detail: string }
+type Advertisement = { set: RouteAttributes } | { withheld: Withheld; detail: string }
 
 const ALL_COMMUNITIES = ['extended', 'large', 'standard']
 

@@ -3,7 +3,7 @@
 import { widened } from '../store/prefix-table.ts'
 
 /** What `each` calls: a set (0: withdraw), then its prefixes. */
-export type BatchVisitor = { set(set: number): void; prefix(prefix: number, pathId: number): void }
+type BatchVisitor = { set(set: number): void; prefix(prefix: number, pathId: number): void }
 
 export class Batch {
   #count = 0

@@ -3,8 +3,10 @@
 // its attributes stand in ascending order. Whatever is not that simple answers -1 and goes through advertisement.ts.
 
 import { Writer } from '../../../lib/bytes.ts'
+import { isLinkLocalOctets } from '../../../lib/ip.ts'
 import type { Policy } from '../../policy.ts'
-import { ATTRIBUTE } from '../../wire/iana.ts'
+import { attributeRows } from '../../wire/attribute-rows.ts'
+import { ATTRIBUTE, FLAG, SEGMENT } from '../../wire/iana.ts'
 import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../store/attribute-facts.ts'
 import { emitReach } from '../store/attribute-set.ts'
@@ -13,7 +15,13 @@ import { type ExportTarget, selfFor } from './advertisement.ts'
 import type { SharedLink } from './shared-link.ts'
 
 /** Longest set this path takes; the buffer lent to `rewrite` has room for that and what is put in. */
-export const MOST_OCTETS = 3072
+const MOST_OCTETS = 3072
+
+// read once: an attribute is written per set
+const AS_PATH_FLAGS = attributeRows.asPath.flags
+const LOCAL_PREF_FLAGS = attributeRows.localPref.flags
+const ORIGINATOR_FLAGS = attributeRows.originatorId.flags
+const CLUSTER_FLAGS = attributeRows.clusterList.flags
 
 /** How one export group rewrites plain sets. */
 export class ByteExport {
@@ -51,7 +59,7 @@ export class ByteExport {
     if (self === undefined) return
     const w = new Writer(64)
     if (self.mpNextHop !== undefined) emitReach(w, target.family, self.mpNextHop)
-    else w.u8(0x40).u8(ATTRIBUTE.nextHop).u8(4).u32(self.nextHop!)
+    else w.u8(attributeRows.nextHop.flags).u8(ATTRIBUTE.nextHop).u8(4).u32(self.nextHop!)
     return new ByteExport(target, speaker, link, w.done(), self.mpNextHop !== undefined)
   }
 
@@ -70,7 +78,7 @@ export class ByteExport {
       const next = from + 3 + bytes[from + 2]!
       if (!this.#keeps(bytes, from + 7, bytes[from + 6]!, source)) to = put(this.#self, 0, this.#self.length, out, to)
       // one global address is all that can be kept as it is
-      else if (next - from !== 24 || bytes[from + 7]! === 0xfe) return -1
+      else if (next - from !== 24 || isLinkLocalOctets(bytes, from + 7)) return -1
       else to = put(bytes, from, next, out, to)
       from = next
     }
@@ -79,19 +87,19 @@ export class ByteExport {
     let clustered = !reflect
     while (from < end) {
       const code = bytes[from + 1]!
-      const wide = (bytes[from]! & 0x10) !== 0
+      const wide = (bytes[from]! & FLAG.extended) !== 0
       const value = from + (wide ? 4 : 3)
       const next = value + (wide ? (bytes[from + 2]! << 8) | bytes[from + 3]! : bytes[from + 2]!)
       if (!preferred && code > ATTRIBUTE.localPref) {
-        to = putU32(0x40, ATTRIBUTE.localPref, DEFAULT_LOCAL_PREF, out, to)
+        to = putU32(LOCAL_PREF_FLAGS, ATTRIBUTE.localPref, DEFAULT_LOCAL_PREF, out, to)
         preferred = true
       }
       if (!originated && code > ATTRIBUTE.originatorId) {
-        to = putU32(0x80, ATTRIBUTE.originatorId, source.routerId, out, to)
+        to = putU32(ORIGINATOR_FLAGS, ATTRIBUTE.originatorId, source.routerId, out, to)
         originated = true
       }
       if (!clustered && code > ATTRIBUTE.clusterList) {
-        to = putU32(0x80, ATTRIBUTE.clusterList, this.#clusterId, out, to)
+        to = putU32(CLUSTER_FLAGS, ATTRIBUTE.clusterList, this.#clusterId, out, to)
         clustered = true
       }
       switch (code) {
@@ -122,7 +130,7 @@ export class ByteExport {
             break
           }
           if (wide || next - value > 248) return -1
-          out[to++] = 0x80
+          out[to++] = CLUSTER_FLAGS
           out[to++] = ATTRIBUTE.clusterList
           out[to++] = next - value + 4
           to = word(this.#clusterId, out, to)
@@ -134,9 +142,9 @@ export class ByteExport {
       }
       from = next
     }
-    if (!preferred) to = putU32(0x40, ATTRIBUTE.localPref, DEFAULT_LOCAL_PREF, out, to)
-    if (!originated) to = putU32(0x80, ATTRIBUTE.originatorId, source.routerId, out, to)
-    if (!clustered) to = putU32(0x80, ATTRIBUTE.clusterList, this.#clusterId, out, to)
+    if (!preferred) to = putU32(LOCAL_PREF_FLAGS, ATTRIBUTE.localPref, DEFAULT_LOCAL_PREF, out, to)
+    if (!originated) to = putU32(ORIGINATOR_FLAGS, ATTRIBUTE.originatorId, source.routerId, out, to)
+    if (!clustered) to = putU32(CLUSTER_FLAGS, ATTRIBUTE.clusterList, this.#clusterId, out, to)
     return to
   }
 
@@ -148,12 +156,12 @@ export class ByteExport {
   /** AS_PATH with our AS in front (RFC 4271 §5.1.2 b); -1 when a segment or the length octet would overflow. */
   #prepend(bytes: Uint8Array, value: number, next: number, out: Uint8Array, to: number): number {
     const length = next - value
-    const joins = length > 0 && bytes[value] === 2
+    const joins = length > 0 && bytes[value] === SEGMENT.sequence
     if (length > 249 || (joins && bytes[value + 1] === 255)) return -1
-    out[to++] = 0x40
+    out[to++] = AS_PATH_FLAGS
     out[to++] = ATTRIBUTE.asPath
     out[to++] = length + (joins ? 4 : 6)
-    out[to++] = 2
+    out[to++] = SEGMENT.sequence
     out[to++] = joins ? bytes[value + 1]! + 1 : 1
     to = word(this.#localAs, out, to)
     return put(bytes, joins ? value + 2 : value, next, out, to)

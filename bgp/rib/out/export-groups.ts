@@ -22,7 +22,7 @@ export type ExportGroupsDeps = {
   report(event: RibEvent): void
 }
 
-export type Membership = { readonly group: ExportGroup; readonly member: Member }
+type Membership = { readonly group: ExportGroup; readonly member: Member }
 
 export class ExportGroups {
   readonly #table: GroupTable

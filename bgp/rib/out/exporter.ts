@@ -15,7 +15,7 @@ import { SharedLink } from './shared-link.ts'
 
 const WITHHELD = 0xffffffff
 
-export type ExporterDeps = {
+type ExporterDeps = {
   store: AttributeStore
   facts: AttributeFacts
   prefixes: PrefixTable

@@ -1,6 +1,7 @@
 // Writes UPDATE messages end to end into one block: as many prefixes per attribute set as fit (RFC 4271 §4.3), IPv6 and
 // IPv4 over IPv6 in MP_REACH_NLRI, which stands first (RFC 7606 §5.1).
 import { type AddressFamily, BASE_FAMILY, FAMILY, type FamilyRow } from '../../family.ts'
+import { attributeRows } from '../../wire/attribute-rows.ts'
 import { ATTRIBUTE, FLAG, MESSAGE, REFRESH } from '../../wire/iana.ts'
 import { HEADER, MAX_EXTENDED_MESSAGE, MAX_MESSAGE } from '../../wire/message.ts'
 import type { PrefixTable } from '../store/prefix-table.ts'
@@ -139,7 +140,7 @@ export class UpdatePacker {
     } else if (kind === 'withdraw') at += 2
     else {
       at = u16(bytes, at, 0) + 2
-      bytes[at++] = FLAG.optional | FLAG.extended
+      bytes[at++] = attributeRows[kind === 'mp-reach' ? 'mpReach' : 'mpUnreach'].flags | FLAG.extended
       bytes[at++] = kind === 'mp-reach' ? ATTRIBUTE.mpReach : ATTRIBUTE.mpUnreach
       at += 2
       if (kind === 'mp-unreach') {

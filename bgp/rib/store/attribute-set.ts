@@ -5,10 +5,11 @@ import type { Writer } from '../../../lib/bytes.ts'
 import { type AddressFamily, addPathSwitches, numbersOfFamily } from '../../family.ts'
 import { firstAs, pathLength } from '../../wire/as-path.ts'
 import type { Attributes } from '../../wire/attribute-values.ts'
-import { emitAttributes, parseAttributes } from '../../wire/attributes.ts'
+import { emitAttributes, emitKnown, parseAttributes } from '../../wire/attributes.ts'
 import type { CodecSession } from '../../wire/codec-session.ts'
 import { isTransitive } from '../../wire/communities.ts'
-import { ATTRIBUTE, COMMUNITY, FLAG, ORIGIN } from '../../wire/iana.ts'
+import { COMMUNITY, ORIGIN } from '../../wire/iana.ts'
+import { emitMpReach } from '../../wire/multiprotocol.ts'
 import { DEFAULT_LOCAL_PREF, type Facts, SET_FLAG } from './attribute-facts.ts'
 
 /** Attributes of one route; `mpNextHop` (4, 16 or 32 octets) instead of `attributes.nextHop`, never both. */
@@ -43,13 +44,12 @@ export function emitSet(
   emitAttributes(w, attributes, session)
 }
 
+const NO_NLRI = new Uint8Array(0)
+
 /** An MP_REACH_NLRI with a next hop and no NLRI. */
 export function emitReach(w: Writer, family: AddressFamily, nextHop: Uint8Array): void {
-  const { afi, safi } = numbersOfFamily(family)
-  w.u8(FLAG.optional)
-    .u8(ATTRIBUTE.mpReach)
-    .u8(5 + nextHop.length)
-  w.u16(afi).u8(safi).u8(nextHop.length).put(nextHop).u8(0)
+  const reach = { ...numbersOfFamily(family), nextHop, bytes: NO_NLRI, nlriStart: 0, nlriEnd: 0 }
+  emitKnown(w, 'mpReach', () => emitMpReach(w, reach))
 }
 
 export function factsOf({ attributes, mpNextHop }: RouteAttributes): Facts {
@@ -72,7 +72,7 @@ export function factsOf({ attributes, mpNextHop }: RouteAttributes): Facts {
   }
 }
 
-export const COMMUNITY_FLAGS: readonly (readonly [community: number, flag: number])[] = [
+const COMMUNITY_FLAGS: readonly (readonly [community: number, flag: number])[] = [
   [COMMUNITY.noExport, SET_FLAG.noExport],
   [COMMUNITY.noAdvertise, SET_FLAG.noAdvertise],
   [COMMUNITY.noExportSubconfed, SET_FLAG.noExportSubconfed],

@@ -127,7 +127,7 @@ export abstract class PrefixTable {
   }
 }
 
-export class Ipv4Prefixes extends PrefixTable {
+class Ipv4Prefixes extends PrefixTable {
   override readonly octets = 4
   #addresses = new Uint32Array(1024)
 
@@ -208,7 +208,7 @@ export class Ipv4Prefixes extends PrefixTable {
   }
 }
 
-export class Ipv6Prefixes extends PrefixTable {
+class Ipv6Prefixes extends PrefixTable {
   override readonly octets = 16
   #addresses = new Uint8Array(1024 * 16)
   /** The prefix being read, host bits clear. */

@@ -50,6 +50,7 @@ const withdraws: readonly [what: string, attributes: string, reason: RegExp][] =
     `${ORIGIN + AS_PATH + NEXT_HOP}c008ff 00`,
     /longer than what is left/,
   ],
+  ['with an OTC that has no flags', `${ORIGIN + AS_PATH + NEXT_HOP}002304 0000fde9`, /otc has the flags 0x0/],
   ['with communities of 5 octets', `${ORIGIN + AS_PATH + NEXT_HOP}c00805 0000000000`, /communities/],
 ]
 for (const [what, attributes, reason] of withdraws)
@@ -87,6 +88,7 @@ const resets: readonly [what: string, message: Uint8Array, subcode: number][] = 
   ['a prefix of 33 bits', raw(ORIGIN + AS_PATH + NEXT_HOP, '21 0000000000'), 10],
   ['a withdrawn prefix that is cut off', raw('', '', '18 c000'), 10],
   ['an unknown well-known attribute', raw(`${ORIGIN + AS_PATH + NEXT_HOP}407700`, PREFIX), 2],
+  ['an unknown attribute without any flags', raw(`${ORIGIN + AS_PATH + NEXT_HOP}007700`, PREFIX), 2],
   ['MP_REACH_NLRI twice', raw(`${'800e0d 0001 01 04 0a000001 00 18 c00002'.repeat(2)}${ORIGIN}${AS_PATH}`), 1],
   ['a next hop of 7 octets for IPv6', raw(`${ORIGIN + AS_PATH}800e0c 0002 01 07 00000000000000 00`), 9],
   ['a malformed attribute and no prefix', raw('400101 09'), 1],
@@ -107,6 +109,14 @@ test('a family that was not agreed on is ignored and reported', t => {
   world.settle()
   t.deepEqual([...world.sink.routes.keys()], ['2001:db8::/32'])
   t.is(world.events.length, 1)
+})
+
+test('past the prefix limit the error names the family that passed it', t => {
+  const world = new World()
+  const a = aPeer(1, { config: { asn: 65001, prefixLimit: { max: 1 } } })
+  world.up(a)
+  const error = world.send(a, { announce: ['2001:db8:1::/48', '2001:db8:2::/48', '10.0.0.0/8'] })
+  t.deepEqual([error?.code, error?.subcode, Buffer.from(error!.data).toString('hex')], [6, 1, '00020100000001'])
 })
 
 test('a peer is warned about at its share of the limit and past the limit its session ends; nothing more is stored', t => {

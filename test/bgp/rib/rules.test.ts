@@ -1,9 +1,10 @@
 // Who gets a route, and what becomes of it on the way: loops, reflection, confederations, roles and next hops.
 import test from 'ava'
+import { selectedRoute } from '../../../bgp/rib/selected-route.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
-import { formatAddress, ipv4Number } from '../../../lib/ip.ts'
+import { addressBytes, formatAddress, ipv4Number } from '../../../lib/ip.ts'
 import { aPeer, OUR_AS, someAttributes, World } from './sessions.ts'
 
 const PREFIX = '192.0.2.0/24'
@@ -269,6 +270,16 @@ test('a network of our own carries what it was given, and encapsulations as exte
   const nextHop = ipv4Number('10.0.0.254')
   t.deepEqual(world.held(a).get(PREFIX)?.attributes, { ...plain, asPath: [{ type: 2, asns: [OUR_AS] }], nextHop })
   t.deepEqual(world.held(b).get(PREFIX)?.attributes, { ...plain, asPath: [], nextHop, localPref: 300 })
+})
+
+test('a link-local next hop comes with its interface, an address that only begins alike does not', t => {
+  const hop = (nextHop: string) => {
+    const set = { attributes: {}, mpNextHop: addressBytes(nextHop) }
+    return selectedRoute('2001:db8::/32', set, aPeer(1, { interface: 'eth1' })).interface
+  }
+  t.is(hop('fe80::1'), 'eth1')
+  t.is(hop('febf::1'), 'eth1')
+  t.is(hop('fe8::1'), undefined)
 })
 
 test('the sink hears how a next hop can be reached', t => {

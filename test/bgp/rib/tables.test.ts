@@ -3,13 +3,13 @@ import test from 'ava'
 import fc from 'fast-check'
 import { AttributeStore } from '../../../bgp/rib/store/attribute-store.ts'
 import { IdQueue } from '../../../bgp/rib/store/id-queue.ts'
-import { Ipv4Prefixes, Ipv6Prefixes } from '../../../bgp/rib/store/prefix-table.ts'
+import { PREFIX_TABLES } from '../../../bgp/rib/store/prefix-table.ts'
 import { addressBytes, cidr } from '../../../lib/ip.ts'
 
 test('prefix ids are those of a map, through thousands of additions and releases', t => {
   for (const [table, family] of [
-    [new Ipv4Prefixes(), 4],
-    [new Ipv6Prefixes(), 6],
+    [new PREFIX_TABLES.ipv4(), 4],
+    [new PREFIX_TABLES.ipv6(), 6],
   ] as const) {
     const ids = new Map<string, number>()
     let random = 1
@@ -39,11 +39,15 @@ test('prefix ids are those of a map, through thousands of additions and releases
 })
 
 test('the same address with two lengths is two prefixes, and so are the two default routes', t => {
-  const table = new Ipv4Prefixes()
-  t.not(table.addNumber(0x0a000000, 8), table.addNumber(0x0a000000, 16))
-  t.is(table.text(table.addNumber(0, 0)), '0.0.0.0/0')
+  const table = new PREFIX_TABLES.ipv4()
+  const add = (text: string) => {
+    const { address, length } = cidr(text)
+    return table.add(addressBytes(address), 0, length)
+  }
+  t.not(add('10.0.0.0/8'), add('10.0.0.0/16'))
+  t.is(table.text(add('0.0.0.0/0')), '0.0.0.0/0')
   const bytes = new Uint8Array(8)
-  t.is(table.emit(table.addNumber(0x0a010000, 16), bytes, 0), 3)
+  t.is(table.emit(add('10.1.0.0/16'), bytes, 0), 3)
   t.deepEqual([...bytes.subarray(0, 3)], [16, 10, 1])
 })
 

@@ -6,7 +6,6 @@ import {
   formatAsPath,
   mergeAs4Path,
   needsFourOctets,
-  originAs,
   parseAsPath,
   pathLength,
   prepend,
@@ -30,11 +29,9 @@ test('a set counts one and confederation segments nothing towards the length', t
   t.is(pathLength([]), 0)
 })
 
-test('the first and the origin AS are looked for outside the confederation, and a set is neither', t => {
+test('the first AS of a path is the first one outside the confederation, and a set is none', t => {
   t.is(firstAs([confed(1), sequence(5, 6)]), 5)
-  t.is(originAs([sequence(5, 6), confed(1)]), 6)
   t.is(firstAs([set(5)]), undefined)
-  t.is(originAs([sequence(5), set(6)]), undefined)
   t.is(firstAs([]), undefined)
 })
 

@@ -3,7 +3,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { attributeRows } from '../../../bgp/wire/attribute-rows.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
-import { emitAttribute, emitAttributes, parseAttributes } from '../../../bgp/wire/attributes.ts'
+import { emitAttributes, parseAttributes } from '../../../bgp/wire/attributes.ts'
 import { isUsableNextHop } from '../../../bgp/wire/multiprotocol.ts'
 import {
   emitEndOfRib,
@@ -49,10 +49,15 @@ for (const [name, values] of Object.entries(attributeValues(ibgp))) {
   })
 }
 
+/** One attribute with these flags, whatever its row says. */
+function rawAttribute(flags: number, code: number, value: Uint8Array = new Uint8Array(0)): Uint8Array {
+  return emitted(w => emitAttributes(w, { unknown: [{ code, flags, value }] }, ibgp))
+}
+
 for (const [name, row] of Object.entries(attributeRows)) {
   test(`${name}: each wrong flag costs what its row says and never less`, t => {
     for (const wrong of [0x80, 0x40, 0xc0]) {
-      const bytes = emitted(w => emitAttribute(w, row.flags ^ wrong, row.code, () => undefined))
+      const bytes = rawAttribute(row.flags ^ wrong, row.code)
       const { cost, faults } = parseAttributes(bytes, 0, bytes.length, aSession({ peerType: 'ibgp', as4: false }))
       t.is(faults[0]?.cost, row.ifFlagsWrong)
       t.is(cost, row.ifMalformed === 'reset' ? 'reset' : row.ifFlagsWrong)
@@ -60,7 +65,7 @@ for (const [name, row] of Object.entries(attributeRows)) {
   })
   test(`${name}: a second one is ignored, or ends the session where it carries prefixes`, t => {
     const value = name === 'mpReach' ? '0001 85 00 00' : name === 'mpUnreach' ? '0001 85' : ''
-    const one = emitted(w => emitAttribute(w, row.flags, row.code, () => w.put(fromHex(value))))
+    const one = rawAttribute(row.flags, row.code, fromHex(value))
     const { faults } = parseAttributes(Buffer.concat([one, one]), 0, 2 * one.length, ibgp)
     t.is(faults.at(-1)?.reason, `attribute ${row.code} occurs twice`)
     t.is(faults.at(-1)?.cost, row.ifMalformed === 'reset' ? 'reset' : 'discard')
