@@ -22,7 +22,7 @@ const RECEIVE_BUFFER = 1 << 20
 const OK: Acknowledgement = { errno: 0 }
 
 /** A request of a transaction that the kernel refused, by its place in it. */
-export type RefusedRequest = { index: number; acknowledgement: Acknowledgement }
+type RefusedRequest = { index: number; acknowledgement: Acknowledgement }
 
 type Waiting = { take(message: Message): void; fail(error: unknown): void }
 

@@ -16,7 +16,7 @@ export type NftTable = { kind: 'table'; family: NftFamily; name: string; flags?:
 export type NftHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress' | 'egress'
 
 /** Where packets enter a base chain. `devices` are needed by the family netdev and by the hook ingress only. */
-export type NftBase = {
+type NftBase = {
   type: string
   hook: NftHook
   priority: number
@@ -99,7 +99,7 @@ export type NftRule = {
 /** A value or a verdict, as immediates have it. */
 export type NftData = { value: string } | NftVerdict
 
-export type NftMetaKey =
+type NftMetaKey =
   | 'length'
   | 'protocol'
   | 'priority'
@@ -119,7 +119,7 @@ export type NftMetaKey =
   | 'iifgroup'
   | 'oifgroup'
 
-export type NftCtKey =
+type NftCtKey =
   | 'state'
   | 'direction'
   | 'status'
@@ -136,7 +136,7 @@ export type NftPayloadBase = 'link' | 'network' | 'transport'
 export type NftComparison = 'eq' | 'neq' | 'lt' | 'lte' | 'gt' | 'gte'
 export type NftFibFlag = 'saddr' | 'daddr' | 'mark' | 'iif' | 'oif' | 'present'
 /** `ports` says that there are some to take from. */
-export type NftMasqueradeFlag = 'ports' | 'random' | 'persistent' | 'fully-random'
+type NftMasqueradeFlag = 'ports' | 'random' | 'persistent' | 'fully-random'
 
 /**
  * One step of a rule. Registers: 0 is the verdict; 1 to 4 hold 16 octets each; 8 to 23 are the same in pieces of 4, so

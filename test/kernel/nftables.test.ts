@@ -12,16 +12,15 @@ import { chains, parseGeneration, rules, sets, tables } from '../../kernel/netli
 import type {
   NftChain,
   NftChange,
-  NftData,
   NftElement,
   NftElements,
   NftExpression,
-  NftFamily,
   NftRule,
   NftSet,
   NftTable,
 } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
+import { anyRule, chain, hashElements, octet, ranges, set, table } from './nftables-values.ts'
 
 /** The messages that say a change, as the kernel gets them. */
 function written(change: NftChange): Message[] {
@@ -113,168 +112,6 @@ test('a transaction is between a beginning with its generation and an end, both 
   )
 })
 
-const hex = (octets: number) => fc.uint8Array({ minLength: octets, maxLength: octets }).map(toHex)
-const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 })
-const register = fc.constantFrom(1, 2, 3, 4, 8, 9, 23)
-const name = fc.stringMatching(/^[a-z][a-z0-9_]{0,14}$/)
-const family = fc.constantFrom<NftFamily>('inet', 'ip', 'ip6', 'arp', 'bridge', 'netdev')
-const inetFamily = fc.constantFrom<NftFamily>('inet', 'ip', 'ip6')
-const comment = fc.stringMatching(/^[a-zA-Z0-9 ,.é-]{1,60}$/)
-const handle = fc.integer({ min: 1, max: 2 ** 40 })
-
-const verdict = fc.oneof(
-  fc.constantFrom('accept', 'drop', 'return', 'continue', 'break').map(word => ({ verdict: word }) as NftData),
-  fc.record({ verdict: fc.constantFrom('jump', 'goto'), chain: name }) as fc.Arbitrary<NftData>,
-)
-
-/** Values of every expression. */
-const expression: fc.Arbitrary<NftExpression> = fc.oneof(
-  fc.record({
-    type: fc.constant('meta'),
-    key: fc.constantFrom('mark', 'iifname', 'oif', 'nfproto', 'pkttype'),
-    load: register,
-  }),
-  fc.record({ type: fc.constant('meta'), key: fc.constantFrom('mark', 'nftrace'), from: register }),
-  fc.record({
-    type: fc.constant('payload'),
-    base: fc.constantFrom('link', 'network', 'transport'),
-    offset: fc.integer({ min: 0, max: 64 }),
-    length: fc.constantFrom(1, 2, 4, 16),
-    load: register,
-  }),
-  fc.record({
-    type: fc.constant('cmp'),
-    op: fc.constantFrom('eq', 'neq', 'lt', 'lte', 'gt', 'gte'),
-    from: register,
-    value: fc.oneof(hex(1), hex(4), hex(16)),
-  }),
-  fc.record(
-    {
-      type: fc.constant('lookup'),
-      set: name,
-      from: register,
-      load: fc.constantFrom(0, 1, 2),
-      inverted: fc.constant(true),
-      setId: u32,
-    },
-    { requiredKeys: ['type', 'set', 'from'] },
-  ),
-  fc.record({
-    type: fc.constant('bitwise'),
-    from: register,
-    load: register,
-    length: fc.constant(4),
-    mask: hex(4),
-    xor: hex(4),
-  }),
-  fc.record({
-    type: fc.constant('ct'),
-    key: fc.constantFrom('state', 'status', 'mark', 'zone', 'bytes'),
-    load: register,
-  }),
-  fc.record({
-    type: fc.constant('ct'),
-    key: fc.constant('packets'),
-    load: register,
-    direction: fc.constantFrom('original', 'reply'),
-  }),
-  fc.record({ type: fc.constant('ct'), key: fc.constant('mark'), from: register }),
-  fc.record({
-    type: fc.constant('fib'),
-    result: fc.constantFrom('oif', 'oifname', 'type'),
-    flags: fc.subarray(['saddr', 'daddr', 'mark', 'iif', 'oif', 'present'], { minLength: 1 }),
-    load: register,
-  }),
-  fc.record({
-    type: fc.constant('immediate'),
-    load: fc.constantFrom(0, 1),
-    data: fc.oneof(verdict, fc.record({ value: hex(4) })),
-  }),
-  fc.record(
-    { type: fc.constant('counter'), packets: fc.bigInt({ min: 1n, max: 2n ** 64n - 1n }), bytes: fc.constant(5n) },
-    { requiredKeys: ['type'] },
-  ),
-  fc.record(
-    {
-      type: fc.constant('masq'),
-      flags: fc.subarray(['ports', 'random', 'persistent', 'fully-random'], { minLength: 1 }),
-      minPort: register,
-      maxPort: register,
-    },
-    { requiredKeys: ['type'] },
-  ),
-  fc.record({
-    type: fc.constant('opaque'),
-    name: fc.constantFrom('limit', 'constructor', '__proto__'),
-    octets: hex(12),
-  }),
-  fc.record({ type: fc.constant('opaque'), name: fc.constant('notrack') }),
-  // a word, a shift and an attribute that the rows of these do not have
-  fc.record({
-    type: fc.constant('opaque'),
-    name: fc.constant('meta'),
-    octets: fc.constant('08000100000000010800020000000063'),
-  }),
-  fc.record({
-    type: fc.constant('opaque'),
-    name: fc.constant('bitwise'),
-    octets: fc.constant('08000600000000010800010000000001'),
-  }),
-  fc.record({
-    type: fc.constant('opaque'),
-    name: fc.constant('cmp'),
-    octets: fc.constant('08006300000000010800010000000001'),
-  }),
-) as fc.Arbitrary<NftExpression>
-
-const table: fc.Arbitrary<NftTable> = fc
-  .record({ family, name, flags: fc.constantFrom(1, 2), comment, handle }, { requiredKeys: ['family', 'name'] })
-  .map(rest => ({ kind: 'table', ...rest }))
-
-const base = fc.record(
-  {
-    type: fc.constantFrom('filter', 'nat', 'route'),
-    hook: fc.constantFrom('prerouting', 'input', 'forward', 'output', 'postrouting', 'ingress'),
-    priority: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }),
-    policy: fc.constantFrom('accept', 'drop'),
-    devices: fc.array(name, { minLength: 1, maxLength: 3 }),
-  },
-  { requiredKeys: ['type', 'hook', 'priority'] },
-) as fc.Arbitrary<NonNullable<NftChain['base']>>
-
-const chain: fc.Arbitrary<NftChain> = fc
-  .record({ family: inetFamily, table: name, name, base, comment }, { requiredKeys: ['family', 'table', 'name'] })
-  .map(rest => ({ kind: 'chain', ...rest }))
-
-const TYPES = ['ipv4_addr', 'ifname', 'mark', 'ipv4_addr . inet_proto . inet_service', 'ifname . ipv6_addr', 'type35']
-const set: fc.Arbitrary<NftSet> = fc
-  .record(
-    {
-      family,
-      table: name,
-      name,
-      type: fc.constantFrom(...TYPES),
-      data: fc.constantFrom('verdict', 'mark', 'ipv4_addr . inet_service'),
-      flags: fc.subarray(['anonymous', 'constant', 'interval', 'timeout', 'dynamic'], { minLength: 1 }),
-      size: u32,
-      timeoutMs: fc.integer({ min: 0, max: 2 ** 50 }),
-      gcIntervalMs: u32,
-      preferMemory: fc.constant(true),
-      comment,
-      expressions: fc.array(expression, { minLength: 1, maxLength: 3 }),
-    },
-    { requiredKeys: ['family', 'table', 'name', 'type'] },
-  )
-  .map(rest => ({ kind: 'set', ...rest }) as NftSet)
-
-const steps = fc.array(expression, { maxLength: 8 })
-const anyRule: fc.Arbitrary<NftRule> = fc
-  .record(
-    { family, table: name, chain: name, expressions: steps, comment, handle },
-    { requiredKeys: ['family', 'table', 'chain', 'expressions'] },
-  )
-  .map(rest => ({ kind: 'rule', ...rest }))
-
 test('what is written of a table, chain, set or rule reads back the same', t => {
   const plain = <T extends { handle?: number }>({ handle: _, ...rest }: T) => rest
   fc.assert(
@@ -286,39 +123,6 @@ test('what is written of a table, chain, set or rule reads back the same', t => 
     }),
   )
 })
-
-const octet = fc.integer({ min: 0, max: 255 })
-const ipv4 = fc.tuple(octet, octet, octet, octet).map(parts => parts.join('.'))
-const service = fc.integer({ min: 0, max: 65535 }).map(String)
-const mark = u32.map(value => `0x${value.toString(16).padStart(8, '0')}`)
-const extras = fc.record(
-  {
-    timeoutMs: fc.integer({ min: 1, max: 2 ** 50 }),
-    comment,
-    expressions: fc.array(expression, { minLength: 1, maxLength: 2 }),
-  },
-  { requiredKeys: [] },
-)
-const keys: Readonly<Record<string, fc.Arbitrary<readonly string[]>>> = {
-  ipv4_addr: fc.tuple(ipv4),
-  ifname: fc.tuple(name),
-  mark: fc.tuple(mark),
-  'ipv4_addr . inet_proto . inet_service': fc.tuple(ipv4, fc.constantFrom('tcp', 'udp', '0', '255'), service),
-  'ifname . ipv6_addr': fc.tuple(name, fc.constantFrom('fd00::1', '::', 'ff02::1:2')),
-}
-
-const hashElements: fc.Arbitrary<NftElements> = fc.constantFrom(...Object.keys(keys)).chain(type =>
-  fc
-    .uniqueArray(fc.record({ key: keys[type]!, extra: extras }), { selector: ({ key }) => key.join(' ') })
-    .map(list => ({
-      kind: 'elements',
-      family: 'inet',
-      table: 't',
-      set: 's',
-      type,
-      elements: list.map(({ key, extra }) => ({ key, ...extra })),
-    })),
-)
 
 /** Reads back what is written of elements, as a dump would tell it. */
 function readBack(of: NftElements): readonly NftElement[] {
@@ -336,16 +140,6 @@ function readBack(of: NftElements): readonly NftElement[] {
 
 test('what is written of elements reads back the same', t => {
   fc.assert(fc.property(hashElements, of => t.deepEqual(readBack(of), of.elements)))
-})
-
-/** Ranges that do not touch each other, as nft words them. */
-const ranges = fc.uniqueArray(u32, { minLength: 2, maxLength: 40 }).map(list => {
-  const sorted = list.toSorted((a, b) => a - b)
-  const text = (value: number) => [24, 16, 8, 0].map(shift => (value >>> shift) & 255).join('.')
-  const pairs = sorted.flatMap((from, i) =>
-    i % 2 === 0 && sorted[i + 1] !== undefined ? [[from, sorted[i + 1]!]] : [],
-  )
-  return pairs.map(([from, to]) => [`${text(from!)}-${text(to!)}`])
 })
 
 test('ranges of a plain set read back as they were, whatever their ends', t => {

@@ -41,7 +41,7 @@ const FIELDS: Readonly<Record<NftPayloadBase, readonly FieldRow[]>> = {
 
 const BASES = { link: 'll', network: 'nh', transport: 'th' } as const
 
-export type HeaderField = { text: string; type: DataType; protocol?: string }
+type HeaderField = { text: string; type: DataType; protocol?: string }
 
 /**
  * The field that `length` octets at `offset` are, or that they are the first octets of when it is an address. `protocol`
