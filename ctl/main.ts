@@ -56,7 +56,7 @@ async function connectionOf({ kubeconfig, server, tokenFile, caFile }: Options):
 }
 
 async function openedStore(connection: Connection): Promise<Store> {
-  // client-node takes longer to load than all the rest: not before it is needed
+  // the store takes longer to load than all the rest: not before it is needed
   const { openStore } = await import('../datastore/kube.ts')
   try {
     return openStore(connection)

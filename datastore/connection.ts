@@ -1,19 +1,13 @@
-// HTTP to a Kubernetes API server: where it is and how to authenticate comes from client-node's KubeConfig, whose types
-// end here; requests are Node's own, so that JSON stays lossless and a watch can be timed out.
+// HTTP to a Kubernetes API server: where it is and how to authenticate comes from credentials.ts; requests are Node's
+// own, so that JSON stays lossless and a watch can be timed out.
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
-import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from 'node:https'
-import { KubeConfig } from '@kubernetes/client-node'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { emitJson, parseJson } from '../api/json.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { type Access, type AccessOptions, accessOf } from './credentials.ts'
 import { Conflict, NotFound, Refused, Unreachable } from './port.ts'
 
-export type ConnectionOptions = {
-  /** Path of a kubeconfig file. */
-  kubeconfig?: string
-  /** URL of the server, instead of a kubeconfig; with an optional bearer token and CA (PEM). */
-  server?: string
-  token?: string
-  caData?: string
+export type ConnectionOptions = AccessOptions & {
   /** How long a server may take to begin its answer, and to finish one that is no watch. Default 30 s. */
   timeoutMs?: number
 }
@@ -29,22 +23,16 @@ const TIMEOUT_MS = 30_000
 const KEEP_ALIVE_PROBE_MS = 15_000
 
 export class Connection {
-  readonly #config: KubeConfig
-  readonly #server: URL
+  readonly #access: Access
   readonly #timeoutMs: number
   readonly #agent: HttpAgent | HttpsAgent
-  readonly #viaProxy: boolean
 
   /** Throws when the options name no server, or a kubeconfig that cannot be read. */
   constructor(options: ConnectionOptions) {
-    this.#config = configOf(options)
-    const cluster = this.#config.getCurrentCluster()
-    if (cluster === null) throw new Error('the kubeconfig has no current context with a cluster: name a server')
-    this.#server = new URL(cluster.server)
+    this.#access = accessOf(options)
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS
-    this.#viaProxy = cluster.proxyUrl !== undefined
-    this.#agent =
-      this.#server.protocol === 'http:' ? new HttpAgent({ keepAlive: true }) : new HttpsAgent({ keepAlive: true })
+    const isPlain = this.#access.server.protocol === 'http:'
+    this.#agent = isPlain ? new HttpAgent({ keepAlive: true }) : new HttpsAgent({ keepAlive: true })
   }
 
   /** One exchange; the parsed body of a 2xx answer. Rejects with the port's errors, or Gone. */
@@ -85,10 +73,10 @@ export class Connection {
   async #send(call: Call, signal: AbortSignal, again = false): Promise<IncomingMessage> {
     const { method, path, query, body, contentType = 'application/json' } = call
     const text = body === undefined ? undefined : emitJson(body)
-    const options: RequestOptions = { headers: {} }
-    await this.#authenticate(options)
+    const { server, viaProxy } = this.#access
+    const options = await this.#access.authenticate()
     const length = text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }
-    const url = new URL(this.#server.pathname.replace(/\/$/, '') + path, this.#server)
+    const url = new URL(server.pathname.replace(/\/$/, '') + path, server)
     url.search = query?.toString() ?? ''
     return new Promise((resolve, reject) => {
       const send = url.protocol === 'http:' ? httpRequest : httpsRequest
@@ -97,7 +85,7 @@ export class Connection {
         method,
         signal,
         headers: { ...options.headers, ...length, accept: 'application/json' },
-        ...(this.#viaProxy ? {} : { agent: this.#agent }),
+        ...(viaProxy ? {} : { agent: this.#agent }),
       })
       request.once('response', resolve)
       request.on('error', (error: NodeJS.ErrnoException) => {
@@ -108,16 +96,6 @@ export class Connection {
       })
       request.end(text)
     })
-  }
-
-  /** client-node reads files and runs programs for credentials, and throws whatever goes wrong there. */
-  async #authenticate(options: RequestOptions): Promise<void> {
-    try {
-      await this.#config.applyToHTTPSOptions(options)
-    } catch (error) {
-      const { message } = error as Error
-      throw new Unreachable(`the credentials of the kubeconfig cannot be had: ${message}`, { cause: error })
-    }
   }
 
   #stream(response: IncomingMessage): AsyncIterable<Buffer> & { destroy(): void } {
@@ -139,7 +117,9 @@ export class Connection {
       return parseJson(text)
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error
-      throw new Unreachable(`${this.#server.origin} did not answer with JSON: is it an API server?`, { cause: error })
+      throw new Unreachable(`${this.#access.server.origin} did not answer with JSON: is it an API server?`, {
+        cause: error,
+      })
     }
   }
 
@@ -147,7 +127,7 @@ export class Connection {
   #translated(error: unknown, signal?: AbortSignal): unknown {
     if (!isNetworkError(error)) return error
     const why = signal?.aborted ? `no answer within ${this.#timeoutMs} ms` : error.message
-    return new Unreachable(`cannot reach the API server at ${this.#server.origin}: ${why}`, { cause: error })
+    return new Unreachable(`cannot reach the API server at ${this.#access.server.origin}: ${why}`, { cause: error })
   }
 }
 
@@ -155,21 +135,6 @@ export class Connection {
 function isNetworkError(error: unknown): error is Error {
   if (!(error instanceof Error) || error instanceof TypeError || error instanceof RangeError) return false
   return error.name === 'AbortError' || error.name === 'TimeoutError' || typeof Reflect.get(error, 'code') === 'string'
-}
-
-function configOf({ kubeconfig, server, token, caData }: ConnectionOptions): KubeConfig {
-  const config = new KubeConfig()
-  if (server !== undefined) {
-    const ca = caData === undefined ? {} : { caData: Buffer.from(caData).toString('base64') }
-    config.loadFromClusterAndUser(
-      { name: 'margay', server, skipTLSVerify: false, ...ca },
-      { name: 'margay', ...(token === undefined ? {} : { token }) },
-    )
-  } else if (kubeconfig !== undefined) config.loadFromFile(kubeconfig)
-  else config.loadFromDefault()
-  // client-node accepts http:// only with skipTLSVerify
-  config.clusters = config.clusters.map(c => (c.server.startsWith('http:') ? { ...c, skipTLSVerify: true } : c))
-  return config
 }
 
 async function textOf(response: IncomingMessage): Promise<string> {

@@ -13,7 +13,7 @@ const rules: Readonly<Record<string, Rule>> = {
   lib: { rooms: [], packages: ['ipaddr.js', 'pino'] },
   api: { rooms: ['lib'], packages: ['ipaddr.js', 'zod'] },
   kernel: { rooms: ['lib'], packages: ['koffi', 'netlink'] },
-  datastore: { rooms: ['lib', 'api'], packages: ['@kubernetes/client-node', 'zod'] },
+  datastore: { rooms: ['lib', 'api'], packages: ['@kubernetes/client-node', 'yaml', 'zod'] },
   apiserver: { rooms: ['lib', 'api'], packages: ['commander', 'yaml', 'zod'] },
   ipam: { rooms: ['lib', 'api', 'datastore'], packages: ['zod'] },
   bgp: { rooms: ['lib'], packages: ['commander', 'yaml', 'zod'] },

@@ -1,8 +1,8 @@
 // What is measured, one function per start of a daemon. They run in the tester process, inside the tester's network
 // namespace; times are from the first octet of the first UPDATE until the last peer has all it should have.
 import { setTimeout as delay } from 'node:timers/promises'
+import { cpuSeconds, memoryMib } from '../process-use.ts'
 import { DAEMON, place, type TestPlace } from './places.ts'
-import { cpuSeconds, memoryMib } from './process-use.ts'
 import { announcements, withdrawals } from './streams.ts'
 import { TestPeer } from './test-peer.ts'
 

@@ -1,5 +1,5 @@
 // What the kernel says about a process (proc(5)): processor time and the most memory it ever had.
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 /** Clock ticks per second in /proc, fixed on every Linux that Node runs on. */
 const TICKS = 100
@@ -16,4 +16,11 @@ export function memoryMib(pid: number, field: 'VmHWM' | 'VmRSS'): number {
   const found = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
   if (found === null) throw new Error(`process ${pid} tells no ${field}`)
   return Number(found[1]) / 1024
+}
+
+/** Nanoseconds of processor time of the threads that live now: for differences much smaller than a tick. */
+export function cpuNanoseconds(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`)
+    .map(thread => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]))
+    .reduce((sum, ns) => sum + ns, 0)
 }

@@ -1,0 +1,28 @@
+// Where the bench runs: a network namespace of its own with one uplink to nowhere, which ends with the process. Agents of
+// two checkouts run one after the other in it, and the host's links and routes stay as they are.
+import { execFileSync, spawnSync } from 'node:child_process'
+
+/** This node's address; the simulated nodes' addresses lie in the same /16. */
+export const NODE_ADDRESS = '10.99.0.1'
+const INSIDE = 'MARGAY_BENCH_INSIDE'
+
+/** Runs this program again in a namespace of its own, and ends with its exit code; returns when it is already there. */
+export function enterNamespace(): void {
+  if (process.env[INSIDE] !== undefined) {
+    buildUplink()
+    return
+  }
+  const argv = ['--net', '--mount', process.execPath, ...process.argv.slice(1)]
+  const { status } = spawnSync('unshare', argv, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } })
+  process.exit(status ?? 1)
+}
+
+/** A bridge without ports swallows what is sent to the simulated nodes: peers that never answer. */
+function buildUplink(): void {
+  const ip = (text: string): void => void execFileSync('ip', text.split(' '))
+  ip('link set lo up')
+  ip('link add up0 type bridge')
+  ip(`addr add ${NODE_ADDRESS}/16 dev up0`)
+  ip('link set up0 arp off up')
+  ip('route add default via 10.99.255.254')
+}

@@ -1,0 +1,65 @@
+// `npm run bench:scale`: one agent and one margay-api in a simulated cluster, measured per event. `--nodes N` (5000),
+// `--soak SECONDS` (120), `--beside DIR` measures the programs of another checkout in the same run, `--json`. Needs root.
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { enterNamespace } from './ground.ts'
+import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './scenario.ts'
+
+const HERE = fileURLToPath(new URL('../..', import.meta.url))
+const EVENTS = 200
+const LISTS = 20
+
+async function main(): Promise<void> {
+  const { sizes, beside, json } = usage()
+  if (process.getuid?.() !== 0) throw new Error('network namespaces need root')
+  enterNamespace()
+  const columns: { checkout: string; figures: Figures }[] = []
+  for (const checkout of [HERE, ...beside]) {
+    const figures = await runScenario(checkout, sizes, text => process.stderr.write(`${checkout}: ${text}\n`))
+    columns.push({ checkout, figures })
+  }
+  if (json) process.stdout.write(`${JSON.stringify({ sizes, columns }, undefined, 2)}\n`)
+  else print(columns, sizes)
+}
+
+function usage(): { sizes: Sizes; beside: string[]; json: boolean } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        nodes: { type: 'string', default: '5000' },
+        soak: { type: 'string', default: '120' },
+        beside: { type: 'string', multiple: true, default: [] },
+        json: { type: 'boolean', default: false },
+      },
+    })
+    const [nodes, soakSeconds] = [Number(values.nodes), Number(values.soak)]
+    if (Number.isInteger(nodes) && nodes >= 2 && nodes <= 60_000 && soakSeconds > 0)
+      return { sizes: { nodes, soakSeconds, events: EVENTS, lists: LISTS }, beside: values.beside, json: values.json }
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error // parseArgs says what is wrong with a TypeError
+    console.error(error.message)
+  }
+  console.error('usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--beside DIR]... [--json]')
+  process.exit(2)
+}
+
+function print(columns: readonly { checkout: string; figures: Figures }[], sizes: Sizes): void {
+  console.log(`${sizes.nodes} nodes, ${sizes.events} events per measure, ${sizes.soakSeconds} s of events for memory`)
+  const table = [
+    ['', 'unit', ...columns.map(({ checkout }) => checkout)],
+    ...(Object.keys(ROWS) as RowName[]).map(row => [
+      row,
+      ROWS[row],
+      ...columns.map(({ figures }) => number(figures[row])),
+    ]),
+  ]
+  const widths = table[0]!.map((_, column) => Math.max(...table.map(row => row[column]!.length)))
+  for (const row of table)
+    console.log(row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  '))
+}
+
+function number(value: number | undefined): string {
+  return value === undefined ? '-' : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)
+}
+
+await main()

@@ -1,0 +1,99 @@
+// margay-api and margay-node of a checkout as processes, known by their command lines alone, so that another version of
+// them can be measured beside this one.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { NODE_ADDRESS } from './ground.ts'
+import { nodeName } from './objects.ts'
+
+const READY_DEADLINE_MS = 180_000
+const POLL_MS = 10
+const KILL_AFTER_MS = 15_000
+
+export type Program = { pid: number; stop(): Promise<void> }
+export type Api = Program & { url: string }
+export type Agent = Program & {
+  /** From the start of the process to the first 200 of /readyz. */
+  readySeconds: number
+  /** Lines of the log so far. */
+  logLines(): number
+}
+
+/** Starts margay-api with its data in `folder`. */
+export async function startApi(checkout: string, folder: string): Promise<Api> {
+  const args = [join(checkout, 'apiserver/main.ts'), '--data-dir', join(folder, 'api'), '--listen', '127.0.0.1:0']
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [line] = (await Promise.race([
+    once(createInterface({ input: child.stdout! }), 'line'),
+    once(child, 'exit').then(() => ['it ended']),
+  ])) as [string]
+  const url = /ready on (\S+),/.exec(line)?.[1]
+  if (url === undefined) throw new Error(`margay-api of ${checkout} is not ready: ${line}`)
+  return { ...programOf(child), url }
+}
+
+/** Starts the agent of node 0 against the API server at `url`, and waits until it can serve pods. */
+export async function startAgent(checkout: string, folder: string, url: string): Promise<Agent> {
+  const kubeconfig = join(folder, 'kubeconfig')
+  writeFileSync(kubeconfig, kubeconfigText(url))
+  const run = join(folder, 'run')
+  mkdirSync(run, { recursive: true })
+  const names = ['--node-name', nodeName(0), '--node-ip', NODE_ADDRESS, '--kubeconfig', kubeconfig]
+  const places = ['--data-dir', join(folder, 'node'), '--run-dir', run]
+  const startMs = performance.now()
+  const child = spawn(process.execPath, [join(checkout, 'agent/main.ts'), ...names, ...places], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let lines = 0
+  let last = ''
+  createInterface({ input: child.stderr! }).on('line', line => {
+    lines++
+    last = line
+  })
+  while (!(await isReady(join(run, 'agent.sock')))) {
+    if (child.exitCode !== null) throw new Error(`the agent of ${checkout} ended: ${last}`)
+    if (performance.now() - startMs > READY_DEADLINE_MS) throw new Error(`the agent is not ready: ${last}`)
+    await sleep(POLL_MS)
+  }
+  return { ...programOf(child), readySeconds: (performance.now() - startMs) / 1000, logLines: () => lines }
+}
+
+function programOf(child: ChildProcess): Program {
+  return {
+    pid: child.pid!,
+    async stop() {
+      if (child.exitCode !== null) return
+      const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS)
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+      clearTimeout(timer)
+    },
+  }
+}
+
+function isReady(socketPath: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const asked = request({ socketPath, path: '/readyz' }, response => {
+      response.resume()
+      resolve(response.statusCode === 200)
+    })
+    // not there yet, or gone
+    asked.once('error', () => resolve(false))
+    asked.end()
+  })
+}
+
+function kubeconfigText(server: string): string {
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'bench', cluster: { server } }],
+    users: [{ name: 'bench', user: {} }],
+    contexts: [{ name: 'bench', context: { cluster: 'bench', user: 'bench' } }],
+    'current-context': 'bench',
+  })
+}

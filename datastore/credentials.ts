@@ -1,0 +1,190 @@
+// Where the API server is and how to authenticate there, from a kubeconfig or a pod's service account. Tokens, CAs and
+// client certificates are read here; a kubeconfig with a credential program, an auth provider or a proxy goes to
+// client-node, which is loaded only then: it costs 100 MB and a second of an agent's start.
+import { existsSync, readFileSync } from 'node:fs'
+import type { RequestOptions } from 'node:https'
+import { homedir } from 'node:os'
+import { delimiter, dirname, join, resolve } from 'node:path'
+import { parse } from 'yaml'
+import { isObject } from '../api/merge-patch.ts'
+import { Unreachable } from './port.ts'
+
+export type AccessOptions = {
+  /** Path of a kubeconfig file. */
+  kubeconfig?: string
+  /** URL of the server, instead of a kubeconfig; with an optional bearer token and CA (PEM). */
+  server?: string
+  token?: string
+  caData?: string
+}
+
+export type Access = {
+  server: URL
+  /** Connections go through a proxy, and are not ours to keep. */
+  viaProxy: boolean
+  /** TLS options and headers of one request. Rejects with Unreachable when the credentials cannot be had now. */
+  authenticate(): Promise<RequestOptions>
+}
+
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
+/** How long credentials from files are used before the files are read again: a service account's token is replaced. */
+const REREAD_MS = 60_000
+
+/** Fields that are read here; any other one means client-node. */
+const PLAIN_CLUSTER = new Set([
+  'server',
+  'certificate-authority',
+  'certificate-authority-data',
+  'insecure-skip-tls-verify',
+  'tls-server-name',
+])
+const PLAIN_USER = new Set([
+  'token',
+  'tokenFile',
+  'client-certificate',
+  'client-certificate-data',
+  'client-key',
+  'client-key-data',
+])
+
+/**
+ * Access by the options, else $KUBECONFIG, else ~/.kube/config, else the pod's service account. Throws when no server is
+ * named or the kubeconfig cannot be read.
+ */
+export function accessOf({ kubeconfig, server, token, caData }: AccessOptions): Access {
+  if (server !== undefined) {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    return plainAccess(server, () => ({ headers, ...(caData === undefined ? {} : { ca: caData }) }))
+  }
+  const named = kubeconfig ?? process.env['KUBECONFIG'] ?? ''
+  const [path = '', ...more] = named.split(kubeconfig === undefined ? delimiter : '\0').filter(part => part !== '')
+  const home = join(homedir(), '.kube', 'config')
+  const file = path !== '' ? path : existsSync(home) ? home : undefined
+  return file === undefined ? serviceAccount() : fromKubeconfig(file, kubeconfig, more.length > 0)
+}
+
+function fromKubeconfig(path: string, asked: string | undefined, merged: boolean): Access {
+  const text = readFileSync(path, 'utf8')
+  const config: unknown = text.trimStart().startsWith('{') ? JSON.parse(text) : parse(text)
+  const context = named(config, 'contexts', 'context', isObject(config) ? config['current-context'] : undefined)
+  const cluster = named(config, 'clusters', 'cluster', context?.['cluster'])
+  const user = named(config, 'users', 'user', context?.['user']) ?? {}
+  if (merged) return fromClientNode(asked, undefined)
+  if (cluster === undefined || typeof cluster['server'] !== 'string')
+    throw new Error('the kubeconfig has no current context with a cluster: name a server')
+  const isPlain =
+    Object.keys(cluster).every(field => PLAIN_CLUSTER.has(field)) &&
+    Object.keys(user).every(field => PLAIN_USER.has(field))
+  if (!isPlain) return fromClientNode(asked, { server: cluster['server'], proxy: cluster['proxy-url'] !== undefined })
+  const folder = dirname(path)
+  return plainAccess(cluster['server'], () => {
+    const token = textOf(user, 'token') ?? fileOf(user, 'tokenFile', folder)?.trim()
+    return {
+      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      ...defined('ca', dataOf(cluster, 'certificate-authority', folder)),
+      ...defined('cert', dataOf(user, 'client-certificate', folder)),
+      ...defined('key', dataOf(user, 'client-key', folder)),
+      ...defined('servername', textOf(cluster, 'tls-server-name')),
+      ...(cluster['insecure-skip-tls-verify'] === true ? { rejectUnauthorized: false } : {}),
+    }
+  })
+}
+
+function serviceAccount(): Access {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env
+  if (host === undefined || port === undefined || !existsSync(join(SERVICE_ACCOUNT, 'token')))
+    throw new Error('no kubeconfig is named, and this is no pod with a service account: name a server')
+  return plainAccess(`https://${host.includes(':') ? `[${host}]` : host}:${port}`, () => ({
+    headers: { authorization: `Bearer ${readFileSync(join(SERVICE_ACCOUNT, 'token'), 'utf8').trim()}` },
+    ca: readFileSync(join(SERVICE_ACCOUNT, 'ca.crt'), 'utf8'),
+  }))
+}
+
+function plainAccess(server: string, read: () => RequestOptions): Access {
+  let known: { options: RequestOptions; atMs: number } | undefined
+  return {
+    server: new URL(server),
+    viaProxy: false,
+    async authenticate() {
+      if (known !== undefined && performance.now() - known.atMs < REREAD_MS) return known.options
+      try {
+        known = { options: read(), atMs: performance.now() }
+      } catch (error) {
+        throw noCredentials(error) // a file that is missing or may not be read
+      }
+      return known.options
+    },
+  }
+}
+
+/** `known` is what was read of the file; undefined when several files are to be merged. */
+function fromClientNode(path: string | undefined, known: { server: string; proxy: boolean } | undefined): Access {
+  const loading = import('@kubernetes/client-node').then(({ KubeConfig }) => {
+    const config = new KubeConfig()
+    if (path === undefined) config.loadFromDefault()
+    else config.loadFromFile(path)
+    // client-node accepts http:// only with skipTLSVerify
+    config.clusters = config.clusters.map(c => (c.server.startsWith('http:') ? { ...c, skipTLSVerify: true } : c))
+    return config
+  })
+  loading.catch(() => {}) // every request hears of it
+  const server = known?.server ?? mergedServer()
+  return {
+    server: new URL(server),
+    viaProxy: known?.proxy ?? true,
+    async authenticate() {
+      const options: RequestOptions = { headers: {} }
+      try {
+        await (await loading).applyToHTTPSOptions(options)
+      } catch (error) {
+        throw noCredentials(error) // whatever client-node or a credential program throws
+      }
+      return options
+    },
+  }
+}
+
+/** The server of the first of several kubeconfig files that has the current context. */
+function mergedServer(): string {
+  const files = (process.env['KUBECONFIG'] ?? '').split(delimiter).filter(file => file !== '' && existsSync(file))
+  const configs = files.map(file => parse(readFileSync(file, 'utf8')) as unknown)
+  const current = configs.map(config => (isObject(config) ? config['current-context'] : undefined)).find(Boolean)
+  const first = (list: string, field: string, name: unknown): Record<string, unknown> | undefined =>
+    configs.map(config => named(config, list, field, name)).find(found => found !== undefined)
+  const server = first('clusters', 'cluster', first('contexts', 'context', current)?.['cluster'])?.['server']
+  if (typeof server === 'string') return server
+  throw new Error('the files of $KUBECONFIG have no current context with a cluster: name a server')
+}
+
+/** The entry called `name` of one of a kubeconfig's three lists. */
+function named(config: unknown, list: string, field: string, name: unknown): Record<string, unknown> | undefined {
+  const entries = isObject(config) && Array.isArray(config[list]) ? (config[list] as unknown[]) : []
+  const entry = entries.find(each => isObject(each) && each['name'] === name)
+  return isObject(entry) && isObject(entry[field]) ? entry[field] : undefined
+}
+
+function textOf(object: Record<string, unknown>, field: string): string | undefined {
+  const value = object[field]
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+/** A file's text; its path may be relative to the kubeconfig. */
+function fileOf(object: Record<string, unknown>, field: string, folder: string): string | undefined {
+  const path = textOf(object, field)
+  return path === undefined ? undefined : readFileSync(resolve(folder, path), 'utf8')
+}
+
+/** What stands in base64 under `<field>-data`, or in the file named by `field`. */
+function dataOf(object: Record<string, unknown>, field: string, folder: string): string | undefined {
+  const data = textOf(object, `${field}-data`)
+  return data === undefined ? fileOf(object, field, folder) : Buffer.from(data, 'base64').toString()
+}
+
+function defined<K extends string>(key: K, value: string | undefined): { [key in K]?: string } {
+  return value === undefined ? {} : ({ [key]: value } as { [key in K]: string })
+}
+
+function noCredentials(error: unknown): Unreachable {
+  const { message } = error as Error
+  return new Unreachable(`the credentials for the API server cannot be had: ${message}`, { cause: error })
+}
