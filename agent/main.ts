@@ -9,6 +9,7 @@ import { answerCni } from '../cni/http.ts'
 import { openStore } from '../datastore/kube.ts'
 import type { Store } from '../datastore/port.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
+import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { parseAddress } from '../lib/ip.ts'
@@ -23,6 +24,7 @@ type Flags = {
   dataDir: string
   runDir: string
   nodeIp: string
+  routeProtocol: number
   logLevel: LogLevel
 }
 
@@ -36,6 +38,12 @@ const program = new Command('margay-node')
   .option('--data-dir <dir>', 'journal and snapshot; must survive reboots', '/var/lib/margay')
   .option('--run-dir <dir>', 'where agent.sock is made', '/run/margay')
   .option('--node-ip <address>', 'IPv4 address of this node, or auto', nodeIp, 'auto')
+  .option(
+    '--route-protocol <number>',
+    'protocol number of this agent’s routes (`ip route`: proto); no other program of this host may use it',
+    routeProtocol,
+    ROUTE_PROTOCOL.blocks,
+  )
   .addOption(new Option('--log-level <level>').choices(['trace', 'debug', 'info', 'warn', 'error']).default('info'))
   .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
 
@@ -56,7 +64,7 @@ async function run(flags: Flags): Promise<void> {
   const kernel = openKernel()
   const transport = new TcpTransport(sockets)
   const agent = new NodeAgent(
-    { nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp },
+    { nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },
     { kernel, store, transport, clock: systemClock, log },
   )
   await agent.start()
@@ -91,6 +99,13 @@ function reach(kubeconfig: string | undefined, log: Log): Store {
     const { message } = error as Error
     throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })
   }
+}
+
+function routeProtocol(text: string): number {
+  const number = Number(text)
+  // 0 to 4 are the kernel's own and what people type
+  if (/^\d+$/.test(text) && number >= 5 && number <= 255) return number
+  throw new InvalidArgumentError(`${text} is not a number from 5 to 255`)
 }
 
 function nodeIp(text: string): string {

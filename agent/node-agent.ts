@@ -19,7 +19,7 @@ import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
 import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
-import { ROUTE_PROTOCOL, ROUTE_TABLE } from '../kernel/port/routes.ts'
+import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
@@ -36,6 +36,8 @@ export type NodeAgentOptions = {
   dataDir: string
   /** `auto`, or an address of this machine. */
   nodeIp: string
+  /** The rtm_protocol of this agent's routes, which no other program of this host may write. */
+  routeProtocol: number
 }
 
 export type NodeAgentDeps = { kernel: Kernel; store: Store; transport: Transport; clock: Clock; log: Log }
@@ -78,7 +80,7 @@ export class NodeAgent {
     })
     this.#felix = new Felix(kernel, {
       ...{ clock, log: roomLog('felix') },
-      marks: nodeMarks({ routeProtocol: ROUTE_PROTOCOL.blocks, interfacePrefix: INTERFACE_PREFIX }),
+      marks: nodeMarks({ routeProtocol: options.routeProtocol, interfacePrefix: INTERFACE_PREFIX }),
       onConditions: changes => this.#status.change('felix', changes),
       onHealed: object =>
         record({ type: 'Healed', object, reason: 'ChangedByOther', message: 'somebody else changed it; put back' }),
@@ -94,7 +96,7 @@ export class NodeAgent {
   async start(): Promise<void> {
     const { kernel, log } = this.#deps
     this.#capabilities = await probeCapabilities(kernel)
-    const routes = await kernel.routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks })
+    const routes = await kernel.routes({ table: ROUTE_TABLE.main, protocol: this.#options.routeProtocol })
     const hadRoutes = routes.some(({ gateway }) => gateway !== undefined)
     await this.#collectLeftovers()
     const endpoints = this.endpoints.live()

@@ -44,7 +44,7 @@ export class Felix {
   readonly #kernel: Kernel
   readonly #deps: FelixDeps
   readonly #applier: Applier
-  readonly #calculator = new Calculator()
+  readonly #calculator: Calculator
   readonly #retry = new Backoff({ firstMs: 50, maxMs: 10_000 })
   readonly #repairBackoff = new Backoff({ firstMs: 200, maxMs: 5_000 })
   readonly #timers = new Map<string, Cancel>()
@@ -52,7 +52,7 @@ export class Felix {
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
   /** Conditions for what the last pass was refused. */
   #refused: ReadonlyMap<string, Condition> = new Map()
-  #needed = this.#calculator.tunnelsNeeded()
+  #needed: TunnelsNeeded
   #generation = 0
   #appliedGeneration = -1
   #clean = false
@@ -65,6 +65,8 @@ export class Felix {
   constructor(kernel: Kernel, deps: FelixDeps) {
     this.#kernel = kernel
     this.#deps = deps
+    this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol })
+    this.#needed = this.#calculator.tunnelsNeeded()
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs())
   }
 

@@ -70,12 +70,14 @@ export function removeNetns(name: string): void {
   rmSync(path, { force: true })
 }
 
-/** The names of all named namespaces, sorted. */
+/** The names of all named namespaces, sorted. Throws `KernelError` when they cannot be read. */
 export function listNetns(): string[] {
   try {
     return readdirSync(FOLDER).sort()
-  } catch {
-    return []
+  } catch (error) {
+    const refusal = fileError(error, 'list netns', FOLDER)
+    if (refusal instanceof KernelError && refusal.errno === ERRNO.ENOENT) return []
+    throw refusal
   }
 }
 
@@ -109,6 +111,7 @@ function comeHome(home: number): void {
   try {
     setNetns(home)
   } catch {
+    // whatever it is: in a foreign namespace nothing may go on
     process.abort()
   }
 }

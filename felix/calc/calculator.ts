@@ -19,7 +19,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Condition } from '../../api/status.ts'
 import { GATEWAY } from '../../kernel/pod-interface.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import {
   addressKey,
   fdbKey,
@@ -31,6 +31,7 @@ import {
   neighbourKey,
   sysctlKey,
 } from '../../kernel/reconcile/objects.ts'
+import type { Prefix } from '../../lib/prefix-index.ts'
 import type { Desired, DesiredState, Differences } from '../desired.ts'
 import type { Endpoint, InputKind, Inputs, Settings, ThisNode } from '../input.ts'
 import { BlockGroup } from './blocks.ts'
@@ -90,12 +91,21 @@ export class Calculator {
   readonly #endpoints = new EndpointGroup(this.#claims, this.#outputs)
   readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
-  readonly #learned = new LearnedGroup(
-    { poolOf: prefix => this.#pools.match(prefix), vtepOf: address => this.#vteps.byAddress(address) },
-    this.#claims,
-    this.#conditions,
-  )
-  readonly #blocks = new BlockGroup(this.#claims, this.#learned)
+  readonly #learned: LearnedGroup
+  readonly #blocks: BlockGroup
+  readonly #routeProtocol: number
+
+  /** `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, and to the pods' gateway. */
+  constructor({ routeProtocol }: { routeProtocol: number }) {
+    const context = {
+      poolOf: (prefix: Prefix) => this.#pools.match(prefix),
+      vtepOf: (address: string) => this.#vteps.byAddress(address),
+      routeProtocol,
+    }
+    this.#learned = new LearnedGroup(context, this.#claims, this.#conditions)
+    this.#blocks = new BlockGroup(this.#claims, this.#learned, routeProtocol)
+    this.#routeProtocol = routeProtocol
+  }
 
   /** Takes one item in, or away. Returns whether that is news. */
   set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): boolean {
@@ -207,7 +217,8 @@ export class Calculator {
       this.#endpoints.reroute(config.workloadRouteProtocol)
     for (const id of this.#told.endpoint)
       this.#endpoints.update(id, this.#items.endpoint.get(id), config.workloadRouteProtocol)
-    if (before.node !== node && node !== undefined) this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink))
+    if (before.node !== node && node !== undefined)
+      this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink, this.#routeProtocol))
     this.#claims.settle()
 
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
@@ -316,13 +327,13 @@ const GATEWAY_METRIC = 1024
  * to over another interface (arp_process in net/ipv4/arp.c), and a node may have no default route. The uplink itself never
  * answers: the route leads back to it. Not over `lo`, which would forward a packet to this address until its TTL ends.
  */
-function gatewayRoute(uplink: string): NamedRoute | undefined {
+function gatewayRoute(uplink: string, protocol: number): NamedRoute | undefined {
   if (uplink === 'lo') return undefined
   return {
     dst: GATEWAY_DST,
     table: ROUTE_TABLE.main,
     type: 'unicast',
-    protocol: ROUTE_PROTOCOL.blocks,
+    protocol,
     scope: ROUTE_SCOPE.link,
     interfaceName: uplink,
     metric: GATEWAY_METRIC,

@@ -5,7 +5,7 @@
 import { broken, type Condition } from '../../api/status.ts'
 import type { Capabilities } from '../../kernel/capabilities.ts'
 import { GATEWAY } from '../../kernel/pod-interface.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
@@ -20,6 +20,8 @@ import type { Vtep } from './vteps.ts'
 export type LearnedContext = {
   poolOf(prefix: Prefix): Pool | undefined
   vtepOf(address: string): Vtep | undefined
+  /** The rtm_protocol of these routes. */
+  routeProtocol: number
 }
 
 /** What an announcement is measured against at this node. */
@@ -169,7 +171,12 @@ export class LearnedGroup {
     const farVtep = vtep !== undefined
     const way = chooseWay({ family: prefix.family, pool, onLink, announced, own: here.own, farVtep })
     if (way.way === 'none') return noWay(dst, learned, pool, way, vtep)
-    const route = { dst, ...LEARNED, ...hopOf(way.way, learned, here.node.uplink, vtep) }
+    const route = {
+      dst,
+      ...LEARNED,
+      protocol: this.#context.routeProtocol,
+      ...hopOf(way.way, learned, here.node.uplink, vtep),
+    }
     if (way.way !== 'vxlan' || way.instead === undefined) return { route }
     return { route, condition: standIn(learned, way.instead, vtep) }
   }
@@ -182,7 +189,6 @@ const NOTHING: Result = {}
 const LEARNED = {
   table: ROUTE_TABLE.main,
   type: 'unicast',
-  protocol: ROUTE_PROTOCOL.blocks,
   scope: ROUTE_SCOPE.universe,
 } as const
 

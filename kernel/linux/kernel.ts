@@ -281,7 +281,8 @@ class LinuxKernel implements Kernel {
 
   async #one(operation: string, object: string, type: number, flags: number, body: Request['body']): Promise<void> {
     const [answer] = await this.#requests.change([{ type, flags, body }])
-    if (operation.startsWith('delete') && ABSENT.includes(answer!.errno)) return
+    const removes = type === RTM.delAddr || type === RTM.delNeigh
+    if (removes && ABSENT.includes(answer!.errno)) return
     check(answer!, operation, object)
   }
 

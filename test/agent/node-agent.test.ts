@@ -38,7 +38,7 @@ async function startAgent(
   network: MemoryNetwork,
 ): Promise<NodeAgent> {
   const agent = new NodeAgent(
-    { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto' },
+    { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto', routeProtocol: 80 },
     { kernel: at.world.kernel(), store, transport: network.host(at.address), clock: systemClock, log: silentLog },
   )
   await agent.start()

@@ -176,7 +176,7 @@ test('one change touches what depends on it and nothing else', t => {
 })
 
 test('learned routes wait until pools are known, and the need for a tunnel does not', t => {
-  const calculator = new Calculator()
+  const calculator = new Calculator({ routeProtocol: 80 })
   tell(calculator, { ...FULL, endpoints: [] })
   calculator.step()
   const prefixes = () => [...calculator.wanted().route.keys()].filter(dst => FULL.learned.some(l => l.prefix === dst))
@@ -229,7 +229,7 @@ test('a condition that several routes cause stays until the last of them is gone
 })
 
 function started(): Calculator {
-  const calculator = new Calculator()
+  const calculator = new Calculator({ routeProtocol: 80 })
   calculator.configure({ node: EMPTY.node, config: EMPTY.config, capabilities: EMPTY.capabilities })
   calculator.useLearned()
   return calculator

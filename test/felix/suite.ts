@@ -380,6 +380,40 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(it.spy.lost, [])
     }))
 
+  test('routes carry the protocol number that is configured', t =>
+    onNode(async it => {
+      const marks = nodeMarks({ routeProtocol: 99, interfacePrefix: 'cali' })
+      const felix = it.start({ marks })
+      tell(felix, full)
+      for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+      await felix.inSync()
+      for (const dst of ['10.244.1.0/26', '10.244.2.0/26', '169.254.1.1/32'])
+        t.is((await routeTo(it.otherProgram, dst))?.protocol, 99)
+    }))
+
+  test('another MAC of a far VTEP: the new entries are there before the old one goes', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      it.spy.writes.length = 0
+      const [far] = full.remotes.filter(({ name }) => name === 'n3')
+      felix.set('remote', 'n3', { ...far!, vxlanTunnelMac: '66:00:00:00:00:33' })
+      await felix.inSync()
+      t.deepEqual(it.spy.writes, ['setNeighbour', 'setFdb', 'deleteFdb'])
+    }))
+
+  test('another VTEP address of a far node: route, neighbour and forwarding entry never lack one', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      it.spy.writes.length = 0
+      const [far] = full.remotes.filter(({ name }) => name === 'n3')
+      felix.set('remote', 'n3', { ...far!, vxlanTunnelAddress: '10.245.3.2' })
+      await felix.inSync()
+      // the new neighbour, then the old one goes; routes are changed in place
+      t.is(it.spy.writes.indexOf('setNeighbour'), 0)
+      t.true(it.spy.writes.indexOf('deleteNeighbour') > 0)
+      t.deepEqual(it.spy.lost, [])
+    }))
+
   test('a new pod makes nothing be read but what is on its interface', t =>
     onNode(async it => {
       const felix = await startInSync(it)

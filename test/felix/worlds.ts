@@ -30,7 +30,7 @@ export type Told = {
 
 /** A calculator that was told a whole world and has worked it out. */
 export function calculated(world: World): Calculator {
-  const calculator = new Calculator()
+  const calculator = new Calculator({ routeProtocol: 80 })
   calculator.useLearned()
   tell(calculator, world)
   calculator.step()
