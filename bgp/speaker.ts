@@ -1,7 +1,6 @@
 // The BGP speaker: peers, listeners and originated networks around one RIB. Several may live in one process; `close`
 // leaves no timer and no socket behind.
 
-import { Writer } from '../lib/bytes.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
@@ -9,6 +8,8 @@ import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
 import { type Network, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
 import { FaultLog } from './fault-log.ts'
+import { type ListenerCounts, Listeners } from './listeners.ts'
+import { OwnRestart } from './own-restart.ts'
 import { type ClearKind, Peer, type PeerDeps } from './peer.ts'
 import { Policy } from './policy.ts'
 import type { BgpConnection, Discover, Listener, RouteSink, Transport } from './port.ts'
@@ -16,8 +17,7 @@ import { Rib } from './rib/rib.ts'
 import type { RibEvent } from './rib/types.ts'
 import { openSource, type RouteSource, type RouteSourceConfig } from './route-source.ts'
 import { CEASE } from './wire/iana.ts'
-import { MAX_MESSAGE } from './wire/message.ts'
-import { cease, emitNotification } from './wire/notification.ts'
+import { cease } from './wire/notification.ts'
 import { WorkQueue } from './work-queue.ts'
 
 export type { Network, PeerConfig, PeerStatus, SpeakerConfig } from './config.ts'
@@ -44,14 +44,7 @@ export type SpeakerDeps = {
   restarting?: boolean
 }
 
-/** What happened to connections that belong to no peer. */
-export type ListenerCounts = { unknown: number; rejected: number; droppedUnanswered: number }
-
-/** Rejections that say so to the other side, per second; more are reset without a word. */
-const REJECTIONS_PER_SECOND = 10
 const DEFAULT_RANGE_LIMIT = 100
-/** How long a restart waits when no peer says how long. */
-const DEFAULT_RESTART_MS = 120_000
 /** How long a dynamic neighbour without a session, and with nothing retained, is remembered. */
 const DYNAMIC_IDLE_MS = 60_000
 
@@ -62,24 +55,17 @@ export class Speaker {
   readonly #clock: Clock
   readonly #log: Log
   readonly #workQueue = new WorkQueue()
-  readonly #transport: Transport
   readonly #peers = new Map<string, Peer>()
   readonly #ranges = new Map<string, PeerConfig>()
   /** Dynamic neighbours: the range each came from. */
   readonly #dynamic = new Map<Peer, string>()
   readonly #sources = new Set<string>()
-  readonly #listeners = new Set<Listener>()
+  readonly #listeners: Listeners
+  readonly #restart: OwnRestart
   readonly #watchers = new Set<(status: PeerStatus) => void>()
   readonly #faults: FaultLog
   readonly #faultWatchers = new Set<(event: RibEvent) => void>()
   readonly #sessionWatchers = new Set<SessionWatcher>()
-  readonly #restartWatchers = new Set<() => void>()
-  readonly #unsettled = new Set<string>()
-  readonly #counts: ListenerCounts = { unknown: 0, rejected: 0, droppedUnanswered: 0 }
-  #restarting: boolean
-  #cancelRestart: () => void = () => undefined
-  #tokens = REJECTIONS_PER_SECOND
-  #tokensAtMs: number
   #closed = false
 
   constructor(config: SpeakerConfig, deps: SpeakerDeps) {
@@ -88,14 +74,10 @@ export class Speaker {
     this.#clock = clock
     this.#log = log
     this.#faults = new FaultLog(log, clock)
-    this.#transport = deps.transport
-    this.#tokensAtMs = clock.monotonicMs()
+    this.#listeners = new Listeners(deps.transport, clock)
     this.#rib = new Rib(config, { sink: deps.sink, clock, log })
-    this.#restarting = deps.restarting === true
-    if (this.#restarting) {
-      this.#rib.defer(true)
-      this.#cancelRestart = clock.after(DEFAULT_RESTART_MS, () => this.#restartOver())
-    }
+    this.#restart = new OwnRestart(clock, { active: deps.restarting === true, over: () => this.#restartOver() })
+    if (this.#restart.active) this.#rib.defer(true)
     this.#deps = {
       speaker: config,
       rib: this.#rib,
@@ -105,10 +87,10 @@ export class Speaker {
       transport: deps.transport,
       workQueue: this.#workQueue,
       discover: deps.discover,
-      restarting: () => this.#restarting,
+      restarting: () => this.#restart.active,
       watchers: this.#sessionWatchers,
       changed: peer => this.#changed(peer),
-      restartDone: peer => this.#settled(peer.name),
+      restartDone: peer => this.#restart.done(peer.name),
     }
     const work = () => this.#rib.work()
     this.#rib.onWork(() => this.#workQueue.enqueue(work))
@@ -122,7 +104,7 @@ export class Speaker {
 
   /** Connections that no peer or range wanted, since the start. */
   get listenerCounts(): Readonly<ListenerCounts> {
-    return this.#counts
+    return this.#listeners.counts
   }
 
   /** What `setPeer` with this configuration would reset and why; empty when no session ends. */
@@ -153,7 +135,7 @@ export class Speaker {
       else peer.configure(config)
       if (old !== undefined) this.#forgetOptions(old, config)
     }
-    for (const listener of this.#listeners) this.#protect(listener)
+    this.#protect()
     return reasons
   }
 
@@ -214,21 +196,9 @@ export class Speaker {
 
   /** Listens for peers. Rejects with Node's code (EADDRINUSE, EACCES, …). */
   async listen(options: { address: string; port: number; interface?: string }): Promise<Listener> {
-    const listener = await this.#transport.listen(options, connection => this.#accept(connection))
-    const family = familyOf(options.address)
-    const own: Listener = {
-      port: listener.port,
-      setPeerOptions: (peer, wanted) => {
-        if (familyOf(peer) === family) listener.setPeerOptions(peer, wanted)
-      },
-      close: async () => {
-        this.#listeners.delete(own)
-        await listener.close()
-      },
-    }
-    this.#listeners.add(own)
-    this.#protect(own)
-    return own
+    const listener = await this.#listeners.listen(options, connection => this.#accept(connection))
+    this.#protect()
+    return listener
   }
 
   /**
@@ -262,13 +232,12 @@ export class Speaker {
 
   /** Calls `listen` once when this speaker's own graceful restart is over; at once when there is none. */
   onRestartOver(listen: () => void): void {
-    if (this.#restarting) this.#restartWatchers.add(listen)
-    else listen()
+    this.#restart.onOver(listen)
   }
 
   /** Whether this speaker's own graceful restart is still going on. */
   get restarting(): boolean {
-    return this.#restarting
+    return this.#restart.active
   }
 
   /**
@@ -278,21 +247,24 @@ export class Speaker {
   async close({ graceful = false }: { graceful?: boolean } = {}): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#cancelRestart()
-    const listeners = [...this.#listeners]
+    this.#restart.close()
     for (const peer of this.#peers.values()) {
       const keeps = graceful && peer.config.gracefulRestart !== undefined && peer.config.gracefulRestart !== false
       peer.stop(keeps ? undefined : CEASE.shutdown, { code: 'shutting-down', detail: 'this speaker is stopping' })
     }
     this.#workQueue.close()
     this.#rib.close()
-    await Promise.all(listeners.map(listener => listener.close()))
+    await this.#listeners.close()
   }
 
   #add(config: PeerConfig): Peer {
     const peer = new Peer(config, this.#deps)
     this.#peers.set(peer.name, peer)
-    if (this.#restarting && config.gracefulRestart) this.#awaitRestart(config)
+    if (config.gracefulRestart)
+      this.#restart.waitFor(
+        peer.name,
+        [...this.#peers.values()].map(each => each.config),
+      )
     peer.start()
     return peer
   }
@@ -303,7 +275,7 @@ export class Speaker {
     this.#dynamic.delete(peer)
     peer.stop(CEASE.deconfigured, { code: 'admin-down', detail: 'no longer configured' })
     this.#rib.peerDown(peer.name, { retain: false })
-    this.#settled(peer.name)
+    this.#restart.done(peer.name)
   }
 
   #setRange(name: string, config: PeerConfig): void {
@@ -319,19 +291,9 @@ export class Speaker {
 
   #accept(connection: BgpConnection): void {
     const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
-    if (peer === undefined) this.#counts.unknown++
+    if (peer === undefined) this.#listeners.counts.unknown++
     const refusal = peer === undefined ? cease(CEASE.rejected) : peer.accept(connection)
-    if (refusal === undefined) return
-    if (this.#takeToken()) {
-      this.#counts.rejected++
-      const w = new Writer(MAX_MESSAGE)
-      emitNotification(w, refusal)
-      connection.write(w.done().slice())
-      connection.close()
-    } else {
-      this.#counts.droppedUnanswered++
-      connection.destroy()
-    }
+    if (refusal !== undefined) this.#listeners.reject(connection, refusal)
   }
 
   #peerFor(connection: BgpConnection): Peer | undefined {
@@ -375,88 +337,40 @@ export class Speaker {
     })
   }
 
-  #protect(listener: Listener): void {
-    for (const peer of this.#peers.values()) {
-      const { address } = peer.config
-      if (address !== undefined) listener.setPeerOptions(address, peer.socketOptions())
-      else if (peer.address !== undefined) listener.setPeerOptions(peer.address, peer.socketOptions())
-    }
-    for (const config of this.#ranges.values())
-      if (config.range !== undefined)
-        listener.setPeerOptions(config.range, { password: config.password, ttlSecurity: config.ttlSecurity })
+  /** Tells the listeners what connections from each peer must carry. */
+  #protect(): void {
+    for (const peer of this.#peers.values())
+      if (peer.address !== undefined) this.#listeners.setPeerOptions(peer.address, peer.socketOptions())
+    for (const { range, password, ttlSecurity } of this.#ranges.values())
+      if (range !== undefined) this.#listeners.setPeerOptions(range, { password, ttlSecurity })
   }
 
   #forgetOptions(old: PeerConfig, next?: PeerConfig): void {
     const key = old.address ?? old.range
     if (key === undefined || key === (next?.address ?? next?.range)) return
-    for (const listener of this.#listeners) listener.setPeerOptions(key, undefined)
-  }
-
-  #takeToken(): boolean {
-    const nowMs = this.#clock.monotonicMs()
-    const gained = ((nowMs - this.#tokensAtMs) / 1000) * REJECTIONS_PER_SECOND
-    this.#tokens = Math.min(REJECTIONS_PER_SECOND, this.#tokens + gained)
-    this.#tokensAtMs = nowMs
-    if (this.#tokens < 1) return false
-    this.#tokens--
-    return true
+    this.#listeners.setPeerOptions(key, undefined)
   }
 
   #changed(peer: Peer): void {
     if (this.#closed && peer.state === 'Established') return
-    const { negotiated } = peer
-    if (this.#unsettled.has(peer.name) && negotiated !== undefined) {
-      // RFC 4724 §4.1: not waited for are peers that restart themselves, and those without the capability
-      const graceful = negotiated.gracefulRestart
-      if (graceful === undefined || graceful.restarting || graceful.families.length === 0) this.#settled(peer.name)
-    }
+    if (peer.negotiated !== undefined) this.#restart.sessionUp(peer.name, peer.negotiated)
     if (this.#watchers.size === 0) return
     const status = peer.status()
     for (const listen of this.#watchers) listen(status)
   }
 
   #ribEvent(event: RibEvent): void {
-    if (event.type === 'end-of-rib') this.#endOfRib(event.key, event.family)
+    if (event.type === 'end-of-rib') {
+      const families = this.#peers.get(event.key)?.negotiated?.gracefulRestart?.families ?? []
+      this.#restart.endOfRib(event.key, event.family, families)
+    }
     this.#faults.note(event)
     for (const listen of this.#faultWatchers) listen(event)
   }
 
-  /** Families per peer whose End-of-RIB our restart still waits for. */
-  readonly #endsMissing = new Map<string, Set<string>>()
-
-  #endOfRib(key: string, family: string): void {
-    if (!this.#unsettled.has(key)) return
-    const families = this.#peers.get(key)?.negotiated?.gracefulRestart?.families ?? []
-    const missing = this.#endsMissing.get(key) ?? new Set<string>(families)
-    missing.delete(family)
-    this.#endsMissing.set(key, missing)
-    if (missing.size === 0) this.#settled(key)
-  }
-
-  /** The longest restart time bounds the wait for peers that never come back. */
-  #awaitRestart(config: PeerConfig): void {
-    this.#unsettled.add(nameOf(config))
-    const seconds = Math.max(
-      ...[...this.#peers.values()].map(({ config: c }) => (c.gracefulRestart ? c.gracefulRestart.restartSeconds : 0)),
-    )
-    this.#cancelRestart()
-    this.#cancelRestart = this.#clock.after(seconds * 1000, () => this.#restartOver())
-  }
-
-  #settled(name: string): void {
-    if (this.#unsettled.delete(name) && this.#unsettled.size === 0) this.#restartOver()
-  }
-
   #restartOver(): void {
-    if (!this.#restarting || this.#closed) return
-    this.#cancelRestart()
-    this.#restarting = false
-    this.#unsettled.clear()
-    this.#endsMissing.clear()
     this.#log.info('graceful restart is over')
     this.#rib.defer(false)
-    for (const listen of this.#restartWatchers) listen()
-    this.#restartWatchers.clear()
   }
 }
 

@@ -1,0 +1,59 @@
+import test from 'ava'
+import type { Negotiated } from '../../bgp/fsm/negotiate.ts'
+import { OwnRestart } from '../../bgp/own-restart.ts'
+import { ManualClock } from '../../lib/clock.ts'
+
+const restartSeconds = (seconds: number) => ({ asn: 65002, gracefulRestart: { restartSeconds: seconds } })
+const came = (families: readonly string[], restarting = false) =>
+  ({ gracefulRestart: { restarting, restartSeconds: 0, families, forwarding: [] } }) as unknown as Negotiated
+
+function begun() {
+  const clock = new ManualClock()
+  const told: string[] = []
+  const restart = new OwnRestart(clock, { active: true, over: () => void told.push('over') })
+  restart.onOver(() => told.push('listener'))
+  return { clock, told, restart }
+}
+
+test('a restart is over when the last peer has sent the End-of-RIB of every family it kept', t => {
+  const { clock, told, restart } = begun()
+  for (const name of ['a', 'b']) restart.waitFor(name, [restartSeconds(30)])
+  restart.sessionUp('a', came(['ipv4-unicast', 'ipv6-unicast']))
+  restart.endOfRib('a', 'ipv4-unicast', ['ipv4-unicast', 'ipv6-unicast'])
+  restart.endOfRib('a', 'ipv6-unicast', ['ipv4-unicast', 'ipv6-unicast'])
+  t.true(restart.active)
+  restart.done('b')
+  t.false(restart.active)
+  t.deepEqual(told, ['over', 'listener'])
+  t.is(clock.pending, 0)
+})
+
+test('peers that restart themselves or kept nothing of ours are not waited for (RFC 4724 §4.1)', t => {
+  for (const negotiated of [came(['ipv4-unicast'], true), came([]), {} as Negotiated]) {
+    const { restart } = begun()
+    restart.waitFor('a', [restartSeconds(30)])
+    restart.sessionUp('a', negotiated)
+    t.false(restart.active)
+  }
+})
+
+test('the longest restart time bounds the wait, and a listener that comes late is told at once', t => {
+  const { clock, told, restart } = begun()
+  restart.waitFor('a', [restartSeconds(30)])
+  restart.waitFor('b', [restartSeconds(30), restartSeconds(50)])
+  clock.advance(49_000)
+  t.true(restart.active)
+  clock.advance(1000)
+  t.deepEqual(told, ['over', 'listener'])
+  restart.onOver(() => told.push('late'))
+  t.is(told.at(-1), 'late')
+})
+
+test('what is closed tells nobody', t => {
+  const { clock, told, restart } = begun()
+  restart.waitFor('a', [restartSeconds(30)])
+  restart.close()
+  restart.done('a')
+  clock.advance(600_000)
+  t.deepEqual(told, [])
+})
