@@ -160,6 +160,7 @@ const TYPES: readonly DataType[] = [
   }),
   numbers('mark', 19, { length: 4, order: 'host', hex: true, prefixes: true }),
   numbers('iface_index', 20, { length: 4, order: 'host' }),
+  numbers('iface_type', 21, { length: 2, order: 'host', words: { ether: 1, ppp: 512, ipip: 768, loopback: 772 } }),
   numbers('uid', 24, { length: 4, order: 'host' }),
   numbers('gid', 25, { length: 4, order: 'host' }),
   bitmask('ct_state', 26, { invalid: 1, established: 2, related: 4, new: 8, untracked: 64 }),
@@ -266,6 +267,6 @@ export function formatWord(type: DataType, octets: Uint8Array): string {
 /** A value as nft prints it; octets that the type has no word for are a number. */
 export function printWord(type: DataType, octets: Uint8Array): string {
   const word = formatWord(type, octets)
-  if (word.startsWith(RAW)) return `0x${word.slice(RAW.length)}`
+  if (word.startsWith(RAW)) return `0x${toHex(type.order === 'host' ? octets.toReversed() : octets)}`
   return type.name === 'ifname' ? `"${word}"` : word
 }

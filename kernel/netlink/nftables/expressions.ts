@@ -24,8 +24,8 @@ import {
 } from './fields.ts'
 import { headerField } from './headers.ts'
 import { CMP_OP, CT_DIRECTION, CT_KEY, FIB_F, FIB_RESULT, MASQ_F, META_KEY, PAYLOAD_BASE } from './numbers.ts'
-import { assigned, compared, counterText, fibSays, lookedUp, masked } from './statement-text.ts'
-import type { TextState } from './text-state.ts'
+import { assigned, compared, counterText, fibOperand, lookedUp, masked } from './statement-text.ts'
+import type { Operand, TextState } from './text-state.ts'
 
 /** NFTA_EXPR_DATA. */
 const EXPR_DATA = 2
@@ -45,6 +45,8 @@ const META_TYPES: Partial<Record<Named<'meta'>['key'], string>> = {
   mark: 'mark',
   iif: 'iface_index',
   oif: 'iface_index',
+  iiftype: 'iface_type',
+  oiftype: 'iface_type',
   iifname: 'ifname',
   oifname: 'ifname',
   skuid: 'uid',
@@ -52,6 +54,12 @@ const META_TYPES: Partial<Record<Named<'meta'>['key'], string>> = {
   nfproto: 'nf_proto',
   l4proto: 'inet_proto',
   pkttype: 'pkt_type',
+}
+/** The keys that say which protocol a header has. */
+const META_TELLS: Partial<Record<Named<'meta'>['key'], Operand['tells']>> = {
+  iiftype: 'link',
+  nfproto: 'network',
+  l4proto: 'transport',
 }
 /** The keys that nft prints without `meta` before them. */
 const PLAIN_META: readonly string[] = ['iif', 'oif', 'iifname', 'oifname', 'iifgroup', 'oifgroup']
@@ -64,6 +72,8 @@ const CT_TYPES: Partial<Record<Named<'ct'>['key'], string>> = {
   l3proto: 'nf_proto',
   protocol: 'inet_proto',
 }
+/** Octets of numbers that are not 4. */
+const CT_LENGTHS: Partial<Record<Named<'ct'>['key'], number>> = { packets: 8, bytes: 8, zone: 2 }
 
 const closed = { closed: true }
 
@@ -75,8 +85,7 @@ const rows: { readonly [N in Name]: Row<N> } = {
       const known = META_TYPES[key]
       const type = known === undefined ? integerType(4, 'host') : dataType(known)
       const operand = { text: name, type, length: type.length ?? 4 }
-      const tells = key === 'nfproto' ? 'network' : key === 'l4proto' ? 'transport' : undefined
-      if (load !== undefined) state.load(load, tells === undefined ? operand : { ...operand, tells })
+      if (load !== undefined) state.load(load, { ...operand, tells: META_TELLS[key] })
       if (from !== undefined) state.say(`${name} set ${assigned(state.operand(from), type)}`)
     },
   },
@@ -91,9 +100,8 @@ const rows: { readonly [N in Name]: Row<N> } = {
       closed,
     ),
     text({ base, offset, length, load }, state) {
-      const header = base === 'link' ? undefined : base
-      const { text: name, type, protocol } = headerField(base, offset, length, header && state.known[header])
-      if (header !== undefined && protocol !== undefined && protocol !== 'th') state.imply(header)
+      const { text: name, type, protocol } = headerField(base, offset, length, state.known[base])
+      if (protocol !== undefined && protocol !== 'th') state.imply(base)
       // what the messages of ICMP are about tells the network's protocol as well
       if (protocol === 'icmp' || protocol === 'icmpv6') state.imply('network')
       const tells = name === 'ip protocol' || name === 'ip6 nexthdr' ? ({ tells: 'transport' } as const) : {}
@@ -147,7 +155,7 @@ const rows: { readonly [N in Name]: Row<N> } = {
     text({ key, load, from, direction }, state) {
       const name = direction === undefined ? `ct ${key}` : `ct ${direction} ${key}`
       const known = CT_TYPES[key]
-      const type = known === undefined ? integerType(4, 'host') : dataType(known)
+      const type = known === undefined ? integerType(CT_LENGTHS[key] ?? 4, 'host') : dataType(known)
       if (load !== undefined) state.load(load, { text: name, type, length: type.length ?? 4 })
       if (from !== undefined) state.say(`${name} set ${assigned(state.operand(from), type)}`)
     },
@@ -157,7 +165,7 @@ const rows: { readonly [N in Name]: Row<N> } = {
       { flags: required(3, bits(FIB_F)), result: required(2, word(FIB_RESULT)), load: required(1, u32) },
       closed,
     ),
-    text: ({ result, flags, load }, state) => state.load(load, fibSays(result, flags)),
+    text: ({ result, flags, load }, state) => state.load(load, fibOperand(result, flags)),
   },
   immediate: {
     attributes: record({ load: required(1, u32), data: required(2, data) }, closed),

@@ -95,7 +95,7 @@ export function assigned(operand: Operand = NOTHING, type: DataType): string {
 }
 
 /** What the routing table says of a packet. */
-export function fibSays(result: 'oif' | 'oifname' | 'type', flags: readonly NftFibFlag[]): Operand {
+export function fibOperand(result: 'oif' | 'oifname' | 'type', flags: readonly NftFibFlag[]): Operand {
   const asked = flags.filter(flag => flag !== 'present').join(' . ')
   const types = { oif: 'iface_index', oifname: 'ifname', type: 'fib_addrtype' } as const
   const type = flags.includes('present') ? presence : dataType(types[result])

@@ -3,6 +3,8 @@
 import type { NftElements, NftFamily } from '../../port/nftables.ts'
 import type { DataType } from './datatypes.ts'
 
+type Header = 'link' | 'network' | 'transport'
+
 /** What a register holds, as nft names it. */
 export type Operand = {
   text: string
@@ -12,15 +14,13 @@ export type Operand = {
   /** The operand was masked: `(it & mask) ^ xor`. */
   mask?: { mask: Uint8Array; xor: Uint8Array }
   /** A comparison of it tells this header's protocol. */
-  tells?: 'network' | 'transport'
+  tells?: Header
   /** Octets that were put there by the rule itself. */
   literal?: Uint8Array
 }
 
 /** The elements of an anonymous set, which are printed where it is used; undefined for sets with names. */
 export type SetLookup = (use: { set: string; setId?: number }) => NftElements | undefined
-
-type Header = 'network' | 'transport'
 
 /** Pieces of 4 octets that a register is. */
 const pieceOf = (register: number) => (register >= 8 ? register - 8 : 4 * (register - 1))
