@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setImmediate as turn } from 'node:timers/promises'
+import { ConfigError } from '../bgp/file/faults.ts'
 import { dumpMrt } from '../bgp/mrt/dump.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import { parseCidr } from '../lib/ip.ts'
@@ -28,7 +29,7 @@ const MAX_BODY = 64 * 1024
 
 /**
  * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
- * /reload {dryRun}`. No question names a file: who may ask gets no more than the speaker's own rights over itself.
+ * /reload {dryRun}`. Requests never name a file, so a client cannot make this process open one.
  */
 export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route>> {
   const { speaker } = daemon
@@ -81,7 +82,7 @@ function json(answer: (question: Question) => unknown): Route {
     try {
       send(response, 200, await answer({ query, body: await readBody(request) }))
     } catch (error) {
-      if (!(error instanceof Error) || !['BadRequest', 'ConfigError'].includes(error.name)) throw error
+      if (!(error instanceof BadRequest || error instanceof ConfigError)) throw error
       send(response, 400, { error: error.message })
     }
   }

@@ -16,7 +16,7 @@ import type { Routing } from './routing.ts'
 
 export type ClusterFeedDeps = {
   nodeName: string
-  view: ClusterView
+  view: Pick<ClusterView, 'onChange' | 'all' | 'get'>
   felix: Pick<Felix, 'set' | 'configure'>
   report: (source: string, conditions: readonly Condition[]) => void
   /** Something changed that `flush` has to pass on. */
@@ -72,7 +72,7 @@ export class ClusterFeed {
   }
 
   /** Passes on what waits for the speaker. `blocks` are the CIDRs of this node's own blocks. */
-  async flush(routing: Routing, blocks: readonly string[]): Promise<void> {
+  async flush(routing: Pick<Routing, 'identify' | 'change' | 'announce'>, blocks: readonly string[]): Promise<void> {
     const { view, report } = this.#deps
     const peers = this.#peers
     if (peers === undefined) return

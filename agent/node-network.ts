@@ -2,8 +2,7 @@
 // turns: changes are taken into memory at once, and after a burst of them what may wait for a socket is passed on.
 import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
-import type { Condition, Event } from '../api/status.ts'
-import type { PeerStatus } from '../bgp/config.ts'
+import { broken, type Condition, type Event } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import type { Store } from '../datastore/port.ts'
@@ -22,7 +21,6 @@ import { type NodeAddress, OwnAddress } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
 import { Routing } from './routing.ts'
 import { routeAnswer } from './socket/route-answer.ts'
-import { DISCONNECTED } from './status/conditions.ts'
 import type { StatusModel } from './status/model.ts'
 import { SessionLog } from './status/session-log.ts'
 import { TunnelAddresses } from './tunnel-addresses.ts'
@@ -45,6 +43,12 @@ export type NodeNetworkDeps = {
 
 /** What the kernel can do and held when this run began. `hadRoutes`: routes to blocks of an earlier run are in it. */
 export type KernelFacts = { capabilities: Capabilities; hadRoutes: boolean }
+
+const DISCONNECTED: Condition = broken('ApiServerConnected', {
+  reason: 'Disconnected',
+  message: 'the API server does not answer; this node works from what it saw last',
+  remedy: 'check that the API server runs and that the kubeconfig is right',
+})
 
 export class NodeNetwork {
   readonly #deps: NodeNetworkDeps
@@ -104,7 +108,7 @@ export class NodeNetwork {
     return this.#tunnels.addresses
   }
 
-  peers(): PeerStatus[] {
+  peers(): ReturnType<Routing['peers']> {
     return this.#routing?.peers() ?? []
   }
 

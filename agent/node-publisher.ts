@@ -2,9 +2,9 @@
 // whole decoded object, which would drop what somebody else put there.
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
-import { Conflict, NotFound, Refused, type Store, Unreachable } from '../datastore/port.ts'
+import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
 import { Backoff } from '../lib/backoff.ts'
-import type { Clock } from '../lib/clock.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 
 export type OwnFacts = {
@@ -16,7 +16,7 @@ export type OwnFacts = {
 }
 
 /** The annotations of `facts`; a fact that is absent is removed from the object. */
-export function factAnnotations(facts: OwnFacts): Record<string, string | null> {
+function factAnnotations(facts: OwnFacts): Record<string, string | null> {
   return {
     [NODE_ANNOTATION.ipv4Address]: facts.ipv4,
     [NODE_ANNOTATION.ipipTunnelAddress]: facts.ipipTunnelAddress ?? null,
@@ -26,13 +26,10 @@ export function factAnnotations(facts: OwnFacts): Record<string, string | null> 
 }
 
 /** Whether the object already says all of it: then no write is made. */
-export function says(node: Resource<'Node'> | undefined, wanted: Record<string, string | null>): boolean {
+function says(node: Resource<'Node'> | undefined, wanted: Record<string, string | null>): boolean {
   const annotations = node?.metadata.annotations ?? {}
   return Object.entries(wanted).every(([key, value]) => (annotations[key] ?? null) === value)
 }
-
-/** What the API server may answer, or that it does not. */
-const STORE_ERRORS = [NotFound, Conflict, Refused, Unreachable] as const
 
 /** Publishes the latest facts, trying for ever while the API server refuses or is away. */
 export class NodePublisher {
@@ -45,6 +42,7 @@ export class NodePublisher {
   #busy = false
   #again = false
   #closed = false
+  #cancel: Cancel = () => undefined
 
   constructor(name: string, deps: { store: Store; clock: Clock; log: Log }) {
     this.#name = name
@@ -61,6 +59,7 @@ export class NodePublisher {
 
   close(): void {
     this.#closed = true
+    this.#cancel()
   }
 
   async #publish(): Promise<void> {
@@ -79,12 +78,13 @@ export class NodePublisher {
         this.#backoff.reset()
       }
     } catch (error) {
-      if (!STORE_ERRORS.some(known => error instanceof known)) throw error
+      if (!isStoreError(error)) throw error
       const delayMs = this.#backoff.next()
       const remedy =
         error instanceof NotFound ? `create Node ${this.#name}, or start with the name of an existing one` : undefined
       this.#log.warn({ err: error, delayMs, remedy }, 'could not publish node addresses')
-      this.#clock.after(delayMs, () => void this.#publish())
+      this.#cancel()
+      this.#cancel = this.#clock.after(delayMs, () => void this.#publish())
     } finally {
       this.#busy = false
     }

@@ -11,7 +11,7 @@ import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/capabilities.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import type { PeerChange } from './cluster/peers.ts'
+import type { PeerChange, PeerOrigin } from './cluster/peers.ts'
 import { whenConverged } from './convergence.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
@@ -41,7 +41,7 @@ export class Routing {
   readonly #learned = new Map<string, LearnedRoute>()
   /** Prefixes of the last speaker that this one has not selected yet. */
   readonly #handedOver = new Set<string>()
-  readonly #peers = new Map<string, PeerConfig>()
+  readonly #peers = new Map<string, { config: PeerConfig; origin: PeerOrigin | undefined }>()
   #announced: ReadonlySet<string> = new Set()
   #identity: { asn: number; port: number } | undefined
   #speaker: Speaker | undefined
@@ -65,7 +65,7 @@ export class Routing {
     this.#handOver()
     const speaker = this.#start(identity)
     this.#speaker = speaker
-    for (const peer of this.#peers.values()) speaker.setPeer(peer)
+    for (const { config } of this.#peers.values()) speaker.setPeer(config)
     for (const prefix of this.#announced) this.#announce(speaker, prefix)
     await this.#listen(speaker, identity.port)
   }
@@ -73,13 +73,13 @@ export class Routing {
   /** Sessions that changed. */
   change(changes: readonly PeerChange[]): void {
     const { log, sessions } = this.#deps
-    for (const { name, peer } of changes)
+    for (const { name, peer, origin } of changes)
       if (peer === undefined) {
         this.#peers.delete(name)
         this.#speaker?.removePeer(name)
         sessions.forget(name)
       } else {
-        this.#peers.set(name, peer)
+        this.#peers.set(name, { config: peer, origin })
         const resets = this.#speaker?.setPeer(peer) ?? []
         if (resets.length > 0) log.warn({ peer: name, resets }, 'a changed peer is reset')
       }
@@ -95,8 +95,9 @@ export class Routing {
     for (const prefix of wanted) if (!before.has(prefix)) this.#announce(this.#speaker, prefix)
   }
 
-  peers(): PeerStatus[] {
-    return this.#speaker?.peers() ?? []
+  /** Every session, with where it comes from. */
+  peers(): (PeerStatus & { origin?: PeerOrigin })[] {
+    return (this.#speaker?.peers() ?? []).map(peer => ({ ...peer, origin: this.#peers.get(peer.name)?.origin }))
   }
 
   learned(): LearnedRoute[] {

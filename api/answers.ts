@@ -2,6 +2,9 @@
 // Unknown fields of an answer pass, since the running program may be newer.
 import { z } from 'zod'
 
+/** Calico's word for a session of the node-to-node mesh. */
+export const MESH_PEER = 'node-to-node mesh'
+
 const counts = z.object({ received: z.number(), accepted: z.number(), announced: z.number() })
 
 const agentPeer = z.object({

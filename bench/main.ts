@@ -1,5 +1,6 @@
 // `npm run bench`: every measure of this folder in one table, each beside its peer from Debian where there is one, in
 // the same run on the same machine. Absolute times are noise on a shared machine; read the two columns together.
+import { benchAgent } from './agent.ts'
 import { benchBgpRib } from './bgp-rib.ts'
 import { benchBgpWire } from './bgp-wire.ts'
 import { benchCni } from './cni.ts'
@@ -9,7 +10,7 @@ import { benchRoutes } from './routes.ts'
 import type { Row } from './row.ts'
 
 const ROOT_ONLY = [benchCni, benchRoutes, benchFelixKernel]
-const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix]
+const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix, benchAgent]
 
 const asRoot = process.getuid?.() === 0
 const rows: Row[] = []

@@ -14,8 +14,11 @@ import type { NodeFacts } from './nodes.ts'
 /** What all sessions of this node have in common. */
 export type PeersOf = { nodeName: string; address: string; config: Resource<'BGPConfiguration'>['spec'] }
 
-/** The session to set under its name, or undefined for one that ends. Those that end come first. */
-export type PeerChange = { name: string; peer?: PeerConfig }
+/** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
+export type PeerOrigin = 'mesh' | 'node' | 'global'
+
+/** The session to set under its name, with its origin; or only the name of one that ends. Those that end come first. */
+export type PeerChange = { name: string; peer?: PeerConfig; origin?: PeerOrigin }
 
 /** One wish for a session. `rank`: of several for one address the lowest has it, then the first by `by`. */
 type Wish = { rank: number; by: ObjectRef; peer: Session }
@@ -86,12 +89,13 @@ export class Peers {
     const set: PeerChange[] = []
     for (const address of this.#dirty) {
       const before = this.#wanted.get(address)
-      const peer = this.#winner(address)?.peer
+      const winner = this.#winner(address)
+      const peer = winner?.peer
       const name = peer?.name
       if (before !== undefined && before.name !== name) ended.push({ name: before.name })
       if (peer === undefined || name === undefined) this.#wanted.delete(address)
       else {
-        if (!isDeepStrictEqual(before?.peer, peer)) set.push({ name, peer })
+        if (!isDeepStrictEqual(before?.peer, peer)) set.push({ name, peer, origin: originOf(winner!.rank) })
         this.#wanted.set(address, { name, peer })
       }
     }
@@ -140,7 +144,7 @@ export class Peers {
     let wish: Wish | undefined
     if (object !== undefined && rank !== undefined && selector !== undefined && this.#isOther(facts))
       if (matchesSelector(selector, facts.labels)) {
-        const session = this.#session(prefixOf(rank), facts.address, this.#asnOf(facts), this.#of.config.listenPort)
+        const session = this.#session(rank, facts.address, this.#asnOf(facts), this.#of.config.listenPort)
         wish = { rank, by, peer: { ...session, ...options(object) } }
       }
     this.#wish(by, wish, nodeName)
@@ -151,7 +155,7 @@ export class Peers {
     // reflectors and their clients do not mesh: they are joined by BGPPeer objects
     if (!config.nodeToNodeMeshEnabled || this.#nodes.get(nodeName)?.reflector === true) return undefined
     if (!this.#isOther(facts) || facts.reflector) return undefined
-    const peer = this.#session('Mesh', facts.address, this.#asnOf(facts), config.listenPort)
+    const peer = this.#session(RANK.mesh, facts.address, this.#asnOf(facts), config.listenPort)
     return { rank: RANK.mesh, by: { kind: 'Node', name: facts.name }, peer }
   }
 
@@ -163,7 +167,7 @@ export class Peers {
     if (asNumber === undefined) return NO_AS_NUMBER
     if (target.address === this.#of.address) return undefined
     // the peer's port when it names one; a cluster's listenPort is about its own nodes only
-    const session = this.#session(prefixOf(rank), target.address, asNumber, target.port)
+    const session = this.#session(rank, target.address, asNumber, target.port)
     return { ...session, passive: false, ...options(object) }
   }
 
@@ -184,10 +188,10 @@ export class Peers {
     return asn ?? this.#of.config.asNumber
   }
 
-  #session(prefix: string, remote: string, asn: number, port: number): Session {
+  #session(rank: number, remote: string, asn: number, port: number): Session {
     const own = this.#of.address
     return {
-      name: `${prefix}_${remote}`.replaceAll(/[.:]/g, '_'),
+      name: `${NAME_PREFIX[originOf(rank)]}_${remote}`.replaceAll(/[.:]/g, '_'),
       address: remote,
       asn,
       port,
@@ -254,9 +258,13 @@ function byRank(a: Wish, b: Wish): number {
   return a.rank - b.rank || (formatRef(a.by) < formatRef(b.by) ? -1 : 1)
 }
 
-function prefixOf(rank: number): string {
-  return rank === RANK.global ? 'Global' : 'Node'
+function originOf(rank: number): PeerOrigin {
+  if (rank === RANK.mesh) return 'mesh'
+  return rank === RANK.global ? 'global' : 'node'
 }
+
+/** What the names of sessions begin with. */
+const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 'Node', global: 'Global' }
 
 function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly string[]): Condition {
   const named = addresses.slice(0, MOST_NAMED).join(', ')

@@ -1,31 +1,26 @@
 // What `GET /status` says of a peer and of a pod's interface. Pure.
-import type { AgentStatus } from '../../api/answers.ts'
+import { type AgentStatus, MESH_PEER } from '../../api/answers.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import type { Endpoint } from '../../cni/endpoints.ts'
+import type { PeerOrigin } from '../cluster/peers.ts'
+
+/** Calico's words for where a session comes from. */
+const PEER_TYPE: Readonly<Record<PeerOrigin, PeerAnswer['type']>> = {
+  mesh: MESH_PEER,
+  node: 'node specific',
+  global: 'global',
+}
 
 type PeerAnswer = AgentStatus['peers'][number]
 type EndpointAnswer = NonNullable<AgentStatus['endpoints']>[number]
 
 /** A peer in the words of `calicoctl node status`, with the reason when it is not up. */
-export function peerAnswer({ name, address, asn, state, sinceMs, reason, flaps, prefixes }: PeerStatus): PeerAnswer {
+export function peerAnswer({ origin, ...peer }: PeerStatus & { origin?: PeerOrigin }): PeerAnswer {
+  const { name, address, asn, state, sinceMs, reason, flaps, prefixes } = peer
   return {
-    name,
-    address,
-    type: peerType(name),
-    asn,
-    state,
-    since: new Date(sinceMs).toISOString(),
-    reason: reason?.code ?? '',
-    detail: reason?.detail ?? '',
-    flaps,
-    prefixes,
+    ...{ name, address, type: PEER_TYPE[origin ?? 'global'], asn, state, since: new Date(sinceMs).toISOString() },
+    ...{ reason: reason?.code ?? '', detail: reason?.detail ?? '', flaps, prefixes },
   }
-}
-
-/** Calico's word for where a session comes from; the names are those of `cluster/peers.ts`. */
-function peerType(name: string): PeerAnswer['type'] {
-  if (name.startsWith('Mesh_')) return 'node-to-node mesh'
-  return name.startsWith('Node_') ? 'node specific' : 'global'
 }
 
 /** A pod's interface as the operator knows it. */

@@ -1,7 +1,7 @@
 // Prometheus metrics of one agent, made afresh for each scrape from the answer to `GET /status`: no counter here can
 // drift from what is true. Labels are bounded: sessions of the node-to-node mesh are counted, not listed.
 import { Gauge, Registry } from 'prom-client'
-import type { AgentStatus } from '../../api/answers.ts'
+import { type AgentStatus, MESH_PEER } from '../../api/answers.ts'
 import { CONDITION_TYPES } from '../../api/status.ts'
 
 /** The text a scraper reads. */
@@ -30,12 +30,10 @@ export async function metricsText(status: AgentStatus): Promise<string> {
   const flaps = gauge('bgp_peer_flaps', 'times the session of a BGPPeer left Established', ['peer', 'address'])
   const prefixes = gauge('bgp_peer_prefixes', 'prefixes of a BGPPeer per direction', ['peer', 'address', 'direction'])
   for (const { name: peer, address, type, state, flaps: count, prefixes: counts } of status.peers) {
-    if (type === MESH) continue
+    if (type === MESH_PEER) continue
     up.set({ peer, address }, state === 'Established' ? 1 : 0)
     flaps.set({ peer, address }, count)
     for (const [direction, value] of Object.entries(counts)) prefixes.set({ peer, address, direction }, value)
   }
   return registry.metrics()
 }
-
-const MESH = 'node-to-node mesh'

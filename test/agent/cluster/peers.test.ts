@@ -188,6 +188,24 @@ test('a Node that changes in nothing that is used changes no session', t => {
   t.deepEqual(peers.take(), [])
 })
 
+test('a session says where it comes from', t => {
+  const peers = [
+    aPeer('a', { peerIP: '10.0.0.1', asNumber: 1 }),
+    aPeer('b', { node: 'n1', peerIP: '10.0.0.2', asNumber: 1 }),
+  ]
+  const { nodeName, address, config, nodes } = world()
+  const it = new Peers({ nodeName, address, config })
+  for (const node of nodes) it.node(node.metadata.name, nodeFacts(node).facts)
+  for (const object of peers) it.bgpPeer(object.metadata.name, object)
+  t.deepEqual(
+    it
+      .take()
+      .map(({ name, origin }) => `${name} ${origin}`)
+      .sort(),
+    ['Global_10_0_0_1 global', 'Mesh_192_168_10_10 mesh', 'Mesh_192_168_20_11 mesh', 'Node_10_0_0_2 node'],
+  )
+})
+
 test('a change of one node changes its session alone', t => {
   const { peers } = all()
   peers.node('n2', nodeFacts(aNode('n2', '192.168.10.10', { 'projectcalico.org/ASNumber': '65010' })).facts)
