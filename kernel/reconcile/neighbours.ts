@@ -8,9 +8,6 @@ import { fdbKey, type NamedFdbEntry, type NamedNeighbour, neighbourKey } from '.
 import type { Ownership } from './ownership.ts'
 import { KernelTable } from './table.ts'
 
-/** Above this many keys one dump is cheaper than a question for each. */
-const FEW_KEYS = 64
-
 /** A neighbour under the name of its interface; undefined for proxied ones and those whose interface is not known. */
 export function namedNeighbour(neighbour: Neighbour, links: LinkView): NamedNeighbour | undefined {
   const { ifindex, proxy, ...rest } = neighbour
@@ -38,7 +35,6 @@ export function neighbourTable(kernel: Kernel, links: LinkView, ownership: Owner
         return link === undefined ? [] : entries(await kernel.neighbours(link.index))
       },
       look(objects) {
-        if (objects.length > FEW_KEYS) return undefined
         return lookEach(links, objects, async ({ address }, ifindex) => {
           const neighbour = await kernel.neighbour(ifindex, address)
           return neighbour && namedNeighbour(neighbour, links)
@@ -76,7 +72,6 @@ export function fdbTable(kernel: Kernel, links: LinkView, ownership: Ownership):
       list: async () => (vxlanDevice === undefined ? [] : listInterface(vxlanDevice)),
       listInterface,
       look(objects) {
-        if (objects.length > FEW_KEYS) return undefined
         return lookEach(links, objects, async ({ interfaceName, mac }, ifindex) => {
           const entry = await kernel.fdbEntry(ifindex, mac)
           return entry && { interfaceName, mac, dst: entry.dst }

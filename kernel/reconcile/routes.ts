@@ -21,9 +21,6 @@ import {
 
 export type RouteKernel = Pick<Kernel, 'routes' | 'changeRoutes' | 'lookupRoute'>
 
-/** Above this many keys one dump is cheaper than a question for each. */
-const FEW_KEYS = 64
-
 export class RouteTable {
   readonly #links: LinkView
   readonly #ownership: Ownership
@@ -113,7 +110,7 @@ function routeDriver(kernel: RouteKernel, links: LinkView, ownership: Ownership)
       const link = await links.find(name)
       return link === undefined ? [] : keyed(await kernel.routes({ table, ifindex: link.index }))
     },
-    look: objects => (objects.length > FEW_KEYS ? undefined : lookUpEach(kernel, links, table, objects)),
+    look: objects => lookUpEach(kernel, links, table, objects),
     write: writes => writeRoutes(kernel, links, writes),
   }
 }

@@ -58,11 +58,8 @@ export type TableDriver<V> = {
   list(wanted: ReadonlyMap<string, V>): Promise<Iterable<readonly [string, V]>>
   /** All objects on one interface. Without it, the known objects of the interface are read with `look`. */
   listInterface?(interfaceName: string): Promise<Iterable<readonly [string, V]>>
-  /**
-   * The present state of some objects, where that is cheaper than reading all; undefined: read all. `like` is any value
-   * with the same key.
-   */
-  look?(objects: readonly { key: string; like: V }[]): Promise<Iterable<readonly [string, V | undefined]>> | undefined
+  /** The present state of some objects. `like` is any value with the same key. Without it, all objects are read. */
+  look?(objects: readonly { key: string; like: V }[]): Promise<Iterable<readonly [string, V | undefined]>>
   /** Carries out all of `writes`; the failure at `i` is that of write `i`. */
   write(writes: readonly Write<V>[]): Promise<readonly (WriteFailure | undefined)[]>
 }
@@ -72,6 +69,10 @@ export type MayRemove<V> = (removal: { key: string; seen: V; dropped: boolean })
 
 /** Above this many interfaces to read again, one dump of everything is cheaper. */
 const FEW_INTERFACES = 16
+/** One dump is cheaper than to look at more keys than this, */
+const FEW_KEYS = 64
+/** and than to look at more than one in this many objects. */
+const OBJECTS_PER_LOOK = 16
 
 export class KernelTable<V> {
   readonly #driver: TableDriver<V>
@@ -138,8 +139,18 @@ export class KernelTable<V> {
   observe(key: string, value: V | undefined): boolean {
     const wanted = this.#delta.wanted().get(key)
     if (wanted === undefined) {
-      if (value === undefined || !this.#driver.owns(value)) return false
-    } else if (value !== undefined && this.#driver.owns(value) && this.#driver.same(wanted, value)) return false
+      const seen = this.#delta.seen().get(key)
+      const owned = value !== undefined && this.#driver.owns(value)
+      if (!owned && seen === undefined) return false
+      // another owner's object may have taken the place of ours that waits to be removed
+      this.#suspects.set(key, (value ?? seen) as V)
+      return owned
+    }
+    if (value !== undefined && this.#driver.owns(value) && this.#driver.same(wanted, value)) {
+      // somebody made it before we did: it has to be removed when it is wanted no more
+      if (!this.#holds(key)) this.#saw(key, value)
+      return false
+    }
     this.#suspects.set(key, (value ?? wanted) as V)
     return true
   }
@@ -202,9 +213,10 @@ export class KernelTable<V> {
 
   async #readKeys(objects: readonly (readonly [string, V])[]): Promise<void> {
     if (objects.length === 0) return
-    const some = this.#driver.look?.(objects.map(([key, like]) => ({ key, like })))
-    if (some === undefined) return this.#readAll()
-    for (const [key, value] of await some) this.#look(key, value)
+    const most = Math.max(FEW_KEYS, this.#delta.seen().size / OBJECTS_PER_LOOK)
+    if (this.#driver.look === undefined || objects.length > most) return this.#readAll()
+    const found = await this.#driver.look(objects.map(([key, like]) => ({ key, like })))
+    for (const [key, value] of found) this.#look(key, value)
   }
 
   /** Takes the present state of a key, as it was read. */

@@ -184,6 +184,28 @@ test('a foreign object in the way of a key that is given up stays', async t => {
   t.deepEqual(kernel.get('k'), theirs(1))
 })
 
+test('a foreign object that took the place of ours before ours was removed stays', async t => {
+  const { kernel, table } = setting()
+  table.want('k', ours(1))
+  await table.apply(() => true)
+  table.want('k')
+  kernel.set('k', theirs(1))
+  t.false(table.observe('k', theirs(1)))
+  await table.apply(() => true)
+  t.deepEqual(kernel.get('k'), theirs(1))
+})
+
+test('a wanted object that appeared by itself is removed when it is wanted no more', async t => {
+  const { kernel, table } = setting()
+  await table.apply(() => true)
+  table.want('k', ours(1))
+  kernel.set('k', ours(1))
+  t.false(table.observe('k', ours(1)))
+  table.want('k')
+  await table.apply(() => true)
+  t.is(kernel.size, 0)
+})
+
 test('after a failure of the kernel to answer, everything is read again', async t => {
   const { kernel, log, table, driver } = setting()
   table.want('k', ours(1))
@@ -235,6 +257,7 @@ test('any walk of wishes, foreign changes, events and applies ends as wanted, wi
       await table.apply(() => true)
       t.deepEqual([...kernel].toSorted(byKey), [...new Map([...wanted, ...foreign])].toSorted(byKey))
     }),
+    { numRuns: 2000 },
   )
 })
 
