@@ -10,9 +10,9 @@ import type { CniDeps } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import { Limiter } from '../cni/limiter.ts'
+import { PodMtu } from '../cni/pod-mtu.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
-import { OVERHEAD } from '../felix/calc/tunnels.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
@@ -53,6 +53,7 @@ export class NodeAgent {
   readonly #status: StatusModel
   /** Limits CNI requests: one per pod, a few at once per node. */
   readonly #limiter = new Limiter()
+  readonly #podMtu: PodMtu
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -85,7 +86,9 @@ export class NodeAgent {
       onHealed: object =>
         record({ type: 'Healed', object, reason: 'ChangedByOther', message: 'somebody else changed it; put back' }),
       onTunnelsNeeded: () => this.#network.changed(),
+      onPodMtu: (mtu, cause) => this.#podMtu.follow(mtu, cause),
     })
+    this.#podMtu = new PodMtu({ ...this.cni(), report: conditions => this.#status.report('cni', conditions) })
     this.#network = new NodeNetwork({
       ...{ nodeName: node, nodeIp: options.nodeIp, kernel, transport, store, clock, log: roomLog('agent'), record },
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
@@ -123,7 +126,7 @@ export class NodeAgent {
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
       hostSide: { applied: id => this.#felix.applied(id), routeProtocol: () => this.#felix.podRouteProtocol },
       log: log.child({ room: 'cni' }),
-      mtu: () => this.#podMtu(),
+      mtu: () => this.#podMtu.mtu ?? this.#felix.podMtu(),
       ready: () => this.#cniReady(),
     }
   }
@@ -167,6 +170,7 @@ export class NodeAgent {
     this.#view.close()
     await this.#network.close()
     await this.#felix.close()
+    await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()
     this.#data.close()
@@ -185,12 +189,6 @@ export class NodeAgent {
 
   #self(): ObjectRef {
     return { kind: 'Node', name: this.#options.nodeName }
-  }
-
-  #podMtu(): number {
-    const needed = this.#felix.tunnelsNeeded()
-    const overhead = needed.vxlan ? OVERHEAD.vxlan : needed.ipip ? OVERHEAD.ipip : 0
-    return (this.#network.address?.mtu ?? 1500) - overhead
   }
 
   #cniReady(): ReturnType<CniDeps['ready']> {

@@ -40,6 +40,7 @@ export const CONDITION_TYPES = {
   BlocksReachable: { vital: false, promise: 'there is a way to every learned block' },
   EncapsulationAsAsked: { vital: false, promise: 'packets are encapsulated as the pool asks, without a stand-in' },
   AddressesUnique: { vital: false, promise: 'no two nodes or pods claim one address' },
+  PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   NodesReadable: { vital: false, promise: 'the Node objects of the other nodes can be understood' },
   FieldsSupported: { vital: false, promise: 'every field that is set in a configuration object has an effect' },
 } as const satisfies Record<string, { vital: boolean; promise: string }>

@@ -19,7 +19,10 @@ export type Endpoint = {
   addresses: readonly string[]
   /** MAC of the pod side. */
   mac: string
+  /** Bytes, on both sides. */
   mtu: number
+  /** The MTU is the node's and follows it. Absent: it is from the CNI configuration, or an earlier version wrote the row. */
+  followsNodeMtu?: true
   /** The allocator's key. */
   handle: string
   pod?: PodName

@@ -12,7 +12,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { Applier, type Readiness, STRAY_GRACE_MS } from './applier.ts'
 import { Calculator } from './calc/calculator.ts'
-import type { TunnelsNeeded } from './calc/tunnels.ts'
+import type { TunnelsNeeded } from './calc/mtu.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalCondition } from './refusals.ts'
@@ -28,9 +28,16 @@ export type FelixDeps = {
   onHealed?: (object: ObjectRef) => void
   /** Other tunnels are needed than before, and so other tunnel addresses: see `tunnelsNeeded`. */
   onTunnelsNeeded?: (needed: TunnelsNeeded) => void
+  /**
+   * Pods have another MTU from now on, in bytes. Not told before the pools are known and the speaker has converged.
+   */
+  onPodMtu?: (mtu: number, cause: PodMtuCause) => void
   /** How long learned routes of an earlier run are kept without a word from the speaker. */
   bgpGraceMs?: number
 }
+
+/** `routes`: only because a node without IP-in-IP came or went. */
+export type PodMtuCause = 'configuration' | 'routes'
 
 /** Everything is read again this often, for changes without an event. */
 export const REFRESH_MS = 90_000
@@ -53,6 +60,7 @@ export class Felix {
   /** Conditions for what the last pass was refused. */
   #refused: ReadonlyMap<string, Condition> = new Map()
   #needed: TunnelsNeeded
+  #toldMtu: ReturnType<Calculator['podMtu']> | undefined
   #generation = 0
   #appliedGeneration = -1
   #clean = false
@@ -121,6 +129,11 @@ export class Felix {
     return this.#receipts.receipt(this.#generation, endpoint)
   }
 
+  /** The MTU of pods that have none of their own, in bytes. */
+  podMtu(): number {
+    return this.#calculator.podMtu().now
+  }
+
   /** The rtm_protocol of the routes to pods. */
   get podRouteProtocol(): number {
     return this.#calculator.podRouteProtocol
@@ -167,6 +180,7 @@ export class Felix {
   async #pass(): Promise<void> {
     this.#tellNeeds()
     if (!this.#calculator.knowsNode) return
+    this.#tellPodMtu()
     const generation = this.#generation
     const differences = this.#calculator.step()
     this.#applier.want(differences)
@@ -190,6 +204,15 @@ export class Felix {
     if (needed === this.#needed) return
     this.#needed = needed
     this.#deps.onTunnelsNeeded?.(needed)
+  }
+
+  #tellPodMtu(): void {
+    if (!this.#ready.datastore || !this.#ready.bgp) return
+    const told = this.#toldMtu
+    const mtu = this.#calculator.podMtu()
+    this.#toldMtu = mtu
+    if (told?.now === mtu.now) return
+    this.#deps.onPodMtu?.(mtu.now, told?.byConfiguration === mtu.byConfiguration ? 'routes' : 'configuration')
   }
 
   #report({ written, healed, refused, withheld }: Outcome): void {

@@ -68,6 +68,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     netns,
     mac: conf.mac ?? randomMac(),
     mtu: conf.mtu ?? deps.mtu(),
+    ...(conf.mtu === undefined && { followsNodeMtu: true as const }),
     handle,
     pod: request.pod,
     createdMs: deps.clock.wallMs(),

@@ -38,10 +38,11 @@ import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
 import { LearnedGroup } from './learned.ts'
+import { mtus, type TunnelsNeeded } from './mtu.ts'
 import { Output } from './output.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
-import { IPIP_DEVICE, ownAddresses, type TunnelsNeeded, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
+import { IPIP_DEVICE, ownAddresses, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
 import { type Vtep, type VtepChange, VtepGroup, vtepEntries } from './vteps.ts'
 
 /** What holds before anything is told. */
@@ -186,6 +187,16 @@ export class Calculator {
     return this.#needed
   }
 
+  /**
+   * The MTU of pods that have none of their own, as of everything told so far; and what it would be if every other node
+   * had IP-in-IP, which depends on configuration alone.
+   */
+  podMtu(): { now: number; byConfiguration: number } {
+    this.#update()
+    const allHaveIpip = this.#needs({ someLackIpip: false })
+    return { now: mtus(this.#needed, this.#settings).pod, byConfiguration: mtus(allHaveIpip, this.#settings).pod }
+  }
+
   /** The rtm_protocol of the routes to pods. */
   get podRouteProtocol(): number {
     return this.#settings.config.workloadRouteProtocol
@@ -241,14 +252,19 @@ export class Calculator {
   }
 
   #countNeeds(): TunnelsNeeded {
+    const needed = this.#needs({ someLackIpip: this.#learned.someLackIpip })
+    return isDeepStrictEqual(needed, this.#needed) ? this.#needed : needed
+  }
+
+  /** `someLackIpip`: a node behind a block of an IP-in-IP pool has no IP-in-IP. */
+  #needs({ someLackIpip }: { someLackIpip: boolean }): TunnelsNeeded {
     const { capabilities } = this.#settings
     const asksIpip = this.#pools.asksFor('ipip')
-    const standIn = asksIpip && (!capabilities.ipip || this.#learned.someLackIpip)
-    const needed = {
+    const standIn = asksIpip && (!capabilities.ipip || someLackIpip)
+    return {
       ipip: capabilities.ipip && asksIpip,
       vxlan: capabilities.vxlan && (this.#pools.asksFor('vxlan') || standIn),
     }
-    return isDeepStrictEqual(needed, this.#needed) ? this.#needed : needed
   }
 
   #updateHere(before: ThisNode | undefined, needed: TunnelsNeeded): void {

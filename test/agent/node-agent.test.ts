@@ -12,7 +12,7 @@ import { systemClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
-import { aNode, aPool } from '../datastore/objects.ts'
+import { aNode, aPool, aResource } from '../datastore/objects.ts'
 
 type Machine = { name: string; address: string; world: FakeWorld; dataDir: string }
 
@@ -121,6 +121,37 @@ test('two agents learn each other’s blocks, and a pod’s ADD and DEL leave th
   t.deepEqual(await cni(one, 'ADD', 'c1'), added, 'ADD again gives the same result')
   t.is((await cni(one, 'DEL', 'c1')).exitCode, 0)
   t.is(used(), before)
+})
+
+test('another vxlanMTU in FelixConfiguration becomes the MTU of the tunnel device, of new pods and of running ones', async t => {
+  const { store, network, machines } = await aCluster(t)
+  await store.delete('IPPool', 'pool')
+  const vxlan = { ipipMode: 'Never', vxlanMode: 'Always' }
+  await store.create('IPPool', aPool('vxlan', { cidr: '10.245.0.0/16', ...vxlan }))
+  const [at] = machines
+  const agent = await startAgent(t, at, store, network)
+  await eventually(
+    t,
+    'ready',
+    () => agent.ready(),
+    ready => ready,
+  )
+  t.is((await cni(agent, 'ADD', 'c1')).exitCode, 0)
+  const mtus = async () => {
+    using pod = at.world.kernel().inside('/run/netns/c1')
+    const links = [...(await at.world.kernel().links()), (await pod.link('eth0'))!]
+    return links
+      .flatMap(({ name, kind, mtu }) => (kind === 'veth' || kind === 'vxlan' ? [`${name} ${mtu}`] : []))
+      .sort()
+  }
+  const host = agent.endpoints.live()[0]!.interfaceName
+  await eventually(t, 'MTU 1450', mtus, seen => `${seen}` === `${host} 1450,eth0 1450,vxlan.calico 1450`)
+  const config = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec: { vxlanMTU: 1300 } })
+  await store.create('FelixConfiguration', config)
+  await eventually(t, 'MTU 1300', mtus, seen => `${seen}` === `${host} 1300,eth0 1300,vxlan.calico 1300`)
+  t.is((await cni(agent, 'ADD', 'c2')).exitCode, 0)
+  t.is(agent.endpoints.live().find(({ containerID }) => containerID === 'c2')?.mtu, 1300)
+  t.is(agent.conditions().find(({ type }) => type === 'PodMtuApplied')?.status, 'True')
 })
 
 test('with the API server away an agent restarts, keeps its routes and pods, and serves ADD and DEL', async t => {

@@ -2,64 +2,15 @@
 import test from 'ava'
 import { collect } from '../../cni/collect.ts'
 import type { CniDeps } from '../../cni/deps.ts'
-import { type EndpointChange, EndpointStore } from '../../cni/endpoints.ts'
-import { type CniAnswer, handleCni } from '../../cni/handle.ts'
+import type { EndpointChange } from '../../cni/endpoints.ts'
+import { handleCni } from '../../cni/handle.ts'
 import { inspect } from '../../cni/inspect.ts'
-import { Limiter } from '../../cni/limiter.ts'
-import { createFakeStore } from '../../datastore/fake.ts'
-import type { Felix } from '../../felix/loop.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
-import { type Database, openDatabase } from '../../lib/database.ts'
-import { silentLog } from '../../lib/log.ts'
-import { aNode, aPool, converge } from '../ipam/world.ts'
-import { felixFor } from './host-side.ts'
-
-const POD = '/run/netns/pod'
-
-type Host = { world: FakeWorld; db: Database; deps: CniDeps; felix: Felix }
-
-async function aHost(db = openDatabase(':memory:'), world = new FakeWorld(), kernel = world.kernel()): Promise<Host> {
-  const store = createFakeStore()
-  await store.create('IPPool', aPool('p', '10.0.0.0/24'))
-  const node = aNode(store, 'n1', db)
-  node.start()
-  await converge(store, node)
-  const endpoints = new EndpointStore(db)
-  const { felix, hostSide } = felixFor(kernel, endpoints, node.clock)
-  const deps: CniDeps = {
-    node: 'n1',
-    ipam: node.allocator,
-    kernel,
-    endpoints,
-    hostSide,
-    limiter: new Limiter(),
-    mtu: () => 1500,
-    clock: node.clock,
-    log: silentLog,
-    ready: () => undefined,
-  }
-  return { world, db, deps, felix }
-}
-
-function call(
-  { deps }: Host,
-  verb: string,
-  more: { id?: string; netns?: string; conf?: object } = {},
-): Promise<CniAnswer> {
-  const { id = 'c1', netns = POD, conf = {} } = more
-  const env = { CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: '/' }
-  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }) }, deps)
-}
-
-async function added(host: Host, id = 'c1', netns = POD): Promise<{ ips: { address: string }[] }> {
-  host.world.addNetns(netns)
-  const { exitCode, stdout } = await call(host, 'ADD', { id, netns })
-  if (exitCode !== 0) throw new Error(stdout)
-  return JSON.parse(stdout)
-}
+import { openDatabase } from '../../lib/database.ts'
+import { added, aHost, call, type Host, POD } from './host.ts'
 
 async function remains({ deps }: Host): Promise<unknown> {
   const links = (await deps.kernel.links()).filter(({ name }) => name !== 'lo')
