@@ -1,7 +1,7 @@
 // The kernel port in memory: a world of network namespaces under paths, one kernel per view of one. It holds to
 // test/kernel/contract.ts like the real kernel does, so that other rooms can be tested without root.
 import { randomBytes } from 'node:crypto'
-import { formatMac, macBytes } from '../netlink/route/link.ts'
+import { formatMac, macBytes } from '../netlink/mac.ts'
 import { isFlooded } from '../netlink/route/neighbour.ts'
 import type { Address } from '../port/addresses.ts'
 import { ERRNO, KernelError } from '../port/error.ts'

@@ -4,7 +4,7 @@
 
 import { fromHex, toHex } from '../../../lib/bytes.ts'
 import { addressBytes, formatAddress } from '../../../lib/ip.ts'
-import { formatMac, macBytes } from '../route/link.ts'
+import { formatMac, macBytes } from '../mac.ts'
 
 export type DataType = {
   /** nft's word for the type. */

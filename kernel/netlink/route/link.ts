@@ -2,6 +2,7 @@
 // A kind's own attributes lie in IFLA_LINKINFO > IFLA_INFO_DATA; a veth's peer is a whole ifinfomsg in there.
 import { addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
 import type { Link, LinkChange, LinkSpec } from '../../port/links.ts'
+import { formatMac, macBytes } from '../mac.ts'
 import { attributeText, eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
 import { IFF, IFLA, IFLA_INFO, IFLA_IPTUN, IFLA_VXLAN, VETH_INFO } from './numbers.ts'
@@ -116,14 +117,4 @@ function parseKind(link: Link, info: Buffer): void {
 /** The text of an address, undefined for 0.0.0.0 and ::, with which tunnels say "any". */
 function specified(bytes: Buffer): string | undefined {
   return bytes.some(octet => octet !== 0) ? formatAddress(bytes) : undefined
-}
-
-/** The six octets of `aa:bb:cc:dd:ee:ff`. Throws on anything else. */
-export function macBytes(mac: string): Uint8Array {
-  if (!/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(mac)) throw new Error(`not a MAC address: ${mac}`)
-  return Uint8Array.from(mac.split(':'), octet => Number.parseInt(octet, 16))
-}
-
-export function formatMac(bytes: Uint8Array): string {
-  return Array.from(bytes, octet => octet.toString(16).padStart(2, '0')).join(':')
 }

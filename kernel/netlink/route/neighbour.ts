@@ -2,9 +2,9 @@
 // flags u8 | type u8. Proxied addresses live in a table of their own that only a dump with NTF_PROXY shows.
 import { addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
 import type { FdbEntry, Neighbour } from '../../port/neighbours.ts'
+import { formatMac, macBytes } from '../mac.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
-import { formatMac, macBytes } from './link.ts'
 import { NDA, NTF, NUD } from './numbers.ts'
 
 const NDMSG = 12
