@@ -81,13 +81,3 @@ export type Inputs = {
 }
 
 export type InputKind = keyof Inputs
-
-/** Everything that is known, in lists. */
-export type FelixInput = Settings & {
-  node: ThisNode
-  pools: readonly Pool[]
-  remotes: readonly RemoteNode[]
-  ownBlocks: readonly string[]
-  learned: readonly LearnedRoute[]
-  endpoints: readonly Endpoint[]
-}

@@ -40,7 +40,7 @@ export type FelixDeps = {
 export type PodMtuCause = 'configuration' | 'routes'
 
 /** Everything is read again this often, for changes without an event. */
-export const REFRESH_MS = 90_000
+const REFRESH_MS = 90_000
 /** The usual restart time of graceful restart (RFC 4724 §4.1 leaves the value to the node). */
 const BGP_GRACE_MS = 120_000
 /** Above this many passes with repairs in a second, repairs wait for a back-off. */

@@ -1,7 +1,7 @@
 // Which way packets to a learned block leave this node: the pool's mode, where the next hop lies, what the far node
 // announced (RFC 9012 tunnel types) and what this kernel has. IP-in-IP that one side lacks becomes VXLAN between
-// those two; a VXLAN pool never becomes IP-in-IP, because the usual reason to ask for VXLAN is a fabric that drops
-// protocol 4. Nothing leaves bare where a tunnel was asked for: such a block gets no route and a reason.
+// those two; a VXLAN pool never becomes IP-in-IP, because the usual reason to ask for VXLAN is a network that drops
+// IP protocol 4. Where a tunnel was asked for and is not possible, a block gets no route: packets never leave without it.
 import type { Family } from '../../lib/ip.ts'
 import type { Encapsulation, Pool } from '../input.ts'
 

@@ -17,7 +17,7 @@ import { IPIP_DEVICE, VXLAN_DEVICE } from './tunnels.ts'
 import type { Vtep } from './vteps.ts'
 
 /** What the route of an announcement depends on besides itself. */
-export type LearnedContext = {
+type LearnedContext = {
   poolOf(prefix: Prefix): Pool | undefined
   vtepOf(address: string): Vtep | undefined
   /** The rtm_protocol of these routes. */

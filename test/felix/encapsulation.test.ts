@@ -83,7 +83,7 @@ test('an IPv6 block is routed direct or not at all', t => {
   t.deepEqual(chooseWay(question({ family: 'ipv6', pool, onLink: false })) as unknown, none('NoIpv6Tunnel'))
 })
 
-test('no combination of the matrix leaves a bare route where a tunnel was asked for', t => {
+test('where a tunnel was asked for, no combination gives a route without a tunnel', t => {
   const modes = ['Never', 'Always', 'CrossSubnet'] as const
   const flags = [true, false]
   let asked = 0

@@ -1,4 +1,5 @@
 // What felix promises to do with a kernel; the same tests run on the fake and on the real one.
+// Over 400 lines: one list of promises that two test files run.
 import type { ExecutionContext } from 'ava'
 import { conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
