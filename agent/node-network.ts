@@ -158,6 +158,8 @@ export class NodeNetwork {
     const own = this.#own.found ?? (await this.#own.look(view.get('Node', nodeName), () => this.changed()))
     if (own === undefined || this.#closed) return
     this.#tunnels.need(felix.tunnelsNeeded())
+    // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it
+    if (this.#tunnels.asking) return
     this.#describe(own)
     this.#routing ??= this.#openRouting(own)
     await this.#feed.flush(this.#routing, this.#blocks)

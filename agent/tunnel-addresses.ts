@@ -38,6 +38,11 @@ export class TunnelAddresses {
     return { ...this.#addresses }
   }
 
+  /** Whether IPAM has not answered yet for a tunnel that is needed; `changed` is called when it has. */
+  get asking(): boolean {
+    return this.#running
+  }
+
   /** Tunnels that are needed and have no address, and why. */
   refused(): readonly Condition[] {
     return this.#refused

@@ -154,6 +154,32 @@ test('another vxlanMTU in FelixConfiguration becomes the MTU of the tunnel devic
   t.is(agent.conditions().find(({ type }) => type === 'PodMtuApplied')?.status, 'True')
 })
 
+test('an agent that starts again never tells the other nodes that its tunnel has no address', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const said: unknown[] = []
+  const patch: FakeStore['patch'] = (kind, name, value, options) => {
+    if (kind === 'Node') said.push(value)
+    return store.patch(kind, name, value, options)
+  }
+  const noted = { ...store, patch }
+  const address = async () =>
+    (await store.get('Node', 'n1')).metadata.annotations?.['projectcalico.org/IPv4IPIPTunnelAddr']
+  const first = await startAgent(t, machines[0], noted, network)
+  await eventually(t, 'address of the tunnel', address, text => text !== undefined)
+  await first.close()
+  const before = await address()
+  const again = await startAgent(t, machines[0], noted, network)
+  await eventually(
+    t,
+    'ready',
+    () => again.ready(),
+    ready => ready,
+  )
+  t.is(await address(), before)
+  t.true(said.length > 0)
+  for (const value of said) t.notRegex(JSON.stringify(value), /IPv4IPIPTunnelAddr":null/)
+})
+
 test('with the API server away an agent restarts, keeps its routes and pods, and serves ADD and DEL', async t => {
   const { store, network, machines } = await aCluster(t)
   const first = await startAgent(t, machines[0], store, network)
