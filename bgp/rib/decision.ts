@@ -1,8 +1,8 @@
 // The decision process: RFC 4271 §9.1.2.2 as amended by RFC 4456 §9 (originator, cluster list), RFC 5065 §5.3
 // (confederations), RFC 6286 §2.3 (identifiers are numbers) and RFC 9494 §4.3 (long-lived stale comes last). Each step
-// removes whoever is not best in it from the whole set, so the outcome never depends on the order of arrival: comparing
-// two at a time would, because MED counts only between routes of one neighbour AS.
-// Step e (interior cost) is absent: this speaker has no interior cost, so all are equal in it.
+// keeps only the paths that are best in it. Hazard: comparing paths in pairs would make the result depend on the order of
+// arrival, because MED counts only between routes of one neighbour AS. Step e (interior cost) is absent: this speaker does
+// not know interior costs.
 import type { AttributeFacts } from './store/attribute-facts.ts'
 import { SET_FLAG } from './store/attribute-facts.ts'
 import type { PathTable } from './store/path-table.ts'
@@ -34,7 +34,7 @@ export type Columns = { paths: PathTable; facts: AttributeFacts; peers: PeerFact
 
 type DecisionOptions = { alwaysCompareMed: boolean }
 
-/** Fills `keys[i]` for each of the first `count` of `slots`; the least keys stay. */
+/** Fills `keys[i]` for each of the first `count` of `slots`; the paths with the lowest key stay. */
 type Load = (c: Columns, slots: Uint32Array, count: number, keys: Float64Array) => void
 
 function steps({ alwaysCompareMed }: DecisionOptions): readonly { name: StepName; load: Load }[] {
@@ -106,10 +106,10 @@ function steps({ alwaysCompareMed }: DecisionOptions): readonly { name: StepName
   ]
 }
 
-/** Chooses among paths; keeps only scratch memory between calls. */
+/** Chooses the best path; keeps nothing between calls but scratch memory. */
 export class Decision {
   readonly #steps: readonly { name: StepName; load: Load }[]
-  /** Steps from MED on: those before it are one comparison of `preference`. */
+  /** The steps from MED on. The steps before MED are one comparison of `preference`. */
   readonly #late: readonly { name: StepName; load: Load }[]
   #keys = new Float64Array(64)
 
@@ -126,7 +126,7 @@ export class Decision {
     let kept = 0
     for (let i = 0; i < count; i++) {
       const slot = slots[i]!
-      // a network of our own comes before everything and is alone
+      // a network of our own is preferred to everything, and a prefix has at most one
       if (paths.peer(slot) === 0) return slot
       const own = preference[paths.accepted(slot)]!
       if (own > least) continue
@@ -140,7 +140,7 @@ export class Decision {
 
   /**
    * Moves the best of the first `count` (at least 1) of `slots` to the front and returns the step that left it alone.
-   * All of them must be usable (accepted attributes that are not 0). `lost` hears of every other path and its step.
+   * All of them must be usable (accepted attributes that are not 0). `lost` is called with every other path and the step in which it was removed.
    */
   decide(slots: Uint32Array, count: number, columns: Columns, lost?: (slot: number, step: StepName) => void): StepName {
     return count === 1 ? 'only' : this.#run(this.#steps, slots, count, columns, lost)

@@ -1,5 +1,5 @@
-// Every path of a family, for dumps (RFC 6396) and for people. A walk may be interrupted: what it holds between two
-// steps is a number, and each step reads the tables as they are then.
+// Every path of a family, for dumps (RFC 6396) and for people. The tables may change while a walk is in progress: a walk
+// keeps only a number between two steps, and each step reads the tables as they are then.
 
 import type { Importer } from './in/importer.ts'
 import type { RibPeerState } from './peer-state.ts'
@@ -36,7 +36,7 @@ export function* dumpPrefixes(table: FamilyTable, peers: Peers, importer: Import
   }
 }
 
-/** A path that is gone may keep its slot for a while, without attributes. */
+/** A withdrawn path may keep its slot for a while, without attributes: that is no route. */
 function isRoute({ paths }: FamilyTable, slot: number): boolean {
   return paths.received(slot) !== 0
 }

@@ -1,5 +1,5 @@
-// Why a prefix is routed as it is: every candidate, what import said to it, and the step of the decision process in which
-// it lost.
+// Why a prefix is routed as it is: every path to it, the result of import, and the step of the decision process in which
+// the path lost.
 
 import type { StepName } from './decision.ts'
 import type { Importer, ImportVerdict } from './in/importer.ts'

@@ -1,4 +1,4 @@
-// Networks that this speaker originates: it is a peer of its own, with index 0 and no session.
+// Networks that this speaker originates. In the RIB they come from a peer with index 0, which has no session.
 import { addressBytes, ipv4Number } from '../../lib/ip.ts'
 import type { Network, SpeakerConfig } from '../config.ts'
 import type { Attributes } from '../wire/attribute-values.ts'
@@ -25,7 +25,7 @@ export function localPeer({ asn, routerId }: SpeakerConfig): RibPeer {
   }
 }
 
-/** A network of our own as attributes; without a next hop of its own, each session's address stands in. */
+/** The attributes of a network of our own. Without a configured next hop, each session uses its own address. */
 export function originated({
   prefix,
   nextHop,

@@ -1,4 +1,4 @@
-// The order of peers by address, which is the last word of the decision process between peers (RFC 4271 §9.1.2.2 g).
+// The order of peers by address: the last step of the decision process that compares peers (RFC 4271 §9.1.2.2 g).
 import { addressBytes } from '../../lib/ip.ts'
 import type { RibPeerState } from './peer-state.ts'
 

@@ -14,7 +14,7 @@ type PeerFamily = {
   received: number
   stale: number
   warned: boolean
-  /** Ends what waits for the peer: its return, its End-of-RIB, or the long-lived period. */
+  /** Cancels the running timer: restart time, wait for End-of-RIB, or long-lived stale time. */
   timer?: Cancel
   longLivedSeconds: number
 }
@@ -43,7 +43,7 @@ export class RibPeerState {
     this.source = sourceOf(peer)
   }
 
-  /** Takes a new session or configuration. */
+  /** Replaces the session values, as when a session comes up or the configuration changes. */
   set(peer: RibPeer, speaker: SpeakerNumbers): void {
     const fresh = new RibPeerState(this.index, peer, speaker)
     this.peer = peer

@@ -1,5 +1,5 @@
-// The peers of a RIB by key and by index. An index is a small number that stands in every path; it is given to another
-// peer only when no queue can hold a trace of its last owner.
+// The peers of a RIB by key and by index. An index is a small number that every path holds. It is used again for another
+// peer only when nothing in any queue can still belong to the last peer that had it.
 import type { PeerFacts } from './decision.ts'
 import { rankPeers } from './peer-rank.ts'
 import { RibPeerState } from './peer-state.ts'

@@ -1,6 +1,6 @@
-// What peers have sent and still stands, as the UPDATEs that would say it: the first table of a monitor (RFC 7854 §5).
-// Paths that share a set and lie side by side share a message. Stale paths are left out: their session is over, and the
-// peer that came back sends what it still has.
+// The current paths of all peers, written as UPDATEs: the first table that a monitor gets (RFC 7854 §5). Paths with the
+// same set in neighbouring slots share a message. Stale paths are left out: their session is over, and a peer that came
+// back sends its routes again.
 
 import { FAMILY } from '../family.ts'
 import { UpdatePacker } from './out/update-packer.ts'
@@ -15,7 +15,7 @@ export type Replayed = { key: string; bytes: Uint8Array }
 const SLICE_OCTETS = 64 * 1024
 const SLICE_PATHS = 8192
 
-/** Walks a table in steps of a few milliseconds; undefined is a step that found nothing. See `Rib.replay`. */
+/** Walks a table in steps of a few milliseconds; a step that found nothing gives undefined. See `Rib.replay`. */
 export function* replayPaths(
   table: FamilyTable,
   peers: readonly (RibPeerState | undefined)[],
@@ -32,7 +32,7 @@ export function* replayPaths(
     if (run.from === undefined || run.from === from) run.add(from, slot)
     else {
       yield run.take()
-      // the slot may be another's, or nobody's, by now
+      // look at this slot again: during the yield it may have become another path, or free
       slot--
     }
   }
@@ -50,7 +50,7 @@ export function withdrawUnrefreshed(table: FamilyTable, peer: RibPeerState): Uin
   return packer.take().bytes
 }
 
-/** The peer whose living session a path came from. */
+/** The peer that sent a path in its present session; undefined for every other path. */
 function sender(
   { paths }: FamilyTable,
   slot: number,
@@ -66,7 +66,7 @@ function addPathOf({ family }: FamilyTable, { peer }: RibPeerState): boolean {
   return peer.receive.addPath[FAMILY[family].ip]
 }
 
-/** Messages of one peer under way; a set that leaves no room in an ordinary one goes into extended ones. */
+/** The messages of one peer that are being written. A set that is too long for an ordinary message goes into an extended one. */
 class Run {
   from: RibPeerState | undefined
   readonly #table: FamilyTable

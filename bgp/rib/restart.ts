@@ -1,5 +1,5 @@
-// Keeping a peer's routes while it is away: graceful restart (RFC 4724 §4.2), long-lived graceful restart (RFC 9494) and
-// enhanced route refresh (RFC 7313 §4), which is the same marking and sweeping within one session.
+// Keeps a peer's routes while it restarts: graceful restart (RFC 4724 §4.2) and long-lived graceful restart (RFC 9494). Also
+// enhanced route refresh (RFC 7313 §4), which marks and removes paths in the same way within one session.
 import type { Clock } from '../../lib/clock.ts'
 import { type AddressFamily, FAMILIES } from '../family.ts'
 import type { RibPeerState } from './peer-state.ts'
@@ -14,7 +14,7 @@ type RestartDeps = {
   clock: Clock
   tables: Readonly<Record<AddressFamily, FamilyTable>>
   report(event: RibEvent): void
-  /** Stale routes of a family are gone for good. */
+  /** Routes of the peer were removed; it may have none left. */
   swept(peer: RibPeerState): void
 }
 
@@ -37,7 +37,7 @@ export class Restart {
     }
   }
 
-  /** A session is up again: what it cannot have kept goes at once, the rest waits for its End-of-RIB. */
+  /** A session is up again. Routes that the peer did not keep are removed at once, the others if End-of-RIB does not confirm them. */
   up(peer: RibPeerState): void {
     const { gracefulRestart, longLived, families } = peer.peer
     for (const family of FAMILIES) {
@@ -56,7 +56,7 @@ export class Restart {
     }
   }
 
-  /** The peer's table is complete (End-of-RIB or EoRR): what still carries `mark` goes. */
+  /** The peer has sent its whole table (End-of-RIB or EoRR): removes the paths that still carry `mark`. */
   sweep(peer: RibPeerState, family: AddressFamily, mark: number): void {
     const counts = peer.family(family)
     if (mark === MARK.stale) {
@@ -86,7 +86,7 @@ export class Restart {
       if ((marks & MARK.stale) === 0) {
         table.paths.addMarks(slot, MARK.stale)
         counts.stale++
-        // RFC 4724 §4.2: without a long-lived period a second restart in a row ends what the first one left
+        // RFC 4724 §4.2: paths that are still stale from an earlier restart are removed, unless they are long-lived
       } else if (counts.longLivedSeconds === 0) table.remove(slot, peer)
     })
     const ms = how.staleSeconds * 1000
@@ -94,7 +94,7 @@ export class Restart {
     else counts.timer = this.#deps.clock.after(ms, () => this.#expire(peer, family))
   }
 
-  /** The restart time is over: the long-lived period begins (RFC 9494 §4.2), or the routes go. */
+  /** The restart time is over: the long-lived stale time begins (RFC 9494 §4.2), or the routes are removed. */
   #expire(peer: RibPeerState, family: AddressFamily): void {
     const table = this.#deps.tables[family]
     const counts = peer.family(family)
@@ -109,7 +109,7 @@ export class Restart {
     counts.timer = this.#deps.clock.after(ms, () => this.sweep(peer, family, MARK.stale))
   }
 
-  /** Removes the paths that carry `mark` (0: all of them); how many. */
+  /** Removes the paths that carry `mark` (0: all of them). Returns how many. */
   #drop(peer: RibPeerState, family: AddressFamily, mark: number): number {
     const table = this.#deps.tables[family]
     let count = 0

@@ -1,6 +1,6 @@
 // The routing information base of one speaker: Adj-RIB-In, Loc-RIB and Adj-RIB-Out of RFC 4271 §3.2 behind one class.
 // It has no socket and no thread of its own: `receive` takes bytes, `work` decides in slices, `pull` gives bytes.
-// Inside, everything is a number: attribute sets and prefixes have ids, and what is known of them lives in typed arrays.
+// Inside, everything is a number: attribute sets and prefixes have ids, and their data is in typed arrays.
 import type { Clock } from '../../lib/clock.ts'
 import { addressBytes, cidr } from '../../lib/ip.ts'
 import type { Log } from '../../lib/log.ts'
@@ -30,7 +30,7 @@ import { FamilyTable } from './table.ts'
 import type { PeerCounts, PeerDown, RibEvent, RibPeer } from './types.ts'
 
 type RibDeps = {
-  /** Absent: decisions are only passed on to peers (a route reflector), which saves a text per prefix. */
+  /** Absent: decisions only go to peers (a route reflector), which saves making a text per prefix. */
   sink?: RouteSink
   clock: Clock
   log: Log
@@ -63,7 +63,7 @@ export class Rib {
   /** Our own networks come from this peer, which has no session. */
   readonly #local: RibPeerState
   #deferred = false
-  /** Deferral ended and its decisions are still being made. */
+  /** Deferral has ended and the decisions that waited are still being made. */
   #endingDeferral = false
   #work: () => void = () => undefined
   #pending: (key: string) => void = () => undefined
@@ -153,7 +153,7 @@ export class Rib {
   }
 
   /**
-   * One UPDATE body. An error means: end the session with it (also Cease/Maximum Number of Prefixes Reached). All milder
+   * One UPDATE body. An error means: end the session with it (also Cease/Maximum Number of Prefixes Reached). All other
    * faults are handled inside and reported as events. `bytes` may be reused after the call.
    */
   receive(key: string, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined {
@@ -193,8 +193,8 @@ export class Rib {
 
   /**
    * Bytes for a peer, at most about `maxBytes` (one block more at most): each element holds one or more whole messages
-   * and may be shared with other peers, so it must not be changed. None: there is more to come, ask again after others
-   * had their turn. Undefined: the peer has everything.
+   * and may be shared with other peers, so it must not be changed. An empty list: there is more, ask again after the other
+   * peers. Undefined: the peer has everything.
    */
   pull(key: string, maxBytes: number): Uint8Array[] | undefined {
     const state = this.#peers.get(key)
@@ -227,13 +227,13 @@ export class Rib {
 
   /**
    * Replaces policies and limits of a peer and evaluates its routes again, without a reset (soft reconfiguration). Throws,
-   * changing nothing, when a rule names a community or CIDR that is none.
+   * changing nothing, when a rule has an invalid community or CIDR.
    */
   setPolicies(key: string, config: PeerConfig): void {
     const state = this.#peers.get(key)
     if (state === undefined) return
     const client = state.peer.config.reflectorClient
-    // throws for rules that make no sense, before anything has changed
+    // throws for invalid rules, before anything has changed
     for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     state.set({ ...state.peer, config }, this.#speaker)
     this.soft(key, 'in')
@@ -273,33 +273,33 @@ export class Rib {
   }
 
   /**
-   * Every path of a family as received and, in `accepted`, as used; in no order. Peers are named by key, own networks by
-   * the empty one. The table may change between two steps; a path then shows as it is when it is reached.
+   * Every path of a family as received and, in `accepted`, as used; in no order. Peers are named by key, our own networks
+   * have the empty key. The table may change between two steps: a path is given as it is when the walk reaches it.
    */
   dump(family: AddressFamily): Generator<DumpedPath> {
     return dumpPaths(this.#tables[family], this.#peers.byIndex, this.#importer)
   }
 
-  /** The same prefix by prefix: all paths of one prefix at a time, never none. */
+  /** As `dump`, prefix by prefix: all paths of one prefix at a time, at least one. */
   dumpPrefixes(family: AddressFamily): Generator<DumpedPath[]> {
     return dumpPrefixes(this.#tables[family], this.#peers.byIndex, this.#importer)
   }
 
   /**
-   * The UPDATEs that say again what the peers with a living session have sent and still stands, in steps of a few
-   * milliseconds; the table may change between two. AS numbers are as wide, and path ids there, as on each session.
+   * The current paths of all peers with a session, written as UPDATEs, in steps of a few milliseconds; the table may change
+   * between two steps. The width of AS numbers and the use of path ids are those of each session.
    */
   replay(family: AddressFamily): Generator<Replayed | undefined> {
     return replayPaths(this.#tables[family], this.#peers.byIndex)
   }
 
-  /** The UPDATEs that withdraw what a peer has not sent again since its BoRR; to be asked for before its EoRR. */
+  /** The UPDATEs that withdraw what a peer has not sent again since its BoRR. To be called before its EoRR is handled. */
   unrefreshed(key: string, family: AddressFamily): Uint8Array {
     const state = this.#peers.get(key)
     return state === undefined ? new Uint8Array(0) : withdrawUnrefreshed(this.#tables[family], state)
   }
 
-  /** Every peer that has a session, or routes that outlived one, or is a source. */
+  /** Every peer that has a session, or stale routes of an earlier one, or is a source. */
   peers(): RibPeer[] {
     return [...this.#peers.values()].map(({ peer }) => peer)
   }
@@ -336,7 +336,7 @@ export class Rib {
     }
   }
 
-  /** Cancels every timer and tells nobody anything any more. */
+  /** Cancels every timer; no listener is called any more. */
   close(): void {
     for (const state of this.#peers.values()) this.#restart.close(state)
     this.#work = this.#pending = this.#event = () => undefined

@@ -1,4 +1,4 @@
-// A selected route as the sink outside hears of it.
+// A selected route as the route sink gets it.
 import { familyOf, isLinkLocal } from '../../lib/ip.ts'
 import type { SelectedRoute } from '../port.ts'
 import { tunnelType } from '../wire/communities.ts'

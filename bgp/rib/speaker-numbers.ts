@@ -6,7 +6,7 @@ export type SpeakerNumbers = {
   asn: number
   routerId: number
   clusterId: number
-  /** RFC 5065: the AS that the world outside sees, and the ASes inside. */
+  /** RFC 5065: the AS that peers outside the confederation see, and the member ASes. */
   confederation?: { identifier: number; members: readonly number[] }
 }
 

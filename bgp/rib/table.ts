@@ -1,6 +1,5 @@
-// One address family of the RIB: its prefixes, their paths (Adj-RIB-In), the selected one (Loc-RIB) and the export groups
-// that are fed from it. Changes are queued and decided later in slices, so that a prefix which changes often is decided
-// once.
+// One address family of the RIB: its prefixes, their paths (Adj-RIB-In), the selected path (Loc-RIB) and the export groups.
+// Changed prefixes are queued and decided later, so that a prefix which changes often is decided once.
 import { type AddressFamily, FAMILY } from '../family.ts'
 import type { Columns, Decision, StepName } from './decision.ts'
 import type { Importer } from './in/importer.ts'
@@ -56,7 +55,7 @@ export class FamilyTable implements GroupTable {
     return this.#queue.size
   }
 
-  /** Nothing waits anywhere: nothing of a peer that is gone is left in a queue. */
+  /** Whether all queues are empty: then nothing in them can belong to a peer that is gone. */
   get quiet(): boolean {
     if (this.#queue.size > 0 || this.#deferred !== undefined) return false
     for (const group of this.groups.all) if (!group.quiet) return false
@@ -83,7 +82,7 @@ export class FamilyTable implements GroupTable {
       const marks = paths.marks(slot)
       if (marks === 0) return false
       this.#clearMarks(slot, from)
-      // the same attributes again: only a long-lived stale route was used with other ones meanwhile
+      // same attributes again: only the marks are cleared, unless the path was used with long-lived stale attributes
       if ((marks & MARK.longLived) === 0) return false
     } else this.#clearMarks(slot, from)
     this.#receive(slot, set)
@@ -165,7 +164,7 @@ export class FamilyTable implements GroupTable {
     else this.#accept(slot, stale)
   }
 
-  /** Decides up to `limit` prefixes; how many. */
+  /** Decides up to `limit` prefixes. Returns how many. */
   work(limit: number): number {
     let done = 0
     for (; done < limit && this.#queue.size > 0; done++) {

@@ -1,5 +1,5 @@
-// What the RIB knows of a session and says about it: values that the speaker hands in with `peerUp` and the events it
-// hears back. No sockets and no timers: a session is here only the outcome of its OPEN exchange.
+// What the RIB is told about a session (`peerUp`), and the events and counts that it gives back. No sockets and no timers: to
+// the RIB a session is only the result of its OPEN exchange.
 
 import type { PeerConfig } from '../config.ts'
 import type { AddressFamily } from '../family.ts'
@@ -7,9 +7,9 @@ import type { CodecSession, PeerType } from '../wire/codec-session.ts'
 
 /** One established session. All of it is fixed until `peerDown`, except what `setPolicies` replaces. */
 export type RibPeer = {
-  /** Not a session but a file or a program: its routes are taken and nothing is sent to it. */
+  /** Not a session but a file or a program: its routes are used and nothing is sent to it. */
   source?: true
-  /** Names the peer over all its sessions; routes retained by graceful restart wait under it. */
+  /** The name of the peer, the same for all its sessions; graceful restart keeps routes under it. */
   key: string
   config: PeerConfig
   peerType: PeerType
@@ -44,7 +44,7 @@ export type RibPeer = {
 
 /** Where a route comes from, as far as its export depends on it. */
 export type ExportSource = {
-  /** A network of our own; then the rest is of no meaning. */
+  /** A network of our own; the other fields then have no meaning. */
   local: boolean
   peerType: PeerType
   /** The peer is a client of ours (RFC 4456). */
@@ -84,7 +84,7 @@ export type PeerCounts = {
   accepted: number
   announced: number
   stale: number
-  /** RFC 7606 actions taken since the session came up. */
+  /** Number of faults handled since the session came up (RFC 7606). */
   discarded: number
   treatedAsWithdrawn: number
   messagesIn: number

@@ -91,14 +91,14 @@ export function withoutConfed(path: AsPath): AsPath {
   return path.some(isConfed) ? path.filter(segment => !isConfed(segment)) : path
 }
 
-/** Whether a two-octet speaker would lose a number of this path, so that it needs an AS4_PATH beside it. */
+/** Whether a path has a number of four octets, so that a two-octet peer needs an AS4_PATH too. */
 export function needsFourOctets(path: AsPath): boolean {
   return path.some(segment => !isConfed(segment) && segment.asns.some(asn => asn > 0xffff))
 }
 
 /**
- * The real path from what a two-octet speaker sent: the tail is AS4_PATH, the head is what AS_PATH has more. When
- * AS4_PATH is the longer one it is ignored (RFC 6793 §4.2.3).
+ * The real path from a two-octet peer: what AS_PATH has more in front, then AS4_PATH. An AS4_PATH that is longer than
+ * AS_PATH is ignored (RFC 6793 §4.2.3).
  */
 export function mergeAs4Path(path: AsPath, as4Path: AsPath): AsPath {
   let missing = pathLength(path) - pathLength(as4Path)

@@ -1,5 +1,5 @@
-// The registry of path attributes: one row says an attribute's flags, from whom it is taken, what a malformed value
-// costs (RFC 7606 §7) and how it is read and written. Values are copies, except that multiprotocol ones are views.
+// The registry of path attributes. The row of an attribute holds its flags, the peers that may send it, what a malformed
+// value costs (RFC 7606 §7), and how it is read and written. Values are copies, except that multiprotocol ones are views.
 import type { Writer } from '../../lib/bytes.ts'
 import { type AsPath, emitAsPath, isConfed, parseAsPath, withoutConfed } from './as-path.ts'
 import type { Aggregator, Attributes } from './attribute-values.ts'
@@ -24,7 +24,7 @@ export type Values = Required<Omit<Attributes, 'unknown' | 'partial'>> & {
   mpUnreach: MpUnreach
 }
 
-/** One attribute. `parse` answers undefined for a malformed value, or a fault that says more. */
+/** One attribute. `parse` returns undefined, or a more exact fault, for a malformed value. */
 export type Row<T> = {
   code: number
   /** Optional and Transitive as the attribute's specification has them. */
@@ -33,7 +33,7 @@ export type Row<T> = {
   ifMalformed: Cost
   /** What wrong flags cost (RFC 7606 §3 c, f). */
   ifFlagsWrong: Cost
-  /** Whether a peer of this session may send it at all; from others it is discarded unread. */
+  /** Whether a peer of this session may send it; from others it is discarded without being read. */
   taken(session: CodecSession): boolean
   parse(bytes: Uint8Array, start: number, end: number, session: CodecSession): T | UpdateFault | undefined
   emit(w: Writer, value: T, session: CodecSession): void

@@ -24,13 +24,13 @@ export type ParsedAttributes = {
   cost?: Cost
 }
 
-// which types the current call has met: a stamp per code costs neither an allocation nor a sweep
+// the call in which each type code was last met: tells duplicates without an allocation or a reset per call
 const met = new Uint32Array(256)
 let call = 0
 
 /**
  * Path attributes in `bytes[start..end)`. Total. What depends on the rest of the UPDATE (mandatory attributes, an error
- * in a message without reachable NLRI) is `judge`'s to say, in update.ts.
+ * in a message without reachable NLRI) is checked by `judge` in update.ts.
  */
 export function parseAttributes(
   bytes: Uint8Array,
@@ -75,7 +75,7 @@ export function parseAttributes(
     const [name, { flags: wanted, ifMalformed, ifFlagsWrong, taken, parse }] = entry
     if (((flags ^ wanted) & (FLAG.optional | FLAG.transitive)) !== 0) {
       faults.push({ cost: ifFlagsWrong, attribute: code, reason: `${name} has the flags 0x${flags.toString(16)}` })
-      // the routes of a multiprotocol attribute must be found even when they are only to be withdrawn
+      // a multiprotocol attribute is read although its flags are wrong: its prefixes must be known to be withdrawn
       if (ifMalformed !== 'reset') continue
     }
     if (!taken(session)) {
@@ -102,7 +102,7 @@ function finish(
 ): ParsedAttributes {
   const { mpReach, mpUnreach, as4Path, as4Aggregator, ...rest } = found
   const attributes: Attributes = rest
-  // an AGGREGATOR with a real two-octet AS shows that an old speaker aggregated and left stale AS4 attributes
+  // an AGGREGATOR with a two-octet AS other than AS_TRANS was made by an old speaker: the AS4 attributes are out of date
   const stale = attributes.aggregator !== undefined && attributes.aggregator.asn !== AS_TRANS
   if (as4Aggregator !== undefined && attributes.aggregator !== undefined && !stale)
     attributes.aggregator = as4Aggregator
@@ -161,7 +161,7 @@ function emitAttribute(w: Writer, flags: number, code: number, body: () => void)
   w.bytes[at + 3] = length
 }
 
-/** What of the unknown attributes another peer gets: all of them are transitive, and now marked Partial (RFC 4271 §5). */
+/** The unknown attributes as another peer gets them: with the Partial flag (RFC 4271 §5). All of them are transitive. */
 export function passOn(unknown: readonly RawAttribute[]): RawAttribute[] {
   return unknown.map(attribute => ({ ...attribute, flags: attribute.flags | FLAG.partial }))
 }
@@ -170,7 +170,7 @@ function emitRaw(w: Writer, { code, flags, value }: RawAttribute): void {
   emitAttribute(w, flags, code, () => w.put(value))
 }
 
-/** RFC 4271 §5: keep what is transitive, forget what is not; without the Optional flag nobody may be ignorant of it. */
+/** Unknown attributes (RFC 4271 §5): transitive kept, non-transitive dropped, well-known resets. */
 function keepUnknown(
   unknown: RawAttribute[],
   flags: number,
@@ -189,13 +189,13 @@ function keepUnknown(
   return undefined
 }
 
-/** Only what is optional and transitive can be Partial; the AS4 attributes end here, in those they complete. */
+/** Only optional transitive attributes can be Partial. The AS4 attributes cannot: they are merged into others here. */
 function mayBePartial(code: number, wanted: number): boolean {
   const both = FLAG.optional | FLAG.transitive
   return wanted === both && code !== ATTRIBUTE.as4Path && code !== ATTRIBUTE.as4Aggregator
 }
 
-/** RFC 7606 §4; without the multiprotocol attribute that is cut off there is no way to know what to withdraw (§3 j). */
+/** RFC 7606 §4. When a multiprotocol attribute is cut off, the prefixes to withdraw cannot be known: a reset (§3 j). */
 function cutOff(reason: string, code: number): UpdateFault {
   if (code === ATTRIBUTE.mpReach || code === ATTRIBUTE.mpUnreach)
     return resetFault(UPDATE_ERROR.attributeList, reason, undefined, code)

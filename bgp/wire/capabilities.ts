@@ -1,5 +1,5 @@
-// Capabilities of an OPEN (RFC 5492): code u8 | length u8 | value. One row per capability; a code without a row, or an
-// informational one with a strange value, is kept raw. A length that lies is an error: nothing after it can be trusted.
+// Capabilities of an OPEN (RFC 5492): code u8 | length u8 | value. One row per capability. A code without a row, or an
+// informational capability with a malformed value, is kept as octets. A wrong length is an error: what follows is unknown.
 import { type Reader, toHex, Writer } from '../../lib/bytes.ts'
 import { ProtocolError } from './errors.ts'
 import { CAPABILITY, ERROR, OPEN_ERROR } from './iana.ts'
@@ -36,7 +36,7 @@ type Of<T extends Known> = Extract<Capability, { type: T }>
 /** `parse` sees a reader over exactly the value and throws, or leaves octets, when the value is malformed. */
 type Row<T extends Known> = {
   code: number
-  /** An informational capability with a strange value is not worth a session. */
+  /** `keep`: an informational capability with a malformed value does not end the session. */
   ifMalformed: 'reset' | 'keep'
   parse(r: Reader): Of<T>
   emit(w: Writer, value: Of<T>): void
@@ -45,14 +45,14 @@ type Row<T extends Known> = {
 const FORWARDING = 0x80
 const RESTARTING = 0x8
 const NOTIFICATION = 0x4
-// text that is none keeps the capability raw, so that what is said again is what was said
+// text that is not UTF-8 throws, so that the capability is kept as octets and written again unchanged
 const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const octets = new TextEncoder()
 
 const bare = <T extends 'routeRefresh' | 'extendedMessage' | 'enhancedRouteRefresh'>(type: T): Row<T> => ({
   code: CAPABILITY[type],
   ifMalformed: 'reset',
-  // octets where none belong change nothing that was agreed on
+  // extra octets are ignored: they change nothing
   parse(r) {
     r.rest()
     return { type } as Of<T>

@@ -1,8 +1,8 @@
-// What goes wrong on the wire, named by what it costs (RFC 7606 §2). Only a `reset` carries a `ProtocolError`; the
-// other costs are values that the RIB counts and explains.
+// Faults in messages, named by what they cost (RFC 7606 §2). Only a `reset` has a `ProtocolError`; the RIB counts and
+// reports the others.
 import { ERROR, errorText } from './iana.ts'
 
-/** A fault the peer must hear about: code, subcode and data of the NOTIFICATION that ends the session (RFC 4271 §6). */
+/** A fault that ends the session and that the peer is told about: code, subcode and data of the NOTIFICATION that ends the session (RFC 4271 §6). */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
   readonly code: number
@@ -29,7 +29,7 @@ export type UpdateFault = { cost: Cost; attribute?: number; reason: string; erro
 
 const SEVERITY = { discard: 1, withdraw: 2, reset: 3 } as const
 
-/** The harsher of two costs (RFC 7606 §3 h); absent means nothing is wrong. */
+/** The worse of two costs (RFC 7606 §3 h); absent means nothing is wrong. */
 function worse(a: Cost | undefined, b: Cost | undefined): Cost | undefined {
   if (a === undefined || b === undefined) return a ?? b
   return SEVERITY[a] >= SEVERITY[b] ? a : b

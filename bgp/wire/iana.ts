@@ -1,4 +1,4 @@
-// Every number of the BGP registries that the speaker knows, with its name. Nothing else in bgp/ spells one out.
+// Every number of the BGP registries that the speaker knows, with its name. No other file in bgp/ writes such a number.
 
 /** RFC 4271 §4.1, RFC 2918 §3. */
 export const MESSAGE = { open: 1, update: 2, notification: 3, keepalive: 4, routeRefresh: 5 } as const
@@ -135,7 +135,7 @@ export const COMMUNITY_NAMES: ReadonlyMap<number, string> = new Map([
   [COMMUNITY.noPeer, 'no-peer'],
 ])
 
-/** Stands in for an AS number that needs four octets where there are two (RFC 6793 §9). */
+/** Used in place of an AS number that does not fit into two octets (RFC 6793 §9). */
 export const AS_TRANS = 23456
 
 const ERROR_NAMES: Readonly<Record<number, readonly [name: string, subcodes: Readonly<Record<number, string>>]>> = {

@@ -1,5 +1,5 @@
-// The 19-octet header (RFC 4271 §4.1) and the stream of messages: a TCP stream is cut into messages without copying
-// what lies whole in a chunk. Lengths are checked here per type (RFC 4271 §6.1), so a body parser knows its minimum.
+// The 19-octet header (RFC 4271 §4.1), and messages from a TCP stream: a message that is whole in a chunk is not copied.
+// Lengths are checked here per type (RFC 4271 §6.1), so a body parser knows the least length of its message.
 import type { Writer } from '../../lib/bytes.ts'
 import { ProtocolError } from './errors.ts'
 import { ERROR, HEADER_ERROR, MESSAGE } from './iana.ts'
@@ -38,7 +38,7 @@ export class MessageSplitter {
     return this.#stream.push(chunk, (bytes, at, end) => visit(bytes[at + 18]!, bytes, at + HEADER, end))
   }
 
-  /** Visits nothing more, whatever is pushed, beginning with the rest of the chunk that is being cut. */
+  /** Nothing is visited any more, not even the rest of the chunk that is being read. */
   stop(): void {
     this.#stream.stop()
   }
@@ -56,7 +56,7 @@ function checkHeader(bytes: Uint8Array, at: number, extended: boolean): number |
   const length = (bytes[at + 16]! << 8) | bytes[at + 17]!
   const row = LENGTHS[bytes[at + 18]!]
   const bad = () => new ProtocolError(ERROR.header, HEADER_ERROR.badLength, bytes.subarray(at + 16, at + 18))
-  // a length that no message may have is told before an unknown type: such a stream cannot be followed
+  // an impossible length is reported before an unknown type, because the next message cannot be found
   if (length < HEADER || length > (extended ? MAX_EXTENDED_MESSAGE : MAX_MESSAGE)) return bad()
   if (row === undefined) return new ProtocolError(ERROR.header, HEADER_ERROR.badType, bytes.subarray(at + 18, at + 19))
   return length < row.least || length > row.most ? bad() : length

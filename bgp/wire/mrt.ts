@@ -29,7 +29,7 @@ const TYPE = { tableDumpV2: 13, bgp4mp: 16, bgp4mpEt: 17 } as const
 const AS4 = 1
 const LOCAL = 2
 const ADD_PATH = 4
-/** Subtypes of BGP4MP that hold a message, and what they say of it. */
+/** Subtypes of BGP4MP that hold a message, and the properties of each. */
 const MESSAGES: readonly (readonly [subtype: number, traits: number])[] = [
   [1, 0],
   [4, AS4],
@@ -84,7 +84,7 @@ export type MrtBody =
   | ({ kind: 'state'; from: number; to: number } & MrtSession)
   | { kind: 'peers'; collectorId: number; view: string; peers: readonly MrtPeer[] }
   | { kind: 'rib'; sequence: number; prefix: string; entries: readonly MrtRibEntry[] }
-  /** A type that is not read here, or a record whose lengths lie; the stream goes on after it. */
+  /** A type that is not read here, or a record with wrong lengths; the stream goes on after it. */
   | { kind: 'unread'; type: number; subtype: number; reason: string }
 
 /** A `rib` record whose attributes are still octets. Everything is a view, valid as long as the record's octets are. */
@@ -131,8 +131,8 @@ export function parseMrt(bytes: Uint8Array, start: number, end: number): MrtReco
 }
 
 /**
- * The record in `bytes[start..end)` as a frame, for those who want octets; undefined when it is no `rib` record or its
- * lengths lie, which `parseMrt` then tells.
+ * The record in `bytes[start..end)` with its attributes as octets; undefined when it is no `rib` record or its lengths
+ * are wrong, and `parseMrt` then gives the reason.
  */
 export function frameMrtRib(bytes: Uint8Array, start: number, end: number): MrtRibFrame | undefined {
   try {
@@ -234,7 +234,7 @@ function emitBody(w: Writer, record: MrtRecord): void {
 const PEER_IPV6 = 1
 const PEER_AS4 = 2
 
-/** Everything may be in a dump: of internal sessions, of confederations, with IPv6 next hops. */
+/** Reads every attribute that a dump may hold: from internal sessions, confederations, with IPv6 next hops. */
 const DUMP: CodecSession = {
   as4: true,
   peerType: 'ibgp',

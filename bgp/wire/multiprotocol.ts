@@ -1,6 +1,6 @@
 // MP_REACH_NLRI and MP_UNREACH_NLRI (RFC 4760 §3, §4): afi u16 | safi u8 | [next hop length u8 | next hop | reserved
-// u8 |] NLRI. The NLRI is located, not read. A next hop of the wrong length means that the NLRI cannot be located, which
-// only a reset can cure (RFC 7606 §7.11); one that makes no sense costs the routes.
+// u8 |] NLRI. The NLRI is located, not read. With a next hop of the wrong length the NLRI cannot be located: a reset (RFC
+// 7606 §7.11). With an unusable next hop the routes are withdrawn.
 import type { Writer } from '../../lib/bytes.ts'
 import { isLinkLocalOctets } from '../../lib/ip.ts'
 import { familyOfNumbers } from '../family.ts'
@@ -21,7 +21,7 @@ export type MpReach = {
 
 export type MpUnreach = { afi: number; safi: number; bytes: Uint8Array; nlriStart: number; nlriEnd: number }
 
-/** What of a session decides how an MP_REACH_NLRI is read. */
+/** The part of a session on which reading an MP_REACH_NLRI depends. */
 type NextHopRules = { extendedNextHop: boolean }
 
 /** The value of an MP_REACH_NLRI in `bytes[start..end)`. A returned fault is always a reset. */
@@ -52,7 +52,7 @@ export function parseMpUnreach(bytes: Uint8Array, start: number, end: number): M
   return { afi, safi: bytes[start + 2]!, bytes, nlriStart: start + 3, nlriEnd: end }
 }
 
-/** An error in the NLRI of a multiprotocol attribute as what it is: an error of that attribute (RFC 4760 §7). */
+/** An error in the NLRI of a multiprotocol attribute counts as an error of that attribute (RFC 4760 §7). */
 export function mpNlriFault({ reason, error }: UpdateFault): UpdateFault {
   return resetFault(UPDATE_ERROR.optional, reason, error?.data)
 }

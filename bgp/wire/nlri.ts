@@ -1,6 +1,6 @@
-// NLRI: [path id u32 |] length u8 (bits) | just enough octets (RFC 4271 §4.3, RFC 7911 §3). The walkers are the hot
-// path of a full table: no allocation per prefix. Bits past the length are not checked by anyone on the wire: the
-// IPv4 walker clears them, the IPv6 one says where the octets are and `readIpv6Prefix` clears them.
+// NLRI: [path id u32 |] length u8 (bits) | just enough octets (RFC 4271 §4.3, RFC 7911 §3). A full table
+// spends much time in the two walkers, so they allocate nothing per prefix. Hazard: bits after the length may have any
+// value. The IPv4 walker clears them; the IPv6 one gives the place of the octets, and `readIpv6Prefix` clears them.
 import type { Writer } from '../../lib/bytes.ts'
 import { addressBytes, cidr, formatAddress, formatIpv4 } from '../../lib/ip.ts'
 import { resetFault, type UpdateFault } from './errors.ts'
@@ -43,13 +43,13 @@ export function eachIpv4Prefix(
     if (size > 2) address |= bytes[at + 2]! << 8
     if (size > 3) address |= bytes[at + 3]!
     at += size
-    // shifting by 32 is shifting by 0 in JavaScript, so a default route needs no mask: it read no octet
+    // a shift by 32 is a shift by 0 in JavaScript, so the default route is a case of its own
     visit(pathId, length === 0 ? 0 : (address & (-1 << (32 - length))) >>> 0, length)
   }
   return undefined
 }
 
-/** The IPv6 twin of `eachIpv4Prefix`: passes the offset of the octets, host bits as the peer sent them. */
+/** As `eachIpv4Prefix`, for IPv6: gives the offset of the octets, with host bits as the peer sent them. */
 export function eachIpv6Prefix(
   bytes: Uint8Array,
   start: number,

@@ -6,7 +6,7 @@ import { emitMessage } from './message.ts'
 
 export type Notification = { code: number; subcode: number; data: Uint8Array }
 
-/** The notification in `bytes[start..end)`. Total: nothing in it is worth an answer, so what is missing is 0. */
+/** The notification in `bytes[start..end)`. Total: an octet that is missing is read as 0. */
 export function parseNotification(bytes: Uint8Array, start: number, end: number): Notification {
   const code = start < end ? bytes[start]! : 0
   const subcode = start + 1 < end ? bytes[start + 1]! : 0

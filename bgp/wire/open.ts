@@ -1,6 +1,6 @@
 // OPEN (RFC 4271 §4.2) with its optional parameters in both encodings: version u8 | AS u16 | hold time u16 |
-// identifier u32 | length u8 | parameters. Length 255 with a first type of 255 is the long form of RFC 9072, whose
-// one-octet reader crashed other speakers (CVE-2022-40302).
+// identifier u32 | length u8 | parameters. Length 255 with a first type of 255 is the long form of RFC 9072. Hazard:
+// speakers that read its length as one octet crashed (CVE-2022-40302).
 import { Reader, type Writer } from '../../lib/bytes.ts'
 import { type Capability, capabilityBytes, parseCapabilities } from './capabilities.ts'
 import { ProtocolError } from './errors.ts'
@@ -17,8 +17,8 @@ const VERSION = 4
 const PARAMETER = { capabilities: 2, extended: 255 } as const
 
 /**
- * The OPEN in `bytes[start..end)` (a body, without header). Total. What is checked needs no configuration: whether the
- * AS is the expected one is the caller's to say. The version is a constant, so it is checked and not stored.
+ * The OPEN in `bytes[start..end)` (a body, without header). Total. Only what needs no configuration is checked: the caller
+ * compares the AS. The version is a constant, so it is checked and not stored.
  */
 export function parseOpen(bytes: Uint8Array, start: number, end: number): Open | ProtocolError {
   if (end - start < 10) return bad(OPEN_ERROR.unspecific, 'the message is too short')
@@ -34,7 +34,7 @@ export function parseOpen(bytes: Uint8Array, start: number, end: number): Open |
   const capabilities = parseParameters(r)
   if (capabilities instanceof ProtocolError) return capabilities
   const asn = capabilities.find(c => c.type === 'fourOctetAs')?.asn ?? as2
-  // RFC 7607: nobody is AS 0
+  // RFC 7607: AS 0 must not be used
   if (asn === 0) return bad(OPEN_ERROR.peerAs, 'AS 0', new Uint8Array(2))
   return { asn, holdTime, routerId, capabilities }
 }

@@ -1,12 +1,12 @@
-// Cutting a byte stream into records that carry their own length. What lies whole in a chunk is visited in place; only
-// a record that straddles chunks is copied, into a buffer of its announced length.
+// Cuts a byte stream into records that begin with their length. A record that is whole in a chunk is visited in place; only
+// a record in several chunks is copied, into a buffer of its length.
 
 /** Gets one record: `bytes[start..end)`, header included, valid only during the call. */
 type RecordVisitor = (bytes: Uint8Array, start: number, end: number) => void
 
 /**
- * `measure` sees a whole header of `header` octets at `at` and answers the length of the record, header included, or
- * what is wrong, which ends the stream.
+ * `measure` gets a whole header of `header` octets at `at`. It returns the length of the record, header included, or what
+ * is wrong, which ends the stream.
  */
 export class StreamSplitter<Failure extends object> {
   readonly #header: Uint8Array
@@ -41,7 +41,7 @@ export class StreamSplitter<Failure extends object> {
     return undefined
   }
 
-  /** Visits nothing more, whatever is pushed, beginning with the rest of the chunk that is being cut. */
+  /** Nothing is visited any more, not even the rest of the chunk that is being read. */
   stop(): void {
     this.#stopped = true
     this.#record = this.#header
@@ -53,7 +53,7 @@ export class StreamSplitter<Failure extends object> {
     return this.#have
   }
 
-  /** Goes on with a record that began in an earlier chunk; answers the offset after what it took from this one. */
+  /** Continues a record that began in an earlier chunk. Returns the offset after what it took from this chunk. */
   #complete(chunk: Uint8Array, at: number, visit: RecordVisitor): number | Failure {
     const take = Math.min(this.#record.length - this.#have, chunk.length - at)
     this.#record.set(chunk.subarray(at, at + take), this.#have)

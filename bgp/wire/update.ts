@@ -97,12 +97,12 @@ export function scanAttributes(bytes: Uint8Array, start: number, end: number, in
 type Reach = 'none' | 'nlri' | 'mp' | 'both'
 
 /**
- * What is wrong with attributes only in view of the whole message: a mandatory one is missing (RFC 7606 §3 d), or there
- * is an error and no reachable prefix, so that nobody can be sure what would have to be withdrawn (§5.2).
+ * Faults of attributes that show only in the whole message: a mandatory one is missing (RFC 7606 §3 d), or there is an
+ * error but no reachable prefix, so that it is unknown which prefixes should be withdrawn (§5.2).
  */
 export function judge({ attributes, faults }: ParsedAttributes, reach: Reach): UpdateFault | undefined {
   if (reach === 'none') {
-    // what MP_UNREACH_NLRI carries is withdrawn in any case, so a fault of its own hides nothing
+    // the prefixes of MP_UNREACH_NLRI are withdrawn anyway, so a fault of that attribute changes nothing
     if (!faults.some(f => f.cost === 'withdraw' && f.attribute !== ATTRIBUTE.mpUnreach)) return undefined
     return resetFault(UPDATE_ERROR.attributeList, 'a malformed attribute in a message without reachable prefixes')
   }
@@ -166,14 +166,14 @@ export function parseUpdate(
   return { withdrawn, attributes: parsed.attributes, nlri, mpReach, mpUnreach, faults, cost }
 }
 
-/** The NOTIFICATION of a reset, whether or not its finder knew more than that the list is malformed. */
+/** The NOTIFICATION of a reset; without details it says that the attribute list is malformed. */
 export function resetError({ error, reason }: UpdateFault): ProtocolError {
   return error ?? new ProtocolError(ERROR.update, UPDATE_ERROR.attributeList, undefined, reason)
 }
 
 /**
  * Writes a whole UPDATE: multiprotocol attributes first (RFC 7606 §5.1), the others by type. Throws `BytesError` when
- * the buffer is too small; keeping within the session's limit is the caller's, by the buffer it lends.
+ * the buffer is too small: the caller gives a buffer within the session's limit.
  */
 export function emitUpdate(w: Writer, update: Update, session: CodecSession): void {
   const { withdrawn, attributes, nlri, mpReach, mpUnreach } = update

@@ -1,6 +1,6 @@
-// What an UPDATE's attributes must pass before a route may be used: loop rules (RFC 4271 §9.1.2, RFC 4456 §8, RFC 5065
-// §4), the first AS, roles (RFC 9234 §5) and the next hop. Pure; import policy comes after, in rib.ts, because it may ask
-// for the prefix.
+// Checks that a route's attributes must pass before it may be used: loops (RFC 4271 §9.1.2, RFC 4456 §8, RFC 5065 §4), the
+// first AS, roles (RFC 9234 §5) and the next hop. Pure. Import policy comes after it (importer.ts), because a policy may
+// need the prefix.
 import { formatIpv4, ipv4Number } from '../../../lib/ip.ts'
 import { countAs, firstAs, formatAsPath } from '../../wire/as-path.ts'
 import { isUsableNextHop } from '../../wire/multiprotocol.ts'
@@ -22,12 +22,12 @@ export type RejectReason =
 
 type Admission = { set: RouteAttributes } | { rejected: RejectReason; detail: string }
 
-/** AS numbers that mean "we were here already" in a path from this peer. */
+/** Our AS numbers on this session: one of them in a path means a loop. */
 function ownAses({ asn, confederation }: SpeakerNumbers, { localAs }: RibPeer): number[] {
   return [...new Set([localAs, asn, ...(confederation === undefined ? [] : [confederation.identifier])])]
 }
 
-/** Whether a path must begin with the peer's AS: a route server does not put its own there (RFC 7947 §2.2.2.1). */
+/** Whether a path must begin with the peer's AS. A route server does not add its own (RFC 7947 §2.2.2.1). */
 function mustBeginWithPeer({ peerType, config }: RibPeer): boolean {
   return peerType === 'ebgp' && config.role !== 'rs-client'
 }

@@ -1,6 +1,6 @@
-// From a set as received to the set as accepted: each distinct set is judged once, and every route that carries it shares
-// the outcome. Plain sets from peers without rules pass on their octets alone; the others are parsed (RFC 7606), put
-// through the loop rules and the import policy, and stored again in their own right.
+// From a set as received to the set as accepted. Each distinct set is checked once, and all routes with that set share the
+// result. Plain sets from peers without import rules are used as they are; the others are parsed (RFC 7606), checked for
+// loops, changed by the import policy, and stored as sets of their own.
 import { Writer } from '../../../lib/bytes.ts'
 import type { AddressFamily } from '../../family.ts'
 import type { Verdict } from '../../policy.ts'
@@ -24,7 +24,7 @@ import { newFacts, type PlainRules, readFacts } from './read-facts.ts'
 /** What is known of a received set. */
 const STATE = { unknown: 0, accepted: 1, rejected: 2, asksPolicy: 3 } as const
 
-/** Passes every well-formed plain set: for facts about what was accepted already. */
+/** Rules that every well-formed plain set follows: for sets that were accepted before. */
 const ANY: PlainRules = {
   external: false,
   ownAses: [],
@@ -46,7 +46,7 @@ export class Importer {
   readonly #bytes = new Uint8Array(SET_ROOM)
   #state = new Uint8Array(1024)
   #accepted = new Uint32Array(1024)
-  /** The set parsed last for policies that ask for the prefix. */
+  /** The last set that was parsed for a policy that depends on the prefix. */
   #parsed: { set: number; value: RouteAttributes } | undefined
 
   constructor(store: AttributeStore, facts: AttributeFacts, speaker: SpeakerNumbers) {
@@ -55,7 +55,7 @@ export class Importer {
     this.#speaker = speaker
   }
 
-  /** Judges a received set, once. Faults are those of a set met for the first time; a harsh one means it must not be used. */
+  /** Checks a received set, once. Returns its faults the first time; with a fault worse than `discard` the set must not be used. */
   examine(set: number, from: RibPeerState, family: AddressFamily): readonly UpdateFault[] {
     this.#fit()
     if (this.#state[set] !== STATE.unknown) return NO_FAULTS
@@ -70,7 +70,7 @@ export class Importer {
     return this.#parse(set, from, family, mp)
   }
 
-  /** The set a route with this received set is used with, with one reference; 0: not at all. */
+  /** The set that a route with this received set is used with, with one more reference; 0: the route is not used. */
   accept(set: number, from: RibPeerState, prefix: number, prefixes: PrefixTable, family: AddressFamily): number {
     let accepted = this.#accepted[set]!
     if (this.#state[set] === STATE.asksPolicy) return this.#ask(accepted, from, prefix, prefixes, family)
@@ -79,7 +79,7 @@ export class Importer {
     return accepted
   }
 
-  /** A set is about to go. */
+  /** Called when a set is about to be freed. */
   forget(set: number): void {
     if (set >= this.#state.length) return
     const accepted = this.#accepted[set]!
@@ -89,7 +89,7 @@ export class Importer {
     if (accepted !== 0 && accepted !== set) this.#store.release(accepted)
   }
 
-  /** Stores a set as its owner's, with its facts and one reference. */
+  /** Stores a set of this owner with its facts. The caller gets one reference. */
   store(value: RouteAttributes, owner: number, family: AddressFamily): number {
     const w = new Writer(this.#bytes)
     emitSet(w, value, family)
@@ -102,7 +102,7 @@ export class Importer {
   }
 
   /**
-   * The long-lived stale form of an accepted set (RFC 9494 §4.2), with one reference; 0 when it asks not to be kept.
+   * The long-lived stale form of an accepted set (RFC 9494 §4.2), with one more reference; 0 when the set has NO_LLGR.
    */
   longLived(set: number, family: AddressFamily): number {
     const flags = this.#facts.flags[set]!
@@ -119,7 +119,7 @@ export class Importer {
     return parseSet(this.#store.view(set), this.#session(set, from))
   }
 
-  /** Judges a received set again, for people. */
+  /** Checks a received set again, with a reason for people. */
   explain(set: number, from: RibPeerState, prefix: number, prefixes: PrefixTable): ImportVerdict {
     const admission = admit(this.read(set, from), from.peer, this.#speaker)
     if ('rejected' in admission) return { accepted: false, reason: admission.rejected, detail: admission.detail }
@@ -128,7 +128,7 @@ export class Importer {
     return { accepted, reason: accepted ? 'accepted' : 'policy', detail: verdict.reason }
   }
 
-  /** A set that is older than the session may have AS numbers of another width. */
+  /** A set from before the present session may have AS numbers of another width. */
   #session(set: number, { peer }: RibPeerState): CodecSession {
     return { ...peer.receive, as4: ownerHasAs4(this.#store.owner(set)) }
   }
@@ -171,7 +171,7 @@ export class Importer {
     return faults
   }
 
-  /** Remembers an outcome. A set that is its own outcome must not hold itself. */
+  /** Stores the result for a set. A set that is its own result must not hold a reference to itself. */
   #link(set: number, accepted: number): void {
     this.#accepted[set] = accepted
     if (accepted === set) this.#store.release(accepted)

@@ -1,20 +1,20 @@
-// The fast way to judge an attribute set: one pass over its octets that fills its facts and says whether the set is plain,
-// that is, whether it can be used and passed on as it is. Everything rare is not plain and takes the way through the
-// attribute codecs, which alone know what a fault costs; a property test holds the two together.
+// The fast check of an attribute set: one pass over its octets that reads its facts and tells whether the set is plain, that
+// is, whether it can be used and sent on as it is. Everything rare is not plain and goes through the attribute codecs,
+// which know what each fault costs. A property test compares the two. Hazard: never call a set plain in doubt.
 import { attributeRows } from '../../wire/attribute-rows.ts'
 import { NON_TRANSITIVE } from '../../wire/communities.ts'
 import { ATTRIBUTE, COMMUNITY, FLAG, SEGMENT } from '../../wire/iana.ts'
 import { DEFAULT_LOCAL_PREF, type Facts, SET_FLAG } from '../store/attribute-facts.ts'
 
-/** What makes a set not plain, beside its form. */
+/** What a plain set must follow besides its form; it depends on the peer. */
 export type PlainRules = {
   /** LOCAL_PREF and reflection attributes are not taken from this peer. */
   external: boolean
-  /** AS numbers of our own: any of them in the path is for the loop rules to judge. */
+  /** Our own AS numbers: a path with one of them needs the loop rules. */
   ownAses: readonly number[]
   /** The AS the path must begin with; 0: any. */
   firstAs: number
-  /** Our BGP identifier and cluster id: either in a reflected route is a loop. */
+  /** Our BGP identifier and cluster id: a reflected route with one of them is a loop. */
   routerId: number
   clusterId: number
   /** Our own IPv4 address on the session, which must not be the next hop; 0: none. */
@@ -39,12 +39,12 @@ const PLAIN = [
   'extendedCommunities',
   'largeCommunities',
 ] as const
-/** By type code: the flags that an attribute of a plain set has, Extended Length aside. No flags are equal to `NOT_PLAIN`. */
+/** By type code: the flags that an attribute of a plain set has, without Extended Length. No flags octet equals `NOT_PLAIN`. */
 const NOT_PLAIN = 0xff
 const PLAIN_FLAGS = new Uint8Array(256).fill(NOT_PLAIN)
 for (const name of PLAIN) PLAIN_FLAGS[attributeRows[name].code] = attributeRows[name].flags
 
-/** Room for `readFacts` to answer in; one per caller. */
+/** An object for `readFacts` to fill; each caller has its own. */
 export function newFacts(): Facts {
   return {
     localPref: 0,
@@ -60,7 +60,7 @@ export function newFacts(): Facts {
 
 /**
  * Reads the set in `bytes[start..end)` (four-octet AS numbers; the multiprotocol next hop first, as stored). True when it
- * is plain; then `facts` holds. The multiprotocol next hop itself is the caller's to judge.
+ * is plain; only then `facts` is valid. The caller checks the multiprotocol next hop itself.
  */
 export function readFacts(bytes: Uint8Array, start: number, end: number, rules: PlainRules, facts: Facts): boolean {
   facts.localPref = DEFAULT_LOCAL_PREF
@@ -144,7 +144,7 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, rules: 
   return (seen & NEEDED) === NEEDED && (rules.multiprotocol || (seen & bit(ATTRIBUTE.nextHop)) !== 0)
 }
 
-/** A path of sets and sequences without AS 0, without an AS of ours, beginning as it must. */
+/** True for a path of sets and sequences without AS 0, without our own AS, and with the right first AS. */
 function readPath(bytes: Uint8Array, start: number, end: number, rules: PlainRules, facts: Facts): boolean {
   const { ownAses } = rules
   const own = ownAses[0] ?? 0

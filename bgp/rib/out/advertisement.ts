@@ -1,6 +1,6 @@
-// What a selected route becomes on its way to a group of peers: who may have it (RFC 1997, RFC 4271 §9.2, RFC 4456 §6,
+// How a selected route is announced to a group of peers: whether they may have it (RFC 1997, RFC 4271 §9.2, RFC 4456 §6,
 // RFC 5065, RFC 9234, RFC 9494 §4.3) and how its attributes change (RFC 4271 §5.1, RFC 4456 §8, RFC 2545, RFC 8950).
-// Pure and by value; export-bytes.ts does the same to octets for the plain case, with this as its oracle.
+// Pure, on values. export-bytes.ts does the same on octets for plain sets; a property test compares the two.
 import { addressBytes, familyOf, ipv4Number, isLinkLocal, isLinkLocalOctets } from '../../../lib/ip.ts'
 import type { PeerConfig } from '../../config.ts'
 import { type AddressFamily, BASE_FAMILY, FAMILY } from '../../family.ts'
@@ -74,7 +74,7 @@ export function targetOf(peer: RibPeer, family: AddressFamily): ExportTarget {
   }
 }
 
-/** Whether a route with these facts may go to these peers at all, policy aside. */
+/** Why a route with these facts must not go to these peers, before any policy; undefined: it may. */
 export function withheldFrom(flags: number, source: ExportSource, target: ExportTarget): Withheld | undefined {
   if ((flags & SET_FLAG.noAdvertise) !== 0) return 'no-advertise'
   if ((flags & SET_FLAG.noExport) !== 0 && target.peerType === 'ebgp') return 'no-export'
@@ -137,11 +137,11 @@ function outgoing(from: Attributes, source: ExportSource, target: ExportTarget, 
   const extended = external ? kept.filter(isTransitive) : kept
   a.extendedCommunities = extended.length > 0 ? extended : undefined
   if (external) {
-    // RFC 4271 §5.1.4: the MED of one neighbour AS says nothing to another
+    // RFC 4271 §5.1.4: a MED is for the neighbour AS only and does not go on to another AS
     if (!source.local) a.med = undefined
     a.localPref = undefined
   }
-  // RFC 4456 §8: traces of reflection stay in the AS, which to a member of a confederation is its own
+  // RFC 4456 §8: the attributes of reflection stay inside the AS; in a confederation that is the member AS
   if (target.peerType !== 'ibgp') a.originatorId = a.clusterList = undefined
   if (external) return a
   a.localPref ??= DEFAULT_LOCAL_PREF
@@ -190,7 +190,7 @@ function nextHopFor(
   return keptFor(octets, target) ?? selfFor(target)
 }
 
-/** A next hop passed on: without the link-local half, which means nothing off its link (RFC 2545 §3). */
+/** A next hop as it is passed on: without its link-local address, which is valid on its link only (RFC 2545 §3). */
 function keptFor(octets: Uint8Array, { family, session }: ExportTarget): NextHop | undefined {
   if (octets.length === 4) return family === BASE_FAMILY ? { nextHop: toNumber(octets) } : undefined
   const global = octets.slice(0, 16)
@@ -199,7 +199,7 @@ function keptFor(octets: Uint8Array, { family, session }: ExportTarget): NextHop
   return { mpNextHop: global }
 }
 
-/** Our own address as this session can carry it. */
+/** Our own address as the next hop, in a form that this session allows; undefined when there is none. */
 export function selfFor({ family, own, session }: ExportTarget): NextHop | undefined {
   if (family === BASE_FAMILY && own.ipv4 !== undefined) return { nextHop: ipv4Number(own.ipv4) }
   if (family === BASE_FAMILY && !session.extendedNextHop) return undefined

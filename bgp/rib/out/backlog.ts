@@ -1,5 +1,5 @@
-// Blocks of messages that some members of an export group have yet to read. Each member reads at its own pace; when more is
-// held than allowed, the members that wait for the oldest block fall behind and read nothing of it any more.
+// Blocks of messages that members of an export group have not read yet. Each member reads at its own speed. When the blocks
+// need more memory than allowed, the members that have not read the oldest block skip all blocks and catch up otherwise.
 import type { Member } from './member.ts'
 import type { Packed } from './update-packer.ts'
 
@@ -7,7 +7,7 @@ export type MessageBlock = Packed & {
   /** Index of the peer that does not get it, or of the only one that does; 0: all. */
   except: number
   only: number
-  /** Members that have yet to read it. */
+  /** Number of members that have not read it yet. */
   waiting: number
 }
 
@@ -20,7 +20,7 @@ export class Backlog {
   #start = 0
   #octets = 0
 
-  /** `limit` in octets. `fellBehind` hears of a member that is told the rest some other way. */
+  /** `limit` in octets. `fellBehind` is called with a member that skips its unread blocks. */
   constructor(
     limit: number,
     members: ReadonlyMap<number, Member>,
@@ -63,19 +63,19 @@ export class Backlog {
     return undefined
   }
 
-  /** What a member has yet to read. */
+  /** The blocks that a member has not read yet. */
   unread(member: Member): MessageBlock[] {
     return this.#blocks.slice(member.cursor - this.#start).filter(block => concerns(block, member))
   }
 
-  /** A member, no longer in the map, will not read what it has not. */
+  /** A member that was taken out of the map gives up its unread blocks. */
   leave(member: Member): void {
     for (const block of this.unread(member)) block.waiting--
     member.cursor = this.end
     this.#trim()
   }
 
-  /** Ends the wait for the oldest block. */
+  /** Makes the members that have not read the oldest block skip all blocks. */
   #drop(): void {
     for (const member of this.#members.values()) {
       if (member.cursor > this.#start) continue

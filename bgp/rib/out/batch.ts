@@ -1,5 +1,5 @@
-// A handful of changes on their way into messages, sorted without comparing: first by the peer that must not get them,
-// then by attribute set, in linked lists over typed arrays.
+// A batch of changes that will be made into messages. They are grouped, first by the peer that must not get them, then by
+// attribute set, in linked lists over typed arrays: no comparisons and no allocation per change.
 import { widened } from '../store/prefix-table.ts'
 
 /** What `each` calls: a set (0: withdraw), then its prefixes. */

@@ -1,6 +1,6 @@
-// `advertise` on octets: what most routes need on their way out is an AS number in front of the path, another next hop and
-// a few attributes left out or put in. Both sides speak four-octet AS numbers and the set is plain (read-facts.ts), so
-// its attributes stand in ascending order. Whatever is not that simple answers -1 and goes through advertisement.ts.
+// `advertise` on octets. Most routes need only an AS number in front of the path, another next hop, and a few attributes
+// removed or added. Both sides have four-octet AS numbers and the set is plain (in/read-facts.ts), so its attributes are in
+// ascending order. For everything else the result is -1, and advertisement.ts does the work.
 
 import { Writer } from '../../../lib/bytes.ts'
 import { isLinkLocalOctets } from '../../../lib/ip.ts'
@@ -14,10 +14,10 @@ import type { ExportSource } from '../types.ts'
 import { type ExportTarget, selfFor } from './advertisement.ts'
 import type { SharedLink } from './shared-link.ts'
 
-/** Longest set this path takes; the buffer lent to `rewrite` has room for that and what is put in. */
+/** Octets of the longest set that is rewritten. The buffer given to `rewrite` has room for that and for what is added. */
 const MOST_OCTETS = 3072
 
-// read once: an attribute is written per set
+// constants, because reading them from the rows for every set costs time
 const AS_PATH_FLAGS = attributeRows.asPath.flags
 const LOCAL_PREF_FLAGS = attributeRows.localPref.flags
 const ORIGINATOR_FLAGS = attributeRows.originatorId.flags
@@ -50,7 +50,7 @@ export class ByteExport {
     this.#selfIsMp = selfIsMp
   }
 
-  /** Undefined when this group needs the codecs for every set. */
+  /** Undefined when every set for this group must go through advertisement.ts. */
   static for(target: ExportTarget, policy: Policy, speaker: SpeakerNumbers, link?: SharedLink): ByteExport | undefined {
     const { peerType, role, removePrivateAs, communities, session } = target
     if (peerType === 'confed' || speaker.confederation !== undefined || role !== undefined) return

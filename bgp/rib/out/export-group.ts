@@ -15,11 +15,11 @@ import { eachPackedPrefix } from './own-messages.ts'
 import { SentRoutes } from './sent-routes.ts'
 import type { Packed, UpdatePacker } from './update-packer.ts'
 
-/** Prefixes made into messages at once: enough to pack well, few enough to take milliseconds. */
+/** Prefixes that are made into messages in one step: many fill messages well, but a step must take only milliseconds. */
 const CHUNK = 16384
-/** The same for one member alone, whose part of the table comes as one block. */
+/** The same for messages that only one member gets, as one block. */
 const MEMBER_CHUNK = 4096
-/** A block ends with the message set that passes this many octets, so that a reader gets about what it asks for. */
+/** A block ends after the attribute set with which it passes this many octets, so that a reader gets about what it asks for. */
 const BLOCK_OCTETS = 32768
 
 export type GroupTable = {
@@ -54,7 +54,7 @@ export class ExportGroup {
   readonly #batch = new Batch()
   readonly #backlog: Backlog
 
-  /** Members that have not read the oldest block when more than `backlogOctets` wait fall behind. */
+  /** `backlogOctets`: octets of unread messages that are kept for slow members. */
   constructor(key: string, exporter: Exporter, table: GroupTable, packer: UpdatePacker, backlogOctets: number) {
     this.key = key
     this.exporter = exporter
@@ -132,13 +132,13 @@ export class ExportGroup {
     return this.#queue.size === 0
   }
 
-  /** Works everything out again, as after a change of who is a client: what comes out the same is not sent. */
+  /** Exports everything again, as after a change of reflector clients. Routes whose result is the same are not sent again. */
   rebuild(): void {
     this.exporter.reset()
     for (let id = 0; id < this.#table.prefixes.end; id++) if (this.#hasRoute(id)) this.changed(id)
   }
 
-  /** What waits now belongs to the first table of every member that has not had its End-of-RIB. */
+  /** Members that have not had End-of-RIB get it only after everything that is queued now. */
   postponeEndOfRib(): void {
     for (const member of this.members.values()) {
       if (member.endOfRibAfter < 0) continue
@@ -172,9 +172,9 @@ export class ExportGroup {
   }
 
   /**
-   * Appends about `maxBytes` for a member to `into`; the octets appended, or `maxBytes` when the work so far was for other
-   * members only and it is time to let others have the processor. `deferred`: no End-of-RIB yet. Fewer than asked means that
-   * there is no more.
+   * Appends about `maxBytes` for a member to `into`. Returns octets appended; fewer than asked: nothing left. It returns
+   * `maxBytes` without appending that much when a step of work made messages for other members only, so that the caller
+   * can let other work run. `deferred`: no End-of-RIB yet.
    */
   pull(member: Member, maxBytes: number, into: Uint8Array[], deferred: boolean): number {
     let octets = 0
@@ -235,12 +235,12 @@ export class ExportGroup {
       })
       this.#append(except, 0)
     }
-    // only now: what is written needs the prefix to have its id
+    // not before the messages are written: they need the ids
     for (const slot of gonePaths) this.#table.releasePathId(slot)
     for (const prefix of gone) this.#table.releaseUnused(prefix)
   }
 
-  /** Puts what changed for members about a prefix into `batch`. */
+  /** Compares what should be sent for a prefix with what was sent, and puts the change into `batch`. */
   #compare(prefix: number, batch: Batch): void {
     const { best, store } = this.#table
     const set = best[prefix]!
@@ -285,7 +285,7 @@ export class ExportGroup {
     return this.#table.best[prefix] !== 0 || (this.addPath && this.#table.paths.first(prefix) >= 0)
   }
 
-  /** Writes the part of a batch that `except` does not get; `between` may take what is written between two sets. */
+  /** Writes the part of a batch that `except` does not get. `between` is called between two sets. */
   #pack(batch: Batch, except: number, between?: () => void): void {
     const { store } = this.#table
     const packer = this.#packer
@@ -311,7 +311,7 @@ export class ExportGroup {
     })
   }
 
-  /** Messages about a part of what a member missed. */
+  /** Messages with the present state of a part of the prefixes that a member missed. */
   #catchUp(member: Member): Packed {
     const batch = this.#batch
     const { paths } = this.#table

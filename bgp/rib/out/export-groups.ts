@@ -66,7 +66,7 @@ export class ExportGroups {
     if (membership !== undefined) this.#leaveGroup(membership)
   }
 
-  /** A stored set is about to go. */
+  /** Called when a stored set is about to be freed. */
   forget(set: number): void {
     for (const group of this.#all) group.exporter.forget(set)
   }

@@ -1,5 +1,5 @@
-// From a selected attribute set to the set that one export group is sent, each computed once: plain sets by octets, the
-// rest by value. Results are interned for the group, so that equal outcomes of different sources share messages.
+// From a selected attribute set to the set that one export group is sent. Each is computed once: plain sets on octets, the
+// others on values. Results are interned for the group, so that equal results from different sources share messages.
 import { Writer } from '../../../lib/bytes.ts'
 import { Policy } from '../../policy.ts'
 import type { SpeakerNumbers } from '../speaker-numbers.ts'
@@ -50,7 +50,7 @@ export class Exporter {
     this.#octets = new Uint8Array(deps.prefixes.octets)
   }
 
-  /** The set that a prefix with the stored set `set` goes out with, with one reference; 0 when it does not go out. */
+  /** The set that is sent for a prefix with the stored set `set`, with one more reference; 0: nothing is sent. */
   export(set: number, prefix: number): number {
     if (this.#policy.dependsOnPrefix) return this.#make(set, prefix)
     if (set >= this.#memo.length) this.#memo = widened(this.#memo, new Uint32Array(this.#deps.store.capacity))
@@ -64,7 +64,7 @@ export class Exporter {
     return made
   }
 
-  /** Why a prefix with this set does not go out; undefined when it does. */
+  /** Why nothing is sent for a prefix with this set; undefined when something is. */
   explain(set: number, prefix: number): string | undefined {
     const { store, facts, sourceOf, prefixes, speaker } = this.#deps
     const withheld = withheldFrom(facts.flags[set]!, sourceOf(set), this.target)
@@ -75,7 +75,7 @@ export class Exporter {
     return 'set' in made ? undefined : `${made.withheld}: ${made.detail}`
   }
 
-  /** A stored set is about to go: what was made from it is no longer remembered. */
+  /** Called when a stored set is about to be freed: forgets what was made from it. */
   forget(set: number): void {
     const made = this.#memo[set]
     if (made === undefined || made === 0) return

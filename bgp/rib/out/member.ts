@@ -14,7 +14,7 @@ export class Member {
   dumpEnd: number
   /** The table is framed by BoRR and EoRR (RFC 7313). */
   framed = false
-  /** After a change of group: of the missed prefixes only those that must be withdrawn are sent. */
+  /** After a change of group: send only withdrawals for missed prefixes. */
   withdrawOnly = false
   /** Queue position after which its first table is complete; -1: End-of-RIB was sent. */
   endOfRibAfter = 0

@@ -6,7 +6,7 @@ import { addressBytes, cidr, formatAddress } from '../../../lib/ip.ts'
 export class SharedLink {
   readonly #networks: readonly { octets: Uint8Array; bits: number }[]
   readonly #members = new Set<string>()
-  /** Next hops on the link that were asked about and are not their source's own: what is said of them depends on the members. */
+  /** Next hops on the link that `keeps` was asked about and that are not the source's own: the answer depends on the members. */
   readonly #asked = new Set<string>()
 
   /** `connected`: CIDRs of the link. */

@@ -1,5 +1,5 @@
-// Writes UPDATE messages end to end into one block: as many prefixes per attribute set as fit (RFC 4271 §4.3), IPv6 and
-// IPv4 over IPv6 in MP_REACH_NLRI, which stands first (RFC 7606 §5.1).
+// Writes UPDATE messages one after the other into one block, each with as many prefixes of an attribute set as fit (RFC 4271
+// §4.3). IPv6, and IPv4 over IPv6, are in MP_REACH_NLRI, which comes first (RFC 7606 §5.1).
 import { type AddressFamily, BASE_FAMILY, FAMILY, type FamilyRow } from '../../family.ts'
 import { attributeRows } from '../../wire/attribute-rows.ts'
 import { ATTRIBUTE, FLAG, MESSAGE, REFRESH } from '../../wire/iana.ts'
@@ -44,7 +44,7 @@ export class UpdatePacker {
     this.#limit = extended ? MAX_EXTENDED_MESSAGE : MAX_MESSAGE
   }
 
-  /** Octets an attribute set may have so that one prefix goes with it (RFC 8654 §4). */
+  /** The most octets of an attribute set that leave room for one prefix in a message (RFC 8654 §4). */
   get room(): number {
     return this.#limit - FRAME - MOST_NLRI
   }
@@ -81,7 +81,7 @@ export class UpdatePacker {
     this.#at = this.#prefixes.emit(prefix, bytes, this.#at)
   }
 
-  /** A marker of a family's first table: its End-of-RIB (RFC 4724 §2). */
+  /** Writes End-of-RIB, the end of a family's first table (RFC 4724 §2). */
   endOfRib(): void {
     this.#close()
     if (this.#fields) {

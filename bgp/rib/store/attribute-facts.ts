@@ -1,5 +1,5 @@
-// What the decision process and the export rules ask of an attribute set, in columns by attribute id, so that no set is
-// parsed twice for it.
+// The facts of attribute sets that the decision process and the export rules need, in arrays by set id, so that no set is
+// parsed again for them.
 import { widened } from './prefix-table.ts'
 
 /** LOCAL_PREF of a route that came without one. */
@@ -28,7 +28,7 @@ export const SET_FLAG = {
   noExportSubconfed: 4,
   llgrStale: 8,
   noLlgr: 16,
-  /** The set holds something that only the attribute codecs can carry on: the byte-level export leaves it to them. */
+  /** The set holds something rare, so that its export must go through the attribute codecs. */
   unusual: 32,
   otc: 64,
   /** The next hop is in MP_REACH_NLRI. */
@@ -44,7 +44,7 @@ export class AttributeFacts {
   clusterLength = new Uint16Array(1024)
   origin = new Uint8Array(1024)
   flags = new Uint8Array(1024)
-  /** The steps that ask for nothing but the set (stale, LOCAL_PREF, path length, origin) as one number: less is better. */
+  /** The decision steps that depend on the set only (stale, LOCAL_PREF, path length, origin) as one number: lower is better. */
   preference = new Float64Array(1024)
 
   /** Makes room for ids below `capacity`. */

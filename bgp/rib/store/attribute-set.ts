@@ -1,6 +1,6 @@
 // An attribute set as the RIB keeps it: the attributes of an UPDATE without its prefixes. Four-octet AS numbers, and a
 // multiprotocol next hop as an MP_REACH_NLRI without NLRI that stands first, so that `parseAttributes` reads what
-// `AttributeStore` holds. A set without any next hop is a network of our own: each session fills in its address.
+// `AttributeStore` holds. A set without a next hop is a network of our own: each session adds its own address.
 import type { Writer } from '../../../lib/bytes.ts'
 import { type AddressFamily, addPathSwitches, numbersOfFamily } from '../../family.ts'
 import { firstAs, pathLength } from '../../wire/as-path.ts'
@@ -15,7 +15,7 @@ import { DEFAULT_LOCAL_PREF, type Facts, SET_FLAG } from './attribute-facts.ts'
 /** Attributes of one route; `mpNextHop` (4, 16 or 32 octets) instead of `attributes.nextHop`, never both. */
 export type RouteAttributes = { attributes: Attributes; mpNextHop?: Uint8Array }
 
-/** How stored sets are read and written. Not bound to a peer type, so that nothing stored is refused. */
+/** How stored sets are read and written. As from an internal peer, so that no stored attribute is refused. */
 export const STORED: CodecSession = {
   as4: true,
   peerType: 'ibgp',

@@ -1,14 +1,14 @@
-// Attribute sets as small numbers: equal bytes of one owner have one id, counted by reference. The bytes lie end to end
-// in one arena; a set that goes leaves a gap, and when gaps outweigh what lives the arena is packed, so memory follows
-// what is held and not what was seen. Ids start at 1: zero means "no attributes" everywhere in the RIB.
+// Attribute sets as small numbers: equal bytes of one owner have one id, with a count of references. All bytes are in one
+// arena. A freed set leaves a gap; when the gaps are larger than the sets that are held, the arena is packed, so memory
+// depends on the sets that are held now. Ids start at 1: zero means "no attributes" everywhere in the RIB.
 import { hashBytes, newSeed, type Seed } from './hash.ts'
 import { widened } from './prefix-table.ts'
 
-/** A slot that a set was released from: a search goes on past it. */
+/** A slot whose set was freed: a search goes on to the next slot. */
 const GONE = -1
 /** One slot in so many may be `GONE`. */
 const GONE_SHARE = 8
-/** Gaps below this many octets are never worth a pass over the arena. */
+/** With gaps of fewer octets the arena is never packed. */
 const PACK_FLOOR = 1 << 20
 
 export class AttributeStore {
@@ -29,7 +29,7 @@ export class AttributeStore {
   readonly #seed: Seed = newSeed()
   readonly #freed: (id: number) => void
 
-  /** `freed` hears of every id whose last reference went, while its bytes can still be read. */
+  /** `freed` is called with every id whose last reference was released; its bytes can still be read then. */
   constructor(freed: (id: number) => void) {
     this.#freed = freed
   }
@@ -137,7 +137,7 @@ export class AttributeStore {
     while (slots[at] !== id) at = (at + 1) & mask
     slots[at] = GONE
     this.#gone++
-    // nothing is searched for beyond these any more
+    // before an empty slot no mark is needed: every search ends there anyway
     if (slots[(at + 1) & mask] === 0)
       for (; slots[at] === GONE; at = (at - 1) & mask) {
         slots[at] = 0

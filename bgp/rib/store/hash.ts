@@ -1,6 +1,6 @@
-// Hashing for tables that strangers fill: two secret odd multipliers per table, so that nobody outside can compute which
-// prefixes or attribute sets share a bucket. Every word goes through two rounds: one round would let a flipped top bit
-// pass the multiplication unchanged, whatever the secret, and the next word could cancel it.
+// Hashes for tables whose keys come from peers. Two secret odd multipliers per table keep an attacker from computing which
+// prefixes or attribute sets share a bucket. Hazard: every word needs two rounds. With one, a change of the top bit would
+// pass the multiplication unchanged, whatever the secret, and the next word could undo it.
 import { randomBytes } from 'node:crypto'
 
 /** The secret of one table. */

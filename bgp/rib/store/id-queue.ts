@@ -1,4 +1,4 @@
-// A first-in-first-out queue of small numbers, each in it at most once: what changed and waits to be looked at.
+// A first-in-first-out queue of small numbers that holds each number at most once: ids that changed.
 import { widened } from './prefix-table.ts'
 
 export class IdQueue {
@@ -12,7 +12,7 @@ export class IdQueue {
     return this.#count
   }
 
-  /** Ids ever taken out; with `size` it tells when everything queued by now will be out. */
+  /** Number of ids ever taken out. When it reaches `taken + size` of now, everything queued now is out. */
   get taken(): number {
     return this.#taken
   }
@@ -40,7 +40,7 @@ export class IdQueue {
     this.#count--
     this.#taken++
     this.#queued[id] = 0
-    // a burst of a million must not cost memory for ever
+    // gives the memory back after a large burst
     if (this.#count === 0 && this.#ring.length > 1 << 16) {
       this.#ring = new Uint32Array(1024)
       this.#head = 0

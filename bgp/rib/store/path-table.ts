@@ -1,6 +1,6 @@
 // Every path of one family (Adj-RIB-In, RFC 4271 §3.2) as six 32-bit words in one array, in a linked list per prefix. One
-// path is one stretch of memory because the walk over a prefix's paths is what a full table spends its time on. A path is
-// named by its slot; nobody outside this file knows where its words stand.
+// path is one piece of memory, because a full table spends most of its time walking over the paths of a prefix. A path is
+// named by its slot; only this file knows the layout of its words.
 import { widened } from './prefix-table.ts'
 
 /** Words per path, and what stands in each. */
@@ -14,7 +14,7 @@ const PATH_ID = 3
 const RECEIVED = 4
 const ACCEPTED = 5
 
-/** What may be said of a path beside its words. */
+/** Marks of a path. */
 export const MARK = {
   /** Kept over a restart of the peer and not announced again since (RFC 4724 §4.2). */
   stale: 1 << 16,
@@ -35,7 +35,7 @@ export class PathTable {
   #words = new Uint32Array(1024 * STRIDE)
   /** Per prefix id: slot of the first path plus one. */
   #heads = new Uint32Array(1024)
-  /** Slot of the first free path plus one; the others hang on its `NEXT`. */
+  /** Slot of the first free path plus one; its `NEXT` leads to the other free ones. */
   #free = 0
   #freeCount = 0
   #next = 0

@@ -1,14 +1,14 @@
-// Prefixes as small numbers. An id is dense and stays with its prefix until `release`; everything else about a prefix
-// lives in typed arrays indexed by id. Lookup is open addressing with linear probing, sixteen neighbouring prefixes to a
-// cache line, since routes are announced and withdrawn in the order of their addresses. Deletion leaves a mark where a
-// probe must go on; marks before an empty slot are wiped, and many of them make the table enter everything anew.
+// Prefixes as small numbers. A prefix keeps its id until `release`; everything else about a prefix is in typed arrays by
+// id. Look-up is open addressing with linear probing. Sixteen neighbouring prefixes share a cache line, because routes are
+// announced and withdrawn in the order of their addresses. A deleted prefix leaves a mark, so that a search goes on past
+// it; marks before an empty slot are removed, and with too many marks the whole table is built again.
 import { type Family, formatAddress, formatIpv4 } from '../../../lib/ip.ts'
 import { eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../../wire/nlri.ts'
 import { hashBytes, mix, newSeed, type Seed } from './hash.ts'
 
 /** Length of an id that belongs to no prefix. */
 const NO_LENGTH = 255
-/** Slots without an id: never used since the last rebuild, and left by a prefix that was released. */
+/** Slots without an id: not used since the last rebuild, and used by a prefix that was released. */
 const EMPTY = -1
 const GONE = -2
 /** One slot in so many may be `GONE`. */
@@ -274,7 +274,7 @@ class Ipv6Prefixes extends PrefixTable {
 /** The prefix table of each kind of address. */
 export const PREFIX_TABLES: Readonly<Record<Family, new () => PrefixTable>> = { ipv4: Ipv4Prefixes, ipv6: Ipv6Prefixes }
 
-/** Where the search for a prefix begins: sixteen prefixes in a row, which differ in their last four bits, side by side. */
+/** The slot where the search for a prefix begins. Sixteen prefixes that differ only in their last four bits are neighbours. */
 function home(address: number, length: number, seed: Seed): number {
   const last = length === 0 ? 0 : (address >>> (32 - length)) & 15
   return (mix(seed.c ^ length, address ^ (last << (32 - length)), seed) & ~15) | last
@@ -284,7 +284,7 @@ function ipv4At(bytes: Uint8Array, at: number): number {
   return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
 }
 
-/** `to`, beginning with what `from` holds. */
+/** Copies `from` to the front of the longer array `to`, and returns `to`. */
 export function widened<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array>(from: T, to: T): T {
   to.set(from)
   return to

@@ -105,7 +105,7 @@ const peers = [
   aPeer(8, { peerType: 'ibgp', session: { as4: false } }),
 ]
 
-test('whatever a peer sends, the others get UPDATEs without a fault, and nothing stays of it', t => {
+test('whatever a peer sends, the others get UPDATEs without a fault, and nothing of it is left after the session', t => {
   const seed = Number(process.env['MARGAY_FUZZ_SEED'] ?? 1)
   const random = randomFrom(seed * 2654435761)
   const rib = new Rib(

@@ -76,7 +76,7 @@ test('a malformed attribute that may be discarded is, and the route stays', t =>
   t.is(world.rib.counts('p1')!.discarded, 1)
 })
 
-test('LOCAL_PREF from an external peer counts for nothing', t => {
+test('LOCAL_PREF from an external peer is ignored', t => {
   const { world, a } = holding()
   world.feed(a, raw(`${ORIGIN + AS_PATH + NEXT_HOP}400504 000003e8`, PREFIX))
   world.settle()
@@ -132,7 +132,7 @@ test('a peer is warned about at its share of the limit and past the limit its se
   t.is(world.rib.sizes().prefixes, 11)
 })
 
-test('any octets at all are taken without an exception and leave nothing behind', t => {
+test('any octets are handled without an exception, and nothing of them is left after the session', t => {
   const a = aPeer(1)
   const good = anUpdate(a, { announce: ['10.0.0.0/8', '2001:db8::/32'], attributes: someAttributes([65001, 5]) })
   const flips = fc.array(fc.tuple(fc.integer({ min: 19, max: good.length - 1 }), fc.nat(255)), { maxLength: 5 })

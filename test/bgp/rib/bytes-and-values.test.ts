@@ -79,7 +79,7 @@ function accepts(bytes: Uint8Array, peer: RibPeer, mp: boolean): boolean {
   return 'set' in admit({ attributes: parsed.attributes, mpNextHop: parsed.mpReach?.nextHop }, peer, speaker)
 }
 
-test('a set that is called plain has no fault and the facts of its values', t => {
+test('a plain set has no fault, and its facts are those of its parsed values', t => {
   let plain = 0
   const check = fc.property(someSet, fc.constantFrom(...peers), (set, peer) => {
     const bytes = bytesOf(set)
@@ -95,7 +95,7 @@ test('a set that is called plain has no fault and the facts of its values', t =>
   t.true(plain > 300, `${plain} plain sets`)
 })
 
-test('octets that are flipped at random are called plain only when the codecs find nothing wrong', t => {
+test('a set with randomly changed octets is plain only when the codecs find no fault in it', t => {
   const flip = fc.tuple(fc.nat(200), fc.nat(255))
   const check = fc.property(
     someSet,
@@ -122,7 +122,7 @@ const targets: readonly RibPeer[] = [
   aPeer(3, { peerType: 'ibgp', config: { nextHop: 'self' } }),
 ]
 
-test('the export of a plain set by octets says what the export by value says', t => {
+test('exporting a plain set on octets gives the same as exporting its values', t => {
   let rewritten = 0
   const check = fc.property(
     someSet,

@@ -88,7 +88,7 @@ test('the originator of a reflected path stands in for the identifier of the pee
   t.deepEqual(decide([direct, reflected]), { best: 1, step: 'router-id' })
 })
 
-test('every loser is told the step it lost in', t => {
+test('every path that loses is reported with the step it lost in', t => {
   const table = columns([{ peer: 1, localPref: 50 }, { peer: 2, pathLength: 7 }, { peer: 3 }])
   const lost = new Map<number, StepName>()
   new Decision({ alwaysCompareMed: false }).decide(Uint32Array.of(0, 1, 2), 3, table, (path, by) => lost.set(path, by))
@@ -112,7 +112,7 @@ test('confederation segments count for nothing and a set counts as one', t => {
   t.is(neighbourAs, 7)
 })
 
-test('the outcome is what the naive reading of the RFC says, for all permutations', t => {
+test('the best path is that of a simple reading of the RFC, in every order of the paths', t => {
   const attributes = fc.record({
     asns: fc.subarray([3, 4, 5]),
     neighbour: fc.constantFrom(65001, 65002),

@@ -35,7 +35,7 @@ test('prefixes with equal attributes share messages that stay within 4096 octets
   t.is(world.held(c).size, 0)
 })
 
-test('with extended messages more fits into one', t => {
+test('with extended messages more prefixes fit into one message', t => {
   const world = new World()
   const c = aPeer(3, { session: { extendedMessage: true } })
   const a = aPeer(1)
@@ -62,7 +62,7 @@ test('a set that leaves no room for a prefix is not announced, withdrawn where i
   t.deepEqual(world.events.at(-1), { type: 'too-long', key: 'p2', prefix: '10.0.0.0/8' })
 })
 
-test('a peer that does not read holds nobody up and gets the latest state when it does', t => {
+test('a peer that does not read does not delay the others, and gets the present state when it reads again', t => {
   const world = new World({}, 4096)
   const [a, slow, quick] = [aPeer(1), aPeer(2), aPeer(3)]
   world.up(a, slow, quick)
@@ -104,7 +104,7 @@ test('a new export policy takes back what it forbids and the session never ends'
   t.deepEqual([...world.held(b).keys()].sort(), ['10.1.0.0/16', '192.0.2.0/24'])
 })
 
-test('a policy that makes no sense is refused and nothing changes', t => {
+test('an invalid policy is refused and changes nothing', t => {
   const world = new World()
   const [a, b] = [aPeer(1), aPeer(2)]
   world.up(a, b)
@@ -150,7 +150,7 @@ test('a dump has every path as received and as used', t => {
   )
 })
 
-test('peers that come and go for ever do not use up the numbers for peers', t => {
+test('peers that come and go do not use up the indices for peers', t => {
   const world = new World()
   const b = aPeer(2)
   world.up(b)
@@ -166,7 +166,7 @@ test('peers that come and go for ever do not use up the numbers for peers', t =>
   t.deepEqual(world.rib.sizes(), { ...world.rib.sizes(), sets: 0, prefixes: 0, paths: 0 })
 })
 
-test('a peer that is sent nothing of a long queue comes to its end in parts', t => {
+test('a long queue that holds nothing for a peer is worked off in steps', t => {
   const world = new World()
   const [a, b] = [aPeer(1), aPeer(2)]
   world.up(a, b)

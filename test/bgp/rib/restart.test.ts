@@ -17,7 +17,7 @@ function established() {
   return { world, a, b, held: () => [...world.held(b).keys()].sort() }
 }
 
-test('routes of a retained family outlive the session, those of others go at once', t => {
+test('when a session ends, routes of retained families stay and the others are removed at once', t => {
   const { world, a, held } = established()
   world.lost(a, retained)
   world.settle()
@@ -25,7 +25,7 @@ test('routes of a retained family outlive the session, those of others go at onc
   t.is(world.rib.counts('p1')?.stale, 2)
 })
 
-test('a peer that comes back keeps what it announces again until its End-of-RIB, and nobody hears of it', t => {
+test('routes that a peer announces again before its End-of-RIB stay, and other peers get no message about them', t => {
   const { world, a, held } = established()
   world.lost(a, retained)
   world.settle()
@@ -64,7 +64,7 @@ test('a peer that comes back without having kept its forwarding state loses its 
   t.deepEqual(held(), [])
 })
 
-test('a second restart in a row ends what the first one left', t => {
+test('a second restart removes what is still stale from the first one', t => {
   const { world, a, held } = established()
   world.lost(a, retained)
   world.up(aPeer(1, { gracefulRestart: restarting }))
@@ -74,7 +74,7 @@ test('a second restart in a row ends what the first one left', t => {
   t.deepEqual(held(), ['10.1.0.0/16'])
 })
 
-test('after the restart time a long-lived route is marked, comes last, and goes only to peers that know what it is', t => {
+test('after the restart time a long-lived route is marked, is preferred least, and goes only to peers with the capability', t => {
   const { world, a, held } = established()
   const c = aPeer(3, { longLived: [{ family: 'ipv4-unicast', forwarding: true }] })
   world.up(c)
@@ -94,7 +94,7 @@ test('after the restart time a long-lived route is marked, comes last, and goes 
   t.is(world.rib.explain('10.2.0.0/16'), undefined)
 })
 
-test('a route that asks not to be kept long does not live past the restart time', t => {
+test('a route with NO_LLGR is removed when the restart time ends', t => {
   const { world, a } = established()
   world.send(a, { announce: ['10.1.0.0/16'], attributes: someAttributes([65001], { communities: [COMMUNITY.noLlgr] }) })
   world.lost(a, longLived)
@@ -114,7 +114,7 @@ test('a long-lived route that is announced again is an ordinary one', t => {
   t.deepEqual(held(), ['10.1.0.0/16'])
 })
 
-test('between BoRR and EoRR a peer says again what it has; the rest goes', t => {
+test('routes that a peer does not send again between BoRR and EoRR are removed', t => {
   const { world, a, held } = established()
   world.rib.refresh('p1', 'ipv4-unicast', 'begin')
   world.send(a, { announce: ['10.2.0.0/16'] })
@@ -137,7 +137,7 @@ test('a peer that asks for a refresh gets its table again, between BoRR and EoRR
   t.deepEqual(down.markers, ['refresh 1', 'refresh 2'])
 })
 
-test('while our own restart defers selection only own networks go out, and End-of-RIB comes after the rest', t => {
+test('while our own restart defers decisions only our networks are announced, and End-of-RIB follows the rest', t => {
   const world = new World()
   const [a, b] = [aPeer(1), aPeer(2)]
   world.rib.defer(true)

@@ -30,14 +30,14 @@ const internal = (more: Attributes = {}) => someAttributes([7018], { localPref: 
 const ibgp = (n: number, config = {}) => aPeer(n, { peerType: 'ibgp', config })
 const client = (n: number) => ibgp(n, { reflectorClient: true })
 
-test('a path with our AS is a loop, as often as is not allowed', t => {
+test('a path with our AS more often than allowed is a loop', t => {
   const path = [65001, OUR_AS, 7, OUR_AS]
   t.is(refused(aPeer(1), someAttributes(path)), 'as-loop')
   t.is(refused(aPeer(1, { config: { allowAsIn: 1 } }), someAttributes(path)), 'as-loop')
   t.is(refused(aPeer(1, { config: { allowAsIn: 2 } }), someAttributes(path)), 'accepted')
 })
 
-test('a path from an external peer begins with its AS, unless it is a route server', t => {
+test('a path from an external peer must begin with its AS, unless the peer is a route server', t => {
   t.is(refused(aPeer(1), someAttributes([7018])), 'first-as')
   t.is(refused(aPeer(1, { config: { role: 'rs-client' } }), someAttributes([7018])), 'accepted')
 })
@@ -57,7 +57,7 @@ test('an external peer without import or export policy gives and gets nothing', 
   t.is(passed(aPeer(1), aPeer(2, { config: { export: undefined } }), someAttributes()), undefined)
 })
 
-test('routes between internal peers pass only through reflection, which leaves its marks', t => {
+test('routes go from one internal peer to another only by reflection, with ORIGINATOR_ID and CLUSTER_LIST', t => {
   t.is(passed(ibgp(1), ibgp(2), internal()), undefined)
   const [from, ours] = [ipv4Number('10.0.0.1'), ipv4Number('10.0.0.254')]
   for (const [a, b] of [
@@ -78,7 +78,7 @@ test('towards an external peer our AS comes first, and MED, LOCAL_PREF and refle
   t.deepEqual(got, { origin: 0, asPath: [{ type: 2, asns: [OUR_AS, 7018] }], nextHop: ipv4Number('10.0.0.254') })
 })
 
-test('a full segment is not joined but preceded', t => {
+test('our AS is put into a new segment when the first one has 255 numbers', t => {
   const asns = [65001, ...new Array<number>(254).fill(7)]
   const got = passed(aPeer(1), aPeer(2), someAttributes(asns))
   t.deepEqual(
@@ -87,7 +87,7 @@ test('a full segment is not joined but preceded', t => {
   )
 })
 
-test('well-known communities keep a route where it may be', t => {
+test('well-known communities limit to whom a route is announced', t => {
   const withTag = (tag: number) => someAttributes([65001], { communities: [tag] })
   t.is(passed(aPeer(1), aPeer(2), withTag(COMMUNITY.noExport)), undefined)
   t.truthy(passed(aPeer(1), ibgp(2), withTag(COMMUNITY.noExport)))
@@ -114,7 +114,7 @@ test('private AS numbers are removed where that is asked for', t => {
   t.deepEqual(got?.asPath, [{ type: 2, asns: [OUR_AS, 7] }])
 })
 
-test('a peer that knows us by another AS sees that one', t => {
+test('a peer with a localAs gets paths that begin with that AS', t => {
   const got = passed(aPeer(1), aPeer(2, { localAs: 64999, config: { localAs: 64999 } }), someAttributes([65001]))
   t.deepEqual(got?.asPath, [{ type: 2, asns: [64999, 65001] }])
 })
@@ -129,7 +129,7 @@ const confederation = { confederation: { identifier: OUR_AS, members: [64600, 64
 const inside = (n: number) => aPeer(n, { peerType: 'confed', remoteAs: 64601, localAs: 64600 })
 const confederated = () => new World({ asn: 64600, ...confederation })
 
-test('inside a confederation member ASes count in segments of their own, and outside nobody sees them', t => {
+test('member ASes are in confederation segments, which peers outside the confederation do not get', t => {
   const out = passed(aPeer(1), inside(2), someAttributes([65001]), confederated())
   t.deepEqual(out?.asPath, [
     { type: SEGMENT.confedSequence, asns: [64600] },
@@ -166,7 +166,7 @@ test('a route from a provider or a peer goes to customers only, and is marked so
   t.deepEqual([world.held(peer).size, world.held(up).size], [0, 0])
 })
 
-test('a route that must not come from here is a leak', t => {
+test('a route that the role of its sender forbids is rejected as a leak', t => {
   const marked = (n: number, otc: number) => someAttributes([OUR_AS + n], { otc })
   t.is(refused(role(1, 'provider'), marked(1, 7)), 'route-leak')
   t.is(refused(role(1, 'peer'), marked(1, 7)), 'route-leak')
@@ -174,7 +174,7 @@ test('a route that must not come from here is a leak', t => {
   t.is(refused(role(1, 'customer'), marked(1, 7)), 'accepted')
 })
 
-test('our own routes and those of customers are marked on their way to customers and peers', t => {
+test('our own routes and those of customers get OTC when they go to customers and peers', t => {
   t.is(passed(role(1, 'provider'), role(2, 'peer'), someAttributes())?.otc, OUR_AS)
   t.is(passed(role(1, 'provider'), role(2, 'provider'), someAttributes())?.otc, OUR_AS)
   t.is(passed(role(1, 'provider'), role(2, 'customer'), someAttributes())?.otc, undefined)
@@ -195,7 +195,7 @@ function nextHop(from: RibPeer, to: RibPeer, prefix = PREFIX, attributes?: Attri
     .join(' ')
 }
 
-test('the next hop is ourselves to the outside and kept inside, unless the peer is configured otherwise', t => {
+test('external peers get us as the next hop and internal peers the original one, unless configured otherwise', t => {
   t.is(nextHop(aPeer(1), aPeer(2)), '10.0.0.254')
   t.is(nextHop(aPeer(1), ibgp(2)), '10.0.0.1')
   t.is(nextHop(aPeer(1), ibgp(2, { nextHop: 'self' })), '10.0.0.254')
@@ -272,7 +272,7 @@ test('a network of our own carries what it was given, and encapsulations as exte
   t.deepEqual(world.held(b).get(PREFIX)?.attributes, { ...plain, asPath: [], nextHop, localPref: 300 })
 })
 
-test('a link-local next hop comes with its interface, an address that only begins alike does not', t => {
+test('only a link-local next hop comes with an interface, an address like fe8::1 does not', t => {
   const hop = (nextHop: string) => {
     const set = { attributes: {}, mpNextHop: addressBytes(nextHop) }
     return selectedRoute('2001:db8::/32', set, aPeer(1, { interface: 'eth1' })).interface
@@ -282,7 +282,7 @@ test('a link-local next hop comes with its interface, an address that only begin
   t.is(hop('fe8::1'), undefined)
 })
 
-test('the sink hears how a next hop can be reached', t => {
+test('the sink is told the encapsulations by which a next hop can be reached', t => {
   const world = new World()
   const a = aPeer(1, { peerType: 'ibgp', interface: 'eth1' })
   world.up(a)

@@ -79,7 +79,7 @@ test('equal octets of one owner share an id until the last reference goes', t =>
   fc.assert(check, { numRuns: 100 })
 })
 
-test('the arena stays near what is held, whatever passes through', t => {
+test('the arena stays near the size of the sets it holds, however many sets came and went', t => {
   const store = new AttributeStore(() => undefined)
   const octets = new Uint8Array(200)
   const view = new DataView(octets.buffer)

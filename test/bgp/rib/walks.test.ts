@@ -225,7 +225,7 @@ function same(what: string, got: ReadonlyMap<string, unknown>, want: ReadonlyMap
   if (text(got) !== text(want)) throw new Error(`${what} ${text(got)}\nand should ${text(want)}`)
 }
 
-test('wherever a walk ends, every peer and the sink hold what the naive RIB says, and nothing leaks', t => {
+test('after any random walk every peer and the sink hold what the simple RIB says, and nothing leaks', t => {
   const runs = Number(process.env['MARGAY_RUNS'] ?? 300)
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60, size: 'max' }), fc.constantFrom(1, 4 << 20), (steps, backlog) => {

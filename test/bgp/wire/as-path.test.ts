@@ -35,11 +35,11 @@ test('the first AS of a path is the first one outside the confederation, and a s
   t.is(firstAs([]), undefined)
 })
 
-test('an AS is counted in every kind of segment', t => {
+test('countAs counts an AS in every kind of segment', t => {
   t.is(countAs([confed(5), sequence(5, 5, 6), set(5)], 5), 4)
 })
 
-test('prepending joins the first segment of the same type until that has 255 numbers', t => {
+test('prepending adds to a first segment of the same type until it has 255 numbers', t => {
   t.deepEqual(prepend([sequence(3)], [1, 2]), [sequence(1, 2, 3)])
   t.deepEqual(prepend([set(3)], [1]), [sequence(1), set(3)])
   t.deepEqual(prepend([sequence(3)], [1], 3), [confed(1), sequence(3)])
@@ -70,6 +70,6 @@ test('AS4_PATH replaces the tail of AS_PATH, and is ignored when it is the longe
   t.deepEqual(mergeAs4Path([confed(9), sequence(1, 23456)], [sequence(70000)]), [confed(9), sequence(1, 70000)])
 })
 
-test('what leaves a confederation has no segment of it', t => {
+test('a path that leaves a confederation has no confederation segments', t => {
   t.deepEqual(withoutConfed([confed(1), sequence(2), confedSet(3)]), [sequence(2)])
 })

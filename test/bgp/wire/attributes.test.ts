@@ -55,7 +55,7 @@ function rawAttribute(flags: number, code: number, value: Uint8Array = new Uint8
 }
 
 for (const [name, row] of Object.entries(attributeRows)) {
-  test(`${name}: each wrong flag costs what its row says and never less`, t => {
+  test(`${name}: wrong flags cost what the row says`, t => {
     for (const wrong of [0x80, 0x40, 0xc0]) {
       const bytes = rawAttribute(row.flags ^ wrong, row.code)
       const { cost, faults } = parseAttributes(bytes, 0, bytes.length, aSession({ peerType: 'ibgp', as4: false }))
@@ -63,7 +63,7 @@ for (const [name, row] of Object.entries(attributeRows)) {
       t.is(cost, row.ifMalformed === 'reset' ? 'reset' : row.ifFlagsWrong)
     }
   })
-  test(`${name}: a second one is ignored, or ends the session where it carries prefixes`, t => {
+  test(`${name}: a second one is ignored, or ends the session when it carries prefixes`, t => {
     const value = name === 'mpReach' ? '0001 85 00 00' : name === 'mpUnreach' ? '0001 85' : ''
     const one = rawAttribute(row.flags, row.code, fromHex(value))
     const { faults } = parseAttributes(Buffer.concat([one, one]), 0, 2 * one.length, ibgp)
@@ -72,7 +72,7 @@ for (const [name, row] of Object.entries(attributeRows)) {
   })
 }
 
-test('a value of more than 255 octets gets the extended length, one of 255 does not', t => {
+test('a value of more than 255 octets has the extended length, a value of 255 octets has not', t => {
   for (const [size, head] of [
     [255, 'c063ff'],
     [256, 'd0630100'],
@@ -83,7 +83,7 @@ test('a value of more than 255 octets gets the extended length, one of 255 does 
   }
 })
 
-test('next hops that no host has are told from those that one may have', t => {
+test('addresses that no host can have are no usable next hops', t => {
   const verdict = (...addresses: string[]) => isUsableNextHop(Buffer.concat(addresses.map(addressBytes)))
   for (const good of ['10.0.0.1', '1.0.0.0', '223.255.255.255', '2001:db8::1', 'fe80::1', '::2'])
     t.true(verdict(good), good)

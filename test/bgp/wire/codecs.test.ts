@@ -159,7 +159,7 @@ test('a ROUTE-REFRESH marker of the wrong length is an error that quotes the mes
   t.deepEqual(parseWith(parseRouteRefresh, aMessage(5, '0001 00 01 00')), { afi: 1, safi: 1, subtype: 0 })
 })
 
-test('random OPENs, notifications, refreshes and UPDATEs survive being written and read', t => {
+test('random OPENs, notifications, refreshes and UPDATEs are the same after being written and read', t => {
   fc.assert(
     fc.property(arbitrary.open, value => {
       const bytes = emitted(w => emitOpen(w, value))

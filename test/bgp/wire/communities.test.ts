@@ -24,7 +24,7 @@ test('communities are read from the text they print as', t => {
   )
 })
 
-test('communities print in the words of operators', t => {
+test('communities print as operators write them', t => {
   t.is(formatCommunity(0xfde90064), '65001:100')
   t.is(formatCommunity(0xffffff01), 'no-export')
   t.is(parseCommunity('65535:65281'), 0xffffff01)
@@ -35,7 +35,7 @@ test('communities print in the words of operators', t => {
   t.is(formatExtendedCommunity(encapsulation(8)), 'encap:8')
 })
 
-test('text that is no community is none', t => {
+test('text that is no community is refused', t => {
   for (const text of ['', ':', '1', '1:', '65536:1', '1:65536', '-1:2', '1e3:2', 'no-such', '1:2 '])
     t.is(parseCommunity(text), undefined, text)
   for (const text of ['1:2:4294967296', '1:2:3:4', 'a:b:c']) t.is(parseCommunity(text), undefined, text)
@@ -43,13 +43,13 @@ test('text that is no community is none', t => {
     t.is(parseCommunity(text), undefined, text)
 })
 
-test('only the encapsulation community names a tunnel', t => {
+test('only the encapsulation community gives a tunnel type', t => {
   t.is(tunnelType(encapsulation(7)), 7)
   t.is(tunnelType(0x030c000000010008n), 8)
   t.is(tunnelType(0x0002fde900000008n), undefined)
 })
 
-test('the T bit says whether a community crosses an AS border', t => {
+test('an extended community leaves the AS only when its T bit allows it', t => {
   t.true(isTransitive(0x0002fde900000064n))
   t.false(isTransitive(0x4004fde900000064n))
 })

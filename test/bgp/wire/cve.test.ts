@@ -44,7 +44,7 @@ test('CVE-2025-43970: an MRT header that promises more than there is gives an un
   t.is(parseMrt(bytes, 0, bytes.length).kind, 'unread')
 })
 
-test('CVE-2019-16159: a shutdown text whose length lies is no text, and a real one is cleaned', t => {
+test('CVE-2019-16159: a shutdown text with a wrong length is no text, and control characters in a text are replaced', t => {
   const lying = parseNotification(fromHex('0602 ff 61'), 0, 4)
   t.is(notificationText(lying), 'Cease/Administrative Shutdown')
   const cleaned = notificationText(cease(2, 'a\u001b[2Jb\nc\u202ed'))

@@ -38,7 +38,7 @@ function details(a: Attributes, nextHop: string): string {
   return `${path}|${origin}|${nextHop}|${a.localPref ?? 0}|${a.med ?? 0}|${communities.join(' ')}|${aggregate}|${by}|`
 }
 
-test('what a route collector recorded prints as bgpdump prints it, and survives being written again', t => {
+test('the messages of a route collector print as bgpdump prints them, and are the same after being written again', t => {
   const messages = rows<Row>('mrt-updates-20160811.ndjson.gz', t)
   const wanted = lines('mrt-updates-20160811.expect.gz', t)?.filter(line => !line.includes('|STATE|'))
   if (messages === undefined || wanted === undefined) return

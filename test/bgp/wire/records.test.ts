@@ -200,14 +200,14 @@ test('a whole MP_REACH_NLRI in a table dump, as old collectors wrote it, gives i
   t.deepEqual(record.entries[0]!.faults, [])
 })
 
-test('lengths that no record has end the stream before memory is taken for them', t => {
+test('an impossible record length ends the stream before memory is allocated for it', t => {
   t.true(mrtSplitter().push(fromHex('57acb180 000d 0002 ffffffff'), () => t.fail()) instanceof RangeError)
   t.true(bmpSplitter().push(fromHex('03 ffffffff 00'), () => t.fail()) instanceof RangeError)
   t.true(bmpSplitter().push(fromHex('03 00000005 00'), () => t.fail()) instanceof RangeError)
   t.true(bmpSplitter().push(fromHex('01 00000006 00'), () => t.fail()) instanceof RangeError)
 })
 
-test('random MRT records and BMP messages survive being written and read', t => {
+test('random MRT records and BMP messages are the same after being written and read', t => {
   fc.assert(
     fc.property(mrtRecord, value => {
       const bytes = emitted(w => emitMrt(w, value))
