@@ -1,9 +1,9 @@
-// What a changed peer configuration costs. A field that went into the OPEN, or that says where the connection goes,
-// cannot change under a session; everything else applies while it lives.
+// Tells which changes of a peer's configuration reset its session. A field that is sent in the OPEN, or that says where the
+// connection goes, does; all others are applied to the running session.
 import { isDeepStrictEqual } from 'node:util'
 import type { PeerConfig } from './config.ts'
 
-/** One row per field that an established session cannot follow, with the reason that is told. */
+/** Fields whose change resets an established session, with the reason for the operator. */
 const RESETTING: readonly { fields: readonly (keyof PeerConfig)[]; because: string }[] = [
   { fields: ['address', 'interface', 'range', 'source'], because: 'the connection leads elsewhere' },
   { fields: ['asn', 'localAs'], because: 'the AS numbers are part of the OPEN' },

@@ -1,4 +1,4 @@
-// What a speaker is told: itself, its peers, its networks. Values, and what follows from one value alone.
+// The configuration of a speaker, its peers and its networks, and the status of a peer: types, and functions of one value.
 import { familyOf } from '../lib/ip.ts'
 import { type AddressFamily, FAMILIES, unicastFamily } from './family.ts'
 import type { BgpState } from './fsm/step.ts'
@@ -96,12 +96,12 @@ export type PeerConfig = {
   removePrivateAs?: boolean
   sendCommunities?: readonly ('standard' | 'extended' | 'large')[]
   prefixLimit?: PrefixLimit
-  /** Rules in order, or a verdict for everything. eBGP without one takes and gives nothing (RFC 8212). */
+  /** Rules in order, or one verdict for all routes. Without it eBGP neither imports nor exports routes (RFC 8212). */
   import?: readonly PolicyRule[] | 'accept' | 'reject'
   export?: readonly PolicyRule[] | 'accept' | 'reject'
 }
 
-/** Machine words for why a peer is not up; `detail` beside it holds numbers and the remedy. */
+/** Codes for why a peer is not up; `detail` beside it holds the numbers and the remedy. */
 export type DownCode =
   | 'never-tried'
   | 'admin-down'

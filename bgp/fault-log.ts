@@ -1,10 +1,10 @@
-// What the RIB found wrong with peers' routes, told to the log at a bounded rate: a hostile peer can send a million
-// malformed attributes a second, and must not fill a disk with them.
+// Logs what is wrong with peers' routes, at a limited rate: a hostile peer can send a million malformed attributes a second
+// and must not fill a disk.
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { RibEvent } from './rib/types.ts'
 
-/** Lines per peer and window; what is more is counted and told with the first line of the next window. */
+/** Lines per peer and window; more are counted, and the next window begins with their number. */
 const LINES = 5
 const WINDOW_MS = 10_000
 
@@ -20,7 +20,7 @@ export class FaultLog {
     this.#clock = clock
   }
 
-  /** Tells of a fault, a limit that comes near, or a route that fits no message; other events are no faults. */
+  /** Logs a fault, a prefix count near its limit, or a route too long for a message; ignores other events. */
   note(event: RibEvent): void {
     if (event.type === 'end-of-rib' || event.type === 'stale-removed') return
     const nowMs = this.#clock.monotonicMs()
@@ -40,7 +40,7 @@ export class FaultLog {
     this.#log.warn({ peer, ...rest }, MESSAGE[type])
   }
 
-  /** A peer that is gone takes its window with it. */
+  /** The peer was removed. */
   forget(key: string): void {
     this.#windows.delete(key)
   }

@@ -1,5 +1,5 @@
-// One peer: joins its sessions (session-pair.ts) to the RIB, to its configuration and to what is told of it. What is decided
-// by values alone lives in fsm/, change.ts, reason.ts and session-end.ts.
+// One peer: connects its two sessions (session-pair.ts) with the RIB, its configuration and its history. Pure decisions are in
+// fsm/, change.ts, reason.ts and session-end.ts.
 import { isDeepStrictEqual } from 'node:util'
 import { formatIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
@@ -30,12 +30,12 @@ export type PeerDeps = SessionDeps & {
   speaker: SpeakerConfig
   rib: Rib
   log: Log
-  /** Whether our own restart is not over yet (the R bit). */
+  /** Whether our own graceful restart goes on (the R bit of our OPEN). */
   restarting(): boolean
   discover?: Discover
   /** The status changed: state, reason, or the end of a session. */
   changed(peer: Peer): void
-  /** Who sees every session from its beginning to its end. */
+  /** Told of every session and its UPDATEs (BMP). */
   watchers: ReadonlySet<SessionWatcher>
   /** Our own restart need not wait for the peer: it cannot be reached, or keeps no routes of ours. */
   restartDone(peer: Peer): void
@@ -136,7 +136,7 @@ export class Peer implements SessionOwner {
     this.start()
   }
 
-  /** Takes a connection from the peer's address; the Cease to reject it with when it cannot. */
+  /** Takes a connection from the peer's address. Returns a Cease when it must be rejected. */
   accept(connection: BgpConnection): Notification | undefined {
     if (this.#hold.active) return cease(CEASE.maximumPrefixes)
     if (!this.#started) return cease(CEASE.shutdown, this.#config.shutdownMessage)
@@ -174,7 +174,7 @@ export class Peer implements SessionOwner {
     return reasons
   }
 
-  /** Soft kinds do nothing while the session is down. */
+  /** 'soft-in' and 'soft-out' do nothing while the session is down. */
   clear(kind: ClearKind): void {
     if (kind === 'hard') {
       this.#history.tell({ code: 'admin-down', detail: 'cleared by an operator' })
@@ -190,7 +190,7 @@ export class Peer implements SessionOwner {
     }
   }
 
-  /** The Rib has something for this peer. */
+  /** The RIB has messages for this peer. */
   pending(): void {
     if (this.#up !== undefined && !this.#up.full) this.#deps.workQueue.enqueue(this.#pull)
   }
@@ -223,12 +223,12 @@ export class Peer implements SessionOwner {
     }
   }
 
-  // What the sessions ask.
+  // Called by the sessions.
 
   dialOptions(): DialOptions | undefined {
     if (this.#address === undefined) return undefined
     const { port = 179, source, interface: interfaceName } = this.#config
-    // the machine's ConnectRetryTimer gives the attempt up first
+    // longer than ConnectRetryTime, which ends the attempt first
     const timeoutMs = 2000 * Math.max(1, this.#sessions.outgoing.state.rules.connectRetrySeconds)
     return { ...this.socketOptions(), address: this.#address, port, source, interface: interfaceName, timeoutMs }
   }
@@ -310,18 +310,18 @@ export class Peer implements SessionOwner {
     if (session === this.#up) this.pending()
   }
 
-  // Inside.
+  // Private.
 
   get #mayDial(): boolean {
     return this.#started && !this.#hold.active && !this.#config.passive && this.#address !== undefined
   }
 
-  /** Brings both sessions to where they belong. */
+  /** Starts what should run. */
   #proceed(): void {
     if (this.#started && !this.#hold.active) this.#sessions.proceed({ mayDial: this.#mayDial })
   }
 
-  /** Ends both sessions with a Cease; all but a change of the configuration are meant for good. */
+  /** Ends both sessions with a Cease. Every subcode but a change of the configuration means that we do not come back soon. */
   #end(subcode: number | undefined): void {
     const forGood = subcode !== CEASE.configurationChange
     this.#sessions.stop(session => (subcode === undefined ? undefined : this.#cease(session, subcode, { forGood })))
@@ -329,7 +329,7 @@ export class Peer implements SessionOwner {
 
   #cease(session: Session, subcode: number, { forGood }: { forGood: boolean }): ProtocolError {
     const plain = cease(subcode, this.#config.shutdownMessage)
-    // RFC 8538 §3.1: what is meant for good must not look like a restart
+    // RFC 8538 §3.1: a Hard Reset, so that the peer does not keep our routes
     return protocolError(forGood && session.negotiated?.notification === true ? hardReset(plain) : plain)
   }
 

@@ -1,4 +1,4 @@
-// Policy rules as data, equal in power to Calico's BGPFilter, and their evaluation with a reason that can be printed.
+// Policy rules as data (they can express what Calico's BGPFilter can) and their evaluation, with a reason for people.
 // Rules are compiled once: a prefix test on the hot path compares octets, never text.
 import { addressBits, addressBytes, cidr } from '../lib/ip.ts'
 import { prepend } from './wire/as-path.ts'
@@ -61,7 +61,7 @@ export type Verdict = {
 /** The sum of a route's priority and its LOCAL_PREF, as Calico maps one to the other. */
 export const PRIORITY_BASE = 2147483647
 
-/** LOCAL_PREF where a route has none (what other speakers assume, too). */
+/** LOCAL_PREF of a route that carries none; other speakers use the same value. */
 const ASSUMED_LOCAL_PREF = 100
 
 type Test = (subject: PolicySubject) => boolean
@@ -69,9 +69,9 @@ type Operation = (attributes: Attributes) => Attributes
 
 /** A peer's import or export policy, ready to evaluate: nothing in it can fail once it is built. */
 export class Policy {
-  /** A verdict can differ between two prefixes with the same attributes. */
+  /** Whether two prefixes with the same attributes can get different verdicts. */
   readonly dependsOnPrefix: boolean
-  /** Accepts everything unchanged, or rejects everything; absent when rules have to be asked. */
+  /** The verdict for every route; absent when it depends on rules. */
   readonly always: Verdict | undefined
   readonly #rules: readonly { tests: readonly Test[]; operations: readonly Operation[]; verdict: Verdict }[]
 

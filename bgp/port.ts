@@ -20,19 +20,19 @@ export type BgpConnection = {
   readonly remoteAddress: string
   readonly remotePort: number
   readonly interface?: string
-  /** Set once by the owner, at once, before the event loop runs again. A chunk belongs to whoever gets it. */
+  /** The owner sets it once, before the event loop runs again. Chunks are not reused by the transport. */
   handlers: ConnectionHandlers
-  /** Queues bytes, which nobody may change from now on; false when the buffer is over its high-water mark: stop until `drain` is called. */
+  /** Queues `bytes`, which must not change afterwards. False: the buffer is full, wait for `drain`. */
   write(bytes: Uint8Array): boolean
   /** Octets queued and not yet taken by the kernel. */
   readonly buffered: number
   pause(): void
   resume(): void
-  /** Changes key and TTLs while the connection lives. Throws what a dial with them would throw. */
+  /** Changes key and TTLs of the open connection. Throws what a dial with them would throw. */
   configure(options: SocketOptions): void
-  /** Sends what is queued, then FIN; what still arrives is thrown away, and two seconds later it is over anyway. */
+  /** Sends what is queued, then FIN. Input is discarded; after two seconds the socket is destroyed. */
   close(): void
-  /** RST, now. */
+  /** Sends RST at once. */
   destroy(): void
 }
 
@@ -62,7 +62,7 @@ export type Listener = {
 }
 
 export type Transport = {
-  /** Rejects with Node's error code (ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT, …). `signal` gives the attempt up. */
+  /** Rejects with Node's error code (ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT, …). `signal` cancels the attempt. */
   dial(options: DialOptions, signal: AbortSignal): Promise<BgpConnection>
   listen(
     options: { address: string; port: number; interface?: string; ttlSecurity?: number },
@@ -75,7 +75,7 @@ export type Transport = {
 /** An address of an interface; `cidr` is its network, canonical. */
 export type LocalAddress = { interface: string; address: string; cidr: string }
 
-/** Finds the neighbour on a link where only its interface is known (unnumbered peering). */
+/** Finds the address of the neighbour on a link when only the interface is configured (unnumbered peering). */
 export type Discover = (
   interfaceName: string,
   /** Called with a link-local address whenever it is seen for the first time or changes. */
@@ -88,15 +88,15 @@ export type Sockets = {
   openTcp(family: Family): number
   bindTcp(fd: number, address: string, port: number, interfaceName?: string): void
   bindToDevice(fd: number, interfaceName: string): void
-  /** `peer` is an address or a CIDR; without `key` there is none any more. */
+  /** Sets the key for an address or a CIDR; without `key` removes it. */
   setMd5(fd: number, family: Family, peer: string, key?: string): void
   setTtl(fd: number, family: Family, ttl: number): void
-  /** 0: takes every TTL. */
+  /** 0 accepts every TTL. */
   setMinTtl(fd: number, family: Family, ttl: number): void
   closeSocket(fd: number): void
 }
 
-/** How a next hop can be reached: tunnel types of RFC 9012 that its node announced (7 = IP-in-IP, 8 = VXLAN). */
+/** The best route of a prefix. `encapsulations`: tunnel types of RFC 9012 that the route carries (7 = IP-in-IP, 8 = VXLAN). */
 export type SelectedRoute = {
   /** Canonical CIDR. */
   prefix: string
@@ -111,7 +111,7 @@ export type SelectedRoute = {
   localPref?: number
 }
 
-/** Who gets the decisions: one call per changed prefix; the sink never calls back into the speaker. */
+/** Gets the selected routes: one call per changed prefix. It must not call the speaker. */
 export type RouteSink = {
   selected(route: SelectedRoute): void
   withdrawn(prefix: string): void

@@ -1,4 +1,4 @@
-// Why a peer is not up, as a machine word with the numbers and the remedy. Pure.
+// Why a peer is not up: a code for programs, and a text with the numbers and the remedy. Pure.
 import { toHex } from '../lib/bytes.ts'
 import type { DownCode } from './config.ts'
 import type { SessionEnd } from './session-end.ts'
@@ -13,7 +13,7 @@ export type DownReason = { code: DownCode; detail: string }
 /** What of the configuration a reason depends on. */
 export type ReasonContext = { remote: string; password: boolean; holdSeconds: number }
 
-/** The reason behind an ending; undefined when it says nothing new (a dial that was given up). */
+/** Why a session or a dial ended; undefined when we closed it ourselves. */
 export function reasonOf(cause: SessionEnd, context: ReasonContext): DownReason | undefined {
   switch (cause.how) {
     case 'dial-failed':
@@ -30,7 +30,7 @@ export function reasonOf(cause: SessionEnd, context: ReasonContext): DownReason 
   }
 }
 
-/** Whether a reason came from the protocol: a failed dial after it says less and does not replace it at once. */
+/** Whether a reason came from the protocol. A failed dial says less, so it does not replace such a reason at once. */
 export function isWeighty({ code }: DownReason): boolean {
   return !['never-tried', 'no-route', 'refused', 'timeout', 'reset', 'closed', 'md5-suspected'].includes(code)
 }
@@ -48,7 +48,7 @@ function dialReason(code: string | undefined, message: string, { remote, passwor
     case 'ENODEV':
       return { code: 'no-route', detail: `no way to ${remote} (${message})` }
     case 'ETIMEDOUT':
-      // a wrong or missing key is silence: the kernel drops the segment before TCP sees it
+      // with a wrong or missing key nothing answers: the kernel drops the segments
       return password
         ? { code: 'md5-suspected', detail: `${remote} does not answer: compare the passwords of both sides` }
         : { code: 'timeout', detail: `${remote} does not answer: a firewall, or a password configured there only` }
@@ -81,7 +81,7 @@ function notified(notification: Notification, detail: string): DownReason {
   }
 }
 
-/** A peer chooses how much data it sends; a reason is a line. */
+/** Data of a NOTIFICATION as hex, cut to a length that fits a line. */
 function shown(data: Uint8Array): string {
   return `${toHex(data.subarray(0, MOST_SHOWN))}${data.length > MOST_SHOWN ? `… of ${data.length} octets` : ''}`
 }

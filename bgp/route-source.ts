@@ -9,7 +9,7 @@ import type { RibPeer } from './rib/types.ts'
 import type { ProtocolError } from './wire/errors.ts'
 
 export type RouteSourceConfig = {
-  /** Names the source beside the peers; no peer may have this name. */
+  /** Must differ from the names of all peers. */
   name: string
   /** Of the router that the routes come from: what the decision process compares (RFC 4271 §9.1.2.2), and ORIGINATOR_ID. */
   address: string
@@ -61,7 +61,7 @@ function sourcePeer(
   return {
     source: true,
     key: name,
-    // a client of ours: internal peers get its routes too (RFC 4456 §6)
+    // as a route reflection client, so that internal peers get its routes too (RFC 4456 §6)
     config: { name, asn, import: rules ?? 'accept', reflectorClient: true },
     peerType: 'ibgp',
     localAs,
@@ -76,5 +76,5 @@ function sourcePeer(
   }
 }
 
-/** A source reaches us at no address, so none of its next hops can be our own. */
+/** A source has no session, so no address of ours to compare its next hops with. */
 const UNSPECIFIED = '0.0.0.0'

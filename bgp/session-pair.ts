@@ -1,5 +1,5 @@
-// The two sessions of a peer (RFC 4271 §8.2.1): one dials, one waits for the peer to dial. Which of them runs, what becomes
-// of a connection that comes while IdleHoldTime runs, and which one stays when both are there (§6.8).
+// The two sessions of a peer (RFC 4271 §8.2.1): one dials, one waits for the peer to dial. Which of them runs, what happens
+// to a connection that comes while IdleHoldTime runs, and which one is kept when both are open (§6.8).
 import { ipv4Number } from '../lib/ip.ts'
 import type { PeerConfig } from './config.ts'
 import { resolveCollision } from './fsm/collision.ts'
@@ -11,7 +11,7 @@ import { ProtocolError } from './wire/errors.ts'
 import { CEASE, ERROR } from './wire/iana.ts'
 import type { Open } from './wire/open.ts'
 
-/** From the least to the most that is there of a session. */
+/** In the order of progress. */
 const STATES: readonly BgpState[] = ['Idle', 'Active', 'Connect', 'OpenSent', 'OpenConfirm', 'Established']
 
 export class SessionPair {
@@ -25,7 +25,7 @@ export class SessionPair {
     this.incoming = new Session('incoming', rulesOf(config, true), owner, deps)
   }
 
-  /** Of the session that is further. */
+  /** The state of the session that has made more progress. */
   get state(): BgpState {
     const [a, b] = [this.outgoing.state.phase, this.incoming.state.phase]
     return rank(a) >= rank(b) ? a : b
@@ -47,7 +47,7 @@ export class SessionPair {
     if (mayDial) this.outgoing.event({ type: 'start', manual: true })
   }
 
-  /** Brings both sessions to where they belong: one waits always, the other dials while no incoming one stands. */
+  /** Starts what should run: the incoming session always waits, the outgoing one dials while no incoming one is open. */
   proceed({ mayDial }: { mayDial: boolean }): void {
     const { outgoing, incoming } = this
     if (incoming.state.phase === 'Idle') incoming.event({ type: 'start', manual: false })

@@ -1,5 +1,5 @@
-// One connection with its state machine: performs the actions of `fsm/step.ts`, cuts the stream into messages and
-// turns them into events. A peer owns two sessions, one that dials and one that waits.
+// One connection with its state machine: performs the actions of `fsm/step.ts`, splits the stream into messages and passes
+// them on as events. A peer has two sessions, one that dials and one that waits.
 import { Writer } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Side } from './fsm/collision.ts'
@@ -30,7 +30,7 @@ import type { WorkQueue } from './work-queue.ts'
 export type SessionOwner = {
   dialOptions(): DialOptions | undefined
   ownOpen(): Open
-  /** The verdict on their OPEN; also decides collisions, which may end this session before it returns. */
+  /** Negotiates with the peer's OPEN. Also resolves collisions, which may end this session before it returns. */
   opened(session: Session, open: Open): Negotiated | ProtocolError
   established(session: Session): void
   /** An UPDATE body, its header right before it: an error ends the session with it. */
@@ -38,14 +38,14 @@ export type SessionOwner = {
   refresh(session: Session, refresh: RouteRefresh): void
   /** The session was Established and is not any more. */
   ended(session: Session, cause: SessionEnd): void
-  /** Something ended, whatever the phase was. */
+  /** A dial, a connection or a session ended, in any state. */
   failed(session: Session, cause: SessionEnd): void
   /** The phase may have changed. */
   moved(session: Session): void
   writable(session: Session): void
 }
 
-/** The OPEN messages of a connection, whole, as far as they were sent and came. */
+/** The whole OPEN messages of a connection: ours once it was sent, the peer's once it was received. */
 export type Opens = { sent?: Uint8Array; received?: Uint8Array }
 
 export type SessionDeps = {
@@ -57,7 +57,7 @@ export type SessionDeps = {
 }
 
 const KEEPALIVE = message(emitKeepalive)
-/** RFC 9687 §3: a peer that takes nothing for this long is dead, whatever it sends. */
+/** SendHoldTime (RFC 9687 §3): a peer that reads nothing for so long is down, even if it still sends. */
 const SEND_HOLD_MS = 8 * 60_000
 const SEND_HOLD_EXPIRED = 8
 
@@ -117,7 +117,7 @@ export class Session {
     this.#state = { ...this.#state, rules }
   }
 
-  /** Puts an event in; events that come up while one is handled wait for it to end. */
+  /** Handles an event. Events that occur meanwhile are handled after it. */
   event(event: FsmEvent): void {
     this.#events.push(event)
     if (this.#running) return
@@ -135,7 +135,7 @@ export class Session {
     this.event({ type: 'connected' })
   }
 
-  /** Gives the connection up as if it had been lost. */
+  /** Handles the connection as lost. */
   lose(message: string): void {
     this.#fail({ how: 'connection-lost', message })
     this.event({ type: 'disconnected' })
@@ -274,7 +274,7 @@ export class Session {
         this.#owner.writable(this)
       },
       closed: error => {
-        // what the peer sent before it closed, a NOTIFICATION most of all, is worth reading
+        // read what the peer sent before it closed: it may be a NOTIFICATION
         while (this.#connection === connection && this.#input.next());
         if (this.#connection !== connection) return
         const message = error?.message ?? 'the peer closed the connection'
@@ -343,7 +343,7 @@ export class Session {
     if (open === undefined) this.event({ type: 'open', holdSeconds: 0, keepaliveSeconds: 0 })
     else {
       const verdict = open instanceof ProtocolError ? open : this.#owner.opened(this, open)
-      // a collision may have been decided against this connection
+      // this connection may have lost a collision
       if (this.#connection !== connection) return
       if (verdict instanceof ProtocolError) this.event({ type: 'fault', error: verdict })
       else {
@@ -375,6 +375,6 @@ const FSM_SUBCODES = {
 function message(emit: (w: Writer) => void): Uint8Array {
   const w = new Writer(MAX_MESSAGE)
   emit(w)
-  // a copy of the right size: it waits in a socket's queue
+  // a copy of the right size, since it may stay in a socket's queue
   return w.done().slice()
 }

@@ -1,5 +1,5 @@
-// The BGP speaker: peers, listeners and originated networks around one RIB. Several may live in one process; `close`
-// leaves no timer and no socket behind.
+// The BGP speaker: peers, listeners and originated networks with one RIB. A process may have several; after `close` no timer
+// and no socket is left.
 
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
@@ -31,21 +31,21 @@ export type SpeakerDeps = {
   transport: Transport
   /** Absent: routes are only passed on to peers. */
   sink?: RouteSink
-  /** Needed for unnumbered peers that we shall dial; without it they are waited for. */
+  /** Needed to dial unnumbered peers; without it they must connect to us. */
   discover?: Discover
   clock?: Clock
   log?: Log
   /** [0, 1), for the jitter of timers (RFC 4271 §10). */
   random?: () => number
   /**
-   * This process takes over from one that was stopped without a Cease: graceful restart (RFC 4724 §4.1). Learned
-   * routes are chosen only when the peers have sent theirs again; own networks are announced at once.
+   * An earlier process ended without a Cease: this one does a graceful restart (RFC 4724 §4.1). It selects learned routes
+   * only when the peers have sent theirs again, and announces own networks at once.
    */
   restarting?: boolean
 }
 
 const DEFAULT_RANGE_LIMIT = 100
-/** How long a dynamic neighbour without a session, and with nothing retained, is remembered. */
+/** A dynamic neighbour is removed after so long without a session (plus its restart time). */
 const DYNAMIC_IDLE_MS = 60_000
 
 export class Speaker {
@@ -160,7 +160,7 @@ export class Speaker {
     return [...fixed, ...this.#ranges.values()]
   }
 
-  /** Originates a prefix, or changes how. Throws on text that is not a CIDR. */
+  /** Originates a prefix; replaces an earlier announcement of it. Throws on text that is not a CIDR. */
   announce(network: Network): void {
     this.#rib.announce(network)
   }
@@ -217,14 +217,14 @@ export class Speaker {
     return () => this.#watchers.delete(listen)
   }
 
-  /** Tells `watcher` of the sessions that stand, at once, and then of all that happens to them until it is taken back. */
+  /** Tells `watcher` of all established sessions at once, then of their events until the returned function is called. */
   watchSessions(watcher: SessionWatcher): () => void {
     for (const { monitored } of this.#peers.values()) if (monitored !== undefined) watcher.up(monitored)
     this.#sessionWatchers.add(watcher)
     return () => this.#sessionWatchers.delete(watcher)
   }
 
-  /** Calls `listen` with what the RIB notices: RFC 7606 faults, prefix warnings, End-of-RIB, swept stale routes. */
+  /** Calls `listen` with events of the RIB: RFC 7606 faults, prefix warnings, End-of-RIB, removed stale routes. */
   onRibEvent(listen: (event: RibEvent) => void): () => void {
     this.#faultWatchers.add(listen)
     return () => this.#faultWatchers.delete(listen)
@@ -325,7 +325,7 @@ export class Speaker {
     return peer
   }
 
-  /** A dynamic neighbour that stays away is no peer any more. */
+  /** Removes a dynamic neighbour that has been away for a while. */
   #forgetLater(peer: Peer): void {
     const { gracefulRestart } = peer.config
     const patienceMs = DYNAMIC_IDLE_MS + 1000 * (gracefulRestart ? gracefulRestart.restartSeconds : 0)

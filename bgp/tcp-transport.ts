@@ -18,7 +18,7 @@ import type {
 
 const WRITE_BUFFER = 256 * 1024
 const LINGER_MS = 2000
-/** More closed connections than this do not wait for their peers: each costs a descriptor, and a peer may open many. */
+/** More closed connections than this are destroyed: each costs a descriptor, and a peer may open many. */
 const MOST_LINGERING = 64
 const BACKLOG = 1024
 const ERRNO_CODES: Readonly<Record<number, string>> = {
@@ -83,7 +83,7 @@ export class TcpTransport implements Transport {
     server.on('connection', socket => {
       const connection = new TcpConnection(socket, this.#sockets, this.#lingering)
       if (connection.remoteAddress === '') {
-        // reset before it was accepted: the kernel does not know its peer any more
+        // the peer reset it before we accepted it: it has no remote address any more
         connection.destroy()
         return
       }
@@ -105,7 +105,7 @@ export class TcpTransport implements Transport {
     else server.listen({ fd, backlog: BACKLOG })
     await promise
     server.off('error', reject)
-    // accept failing (descriptors used up) is told as 'error' too, and is over when a descriptor is free
+    // also emitted when accept fails because no descriptor is free; it recovers by itself
     server.on('error', () => undefined)
     const bound = server.address()
     let open = true
@@ -154,7 +154,7 @@ export class TcpTransport implements Transport {
         configure(sockets, fd, options.address, options)
         if (options.interface !== undefined) sockets.bindToDevice(fd, options.interface)
         if (options.source !== undefined) sockets.bindTcp(fd, options.source, 0, options.interface)
-        // manualStart: a read before the connection is there would fail
+        // manualStart: reading before the connection is established would fail
         return new Socket({ fd, highWaterMark: WRITE_BUFFER, manualStart: true } as SocketConstructorOpts)
       } catch (error) {
         sockets.closeSocket(fd)
@@ -273,7 +273,7 @@ class TcpConnection implements BgpConnection {
     })
     if (lingering.size <= MOST_LINGERING) return
     const [oldest] = lingering as Iterable<Socket> as [Socket]
-    // at once: `close` is told later, and this may happen again before that
+    // now: the 'close' event comes later, and this code may run again before it
     lingering.delete(oldest)
     oldest.destroy()
   }
@@ -309,7 +309,7 @@ function mostSpecific(peers: ReadonlyMap<string, SocketOptions>, address: string
   return best?.options
 }
 
-/** node:net has no public way to the descriptor of an accepted socket; the handle's `fd` has been there since 0.10. */
+/** The descriptor of a socket. node:net does not publish it; its handle has had `fd` since Node 0.10. */
 function descriptor(socket: Socket): number | undefined {
   const handle = (socket as unknown as { _handle?: { fd?: number } | null })._handle
   return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined
@@ -320,7 +320,7 @@ function refuse(options: SocketOptions & { interface?: string }): void {
     if (options[name] !== undefined) throw coded('ENOPROTOOPT', `${name} needs a transport with socket options`)
 }
 
-/** Runs `body`; an errno of the kernel becomes Node's code, which is what callers of a transport look at. */
+/** Runs `body` and turns an errno of the kernel into Node's error code, which callers of a transport expect. */
 function coding<T>(body: () => T): T {
   try {
     return body()

@@ -1,11 +1,11 @@
-// The named timers of one connection. The hold timer is set anew by every message, so arming only moves a deadline; a
-// running timer that fires early goes back to sleep.
+// The named timers of one connection. Every message sets the hold timer again, so arming only moves a deadline: a timer that
+// fires before its deadline waits for the rest.
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { FsmTimer } from './fsm/step.ts'
 
 type Entry = { deadlineMs: number; wakesMs: number; cancel: Cancel }
 
-/** A timer this much late means that the process was busy: what the peer sent meanwhile may still be unread. */
+/** A timer this late means that the process was busy: messages of the peer may be waiting to be read. */
 const LATE_MS = 500
 const GRACE_MS = 1000
 

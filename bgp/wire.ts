@@ -1,5 +1,4 @@
-// The codecs as a package of their own (`margay/bgp/wire`): the one place where outsiders find them, and not meant for
-// imports inside the project.
+// The codecs as a package (`margay/bgp/wire`) for users of the library. Files of this project import the codecs directly.
 export type { AsPath, Segment } from './wire/as-path.ts'
 export type { Attributes } from './wire/attribute-values.ts'
 export { emitAttributes, type ParsedAttributes, parseAttributes } from './wire/attributes.ts'

@@ -1,25 +1,25 @@
-// The speaker's share of the event loop. Work is cut into jobs that take turns, and between two turns timers and other
-// sockets run, so that no keepalive waits behind a million routes.
+// Shares the event loop between the jobs of a speaker. Timers and sockets run between two slices of work, so that
+// keepalives leave on time while a million routes are processed.
 
 /** Does a few milliseconds of work at most and says whether more is waiting. */
 export type Job = () => boolean
 
-/** How long jobs may run before the event loop gets its turn. */
+/** Length of a slice: how long jobs run before timers and sockets do. */
 const SLICE_MS = 5
 
 /**
- * Round robin over jobs; a job that is enqueued again before it ran keeps its place. What was just enqueued goes before
- * what is in the middle of much, so that a new session does not wait for a million routes of others.
+ * Runs jobs in turn. New jobs run before jobs that already had a slice, so that a new session does not wait for a million
+ * routes of others. A job that is enqueued twice before it runs keeps its place.
  */
 export class WorkQueue {
   readonly #fresh = new Set<Job>()
-  /** Jobs that had more to do after their last turn. */
+  /** Jobs that returned true in their last slice. */
   readonly #long = new Set<Job>()
   #scheduled = false
   #turnStartMs: number | undefined
   #closed = false
 
-  /** Runs `job` in a turn to come, again and again until it has nothing left. */
+  /** Runs `job` in later slices until it returns false. */
   enqueue(job: Job): void {
     if (this.#closed) return
     if (!this.#long.has(job)) this.#fresh.add(job)
@@ -34,8 +34,8 @@ export class WorkQueue {
   }
 
   /**
-   * Whether input that just arrived may be worked on at once: work done straight from the sockets counts against the
-   * same slice, which begins anew with every round of the event loop.
+   * Whether input that just arrived may be processed at once. Such work counts against the slice, too; a new slice begins
+   * with every round of the event loop.
    */
   get mayRunNow(): boolean {
     const nowMs = performance.now()
@@ -48,7 +48,7 @@ export class WorkQueue {
     return nowMs - this.#turnStartMs < SLICE_MS
   }
 
-  /** Forgets every job, now and later. */
+  /** Removes all jobs and ignores new ones. */
   close(): void {
     this.#closed = true
     this.#fresh.clear()
@@ -59,7 +59,7 @@ export class WorkQueue {
     this.#scheduled = false
     const untilMs = performance.now() + SLICE_MS
     this.#runSome(this.#fresh, untilMs)
-    // at least one, whatever came in meanwhile
+    // at least one, even when new jobs keep coming
     this.#runSome(this.#long, untilMs)
     while (this.#fresh.size + this.#long.size > 0 && performance.now() < untilMs) {
       this.#runSome(this.#fresh, untilMs)

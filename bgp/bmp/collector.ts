@@ -1,6 +1,6 @@
 // One BMP collector (RFC 7854): dials it, tells it of every session and of every UPDATE as it was received (Adj-RIB-In
-// before policy), and begins again with a fresh table after any trouble. What waits for a collector is bounded: one that
-// reads too slowly loses its connection, so that no session ever waits for it.
+// before policy), and sends the whole table again after every new connection. The queue for a collector is limited: one
+// that reads too slowly is disconnected, so that no session waits for it.
 
 import { Backoff } from '../../lib/backoff.ts'
 import { Writer } from '../../lib/bytes.ts'
@@ -110,7 +110,7 @@ export class BmpCollector implements SessionWatcher {
     }
   }
 
-  /** Says good-bye to the collector and stops for good. */
+  /** Sends a Termination message and stops. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -124,7 +124,7 @@ export class BmpCollector implements SessionWatcher {
     connection.close()
   }
 
-  // What the sessions tell.
+  // Called by the speaker's sessions.
 
   up(session: MonitoredSession): void {
     this.#sessions.set(session.name, { session, head: monitoringHead(session) })
@@ -188,7 +188,7 @@ export class BmpCollector implements SessionWatcher {
     this.#planStats()
   }
 
-  /** The first table, then its End-of-RIB for every session that stood when it began and still does. */
+  /** The whole table, then End-of-RIB for every session that was up at its start and still is. */
   *#table(): Generator<Replayed | undefined> {
     const first = [...this.#sessions.values()]
     for (const family of FAMILIES) yield* this.#speaker.rib.replay(family)
@@ -199,7 +199,7 @@ export class BmpCollector implements SessionWatcher {
     }
   }
 
-  /** One step of the table per turn of the event loop, while the collector takes it. */
+  /** Sends one step of the table per round of the event loop, while the collector reads. */
   #pump(): void {
     const replay = this.#replay
     if (replay === undefined || this.#full) return

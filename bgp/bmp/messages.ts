@@ -1,5 +1,5 @@
-// What a session and its events are in BMP (RFC 7854 §4): values to messages, pure. Route Monitoring is the hot one, so
-// it is written from a head that is made once per session.
+// From sessions and their events to BMP messages (RFC 7854 §4). Pure. Route Monitoring is the most frequent, so its header is
+// made once per session.
 
 import { Writer } from '../../lib/bytes.ts'
 import type { PeerCounts } from '../rib/types.ts'
@@ -67,7 +67,7 @@ export function bmpPeerDown(session: MonitoredSession, cause: SessionEnd, atMs: 
     case 'received':
       return down(BMP_DOWN.remoteNotification, wholeNotification(cause))
     case 'closed':
-      // no event of RFC 4271 §8.1 is told
+      // reason 2 needs an FSM event code (RFC 4271 §8.1): 0 means none
       return down(BMP_DOWN.localEvent, new Uint8Array(2))
     case 'dial-failed':
     case 'connection-lost':
@@ -87,7 +87,7 @@ export function bmpStats(session: MonitoredSession, counts: PeerCounts, atMs: nu
   }
 }
 
-/** What stands before every UPDATE of a session; its length and time are filled in by `emitMonitoring`. */
+/** The headers before every UPDATE of a session; `emitMonitoring` fills in length and time. */
 export function monitoringHead(session: MonitoredSession): Uint8Array {
   const w = new Writer(MONITORING_HEAD)
   emitBmp(w, { kind: 'routeMonitoring', peer: peerOf(session, 0), update: new Uint8Array(0) })

@@ -1,5 +1,5 @@
-// What a monitor (BMP, RFC 7854) sees of a speaker's sessions: values and one port. A watcher is called in the middle of
-// a session's work, so it must neither throw nor take long.
+// What a monitor (BMP, RFC 7854) is told of a speaker's sessions. A watcher is called while a session works, so it must not
+// throw and must return quickly.
 import type { AddressFamily } from '../family.ts'
 import type { SessionEnd } from '../session-end.ts'
 
@@ -26,9 +26,9 @@ export type MonitoredSession = {
 
 export type SessionWatcher = {
   up(session: MonitoredSession): void
-  /** An UPDATE that cost no session, a whole message as it was received, valid only during the call. */
+  /** A whole UPDATE as it was received, that did not end the session; valid only during the call. */
   update(name: string, bytes: Uint8Array, start: number, end: number): void
-  /** The peer sent its table again and this is the end (RFC 7313 §4): what it left out is about to go. */
+  /** The peer has sent its table again (RFC 7313 §4): routes that it left out are about to be removed. */
   refreshed(name: string, family: AddressFamily): void
   down(name: string, cause: SessionEnd): void
 }

@@ -1,4 +1,4 @@
-// Connection collision, RFC 4271 §6.8 with the identifiers of RFC 6286 §2.3: both sides must reach the same verdict.
+// Connection collision, RFC 4271 §6.8 with the identifiers of RFC 6286 §2.3: both sides must close the same connection.
 import type { BgpState } from './step.ts'
 
 export type Side = 'outgoing' | 'incoming'
@@ -6,7 +6,7 @@ export type Side = 'outgoing' | 'incoming'
 export type CollisionInput = {
   /** The connection on which an OPEN just arrived. */
   opened: Side
-  /** Where the other connection of the same peer stands. */
+  /** State of the other connection of the same peer. */
   otherPhase: BgpState
   localId: number
   remoteId: number
@@ -15,9 +15,9 @@ export type CollisionInput = {
 }
 
 /**
- * Which connection must go, if any. Two connections collide once both OPENs were seen; an Established one always
- * stays (§6.8: CollisionDetectEstablishedState is off). The one that stays was dialled by the higher identifier,
- * or by the higher AS when the identifiers are equal.
+ * Which connection must be closed, if any. Two connections collide when both OPENs were received; an Established one is
+ * always kept (§6.8: CollisionDetectEstablishedState is off). Of two others the one is kept that the speaker with the
+ * higher identifier dialled, or with the higher AS when the identifiers are equal.
  */
 export function resolveCollision(input: CollisionInput): Side | undefined {
   const other: Side = input.opened === 'outgoing' ? 'incoming' : 'outgoing'

@@ -1,5 +1,5 @@
-// What two OPENs agree on: AS numbers, hold time, families and capabilities. Pure; both the OPEN we send and the
-// verdict on theirs come from the same configuration, so they cannot disagree.
+// Negotiation of two OPENs: AS numbers, hold time, families and capabilities. Pure. Our OPEN and the check of the peer's are
+// made from the same configuration, so they cannot contradict each other.
 import { ipv4Number } from '../../lib/ip.ts'
 import type { PeerConfig, Role, SpeakerConfig } from '../config.ts'
 import { type AddressFamily, addPathSwitches, BASE_FAMILY, familyOfNumbers, numbersOfFamily } from '../family.ts'
@@ -11,7 +11,7 @@ import type { Open } from '../wire/open.ts'
 
 export const DEFAULT_HOLD_SECONDS = 90
 
-/** Who we are to one peer. */
+/** Our side of a session: the speaker and how it is configured towards the peer. */
 export type LocalSide = {
   speaker: SpeakerConfig
   peer: PeerConfig
@@ -68,7 +68,7 @@ export function relation(
   return { peerType: 'ebgp', localAs: peer.localAs ?? confederation?.identifier ?? asn }
 }
 
-/** The OPEN to send. Its AS is settled before the peer's is seen, so 'external' counts as outside a confederation. */
+/** The OPEN to send. The peer's AS may be unknown then: 'external' counts as outside the confederation. */
 export function ownOpen(side: LocalSide): Open {
   const { speaker, peer, families } = side
   const { localAs } = relation(speaker, peer, expectedAs(speaker, peer))
@@ -93,7 +93,7 @@ function ownCapabilities(side: LocalSide, localAs: number, families: readonly Ad
     list.push({ type: 'addPath', entries: families.map(family => ({ ...numbersOfFamily(family), mode })) })
   const graceful = peer.gracefulRestart
   if (graceful === false) return list
-  // without families of our own the capability still says that we keep the peer's routes (RFC 4724 §3)
+  // also without families: the capability then says that we keep the peer's routes (RFC 4724 §3)
   const forwarding =
     graceful === undefined ? [] : families.map(family => ({ ...numbersOfFamily(family), forwarding: true }))
   list.push({
@@ -109,7 +109,7 @@ function ownCapabilities(side: LocalSide, localAs: number, families: readonly Ad
   return list
 }
 
-/** What both OPENs agree on, or the OPEN error that the peer's deserves (RFC 4271 §6.2, 6286, 9234). */
+/** The result of both OPENs, or the error to answer the peer's with (RFC 4271 §6.2, 6286, 9234). */
 export function negotiate(side: LocalSide, theirs: Open): Negotiated | ProtocolError {
   const { speaker, peer } = side
   const ours = ownOpen(side)
@@ -212,7 +212,7 @@ function familyData(families: readonly AddressFamily[]): Uint8Array {
 
 function expectedAs(speaker: SpeakerConfig, peer: PeerConfig): number {
   if (typeof peer.asn === 'number') return peer.asn
-  // 0 is nobody's AS: neither ours nor a member of the confederation
+  // 0 equals no AS: neither ours nor a member of the confederation
   return peer.asn === 'internal' ? (peer.localAs ?? speaker.asn) : 0
 }
 

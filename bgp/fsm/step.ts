@@ -1,8 +1,8 @@
-// The BGP finite state machine of one connection, RFC 4271 §8.2.2, as a pure function: `peer.ts` owns sockets and
-// timers and performs the actions in order. A peer runs two of these, one that dials and one that waits (§8.2.1), and
-// says with `dump` which of them lost a collision.
-// Three readings that differ from the letter and agree with every daemon: a dial that fails waits in Active for
-// ConnectRetryTimer; a waiting machine never dials; IdleHoldTime follows faults, not a connection that merely ended.
+// The BGP finite state machine of one connection, RFC 4271 §8.2.2, as a pure function: `session.ts` has the socket and the
+// timers and performs the actions in order. A peer has two of these, one that dials and one that waits (§8.2.1); the event
+// `dump` tells the one that lost a collision.
+// Three differences from the RFC's text, the same as in other daemons: after a failed dial the machine waits in Active for
+// ConnectRetryTimer; a waiting machine never dials; IdleHoldTime begins after a fault, not after a connection that ended.
 import type { ProtocolError } from '../wire/errors.ts'
 
 /** The states of §8.2.2. */
@@ -16,7 +16,7 @@ export type FsmRules = {
   connectRetrySeconds: number
   /** The first IdleHoldTime; doubles per fault up to `IDLE_HOLD_CEILING_SECONDS`. */
   idleHoldSeconds: number
-  /** 0: the OPEN leaves at once. */
+  /** 0: the OPEN is sent at once. */
   delayOpenSeconds: number
   /** Hold time until the peer's OPEN is there (§8.2.2 suggests four minutes). */
   openHoldSeconds: number
@@ -42,7 +42,7 @@ export type ReceivedMessage = { type: number; bytes: Uint8Array; start: number; 
 export type FsmEvent =
   /** [1, 3-7] A manual start forgets earlier faults and does not wait for IdleHoldTimer. */
   | { type: 'start'; manual: boolean }
-  /** [2, 8] Ends without a way back but `start`; `error` (a Cease) is sent where a session was opened. */
+  /** [2, 8] Ends until the next `start`; `error` (a Cease) is sent when our OPEN was sent before. */
   | { type: 'stop'; error?: ProtocolError }
   /** [9-13] and the end of the time after which a session counts as stable. */
   | { type: 'timer'; timer: FsmTimer }
@@ -52,7 +52,7 @@ export type FsmEvent =
   | { type: 'disconnected' }
   /** [19, 20] An acceptable OPEN, with the hold and keepalive times that follow from both OPENs. */
   | { type: 'open'; holdSeconds: number; keepaliveSeconds: number }
-  /** [21, 22, 28] What arrived costs the session. */
+  /** [21, 22, 28] What arrived ends the session with this error. */
   | { type: 'fault'; error: ProtocolError }
   /** [23] Another connection of the same peer was chosen. */
   | { type: 'dump'; error?: ProtocolError }
@@ -68,7 +68,7 @@ export type FsmAction =
   | { do: 'drop' }
   | { do: 'send'; message: 'open' | 'keepalive' }
   | { do: 'notify'; error: ProtocolError }
-  /** The message of the event has no place in this phase: NOTIFICATION 5 with the subcode of RFC 6608. */
+  /** The message is not allowed in this state: NOTIFICATION 5 with the subcode of RFC 6608. */
   | { do: 'notify-fsm-error'; phase: 'OpenSent' | 'OpenConfirm' | 'Established' }
   /** NOTIFICATION 4. */
   | { do: 'notify-hold-expired' }
@@ -81,7 +81,7 @@ export type FsmAction =
 export type FsmStep = readonly [FsmState, ...FsmAction[]]
 
 export const IDLE_HOLD_CEILING_SECONDS = 60
-/** A session that was up this long has no past faults. */
+/** After a session was up for so long, earlier faults are forgotten. */
 export const STABLE_SECONDS = 60
 
 /** The machine before its first `start`. */
@@ -154,7 +154,7 @@ const phases: Record<BgpState, (state: FsmState, event: FsmEvent) => FsmStep> = 
   },
 }
 
-/** Connect and Active share everything but ConnectRetryTimer: no OPEN of ours has left. */
+/** Events in Connect and Active, except ConnectRetryTimer: our OPEN was not sent yet. */
 function unopened(s: FsmState, e: FsmEvent): FsmStep {
   switch (e.type) {
     case 'start':
@@ -196,7 +196,7 @@ function unopened(s: FsmState, e: FsmEvent): FsmStep {
   }
 }
 
-/** What the phases after our OPEN do with the events they have no line of their own for. */
+/** Events after our OPEN was sent, where a state has no line of its own for them. */
 function opened(s: FsmState, e: FsmEvent, phase: 'OpenSent' | 'OpenConfirm' | 'Established'): FsmStep {
   switch (e.type) {
     case 'start':
@@ -213,10 +213,10 @@ function opened(s: FsmState, e: FsmEvent, phase: 'OpenSent' | 'OpenConfirm' | 'E
     case 'fault':
       return toIdle(s, { hold: true, notify: { do: 'notify', error: e.error } })
     case 'timer':
-      // a timer of an earlier phase that fired while it was being disarmed
+      // a timer of an earlier state that fired while it was disarmed
       return e.timer === 'hold' ? toIdle(s, { hold: true, notify: { do: 'notify-hold-expired' } }) : [s]
     case 'connected':
-      // a connection this machine did not ask for: the one it has stays
+      // not asked for: keep the connection that is there
       return [s]
     case 'open':
     case 'keepalive':

@@ -1,6 +1,6 @@
 // Writes the RIB as a TABLE_DUMP_V2 (RFC 6396 §4.3, RFC 8050): every path as it was received, before import policy, and
 // the networks of our own as peer 0. The RIB keeps no time per path, so all entries carry the time of the dump. A network
-// without a next hop of its own has the unspecified one, which nobody takes for a way.
+// without a next hop of its own gets the unspecified address.
 import { BytesError, Writer } from '../../lib/bytes.ts'
 import { ipv4Number } from '../../lib/ip.ts'
 import type { SpeakerConfig } from '../config.ts'
@@ -11,13 +11,13 @@ import type { RouteAttributes } from '../rib/store/attribute-set.ts'
 import type { CodecSession } from '../wire/codec-session.ts'
 import { emitMrt, MAX_MRT_RECORD, type MrtPeer, type MrtRecord, type MrtRibEntry } from '../wire/mrt.ts'
 
-/** Octets after which a block is given out. */
+/** A block ends when it has so many octets. */
 const BLOCK = 32 * 1024
 const OWN = ''
 
 /**
- * The dump in blocks of some 32 KiB, each a slice of a few milliseconds: let the event loop turn between two. Paths are
- * as they are when they are reached; peers that come up meanwhile are left out. `seconds`: now, since the Unix epoch.
+ * The dump in blocks of some 32 KiB, each the work of a few milliseconds: let the event loop run between two. Paths are
+ * written as they are at that time; peers that come up meanwhile are left out. `seconds`: now, since the Unix epoch.
  */
 export function* dumpMrt(
   rib: Rib,
@@ -49,7 +49,7 @@ export function* dumpMrt(
 type Known = { index: number; addPath: CodecSession['addPath'] }
 
 const NEVER: Known['addPath'] = addPathSwitches(() => false)
-/** So many entries fit a record, however long their attributes are. */
+/** Most entries of a record: so many fit even with the longest attributes. */
 const MOST_ENTRIES = Math.floor(MAX_MRT_RECORD / (1 << 16)) - 1
 
 /** The path as an entry, when it belongs into records with, or without, path ids. */

@@ -1,5 +1,5 @@
-// From an entry of a table dump (RFC 6396 §4.3.4) to the UPDATE that would announce it, octets to octets. A dump keeps of
-// MP_REACH_NLRI only the next hop; an UPDATE wants family and prefix around it.
+// From an entry of a table dump (RFC 6396 §4.3.4) to the UPDATE that would announce it, octets to octets. Of
+// MP_REACH_NLRI a dump has only the next hop; an UPDATE needs the family and the prefix as well.
 import { BytesError, type Writer } from '../../lib/bytes.ts'
 import { BASE_FAMILY, numbersOfFamily } from '../family.ts'
 import { emitKnown } from '../wire/attributes.ts'
@@ -12,7 +12,7 @@ export const ENTRY_UPDATE_ROOM = 1 << 17
 
 /**
  * Writes the UPDATE body of one entry: with its path id exactly when it has one, attributes as they are in the dump.
- * Answers why there is none: the attributes cannot be told apart, or have no next hop, or no room.
+ * Returns an error text when it cannot: the attributes have wrong lengths, no next hop, or are too long.
  */
 export function emitEntryUpdate(w: Writer, rib: MrtRibFrame, entry: MrtEntryFrame): string | undefined {
   const { raw } = entry

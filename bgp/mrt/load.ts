@@ -1,5 +1,5 @@
 // Reads a TABLE_DUMP_V2 (RFC 6396 §4.3, RFC 8050) into a speaker: one source of routes per peer of the file, fed with
-// UPDATEs. Works in slices with a turn of the event loop between them, so that sessions stay alive meanwhile.
+// UPDATEs. The event loop runs between two slices of work, so that sessions stay up.
 import { setImmediate as turn } from 'node:timers/promises'
 import { Writer } from '../../lib/bytes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
@@ -36,7 +36,7 @@ export type MrtLoadOptions = {
 export type MrtLoaded = {
   octets: number
   entries: number
-  /** Entries that are no routes, or that a session would have ended with. */
+  /** Entries that are no routes, or that would have ended a session. */
   refused: number
   /** Records of kinds that a table dump may have and that are not read. */
   skipped: number
@@ -45,7 +45,7 @@ export type MrtLoaded = {
   routes: number
 }
 
-/** Octets that are worked on in one turn. */
+/** Octets that are read in one slice. */
 const SLICE = 64 * 1024
 const PROGRESS_MS = 5000
 const TABLE_DUMP_V2 = 13
@@ -88,7 +88,7 @@ class MrtLoading {
   readonly #splitter = mrtSplitter()
   readonly #scratch = new Uint8Array(ENTRY_UPDATE_ROOM)
   readonly #names = new Set<string>()
-  /** Sources by index of the peer; those with path ids apart, since one session has them or not. */
+  /** Sources by index of the peer. Entries with path ids have a source of their own: a session has path ids or not. */
   #plain: RouteSource[] = []
   #addPath: RouteSource[] = []
   #peers: readonly MrtPeer[] | undefined
@@ -130,7 +130,7 @@ class MrtLoading {
 
   #other(record: MrtBody): void {
     if (record.kind === 'peers') {
-      // a new table, in a file of several: its peers have numbers of their own
+      // the file has several tables: this one has its own peer indexes
       this.#peers = record.peers
       this.#plain = []
       this.#addPath = []
@@ -155,7 +155,7 @@ class MrtLoading {
   }
 
   #refuse(problem: string): void {
-    // one line: a file with one such entry often has a million
+    // log one line only: a file with one such entry often has a million
     if (this.#counts.refused++ === 0)
       this.#log.warn({ offset: this.#at, problem }, 'an entry of the MRT file is no route')
   }

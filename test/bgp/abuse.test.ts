@@ -1,4 +1,4 @@
-// Peers and strangers that misbehave: the process lives, other sessions are untouched, memory and time are bounded.
+// Peers and unknown hosts that misbehave: the process goes on, other sessions stay up, memory and time are limited.
 import { connect } from 'node:net'
 import test from 'ava'
 import type { BgpConnection } from '../../bgp/port.ts'
@@ -123,7 +123,7 @@ test('an established peer that sends one octet a second is gone when the hold ti
   await speaker.close()
 })
 
-test('a peer that reads nothing costs a bounded buffer and does not slow the peer that sends', async t => {
+test('a peer that reads nothing uses a limited buffer and does not slow the peer that sends', async t => {
   const { speaker, from, establish, state } = await raw()
   const sender = await from('10.0.0.2')
   const reader = await from('10.0.0.3')
@@ -165,7 +165,7 @@ test('while two hundred thousand routes arrive at once the event loop is never h
   await speaker.close()
 })
 
-test('ten thousand strangers are turned away, few of them with an answer, and a session does not notice', async t => {
+test('ten thousand connections of unknown hosts are rejected, few of them with an answer, and a session stays up', async t => {
   const clientId = '192.0.2.2'
   const server = new Speaker({ asn: 65001, routerId: '192.0.2.1' }, { transport: new TcpTransport() })
   const client = new Speaker({ asn: 65002, routerId: clientId }, { transport: new TcpTransport() })

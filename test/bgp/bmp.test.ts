@@ -217,7 +217,7 @@ test('statistics come at the interval that was asked for', async t => {
   t.is(station.of('statsReport').length, 4)
 })
 
-test('a collector that is away is tried again with growing delays, and then gets everything', async t => {
+test('a collector that cannot be reached is tried again with growing delays, and then gets the whole table', async t => {
   const { b, clock, bmp, station, listen, network } = await world(t)
   b.announce({ prefix: '203.0.113.0/24' })
   bmp.start()
@@ -270,7 +270,7 @@ test('a collector that reads too slowly loses its connection and gets a fresh ta
   t.is(station.tables.get('10.0.0.2')?.size, 7500)
 })
 
-test('while the table is sent, what changes and what is not sent yet end up as the speaker has them', async t => {
+test('routes that change while the table is sent are right at the collector in the end', async t => {
   const { b, c, bmp, station, listen } = await world(t)
   for (let i = 0; i < 3000; i++) b.announce({ prefix: `10.9.${i >> 8}.${i & 255}/32`, med: i })
   await settle(100)
@@ -287,7 +287,7 @@ test('while the table is sent, what changes and what is not sent yet end up as t
   t.is(station.tables.get('10.0.0.3')?.size, 1)
 })
 
-test('a closed monitor says so and leaves nothing behind', async t => {
+test('a closed collector sends Termination and leaves no timer', async t => {
   const { a, b, bmp, station, listen } = await world(t)
   await listen()
   bmp.start()

@@ -3,7 +3,7 @@ import { FaultLog } from '../../bgp/fault-log.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { createLog } from '../../lib/log.ts'
 
-test('a flood of faults is a few lines, and the rest is counted once the window is over', t => {
+test('a flood of faults gives a few lines, and then one line with the number of the others', t => {
   const lines: Record<string, unknown>[] = []
   const log = createLog('test', 'info', { write: line => void lines.push(JSON.parse(line)) })
   const clock = new ManualClock()

@@ -49,7 +49,7 @@ test('the longest restart time bounds the wait, and a listener that comes late i
   t.is(told.at(-1), 'late')
 })
 
-test('what is closed tells nobody', t => {
+test('after close nobody is told', t => {
   const { clock, told, restart } = begun()
   restart.waitFor('a', [restartSeconds(30)])
   restart.close()

@@ -52,7 +52,7 @@ test('source, peer type and interface are compared as they are', t => {
   t.false(matches({ interface: 'eth0' }, route('10.0.0.0/8')))
 })
 
-test('all named communities must be there, standard ones, names and large ones alike', t => {
+test('a route must carry all communities of a rule: standard, well-known and large ones', t => {
   const large = [{ global: 4200000000, local1: 1, local2: 2 }]
   const subject = route('10.0.0.0/8', {}, { communities: [0xfde80064, 0xffffff01], largeCommunities: large })
   t.true(matches({ communities: ['65000:100', 'no-export', '4200000000:1:2'] }, subject))
@@ -73,7 +73,7 @@ test('an AS path prefix is compared across segments and stops at a set', t => {
   t.false(matches({ asPathPrefix: [2] }, subject))
 })
 
-test('priority is what LOCAL_PREF leaves of 2147483647', t => {
+test('the priority of a route is 2147483647 minus its LOCAL_PREF', t => {
   t.true(matches({ priority: 512 }, route('10.0.0.0/8', {}, { localPref: PRIORITY_BASE - 512 })))
   t.true(matches({ priority: PRIORITY_BASE - 100 }, route('10.0.0.0/8')))
 })

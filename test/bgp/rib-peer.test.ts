@@ -35,15 +35,15 @@ async function nextHopAtThird(cidr: string, middle: Partial<PeerConfig> = {}): P
   return nextHop
 }
 
-test('between external peers on one subnet the next hop stays who announced the route (RFC 4271 §5.1.3)', async t => {
+test('between external peers on one subnet the next hop does not change (RFC 4271 §5.1.3)', async t => {
   t.is(await nextHopAtThird('10.0.0.0/24'), '10.0.0.2')
 })
 
-test('the subnet counts and not how many hops a session may take', async t => {
+test('the subnet decides, not the number of hops that a session may have', async t => {
   t.is(await nextHopAtThird('10.0.0.0/24', { multihop: 255 }), '10.0.0.2')
   t.is(await nextHopAtThird('10.0.0.1/32'), '10.0.0.1')
 })
 
-test('next hop self is ourselves on a shared subnet, too', async t => {
+test('with nextHop self the next hop is our address on a shared subnet, too', async t => {
   t.is(await nextHopAtThird('10.0.0.0/24', { nextHop: 'self' }), '10.0.0.1')
 })

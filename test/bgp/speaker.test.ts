@@ -98,7 +98,7 @@ test('a peer that falls silent is given up when the hold time is over, and its r
   await net.close()
 })
 
-test('a peer with an address and an interface may be the one that dials', async t => {
+test('a peer with an address and an interface may dial us', async t => {
   const net = await pair({ a: { interface: 'eth1', passive: true } })
   await bringUp(net)
   t.is(stateOf(net.a, 'b'), 'Established')
@@ -138,7 +138,7 @@ test('a wrong AS is told with both numbers on both sides', async t => {
   await net.close()
 })
 
-test('a peer that nobody answers for is refused, and tried again', async t => {
+test('a peer that refuses the connection is dialled again', async t => {
   const net = await pair()
   net.a.setPeer({ ...net.toB, address: '10.0.0.3' })
   await settle()
@@ -149,7 +149,7 @@ test('a peer that nobody answers for is refused, and tried again', async t => {
   await net.close()
 })
 
-test('a shutdown is a Cease with its message, and the peer says so', async t => {
+test('a shutdown sends a Cease with its message, and the peer shows it', async t => {
   const net = await pair({ a: { shutdownMessage: 'moving racks' } })
   await bringUp(net)
   net.a.setPeer({ ...net.toB, shutdownMessage: 'moving racks', disabled: true })
@@ -248,7 +248,7 @@ test('a graceful end sends no Cease: the peer keeps the routes, and the next pro
   await net.close()
 })
 
-test('an operator who clears a peer resets it hard, or not at all when soft', async t => {
+test('a hard clear resets the session, a soft one does not', async t => {
   const net = await pair()
   await bringUp(net)
   net.a.clear('b', 'soft-in')

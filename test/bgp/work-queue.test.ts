@@ -11,7 +11,7 @@ function job(ran: string[], name: string, times: number, ms = 0): () => boolean 
   }
 }
 
-test('a job that was just enqueued goes before one that is in the middle of much', async t => {
+test('a new job runs before jobs that already had a slice', async t => {
   const queue = new WorkQueue()
   const ran: string[] = []
   queue.enqueue(job(ran, 'long', 100, 20))
@@ -24,7 +24,7 @@ test('a job that was just enqueued goes before one that is in the middle of much
   queue.close()
 })
 
-test('jobs that come up all the time do not keep a long one from going on', async t => {
+test('new jobs that keep coming do not stop a long one', async t => {
   const queue = new WorkQueue()
   const ran: string[] = []
   queue.enqueue(job(ran, 'long', 3))

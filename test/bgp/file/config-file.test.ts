@@ -13,13 +13,13 @@ const faults = (text: string): readonly string[] => {
   }
 }
 
-test('the smallest file is an AS and a router id', t => {
+test('the smallest file has an AS number and a router id', t => {
   const file = parseConfigFile(minimal)
   t.deepEqual(file.speaker, { asn: 65001, routerId: '10.0.0.1' })
   t.deepEqual([file.peers, file.networks, file.listen, file.kernel], [[], [], [], 'none'])
 })
 
-test('the example of the design is taken, with every field where it belongs', t => {
+test('the example of the design is read, every field into its place', t => {
   const { peers, listen, networks, kernel } = parseConfigFile(`${minimal}
 listen: [10.77.0.1:179, "[2001:db8::1]:1179", "::"]
 kernel: {table: 254}
@@ -110,7 +110,7 @@ test('fields that exclude each other, names that repeat and text that is no YAML
 })
 
 test('no fault tells the password, in whatever wrong place it was typed', t => {
-  const slips = [
+  const mistakes = [
     'password: *hunter2',
     'password: !hunter2',
     'password: @hunter2',
@@ -129,9 +129,9 @@ test('no fault tells the password, in whatever wrong place it was typed', t => {
     'source: hunter2',
     'families: [hunter2]',
   ]
-  for (const slip of slips) {
-    const told = faults(`${minimal}neighbors:\n  - asn: 65002\n    address: 10.0.0.2\n    ${slip}\n`)
-    t.true(told.length > 0, slip)
-    t.notRegex(told.join('\n'), /hunter2/, slip)
+  for (const mistake of mistakes) {
+    const told = faults(`${minimal}neighbors:\n  - asn: 65002\n    address: 10.0.0.2\n    ${mistake}\n`)
+    t.true(told.length > 0, mistake)
+    t.notRegex(told.join('\n'), /hunter2/, mistake)
   }
 })

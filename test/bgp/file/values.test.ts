@@ -245,7 +245,7 @@ for (const [what, list] of Object.entries(cases))
     }
   })
 
-test('communities of every kind reach a network and a rule as what they are', t => {
+test('communities of all kinds are accepted in networks and rules', t => {
   const communities = ['65001:100', 'no-export', '4200000000:1:2', 'rt:65001:7']
   const { networks, peers } = parseConfigFile(
     JSON.stringify({
@@ -259,7 +259,7 @@ test('communities of every kind reach a network and a rule as what they are', t 
   t.like(peers[0]?.import, [{ communities }])
 })
 
-test('what is near the border of every bound is taken', t => {
+test('values at the limits are accepted', t => {
   const good = {
     asn: 4294967295,
     routerId: '255.255.255.255',

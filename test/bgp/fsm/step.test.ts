@@ -211,7 +211,7 @@ test('a hold time of zero leaves neither hold timer nor keepalives', t => {
   t.is(shown(step({ ...state, phase: 'Established' }, events['update']!)), 'Established: deliver')
 })
 
-test('a waiting machine whose connection is lost listens again at once', t => {
+test('a waiting machine that loses its connection waits again at once', t => {
   const waiting = at('Established', { rules: { ...rules, passive: true } })
   t.is(shown(step(waiting, { type: 'disconnected' })), `Idle: ${over} ended`)
 })
