@@ -5,9 +5,9 @@ import type { RibEvent } from '../bgp/rib/types.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 
 /** After the last table is in, its decisions are still on their way to the kernel. */
-export const SETTLE_MS = 2_000
+const SETTLE_MS = 2_000
 /** Some peers may never come: after this the tables that are there are all. */
-export const FIRST_TABLES_MS = 30_000
+const FIRST_TABLES_MS = 30_000
 /** How often, at most, the peers are asked whether they are complete. */
 const ASK_MS = 500
 

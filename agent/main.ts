@@ -14,6 +14,7 @@ import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { parseAddress } from '../lib/ip.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
+import { DirectoryInUse } from './data-directory.ts'
 import { NodeAgent } from './node-agent.ts'
 import { agentRoutes } from './socket/routes.ts'
 import { refuseSecond, serveSocket } from './socket/server.ts'
@@ -53,7 +54,8 @@ await run(program.opts<Flags>())
 async function run(flags: Flags): Promise<void> {
   const log = createLog('margay-node', flags.logLevel)
   const die = (error: unknown) => {
-    log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
+    if (error instanceof DirectoryInUse) log.fatal(error.message)
+    else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
     process.exit(3)
   }
   process.on('uncaughtException', die)

@@ -3,7 +3,7 @@
 // adopted: nothing is removed before the rooms below say that they know what is wanted.
 import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
 import { matchesSelector } from '../api/selector.ts'
-import type { Condition, ObjectRef } from '../api/status.ts'
+import type { Condition, EventRecord, ObjectRef } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
 import { collect } from '../cni/collect.ts'
 import type { CniDeps } from '../cni/deps.ts'
@@ -69,7 +69,7 @@ export class NodeAgent {
     this.#deps = deps
     this.#data = openDataDirectory(dataDir)
     this.events = new EventRing(this.#data.events, clock, log)
-    const record: NodeAgent['events']['record'] = event => this.events.record(event)
+    const record = (event: EventRecord) => this.events.record(event)
     this.#status = new StatusModel({ clock, node: this.#self(), record })
     this.#caches = openCaches(store, { database: this.#data.node, clock, log: roomLog('datastore') })
     this.#view = new ClusterView(this.#caches)

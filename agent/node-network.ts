@@ -2,7 +2,7 @@
 // turns: changes are taken into memory at once, and after a burst of them what may wait for a socket is passed on.
 import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
-import { broken, type Condition, type Event } from '../api/status.ts'
+import { broken, type Condition, type EventRecord } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import type { Store } from '../datastore/port.ts'
@@ -38,7 +38,7 @@ export type NodeNetworkDeps = {
   felix: Felix
   allocator: NodeAllocator
   status: StatusModel
-  record: (event: Omit<Event, 'at'>) => void
+  record: (event: EventRecord) => void
 }
 
 /** What the kernel can do and held when this run began. `hadRoutes`: routes to blocks of an earlier run are in it. */

@@ -3,20 +3,18 @@
 import type { Kind } from './kinds.ts'
 
 /** What is not an object at the API server but can still be named: things of this node's kernel and of BGP. */
-export const LOCAL_KINDS = [
-  'Agent',
-  'Endpoint',
-  'Block',
-  'Link',
-  'Address',
-  'Route',
-  'Neighbour',
-  'FdbEntry',
-  'Sysctl',
-  'BGPSession',
-] as const
+type LocalKind =
+  | 'Endpoint'
+  | 'Block'
+  | 'Link'
+  | 'Address'
+  | 'Route'
+  | 'Neighbour'
+  | 'FdbEntry'
+  | 'Sysctl'
+  | 'BGPSession'
 
-export type ObjectKind = Kind | (typeof LOCAL_KINDS)[number]
+export type ObjectKind = Kind | LocalKind
 
 /** Names one object: a resource by its name, a route by its prefix, a sysctl by its path. */
 export type ObjectRef = { kind: ObjectKind; name: string; namespace?: string }
@@ -74,6 +72,9 @@ export type EventType = keyof typeof EVENT_TYPES
 
 /** One thing that happened; `at` is RFC 3339 in UTC. */
 export type Event = { at: string; type: EventType; object: ObjectRef; reason: string; message: string }
+
+/** An event before it has a time. */
+export type EventRecord = Omit<Event, 'at'>
 
 /** What is wrong, before a condition type is given to it. */
 export type ConditionCause = { reason: string; message: string; remedy: string; object?: ObjectRef }

@@ -141,12 +141,3 @@ function isDefault(schema: z.core.$ZodType | undefined, value: unknown): boolean
   const { def } = (schema as z.core.$ZodTypes | undefined)?._zod ?? {}
   return value === undefined || (def?.type === 'default' && def.defaultValue === value)
 }
-
-/** The table of docs/unsupported.md. */
-export function unsupportedTable(): string {
-  const rows = UNSUPPORTED.map(
-    ({ kind, field, instead, comesWith }) =>
-      `| ${kind} | ${field === '*' ? 'all' : `\`${field}\``} | ${instead} | ${comesWith} |`,
-  )
-  return ['| kind | field of `spec` | what happens instead | comes with |', '|---|---|---|---|', ...rows, ''].join('\n')
-}

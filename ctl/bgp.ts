@@ -1,19 +1,13 @@
 // The `bgp` commands: peers, one prefix's candidates, and what an operator may ask of a running speaker.
 
-import {
-  type Candidate,
-  clearAnswer,
-  type ReloadAnswer,
-  type RouteAnswer,
-  reloadAnswer,
-  routeAnswer,
-  statusAnswer,
-} from '../api/answers.ts'
+import { clearAnswer, reloadAnswer, routeAnswer, statusAnswer } from '../api/answers.ts'
 import { formatCidr, parseCidr } from '../lib/ip.ts'
+import { renderReload, renderRoute } from './bgp-view.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
-import { renderPeers, STATUS } from './node.ts'
-import { type Format, renderTable, show } from './render.ts'
+import { STATUS } from './node.ts'
+import { renderPeers } from './node-view.ts'
+import { type Format, show } from './render.ts'
 import { ask, download, socketOption } from './socket.ts'
 
 export const bgpCommands: readonly Command[] = [
@@ -106,54 +100,4 @@ async function dump([path = '']: readonly string[], options: Options, context: C
   const octets = await download(options, { method: 'GET', path: '/dump', owner: 'margay-bgp' }, path)
   context.out(`${path}: ${octets} octets\n`)
   return EXIT.fine
-}
-
-/** The best candidate first and marked; then to whom it is not announced. Pure. */
-export function renderRoute({ prefix, candidates, withheld }: RouteAnswer, format: 'table' | 'wide'): string {
-  if (candidates.length === 0) return `${prefix}: nobody announces it\n`
-  const wide = format === 'wide'
-  const more = ['PATH ID', 'ORIGIN', 'COMMUNITIES']
-  return [
-    `${prefix}\n`,
-    renderTable(
-      ['', 'PEER', 'NEXT HOP', 'AS PATH', 'LOCAL PREF', 'MED', ...(wide ? more : []), 'DECISION'],
-      candidates.map(candidate => {
-        const { best, peer, pathId, attributes: a } = candidate
-        const communities = [...(a.communities ?? []), ...(a.extendedCommunities ?? []), ...(a.largeCommunities ?? [])]
-        return [
-          best ? '>' : '',
-          peer === '' ? 'this speaker' : peer,
-          a.nextHop ?? '',
-          a.asPath ?? '',
-          String(a.localPref ?? ''),
-          String(a.med ?? ''),
-          ...(wide ? [String(pathId), a.origin ?? '', communities.join(' ')] : []),
-          decisionOf(candidate),
-        ]
-      }),
-    ),
-    ...withheld.map(({ peers, reason }) => `not announced to ${peers.join(', ')}: ${reason}\n`),
-  ].join('')
-}
-
-function decisionOf({ best, step, import: verdict, stale }: Candidate): string {
-  const kept = stale === undefined ? '' : `, stale (${stale})`
-  if (!verdict.accepted) return `not accepted: ${verdict.reason}, ${verdict.detail}${kept}`
-  if (best) return `${step === 'only' ? 'best: the only one' : `best by ${step}`}${kept}`
-  return `${step === undefined ? 'not considered' : `lost by ${step}`}${kept}`
-}
-
-/** One line per thing that changes. Pure. */
-export function renderReload({ resets, added, removed, changed, networks }: ReloadAnswer): string {
-  const lines = [
-    ...resets.map(({ peer, because }) => `peer ${peer} is reset: ${because.join(', ')}`),
-    ...added.map(peer => `peer ${peer} is new`),
-    ...removed.map(peer => `peer ${peer} is removed`),
-    ...changed
-      .filter(name => !resets.some(({ peer }) => peer === name))
-      .map(peer => `peer ${peer} changes and stays up`),
-    ...networks.announced.map(prefix => `${prefix} is announced`),
-    ...networks.withdrawn.map(prefix => `${prefix} is withdrawn`),
-  ]
-  return lines.length === 0 ? 'nothing changes\n' : lines.map(line => `${line}\n`).join('')
 }

@@ -3,9 +3,10 @@ import type { Kind, Resource } from '../api/kinds.ts'
 import { parseAddress } from '../lib/ip.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
-import { type Fault, ipamFaults } from './ipam-faults.ts'
-import { type AddressUse, addressUse, type BlockUsage, type Counts, type Usage, usage } from './ipam-usage.ts'
-import { type Format, renderFields, renderTable, show } from './render.ts'
+import { ipamFaults } from './ipam-faults.ts'
+import { addressUse, usage } from './ipam-usage.ts'
+import { renderAddress, renderFaults, renderUsage } from './ipam-view.ts'
+import { type Format, show } from './render.ts'
 
 export const ipamCommands: readonly Command[] = [
   {
@@ -60,57 +61,4 @@ async function ipamCheck(_words: readonly string[], options: Options, context: C
 
 async function all<K extends Kind>(context: Context, kind: K): Promise<Resource<K>[]> {
   return (await context.store()).list(kind)
-}
-
-/** calicoctl's table; `wide` adds the pool's name or the block's node. Pure. */
-export function renderUsage({ pools, outside }: Usage, view: { blocks: boolean; wide: boolean }): string {
-  const row = (grouping: string, cidr: string, owner: string, counts: Counts): string[] => [
-    grouping,
-    cidr,
-    ...(view.wide ? [owner] : []),
-    String(counts.total),
-    share(counts.used, counts.total),
-    share(counts.free, counts.total),
-  ]
-  const ofBlock = (grouping: string) => (block: BlockUsage) => row(grouping, block.cidr, block.node ?? '', block)
-  return renderTable(
-    ['GROUPING', 'CIDR', ...(view.wide ? ['POOL OR NODE'] : []), 'IPS TOTAL', 'IPS IN USE', 'IPS FREE'],
-    [
-      ...pools.flatMap(pool => [
-        row('IP Pool', pool.cidr, pool.name, pool),
-        ...(view.blocks ? pool.blocks.map(ofBlock('Block')) : []),
-      ]),
-      ...(view.blocks ? outside.map(ofBlock('Block, no pool')) : []),
-    ],
-  )
-}
-
-function share(part: number | bigint, total: number | bigint): string {
-  return `${part} (${Math.round((Number(part) / Number(total)) * 100)}%)`
-}
-
-/** Whose an address is, a line for each thing that is known. Pure. */
-export function renderAddress({ address, inUse, pool, block, node, handle, attributes }: AddressUse): string {
-  const where = pool === undefined && block === undefined ? ' and lies in no IPPool' : ''
-  const known = [
-    ['Pool', pool],
-    ['Block', block],
-    ['Node', node],
-    ['Handle', handle],
-  ] as const
-  const others = Object.entries(attributes).filter(([name]) => name !== 'node')
-  return `IP ${address} is ${inUse ? 'in use' : `not in use${where}`}\n${renderFields([...known, ...others])}`
-}
-
-/** One line per fault, or one that all is sound. Pure. */
-export function renderFaults({ pools, blocks, faults }: { pools: number; blocks: number; faults: Fault[] }): string {
-  if (faults.length === 0) return `nothing is wrong with ${count(pools, 'pool')} and ${count(blocks, 'block')}\n`
-  return renderTable(
-    ['OBJECT', 'FAULT', 'REMEDY'],
-    faults.map(({ object, fault, remedy }) => [object, fault, remedy]),
-  )
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`
 }

@@ -1,8 +1,9 @@
 // `node status` and `events`: what the agent of this node says of itself.
-import { eventsAnswer, MOST_EVENTS, type NodeEvent, type Peer, type Status, statusAnswer } from '../api/answers.ts'
+import { eventsAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
-import { type Format, renderTable, show } from './render.ts'
+import { renderEvents, renderStatus } from './node-view.ts'
+import { type Format, show } from './render.ts'
 import { ask, type Question, socketOption } from './socket.ts'
 
 export const nodeCommands: readonly Command[] = [
@@ -47,62 +48,4 @@ async function events(_words: readonly string[], options: Options, context: Cont
   const found = (await ask(options, eventsAnswer, question)).toReversed()
   context.out(show({ events: found }, options['output'] as Format, () => renderEvents(found)))
   return EXIT.fine
-}
-
-/** Readiness in one line, the peers, then every condition that is not fine. Pure. */
-export function renderStatus({ node, address, uplink, ready, conditions, peers }: Status, format: 'table' | 'wide') {
-  const where = address === undefined ? '' : `: ${address}${uplink === undefined ? '' : ` on ${uplink}`}`
-  const wrong = conditions.filter(({ status }) => status !== 'True')
-  return [
-    `${node === undefined ? 'margay-bgp' : `node ${node}`} is ${ready ? 'ready' : 'not ready'}${where}\n`,
-    renderPeers(peers, format),
-    ...(wrong.length === 0
-      ? []
-      : [
-          renderTable(
-            ['CONDITION', 'OBJECT', 'REASON', 'MESSAGE', 'REMEDY'],
-            wrong.map(({ type, object, reason, message, remedy }) => [type, nameOf(object), reason, message, remedy]),
-          ),
-        ]),
-  ].join('\n')
-}
-
-function nameOf(object: NodeEvent['object'] | undefined): string {
-  if (object === undefined) return ''
-  const { kind, name, namespace } = object
-  return `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`
-}
-
-/** The peers in the words of `calicoctl node status`, with the reason of those that are not up. Pure. */
-export function renderPeers(peers: readonly Peer[], format: 'table' | 'wide'): string {
-  if (peers.length === 0) return 'No BGP peers.\n'
-  const wide = format === 'wide'
-  const more = ['NAME', 'AS', 'RECEIVED', 'ACCEPTED', 'ANNOUNCED', 'FLAPS']
-  return renderTable(
-    ['PEER ADDRESS', 'PEER TYPE', 'STATE', 'SINCE', ...(wide ? more : []), 'REASON'],
-    peers
-      .toSorted(byAddress)
-      .map(({ name, address, type, asn, state, since, reason, detail, flaps, prefixes }) => [
-        address,
-        type,
-        state,
-        since.replace(/\.\d+Z$/, 'Z'),
-        ...(wide
-          ? [name, asn ?? '?', prefixes.received, prefixes.accepted, prefixes.announced, flaps].map(String)
-          : []),
-        detail === '' ? reason : `${reason}: ${detail}`,
-      ]),
-  )
-}
-
-function byAddress(a: Peer, b: Peer): number {
-  return a.address.localeCompare(b.address, 'en', { numeric: true })
-}
-
-/** One line per event. Pure. */
-export function renderEvents(events: readonly NodeEvent[]): string {
-  return renderTable(
-    ['TIME', 'TYPE', 'OBJECT', 'REASON', 'MESSAGE'],
-    events.map(({ at, type, object, reason, message }) => [at, type, nameOf(object), reason, message]),
-  )
 }

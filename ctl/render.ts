@@ -36,12 +36,12 @@ export function show(value: unknown, format: Format, table: (format: 'table' | '
 }
 
 /** Any value as JSON or YAML, ending with a newline. */
-export function renderValue(value: unknown, format: 'yaml' | 'json'): string {
+function renderValue(value: unknown, format: 'yaml' | 'json'): string {
   return format === 'json' ? `${emitJson(value, 2)}\n` : emitYaml(value)
 }
 
 /** A resource as it stands in a manifest: `apiVersion` and `kind` first. */
-export function manifestOf<K extends Kind>(kind: K, object: Resource<K>): object {
+function manifestOf<K extends Kind>(kind: K, object: Resource<K>): object {
   return { apiVersion: apiVersion(kinds[kind]), kind, ...object }
 }
 

@@ -1,7 +1,11 @@
 // docs/unsupported.md from the table of fields without effect.
-import { unsupportedTable } from '../api/unsupported.ts'
+import { UNSUPPORTED } from '../api/unsupported.ts'
 
 export function unsupportedText(): string {
+  const rows = UNSUPPORTED.map(
+    ({ kind, field, instead, comesWith }) =>
+      `| ${kind} | ${field === '*' ? 'all' : `\`${field}\``} | ${instead} | ${comesWith} |`,
+  )
   return `# Fields that have no effect yet
 
 A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A node that sees one set says
@@ -9,5 +13,8 @@ so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\` and
 objects that are not in the schema at all are told in the same way. \`npm run manifests\` writes this page from
 \`api/unsupported.ts\`.
 
-${unsupportedTable()}`
+| kind | field of \`spec\` | what happens instead | comes with |
+|---|---|---|---|
+${rows.join('\n')}
+`
 }

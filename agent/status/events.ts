@@ -1,7 +1,7 @@
 // A bounded ring on disk of what changed on this node and why, so that "who removed my route at 12:03?" has an answer
 // after a restart too. Recording never fails for the caller: a full disk costs records only.
 import { MOST_EVENTS } from '../../api/answers.ts'
-import { EVENT_TYPES, type Event, type ObjectKind, type ObjectRef } from '../../api/status.ts'
+import { EVENT_TYPES, type Event, type EventRecord, type ObjectKind, type ObjectRef } from '../../api/status.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { type Database, DatabaseError } from '../../lib/database.ts'
 import type { Log } from '../../lib/log.ts'
@@ -55,8 +55,6 @@ export class EventRing {
     })
   }
 }
-
-export type EventRecord = Omit<Event, 'at'>
 
 function isEventType(type: unknown): type is Event['type'] {
   return typeof type === 'string' && Object.hasOwn(EVENT_TYPES, type)

@@ -5,7 +5,7 @@ import {
   type Condition,
   type ConditionType,
   conditionKey,
-  type Event,
+  type EventRecord,
   kept,
   type ObjectRef,
 } from '../../api/status.ts'
@@ -15,7 +15,7 @@ export type StatusModelDeps = {
   clock: Clock
   /** What a condition without an object of its own is about: this node. */
   node: ObjectRef
-  record: (event: Omit<Event, 'at'>) => void
+  record: (event: EventRecord) => void
 }
 
 /** A report that changes more conditions of one type than this is one event: a whole rack can fail at once. */

@@ -1,6 +1,6 @@
 // BGP sessions that come up, go down or have another reason, in the log and among the events. One line for the first
 // change, then one per minute with the sum of the others: when a fabric fails, thousands of sessions change at once.
-import type { EventType, ObjectRef } from '../../api/status.ts'
+import type { EventRecord } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Log } from '../../lib/log.ts'
@@ -8,7 +8,7 @@ import type { Log } from '../../lib/log.ts'
 export type SessionLogDeps = {
   clock: Clock
   log: Log
-  record?: (event: { type: EventType; object: ObjectRef; reason: string; message: string }) => void
+  record?: (event: EventRecord) => void
 }
 
 const WINDOW_MS = 60_000

@@ -1,10 +1,11 @@
 import test from 'ava'
-import { FIRST_TABLES_MS, SETTLE_MS, whenConverged } from '../../agent/convergence.ts'
+import { whenConverged } from '../../agent/convergence.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import type { AddressFamily } from '../../bgp/family.ts'
 import type { RibEvent } from '../../bgp/rib/types.ts'
 import { ManualClock } from '../../lib/clock.ts'
 
+const [SETTLE_MS, FIRST_TABLES_MS] = [2_000, 30_000]
 const families: AddressFamily[] = ['ipv4-unicast', 'ipv6-unicast']
 
 function aSpeaker(restarting: boolean, peers: Pick<PeerStatus, 'name' | 'state' | 'families'>[] = []) {

@@ -1,17 +1,9 @@
 import test from 'ava'
-import { kinds } from '../../api/kinds.ts'
-import { broken, CONDITION_TYPES, conditionKey, EVENT_TYPES, formatRef, kept, LOCAL_KINDS } from '../../api/status.ts'
+import { broken, CONDITION_TYPES, conditionKey, EVENT_TYPES, formatRef, kept } from '../../api/status.ts'
 
 test('condition types and event types are CamelCase words with a sentence each', t => {
   for (const type of [...Object.keys(CONDITION_TYPES), ...Object.keys(EVENT_TYPES)]) t.regex(type, /^([A-Z][a-z]+)+$/)
   for (const { promise } of Object.values(CONDITION_TYPES)) t.true(promise.length > 10)
-})
-
-test('no name of a local object is also a kind of the API', t => {
-  t.deepEqual(
-    LOCAL_KINDS.filter(kind => kind in kinds),
-    [],
-  )
 })
 
 test('a kept promise has nothing to say, a broken one says what is wrong and what to do', t => {

@@ -1,7 +1,7 @@
 import test from 'ava'
-import { renderAddress, renderFaults, renderUsage } from '../../ctl/ipam.ts'
 import { ipamFaults } from '../../ctl/ipam-faults.ts'
 import { addressUse, usage } from '../../ctl/ipam-usage.ts'
+import { renderAddress, renderFaults, renderUsage } from '../../ctl/ipam-view.ts'
 import { aBlock, aPool } from '../datastore/objects.ts'
 
 const pool = aPool('p1')

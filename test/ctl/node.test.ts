@@ -1,7 +1,7 @@
 import test from 'ava'
 import { type Candidate, type Peer, statusAnswer } from '../../api/answers.ts'
-import { renderReload, renderRoute } from '../../ctl/bgp.ts'
-import { renderEvents, renderPeers, renderStatus } from '../../ctl/node.ts'
+import { renderReload, renderRoute } from '../../ctl/bgp-view.ts'
+import { renderEvents, renderPeers, renderStatus } from '../../ctl/node-view.ts'
 
 const prefixes = { received: 4, accepted: 3, announced: 2 }
 

@@ -1,5 +1,6 @@
 import test from 'ava'
-import { type EventRecord, EventRing } from '../../../agent/status/events.ts'
+import { EventRing } from '../../../agent/status/events.ts'
+import type { EventRecord } from '../../../api/status.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 import { openDatabase } from '../../../lib/database.ts'
 import { silentLog } from '../../../lib/log.ts'

@@ -1,10 +1,10 @@
 import test from 'ava'
 import { StatusModel } from '../../../agent/status/model.ts'
-import { broken, CONDITION_TYPES, type Condition, type Event, unknown } from '../../../api/status.ts'
+import { broken, CONDITION_TYPES, type Condition, type EventRecord, unknown } from '../../../api/status.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 
 function aModel() {
-  const events: Omit<Event, 'at'>[] = []
+  const events: EventRecord[] = []
   const clock = new ManualClock(0)
   const model = new StatusModel({ clock, node: { kind: 'Node', name: 'n1' }, record: event => events.push(event) })
   return { model, clock, events }

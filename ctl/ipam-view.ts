@@ -1,0 +1,57 @@
+// How full pools are, whose an address is and what is wrong, as text. Pure.
+import type { Fault } from './ipam-faults.ts'
+import type { AddressUse, BlockUsage, Counts, Usage } from './ipam-usage.ts'
+import { renderFields, renderTable } from './render.ts'
+
+/** calicoctl's table; `wide` adds the pool's name or the block's node. Pure. */
+export function renderUsage({ pools, outside }: Usage, view: { blocks: boolean; wide: boolean }): string {
+  const row = (grouping: string, cidr: string, owner: string, counts: Counts): string[] => [
+    grouping,
+    cidr,
+    ...(view.wide ? [owner] : []),
+    String(counts.total),
+    share(counts.used, counts.total),
+    share(counts.free, counts.total),
+  ]
+  const ofBlock = (grouping: string) => (block: BlockUsage) => row(grouping, block.cidr, block.node ?? '', block)
+  return renderTable(
+    ['GROUPING', 'CIDR', ...(view.wide ? ['POOL OR NODE'] : []), 'IPS TOTAL', 'IPS IN USE', 'IPS FREE'],
+    [
+      ...pools.flatMap(pool => [
+        row('IP Pool', pool.cidr, pool.name, pool),
+        ...(view.blocks ? pool.blocks.map(ofBlock('Block')) : []),
+      ]),
+      ...(view.blocks ? outside.map(ofBlock('Block, no pool')) : []),
+    ],
+  )
+}
+
+function share(part: number | bigint, total: number | bigint): string {
+  return `${part} (${Math.round((Number(part) / Number(total)) * 100)}%)`
+}
+
+/** Whose an address is, a line for each thing that is known. Pure. */
+export function renderAddress({ address, inUse, pool, block, node, handle, attributes }: AddressUse): string {
+  const where = pool === undefined && block === undefined ? ' and lies in no IPPool' : ''
+  const known = [
+    ['Pool', pool],
+    ['Block', block],
+    ['Node', node],
+    ['Handle', handle],
+  ] as const
+  const others = Object.entries(attributes).filter(([name]) => name !== 'node')
+  return `IP ${address} is ${inUse ? 'in use' : `not in use${where}`}\n${renderFields([...known, ...others])}`
+}
+
+/** One line per fault, or one that all is sound. Pure. */
+export function renderFaults({ pools, blocks, faults }: { pools: number; blocks: number; faults: Fault[] }): string {
+  if (faults.length === 0) return `nothing is wrong with ${count(pools, 'pool')} and ${count(blocks, 'block')}\n`
+  return renderTable(
+    ['OBJECT', 'FAULT', 'REMEDY'],
+    faults.map(({ object, fault, remedy }) => [object, fault, remedy]),
+  )
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
+}
