@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
 import { BmpCollector, type BmpDeps, type BmpStatus } from '../bgp/bmp/collector.ts'
-import type { ConfigFile } from '../bgp/file/config-file.ts'
+import type { ConfigFile } from '../bgp/file/types.ts'
 
 type Entry = ConfigFile['bmp'][number]
 

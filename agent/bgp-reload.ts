@@ -2,7 +2,7 @@
 // changes reset a session.
 import { isDeepStrictEqual } from 'node:util'
 import { nameOf } from '../bgp/config.ts'
-import type { ConfigFile } from '../bgp/file/config-file.ts'
+import type { ConfigFile } from '../bgp/file/types.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 
 /** What a reload did, or would do: sessions that are reset with the reasons, peers and networks that come and go. */

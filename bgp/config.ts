@@ -5,6 +5,9 @@ import type { BgpState } from './fsm/step.ts'
 import type { PolicyRule } from './policy.ts'
 import type { Community } from './wire/communities.ts'
 
+/** Where a peer listens that names no port (RFC 4271 §8.2.1). */
+export const BGP_PORT = 179
+
 export type SpeakerConfig = {
   /** 1-4294967295 (RFC 6793). */
   asn: number

@@ -8,7 +8,7 @@ import { type DownReason, isWeighty } from './reason.ts'
 /** How long a reason that came from the protocol stands against a dial that merely fails. */
 const WEIGHT_MS = 60_000
 
-export type PeerHistoryDeps = { clock: Clock; log: Log; changed: () => void }
+type PeerHistoryDeps = { clock: Clock; log: Log; changed: () => void }
 
 export class PeerHistory {
   readonly #name: string

@@ -5,7 +5,7 @@ import { formatIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
-import { familiesOf, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
+import { BGP_PORT, familiesOf, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
 import { familyOfNumbers, numbersOfFamily } from './family.ts'
 import { type Negotiated, negotiate, ownOpen } from './fsm/negotiate.ts'
 import type { BgpState } from './fsm/step.ts'
@@ -227,7 +227,7 @@ export class Peer implements SessionOwner {
 
   dialOptions(): DialOptions | undefined {
     if (this.#address === undefined) return undefined
-    const { port = 179, source, interface: interfaceName } = this.#config
+    const { port = BGP_PORT, source, interface: interfaceName } = this.#config
     // longer than ConnectRetryTime, which ends the attempt first
     const timeoutMs = 2000 * Math.max(1, this.#sessions.outgoing.state.rules.connectRetrySeconds)
     return { ...this.socketOptions(), address: this.#address, port, source, interface: interfaceName, timeoutMs }

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
 import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
-import type { PeerConfig } from '../../bgp/config.ts'
+import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
 import { unicastFamily } from '../../bgp/family.ts'
 import { familyOf, parseEndpoint } from '../../lib/ip.ts'
 import type { NodeFacts } from './nodes.ts'
@@ -30,9 +30,6 @@ const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
 
 /** Seconds that neighbours keep our routes while this node's agent is away; long enough for an upgrade's restart. */
 const RESTART_SECONDS = 120
-
-/** Where a peer listens that names no port. */
-const BGP_PORT = 179
 
 /** Most addresses that a clash names. */
 const MOST_NAMED = 3

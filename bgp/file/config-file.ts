@@ -2,27 +2,11 @@
 // works or is refused here, with every fault at once. The documentation of every field is DESIGN section 8.
 import { parseDocument } from 'yaml'
 import type { z } from 'zod'
-import type { Endpoint } from '../../lib/ip.ts'
-import type { BmpConfig } from '../bmp/collector.ts'
-import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
 import { contradictions } from './contradictions.ts'
 import { ConfigError, faultLine, schemaFaults, yamlFault } from './faults.ts'
 import { peerConfig } from './neighbor-schema.ts'
 import { file } from './schema.ts'
-
-export type ConfigFile = {
-  speaker: SpeakerConfig
-  listen: readonly Endpoint[]
-  /** Path of the control socket; absent: none. */
-  control?: string
-  kernel: 'none' | { table: number; metric?: number; protocol?: number }
-  peers: readonly PeerConfig[]
-  networks: readonly Network[]
-  /** BMP collectors; `name` absent: the name of this host. */
-  bmp: readonly (Omit<BmpConfig, 'name' | 'description'> & { name?: string })[]
-  /** A table dump to read at the start. */
-  mrt?: { load: string; name?: string; import?: PeerConfig['import'] }
-}
+import type { ConfigFile } from './types.ts'
 
 /** Reads the text of a configuration file. Throws `ConfigError` with every fault at once. */
 export function parseConfigFile(text: string): ConfigFile {

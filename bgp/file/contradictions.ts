@@ -3,8 +3,8 @@
 import { contains, familyOf, formatEndpoint, parseAddress } from '../../lib/ip.ts'
 import { nameOf, type PeerConfig } from '../config.ts'
 import { relation } from '../fsm/negotiate.ts'
-import type { ConfigFile } from './config-file.ts'
 import type { ConfigFault } from './faults.ts'
+import type { ConfigFile } from './types.ts'
 
 /** Every contradiction in a file whose fields are all good. */
 export function contradictions(file: ConfigFile): ConfigFault[] {

@@ -10,11 +10,9 @@ import {
   parseCidr,
   parseEndpoint,
 } from '../../lib/ip.ts'
+import { BGP_PORT } from '../config.ts'
 import { type Community, parseCommunity } from '../wire/communities.ts'
 import { isUsableNextHop } from '../wire/multiprotocol.ts'
-
-/** Where BGP listens (RFC 4271 §8.2.1). */
-export const BGP_PORT = 179
 
 /** A whole number from `least` to `most`; `what` tells both. */
 export const between = (least: number, most: number, what: string) =>

@@ -9,7 +9,7 @@ import { ProtocolError } from '../wire/errors.ts'
 import { ADD_PATH, AFI, ERROR, OPEN_ERROR, ROLE } from '../wire/iana.ts'
 import type { Open } from '../wire/open.ts'
 
-export const DEFAULT_HOLD_SECONDS = 90
+const DEFAULT_HOLD_SECONDS = 90
 
 /** Our side of a session: the speaker and how it is configured towards the peer. */
 export type LocalSide = {

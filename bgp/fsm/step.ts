@@ -80,9 +80,9 @@ export type FsmAction =
 
 export type FsmStep = readonly [FsmState, ...FsmAction[]]
 
-export const IDLE_HOLD_CEILING_SECONDS = 60
+const IDLE_HOLD_CEILING_SECONDS = 60
 /** After a session was up for so long, earlier faults are forgotten. */
-export const STABLE_SECONDS = 60
+const STABLE_SECONDS = 60
 
 /** The machine before its first `start`. */
 export function idleState(rules: FsmRules): FsmState {

@@ -1,0 +1,18 @@
+// What the configuration file of `margay-bgp` says, in the speaker's own types.
+import type { Endpoint } from '../../lib/ip.ts'
+import type { BmpConfig } from '../bmp/collector.ts'
+import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
+
+export type ConfigFile = {
+  speaker: SpeakerConfig
+  listen: readonly Endpoint[]
+  /** Path of the control socket; absent: none. */
+  control?: string
+  kernel: 'none' | { table: number; metric?: number; protocol?: number }
+  peers: readonly PeerConfig[]
+  networks: readonly Network[]
+  /** BMP collectors; `name` absent: the name of this host. */
+  bmp: readonly (Omit<BmpConfig, 'name' | 'description'> & { name?: string })[]
+  /** A table dump to read at the start. */
+  mrt?: { load: string; name?: string; import?: PeerConfig['import'] }
+}
