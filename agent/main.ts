@@ -84,7 +84,10 @@ async function run(flags: Flags): Promise<void> {
     stopping = true
     log.info({ signal }, 'agent stops; routes and pods stay')
     await socket.close()
-    await Promise.race([agent.allocator.flush().catch(() => undefined), setTimeout(FLUSH_MS)])
+    await Promise.race([
+      agent.allocator.flush().catch(error => log.warn({ err: error }, 'blocks wait for the next start')),
+      setTimeout(FLUSH_MS),
+    ])
     await agent.close()
     await store.close()
     kernel.close()

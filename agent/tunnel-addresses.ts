@@ -53,7 +53,10 @@ export class TunnelAddresses {
     if (KINDS.every(kind => needed[kind] === this.#needed[kind])) return // asked already, or it waits to be asked again
     this.#needed = needed
     if (KINDS.some(kind => needed[kind] && this.#addresses[kind] === undefined)) void this.#assign()
-    else if (this.#refused.length > 0) this.#told([])
+    else if (this.#refused.length > 0) {
+      this.#refused = []
+      this.#deps.changed()
+    }
   }
 
   close(): void {
@@ -65,34 +68,29 @@ export class TunnelAddresses {
     this.#again = true
     if (this.#running) return
     this.#running = true
-    try {
-      while (this.#again && !this.#closed) {
-        this.#again = false
-        await this.#assignOnce()
-      }
-    } finally {
-      this.#running = false
+    while (this.#again && !this.#closed) {
+      this.#again = false
+      await this.#assignOnce()
     }
+    this.#running = false
+    if (!this.#closed) this.#deps.changed()
   }
 
   async #assignOnce(): Promise<void> {
     const { clock } = this.#deps
     const refused: Condition[] = []
-    let news = false
     for (const kind of KINDS) {
       if (!this.#needed[kind] || this.#addresses[kind] !== undefined) continue
       const assigned = await this.#ask(kind)
-      if ('refused' in assigned) refused.push(noAddress(kind, assigned))
-      else {
-        this.#addresses[kind] = assigned[0]!.address
-        news = true
-      }
+      if (!('refused' in assigned)) this.#addresses[kind] = assigned[0]!.address
+      // the need may have gone while IPAM was asked
+      else if (this.#needed[kind]) refused.push(noAddress(kind, assigned))
     }
     if (this.#closed) return
     this.#cancel()
     if (refused.length > 0) this.#cancel = clock.after(this.#backoff.next(), () => void this.#assign())
     else this.#backoff.reset()
-    if (news || refused.length > 0 || this.#refused.length > 0) this.#told(refused)
+    this.#refused = refused
   }
 
   async #ask(kind: TunnelKind): Promise<readonly Assigned[] | Pick<AssignRefusal, 'refused' | 'message' | 'remedy'>> {
@@ -103,11 +101,6 @@ export class TunnelAddresses {
       const message = `the address cannot be journaled: ${error.message}`
       return { refused: 'unreachable', message, remedy: 'check the disk of the data directory' }
     }
-  }
-
-  #told(refused: readonly Condition[]): void {
-    this.#refused = refused
-    this.#deps.changed()
   }
 }
 

@@ -86,6 +86,24 @@ test('a tunnel that is not needed any more has nothing to complain of', async t 
   t.deepEqual(tunnels.refused(), [])
 })
 
+test('while IPAM has not answered it is asking, and every end of asking is told', async t => {
+  const answer = Promise.withResolvers<AssignRefusal>()
+  const clock = new ManualClock()
+  const asking: boolean[] = []
+  const tunnels: TunnelAddresses = new TunnelAddresses({
+    ...{ nodeName: 'n1', allocator: { assign: () => answer.promise }, clock },
+    changed: () => asking.push(tunnels.asking),
+  })
+  tunnels.need({ ipip: true, vxlan: false })
+  await turns()
+  t.true(tunnels.asking)
+  tunnels.need({ ipip: false, vxlan: false })
+  answer.resolve(FULL)
+  await turns()
+  t.deepEqual(asking, [false])
+  t.deepEqual(tunnels.refused(), [], 'nothing is needed any more')
+})
+
 test('closed, it asks no more', async t => {
   const { tunnels, fill, clock } = aNode()
   fill(true)
