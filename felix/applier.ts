@@ -104,10 +104,14 @@ export class Applier {
       graced.add(object)
       return this.#outlivedGrace(object)
     }
+    // the settings of a pod's interface come before it goes up, everything else after
+    const sysctls = await this.#sysctls.apply(() => true)
+    const links = await this.#linkTable.apply(ready.datastore)
+    // a device that was made anew has nothing on it; its events may come after this pass
+    for (const { key } of links.written) this.#invalidateInterface(key)
     const outcome = mergeOutcomes([
-      // the settings of a pod's interface come before it goes up, everything else after
-      await this.#sysctls.apply(() => true),
-      await this.#linkTable.apply(ready.datastore),
+      sysctls,
+      links,
       await this.#addresses.apply(() => ready.datastore),
       await this.#neighbours.apply(({ key, seen, dropped }) =>
         this.#ownership.ownsInterface(seen.interfaceName)

@@ -3,95 +3,9 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { Calculator } from '../../felix/calc/calculator.ts'
-import type { Inputs, LearnedRoute, Pool, RemoteNode, Settings } from '../../felix/input.ts'
-import { calculated, EMPTY, endpoint, FULL, learned, N3, type Told, tell, wantedBy } from './worlds.ts'
+import { type Call, call, endOf, make, nameOf } from './calls.ts'
+import { calculated, EMPTY, endpoint, FULL, learned, N3, tell, wantedBy } from './worlds.ts'
 
-/** One thing that felix is told. */
-type Call =
-  | { [K in keyof Inputs]: { kind: K; key: string; value: Inputs[K] | undefined } }[keyof Inputs]
-  | { kind: 'settings'; part: Partial<Settings> }
-
-/** A small world where everything collides: addresses, names, prefixes inside each other. */
-const nodeAddress = fc.constantFrom('192.168.10.11', '192.168.10.12', '192.168.20.13', '192.168.20.14', 'fd01::12')
-const prefix = fc.constantFrom(
-  '10.244.2.0/26',
-  '10.244.2.0/25',
-  '10.244.2.1/32',
-  '10.244.1.5/32',
-  '10.244.1.0/26',
-  '10.245.3.0/26',
-  '10.246.3.0/26',
-  '10.0.0.0/8',
-  '192.168.10.0/24',
-  '169.254.1.1/32',
-  'fd00:2::/122',
-)
-const ownBlock = fc.constantFrom('10.244.1.0/26', '10.244.2.0/26', '10.244.1.5/32', '10.245.3.0/24', 'fd00:2::/122')
-const poolCidr = fc.constantFrom('10.244.0.0/16', '10.244.2.0/24', '10.245.0.0/16', '10.246.0.0/16', 'fd00:2::/64')
-const modes = fc.constantFrom<Pool['ipip'][]>('Never', 'Always', 'CrossSubnet')
-const pool = fc.record({ cidr: poolCidr, ipip: modes, vxlan: modes, disableBgpExport: fc.boolean() })
-const route = fc.record({
-  prefix,
-  nextHop: nodeAddress,
-  encapsulations: fc.constantFrom([], [7], [8], [7, 8], [99]),
-}) satisfies fc.Arbitrary<LearnedRoute>
-const remote = fc.record(
-  {
-    name: fc.constantFrom('n1', 'n2', 'n3', 'n4', 'n5'),
-    address: nodeAddress,
-    vxlanTunnelAddress: fc.constantFrom('10.245.2.1', '10.245.3.1', '10.245.4.1'),
-    vxlanTunnelMac: fc.constantFrom('66:00:00:00:00:02', '66:00:00:00:00:03', '66:00:00:00:00:04'),
-  },
-  { requiredKeys: ['name', 'address'] },
-) satisfies fc.Arbitrary<RemoteNode>
-const pod = fc
-  .tuple(
-    fc.constantFrom('a', 'b', 'c'),
-    fc.constantFrom('calia', 'calib'),
-    fc.subarray(['10.244.1.5', '10.244.1.6', '10.244.2.1', 'fd00:2::5']),
-  )
-  .map(([id, interfaceName, addresses]) => ({ ...endpoint(id, ...addresses), interfaceName }))
-
-/** `undefined`, that is "gone", in one of four. */
-const orGone = <V>(value: fc.Arbitrary<V>) => fc.option(value, { nil: undefined, freq: 3 })
-const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
-  fc.record({ capabilities: fc.record({ ipip: fc.boolean(), vxlan: fc.boolean() }) }),
-  fc.record({ uplinkMtu: fc.constantFrom(1500, 9000) }),
-  fc.record({
-    config: fc.record({
-      vxlanPort: fc.constant(4789),
-      vxlanVni: fc.constantFrom(4096, 5000),
-      ipipMtu: fc.constantFrom(0, 1400),
-      vxlanMtu: fc.constant(0),
-      workloadRouteProtocol: fc.constantFrom(3, 80),
-    }),
-  }),
-  fc.record({
-    node: fc.record(
-      {
-        name: fc.constantFrom('n1', 'n2'),
-        ipv4: fc.constantFrom('192.168.10.11/24', '192.168.20.13/24', '192.168.10.11/16'),
-        uplink: fc.constantFrom('eth0', 'eth1', 'lo'),
-        ipv6: fc.constant('fd01::11/64'),
-        vxlanTunnelAddress: fc.constantFrom('10.245.1.1', '10.245.3.1'),
-        ipipTunnelAddress: fc.constant('10.244.1.1'),
-      },
-      { requiredKeys: ['name', 'ipv4', 'uplink'] },
-    ),
-  }),
-)
-const call: fc.Arbitrary<Call> = fc.oneof(
-  fc.record({ kind: fc.constant('learned' as const), key: prefix, value: orGone(route) }),
-  fc.record({
-    kind: fc.constant('remote' as const),
-    key: fc.constantFrom('n1', 'n2', 'n3', 'n4'),
-    value: orGone(remote),
-  }),
-  fc.record({ kind: fc.constant('pool' as const), key: fc.constantFrom('p1', 'p2', 'p3'), value: orGone(pool) }),
-  fc.record({ kind: fc.constant('ownBlock' as const), key: ownBlock, value: orGone(fc.constant(true as const)) }),
-  fc.record({ kind: fc.constant('endpoint' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(pod) }),
-  fc.record({ kind: fc.constant('settings' as const), part: settings }),
-)
 /** Calls, and after which of them a step is taken. */
 const walk = fc.array(fc.record({ call, step: fc.boolean() }), { maxLength: 60 })
 
@@ -237,27 +151,10 @@ function started(): Calculator {
 
 /** A calculator that was told only what the calls end with, all at once. */
 function ended(calls: readonly Call[]): Calculator {
-  const items = new Map<string, Call>()
-  let settings: Partial<Settings> = {}
-  for (const each of calls) {
-    if (each.kind === 'settings') settings = { ...settings, ...each.part }
-    else if (each.value === undefined) items.delete(nameOf(each))
-    else items.set(nameOf(each), each)
-  }
   const calculator = started()
-  make(calculator, { kind: 'settings', part: settings })
-  for (const each of items.values()) make(calculator, each)
+  for (const each of endOf(calls)) make(calculator, each)
   calculator.step()
   return calculator
-}
-
-function make(told: Told, call: Call): void {
-  if (call.kind === 'settings') told.configure(call.part)
-  else told.set(call.kind, call.key, call.value)
-}
-
-function nameOf(call: Call): string {
-  return call.kind === 'settings' ? `settings ${Object.keys(call.part)}` : `${call.kind} ${call.key}`
 }
 
 /** How many differences of each kind the next step has. */

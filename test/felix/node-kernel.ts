@@ -135,3 +135,27 @@ export async function eventually(
   }
   return performance.now() - startMs
 }
+
+/** Everything in a kernel that felix may write, except sysctls. */
+export async function kernelState(kernel: Kernel) {
+  const links = await kernel.links()
+  const tunnels = links.filter(({ name }) => name === 'tunl0' || name === 'vxlan.calico')
+  const nameOf = new Map(links.map(({ index, name }) => [index, name]))
+  const addresses = (await kernel.addresses()).flatMap(({ ifindex, address, length }) =>
+    ['lo', 'tunl0', 'vxlan.calico'].includes(nameOf.get(ifindex) ?? '') && length === 32
+      ? [`${nameOf.get(ifindex)} ${address}/${length}`]
+      : [],
+  )
+  const neighbours = (await kernel.neighbours()).flatMap(({ ifindex, address, mac, permanent }) =>
+    permanent ? [`${nameOf.get(ifindex)} ${address} ${mac}`] : [],
+  )
+  const vxlan = tunnels.find(({ name }) => name === 'vxlan.calico')
+  const fdb = vxlan === undefined ? [] : (await kernel.fdb(vxlan.index)).map(({ mac, dst }) => `${mac} ${dst}`)
+  return {
+    routes: await table(kernel),
+    links: tunnels.map(({ name, mtu, up, mac }) => `${name} ${mtu} ${up} ${name === 'tunl0' ? '' : mac}`).toSorted(),
+    addresses: addresses.toSorted(),
+    neighbours: neighbours.toSorted(),
+    fdb: fdb.toSorted(),
+  }
+}

@@ -9,7 +9,7 @@ import type { RouteFilter } from '../../kernel/port/routes.ts'
 import { ApplyError } from '../../kernel/reconcile/table.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { addLink, eventually, routeTo, type Spy, setUpNode, spy, table } from './node-kernel.ts'
+import { addLink, eventually, kernelState, routeTo, type Spy, setUpNode, spy, table } from './node-kernel.ts'
 import { EMPTY, learned, steps, tell, variants, WITHOUT_IPIP, type World } from './worlds.ts'
 
 export type TestKernels = {
@@ -300,6 +300,22 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(
         (await table(it.otherProgram)).filter(line => / via .* proto 80/.test(line)),
         [],
+      )
+    }))
+
+  test('another address of this node, for which vxlan.calico is made anew, leaves the device complete in one pass', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      const { addresses, neighbours, fdb } = await kernelState(it.otherProgram)
+      const { index } = (await it.otherProgram.link('eth0'))!
+      await it.otherProgram.addAddress({ ifindex: index, address: '192.168.10.21', length: 24, scope: 0 })
+      tell(felix, { node: { ...full.node!, ipv4: '192.168.10.21/24' } })
+      await felix.applied()
+      t.is((await it.otherProgram.link('vxlan.calico'))?.vxlan?.local, '192.168.10.21')
+      const after = await kernelState(it.otherProgram)
+      t.deepEqual(
+        { addresses: after.addresses, neighbours: after.neighbours, fdb: after.fdb },
+        { addresses, neighbours, fdb },
       )
     }))
 
@@ -603,30 +619,6 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       await t.throwsAsync(felix.applied(), { message: 'felix is closed' })
       t.is(it.clock.pending, 0)
     }))
-}
-
-/** Everything of a kernel that felix has a hand in. */
-async function kernelState(kernel: Kernel) {
-  const links = await kernel.links()
-  const tunnels = links.filter(({ name }) => name === 'tunl0' || name === 'vxlan.calico')
-  const nameOf = new Map(links.map(({ index, name }) => [index, name]))
-  const addresses = (await kernel.addresses()).flatMap(({ ifindex, address, length }) =>
-    ['lo', 'tunl0', 'vxlan.calico'].includes(nameOf.get(ifindex) ?? '') && length === 32
-      ? [`${nameOf.get(ifindex)} ${address}/${length}`]
-      : [],
-  )
-  const neighbours = (await kernel.neighbours()).flatMap(({ ifindex, address, mac, permanent }) =>
-    permanent ? [`${nameOf.get(ifindex)} ${address} ${mac}`] : [],
-  )
-  const vxlan = tunnels.find(({ name }) => name === 'vxlan.calico')
-  const fdb = vxlan === undefined ? [] : (await kernel.fdb(vxlan.index)).map(({ mac, dst }) => `${mac} ${dst}`)
-  return {
-    routes: await table(kernel),
-    links: tunnels.map(({ name, mtu, up, mac }) => `${name} ${mtu} ${up} ${name === 'tunl0' ? '' : mac}`).toSorted(),
-    addresses: addresses.toSorted(),
-    neighbours: neighbours.toSorted(),
-    fdb: fdb.toSorted(),
-  }
 }
 
 async function removeAddress(otherProgram: Kernel, name: string, address: string): Promise<void> {

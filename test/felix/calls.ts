@@ -1,0 +1,113 @@
+// Random calls for felix and its calculator, in a small world where everything collides: addresses, names, prefixes
+// inside each other.
+import fc from 'fast-check'
+import type { Inputs, LearnedRoute, Pool, RemoteNode, Settings } from '../../felix/input.ts'
+import { endpoint, type Told } from './worlds.ts'
+
+/** One thing that felix is told. */
+export type Call =
+  | { [K in keyof Inputs]: { kind: K; key: string; value: Inputs[K] | undefined } }[keyof Inputs]
+  | { kind: 'settings'; part: Partial<Settings> }
+
+const nodeAddress = fc.constantFrom('192.168.10.11', '192.168.10.12', '192.168.20.13', '192.168.20.14', 'fd01::12')
+const prefix = fc.constantFrom(
+  '10.244.2.0/26',
+  '10.244.2.0/25',
+  '10.244.2.1/32',
+  '10.244.1.5/32',
+  '10.244.1.0/26',
+  '10.245.3.0/26',
+  '10.246.3.0/26',
+  '10.0.0.0/8',
+  '192.168.10.0/24',
+  '169.254.1.1/32',
+  'fd00:2::/122',
+)
+const ownBlock = fc.constantFrom('10.244.1.0/26', '10.244.2.0/26', '10.244.1.5/32', '10.245.3.0/24', 'fd00:2::/122')
+const poolCidr = fc.constantFrom('10.244.0.0/16', '10.244.2.0/24', '10.245.0.0/16', '10.246.0.0/16', 'fd00:2::/64')
+const modes = fc.constantFrom<Pool['ipip'][]>('Never', 'Always', 'CrossSubnet')
+const pool = fc.record({ cidr: poolCidr, ipip: modes, vxlan: modes, disableBgpExport: fc.boolean() })
+const route = fc.record({
+  prefix,
+  nextHop: nodeAddress,
+  encapsulations: fc.constantFrom([], [7], [8], [7, 8], [99]),
+}) satisfies fc.Arbitrary<LearnedRoute>
+const remote = fc.record(
+  {
+    name: fc.constantFrom('n1', 'n2', 'n3', 'n4', 'n5'),
+    address: nodeAddress,
+    vxlanTunnelAddress: fc.constantFrom('10.245.2.1', '10.245.3.1', '10.245.4.1'),
+    vxlanTunnelMac: fc.constantFrom('66:00:00:00:00:02', '66:00:00:00:00:03', '66:00:00:00:00:04'),
+  },
+  { requiredKeys: ['name', 'address'] },
+) satisfies fc.Arbitrary<RemoteNode>
+const pod = fc
+  .tuple(
+    fc.constantFrom('a', 'b', 'c'),
+    fc.constantFrom('calia', 'calib'),
+    fc.subarray(['10.244.1.5', '10.244.1.6', '10.244.2.1', 'fd00:2::5']),
+  )
+  .map(([id, interfaceName, addresses]) => ({ ...endpoint(id, ...addresses), interfaceName }))
+
+/** `undefined`, that is "gone", in one of four. */
+const orGone = <V>(value: fc.Arbitrary<V>) => fc.option(value, { nil: undefined, freq: 3 })
+const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
+  fc.record({ capabilities: fc.record({ ipip: fc.boolean(), vxlan: fc.boolean() }) }),
+  fc.record({ uplinkMtu: fc.constantFrom(1500, 9000) }),
+  fc.record({
+    config: fc.record({
+      vxlanPort: fc.constant(4789),
+      vxlanVni: fc.constantFrom(4096, 5000),
+      ipipMtu: fc.constantFrom(0, 1400),
+      vxlanMtu: fc.constant(0),
+      workloadRouteProtocol: fc.constantFrom(3, 80),
+    }),
+  }),
+  fc.record({
+    node: fc.record(
+      {
+        name: fc.constantFrom('n1', 'n2'),
+        ipv4: fc.constantFrom('192.168.10.11/24', '192.168.20.13/24', '192.168.10.11/16'),
+        uplink: fc.constantFrom('eth0', 'eth1', 'lo'),
+        ipv6: fc.constant('fd01::11/64'),
+        vxlanTunnelAddress: fc.constantFrom('10.245.1.1', '10.245.3.1'),
+        ipipTunnelAddress: fc.constant('10.244.1.1'),
+      },
+      { requiredKeys: ['name', 'ipv4', 'uplink'] },
+    ),
+  }),
+)
+export const call: fc.Arbitrary<Call> = fc.oneof(
+  fc.record({ kind: fc.constant('learned' as const), key: prefix, value: orGone(route) }),
+  fc.record({
+    kind: fc.constant('remote' as const),
+    key: fc.constantFrom('n1', 'n2', 'n3', 'n4'),
+    value: orGone(remote),
+  }),
+  fc.record({ kind: fc.constant('pool' as const), key: fc.constantFrom('p1', 'p2', 'p3'), value: orGone(pool) }),
+  fc.record({ kind: fc.constant('ownBlock' as const), key: ownBlock, value: orGone(fc.constant(true as const)) }),
+  fc.record({ kind: fc.constant('endpoint' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(pod) }),
+  fc.record({ kind: fc.constant('settings' as const), part: settings }),
+)
+
+export function make(told: Told, call: Call): void {
+  if (call.kind === 'settings') told.configure(call.part)
+  else told.set(call.kind, call.key, call.value)
+}
+
+/** The same for calls that replace each other. */
+export function nameOf(call: Call): string {
+  return call.kind === 'settings' ? `settings ${Object.keys(call.part)}` : `${call.kind} ${call.key}`
+}
+
+/** What is left of calls when each item and each setting is told only as it is in the end. */
+export function endOf(calls: readonly Call[]): Call[] {
+  const items = new Map<string, Call>()
+  let part: Partial<Settings> = {}
+  for (const each of calls) {
+    if (each.kind === 'settings') part = { ...part, ...each.part }
+    else if (each.value === undefined) items.delete(nameOf(each))
+    else items.set(nameOf(each), each)
+  }
+  return [{ kind: 'settings', part }, ...items.values()]
+}
