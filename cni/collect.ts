@@ -1,5 +1,5 @@
-// What nobody will ever DEL: interfaces that went with their namespace or with a reboot, and addresses whose ADD was cut
-// short. Only this node's own, and never an address that an interface still has.
+// Collects what no DEL will come for: rows of interfaces that ended with their namespace or with a reboot, and addresses
+// of an ADD that never ended. Never an address that is still routed to an interface.
 
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
@@ -7,7 +7,7 @@ import type { CniDeps } from './deps.ts'
 import { lockKey } from './endpoints.ts'
 import { takeDown } from './verbs/del.ts'
 
-/** Ids of the endpoints and handles that were collected. For the agent's start, once the kernel's links are there. */
+/** Returns the ids of the endpoints and the handles that were collected. The agent calls it when it starts. */
 export async function collect(deps: CniDeps): Promise<readonly string[]> {
   const collected: string[] = []
   for (const row of deps.endpoints.all()) {
@@ -20,11 +20,11 @@ export async function collect(deps: CniDeps): Promise<readonly string[]> {
     })
   }
   collected.push(...(await collectHandles(deps)))
-  if (collected.length > 0) deps.log.info({ collected }, 'collected what no container has any more')
+  if (collected.length > 0) deps.log.info({ collected }, 'collected endpoints and addresses that no container uses')
   return collected
 }
 
-/** Releases container addresses that no row and no running ADD stands behind, and that lead to no interface. */
+/** Releases addresses of containers that no row and no running ADD uses, and that are routed to no interface. */
 export async function collectHandles(deps: CniDeps): Promise<readonly string[]> {
   const { ipam, kernel, endpoints } = deps
   const orphan = (handle: string): boolean => ipam.holder(handle)?.containerID !== undefined && !endpoints.knows(handle)

@@ -1,4 +1,4 @@
-// What the verbs need of the agent that runs them.
+// What the agent gives to the verbs.
 import type { Allocator } from '../ipam/port.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Clock } from '../lib/clock.ts'

@@ -1,5 +1,5 @@
-// Pod interfaces of this node: what ADD made and for whom, kept in the node's own database. A row is on disk before the
-// kernel is touched, so that whatever a crash leaves behind has an owner that DEL and GC can find.
+// The pod interfaces of this node, in the node's database. A row is on disk before the interface is created, so that DEL and
+// GC find what a crash leaves behind.
 import { type Database, transaction } from '../lib/database.ts'
 import type { PodName } from './request.ts'
 
@@ -13,7 +13,7 @@ export type Endpoint = {
   ifname: string
   /** Host side, `cali…`. */
   interfaceName: string
-  /** Path of the pod's network namespace at the time of ADD. */
+  /** Path of the pod's network namespace when ADD was called. */
   netns: string
   /** Canonical addresses without length. */
   addresses: readonly string[]
@@ -30,7 +30,7 @@ export type Endpoint = {
   createdMs: number
 }
 
-/** `gone` comes before the interface is removed, so that nobody repairs what is being taken down. */
+/** `gone` is told before the interface is deleted, so that felix does not repair it. */
 export type EndpointChange = { type: 'set'; endpoint: Endpoint } | { type: 'gone'; endpoint: Endpoint }
 
 export class EndpointStore {
@@ -49,12 +49,12 @@ export class EndpointStore {
     }
   }
 
-  /** Every row, also of interfaces that are being taken down. */
+  /** Every row, also of interfaces that are being deleted. */
   all(): Endpoint[] {
     return [...this.#rows.values()]
   }
 
-  /** What should be working now: for felix. */
+  /** Rows of interfaces that should work now. */
   live(): Endpoint[] {
     return this.all().filter(({ id }) => !this.#leaving.has(id))
   }
@@ -67,13 +67,13 @@ export class EndpointStore {
     return this.all().find(endpoint => endpoint.interfaceName === interfaceName)
   }
 
-  /** Marks a handle as in the hands of an ADD, until disposed: it may hold addresses before it has a row. */
+  /** Marks a handle as used by a running ADD, until disposed: it may hold addresses before it has a row. */
   expect(handle: string): Disposable {
     this.#expected.add(handle)
     return { [Symbol.dispose]: () => void this.#expected.delete(handle) }
   }
 
-  /** Whether a row or a running ADD stands behind a handle. */
+  /** Whether a row or a running ADD uses a handle. */
   knows(handle: string): boolean {
     return this.#expected.has(handle) || this.all().some(endpoint => endpoint.handle === handle)
   }

@@ -18,7 +18,7 @@ export const CNI_CODE = {
   config: 7,
   /** The network namespace is missing, or is the host's own. */
   netns: 8,
-  /** A passing state: try again later. */
+  /** A temporary state: try again later. */
   tryLater: 11,
   /** STATUS: ADD cannot be served. */
   notReady: 50,
@@ -28,7 +28,7 @@ export const CNI_CODE = {
   noAddress: 100,
   /** The kernel refused an operation; the message has its words. */
   kernel: 101,
-  /** CHECK: what ADD made is not there any more. */
+  /** CHECK: what ADD created is not there any more. */
   broken: 102,
   /** A bug in Margay. */
   internal: 999,

@@ -21,7 +21,7 @@ import { gc } from './verbs/gc.ts'
 import { status } from './verbs/status.ts'
 import { version } from './verbs/version.ts'
 
-/** What the plugin does: prints `stdout` and exits with `exitCode`. */
+/** The plugin prints `stdout` and exits with `exitCode`. */
 export type CniAnswer = { exitCode: 0 | 1; stdout: string }
 
 /** Never rejects. */
@@ -72,7 +72,7 @@ function underLock<T>(
 }
 
 function asCniError(error: unknown): CniError {
-  // an undo that failed too: the runtime hears why there was something to undo
+  // the clean-up failed too: the runtime is told the first error
   if (error instanceof SuppressedError) return asCniError(error.suppressed)
   if (error instanceof CniError) return error
   const { message } = error as Error

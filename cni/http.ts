@@ -8,7 +8,7 @@ import type { RawRequest } from './request.ts'
 /** The plugin sends at most 4 MiB of configuration; JSON in JSON doubles it at worst. */
 const MOST_BODY = 16 * 1024 * 1024
 
-/** Answers `POST /cni`. Never rejects: a request that is not one gets 400 or 413. */
+/** Answers `POST /cni`. Never rejects: a malformed request gets 400, a too large one 413. */
 export async function answerCni(request: IncomingMessage, response: ServerResponse, deps: CniDeps): Promise<void> {
   const chunks: Buffer[] = []
   let size = 0

@@ -1,6 +1,6 @@
-// Puts the plugin where runtimes look for it: one plain script that names its interpreter by absolute path, and a
-// network configuration. Written beside and renamed, so that a runtime never executes half a file, and left alone when
-// nothing changed.
+// Installs the plugin where runtimes look for it: one plain script that names its interpreter by absolute path, and a
+// network configuration. A file is written under another name and renamed, so that a runtime never executes half of it; a
+// file that would not change is not written.
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ export type InstallOptions = {
   network?: string
 }
 
-/** The longest first line that Linux reads whole (BINPRM_BUF_SIZE, 256 since 5.1, 128 before; less newline). */
+/** The longest first line that Linux reads completely (BINPRM_BUF_SIZE, 256 since 5.1, 128 before; less newline). */
 const SHEBANG_LIMIT = 127
 
 /** Writes `margay` and `10-margay.conflist`; returns their paths. Throws what the file system throws. */
@@ -34,7 +34,7 @@ export function installPlugin(options: InstallOptions): { plugin: string; conf?:
   return { plugin, conf }
 }
 
-/** The plugin as one CommonJS script: it has no import, so Node runs it without looking at it twice. */
+/** The plugin as one CommonJS script: without an import Node does not parse it twice. */
 export function pluginSource(node: string): string {
   const shebang = `#!${node}`
   if (!node.startsWith('/') || /\s/.test(node) || shebang.length > SHEBANG_LIMIT)
@@ -43,7 +43,7 @@ export function pluginSource(node: string): string {
   return `${shebang}\n'use strict'\n${quietly(() => stripTypeScriptTypes(types))}`
 }
 
-/** Without the warning that the function is experimental, which says nothing to who reads the agent's log. */
+/** Without the warning that the function is experimental, which is of no use in the agent's log. */
 function quietly<T>(body: () => T): T {
   const { emitWarning } = process
   process.emitWarning = () => {}
@@ -54,7 +54,7 @@ function quietly<T>(body: () => T): T {
   }
 }
 
-/** Runtimes of today fail on 1.1.0 as the only version: they find what they know in `cniVersions`. */
+/** Present runtimes fail when 1.1.0 is the only version: `cniVersions` lists the others. */
 export function conflist(network: string, socket: string): Record<string, unknown> {
   return {
     cniVersion: '1.0.0',

@@ -1,4 +1,4 @@
-// Names on the host side: what operators look for with `ip`, and what must never collide on a node.
+// Names of interfaces on the host and keys of the allocator. They must be unique on a node.
 import { createHash } from 'node:crypto'
 import type { Attachment, PodName } from './request.ts'
 

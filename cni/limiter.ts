@@ -17,7 +17,10 @@ export class Limiter {
     this.#limits = limits
   }
 
-  /** Runs `body` when no other one with this key runs. Settles as `body` does. Rejects with `CniError` tryLater when too many wait already. */
+  /**
+   * Runs `body` while no other one with this key runs, and returns what it returns. Rejects with `CniError` tryLater when too
+   * many wait already.
+   */
   async run<T>(key: string, body: () => Promise<T>): Promise<T> {
     if (this.#waiting >= this.#limits.waiting)
       throw new CniError(

@@ -1,7 +1,7 @@
-// What a container runtime executes: hands its request to the agent and prints the answer. It holds no state and no
-// credentials, and its start-up is every pod's delay: hence built-in modules only, taken as they are needed, and no
-// HTTP client (HTTP/1.0 over the unix socket: the answer ends with the connection). Written so that it runs as a
-// module here and, with its types stripped, as the one plain script that `install.ts` writes.
+// The program that a container runtime executes: it sends the request to the agent and prints the answer. It has no state
+// and no credentials. Its start-up time is the delay of every pod, so it uses built-in modules only, loads them when they
+// are needed, and has no HTTP client (HTTP/1.0 over the unix socket: the answer ends with the connection). It runs as a
+// module here and, with its types removed, as the one plain script that `install.ts` writes.
 
 type Answer = { exitCode: number; stdout: string }
 
@@ -9,7 +9,7 @@ const SUPPORTED = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'
 const DEFAULT_SOCKET = '/run/margay/agent.sock'
 /** A GC of a full node lists some thousand attachments of about 120 bytes. */
 const MOST_INPUT = 4 * 1024 * 1024
-/** Runtimes give up after two to four minutes; ours must come first to say why. */
+/** Runtimes give up after two to four minutes; this limit is shorter, so that the error names the reason. */
 const PATIENCE_MS = 100_000
 
 const fs = process.getBuiltinModule('node:fs')
@@ -24,7 +24,7 @@ class Failure extends Error {
   }
 }
 
-/** All of standard input, up to the limit. Synchronous: nothing else can go on before it is there. */
+/** All of standard input, up to the limit. Synchronous: nothing can be done before it is read. */
 function readInput(): string {
   const chunks: Buffer[] = []
   let size = 0
@@ -59,7 +59,7 @@ function readInput(): string {
   return Buffer.concat(chunks, size).toString('utf8')
 }
 
-/** The value under a key in any case, as Go decoders take it. */
+/** The value under a key without regard to case, as Go decoders look keys up. */
 function field(config: unknown, name: string): unknown {
   if (typeof config !== 'object' || config === null) return undefined
   const key = Object.keys(config).find(other => other.toLowerCase() === name.toLowerCase())
@@ -83,7 +83,7 @@ function socketOf(config: unknown): string {
   throw new Failure(2, `invalid value of agentSocket: ${JSON.stringify(path)}`, 'agentSocket must be an absolute path')
 }
 
-/** The variables of the specification; nothing else of the runtime's environment leaves this process. */
+/** Only the variables of the specification are sent; the rest of the runtime's environment may hold secrets. */
 function cniVariables(): Record<string, string> {
   const variables: Record<string, string> = {}
   for (const [name, value] of Object.entries(process.env))
@@ -91,7 +91,7 @@ function cniVariables(): Record<string, string> {
   return variables
 }
 
-/** One POST, one answer. Rejects with `Failure` when the agent does not answer or answers nonsense. */
+/** Sends one POST and returns its answer. Rejects with `Failure` when there is no answer or it cannot be read. */
 function ask(socketPath: string, body: string): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>()
   const away = (why: string): Failure =>
@@ -127,7 +127,7 @@ function ask(socketPath: string, body: string): Promise<Answer> {
   return promise
 }
 
-/** Prints completely before the process may end, whatever kind of file standard output is. */
+/** Resolves when all is written, whatever kind of file standard output is: only then may the process end. */
 function print(descriptor: number, text: string): void {
   for (let rest = Buffer.from(text); rest.length > 0; ) {
     try {
@@ -152,7 +152,7 @@ async function run(): Promise<number> {
       let asked: unknown
       try {
         asked = field(JSON.parse(stdin), 'cniVersion')
-      } catch {} // VERSION must answer whatever standard input holds
+      } catch {} // VERSION answers even when standard input is not JSON
       const answered = typeof asked === 'string' && asked !== '' ? asked : cniVersion
       print(1, `${JSON.stringify({ cniVersion: answered, supportedVersions: SUPPORTED })}\n`)
       return 0

@@ -1,6 +1,6 @@
-// What a runtime asks, typed and checked: CNI_ variables and the JSON of standard input (SPEC 1.1.0, sections 1 and 2).
-// Runtimes are written in Go, whose decoder takes keys in any case, and they use that (containerd sends `Servers`):
-// so keys are looked up without regard to case everywhere we look.
+// Parses and checks the request of a runtime: CNI_ variables and the JSON of standard input (SPEC 1.1.0, sections 1 and
+// 2). Runtimes are written in Go, whose JSON decoder ignores the case of keys, and they rely on it (containerd sends
+// `Servers`), so all keys are looked up without regard to case.
 import { type Family, familyOf, parseAddress } from '../lib/ip.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { atLeast, CNI_VERSIONS, type CniResult, parseResult } from './result.ts'
@@ -24,7 +24,7 @@ export type Attachment = { containerID: string; ifname: string }
 
 export type PodName = { namespace: string; name: string; uid?: string }
 
-/** The network configuration, as far as we read it. */
+/** The fields of the network configuration that we use. */
 export type NetConf = {
   cniVersion: string
   /** The network's name. */
@@ -32,10 +32,10 @@ export type NetConf = {
   families: readonly Family[]
   /** Pool names or CIDRs; absent: whatever selects this node. */
   pools?: readonly string[]
-  /** An exact address and a MAC that were asked for by CNI_ARGS, `args` or `runtimeConfig`. */
+  /** The address and the MAC that CNI_ARGS, `args` or `runtimeConfig` ask for. */
   address?: string
   mac?: string
-  /** Overrides the node's own answer. */
+  /** Bytes; absent: the MTU of the node's pods. */
   mtu?: number
   dns?: Readonly<Record<string, unknown>>
   prevResult?: CniResult
@@ -58,7 +58,7 @@ export type CniRequest = AddRequest | DelRequest | CheckRequest | GcRequest | St
 
 export type RawRequest = { env: Readonly<Record<string, string>>; stdin: string }
 
-/** Checks everything that can be checked without looking at the node. Throws `CniError`. */
+/** Checks everything that needs no look at the node. Throws `CniError`. */
 export function parseRequest({ env, stdin }: RawRequest): CniRequest {
   const verb = parseVerb(env['CNI_COMMAND'])
   if (verb === 'VERSION') return { verb, cniVersion: versionOf(stdin) }
@@ -82,7 +82,7 @@ export function parseRequest({ env, stdin }: RawRequest): CniRequest {
   return { verb, ...common, netns, hostNetns: env['CNI_NETNS_OVERRIDE'] === '1' }
 }
 
-/** The cniVersion of a request that may be broken in any way, for the answer to it. */
+/** The cniVersion of a request that may not even be JSON, for the answer to it. */
 export function versionOf(stdin: string): string {
   try {
     const version = field(JSON.parse(stdin), 'cniVersion')
@@ -145,7 +145,7 @@ function parseConf(verb: Verb, json: Record<string, unknown>, args: Readonly<Rec
       `config version does not allow ${verb}`,
       `the configuration has cniVersion "${cniVersion}": ${verb} exists since ${VERBS[verb].since}`,
     )
-  // what is not needed to take down must not be able to stop it
+  // DEL, GC and STATUS ignore the other fields, so a bad one cannot block clean-up
   if (verb !== 'ADD' && verb !== 'CHECK') return { cniVersion, name, families: [] }
   const prevResult = field(json, 'prevResult')
   const ipam = typed(json, 'ipam', 'object') ?? {}
@@ -203,7 +203,7 @@ function poolsOf(ipam: Record<string, unknown>): string[] | undefined {
   return names.length > 0 ? names : undefined
 }
 
-/** The conventions IP and MAC of CNI_ARGS, `args.cni.ips`, and the capabilities `ips` and `mac`, last one first. */
+/** The address and the MAC that are asked for: by the capabilities `ips` and `mac`, else by `args.cni.ips`, else by CNI_ARGS. */
 function askedFor(
   json: Record<string, unknown>,
   args: Readonly<Record<string, string>>,
@@ -227,7 +227,7 @@ function mtuOf(json: Record<string, unknown>): number | undefined {
   throw badField('mtu', mtu, '0 for automatic, or 68 to 65535 bytes')
 }
 
-/** `cni.dev/valid-attachments`. Without the key nobody said that anything may go, so nothing may. */
+/** `cni.dev/valid-attachments`. Without the key GC deletes nothing. */
 function parseValid(json: Record<string, unknown>): Attachment[] {
   const key = 'cni.dev/valid-attachments'
   const value = field(json, key)
@@ -247,7 +247,7 @@ function parseValid(json: Record<string, unknown>): Attachment[] {
   })
 }
 
-/** `A=1;B=2`. Keys that we do not know are the business of others, with IgnoreUnknown or without. */
+/** `A=1;B=2`. Unknown keys are ignored, with IgnoreUnknown or without. */
 function parseArgs(text: string, verb: Verb): Record<string, string> {
   const pairs = text.split(';').filter(pair => pair !== '' && (verb !== 'DEL' || pair.includes('=')))
   return Object.fromEntries(

@@ -1,5 +1,5 @@
-// Results in every shape the specification ever had. Inside there is one shape, that of 1.1.0; a row per version says
-// how it is written for a caller and how a prevResult of that version is read.
+// Results in the format of every version of the specification. In memory a result has the format of 1.1.0; a row per version
+// says how it is written, and how a prevResult of that version is read.
 import { familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
 import { CNI_CODE, CniError } from './error.ts'
 
@@ -15,7 +15,7 @@ export type CniResult = {
 
 type Shape = (result: CniResult) => Record<string, unknown>
 
-/** Versions that we speak, oldest first; the shape each one has. */
+/** The supported versions, oldest first, with the format of each. */
 const SHAPES: Record<string, Shape> = {
   '0.1.0': oneOfEach,
   '0.2.0': oneOfEach,
@@ -28,12 +28,12 @@ const SHAPES: Record<string, Shape> = {
 
 export const CNI_VERSIONS: readonly string[] = Object.keys(SHAPES)
 
-/** Whether `version` is one of ours and not older than `least`, itself one of ours. */
+/** Whether `version` is supported and not older than `least`, which is supported. */
 export function atLeast(version: string, least: string): boolean {
   return CNI_VERSIONS.indexOf(version) >= CNI_VERSIONS.indexOf(least)
 }
 
-/** The result as a caller of `version` understands it, as one line of JSON. */
+/** The result in the format of `version`, as one line of JSON. */
 export function emitResult(result: CniResult, version: string): string {
   const shape = SHAPES[version]
   if (shape === undefined) throw new Error(`no result for version ${version}`)
@@ -60,7 +60,7 @@ function oneOfEach({ ips, routes, dns }: CniResult): Record<string, unknown> {
   return { ip4: entry('ipv4'), ip6: entry('ipv6'), dns: dns ?? {} }
 }
 
-/** Reads a prevResult in the shape of `version`. Throws `CniError` naming what is wrong with it. */
+/** Parses a prevResult in the format of `version`. Throws `CniError` that names the field that is wrong. */
 export function parseResult(value: unknown, version: string): CniResult {
   const result = object(value, 'prevResult')
   if (atLeast(version, '0.3.0')) {
@@ -129,6 +129,6 @@ function wrong(where: string, expected: string, value: unknown): CniError {
   return new CniError(
     CNI_CODE.decode,
     `${where} must be ${expected}, not ${JSON.stringify(value) ?? 'absent'}`,
-    'the runtime must hand over the result of the previous ADD in the shape of its cniVersion',
+    'the runtime must hand over the result of the previous ADD in the format of its cniVersion',
   )
 }

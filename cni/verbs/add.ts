@@ -1,4 +1,4 @@
-// ADD leaves a working interface, or nothing.
+// ADD creates an interface that works, or leaves nothing behind.
 import { statSync } from 'node:fs'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
 import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
@@ -22,8 +22,8 @@ const SETTLE_INTERVAL_MS = 5
 const HOST_SIDE_MS = 10_000
 
 /**
- * The same container and interface again gives the same result while all of it is there; what is half there is made
- * anew with the same address. Rejects with `CniError` or `KernelError`, and then nothing is left behind.
+ * Called again for the same container and interface it gives the same result while everything is there; what is incomplete
+ * is created again with the same address. Rejects with `CniError` or `KernelError`, and then nothing is left behind.
  */
 export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const { kernel, endpoints, ipam } = deps
@@ -42,7 +42,10 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
   if (before !== undefined && before.netns === netns) {
     const { hostMac, mismatches } = await inspect(kernel, before, { routeProtocol: deps.hostSide.routeProtocol() })
     if (mismatches.length === 0) return resultOf(before, hostMac, request)
-    deps.log.warn({ endpoint: before.id, mismatches }, 'ADD again found it broken and makes it anew')
+    deps.log.warn(
+      { endpoint: before.id, mismatches },
+      'ADD was called again and the interface is not as it should be: it is created again',
+    )
   }
   using pod = enter(kernel, netns)
   if (before !== undefined) await takeDown(before, deps, 'keep addresses')
@@ -159,7 +162,7 @@ async function podMismatches(
   }
 }
 
-/** The host side's name, with whatever had it before taken down: an older sandbox of the same pod, or a leftover. */
+/** The name of the host side, free: what had it before is deleted, an older sandbox of the same pod or a leftover. */
 async function freeInterfaceName(request: AddRequest, deps: CniDeps): Promise<string> {
   const ofPod = hostInterfaceName(request, request.pod)
   const holder = deps.endpoints.byInterface(ofPod)
@@ -205,7 +208,7 @@ function refusalError({ refused, message, remedy }: AssignRefusal): CniError {
   return new CniError(refused === 'unreachable' ? CNI_CODE.tryLater : CNI_CODE.noAddress, message, remedy)
 }
 
-/** What the runtime hears; appended to the result of the plugins that ran before. */
+/** The result for the runtime: that of the plugins before, with ours appended. */
 function resultOf(endpoint: Endpoint, hostMac: string, { conf, netns }: AddRequest): CniResult {
   const { addresses, interfaceName, ifname, mac, mtu } = endpoint
   const before = conf.prevResult

@@ -1,4 +1,4 @@
-// CHECK: everything that ADD made is still there, and is what the runtime was told.
+// CHECK: everything that ADD created is still there, and is what the runtime was told.
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import type { CniDeps } from '../deps.ts'
 import { CNI_CODE, CniError } from '../error.ts'

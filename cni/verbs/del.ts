@@ -1,5 +1,5 @@
-// DEL takes down what one container's interface owns, whatever is left of it, and nothing else. The namespace is not
-// looked at: it may be gone, empty, or belong to somebody else by now; the host side's end takes the pair with it.
+// DEL deletes what belongs to one container's interface, however much of it is left, and nothing else. It does not look at
+// the namespace, which may be gone, empty or another container's by now: deleting the host side deletes the pair.
 import type { CniDeps } from '../deps.ts'
 import type { Endpoint } from '../endpoints.ts'
 import { handleOf } from '../interface-name.ts'
@@ -11,7 +11,7 @@ export async function del(request: DelRequest, deps: CniDeps): Promise<void> {
   else await deps.ipam.release(handleOf(request.conf.name, request))
 }
 
-/** Listeners first, then the kernel, then address and row together: a crash in between leaves something to retry by. */
+/** Listeners first, then the kernel, then address and row together: after a crash in between a row is left for the next DEL. */
 export async function takeDown(endpoint: Endpoint, deps: CniDeps, addresses?: 'keep addresses'): Promise<void> {
   deps.endpoints.markLeaving(endpoint.id)
   await deps.kernel.deleteLink(endpoint.interfaceName)

@@ -1,4 +1,4 @@
-// GC: of this network's attachments only those stay that the runtime lists. One that fails does not stop the others.
+// GC deletes all attachments of one network that the runtime does not list. One that fails does not stop the others.
 import { collectHandles } from '../collect.ts'
 import type { CniDeps } from '../deps.ts'
 import { endpointId, lockKey } from '../endpoints.ts'
@@ -14,6 +14,7 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<voi
     try {
       await body()
     } catch (error) {
+      // any error: the others are tried all the same, and the answer names all
       failures.push(`${what}: ${(error as Error).message}`)
     }
   }

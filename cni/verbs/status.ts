@@ -1,4 +1,4 @@
-// STATUS: whether the next ADD would have a chance.
+// STATUS: whether ADD can be served now.
 import type { CniDeps } from '../deps.ts'
 import { CniError } from '../error.ts'
 

@@ -1,4 +1,4 @@
-// VERSION: what we speak. Answers in the version it was asked in, as the specification has it.
+// VERSION: the supported versions. The answer has the version of the request, as the specification says.
 import type { VersionRequest } from '../request.ts'
 import { CNI_VERSIONS } from '../result.ts'
 

@@ -45,7 +45,7 @@ async function leftovers(node: TestNode): Promise<Record<string, unknown>> {
 
 const NOTHING = { links: [], routes: [], endpoints: [], held: [] }
 
-asRoot('two pods have addresses of their own and ping each other from the first packet', t =>
+asRoot('two pods have different addresses, and the first ping between them is answered', t =>
   withNode(async node => {
     const pods = [node.pod(), node.pod()]
     const results: Result[] = []
@@ -58,7 +58,7 @@ asRoot('two pods have addresses of their own and ping each other from the first 
   }),
 )
 
-asRoot('`ip` shows in the pod and on the host what the design says', t =>
+asRoot('`ip` shows in the pod and on the host what DESIGN section 4 says', t =>
   withNode(async node => {
     const netns = node.pod()
     const args = { CNI_NETNS: netns, CNI_ARGS: 'K8S_POD_NAME=web;IgnoreUnknown=1;K8S_POD_NAMESPACE=default' }
@@ -90,7 +90,7 @@ asRoot('`ip` shows in the pod and on the host what the design says', t =>
   }),
 )
 
-asRoot('a dual-stack pod reaches another over IPv6 at once, its gateway being the link-local address', t =>
+asRoot('the first IPv6 ping between two dual-stack pods is answered, and their gateway is the link-local address', t =>
   withNode(async node => {
     const pods = [node.pod(), node.pod()]
     const results: Result[] = []
@@ -107,7 +107,7 @@ asRoot('a dual-stack pod reaches another over IPv6 at once, its gateway being th
 )
 
 for (const version of CNI_VERSIONS)
-  asRoot(`cniVersion ${version}: ADD, CHECK where there is one, and DEL answer in that version`, t =>
+  asRoot(`cniVersion ${version}: ADD, CHECK where it exists, and DEL answer in the format of that version`, t =>
     withNode(async node => {
       const netns = node.pod()
       const config = conf({ cniVersion: version })
@@ -154,7 +154,7 @@ asRoot('an interface that is already there is an error, and DEL of that attempt 
   }),
 )
 
-asRoot('DEL with the namespace gone, empty or reused by another pod releases the address and hurts nobody', t =>
+asRoot('DEL with the namespace gone, empty or reused by another pod releases the address and changes no other pod', t =>
   withNode(async node => {
     const [gone, reused] = [node.pod(), node.pod()]
     resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'gone', CNI_NETNS: gone }))
@@ -170,19 +170,22 @@ asRoot('DEL with the namespace gone, empty or reused by another pod releases the
   }),
 )
 
-asRoot('a pod that comes back under its name takes over from its older sandbox, whose late DEL finds nothing', t =>
-  withNode(async node => {
-    const [older, newer] = [node.pod(), node.pod()]
-    const args = { CNI_ARGS: 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=db-0' }
-    const before = resultOf(t, await node.run('ADD', { ...args, CNI_CONTAINERID: 'a', CNI_NETNS: older }))
-    const after = resultOf(t, await node.run('ADD', { ...args, CNI_CONTAINERID: 'b', CNI_NETNS: newer }))
-    t.is(after.interfaces[0]?.name, before.interfaces[0]?.name)
-    t.is((await node.run('DEL', { ...args, CNI_CONTAINERID: 'a', CNI_NETNS: '' })).code, 0)
-    t.is(
-      (await node.run('CHECK', { ...args, CNI_CONTAINERID: 'b', CNI_NETNS: newer }, conf({ prevResult: after }))).code,
-      0,
-    )
-  }),
+asRoot(
+  'a new sandbox of a pod gets the interface name of the older one, and a late DEL of the older one changes nothing',
+  t =>
+    withNode(async node => {
+      const [older, newer] = [node.pod(), node.pod()]
+      const args = { CNI_ARGS: 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=db-0' }
+      const before = resultOf(t, await node.run('ADD', { ...args, CNI_CONTAINERID: 'a', CNI_NETNS: older }))
+      const after = resultOf(t, await node.run('ADD', { ...args, CNI_CONTAINERID: 'b', CNI_NETNS: newer }))
+      t.is(after.interfaces[0]?.name, before.interfaces[0]?.name)
+      t.is((await node.run('DEL', { ...args, CNI_CONTAINERID: 'a', CNI_NETNS: '' })).code, 0)
+      t.is(
+        (await node.run('CHECK', { ...args, CNI_CONTAINERID: 'b', CNI_NETNS: newer }, conf({ prevResult: after })))
+          .code,
+        0,
+      )
+    }),
 )
 
 asRoot('two interfaces of one pod have two names on the host', t =>
@@ -231,7 +234,7 @@ asRoot('CHECK names each mismatch on the host: state, MTU, MAC, sysctl, neighbou
   withNode(async node => {
     const netns = node.pod()
     const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
-    await node.felix.close() // or it puts everything back at once
+    await node.felix.close() // felix would restore everything at once
     const [address, name] = [addressOf(result), result.interfaces[0]!.name]
     const damage = [
       ['ip', 'link', 'set', name, 'mtu', '1300'],
@@ -275,7 +278,7 @@ asRoot('ADD writes the route to a pod with the configured protocol, and CHECK ex
   }),
 )
 
-asRoot('GC keeps what is listed, takes down the rest, and without a list takes nothing', t =>
+asRoot('GC keeps what is listed and deletes the rest; without a list it deletes nothing', t =>
   withNode(async node => {
     const config = conf({ cniVersion: '1.1.0' })
     for (const id of ['a', 'b', 'c'])
@@ -348,7 +351,7 @@ asRoot('every refused ADD leaves nothing behind and names a remedy', t =>
   ),
 )
 
-asRoot('an ADD that the kernel refuses half-way is undone on both sides', t =>
+asRoot('an ADD that fails at any step leaves nothing on the host and in the pod', t =>
   withNode(async node => {
     const netns = node.pod()
     const { kernel } = node.deps
@@ -400,7 +403,7 @@ asRoot('while the agent is away ADD and DEL fail with code 11, STATUS with 50, a
   }),
 )
 
-asRoot('thirty ADDs at once, and then their DELs twice each, end with every pod once and then none', t =>
+asRoot('thirty ADDs at once give thirty addresses, and two DELs at once for each leave nothing', t =>
   withNode(async node => {
     const pods = Array.from({ length: 30 }, () => node.pod())
     const verb = (command: string) =>
@@ -413,7 +416,7 @@ asRoot('thirty ADDs at once, and then their DELs twice each, end with every pod 
   }),
 )
 
-asRoot('when the node starts again over its journal, pods that run keep their addresses and rows', t =>
+asRoot('after a restart the journal has the rows and addresses of the pods that run', t =>
   withNode(async node => {
     const result = resultOf(t, await node.run('ADD', { CNI_NETNS: node.pod() }))
     const db = openDatabase(join(node.folder, 'node.db'))

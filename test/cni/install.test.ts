@@ -25,14 +25,14 @@ test('the plugin is one executable file with its interpreter by absolute path, a
   t.is(readFileSync(plugin, 'utf8').split('\n')[0], `#!${process.execPath}`)
 })
 
-test('installing again what is there changes nothing', t => {
+test('installing the same files again writes nothing', t => {
   const { folder, plugin, socket } = installed(t)
   const before = statSync(plugin).ino
   installPlugin({ binDir: join(folder, 'bin'), node: process.execPath, socket })
   t.is(statSync(plugin).ino, before)
 })
 
-test('the configuration offers versions that the runtimes of today know', t => {
+test('the configuration lists versions that present runtimes know', t => {
   const { conf, socket } = installed(t)
   t.like(JSON.parse(readFileSync(conf, 'utf8')), {
     cniVersion: '1.0.0',
@@ -41,19 +41,19 @@ test('the configuration offers versions that the runtimes of today know', t => {
   })
 })
 
-test('an interpreter path that a first line cannot hold is refused', t => {
+test('an interpreter path that is too long for a first line is refused', t => {
   for (const node of ['node', '/a b/node', `/${'x'.repeat(130)}`])
     t.throws(() => pluginSource(node), { message: /first line/ })
 })
 
-test('without a command it says what it is and which versions it speaks, on stderr, and ends with 0', t => {
+test('without a command the plugin prints what it is and its versions on stderr, and exits with 0', t => {
   const { plugin } = installed(t)
   const { status, stdout, stderr } = spawnSync(plugin, { env: {}, input: '', encoding: 'utf8' })
   t.deepEqual([status, stdout], [0, ''])
   t.true(CNI_VERSIONS.every(version => stderr.includes(version)))
 })
 
-test('VERSION needs neither agent nor input, and speaks the versions of the verbs', t => {
+test('VERSION needs neither agent nor input, and lists the versions of the verbs', t => {
   const { plugin } = installed(t)
   for (const [input, cniVersion] of [
     ['', '1.1.0'],

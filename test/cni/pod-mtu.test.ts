@@ -86,7 +86,7 @@ test('a pod whose MTU is in its CNI configuration keeps it, and so does one of a
   t.deepEqual(await sides(host, 'old', '/run/netns/old'), both(1500))
 })
 
-test('a pod that cannot be changed keeps both ends as they are, is told, and does not stop the others', async t => {
+test('a pod that cannot be changed keeps the MTU of both ends, becomes a condition, and does not stop the others', async t => {
   const host = await aHost()
   await added(host)
   await added(host, 'c2', '/run/netns/two')
@@ -112,7 +112,7 @@ test('a pod that cannot be changed keeps both ends as they are, is told, and doe
   t.deepEqual(told(), [])
 })
 
-test('a pod whose namespace is gone is no reason for a condition', async t => {
+test('a pod whose namespace is gone causes no condition', async t => {
   const host = await aHost()
   await added(host)
   host.world.removeNetns(POD)
@@ -132,7 +132,7 @@ test('an MTU too small for IPv6 is refused for a pod that has an IPv6 address', 
   t.is((await sides(host)).pod, 1500)
 })
 
-test('pods do not grow when a node without IP-in-IP goes away, but when the configuration says so', async t => {
+test('the MTU of pods does not grow when a node without IP-in-IP goes away; it grows when the configuration says so', async t => {
   const host = await aHost()
   await added(host)
   const { podMtu, ran } = follower(host)

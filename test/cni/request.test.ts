@@ -55,7 +55,7 @@ test('a network name that is missing or malformed is code 7', t => {
   for (const name of [undefined, '', 'a b', '.a', 7]) t.is(refused('ADD', { ...CONF, name }).code, 7)
 })
 
-test('a version that is not ours is code 1 and its details name both lists', t => {
+test('an unsupported version is code 1, and the details name it and the supported ones', t => {
   const { code, details } = refused('ADD', { ...CONF, cniVersion: '2.0.0' })
   t.is(code, 1)
   t.regex(details, /"2\.0\.0".*"0\.1\.0".*"1\.1\.0"/)
@@ -74,7 +74,7 @@ test('CHECK needs 0.4.0 and a prevResult, GC and STATUS need 1.1.0', t => {
   for (const verb of ['GC', 'STATUS']) t.is(refused(verb).code, 1)
 })
 
-test('keys are taken in any case, as Go decoders take them', t => {
+test('keys are found without regard to case, as Go decoders find them', t => {
   const { conf } = request('ADD', {
     CNIVersion: '0.4.0',
     NAME: 'net',
@@ -84,7 +84,7 @@ test('keys are taken in any case, as Go decoders take them', t => {
   t.like(conf, { cniVersion: '0.4.0', name: 'net', mtu: 1400, families: ['ipv4', 'ipv6'] })
 })
 
-test('what containerd sends is taken: capitalised runtimeConfig, null lists, unordered arguments', t => {
+test('what containerd sends is accepted: capitalised runtimeConfig, null lists, unordered arguments', t => {
   const runtimeConfig = {
     dns: { Servers: null, Searches: null, Options: null },
     portMappings: [{ HostPort: 80, ContainerPort: 80, Protocol: 'tcp', HostIP: '' }],
@@ -96,14 +96,14 @@ test('what containerd sends is taken: capitalised runtimeConfig, null lists, uno
   t.deepEqual(pod, { namespace: 'default', name: 'web', uid: 'u' })
 })
 
-test('what podman sends is taken: an address and a MAC as arguments', t => {
+test('what podman sends is accepted: an address and a MAC as arguments', t => {
   const CNI_ARGS = 'IgnoreUnknown=1;K8S_POD_NAME=x;MAC=02:00:5E:10:00:01;IP=10.0.0.7'
   const { conf, pod } = request('ADD', CONF, { CNI_ARGS }) as AddRequest
   t.like(conf, { address: '10.0.0.7', mac: '02:00:5e:10:00:01' })
   t.is(pod, undefined)
 })
 
-test('a multicast MAC and an address that is none are code 2 and are named', t => {
+test('a multicast MAC and a malformed address are code 2, and the error names them', t => {
   for (const CNI_ARGS of ['MAC=01:00:5e:10:00:01', 'IP=10.0.0.256']) {
     const { code, message } = refused('ADD', CONF, { CNI_ARGS })
     t.is(code, 2)
@@ -111,13 +111,13 @@ test('a multicast MAC and an address that is none are code 2 and are named', t =
   }
 })
 
-test('DEL takes an empty namespace, no prevResult, and whatever ADD would refuse in the rest', t => {
+test('DEL accepts an empty namespace, no prevResult, and other fields that ADD would refuse', t => {
   const config = { ...CONF, mtu: 'x', ipam: 7, prevResult: 'broken', runtimeConfig: 1 }
   const { netns } = request('DEL', config, { CNI_NETNS: '', CNI_ARGS: 'broken' }) as DelRequest
   t.is(netns, undefined)
 })
 
-test('a prevResult of the wrong shape is code 6 and says where', t => {
+test('a malformed prevResult is code 6, and the error names the field', t => {
   for (const prevResult of [
     [],
     { ips: {} },
@@ -131,13 +131,13 @@ test('a prevResult of the wrong shape is code 6 and says where', t => {
   }
 })
 
-test('a prevResult of the oldest shape is read', t => {
+test('a prevResult in the format of 0.1.0 is read', t => {
   const prevResult = { ip4: { ip: '10.0.0.1/24', routes: [{ dst: '0.0.0.0/0' }] } }
   const { conf } = request('ADD', { ...CONF, cniVersion: '0.2.0', prevResult }) as AddRequest
   t.deepEqual(conf.prevResult?.ips, [{ address: '10.0.0.1/24' }])
 })
 
-test('GC takes a list, also an empty one, and refuses without one', t => {
+test('GC accepts a list, also an empty one, and refuses a request without one', t => {
   const conf = { ...CONF, cniVersion: '1.1.0' }
   const key = 'cni.dev/valid-attachments'
   t.deepEqual((request('GC', { ...conf, [key]: [] }) as GcRequest).valid, [])
@@ -146,7 +146,7 @@ test('GC takes a list, also an empty one, and refuses without one', t => {
   t.is(refused('GC', { ...conf, [key]: [{}] }).code, 2)
 })
 
-test('a dns that a runtime could not read back is code 2 and is named', t => {
+test('a dns that a runtime could not read is code 2, and the error names it', t => {
   for (const [dns, key] of [
     [{ nameservers: 'x' }, 'dns.nameservers'],
     [{ search: [1] }, 'dns.search'],

@@ -18,7 +18,7 @@ async function remains({ deps }: Host): Promise<unknown> {
 }
 const NOTHING = { links: [], endpoints: [], held: [] }
 
-test('ADD, CHECK and DEL leave what they should', async t => {
+test('CHECK finds no mismatch after ADD, and DEL leaves nothing', async t => {
   const host = await aHost()
   const result = await added(host)
   t.is((await call(host, 'CHECK', { conf: { prevResult: result } })).stdout, '')
@@ -26,7 +26,7 @@ test('ADD, CHECK and DEL leave what they should', async t => {
   t.deepEqual(await remains(host), NOTHING)
 })
 
-test('listeners hear of an interface when its links are there, and of its end before they are removed', async t => {
+test('listeners are told of an interface when its links exist, and of its end before they are deleted', async t => {
   const host = await aHost()
   const heard: string[] = []
   host.deps.endpoints.onChange(async ({ type, endpoint }: EndpointChange) => {
@@ -38,7 +38,7 @@ test('listeners hear of an interface when its links are there, and of its end be
   t.deepEqual(heard, ['set', 'gone'])
 })
 
-test('a result is appended to that of the plugins before', async t => {
+test('the result is appended to the result of the plugins before', async t => {
   const host = await aHost()
   host.world.addNetns(POD)
   const prevResult = {
@@ -103,7 +103,7 @@ test('after a reboot the rows and addresses of pods that are gone are collected,
   t.deepEqual([...again.deps.ipam.held().keys()].sort(), ['net.alive.eth0', 'vxlan-tunnel-addr-n1'])
 })
 
-test('an address that leads to an interface is never collected, also when its row was lost', async t => {
+test('an address that is routed to an interface is never collected, even when its row was lost', async t => {
   const host = await aHost()
   await added(host)
   host.db.exec('DELETE FROM cni_endpoints')
@@ -112,7 +112,7 @@ test('an address that leads to an interface is never collected, also when its ro
   t.is(again.deps.ipam.held().size, 1)
 })
 
-test('a collection does not take the address of an ADD that is under way', async t => {
+test('a collection does not release the address of an ADD that is running', async t => {
   const host = await aHost()
   host.world.addNetns(POD)
   const { ipam } = host.deps
@@ -182,7 +182,7 @@ test('a full disk is code 5, and nothing stays behind', async t => {
   t.deepEqual(await remains(host), NOTHING)
 })
 
-test('VERSION answers in the version that it was asked in', async t => {
+test('VERSION answers with the version of the request', async t => {
   const host = await aHost()
   const { stdout } = await call(host, 'VERSION', { conf: { cniVersion: '0.4.0' } })
   t.deepEqual(JSON.parse(stdout), {
@@ -213,7 +213,7 @@ test('ADD is one write to the disk, and so is DEL', async t => {
   t.is(commits, 2)
 })
 
-test('two sandboxes of one pod at once: the later one has the interface, whole, and the earlier one is forgotten', async t => {
+test('two sandboxes of one pod at once: the later one has the complete interface, and the row of the earlier one is deleted', async t => {
   const host = await aHost()
   const args = 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=db-0'
   const ids = ['a', 'b']
