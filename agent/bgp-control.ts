@@ -16,7 +16,7 @@ export class BadRequest extends Error {
   override readonly name = 'BadRequest'
 }
 
-/** What the questions are put to. */
+/** What answers the questions. */
 export type Controlled = {
   speaker: Speaker
   reload(options: { dryRun: boolean }): Promise<Reloaded>

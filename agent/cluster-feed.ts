@@ -1,6 +1,5 @@
-// Takes the changes of the cluster's objects to whom they concern: felix hears differences by key, BGP the sessions that
-// changed and the blocks to announce, the status model what was refused. Memory only and at once; what may wait for a
-// socket (the speaker) is done by `flush`, once after a burst.
+// Passes on the changes of the cluster's objects: to felix by key and at once; to BGP the sessions that changed and the
+// blocks to announce, and to the status model what was refused, when `flush` is called after a burst of changes.
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
 import { type Condition, conditionKey } from '../api/status.ts'
@@ -62,7 +61,7 @@ export class ClusterFeed {
     this.#configure()
   }
 
-  /** This node's address is known: from now on it has sessions. */
+  /** Sets this node's address: from now on it has sessions. */
   open(address: string): void {
     const { nodeName, view } = this.#deps
     const peers = new Peers({ nodeName, address, config: this.#bgp() })
@@ -87,7 +86,7 @@ export class ClusterFeed {
     const { nodeName, felix, changed } = this.#deps
     const { facts, refused } = object === undefined ? { facts: undefined, refused: [] } : nodeFacts(object)
     const same = isDeepStrictEqual(facts, this.#nodes.get(name))
-    // of this node every annotation counts: somebody may have written over what it published
+    // of this node every annotation matters: somebody may have overwritten what it published
     if (same && name !== nodeName && refused.length === 0 && !this.#unreadable.has(name)) return
     if (facts === undefined) this.#nodes.delete(name)
     else this.#nodes.set(name, facts)

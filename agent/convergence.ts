@@ -4,9 +4,9 @@ import type { PeerStatus } from '../bgp/config.ts'
 import type { RibEvent } from '../bgp/rib/types.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 
-/** After the last table is in, its decisions are still on their way to the kernel. */
+/** Time for the decisions of the last table to reach the kernel. */
 const SETTLE_MS = 2_000
-/** Some peers may never come: after this the tables that are there are all. */
+/** Peers that did not send their table by then are not waited for. */
 const FIRST_TABLES_MS = 30_000
 /** How often, at most, the peers are asked whether they are complete. */
 const ASK_MS = 500
@@ -66,7 +66,7 @@ export function whenConverged(
   stopListening = speaker.onRibEvent(event => {
     if (event.type !== 'end-of-rib') return
     ended.add(`${event.key} ${event.family}`)
-    // with thousands of peers their answers come together, and each look at all of them costs
+    // thousands of peers end at about the same time, and asking all of them costs
     if (asking) return
     asking = true
     after(ASK_MS, ask)

@@ -9,7 +9,7 @@ import { type Database, openDatabase } from '../lib/database.ts'
 /** SQLITE_BUSY: somebody else has the lock. */
 const BUSY = 5
 
-/** A lock that nobody refers to would be collected, and with it be gone. */
+/** Keeps the locks from garbage collection, which would close the file and so release the lock. */
 const held = new Set<DatabaseSync>()
 
 /** Another agent uses the directory. */
@@ -45,7 +45,7 @@ export function openDataDirectory(path: string): DataDirectory {
       },
     }
   } catch (error) {
-    unlock() // whatever the disk said: the lock is not ours to keep
+    unlock() // for any error: the directory was not opened
     throw error
   }
 }

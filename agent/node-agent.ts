@@ -95,7 +95,7 @@ export class NodeAgent {
     })
   }
 
-  /** Adopts what is there and goes to work; resolves when CNI requests can be answered (if only with "not yet"). */
+  /** Adopts what earlier runs left and begins; resolves when CNI requests can be answered, at least with a refusal. */
   async start(): Promise<void> {
     const { kernel, log } = this.#deps
     this.#capabilities = await probeCapabilities(kernel)
@@ -163,7 +163,7 @@ export class NodeAgent {
     return this.#network.explain(prefix)
   }
 
-  /** Stops the process's part; pods keep their network, peers keep our routes. Kernel and store stay their giver's. */
+  /** Stops the agent; pods keep their network, peers keep our routes. The caller closes kernel and store. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -176,7 +176,7 @@ export class NodeAgent {
     this.#data.close()
   }
 
-  /** A full disk leaves them for GC or the next start: the pods that are there come first. */
+  /** Removes what unfinished CNI requests left. With a full disk that is left to GC or the next start. */
   async #collectLeftovers(): Promise<void> {
     try {
       await collect(this.cni())

@@ -1,5 +1,5 @@
-// This node as a part of the network: its address, the addresses of its tunnels, its BGP speaker. Follows the cluster in
-// turns: changes are taken into memory at once, and after a burst of them what may wait for a socket is passed on.
+// This node as a part of the network: its address, the addresses of its tunnels, its BGP speaker. Changes of the cluster
+// are taken into memory at once; after a burst of them one pass does what may wait for a socket. Passes never overlap.
 import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition, type EventRecord } from '../api/status.ts'
@@ -63,7 +63,7 @@ export class NodeNetwork {
   #routing: Routing | undefined
   #scheduled = false
   #closed = false
-  #turn: Promise<void> = Promise.resolve()
+  #passes: Promise<void> = Promise.resolve()
 
   constructor(deps: NodeNetworkDeps) {
     const { nodeName, nodeIp: wanted, kernel, store, clock, log, view, felix, allocator, status, record } = deps
@@ -80,7 +80,7 @@ export class NodeNetwork {
     view.onState(changed)
   }
 
-  /** Goes to work: from now on own blocks are wanted in the kernel, and announced as soon as there is a speaker. */
+  /** Begins: from now on own blocks are wanted in the kernel, and announced as soon as there is a speaker. */
   start(facts: KernelFacts): void {
     const { allocator, felix } = this.#deps
     this.#facts = facts
@@ -90,13 +90,13 @@ export class NodeNetwork {
     this.changed()
   }
 
-  /** After a burst of changes, what waits for a socket is passed on. */
+  /** Something changed: a pass follows, one for all changes of this turn of the event loop. */
   changed(): void {
     if (this.#scheduled || this.#closed) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      this.#turn = this.#turn.then(() => this.#pass())
+      this.#passes = this.#passes.then(() => this.#pass())
     })
   }
 
@@ -116,12 +116,12 @@ export class NodeNetwork {
     return this.#routing?.learned() ?? []
   }
 
-  /** Every BGP candidate for a canonical prefix; none while there is no speaker yet. */
+  /** Every BGP path for a canonical prefix; none while there is no speaker yet. */
   explain(prefix: string): RouteAnswer {
     return this.#routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
   }
 
-  /** Tells the status model what is only known by asking. */
+  /** Reports the conditions that nobody reports by himself. */
   report(): void {
     if (this.#closed) return
     const { status, view, allocator } = this.#deps
@@ -146,7 +146,7 @@ export class NodeNetwork {
     this.#own.close()
     this.#kernelReady.close()
     this.#tunnels.close()
-    await this.#turn
+    await this.#passes
     await this.#routing?.close()
   }
 

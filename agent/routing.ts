@@ -28,7 +28,7 @@ export type RoutingDeps = {
   restarting: boolean
   /** A route was learned or changed; undefined: nobody announces the prefix any more. */
   learned: (prefix: string, route: LearnedRoute | undefined) => void
-  /** The speaker has heard all it will hear at first: routes of an earlier run that are not among them can go. */
+  /** The first tables of all peers are in, or will not come: other routes of an earlier run can be removed. */
   converged: () => void
   sessions: SessionLog
 }
@@ -54,7 +54,7 @@ export class Routing {
     this.#restarting = deps.restarting
   }
 
-  /** Who this speaker is. Another AS number or port resets all sessions: both are fixed for the life of a speaker. */
+  /** Sets AS number and port. Other ones reset all sessions: both are fixed for the life of a speaker. */
   async identify(identity: { asn: number; port: number }): Promise<void> {
     if (isDeepStrictEqual(identity, this.#identity)) return
     const { log } = this.#deps
@@ -70,7 +70,7 @@ export class Routing {
     await this.#listen(speaker, identity.port)
   }
 
-  /** Sessions that changed. */
+  /** Sets and ends sessions. */
   change(changes: readonly PeerChange[]): void {
     const { log, sessions } = this.#deps
     for (const { name, peer, origin } of changes)
@@ -85,7 +85,7 @@ export class Routing {
       }
   }
 
-  /** The blocks to announce, all of them: before their first pod needs it, and withdrawn when they are given back. */
+  /** Sets all blocks that are announced; one that is not among them any more is withdrawn. */
   announce(cidrs: readonly string[]): void {
     const wanted = new Set(cidrs)
     const before = this.#announced
@@ -109,7 +109,7 @@ export class Routing {
     return routeAnswer(prefix, this.#speaker?.explain(prefix))
   }
 
-  /** Leaves so that peers keep this node's routes until it is back. */
+  /** Stops; peers with graceful restart keep this node's routes until it is back. */
   async close(): Promise<void> {
     this.#cancelConvergence()
     this.#cancelHandover()
@@ -122,7 +122,7 @@ export class Routing {
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
     const speaker = new Speaker({ asn, routerId: address }, { transport, clock, log, restarting, sink: this.#sink() })
     this.#cancelConvergence()
-    // without routes of an earlier run there is nothing to wait with
+    // without routes of an earlier run nothing has to wait
     if (hadRoutes) this.#cancelConvergence = whenConverged(speaker, { clock, restarting }, converged)
     else converged()
     speaker.onChange(status => sessions.note(status))

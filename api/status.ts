@@ -26,7 +26,10 @@ export type ObjectRef = { kind: ObjectKind; name: string; namespace?: string }
  */
 export const CONDITION_TYPES = {
   NodeAddressKnown: { vital: true, promise: 'this node has an address for its sessions and tunnels' },
-  KernelProgrammed: { vital: true, promise: 'the kernel took everything that was wanted, once since the start' },
+  KernelProgrammed: {
+    vital: true,
+    promise: 'the kernel took what the pods, blocks and tunnels of this node need, once since the start',
+  },
   PoolsKnown: { vital: true, promise: 'this node has seen the IPPools, now or in an earlier run' },
   PoolsUsable: { vital: false, promise: 'no IPPool overlaps an older one' },
   ApiServerConnected: { vital: false, promise: 'every watch of the API server is alive' },

@@ -47,7 +47,7 @@ export function nodeFacts({ metadata }: Resource<'Node'>): { facts: NodeFacts; r
   return { facts, refused }
 }
 
-/** The node as felix wants to know another one; undefined while it has no address. */
+/** What felix is told of another node; undefined while it has no address. */
 export function remoteNode({
   name,
   address,

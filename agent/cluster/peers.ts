@@ -20,8 +20,8 @@ export type PeerOrigin = 'mesh' | 'node' | 'global'
 /** The session to set under its name, with its origin; or only the name of one that ends. Those that end come first. */
 export type PeerChange = { name: string; peer?: PeerConfig; origin?: PeerOrigin }
 
-/** One wish for a session. `rank`: of several for one address the lowest has it, then the first by `by`. */
-type Wish = { rank: number; by: ObjectRef; peer: Session }
+/** A session that one object asks for. Of several for one address the lowest `rank` has it, then the first by name. */
+type SessionRequest = { rank: number; by: ObjectRef; peer: Session }
 
 type Session = PeerConfig & { name: string; address: string }
 
@@ -38,11 +38,11 @@ export class Peers {
   readonly #nodes = new Map<string, NodeFacts>()
   readonly #bgpPeers = new Map<string, Resource<'BGPPeer'>>()
   #of: PeersOf
-  /** By address, then by who wishes it. */
-  readonly #wishes = new Map<string, Map<string, Wish>>()
-  /** The address that each source wishes: `Node n2`, `BGPPeer rack`, `BGPPeer rack for Node n2`. */
+  /** By address, then by the object that asks for it. */
+  readonly #requests = new Map<string, Map<string, SessionRequest>>()
+  /** The address that each source asks for: `Node n2`, `BGPPeer rack`, `BGPPeer rack for Node n2`. */
   readonly #addresses = new Map<string, string>()
-  /** Addresses that more than one source wishes. */
+  /** Addresses that more than one source asks for. */
   readonly #shared = new Set<string>()
   readonly #problems = new Map<string, Condition>()
   readonly #wanted = new Map<string, { name: string; peer: PeerConfig }>()
@@ -110,10 +110,10 @@ export class Peers {
     for (const name of this.#bgpPeers.keys()) this.#bgpPeer(name)
   }
 
-  /** What the mesh and the selectors of BGPPeers make of one node. */
+  /** Works out the sessions with one node: by the mesh, and by the selectors of BGPPeers. */
   #node(name: string): void {
     const facts = this.#nodes.get(name)
-    this.#wish({ kind: 'Node', name }, facts === undefined ? undefined : this.#meshWish(facts))
+    this.#request({ kind: 'Node', name }, facts === undefined ? undefined : this.#meshRequest(facts))
     for (const [peerName, object] of this.#bgpPeers) this.#selected(peerName, object, name)
   }
 
@@ -121,7 +121,7 @@ export class Peers {
     const object = this.#bgpPeers.get(name)
     const by: ObjectRef = { kind: 'BGPPeer', name }
     this.#problems.delete(name)
-    this.#wish(by, undefined)
+    this.#request(by, undefined)
     for (const node of this.#nodes.keys()) this.#selected(name, object, node)
     if (object === undefined || object.spec.peerSelector !== undefined) return
     const rank = this.#rankHere(object)
@@ -129,25 +129,25 @@ export class Peers {
     const peer = this.#namedPeer(object, rank)
     if (peer === undefined) return
     if ('reason' in peer) this.#problems.set(name, broken('PeersConfigured', { ...peer, object: by }))
-    else this.#wish(by, { rank, by, peer })
+    else this.#request(by, { rank, by, peer })
   }
 
-  /** The session that a BGPPeer with `peerSelector` makes with one node. */
+  /** Works out the session of a BGPPeer with `peerSelector` with one node. */
   #selected(peerName: string, object: Resource<'BGPPeer'> | undefined, nodeName: string): void {
     const by: ObjectRef = { kind: 'BGPPeer', name: peerName }
     const facts = this.#nodes.get(nodeName)
     const rank = object === undefined ? undefined : this.#rankHere(object)
     const selector = object?.spec.peerSelector
-    let wish: Wish | undefined
+    let request: SessionRequest | undefined
     if (object !== undefined && rank !== undefined && selector !== undefined && this.#isOther(facts))
       if (matchesSelector(selector, facts.labels)) {
         const session = this.#session(rank, facts.address, this.#asnOf(facts), this.#of.config.listenPort)
-        wish = { rank, by, peer: { ...session, ...options(object) } }
+        request = { rank, by, peer: { ...session, ...options(object) } }
       }
-    this.#wish(by, wish, nodeName)
+    this.#request(by, request, nodeName)
   }
 
-  #meshWish(facts: NodeFacts): Wish | undefined {
+  #meshRequest(facts: NodeFacts): SessionRequest | undefined {
     const { nodeName, config } = this.#of
     // reflectors and their clients do not mesh: they are joined by BGPPeer objects
     if (!config.nodeToNodeMeshEnabled || this.#nodes.get(nodeName)?.reflector === true) return undefined
@@ -206,38 +206,38 @@ export class Peers {
     }
   }
 
-  /** Replaces what one source wishes; `node` tells apart the sessions of one BGPPeer with many nodes. */
-  #wish(by: ObjectRef, wish: Wish | undefined, node?: string): void {
+  /** Replaces what one source asks for; `node` tells apart the sessions of one BGPPeer with many nodes. */
+  #request(by: ObjectRef, request: SessionRequest | undefined, node?: string): void {
     const source = node === undefined ? formatRef(by) : `${formatRef(by)} for Node ${node}`
     const before = this.#addresses.get(source)
     if (before !== undefined) this.#change(before, source, undefined)
-    if (wish === undefined) this.#addresses.delete(source)
+    if (request === undefined) this.#addresses.delete(source)
     else {
-      this.#addresses.set(source, wish.peer.address)
-      this.#change(wish.peer.address, source, wish)
+      this.#addresses.set(source, request.peer.address)
+      this.#change(request.peer.address, source, request)
     }
   }
 
-  #change(address: string, source: string, wish: Wish | undefined): void {
-    const wishes = this.#wishes.get(address) ?? new Map<string, Wish>()
-    if (wish === undefined) wishes.delete(source)
-    else wishes.set(source, wish)
-    if (wishes.size === 0) this.#wishes.delete(address)
-    else this.#wishes.set(address, wishes)
-    if (wishes.size > 1) this.#shared.add(address)
+  #change(address: string, source: string, request: SessionRequest | undefined): void {
+    const requests = this.#requests.get(address) ?? new Map<string, SessionRequest>()
+    if (request === undefined) requests.delete(source)
+    else requests.set(source, request)
+    if (requests.size === 0) this.#requests.delete(address)
+    else this.#requests.set(address, requests)
+    if (requests.size > 1) this.#shared.add(address)
     else this.#shared.delete(address)
     this.#dirty.add(address)
   }
 
-  #winner(address: string): Wish | undefined {
-    return [...(this.#wishes.get(address)?.values() ?? [])].sort(byRank)[0]
+  #winner(address: string): SessionRequest | undefined {
+    return [...(this.#requests.get(address)?.values() ?? [])].sort(byRank)[0]
   }
 
-  /** One condition per object that lost an address to another one. A BGPPeer takes addresses of the mesh in peace. */
+  /** One condition per object that lost an address to another one. A BGPPeer that replaces a session of the mesh is no clash. */
   #clashes(): Condition[] {
     const lost = new Map<string, { loser: ObjectRef; winner: ObjectRef; addresses: string[] }>()
     for (const address of this.#shared) {
-      const [winner, ...others] = [...(this.#wishes.get(address)?.values() ?? [])].sort(byRank)
+      const [winner, ...others] = [...(this.#requests.get(address)?.values() ?? [])].sort(byRank)
       for (const { by: loser, rank } of others) {
         if (winner === undefined || (rank === RANK.mesh && winner.rank !== RANK.mesh)) continue
         const key = `${formatRef(loser)} ${formatRef(winner.by)}`
@@ -251,7 +251,7 @@ export class Peers {
   }
 }
 
-function byRank(a: Wish, b: Wish): number {
+function byRank(a: SessionRequest, b: SessionRequest): number {
   return a.rank - b.rank || (formatRef(a.by) < formatRef(b.by) ? -1 : 1)
 }
 

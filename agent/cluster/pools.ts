@@ -1,10 +1,10 @@
-// IPPools as felix wants them, and which blocks BGP may announce. Pure. Pools that lie inside an older one have no
+// What felix is told of the IPPools, and which blocks BGP announces. Pure. Pools that lie inside an older one have no
 // blocks (api/pools.ts) and are left out; the allocator reports them.
 import type { Resource } from '../../api/kinds.ts'
 import { poolOf, poolsInEffect } from '../../api/pools.ts'
 import type { Pool } from '../../felix/input.ts'
 
-/** felix's pools by name. */
+/** What felix is told, by the pool's name. */
 export function felixPools(pools: readonly Resource<'IPPool'>[]): Map<string, Pool> {
   return new Map(
     poolsInEffect(pools).map(({ metadata: { name }, spec }) => [

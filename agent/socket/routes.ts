@@ -5,7 +5,7 @@ import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import { metricsText } from '../status/metrics.ts'
 import { asJson, type Route, send } from './server.ts'
 
-/** What the questions are put to. */
+/** What answers the questions. */
 export type Answering = {
   ready(): boolean
   conditions(): Condition[]

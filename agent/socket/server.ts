@@ -88,6 +88,6 @@ async function serve(req: IncomingMessage, res: ServerResponse, routes: Readonly
 /** Sends JSON, unless an answer is under way already. */
 export function send(res: ServerResponse, status: number, answer: unknown): void {
   if (res.headersSent) return void res.destroy()
-  const text = JSON.stringify(answer) // first: what cannot be told must not begin an answer
+  const text = JSON.stringify(answer) // before the head is sent: a value that has no JSON must become a 500
   res.writeHead(status, { 'content-type': 'application/json' }).end(`${text}\n`)
 }

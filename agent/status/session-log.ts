@@ -28,9 +28,9 @@ export class SessionLog {
     this.#deps = deps
   }
 
-  /** To be called with each status that the speaker tells of; what says nothing new is left out. */
+  /** Takes each status that the speaker tells; a peer that is down for the same reason as before is left out. */
   note({ name: peer, state, reason }: Pick<PeerStatus, 'name' | 'state' | 'reason'>): void {
-    // on its way up for the first time a peer has no story yet
+    // a peer that was never tried is not down for a reason yet
     if (state !== 'Established' && (reason === undefined || reason.code === 'never-tried')) return
     const news = state === 'Established' ? state : reason!.code
     if (this.#told.get(peer) === news) return
@@ -43,7 +43,7 @@ export class SessionLog {
     })
   }
 
-  /** A peer that is gone has no story any more. */
+  /** Forgets a peer that was removed. */
   forget(peer: string): void {
     this.#told.delete(peer)
   }

@@ -1,0 +1,25 @@
+// docs/conditions.md from the tables of conditions and events.
+import { CONDITION_TYPES, EVENT_TYPES } from '../api/status.ts'
+
+export function conditionsText(): string {
+  const conditions = Object.entries(CONDITION_TYPES).map(
+    ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${vital ? 'yes' : ''} |`,
+  )
+  const events = Object.entries(EVENT_TYPES).map(([type, text]) => `| \`${type}\` | ${text} |`)
+  return `# Conditions and events of a node
+
+\`margayctl node status\` shows every condition that is not \`True\`, with the object it is about, a reason for machines, a
+message and a remedy; \`-o json\` shows all of them. A node is ready while every vital condition is \`True\`; no object of
+another node can change that. \`GET /metrics\` has \`margay_condition{type}\` (1 when all is well) and
+\`margay_condition_objects{type}\`. \`margayctl events\` lists what changed. \`npm run manifests\` writes this page from
+\`api/status.ts\`.
+
+| condition | what is promised | vital |
+|---|---|---|
+${conditions.join('\n')}
+
+| event | what happened |
+|---|---|
+${events.join('\n')}
+`
+}
