@@ -106,19 +106,21 @@ export class Applier {
     }
     // the settings of a pod's interface come before it goes up, everything else after
     const sysctls = await this.#sysctls.apply(() => true)
-    const links = await this.#linkTable.apply(ready.datastore)
+    // a tunnel may be needed for a learned block alone, so it stays until the speaker has spoken
+    const tunnelsKnown = ready.datastore && ready.bgp
+    const links = await this.#linkTable.apply(tunnelsKnown)
     // a device that was made anew has nothing on it; its events may come after this pass
     for (const { key } of links.written) this.#invalidateInterface(key)
     const outcome = mergeOutcomes([
       sysctls,
       links,
-      await this.#addresses.apply(() => ready.datastore),
+      await this.#addresses.apply(() => tunnelsKnown),
       await this.#neighbours.apply(({ key, seen, dropped }) =>
         this.#ownership.ownsInterface(seen.interfaceName)
           ? ready.endpoints && (dropped || outlived(`neighbour ${key}`))
-          : ready.datastore,
+          : tunnelsKnown,
       ),
-      await this.#fdb.apply(() => ready.datastore),
+      await this.#fdb.apply(() => tunnelsKnown),
       await this.#routes.apply(({ key, seen, dropped }) => {
         switch (this.#ownership.originOf(seen)) {
           case 'learned':

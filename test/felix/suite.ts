@@ -10,7 +10,7 @@ import { ApplyError } from '../../kernel/reconcile/table.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { addLink, eventually, kernelState, routeTo, type Spy, setUpNode, spy, table } from './node-kernel.ts'
-import { EMPTY, learned, steps, tell, variants, WITHOUT_IPIP, type World } from './worlds.ts'
+import { EMPTY, IPIP_POOL, learned, N4, steps, tell, variants, WITHOUT_IPIP, type World } from './worlds.ts'
 
 export type TestKernels = {
   /** A kernel with nothing in it but lo; `otherProgram` is what another program has of the same one. */
@@ -251,6 +251,26 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(await kernelState(it.otherProgram), before)
       t.deepEqual(it.spy.lost, [])
       t.deepEqual(it.spy.writes, [])
+    }))
+
+  test('a restart keeps a VXLAN device that only a learned block needs, with its entries, until BGP has converged', t =>
+    onNode(async it => {
+      // n4 lacks IP-in-IP: without its block nobody asks for VXLAN
+      const world = { ...full, pools: [IPIP_POOL], learned: [learned('10.244.4.0/26', N4.address, [8])] }
+      await (await startInSync(it, world)).close()
+      const before = await kernelState(it.otherProgram)
+      t.true(before.links.some(line => line.startsWith('vxlan.calico')))
+      const felix = it.start()
+      tell(felix, { ...world, learned: [] })
+      felix.complete('endpoints')
+      felix.complete('datastore')
+      await felix.applied()
+      t.deepEqual(await kernelState(it.otherProgram), before)
+      tell(felix, { learned: world.learned })
+      felix.complete('bgp')
+      await felix.inSync()
+      t.deepEqual(await kernelState(it.otherProgram), before)
+      t.deepEqual(it.spy.lost, [])
     }))
 
   test('a route that no peer announces after a restart is removed once BGP has converged', t =>
