@@ -1,5 +1,6 @@
 // The addresses of this node's tunnel devices: taken from IPAM when a device is needed for the first time, tried again
-// while IPAM refuses, and kept from then on: devices must not come and go with routes.
+// while IPAM refuses, and kept from then on: devices must not come and go with routes. After a restart what IPAM holds is
+// taken at once: without its address in the Node object the other nodes would drop their way to this one.
 import { broken, type Condition } from '../api/status.ts'
 import type { Allocator, Assigned, AssignRefusal } from '../ipam/port.ts'
 import { tunnelRequest } from '../ipam/tunnel.ts'
@@ -11,7 +12,7 @@ type TunnelKind = 'ipip' | 'vxlan'
 
 export type TunnelAddressesDeps = {
   nodeName: string
-  allocator: Pick<Allocator, 'assign'>
+  allocator: Pick<Allocator, 'assign' | 'held'>
   clock: Clock
   /** The addresses changed, or what is wrong with them. */
   changed: () => void
@@ -32,6 +33,11 @@ export class TunnelAddresses {
 
   constructor(deps: TunnelAddressesDeps) {
     this.#deps = deps
+    const held = deps.allocator.held()
+    for (const kind of KINDS) {
+      const [assigned] = held.get(tunnelRequest(kind, deps.nodeName).handle) ?? []
+      if (assigned !== undefined) this.#addresses[kind] = assigned.address
+    }
   }
 
   get addresses(): Readonly<{ [K in TunnelKind]?: string }> {

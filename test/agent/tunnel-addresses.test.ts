@@ -10,7 +10,7 @@ const turns = async () => {
   for (let i = 0; i < 5; i++) await new Promise(setImmediate)
 }
 
-function aNode() {
+function aNode(held: ReadonlyMap<string, readonly Assigned[]> = new Map()) {
   const clock = new ManualClock()
   const asked: string[] = []
   let full = false
@@ -19,7 +19,12 @@ function aNode() {
     asked.push(handle)
     return full ? FULL : [{ address: `10.0.0.${asked.length}`, family: 'ipv4', block: '10.0.0.0/26' }]
   }
-  const tunnels = new TunnelAddresses({ nodeName: 'n1', allocator: { assign }, clock, changed: () => changes++ })
+  const tunnels = new TunnelAddresses({
+    nodeName: 'n1',
+    allocator: { assign, held: () => held },
+    clock,
+    changed: () => changes++,
+  })
   return { clock, asked, tunnels, changes: () => changes, fill: (value: boolean) => (full = value) }
 }
 
@@ -34,6 +39,16 @@ test('an address is taken for each tunnel that is needed, once, and kept when th
   await turns()
   t.deepEqual(asked, ['ipip-tunnel-addr-n1', 'vxlan-tunnel-addr-n1'])
   t.true(changes() > 0)
+})
+
+test('after a restart the node has the addresses that IPAM holds for its tunnels, before any is needed', async t => {
+  const held = [{ address: '10.0.0.9', family: 'ipv4', block: '10.0.0.0/26' }] as const
+  const { tunnels, asked } = aNode(new Map([['vxlan-tunnel-addr-n1', held]]))
+  t.deepEqual(tunnels.addresses, { vxlan: '10.0.0.9' })
+  tunnels.need({ ipip: false, vxlan: true })
+  await turns()
+  t.deepEqual(tunnels.addresses, { vxlan: '10.0.0.9' })
+  t.deepEqual(asked, [])
 })
 
 test('a refusal is a condition of the device with the remedy, and is tried again until it is given', async t => {
@@ -71,7 +86,12 @@ test('the same need again asks no sooner than the pause after a refusal ends', a
 test('a full disk is a refusal like any other', async t => {
   const clock = new ManualClock()
   const assign = () => Promise.reject(new DatabaseError('disk is full', 13))
-  const tunnels = new TunnelAddresses({ nodeName: 'n1', allocator: { assign }, clock, changed: () => undefined })
+  const tunnels = new TunnelAddresses({
+    nodeName: 'n1',
+    allocator: { assign, held: () => new Map() },
+    clock,
+    changed: () => undefined,
+  })
   tunnels.need({ ipip: true, vxlan: false })
   await turns()
   t.regex(tunnels.refused()[0]!.message, /tunl0: the address cannot be journaled: disk is full/)
@@ -91,7 +111,7 @@ test('while IPAM has not answered it is asking, and every end of asking is told'
   const clock = new ManualClock()
   const asking: boolean[] = []
   const tunnels: TunnelAddresses = new TunnelAddresses({
-    ...{ nodeName: 'n1', allocator: { assign: () => answer.promise }, clock },
+    ...{ nodeName: 'n1', allocator: { assign: () => answer.promise, held: () => new Map() }, clock },
     changed: () => asking.push(tunnels.asking),
   })
   tunnels.need({ ipip: true, vxlan: false })
