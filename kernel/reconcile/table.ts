@@ -140,10 +140,15 @@ export class KernelTable<V> {
     const wanted = this.#delta.wanted().get(key)
     if (wanted === undefined) {
       const seen = this.#delta.seen().get(key)
-      const owned = value !== undefined && this.#driver.owns(value)
+      if (value === undefined) {
+        // the echo of our removal, which may come before its answer, or somebody removed what waited for that
+        if (seen !== undefined) this.#saw(key, undefined)
+        return false
+      }
+      const owned = this.#driver.owns(value)
       if (!owned && seen === undefined) return false
       // another owner's object may have taken the place of ours that waits to be removed
-      this.#suspects.set(key, (value ?? seen) as V)
+      this.#suspects.set(key, value)
       return owned
     }
     if (value !== undefined && this.#driver.owns(value) && this.#driver.same(wanted, value)) {

@@ -206,6 +206,20 @@ test('a wanted object that appeared by itself is removed when it is wanted no mo
   t.is(kernel.size, 0)
 })
 
+test('the echo of a removal makes nothing be read again', async t => {
+  const { kernel, log, table } = setting({ confirm: false })
+  table.want('k', ours(1))
+  await table.apply(() => true)
+  table.want('k')
+  kernel.delete('k')
+  t.false(table.observe('k', undefined))
+  await table.apply(() => true)
+  log.length = 0
+  t.false(table.isStale)
+  await table.apply(() => true)
+  t.deepEqual(log, [])
+})
+
 test('after a failure of the kernel to answer, everything is read again', async t => {
   const { kernel, log, table, driver } = setting()
   table.want('k', ours(1))
