@@ -10,6 +10,7 @@ import type { NamedRoute } from '../kernel/reconcile/objects.ts'
 import { Ownership } from '../kernel/reconcile/ownership.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
 import type { Refusal } from '../kernel/reconcile/table.ts'
+import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 
 /** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179. */
@@ -36,14 +37,18 @@ export class KernelSink implements RouteSink {
   readonly #selected = new Map<string, SelectedRoute>()
   readonly #hops = new Map<string, Hop>()
   readonly #dirty = new Set<string>()
-  #timer: NodeJS.Timeout | undefined
+  readonly #clock: Clock
+  #timer: Cancel | undefined
   #running = false
+  /** Something changed while a write was running, perhaps too late for it. */
+  #again = false
   #closed = false
   #mayDelete = false
   #reported = ''
 
-  constructor(kernel: Kernel, target: KernelTarget, log: Log) {
+  constructor(kernel: Kernel, target: KernelTarget, log: Log, clock: Clock = systemClock) {
     this.#kernel = kernel
+    this.#clock = clock
     this.#log = log
     this.#target = target
     this.#protocol = target.protocol ?? ROUTE_PROTOCOL.margayBgp
@@ -74,7 +79,7 @@ export class KernelSink implements RouteSink {
   /** Stops writing. The routes stay: they outlive the process until the next one judges them. */
   close(): void {
     this.#closed = true
-    clearTimeout(this.#timer)
+    this.#timer?.()
     this.#monitor.close()
   }
 
@@ -95,15 +100,17 @@ export class KernelSink implements RouteSink {
   }
 
   #schedule(delayMs: number): void {
+    if (this.#running) this.#again = true
     if (this.#closed || this.#running || this.#timer !== undefined) return
-    this.#timer = setTimeout(() => {
+    this.#timer = this.#clock.after(delayMs, () => {
       this.#timer = undefined
       void this.#write()
-    }, delayMs).unref()
+    })
   }
 
   async #write(): Promise<void> {
     this.#running = true
+    this.#again = false
     let refused = false
     try {
       await this.#links.refresh()
@@ -125,7 +132,7 @@ export class KernelSink implements RouteSink {
     }
     // what was refused is tried again by the next `apply`; the table knows it
     if (refused) this.#schedule(RETRY_MS)
-    else if (this.#dirty.size > 0 || this.#routes.isStale) this.#schedule(GATHER_MS)
+    else if (this.#again || this.#dirty.size > 0 || this.#routes.isStale) this.#schedule(GATHER_MS)
   }
 
   async #routeOf({ prefix, nextHop, interface: link }: SelectedRoute): Promise<NamedRoute | undefined> {
@@ -153,7 +160,7 @@ export class KernelSink implements RouteSink {
         return found && { gateway: nextHop, interfaceName: found.name }
       }
       const way = await this.#kernel.lookupRoute(nextHop)
-      // a next hop behind a route of BGP's own would make routes lean on themselves
+      // a next hop that is reached over another route of BGP is rejected
       if (way.ifindex === undefined || way.type !== 'unicast' || way.protocol === this.#protocol) return undefined
       const interfaceName = await this.#links.findName(way.ifindex)
       return interfaceName === undefined ? undefined : { gateway: way.gateway ?? nextHop, interfaceName }

@@ -1,0 +1,102 @@
+import test from 'ava'
+import { KernelSink } from '../../agent/kernel-sink.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+
+const MAIN = ROUTE_TABLE.main
+
+const selected = (prefix: string, nextHop = '192.0.2.9') =>
+  ({ prefix, family: 'ipv4', nextHop, encapsulations: [], peer: 'tor' }) as const
+
+async function aHost(wrap: (kernel: Kernel) => Kernel = kernel => kernel) {
+  const world = new FakeWorld()
+  const kernel = world.kernel()
+  const { index } = await kernel.createLink({ kind: 'dummy', name: 'eth0' })
+  await kernel.setLink('eth0', { up: true })
+  await kernel.addAddress({ ifindex: index, address: '192.0.2.1', length: 24, scope: ROUTE_SCOPE.universe })
+  const clock = new ManualClock()
+  const sink = new KernelSink(wrap(world.kernel()), { table: MAIN }, silentLog, clock)
+  const pass = async (ms: number) => {
+    clock.advance(ms)
+    for (let i = 0; i < 50; i++) await new Promise(setImmediate)
+  }
+  const routes = async () =>
+    (await kernel.routes({ table: MAIN, protocol: ROUTE_PROTOCOL.margayBgp }))
+      .map(({ dst, gateway }) => `${dst} via ${gateway}`)
+      .sort()
+  return { kernel, index, clock, sink, pass, routes }
+}
+
+test('changes are gathered and written together, a withdrawn route goes', async t => {
+  const { sink, pass, routes } = await aHost()
+  sink.selected(selected('10.0.0.0/24'))
+  sink.selected(selected('10.0.1.0/24'))
+  t.deepEqual(await routes(), [])
+  await pass(20)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9', '10.0.1.0/24 via 192.0.2.9'])
+  sink.allowDeletes()
+  sink.withdrawn('10.0.0.0/24')
+  await pass(20)
+  t.deepEqual(await routes(), ['10.0.1.0/24 via 192.0.2.9'])
+  sink.close()
+})
+
+test('a next hop that is reached over another route of BGP is rejected', async t => {
+  const { sink, pass, routes } = await aHost()
+  sink.selected(selected('198.51.100.0/24'))
+  await pass(20)
+  sink.selected(selected('10.0.0.0/24', '198.51.100.7'))
+  await pass(20)
+  t.deepEqual(await routes(), ['198.51.100.0/24 via 192.0.2.9'])
+  sink.close()
+})
+
+test('routes of an earlier run stay until deletes are allowed, also when that comes in the middle of a write', async t => {
+  let writing = Promise.resolve()
+  const { kernel, index, sink, pass, routes } = await aHost(inner => slowed(inner, () => writing))
+  const old = { dst: '10.9.0.0/24', table: MAIN, type: 'unicast', protocol: ROUTE_PROTOCOL.margayBgp } as const
+  const route = { ...old, scope: ROUTE_SCOPE.universe, gateway: '192.0.2.9', ifindex: index }
+  await kernel.changeRoutes([{ verb: 'add', route }])
+  sink.selected(selected('10.0.0.0/24'))
+  await pass(20)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9', '10.9.0.0/24 via 192.0.2.9'])
+
+  const write = Promise.withResolvers<void>()
+  writing = write.promise
+  sink.selected(selected('10.0.1.0/24'))
+  await pass(20)
+  sink.allowDeletes()
+  write.resolve()
+  await pass(0)
+  await pass(20)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9', '10.0.1.0/24 via 192.0.2.9'])
+  sink.close()
+})
+
+test('closed, it writes no more and leaves no timer', async t => {
+  const { sink, pass, routes, clock } = await aHost()
+  sink.selected(selected('10.0.0.0/24'))
+  sink.close()
+  t.is(clock.pending, 0)
+  await pass(1000)
+  t.deepEqual(await routes(), [])
+})
+
+/** A kernel whose route changes are answered only when `until` is. */
+function slowed(kernel: Kernel, until: () => Promise<void>): Kernel {
+  return new Proxy(kernel, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(target, name, target)
+      if (typeof value !== 'function') return value
+      if (name !== 'changeRoutes') return value.bind(target)
+      return async (...args: unknown[]) => {
+        const answer: unknown = await value.apply(target, args)
+        await until()
+        return answer
+      }
+    },
+  })
+}
