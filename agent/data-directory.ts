@@ -1,21 +1,9 @@
-// The node's data directory: two databases, and a lock that one agent holds for its life. The lock is one of the kernel
-// on a file, taken by SQLite: of two agents that start in the same millisecond one gets it, and when its holder is
-// killed nothing is left behind that has to be cleaned up.
+// The node's data directory: two databases, and a lock that one agent holds for its life. A second agent is locked out
+// even when both start in the same millisecond.
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { type Database, openDatabase } from '../lib/database.ts'
-
-/** SQLITE_BUSY: somebody else has the lock. */
-const BUSY = 5
-
-/** Keeps the locks from garbage collection, which would close the file and so release the lock. */
-const held = new Set<DatabaseSync>()
-
-/** Another agent uses the directory. */
-export class DirectoryInUse extends Error {
-  override readonly name = 'DirectoryInUse'
-}
+import { lockFile } from './file-lock.ts'
 
 export type DataDirectory = {
   /** Journal and snapshot: what must survive a power cut. */
@@ -26,7 +14,7 @@ export type DataDirectory = {
 }
 
 /**
- * Makes the directory where it is missing, locks it and opens its databases. Throws `DirectoryInUse` when another agent
+ * Makes the directory where it is missing, locks it and opens its databases. Throws `FileInUse` when another agent
  * has it, `DatabaseError` when its disk cannot be used.
  */
 export function openDataDirectory(path: string): DataDirectory {
@@ -47,23 +35,5 @@ export function openDataDirectory(path: string): DataDirectory {
   } catch (error) {
     unlock() // for any error: the directory was not opened
     throw error
-  }
-}
-
-/** Locks a file for the life of this process, or until the result is called. Throws `DirectoryInUse` with `message`. */
-function lockFile(path: string, message: string): () => void {
-  const lock = new DatabaseSync(path)
-  try {
-    lock.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
-  } catch (error) {
-    lock.close()
-    if (error instanceof Error && 'errcode' in error && error.errcode === BUSY)
-      throw new DirectoryInUse(message, { cause: error })
-    throw error
-  }
-  held.add(lock)
-  return () => {
-    held.delete(lock)
-    lock.close()
   }
 }

@@ -14,7 +14,7 @@ import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { parseAddress } from '../lib/ip.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
-import { DirectoryInUse } from './data-directory.ts'
+import { FileInUse } from './file-lock.ts'
 import { NodeAgent } from './node-agent.ts'
 import { agentRoutes } from './socket/routes.ts'
 import { refuseSecond, serveSocket } from './socket/server.ts'
@@ -54,7 +54,7 @@ await run(program.opts<Flags>())
 async function run(flags: Flags): Promise<void> {
   const log = createLog('margay-node', flags.logLevel)
   const die = (error: unknown) => {
-    if (error instanceof DirectoryInUse) log.fatal(error.message)
+    if (error instanceof FileInUse) log.fatal(error.message)
     else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
     process.exit(3)
   }

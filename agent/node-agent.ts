@@ -60,7 +60,7 @@ export class NodeAgent {
   #capabilities: Capabilities = { ipip: false, vxlan: false }
   #closed = false
 
-  /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `DirectoryInUse`. */
+  /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `FileInUse`. */
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
     const { clock, log, kernel, store, transport } = deps
     const { nodeName: node, dataDir } = options

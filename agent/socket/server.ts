@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import { dirname } from 'node:path'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import type { Log } from '../../lib/log.ts'
+import { FileInUse, lockFile } from '../file-lock.ts'
 
 /** Answers one request: it owns the response. What it throws is answered with 500 and logged. */
 export type Route = (request: IncomingMessage, response: ServerResponse, query: URLSearchParams) => void | Promise<void>
@@ -20,12 +21,16 @@ export type AgentSocket = { close(graceMs?: number): Promise<void> }
 /** An ADD waits this long for a block. */
 const GRACE_MS = 10_000
 
-/** Throws when another agent answers at `path`. To be asked before anything is touched that two agents must not share. */
+/** Throws `FileInUse` when another agent answers at `path`. To be asked before anything is touched that two agents must not share. */
 export async function refuseSecond(path: string): Promise<void> {
-  if (await answers(path)) throw new Error(`${path}: another agent answers on this socket; stop it first`)
+  if (await answers(path)) throw new FileInUse(inUse(path))
 }
 
-/** Serves `routes` (keys such as `GET /status`) on a unix socket at `path`. Throws when another agent answers there. */
+function inUse(path: string): string {
+  return `${path}: another agent answers on this socket; stop it first`
+}
+
+/** Serves `routes` (keys such as `GET /status`) on a unix socket at `path`. Throws `FileInUse` when another agent does. */
 export async function serveSocket(
   path: string,
   routes: Readonly<Record<string, Route>>,
@@ -34,15 +39,23 @@ export async function serveSocket(
 ): Promise<AgentSocket> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   await refuseSecond(path)
+  // two that start in the same moment both hear no answer: without a lock the later one would replace the socket
+  const unlock = lockFile(`${path}.lock`, inUse(path))
   rmSync(path, { force: true }) // left behind by a killed agent
   const server = createServer({ requestTimeout: 120_000 }, (req, res) => void serve(req, res, routes, log))
-  await listen(server, path)
+  try {
+    await listen(server, path)
+  } catch (error) {
+    unlock() // whatever the system said: nothing is served here
+    throw error
+  }
   return {
     close: (graceMs = GRACE_MS) =>
       new Promise<void>(resolve => {
         const cancel = clock.after(graceMs, () => server.closeAllConnections())
         server.close(() => {
           cancel()
+          unlock()
           resolve()
         })
         server.closeIdleConnections()

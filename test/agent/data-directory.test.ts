@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { DirectoryInUse, openDataDirectory } from '../../agent/data-directory.ts'
+import { openDataDirectory } from '../../agent/data-directory.ts'
+import { FileInUse } from '../../agent/file-lock.ts'
 import { DatabaseError } from '../../lib/database.ts'
 
 function aDirectory(t: ExecutionContext): string {
@@ -30,17 +31,14 @@ test('of agents that start in the same moment one gets the directory, and the ot
   const said = await Promise.all(Array.from({ length: 4 }, () => elsewhere(t, path)))
   const words = said.map(each => each.said).sort()
   t.is(words.filter(word => word === 'opened').length, 1, words.join('; '))
-  t.is(
-    words.filter(word => /^DirectoryInUse: .*: another agent uses this directory; stop it first$/.test(word)).length,
-    3,
-  )
+  t.is(words.filter(word => /^FileInUse: .*: another agent uses this directory; stop it first$/.test(word)).length, 3)
 })
 
 test('an agent that was killed leaves the directory free', async t => {
   const path = aDirectory(t)
   const first = await elsewhere(t, path)
   t.is(first.said, 'opened')
-  t.throws(() => openDataDirectory(path), { instanceOf: DirectoryInUse })
+  t.throws(() => openDataDirectory(path), { instanceOf: FileInUse })
   await first.kill()
   openDataDirectory(path).close()
 })

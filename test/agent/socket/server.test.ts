@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
+import { FileInUse } from '../../../agent/file-lock.ts'
 import { asJson, refuseSecond, serveSocket } from '../../../agent/socket/server.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 import { silentLog } from '../../../lib/log.ts'
@@ -19,6 +20,21 @@ test('a second agent is refused before it has begun, and the first goes on answe
   await t.throwsAsync(refuseSecond(path), undefined, 'the first still answers')
   await first.close()
   await t.notThrowsAsync(refuseSecond(path))
+})
+
+test('of agents that serve one socket in the same moment one does, and it is reached', async t => {
+  const dir = mkdtempSync(join(tmpdir(), 'margay-socket-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const path = join(dir, 'agent.sock')
+  const routes = { 'GET /healthz': asJson(() => ({ ok: true })) }
+  const tries = await Promise.allSettled([1, 2, 3].map(() => serveSocket(path, routes, silentLog)))
+  const served = tries.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
+  t.is(served.length, 1)
+  for (const each of tries) if (each.status === 'rejected') t.true(each.reason instanceof FileInUse)
+  await t.throwsAsync(refuseSecond(path), { instanceOf: FileInUse })
+  await served[0]!.close()
+  const next = await serveSocket(path, routes, silentLog)
+  await next.close()
 })
 
 test('a client that never finishes its request does not keep a stopping agent', async t => {
