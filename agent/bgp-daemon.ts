@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { nameOf } from '../bgp/config.ts'
 import { parseConfigFile } from '../bgp/file/config-file.ts'
 import type { ConfigFile } from '../bgp/file/types.ts'
-import { loadMrt } from '../bgp/mrt/load.ts'
+import { loadMrt, MrtError } from '../bgp/mrt/load.ts'
 import type { Discover, Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
@@ -143,10 +143,9 @@ export class BgpDaemon {
       const loaded = await loadMrt(this.#speaker, chunks, { ...options, log, signal: this.#stopping.signal })
       log.info(loaded, 'all routes are read from MRT')
     } catch (error) {
-      log.error(
-        { detail: (error as Error).message },
-        'the MRT file cannot be read, or not to its end; what was read stays',
-      )
+      // the file is no dump, or the file system refused it (its errors have a code)
+      if (!(error instanceof MrtError) && !(error instanceof Error && 'code' in error)) throw error
+      log.error({ detail: error.message }, 'the MRT file cannot be read, or not to its end; what was read stays')
     }
   }
 

@@ -14,7 +14,7 @@ const PATCH_FORMATS: Readonly<Record<string, PatchFormat>> = {
 }
 
 /** The media type of a request without its parameters; empty when there is none. */
-export function contentTypeOf(request: IncomingMessage): string {
+function contentTypeOf(request: IncomingMessage): string {
   return (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
 }
 

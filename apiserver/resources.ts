@@ -20,7 +20,7 @@ export type PatchFormat = 'merge' | 'json' | 'strategic' | 'apply'
 export type Page = { items: readonly Stored[]; version: number; next?: string; remaining?: number }
 
 /** The namespace that is always there. */
-export const DEFAULT_NAMESPACE = 'default'
+const DEFAULT_NAMESPACE = 'default'
 
 const namespacedKinds = (Object.keys(kinds) as Kind[]).filter(kind => kinds[kind].namespaced)
 

@@ -81,7 +81,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
 }
 
 /** `address:port` or `[address]:port`. Throws OptionsError. */
-export function parseListen(text: string): { host: string; port: number } {
+function parseListen(text: string): { host: string; port: number } {
   const { host, port } = splitHostPort(text) ?? {}
   if (host === undefined || port === undefined)
     throw new OptionsError(`cannot listen on ${JSON.stringify(text)}: give ADDRESS:PORT, such as 127.0.0.1:6480`)

@@ -67,7 +67,7 @@ const UNITS = [
 ] as const
 
 /** How long ago, in kubectl's short form: `45s`, `3m10s`, `5h`, `12d`. */
-export function ageOf(timestamp: string | undefined, nowMs: number): string {
+function ageOf(timestamp: string | undefined, nowMs: number): string {
   const then = Date.parse(timestamp ?? '')
   if (Number.isNaN(then)) return '<unknown>'
   let seconds = Math.max(0, Math.floor((nowMs - then) / 1000))

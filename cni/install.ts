@@ -35,7 +35,7 @@ export function installPlugin(options: InstallOptions): { plugin: string; conf?:
 }
 
 /** The plugin as one CommonJS script: without an import Node does not parse it twice. */
-export function pluginSource(node: string): string {
+function pluginSource(node: string): string {
   const shebang = `#!${node}`
   if (!node.startsWith('/') || /\s/.test(node) || shebang.length > SHEBANG_LIMIT)
     throw new Error(`${node} cannot stand in a first line: use an absolute path without spaces, below 126 bytes`)
@@ -55,7 +55,7 @@ function quietly<T>(body: () => T): T {
 }
 
 /** Present runtimes fail when 1.1.0 is the only version: `cniVersions` lists the others. */
-export function conflist(network: string, socket: string): Record<string, unknown> {
+function conflist(network: string, socket: string): Record<string, unknown> {
   return {
     cniVersion: '1.0.0',
     cniVersions: ['0.4.0', '1.0.0', '1.1.0'],

@@ -144,7 +144,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
 }
 
 /** The port's error for an HTTP status; `text` is the Status object, if the server is one. */
-export function failureOf({ method, path }: Pick<Call, 'method' | 'path'>, code: number, text: string): Error {
+function failureOf({ method, path }: Pick<Call, 'method' | 'path'>, code: number, text: string): Error {
   const message = `${messageOf(text) ?? `HTTP ${code}`} (${method} ${path})`
   if (code === 404) return new NotFound(message)
   if (code === 409) return new Conflict(message)

@@ -1,6 +1,6 @@
 // What felix is told. `calc/` turns it into what the kernel should hold (`desired.ts`) and is pure: its output is a
 // function of the current input alone, whatever the order of events was.
-import type { Capabilities } from '../kernel/capabilities.ts'
+import type { Capabilities } from '../kernel/port/links.ts'
 
 export type Encapsulation = 'none' | 'ipip' | 'vxlan'
 

@@ -60,7 +60,7 @@ export function release(block: Block, handle: string): { block: Block; freed: re
 }
 
 /** The slots that a handle holds. */
-export function slotsOf(block: Block, handle: string): number[] {
+function slotsOf(block: Block, handle: string): number[] {
   return [...block.slots.keys()].filter(ordinal => block.slots[ordinal]?.handle === handle)
 }
 

@@ -1,10 +1,7 @@
 // Which tunnel kinds this kernel has, found out by making one of each: a module that can be loaded is loaded by the
 // attempt, and no list of kernel options or versions says as much.
 import { ERRNO, KernelError } from './port/error.ts'
-import type { LinkPort, LinkSpec } from './port/links.ts'
-
-/** Tunnel kinds that a kernel has. */
-export type Capabilities = { ipip: boolean; vxlan: boolean }
+import type { Capabilities, LinkPort, LinkSpec } from './port/links.ts'
 
 /** Addresses for documentation (RFC 5737): a probe must never be taken for a working tunnel. */
 const PROBES: Record<keyof Capabilities, LinkSpec> = {

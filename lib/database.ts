@@ -65,7 +65,7 @@ export class Database {
 }
 
 /** A prepared statement; parameters take the places of `?` in their order. Methods throw DatabaseError. */
-export class Statement {
+class Statement {
   readonly #statement: StatementSync
 
   constructor(statement: StatementSync) {

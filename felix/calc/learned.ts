@@ -3,8 +3,8 @@
 // it, the VTEP of its next hop, this node.
 // Hazards: a learned route must never cover what is ours, and must never replace the subnet the node itself lives on.
 import { broken, type Condition } from '../../api/status.ts'
-import type { Capabilities } from '../../kernel/capabilities.ts'
 import { GATEWAY } from '../../kernel/pod-interface.ts'
+import type { Capabilities } from '../../kernel/port/links.ts'
 import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'

@@ -2,7 +2,6 @@
 // sysctls along when they go down or away, as Linux does it. Refusals are thrown as `KernelError`. What it does not
 // have: IPv6 link-local addresses, duplicate address detection, multicast and broadcast routes.
 import { addressBits, contains, type Family, familyOf, isLinkLocal, maskAddress } from '../../lib/ip.ts'
-import { drops } from '../netlink/route/route.ts'
 import type { Address } from '../port/addresses.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { KernelEvent } from '../port/kernel.ts'
@@ -10,6 +9,7 @@ import type { Link } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import {
   defaultMetric,
+  drops,
   ROUTE_PROTOCOL,
   ROUTE_SCOPE,
   ROUTE_TABLE,

@@ -352,7 +352,7 @@ function fdbText({ mac, dst, ifindex }: FdbEntry): string {
 }
 
 /** A route as `ip route` would say it, as far as it names the object. */
-export function routeText({ dst, type, gateway, ifindex, table, metric }: Route): string {
+function routeText({ dst, type, gateway, ifindex, table, metric }: Route): string {
   const parts = [type === 'unicast' ? dst : `${type} ${dst}`]
   if (gateway !== undefined) parts.push(`via ${gateway}`)
   if (ifindex !== undefined) parts.push(`dev ${ifindex}`)

@@ -53,3 +53,6 @@ export type LinkPort = {
   setLink(of: string | number, change: LinkChange): Promise<void>
   deleteLink(of: string | number): Promise<void>
 }
+
+/** Tunnel kinds that a kernel has. */
+export type Capabilities = { ipip: boolean; vxlan: boolean }

@@ -23,6 +23,13 @@ export type RouteType =
   | 'prohibit'
   | 'throw'
 
+const DROPPING: readonly RouteType[] = ['blackhole', 'unreachable', 'prohibit', 'throw']
+
+/** Whether routes of a type lead to no device: they drop packets, or end the look-up in this table (`throw`). */
+export function drops(type: RouteType): boolean {
+  return DROPPING.includes(type)
+}
+
 /**
  * A route of one table. Its identity in the kernel is (table, dst, metric); see `routeKey`. A route that the kernel
  * tells has no `metric` when it has its family's default one, no `ifindex` when its type drops packets, scope 0 when

@@ -1,10 +1,9 @@
 // Routes of one table, told apart by destination and metric. Hazards: IPv4 routes vanish without a word with their link
 // or last address; NLM_F_REPLACE overwrites whoever holds the key, so it is used only for routes that were read.
 import { contains, familyOf } from '../../lib/ip.ts'
-import { drops } from '../netlink/route/route.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent } from '../port/kernel.ts'
-import { ROUTE_SCOPE, type Route, type RouteChange } from '../port/routes.ts'
+import { drops, ROUTE_SCOPE, type Route, type RouteChange } from '../port/routes.ts'
 import type { LinkView } from './link-view.ts'
 import { type NamedRoute, routeKeyOf } from './objects.ts'
 import type { Ownership } from './ownership.ts'

@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { installPlugin, pluginSource } from '../../cni/install.ts'
+import { installPlugin } from '../../cni/install.ts'
 import { CNI_VERSIONS } from '../../cni/result.ts'
 
 function installed(t: ExecutionContext): { folder: string; plugin: string; conf: string; socket: string } {
@@ -42,8 +42,11 @@ test('the configuration lists versions that present runtimes know', t => {
 })
 
 test('an interpreter path that is too long for a first line is refused', t => {
+  const { folder, plugin, socket } = installed(t)
+  const before = readFileSync(plugin, 'utf8')
   for (const node of ['node', '/a b/node', `/${'x'.repeat(130)}`])
-    t.throws(() => pluginSource(node), { message: /first line/ })
+    t.throws(() => installPlugin({ binDir: join(folder, 'bin'), node, socket }), { message: /first line/ })
+  t.is(readFileSync(plugin, 'utf8'), before, 'the plugin that was there stays')
 })
 
 test('without a command the plugin prints what it is and its versions on stderr, and exits with 0', t => {

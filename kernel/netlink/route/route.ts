@@ -2,7 +2,7 @@
 // type u8 | flags u32. Hazards: a metric of 0 in a deletion means any metric, so IPv6's default is always spelt out
 // there; IPv6 dumps dropping routes with `lo` as their device.
 import { addressBits, addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
-import { defaultMetric, type Route, type RouteFilter, type RouteType } from '../../port/routes.ts'
+import { defaultMetric, drops, type Route, type RouteFilter, type RouteType } from '../../port/routes.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
 import { RTA, RTAX, RTM_F, RTNH_F } from './numbers.ts'
@@ -24,11 +24,6 @@ const TYPE = {
 
 const TYPE_NAMES: (RouteType | undefined)[] = []
 for (const [name, number] of Object.entries(TYPE)) TYPE_NAMES[number] = name as RouteType
-
-/** Whether routes of a type drop packets, which therefore have no device. */
-export function drops(type: RouteType): boolean {
-  return TYPE[type] >= TYPE.blackhole
-}
 
 /** The head of a dump that the kernel filters (with NETLINK_GET_STRICT_CHK) as far as it can. */
 export function emitRouteDump(w: NlWriter, family: number, { table, protocol, ifindex }: RouteFilter): void {
