@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { NodeAgent } from '../../agent/node-agent.ts'
+import { NODE_ANNOTATION } from '../../api/core.ts'
 import { handleCni } from '../../cni/handle.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
@@ -178,6 +179,42 @@ test('an agent that starts again never tells the other nodes that its tunnel has
   t.is(await address(), before)
   t.true(said.length > 0)
   for (const value of said) t.notRegex(JSON.stringify(value), /IPv4IPIPTunnelAddr":null/)
+})
+
+test('objects of other nodes and faulty configuration never make a node unready, and each fault is told', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const agent = await startAgent(t, machines[0], store, network)
+  await eventually(
+    t,
+    'ready',
+    () => agent.ready(),
+    ready => ready,
+  )
+  const address = (text: string) => ({ annotations: { [NODE_ANNOTATION.ipv4Address]: text } })
+  await store.create('Node', aNode('bad', address('none')))
+  await store.create('Node', aNode('twin-a', address('192.0.2.13/24')))
+  await store.create('Node', aNode('twin-b', address('192.0.2.13/24')))
+  await store.create('IPPool', aPool('inside', { cidr: '10.244.7.0/24', natOutgoing: true }))
+  for (const name of ['peer-a', 'peer-b'])
+    await store.create(
+      'BGPPeer',
+      aResource('BGPPeer', { metadata: { name }, spec: { peerIP: '192.0.2.1', asNumber: 1 } }),
+    )
+  const told = await eventually(
+    t,
+    'told',
+    () =>
+      agent.conditions().flatMap(({ type, status, object }) => (status === 'False' ? [`${type} ${object?.name}`] : [])),
+    conditions => conditions.length >= 5,
+  )
+  t.deepEqual(told.sort(), [
+    'AddressesUnique twin-b',
+    'FieldsSupported inside',
+    'NodesReadable bad',
+    'PeersConfigured peer-b',
+    'PoolsUsable inside',
+  ])
+  t.true(agent.ready())
 })
 
 test('with the API server away an agent restarts, keeps its routes and pods, and serves ADD and DEL', async t => {
