@@ -1,6 +1,6 @@
 // Where the API server is and how to authenticate there, from a kubeconfig or a pod's service account. Tokens, CAs and
 // client certificates are read here; a kubeconfig with a credential program, an auth provider or a proxy goes to
-// client-node, which is loaded only then: it costs 100 MB and a second of an agent's start.
+// client-node, which is loaded only then: it costs 60 MB and most of a second of an agent's start.
 import { existsSync, readFileSync } from 'node:fs'
 import type { RequestOptions } from 'node:https'
 import { homedir } from 'node:os'

@@ -29,7 +29,8 @@ export type StoreOptions = ConnectionOptions & {
   idleMs?: number
 }
 
-const PAGE = 500
+/** Small pages: a page of Nodes is 1 MB of text and 3 MB of values, and the heap keeps the most it ever needed. */
+const PAGE = 100
 const LIST_ATTEMPTS = 3
 const UPDATE_ATTEMPTS = 5
 const IDLE_MS = 60_000

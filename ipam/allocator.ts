@@ -3,8 +3,9 @@
 import { type IpPool, poolOf } from '../api/pools.ts'
 import { broken, type Condition, unknown } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
-import { Refused, type Store, Unreachable } from '../datastore/port.ts'
+import { isStoreError, type Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
+import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, release } from './block.ts'
@@ -12,8 +13,10 @@ import { Claims } from './claims.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
-import { blockOf, lowWater, overlappingPools, pickBlock, poolsFor, reservedBy, type Selects } from './pick.ts'
+import { NewBlock } from './new-block.ts'
+import { blockOf, lowWater, overlappingPools, poolsFor, reservedBy, type Selects } from './pick.ts'
 import type { AllocationAttributes, Allocator, Assigned, AssignRefusal, AssignRequest, OwnBlock } from './port.ts'
+import { addressTaken, unreachable } from './refusals.ts'
 
 export type AllocatorDeps = {
   node: string
@@ -30,11 +33,6 @@ export type AllocatorDeps = {
 /** How long an ADD waits for a new block before it is told to come again. */
 const CLAIM_PATIENCE_MS = 10_000
 
-/** How old the list of other nodes' blocks may be when by it no block is free. */
-const RELIST_MS = 10_000
-/** So many claims lost in a row say that the list of other nodes' blocks is out of date. */
-const LOST_CLAIMS = 3
-
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 
 /** What to do for one family of a request: take a slot of an own block, or get a block first. */
@@ -46,7 +44,7 @@ export class NodeAllocator implements Allocator {
   readonly #claims: Claims
   readonly #inputs: InputWatch
   readonly #listeners = new Set<(blocks: readonly OwnBlock[]) => void>()
-  readonly #claiming = new Map<string, Promise<AssignRefusal | undefined>>()
+  readonly #newBlock: NewBlock
   #announced = ''
   #closed = false
 
@@ -56,6 +54,7 @@ export class NodeAllocator implements Allocator {
     this.#ledger = new Ledger(deps.journal)
     this.#inputs = new InputWatch(deps.caches)
     this.#claims = new Claims({ ...deps, ledger: this.#ledger })
+    this.#newBlock = new NewBlock(deps.node, this.#claims, this.#ledger)
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(() => this.#announce())
   }
@@ -152,7 +151,7 @@ export class NodeAllocator implements Allocator {
       if (refusal !== undefined) return refusal
       const short = plans.find(plan => 'claim' in plan)
       if (short !== undefined) {
-        const failed = await this.#withDeadline(this.#claim(short.claim, inputs, short.exact), deadline)
+        const failed = await this.#withDeadline(this.#newBlock.claim(short.claim, inputs, short.exact), deadline)
         if (failed !== undefined) return failed
         continue
       }
@@ -162,7 +161,7 @@ export class NodeAllocator implements Allocator {
         return { address, family: familyOf(address), block: block.cidr }
       })
       const assigned = request.families.flatMap(family => [...held, ...added].filter(has => has.family === family))
-      this.#give(request, places, () => within?.(assigned))
+      this.#record(request, places, () => within?.(assigned))
       this.#keepSpare()
       return assigned
     }
@@ -216,83 +215,21 @@ export class NodeAllocator implements Allocator {
       const ordinal = freeSlot(owned.block, address)
       if (ordinal !== undefined) return { owned, ordinal }
       const holder = owned.block.slots[indexOf(block, address) ?? 0]
-      return taken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
+      return addressTaken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
     }
     const owner = this.#claims.taken().get(block)
-    if (this.#claims.taken().has(block)) return taken(`${address} lies in block ${block} of ${owner ?? 'nobody'}`)
+    if (this.#claims.taken().has(block))
+      return addressTaken(`${address} lies in block ${block} of ${owner ?? 'nobody'}`)
     return { claim: [pool], exact: block }
   }
 
-  #give(request: AssignRequest, places: readonly { owned: OwnedBlock; ordinal: number }[], within: () => void): void {
+  #record(request: AssignRequest, places: readonly { owned: OwnedBlock; ordinal: number }[], within: () => void): void {
     const holder: Holder = {
       handle: request.handle,
       secondary: { ...textsOf(request.attributes), timestamp: new Date(this.#deps.clock.wallMs()).toISOString() },
     }
     const changed = places.map(({ owned, ordinal }) => ({ ...owned, block: assign(owned.block, holder, ordinal) }))
     this.#ledger.put(changed, within)
-  }
-
-  /** One claim at a time for the same pools, however many wait for it. Undefined: there is a new block. */
-  #claim(pools: readonly IpPool[], inputs: Inputs, exact?: string): Promise<AssignRefusal | undefined> {
-    const key = exact ?? pools.map(({ metadata }) => metadata.name).join(' ')
-    const running = this.#claiming.get(key)
-    if (running !== undefined) return running
-    const claim = this.#claimOne(pools, inputs, exact).finally(() => this.#claiming.delete(key))
-    this.#claiming.set(key, claim)
-    return claim
-  }
-
-  async #claimOne(pools: readonly IpPool[], inputs: Inputs, exact?: string): Promise<AssignRefusal | undefined> {
-    const family = familyOf(pools[0]!.spec.cidr)
-    const { autoAllocateBlocks, maxBlocksPerHost: most } = inputs.config
-    const before = this.#own().length
-    if (!autoAllocateBlocks)
-      return {
-        refused: 'block-limit',
-        message: 'autoAllocateBlocks is off and the blocks of this node are full',
-        remedy: 'set it in the IPAMConfiguration named default',
-      }
-    try {
-      await this.#claims.learnTaken(Number.POSITIVE_INFINITY)
-      if (this.#own().length > before) return undefined // what the journal had lost came back
-      for (let lost = 0; ; ) {
-        const mine = this.#own().filter(({ block }) => familyOf(block.cidr) === family).length
-        if (most > 0 && mine >= most)
-          return {
-            refused: 'block-limit',
-            message: `this node has ${mine} ${family} blocks, as many as maxBlocksPerHost allows`,
-            remedy: 'raise maxBlocksPerHost in the IPAMConfiguration named default',
-          }
-        const cidr = exact ?? this.#pick(pools, inputs)
-        // other nodes' blocks are not watched: some may have been given back, or taken
-        if ((cidr === undefined || lost >= LOST_CLAIMS) && (await this.#claims.learnTaken(RELIST_MS))) {
-          lost = 0
-          continue
-        }
-        if (cidr === undefined)
-          return {
-            refused: 'exhausted',
-            message: `no free block is left in ${pools.map(({ metadata, spec }) => `${metadata.name} (${spec.cidr})`).join(', ')}`,
-            remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
-          }
-        if ((await this.#claims.claim(cidr)) === 'claimed') return undefined
-        lost++
-        if (exact !== undefined)
-          return taken(`block ${exact} belongs to ${this.#claims.taken().get(exact) ?? 'nobody'}`)
-      }
-    } catch (error) {
-      if (error instanceof Unreachable || error instanceof Refused) return unreachable(error.message)
-      throw error
-    }
-  }
-
-  #pick(pools: readonly IpPool[], inputs: Inputs): string | undefined {
-    const taken = [...this.#claims.taken().keys(), ...this.#ledger.blocks().map(({ block }) => block.cidr)]
-    for (const pool of pools) {
-      const cidr = pickBlock(pool, taken, inputs.reserved, this.#deps.node)
-      if (cidr !== undefined) return cidr
-    }
-    return undefined
   }
 
   async #withDeadline(claim: Promise<AssignRefusal | undefined>, deadline: number): Promise<AssignRefusal | undefined> {
@@ -328,18 +265,24 @@ export class NodeAllocator implements Allocator {
         if (serves) free -= block.slots.length
         this.#claims
           .giveBack(block.cidr)
-          .catch(error => this.#deps.log.error({ err: error, cidr: block.cidr }, 'a block cannot be given back'))
+          .catch(error => this.#logFailure(error, `block ${block.cidr} cannot be given back`))
       }
     }
   }
 
   #claimSpare(pools: readonly IpPool[], inputs: Inputs): void {
-    this.#claim(pools, inputs).then(
+    this.#newBlock.claim(pools, inputs).then(
       refusal => {
         if (refusal !== undefined) this.#deps.log.info({ refusal }, 'no spare block')
       },
-      error => this.#deps.log.error({ err: error }, 'no spare block'),
+      error => this.#logFailure(error, 'no spare block'),
     )
+  }
+
+  /** Takes what the API server or the disk refused; the next change tries again. */
+  #logFailure(error: unknown, what: string): void {
+    if (!isStoreError(error) && !(error instanceof DatabaseError)) throw error
+    this.#deps.log.error({ err: error }, what)
   }
 
   #own(): OwnedBlock[] {
@@ -392,16 +335,4 @@ function sum(numbers: readonly number[]): number {
 
 function textsOf(attributes: AssignRequest['attributes']): Record<string, string> {
   return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined))
-}
-
-function taken(message: string): AssignRefusal {
-  return { refused: 'address-taken', message, remedy: 'ask for another address, or for none' }
-}
-
-function unreachable(message: string): AssignRefusal {
-  return {
-    refused: 'unreachable',
-    message,
-    remedy: 'a new block needs the API server: check that this node reaches it and may create IPAMBlocks',
-  }
 }

@@ -17,7 +17,10 @@ export function enterNamespace(): void {
   process.exit(status ?? 1)
 }
 
-/** A bridge without ports swallows what is sent to the simulated nodes: peers that never answer. */
+/**
+ * The simulated nodes' addresses are local ones: a peer without a process behind it refuses the connection at once, as a
+ * node whose agent is down, and a simulated peer can listen on any of them.
+ */
 function buildUplink(): void {
   const ip = (text: string): void => void execFileSync('ip', text.split(' '))
   ip('link set lo up')
@@ -25,4 +28,5 @@ function buildUplink(): void {
   ip(`addr add ${NODE_ADDRESS}/16 dev up0`)
   ip('link set up0 arp off up')
   ip('route add default via 10.99.255.254')
+  ip('route add local 10.99.0.0/16 dev lo')
 }

@@ -1,13 +1,14 @@
 // `npm run bench:scale`: one agent and one margay-api in a simulated cluster, measured per event. `--nodes N` (5000),
-// `--soak SECONDS` (120), `--beside DIR` measures the programs of another checkout in the same run, `--json`. Needs root.
+// `--soak SECONDS` (120), `--quick` for a look with few events, `--beside DIR` measures the programs of another checkout
+// in the same run, `--json`. Needs root.
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { enterNamespace } from './ground.ts'
 import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './scenario.ts'
 
 const HERE = fileURLToPath(new URL('../..', import.meta.url))
-const EVENTS = 200
-const LISTS = 20
+const FULL = { events: 200, idleSeconds: 5, lists: 20 }
+const QUICK = { events: 60, idleSeconds: 2, lists: 4 }
 
 async function main(): Promise<void> {
   const { sizes, beside, json } = usage()
@@ -29,17 +30,22 @@ function usage(): { sizes: Sizes; beside: string[]; json: boolean } {
         nodes: { type: 'string', default: '5000' },
         soak: { type: 'string', default: '120' },
         beside: { type: 'string', multiple: true, default: [] },
+        quick: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
       },
     })
     const [nodes, soakSeconds] = [Number(values.nodes), Number(values.soak)]
     if (Number.isInteger(nodes) && nodes >= 2 && nodes <= 60_000 && soakSeconds > 0)
-      return { sizes: { nodes, soakSeconds, events: EVENTS, lists: LISTS }, beside: values.beside, json: values.json }
+      return {
+        sizes: { nodes, soakSeconds, ...(values.quick ? QUICK : FULL) },
+        beside: values.beside,
+        json: values.json,
+      }
   } catch (error) {
     if (!(error instanceof TypeError)) throw error // parseArgs says what is wrong with a TypeError
     console.error(error.message)
   }
-  console.error('usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--beside DIR]... [--json]')
+  console.error('usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--quick] [--beside DIR]... [--json]')
   process.exit(2)
 }
 

@@ -15,6 +15,8 @@ export type Sizes = {
   /** Events per measure, and how long the memory is watched. */
   events: number
   soakSeconds: number
+  /** How long the agent's use without events is measured, before and after each measure. */
+  idleSeconds: number
   /** How many lists of all Nodes at once. */
   lists: number
 }
@@ -39,7 +41,6 @@ export type Figures = Partial<Record<RowName, number>>
 /** Events per second while memory and processor time are measured. */
 const RATE = 20
 const QUIET_MS = 3000
-const IDLE_MS = 5000
 
 /** Measures the programs of `checkout` in the namespace of this process. `note` tells what is going on. */
 export async function runScenario(checkout: string, sizes: Sizes, note: (text: string) => void): Promise<Figures> {
@@ -73,8 +74,8 @@ export async function runScenario(checkout: string, sizes: Sizes, note: (text: s
     patch(api.url, `${PATHS.blocks}/${blockName(1 + (n % (sizes.nodes - 1)))}`, {
       metadata: { annotations: { at: String(n) } },
     })
-  figures['Node heartbeat, no peers: agent CPU'] = await cpuPerEvent(agent, sizes.events, beat)
-  figures['foreign IPAMBlock changes: agent CPU'] = await cpuPerEvent(agent, sizes.events, block)
+  figures['Node heartbeat, no peers: agent CPU'] = await cpuPerEvent(agent, sizes, beat)
+  figures['foreign IPAMBlock changes: agent CPU'] = await cpuPerEvent(agent, sizes, block)
 
   note('restart')
   await agent.stop()
@@ -88,7 +89,7 @@ export async function runScenario(checkout: string, sizes: Sizes, note: (text: s
   await patch(api.url, `${PATHS.pools}/pods`, { spec: { vxlanMode: 'Always' } })
   await patch(api.url, `${PATHS.bgpConfigurations}/default`, bgpConfiguration(true))
   await sleep(QUIET_MS + sizes.nodes * 2)
-  figures['Node heartbeat, peers and VTEPs: agent CPU'] = await cpuPerEvent(agent, sizes.events, beat)
+  figures['Node heartbeat, peers and VTEPs: agent CPU'] = await cpuPerEvent(agent, sizes, beat)
 
   note(`${sizes.soakSeconds} s of ${RATE} events a second`)
   const lines = agent.logLines()
@@ -112,13 +113,14 @@ function bgpConfiguration(mesh: boolean): object {
  * Milliseconds of the agent's processor time per event, less what it uses when nothing happens: measured before and after
  * the events, since peers that are tried again cost something too.
  */
-async function cpuPerEvent({ pid }: Agent, events: number, event: (n: number) => Promise<void>): Promise<number> {
+async function cpuPerEvent({ pid }: Agent, sizes: Sizes, event: (n: number) => Promise<void>): Promise<number> {
+  const { events, idleSeconds } = sizes
   const used = async (body: () => Promise<unknown>): Promise<{ ms: number; seconds: number }> => {
     const [ns, startMs] = [cpuNanoseconds(pid), performance.now()]
     await body()
     return { ms: (cpuNanoseconds(pid) - ns) / 1e6, seconds: (performance.now() - startMs) / 1000 }
   }
-  const quiet = () => used(() => sleep(IDLE_MS))
+  const quiet = () => used(() => sleep(idleSeconds * 1000))
   const before = await quiet()
   const busy = await used(() => atRate(events, event))
   const after = await quiet()

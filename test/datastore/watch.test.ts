@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import test from 'ava'
 import type { Resource } from '../../api/kinds.ts'
 import { Gone } from '../../datastore/connection.ts'
@@ -230,3 +232,10 @@ test('a closed watch leaves no timer behind', async t => {
     t.is(script.clock.pending, 0)
   }
 })
+
+for (const fault of ['list', 'read', 'event'])
+  test(`a fault of this program in ${fault} ends it, and is not retried as if the server were away`, async t => {
+    const child = new URL('./fault-child.ts', import.meta.url).pathname
+    const error = await t.throwsAsync(promisify(execFile)(process.execPath, [child, fault]))
+    t.regex(error!.message, new RegExp(`TypeError: a fault in ${fault}`))
+  })

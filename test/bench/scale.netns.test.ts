@@ -1,0 +1,39 @@
+// The short form of `npm run bench:scale`: not how fast it is on this machine, but that the work follows the change and
+// not the size of the cluster.
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import test from 'ava'
+import { type Figures, ROWS, type RowName } from '../../bench/scale/scenario.ts'
+
+const MAIN = fileURLToPath(new URL('../../bench/scale/main.ts', import.meta.url))
+const [FEW, MANY] = [60, 240]
+/** Below this the machine's noise is larger than the work. */
+const NOISE_MS = 0.7
+
+async function measure(nodes: number): Promise<Figures> {
+  const args = [MAIN, '--quick', '--json', '--soak', '3', '--nodes', String(nodes)]
+  const { stdout } = await promisify(execFile)(process.execPath, args)
+  const { columns } = JSON.parse(stdout) as { columns: [{ figures: Figures }] }
+  return columns[0].figures
+}
+
+test.serial('four times the nodes do not make an event dearer, nor a restart larger', async t => {
+  if (process.getuid?.() !== 0) {
+    t.log('skipped: network namespaces need root')
+    t.pass()
+    return
+  }
+  t.timeout(240_000)
+  const few = await measure(FEW)
+  const many = await measure(MANY)
+  for (const row of Object.keys(ROWS) as RowName[]) {
+    t.log(row, few[row], many[row])
+    t.true(Number.isFinite(few[row]) && Number.isFinite(many[row]), row)
+  }
+  const flat: RowName[] = ['Node heartbeat, no peers: agent CPU', 'Node heartbeat, peers and VTEPs: agent CPU']
+  for (const row of flat) t.true(many[row]! < 2 * few[row]! + NOISE_MS, `${row}: ${few[row]} then ${many[row]}`)
+  t.true(many['foreign IPAMBlock changes: agent CPU']! < NOISE_MS)
+  t.true(many['restart: received']! < 0.05, `${many['restart: received']} MB`)
+  t.true(many['start, cold: memory']! < few['start, cold: memory']! + 60)
+})
