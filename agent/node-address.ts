@@ -19,6 +19,7 @@ export type NodeAddress = {
   length: number
   /** Interface that carries it. */
   uplink: string
+  /** Of the uplink when the address was chosen, in bytes. */
   mtu: number
 }
 

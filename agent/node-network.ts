@@ -153,9 +153,9 @@ export class NodeNetwork {
   async #pass(): Promise<void> {
     if (this.#closed) return
     this.report()
-    const { view, felix, nodeName } = this.#deps
+    const { view, felix } = this.#deps
     if (!view.synced) return
-    const own = this.#own.found ?? (await this.#own.look(view.get('Node', nodeName), () => this.changed()))
+    const own = this.#own.found ?? (await this.#lookForOwn())
     if (own === undefined || this.#closed) return
     this.#tunnels.need(felix.tunnelsNeeded())
     // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it
@@ -165,6 +165,13 @@ export class NodeNetwork {
     await this.#feed.flush(this.#routing, this.#blocks)
     felix.complete('datastore')
     this.#kernelReady.ask()
+  }
+
+  async #lookForOwn(): Promise<NodeAddress | undefined> {
+    const { view, felix, nodeName } = this.#deps
+    const own = await this.#own.look(view.get('Node', nodeName), () => this.changed())
+    if (own !== undefined) felix.configure({ uplinkMtu: own.mtu })
+    return own
   }
 
   #openRouting({ address }: NodeAddress): Routing {
@@ -180,12 +187,12 @@ export class NodeNetwork {
   }
 
   /** Tells felix and the other nodes who this node is. */
-  #describe({ address, length, uplink, mtu }: NodeAddress): void {
+  #describe({ address, length, uplink }: NodeAddress): void {
     const { nodeName: name, felix, view } = this.#deps
     const { ipip: ipipTunnelAddress, vxlan: vxlanTunnelAddress } = this.#tunnels.addresses
     const [ipv4, vxlanTunnelMac] = [`${address}/${length}`, vtepMac(name)]
     const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
-    felix.configure({ uplinkMtu: mtu, node: { name, ipv4, uplink, ...tunnels, vxlanTunnelMac } })
+    felix.configure({ node: { name, ipv4, uplink, ...tunnels, vxlanTunnelMac } })
     const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
     this.#publisher.want({ ipv4, ...tunnels, vxlanTunnelMac: publishedMac }, view.get('Node', name))
   }

@@ -86,6 +86,11 @@ export class Applier {
     this.#made.add(name)
   }
 
+  /** The MTU of a link as it was last seen, in bytes. */
+  mtuOf(name: string): number | undefined {
+    return this.#links.byName(name)?.mtu
+  }
+
   /** Takes differences in. Memory only; throws for a route that would not be known as ours. */
   want(differences: Differences): void {
     for (const kind of Object.keys(this.#wants) as AppliedKind[]) this.#wantEach(kind, differences[kind])

@@ -62,7 +62,7 @@ export type Settings = {
   node: ThisNode | undefined
   config: { vxlanPort: number; vxlanVni: number; ipipMtu: number; vxlanMtu: number; workloadRouteProtocol: number }
   capabilities: Capabilities
-  /** Smallest MTU of the node's uplinks. */
+  /** Bytes. Felix follows the uplink from its first pass on; until then this value counts. */
   uplinkMtu: number
 }
 

@@ -110,6 +110,7 @@ export class Felix {
     if (this.#monitor !== undefined || this.#closed) return
     this.#monitor = this.#kernel.monitor(event => {
       if (this.#applier.observe(event)) this.#repair()
+      if (event.type === 'link') this.#followUplink()
     })
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
     this.#armRefresh()
@@ -189,6 +190,7 @@ export class Felix {
       const outcome = await this.#applier.apply(this.#ready)
       this.#report(outcome)
       this.#finish(generation, outcome.refused)
+      this.#followUplink()
     } catch (error) {
       // the kernel could not be asked at all, or its answers were lost
       if (!(error instanceof KernelError)) throw error
@@ -204,6 +206,13 @@ export class Felix {
     if (needed === this.#needed) return
     this.#needed = needed
     this.#deps.onTunnelsNeeded?.(needed)
+  }
+
+  /** Another MTU of the uplink changes those of the tunnel devices and of the pods. */
+  #followUplink(): void {
+    const { uplink } = this.#calculator
+    const uplinkMtu = uplink === undefined ? undefined : this.#applier.mtuOf(uplink)
+    if (uplinkMtu !== undefined) this.configure({ uplinkMtu })
   }
 
   #tellPodMtu(): void {

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { EndpointStore } from '../../cni/endpoints.ts'
+import { PodMtu } from '../../cni/pod-mtu.ts'
 import { CNI_VERSIONS } from '../../cni/result.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { openDatabase } from '../../lib/database.ts'
@@ -276,6 +277,39 @@ asRoot('ADD writes the route to a pod with the configured protocol, and CHECK ex
     monitor.close()
     t.deepEqual(written, [80]) // once, and never with another protocol
   }),
+)
+
+asRoot(
+  'another MTU of the node reaches running pods: a packet of that size passes, a larger one is refused at the source',
+  t =>
+    withNode(async node => {
+      const pods = [node.pod(), node.pod()]
+      const results: Result[] = []
+      for (const [i, netns] of pods.entries())
+        results.push(resultOf(t, await node.run('ADD', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns })))
+      const ping = async (mtu: number) => {
+        const size = String(mtu - 28)
+        return (await node.exec(pods[0]!, 'ping', '-c1', '-W1', '-M', 'do', '-s', size, addressOf(results[1]!))).code
+      }
+      let done = (): void => {}
+      const podMtu = new PodMtu({ ...node.deps, report: () => done() })
+      for (const mtu of [1300, 1400]) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        done = resolve
+        podMtu.follow(mtu, 'configuration')
+        await promise
+        t.is(await ping(mtu), 0)
+        t.not(await ping(mtu + 1), 0)
+        for (const { interfaces } of results) t.is((await node.kernel.link(interfaces[0]!.name))?.mtu, mtu)
+        const check = await node.run(
+          'CHECK',
+          { CNI_CONTAINERID: 'c0', CNI_NETNS: pods[0] },
+          conf({ prevResult: results[0] }),
+        )
+        t.is(check.code, 0, check.stdout)
+      }
+      await podMtu.close()
+    }),
 )
 
 asRoot('GC keeps what is listed and deletes the rest; without a list it deletes nothing', t =>

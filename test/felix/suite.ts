@@ -273,6 +273,19 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(it.spy.lost, [])
     }))
 
+  test('another MTU of the uplink becomes the MTU of the tunnel devices, and is told for the pods', t =>
+    onNode(async it => {
+      const told: number[] = []
+      const felix = it.start({ onPodMtu: mtu => told.push(mtu) })
+      tell(felix, full)
+      for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+      await felix.inSync()
+      await it.otherProgram.setLink('eth0', { mtu: 1400 })
+      await eventually('vxlan.calico has 1350', async () => (await it.otherProgram.link('vxlan.calico'))?.mtu === 1350)
+      t.deepEqual(told, [1450, 1350])
+      t.is(felix.podMtu(), 1350)
+    }))
+
   test('a route that no peer announces after a restart is removed once BGP has converged', t =>
     onNode(async it => {
       await (await startInSync(it)).close()
