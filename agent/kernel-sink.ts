@@ -11,13 +11,15 @@ import { Ownership } from '../kernel/reconcile/ownership.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
 import type { Refusal } from '../kernel/reconcile/table.ts'
 import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
+import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 
 /** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179. */
 export type KernelTarget = { table: number; metric?: number; protocol?: number }
 
 /** Where packets to a next hop go; undefined: nowhere, or only over a route that BGP itself made. */
-type Hop = { gateway: string; interfaceName: string } | undefined
+type Way = { gateway: string; interfaceName: string } | undefined
+type Hop = { nextHop: string; way: Way }
 
 /** Changes are gathered this long: a table that comes in is written in batches. */
 const GATHER_MS = 20
@@ -87,11 +89,43 @@ export class KernelSink implements RouteSink {
     if (event.type === 'overrun') this.#invalidate()
     for (const name of this.#links.observe(event)) this.#routes.invalidateInterface(name)
     if (this.#routes.observe(event)) this.#schedule(GATHER_MS)
-    const ours = (event.type === 'route' || event.type === 'route-gone') && event.route.protocol === this.#protocol
-    if (ours || event.type === 'neighbour' || event.type === 'neighbour-gone') return
-    this.#hops.clear()
-    for (const prefix of this.#selected.keys()) this.#dirty.add(prefix)
+    const moved = this.#movedHops(event)
+    if (moved.size === 0) return
+    for (const key of moved) this.#hops.delete(key)
+    for (const [prefix, route] of this.#selected) if (moved.has(hopKey(route))) this.#dirty.add(prefix)
     this.#schedule(AGAIN_MS)
+  }
+
+  /** The next hops whose way an event may have changed: those that a route holds, or that a link or an address leads to. */
+  #movedHops(event: KernelEvent): Set<string> {
+    switch (event.type) {
+      case 'overrun':
+        return new Set(this.#hops.keys())
+      case 'route':
+      case 'route-gone': {
+        const { protocol, dst } = event.route
+        return protocol === this.#protocol ? new Set() : this.#hopsWhere(({ nextHop }) => contains(dst, nextHop))
+      }
+      case 'link':
+      case 'link-gone':
+        return this.#hopsOn(event.link.name)
+      case 'address':
+      case 'address-gone':
+        return this.#hopsOn(this.#links.nameOf(event.address.ifindex))
+      default:
+        return new Set()
+    }
+  }
+
+  /** The next hops behind an interface, and those that are behind none. */
+  #hopsOn(interfaceName: string | undefined): Set<string> {
+    return this.#hopsWhere(({ way }) => way === undefined || way.interfaceName === interfaceName)
+  }
+
+  #hopsWhere(concerned: (hop: Hop) => boolean): Set<string> {
+    const keys = new Set<string>()
+    for (const [key, hop] of this.#hops) if (concerned(hop)) keys.add(key)
+    return keys
   }
 
   #invalidate(): void {
@@ -136,10 +170,11 @@ export class KernelSink implements RouteSink {
   }
 
   async #routeOf({ prefix, nextHop, interface: link }: SelectedRoute): Promise<NamedRoute | undefined> {
-    const key = link === undefined ? nextHop : `${nextHop}%${link}`
-    if (!this.#hops.has(key)) this.#hops.set(key, await this.#lookUp(nextHop, link))
-    const hop = this.#hops.get(key)
-    if (hop === undefined) return undefined
+    const key = hopKey({ nextHop, interface: link })
+    const hop = this.#hops.get(key) ?? { nextHop, way: await this.#lookUp(nextHop, link) }
+    this.#hops.set(key, hop)
+    const { way } = hop
+    if (way === undefined) return undefined
     const { table, metric } = this.#target
     return {
       dst: prefix,
@@ -147,13 +182,13 @@ export class KernelSink implements RouteSink {
       type: 'unicast',
       protocol: this.#protocol,
       scope: ROUTE_SCOPE.universe,
-      ...hop,
+      ...way,
       // 0 stands for the family's default
       metric: metric === 0 ? undefined : metric,
     }
   }
 
-  async #lookUp(nextHop: string, link: string | undefined): Promise<Hop> {
+  async #lookUp(nextHop: string, link: string | undefined): Promise<Way> {
     try {
       if (link !== undefined) {
         const found = await this.#kernel.link(link)
@@ -183,4 +218,9 @@ export class KernelSink implements RouteSink {
     }
     this.#reported = text
   }
+}
+
+/** The identity of a next hop: a link-local one is another on each interface. */
+function hopKey({ nextHop, interface: link }: Pick<SelectedRoute, 'nextHop' | 'interface'>): string {
+  return link === undefined ? nextHop : `${nextHop}%${link}`
 }

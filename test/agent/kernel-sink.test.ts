@@ -76,6 +76,41 @@ test('routes of an earlier run stay until deletes are allowed, also when that co
   sink.close()
 })
 
+test('a next hop is looked up again when a route, link or address leads to it, and not for others', async t => {
+  const lookedUp: string[] = []
+  const { kernel, index, sink, pass, routes } = await aHost(inner => noted(inner, lookedUp))
+  // events arrive first, and what they concern is looked up later
+  const heard = async () => {
+    await pass(0)
+    await pass(200)
+  }
+  sink.selected(selected('10.0.0.0/24'))
+  sink.selected(selected('10.0.1.0/24', '203.0.113.9'))
+  await pass(20)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9'])
+  await heard()
+
+  const agents = { table: MAIN, type: 'unicast', protocol: ROUTE_PROTOCOL.blocks, scope: 0, ifindex: index } as const
+  const add = (dst: string, gateway: string) =>
+    kernel.changeRoutes([{ verb: 'add', route: { ...agents, dst, gateway } }])
+  lookedUp.length = 0
+  await add('10.244.2.0/26', '192.0.2.12')
+  await kernel.setNeighbour({ ifindex: index, address: '192.0.2.44', mac: '02:00:00:00:00:44', permanent: true })
+  await heard()
+  t.deepEqual(lookedUp, [])
+
+  await add('203.0.113.0/24', '192.0.2.13')
+  await heard()
+  t.deepEqual(lookedUp, ['203.0.113.9'])
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9', '10.0.1.0/24 via 192.0.2.13'])
+
+  lookedUp.length = 0
+  await kernel.setLink('eth0', { up: false })
+  await heard()
+  t.deepEqual([...new Set(lookedUp)].sort(), ['192.0.2.9', '203.0.113.9'])
+  sink.close()
+})
+
 test('closed, it writes no more and leaves no timer', async t => {
   const { sink, pass, routes, clock } = await aHost()
   sink.selected(selected('10.0.0.0/24'))
@@ -96,6 +131,20 @@ function slowed(kernel: Kernel, until: () => Promise<void>): Kernel {
         const answer: unknown = await value.apply(target, args)
         await until()
         return answer
+      }
+    },
+  })
+}
+
+/** A kernel that notes which ways are looked up. */
+function noted(kernel: Kernel, lookedUp: string[]): Kernel {
+  return new Proxy(kernel, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(target, name, target)
+      if (typeof value !== 'function') return value
+      return (...args: unknown[]) => {
+        if (name === 'lookupRoute') lookedUp.push(String(args[0]))
+        return value.apply(target, args)
       }
     },
   })
