@@ -1,7 +1,7 @@
 // The node's allocator: answers from memory, with the journal written before the answer, and lets `claims.ts` get
 // blocks and publish them. Nothing here waits for the API server unless this node has no free address left.
 import { type IpPool, poolOf } from '../api/pools.ts'
-import { broken, type Condition, unknown } from '../api/status.ts'
+import type { Condition } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
 import { isStoreError, type Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -10,11 +10,12 @@ import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.t
 import type { Log } from '../lib/log.ts'
 import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, release } from './block.ts'
 import { Claims } from './claims.ts'
+import { ipamConditions } from './conditions.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { NewBlock } from './new-block.ts'
-import { blockOf, lowWater, overlappingPools, poolsFor, reservedBy, type Selects } from './pick.ts'
+import { blockOf, lowWater, poolsFor, reservedBy, type Selects } from './pick.ts'
 import type { AllocationAttributes, Allocator, Assigned, AssignRefusal, AssignRequest, OwnBlock } from './port.ts'
 import { addressTaken, unreachable } from './refusals.ts'
 
@@ -105,29 +106,8 @@ export class NodeAllocator implements Allocator {
 
   /** What is wrong with pools and blocks; empty when all is well. */
   conditions(): Condition[] {
-    const inputs = this.#inputs.current
-    if (inputs === undefined) return [unknown('PoolsKnown', POOLS_NEVER_SEEN)]
-    const clashes = overlappingPools(inputs.pools).map(({ refused, because }) =>
-      broken('PoolsUsable', {
-        reason: 'Overlap',
-        message: `IPPool ${refused} overlaps the older IPPool ${because} and is not used`,
-        remedy: 'delete one of them',
-        object: { kind: 'IPPool', name: refused },
-      }),
-    )
-    const lost = this.#ledger
-      .blocks()
-      .filter(({ lostTo }) => lostTo !== undefined)
-      .map(({ block, lostTo }) =>
-        broken('BlocksOwned', {
-          reason: 'LostBlock',
-          message: `${block.cidr} belongs to ${lostTo} now`,
-          remedy: 'restart the pods of this node that have its addresses',
-          object: { kind: 'Block', name: block.cidr },
-        }),
-      )
-    const { blocks, cause } = this.#claims.unpublished()
-    return cause === undefined ? [...clashes, ...lost] : [...clashes, ...lost, unpublished(blocks.length, cause)]
+    const pools = this.#inputs.current?.pools
+    return ipamConditions({ pools, blocks: this.#ledger.blocks(), unpublished: this.#claims.unpublished() })
   }
 
   async assign(
@@ -302,20 +282,6 @@ export class NodeAllocator implements Allocator {
       .map(({ block }) => block.cidr)
       .join(' ')
   }
-}
-
-const POOLS_NEVER_SEEN = {
-  reason: 'NotSeen',
-  message: 'no IPPool was ever seen',
-  remedy: 'check that the API server answers and that the kubeconfig is right',
-}
-
-function unpublished(count: number, cause: Error): Condition {
-  return broken('BlocksPublished', {
-    reason: cause.name,
-    message: `${count} blocks wait to be published: ${cause.message}`,
-    remedy: 'check the connection to the API server; the journal has them until then',
-  })
 }
 
 function reservedAside(inputs: Inputs): (address: string) => boolean {

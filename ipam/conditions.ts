@@ -1,0 +1,54 @@
+// What is wrong with the pools and with this node's blocks, as conditions. Pure.
+import type { IpPool } from '../api/pools.ts'
+import { broken, type Condition, unknown } from '../api/status.ts'
+import type { OwnedBlock } from './journal.ts'
+import { overlappingPools } from './pick.ts'
+
+export type IpamState = {
+  /** Undefined while no pool was ever seen. */
+  pools: readonly IpPool[] | undefined
+  blocks: readonly OwnedBlock[]
+  /** Blocks that the API server does not have as they are, and the last reason why not. */
+  unpublished: { blocks: readonly string[]; cause?: Error }
+}
+
+/** Empty when all is well. */
+export function ipamConditions({ pools, blocks, unpublished }: IpamState): Condition[] {
+  if (pools === undefined) return [NEVER_SEEN]
+  const conditions: Condition[] = []
+  for (const { refused, because } of overlappingPools(pools))
+    conditions.push(
+      broken('PoolsUsable', {
+        reason: 'Overlap',
+        message: `IPPool ${refused} overlaps the older IPPool ${because} and is not used`,
+        remedy: 'delete one of them',
+        object: { kind: 'IPPool', name: refused },
+      }),
+    )
+  for (const { block, lostTo } of blocks)
+    if (lostTo !== undefined)
+      conditions.push(
+        broken('BlocksOwned', {
+          reason: 'LostBlock',
+          message: `${block.cidr} belongs to ${lostTo} now`,
+          remedy: 'restart the pods of this node that have its addresses',
+          object: { kind: 'Block', name: block.cidr },
+        }),
+      )
+  const { blocks: waiting, cause } = unpublished
+  if (cause !== undefined)
+    conditions.push(
+      broken('BlocksPublished', {
+        reason: cause.name,
+        message: `${waiting.length} blocks wait to be published: ${cause.message}`,
+        remedy: 'check the connection to the API server; the journal has them until then',
+      }),
+    )
+  return conditions
+}
+
+const NEVER_SEEN: Condition = unknown('PoolsKnown', {
+  reason: 'NotSeen',
+  message: 'no IPPool was ever seen',
+  remedy: 'check that the API server answers and that the kubeconfig is right',
+})

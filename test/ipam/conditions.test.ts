@@ -1,0 +1,43 @@
+import test from 'ava'
+import { Unreachable } from '../../datastore/port.ts'
+import { emptyBlock } from '../../ipam/block.ts'
+import { ipamConditions } from '../../ipam/conditions.ts'
+import { aPool } from './world.ts'
+
+const fine = { pools: [aPool('a', '10.0.0.0/16')], blocks: [], unpublished: { blocks: [] } }
+
+test('nothing is told when all is well', t => {
+  t.deepEqual(ipamConditions(fine), [])
+})
+
+test('a node that never saw a pool cannot tell whether it is ready', t => {
+  t.like(ipamConditions({ ...fine, pools: undefined })[0], { type: 'PoolsKnown', status: 'Unknown', reason: 'NotSeen' })
+})
+
+test('each pool that overlaps an older one is told with both names', t => {
+  const pools = [aPool('a', '10.0.0.0/16'), aPool('b', '10.0.1.0/24'), aPool('c', '10.0.2.0/24')]
+  t.deepEqual(
+    ipamConditions({ ...fine, pools }).map(({ type, object, message }) => `${type} ${object?.name}: ${message}`),
+    [
+      'PoolsUsable b: IPPool b overlaps the older IPPool a and is not used',
+      'PoolsUsable c: IPPool c overlaps the older IPPool a and is not used',
+    ],
+  )
+})
+
+test('a block that another node owns is told with what to restart, one of our own is not', t => {
+  const blocks = [
+    { block: emptyBlock('10.0.0.0/26', 0n), lostTo: 'host:n2' },
+    { block: emptyBlock('10.0.0.64/26', 0n) },
+  ]
+  const conditions = ipamConditions({ ...fine, blocks })
+  t.is(conditions.length, 1)
+  t.like(conditions[0], { type: 'BlocksOwned', object: { kind: 'Block', name: '10.0.0.0/26' } })
+})
+
+test('blocks that cannot be published are told with the reason', t => {
+  const unpublished = { blocks: ['10.0.0.0/26'], cause: new Unreachable('connection refused') }
+  const [condition] = ipamConditions({ ...fine, unpublished })
+  t.like(condition, { type: 'BlocksPublished', reason: 'Unreachable' })
+  t.is(condition?.message, '1 blocks wait to be published: connection refused')
+})
