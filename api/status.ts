@@ -97,8 +97,8 @@ export function broken(type: ConditionType, cause: ConditionCause): Condition {
   return { type, status: 'False', ...cause }
 }
 
-/** `Kind name` or `Kind namespace/name`, for people. */
-export function formatRef({ kind, name, namespace }: ObjectRef): string {
+/** `Kind name` or `Kind namespace/name`, for people. The kind may be one of a later version. */
+export function formatRef({ kind, name, namespace }: Omit<ObjectRef, 'kind'> & { kind: string }): string {
   return `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`
 }
 

@@ -3,6 +3,7 @@
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import { poolOf } from '../api/pools.ts'
+import type { ObjectRef } from '../api/status.ts'
 import { blockFaults } from '../ipam/block.ts'
 import { overlappingPools } from '../ipam/pick.ts'
 import { overlaps } from '../lib/ip.ts'
@@ -10,8 +11,7 @@ import { ownerOf } from './ipam-usage.ts'
 
 type Block = Resource<'IPAMBlock'>
 
-/** `object` is the kind and the name. */
-export type Fault = { object: string; fault: string; remedy: string }
+export type Fault = { object: ObjectRef; fault: string; remedy: string }
 
 export type Addressing = {
   pools: readonly Resource<'IPPool'>[]
@@ -23,14 +23,14 @@ export type Addressing = {
 /** Every fault; empty when all is sound. */
 export function ipamFaults({ pools, blocks, nodes }: Addressing): Fault[] {
   const clashes = overlappingPools(pools).map(({ refused, because }) => ({
-    object: `IPPool ${refused}`,
+    object: { kind: 'IPPool', name: refused } as const,
     fault: `overlaps the older IPPool ${because} and is not used`,
     remedy: 'delete one of them',
   }))
   return [
     ...clashes,
     ...blocks.flatMap((block, i) => {
-      const object = `IPAMBlock ${block.metadata.name}`
+      const object = { kind: 'IPAMBlock', name: block.metadata.name } as const
       return [
         ...structure(block),
         ...twins(block, blocks.slice(0, i)),

@@ -1,4 +1,5 @@
 // How full pools are, whose an address is and what is wrong, as text. Pure.
+import { formatRef } from '../api/status.ts'
 import type { Fault } from './ipam-faults.ts'
 import type { AddressUse, BlockUsage, Counts, Usage } from './ipam-usage.ts'
 import { renderFields, renderTable } from './render.ts'
@@ -48,7 +49,7 @@ export function renderFaults({ pools, blocks, faults }: { pools: number; blocks:
   if (faults.length === 0) return `nothing is wrong with ${count(pools, 'pool')} and ${count(blocks, 'block')}\n`
   return renderTable(
     ['OBJECT', 'FAULT', 'REMEDY'],
-    faults.map(({ object, fault, remedy }) => [object, fault, remedy]),
+    faults.map(({ object, fault, remedy }) => [formatRef(object), fault, remedy]),
   )
 }
 

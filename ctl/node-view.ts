@@ -1,5 +1,6 @@
 // A node's answers as text: its status, its peers, its events. Pure.
 import type { NodeEvent, Peer, Status } from '../api/answers.ts'
+import { formatRef } from '../api/status.ts'
 import { renderTable } from './render.ts'
 
 /** Readiness in one line, the peers, then every condition that is not fine. Pure. */
@@ -14,16 +15,16 @@ export function renderStatus({ node, address, uplink, ready, conditions, peers }
       : [
           renderTable(
             ['CONDITION', 'OBJECT', 'REASON', 'MESSAGE', 'REMEDY'],
-            wrong.map(({ type, object, reason, message, remedy }) => [type, nameOf(object), reason, message, remedy]),
+            wrong.map(({ type, object, reason, message, remedy }) => [
+              type,
+              object === undefined ? '' : formatRef(object),
+              reason,
+              message,
+              remedy,
+            ]),
           ),
         ]),
   ].join('\n')
-}
-
-function nameOf(object: NodeEvent['object'] | undefined): string {
-  if (object === undefined) return ''
-  const { kind, name, namespace } = object
-  return `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`
 }
 
 /** The peers in the words of `calicoctl node status`, with the reason of those that are not up. Pure. */
@@ -56,6 +57,6 @@ function byAddress(a: Peer, b: Peer): number {
 export function renderEvents(events: readonly NodeEvent[]): string {
   return renderTable(
     ['TIME', 'TYPE', 'OBJECT', 'REASON', 'MESSAGE'],
-    events.map(({ at, type, object, reason, message }) => [at, type, nameOf(object), reason, message]),
+    events.map(({ at, type, object, reason, message }) => [at, type, formatRef(object), reason, message]),
   )
 }

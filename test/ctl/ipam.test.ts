@@ -1,4 +1,5 @@
 import test from 'ava'
+import { formatRef } from '../../api/status.ts'
 import { ipamFaults } from '../../ctl/ipam-faults.ts'
 import { addressUse, usage } from '../../ctl/ipam-usage.ts'
 import { renderAddress, renderFaults, renderUsage } from '../../ctl/ipam-view.ts'
@@ -121,8 +122,8 @@ const faulty: [title: string, input: Partial<Parameters<typeof ipamFaults>[0]>, 
 for (const [title, input, [object, fault]] of faulty)
   test(`ipam check finds ${title}, and only that`, t => {
     const found = ipamFaults({ pools: [pool], blocks: [], nodes: ['n1'], ...input })
-    t.regex(found[0]!.object, object)
+    t.regex(formatRef(found[0]!.object), object)
     t.regex(found[0]!.fault, fault)
     t.true(found.every(({ remedy }) => remedy !== ''))
-    t.deepEqual([...new Set(found.map(each => each.object))], [found[0]!.object])
+    t.deepEqual([...new Set(found.map(each => formatRef(each.object)))], [formatRef(found[0]!.object)])
   })
