@@ -64,7 +64,7 @@ export class Delta<V> {
   #check(key: string): void {
     const wanted = this.#wanted.get(key)
     const seen = this.#seen.get(key)
-    const same = wanted === undefined || seen === undefined ? wanted === seen : this.#same(wanted, seen)
+    const same = wanted === seen || (wanted !== undefined && seen !== undefined && this.#same(wanted, seen))
     if (same) this.#dirty.delete(key)
     else this.#dirty.add(key)
   }

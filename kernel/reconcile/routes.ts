@@ -95,7 +95,12 @@ function routeDriver(kernel: RouteKernel, links: LinkView, ownership: Ownership)
   const { table } = ownership.marks
   const keyed = async (routes: readonly Route[]): Promise<[string, NamedRoute][]> => {
     const out: [string, NamedRoute][] = []
-    for (const route of routes) out.push([routeKeyOf(route), await withName(route, links)])
+    for (const route of routes) {
+      const known = route.ifindex === undefined ? undefined : links.nameOf(route.ifindex)
+      // tables are long: only a name that is not known is worth a turn of its own
+      const value = known === undefined ? await withName(route, links) : named(route, known)
+      out.push([routeKeyOf(route), value])
+    }
     return out
   }
   return {
@@ -124,15 +129,19 @@ async function writeRoutes(
   const direct: { i: number; change: RouteChange }[] = []
   const indirect: { i: number; change: RouteChange }[] = []
   for (const [i, { verb, value }] of writes.entries()) {
-    const { interfaceName, ...route } = value
-    const link = interfaceName === undefined ? undefined : await links.find(interfaceName)
+    const { interfaceName, ...rest } = value
+    const link =
+      interfaceName === undefined ? undefined : (links.byName(interfaceName) ?? (await links.find(interfaceName)))
     if (interfaceName !== undefined && link === undefined) {
       // what was on an interface went away with it
       if (verb !== 'delete') failures[i] = noInterface(interfaceName)
       continue
     }
+    const route: Route = rest
+    route.ifindex = link?.index
+    route.scope = scopeOf(rest)
     const list = route.gateway === undefined ? direct : indirect
-    list.push({ i, change: { verb, route: { ...route, ifindex: link?.index, scope: scopeOf(route) } } })
+    list.push({ i, change: { verb, route } })
   }
   const sent = [...direct, ...indirect]
   if (sent.length === 0) return failures
@@ -209,7 +218,7 @@ function sameRoute(wanted: NamedRoute, seen: NamedRoute): boolean {
     (wanted.onlink ?? false) === (seen.onlink ?? false) &&
     wanted.source === seen.source &&
     wanted.mtu === seen.mtu &&
-    scopeOf(wanted) === scopeOf(seen) &&
+    (wanted.scope === seen.scope || familyOf(seen.dst) === 'ipv6') &&
     (wanted.interfaceName === seen.interfaceName ||
       drops(seen.type) ||
       (wanted.interfaceName === undefined && seen.gateway !== undefined))

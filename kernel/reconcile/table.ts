@@ -200,8 +200,8 @@ export class KernelTable<V> {
     for (const [key, value] of entries) if (!kept.has(key) && this.#matters(key, value)) kept.set(key, value)
     this.#delta.resync(kept)
     this.#onInterface.clear()
-    for (const key of this.#delta.wanted().keys()) this.#track(key)
-    for (const key of kept.keys()) this.#track(key)
+    for (const values of [this.#delta.wanted(), kept])
+      for (const [key, value] of values) this.#track(key, this.#interfaceOf(value))
     for (const key of held) if (!this.#holds(key)) this.#broken.add(key)
     for (const key of this.#dropped) if (!kept.has(key)) this.#dropped.delete(key)
   }
@@ -314,7 +314,7 @@ export class KernelTable<V> {
   #holds(key: string): boolean {
     const wanted = this.#delta.wanted().get(key)
     const seen = this.#delta.seen().get(key)
-    return wanted !== undefined && seen !== undefined && this.#driver.same(wanted, seen)
+    return wanted !== undefined && seen !== undefined && (wanted === seen || this.#driver.same(wanted, seen))
   }
 
   #mayReplace(seen: V, wanted: V): boolean {
@@ -342,36 +342,38 @@ export class KernelTable<V> {
 
   /** Keeps the keys by interface while `change` alters what is wanted or seen under a key. */
   #tracked(key: string, change: () => void): void {
-    for (const name of this.#interfacesOf(key)) {
-      const keys = this.#onInterface.get(name)
-      keys?.delete(key)
-      if (keys?.size === 0) this.#onInterface.delete(name)
-    }
+    const [wanted, seen] = [this.#delta.wanted(), this.#delta.seen()]
+    const wantedBefore = this.#interfaceOf(wanted.get(key))
+    const seenBefore = this.#interfaceOf(seen.get(key))
     change()
-    this.#track(key)
+    const wantedNow = this.#interfaceOf(wanted.get(key))
+    const seenNow = this.#interfaceOf(seen.get(key))
+    for (const name of [wantedBefore, seenBefore])
+      if (name !== undefined && name !== wantedNow && name !== seenNow) this.#untrack(key, name)
+    for (const name of [wantedNow, seenNow])
+      if (name !== undefined && name !== wantedBefore && name !== seenBefore) this.#track(key, name)
   }
 
-  #track(key: string): void {
-    for (const name of this.#interfacesOf(key)) {
-      const keys = this.#onInterface.get(name)
-      if (keys === undefined) this.#onInterface.set(name, new Set([key]))
-      else keys.add(key)
-    }
+  #track(key: string, interfaceName: string | undefined): void {
+    if (interfaceName === undefined) return
+    const keys = this.#onInterface.get(interfaceName)
+    if (keys === undefined) this.#onInterface.set(interfaceName, new Set([key]))
+    else keys.add(key)
+  }
+
+  #untrack(key: string, interfaceName: string): void {
+    const keys = this.#onInterface.get(interfaceName)
+    keys?.delete(key)
+    if (keys?.size === 0) this.#onInterface.delete(interfaceName)
+  }
+
+  #interfaceOf(value: V | undefined): string | undefined {
+    return value === undefined ? undefined : this.#driver.interfaceOf(value)
   }
 
   /** Some value that has this key; the key must be wanted or seen. */
   #anyValue(key: string): V {
     return (this.#delta.wanted().get(key) ?? this.#delta.seen().get(key)) as V
-  }
-
-  #interfacesOf(key: string): string[] {
-    const [wanted, seen] = [this.#delta.wanted().get(key), this.#delta.seen().get(key)]
-    const names: string[] = []
-    for (const value of wanted === seen ? [wanted] : [wanted, seen]) {
-      const name = value === undefined ? undefined : this.#driver.interfaceOf(value)
-      if (name !== undefined) names.push(name)
-    }
-    return names
   }
 }
 
