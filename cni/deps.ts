@@ -7,11 +7,16 @@ import type { EndpointStore } from './endpoints.ts'
 import type { HostSide } from './host-side.ts'
 import type { Limiter } from './limiter.ts'
 
+/** What the verbs may do on the host: create and delete pairs of links, and read. Felix writes everything else there. */
+export type HostKernel = ReadKernel & Pick<Kernel, 'createLink' | 'deleteLink' | 'inside'>
+
+export type ReadKernel = Pick<Kernel, 'link' | 'addresses' | 'neighbours' | 'routes' | 'lookupRoute' | 'readSysctl'>
+
 export type CniDeps = {
   node: string
   ipam: Allocator
-  /** The namespace that the agent runs in. */
-  kernel: Kernel
+  /** Of the namespace that the agent runs in. */
+  kernel: HostKernel
   endpoints: EndpointStore
   hostSide: HostSide
   /** Limits requests: one per pod at a time, a few at once per node. One for the life of the agent. */

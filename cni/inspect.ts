@@ -1,9 +1,9 @@
 // Compares a pod's interface in the kernel with its description in kernel/pod-interface.ts, on both sides.
 import { HOST_MAC, hostSide, type InterfaceSide, podSide } from '../kernel/pod-interface.ts'
 import { KernelError } from '../kernel/port/error.ts'
-import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
+import type { HostKernel, ReadKernel } from './deps.ts'
 import type { Endpoint } from './endpoints.ts'
 
 /** One difference, in texts for a person. Without `is` the object is absent; without `should` it only has to be there. */
@@ -25,7 +25,7 @@ export function formatMismatch({ side, kind, object, is, should }: Mismatch): st
 
 /** Both sides. `hostMac`: what the host side must have; absent: what it has. An absent link ends the comparison. */
 export async function inspect(
-  kernel: Kernel,
+  kernel: HostKernel,
   endpoint: Endpoint,
   { routeProtocol, hostMac }: { routeProtocol: number; hostMac?: string },
 ): Promise<{ hostMac: string; mismatches: Mismatch[] }> {
@@ -44,14 +44,14 @@ export async function inspect(
 }
 
 /** The pod side, through a kernel of the pod's namespace. `hostMac`: the MAC of the host side. */
-export async function inspectPodSide(pod: Kernel, endpoint: Endpoint, hostMac: string): Promise<Mismatch[]> {
+export async function inspectPodSide(pod: ReadKernel, endpoint: Endpoint, hostMac: string): Promise<Mismatch[]> {
   const side = podSide(endpoint, hostMac)
   return compare('pod', pod, await pod.link(side.name), side, endpoint.mac)
 }
 
 async function compare(
   where: Mismatch['side'],
-  kernel: Kernel,
+  kernel: ReadKernel,
   link: Link | undefined,
   side: InterfaceSide,
   mac: string,
@@ -96,7 +96,11 @@ async function compare(
 }
 
 /** The route to a single address is asked for; others are looked for among the interface's. */
-async function findRoute(kernel: Kernel, route: Omit<Route, 'ifindex'>, ifindex: number): Promise<Route | undefined> {
+async function findRoute(
+  kernel: ReadKernel,
+  route: Omit<Route, 'ifindex'>,
+  ifindex: number,
+): Promise<Route | undefined> {
   const [address = '', length] = route.dst.split('/')
   if (length === '32' || length === '128') {
     const found = await lookup(kernel, address)
@@ -106,7 +110,7 @@ async function findRoute(kernel: Kernel, route: Omit<Route, 'ifindex'>, ifindex:
   return all.find(({ dst }) => dst === route.dst)
 }
 
-async function lookup(kernel: Kernel, address: string): Promise<Route | undefined> {
+async function lookup(kernel: ReadKernel, address: string): Promise<Route | undefined> {
   try {
     return await kernel.lookupRoute(address)
   } catch (error) {
@@ -115,7 +119,7 @@ async function lookup(kernel: Kernel, address: string): Promise<Route | undefine
   }
 }
 
-function readSysctl(kernel: Kernel, ...of: Parameters<Kernel['readSysctl']>): string | undefined {
+function readSysctl(kernel: ReadKernel, ...of: Parameters<ReadKernel['readSysctl']>): string | undefined {
   try {
     return kernel.readSysctl(...of).trim()
   } catch (error) {

@@ -5,7 +5,7 @@ import { broken, type Condition } from '../api/status.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Cancel } from '../lib/clock.ts'
-import type { CniDeps } from './deps.ts'
+import type { CniDeps, HostKernel } from './deps.ts'
 import { type Endpoint, lockKey } from './endpoints.ts'
 
 /** A pod that refused is asked again this often: it may have been busy with its interface. */
@@ -137,7 +137,7 @@ export class PodMtu {
 }
 
 /** A kernel of the pod's namespace; undefined when there is none any more. */
-function enter(kernel: Kernel, netns: string): Kernel | undefined {
+function enter(kernel: HostKernel, netns: string): Kernel | undefined {
   try {
     return kernel.inside(netns)
   } catch (error) {

@@ -5,6 +5,7 @@ import { HOST_MAC, type InterfaceSide } from '../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
+import type { HostKernel } from './deps.ts'
 import type { Endpoint } from './endpoints.ts'
 
 /** A random unicast MAC of the locally administered range. */
@@ -15,7 +16,7 @@ export function randomMac(): string {
 }
 
 /** Creates both links, down, with the peer born in the pod's namespace. Returns the host side. */
-export async function createPair(kernel: Kernel, endpoint: Endpoint): Promise<Link> {
+export async function createPair(kernel: HostKernel, endpoint: Endpoint): Promise<Link> {
   const { interfaceName: name, ifname, netns, mac, mtu } = endpoint
   const peer = { name: ifname, netns, mac, mtu }
   try {

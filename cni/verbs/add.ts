@@ -5,7 +5,7 @@ import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
-import type { CniDeps } from '../deps.ts'
+import type { CniDeps, HostKernel } from '../deps.ts'
 import { type Endpoint, endpointId } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { formatMismatch, inspect, inspectPodSide, type Mismatch } from '../inspect.ts'
@@ -177,7 +177,7 @@ async function freeInterfaceName(request: AddRequest, deps: CniDeps): Promise<st
   return name
 }
 
-function enter(kernel: Kernel, netns: string): Kernel {
+function enter(kernel: HostKernel, netns: string): Kernel {
   try {
     return kernel.inside(netns)
   } catch (error) {

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
 import type { CniDeps } from '../../cni/deps.ts'
 import { EndpointStore } from '../../cni/endpoints.ts'
 import { answerCni } from '../../cni/http.ts'
@@ -179,3 +180,31 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
   await node.startAgent()
   return node
 }
+
+export type Result = {
+  cniVersion: string
+  interfaces: { name: string; mac: string; mtu?: number; sandbox?: string }[]
+  ips: { version?: string; address: string; gateway: string; interface: number }[]
+  ip4?: { ip: string; gateway: string }
+}
+
+/** Runs `body` on a node of its own, which is closed afterwards. */
+export async function withNode(
+  body: (node: TestNode) => Promise<void>,
+  options?: Parameters<typeof startNode>[0],
+): Promise<void> {
+  const node = await startNode(options)
+  try {
+    await body(node)
+  } finally {
+    await node.close()
+  }
+}
+
+/** The result of a successful ADD. */
+export function resultOf(t: ExecutionContext, answer: PluginAnswer): Result {
+  t.is(answer.code, 0, answer.stdout + answer.stderr)
+  return answer.json as Result
+}
+
+export const addressOf = ({ ips }: Result, i = 0): string => ips[i]!.address.replace(/\/.*/, '')

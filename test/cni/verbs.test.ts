@@ -12,8 +12,8 @@ import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { added, aHost, call, type Host, POD } from './host.ts'
 
-async function remains({ deps }: Host): Promise<unknown> {
-  const links = (await deps.kernel.links()).filter(({ name }) => name !== 'lo')
+async function remains({ deps, world }: Host): Promise<unknown> {
+  const links = (await world.kernel().links()).filter(({ name }) => name !== 'lo')
   return { links, endpoints: deps.endpoints.all(), held: [...deps.ipam.held().keys()] }
 }
 const NOTHING = { links: [], endpoints: [], held: [] }

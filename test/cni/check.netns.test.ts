@@ -1,0 +1,119 @@
+// CHECK, and what changes an interface after ADD, on this machine's kernel in namespaces of the test's own.
+import test from 'ava'
+import { PodMtu } from '../../cni/pod-mtu.ts'
+import { addressOf, conf, type Result, resultOf, withNode } from './node.ts'
+
+const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
+
+asRoot('CHECK names each mismatch in the pod: route, MTU, MAC, neighbour, address, sysctl', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const config = conf({ ipam: { assign_ipv4: 'true', assign_ipv6: 'true' } })
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }, config))
+    const address = addressOf(result)
+    const damage = [
+      ['ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:99'], // flushes the neighbours
+      ['ip', 'route', 'del', 'default'],
+      ['ip', 'link', 'set', 'eth0', 'mtu', '1300'],
+      ['ip', 'neigh', 'replace', '169.254.1.1', 'dev', 'eth0', 'lladdr', '02:00:00:00:00:01', 'nud', 'permanent'],
+      ['ip', 'route', 'replace', '169.254.1.1', 'dev', 'eth0', 'scope', 'link', 'proto', 'static'],
+      ['sysctl', '-qw', 'net.ipv6.conf.eth0.accept_dad=1'],
+      ['ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'],
+      ['ip', 'addr', 'del', `${address}/32`, 'dev', 'eth0'],
+    ] as const
+    for (const [command, ...args] of damage) t.is((await node.exec(netns, command, ...args)).code, 0, args.join(' '))
+    const check = await node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: result })
+    t.is(check.json?.['code'], 102)
+    t.deepEqual(String(check.json?.['msg']).split('; '), [
+      'link eth0 mtu in the pod is 1300, not 1450',
+      `link eth0 mac in the pod is 02:00:00:00:00:99, not ${result.interfaces[1]!.mac}`,
+      'sysctl net.ipv6.conf.eth0.accept_dad in the pod is 1, not 0',
+      `address ${address}/32 dev eth0 in the pod is missing`,
+      'neighbour 169.254.1.1 dev eth0 in the pod is 02:00:00:00:00:01 permanent, not ee:ee:ee:ee:ee:ee permanent',
+      'neighbour fe80::ecee:eeff:feee:eeee dev eth0 in the pod is missing (must be ee:ee:ee:ee:ee:ee permanent)',
+      'route 169.254.1.1/32 dev eth0 protocol in the pod is 4, not 3',
+      'route 0.0.0.0/0 dev eth0 in the pod is missing',
+    ])
+  }),
+)
+
+asRoot('CHECK names each mismatch on the host: state, MTU, MAC, sysctl, neighbour, route protocol', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    await node.felix.close() // felix would restore everything at once
+    const [address, name] = [addressOf(result), result.interfaces[0]!.name]
+    const damage = [
+      ['ip', 'link', 'set', name, 'mtu', '1300'],
+      ['ip', 'link', 'set', name, 'address', '02:00:00:00:00:98'], // flushes the neighbours
+      ['sysctl', '-qw', `net.ipv4.conf.${name}.proxy_arp=0`],
+      ['ip', 'route', 'replace', address, 'dev', name, 'scope', 'link', 'proto', 'static'],
+    ] as const
+    for (const [command, ...args] of damage)
+      t.is((await node.exec(node.netns, command, ...args)).code, 0, args.join(' '))
+    const checked = async () => {
+      const check = await node.run('CHECK', { CNI_NETNS: netns }, conf({ prevResult: result }))
+      return String(check.json?.['msg']).split('; ')
+    }
+    t.deepEqual(await checked(), [
+      `link ${name} mtu on the host is 1300, not 1450`,
+      `link ${name} mac on the host is 02:00:00:00:00:98, not ee:ee:ee:ee:ee:ee`,
+      `sysctl net.ipv4.conf.${name}.proxy_arp on the host is 0, not 1`,
+      `neighbour ${address} dev ${name} on the host is missing (must be ${result.interfaces[1]!.mac} permanent)`,
+      `route ${address}/32 dev ${name} protocol on the host is 4, not 3`,
+    ])
+    await node.exec(node.netns, 'ip', 'link', 'set', name, 'down')
+    t.is((await checked())[0], `link ${name} state on the host is down, not up`)
+  }),
+)
+
+asRoot('ADD writes the route to a pod with the configured protocol, and CHECK expects it', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const config = { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 80 }
+    node.felix.configure({ config })
+    const written: number[] = []
+    const monitor = node.kernel.monitor(event => {
+      if (event.type === 'route' && event.route.dst.startsWith('10.244.')) written.push(event.route.protocol)
+    })
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    t.is((await node.kernel.lookupRoute(addressOf(result))).protocol, 80)
+    const check = await node.run('CHECK', { CNI_NETNS: netns }, conf({ prevResult: result }))
+    t.is(check.code, 0, check.stdout)
+    monitor.close()
+    t.deepEqual(written, [80]) // once, and never with another protocol
+  }),
+)
+
+asRoot(
+  'another MTU of the node reaches running pods: a packet of that size passes, a larger one is refused at the source',
+  t =>
+    withNode(async node => {
+      const pods = [node.pod(), node.pod()]
+      const results: Result[] = []
+      for (const [i, netns] of pods.entries())
+        results.push(resultOf(t, await node.run('ADD', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns })))
+      const ping = async (mtu: number) => {
+        const size = String(mtu - 28)
+        return (await node.exec(pods[0]!, 'ping', '-c1', '-W1', '-M', 'do', '-s', size, addressOf(results[1]!))).code
+      }
+      let done = (): void => {}
+      const podMtu = new PodMtu({ ...node.deps, report: () => done() })
+      for (const mtu of [1300, 1400]) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        done = resolve
+        podMtu.follow(mtu, 'configuration')
+        await promise
+        t.is(await ping(mtu), 0)
+        t.not(await ping(mtu + 1), 0)
+        for (const { interfaces } of results) t.is((await node.kernel.link(interfaces[0]!.name))?.mtu, mtu)
+        const check = await node.run(
+          'CHECK',
+          { CNI_CONTAINERID: 'c0', CNI_NETNS: pods[0] },
+          conf({ prevResult: results[0] }),
+        )
+        t.is(check.code, 0, check.stdout)
+      }
+      await podMtu.close()
+    }),
+)
