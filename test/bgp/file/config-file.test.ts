@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { parseConfigFile } from '../../../bgp/file/config-file.ts'
 import { ConfigError } from '../../../bgp/file/faults.ts'
@@ -19,7 +20,7 @@ test('the smallest file has an AS number and a router id', t => {
   t.deepEqual([file.peers, file.networks, file.listen, file.kernel], [[], [], [], 'none'])
 })
 
-test('the example of the design is read, every field into its place', t => {
+test('fields are read into their places', t => {
   const { peers, listen, networks, kernel } = parseConfigFile(`${minimal}
 listen: [10.77.0.1:179, "[2001:db8::1]:1179", "::"]
 kernel: {table: 254}
@@ -48,6 +49,13 @@ networks: [203.0.113.0/24, {prefix: "2001:db8::/32", communities: ["65001:2"]}]
   t.is(peer?.nextHop, 'self')
   t.deepEqual(peer?.gracefulRestart, { restartSeconds: 120, longLivedSeconds: undefined, notification: undefined })
   t.like(peer?.prefixLimit, { max: 10, restartSeconds: 60 })
+})
+
+test('the example file in DESIGN.md is accepted', t => {
+  const design = readFileSync(new URL('../../../DESIGN.md', import.meta.url), 'utf8')
+  const [, example = ''] = /^## 8\..*?```yaml\n(.*?)```/ms.exec(design) ?? []
+  const { peers, networks, bmp } = parseConfigFile(example)
+  t.deepEqual([peers.length, networks.length, bmp.length], [1, 1, 1])
 })
 
 test('a table dump and BMP collectors are taken, and their times and sizes in the units of the program', t => {
