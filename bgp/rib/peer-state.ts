@@ -1,5 +1,6 @@
 // What the RIB keeps per peer, over all its sessions.
 import type { Cancel } from '../../lib/clock.ts'
+import { addressBytes, parseAddress } from '../../lib/ip.ts'
 import type { AddressFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
 import { plainRulesFor } from './in/admission.ts'
@@ -76,5 +77,6 @@ export class RibPeerState {
 
 function sourceOf({ peerType, config, routerId, remoteAddress, interface: leadsOut }: RibPeer): ExportSource {
   const client = config.reflectorClient ?? false
-  return { local: false, peerType, client, routerId, address: remoteAddress, interface: leadsOut }
+  const address = parseAddress(remoteAddress) === undefined ? undefined : addressBytes(remoteAddress)
+  return { local: false, peerType, client, routerId, address, interface: leadsOut }
 }

@@ -50,8 +50,8 @@ export type ExportSource = {
   /** The peer is a client of ours (RFC 4456). */
   client: boolean
   routerId: number
-  /** The peer's address, canonical. */
-  address?: string
+  /** The peer's address, 4 or 16 octets. */
+  address?: Uint8Array
   interface?: string
 }
 

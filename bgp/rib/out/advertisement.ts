@@ -186,7 +186,7 @@ function nextHopFor(
   const octets = set.mpNextHop ?? (nextHop === undefined ? undefined : octetsOf(nextHop))
   if (octets === undefined || target.nextHop === 'self') return selfFor(target)
   const chosen = target.nextHop === 'keep' || target.peerType !== 'ebgp' || source.local
-  if (!chosen && link?.keeps(octets.subarray(0, 16), source.address) !== true) return selfFor(target)
+  if (!chosen && link?.keeps(octets, 0, Math.min(16, octets.length), source.address) !== true) return selfFor(target)
   return keptFor(octets, target) ?? selfFor(target)
 }
 

@@ -150,7 +150,7 @@ export class ByteExport {
 
   #keeps(bytes: Uint8Array, at: number, length: number, source: ExportSource): boolean {
     if (this.#keep || this.#link === undefined) return this.#keep
-    return this.#link.keeps(bytes.subarray(at, at + Math.min(length, 16)), source.address)
+    return this.#link.keeps(bytes, at, Math.min(length, 16), source.address)
   }
 
   /** AS_PATH with our AS in front (RFC 4271 §5.1.2 b); -1 when a segment or the length octet would overflow. */

@@ -17,11 +17,16 @@ export class SharedLink {
     })
   }
 
-  /** Whether the next hop, 4 or 16 octets, of a route from the peer at `source` goes out as it is. */
-  keeps(nextHop: Uint8Array, source: string | undefined): boolean {
-    if (!this.#networks.some(network => covers(network, nextHop))) return false
-    const text = formatAddress(nextHop)
-    if (text === source) return true
+  /**
+   * Whether the next hop in `bytes[at..at+length)`, 4 or 16 octets, of a route from the peer at `source` goes out as it is.
+   * Nearly always it is the source itself, which is found without making a text.
+   */
+  keeps(bytes: Uint8Array, at: number, length: number, source: Uint8Array | undefined): boolean {
+    let near = false
+    for (const network of this.#networks) near ||= covers(network, bytes, at, length)
+    if (!near) return false
+    if (source !== undefined && source.length === length && startsAlike(source, bytes, at, length)) return true
+    const text = formatAddress(bytes.slice(at, at + length))
     this.#asked.add(text)
     return !this.#members.has(text)
   }
@@ -44,9 +49,14 @@ export class SharedLink {
   }
 }
 
-function covers({ octets, bits }: { octets: Uint8Array; bits: number }, address: Uint8Array): boolean {
-  if (octets.length !== address.length) return false
+function covers({ octets, bits }: { octets: Uint8Array; bits: number }, bytes: Uint8Array, at: number, length: number) {
+  if (octets.length !== length) return false
   const whole = bits >>> 3
-  for (let i = 0; i < whole; i++) if (octets[i] !== address[i]) return false
-  return bits % 8 === 0 || ((octets[whole]! ^ address[whole]!) & (0xff00 >> (bits % 8)) & 0xff) === 0
+  if (!startsAlike(octets, bytes, at, whole)) return false
+  return bits % 8 === 0 || ((octets[whole]! ^ bytes[at + whole]!) & (0xff00 >> (bits % 8)) & 0xff) === 0
+}
+
+function startsAlike(octets: Uint8Array, bytes: Uint8Array, at: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (octets[i] !== bytes[at + i]) return false
+  return true
 }

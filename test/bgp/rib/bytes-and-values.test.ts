@@ -16,7 +16,7 @@ import { parseAttributes } from '../../../bgp/wire/attributes.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
 import { judge } from '../../../bgp/wire/update.ts'
 import { Writer } from '../../../lib/bytes.ts'
-import { ipv4Number } from '../../../lib/ip.ts'
+import { addressBytes, ipv4Number } from '../../../lib/ip.ts'
 import { describe } from './naive.ts'
 import { aPeer, OUR_AS } from './sessions.ts'
 
@@ -128,7 +128,7 @@ test('exporting a plain set on octets gives the same as exporting its values', t
     someSet,
     fc.constantFrom(...peers),
     fc.constantFrom(...targets),
-    fc.constantFrom('10.0.0.1', '10.0.0.9'),
+    fc.constantFrom(addressBytes('10.0.0.1'), addressBytes('10.0.0.9')),
     (set, peer, to, address) => {
       const bytes = bytesOf(set)
       const facts = newFacts()
