@@ -81,6 +81,11 @@ export class Applier {
     for (const table of this.#tables) table.invalidate()
   }
 
+  /** Whether an interface is that of a pod. */
+  ownsInterface(name: string): boolean {
+    return this.#ownership.ownsInterface(name)
+  }
+
   /** A pod's interface was made: the next pass asks for its link, in case an older one had the same name. */
   madeLink(name: string): void {
     this.#made.add(name)

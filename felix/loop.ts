@@ -11,6 +11,7 @@ import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { Applier, type Readiness, STRAY_GRACE_MS } from './applier.ts'
+import { Backlog } from './backlog.ts'
 import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
@@ -43,6 +44,8 @@ export type PodMtuCause = 'configuration' | 'routes'
 const REFRESH_MS = 90_000
 /** The usual restart time of graceful restart (RFC 4724 §4.1 leaves the value to the node). */
 const BGP_GRACE_MS = 120_000
+/** Above this many refusals, what is told is not applied in slices. */
+const MANY_REFUSED = 1000
 /** Above this many passes with repairs in a second, repairs wait for a back-off. */
 const REPAIR_LIMIT = 20
 
@@ -56,6 +59,7 @@ export class Felix {
   readonly #repairBackoff = new Backoff({ firstMs: 200, maxMs: 5_000 })
   readonly #timers = new Map<string, Cancel>()
   readonly #receipts = new Receipts()
+  readonly #backlog: Backlog
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
   /** Conditions for what the last pass was refused. */
   #refused: ReadonlyMap<string, Condition> = new Map()
@@ -76,6 +80,7 @@ export class Felix {
     this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol })
     this.#needed = this.#calculator.tunnelsNeeded()
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs())
+    this.#backlog = new Backlog(name => this.#applier.ownsInterface(name))
   }
 
   /**
@@ -184,12 +189,16 @@ export class Felix {
     this.#tellPodMtu()
     const generation = this.#generation
     const differences = this.#calculator.step()
-    this.#applier.want(differences)
     if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
+    // every pass tries again what was refused: with many refusals, more passes only cost more
+    this.#applier.want(this.#backlog.next(differences, this.#refused.size > MANY_REFUSED ? 'all' : 'slice'))
+    const complete = this.#backlog.isEmpty
     try {
-      const outcome = await this.#applier.apply(this.#ready)
+      // what still waits may already be in the kernel, from an earlier run
+      const ready = complete ? this.#ready : { ...this.#ready, datastore: false, bgp: false }
+      const outcome = await this.#applier.apply(ready)
       this.#report(outcome)
-      this.#finish(generation, outcome.refused)
+      this.#finish(generation, outcome.refused, complete)
       this.#followUplink()
     } catch (error) {
       // the kernel could not be asked at all, or its answers were lost
@@ -246,9 +255,9 @@ export class Felix {
     if (changes.size > 0) this.#deps.onConditions(changes)
   }
 
-  #finish(generation: number, refused: readonly Refusal[]): void {
-    this.#appliedGeneration = generation
-    this.#clean = refused.length === 0
+  #finish(generation: number, refused: readonly Refusal[], complete: boolean): void {
+    if (complete) this.#appliedGeneration = generation
+    this.#clean = complete && refused.length === 0
     if (this.#clean) {
       this.#retry.reset()
       this.#cancel('retry')
@@ -256,7 +265,9 @@ export class Felix {
     if (this.#applier.waitsForGrace && !this.#timers.has('grace'))
       this.#after('grace', STRAY_GRACE_MS, () => this.#kick())
     const refusals = new EndpointRefusals(this.#calculator, refused)
-    this.#receipts.answer(generation, refused, endpoint => refusals.of(endpoint))
+    this.#receipts.answerEndpoints(generation, endpoint => refusals.of(endpoint))
+    if (complete) this.#receipts.answer(generation, refused)
+    else this.#kick()
   }
 
   /** Repairs at once, or after a back-off if repairs keep being undone. */

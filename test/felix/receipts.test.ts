@@ -6,19 +6,18 @@ import { ApplyError, type Refusal } from '../../kernel/reconcile/table.ts'
 import { calculated, EMPTY, endpoint } from './worlds.ts'
 
 const refusal: Refusal = { kind: 'route', key: '10.1.0.0/26', reason: 'Refused', errno: 22, message: 'no' }
-const NOBODY = () => []
 
 test('a receipt is answered by the first pass that took in its generation, not by an earlier one', async t => {
   const receipts = new Receipts()
   const answered: number[] = []
   const all = [1, 2, 3].map(n => receipts.receipt(n, undefined).then(() => answered.push(n)))
-  receipts.answer(0, [], NOBODY)
+  receipts.answer(0, [])
   await Promise.resolve()
   t.deepEqual(answered, [])
-  receipts.answer(2, [], NOBODY)
+  receipts.answer(2, [])
   await Promise.all(all.slice(0, 2))
   t.deepEqual(answered, [1, 2])
-  receipts.answer(3, [], NOBODY)
+  receipts.answer(3, [])
   await Promise.all(all)
   t.deepEqual(answered, [1, 2, 3])
 })
@@ -26,7 +25,8 @@ test('a receipt is answered by the first pass that took in its generation, not b
 test('a receipt for an endpoint is refused only for what concerns that endpoint', async t => {
   const receipts = new Receipts()
   const [whole, mine, others] = [undefined, 'a', 'b'].map(id => receipts.receipt(1, id))
-  receipts.answer(1, [refusal], id => (id === 'a' ? [refusal] : []))
+  receipts.answerEndpoints(1, id => (id === 'a' ? [refusal] : []))
+  receipts.answer(1, [refusal])
   const error = await t.throwsAsync(mine!, { instanceOf: ApplyError })
   t.deepEqual(error?.refusals, [refusal])
   await t.throwsAsync(whole!, { instanceOf: ApplyError })
@@ -39,10 +39,10 @@ test('whoever waits for sync waits past passes that were refused something', asy
   const sync = receipts.sync(1).then(() => {
     synced = true
   })
-  receipts.answer(1, [refusal], NOBODY)
+  receipts.answer(1, [refusal])
   await Promise.resolve()
   t.false(synced)
-  receipts.answer(1, [], NOBODY)
+  receipts.answer(1, [])
   await sync
   t.true(synced)
 })
