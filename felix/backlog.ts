@@ -3,20 +3,19 @@
 import type { NamedFdbEntry, NamedNeighbour, NamedRoute } from '../kernel/reconcile/objects.ts'
 import type { Differences } from './desired.ts'
 
-/** Entries and routes in one slice: some tens of milliseconds of the kernel's time. */
-const SLICE = 1000
-
 type Changes<V> = ReadonlyMap<string, V | undefined>
 
 export class Backlog {
   readonly #ownsInterface: (name: string) => boolean
+  readonly #slice: number
   readonly #neighbours = new Map<string, NamedNeighbour | undefined>()
   readonly #fdb = new Map<string, NamedFdbEntry | undefined>()
   readonly #routes = new Map<string, NamedRoute | undefined>()
 
-  /** `ownsInterface`: whether an interface is that of a pod. */
-  constructor(ownsInterface: (name: string) => boolean) {
+  /** `ownsInterface`: whether an interface is that of a pod. `slice`: how many entries and routes are one slice. */
+  constructor(ownsInterface: (name: string) => boolean, slice: number) {
     this.#ownsInterface = ownsInterface
+    this.#slice = slice
   }
 
   get isEmpty(): boolean {
@@ -28,7 +27,7 @@ export class Backlog {
    * interfaces, and of the rest a slice or everything. Entries come before the routes that need them.
    */
   next(differences: Differences, rest: 'slice' | 'all'): Differences {
-    let room = rest === 'all' ? Number.POSITIVE_INFINITY : SLICE
+    let room = rest === 'all' ? Number.POSITIVE_INFINITY : this.#slice
     const take = <V extends { interfaceName?: string }>(waiting: Map<string, V | undefined>, changes: Changes<V>) => {
       const taken = new Map<string, V | undefined>()
       for (const [key, value] of changes) {

@@ -35,6 +35,8 @@ export type FelixDeps = {
   onPodMtu?: (mtu: number, cause: PodMtuCause) => void
   /** How long learned routes of an earlier run are kept without a word from the speaker. */
   bgpGraceMs?: number
+  /** How many entries and routes are applied at a time, between which pods have their turn. */
+  slice?: number
 }
 
 /** `routes`: only because a node without IP-in-IP came or went. */
@@ -44,6 +46,8 @@ export type PodMtuCause = 'configuration' | 'routes'
 const REFRESH_MS = 90_000
 /** The usual restart time of graceful restart (RFC 4724 §4.1 leaves the value to the node). */
 const BGP_GRACE_MS = 120_000
+/** Some tens of milliseconds of the kernel's time. */
+const SLICE = 1000
 /** Above this many refusals, what is told is not applied in slices. */
 const MANY_REFUSED = 1000
 /** Above this many passes with repairs in a second, repairs wait for a back-off. */
@@ -80,7 +84,7 @@ export class Felix {
     this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol })
     this.#needed = this.#calculator.tunnelsNeeded()
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs())
-    this.#backlog = new Backlog(name => this.#applier.ownsInterface(name))
+    this.#backlog = new Backlog(name => this.#applier.ownsInterface(name), deps.slice ?? SLICE)
   }
 
   /**

@@ -322,7 +322,10 @@ export class KernelTable<V> {
   }
 
   #matters(key: string, value: V): boolean {
-    return this.#delta.wanted().has(key) || this.#driver.owns(value)
+    if (this.#delta.wanted().has(key) || this.#driver.owns(value)) return true
+    // without a mark, what was wanted and is unchanged is still ours to remove
+    const seen = this.#delta.seen().get(key)
+    return seen !== undefined && this.#dropped.has(key) && this.#driver.same(seen, value)
   }
 
   #foreign(key: string, wanted: V): Refusal {

@@ -30,7 +30,7 @@ const everything = (world: World) => calculated(world).wanted() as Differences
 const NOTHING = calculated(EMPTY).step()
 
 test('what concerns pods is handed on at once, the rest in slices, and nothing is lost or handed on twice', t => {
-  const backlog = new Backlog(isPod)
+  const backlog = new Backlog(isPod, 1000)
   const handed = new Map<string, number>()
   let first = true
   for (let next = backlog.next(everything(MANY), 'slice'); ; next = backlog.next(NOTHING, 'slice')) {
@@ -47,7 +47,7 @@ test('what concerns pods is handed on at once, the rest in slices, and nothing i
 })
 
 test('a key that changes while it waits is handed on once, with its last value', t => {
-  const backlog = new Backlog(isPod)
+  const backlog = new Backlog(isPod, 1000)
   backlog.next(everything(MANY), 'slice')
   const key = `vxlan.calico ${MANY.remotes[NODES - 1]!.vxlanTunnelAddress}`
   const gone = { ...NOTHING, neighbour: new Map([[key, undefined]]) }
@@ -84,7 +84,7 @@ test('a restart with thousands of nodes removes none of their entries on the way
 })
 
 test('few differences are handed on in one go', t => {
-  const backlog = new Backlog(isPod)
+  const backlog = new Backlog(isPod, 1000)
   const { neighbour, fdb, route } = everything(FULL)
   const next = backlog.next(everything(FULL), 'slice')
   t.deepEqual([next.neighbour.size, next.fdb.size, next.route.size], [neighbour.size, fdb.size, route.size])

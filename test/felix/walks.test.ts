@@ -15,9 +15,12 @@ const walk = fc.array(fc.record({ call, wait: fc.boolean() }), { maxLength: 40 }
 
 test('after any walk the kernel is that of a felix that was told only the end', async t => {
   await fc.assert(
-    fc.asyncProperty(walk, async steps => {
-      const walked = await stateAfter(steps)
-      const end = await stateAfter(endOf(steps.map(({ call }) => call)).map(call => ({ call, wait: false })))
+    fc.asyncProperty(walk, fc.constantFrom(1, 1000), async (steps, slice) => {
+      const walked = await stateAfter(steps, slice)
+      const end = await stateAfter(
+        endOf(steps.map(({ call }) => call)).map(call => ({ call, wait: false })),
+        1000,
+      )
       // where the kernel refuses what is wanted, it keeps what it had
       fc.pre(walked !== 'refused' && end !== 'refused')
       t.deepEqual(walked, end)
@@ -27,14 +30,14 @@ test('after any walk the kernel is that of a felix that was told only the end', 
 })
 
 /** The kernel after the calls. `wait`: the kernel is brought there before the next call. */
-async function stateAfter(steps: readonly { call: Call; wait: boolean }[]): Promise<unknown> {
+async function stateAfter(steps: readonly { call: Call; wait: boolean }[], slice: number): Promise<unknown> {
   const world = new FakeWorld()
   const kernel = world.kernel()
   await setUpNode(kernel)
   for (const name of ['eth1', 'calia', 'calib']) await addLink(kernel, name)
   const clock = new ManualClock()
   const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
-  const felix = new Felix(world.kernel(), { clock, log: silentLog, marks, onConditions: () => {} })
+  const felix = new Felix(world.kernel(), { clock, log: silentLog, marks, slice, onConditions: () => {} })
   felix.start()
   felix.configure({ node: EMPTY.node, config: EMPTY.config, capabilities: EMPTY.capabilities })
   for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)

@@ -195,6 +195,17 @@ test('a foreign object that took the place of ours before ours was removed stays
   t.deepEqual(kernel.get('k'), theirs(1))
 })
 
+test('an object without a mark that was wanted is removed when it is not, also when it is read again before', async t => {
+  const { kernel, table } = setting()
+  table.want('k', theirs(1))
+  await table.apply(() => true)
+  t.deepEqual(kernel.get('k'), theirs(1))
+  table.want('k')
+  table.invalidate()
+  await table.apply(() => true)
+  t.is(kernel.size, 0)
+})
+
 test('a wanted object that appeared by itself is removed when it is wanted no more', async t => {
   const { kernel, table } = setting()
   await table.apply(() => true)
