@@ -1,5 +1,6 @@
 // Differences that wait for the kernel. After a start and when BGP converges there are many at once, and a pod must not
-// wait for all of them: what concerns pods is handed on at once, the entries and routes of the rest in slices.
+// wait for all of them: what concerns pods is handed on at once, the entries and routes of the rest in slices. Each slice
+// is twice as large as the one before, since every pass reads back what it wrote: many small passes would cost more.
 import type { NamedFdbEntry, NamedNeighbour, NamedRoute } from '../kernel/reconcile/objects.ts'
 import type { Differences } from './desired.ts'
 
@@ -7,14 +8,16 @@ type Changes<V> = ReadonlyMap<string, V | undefined>
 
 export class Backlog {
   readonly #ownsInterface: (name: string) => boolean
-  readonly #slice: number
+  readonly #firstSlice: number
+  #slice: number
   readonly #neighbours = new Map<string, NamedNeighbour | undefined>()
   readonly #fdb = new Map<string, NamedFdbEntry | undefined>()
   readonly #routes = new Map<string, NamedRoute | undefined>()
 
-  /** `ownsInterface`: whether an interface is that of a pod. `slice`: how many entries and routes are one slice. */
+  /** `ownsInterface`: whether an interface is that of a pod. `slice`: how many entries and routes the first slice has. */
   constructor(ownsInterface: (name: string) => boolean, slice: number) {
     this.#ownsInterface = ownsInterface
+    this.#firstSlice = slice
     this.#slice = slice
   }
 
@@ -46,6 +49,8 @@ export class Backlog {
     }
     const neighbour = take(this.#neighbours, differences.neighbour)
     const fdb = take(this.#fdb, differences.fdb)
-    return { ...differences, neighbour, fdb, route: take(this.#routes, differences.route) }
+    const route = take(this.#routes, differences.route)
+    this.#slice = this.isEmpty ? this.#firstSlice : this.#slice * 2
+    return { ...differences, neighbour, fdb, route }
   }
 }

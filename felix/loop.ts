@@ -35,7 +35,7 @@ export type FelixDeps = {
   onPodMtu?: (mtu: number, cause: PodMtuCause) => void
   /** How long learned routes of an earlier run are kept without a word from the speaker. */
   bgpGraceMs?: number
-  /** How many entries and routes are applied at a time, between which pods have their turn. */
+  /** How many entries and routes are applied before pods have their turn again; see `Backlog`. */
   slice?: number
 }
 

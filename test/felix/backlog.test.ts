@@ -47,7 +47,7 @@ test('what concerns pods is handed on at once, the rest in slices, and nothing i
 })
 
 test('a key that changes while it waits is handed on once, with its last value', t => {
-  const backlog = new Backlog(isPod, 1000)
+  const backlog = new Backlog(isPod, 10)
   backlog.next(everything(MANY), 'slice')
   const key = `vxlan.calico ${MANY.remotes[NODES - 1]!.vxlanTunnelAddress}`
   const gone = { ...NOTHING, neighbour: new Map([[key, undefined]]) }
