@@ -2,8 +2,11 @@
 // two checkouts run one after the other in it, and the host's links and routes stay as they are.
 import { execFileSync, spawnSync } from 'node:child_process'
 
-/** This node's address; the simulated nodes' addresses lie in the same /16. */
-export const NODE_ADDRESS = '10.99.0.1'
+/**
+ * This node's address; the simulated nodes' addresses lie in the same /16. As a text it is the largest, so that by
+ * Calico's rule this node dials all others.
+ */
+export const NODE_ADDRESS = '10.99.99.254'
 const INSIDE = 'MARGAY_BENCH_INSIDE'
 
 /** Runs this program again in a namespace of its own, and ends with its exit code; returns when it is already there. */

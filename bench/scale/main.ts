@@ -7,8 +7,8 @@ import { enterNamespace } from './ground.ts'
 import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './scenario.ts'
 
 const HERE = fileURLToPath(new URL('../..', import.meta.url))
-const FULL = { events: 200, idleSeconds: 5, lists: 20 }
-const QUICK = { events: 60, idleSeconds: 2, lists: 4 }
+const FULL = { events: 1000, idleSeconds: 5, lists: 20 }
+const QUICK = { events: 300, idleSeconds: 2, lists: 4 }
 
 async function main(): Promise<void> {
   const { sizes, beside, json } = usage()

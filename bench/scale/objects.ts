@@ -1,5 +1,6 @@
 // The objects of a simulated cluster, as a cluster has them: a Node of about 10 kB, most of it images and conditions that
 // the agent does not use. Node 0 is the one whose agent is measured.
+import { NODE_ADDRESS } from './ground.ts'
 
 /** The name of simulated node `n`. */
 export function nodeName(n: number): string {
@@ -8,9 +9,9 @@ export function nodeName(n: number): string {
 
 const IMAGES = 40
 
-/** A Node object; `beat` stands in what a heartbeat changes. */
+/** The Node object of node `n`, as at its first heartbeat. */
 export function nodeObject(n: number): object {
-  const address = `10.99.${Math.floor(n / 250)}.${1 + (n % 250)}`
+  const address = n === 0 ? NODE_ADDRESS : `10.99.${Math.floor(n / 250)}.${1 + (n % 250)}`
   const labels = {
     'kubernetes.io/hostname': nodeName(n),
     'kubernetes.io/os': 'linux',
