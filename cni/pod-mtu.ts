@@ -105,17 +105,14 @@ export class PodMtu {
     if (pod === undefined) return // the pod is gone, and its interface with it: DEL will come
     const ifindex = await podLink(pod, endpoint)
     const resized = { ...endpoint, mtu }
-    if (mtu < endpoint.mtu) {
-      await pod.setLink(ifindex, { mtu })
-      await this.#setHostSide(resized)
-    } else {
-      await this.#setHostSide(resized)
-      try {
-        await pod.setLink(ifindex, { mtu })
-      } catch (error) {
-        await this.#setHostSide(endpoint)
-        throw error
-      }
+    const setPodSide = () => pod.setLink(ifindex, { mtu })
+    const setHostSide = () => this.#setHostSide(resized)
+    try {
+      for (const set of mtu < endpoint.mtu ? [setPodSide, setHostSide] : [setHostSide, setPodSide]) await set()
+    } catch (error) {
+      // back to what the row says, so that the next attempt does both again; felix tells when that is refused too
+      await this.#setHostSide(endpoint).catch(() => undefined)
+      throw error
     }
     // last: after a crash in between the row still differs, and all is done again
     this.#deps.endpoints.persist(resized)

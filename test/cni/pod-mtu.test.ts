@@ -112,6 +112,22 @@ test('a pod that cannot be changed keeps the MTU of both ends, becomes a conditi
   t.deepEqual(told(), [])
 })
 
+test('a pod whose host side is refused is a condition until it is written, and both ends are tried again', async t => {
+  const host = await aHost()
+  await added(host)
+  let refuses = true
+  const applied = (id: string) => (refuses ? Promise.reject(new Error('EPERM')) : host.deps.hostSide.applied(id))
+  const deps = { ...host.deps, hostSide: { ...host.deps.hostSide, applied } }
+  const { podMtu, told, ran } = follower({ ...host, deps })
+  await ran(() => podMtu.follow(1300, 'configuration'))
+  t.is((await sides(host)).row, 1500)
+  t.regex(told().join(), /c1\/eth0 Refused: .*EPERM/)
+  refuses = false
+  await ran(() => host.clock.advance(90_000))
+  t.deepEqual(await sides(host), both(1300))
+  t.deepEqual(told(), [])
+})
+
 test('a pod whose namespace is gone causes no condition', async t => {
   const host = await aHost()
   await added(host)
