@@ -68,7 +68,7 @@ async function relayed(t: ExecutionContext, idleMs?: number): Promise<{ direct: 
   return { direct, store, relay }
 }
 
-test('a deletion during a disconnect is seen, because a sync follows', async t => {
+test('a deletion during a disconnect is seen after it', async t => {
   const { direct, store, relay } = await relayed(t)
   await direct.create('IPPool', aPool('a'))
   await direct.create('IPPool', aPool('b'))
@@ -95,7 +95,7 @@ test('a half-open connection is noticed by its silence, and the watch goes on', 
 test('bookmarks keep a quiet watch open', async t => {
   const { store, relay } = await relayed(t, 1000)
   const seen = new Recorded(store, 'IPPool')
-  await seen.until(s => s.events.length === 1)
+  await seen.until(s => s.events.length === 1 && s.versions.length > 1) // the stream is open
   const before = relay.accepted
   await new Promise(resolve => setTimeout(resolve, 2500))
   t.is(relay.accepted, before)
