@@ -207,11 +207,12 @@ export class AdjRibIn {
       }
     }
     const limited = from.peer.config.prefixLimit !== undefined
-    table.prefixes.addNlri(bytes, start, end, usesAddPath(from, table.family), (prefix, pathId) => {
-      table.fit()
-      if (update.overLimit !== undefined) table.releaseUnused(prefix)
-      else if (table.announce(prefix, from, pathId, id) && limited) this.#watchLimit(update, table)
-    })
+    const { ids, pathIds, count } = table.prefixes.addNlri(bytes, start, end, usesAddPath(from, table.family))
+    table.fit()
+    for (let i = 0; i < count; i++) {
+      if (update.overLimit !== undefined) table.releaseUnused(ids[i]!)
+      else if (table.announce(ids[i]!, from, pathIds[i]!, id) && limited) this.#watchLimit(update, table)
+    }
     store.release(id)
     return undefined
   }
@@ -246,9 +247,8 @@ function usesAddPath(from: RibPeerState, family: AddressFamily): boolean {
 
 /** Removes the peer's paths to the prefixes in `bytes[start..end)`, which must be well-formed. */
 function withdraw({ from, bytes }: Incoming, table: FamilyTable, start: number, end: number): void {
-  table.prefixes.findNlri(bytes, start, end, usesAddPath(from, table.family), (prefix, pathId) =>
-    table.withdraw(prefix, from, pathId),
-  )
+  const { ids, pathIds, count } = table.prefixes.findNlri(bytes, start, end, usesAddPath(from, table.family))
+  for (let i = 0; i < count; i++) table.withdraw(ids[i]!, from, pathIds[i]!)
 }
 
 /** Cease/Maximum Number of Prefixes Reached; its data are family and limit (RFC 4486 §4). */

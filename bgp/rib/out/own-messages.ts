@@ -14,7 +14,10 @@ export function eachPackedPrefix(
   const offsets = new UpdateOffsets()
   const mp = new MpOffsets()
   // the fields of the UPDATE itself are empty when its family needs multiprotocol attributes
-  const walk = (start: number, end: number) => prefixes.addNlri(bytes, start, end, addPath, visit)
+  const walk = (start: number, end: number) => {
+    const { ids, pathIds, count } = prefixes.addNlri(bytes, start, end, addPath)
+    for (let i = 0; i < count; i++) visit(ids[i]!, pathIds[i]!)
+  }
   for (let at = 0; at < bytes.length; ) {
     const end = at + ((bytes[at + 16]! << 8) | bytes[at + 17]!)
     if (bytes[at + 18] === MESSAGE.update) {

@@ -14,7 +14,21 @@ const GONE = -2
 /** One slot in so many may be `GONE`. */
 const GONE_SHARE = 8
 
-type NlriVisitor = (id: number, pathId: number) => void
+/** Ids of the prefixes of one message, with their path ids (0 without ADD-PATH): a list without an object per prefix. */
+class NlriIds {
+  ids = new Uint32Array(1024)
+  pathIds = new Uint32Array(1024)
+  count = 0
+
+  push(id: number, pathId: number): void {
+    if (this.count === this.ids.length) {
+      this.ids = widened(this.ids, new Uint32Array(this.count * 2))
+      this.pathIds = widened(this.pathIds, new Uint32Array(this.count * 2))
+    }
+    this.ids[this.count] = id
+    this.pathIds[this.count++] = pathId
+  }
+}
 
 /** Prefix ids of one family. */
 export abstract class PrefixTable {
@@ -22,6 +36,7 @@ export abstract class PrefixTable {
   protected slots = new Int32Array(2048).fill(EMPTY)
   protected mask = 2047
   protected readonly seed: Seed = newSeed()
+  protected readonly nlri = new NlriIds()
   #free: number[] = []
   #next = 0
   /** Slots that are `GONE`. */
@@ -35,12 +50,12 @@ export abstract class PrefixTable {
   /** The id of the prefix whose octets, host bits cleared, stand at `bytes[at]`; -1 when there is none. */
   abstract find(bytes: Uint8Array, at: number, length: number): number
   /**
-   * Calls `visit` for every prefix in the NLRI `bytes[start..end)`, which must be well-formed; a prefix without an id gets
-   * one. `pathId` is 0 without ADD-PATH.
+   * The ids of the prefixes in the NLRI `bytes[start..end)`, which must be well-formed; a prefix without an id gets one. The
+   * list is used again by the next call.
    */
-  abstract addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void
-  /** As `addNlri`, for the prefixes that have an id. */
-  abstract findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void
+  abstract addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean): NlriIds
+  /** As `addNlri`, without the prefixes that have no id. */
+  abstract findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean): NlriIds
   /** Writes `length u8 | prefix` as NLRI; the new offset. */
   abstract emit(id: number, bytes: Uint8Array, at: number): number
   /** Canonical CIDR text. */
@@ -157,17 +172,25 @@ class Ipv4Prefixes extends PrefixTable {
     }
   }
 
-  override addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void {
-    eachIpv4Prefix(bytes, start, end, addPath, (pathId, address, length) =>
-      visit(this.addNumber(address, length), pathId),
-    )
+  override addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean): NlriIds {
+    this.nlri.count = 0
+    eachIpv4Prefix(bytes, start, end, addPath, this.#add)
+    return this.nlri
   }
 
-  override findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void {
-    eachIpv4Prefix(bytes, start, end, addPath, (pathId, address, length) => {
-      const id = this.findNumber(address, length)
-      if (id >= 0) visit(id, pathId)
-    })
+  override findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean): NlriIds {
+    this.nlri.count = 0
+    eachIpv4Prefix(bytes, start, end, addPath, this.#find)
+    return this.nlri
+  }
+
+  // visitors are made once: a full table has a message for every few prefixes
+  readonly #add = (pathId: number, address: number, length: number): void =>
+    this.nlri.push(this.addNumber(address, length), pathId)
+
+  readonly #find = (pathId: number, address: number, length: number): void => {
+    const id = this.findNumber(address, length)
+    if (id >= 0) this.nlri.push(id, pathId)
   }
 
   override find(bytes: Uint8Array, at: number, length: number): number {
@@ -214,19 +237,25 @@ class Ipv6Prefixes extends PrefixTable {
   /** The prefix being read, host bits clear. */
   readonly #read = new Uint8Array(16)
 
-  override addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void {
+  override addNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean): NlriIds {
+    const { nlri } = this
+    nlri.count = 0
     eachIpv6Prefix(bytes, start, end, addPath, (pathId, at, length) => {
       readIpv6Prefix(bytes, at, length, this.#read)
-      visit(this.add(this.#read, 0, length), pathId)
+      nlri.push(this.add(this.#read, 0, length), pathId)
     })
+    return nlri
   }
 
-  override findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean, visit: NlriVisitor): void {
+  override findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean): NlriIds {
+    const { nlri } = this
+    nlri.count = 0
     eachIpv6Prefix(bytes, start, end, addPath, (pathId, at, length) => {
       readIpv6Prefix(bytes, at, length, this.#read)
       const id = this.find(this.#read, 0, length)
-      if (id >= 0) visit(id, pathId)
+      if (id >= 0) nlri.push(id, pathId)
     })
+    return nlri
   }
 
   override find(bytes: Uint8Array, at: number, length: number): number {
