@@ -225,7 +225,7 @@ export class Resources {
   }
 }
 
-/** The body as an object that stands where the URL says it does. */
+/** The body as an object with the name and namespace of the URL. Throws BadRequest when it says otherwise. */
 function placed({ kind, name, namespace }: Target, body: unknown): AnyObject {
   if (!isObject(body)) throw new ApiError('BadRequest', `the body is not a ${kind}`)
   const metadata = body['metadata'] ?? {}

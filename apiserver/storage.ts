@@ -1,4 +1,4 @@
-// What the server knows: every object in memory for reading, and in SQLite for keeping. A write is answered only after
+// All objects: in memory for reading, and in SQLite so that they survive. A write is answered only after
 // its transaction is on disk; writes that arrive together share one fsync. Reads wait for a commit under way, so nobody
 // sees what a crash could take back.
 import { emitJson, parseJson } from '../api/json.ts'
@@ -83,7 +83,7 @@ export class Storage {
     return (prefix === '' ? keys : keys.filter(key => key.startsWith(prefix))).map(key => objects.get(key)!)
   }
 
-  /** The keys in order, kept until one comes or goes: a list of 5,000 objects comes in ten pages. */
+  /** The keys in order, kept until one comes or goes: a list of 5,000 objects is asked for in many pages. */
   #keysOf(kind: Kind): readonly string[] {
     const known = this.#keys.get(kind)
     if (known !== undefined) return known
@@ -98,7 +98,7 @@ export class Storage {
     return this.#past.filter(change => change.version > version)
   }
 
-  /** Hears every commit, in order. */
+  /** Calls `listener` after every commit, in order. */
   listen(listener: (changes: readonly Change[]) => void): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)

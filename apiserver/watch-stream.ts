@@ -1,5 +1,5 @@
 // One watch: what there is (or what changed since a version), then every change as it is committed, as lines of JSON.
-// A client that reads too slowly is cut off rather than let the server's memory grow; it comes back and lists.
+// A client that reads too slowly is disconnected, so that the server's memory does not grow; it can list and watch again.
 import type { ServerResponse } from 'node:http'
 import { emitJson } from '../api/json.ts'
 import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
@@ -106,7 +106,7 @@ export class WatchStream {
       for (const stored of storage.list(kind, namespace))
         if (selection(stored.object)) this.#sendStored('ADDED', stored, new EventLines(stored))
     if (initialEvents) this.#bookmark({ 'k8s.io/initial-events-end': 'true' })
-    // what was there at the start counts against nobody's speed
+    // the state sent at the start does not count towards the limit
     this.#allowance += this.#response.writableLength
     this.#cancels.push(clock.after(timeoutMs, () => this.close()))
     if (this.#request.bookmarks) this.#bookmarkLater()

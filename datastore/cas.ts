@@ -1,4 +1,4 @@
-// Read, change, write, and again when somebody else was faster: the one place that retries on Conflict.
+// Read, change, write; on Conflict all of it again. The only place that retries on Conflict.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { Backoff } from '../lib/backoff.ts'

@@ -30,7 +30,7 @@ const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 /** How long credentials from files are used before the files are read again: a service account's token is replaced. */
 const REREAD_MS = 60_000
 
-/** Fields that are read here; any other one means client-node. */
+/** Fields that are read here. A kubeconfig with any other field is left to client-node. */
 const PLAIN_CLUSTER = new Set([
   'server',
   'certificate-authority',
@@ -174,7 +174,7 @@ function fileOf(object: Record<string, unknown>, field: string, folder: string):
   return path === undefined ? undefined : readFileSync(resolve(folder, path), 'utf8')
 }
 
-/** What stands in base64 under `<field>-data`, or in the file named by `field`. */
+/** The decoded value of `<field>-data`, or the content of the file that `field` names. */
 function dataOf(object: Record<string, unknown>, field: string, folder: string): string | undefined {
   const data = textOf(object, `${field}-data`)
   return data === undefined ? fileOf(object, field, folder) : Buffer.from(data, 'base64').toString()

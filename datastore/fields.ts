@@ -1,5 +1,5 @@
 // Which fields of each kind this program uses, and the cut of an object down to them: a Node is 10 kB at the server and
-// 0.5 kB here, and a change of the rest (a heartbeat, an image that was pulled) is no change.
+// 0.5 kB here, and a change of the other fields (a heartbeat, a pulled image) causes no notification.
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Kind } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'

@@ -139,7 +139,7 @@ class KubeStore implements Store {
     const { name, namespace, resourceVersion } = object.metadata
     const path = pathOf(kind, { name, namespace, subresource })
     for (let attempt = 1; ; attempt++) {
-      // Kubernetes takes no unconditional write to a custom resource: the version of the moment stands in for none
+      // Kubernetes refuses a write to a custom resource without a version: the current one is used
       const version = resourceVersion ?? (await this.get(kind, name, namespace)).metadata.resourceVersion
       const body = outgoing(kind, { ...object, metadata: { ...object.metadata, resourceVersion: version } })
       try {
@@ -220,7 +220,7 @@ class KubeStore implements Store {
     return result
   }
 
-  /** One bad object must not hide the others: it is left out, and the log says which and why. */
+  /** An invalid object is left out, and the log says which one and why; the others are returned. */
   #readable<K extends Kind>(kind: K, object: unknown): Resource<K> | undefined {
     const result = validate(kind, object)
     if (!Array.isArray(result)) return result

@@ -7,7 +7,7 @@ export class NotFound extends Error {
   override readonly name = 'NotFound'
 }
 
-/** Somebody else wrote first (409): read again, decide again. Also: create of a name that is taken. */
+/** The object changed since it was read (409): read it again. Also: create of a name that exists. */
 export class Conflict extends Error {
   override readonly name = 'Conflict'
 }
@@ -78,7 +78,7 @@ export type Watch = { close(): void }
 export type Store = {
   get<K extends Kind>(kind: K, name: string, namespace?: string): Promise<Resource<K>>
   list<K extends Kind>(kind: K, options?: ListOptions): Promise<Resource<K>[]>
-  /** A list page by page, for one that should not be in memory whole. An object may come twice when it changes meanwhile. */
+  /** A list page by page, for a list that should not be in memory as a whole. An object may come twice when it changes meanwhile. */
   pages<K extends Kind>(kind: K, options?: ListOptions): AsyncIterable<Resource<K>[]>
   create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
   /** Compare-and-swap on `metadata.resourceVersion`; without one the write is unconditional. */

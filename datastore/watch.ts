@@ -31,7 +31,7 @@ type Handlers<T> = {
 
 export type WatchTiming = {
   clock: Clock
-  /** A stream that says nothing for so long is taken for half-open. Above the server's interval of bookmarks. */
+  /** A stream without data for so long is treated as broken and opened again. Above the server's interval of bookmarks. */
   idleMs: number
   random?: () => number
 }

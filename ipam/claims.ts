@@ -106,7 +106,7 @@ export class Claims {
 
   /**
    * Lists all blocks where that was not done within `maxAgeMs` (never done: always), and adopts those of this node that
-   * the journal does not know. Before a claim: a node whose disk was lost must not take more than it has. Returns
+   * the journal does not know. Called before a claim: a node that lost its disk must not claim more blocks while it has some. Returns
    * whether it listed. Rejects as the store.
    */
   async learnTaken(maxAgeMs: number): Promise<boolean> {
@@ -126,7 +126,7 @@ export class Claims {
     for await (const page of store.pages('IPAMBlock')) for (const { spec } of page) found.set(spec.cidr, spec.affinity)
     this.#listedMs = clock.monotonicMs()
     const own = affinityOf(node)
-    // the watch knows better what is ours
+    // of this node's blocks the watch is newer than the list
     const fromList = (affinity: string | undefined): boolean => affinity !== own || !this.#synced
     for (const [cidr, affinity] of this.#seen) if (fromList(affinity) && !found.has(cidr)) this.#seen.delete(cidr)
     for (const [cidr, affinity] of found) if (fromList(affinity)) this.#seen.set(cidr, affinity)
@@ -328,7 +328,7 @@ export class Claims {
     const block = { ...owned.block, sequence: newest }
     const written = await store.update('IPAMBlock', emitBlock(block, node, base))
     this.#base.set(cidr, written)
-    // what changed meanwhile marked the block dirty again, and gathers for the next round
+    // a change made meanwhile has marked the block dirty again; the next round publishes it
     if (ledger.get(cidr)?.block !== owned.block) return true
     if (newest !== owned.block.sequence || owned.lostTo !== undefined)
       ledger.put([{ ...owned, block, lostTo: undefined }])

@@ -1,12 +1,12 @@
 // The allocator's tables in the node's own database: blocks, and who holds which address, so that the node can
-// give addresses while the API server is away. Every method is one transaction, on disk when it returns. Only slots that changed are written: an assignment costs one small row and one fsync.
-
+// give addresses while the API server is away. Every method is one transaction, on disk when it returns. Only slots that
+// changed are written: an assignment costs one small row and one fsync.
 import { type Database, transaction } from '../lib/database.ts'
 import { type Block, emptyBlock, type Slot } from './block.ts'
 
 /**
- * A block of this node. `lostTo`: the API server says that somebody else has it, so
- * nothing is given from it, and it is forgotten when its last address is released.
+ * A block of this node. `lostTo`: another node owns it by the API server, so no address
+ * is assigned from it, and it is forgotten when its last address is released.
  */
 export type OwnedBlock = { readonly block: Block; readonly lostTo?: string }
 

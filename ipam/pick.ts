@@ -12,7 +12,7 @@ export type Choice = Pick<AssignRequest, 'pools' | 'use'> & { family: Family; na
 
 export type Selects = {
   node(selector: string): boolean
-  /** Absent: a pool with a namespace selector is used only when it is asked for by name. */
+  /** Absent: a pool with a namespace selector is used only when a request names it. */
   namespace?(selector: string, namespace: string): boolean
 }
 
