@@ -1,7 +1,7 @@
 // Whether the kernel has taken what this node's own pods, blocks and tunnels need, once since the start. What another
 // node caused (a route to its block, its VTEP) never counts: nobody else's object decides whether this node is ready.
 import { type Condition, unknown } from '../api/status.ts'
-import { ApplyError, type Refusal } from '../kernel/reconcile/table.ts'
+import { ApplyError, type Refusal } from '../kernel/reconcile/outcome.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 
 export type KernelReadyDeps = {

@@ -16,10 +16,11 @@ import {
   type NamedSysctl,
   neighbourKey,
 } from '../kernel/reconcile/objects.ts'
+import { mergeOutcomes, type Outcome } from '../kernel/reconcile/outcome.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
 import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
-import { type KernelTable, mergeOutcomes, type Outcome } from '../kernel/reconcile/table.ts'
+import type { KernelTable } from '../kernel/reconcile/table.ts'
 import type { Desired, DesiredKind, Differences } from './desired.ts'
 
 /**

@@ -1,6 +1,6 @@
 // Who waits for what was told to reach the kernel. Times are generations: each change of the input begins a new one, and
 // waiters are kept in the order of theirs.
-import { ApplyError, type Refusal } from '../kernel/reconcile/table.ts'
+import { ApplyError, type Refusal } from '../kernel/reconcile/outcome.ts'
 
 type Waiter = { generation: number; resolve: () => void; reject: (error: Error) => void }
 

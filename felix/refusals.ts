@@ -1,6 +1,6 @@
 // What the kernel refused, as conditions and for the endpoint that it concerns.
 import { broken, type Condition, type ObjectRef } from '../api/status.ts'
-import type { ObjectKind, ObjectName, Refusal, RefusalReason } from '../kernel/reconcile/table.ts'
+import type { ObjectKind, ObjectName, Refusal, RefusalReason } from '../kernel/reconcile/outcome.ts'
 import type { Calculator } from './calc/calculator.ts'
 
 const KINDS: Record<ObjectKind, ObjectRef['kind']> = {

@@ -2,7 +2,8 @@
 // answer.
 import { KernelError } from '../port/error.ts'
 import type { LinkView } from './link-view.ts'
-import { failureOf, noInterface, type Write, type WriteFailure } from './table.ts'
+import { failureOf, noInterface, type WriteFailure } from './outcome.ts'
+import type { Write } from './table.ts'
 
 /** Under way at a time: their answers fit the socket's receive buffer. */
 const AT_ONCE = 64

@@ -6,8 +6,8 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Link, LinkChange, LinkPort, LinkSpec } from '../port/links.ts'
 import type { LinkView } from './link-view.ts'
 import type { WantedLink } from './objects.ts'
+import { failureOf, noInterface, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 import type { Ownership } from './ownership.ts'
-import { failureOf, noInterface, type ObjectName, type Outcome, type WriteFailure } from './table.ts'
 
 export class LinkTable {
   readonly #kernel: LinkPort

@@ -6,17 +6,9 @@ import type { Kernel, KernelEvent } from '../port/kernel.ts'
 import { drops, ROUTE_SCOPE, type Route, type RouteChange } from '../port/routes.ts'
 import type { LinkView } from './link-view.ts'
 import { type NamedRoute, routeKeyOf } from './objects.ts'
+import { failureOf, noInterface, type Outcome, type WriteFailure } from './outcome.ts'
 import type { Ownership } from './ownership.ts'
-import {
-  failureOf,
-  KernelTable,
-  type MayRemove,
-  noInterface,
-  type Outcome,
-  type TableDriver,
-  type Write,
-  type WriteFailure,
-} from './table.ts'
+import { KernelTable, type MayRemove, type TableDriver, type Write } from './table.ts'
 
 export type RouteKernel = Pick<Kernel, 'routes' | 'changeRoutes' | 'lookupRoute'>
 

@@ -3,7 +3,8 @@
 import { KernelError } from '../port/error.ts'
 import type { SysctlFamily, SysctlPort } from '../port/sysctls.ts'
 import type { NamedSysctl } from './objects.ts'
-import { failureOf, KernelTable, type WriteFailure } from './table.ts'
+import { failureOf, type WriteFailure } from './outcome.ts'
+import { KernelTable } from './table.ts'
 
 /** `conf.calia.forwarding` is a setting of calia; `ip_forward` and `conf.all.forwarding` are of no interface. */
 function interfaceOf({ path }: NamedSysctl): string | undefined {

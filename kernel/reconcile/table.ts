@@ -3,46 +3,11 @@
 // another owner's. What is wanted is written before what is not wanted is removed. A refused object stays to be done
 // and does not stop the others.
 import { Delta } from '../../lib/delta.ts'
-import { ERRNO, type KernelError } from '../port/error.ts'
-
-export type ObjectKind = 'link' | 'address' | 'sysctl' | 'neighbour' | 'fdb' | 'route'
-
-/** Names one kernel object: its kind, its key within the kind, and the interface that it is on where it has one. */
-export type ObjectName = { kind: ObjectKind; key: string; interfaceName?: string }
-
-/**
- * Why an object is not as wanted. `Refused`: the kernel said no, with `errno`; `NoInterface`: its interface does not
- * exist; `ForeignOwner`: an object of another owner is in its place; `NotShown`: the kernel took it and does not show it.
- */
-export type RefusalReason = 'Refused' | 'NoInterface' | 'ForeignOwner' | 'NotShown'
-
-/** One object that is not as wanted; `message` is for people. */
-export type Refusal = ObjectName & { reason: RefusalReason; errno?: number; message: string }
-
-/** What one `apply` did. `healed`: written, and had been right before somebody else changed it. */
-export type Outcome = {
-  written: ObjectName[]
-  healed: ObjectName[]
-  refused: Refusal[]
-  /** Not wanted, ours, and not removed yet. */
-  withheld: ObjectName[]
-}
-
-/** Some of what was wanted is not in the kernel; everything else is. */
-export class ApplyError extends Error {
-  override readonly name = 'ApplyError'
-  readonly refusals: readonly Refusal[]
-  constructor(refusals: readonly Refusal[]) {
-    super(refusals.map(({ kind, key, message }) => `${kind} ${key}: ${message}`).join('; '))
-    this.refusals = refusals
-  }
-}
+import { ERRNO } from '../port/error.ts'
+import type { ObjectKind, ObjectName, Outcome, Refusal, WriteFailure } from './outcome.ts'
 
 /** `add` must be refused with EEXIST when the key is taken, where the kernel can do that for this kind. */
 export type Write<V> = { verb: 'add' | 'replace' | 'delete'; key: string; value: V }
-
-/** Why one write was not done. */
-export type WriteFailure = Pick<Refusal, 'reason' | 'errno' | 'message'>
 
 /** How objects of one kind are told apart, read and written. Every method that reads rejects with `KernelError`. */
 export type TableDriver<V> = {
@@ -377,25 +342,5 @@ export class KernelTable<V> {
   /** Some value that has this key; the key must be wanted or seen. */
   #anyValue(key: string): V {
     return (this.#delta.wanted().get(key) ?? this.#delta.seen().get(key)) as V
-  }
-}
-
-/** What a refused request means for its object. */
-export function failureOf({ errno, message }: KernelError): WriteFailure {
-  return { reason: 'Refused', errno, message }
-}
-
-/** An object waits for its interface; the event of the link brings the next attempt. */
-export function noInterface(interfaceName: string): WriteFailure {
-  return { reason: 'NoInterface', message: `interface ${interfaceName} is not there` }
-}
-
-/** What several tables did, as one. */
-export function mergeOutcomes(parts: readonly Outcome[]): Outcome {
-  return {
-    written: parts.flatMap(({ written }) => written),
-    healed: parts.flatMap(({ healed }) => healed),
-    refused: parts.flatMap(({ refused }) => refused),
-    withheld: parts.flatMap(({ withheld }) => withheld),
   }
 }

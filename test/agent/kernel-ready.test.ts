@@ -1,6 +1,6 @@
 import test from 'ava'
 import { KernelReady } from '../../agent/kernel-ready.ts'
-import { ApplyError, type Refusal } from '../../kernel/reconcile/table.ts'
+import { ApplyError, type Refusal } from '../../kernel/reconcile/outcome.ts'
 import { ManualClock } from '../../lib/clock.ts'
 
 const turns = async () => {

@@ -2,7 +2,7 @@
 import test from 'ava'
 import { Receipts } from '../../felix/receipts.ts'
 import { EndpointRefusals, refusalCondition } from '../../felix/refusals.ts'
-import { ApplyError, type Refusal } from '../../kernel/reconcile/table.ts'
+import { ApplyError, type Refusal } from '../../kernel/reconcile/outcome.ts'
 import { calculated, EMPTY, endpoint } from './worlds.ts'
 
 const refusal: Refusal = { kind: 'route', key: '10.1.0.0/26', reason: 'Refused', errno: 22, message: 'no' }

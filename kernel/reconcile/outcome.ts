@@ -1,0 +1,58 @@
+// What bringing the kernel to what is wanted came to: written, healed, refused and withheld objects, by name.
+import type { KernelError } from '../port/error.ts'
+
+export type ObjectKind = 'link' | 'address' | 'sysctl' | 'neighbour' | 'fdb' | 'route'
+
+/** Names one kernel object: its kind, its key within the kind, and the interface that it is on where it has one. */
+export type ObjectName = { kind: ObjectKind; key: string; interfaceName?: string }
+
+/**
+ * Why an object is not as wanted. `Refused`: the kernel said no, with `errno`; `NoInterface`: its interface does not
+ * exist; `ForeignOwner`: an object of another owner is in its place; `NotShown`: the kernel took it and does not show it.
+ */
+export type RefusalReason = 'Refused' | 'NoInterface' | 'ForeignOwner' | 'NotShown'
+
+/** One object that is not as wanted; `message` is for people. */
+export type Refusal = ObjectName & { reason: RefusalReason; errno?: number; message: string }
+
+/** What one `apply` did. `healed`: written, and had been right before somebody else changed it. */
+export type Outcome = {
+  written: ObjectName[]
+  healed: ObjectName[]
+  refused: Refusal[]
+  /** Not wanted, ours, and not removed yet. */
+  withheld: ObjectName[]
+}
+
+/** Some of what was wanted is not in the kernel; everything else is. */
+export class ApplyError extends Error {
+  override readonly name = 'ApplyError'
+  readonly refusals: readonly Refusal[]
+  constructor(refusals: readonly Refusal[]) {
+    super(refusals.map(({ kind, key, message }) => `${kind} ${key}: ${message}`).join('; '))
+    this.refusals = refusals
+  }
+}
+
+/** Why one write was not done. */
+export type WriteFailure = Pick<Refusal, 'reason' | 'errno' | 'message'>
+
+/** What a refused request means for its object. */
+export function failureOf({ errno, message }: KernelError): WriteFailure {
+  return { reason: 'Refused', errno, message }
+}
+
+/** An object waits for its interface; the event of the link brings the next attempt. */
+export function noInterface(interfaceName: string): WriteFailure {
+  return { reason: 'NoInterface', message: `interface ${interfaceName} is not there` }
+}
+
+/** What several tables did, as one. */
+export function mergeOutcomes(parts: readonly Outcome[]): Outcome {
+  return {
+    written: parts.flatMap(({ written }) => written),
+    healed: parts.flatMap(({ healed }) => healed),
+    refused: parts.flatMap(({ refused }) => refused),
+    withheld: parts.flatMap(({ withheld }) => withheld),
+  }
+}
