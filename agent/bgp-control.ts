@@ -9,7 +9,7 @@ import { parseCidr } from '../lib/ip.ts'
 import type { BgpMonitors } from './bgp-monitors.ts'
 import type { Reloaded } from './bgp-reload.ts'
 import { routeAnswer } from './socket/route-answer.ts'
-import { type Route, send } from './socket/server.ts'
+import { type SocketRoute, send } from './socket/server.ts'
 
 /** A question that cannot be answered as it was put: 400 with what to write instead. */
 export class BadRequest extends Error {
@@ -31,7 +31,7 @@ const MAX_BODY = 64 * 1024
  * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
  * /reload {dryRun}`. Requests never name a file, so a client cannot make this process open one.
  */
-export function controlRoutes(daemon: Controlled): Readonly<Record<string, Route>> {
+export function controlRoutes(daemon: Controlled): Readonly<Record<string, SocketRoute>> {
   const { speaker } = daemon
   return {
     'GET /healthz': json(() => ({ restarting: speaker.restarting, listener: speaker.listenerCounts })),
@@ -75,9 +75,9 @@ async function dump({ speaker, stopping }: Controlled, response: ServerResponse)
   }
 }
 
-type Question = { query: URLSearchParams; body: Record<string, unknown> }
+type ControlRequest = { query: URLSearchParams; body: Record<string, unknown> }
 
-function json(answer: (question: Question) => unknown): Route {
+function json(answer: (question: ControlRequest) => unknown): SocketRoute {
   return async (request, response, query) => {
     try {
       send(response, 200, await answer({ query, body: await readBody(request) }))

@@ -10,7 +10,7 @@ import { loadMrt, MrtError } from '../bgp/mrt/load.ts'
 import type { Discover, Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
-import { type Endpoint, formatEndpoint } from '../lib/ip.ts'
+import { formatSocketAddress, type SocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
 import { BgpMonitors } from './bgp-monitors.ts'
@@ -106,13 +106,14 @@ export class BgpDaemon {
     for (const prefix of plan.networks.withdrawn) this.#speaker.withdraw(prefix)
     for (const network of next.networks)
       if (plan.networks.announced.includes(network.prefix)) this.#speaker.announce(network)
-    const wanted = new Set(next.listen.map(formatEndpoint))
+    const wanted = new Set(next.listen.map(formatSocketAddress))
     for (const [key, listener] of this.#listeners)
       if (!wanted.has(key)) {
         this.#listeners.delete(key)
         await listener.close()
       }
-    for (const endpoint of next.listen) if (!this.#listeners.has(formatEndpoint(endpoint))) await this.#listen(endpoint)
+    for (const endpoint of next.listen)
+      if (!this.#listeners.has(formatSocketAddress(endpoint))) await this.#listen(endpoint)
     this.#monitors.want(next.bmp)
     return plan
   }
@@ -149,8 +150,8 @@ export class BgpDaemon {
     }
   }
 
-  async #listen(endpoint: Endpoint): Promise<void> {
-    this.#listeners.set(formatEndpoint(endpoint), await this.#speaker.listen(endpoint))
+  async #listen(endpoint: SocketAddress): Promise<void> {
+    this.#listeners.set(formatSocketAddress(endpoint), await this.#speaker.listen(endpoint))
   }
 
   /** The mark says that a process ran and did not say good-bye: peers may still hold our routes. */

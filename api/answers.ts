@@ -23,7 +23,7 @@ const agentPeer = z.object({
   prefixes: counts,
 })
 
-export type Peer = z.infer<typeof agentPeer>
+export type PeerAnswer = z.infer<typeof agentPeer>
 
 const daemonPeer = z
   .object({
@@ -32,7 +32,7 @@ const daemonPeer = z
     reason: z.object({ code: z.string(), detail: z.string() }).optional(),
   })
   .transform(
-    ({ name, address, asn, state, sinceMs, reason, flaps, prefixes }): Peer => ({
+    ({ name, address, asn, state, sinceMs, reason, flaps, prefixes }): PeerAnswer => ({
       name,
       address,
       type: 'configured',

@@ -1,6 +1,6 @@
 // Field types that several kinds share.
 import { z } from 'zod'
-import { formatCidr, isHostAddress, isLinkLocal, parseAddress, parseCidr, parseEndpoint } from '../lib/ip.ts'
+import { formatCidr, isHostAddress, isLinkLocal, parseAddress, parseCidr, parseSocketAddress } from '../lib/ip.ts'
 import { parseSelector, SelectorError } from './selector.ts'
 
 /** A CIDR, given back in canonical text; one with host bits set is refused, as Calico does. */
@@ -23,9 +23,9 @@ export const addressField = z.string().transform((text, context) => {
 /** A peer's address, alone or with its port: `192.0.2.1`, `192.0.2.1:179`, `[2001:db8::1]:179`. Kept as it is written. */
 export const peerAddressField = z
   .string()
-  .refine(text => parseEndpoint(text, 179) !== undefined, 'must be an address, ip:port or [ipv6]:port')
+  .refine(text => parseSocketAddress(text, 179) !== undefined, 'must be an address, ip:port or [ipv6]:port')
   .refine(text => {
-    const { address } = parseEndpoint(text, 179) ?? {}
+    const { address } = parseSocketAddress(text, 179) ?? {}
     return address === undefined || (isHostAddress(address) && !isLinkLocal(address))
   }, 'must be the address of one host, and not link-local: no interface can be named beside it')
 

@@ -10,7 +10,7 @@ import { applyPatch } from './apply-patch.ts'
 import { JsonPatchError, jsonPatch } from './json-patch.ts'
 import type { Selection } from './selection.ts'
 import { ApiError, alreadyExists, conflict, expired, invalid, MODIFIED, notFound } from './status.ts'
-import type { Storage, Stored, Writer } from './storage.ts'
+import type { Storage, StorageWriter, Stored } from './storage.ts'
 import { strategicMerge } from './strategic-merge.ts'
 
 export type Target = { kind: Kind; namespace?: string; name?: string; subresource?: 'status' }
@@ -121,7 +121,7 @@ export class Resources {
     return stored
   }
 
-  #create(writer: Writer, target: Target, body: unknown, options: WriteOptions): Stored {
+  #create(writer: StorageWriter, target: Target, body: unknown, options: WriteOptions): Stored {
     const { kind } = target
     const object = this.#valid(kind, named(placed(target, body)))
     const { name, namespace } = object.metadata
@@ -138,7 +138,7 @@ export class Resources {
       throw new ApiError('Forbidden', `namespaces "${name}" is being terminated and takes no new objects`)
   }
 
-  #replace(writer: Writer, target: Target, before: Stored, body: AnyObject, options: WriteOptions): Stored {
+  #replace(writer: StorageWriter, target: Target, before: Stored, body: AnyObject, options: WriteOptions): Stored {
     const { kind } = target
     const { metadata } = before.object
     const { resourceVersion, uid } = body.metadata
@@ -185,7 +185,7 @@ export class Resources {
     return { apiVersion: apiVersion(kinds[kind]), kind, ...rest }
   }
 
-  #delete(writer: Writer, kind: Kind, stored: Stored): { stored: Stored; gone: boolean } {
+  #delete(writer: StorageWriter, kind: Kind, stored: Stored): { stored: Stored; gone: boolean } {
     const { name, namespace } = stored.object.metadata
     if (kind === 'Namespace' && this.#empty(writer, name)) return this.#terminate(writer, stored)
     const next = dying(stored.object, this.#now())
@@ -197,13 +197,13 @@ export class Resources {
   }
 
   /** Deletes what a namespace holds; true when finalizers keep some of it. */
-  #empty(writer: Writer, namespace: string): boolean {
+  #empty(writer: StorageWriter, namespace: string): boolean {
     for (const kind of namespacedKinds)
       for (const stored of this.#storage.list(kind, namespace)) this.#delete(writer, kind, stored)
     return namespacedKinds.some(kind => this.#storage.list(kind, namespace).length > 0)
   }
 
-  #terminate(writer: Writer, stored: Stored): { stored: Stored; gone: boolean } {
+  #terminate(writer: StorageWriter, stored: Stored): { stored: Stored; gone: boolean } {
     const { metadata, ...rest } = stored.object
     if (metadata.deletionTimestamp !== undefined) return { stored, gone: false }
     const status = { phase: 'Terminating' }
@@ -212,7 +212,7 @@ export class Resources {
   }
 
   /** The last object of a terminating namespace takes the namespace along. */
-  #finishNamespace(writer: Writer, name: string | undefined): void {
+  #finishNamespace(writer: StorageWriter, name: string | undefined): void {
     if (name === undefined) return
     const stored = this.#storage.get('Namespace', name)
     if (stored?.object.metadata.deletionTimestamp === undefined) return

@@ -1,11 +1,11 @@
 // From a URL and a method to what is asked for, following Kubernetes' resource paths. Pure.
 import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
 
-export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection'
+export type ApiVerb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection'
 
 /** A request about objects of a kind; `name` absent means the collection. */
 export type ResourceRequest = {
-  verb: Verb
+  verb: ApiVerb
   kind: Kind
   namespace?: string
   name?: string
@@ -59,7 +59,7 @@ function nested(
   return undefined
 }
 
-function verbOf(method: string, named: boolean, isWatch: boolean): Verb | undefined {
+function verbOf(method: string, named: boolean, isWatch: boolean): ApiVerb | undefined {
   switch (method) {
     case 'GET':
       if (isWatch) return 'watch'

@@ -10,7 +10,7 @@ import { type Database, openDatabase, transaction } from '../lib/database.ts'
 export type Stored = { readonly object: AnyObject; readonly text: string; readonly version: number }
 
 /** One committed write. Of a DELETED object, `after` is its last state under the version of its deletion. */
-export type Change = {
+export type StoredChange = {
   readonly version: number
   readonly kind: Kind
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
@@ -24,7 +24,7 @@ export type HistoryLimits = { changes: number; characters: number }
 export type StorageOptions = { path: string; history: HistoryLimits }
 
 /** What a write may do. Everything it did is undone when it throws, or when the disk refuses. */
-export type Writer = {
+export type StorageWriter = {
   put(kind: Kind, object: AnyObject): Stored
   remove(kind: Kind, stored: Stored): Stored
 }
@@ -43,13 +43,13 @@ export class Storage {
   readonly #history: HistoryLimits
   readonly #objects = new Map<Kind, Map<string, Stored>>()
   readonly #keys = new Map<Kind, readonly string[]>()
-  readonly #listeners = new Set<(changes: readonly Change[]) => void>()
+  readonly #listeners = new Set<(changes: readonly StoredChange[]) => void>()
   #version = 0
   #committed = 0
-  #past: Change[] = []
+  #past: StoredChange[] = []
   #pastCharacters = 0
   #forgotten = 0
-  #batch: Change[] = []
+  #batch: StoredChange[] = []
   #waiting: Waiting[] = []
   #commit: Promise<void> | undefined
 
@@ -93,13 +93,13 @@ export class Storage {
   }
 
   /** Changes after `version`, oldest first; undefined when they are forgotten or `version` was never reached. */
-  since(version: number): readonly Change[] | undefined {
+  since(version: number): readonly StoredChange[] | undefined {
     if (version < this.#forgotten || version > this.#committed) return undefined
     return this.#past.filter(change => change.version > version)
   }
 
   /** Calls `listener` after every commit, in order. */
-  listen(listener: (changes: readonly Change[]) => void): () => void {
+  listen(listener: (changes: readonly StoredChange[]) => void): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)
   }
@@ -111,7 +111,7 @@ export class Storage {
   }
 
   /** Runs `body` at once; resolves with its result when all it wrote is on disk. */
-  write<T>(body: (writer: Writer) => T): Promise<T> {
+  write<T>(body: (writer: StorageWriter) => T): Promise<T> {
     const from = this.#batch.length
     let answer: () => T
     try {
@@ -200,7 +200,7 @@ export class Storage {
     for (const listener of this.#listeners) listener(changes)
   }
 
-  #persist(changes: readonly Change[]): void {
+  #persist(changes: readonly StoredChange[]): void {
     const put = this.#db.prepare('INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)')
     const remove = this.#db.prepare('DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?')
     const advance = this.#db.prepare("INSERT OR REPLACE INTO server VALUES ('version', ?)")
@@ -214,7 +214,7 @@ export class Storage {
     })
   }
 
-  #remember(changes: readonly Change[]): void {
+  #remember(changes: readonly StoredChange[]): void {
     this.#past.push(...changes)
     for (const { after } of changes) this.#pastCharacters += after.text.length
     let drop = 0

@@ -3,7 +3,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Kind } from '../api/kinds.ts'
 import type { Clock } from '../lib/clock.ts'
-import type { Change, Storage } from './storage.ts'
+import type { Storage, StoredChange } from './storage.ts'
 import { EventLines, type WatchLimits, type WatchRequest, WatchStream } from './watch-stream.ts'
 
 export class WatchHub {
@@ -41,7 +41,7 @@ export class WatchHub {
     for (const streams of this.#streams.values()) for (const stream of streams) stream.close()
   }
 
-  #tell(changes: readonly Change[]): void {
+  #tell(changes: readonly StoredChange[]): void {
     for (const change of changes) {
       const lines = new EventLines(change.after)
       for (const stream of this.#streams.get(change.kind) ?? []) stream.change(change, lines)

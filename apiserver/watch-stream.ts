@@ -7,7 +7,7 @@ import type { AnyObject } from '../api/lifecycle.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Selection } from './selection.ts'
 import { expired, failureStatus } from './status.ts'
-import type { Change, Storage, Stored } from './storage.ts'
+import type { Storage, Stored, StoredChange } from './storage.ts'
 import { type TableOptions, tableOf } from './tables.ts'
 
 export type WatchRequest = {
@@ -26,7 +26,7 @@ export type WatchRequest = {
 export type WatchLimits = { bookmarkMs: number; bufferBytes: number }
 
 type Deps = { storage: Storage; clock: Clock; limits: WatchLimits }
-type EventType = Change['type'] | 'BOOKMARK' | 'ERROR'
+type EventType = StoredChange['type'] | 'BOOKMARK' | 'ERROR'
 
 /** The lines of one change, one for each type of event, each encoded when the first watch needs it. */
 export class EventLines {
@@ -81,7 +81,7 @@ export class WatchStream {
   }
 
   /** A committed change of the kind; `lines` are shared with the other watches. */
-  change({ before, after, type }: Change, lines: EventLines): void {
+  change({ before, after, type }: StoredChange, lines: EventLines): void {
     const { selection, namespace } = this.#request
     if (namespace !== undefined && after.object.metadata.namespace !== namespace) return
     const was = before !== undefined && selection(before.object)

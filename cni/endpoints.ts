@@ -3,7 +3,7 @@
 import { type Database, transaction } from '../lib/database.ts'
 import type { PodName } from './request.ts'
 
-export type Endpoint = {
+export type PodEndpoint = {
   /** `<containerID>/<ifname>`. */
   id: string
   /** The network's name in the CNI configuration: GC speaks for one network. */
@@ -31,11 +31,11 @@ export type Endpoint = {
 }
 
 /** `gone` is told before the interface is deleted, so that felix does not repair it. */
-export type EndpointChange = { type: 'set'; endpoint: Endpoint } | { type: 'gone'; endpoint: Endpoint }
+export type EndpointChange = { type: 'set'; endpoint: PodEndpoint } | { type: 'gone'; endpoint: PodEndpoint }
 
 export class EndpointStore {
   readonly #db: Database
-  readonly #rows = new Map<string, Endpoint>()
+  readonly #rows = new Map<string, PodEndpoint>()
   readonly #leaving = new Set<string>()
   readonly #expected = new Set<string>()
   readonly #listeners = new Set<(change: EndpointChange) => void>()
@@ -44,26 +44,26 @@ export class EndpointStore {
     this.#db = db
     db.exec('CREATE TABLE IF NOT EXISTS cni_endpoints (id TEXT PRIMARY KEY, endpoint TEXT NOT NULL) STRICT')
     for (const row of db.prepare('SELECT endpoint FROM cni_endpoints ORDER BY rowid').all()) {
-      const endpoint = JSON.parse(String(row['endpoint'])) as Endpoint
+      const endpoint = JSON.parse(String(row['endpoint'])) as PodEndpoint
       this.#rows.set(endpoint.id, endpoint)
     }
   }
 
   /** Every row, also of interfaces that are being deleted. */
-  all(): Endpoint[] {
+  all(): PodEndpoint[] {
     return [...this.#rows.values()]
   }
 
   /** Rows of interfaces that should work now. */
-  live(): Endpoint[] {
+  live(): PodEndpoint[] {
     return this.all().filter(({ id }) => !this.#leaving.has(id))
   }
 
-  get(containerID: string, ifname: string): Endpoint | undefined {
+  get(containerID: string, ifname: string): PodEndpoint | undefined {
     return this.#rows.get(endpointId(containerID, ifname))
   }
 
-  byInterface(interfaceName: string): Endpoint | undefined {
+  byInterface(interfaceName: string): PodEndpoint | undefined {
     return this.all().find(endpoint => endpoint.interfaceName === interfaceName)
   }
 
@@ -79,7 +79,7 @@ export class EndpointStore {
   }
 
   /** Writes a row to the disk only, so that it can be part of a larger transaction. Call `publish` after the commit. */
-  persist(endpoint: Endpoint): void {
+  persist(endpoint: PodEndpoint): void {
     transaction(this.#db, () => {
       this.#db
         .prepare('INSERT OR REPLACE INTO cni_endpoints (id, endpoint) VALUES (?, ?)')
@@ -88,7 +88,7 @@ export class EndpointStore {
   }
 
   /** Takes a persisted row into memory and tells the listeners. */
-  publish(endpoint: Endpoint): void {
+  publish(endpoint: PodEndpoint): void {
     this.#rows.set(endpoint.id, endpoint)
     this.#leaving.delete(endpoint.id)
     this.#tell({ type: 'set', endpoint })
@@ -136,7 +136,7 @@ export class EndpointStore {
  * The key of the lock for work on an endpoint: the pod, since two sandboxes of one pod share the interface name; without
  * a pod the container.
  */
-export function lockKey({ containerID, pod }: Pick<Endpoint, 'containerID' | 'pod'>): string {
+export function lockKey({ containerID, pod }: Pick<PodEndpoint, 'containerID' | 'pod'>): string {
   return pod === undefined ? containerID : `${pod.namespace}/${pod.name}`
 }
 

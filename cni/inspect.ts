@@ -4,7 +4,7 @@ import { KernelError } from '../kernel/port/error.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import type { HostKernel, ReadKernel } from './deps.ts'
-import type { Endpoint } from './endpoints.ts'
+import type { PodEndpoint } from './endpoints.ts'
 
 /** One difference, in texts for a person. Without `is` the object is absent; without `should` it only has to be there. */
 export type Mismatch = {
@@ -26,7 +26,7 @@ export function formatMismatch({ side, kind, object, is, should }: Mismatch): st
 /** Both sides. `hostMac`: what the host side must have; absent: what it has. An absent link ends the comparison. */
 export async function inspect(
   kernel: HostKernel,
-  endpoint: Endpoint,
+  endpoint: PodEndpoint,
   { routeProtocol, hostMac }: { routeProtocol: number; hostMac?: string },
 ): Promise<{ hostMac: string; mismatches: Mismatch[] }> {
   const side = hostSide(endpoint, routeProtocol)
@@ -44,7 +44,7 @@ export async function inspect(
 }
 
 /** The pod side, through a kernel of the pod's namespace. `hostMac`: the MAC of the host side. */
-export async function inspectPodSide(pod: ReadKernel, endpoint: Endpoint, hostMac: string): Promise<Mismatch[]> {
+export async function inspectPodSide(pod: ReadKernel, endpoint: PodEndpoint, hostMac: string): Promise<Mismatch[]> {
   const side = podSide(endpoint, hostMac)
   return compare('pod', pod, await pod.link(side.name), side, endpoint.mac)
 }

@@ -3,7 +3,7 @@
 // are needed, and has no HTTP client (HTTP/1.0 over the unix socket: the answer ends with the connection). It runs as a
 // module here and, with its types removed, as the one plain script that `install.ts` writes.
 
-type Answer = { exitCode: number; stdout: string }
+type AgentAnswer = { exitCode: number; stdout: string }
 
 const SUPPORTED = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0']
 const DEFAULT_SOCKET = '/run/margay/agent.sock'
@@ -92,8 +92,8 @@ function cniVariables(): Record<string, string> {
 }
 
 /** Sends one POST and returns its answer. Rejects with `Failure` when there is no answer or it cannot be read. */
-function ask(socketPath: string, body: string): Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+function ask(socketPath: string, body: string): Promise<AgentAnswer> {
+  const { promise, resolve, reject } = Promise.withResolvers<AgentAnswer>()
   const away = (why: string): Failure =>
     new Failure(
       process.env['CNI_COMMAND'] === 'STATUS' ? 50 : 11,
@@ -111,7 +111,7 @@ function ask(socketPath: string, body: string): Promise<Answer> {
     if (end < 0) return reject(away('it closed the connection'))
     if (!/^HTTP\/1\.[01] 200 /.test(text)) return reject(away(text.slice(0, text.indexOf('\r\n'))))
     try {
-      const { exitCode, stdout }: Partial<Answer> = JSON.parse(text.slice(end + 4))
+      const { exitCode, stdout }: Partial<AgentAnswer> = JSON.parse(text.slice(end + 4))
       if (typeof exitCode !== 'number' || typeof stdout !== 'string') throw new Error('it is not an answer')
       resolve({ exitCode, stdout })
     } catch (error) {

@@ -6,7 +6,7 @@ import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Cancel } from '../lib/clock.ts'
 import type { CniDeps, HostKernel } from './deps.ts'
-import { type Endpoint, lockKey } from './endpoints.ts'
+import { lockKey, type PodEndpoint } from './endpoints.ts'
 
 /** A pod that refused is asked again this often: it may have been busy with its interface. */
 const RETRY_MS = 90_000
@@ -81,7 +81,7 @@ export class PodMtu {
     if (this.#refused.size > 0 && !this.#closed) this.#retry = this.#deps.clock.after(RETRY_MS, () => this.#start())
   }
 
-  async #apply({ id, containerID, ifname, pod }: Endpoint): Promise<void> {
+  async #apply({ id, containerID, ifname, pod }: PodEndpoint): Promise<void> {
     const { endpoints, limiter, log } = this.#deps
     try {
       await limiter.run(lockKey({ containerID, pod }), async () => {
@@ -98,7 +98,7 @@ export class PodMtu {
     }
   }
 
-  async #resize(endpoint: Endpoint, mtu: number): Promise<void> {
+  async #resize(endpoint: PodEndpoint, mtu: number): Promise<void> {
     if (mtu < IPV6_LEAST_MTU && endpoint.addresses.some(address => address.includes(':')))
       throw new Error(`the pod has an IPv6 address, and IPv6 needs ${IPV6_LEAST_MTU} bytes`)
     using pod = enter(this.#deps.kernel, endpoint.netns)
@@ -119,12 +119,12 @@ export class PodMtu {
   }
 
   /** Felix writes it. */
-  async #setHostSide(endpoint: Endpoint): Promise<void> {
+  async #setHostSide(endpoint: PodEndpoint): Promise<void> {
     this.#deps.endpoints.publish(endpoint)
     await this.#deps.hostSide.applied(endpoint.id)
   }
 
-  #differs({ mtu, followsNodeMtu }: Endpoint): boolean {
+  #differs({ mtu, followsNodeMtu }: PodEndpoint): boolean {
     return followsNodeMtu === true && this.#mtu !== undefined && mtu !== this.#mtu
   }
 
@@ -144,7 +144,7 @@ function enter(kernel: HostKernel, netns: string): Kernel | undefined {
 }
 
 /** The index of the pod's end. Rejects when another interface is in its place: the path may be that of another pod. */
-async function podLink(pod: Kernel, { netns, ifname, mac }: Endpoint): Promise<number> {
+async function podLink(pod: Kernel, { netns, ifname, mac }: PodEndpoint): Promise<number> {
   const link = await pod.link(ifname)
   if (link === undefined) throw new KernelError(ERRNO.ENODEV, 'find', `${ifname} in ${netns}`)
   if (link.mac === mac) return link.index

@@ -6,7 +6,7 @@ import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { HostKernel } from './deps.ts'
-import type { Endpoint } from './endpoints.ts'
+import type { PodEndpoint } from './endpoints.ts'
 
 /** A random unicast MAC of the locally administered range. */
 export function randomMac(): string {
@@ -16,7 +16,7 @@ export function randomMac(): string {
 }
 
 /** Creates both links, down, with the peer born in the pod's namespace. Returns the host side. */
-export async function createPair(kernel: HostKernel, endpoint: Endpoint): Promise<Link> {
+export async function createPair(kernel: HostKernel, endpoint: PodEndpoint): Promise<Link> {
   const { interfaceName: name, ifname, netns, mac, mtu } = endpoint
   const peer = { name: ifname, netns, mac, mtu }
   try {

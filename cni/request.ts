@@ -5,12 +5,12 @@ import { type Family, familyOf, parseAddress } from '../lib/ip.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { atLeast, CNI_VERSIONS, type CniResult, parseResult } from './result.ts'
 
-export type Verb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION'
+export type CniVerb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION'
 
 type EnvName = 'CNI_CONTAINERID' | 'CNI_NETNS' | 'CNI_IFNAME' | 'CNI_PATH'
 
 /** One row per verb: the variables it needs, and since which version it may be called. */
-const VERBS: Record<Verb, { needs: readonly EnvName[]; since: string }> = {
+const VERBS: Record<CniVerb, { needs: readonly EnvName[]; since: string }> = {
   ADD: { needs: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], since: '0.1.0' },
   DEL: { needs: ['CNI_CONTAINERID', 'CNI_IFNAME'], since: '0.1.0' },
   CHECK: { needs: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], since: '0.4.0' },
@@ -92,8 +92,8 @@ export function versionOf(stdin: string): string {
   }
 }
 
-function parseVerb(command: string | undefined): Verb {
-  if (command !== undefined && Object.hasOwn(VERBS, command)) return command as Verb
+function parseVerb(command: string | undefined): CniVerb {
+  if (command !== undefined && Object.hasOwn(VERBS, command)) return command as CniVerb
   throw environment(
     `unknown CNI_COMMAND: ${command ?? ''}`,
     `the runtime must set one of ${Object.keys(VERBS).join(', ')}`,
@@ -123,7 +123,7 @@ function parseStdin(stdin: string): Record<string, unknown> {
   )
 }
 
-function parseConf(verb: Verb, json: Record<string, unknown>, args: Readonly<Record<string, string>>): NetConf {
+function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<Record<string, string>>): NetConf {
   const name = field(json, 'name')
   if (typeof name !== 'string' || !NAME.test(name))
     throw new CniError(
@@ -248,7 +248,7 @@ function parseValid(json: Record<string, unknown>): Attachment[] {
 }
 
 /** `A=1;B=2`. Unknown keys are ignored, with IgnoreUnknown or without. */
-function parseArgs(text: string, verb: Verb): Record<string, string> {
+function parseArgs(text: string, verb: CniVerb): Record<string, string> {
   const pairs = text.split(';').filter(pair => pair !== '' && (verb !== 'DEL' || pair.includes('=')))
   return Object.fromEntries(
     pairs.map(pair => {

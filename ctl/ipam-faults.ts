@@ -9,13 +9,13 @@ import { overlappingPools } from '../ipam/pick.ts'
 import { overlaps } from '../lib/ip.ts'
 import { ownerOf } from './ipam-usage.ts'
 
-type Block = Resource<'IPAMBlock'>
+type BlockObject = Resource<'IPAMBlock'>
 
 export type Fault = { object: ObjectRef; fault: string; remedy: string }
 
 export type Addressing = {
   pools: readonly Resource<'IPPool'>[]
-  blocks: readonly Block[]
+  blocks: readonly BlockObject[]
   /** Names of all nodes. */
   nodes: readonly string[]
 }
@@ -43,7 +43,7 @@ export function ipamFaults({ pools, blocks, nodes }: Addressing): Fault[] {
 
 type Found = Omit<Fault, 'object'>
 
-function structure(block: Block): Found[] {
+function structure(block: BlockObject): Found[] {
   const { metadata, spec } = block
   const remedy = "correct it with 'margayctl replace -f FILE'"
   const faults = sized(block).map(fault => ({ fault, remedy }))
@@ -53,7 +53,7 @@ function structure(block: Block): Found[] {
   return [...faults, { fault, remedy: `release its addresses and delete it` }]
 }
 
-function sized(block: Block): string[] {
+function sized(block: BlockObject): string[] {
   try {
     return blockFaults(block)
   } catch (error) {
@@ -62,7 +62,7 @@ function sized(block: Block): string[] {
   }
 }
 
-function twins({ spec }: Block, others: readonly Block[]): Found[] {
+function twins({ spec }: BlockObject, others: readonly BlockObject[]): Found[] {
   return others
     .filter(other => overlaps(other.spec.cidr, spec.cidr))
     .map(other => ({
@@ -71,12 +71,12 @@ function twins({ spec }: Block, others: readonly Block[]): Found[] {
     }))
 }
 
-function homeless({ spec }: Block, pools: Addressing['pools']): Found[] {
+function homeless({ spec }: BlockObject, pools: Addressing['pools']): Found[] {
   if (poolOf(pools, spec.cidr) !== undefined) return []
   return [{ fault: `${spec.cidr} lies in no IPPool`, remedy: 'create its pool again, or restart the pods in it' }]
 }
 
-function orphaned(block: Block, nodes: Addressing['nodes']): Found[] {
+function orphaned(block: BlockObject, nodes: Addressing['nodes']): Found[] {
   const owner = ownerOf(block)
   if (owner === undefined || nodes.includes(owner)) return []
   return [{ fault: `belongs to node ${owner}, which is not there`, remedy: `delete it if ${owner} will not come back` }]

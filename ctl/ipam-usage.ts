@@ -5,7 +5,7 @@ import { poolOf } from '../api/pools.ts'
 import { addressBits, addressBytes, cidr, contains, familyOf, indexOf } from '../lib/ip.ts'
 
 type Pool = Resource<'IPPool'>
-type Block = Resource<'IPAMBlock'>
+type BlockObject = Resource<'IPAMBlock'>
 
 /** Addresses: all of them, those that somebody holds, the others. */
 export type Counts = { total: number | bigint; used: number; free: number | bigint }
@@ -22,7 +22,7 @@ export type Usage = {
 }
 
 /** Every pool with its blocks, in the order of their addresses. A block counts in the pool it belongs to. */
-export function usage(pools: readonly Pool[], blocks: readonly Block[]): Usage {
+export function usage(pools: readonly Pool[], blocks: readonly BlockObject[]): Usage {
   const homes = new Map<string | undefined, BlockUsage[]>()
   for (const block of [...blocks].sort((a, b) => byCidr(a.spec, b.spec))) {
     const home = poolOf(pools, block.spec.cidr)?.metadata.name
@@ -41,7 +41,7 @@ export function usage(pools: readonly Pool[], blocks: readonly Block[]): Usage {
 }
 
 /** The node of a block's affinity `host:<node>`. */
-export function ownerOf({ spec: { affinity } }: Block): string | undefined {
+export function ownerOf({ spec: { affinity } }: BlockObject): string | undefined {
   return affinity?.startsWith('host:') ? affinity.slice('host:'.length) : undefined
 }
 
@@ -57,7 +57,7 @@ export type AddressUse = {
 }
 
 /** Whose an address is. Of several blocks that hold it (which `ipam check` calls wrong), one that gave it away. */
-export function addressUse(address: string, pools: readonly Pool[], blocks: readonly Block[]): AddressUse {
+export function addressUse(address: string, pools: readonly Pool[], blocks: readonly BlockObject[]): AddressUse {
   const around = blocks.filter(({ spec }) => contains(spec.cidr, address))
   const block = around.find(each => slotOf(each, address) !== null) ?? around[0]
   const slot = block === undefined ? null : slotOf(block, address)
@@ -73,11 +73,11 @@ export function addressUse(address: string, pools: readonly Pool[], blocks: read
   }
 }
 
-function slotOf({ spec }: Block, address: string): number | null {
+function slotOf({ spec }: BlockObject, address: string): number | null {
   return spec.allocations[indexOf(spec.cidr, address) ?? -1] ?? null
 }
 
-function blockUsage(block: Block): BlockUsage {
+function blockUsage(block: BlockObject): BlockUsage {
   const { spec } = block
   const used = spec.allocations.filter(index => index !== null).length
   return { cidr: spec.cidr, node: ownerOf(block), ...counts(spec.cidr, used) }

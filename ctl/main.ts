@@ -41,9 +41,9 @@ async function act(command: Command, words: readonly string[], options: Options)
   }
 }
 
-type Connection = { kubeconfig?: string; server?: string; token?: string; caData?: string }
+type ServerOptions = { kubeconfig?: string; server?: string; token?: string; caData?: string }
 
-async function connectionOf({ kubeconfig, server, tokenFile, caFile }: Options): Promise<Connection> {
+async function connectionOf({ kubeconfig, server, tokenFile, caFile }: Options): Promise<ServerOptions> {
   if (kubeconfig !== undefined && server !== undefined) throw new UsageError('give --kubeconfig or --server, not both')
   if (typeof server === 'string' && !/^https?:\/\/[^/]/.test(server))
     throw new UsageError(`--server ${server}: give a URL such as http://127.0.0.1:6480`)
@@ -55,7 +55,7 @@ async function connectionOf({ kubeconfig, server, tokenFile, caFile }: Options):
   }
 }
 
-async function openedStore(connection: Connection): Promise<Store> {
+async function openedStore(connection: ServerOptions): Promise<Store> {
   // the store takes longer to load than all the rest: not before it is needed
   const { openStore } = await import('../datastore/kube.ts')
   try {

@@ -1,5 +1,5 @@
 // A node's answers as text: its status, its peers, its events. Pure.
-import type { NodeEvent, Peer, Status } from '../api/answers.ts'
+import type { NodeEvent, PeerAnswer, Status } from '../api/answers.ts'
 import { formatRef } from '../api/status.ts'
 import { renderTable } from './render.ts'
 
@@ -28,7 +28,7 @@ export function renderStatus({ node, address, uplink, ready, conditions, peers }
 }
 
 /** The peers in the words of `calicoctl node status`, with the reason of those that are not up. Pure. */
-export function renderPeers(peers: readonly Peer[], format: 'table' | 'wide'): string {
+export function renderPeers(peers: readonly PeerAnswer[], format: 'table' | 'wide'): string {
   if (peers.length === 0) return 'No BGP peers.\n'
   const wide = format === 'wide'
   const more = ['NAME', 'AS', 'RECEIVED', 'ACCEPTED', 'ANNOUNCED', 'FLAPS']
@@ -49,7 +49,7 @@ export function renderPeers(peers: readonly Peer[], format: 'table' | 'wide'): s
   )
 }
 
-function byAddress(a: Peer, b: Peer): number {
+function byAddress(a: PeerAnswer, b: PeerAnswer): number {
   return a.address.localeCompare(b.address, 'en', { numeric: true })
 }
 

@@ -4,7 +4,7 @@ import { type Command, type Context, type Options, outputOption } from './comman
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { renderEvents, renderStatus } from './node-view.ts'
 import { type Format, show } from './render.ts'
-import { ask, type Question, socketOption } from './socket.ts'
+import { ask, type SocketRequest, socketOption } from './socket.ts'
 
 export const nodeCommands: readonly Command[] = [
   {
@@ -28,7 +28,7 @@ export const nodeCommands: readonly Command[] = [
 ]
 
 /** Both programs know their peers; only the agent knows more. */
-export const STATUS: readonly Question[] = [
+export const STATUS: readonly SocketRequest[] = [
   { method: 'GET', path: '/status', owner: 'margay-node' },
   { method: 'GET', path: '/peers', owner: 'margay-bgp' },
 ]

@@ -16,7 +16,7 @@ export const socketOption: CommandOption = {
 }
 
 /** `owner` is the program that has the path, for the message when another one answers. */
-export type Question = { method: 'GET' | 'POST'; path: string; owner: 'margay-node' | 'margay-bgp'; body?: object }
+export type SocketRequest = { method: 'GET' | 'POST'; path: string; owner: 'margay-node' | 'margay-bgp'; body?: object }
 
 const TIMEOUT_MS = 10_000
 
@@ -24,7 +24,11 @@ const TIMEOUT_MS = 10_000
  * The answer to the first of `questions` that the program knows, read by `schema`. Rejects with `NoAnswer` when nobody
  * answers or the answer is not understood, `Denied` when the program refuses, `UsageError` when it is another program.
  */
-export async function ask<T>(options: Options, schema: z.ZodType<T>, ...questions: readonly Question[]): Promise<T> {
+export async function ask<T>(
+  options: Options,
+  schema: z.ZodType<T>,
+  ...questions: readonly SocketRequest[]
+): Promise<T> {
   const socket = String(options['socket'])
   for (const question of questions) {
     const { status, body } = await call(socket, question)
@@ -47,7 +51,7 @@ export async function ask<T>(options: Options, schema: z.ZodType<T>, ...question
  * Writes what the program answers to `path`, which is there whole or not at all; how many octets. Rejects as `ask`, and
  * with `UsageError` when the file cannot be written.
  */
-export async function download(options: Options, question: Question, path: string): Promise<number> {
+export async function download(options: Options, question: SocketRequest, path: string): Promise<number> {
   const socket = String(options['socket'])
   const response = await answer(socket, question)
   const status = response.statusCode ?? 0
@@ -73,7 +77,7 @@ export async function download(options: Options, question: Question, path: strin
   }
 }
 
-async function call(socketPath: string, question: Question): Promise<{ status: number; body: string }> {
+async function call(socketPath: string, question: SocketRequest): Promise<{ status: number; body: string }> {
   const response = await answer(socketPath, question)
   try {
     return { status: response.statusCode ?? 0, body: await text(response) }
@@ -83,7 +87,7 @@ async function call(socketPath: string, question: Question): Promise<{ status: n
 }
 
 /** The head of the answer; its body is the caller's to read. */
-function answer(socketPath: string, { method, path, body }: Question): Promise<IncomingMessage> {
+function answer(socketPath: string, { method, path, body }: SocketRequest): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath, method, path, timeout: TIMEOUT_MS }, resolve)
     asked.on('timeout', () => asked.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })))
@@ -117,7 +121,7 @@ function parsed(body: string): unknown {
 
 const problem = z.object({ error: z.string() })
 
-function refusal(socket: string, { path }: Question, status: number, value: unknown): Error {
+function refusal(socket: string, { path }: SocketRequest, status: number, value: unknown): Error {
   const said = problem.safeParse(value).data?.error ?? `status ${status}`
   return status === 400
     ? new Denied(said)

@@ -22,7 +22,7 @@ type Call = { method: string; path: string; query?: URLSearchParams; body?: unkn
 const TIMEOUT_MS = 30_000
 const KEEP_ALIVE_PROBE_MS = 15_000
 
-export class Connection {
+export class ApiConnection {
   readonly #access: Access
   readonly #timeoutMs: number
   readonly #agent: HttpAgent | HttpsAgent

@@ -37,13 +37,13 @@ type Watcher = {
   options: WatchOptions<Kind>
 }
 
-type Change = { kind: Kind; before: AnyObject | undefined; after: AnyObject | undefined; version: number }
+type StoreChange = { kind: Kind; before: AnyObject | undefined; after: AnyObject | undefined; version: number }
 
 /** An empty store. Unlike a server it does not ask for a Namespace object before it takes a namespaced one. */
 export function createFakeStore(): FakeStore {
   const objects = new Map<string, AnyObject>()
   const watchers = new Set<Watcher>()
-  let history: Change[] = []
+  let history: StoreChange[] = []
   let version = 0
   let oldest = 0
   let connected = true
@@ -88,7 +88,7 @@ export function createFakeStore(): FakeStore {
     deliver(watcher, () => watcher.handlers.connection?.({ connected: true }))
     for (const change of history) if (change.version > since) tell(watcher, change)
   }
-  const tell = (watcher: Watcher, { kind, before, after, version: at }: Change): void => {
+  const tell = (watcher: Watcher, { kind, before, after, version: at }: StoreChange): void => {
     if (watcher.kind !== kind) return
     const { matches, handlers, options } = watcher
     const was = before !== undefined && matches(before)

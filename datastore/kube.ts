@@ -7,7 +7,7 @@ import { isObject } from '../api/merge-patch.ts'
 import { formatProblems, validate } from '../api/validate.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { type Log, silentLog } from '../lib/log.ts'
-import { Connection, type ConnectionOptions, Gone } from './connection.ts'
+import { ApiConnection, type ConnectionOptions, Gone } from './connection.ts'
 import { pickFields } from './fields.ts'
 import {
   Conflict,
@@ -39,19 +39,19 @@ const WATCH_SECONDS = 300
 
 /** Opens a store. Nothing is sent yet. Throws when no server is named or the kubeconfig cannot be read. */
 export function openStore(options: StoreOptions = {}): Store {
-  return new KubeStore(new Connection(options), options)
+  return new KubeStore(new ApiConnection(options), options)
 }
 
 type Page = { items: unknown[]; resourceVersion: string; next: string | undefined }
 
 class KubeStore implements Store {
-  readonly #connection: Connection
+  readonly #connection: ApiConnection
   readonly #clock: Clock
   readonly #log: Log
   readonly #idleMs: number
   readonly #watches = new Set<Watch>()
 
-  constructor(connection: Connection, { clock = systemClock, log = silentLog, idleMs = IDLE_MS }: StoreOptions) {
+  constructor(connection: ApiConnection, { clock = systemClock, log = silentLog, idleMs = IDLE_MS }: StoreOptions) {
     this.#connection = connection
     this.#clock = clock
     this.#log = log
@@ -205,7 +205,7 @@ class KubeStore implements Store {
     return { items: body['items'], resourceVersion: String(resourceVersion), next: token ? String(token) : undefined }
   }
 
-  async #call(call: Parameters<Connection['call']>[0]): Promise<unknown> {
+  async #call(call: Parameters<ApiConnection['call']>[0]): Promise<unknown> {
     try {
       return await this.#connection.call(call)
     } catch (error) {

@@ -16,7 +16,7 @@ export class PluginRefused extends Error {
   override readonly name = 'PluginRefused'
 }
 
-type Answer = { ips?: { address: string }[]; code?: number; msg?: string; details?: string }
+type PluginOutput = { ips?: { address: string }[]; code?: number; msg?: string; details?: string }
 
 /** Adds the pod's `eth0`. Resolves with its address without the length. */
 export async function addPod(node: NodePlan, pod: PodPlan, dirs: CniDirs, limitMs: number): Promise<string> {
@@ -37,7 +37,7 @@ async function runPlugin(
   pod: PodPlan,
   { binDir, confDir }: CniDirs,
   limitMs: number,
-): Promise<Answer> {
+): Promise<PluginOutput> {
   const conf = readConf(confDir)
   const env = {
     PATH: process.env['PATH'] ?? '',
@@ -62,10 +62,10 @@ async function runPlugin(
   throw new PluginRefused(`${verb} ${pod.name}: the plugin ended with ${run.code}: ${words}`)
 }
 
-function parseAnswer(stdout: string): Answer | undefined {
+function parseAnswer(stdout: string): PluginOutput | undefined {
   if (stdout.trim() === '') return undefined
   try {
-    return JSON.parse(stdout) as Answer
+    return JSON.parse(stdout) as PluginOutput
   } catch {
     return undefined
   }

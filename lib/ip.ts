@@ -16,7 +16,7 @@ export function parseAddress(text: string): string | undefined {
 }
 
 /** An address with a port, as of a listener or a peer. */
-export type Endpoint = { address: string; port: number }
+export type SocketAddress = { address: string; port: number }
 
 /** Host and port of `HOST:PORT`, `[HOST]:PORT` or `HOST`; undefined when `text` is none of these or the port is above 65535. */
 export function splitHostPort(text: string): { host: string; port?: number } | undefined {
@@ -31,7 +31,7 @@ export function splitHostPort(text: string): { host: string; port?: number } | u
  * An address with its port (1-65535), canonical: `192.0.2.1:179`, `[2001:db8::1]:179`, or the address alone, whose port
  * is then `defaultPort`. Undefined when `text` is none of these.
  */
-export function parseEndpoint(text: string, defaultPort: number): Endpoint | undefined {
+export function parseSocketAddress(text: string, defaultPort: number): SocketAddress | undefined {
   const { host, port = defaultPort } = splitHostPort(text) ?? {}
   const address = parseAddress(host ?? '')
   // brackets are for IPv6 only
@@ -41,7 +41,7 @@ export function parseEndpoint(text: string, defaultPort: number): Endpoint | und
 }
 
 /** `192.0.2.1:179` or `[2001:db8::1]:179`. */
-export function formatEndpoint({ address, port }: Endpoint): string {
+export function formatSocketAddress({ address, port }: SocketAddress): string {
   return familyOf(address) === 'ipv4' ? `${address}:${port}` : `[${address}]:${port}`
 }
 

@@ -8,7 +8,7 @@ import { matchesSelector } from '../../api/selector.ts'
 import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
 import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
 import { unicastFamily } from '../../bgp/family.ts'
-import { familyOf, parseEndpoint } from '../../lib/ip.ts'
+import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import type { NodeFacts } from './nodes.ts'
 
 /** What all sessions of this node have in common. */
@@ -159,7 +159,7 @@ export class Peers {
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
   #namedPeer(object: Resource<'BGPPeer'>, rank: number): Session | ConditionCause | undefined {
     const { peerIP = '', asNumber } = object.spec
-    const target = parseEndpoint(peerIP, BGP_PORT)
+    const target = parseSocketAddress(peerIP, BGP_PORT)
     if (target === undefined) return badAddress(peerIP)
     if (asNumber === undefined) return NO_AS_NUMBER
     if (target.address === this.#of.address) return undefined

@@ -3,7 +3,7 @@ import { type AgentStatus, type ANSWERS, MOST_EVENTS, type RouteAnswer } from '.
 import type { Condition, Event } from '../../api/status.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import { metricsText } from '../status/metrics.ts'
-import { asJson, type Route, send } from './server.ts'
+import { asJson, type SocketRoute, send } from './server.ts'
 
 /** What answers the questions. */
 export type Answering = {
@@ -18,7 +18,9 @@ export type Answering = {
 const USUAL_EVENTS = 100
 
 /** All questions in JSON, and the metrics as Prometheus reads them. */
-export function agentRoutes(agent: Answering): Record<keyof (typeof ANSWERS)['margay-node'] | 'GET /metrics', Route> {
+export function agentRoutes(
+  agent: Answering,
+): Record<keyof (typeof ANSWERS)['margay-node'] | 'GET /metrics', SocketRoute> {
   return {
     'GET /healthz': asJson(() => ({ ok: true })),
     'GET /readyz': (_request, response) => send(response, agent.ready() ? 200 : 503, agent.conditions()),

@@ -8,10 +8,14 @@ import type { Log } from '../../lib/log.ts'
 import { FileInUse, lockFile } from '../file-lock.ts'
 
 /** Answers one request: it owns the response. What it throws is answered with 500 and logged. */
-export type Route = (request: IncomingMessage, response: ServerResponse, query: URLSearchParams) => void | Promise<void>
+export type SocketRoute = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  query: URLSearchParams,
+) => void | Promise<void>
 
 /** A route that answers a question with JSON. */
-export function asJson(answer: (query: URLSearchParams) => unknown): Route {
+export function asJson(answer: (query: URLSearchParams) => unknown): SocketRoute {
   return async (_request, response, query) => send(response, 200, await answer(query))
 }
 
@@ -33,7 +37,7 @@ function inUse(path: string): string {
 /** Serves `routes` (keys such as `GET /status`) on a unix socket at `path`. Throws `FileInUse` when another agent does. */
 export async function serveSocket(
   path: string,
-  routes: Readonly<Record<string, Route>>,
+  routes: Readonly<Record<string, SocketRoute>>,
   log: Log,
   clock: Clock = systemClock,
 ): Promise<AgentSocket> {
@@ -84,7 +88,12 @@ function answers(path: string): Promise<boolean> {
   })
 }
 
-async function serve(req: IncomingMessage, res: ServerResponse, routes: Readonly<Record<string, Route>>, log: Log) {
+async function serve(
+  req: IncomingMessage,
+  res: ServerResponse,
+  routes: Readonly<Record<string, SocketRoute>>,
+  log: Log,
+) {
   // not every target is a URL: `//` is none
   const url = URL.parse(req.url ?? '/', 'http://agent')
   const path = url?.pathname ?? req.url

@@ -1,7 +1,7 @@
 // What `GET /status` says of a peer and of a pod's interface. Pure.
 import { type AgentStatus, MESH_PEER } from '../../api/answers.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
-import type { Endpoint } from '../../cni/endpoints.ts'
+import type { PodEndpoint } from '../../cni/endpoints.ts'
 import type { PeerOrigin } from '../cluster/peers.ts'
 
 /** Calico's words for where a session comes from. */
@@ -24,6 +24,6 @@ export function peerAnswer({ origin, ...peer }: PeerStatus & { origin?: PeerOrig
 }
 
 /** A pod's interface as the operator knows it. */
-export function endpointAnswer({ id, interfaceName, addresses, pod }: Endpoint): EndpointAnswer {
+export function endpointAnswer({ id, interfaceName, addresses, pod }: PodEndpoint): EndpointAnswer {
   return { id, interface: interfaceName, addresses: [...addresses], pod }
 }

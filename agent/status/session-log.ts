@@ -15,14 +15,14 @@ const WINDOW_MS = 60_000
 /** Changes of one minute that are an event each; the others are one event at the end of it. */
 const MOST_EVENTS = 20
 
-type Change = { peer: string; state: 'Established' | 'Down'; reason: string; detail: string }
+type SessionChange = { peer: string; state: 'Established' | 'Down'; reason: string; detail: string }
 
 export class SessionLog {
   readonly #deps: SessionLogDeps
   /** What was told of each peer: `Established`, or why it is down. */
   readonly #told = new Map<string, string>()
   /** Changes since the window began, the last one of each peer; undefined: no window. */
-  #window: { changes: Map<string, Change>; events: number; total: number } | undefined
+  #window: { changes: Map<string, SessionChange>; events: number; total: number } | undefined
 
   constructor(deps: SessionLogDeps) {
     this.#deps = deps
@@ -48,7 +48,7 @@ export class SessionLog {
     this.#told.delete(peer)
   }
 
-  #add(change: Change): void {
+  #add(change: SessionChange): void {
     if (this.#window === undefined) {
       this.#begin(1)
       this.#deps.log.info(change, 'BGP session changed')
@@ -71,7 +71,7 @@ export class SessionLog {
     if (window === undefined || window.total === 0) return
     this.#begin(0)
     const changes = [...window.changes.values()]
-    const count = (of: (change: Change) => string) =>
+    const count = (of: (change: SessionChange) => string) =>
       Object.fromEntries([...Map.groupBy(changes, of)].map(([key, all]) => [key, all.length]))
     const sums = { changes: window.total, peers: changes.length, now: count(({ reason }) => reason) }
     this.#deps.log.info(sums, 'BGP sessions changed in the last minute')
@@ -86,7 +86,7 @@ export class SessionLog {
     }
   }
 
-  #record({ peer, state, reason, detail }: Change): void {
+  #record({ peer, state, reason, detail }: SessionChange): void {
     this.#deps.record?.({
       type: 'SessionChanged',
       object: { kind: 'BGPSession', name: peer },

@@ -1,6 +1,6 @@
 // What no single field of margay-bgp's file shows: two neighbors with one address, names that meet, a role towards an
 // internal peer, two listeners on one port. Pure; each fault is a path, the value and a remedy.
-import { contains, familyOf, formatEndpoint, parseAddress } from '../../lib/ip.ts'
+import { contains, familyOf, formatSocketAddress, parseAddress } from '../../lib/ip.ts'
 import { nameOf, type PeerConfig } from '../config.ts'
 import { relation } from '../fsm/negotiate.ts'
 import type { ConfigFault } from './faults.ts'
@@ -40,8 +40,10 @@ function inListeners({ listen }: ConfigFile): ConfigFault[] {
   return listen.flatMap((one, i) => {
     const other = listen.slice(0, i).find(before => meets(before, one))
     if (other === undefined) return []
-    const text = formatEndpoint(other)
-    return [{ path: `listen[${i}]`, value: formatEndpoint(one), message: `${text} listens there already; remove one` }]
+    const text = formatSocketAddress(other)
+    return [
+      { path: `listen[${i}]`, value: formatSocketAddress(one), message: `${text} listens there already; remove one` },
+    ]
   })
 }
 
@@ -133,7 +135,7 @@ function inNetworks({ networks }: ConfigFile): ConfigFault[] {
 }
 
 function inCollectors({ bmp }: ConfigFile): ConfigFault[] {
-  const places = bmp.map(({ collector, port }) => formatEndpoint({ address: collector, port }))
+  const places = bmp.map(({ collector, port }) => formatSocketAddress({ address: collector, port }))
   return places.flatMap((place, i) =>
     places.indexOf(place) < i ? [{ path: `bmp[${i}]`, value: place, message: 'is there already; remove one' }] : [],
   )

@@ -3,12 +3,12 @@
 import { z } from 'zod'
 import {
   addressBytes,
-  type Endpoint,
   isHostAddress,
   isLinkLocal,
   parseAddress,
   parseCidr,
-  parseEndpoint,
+  parseSocketAddress,
+  type SocketAddress,
 } from '../../lib/ip.ts'
 import { BGP_PORT } from '../config.ts'
 import { type Community, parseCommunity } from '../wire/communities.ts'
@@ -75,17 +75,21 @@ export const prefix = z.string('write a CIDR like 203.0.113.0/24').transform((te
 })
 
 /** Where to listen; the address may be unspecified: all of its family. */
-export const listenEndpoint = z.string('write an address with a port, quoted').transform((text, context): Endpoint => {
-  const found = parseEndpoint(text, BGP_PORT)
-  if (found === undefined)
-    context.addIssue('not an address with a port; write it like 192.0.2.1:179 or [2001:db8::1]:179')
-  else if (isLinkLocal(found.address))
-    context.addIssue('a link-local address needs its interface; write [::]:179, and name the interface in the neighbor')
-  else if (found.address !== '0.0.0.0' && found.address !== '::' && !isHostAddress(found.address))
-    context.addIssue('not an address to listen on; write one of this machine, 0.0.0.0 or [::]')
-  else return found
-  return z.NEVER
-})
+export const listenEndpoint = z
+  .string('write an address with a port, quoted')
+  .transform((text, context): SocketAddress => {
+    const found = parseSocketAddress(text, BGP_PORT)
+    if (found === undefined)
+      context.addIssue('not an address with a port; write it like 192.0.2.1:179 or [2001:db8::1]:179')
+    else if (isLinkLocal(found.address))
+      context.addIssue(
+        'a link-local address needs its interface; write [::]:179, and name the interface in the neighbor',
+      )
+    else if (found.address !== '0.0.0.0' && found.address !== '::' && !isHostAddress(found.address))
+      context.addIssue('not an address to listen on; write one of this machine, 0.0.0.0 or [::]')
+    else return found
+    return z.NEVER
+  })
 
 /** A name that Linux gives interfaces: at most 15 octets without slash, colon and space. */
 export const interfaceName = octets(15).refine(

@@ -1,11 +1,11 @@
 // What the configuration file of `margay-bgp` says, in the speaker's own types.
-import type { Endpoint } from '../../lib/ip.ts'
+import type { SocketAddress } from '../../lib/ip.ts'
 import type { BmpConfig } from '../bmp/collector.ts'
 import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
 
 export type ConfigFile = {
   speaker: SpeakerConfig
-  listen: readonly Endpoint[]
+  listen: readonly SocketAddress[]
   /** Path of the control socket; absent: none. */
   control?: string
   kernel: 'none' | { table: number; metric?: number; protocol?: number }

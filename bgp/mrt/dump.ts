@@ -31,7 +31,7 @@ export function* dumpMrt(
     known.set(key, { index: peers.length, addPath: receive.addPath })
     peers.push({ routerId: id, address: remoteAddress, asn: remoteAs })
   }
-  const block = new Block()
+  const block = new DumpBlock()
   block.put({ kind: 'peers', seconds, collectorId, view, peers })
   let sequence = 0
   for (const family of FAMILIES)
@@ -79,7 +79,7 @@ function parts(entries: readonly MrtRibEntry[]): readonly (readonly MrtRibEntry[
 }
 
 /** Records end to end in a buffer that grows when one does not fit. */
-class Block {
+class DumpBlock {
   #w = new Writer(2 * BLOCK)
 
   get length(): number {

@@ -6,7 +6,7 @@ import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import type { CniDeps, HostKernel } from '../deps.ts'
-import { type Endpoint, endpointId } from '../endpoints.ts'
+import { endpointId, type PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { formatMismatch, inspect, inspectPodSide, type Mismatch } from '../inspect.ts'
 import { handleOf, hostInterfaceName } from '../interface-name.ts'
@@ -76,7 +76,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     pod: request.pod,
     createdMs: deps.clock.wallMs(),
   }
-  const withAddresses = (assigned: readonly Assigned[]): Endpoint => ({
+  const withAddresses = (assigned: readonly Assigned[]): PodEndpoint => ({
     ...place,
     addresses: assigned.map(({ address }) => address),
   })
@@ -120,7 +120,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
 }
 
 /** Waits until the host side is in the kernel. Rejects with `CniError` that has the cause, or when it takes too long. */
-async function hostSideApplied(endpoint: Endpoint, { hostSide, clock }: CniDeps): Promise<void> {
+async function hostSideApplied(endpoint: PodEndpoint, { hostSide, clock }: CniDeps): Promise<void> {
   const { promise: late, reject } = Promise.withResolvers<never>()
   const cancel = clock.after(HOST_SIDE_MS, () =>
     reject(
@@ -150,7 +150,7 @@ async function hostSideApplied(endpoint: Endpoint, { hostSide, clock }: CniDeps)
 /** What is still wrong in the pod after the kernel had its time for IPv6 addresses. */
 async function podMismatches(
   pod: Kernel,
-  endpoint: Endpoint,
+  endpoint: PodEndpoint,
   hostMac: string,
   { clock }: CniDeps,
 ): Promise<readonly Mismatch[]> {
@@ -209,7 +209,7 @@ function refusalError({ refused, message, remedy }: AssignRefusal): CniError {
 }
 
 /** The result for the runtime: that of the plugins before, with ours appended. */
-function resultOf(endpoint: Endpoint, hostMac: string, { conf, netns }: AddRequest): CniResult {
+function resultOf(endpoint: PodEndpoint, hostMac: string, { conf, netns }: AddRequest): CniResult {
   const { addresses, interfaceName, ifname, mac, mtu } = endpoint
   const before = conf.prevResult
   const at = before?.interfaces.length ?? 0

@@ -1,7 +1,7 @@
 // DEL deletes what belongs to one container's interface, however much of it is left, and nothing else. It does not look at
 // the namespace, which may be gone, empty or another container's by now: deleting the host side deletes the pair.
 import type { CniDeps } from '../deps.ts'
-import type { Endpoint } from '../endpoints.ts'
+import type { PodEndpoint } from '../endpoints.ts'
 import { handleOf } from '../interface-name.ts'
 import type { DelRequest } from '../request.ts'
 
@@ -12,7 +12,7 @@ export async function del(request: DelRequest, deps: CniDeps): Promise<void> {
 }
 
 /** Listeners first, then the kernel, then address and row together: after a crash in between a row is left for the next DEL. */
-export async function takeDown(endpoint: Endpoint, deps: CniDeps, addresses?: 'keep addresses'): Promise<void> {
+export async function takeDown(endpoint: PodEndpoint, deps: CniDeps, addresses?: 'keep addresses'): Promise<void> {
   deps.endpoints.markLeaving(endpoint.id)
   await deps.kernel.deleteLink(endpoint.interfaceName)
   if (addresses === undefined)

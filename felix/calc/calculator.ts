@@ -70,7 +70,7 @@ export class Calculator {
   }
   #settings = UNTOLD
   /** What `#settings` was at the last step. */
-  #settled: Partial<Settings> = {}
+  #atLastStep: Partial<Settings> = {}
   #learnedUsable = false
   #learnedUsed = false
   #needed: TunnelsNeeded = { ipip: false, vxlan: false }
@@ -218,8 +218,8 @@ export class Calculator {
 
   #update(): void {
     const { node, config } = this.#settings
-    const before = this.#settled
-    this.#settled = this.#settings
+    const before = this.#atLastStep
+    this.#atLastStep = this.#settings
     for (const name of this.#told.pool)
       for (const cidr of this.#pools.update(name, this.#items.pool.get(name))) this.#learned.poolChanged(cidr)
     for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.has(cidr))
@@ -227,7 +227,7 @@ export class Calculator {
     for (const prefix of this.#told.learned) this.#learned.update(prefix, this.#items.learned.get(prefix))
     const needed = this.#countNeeds()
     this.#updateHere(before.node, needed)
-    this.#learned.settle()
+    this.#learned.recalculate()
 
     if (before.config !== undefined && before.config.workloadRouteProtocol !== config.workloadRouteProtocol)
       this.#endpoints.reroute(config.workloadRouteProtocol)
@@ -235,7 +235,7 @@ export class Calculator {
       this.#endpoints.update(id, this.#items.endpoint.get(id), config.workloadRouteProtocol)
     if (before.node !== node && node !== undefined)
       this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink, this.#routeProtocol))
-    this.#claims.settle()
+    this.#claims.decide()
 
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
     this.#needed = needed

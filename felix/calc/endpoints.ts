@@ -56,17 +56,17 @@ export class EndpointGroup {
       const ids = this.#byInterface.get(before.interfaceName)
       ids?.delete(id)
       if (ids?.size === 0) this.#byInterface.delete(before.interfaceName)
-      this.#settle(before.interfaceName, routeProtocol)
+      this.#claimRoutes(before.interfaceName, routeProtocol)
     }
     if (endpoint === undefined) return
     const ids = this.#byInterface.get(endpoint.interfaceName) ?? new Set()
     this.#byInterface.set(endpoint.interfaceName, ids.add(id))
-    this.#settle(endpoint.interfaceName, routeProtocol)
+    this.#claimRoutes(endpoint.interfaceName, routeProtocol)
   }
 
   /** Another protocol for the routes of all pods. */
   reroute(routeProtocol: number): void {
-    for (const interfaceName of this.#byInterface.keys()) this.#settle(interfaceName, routeProtocol)
+    for (const interfaceName of this.#byInterface.keys()) this.#claimRoutes(interfaceName, routeProtocol)
   }
 
   /** The pod that has an interface. */
@@ -74,7 +74,7 @@ export class EndpointGroup {
     return this.#pods.get(interfaceName)
   }
 
-  #settle(interfaceName: string, routeProtocol: number): void {
+  #claimRoutes(interfaceName: string, routeProtocol: number): void {
     const [first] = [...(this.#byInterface.get(interfaceName) ?? [])].sort()
     const endpoint = first === undefined ? undefined : this.#endpoints.get(first)
     const before = this.#pods.get(interfaceName)

@@ -112,7 +112,7 @@ export class LearnedGroup {
   }
 
   /** Works out what changed since the last call. */
-  settle(): void {
+  recalculate(): void {
     for (const key of this.#dirty) {
       const state = this.#states.get(key)
       if (state === undefined) continue

@@ -46,8 +46,8 @@ export class RouteClaims {
     )
   }
 
-  /** Settles the destinations that were touched since the last call. */
-  settle(): void {
+  /** Decides which route holds each destination that was touched since the last call. */
+  decide(): void {
     for (const dst of this.#touched) {
       const pods = this.#podsAt(dst)
       const { block, gateway, learned } = this.#single

@@ -20,11 +20,11 @@ import {
 import { FakeNftables } from './nftables.ts'
 
 /** The far end of a veth. */
-export type Peer = { netns: FakeNetns; index: number }
+export type VethPeer = { netns: FakeNetns; index: number }
 
 export class FakeNetns {
   readonly links = new Map<number, Link>()
-  readonly peers = new Map<number, Peer>()
+  readonly peers = new Map<number, VethPeer>()
   readonly listeners = new Set<(event: KernelEvent) => void>()
   readonly sysctls = new Map<string, string>()
   readonly nftables = new FakeNftables()

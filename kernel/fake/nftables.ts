@@ -106,10 +106,10 @@ function apply(state: State, change: NftChange): void {
   }
 }
 
-type Verb = NftChange['verb']
+type NftVerb = NftChange['verb']
 type Named<K extends NftName['kind']> = Extract<NftName, { kind: K }>
 
-function applyTable(state: State, verb: Verb, object: Named<'table'>): void {
+function applyTable(state: State, verb: NftVerb, object: Named<'table'>): void {
   const key = tableKey(object)
   const there = state.tables.has(key)
   if (verb === 'create' && there) throw new Refused(ERRNO.EEXIST)
@@ -119,7 +119,7 @@ function applyTable(state: State, verb: Verb, object: Named<'table'>): void {
     state.tables.set(key, { table: { ...object, handle: ++state.handle }, chains: new Map(), sets: new Map() })
 }
 
-function applyChain(state: State, held: HeldTable, verb: Verb, object: Named<'chain'>): void {
+function applyChain(state: State, held: HeldTable, verb: NftVerb, object: Named<'chain'>): void {
   const found = held.chains.get(object.name)
   if (verb === 'create' && found !== undefined) throw new Refused(ERRNO.EEXIST)
   if (verb === 'add' || verb === 'create') {
@@ -136,7 +136,7 @@ function applyChain(state: State, held: HeldTable, verb: Verb, object: Named<'ch
   else held.chains.delete(object.name)
 }
 
-function applySet(state: State, held: HeldTable, verb: Verb, object: Named<'set'>): void {
+function applySet(state: State, held: HeldTable, verb: NftVerb, object: Named<'set'>): void {
   const found = held.sets.get(object.name)
   if (verb === 'create' && found !== undefined) throw new Refused(ERRNO.EEXIST)
   if (verb === 'add' || verb === 'create') {
@@ -151,7 +151,7 @@ function applySet(state: State, held: HeldTable, verb: Verb, object: Named<'set'
   else held.sets.delete(object.name)
 }
 
-function applyElements(held: HeldTable, verb: Verb, { set, elements }: NftElements): void {
+function applyElements(held: HeldTable, verb: NftVerb, { set, elements }: NftElements): void {
   const found = held.sets.get(set)
   if (found === undefined) throw new Refused(ERRNO.ENOENT)
   for (const element of elements) {
@@ -169,7 +169,7 @@ function applyElements(held: HeldTable, verb: Verb, { set, elements }: NftElemen
   }
 }
 
-function applyRule(state: State, held: HeldTable, verb: Verb, object: NftRule): void {
+function applyRule(state: State, held: HeldTable, verb: NftVerb, object: NftRule): void {
   const found = held.chains.get(object.chain)
   if (found === undefined) throw new Refused(ERRNO.ENOENT)
   const indexOf = (handle: number) => {

@@ -1,7 +1,7 @@
 // Another MTU of the node reaches the pods that are running, over the kernel in memory.
 import test from 'ava'
 import type { Condition } from '../../api/status.ts'
-import type { Endpoint } from '../../cni/endpoints.ts'
+import type { PodEndpoint } from '../../cni/endpoints.ts'
 import { PodMtu } from '../../cni/pod-mtu.ts'
 import { added, aHost, type Host, POD } from './host.ts'
 
@@ -93,7 +93,7 @@ test('a pod that cannot be changed keeps the MTU of both ends, becomes a conditi
   const lost = host.deps.endpoints.get('c1', 'eth0')!
   host.world.addNetns('/run/netns/other')
   await host.world.kernel().inside('/run/netns/other').createLink({ kind: 'dummy', name: 'eth0' })
-  const moved: Endpoint = { ...lost, netns: '/run/netns/other' } // the path leads to another pod
+  const moved: PodEndpoint = { ...lost, netns: '/run/netns/other' } // the path leads to another pod
   host.deps.endpoints.publish(moved)
   const { podMtu, told, ran } = follower(host)
   await ran(() => podMtu.follow(1300, 'configuration'))

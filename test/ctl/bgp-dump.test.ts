@@ -1,23 +1,25 @@
 // `margayctl bgp dump` against margay-bgp's own routes, and against a program that dies while it answers.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { controlRoutes } from '../../agent/bgp-control.ts'
-import { type Route, serveSocket } from '../../agent/socket/server.ts'
+import { type SocketRoute, serveSocket } from '../../agent/socket/server.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { mrtSplitter, parseMrt } from '../../bgp/wire/mrt.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { runCtl } from './run.ts'
 
-async function serve(t: ExecutionContext, routes: Readonly<Record<string, Route>>) {
-  const folder = mkdtempSync(join(tmpdir(), 'margayctl-'))
-  const path = join(folder, 'control')
+async function serve(t: ExecutionContext, routes: Readonly<Record<string, SocketRoute>>) {
+  const temporary = mkdtempSync(join(tmpdir(), 'margayctl-'))
+  const path = join(temporary, 'control')
+  const folder = join(temporary, 'dumps')
+  mkdirSync(folder)
   const socket = await serveSocket(path, routes, silentLog)
   t.teardown(async () => {
     await socket.close()
-    rmSync(folder, { recursive: true })
+    rmSync(temporary, { recursive: true })
   })
   return { folder, dump: (file: string) => runCtl(['bgp', 'dump', file, '--socket', path]) }
 }
@@ -37,7 +39,7 @@ test('the dump is a file that is there whole, in place of an older one', async t
   const kinds: string[] = []
   mrtSplitter().push(bytes, (b, start, end) => void kinds.push(parseMrt(b, start, end).kind))
   t.is(kinds.filter(kind => kind === 'rib').length, 2000)
-  t.deepEqual(readdirSync(folder).sort(), ['control', 'rib.mrt'])
+  t.deepEqual(readdirSync(folder).sort(), ['rib.mrt'])
   const nowhere = await dump(join(folder, 'none', 'rib.mrt'))
   t.is(nowhere.code, 2)
   t.regex(nowhere.err, /rib\.mrt cannot be written: ENOENT.*Name a file in a folder where you may write/)
@@ -56,5 +58,5 @@ test('an answer that ends too early leaves no file, and an older one as it was',
   t.is(run.code, 3)
   t.regex(run.err, /ended its answer too early/)
   t.is(readFileSync(file, 'utf8'), 'an older one')
-  t.deepEqual(readdirSync(folder).sort(), ['control', 'rib.mrt'])
+  t.deepEqual(readdirSync(folder).sort(), ['rib.mrt'])
 })

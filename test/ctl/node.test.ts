@@ -1,11 +1,11 @@
 import test from 'ava'
-import { type Candidate, type Peer, statusAnswer } from '../../api/answers.ts'
+import { type Candidate, type PeerAnswer, statusAnswer } from '../../api/answers.ts'
 import { renderReload, renderRoute } from '../../ctl/bgp-view.ts'
 import { renderEvents, renderPeers, renderStatus } from '../../ctl/node-view.ts'
 
 const prefixes = { received: 4, accepted: 3, announced: 2 }
 
-function aPeer(change: Partial<Peer> = {}): Peer {
+function aPeer(change: Partial<PeerAnswer> = {}): PeerAnswer {
   const since = '2026-07-30T12:03:04.567Z'
   const base = { name: 'Mesh_192_0_2_2', address: '192.0.2.2', type: 'node-to-node mesh', asn: 64512, since, prefixes }
   return { ...base, state: 'Established', reason: '', detail: '', flaps: 0, ...change }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { controlRoutes } from '../../agent/bgp-control.ts'
-import { asJson, type Route, send, serveSocket } from '../../agent/socket/server.ts'
+import { asJson, type SocketRoute, send, serveSocket } from '../../agent/socket/server.ts'
 import { startApiServer } from '../../apiserver/server.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { openStore } from '../../datastore/kube.ts'
@@ -14,7 +14,7 @@ import { aBlock, aNode, aPool } from '../datastore/objects.ts'
 import { type Run, runCtl } from './run.ts'
 
 /** Serves `routes` on a socket until the test ends, and runs the program with that socket. */
-async function serve(t: ExecutionContext, routes: Readonly<Record<string, Route>>) {
+async function serve(t: ExecutionContext, routes: Readonly<Record<string, SocketRoute>>) {
   const dir = mkdtempSync(join(tmpdir(), 'margayctl-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const path = join(dir, 'agent.sock')

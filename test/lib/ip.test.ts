@@ -5,7 +5,7 @@ import {
   addressBytes,
   contains,
   formatAddress,
-  formatEndpoint,
+  formatSocketAddress,
   indexOf,
   isHostAddress,
   isLinkLocal,
@@ -14,7 +14,7 @@ import {
   overlaps,
   parseAddress,
   parseCidr,
-  parseEndpoint,
+  parseSocketAddress,
   splitHostPort,
 } from '../../lib/ip.ts'
 
@@ -80,10 +80,10 @@ test('the octets of a dotted quad agree with its text, and what is no quad is le
 })
 
 test('an address with a port is read and written in one form, brackets for IPv6 only', t => {
-  t.deepEqual(parseEndpoint('192.0.2.1:1179', 179), { address: '192.0.2.1', port: 1179 })
-  t.deepEqual(parseEndpoint('[2001:DB8::1]:1', 179), { address: '2001:db8::1', port: 1 })
-  t.deepEqual(parseEndpoint('2001:db8::1', 179), { address: '2001:db8::1', port: 179 })
-  t.deepEqual(parseEndpoint('[::]', 179), { address: '::', port: 179 })
+  t.deepEqual(parseSocketAddress('192.0.2.1:1179', 179), { address: '192.0.2.1', port: 1179 })
+  t.deepEqual(parseSocketAddress('[2001:DB8::1]:1', 179), { address: '2001:db8::1', port: 1 })
+  t.deepEqual(parseSocketAddress('2001:db8::1', 179), { address: '2001:db8::1', port: 179 })
+  t.deepEqual(parseSocketAddress('[::]', 179), { address: '::', port: 179 })
   for (const bad of [
     '',
     'host',
@@ -95,8 +95,9 @@ test('an address with a port is read and written in one form, brackets for IPv6 
     '[::1:1',
     ':179',
   ])
-    t.is(parseEndpoint(bad, 179), undefined, bad)
-  for (const text of ['192.0.2.1:179', '[2001:db8::1]:65535']) t.is(formatEndpoint(parseEndpoint(text, 1)!), text)
+    t.is(parseSocketAddress(bad, 179), undefined, bad)
+  for (const text of ['192.0.2.1:179', '[2001:db8::1]:65535'])
+    t.is(formatSocketAddress(parseSocketAddress(text, 1)!), text)
   t.deepEqual(splitHostPort('localhost:6480'), { host: 'localhost', port: 6480 })
 })
 
