@@ -154,7 +154,7 @@ export class BgpDaemon {
     this.#listeners.set(formatSocketAddress(endpoint), await this.#speaker.listen(endpoint))
   }
 
-  /** The mark says that a process ran and did not say good-bye: peers may still hold our routes. */
+  /** The mark file is left by a process that did not end its sessions with a Cease: peers may still hold our routes. */
   #marker(): string | undefined {
     const { control } = this.#file
     return control === undefined ? undefined : `${control}.running`

@@ -72,7 +72,7 @@ export class KernelSink implements RouteSink {
     this.#schedule(GATHER_MS)
   }
 
-  /** Everything that was there before has been said again: what an earlier process left and nobody wants may go. */
+  /** To be called when all routes were announced once: unwanted routes of an earlier process may be removed from now on. */
   allowDeletes(): void {
     this.#mayDelete = true
     this.#schedule(0)

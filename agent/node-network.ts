@@ -121,7 +121,7 @@ export class NodeNetwork {
     return this.#routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
   }
 
-  /** Reports the conditions that nobody reports by himself. */
+  /** Reports the conditions of the parts that do not report theirs themselves. */
   report(): void {
     if (this.#closed) return
     const { status, view, allocator } = this.#deps

@@ -10,7 +10,7 @@ import { emitNotification, type Notification } from './wire/notification.ts'
 /** What happened to connections that belong to no peer. */
 export type ListenerCounts = { unknown: number; rejected: number; droppedUnanswered: number }
 
-/** Rejections that say so to the other side, per second; more are reset without a word. */
+/** So many rejected connections a second get a NOTIFICATION; the others are reset. */
 const REJECTIONS_PER_SECOND = 10
 
 export class Listeners {

@@ -1,7 +1,7 @@
 // Brings this namespace's kernel to what is wanted, one kind of object after the other: sysctls, links, addresses,
 // neighbours and forwarding entries, then routes, so that a route's first packet finds all it needs. What one kind
-// refuses does not stop the next. Removal waits until whoever knows better has spoken (`Readiness`). An event about
-// one interface makes only what is on that interface be read again: the cost of a pod is that of one pod.
+// refuses does not stop the next. Objects are removed only after their source is in sync (`Readiness`). An event
+// about one interface makes only the objects on that interface be read again.
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import { addressTable } from '../kernel/reconcile/addresses.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
@@ -30,7 +30,7 @@ import type { Desired, DesiredKind, Differences } from './desired.ts'
  */
 export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean }
 
-/** How long the unknown is left alone on a pod's interface: it may be newer than what felix was told. */
+/** Unknown objects on a pod's interface are removed after this time: ADD may have made them before felix was told. */
 export const STRAY_GRACE_MS = 10_000
 
 type AppliedKind = Exclude<DesiredKind, 'condition'>
@@ -207,7 +207,7 @@ export class Applier {
     return this.#linkTable.wanted().has(name) && (before?.mtu !== mtu || before?.mac !== mac)
   }
 
-  /** The loss of an address takes routes along without a word (fib_sync_down_addr). */
+  /** The kernel removes routes with an address and sends no event for them (fib_sync_down_addr). */
   #addressChanged(event: KernelEvent & { type: 'address' | 'address-gone' }): boolean {
     const { ifindex, tentative: _, ...address } = event.address
     const interfaceName = this.#links.nameOf(ifindex)

@@ -14,7 +14,7 @@ export type Answering = {
   events: { last(count: number): Event[] }
 }
 
-/** How many events are told when nobody says. */
+/** How many events are sent when the request gives no number. */
 const USUAL_EVENTS = 100
 
 /** All questions in JSON, and the metrics as Prometheus reads them. */

@@ -1,5 +1,5 @@
-// The links of this namespace by name and by index, kept current by what the kernel tells. A view may be stale: who
-// misses a name asks the kernel, and a refused write makes its owner read all links again.
+// Cache of the links of this namespace, by name and by index, kept up to date by events. It may be stale: an unknown
+// name is looked up in the kernel, and after a refused write all links are read again.
 import type { KernelEvent } from '../port/kernel.ts'
 import type { Link, LinkPort } from '../port/links.ts'
 
