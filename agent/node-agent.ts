@@ -101,7 +101,8 @@ export class NodeAgent {
     const { kernel, log } = this.#deps
     this.#capabilities = await probeCapabilities(kernel)
     const routes = await kernel.routes({ table: ROUTE_TABLE.main, protocol: this.#options.routeProtocol })
-    const hadRoutes = routes.some(({ gateway }) => gateway !== undefined)
+    // any route of ours: an earlier version wrote those to other nodes with another protocol, and they are still in use
+    const hadRoutes = routes.length > 0
     await this.#collectLeftovers()
     const endpoints = this.endpoints.live()
     const message = `adopted ${endpoints.length} endpoints`

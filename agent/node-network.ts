@@ -41,7 +41,7 @@ export type NodeNetworkDeps = {
   record: (event: EventRecord) => void
 }
 
-/** What the kernel can do and held when this run began. `hadRoutes`: routes to blocks of an earlier run are in it. */
+/** What the kernel can do and held when this run began. `hadRoutes`: routes of an earlier run are in it. */
 export type KernelFacts = { capabilities: Capabilities; hadRoutes: boolean }
 
 const DISCONNECTED: Condition = broken('ApiServerConnected', {

@@ -85,6 +85,9 @@ async function aCluster(t: ExecutionContext) {
   return { store, network, machines }
 }
 
+const ownRoutes = async (machine: Machine) =>
+  (await machine.world.kernel().routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks })).map(r => r.type)
+
 const learnedRoutes = async (machine: Machine) =>
   (await machine.world.kernel().routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks }))
     .filter(({ gateway }) => gateway !== undefined)
@@ -273,6 +276,31 @@ test('with the API server away an agent restarts, keeps its routes and pods, and
     attributes => attributes.some(a => a.secondary?.['containerID'] === 'new' || a.handle_id?.includes('new') === true),
   )
   t.false(JSON.stringify(block).includes('net.old'))
+})
+
+test('an agent that comes after an earlier version waits for its peers before it removes a tunnel device', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const first = await startAgent(t, machines[0], store, network)
+  await eventually(
+    t,
+    'ready',
+    () => first.ready(),
+    ready => ready,
+  )
+  await first.close()
+  // what the earlier version left: its routes to other nodes are of another protocol, those to own blocks are not
+  const kernel = machines[0].world.kernel()
+  t.true((await ownRoutes(machines[0])).includes('blackhole'))
+  await kernel.createLink({ kind: 'vxlan', name: 'vxlan.calico', vni: 4096, port: 4789, mtu: 1450 })
+  const second = await startAgent(t, machines[0], store, network)
+  await eventually(
+    t,
+    'ready again',
+    () => second.ready(),
+    ready => ready,
+  )
+  t.is((await cni(second, 'ADD', 'new')).exitCode, 0)
+  t.not(await kernel.link('vxlan.calico'), undefined)
 })
 
 test('an agent that never saw the cluster refuses pods with a reason and does not touch the kernel', async t => {
