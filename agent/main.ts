@@ -1,36 +1,10 @@
-// margay-node: the agent's program. Flags, signals and exit codes; the work is in `node-agent.ts`.
-import type { IncomingMessage, ServerResponse } from 'node:http'
+// margay-node: the agent's program. Flags and exit codes; the work is in `run.ts`, imported after the compile cache is set.
 import { hostname } from 'node:os'
-import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { TcpTransport } from '../bgp/tcp-transport.ts'
-import { answerCni } from '../cni/http.ts'
-import { openStore } from '../datastore/kube.ts'
-import type { Store } from '../datastore/port.ts'
-import { openKernel } from '../kernel/linux/kernel.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
-import * as sockets from '../kernel/sockopt.ts'
-import { systemClock } from '../lib/clock.ts'
 import { parseAddress } from '../lib/ip.ts'
-import { createLog, type Log, type LogLevel } from '../lib/log.ts'
-import { FileInUse } from './file-lock.ts'
-import { NodeAgent } from './node-agent.ts'
-import { agentRoutes } from './socket/routes.ts'
-import { refuseSecond, serveSocket } from './socket/server.ts'
-
-type Flags = {
-  nodeName: string
-  kubeconfig?: string
-  dataDir: string
-  runDir: string
-  nodeIp: string
-  routeProtocol: number
-  logLevel: LogLevel
-}
-
-/** How long a stopping agent waits to publish blocks; what is left is in the journal for the next start. */
-const FLUSH_MS = 2000
+import { useCompileCache } from './compile-cache.ts'
+import type { Flags } from './run.ts'
 
 const program = new Command('margay-node')
   .description('The agent of one node: pod interfaces, addresses, routes, tunnels and BGP. Runs as root.')
@@ -49,62 +23,10 @@ const program = new Command('margay-node')
   .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
 
 program.parse()
-await run(program.opts<Flags>())
-
-async function run(flags: Flags): Promise<void> {
-  const log = createLog('margay-node', flags.logLevel)
-  const die = (error: unknown) => {
-    if (error instanceof FileInUse) log.fatal(error.message)
-    else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
-    process.exit(3)
-  }
-  process.on('uncaughtException', die)
-  process.on('unhandledRejection', die)
-  const path = join(flags.runDir, 'agent.sock')
-  await refuseSecond(path)
-  const store = reach(flags.kubeconfig, log)
-  const kernel = openKernel()
-  const transport = new TcpTransport(sockets)
-  const agent = new NodeAgent(
-    { nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },
-    { kernel, store, transport, clock: systemClock, log },
-  )
-  await agent.start()
-  const cni = agent.cni()
-  const routes = {
-    ...agentRoutes(agent),
-    'POST /cni': (request: IncomingMessage, response: ServerResponse) => answerCni(request, response, cni),
-  }
-  const socket = await serveSocket(path, routes, log)
-  log.info({ socket: path }, 'agent answers')
-
-  let stopping = false
-  const stop = async (signal: NodeJS.Signals) => {
-    if (stopping) return
-    stopping = true
-    log.info({ signal }, 'agent stops; routes and pods stay')
-    await socket.close()
-    await Promise.race([
-      agent.allocator.flush().catch(error => log.warn({ err: error }, 'blocks wait for the next start')),
-      setTimeout(FLUSH_MS),
-    ])
-    await agent.close()
-    await store.close()
-    kernel.close()
-    process.exit(0)
-  }
-  process.on('SIGTERM', signal => void stop(signal))
-  process.on('SIGINT', signal => void stop(signal))
-}
-
-function reach(kubeconfig: string | undefined, log: Log): Store {
-  try {
-    return openStore({ kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
-  } catch (error) {
-    const { message } = error as Error
-    throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })
-  }
-}
+const flags = program.opts<Flags>()
+useCompileCache(flags.dataDir)
+const { run } = await import('./run.ts')
+await run(flags)
 
 function routeProtocol(text: string): number {
   const number = Number(text)

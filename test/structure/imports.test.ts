@@ -119,7 +119,8 @@ const parts: readonly PartRule[] = [
 const roots: Readonly<Record<string, readonly string[]>> = {
   'agent/main.ts': [],
   'agent/margay-bgp.ts': [],
-  'agent/node-agent.ts': ['agent/main.ts'],
+  'agent/run.ts': ['agent/main.ts'],
+  'agent/node-agent.ts': ['agent/run.ts'],
   'apiserver/main.ts': [],
   'ctl/main.ts': [],
   'lab/main.ts': [],

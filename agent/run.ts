@@ -1,0 +1,89 @@
+// margay-node's life: start, signals and exit codes; the work is in `node-agent.ts`.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { flushCompileCache } from 'node:module'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { TcpTransport } from '../bgp/tcp-transport.ts'
+import { answerCni } from '../cni/http.ts'
+import { openStore } from '../datastore/kube.ts'
+import type { Store } from '../datastore/port.ts'
+import { openKernel } from '../kernel/linux/kernel.ts'
+import * as sockets from '../kernel/sockopt.ts'
+import { systemClock } from '../lib/clock.ts'
+import { createLog, type Log, type LogLevel } from '../lib/log.ts'
+import { FileInUse } from './file-lock.ts'
+import { NodeAgent } from './node-agent.ts'
+import { agentRoutes } from './socket/routes.ts'
+import { refuseSecond, serveSocket } from './socket/server.ts'
+
+export type Flags = {
+  nodeName: string
+  kubeconfig?: string
+  dataDir: string
+  runDir: string
+  nodeIp: string
+  routeProtocol: number
+  logLevel: LogLevel
+}
+
+/** How long a stopping agent waits to publish blocks; what is left is in the journal for the next start. */
+const FLUSH_MS = 2000
+/** The first run of a version writes its compiled code then, in about 0.1 s: a crash or a power cut does not lose it. */
+const CACHE_AFTER_MS = 10_000
+
+/** Runs the agent until a signal; ends the process with 3 when it cannot go on. */
+export async function run(flags: Flags): Promise<void> {
+  const log = createLog('margay-node', flags.logLevel)
+  const die = (error: unknown) => {
+    if (error instanceof FileInUse) log.fatal(error.message)
+    else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
+    process.exit(3)
+  }
+  process.on('uncaughtException', die)
+  process.on('unhandledRejection', die)
+  const path = join(flags.runDir, 'agent.sock')
+  await refuseSecond(path)
+  const store = reach(flags.kubeconfig, log)
+  const kernel = openKernel()
+  const transport = new TcpTransport(sockets)
+  const agent = new NodeAgent(
+    { nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },
+    { kernel, store, transport, clock: systemClock, log },
+  )
+  await agent.start()
+  const cni = agent.cni()
+  const routes = {
+    ...agentRoutes(agent),
+    'POST /cni': (request: IncomingMessage, response: ServerResponse) => answerCni(request, response, cni),
+  }
+  const socket = await serveSocket(path, routes, log)
+  log.info({ socket: path }, 'agent answers')
+  systemClock.after(CACHE_AFTER_MS, flushCompileCache)
+
+  let stopping = false
+  const stop = async (signal: NodeJS.Signals) => {
+    if (stopping) return
+    stopping = true
+    log.info({ signal }, 'agent stops; routes and pods stay')
+    await socket.close()
+    await Promise.race([
+      agent.allocator.flush().catch(error => log.warn({ err: error }, 'blocks wait for the next start')),
+      setTimeout(FLUSH_MS),
+    ])
+    await agent.close()
+    await store.close()
+    kernel.close()
+    process.exit(0)
+  }
+  process.on('SIGTERM', signal => void stop(signal))
+  process.on('SIGINT', signal => void stop(signal))
+}
+
+function reach(kubeconfig: string | undefined, log: Log): Store {
+  try {
+    return openStore({ kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
+  } catch (error) {
+    const { message } = error as Error
+    throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })
+  }
+}
