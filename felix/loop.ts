@@ -16,7 +16,7 @@ import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { Receipts } from './receipts.ts'
-import { EndpointRefusals, refOf, refusalCondition } from './refusals.ts'
+import { EndpointRefusals, refOf, refusalConditions } from './refusals.ts'
 
 export type FelixDeps = {
   clock: Clock
@@ -67,6 +67,7 @@ export class Felix {
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
   /** Conditions for what the last pass was refused. */
   #refused: ReadonlyMap<string, Condition> = new Map()
+  #refusals = 0
   #needed: TunnelsNeeded
   #toldMtu: ReturnType<Calculator['podMtu']> | undefined
   #generation = 0
@@ -195,7 +196,7 @@ export class Felix {
     const differences = this.#calculator.step()
     if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
     // every pass tries again what was refused: with many refusals, more passes only cost more
-    this.#applier.want(this.#backlog.next(differences, this.#refused.size > MANY_REFUSED ? 'all' : 'slice'))
+    this.#applier.want(this.#backlog.next(differences, this.#refusals > MANY_REFUSED ? 'all' : 'slice'))
     const complete = this.#backlog.isEmpty
     try {
       // what still waits may already be in the kernel, from an earlier run
@@ -251,7 +252,8 @@ export class Felix {
 
   #tellRefused(refused: readonly Refusal[]): void {
     const before = this.#refused
-    this.#refused = new Map(refused.map(refusalCondition).map(condition => [conditionKey(condition), condition]))
+    this.#refusals = refused.length
+    this.#refused = new Map(refusalConditions(refused).map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()
     for (const [key, condition] of this.#refused)
       if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)

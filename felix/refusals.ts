@@ -1,6 +1,12 @@
 // What the kernel refused, as conditions and for the endpoint that it concerns.
 import { broken, type Condition, type ObjectRef } from '../api/status.ts'
-import type { ObjectKind, ObjectName, Refusal, RefusalReason } from '../kernel/reconcile/outcome.ts'
+import {
+  noInterface,
+  type ObjectKind,
+  type ObjectName,
+  type Refusal,
+  type RefusalReason,
+} from '../kernel/reconcile/outcome.ts'
 import type { Calculator } from './calc/calculator.ts'
 
 const KINDS: Record<ObjectKind, ObjectRef['kind']> = {
@@ -14,7 +20,8 @@ const KINDS: Record<ObjectKind, ObjectRef['kind']> = {
 
 const REMEDIES: Record<RefusalReason, string> = {
   Refused: 'it is tried again; look at what the kernel says',
-  NoInterface: 'nothing: it is done when the interface is there',
+  NoInterface:
+    'bring the interface back, or delete the pod it belongs to; if the uplink was renamed, restart the agent',
   ForeignOwner: 'remove one of the two',
   NotShown: 'it is tried again; find out who removes it',
 }
@@ -23,7 +30,17 @@ export function refOf({ kind, key }: ObjectName): ObjectRef {
   return { kind: KINDS[kind], name: key }
 }
 
-export function refusalCondition(refusal: Refusal): Condition {
+/** One condition per refused object, but one alone for all that waits for the same missing interface. */
+export function refusalConditions(refused: readonly Refusal[]): Condition[] {
+  const missing = new Set<string>()
+  for (const { reason, interfaceName } of refused)
+    if (reason === 'NoInterface' && interfaceName !== undefined) missing.add(interfaceName)
+  const others = refused.filter(({ interfaceName }) => interfaceName === undefined || !missing.has(interfaceName))
+  const links = [...missing].map(name => ({ kind: 'link', key: name, ...noInterface(name) }) as const)
+  return [...links, ...others].map(refusalCondition)
+}
+
+function refusalCondition(refusal: Refusal): Condition {
   const { reason, message } = refusal
   return broken('KernelInSync', { object: refOf(refusal), reason, message, remedy: REMEDIES[reason] })
 }

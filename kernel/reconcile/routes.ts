@@ -100,6 +100,7 @@ function routeDriver(kernel: RouteKernel, links: LinkView, ownership: Ownership)
     same: sameRoute,
     interfaceOf: ({ interfaceName }) => interfaceName,
     owns: route => ownership.ownsRoute(route),
+    ownerOf: ({ protocol }) => `protocol ${protocol}`,
     mayTake: (seen, wanted) => ownership.mayTakeRoute(seen, wanted),
     list: async () => keyed(await kernel.routes({ table })),
     async listInterface(name) {

@@ -17,6 +17,8 @@ export type TableDriver<V> = {
   interfaceOf(value: V): string | undefined
   /** Whether an object carries our mark. */
   owns(seen: V): boolean
+  /** What tells an object's owner, such as `protocol 12`. */
+  ownerOf?(seen: V): string
   /** Whether `wanted` may be written over an object that does not carry our mark. */
   mayTake(seen: V, wanted: V): boolean
   /** All objects there are; of several under one key the first one counts. `wanted`: what is wanted now, by key. */
@@ -207,7 +209,7 @@ export class KernelTable<V> {
       } else if (value !== undefined) {
         if (seen === undefined) puts.push({ verb: 'add', key, value })
         else if (this.#mayReplace(seen, value)) puts.push({ verb: 'replace', key, value })
-        else outcome.refused.push(this.#foreign(key, value))
+        else outcome.refused.push(this.#foreign(key, value, seen))
       }
     }
     const done = await this.#put(puts, outcome)
@@ -242,7 +244,7 @@ export class KernelTable<V> {
         const message = 'the kernel says that it exists, but does not show it'
         outcome.refused.push({ ...this.#name(put.key, put.value), reason: 'Refused', errno: ERRNO.EEXIST, message })
       } else if (this.#mayReplace(seen, put.value)) again.push({ ...put, verb: 'replace' })
-      else outcome.refused.push(this.#foreign(put.key, put.value))
+      else outcome.refused.push(this.#foreign(put.key, put.value, seen))
     }
     return again.length === 0 ? done : [...done, ...(await this.#put(again, outcome))]
   }
@@ -293,8 +295,9 @@ export class KernelTable<V> {
     return seen !== undefined && this.#dropped.has(key) && this.#driver.same(seen, value)
   }
 
-  #foreign(key: string, wanted: V): Refusal {
-    const message = 'one of another owner is in its place; remove one of the two'
+  #foreign(key: string, wanted: V, seen: V): Refusal {
+    const owner = this.#driver.ownerOf?.(seen)
+    const message = `one of another owner${owner === undefined ? '' : ` (${owner})`} is in its place; remove one of the two`
     return { ...this.#name(key, wanted), reason: 'ForeignOwner', errno: ERRNO.EEXIST, message }
   }
 

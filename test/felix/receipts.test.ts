@@ -1,7 +1,7 @@
 // Who is told what when a pass ends, and what of a pass's refusals concerns one endpoint.
 import test from 'ava'
 import { Receipts } from '../../felix/receipts.ts'
-import { EndpointRefusals, refusalCondition } from '../../felix/refusals.ts'
+import { EndpointRefusals, refusalConditions } from '../../felix/refusals.ts'
 import { ApplyError, type Refusal } from '../../kernel/reconcile/outcome.ts'
 import { calculated, EMPTY, endpoint } from './worlds.ts'
 
@@ -71,10 +71,31 @@ test('an endpoint whose interface another endpoint has is told so', t => {
 })
 
 test('a refusal is a condition of its object, with the reason for machines', t => {
-  t.like(refusalCondition({ ...refusal, kind: 'fdb', key: 'vxlan.calico 66:00:00:00:00:01', reason: 'NotShown' }), {
+  const [condition] = refusalConditions([
+    { ...refusal, kind: 'fdb', key: 'vxlan.calico 66:00:00:00:00:01', reason: 'NotShown' },
+  ])
+  t.like(condition, {
     type: 'KernelInSync',
     status: 'False',
     reason: 'NotShown',
     object: { kind: 'FdbEntry', name: 'vxlan.calico 66:00:00:00:00:01' },
   })
+})
+
+test('all that waits for one missing interface is one condition, that of its link', t => {
+  const on = (interfaceName: string, reason: Refusal['reason'], key: string): Refusal => ({
+    ...{ kind: 'route', key, interfaceName, reason },
+    message: 'no',
+  })
+  const conditions = refusalConditions([
+    on('calia', 'Refused', '10.244.1.5/32'),
+    on('calia', 'NoInterface', '10.244.1.6/32'),
+    on('calib', 'Refused', '10.244.1.7/32'),
+  ])
+  t.deepEqual(
+    conditions.map(({ reason, object }) => `${object?.kind} ${object?.name} ${reason}`),
+    ['Link calia NoInterface', 'Route 10.244.1.7/32 Refused'],
+  )
+  t.is(conditions[0]?.message, 'interface calia is not there')
+  for (const { remedy } of conditions) t.not(remedy, '')
 })
