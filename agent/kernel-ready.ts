@@ -48,7 +48,7 @@ export class KernelReady {
     } catch (error) {
       if (this.#closed) return // felix was closed too
       if (!(error instanceof ApplyError)) throw error
-      if (error.refusals.some(refusal => isOwn(refusal, interfacePrefix))) {
+      if (needsOwn(error.refusals, interfacePrefix)) {
         this.#cancel = clock.after(AGAIN_MS, () => void this.#ask())
         return
       }
@@ -57,6 +57,15 @@ export class KernelReady {
     this.#state = 'ready'
     changed()
   }
+}
+
+/** A pod's interface that is gone is that pod's loss alone: a pod can delete its interface, and the node serves the others. */
+function needsOwn(refusals: readonly Refusal[], interfacePrefix: string): boolean {
+  const gone = new Set(
+    refusals.map(({ reason, interfaceName }) => (reason === 'NoInterface' ? interfaceName : undefined)),
+  )
+  const onLostPod = (name: string | undefined) => name?.startsWith(interfacePrefix) === true && gone.has(name)
+  return refusals.some(refusal => isOwn(refusal, interfacePrefix) && !onLostPod(refusal.interfaceName))
 }
 
 /** Routes, neighbours and forwarding entries on another interface than a pod's lead to other nodes. */

@@ -8,12 +8,12 @@ const turns = async () => {
 }
 
 /** A felix whose passes are refused this, one list per pass. */
-function aReady(...passes: Pick<Refusal, 'kind' | 'interfaceName'>[][]) {
+function aReady(...passes: (Pick<Refusal, 'kind' | 'interfaceName'> & Partial<Pick<Refusal, 'reason'>>)[][]) {
   const clock = new ManualClock()
   const felix = {
     async applied() {
       const refused = passes.shift() ?? []
-      const whole = refused.map(each => ({ ...each, key: 'k', reason: 'Refused' as const, message: 'no' }))
+      const whole = refused.map(each => ({ key: 'k', reason: 'Refused' as const, message: 'no', ...each }))
       if (whole.length > 0) throw new ApplyError(whole)
     },
   }
@@ -37,6 +37,17 @@ test('what leads to another node keeps this one from nothing', async t => {
     { kind: 'route', interfaceName: 'tunl0' },
     { kind: 'neighbour', interfaceName: 'vxlan.calico' },
     { kind: 'fdb', interfaceName: 'vxlan.calico' },
+  ])
+  ready.ask()
+  await turns()
+  t.deepEqual(ready.refused(), [])
+})
+
+test('a pod that deleted its own interface does not keep the node from being ready', async t => {
+  const { ready } = aReady([
+    { kind: 'sysctl', interfaceName: 'cali1' },
+    { kind: 'link', interfaceName: 'cali1', reason: 'NoInterface' },
+    { kind: 'route', interfaceName: 'cali1', reason: 'NoInterface' },
   ])
   ready.ask()
   await turns()
