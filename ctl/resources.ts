@@ -201,7 +201,8 @@ async function patch([word = '', name = '']: readonly string[], options: Options
     context,
     () => `${kind} ${name}`,
     async () => {
-      await (await context.store()).patch(kind, name, body, namespace)
+      const object = await (await context.store()).patch(kind, name, body, namespace)
+      warnOfFields({ kind, object }, context)
       context.out(`${kind} ${name} updated\n`)
     },
   )

@@ -9,7 +9,7 @@ export function unsupportedText(): string {
   return `# Fields that have no effect yet
 
 A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A node that sees one set says
-so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\` and \`replace\` warn. Fields of configuration
+so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
 objects that are not in the schema at all are told in the same way. \`npm run manifests\` writes this page from
 \`api/unsupported.ts\`.
 

@@ -37,6 +37,14 @@ test('a field without effect is written, and a warning says what happens instead
   t.regex(err, /^margayctl: IPPool p1: natOutgoing has no effect: packets leave the cluster with the pod's own address/)
 })
 
+test('a patch that sets a field without effect is warned of too', async t => {
+  const { ctl } = t.context
+  await ctl(['apply', '-f', '-'], POOL)
+  const { code, out, err } = await ctl(['patch', 'ippool', 'p1', '-p', '{"spec":{"natOutgoing":true}}'])
+  t.like({ code, out }, { code: 0, out: 'IPPool p1 updated\n' })
+  t.regex(err, /^margayctl: IPPool p1: natOutgoing has no effect: /)
+})
+
 test('create, replace and delete say what they did, and refuse what is not so', async t => {
   const { ctl } = t.context
   t.like(await ctl(['replace', '-f', '-'], POOL), { code: 1, out: '' })
