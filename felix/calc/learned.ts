@@ -224,10 +224,16 @@ function noWay(
   const far = farName(nextHop, vtep)
   const asked = pool === undefined ? 'none' : poolEncapsulation(pool)
   const texts: Record<NoWay, readonly [message: string, remedy: string]> = {
-    NextHopNotOnLink: [
-      `next hop ${nextHop} is not in this node's subnet and no tunnel is asked for`,
-      'set the pool to CrossSubnet, or peer with the router between',
-    ],
+    NextHopNotOnLink:
+      pool === undefined
+        ? [
+            `next hop ${nextHop} is not in this node's subnet, and ${dst} lies in no IPPool, which could ask for a tunnel`,
+            'create the IPPool that it lies in, or peer with the router between',
+          ]
+        : [
+            `next hop ${nextHop} is not in this node's subnet and no tunnel is asked for`,
+            'set the pool to CrossSubnet, or peer with the router between',
+          ],
     NoIpv6Tunnel: ['IPv6 blocks are not tunnelled', 'set ipipMode and vxlanMode of the IPv6 pool to Never'],
     NoCommonEncapsulation: [
       `pool ${pool?.cidr} asks for ${asked}, and ${missing === 'here' ? 'this node' : `node ${far}`} lacks what is needed`,

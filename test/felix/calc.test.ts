@@ -42,6 +42,14 @@ test('a full node says which block got no route and which node lacks IP-in-IP', 
   ])
 })
 
+test('a block behind a router that no pool holds is told so, and not to change a pool', t => {
+  const { conditions } = desiredState({ ...FULL, pools: [] })
+  const found = conditions.find(({ object }) => object?.name === '10.244.3.0/26')
+  t.like(found, { type: 'BlocksReachable', reason: 'NextHopNotOnLink' })
+  t.regex(found?.message ?? '', /10\.244\.3\.0\/26 lies in no IPPool/)
+  t.regex(found?.remedy ?? '', /^create the IPPool/)
+})
+
 test('a kernel without IP-in-IP sends the same blocks over VXLAN and says so once per node', t => {
   const { conditions, tunnels } = desiredState(WITHOUT_IPIP)
   t.true(lines(WITHOUT_IPIP).includes('10.244.3.0/26 via 10.245.3.1 dev vxlan.calico proto 80 onlink'))
