@@ -1,9 +1,10 @@
 // HTTP to a Kubernetes API server: where it is and how to authenticate comes from credentials.ts; requests are Node's
 // own, so that JSON stays lossless and a watch can be timed out.
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import type { Agent as HttpAgent, IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { emitJson, parseJson } from '../api/json.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { Agent, request as httpRequest } from '../lib/http.ts'
 import { type Access, type AccessOptions, accessOf } from './credentials.ts'
 import { Conflict, NotFound, Refused, Unreachable } from './port.ts'
 
@@ -32,7 +33,7 @@ export class ApiConnection {
     this.#access = accessOf(options)
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS
     const isPlain = this.#access.server.protocol === 'http:'
-    this.#agent = isPlain ? new HttpAgent({ keepAlive: true }) : new HttpsAgent({ keepAlive: true })
+    this.#agent = isPlain ? new Agent({ keepAlive: true }) : new HttpsAgent({ keepAlive: true })
   }
 
   /** One exchange; the parsed body of a 2xx answer. Rejects with the port's errors, or Gone. */

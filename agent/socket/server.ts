@@ -1,9 +1,10 @@
 // The agent's unix socket: CNI requests from the plugin, questions from the command line. HTTP, so that anybody can
 // ask with a common client; 0600 from the moment it exists, since whoever may connect may change the node's network.
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
-import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { dirname } from 'node:path'
 import { type Clock, systemClock } from '../../lib/clock.ts'
+import { createServer, request } from '../../lib/http.ts'
 import type { Log } from '../../lib/log.ts'
 import { FileInUse, lockFile } from '../file-lock.ts'
 
