@@ -3,7 +3,7 @@
 import { contains, familyOf } from '../../lib/ip.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent } from '../port/kernel.ts'
-import { drops, ROUTE_SCOPE, type Route, type RouteChange } from '../port/routes.ts'
+import { drops, ROUTE_PROTOCOL, ROUTE_SCOPE, type Route, type RouteChange } from '../port/routes.ts'
 import type { LinkView } from './link-view.ts'
 import { type NamedRoute, routeKeyOf } from './objects.ts'
 import { failureOf, noInterface, type Outcome, type WriteFailure } from './outcome.ts'
@@ -100,7 +100,10 @@ function routeDriver(kernel: RouteKernel, links: LinkView, ownership: Ownership)
     same: sameRoute,
     interfaceOf: ({ interfaceName }) => interfaceName,
     owns: route => ownership.ownsRoute(route),
-    ownerOf: ({ protocol }) => `protocol ${protocol}`,
+    ownerOf: ({ protocol }) =>
+      protocol === ROUTE_PROTOCOL.bird
+        ? 'protocol 12: a BIRD, or an earlier version of Margay'
+        : `protocol ${protocol}`,
     mayTake: (seen, wanted) => ownership.mayTakeRoute(seen, wanted),
     list: async () => keyed(await kernel.routes({ table })),
     async listInterface(name) {

@@ -101,7 +101,7 @@ export function routeTableSuite(test: TestFn, open: () => World): void {
         )
       }
       for (const { message } of (await apply()).refused)
-        t.regex(message, /another owner \(protocol \d+\) is in its place/)
+        t.regex(message, /another owner \(protocol (12: a BIRD, or .*|\d+)\) is in its place/)
       for (const route of foreign) t.deepEqual(await ours(kernel, route.dst), [route])
       t.is((await ours(kernel, '10.9.0.0/26')).length, 1)
       await kernel.changeRoutes(foreign.slice(4).map(route => ({ verb: 'delete', route })))
