@@ -158,6 +158,8 @@ export class Lab implements AsyncDisposable {
     const program = this.#agents.get(name)
     if (program === undefined) throw new Error(`no agent runs on ${name}`)
     this.#agents.delete(name)
+    if (!isAlive(program))
+      throw new LabFailure(`the agent of ${name} has ended by itself:\n${lastLines(program.logFile)}`)
     process.kill(program.pid, 'SIGKILL')
     await until(() => !isAlive(program), this.#ms(5), 2)
   }
