@@ -197,7 +197,8 @@ test('objects of other nodes and faulty configuration never make a node unready,
   await store.create('Node', aNode('bad', address('none')))
   await store.create('Node', aNode('twin-a', address('192.0.2.13/24')))
   await store.create('Node', aNode('twin-b', address('192.0.2.13/24')))
-  await store.create('IPPool', aPool('inside', { cidr: '10.244.7.0/24', natOutgoing: true }))
+  // created in the same second as the first pool, it is the younger one by its name
+  await store.create('IPPool', aPool('within', { cidr: '10.244.7.0/24', natOutgoing: true }))
   for (const name of ['peer-a', 'peer-b'])
     await store.create(
       'BGPPeer',
@@ -212,10 +213,10 @@ test('objects of other nodes and faulty configuration never make a node unready,
   )
   t.deepEqual(told.sort(), [
     'AddressesUnique twin-b',
-    'FieldsSupported inside',
+    'FieldsSupported within',
     'NodesReadable bad',
     'PeersConfigured peer-b',
-    'PoolsUsable inside',
+    'PoolsUsable within',
   ])
   t.true(agent.ready())
 })
