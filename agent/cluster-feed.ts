@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
 import { type Condition, conditionKey } from '../api/status.ts'
+import { CONFIGURATION_KINDS } from '../api/unsupported.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import { fieldsCondition } from './cluster/fields.ts'
@@ -21,16 +22,6 @@ export type ClusterFeedDeps = {
   /** Something changed that `flush` has to pass on. */
   changed: () => void
 }
-
-/** Kinds whose fields people set. */
-const CONFIGURATION = [
-  'IPPool',
-  'IPReservation',
-  'IPAMConfiguration',
-  'BGPConfiguration',
-  'BGPPeer',
-  'FelixConfiguration',
-] as const satisfies readonly Watched[]
 
 export class ClusterFeed {
   readonly #deps: ClusterFeedDeps
@@ -57,7 +48,7 @@ export class ClusterFeed {
       changed()
     })
     view.onChange('FelixConfiguration', () => this.#configure())
-    for (const kind of CONFIGURATION) this.#followFields(kind)
+    for (const kind of CONFIGURATION_KINDS) this.#followFields(kind)
     this.#configure()
   }
 

@@ -86,14 +86,14 @@ export const UNSUPPORTED: readonly Unsupported[] = [
 ]
 
 /** Kinds whose fields a person sets: a field that is not in their schema is told too. */
-const CONFIGURATION: ReadonlySet<Kind> = new Set<Kind>([
+export const CONFIGURATION_KINDS = [
   'IPPool',
   'IPReservation',
   'IPAMConfiguration',
   'BGPConfiguration',
   'BGPPeer',
   'FelixConfiguration',
-])
+] as const satisfies readonly Kind[]
 
 /** A field that an object sets to something else than its default, and what happens instead. */
 export type IneffectiveField = { field: string; instead: string }
@@ -107,7 +107,9 @@ export function ineffectiveFields(kind: Kind, object: object): IneffectiveField[
   const whole = rows.find(({ field }) => field === '*')
   if (whole !== undefined) return [{ field: 'spec', instead: whole.instead }]
   const set = rows.filter(({ field }) => field in spec && !isDefault(known.get(field), spec[field]))
-  const strange = CONFIGURATION.has(kind) ? Object.keys(spec).filter(field => !known.has(field)) : []
+  const strange = CONFIGURATION_KINDS.some(each => each === kind)
+    ? Object.keys(spec).filter(field => !known.has(field))
+    : []
   return [
     ...set.map(({ field, instead }) => ({ field, instead })),
     ...strange.map(field => ({ field, instead: 'this version does not know the field' })),
