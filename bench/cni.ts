@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { installPlugin } from '../cni/install.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { addNetns, netnsPath, removeNetns, spawnInNetns } from '../kernel/netns.ts'
+import { systemProgram } from '../lib/system-program.ts'
 import type { Row } from './row.ts'
 
 const COUNT = 100
@@ -112,7 +113,10 @@ async function timed(plugin: Plugin, node: string, command: string, netns: strin
     CNI_PATH: plugin.cniPath,
   }
   const before = performance.now()
-  const child = spawn('nsenter', [`--net=${node}`, '--', plugin.path], { env, stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(systemProgram('nsenter'), [`--net=${node}`, '--', plugin.path], {
+    env,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   let stdout = ''
   child.stdout.on('data', chunk => {
     stdout += chunk

@@ -12,6 +12,7 @@ import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../kernel/
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { Ownership } from '../kernel/reconcile/ownership.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
+import { systemProgram } from '../lib/system-program.ts'
 import type { Row } from './row.ts'
 
 const COUNT = 10_000
@@ -95,7 +96,7 @@ async function ipBatch(_kernel: Kernel, _ifindex: number, netns: string): Promis
       ({ dst, gateway }) => `route replace ${dst} via ${gateway} dev a proto ${ROUTE_PROTOCOL.margayBgp}`,
     )
     writeFileSync(file, `${lines.join('\n')}\n`)
-    return await timed(() => promisify(execFile)('ip', ['-n', netns, '-batch', file]))
+    return await timed(() => promisify(execFile)(systemProgram('ip'), ['-n', netns, '-batch', file]))
   } finally {
     rmSync(folder, { recursive: true })
   }

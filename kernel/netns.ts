@@ -3,6 +3,7 @@
 // socket to the wrong network, so nothing asynchronous runs inside and a failed return ends the process.
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { systemProgram } from '../lib/system-program.ts'
 import { MOUNT, mount, setNetns, unmount, unshareNetns } from './libc.ts'
 import { ERRNO, KernelError } from './port/error.ts'
 
@@ -81,14 +82,14 @@ export function listNetns(): string[] {
   }
 }
 
-/** Starts a program inside a network namespace given by path; otherwise as `spawn` of node:child_process. */
+/** Starts a system program, or one given by path, inside a network namespace; otherwise as `spawn` of node:child_process. */
 export function spawnInNetns(
   path: string,
   command: string,
   args: readonly string[],
   options: SpawnOptions = {},
 ): ChildProcess {
-  return spawn('nsenter', [`--net=${path}`, '--', command, ...args], options)
+  return spawn(systemProgram('nsenter'), [`--net=${path}`, '--', systemProgram(command), ...args], options)
 }
 
 function excursion<T>(leave: () => void, inside: () => T): T {

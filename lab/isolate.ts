@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemProgram } from '../lib/system-program.ts'
 
 const MARK = 'MARGAY_LAB_ISOLATED'
 
@@ -26,7 +27,13 @@ const UNSHARE = ['--user', '--map-root-user', '--net', '--mount']
 
 /** Undefined when a user namespace can be made; else what the kernel said and what helps. */
 export function isolationProblem(): string | undefined {
-  const tried = spawnSync('unshare', [...UNSHARE, 'mount', '-t', 'tmpfs', 'tmpfs', '/run'], { encoding: 'utf8' })
+  const tried = spawnSync(
+    systemProgram('unshare'),
+    [...UNSHARE, systemProgram('mount'), '-t', 'tmpfs', 'tmpfs', '/run'],
+    {
+      encoding: 'utf8',
+    },
+  )
   if (tried.status === 0) return undefined
   const said = tried.error?.message ?? tried.stderr.trim()
   return (
@@ -39,9 +46,17 @@ export function isolationProblem(): string | undefined {
 /** Runs this program again inside, and resolves with its exit code. Signals go to both: it cleans up, we wait. */
 export function runIsolated(): Promise<number> {
   const [, script, ...args] = process.argv
-  const inside = ['sh', '-c', 'mount -t tmpfs tmpfs /run && exec "$@"', 'sh', process.execPath, script!, ...args]
+  const inside = [
+    systemProgram('sh'),
+    '-c',
+    `${systemProgram('mount')} -t tmpfs tmpfs /run && exec "$@"`,
+    'sh',
+    process.execPath,
+    script!,
+    ...args,
+  ]
   const env = { ...process.env, [MARK]: String(process.geteuid?.()) }
-  const child = spawn('unshare', [...UNSHARE, '--', ...inside], { stdio: 'inherit', env })
+  const child = spawn(systemProgram('unshare'), [...UNSHARE, '--', ...inside], { stdio: 'inherit', env })
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(name, () => {
       if (name !== 'SIGINT') child.kill(name) // a terminal gives Ctrl-C to the child as well

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { netnsPath } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
+import { systemProgram } from '../lib/system-program.ts'
 import { askAgent } from './ask.ts'
 import {
   type ClusterObject,
@@ -236,7 +237,7 @@ export class Lab implements AsyncDisposable {
   /** Lets the lab go on after this process ends; `removeLab` ends it. Leaves a script per node that starts its agent. */
   keep(): void {
     for (const { name, netns } of this.plan.nodes) {
-      const command = ['exec', 'nsenter', `--net=${netnsPath(netns)}`, '--', ...this.agentCommand(name)]
+      const command = ['exec', systemProgram('nsenter'), `--net=${netnsPath(netns)}`, '--', ...this.agentCommand(name)]
       writeFileSync(join(this.nodeDir(name), 'agent.sh'), `#!/bin/sh\n${command.join(' ')}\n`, { mode: 0o755 })
     }
     this.#state.kept = true

@@ -2,6 +2,7 @@
 // answer (tables, or JSON) to stdout.
 import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
+import { systemProgram } from '../lib/system-program.ts'
 import { isIsolated, isolationProblem, labDir, mayMakeNamespaces, runIsolated } from './isolate.ts'
 import { findLab, Lab, LabFailure, removeLab, root } from './lab.ts'
 import { MAX_NODES } from './plan.ts'
@@ -133,7 +134,7 @@ function onSignals(lab: Lab): void {
 }
 
 async function runVm(args: readonly string[]): Promise<number> {
-  spawnSync('sh', ['lab/setup.sh', 'vm'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+  spawnSync(systemProgram('sh'), ['lab/setup.sh', 'vm'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
   const missing = missingForVm()
   if (missing.length > 0) {
     say('the virtual machine needs what is not here; on Debian, as root:')

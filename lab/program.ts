@@ -4,6 +4,7 @@
 import { type ChildProcess, execFile } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
+import { systemProgram } from '../lib/system-program.ts'
 
 /** `startTicks`: field 22 of /proc/PID/stat, clock ticks since boot. */
 export type ProcessId = { name: string; pid: number; startTicks: number }
@@ -107,11 +108,13 @@ export function runProgram(
   options: { netns?: string; env?: Readonly<Record<string, string>>; stdin?: string; limitMs?: number } = {},
 ): Promise<Finished> {
   const { netns, env, stdin, limitMs = 60_000 } = options
-  const [program, ...args] = netns === undefined ? argv : ['nsenter', `--net=${netnsPath(netns)}`, '--', ...argv]
+  const [program, ...args] = argv
   return new Promise((resolve, reject) => {
+    const path = systemProgram(program!)
+    const inside = [`--net=${netnsPath(netns ?? '')}`, '--', path, ...args]
     const child = execFile(
-      program!,
-      args,
+      netns === undefined ? path : systemProgram('nsenter'),
+      netns === undefined ? args : inside,
       {
         env: env === undefined ? process.env : { ...env },
         timeout: limitMs,

@@ -26,7 +26,9 @@ bench='/usr/lib/cni/ptp:containernetworking-plugins'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
   bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps"
 
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# Programs are looked for where Debian puts them, as in lib/system-program.ts. The PATH that npm gives has
+# node_modules/.bin first, where a dependency may have a program of the same name (`nft` of @vercel/nft).
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
 present() {
   case $1 in
     /*) ls $1 >/dev/null 2>&1 ;; # unquoted: the name may be a pattern

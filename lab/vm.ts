@@ -7,6 +7,7 @@ import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { findSystemProgram, SYSTEM_PATH, systemProgram } from '../lib/system-program.ts'
 import { type ArchiveEntry, archive } from './cpio.ts'
 
 export type VmOptions = {
@@ -51,11 +52,7 @@ function installedKernel(): { image: string; version: string } | undefined {
 
 /** What `lab --vm` needs and this machine lacks, as Debian package names; empty when it can run. */
 export function missingForVm(): string[] {
-  const found = (name: string) =>
-    (process.env.PATH ?? '')
-      .split(':')
-      .concat('/usr/sbin', '/sbin', '/bin')
-      .some(dir => existsSync(join(dir, name)))
+  const found = (name: string) => findSystemProgram(name) !== undefined
   const missing: string[] = []
   if (process.arch !== 'x64') missing.push('an amd64 machine')
   if (!found('qemu-system-x86_64')) missing.push('qemu-system-x86')
@@ -76,7 +73,7 @@ export async function runInVm(command: readonly string[], options: VmOptions): P
     const status = join(work, 'status')
     const console = join(work, 'console')
     const qemu = spawn(
-      'qemu-system-x86_64',
+      systemProgram('qemu-system-x86_64'),
       [
         // V8 guards its compiled code with protection keys where the CPU has them; emulated, they sometimes kill Node.
         ...['-accel', 'tcg,thread=multi', '-cpu', 'max,pku=off'],
@@ -150,10 +147,9 @@ $b mount -t tmpfs t /all/run; $b mkdir -p /all/run/netns
 $b cp /command /all/run/command
 exec $b switch_root /all /bin/sh /run/command
 `
-  const busybox = execFileSync('sh', ['-c', 'command -v busybox'], { encoding: 'utf8' }).trim()
   return [
     ...['bin', 'modules', 'proc', 'sys', 'dev', 'lower', 'upper', 'all'].map(name => ({ name })),
-    { name: 'bin/busybox', content: readFileSync(busybox), executable: true },
+    { name: 'bin/busybox', content: readFileSync(systemProgram('busybox')), executable: true },
     ...modules.map(path => ({ name: `modules/${basename(path)}`, content: readFileSync(path) })),
     { name: 'init', content: Buffer.from(init), executable: true },
     { name: 'command', content: Buffer.from(command) },
@@ -164,9 +160,8 @@ exec $b switch_root /all /bin/sh /run/command
 function modulePaths(version: string): string[] {
   const paths = new Set<string>()
   for (const name of BOOT_MODULES) {
-    const depends = execFileSync('modprobe', ['--show-depends', '-S', version, name], {
+    const depends = execFileSync(systemProgram('modprobe'), ['--show-depends', '-S', version, name], {
       encoding: 'utf8',
-      env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
     })
     for (const [, path] of depends.matchAll(/^insmod (\S+)/gm)) paths.add(path!)
   }
@@ -178,7 +173,7 @@ function script(command: readonly string[], { cwd, env = {} }: VmOptions): strin
   const exports = Object.entries({ ...env, HOME: '/root', IN_VM: '1' }).map(
     ([name, value]) => `export ${name}=${quoted(value)}`,
   )
-  return `export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+  return `export PATH=${SYSTEM_PATH}
 ${exports.join('\n')}
 ip link set lo up
 for m in ${MODULES.join(' ')}; do modprobe -q $m; done

@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { addNetns, listNetns, netnsPath, removeNetns, spawnInNetns } from '../../kernel/netns.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { DAEMONS, type DaemonName } from './daemons.ts'
 import { DAEMON, LINK_LENGTH, place, type TestPlace } from './places.ts'
 import { SCENARIOS, type ScenarioName, type Sizes } from './scenarios.ts'
@@ -34,7 +35,7 @@ export async function runScenario(
   await using stack = new AsyncDisposableStack()
   const arena = await buildArena(stack, places)
   const command = DAEMONS[daemon].prepare(arena.folder, places)
-  if (daemon === 'frr') execFileSync('chown', ['-R', 'frr', arena.folder])
+  if (daemon === 'frr') execFileSync(systemProgram('chown'), ['-R', 'frr', arena.folder])
   const [program = '', ...args] = command
   const running = spawnInNetns(arena.daemon, program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   stack.defer(() => end(running))

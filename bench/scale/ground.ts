@@ -1,6 +1,7 @@
 // Where the bench runs: a network namespace of its own with one uplink to nowhere, which ends with the process. Agents of
 // two checkouts run one after the other in it, and the host's links and routes stay as they are.
 import { execFileSync, spawnSync } from 'node:child_process'
+import { systemProgram } from '../../lib/system-program.ts'
 
 /**
  * This node's address; the simulated nodes' addresses lie in the same /16. As a text it is the largest, so that by
@@ -16,7 +17,10 @@ export function enterNamespace(): void {
     return
   }
   const argv = ['--net', '--mount', process.execPath, ...process.argv.slice(1)]
-  const { status } = spawnSync('unshare', argv, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } })
+  const { status } = spawnSync(systemProgram('unshare'), argv, {
+    stdio: 'inherit',
+    env: { ...process.env, [INSIDE]: '1' },
+  })
   process.exit(status ?? 1)
 }
 
@@ -25,7 +29,7 @@ export function enterNamespace(): void {
  * node whose agent is down, and a simulated peer can listen on any of them.
  */
 function buildUplink(): void {
-  const ip = (text: string): void => void execFileSync('ip', text.split(' '))
+  const ip = (text: string): void => void execFileSync(systemProgram('ip'), text.split(' '))
   ip('link set lo up')
   ip('link add up0 type bridge')
   ip(`addr add ${NODE_ADDRESS}/16 dev up0`)

@@ -115,7 +115,7 @@ test('wrong usage exits 2 and names the remedy', t => {
 test('over TLS a client with the CA and the token gets in, and others do not', async t => {
   const tls = loopbackTls()
   if (tls === undefined) {
-    t.log('left out: no openssl here to make a certificate')
+    t.log('skipped: no openssl here to make a certificate')
     t.pass()
     return
   }

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemProgram } from '../../lib/system-program.ts'
 
 /** PEM text, valid for a day; undefined when openssl cannot be run. */
 export function loopbackTls(): { cert: string; key: string } | undefined {
@@ -21,7 +22,7 @@ export function loopbackTls(): { cert: string; key: string } | undefined {
       '1',
     ]
     const subject = ['-subj', '/CN=margay-test', '-addext', 'subjectAltName=IP:127.0.0.1']
-    const { status } = spawnSync('openssl', [...request, ...subject, '-keyout', key, '-out', cert])
+    const { status } = spawnSync(systemProgram('openssl'), [...request, ...subject, '-keyout', key, '-out', cert])
     return status === 0 ? { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') } : undefined
   } finally {
     rmSync(dir, { recursive: true })

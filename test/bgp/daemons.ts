@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { systemProgram } from '../../lib/system-program.ts'
 import { birdStatements, exabgpRoute, frrRouteMap, gobgpWords, openbgpdSet } from './carried.ts'
 import { type DaemonKind, type Link, OURS, say, THEIRS, type Wanted } from './interop.ts'
 
@@ -141,8 +142,8 @@ function frrArgs(link: Link, program: string): string[] {
 }
 
 function giveToFrr(link: Link): void {
-  execFileSync('chown', ['-R', 'frr:frr', frrFolder(link)])
-  execFileSync('chmod', ['755', link.folder])
+  execFileSync(systemProgram('chown'), ['-R', 'frr:frr', frrFolder(link)])
+  execFileSync(systemProgram('chmod'), ['755', link.folder])
 }
 
 function frrConfig(wanted: Wanted): string {

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { systemProgram } from '../../lib/system-program.ts'
 import { type Carried, exabgpRoute } from './carried.ts'
 import { exabgp } from './daemons.ts'
 import type { Program, TestLink } from './interop.ts'
@@ -23,7 +24,15 @@ export function farSource(
     ['ipv4', 24],
     ['ipv6', 64],
   ] as const)
-    execFileSync('ip', ['-n', link.ours.name, 'addr', 'replace', `${SOURCE[family]}/${length}`, 'dev', 'e0'])
+    execFileSync(systemProgram('ip'), [
+      '-n',
+      link.ours.name,
+      'addr',
+      'replace',
+      `${SOURCE[family]}/${length}`,
+      'dev',
+      'e0',
+    ])
   const config = join(link.folder, 'source.conf')
   const neighbor = (peer: string) => {
     const family = peer.includes(':') ? 'ipv6' : 'ipv4'

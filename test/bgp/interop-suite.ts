@@ -1,6 +1,7 @@
 // What must hold with every BGP daemon: the same tests for each row of `daemons.ts`.
 import { execFileSync } from 'node:child_process'
 import type { ExecutionContext, TestFn } from 'ava'
+import { systemProgram } from '../../lib/system-program.ts'
 import {
   type DaemonKind,
   Margay,
@@ -32,7 +33,7 @@ function kernelRoutes({ ours }: TestLink): string[] {
   return ['-4', '-6'].flatMap(family => {
     const args = ['-n', ours.name, family, '-json', 'route', 'show', 'proto', '179']
     const routes: { dst: string; gateway: string }[] = JSON.parse(
-      execFileSync('ip', args, { encoding: 'utf8' }) || '[]',
+      execFileSync(systemProgram('ip'), args, { encoding: 'utf8' }) || '[]',
     )
     return routes.map(({ dst, gateway }) => `${dst} via ${gateway}`)
   })
@@ -42,7 +43,7 @@ export function interopSuite(test: TestFn, kind: DaemonKind): void {
   const when = runnable(kind) ? test.serial : test.serial.skip
   if (!runnable(kind))
     test(`${kind.name} is not tested here`, t => {
-      t.log(`needs root and ${kind.program}`)
+      t.log(`skipped: needs root and ${kind.program}`)
       t.pass()
     })
 

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { RouteAnswer } from '../../api/answers.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
 import type { Carried } from './carried.ts'
 
@@ -73,7 +74,7 @@ export function makeLink(): Link & { run(side: 'ours' | 'theirs', what: Started)
     [theirs.name, THEIRS],
   ] as const) {
     ip('-n', netns, 'link', 'set', 'lo', 'up')
-    ip('netns', 'exec', netns, 'sysctl', '-qw', 'net.ipv6.conf.e0.accept_dad=0')
+    ip('netns', 'exec', netns, systemProgram('sysctl'), '-qw', 'net.ipv6.conf.e0.accept_dad=0')
     ip('-n', netns, 'link', 'set', 'e0', 'up')
     ip('-n', netns, 'addr', 'add', `${ends.ipv4}/24`, 'dev', 'e0')
     ip('-n', netns, 'addr', 'add', `${ends.ipv6}/64`, 'dev', 'e0', 'nodad')
@@ -107,7 +108,7 @@ export class Program {
   constructor(netns: ScratchNetns, folder: string, { name, command, args, env }: Started) {
     this.log = join(folder, `${name}.log`)
     const out = openSync(this.log, 'a')
-    this.#child = spawn('nsenter', [`--net=${netns.path}`, command, ...args], {
+    this.#child = spawn(systemProgram('nsenter'), [`--net=${netns.path}`, systemProgram(command), ...args], {
       // a group of its own: some daemons are several processes, and a signal is meant for all
       detached: true,
       stdio: ['ignore', out, out],
@@ -256,7 +257,7 @@ export function runnable(kind: DaemonKind): boolean {
 
 /** What a query program says inside their namespace. */
 export function say(link: Link, command: string, ...args: readonly string[]): string {
-  return execFileSync('nsenter', [`--net=${link.theirs.path}`, command, ...args], {
+  return execFileSync(systemProgram('nsenter'), [`--net=${link.theirs.path}`, systemProgram(command), ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
     timeout: 5000,
@@ -264,5 +265,5 @@ export function say(link: Link, command: string, ...args: readonly string[]): st
 }
 
 function ip(...args: readonly string[]): void {
-  execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  execFileSync(systemProgram('ip'), args, { stdio: ['ignore', 'ignore', 'pipe'] })
 }

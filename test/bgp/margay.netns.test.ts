@@ -3,13 +3,14 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot } from '../kernel/scratch-netns.ts'
 import { Margay, makeLink, type TestLink, THEIRS, until } from './interop.ts'
 
 const when = isRoot ? test.serial : test.serial.skip
 if (!isRoot)
   test('two margay-bgp are not tested here', t => {
-    t.log('needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 
@@ -27,7 +28,7 @@ const established = async (margay: Margay) => (await margay.peers()).every(({ st
 when('unnumbered neighbours find each other by interface and carry IPv4 over IPv6 next hops', async t => {
   await using link = makeLink()
   for (const { name } of [link.ours, link.theirs])
-    execFileSync('ip', ['-n', name, 'addr', 'flush', 'dev', 'e0', 'scope', 'global'])
+    execFileSync(systemProgram('ip'), ['-n', name, 'addr', 'flush', 'dev', 'e0', 'scope', 'global'])
   const unnumbered = { interface: 'e0', asn: 'external', extendedNextHop: true, ...open }
   const listen = ['[::]:179']
   const margay = new Margay(link, { listen, kernel: { table: 254 }, neighbors: [unnumbered] })
@@ -42,7 +43,9 @@ when('unnumbered neighbours find each other by interface and carry IPv4 over IPv
     why,
   )
   const inKernel = () =>
-    execFileSync('ip', ['-n', link.ours.name, '-6', 'route', 'show', 'proto', '179'], { encoding: 'utf8' })
+    execFileSync(systemProgram('ip'), ['-n', link.ours.name, '-6', 'route', 'show', 'proto', '179'], {
+      encoding: 'utf8',
+    })
   await until('the IPv6 route is in the kernel', () => /2001:db8:b::\/64 via fe80::\S+ dev e0/.test(inKernel()), why)
 })
 

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { systemProgram } from '../../lib/system-program.ts'
 import { fromOurs } from './attribute-suite.ts'
 import { bird, exabgp, frr, gobgp } from './daemons.ts'
 import { farSource, SOURCE } from './far-source.ts'
@@ -86,7 +87,7 @@ function world(kind: DaemonKind, link: TestLink, theirs: Partial<Wanted>, more: 
 const whenRunnable = (...kinds: readonly DaemonKind[]) => (kinds.every(runnable) ? test.serial : test.serial.skip)
 if (![bird, frr, gobgp, exabgp].every(runnable))
   test('not every daemon is here', t => {
-    t.log('needs root and BIRD, FRR, GoBGP, ExaBGP; what lacks one is skipped')
+    t.log('skipped: needs root and BIRD, FRR, GoBGP, ExaBGP; what lacks one is skipped')
     t.pass()
   })
 
@@ -263,7 +264,15 @@ function secondSpeaker(link: TestLink, networks: readonly string[]) {
     ['ipv4', 24],
     ['ipv6', 64],
   ] as const)
-    execFileSync('ip', ['-n', link.ours.name, 'addr', 'replace', `${SOURCE[family]}/${length}`, 'dev', 'e0'])
+    execFileSync(systemProgram('ip'), [
+      '-n',
+      link.ours.name,
+      'addr',
+      'replace',
+      `${SOURCE[family]}/${length}`,
+      'dev',
+      'e0',
+    ])
   const path = join(link.folder, 'second.yaml')
   const sessions = FAMILIES.map(family => ({
     ...{ address: THEIRS[family], source: SOURCE[family], asn: 65001, connectRetry: 1 },

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { systemProgram } from '../../lib/system-program.ts'
 import { bird, birdSocket, frr, vtysh } from './daemons.ts'
 import { type DaemonKind, type Link, Margay, makeLink, runnable, say, THEIRS, until } from './interop.ts'
 
@@ -66,7 +67,7 @@ for (const { kind, file, text, learned } of rows)
       t.timeout(4 * PATIENCE_MS)
       await using link = makeLink()
       for (const { name } of [link.ours, link.theirs])
-        execFileSync('ip', ['-n', name, 'addr', 'flush', 'dev', 'e0', 'scope', 'global'])
+        execFileSync(systemProgram('ip'), ['-n', name, 'addr', 'flush', 'dev', 'e0', 'scope', 'global'])
       const beside = kind.beside?.(link)
       if (beside !== undefined) link.run('theirs', { name: 'beside', ...beside })
       const command = kind.prepare(link, { asn: 65002, peerAsn: 65001, holdSeconds: 90, ipv4: [], ipv6: [] })

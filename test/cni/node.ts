@@ -22,6 +22,7 @@ import type { Kernel } from '../../kernel/port/kernel.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { aPool } from '../ipam/world.ts'
 import { felixFor } from './host-side.ts'
 
@@ -155,7 +156,12 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
       return execIn(plugin, [], { ...all, ...env }, input)
     },
     exec: (inside, command, ...args) =>
-      execIn('nsenter', [`--net=${inside}`, command, ...args], { PATH: process.env['PATH'] ?? '' }, ''),
+      execIn(
+        systemProgram('nsenter'),
+        [`--net=${inside}`, systemProgram(command), ...args],
+        { PATH: process.env['PATH'] ?? '' },
+        '',
+      ),
     async startAgent() {
       server = createServer((request, response) => void answerCni(request, response, deps))
       await new Promise<void>(resolve => server?.listen(socket, resolve))

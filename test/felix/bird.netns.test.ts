@@ -10,6 +10,7 @@ import { nodeMarks } from '../../felix/marks.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, openNetns, sweep } from './netns.ts'
 import { addLink, eventually, routeTo, setUpNode, table } from './node-kernel.ts'
 import { FULL, tell } from './worlds.ts'
@@ -18,7 +19,7 @@ const BIRD = '/usr/sbin/bird'
 
 test('BIRD and felix in one namespace and table leave each other’s routes alone, also after a restart', async t => {
   if (!isRoot || !existsSync(BIRD)) {
-    t.log('left out: needs root and bird2')
+    t.log('skipped: needs root and bird2')
     return t.pass()
   }
   sweep()
@@ -75,7 +76,7 @@ protocol static { ipv4; route 10.250.0.0/24 via 192.168.10.9; }
 `,
   )
   const files = ['-c', config, '-s', join(folder, 'bird.ctl'), '-P', join(folder, 'pid')]
-  return spawn('nsenter', [`--net=${netnsPath(netns)}`, '--', BIRD, '-f', ...files], { stdio: 'ignore' })
+  return spawn(systemProgram('nsenter'), [`--net=${netnsPath(netns)}`, '--', BIRD, '-f', ...files], { stdio: 'ignore' })
 }
 
 /** Waits until BIRD has read the whole table once more: it then removes a route that carries its mark and is not its. */

@@ -7,7 +7,7 @@ import { FULL } from './worlds.ts'
 
 if (!isRoot)
   test('felix on the real kernel', t => {
-    t.log('left out: needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 else {

@@ -9,6 +9,7 @@ import { nodeMarks } from '../../felix/marks.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, openNetns, sweep, type TestNetns } from './netns.ts'
 import { eventually } from './node-kernel.ts'
 import { tell, type World } from './worlds.ts'
@@ -20,7 +21,7 @@ type Node = { n: number; host: TestNetns; pod: TestNetns; felix: Felix }
 
 if (!isRoot)
   test('pods on two nodes', t => {
-    t.log('left out: needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 else {
@@ -29,7 +30,7 @@ else {
     await using net = await twoNodes()
     const [a] = net.nodes
     await ping(a.pod, '10.244.2.5', 3)
-    const { stdout } = await run('ip', [
+    const { stdout } = await run(systemProgram('ip'), [
       '-n',
       a.host.name,
       'route',
@@ -74,8 +75,21 @@ else {
   test.serial('a restart of felix loses no packet', async t => {
     await using net = await twoNodes()
     const [a] = net.nodes
-    const args = ['netns', 'exec', a.pod.name, 'ping', '-q', '-i', '0.01', '-c', '100', '-W', '1', '10.244.2.5']
-    const pings = spawn('ip', args, { stdio: ['ignore', 'pipe', 'ignore'] })
+    const args = [
+      'netns',
+      'exec',
+      a.pod.name,
+      systemProgram('ping'),
+      '-q',
+      '-i',
+      '0.01',
+      '-c',
+      '100',
+      '-W',
+      '1',
+      '10.244.2.5',
+    ]
+    const pings = spawn(systemProgram('ip'), args, { stdio: ['ignore', 'pipe', 'ignore'] })
     let said = ''
     pings.stdout.on('data', chunk => (said += chunk))
     const ended = new Promise(resolve => pings.once('exit', resolve))
@@ -107,8 +121,8 @@ else {
 
 /** What `arping` prints when it asks once for 169.254.1.1; no answer is no failure. */
 async function arping({ name }: TestNetns, device: string): Promise<string> {
-  const args = ['netns', 'exec', name, 'arping', '-c1', '-w1', '-I', device, '169.254.1.1']
-  return run('ip', args).then(
+  const args = ['netns', 'exec', name, systemProgram('arping'), '-c1', '-w1', '-I', device, '169.254.1.1']
+  return run(systemProgram('ip'), args).then(
     ({ stdout }) => stdout,
     (error: { stdout?: string }) => error.stdout ?? '',
   )
@@ -214,5 +228,19 @@ async function route({ kernel }: TestNetns, dst: string, gateway: string | undef
 }
 
 async function ping({ name }: TestNetns, address: string, count: number, more: string[] = []): Promise<void> {
-  await run('ip', ['netns', 'exec', name, 'ping', '-q', '-i', '0.05', '-c', `${count}`, '-W', '1', ...more, address])
+  await run(systemProgram('ip'), [
+    'netns',
+    'exec',
+    name,
+    systemProgram('ping'),
+    '-q',
+    '-i',
+    '0.05',
+    '-c',
+    `${count}`,
+    '-W',
+    '1',
+    ...more,
+    address,
+  ])
 }

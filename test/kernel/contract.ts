@@ -105,7 +105,7 @@ export function kernelContract(test: TestFn, open: () => World): void {
       t.like(await node.createLink(spec), { kind: 'ipip', mtu: 1400, ipip: { local: '10.0.0.1', remote: '10.0.0.2' } })
     } catch (error) {
       if (!(error instanceof KernelError) || error.errno !== ERRNO.EOPNOTSUPP) throw error
-      t.log('left out: this kernel has no ipip')
+      t.log('skipped: this kernel has no ipip')
       t.pass()
       return
     }

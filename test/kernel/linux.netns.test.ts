@@ -25,7 +25,7 @@ if (isRoot) {
   routeTableSuite(test, open)
 } else {
   test('the real kernel is held to the contract by root only', t => {
-    t.log('left out: needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 }

@@ -7,12 +7,13 @@ import { openKernel } from '../../kernel/linux/kernel.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChain, NftChange, NftElements, NftExpression, NftRule, NftSet } from '../../kernel/port/nftables.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
 const netns = isRoot ? test : test.skip
 if (!isRoot)
   test('packets are sent by root only', t => {
-    t.log('left out: needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 
@@ -46,8 +47,8 @@ async function withNetwork(body: (network: Network) => Promise<void>): Promise<v
   await route(podKernel, '169.254.1.1/32', eth0)
   await route(podKernel, '0.0.0.0/0', eth0, '169.254.1.1')
   const ping = async (source: string) => {
-    const args = [`--net=${pod.path}`, '--', 'ping', '-n', '-c', '1', '-W', '1', '-I', source, OUTSIDE]
-    const [code] = await once(spawn('nsenter', args, { stdio: 'ignore' }), 'exit')
+    const args = [`--net=${pod.path}`, '--', systemProgram('ping'), '-n', '-c', '1', '-W', '1', '-I', source, OUTSIDE]
+    const [code] = await once(spawn(systemProgram('nsenter'), args, { stdio: 'ignore' }), 'exit')
     return code === 0
   }
   await body({ node, ping })

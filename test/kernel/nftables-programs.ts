@@ -3,9 +3,9 @@
 import { execFileSync } from 'node:child_process'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChange, NftElements, NftExpression, NftRuleset } from '../../kernel/port/nftables.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 
 /** Not looked up by name: packages of npm have programs called nft, too. */
-const NFT = '/usr/sbin/nft'
 
 /** `foreign`: Margay keeps what it says, and has no words for it. */
 export type Program = { title: string; family?: 'inet' | 'ip' | 'ip6'; text: string; foreign?: true }
@@ -268,7 +268,10 @@ export const PROGRAMS: readonly Program[] = [
 
 /** Runs nft(8) in the namespace with `text` as its input; what it prints. */
 export function nft(netns: string, args: readonly string[], text = ''): string {
-  return execFileSync('nsenter', [`--net=${netns}`, '--', NFT, ...args], { input: text, encoding: 'utf8' })
+  return execFileSync(systemProgram('nsenter'), [`--net=${netns}`, '--', systemProgram('nft'), ...args], {
+    input: text,
+    encoding: 'utf8',
+  })
 }
 
 /** The changes that make a table like one that a kernel told. Anonymous sets get a number in place of their name. */

@@ -13,7 +13,7 @@ import { isRoot, scratchNetns } from './scratch-netns.ts'
 const netns = isRoot ? test : test.skip
 if (!isRoot)
   test('transactions of nftables are tested by root only', t => {
-    t.log('left out: needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 

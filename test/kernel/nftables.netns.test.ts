@@ -8,7 +8,7 @@ import { isRoot, scratchNetns } from './scratch-netns.ts'
 
 if (!isRoot)
   test('nftables is tested by root only', t => {
-    t.log('left out: needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 

@@ -11,6 +11,7 @@ import { emitRoute } from '../../kernel/netlink/route/route.ts'
 import { addNetns, listNetns, netnsPath, removeNetns, runInNetns, spawnInNetns } from '../../kernel/netns.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { KernelEvent } from '../../kernel/port/kernel.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { block, replace } from './builders.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
@@ -18,7 +19,7 @@ const own = () => readlinkSync('/proc/thread-self/ns/net')
 const netns = isRoot ? test : test.skip
 if (!isRoot)
   test('sockets and namespaces are tested by root only', t => {
-    t.log('left out: needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 
@@ -100,7 +101,7 @@ netns('a named namespace is one that ip netns sees, programs start in it, and it
   try {
     t.true(listNetns().includes(name))
     t.is(t.throws(() => addNetns(name), { instanceOf: KernelError })?.errno, ERRNO.EEXIST)
-    t.regex(execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' }), new RegExp(`^${name}\\b`, 'm'))
+    t.regex(execFileSync(systemProgram('ip'), ['netns', 'list'], { encoding: 'utf8' }), new RegExp(`^${name}\\b`, 'm'))
     const child = spawnInNetns(netnsPath(name), 'readlink', ['/proc/self/ns/net'])
     const [chunk] = await once(child.stdout!, 'data')
     t.is(String(chunk).trim(), runInNetns(netnsPath(name), own))

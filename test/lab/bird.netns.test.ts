@@ -7,6 +7,7 @@ import test from 'ava'
 import { netnsPath } from '../../kernel/netns.ts'
 import { Lab } from '../../lab/lab.ts'
 import { until } from '../../lab/program.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { sweepTestLabs, testLabOptions } from './temporary.ts'
 
 const BIRD = '/usr/sbin/bird'
@@ -54,7 +55,7 @@ ${sessions.join('\n')}
     '-P',
     join(dir, 'pid'),
   ]
-  const bird = spawn('nsenter', argv, { stdio: 'ignore' })
+  const bird = spawn(systemProgram('nsenter'), argv, { stdio: 'ignore' })
   t.teardown(() => bird.kill('SIGKILL'))
 
   const metadata = { name: 'tor' }
@@ -63,7 +64,7 @@ ${sessions.join('\n')}
 
   const heard = () => {
     try {
-      return execFileSync('birdc', ['-s', control, 'show', 'route'], {
+      return execFileSync(systemProgram('birdc'), ['-s', control, 'show', 'route'], {
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
       })

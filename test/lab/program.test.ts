@@ -6,6 +6,7 @@ import test from 'ava'
 import { findLab } from '../../lab/lab.ts'
 import { isAlive, type ProcessId, readStartTicks, stopAll } from '../../lab/program.ts'
 import { readState, writeState } from '../../lab/state.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 
 const me: ProcessId = { name: 'me', pid: process.pid, startTicks: readStartTicks(process.pid)! }
 const nobody: ProcessId = { name: 'gone', pid: process.pid, startTicks: me.startTicks - 1 }
@@ -24,7 +25,7 @@ test('a process is known by its pid and its start time, so a reused pid is anoth
 })
 
 test('stopping kills what does not end by itself and spares another process with the same pid', async t => {
-  const child = spawn('sh', ['-c', 'trap "" TERM; while :; do sleep 1; done'], { stdio: 'ignore' })
+  const child = spawn(systemProgram('sh'), ['-c', 'trap "" TERM; while :; do sleep 1; done'], { stdio: 'ignore' })
   const stubborn: ProcessId = { name: 'stubborn', pid: child.pid!, startTicks: readStartTicks(child.pid!)! }
   await stopAll([stubborn, nobody], 100)
   t.false(isAlive(stubborn))

@@ -1,8 +1,8 @@
 // What happens to a lab in the tests, and what is seen of it: a person's commands (`ip`, `ping`, `arping`, `tcpdump`,
 // `kill -9`) run in its namespaces, their words kept as they came. The claims about it are in `claims.ts`. The same
 // scenario runs on this machine's kernel and inside of the virtual machine, where everything is slower by `patience`.
-import { type ChildProcess, spawn } from 'node:child_process'
-import { netnsPath } from '../../kernel/netns.ts'
+import type { ChildProcess } from 'node:child_process'
+import { netnsPath, spawnInNetns } from '../../kernel/netns.ts'
 import type { Lab, PeerRow } from '../../lab/lab.ts'
 import type { PairRow } from '../../lab/measure.ts'
 import { runProgram, until } from '../../lab/program.ts'
@@ -201,7 +201,8 @@ class Listener implements AsyncDisposable {
 
   constructor(netns: string, argv: readonly string[]) {
     this.#name = argv.join(' ')
-    this.#child = spawn('nsenter', [`--net=${netnsPath(netns)}`, '--', ...argv], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const [program, ...args] = argv
+    this.#child = spawnInNetns(netnsPath(netns), program!, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [this.#child.stdout!, this.#child.stderr!]) {
       let rest = ''
       stream.setEncoding('utf8').on('data', text => {

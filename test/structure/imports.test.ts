@@ -22,7 +22,7 @@ const rules: Readonly<Record<string, Rule>> = {
   },
   ctl: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml', 'zod'] },
   manifests: { rooms: ['api'], packages: ['yaml'] },
-  lab: { rooms: ['api', 'datastore', 'kernel'], packages: [] },
+  lab: { rooms: ['lib', 'api', 'datastore', 'kernel'], packages: [] },
 }
 
 /**

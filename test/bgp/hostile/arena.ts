@@ -8,6 +8,7 @@ import type { ExecutionContext } from 'ava'
 import type { RouteAnswer } from '../../../api/answers.ts'
 import type { PeerStatus } from '../../../bgp/config.ts'
 import { fromHex } from '../../../lib/bytes.ts'
+import { systemProgram } from '../../../lib/system-program.ts'
 import { makeLink, OURS, type Program, type TestLink, THEIRS, until } from '../interop.ts'
 import { anUpdate } from '../wire/wire.ts'
 import { attributes, type Place, RawListener, RawPeer, TYPE } from './raw-peer.ts'
@@ -204,9 +205,9 @@ export function prefixOf(nlri: string): string {
 }
 
 function sysctl(netns: string, assignment: string): void {
-  ip('netns', 'exec', netns, 'sysctl', '-qw', assignment)
+  ip('netns', 'exec', netns, systemProgram('sysctl'), '-qw', assignment)
 }
 
 function ip(...args: readonly string[]): void {
-  execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  execFileSync(systemProgram('ip'), args, { stdio: ['ignore', 'ignore', 'pipe'] })
 }

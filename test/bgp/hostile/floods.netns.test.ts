@@ -39,7 +39,7 @@ if (isRoot) {
   test.after.always(() => arena?.[Symbol.asyncDispose]())
 } else
   test('a running speaker is not flooded here', t => {
-    t.log('needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { statSync } from 'node:fs'
 import test from 'ava'
+import { systemProgram } from '../../../lib/system-program.ts'
 import { isRoot } from '../../kernel/scratch-netns.ts'
 import { until } from '../interop.ts'
 import { aMessage } from '../wire/wire.ts'
@@ -137,14 +138,14 @@ if (isRoot) {
   test.after.always(() => arena?.[Symbol.asyncDispose]())
 } else
   test('no reasons are made here', t => {
-    t.log('needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 
 serial(`${faults.length} faults give ${faults.length} distinct reasons`, async t => {
   // a firewall that says nothing
   const rule = `add table ip quiet; add chain ip quiet in { type filter hook input priority 0; }; add rule ip quiet in ip daddr ${HIDDEN} drop`
-  execFileSync('ip', ['netns', 'exec', arena.link.theirs.name, '/usr/sbin/nft', rule])
+  execFileSync(systemProgram('ip'), ['netns', 'exec', arena.link.theirs.name, systemProgram('nft'), rule])
   for (const { play, neighbor } of faults) void play?.(arena, neighbor.address!).catch(t.log)
   for (const { code, neighbor, detail } of faults) {
     const told = await arena.reason(neighbor.address!, code)

@@ -26,7 +26,7 @@ if (isRoot) {
   test.after.always(() => arena?.[Symbol.asyncDispose]())
 } else
   test('no session is abused here', t => {
-    t.log('needs root')
+    t.log('skipped: needs root')
     t.pass()
   })
 
