@@ -235,7 +235,6 @@ export class Calculator {
       this.#endpoints.update(id, this.#items.endpoint.get(id), config.workloadRouteProtocol)
     if (before.node !== node && node !== undefined)
       this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink, this.#routeProtocol))
-    this.#claims.decide()
 
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
     this.#needed = needed

@@ -33,13 +33,20 @@ type Here = {
   subnetNames: ReadonlySet<string>
 }
 
+/** A next hop as a number, and the announcements that have it. */
+type Hop = { readonly prefix: Prefix | undefined; readonly states: Set<State> }
+
 type State = {
+  /** The announced CIDR, as told. */
+  readonly key: string
   learned: LearnedRoute
-  prefix: Prefix | undefined
-  hop: Prefix | undefined
+  readonly prefix: Prefix | undefined
+  hop: Hop
   pool: Pool | undefined
   lacksIpip: boolean
   condition: Condition | undefined
+  /** It waits in the list of those to look at again. */
+  isDirty: boolean
 }
 
 export class LearnedGroup {
@@ -47,10 +54,10 @@ export class LearnedGroup {
   readonly #claims: RouteClaims
   readonly #conditions: ConditionCounts
   readonly #states = new Map<string, State>()
-  readonly #byPrefix = new PrefixIndex<string>()
-  readonly #byHop = new Map<string, Set<string>>()
+  readonly #byPrefix = new PrefixIndex<State>()
+  readonly #byHop = new Map<string, Hop>()
   readonly #ownBlocks = new PrefixIndex<true>()
-  readonly #dirty = new Set<string>()
+  #dirty: State[] = []
   #here: Here | undefined
   #lackingIpip = 0
 
@@ -62,42 +69,50 @@ export class LearnedGroup {
 
   update(key: string, learned: LearnedRoute | undefined): void {
     const before = this.#states.get(key)
-    if (before !== undefined && before.learned.nextHop !== learned?.nextHop) this.#leaveHop(key, before.learned.nextHop)
+    if (before !== undefined && before.learned.nextHop !== learned?.nextHop) this.#leaveHop(before)
     if (learned === undefined) {
-      if (before === undefined) return
-      this.#lackingIpip -= Number(before.lacksIpip)
-      this.#conditions.replace(before.condition, undefined)
-      this.#claims.set('learned', key, undefined)
-      if (before.prefix !== undefined) this.#byPrefix.delete(before.prefix)
-      this.#states.delete(key)
-      this.#dirty.delete(key)
-      return
+      if (before !== undefined) this.#forget(before)
+    } else if (before === undefined) this.#add(key, learned)
+    else {
+      before.hop = this.#hop(learned.nextHop)
+      before.hop.states.add(before)
+      before.learned = learned
+      this.#findPool(before)
     }
-    const prefix = before === undefined ? parsePrefix(key) : before.prefix
-    const hop = parsePrefix(learned.nextHop)
-    if (before === undefined)
-      this.#states.set(key, { learned, prefix, hop, pool: undefined, lacksIpip: false, condition: undefined })
-    else Object.assign(before, { learned, hop })
-    if (prefix !== undefined) this.#byPrefix.set(prefix, key)
-    const sameHop = this.#byHop.get(learned.nextHop) ?? new Set()
-    this.#byHop.set(learned.nextHop, sameHop.add(key))
-    this.#findPool(key)
+  }
+
+  #add(key: string, learned: LearnedRoute): void {
+    const [prefix, hop] = [parsePrefix(key), this.#hop(learned.nextHop)]
+    const state = { key, learned, prefix, hop, pool: undefined, lacksIpip: false, condition: undefined, isDirty: false }
+    this.#states.set(key, state)
+    if (prefix !== undefined) this.#byPrefix.set(prefix, state)
+    hop.states.add(state)
+    this.#findPool(state)
+  }
+
+  #forget(state: State): void {
+    this.#lackingIpip -= Number(state.lacksIpip)
+    this.#conditions.replace(state.condition, undefined)
+    this.#claims.set('learned', state.key, undefined)
+    if (state.prefix !== undefined) this.#byPrefix.delete(state.prefix)
+    this.#states.delete(state.key)
+    state.isDirty = false
   }
 
   /** Another pool may hold the announcements inside this CIDR. */
   poolChanged(cidr: Prefix): void {
-    for (const key of this.#byPrefix.within(cidr)) this.#findPool(key)
+    for (const state of this.#byPrefix.within(cidr)) this.#findPool(state)
   }
 
   /** The next hop with this address has another VTEP, or none. */
   vtepChanged(address: string): void {
-    for (const key of this.#byHop.get(address) ?? []) this.#dirty.add(key)
+    for (const state of this.#byHop.get(address)?.states ?? []) this.#lookAgain(state)
   }
 
   ownBlockChanged(block: Prefix, owned: boolean): void {
     if (owned) this.#ownBlocks.set(block, true)
     else this.#ownBlocks.delete(block)
-    for (const key of this.#byPrefix.within(block)) this.#dirty.add(key)
+    for (const state of this.#byPrefix.within(block)) this.#lookAgain(state)
   }
 
   /** Whether some announcement of an IP-in-IP pool comes from a node that lacks IP-in-IP. */
@@ -108,25 +123,29 @@ export class LearnedGroup {
   /** This node is another one, or can do other things; undefined while no announcement may be used. */
   hereChanged(node: ThisNode | undefined, own: Here['own']): void {
     this.#here = node === undefined ? undefined : { node, own, ...ownPrefixes(node) }
-    for (const key of this.#states.keys()) this.#dirty.add(key)
+    for (const state of this.#states.values()) this.#lookAgain(state)
   }
 
   /** Works out what changed since the last call. */
   recalculate(): void {
-    for (const key of this.#dirty) {
-      const state = this.#states.get(key)
-      if (state === undefined) continue
-      const { route, condition } = this.#here === undefined ? NOTHING : this.#result(key, state, this.#here)
-      this.#claims.set('learned', key, route)
+    for (const state of this.#dirty) {
+      if (!state.isDirty) continue // withdrawn since
+      state.isDirty = false
+      const { route, condition } = this.#here === undefined ? NOTHING : this.#result(state, this.#here)
+      this.#claims.set('learned', state.key, route)
       this.#conditions.replace(state.condition, condition)
       state.condition = condition
     }
-    this.#dirty.clear()
+    this.#dirty = []
   }
 
-  #findPool(key: string): void {
-    const state = this.#states.get(key)
-    if (state === undefined) return
+  #lookAgain(state: State): void {
+    if (state.isDirty) return
+    state.isDirty = true
+    this.#dirty.push(state)
+  }
+
+  #findPool(state: State): void {
     state.pool = state.prefix === undefined ? undefined : this.#context.poolOf(state.prefix)
     const lacksIpip =
       state.pool !== undefined &&
@@ -134,16 +153,25 @@ export class LearnedGroup {
       !can(state.learned.encapsulations, TUNNEL_TYPE.ipip)
     this.#lackingIpip += Number(lacksIpip) - Number(state.lacksIpip)
     state.lacksIpip = lacksIpip
-    this.#dirty.add(key)
+    this.#lookAgain(state)
   }
 
-  #leaveHop(key: string, nextHop: string): void {
-    const keys = this.#byHop.get(nextHop)
-    keys?.delete(key)
-    if (keys?.size === 0) this.#byHop.delete(nextHop)
+  #hop(nextHop: string): Hop {
+    let hop = this.#byHop.get(nextHop)
+    if (hop === undefined) {
+      hop = { prefix: parsePrefix(nextHop), states: new Set() }
+      this.#byHop.set(nextHop, hop)
+    }
+    return hop
   }
 
-  #result(dst: string, { learned, prefix, hop, pool }: State, here: Here): Result {
+  #leaveHop(state: State): void {
+    const { hop, learned } = state
+    hop.states.delete(state)
+    if (hop.states.size === 0) this.#byHop.delete(learned.nextHop)
+  }
+
+  #result({ key: dst, learned, prefix, hop: { prefix: hop }, pool }: State, here: Here): Result {
     const { nextHop } = learned
     if (prefix === undefined || hop === undefined)
       return noRoute(dst, 'Malformed', `prefix or next hop ${nextHop} cannot be read`, 'correct the announcing router')
@@ -171,14 +199,23 @@ export class LearnedGroup {
     const farVtep = vtep !== undefined
     const way = chooseWay({ family: prefix.family, pool, onLink, announced, own: here.own, farVtep })
     if (way.way === 'none') return noWay(dst, learned, pool, way, vtep)
-    const route = {
-      dst,
-      ...LEARNED,
-      protocol: this.#context.routeProtocol,
-      ...hopOf(way.way, learned, here.node.uplink, vtep),
-    }
+    const route = this.#route(dst, way.way, learned, here.node.uplink, vtep)
     if (way.way !== 'vxlan' || way.instead === undefined) return { route }
     return { route, condition: standIn(learned, way.instead, vtep) }
+  }
+
+  #route(
+    dst: string,
+    way: 'direct' | 'ipip' | 'vxlan',
+    { nextHop, interface: through }: LearnedRoute,
+    uplink: string,
+    vtep: Vtep | undefined,
+  ): NamedRoute {
+    // one literal each, and the spread first: there may be hundreds of thousands
+    const protocol = this.#context.routeProtocol
+    if (way === 'direct') return { ...LEARNED, dst, protocol, gateway: nextHop, interfaceName: through ?? uplink }
+    const [gateway, interfaceName] = way === 'ipip' ? [nextHop, IPIP_DEVICE] : [vtep?.vtep, VXLAN_DEVICE]
+    return { ...LEARNED, dst, protocol, gateway, interfaceName, onlink: true }
   }
 }
 
@@ -191,17 +228,6 @@ const LEARNED = {
   type: 'unicast',
   scope: ROUTE_SCOPE.universe,
 } as const
-
-function hopOf(
-  way: 'direct' | 'ipip' | 'vxlan',
-  { nextHop, interface: through }: LearnedRoute,
-  uplink: string,
-  vtep: Vtep | undefined,
-): Pick<NamedRoute, 'gateway' | 'interfaceName' | 'onlink'> {
-  if (way === 'direct') return { gateway: nextHop, interfaceName: through ?? uplink }
-  if (way === 'ipip') return { gateway: nextHop, interfaceName: IPIP_DEVICE, onlink: true }
-  return { gateway: vtep?.vtep, interfaceName: VXLAN_DEVICE, onlink: true }
-}
 
 /** One for each far node, however many of its blocks are affected. */
 function standIn({ nextHop }: LearnedRoute, lacking: 'here' | 'there', vtep: Vtep | undefined): Condition {

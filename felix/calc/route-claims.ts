@@ -1,5 +1,6 @@
 // Who has a destination that several want. A pod comes before a block, then the pods' gateway, then a learned route; of
 // several pods the first by interface name has it, so that the order in which things were told never decides.
+// Decided at each change: what lasts shorter than a step is not seen in its differences.
 import { broken, type Condition } from '../../api/status.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import type { ConditionCounts } from './conditions.ts'
@@ -7,6 +8,8 @@ import type { Output } from './output.ts'
 
 /** Where a route comes from that is the only one of its source for a destination. */
 type Source = 'block' | 'gateway' | 'learned'
+
+const NO_PODS: readonly NamedRoute[] = []
 
 export class RouteClaims {
   readonly #output: Output<NamedRoute>
@@ -17,7 +20,6 @@ export class RouteClaims {
     gateway: new Map<string, NamedRoute>(),
     learned: new Map<string, NamedRoute>(),
   }
-  readonly #touched = new Set<string>()
   readonly #conflicts = new Map<string, Condition>()
 
   constructor(output: Output<NamedRoute>, conditions: ConditionCounts) {
@@ -31,7 +33,7 @@ export class RouteClaims {
     if (routes.get(dst) === route) return
     if (route === undefined) routes.delete(dst)
     else routes.set(dst, route)
-    this.#touched.add(dst)
+    this.#decide(dst)
   }
 
   addPod(route: NamedRoute): void {
@@ -46,30 +48,28 @@ export class RouteClaims {
     )
   }
 
-  /** Decides which route holds each destination that was touched since the last call. */
-  decide(): void {
-    for (const dst of this.#touched) {
-      const pods = this.#podsAt(dst)
-      const { block, gateway, learned } = this.#single
-      const holder = pods[0] ?? block.get(dst) ?? gateway.get(dst) ?? learned.get(dst)
-      this.#output.want(dst, holder)
-      const rival = pods.find(({ interfaceName }) => interfaceName !== pods[0]?.interfaceName) ?? learned.get(dst)
-      const conflict = pods[0] === undefined || rival === undefined ? undefined : addressConflict(pods[0], rival)
-      this.#conditions.replace(this.#conflicts.get(dst), conflict)
-      if (conflict === undefined) this.#conflicts.delete(dst)
-      else this.#conflicts.set(dst, conflict)
-    }
-    this.#touched.clear()
+  #decide(dst: string): void {
+    const { block, gateway, learned } = this.#single
+    const pods = this.#podsAt(dst)
+    const [first] = pods
+    const byBgp = learned.get(dst)
+    this.#output.want(dst, first ?? block.get(dst) ?? gateway.get(dst) ?? byBgp)
+    const rival =
+      first === undefined ? undefined : (pods.find(other => other.interfaceName !== first.interfaceName) ?? byBgp)
+    const conflict = first === undefined || rival === undefined ? undefined : addressConflict(first, rival)
+    this.#conditions.replace(this.#conflicts.get(dst), conflict)
+    if (conflict === undefined) this.#conflicts.delete(dst)
+    else this.#conflicts.set(dst, conflict)
   }
 
   #podsAt(dst: string): readonly NamedRoute[] {
-    return this.#pods.get(dst) ?? []
+    return this.#pods.get(dst) ?? NO_PODS
   }
 
   #setPods(dst: string, routes: readonly NamedRoute[]): void {
     if (routes.length === 0) this.#pods.delete(dst)
     else this.#pods.set(dst, routes)
-    this.#touched.add(dst)
+    this.#decide(dst)
   }
 }
 
