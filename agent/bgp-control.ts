@@ -5,6 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { ConfigError } from '../bgp/file/faults.ts'
 import { dumpMrt } from '../bgp/mrt/dump.ts'
 import type { Speaker } from '../bgp/speaker.ts'
+import { systemClock } from '../lib/clock.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { BgpMonitors } from './bgp-monitors.ts'
 import type { Reloaded } from './bgp-reload.ts'
@@ -63,7 +64,7 @@ async function dump({ speaker, stopping }: Controlled, response: ServerResponse)
   stopping?.addEventListener('abort', () => response.destroy(), { signal: gone.signal })
   response.writeHead(200, { 'content-type': 'application/octet-stream' })
   try {
-    for (const block of dumpMrt(speaker.rib, speaker.config, { seconds: Math.floor(Date.now() / 1000) })) {
+    for (const block of dumpMrt(speaker.rib, speaker.config, { seconds: Math.floor(systemClock.wallMs() / 1000) })) {
       if (!response.write(block)) await once(response, 'drain', { signal: gone.signal })
       await turn(undefined, { signal: gone.signal })
     }

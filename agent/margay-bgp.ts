@@ -8,6 +8,7 @@ import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { discoverNeighbour } from '../kernel/router-advertisement.ts'
 import * as sockets from '../kernel/sockopt.ts'
+import { keepProcess } from '../lib/clock.ts'
 import { createLog, type LogLevel } from '../lib/log.ts'
 import { BgpDaemon } from './bgp-daemon.ts'
 import { KernelSink } from './kernel-sink.ts'
@@ -27,13 +28,13 @@ async function main(): Promise<void> {
       (error: Error) => log.error({ detail: error.message }, 'the configuration stays as it was'),
     )
   process.on('SIGHUP', () => void reload())
-  // without listeners nothing else would keep the process: timers of the speaker do not
-  const alive = setInterval(() => undefined, 2 ** 30)
+  // without listeners and connections nothing else would
+  const release = keepProcess()
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.once(signal, () => {
       log.info({ signal }, 'stopping')
       // what is left in the sockets goes out by itself; nothing else keeps the process
-      clearInterval(alive)
+      release()
       void daemon.stop()
     })
   await daemon.start()

@@ -2,7 +2,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { answerCni } from '../cni/http.ts'
 import { openStore } from '../datastore/kube.ts'
@@ -15,6 +14,7 @@ import { FileInUse } from './file-lock.ts'
 import { NodeAgent } from './node-agent.ts'
 import { agentRoutes } from './socket/routes.ts'
 import { refuseSecond, serveSocket } from './socket/server.ts'
+import { stopAgent } from './stop.ts'
 
 export type Flags = {
   nodeName: string
@@ -26,8 +26,6 @@ export type Flags = {
   logLevel: LogLevel
 }
 
-/** How long a stopping agent waits to publish blocks; what is left is in the journal for the next start. */
-const FLUSH_MS = 2000
 /** The first run of a version writes its compiled code then, in about 0.1 s: a crash or a power cut does not lose it. */
 const CACHE_AFTER_MS = 10_000
 
@@ -65,14 +63,7 @@ export async function run(flags: Flags): Promise<void> {
     if (stopping) return
     stopping = true
     log.info({ signal }, 'agent stops; routes and pods stay')
-    await socket.close()
-    await Promise.race([
-      agent.allocator.flush().catch(error => log.warn({ err: error }, 'blocks wait for the next start')),
-      setTimeout(FLUSH_MS),
-    ])
-    await agent.close()
-    await store.close()
-    kernel.close()
+    await stopAgent({ socket, agent, store, kernel }, { clock: systemClock, log })
     process.exit(0)
   }
   process.on('SIGTERM', signal => void stop(signal))

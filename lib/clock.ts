@@ -30,6 +30,12 @@ export const systemClock: Clock = {
 /** Node fires a timer with a longer delay at once; a long-lived stale time (RFC 9494) may be 194 days. */
 const LONGEST_MS = 2 ** 31 - 1
 
+/** Keeps the process alive until it is called: what else waits may be no reason for Node to go on, timers of a clock least. */
+export function keepProcess(): Cancel {
+  const timer = setInterval(() => undefined, LONGEST_MS)
+  return () => clearInterval(timer)
+}
+
 /** A clock that stands still until `advance` is called; timers fire in order of their time, then of their making. */
 export class ManualClock implements Clock {
   #nowMs = 0

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { Backoff } from '../../lib/backoff.ts'
-import { ManualClock, systemClock } from '../../lib/clock.ts'
+import { keepProcess, ManualClock, systemClock } from '../../lib/clock.ts'
 
 test('timers fire in order of their time, also those set by another timer', t => {
   const clock = new ManualClock()
@@ -42,4 +42,16 @@ test('a timer of 194 days, a long-lived stale time of RFC 9494, does not fire at
   await sleep(20)
   t.false(fired)
   cancel()
+})
+
+test('what keeps the process alive does so until it is let go, and a timer of the system clock does not', t => {
+  const reasons = () => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length
+  const before = reasons()
+  const cancel = systemClock.after(60_000, () => undefined)
+  t.is(reasons(), before)
+  cancel()
+  const release = keepProcess()
+  t.is(reasons(), before + 1)
+  release()
+  t.is(reasons(), before)
 })

@@ -1,0 +1,35 @@
+// The end of an agent, in order: requests first, then the blocks that changed, then everything that holds connections.
+// Hazard: a server that does not answer must not hold up the stop; the journal has what could not be published.
+import type { Store } from '../datastore/port.ts'
+import type { NodeAllocator } from '../ipam/allocator.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import type { AgentSocket } from './socket/server.ts'
+
+type Running = {
+  socket: Pick<AgentSocket, 'close'>
+  agent: { readonly allocator: Pick<NodeAllocator, 'flush'>; close(): Promise<void> }
+  store: Pick<Store, 'close'>
+  kernel: Pick<Kernel, 'close'>
+}
+
+/** How long a stopping agent waits to publish blocks. */
+const FLUSH_MS = 2000
+
+/** Resolves when nothing is open any more. Pods and routes stay. */
+export async function stopAgent(
+  { socket, agent, store, kernel }: Running,
+  { clock, log }: { clock: Clock; log: Log },
+): Promise<void> {
+  await socket.close()
+  const late = Promise.withResolvers<void>()
+  const cancel = clock.after(FLUSH_MS, late.resolve)
+  // whatever went wrong: the journal has the blocks, and the process ends
+  const flushed = agent.allocator.flush().catch(error => log.warn({ err: error }, 'blocks wait for the next start'))
+  await Promise.race([flushed, late.promise])
+  cancel()
+  await agent.close()
+  await store.close()
+  kernel.close()
+}
