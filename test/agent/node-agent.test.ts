@@ -1,97 +1,11 @@
 // Two whole agents over kernels in memory, a store in memory and TCP in memory: what the rooms do together.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
-import { NodeAgent } from '../../agent/node-agent.ts'
+import test from 'ava'
 import { NODE_ANNOTATION } from '../../api/core.ts'
-import { handleCni } from '../../cni/handle.ts'
-import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
-import { FakeWorld } from '../../kernel/fake/world.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
-import { systemClock } from '../../lib/clock.ts'
+import type { FakeStore } from '../../datastore/fake.ts'
 import { openDatabase } from '../../lib/database.ts'
-import { silentLog } from '../../lib/log.ts'
-import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool, aResource } from '../datastore/objects.ts'
-
-type Machine = { name: string; address: string; world: FakeWorld; dataDir: string }
-
-async function aMachine(t: ExecutionContext, name: string, address: string): Promise<Machine> {
-  const world = new FakeWorld()
-  const kernel = world.kernel()
-  const eth0 = await kernel.createLink({ kind: 'dummy', name: 'eth0' })
-  await kernel.setLink('eth0', { up: true })
-  await kernel.addAddress({ ifindex: eth0.index, address, length: 24, scope: ROUTE_SCOPE.universe })
-  const gateway = address.replace(/\d+$/, '1')
-  const route = { dst: '0.0.0.0/0', table: ROUTE_TABLE.main, type: 'unicast', protocol: ROUTE_PROTOCOL.static } as const
-  await kernel.changeRoutes([{ verb: 'add', route: { ...route, scope: 0, gateway, ifindex: eth0.index } }])
-  const dataDir = mkdtempSync(join(tmpdir(), 'margay-agent-'))
-  t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
-  for (const container of ['c0', 'c1', 'c2', 'c3', 'c4', 'old', 'new']) world.addNetns(`/run/netns/${container}`)
-  return { name, address, world, dataDir }
-}
-
-async function startAgent(
-  t: ExecutionContext,
-  at: Machine,
-  store: FakeStore,
-  network: MemoryNetwork,
-): Promise<NodeAgent> {
-  const agent = new NodeAgent(
-    { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto', routeProtocol: 80 },
-    { kernel: at.world.kernel(), store, transport: network.host(at.address), clock: systemClock, log: silentLog },
-  )
-  await agent.start()
-  t.teardown(() => agent.close())
-  return agent
-}
-
-/** Polls, since two agents settle over many turns; fails with what it last saw. */
-async function eventually<T>(
-  t: ExecutionContext,
-  what: string,
-  look: () => T | Promise<T>,
-  good: (seen: T) => boolean,
-) {
-  const deadline = performance.now() + 15_000
-  let seen = await look()
-  while (!good(seen) && performance.now() < deadline) {
-    await new Promise(resolve => setTimeout(resolve, 10))
-    seen = await look()
-  }
-  t.true(good(seen), `${what}: ${JSON.stringify(seen)}`)
-  return seen
-}
-
-function cni(agent: NodeAgent, command: 'ADD' | 'DEL', container: string) {
-  const env = {
-    CNI_COMMAND: command,
-    CNI_CONTAINERID: container,
-    CNI_NETNS: `/run/netns/${container}`,
-    CNI_IFNAME: 'eth0',
-    CNI_PATH: '/opt/cni/bin',
-  }
-  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'margay' }) }, agent.cni())
-}
-
-async function aCluster(t: ExecutionContext) {
-  const store = createFakeStore()
-  await store.create('Node', aNode('n1'))
-  await store.create('Node', aNode('n2'))
-  await store.create('IPPool', aPool('pool', { cidr: '10.244.0.0/16', ipipMode: 'CrossSubnet' }))
-  const network = new MemoryNetwork()
-  const machines = [await aMachine(t, 'n1', '192.0.2.11'), await aMachine(t, 'n2', '192.0.2.12')] as const
-  return { store, network, machines }
-}
-
-const ownRoutes = async (machine: Machine) =>
-  (await machine.world.kernel().routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks })).map(r => r.type)
-
-const learnedRoutes = async (machine: Machine) =>
-  (await machine.world.kernel().routes({ table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks }))
-    .filter(({ gateway }) => gateway !== undefined)
-    .map(({ dst, gateway }) => `${dst} via ${gateway}`)
+import { aCluster, cni, eventually, learnedRoutes, type Machine, ownRoutes, startAgent } from './machines.ts'
 
 test('two agents learn each other’s blocks, and a pod’s ADD and DEL leave the block as it was', async t => {
   const { store, network, machines } = await aCluster(t)
