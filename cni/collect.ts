@@ -11,9 +11,9 @@ import { takeDown } from './verbs/del.ts'
 export async function collect(deps: CniDeps): Promise<readonly string[]> {
   const collected: string[] = []
   for (const row of deps.endpoints.all()) {
-    const { id, containerID, ifname } = row
+    const { id, network } = row
     await deps.limiter.run(lockKey(row), async () => {
-      const endpoint = deps.endpoints.get(containerID, ifname)
+      const endpoint = deps.endpoints.get(network, row)
       if (endpoint === undefined || (await deps.kernel.link(endpoint.interfaceName)) !== undefined) return
       await takeDown(endpoint, deps)
       collected.push(id)

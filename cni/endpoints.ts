@@ -1,12 +1,12 @@
 // The pod interfaces of this node, in the node's database. A row is on disk before the interface is created, so that DEL and
 // GC find what a crash leaves behind.
 import { type Database, transaction } from '../lib/database.ts'
-import type { PodName } from './request.ts'
+import type { Attachment, PodName } from './request.ts'
 
 export type PodEndpoint = {
-  /** `<containerID>/<ifname>`. */
+  /** `<network>/<containerID>/<ifname>`, see `endpointId`. */
   id: string
-  /** The network's name in the CNI configuration: GC speaks for one network. */
+  /** The network's name in the CNI configuration: the same container and interface in another network is another endpoint. */
   network: string
   containerID: string
   /** Pod side, usually `eth0`. */
@@ -36,6 +36,8 @@ export type EndpointChange = { type: 'set'; endpoint: PodEndpoint } | { type: 'g
 export class EndpointStore {
   readonly #db: Database
   readonly #rows = new Map<string, PodEndpoint>()
+  /** Under which id an earlier version wrote a row: without the network. */
+  readonly #oldIds = new Map<string, string>()
   readonly #leaving = new Set<string>()
   readonly #expected = new Set<string>()
   readonly #listeners = new Set<(change: EndpointChange) => void>()
@@ -44,8 +46,10 @@ export class EndpointStore {
     this.#db = db
     db.exec('CREATE TABLE IF NOT EXISTS cni_endpoints (id TEXT PRIMARY KEY, endpoint TEXT NOT NULL) STRICT')
     for (const row of db.prepare('SELECT endpoint FROM cni_endpoints ORDER BY rowid').all()) {
-      const endpoint = JSON.parse(String(row['endpoint'])) as PodEndpoint
-      this.#rows.set(endpoint.id, endpoint)
+      const read = JSON.parse(String(row['endpoint'])) as PodEndpoint
+      const id = endpointId(read.network, read)
+      if (id !== read.id) this.#oldIds.set(id, read.id)
+      this.#rows.set(id, { ...read, id })
     }
   }
 
@@ -59,8 +63,8 @@ export class EndpointStore {
     return this.all().filter(({ id }) => !this.#leaving.has(id))
   }
 
-  get(containerID: string, ifname: string): PodEndpoint | undefined {
-    return this.#rows.get(endpointId(containerID, ifname))
+  get(network: string, attachment: Attachment): PodEndpoint | undefined {
+    return this.#rows.get(endpointId(network, attachment))
   }
 
   byInterface(interfaceName: string): PodEndpoint | undefined {
@@ -81,6 +85,7 @@ export class EndpointStore {
   /** Writes a row to the disk only, so that it can be part of a larger transaction. Call `publish` after the commit. */
   persist(endpoint: PodEndpoint): void {
     transaction(this.#db, () => {
+      this.deletePersisted(endpoint.id)
       this.#db
         .prepare('INSERT OR REPLACE INTO cni_endpoints (id, endpoint) VALUES (?, ?)')
         .run(endpoint.id, JSON.stringify(endpoint))
@@ -111,7 +116,7 @@ export class EndpointStore {
   /** Removes a row from the disk only, so that it can be part of a larger transaction. Call `unpublish` after the commit. */
   deletePersisted(id: string): void {
     transaction(this.#db, () => {
-      this.#db.prepare('DELETE FROM cni_endpoints WHERE id = ?').run(id)
+      this.#db.prepare('DELETE FROM cni_endpoints WHERE id IN (?, ?)').run(id, this.#oldIds.get(id) ?? id)
     })
   }
 
@@ -140,6 +145,7 @@ export function lockKey({ containerID, pod }: Pick<PodEndpoint, 'containerID' | 
   return pod === undefined ? containerID : `${pod.namespace}/${pod.name}`
 }
 
-export function endpointId(containerID: string, ifname: string): string {
-  return `${containerID}/${ifname}`
+/** The key of an endpoint: none of its parts holds a slash. */
+export function endpointId(network: string, { containerID, ifname }: Attachment): string {
+  return `${network}/${containerID}/${ifname}`
 }

@@ -67,8 +67,8 @@ function underLock<T>(
   { endpoints, limiter }: CniDeps,
   body: () => Promise<T>,
 ): Promise<T> {
-  const { containerID, ifname, pod } = request
-  return limiter.run(lockKey({ containerID, pod: endpoints.get(containerID, ifname)?.pod ?? pod }), body)
+  const { containerID, conf, pod } = request
+  return limiter.run(lockKey({ containerID, pod: endpoints.get(conf.name, request)?.pod ?? pod }), body)
 }
 
 function asCniError(error: unknown): CniError {

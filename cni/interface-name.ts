@@ -5,9 +5,13 @@ import type { Attachment, PodName } from './request.ts'
 /** What the names of the pods' interfaces on the host begin with: operators look for it with `ip`. */
 export const INTERFACE_PREFIX = 'cali'
 
-/** `cali` + 11 hex digits of SHA-1 over `namespace.pod`, without Kubernetes over `containerID.ifname`. */
-export function hostInterfaceName(attachment: Attachment, pod?: PodName): string {
-  const of = pod === undefined ? attachmentKey(attachment) : `${pod.namespace}.${pod.name}`
+/**
+ * `cali` + 11 hex digits of SHA-1 over `namespace.pod`, without Kubernetes over `containerID.ifname`, with the network's
+ * name before it where that is given.
+ */
+export function hostInterfaceName(attachment: Attachment, pod?: PodName, network?: string): string {
+  const ofContainer = network === undefined ? attachmentKey(attachment) : handleOf(network, attachment)
+  const of = pod === undefined ? ofContainer : `${pod.namespace}.${pod.name}`
   return `${INTERFACE_PREFIX}${createHash('sha1').update(of).digest('hex').slice(0, 11)}`
 }
 

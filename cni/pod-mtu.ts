@@ -81,11 +81,12 @@ export class PodMtu {
     if (this.#refused.size > 0 && !this.#closed) this.#retry = this.#deps.clock.after(RETRY_MS, () => this.#start())
   }
 
-  async #apply({ id, containerID, ifname, pod }: PodEndpoint): Promise<void> {
+  async #apply(row: PodEndpoint): Promise<void> {
+    const { id, network } = row
     const { endpoints, limiter, log } = this.#deps
     try {
-      await limiter.run(lockKey({ containerID, pod }), async () => {
-        const endpoint = endpoints.get(containerID, ifname)
+      await limiter.run(lockKey(row), async () => {
+        const endpoint = endpoints.get(network, row)
         if (this.#closed || endpoint === undefined || this.#mtu === undefined || !this.#differs(endpoint)) return
         await this.#resize(endpoint, this.#mtu)
         log.info({ endpoint: id, before: endpoint.mtu, mtu: this.#mtu }, 'the MTU of a pod follows that of its node')

@@ -38,7 +38,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     )
   if (!request.hostNetns) refuseOwnNetns(netns)
 
-  const before = endpoints.get(containerID, ifname)
+  const before = endpoints.get(conf.name, request)
   if (before !== undefined && before.netns === netns) {
     const { hostMac, mismatches } = await inspect(kernel, before, { routeProtocol: deps.hostSide.routeProtocol() })
     if (mismatches.length === 0) return resultOf(before, hostMac, request)
@@ -63,7 +63,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     await ipam.release(handle)
   })
   const place = {
-    id: endpointId(containerID, ifname),
+    id: endpointId(conf.name, request),
     network: conf.name,
     containerID,
     ifname,
@@ -164,10 +164,14 @@ async function podMismatches(
 
 /** The name of the host side, free: what had it before is deleted, an older sandbox of the same pod or a leftover. */
 async function freeInterfaceName(request: AddRequest, deps: CniDeps): Promise<string> {
-  const ofPod = hostInterfaceName(request, request.pod)
-  const holder = deps.endpoints.byInterface(ofPod)
-  // a second interface of the same container: the pod's name is taken by the first
-  const name = holder?.containerID === request.containerID ? hostInterfaceName(request) : ofPod
+  const { conf, containerID, pod } = request
+  // a second interface of the same container, or the same one in another network: the first name is taken
+  const names = [
+    hostInterfaceName(request, pod),
+    hostInterfaceName(request),
+    hostInterfaceName(request, undefined, conf.name),
+  ]
+  const name = names.find(each => deps.endpoints.byInterface(each)?.containerID !== containerID) ?? names[2]!
   const older = deps.endpoints.byInterface(name)
   if (older !== undefined) {
     deps.log.info({ endpoint: older.id, by: request.containerID }, 'an older sandbox of the pod is replaced')

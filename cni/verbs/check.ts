@@ -11,7 +11,7 @@ import type { CheckRequest } from '../request.ts'
  */
 export async function check(request: CheckRequest, deps: CniDeps): Promise<void> {
   const { containerID, ifname, conf } = request
-  const endpoint = deps.endpoints.get(containerID, ifname)
+  const endpoint = deps.endpoints.get(conf.name, request)
   if (endpoint === undefined) throw broken([`this node knows no interface ${ifname} of container ${containerID}`])
   const told = conf.prevResult
   const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac

@@ -6,7 +6,7 @@ import { handleOf } from '../interface-name.ts'
 import type { DelRequest } from '../request.ts'
 
 export async function del(request: DelRequest, deps: CniDeps): Promise<void> {
-  const endpoint = deps.endpoints.get(request.containerID, request.ifname)
+  const endpoint = deps.endpoints.get(request.conf.name, request)
   if (endpoint !== undefined) await takeDown(endpoint, deps)
   else await deps.ipam.release(handleOf(request.conf.name, request))
 }

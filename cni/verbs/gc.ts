@@ -8,7 +8,7 @@ import { takeDown } from './del.ts'
 
 /** Rejects with one `CniError` that names every failure, after all were tried. */
 export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<void> {
-  const stay = new Set(valid.map(({ containerID, ifname }) => endpointId(containerID, ifname)))
+  const stay = new Set(valid.map(attachment => endpointId(conf.name, attachment)))
   const failures: string[] = []
   const attempt = async (what: string, body: () => Promise<unknown>): Promise<void> => {
     try {
@@ -19,11 +19,11 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<voi
     }
   }
   for (const row of deps.endpoints.all()) {
-    const { id, network, containerID, ifname } = row
+    const { id, network } = row
     if (network !== conf.name || stay.has(id)) continue
     await attempt(id, () =>
       deps.limiter.run(lockKey(row), async () => {
-        const endpoint = deps.endpoints.get(containerID, ifname)
+        const endpoint = deps.endpoints.get(network, row)
         if (endpoint !== undefined) await takeDown(endpoint, deps)
       }),
     )

@@ -8,7 +8,7 @@ import { added, aHost, type Host, POD } from './host.ts'
 type Sides = { host: number | undefined; pod: number | undefined; row: number | undefined }
 
 async function sides({ world, deps }: Host, id = 'c1', netns = POD): Promise<Sides> {
-  const row = deps.endpoints.get(id, 'eth0')
+  const row = deps.endpoints.get('net', { containerID: id, ifname: 'eth0' })
   using pod = world.kernel().inside(netns)
   const host = row && (await world.kernel().link(row.interfaceName))
   return { host: host?.mtu, pod: (await pod.link('eth0'))?.mtu, row: row?.mtu }
@@ -53,7 +53,7 @@ test('a smaller and a larger MTU of the node reach both ends of a pod, and its r
   await ran(() => podMtu.follow(1400, 'configuration'))
   t.deepEqual(await sides(host), both(1400))
   const again = await aHost(host.db, host.world)
-  t.is(again.deps.endpoints.get('c1', 'eth0')?.mtu, 1400)
+  t.is(again.deps.endpoints.get('net', { containerID: 'c1', ifname: 'eth0' })?.mtu, 1400)
   t.deepEqual(told(), [])
 })
 
@@ -62,7 +62,7 @@ test('the end in the pod shrinks first and grows last, so that the end that rece
   await added(host)
   const { podMtu, ran } = follower(host)
   const seen: string[] = []
-  const name = host.deps.endpoints.get('c1', 'eth0')!.interfaceName
+  const name = host.deps.endpoints.get('net', { containerID: 'c1', ifname: 'eth0' })!.interfaceName
   using pod = host.world.kernel().inside(POD)
   pod.monitor(event => event.type === 'link' && event.link.name === 'eth0' && seen.push(`pod ${event.link.mtu}`))
   host.world
@@ -78,7 +78,7 @@ test('a pod whose MTU is in its CNI configuration keeps it, and so does one of a
   const host = await aHost()
   await added(host, 'c1', POD, { mtu: 1450 })
   await added(host, 'old', '/run/netns/old')
-  const { followsNodeMtu: _, ...row } = host.deps.endpoints.get('old', 'eth0')!
+  const { followsNodeMtu: _, ...row } = host.deps.endpoints.get('net', { containerID: 'old', ifname: 'eth0' })!
   host.deps.endpoints.publish(row)
   const { podMtu, ran } = follower(host)
   await ran(() => podMtu.follow(1300, 'configuration'))
@@ -90,7 +90,7 @@ test('a pod that cannot be changed keeps the MTU of both ends, becomes a conditi
   const host = await aHost()
   await added(host)
   await added(host, 'c2', '/run/netns/two')
-  const lost = host.deps.endpoints.get('c1', 'eth0')!
+  const lost = host.deps.endpoints.get('net', { containerID: 'c1', ifname: 'eth0' })!
   host.world.addNetns('/run/netns/other')
   await host.world.kernel().inside('/run/netns/other').createLink({ kind: 'dummy', name: 'eth0' })
   const moved: PodEndpoint = { ...lost, netns: '/run/netns/other' } // the path leads to another pod
@@ -102,7 +102,7 @@ test('a pod that cannot be changed keeps the MTU of both ends, becomes a conditi
   t.deepEqual(await sides(host, 'c2', '/run/netns/two'), both(1300))
   t.regex(
     told().join(),
-    /^c1\/eth0 Refused: the pod does not get the MTU 1300 of its node: .* it is another interface$/,
+    /^net\/c1\/eth0 Refused: the pod does not get the MTU 1300 of its node: .* it is another interface$/,
   )
   await ran(() => podMtu.follow(1600, 'configuration')) // the host side grows first, and goes back
   t.is((await host.world.kernel().link(lost.interfaceName))?.mtu, 1500)
@@ -140,7 +140,7 @@ test('a pod whose namespace is gone causes no condition', async t => {
 test('an MTU too small for IPv6 is refused for a pod that has an IPv6 address', async t => {
   const host = await aHost()
   await added(host)
-  const row = host.deps.endpoints.get('c1', 'eth0')!
+  const row = host.deps.endpoints.get('net', { containerID: 'c1', ifname: 'eth0' })!
   host.deps.endpoints.publish({ ...row, addresses: [...row.addresses, 'fd00::7'] })
   const { podMtu, told, ran } = follower(host)
   await ran(() => podMtu.follow(1200, 'configuration'))

@@ -26,6 +26,40 @@ test('CHECK finds no mismatch after ADD, and DEL leaves nothing', async t => {
   t.deepEqual(await remains(host), NOTHING)
 })
 
+test('ADD and DEL in one network leave what another network made for the same container and interface', async t => {
+  const host = await aHost()
+  await added(host)
+  const before = await remains(host)
+  const other = { conf: { name: 'other' } }
+  t.like(JSON.parse((await call(host, 'ADD', other)).stdout), { code: 4 }, 'the interface is there already')
+  t.deepEqual(await call(host, 'DEL', other), { exitCode: 0, stdout: '' })
+  t.deepEqual(await remains(host), before)
+  t.is((await call(host, 'CHECK', { conf: { name: 'other', prevResult: {} } })).exitCode, 1)
+})
+
+test('two networks may have one container and interface name in two namespaces, each with its own address and link', async t => {
+  const host = await aHost()
+  await added(host)
+  await added(host, 'c1', '/run/netns/again', { name: 'other' })
+  t.is((await host.deps.kernel.links()).filter(({ name }) => name.startsWith('cali')).length, 2)
+  t.is((await call(host, 'DEL', { conf: { name: 'other' } })).exitCode, 0)
+  t.deepEqual([...host.deps.ipam.held().keys()], ['net.c1.eth0'])
+  t.is((await host.deps.kernel.links()).filter(({ name }) => name.startsWith('cali')).length, 1)
+})
+
+test('a row that an earlier version wrote without the network in its id is found, and goes from the disk with DEL', async t => {
+  const host = await aHost()
+  await added(host)
+  host.db.exec(`UPDATE cni_endpoints SET id = 'c1/eth0', endpoint = json_set(endpoint, '$.id', 'c1/eth0')`)
+  const again = await aHost(host.db, host.world)
+  t.deepEqual(
+    again.deps.endpoints.all().map(({ id }) => id),
+    ['net/c1/eth0'],
+  )
+  t.is((await call(again, 'DEL')).exitCode, 0)
+  t.deepEqual(host.db.prepare('SELECT id FROM cni_endpoints').all(), [])
+})
+
 test('listeners are told of an interface when its links exist, and of its end before they are deleted', async t => {
   const host = await aHost()
   const heard: string[] = []
@@ -99,7 +133,7 @@ test('after a reboot the rows and addresses of pods that are gone are collected,
     use: 'Workload',
   })
   const again = await aHost(host.db, host.world)
-  t.deepEqual([...(await collect(again.deps))].sort(), ['dead/eth0', 'net.cut.eth0'])
+  t.deepEqual([...(await collect(again.deps))].sort(), ['net.cut.eth0', 'net/dead/eth0'])
   t.deepEqual([...again.deps.ipam.held().keys()].sort(), ['net.alive.eth0', 'vxlan-tunnel-addr-n1'])
 })
 
@@ -237,7 +271,7 @@ test('two sandboxes of one pod at once: the later one has the complete interface
   t.deepEqual([...host.deps.ipam.held().keys()], ['net.b.eth0'])
   t.deepEqual(
     host.deps.endpoints.all().map(({ id }) => id),
-    ['b/eth0'],
+    ['net/b/eth0'],
   )
   const { mismatches } = await inspect(host.deps.kernel, host.deps.endpoints.all()[0]!, { routeProtocol: 3 })
   t.deepEqual(mismatches, [])
