@@ -70,12 +70,17 @@ export class ClusterFeed {
     routing.change(peers.take())
     routing.announce(announcedBlocks(blocks, view.all('IPPool')))
     report('peers', peers.refused())
-    report('nodes', [...this.#unreadable.values()].flat())
+  }
+
+  /** Nodes with annotations that cannot be read. */
+  unreadable(): Condition[] {
+    return [...this.#unreadable.values()].flat()
   }
 
   #node(name: string, object: Resource<'Node'> | undefined): void {
     const { nodeName, felix, changed } = this.#deps
-    const { facts, refused } = object === undefined ? { facts: undefined, refused: [] } : nodeFacts(object)
+    const { facts, refused } =
+      object === undefined ? { facts: undefined, refused: [] } : nodeFacts(object, this.#nodes.get(name))
     const same = isDeepStrictEqual(facts, this.#nodes.get(name))
     // of this node every annotation matters: somebody may have overwritten what it published
     if (same && name !== nodeName && refused.length === 0 && !this.#unreadable.has(name)) return

@@ -1,7 +1,9 @@
 // The kinds that routing depends on, as the caches have them.
 import type { Kind, Resource } from '../api/kinds.ts'
+import type { Condition } from '../api/status.ts'
 import type { CacheChange, Caches } from '../datastore/cache.ts'
 import type { Cancel } from '../lib/clock.ts'
+import { refusedConditions } from './cluster/refused.ts'
 
 const WATCHED = [
   'Node',
@@ -28,7 +30,7 @@ export class ClusterView {
     this.#cancels.push(this.#caches.of(kind).onChange(listen))
   }
 
-  /** Calls `listen` when `synced` or `connected` may have changed. */
+  /** Calls `listen` when `synced`, `connected` or `refused` may have changed. */
   onState(listen: () => void): void {
     for (const kind of WATCHED) this.#cancels.push(this.#caches.of(kind).onState(listen))
   }
@@ -41,6 +43,11 @@ export class ClusterView {
   /** Whether every watch is connected to a server right now. */
   get connected(): boolean {
     return WATCHED.every(kind => this.#caches.of(kind).connected)
+  }
+
+  /** Objects that are not valid. */
+  refused(): Condition[] {
+    return WATCHED.flatMap(kind => refusedConditions(kind, this.#caches.of(kind).refused))
   }
 
   all<K extends Watched>(kind: K): readonly Resource<K>[] {

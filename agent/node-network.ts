@@ -128,6 +128,8 @@ export class NodeNetwork {
     status.report('address', this.#own.refused())
     status.report('kernel', this.#kernelReady.refused())
     status.report('api', view.connected ? [] : [DISCONNECTED])
+    // one report: an object may be in both, and what is not valid at all counts more
+    status.report('objects', [...this.#feed.unreadable(), ...view.refused()])
     status.report('tunnels', this.#tunnels.refused())
     status.report('ipam', allocator.conditions())
   }

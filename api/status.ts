@@ -42,7 +42,7 @@ export const CONDITION_TYPES = {
   EncapsulationAsAsked: { vital: false, promise: 'packets are encapsulated as the pool asks, without a stand-in' },
   AddressesUnique: { vital: false, promise: 'no two nodes or pods claim one address' },
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
-  NodesReadable: { vital: false, promise: 'the Node objects of the other nodes can be understood' },
+  ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
   FieldsSupported: { vital: false, promise: 'every field that is set in a configuration object has an effect' },
 } as const satisfies Record<string, { vital: boolean; promise: string }>
 

@@ -10,7 +10,16 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { type Database, DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
 import { cachedFields } from './fields.ts'
-import { isStoreError, NotFound, Refused, type Store, type Watch, type WatchEvent } from './port.ts'
+import {
+  isStoreError,
+  NotFound,
+  Refused,
+  type RefusedEvent,
+  type RefusedObject,
+  type Store,
+  type Watch,
+  type WatchEvent,
+} from './port.ts'
 import { Snapshot, type SnapshotRow } from './snapshot.ts'
 
 /**
@@ -28,9 +37,11 @@ export type Cache<K extends Kind> = {
   readonly known: boolean
   /** Whether the watch is connected to a server now. */
   readonly connected: boolean
+  /** What the server holds and is not valid. Such an object counts as it was when it was valid, or not at all. */
+  readonly refused: readonly RefusedObject[]
   /** Calls `listen` for each object that appeared, changed in a field that is kept, or went. Returns how to stop. */
   onChange(listen: (change: CacheChange<K>) => void): Cancel
-  /** Calls `listen` when `known`, `synced` or `connected` changed; after the changes of a sync. Returns how to stop. */
+  /** Calls `listen` when `known`, `synced`, `connected` or `refused` changed; after the changes of a sync. Returns how to stop. */
   onState(listen: () => void): Cancel
 }
 
@@ -209,6 +220,7 @@ class KindCache<K extends Kind> implements Cache<K> {
   /** Where the items come from: nowhere yet, the file (not yet confirmed), or good enough to work with. */
   #state: 'empty' | 'recalled' | 'synced' = 'empty'
   #connected: boolean | undefined
+  readonly #refused = new Map<string, RefusedObject>()
   /** The version that the items stand for, and the one on disk. */
   #version: string | undefined
   #versionOnDisk: string | undefined
@@ -244,6 +256,10 @@ class KindCache<K extends Kind> implements Cache<K> {
     return this.#connected === true
   }
 
+  get refused(): readonly RefusedObject[] {
+    return [...this.#refused.values()]
+  }
+
   onChange(listen: (change: CacheChange<K>) => void): Cancel {
     this.#changed.add(listen)
     return () => void this.#changed.delete(listen)
@@ -275,12 +291,13 @@ class KindCache<K extends Kind> implements Cache<K> {
       this.kind,
       {
         event: event => this.#event(event),
+        refused: event => this.#refuse(event),
         version: version => this.#told(version),
         connection: state => this.connection(state),
       },
       {
         fields: cachedFields(this.kind),
-        held: (name, namespace) => this.#items.get(keyOf(name, namespace)),
+        held: (name, namespace) => this.#held(keyOf(name, namespace)),
         ...(this.#version === undefined ? {} : { since: this.#version }),
       },
     )
@@ -318,7 +335,9 @@ class KindCache<K extends Kind> implements Cache<K> {
       if (rows.length === limit) return { rows, version: undefined, more: true }
       rows.push({ kind: this.kind, key, object: this.#items.get(key) })
     }
-    return { rows, version: this.#version === this.#versionOnDisk ? undefined : this.#version, more: false }
+    // from the older version a restart hears of the objects again that are not valid, and can tell of them
+    const isNews = this.#version !== this.#versionOnDisk && this.#refused.size === 0
+    return { rows, version: isNews ? this.#version : undefined, more: false }
   }
 
   written(rows: readonly SnapshotRow[], version: string | undefined): void {
@@ -327,19 +346,53 @@ class KindCache<K extends Kind> implements Cache<K> {
   }
 
   #event(event: WatchEvent<K>): void {
-    if (event.type === 'set') this.#set(event.item)
-    else if (event.type === 'gone') this.#remove(keyOfObject(event.item))
-    else {
+    if (event.type === 'set') {
+      this.#accept(keyOfObject(event.item))
+      this.#set(event.item)
+    } else if (event.type === 'gone') {
+      this.#accept(keyOfObject(event.item))
+      this.#remove(keyOfObject(event.item))
+    } else {
       const gone = new Set(this.#items.keys())
       for (const item of event.items) {
         gone.delete(keyOfObject(item))
         this.#set(item)
       }
+      for (const key of this.#refused.keys()) gone.delete(key)
       for (const key of gone) this.#remove(key)
       const first = this.#state !== 'synced'
       this.#state = 'synced'
       if (first) this.#tellState()
     }
+  }
+
+  /** Objects that are not valid stay what they were before; told once per change. */
+  #refuse(event: RefusedEvent): void {
+    if (event.type === 'sync') {
+      if (event.objects.length === 0 && this.#refused.size === 0) return
+      this.#refused.clear()
+      for (const object of event.objects) this.#refused.set(keyOf(object.name, object.namespace), object)
+      this.#tellState()
+      return
+    }
+    const key = keyOf(event.object.name, event.object.namespace)
+    if (event.type === 'set') {
+      this.#refused.set(key, event.object)
+      this.#tellState()
+    } else {
+      this.#accept(key)
+      this.#remove(key)
+    }
+  }
+
+  /** The object is valid again, or gone. */
+  #accept(key: string): void {
+    if (this.#refused.delete(key)) this.#tellState()
+  }
+
+  /** An event about an object that was not valid is news even where the object is again what it was. */
+  #held(key: string): Resource<K> | undefined {
+    return this.#refused.has(key) ? undefined : this.#items.get(key)
   }
 
   #told(version: string): void {

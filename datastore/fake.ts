@@ -19,6 +19,7 @@ import {
   type WatchHandlers,
   type WatchOptions,
 } from './port.ts'
+import { readObject } from './readable.ts'
 
 export type FakeStore = Store & {
   /** Every call fails with Unreachable and watches fall silent, until `reconnect`; then they sync anew. */
@@ -26,6 +27,8 @@ export type FakeStore = Store & {
   reconnect(): void
   /** Forgets all changes so far: a watch from an older version gets a `sync`, as after a 410 of a server. */
   compact(): void
+  /** Writes an object that no check has seen, as somebody can with a server that checks less. */
+  inject(kind: Kind, object: { metadata: { name: string; namespace?: string } } & Record<string, unknown>): void
   /** Resolves when every event so far was delivered. */
   settled(): Promise<void>
 }
@@ -74,16 +77,19 @@ export function createFakeStore(): FakeStore {
       if (watchers.has(watcher)) send()
     })
   const sync = (watcher: Watcher): void => {
-    const items = of(watcher.kind, watcher.matches).map(object => seenBy(watcher, object))
+    const seen = of(watcher.kind, watcher.matches).map(object => seenBy(watcher, object))
+    const items = seen.flatMap(({ item }) => (item === undefined ? [] : [item]))
+    const objects = seen.flatMap(({ refused }) => (refused === undefined ? [] : [refused]))
     const resourceVersion = String(version)
     deliver(watcher, () => {
+      watcher.handlers.refused?.({ type: 'sync', objects })
       watcher.handlers.event({ type: 'sync', items, resourceVersion })
       watcher.handlers.version?.(resourceVersion)
       watcher.handlers.connection?.({ connected: true })
     })
   }
-  const seenBy = ({ kind, options }: Watcher, object: AnyObject): Resource<Kind> =>
-    checked(kind, pickFields(object, options.fields ?? true)) as Resource<Kind>
+  const seenBy = ({ kind, options }: Watcher, object: AnyObject): ReturnType<typeof readObject<Kind>> =>
+    readObject(kind, copy(pickFields(object, options.fields ?? true)))
   const resume = (watcher: Watcher, since: number): void => {
     deliver(watcher, () => watcher.handlers.connection?.({ connected: true }))
     for (const change of history) if (change.version > since) tell(watcher, change)
@@ -94,8 +100,13 @@ export function createFakeStore(): FakeStore {
     const was = before !== undefined && matches(before)
     const type = after !== undefined && matches(after) ? 'set' : 'gone'
     if (type === 'gone' && !was) return
-    const item = seenBy(watcher, (after ?? before)!)
+    const { item, refused } = seenBy(watcher, (after ?? before)!)
     deliver(watcher, () => {
+      if (item === undefined) {
+        handlers.refused?.({ type, object: refused })
+        handlers.version?.(String(at))
+        return
+      }
       const held = options.held?.(item.metadata.name, item.metadata.namespace)
       if (type === 'gone' || held === undefined || !sameJson(held, item)) handlers.event({ type, item })
       handlers.version?.(String(at))
@@ -217,6 +228,11 @@ export function createFakeStore(): FakeStore {
     compact() {
       history = []
       oldest = version
+    },
+    inject(kind, object) {
+      const { name, namespace } = object.metadata
+      const before = objects.get(keyOf(kind, name, namespace))
+      put(kind, before, copy(object) as unknown as AnyObject)
     },
     async settled() {
       await new Promise(resolve => setImmediate(resolve))

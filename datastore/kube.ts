@@ -14,12 +14,14 @@ import {
   type Fields,
   type ListOptions,
   Refused,
+  type RefusedObject,
   type Store,
   Unreachable,
   type Watch,
   type WatchHandlers,
   type WatchOptions,
 } from './port.ts'
+import { readObject } from './readable.ts'
 import { startWatch, type WatchSource } from './watch.ts'
 
 export type StoreOptions = ConnectionOptions & {
@@ -104,7 +106,11 @@ class KubeStore implements Store {
   watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: WatchOptions<K> = {}): Watch {
     const { fields = true } = options
     const source: WatchSource<Resource<K>> = {
-      list: () => this.#listAll(kind, options, fields),
+      list: async () => {
+        const { refused, ...list } = await this.#listAll(kind, options, fields)
+        handlers.refused?.({ type: 'sync', objects: refused })
+        return list
+      },
       open: resourceVersion => {
         const query = queryOf(options)
         query.set('watch', 'true')
@@ -116,7 +122,9 @@ class KubeStore implements Store {
       read: (object, type) => {
         const part = pickFields(incoming(object), fields)
         if (type === 'set' && isHeld(part, options)) return undefined
-        return this.#readable(kind, part)
+        const result = this.#readable(kind, part)
+        if (result.refused !== undefined) handlers.refused?.({ type, object: result.refused })
+        return result.item
       },
     }
     const watch = startWatch(source, handlers, { clock: this.#clock, idleMs: this.#idleMs }, options.since)
@@ -163,16 +171,18 @@ class KubeStore implements Store {
     kind: K,
     options: ListOptions,
     fields: Fields = true,
-  ): Promise<{ items: Resource<K>[]; resourceVersion: string }> {
+  ): Promise<{ items: Resource<K>[]; refused: RefusedObject[]; resourceVersion: string }> {
     for (let attempt = 1; ; attempt++)
       try {
         const all: Resource<K>[] = []
+        const refused: RefusedObject[] = []
         let version = ''
-        for await (const { items, resourceVersion } of this.#pages(kind, options, fields)) {
-          for (const item of items) all.push(item)
-          version = resourceVersion
+        for await (const page of this.#pages(kind, options, fields)) {
+          for (const item of page.items) all.push(item)
+          refused.push(...page.refused)
+          version = page.resourceVersion
         }
-        return { items: all, resourceVersion: version }
+        return { items: all, refused, resourceVersion: version }
       } catch (error) {
         // the first page's version was forgotten before the last page was asked for
         if (!(error instanceof Gone)) throw error
@@ -184,12 +194,18 @@ class KubeStore implements Store {
     kind: K,
     options: ListOptions,
     fields: Fields,
-  ): AsyncGenerator<{ items: Resource<K>[]; resourceVersion: string }> {
+  ): AsyncGenerator<{ items: Resource<K>[]; refused: RefusedObject[]; resourceVersion: string }> {
     for (let next: string | undefined; ; ) {
       const page = await this.#page(kind, options, next)
-      const items = page.items.map(object => this.#readable(kind, pickFields(incoming(object), fields)))
+      const items: Resource<K>[] = []
+      const refused: RefusedObject[] = []
+      for (const object of page.items) {
+        const result = this.#readable(kind, pickFields(incoming(object), fields))
+        if (result.refused === undefined) items.push(result.item)
+        else refused.push(result.refused)
+      }
       next = page.next
-      yield { items: items.filter(item => item !== undefined), resourceVersion: page.resourceVersion }
+      yield { items, refused, resourceVersion: page.resourceVersion }
       if (next === undefined) return
     }
   }
@@ -221,12 +237,11 @@ class KubeStore implements Store {
   }
 
   /** An invalid object is left out, and the log says which one and why; the others are returned. */
-  #readable<K extends Kind>(kind: K, object: unknown): Resource<K> | undefined {
-    const result = validate(kind, object)
-    if (!Array.isArray(result)) return result
-    const name = isObject(object) && isObject(object['metadata']) ? object['metadata']['name'] : undefined
-    this.#log.warn({ kind, name, problems: result }, 'an invalid object is left out: correct or delete it')
-    return undefined
+  #readable<K extends Kind>(kind: K, object: unknown): ReturnType<typeof readObject<K>> {
+    const result = readObject(kind, object)
+    if (result.refused !== undefined)
+      this.#log.warn({ kind, ...result.refused }, 'an invalid object is left out: correct or delete it')
+    return result
   }
 }
 

@@ -1,6 +1,7 @@
 // The datastore as the rooms see it: typed resources, compare-and-swap by resourceVersion, and watches that never
 // stop. The Kubernetes client's own types end in `datastore/kube.ts`.
 import type { Kind, Resource } from '../api/kinds.ts'
+import type { Problem } from '../api/validate.ts'
 
 /** The object is not there. */
 export class NotFound extends Error {
@@ -61,8 +62,19 @@ export type WatchEvent<K extends Kind> =
   | { type: 'set'; item: Resource<K> }
   | { type: 'gone'; item: Resource<K> }
 
+/** An object that the server holds and that is not valid. It is never told as an event. */
+export type RefusedObject = { name: string; namespace?: string; problems: readonly Problem[] }
+
+/** Before a `sync` all objects of the list that are not valid; then each that becomes so, or goes while it is so. */
+export type RefusedEvent =
+  | { type: 'sync'; objects: RefusedObject[] }
+  | { type: 'set'; object: RefusedObject }
+  | { type: 'gone'; object: RefusedObject }
+
 export type WatchHandlers<K extends Kind> = {
   event(event: WatchEvent<K>): void
+  /** Objects that are not valid, and why. Without this handler the log alone has them. */
+  refused?(event: RefusedEvent): void
   /** Everything up to this version was told: a later watch can go on from here. Called after the event it belongs to. */
   version?(resourceVersion: string): void
   /** The server went away (with the cause) or is back. The watch goes on trying by itself in either case. */

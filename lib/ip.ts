@@ -46,12 +46,17 @@ export function formatSocketAddress({ address, port }: SocketAddress): string {
 }
 
 /**
- * Whether a canonical address can be one machine's: not unspecified, not multicast or above (224.0.0.0/3, ff00::/8), and
+ * Whether a canonical address can be one machine's: not unspecified (0.0.0.0/8, ::), not multicast or above (224.0.0.0/3, ff00::/8), and
  * not IPv4 inside IPv6 (::ffff:0:0/96), which sockets of one family cannot use.
  */
 export function isHostAddress(address: string): boolean {
-  if (familyOf(address) === 'ipv4') return address !== '0.0.0.0' && Number(address.split('.')[0]) < 224
+  if (familyOf(address) === 'ipv4') return !address.startsWith('0.') && Number(address.split('.')[0]) < 224
   return address !== '::' && !/^ff[0-9a-f]{2}:|^::ffff:[0-9a-f]{1,4}:[0-9a-f]{1,4}$/.test(address)
+}
+
+/** Whether a canonical address is of the host itself: 127.0.0.0/8 or ::1. */
+export function isLoopback(address: string): boolean {
+  return address === '::1' || (familyOf(address) === 'ipv4' && address.startsWith('127.'))
 }
 
 /** Whether a canonical address is in fe80::/10: it has a meaning only together with an interface (RFC 4291 §2.5.6). */

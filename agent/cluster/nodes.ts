@@ -1,21 +1,24 @@
 // What this program uses of a Node object, read once per change: addresses and AS number of its annotations, parsed. An
-// annotation that cannot be read is refused with a reason and treated as absent; it never stops another node. Pure.
+// annotation that cannot be read is refused with a reason, and what it said when it could be read is kept: a wrong value
+// never takes a good route away, and never stops another node. Pure.
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import { asNumberField } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { broken, type Condition } from '../../api/status.ts'
 import type { RemoteNode } from '../../felix/input.ts'
-import { isHostAddress, parseAddress, parseCidr } from '../../lib/ip.ts'
+import { type Family, familyOf, isHostAddress, isLinkLocal, isLoopback, parseAddress, parseCidr } from '../../lib/ip.ts'
 
 export type NodeFacts = {
   name: string
   labels: Readonly<Record<string, string>>
-  /** The BGP address without its mask; absent while the node's agent has not published one. */
+  /** The IPv4 address for BGP, without its mask; absent while the node's agent has not published one. */
   address?: string
+  /** The same for IPv6. */
+  ipv6Address?: string
   /** Absent: the cluster's. */
   asn?: number
-  /** A route reflector: it takes no part in the mesh. */
-  reflector: boolean
+  /** The cluster id of a route reflector, a dotted quad. Such a node takes no part in the mesh. */
+  clusterId?: string
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   vxlanTunnelMac?: string
@@ -23,28 +26,52 @@ export type NodeFacts = {
 
 type AnnotationName = keyof typeof NODE_ANNOTATION
 
-/** The facts of a Node object, and one condition for each annotation that cannot be read. */
-export function nodeFacts({ metadata }: Resource<'Node'>): { facts: NodeFacts; refused: Condition[] } {
+/**
+ * The facts of a Node object, and a condition that names every annotation that cannot be read. Of those `before` is
+ * kept, the facts of the same Node until now.
+ */
+export function nodeFacts(
+  { metadata }: Resource<'Node'>,
+  before?: NodeFacts,
+): { facts: NodeFacts; refused: Condition[] } {
   const { name, labels = {}, annotations = {} } = metadata
-  const refused: Condition[] = []
-  const read = <T>(annotation: AnnotationName, what: string, parse: (text: string) => T | undefined): T | undefined => {
-    const text = annotations[NODE_ANNOTATION[annotation]]
-    if (text === undefined) return undefined
+  const unreadable: Unreadable[] = []
+  const read = <T>(
+    field: AnnotationName,
+    kept: T | undefined,
+    what: string,
+    parse: (text: string) => T | undefined,
+  ): T | undefined => {
+    const annotation = NODE_ANNOTATION[field]
+    const text = annotations[annotation]
+    // an annotation without a value is how some programs take it back
+    if (text === undefined || text === '') return undefined
     const value = parse(text)
-    if (value === undefined) refused.push(unreadable(name, NODE_ANNOTATION[annotation], text, what))
-    return value
+    if (value === undefined) unreadable.push({ annotation, text, what })
+    return value ?? kept
   }
   const facts: NodeFacts = {
     name,
     labels,
-    address: read('ipv4Address', 'the address of a host, with or without a mask', hostAddress),
-    asn: read('asNumber', 'an AS number', text => asNumberField.safeParse(text).data),
-    reflector: annotations[NODE_ANNOTATION.routeReflectorClusterId] !== undefined,
-    ipipTunnelAddress: read('ipipTunnelAddress', 'an address', parseAddress),
-    vxlanTunnelAddress: read('vxlanTunnelAddress', 'an address', parseAddress),
-    vxlanTunnelMac: read('vxlanTunnelMac', 'a MAC address', macAddress),
+    address: read(
+      'ipv4Address',
+      before?.address,
+      'the IPv4 address of a host, with or without a mask',
+      hostAddress('ipv4'),
+    ),
+    ipv6Address: read(
+      'ipv6Address',
+      before?.ipv6Address,
+      'the IPv6 address of a host, with or without a mask',
+      hostAddress('ipv6'),
+    ),
+    asn: read('asNumber', before?.asn, 'an AS number, 1 to 4294967295', text => asNumberField.safeParse(text).data),
+    clusterId: read('routeReflectorClusterId', before?.clusterId, 'a cluster id such as 224.0.0.1', dottedQuad),
+    ipipTunnelAddress: read('ipipTunnelAddress', before?.ipipTunnelAddress, 'an IPv4 address', plainAddress),
+    vxlanTunnelAddress: read('vxlanTunnelAddress', before?.vxlanTunnelAddress, 'an IPv4 address', plainAddress),
+    vxlanTunnelMac: read('vxlanTunnelMac', before?.vxlanTunnelMac, 'the MAC address of one interface', macAddress),
   }
-  return { facts, refused }
+  return { facts, refused: unreadable.length === 0 ? [] : [unreadableAnnotations(name, unreadable)] }
 }
 
 /** What felix is told of another node; undefined while it has no address. */
@@ -59,22 +86,47 @@ export function remoteNode({
   return { name, address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac }
 }
 
-/** An address that a host can have, with or without a mask. */
-function hostAddress(text: string): string | undefined {
-  if (text.includes('/') && parseCidr(text) === undefined) return undefined
-  const address = parseAddress(text.split('/')[0]!)
-  return address !== undefined && isHostAddress(address) ? address : undefined
+/** An address of a family that another host can have, with or without a mask. */
+function hostAddress(family: Family): (text: string) => string | undefined {
+  return text => {
+    if (text.includes('/') && parseCidr(text) === undefined) return undefined
+    const address = parseAddress(text.split('/')[0]!)
+    if (address === undefined || familyOf(address) !== family || !isHostAddress(address)) return undefined
+    return isLoopback(address) || isLinkLocal(address) ? undefined : address
+  }
 }
 
+function plainAddress(text: string): string | undefined {
+  return text.includes('/') ? undefined : hostAddress('ipv4')(text)
+}
+
+function dottedQuad(text: string): string | undefined {
+  const address = parseAddress(text)
+  return address !== undefined && familyOf(address) === 'ipv4' && address !== '0.0.0.0' ? address : undefined
+}
+
+/** Not a group address, and not all zeros: as a forwarding entry of VXLAN that would take every unknown frame. */
 function macAddress(text: string): string | undefined {
-  return /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text) ? text.toLowerCase() : undefined
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined
+  const mac = text.toLowerCase()
+  return mac === '00:00:00:00:00:00' || Number.parseInt(mac.slice(0, 2), 16) & 1 ? undefined : mac
 }
 
-function unreadable(name: string, annotation: string, text: string, what: string): Condition {
-  return broken('NodesReadable', {
+type Unreadable = { annotation: string; text: string; what: string }
+
+function unreadableAnnotations(name: string, all: readonly Unreadable[]): Condition {
+  const texts = all.map(
+    ({ annotation, text, what }) => `annotation ${annotation} is ${JSON.stringify(short(text))}, which is not ${what}`,
+  )
+  return broken('ObjectsReadable', {
     reason: 'BadAnnotation',
-    message: `annotation ${annotation} of Node ${name} is ${JSON.stringify(text)}, which is not ${what}; it is not used`,
-    remedy: `correct or remove the annotation ${annotation}`,
+    message: `${texts.join('; ')}; what was there before is used, or nothing`,
+    remedy: `correct or remove ${all.map(({ annotation }) => annotation).join(', ')}`,
     object: { kind: 'Node', name },
   })
+}
+
+/** An annotation can have 256 KiB; a message must not. */
+function short(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text
 }

@@ -150,8 +150,8 @@ export class Peers {
   #meshRequest(facts: NodeFacts): SessionRequest | undefined {
     const { nodeName, config } = this.#of
     // reflectors and their clients do not mesh: they are joined by BGPPeer objects
-    if (!config.nodeToNodeMeshEnabled || this.#nodes.get(nodeName)?.reflector === true) return undefined
-    if (!this.#isOther(facts) || facts.reflector) return undefined
+    if (!config.nodeToNodeMeshEnabled || this.#nodes.get(nodeName)?.clusterId !== undefined) return undefined
+    if (!this.#isOther(facts) || facts.clusterId !== undefined) return undefined
     const peer = this.#session(RANK.mesh, facts.address, this.#asnOf(facts), config.listenPort)
     return { rank: RANK.mesh, by: { kind: 'Node', name: facts.name }, peer }
   }

@@ -128,7 +128,7 @@ test('objects of other nodes and faulty configuration never make a node unready,
   t.deepEqual(told.sort(), [
     'AddressesUnique twin-b',
     'FieldsSupported within',
-    'NodesReadable bad',
+    'ObjectsReadable bad',
     'PeersConfigured peer-b',
     'PoolsUsable within',
   ])

@@ -8,7 +8,7 @@ const of = (annotations: Record<string, string>, labels: Record<string, string> 
 
 test('a node without annotations has no address and stays without a session', t => {
   const { facts, refused } = of({})
-  t.like(facts, { name: 'n2', address: undefined, asn: undefined, reflector: false })
+  t.like(facts, { name: 'n2', address: undefined, asn: undefined, clusterId: undefined })
   t.is(remoteNode(facts), undefined)
   t.deepEqual(refused, [])
 })
@@ -44,14 +44,63 @@ test('an annotation that cannot be read is refused by name and treated as absent
     [NODE_ANNOTATION.ipipTunnelAddress]: '10.244.2',
   })
   t.like(facts, { address: '192.0.2.12', asn: undefined, vxlanTunnelMac: undefined, ipipTunnelAddress: undefined })
-  t.deepEqual(
-    refused.map(({ type, reason, object }) => `${type} ${reason} ${object?.name}`),
-    Array(3).fill('NodesReadable BadAnnotation n2'),
+  t.is(refused.length, 1, 'one condition for each Node, since a condition is about one object')
+  t.like(refused[0], { type: 'ObjectsReadable', reason: 'BadAnnotation', object: { kind: 'Node', name: 'n2' } })
+  t.regex(refused[0]!.message, /ASNumber is "many", which is not an AS number.*Addr is "10\.244\.2".*MACAddr is "none"/)
+  t.regex(
+    refused[0]!.remedy,
+    /correct or remove projectcalico.org\/ASNumber, .*IPv4IPIPTunnelAddr, .*VXLANTunnelMACAddr/,
   )
-  t.regex(refused[0]!.message, /ASNumber of Node n2 is "many", which is not an AS number/)
+})
+
+const OTHERS = [
+  '127.0.0.1/8',
+  '0.1.2.3',
+  '2001:db8::1',
+  '2001:db8::1/64',
+  '::ffff:192.0.2.1',
+  '192.0.2.1/99',
+  '192.0.2.1/24/24',
+]
+
+test('an annotation that becomes unreadable keeps what it said; one that is removed is gone', t => {
+  const before = of({ [NODE_ANNOTATION.ipv4Address]: '192.0.2.12/24', [NODE_ANNOTATION.asNumber]: '65001' }).facts
+  const wrong = aNode('n2', { annotations: { [NODE_ANNOTATION.ipv4Address]: 'none' } })
+  const { facts, refused } = nodeFacts(wrong, before)
+  t.like(facts, { address: '192.0.2.12', asn: undefined })
+  t.is(refused.length, 1)
 })
 
 test('an address that no host can have, or a mask that is none, is not an address', t => {
-  for (const text of ['192.0.2.12/33', '192.0.2/24', '', 'auto', '0.0.0.0', '224.0.0.1', '255.255.255.255'])
+  for (const text of ['192.0.2.12/33', '192.0.2/24', '', 'auto', '0.0.0.0', '224.0.0.1', '255.255.255.255', ...OTHERS])
     t.is(of({ [NODE_ANNOTATION.ipv4Address]: text }).facts.address, undefined, text)
+})
+
+test('an IPv6 address has its own annotation; link-local, loopback and IPv4 are refused in it', t => {
+  const at = (text: string) => of({ [NODE_ANNOTATION.ipv6Address]: text }).facts.ipv6Address
+  t.is(at('2001:DB8::1/64'), '2001:db8::1')
+  for (const text of ['192.0.2.1/24', 'fe80::1', '::1', '::', 'ff02::1', '::ffff:192.0.2.1', '2001:db8::1/129'])
+    t.is(at(text), undefined, text)
+})
+
+test('a tunnel address is one IPv4 address, and a tunnel MAC that of one interface', t => {
+  const tunnel = (text: string) => of({ [NODE_ANNOTATION.vxlanTunnelAddress]: text }).facts.vxlanTunnelAddress
+  t.is(tunnel('10.244.2.1'), '10.244.2.1')
+  for (const text of ['not-an-address', '10.244.2.1/32', '2001:db8::1', '224.0.0.1'])
+    t.is(tunnel(text), undefined, text)
+  const mac = (text: string) => of({ [NODE_ANNOTATION.vxlanTunnelMac]: text }).facts.vxlanTunnelMac
+  t.is(mac('66:aa:bb:cc:dd:ee'), '66:aa:bb:cc:dd:ee')
+  for (const text of ['zz', '66:aa:bb:cc:dd', '00:00:00:00:00:00', 'ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01'])
+    t.is(mac(text), undefined, text)
+})
+
+test('a route reflector is a Node with a cluster id; one that cannot be read makes none', t => {
+  const cluster = (text: string) => of({ [NODE_ANNOTATION.routeReflectorClusterId]: text })
+  t.is(cluster('224.0.0.1').facts.clusterId, '224.0.0.1')
+  t.is(cluster('').facts.clusterId, undefined)
+  t.deepEqual(cluster('').refused, [])
+  for (const text of ['yes', '0.0.0.0', '2001:db8::1', '7']) {
+    t.is(cluster(text).facts.clusterId, undefined, text)
+    t.is(cluster(text).refused.length, 1, text)
+  }
 })

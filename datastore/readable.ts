@@ -1,0 +1,19 @@
+// An object as a server sent it: a valid resource, or which object it is and what is wrong with it. An object that somebody
+// wrote wrong is data: it is never a reason to stop.
+import type { Kind, Resource } from '../api/kinds.ts'
+import { isObject } from '../api/merge-patch.ts'
+import { validate } from '../api/validate.ts'
+import type { RefusedObject } from './port.ts'
+
+/** The resource with its defaults, or why it is none. An object without a name has the name ''. */
+export function readObject<K extends Kind>(
+  kind: K,
+  object: unknown,
+): { item: Resource<K>; refused?: undefined } | { item?: undefined; refused: RefusedObject } {
+  const result = validate(kind, object)
+  if (!Array.isArray(result)) return { item: result }
+  const { name, namespace } = isObject(object) && isObject(object['metadata']) ? object['metadata'] : {}
+  const refused: RefusedObject = { name: typeof name === 'string' ? name : '', problems: result }
+  if (typeof namespace === 'string' && namespace !== '') refused.namespace = namespace
+  return { refused }
+}
