@@ -1,7 +1,8 @@
 // The kinds that routing depends on, as the caches have them.
 import type { Kind, Resource } from '../api/kinds.ts'
 import type { Condition } from '../api/status.ts'
-import type { CacheChange, Caches } from '../datastore/cache.ts'
+import type { Caches } from '../datastore/cache.ts'
+import type { CacheChange } from '../datastore/kind-cache.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { refusedConditions } from './cluster/refused.ts'
 

@@ -7,6 +7,9 @@ import { isLabelValue, isObjectName, isQualifiedName } from './names.ts'
 /** One fault: `path` as kubectl prints it (`spec.cidr`, `spec.filters[0]`), and what is wrong in words. */
 export type Problem = { path: string; message: string }
 
+/** An object that a server holds and that is not valid. */
+export type RefusedObject = { name: string; namespace?: string; problems: readonly Problem[] }
+
 /** The resource with its defaults filled in and unknown fields kept, or all its problems (never an empty list). */
 export function validate<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
   const row: KindRow = kinds[kind]

@@ -5,7 +5,7 @@ import type { Watched } from '../agent/cluster-view.ts'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
 import { validate } from '../api/validate.ts'
-import type { CacheChange } from '../datastore/cache.ts'
+import type { CacheChange } from '../datastore/kind-cache.ts'
 import type { Row } from './row.ts'
 
 const NODES = 5_000

@@ -4,7 +4,7 @@
 import { sameJson } from '../api/json.ts'
 import { apiVersion, type Kind, type KindRow, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
-import { formatProblems, validate } from '../api/validate.ts'
+import { formatProblems, type RefusedObject, validate } from '../api/validate.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { ApiConnection, type ConnectionOptions, Gone } from './connection.ts'
@@ -14,7 +14,6 @@ import {
   type Fields,
   type ListOptions,
   Refused,
-  type RefusedObject,
   type Store,
   Unreachable,
   type Watch,

@@ -1,7 +1,7 @@
 // The datastore as the rooms see it: typed resources, compare-and-swap by resourceVersion, and watches that never
 // stop. The Kubernetes client's own types end in `datastore/kube.ts`.
 import type { Kind, Resource } from '../api/kinds.ts'
-import type { Problem } from '../api/validate.ts'
+import type { RefusedObject } from '../api/validate.ts'
 
 /** The object is not there. */
 export class NotFound extends Error {
@@ -62,10 +62,7 @@ export type WatchEvent<K extends Kind> =
   | { type: 'set'; item: Resource<K> }
   | { type: 'gone'; item: Resource<K> }
 
-/** An object that the server holds and that is not valid. It is never told as an event. */
-export type RefusedObject = { name: string; namespace?: string; problems: readonly Problem[] }
-
-/** Before a `sync` all objects of the list that are not valid; then each that becomes so, or goes while it is so. */
+/** Objects that are not valid, which are never told as events. Before a `sync` all objects of the list that are not valid; then each that becomes so, or goes while it is so. */
 export type RefusedEvent =
   | { type: 'sync'; objects: RefusedObject[] }
   | { type: 'set'; object: RefusedObject }

@@ -2,8 +2,7 @@
 // wrote wrong is data: it is never a reason to stop.
 import type { Kind, Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
-import { validate } from '../api/validate.ts'
-import type { RefusedObject } from './port.ts'
+import { type RefusedObject, validate } from '../api/validate.ts'
 
 /** The resource with its defaults, or why it is none. An object without a name has the name ''. */
 export function readObject<K extends Kind>(

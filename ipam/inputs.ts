@@ -1,7 +1,8 @@
 // Pools, reservations and settings as this node last saw them, from the caches: after a restart without an API server
 // they are those of the last run, so that the node gives addresses from the same pools.
 import type { IpPool } from '../api/pools.ts'
-import type { Cache, Caches } from '../datastore/cache.ts'
+import type { Caches } from '../datastore/cache.ts'
+import type { Cache } from '../datastore/kind-cache.ts'
 import type { Cancel } from '../lib/clock.ts'
 
 /** What the API server last said, as far as assignments depend on it. */

@@ -1,8 +1,7 @@
 // Objects that the API server holds and that are not valid, as conditions. Pure.
 import type { Kind } from '../../api/kinds.ts'
 import { broken, type Condition } from '../../api/status.ts'
-import { formatProblems } from '../../api/validate.ts'
-import type { RefusedObject } from '../../datastore/port.ts'
+import { formatProblems, type RefusedObject } from '../../api/validate.ts'
 
 /** Most characters of a message: a list of problems can be as long as the object. */
 const MOST_CHARACTERS = 500
