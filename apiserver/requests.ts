@@ -6,8 +6,10 @@ import { isObject } from '../api/merge-patch.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { type Accepted, acceptedOf, aggregatedVersion, tableVersion } from './accept.ts'
-import { checkAccess } from './access.ts'
+import { authenticated } from './access.ts'
+import { authorize, guardOf, type WriteGuard } from './authorizer.ts'
 import { discover } from './discovery.ts'
+import type { Identities, User } from './identity.ts'
 import { OPENAPI_V2_PROTOBUF, openApiV2, openApiV2Protobuf, openApiV3 } from './openapi.ts'
 import { patchFormatOf, readBody } from './request-body.ts'
 import type { DeleteOptions, Page, Resources, WriteOptions } from './resources.ts'
@@ -23,19 +25,24 @@ export type RequestDeps = {
   resources: Resources
   clock: Clock
   log: Log
-  token: string | undefined
+  identities: Identities
+  /** Told who speaks on the connection; false when this user has too many of them. */
+  isKnown(user: User): boolean
   bodyBytes: number
   watches: WatchHub
 }
 
-type Exchange = { request: IncomingMessage; response: ServerResponse; url: URL; accepted: Accepted[] }
+/** `user` is absent only where none is needed. */
+type Exchange = { request: IncomingMessage; response: ServerResponse; url: URL; accepted: Accepted[]; user?: User }
 
 /** Answers one request; never rejects. */
 export async function answer(request: IncomingMessage, response: ServerResponse, deps: RequestDeps): Promise<void> {
   try {
     const url = new URL(request.url ?? '/', 'http://server')
-    checkAccess(request, url.pathname, deps.token)
-    const exchange = { request, response, url, accepted: acceptedOf(request.headers.accept) }
+    const user = authenticated(request, url.pathname, deps.identities)
+    if (user !== undefined && !deps.isKnown(user))
+      throw new ApiError('TooManyRequests', `${user.name} has too many connections: close some`)
+    const exchange = { request, response, url, accepted: acceptedOf(request.headers.accept), user }
     if (!answerFixed(exchange)) await answerResource(exchange, deps)
   } catch (error) {
     refuse(request, response, error, deps.log)
@@ -103,7 +110,7 @@ const VERSION = {
 }
 
 async function answerResource(exchange: Exchange, deps: RequestDeps): Promise<void> {
-  const { request, url, accepted } = exchange
+  const { request, url, accepted, user } = exchange
   const query = url.searchParams
   const watching = ['true', '1', ''].includes(query.get('watch') ?? 'no')
   const route = routeOf(request.method ?? '', url.pathname, watching)
@@ -112,10 +119,17 @@ async function answerResource(exchange: Exchange, deps: RequestDeps): Promise<vo
     throw new ApiError('MethodNotAllowed', `the server does not allow ${request.method} on ${url.pathname}`)
   if (!accepted.some(a => 'json' in a) && tableVersion(accepted) === undefined)
     throw new ApiError('NotAcceptable', 'only application/json is produced here')
-  await perform(route, exchange, deps)
+  if (user === undefined) throw new ApiError('MethodNotAllowed', `${url.pathname} takes GET alone`)
+  authorize(user, route)
+  await perform(route, exchange, guardOf(user, route), deps)
 }
 
-async function perform(route: ResourceRequest, exchange: Exchange, deps: RequestDeps): Promise<void> {
+async function perform(
+  route: ResourceRequest,
+  exchange: Exchange,
+  guard: WriteGuard,
+  deps: RequestDeps,
+): Promise<void> {
   const { request, response, url } = exchange
   const { resources } = deps
   const query = url.searchParams
@@ -139,22 +153,22 @@ async function perform(route: ResourceRequest, exchange: Exchange, deps: Request
     case 'watch':
       return openWatch(route, exchange, deps)
     case 'create':
-      return show(201, await resources.create(route, body, writeOptions(query)))
+      return show(201, await resources.create(route, body, writeOptions(query, guard)))
     case 'update':
-      return show(200, await resources.update(named, body, writeOptions(query)))
+      return show(200, await resources.update(named, body, writeOptions(query, guard)))
     case 'patch': {
-      const result = await resources.patch(named, patchFormatOf(request), body, writeOptions(query))
+      const result = await resources.patch(named, patchFormatOf(request), body, writeOptions(query, guard))
       return show(result.created ? 201 : 200, result.stored)
     }
     case 'delete': {
-      const { stored, gone } = await resources.delete(named, deleteOptions(query, body))
+      const { stored, gone } = await resources.delete(named, deleteOptions(query, body, guard))
       if (!gone) return show(200, stored)
       const { plural, group } = kinds[route.kind]
       const details = { name: named.name, group, kind: plural, uid: stored.object.metadata.uid }
       return send(response, 200, emitJson(successStatus(details)))
     }
     case 'deletecollection':
-      await resources.deleteCollection(route, selectionFrom(query), deleteOptions(query, body))
+      await resources.deleteCollection(route, selectionFrom(query), deleteOptions(query, body, guard))
       return send(response, 200, emitJson(successStatus()))
   }
 }
@@ -247,18 +261,20 @@ function isDryRun(values: readonly unknown[]): boolean {
   return values.length > 0
 }
 
-function writeOptions(query: URLSearchParams): WriteOptions {
+function writeOptions(query: URLSearchParams, guard: WriteGuard): WriteOptions {
   return {
+    guard,
     dryRun: isDryRun(query.getAll('dryRun')),
     fieldManager: query.get('fieldManager') ?? undefined,
     force: query.get('force') === 'true',
   }
 }
 
-function deleteOptions(query: URLSearchParams, body: unknown): DeleteOptions {
+function deleteOptions(query: URLSearchParams, body: unknown, guard: WriteGuard): DeleteOptions {
   const { preconditions, dryRun } = isObject(body) ? body : {}
   const { uid, resourceVersion } = isObject(preconditions) ? preconditions : {}
   return {
+    guard,
     dryRun: isDryRun([...query.getAll('dryRun'), ...(Array.isArray(dryRun) ? dryRun : [])]),
     ...(typeof uid === 'string' ? { uid } : {}),
     ...(typeof resourceVersion === 'string' ? { resourceVersion } : {}),

@@ -7,6 +7,7 @@ import { isObject, mergePatch } from '../api/merge-patch.ts'
 import { validate } from '../api/validate.ts'
 import type { Clock } from '../lib/clock.ts'
 import { applyPatch } from './apply-patch.ts'
+import type { WriteGuard } from './authorizer.ts'
 import { JsonPatchError, jsonPatch } from './json-patch.ts'
 import type { Selection } from './selection.ts'
 import { ApiError, alreadyExists, conflict, expired, invalid, MODIFIED, notFound } from './status.ts'
@@ -14,13 +15,16 @@ import type { Storage, StorageWriter, Stored } from './storage.ts'
 import { strategicMerge } from './strategic-merge.ts'
 
 export type Target = { kind: Kind; namespace?: string; name?: string; subresource?: 'status' }
-export type WriteOptions = { dryRun: boolean; fieldManager?: string; force?: boolean }
-export type DeleteOptions = { dryRun: boolean; uid?: string; resourceVersion?: string }
+/** `guard` is asked of every object that would be written. */
+export type WriteOptions = { dryRun: boolean; guard: WriteGuard; fieldManager?: string; force?: boolean }
+export type DeleteOptions = { dryRun: boolean; guard: WriteGuard; uid?: string; resourceVersion?: string }
 export type PatchFormat = 'merge' | 'json' | 'strategic' | 'apply'
 export type Page = { items: readonly Stored[]; version: number; next?: string; remaining?: number }
 
 /** The namespace that is always there. */
 const DEFAULT_NAMESPACE = 'default'
+/** What the server writes by itself. */
+const OWN_WRITE: WriteOptions = { dryRun: false, guard: () => {} }
 
 const namespacedKinds = (Object.keys(kinds) as Kind[]).filter(kind => kinds[kind].namespaced)
 
@@ -36,7 +40,7 @@ export class Resources {
   /** Makes what every server has. */
   async prepare(): Promise<void> {
     if (this.#storage.get('Namespace', DEFAULT_NAMESPACE) === undefined)
-      await this.create({ kind: 'Namespace' }, { metadata: { name: DEFAULT_NAMESPACE } }, { dryRun: false })
+      await this.create({ kind: 'Namespace' }, { metadata: { name: DEFAULT_NAMESPACE } }, OWN_WRITE)
   }
 
   get(target: Target): Promise<Stored> {
@@ -100,16 +104,18 @@ export class Resources {
         refuse('ResourceVersion', options.resourceVersion, resourceVersion)
       if (target.kind === 'Namespace' && target.name === DEFAULT_NAMESPACE)
         throw new ApiError('Forbidden', `namespaces "${target.name}" is forbidden: this namespace may not be deleted`)
+      options.guard(stored.object, undefined)
       return options.dryRun ? { stored, gone: true } : this.#delete(writer, target.kind, stored)
     })
   }
 
-  deleteCollection(target: Target, selection: Selection, { dryRun }: { dryRun: boolean }): Promise<readonly Stored[]> {
+  deleteCollection(target: Target, selection: Selection, { dryRun, guard }: DeleteOptions): Promise<readonly Stored[]> {
     return this.#storage.write(writer => {
       const chosen = this.#storage
         .list(target.kind, target.namespace)
         .filter(({ object }) => selection(object))
         .filter(({ object }) => target.kind !== 'Namespace' || object.metadata.name !== DEFAULT_NAMESPACE)
+      for (const { object } of chosen) guard(object, undefined)
       if (!dryRun) for (const stored of chosen) this.#delete(writer, target.kind, stored)
       return chosen
     })
@@ -128,6 +134,7 @@ export class Resources {
     if (namespace !== undefined) this.#checkNamespace(namespace)
     if (this.#storage.get(kind, name, namespace) !== undefined) throw alreadyExists(kind, name)
     const fresh = born(kind, object, { uid: randomUUID(), now: this.#now() })
+    options.guard(undefined, fresh)
     return options.dryRun ? unsaved(fresh) : writer.put(kind, fresh)
   }
 
@@ -151,6 +158,7 @@ export class Resources {
         `the UID in the body (${uid}) is not ${metadata.uid}: another object had this name`,
       )
     const next = replaced(kind, before.object, this.#valid(kind, body), target.subresource)
+    options.guard(before.object, next)
     if (next === before.object) return before
     if (options.dryRun) return unsaved(next)
     if (!isReleased(next)) return writer.put(kind, next)

@@ -1,13 +1,15 @@
 // The server as a thing that starts and stops: storage, socket, limits. `main.ts` is its program; tests start it here.
-import { createServer as createHttpServer, type Server } from 'node:http'
-import { createServer as createHttpsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { randomBytes } from 'node:crypto'
+import { createServer, type Server } from 'node:http'
 import { join } from 'node:path'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { splitHostPort } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { isLoopback } from './access.ts'
-import { answer, type RequestDeps } from './requests.ts'
+import { ownCertificate, selfSigned } from './certificate.ts'
+import { Front, type FrontLimits } from './front.ts'
+import { Identities } from './identity.ts'
+import { answer } from './requests.ts'
 import { Resources } from './resources.ts'
 import { type HistoryLimits, Storage } from './storage.ts'
 import { WatchHub } from './watch-hub.ts'
@@ -18,9 +20,12 @@ export type ApiServerOptions = {
   dataDir?: string
   /** `address:port`, IPv6 in brackets; port 0 picks a free one. Default 127.0.0.1:0. */
   listen?: string
-  /** PEM text. Needed, with a token, on any address but loopback. */
+  /** PEM text. Needed on any address but loopback; there one is made for as long as the server runs. */
   tls?: { cert: string | Buffer; key: string | Buffer }
+  /** The administrator's. Absent: a fresh one, which the started server tells. */
   token?: string
+  /** File with the tokens of other users; it may come later. */
+  usersFile?: string
   log?: Log
   clock?: Clock
   history?: HistoryLimits
@@ -28,8 +33,14 @@ export type ApiServerOptions = {
 }
 
 export type ApiServer = {
-  /** Where it answers, such as `http://127.0.0.1:6480`. */
+  /** Where it answers, such as `http://127.0.0.1:6480`; without plain HTTP the same as `secureUrl`. */
   url: string
+  /** Where it answers by TLS, on the same port. */
+  secureUrl: string
+  /** Its certificate, PEM. */
+  authority: string
+  /** The administrator's. */
+  token: string
   /** Ends watches in order, lets requests under way finish, closes the database. */
   close(): Promise<void>
 }
@@ -43,41 +54,59 @@ const BODY_BYTES = 3 * 1024 * 1024
 const HISTORY: HistoryLimits = { changes: 10_000, characters: 64 * 1024 * 1024 }
 const WATCH_LIMITS: WatchLimits = { bookmarkMs: 10_000, bufferBytes: 8 * 1024 * 1024 }
 const HEADERS_TIMEOUT_MS = 10_000
-const REQUEST_TIMEOUT_MS = 60_000
+const REQUEST_TIMEOUT_MS = 30_000
+/** How often Node looks for requests that exceed these times. */
+const CHECK_MS = 1000
 const KEEP_ALIVE_MS = 75_000
 const MAX_CONNECTIONS = 10_000
 const DRAIN_MS = 5_000
+const FRONT_LIMITS: FrontLimits = { helloMs: 5_000, strangers: 500, perUser: 4_000 }
+const LOOPBACK_HOSTS = ['localhost', '127.0.0.1', '::1']
 
 /** Starts a server; rejects with OptionsError, or with the socket's or the database's error. */
 export async function startApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {
-  const { clock = systemClock, log = silentLog, token, tls } = options
+  const { clock = systemClock, log = silentLog, usersFile } = options
+  const token = options.token ?? randomBytes(32).toString('base64url')
   const { host, port } = parseListen(options.listen ?? '127.0.0.1:0')
   checkOptions(host, options)
+  const tls = options.tls ?? certificateFor(options.dataDir, host, clock)
   const path = options.dataDir === undefined ? ':memory:' : join(options.dataDir, 'api.db')
   const storage = new Storage({ path, history: options.history ?? HISTORY })
   const resources = new Resources(storage, clock)
   const watches = new WatchHub(storage, clock, options.watchLimits ?? WATCH_LIMITS)
-  const deps: RequestDeps = { resources, clock, log, token, bodyBytes: BODY_BYTES, watches }
+  const identities = new Identities({ adminToken: token, file: usersFile, clock, log })
+  const deps = { resources, clock, log, identities, bodyBytes: BODY_BYTES, watches }
 
   await resources.prepare()
-  const server = tls === undefined ? createHttpServer() : createHttpsServer({ ...tls, minVersion: 'TLSv1.2' })
-  server.headersTimeout = HEADERS_TIMEOUT_MS
-  server.requestTimeout = REQUEST_TIMEOUT_MS
-  server.keepAliveTimeout = KEEP_ALIVE_MS
-  server.maxConnections = MAX_CONNECTIONS
-  server.on('request', (request, response) => void answer(request, response, deps))
+  const http = createServer({
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: CHECK_MS,
+  })
+  http.maxConnections = MAX_CONNECTIONS
+  const front = new Front({ http, tls, plain: options.tls === undefined, clock, limits: FRONT_LIMITS })
+  http.on('request', (request, response) => {
+    void answer(request, response, { ...deps, isKnown: user => front.known(request.socket, user.name) })
+  })
   try {
-    await listen(server, port, host)
+    const bound = await front.listen(port, host)
+    const address = `${host.includes(':') ? `[${host}]` : host}:${bound}`
+    return {
+      ...{ url: `${options.tls === undefined ? 'http' : 'https'}://${address}`, token },
+      ...{ secureUrl: `https://${address}`, authority: String(tls.cert) },
+      close: () => stop(http, front, watches, storage, clock),
+    }
   } catch (error) {
     await storage.close()
     throw error
   }
-  const bound = (server.address() as AddressInfo).port
-  const name = host.includes(':') ? `[${host}]` : host
-  return {
-    url: `${tls === undefined ? 'http' : 'https'}://${name}:${bound}`,
-    close: () => stop(server, watches, storage, clock),
-  }
+}
+
+/** A certificate for kubectl, which shows no token over plain HTTP; it stays the same over restarts. */
+function certificateFor(dataDir: string | undefined, host: string, clock: Clock): { cert: string; key: string } {
+  const hosts = [...new Set([...LOOPBACK_HOSTS, host])]
+  return dataDir === undefined ? selfSigned(hosts, clock.wallMs()) : ownCertificate(dataDir, hosts, clock.wallMs())
 }
 
 /** `address:port` or `[address]:port`. Throws OptionsError. */
@@ -90,27 +119,18 @@ function parseListen(text: string): { host: string; port: number } {
 
 function checkOptions(host: string, { tls, token }: ApiServerOptions): void {
   if (token === '') throw new OptionsError('the token is empty: write one into the token file')
-  if (isLoopback(host) || (tls !== undefined && token !== undefined)) return
+  if (isLoopback(host) || tls !== undefined) return
   throw new OptionsError(
-    `${host} can be reached from other machines: give --tls-cert, --tls-key and --token-file, or listen on 127.0.0.1`,
+    `${host} can be reached from other machines, who would read the tokens: give --tls-cert and --tls-key, or listen on 127.0.0.1`,
   )
 }
 
-function listen(server: Server, port: number, host: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ port, host }, () => {
-      server.off('error', reject)
-      resolve()
-    })
-  })
-}
-
-async function stop(server: Server, watches: WatchHub, storage: Storage, clock: Clock): Promise<void> {
-  const closed = new Promise<void>(resolve => server.close(() => resolve()))
+async function stop(http: Server, front: Front, watches: WatchHub, storage: Storage, clock: Clock): Promise<void> {
+  const closed = new Promise<void>(resolve => http.close(() => resolve()))
   watches.close()
-  server.closeIdleConnections()
-  const cancel = clock.after(DRAIN_MS, () => server.closeAllConnections())
+  front.closeStrangers()
+  http.closeIdleConnections()
+  const cancel = clock.after(DRAIN_MS, () => http.closeAllConnections())
   await closed
   cancel()
   await storage.close()

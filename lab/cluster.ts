@@ -9,11 +9,19 @@ import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
 import { type Plan, POD_NAMESPACE } from './plan.ts'
 import { runProgram } from './program.ts'
 
-export type Credentials = { certFile: string; keyFile: string; tokenFile: string; kubeconfig: string }
+/** `kubeconfig` is the administrator's; `nodeKubeconfigs` has one by node, whose token writes only what is the node's. */
+export type Credentials = {
+  certFile: string
+  keyFile: string
+  tokenFile: string
+  usersFile: string
+  kubeconfig: string
+  nodeKubeconfigs: ReadonlyMap<string, string>
+}
 
 const POOL_CIDR = '10.244.0.0/16'
 
-/** Makes key, certificate, token and kubeconfig in `dir`. They live as long as the lab. */
+/** Makes key, certificate, tokens and kubeconfigs in `dir`. They live as long as the lab. */
 export async function makeCredentials(dir: string, plan: Plan): Promise<Credentials> {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   const certFile = join(dir, 'tls.crt')
@@ -27,12 +35,23 @@ export async function makeCredentials(dir: string, plan: Plan): Promise<Credenti
     ...['-keyout', keyFile, '-out', certFile],
   ])
   if (made.code !== 0) throw new Error(`openssl could not make a certificate: ${made.stderr.trim()}`)
-  const token = randomBytes(24).toString('hex')
-  writeFileSync(tokenFile, `${token}\n`, { mode: 0o600 })
   const server = `https://${address}:${port}`
   const authority = readFileSync(certFile).toString('base64')
-  writeFileSync(kubeconfig, kubeconfigText(server, authority, token), { mode: 0o600 })
-  return { certFile, keyFile, tokenFile, kubeconfig }
+  const write = (path: string, text: string): void => writeFileSync(path, text, { mode: 0o600 })
+  const token = newToken()
+  write(tokenFile, `${token}\n`)
+  write(kubeconfig, kubeconfigText(server, authority, token))
+  const nodes = plan.nodes.map(({ name }) => ({ name, token: newToken(), path: join(dir, `${name}.kubeconfig`) }))
+  for (const node of nodes) write(node.path, kubeconfigText(server, authority, node.token))
+  const usersFile = join(dir, 'tokens.csv')
+  const lines = nodes.map(({ name, token }) => `${token},system:node:${name},,"system:nodes"\n`)
+  write(usersFile, lines.join(''))
+  const nodeKubeconfigs = new Map(nodes.map(({ name, path }) => [name, path]))
+  return { certFile, keyFile, tokenFile, usersFile, kubeconfig, nodeKubeconfigs }
+}
+
+function newToken(): string {
+  return randomBytes(24).toString('hex')
 }
 
 /** JSON is YAML, so any client reads it. */

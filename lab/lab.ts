@@ -137,7 +137,8 @@ export class Lab implements AsyncDisposable {
   agentCommand(name: string): string[] {
     const dir = this.nodeDir(name)
     return [
-      ...[process.execPath, join(root, 'agent/main.ts'), '--node-name', name, '--kubeconfig', this.kubeconfig],
+      ...[process.execPath, join(root, 'agent/main.ts'), '--node-name', name],
+      ...['--kubeconfig', this.#credentials!.nodeKubeconfigs.get(name)!],
       ...['--data-dir', join(dir, 'data'), '--run-dir', join(dir, 'run'), '--node-ip', 'auto', '--log-level', 'info'],
     ]
   }
@@ -260,11 +261,12 @@ export class Lab implements AsyncDisposable {
   }
 
   #startApi(): void {
-    const { certFile, keyFile, tokenFile } = this.#credentials!
+    const { certFile, keyFile, tokenFile, usersFile } = this.#credentials!
     const { netns, address, port } = this.plan.api
     const argv = [
       ...[process.execPath, join(root, 'apiserver/main.ts'), '--data-dir', join(this.dir, 'api', 'data')],
       ...['--listen', `${address}:${port}`, '--tls-cert', certFile, '--tls-key', keyFile, '--token-file', tokenFile],
+      ...['--token-auth-file', usersFile],
     ]
     this.#start('margay-api', argv, netns, join(this.dir, 'api', 'api.log'))
   }

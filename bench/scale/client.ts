@@ -1,6 +1,10 @@
 // Writes of the simulated cluster: plain HTTP, many at once.
 import { Agent, request } from 'node:http'
 
+/** Of the server that is measured, which holds nothing but the simulated cluster. */
+export const TOKEN = 'bench-scale'
+const authorization = `Bearer ${TOKEN}`
+
 const PARALLEL = 32
 const agent = new Agent({ keepAlive: true, maxSockets: PARALLEL })
 
@@ -29,7 +33,7 @@ export function patch(url: string, path: string, body: object): Promise<void> {
 export function read(url: string): Promise<number> {
   return new Promise((resolve, reject) => {
     let bytes = 0
-    const asked = request(url, { agent: false }, response => {
+    const asked = request(url, { agent: false, headers: { authorization } }, response => {
       response.on('data', (chunk: Buffer) => {
         bytes += chunk.length
       })
@@ -43,7 +47,7 @@ export function read(url: string): Promise<number> {
 
 function send(url: string, method: string, body: object, type = 'application/json'): Promise<void> {
   const text = JSON.stringify(body)
-  const headers = { 'content-type': type, 'content-length': Buffer.byteLength(text) }
+  const headers = { authorization, 'content-type': type, 'content-length': Buffer.byteLength(text) }
   return new Promise((resolve, reject) => {
     const asked = request(url, { agent, method, headers }, response => {
       let answer = ''

@@ -7,6 +7,7 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { TOKEN } from './client.ts'
 import { NODE_ADDRESS } from './ground.ts'
 import { nodeName } from './objects.ts'
 
@@ -25,7 +26,10 @@ export type Agent = Program & {
 
 /** Starts margay-api with its data in `folder`. */
 export async function startApi(checkout: string, folder: string): Promise<Api> {
-  const args = [join(checkout, 'apiserver/main.ts'), '--data-dir', join(folder, 'api'), '--listen', '127.0.0.1:0']
+  const tokenFile = join(folder, 'token')
+  writeFileSync(tokenFile, TOKEN, { mode: 0o600 })
+  const places = ['--data-dir', join(folder, 'api'), '--listen', '127.0.0.1:0', '--token-file', tokenFile]
+  const args = [join(checkout, 'apiserver/main.ts'), ...places]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = (await Promise.race([
     once(createInterface({ input: child.stdout! }), 'line'),
@@ -92,7 +96,7 @@ function kubeconfigText(server: string): string {
     apiVersion: 'v1',
     kind: 'Config',
     clusters: [{ name: 'bench', cluster: { server } }],
-    users: [{ name: 'bench', user: {} }],
+    users: [{ name: 'bench', user: { token: TOKEN } }],
     contexts: [{ name: 'bench', context: { cluster: 'bench', user: 'bench' } }],
     'current-context': 'bench',
   })

@@ -51,7 +51,7 @@ test('what was acknowledged before kill -9 is there afterwards, and what was del
   for (let kill = 0; kill <= KILLS; kill++) {
     const program = await startProgram(['--data-dir', dir, '--listen', '127.0.0.1:0'])
     t.teardown(() => program.stop('SIGKILL'))
-    const store = openStore({ server: program.url })
+    const store = openStore({ server: program.url, token: program.token })
     const found = new Map((await store.list('IPPool')).map(pool => [pool.metadata.name, pool]))
     const countOf = (name: string): number => Number(found.get(name)?.metadata.annotations?.['count'] ?? 0)
     for (const [name, n] of counts) t.true(countOf(name) >= n, `${name} lost ${n}`)
@@ -90,7 +90,9 @@ test('a data directory that cannot be made ends the program with 3', async t => 
 
 test('SIGTERM ends an open watch in order and exits 0', async t => {
   const program = await startProgram(['--data-dir', await tempDir(t), '--listen', '127.0.0.1:0'])
-  const watch = await fetch(`${program.url}/apis/projectcalico.org/v3/ippools?watch=true`)
+  const watch = await fetch(`${program.url}/apis/projectcalico.org/v3/ippools?watch=true`, {
+    headers: { authorization: `Bearer ${program.token}` },
+  })
   const body = watch.text()
   t.is(await program.stop('SIGTERM'), 0)
   t.is(await body, '')
@@ -101,7 +103,7 @@ test('wrong usage exits 2 and names the remedy', t => {
   const run = (...args: string[]): { status: number | null; stderr: string } =>
     spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' })
   for (const [args, message] of [
-    [['--listen', '0.0.0.0:6480'], /--tls-cert, --tls-key and --token-file/],
+    [['--listen', '0.0.0.0:6480'], /--tls-cert and --tls-key/],
     [['--tls-cert', '/dev/null'], /give both/],
     [['--token-file', '/nowhere'], /\/nowhere/],
     [['--nonsense'], /--nonsense/],

@@ -6,9 +6,15 @@ import { createInterface } from 'node:readline'
 import anyTest, { type ExecutionContext, type TestFn } from 'ava'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
 import { findSystemProgram, SYSTEM_PATH } from '../../lib/system-program.ts'
+import { kubeconfigFor } from './kubeconfig.ts'
 
 type Run = { code: number; out: string; err: string }
-type Context = { server: ApiServer; dir: string; kubectl: (line: string, stdin?: string) => Promise<Run> }
+type Context = {
+  server: ApiServer
+  dir: string
+  kubeconfig: string
+  kubectl: (line: string, stdin?: string) => Promise<Run>
+}
 
 const test = anyTest as TestFn<Context>
 const KUBECTL = findSystemProgram('kubectl')
@@ -16,8 +22,7 @@ const KUBECTL = findSystemProgram('kubectl')
 test.beforeEach(async t => {
   const server = await startApiServer()
   const dir = await mkdtemp(join(tmpdir(), 'margay-kubectl-'))
-  const kubeconfig = join(dir, 'config')
-  await writeFile(kubeconfig, kubeconfigFor(server.url))
+  const kubeconfig = kubeconfigFor(server)
   const env = { ...process.env, PATH: SYSTEM_PATH, HOME: dir, KUBECONFIG: kubeconfig, KUBE_EDITOR: join(dir, 'editor') }
   const kubectl: Context['kubectl'] = (line, stdin = '') =>
     new Promise(resolve => {
@@ -26,7 +31,7 @@ test.beforeEach(async t => {
       )
       child.stdin!.end(stdin)
     })
-  t.context = { server, dir, kubectl }
+  t.context = { server, dir, kubeconfig, kubectl }
 })
 test.afterEach.always(async t => {
   await t.context.server.close()
@@ -40,17 +45,6 @@ function withKubectl(title: string, body: (t: ExecutionContext<Context>) => Prom
     if (KUBECTL !== undefined) return body(t)
     t.log('skipped: no kubectl here')
     t.pass()
-  })
-}
-
-function kubeconfigFor(server: string): string {
-  return JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Config',
-    clusters: [{ name: 'lab', cluster: { server } }],
-    contexts: [{ name: 'lab', context: { cluster: 'lab', user: 'lab' } }],
-    users: [{ name: 'lab', user: {} }],
-    'current-context': 'lab',
   })
 }
 
@@ -138,12 +132,10 @@ withKubectl('kubectl is told what is wrong with an object, by field', async t =>
 })
 
 withKubectl('kubectl watches additions, changes and deletions', async t => {
-  const { kubectl, dir } = t.context
+  const { kubectl, dir, kubeconfig } = t.context
   await kubectl('apply -f -', POOL)
-  const env = { ...process.env, PATH: SYSTEM_PATH, HOME: dir, KUBECONFIG: join(dir, 'config') }
-  const child = spawn(KUBECTL!, ['get', 'ippools', '-w', '--output-watch-events', '--no-headers'], {
-    env,
-  })
+  const env = { ...process.env, PATH: SYSTEM_PATH, HOME: dir, KUBECONFIG: kubeconfig }
+  const child = spawn(KUBECTL!, ['get', 'ippools', '-w', '--output-watch-events', '--no-headers'], { env })
   t.teardown(() => child.kill('SIGKILL'))
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const next = async (): Promise<string> => String((await lines.next()).value).split(/\s+/)[0]!

@@ -1,6 +1,7 @@
 // `margay-api` as a process of its own, for tests that kill it.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 
 /** What still runs when the tests end, however they end, is killed. */
@@ -13,6 +14,8 @@ const MAIN = new URL('../../apiserver/main.ts', import.meta.url).pathname
 
 export type Program = {
   url: string
+  /** The administrator's. */
+  token: string
   /** Sends a signal and waits for the end; the exit code, or null when the signal ended it. */
   stop(signal: NodeJS.Signals): Promise<number | null>
 }
@@ -33,9 +36,9 @@ export async function startProgram(args: readonly string[]): Promise<Program> {
       throw new Error(`exit code ${code}: ${complaint}`)
     }),
   ])
-  const url = /ready on (\S+),/.exec(String(line))?.[1]
-  if (url === undefined) throw new Error(`unexpected first line: ${line}`)
-  return { url, stop: signal => stop(child, ended, signal) }
+  const [, url, tokenFile] = /ready on (\S+),.* token in (\S+),/.exec(String(line)) ?? []
+  if (url === undefined || tokenFile === undefined) throw new Error(`unexpected first line: ${line}`)
+  return { url, token: readFileSync(tokenFile, 'utf8').trim(), stop: signal => stop(child, ended, signal) }
 }
 
 async function stop(

@@ -1,4 +1,3 @@
-import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import anyTest, { type TestFn } from 'ava'
 import { type ApiServer, type ApiServerOptions, OptionsError, startApiServer } from '../../apiserver/server.ts'
@@ -15,8 +14,11 @@ test.beforeEach(async t => {
 })
 test.afterEach.always(t => t.context.server.close())
 
-async function call({ url }: ApiServer, path: string, { method, body, headers }: Call = {}): Promise<Answer> {
-  const init = { method: method ?? 'GET', headers: { 'content-type': 'application/json', ...headers } }
+async function call({ url, token }: ApiServer, path: string, { method, body, headers }: Call = {}): Promise<Answer> {
+  const init = {
+    method: method ?? 'GET',
+    headers: { ...bearer(token), 'content-type': 'application/json', ...headers },
+  }
   const text = typeof body === 'string' ? body : JSON.stringify(body)
   const response = await fetch(url + path, body === undefined ? init : { ...init, body: text })
   const answer = await response.text()
@@ -24,6 +26,7 @@ async function call({ url }: ApiServer, path: string, { method, body, headers }:
   return { code: response.status, body: type.includes('json') ? JSON.parse(answer) : answer, type }
 }
 
+const bearer = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` })
 const pool = (name: string, spec: object = {}): object => ({
   metadata: { name },
   spec: { cidr: '10.0.0.0/16', ...spec },
@@ -41,9 +44,9 @@ function list(value: unknown, ...path: readonly (string | number)[]): unknown[] 
 }
 
 /** Events of a watch until `count` came or it ended. */
-async function watch({ url }: ApiServer, path: string, count: number, headers = {}): Promise<unknown[]> {
+async function watch({ url, token }: ApiServer, path: string, count: number, headers = {}): Promise<unknown[]> {
   const abort = new AbortController()
-  const response = await fetch(url + path, { headers, signal: abort.signal })
+  const response = await fetch(url + path, { headers: { ...bearer(token), ...headers }, signal: abort.signal })
   const events: unknown[] = []
   let rest = ''
   for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
@@ -247,7 +250,7 @@ test('a reader who is too slow is cut off, and the server goes on', async t => {
   const socket = connect(Number(port), hostname)
   const closed = new Promise<void>(resolve => socket.once('close', () => resolve()))
   socket.on('error', () => {})
-  socket.write(`GET ${POOLS}?watch=true HTTP/1.1\r\nhost: ${hostname}\r\n\r\n`)
+  socket.write(`GET ${POOLS}?watch=true HTTP/1.1\r\nhost: ${hostname}\r\nauthorization: Bearer ${server.token}\r\n\r\n`)
   await new Promise(resolve => socket.once('readable', resolve))
   const big = { ...pool('p'), metadata: { name: 'p', annotations: { big: 'x'.repeat(1_000_000) } } }
   await call(server, POOLS, { method: 'POST', body: big })
@@ -260,38 +263,9 @@ test('a reader who is too slow is cut off, and the server goes on', async t => {
   t.is((await call(server, `${POOLS}/p`)).code, 200)
 })
 
-test('a server without token serves neither foreign hosts nor web pages', async t => {
-  const { server } = t.context
-  const { port } = new URL(server.url)
-  const code = (headers: Record<string, string>): Promise<number> =>
-    new Promise((resolve, reject) => {
-      httpRequest({ host: '127.0.0.1', port, path: POOLS, headers }, response => {
-        response.resume()
-        resolve(response.statusCode!)
-      })
-        .on('error', reject)
-        .end()
-    })
-  t.is(await code({ host: 'evil.example' }), 403)
-  t.is(await code({ origin: 'http://evil.example' }), 403)
-  t.is(await code({ host: `localhost:${port}` }), 200)
-})
-
-test('a server with a token answers who shows it, and health to all', async t => {
-  const server = await startApiServer({ token: 'right' })
-  t.teardown(() => server.close())
-  const code = async (path: string, authorization: string): Promise<number> =>
-    (await call(server, path, { headers: { authorization } })).code
-  t.is(await code(POOLS, ''), 401)
-  t.is(await code(POOLS, 'Bearer wrong'), 401)
-  t.is(await code(POOLS, 'Bearer right'), 200)
-  t.is(await code('/healthz', ''), 200)
-})
-
 const unsafe: ApiServerOptions[] = [
   { listen: '0.0.0.0:0' },
   { listen: '0.0.0.0:0', token: 'a' },
-  { listen: '[::]:0', tls: { cert: 'any', key: 'any' } },
   { listen: '127.0.0.1' },
   { listen: '127.0.0.1:70000' },
   { token: '' },

@@ -1,5 +1,6 @@
 import anyTest, { type TestFn } from 'ava'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
+import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
 import { type Run, runCtl } from './run.ts'
 
 type Ctl = (args: string[], stdin?: string) => Promise<Run>
@@ -8,7 +9,8 @@ const test = anyTest as TestFn<{ server: ApiServer; ctl: Ctl }>
 
 test.beforeEach(async t => {
   const server = await startApiServer()
-  t.context = { server, ctl: (args, stdin) => runCtl([...args, '--server', server.url], stdin) }
+  const kubeconfig = kubeconfigFor(server)
+  t.context = { server, ctl: (args, stdin) => runCtl([...args, '--kubeconfig', kubeconfig], stdin) }
 })
 test.afterEach.always(t => t.context.server.close())
 

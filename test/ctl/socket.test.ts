@@ -9,6 +9,7 @@ import { startApiServer } from '../../apiserver/server.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { silentLog } from '../../lib/log.ts'
+import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aBlock, aNode, aPool } from '../datastore/objects.ts'
 import { type Run, runCtl } from './run.ts'
@@ -107,13 +108,14 @@ test('a socket that is missing, or that nobody serves, is 3 with a remedy', asyn
 test('ipam show and ipam check read the API server', async t => {
   const server = await startApiServer()
   t.teardown(() => server.close())
-  const store = openStore({ server: server.url })
+  const store = openStore({ server: server.url, token: server.token })
   t.teardown(() => store.close())
   const attributes = [{ handle_id: 'h', secondary: { pod: 'web' } }]
   await store.create('IPPool', aPool('p1'))
   await store.create('Node', aNode('n1'))
   await store.create('IPAMBlock', aBlock('10.244.0.8/31', { allocations: [0, null], unallocated: [1], attributes }))
-  const ctl = (...args: string[]) => runCtl([...args, '--server', server.url])
+  const kubeconfig = kubeconfigFor(server)
+  const ctl = (...args: string[]) => runCtl([...args, '--kubeconfig', kubeconfig])
 
   t.regex((await ctl('ipam', 'show', '--show-blocks')).out, /^Block +10\.244\.0\.8\/31 +2 +1 \(50%\) +1 \(50%\)$/m)
   const pools = JSON.parse((await ctl('ipam', 'show', '-o', 'json')).out)

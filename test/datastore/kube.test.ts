@@ -6,7 +6,7 @@ import { storeContract } from './contract.ts'
 
 storeContract(test, async () => {
   const server = await startApiServer()
-  const store = openStore({ server: server.url })
+  const store = openStore({ server: server.url, token: server.token })
   return {
     store,
     close: async () => {

@@ -57,8 +57,8 @@ class Relay {
 async function relayed(t: ExecutionContext, idleMs?: number): Promise<{ direct: Store; store: Store; relay: Relay }> {
   const server = await startApiServer({ watchLimits: { bookmarkMs: 100, bufferBytes: 1e6 } })
   const relay = new Relay(new URL(server.url))
-  const store = openStore({ server: await relay.start(), idleMs })
-  const direct = openStore({ server: server.url })
+  const store = openStore({ server: await relay.start(), token: server.token, idleMs })
+  const direct = openStore({ server: server.url, token: server.token })
   t.teardown(async () => {
     await store.close()
     await direct.close()
@@ -104,9 +104,10 @@ test('bookmarks keep a quiet watch open', async t => {
 test('a watch outlives a restart of the server and sees what happened meanwhile', async t => {
   const dataDir = await mkdtemp(join(tmpdir(), 'margay-api-'))
   t.teardown(() => rm(dataDir, { recursive: true }))
-  let server: ApiServer = await startApiServer({ dataDir })
+  const token = 'stays'
+  let server: ApiServer = await startApiServer({ dataDir, token })
   const { url } = server
-  const store = openStore({ server: url })
+  const store = openStore({ server: url, token })
   t.teardown(() => store.close())
   await store.create('IPPool', aPool('old'))
   const seen = new Recorded(store, 'IPPool')
@@ -114,14 +115,14 @@ test('a watch outlives a restart of the server and sees what happened meanwhile'
   await server.close()
   await seen.until(s => s.connections.includes(false))
 
-  const elsewhere = await startApiServer({ dataDir })
-  const direct = openStore({ server: elsewhere.url })
+  const elsewhere = await startApiServer({ dataDir, token })
+  const direct = openStore({ server: elsewhere.url, token })
   await direct.delete('IPPool', 'old')
   await direct.create('IPPool', aPool('new'))
   await direct.close()
   await elsewhere.close()
 
-  server = await startApiServer({ dataDir, listen: new URL(url).host })
+  server = await startApiServer({ dataDir, token, listen: new URL(url).host })
   t.teardown(() => server.close())
   await seen.until(s => s.state().has('new'))
   t.false(seen.state().has('old'))

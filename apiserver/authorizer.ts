@@ -1,0 +1,115 @@
+// Who may do what. The administrator everything. A node reads what networking needs and writes what belongs to it: its
+// Node, its blocks, its endpoints, so that a stolen node token cannot move another node's traffic. Everybody else only
+// asks what there is and who they are. After Kubernetes' node authoriser and NodeRestriction.
+import { sameJson } from '../api/json.ts'
+import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import type { AnyObject } from '../api/lifecycle.ts'
+import { MASTERS, nodeNameOf, type User } from './identity.ts'
+import type { ApiVerb } from './routes.ts'
+import { ApiError } from './status.ts'
+
+/** What somebody wants to do; `name` absent means the collection. */
+export type Attempt = { verb: ApiVerb; kind: Kind; namespace?: string; name?: string; subresource?: string }
+
+/** One write as it would be: an object that comes, changes or goes. Throws Forbidden to refuse it. */
+export type WriteGuard = (before: AnyObject | undefined, after: AnyObject | undefined) => void
+
+type Rule = {
+  name: string
+  verbs: readonly ApiVerb[]
+  /** Whose the object is; undefined: nobody's. */
+  ownerOf(object: AnyObject): string | undefined
+  /** Whether a node may take an object that is nobody's, and give one up. */
+  free?: true
+  /** What else must hold of a change; the text says what does not. */
+  refusal?(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined
+}
+
+const READS: readonly ApiVerb[] = ['get', 'list', 'watch']
+const ALL_WRITES: readonly ApiVerb[] = ['create', 'update', 'patch', 'delete']
+const RESTRICTED_LABEL = /(^|\.)node-restriction\.kubernetes\.io\//
+
+const specField =
+  (field: string) =>
+  ({ spec }: AnyObject): string | undefined => {
+    const value = (spec as Record<string, unknown> | undefined)?.[field]
+    return typeof value === 'string' ? value : undefined
+  }
+
+/** What a node may write, by kind. A kind without a row is read only to it. */
+const NODE_RULES: Partial<Record<Kind, Rule>> = {
+  Node: {
+    name: 'a node writes its own Node',
+    verbs: ['create', 'update', 'patch'],
+    ownerOf: ({ metadata }) => metadata.name,
+    refusal: nodeRestriction,
+  },
+  IPAMBlock: {
+    name: 'a node writes its own blocks',
+    verbs: ALL_WRITES,
+    ownerOf: object => specField('affinity')(object)?.replace(/^host:/, ''),
+    free: true,
+  },
+  BlockAffinity: { name: 'a node writes its own block affinities', verbs: ALL_WRITES, ownerOf: specField('node') },
+  WorkloadEndpoint: { name: 'a node writes its own endpoints', verbs: ALL_WRITES, ownerOf: specField('node') },
+}
+
+/** Labels choose pools and peers, taints and addresses of a Node are others' decision: a node leaves them as they are. */
+function nodeRestriction(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined {
+  if (after === undefined) return undefined
+  if (before === undefined)
+    return Object.keys(after.metadata.labels ?? {}).some(label => RESTRICTED_LABEL.test(label))
+      ? 'a node sets no label of node-restriction.kubernetes.io'
+      : undefined
+  const parts = ['labels', 'finalizers', 'ownerReferences'] as const
+  const changed = parts.find(part => !sameJson(before.metadata[part], after.metadata[part]))
+  if (changed !== undefined) return `a node leaves metadata.${changed} of its Node as they are`
+  return sameJson(before.spec, after.spec) ? undefined : 'a node leaves the spec of its Node as it is'
+}
+
+/** Why an attempt is refused before any object is looked at; undefined when it may go on. */
+function refusalOf(user: User, { verb, kind, name }: Attempt): string | undefined {
+  if (user.groups.includes(MASTERS)) return undefined
+  const node = nodeNameOf(user)
+  if (node === undefined) return 'no rule lets this user do it'
+  if (READS.includes(verb)) return undefined
+  const rule = NODE_RULES[kind]
+  if (rule === undefined) return `a node only reads ${kinds[kind].plural}`
+  if (!rule.verbs.includes(verb)) return `${rule.name}: by ${rule.verbs.join(', ')} alone`
+  if (kind === 'Node' && name !== undefined && name !== node) return rule.name
+  return undefined
+}
+
+/** Throws Forbidden when the user may not even try. */
+export function authorize(user: User, attempt: Attempt): void {
+  const why = refusalOf(user, attempt)
+  if (why !== undefined) throw forbidden(user, attempt, why)
+}
+
+/** What looks at each object that an authorised attempt would write. */
+export function guardOf(user: User, attempt: Attempt): WriteGuard {
+  const node = nodeNameOf(user)
+  const rule = NODE_RULES[attempt.kind]
+  if (user.groups.includes(MASTERS) || node === undefined || rule === undefined) return () => {}
+  return (before, after) => {
+    const isOwn = (object: AnyObject | undefined): boolean => {
+      const owner = object === undefined ? node : rule.ownerOf(object)
+      return owner === node || (owner === undefined && rule.free === true)
+    }
+    const isSomeones = [before, after].some(object => object !== undefined && rule.ownerOf(object) === node)
+    const why = isOwn(before) && isOwn(after) && isSomeones ? rule.refusal?.(before, after) : rule.name
+    if (why === undefined) return
+    const name = (after ?? before)?.metadata.name
+    throw forbidden(user, { ...attempt, name }, why)
+  }
+}
+
+function forbidden(user: User, { verb, kind, namespace, name, subresource }: Attempt, rule: string): ApiError {
+  const { plural, group }: KindRow = kinds[kind]
+  const resource = subresource === undefined ? plural : `${plural}/${subresource}`
+  const scope = namespace === undefined ? 'at the cluster scope' : `in the namespace "${namespace}"`
+  const object = `${group === '' ? plural : `${plural}.${group}`}${name === undefined ? '' : ` "${name}"`}`
+  const what = `cannot ${verb} resource "${resource}" in API group "${group}" ${scope}`
+  const details = { ...(name === undefined ? {} : { name }), group, kind: plural }
+  return new ApiError('Forbidden', `${object} is forbidden: User "${user.name}" ${what}: ${rule}`, details)
+}

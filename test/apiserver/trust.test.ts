@@ -1,0 +1,219 @@
+// Who may speak to margay-api, and what a node's token may write.
+import { chmod, mkdtemp, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { nodeKubeconfig, writeKubeconfig } from '../../apiserver/client-files.ts'
+import { ownToken, SecretFileError } from '../../apiserver/secret-files.ts'
+import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
+import { openStore } from '../../datastore/kube.ts'
+import { startProgram } from './program.ts'
+
+const POOLS = '/apis/projectcalico.org/v3/ippools'
+const BLOCKS = '/apis/projectcalico.org/v3/ipamblocks'
+const ENDPOINTS = '/apis/projectcalico.org/v3/namespaces/default/workloadendpoints'
+const NODES = '/api/v1/nodes'
+
+async function tempDir(t: ExecutionContext): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'margay-trust-'))
+  t.teardown(() => rm(dir, { recursive: true, force: true }))
+  return dir
+}
+
+type Answer = { code: number; body: { reason?: string; message?: string; details?: object } }
+
+async function call(
+  url: string,
+  path: string,
+  token: string | undefined,
+  method = 'GET',
+  body?: object,
+): Promise<Answer> {
+  const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+  const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  const headers = { 'content-type': type, ...authorization }
+  const response = await fetch(url + path, {
+    method,
+    headers,
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  return { code: response.status, body: text === 'ok' ? {} : JSON.parse(text) }
+}
+
+test('on loopback too, nobody without the token reads, writes or discovers anything', async t => {
+  const server = await startApiServer()
+  t.teardown(() => server.close())
+  for (const [method, path] of [
+    ['GET', POOLS],
+    ['GET', '/apis'],
+    ['GET', '/version'],
+    ['GET', '/openapi/v2'],
+    ['GET', '/nothing'],
+    ['POST', POOLS],
+    ['DELETE', `${POOLS}/p`],
+    ['POST', '/healthz/../api/v1/nodes'],
+  ] as const)
+    for (const token of [undefined, 'wrong', `${server.token}x`])
+      t.like(await call(server.url, path, token, method), { code: 401, body: { reason: 'Unauthorized' } }, path)
+  for (const path of ['/healthz', '/livez', '/readyz']) t.is((await call(server.url, path, undefined)).code, 200)
+  t.is((await call(server.url, POOLS, server.token)).code, 200)
+})
+
+test('a token of another scheme, or with a blank in it, is none', async t => {
+  const server = await startApiServer({ token: 'right' })
+  t.teardown(() => server.close())
+  const { port } = new URL(server.url)
+  const code = (authorization: string): Promise<number> =>
+    new Promise((resolve, reject) => {
+      request({ port, host: '127.0.0.1', path: POOLS, headers: { authorization } }, response => {
+        response.resume()
+        resolve(response.statusCode!)
+      })
+        .on('error', reject)
+        .end()
+    })
+  for (const wrong of ['right', 'Basic right', 'Bearer', 'Bearer right x', 'Bearer  '])
+    t.is(await code(wrong), 401, wrong)
+  t.is(await code('bearer right'), 200)
+})
+
+test('the first start makes a token and a kubeconfig that this user alone may read, and later starts keep the token', async t => {
+  const dir = await tempDir(t)
+  const args = ['--data-dir', dir, '--listen', '127.0.0.1:0']
+  const first = await startProgram(args)
+  const token = await readFile(join(dir, 'token'), 'utf8')
+  t.regex(token, /^[\w-]{43}\n$/)
+  for (const file of ['token', 'kubeconfig']) t.is((await stat(join(dir, file))).mode & 0o777, 0o600)
+  const store = openStore({ kubeconfig: join(dir, 'kubeconfig') })
+  t.deepEqual(await store.list('IPPool'), [])
+  await store.close()
+  await first.stop('SIGTERM')
+  const second = await startProgram(args)
+  t.teardown(() => second.stop('SIGTERM'))
+  t.is(await readFile(join(dir, 'token'), 'utf8'), token)
+  const again = openStore({ kubeconfig: join(dir, 'kubeconfig') })
+  t.deepEqual(await again.list('IPPool'), [])
+  await again.close()
+})
+
+test('a token file that others may read, or that is a link or a folder, is not used', async t => {
+  const dir = await tempDir(t)
+  const path = join(dir, 'token')
+  await writeFile(path, 'known-to-all\n')
+  await chmod(path, 0o644)
+  t.throws(() => ownToken(path), { instanceOf: SecretFileError, message: /chmod 600/ })
+  await symlink('/etc/passwd', join(dir, 'link'))
+  t.throws(() => ownToken(join(dir, 'link')), { instanceOf: SecretFileError, message: /symbolic link/ })
+  await symlink(join(dir, 'elsewhere'), join(dir, 'dangling'))
+  t.throws(() => ownToken(join(dir, 'dangling')), { instanceOf: SecretFileError, message: /symbolic link/ })
+  t.throws(() => ownToken(dir), { instanceOf: SecretFileError, message: /no plain file/ })
+})
+
+/** A server with a token for n1, one for n2, and one for a user of no known group. */
+async function withNodes(t: ExecutionContext): Promise<{ server: ApiServer; n1: string; n2: string; other: string }> {
+  const dir = await tempDir(t)
+  const server = await startApiServer({ usersFile: join(dir, 'tokens.csv') })
+  t.teardown(() => server.close())
+  writeKubeconfig(join(dir, 'kubeconfig'), { server: server.url, user: 'admin', token: server.token })
+  const tokenOf = (node: string): string => JSON.parse(nodeKubeconfig(dir, node)).users[0].user.token
+  const [n1, n2] = [tokenOf('n1'), tokenOf('n2')]
+  t.is(tokenOf('n1'), n1, 'the same token at the next call')
+  const other = 'a-token-of-somebody-else'
+  await writeFile(join(dir, 'tokens.csv'), `${other},jane,jane,"readers"\n`, { flag: 'a' })
+  for (const name of ['n1', 'n2'])
+    await call(server.url, NODES, server.token, 'POST', { metadata: { name, labels: { rack: 'a' } } })
+  return { server, n1, n2, other }
+}
+
+const block = (cidr: string, affinity?: string): object => ({
+  metadata: { name: cidr.replace(/[./]/g, '-') },
+  spec: {
+    cidr,
+    ...(affinity === undefined ? {} : { affinity }),
+    allocations: [null],
+    unallocated: [0],
+    attributes: [],
+  },
+})
+const endpoint = (name: string, node: string): object => ({
+  metadata: { name },
+  spec: { orchestrator: 'cni', node, endpoint: 'eth0', interfaceName: 'cali1' },
+})
+
+test("a node's token writes its own Node, blocks and endpoints, and reads what networking needs", async t => {
+  const { server, n1 } = await withNodes(t)
+  const ok = async (code: number, path: string, method?: string, body?: object): Promise<void> => {
+    const answer = await call(server.url, path, n1, method, body)
+    t.is(answer.code, code, `${method ?? 'GET'} ${path}: ${answer.body.message}`)
+  }
+  await call(server.url, POOLS, server.token, 'POST', { metadata: { name: 'p' }, spec: { cidr: '10.0.0.0/16' } })
+  for (const path of [NODES, POOLS, BLOCKS, '/api/v1/namespaces/default', '/apis/projectcalico.org/v3/bgppeers'])
+    await ok(200, path)
+  const annotations = { 'projectcalico.org/IPv4Address': '192.0.2.1/24' }
+  await ok(200, `${NODES}/n1/status`, 'PATCH', { metadata: { annotations } })
+  await ok(200, `${NODES}/n1`, 'PATCH', { metadata: { annotations: { note: 'x' } } })
+  await ok(201, BLOCKS, 'POST', block('10.0.0.1/32', 'host:n1'))
+  await ok(200, `${BLOCKS}/10-0-0-1-32`, 'PATCH', { spec: { strictAffinity: true } })
+  await ok(200, `${BLOCKS}/10-0-0-1-32`, 'PATCH', { spec: { affinity: null } })
+  await ok(200, `${BLOCKS}/10-0-0-1-32`, 'PATCH', { spec: { affinity: 'host:n1' } })
+  await ok(200, `${BLOCKS}/10-0-0-1-32`, 'DELETE')
+  await ok(201, ENDPOINTS, 'POST', endpoint('e', 'n1'))
+  await ok(200, `${ENDPOINTS}/e`, 'DELETE')
+})
+
+test("a node's token is refused with the object and the rule when it writes what is not its own", async t => {
+  const { server, n1, n2 } = await withNodes(t)
+  await call(server.url, POOLS, server.token, 'POST', { metadata: { name: 'p' }, spec: { cidr: '10.0.0.0/16' } })
+  await call(server.url, BLOCKS, n2, 'POST', block('10.0.0.2/32', 'host:n2'))
+  await call(server.url, BLOCKS, n1, 'POST', block('10.0.0.3/32', 'host:n1'))
+  await call(server.url, BLOCKS, server.token, 'POST', block('10.0.0.4/32'))
+  await call(server.url, ENDPOINTS, n2, 'POST', endpoint('e', 'n2'))
+  const own = { ...endpoint('e', 'n1'), metadata: { name: 'e' } }
+  const refused: [method: string, path: string, body: object | undefined, rule: RegExp][] = [
+    ['PATCH', `${NODES}/n2`, { metadata: { annotations: { a: 'b' } } }, /nodes "n2" is forbidden: .*its own Node/],
+    ['PATCH', `${NODES}/n2/status`, { status: {} }, /"nodes\/status".*its own Node/],
+    ['POST', NODES, { metadata: { name: 'n3' } }, /nodes "n3" is forbidden: .*its own Node/],
+    ['DELETE', `${NODES}/n1`, undefined, /cannot delete resource "nodes"/],
+    ['PATCH', `${NODES}/n1`, { metadata: { labels: { rack: 'core' } } }, /leaves metadata\.labels/],
+    ['PATCH', `${NODES}/n1`, { spec: { podCIDR: '10.0.0.0/8' } }, /leaves the spec/],
+    ['POST', BLOCKS, block('10.0.0.5/32', 'host:n2'), /ipamblocks.*"10-0-0-5-32" is forbidden.*its own blocks/],
+    ['POST', BLOCKS, block('10.0.0.5/32'), /its own blocks/],
+    ['PATCH', `${BLOCKS}/10-0-0-2-32`, { spec: { affinity: 'host:n1' } }, /"10-0-0-2-32".*its own blocks/],
+    ['PATCH', `${BLOCKS}/10-0-0-3-32`, { spec: { affinity: 'host:n2' } }, /its own blocks/],
+    ['PATCH', `${BLOCKS}/10-0-0-4-32`, { spec: { strictAffinity: true } }, /its own blocks/],
+    ['DELETE', `${BLOCKS}/10-0-0-2-32`, undefined, /"10-0-0-2-32".*its own blocks/],
+    ['DELETE', `${BLOCKS}/10-0-0-4-32`, undefined, /its own blocks/],
+    ['DELETE', BLOCKS, undefined, /cannot deletecollection/],
+    ['PUT', `${ENDPOINTS}/e`, own, /"e" is forbidden.*its own endpoints/],
+    ['DELETE', `${ENDPOINTS}/e`, undefined, /its own endpoints/],
+    ['POST', POOLS, { metadata: { name: 'q' }, spec: { cidr: '10.9.0.0/16' } }, /only reads ippools/],
+    ['PATCH', `${POOLS}/p`, { spec: { disabled: true } }, /ippools.projectcalico.org "p" is forbidden.*only reads/],
+    ['POST', '/api/v1/namespaces', { metadata: { name: 'x' } }, /only reads namespaces/],
+    ['POST', '/api/v1/namespaces/default/pods', { metadata: { name: 'x' } }, /only reads pods/],
+  ]
+  for (const [method, path, body, rule] of refused) {
+    const answer = await call(server.url, path, n1, method, body)
+    t.like(answer, { code: 403, body: { reason: 'Forbidden' } }, `${method} ${path}`)
+    t.regex(String(answer.body.message), rule, `${method} ${path}`)
+    t.regex(String(answer.body.message), /User "system:node:n1"/)
+  }
+})
+
+test('a user of no known group is told so, and a token that is taken out of the file ends', async t => {
+  const dir = await tempDir(t)
+  const usersFile = join(dir, 'tokens.csv')
+  const token = 'a-token-of-somebody-else'
+  await writeFile(usersFile, `# who\n\nno line of ours\n${token},jane,1,readers\n`, { mode: 0o600 })
+  const { ManualClock } = await import('../../lib/clock.ts')
+  const clock = new ManualClock()
+  const server = await startApiServer({ usersFile, clock })
+  t.teardown(() => server.close())
+  t.like(await call(server.url, POOLS, token), { code: 403 })
+  t.is((await call(server.url, '/apis', token)).code, 200)
+  await writeFile(usersFile, '')
+  await utimes(usersFile, 1, 1)
+  clock.advance(1000)
+  t.is((await call(server.url, '/apis', token)).code, 401)
+})
