@@ -5,7 +5,6 @@ import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
 import { matchesSelector } from '../api/selector.ts'
 import type { Condition, EventRecord, ObjectRef } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
-import { collect } from '../cni/collect.ts'
 import type { CniDeps } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
@@ -22,10 +21,10 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Clock } from '../lib/clock.ts'
-import { DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
 import { ClusterView } from './cluster-view.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
+import { takeOverPods } from './earlier-pods.ts'
 import { NodeNetwork } from './node-network.ts'
 import { endpointAnswer, peerAnswer } from './status/answers.ts'
 import { EventRing } from './status/events.ts'
@@ -103,7 +102,8 @@ export class NodeAgent {
     const routes = await kernel.routes({ table: ROUTE_TABLE.main, protocol: this.#options.routeProtocol })
     // any route of ours: an earlier version wrote those to other nodes with another protocol, and they are still in use
     const hadRoutes = routes.length > 0
-    await this.#collectLeftovers()
+    const report = (conditions: readonly Condition[]) => this.#status.report('journal', conditions)
+    await takeOverPods({ cni: this.cni(), dataDir: this.#options.dataDir, report })
     const endpoints = this.endpoints.live()
     const message = `adopted ${endpoints.length} endpoints`
     this.events.record({ type: 'Started', object: this.#self(), reason: 'Started', message })
@@ -176,17 +176,6 @@ export class NodeAgent {
     await this.allocator.close()
     this.#caches.close()
     this.#data.close()
-  }
-
-  /** Removes what unfinished CNI requests left. With a full disk that is left to GC or the next start. */
-  async #collectLeftovers(): Promise<void> {
-    try {
-      await collect(this.cni())
-    } catch (error) {
-      if (!(error instanceof DatabaseError)) throw error
-      const { dataDir } = this.#options
-      this.#deps.log.error({ err: error }, `the journal cannot be written: check the disk of ${dataDir}`)
-    }
   }
 
   #self(): ObjectRef {

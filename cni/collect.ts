@@ -3,6 +3,7 @@
 
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
+import { adopt } from './adopt.ts'
 import type { CniDeps } from './deps.ts'
 import { lockKey } from './endpoints.ts'
 import { takeDown } from './verbs/del.ts'
@@ -24,17 +25,27 @@ export async function collect(deps: CniDeps): Promise<readonly string[]> {
   return collected
 }
 
-/** Releases addresses of containers that no row and no running ADD uses, and that are routed to no interface. */
-export async function collectHandles(deps: CniDeps): Promise<readonly string[]> {
+/**
+ * Releases addresses of containers that no row and no running ADD uses, that are routed to no interface, and that no pod
+ * in this kernel has. `valid`: handles of attachments that the runtime calls valid, which stay in any case.
+ */
+export async function collectHandles(
+  deps: CniDeps,
+  valid: ReadonlySet<string> = new Set(),
+): Promise<readonly string[]> {
   const { ipam, kernel, endpoints } = deps
-  const orphan = (handle: string): boolean => ipam.holder(handle)?.containerID !== undefined && !endpoints.knows(handle)
+  const orphan = (handle: string): boolean =>
+    ipam.holder(handle)?.containerID !== undefined && !endpoints.knows(handle) && !valid.has(handle)
   if (![...ipam.held().keys()].some(orphan)) return []
+  await adopt(deps) // a pod without a row has its addresses
+  const inUse = new Set(endpoints.all().flatMap(({ addresses }) => addresses))
   const routes = await kernel.routes({ table: ROUTE_TABLE.main })
   const routed = new Set(routes.filter(({ type }) => type === 'unicast').map(({ dst }) => dst))
   const released: string[] = []
   for (const [handle, held] of [...ipam.held()]) {
     if (!orphan(handle)) continue // asked again: an ADD may have begun meanwhile
-    if (held.some(({ address }) => routed.has(`${address}/${addressBits(familyOf(address))}`))) continue
+    if (held.some(({ address }) => inUse.has(address) || routed.has(`${address}/${addressBits(familyOf(address))}`)))
+      continue
     await ipam.release(handle)
     released.push(handle)
   }

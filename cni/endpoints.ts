@@ -6,7 +6,10 @@ import type { Attachment, PodName } from './request.ts'
 export type PodEndpoint = {
   /** `<network>/<containerID>/<ifname>`, see `endpointId`. */
   id: string
-  /** The network's name in the CNI configuration: the same container and interface in another network is another endpoint. */
+  /**
+   * The network's name in the CNI configuration: the same container and interface in another network is another
+   * endpoint. '' while nobody has said whose an adopted interface is; `containerID` is then the interface's name.
+   */
   network: string
   containerID: string
   /** Pod side, usually `eth0`. */
@@ -26,6 +29,8 @@ export type PodEndpoint = {
   /** The allocator's key. */
   handle: string
   pod?: PodName
+  /** The journal had lost it: the row was made from what the kernel has (`adopt.ts`). */
+  adopted?: true
   /** Milliseconds since the Unix epoch. */
   createdMs: number
 }
@@ -71,10 +76,15 @@ export class EndpointStore {
     return this.all().find(endpoint => endpoint.interfaceName === interfaceName)
   }
 
-  /** Marks a handle as used by a running ADD, until disposed: it may hold addresses before it has a row. */
-  expect(handle: string): Disposable {
-    this.#expected.add(handle)
-    return { [Symbol.dispose]: () => void this.#expected.delete(handle) }
+  /** Marks a handle, or an interface, as used by a running ADD until disposed: it may be there before it has a row. */
+  expect(name: string): Disposable {
+    this.#expected.add(name)
+    return { [Symbol.dispose]: () => void this.#expected.delete(name) }
+  }
+
+  /** Whether an interface on the host has a row, or a running ADD makes it. */
+  knowsInterface(interfaceName: string): boolean {
+    return this.#expected.has(interfaceName) || this.byInterface(interfaceName) !== undefined
   }
 
   /** Whether a row or a running ADD uses a handle. */
@@ -97,6 +107,16 @@ export class EndpointStore {
     this.#rows.set(endpoint.id, endpoint)
     this.#leaving.delete(endpoint.id)
     this.#tell({ type: 'set', endpoint })
+  }
+
+  /** Puts `endpoint` in the place of the row `id`: the same interface under another identity. */
+  rename(id: string, endpoint: PodEndpoint): void {
+    transaction(this.#db, () => {
+      this.deletePersisted(id)
+      this.persist(endpoint)
+    })
+    this.publish(endpoint)
+    this.unpublish(id)
   }
 
   /** Tells the listeners that the interface will be removed now. The row stays until `delete`. */

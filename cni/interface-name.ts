@@ -19,6 +19,16 @@ function attachmentKey({ containerID, ifname }: Attachment): string {
   return `${containerID}.${ifname}`
 }
 
+/** Every name that the host side of an attachment may have, in the order in which they are tried. */
+export function hostInterfaceNames(network: string, attachment: Attachment, pod?: PodName): string[] {
+  return [
+    hostInterfaceName(attachment, pod),
+    // a second interface of the same container, and the same interface in another network
+    hostInterfaceName(attachment),
+    hostInterfaceName(attachment, undefined, network),
+  ]
+}
+
 /** The allocator's key for an interface. */
 export function handleOf(network: string, attachment: Attachment): string {
   return `${network}.${attachmentKey(attachment)}`

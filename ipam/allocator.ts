@@ -46,6 +46,8 @@ export class NodeAllocator implements Allocator {
   readonly #inputs: InputWatch
   readonly #listeners = new Set<(blocks: readonly OwnBlock[]) => void>()
   readonly #newBlock: NewBlock
+  /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
+  readonly #inUse = new Map<string, Holder>()
   #announced = ''
   #closed = false
 
@@ -57,7 +59,10 @@ export class NodeAllocator implements Allocator {
     this.#claims = new Claims({ ...deps, ledger: this.#ledger })
     this.#newBlock = new NewBlock(deps.node, this.#claims, this.#ledger)
     this.#announced = this.#blocksKey()
-    this.#ledger.onChange(() => this.#announce())
+    this.#ledger.onChange(cidr => {
+      this.#holdWithin(cidr)
+      this.#announce()
+    })
   }
 
   /** Follows pools and blocks at the API server from now on, publishes, and keeps a spare block. */
@@ -147,8 +152,16 @@ export class NodeAllocator implements Allocator {
     }
   }
 
+  hold({ handle, attributes }: Pick<AssignRequest, 'handle' | 'attributes'>, addresses: readonly string[]): void {
+    const holder = this.#holder(handle, attributes)
+    for (const address of addresses) this.#inUse.set(address, holder)
+    for (const { block } of this.#ledger.blocks()) this.#holdWithin(block.cidr)
+  }
+
   async release(handle: string, within?: () => void): Promise<readonly string[]> {
     const held = this.#ledger.held().get(handle) ?? []
+    for (const [address, holder] of this.#inUse) if (holder.handle === handle) this.#inUse.delete(address)
+    for (const { address } of held) this.#inUse.delete(address)
     if (held.length === 0) {
       within?.()
       return []
@@ -170,7 +183,8 @@ export class NodeAllocator implements Allocator {
     const pools = poolsFor(inputs.pools, choice, this.#deps.selects)
     if ('refused' in pools) return pools
     if (exact !== undefined) return this.#planExact(exact, pools)
-    const usable = reservedAside(inputs)
+    const unreserved = reservedAside(inputs)
+    const usable = (address: string) => !this.#inUse.has(address) && unreserved(address)
     for (const pool of pools)
       for (const owned of this.#own()) {
         if (!contains(pool.spec.cidr, owned.block.cidr)) continue
@@ -204,12 +218,31 @@ export class NodeAllocator implements Allocator {
   }
 
   #record(request: AssignRequest, places: readonly { owned: OwnedBlock; ordinal: number }[], within: () => void): void {
-    const holder: Holder = {
-      handle: request.handle,
-      secondary: { ...textsOf(request.attributes), timestamp: new Date(this.#deps.clock.wallMs()).toISOString() },
-    }
+    const holder = this.#holder(request.handle, request.attributes)
     const changed = places.map(({ owned, ordinal }) => ({ ...owned, block: assign(owned.block, holder, ordinal) }))
     this.#ledger.put(changed, within)
+  }
+
+  #holder(handle: string, attributes: AssignRequest['attributes']): Holder {
+    const timestamp = new Date(this.#deps.clock.wallMs()).toISOString()
+    return { handle, secondary: { ...textsOf(attributes), timestamp } }
+  }
+
+  /** Gives the free slots of a block whose addresses are in use to their users. */
+  #holdWithin(cidr: string): void {
+    const owned = this.#ledger.get(cidr)
+    if (owned === undefined) return
+    let { block } = owned
+    for (const [address, holder] of this.#inUse) {
+      const ordinal = freeSlot(block, address)
+      if (ordinal !== undefined) block = assign(block, holder, ordinal)
+    }
+    if (block === owned.block) return
+    try {
+      this.#ledger.put([{ ...owned, block }])
+    } catch (error) {
+      this.#logFailure(error, `addresses in use cannot be held in ${cidr}`)
+    }
   }
 
   async #withDeadline(claim: Promise<AssignRefusal | undefined>, deadline: number): Promise<AssignRefusal | undefined> {

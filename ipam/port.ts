@@ -47,6 +47,11 @@ export type Allocator = {
   ): Promise<readonly Assigned[] | AssignRefusal>
   /** Releases what the handle holds; an unknown handle is fine. Returns the addresses. */
   release(handle: string, within?: () => void): Promise<readonly string[]>
+  /**
+   * Holds addresses that a pod of this kernel has although no slot says so: in the blocks of this node, and in those that
+   * it gets later. Addresses that are held stay with their holder.
+   */
+  hold(holder: Pick<AssignRequest, 'handle' | 'attributes'>, addresses: readonly string[]): void
   /** What each handle holds, for GC and adoption. */
   held(): ReadonlyMap<string, readonly Assigned[]>
   /** Who a handle is: the attributes it was assigned with. */

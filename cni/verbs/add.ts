@@ -5,11 +5,12 @@ import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
+import { endpointOf } from '../adopt.ts'
 import type { CniDeps, HostKernel } from '../deps.ts'
 import { endpointId, type PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { formatMismatch, inspect, inspectPodSide, type Mismatch } from '../inspect.ts'
-import { handleOf, hostInterfaceName } from '../interface-name.ts'
+import { handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
 import { type AddRequest, addressFits } from '../request.ts'
 import type { CniResult } from '../result.ts'
@@ -38,7 +39,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     )
   if (!request.hostNetns) refuseOwnNetns(netns)
 
-  const before = endpoints.get(conf.name, request)
+  const before = endpointOf(request, deps)
   if (before !== undefined && before.netns === netns) {
     const { hostMac, mismatches } = await inspect(kernel, before, { routeProtocol: deps.hostSide.routeProtocol() })
     if (mismatches.length === 0) return resultOf(before, hostMac, request)
@@ -48,7 +49,8 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     )
   }
   using pod = enter(kernel, netns)
-  if (before !== undefined) await takeDown(before, deps, 'keep addresses')
+  const handle = handleOf(conf.name, request)
+  if (before !== undefined) await takeDown(before, deps, before.handle === handle ? 'keep addresses' : undefined)
   if ((await pod.link(ifname)) !== undefined)
     throw new CniError(
       CNI_CODE.environment,
@@ -57,17 +59,18 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     )
 
   await using undo = new AsyncDisposableStack()
-  const handle = handleOf(conf.name, request)
   using _ = endpoints.expect(handle)
   undo.defer(async () => {
     await ipam.release(handle)
   })
+  const interfaceName = await freeInterfaceName(request, deps)
+  using __ = endpoints.expect(interfaceName)
   const place = {
     id: endpointId(conf.name, request),
     network: conf.name,
     containerID,
     ifname,
-    interfaceName: await freeInterfaceName(request, deps),
+    interfaceName,
     netns,
     mac: conf.mac ?? randomMac(),
     mtu: conf.mtu ?? deps.mtu(),
@@ -165,12 +168,7 @@ async function podMismatches(
 /** The name of the host side, free: what had it before is deleted, an older sandbox of the same pod or a leftover. */
 async function freeInterfaceName(request: AddRequest, deps: CniDeps): Promise<string> {
   const { conf, containerID, pod } = request
-  // a second interface of the same container, or the same one in another network: the first name is taken
-  const names = [
-    hostInterfaceName(request, pod),
-    hostInterfaceName(request),
-    hostInterfaceName(request, undefined, conf.name),
-  ]
+  const names = hostInterfaceNames(conf.name, request, pod)
   const name = names.find(each => deps.endpoints.byInterface(each)?.containerID !== containerID) ?? names[2]!
   const older = deps.endpoints.byInterface(name)
   if (older !== undefined) {

@@ -1,5 +1,6 @@
 // CHECK: everything that ADD created is still there, and is what the runtime was told.
 import { addressBits, familyOf } from '../../lib/ip.ts'
+import { endpointOf } from '../adopt.ts'
 import type { CniDeps } from '../deps.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { formatMismatch, inspect } from '../inspect.ts'
@@ -11,7 +12,7 @@ import type { CheckRequest } from '../request.ts'
  */
 export async function check(request: CheckRequest, deps: CniDeps): Promise<void> {
   const { containerID, ifname, conf } = request
-  const endpoint = deps.endpoints.get(conf.name, request)
+  const endpoint = endpointOf(request, deps)
   if (endpoint === undefined) throw broken([`this node knows no interface ${ifname} of container ${containerID}`])
   const told = conf.prevResult
   const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac

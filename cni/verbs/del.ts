@@ -1,14 +1,16 @@
 // DEL deletes what belongs to one container's interface, however much of it is left, and nothing else. It does not look at
 // the namespace, which may be gone, empty or another container's by now: deleting the host side deletes the pair.
+import { endpointOf } from '../adopt.ts'
 import type { CniDeps } from '../deps.ts'
 import type { PodEndpoint } from '../endpoints.ts'
 import { handleOf } from '../interface-name.ts'
 import type { DelRequest } from '../request.ts'
 
 export async function del(request: DelRequest, deps: CniDeps): Promise<void> {
-  const endpoint = deps.endpoints.get(request.conf.name, request)
+  const endpoint = endpointOf(request, deps)
   if (endpoint !== undefined) await takeDown(endpoint, deps)
-  else await deps.ipam.release(handleOf(request.conf.name, request))
+  const handle = handleOf(request.conf.name, request)
+  if (endpoint?.handle !== handle) await deps.ipam.release(handle)
 }
 
 /** Listeners first, then the kernel, then address and row together: after a crash in between a row is left for the next DEL. */

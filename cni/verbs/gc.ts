@@ -3,6 +3,7 @@ import { collectHandles } from '../collect.ts'
 import type { CniDeps } from '../deps.ts'
 import { endpointId, lockKey } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
+import { handleOf } from '../interface-name.ts'
 import type { GcRequest } from '../request.ts'
 import { takeDown } from './del.ts'
 
@@ -28,6 +29,8 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<voi
       }),
     )
   }
-  await attempt('addresses', () => collectHandles(deps))
+  await attempt('addresses', () =>
+    collectHandles(deps, new Set(valid.map(attachment => handleOf(conf.name, attachment)))),
+  )
   if (failures.length > 0) throw new CniError(CNI_CODE.io, failures.join('; '), 'the rest was collected; call GC again')
 }

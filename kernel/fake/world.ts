@@ -48,6 +48,10 @@ export class FakeWorld {
     if (netns !== undefined) for (const link of [...netns.links.values()]) dropLink(netns, link)
   }
 
+  namespaces(): string[] {
+    return [...this.#named.keys()].sort()
+  }
+
   netns(path: string): FakeNetns {
     const found = this.#named.get(path)
     if (found === undefined) throw new KernelError(ERRNO.ENOENT, 'open netns', path)
@@ -255,6 +259,10 @@ class FakeKernel implements Kernel {
 
   inside(netns: string): Kernel {
     return new FakeKernel(this.#world, this.#world.netns(netns))
+  }
+
+  namespaces(): string[] {
+    return this.#world.namespaces()
   }
 
   close(): void {

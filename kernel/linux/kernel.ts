@@ -21,7 +21,7 @@ import {
 } from '../netlink/route/neighbour.ts'
 import { IFLA, RTM } from '../netlink/route/numbers.ts'
 import { emitRoute, emitRouteDump, emitRouteLookup, parseRoute } from '../netlink/route/route.ts'
-import { fileError, openNetns, runInNetns } from '../netns.ts'
+import { fileError, listNetns, netnsPath, openNetns, runInNetns } from '../netns.ts'
 import type { Address } from '../port/addresses.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
@@ -241,6 +241,10 @@ class LinuxKernel implements Kernel {
       closeSync(fd)
       throw error
     }
+  }
+
+  namespaces(): string[] {
+    return listNetns().map(netnsPath)
   }
 
   close(): void {

@@ -43,6 +43,8 @@ export type Kernel = LinkPort &
      * is none. The caller closes it.
      */
     inside(netns: string): Kernel
+    /** The paths of the named network namespaces of this machine (`ip netns`), sorted. */
+    namespaces(): string[]
     /** Closes the sockets; pending requests reject. */
     close(): void
     [Symbol.dispose](): void

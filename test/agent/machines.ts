@@ -8,7 +8,7 @@ import { handleCni } from '../../cni/handle.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
-import { systemClock } from '../../lib/clock.ts'
+import { type Clock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
@@ -35,10 +35,11 @@ export async function startAgent(
   at: Machine,
   store: FakeStore,
   network: MemoryNetwork,
+  clock: Clock = systemClock,
 ): Promise<NodeAgent> {
   const agent = new NodeAgent(
     { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto', routeProtocol: 80 },
-    { kernel: at.world.kernel(), store, transport: network.host(at.address), clock: systemClock, log: silentLog },
+    { kernel: at.world.kernel(), store, transport: network.host(at.address), clock, log: silentLog },
   )
   await agent.start()
   t.teardown(() => agent.close())

@@ -1,6 +1,7 @@
 // The installed plugin, executed as runtimes do, against this machine's kernel in namespaces of the test's own.
 import { join } from 'node:path'
 import test from 'ava'
+import { adopt } from '../../cni/adopt.ts'
 import { EndpointStore } from '../../cni/endpoints.ts'
 import { CNI_VERSIONS } from '../../cni/result.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
@@ -310,11 +311,19 @@ asRoot('thirty ADDs at once give thirty addresses, and two DELs at once for each
   }),
 )
 
-asRoot('after a restart the journal has the rows and addresses of the pods that run', t =>
-  withNode(async node => {
-    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: node.pod() }))
-    const db = openDatabase(join(node.folder, 'node.db'))
-    t.deepEqual(new EndpointStore(db).live()[0]?.addresses, [addressOf(result)])
-    db.close()
-  }),
+asRoot(
+  'the journal has the rows and addresses of the pods that run, and without it they are adopted from the kernel',
+  t =>
+    withNode(async node => {
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: node.pod() }))
+      const db = openDatabase(join(node.folder, 'node.db'))
+      const [row] = new EndpointStore(db).live()
+      t.deepEqual(row?.addresses, [addressOf(result)])
+      db.close()
+      // and without a journal the kernel says the same
+      const endpoints = new EndpointStore(openDatabase(':memory:'))
+      const [adopted] = await adopt({ ...node.deps, endpoints })
+      const { addresses, mac, mtu, netns, interfaceName } = row!
+      t.like(adopted, { addresses, mac, mtu, netns, interfaceName, adopted: true })
+    }),
 )

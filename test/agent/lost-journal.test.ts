@@ -1,0 +1,103 @@
+// A node whose data directory was lost, or does not know all that runs: living pods keep their network.
+import { rmSync } from 'node:fs'
+import test, { type ExecutionContext } from 'ava'
+import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { type Clock, systemClock } from '../../lib/clock.ts'
+import { aCluster, cni, eventually, type Machine, startAgent } from './machines.ts'
+
+/** The system's clock, so many times as fast: what takes ten seconds is over in half of one. */
+function fastClock(factor: number): Clock {
+  return {
+    wallMs: () => systemClock.wallMs(),
+    monotonicMs: () => systemClock.monotonicMs() * factor,
+    after: (delayMs, fire) => systemClock.after(delayMs / factor, fire),
+  }
+}
+
+const podRoutes = async ({ world }: Machine) => {
+  const kernel = world.kernel()
+  const names = new Map((await kernel.links()).map(({ index, name }) => [index, name]))
+  const routes = await kernel.routes({ table: ROUTE_TABLE.main })
+  return routes
+    .flatMap(({ dst, ifindex = 0 }) => (names.get(ifindex)?.startsWith('cali') ? [`${dst} ${names.get(ifindex)}`] : []))
+    .sort()
+}
+
+/** A node with two pods whose data directory is gone. */
+async function aLoss(t: ExecutionContext) {
+  const cluster = await aCluster(t)
+  const { store, network } = cluster
+  const [at] = cluster.machines
+  const first = await startAgent(t, at, store, network)
+  await eventually(
+    t,
+    'ready',
+    () => first.conditions(),
+    () => first.ready(),
+  )
+  for (const container of ['c1', 'c2']) t.is((await cni(first, 'ADD', container)).exitCode, 0)
+  const published = async () =>
+    (await store.list('IPAMBlock')).flatMap(({ spec }) => spec.attributes.map(each => each.handle_id))
+  await eventually(
+    t,
+    'publication',
+    published,
+    handles => handles.filter(each => each?.startsWith('net.')).length === 2,
+  )
+  const before = { routes: await podRoutes(at), rows: first.endpoints.all() }
+  t.is(before.routes.length, 2)
+  await first.close()
+  rmSync(at.dataDir, { recursive: true })
+  return { ...cluster, at, before }
+}
+
+test('after the loss of the data directory living pods keep routes and addresses, and a condition says so', async t => {
+  const { store, network, at, before } = await aLoss(t)
+  const lost: string[] = []
+  at.world.kernel().monitor(event => {
+    if (event.type === 'route-gone') lost.push(event.route.dst)
+  })
+  const again = await startAgent(t, at, store, network, fastClock(20))
+  t.is(again.endpoints.live().length, 2)
+  t.like(again.conditions().find(({ type }) => type === 'JournalComplete')!, { status: 'False', reason: 'PodsAdopted' })
+  t.true(again.events.last(50).some(({ message }) => message.startsWith('JournalComplete')))
+  const named = () => again.endpoints.all().map(({ id }) => id)
+  await eventually(t, 'whose they are', named, ids => `${ids.sort()}` === 'net/c1/eth0,net/c2/eth0')
+  t.deepEqual(
+    again.endpoints.all().map(({ netns, mac, handle }) => [netns, mac, handle]),
+    before.rows.map(({ netns, mac, handle }) => [netns, mac, handle]),
+  )
+  // more than the ten seconds after which unknown routes on a pod's interface are removed
+  await new Promise(resolve => setTimeout(resolve, 1500))
+  t.deepEqual(await podRoutes(at), before.routes)
+  t.deepEqual(lost, [], 'not even for a moment')
+
+  t.is((await cni(again, 'ADD', 'c3')).exitCode, 0)
+  t.is((await podRoutes(at)).length, 3)
+  t.is(new Set((await podRoutes(at)).map(route => route.split(' ')[0])).size, 3)
+  for (const container of ['c1', 'c2']) t.is((await cni(again, 'DEL', container)).exitCode, 0)
+  t.is((await podRoutes(at)).length, 1)
+  t.is(again.conditions().find(({ type }) => type === 'JournalComplete')?.status, 'True')
+})
+
+test('an agent without journal and API server keeps living pods, serves their DEL, and gives their addresses to nobody', async t => {
+  const { store, network, at, before } = await aLoss(t)
+  store.disconnect()
+  const again = await startAgent(t, at, store, network, fastClock(20))
+  t.is((await cni(again, 'DEL', 'c1')).exitCode, 0)
+  await new Promise(resolve => setTimeout(resolve, 1000))
+  t.deepEqual(
+    await podRoutes(at),
+    before.routes.filter(route => route.endsWith(before.rows[1]!.interfaceName)),
+  )
+  store.reconnect()
+  await eventually(
+    t,
+    'ready',
+    () => again.conditions(),
+    () => again.ready(),
+  )
+  t.is((await cni(again, 'ADD', 'c3')).exitCode, 0)
+  const addresses = again.endpoints.all().flatMap(each => each.addresses)
+  t.is(new Set(addresses).size, 2)
+})
