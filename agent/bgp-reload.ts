@@ -15,7 +15,7 @@ export type Reloaded = {
 }
 
 /** What going from `old` to `next` does to the sessions and networks of `speaker`. Changes nothing. */
-export function reloadPlan(old: ConfigFile, next: ConfigFile, speaker: Speaker): Reloaded {
+export function reloadPlan(old: ConfigFile, next: ConfigFile, speaker: Pick<Speaker, 'plan'>): Reloaded {
   const before = new Map(old.peers.map(peer => [nameOf(peer), peer]))
   const after = new Map(next.peers.map(peer => [nameOf(peer), peer]))
   const changed = [...after].filter(([name, peer]) => before.has(name) && !isDeepStrictEqual(before.get(name), peer))

@@ -18,10 +18,11 @@ const WATCHED = [
 export type Watched = (typeof WATCHED)[number]
 
 export class ClusterView {
-  readonly #caches: Caches
+  readonly #caches: Pick<Caches, 'of'>
   readonly #cancels: Cancel[] = []
 
-  constructor(caches: Caches) {
+  /** Asks for the cache of each kind at once: what is asked for before the caches start has the last run's objects. */
+  constructor(caches: Pick<Caches, 'of'>) {
     this.#caches = caches
     for (const kind of WATCHED) caches.of(kind)
   }

@@ -35,9 +35,9 @@ export type NodeNetworkDeps = {
   clock: Clock
   log: Log
   view: ClusterView
-  felix: Felix
-  allocator: NodeAllocator
-  status: StatusModel
+  felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
+  allocator: Pick<NodeAllocator, 'assign' | 'held' | 'blocks' | 'onBlocks' | 'conditions'>
+  status: Pick<StatusModel, 'report'>
   record: (event: EventRecord) => void
 }
 
@@ -204,7 +204,7 @@ export class NodeNetwork {
     const blocks = allocator.blocks().map(({ cidr }) => cidr)
     if (isDeepStrictEqual(blocks, this.#blocks)) return
     for (const cidr of this.#blocks) if (!blocks.includes(cidr)) felix.set('ownBlock', cidr, undefined)
-    for (const cidr of blocks) felix.set('ownBlock', cidr, true)
+    for (const cidr of blocks) if (!this.#blocks.includes(cidr)) felix.set('ownBlock', cidr, true)
     this.#blocks = blocks
     this.changed()
   }

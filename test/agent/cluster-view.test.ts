@@ -1,0 +1,107 @@
+// Routing works on several kinds at once: what is true of all of them, and what one alone can hold back.
+import test from 'ava'
+import { ClusterView } from '../../agent/cluster-view.ts'
+import type { Kind } from '../../api/kinds.ts'
+import { type Cache, openCaches } from '../../datastore/cache.ts'
+import { createFakeStore } from '../../datastore/fake.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { openDatabase } from '../../lib/database.ts'
+import { silentLog } from '../../lib/log.ts'
+import { aNode, aPool } from '../datastore/objects.ts'
+
+type State = { synced: boolean; connected: boolean }
+
+/** Caches without objects whose state the test sets, kind by kind. */
+class StateCaches {
+  readonly states = new Map<Kind, State>()
+  readonly listeners = new Set<() => void>()
+
+  of<K extends Kind>(kind: K): Cache<K> {
+    const state = this.states.get(kind) ?? { synced: false, connected: false }
+    this.states.set(kind, state)
+    return {
+      ...{ get: () => undefined, all: () => [], size: 0, onChange: () => () => undefined },
+      onState: listen => {
+        this.listeners.add(listen)
+        return () => void this.listeners.delete(listen)
+      },
+      get synced() {
+        return state.synced
+      },
+      get known() {
+        return state.synced
+      },
+      get connected() {
+        return state.connected
+      },
+    }
+  }
+}
+
+const turns = async () => {
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+}
+
+for (const what of ['synced', 'connected'] as const)
+  test(`the view is ${what} when every kind is, and one kind that is not is enough to tell`, t => {
+    const caches = new StateCaches()
+    const view = new ClusterView(caches)
+    const states = [...caches.states.values()]
+    t.true(states.length > 1)
+    t.false(view[what])
+    for (const state of states) state[what] = true
+    t.true(view[what])
+    for (const [kind, state] of caches.states) {
+      state[what] = false
+      t.false(view[what], kind)
+      state[what] = true
+    }
+  })
+
+async function aCluster() {
+  const store = createFakeStore()
+  await store.create('Node', aNode('n1'))
+  await store.create('IPPool', aPool('a'))
+  const caches = openCaches(store, { database: openDatabase(':memory:'), clock: new ManualClock(), log: silentLog })
+  const view = new ClusterView(caches)
+  const heard: string[] = []
+  view.onChange('Node', ({ key, before, after }) => void heard.push(`${key} ${!before} ${!after}`))
+  view.onState(() => void heard.push('state'))
+  return { store, caches, view, heard }
+}
+
+test('a view that is made before the caches start sees every kind whole, and each change of one', async t => {
+  const { store, caches, view, heard } = await aCluster()
+  caches.start()
+  await turns()
+  t.true(view.synced)
+  t.deepEqual(
+    view.all('IPPool').map(({ metadata }) => metadata.name),
+    ['a'],
+  )
+  t.is(view.get('Node', 'n1')?.metadata.name, 'n1')
+  t.deepEqual(
+    heard.filter(line => line !== 'state'),
+    ['n1 true false'],
+  )
+  t.true(heard.includes('state'))
+  await store.delete('Node', 'n1')
+  await turns()
+  t.is(heard.at(-1), 'n1 false true')
+  caches.close()
+})
+
+test('closed, a view calls nobody any more, while others go on with the same caches', async t => {
+  const { store, caches, view, heard } = await aCluster()
+  caches.start()
+  await turns()
+  view.close()
+  heard.length = 0
+  let others = 0
+  caches.of('Node').onChange(() => void others++)
+  await store.create('Node', aNode('n2'))
+  await turns()
+  caches.close()
+  t.deepEqual(heard, [])
+  t.is(others, 1)
+})
