@@ -34,6 +34,8 @@ function peer(n: number): RibPeer {
     localAddress: '10.255.0.1',
     remoteAddress: `10.0.${n >> 8}.${n & 255}`,
     families: ['ipv4-unicast'],
+    // as for every directly connected external peer
+    connected: ['10.0.0.0/8'],
     receive: session,
     send: session,
     enhancedRefresh: false,

@@ -5,7 +5,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DAEMON, type TestPlace } from './places.ts'
 
-const MARGAY = fileURLToPath(new URL('../../agent/margay-bgp.ts', import.meta.url))
+const PROGRAM = 'agent/margay-bgp.ts'
+const MARGAY = fileURLToPath(new URL(`../../${PROGRAM}`, import.meta.url))
+/** The same program in another checkout, with its node_modules, to compare with. */
+const BEFORE = join(process.env['BENCH_BEFORE'] ?? '/nonexistent', PROGRAM)
 
 export type Daemon = {
   /** The daemon's program; without it the daemon is left out of the table. */
@@ -15,17 +18,8 @@ export type Daemon = {
 }
 
 export const DAEMONS = {
-  margay: {
-    program: MARGAY,
-    prepare(folder, neighbours) {
-      const lines = neighbours.flatMap(({ address, asn, family }) => [
-        `  - { address: ${address}, asn: ${asn}, passive: true, families: [${family}-unicast], import: accept, export: accept }`,
-      ])
-      const head = [`asn: ${DAEMON.asn}`, `routerId: ${DAEMON.address}`, `listen: ["${DAEMON.address}:179"]`]
-      const file = write(folder, 'margay.yaml', [...head, 'kernel: none', 'neighbors:', ...lines])
-      return [process.execPath, MARGAY, '--config', file, '--log-level', 'warn']
-    },
-  },
+  margay: { program: MARGAY, prepare: (folder, neighbours) => margay(MARGAY, folder, neighbours) },
+  before: { program: BEFORE, prepare: (folder, neighbours) => margay(BEFORE, folder, neighbours) },
   bird: {
     program: '/usr/sbin/bird',
     prepare(folder, neighbours) {
@@ -89,6 +83,15 @@ export const DAEMONS = {
   },
 } as const satisfies Record<string, Daemon>
 export type DaemonName = keyof typeof DAEMONS
+
+function margay(program: string, folder: string, neighbours: readonly TestPlace[]): string[] {
+  const lines = neighbours.flatMap(({ address, asn, family }) => [
+    `  - { address: ${address}, asn: ${asn}, passive: true, families: [${family}-unicast], import: accept, export: accept }`,
+  ])
+  const head = [`asn: ${DAEMON.asn}`, `routerId: ${DAEMON.address}`, `listen: ["${DAEMON.address}:179"]`]
+  const file = write(folder, 'margay.yaml', [...head, 'kernel: none', 'neighbors:', ...lines])
+  return [process.execPath, program, '--config', file, '--log-level', 'warn']
+}
 
 /** Whether the machine has the daemon. */
 export function isInstalled(name: DaemonName): boolean {

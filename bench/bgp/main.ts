@@ -1,6 +1,8 @@
 // `npm run bench:bgp`: margay-bgp beside BIRD, FRR and GoBGP, each in a namespace of its own and one after the other,
 // under the same load. `--quick` is a look with a tenth of the routes and without GoBGP; `--only NAME` (again and again)
-// keeps the named scenarios and daemons; `--json` prints every row as JSON. Needs root.
+// keeps the named scenarios and daemons; `--json` prints every row as JSON. `BENCH_BEFORE=DIR` adds the margay-bgp of
+// another checkout as a column; with `--rounds N` everything runs N times in turn and the medians are shown, since one run
+// says little about a few per cent. Needs root.
 import { parseArgs } from 'node:util'
 import { runAlone, runScenario, ScenarioFailed } from './arena.ts'
 import { DAEMONS, type DaemonName, isInstalled } from './daemons.ts'
@@ -20,7 +22,7 @@ const QUICK: Sizes = { routes: 100_000, peers: 20, each: 2000, shared: 1800, idl
 const LIMIT_MS = { quick: 30_000, full: 300_000 }
 
 async function main(): Promise<void> {
-  const { quick, only, json } = usage()
+  const { quick, only, json, rounds } = usage()
   if (process.getuid?.() !== 0) throw new Error('network namespaces need root')
   const sizes = quick ? QUICK : FULL
   const wanted = <T extends string>(all: readonly T[]): T[] => {
@@ -34,15 +36,16 @@ async function main(): Promise<void> {
   const stopped = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopped.abort())
   const limit = () => AbortSignal.any([stopped.signal, AbortSignal.timeout(quick ? LIMIT_MS.quick : LIMIT_MS.full)])
-  const columns: Partial<Record<DaemonName, Measured>> = {}
+  const runs: Partial<Record<DaemonName, Measured[]>> = {}
   const notes: string[] = []
   // GoBGP takes minutes and is the last of the daemons, so the others are known by then
-  for (const daemon of daemons)
+  const turns = Array.from({ length: rounds }, () => daemons).flat()
+  for (const daemon of turns)
     for (const scenario of scenarios) {
       if (process.stderr.isTTY) process.stderr.write(`${daemon}: ${scenario}\n`)
       try {
         const { measured, testerCpu } = await runScenario(daemon, scenario, sizes, limit())
-        columns[daemon] = { ...columns[daemon], ...measured }
+        runs[daemon] = [...(runs[daemon] ?? []), measured]
         notes.push(`${daemon}, ${scenario}: the tester used ${testerCpu.toFixed(2)} CPU s, start and encoding included`)
       } catch (error) {
         if (!(error instanceof ScenarioFailed) || stopped.signal.aborted) throw error
@@ -51,11 +54,23 @@ async function main(): Promise<void> {
     }
   const { aloneSeconds = 0 } = await runAlone(sizes, limit())
   notes.push(`the tester alone, feeder to receiver: ${sizes.routes} routes in ${aloneSeconds.toFixed(2)} s`)
+  const columns = Object.fromEntries(Object.entries(runs).map(([daemon, all]) => [daemon, medians(all)]))
   if (json) process.stdout.write(`${JSON.stringify({ sizes, columns, notes }, undefined, 2)}\n`)
   else print(daemons, columns, sizes, notes)
 }
 
-function usage(): { quick: boolean; only: string[]; json: boolean } {
+/** Of each row the median of all runs that have it. */
+function medians(runs: readonly Measured[]): Measured {
+  const rows = Object.keys(ROWS) as RowName[]
+  return Object.fromEntries(
+    rows.flatMap(row => {
+      const values = runs.map(run => run[row]).filter(value => value !== undefined)
+      return values.length === 0 ? [] : [[row, values.toSorted((a, b) => a - b)[values.length >> 1]]]
+    }),
+  )
+}
+
+function usage(): { quick: boolean; only: string[]; json: boolean; rounds: number } {
   const names = [...Object.keys(SCENARIOS), ...Object.keys(DAEMONS)]
   try {
     const { values } = parseArgs({
@@ -63,15 +78,18 @@ function usage(): { quick: boolean; only: string[]; json: boolean } {
         quick: { type: 'boolean', default: false },
         only: { type: 'string', multiple: true, default: [] },
         json: { type: 'boolean', default: false },
+        rounds: { type: 'string', default: '1' },
       },
     })
     const unknown = values.only.find(name => !names.includes(name))
-    if (unknown === undefined) return values
-    console.error(`there is no ${unknown}`)
+    const rounds = Number(values.rounds)
+    if (unknown !== undefined) console.error(`there is no ${unknown}`)
+    else if (Number.isInteger(rounds) && rounds > 0) return { ...values, rounds }
+    else console.error(`--rounds ${values.rounds}: a whole number from 1 on`)
   } catch (error) {
     if (error instanceof Error) console.error(error.message)
   }
-  console.error(`usage: bench:bgp [--quick] [--json] [--only NAME]...\nnames: ${names.join(' ')}`)
+  console.error(`usage: bench:bgp [--quick] [--json] [--only NAME]... [--rounds N]\nnames: ${names.join(' ')}`)
   process.exit(2)
 }
 
