@@ -303,7 +303,8 @@ export class KernelTable<V> {
 
   #name(key: string, value: V): ObjectName {
     const interfaceName = this.#driver.interfaceOf(value)
-    return { kind: this.#driver.kind, key, ...(interfaceName === undefined ? {} : { interfaceName }) }
+    const { kind } = this.#driver
+    return interfaceName === undefined ? { kind, key } : { kind, key, interfaceName }
   }
 
   #saw(key: string, value: V | undefined): void {
@@ -319,10 +320,10 @@ export class KernelTable<V> {
     change()
     const wantedNow = this.#interfaceOf(wanted.get(key))
     const seenNow = this.#interfaceOf(seen.get(key))
-    for (const name of [wantedBefore, seenBefore])
-      if (name !== undefined && name !== wantedNow && name !== seenNow) this.#untrack(key, name)
-    for (const name of [wantedNow, seenNow])
-      if (name !== undefined && name !== wantedBefore && name !== seenBefore) this.#track(key, name)
+    if (wantedBefore !== wantedNow && wantedBefore !== seenNow) this.#untrack(key, wantedBefore)
+    if (seenBefore !== wantedNow && seenBefore !== seenNow) this.#untrack(key, seenBefore)
+    if (wantedNow !== wantedBefore && wantedNow !== seenBefore) this.#track(key, wantedNow)
+    if (seenNow !== wantedBefore && seenNow !== seenBefore) this.#track(key, seenNow)
   }
 
   #track(key: string, interfaceName: string | undefined): void {
@@ -332,7 +333,8 @@ export class KernelTable<V> {
     else keys.add(key)
   }
 
-  #untrack(key: string, interfaceName: string): void {
+  #untrack(key: string, interfaceName: string | undefined): void {
+    if (interfaceName === undefined) return
     const keys = this.#onInterface.get(interfaceName)
     keys?.delete(key)
     if (keys?.size === 0) this.#onInterface.delete(interfaceName)
