@@ -8,8 +8,8 @@ export class Backoff {
   #failures = 0
   readonly #options: Required<BackoffOptions>
 
-  constructor(options: BackoffOptions) {
-    this.#options = { random: Math.random, ...options }
+  constructor({ firstMs, maxMs, random = Math.random }: BackoffOptions) {
+    this.#options = { firstMs, maxMs, random }
   }
 
   /** The next delay: between half of `firstMs * 2^n` and all of it, never above `maxMs`. */

@@ -55,3 +55,8 @@ test('what keeps the process alive does so until it is let go, and a timer of th
   release()
   t.is(reasons(), before)
 })
+
+test('an option that is undefined has its default', t => {
+  const delay = new Backoff({ firstMs: 100, maxMs: 1000, random: undefined }).next()
+  t.true(delay >= 50 && delay <= 100)
+})
