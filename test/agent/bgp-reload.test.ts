@@ -9,15 +9,15 @@ function aFile(part: Partial<ConfigFile>): ConfigFile {
   return { speaker, listen: [], kernel: 'none', peers: [], networks: [], bmp: [], ...part }
 }
 
-const peer = (name: string, holdTimeSeconds = 90): PeerConfig => ({
+const peer = (name: string, port = 179): PeerConfig => ({
   name,
   address: `192.0.2.${name}`,
   asn: 65002,
-  holdTimeSeconds,
+  port,
 })
 
-/** Says that a peer with a hold time of 30 s is reset. */
-const speaker = { plan: ({ holdTimeSeconds }: PeerConfig) => (holdTimeSeconds === 30 ? ['another hold time'] : []) }
+/** Says that a peer with port 30 is reset. */
+const speaker = { plan: ({ port }: PeerConfig) => (port === 30 ? ['another port'] : []) }
 
 test('the same file again does nothing, whatever order it is in', t => {
   const networks = [{ prefix: '203.0.113.0/24' }, { prefix: '198.51.100.0/24' }]
@@ -32,7 +32,7 @@ test('peers that come, go and change are told apart, and of the changed ones tho
   const next = aFile({ peers: [peer('3'), peer('4', 30), peer('5'), peer('6', 30)] })
   const { added, removed, changed, resets } = reloadPlan(old, next, speaker)
   t.deepEqual({ added, removed, changed }, { added: ['6'], removed: ['2'], changed: ['4', '5'] })
-  t.deepEqual(resets, [{ peer: '4', because: ['another hold time'] }])
+  t.deepEqual(resets, [{ peer: '4', because: ['another port'] }])
 })
 
 test('a network with another attribute is announced again and not withdrawn', t => {
