@@ -12,6 +12,7 @@ export const PATHS = {
   nodes: '/api/v1/nodes',
   blocks: '/apis/projectcalico.org/v3/ipamblocks',
   pools: '/apis/projectcalico.org/v3/ippools',
+  bgpPeers: '/apis/projectcalico.org/v3/bgppeers',
   bgpConfigurations: '/apis/projectcalico.org/v3/bgpconfigurations',
 } as const
 

@@ -8,6 +8,16 @@ import { systemProgram } from '../../lib/system-program.ts'
  * Calico's rule this node dials all others.
  */
 export const NODE_ADDRESS = '10.99.99.254'
+/** The addresses of all nodes: 10.99.0.0 to 10.99.239.255. */
+const NODE_PREFIXES = ['10.99.0.0/17', '10.99.128.0/18', '10.99.192.0/19', '10.99.224.0/20']
+/** Of all nodes and the router. */
+export const CLUSTER_ASN = 64512
+/** A BGP speaker that is no node. Its next hops lie behind the uplink, since a local address is none. */
+export const ROUTER = {
+  address: '10.99.239.254',
+  nextHops: ['10.99.250.1', '10.99.250.2'],
+  routes: 1000,
+} as const
 const INSIDE = 'MARGAY_BENCH_INSIDE'
 
 /** Runs this program again in a namespace of its own, and ends with its exit code; returns when it is already there. */
@@ -24,10 +34,7 @@ export function enterNamespace(): void {
   process.exit(status ?? 1)
 }
 
-/**
- * The simulated nodes' addresses are local ones: a peer without a process behind it refuses the connection at once, as a
- * node whose agent is down, and a simulated peer can listen on any of them.
- */
+/** The simulated nodes' addresses are local ones, so that one process can listen on each of them, or on none of a node. */
 function buildUplink(): void {
   const ip = (text: string): void => void execFileSync(systemProgram('ip'), text.split(' '))
   ip('link set lo up')
@@ -35,5 +42,5 @@ function buildUplink(): void {
   ip(`addr add ${NODE_ADDRESS}/16 dev up0`)
   ip('link set up0 arp off up')
   ip('route add default via 10.99.255.254')
-  ip('route add local 10.99.0.0/16 dev lo')
+  for (const prefix of NODE_PREFIXES) ip(`route add local ${prefix} dev lo`)
 }

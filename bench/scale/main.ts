@@ -7,8 +7,8 @@ import { enterNamespace } from './ground.ts'
 import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './scenario.ts'
 
 const HERE = fileURLToPath(new URL('../..', import.meta.url))
-const FULL = { events: 1000, idleSeconds: 5, lists: 20 }
-const QUICK = { events: 300, idleSeconds: 2, lists: 4 }
+const FULL = { events: 1000, idleSeconds: 5, pods: 50, lists: 20 }
+const QUICK = { events: 100, idleSeconds: 1, pods: 10, lists: 4 }
 
 async function main(): Promise<void> {
   const { sizes, beside, json } = usage()
@@ -52,16 +52,22 @@ function usage(): { sizes: Sizes; beside: string[]; json: boolean } {
 function print(columns: readonly { checkout: string; figures: Figures }[], sizes: Sizes): void {
   console.log(`${sizes.nodes} nodes, ${sizes.events} events per measure, ${sizes.soakSeconds} s of events for memory`)
   const table = [
-    ['', 'unit', ...columns.map(({ checkout }) => checkout)],
+    ['', 'unit', 'target', ...columns.map(({ checkout }) => checkout)],
     ...(Object.keys(ROWS) as RowName[]).map(row => [
       row,
-      ROWS[row],
+      ROWS[row].unit,
+      number(targetOf(row)),
       ...columns.map(({ figures }) => number(figures[row])),
     ]),
   ]
   const widths = table[0]!.map((_, column) => Math.max(...table.map(row => row[column]!.length)))
   for (const row of table)
     console.log(row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  '))
+}
+
+function targetOf(row: RowName): number | undefined {
+  const of: { unit: string; target?: number } = ROWS[row]
+  return of.target
 }
 
 function number(value: number | undefined): string {

@@ -1,17 +1,22 @@
 // The objects of a simulated cluster, as a cluster has them: a Node of about 10 kB, most of it images and conditions that
 // the agent does not use. Node 0 is the one whose agent is measured.
-import { NODE_ADDRESS } from './ground.ts'
+import { CLUSTER_ASN, NODE_ADDRESS, ROUTER } from './ground.ts'
 
 /** The name of simulated node `n`. */
 export function nodeName(n: number): string {
   return `node-${n}`
 }
 
+/** Its BGP address. */
+export function nodeAddress(n: number): string {
+  return n === 0 ? NODE_ADDRESS : `10.99.${Math.floor(n / 250)}.${1 + (n % 250)}`
+}
+
 const IMAGES = 40
 
 /** The Node object of node `n`, as at its first heartbeat. */
 export function nodeObject(n: number): object {
-  const address = n === 0 ? NODE_ADDRESS : `10.99.${Math.floor(n / 250)}.${1 + (n % 250)}`
+  const address = nodeAddress(n)
   const labels = {
     'kubernetes.io/hostname': nodeName(n),
     'kubernetes.io/os': 'linux',
@@ -26,7 +31,7 @@ export function nodeObject(n: number): object {
       : {
           'projectcalico.org/IPv4Address': `${address}/16`,
           'projectcalico.org/IPv4VXLANTunnelAddr': `10.${128 + Math.floor(n / 1024)}.${Math.floor(n / 4) % 256}.${(n % 4) * 64}`,
-          'projectcalico.org/VXLANTunnelMACAddr': `66:00:00:00:${hex(n >> 8)}:${hex(n & 255)}`,
+          ...vtepMac(n, 0),
         }
   return {
     metadata: { name: nodeName(n), labels, annotations: { ...annotations, 'node.alpha.kubernetes.io/ttl': '0' } },
@@ -64,6 +69,11 @@ export function conditions(beat: number): object {
   }
 }
 
+/** The annotation with the MAC address of a node's VTEP, after `changes` changes. */
+export function vtepMac(n: number, changes: number): Record<string, string> {
+  return { 'projectcalico.org/VXLANTunnelMACAddr': `66:00:00:${hex(changes)}:${hex(n >> 8)}:${hex(n & 255)}` }
+}
+
 /** The block of node `n`: a /26 of 10.128.0.0/9. */
 export function blockName(n: number): string {
   return blockCidr(n).replace(/[./]/g, '-')
@@ -91,7 +101,16 @@ export function poolObject(vxlanMode: 'Never' | 'Always'): object {
   return { metadata: { name: 'pods' }, spec: { cidr: '10.128.0.0/9', blockSize: 26, vxlanMode } }
 }
 
-function blockCidr(n: number): string {
+export function bgpConfiguration(mesh: boolean): object {
+  return { metadata: { name: 'default' }, spec: { nodeToNodeMeshEnabled: mesh, asNumber: CLUSTER_ASN } }
+}
+
+/** The session with the router, of all nodes. */
+export function routerPeer(): object {
+  return { metadata: { name: 'router' }, spec: { peerIP: ROUTER.address, asNumber: CLUSTER_ASN } }
+}
+
+export function blockCidr(n: number): string {
   return `10.${128 + Math.floor(n / 1024)}.${Math.floor(n / 4) % 256}.${(n % 4) * 64}/26`
 }
 

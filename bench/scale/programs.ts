@@ -1,15 +1,17 @@
 // margay-api and margay-node of a checkout as processes, known by their command lines alone, so that another version of
 // them can be measured beside this one.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { TOKEN } from './client.ts'
 import { NODE_ADDRESS } from './ground.ts'
 import { nodeName } from './objects.ts'
+import type { PeersOrder, PeersReport } from './peers.ts'
 
 const READY_DEADLINE_MS = 180_000
 const POLL_MS = 10
@@ -20,8 +22,36 @@ export type Api = Program & { url: string }
 export type Agent = Program & {
   /** From the start of the process to the first 200 of /readyz. */
   readySeconds: number
+  socketPath: string
   /** Lines of the log so far. */
   logLines(): number
+}
+
+export type SimulatedPeers = Program & {
+  /** Sessions with nodes that are up, and nodes that answer; up to a second old. */
+  report(): PeersReport
+  /** Moves one route of the router, by number, to another next hop. */
+  changeRoute(n: number): void
+}
+
+/** Starts the speakers of all simulated nodes. They are of this checkout, whatever is measured. */
+export async function startPeers(nodes: number): Promise<SimulatedPeers> {
+  const child = fork(fileURLToPath(new URL('./peers.ts', import.meta.url)), [String(nodes)])
+  const [first] = (await Promise.race([once(child, 'message'), endOf(child)])) as [PeersReport]
+  let last = first
+  child.on('message', message => {
+    last = message as PeersReport
+  })
+  return {
+    ...programOf(child),
+    report: () => last,
+    changeRoute: n => void child.send({ change: n } satisfies PeersOrder),
+  }
+}
+
+async function endOf(child: ChildProcess): Promise<never> {
+  await once(child, 'exit')
+  throw new Error('the simulated peers ended')
 }
 
 /** Starts margay-api with its data in `folder`. */
@@ -58,19 +88,21 @@ export async function startAgent(checkout: string, folder: string, url: string):
     lines++
     last = line
   })
-  while (!(await isReady(join(run, 'agent.sock')))) {
+  const socketPath = join(run, 'agent.sock')
+  while (!(await isReady(socketPath))) {
     if (child.exitCode !== null) throw new Error(`the agent of ${checkout} ended: ${last}`)
     if (performance.now() - startMs > READY_DEADLINE_MS) throw new Error(`the agent is not ready: ${last}`)
     await sleep(POLL_MS)
   }
-  return { ...programOf(child), readySeconds: (performance.now() - startMs) / 1000, logLines: () => lines }
+  const readySeconds = (performance.now() - startMs) / 1000
+  return { ...programOf(child), readySeconds, socketPath, logLines: () => lines }
 }
 
 function programOf(child: ChildProcess): Program {
   return {
     pid: child.pid!,
     async stop() {
-      if (child.exitCode !== null) return
+      if (child.exitCode !== null || child.signalCode !== null) return
       const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS)
       child.kill('SIGTERM')
       await once(child, 'exit')

@@ -1,13 +1,24 @@
-// One checkout through one life of a cluster: cold start, events, restart, a mesh of peers that do not answer, memory
-// over minutes, and many lists at once. Every figure is of the agent's process, or of margay-api's where it says so.
+// One checkout through one life of a cluster: cold start, events, restart, a mesh of peers of which some do not answer,
+// pods, memory over minutes, and many lists at once. Every figure is of the agent's process, or of margay-api's where it says so.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cpuNanoseconds, memoryMib } from '../process-use.ts'
 import { createAll, PATHS, patch, read } from './client.ts'
-import { blockName, blockObject, conditions, nodeName, nodeObject, poolObject } from './objects.ts'
-import { type Agent, startAgent, startApi } from './programs.ts'
+import {
+  bgpConfiguration,
+  blockName,
+  blockObject,
+  conditions,
+  nodeName,
+  nodeObject,
+  poolObject,
+  routerPeer,
+  vtepMac,
+} from './objects.ts'
+import { medianAdd, PodNamespace } from './pods.ts'
+import { type Agent, type SimulatedPeers, startAgent, startApi, startPeers } from './programs.ts'
 import { openRelay } from './relay.ts'
 
 export type Sizes = {
@@ -17,33 +28,47 @@ export type Sizes = {
   soakSeconds: number
   /** How long the agent's use without events is measured, before and after each measure. */
   idleSeconds: number
+  /** How often a pod is added. */
+  pods: number
   /** How many lists of all Nodes at once. */
   lists: number
 }
 
-/** The rows of the table and their units; an absent one was not measured. */
+/** The rows of the table, with what they should be at 5,000 nodes where that was set; an absent one was not measured. */
 export const ROWS = {
-  'start, cold: ready': 's',
-  'start, cold: received': 'MB',
-  'start, cold: memory': 'MiB',
-  'Node heartbeat, no peers: agent CPU': 'ms',
-  'foreign IPAMBlock changes: agent CPU': 'ms',
-  'restart: ready': 's',
-  'restart: received': 'MB',
-  'Node heartbeat, peers and VTEPs: agent CPU': 'ms',
-  'peers that do not answer: log lines': '/min',
-  'memory after 20 events a second': 'MiB',
-  'lists of all Nodes at once: margay-api memory': 'MiB',
-} as const
+  'start, cold: ready': { unit: 's' },
+  'start, cold: received': { unit: 'MB' },
+  'start, cold: memory': { unit: 'MiB', target: 200 },
+  'Node heartbeat, no peers: agent CPU': { unit: 'ms', target: 0.1 },
+  'foreign IPAMBlock changes: agent CPU': { unit: 'ms', target: 0.1 },
+  'one of 1,000 learned routes changes: agent CPU': { unit: 'ms', target: 0.3 },
+  'restart: ready': { unit: 's', target: 0.7 },
+  'restart: received': { unit: 'MB', target: 1 },
+  'mesh: all that answer are up': { unit: 's' },
+  'Node heartbeat, peers and VTEPs: agent CPU': { unit: 'ms', target: 0.1 },
+  'VTEP of one node changes: agent CPU': { unit: 'ms', target: 1 },
+  'ADD, VTEPs on every node, idle: median': { unit: 'ms', target: 10 },
+  'ADD, VTEPs on every node, in heartbeats: median': { unit: 'ms', target: 10 },
+  'log with peers that flap or never answer': { unit: 'lines/min', target: 10 },
+  'memory after 20 events a second': { unit: 'MiB', target: 200 },
+  'lists of all Nodes at once: margay-api memory': { unit: 'MiB', target: 400 },
+} as const satisfies Readonly<Record<string, { unit: string; target?: number }>>
 export type RowName = keyof typeof ROWS
 export type Figures = Partial<Record<RowName, number>>
 
-/** Events per second while the memory is watched. */
+/** Events per second of a busy cluster. */
 const RATE = 20
-/** Events per second while processor time is measured: many, so that peers that are tried again count for little. */
-const CPU_RATE = 100
-const QUIET_MS = 3000
+/** While processor time is measured: many, so that the rest counts for little, where one event costs little. */
+const FAST_RATE = 100
+/** With the sessions of a large cluster, which cost about 1 ms between two events. */
+const CHEAP_MS = 6
+/** Of a core: differences below it are noise. */
+const IDLE_SHARE = 0.02
 const SETTLE_MOST_MS = 60_000
+const POLL_MS = 100
+/** One in a hundred nodes ends its sessions. */
+const MOST_UP = 0.98
+const SESSIONS_MOST_MS = 180_000
 
 /** Measures the programs of `checkout` in the namespace of this process. `note` tells what is going on. */
 export async function runScenario(checkout: string, sizes: Sizes, note: (text: string) => void): Promise<Figures> {
@@ -65,7 +90,7 @@ export async function runScenario(checkout: string, sizes: Sizes, note: (text: s
   const figures: Figures = {}
   let agent = await startAgent(checkout, folder, relay.url)
   stack.defer(() => agent.stop())
-  await sleep(QUIET_MS)
+  await sleep(sizes.idleSeconds * 1000)
   figures['start, cold: ready'] = agent.readySeconds
   figures['start, cold: received'] = relay.bytes() / 1e6
   figures['start, cold: memory'] = memoryMib(agent.pid, 'VmRSS')
@@ -80,24 +105,49 @@ export async function runScenario(checkout: string, sizes: Sizes, note: (text: s
   figures['Node heartbeat, no peers: agent CPU'] = await cpuPerEvent(agent, sizes, beat)
   figures['foreign IPAMBlock changes: agent CPU'] = await cpuPerEvent(agent, sizes, block)
 
+  note('learned routes')
+  const peers = await startPeers(sizes.nodes)
+  stack.defer(() => peers.stop())
+  await createAll(api.url, PATHS.bgpPeers, [routerPeer()])
+  await settled(agent, sizes)
+  const change = async (n: number): Promise<void> => peers.changeRoute(n)
+  figures['one of 1,000 learned routes changes: agent CPU'] = await cpuPerEvent(agent, sizes, change)
+
   note('restart')
   await agent.stop()
   const before = relay.bytes()
   agent = await startAgent(checkout, folder, relay.url)
-  await sleep(QUIET_MS)
+  await sleep(sizes.idleSeconds * 1000)
   figures['restart: ready'] = agent.readySeconds
   figures['restart: received'] = (relay.bytes() - before) / 1e6
 
   note('mesh and VXLAN')
+  const meshMs = performance.now()
   await patch(api.url, `${PATHS.pools}/pods`, { spec: { vxlanMode: 'Always' } })
   await patch(api.url, `${PATHS.bgpConfigurations}/default`, bgpConfiguration(true))
-  await settled(agent)
+  await sessionsUp(peers)
+  figures['mesh: all that answer are up'] = (performance.now() - meshMs) / 1000
+  await settled(agent, sizes)
   figures['Node heartbeat, peers and VTEPs: agent CPU'] = await cpuPerEvent(agent, sizes, beat)
+  const vtep = (n: number): Promise<void> => {
+    const [node, changes] = [1 + (n % (sizes.nodes - 1)), 1 + Math.floor(n / (sizes.nodes - 1))]
+    return patch(api.url, `${PATHS.nodes}/${nodeName(node)}`, { metadata: { annotations: vtepMac(node, changes) } })
+  }
+  figures['VTEP of one node changes: agent CPU'] = await cpuPerEvent(agent, sizes, vtep)
+
+  note('ADD')
+  const pod = await PodNamespace.open()
+  stack.defer(() => pod.close())
+  const add = (): Promise<number> => medianAdd(agent.socketPath, pod.path, sizes.pods)
+  await settled(agent, sizes)
+  figures['ADD, VTEPs on every node, idle: median'] = await add()
+  const [median] = await Promise.all([add(), atRate(RATE, sizes.pods * 2, beat)])
+  figures['ADD, VTEPs on every node, in heartbeats: median'] = median
 
   note(`${sizes.soakSeconds} s of ${RATE} events a second`)
   const lines = agent.logLines()
   await atRate(RATE, sizes.soakSeconds * RATE, beat)
-  figures['peers that do not answer: log lines'] = ((agent.logLines() - lines) * 60) / sizes.soakSeconds
+  figures['log with peers that flap or never answer'] = ((agent.logLines() - lines) * 60) / sizes.soakSeconds
   figures['memory after 20 events a second'] = memoryMib(agent.pid, 'VmRSS')
   await agent.stop()
 
@@ -108,13 +158,9 @@ export async function runScenario(checkout: string, sizes: Sizes, note: (text: s
   return figures
 }
 
-function bgpConfiguration(mesh: boolean): object {
-  return { metadata: { name: 'default' }, spec: { nodeToNodeMeshEnabled: mesh } }
-}
-
 /**
  * Milliseconds of the agent's processor time per event, less what it uses when nothing happens: measured before and after
- * the events, since peers that are tried again cost something too.
+ * the events, since sessions cost something too. Dear events come at a rate that the agent can follow.
  */
 async function cpuPerEvent({ pid }: Agent, sizes: Sizes, event: (n: number) => Promise<void>): Promise<number> {
   const { events, idleSeconds } = sizes
@@ -124,23 +170,39 @@ async function cpuPerEvent({ pid }: Agent, sizes: Sizes, event: (n: number) => P
     return { ms: (cpuNanoseconds(pid) - ns) / 1e6, seconds: (performance.now() - startMs) / 1000 }
   }
   const quiet = () => used(() => sleep(idleSeconds * 1000))
-  await atRate(CPU_RATE, events / 2, event) // the code that takes them is compiled by then
+  const few = events / 10
+  const cheap = (await used(() => atRate(RATE, few, event))).ms < few * CHEAP_MS
+  const rate = cheap ? FAST_RATE : RATE
+  const count = cheap ? events : few
+  let n = few
+  const next = (): Promise<void> => event(n++)
+  await atRate(rate, count / 2, next) // the code that takes them is compiled by then
   const before = await quiet()
-  const busy = await used(() => atRate(CPU_RATE, events, event))
+  const busy = await used(() => atRate(rate, count, next))
   const after = await quiet()
   const idleMsPerSecond = (before.ms + after.ms) / (before.seconds + after.seconds)
   // less than nothing is less than can be told from the rest
-  return Math.max(0, (busy.ms - idleMsPerSecond * busy.seconds) / events)
+  return Math.max(0, (busy.ms - idleMsPerSecond * busy.seconds) / count)
+}
+
+/** Waits until the agent has a session with each node that answers, but for those that ended one. Gives up after minutes. */
+async function sessionsUp(peers: SimulatedPeers): Promise<void> {
+  for (let waitedMs = 0; waitedMs < SESSIONS_MOST_MS; waitedMs += POLL_MS) {
+    const { up, answering } = peers.report()
+    if (up >= answering * MOST_UP) return
+    await sleep(POLL_MS)
+  }
 }
 
 /** Waits until two spans in a row cost the agent about the same: it has taken in the change. Gives up after a minute. */
-async function settled({ pid }: Agent): Promise<void> {
+async function settled({ pid }: Agent, { idleSeconds }: Sizes): Promise<void> {
+  const spanMs = idleSeconds * 1000
   let last = Number.POSITIVE_INFINITY
-  for (let waitedMs = 0; waitedMs < SETTLE_MOST_MS; waitedMs += QUIET_MS) {
+  for (let waitedMs = 0; waitedMs < SETTLE_MOST_MS; waitedMs += spanMs) {
     const before = cpuNanoseconds(pid)
-    await sleep(QUIET_MS)
-    const used = cpuNanoseconds(pid) - before
-    if (Math.abs(used - last) < 0.2 * last) return
+    await sleep(spanMs)
+    const used = (cpuNanoseconds(pid) - before) / 1e6
+    if (Math.abs(used - last) < Math.max(0.2 * last, IDLE_SHARE * spanMs)) return
     last = used
   }
 }
