@@ -105,6 +105,7 @@ class KubeStore implements Store {
   watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: WatchOptions<K> = {}): Watch {
     const { fields = true } = options
     const source: WatchSource<Resource<K>> = {
+      fields,
       list: async () => {
         const { refused, ...list } = await this.#listAll(kind, options, fields)
         handlers.refused?.({ type: 'sync', objects: refused })

@@ -3,18 +3,20 @@
 // the whole state is listed again and handed on as `sync`. client-node's informer stops on most errors: this never does.
 // Only errors of the server and the network are tried again; a fault of this program ends it.
 import { StringDecoder } from 'node:string_decoder'
-import { parseJson } from '../api/json.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { Gone } from './connection.ts'
-import { isStoreError, Unreachable, type Watch } from './port.ts'
+import { parseFields } from './parse-fields.ts'
+import { type Fields, isStoreError, Unreachable, type Watch } from './port.ts'
 
 /** The bytes of a watch. Reading rejects with `Unreachable` when the connection breaks. */
 export type WatchStream = AsyncIterable<Buffer> & { destroy(): void }
 
 /** What a watch needs of a server. Its methods reject with errors of the port, or with Gone. */
 export type WatchSource<T> = {
+  /** The fields of an event's object that `read` needs; the others may be left out of it. */
+  fields: Fields
   list(): Promise<{ items: T[]; resourceVersion: string }>
   /** Opens the stream of events after a version. */
   open(resourceVersion: string): Promise<WatchStream>
@@ -57,6 +59,7 @@ class RunningWatch<T> implements Watch {
   readonly #handlers: Handlers<T>
   readonly #timing: WatchTiming
   readonly #backoff: Backoff
+  readonly #fields: Fields
   readonly #ended = Promise.withResolvers<void>()
   #closed = false
   #connected: boolean | undefined
@@ -67,6 +70,7 @@ class RunningWatch<T> implements Watch {
     this.#source = source
     this.#handlers = handlers
     this.#timing = timing
+    this.#fields = eventFields(source.fields)
     this.#version = since
     const random = timing.random === undefined ? {} : { random: timing.random }
     this.#backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS, ...random })
@@ -128,17 +132,24 @@ class RunningWatch<T> implements Watch {
   async #follow(stream: WatchStream): Promise<boolean> {
     let seen = false
     let silent = false
+    const { clock, idleMs } = this.#timing
+    let lastMs = clock.monotonicMs()
     let cancel: Cancel = () => {}
-    const rearm = (): void => {
-      cancel()
-      cancel = this.#timing.clock.after(this.#timing.idleMs, () => {
+    // one timer for the stream: a new one for each of its events would cost as much as a tenth of the event
+    const wait = (delayMs: number): void => {
+      cancel = clock.after(delayMs, () => {
+        const leftMs = lastMs + idleMs - clock.monotonicMs()
+        if (leftMs > 0) return wait(leftMs)
         silent = true
         stream.destroy()
       })
     }
-    rearm()
+    const heard = (): void => {
+      lastMs = clock.monotonicMs()
+    }
+    wait(idleMs)
     try {
-      for await (const line of linesOf(stream, rearm)) {
+      for await (const line of linesOf(stream, heard)) {
         if (this.#closed) return seen
         seen = true
         this.#line(line)
@@ -154,7 +165,7 @@ class RunningWatch<T> implements Watch {
   }
 
   #line(line: string): void {
-    const { type, object } = eventOf(line)
+    const { type, object } = eventOf(line, this.#fields)
     if (type === 'ERROR') {
       const message = String(object['message'] ?? 'the watch failed')
       throw object['code'] === 410 ? new Gone(message) : new Unreachable(message)
@@ -198,10 +209,18 @@ function endProcess(error: unknown): void {
   })
 }
 
-function eventOf(line: string): { type: unknown; object: Record<string, unknown> } {
+/** Of a whole event: beside the object's own fields its version, and what an error says. */
+function eventFields(fields: Fields): Fields {
+  if (fields === true) return true
+  const { metadata = {} } = fields
+  const withVersion = metadata === true || { ...metadata, resourceVersion: true as const }
+  return { type: true, object: { ...fields, metadata: withVersion, code: true, message: true } }
+}
+
+function eventOf(line: string, fields: Fields): { type: unknown; object: Record<string, unknown> } {
   let event: unknown
   try {
-    event = parseJson(line)
+    event = parseFields(line, fields)
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
     throw new Unreachable('the watch sent what is not JSON', { cause: error })

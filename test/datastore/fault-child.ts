@@ -9,6 +9,7 @@ const bug = (): never => {
 const clock = new ManualClock()
 startWatch<object>(
   {
+    fields: true as const,
     list: async () => (fault === 'list' ? bug() : { items: [], resourceVersion: '1' }),
     open: async () => ({
       destroy() {},

@@ -15,6 +15,7 @@ const IDLE_MS = 60_000
 
 /** A server's side of the watch, played by hand: what each list and each stream answers, in order. */
 class Script implements WatchSource<Pool> {
+  readonly fields = true
   readonly clock = new ManualClock()
   readonly opened: string[] = []
   readonly lines: string[] = []
