@@ -13,7 +13,6 @@ const TOKEN_OCTETS = 32
 /** The administrator's token of a data directory; made when there is none yet. Throws SecretFileError. */
 export function ownToken(path: string): string {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     return readSecret(path).trim()
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw translated(path, error)
@@ -45,8 +44,9 @@ export function newToken(): string {
   return randomBytes(TOKEN_OCTETS).toString('base64url')
 }
 
-/** Writes a file that is not there yet. Throws EEXIST when it is. */
+/** Writes a file that is not there yet, and makes its folder, for this user alone. Throws EEXIST when the file is there. */
 export function writeNew(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   const file = opened(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW)
   try {
     writeFileSync(file, text, { flush: true })

@@ -61,6 +61,13 @@ test('on loopback too, nobody without the token reads, writes or discovers anyth
   t.is((await call(server.url, POOLS, server.token)).code, 200)
 })
 
+test('a server whose token lies elsewhere makes its data directory itself', async t => {
+  const dataDir = join(await tempDir(t), 'new')
+  const server = await startApiServer({ dataDir, token: 'right' })
+  t.teardown(() => server.close())
+  t.is((await stat(dataDir)).mode & 0o777, 0o700)
+})
+
 test('a token of another scheme, or with a blank in it, is none', async t => {
   const server = await startApiServer({ token: 'right' })
   t.teardown(() => server.close())
