@@ -16,7 +16,7 @@ import type { DeleteOptions, Page, Resources, WriteOptions } from './resources.t
 import { NO_SUCH_VERB, type ResourceRequest, routeOf, UNKNOWN } from './routes.ts'
 import { selectionFrom } from './selection.ts'
 import { ApiError, failureStatus, successStatus } from './status.ts'
-import type { Stored } from './storage.ts'
+import type { Stored } from './stored.ts'
 import { type TableOptions, tableOf } from './tables.ts'
 import type { WatchHub } from './watch-hub.ts'
 import type { WatchRequest } from './watch-stream.ts'
@@ -139,8 +139,8 @@ async function perform(
     : undefined
   const table = tableOptions(exchange, deps.clock)
   const show = (code: number, stored: Stored): void => {
-    const { resourceVersion } = stored.object.metadata
-    const shown = table && emitJson(tableOf(route.kind, [stored.object], { resourceVersion }, table))
+    const { resourceVersion } = stored.metadata
+    const shown = table && emitJson(tableOf(route.kind, [stored.read()], { resourceVersion }, table))
     send(response, code, shown ?? stored.text)
   }
   switch (route.verb) {
@@ -164,7 +164,7 @@ async function perform(
       const { stored, gone } = await resources.delete(named, deleteOptions(query, body, guard))
       if (!gone) return show(200, stored)
       const { plural, group } = kinds[route.kind]
-      const details = { name: named.name, group, kind: plural, uid: stored.object.metadata.uid }
+      const details = { name: named.name, group, kind: plural, uid: stored.metadata.uid }
       return send(response, 200, emitJson(successStatus(details)))
     }
     case 'deletecollection':
@@ -191,7 +191,7 @@ async function sendList(
     ...(page.next === undefined ? {} : { continue: page.next, remainingItemCount: page.remaining }),
   }
   if (table !== undefined) {
-    const objects = page.items.map(({ object }) => object)
+    const objects = page.items.map(stored => stored.read())
     send(response, 200, emitJson(tableOf(kind, objects, metadata, table)))
     return
   }

@@ -1,6 +1,6 @@
 // The verbs on objects, over the storage: what each one checks, in which order, and what it refuses. No HTTP here.
 import { randomBytes, randomUUID } from 'node:crypto'
-import { emitJson, sameJson } from '../api/json.ts'
+import { sameJson } from '../api/json.ts'
 import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
 import { isObject, mergePatch } from '../api/merge-patch.ts'
@@ -11,7 +11,8 @@ import type { WriteGuard } from './authorizer.ts'
 import { JsonPatchError, jsonPatch } from './json-patch.ts'
 import type { Selection } from './selection.ts'
 import { ApiError, alreadyExists, conflict, expired, invalid, MODIFIED, notFound } from './status.ts'
-import type { Storage, StorageWriter, Stored } from './storage.ts'
+import type { Storage, StorageWriter } from './storage.ts'
+import { Stored } from './stored.ts'
 import { strategicMerge } from './strategic-merge.ts'
 
 export type Target = { kind: Kind; namespace?: string; name?: string; subresource?: 'status' }
@@ -53,7 +54,7 @@ export class Resources {
       const start = from === undefined ? undefined : parseContinue(from)
       const version = start?.version ?? this.#storage.version
       if (start !== undefined && version < this.#storage.oldest) throw expired()
-      const all = this.#storage.list(target.kind, target.namespace).filter(({ object }) => selection(object))
+      const all = this.#storage.list(target.kind, target.namespace).filter(selection)
       const rest = start === undefined ? all : all.filter(stored => keyOf(stored) > start.after)
       if (limit === undefined || rest.length <= limit) return { items: rest, version }
       const items = rest.slice(0, limit)
@@ -86,7 +87,7 @@ export class Resources {
         return { stored: this.#create(writer, target, fresh, options), created: true }
       }
       if (before === undefined) throw notFound(target.kind, target.name)
-      const next = placed(target, this.#patched(target, before.object, format, patch, options))
+      const next = placed(target, this.#patched(target, before.read(), format, patch, options))
       return { stored: this.#replace(writer, target, before, next, options), created: false }
     })
   }
@@ -95,7 +96,7 @@ export class Resources {
   delete(target: Target & { name: string }, options: DeleteOptions): Promise<{ stored: Stored; gone: boolean }> {
     return this.#storage.write(writer => {
       const stored = this.#stored(target)
-      const { uid, resourceVersion } = stored.object.metadata
+      const { uid, resourceVersion } = stored.metadata
       const refuse = (field: string, wanted: string, has: string | undefined): never => {
         throw conflict(target.kind, target.name, `the ${field} in the precondition (${wanted}) is not ${has}`)
       }
@@ -104,7 +105,7 @@ export class Resources {
         refuse('ResourceVersion', options.resourceVersion, resourceVersion)
       if (target.kind === 'Namespace' && target.name === DEFAULT_NAMESPACE)
         throw new ApiError('Forbidden', `namespaces "${target.name}" is forbidden: this namespace may not be deleted`)
-      options.guard(stored.object, undefined)
+      options.guard(stored.read(), undefined)
       return options.dryRun ? { stored, gone: true } : this.#delete(writer, target.kind, stored)
     })
   }
@@ -113,9 +114,9 @@ export class Resources {
     return this.#storage.write(writer => {
       const chosen = this.#storage
         .list(target.kind, target.namespace)
-        .filter(({ object }) => selection(object))
-        .filter(({ object }) => target.kind !== 'Namespace' || object.metadata.name !== DEFAULT_NAMESPACE)
-      for (const { object } of chosen) guard(object, undefined)
+        .filter(selection)
+        .filter(({ metadata }) => target.kind !== 'Namespace' || metadata.name !== DEFAULT_NAMESPACE)
+      for (const stored of chosen) guard(stored.read(), undefined)
       if (!dryRun) for (const stored of chosen) this.#delete(writer, target.kind, stored)
       return chosen
     })
@@ -135,19 +136,19 @@ export class Resources {
     if (this.#storage.get(kind, name, namespace) !== undefined) throw alreadyExists(kind, name)
     const fresh = born(kind, object, { uid: randomUUID(), now: this.#now() })
     options.guard(undefined, fresh)
-    return options.dryRun ? unsaved(fresh) : writer.put(kind, fresh)
+    return options.dryRun ? Stored.unsaved(fresh) : writer.put(kind, fresh)
   }
 
   #checkNamespace(name: string): void {
     const namespace = this.#storage.get('Namespace', name)
     if (namespace === undefined) throw notFound('Namespace', name)
-    if (namespace.object.metadata.deletionTimestamp !== undefined)
+    if (namespace.metadata.deletionTimestamp !== undefined)
       throw new ApiError('Forbidden', `namespaces "${name}" is being terminated and takes no new objects`)
   }
 
   #replace(writer: StorageWriter, target: Target, before: Stored, body: AnyObject, options: WriteOptions): Stored {
     const { kind } = target
-    const { metadata } = before.object
+    const { metadata } = before
     const { resourceVersion, uid } = body.metadata
     if (resourceVersion !== undefined && resourceVersion !== '' && resourceVersion !== metadata.resourceVersion)
       throw conflict(kind, metadata.name, MODIFIED)
@@ -157,12 +158,13 @@ export class Resources {
         metadata.name,
         `the UID in the body (${uid}) is not ${metadata.uid}: another object had this name`,
       )
-    const next = replaced(kind, before.object, this.#valid(kind, body), target.subresource)
-    options.guard(before.object, next)
-    if (next === before.object) return before
-    if (options.dryRun) return unsaved(next)
+    const object = before.read()
+    const next = replaced(kind, object, this.#valid(kind, body), target.subresource)
+    options.guard(object, next)
+    if (next === object) return before
+    if (options.dryRun) return Stored.unsaved(next)
     if (!isReleased(next)) return writer.put(kind, next)
-    const gone = writer.remove(kind, { ...before, object: next })
+    const gone = writer.remove(kind, before, next)
     this.#finishNamespace(writer, metadata.namespace)
     return gone
   }
@@ -194,10 +196,11 @@ export class Resources {
   }
 
   #delete(writer: StorageWriter, kind: Kind, stored: Stored): { stored: Stored; gone: boolean } {
-    const { name, namespace } = stored.object.metadata
+    const { name, namespace } = stored.metadata
     if (kind === 'Namespace' && this.#empty(writer, name)) return this.#terminate(writer, stored)
-    const next = dying(stored.object, this.#now())
-    if (next === stored.object) return { stored, gone: false }
+    const object = stored.read()
+    const next = dying(object, this.#now())
+    if (next === object) return { stored, gone: false }
     if (next !== undefined) return { stored: writer.put(kind, next), gone: false }
     const gone = writer.remove(kind, stored)
     this.#finishNamespace(writer, namespace)
@@ -212,7 +215,7 @@ export class Resources {
   }
 
   #terminate(writer: StorageWriter, stored: Stored): { stored: Stored; gone: boolean } {
-    const { metadata, ...rest } = stored.object
+    const { metadata, ...rest } = stored.read()
     if (metadata.deletionTimestamp !== undefined) return { stored, gone: false }
     const status = { phase: 'Terminating' }
     const next = { ...rest, metadata: { ...metadata, deletionTimestamp: this.#now() }, status }
@@ -223,9 +226,9 @@ export class Resources {
   #finishNamespace(writer: StorageWriter, name: string | undefined): void {
     if (name === undefined) return
     const stored = this.#storage.get('Namespace', name)
-    if (stored?.object.metadata.deletionTimestamp === undefined) return
+    if (stored?.metadata.deletionTimestamp === undefined) return
     if (namespacedKinds.some(kind => this.#storage.list(kind, name).length > 0)) return
-    if ((stored.object.metadata.finalizers ?? []).length === 0) writer.remove('Namespace', stored)
+    if ((stored.metadata.finalizers ?? []).length === 0) writer.remove('Namespace', stored)
   }
 
   #now(): string {
@@ -259,12 +262,8 @@ function named(object: AnyObject): AnyObject {
   return { ...object, metadata: { ...object.metadata, name: `${generateName}${suffix}` } }
 }
 
-function unsaved(object: AnyObject): Stored {
-  return { object, text: emitJson(object), version: 0 }
-}
-
-function keyOf({ object }: Stored): string {
-  return `${object.metadata.namespace ?? ''}\0${object.metadata.name}`
+function keyOf({ metadata }: Stored): string {
+  return `${metadata.namespace ?? ''}\0${metadata.name}`
 }
 
 function formatContinue(version: number, last: Stored): string {

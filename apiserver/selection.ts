@@ -1,16 +1,18 @@
 // Which objects of a kind a list, a watch or a deletecollection means: its label and field selectors as one test.
-import type { AnyObject } from '../api/lifecycle.ts'
 import { ListSelectorError, parseFieldSelector, parseLabelSelector } from '../api/list-selectors.ts'
 import { ApiError } from './status.ts'
+import type { Stored } from './stored.ts'
 
-export type Selection = (object: AnyObject) => boolean
+export type Selection = (stored: Stored) => boolean
 
 /** The test of a request's `labelSelector` and `fieldSelector`. Throws a BadRequest that names the faulty part. */
 export function selectionFrom(query: URLSearchParams): Selection {
   try {
     const byLabel = parseLabelSelector(query.get('labelSelector') ?? '')
-    const byField = parseFieldSelector(query.get('fieldSelector') ?? '')
-    return object => byLabel(object) && byField(object)
+    const fields = query.get('fieldSelector') ?? ''
+    if (fields === '') return byLabel
+    const byField = parseFieldSelector(fields)
+    return stored => byLabel(stored) && byField(stored.read())
   } catch (error) {
     if (error instanceof ListSelectorError) throw new ApiError('BadRequest', error.message)
     throw error

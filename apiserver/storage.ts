@@ -1,13 +1,10 @@
-// All objects: in memory for reading, and in SQLite so that they survive. A write is answered only after
+// All objects: in memory for reading (stored.ts), and in SQLite so that they survive. A write is answered only after
 // its transaction is on disk; writes that arrive together share one fsync. Reads wait for a commit under way, so nobody
 // sees what a crash could take back.
-import { emitJson, parseJson } from '../api/json.ts'
 import { type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { type Database, openDatabase, transaction } from '../lib/database.ts'
-
-/** An object as stored: `text` is its JSON with `metadata.resourceVersion` equal to `version`. */
-export type Stored = { readonly object: AnyObject; readonly text: string; readonly version: number }
+import { Stored } from './stored.ts'
 
 /** One committed write. Of a DELETED object, `after` is its last state under the version of its deletion. */
 export type StoredChange = {
@@ -26,7 +23,8 @@ export type StorageOptions = { path: string; history: HistoryLimits }
 /** What a write may do. Everything it did is undone when it throws, or when the disk refuses. */
 export type StorageWriter = {
   put(kind: Kind, object: AnyObject): Stored
-  remove(kind: Kind, stored: Stored): Stored
+  /** `last` is the object's last state where that is another one than `stored`. */
+  remove(kind: Kind, stored: Stored, last?: AnyObject): Stored
 }
 
 type Waiting = { settle: (failure?: Error) => void }
@@ -115,7 +113,7 @@ export class Storage {
     const from = this.#batch.length
     let answer: () => T
     try {
-      const result = body({ put: (k, o) => this.#put(k, o), remove: (k, s) => this.#remove(k, s) })
+      const result = body({ put: (k, o) => this.#put(k, o), remove: (k, s, last) => this.#remove(k, s, last) })
       answer = () => result
     } catch (error) {
       this.#undo(from)
@@ -142,8 +140,7 @@ export class Storage {
     this.#committed = this.#version
     this.#forgotten = this.#version
     for (const { kind, namespace, name, version, json } of this.#db.prepare('SELECT * FROM objects').iterate()) {
-      const text = String(json)
-      const stored = { object: parseJson(text) as AnyObject, text, version: Number(version) }
+      const stored = Stored.parse(String(json), Number(version))
       this.#objects.get(kind as Kind)?.set(keyOf(String(namespace), String(name)), stored)
     }
   }
@@ -151,7 +148,7 @@ export class Storage {
   #put(kind: Kind, object: AnyObject): Stored {
     const { name, namespace = '' } = object.metadata
     const before = this.get(kind, name, namespace)
-    const after = versioned(object, ++this.#version)
+    const after = Stored.of(object, ++this.#version)
     this.#objects.get(kind)!.set(keyOf(namespace, name), after)
     if (before === undefined) this.#keys.delete(kind)
     const type = before === undefined ? 'ADDED' : 'MODIFIED'
@@ -159,9 +156,9 @@ export class Storage {
     return after
   }
 
-  #remove(kind: Kind, before: Stored): Stored {
-    const { name, namespace = '' } = before.object.metadata
-    const after = versioned(before.object, ++this.#version)
+  #remove(kind: Kind, before: Stored, last = before.read()): Stored {
+    const { name, namespace = '' } = before.metadata
+    const after = Stored.of(last, ++this.#version)
     this.#objects.get(kind)!.delete(keyOf(namespace, name))
     this.#keys.delete(kind)
     this.#batch.push({ version: after.version, kind, type: 'DELETED', before, after })
@@ -170,7 +167,7 @@ export class Storage {
 
   #undo(from: number): void {
     for (const { kind, before, after } of this.#batch.splice(from).reverse()) {
-      const { name, namespace = '' } = after.object.metadata
+      const { name, namespace = '' } = after.metadata
       const objects = this.#objects.get(kind)!
       this.#keys.delete(kind)
       if (before === undefined) objects.delete(keyOf(namespace, name))
@@ -206,7 +203,7 @@ export class Storage {
     const advance = this.#db.prepare("INSERT OR REPLACE INTO server VALUES ('version', ?)")
     transaction(this.#db, () => {
       for (const { kind, type, after } of changes) {
-        const { name, namespace = '' } = after.object.metadata
+        const { name, namespace = '' } = after.metadata
         if (type === 'DELETED') remove.run(kind, namespace, name)
         else put.run(kind, namespace, name, after.version, after.text)
       }
@@ -227,11 +224,6 @@ export class Storage {
     this.#forgotten = this.#past[drop - 1]!.version
     this.#past = this.#past.slice(drop)
   }
-}
-
-function versioned(object: AnyObject, version: number): Stored {
-  const next = { ...object, metadata: { ...object.metadata, resourceVersion: String(version) } }
-  return { object: next, text: emitJson(next), version }
 }
 
 /** U+0000 cannot be part of a name, and sorts before all that can. */

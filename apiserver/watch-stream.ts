@@ -7,7 +7,8 @@ import type { AnyObject } from '../api/lifecycle.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Selection } from './selection.ts'
 import { expired, failureStatus } from './status.ts'
-import type { Storage, Stored, StoredChange } from './storage.ts'
+import type { Storage, StoredChange } from './storage.ts'
+import type { Stored } from './stored.ts'
 import { type TableOptions, tableOf } from './tables.ts'
 
 export type WatchRequest = {
@@ -83,9 +84,9 @@ export class WatchStream {
   /** A committed change of the kind; `lines` are shared with the other watches. */
   change({ before, after, type }: StoredChange, lines: EventLines): void {
     const { selection, namespace } = this.#request
-    if (namespace !== undefined && after.object.metadata.namespace !== namespace) return
-    const was = before !== undefined && selection(before.object)
-    const is = type !== 'DELETED' && selection(after.object)
+    if (namespace !== undefined && after.metadata.namespace !== namespace) return
+    const was = before !== undefined && selection(before)
+    const is = type !== 'DELETED' && selection(after)
     if (is) this.#sendStored(was ? 'MODIFIED' : 'ADDED', after, lines)
     else if (was) this.#sendStored('DELETED', after, lines)
   }
@@ -104,7 +105,7 @@ export class WatchStream {
     for (const change of past ?? []) if (change.kind === kind) this.change(change, new EventLines(change.after))
     if (past === undefined)
       for (const stored of storage.list(kind, namespace))
-        if (selection(stored.object)) this.#sendStored('ADDED', stored, new EventLines(stored))
+        if (selection(stored)) this.#sendStored('ADDED', stored, new EventLines(stored))
     if (initialEvents) this.#bookmark({ 'k8s.io/initial-events-end': 'true' })
     // the state sent at the start does not count towards the limit
     this.#allowance += this.#response.writableLength
@@ -112,7 +113,7 @@ export class WatchStream {
     if (this.#request.bookmarks) this.#bookmarkLater()
   }
 
-  #sendStored(type: EventType, { object }: Stored, lines: EventLines): void {
+  #sendStored(type: EventType, stored: Stored, lines: EventLines): void {
     const { table, kind } = this.#request
     if (table === undefined) {
       this.#send(lines.of(type))
@@ -120,8 +121,8 @@ export class WatchStream {
     }
     const options = { ...table, withColumns: !this.#columnsSent, nowMs: this.#deps.clock.wallMs() }
     this.#columnsSent = true
-    const { resourceVersion } = object.metadata
-    this.#send(lineOf(type, emitJson(tableOf(kind, [object], { resourceVersion }, options))))
+    const { resourceVersion } = stored.metadata
+    this.#send(lineOf(type, emitJson(tableOf(kind, [stored.read()], { resourceVersion }, options))))
   }
 
   #bookmarkLater(): void {
