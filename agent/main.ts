@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { parseAddress } from '../lib/ip.ts'
 import { useCompileCache } from './compile-cache.ts'
+import { limitYoungGeneration } from './heap.ts'
 import type { Flags } from './run.ts'
 
 const program = new Command('margay-node')
@@ -25,6 +26,7 @@ const program = new Command('margay-node')
 program.parse()
 const flags = program.opts<Flags>()
 useCompileCache(flags.dataDir)
+limitYoungGeneration()
 const { run } = await import('./run.ts')
 await run(flags)
 

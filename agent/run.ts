@@ -11,6 +11,7 @@ import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
 import { FileInUse } from './file-lock.ts'
+import { preferSmallHeap } from './heap.ts'
 import { NodeAgent } from './node-agent.ts'
 import { agentRoutes } from './socket/routes.ts'
 import { refuseSecond, serveSocket } from './socket/server.ts'
@@ -26,8 +27,11 @@ export type Flags = {
   logLevel: LogLevel
 }
 
-/** The first run of a version writes its compiled code then, in about 0.1 s: a crash or a power cut does not lose it. */
-const CACHE_AFTER_MS = 10_000
+/**
+ * A start is over by then. The first run of a version writes its compiled code, in about 0.1 s, so that a crash or a power
+ * cut does not lose it.
+ */
+const START_MS = 10_000
 
 /** Runs the agent until a signal; ends the process with 3 when it cannot go on. */
 export async function run(flags: Flags): Promise<void> {
@@ -56,7 +60,10 @@ export async function run(flags: Flags): Promise<void> {
   }
   const socket = await serveSocket(path, routes, log)
   log.info({ socket: path }, 'agent answers')
-  systemClock.after(CACHE_AFTER_MS, flushCompileCache)
+  systemClock.after(START_MS, () => {
+    flushCompileCache()
+    preferSmallHeap()
+  })
 
   let stopping = false
   const stop = async (signal: NodeJS.Signals) => {
