@@ -1,17 +1,17 @@
 // What the lab shows: for every pair of pods whether a ping comes back, how long it took, and which way the packet
 // goes, as the kernel of the sending node itself says.
+import { echo } from '../kernel/echo.ts'
 import { netnsPath } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import type { NodePlan, PodPlan } from './plan.ts'
-import { runProgram } from './program.ts'
 
 export type Path = 'local' | 'direct' | 'ipip' | 'vxlan' | 'none'
 
 export type PodAt = { pod: PodPlan; node: NodePlan; address: string }
 
-/** `ms` is absent when no answer came; `error` then says what ping said. */
+/** `ms` is absent when no answer came; `error` then says why. */
 export type PairRow = { from: string; to: string; path: Path; ms?: number; error?: string }
 
 /** How the node of a pod sends to `address`: read from its routing table, by the device of the route it would use. */
@@ -53,7 +53,8 @@ export async function measurePairs(
       using kernel = host.inside(netnsPath(from.node.netns))
       const [path, answer] = await Promise.all([
         pathTo(kernel, to.address),
-        ping(from.pod.netns, to.address, options.limitSeconds),
+        // a pod's very first packet must arrive, so there is no second try
+        echo(netnsPath(from.pod.netns), to.address, options.limitSeconds * 1000),
       ])
       rows[i] = { from: from.pod.name, to: to.pod.name, path, ...answer }
       options.row(rows[i]!)
@@ -61,13 +62,4 @@ export async function measurePairs(
   }
   await Promise.all(Array.from({ length: 4 }, work))
   return rows
-}
-
-/** One echo request: a pod's very first packet must arrive, so there is no second try. */
-async function ping(netns: string, address: string, limitSeconds: number): Promise<{ ms?: number; error?: string }> {
-  const { stdout, stderr } = await runProgram(['ping', '-n', '-c', '1', '-W', String(limitSeconds), address], { netns })
-  const answer = / time[=<]([\d.]+) ms/.exec(stdout)
-  if (answer !== null) return { ms: Number(answer[1]) }
-  const words = stderr.trim() || stdout.split('\n').find(line => /From|loss/.test(line))
-  return { error: words || 'ping said nothing' }
 }

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readlinkSync, writeFileSync } from 'node:fs'
 import test from 'ava'
+import { echo } from '../../kernel/echo.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { Requests } from '../../kernel/netlink/requests.ts'
 import { openMonitor } from '../../kernel/netlink/route/monitor.ts'
@@ -117,4 +118,21 @@ netns('the file of a namespace whose maker was killed half-way is removed', t =>
   writeFileSync(netnsPath(name), '')
   removeNetns(name)
   t.false(listNetns().includes(name))
+})
+
+netns('an echo from a namespace is answered, or the cause is told: no route, no answer, no namespace', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  const { index } = (await kernel.link('lo'))!
+  t.like(await echo(scratch.path, '127.0.0.1', 10), { error: 'sendto 127.0.0.1: ENETUNREACH' })
+  await kernel.setLink(index, { up: true })
+  const answers = await Promise.all([echo(scratch.path, '127.0.0.1', 2000), echo(scratch.path, '127.0.0.2', 2000)])
+  for (const answer of answers) t.true('ms' in answer && answer.ms < 2000)
+  // everything to this host is dropped here without a word
+  const drop = { dst: '192.0.2.0/24', table: 254, type: 'local' as const, protocol: 4, scope: 254, ifindex: index }
+  kernel.writeSysctl('ipv4', ['icmp_echo_ignore_all'], '1')
+  await kernel.changeRoutes([replace(drop)])
+  t.deepEqual(await echo(scratch.path, '192.0.2.1', 10), { error: 'no answer in 10 ms' })
+  t.regex(String(Object.values(await echo('/run/netns/none', '127.0.0.1', 10))), /open netns .*ENOENT/)
 })
