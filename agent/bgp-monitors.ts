@@ -1,14 +1,12 @@
 // The BMP collectors of `margay-bgp`, kept equal to its configuration. An entry that changes is a new connection with a
 // fresh table; the others go on.
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
 import { BmpCollector, type BmpDeps, type BmpStatus } from '../bgp/bmp/collector.ts'
 import type { ConfigFile } from '../bgp/file/types.ts'
+import { packageVersion } from '../lib/package-version.ts'
 
 type Entry = ConfigFile['bmp'][number]
-
-const PACKAGE = new URL('../package.json', import.meta.url)
 
 export class BgpMonitors {
   readonly #deps: BmpDeps
@@ -41,6 +39,5 @@ export class BgpMonitors {
 
 /** sysDescr of a BMP initiation. */
 function description(): string {
-  const { version } = JSON.parse(readFileSync(PACKAGE, 'utf8')) as { version: string }
-  return `margay-bgp ${version}`
+  return `margay-bgp ${packageVersion()}`
 }

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // margay-node: the agent's program. Flags and exit codes; the work is in `run.ts`, imported after the compile cache is set.
 import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // The program `margay-api`. Exit codes: 0 stopped when asked, 2 wrong usage, 3 the address or the data directory cannot
 // be had.
 import { readFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
 // Policy rules as data (they can express what Calico's BGPFilter can) and their evaluation, with a reason for people.
 // Rules are compiled once: a prefix test on the hot path compares octets, never text.
 import { addressBits, addressBytes, cidr } from '../lib/ip.ts'
+import { SpeakerError } from './speaker-error.ts'
 import { prepend } from './wire/as-path.ts'
 import type { Attributes } from './wire/attribute-values.ts'
 import type { PeerType } from './wire/codec-session.ts'
@@ -151,7 +152,7 @@ function communityTest(text: string): Test {
 /** Throws when `text` is no community. */
 function communityOf(text: string): Community {
   const value = parseCommunity(text)
-  if (value === undefined) throw new Error(`not a community: ${text}`)
+  if (value === undefined) throw new SpeakerError('bad-rule', `not a community: ${text}`)
   return value
 }
 

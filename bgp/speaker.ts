@@ -13,19 +13,15 @@ import { OwnRestart } from './own-restart.ts'
 import { type ClearKind, Peer, type PeerDeps } from './peer.ts'
 import { Policy } from './policy.ts'
 import type { BgpConnection, Discover, Listener, RouteSink, Transport } from './port.ts'
+import type { Explanation } from './rib/explain.ts'
+import type { RibReader } from './rib/reader.ts'
 import { Rib } from './rib/rib.ts'
 import type { RibEvent } from './rib/types.ts'
 import { openSource, type RouteSource, type RouteSourceConfig } from './route-source.ts'
+import { SpeakerError } from './speaker-error.ts'
 import { CEASE } from './wire/iana.ts'
 import { cease } from './wire/notification.ts'
 import { WorkQueue } from './work-queue.ts'
-
-export type { Network, PeerConfig, PeerStatus, SpeakerConfig } from './config.ts'
-export type { AddressFamily } from './family.ts'
-export type { BgpState } from './fsm/step.ts'
-export type { PolicyRule } from './policy.ts'
-export type { BgpConnection, Listener, RouteSink, SelectedRoute, Transport } from './port.ts'
-export type { RouteSource, RouteSourceConfig } from './route-source.ts'
 
 export type SpeakerDeps = {
   transport: Transport
@@ -117,12 +113,12 @@ export class Speaker {
   /**
    * Adds or changes a peer, known by its name. Answers what was reset and why: empty unless the change forces it. A peer
    * with a `range` is a pattern for the neighbours that connect from it. Throws, changing nothing, for a rule that names
-   * no community or no CIDR.
+   * no community (`bad-rule`) or no CIDR (`bad-address`).
    */
   setPeer(config: PeerConfig): string[] {
-    if (this.#closed) throw new Error('the speaker is closed')
+    if (this.#closed) throw new SpeakerError('closed', 'the speaker is closed')
     const name = nameOf(config)
-    if (this.#sources.has(name)) throw new Error(`a source of routes is called ${name}`)
+    if (this.#sources.has(name)) throw new SpeakerError('name-taken', `a source of routes is called ${name}`)
     // throws for rules that name no community or no CIDR, before anything has changed
     for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     const reasons = this.plan(config)
@@ -172,8 +168,9 @@ export class Speaker {
   /** Opens a source of routes that is no session. Throws when a peer or another source has its name. */
   openSource(config: RouteSourceConfig): RouteSource {
     const { name } = config
-    if (this.#closed) throw new Error('the speaker is closed')
-    if (this.#peers.has(name) || this.#sources.has(name)) throw new Error(`${name} is taken: name the source otherwise`)
+    if (this.#closed) throw new SpeakerError('closed', 'the speaker is closed')
+    if (this.#peers.has(name) || this.#sources.has(name))
+      throw new SpeakerError('name-taken', `${name} is taken: name the source otherwise`)
     const source = openSource(this.#rib, this.#config.asn, config)
     this.#sources.add(name)
     return {
@@ -186,11 +183,11 @@ export class Speaker {
   }
 
   /** Every candidate for a prefix with the step that decided; undefined when no route is known. */
-  explain(prefix: string): ReturnType<Rib['explain']> {
+  explain(prefix: string): Explanation | undefined {
     return this.#rib.explain(prefix)
   }
 
-  get rib(): Rib {
+  get rib(): RibReader {
     return this.#rib
   }
 
@@ -207,7 +204,7 @@ export class Speaker {
    */
   clear(name: string, kind: ClearKind): void {
     const peer = this.#peers.get(name)
-    if (peer === undefined) throw new Error(`no peer is called ${name}`)
+    if (peer === undefined) throw new SpeakerError('no-peer', `no peer is called ${name}`)
     peer.clear(kind)
   }
 

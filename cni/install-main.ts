@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // The installer's program: what an operator or a DaemonSet's init container runs once per node.
 import { Command } from 'commander'
 import { installPlugin } from './install.ts'

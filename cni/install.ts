@@ -39,8 +39,16 @@ function pluginSource(node: string): string {
   const shebang = `#!${node}`
   if (!node.startsWith('/') || /\s/.test(node) || shebang.length > SHEBANG_LIMIT)
     throw new Error(`${node} cannot stand in a first line: use an absolute path without spaces, below 126 bytes`)
-  const types = readFileSync(new URL('./plugin.ts', import.meta.url), 'utf8')
-  return `${shebang}\n'use strict'\n${quietly(() => stripTypeScriptTypes(types))}`
+  return `${shebang}\n'use strict'\n${pluginScript()}`
+}
+
+/** `plugin.ts` without its types; in the built package `plugin.js`, without what makes it a module. */
+function pluginScript(): string {
+  const built = import.meta.filename.endsWith('.js')
+  const text = readFileSync(new URL(built ? './plugin.js' : './plugin.ts', import.meta.url), 'utf8')
+  return built
+    ? text.replace(/^(export \{\};|\/\/# sourceMappingURL=.*)$/gm, '')
+    : quietly(() => stripTypeScriptTypes(text))
 }
 
 /** Without the warning that the function is experimental, which is of no use in the agent's log. */

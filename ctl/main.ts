@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // The program `margayctl`: parses the command line by the table of commands, opens the store when a command asks for it,
 // and ends with 0 fine, 1 the answer is no, 2 wrong usage, 3 out of reach.
 import { readFile } from 'node:fs/promises'

@@ -14,6 +14,8 @@ import {
 } from './libc.ts'
 import { ERRNO, KernelError } from './port/error.ts'
 
+export { KernelError }
+
 const SOL_SOCKET = 1
 const IPPROTO_IP = 0
 const IPPROTO_TCP = 6

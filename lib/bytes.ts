@@ -5,6 +5,7 @@
 /** Thrown when a read or write would leave the window; `need` and `have` are octets. */
 export class BytesError extends Error {
   override readonly name = 'BytesError'
+  readonly code = 'too-short'
   readonly need: number
   readonly have: number
   constructor(need: number, have: number) {

@@ -79,10 +79,24 @@ export function addressBits(family: Family): 32 | 128 {
   return family === 'ipv4' ? 32 : 128
 }
 
-/** The 4 or 16 octets of an address. Throws when `text` is not one. */
+/** A text that is no address, no CIDR, or not of the family that is needed here. */
+export class AddressError extends Error {
+  override readonly name = 'AddressError'
+  readonly code = 'bad-address'
+}
+
+/** The 4 or 16 octets of an address. Throws `AddressError` when `text` is not one. */
 export function addressBytes(text: string): Uint8Array {
   // dotted quads come by the hundred thousand (routes, prefixes); the library's parser costs ten times as much
-  return quadBytes(text) ?? Uint8Array.from(ipaddr.parse(text).toByteArray())
+  return quadBytes(text) ?? parsedBytes(text)
+}
+
+function parsedBytes(text: string): Uint8Array {
+  try {
+    return Uint8Array.from(ipaddr.parse(text).toByteArray())
+  } catch (cause) {
+    throw new AddressError(`not an address: ${text}`, { cause })
+  }
 }
 
 /** The octets of exactly four decimal numbers without leading zeros; undefined for any other text. */
@@ -114,7 +128,7 @@ export function formatAddress(bytes: Uint8Array): string {
 /** An IPv4 address as an unsigned 32-bit number. Throws on anything else. */
 export function ipv4Number(text: string): number {
   const b = addressBytes(text)
-  if (b.length !== 4) throw new Error(`not an IPv4 address: ${text}`)
+  if (b.length !== 4) throw new AddressError(`not an IPv4 address: ${text}`)
   return ((b[0]! << 24) | (b[1]! << 16) | (b[2]! << 8) | b[3]!) >>> 0
 }
 
@@ -137,7 +151,7 @@ export function parseCidr(text: string): Cidr | undefined {
 /** `parseCidr` for text that was validated before. Throws on anything else. */
 export function cidr(text: string): Cidr {
   const parsed = parseCidr(text)
-  if (parsed === undefined) throw new Error(`not a CIDR: ${text}`)
+  if (parsed === undefined) throw new AddressError(`not a CIDR: ${text}`)
   return parsed
 }
 

@@ -6,7 +6,7 @@ import { ipv4Number } from '../../lib/ip.ts'
 import type { SpeakerConfig } from '../config.ts'
 import { type AddressFamily, addPathSwitches, BASE_FAMILY, FAMILIES, FAMILY } from '../family.ts'
 import type { DumpedPath } from '../rib/dump.ts'
-import type { Rib } from '../rib/rib.ts'
+import type { RibReader } from '../rib/reader.ts'
 import type { RouteAttributes } from '../rib/store/attribute-set.ts'
 import type { CodecSession } from '../wire/codec-session.ts'
 import { emitMrt, MAX_MRT_RECORD, type MrtPeer, type MrtRecord, type MrtRibEntry } from '../wire/mrt.ts'
@@ -20,7 +20,7 @@ const OWN = ''
  * written as they are at that time; peers that come up meanwhile are left out. `seconds`: now, since the Unix epoch.
  */
 export function* dumpMrt(
-  rib: Rib,
+  rib: RibReader,
   { asn, routerId }: SpeakerConfig,
   { seconds, view = '' }: { seconds: number; view?: string },
 ): Generator<Uint8Array> {

@@ -8,6 +8,7 @@ import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
 import { type AddressFamily, perFamily, unicastFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
 import type { RouteSink } from '../port.ts'
+import { SpeakerError } from '../speaker-error.ts'
 import type { ProtocolError } from '../wire/errors.ts'
 import { AdjRibIn } from './adj-rib-in.ts'
 import { Decision } from './decision.ts'
@@ -17,6 +18,7 @@ import { Importer } from './in/importer.ts'
 import { localPeer, originated } from './own-networks.ts'
 import { RibPeerState } from './peer-state.ts'
 import { Peers } from './peers.ts'
+import type { RibReader } from './reader.ts'
 import { type Replayed, replayPaths, withdrawUnrefreshed } from './replay.ts'
 import { Restart } from './restart.ts'
 import { selectedRoute } from './selected-route.ts'
@@ -50,7 +52,7 @@ const SLICE = 8192
  *   undefined). The owner pulls and writes until undefined or until the connection is full.
  * - After `peerUp` the owner may pull at once: the first table and its End-of-RIB come that way.
  */
-export class Rib {
+export class Rib implements RibReader {
   readonly #speaker: SpeakerNumbers
   readonly #deps: RibDeps
   readonly #store: AttributeStore
@@ -158,7 +160,7 @@ export class Rib {
    */
   receive(key: string, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined {
     const state = this.#peers.get(key)
-    if (state?.up !== true) throw new Error(`no session with ${key}`)
+    if (state?.up !== true) throw new SpeakerError('closed', `no session with ${key}`)
     state.messagesIn++
     return this.#adjRibIn.receive(state, bytes, start, end)
   }

@@ -59,8 +59,8 @@ export type BmpPeer = {
   microseconds: number
 }
 
-type BmpTlv = { type: number; value: Uint8Array }
-type BmpStat =
+export type BmpTlv = { type: number; value: Uint8Array }
+export type BmpStat =
   | { type: number; counter: number }
   | ({ type: number; gauge: bigint } & Partial<AfiSafi>)
   | { type: number; value: Uint8Array }

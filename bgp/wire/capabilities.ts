@@ -30,16 +30,16 @@ export type Capability =
   | { type: 'softwareVersion'; version: string }
   | { type: 'unknown'; code: number; value: Uint8Array }
 
-type Known = Exclude<Capability['type'], 'unknown'>
-type Of<T extends Known> = Extract<Capability, { type: T }>
+export type CapabilityType = Exclude<Capability['type'], 'unknown'>
+export type CapabilityOf<T extends CapabilityType> = Extract<Capability, { type: T }>
 
 /** `parse` sees a reader over exactly the value and throws, or leaves octets, when the value is malformed. */
-type Row<T extends Known> = {
+export type CapabilityRow<T extends CapabilityType> = {
   code: number
   /** `keep`: an informational capability with a malformed value does not end the session. */
   ifMalformed: 'reset' | 'keep'
-  parse(r: Reader): Of<T>
-  emit(w: Writer, value: Of<T>): void
+  parse(r: Reader): CapabilityOf<T>
+  emit(w: Writer, value: CapabilityOf<T>): void
 }
 
 const FORWARDING = 0x80
@@ -49,19 +49,19 @@ const NOTIFICATION = 0x4
 const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const octets = new TextEncoder()
 
-const bare = <T extends 'routeRefresh' | 'extendedMessage' | 'enhancedRouteRefresh'>(type: T): Row<T> => ({
+const bare = <T extends 'routeRefresh' | 'extendedMessage' | 'enhancedRouteRefresh'>(type: T): CapabilityRow<T> => ({
   code: CAPABILITY[type],
   ifMalformed: 'reset',
   // extra octets are ignored: they change nothing
   parse(r) {
     r.rest()
-    return { type } as Of<T>
+    return { type } as CapabilityOf<T>
   },
   emit: () => undefined,
 })
 
 /** Every known capability; the key is the `type` of its value. */
-export const capabilities: { readonly [T in Known]: Row<T> } = {
+export const capabilities: { readonly [T in CapabilityType]: CapabilityRow<T> } = {
   // RFC 4760 §8: afi u16 | reserved u8 | safi u8
   multiprotocol: {
     code: CAPABILITY.multiprotocol,
@@ -178,7 +178,7 @@ export const capabilities: { readonly [T in Known]: Row<T> } = {
   },
 }
 
-const byCode: ReadonlyMap<number, (typeof capabilities)[Known]> = new Map(
+const byCode: ReadonlyMap<number, (typeof capabilities)[CapabilityType]> = new Map(
   Object.values(capabilities).map(row => [row.code, row]),
 )
 
@@ -219,7 +219,7 @@ export function emitCapability(w: Writer, capability: Capability): void {
     return
   }
   // the row of a type takes exactly the values of that type, which the compiler cannot follow through the lookup
-  const row = capabilities[capability.type] as Row<Known>
+  const row = capabilities[capability.type] as CapabilityRow<CapabilityType>
   w.u8(row.code).prefixed(1, () => row.emit(w, capability))
 }
 
@@ -230,7 +230,7 @@ export function capabilityBytes(list: readonly Capability[]): Uint8Array {
   return w.done()
 }
 
-function attempt(row: (typeof capabilities)[Known], r: Reader): Capability | undefined {
+function attempt(row: (typeof capabilities)[CapabilityType], r: Reader): Capability | undefined {
   try {
     const value = row.parse(r)
     return r.left === 0 ? value : undefined

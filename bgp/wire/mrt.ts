@@ -52,7 +52,7 @@ const RIBS: readonly { subtype: number; family: AddressFamily; addPath: boolean 
 ]
 
 /** Whose session, in a recorded message or state change. */
-type MrtSession = {
+export type MrtSession = {
   peerAs: number
   localAs: number
   interfaceIndex: number
@@ -99,6 +99,12 @@ export type MrtRibFrame = {
 
 /** `raw` is the attributes as they stand in the file. */
 export type MrtEntryFrame = { peer: number; originatedSeconds: number; pathId?: number; raw: Uint8Array }
+
+/** A record that `emitMrt` cannot write. */
+export class MrtUnwritable extends Error {
+  override readonly name = 'MrtUnwritable'
+  readonly code = 'unwritable'
+}
 
 /** `microseconds` only where the record has them (BGP4MP_ET). */
 export type MrtRecord = { seconds: number; microseconds?: number } & MrtBody
@@ -195,7 +201,7 @@ function numbersOf(record: MrtRecord): readonly [type: number, subtype: number] 
       return [TYPE.tableDumpV2, RIBS.find(row => row.family === family && row.addPath === addPath)!.subtype]
     }
     case 'unread':
-      throw new Error(`MRT type ${record.type}/${record.subtype} cannot be written`)
+      throw new MrtUnwritable(`MRT type ${record.type}/${record.subtype} cannot be written`)
   }
 }
 
@@ -264,7 +270,7 @@ function parseBgp4mp(r: Reader, type: number, subtype: number): MrtBody {
 
 function emitSession(w: Writer, session: MrtSession): void {
   const [peer, local] = [addressBytes(session.peerAddress), addressBytes(session.localAddress)]
-  if (peer.length !== local.length) throw new Error('the two addresses are of different families')
+  if (peer.length !== local.length) throw new MrtUnwritable('the two addresses are of different families')
   if (session.as4) w.u32(session.peerAs).u32(session.localAs)
   else w.u16(session.peerAs).u16(session.localAs)
   w.u16(session.interfaceIndex)

@@ -2,7 +2,7 @@
 // a record in several chunks is copied, into a buffer of its length.
 
 /** Gets one record: `bytes[start..end)`, header included, valid only during the call. */
-type RecordVisitor = (bytes: Uint8Array, start: number, end: number) => void
+export type RecordVisitor = (bytes: Uint8Array, start: number, end: number) => void
 
 /**
  * `measure` gets a whole header of `header` octets at `at`. It returns the length of the record, header included, or what

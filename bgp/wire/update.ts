@@ -114,7 +114,7 @@ export function judge({ attributes, faults }: ParsedAttributes, reach: Reach): U
 }
 
 /** Prefixes of one family as MP attributes carry them; `opaque` is the NLRI of a family that is not carried. */
-type FamilyNlri = { afi: number; safi: number; nlri: readonly Nlri[]; opaque?: Uint8Array }
+export type FamilyNlri = { afi: number; safi: number; nlri: readonly Nlri[]; opaque?: Uint8Array }
 
 export type Update = {
   withdrawn: readonly Nlri[]

@@ -33,13 +33,16 @@ export const ERRNO = {
 export class KernelError extends Error {
   override readonly name = 'KernelError'
   readonly errno: number
+  /** Name of the errno, as in the errors of Node: EEXIST, or ERRNO_71 for one that has no name here. */
+  readonly code: string
   readonly operation: string
   readonly object: string
   readonly detail?: string
   constructor(errno: number, operation: string, object: string, detail?: string) {
-    const code = Object.entries(ERRNO).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`
-    super(`${operation} ${object}: ${code}${detail === undefined ? '' : ` (${detail})`}`)
+    const code = Object.entries(ERRNO).find(([, value]) => value === errno)?.[0]
+    super(`${operation} ${object}: ${code ?? `errno ${errno}`}${detail === undefined ? '' : ` (${detail})`}`)
     this.errno = errno
+    this.code = code ?? `ERRNO_${errno}`
     this.operation = operation
     this.object = object
     this.detail = detail

@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava'
 import { BmpCollector, type BmpConfig } from '../../bgp/bmp/collector.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import type { BgpConnection } from '../../bgp/port.ts'
+import type { Rib } from '../../bgp/rib/rib.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { BMP_DOWN, BMP_STAT, type BmpMessage, type BmpUnread, bmpSplitter, parseBmp } from '../../bgp/wire/bmp.ts'
 import { CEASE, ERROR, MESSAGE } from '../../bgp/wire/iana.ts'
@@ -184,13 +185,14 @@ test('what a peer leaves out when it sends its table again is withdrawn at the c
   bmp.start()
   await settle()
   // the peer begins again, sends one route, and says that this was all
-  a.rib.refresh('b', 'ipv4-unicast', 'begin')
+  const rib = a.rib as Rib
+  rib.refresh('b', 'ipv4-unicast', 'begin')
   const bytes = station.of('routeMonitoring').find(({ update }) => update.length > HEADER + 4)!.update
   const attributes = bytes.slice(0, bytes.length - 20)
   const one = Uint8Array.of(...attributes, 32, 198, 51, 100, 2)
-  a.rib.receive('b', one, HEADER, one.length)
+  rib.receive('b', one, HEADER, one.length)
   bmp.refreshed('b', 'ipv4-unicast')
-  a.rib.refresh('b', 'ipv4-unicast', 'end')
+  rib.refresh('b', 'ipv4-unicast', 'end')
   await settle()
   t.deepEqual([...station.tables.get('10.0.0.2')!], ['198.51.100.2/32'])
   t.is(a.rib.counts('b')?.received, 1)

@@ -1,39 +1,8 @@
-// The example of bgp/README.md is run as it stands, against a speaker of this process on the loopback.
-import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+// The example of bgp/README.md in this repository; test/package runs it from the installed package.
 import test from 'ava'
-import { Speaker } from '../../bgp/speaker.ts'
-import { TcpTransport } from '../../bgp/tcp-transport.ts'
-import { until } from './interop.ts'
+import { assertExampleRuns } from './example.ts'
 
 const root = new URL('../..', import.meta.url).pathname
 
-test('the example peers with a router, prints what it announces and announces a prefix', async t => {
-  const example = /```ts\n(.*?)```/s.exec(readFileSync(`${root}bgp/README.md`, 'utf8'))?.[1] ?? ''
-  const router = new Speaker({ asn: 65002, routerId: '192.0.2.2' }, { transport: new TcpTransport() })
-  const { port } = await router.listen({ address: '127.0.0.2', port: 0 })
-  router.setPeer({ address: '127.0.0.1', passive: true, asn: 65001, import: 'accept', export: 'accept' })
-  // no route is taken with a next hop on the loopback, which is where this test lives
-  router.announce({ prefix: '198.51.100.0/24', nextHop: '192.0.2.2' })
-  const child = spawn(process.execPath, ['--input-type=module-typescript'], {
-    cwd: root,
-    env: { ...process.env, ROUTER: '127.0.0.2', ROUTER_PORT: `${port}` },
-  })
-  let printed = ''
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      printed += text
-    })
-  child.stdin.end(example)
-  try {
-    await until(
-      'an UPDATE and an End-of-RIB from the example, and our route printed by it',
-      () => (router.peers()[0]?.messages.updatesIn ?? 0) >= 2 && printed.includes('198.51.100.0/24 via 192.0.2.2'),
-      () => printed,
-    )
-    t.regex(printed, /Established/)
-  } finally {
-    child.kill('SIGKILL')
-    await router.close()
-  }
-})
+test('the example peers with a router, prints what it announces and announces a prefix', t =>
+  assertExampleRuns(t, root, ['--conditions=margay-source']))

@@ -3,6 +3,7 @@ import type { PeerConfig } from '../../bgp/config.ts'
 import type { BgpState } from '../../bgp/fsm/step.ts'
 import type { RouteSink, SelectedRoute } from '../../bgp/port.ts'
 import { Speaker, type SpeakerDeps } from '../../bgp/speaker.ts'
+import { setMd5 } from '../../kernel/sockopt.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { MemoryNetwork, settle } from './memory-transport.ts'
 
@@ -278,4 +279,56 @@ test('a peer above its prefix limit is ended with a Cease and tried again only a
   await settle()
   t.is(stateOf(net.a, 'b'), 'Established')
   await net.close()
+})
+
+test('a call that is refused has an error with a code, and so has a socket option that is', async t => {
+  const net = await pair()
+  const codeOf = (call: () => unknown): unknown => (t.throws(call) as { code?: unknown }).code
+  const source = { name: 's', address: '10.0.0.9', routerId: '10.0.0.9', asn: 65009, addPath: false }
+  const open = net.a.openSource(source)
+  t.is(
+    codeOf(() => net.a.openSource(source)),
+    'name-taken',
+  )
+  t.is(
+    codeOf(() => net.a.setPeer({ ...net.toB, name: 's' })),
+    'name-taken',
+  )
+  t.is(
+    codeOf(() => net.a.clear('nobody', 'hard')),
+    'no-peer',
+  )
+  t.is(
+    codeOf(() => net.a.setPeer({ ...net.toB, import: [{ action: 'accept', communities: ['x'] }] })),
+    'bad-rule',
+  )
+  const match = { operator: 'In', cidr: 'x' } as const
+  t.is(
+    codeOf(() => net.a.setPeer({ ...net.toB, import: [{ action: 'accept', match }] })),
+    'bad-address',
+  )
+  for (const prefix of ['x', '10.0.0.0/33', '10.0.0/8', '1.2.3.4.5/8'])
+    t.is(
+      codeOf(() => net.a.announce({ prefix })),
+      'bad-address',
+      prefix,
+    )
+  t.is(
+    codeOf(() => setMd5(-1, 'ipv4', '192.0.2.1', 'k'.repeat(81))),
+    'EINVAL',
+  )
+  open.close()
+  t.is(
+    codeOf(() => open.receive(new Uint8Array(4), 0, 4)),
+    'closed',
+  )
+  await net.a.close()
+  t.is(
+    codeOf(() => net.a.setPeer(net.toB)),
+    'closed',
+  )
+  t.is(
+    codeOf(() => net.a.openSource(source)),
+    'closed',
+  )
 })

@@ -12,10 +12,12 @@ const doubles: readonly { part: string; why: string }[] = [
 
 const isTest = (file: string) => file.startsWith('test/')
 
+type Package = { exports: Record<string, string | { 'margay-source': string }> }
+
 /** What packages that depend on Margay may import: every export of these files has a user. */
 const published = Object.values(
-  (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { exports: object }).exports,
-).map(path => String(path).replace('./', ''))
+  (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as Package).exports,
+).flatMap(entry => (typeof entry === 'string' ? [] : [entry['margay-source'].replace('./', '')]))
 
 const takenBy = new Map<string, Set<string>>()
 for (const each of files.flatMap(importsOf).filter(isRelative))

@@ -1,0 +1,52 @@
+// The speaker as a package (`margay/bgp`) for users of the library: with every type that its signatures name. Files of this
+// project import from where a thing is declared.
+
+export type { Cancel, Clock } from '../lib/clock.ts'
+export { AddressError, type Family } from '../lib/ip.ts'
+export type { Log } from '../lib/log.ts'
+export type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
+export type {
+  DownCode,
+  GracefulRestartConfig,
+  Network,
+  PeerConfig,
+  PeerStatus,
+  PeerTimers,
+  PrefixLimit,
+  Role,
+  SpeakerConfig,
+} from './config.ts'
+export type { AddressFamily } from './family.ts'
+export type { BgpState } from './fsm/step.ts'
+export type { ListenerCounts } from './listeners.ts'
+export type { ClearKind } from './peer.ts'
+export type { PolicyRule } from './policy.ts'
+export type {
+  BgpConnection,
+  ConnectionHandlers,
+  DialOptions,
+  Discover,
+  Listener,
+  LocalAddress,
+  RouteSink,
+  SelectedRoute,
+  SocketOptions,
+  Sockets,
+  Transport,
+} from './port.ts'
+export type { StepName } from './rib/decision.ts'
+export type { DumpedPath } from './rib/dump.ts'
+export type { ExplainedPath, Explanation } from './rib/explain.ts'
+export type { RejectReason } from './rib/in/admission.ts'
+export type { ImportVerdict } from './rib/in/importer.ts'
+export type { RibReader } from './rib/reader.ts'
+export type { Replayed } from './rib/replay.ts'
+export type { RouteAttributes } from './rib/store/attribute-set.ts'
+export type { PeerCounts, RibEvent, RibPeer } from './rib/types.ts'
+export type { RouteSource, RouteSourceConfig } from './route-source.ts'
+export type { SessionEnd } from './session-end.ts'
+export { Speaker, type SpeakerDeps } from './speaker.ts'
+export { SpeakerError, type SpeakerErrorCode } from './speaker-error.ts'
+export type { CodecSession, PeerType } from './wire/codec-session.ts'
+export type { Community, LargeCommunity } from './wire/communities.ts'
+export { ProtocolError } from './wire/errors.ts'

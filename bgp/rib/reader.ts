@@ -1,0 +1,20 @@
+// The RIB for those who only read it: table dumps, monitors, users of the library. Nothing here changes a route.
+import type { AddressFamily } from '../family.ts'
+import type { DumpedPath } from './dump.ts'
+import type { Replayed } from './replay.ts'
+import type { PeerCounts, RibPeer } from './types.ts'
+
+export type RibReader = {
+  /** The peers with a session, and the open sources of routes. */
+  peers(): RibPeer[]
+  /** Undefined when there is no such peer. */
+  counts(key: string): PeerCounts | undefined
+  /** Every path of a family, in no order; the table may change between two steps. */
+  dump(family: AddressFamily): Generator<DumpedPath>
+  /** As `dump`, all paths of one prefix at a time. */
+  dumpPrefixes(family: AddressFamily): Generator<DumpedPath[]>
+  /** The paths of all peers with a session, written as UPDATEs, in steps of a few milliseconds. */
+  replay(family: AddressFamily): Generator<Replayed | undefined>
+  /** Withdrawals of the paths that a peer has not sent again since its last route refresh began. */
+  unrefreshed(key: string, family: AddressFamily): Uint8Array
+}
