@@ -12,6 +12,7 @@ const MAY: Readonly<Record<string, string>> = {
   'datastore/cas.ts': 'pauses between attempts of a write, at most a few hundred ms',
   'datastore/connection.ts': 'limit of a real HTTP request',
   'datastore/credentials.ts': 'age of a file of the real file system',
+  'kernel/echo.ts': 'polls a real socket and measures the answer',
   'kernel/router-advertisement.ts': 'polls a real socket',
   'lib/clock.ts': 'is the clock',
 }
