@@ -44,7 +44,7 @@ export class ClusterFeed {
       changed()
     })
     view.onChange('BGPConfiguration', () => {
-      this.#peers?.configure(this.#bgp())
+      this.#peers?.configure({ config: this.#bgp() })
       changed()
     })
     view.onChange('FelixConfiguration', () => this.#configure())
@@ -66,7 +66,8 @@ export class ClusterFeed {
     const { view, report } = this.#deps
     const peers = this.#peers
     if (peers === undefined) return
-    await routing.identify({ asn: peers.asn, port: this.#bgp().listenPort })
+    const { asn, clusterId } = peers
+    await routing.identify({ asn, clusterId, port: this.#bgp().listenPort })
     routing.change(peers.take())
     routing.announce(announcedBlocks(blocks, view.all('IPPool')))
     report('peers', peers.refused())

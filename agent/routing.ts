@@ -1,6 +1,6 @@
 // Between the cluster, the speaker and felix: which sessions to hold, which blocks to announce, what was learned. Every
-// method may be called at any time; what goes out depends on the current state alone. A speaker has one AS number and
-// one port for its life: another one is a new speaker.
+// method may be called at any time; what goes out depends on the current state alone. A speaker has one AS number,
+// one port and one cluster id for its life: another one is a new speaker.
 import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
@@ -11,7 +11,8 @@ import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import type { PeerChange, PeerOrigin } from './cluster/peers.ts'
+import type { PeerChange } from './cluster/peers.ts'
+import type { PeerOrigin } from './cluster/sessions.ts'
 import { whenConverged } from './convergence.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
@@ -33,6 +34,9 @@ export type RoutingDeps = {
   sessions: SessionLog
 }
 
+/** `clusterId`: of a route reflector. */
+export type SpeakerIdentity = { asn: number; port: number; clusterId?: string }
+
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
 const HANDOVER_MS = 10_000
 
@@ -43,7 +47,7 @@ export class Routing {
   readonly #handedOver = new Set<string>()
   readonly #peers = new Map<string, { config: PeerConfig; origin: PeerOrigin | undefined }>()
   #announced: ReadonlySet<string> = new Set()
-  #identity: { asn: number; port: number } | undefined
+  #identity: SpeakerIdentity | undefined
   #speaker: Speaker | undefined
   #restarting: boolean
   #cancelConvergence: Cancel = () => undefined
@@ -54,12 +58,15 @@ export class Routing {
     this.#restarting = deps.restarting
   }
 
-  /** Sets AS number and port. Other ones reset all sessions: both are fixed for the life of a speaker. */
-  async identify(identity: { asn: number; port: number }): Promise<void> {
+  /** Sets what is fixed for the life of a speaker. Another identity resets all sessions. */
+  async identify(identity: SpeakerIdentity): Promise<void> {
     if (isDeepStrictEqual(identity, this.#identity)) return
     const { log } = this.#deps
     if (this.#identity !== undefined)
-      log.warn({ old: this.#identity, new: identity }, 'AS number or port changed: all BGP sessions are reset')
+      log.warn(
+        { old: this.#identity, new: identity },
+        'the identity of the BGP speaker changed: all sessions are reset',
+      )
     this.#identity = identity
     await this.#speaker?.close({ graceful: false })
     this.#handOver()
@@ -116,11 +123,12 @@ export class Routing {
     await this.#speaker?.close({ graceful: true })
   }
 
-  #start({ asn }: { asn: number }): Speaker {
+  #start({ asn, clusterId }: SpeakerIdentity): Speaker {
     const { transport, clock, log, address, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    const speaker = new Speaker({ asn, routerId: address }, { transport, clock, log, restarting, sink: this.#sink() })
+    const config = { asn, routerId: address, ...(clusterId !== undefined && { clusterId }) }
+    const speaker = new Speaker(config, { transport, clock, log, restarting, sink: this.#sink() })
     this.#cancelConvergence()
     // without routes of an earlier run nothing has to wait
     if (hadRoutes) this.#cancelConvergence = whenConverged(speaker, { clock, restarting }, converged)

@@ -34,8 +34,11 @@ export const CONDITION_TYPES = {
   PoolsUsable: { vital: false, promise: 'no IPPool overlaps an older one' },
   ApiServerConnected: { vital: false, promise: 'every watch of the API server is alive' },
   TunnelsAddressed: { vital: false, promise: 'each tunnel device that is needed has its address' },
-  PeersConfigured: { vital: false, promise: 'every BGPPeer for this node has become a session of its own' },
   JournalComplete: { vital: false, promise: 'the journal knew every pod that runs on this node' },
+  PeersConfigured: {
+    vital: false,
+    promise: 'every BGPPeer for this node has become a session of its own, and the node has sessions',
+  },
   BlocksOwned: { vital: false, promise: 'no block with pods of this node belongs to another node' },
   BlocksPublished: { vital: false, promise: 'the API server has the blocks of this node as they are' },
   KernelInSync: { vital: false, promise: 'the kernel refuses nothing that is wanted now' },

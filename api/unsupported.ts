@@ -1,85 +1,74 @@
 // Fields that a manifest may have and that do nothing yet: kept, so that a manifest written for Calico applies unchanged,
-// and told, so that nobody relies on them. Conditions, warnings of the command line and docs/unsupported.md read these
-// rows; a test compares them with the readers of every field. A row goes when its capability comes.
+// and told, so that nobody relies on them. A field that somebody sets for safety is not ignored: what it should guard stays
+// closed. Conditions, warnings of the command line, docs/unsupported.md and what is closed read these rows; a test compares
+// them with the readers of every field. A row goes when its capability comes.
 import type { z } from 'zod'
 import { type Kind, type KindRow, kinds } from './kinds.ts'
 
+/** `ignored`: the rest of the object works. `closed`: what the object asks for is not done while the field is set. */
+type Effect = 'ignored' | 'closed'
+
 /** `field` is a path in the spec, or `*` for all of it; `comesWith` the capability that will read it, or why it stays. */
-export type Unsupported = { kind: Kind; field: string; instead: string; comesWith: string }
+export type Unsupported = { kind: Kind; field: string; effect: Effect; instead: string; comesWith: string }
 
 export const UNSUPPORTED: readonly Unsupported[] = [
   {
-    ...{ kind: 'IPPool', field: 'natOutgoing' },
+    ...{ kind: 'IPPool', field: 'natOutgoing', effect: 'ignored' },
     instead: "packets leave the cluster with the pod's own address, which the routers outside must know",
     comesWith: 'masquerade in nftables',
   },
   {
-    ...{ kind: 'IPAMConfiguration', field: 'strictAffinity' },
+    ...{ kind: 'IPAMConfiguration', field: 'strictAffinity', effect: 'ignored' },
     instead: 'the node that owns a block is always the only one that gives its addresses away',
     comesWith: 'nothing: one writer per block is how addresses stay unique',
   },
   {
-    ...{ kind: 'BlockAffinity', field: '*' },
+    ...{ kind: 'BlockAffinity', field: '*', effect: 'ignored' },
     instead: 'the affinity of the IPAMBlock alone says whose a block is',
     comesWith: 'nothing: a second record of the same fact could differ',
   },
   {
-    ...{ kind: 'BGPConfiguration', field: 'logSeverityScreen' },
+    ...{ kind: 'BGPConfiguration', field: 'logSeverityScreen', effect: 'ignored' },
     instead: 'the log level is that of --log-level',
     comesWith: 'the log level from configuration',
   },
   {
-    ...{ kind: 'BGPConfiguration', field: 'nodeMeshPassword' },
-    instead: 'the sessions of the node-to-node mesh have no password',
+    ...{ kind: 'BGPConfiguration', field: 'nodeMeshPassword', effect: 'closed' },
+    instead: 'the node-to-node mesh has no sessions',
     comesWith: 'BGP passwords from Secrets',
   },
   {
-    ...{ kind: 'BGPConfiguration', field: 'nodeMeshMaxRestartTime' },
-    instead: 'peers are asked to keep routes for 120 s over a restart',
-    comesWith: 'BGP timers from configuration',
-  },
-  {
-    ...{ kind: 'BGPPeer', field: 'password' },
-    instead: 'the session has no password, so a peer that has one does not answer',
+    ...{ kind: 'BGPPeer', field: 'password', effect: 'closed' },
+    instead: 'the peer gets no session',
     comesWith: 'BGP passwords from Secrets',
   },
   {
-    ...{ kind: 'BGPPeer', field: 'maxRestartTime' },
-    instead: 'the peer is asked to keep routes for 120 s over a restart',
-    comesWith: 'BGP timers from configuration',
-  },
-  {
-    ...{ kind: 'BGPPeer', field: 'keepaliveTime' },
-    instead: 'a KEEPALIVE goes out after a third of the negotiated hold time',
-    comesWith: 'BGP timers from configuration',
-  },
-  {
-    ...{ kind: 'BGPPeer', field: 'filters' },
-    instead: 'every route is taken and announced',
+    ...{ kind: 'BGPPeer', field: 'filters', effect: 'closed' },
+    instead: 'the peer gets no session',
     comesWith: 'BGPFilter',
   },
   {
-    ...{ kind: 'FelixConfiguration', field: 'interfacePrefix' },
+    ...{ kind: 'FelixConfiguration', field: 'interfacePrefix', effect: 'ignored' },
     instead: "the pods' interfaces are called cali followed by 11 hex digits",
     comesWith: 'host endpoints',
   },
   {
-    ...{ kind: 'FelixConfiguration', field: 'routeRefreshInterval' },
+    ...{ kind: 'FelixConfiguration', field: 'routeRefreshInterval', effect: 'ignored' },
     instead: 'changes are repaired as the kernel tells of them, and everything is read again every 90 s',
     comesWith: 'nothing: a longer interval would only repair later',
   },
   {
-    ...{ kind: 'FelixConfiguration', field: 'removeExternalRoutes' },
+    ...{ kind: 'FelixConfiguration', field: 'removeExternalRoutes', effect: 'ignored' },
     instead: "unknown routes on the pods' interfaces are removed, all others are left alone",
     comesWith: 'nothing: a route that leads to a pod by another way breaks policy',
   },
   {
-    ...{ kind: 'ClusterInformation', field: '*' },
+    ...{ kind: 'ClusterInformation', field: '*', effect: 'ignored' },
     instead: 'it is stored and not read; datastoreReady does not stop a node',
     comesWith: 'the controllers',
   },
   {
-    ...{ kind: 'WorkloadEndpoint', field: '*' },
+    ...{ kind: 'WorkloadEndpoint', field: '*', effect: 'ignored' },
     instead: "it is stored and not read; a node knows its pods' interfaces from its own journal",
     comesWith: 'network policy',
   },
@@ -95,26 +84,62 @@ export const CONFIGURATION_KINDS = [
   'FelixConfiguration',
 ] as const satisfies readonly Kind[]
 
+/** Kinds of which only the object named `default` is read. */
+const SINGLE_KINDS: readonly Kind[] = ['BGPConfiguration', 'FelixConfiguration', 'IPAMConfiguration']
+
+/** Calico's kinds that are not there yet, and what holds without them. A manifest with one is refused. */
+export const UNSUPPORTED_KINDS: Readonly<Record<string, { instead: string; comesWith: string }>> = {
+  NetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
+  GlobalNetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
+  StagedNetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
+  StagedGlobalNetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
+  StagedKubernetesNetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
+  Tier: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
+  Profile: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
+  NetworkSet: { instead: 'no policy names it', comesWith: 'network policy' },
+  GlobalNetworkSet: { instead: 'no policy names it', comesWith: 'network policy' },
+  HostEndpoint: { instead: 'the interfaces of hosts are not protected', comesWith: 'host endpoints' },
+  BGPFilter: { instead: 'a BGPPeer with `filters` gets no session', comesWith: 'BGPFilter' },
+  KubeControllersConfiguration: { instead: 'there is nothing to configure', comesWith: 'the controllers' },
+  CalicoNodeStatus: { instead: '`margayctl node status` on the node tells its state', comesWith: 'the controllers' },
+}
+
 /** A field that an object sets to something else than its default, and what happens instead. */
-export type IneffectiveField = { field: string; instead: string }
+export type IneffectiveField = { field: string; effect: Effect; instead: string }
 
 /** The fields of a validated object that are set and have no effect. A field with its default value is not set. */
-export function ineffectiveFields(kind: Kind, object: object): IneffectiveField[] {
+export function ineffectiveFields(kind: Kind, object: { metadata: { name: string } }): IneffectiveField[] {
   const spec = ('spec' in object ? object.spec : undefined) as Record<string, unknown> | undefined
   if (spec === undefined || spec === null) return []
   const known = specFields(kind)
   const rows = UNSUPPORTED.filter(row => row.kind === kind)
   const whole = rows.find(({ field }) => field === '*')
-  if (whole !== undefined) return [{ field: 'spec', instead: whole.instead }]
-  const set = rows.filter(({ field }) => field in spec && !isDefault(known.get(field), spec[field]))
+  if (whole !== undefined) return [{ field: 'spec', effect: whole.effect, instead: whole.instead }]
+  const isSet = (field: string) => field in spec && !isDefault(known.get(field), spec[field])
+  if (SINGLE_KINDS.includes(kind) && object.metadata.name !== 'default') {
+    const instead = `only the ${kind} named default is read, for all nodes`
+    return Object.keys(spec).flatMap(field => (isSet(field) ? [{ field, effect: 'ignored', instead }] : []))
+  }
+  const set = rows.filter(({ field }) => isSet(field))
   const strange = CONFIGURATION_KINDS.some(each => each === kind)
     ? Object.keys(spec).filter(field => !known.has(field))
     : []
   return [
-    ...set.map(({ field, instead }) => ({ field, instead })),
-    ...strange.map(field => ({ field, instead: 'this version does not know the field' })),
+    ...set.map(({ field, effect, instead }) => ({ field, effect, instead })),
+    ...strange.map(field => ({ field, ...UNKNOWN_FIELD[kind === 'BGPPeer' ? 'closed' : 'ignored'] })),
   ]
 }
+
+/** What a person is told of such a field. */
+export function formatIneffective({ field, effect, instead }: IneffectiveField): string {
+  return `${field} ${effect === 'closed' ? 'is not supported' : 'has no effect'}: ${instead}`
+}
+
+/** A field of a BGPPeer that nobody knows may be a limit on what the peer can do. */
+const UNKNOWN_FIELD = {
+  ignored: { effect: 'ignored', instead: 'this version does not know the field' },
+  closed: { effect: 'closed', instead: 'this version does not know the field, and the peer gets no session' },
+} as const
 
 /** The fields of a kind's spec with their schemas. */
 function specFields(kind: Kind): Map<string, z.core.$ZodType> {
@@ -141,5 +166,6 @@ function shapeOf(schema: z.core.$ZodType | undefined): Readonly<Record<string, z
 
 function isDefault(schema: z.core.$ZodType | undefined, value: unknown): boolean {
   const { def } = (schema as z.core.$ZodTypes | undefined)?._zod ?? {}
-  return value === undefined || (def?.type === 'default' && def.defaultValue === value)
+  if (value === undefined || (Array.isArray(value) && value.length === 0)) return true
+  return def?.type === 'default' && def.defaultValue === value
 }

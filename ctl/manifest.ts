@@ -2,6 +2,7 @@
 // sent, so that a fault in the last document does not leave half of a file applied.
 import { type Kind, kindNamed, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { UNSUPPORTED_KINDS } from '../api/unsupported.ts'
 import { formatProblems, validate } from '../api/validate.ts'
 import { UsageError } from './failure.ts'
 import { parseYaml } from './yaml.ts'
@@ -45,7 +46,11 @@ function itemOf(document: unknown, namespace: string): Item | string {
   if (!isObject(document)) return 'is no object: a resource has apiVersion, kind, metadata and spec'
   const word = document['kind']
   const kind = typeof word === 'string' && Object.hasOwn(kinds, word) ? (word as Kind) : undefined
-  if (kind === undefined) return `kind ${JSON.stringify(word)} is not known`
+  if (kind === undefined) {
+    const { instead } =
+      (typeof word === 'string' && Object.hasOwn(UNSUPPORTED_KINDS, word) && UNSUPPORTED_KINDS[word]) || {}
+    return `kind ${JSON.stringify(word)} is not ${instead === undefined ? 'known' : `supported: ${instead}`}`
+  }
   const metadata = isObject(document['metadata']) ? document['metadata'] : {}
   const placed = kinds[kind].namespaced ? { namespace, ...metadata } : metadata
   const object = validate(kind, { ...document, metadata: placed })

@@ -2,7 +2,7 @@
 // not stop the others; the exit code is that of the worst.
 import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
-import { ineffectiveFields } from '../api/unsupported.ts'
+import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
 import { update } from '../datastore/cas.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import { type Command, type CommandOption, type Context, type Options, outputOption } from './command.ts'
@@ -113,8 +113,8 @@ function fromManifest(
 
 /** A field that is kept and does nothing is told, so that nobody relies on it. */
 function warnOfFields({ kind, object }: Item, context: Context): void {
-  for (const { field, instead } of ineffectiveFields(kind, object))
-    context.err(`${kind} ${object.metadata.name}: ${field} has no effect: ${instead}\n`)
+  for (const field of ineffectiveFields(kind, object))
+    context.err(`${kind} ${object.metadata.name}: ${formatIneffective(field)}\n`)
 }
 
 async function itemsOf(options: Options, context: Context): Promise<Item[]> {

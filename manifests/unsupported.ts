@@ -1,20 +1,32 @@
 // docs/unsupported.md from the table of fields without effect.
-import { UNSUPPORTED } from '../api/unsupported.ts'
+import { UNSUPPORTED, UNSUPPORTED_KINDS } from '../api/unsupported.ts'
 
 export function unsupportedText(): string {
   const rows = UNSUPPORTED.map(
-    ({ kind, field, instead, comesWith }) =>
-      `| ${kind} | ${field === '*' ? 'all' : `\`${field}\``} | ${instead} | ${comesWith} |`,
+    ({ kind, field, effect, instead, comesWith }) =>
+      `| ${kind} | ${field === '*' ? 'all' : `\`${field}\``} | ${effect} | ${instead} | ${comesWith} |`,
+  )
+  const missing = Object.entries(UNSUPPORTED_KINDS).map(
+    ([kind, { instead, comesWith }]) => `| ${kind} | ${instead} | ${comesWith} |`,
   )
   return `# Fields that have no effect yet
 
-A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A node that sees one set says
-so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
+A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A field that is
+*ignored* leaves the rest of the object as it is; one that is *closed* is set for safety, so what it should guard is not done
+at all while it is set. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
 objects that are not in the schema at all are told in the same way. \`npm run manifests\` writes this page from
 \`api/unsupported.ts\`.
 
-| kind | field of \`spec\` | what happens instead | comes with |
-|---|---|---|---|
+| kind | field of \`spec\` | effect | what happens instead | comes with |
+|---|---|---|---|---|
 ${rows.join('\n')}
+
+# Kinds that are not there yet
+
+\`margayctl\` refuses a manifest that has one.
+
+| kind | what holds without it | comes with |
+|---|---|---|
+${missing.join('\n')}
 `
 }

@@ -1,46 +1,65 @@
 // From the cluster's objects to this node's BGP sessions: the node-to-node mesh and the BGPPeer objects. Pure: the result
 // is a function of what was told last, in whatever order; only what a change touches is worked out again. One address is
-// one session, since a peer is known by the address it connects from. Peers and their names follow Calico (`Mesh_`,
-// `Node_`, `Global_`), so that an operator reads the same words.
+// one session, since a peer is known by the address it connects from. A BGPPeer with a selector is about both ends: the
+// nodes that it is for have sessions with the selected ones, and so the selected ones with them.
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
 import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
-import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
-import { unicastFamily } from '../../bgp/family.ts'
-import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
+import type { PeerConfig } from '../../bgp/config.ts'
+import { closedCause } from './fields.ts'
 import type { NodeFacts } from './nodes.ts'
+import {
+  namedSession,
+  nodeSession,
+  type PeerOrigin,
+  type Session,
+  type SessionEnd,
+  selectedSession,
+} from './sessions.ts'
 
 /** What all sessions of this node have in common. */
-export type PeersOf = { nodeName: string; address: string; config: Resource<'BGPConfiguration'>['spec'] }
-
-/** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
-export type PeerOrigin = 'mesh' | 'node' | 'global'
+export type PeersOf = {
+  nodeName: string
+  address: string
+  ipv6Address?: string
+  config: Resource<'BGPConfiguration'>['spec']
+}
 
 /** The session to set under its name, with its origin; or only the name of one that ends. Those that end come first. */
 export type PeerChange = { name: string; peer?: PeerConfig; origin?: PeerOrigin }
 
-/** A session that one object asks for. Of several for one address the lowest `rank` has it, then the first by name. */
-type SessionRequest = { rank: number; by: ObjectRef; peer: Session }
-
-type Session = PeerConfig & { name: string; address: string }
+/**
+ * A session that one object asks for. Of several for one address the lowest `rank` has it, then the first by name.
+ * `closed`: it must not come up, and no other one for this address either.
+ */
+type SessionRequest = {
+  rank: number
+  by: ObjectRef /** Of the far end. */
+  node?: string
+  peer: Session
+  closed: boolean
+}
 
 /** A BGPPeer for one node beats one for a group of nodes, which beats one for all; any of them beats the mesh. */
 const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
 
-/** Seconds that neighbours keep our routes while this node's agent is away; long enough for an upgrade's restart. */
-const RESTART_SECONDS = 120
-
 /** Most addresses that a clash names. */
 const MOST_NAMED = 3
 
+const FAMILIES = ['ipv4', 'ipv6'] as const
+
 export class Peers {
   readonly #nodes = new Map<string, NodeFacts>()
-  readonly #bgpPeers = new Map<string, Resource<'BGPPeer'>>()
+  readonly #bgpPeers = new Map<string, { object: Resource<'BGPPeer'>; closed: ConditionCause | undefined }>()
   #of: PeersOf
+  /** Why the mesh has no sessions. */
+  #meshClosed: ConditionCause | undefined
+  /** Other Nodes with an address of this node. */
+  readonly #twins = new Map<string, Condition>()
   /** By address, then by the object that asks for it. */
   readonly #requests = new Map<string, Map<string, SessionRequest>>()
-  /** The address that each source asks for: `Node n2`, `BGPPeer rack`, `BGPPeer rack for Node n2`. */
+  /** The address that each source asks for: `Node n2 ipv4`, `BGPPeer rack`, `BGPPeer rack for Node n2 ipv4`. */
   readonly #addresses = new Map<string, string>()
   /** Addresses that more than one source asks for. */
   readonly #shared = new Set<string>()
@@ -50,17 +69,25 @@ export class Peers {
 
   constructor(of: PeersOf) {
     this.#of = of
+    this.#meshClosed = meshClosed(of.config)
   }
 
   /** This node's AS number: its own, or the cluster's. */
   get asn(): number {
-    return this.#nodes.get(this.#of.nodeName)?.asn ?? this.#of.config.asNumber
+    return this.#asnOf(this.#nodes.get(this.#of.nodeName))
   }
 
-  /** The cluster's BGP settings changed. */
-  configure(config: PeersOf['config']): void {
-    if (isDeepStrictEqual(config, this.#of.config)) return
-    this.#of = { ...this.#of, config }
+  /** The cluster id of this node, where it is a route reflector. */
+  get clusterId(): string | undefined {
+    return this.#nodes.get(this.#of.nodeName)?.clusterId
+  }
+
+  /** The cluster's BGP settings, or an address of this node, changed. */
+  configure(change: Partial<Omit<PeersOf, 'nodeName'>>): void {
+    const of = { ...this.#of, ...change }
+    if (isDeepStrictEqual(of, this.#of)) return
+    this.#of = of
+    this.#meshClosed = meshClosed(of.config)
     this.#all()
   }
 
@@ -70,13 +97,14 @@ export class Peers {
     if (facts === undefined) this.#nodes.delete(name)
     else this.#nodes.set(name, facts)
     if (name === this.#of.nodeName) this.#all()
-    else this.#node(name)
+    // the node may be gone: what it asked for goes too
+    this.#node(name)
   }
 
   /** A BGPPeer changed, appeared, or went. */
   bgpPeer(name: string, object: Resource<'BGPPeer'> | undefined): void {
     if (object === undefined) this.#bgpPeers.delete(name)
-    else this.#bgpPeers.set(name, object)
+    else this.#bgpPeers.set(name, { object, closed: closedCause('BGPPeer', object) })
     this.#bgpPeer(name)
   }
 
@@ -87,7 +115,7 @@ export class Peers {
     for (const address of this.#dirty) {
       const before = this.#wanted.get(address)
       const winner = this.#winner(address)
-      const peer = winner?.peer
+      const peer = winner?.closed === true ? undefined : winner?.peer
       const name = peer?.name
       if (before !== undefined && before.name !== name) ended.push({ name: before.name })
       if (peer === undefined || name === undefined) this.#wanted.delete(address)
@@ -102,7 +130,23 @@ export class Peers {
 
   /** BGPPeers that could not be followed, and addresses that more than one object claims. */
   refused(): Condition[] {
-    return [...this.#problems.values(), ...this.#clashes()]
+    return [
+      ...this.#problems.values(),
+      ...this.#closed(),
+      ...this.#clashes(),
+      ...this.#twins.values(),
+      ...this.#alone(),
+    ]
+  }
+
+  /** BGPPeers that ask for a session with this node that must not come up. */
+  #closed(): Condition[] {
+    return [...this.#bgpPeers].flatMap(([name, { closed }]) => {
+      const object: ObjectRef = { kind: 'BGPPeer', name }
+      const source = `${formatRef(object)} `
+      if (closed === undefined || !this.#addresses.keys().some(each => each.startsWith(source))) return []
+      return [broken('PeersConfigured', { ...closed, object })]
+    })
   }
 
   #all(): void {
@@ -113,102 +157,112 @@ export class Peers {
   /** Works out the sessions with one node: by the mesh, and by the selectors of BGPPeers. */
   #node(name: string): void {
     const facts = this.#nodes.get(name)
-    this.#request({ kind: 'Node', name }, facts === undefined ? undefined : this.#meshRequest(facts))
-    for (const [peerName, object] of this.#bgpPeers) this.#selected(peerName, object, name)
+    const by: ObjectRef = { kind: 'Node', name }
+    for (const family of FAMILIES)
+      this.#request(by, facts === undefined ? undefined : this.#meshRequest(facts, family), family)
+    for (const peerName of this.#bgpPeers.keys()) this.#selected(peerName, name)
+    const twin = facts === undefined ? undefined : this.#twin(facts)
+    if (twin === undefined) this.#twins.delete(name)
+    else this.#twins.set(name, twin)
   }
 
   #bgpPeer(name: string): void {
-    const object = this.#bgpPeers.get(name)
+    const { object, closed } = this.#bgpPeers.get(name) ?? {}
     const by: ObjectRef = { kind: 'BGPPeer', name }
     this.#problems.delete(name)
     this.#request(by, undefined)
-    for (const node of this.#nodes.keys()) this.#selected(name, object, node)
+    for (const node of this.#nodes.keys()) this.#selected(name, node)
     if (object === undefined || object.spec.peerSelector !== undefined) return
-    const rank = this.#rankHere(object)
+    const rank = this.#rankAt(object, this.#of.nodeName)
     if (rank === undefined) return
     const peer = this.#namedPeer(object, rank)
     if (peer === undefined) return
     if ('reason' in peer) this.#problems.set(name, broken('PeersConfigured', { ...peer, object: by }))
-    else this.#request(by, { rank, by, peer })
+    else this.#request(by, { rank, by, peer, closed: closed !== undefined })
   }
 
-  /** Works out the session of a BGPPeer with `peerSelector` with one node. */
-  #selected(peerName: string, object: Resource<'BGPPeer'> | undefined, nodeName: string): void {
+  /** Works out the sessions of a BGPPeer with `peerSelector` with one node. */
+  #selected(peerName: string, nodeName: string): void {
+    const { object, closed } = this.#bgpPeers.get(peerName) ?? {}
     const by: ObjectRef = { kind: 'BGPPeer', name: peerName }
     const facts = this.#nodes.get(nodeName)
-    const rank = object === undefined ? undefined : this.#rankHere(object)
-    const selector = object?.spec.peerSelector
-    let request: SessionRequest | undefined
-    if (object !== undefined && rank !== undefined && selector !== undefined && this.#isOther(facts))
-      if (matchesSelector(selector, facts.labels)) {
-        const session = this.#session(rank, facts.address, this.#asnOf(facts), this.#of.config.listenPort)
-        request = { rank, by, peer: { ...session, ...options(object) } }
+    const rank = object === undefined || facts === undefined ? undefined : this.#rankBetween(object, facts)
+    for (const family of FAMILIES) {
+      let request: SessionRequest | undefined
+      if (object !== undefined && facts !== undefined && rank !== undefined) {
+        const address = this.#farAddress(facts, family)
+        if (address !== undefined) {
+          const peer = selectedSession(originOf(rank), this.#ownEnd(), this.#farEnd(facts, address), object)
+          request = { rank, by, node: nodeName, peer, closed: closed !== undefined }
+        }
       }
-    this.#request(by, request, nodeName)
+      this.#request(by, request, `for Node ${nodeName} ${family}`)
+    }
   }
 
-  #meshRequest(facts: NodeFacts): SessionRequest | undefined {
-    const { nodeName, config } = this.#of
+  #meshRequest(facts: NodeFacts, family: 'ipv4' | 'ipv6'): SessionRequest | undefined {
+    const { config } = this.#of
     // reflectors and their clients do not mesh: they are joined by BGPPeer objects
-    if (!config.nodeToNodeMeshEnabled || this.#nodes.get(nodeName)?.clusterId !== undefined) return undefined
-    if (!this.#isOther(facts) || facts.clusterId !== undefined) return undefined
-    const peer = this.#session(RANK.mesh, facts.address, this.#asnOf(facts), config.listenPort)
-    return { rank: RANK.mesh, by: { kind: 'Node', name: facts.name }, peer }
+    if (!config.nodeToNodeMeshEnabled || this.clusterId !== undefined || facts.clusterId !== undefined) return undefined
+    const address = this.#farAddress(facts, family)
+    if (address === undefined) return undefined
+    const peer = nodeSession('mesh', this.#ownEnd(), this.#farEnd(facts, address), config.nodeMeshMaxRestartTime)
+    const closed = this.#meshClosed !== undefined
+    return { rank: RANK.mesh, by: { kind: 'Node', name: facts.name }, peer, closed }
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
   #namedPeer(object: Resource<'BGPPeer'>, rank: number): Session | ConditionCause | undefined {
-    const { peerIP = '', asNumber } = object.spec
-    const target = parseSocketAddress(peerIP, BGP_PORT)
-    if (target === undefined) return badAddress(peerIP)
+    const { asNumber, peerIP = '' } = object.spec
+    const peer = namedSession(originOf(rank), this.#ownEnd(), asNumber ?? 0, object)
+    if (peer === undefined) return badAddress(peerIP)
     if (asNumber === undefined) return NO_AS_NUMBER
-    if (target.address === this.#of.address) return undefined
-    // the peer's port when it names one; a cluster's listenPort is about its own nodes only
-    const session = this.#session(rank, target.address, asNumber, target.port)
-    return { ...session, passive: false, ...options(object) }
+    return peer.address === this.#of.address || peer.address === this.#of.ipv6Address ? undefined : peer
   }
 
-  /** Undefined: the BGPPeer is for other nodes. */
-  #rankHere({ spec }: Resource<'BGPPeer'>): number | undefined {
-    const { nodeName } = this.#of
+  /** The rank of a BGPPeer at a node; undefined: it is for other nodes. */
+  #rankAt({ spec }: Resource<'BGPPeer'>, nodeName: string): number | undefined {
     if (spec.node !== undefined) return spec.node === nodeName ? RANK.node : undefined
     if (spec.nodeSelector === undefined) return RANK.global
     return matchesSelector(spec.nodeSelector, this.#nodes.get(nodeName)?.labels ?? {}) ? RANK.selector : undefined
   }
 
-  #isOther(facts: NodeFacts | undefined): facts is NodeFacts & { address: string } {
-    const { nodeName, address } = this.#of
-    return facts?.address !== undefined && facts.name !== nodeName && facts.address !== address
+  /** The rank of a BGPPeer with `peerSelector` for the session with another node, seen from either end. */
+  #rankBetween(object: Resource<'BGPPeer'>, far: NodeFacts): number | undefined {
+    const { nodeName } = this.#of
+    const { peerSelector } = object.spec
+    if (peerSelector === undefined || far.name === nodeName) return undefined
+    const own = this.#nodes.get(nodeName)?.labels ?? {}
+    const ranks = [
+      matchesSelector(peerSelector, far.labels) ? this.#rankAt(object, nodeName) : undefined,
+      matchesSelector(peerSelector, own) ? this.#rankAt(object, far.name) : undefined,
+    ].filter(rank => rank !== undefined)
+    return ranks.length === 0 ? undefined : Math.min(...ranks)
   }
 
-  #asnOf({ asn }: NodeFacts): number {
-    return asn ?? this.#of.config.asNumber
+  /** The address of another node that this node can have a session with. */
+  #farAddress(facts: NodeFacts, family: 'ipv4' | 'ipv6'): string | undefined {
+    const { nodeName, address, ipv6Address } = this.#of
+    const [own, far] = family === 'ipv4' ? [address, facts.address] : [ipv6Address, facts.ipv6Address]
+    return own === undefined || far === own || facts.name === nodeName ? undefined : far
   }
 
-  #session(rank: number, remote: string, asn: number, port: number): Session {
-    const own = this.#of.address
-    return {
-      name: `${NAME_PREFIX[originOf(rank)]}_${remote}`.replaceAll(/[.:]/g, '_'),
-      address: remote,
-      asn,
-      port,
-      // an address of the other family cannot be bound
-      source: familyOf(own) === familyOf(remote) ? own : undefined,
-      // Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster.
-      passive: remote > own,
-      // nodes and top-of-rack routers may be hops away; ttlSecurity narrows it where asked for
-      multihop: 255,
-      families: [unicastFamily(familyOf(remote))],
-      gracefulRestart: { restartSeconds: RESTART_SECONDS, notification: true },
-      nextHop: 'auto',
-      import: 'accept',
-      export: 'accept',
-    }
+  #asnOf(facts: NodeFacts | undefined): number {
+    return facts?.asn ?? this.#of.config.asNumber
   }
 
-  /** Replaces what one source asks for; `node` tells apart the sessions of one BGPPeer with many nodes. */
-  #request(by: ObjectRef, request: SessionRequest | undefined, node?: string): void {
-    const source = node === undefined ? formatRef(by) : `${formatRef(by)} for Node ${node}`
+  #ownEnd(): SessionEnd {
+    const { address: ipv4, ipv6Address: ipv6 } = this.#of
+    return { asn: this.asn, clusterId: this.clusterId, ipv4, ipv6 }
+  }
+
+  #farEnd(facts: NodeFacts, address: string): Parameters<typeof nodeSession>[2] {
+    return { address, asn: this.#asnOf(facts), port: this.#of.config.listenPort, clusterId: facts.clusterId }
+  }
+
+  /** Replaces what one source asks for; `which` tells apart the sessions of one object. */
+  #request(by: ObjectRef, request: SessionRequest | undefined, which = ''): void {
+    const source = `${formatRef(by)} ${which}`
     const before = this.#addresses.get(source)
     if (before !== undefined) this.#change(before, source, undefined)
     if (request === undefined) this.#addresses.delete(source)
@@ -249,19 +303,43 @@ export class Peers {
     }
     return [...lost.values()].map(({ loser, winner, addresses }) => clash(loser, winner, addresses.sort()))
   }
+
+  /** Another Node that has an address of this node, which is its only holder. */
+  #twin(facts: NodeFacts): Condition | undefined {
+    const { nodeName, address, ipv6Address } = this.#of
+    if (facts.name === nodeName) return undefined
+    const same = [facts.address, facts.ipv6Address].filter(each => each !== undefined)
+    const shared = same.filter(each => each === address || each === ipv6Address)
+    if (shared.length === 0) return undefined
+    return clash({ kind: 'Node', name: facts.name }, { kind: 'Node', name: nodeName }, shared)
+  }
+
+  /** Why this node has no session at all, where there are other nodes. */
+  #alone(): Condition[] {
+    const { nodeName, config } = this.#of
+    const object: ObjectRef = { kind: 'BGPConfiguration', name: 'default' }
+    const closed = config.nodeToNodeMeshEnabled && this.clusterId === undefined ? this.#meshClosed : undefined
+    if (closed !== undefined) return [broken('PeersConfigured', { ...closed, object })]
+    if (this.#requests.size > 0 || this.#problems.size > 0) return []
+    const others = this.#nodes.values().some(({ name, address }) => name !== nodeName && address !== undefined)
+    if (!others) return []
+    return [broken('PeersConfigured', { ...noPeers(this.clusterId), object: { kind: 'Node', name: nodeName } })]
+  }
+}
+
+function meshClosed(spec: PeersOf['config']): ConditionCause | undefined {
+  return closedCause('BGPConfiguration', { metadata: { name: 'default' }, spec })
 }
 
 function byRank(a: SessionRequest, b: SessionRequest): number {
-  return a.rank - b.rank || (formatRef(a.by) < formatRef(b.by) ? -1 : 1)
+  const key = ({ by, node = '' }: SessionRequest) => `${formatRef(by)} ${node}`
+  return a.rank - b.rank || (key(a) < key(b) ? -1 : 1)
 }
 
 function originOf(rank: number): PeerOrigin {
   if (rank === RANK.mesh) return 'mesh'
   return rank === RANK.global ? 'global' : 'node'
 }
-
-/** What the names of sessions begin with. */
-const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 'Node', global: 'Global' }
 
 function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly string[]): Condition {
   const named = addresses.slice(0, MOST_NAMED).join(', ')
@@ -276,6 +354,15 @@ function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly string[]
   })
 }
 
+function noPeers(clusterId: string | undefined): ConditionCause {
+  const why = clusterId === undefined ? 'nodeToNodeMeshEnabled is false' : 'it is a route reflector'
+  return {
+    reason: 'NoPeers',
+    message: `this node has no BGP session with any other node: ${why}, and no BGPPeer is for it`,
+    remedy: 'create a BGPPeer with nodeSelector and peerSelector that joins this node to others, or use the mesh',
+  }
+}
+
 function badAddress(peerIP: string): ConditionCause {
   return {
     reason: 'BadAddress',
@@ -288,19 +375,4 @@ const NO_AS_NUMBER: ConditionCause = {
   reason: 'NoAsNumber',
   message: 'asNumber is missing: a peer named by peerIP needs one',
   remedy: 'set asNumber',
-}
-
-function options({ spec }: Resource<'BGPPeer'>): Partial<PeerConfig> {
-  return {
-    ...(spec.localASNumber !== undefined && { localAs: spec.localASNumber }),
-    ...(spec.numAllowedLocalASNumbers !== undefined && { allowAsIn: spec.numAllowedLocalASNumbers }),
-    ...(spec.ttlSecurity !== undefined && { ttlSecurity: spec.ttlSecurity, multihop: undefined }),
-    ...(spec.sourceAddress === 'None' && { source: undefined }),
-    nextHop: nextHopMode(spec),
-  }
-}
-
-function nextHopMode(spec: Resource<'BGPPeer'>['spec']): 'auto' | 'self' | 'keep' {
-  if (spec.keepOriginalNextHop === true || spec.nextHopMode === 'Keep') return 'keep'
-  return spec.nextHopMode === 'Self' ? 'self' : 'auto'
 }

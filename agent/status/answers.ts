@@ -2,7 +2,7 @@
 import { type AgentStatus, MESH_PEER } from '../../api/answers.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import type { PodEndpoint } from '../../cni/endpoints.ts'
-import type { PeerOrigin } from '../cluster/peers.ts'
+import type { PeerOrigin } from '../cluster/sessions.ts'
 
 /** Calico's words for where a session comes from. */
 const PEER_TYPE: Readonly<Record<PeerOrigin, PeerAnswer['type']>> = {

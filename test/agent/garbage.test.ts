@@ -133,7 +133,7 @@ test('nothing that others can write makes the pure parts throw', t => {
           peers.node(`g${i}`, facts)
           felix.set('remote', `g${i}`, facts && remoteNode(facts))
         } else if (kind === 'BGPPeer') peers.bgpPeer(`g${i}`, readObject(kind, object).item)
-        else if (kind === 'BGPConfiguration') peers.configure(bgpSettings(readObject(kind, object).item))
+        else if (kind === 'BGPConfiguration') peers.configure({ config: bgpSettings(readObject(kind, object).item) })
         else if (kind === 'FelixConfiguration')
           felix.configure({ config: felixSettings(readObject(kind, object).item) })
         else if (kind === 'IPPool') {

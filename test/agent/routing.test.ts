@@ -29,7 +29,7 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
     peers.node(node, nodeFacts(aNode(node, { annotations })).facts)
   }
   const identify = async (asNumber: number, port = 179) => {
-    peers.configure({ ...bgpSettings(undefined), asNumber, listenPort: port })
+    peers.configure({ config: { ...bgpSettings(undefined), asNumber, listenPort: port } })
     await routing.identify({ asn: asNumber, port })
     routing.change(peers.take())
   }

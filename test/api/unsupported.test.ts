@@ -80,14 +80,14 @@ test('a field is told when it is set to something else than its default', t => {
   })
   t.deepEqual(
     ineffectiveFields('BGPPeer', peer).map(({ field }) => field),
-    ['keepaliveTime', 'filters'],
+    ['filters'],
   )
 })
 
 test('a field that the schema does not have is told for configuration, and not for what programs write', t => {
   const felix = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec: { bpfEnabled: true } })
   t.deepEqual(ineffectiveFields('FelixConfiguration', felix), [
-    { field: 'bpfEnabled', instead: 'this version does not know the field' },
+    { field: 'bpfEnabled', effect: 'ignored', instead: 'this version does not know the field' },
   ])
   const node = aResource('Node', { metadata: { name: 'n1' }, spec: { taints: [] } })
   t.deepEqual(ineffectiveFields('Node', node), [])
@@ -103,4 +103,30 @@ test('a kind that nobody reads is told as a whole', t => {
 
 test('docs/unsupported.md has the table as it is', t => {
   t.is(readFileSync(`${root}docs/unsupported.md`, 'utf8'), unsupportedText(), 'npm run manifests writes it')
+})
+
+test('a field that limits what a peer can do, and one of a BGPPeer that nobody knows, are closed', t => {
+  const peer = (spec: object) =>
+    aResource('BGPPeer', { metadata: { name: 'a' }, spec: { peerIP: '192.0.2.1', asNumber: 1, ...spec } })
+  const effects = (spec: object) =>
+    ineffectiveFields('BGPPeer', peer(spec)).map(({ field, effect }) => `${field} ${effect}`)
+  t.deepEqual(effects({ password: { secretKeyRef: { name: 's', key: 'k' } } }), ['password closed'])
+  t.deepEqual(effects({ filters: ['deny-all'] }), ['filters closed'])
+  t.deepEqual(effects({ filters: [] }), [])
+  t.deepEqual(effects({ reachableBy: '192.0.2.9' }), ['reachableBy closed'])
+  t.deepEqual(effects({ keepaliveTime: '30s', maxRestartTime: '90s' }), [])
+})
+
+test('of kinds with one object that counts, another one is told with every field that it sets', t => {
+  const config = aResource('BGPConfiguration', {
+    metadata: { name: 'node.n1' },
+    spec: { listenPort: 1179, asNumber: 64512 },
+  })
+  t.deepEqual(ineffectiveFields('BGPConfiguration', config), [
+    {
+      field: 'listenPort',
+      effect: 'ignored',
+      instead: 'only the BGPConfiguration named default is read, for all nodes',
+    },
+  ])
 })

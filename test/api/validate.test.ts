@@ -1,4 +1,5 @@
 import test from 'ava'
+import { durationSeconds } from '../../api/fields.ts'
 import { type Kind, kindNamed, kinds } from '../../api/kinds.ts'
 import { type Problem, validate } from '../../api/validate.ts'
 
@@ -120,4 +121,12 @@ test('a kind goes by its name, plural, singular and short names in any case', t 
 test('no two kinds share a word or a path', t => {
   const words = Object.values(kinds).flatMap(row => [row.plural, ...new Set([row.singular, ...row.shortNames])])
   t.is(new Set(words).size, words.length)
+})
+
+test('a span of time has its seconds', t => {
+  t.is(durationSeconds('90s'), 90)
+  t.is(durationSeconds('1m30s'), 90)
+  t.is(durationSeconds('250ms'), 0.25)
+  t.is(durationSeconds('1.5h'), 5400)
+  t.is(durationSeconds('0'), 0)
 })

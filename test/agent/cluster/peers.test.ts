@@ -7,48 +7,7 @@ import { validate } from '../../../api/validate.ts'
 import type { PeerConfig } from '../../../bgp/config.ts'
 import { Speaker } from '../../../bgp/speaker.ts'
 import { MemoryNetwork, settle } from '../../bgp/memory-transport.ts'
-import { aResource } from '../../datastore/objects.ts'
-
-const aNode = (
-  name: string,
-  address: string,
-  extra: Record<string, string> = {},
-  labels: Record<string, string> = {},
-) =>
-  aResource('Node', {
-    metadata: { name, labels, annotations: { 'projectcalico.org/IPv4Address': `${address}/24`, ...extra } },
-  })
-
-const aPeer = (name: string, spec: Record<string, unknown>) => aResource('BGPPeer', { metadata: { name }, spec })
-
-const settings = (spec: object = {}) => aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }).spec
-
-type World = {
-  nodeName: string
-  address: string
-  config: Resource<'BGPConfiguration'>['spec']
-  nodes: readonly Resource<'Node'>[]
-  peers: readonly Resource<'BGPPeer'>[]
-}
-
-const world = (change: Partial<World> = {}): World => ({
-  nodeName: 'n1',
-  address: '192.168.10.9',
-  config: settings(),
-  nodes: [aNode('n1', '192.168.10.9'), aNode('n2', '192.168.10.10'), aNode('n3', '192.168.20.11')],
-  peers: [],
-  ...change,
-})
-
-/** Tells everything at once. */
-function all(change: Partial<World> = {}) {
-  const { nodes, peers: objects, ...of } = world(change)
-  const peers = new Peers(of)
-  for (const node of nodes) peers.node(node.metadata.name, nodeFacts(node).facts)
-  for (const object of objects) peers.bgpPeer(object.metadata.name, object)
-  const wanted = peers.take().flatMap(({ peer }) => (peer === undefined ? [] : [peer]))
-  return { peers, wanted, refused: peers.refused() }
-}
+import { all, aNode, aPeer, settings, type World, world } from './peer-world.ts'
 
 const names = (change: Partial<World> = {}) =>
   all(change)
@@ -233,7 +192,10 @@ const aChange = fc.oneof(
     name: fc.constantFrom('a', 'b', 'c'),
     object: fc.option(
       fc.record({
-        scope: fc.constantFrom({}, { node: 'n1' }, { node: 'n2' }, { nodeSelector: "rack == 'a'" }),
+        scope: fc.constantFrom(
+          ...[{}, { node: 'n1' }, { node: 'n2' }, { nodeSelector: "rack == 'a'" }, { nodeSelector: "rack == 'b'" }],
+          ...[{ filters: ['f'] }, { node: 'n1', filters: ['f'] }],
+        ),
         target: fc.oneof(
           address.map(peerIP => ({ peerIP, asNumber: 65001 })),
           fc.constantFrom({ peerSelector: "rack == 'b'" }, { peerSelector: 'all()' }, { peerIP: '10.0.0.1' }, {}),
@@ -260,7 +222,7 @@ test('whatever the order of changes, sessions and refusals are those of the last
       for (const change of changes) {
         if (change.kind === 'BGPConfiguration') {
           last = settings({ nodeToNodeMeshEnabled: change.mesh, asNumber: change.asNumber })
-          peers.configure(last)
+          peers.configure({ config: last })
         } else if (change.kind === 'Node') {
           nodes.delete(change.name)
           if (change.object !== null) {
@@ -325,4 +287,37 @@ test('any BGPPeer and BGPConfiguration that validation lets pass gives sessions 
     }),
   )
   t.true(held > 20, `${held} sessions`)
+})
+
+const both = (name: string, ipv4: string, ipv6: string) =>
+  aNode(name, ipv4, { 'projectcalico.org/IPv6Address': `${ipv6}/64` })
+
+test('nodes with an address of each family have a session of each, from the address of that family', t => {
+  const nodes = [
+    both('n1', '192.168.10.9', '2001:db8::9'),
+    both('n2', '192.168.10.10', '2001:db8::10'),
+    aNode('n3', '192.168.20.11'),
+  ]
+  const of = { ...world({ nodes }), ipv6Address: '2001:db8::9' }
+  const it = new Peers(of)
+  for (const node of nodes) it.node(node.metadata.name, nodeFacts(node).facts)
+  it.bgpPeer('tor', aPeer('tor', { peerIP: '2001:db8:1::1', asNumber: 65001 }))
+  const wanted = it.take().map(({ peer }) => `${peer!.address} from ${peer!.source} ${peer!.families?.join()}`)
+  t.deepEqual(
+    wanted.sort(),
+    [
+      '192.168.10.10 from 192.168.10.9 ipv4-unicast',
+      '192.168.20.11 from 192.168.10.9 ipv4-unicast',
+      '2001:db8::10 from 2001:db8::9 ipv6-unicast',
+      '2001:db8:1::1 from 2001:db8::9 ipv6-unicast',
+    ].sort(),
+  )
+})
+
+test('a Node object with an address of this node is told; this node keeps it', t => {
+  const nodes = [aNode('n1', '192.168.10.9'), aNode('a-old', '192.168.10.9')]
+  const { wanted, refused } = all({ nodes })
+  t.deepEqual(wanted, [])
+  t.like(refused[0], { type: 'AddressesUnique', object: { kind: 'Node', name: 'a-old' } })
+  t.regex(refused[0]!.message, /Node n1 and Node a-old name the same node 192\.168\.10\.9; Node n1 is used/)
 })

@@ -1,0 +1,103 @@
+// The settings of one BGP session of this node: with another node (by the mesh or by a selector), or with the address that
+// a BGPPeer names. Pure. Names of sessions follow Calico (`Mesh_`, `Node_`, `Global_`).
+import { durationSeconds } from '../../api/fields.ts'
+import type { Resource } from '../../api/kinds.ts'
+import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
+import { unicastFamily } from '../../bgp/family.ts'
+import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
+
+/** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
+export type PeerOrigin = 'mesh' | 'node' | 'global'
+
+export type Session = PeerConfig & { name: string; address: string }
+
+/** This node as the end of a session. */
+export type SessionEnd = {
+  /** The AS number that peers see. */
+  asn: number
+  /** A route reflector's (RFC 4456). */
+  clusterId?: string
+  /** The address of each family that the node has. */
+  ipv4: string
+  ipv6?: string
+}
+
+/** The other end. */
+type FarEnd = { address: string; asn: number; port: number; clusterId?: string }
+
+/** Seconds that neighbours keep our routes while this node's agent is away; long enough for an upgrade's restart. */
+const RESTART_SECONDS = 120
+/** The most that the capability can say (RFC 4724 §3). */
+const MOST_RESTART_SECONDS = 4095
+
+const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 'Node', global: 'Global' }
+
+/** A session with another node of the cluster. Both ends work it out from the same objects. */
+export function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime?: string): Session {
+  const source = addressOf(own, far.address)
+  return {
+    ...base(origin, own, far, restartTime),
+    // Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster.
+    passive: source !== undefined && far.address > source,
+  }
+}
+
+/** A session with another node that a BGPPeer selects. */
+export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, { spec }: BgpPeer): Session {
+  const mine = { ...own, asn: spec.localASNumber ?? own.asn }
+  return { ...nodeSession(origin, mine, far, spec.maxRestartTime), ...options(spec) }
+}
+
+/** The session with the address that a BGPPeer names. Undefined when that is no address. */
+export function namedSession(origin: PeerOrigin, own: SessionEnd, asn: number, { spec }: BgpPeer): Session | undefined {
+  // the peer's port when it names one; a cluster's listenPort is about its own nodes only
+  const target = parseSocketAddress(spec.peerIP ?? '', BGP_PORT)
+  if (target === undefined) return undefined
+  const mine = { ...own, asn: spec.localASNumber ?? own.asn }
+  return { ...base(origin, mine, { ...target, asn }, spec.maxRestartTime), passive: false, ...options(spec) }
+}
+
+type BgpPeer = Resource<'BGPPeer'>
+
+function base(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Session {
+  const { address, asn, port } = far
+  const restartSeconds = restartTime === undefined ? RESTART_SECONDS : Math.ceil(durationSeconds(restartTime))
+  return {
+    name: `${NAME_PREFIX[origin]}_${address}`.replaceAll(/[.:]/g, '_'),
+    address,
+    asn,
+    port,
+    // an address of the other family cannot be bound
+    source: addressOf(own, address),
+    // nodes and top-of-rack routers may be hops away; ttlSecurity narrows it where asked for
+    multihop: 255,
+    families: [unicastFamily(familyOf(address))],
+    gracefulRestart: { restartSeconds: Math.min(restartSeconds, MOST_RESTART_SECONDS), notification: true },
+    nextHop: 'auto',
+    import: 'accept',
+    export: 'accept',
+    // Calico's rule: every internal peer of a reflector is a client, but for the other reflectors of its cluster
+    reflectorClient: own.clusterId !== undefined && asn === own.asn && far.clusterId !== own.clusterId,
+  }
+}
+
+function addressOf({ ipv4, ipv6 }: SessionEnd, far: string): string | undefined {
+  return familyOf(far) === 'ipv4' ? ipv4 : ipv6
+}
+
+function options(spec: BgpPeer['spec']): Partial<PeerConfig> {
+  const keepaliveSeconds = spec.keepaliveTime === undefined ? undefined : Math.ceil(durationSeconds(spec.keepaliveTime))
+  return {
+    ...(spec.localASNumber !== undefined && { localAs: spec.localASNumber }),
+    ...(spec.numAllowedLocalASNumbers !== undefined && { allowAsIn: spec.numAllowedLocalASNumbers }),
+    ...(spec.ttlSecurity !== undefined && { ttlSecurity: spec.ttlSecurity, multihop: undefined }),
+    ...(spec.sourceAddress === 'None' && { source: undefined }),
+    ...(keepaliveSeconds !== undefined && { timers: { keepaliveSeconds } }),
+    nextHop: nextHopMode(spec),
+  }
+}
+
+function nextHopMode(spec: BgpPeer['spec']): 'auto' | 'self' | 'keep' {
+  if (spec.keepOriginalNextHop === true || spec.nextHopMode === 'Keep') return 'keep'
+  return spec.nextHopMode === 'Self' ? 'self' : 'auto'
+}

@@ -1,0 +1,47 @@
+// Nodes and BGPPeers as a cluster has them, and what one node makes of them.
+import { nodeFacts } from '../../../agent/cluster/nodes.ts'
+import { Peers } from '../../../agent/cluster/peers.ts'
+import type { Resource } from '../../../api/kinds.ts'
+import { aResource } from '../../datastore/objects.ts'
+
+export const aNode = (
+  name: string,
+  address: string,
+  extra: Record<string, string> = {},
+  labels: Record<string, string> = {},
+) =>
+  aResource('Node', {
+    metadata: { name, labels, annotations: { 'projectcalico.org/IPv4Address': `${address}/24`, ...extra } },
+  })
+
+export const aPeer = (name: string, spec: Record<string, unknown>) => aResource('BGPPeer', { metadata: { name }, spec })
+
+export const settings = (spec: object = {}) =>
+  aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }).spec
+
+export type World = {
+  nodeName: string
+  address: string
+  config: Resource<'BGPConfiguration'>['spec']
+  nodes: readonly Resource<'Node'>[]
+  peers: readonly Resource<'BGPPeer'>[]
+}
+
+export const world = (change: Partial<World> = {}): World => ({
+  nodeName: 'n1',
+  address: '192.168.10.9',
+  config: settings(),
+  nodes: [aNode('n1', '192.168.10.9'), aNode('n2', '192.168.10.10'), aNode('n3', '192.168.20.11')],
+  peers: [],
+  ...change,
+})
+
+/** Tells everything at once. */
+export function all(change: Partial<World> = {}) {
+  const { nodes, peers: objects, ...of } = world(change)
+  const peers = new Peers(of)
+  for (const node of nodes) peers.node(node.metadata.name, nodeFacts(node).facts)
+  for (const object of objects) peers.bgpPeer(object.metadata.name, object)
+  const wanted = peers.take().flatMap(({ peer }) => (peer === undefined ? [] : [peer]))
+  return { peers, wanted, refused: peers.refused() }
+}
