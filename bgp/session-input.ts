@@ -11,25 +11,20 @@ export class SessionInput {
   readonly #workQueue: WorkQueue
   readonly #read: (chunk: Uint8Array) => void
   readonly #job = () => this.next()
-  #connection: BgpConnection | undefined
+  readonly #connection: BgpConnection
   #chunks: Uint8Array[] = []
   #octets = 0
   #paused = false
 
   /** `read` gets every chunk, in order; it may call `close`. */
-  constructor(workQueue: WorkQueue, read: (chunk: Uint8Array) => void) {
+  constructor(connection: BgpConnection, workQueue: WorkQueue, read: (chunk: Uint8Array) => void) {
+    this.#connection = connection
     this.#workQueue = workQueue
     this.#read = read
   }
 
-  /** A connection begins. */
-  open(connection: BgpConnection): void {
-    this.#connection = connection
-  }
-
   /** The connection is gone, and with it what was not read. */
   close(): void {
-    this.#connection = undefined
     this.#chunks = []
     this.#octets = 0
     this.#paused = false
@@ -52,7 +47,7 @@ export class SessionInput {
     this.#workQueue.enqueue(this.#job)
     if (this.#octets < MAX_QUEUED_OCTETS || this.#paused) return
     this.#paused = true
-    this.#connection?.pause()
+    this.#connection.pause()
   }
 
   /** Reads the next chunk; whether more waits. */
@@ -64,7 +59,7 @@ export class SessionInput {
     if (this.#octets > 0) return true
     if (this.#paused) {
       this.#paused = false
-      this.#connection?.resume()
+      this.#connection.resume()
     }
     return false
   }

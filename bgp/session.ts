@@ -69,13 +69,15 @@ export class Session {
   #state: FsmState
   #connection: BgpConnection | undefined
   #dialing: AbortController | undefined
-  #splitter = new MessageSplitter()
+  /** Of the connection; most sessions have none. */
+  #splitter: MessageSplitter | undefined
   #negotiated: Negotiated | undefined
   #opens: Opens = {}
   #cause: SessionEnd = { how: 'closed' }
   readonly #events: FsmEvent[] = []
   #running = false
-  readonly #input: SessionInput
+  /** What the connection received and nobody has read; with it like the splitter. */
+  #input: SessionInput | undefined
   #blockedSinceMs: number | undefined
   #cancelSendHold: () => void = () => undefined
   /** Messages since the connection began. */
@@ -87,7 +89,6 @@ export class Session {
     this.#deps = deps
     this.#state = idleState(rules)
     this.#timers = new Timers(deps.clock, timer => this.#expired(timer))
-    this.#input = new SessionInput(deps.workQueue, chunk => this.#split(chunk))
   }
 
   get state(): FsmState {
@@ -233,7 +234,7 @@ export class Session {
 
   #expired(timer: FsmTimer): void {
     // do not expire the hold timer while received data waits to be read
-    if (timer === 'hold' && this.#input.waiting) this.#timers.arm('hold', 1000)
+    if (timer === 'hold' && this.#input?.waiting === true) this.#timers.arm('hold', 1000)
     else this.event({ type: 'timer', timer })
   }
 
@@ -263,7 +264,8 @@ export class Session {
 
   #adopt(connection: BgpConnection): void {
     this.#connection = connection
-    this.#input.open(connection)
+    const input = new SessionInput(connection, this.#deps.workQueue, chunk => this.#split(chunk))
+    this.#input = input
     this.#splitter = new MessageSplitter()
     this.#negotiated = undefined
     this.#opens = {}
@@ -271,7 +273,7 @@ export class Session {
     Object.assign(this.counts, { in: 0, out: 0, updatesIn: 0 })
     connection.handlers = {
       data: chunk => {
-        if (this.#connection === connection) this.#input.add(chunk)
+        if (this.#connection === connection) input.add(chunk)
       },
       drain: () => {
         this.#blockedSinceMs = undefined
@@ -280,7 +282,7 @@ export class Session {
       },
       closed: error => {
         // read what the peer sent before it closed: it may be a NOTIFICATION
-        while (this.#connection === connection && this.#input.next());
+        while (this.#connection === connection && input.next());
         if (this.#connection !== connection) return
         const message = error?.message ?? 'the peer closed the connection'
         this.#fail({ how: 'connection-lost', code: error?.code, message })
@@ -292,8 +294,10 @@ export class Session {
   #drop(): void {
     this.#dialing?.abort()
     this.#dialing = undefined
-    this.#splitter.stop()
-    this.#input.close()
+    this.#splitter?.stop()
+    this.#splitter = undefined
+    this.#input?.close()
+    this.#input = undefined
     this.#blockedSinceMs = undefined
     this.#cancelSendHold()
     const connection = this.#connection
@@ -316,7 +320,7 @@ export class Session {
   }
 
   #split(chunk: Uint8Array): void {
-    const error = this.#splitter.push(chunk, (type, bytes, start, end) => this.#message(type, bytes, start, end))
+    const error = this.#splitter?.push(chunk, (type, bytes, start, end) => this.#message(type, bytes, start, end))
     if (error !== undefined) this.event({ type: 'fault', error })
   }
 
@@ -353,7 +357,7 @@ export class Session {
       if (verdict instanceof ProtocolError) this.event({ type: 'fault', error: verdict })
       else {
         this.#negotiated = verdict
-        this.#splitter.extended = verdict.receive.extendedMessage
+        if (this.#splitter !== undefined) this.#splitter.extended = verdict.receive.extendedMessage
         this.event({ type: 'open', holdSeconds: verdict.holdSeconds, keepaliveSeconds: verdict.keepaliveSeconds })
       }
     }
