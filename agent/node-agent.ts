@@ -126,7 +126,11 @@ export class NodeAgent {
     const { allocator: ipam, endpoints } = this
     return {
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
-      hostSide: { applied: id => this.#felix.applied(id), routeProtocol: () => this.#felix.podRouteProtocol },
+      hostSide: {
+        applied: id => this.#felix.applied(id),
+        routeProtocol: () => this.#felix.podRouteProtocol,
+        podsFiltered: () => this.#felix.podsFiltered,
+      },
       log: log.child({ room: 'cni' }),
       mtu: () => this.#podMtu.mtu ?? this.#felix.podMtu(),
       ready: () => this.#cniReady(),

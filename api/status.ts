@@ -12,6 +12,8 @@ type LocalKind =
   | 'Neighbour'
   | 'FdbEntry'
   | 'Sysctl'
+  | 'NftTable'
+  | 'NftElement'
   | 'BGPSession'
 
 export type ObjectKind = Kind | LocalKind
@@ -45,6 +47,10 @@ export const CONDITION_TYPES = {
   BlocksReachable: { vital: false, promise: 'there is a way to every learned block' },
   EncapsulationAsAsked: { vital: false, promise: 'packets are encapsulated as the pool asks, without a stand-in' },
   AddressesUnique: { vital: false, promise: 'no two nodes or pods claim one address' },
+  PodsFiltered: {
+    vital: false,
+    promise: 'packets under foreign addresses and tunnel packets of strangers are dropped',
+  },
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
   FieldsSupported: { vital: false, promise: 'every field that is set in a configuration object has an effect' },

@@ -44,7 +44,11 @@ const deps: CniDeps = {
   ipam,
   kernel,
   endpoints,
-  hostSide: { applied: id => felix.applied(id), routeProtocol: () => felix.podRouteProtocol },
+  hostSide: {
+    applied: id => felix.applied(id),
+    routeProtocol: () => felix.podRouteProtocol,
+    podsFiltered: () => felix.podsFiltered,
+  },
   limiter: new Limiter(),
   mtu: () => 1500,
   ready: () => undefined,

@@ -47,7 +47,7 @@ export async function benchFelix(): Promise<Row[]> {
 }
 
 function started(): Calculator {
-  const calculator = new Calculator({ routeProtocol: 80 })
+  const calculator = new Calculator({ routeProtocol: 80, podFilter: { table: 'margay', interfacePrefix: 'cali' } })
   calculator.configure({
     node: { name: 'node', ipv4: '192.168.0.1/16', uplink: 'eth0', vxlanTunnelAddress: '10.255.0.1' },
     capabilities: { ipip: true, vxlan: true },

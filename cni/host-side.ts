@@ -9,4 +9,6 @@ export type HostSide = {
   applied(endpointId: string): Promise<void>
   /** The rtm_protocol of the routes to pods (FelixConfiguration.deviceRouteProtocol). */
   routeProtocol(): number
+  /** Whether packets of pods are filtered: the settings that need it have their value only then. */
+  podsFiltered(): boolean
 }

@@ -5,6 +5,7 @@ import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import type { HostKernel, ReadKernel } from './deps.ts'
 import type { PodEndpoint } from './endpoints.ts'
+import type { HostSide } from './host-side.ts'
 
 /** One difference, in texts for a person. Without `is` the object is absent; without `should` it only has to be there. */
 export type Mismatch = {
@@ -23,13 +24,24 @@ export function formatMismatch({ side, kind, object, is, should }: Mismatch): st
   return `${name} is ${is}, not ${should}`
 }
 
+/** What the host side depends on beside the endpoint. */
+type HostFacts = { routeProtocol: number; podsFiltered: boolean }
+
+export function hostFacts(hostSide: Omit<HostSide, 'applied'>): HostFacts {
+  return { routeProtocol: hostSide.routeProtocol(), podsFiltered: hostSide.podsFiltered() }
+}
+
 /** Both sides. `hostMac`: what the host side must have; absent: what it has. An absent link ends the comparison. */
 export async function inspect(
   kernel: HostKernel,
   endpoint: PodEndpoint,
-  { routeProtocol, hostMac }: { routeProtocol: number; hostMac?: string },
+  { routeProtocol, podsFiltered, hostMac }: HostFacts & { hostMac?: string },
 ): Promise<{ hostMac: string; mismatches: Mismatch[] }> {
-  const side = hostSide(endpoint, routeProtocol)
+  const described = hostSide(endpoint, routeProtocol)
+  const sysctls = described.sysctls.map(each =>
+    each.needs === undefined || podsFiltered ? each : { ...each, value: '0' },
+  )
+  const side = { ...described, sysctls }
   const host = await kernel.link(side.name)
   const mac = hostMac ?? host?.mac ?? HOST_MAC
   const mismatches = await compare('host', kernel, host, side, mac)

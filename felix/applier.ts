@@ -1,5 +1,5 @@
-// Brings this namespace's kernel to what is wanted, one kind of object after the other: sysctls, links, addresses,
-// neighbours and forwarding entries, then routes, so that a route's first packet finds all it needs. What one kind
+// Brings this namespace's kernel to what is wanted, one kind of object after the other: the pod filter, sysctls, links,
+// addresses, neighbours and forwarding entries, then routes, so that a route's first packet finds all it needs. What one kind
 // refuses does not stop the next. Objects are removed only after their source is in sync (`Readiness`). An event
 // about one interface makes only the objects on that interface be read again.
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
@@ -7,6 +7,7 @@ import { addressTable } from '../kernel/reconcile/addresses.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { LinkTable } from '../kernel/reconcile/links.ts'
 import { fdbTable, namedNeighbour, neighbourTable } from '../kernel/reconcile/neighbours.ts'
+import { NftTables } from '../kernel/reconcile/nft-tables.ts'
 import {
   addressKey,
   fdbKey,
@@ -15,6 +16,7 @@ import {
   type NamedNeighbour,
   type NamedSysctl,
   neighbourKey,
+  nftTableKey,
 } from '../kernel/reconcile/objects.ts'
 import { mergeOutcomes, type Outcome } from '../kernel/reconcile/outcome.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
@@ -33,6 +35,8 @@ export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean }
 /** Unknown objects on a pod's interface are removed after this time: ADD may have made them before felix was told. */
 export const STRAY_GRACE_MS = 10_000
 
+const NOTHING: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+
 type AppliedKind = Exclude<DesiredKind, 'condition'>
 
 export class Applier {
@@ -44,17 +48,23 @@ export class Applier {
   readonly #neighbours: KernelTable<NamedNeighbour>
   readonly #fdb: KernelTable<NamedFdbEntry>
   readonly #routes: RouteTable
+  readonly #nft: NftTables
   readonly #tables
   readonly #wants: { readonly [K in AppliedKind]: (key: string, value: Desired[K] | undefined) => void }
   readonly #destinations = new Set<string>()
   readonly #now: () => number
   readonly #strays = new Map<string, number>()
   readonly #made = new Set<string>()
+  readonly #podFilterKey: string
+  readonly #needFilter = new Map<string, NamedSysctl>()
+  /** Whether packets of pods are filtered. */
+  #filters = false
   #destinationsChanged = false
 
   constructor(kernel: Kernel, marks: Marks, nowMs: () => number) {
     const ownership = new Ownership(marks)
     const links = new LinkView(kernel)
+    this.#podFilterKey = nftTableKey({ family: 'inet', name: marks.nftTable ?? '' })
     this.#ownership = ownership
     this.#links = links
     this.#now = nowMs
@@ -64,11 +74,14 @@ export class Applier {
     this.#neighbours = neighbourTable(kernel, links, ownership)
     this.#fdb = fdbTable(kernel, links, ownership)
     this.#routes = new RouteTable(kernel, links, ownership, { confirm: true })
+    this.#nft = new NftTables(kernel)
     this.#tables = [this.#addresses, this.#sysctls, this.#neighbours, this.#fdb, this.#routes]
     this.#wants = {
       link: (key, link) => this.#linkTable.want(key, link && { ...link, up: true }),
       address: (key, address) => this.#addresses.want(key, address),
-      sysctl: (key, sysctl) => this.#sysctls.want(key, sysctl),
+      sysctl: (key, sysctl) => this.#wantSysctl(key, sysctl),
+      nftTable: (key, program) => this.#nft.wantTable(key, program),
+      nftElement: (key, element) => this.#nft.wantElement(key, element),
       neighbour: (key, neighbour) => this.#neighbours.want(key, neighbour),
       fdb: (key, entry) => this.#fdb.want(key, entry),
       route: (dst, route) => this.#routes.want(dst, route),
@@ -80,6 +93,7 @@ export class Applier {
   invalidate(): void {
     this.#links.invalidate()
     for (const table of this.#tables) table.invalidate()
+    this.#nft.invalidate()
   }
 
   /** Whether an interface is that of a pod. */
@@ -115,14 +129,19 @@ export class Applier {
       graced.add(object)
       return this.#outlivedGrace(object)
     }
+    // a table without the elements of pods that are not known yet would drop their packets
+    const filter = ready.endpoints ? await this.#nft.put() : NOTHING
+    this.#setPodFilter(this.#nft.stands(this.#podFilterKey))
     // the settings of a pod's interface come before it goes up, everything else after
     const sysctls = await this.#sysctls.apply(() => true)
     // a tunnel may be needed for a learned block alone, so it stays until the speaker has spoken
     const tunnelsKnown = ready.datastore && ready.bgp
-    const links = await this.#linkTable.apply(tunnelsKnown)
+    const unfiltered = new Set(filter.refused.map(({ interfaceName }) => interfaceName))
+    const links = await this.#linkTable.apply(tunnelsKnown, name => !unfiltered.has(name))
     // a device that was made anew has nothing on it; its events may come after this pass
     for (const { key } of links.written) this.#invalidateInterface(key)
     const outcome = mergeOutcomes([
+      filter,
       sysctls,
       links,
       await this.#addresses.apply(() => tunnelsKnown),
@@ -144,6 +163,7 @@ export class Applier {
             return false
         }
       }),
+      await this.#nft.remove(({ interfaceName }) => (interfaceName === undefined ? ready.datastore : ready.endpoints)),
     ])
     for (const object of this.#strays.keys()) if (!graced.has(object)) this.#strays.delete(object)
     if (outcome.refused.length > 0) this.#links.invalidate()
@@ -179,12 +199,35 @@ export class Applier {
         const value = { interfaceName, mac, dst }
         return this.#fdb.observe(fdbKey(value), event.type === 'fdb' ? value : undefined)
       }
+      case 'nftables':
+        return this.#nft.observe(event.table)
     }
+  }
+
+  /** Whether packets of pods are filtered, as of the last pass; and what this kernel lacks for that. */
+  get podFilter(): { stands: boolean; lacking: ReadonlyMap<string, string> } {
+    return { stands: this.#filters, lacking: this.#nft.lacking() }
   }
 
   /** Whether something unknown on a pod's interface still waits for its grace to end. */
   get waitsForGrace(): boolean {
     return this.#strays.size > 0
+  }
+
+  #wantSysctl(key: string, sysctl: NamedSysctl | undefined): void {
+    if (sysctl?.needs === undefined) this.#needFilter.delete(key)
+    else this.#needFilter.set(key, sysctl)
+    this.#sysctls.want(key, sysctl && this.#permitted(sysctl))
+  }
+
+  #permitted(sysctl: NamedSysctl): NamedSysctl {
+    return sysctl.needs === undefined || this.#filters ? sysctl : { ...sysctl, value: '0' }
+  }
+
+  #setPodFilter(stands: boolean): void {
+    if (stands === this.#filters) return
+    this.#filters = stands
+    for (const [key, sysctl] of this.#needFilter) this.#sysctls.want(key, this.#permitted(sysctl))
   }
 
   #wantDestination(cidr: string, wanted: true | undefined): void {

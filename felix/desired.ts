@@ -4,8 +4,10 @@ import type {
   NamedAddress,
   NamedFdbEntry,
   NamedNeighbour,
+  NamedNftElement,
   NamedRoute,
   NamedSysctl,
+  NftProgram,
 } from '../kernel/reconcile/objects.ts'
 
 export type TunnelDevice = {
@@ -33,6 +35,9 @@ export type Desired = {
   neighbour: NamedNeighbour
   fdb: NamedFdbEntry
   sysctl: NamedSysctl
+  /** Our tables of nftables, without the elements of their sets. */
+  nftTable: NftProgram
+  nftElement: NamedNftElement
   /** Key: the CIDR of a pool. What lies in one is ours to route, and an address of one on tunl0 is ours. */
   destination: true
   /** Key: `conditionKey`. Conditions that hold are not listed. */

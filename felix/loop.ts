@@ -15,8 +15,9 @@ import { Backlog } from './backlog.ts'
 import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
+import { podFilterMarks } from './marks.ts'
 import { Receipts } from './receipts.ts'
-import { EndpointRefusals, refOf, refusalConditions } from './refusals.ts'
+import { EndpointRefusals, podFilterConditions, refOf, refusalConditions } from './refusals.ts'
 
 export type FelixDeps = {
   clock: Clock
@@ -82,7 +83,7 @@ export class Felix {
   constructor(kernel: Kernel, deps: FelixDeps) {
     this.#kernel = kernel
     this.#deps = deps
-    this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol })
+    this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol, podFilter: podFilterMarks(deps.marks) })
     this.#needed = this.#calculator.tunnelsNeeded()
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs())
     this.#backlog = new Backlog(name => this.#applier.ownsInterface(name), deps.slice ?? SLICE)
@@ -148,6 +149,11 @@ export class Felix {
   /** The rtm_protocol of the routes to pods. */
   get podRouteProtocol(): number {
     return this.#calculator.podRouteProtocol
+  }
+
+  /** Whether packets of pods are filtered, so that the settings that need it may be on. */
+  get podsFiltered(): boolean {
+    return this.#applier.podFilter.stands
   }
 
   /** Resolves as soon as everything told so far is in the kernel and nothing is refused. */
@@ -253,7 +259,8 @@ export class Felix {
   #tellRefused(refused: readonly Refusal[]): void {
     const before = this.#refused
     this.#refusals = refused.length
-    this.#refused = new Map(refusalConditions(refused).map(condition => [conditionKey(condition), condition]))
+    const conditions = [...refusalConditions(refused), ...podFilterConditions(this.#applier.podFilter.lacking, refused)]
+    this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()
     for (const [key, condition] of this.#refused)
       if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)

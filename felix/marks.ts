@@ -1,7 +1,11 @@
 // What this node's agent calls its own in the kernel.
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
+import type { PodFilterMarks } from './calc/pod-filter.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './calc/tunnels.ts'
+
+/** The name of our tables of nftables, which no other program of this namespace may use. */
+const NFT_TABLE = 'margay'
 
 /**
  * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, which no other program of this namespace may
@@ -20,5 +24,11 @@ export function nodeMarks({
     interfacePrefix,
     vxlanDevice: VXLAN_DEVICE,
     ipipDevice: IPIP_DEVICE,
+    nftTable: NFT_TABLE,
   }
+}
+
+/** What names our part of nftables; undefined where the marks say of none. */
+export function podFilterMarks({ nftTable, interfacePrefix }: Marks): PodFilterMarks | undefined {
+  return nftTable === undefined || interfacePrefix === undefined ? undefined : { table: nftTable, interfacePrefix }
 }

@@ -1,5 +1,5 @@
 // What the kernel refused, as conditions and for the endpoint that it concerns.
-import { broken, type Condition, type ObjectRef } from '../api/status.ts'
+import { broken, type Condition, type ConditionCause, type ObjectRef } from '../api/status.ts'
 import {
   noInterface,
   type ObjectKind,
@@ -16,6 +16,8 @@ const KINDS: Record<ObjectKind, ObjectRef['kind']> = {
   neighbour: 'Neighbour',
   fdb: 'FdbEntry',
   route: 'Route',
+  nftTable: 'NftTable',
+  nftElement: 'NftElement',
 }
 
 const REMEDIES: Record<RefusalReason, string> = {
@@ -38,6 +40,28 @@ export function refusalConditions(refused: readonly Refusal[]): Condition[] {
   const others = refused.filter(({ interfaceName }) => interfaceName === undefined || !missing.has(interfaceName))
   const links = [...missing].map(name => ({ kind: 'link', key: name, ...noInterface(name) }) as const)
   return [...links, ...others].map(refusalCondition)
+}
+
+/** What keeps the pod filter from standing: tables that this kernel cannot have, by key, and those that it refused. */
+export function podFilterConditions(lacking: ReadonlyMap<string, string>, refused: readonly Refusal[]): Condition[] {
+  const lacks = [...lacking].map(([name, said]) =>
+    unfiltered(name, {
+      reason: 'NoNftables',
+      message: `this kernel cannot have it: ${said}`,
+      remedy: 'load the module nf_tables, or use a kernel that has nftables with the families inet and arp',
+    }),
+  )
+  const others = refused
+    .filter(({ kind }) => kind === 'nftTable')
+    .map(({ key, message }) =>
+      unfiltered(key, { reason: 'Refused', message, remedy: 'it is tried again; look at what the kernel says' }),
+    )
+  return [...lacks, ...others]
+}
+
+function unfiltered(name: string, { message, ...cause }: Omit<ConditionCause, 'object'>): Condition {
+  const means = 'until it is there pods can send what it would drop, and route_localnet stays 0'
+  return broken('PodsFiltered', { object: { kind: 'NftTable', name }, ...cause, message: `${message}; ${means}` })
 }
 
 function refusalCondition(refusal: Refusal): Condition {

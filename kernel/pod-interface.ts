@@ -28,8 +28,11 @@ export type PodInterface = {
 export type InterfaceSide = {
   name: string
   mtu: number
-  /** In the order in which they are written, before the link goes up. */
-  sysctls: readonly { family: SysctlFamily; path: readonly string[]; value: string }[]
+  /**
+   * In the order in which they are written, before the link goes up. One that `needs` the pod filter has this value while
+   * that is in the kernel, and '0' else.
+   */
+  sysctls: readonly { family: SysctlFamily; path: readonly string[]; value: string; needs?: 'pod filter' }[]
   addresses: readonly Omit<Address, 'ifindex'>[]
   /** Permanent entries. */
   neighbours: readonly { address: string; mac: string }[]
@@ -79,13 +82,13 @@ export function podSide(pod: PodInterface, hostMac: string): InterfaceSide {
   }
 }
 
-type Setting = readonly [group: 'conf' | 'neigh', name: string, value: string]
+type Setting = readonly [group: 'conf' | 'neigh', name: string, value: string, needs?: 'pod filter']
 
 const HOST_SYSCTLS: Record<Family, readonly Setting[]> = {
   ipv4: [
     ['conf', 'proxy_arp', '1'],
     ['conf', 'forwarding', '1'],
-    ['conf', 'route_localnet', '1'],
+    ['conf', 'route_localnet', '1', 'pod filter'],
     ['neigh', 'proxy_delay', '0'],
   ],
   ipv6: [
@@ -105,8 +108,8 @@ const POD_SYSCTLS: Record<Family, readonly Setting[]> = {
   ],
 }
 
-function sysctl(family: Family, link: string, [group, name, value]: Setting): InterfaceSide['sysctls'][number] {
-  return { family, path: [group, link, name], value }
+function sysctl(family: Family, link: string, [group, name, value, needs]: Setting): InterfaceSide['sysctls'][number] {
+  return { family, path: [group, link, name], value, ...(needs !== undefined && { needs }) }
 }
 
 /** The default route, after the route to its gateway. A link-local IPv6 gateway needs none. */

@@ -9,7 +9,7 @@ import { endpointOf } from '../adopt.ts'
 import type { CniDeps, HostKernel } from '../deps.ts'
 import { endpointId, type PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
-import { formatMismatch, inspect, inspectPodSide, type Mismatch } from '../inspect.ts'
+import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch } from '../inspect.ts'
 import { handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
 import { type AddRequest, addressFits } from '../request.ts'
@@ -41,7 +41,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
 
   const before = endpointOf(request, deps)
   if (before !== undefined && before.netns === netns) {
-    const { hostMac, mismatches } = await inspect(kernel, before, { routeProtocol: deps.hostSide.routeProtocol() })
+    const { hostMac, mismatches } = await inspect(kernel, before, hostFacts(deps.hostSide))
     if (mismatches.length === 0) return resultOf(before, hostMac, request)
     deps.log.warn(
       { endpoint: before.id, mismatches },

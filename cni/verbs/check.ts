@@ -3,7 +3,7 @@ import { addressBits, familyOf } from '../../lib/ip.ts'
 import { endpointOf } from '../adopt.ts'
 import type { CniDeps } from '../deps.ts'
 import { CNI_CODE, CniError } from '../error.ts'
-import { formatMismatch, inspect } from '../inspect.ts'
+import { formatMismatch, hostFacts, inspect } from '../inspect.ts'
 import type { CheckRequest } from '../request.ts'
 
 /**
@@ -16,7 +16,7 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
   if (endpoint === undefined) throw broken([`this node knows no interface ${ifname} of container ${containerID}`])
   const told = conf.prevResult
   const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac
-  const expected = { routeProtocol: deps.hostSide.routeProtocol(), hostMac }
+  const expected = { ...hostFacts(deps.hostSide), hostMac }
   const faults = (await inspect(deps.kernel, endpoint, expected)).mismatches.map(formatMismatch)
   const held = deps.ipam.held().get(endpoint.handle) ?? []
   for (const address of endpoint.addresses) {

@@ -1,6 +1,6 @@
 // What this node's kernel should hold, worked out from what changed. Each input leads to few outputs:
 //
-//   endpoint ──────────────┬─> link, address, neighbour, sysctl of its interface
+//   endpoint ──────────────┬─> link, address, neighbour, sysctl, elements of the pod filter for its interface
 //                          └─> pod route ───────┐
 //   ownBlock ──┬─> block route ─────────────────┤
 //              └─> learned inside the block     ├─> one for each CIDR ──> route, condition
@@ -9,9 +9,10 @@
 //   learned ──┬─> learned route ────────────────┘
 //             └─> condition of the prefix or of the far node
 //   remote ──┬─> VTEP ──> neighbour, fdb of vxlan.calico; condition of the node
-//            └─> learned with this next hop
+//            ├─> learned with this next hop
+//            └─> address of a node in the pod filter
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
-//   node, config, uplinkMtu ──> link, address, sysctl of the host, route to the pods' gateway, all learned
+//   node, config, uplinkMtu ──> tables of the pod filter, link, address, sysctl of the host, route to the pods' gateway, all learned
 //
 // Work is proportional to what changed and to what depends on it, except that another node, another capability or
 // another need for VXLAN looks at all learned routes again. Nothing here remembers how a state was reached: any order
@@ -26,8 +27,10 @@ import {
   type NamedAddress,
   type NamedFdbEntry,
   type NamedNeighbour,
+  type NamedNftElement,
   type NamedRoute,
   type NamedSysctl,
+  type NftProgram,
   neighbourKey,
   sysctlKey,
 } from '../../kernel/reconcile/objects.ts'
@@ -37,9 +40,11 @@ import type { Endpoint, InputKind, Inputs, Settings, ThisNode } from '../input.t
 import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
+import { addressOf, FilterGroup } from './filter-group.ts'
 import { LearnedGroup } from './learned.ts'
 import { mtus, type TunnelsNeeded } from './mtu.ts'
 import { Output } from './output.ts'
+import type { PodFilterMarks } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
 import { IPIP_DEVICE, ownAddresses, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
@@ -84,20 +89,26 @@ export class Calculator {
     neighbour: new Output<NamedNeighbour>(),
     fdb: new Output<NamedFdbEntry>(),
     sysctl: new Output<NamedSysctl>(),
+    nftTable: new Output<NftProgram>(),
+    nftElement: new Output<NamedNftElement>(),
     destination: new Output<true>(),
     condition: new Output<Condition>(),
   }
   readonly #conditions = new ConditionCounts(this.#outputs.condition)
   readonly #claims = new RouteClaims(this.#outputs.route, this.#conditions)
-  readonly #endpoints = new EndpointGroup(this.#claims, this.#outputs)
+  readonly #endpoints: EndpointGroup
+  readonly #filter: FilterGroup
   readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
   readonly #learned: LearnedGroup
   readonly #blocks: BlockGroup
   readonly #routeProtocol: number
 
-  /** `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, and to the pods' gateway. */
-  constructor({ routeProtocol }: { routeProtocol: number }) {
+  /**
+   * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, and to the pods' gateway. `podFilter`: what
+   * is ours in nftables; without it nothing is wanted there.
+   */
+  constructor({ routeProtocol, podFilter }: { routeProtocol: number; podFilter?: PodFilterMarks }) {
     const context = {
       poolOf: (prefix: Prefix) => this.#pools.match(prefix),
       vtepOf: (address: string) => this.#vteps.byAddress(address),
@@ -106,6 +117,8 @@ export class Calculator {
     this.#learned = new LearnedGroup(context, this.#claims, this.#conditions)
     this.#blocks = new BlockGroup(this.#claims, this.#learned, routeProtocol)
     this.#routeProtocol = routeProtocol
+    this.#endpoints = new EndpointGroup(this.#claims, this.#outputs, podFilter)
+    this.#filter = new FilterGroup(podFilter, this.#outputs)
   }
 
   /** Takes one item in, or away. Returns whether that is news. */
@@ -154,7 +167,7 @@ export class Calculator {
 
   /** Works out what follows from everything told so far. Returns what changed since the last step. */
   step(): Differences {
-    const { link, address, route, neighbour, fdb, sysctl, destination, condition } = this.#outputs
+    const { link, address, route, neighbour, fdb, sysctl, nftTable, nftElement, destination, condition } = this.#outputs
     this.#update()
     return {
       link: link.take(),
@@ -163,6 +176,8 @@ export class Calculator {
       neighbour: neighbour.take(),
       fdb: fdb.take(),
       sysctl: sysctl.take(),
+      nftTable: nftTable.take(),
+      nftElement: nftElement.take(),
       destination: destination.take(),
       condition: condition.take(),
     }
@@ -170,7 +185,7 @@ export class Calculator {
 
   /** Everything wanted at the last step. The maps go on changing with later steps. */
   wanted(): DesiredState {
-    const { link, address, route, neighbour, fdb, sysctl, destination, condition } = this.#outputs
+    const { link, address, route, neighbour, fdb, sysctl, nftTable, nftElement, destination, condition } = this.#outputs
     return {
       link: link.wanted(),
       address: address.wanted(),
@@ -178,6 +193,8 @@ export class Calculator {
       neighbour: neighbour.wanted(),
       fdb: fdb.wanted(),
       sysctl: sysctl.wanted(),
+      nftTable: nftTable.wanted(),
+      nftElement: nftElement.wanted(),
       destination: destination.wanted(),
       condition: condition.wanted(),
     }
@@ -224,6 +241,7 @@ export class Calculator {
       for (const cidr of this.#pools.update(name, this.#items.pool.get(name))) this.#learned.poolChanged(cidr)
     for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.has(cidr))
     const vteps = this.#updateVteps(before.node?.name, node?.name)
+    this.#updateNodeAddresses(before.node?.name)
     for (const prefix of this.#told.learned) this.#learned.update(prefix, this.#items.learned.get(prefix))
     const needed = this.#countNeeds()
     this.#updateHere(before.node, needed)
@@ -237,6 +255,8 @@ export class Calculator {
       this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink, this.#routeProtocol))
 
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
+    // a tunnel that may come with the next learned block is guarded before it is there
+    this.#filter.updateHere(node, { ...this.#needs({ someLackIpip: true }), vxlanPort: config.vxlanPort })
     this.#needed = needed
     this.#updateVtepEntries(vteps)
     this.#updateHostSysctls()
@@ -253,6 +273,14 @@ export class Calculator {
     for (const { before, now } of changes)
       for (const vtep of [before, now]) if (vtep !== undefined) this.#learned.vtepChanged(vtep.address)
     return changes
+  }
+
+  #updateNodeAddresses(nameBefore: string | undefined): void {
+    const { node } = this.#settings
+    const told = new Set(this.#told.remote)
+    for (const each of [nameBefore, node?.name]) if (each !== undefined) told.add(each)
+    for (const each of told)
+      this.#filter.updateNode(each, each === node?.name ? addressOf(node) : this.#items.remote.get(each)?.address)
   }
 
   #countNeeds(): TunnelsNeeded {

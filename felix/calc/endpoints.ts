@@ -1,4 +1,4 @@
-// What a pod's interface needs on the host: a route and a neighbour for each address, sysctls, up. An interface belongs
+// What a pod's interface needs on the host: a route, a neighbour and a place in the pod filter for each address, sysctls, up. An interface belongs
 // to one endpoint: of several that name it, the first by id.
 
 import { hostSide } from '../../kernel/pod-interface.ts'
@@ -6,15 +6,18 @@ import {
   addressKey,
   type NamedAddress,
   type NamedNeighbour,
+  type NamedNftElement,
   type NamedRoute,
   type NamedSysctl,
   neighbourKey,
+  nftElementKey,
   sysctlKey,
 } from '../../kernel/reconcile/objects.ts'
 import { familyOf } from '../../lib/ip.ts'
 import type { Desired, PodLink } from '../desired.ts'
 import type { Endpoint } from '../input.ts'
 import type { Output } from './output.ts'
+import { type PodFilterMarks, podElements } from './pod-filter.ts'
 import type { RouteClaims } from './route-claims.ts'
 
 /** An endpoint that has its interface, with what is wanted there. */
@@ -25,19 +28,23 @@ export type Pod = {
   sysctls: readonly NamedSysctl[]
   link: PodLink
   addresses: readonly NamedAddress[]
+  /** What lets its packets pass. */
+  filter: readonly NamedNftElement[]
 }
 
-type Outputs = { readonly [K in 'link' | 'address' | 'neighbour' | 'sysctl']: Output<Desired[K]> }
+type Outputs = { readonly [K in 'link' | 'address' | 'neighbour' | 'sysctl' | 'nftElement']: Output<Desired[K]> }
 
 export class EndpointGroup {
   readonly #claims: RouteClaims
   readonly #outputs: Outputs
+  readonly #filter: PodFilterMarks | undefined
   readonly #endpoints = new Map<string, Endpoint>()
   readonly #byInterface = new Map<string, Set<string>>()
   readonly #pods = new Map<string, Pod>()
   #withIpv6 = 0
 
-  constructor(claims: RouteClaims, outputs: Outputs) {
+  constructor(claims: RouteClaims, outputs: Outputs, filter: PodFilterMarks | undefined) {
+    this.#filter = filter
     this.#claims = claims
     this.#outputs = outputs
   }
@@ -92,6 +99,7 @@ export class EndpointGroup {
       sysctls,
       link: { name: interfaceName, mtu },
       addresses: addresses.map(address => ({ ...address, interfaceName })),
+      filter: this.#filter === undefined ? [] : podElements(this.#filter, endpoint),
     }
     for (const route of pod.routes) this.#claims.addPod(route)
     this.#wantAll(pod, 'present')
@@ -99,12 +107,13 @@ export class EndpointGroup {
   }
 
   /** Everything of a pod but its routes, which others may claim too. */
-  #wantAll({ link, addresses, neighbours, sysctls }: Pod, wanted: 'present' | 'absent'): void {
+  #wantAll({ link, addresses, neighbours, sysctls, filter }: Pod, wanted: 'present' | 'absent'): void {
     const value = <T>(each: T): T | undefined => (wanted === 'present' ? each : undefined)
     this.#outputs.link.want(link.name, value(link))
     for (const address of addresses) this.#outputs.address.want(addressKey(address), value(address))
     for (const neighbour of neighbours) this.#outputs.neighbour.want(neighbourKey(neighbour), value(neighbour))
     for (const sysctl of sysctls) this.#outputs.sysctl.want(sysctlKey(sysctl), value(sysctl))
+    for (const element of filter) this.#outputs.nftElement.want(nftElementKey(element), value(element))
   }
 }
 

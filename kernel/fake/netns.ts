@@ -25,7 +25,8 @@ export type VethPeer = { netns: FakeNetns; index: number }
 export class FakeNetns {
   readonly links = new Map<number, Link>()
   readonly peers = new Map<number, VethPeer>()
-  readonly listeners = new Set<(event: KernelEvent) => void>()
+  /** Who listens, each with the kernel that it listens through. */
+  readonly listeners = new Map<(event: KernelEvent) => void, unknown>()
   readonly sysctls = new Map<string, string>()
   readonly nftables = new FakeNftables()
   addresses: Address[] = []
@@ -158,8 +159,9 @@ export class FakeNetns {
     for (const n of gone) this.tell({ type: 'neighbour-gone', neighbour: { ...n } })
   }
 
-  tell(event: KernelEvent): void {
-    for (const listener of this.listeners) listener(event)
+  /** `except`: the kernel whose listeners are not told. */
+  tell(event: KernelEvent, except?: unknown): void {
+    for (const [listener, kernel] of this.listeners) if (except === undefined || kernel !== except) listener(event)
   }
 
   /** Carrier: a veth has it while both ends are up, everything else while it is up. */

@@ -21,14 +21,19 @@ const DROP_ERRNO: Partial<Record<Route['type'], number>> = {
   prohibit: ERRNO.EACCES,
 }
 
-/** Namespaces by path, and which link kinds this machine has. The host's own namespace has no path. */
+/** Namespaces by path, and which link kinds this machine has, and whether it has nftables. The host's own namespace has no path. */
 export class FakeWorld {
   readonly kinds: ReadonlySet<LinkSpec['kind']>
+  readonly hasNftables: boolean
   readonly #host = new FakeNetns()
   readonly #named = new Map<string, FakeNetns>()
 
-  constructor({ kinds = ALL_KINDS }: { kinds?: readonly LinkSpec['kind'][] } = {}) {
+  constructor({
+    kinds = ALL_KINDS,
+    nftables = true,
+  }: { kinds?: readonly LinkSpec['kind'][]; nftables?: boolean } = {}) {
     this.kinds = new Set(kinds)
+    this.hasNftables = nftables
   }
 
   /** A kernel of the host's namespace. */
@@ -230,11 +235,17 @@ class FakeKernel implements Kernel {
   }
 
   async nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined> {
-    return this.#open().nftables.nftables(of)
+    return this.#openNftables().nftables.nftables(of)
   }
 
   async changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {
-    return this.#open().nftables.changeNftables(changes, options)
+    const netns = this.#openNftables()
+    const refused = await netns.nftables.changeNftables(changes, options)
+    if (refused.length > 0) return refused
+    const tables = new Map(changes.map(({ object }) => [`${object.family} ${tableName(object)}`, object]))
+    for (const object of tables.values())
+      netns.tell({ type: 'nftables', table: { family: object.family, name: tableName(object) } }, this)
+    return refused
   }
 
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
@@ -245,7 +256,7 @@ class FakeKernel implements Kernel {
       setImmediate(() => {
         if (!closed) listen(structuredClone(event))
       })
-    listeners.add(later)
+    listeners.set(later, this)
     const monitor = {
       close: () => {
         closed = true
@@ -277,6 +288,11 @@ class FakeKernel implements Kernel {
   #open(): FakeNetns {
     if (this.#closed) throw new KernelError(ERRNO.ECANCELED, 'use', 'kernel', 'closed')
     return this.#netns
+  }
+
+  #openNftables(): FakeNetns {
+    if (!this.#world.hasNftables) throw new KernelError(ERRNO.EPROTONOSUPPORT, 'open', 'netlink')
+    return this.#open()
   }
 
   #sysctl<T>(operation: string, family: SysctlFamily, path: readonly string[], act: (key: string) => T): T {
@@ -336,6 +352,10 @@ function move(from: FakeNetns, to: FakeNetns, link: Link): Link {
   tie(to, moved)
   tie(peer.netns, other)
   return moved
+}
+
+function tableName(object: NftChange['object']): string {
+  return object.kind === 'table' ? object.name : object.table
 }
 
 function randomMac(): string {

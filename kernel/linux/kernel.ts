@@ -3,6 +3,7 @@
 // of a link that goes down without telling anybody (fib_sync_down_dev), so monitors do not hear of it.
 import { closeSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
+import { openNftablesMonitor } from '../netlink/nftables/monitor.ts'
 import { AF, NETLINK, NLM_F } from '../netlink/numbers.ts'
 import { type Request, Requests } from '../netlink/requests.ts'
 import { emitAddress, emitAddressDump, parseAddressMessage } from '../netlink/route/address.ts'
@@ -222,11 +223,11 @@ class LinuxKernel implements Kernel {
   }
 
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
-    const monitor = this.#within(() => openMonitor(listen))
+    const monitors = [this.#within(() => openMonitor(listen)), ...this.#listenToNftables(listen)]
     const tracked = {
       close: () => {
         this.#monitors.delete(tracked)
-        monitor.close()
+        for (const monitor of monitors) monitor.close()
       },
     }
     this.#monitors.add(tracked)
@@ -268,6 +269,16 @@ class LinuxKernel implements Kernel {
       this.#nftables = { requests, port: new LinuxNftables(requests) }
     }
     return this.#nftables.port
+  }
+
+  /** Empty where this kernel has no nftables, or does not let this user listen. */
+  #listenToNftables(listen: (event: KernelEvent) => void): KernelMonitor[] {
+    try {
+      return [this.#within(() => openNftablesMonitor(listen, () => this.#nftables?.requests.port))]
+    } catch (error) {
+      if (error instanceof KernelError) return []
+      throw error
+    }
   }
 
   #within<T>(act: () => T): T {

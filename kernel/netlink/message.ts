@@ -7,7 +7,8 @@ import { NLA_F, NLM_F, NLMSGERR_ATTR } from './numbers.ts'
 const HEADER = 16
 const TYPE_MASK = 0xffff & ~(NLA_F.nested | NLA_F.netByteOrder)
 
-export type Message = { type: number; flags: number; seq: number; body: Buffer }
+/** `port` is 0 in what the kernel says by itself; in notifications it is the port of the socket that caused them. */
+export type Message = { type: number; flags: number; seq: number; port: number; body: Buffer }
 
 /**
  * What the kernel says in an error message: `errno` positive, 0 for a plain acknowledgement. `detail` is its text and
@@ -153,7 +154,8 @@ export function parseMessages(bytes: Buffer): Message[] {
     if (length < HEADER || at + length > bytes.length) break
     const type = bytes.readUInt16LE(at + 4)
     const flags = bytes.readUInt16LE(at + 6)
-    out.push({ type, flags, seq: bytes.readUInt32LE(at + 8), body: bytes.subarray(at + HEADER, at + length) })
+    const [seq, port] = [bytes.readUInt32LE(at + 8), bytes.readUInt32LE(at + 12)]
+    out.push({ type, flags, seq, port, body: bytes.subarray(at + HEADER, at + length) })
     at += (length + 3) & ~3
   }
   return out

@@ -8,6 +8,8 @@ import type { Request } from './requests.ts'
 export const NFGENMSG = 4
 /** NFNL_SUBSYS_*. */
 export const NFNL_SUBSYSTEM = { nftables: 10 } as const
+/** NFNLGRP_*. */
+export const NFNL_GROUP = { nftables: 7 } as const
 const NFNL_MSG = { batchBegin: 16, batchEnd: 17 } as const
 const NFNL_BATCH = { generation: 1 } as const
 

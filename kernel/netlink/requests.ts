@@ -52,6 +52,11 @@ export class Requests {
     this.#socket.hold(false)
   }
 
+  /** The port of the socket, which notifications about its changes carry. */
+  get port(): number {
+    return this.#socket.port
+  }
+
   /** Sends requests that change something; the answer at `i` is that to request `i`. Rejects when answers were lost. */
   async change(requests: readonly Request[]): Promise<Acknowledgement[]> {
     const answers: Acknowledgement[] = []

@@ -59,7 +59,7 @@ export class NetlinkSocket {
       this.#fd = descriptorOf(port)
       for (const option of Object.values(NETLINK_OPTION)) setSocketInt(this.#fd, SOL_NETLINK, option, 1)
       widen(this.#fd, RECEIVE_BUFFER_OPTIONS, options.receiveBuffer)
-      for (const group of options.groups ?? []) socket.addMembership(group)
+      for (const group of options.groups ?? []) join(socket, group)
     } catch (error) {
       this.close()
       throw error
@@ -76,6 +76,11 @@ export class NetlinkSocket {
       if (error === undefined) return
       guarded(() => refused(new KernelError(Math.abs(error.errno), 'send', 'netlink')))
     })
+  }
+
+  /** What messages that this socket caused carry as their port. */
+  get port(): number {
+    return this.#port
   }
 
   /** Octets that the kernel holds for us, messages that are handed over just now not among them. */
@@ -146,6 +151,15 @@ function bind({ family, messageSize }: NetlinkSocketOptions): { socket: RawNetli
     }
   }
   throw new KernelError(ERRNO.EADDRINUSE, 'open', 'netlink', 'no free port')
+}
+
+function join(socket: RawNetlinkSocket, group: number): void {
+  try {
+    socket.addMembership(group)
+  } catch (error) {
+    const errno = Math.abs((error as NodeJS.ErrnoException).errno ?? 0)
+    throw new KernelError(errno, 'listen to', `netlink group ${group}`, (error as Error).message)
+  }
 }
 
 /** The descriptor of the socket bound to `port`; the package keeps it to itself. */

@@ -4,7 +4,7 @@
 import type { Address, AddressPort } from './addresses.ts'
 import type { Link, LinkPort } from './links.ts'
 import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
-import type { NftablesPort } from './nftables.ts'
+import type { NftablesPort, NftTable } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
 import type { SysctlPort } from './sysctls.ts'
 
@@ -15,6 +15,8 @@ export type KernelEvent =
   | { type: 'route' | 'route-gone'; route: Route }
   | { type: 'neighbour' | 'neighbour-gone'; neighbour: Neighbour }
   | { type: 'fdb' | 'fdb-gone'; entry: FdbEntry }
+  /** A table of nftables was changed by others; without `table` it may have been any. */
+  | { type: 'nftables'; table?: Pick<NftTable, 'family' | 'name'> }
   | { type: 'overrun' }
 
 /** An open subscription; `close` is final. */
@@ -33,8 +35,9 @@ export type Kernel = LinkPort &
   NftablesPort & {
     /**
      * Calls `listen` for every change of links, addresses, routes, neighbours and forwarding entries from now
-     * on, one's own included. The
+     * on, one's own included, and for changes of nftables that were not made through this kernel port. The
      * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
+     * Nothing is told of nftables where this kernel has none, or does not let us listen.
      */
     monitor(listen: (event: KernelEvent) => void): KernelMonitor
 

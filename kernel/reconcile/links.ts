@@ -33,10 +33,14 @@ export class LinkTable {
     return this.#wanted
   }
 
-  /** Makes, adopts and corrects the wanted links; without `mayRemove`, an unwanted VXLAN device of ours stays. */
-  async apply(mayRemove: boolean): Promise<Outcome> {
+  /**
+   * Makes, adopts and corrects the wanted links; without `mayRemove`, an unwanted VXLAN device of ours stays. A link that
+   * `mayGoUp` says no to is not taken up.
+   */
+  async apply(mayRemove: boolean, mayGoUp: (name: string) => boolean = () => true): Promise<Outcome> {
     const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
-    for (const link of this.#wanted.values()) {
+    for (const wish of this.#wanted.values()) {
+      const link = mayGoUp(wish.name) ? wish : { ...wish, up: undefined }
       const held = this.#held.get(link.name)
       this.#held.delete(link.name)
       const result = await this.#attempt(() => this.#ensure(link))

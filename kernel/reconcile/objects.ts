@@ -3,6 +3,7 @@
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import type { Address } from '../port/addresses.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NftChain, NftFamily, NftRule, NftSet, NftTable } from '../port/nftables.ts'
 import { defaultMetric, type Route } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 
@@ -26,7 +27,25 @@ export type NamedNeighbour = Omit<Neighbour, 'ifindex' | 'proxy'> & { interfaceN
 export type NamedFdbEntry = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
 
 /** One `net.<family>.<path>` that must read `value`. */
-export type NamedSysctl = { family: SysctlFamily; path: readonly string[]; value: string }
+export type NamedSysctl = { family: SysctlFamily; path: readonly string[]; value: string; needs?: 'pod filter' }
+
+/** One table of nftables as it must be, without the elements of its sets. Nobody else may write into it. */
+export type NftProgram = {
+  table: NftTable
+  sets: readonly NftSet[]
+  chains: readonly NftChain[]
+  /** Those of one chain in their order. */
+  rules: readonly NftRule[]
+}
+
+/** One element of a set of such a table: its key in nft's words, and the interface that it is about where it has one. */
+export type NamedNftElement = {
+  family: NftFamily
+  table: string
+  set: string
+  words: readonly string[]
+  interfaceName?: string
+}
 
 /** The identity of a route within its table: `10.1.0.0/26`, with ` metric N` where that is not the default one. */
 export function routeKeyOf({ dst, metric }: Pick<Route, 'dst' | 'metric'>): string {
@@ -44,6 +63,16 @@ export function neighbourKey({ interfaceName, address }: Pick<NamedNeighbour, 'i
 
 export function fdbKey({ interfaceName, mac }: Pick<NamedFdbEntry, 'interfaceName' | 'mac'>): string {
   return `${interfaceName} ${mac}`
+}
+
+/** `inet margay`. */
+export function nftTableKey({ family, name }: Pick<NftTable, 'family' | 'name'>): string {
+  return `${family} ${name}`
+}
+
+/** `inet margay pod_addresses cali1 . 10.0.0.1`. */
+export function nftElementKey({ family, table, set, words }: NamedNftElement): string {
+  return `${family} ${table} ${set} ${words.join(' . ')}`
 }
 
 export function sysctlKey({ family, path }: Pick<NamedSysctl, 'family' | 'path'>): string {

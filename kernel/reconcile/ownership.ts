@@ -19,6 +19,8 @@ export type Marks = {
   vxlanDevice?: string
   /** The name of the IP-in-IP device: the kernel's own, which others may use too. */
   ipipDevice?: string
+  /** The name of the tables of nftables that are ours alone, one for each family in use. */
+  nftTable?: string
 }
 
 /** Why a route is ours: it is to a pod, it stands for a block of this node, or it was learned. */

@@ -19,5 +19,12 @@ export function felixFor(kernel: Kernel, endpoints: EndpointStore, clock: Clock,
   felix.complete('endpoints')
   felix.complete('datastore')
   felix.start()
-  return { felix, hostSide: { applied: id => felix.applied(id), routeProtocol: () => felix.podRouteProtocol } }
+  return {
+    felix,
+    hostSide: {
+      applied: id => felix.applied(id),
+      routeProtocol: () => felix.podRouteProtocol,
+      podsFiltered: () => felix.podsFiltered,
+    },
+  }
 }

@@ -4,7 +4,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { Calculator } from '../../felix/calc/calculator.ts'
 import { type Call, call, endOf, make, nameOf } from './calls.ts'
-import { calculated, EMPTY, endpoint, FULL, learned, N3, tell, wantedBy } from './worlds.ts'
+import { CALCULATOR, calculated, EMPTY, endpoint, FULL, learned, N3, tell, wantedBy } from './worlds.ts'
 
 /** Calls, and after which of them a step is taken. */
 const walk = fc.array(fc.record({ call, step: fc.boolean() }), { maxLength: 60 })
@@ -84,13 +84,13 @@ test('one change touches what depends on it and nothing else', t => {
   calculator.set('learned', '10.244.3.0/26', undefined)
   t.deepEqual(sizes(calculator), { route: 1 })
   calculator.set('endpoint', 'c', endpoint('c', '10.244.1.7'))
-  t.deepEqual(sizes(calculator), { link: 1, route: 1, neighbour: 1, sysctl: 4 })
+  t.deepEqual(sizes(calculator), { link: 1, route: 1, neighbour: 1, sysctl: 4, nftElement: 3 })
   calculator.set('remote', 'n3', { ...N3, vxlanTunnelMac: '66:00:00:00:00:33' })
   t.deepEqual(sizes(calculator), { neighbour: 1, fdb: 2 })
 })
 
 test('learned routes wait until pools are known, and the need for a tunnel does not', t => {
-  const calculator = new Calculator({ routeProtocol: 80 })
+  const calculator = new Calculator(CALCULATOR)
   tell(calculator, { ...FULL, endpoints: [] })
   calculator.step()
   const prefixes = () => [...calculator.wanted().route.keys()].filter(dst => FULL.learned.some(l => l.prefix === dst))
@@ -143,7 +143,7 @@ test('a condition that several routes cause stays until the last of them is gone
 })
 
 function started(): Calculator {
-  const calculator = new Calculator({ routeProtocol: 80 })
+  const calculator = new Calculator(CALCULATOR)
   calculator.configure({ node: EMPTY.node, config: EMPTY.config, capabilities: EMPTY.capabilities })
   calculator.useLearned()
   return calculator

@@ -22,7 +22,7 @@ export type Spy = {
 }
 
 const WRITES = new Set(['createLink', 'setLink', 'deleteLink', 'addAddress', 'deleteAddress', 'setNeighbour'])
-for (const name of ['deleteNeighbour', 'setFdb', 'deleteFdb', 'writeSysctl']) WRITES.add(name)
+for (const name of ['deleteNeighbour', 'setFdb', 'deleteFdb', 'writeSysctl', 'changeNftables']) WRITES.add(name)
 
 const READS = new Set([
   'links',
@@ -157,5 +157,25 @@ export async function kernelState(kernel: Kernel) {
     addresses: addresses.toSorted(),
     neighbours: neighbours.toSorted(),
     fdb: fdb.toSorted(),
+    nftables: (await Promise.all(NFT_TABLES.map(table => nftState(kernel, table)))).flat(),
   }
+}
+
+const NFT_TABLES = [
+  { family: 'inet', name: 'margay' },
+  { family: 'arp', name: 'margay' },
+] as const
+
+/** Everything in a table, in short sorted lines; counters and the kernel's numbers left out. */
+async function nftState(kernel: Kernel, table: (typeof NFT_TABLES)[number]): Promise<string[]> {
+  const ruleset = await kernel.nftables(table)
+  if (ruleset === undefined) return []
+  const keys = ruleset.elements.flatMap(({ set, elements }) =>
+    elements.map(({ key }) => `element ${table.family} ${set} ${key.join(' . ')}`),
+  )
+  const chains = ruleset.chains.map(({ name, base }) => `chain ${table.family} ${name} ${JSON.stringify(base)}`)
+  const rules = ruleset.rules.map(
+    ({ chain, comment, expressions }) => `rule ${table.family} ${chain} ${comment} ${expressions.length}`,
+  )
+  return [...keys.sort(), ...chains.sort(), ...rules]
 }

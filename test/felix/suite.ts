@@ -5,6 +5,7 @@ import { conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { NftChange, NftElements } from '../../kernel/port/nftables.ts'
 import type { RouteFilter } from '../../kernel/port/routes.ts'
 import { ApplyError } from '../../kernel/reconcile/outcome.ts'
 import { ManualClock } from '../../lib/clock.ts'
@@ -28,6 +29,45 @@ type NodeUnderTest = {
 }
 
 const MARKS = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
+
+const INET = { family: 'inet', table: 'margay' } as const
+const element = (address: string): NftElements => {
+  const elements = [{ key: ['calia', address] }]
+  return { kind: 'elements', ...INET, set: 'pod_ipv4', type: 'ifname . ipv4_addr', elements }
+}
+/** What another program does to the pod filter, and what is healed then. */
+const filterDamages: readonly (readonly [what: string, change: NftChange, healed: string])[] = [
+  [
+    'a pod filter that was deleted',
+    { verb: 'delete', object: { kind: 'table', family: 'inet', name: 'margay' } },
+    'NftTable inet margay',
+  ],
+  [
+    'a pod filter for ARP that was deleted',
+    { verb: 'delete', object: { kind: 'table', family: 'arp', name: 'margay' } },
+    'NftTable arp margay',
+  ],
+  [
+    'a chain of the pod filter that was emptied',
+    { verb: 'flush', object: { kind: 'chain', ...INET, name: 'from_pod' } },
+    'NftTable inet margay',
+  ],
+  [
+    'a pod filter with a chain of another program',
+    { verb: 'add', object: { kind: 'chain', ...INET, name: 'foreign' } },
+    'NftTable inet margay',
+  ],
+  [
+    'the address of a pod that was taken out of the pod filter',
+    { verb: 'delete', object: element('10.244.1.5') },
+    'NftElement inet margay pod_ipv4 calia . 10.244.1.5',
+  ],
+  [
+    'an address that another program added to the pod filter',
+    { verb: 'add', object: element('192.0.2.9') },
+    'NftElement inet margay pod_ipv4 calia . 192.0.2.9',
+  ],
+]
 
 /** `test` or `test.serial`. */
 type Declare = (title: string, run: (t: ExecutionContext) => Promise<void>) => void
@@ -203,6 +243,14 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       names: 'Route 10.244.2.0/26',
     },
   }
+  for (const [what, change, names] of filterDamages)
+    damages[what] = {
+      async damage(otherProgram) {
+        const refused = await otherProgram.changeNftables([change])
+        if (refused.length > 0) throw refused[0]!.error
+      },
+      names,
+    }
   if (full.capabilities.ipip) {
     damages['tunl0 that was taken down'] = {
       damage: otherProgram => otherProgram.setLink('tunl0', { up: false }),
@@ -563,7 +611,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(it.healed, ['Route 10.244.2.0/26', 'Route 10.244.2.0/26'])
     }))
 
-  test('an endpoint counts as applied when its interface has sysctls, is up, and has neighbour and route, in this order', t =>
+  test('an endpoint counts as applied when its interface is in the pod filter, has sysctls, is up, and has neighbour and route, in this order', t =>
     onNode(async it => {
       const felix = await startInSync(it)
       await it.otherProgram.createLink({ kind: 'veth', name: 'calinew', peer: { name: 'p-calinew' } })
@@ -572,7 +620,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       felix.set('endpoint', 'new', made)
       await felix.applied('new')
       const order = it.spy.writes.filter((name, i, all) => name !== all[i - 1])
-      t.deepEqual(order, ['writeSysctl', 'setLink', 'setNeighbour', 'changeRoutes'])
+      t.deepEqual(order, ['changeNftables', 'writeSysctl', 'setLink', 'setNeighbour', 'changeRoutes'])
       t.like(await it.otherProgram.link('calinew'), { up: true, mtu: 1300 })
       t.is((await routeTo(it.otherProgram, '10.244.1.9/32'))?.protocol, full.config.workloadRouteProtocol)
     }))

@@ -28,9 +28,12 @@ export type Told = {
   configure(part: Partial<Settings>): unknown
 }
 
+/** What a calculator is made with. */
+export const CALCULATOR = { routeProtocol: 80, podFilter: { table: 'margay', interfacePrefix: 'cali' } }
+
 /** A calculator that was told a whole world and has worked it out. */
 export function calculated(world: World): Calculator {
-  const calculator = new Calculator({ routeProtocol: 80 })
+  const calculator = new Calculator(CALCULATOR)
   calculator.useLearned()
   tell(calculator, world)
   calculator.step()

@@ -75,7 +75,7 @@ test('every message of a datagram is found, and one that is cut short is not', t
 test('an error gives errno and the extended text, whether or not it quotes the request', t => {
   const text = '0a000100' + '6e6f206e6f0000000000'
   const quoted = '1c000000' + '18000500' + '00000000' + '00000000'
-  const capped = { type: 2, flags: 0x300, seq: 1, body: Buffer.from(fromHex(`efffffff${quoted}${text}`)) }
+  const capped = { type: 2, flags: 0x300, seq: 1, port: 0, body: Buffer.from(fromHex(`efffffff${quoted}${text}`)) }
   t.deepEqual(parseAcknowledgement(capped), { errno: 17, detail: 'no no' })
   const body = Buffer.from(fromHex(`efffffff${quoted}${'00'.repeat(12)}${text}`))
   t.deepEqual(parseAcknowledgement({ ...capped, flags: 0x200, body }), { errno: 17, detail: 'no no' })

@@ -7,7 +7,13 @@ import type { LinkSpec } from '../../kernel/port/links.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
 import { add, block, listenTo, ours, refusals, replace, upPair, veth, workload } from './builders.ts'
 
-export type World = { node: Kernel; podPath: string; missingKind?: LinkSpec['kind']; close(): void }
+export type World = {
+  node: Kernel
+  otherProgram: Kernel
+  podPath: string
+  missingKind?: LinkSpec['kind']
+  close(): void
+}
 
 const HOST_MAC = 'ee:ee:ee:ee:ee:ee'
 

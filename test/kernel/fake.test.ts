@@ -12,7 +12,8 @@ function open(): World {
   const world = new FakeWorld({ kinds: ['veth', 'ipip', 'vxlan', 'bridge'] })
   world.addNetns('/run/netns/pod')
   const node = world.kernel()
-  return { node, podPath: '/run/netns/pod', missingKind: 'dummy', close: () => node.close() }
+  const otherProgram = world.kernel()
+  return { node, otherProgram, podPath: '/run/netns/pod', missingKind: 'dummy', close: () => node.close() }
 }
 
 test('a namespace that is removed takes its veths along at both ends', async t => {

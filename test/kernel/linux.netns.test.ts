@@ -13,12 +13,14 @@ if (isRoot) {
     const [mine, pod] = [scratchNetns(), scratchNetns()]
     using host = openKernel()
     const node = host.inside(mine.path)
+    const otherProgram = host.inside(mine.path)
     const close = () => {
       node.close()
+      otherProgram.close()
       mine[Symbol.dispose]()
       pod[Symbol.dispose]()
     }
-    return { node, podPath: pod.path, missingKind, close }
+    return { node, otherProgram, podPath: pod.path, missingKind, close }
   }
   kernelContract(test, open)
   nftablesContract(test, open)

@@ -1,7 +1,7 @@
 // What every implementation of the nftables part of the kernel port promises.
 import type { ExecutionContext, TestFn } from 'ava'
 import { ERRNO } from '../../kernel/port/error.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
 import type {
   NftChain,
   NftChange,
@@ -47,11 +47,11 @@ const add = (...objects: (NftTable | NftChain | NftSet | NftElements | NftRule)[
 
 /** Registers the suite; `open` is called once per test. */
 export function nftablesContract(test: TestFn, open: () => World): void {
-  const promise = (title: string, body: (t: ExecutionContext, node: Kernel) => Promise<void>) =>
+  const promise = (title: string, body: (t: ExecutionContext, node: Kernel, otherProgram: Kernel) => Promise<void>) =>
     test(`nftables: ${title}`, async t => {
       const world = open()
       try {
-        await body(t, world.node)
+        await body(t, world.node, world.otherProgram)
       } finally {
         world.close()
       }
@@ -252,4 +252,27 @@ export function nftablesContract(test: TestFn, open: () => World): void {
     )
     t.deepEqual(await refusals(node, add(chain('b')), { generation: now.generation }), [])
   })
+
+  promise(
+    'a monitor hears which table others changed, and nothing of its own changes',
+    async (t, node, otherProgram) => {
+      const heard: KernelEvent[] = []
+      let hears = () => {}
+      const monitor = node.monitor(event => {
+        if (event.type === 'nftables') heard.push(event)
+        hears()
+      })
+      const foreign = { family: 'ip', name: 'foreign' } as const
+      await node.changeNftables(add(TABLE, chain('a')))
+      await node.changeNftables([{ verb: 'delete', object: chain('a') }])
+      await otherProgram.changeNftables(add({ kind: 'table', ...foreign }))
+      await otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])
+      while (heard.length < 2) await new Promise<void>(resolve => (hears = resolve))
+      t.deepEqual(heard, [
+        { type: 'nftables', table: foreign },
+        { type: 'nftables', table: NAME },
+      ])
+      monitor.close()
+    },
+  )
 }

@@ -237,7 +237,7 @@ test('any octets end in a value or in an error value', t => {
   )
   fc.assert(
     fc.property(body, bytes => {
-      for (const parse of PARSERS) parse({ type: 0, flags: 0, seq: 0, body: Buffer.from(bytes) })
+      for (const parse of PARSERS) parse({ type: 0, flags: 0, seq: 0, port: 0, body: Buffer.from(bytes) })
     }),
     { numRuns: 1000 },
   )

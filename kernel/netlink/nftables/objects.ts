@@ -276,3 +276,9 @@ export function emitTableFilter(w: NlWriter, table: string): void {
 export function tableOf(message: Message): Parsed<string> {
   return parseBody(message, (_, attributes) => inTable.parse(attributes)!.table)
 }
+
+/** The table that a notification about an object names; undefined where it is none that makes sense. */
+export function changedTable(message: Message): Pick<NftTable, 'family' | 'name'> | undefined {
+  const table = parseBody(message, (family, attributes) => ({ family, name: inTable.parse(attributes)!.table }))
+  return table instanceof Malformed ? undefined : table
+}

@@ -1,0 +1,119 @@
+// Pieces of nftables rules: what nft writes as one match or one action is a list of the kernel's expressions. Each piece
+// reads into registers from 1 on and leaves nothing there that a later piece needs.
+import type { NftExpression, NftPayloadBase } from '../../kernel/port/nftables.ts'
+import { toHex } from '../../lib/bytes.ts'
+import { addressBytes, type Family } from '../../lib/ip.ts'
+
+type Steps = readonly NftExpression[]
+type Field = { base: NftPayloadBase; offset: number; length: number }
+
+/** Where addresses lie in their headers (RFC 791, RFC 8200, RFC 826 for Ethernet and IPv4). */
+const SOURCE: Record<Family | 'arp', Field> = {
+  ipv4: { base: 'network', offset: 12, length: 4 },
+  ipv6: { base: 'network', offset: 8, length: 16 },
+  arp: { base: 'network', offset: 14, length: 4 },
+}
+const DESTINATION: Record<Family, Field> = {
+  ipv4: { base: 'network', offset: 16, length: 4 },
+  ipv6: { base: 'network', offset: 24, length: 16 },
+}
+/** The target of a neighbour advertisement (RFC 4861 §4.4). */
+const ND_TARGET: Field = { base: 'transport', offset: 8, length: 16 }
+const PROTOCOL = { icmp: 1, ipip: 4, udp: 17, icmpv6: 58 } as const
+/** NFPROTO_*. */
+const NFPROTO: Record<Family, string> = { ipv4: '02', ipv6: '0a' }
+
+/** `iifname "PREFIX*"`. */
+export function fromInterfaces(prefix: string): Steps {
+  return [
+    { type: 'meta', key: 'iifname', load: 1 },
+    { type: 'cmp', op: 'eq', from: 1, value: toHex(Buffer.from(prefix)) },
+  ]
+}
+
+/** `meta nfproto FAMILY`: a rule of the family inet says it before it reads a header of the network. */
+export function ofFamily(family: Family): Steps {
+  return [{ type: 'meta', key: 'nfproto', load: 1 }, equals(NFPROTO[family])]
+}
+
+/** `ip protocol PROTOCOL`, past the extension headers of IPv6. */
+function ofProtocol(protocol: keyof typeof PROTOCOL): Steps {
+  return [{ type: 'meta', key: 'l4proto', load: 1 }, equals(hex(PROTOCOL[protocol], 1))]
+}
+
+/** The packet carries IP-in-IP. */
+export function isIpip(): Steps {
+  return ofProtocol('ipip')
+}
+
+/** `udp sport PORT` or `udp dport PORT`. A fragment that is not the first one has no ports and never matches. */
+export function isUdp(side: 'sport' | 'dport', port: number): Steps {
+  const field: Field = { base: 'transport', offset: side === 'sport' ? 0 : 2, length: 2 }
+  return [...ofProtocol('udp'), read(field, 1), equals(hex(port, 2))]
+}
+
+/** `icmp type TYPE` or `icmpv6 type TYPE`. */
+export function isIcmp(family: Family, type: number): Steps {
+  const protocol = family === 'ipv4' ? 'icmp' : 'icmpv6'
+  const field: Field = { base: 'transport', offset: 0, length: 1 }
+  return [...ofFamily(family), ...ofProtocol(protocol), read(field, 1), equals(hex(type, 1))]
+}
+
+/** `iifname . SOURCE != @set`; the family is known by then. */
+export function sourceNotOfInterface(of: Family | 'arp', set: string): Steps {
+  return notOfInterface(SOURCE[of], set)
+}
+
+/** The same for the target of a neighbour advertisement, which the packet is known to be. */
+export function targetNotOfInterface(set: string): Steps {
+  return notOfInterface(ND_TARGET, set)
+}
+
+/** `ip saddr @set`, or `!=`. */
+export function source(family: Family, is: 'in' | 'not in', set: string): Steps {
+  return [...ofFamily(family), read(SOURCE[family], 1), lookup(set, is)]
+}
+
+/** `ip daddr @set`, or `!=`. */
+export function destination(family: Family, is: 'in' | 'not in', set: string): Steps {
+  return [...ofFamily(family), read(DESTINATION[family], 1), lookup(set, is)]
+}
+
+/** `ip6 saddr ADDRESS`. */
+export function sourceIs(family: Family, address: string): Steps {
+  return [...ofFamily(family), read(SOURCE[family], 1), equals(toHex(addressBytes(address)))]
+}
+
+/** `ip daddr FIRST.0.0.0/8`. */
+export function destinationStartsWith(octet: number): Steps {
+  return [...ofFamily('ipv4'), read({ ...DESTINATION.ipv4, length: 1 }, 1), equals(hex(octet, 1))]
+}
+
+/** `counter drop`. */
+export const COUNTED_DROP: Steps = [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'drop' } }]
+
+/** `jump CHAIN`. */
+export function jump(chain: string): Steps {
+  return [{ type: 'immediate', load: 0, data: { verdict: 'jump', chain } }]
+}
+
+/** The name of an interface fills register 1, so that the field follows it in register 2. */
+function notOfInterface(field: Field, set: string): Steps {
+  return [{ type: 'meta', key: 'iifname', load: 1 }, read(field, 2), lookup(set, 'not in')]
+}
+
+function read(field: Field, load: number): NftExpression {
+  return { type: 'payload', ...field, load }
+}
+
+function equals(value: string): NftExpression {
+  return { type: 'cmp', op: 'eq', from: 1, value }
+}
+
+function lookup(set: string, is: 'in' | 'not in'): NftExpression {
+  return { type: 'lookup', set, from: 1, ...(is === 'not in' && { inverted: true }) }
+}
+
+function hex(value: number, octets: number): string {
+  return value.toString(16).padStart(2 * octets, '0')
+}

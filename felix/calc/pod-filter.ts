@@ -1,0 +1,180 @@
+// The packets that are dropped whatever a policy says: what pods send under addresses of others, what only routers and
+// DHCP servers send, tunnel packets of pods to nodes, tunnel packets to this node that no node sent, and what pods send
+// to loopback addresses, which `route_localnet` would let in. Two tables, because ARP has a family of its own. Each rule
+// looks one key up in a set, so that its cost is the same for any number of pods and nodes.
+// Hazards: packets of pods are judged before connection tracking (priority raw), so that what is dropped leaves no entry;
+// tunnel packets are judged after DNAT, which can lead to a node too; a masquerading node gives a pod's packet its own
+// address, so tunnel packets count only at the one address that the other nodes send them to.
+import type { NftChain, NftExpression, NftFamily, NftRule, NftSet } from '../../kernel/port/nftables.ts'
+import { type NamedNftElement, type NftProgram, nftTableKey } from '../../kernel/reconcile/objects.ts'
+import { familyOf, parseAddress } from '../../lib/ip.ts'
+import type { Endpoint } from '../input.ts'
+import {
+  COUNTED_DROP,
+  destination,
+  destinationStartsWith,
+  fromInterfaces,
+  isIcmp,
+  isIpip,
+  isUdp,
+  jump,
+  ofFamily,
+  source,
+  sourceIs,
+  sourceNotOfInterface,
+  targetNotOfInterface,
+} from './nft-expressions.ts'
+
+/** `table`: the name of both tables; `interfacePrefix`: what the names of the pods' interfaces begin with. */
+export type PodFilterMarks = { table: string; interfacePrefix: string }
+
+/** `ipip`, `vxlan`: this node may have such a tunnel. Without one, its packets are some other program's. */
+export type TunnelFacts = { ipip: boolean; vxlan: boolean; vxlanPort: number }
+
+/** `iifname . address` of every pod. */
+const POD_IPV4 = 'pod_ipv4'
+const POD_IPV6 = 'pod_ipv6'
+/** IPv4 addresses of all nodes, this one's too. */
+const NODES = 'nodes'
+/** The address of this node that its tunnels end at. */
+const THIS_NODE = 'this_node'
+
+/** Before connection tracking (-200) and after the reassembly of fragments (-400). */
+const RAW = -300
+/** Just before the usual filters of others. */
+const FILTER = -5
+
+const LOOPBACK_OCTET = 127
+const DHCP_SERVER_PORT = { ipv4: 67, ipv6: 547 } as const
+const ICMP_REDIRECT = 5
+const ICMPV6 = { routerAdvertisement: 134, neighbourAdvertisement: 136, redirect: 137 } as const
+
+/** Both tables by key, for the nodes' tunnels as they are. */
+export function podFilterPrograms(
+  { table, interfacePrefix }: PodFilterMarks,
+  tunnels: TunnelFacts,
+): Map<string, NftProgram> {
+  const fromPods = fromInterfaces(interfacePrefix)
+  const inet = tableOf('inet', table)
+  const arp = tableOf('arp', table)
+  const programs: NftProgram[] = [
+    {
+      table: inet.table,
+      sets: [
+        inet.set(POD_IPV4, 'ifname . ipv4_addr'),
+        inet.set(POD_IPV6, 'ifname . ipv6_addr'),
+        inet.set(NODES, 'ipv4_addr'),
+        inet.set(THIS_NODE, 'ipv4_addr'),
+      ],
+      chains: [
+        inet.chain('from_pod'),
+        inet.chain('prerouting', { type: 'filter', hook: 'prerouting', priority: RAW }),
+        inet.chain('forward', { type: 'filter', hook: 'forward', priority: FILTER }),
+        inet.chain('input', { type: 'filter', hook: 'input', priority: FILTER }),
+      ],
+      rules: [
+        ...podRules(inet.drop),
+        inet.rule('prerouting', [...fromPods, ...jump('from_pod')]),
+        inet.drop('forward', 'IP-in-IP of a pod to a node', [
+          ...fromPods,
+          ...destination('ipv4', 'in', NODES),
+          ...isIpip(),
+        ]),
+        inet.drop('forward', 'VXLAN of a pod to a node', [
+          ...fromPods,
+          ...destination('ipv4', 'in', NODES),
+          ...isUdp('dport', tunnels.vxlanPort),
+        ]),
+        ...tunnelRules(inet.drop, tunnels),
+      ],
+    },
+    {
+      table: arp.table,
+      sets: [arp.set(POD_IPV4, 'ifname . ipv4_addr')],
+      chains: [arp.chain('input', { type: 'filter', hook: 'input', priority: 0 })],
+      rules: [arp.drop('input', 'foreign ARP sender', [...fromPods, ...sourceNotOfInterface('arp', POD_IPV4)])],
+    },
+  ]
+  return new Map(programs.map(program => [nftTableKey(program.table), program]))
+}
+
+type Drop = ReturnType<typeof tableOf>['drop']
+
+/** What is judged of a packet that a pod sent, in this order. */
+function podRules(drop: Drop): NftRule[] {
+  const rule = (comment: string, match: readonly NftExpression[]) => drop('from_pod', comment, match)
+  return [
+    rule('loopback destination', destinationStartsWith(LOOPBACK_OCTET)),
+    rule('foreign IPv4 source', [...ofFamily('ipv4'), ...sourceNotOfInterface('ipv4', POD_IPV4)]),
+    // duplicate address detection, which pods do not need: no other host is on their link
+    rule('no IPv6 source', sourceIs('ipv6', '::')),
+    rule('foreign IPv6 source', [...ofFamily('ipv6'), ...sourceNotOfInterface('ipv6', POD_IPV6)]),
+    rule('router advertisement', isIcmp('ipv6', ICMPV6.routerAdvertisement)),
+    rule('foreign neighbour advertisement', [
+      ...isIcmp('ipv6', ICMPV6.neighbourAdvertisement),
+      ...targetNotOfInterface(POD_IPV6),
+    ]),
+    rule('redirect', isIcmp('ipv6', ICMPV6.redirect)),
+    rule('redirect', isIcmp('ipv4', ICMP_REDIRECT)),
+    rule('DHCP server', [...ofFamily('ipv4'), ...isUdp('sport', DHCP_SERVER_PORT.ipv4)]),
+    rule('DHCP server', [...ofFamily('ipv6'), ...isUdp('sport', DHCP_SERVER_PORT.ipv6)]),
+  ]
+}
+
+function tunnelRules(drop: Drop, { ipip, vxlan, vxlanPort }: TunnelFacts): NftRule[] {
+  const guard = (name: string, match: readonly NftExpression[]) => [
+    drop('input', `${name} that no node sent`, [...source('ipv4', 'not in', NODES), ...match]),
+    drop('input', `${name} to another address`, [...destination('ipv4', 'not in', THIS_NODE), ...match]),
+  ]
+  return [...(ipip ? guard('IP-in-IP', isIpip()) : []), ...(vxlan ? guard('VXLAN', isUdp('dport', vxlanPort)) : [])]
+}
+
+/** The elements that let a pod send under its own addresses, and under the link-local address that its MAC gives it. */
+export function podElements(
+  { table }: PodFilterMarks,
+  { interfaceName, addresses, mac }: Pick<Endpoint, 'interfaceName' | 'addresses' | 'mac'>,
+): NamedNftElement[] {
+  const element = (family: NftFamily, set: string, address: string): NamedNftElement => {
+    return { family, table, set, words: [interfaceName, address], interfaceName }
+  }
+  return [...addresses, linkLocal(mac)].flatMap(address =>
+    familyOf(address) === 'ipv6'
+      ? [element('inet', POD_IPV6, address)]
+      : [element('inet', POD_IPV4, address), element('arp', POD_IPV4, address)],
+  )
+}
+
+/** The element of one node's address; undefined for IPv6, which no tunnel runs over. */
+export function nodeElement({ table }: PodFilterMarks, address: string): NamedNftElement | undefined {
+  if (familyOf(address) !== 'ipv4') return undefined
+  return { family: 'inet', table, set: NODES, words: [address] }
+}
+
+export function thisNodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {
+  return { family: 'inet', table, set: THIS_NODE, words: [address] }
+}
+
+/** The link-local address of an interface with this MAC (RFC 4291 appendix A). */
+function linkLocal(mac: string): string {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac.split(':').map(octet => Number.parseInt(octet, 16))
+  const groups = [((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d, (e << 8) | f]
+  return parseAddress(`fe80::${groups.map(group => group.toString(16)).join(':')}`)!
+}
+
+function tableOf(family: NftFamily, table: string) {
+  const of = { family, table } as const
+  const rule = (chain: string, expressions: readonly NftExpression[], comment?: string): NftRule => {
+    return { kind: 'rule', ...of, chain, expressions, ...(comment !== undefined && { comment }) }
+  }
+  return {
+    table: { kind: 'table', family, name: table } as const,
+    set: (name: string, type: string): NftSet => ({ kind: 'set', ...of, name, type }),
+    chain: (name: string, base?: NftChain['base']): NftChain => {
+      return { kind: 'chain', ...of, name, ...(base !== undefined && { base: { policy: 'accept', ...base } }) }
+    },
+    rule,
+    /** A rule that counts and drops what matches; `comment` says what that is. */
+    drop: (chain: string, comment: string, match: readonly NftExpression[]): NftRule =>
+      rule(chain, [...match, ...COUNTED_DROP], comment),
+  }
+}

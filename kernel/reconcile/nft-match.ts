@@ -1,0 +1,78 @@
+// Whether a table of nftables is as its program has it, and the changes that make it so. A table that differs in more
+// than its rules is made anew within one transaction: packets meet the old one or the new one, and never none. Pure.
+import { isDeepStrictEqual } from 'node:util'
+import type { NftChain, NftChange, NftExpression, NftRule, NftSet, NftTable } from '../port/nftables.ts'
+import type { NftProgram } from './objects.ts'
+
+/** `before` the elements of the table are added, and `after` that. `anew`: the table loses all elements it has. */
+export type TableChanges = { anew: boolean; before: NftChange[]; after: NftChange[] }
+
+/** What has to be done to a table, which is undefined where there is none; undefined when nothing has to be. */
+export function tableChanges(program: NftProgram, seen: NftProgram | undefined): TableChanges | undefined {
+  if (seen === undefined) return { anew: false, before: frame(program), after: contents(program) }
+  if (!sameFrame(program, seen)) {
+    const { family, name } = program.table
+    const removed: NftChange = { verb: 'delete', object: { kind: 'table', family, name } }
+    return { anew: true, before: [removed, ...frame(program)], after: contents(program) }
+  }
+  const after = program.chains.flatMap(chain => {
+    const wanted = rulesOf(program.rules, chain)
+    const there = rulesOf(seen.rules, chain)
+    if (isDeepStrictEqual(wanted.map(essence), there.map(essence))) return []
+    const { kind, family, table, name } = chain
+    const emptied: NftChange = { verb: 'flush', object: { kind, family, table, name } }
+    return [emptied, ...wanted.map((object): NftChange => ({ verb: 'add', object }))]
+  })
+  return after.length === 0 ? undefined : { anew: false, before: [], after }
+}
+
+function frame({ table, sets }: NftProgram): NftChange[] {
+  return [table, ...sets].map((object): NftChange => ({ verb: 'add', object }))
+}
+
+/** A chain is empty while there are rules of others to come that jump to it, and base chains come last. */
+function contents({ chains, rules }: NftProgram): NftChange[] {
+  const inOrder = chains.toSorted((a, b) => Number(a.base !== undefined) - Number(b.base !== undefined))
+  return [...inOrder, ...rules].map((object): NftChange => ({ verb: 'add', object }))
+}
+
+/** A table with other flags may be one that does nothing (`dormant`). */
+function sameFrame({ table, sets, chains }: NftProgram, seen: NftProgram): boolean {
+  return (
+    flagsOf(table) === flagsOf(seen.table) &&
+    isDeepStrictEqual(byName(sets, setEssence), byName(seen.sets, setEssence)) &&
+    isDeepStrictEqual(byName(chains, chainEssence), byName(seen.chains, chainEssence))
+  )
+}
+
+function flagsOf({ flags = 0 }: NftTable): number {
+  return flags
+}
+
+function byName<T extends { name: string }>(objects: readonly T[], essenceOf: (object: T) => unknown) {
+  return new Map(objects.map(object => [object.name, essenceOf(object)]))
+}
+
+/** The type of a set and whether it is one of intervals or of elements that end by themselves. */
+export function setEssence({ type, data, flags = [], timeoutMs }: NftSet): unknown {
+  return [type, data, [...flags].sort(), timeoutMs]
+}
+
+function chainEssence({ base }: NftChain): unknown {
+  if (base === undefined) return undefined
+  const { type, hook, priority, policy = 'accept', devices = [] } = base
+  return [type, hook, priority, policy, devices]
+}
+
+function rulesOf(rules: readonly NftRule[], { name }: NftChain): NftRule[] {
+  return rules.filter(({ chain }) => chain === name)
+}
+
+/** What a rule does, without its number and without what its counters have counted. */
+function essence({ expressions, comment }: NftRule): unknown {
+  return [comment, expressions.map(step => (step.type === 'counter' ? { type: 'counter' } : defined(step)))]
+}
+
+function defined(step: NftExpression): unknown {
+  return Object.fromEntries(Object.entries(step).filter(([, value]) => value !== undefined))
+}

@@ -1,0 +1,341 @@
+// Our tables of nftables and the elements of their sets: read, compare, and write the difference in one transaction, so
+// that packets never meet half of it. The tables are known as ours by their names, and nobody else may write into them.
+// Elements are added before rules that look them up, and removed at the end of a pass, when nothing sends any more.
+// What a transaction did is believed without reading it back: it is all or nothing, and changes by others are told.
+import { Delta } from '../../lib/delta.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
+import type {
+  NftablesPort,
+  NftChange,
+  NftElements,
+  NftRefusal,
+  NftRuleset,
+  NftSet,
+  NftTable,
+} from '../port/nftables.ts'
+import { setEssence, type TableChanges, tableChanges } from './nft-match.ts'
+import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
+import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
+
+/** A refused transaction is tried again with what the kernel has then, and then without what it refuses. */
+const ATTEMPTS = 5
+/** Elements of one transaction; the kernel holds a lock that all writers share while it works. */
+const ELEMENTS_AT_ONCE = 5_000
+/** Elements that are refused together, where they are of no interface. */
+const ELEMENTS_OF_GROUP = 1_000
+
+/** This kernel has no nftables, or not this family of it (socket, table). */
+const LACKING: readonly number[] = [ERRNO.EPROTONOSUPPORT, ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]
+
+type TableName = Pick<NftTable, 'family' | 'name'>
+
+/** What is written or refused together: a table without its elements, or some elements of a set. */
+type Part = { key: string; table: string; changes: TableChanges; elements: readonly NamedNftElement[] }
+
+export class NftTables {
+  readonly #kernel: NftablesPort
+  readonly #programs = new Map<string, NftProgram>()
+  readonly #elements = new Delta<NamedNftElement>(() => true)
+  /** Tables as they were last read or written, without elements. */
+  readonly #seen = new Map<string, NftProgram>()
+  /** Tables that were as wanted and then were not, and elements that came or went by others. */
+  readonly #broken = new Set<string>()
+  readonly #lacking = new Map<string, string>()
+  #stale = true
+  #wasRead = false
+
+  constructor(kernel: NftablesPort) {
+    this.#kernel = kernel
+  }
+
+  /** Wants a table to be so. Memory only. A table that is wanted no more is left as it is. */
+  wantTable(key: string, program: NftProgram | undefined): void {
+    if (program === undefined) this.#programs.delete(key)
+    else {
+      if (!this.#programs.has(key)) this.#stale = true
+      this.#programs.set(key, program)
+    }
+  }
+
+  /** Wants an element to be there, or to be gone. Memory only. */
+  wantElement(key: string, element: NamedNftElement | undefined): void {
+    this.#elements.want(key, element)
+  }
+
+  /** The kernel may have changed unseen: the next pass reads our tables again. */
+  invalidate(): void {
+    this.#stale = true
+  }
+
+  /** Takes in that a table was changed by others; without `table` any may have been. Returns whether a pass is needed. */
+  observe(table: TableName | undefined): boolean {
+    if (table !== undefined && !this.#programs.has(nftTableKey(table))) return false
+    this.#stale = true
+    return true
+  }
+
+  /** Whether a table is in the kernel as it is wanted, as far as is known. */
+  stands(key: string): boolean {
+    const [program, seen] = [this.#programs.get(key), this.#seen.get(key)]
+    return program !== undefined && seen !== undefined && changesFor(program, seen) === undefined
+  }
+
+  /** Tables that this kernel cannot have, each with what it said. */
+  lacking(): ReadonlyMap<string, string> {
+    return this.#lacking
+  }
+
+  /**
+   * Brings tables and wanted elements into the kernel. Never rejects with `KernelError`: a kernel that cannot be read
+   * counts as one that refuses everything, and elements that are not there then are refused, each with its interface.
+   */
+  async put(): Promise<Outcome> {
+    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    const excluded = new Map<string, WriteFailure>()
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const failure = this.#stale ? await this.#read() : undefined
+      if (failure !== undefined) {
+        for (const key of this.#programs.keys()) excluded.set(key, failure)
+        break
+      }
+      const parts = this.#parts().filter(({ key, table }) => !excluded.has(key) && !this.#isShut(table, excluded))
+      if (parts.length === 0) break
+      const refusals = await this.#write(parts)
+      if (refusals.size === 0) {
+        this.#took(parts, outcome)
+        break
+      }
+      if (this.#noteLacks(parts, refusals)) continue
+      this.#stale = true
+      if (attempt > 0) for (const [key, { error }] of refusals) excluded.set(key, failureOf(error))
+    }
+    for (const part of this.#parts()) {
+      if (this.#lacking.has(part.table)) continue
+      const failure = excluded.get(part.key) ?? excluded.get(part.table) ?? UNSETTLED
+      for (const name of namesOf(part)) outcome.refused.push({ ...name, ...failure })
+    }
+    return outcome
+  }
+
+  /** Removes elements that are not wanted, as far as `mayRemove` lets it. */
+  async remove(mayRemove: (element: NamedNftElement) => boolean): Promise<Outcome> {
+    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    const gone: NamedNftElement[] = []
+    for (const { value, seen } of this.#elements.pending()) {
+      if (value !== undefined || seen === undefined) continue
+      if (mayRemove(seen)) gone.push(seen)
+      else outcome.withheld.push(elementName(seen))
+    }
+    for (let from = 0; from < gone.length; from += ELEMENTS_AT_ONCE) {
+      const some = gone.slice(from, from + ELEMENTS_AT_ONCE)
+      const changes = grouped(some).map(
+        (elements): NftChange => ({ verb: 'delete', object: this.#asElements(elements) }),
+      )
+      const [refusal] = await this.#change(changes)
+      if (refusal === undefined)
+        for (const each of some) {
+          this.#elements.saw(nftElementKey(each))
+          this.#wrote(elementName(each), outcome)
+        }
+      else {
+        // somebody removed one of them first: the next pass sees what is left
+        this.#stale = true
+        const failure = failureOf(refusal.error)
+        outcome.refused.push(...some.map(each => ({ ...elementName(each), ...failure })))
+      }
+    }
+    return outcome
+  }
+
+  /** Why the kernel could not be read; undefined when it was, or when it has no nftables. */
+  async #read(): Promise<WriteFailure | undefined> {
+    const standing = [...this.#programs.keys()].filter(key => this.stands(key))
+    const before = new Map(this.#elements.seen())
+    const found: [string, NamedNftElement][] = []
+    this.#lacking.clear()
+    for (const [key, { table }] of this.#programs) {
+      let ruleset: NftRuleset | undefined
+      try {
+        ruleset = await this.#kernel.nftables({ family: table.family, name: table.name })
+      } catch (error) {
+        if (!(error instanceof KernelError)) throw error
+        // a kernel without nftables does not know the request (EINVAL)
+        if (LACKING.includes(error.errno) || error.errno === ERRNO.EINVAL) this.#lacking.set(key, error.message)
+        else return failureOf(error)
+      }
+      if (ruleset === undefined) this.#seen.delete(key)
+      else this.#seen.set(key, ruleset)
+      for (const element of elementsOf(ruleset))
+        if (this.#setOf(element) !== undefined) found.push([nftElementKey(element), element])
+    }
+    this.#elements.resync(found)
+    this.#stale = false
+    for (const key of standing) if (!this.stands(key)) this.#broken.add(key)
+    if (this.#wasRead) this.#compare(before)
+    this.#wasRead = true
+    return undefined
+  }
+
+  /** Notes which elements others removed or added since they were last known. A table that is gone stands for its own. */
+  #compare(before: ReadonlyMap<string, NamedNftElement>): void {
+    const [wanted, seen] = [this.#elements.wanted(), this.#elements.seen()]
+    const isInWholeTable = (element: NamedNftElement) => !this.#broken.has(tableOf(element))
+    for (const [key, element] of wanted)
+      if (before.has(key) && !seen.has(key) && isInWholeTable(element)) this.#broken.add(key)
+    for (const [key, element] of seen)
+      if (!before.has(key) && !wanted.has(key) && isInWholeTable(element)) this.#broken.add(key)
+  }
+
+  /** What is left to write, tables first. */
+  #parts(): Part[] {
+    const parts: Part[] = []
+    const anew = new Set<string>()
+    for (const [key, program] of this.#programs) {
+      const changes = changesFor(program, this.#seen.get(key))
+      if (changes === undefined) {
+        this.#seen.set(key, program)
+        continue
+      }
+      parts.push({ key, table: key, changes, elements: [] })
+      if (changes.anew) anew.add(key)
+    }
+    const missing: NamedNftElement[] = []
+    for (const { value } of this.#elements.pending())
+      if (value !== undefined && !anew.has(tableOf(value)) && this.#setOf(value) !== undefined) missing.push(value)
+    // with its table every element goes, also those that are not wanted and may not be removed yet
+    if (anew.size > 0)
+      for (const [key, element] of new Map([...this.#elements.seen(), ...this.#elements.wanted()]))
+        if (anew.has(tableOf(element)) && (this.#elements.wanted().has(key) || this.#keepsSet(element)))
+          missing.push(element)
+    for (const elements of grouped(missing)) {
+      const [first] = elements
+      const key = `${tableOf(first!)} ${first!.set} ${nftElementKey(first!)}`
+      parts.push({ key, table: tableOf(first!), changes: { anew: false, before: [], after: [] }, elements })
+    }
+    return parts
+  }
+
+  /** Carries out all changes of `parts`, in one transaction where they are not too many; refusals by the part's key. */
+  async #write(parts: readonly Part[]): Promise<ReadonlyMap<string, NftRefusal>> {
+    const changes: { part: Part; change: NftChange }[] = []
+    for (const part of parts) for (const change of part.changes.before) changes.push({ part, change })
+    for (const part of parts)
+      if (part.elements.length > 0)
+        changes.push({ part, change: { verb: 'add', object: this.#asElements(part.elements) } })
+    for (const part of parts) for (const change of part.changes.after) changes.push({ part, change })
+    const whole = parts.some(part => part.changes.anew)
+    const refusals = new Map<string, NftRefusal>()
+    for (let from = 0, to = 0; from < changes.length; from = to) {
+      for (let count = 0; to < changes.length && (whole || count <= ELEMENTS_AT_ONCE); to++)
+        count += changes[to]!.part.elements.length
+      const some = changes.slice(from, to)
+      for (const refusal of await this.#change(some.map(({ change }) => change))) {
+        const of = refusal.index === undefined ? some.map(({ part }) => part) : [some[refusal.index]!.part]
+        for (const { key } of of) if (!refusals.has(key)) refusals.set(key, refusal)
+      }
+      if (refusals.size > 0) break
+    }
+    return refusals
+  }
+
+  async #change(changes: readonly NftChange[]): Promise<NftRefusal[]> {
+    try {
+      return await this.#kernel.changeNftables(changes)
+    } catch (error) {
+      if (error instanceof KernelError) return [{ error }]
+      throw error
+    }
+  }
+
+  /** Notes tables that this kernel cannot have; returns whether there are any. */
+  #noteLacks(parts: readonly Part[], refusals: ReadonlyMap<string, NftRefusal>): boolean {
+    const before = this.#lacking.size
+    for (const { key, table } of parts) {
+      const error = key === table ? refusals.get(key)?.error : undefined
+      if (error !== undefined && LACKING.includes(error.errno)) this.#lacking.set(key, error.message)
+    }
+    return this.#lacking.size > before
+  }
+
+  /** Whether nothing can be written into a table now. */
+  #isShut(table: string, excluded: ReadonlyMap<string, WriteFailure>): boolean {
+    return this.#lacking.has(table) || (excluded.has(table) && !this.#seen.has(table))
+  }
+
+  #took(parts: readonly Part[], outcome: Outcome): void {
+    for (const part of parts) {
+      if (part.key === part.table) this.#seen.set(part.key, this.#programs.get(part.key)!)
+      for (const each of part.elements) this.#elements.saw(nftElementKey(each), each)
+      for (const name of namesOf(part)) this.#wrote(name, outcome)
+    }
+  }
+
+  #wrote(name: ObjectName, outcome: Outcome): void {
+    outcome.written.push(name)
+    if (this.#broken.delete(name.key)) outcome.healed.push(name)
+  }
+
+  #setOf({ family, table, set }: NamedNftElement): NftSet | undefined {
+    return this.#programs.get(nftTableKey({ family, name: table }))?.sets.find(({ name }) => name === set)
+  }
+
+  /** Whether the set of an element in the kernel will be there as it was when its table is made anew. */
+  #keepsSet(element: NamedNftElement): boolean {
+    const seen = this.#seen.get(tableOf(element))?.sets.find(({ name }) => name === element.set)
+    const wanted = this.#setOf(element)
+    return (
+      seen !== undefined &&
+      wanted !== undefined &&
+      JSON.stringify(setEssence(seen)) === JSON.stringify(setEssence(wanted))
+    )
+  }
+
+  #asElements(elements: readonly NamedNftElement[]): NftElements {
+    const { family, table, set } = elements[0]!
+    const { type } = this.#setOf(elements[0]!)!
+    return { kind: 'elements', family, table, set, type, elements: elements.map(({ words }) => ({ key: words })) }
+  }
+}
+
+const UNSETTLED: WriteFailure = {
+  reason: 'Refused',
+  message: `the tables of nftables were changed by others ${ATTEMPTS} times while they were written`,
+}
+
+function changesFor(program: NftProgram, seen: NftProgram | undefined): TableChanges | undefined {
+  return seen === program ? undefined : tableChanges(program, seen)
+}
+
+function namesOf({ key, table, elements }: Part): ObjectName[] {
+  return key === table ? [{ kind: 'nftTable', key }] : elements.map(elementName)
+}
+
+function elementName(element: NamedNftElement): ObjectName {
+  const { interfaceName } = element
+  return { kind: 'nftElement', key: nftElementKey(element), ...(interfaceName !== undefined && { interfaceName }) }
+}
+
+function tableOf({ family, table }: NamedNftElement): string {
+  return nftTableKey({ family, name: table })
+}
+
+function elementsOf(ruleset: NftRuleset | undefined): NamedNftElement[] {
+  if (ruleset === undefined) return []
+  return ruleset.elements.flatMap(({ family, table, set, type, elements }) =>
+    elements.map(({ key }) => {
+      const [first] = key
+      const named = type.startsWith('ifname') && first !== undefined
+      return { family, table, set, words: key, ...(named && { interfaceName: first }) }
+    }),
+  )
+}
+
+/** Elements by set and interface; those of no interface in groups of some size. */
+function grouped(elements: readonly NamedNftElement[]): NamedNftElement[][] {
+  const groups = Map.groupBy(elements, each => `${tableOf(each)} ${each.set} ${each.interfaceName ?? ''}`)
+  const out: NamedNftElement[][] = []
+  for (const group of groups.values())
+    for (let from = 0; from < group.length; from += ELEMENTS_OF_GROUP)
+      out.push(group.slice(from, from + ELEMENTS_OF_GROUP))
+  return out
+}

@@ -1,0 +1,220 @@
+// Our tables of nftables and their elements: written whole, kept so, and never with a moment in between.
+import test from 'ava'
+import { FakeWorld } from '../../../kernel/fake/world.ts'
+import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
+import type { NftablesPort, NftChange, NftRule, NftSet } from '../../../kernel/port/nftables.ts'
+import { NftTables } from '../../../kernel/reconcile/nft-tables.ts'
+import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from '../../../kernel/reconcile/objects.ts'
+
+const NAME = { family: 'inet', name: 'ours' } as const
+const OF = { family: 'inet', table: 'ours' } as const
+const set = (name: string): NftSet => ({ kind: 'set', ...OF, name, type: 'ifname . ipv4_addr' })
+const dropRule = (comment: string): NftRule => ({
+  ...{ kind: 'rule', ...OF, chain: 'in', comment },
+  expressions: [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'drop' } }],
+})
+const PROGRAM: NftProgram = {
+  table: { kind: 'table', ...NAME },
+  sets: [set('pods')],
+  chains: [{ kind: 'chain', ...OF, name: 'in', base: { type: 'filter', hook: 'input', priority: 0 } }],
+  rules: [dropRule('one')],
+}
+const KEY = nftTableKey(NAME)
+const element = (interfaceName: string, address = '10.0.0.1'): NamedNftElement => {
+  return { ...OF, set: 'pods', words: [interfaceName, address], interfaceName }
+}
+
+type Bench = {
+  tables: NftTables
+  otherProgram: NftablesPort
+  sent: NftChange[][]
+  /** What the kernel says of a change; undefined lets it pass. */
+  refuse: (change: NftChange) => number | undefined
+  want(...elements: NamedNftElement[]): void
+}
+
+function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().kernel()): Bench {
+  const it: Omit<Bench, 'tables' | 'want'> = { otherProgram, sent: [], refuse: () => undefined }
+  const kernel: NftablesPort = {
+    nftables: of => otherProgram.nftables(of),
+    async changeNftables(changes) {
+      it.sent.push([...changes])
+      const refusals = changes.flatMap((change, index) => {
+        const errno = it.refuse(change)
+        return errno === undefined ? [] : [{ index, error: new KernelError(errno, 'nft', change.verb) }]
+      })
+      return refusals.length > 0 ? refusals : otherProgram.changeNftables(changes)
+    },
+  }
+  const tables = new NftTables(kernel)
+  tables.wantTable(KEY, program)
+  const want = (...elements: NamedNftElement[]) => {
+    for (const each of elements) tables.wantElement(nftElementKey(each), each)
+  }
+  return Object.assign(it, { tables, want })
+}
+
+async function elements({ otherProgram }: Bench): Promise<string[]> {
+  const ruleset = await otherProgram.nftables(NAME)
+  return (ruleset?.elements ?? []).flatMap(each => each.elements.map(({ key }) => key.join(' '))).sort()
+}
+
+const all = () => true
+
+test('a table comes with its elements in one transaction, and a second pass sends nothing', async t => {
+  const it = bench()
+  it.want(element('cali1'), element('cali2', '10.0.0.2'))
+  const { written, healed, refused } = await it.tables.put()
+  t.is(written.length, 3)
+  t.deepEqual([healed, refused], [[], []])
+  t.is(it.sent.length, 1)
+  t.true(it.tables.stands(KEY))
+  t.deepEqual(await elements(it), ['cali1 10.0.0.1', 'cali2 10.0.0.2'])
+  await it.tables.put()
+  await it.tables.remove(all)
+  t.is(it.sent.length, 1)
+})
+
+test('a table of an earlier run is adopted without a write, and what is not wanted goes when it may', async t => {
+  const first = bench()
+  first.want(element('cali1'), element('cali2'))
+  await first.tables.put()
+  const it = bench(PROGRAM, first.otherProgram)
+  it.want(element('cali1'))
+  await it.tables.put()
+  t.true(it.tables.stands(KEY))
+  t.is((await it.tables.remove(() => false)).withheld.length, 1)
+  t.deepEqual(it.sent, [])
+  t.deepEqual((await it.tables.remove(all)).healed, [])
+  t.deepEqual(await elements(it), ['cali1 10.0.0.1'])
+})
+
+test('a table of another shape is made anew in one transaction that loses no element', async t => {
+  const first = bench()
+  first.want(element('cali1'), element('cali2'))
+  await first.tables.put()
+  const it = bench({ ...PROGRAM, sets: [...PROGRAM.sets, set('more')] }, first.otherProgram)
+  it.want(element('cali1'), element('cali3'))
+  await it.tables.put()
+  t.is(it.sent.length, 1)
+  t.deepEqual(await elements(it), ['cali1 10.0.0.1', 'cali2 10.0.0.1', 'cali3 10.0.0.1'])
+  t.is((await it.otherProgram.nftables(NAME))?.sets.length, 2)
+})
+
+test('other rules of a chain are written in its place, and no element is touched', async t => {
+  const first = bench()
+  first.want(element('cali1'))
+  await first.tables.put()
+  const it = bench({ ...PROGRAM, rules: [dropRule('one'), dropRule('two')] }, first.otherProgram)
+  it.want(element('cali1'))
+  await it.tables.put()
+  t.deepEqual(
+    it.sent.flat().map(({ verb, object }) => `${verb} ${object.kind}`),
+    ['flush chain', 'add rule', 'add rule'],
+  )
+})
+
+test('what a counter has counted is no difference', async t => {
+  const it = bench()
+  await it.tables.put()
+  const counted: NftRule = { ...dropRule('one'), expressions: dropRule('one').expressions }
+  const { rules } = (await it.otherProgram.nftables(NAME))!
+  const expressions = counted.expressions.map(step =>
+    step.type === 'counter' ? { ...step, packets: 7n, bytes: 700n } : step,
+  )
+  const object = { ...counted, expressions, handle: rules[0]!.handle! }
+  t.deepEqual(await it.otherProgram.changeNftables([{ verb: 'replace', object }]), [])
+  it.tables.invalidate()
+  await it.tables.put()
+  t.is(it.sent.length, 1)
+})
+
+test('a table that others delete while a pod comes is whole again in the same pass, and told as healed once', async t => {
+  const it = bench()
+  it.want(element('cali1'))
+  await it.tables.put()
+  await it.otherProgram.changeNftables([{ verb: 'delete', object: PROGRAM.table }])
+  // nobody was told of it yet
+  it.want(element('cali2'))
+  const { healed, refused } = await it.tables.put()
+  t.deepEqual(healed, [{ kind: 'nftTable', key: KEY }])
+  t.deepEqual(refused, [])
+  t.deepEqual(await elements(it), ['cali1 10.0.0.1', 'cali2 10.0.0.1'])
+})
+
+test('an element that others add is removed and told as healed', async t => {
+  const it = bench()
+  it.want(element('cali1'))
+  await it.tables.put()
+  const foreign = element('cali1', '192.0.2.1')
+  await it.otherProgram.changeNftables([
+    {
+      verb: 'add',
+      object: { kind: 'elements', ...OF, set: 'pods', type: 'ifname . ipv4_addr', elements: [{ key: foreign.words }] },
+    },
+  ])
+  t.false(it.tables.observe({ family: 'inet', name: 'other' }))
+  t.true(it.tables.observe(NAME))
+  await it.tables.put()
+  const { healed } = await it.tables.remove(all)
+  t.deepEqual(healed, [{ kind: 'nftElement', key: nftElementKey(foreign), interfaceName: 'cali1' }])
+  t.deepEqual(await elements(it), ['cali1 10.0.0.1'])
+})
+
+test('an element that the kernel refuses is named with its interface and does not stop the others', async t => {
+  const it = bench()
+  it.want(element('cali1'), element('cali2'))
+  it.refuse = ({ object }) =>
+    object.kind === 'elements' && object.elements.some(({ key }) => key[0] === 'cali1') ? ERRNO.EINVAL : undefined
+  const { refused } = await it.tables.put()
+  t.deepEqual(
+    refused.map(({ kind, interfaceName, errno }) => [kind, interfaceName, errno]),
+    [['nftElement', 'cali1', ERRNO.EINVAL]],
+  )
+  t.true(it.tables.stands(KEY))
+  t.deepEqual(await elements(it), ['cali2 10.0.0.1'])
+})
+
+test('a table that the kernel refuses is refused with every element in it', async t => {
+  const it = bench()
+  it.want(element('cali1'))
+  it.refuse = ({ object }) => (object.kind === 'rule' ? ERRNO.ENOENT : undefined)
+  const { refused } = await it.tables.put()
+  t.deepEqual(
+    refused.map(({ kind, interfaceName }) => [kind, interfaceName]),
+    [
+      ['nftTable', undefined],
+      ['nftElement', 'cali1'],
+    ],
+  )
+  t.false(it.tables.stands(KEY))
+})
+
+test('a kernel that cannot be read refuses all that is wanted; the next pass asks again', async t => {
+  const it = bench()
+  it.want(element('cali1'))
+  const { nftables } = it.otherProgram
+  it.otherProgram.nftables = () => Promise.reject(new KernelError(ERRNO.EINTR, 'read', 'table'))
+  t.is((await it.tables.put()).refused.length, 2)
+  it.otherProgram.nftables = nftables
+  t.deepEqual((await it.tables.put()).refused, [])
+  t.true(it.tables.stands(KEY))
+})
+
+test('a kernel without nftables, or without a family of it, lacks the table and refuses nothing', async t => {
+  const without = bench(PROGRAM, new FakeWorld({ nftables: false }).kernel())
+  without.want(element('cali1'))
+  t.deepEqual((await without.tables.put()).refused, [])
+  t.deepEqual([...without.tables.lacking().keys()], [KEY])
+  t.false(without.tables.stands(KEY))
+
+  const it = bench()
+  const other: NftProgram = { table: { kind: 'table', family: 'arp', name: 'ours' }, sets: [], chains: [], rules: [] }
+  it.tables.wantTable('arp ours', other)
+  it.want(element('cali1'))
+  it.refuse = ({ object }) => (object.family === 'arp' ? ERRNO.EOPNOTSUPP : undefined)
+  t.deepEqual((await it.tables.put()).refused, [])
+  t.deepEqual([...it.tables.lacking().keys()], ['arp ours'])
+  t.true(it.tables.stands(KEY))
+  t.deepEqual(await elements(it), ['cali1 10.0.0.1'])
+})
