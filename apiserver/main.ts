@@ -6,7 +6,7 @@ import { Command } from 'commander'
 import { createLog } from '../lib/log.ts'
 import { clientPaths, nodeKubeconfig, writeKubeconfig } from './client-files.ts'
 import { ownToken, SecretFileError } from './secret-files.ts'
-import { OptionsError, startApiServer } from './server.ts'
+import { checkedAddress, OptionsError, startApiServer } from './server.ts'
 
 type Flags = {
   dataDir: string
@@ -50,6 +50,7 @@ async function serve({ dataDir, listen, tlsCert, tlsKey, tokenFile, tokenAuthFil
     const paths = clientPaths(dataDir)
     const tls =
       tlsCert === undefined || tlsKey === undefined ? undefined : { cert: fileOf(tlsCert), key: fileOf(tlsKey) }
+    checkedAddress({ listen, tls }) // before a token is written into the data directory
     const token = tokenFile === undefined ? ownToken(paths.token) : fileOf(tokenFile).trim()
     const server = await startApiServer({
       ...{ dataDir, listen, token, log: createLog('margay-api'), usersFile: tokenAuthFile ?? paths.users },

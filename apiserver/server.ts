@@ -67,8 +67,7 @@ const LOOPBACK_HOSTS = ['localhost', '127.0.0.1', '::1']
 export async function startApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {
   const { clock = systemClock, log = silentLog, usersFile } = options
   const token = options.token ?? randomBytes(32).toString('base64url')
-  const { host, port } = parseListen(options.listen ?? '127.0.0.1:0')
-  checkOptions(host, options)
+  const { host, port } = checkedAddress(options)
   const tls = options.tls ?? certificateFor(options.dataDir, host, clock)
   const path = options.dataDir === undefined ? ':memory:' : join(options.dataDir, 'api.db')
   const storage = new Storage({ path, history: options.history ?? HISTORY })
@@ -117,9 +116,15 @@ function parseListen(text: string): { host: string; port: number } {
   return { host, port }
 }
 
-function checkOptions(host: string, { tls, token }: ApiServerOptions): void {
+/** Where to listen. Throws OptionsError for options that cannot be used; touches neither the disk nor the network. */
+export function checkedAddress({ listen = '127.0.0.1:0', tls, token }: ApiServerOptions): {
+  host: string
+  port: number
+} {
+  const address = parseListen(listen)
+  const { host } = address
   if (token === '') throw new OptionsError('the token is empty: write one into the token file')
-  if (isLoopback(host) || tls !== undefined) return
+  if (isLoopback(host) || tls !== undefined) return address
   throw new OptionsError(
     `${host} can be reached from other machines, who would read the tokens: give --tls-cert and --tls-key, or listen on 127.0.0.1`,
   )

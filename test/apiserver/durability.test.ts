@@ -98,10 +98,10 @@ test('SIGTERM ends an open watch in order and exits 0', async t => {
   t.is(await body, '')
 })
 
-test('wrong usage exits 2 and names the remedy', t => {
+test('wrong usage exits 2 and names the remedy, before the data directory is touched', t => {
   const main = new URL('../../apiserver/main.ts', import.meta.url).pathname
   const run = (...args: string[]): { status: number | null; stderr: string } =>
-    spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' })
+    spawnSync(process.execPath, [main, '--data-dir', '/dev/null/api', ...args], { encoding: 'utf8' })
   for (const [args, message] of [
     [['--listen', '0.0.0.0:6480'], /--tls-cert and --tls-key/],
     [['--tls-cert', '/dev/null'], /give both/],
