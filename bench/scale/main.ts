@@ -56,7 +56,7 @@ function print(columns: readonly { checkout: string; figures: Figures }[], sizes
     ...(Object.keys(ROWS) as RowName[]).map(row => [
       row,
       ROWS[row].unit,
-      number(targetOf(row)),
+      targetOf(row),
       ...columns.map(({ figures }) => number(figures[row])),
     ]),
   ]
@@ -65,9 +65,9 @@ function print(columns: readonly { checkout: string; figures: Figures }[], sizes
     console.log(row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  '))
 }
 
-function targetOf(row: RowName): number | undefined {
-  const of: { unit: string; target?: number } = ROWS[row]
-  return of.target
+function targetOf(row: RowName): string {
+  const { target }: { unit: string; target?: number | string } = ROWS[row]
+  return typeof target === 'string' ? target : number(target)
 }
 
 function number(value: number | undefined): string {

@@ -34,25 +34,25 @@ export type Sizes = {
   lists: number
 }
 
-/** The rows of the table, with what they should be at 5,000 nodes where that was set; an absent one was not measured. */
+/** The rows of the table, with what they should be at 5,000 nodes where that was set. A row can be left unmeasured. */
 export const ROWS = {
   'start, cold: ready': { unit: 's' },
   'start, cold: received': { unit: 'MB' },
   'start, cold: memory': { unit: 'MiB', target: 200 },
   'Node heartbeat, no peers: agent CPU': { unit: 'ms', target: 0.1 },
-  'foreign IPAMBlock changes: agent CPU': { unit: 'ms', target: 0.1 },
+  'foreign IPAMBlock changes: agent CPU': { unit: 'ms', target: 0 },
   'one of 1,000 learned routes changes: agent CPU': { unit: 'ms', target: 0.3 },
   'restart: ready': { unit: 's', target: 0.7 },
   'restart: received': { unit: 'MB', target: 1 },
   'mesh: all that answer are up': { unit: 's' },
   'Node heartbeat, peers and VTEPs: agent CPU': { unit: 'ms', target: 0.1 },
-  'VTEP of one node changes: agent CPU': { unit: 'ms', target: 1 },
+  'VTEP of one node changes: agent CPU': { unit: 'ms', target: 'flat in N' },
   'ADD, VTEPs on every node, idle: median': { unit: 'ms', target: 10 },
   'ADD, VTEPs on every node, in heartbeats: median': { unit: 'ms', target: 10 },
-  'log with peers that flap or never answer': { unit: 'lines/min', target: 10 },
+  'log with peers that flap or never answer': { unit: 'lines/min', target: 'summed' },
   'memory after 20 events a second': { unit: 'MiB', target: 200 },
   'lists of all Nodes at once: margay-api memory': { unit: 'MiB', target: 400 },
-} as const satisfies Readonly<Record<string, { unit: string; target?: number }>>
+} as const satisfies Readonly<Record<string, { unit: string; target?: number | string }>>
 export type RowName = keyof typeof ROWS
 export type Figures = Partial<Record<RowName, number>>
 
@@ -123,6 +123,7 @@ export async function runScenario(checkout: string, sizes: Sizes, note: (text: s
 
   note('mesh and VXLAN')
   const meshMs = performance.now()
+  const lines = agent.logLines()
   await patch(api.url, `${PATHS.pools}/pods`, { spec: { vxlanMode: 'Always' } })
   await patch(api.url, `${PATHS.bgpConfigurations}/default`, bgpConfiguration(true))
   await sessionsUp(peers)
@@ -145,9 +146,9 @@ export async function runScenario(checkout: string, sizes: Sizes, note: (text: s
   figures['ADD, VTEPs on every node, in heartbeats: median'] = median
 
   note(`${sizes.soakSeconds} s of ${RATE} events a second`)
-  const lines = agent.logLines()
   await atRate(RATE, sizes.soakSeconds * RATE, beat)
-  figures['log with peers that flap or never answer'] = ((agent.logLines() - lines) * 60) / sizes.soakSeconds
+  figures['log with peers that flap or never answer'] =
+    ((agent.logLines() - lines) * 60_000) / (performance.now() - meshMs)
   figures['memory after 20 events a second'] = memoryMib(agent.pid, 'VmRSS')
   await agent.stop()
 
