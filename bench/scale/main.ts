@@ -8,7 +8,7 @@ import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './sce
 
 const HERE = fileURLToPath(new URL('../..', import.meta.url))
 const FULL = { events: 1000, idleSeconds: 5, pods: 50, lists: 20 }
-const QUICK = { events: 100, idleSeconds: 1, pods: 10, lists: 4 }
+const QUICK = { events: 200, idleSeconds: 1, pods: 10, lists: 4 }
 
 async function main(): Promise<void> {
   const { sizes, beside, json } = usage()

@@ -9,7 +9,7 @@ import { type Figures, ROWS, type RowName } from '../../bench/scale/scenario.ts'
 const MAIN = fileURLToPath(new URL('../../bench/scale/main.ts', import.meta.url))
 const [FEW, MANY] = [60, 240]
 /** Below this the machine's noise is larger than the work. */
-const NOISE_MS = 0.7
+const NOISE_MS = 1.5
 const FLAT: readonly RowName[] = [
   'Node heartbeat, no peers: agent CPU',
   'one of 1,000 learned routes changes: agent CPU',
