@@ -1,6 +1,6 @@
 // The kinds that routing depends on, as the caches have them.
 import type { Kind, Resource } from '../api/kinds.ts'
-import type { Condition } from '../api/status.ts'
+import { broken, type Condition } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
 import type { CacheChange } from '../datastore/kind-cache.ts'
 import type { Cancel } from '../lib/clock.ts'
@@ -18,11 +18,11 @@ const WATCHED = [
 export type Watched = (typeof WATCHED)[number]
 
 export class ClusterView {
-  readonly #caches: Pick<Caches, 'of'>
+  readonly #caches: Pick<Caches, 'of' | 'doubt'>
   readonly #cancels: Cancel[] = []
 
   /** Asks for the cache of each kind at once: what is asked for before the caches start has the last run's objects. */
-  constructor(caches: Pick<Caches, 'of'>) {
+  constructor(caches: Pick<Caches, 'of' | 'doubt'>) {
     this.#caches = caches
     for (const kind of WATCHED) caches.of(kind)
   }
@@ -45,6 +45,20 @@ export class ClusterView {
   /** Whether every watch is connected to a server right now. */
   get connected(): boolean {
     return WATCHED.every(kind => this.#caches.of(kind).connected)
+  }
+
+  /** The API server is not believed, and why. */
+  doubted(): Condition[] {
+    const { doubt } = this.#caches
+    if (doubt === undefined) return []
+    return [
+      broken('ClusterRecognised', {
+        reason: 'NotBelieved',
+        message: `the API server is not believed: ${doubt.reason}; this node goes on with what it knew and writes nothing there`,
+        remedy:
+          'restore the API server, or correct the kubeconfig; if it is right as it is: margayctl node accept-cluster',
+      }),
+    ]
   }
 
   /** Objects that are not valid. */

@@ -21,6 +21,11 @@ const program = new Command('margay-node')
     routeProtocol,
     ROUTE_PROTOCOL.blocks,
   )
+  .option(
+    '--accept-cluster-after <seconds>',
+    'believe an API server that lost this node, all pools or most peers after so long (default: only `margayctl node accept-cluster` does)',
+    seconds,
+  )
   .addOption(new Option('--log-level <level>').choices(['trace', 'debug', 'info', 'warn', 'error']).default('info'))
   .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
 
@@ -36,6 +41,11 @@ function routeProtocol(text: string): number {
   // 0 to 4 are the kernel's own and what people type
   if (/^\d+$/.test(text) && number >= 5 && number <= 255) return number
   throw new InvalidArgumentError(`${text} is not a number from 5 to 255`)
+}
+
+function seconds(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError(`${text} is not a number of seconds`)
 }
 
 function nodeIp(text: string): string {

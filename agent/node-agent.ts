@@ -11,6 +11,7 @@ import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import { Limiter } from '../cni/limiter.ts'
 import { PodMtu } from '../cni/pod-mtu.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
+import { guardedStore } from '../datastore/guarded.ts'
 import type { Store } from '../datastore/port.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
@@ -38,6 +39,8 @@ export type NodeAgentOptions = {
   nodeIp: string
   /** The rtm_protocol of this agent's routes, which no other program of this host may write. */
   routeProtocol: number
+  /** A person decided to believe an API server that lost much after so long. Absent: `acceptCluster` alone does. */
+  acceptAfterMs?: number
 }
 
 export type NodeAgentDeps = { kernel: Kernel; store: Store; transport: Transport; clock: Clock; log: Log }
@@ -71,12 +74,23 @@ export class NodeAgent {
     this.events = new EventRing(this.#data.events, clock, log)
     const record = (event: EventRecord) => this.events.record(event)
     this.#status = new StatusModel({ clock, node: this.#self(), record })
-    this.#caches = openCaches(store, { database: this.#data.node, clock, log: roomLog('datastore') })
+    const { acceptAfterMs } = options
+    this.#caches = openCaches(store, {
+      ...{ database: this.#data.node, clock, log: roomLog('datastore'), self: node, acceptAfterMs },
+    })
+    const guarded = guardedStore(store, () => this.#caches.doubt?.reason)
     this.#view = new ClusterView(this.#caches)
     this.endpoints = new EndpointStore(this.#data.node)
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
     this.allocator = new NodeAllocator({
-      ...{ node, store, caches: this.#caches, journal: new Journal(this.#data.node), clock, log: roomLog('ipam') },
+      ...{
+        node,
+        store: guarded,
+        caches: this.#caches,
+        journal: new Journal(this.#data.node),
+        clock,
+        log: roomLog('ipam'),
+      },
       selects: { node: selects },
     })
     this.#felix = new Felix(kernel, {
@@ -90,7 +104,16 @@ export class NodeAgent {
     })
     this.#podMtu = new PodMtu({ ...this.cni(), report: conditions => this.#status.report('cni', conditions) })
     this.#network = new NodeNetwork({
-      ...{ nodeName: node, nodeIp: options.nodeIp, kernel, transport, store, clock, log: roomLog('agent'), record },
+      ...{
+        nodeName: node,
+        nodeIp: options.nodeIp,
+        kernel,
+        transport,
+        store: guarded,
+        clock,
+        log: roomLog('agent'),
+        record,
+      },
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
     })
   }
@@ -167,6 +190,13 @@ export class NodeAgent {
 
   explain(prefix: string): RouteAnswer {
     return this.#network.explain(prefix)
+  }
+
+  /** A person confirms what the API server says; the answer is what was in doubt, '' for nothing. Rejects as the store. */
+  async acceptCluster(): Promise<{ doubt: string }> {
+    const doubt = this.#caches.doubt?.reason ?? ''
+    if (doubt !== '') await this.#caches.accept()
+    return { doubt }
   }
 
   /** Stops the agent; pods keep their network, peers keep our routes. The caller closes kernel and store. */

@@ -127,7 +127,7 @@ export class NodeNetwork {
     const { status, view, allocator } = this.#deps
     status.report('address', this.#own.refused())
     status.report('kernel', this.#kernelReady.refused())
-    status.report('api', view.connected ? [] : [DISCONNECTED])
+    status.report('api', [...(view.connected ? [] : [DISCONNECTED]), ...view.doubted()])
     // one report: an object may be in both, and what is not valid at all counts more
     status.report('objects', [...this.#feed.unreadable(), ...view.refused()])
     status.report('tunnels', this.#tunnels.refused())

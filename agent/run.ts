@@ -24,6 +24,8 @@ export type Flags = {
   runDir: string
   nodeIp: string
   routeProtocol: number
+  /** Seconds. */
+  acceptClusterAfter?: number
   logLevel: LogLevel
 }
 
@@ -49,7 +51,10 @@ export async function run(flags: Flags): Promise<void> {
   const kernel = openKernel()
   const transport = new TcpTransport(sockets)
   const agent = new NodeAgent(
-    { nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },
+    {
+      ...{ nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },
+      acceptAfterMs: flags.acceptClusterAfter === undefined ? undefined : flags.acceptClusterAfter * 1000,
+    },
     { kernel, store, transport, clock: systemClock, log },
   )
   await agent.start()

@@ -165,6 +165,9 @@ export const MOST_EVENTS = 10_000
 /** Newest first. */
 export const eventsAnswer = z.array(event)
 
+/** What was in doubt; '' when nothing was. */
+export const acceptAnswer = z.object({ doubt: z.string() })
+
 const bmpStatus = z.looseObject({
   collector: z.string(),
   state: z.string(),
@@ -181,6 +184,7 @@ export const ANSWERS = {
     'GET /status': agentStatus,
     'GET /events': eventsAnswer,
     'GET /bgp/route': routeAnswer,
+    'POST /accept-cluster': acceptAnswer,
   },
   'margay-bgp': {
     'GET /healthz': z.looseObject({ restarting: z.boolean() }),

@@ -35,6 +35,11 @@ export const CONDITION_TYPES = {
   PoolsKnown: { vital: true, promise: 'this node has seen the IPPools, now or in an earlier run' },
   PoolsUsable: { vital: false, promise: 'no IPPool overlaps an older one' },
   ApiServerConnected: { vital: false, promise: 'every watch of the API server is alive' },
+  ClusterRecognised: {
+    vital: false,
+    promise:
+      'the API server is of the cluster that this node knows, and did not lose this node, all pools or most peers',
+  },
   TunnelsAddressed: { vital: false, promise: 'each tunnel device that is needed has its address' },
   JournalComplete: { vital: false, promise: 'the journal knew every pod that runs on this node' },
   PeersConfigured: {

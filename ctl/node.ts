@@ -1,5 +1,5 @@
 // `node status` and `events`: what the agent of this node says of itself.
-import { eventsAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
+import { acceptAnswer, eventsAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { renderEvents, renderStatus } from './node-view.ts'
@@ -13,6 +13,13 @@ export const nodeCommands: readonly Command[] = [
     arguments: [],
     options: [socketOption, outputOption],
     run: status,
+  },
+  {
+    name: 'node accept-cluster',
+    summary: 'Confirm what the API server says after it lost what this node knew; see the condition ClusterRecognised',
+    arguments: [],
+    options: [socketOption],
+    run: acceptCluster,
   },
   {
     name: 'events',
@@ -37,6 +44,15 @@ async function status(_words: readonly string[], options: Options, context: Cont
   const found = await ask(options, statusAnswer, ...STATUS)
   context.out(show(found, options['output'] as Format, format => renderStatus(found, format)))
   return found.ready ? EXIT.fine : EXIT.no
+}
+
+async function acceptCluster(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const question = { method: 'POST', path: '/accept-cluster', owner: 'margay-node' } as const
+  const { doubt } = await ask(options, acceptAnswer, question)
+  context.out(
+    doubt === '' ? 'The API server was not in doubt.\n' : `The API server is believed again, although ${doubt}.\n`,
+  )
+  return EXIT.fine
 }
 
 async function events(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {

@@ -1,8 +1,8 @@
 // One watch per kind, kept as a map, whoever asks for it. Only the fields of `fields.ts` are kept, so that a heartbeat is
 // decoded and forgotten. Behind the maps is a file: a restart has the last state at once and watches on from there, and
 // without an API server goes on with it. Hazards: a map is handed out as in sync only when the server confirmed the
-// version or cannot be reached; a snapshot of another server's versions must never be resumed; a full disk costs the
-// file alone, never the watch.
+// version or cannot be reached; a snapshot of another server's versions must never be resumed; a server that knows nothing
+// any more must not empty the maps (`trust.ts`); a full disk costs the file alone, never the watch.
 import type { Kind, Resource } from '../api/kinds.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -11,8 +11,17 @@ import type { Log } from '../lib/log.ts'
 import { type Cache, KindCache } from './kind-cache.ts'
 import { isStoreError, NotFound, Refused, type Store } from './port.ts'
 import { Snapshot } from './snapshot.ts'
+import { type Doubt, Trust } from './trust.ts'
 
-export type CacheDeps = { database: Database; clock: Clock; log: Log }
+export type CacheDeps = {
+  database: Database
+  clock: Clock
+  log: Log
+  /** The name of this node's Node object, which a server that is believed does not lose. */
+  self?: string
+  /** A person decided that a server is believed after so long, whatever it lost. Absent: a person confirms it. */
+  acceptAfterMs?: number
+}
 
 /** How long after a refused write it is tried again. */
 const RETRY_MS = 10_000
@@ -46,22 +55,54 @@ export class Caches {
   #retrying: Cancel = () => undefined
   #patience: Cancel = () => undefined
   #refused = false
+  readonly #trust: Trust
 
-  constructor(store: Store, { database, clock, log }: CacheDeps) {
+  constructor(store: Store, { database, clock, log, self, acceptAfterMs }: CacheDeps) {
     this.#store = store
     this.#clock = clock
     this.#log = log
     this.#snapshot = new Snapshot(database)
+    this.#trust = new Trust({
+      ...{ clock, log, self, acceptAfterMs },
+      caches: () => [...this.#caches.values()],
+      // a server whose identity may not be read is judged by its lists alone
+      isOther: async () => {
+        const uid = await this.#serverUid()
+        return uid !== undefined && this.#snapshot.server !== '' && uid !== this.#snapshot.server
+      },
+      listAnew: () => {
+        for (const cache of this.#caches.values()) if (this.#open) cache.followAnew(this.#store)
+      },
+      adopt: async () => {
+        const uid = await this.#serverUid()
+        if (uid === this.#snapshot.server) return
+        this.#adopt(uid ?? '')
+        for (const cache of this.#caches.values()) cache.writeAnew()
+      },
+    })
+  }
+
+  /** Why the server is not believed, and since when (milliseconds since the epoch); undefined when it is. */
+  get doubt(): Doubt | undefined {
+    return this.#trust.doubt
+  }
+
+  /** A person confirms that the server is right: what it says is taken. Rejects as the store. */
+  accept(): Promise<void> {
+    return this.#trust.accept()
   }
 
   /** The cache of a kind; the first who asks starts its one watch. */
   of<K extends Kind>(kind: K): Cache<K> {
     const known = this.#caches.get(kind)
     if (known !== undefined) return known as unknown as Cache<K>
-    const cache = new KindCache<Kind>(kind, { log: this.#log, later: delayMs => this.#writeLater(delayMs) })
+    const cache = new KindCache<Kind>(kind, {
+      ...{ log: this.#log, later: delayMs => this.#writeLater(delayMs), judge: () => this.#trust.judge() },
+    })
     this.#caches.set(kind, cache)
     if (this.#started) this.#recall(cache)
     if (this.#open) cache.follow(this.#store)
+    if (this.#trust.doubt !== undefined) cache.doubt()
     return cache as unknown as Cache<K>
   }
 
@@ -81,6 +122,7 @@ export class Caches {
     this.#closed = true
     this.#retrying()
     this.#patience()
+    this.#trust.close()
     for (const cache of this.#caches.values()) cache.close()
     while (this.#write());
     this.#writing?.cancel()
@@ -97,9 +139,12 @@ export class Caches {
     try {
       const uid = await this.#serverUid()
       if (this.#closed) return
-      if (uid === undefined || uid !== this.#snapshot.server) {
+      const known = this.#snapshot.server
+      if (uid === undefined || uid !== known) {
         for (const cache of this.#caches.values()) cache.listAnew()
-        this.#adopt(uid ?? '')
+        if (uid === undefined || known === '' || !this.#caches.values().some(cache => cache.known))
+          this.#adopt(uid ?? '')
+        else this.#trust.judge()
       }
       this.#open = true
       for (const cache of this.#caches.values()) cache.follow(this.#store)

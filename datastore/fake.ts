@@ -29,6 +29,8 @@ export type FakeStore = Store & {
   compact(): void
   /** Writes an object that no check has seen, as somebody can with a server that checks less. */
   inject(kind: Kind, object: { metadata: { name: string; namespace?: string } } & Record<string, unknown>): void
+  /** These objects are gone as after a restore from an older backup: no event tells it, and every watch gets a `sync`. */
+  forget(lost: readonly (readonly [kind: Kind, name: string])[]): void
   /** Resolves when every event so far was delivered. */
   settled(): Promise<void>
 }
@@ -233,6 +235,12 @@ export function createFakeStore(): FakeStore {
       const { name, namespace } = object.metadata
       const before = objects.get(keyOf(kind, name, namespace))
       put(kind, before, copy(object) as unknown as AnyObject)
+    },
+    forget(lost) {
+      for (const [kind, name] of lost) objects.delete(keyOf(kind, name))
+      history = []
+      oldest = ++version
+      if (connected) for (const watcher of watchers) sync(watcher)
     },
     async settled() {
       await new Promise(resolve => setImmediate(resolve))

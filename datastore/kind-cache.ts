@@ -39,7 +39,12 @@ const WRITE_DELAY_MS = 1000
 /** How long a version alone, without a changed object, waits to be written. */
 const VERSION_DELAY_MS = 10_000
 
-type KindDeps = { log: Log; later(delayMs: number): void }
+type KindDeps = {
+  log: Log
+  later(delayMs: number): void
+  /** The server told what may not be believed: `believe` or `doubt` follows. */
+  judge(): void
+}
 
 /** The cache of one kind, driven by `Caches`. */
 export class KindCache<K extends Kind> implements Cache<K> {
@@ -54,11 +59,14 @@ export class KindCache<K extends Kind> implements Cache<K> {
   /** Where the items come from: nowhere yet, the file (not yet confirmed), or good enough to work with. */
   #state: 'empty' | 'recalled' | 'synced' = 'empty'
   #connected: boolean | undefined
+  #wasConnected = false
   readonly #refused = new Map<string, RefusedObject>()
   /** The version that the items stand for, and the one on disk. */
   #version: string | undefined
   #versionOnDisk: string | undefined
   #watch: Watch | undefined
+  /** What the server says, while it is not believed yet, or not any more; `#items` is what it said before. */
+  #claimed: { items: Map<string, Resource<K>>; version: string | undefined } | undefined
 
   constructor(kind: K, deps: KindDeps) {
     this.kind = kind
@@ -113,14 +121,27 @@ export class KindCache<K extends Kind> implements Cache<K> {
     this.#tellState()
   }
 
-  /** The items came from another server: the watch begins with a list, and the file is written anew. */
+  /** The versions are those of another server: the watch begins with a list, and the file is written anew. */
   listAnew(): void {
     this.#version = undefined
+    this.writeAnew()
+  }
+
+  /** The file has nothing any more. */
+  writeAnew(): void {
     this.#versionOnDisk = undefined
     for (const key of this.#items.keys()) this.#dirty.add(key)
   }
 
+  /** The versions may be those of another server: the watch begins anew with a list, where it did not. */
+  followAnew(store: Store): void {
+    if (this.#version === undefined) return
+    this.#version = undefined
+    this.follow(store)
+  }
+
   follow(store: Store): void {
+    this.#watch?.close()
     this.#watch = store.watch(
       this.kind,
       {
@@ -147,8 +168,12 @@ export class KindCache<K extends Kind> implements Cache<K> {
         connected ? 'watch connected' : 'watch lost',
       )
     this.#connected = connected
+    const back = connected && news && this.#wasConnected
+    this.#wasConnected ||= connected
     if (usable) this.#state = 'synced'
     if (news || usable) this.#tellState()
+    // it may be another server that answers now
+    if (back) this.#deps.judge()
   }
 
   /** The server takes too long to answer: the items of the last run are good enough until it does. */
@@ -160,6 +185,29 @@ export class KindCache<K extends Kind> implements Cache<K> {
 
   close(): void {
     this.#watch?.close()
+  }
+
+  /** What was known, and what the server says now, where that is another state and not believed yet. */
+  get claim(): { before: Iterable<Resource<K>>; after: Iterable<Resource<K>> } | undefined {
+    return this.#claimed && { before: this.#items.values(), after: this.#claimed.items.values() }
+  }
+
+  /** From now on what the server says is only noted; what was known before counts. */
+  doubt(): void {
+    this.#claimed ??= { items: new Map(this.#items), version: undefined }
+    this.stopWaiting()
+    this.#tellState()
+  }
+
+  /** Takes what the server says. */
+  believe(): void {
+    const claimed = this.#claimed
+    if (claimed === undefined) return
+    this.#claimed = undefined
+    const complete = this.#state !== 'empty' || claimed.version !== undefined
+    if (complete) this.#sync(claimed.items.values())
+    if (claimed.version !== undefined) this.#told(claimed.version)
+    this.#tellState()
   }
 
   /** At most `limit` rows that the file lacks, and the version when the file has all rows with them. */
@@ -182,22 +230,37 @@ export class KindCache<K extends Kind> implements Cache<K> {
   #event(event: WatchEvent<K>): void {
     if (event.type === 'set') {
       this.#accept(keyOfObject(event.item))
-      this.#set(event.item)
-    } else if (event.type === 'gone') {
-      this.#accept(keyOfObject(event.item))
-      this.#remove(keyOfObject(event.item))
-    } else {
-      const gone = new Set(this.#items.keys())
-      for (const item of event.items) {
-        gone.delete(keyOfObject(item))
-        this.#set(item)
+      if (this.#claimed === undefined) this.#set(event.item)
+      else this.#claimed.items.set(keyOfObject(event.item), event.item)
+    } else if (event.type === 'gone') this.#gone(keyOfObject(event.item))
+    else if (this.#state === 'empty' && this.#claimed === undefined) this.#sync(event.items)
+    else {
+      const items = new Map(event.items.map(item => [keyOfObject(item), item]))
+      for (const key of this.#refused.keys()) {
+        const kept = this.#items.get(key)
+        if (kept !== undefined) items.set(key, kept)
       }
-      for (const key of this.#refused.keys()) gone.delete(key)
-      for (const key of gone) this.#remove(key)
-      const first = this.#state !== 'synced'
-      this.#state = 'synced'
-      if (first) this.#tellState()
+      this.#claimed = { items, version: event.resourceVersion }
     }
+    if (this.#claimed !== undefined) this.#deps.judge()
+  }
+
+  #sync(items: Iterable<Resource<K>>): void {
+    const gone = new Set(this.#items.keys())
+    for (const item of items) {
+      gone.delete(keyOfObject(item))
+      this.#set(item)
+    }
+    for (const key of gone) this.#remove(key)
+    const first = this.#state !== 'synced'
+    this.#state = 'synced'
+    if (first) this.#tellState()
+  }
+
+  #gone(key: string): void {
+    this.#accept(key)
+    if (this.#claimed === undefined) this.#remove(key)
+    else this.#claimed.items.delete(key)
   }
 
   /** Objects that are not valid stay what they were before; told once per change. */
@@ -213,10 +276,7 @@ export class KindCache<K extends Kind> implements Cache<K> {
     if (event.type === 'set') {
       this.#refused.set(key, event.object)
       this.#tellState()
-    } else {
-      this.#accept(key)
-      this.#remove(key)
-    }
+    } else this.#gone(key)
   }
 
   /** The object is valid again, or gone. */
@@ -226,10 +286,14 @@ export class KindCache<K extends Kind> implements Cache<K> {
 
   /** An event about an object that was not valid is news even where the object is again what it was. */
   #held(key: string): Resource<K> | undefined {
-    return this.#refused.has(key) ? undefined : this.#items.get(key)
+    return this.#refused.has(key) ? undefined : (this.#claimed?.items ?? this.#items).get(key)
   }
 
   #told(version: string): void {
+    if (this.#claimed !== undefined) {
+      this.#claimed.version = version
+      return
+    }
     this.#version = version
     this.#deps.later(VERSION_DELAY_MS)
   }

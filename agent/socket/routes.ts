@@ -1,6 +1,7 @@
 // The questions that the agent's socket answers: one row per method and path, as in api/answers.ts.
 import { type AgentStatus, type ANSWERS, MOST_EVENTS, type RouteAnswer } from '../../api/answers.ts'
 import type { Condition, Event } from '../../api/status.ts'
+import { isStoreError } from '../../datastore/port.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import { metricsText } from '../status/metrics.ts'
 import { asJson, type SocketRoute, send } from './server.ts'
@@ -12,6 +13,7 @@ export type Answering = {
   status(): AgentStatus
   explain(prefix: string): RouteAnswer
   events: { last(count: number): Event[] }
+  acceptCluster(): Promise<{ doubt: string }>
 }
 
 /** How many events are sent when the request gives no number. */
@@ -34,6 +36,14 @@ export function agentRoutes(
       const prefix = parseCidr(query.get('prefix') ?? '')
       if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })
       else send(response, 200, agent.explain(formatCidr(prefix)))
+    },
+    'POST /accept-cluster': async (_request, response) => {
+      try {
+        send(response, 200, await agent.acceptCluster())
+      } catch (error) {
+        if (!isStoreError(error)) throw error
+        send(response, 503, { error: error.message })
+      }
     },
     'GET /metrics': async (_request, response) => {
       response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await metricsText(agent.status()))

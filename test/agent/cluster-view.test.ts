@@ -17,6 +17,8 @@ class StateCaches {
   readonly states = new Map<Kind, State>()
   readonly listeners = new Set<() => void>()
 
+  readonly doubt = undefined
+
   of<K extends Kind>(kind: K): Cache<K> {
     const state = this.states.get(kind) ?? { synced: false, connected: false }
     this.states.set(kind, state)

@@ -280,3 +280,66 @@ function inJournal({ dataDir }: Machine, sql: string): void {
   db.exec(sql)
   db.close()
 }
+
+test('an API server restored from nothing takes no route, block or session away, and is told until a person confirms it', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const [one, two] = [
+    await startAgent(t, machines[0], store, network),
+    await startAgent(t, machines[1], store, network),
+  ]
+  const routes = await eventually(
+    t,
+    'routes',
+    () => learnedRoutes(machines[0]),
+    r => r.length > 0,
+  )
+  await eventually(
+    t,
+    'ready',
+    () => one.ready() && two.ready(),
+    ready => ready,
+  )
+  const blocks = one.allocator.blocks().map(({ cidr }) => cidr)
+  store.forget([
+    ['Node', 'n1'],
+    ['Node', 'n2'],
+    ['IPPool', 'pool'],
+    ...blocks.map(cidr => ['IPAMBlock', cidr.replace(/[./]/g, '-')] as const),
+  ])
+  const doubted = (agent: typeof one) => agent.conditions().find(({ type }) => type === 'ClusterRecognised')
+  await eventually(
+    t,
+    'doubt',
+    () => [doubted(one), doubted(two)],
+    all => all.every(condition => condition?.reason === 'NotBelieved'),
+  )
+  t.true(one.ready())
+  t.is((await cni(one, 'ADD', 'c1')).exitCode, 0, 'pods are served from the journal')
+  t.deepEqual(await learnedRoutes(machines[0]), routes)
+  t.deepEqual(
+    one.status().peers.map(({ state }) => state),
+    ['Established'],
+  )
+  t.deepEqual(await store.list('IPAMBlock').then(all => all.filter(({ spec }) => spec.affinity === 'host:n1')), [])
+
+  for (const name of ['n1', 'n2']) await store.create('Node', aNode(name))
+  await store.create('IPPool', aPool('pool', { cidr: '10.244.0.0/16', ipipMode: 'CrossSubnet' }))
+  await eventually(
+    t,
+    'belief',
+    () => doubted(one),
+    condition => condition?.status === 'True',
+  )
+  await eventually(
+    t,
+    'blocks published again',
+    async () => (await store.list('IPAMBlock')).filter(({ spec }) => spec.affinity === 'host:n1').length,
+    count => count === blocks.length,
+  )
+  await eventually(
+    t,
+    'routes again, when the other node has published its address',
+    () => learnedRoutes(machines[0]),
+    seen => `${seen}` === `${routes}`,
+  )
+})

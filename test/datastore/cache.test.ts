@@ -216,6 +216,8 @@ test('what another server said is not resumed, though its versions look the same
   second.of('Node')
   second.start()
   await fake.settled()
+  t.deepEqual(names(second), ['a', 'b'], 'nor believed')
+  await second.accept()
   t.deepEqual(names(second), ['b', 'x', 'y'])
   second.close()
   const third = open()

@@ -35,6 +35,7 @@ const agent: Answering = {
   status: () => status,
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
   events: { last: count => Array(Math.min(count, 3)).fill(event) },
+  acceptCluster: async () => ({ doubt: 'its list of nodes lacks this node, n1' }),
 }
 
 async function served(t: ExecutionContext, answering: Answering = agent) {
@@ -43,9 +44,9 @@ async function served(t: ExecutionContext, answering: Answering = agent) {
   const socketPath = join(dir, 'agent.sock')
   const socket = await serveSocket(socketPath, agentRoutes(answering), silentLog)
   t.teardown(() => socket.close())
-  return (path: string) =>
+  return (path: string, method = 'GET') =>
     new Promise<{ code: number; body: string }>((resolve, reject) => {
-      request({ socketPath, path }, response =>
+      request({ socketPath, path, method }, response =>
         text(response).then(body => resolve({ code: response.statusCode!, body }), reject),
       )
         .on('error', reject)
@@ -57,7 +58,8 @@ test('every answer is one that margayctl understands, with nothing lost', async 
   const ask = await served(t)
   const query: Record<string, string> = { 'GET /bgp/route': '?prefix=10.0.0.0/26' }
   for (const [question, schema] of Object.entries(ANSWERS['margay-node'])) {
-    const { code, body } = await ask(`${question.slice('GET '.length)}${query[question] ?? ''}`)
+    const [method, path] = question.split(' ') as [string, string]
+    const { code, body } = await ask(`${path}${query[question] ?? ''}`, method)
     t.is(code, 200, question)
     t.deepEqual(schema.parse(JSON.parse(body)), JSON.parse(body), question)
   }

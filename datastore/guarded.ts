@@ -1,0 +1,44 @@
+// A store that writes nothing, and gives no lists, to a server that is not believed: blocks and annotations of this node
+// have no business in another cluster, and its lists are no ground for a claim. Watches go on.
+import { type Store, Unreachable } from './port.ts'
+
+/** `why`: the reason while nothing may be written. Refusals are `Unreachable`, so that callers try again later. */
+export function guardedStore(store: Store, why: () => string | undefined): Store {
+  const check = (): void => {
+    const reason = why()
+    if (reason !== undefined) throw new Unreachable(`the API server is not believed: ${reason}`)
+  }
+  return {
+    get: async (kind, name, namespace) => store.get(kind, name, namespace),
+    list: async (kind, options) => {
+      check()
+      return store.list(kind, options)
+    },
+    async *pages(kind, options) {
+      check()
+      yield* store.pages(kind, options)
+    },
+    create: async (kind, object) => {
+      check()
+      return store.create(kind, object)
+    },
+    update: async (kind, object) => {
+      check()
+      return store.update(kind, object)
+    },
+    updateStatus: async (kind, object) => {
+      check()
+      return store.updateStatus(kind, object)
+    },
+    patch: async (kind, name, patch, options) => {
+      check()
+      return store.patch(kind, name, patch, options)
+    },
+    delete: async (kind, name, options) => {
+      check()
+      return store.delete(kind, name, options)
+    },
+    watch: (kind, handlers, options) => store.watch(kind, handlers, options),
+    close: () => store.close(),
+  }
+}
