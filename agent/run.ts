@@ -11,7 +11,7 @@ import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
 import { FileInUse } from './file-lock.ts'
-import { preferSmallHeap } from './heap.ts'
+import { afterStart, preferSmallHeap } from './heap.ts'
 import { NodeAgent } from './node-agent.ts'
 import { agentRoutes } from './socket/routes.ts'
 import { refuseSecond, serveSocket } from './socket/server.ts'
@@ -28,12 +28,6 @@ export type Flags = {
   acceptClusterAfter?: number
   logLevel: LogLevel
 }
-
-/**
- * A start is over by then. The first run of a version writes its compiled code, in about 0.1 s, so that a crash or a power
- * cut does not lose it.
- */
-const START_MS = 10_000
 
 /** Runs the agent until a signal; ends the process with 3 when it cannot go on. */
 export async function run(flags: Flags): Promise<void> {
@@ -65,10 +59,15 @@ export async function run(flags: Flags): Promise<void> {
   }
   const socket = await serveSocket(path, routes, log)
   log.info({ socket: path }, 'agent answers')
-  systemClock.after(START_MS, () => {
-    flushCompileCache()
-    preferSmallHeap()
-  })
+  afterStart(
+    () => agent.ready(),
+    systemClock,
+    () => {
+      // the first run of a version writes its compiled code, in about 0.1 s: a crash or a power cut must not lose it
+      flushCompileCache()
+      preferSmallHeap()
+    },
+  )
 
   let stopping = false
   const stop = async (signal: NodeJS.Signals) => {
