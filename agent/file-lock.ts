@@ -1,10 +1,19 @@
 // Locks on files, held for the life of a process: the kernel's own locks, taken by SQLite. Of two processes that try in the
-// same moment one gets it, and when its holder is killed nothing is left behind that has to be cleaned up.
+// same moment one gets it, and when its holder is killed nothing is left behind that has to be cleaned up. A holder that is
+// stopped (SIGSTOP) keeps it; but whoever removes or replaces the file makes a new lock, so a holder asks from time to time.
+import { type Stats, statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 
 /** Another process holds the lock. */
 export class FileInUse extends Error {
   override readonly name = 'FileInUse'
+}
+
+/** A lock that this process holds until `release`, or until its end. */
+export type FileLock = {
+  /** Whether the file at the path is still the one that was locked: else another process may have a lock of that name. */
+  isHeld(): boolean
+  release(): void
 }
 
 /** SQLITE_BUSY: somebody else has the lock. */
@@ -14,10 +23,10 @@ const BUSY = 5
 const held = new Set<DatabaseSync>()
 
 /**
- * Makes the file at `path` and locks it until the result is called or the process ends. Throws `FileInUse` with `message`
- * when it is locked, Error when the file cannot be made.
+ * Makes the file at `path` and locks it. Throws `FileInUse` with `message` when it is locked, Error when the file cannot
+ * be made.
  */
-export function lockFile(path: string, message: string): () => void {
+export function lockFile(path: string, message: string): FileLock {
   const lock = new DatabaseSync(path)
   try {
     lock.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
@@ -28,8 +37,23 @@ export function lockFile(path: string, message: string): () => void {
     throw error
   }
   held.add(lock)
-  return () => {
-    held.delete(lock)
-    lock.close()
+  const locked = stat(path)
+  return {
+    isHeld: () => {
+      const found = stat(path)
+      return found !== undefined && found.ino === locked?.ino && found.dev === locked.dev
+    },
+    release: () => {
+      held.delete(lock)
+      lock.close()
+    },
+  }
+}
+
+function stat(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch {
+    return undefined // a part of the path is no folder any more, or its disk failed
   }
 }

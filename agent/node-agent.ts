@@ -21,15 +21,17 @@ import { probeCapabilities } from '../kernel/capabilities.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
-import type { Clock } from '../lib/clock.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { ClusterView } from './cluster-view.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { takeOverPods } from './earlier-pods.ts'
+import { followNodeUid } from './journal-owner.ts'
 import { NodeNetwork } from './node-network.ts'
 import { endpointAnswer, peerAnswer } from './status/answers.ts'
 import { EventRing } from './status/events.ts'
 import { StatusModel } from './status/model.ts'
+import { guardKernel, guardStore } from './write-guard.ts'
 
 export type NodeAgentOptions = {
   nodeName: string
@@ -37,13 +39,26 @@ export type NodeAgentOptions = {
   dataDir: string
   /** `auto`, or an address of this machine. */
   nodeIp: string
+  /** Of this machine (machine-id(5)); undefined where it has none. */
+  machineId?: string
   /** The rtm_protocol of this agent's routes, which no other program of this host may write. */
   routeProtocol: number
   /** A person decided to believe an API server that lost much after so long. Absent: `acceptCluster` alone does. */
   acceptAfterMs?: number
 }
 
-export type NodeAgentDeps = { kernel: Kernel; store: Store; transport: Transport; clock: Clock; log: Log }
+export type NodeAgentDeps = {
+  kernel: Kernel
+  store: Store
+  transport: Transport
+  clock: Clock
+  log: Log
+  /** Ends the program at once, without another write: this agent does not have its data directory any more. */
+  lost: (message: string) => never
+}
+
+/** How often the lock is looked at when nothing is written. */
+const LOCK_CHECK_MS = 1000
 
 export class NodeAgent {
   readonly #options: NodeAgentOptions
@@ -62,15 +77,19 @@ export class NodeAgent {
   readonly events: EventRing
   #capabilities: Capabilities = { ipip: false, vxlan: false }
   #closed = false
+  #cancel: Cancel = () => undefined
 
-  /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `FileInUse`. */
+  /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `FileInUse` or `ForeignJournal`. */
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
-    const { clock, log, kernel, store, transport } = deps
-    const { nodeName: node, dataDir } = options
+    const { clock, log, transport, lost } = deps
+    const { nodeName: node, dataDir, machineId } = options
     const roomLog = (room: string) => log.child({ room })
+    const data = openDataDirectory(dataDir, { owner: { node, machineId }, lost })
+    const kernel = guardKernel(deps.kernel, data.check)
+    const store = guardStore(deps.store, data.check)
     this.#options = options
-    this.#deps = deps
-    this.#data = openDataDirectory(dataDir)
+    this.#data = data
+    this.#deps = { ...deps, kernel, store }
     this.events = new EventRing(this.#data.events, clock, log)
     const record = (event: EventRecord) => this.events.record(event)
     this.#status = new StatusModel({ clock, node: this.#self(), record })
@@ -80,6 +99,7 @@ export class NodeAgent {
     })
     const guarded = guardedStore(store, () => this.#caches.doubt?.reason)
     this.#view = new ClusterView(this.#caches)
+    followNodeUid(this.#view, { node, db: data.node, log })
     this.endpoints = new EndpointStore(this.#data.node)
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
     this.allocator = new NodeAllocator({
@@ -141,6 +161,7 @@ export class NodeAgent {
     this.#felix.start()
     this.#caches.start()
     this.allocator.start()
+    this.#watchLock()
   }
 
   /** What the CNI verbs need. */
@@ -203,6 +224,7 @@ export class NodeAgent {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#cancel()
     this.#view.close()
     await this.#network.close()
     await this.#felix.close()
@@ -210,6 +232,11 @@ export class NodeAgent {
     await this.allocator.close()
     this.#caches.close()
     this.#data.close()
+  }
+
+  #watchLock(): void {
+    this.#data.check()
+    this.#cancel = this.#deps.clock.after(LOCK_CHECK_MS, () => this.#watchLock())
   }
 
   #self(): ObjectRef {

@@ -36,7 +36,7 @@ export type NodeNetworkDeps = {
   log: Log
   view: ClusterView
   felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
-  allocator: Pick<NodeAllocator, 'assign' | 'held' | 'blocks' | 'onBlocks' | 'conditions'>
+  allocator: Pick<NodeAllocator, 'assign' | 'held' | 'blocks' | 'blocksKnown' | 'onBlocks' | 'conditions'>
   status: Pick<StatusModel, 'report'>
   record: (event: EventRecord) => void
 }
@@ -85,7 +85,10 @@ export class NodeNetwork {
     const { allocator, felix } = this.#deps
     this.#facts = facts
     felix.configure({ capabilities: facts.capabilities })
-    allocator.onBlocks(() => this.#tellBlocks())
+    allocator.onBlocks(() => {
+      this.#tellBlocks()
+      this.changed()
+    })
     this.#tellBlocks()
     this.changed()
   }
@@ -155,8 +158,9 @@ export class NodeNetwork {
   async #pass(): Promise<void> {
     if (this.#closed) return
     this.report()
-    const { view, felix } = this.#deps
-    if (!view.synced) return
+    const { view, felix, allocator } = this.#deps
+    // without its blocks this node would look as if it had none, and the others would remove their routes to it
+    if (!view.synced || !allocator.blocksKnown) return
     const own = this.#own.found ?? (await this.#lookForOwn())
     if (own === undefined || this.#closed) return
     this.#tunnels.need(felix.tunnelsNeeded())

@@ -12,9 +12,10 @@ import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
 import { FileInUse } from './file-lock.ts'
 import { afterStart, preferSmallHeap } from './heap.ts'
+import { ForeignJournal, readMachineId } from './journal-owner.ts'
 import { NodeAgent } from './node-agent.ts'
 import { agentRoutes } from './socket/routes.ts'
-import { refuseSecond, serveSocket } from './socket/server.ts'
+import { reserveSocket, serveSocket } from './socket/server.ts'
 import { stopAgent } from './stop.ts'
 
 export type Flags = {
@@ -33,14 +34,18 @@ export type Flags = {
 export async function run(flags: Flags): Promise<void> {
   const log = createLog('margay-node', flags.logLevel)
   const die = (error: unknown) => {
-    if (error instanceof FileInUse) log.fatal(error.message)
+    if (error instanceof FileInUse || error instanceof ForeignJournal) log.fatal(error.message)
     else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
+    process.exit(3)
+  }
+  const lost = (message: string): never => {
+    log.fatal(`${message}; this one ends without another write`)
     process.exit(3)
   }
   process.on('uncaughtException', die)
   process.on('unhandledRejection', die)
   const path = join(flags.runDir, 'agent.sock')
-  await refuseSecond(path)
+  const lock = await reserveSocket(path)
   const store = reach(flags.kubeconfig, log)
   const kernel = openKernel()
   const transport = new TcpTransport(sockets)
@@ -48,8 +53,9 @@ export async function run(flags: Flags): Promise<void> {
     {
       ...{ nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },
       acceptAfterMs: flags.acceptClusterAfter === undefined ? undefined : flags.acceptClusterAfter * 1000,
+      machineId: readMachineId(),
     },
-    { kernel, store, transport, clock: systemClock, log },
+    { kernel, store, transport, clock: systemClock, log, lost },
   )
   await agent.start()
   const cni = agent.cni()
@@ -57,7 +63,7 @@ export async function run(flags: Flags): Promise<void> {
     ...agentRoutes(agent),
     'POST /cni': (request: IncomingMessage, response: ServerResponse) => answerCni(request, response, cni),
   }
-  const socket = await serveSocket(path, routes, log)
+  const socket = await serveSocket(path, routes, log, { lock })
   log.info({ socket: path }, 'agent answers')
   afterStart(
     () => agent.ready(),

@@ -68,7 +68,10 @@ export class NodeAllocator implements Allocator {
   /** Follows pools and blocks at the API server from now on, publishes, and keeps a spare block. */
   start(): void {
     this.#inputs.start(() => this.#keepSpare())
-    this.#claims.start(() => this.#keepSpare())
+    this.#claims.start(() => {
+      this.#announce()
+      this.#keepSpare()
+    })
   }
 
   /** Stops; what is not yet published is in the journal and goes out after the next start. */
@@ -107,6 +110,11 @@ export class NodeAllocator implements Allocator {
   onBlocks(listen: (blocks: readonly OwnBlock[]) => void): () => void {
     this.#listeners.add(listen)
     return () => this.#listeners.delete(listen)
+  }
+
+  /** Whether the journal has the blocks that the API server has for this node: after its loss they come from there. */
+  get blocksKnown(): boolean {
+    return this.#deps.journal.complete
   }
 
   /** What is wrong with pools and blocks; empty when all is well. */
@@ -311,9 +319,8 @@ export class NodeAllocator implements Allocator {
   }
 
   #blocksKey(): string {
-    return this.#own()
-      .map(({ block }) => block.cidr)
-      .join(' ')
+    const cidrs = this.#own().map(({ block }) => block.cidr)
+    return `${this.blocksKnown} ${cidrs.join(' ')}`
   }
 }
 

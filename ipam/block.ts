@@ -74,6 +74,16 @@ export function isEmpty(block: Block): boolean {
   return block.free.length === block.slots.length
 }
 
+/** Who writes a block: the journal `epoch` of an agent of this node. */
+export type Owner = { node: string; epoch: string }
+
+const EPOCH_ANNOTATION = 'margay/journal'
+
+/** The journal that wrote a block last; undefined when it was written by Calico or by an earlier version. */
+export function epochOf({ metadata }: Resource<'IPAMBlock'>): string | undefined {
+  return metadata.annotations?.[EPOCH_ANNOTATION]
+}
+
 /** The affinity text of a node's blocks. */
 export function affinityOf(node: string): string {
   return `host:${node}`
@@ -98,8 +108,8 @@ export function parseBlock({ spec }: Resource<'IPAMBlock'>): Block {
   return { cidr: spec.cidr, slots, free: [...free], sequence: BigInt(spec.sequenceNumber ?? 0) }
 }
 
-/** Writes a block as the IPAMBlock of `node`, keeping what `base` (the object as read) has beyond our own fields. */
-export function emitBlock(block: Block, node: string, base?: Resource<'IPAMBlock'>): Resource<'IPAMBlock'> {
+/** Writes a block as the IPAMBlock of its owner, keeping what `base` (the object as read) has beyond our own fields. */
+export function emitBlock(block: Block, owner: Owner, base?: Resource<'IPAMBlock'>): Resource<'IPAMBlock'> {
   const attributes: { handle_id: string; secondary: Record<string, string> }[] = []
   const seen = new Map<string, number>()
   const allocations = block.slots.map(slot => {
@@ -113,11 +123,15 @@ export function emitBlock(block: Block, node: string, base?: Resource<'IPAMBlock
   const since = block.slots.flatMap((slot, ordinal) => (slot === null ? [] : [[String(ordinal), slot.since] as const]))
   return {
     ...base,
-    metadata: { ...base?.metadata, name: blockName(block.cidr) },
+    metadata: {
+      ...base?.metadata,
+      name: blockName(block.cidr),
+      annotations: { ...base?.metadata.annotations, [EPOCH_ANNOTATION]: owner.epoch },
+    },
     spec: {
       ...base?.spec,
       cidr: block.cidr,
-      affinity: affinityOf(node),
+      affinity: affinityOf(owner.node),
       strictAffinity: base?.spec.strictAffinity ?? false,
       allocations,
       unallocated: [...block.free],
@@ -134,13 +148,22 @@ function holderKey({ handle, secondary }: Holder): string {
 }
 
 /** Whether two blocks say the same of every address and of the queue; sequence numbers apart. */
-export function sameAllocations(a: Block, b: Block): boolean {
+function sameAllocations(a: Block, b: Block): boolean {
   if (a.cidr !== b.cidr || a.free.length !== b.free.length) return false
   if (a.free.some((ordinal, i) => ordinal !== b.free[i])) return false
   return a.slots.every((slot, ordinal) => {
     const other = b.slots[ordinal] ?? null
     return slot === null || other === null ? slot === other : holderKey(slot) === holderKey(other)
   })
+}
+
+/** Whether the API server has a block as it is, written by this owner. */
+export function isPublished(block: Block, item: Resource<'IPAMBlock'>, { epoch }: Pick<Owner, 'epoch'>): boolean {
+  return sequenceOf(item) === block.sequence && epochOf(item) === epoch && sameAllocations(parseBlock(item), block)
+}
+
+export function sequenceOf({ spec }: Resource<'IPAMBlock'>): bigint {
+  return BigInt(spec.sequenceNumber ?? 0)
 }
 
 /** What `calicoctl ipam check` would call wrong in the structure of a block; empty when it is sound. */

@@ -11,27 +11,33 @@ import {
   isStoreError,
   NotFound,
   type Store,
-  Unreachable,
   type Watch,
   type WatchEvent,
   type WatchHandlers,
 } from '../datastore/port.ts'
-import { Backoff } from '../lib/backoff.ts'
-import type { Cancel, Clock } from '../lib/clock.ts'
-import { DatabaseError } from '../lib/database.ts'
+import type { Clock } from '../lib/clock.ts'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
-import { affinityOf, emitBlock, emptyBlock, isEmpty, parseBlock, sameAllocations } from './block.ts'
-import type { OwnedBlock } from './journal.ts'
+import {
+  affinityOf,
+  emitBlock,
+  emptyBlock,
+  epochOf,
+  isEmpty,
+  isPublished,
+  type Owner,
+  parseBlock,
+  sequenceOf,
+} from './block.ts'
+import type { Journal, OwnedBlock } from './journal.ts'
 import type { Ledger } from './ledger.ts'
+import { PublishQueue } from './publish-queue.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
-/** How long changes gather before a block is published. */
-const PUBLISH_DELAY_MS = 200
-
 export type ClaimsDeps = {
   node: string
+  journal: Pick<Journal, 'epoch' | 'complete' | 'setComplete'>
   store: Store
   ledger: Ledger
   clock: Clock
@@ -44,31 +50,31 @@ export type ClaimOutcome = 'claimed' | 'taken'
 export class Claims {
   readonly #deps: ClaimsDeps
   readonly #mutex = new KeyedMutex()
-  readonly #backoff = new Backoff({ firstMs: 200, maxMs: 30_000 })
+  readonly #queue: PublishQueue
   /** Blocks at the API server as last seen, with their affinity. Those of other nodes may be out of date. */
   readonly #seen = new Map<string, string | undefined>()
   /** Our blocks as the API server has them; absent when that is not certain. */
   readonly #base = new Map<string, BlockObject>()
-  readonly #dirty = new Set<string>()
   readonly #stopListening: () => void
   #watch: Watch | undefined
-  #timer: Cancel | undefined
-  #running: Promise<void> | undefined
   /** The watch has brought all blocks of this node. */
   #synced = false
   /** When all blocks were listed last, on the monotonic clock. */
   #listedMs: number | undefined
-  #failure: Error | undefined
+  #completed: () => void = () => undefined
   #closed = false
 
   constructor(deps: ClaimsDeps) {
     this.#deps = deps
-    for (const { block } of deps.ledger.blocks()) this.#dirty.add(block.cidr)
-    this.#stopListening = deps.ledger.onChange(cidr => this.#reconcileLater(cidr))
+    const publish = (cidr: string) => this.#mutex.run(cidr, () => this.#reconcile(cidr))
+    this.#queue = new PublishQueue({ ...deps, publish })
+    for (const { block } of deps.ledger.blocks()) this.#queue.add(block.cidr)
+    this.#stopListening = deps.ledger.onChange(cidr => this.#queue.add(cidr))
   }
 
   /** Begins to follow the API server and to publish. `changed` is called when claims may have become possible. */
   start(changed: () => void): void {
+    this.#completed = changed
     const handlers: WatchHandlers<'IPAMBlock'> = {
       event: event => {
         this.#follow(event)
@@ -76,21 +82,20 @@ export class Claims {
       },
       connection: ({ connected }) => {
         if (!connected) return
-        this.#schedule(0)
+        this.#queue.hurry()
         changed()
       },
     }
     const fieldSelector = `spec.affinity=${affinityOf(this.#deps.node)}`
     this.#watch = this.#deps.store.watch('IPAMBlock', handlers, { fieldSelector })
-    this.#schedule(0)
+    this.#queue.start()
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#timer?.()
     this.#watch?.close()
     this.#stopListening()
-    await this.#running
+    await this.#queue.close()
     await this.#mutex.idle()
   }
 
@@ -100,8 +105,8 @@ export class Claims {
   }
 
   /** Blocks not yet published as the journal has them, and the last reason why not. */
-  unpublished(): { blocks: readonly string[]; cause?: Error } {
-    return { blocks: [...this.#dirty], cause: this.#failure }
+  unpublished(): ReturnType<PublishQueue['unpublished']> {
+    return this.#queue.unpublished()
   }
 
   /**
@@ -135,18 +140,18 @@ export class Claims {
   /** Claims one block: creating the object is the claim. Rejects with `Unreachable` or `Refused`. */
   claim(cidr: string): Promise<ClaimOutcome> {
     return this.#mutex.run(cidr, async () => {
-      const { node, store, ledger, clock } = this.#deps
+      const { store, ledger, clock } = this.#deps
       if (ledger.get(cidr) !== undefined) return 'claimed'
       const block = emptyBlock(cidr, BigInt(Math.trunc(clock.wallMs())) * 1_000_000n)
       try {
-        const made = await store.create('IPAMBlock', emitBlock(block, node))
+        const made = await store.create('IPAMBlock', emitBlock(block, this.#owner()))
         this.#note(made)
         this.#base.set(cidr, made)
         ledger.put([{ block }])
         return 'claimed'
       } catch (error) {
         if (!(error instanceof Conflict)) {
-          this.#reconcileLater(cidr) // the write may have landed although nobody said so
+          this.#queue.add(cidr) // the write may have landed although nobody said so
           throw error
         }
       }
@@ -168,19 +173,17 @@ export class Claims {
       try {
         await store.delete('IPAMBlock', blockName(cidr), { uid, resourceVersion })
         this.#seen.delete(cidr)
-        this.#dirty.delete(cidr)
+        this.#queue.delete(cidr)
       } catch (error) {
         if (!isStoreError(error)) throw error
-        this.#reconcileLater(cidr) // ours again if it is still there
+        this.#queue.add(cidr) // ours again if it is still there
       }
     })
   }
 
   /** Publishes all that is waiting, now. Rejects when something could not be published. */
-  async flush(): Promise<void> {
-    await this.#running
-    await this.#publish()
-    if (this.#dirty.size > 0) throw this.#failure ?? new Error('blocks changed while they were published')
+  flush(): Promise<void> {
+    return this.#queue.flush()
   }
 
   #follow(event: WatchEvent<'IPAMBlock'>): void {
@@ -200,9 +203,9 @@ export class Claims {
     const owned = this.#deps.ledger.get(cidr) !== undefined
     if (!this.#mine(item)) {
       if (owned) this.#invalidate(cidr)
-    } else if (!owned) this.#reconcileLater(cidr)
+    } else if (!owned) this.#queue.add(cidr)
     // an echo of an own write is not news, and it may come after a later write
-    else if (base === undefined || sequence(item) > sequence(base)) this.#invalidate(cidr)
+    else if (base === undefined || sequenceOf(item) > sequenceOf(base)) this.#invalidate(cidr)
   }
 
   #sync(items: readonly BlockObject[]): void {
@@ -213,77 +216,52 @@ export class Claims {
       this.#note(item)
       const owned = this.#deps.ledger.get(cidr)
       if (owned === undefined) {
-        if (this.#mine(item)) this.#reconcileLater(cidr)
-      } else if (this.#mine(item) && owned.lostTo === undefined && published(owned, item)) {
+        if (this.#mine(item)) this.#queue.add(cidr)
+      } else if (this.#mine(item) && owned.lostTo === undefined && isPublished(owned.block, item, this.#owner())) {
         this.#base.set(cidr, item)
-        this.#dirty.delete(cidr)
+        this.#queue.delete(cidr)
       } else this.#invalidate(cidr)
     }
     for (const { block } of this.#deps.ledger.blocks())
       if (!items.some(({ spec }) => spec.cidr === block.cidr)) this.#invalidate(block.cidr)
+    this.#noteComplete()
+  }
+
+  /** The watch has brought all blocks of this node, and the journal has them. */
+  #noteComplete(): void {
+    const { journal, ledger } = this.#deps
+    if (journal.complete || !this.#synced) return
+    const own = [...this.#seen].filter(([, affinity]) => affinity === affinityOf(this.#deps.node))
+    if (!own.every(([cidr]) => ledger.get(cidr) !== undefined)) return
+    journal.setComplete()
+    this.#completed()
   }
 
   #note(item: BlockObject): void {
     this.#seen.set(item.spec.cidr, item.spec.affinity)
   }
 
-  #mine(item: BlockObject): boolean {
-    return item.spec.affinity === affinityOf(this.#deps.node)
+  #mine({ spec }: BlockObject): boolean {
+    return spec.affinity === affinityOf(this.#deps.node)
+  }
+
+  /**
+   * Whether another journal wrote a block of this node: another agent has the same node name, and both would give the same
+   * addresses. A new journal takes the blocks over; whoever had them finds that out here.
+   */
+  #writtenByTwin(item: BlockObject): boolean {
+    const { journal } = this.#deps
+    const epoch = epochOf(item)
+    return journal.complete && epoch !== undefined && epoch !== journal.epoch
+  }
+
+  #owner(): Owner {
+    return { node: this.#deps.node, epoch: this.#deps.journal.epoch }
   }
 
   #invalidate(cidr: string): void {
     this.#base.delete(cidr)
-    this.#reconcileLater(cidr)
-  }
-
-  #reconcileLater(cidr: string): void {
-    this.#dirty.add(cidr)
-    if (this.#timer === undefined && this.#running === undefined) this.#schedule(PUBLISH_DELAY_MS)
-  }
-
-  #schedule(delayMs: number): void {
-    if (this.#closed || this.#watch === undefined) return
-    this.#timer?.()
-    this.#timer = this.#deps.clock.after(delayMs, () => {
-      this.#timer = undefined
-      void this.#publish()
-    })
-  }
-
-  /** Publishes what is waiting, once at a time. Never rejects: what fails stays waiting, and `unpublished` says why. */
-  async #publish(): Promise<void> {
-    if (this.#running !== undefined) return this.#running
-    this.#running = this.#publishAll().then(failure => this.#published(failure))
-    return this.#running
-  }
-
-  #published(failure: Error | undefined): void {
-    this.#running = undefined
-    if (failure !== undefined && this.#failure === undefined)
-      this.#deps.log.warn({ err: failure, blocks: this.#dirty.size }, 'blocks wait to be published')
-    if (failure === undefined) this.#backoff.reset()
-    this.#failure = failure
-    if (this.#dirty.size > 0) this.#schedule(failure === undefined ? PUBLISH_DELAY_MS : this.#backoff.next())
-  }
-
-  /**
-   * One pass over what is dirty; the last failure. A block that is refused, or that the journal cannot take, does not
-   * stop the next one; an unreachable server does.
-   */
-  async #publishAll(): Promise<Error | undefined> {
-    let failure: Error | undefined
-    for (const cidr of [...this.#dirty]) {
-      this.#dirty.delete(cidr)
-      try {
-        await this.#mutex.run(cidr, () => this.#reconcile(cidr))
-      } catch (error) {
-        if (!(isStoreError(error) || error instanceof DatabaseError)) throw error
-        this.#dirty.add(cidr)
-        failure = error
-        if (error instanceof Unreachable) return failure
-      }
-    }
-    return failure
+    this.#queue.add(cidr)
   }
 
   /** Brings journal and API server together for one block; the caller holds the block's mutex. */
@@ -296,18 +274,18 @@ export class Claims {
         this.#base.delete(cidr)
       }
     }
-    this.#dirty.add(cidr)
+    this.#queue.add(cidr)
   }
 
   /** Whether nothing is left to do. Throws `Conflict` or `NotFound` when another look is needed. */
   async #reconcileOnce(cidr: string): Promise<boolean> {
-    const { node, store, ledger, log } = this.#deps
+    const { store, ledger, log } = this.#deps
     const base = this.#base.get(cidr) ?? (await this.#read(cidr))
     const owned = ledger.get(cidr)
     if (base === undefined) {
       if (owned === undefined) return true
       if (owned.lostTo !== undefined) return this.#forgetLost(owned)
-      const made = await store.create('IPAMBlock', emitBlock(owned.block, node))
+      const made = await store.create('IPAMBlock', emitBlock(owned.block, this.#owner()))
       log.warn({ cidr }, 'the IPAMBlock of this node was gone and is back')
       this.#base.set(cidr, made)
       this.#note(made)
@@ -315,18 +293,20 @@ export class Claims {
     }
     this.#note(base)
     if (!this.#mine(base)) return this.#lose(cidr, base.spec.affinity)
+    if (this.#writtenByTwin(base)) return this.#lose(cidr, `another agent of the name ${this.#deps.node}`)
     if (owned === undefined) {
       await this.#adopt(base)
+      this.#noteComplete()
       return true
     }
-    if (published(owned, base)) {
+    if (isPublished(owned.block, base, this.#owner())) {
       this.#base.set(cidr, base)
       if (owned.lostTo !== undefined) ledger.put([{ ...owned, lostTo: undefined }])
       return true
     }
-    const newest = owned.block.sequence > sequence(base) ? owned.block.sequence : sequence(base) + 1n
+    const newest = owned.block.sequence > sequenceOf(base) ? owned.block.sequence : sequenceOf(base) + 1n
     const block = { ...owned.block, sequence: newest }
-    const written = await store.update('IPAMBlock', emitBlock(block, node, base))
+    const written = await store.update('IPAMBlock', emitBlock(block, this.#owner(), base))
     this.#base.set(cidr, written)
     // a change made meanwhile has marked the block dirty again; the next round publishes it
     if (ledger.get(cidr)?.block !== owned.block) return true
@@ -346,10 +326,10 @@ export class Claims {
 
   /** The journal is behind (a crash after the claim, or a lost disk): takes the block as the API server has it. */
   async #adopt(base: BlockObject): Promise<void> {
-    const { node, store, ledger, log } = this.#deps
+    const { store, ledger, log } = this.#deps
     const parsed = parseBlock(base)
     const block = { ...parsed, sequence: parsed.sequence + 1n }
-    const written = await store.update('IPAMBlock', emitBlock(block, node, base))
+    const written = await store.update('IPAMBlock', emitBlock(block, this.#owner(), base))
     this.#base.set(block.cidr, written)
     ledger.put([{ block }])
     log.info({ cidr: block.cidr, used: block.slots.length - block.free.length }, 'block adopted from the API server')
@@ -373,12 +353,4 @@ export class Claims {
     if (isEmpty(block)) this.#deps.ledger.forget(block.cidr)
     return true
   }
-}
-
-function sequence({ spec }: BlockObject): bigint {
-  return BigInt(spec.sequenceNumber ?? 0)
-}
-
-function published({ block }: OwnedBlock, item: BlockObject): boolean {
-  return sequence(item) === block.sequence && sameAllocations(parseBlock(item), block)
 }

@@ -1,7 +1,8 @@
 // The allocator's tables in the node's own database: blocks, and who holds which address, so that the node can
 // give addresses while the API server is away. Every method is one transaction, on disk when it returns. Only slots that
 // changed are written: an assignment costs one small row and one fsync.
-import { type Database, transaction } from '../lib/database.ts'
+import { randomUUID } from 'node:crypto'
+import { type Database, DatabaseError, transaction } from '../lib/database.ts'
 import { type Block, emptyBlock, type Slot } from './block.ts'
 
 /**
@@ -19,18 +20,47 @@ const SCHEMA = `
     ordinal INTEGER NOT NULL, handle TEXT NOT NULL, secondary TEXT NOT NULL, since TEXT NOT NULL,
     PRIMARY KEY (cidr, ordinal)
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS ipam_journal (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
   DROP TABLE IF EXISTS ipam_inputs;
 `
 
 export class Journal {
+  /** One for the life of this journal: a copy of it, or a new journal under the same node name, writes other blocks. */
+  readonly epoch: string
   readonly #db: Database
+  #complete: boolean
 
   constructor(db: Database) {
     this.#db = db
+    const [older] = db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'ipam_blocks'").all()
     db.exec(SCHEMA)
+    const put = db.prepare('INSERT OR IGNORE INTO ipam_journal (key, value) VALUES (?, ?)')
+    const read = (key: string) => db.prepare('SELECT value FROM ipam_journal WHERE key = ?').get(key)?.['value']
+    if (read('epoch') === undefined)
+      transaction(db, () => {
+        put.run('epoch', randomUUID())
+        if (older !== undefined) put.run('complete', 'yes') // of an earlier version
+      })
+    this.epoch = String(read('epoch'))
+    this.#complete = read('complete') !== undefined
     // once the pool was written with the block; a pool that was made again under another name lost it
     const columns = db.prepare('PRAGMA table_info(ipam_blocks)').all()
     if (columns.some(({ name }) => name === 'pool')) db.exec('ALTER TABLE ipam_blocks DROP COLUMN pool')
+  }
+
+  /** Whether this journal ever had all blocks that the API server has for this node; a new one has not. */
+  get complete(): boolean {
+    return this.#complete
+  }
+
+  /** From now on, also after restarts, the journal has all blocks of this node. With a full disk until the next start. */
+  setComplete(): void {
+    this.#complete = true
+    try {
+      this.#db.prepare("INSERT OR REPLACE INTO ipam_journal (key, value) VALUES ('complete', 'yes')").run()
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
+    }
   }
 
   /** Every block, in the order in which they were claimed. */

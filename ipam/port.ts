@@ -57,6 +57,9 @@ export type Allocator = {
   /** Who a handle is: the attributes it was assigned with. */
   holder(handle: string): AllocationAttributes | undefined
   blocks(): readonly OwnBlock[]
-  /** Called after a block is claimed or given back: felix and the speaker announce and withdraw by it. */
+  /**
+   * Called after a block is claimed or given back, and when all blocks of this node are known: felix and the speaker
+   * announce and withdraw by it.
+   */
   onBlocks(listen: (blocks: readonly OwnBlock[]) => void): () => void
 }

@@ -20,13 +20,14 @@ const SETTINGS =
   'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;'
 
 /**
- * Opens (and makes) the database at `path`, or in memory for ':memory:'. A returned write transaction is fsynced. Throws
- * DatabaseError with the path and a remedy when the file cannot be used.
+ * Opens (and makes) the database at `path`, or in memory for ':memory:'. A returned write transaction is fsynced.
+ * `beforeWrite` is called before everything that may write. Throws DatabaseError with the path and a remedy when the
+ * file cannot be used.
  */
-export function openDatabase(path: string): Database {
+export function openDatabase(path: string, beforeWrite?: () => void): Database {
   try {
     if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    const db = new Database(new DatabaseSync(path))
+    const db = new Database(new DatabaseSync(path), beforeWrite)
     db.exec(SETTINGS)
     return db
   } catch (error) {
@@ -42,17 +43,23 @@ export function openDatabase(path: string): Database {
 /** An open database file. Every method throws DatabaseError when SQLite refuses. */
 export class Database {
   readonly #db: DatabaseSync
+  readonly #beforeWrite: (() => void) | undefined
 
-  constructor(db: DatabaseSync) {
+  constructor(db: DatabaseSync, beforeWrite?: () => void) {
     this.#db = db
+    this.#beforeWrite = beforeWrite
   }
 
   exec(sql: string): void {
+    this.#beforeWrite?.()
     translated(() => this.#db.exec(sql))
   }
 
   prepare(sql: string): Statement {
-    return new Statement(translated(() => this.#db.prepare(sql)))
+    return new Statement(
+      translated(() => this.#db.prepare(sql)),
+      this.#beforeWrite,
+    )
   }
 
   get isTransaction(): boolean {
@@ -67,12 +74,15 @@ export class Database {
 /** A prepared statement; parameters take the places of `?` in their order. Methods throw DatabaseError. */
 class Statement {
   readonly #statement: StatementSync
+  readonly #beforeWrite: (() => void) | undefined
 
-  constructor(statement: StatementSync) {
+  constructor(statement: StatementSync, beforeWrite: (() => void) | undefined) {
     this.#statement = statement
+    this.#beforeWrite = beforeWrite
   }
 
   run(...parameters: SQLInputValue[]): { lastInsertRowid: number | bigint } {
+    this.#beforeWrite?.()
     return translated(() => this.#statement.run(...parameters))
   }
 

@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { createServer, request } from '../../lib/http.ts'
 import type { Log } from '../../lib/log.ts'
-import { FileInUse, lockFile } from '../file-lock.ts'
+import { FileInUse, type FileLock, lockFile } from '../file-lock.ts'
 
 /** Answers one request: it owns the response. What it throws is answered with 500 and logged. */
 export type SocketRoute = (
@@ -26,26 +26,32 @@ export type AgentSocket = { close(graceMs?: number): Promise<void> }
 /** An ADD waits this long for a block. */
 const GRACE_MS = 10_000
 
-/** Throws `FileInUse` when another agent answers at `path`. To be asked before anything is touched that two agents must not share. */
-export async function refuseSecond(path: string): Promise<void> {
+/**
+ * Locks the socket at `path`: to be done before anything is touched that two agents must not share. Throws `FileInUse`
+ * when another agent answers there, or has the lock and does not answer, because it is stopped or begins.
+ */
+export async function reserveSocket(path: string): Promise<FileLock> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   if (await answers(path)) throw new FileInUse(inUse(path))
+  // two that start in the same moment both hear no answer: without a lock the later one would replace the socket
+  return lockFile(`${path}.lock`, inUse(path))
 }
 
 function inUse(path: string): string {
-  return `${path}: another agent answers on this socket; stop it first`
+  return `${path}: another agent has this socket; stop it first`
 }
 
-/** Serves `routes` (keys such as `GET /status`) on a unix socket at `path`. Throws `FileInUse` when another agent does. */
+/**
+ * Serves `routes` (keys such as `GET /status`) on a unix socket at `path`, whose lock the caller may have already. Throws
+ * `FileInUse` when another agent does.
+ */
 export async function serveSocket(
   path: string,
   routes: Readonly<Record<string, SocketRoute>>,
   log: Log,
-  clock: Clock = systemClock,
+  { clock = systemClock, lock }: { clock?: Clock; lock?: FileLock } = {},
 ): Promise<AgentSocket> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  await refuseSecond(path)
-  // two that start in the same moment both hear no answer: without a lock the later one would replace the socket
-  const unlock = lockFile(`${path}.lock`, inUse(path))
+  const { release: unlock } = lock ?? (await reserveSocket(path))
   rmSync(path, { force: true }) // left behind by a killed agent
   const server = createServer({ requestTimeout: 120_000 }, (req, res) => void serve(req, res, routes, log))
   try {

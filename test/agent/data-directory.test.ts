@@ -1,12 +1,20 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { openDataDirectory } from '../../agent/data-directory.ts'
 import { FileInUse } from '../../agent/file-lock.ts'
-import { DatabaseError } from '../../lib/database.ts'
+import { ForeignJournal, readMachineId } from '../../agent/journal-owner.ts'
+import { DatabaseError, openDatabase, transaction } from '../../lib/database.ts'
+
+const N1 = {
+  owner: { node: 'n1' },
+  lost: (message: string): never => {
+    throw new Error(message)
+  },
+}
 
 function aDirectory(t: ExecutionContext): string {
   const path = mkdtempSync(join(tmpdir(), 'margay-data-'))
@@ -15,15 +23,15 @@ function aDirectory(t: ExecutionContext): string {
 }
 
 /** Opens `path` in a process of its own: what it said, and how to kill it. */
-async function elsewhere(t: ExecutionContext, path: string) {
-  const child = fork(new URL('data-directory-child.ts', import.meta.url), [path])
+async function elsewhere(t: ExecutionContext, path: string, ...writes: 'writes'[]) {
+  const child = fork(new URL('data-directory-child.ts', import.meta.url), [path, ...writes])
   t.teardown(() => child.kill('SIGKILL'))
   const [said] = (await once(child, 'message')) as [string]
   const kill = async () => {
     child.kill('SIGKILL')
     await once(child, 'exit')
   }
-  return { said, kill }
+  return { said, kill, child }
 }
 
 test('of agents that start in the same moment one gets the directory, and the others are told what to do', async t => {
@@ -38,17 +46,17 @@ test('an agent that was killed leaves the directory free', async t => {
   const path = aDirectory(t)
   const first = await elsewhere(t, path)
   t.is(first.said, 'opened')
-  t.throws(() => openDataDirectory(path), { instanceOf: FileInUse })
+  t.throws(() => openDataDirectory(path, N1), { instanceOf: FileInUse })
   await first.kill()
-  openDataDirectory(path).close()
+  openDataDirectory(path, N1).close()
 })
 
 test('closed, the directory can be opened again, with what was written', t => {
   const path = aDirectory(t)
-  const first = openDataDirectory(path)
+  const first = openDataDirectory(path, N1)
   first.node.exec("CREATE TABLE note (text TEXT); INSERT INTO note VALUES ('kept')")
   first.close()
-  const second = openDataDirectory(path)
+  const second = openDataDirectory(path, N1)
   t.teardown(() => second.close())
   t.is(second.node.prepare('SELECT text FROM note').all()[0]?.['text'], 'kept')
 })
@@ -56,5 +64,74 @@ test('closed, the directory can be opened again, with what was written', t => {
 test('a directory whose database is damaged is not kept locked', t => {
   const path = aDirectory(t)
   writeFileSync(join(path, 'node.db'), 'this is no database, and long enough to be read as one'.repeat(20))
-  for (let i = 0; i < 2; i++) t.throws(() => openDataDirectory(path), { instanceOf: DatabaseError })
+  for (let i = 0; i < 2; i++) t.throws(() => openDataDirectory(path, N1), { instanceOf: DatabaseError })
+})
+
+test('a directory of another node or machine is refused with what to do, and not changed', t => {
+  const path = aDirectory(t)
+  const machineId = 'a'.repeat(32)
+  openDataDirectory(path, { ...N1, owner: { node: 'n1', machineId } }).close()
+  for (const owner of [
+    { node: 'n2', machineId },
+    { node: 'n1', machineId: 'b'.repeat(32) },
+  ]) {
+    const error = t.throws(() => openDataDirectory(path, { ...N1, owner }), { instanceOf: ForeignJournal })
+    t.regex(error!.message, /belongs to (node n1|the machine a+), and this is .*: remove or rename /)
+  }
+  openDataDirectory(path, { ...N1, owner: { node: 'n1', machineId } }).close()
+  openDataDirectory(path, N1).close()
+})
+
+test('a directory that was removed or replaced is not written any more', t => {
+  for (const lose of [
+    (path: string) => rmSync(path, { recursive: true }),
+    (path: string) => rmSync(join(path, 'lock')),
+  ]) {
+    const path = aDirectory(t)
+    const data = openDataDirectory(path, N1)
+    data.node.exec('CREATE TABLE note (text TEXT)')
+    const insert = data.node.prepare('INSERT INTO note VALUES (?)')
+    insert.run('mine')
+    lose(path)
+    const message = /was removed or replaced while this agent had it/
+    t.throws(() => insert.run('no more'), { message })
+    t.throws(() => transaction(data.node, () => undefined), { message })
+    t.throws(() => data.check(), { message })
+  }
+})
+
+test('an agent that was stopped and goes on when another one has the node ends without writing', async t => {
+  const path = aDirectory(t)
+  const stopped = await elsewhere(t, path, 'writes')
+  stopped.child.kill('SIGSTOP')
+  // a stopped agent keeps its lock, so nobody gets in beside it
+  t.throws(() => openDataDirectory(path, N1), { instanceOf: FileInUse })
+  renameSync(path, `${path}.old`)
+  t.teardown(() => rmSync(`${path}.old`, { recursive: true, force: true }))
+  const next = openDataDirectory(path, N1)
+  t.teardown(() => next.close())
+  const notes = () => {
+    const db = openDatabase(join(`${path}.old`, 'node.db'))
+    const { count } = db.prepare('SELECT count(*) AS count FROM note').get()!
+    db.close()
+    return Number(count)
+  }
+  const before = notes()
+  const ended = once(stopped.child, 'exit')
+  stopped.child.kill('SIGCONT')
+  t.is((await ended)[0], 3)
+  t.true(notes() - before <= 1, 'the write under way when it was stopped may end')
+})
+
+test('a machine id is 32 hex digits; anything else is none', t => {
+  const path = join(aDirectory(t), 'machine-id')
+  t.is(readMachineId(path), undefined)
+  for (const [text, id] of [
+    ['uninitialized\n', undefined],
+    ['', undefined],
+    [`${'0a'.repeat(16)}\n`, '0a'.repeat(16)],
+  ] as const) {
+    writeFileSync(path, text)
+    t.is(readMachineId(path), id)
+  }
 })

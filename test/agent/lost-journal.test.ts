@@ -35,7 +35,10 @@ async function aLoss(t: ExecutionContext) {
     () => first.conditions(),
     () => first.ready(),
   )
-  for (const container of ['c1', 'c2']) t.is((await cni(first, 'ADD', container)).exitCode, 0)
+  for (const container of ['c1', 'c2']) {
+    const { exitCode, stdout } = await cni(first, 'ADD', container)
+    t.is(exitCode, 0, stdout)
+  }
   const published = async () =>
     (await store.list('IPAMBlock')).flatMap(({ spec }) => spec.attributes.map(each => each.handle_id))
   await eventually(

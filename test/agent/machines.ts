@@ -39,11 +39,16 @@ export async function startAgent(
 ): Promise<NodeAgent> {
   const agent = new NodeAgent(
     { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto', routeProtocol: 80 },
-    { kernel: at.world.kernel(), store, transport: network.host(at.address), clock, log: silentLog },
+    { kernel: at.world.kernel(), store, transport: network.host(at.address), clock, log: silentLog, lost: endTest },
   )
   await agent.start()
   t.teardown(() => agent.close())
   return agent
+}
+
+/** In place of the end of the program. */
+function endTest(message: string): never {
+  throw new Error(message)
 }
 
 /** Polls, since two agents settle over many turns; fails with what it last saw. */

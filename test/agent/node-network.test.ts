@@ -55,6 +55,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       assign: () => new Promise(resolve => asked.push(resolve)),
       held: () => new Map(),
       blocks: () => blocks,
+      blocksKnown: true,
       onBlocks: listen => {
         blocksChanged = listen
         return () => undefined

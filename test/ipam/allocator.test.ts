@@ -245,7 +245,7 @@ test('ten requests at once on an empty node share one claim', async t => {
   t.is(node.allocator.blocks().length, 1)
 })
 
-test('listeners hear of a block when it is claimed, and not of every address', async t => {
+test('listeners hear when all blocks are known and when one is claimed, and not of every address', async t => {
   const store = await storeWith(['p', '10.0.0.0/24'])
   const node = aNode(store, 'n1')
   const heard: string[][] = []
@@ -253,5 +253,8 @@ test('listeners hear of a block when it is claimed, and not of every address', a
   node.start()
   await converge(store, node)
   for (let i = 0; i < 5; i++) given(await node.allocator.assign(aPod(`p${i}`)))
-  t.is(heard.length, 1)
+  t.deepEqual(
+    heard.map(blocks => blocks.length),
+    [0, 1],
+  )
 })

@@ -7,11 +7,13 @@ import {
   blockFaults,
   emitBlock,
   emptyBlock,
+  isPublished,
   nextFree,
   parseBlock,
   release,
-  sameAllocations,
 } from '../../ipam/block.ts'
+
+const N1 = { node: 'n1', epoch: 'e1' }
 
 const holder = (handle: string, secondary: Record<string, string> = {}) => ({ handle, secondary })
 
@@ -29,7 +31,7 @@ const lived = fc.array(fc.record({ handle: fc.nat(5), gives: fc.boolean() }), { 
 test('a block survives its way over the wire, and what is written never has a structural fault', t => {
   fc.assert(
     fc.property(lived, (block: Block) => {
-      const written = emitBlock(block, 'n1')
+      const written = emitBlock(block, N1)
       t.deepEqual(blockFaults(written), [])
       t.deepEqual(parseBlock(written), block)
     }),
@@ -61,21 +63,21 @@ test('holders that say the same share one attribute, and a released one takes it
   let block = emptyBlock('10.0.0.0/30', 0n)
   for (const ordinal of [0, 1]) block = assign(block, holder('a', { pod: 'p' }), ordinal)
   block = assign(block, holder('b'), 2)
-  t.is(emitBlock(block, 'n1').spec.attributes.length, 2)
-  t.deepEqual(emitBlock(block, 'n1').spec.allocations, [0, 0, 1, null])
-  const { spec } = emitBlock(release(block, 'a').block, 'n1')
+  t.is(emitBlock(block, N1).spec.attributes.length, 2)
+  t.deepEqual(emitBlock(block, N1).spec.allocations, [0, 0, 1, null])
+  const { spec } = emitBlock(release(block, 'a').block, N1)
   t.deepEqual([spec.attributes.length, spec.allocations], [1, [null, null, 0, null]])
 })
 
 test('every assignment and release raises the sequence number, which stays exact above 2^53', t => {
   const block = assign(emptyBlock('10.0.0.0/30', 1_766_000_000_123_456_789n), holder('a'), 0)
   t.is(block.sequence, 1_766_000_000_123_456_790n)
-  t.is(emitBlock(block, 'n1').spec.sequenceNumberForAllocation?.['0'], 1_766_000_000_123_456_790n)
+  t.is(emitBlock(block, N1).spec.sequenceNumberForAllocation?.['0'], 1_766_000_000_123_456_790n)
   t.is(release(block, 'a').block.sequence, 1_766_000_000_123_456_791n)
 })
 
 test('a malformed block is read towards safety: allocated stays allocated, forgotten becomes free', t => {
-  const base = emitBlock(assign(emptyBlock('10.0.0.0/30', 5n), holder('a'), 1), 'n1')
+  const base = emitBlock(assign(emptyBlock('10.0.0.0/30', 5n), holder('a'), 1), N1)
   const spec = { ...base.spec, unallocated: [1, 3, 3, 9], allocations: [null, 7, null] }
   t.true(blockFaults({ ...base, spec }).length >= 5)
   const block = parseBlock({ ...base, spec })
@@ -87,22 +89,24 @@ test('a malformed block is read towards safety: allocated stays allocated, forgo
 })
 
 test('what others put into a block stays in it', t => {
-  const base = emitBlock(emptyBlock('10.0.0.0/30', 5n), 'n1')
+  const base = emitBlock(emptyBlock('10.0.0.0/30', 5n), N1)
   const theirs = {
     ...base,
     spec: { ...base.spec, affinityClaimTime: 'x' },
     metadata: { ...base.metadata, labels: { a: 'b' } },
   }
-  const written = emitBlock(assign(parseBlock(theirs), holder('a'), 0), 'n1', theirs)
+  const written = emitBlock(assign(parseBlock(theirs), holder('a'), 0), N1, theirs)
   t.is(written.spec['affinityClaimTime'], 'x')
   t.deepEqual(written.metadata.labels, { a: 'b' })
 })
 
-test('two blocks are the same when holders and queue are', t => {
+test('a block is published when the object has its holders, its queue and its number, from the same journal', t => {
   const a = assign(emptyBlock('10.0.0.0/30', 0n), holder('a', { x: '1', y: '2' }), 0)
-  const b = assign(emptyBlock('10.0.0.0/30', 9n), holder('a', { y: '2', x: '1' }), 0)
-  t.true(sameAllocations(a, b))
-  t.false(sameAllocations(a, release(b, 'a').block))
+  const b = assign(emptyBlock('10.0.0.0/30', 0n), holder('a', { y: '2', x: '1' }), 0)
+  t.true(isPublished(a, emitBlock(b, N1), N1))
+  t.false(isPublished(a, emitBlock({ ...release(b, 'a').block, sequence: a.sequence }, N1), N1))
+  t.false(isPublished(a, emitBlock({ ...b, sequence: 9n }, N1), N1))
+  t.false(isPublished(a, emitBlock(b, { ...N1, epoch: 'e2' }), N1))
 })
 
 test('the name of a block is its CIDR with dashes', t => {

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { type Store, Unreachable } from '../../datastore/port.ts'
-import { affinityOf, parseBlock, sameAllocations } from '../../ipam/block.ts'
+import { affinityOf, isPublished } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
 import { type Database, DatabaseError, openDatabase } from '../../lib/database.ts'
 import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
@@ -139,12 +139,13 @@ async function disagreement(
   { allocator }: TestNode,
   { held, asked }: Answers,
 ): Promise<string | undefined> {
-  const journal = new Journal(db).blocks()
+  const written = new Journal(db)
+  const journal = written.blocks()
   const objects = (await store.list('IPAMBlock')).filter(({ spec }) => spec.affinity === affinityOf('n1'))
   if (objects.length !== journal.length) return `${objects.length} objects, ${journal.length} blocks in the journal`
   for (const { block } of journal) {
     const object = objects.find(({ spec }) => spec.cidr === block.cidr)
-    if (object === undefined || !sameAllocations(parseBlock(object), block)) return `${block.cidr} differs`
+    if (object === undefined || !isPublished(block, object, written)) return `${block.cidr} differs`
   }
   for (const [handle, address] of held)
     if (allocator.held().get(handle)?.[0]?.address !== address) return `${handle} lost ${address}`

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { FileInUse } from '../../../agent/file-lock.ts'
-import { asJson, refuseSecond, serveSocket } from '../../../agent/socket/server.ts'
+import { asJson, reserveSocket, serveSocket } from '../../../agent/socket/server.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 import { silentLog } from '../../../lib/log.ts'
 
@@ -13,13 +13,19 @@ test('a second agent is refused before it has begun, and the first goes on answe
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
   const path = join(dir, 'agent.sock')
   const routes = { 'GET /healthz': asJson(() => ({ ok: true })) }
-  await t.notThrowsAsync(refuseSecond(path))
-  const first = await serveSocket(path, routes, silentLog)
-  await t.throwsAsync(refuseSecond(path), { message: /another agent answers on this socket; stop it first/ })
+  const lock = await reserveSocket(path)
+  await t.throwsAsync(
+    reserveSocket(path),
+    { message: /another agent has this socket; stop it first/ },
+    'not yet served',
+  )
+  const first = await serveSocket(path, routes, silentLog, { lock })
+  await t.throwsAsync(reserveSocket(path), { message: /another agent has this socket; stop it first/ })
   await t.throwsAsync(serveSocket(path, routes, silentLog), { message: /stop it first/ })
-  await t.throwsAsync(refuseSecond(path), undefined, 'the first still answers')
+  await t.throwsAsync(reserveSocket(path), undefined, 'the first still answers')
   await first.close()
-  await t.notThrowsAsync(refuseSecond(path))
+  const next = await reserveSocket(path)
+  next.release()
 })
 
 test('of agents that serve one socket in the same moment one does, and it is reached', async t => {
@@ -31,7 +37,7 @@ test('of agents that serve one socket in the same moment one does, and it is rea
   const served = tries.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
   t.is(served.length, 1)
   for (const each of tries) if (each.status === 'rejected') t.true(each.reason instanceof FileInUse)
-  await t.throwsAsync(refuseSecond(path), { instanceOf: FileInUse })
+  await t.throwsAsync(reserveSocket(path), { instanceOf: FileInUse })
   await served[0]!.close()
   const next = await serveSocket(path, routes, silentLog)
   await next.close()
@@ -44,7 +50,7 @@ test('a client that never finishes its request does not keep a stopping agent', 
   const begun = Promise.withResolvers<void>()
   const never = { 'POST /cni': () => begun.resolve() }
   const clock = new ManualClock()
-  const server = await serveSocket(path, never, silentLog, clock)
+  const server = await serveSocket(path, never, silentLog, { clock })
   const client = connect(path, () => client.write('POST /cni HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{'))
   const cut = new Promise<void>(resolve => client.on('close', () => resolve()))
   client.on('error', () => undefined)
