@@ -15,7 +15,7 @@ export type Node = { n: number; host: TestNetns; pod: TestNetns; felix: Felix }
 export type Net = AsyncDisposable & { router: TestNetns; nodes: [Node, Node] }
 
 /** Everything up and in sync; disposed of whole. */
-export async function twoNodes({ defaultRoutes } = { defaultRoutes: true }): Promise<Net> {
+export async function twoNodes({ defaultRoutes = true, podMacs = false } = {}): Promise<Net> {
   await using undo = new AsyncDisposableStack()
   const netns = async () => {
     const made = await openNetns()
@@ -28,12 +28,15 @@ export async function twoNodes({ defaultRoutes } = { defaultRoutes: true }): Pro
   const node = async (n: number): Promise<Node> => {
     const host = await netns()
     const pod = await netns()
+    // a pod that says nothing by itself
+    pod.kernel.writeSysctl('ipv6', ['conf', 'all', 'disable_ipv6'], '1')
     await wire(host, 'eth0', router, `lan${n}`)
     await give(host, 'eth0', `192.168.${n}0.1${n}`, 24)
     await give(router, `lan${n}`, `192.168.${n}0.1`, 24)
     // even without a default route the other node must be found
     await route(host, defaultRoutes ? '0.0.0.0/0' : '192.168.0.0/16', `192.168.${n}0.1`, 'eth0')
     await wire(host, `calipod${n}`, pod, 'eth0', 'ee:ee:ee:ee:ee:ee')
+    if (podMacs) await pod.kernel.setLink('eth0', { mac: `02:00:00:00:0${n}:05` })
     await give(pod, 'eth0', `10.244.${n}.5`, 32)
     await route(pod, '169.254.1.1/32', undefined, 'eth0')
     await route(pod, '0.0.0.0/0', '169.254.1.1', 'eth0')

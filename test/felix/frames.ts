@@ -1,0 +1,115 @@
+// Ethernet frames as octets, and raw sockets to send and receive with in a network namespace: what a program in a pod can
+// do that has NET_RAW. Checksums are those of IPv4 headers alone; UDP over IPv4 may go without.
+import {
+  bindSocket,
+  closeDescriptor,
+  interfaceIndex,
+  openSocket,
+  receiveFrom,
+  SOCKET_FAMILY,
+  SOCKET_TYPE,
+  sendTo,
+} from '../../kernel/libc.ts'
+import { macBytes } from '../../kernel/netlink/mac.ts'
+import { netnsPath, runInNetns } from '../../kernel/netns.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import { addressBytes } from '../../lib/ip.ts'
+
+const AF_PACKET = 17
+const SOCK_DGRAM = 2
+export const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const
+export const IP_PROTOCOL = { icmp: 1, ipip: 4, udp: 17, icmpv6: 58 } as const
+
+const u16 = (value: number) => Uint8Array.of(value >> 8, value & 0xff)
+
+type Ends = { from: string; to: string }
+
+export function ethernet({ from, to }: Ends, type: number, payload: Uint8Array): Buffer {
+  return Buffer.concat([macBytes(to), macBytes(from), u16(type), payload])
+}
+
+export function ipv4({ from, to }: Ends, protocol: number, payload: Uint8Array): Buffer {
+  const header = Buffer.alloc(20)
+  header.set([0x45, 0, ...u16(20 + payload.length), 0, 0, 0, 0, 64, protocol])
+  header.set(addressBytes(from), 12)
+  header.set(addressBytes(to), 16)
+  let sum = 0
+  for (let i = 0; i < 20; i += 2) sum += header.readUInt16BE(i)
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16)
+  header.writeUInt16BE(~sum & 0xffff, 10)
+  return Buffer.concat([header, payload])
+}
+
+export function ipv6({ from, to }: Ends, protocol: number, payload: Uint8Array): Buffer {
+  const start = [0x60, 0, 0, 0, ...u16(payload.length), protocol, 255]
+  return Buffer.concat([Uint8Array.from(start), addressBytes(from), addressBytes(to), payload])
+}
+
+export function udp(sport: number, dport: number, payload: Uint8Array = Buffer.from('x')): Buffer {
+  return Buffer.concat([u16(sport), u16(dport), u16(8 + payload.length), u16(0), payload])
+}
+
+/** A message of ICMP or ICMPv6 of some type, with the 4 octets after its checksum and a body. */
+export function icmp(type: number, body: Uint8Array = Buffer.alloc(16)): Buffer {
+  return Buffer.concat([Uint8Array.of(type, 0, 0, 0, 0, 0, 0, 0), body])
+}
+
+/** ARP for Ethernet and IPv4 (RFC 826). */
+export function arp(operation: 'request' | 'reply', senderMac: string, { from, to }: Ends): Buffer {
+  const start = [...u16(1), ...u16(ETHERTYPE.ipv4), 6, 4, ...u16(operation === 'request' ? 1 : 2)]
+  return Buffer.concat([
+    Uint8Array.from(start),
+    macBytes(senderMac),
+    addressBytes(from),
+    Buffer.alloc(6),
+    addressBytes(to),
+  ])
+}
+
+/** A frame inside VXLAN (RFC 7348), from its header on. */
+export function vxlan(vni: number, frame: Uint8Array): Buffer {
+  return Buffer.concat([Uint8Array.of(8, 0, 0, 0, vni >> 16, (vni >> 8) & 0xff, vni & 0xff, 0), frame])
+}
+
+/** Sends one frame over an interface of a namespace. */
+export function sendFrame({ name }: { name: string }, interfaceName: string, frame: Buffer): void {
+  runInNetns(netnsPath(name), () => {
+    const fd = openSocket(AF_PACKET, SOCKET_TYPE.raw, 0, 'frames')
+    try {
+      // sockaddr_ll: family u16 | protocol u16 | ifindex i32 | hatype u16 | pkttype u8 | halen u8 | address 8
+      const address = Buffer.alloc(20)
+      address.writeUInt16LE(AF_PACKET, 0)
+      address.set(frame.subarray(12, 14), 2)
+      address.writeInt32LE(interfaceIndex(interfaceName), 4)
+      sendTo(fd, frame, address, interfaceName)
+    } finally {
+      closeDescriptor(fd)
+    }
+  })
+}
+
+type Listener = Disposable & { heard(): number }
+
+/** A UDP socket in a namespace. `heard` counts the datagrams since it was last asked. */
+export function listenUdp({ name }: { name: string }, address: string, port: number): Listener {
+  return runInNetns(netnsPath(name), () => {
+    const fd = openSocket(SOCKET_FAMILY.ipv4, SOCK_DGRAM, IP_PROTOCOL.udp, 'listener')
+    // sockaddr_in: family u16 | port u16be | address 4 | 8
+    const local = Buffer.alloc(16)
+    local.writeUInt16LE(SOCKET_FAMILY.ipv4, 0)
+    local.writeUInt16BE(port, 2)
+    local.set(addressBytes(address), 4)
+    bindSocket(fd, local, `${address}:${port}`)
+    return { heard: () => count(fd), [Symbol.dispose]: () => closeDescriptor(fd) }
+  })
+}
+
+function count(fd: number): number {
+  for (let heard = 0; ; heard++)
+    try {
+      receiveFrom(fd, Buffer.alloc(2048), Buffer.alloc(16), 'listener')
+    } catch (error) {
+      if (error instanceof KernelError && error.errno === ERRNO.EAGAIN) return heard
+      throw error
+    }
+}

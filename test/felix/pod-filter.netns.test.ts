@@ -1,0 +1,296 @@
+// What the pod filter does to packets, on the real kernel: a pod that sends any octets it likes over its interface, one
+// without any capability, a stranger on the node's LAN; and what becomes of the filter when others touch it. All tests
+// share two nodes, and every test leaves them as it found them.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import test from 'ava'
+import { vtepMac } from '../../felix/calc/tunnels.ts'
+import { netnsPath } from '../../kernel/netns.ts'
+import { HOST_MAC } from '../../kernel/pod-interface.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import { systemProgram } from '../../lib/system-program.ts'
+import { nft } from '../kernel/nftables-programs.ts'
+import { arp, ETHERTYPE, ethernet, IP_PROTOCOL, icmp, ipv4, ipv6, listenUdp, sendFrame, udp, vxlan } from './frames.ts'
+import { isRoot, sweep } from './netns.ts'
+import { eventually } from './node-kernel.ts'
+import { type Net, startFelix, twoNodes } from './two-nodes.ts'
+
+const POD = '10.244.1.5'
+const FAR_POD = '10.244.2.5'
+const POD_MAC = '02:00:00:00:01:05'
+const LINK_LOCAL = 'fe80::ff:fe00:105'
+const NODE = '192.168.10.11'
+const FAR_NODE = '192.168.20.12'
+const ALL_NODES = 'ff02::1'
+const PORT = 7777
+
+type Frame = readonly [what: string, frame: Buffer, counter: string | undefined]
+
+const fromPod = (type: keyof typeof ETHERTYPE, payload: Buffer) =>
+  ethernet({ from: POD_MAC, to: HOST_MAC }, ETHERTYPE[type], payload)
+const udp4 = (from: string, to: string, sport = 5000, dport = PORT) =>
+  fromPod('ipv4', ipv4({ from, to }, IP_PROTOCOL.udp, udp(sport, dport)))
+const udp6 = (from: string, to: string, sport = 5000) =>
+  fromPod('ipv6', ipv6({ from, to }, IP_PROTOCOL.udp, udp(sport, PORT)))
+const icmp6 = (from: string, to: string, type: number, target = '::') =>
+  fromPod('ipv6', ipv6({ from, to }, IP_PROTOCOL.icmpv6, icmp(type, ipv6Octets(target))))
+const arpFrom = (operation: 'request' | 'reply', from: string) =>
+  fromPod('arp', arp(operation, POD_MAC, { from, to: '169.254.1.1' }))
+
+function ipv6Octets(address: string): Buffer {
+  return ipv6({ from: address, to: '::' }, 0, Buffer.alloc(0)).subarray(8, 24)
+}
+
+/** A datagram for the pod of the other node, in VXLAN as the two nodes speak it. */
+function inVxlan(to: 'n1' | 'n2'): Buffer {
+  const ends = to === 'n2' ? { from: '10.244.1.9', to: FAR_POD } : { from: '10.244.2.9', to: POD }
+  const inner = ipv4(ends, IP_PROTOCOL.udp, udp(5000, PORT))
+  return vxlan(4096, ethernet({ from: '66:00:00:00:00:99', to: vtepMac(to) }, ETHERTYPE.ipv4, inner))
+}
+
+/** What a pod sends and which counter it meets; undefined: it passes. */
+const FRAMES: readonly Frame[] = [
+  ['its own IPv4 address', udp4(POD, FAR_POD), undefined],
+  ['its own address in an ARP request', arpFrom('request', POD), undefined],
+  ['its own link-local address', udp6(LINK_LOCAL, ALL_NODES), undefined],
+  ['its own address in a neighbour advertisement', icmp6(LINK_LOCAL, ALL_NODES, 136, LINK_LOCAL), undefined],
+  ['a neighbour solicitation', icmp6(LINK_LOCAL, ALL_NODES, 135, 'fe80::1'), undefined],
+  ['another pod’s IPv4 address', udp4('10.244.1.6', FAR_POD), 'foreign IPv4 source'],
+  ['the node’s IPv4 address', udp4(NODE, FAR_POD), 'foreign IPv4 source'],
+  ['no IPv4 address', udp4('0.0.0.0', '255.255.255.255', 68, 67), 'foreign IPv4 source'],
+  ['a loopback address', udp4('127.0.0.1', NODE), 'foreign IPv4 source'],
+  ['to a loopback address', udp4(POD, '127.0.0.1'), 'loopback destination'],
+  ['to another loopback address', udp4(POD, '127.8.8.8'), 'loopback destination'],
+  ['another pod’s IPv6 address', udp6('fd00:1::6', ALL_NODES), 'foreign IPv6 source'],
+  ['the gateway’s link-local address', udp6('fe80::ecee:eeff:feee:eeee', ALL_NODES), 'foreign IPv6 source'],
+  ['a neighbour solicitation of another', icmp6('fe80::1', ALL_NODES, 135, LINK_LOCAL), 'foreign IPv6 source'],
+  ['no IPv6 address', icmp6('::', ALL_NODES, 135, LINK_LOCAL), 'no IPv6 source'],
+  [
+    'another’s neighbour advertisement',
+    icmp6(LINK_LOCAL, ALL_NODES, 136, 'fe80::1'),
+    'foreign neighbour advertisement',
+  ],
+  ['a router advertisement', icmp6(LINK_LOCAL, ALL_NODES, 134), 'router advertisement'],
+  ['an IPv6 redirect', icmp6(LINK_LOCAL, ALL_NODES, 137), 'redirect'],
+  ['an IPv4 redirect', fromPod('ipv4', ipv4({ from: POD, to: NODE }, IP_PROTOCOL.icmp, icmp(5))), 'redirect'],
+  ['a DHCP offer', udp4(POD, '255.255.255.255', 67, 68), 'DHCP server'],
+  ['a DHCPv6 advertisement', udp6(LINK_LOCAL, ALL_NODES, 547), 'DHCP server'],
+  ['another’s ARP request', arpFrom('request', '10.244.1.6'), 'foreign ARP sender'],
+  ['another’s ARP reply', arpFrom('reply', '169.254.1.1'), 'foreign ARP sender'],
+  [
+    'IP-in-IP to the other node',
+    fromPod(
+      'ipv4',
+      ipv4({ from: POD, to: FAR_NODE }, IP_PROTOCOL.ipip, ipv4({ from: POD, to: FAR_POD }, 17, udp(1, PORT))),
+    ),
+    'IP-in-IP of a pod to a node',
+  ],
+  [
+    'VXLAN to the other node',
+    fromPod('ipv4', ipv4({ from: POD, to: FAR_NODE }, IP_PROTOCOL.udp, udp(5000, 4789, inVxlan('n2')))),
+    'VXLAN of a pod to a node',
+  ],
+  [
+    'VXLAN to its own node',
+    fromPod('ipv4', ipv4({ from: POD, to: NODE }, IP_PROTOCOL.udp, udp(5000, 4789, inVxlan('n1')))),
+    'VXLAN that no node sent',
+  ],
+]
+
+if (!isRoot)
+  test('the pod filter on the real kernel', t => {
+    t.log('skipped: needs root')
+    t.pass()
+  })
+else {
+  sweep()
+  let net: Net
+  const healed: string[] = []
+  const restart = async () => {
+    const [a] = net.nodes
+    await a.felix.close()
+    a.felix = startFelix(a, { onHealed: ({ kind, name }) => healed.push(`${kind} ${name}`) })
+    await a.felix.inSync()
+  }
+
+  test.before(async () => {
+    net = await twoNodes({ podMacs: true })
+    await restart()
+  })
+  test.after.always(() => net?.[Symbol.asyncDispose]())
+
+  test.serial(
+    'what a pod with raw sockets sends under its own addresses passes, all else is dropped and counted by its rule',
+    async t => {
+      const [a] = net.nodes
+      using listener = listenUdp(net.nodes[1].pod, '0.0.0.0', PORT)
+      const before = await counters(a.host.otherProgram)
+      for (const [what, frame, counter] of FRAMES) {
+        const seen = (await counters(a.host.otherProgram)).get(counter ?? '') ?? 0
+        sendFrame(a.pod, 'eth0', frame)
+        if (counter === undefined) continue
+        await eventually(
+          `${what}: ${counter}`,
+          async () => ((await counters(a.host.otherProgram)).get(counter) ?? 0) > seen,
+        )
+      }
+      const now = await counters(a.host.otherProgram)
+      const expected = new Map(before)
+      for (const [, , counter] of FRAMES)
+        if (counter !== undefined) expected.set(counter, (expected.get(counter) ?? 0) + 1)
+      t.deepEqual(now, expected)
+      // of all frames to the far pod's port one was its own, and all others are counted by now
+      const heard: number[] = []
+      await eventually('the far pod hears it', () => heard.push(listener.heard()) > 0 && heard.some(count => count > 0))
+      t.is(Math.max(...heard), 1)
+    },
+  )
+
+  test.serial('a pod without any capability cannot put a packet into another pod through VXLAN', async t => {
+    const [a, b] = net.nodes
+    using listener = listenUdp(b.pod, '0.0.0.0', PORT)
+    const count = async (kernel: Kernel, name: string) => (await counters(kernel)).get(name) ?? 0
+    const sent = await count(a.host.otherProgram, 'VXLAN of a pod to a node')
+    await sendPlainUdp(a.pod.name, FAR_NODE, inVxlan('n2'))
+    await eventually(
+      'its own node drops it',
+      async () => (await count(a.host.otherProgram, 'VXLAN of a pod to a node')) === sent + 1,
+    )
+    // even where its own node lets it out, no other node takes it
+    await a.felix.close()
+    nft(netnsPath(a.host.name), ['delete', 'table', 'inet', 'margay'])
+    const strange = await count(b.host.otherProgram, 'VXLAN that no node sent')
+    await sendPlainUdp(a.pod.name, FAR_NODE, inVxlan('n2'))
+    await eventually(
+      'the other node drops it',
+      async () => (await count(b.host.otherProgram, 'VXLAN that no node sent')) === strange + 1,
+    )
+    t.is(listener.heard(), 0)
+    // without the filter of either node it arrives: what was sent is good
+    await b.felix.close()
+    nft(netnsPath(b.host.name), ['delete', 'table', 'inet', 'margay'])
+    await sendPlainUdp(a.pod.name, FAR_NODE, inVxlan('n2'))
+    await eventually('the far pod hears it', () => listener.heard() === 1)
+    b.felix = startFelix(b)
+    await b.felix.inSync()
+    await restart()
+  })
+
+  test.serial(
+    'a stranger on the LAN cannot put a packet into a pod, and a node cannot through another address',
+    async t => {
+      const [a] = net.nodes
+      using listener = listenUdp(a.pod, '0.0.0.0', PORT)
+      const to = (await a.host.kernel.link('eth0'))!.mac!
+      const outer = (source: string, target: string) =>
+        ethernet(
+          { from: '02:00:00:00:00:99', to },
+          ETHERTYPE.ipv4,
+          ipv4({ from: source, to: target }, IP_PROTOCOL.udp, udp(5000, 4789, inVxlan('n1'))),
+        )
+      const { index } = (await a.host.kernel.link('eth0'))!
+      await a.host.kernel.addAddress({ ifindex: index, address: '192.168.10.200', length: 32, scope: 0 })
+      for (const [source, target, counter] of [
+        ['192.168.10.77', NODE, 'VXLAN that no node sent'],
+        [FAR_NODE, '192.168.10.200', 'VXLAN to another address'],
+      ] as const) {
+        const before = (await counters(a.host.otherProgram)).get(counter) ?? 0
+        sendFrame(net.router, 'lan1', outer(source, target))
+        await eventually(counter, async () => ((await counters(a.host.otherProgram)).get(counter) ?? 0) === before + 1)
+      }
+      t.is(listener.heard(), 0)
+      // the same from the other node's address, to the address that tunnels end at, arrives
+      sendFrame(net.router, 'lan1', outer(FAR_NODE, NODE))
+      await eventually('the pod hears it', () => listener.heard() === 1)
+    },
+  )
+
+  test.serial('nothing from a pod reaches a loopback listener of the node, although route_localnet is on', async t => {
+    const [a] = net.nodes
+    using listener = listenUdp(a.host, '127.0.0.1', PORT)
+    t.is(a.host.kernel.readSysctl('ipv4', ['conf', 'calipod1', 'route_localnet']), '1')
+    const before = (await counters(a.host.otherProgram)).get('loopback destination')!
+    sendFrame(a.pod, 'eth0', udp4(POD, '127.0.0.1'))
+    await eventually(
+      'it is dropped',
+      async () => (await counters(a.host.otherProgram)).get('loopback destination') === before + 1,
+    )
+    t.is(listener.heard(), 0)
+    await a.felix.close()
+    nft(netnsPath(a.host.name), ['delete', 'table', 'inet', 'margay'])
+    sendFrame(a.pod, 'eth0', udp4(POD, '127.0.0.1'))
+    await eventually('without the filter it is heard', () => listener.heard() === 1)
+    await restart()
+  })
+
+  test.serial('a restart writes nothing into the pod filter, so that it has no gap', async t => {
+    const [a] = net.nodes
+    const generation = async () => (await a.host.otherProgram.nftables({ family: 'inet', name: 'margay' }))!.generation
+    const before = await generation()
+    await restart()
+    t.is(await generation(), before)
+  })
+
+  test.serial(
+    'a person reads the pod filter with nft, and a flush by hand is healed within a second and told',
+    async t => {
+      const [a] = net.nodes
+      const listed = nft(netnsPath(a.host.name), ['list', 'table', 'inet', 'margay'])
+      for (const line of [
+        'elements = { "calipod1" . 10.244.1.5 }',
+        'iifname "cali*" jump from_pod',
+        'type filter hook prerouting priority raw; policy accept;',
+      ])
+        t.true(listed.includes(line), listed)
+      t.regex(
+        listed,
+        /iifname \. ip saddr != @pod_ipv4 counter packets \d+ bytes \d+ drop comment "foreign IPv4 source"/,
+      )
+      t.regex(
+        listed,
+        /ip saddr != @nodes udp dport 4789 counter packets \d+ bytes \d+ drop comment "VXLAN that no node sent"/,
+      )
+      t.regex(nft(netnsPath(a.host.name), ['list', 'table', 'arp', 'margay']), /iifname \. arp saddr ip != @pod_ipv4/)
+
+      healed.length = 0
+      for (const damage of [
+        ['flush', 'ruleset'],
+        ['flush', 'chain', 'inet', 'margay', 'from_pod'],
+        ['add', 'table', 'inet', 'margay', '{ flags dormant; }'],
+      ]) {
+        const lines = () => nft(netnsPath(a.host.name), ['-s', 'list', 'ruleset']).split('\n').sort()
+        const before = lines()
+        healed.length = 0
+        nft(netnsPath(a.host.name), damage)
+        const tookMs = await eventually(damage.join(' '), () => healed.includes('NftTable inet margay'))
+        t.true(tookMs < 1000)
+        t.log(`${damage.join(' ')}: ${Math.round(tookMs)} ms`)
+        t.deepEqual(lines(), before)
+      }
+    },
+  )
+}
+
+/** How many packets each rule has dropped, by its comment. */
+async function counters(kernel: Kernel): Promise<Map<string, number>> {
+  const found = new Map<string, number>()
+  for (const family of ['inet', 'arp'] as const) {
+    const { rules = [] } = (await kernel.nftables({ family, name: 'margay' })) ?? {}
+    for (const { comment, expressions } of rules)
+      for (const step of expressions)
+        if (step.type === 'counter' && comment !== undefined)
+          found.set(comment, (found.get(comment) ?? 0) + Number(step.packets ?? 0n))
+  }
+  return found
+}
+
+/** Sends one datagram to the VXLAN port as a user without capabilities. */
+async function sendPlainUdp(netns: string, to: string, payload: Buffer): Promise<void> {
+  const user = ['--setuid', '65534', '--setgid', '65534']
+  const command = `exec ${systemProgram('cat')} > /dev/udp/${to}/4789`
+  const args = [`--net=${netnsPath(netns)}`, ...user, '--', systemProgram('bash'), '-c', command]
+  const sender = spawn(systemProgram('nsenter'), args, { stdio: ['pipe', 'inherit', 'inherit'] })
+  sender.stdin.end(payload)
+  const [code] = await once(sender, 'exit')
+  if (code !== 0) throw new Error(`a user without capabilities could not send: ${code}`)
+}
