@@ -99,6 +99,8 @@ export type PeerConfig = {
   removePrivateAs?: boolean
   sendCommunities?: readonly ('standard' | 'extended' | 'large')[]
   prefixLimit?: PrefixLimit
+  /** Rules of other peers can ask for the group of the peer that a route was learned from. */
+  group?: string
   /** Rules in order, or one verdict for all routes. Without it eBGP neither imports nor exports routes (RFC 8212). */
   import?: readonly PolicyRule[] | 'accept' | 'reject'
   export?: readonly PolicyRule[] | 'accept' | 'reject'

@@ -18,6 +18,8 @@ export type PolicyRule = {
   match?: { operator: 'Equal' | 'NotEqual' | 'In' | 'NotIn'; cidr: string; lengths?: { min?: number; max?: number } }
   /** Only routes that were learned from other speakers. */
   source?: 'RemotePeers'
+  /** Only routes that were learned from a peer of this group. */
+  group?: string
   /** Type of the peer whose policy this is; confederation peers count as iBGP. */
   peerType?: 'eBGP' | 'iBGP'
   /** Interface the route leads out of. */
@@ -47,6 +49,8 @@ export type PolicySubject = {
   attributes: Attributes
   /** Learned from another speaker, not originated here. */
   learned: boolean
+  /** Group of the peer that it was learned from. */
+  group?: string
   peerType: PeerType
   interface?: string
 }
@@ -116,6 +120,7 @@ function testsOf(rule: PolicyRule): readonly Test[] {
   const { match, source, peerType, communities, asPathPrefix, priority } = rule
   if (match !== undefined) tests.push(prefixTest(match))
   if (source !== undefined) tests.push(({ learned }) => learned)
+  if (rule.group !== undefined) tests.push(({ learned, group }) => learned && group === rule.group)
   if (peerType !== undefined) tests.push(subject => (subject.peerType === 'ebgp') === (peerType === 'eBGP'))
   if (rule.interface !== undefined) tests.push(subject => subject.interface === rule.interface)
   for (const text of communities ?? []) tests.push(communityTest(text))

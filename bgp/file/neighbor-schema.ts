@@ -71,6 +71,7 @@ const fields = z.strictObject({
       restart: seconds(1, 86400).optional(),
     })
     .optional(),
+  group: label(NAME_OCTETS).optional(),
   import: policy.optional(),
   export: policy.optional(),
 })

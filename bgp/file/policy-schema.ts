@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { addressBits, cidr } from '../../lib/ip.ts'
 import { PRIORITY_BASE } from '../policy.ts'
-import { asn, between, communityText, interfaceName, prefix } from './fields.ts'
+import { asn, between, communityText, interfaceName, label, prefix } from './fields.ts'
 
 /** Most AS numbers, and most communities, that one rule adds: an attribute must still fit into a message. */
 const MOST_ADDED = 255
@@ -50,6 +50,7 @@ const rule = z
     action: z.enum(['accept', 'reject'], 'write accept or reject'),
     match: match.optional(),
     source: z.literal('RemotePeers', 'the only source is RemotePeers').optional(),
+    group: label(200).optional(),
     peerType: z.enum(['eBGP', 'iBGP'], 'write eBGP or iBGP').optional(),
     interface: interfaceName.optional(),
     communities: z.array(communityText).max(MOST_ADDED, `at most ${MOST_ADDED}`).optional(),

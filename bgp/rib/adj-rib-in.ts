@@ -1,6 +1,6 @@
 // Adj-RIB-In (RFC 4271 §3.2): takes UPDATE messages apart and stores what they say in the tables. The attributes around
 // the prefixes are interned as they came and judged once per distinct set (in/importer.ts). Errors are handled as RFC 7606
-// says: an attribute is discarded, the prefixes are withdrawn, or the session ends.
+// says: an attribute is discarded, the prefixes are withdrawn, or the session ends. Prefixes that are no destination are left out.
 import { Writer } from '../../lib/bytes.ts'
 import { type AddressFamily, BASE_FAMILY, FAMILY, familyOfNumbers, numbersOfFamily } from '../family.ts'
 import { parseAttributes } from '../wire/attributes.ts'
@@ -211,10 +211,17 @@ export class AdjRibIn {
     table.fit()
     for (let i = 0; i < count; i++) {
       if (update.overLimit !== undefined) table.releaseUnused(ids[i]!)
+      else if (!table.prefixes.isDestination(ids[i]!)) this.#leaveOut(from, table, ids[i]!)
       else if (table.announce(ids[i]!, from, pathIds[i]!, id) && limited) this.#watchLimit(update, table)
     }
     store.release(id)
     return undefined
+  }
+
+  /** A prefix that is no destination: it is told and forgotten. */
+  #leaveOut(from: RibPeerState, table: FamilyTable, prefix: number): void {
+    this.#deps.report({ type: 'no-destination', key: from.peer.key, prefix: table.prefixes.text(prefix) })
+    table.releaseUnused(prefix)
   }
 
   /** Compares the prefix limit with the number of paths, after a new one. */

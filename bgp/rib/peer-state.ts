@@ -5,7 +5,7 @@ import type { AddressFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
 import { plainRulesFor } from './in/admission.ts'
 import type { PlainRules } from './in/read-facts.ts'
-import { ownAddresses } from './next-hop.ts'
+import { type LinkNetwork, nextHopNetworks, ownAddresses } from './next-hop.ts'
 import type { SpeakerNumbers } from './speaker-numbers.ts'
 import { peerOwner } from './store/set-owner.ts'
 import type { ExportSource, RibPeer } from './types.ts'
@@ -28,6 +28,8 @@ export class RibPeerState {
   plainRules: PlainRules | undefined
   mpPlainRules: PlainRules | undefined
   own: Uint8Array[]
+  /** Where the next hops of its routes must lie. */
+  link: readonly LinkNetwork[] | undefined
   source: ExportSource
   readonly families = new Map<AddressFamily, PeerFamily>()
   discarded = 0
@@ -41,6 +43,7 @@ export class RibPeerState {
     this.plainRules = plainRulesFor(peer, speaker)
     this.mpPlainRules = this.plainRules === undefined ? undefined : { ...this.plainRules, multiprotocol: true }
     this.own = ownAddresses(peer)
+    this.link = nextHopNetworks(peer)
     this.source = sourceOf(peer)
   }
 
@@ -52,6 +55,7 @@ export class RibPeerState {
     this.plainRules = fresh.plainRules
     this.mpPlainRules = fresh.mpPlainRules
     this.own = fresh.own
+    this.link = fresh.link
     this.source = fresh.source
   }
 
@@ -78,5 +82,5 @@ export class RibPeerState {
 function sourceOf({ peerType, config, routerId, remoteAddress, interface: leadsOut }: RibPeer): ExportSource {
   const client = config.reflectorClient ?? false
   const address = parseAddress(remoteAddress) === undefined ? undefined : addressBytes(remoteAddress)
-  return { local: false, peerType, client, routerId, address, interface: leadsOut }
+  return { local: false, peerType, client, group: config.group, routerId, address, interface: leadsOut }
 }

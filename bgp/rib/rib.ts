@@ -234,14 +234,14 @@ export class Rib implements RibReader {
   setPolicies(key: string, config: PeerConfig): void {
     const state = this.#peers.get(key)
     if (state === undefined) return
-    const client = state.peer.config.reflectorClient
+    const { reflectorClient: client, group } = state.peer.config
     // throws for invalid rules, before anything has changed
     for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     state.set({ ...state.peer, config }, this.#speaker)
     this.soft(key, 'in')
     for (const table of this.#allTables()) table.groups.move(state.index, state.peer)
-    // whose routes are reflected depends on who is a client
-    if (client !== config.reflectorClient)
+    // whose routes go where depends on who is a client, and on groups
+    if (client !== config.reflectorClient || group !== config.group)
       for (const table of this.#allTables()) for (const group of table.groups.all) group.rebuild()
   }
 

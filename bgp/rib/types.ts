@@ -49,6 +49,7 @@ export type ExportSource = {
   peerType: PeerType
   /** The peer is a client of ours (RFC 4456). */
   client: boolean
+  group?: string
   routerId: number
   /** The peer's address, 4 or 16 octets. */
   address?: Uint8Array
@@ -71,6 +72,8 @@ export type PeerDown =
 export type RibEvent =
   /** Something in an UPDATE was wrong but cost less than the session (RFC 7606). */
   | { type: 'fault'; key: string; cost: 'discard' | 'withdraw'; attribute?: number; reason: string }
+  /** A peer announced a prefix to which nothing can be sent, such as 127.0.0.0/8; it is left out. */
+  | { type: 'no-destination'; key: string; prefix: string }
   | { type: 'prefix-warning'; key: string; family: AddressFamily; count: number; max: number }
   | { type: 'end-of-rib'; key: string; family: AddressFamily }
   /** Stale routes that were not announced again are gone: end of the restart time, End-of-RIB, or EoRR. */

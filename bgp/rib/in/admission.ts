@@ -1,10 +1,18 @@
 // Checks that a route's attributes must pass before it may be used: loops (RFC 4271 §9.1.2, RFC 4456 §8, RFC 5065 §4), the
 // first AS, roles (RFC 9234 §5) and the next hop. Pure. Import policy comes after it (importer.ts), because a policy may
 // need the prefix.
-import { formatIpv4, ipv4Number } from '../../../lib/ip.ts'
+import { formatAddress, formatIpv4, ipv4Number } from '../../../lib/ip.ts'
 import { countAs, firstAs, formatAsPath } from '../../wire/as-path.ts'
 import { isUsableNextHop } from '../../wire/multiprotocol.ts'
-import { formatNextHop, isOneOf, octetsOf, ownAddresses } from '../next-hop.ts'
+import {
+  formatNextHop,
+  isOneOf,
+  isOnLink,
+  type LinkNetwork,
+  nextHopNetworks,
+  octetsOf,
+  ownAddresses,
+} from '../next-hop.ts'
 import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import type { RouteAttributes } from '../store/attribute-set.ts'
 import type { RibPeer } from '../types.ts'
@@ -50,6 +58,8 @@ export function admit(set: RouteAttributes, peer: RibPeer, speaker: SpeakerNumbe
   if (!isUsableNextHop(nextHop)) return reject('bad-next-hop', `next hop ${formatNextHop(nextHop)} is no host address`)
   if (isOneOf(nextHop, ownAddresses(peer)))
     return reject('own-next-hop', `next hop ${formatNextHop(nextHop)} is our own address`)
+  if (!isOnLink(nextHop, nextHopNetworks(peer)))
+    return reject('bad-next-hop', `next hop ${formatNextHop(nextHop)} is on no subnet that this peer shares with us`)
   return checkRole(set, peer)
 }
 
@@ -78,6 +88,15 @@ export function plainRulesFor(peer: RibPeer, speaker: SpeakerNumbers): PlainRule
     routerId: speaker.routerId,
     clusterId: speaker.clusterId,
     ownNextHop: own.includes(':') ? 0 : ipv4Number(own),
+    ...linkRules(nextHopNetworks(peer)),
     multiprotocol: false,
   }
+}
+
+/** The first IPv4 network of the link as numbers; what lies in another one is not plain. */
+function linkRules(networks: readonly LinkNetwork[] | undefined): Pick<PlainRules, 'linkNetwork' | 'linkMask'> {
+  const first = networks?.find(({ octets, bits }) => octets.length === 4 && bits > 0 && bits < 32)
+  if (first === undefined) return { linkNetwork: 0, linkMask: 0 }
+  const linkMask = (-1 << (32 - first.bits)) >>> 0
+  return { linkNetwork: (ipv4Number(formatAddress(first.octets)) & linkMask) >>> 0, linkMask }
 }

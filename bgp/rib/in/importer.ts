@@ -10,7 +10,7 @@ import type { UpdateFault } from '../../wire/errors.ts'
 import { ATTRIBUTE, COMMUNITY } from '../../wire/iana.ts'
 import { isUsableNextHop } from '../../wire/multiprotocol.ts'
 import { judge } from '../../wire/update.ts'
-import { isOneOf } from '../next-hop.ts'
+import { isOneOf, isOnLink } from '../next-hop.ts'
 import type { RibPeerState } from '../peer-state.ts'
 import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import { type AttributeFacts, SET_FLAG } from '../store/attribute-facts.ts'
@@ -32,6 +32,8 @@ const ANY: PlainRules = {
   routerId: -1,
   clusterId: -1,
   ownNextHop: -1,
+  linkNetwork: 0,
+  linkMask: 0,
   multiprotocol: false,
 }
 
@@ -143,7 +145,7 @@ export class Importer {
     if (!readFacts(arena, start, start + this.#store.length(set), rules, this.#scratch)) return false
     if (!rules.multiprotocol) return true
     const nextHop = arena.subarray(start + 7, start + 7 + arena[start + 6]!)
-    return isUsableNextHop(nextHop) && !isOneOf(nextHop, from.own)
+    return isUsableNextHop(nextHop) && !isOneOf(nextHop, from.own) && isOnLink(nextHop, from.link)
   }
 
   #parse(set: number, from: RibPeerState, family: AddressFamily, mp: boolean): readonly UpdateFault[] {
@@ -156,7 +158,11 @@ export class Importer {
     const admission = admit({ attributes: parsed.attributes, mpNextHop }, from.peer, this.#speaker)
     const policy = from.importPolicy
     this.#state[set] = STATE.rejected
-    if ('rejected' in admission) return faults
+    if ('rejected' in admission) {
+      // RFC 4271 §6.3: told, and the route is ignored
+      if (admission.rejected !== 'bad-next-hop') return faults
+      return [...faults, { cost: 'discard', attribute: ATTRIBUTE.nextHop, reason: admission.detail }]
+    }
     const base = admission.set
     if (policy.dependsOnPrefix) {
       this.#state[set] = STATE.asksPolicy
@@ -207,5 +213,6 @@ const NO_FAULTS: readonly UpdateFault[] = []
 const NO_PREFIX = new Uint8Array(0)
 
 function subject({ attributes }: RouteAttributes, { peer }: RibPeerState, octets: Uint8Array, length: number) {
-  return { octets, length, attributes, learned: true, peerType: peer.peerType, interface: peer.interface }
+  const { peerType, interface: link, config } = peer
+  return { octets, length, attributes, learned: true, group: config.group, peerType, interface: link }
 }

@@ -19,6 +19,9 @@ export type PlainRules = {
   clusterId: number
   /** Our own IPv4 address on the session, which must not be the next hop; 0: none. */
   ownNextHop: number
+  /** The IPv4 subnet shared with the peer: a next hop outside it needs a closer look. Mask 0: any will do. */
+  linkNetwork: number
+  linkMask: number
   /** Whether the set belongs to routes in MP_REACH_NLRI. */
   multiprotocol: boolean
 }
@@ -99,7 +102,9 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, rules: 
       case ATTRIBUTE.nextHop: {
         if (length !== 4 || rules.multiprotocol) return false
         const first = bytes[value]!
-        if (first === 0 || first === 127 || first >= 224 || u32(bytes, value) === rules.ownNextHop) return false
+        const hop = u32(bytes, value)
+        if (first === 0 || first === 127 || first >= 224 || hop === rules.ownNextHop) return false
+        if ((hop & rules.linkMask) >>> 0 !== rules.linkNetwork) return false
         break
       }
       case ATTRIBUTE.med:

@@ -99,6 +99,7 @@ export function advertise(
     ...prefix,
     attributes: set.attributes,
     learned: !source.local,
+    group: source.group,
     peerType: target.peerType,
     interface: source.interface,
   })

@@ -1,20 +1,18 @@
 // Next hops that external peers on a link of ours can reach without us: they are passed on unchanged (RFC 4271 §5.1.3,
 // item 2, "third party"). Hazard: a route must never go to a peer with the peer's own address as its next hop. The source of a
 // route is not sent it; for an address of another member we are the next hop, for all members, since they share messages.
-import { addressBytes, cidr, formatAddress } from '../../../lib/ip.ts'
+import { formatAddress } from '../../../lib/ip.ts'
+import { holdsAddress, type LinkNetwork, linkNetworks } from '../next-hop.ts'
 
 export class SharedLink {
-  readonly #networks: readonly { octets: Uint8Array; bits: number }[]
+  readonly #networks: readonly LinkNetwork[]
   readonly #members = new Set<string>()
   /** Next hops on the link that `keeps` was asked about and that are not the source's own: the answer depends on the members. */
   readonly #asked = new Set<string>()
 
   /** `connected`: CIDRs of the link. */
   constructor(connected: readonly string[]) {
-    this.#networks = connected.map(text => {
-      const { address, length } = cidr(text)
-      return { octets: addressBytes(address), bits: length }
-    })
+    this.#networks = linkNetworks(connected)
   }
 
   /**
@@ -23,7 +21,7 @@ export class SharedLink {
    */
   keeps(bytes: Uint8Array, at: number, length: number, source: Uint8Array | undefined): boolean {
     let near = false
-    for (const network of this.#networks) near ||= covers(network, bytes, at, length)
+    for (const network of this.#networks) near ||= holdsAddress(network, bytes, at, length)
     if (!near) return false
     if (source !== undefined && source.length === length && startsAlike(source, bytes, at, length)) return true
     const text = formatAddress(bytes.slice(at, at + length))
@@ -47,13 +45,6 @@ export class SharedLink {
   reset(): void {
     this.#asked.clear()
   }
-}
-
-function covers({ octets, bits }: { octets: Uint8Array; bits: number }, bytes: Uint8Array, at: number, length: number) {
-  if (octets.length !== length) return false
-  const whole = bits >>> 3
-  if (!startsAlike(octets, bytes, at, whole)) return false
-  return bits % 8 === 0 || ((octets[whole]! ^ bytes[at + whole]!) & (0xff00 >> (bits % 8)) & 0xff) === 0
 }
 
 function startsAlike(octets: Uint8Array, bytes: Uint8Array, at: number, length: number): boolean {

@@ -4,6 +4,7 @@
 // it; marks before an empty slot are removed, and with too many marks the whole table is built again.
 import { type Family, formatAddress, formatIpv4 } from '../../../lib/ip.ts'
 import { eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../../wire/nlri.ts'
+import { isIpv4Destination, isIpv6Destination } from './destination.ts'
 import { hashBytes, mix, newSeed, type Seed } from './hash.ts'
 
 /** Length of an id that belongs to no prefix. */
@@ -58,6 +59,8 @@ export abstract class PrefixTable {
   abstract findNlri(bytes: Uint8Array, start: number, end: number, addPath: boolean): NlriIds
   /** Writes `length u8 | prefix` as NLRI; the new offset. */
   abstract emit(id: number, bytes: Uint8Array, at: number): number
+  /** Whether packets can be forwarded to addresses of this prefix (destination.ts). */
+  abstract isDestination(id: number): boolean
   /** Canonical CIDR text. */
   abstract text(id: number): string
   /** Copies the octets of the address to the front of `into`. */
@@ -208,6 +211,10 @@ class Ipv4Prefixes extends PrefixTable {
     return at
   }
 
+  override isDestination(id: number): boolean {
+    return isIpv4Destination(this.#addresses[id]!, this.lengths[id]!)
+  }
+
   override text(id: number): string {
     return `${formatIpv4(this.#addresses[id]!)}/${this.lengths[id]}`
   }
@@ -276,6 +283,10 @@ class Ipv6Prefixes extends PrefixTable {
     bytes[at++] = length
     for (let i = id * 16, end = i + ((length + 7) >>> 3); i < end; i++) bytes[at++] = this.#addresses[i]!
     return at
+  }
+
+  override isDestination(id: number): boolean {
+    return isIpv6Destination(this.#addresses, id * 16, this.lengths[id]!)
   }
 
   override text(id: number): string {
