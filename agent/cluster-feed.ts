@@ -11,6 +11,7 @@ import { type NodeFacts, nodeFacts, remoteNode } from './cluster/nodes.ts'
 import { Peers } from './cluster/peers.ts'
 import { announcedBlocks, felixPools } from './cluster/pools.ts'
 import { bgpSettings, felixSettings } from './cluster/settings.ts'
+import { trustedPools } from './cluster/trust.ts'
 import type { ClusterView, Watched } from './cluster-view.ts'
 import type { Routing } from './routing.ts'
 
@@ -61,12 +62,20 @@ export class ClusterFeed {
     this.#peers = peers
   }
 
-  /** Passes on what waits for the speaker. `blocks` are the CIDRs of this node's own blocks. */
-  async flush(routing: Pick<Routing, 'identify' | 'change' | 'announce'>, blocks: readonly string[]): Promise<void> {
+  /**
+   * Passes on what waits for the speaker. `blocks` are the CIDRs of this node's own blocks; `own` is what else belongs to
+   * this node, so that nobody outside the cluster may announce it.
+   */
+  async flush(
+    routing: Pick<Routing, 'trust' | 'identify' | 'change' | 'announce'>,
+    { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
+  ): Promise<void> {
     const { view, report } = this.#deps
     const peers = this.#peers
     if (peers === undefined) return
     const { asn, clusterId } = peers
+    // first: no peer may be heard under old rules
+    routing.trust({ own: [...blocks, ...own], pools: trustedPools(view.all('IPPool')) })
     await routing.identify({ asn, clusterId, port: this.#bgp().listenPort })
     routing.change(peers.take())
     routing.announce(announcedBlocks(blocks, view.all('IPPool')))

@@ -135,6 +135,7 @@ export class NodeAgent {
         record,
       },
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
+      podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
     })
   }
 

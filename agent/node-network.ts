@@ -13,6 +13,7 @@ import type { NodeAllocator } from '../ipam/allocator.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Clock } from '../lib/clock.ts'
+import { addressBits, contains, familyOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
@@ -39,6 +40,8 @@ export type NodeNetworkDeps = {
   allocator: Pick<NodeAllocator, 'assign' | 'held' | 'blocks' | 'blocksKnown' | 'onBlocks' | 'conditions'>
   status: Pick<StatusModel, 'report'>
   record: (event: EventRecord) => void
+  /** The addresses of the pods of this node. */
+  podAddresses(): string[]
 }
 
 /** What the kernel can do and held when this run began. `hadRoutes`: routes of an earlier run are in it. */
@@ -135,6 +138,7 @@ export class NodeNetwork {
     status.report('objects', [...this.#feed.unreadable(), ...view.refused()])
     status.report('tunnels', this.#tunnels.refused())
     status.report('ipam', allocator.conditions())
+    status.report('routing', this.#routing?.refused() ?? [])
   }
 
   /** Why this node has no address for its pods yet; undefined when it has one. */
@@ -168,7 +172,7 @@ export class NodeNetwork {
     if (this.#tunnels.asking) return
     this.#describe(own)
     this.#routing ??= this.#openRouting(own)
-    await this.#feed.flush(this.#routing, this.#blocks)
+    await this.#feed.flush(this.#routing, { blocks: this.#blocks, own: this.#alsoOwn(own) })
     felix.complete('datastore')
     this.#kernelReady.ask()
   }
@@ -201,6 +205,12 @@ export class NodeNetwork {
     felix.configure({ node: { name, ipv4, uplink, ...tunnels, vxlanTunnelMac } })
     const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
     this.#publisher.want({ ipv4, ...tunnels, vxlanTunnelMac: publishedMac }, view.get('Node', name))
+  }
+
+  /** What belongs to this node besides its blocks: its subnet, and pods whose address lies in no block of it. */
+  #alsoOwn({ address, length }: NodeAddress): string[] {
+    const outside = this.#deps.podAddresses().filter(pod => !this.#blocks.some(block => contains(block, pod)))
+    return [`${address}/${length}`, ...outside.map(pod => `${pod}/${addressBits(familyOf(pod))}`)]
   }
 
   #tellBlocks(): void {

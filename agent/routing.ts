@@ -3,6 +3,7 @@
 // one port and one cluster id for its life: another one is a new speaker.
 import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
+import { broken, type Condition } from '../api/status.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
@@ -10,9 +11,11 @@ import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
 import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { PeerChange } from './cluster/peers.ts'
 import type { PeerOrigin } from './cluster/sessions.ts'
+import { outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
 import { whenConverged } from './convergence.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
@@ -39,6 +42,8 @@ export type SpeakerIdentity = { asn: number; port: number; clusterId?: string }
 
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
 const HANDOVER_MS = 10_000
+/** Most prefixes that a condition names. */
+const MOST_NAMED = 3
 
 export class Routing {
   readonly #deps: RoutingDeps
@@ -46,6 +51,9 @@ export class Routing {
   /** Prefixes of the last speaker that this one has not selected yet. */
   readonly #handedOver = new Set<string>()
   readonly #peers = new Map<string, { config: PeerConfig; origin: PeerOrigin | undefined }>()
+  /** Outside peers that announced more prefixes than they may. */
+  readonly #overLimit = new Map<string, string>()
+  #trust: Trust = { own: [], pools: [] }
   #announced: ReadonlySet<string> = new Set()
   #identity: SpeakerIdentity | undefined
   #speaker: Speaker | undefined
@@ -72,7 +80,7 @@ export class Routing {
     this.#handOver()
     const speaker = this.#start(identity)
     this.#speaker = speaker
-    for (const { config } of this.#peers.values()) speaker.setPeer(config)
+    for (const { config } of this.#peers.values()) speaker.setPeer(this.#withImport(config))
     for (const prefix of this.#announced) this.#announce(speaker, prefix)
     await this.#listen(speaker, identity.port)
   }
@@ -85,11 +93,19 @@ export class Routing {
         this.#peers.delete(name)
         this.#speaker?.removePeer(name)
         sessions.forget(name)
+        this.#overLimit.delete(name)
       } else {
         this.#peers.set(name, { config: peer, origin })
-        const resets = this.#speaker?.setPeer(peer) ?? []
+        const resets = this.#speaker?.setPeer(this.#withImport(peer)) ?? []
         if (resets.length > 0) log.warn({ peer: name, resets }, 'a changed peer is reset')
       }
+  }
+
+  /** Sets what may come from peers outside the cluster; routes that are there are judged again. Before it, nothing may. */
+  trust(trust: Trust): void {
+    if (isDeepStrictEqual(trust, this.#trust)) return
+    this.#trust = trust
+    for (const { config } of this.#outside()) this.#speaker?.setPeer(this.#withImport(config))
   }
 
   /** Sets all blocks that are announced; one that is not among them any more is withdrawn. */
@@ -116,6 +132,20 @@ export class Routing {
     return routeAnswer(prefix, this.#speaker?.explain(prefix))
   }
 
+  /** What peers outside the cluster do that they must not. */
+  refused(): Condition[] {
+    const conditions: Condition[] = [...this.#overLimit].map(([name, detail]) => overLimit(name, detail))
+    const { own } = this.#trust
+    for (const { name } of this.#outside()) {
+      const rib = this.#speaker?.rib
+      const { received = 0, accepted = 0 } = rib?.counts(name) ?? {}
+      if (rib === undefined || received === accepted) continue
+      const claimed = [...rib.unused(name)].filter(prefix => own.some(cidr => contains(cidr, prefix)))
+      if (claimed.length > 0) conditions.push(claimsOurs(name, claimed))
+    }
+    return conditions
+  }
+
   /** Stops; peers with graceful restart keep this node's routes until it is back. */
   async close(): Promise<void> {
     this.#cancelConvergence()
@@ -133,7 +163,11 @@ export class Routing {
     // without routes of an earlier run nothing has to wait
     if (hadRoutes) this.#cancelConvergence = whenConverged(speaker, { clock, restarting }, converged)
     else converged()
-    speaker.onChange(status => sessions.note(status))
+    speaker.onChange(status => {
+      sessions.note(status)
+      if (status.reason?.code === 'prefix-limit') this.#overLimit.set(status.name, status.reason.detail)
+      else this.#overLimit.delete(status.name)
+    })
     return speaker
   }
 
@@ -146,6 +180,16 @@ export class Routing {
       const message = `node ${nodeName} cannot listen for BGP; only sessions it dials will come up`
       log.error({ err: error, address, port }, message)
     }
+  }
+
+  #outside(): { name: string; config: PeerConfig }[] {
+    return [...this.#peers].flatMap(([name, { config }]) =>
+      config.group === PEER_GROUP.outside ? [{ name, config }] : [],
+    )
+  }
+
+  #withImport(config: PeerConfig): PeerConfig {
+    return config.group === PEER_GROUP.outside ? { ...config, import: outsideImport(this.#trust) } : config
   }
 
   /** A closed speaker withdraws nothing: what it had selected stays until the next one had time to select it again. */
@@ -180,4 +224,24 @@ export class Routing {
   #forget(prefix: string): void {
     if (this.#learned.delete(prefix)) this.#deps.learned(prefix, undefined)
   }
+}
+
+function overLimit(name: string, detail: string): Condition {
+  return broken('PrefixLimitsKept', {
+    object: { kind: 'BGPSession', name },
+    reason: 'TooManyPrefixes',
+    message: `the peer announced too many prefixes and its session was ended: ${detail}`,
+    remedy: 'let that router announce only what lies in the IPPools',
+  })
+}
+
+function claimsOurs(name: string, prefixes: readonly string[]): Condition {
+  const shown = prefixes.slice(0, MOST_NAMED).join(', ')
+  const more = prefixes.length > MOST_NAMED ? ` and ${prefixes.length - MOST_NAMED} more` : ''
+  return broken('AddressesUnique', {
+    object: { kind: 'BGPSession', name },
+    reason: 'OwnPrefix',
+    message: `a peer outside the cluster announces ${shown}${more}, which belongs to this node; it is neither used nor passed on`,
+    remedy: 'find out why that router announces it',
+  })
 }

@@ -46,6 +46,7 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'every BGPPeer for this node has become a session of its own, and the node has sessions',
   },
+  PrefixLimitsKept: { vital: false, promise: 'no peer outside the cluster announced more prefixes than it may' },
   BlocksOwned: { vital: false, promise: 'no block with pods of this node belongs to another node' },
   BlocksPublished: { vital: false, promise: 'the API server has the blocks of this node as they are' },
   KernelInSync: { vital: false, promise: 'the kernel refuses nothing that is wanted now' },

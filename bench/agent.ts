@@ -52,6 +52,7 @@ function started() {
       changed += changes.length
     },
     announce: () => undefined,
+    trust: () => undefined,
   }
   const feed = new ClusterFeed({
     ...{ nodeName: 'n0', view, felix, report: () => undefined, changed: () => undefined },
@@ -60,7 +61,7 @@ function started() {
   return {
     tell: (after: Resource<'Node'>, before: Resource<'Node'> | undefined) =>
       listener({ key: after.metadata.name, ...(before !== undefined && { before }), after }),
-    flush: () => feed.flush(routing, []),
+    flush: () => feed.flush(routing, { blocks: [], own: [] }),
     sessions: () => changed,
   }
 }

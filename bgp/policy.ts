@@ -36,6 +36,8 @@ export type PolicyRule = {
     | { do: 'prepend-as-path'; asns: readonly number[] }
     | { do: 'set-priority'; value: number }
   )[]
+  /** Why, for people; default: the rule's number. */
+  note?: string
 }
 
 /** What a peer's `import` or `export` says: rules in order, a verdict for everything, or nothing at all. */
@@ -91,7 +93,7 @@ export class Policy {
     this.#rules = rules.map((rule, i) => ({
       tests: testsOf(rule),
       operations: (rule.operations ?? []).map(operationOf),
-      verdict: { action: rule.action, rule: i, reason: `rule ${i + 1} ${rule.action}s` },
+      verdict: { action: rule.action, rule: i, reason: rule.note ?? `rule ${i + 1} ${rule.action}s` },
     }))
     if (typeof source === 'string') this.always = { action: source, rule: -1, reason: `policy is to ${source} all` }
     else if (source === undefined)

@@ -93,12 +93,17 @@ export class Peers {
 
   /** A Node changed, appeared, or went. */
   node(name: string, facts: NodeFacts | undefined): void {
-    if (isDeepStrictEqual(facts, this.#nodes.get(name))) return
+    const before = this.#nodes.get(name)
+    if (isDeepStrictEqual(facts, before)) return
     if (facts === undefined) this.#nodes.delete(name)
     else this.#nodes.set(name, facts)
     if (name === this.#of.nodeName) this.#all()
     // the node may be gone: what it asked for goes too
     this.#node(name)
+    // a peer that is named by its address may now be a node, or no longer
+    const addresses = (of: NodeFacts | undefined) => [of?.address, of?.ipv6Address]
+    if (isDeepStrictEqual(addresses(before), addresses(facts))) return
+    for (const [peerName, { object }] of this.#bgpPeers) if (object.spec.peerIP !== undefined) this.#bgpPeer(peerName)
   }
 
   /** A BGPPeer changed, appeared, or went. */
@@ -214,7 +219,9 @@ export class Peers {
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
   #namedPeer(object: Resource<'BGPPeer'>, rank: number): Session | ConditionCause | undefined {
     const { asNumber, peerIP = '' } = object.spec
-    const peer = namedSession(originOf(rank), this.#ownEnd(), asNumber ?? 0, object)
+    const isNode = (at: string) =>
+      this.#nodes.values().some(({ address, ipv6Address }) => at === address || at === ipv6Address)
+    const peer = namedSession(originOf(rank), this.#ownEnd(), asNumber ?? 0, object, isNode)
     if (peer === undefined) return badAddress(peerIP)
     if (asNumber === undefined) return NO_AS_NUMBER
     return peer.address === this.#of.address || peer.address === this.#of.ipv6Address ? undefined : peer

@@ -5,6 +5,7 @@ import type { Resource } from '../../api/kinds.ts'
 import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
 import { unicastFamily } from '../../bgp/family.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
+import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
 
 /** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
 export type PeerOrigin = 'mesh' | 'node' | 'global'
@@ -48,13 +49,35 @@ export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd
   return { ...nodeSession(origin, mine, far, spec.maxRestartTime), ...options(spec) }
 }
 
-/** The session with the address that a BGPPeer names. Undefined when that is no address. */
-export function namedSession(origin: PeerOrigin, own: SessionEnd, asn: number, { spec }: BgpPeer): Session | undefined {
+/**
+ * The session with the address that a BGPPeer names. Undefined when that is no address. `isNode`: whether a node of the
+ * cluster has an address. All others are outside the cluster and get the import rules of `Routing`.
+ */
+export function namedSession(
+  origin: PeerOrigin,
+  own: SessionEnd,
+  asn: number,
+  { spec }: BgpPeer,
+  isNode: (address: string) => boolean,
+): Session | undefined {
   // the peer's port when it names one; a cluster's listenPort is about its own nodes only
   const target = parseSocketAddress(spec.peerIP ?? '', BGP_PORT)
   if (target === undefined) return undefined
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
-  return { ...base(origin, mine, { ...target, asn }, spec.maxRestartTime), passive: false, ...options(spec) }
+  const session = { ...base(origin, mine, { ...target, asn }, spec.maxRestartTime), passive: false, ...options(spec) }
+  return isNode(target.address) ? session : outside(session, own)
+}
+
+function outside(session: Session, { clusterId }: SessionEnd): Session {
+  return {
+    ...session,
+    group: PEER_GROUP.outside,
+    import: 'reject',
+    export: outsideExport({ forCluster: clusterId !== undefined || session.nextHop === 'keep' }),
+    prefixLimit: OUTSIDE_LIMIT,
+    // it gets the routes of the clients, and theirs alone; those of other outside peers are not reflected to it
+    reflectorClient: false,
+  }
 }
 
 type BgpPeer = Resource<'BGPPeer'>
@@ -74,6 +97,7 @@ function base(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: str
     families: [unicastFamily(familyOf(address))],
     gracefulRestart: { restartSeconds: Math.min(restartSeconds, MOST_RESTART_SECONDS), notification: true },
     nextHop: 'auto',
+    group: PEER_GROUP.cluster,
     import: 'accept',
     export: 'accept',
     // Calico's rule: every internal peer of a reflector is a client, but for the other reflectors of its cluster

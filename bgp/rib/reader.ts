@@ -9,6 +9,8 @@ export type RibReader = {
   peers(): RibPeer[]
   /** Undefined when there is no such peer. */
   counts(key: string): PeerCounts | undefined
+  /** The prefixes of a peer's paths that loop rules or import policy keep from being used. */
+  unused(key: string): Generator<string>
   /** Every path of a family, in no order; the table may change between two steps. */
   dump(family: AddressFamily): Generator<DumpedPath>
   /** As `dump`, all paths of one prefix at a time. */

@@ -274,6 +274,21 @@ export class Rib implements RibReader {
     return id < 0 ? undefined : explainPrefix(table, id, this.#peers.byIndex, this.#importer)
   }
 
+  /** See `RibReader`. */
+  *unused(key: string): Generator<string> {
+    const state = this.#peers.get(key)
+    if (state === undefined) return
+    for (const { paths, prefixes } of this.#allTables())
+      for (let slot = 0; slot < paths.end; slot++)
+        if (
+          paths.holds(slot) &&
+          paths.peer(slot) === state.index &&
+          paths.received(slot) !== 0 &&
+          paths.accepted(slot) === 0
+        )
+          yield prefixes.text(paths.prefix(slot))
+  }
+
   /**
    * Every path of a family as received and, in `accepted`, as used; in no order. Peers are named by key, our own networks
    * have the empty key. The table may change between two steps: a path is given as it is when the walk reaches it.

@@ -118,7 +118,7 @@ test('sessions, blocks and refusals go out with the flush, from the state as it 
   await store.create('Node', at('n3', '192.0.2.13', { [NODE_ANNOTATION.asNumber]: 'many' }))
   await turns()
   feed.open('192.0.2.11')
-  await feed.flush(routing, ['10.244.0.0/26'])
+  await feed.flush(routing, { blocks: ['10.244.0.0/26'], own: [] })
   t.deepEqual(
     routing
       .peers()

@@ -41,6 +41,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
   const network = new NodeNetwork({
     ...{ nodeName: 'n1', nodeIp: nodeIp ?? '192.0.2.11', kernel, store, clock, view, log: silentLog },
     transport: new MemoryNetwork().host('192.0.2.11'),
+    podAddresses: () => [],
     felix: {
       set: (kind, key, value) => void told.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
       configure: ({ node, uplinkMtu }) => {

@@ -1,4 +1,5 @@
-// A real BIRD 2 as the top-of-rack router of a lab: it learns the blocks of the nodes, they learn its routes.
+// A real BIRD 2 as the top-of-rack router of a lab: it learns the blocks of the nodes, they learn those of its routes that
+// lie inside a pool.
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -13,7 +14,7 @@ import { sweepTestLabs, testLabOptions } from './temporary.ts'
 const BIRD = '/usr/sbin/bird'
 const runnable = process.geteuid?.() === 0 && existsSync(BIRD)
 
-test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its route', async t => {
+test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its route inside the pool alone', async t => {
   if (!runnable) {
     t.log('skip: needs root, for network namespaces, and bird2')
     return t.pass()
@@ -38,7 +39,7 @@ test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its
     config,
     `log stderr all; router id ${router};
 protocol device {}
-protocol static { ipv4; route 198.51.100.0/24 blackhole; }
+protocol static { ipv4; route 10.244.240.0/24 blackhole; route 198.51.100.0/24 blackhole; route 0.0.0.0/0 blackhole; }
 ${sessions.join('\n')}
 `,
   )
@@ -79,9 +80,12 @@ ${sessions.join('\n')}
     using kernel = lab.kernel(netns)
     const learned = async () => {
       const routes = await kernel.routes({ table: 254, protocol: 80 })
-      return routes.some(({ dst, gateway }) => dst === '198.51.100.0/24' && gateway === router)
+      return routes.some(({ dst, gateway }) => dst === '10.244.240.0/24' && gateway === router)
     }
     t.true(await until(learned, 20_000, 100), `${name} has BIRD's route`)
+    const ours = await kernel.routes({ table: 254, protocol: 80 })
+    const others = ours.filter(({ dst }) => dst === '198.51.100.0/24' || dst === '0.0.0.0/0')
+    t.deepEqual(others, [], `${name} takes no default route, and none outside the pools`)
   }
 })
 

@@ -321,3 +321,19 @@ test('a Node object with an address of this node is told; this node keeps it', t
   t.like(refused[0], { type: 'AddressesUnique', object: { kind: 'Node', name: 'a-old' } })
   t.regex(refused[0]!.message, /Node n1 and Node a-old name the same node 192\.168\.10\.9; Node n1 is used/)
 })
+
+test('a peer that is named by the address of a node is of the cluster; every other one is outside', t => {
+  const named = (peerIP: string) => aPeer('named', { peerIP, asNumber: 64512 })
+  const groupOf = (peerIP: string) => all({ peers: [named(peerIP)] }).wanted.find(p => p.address === peerIP)?.group
+  t.is(groupOf('192.168.10.10'), 'cluster')
+  t.is(groupOf('192.168.10.1'), 'outside')
+})
+
+test('a peer that is named by its address follows when a Node with that address comes or goes', t => {
+  const { peers } = all({ peers: [aPeer('named', { peerIP: '192.168.10.77', asNumber: 64512 })] })
+  const next = () => peers.take().map(({ peer }) => [peer?.address, peer?.group])
+  peers.node('n7', nodeFacts(aNode('n7', '192.168.10.77')).facts)
+  t.deepEqual(next(), [['192.168.10.77', 'cluster']])
+  peers.node('n7', undefined)
+  t.deepEqual(next(), [['192.168.10.77', 'outside']])
+})

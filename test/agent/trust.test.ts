@@ -1,0 +1,170 @@
+// What a node takes from BGP peers outside the cluster, what it passes on to other nodes, and what it tells outside.
+import test, { type ExecutionContext } from 'ava'
+import { namedSession, nodeSession } from '../../agent/cluster/sessions.ts'
+import { OUTSIDE_LIMIT, trustedPools } from '../../agent/cluster/trust.ts'
+import { Routing } from '../../agent/routing.ts'
+import { SessionLog } from '../../agent/status/session-log.ts'
+import type { PeerConfig } from '../../bgp/config.ts'
+import { Speaker } from '../../bgp/speaker.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+import { MemoryNetwork, settle } from '../bgp/memory-transport.ts'
+import { aPool, aResource } from '../datastore/objects.ts'
+
+const N1 = '192.0.2.11'
+const N2 = '192.0.2.12'
+const OUTSIDE = ['192.0.2.101', '192.0.2.102'] as const
+const POOL = '10.244.0.0/16'
+const OPEN = { import: 'accept', export: 'accept' } as const
+
+type Options = { clusterId?: string; keep?: boolean; n2Asn?: number }
+
+/**
+ * Node n1 of AS 64512 with a session to node n2 of the cluster and to two routers outside. `held` is what each of the others
+ * has; n1 owns 10.244.1.0/26 and n2 announces 10.244.2.0/26.
+ */
+async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 64512 }: Options = {}) {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const learned = new Map<string, string>()
+  const routing = new Routing({
+    ...{ transport: network.host(N1), clock, log: silentLog, nodeName: 'n1', address: N1 },
+    ...{ capabilities: { ipip: false, vxlan: true }, restarting: false, converged: () => undefined },
+    sessions: new SessionLog({ clock, log: silentLog }),
+    learned: (prefix, route) =>
+      void (route === undefined ? learned.delete(prefix) : learned.set(prefix, route.nextHop)),
+  })
+  const others = new Map<string, { speaker: Speaker; held: Set<string> }>()
+  const join = async (address: string, asn: number, more: Partial<PeerConfig> = {}) => {
+    const held = new Set<string>()
+    const sink = {
+      selected: ({ prefix }: { prefix: string }) => void held.add(prefix),
+      withdrawn: (p: string) => void held.delete(p),
+    }
+    const speaker = new Speaker(
+      { asn, routerId: address },
+      { transport: network.host(address), clock, random: () => 1, sink },
+    )
+    await speaker.listen({ address, port: 179 })
+    speaker.setPeer({ address: N1, asn: 64512, passive: true, ...OPEN, ...more })
+    others.set(address, { speaker, held })
+    return speaker
+  }
+  const own = { asn: 64512, ipv4: N1, clusterId }
+  const n2 = await join(N2, n2Asn)
+  n2.announce({ prefix: '10.244.2.0/26' })
+  for (const [i, address] of OUTSIDE.entries()) await join(address, 65001 + i)
+  const outside = OUTSIDE.map((peerIP, i) => {
+    const spec = { peerIP, asNumber: 65001 + i, ...(keep && { nextHopMode: 'Keep' }) }
+    return namedSession('global', own, 65001 + i, aResource('BGPPeer', { metadata: { name: 'p' }, spec }), () => false)!
+  })
+  const mesh = { ...nodeSession('mesh', own, { address: N2, asn: n2Asn, port: 179 }), passive: false }
+  t.teardown(() => Promise.all([routing.close(), ...[...others.values()].map(({ speaker }) => speaker.close())]))
+  await routing.identify({ asn: 64512, port: 179, ...(clusterId !== undefined && { clusterId }) })
+  const trust = (change: { own?: string[]; pools?: string[] } = {}) =>
+    routing.trust({ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], ...change })
+  trust()
+  routing.announce(['10.244.1.0/26'])
+  routing.change([mesh, ...outside].map(peer => ({ name: peer.name, peer, origin: 'global' })))
+  await settle(80)
+  const pass = async (seconds: number) => {
+    for (let step = 0; step < seconds * 10; step++) {
+      clock.advance(100)
+      await settle(2)
+    }
+  }
+  const held = (address: string) => [...others.get(address)!.held].sort()
+  return { routing, learned, trust, pass, held, speaker: (address: string) => others.get(address)!.speaker }
+}
+
+test('an outside peer hears what this node announces, and nothing of other nodes or of other outside peers', async t => {
+  const { held, speaker, learned } = await aCluster(t)
+  speaker(OUTSIDE[0]).announce({ prefix: '10.244.9.0/26' })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '10.244.9.0/26'])
+  t.deepEqual(held(OUTSIDE[0]), ['10.244.1.0/26'])
+  t.deepEqual(held(OUTSIDE[1]), ['10.244.1.0/26'])
+  t.deepEqual(held(N2), ['10.244.1.0/26', '10.244.9.0/26'], 'the nodes of the cluster hear it')
+})
+
+test('where every node has an AS of its own, other nodes’ blocks do not go outside either', async t => {
+  const { held } = await aCluster(t, { n2Asn: 64513 })
+  t.deepEqual(held(OUTSIDE[0]), ['10.244.1.0/26'])
+})
+
+test('a route reflector, and a BGPPeer that keeps next hops, tell outside what nodes announce, but give no transit', async t => {
+  for (const options of [{ clusterId: '224.0.0.1' }, { keep: true }]) {
+    const { held, speaker } = await aCluster(t, options)
+    speaker(OUTSIDE[0]).announce({ prefix: '10.244.9.0/26' })
+    await settle(40)
+    t.deepEqual(held(OUTSIDE[1]), ['10.244.1.0/26', '10.244.2.0/26'])
+  }
+})
+
+test('of an outside peer only prefixes inside the pools are taken: no default route, no connected network, no other one', async t => {
+  const { learned, held, speaker } = await aCluster(t)
+  const router = speaker(OUTSIDE[0])
+  for (const prefix of ['0.0.0.0/0', '0.0.0.0/1', '192.0.2.0/24', '192.0.2.11/32', '198.51.100.0/24', '10.0.0.0/8'])
+    router.announce({ prefix })
+  for (const prefix of ['10.244.9.0/26', POOL]) router.announce({ prefix })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), [POOL, '10.244.2.0/26', '10.244.9.0/26'])
+  t.deepEqual(held(N2), [POOL, '10.244.1.0/26', '10.244.9.0/26'])
+})
+
+test('what belongs to this node is refused from outside before it is passed on, and a condition names the peer', async t => {
+  const { routing, learned, held, speaker } = await aCluster(t)
+  const router = speaker(OUTSIDE[0])
+  for (const prefix of ['10.244.1.0/26', '10.244.1.7/32', '10.244.9.0/26']) router.announce({ prefix })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '10.244.9.0/26'])
+  t.deepEqual(held(N2), ['10.244.1.0/26', '10.244.9.0/26'], 'not the pod')
+  const [condition, ...more] = routing.refused()
+  t.like(condition, {
+    type: 'AddressesUnique',
+    reason: 'OwnPrefix',
+    object: { kind: 'BGPSession', name: 'Global_192_0_2_101' },
+  })
+  t.regex(condition?.message ?? '', /10\.244\.1\.7\/32/)
+  t.deepEqual(more, [])
+  t.regex(routing.explain('10.244.1.7/32').candidates[0]?.import.detail ?? '', /10.244.1.0\/26 belongs to this node/)
+  for (const prefix of ['10.244.1.0/26', '10.244.1.7/32']) router.withdraw(prefix)
+  await settle(40)
+  t.deepEqual(routing.refused(), [])
+})
+
+test('a block that this node claims is taken away from whoever announces it from outside, and a pool lets routes in', async t => {
+  const { learned, speaker, trust } = await aCluster(t)
+  for (const prefix of ['10.244.9.0/26', '198.51.100.0/24']) speaker(OUTSIDE[0]).announce({ prefix })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '10.244.9.0/26'])
+  trust({ own: ['10.244.1.0/26', '10.244.9.0/26'], pools: [POOL, '198.51.100.0/24'] })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '198.51.100.0/24'])
+  trust({ pools: [] })
+  await settle(40)
+  t.deepEqual([...learned.keys()], ['10.244.2.0/26'])
+})
+
+test('an outside peer with too many prefixes loses its session, with a condition until it is back', async t => {
+  const { routing, speaker, pass } = await aCluster(t)
+  const router = speaker(OUTSIDE[0])
+  const prefixes = Array.from(
+    { length: OUTSIDE_LIMIT.max + 1 },
+    (_, i) => `11.${i >> 16}.${(i >> 8) & 255}.${i & 255}/32`,
+  )
+  for (const prefix of prefixes) router.announce({ prefix })
+  await settle(400)
+  t.like(routing.refused(), [{ type: 'PrefixLimitsKept', object: { kind: 'BGPSession', name: 'Global_192_0_2_101' } }])
+  for (const prefix of prefixes) router.withdraw(prefix)
+  await pass(400)
+  t.deepEqual(routing.refused(), [])
+})
+
+test('an IPPool with disableBGPExport, or inside an older one, lets nothing in', t => {
+  const pools = [
+    aPool('a', { cidr: '10.1.0.0/16' }),
+    aPool('b', { cidr: '10.2.0.0/16', disableBGPExport: true }),
+    aPool('c', { cidr: '10.1.2.0/24' }),
+  ]
+  t.deepEqual(trustedPools(pools), ['10.1.0.0/16'])
+})
