@@ -45,6 +45,7 @@ export class EndpointStore {
   readonly #oldIds = new Map<string, string>()
   readonly #leaving = new Set<string>()
   readonly #expected = new Set<string>()
+  readonly #abandoned = new Map<string, PromiseWithResolvers<void>>()
   readonly #listeners = new Set<(change: EndpointChange) => void>()
 
   constructor(db: Database) {
@@ -80,6 +81,18 @@ export class EndpointStore {
   expect(name: string): Disposable {
     this.#expected.add(name)
     return { [Symbol.dispose]: () => void this.#expected.delete(name) }
+  }
+
+  /** Resolves when a DEL of the endpoint `id` comes: for an ADD that waits without its lock. Until disposed. */
+  untilAbandoned(id: string): Disposable & { promise: Promise<void> } {
+    const waiting = this.#abandoned.get(id) ?? Promise.withResolvers<void>()
+    this.#abandoned.set(id, waiting)
+    return { promise: waiting.promise, [Symbol.dispose]: () => void this.#abandoned.delete(id) }
+  }
+
+  /** A DEL came: an ADD of this endpoint that still waits must not go on. */
+  abandon(id: string): void {
+    this.#abandoned.get(id)?.resolve()
   }
 
   /** Whether an interface on the host has a row, or a running ADD makes it. */

@@ -2,8 +2,9 @@
 import { KernelError } from '../kernel/port/error.ts'
 import { DatabaseError } from '../lib/database.ts'
 import type { CniDeps } from './deps.ts'
-import { lockKey } from './endpoints.ts'
+import { endpointId, lockKey } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'
+import type { Lane } from './limiter.ts'
 import {
   type AddRequest,
   type CheckRequest,
@@ -14,7 +15,7 @@ import {
   versionOf,
 } from './request.ts'
 import { CNI_VERSIONS, emitResult } from './result.ts'
-import { add } from './verbs/add.ts'
+import { addWithBlock } from './verbs/add.ts'
 import { check } from './verbs/check.ts'
 import { del } from './verbs/del.ts'
 import { gc } from './verbs/gc.ts'
@@ -44,12 +45,16 @@ export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnsw
 async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
   switch (request.verb) {
     case 'ADD':
-      return underLock(request, deps, async () => emitResult(await add(request, deps), request.conf.cniVersion))
+      return emitResult(
+        await addWithBlock(request, deps, body => underLock(request, deps, 'ADD', body)),
+        request.conf.cniVersion,
+      )
     case 'DEL':
-      await underLock(request, deps, () => del(request, deps))
+      deps.endpoints.abandon(endpointId(request.conf.name, request))
+      await underLock(request, deps, 'other', () => del(request, deps))
       return ''
     case 'CHECK':
-      await underLock(request, deps, () => check(request, deps))
+      await underLock(request, deps, 'other', () => check(request, deps))
       return ''
     case 'GC':
       await gc(request, deps)
@@ -65,10 +70,11 @@ async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
 function underLock<T>(
   request: AddRequest | DelRequest | CheckRequest,
   { endpoints, limiter }: CniDeps,
+  lane: Lane,
   body: () => Promise<T>,
 ): Promise<T> {
   const { containerID, conf, pod } = request
-  return limiter.run(lockKey({ containerID, pod: endpoints.get(conf.name, request)?.pod ?? pod }), body)
+  return limiter.run(lockKey({ containerID, pod: endpoints.get(conf.name, request)?.pod ?? pod }), body, lane)
 }
 
 function asCniError(error: unknown): CniError {

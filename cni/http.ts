@@ -1,6 +1,7 @@
 // HTTP endpoint POST /cni on the agent's unix socket. The socket's mode (0600) decides who may connect; the size and the
 // form of a request are checked here.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Cancel } from '../lib/clock.ts'
 import type { CniDeps } from './deps.ts'
 import { handleCni } from './handle.ts'
 import type { RawRequest } from './request.ts'
@@ -8,7 +9,13 @@ import type { RawRequest } from './request.ts'
 /** The plugin sends at most 4 MiB of configuration; JSON in JSON doubles it at worst. */
 const MOST_BODY = 16 * 1024 * 1024
 
-/** Answers `POST /cni`. Never rejects: a malformed request gets 400, a too large one 413. */
+/** How often the plugin hears that its request is being worked on: it gives an agent up that says nothing for long. */
+const SIGN_OF_LIFE_MS = 2_000
+
+/**
+ * Answers `POST /cni`: the head at once, a space every two seconds, then the answer as JSON. Never rejects: a malformed
+ * request gets 400, a too large one 413.
+ */
 export async function answerCni(request: IncomingMessage, response: ServerResponse, deps: CniDeps): Promise<void> {
   const chunks: Buffer[] = []
   let size = 0
@@ -29,8 +36,16 @@ export async function answerCni(request: IncomingMessage, response: ServerRespon
     response.writeHead(400, { connection: 'close' }).end()
     return
   }
-  const body = JSON.stringify(await handleCni(raw, deps))
-  response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body)
+  response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders()
+  let stop: Cancel
+  const signOfLife = (): void => {
+    response.write(' ')
+    stop = deps.clock.after(SIGN_OF_LIFE_MS, signOfLife)
+  }
+  stop = deps.clock.after(SIGN_OF_LIFE_MS, signOfLife)
+  const answer = await handleCni(raw, deps)
+  stop()
+  response.end(JSON.stringify(answer))
 }
 
 function parseRaw(text: string): RawRequest | undefined {

@@ -9,8 +9,19 @@ const SUPPORTED = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'
 const DEFAULT_SOCKET = '/run/margay/agent.sock'
 /** A GC of a full node lists some thousand attachments of about 120 bytes. */
 const MOST_INPUT = 4 * 1024 * 1024
-/** Runtimes give up after two to four minutes; this limit is shorter, so that the error names the reason. */
-const PATIENCE_MS = 100_000
+/** The agent says every two seconds that it works on a request: after this time without a word it is stopped or stuck. */
+const SILENCE_MS = 10_000
+/** Runtimes give up after two to four minutes; after so many signs of life this error names the reason before that. */
+const MOST_SIGNS = 50
+
+/** The verbs with the variables that each needs and the version it came with; as `VERBS` in request.ts has them. */
+const VERBS: Record<string, readonly [needs: readonly string[], since: string]> = {
+  ADD: [['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], '0.1.0'],
+  DEL: [['CNI_CONTAINERID', 'CNI_IFNAME'], '0.1.0'],
+  CHECK: [['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], '0.4.0'],
+  GC: [['CNI_PATH'], '1.1.0'],
+  STATUS: [[], '1.1.0'],
+}
 
 const fs = process.getBuiltinModule('node:fs')
 
@@ -91,20 +102,66 @@ function cniVariables(): Record<string, string> {
   return variables
 }
 
+/**
+ * What is wrong with a request whatever the node is like, so that a runtime is not told to try again without end. Only
+ * asked when the agent does not answer: else the agent checks all of it.
+ */
+function fault(command: string, config: object): Failure | undefined {
+  const verb = VERBS[command]
+  if (verb === undefined)
+    return new Failure(
+      4,
+      `unknown CNI_COMMAND: ${command}`,
+      `it must be one of ${Object.keys(VERBS).join(', ')}, VERSION`,
+    )
+  const [needs, since] = verb
+  const missing = needs.filter(name => (process.env[name] ?? '') === '')
+  if (missing.length > 0)
+    return new Failure(
+      4,
+      `required env variables [${missing.join(',')}] missing`,
+      `the runtime must set them for ${command}`,
+    )
+  const version = String(field(config, 'cniVersion') || SUPPORTED[0])
+  if (!SUPPORTED.includes(version))
+    return new Failure(
+      1,
+      'incompatible CNI versions',
+      `config is "${version}", plugin supports ${JSON.stringify(SUPPORTED)}`,
+    )
+  if (SUPPORTED.indexOf(version) < SUPPORTED.indexOf(since))
+    return new Failure(
+      1,
+      `config version does not allow ${command}`,
+      `the configuration has cniVersion "${version}": ${command} exists since ${since}`,
+    )
+  return undefined
+}
+
 /** Sends one POST and returns its answer. Rejects with `Failure` when there is no answer or it cannot be read. */
 function ask(socketPath: string, body: string): Promise<AgentAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<AgentAnswer>()
+  let sent = false
+  // code 11 for DEL too: the runtime must call it again, or what ADD made stays for good
   const away = (why: string): Failure =>
     new Failure(
       process.env['CNI_COMMAND'] === 'STATUS' ? 50 : 11,
       `the Margay agent does not answer on ${socketPath}: ${why}`,
-      'is margay-node running on this node? The runtime tries again by itself; nothing was changed or lost',
+      sent
+        ? 'the agent may have carried out the request in part or in full: the runtime must call it again, or DEL, which removes whatever is there'
+        : 'is margay-node running on this node? Nothing was changed; the runtime tries again by itself',
     )
   const socket = process.getBuiltinModule('node:net').connect(socketPath)
   const chunks: Buffer[] = []
-  socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error(`no answer within ${PATIENCE_MS / 1000} s`)))
+  let signs = 0
+  socket.setTimeout(SILENCE_MS, () =>
+    socket.destroy(new Error(`${sent ? 'not a word' : 'no connection'} within ${SILENCE_MS / 1000} s`)),
+  )
   socket.on('error', error => reject(away(error.message)))
-  socket.on('data', chunk => chunks.push(chunk))
+  socket.on('data', chunk => {
+    chunks.push(chunk)
+    if (chunk.length === 1 && ++signs >= MOST_SIGNS) socket.destroy(new Error('it works on the request without end'))
+  })
   socket.on('close', () => {
     const text = Buffer.concat(chunks).toString('utf8')
     const end = text.indexOf('\r\n\r\n')
@@ -120,6 +177,7 @@ function ask(socketPath: string, body: string): Promise<AgentAnswer> {
   })
   socket.on('connect', () => {
     const length = Buffer.byteLength(body)
+    sent = true
     socket.write(
       `POST /cni HTTP/1.0\r\nHost: agent\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n${body}`,
     )
@@ -160,7 +218,10 @@ async function run(): Promise<number> {
     const config = parseInput(stdin)
     const version = field(config, 'cniVersion') ?? '0.1.0'
     if (SUPPORTED.includes(String(version))) cniVersion = String(version)
-    const { exitCode, stdout } = await ask(socketOf(config), JSON.stringify({ env: cniVariables(), stdin }))
+    const request = JSON.stringify({ env: cniVariables(), stdin })
+    const { exitCode, stdout } = await ask(socketOf(config), request).catch((error: unknown) => {
+      throw fault(command, config) ?? error
+    })
     if (stdout !== '') print(1, `${stdout}\n`)
     return exitCode
   } catch (error) {

@@ -16,7 +16,16 @@ import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { NewBlock } from './new-block.ts'
 import { blockOf, lowWater, poolsFor, reservedBy, type Selects } from './pick.ts'
-import type { AllocationAttributes, Allocator, Assigned, AssignRefusal, AssignRequest, OwnBlock } from './port.ts'
+import {
+  type AllocationAttributes,
+  type Allocator,
+  type Assigned,
+  type AssignRefusal,
+  type AssignRequest,
+  type AwaitsBlock,
+  BLOCK_PATIENCE_MS,
+  type OwnBlock,
+} from './port.ts'
 import { addressTaken, unreachable } from './refusals.ts'
 
 export type AllocatorDeps = {
@@ -30,9 +39,6 @@ export type AllocatorDeps = {
   /** Whether selectors of pools choose this node, or a namespace, as things stand now. */
   selects: Selects
 }
-
-/** How long an ADD waits for a new block before it is told to come again. */
-const CLAIM_PATIENCE_MS = 10_000
 
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 
@@ -127,37 +133,46 @@ export class NodeAllocator implements Allocator {
     request: AssignRequest,
     within?: (assigned: readonly Assigned[]) => void,
   ): Promise<readonly Assigned[] | AssignRefusal> {
-    const deadline = this.#deps.clock.monotonicMs() + CLAIM_PATIENCE_MS
+    const deadline = this.#deps.clock.monotonicMs() + BLOCK_PATIENCE_MS
     for (;;) {
-      if (this.#closed) return unreachable('the agent is stopping')
-      const held = this.#ledger.held().get(request.handle) ?? []
-      const missing = request.families.filter(family => !held.some(has => has.family === family))
-      if (missing.length === 0) {
-        const again = request.families.flatMap(family => held.filter(has => has.family === family))
-        within?.(again)
-        return again
-      }
-      const inputs = this.#inputs.current
-      if (inputs === undefined) return unreachable('this node has not seen any IPPool yet')
-      const plans = missing.map(family => this.#plan(request, family, inputs))
-      const refusal = plans.find(plan => 'refused' in plan)
-      if (refusal !== undefined) return refusal
-      const short = plans.find(plan => 'claim' in plan)
-      if (short !== undefined) {
-        const failed = await this.#withDeadline(this.#newBlock.claim(short.claim, inputs, short.exact), deadline)
-        if (failed !== undefined) return failed
-        continue
-      }
-      const places = plans.filter(plan => 'ordinal' in plan)
-      const added = places.map(({ owned: { block }, ordinal }): Assigned => {
-        const address = addressAt(block.cidr, ordinal)
-        return { address, family: familyOf(address), block: block.cidr }
-      })
-      const assigned = request.families.flatMap(family => [...held, ...added].filter(has => has.family === family))
-      this.#record(request, places, () => within?.(assigned))
-      this.#keepSpare()
-      return assigned
+      const answer = this.assignNow(request, within)
+      if (!('awaits' in answer)) return answer
+      const failed = await answer.awaits(deadline)
+      if (failed !== undefined) return failed
     }
+  }
+
+  assignNow(
+    request: AssignRequest,
+    within?: (assigned: readonly Assigned[]) => void,
+  ): readonly Assigned[] | AssignRefusal | AwaitsBlock {
+    if (this.#closed) return unreachable('the agent is stopping')
+    const held = this.#ledger.held().get(request.handle) ?? []
+    const missing = request.families.filter(family => !held.some(has => has.family === family))
+    if (missing.length === 0) {
+      const again = request.families.flatMap(family => held.filter(has => has.family === family))
+      within?.(again)
+      return again
+    }
+    const inputs = this.#inputs.current
+    if (inputs === undefined) return unreachable('this node has not seen any IPPool yet')
+    const plans = missing.map(family => this.#plan(request, family, inputs))
+    const refusal = plans.find(plan => 'refused' in plan)
+    if (refusal !== undefined) return refusal
+    const short = plans.find(plan => 'claim' in plan)
+    if (short !== undefined) {
+      const claim = this.#newBlock.claim(short.claim, inputs, short.exact)
+      return { awaits: deadlineMs => this.#withDeadline(claim, deadlineMs) }
+    }
+    const places = plans.filter(plan => 'ordinal' in plan)
+    const added = places.map(({ owned: { block }, ordinal }): Assigned => {
+      const address = addressAt(block.cidr, ordinal)
+      return { address, family: familyOf(address), block: block.cidr }
+    })
+    const assigned = request.families.flatMap(family => [...held, ...added].filter(has => has.family === family))
+    this.#record(request, places, () => within?.(assigned))
+    this.#keepSpare()
+    return assigned
   }
 
   hold({ handle, attributes }: Pick<AssignRequest, 'handle' | 'attributes'>, addresses: readonly string[]): void {

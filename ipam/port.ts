@@ -32,6 +32,15 @@ export type AssignRefusal = {
   remedy: string
 }
 
+/** No address is free in the blocks of this node: one more is being claimed. */
+export type AwaitsBlock = {
+  /** Resolves when it is worth asking again, or with the reason why not; at `deadlineMs` of the monotonic clock at the latest. */
+  awaits(deadlineMs: number): Promise<AssignRefusal | undefined>
+}
+
+/** How long an ADD waits for a new block before it is told to come again. */
+export const BLOCK_PATIENCE_MS = 10_000
+
 /** `pool` is the name of the pool that the block belongs to now; '' when no known one holds it. */
 export type OwnBlock = { cidr: string; pool: string; used: number; size: number }
 
@@ -45,6 +54,11 @@ export type Allocator = {
     request: AssignRequest,
     within?: (assigned: readonly Assigned[]) => void,
   ): Promise<readonly Assigned[] | AssignRefusal>
+  /** The same at once, for a caller that must not wait for the API server where it stands. */
+  assignNow(
+    request: AssignRequest,
+    within?: (assigned: readonly Assigned[]) => void,
+  ): readonly Assigned[] | AssignRefusal | AwaitsBlock
   /** Releases what the handle holds; an unknown handle is fine. Returns the addresses. */
   release(handle: string, within?: () => void): Promise<readonly string[]>
   /**

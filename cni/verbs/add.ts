@@ -1,6 +1,6 @@
 // ADD creates an interface that works, or leaves nothing behind.
 import { statSync } from 'node:fs'
-import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
+import { type Assigned, type AssignRefusal, type AwaitsBlock, BLOCK_PATIENCE_MS } from '../../ipam/port.ts'
 import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
@@ -22,11 +22,53 @@ const SETTLE_INTERVAL_MS = 5
 /** How long the host side may take; it waits for one pass of felix at most two times. */
 const HOST_SIDE_MS = 10_000
 
+/** No address is free until the API server has given this node one more block. */
+class BlockNeeded extends Error {
+  readonly #block: AwaitsBlock
+  constructor(block: AwaitsBlock) {
+    super('no address is free')
+    this.#block = block
+  }
+
+  awaits(deadlineMs: number): Promise<AssignRefusal | undefined> {
+    return this.#block.awaits(deadlineMs)
+  }
+}
+
+/**
+ * ADD, where `locked` runs its body alone for this pod. While it waits for a block it holds neither the lock nor a place
+ * among the requests that run: DEL and CHECK never wait for that. A DEL of the same interface ends it.
+ */
+export async function addWithBlock(
+  request: AddRequest,
+  deps: CniDeps,
+  locked: (body: () => Promise<CniResult>) => Promise<CniResult>,
+): Promise<CniResult> {
+  const deadline = deps.clock.monotonicMs() + BLOCK_PATIENCE_MS
+  using del = deps.endpoints.untilAbandoned(endpointId(request.conf.name, request))
+  const abandoned = del.promise.then((): AssignRefusal => ABANDONED)
+  for (;;)
+    try {
+      return await locked(() => add(request, deps))
+    } catch (error) {
+      if (!(error instanceof BlockNeeded)) throw error
+      const refusal = await Promise.race([error.awaits(deadline), abandoned])
+      if (refusal !== undefined) throw refusalError(refusal)
+    }
+}
+
+const ABANDONED: AssignRefusal = {
+  refused: 'unreachable',
+  message: 'DEL came while this ADD was waiting for a block of addresses',
+  remedy: 'nothing was made; the runtime calls ADD again when it wants the interface',
+}
+
 /**
  * Called again for the same container and interface it gives the same result while everything is there; what is incomplete
- * is created again with the same address. Rejects with `CniError` or `KernelError`, and then nothing is left behind.
+ * is created again with the same address. Rejects with `CniError`, `KernelError` or `BlockNeeded`, and then nothing is
+ * left behind.
  */
-export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
+async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const { kernel, endpoints, ipam } = deps
   const notReady = deps.ready()
   if (notReady !== undefined) throw new CniError(CNI_CODE.tryLater, notReady.msg, notReady.details)
@@ -83,7 +125,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     ...place,
     addresses: assigned.map(({ address }) => address),
   })
-  const assigned = await ipam.assign(
+  const assigned = ipam.assignNow(
     {
       handle,
       attributes: { node: deps.node, containerID, pod: request.pod?.name, namespace: request.pod?.namespace },
@@ -94,6 +136,7 @@ export async function add(request: AddRequest, deps: CniDeps): Promise<CniResult
     },
     given => endpoints.persist(withAddresses(given)),
   )
+  if ('awaits' in assigned) throw new BlockNeeded(assigned)
   if ('refused' in assigned) throw refusalError(assigned)
   const endpoint = withAddresses(assigned)
   undo.defer(async () => endpoints.delete(endpoint.id))

@@ -20,9 +20,9 @@ export async function aHost(
   db = openDatabase(':memory:'),
   world = new FakeWorld(),
   kernel = world.kernel(),
+  { store = createFakeStore(), pool = aPool('p', '10.0.0.0/24') } = {},
 ): Promise<Host> {
-  const store = createFakeStore()
-  await store.create('IPPool', aPool('p', '10.0.0.0/24'))
+  await store.create('IPPool', pool)
   const node = aNode(store, 'n1', db)
   node.start()
   await converge(store, node)

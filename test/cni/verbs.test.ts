@@ -16,6 +16,16 @@ async function remains({ deps, world }: Host): Promise<unknown> {
   const links = (await world.kernel().links()).filter(({ name }) => name !== 'lo')
   return { links, endpoints: deps.endpoints.all(), held: [...deps.ipam.held().keys()] }
 }
+/** A kernel with another way to make links. */
+function withLinks<K extends CniDeps['kernel']>(kernel: K, createLink: K['createLink']): K {
+  return new Proxy(kernel, {
+    get(target, name) {
+      const method: unknown = name === 'createLink' ? createLink : Reflect.get(target, name)
+      return typeof method === 'function' ? method.bind(target) : method
+    },
+  })
+}
+
 const NOTHING = { links: [], endpoints: [], held: [] }
 
 test('CHECK finds no mismatch after ADD, and DEL leaves nothing', async t => {
@@ -151,22 +161,12 @@ test('a collection does not release the address of an ADD that is running', asyn
   host.world.addNetns(POD)
   const { ipam } = host.deps
   const { promise, resolve } = Promise.withResolvers<void>()
-  const slow: CniDeps = {
-    ...host.deps,
-    ipam: new Proxy(ipam, {
-      get(target, name) {
-        if (name !== 'assign') {
-          const method: unknown = Reflect.get(target, name)
-          return typeof method === 'function' ? method.bind(target) : method
-        }
-        return async (...args: Parameters<typeof ipam.assign>) => {
-          const answer = await target.assign(...args)
-          await promise
-          return answer
-        }
-      },
-    }),
+  const { kernel } = host.deps
+  const createLink: typeof kernel.createLink = async spec => {
+    await promise
+    return kernel.createLink(spec)
   }
+  const slow: CniDeps = { ...host.deps, kernel: withLinks(kernel, createLink) }
   const adding = call({ ...host, deps: slow }, 'ADD')
   while (ipam.held().size === 0) await new Promise(setImmediate)
   t.deepEqual(await collect(host.deps), [])
