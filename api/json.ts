@@ -6,8 +6,11 @@ type Reviver = (key: string, value: unknown, context: { source?: string }) => un
 /** What Node 24 has and the compiler's library does not know yet (TC39 "JSON.parse source text access"). */
 const json: { parse(text: string, reviver: Reviver): unknown; rawJSON(text: string): unknown } = JSON as never
 
-/** A number of sixteen digits or more in the place of a value: a double may not hold it. Inside text it may match too. */
-const LONG_INTEGER = /(?:^|[:,[])\s*(-?[1-9]\d{15,})(?![\d.eE])/g
+/**
+ * A number of sixteen to twenty digits in the place of a value: a double may not hold it. Inside text it may match too. A
+ * longer one is no integer of 64 bits: it stays a double, since millions of digits would take seconds as a bigint.
+ */
+const LONG_INTEGER = /(?:^|[:,[])\s*(-?[1-9]\d{15,19})(?![\d.eE])/g
 /** Begins a text that stands for an integer while the rest is parsed. JSON can only write it as this escape. */
 const MARK = '\u0000'
 const MARK_ESCAPE = '\\u0000'
@@ -82,7 +85,7 @@ function integerOf(digits: string): number | bigint {
 /** For text that holds the mark itself. */
 function parseWithReviver(text: string): unknown {
   return json.parse(text, (_key, value, { source }) =>
-    typeof value === 'number' && source !== undefined && /^-?\d+$/.test(source) ? integerOf(source) : value,
+    typeof value === 'number' && source !== undefined && /^-?\d{1,20}$/.test(source) ? integerOf(source) : value,
   )
 }
 

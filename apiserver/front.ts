@@ -9,8 +9,10 @@ import type { Clock } from '../lib/clock.ts'
 export type FrontLimits = {
   /** How long a connection may take to its first octet, and how long a TLS handshake may last. */
   helloMs: number
-  /** Connections that have shown no token yet. */
+  /** Connections that have shown no token in a second; the oldest of more are closed when another one comes. */
   strangers: number
+  /** Connections that have shown no token, however new. */
+  newcomers: number
   /** Connections of one user. */
   perUser: number
 }
@@ -25,7 +27,10 @@ export type FrontOptions = {
   limits: FrontLimits
 }
 
-type Connection = { socket: Socket; user?: string }
+type Connection = { socket: Socket; sinceMs: number; user?: string }
+
+/** A burst of good clients has shown its tokens after so long. */
+const SHOWN_AFTER_MS = 1000
 
 /** The first octet of a TLS handshake record (RFC 8446 §5.1). */
 const TLS_HANDSHAKE = 0x16
@@ -89,7 +94,7 @@ export class Front {
   #accept(socket: Socket): void {
     const { clock, limits } = this.#options
     const key = keyOf(socket)
-    this.#connections.set(key, { socket })
+    this.#connections.set(key, { socket, sinceMs: clock.monotonicMs() })
     this.#strangers.add(key)
     const cancel = clock.after(limits.helloMs, () => socket.destroy())
     socket.on('error', () => socket.destroy())
@@ -101,7 +106,7 @@ export class Front {
       this.#connections.delete(key)
       this.#strangers.delete(key)
     })
-    if (this.#strangers.size > limits.strangers) this.#closeOldestStranger()
+    this.#closeOldStrangers()
     this.#awaitHello(socket, cancel)
   }
 
@@ -118,11 +123,15 @@ export class Front {
     else socket.destroy()
   }
 
-  #closeOldestStranger(): void {
-    const [oldest] = this.#strangers
-    if (oldest === undefined) return
-    this.#strangers.delete(oldest)
-    this.#connections.get(oldest)?.socket.destroy()
+  #closeOldStrangers(): void {
+    const { clock, limits } = this.#options
+    for (const key of this.#strangers) {
+      const connection = this.#connections.get(key)!
+      const isOld = clock.monotonicMs() - connection.sinceMs > SHOWN_AFTER_MS
+      if (this.#strangers.size <= (isOld ? limits.strangers : limits.newcomers)) return
+      this.#strangers.delete(key)
+      connection.socket.destroy()
+    }
   }
 
   #forgetUser({ user }: Connection): void {

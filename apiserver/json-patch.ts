@@ -9,15 +9,41 @@ type Container = Record<string, unknown> | unknown[]
 
 /** More operations than a real client sends, fewer than would keep the server busy (Kubernetes has the same limit). */
 const MAX_OPERATIONS = 10_000
+/** Values that all operations together may copy, compare or move: `copy` of the whole into itself doubles a document. */
+const MAX_WORK = 200_000
+/** Moving the rest of a list costs much less than copying values. */
+const MOVED_FOR_ONE = 64
+
+/** What is left of the work; throws JsonPatchError at the end of it. */
+class Work {
+  #left = MAX_WORK
+
+  spend(values: number): void {
+    this.#left -= values
+    if (this.#left < 0) throw new JsonPatchError(`more than ${MAX_WORK} values copied or compared`)
+  }
+
+  /** A copy, counted. */
+  copy(value: unknown): unknown {
+    this.count(value)
+    return structuredClone(value)
+  }
+
+  count(value: unknown): void {
+    this.spend(1)
+    if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) this.count(inner)
+  }
+}
 
 /** `document` after all operations, or a JsonPatchError and nothing done. `same` compares for `test`. */
 export function jsonPatch(document: unknown, patch: unknown, same: (a: unknown, b: unknown) => boolean): unknown {
   if (!Array.isArray(patch)) throw new JsonPatchError('a JSON patch is a list of operations')
   if (patch.length > MAX_OPERATIONS) throw new JsonPatchError(`more than ${MAX_OPERATIONS} operations`)
+  const work = new Work()
   let result = structuredClone(document)
   for (const [i, operation] of patch.entries())
     try {
-      result = step(result, operation, same)
+      result = step(result, operation, same, work)
     } catch (error) {
       if (!(error instanceof JsonPatchError)) throw error
       throw new JsonPatchError(`operation ${i}: ${error.message}`)
@@ -27,7 +53,7 @@ export function jsonPatch(document: unknown, patch: unknown, same: (a: unknown, 
 
 type Operation = { op: string; path: string; from?: unknown; value?: unknown }
 
-function step(document: unknown, operation: unknown, same: (a: unknown, b: unknown) => boolean): unknown {
+function step(document: unknown, operation: unknown, same: (a: unknown, b: unknown) => boolean, work: Work): unknown {
   const { op, path, from, value } = (operation ?? {}) as Operation
   const pointer = parsePointer(path)
   switch (op) {
@@ -35,20 +61,22 @@ function step(document: unknown, operation: unknown, same: (a: unknown, b: unkno
     case 'replace':
     case 'test':
       if (!Object.hasOwn(operation as object, 'value')) throw new JsonPatchError(`${op} needs a value`)
-      if (op === 'add') return add(document, pointer, structuredClone(value))
-      if (op === 'replace') return pointer.length === 0 ? value : add(remove(document, pointer), pointer, value)
+      if (op === 'add') return add(document, pointer, work.copy(value), work)
+      if (op === 'replace')
+        return pointer.length === 0 ? value : add(remove(document, pointer, work), pointer, value, work)
+      work.count(value)
       if (!same(read(document, pointer), value)) throw new JsonPatchError(`test of ${path} failed`)
       return document
     case 'remove':
-      return remove(document, pointer)
+      return remove(document, pointer, work)
     case 'copy':
-      return add(document, pointer, structuredClone(read(document, parsePointer(from))))
+      return add(document, pointer, work.copy(read(document, parsePointer(from))), work)
     case 'move': {
       const source = parsePointer(from)
       if (source.length < pointer.length && source.every((part, i) => part === pointer[i]))
         throw new JsonPatchError('a value cannot move into itself')
       const moved = read(document, source)
-      return add(remove(document, source), pointer, moved)
+      return add(remove(document, source, work), pointer, moved, work)
     }
   }
   throw new JsonPatchError(`unknown op ${JSON.stringify(op)}`)
@@ -73,10 +101,11 @@ function read(document: unknown, pointer: readonly string[]): unknown {
   }, document)
 }
 
-function add(document: unknown, pointer: readonly string[], value: unknown): unknown {
+function add(document: unknown, pointer: readonly string[], value: unknown, work: Work): unknown {
   const last = pointer.at(-1)
   if (last === undefined) return value
   const container = containerAt(read(document, pointer.slice(0, -1)), pointer)
+  if (Array.isArray(container)) work.spend(1 + container.length / MOVED_FOR_ONE)
   if (Array.isArray(container))
     container.splice(last === '-' ? container.length : indexIn(container, last, container.length), 0, value)
   // defined, not assigned: the key __proto__ is a key like any other
@@ -84,11 +113,12 @@ function add(document: unknown, pointer: readonly string[], value: unknown): unk
   return document
 }
 
-function remove(document: unknown, pointer: readonly string[]): unknown {
+function remove(document: unknown, pointer: readonly string[], work: Work): unknown {
   const last = pointer.at(-1)
   if (last === undefined) throw new JsonPatchError('the whole object cannot be removed')
   read(document, pointer)
   const container = containerAt(read(document, pointer.slice(0, -1)), pointer)
+  if (Array.isArray(container)) work.spend(1 + container.length / MOVED_FOR_ONE)
   if (Array.isArray(container)) container.splice(Number(last), 1)
   else delete container[last]
   return document

@@ -27,8 +27,19 @@ export function openApiV2(): object {
   return { swagger: '2.0', info: { title: TITLE, version: VERSION }, paths: {}, definitions: {} }
 }
 
+/** Documents that were made: to make one takes tens of milliseconds. */
+const made = new Map<string, object>()
+
 /** The index of v3 documents, or the one of a group and version; undefined when the path is neither. */
 export function openApiV3(path: string): object | undefined {
+  const known = made.get(path)
+  if (known !== undefined) return known
+  const document = madeOpenApiV3(path)
+  if (document !== undefined) made.set(path, document)
+  return document
+}
+
+function madeOpenApiV3(path: string): object | undefined {
   const roots = [...new Set(rows.map(([, row]) => rootOf(row)))]
   if (path === '/openapi/v3')
     return { paths: Object.fromEntries(roots.map(root => [root, { serverRelativeURL: `/openapi/v3/${root}` }])) }

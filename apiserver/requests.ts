@@ -1,7 +1,7 @@
 // From an HTTP request to its answer: discovery and health by path, objects by verb. Every refusal is a Status.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { emitJson } from '../api/json.ts'
-import { apiVersion, kinds } from '../api/kinds.ts'
+import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
@@ -10,14 +10,17 @@ import { authenticated } from './access.ts'
 import { authorize, guardOf, type WriteGuard } from './authorizer.ts'
 import { discover } from './discovery.ts'
 import type { Identities, User } from './identity.ts'
+import { bodyLimit } from './limits.ts'
 import { OPENAPI_V2_PROTOBUF, openApiV2, openApiV2Protobuf, openApiV3 } from './openapi.ts'
-import { patchFormatOf, readBody } from './request-body.ts'
+import { type BodyDeps, patchFormatOf, readBody } from './request-body.ts'
 import type { DeleteOptions, Page, Resources, WriteOptions } from './resources.ts'
 import { NO_SUCH_VERB, type ResourceRequest, routeOf, UNKNOWN } from './routes.ts'
 import { selectionFrom } from './selection.ts'
+import { sendPieces } from './send-pieces.ts'
 import { ApiError, failureStatus, successStatus } from './status.ts'
 import type { Stored } from './stored.ts'
-import { type TableOptions, tableOf } from './tables.ts'
+import { type TableOptions, tableHead, tableOf, tableRow } from './tables.ts'
+import type { Asker, Turns } from './turns.ts'
 import type { WatchHub } from './watch-hub.ts'
 import type { WatchRequest } from './watch-stream.ts'
 
@@ -28,25 +31,45 @@ export type RequestDeps = {
   identities: Identities
   /** Told who speaks on the connection; false when this user has too many of them. */
   isKnown(user: User): boolean
-  bodyBytes: number
+  turns: Turns
+  body: BodyDeps
   watches: WatchHub
 }
 
-/** `user` is absent only where none is needed. */
-type Exchange = { request: IncomingMessage; response: ServerResponse; url: URL; accepted: Accepted[]; user?: User }
+type Exchange = {
+  request: IncomingMessage
+  response: ServerResponse
+  url: URL
+  accepted: Accepted[]
+  user: User
+  asker: Asker
+}
 
 /** Answers one request; never rejects. */
 export async function answer(request: IncomingMessage, response: ServerResponse, deps: RequestDeps): Promise<void> {
   try {
     const url = new URL(request.url ?? '/', 'http://server')
     const user = authenticated(request, url.pathname, deps.identities)
-    if (user !== undefined && !deps.isKnown(user))
-      throw new ApiError('TooManyRequests', `${user.name} has too many connections: close some`)
-    const exchange = { request, response, url, accepted: acceptedOf(request.headers.accept), user }
-    if (!answerFixed(exchange)) await answerResource(exchange, deps)
+    // health has no turn to wait for
+    if (user === undefined) return sendHealth(request, response)
+    if (!deps.isKnown(user)) throw new ApiError('TooManyRequests', `${user.name} has too many connections: close some`)
+    const { remoteAddress, remotePort } = request.socket
+    const asker = { user: user.name, connection: `${remoteAddress} ${remotePort}` }
+    await respond({ request, response, url, user, asker, accepted: acceptedOf(request.headers.accept) }, deps)
   } catch (error) {
     refuse(request, response, error, deps.log)
   }
+}
+
+function sendHealth(request: IncomingMessage, response: ServerResponse): void {
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    throw new ApiError('MethodNotAllowed', 'health is asked for with GET')
+  send(response, 200, 'ok', 'text/plain; charset=utf-8')
+}
+
+async function respond(exchange: Exchange, deps: RequestDeps): Promise<void> {
+  const isFixed = await deps.turns.run(exchange.asker, () => answerFixed(exchange))
+  if (!isFixed) await answerResource(exchange, deps)
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, error: unknown, log: Log): void {
@@ -71,10 +94,6 @@ function send(response: ServerResponse, code: number, text: string, contentType 
 function answerFixed({ request, response, url, accepted }: Exchange): boolean {
   if (request.method !== 'GET') return false
   const path = url.pathname.replace(/(?<=.)\/$/, '')
-  if (path === '/healthz' || path === '/livez' || path === '/readyz') {
-    send(response, 200, 'ok', 'text/plain; charset=utf-8')
-    return true
-  }
   if (path === '/openapi/v2' && (request.headers.accept ?? '').includes(OPENAPI_V2_PROTOBUF.asked)) {
     response.writeHead(200, { 'content-type': OPENAPI_V2_PROTOBUF.answered }).end(openApiV2Protobuf())
     return true
@@ -119,7 +138,6 @@ async function answerResource(exchange: Exchange, deps: RequestDeps): Promise<vo
     throw new ApiError('MethodNotAllowed', `the server does not allow ${request.method} on ${url.pathname}`)
   if (!accepted.some(a => 'json' in a) && tableVersion(accepted) === undefined)
     throw new ApiError('NotAcceptable', 'only application/json is produced here')
-  if (user === undefined) throw new ApiError('MethodNotAllowed', `${url.pathname} takes GET alone`)
   authorize(user, route)
   await perform(route, exchange, guardOf(user, route), deps)
 }
@@ -130,39 +148,47 @@ async function perform(
   guard: WriteGuard,
   deps: RequestDeps,
 ): Promise<void> {
+  const { request, asker } = exchange
+  const { turns, body } = deps
+  const hasBody = ['POST', 'PUT', 'PATCH', 'DELETE'].includes(request.method ?? '')
+  const parse = hasBody ? await readBody(request, bodyLimit(route.kind), asker, body) : () => undefined
+  // read in one turn and answered as the client reads it: what is sent in pieces takes a turn for the first one alone
+  if (hasBody) await turns.run(asker, () => write(route, parse(), exchange, guard, deps))
+  else await turns.read(asker, () => read(route, exchange, deps))
+}
+
+async function read(route: ResourceRequest, exchange: Exchange, deps: RequestDeps): Promise<void> {
+  const query = exchange.url.searchParams
+  if (route.verb === 'watch') return openWatch(route, exchange, deps)
+  if (route.verb === 'get') return show(200, await deps.resources.get(route), route, exchange, deps)
+  const paging = { limit: count(query, 'limit'), from: query.get('continue') || undefined }
+  const page = await deps.resources.list(route, selectionFrom(query), paging)
+  await sendList(exchange, route, page, deps)
+}
+
+async function write(
+  route: ResourceRequest,
+  body: unknown,
+  exchange: Exchange,
+  guard: WriteGuard,
+  deps: RequestDeps,
+): Promise<void> {
   const { request, response, url } = exchange
   const { resources } = deps
   const query = url.searchParams
   const named = { ...route, name: route.name ?? '' }
-  const body = ['POST', 'PUT', 'PATCH', 'DELETE'].includes(request.method ?? '')
-    ? await readBody(request, deps.bodyBytes)
-    : undefined
-  const table = tableOptions(exchange, deps.clock)
-  const show = (code: number, stored: Stored): void => {
-    const { resourceVersion } = stored.metadata
-    const shown = table && emitJson(tableOf(route.kind, [stored.read()], { resourceVersion }, table))
-    send(response, code, shown ?? stored.text)
-  }
   switch (route.verb) {
-    case 'get':
-      return show(200, await resources.get(route))
-    case 'list': {
-      const paging = { limit: count(query, 'limit'), from: query.get('continue') || undefined }
-      return sendList(response, route, await resources.list(route, selectionFrom(query), paging), table)
-    }
-    case 'watch':
-      return openWatch(route, exchange, deps)
     case 'create':
-      return show(201, await resources.create(route, body, writeOptions(query, guard)))
+      return show(201, await resources.create(route, body, writeOptions(query, guard)), route, exchange, deps)
     case 'update':
-      return show(200, await resources.update(named, body, writeOptions(query, guard)))
+      return show(200, await resources.update(named, body, writeOptions(query, guard)), route, exchange, deps)
     case 'patch': {
       const result = await resources.patch(named, patchFormatOf(request), body, writeOptions(query, guard))
-      return show(result.created ? 201 : 200, result.stored)
+      return show(result.created ? 201 : 200, result.stored, route, exchange, deps)
     }
     case 'delete': {
       const { stored, gone } = await resources.delete(named, deleteOptions(query, body, guard))
-      if (!gone) return show(200, stored)
+      if (!gone) return show(200, stored, route, exchange, deps)
       const { plural, group } = kinds[route.kind]
       const details = { name: named.name, group, kind: plural, uid: stored.metadata.uid }
       return send(response, 200, emitJson(successStatus(details)))
@@ -173,53 +199,39 @@ async function perform(
   }
 }
 
-/** How many characters of a list are joined before they are written. */
-const PIECE_CHARACTERS = 64 * 1024
+function show(code: number, stored: Stored, route: ResourceRequest, exchange: Exchange, deps: RequestDeps): void {
+  const table = tableOptions(exchange, deps.clock)
+  const { resourceVersion } = stored.metadata
+  const shown = table && emitJson(tableOf(route.kind, [stored.read()], { resourceVersion }, table))
+  send(exchange.response, code, shown ?? stored.text)
+}
 
 /**
- * Sends a list as fast as the client reads it: the items' texts are those of the storage, so that twenty lists of 50 MB
- * at once cost a few pieces each and not twenty copies.
+ * Sends a list as fast as the client reads it: the items' texts are those of the storage, so that twenty lists of 50 MB at
+ * once cost a few pieces each and not twenty copies.
  */
-async function sendList(
-  response: ServerResponse,
-  { kind }: ResourceRequest,
-  page: Page,
-  table: TableOptions | undefined,
-): Promise<void> {
+async function sendList(exchange: Exchange, { kind }: ResourceRequest, page: Page, deps: RequestDeps): Promise<void> {
+  const { response } = exchange
+  const texts = listTexts(kind, page, tableOptions(exchange, deps.clock))
+  response.writeHead(200, { 'content-type': 'application/json' })
+  if (await sendPieces(texts, { ...exchange, ...deps })) response.end()
+}
+
+function* listTexts(kind: Kind, page: Page, table: TableOptions | undefined): Generator<string> {
   const metadata = {
     resourceVersion: String(page.version),
     ...(page.next === undefined ? {} : { continue: page.next, remainingItemCount: page.remaining }),
   }
-  if (table !== undefined) {
-    const objects = page.items.map(stored => stored.read())
-    send(response, 200, emitJson(tableOf(kind, objects, metadata, table)))
-    return
+  const head =
+    table === undefined
+      ? { kind: `${kind}List`, apiVersion: apiVersion(kinds[kind]), metadata }
+      : tableHead(kind, metadata, table)
+  yield `${emitJson(head).slice(0, -1)},"${table === undefined ? 'items' : 'rows'}":[`
+  for (const [index, stored] of page.items.entries()) {
+    const item = table === undefined ? stored.text : emitJson(tableRow(kind, stored.read(), table))
+    yield index === 0 ? item : `,${item}`
   }
-  const head = { kind: `${kind}List`, apiVersion: apiVersion(kinds[kind]), metadata }
-  response.writeHead(200, { 'content-type': 'application/json' })
-  let piece = `${emitJson(head).slice(0, -1)},"items":[`
-  for (const [index, { text }] of page.items.entries()) {
-    piece += index === 0 ? text : `,${text}`
-    if (piece.length < PIECE_CHARACTERS) continue
-    if (!response.write(piece)) await drained(response)
-    if (response.destroyed) return
-    piece = ''
-  }
-  response.end(`${piece}]}`)
-}
-
-/** Resolves when the client has read what was written, or has left. */
-function drained(response: ServerResponse): Promise<void> {
-  if (response.destroyed) return Promise.resolve()
-  return new Promise(resolve => {
-    const done = (): void => {
-      response.off('drain', done)
-      response.off('close', done)
-      resolve()
-    }
-    response.once('drain', done)
-    response.once('close', done)
-  })
+  yield ']}'
 }
 
 async function openWatch(route: ResourceRequest, exchange: Exchange, deps: RequestDeps): Promise<void> {
@@ -237,7 +249,7 @@ async function openWatch(route: ResourceRequest, exchange: Exchange, deps: Reque
     timeoutMs: seconds * 1000,
     table: tableOptions(exchange, deps.clock),
   }
-  await deps.watches.open(request, exchange.response)
+  await deps.watches.open(request, { ...exchange, ...deps })
 }
 
 function tableOptions({ accepted, url }: Exchange, clock: Clock): TableOptions | undefined {

@@ -9,6 +9,7 @@ import type { Clock } from '../lib/clock.ts'
 import { applyPatch } from './apply-patch.ts'
 import type { WriteGuard } from './authorizer.ts'
 import { JsonPatchError, jsonPatch } from './json-patch.ts'
+import { storedLimit } from './limits.ts'
 import type { Selection } from './selection.ts'
 import { ApiError, alreadyExists, conflict, expired, invalid, MODIFIED, notFound } from './status.ts'
 import type { Storage, StorageWriter } from './storage.ts'
@@ -136,7 +137,14 @@ export class Resources {
     if (this.#storage.get(kind, name, namespace) !== undefined) throw alreadyExists(kind, name)
     const fresh = born(kind, object, { uid: randomUUID(), now: this.#now() })
     options.guard(undefined, fresh)
-    return options.dryRun ? Stored.unsaved(fresh) : writer.put(kind, fresh)
+    return this.#put(writer, kind, fresh, options)
+  }
+
+  #put(writer: StorageWriter, kind: Kind, object: AnyObject, { dryRun }: WriteOptions): Stored {
+    const stored = dryRun ? Stored.unsaved(object) : writer.put(kind, object)
+    if (stored.text.length <= storedLimit(kind)) return stored
+    const { name } = object.metadata
+    throw new ApiError('RequestEntityTooLarge', `${kind} ${name} would be larger than ${storedLimit(kind)} characters`)
   }
 
   #checkNamespace(name: string): void {
@@ -162,8 +170,7 @@ export class Resources {
     const next = replaced(kind, object, this.#valid(kind, body), target.subresource)
     options.guard(object, next)
     if (next === object) return before
-    if (options.dryRun) return Stored.unsaved(next)
-    if (!isReleased(next)) return writer.put(kind, next)
+    if (options.dryRun || !isReleased(next)) return this.#put(writer, kind, next, options)
     const gone = writer.remove(kind, before, next)
     this.#finishNamespace(writer, metadata.namespace)
     return gone

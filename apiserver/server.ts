@@ -6,14 +6,17 @@ import { type Clock, systemClock } from '../lib/clock.ts'
 import { splitHostPort } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { isLoopback } from './access.ts'
+import { BodyBudget } from './body-budget.ts'
 import { ownCertificate, selfSigned } from './certificate.ts'
 import { Front, type FrontLimits } from './front.ts'
 import { Identities } from './identity.ts'
 import { answer } from './requests.ts'
 import { Resources } from './resources.ts'
 import { type HistoryLimits, Storage } from './storage.ts'
+import { Turns } from './turns.ts'
 import { WatchHub } from './watch-hub.ts'
 import type { WatchLimits } from './watch-stream.ts'
+import { YamlReader } from './yaml-reader.ts'
 
 export type ApiServerOptions = {
   /** Where the database lies; absent: in memory, gone with the process. */
@@ -50,7 +53,6 @@ export class OptionsError extends Error {
   override readonly name = 'OptionsError'
 }
 
-const BODY_BYTES = 3 * 1024 * 1024
 const HISTORY: HistoryLimits = { changes: 10_000, characters: 64 * 1024 * 1024 }
 const WATCH_LIMITS: WatchLimits = { bookmarkMs: 10_000, bufferBytes: 8 * 1024 * 1024 }
 const HEADERS_TIMEOUT_MS = 10_000
@@ -60,7 +62,7 @@ const CHECK_MS = 1000
 const KEEP_ALIVE_MS = 75_000
 const MAX_CONNECTIONS = 10_000
 const DRAIN_MS = 5_000
-const FRONT_LIMITS: FrontLimits = { helloMs: 5_000, strangers: 500, perUser: 4_000 }
+const FRONT_LIMITS: FrontLimits = { helloMs: 5_000, strangers: 500, newcomers: 5_000, perUser: 4_000 }
 const LOOPBACK_HOSTS = ['localhost', '127.0.0.1', '::1']
 
 /** Starts a server; rejects with OptionsError, or with the socket's or the database's error. */
@@ -73,8 +75,10 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
   const storage = new Storage({ path, history: options.history ?? HISTORY })
   const resources = new Resources(storage, clock)
   const watches = new WatchHub(storage, clock, options.watchLimits ?? WATCH_LIMITS)
+  const turns = new Turns(clock, storage)
+  const yaml = new YamlReader(clock)
   const identities = new Identities({ adminToken: token, file: usersFile, clock, log })
-  const deps = { resources, clock, log, identities, bodyBytes: BODY_BYTES, watches }
+  const deps = { resources, clock, log, identities, watches, turns, body: { budget: new BodyBudget(), yaml } }
 
   await resources.prepare()
   const http = createServer({
@@ -94,7 +98,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
     return {
       ...{ url: `${options.tls === undefined ? 'http' : 'https'}://${address}`, token },
       ...{ secureUrl: `https://${address}`, authority: String(tls.cert) },
-      close: () => stop(http, front, watches, storage, clock),
+      close: () => stop({ http, front, watches, yaml, storage, clock }),
     }
   } catch (error) {
     await storage.close()
@@ -130,9 +134,19 @@ export function checkedAddress({ listen = '127.0.0.1:0', tls, token }: ApiServer
   )
 }
 
-async function stop(http: Server, front: Front, watches: WatchHub, storage: Storage, clock: Clock): Promise<void> {
+type Parts = {
+  http: Server
+  front: Front
+  watches: WatchHub
+  yaml: YamlReader
+  storage: Storage
+  clock: Clock
+}
+
+async function stop({ http, front, watches, yaml, storage, clock }: Parts): Promise<void> {
   const closed = new Promise<void>(resolve => http.close(() => resolve()))
   watches.close()
+  yaml.close()
   front.closeStrangers()
   http.closeIdleConnections()
   const cancel = clock.after(DRAIN_MS, () => http.closeAllConnections())

@@ -29,6 +29,9 @@ export type StorageWriter = {
 
 type Waiting = { settle: (failure?: Error) => void }
 
+/** What one commit may write, about; a single object may be larger. */
+const COMMIT_CHARACTERS = 2 * 1024 * 1024
+
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS objects (
   kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, json TEXT NOT NULL,
@@ -48,6 +51,7 @@ export class Storage {
   #pastCharacters = 0
   #forgotten = 0
   #batch: StoredChange[] = []
+  #batchCharacters = 0
   #waiting: Waiting[] = []
   #commit: Promise<void> | undefined
 
@@ -62,6 +66,16 @@ export class Storage {
   /** The version of the last write that is on disk. */
   get version(): number {
     return this.#committed
+  }
+
+  /** Whether everything that is in memory is on disk. */
+  get isSettled(): boolean {
+    return this.#commit === undefined
+  }
+
+  /** Whether the next commit is as large as one may be: it holds up everybody while it is written. */
+  get isFull(): boolean {
+    return this.#batchCharacters >= COMMIT_CHARACTERS
   }
 
   /** The oldest version a watch can still start from. */
@@ -152,6 +166,7 @@ export class Storage {
     this.#objects.get(kind)!.set(keyOf(namespace, name), after)
     if (before === undefined) this.#keys.delete(kind)
     const type = before === undefined ? 'ADDED' : 'MODIFIED'
+    this.#batchCharacters += after.text.length
     this.#batch.push({ version: after.version, kind, type, ...(before === undefined ? {} : { before }), after })
     return after
   }
@@ -161,12 +176,14 @@ export class Storage {
     const after = Stored.of(last, ++this.#version)
     this.#objects.get(kind)!.delete(keyOf(namespace, name))
     this.#keys.delete(kind)
+    this.#batchCharacters += after.text.length
     this.#batch.push({ version: after.version, kind, type: 'DELETED', before, after })
     return after
   }
 
   #undo(from: number): void {
     for (const { kind, before, after } of this.#batch.splice(from).reverse()) {
+      this.#batchCharacters -= after.text.length
       const { name, namespace = '' } = after.metadata
       const objects = this.#objects.get(kind)!
       this.#keys.delete(kind)
@@ -189,6 +206,7 @@ export class Storage {
       return
     }
     this.#batch = []
+    this.#batchCharacters = 0
     this.#waiting = []
     this.#commit = undefined
     this.#committed = this.#version

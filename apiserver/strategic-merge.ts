@@ -61,16 +61,22 @@ function mergeList(target: unknown, patch: readonly unknown[], key: string | und
   const items = patch.filter(item => !(isObject(item) && item['$patch'] === 'replace'))
   if (key === undefined || replace || !Array.isArray(target)) return items.filter(item => !isDeletion(item)).map(plain)
   if (key === '') return [...new Set([...target, ...items])]
-  const merged = [...(target as unknown[])]
+  const merged: (unknown | typeof GONE)[] = [...(target as unknown[])]
+  const places = new Map(merged.map((old, i) => [isObject(old) ? old[key] : old, i]).reverse() as [unknown, number][])
   for (const item of items) {
-    const at = merged.findIndex(old => isObject(old) && isObject(item) && old[key] === item[key])
+    const id = isObject(item) ? item[key] : undefined
+    const at = isObject(item) && id !== undefined ? places.get(id) : undefined
     if (isDeletion(item)) {
-      if (at >= 0) merged.splice(at, 1)
-    } else if (at >= 0) merged[at] = mergeObject(merged[at], item, true)
-    else merged.push(plain(item))
+      if (at !== undefined) merged[at] = GONE
+      places.delete(id)
+    } else if (at !== undefined) merged[at] = mergeObject(merged[at], item, true)
+    else places.set(id, merged.push(plain(item)) - 1)
   }
-  return merged
+  return merged.filter(item => item !== GONE)
 }
+
+/** Marks the place of an item that was deleted. */
+const GONE = Symbol('gone')
 
 function isDeletion(item: unknown): boolean {
   return isObject(item) && item['$patch'] === 'delete'
@@ -78,11 +84,12 @@ function isDeletion(item: unknown): boolean {
 
 function removeScalars(result: Map<string, unknown>, field: string, gone: unknown): void {
   const list = result.get(field)
-  if (Array.isArray(list) && Array.isArray(gone))
-    result.set(
-      field,
-      list.filter(item => !gone.includes(item)),
-    )
+  if (!Array.isArray(list) || !Array.isArray(gone)) return
+  const all = new Set(gone)
+  result.set(
+    field,
+    list.filter(item => !all.has(item)),
+  )
 }
 
 /** Puts a merged list into the order the client named; what it did not name stays behind, in its own order. */

@@ -19,20 +19,23 @@ export function tableOf(
   metadata: Record<string, unknown>,
   options: TableOptions,
 ): Record<string, unknown> {
-  const row: KindRow = kinds[kind]
+  return { ...tableHead(kind, metadata, options), rows: objects.map(object => tableRow(kind, object, options)) }
+}
+
+/** A Table without its rows. */
+export function tableHead(kind: Kind, metadata: Record<string, unknown>, options: TableOptions): object {
+  const { columns }: KindRow = kinds[kind]
+  const columnDefinitions = options.withColumns ? definitionsOf(columns) : []
+  return { kind: 'Table', apiVersion: `meta.k8s.io/${options.version}`, metadata, columnDefinitions }
+}
+
+/** The row of one object. */
+export function tableRow(kind: Kind, object: AnyObject, options: TableOptions): object {
+  const { columns }: KindRow = kinds[kind]
+  const { name, creationTimestamp } = object.metadata
   return {
-    kind: 'Table',
-    apiVersion: `meta.k8s.io/${options.version}`,
-    metadata,
-    columnDefinitions: options.withColumns ? definitionsOf(row.columns) : [],
-    rows: objects.map(object => ({
-      cells: [
-        object.metadata.name,
-        ...row.columns.map(column => cellOf(object, column)),
-        ageOf(object.metadata.creationTimestamp, options.nowMs),
-      ],
-      ...includedObject(object, options),
-    })),
+    cells: [name, ...columns.map(column => cellOf(object, column)), ageOf(creationTimestamp, options.nowMs)],
+    ...includedObject(object, options),
   }
 }
 

@@ -1,8 +1,8 @@
 // All watches of a server. A committed change goes to the watches of its kind alone, and its event is encoded once for all
 // of them: with 5,000 agents a heartbeat is one buffer, not 5,000.
-import type { ServerResponse } from 'node:http'
 import type { Kind } from '../api/kinds.ts'
 import type { Clock } from '../lib/clock.ts'
+import type { Sender } from './send-pieces.ts'
 import type { Storage, StoredChange } from './storage.ts'
 import { EventLines, type WatchLimits, type WatchRequest, WatchStream } from './watch-stream.ts'
 
@@ -20,13 +20,14 @@ export class WatchHub {
   }
 
   /** Serves a watch until it times out, the client leaves or reads too slowly, or `close` is called. */
-  async open(request: WatchRequest, response: ServerResponse): Promise<void> {
+  async open(request: WatchRequest, sender: Sender): Promise<void> {
+    const { response } = sender
     await this.#storage.read(() => {
       if (response.destroyed) return
       const streams = this.#streams.get(request.kind) ?? new Set()
       this.#streams.set(request.kind, streams)
       const deps = { storage: this.#storage, clock: this.#clock, limits: this.#limits }
-      const stream = new WatchStream(request, response, deps)
+      const stream = new WatchStream(request, sender, deps)
       if (stream.closed) return
       streams.add(stream)
       response.once('close', () => {

@@ -6,6 +6,7 @@ import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Selection } from './selection.ts'
+import { type Sender, sendPieces } from './send-pieces.ts'
 import { expired, failureStatus } from './status.ts'
 import type { Storage, StoredChange } from './storage.ts'
 import type { Stored } from './stored.ts'
@@ -55,15 +56,20 @@ function lineOf(type: EventType, object: string): string {
 export class WatchStream {
   readonly #request: WatchRequest
   readonly #response: ServerResponse
+  readonly #sender: Sender
   readonly #deps: Deps
   readonly #cancels: Cancel[] = []
+  /** Changes that came while what was before is sent; undefined afterwards. */
+  #early: [StoredChange, EventLines][] | undefined = []
+  #earlyCharacters = 0
   #columnsSent = false
   #allowance: number
   #closed = false
 
-  constructor(request: WatchRequest, response: ServerResponse, deps: Deps) {
+  constructor(request: WatchRequest, sender: Sender, deps: Deps) {
     this.#request = request
-    this.#response = response
+    this.#sender = sender
+    this.#response = sender.response
     this.#deps = deps
     this.#allowance = deps.limits.bufferBytes
     this.#start()
@@ -82,18 +88,29 @@ export class WatchStream {
   }
 
   /** A committed change of the kind; `lines` are shared with the other watches. */
-  change({ before, after, type }: StoredChange, lines: EventLines): void {
+  change(change: StoredChange, lines: EventLines): void {
+    if (this.#early === undefined) {
+      this.#send(this.#lineFor(change, lines))
+      return
+    }
+    this.#early.push([change, lines])
+    this.#earlyCharacters += change.after.text.length
+    if (this.#earlyCharacters > this.#deps.limits.bufferBytes) this.#cutOff()
+  }
+
+  /** What the client is told of a change: nothing when it is about none of the objects that it watches. */
+  #lineFor({ before, after, type }: StoredChange, lines?: EventLines): string | Buffer | undefined {
     const { selection, namespace } = this.#request
-    if (namespace !== undefined && after.metadata.namespace !== namespace) return
+    if (namespace !== undefined && after.metadata.namespace !== namespace) return undefined
     const was = before !== undefined && selection(before)
     const is = type !== 'DELETED' && selection(after)
-    if (is) this.#sendStored(was ? 'MODIFIED' : 'ADDED', after, lines)
-    else if (was) this.#sendStored('DELETED', after, lines)
+    if (is) return this.#lineOf(was ? 'MODIFIED' : 'ADDED', after, lines)
+    return was ? this.#lineOf('DELETED', after, lines) : undefined
   }
 
   #start(): void {
-    const { storage, clock } = this.#deps
-    const { since = 0, kind, namespace, selection, initialEvents, timeoutMs } = this.#request
+    const { storage } = this.#deps
+    const { since = 0, kind, namespace, initialEvents } = this.#request
     this.#response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache, private' })
     this.#response.flushHeaders()
     const past = since === 0 || initialEvents ? undefined : storage.since(since)
@@ -102,27 +119,37 @@ export class WatchStream {
       this.close()
       return
     }
-    for (const change of past ?? []) if (change.kind === kind) this.change(change, new EventLines(change.after))
-    if (past === undefined)
-      for (const stored of storage.list(kind, namespace))
-        if (selection(stored)) this.#sendStored('ADDED', stored, new EventLines(stored))
-    if (initialEvents) this.#bookmark({ 'k8s.io/initial-events-end': 'true' })
-    // the state sent at the start does not count towards the limit
-    this.#allowance += this.#response.writableLength
-    this.#cancels.push(clock.after(timeoutMs, () => this.close()))
-    if (this.#request.bookmarks) this.#bookmarkLater()
+    void this.#catchUp(this.#earlierLines(past ?? storage.list(kind, namespace)))
   }
 
-  #sendStored(type: EventType, stored: Stored, lines: EventLines): void {
+  /** The state, or the changes since a version, as lines. */
+  *#earlierLines(earlier: readonly (Stored | StoredChange)[]): Generator<string> {
+    const { kind, selection } = this.#request
+    for (const each of earlier)
+      if ('after' in each) yield each.kind === kind ? String(this.#lineFor(each) ?? '') : ''
+      else yield selection(each) ? String(this.#lineOf('ADDED', each)) : ''
+  }
+
+  /** Sends what was before, as fast as the client reads it; changes that come meanwhile follow. */
+  async #catchUp(lines: Iterator<string>): Promise<void> {
+    this.#cancels.push(this.#deps.clock.after(this.#request.timeoutMs, () => this.close()))
+    if (!(await sendPieces(lines, this.#sender)) || this.#closed) return
+    if (this.#request.initialEvents) this.#bookmark({ 'k8s.io/initial-events-end': 'true' })
+    // what was sent so far does not count towards the limit
+    this.#allowance += this.#response.writableLength
+    const early = this.#early ?? []
+    this.#early = undefined
+    for (const [change, shared] of early) this.#send(this.#lineFor(change, shared))
+    if (this.#request.bookmarks && !this.#closed) this.#bookmarkLater()
+  }
+
+  #lineOf(type: EventType, stored: Stored, lines?: EventLines): string | Buffer {
     const { table, kind } = this.#request
-    if (table === undefined) {
-      this.#send(lines.of(type))
-      return
-    }
+    if (table === undefined) return lines?.of(type) ?? lineOf(type, stored.text)
     const options = { ...table, withColumns: !this.#columnsSent, nowMs: this.#deps.clock.wallMs() }
     this.#columnsSent = true
     const { resourceVersion } = stored.metadata
-    this.#send(lineOf(type, emitJson(tableOf(kind, [stored.read()], { resourceVersion }, options))))
+    return lineOf(type, emitJson(tableOf(kind, [stored.read()], { resourceVersion }, options)))
   }
 
   #bookmarkLater(): void {
@@ -141,10 +168,14 @@ export class WatchStream {
     if (table === undefined) this.#send(lineOf('BOOKMARK', emitJson(object)))
   }
 
-  #send(line: string | Buffer): void {
-    if (this.#closed) return
+  #send(line: string | Buffer | undefined): void {
+    if (this.#closed || line === undefined) return
     this.#response.write(line)
-    if (this.#response.writableLength <= this.#allowance) return
+    if (this.#response.writableLength > this.#allowance) this.#cutOff()
+  }
+
+  /** The client reads too slowly: it can list and watch again. */
+  #cutOff(): void {
     this.#closed = true
     for (const cancel of this.#cancels) cancel()
     this.#response.destroy()

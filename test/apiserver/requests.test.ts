@@ -7,6 +7,7 @@ type Call = { method?: string; body?: unknown; headers?: Record<string, string> 
 
 const test = anyTest as TestFn<{ server: ApiServer }>
 const POOLS = '/apis/projectcalico.org/v3/ippools'
+const NODES = '/api/v1/nodes'
 const PODS = '/api/v1/namespaces/default/pods'
 
 test.beforeEach(async t => {
@@ -250,17 +251,17 @@ test('a reader who is too slow is cut off, and the server goes on', async t => {
   const socket = connect(Number(port), hostname)
   const closed = new Promise<void>(resolve => socket.once('close', () => resolve()))
   socket.on('error', () => {})
-  socket.write(`GET ${POOLS}?watch=true HTTP/1.1\r\nhost: ${hostname}\r\nauthorization: Bearer ${server.token}\r\n\r\n`)
+  socket.write(`GET ${NODES}?watch=true HTTP/1.1\r\nhost: ${hostname}\r\nauthorization: Bearer ${server.token}\r\n\r\n`)
   await new Promise(resolve => socket.once('readable', resolve))
-  const big = { ...pool('p'), metadata: { name: 'p', annotations: { big: 'x'.repeat(1_000_000) } } }
-  await call(server, POOLS, { method: 'POST', body: big })
+  const big = { metadata: { name: 'p', annotations: { big: 'x'.repeat(1_000_000) } }, spec: {} }
+  await call(server, NODES, { method: 'POST', body: big })
   const headers = { 'content-type': 'application/merge-patch+json' }
   // what the kernel's buffers take is not ours to bound, so write until the cut
   for (let i = 0; i < 40; i++)
-    await call(server, `${POOLS}/p`, { method: 'PATCH', body: { spec: { disabled: i % 2 === 0 } }, headers })
+    await call(server, `${NODES}/p`, { method: 'PATCH', body: { spec: { unschedulable: i % 2 === 0 } }, headers })
   socket.resume()
   await closed
-  t.is((await call(server, `${POOLS}/p`)).code, 200)
+  t.is((await call(server, `${NODES}/p`)).code, 200)
 })
 
 const unsafe: ApiServerOptions[] = [
