@@ -32,7 +32,7 @@ export function startProgram(name: string, argv: readonly string[], options: Pro
   })
   closeSync(log)
   child.unref()
-  if (child.pid === undefined) throw new Error(`${name}: could not start nsenter (Debian: util-linux)`)
+  if (child.pid === undefined) throw new Error(`${name}: could not be started`)
   const startTicks = readStartTicks(child.pid)
   if (startTicks === undefined) throw new Error(`${name}: ended at once; see ${options.logFile}`)
   const program: Program = { name, pid: child.pid, startTicks, child, logFile: options.logFile }
@@ -111,10 +111,13 @@ export function runProgram(
   const [program, ...args] = argv
   return new Promise((resolve, reject) => {
     const path = systemProgram(program!)
-    const inside = [`--net=${netnsPath(netns ?? '')}`, '--', path, ...args]
+    const [file, words] =
+      netns === undefined
+        ? [path, args]
+        : [systemProgram('nsenter'), [`--net=${netnsPath(netns)}`, '--', path, ...args]]
     const child = execFile(
-      netns === undefined ? path : systemProgram('nsenter'),
-      netns === undefined ? args : inside,
+      file,
+      words,
       {
         env: env === undefined ? process.env : { ...env },
         timeout: limitMs,
