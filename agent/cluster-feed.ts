@@ -78,7 +78,7 @@ export class ClusterFeed {
     routing.trust({ own: [...blocks, ...own], pools: trustedPools(view.all('IPPool')) })
     await routing.identify({ asn, clusterId, port: this.#bgp().listenPort })
     routing.change(peers.take())
-    routing.announce(announcedBlocks(blocks, view.all('IPPool')))
+    routing.announce(announcedBlocks(blocks, view.all('IPPool'), this.#bgp()))
     report('peers', peers.refused())
   }
 

@@ -7,6 +7,7 @@ import { broken, type Condition } from '../api/status.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
+import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
 import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
@@ -14,6 +15,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { PeerChange } from './cluster/peers.ts'
+import type { Announced } from './cluster/pools.ts'
 import type { PeerOrigin } from './cluster/sessions.ts'
 import { outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
 import { whenConverged } from './convergence.ts'
@@ -54,7 +56,7 @@ export class Routing {
   /** Outside peers that announced more prefixes than they may. */
   readonly #overLimit = new Map<string, string>()
   #trust: Trust = { own: [], pools: [] }
-  #announced: ReadonlySet<string> = new Set()
+  #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: SpeakerIdentity | undefined
   #speaker: Speaker | undefined
   #restarting: boolean
@@ -81,7 +83,7 @@ export class Routing {
     const speaker = this.#start(identity)
     this.#speaker = speaker
     for (const { config } of this.#peers.values()) speaker.setPeer(this.#withImport(config))
-    for (const prefix of this.#announced) this.#announce(speaker, prefix)
+    for (const block of this.#announced.values()) this.#announce(speaker, block)
     await this.#listen(speaker, identity.port)
   }
 
@@ -109,13 +111,14 @@ export class Routing {
   }
 
   /** Sets all blocks that are announced; one that is not among them any more is withdrawn. */
-  announce(cidrs: readonly string[]): void {
-    const wanted = new Set(cidrs)
+  announce(blocks: readonly Announced[]): void {
+    const wanted = new Map(blocks.map(block => [block.prefix, block]))
     const before = this.#announced
     this.#announced = wanted
     if (this.#speaker === undefined) return
-    for (const prefix of before) if (!wanted.has(prefix)) this.#speaker.withdraw(prefix)
-    for (const prefix of wanted) if (!before.has(prefix)) this.#announce(this.#speaker, prefix)
+    for (const prefix of before.keys()) if (!wanted.has(prefix)) this.#speaker.withdraw(prefix)
+    for (const [prefix, block] of wanted)
+      if (!isDeepStrictEqual(block, before.get(prefix))) this.#announce(this.#speaker, block)
   }
 
   /** Every session, with where it comes from. */
@@ -203,10 +206,11 @@ export class Routing {
     })
   }
 
-  #announce(speaker: Speaker, prefix: string): void {
+  #announce(speaker: Speaker, { prefix, communities: texts }: Announced): void {
     const { ipip, vxlan } = this.#deps.capabilities
     const encapsulations = [...(ipip ? [TUNNEL_TYPE.ipip] : []), ...(vxlan ? [TUNNEL_TYPE.vxlan] : [])]
-    speaker.announce({ prefix, encapsulations })
+    const communities = texts.map(parseCommunity).filter(community => community !== undefined)
+    speaker.announce({ prefix, encapsulations, communities })
   }
 
   #sink(): RouteSink {

@@ -9,6 +9,7 @@ import {
   cidrField,
   durationField,
   int64Field,
+  isCommunity,
   peerAddressField,
   selectorField,
 } from './fields.ts'
@@ -110,16 +111,34 @@ export const blockAffinity = z.looseObject({
 
 const secretKeyRef = z.looseObject({ secretKeyRef: z.looseObject({ name: z.string(), key: z.string() }) })
 
+const community = z.string().refine(isCommunity, 'must be a community such as 65001:100 or 65001:1:2')
+
 export const bgpConfiguration = z.looseObject({
   metadata: objectMeta,
-  spec: z.looseObject({
-    asNumber: asNumberField.default(64512),
-    nodeToNodeMeshEnabled: z.boolean().default(true),
-    listenPort: z.int().min(1).max(65535).default(179),
-    logSeverityScreen: z.string().default('Info'),
-    nodeMeshPassword: secretKeyRef.optional(),
-    nodeMeshMaxRestartTime: durationField.optional(),
-  }),
+  spec: z
+    .looseObject({
+      asNumber: asNumberField.default(64512),
+      nodeToNodeMeshEnabled: z.boolean().default(true),
+      listenPort: z.int().min(1).max(65535).default(179),
+      logSeverityScreen: z.string().default('Info'),
+      nodeMeshPassword: secretKeyRef.optional(),
+      nodeMeshMaxRestartTime: durationField.optional(),
+      /** Names for communities. */
+      communities: z.array(z.looseObject({ name: z.string().min(1), value: community })).optional(),
+      /** The communities, by name or as they are, of announced prefixes inside a CIDR. */
+      prefixAdvertisements: z.array(z.looseObject({ cidr: cidrField, communities: z.array(z.string()) })).optional(),
+    })
+    .superRefine(({ communities = [], prefixAdvertisements = [] }, context) => {
+      const names = new Set(communities.map(({ name }) => name))
+      for (const [i, { communities: asked }] of prefixAdvertisements.entries())
+        for (const [j, text] of asked.entries())
+          if (!names.has(text) && !isCommunity(text))
+            context.addIssue({
+              code: 'custom',
+              path: ['prefixAdvertisements', i, 'communities', j],
+              message: 'is neither a name in communities nor a community such as 65001:100',
+            })
+    }),
 })
 
 export const bgpPeer = z.looseObject({

@@ -45,6 +45,13 @@ function asNumberOf(text: string): number {
   return first <= 0xffff && second <= 0xffff ? first * 65536 + second : Number.NaN
 }
 
+/** Whether a text is a BGP community: `65001:100`, each part 16 bits, or a large one (RFC 8092) of three parts of 32 bits. */
+export function isCommunity(text: string): boolean {
+  if (!/^\d{1,10}(:\d{1,10}){1,2}$/.test(text)) return false
+  const parts = text.split(':').map(Number)
+  return parts.every(part => part <= (parts.length === 2 ? 0xffff : 0xffffffff))
+}
+
 /** A 64-bit integer of the wire: a number below 2^53, a bigint above, never rounded. */
 export const int64Field = z.union([
   z.int(),

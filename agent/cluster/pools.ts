@@ -1,8 +1,9 @@
-// What felix is told of the IPPools, and which blocks BGP announces. Pure. Pools that lie inside an older one have no
+// What felix is told of the IPPools, and which blocks BGP announces with which communities. Pure. Pools that lie inside an older one have no
 // blocks (api/pools.ts) and are left out; the allocator reports them.
 import type { Resource } from '../../api/kinds.ts'
 import { poolOf, poolsInEffect } from '../../api/pools.ts'
 import type { Pool } from '../../felix/input.ts'
+import { contains } from '../../lib/ip.ts'
 
 /** What felix is told, by the pool's name. */
 export function felixPools(pools: readonly Resource<'IPPool'>[]): Map<string, Pool> {
@@ -14,7 +15,23 @@ export function felixPools(pools: readonly Resource<'IPPool'>[]): Map<string, Po
   )
 }
 
-/** The blocks that are announced over BGP: all but those whose pool says `disableBGPExport`. */
-export function announcedBlocks(cidrs: readonly string[], pools: readonly Resource<'IPPool'>[]): string[] {
-  return cidrs.filter(cidr => poolOf(pools, cidr)?.spec.disableBGPExport !== true)
+/** A block to announce; `communities` as text, sorted. */
+export type Announced = { prefix: string; communities: readonly string[] }
+
+/**
+ * The blocks that are announced over BGP: all but those whose pool says `disableBGPExport`. Each has the communities of
+ * all `prefixAdvertisements` that it lies in.
+ */
+export function announcedBlocks(
+  cidrs: readonly string[],
+  pools: readonly Resource<'IPPool'>[],
+  { communities = [], prefixAdvertisements = [] }: Resource<'BGPConfiguration'>['spec'],
+): Announced[] {
+  const values = new Map(communities.map(({ name, value }) => [name, value]))
+  const exported = cidrs.filter(cidr => poolOf(pools, cidr)?.spec.disableBGPExport !== true)
+  return exported.map(prefix => {
+    const matching = prefixAdvertisements.filter(({ cidr }) => contains(cidr, prefix))
+    const asked = matching.flatMap(each => each.communities.map(text => values.get(text) ?? text))
+    return { prefix, communities: [...new Set(asked)].sort() }
+  })
 }

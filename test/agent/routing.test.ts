@@ -36,6 +36,8 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
   return { routing, identify, prefixes: () => [...learned], converged: () => converged }
 }
 
+const blocks = (...prefixes: string[]) => prefixes.map(prefix => ({ prefix, communities: [] }))
+
 /** Lets `seconds` pass in small steps, with turns for what runs between timers. */
 async function pass(clock: ManualClock, seconds: number): Promise<void> {
   for (let step = 0; step < seconds * 10; step++) {
@@ -48,7 +50,7 @@ test('routes outlive a change of the AS number, and those that nobody sends agai
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
   t.teardown(() => one.routing.close())
-  two.routing.announce(['10.244.2.0/26'])
+  two.routing.announce(blocks('10.244.2.0/26'))
   await Promise.all([one.identify(64512), two.identify(64512)])
   await pass(clock, 15)
   t.deepEqual(one.prefixes(), ['10.244.2.0/26'])
@@ -83,11 +85,11 @@ test('a block that is given back is withdrawn, and the others stay announced', a
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
   t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
-  two.routing.announce(['10.244.2.0/26', '10.244.2.64/26'])
+  two.routing.announce(blocks('10.244.2.0/26', '10.244.2.64/26'))
   await Promise.all([one.identify(64512), two.identify(64512)])
   await pass(clock, 15)
   t.deepEqual(one.prefixes().sort(), ['10.244.2.0/26', '10.244.2.64/26'])
-  two.routing.announce(['10.244.2.64/26'])
+  two.routing.announce(blocks('10.244.2.64/26'))
   await pass(clock, 5)
   t.deepEqual(one.prefixes(), ['10.244.2.64/26'])
 })
@@ -102,4 +104,17 @@ test('without routes of an earlier run there is nothing to wait for; with them t
   t.is(again.converged(), 0)
   await pass(clock, 30)
   t.is(again.converged(), 1)
+})
+
+test('a block that gets other communities is announced again with them', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  two.routing.announce([{ prefix: '10.244.2.0/26', communities: [] }])
+  await Promise.all([one.identify(64512), two.identify(64512)])
+  await pass(clock, 15)
+  two.routing.announce([{ prefix: '10.244.2.0/26', communities: ['65001:100', '65001:1:2'] }])
+  await pass(clock, 5)
+  const [{ attributes } = { attributes: undefined }] = one.routing.explain('10.244.2.0/26').candidates
+  t.like(attributes, { communities: ['65001:100'], largeCommunities: ['65001:1:2'] })
 })

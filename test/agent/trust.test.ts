@@ -63,7 +63,7 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
   const trust = (change: { own?: string[]; pools?: string[] } = {}) =>
     routing.trust({ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], ...change })
   trust()
-  routing.announce(['10.244.1.0/26'])
+  routing.announce([{ prefix: '10.244.1.0/26', communities: [] }])
   routing.change([mesh, ...outside].map(peer => ({ name: peer.name, peer, origin: 'global' })))
   await settle(80)
   const pass = async (seconds: number) => {
