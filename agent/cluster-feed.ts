@@ -7,7 +7,7 @@ import { CONFIGURATION_KINDS } from '../api/unsupported.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import { fieldsCondition } from './cluster/fields.ts'
-import { type NodeFacts, nodeFacts, remoteNode } from './cluster/nodes.ts'
+import { type NodeFacts, nodeFacts, remoteNode, rivalOf } from './cluster/nodes.ts'
 import { Peers } from './cluster/peers.ts'
 import { announcedBlocks, felixPools } from './cluster/pools.ts'
 import { bgpSettings, felixSettings } from './cluster/settings.ts'
@@ -80,6 +80,12 @@ export class ClusterFeed {
     routing.change(peers.take())
     routing.announce(announcedBlocks(blocks, view.all('IPPool'), this.#bgp()))
     report('peers', peers.refused())
+  }
+
+  /** Another Node that has an address or MAC which this node has, and comes before this node's own object. */
+  rival(own: Omit<NodeFacts, 'name' | 'labels' | 'precedence'>): NodeFacts | undefined {
+    const published = this.#nodes.get(this.#deps.nodeName)
+    return published && rivalOf({ ...published, ...own }, this.#nodes.values())
   }
 
   /** Nodes with annotations that cannot be read. */

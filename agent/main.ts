@@ -2,6 +2,7 @@
 // margay-node: the agent's program. Flags and exit codes; the work is in `run.ts`, imported after the compile cache is set.
 import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { nodeName } from '../api/names.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { parseAddress } from '../lib/ip.ts'
 import { useCompileCache } from './compile-cache.ts'
@@ -10,7 +11,12 @@ import type { Flags } from './run.ts'
 
 const program = new Command('margay-node')
   .description('The agent of one node: pod interfaces, addresses, routes, tunnels and BGP. Runs as root.')
-  .option('--node-name <name>', 'name of this node’s Node object', process.env['NODENAME'] ?? hostname())
+  .option(
+    '--node-name <name>',
+    'name of this node’s Node object',
+    nodeName,
+    nodeName(process.env['NODENAME'] ?? hostname()),
+  )
   .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
   .option('--data-dir <dir>', 'journal and snapshot; must survive reboots', '/var/lib/margay')
   .option('--run-dir <dir>', 'where agent.sock is made', '/run/margay')

@@ -97,7 +97,7 @@ export class NodeAgent {
     this.#caches = openCaches(store, {
       ...{ database: this.#data.node, clock, log: roomLog('datastore'), self: node, acceptAfterMs },
     })
-    const guarded = guardedStore(store, () => this.#caches.doubt?.reason)
+    const guarded = guardedStore(store, () => this.#unwritable())
     this.#view = new ClusterView(this.#caches)
     followNodeUid(this.#view, { node, db: data.node, log })
     this.endpoints = new EndpointStore(this.#data.node)
@@ -238,6 +238,15 @@ export class NodeAgent {
   #watchLock(): void {
     this.#data.check()
     this.#cancel = this.#deps.clock.after(LOCK_CHECK_MS, () => this.#watchLock())
+  }
+
+  /** Why nothing of this node may be written to the API server now. */
+  #unwritable(): string | undefined {
+    const { doubt } = this.#caches
+    if (doubt !== undefined) return `the API server is not believed: ${doubt.reason}`
+    const { nodeName } = this.#options
+    const nodes = this.#caches.of('Node')
+    return nodes.synced && nodes.get(nodeName) === undefined ? `there is no Node ${nodeName}` : undefined
   }
 
   #self(): ObjectRef {

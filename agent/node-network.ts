@@ -15,6 +15,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import type { Clock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import type { NodeFacts } from './cluster/nodes.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { KernelReady } from './kernel-ready.ts'
@@ -53,6 +54,15 @@ const DISCONNECTED: Condition = broken('ApiServerConnected', {
   remedy: 'check that the API server runs and that the kubeconfig is right',
 })
 
+function lacksNode(name: string): Condition {
+  return broken('NodeObjectKnown', {
+    reason: 'NoNodeObject',
+    message: `the cluster has no Node ${name}`,
+    remedy: `create Node ${name}, or start margay-node with --node-name of the Node object of this machine`,
+    object: { kind: 'Node', name },
+  })
+}
+
 export class NodeNetwork {
   readonly #deps: NodeNetworkDeps
   readonly #feed: ClusterFeed
@@ -63,6 +73,9 @@ export class NodeNetwork {
   readonly #kernelReady: KernelReady
   #facts: KernelFacts = { capabilities: { ipip: false, vxlan: false }, hadRoutes: false }
   #blocks: readonly string[] = []
+  /** Other Nodes that claimed what this node has, and when that was last confirmed. */
+  readonly #rivals = new Set<string>()
+  #confirmed: string | undefined
   #routing: Routing | undefined
   #scheduled = false
   #closed = false
@@ -130,9 +143,10 @@ export class NodeNetwork {
   /** Reports the conditions of the parts that do not report theirs themselves. */
   report(): void {
     if (this.#closed) return
-    const { status, view, allocator } = this.#deps
+    const { status, view, allocator, nodeName } = this.#deps
     status.report('address', this.#own.refused())
     status.report('kernel', this.#kernelReady.refused())
+    status.report('node', this.#lacksNode ? [lacksNode(nodeName)] : [])
     status.report('api', [...(view.connected ? [] : [DISCONNECTED]), ...view.doubted()])
     // one report: an object may be in both, and what is not valid at all counts more
     status.report('objects', [...this.#feed.unreadable(), ...view.refused()])
@@ -141,8 +155,9 @@ export class NodeNetwork {
     status.report('routing', this.#routing?.refused() ?? [])
   }
 
-  /** Why this node has no address for its pods yet; undefined when it has one. */
+  /** Why this node can serve no pods; undefined when it can. */
   problem(): string | undefined {
+    if (this.#lacksNode) return lacksNode(this.#deps.nodeName).message
     if (this.#own.found !== undefined) return undefined
     if (this.#deps.view.synced) return this.#own.refused()[0]?.message ?? ''
     return 'the cluster was never seen: check that the API server answers and the kubeconfig is right'
@@ -157,6 +172,12 @@ export class NodeNetwork {
     this.#tunnels.close()
     await this.#passes
     await this.#routing?.close()
+  }
+
+  /** Without its Node object nobody has a session with this node or a way to its blocks. */
+  get #lacksNode(): boolean {
+    const { view, nodeName } = this.#deps
+    return view.synced && view.get('Node', nodeName) === undefined
   }
 
   async #pass(): Promise<void> {
@@ -204,7 +225,22 @@ export class NodeNetwork {
     const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
     felix.configure({ node: { name, ipv4, uplink, ...tunnels, vxlanTunnelMac } })
     const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
-    this.#publisher.want({ ipv4, ...tunnels, vxlanTunnelMac: publishedMac }, view.get('Node', name))
+    const facts = { ...tunnels, vxlanTunnelMac: publishedMac }
+    this.#confirm(this.#feed.rival({ address, ...facts }))
+    this.#publisher.want({ ipv4, ...facts, confirmed: this.#confirmed }, view.get('Node', name))
+  }
+
+  /**
+   * Says in this node's object that it has what another Node claims: a left-over object cannot say so. Once for each other
+   * node, since two machines with one address would say it in turns for ever.
+   */
+  #confirm(rival: NodeFacts | undefined): void {
+    if (rival === undefined || this.#rivals.has(rival.name)) return
+    this.#rivals.add(rival.name)
+    const { clock, log } = this.#deps
+    const afterRivalMs = (rival.confirmedMs ?? 0) + 1
+    this.#confirmed = new Date(Math.max(clock.wallMs(), afterRivalMs)).toISOString()
+    log.warn({ other: rival.name }, 'another Node claims an address of this node; this node confirms that it has it')
   }
 
   /** What belongs to this node besides its blocks: its subnet, and pods whose address lies in no block of it. */

@@ -13,6 +13,8 @@ export type OwnFacts = {
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   vxlanTunnelMac?: string
+  /** When this node saw that another Node claims what it has; absent: nothing is said about it. */
+  confirmed?: string
 }
 
 /** The annotations of `facts`; a fact that is absent is removed from the object. */
@@ -22,6 +24,7 @@ function factAnnotations(facts: OwnFacts): Record<string, string | null> {
     [NODE_ANNOTATION.ipipTunnelAddress]: facts.ipipTunnelAddress ?? null,
     [NODE_ANNOTATION.vxlanTunnelAddress]: facts.vxlanTunnelAddress ?? null,
     [NODE_ANNOTATION.vxlanTunnelMac]: facts.vxlanTunnelMac ?? null,
+    ...(facts.confirmed !== undefined && { [NODE_ANNOTATION.addressConfirmed]: facts.confirmed }),
   }
 }
 

@@ -37,5 +37,7 @@ export const NODE_ANNOTATION = {
   vxlanTunnelAddress: 'projectcalico.org/IPv4VXLANTunnelAddr',
   vxlanTunnelMac: 'projectcalico.org/VXLANTunnelMACAddr',
   asNumber: 'projectcalico.org/ASNumber',
+  /** When the node's agent last saw another Node claim an address that it has itself: RFC 3339. */
+  addressConfirmed: 'margay.io/AddressConfirmed',
   routeReflectorClusterId: 'projectcalico.org/RouteReflectorClusterID',
 } as const

@@ -22,3 +22,8 @@ export function isQualifiedName(text: string): boolean {
 export function isLabelValue(text: string): boolean {
   return text === '' || /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/.test(text)
 }
+
+/** The name of a machine's Node object from its host name, as the kubelet makes it: without blanks around it, in lower case. */
+export function nodeName(hostname: string): string {
+  return hostname.trim().toLowerCase()
+}

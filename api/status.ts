@@ -28,6 +28,7 @@ export type ObjectRef = { kind: ObjectKind; name: string; namespace?: string }
  */
 export const CONDITION_TYPES = {
   NodeAddressKnown: { vital: true, promise: 'this node has an address for its sessions and tunnels' },
+  NodeObjectKnown: { vital: true, promise: 'the cluster has the Node object of this node' },
   KernelProgrammed: {
     vital: true,
     promise: 'the kernel took what the pods, blocks and tunnels of this node need, once since the start',

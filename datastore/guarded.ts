@@ -1,12 +1,12 @@
-// A store that writes nothing, and gives no lists, to a server that is not believed: blocks and annotations of this node
-// have no business in another cluster, and its lists are no ground for a claim. Watches go on.
+// A store that for a time writes nothing and gives no lists: blocks and annotations of this node have no business in another
+// cluster, or in one that does not know the node, and such lists are no ground for a claim. Watches go on.
 import { type Store, Unreachable } from './port.ts'
 
 /** `why`: the reason while nothing may be written. Refusals are `Unreachable`, so that callers try again later. */
 export function guardedStore(store: Store, why: () => string | undefined): Store {
   const check = (): void => {
     const reason = why()
-    if (reason !== undefined) throw new Unreachable(`the API server is not believed: ${reason}`)
+    if (reason !== undefined) throw new Unreachable(`nothing is written to the API server: ${reason}`)
   }
   return {
     get: async (kind, name, namespace) => store.get(kind, name, namespace),

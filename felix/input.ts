@@ -26,10 +26,14 @@ export type Pool = {
   disableBgpExport: boolean
 }
 
-/** Another node, as its Node object describes it. */
+/**
+ * Another node, as its Node object describes it. Of several that claim one address or MAC the first by `precedence`, a text,
+ * has it, then the first by name.
+ */
 export type RemoteNode = {
   name: string
   address: string
+  precedence?: string
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   vxlanTunnelMac?: string

@@ -22,6 +22,13 @@ export type NodeFacts = {
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   vxlanTunnelMac?: string
+  /** When the node's agent confirmed that the addresses are its own, in milliseconds since the epoch. */
+  confirmedMs?: number
+  /**
+   * Of several nodes with one address the first by this text has it: the one whose agent confirmed it last, then the one
+   * whose Node object is older.
+   */
+  precedence: string
 }
 
 type AnnotationName = keyof typeof NODE_ANNOTATION
@@ -34,7 +41,7 @@ export function nodeFacts(
   { metadata }: Resource<'Node'>,
   before?: NodeFacts,
 ): { facts: NodeFacts; refused: Condition[] } {
-  const { name, labels = {}, annotations = {} } = metadata
+  const { name, labels = {}, annotations = {}, creationTimestamp = '' } = metadata
   const unreadable: Unreadable[] = []
   const read = <T>(
     field: AnnotationName,
@@ -50,9 +57,12 @@ export function nodeFacts(
     if (value === undefined) unreadable.push({ annotation, text, what })
     return value ?? kept
   }
+  const confirmedMs = read('addressConfirmed', before?.confirmedMs, 'a time such as 2026-01-31T12:00:00Z', timeMs)
   const facts: NodeFacts = {
     name,
     labels,
+    confirmedMs,
+    precedence: precedence(confirmedMs, timeMs(creationTimestamp)),
     address: read(
       'ipv4Address',
       before?.address,
@@ -81,9 +91,42 @@ export function remoteNode({
   ipipTunnelAddress,
   vxlanTunnelAddress,
   vxlanTunnelMac,
+  precedence,
 }: NodeFacts): RemoteNode | undefined {
   if (address === undefined) return undefined
-  return { name, address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac }
+  return { name, address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac, precedence }
+}
+
+/** Another Node that has an address or MAC of this node and comes before it. */
+export function rivalOf(own: NodeFacts, others: Iterable<NodeFacts>): NodeFacts | undefined {
+  const claims = new Set(claimsOf(own))
+  for (const other of others)
+    if (other.name !== own.name && other.precedence <= own.precedence && claimsOf(other).some(each => claims.has(each)))
+      return other
+  return undefined
+}
+
+function claimsOf({
+  address,
+  ipv6Address,
+  ipipTunnelAddress,
+  vxlanTunnelAddress,
+  vxlanTunnelMac,
+}: NodeFacts): string[] {
+  const all = [address, ipv6Address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac]
+  return all.filter(each => each !== undefined)
+}
+
+/** Above every time that a date can be. */
+const END_MS = 9e15
+
+function precedence(confirmedMs = 0, createdMs = END_MS): string {
+  return [END_MS - confirmedMs, createdMs].map(ms => String(ms).padStart(16, '0')).join(' ')
+}
+
+function timeMs(text: string): number | undefined {
+  const ms = Date.parse(text)
+  return Number.isNaN(ms) || ms < 0 ? undefined : ms
 }
 
 /** An address of a family that another host can have, with or without a mask. */

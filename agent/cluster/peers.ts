@@ -35,8 +35,9 @@ export type PeerChange = { name: string; peer?: PeerConfig; origin?: PeerOrigin 
  */
 type SessionRequest = {
   rank: number
-  by: ObjectRef /** Of the far end. */
-  node?: string
+  by: ObjectRef
+  /** The far end, where it is another node: of several with one address the first by precedence and name has it. */
+  far?: NodeFacts
   peer: Session
   closed: boolean
 }
@@ -198,7 +199,7 @@ export class Peers {
         const address = this.#farAddress(facts, family)
         if (address !== undefined) {
           const peer = selectedSession(originOf(rank), this.#ownEnd(), this.#farEnd(facts, address), object)
-          request = { rank, by, node: nodeName, peer, closed: closed !== undefined }
+          request = { rank, by, far: facts, peer, closed: closed !== undefined }
         }
       }
       this.#request(by, request, `for Node ${nodeName} ${family}`)
@@ -213,7 +214,7 @@ export class Peers {
     if (address === undefined) return undefined
     const peer = nodeSession('mesh', this.#ownEnd(), this.#farEnd(facts, address), config.nodeMeshMaxRestartTime)
     const closed = this.#meshClosed !== undefined
-    return { rank: RANK.mesh, by: { kind: 'Node', name: facts.name }, peer, closed }
+    return { rank: RANK.mesh, by: { kind: 'Node', name: facts.name }, far: facts, peer, closed }
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
@@ -339,7 +340,10 @@ function meshClosed(spec: PeersOf['config']): ConditionCause | undefined {
 }
 
 function byRank(a: SessionRequest, b: SessionRequest): number {
-  const key = ({ by, node = '' }: SessionRequest) => `${formatRef(by)} ${node}`
+  const key = ({ by, far }: SessionRequest) => {
+    const node = far === undefined ? '' : `${far.precedence} ${far.name}`
+    return by.kind === 'Node' ? node : `${formatRef(by)} ${node}`
+  }
   return a.rank - b.rank || (key(a) < key(b) ? -1 : 1)
 }
 
@@ -356,7 +360,10 @@ function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly string[]
   return broken(type, {
     reason: 'AddressClash',
     message: `${formatRef(winner)} and ${formatRef(loser)} name the same ${what} ${named}${more}; ${formatRef(winner)} is used`,
-    remedy: `change or delete ${formatRef(loser)} or ${formatRef(winner)}`,
+    remedy:
+      loser.kind === 'Node'
+        ? `delete ${formatRef(loser)} if its machine is gone, or give it an address of its own`
+        : `change or delete ${formatRef(loser)} or ${formatRef(winner)}`,
     object: loser,
   })
 }

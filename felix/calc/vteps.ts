@@ -1,5 +1,5 @@
 // The VXLAN tunnel end points of the other nodes. A node address, a VTEP address or a VTEP MAC belongs to one node: of
-// several that claim one, the first by name has it. Only nodes that share a claim, directly or through others, are
+// several that claim one, the first by precedence has it. Only nodes that share a claim, directly or through others, are
 // looked at when one of them changes.
 import { broken, type Condition } from '../../api/status.ts'
 import type { NamedFdbEntry, NamedNeighbour } from '../../kernel/reconcile/objects.ts'
@@ -15,6 +15,7 @@ export type VtepChange = { name: string; before: Vtep | undefined; now: Vtep | u
 export class VtepGroup {
   readonly #conditions: ConditionCounts
   readonly #wishes = new Map<string, Vtep>()
+  readonly #precedence = new Map<string, string>()
   readonly #claimants = new Map<string, Set<string>>()
   readonly #granted = new Map<string, Vtep>()
   readonly #byAddress = new Map<string, Vtep>()
@@ -30,10 +31,12 @@ export class VtepGroup {
     this.#withdraw(name)
     if (remote?.vxlanTunnelAddress !== undefined) {
       const { address, vxlanTunnelAddress: vtep, vxlanTunnelMac } = remote
+      this.#precedence.set(name, `${remote.precedence ?? ''} ${name}`)
       this.#wish({ node: name, address, vtep, mac: (vxlanTunnelMac ?? vtepMac(name)).toLowerCase() })
       for (const other of this.#related(name)) affected.add(other)
     }
-    return this.#grant([...affected].sort())
+    const key = (each: string) => this.#precedence.get(each) ?? each
+    return this.#grant([...affected].sort((a, b) => (key(a) < key(b) ? -1 : 1)))
   }
 
   byAddress(address: string): Vtep | undefined {
@@ -90,6 +93,7 @@ export class VtepGroup {
     const wish = this.#wishes.get(name)
     if (wish === undefined) return
     this.#wishes.delete(name)
+    this.#precedence.delete(name)
     for (const claim of claimsOf(wish)) {
       const names = this.#claimants.get(claim)
       names?.delete(name)
@@ -117,8 +121,8 @@ function duplicate(holder: string, name: string): Condition {
   return broken('AddressesUnique', {
     object: { kind: 'Node', name },
     reason: 'DuplicateVtep',
-    message: `nodes ${holder} and ${name} share an address, VTEP address or VTEP MAC; ${name} gets no tunnel`,
-    remedy: `correct the Node object of ${name}`,
+    message: `nodes ${holder} and ${name} share an address, VTEP address or VTEP MAC; ${holder} has it, and ${name} gets no tunnel`,
+    remedy: `delete Node ${name} if its machine is gone, or give it an address and a VTEP of its own`,
   })
 }
 

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { blockName, isLabelValue, isObjectName, isQualifiedName } from '../../api/names.ts'
+import { blockName, isLabelValue, isObjectName, isQualifiedName, nodeName } from '../../api/names.ts'
 
 test('a block is named after its CIDR', t => {
   t.is(blockName('10.244.1.0/26'), '10-244-1-0-26')
@@ -13,4 +13,9 @@ test('names of objects, labels and annotations follow Kubernetes', t => {
   for (const bad of ['', '/a', 'A/b', 'a/', 'a b', 'a'.repeat(64)]) t.false(isQualifiedName(bad), bad)
   for (const good of ['', 'a', 'A_b.c']) t.true(isLabelValue(good), good)
   for (const bad of ['-', 'a b', 'a'.repeat(64)]) t.false(isLabelValue(bad), bad)
+})
+
+test('a host called Worker-1 is the node worker-1, as for the kubelet', t => {
+  t.is(nodeName('Worker-1'), 'worker-1')
+  t.is(nodeName(' n1.Example.ORG '), 'n1.example.org')
 })

@@ -167,7 +167,7 @@ test('to a server in doubt nothing is written, and its lists are no ground for a
   const server = await aServer()
   let why: string | undefined = 'it is of another cluster'
   const store = guardedStore(server, () => why)
-  const message = 'the API server is not believed: it is of another cluster'
+  const message = 'nothing is written to the API server: it is of another cluster'
   const node = await store.get('Node', 'n1')
   for (const call of [
     () => store.patch('Node', 'n1', {}),

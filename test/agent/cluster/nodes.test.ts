@@ -1,5 +1,5 @@
 import test from 'ava'
-import { nodeFacts, remoteNode } from '../../../agent/cluster/nodes.ts'
+import { nodeFacts, remoteNode, rivalOf } from '../../../agent/cluster/nodes.ts'
 import { NODE_ANNOTATION } from '../../../api/core.ts'
 import { aNode } from '../../datastore/objects.ts'
 
@@ -27,6 +27,7 @@ test('addresses are read in canonical text, the BGP address without its mask', t
     ipipTunnelAddress: undefined,
     vxlanTunnelAddress: '10.244.2.1',
     vxlanTunnelMac: '66:aa:bb:cc:dd:ee',
+    precedence: '9000000000000000 9000000000000000',
   })
 })
 
@@ -103,4 +104,40 @@ test('a route reflector is a Node with a cluster id; one that cannot be read mak
     t.is(cluster(text).facts.clusterId, undefined, text)
     t.is(cluster(text).refused.length, 1, text)
   }
+})
+
+const claiming = (name: string, { created = '', confirmed = '' } = {}, address = '192.0.2.12/24') =>
+  nodeFacts(
+    aNode(name, {
+      ...(created !== '' && { creationTimestamp: created }),
+      annotations: {
+        [NODE_ANNOTATION.ipv4Address]: address,
+        ...(confirmed !== '' && { [NODE_ANNOTATION.addressConfirmed]: confirmed }),
+      },
+    }),
+  ).facts
+
+test('of nodes with one address the one whose agent confirmed it last comes first, then the older object', t => {
+  const order = [
+    claiming('late', { created: '2026-05-01T00:00:00Z', confirmed: '2026-06-02T00:00:00Z' }),
+    claiming('early', { created: '2026-01-01T00:00:00Z', confirmed: '2026-06-01T00:00:00Z' }),
+    claiming('old', { created: '2026-01-01T00:00:00Z' }),
+    claiming('new', { created: '2026-02-01T00:00:00Z' }),
+    claiming('unknown'),
+  ]
+  t.deepEqual(
+    order.toSorted((a, b) => (a.precedence < b.precedence ? -1 : 1)).map(({ name }) => name),
+    ['late', 'early', 'old', 'new', 'unknown'],
+  )
+})
+
+test('a node has to confirm its address only where another Node claims it and comes before', t => {
+  const n2 = claiming('n2', { created: '2026-02-01T00:00:00Z' })
+  const leftOver = claiming('a-old', { created: '2026-01-01T00:00:00Z' })
+  const younger = claiming('b-new', { created: '2026-03-01T00:00:00Z' })
+  const other = claiming('n3', { created: '2026-01-01T00:00:00Z' }, '192.0.2.13/24')
+  t.is(rivalOf(n2, [n2, other, younger, leftOver])?.name, 'a-old')
+  t.is(rivalOf(n2, [n2, other, younger]), undefined)
+  const confirmed = claiming('n2', { created: '2026-02-01T00:00:00Z', confirmed: '2026-03-01T00:00:00Z' })
+  t.is(rivalOf(confirmed, [leftOver]), undefined)
 })

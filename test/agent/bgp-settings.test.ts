@@ -1,0 +1,82 @@
+// BGPConfiguration and BGPPeer under a running cluster: what both ends of a session must do together.
+import test from 'ava'
+import { Speaker } from '../../bgp/speaker.ts'
+import { aNode, aPool, aResource } from '../datastore/objects.ts'
+import { aCluster, aMachine, eventually, learnedRoutes, startAgent } from './machines.ts'
+
+test('another listenPort is followed by all nodes at once, no route goes, and a node that restarts finds the others', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const one = await startAgent(t, machines[0], store, network)
+  const two = await startAgent(t, machines[1], store, network)
+  const routes = await eventually(
+    t,
+    'routes',
+    () => learnedRoutes(machines[0]),
+    all => all.length > 0,
+  )
+  const gone: string[] = []
+  const monitor = machines[0].world.kernel().monitor(event => {
+    if (event.type === 'route-gone' && event.route.gateway !== undefined) gone.push(event.route.dst)
+  })
+  const spec = { listenPort: 1179 }
+  await store.create('BGPConfiguration', aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }))
+  const listeners = () => [...network.listeners.keys()].sort()
+  await eventually(t, 'listeners', listeners, all => `${all}` === '192.0.2.11 1179,192.0.2.12 1179')
+  const established = (agent: typeof one) => agent.status().peers.every(({ state }) => state === 'Established')
+  await eventually(
+    t,
+    'sessions',
+    () => [established(one), established(two)],
+    ([a, b]) => a === true && b === true,
+  )
+  t.deepEqual(gone, [])
+  await one.close()
+  const again = await startAgent(t, machines[0], store, network)
+  await eventually(
+    t,
+    'sessions after a restart',
+    () => [established(again), established(two)],
+    ([a, b]) => a === true && b === true,
+  )
+  t.deepEqual(await learnedRoutes(machines[0]), routes)
+  monitor.close()
+})
+
+test('a BGPPeer for all nodes and one for this node with the same address are one session that stays up', async t => {
+  const { store, network } = await aCluster(t)
+  await store.delete('Node', 'n2')
+  await store.delete('IPPool', 'pool')
+  await store.create('IPPool', aPool('pool'))
+  await store.create('Node', aNode('n4'))
+  const tor = new Speaker({ asn: 65001, routerId: '192.0.2.1' }, { transport: network.host('192.0.2.1') })
+  t.teardown(() => tor.close())
+  await tor.listen({ address: '192.0.2.1', port: 179 })
+  tor.setPeer({ address: '192.0.2.14', asn: 64512, passive: true })
+  const peer = (name: string, spec: object) =>
+    aResource('BGPPeer', { metadata: { name }, spec: { peerIP: '192.0.2.1', asNumber: 65001, ...spec } })
+  await store.create('BGPPeer', peer('all', {}))
+  await store.create('BGPPeer', peer('one', { node: 'n4' }))
+  const agent = await startAgent(t, await aMachine(t, 'n4', '192.0.2.14'), store, network)
+  const [session] = await eventually(
+    t,
+    'session',
+    () => agent.status().peers,
+    ([first]) => first?.state === 'Established',
+  )
+  t.like(session, { name: 'Node_192_0_2_1', type: 'node specific' })
+  const dials = network.dials.length
+  // whatever else changes in the cluster, the session is left alone
+  for (const rack of ['a', 'b', 'c']) {
+    await store.patch('Node', 'n4', { metadata: { labels: { rack } } })
+    await store.patch('BGPPeer', 'all', { metadata: { labels: { rack } } })
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+  }
+  const [after] = agent.status().peers
+  t.is(agent.status().peers.length, 1)
+  t.like(after, { name: 'Node_192_0_2_1', state: 'Established', flaps: 0, since: session!.since })
+  t.is(network.dials.length, dials)
+  t.like(
+    agent.conditions().find(({ reason }) => reason === 'AddressClash'),
+    { type: 'PeersConfigured', object: { kind: 'BGPPeer', name: 'all' } },
+  )
+})
