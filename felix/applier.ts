@@ -17,12 +17,14 @@ import {
   type NamedSysctl,
   neighbourKey,
   nftTableKey,
+  sysctlKey,
 } from '../kernel/reconcile/objects.ts'
 import { mergeOutcomes, type Outcome } from '../kernel/reconcile/outcome.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
 import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
 import type { KernelTable } from '../kernel/reconcile/table.ts'
+import { familyOf } from '../lib/ip.ts'
 import type { Desired, DesiredKind, Differences } from './desired.ts'
 
 /**
@@ -45,6 +47,9 @@ export class Applier {
   readonly #linkTable: LinkTable
   readonly #addresses: KernelTable<NamedAddress>
   readonly #sysctls: KernelTable<NamedSysctl>
+  /** Settings of devices that are made in the same pass. */
+  readonly #deviceSysctls: KernelTable<NamedSysctl>
+  readonly #sysctlTables: readonly KernelTable<NamedSysctl>[]
   readonly #neighbours: KernelTable<NamedNeighbour>
   readonly #fdb: KernelTable<NamedFdbEntry>
   readonly #routes: RouteTable
@@ -71,11 +76,13 @@ export class Applier {
     this.#linkTable = new LinkTable(kernel, links, ownership)
     this.#addresses = addressTable(kernel, links, ownership)
     this.#sysctls = sysctlTable(kernel)
+    this.#deviceSysctls = sysctlTable(kernel)
+    this.#sysctlTables = [this.#sysctls, this.#deviceSysctls]
     this.#neighbours = neighbourTable(kernel, links, ownership)
     this.#fdb = fdbTable(kernel, links, ownership)
     this.#routes = new RouteTable(kernel, links, ownership, { confirm: true })
     this.#nft = new NftTables(kernel)
-    this.#tables = [this.#addresses, this.#sysctls, this.#neighbours, this.#fdb, this.#routes]
+    this.#tables = [this.#addresses, ...this.#sysctlTables, this.#neighbours, this.#fdb, this.#routes]
     this.#wants = {
       link: (key, link) => this.#linkTable.want(key, link && { ...link, up: true }),
       address: (key, address) => this.#addresses.want(key, address),
@@ -94,6 +101,11 @@ export class Applier {
     this.#links.invalidate()
     for (const table of this.#tables) table.invalidate()
     this.#nft.invalidate()
+  }
+
+  /** The kernel tells of few settings only: the next pass reads all of them. */
+  invalidateSettings(): void {
+    for (const table of this.#sysctlTables) table.invalidate()
   }
 
   /** Whether an interface is that of a pod. */
@@ -144,6 +156,7 @@ export class Applier {
       filter,
       sysctls,
       links,
+      await this.#deviceSysctls.apply(() => true),
       await this.#addresses.apply(() => tunnelsKnown),
       await this.#neighbours.apply(({ key, seen, dropped }) =>
         this.#ownership.ownsInterface(seen.interfaceName)
@@ -199,6 +212,8 @@ export class Applier {
         const value = { interfaceName, mac, dst }
         return this.#fdb.observe(fdbKey(value), event.type === 'fdb' ? value : undefined)
       }
+      case 'sysctl':
+        return this.#settingChanged(event)
       case 'nftables':
         return this.#nft.observe(event.table)
     }
@@ -215,13 +230,15 @@ export class Applier {
   }
 
   #wantSysctl(key: string, sysctl: NamedSysctl | undefined): void {
-    if (sysctl?.needs === undefined) this.#needFilter.delete(key)
-    else this.#needFilter.set(key, sysctl)
-    this.#sysctls.want(key, sysctl && this.#permitted(sysctl))
+    if (sysctl?.needs === 'pod filter') this.#needFilter.set(key, sysctl)
+    else this.#needFilter.delete(key)
+    const ofDevice = sysctl?.needs === 'device'
+    this.#deviceSysctls.want(key, ofDevice ? sysctl : undefined)
+    this.#sysctls.want(key, ofDevice ? undefined : sysctl && this.#permitted(sysctl))
   }
 
   #permitted(sysctl: NamedSysctl): NamedSysctl {
-    return sysctl.needs === undefined || this.#filters ? sysctl : { ...sysctl, value: '0' }
+    return sysctl.needs !== 'pod filter' || this.#filters ? sysctl : { ...sysctl, value: '0' }
   }
 
   #setPodFilter(stands: boolean): void {
@@ -257,10 +274,30 @@ export class Applier {
     if (interfaceName === undefined) return false
     const value = { ...address, interfaceName }
     const key = addressKey(value)
+    // an interface loses all its IPv6 addresses when IPv6 is switched off there, of which nothing else tells
+    if (event.type === 'address-gone' && familyOf(address.address) === 'ipv6' && this.#concerns(interfaceName)) {
+      this.#invalidateInterface(interfaceName)
+      return true
+    }
     // the echo of one's own write, or news about an IPv6 address such as the end of its duplicate detection
     if (event.type === 'address' && this.#addresses.wanted().has(key)) return false
     const changed = this.#addresses.observe(key, event.type === 'address' ? value : undefined)
     return this.#routes.observe(event) || changed
+  }
+
+  /** `ip_forward` is forwarding of all interfaces; what is as wanted is the echo of one's own write. */
+  #settingChanged({ family, of, name, value }: KernelEvent & { type: 'sysctl' }): boolean {
+    const whose = typeof of === 'number' ? this.#links.nameOf(of) : of
+    if (whose === undefined) return false
+    const paths = [['conf', whose, name], ...(whose === 'all' && name === 'forwarding' ? [['ip_forward']] : [])]
+    let needsPass = false
+    for (const key of paths.map(path => sysctlKey({ family, path })))
+      for (const table of this.#sysctlTables) {
+        const wanted = table.wanted().get(key)
+        if (wanted === undefined || wanted.value === value) continue
+        needsPass = table.observe(key, { ...wanted, value }) || needsPass
+      }
+    return needsPass
   }
 
   #invalidateInterface(name: string): void {

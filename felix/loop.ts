@@ -45,6 +45,8 @@ export type PodMtuCause = 'configuration' | 'routes'
 
 /** Everything is read again this often, for changes without an event. */
 const REFRESH_MS = 90_000
+/** Settings are: the kernel tells of no change of `route_localnet`, `proxy_delay` and others. 10 us each. */
+const SETTINGS_MS = 10_000
 /** The usual restart time of graceful restart (RFC 4724 §4.1 leaves the value to the node). */
 const BGP_GRACE_MS = 120_000
 /** Some tens of milliseconds of the kernel's time. */
@@ -124,7 +126,8 @@ export class Felix {
       if (event.type === 'link') this.#followUplink()
     })
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
-    this.#armRefresh()
+    this.#every('refresh', REFRESH_MS, () => this.#applier.invalidate())
+    this.#every('settings', SETTINGS_MS, () => this.#applier.invalidateSettings())
     this.#kick()
   }
 
@@ -301,11 +304,11 @@ export class Felix {
       this.#deps.log.warn('another program keeps undoing these repairs; repairing more slowly')
   }
 
-  #armRefresh(): void {
-    this.#after('refresh', REFRESH_MS, () => {
-      this.#applier.invalidate()
+  #every(name: string, delayMs: number, act: () => void): void {
+    this.#after(name, delayMs, () => {
+      act()
       this.#kick()
-      this.#armRefresh()
+      this.#every(name, delayMs, act)
     })
   }
 

@@ -32,7 +32,6 @@ import {
   type NamedSysctl,
   type NftProgram,
   neighbourKey,
-  sysctlKey,
 } from '../../kernel/reconcile/objects.ts'
 import type { Prefix } from '../../lib/prefix-index.ts'
 import type { Desired, DesiredState, Differences } from '../desired.ts'
@@ -41,6 +40,7 @@ import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
 import { addressOf, FilterGroup } from './filter-group.ts'
+import { HostForwarding } from './host-sysctls.ts'
 import { LearnedGroup } from './learned.ts'
 import { mtus, type TunnelsNeeded } from './mtu.ts'
 import { Output } from './output.ts'
@@ -98,6 +98,7 @@ export class Calculator {
   readonly #claims = new RouteClaims(this.#outputs.route, this.#conditions)
   readonly #endpoints: EndpointGroup
   readonly #filter: FilterGroup
+  readonly #forwarding = new HostForwarding(this.#outputs.sysctl)
   readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
   readonly #learned: LearnedGroup
@@ -347,19 +348,14 @@ export class Calculator {
     this.#outputs.fdb.want(fdbKey(fdb), wanted === 'present' ? fdb : undefined)
   }
 
-  /**
-   * Forwarding for the node as a whole. IPv6 only where pods or blocks use it: an IPv6 router stops believing router
-   * advertisements, which can cost a host its own address.
-   */
   #updateHostSysctls(): void {
-    const ipv6 = this.#settings.node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6
-    this.#outputs.sysctl.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
-    this.#outputs.sysctl.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)
+    const { node } = this.#settings
+    const ipv6 = node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6
+    const tunnels = [IPIP_DEVICE, VXLAN_DEVICE].filter(name => this.#outputs.link.wanted().has(name))
+    const devices = [...(node === undefined ? [] : [node.uplink]), ...tunnels]
+    this.#forwarding.want({ devices, ipv6 })
   }
 }
-
-const FORWARD_IPV4: NamedSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
-const FORWARD_IPV6: NamedSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
 
 /** The object from before where nothing in it changed. */
 function kept<T>(before: T, now: T): T {

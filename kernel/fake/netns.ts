@@ -17,7 +17,11 @@ import {
   type RouteChange,
   routeKey,
 } from '../port/routes.ts'
+import type { SysctlFamily } from '../port/sysctls.ts'
 import { FakeNftables } from './nftables.ts'
+
+/** Settings whose changes are told. */
+const TOLD: readonly string[] = ['forwarding', 'rp_filter', 'proxy_arp', 'proxy_ndp']
 
 /** The far end of a veth. */
 export type VethPeer = { netns: FakeNetns; index: number }
@@ -159,9 +163,29 @@ export class FakeNetns {
     for (const n of gone) this.tell({ type: 'neighbour-gone', neighbour: { ...n } })
   }
 
+  /** Forwarding of the namespace as a whole sets that of each interface, as in Linux. */
+  writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
+    const whole = path.join('/') === 'ip_forward' || path.join('/') === 'conf/all/forwarding'
+    if (!whole) this.#setSysctl(family, path, value)
+    if (!whole) return
+    if (family === 'ipv4') this.#setSysctl(family, ['ip_forward'], value)
+    const names = ['all', 'default', ...[...this.links.values()].map(({ name }) => name)]
+    for (const name of names) this.#setSysctl(family, ['conf', name, 'forwarding'], value)
+  }
+
   /** `except`: the kernel whose listeners are not told. */
   tell(event: KernelEvent, except?: unknown): void {
     for (const [listener, kernel] of this.listeners) if (except === undefined || kernel !== except) listener(event)
+  }
+
+  #setSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
+    const key = [family, ...path].join('\0')
+    const before = this.sysctls.get(key) ?? '0'
+    this.sysctls.set(key, value)
+    const [group, of, name] = path
+    if (before === value || group !== 'conf' || of === undefined || name === undefined || !TOLD.includes(name)) return
+    const whose = of === 'all' || of === 'default' ? of : this.need(of, 'write sysctl').index
+    this.tell({ type: 'sysctl', family, of: whose, name, value })
   }
 
   /** Carrier: a veth has it while both ends are up, everything else while it is up. */

@@ -231,7 +231,7 @@ class FakeKernel implements Kernel {
   }
 
   writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
-    this.#sysctl('write sysctl', family, path, key => this.#netns.sysctls.set(key, value.trim()))
+    this.#sysctl('write sysctl', family, path, () => this.#netns.writeSysctl(family, path, value.trim()))
   }
 
   async nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined> {

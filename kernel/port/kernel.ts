@@ -6,7 +6,7 @@ import type { Link, LinkPort } from './links.ts'
 import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
 import type { NftablesPort, NftTable } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
-import type { SysctlPort } from './sysctls.ts'
+import type { SysctlFamily, SysctlPort } from './sysctls.ts'
 
 /** What the kernel tells by itself. `overrun`: events were lost, everything must be read again. */
 export type KernelEvent =
@@ -15,6 +15,11 @@ export type KernelEvent =
   | { type: 'route' | 'route-gone'; route: Route }
   | { type: 'neighbour' | 'neighbour-gone'; neighbour: Neighbour }
   | { type: 'fdb' | 'fdb-gone'; entry: FdbEntry }
+  /**
+   * Only of `forwarding`, `rp_filter`, `proxy_arp` and `proxy_ndp`, of an interface (by index) or of `all` or `default`. The
+   * kernel says nothing of other settings, nor of writes that change nothing.
+   */
+  | { type: 'sysctl'; family: SysctlFamily; of: number | 'all' | 'default'; name: string; value: string }
   /** A table of nftables was changed by others; without `table` it may have been any. */
   | { type: 'nftables'; table?: Pick<NftTable, 'family' | 'name'> }
   | { type: 'overrun' }
@@ -34,8 +39,8 @@ export type Kernel = LinkPort &
   SysctlPort &
   NftablesPort & {
     /**
-     * Calls `listen` for every change of links, addresses, routes, neighbours and forwarding entries from now
-     * on, one's own included, and for changes of nftables that were not made through this kernel port. The
+     * Calls `listen` for every change of links, addresses, routes, neighbours, forwarding entries and some settings from
+     * now on, one's own included, and for changes of nftables that were not made through this kernel port. The
      * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
      * Nothing is told of nftables where this kernel has none, or does not let us listen.
      */

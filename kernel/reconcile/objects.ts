@@ -26,8 +26,16 @@ export type NamedAddress = Omit<Address, 'ifindex' | 'tentative'> & { interfaceN
 export type NamedNeighbour = Omit<Neighbour, 'ifindex' | 'proxy'> & { interfaceName: string }
 export type NamedFdbEntry = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
 
-/** One `net.<family>.<path>` that must read `value`. */
-export type NamedSysctl = { family: SysctlFamily; path: readonly string[]; value: string; needs?: 'pod filter' }
+/**
+ * One `net.<family>.<path>` that must read `value`. One that needs the pod filter reads '0' without it; one that needs a device
+ * is written after links are made.
+ */
+export type NamedSysctl = {
+  family: SysctlFamily
+  path: readonly string[]
+  value: string
+  needs?: 'pod filter' | 'device'
+}
 
 /** One table of nftables as it must be, without the elements of its sets. Nobody else may write into it. */
 export type NftProgram = {

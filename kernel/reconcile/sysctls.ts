@@ -1,9 +1,9 @@
 // Kernel settings that must read a value. Only those that are wanted are ever read, and nothing is set back when it is
 // wanted no more. A kernel without IPv6 has no settings of it, and needs none.
-import { KernelError } from '../port/error.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
 import type { SysctlFamily, SysctlPort } from '../port/sysctls.ts'
 import type { NamedSysctl } from './objects.ts'
-import { failureOf, type WriteFailure } from './outcome.ts'
+import { failureOf, noInterface, type WriteFailure } from './outcome.ts'
 import { KernelTable } from './table.ts'
 
 /** `conf.calia.forwarding` is a setting of calia; `ip_forward` and `conf.all.forwarding` are of no interface. */
@@ -34,14 +34,17 @@ export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
       },
       look: objects => Promise.resolve(objects.map(({ key, like }) => [key, read(like)] as const)),
       async write(writes) {
-        return writes.map(({ verb, value: { family, path, value } }): WriteFailure | undefined => {
+        return writes.map(({ verb, value: wanted }): WriteFailure | undefined => {
+          const { family, path, value } = wanted
+          const interfaceName = interfaceOf(wanted)
           if (verb === 'delete') return undefined
           try {
             kernel.writeSysctl(family, path, value)
             return undefined
           } catch (error) {
-            if (error instanceof KernelError) return failureOf(error)
-            throw error
+            if (!(error instanceof KernelError)) throw error
+            const gone = error.errno === ERRNO.ENOENT && interfaceName !== undefined
+            return gone ? noInterface(interfaceName) : failureOf(error)
           }
         })
       },

@@ -79,7 +79,7 @@ test('a restart with thousands of nodes removes none of their entries on the way
   tell(felix, { ...MANY, remotes: MANY.remotes.slice(1) })
   await felix.inSync()
   await felix.close()
-  t.deepEqual(watched.writes.toSorted(), ['deleteFdb', 'deleteNeighbour'])
+  t.deepEqual(watched.writes.toSorted(), ['changeNftables', 'deleteFdb', 'deleteNeighbour'])
   t.is((await kernelState(first.kernel)).fdb.length, NODES - 1)
 })
 

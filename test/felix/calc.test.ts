@@ -106,6 +106,7 @@ test('a pod interface gets its neighbours and sysctls, and the host forwards', t
       'ipv4 conf/calia/forwarding 1',
       'ipv4 conf/calia/proxy_arp 1',
       'ipv4 conf/calia/route_localnet 1',
+      'ipv4 conf/eth0/forwarding 1',
       'ipv4 ip_forward 1',
       'ipv4 neigh/calia/proxy_delay 0',
     ],

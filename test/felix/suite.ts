@@ -277,6 +277,55 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         t.deepEqual(await kernelState(it.otherProgram), before)
       }))
 
+  const settings: readonly (readonly [path: readonly string[], alsoHealed?: readonly string[]])[] = [
+    [['ip_forward'], ['conf/eth0/forwarding', 'conf/calia/forwarding', 'conf/vxlan.calico/forwarding']],
+    [['conf', 'calia', 'proxy_arp']],
+    [['conf', 'calia', 'forwarding']],
+    [['conf', 'eth0', 'forwarding']],
+    [['conf', 'vxlan.calico', 'forwarding']],
+  ]
+  for (const [path, alsoHealed = []] of settings)
+    test(`${path.join('/')} that another program switched off is on again before any timer fires`, t =>
+      onNode(async it => {
+        await startInSync(it)
+        t.is(it.otherProgram.readSysctl('ipv4', path).trim(), '1')
+        it.healed.length = 0
+        it.otherProgram.writeSysctl('ipv4', path, '0')
+        await eventually('it is healed', () => it.healed.includes(`Sysctl net.ipv4 ${path.join('/')}`))
+        for (const each of [path, ...alsoHealed.map(name => name.split('/'))])
+          t.is(it.otherProgram.readSysctl('ipv4', each).trim(), '1')
+      }))
+
+  test('a setting of whose changes the kernel says nothing is healed within ten seconds', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      for (const path of [
+        ['conf', 'calia', 'route_localnet'],
+        ['neigh', 'calia', 'proxy_delay'],
+      ]) {
+        const right = it.otherProgram.readSysctl('ipv4', path).trim()
+        it.otherProgram.writeSysctl('ipv4', path, right === '1' ? '0' : '1')
+        it.clock.advance(10_000)
+        await felix.applied()
+        t.is(it.otherProgram.readSysctl('ipv4', path).trim(), right)
+      }
+    }))
+
+  test('settings that are as wanted cause no pass when the kernel tells of them', t =>
+    onNode(async it => {
+      await startInSync(it)
+      const { index } = (await it.otherProgram.link('calia'))!
+      await eventually('the echo of its own writes is read', async () => {
+        it.spy.reads.length = 0
+        for (let i = 0; i < 50; i++) await new Promise(setImmediate)
+        return it.spy.reads.length === 0
+      })
+      for (const name of ['forwarding', 'proxy_arp'])
+        it.spy.tell({ type: 'sysctl', family: 'ipv4', of: index, name, value: '1' })
+      for (let i = 0; i < 5; i++) await new Promise(setImmediate)
+      t.deepEqual(it.spy.reads, [])
+    }))
+
   test('a restart removes no route, not even before the speaker has learned it again', t =>
     onNode(async it => {
       await (await startInSync(it)).close()

@@ -334,6 +334,29 @@ export function kernelContract(test: TestFn, open: () => World): void {
     heard.close()
   })
 
+  promise('a monitor hears of forwarding and proxy settings that change, and of no others', async (t, { node }) => {
+    const heard = listenTo(node)
+    const ifindex = await upPair(node)
+    const settings = () => heard.events.filter(e => e.type === 'sysctl' && (e.of === ifindex || e.of === 'all'))
+    node.writeSysctl('ipv4', ['conf', 'a', 'route_localnet'], '1')
+    node.writeSysctl('ipv4', ['conf', 'a', 'proxy_arp'], '1')
+    node.writeSysctl('ipv4', ['conf', 'a', 'rp_filter'], '1')
+    node.writeSysctl('ipv6', ['conf', 'a', 'proxy_ndp'], '1')
+    node.writeSysctl('ipv4', ['ip_forward'], '1')
+    t.is(node.readSysctl('ipv4', ['conf', 'a', 'forwarding']), '1')
+    await heard.until(e => e.type === 'sysctl' && e.of === ifindex && e.name === 'forwarding' && e.value === '1')
+    const [type, of] = ['sysctl' as const, ifindex]
+    const told = settings().filter(e => 'value' in e && e.value === '1')
+    t.deepEqual(told, [
+      { type, family: 'ipv4', of, name: 'proxy_arp', value: '1' },
+      { type, family: 'ipv4', of, name: 'rp_filter', value: '1' },
+      { type, family: 'ipv6', of, name: 'proxy_ndp', value: '1' },
+      { type, family: 'ipv4', of: 'all', name: 'forwarding', value: '1' },
+      { type, family: 'ipv4', of, name: 'forwarding', value: '1' },
+    ])
+    heard.close()
+  })
+
   promise('a monitor that was closed hears nothing more', async (t, { node }) => {
     const early = listenTo(node)
     early.close()

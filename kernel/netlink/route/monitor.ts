@@ -1,4 +1,4 @@
-// What the kernel multicasts about links, addresses, routes, neighbours and forwarding entries.
+// What the kernel multicasts about links, addresses, routes, neighbours, forwarding entries and settings.
 import type { KernelEvent, KernelMonitor } from '../../port/kernel.ts'
 import type { Message } from '../message.ts'
 import { NETLINK } from '../numbers.ts'
@@ -6,6 +6,7 @@ import { NetlinkSocket } from '../socket.ts'
 import { parseAddressMessage } from './address.ts'
 import { parseLink } from './link.ts'
 import { parseFdb, parseNeighbour } from './neighbour.ts'
+import { parseNetconf } from './netconf.ts'
 import { GROUP, RTM } from './numbers.ts'
 import { parseRoute } from './route.ts'
 
@@ -23,7 +24,9 @@ export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer 
     receiveBuffer,
     groups: Object.values(GROUP),
     received: messages => {
-      for (const message of messages) tell(parseEvent(message))
+      for (const message of messages)
+        if (message.type === RTM.newNetconf) for (const event of parseNetconf(message)) tell(event)
+        else tell(parseEvent(message))
     },
     lost: () => tell({ type: 'overrun' }),
   })

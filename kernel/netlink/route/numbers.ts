@@ -1,5 +1,6 @@
 // The registry of rtnetlink: every number of the kernel's headers that the codecs of this folder use, under the kernel's
-// own words. Sources: linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h.
+// own words. Sources: linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h,
+// linux/netconf.h.
 
 export const RTM = {
   newLink: 16,
@@ -15,10 +16,20 @@ export const RTM = {
   newNeigh: 28,
   delNeigh: 29,
   getNeigh: 30,
+  newNetconf: 80,
 } as const
 
 /** Multicast groups (RTNLGRP_*). */
-export const GROUP = { link: 1, neigh: 3, ipv4Addr: 5, ipv4Route: 7, ipv6Addr: 9, ipv6Route: 11 } as const
+export const GROUP = {
+  link: 1,
+  neigh: 3,
+  ipv4Addr: 5,
+  ipv4Route: 7,
+  ipv6Addr: 9,
+  ipv6Route: 11,
+  ipv4Netconf: 24,
+  ipv6Netconf: 25,
+} as const
 
 export const IFF = { up: 0x1, lowerUp: 0x10000 } as const
 
@@ -49,3 +60,6 @@ export const RTNH_F = { onlink: 0x4 } as const
 export const NDA = { dst: 1, lladdr: 2, ifindex: 8 } as const
 export const NTF = { self: 0x2, proxy: 0x8 } as const
 export const NUD = { reachable: 0x2, noarp: 0x40, permanent: 0x80 } as const
+
+export const NETCONFA = { ifindex: 1, forwarding: 2, rpFilter: 3, proxyNeigh: 5 } as const
+export const NETCONFA_IFINDEX = { all: -1, default: -2 } as const
