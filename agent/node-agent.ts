@@ -193,6 +193,11 @@ export class NodeAgent {
     return this.#status.conditions()
   }
 
+  /** How many packets of pods, and of strangers to its tunnels, this node has dropped, by the reason. */
+  droppedPackets(): Promise<ReadonlyMap<string, number>> {
+    return this.#felix.droppedPackets()
+  }
+
   /** Everything a person asks of a node, as stable JSON. */
   status(): AgentStatus {
     return {

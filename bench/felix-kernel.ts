@@ -1,16 +1,21 @@
 // How long a new pod's interface takes to have all that felix writes, in a kernel that already holds the neighbours and
 // forwarding entries of many other nodes: from the link's creation until felix says that the endpoint is applied.
 // Medians, in ms. Needs root.
+import { podElements, podFilterPrograms } from '../felix/calc/pod-filter.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { addNetns, netnsPath, removeNetns } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
+import { NftTables } from '../kernel/reconcile/nft-tables.ts'
+import { nftElementKey } from '../kernel/reconcile/objects.ts'
 import { systemClock } from '../lib/clock.ts'
 import { silentLog } from '../lib/log.ts'
 import type { Row } from './row.ts'
 
 const PODS = 30
+/** Elements of pods in the pod filter while one more pod's are measured. */
+const FILTERED = [0, 500]
 
 export async function benchFelixKernel(): Promise<Row[]> {
   const rows: Row[] = []
@@ -20,7 +25,43 @@ export async function benchFelixKernel(): Promise<Row[]> {
     if (nodes > 0) rows.push({ name: `felix: entries of ${nodes} VTEPs written, from nothing`, value: fullMs, unit })
     rows.push({ name: `felix: a new pod is applied, ${nodes} VTEPs in the kernel`, value: podMs, unit })
   }
+  for (const pods of FILTERED)
+    rows.push({
+      name: `felix: a pod's elements in the pod filter, ${pods} pods there`,
+      value: await filtered(pods),
+      unit: 'ms',
+    })
   return rows
+}
+
+/** The time for the elements of one pod more, which is a part of what a new pod takes. */
+async function filtered(pods: number): Promise<number> {
+  using host = openKernel()
+  const name = `margay-bench-${process.pid}`
+  const marks = { table: 'margay', interfacePrefix: 'cali' }
+  addNetns(name)
+  try {
+    using kernel = host.inside(netnsPath(name))
+    const tables = new NftTables(kernel)
+    for (const [key, program] of podFilterPrograms(marks, { ipip: true, vxlan: true, vxlanPort: 4789 }))
+      tables.wantTable(key, program)
+    const want = (n: number) => {
+      const pod = { interfaceName: `cali${n}`, addresses: [`10.1.${n >> 8}.${n & 255}`], mac: '02:00:00:00:00:01' }
+      for (const element of podElements(marks, pod)) tables.wantElement(nftElementKey(element), element)
+    }
+    for (let n = 0; n < pods; n++) want(n)
+    await tables.put()
+    const times: number[] = []
+    for (let n = pods; n < pods + PODS; n++) {
+      want(n)
+      const startMs = performance.now()
+      await tables.put()
+      times.push(performance.now() - startMs)
+    }
+    return times.toSorted((a, b) => a - b)[PODS >> 1]!
+  } finally {
+    removeNetns(name)
+  }
 }
 
 async function once(nodes: number): Promise<{ fullMs: number; podMs: number }> {

@@ -224,6 +224,11 @@ export class Applier {
     return { stands: this.#filters, lacking: this.#nft.lacking() }
   }
 
+  /** How many packets the pod filter has dropped, by the reason. */
+  droppedPackets(): Promise<ReadonlyMap<string, number>> {
+    return this.#nft.counted()
+  }
+
   /** Whether something unknown on a pod's interface still waits for its grace to end. */
   get waitsForGrace(): boolean {
     return this.#strays.size > 0

@@ -159,6 +159,11 @@ export class Felix {
     return this.#applier.podFilter.stands
   }
 
+  /** How many packets the pod filter has dropped since it was written, by the reason. Empty where it cannot be read. */
+  droppedPackets(): Promise<ReadonlyMap<string, number>> {
+    return this.#applier.droppedPackets()
+  }
+
   /** Resolves as soon as everything told so far is in the kernel and nothing is refused. */
   inSync(): Promise<void> {
     if (this.#closed) return Promise.reject(new Error('felix is closed'))

@@ -11,6 +11,7 @@ export type Answering = {
   ready(): boolean
   conditions(): Condition[]
   status(): AgentStatus
+  droppedPackets(): Promise<ReadonlyMap<string, number>>
   explain(prefix: string): RouteAnswer
   events: { last(count: number): Event[] }
   acceptCluster(): Promise<{ doubt: string }>
@@ -46,7 +47,8 @@ export function agentRoutes(
       }
     },
     'GET /metrics': async (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await metricsText(agent.status()))
+      const text = await metricsText(agent.status(), await agent.droppedPackets())
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(text)
     },
   }
 }

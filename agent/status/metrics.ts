@@ -1,11 +1,11 @@
-// Prometheus metrics of one agent, made afresh for each scrape from the answer to `GET /status`: no counter here can
-// drift from what is true. Labels are bounded: sessions of the node-to-node mesh are counted, not listed.
-import { Gauge, Registry } from 'prom-client'
+// Prometheus metrics of one agent, made afresh for each scrape from the answer to `GET /status` and the kernel's counters:
+// none here can drift from what is true. Labels are bounded: sessions of the node-to-node mesh are counted, not listed.
+import { Counter, Gauge, Registry } from 'prom-client'
 import { type AgentStatus, MESH_PEER } from '../../api/answers.ts'
 import { CONDITION_TYPES } from '../../api/status.ts'
 
-/** The text a scraper reads. */
-export async function metricsText(status: AgentStatus): Promise<string> {
+/** The text a scraper reads. `dropped`: packets that the pod filter dropped, by the reason. */
+export async function metricsText(status: AgentStatus, dropped: ReadonlyMap<string, number>): Promise<string> {
   const registry = new Registry()
   const gauge = (name: string, help: string, labelNames: string[] = []) =>
     new Gauge({ name: `margay_${name}`, help, labelNames, registers: [registry] })
@@ -35,5 +35,12 @@ export async function metricsText(status: AgentStatus): Promise<string> {
     flaps.set({ peer, address }, count)
     for (const [direction, value] of Object.entries(counts)) prefixes.set({ peer, address, direction }, value)
   }
+  const packets = new Counter({
+    name: 'margay_dropped_packets_total',
+    help: 'packets that the pod filter dropped',
+    labelNames: ['reason'],
+    registers: [registry],
+  })
+  for (const [reason, count] of dropped) packets.inc({ reason }, count)
   return registry.metrics()
 }

@@ -40,7 +40,10 @@ export class FakeNftables implements NftablesPort {
   #state: State = { tables: new Map(), handle: 0 }
   #generation = 1
 
-  async nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined> {
+  async nftables(
+    of: Pick<NftTable, 'family' | 'name'>,
+    options?: { without: 'elements' },
+  ): Promise<NftRuleset | undefined> {
     const held = this.#state.tables.get(tableKey(of))
     if (held === undefined) return undefined
     const sets = [...held.sets.values()]
@@ -49,7 +52,7 @@ export class FakeNftables implements NftablesPort {
       table: held.table,
       chains: [...held.chains.values()].map(({ chain }) => chain),
       sets: sets.map(({ set }) => set),
-      elements: sets.filter(({ elements }) => elements.size > 0).map(elementsOf),
+      elements: options === undefined ? sets.filter(({ elements }) => elements.size > 0).map(elementsOf) : [],
       rules: [...held.chains.values()].flatMap(({ rules }) => rules),
     })
   }

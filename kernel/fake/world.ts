@@ -234,8 +234,11 @@ class FakeKernel implements Kernel {
     this.#sysctl('write sysctl', family, path, () => this.#netns.writeSysctl(family, path, value.trim()))
   }
 
-  async nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined> {
-    return this.#openNftables().nftables.nftables(of)
+  async nftables(
+    of: Pick<NftTable, 'family' | 'name'>,
+    options?: { without: 'elements' },
+  ): Promise<NftRuleset | undefined> {
+    return this.#openNftables().nftables.nftables(of, options)
   }
 
   async changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {

@@ -214,8 +214,8 @@ class LinuxKernel implements Kernel {
     this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(file, value))
   }
 
-  nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined> {
-    return this.#netfilter().nftables(of)
+  nftables(of: Pick<NftTable, 'family' | 'name'>, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
+    return this.#netfilter().nftables(of, options)
   }
 
   changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {

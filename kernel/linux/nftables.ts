@@ -36,10 +36,10 @@ export class LinuxNftables implements NftablesPort {
     this.#requests = requests
   }
 
-  async nftables(of: Name): Promise<NftRuleset | undefined> {
+  async nftables(of: Name, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const generation = await this.#generation()
-      const found = await this.#read(of)
+      const found = await this.#read(of, options?.without)
       if ((await this.#generation()) !== generation) continue
       if (found instanceof KernelError) throw found
       return found && { generation, ...found }
@@ -90,7 +90,7 @@ export class LinuxNftables implements NftablesPort {
   }
 
   /** The table as it is while nobody changes it; an error where it may have been changed in between. */
-  async #read(of: Name): Promise<Omit<NftRuleset, 'generation'> | KernelError | undefined> {
+  async #read(of: Name, without?: 'elements'): Promise<Omit<NftRuleset, 'generation'> | KernelError | undefined> {
     try {
       const table = await this.#table(of)
       if (table === undefined) return undefined
@@ -103,7 +103,7 @@ export class LinuxNftables implements NftablesPort {
         rules: await this.#dump(of, rules.operation.read, inTable, ofTable(of, rules.parse)),
       }
       const elements: NftElements[] = []
-      for (const set of known.sets) elements.push(await this.#elements(of, set))
+      for (const set of without === undefined ? known.sets : []) elements.push(await this.#elements(of, set))
       return { ...known, elements: elements.filter(each => each.elements.length > 0) }
     } catch (error) {
       if (error instanceof KernelError) return error

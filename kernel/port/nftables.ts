@@ -197,9 +197,9 @@ export type NftRuleset = {
 export type NftablesPort = {
   /**
    * One table; undefined when there is none. Rejects with EBADMSG when the kernel tells something of it that makes no
-   * sense here. Other tables are never read.
+   * sense here. Other tables are never read. Elements may be left out: a table can have many.
    */
-  nftables(of: Pick<NftTable, 'family' | 'name'>): Promise<NftRuleset | undefined>
+  nftables(of: Pick<NftTable, 'family' | 'name'>, options?: { without: 'elements' }): Promise<NftRuleset | undefined>
 
   /**
    * Does all changes in order, or none: the refusals, of which every refused change has one, are empty when all was

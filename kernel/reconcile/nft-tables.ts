@@ -9,6 +9,7 @@ import type {
   NftChange,
   NftElements,
   NftRefusal,
+  NftRule,
   NftRuleset,
   NftSet,
   NftTable,
@@ -145,6 +146,30 @@ export class NftTables {
       }
     }
     return outcome
+  }
+
+  /**
+   * How many packets the rules of our tables have counted since they were written, by the comment of the rule. Empty while
+   * the kernel cannot be read.
+   */
+  async counted(): Promise<Map<string, number>> {
+    const counted = new Map<string, number>()
+    for (const [key, { table }] of this.#programs) {
+      if (this.#lacking.has(key)) continue
+      for (const { comment = '', expressions } of await this.#rulesOf(table))
+        for (const step of expressions)
+          if (step.type === 'counter') counted.set(comment, (counted.get(comment) ?? 0) + Number(step.packets ?? 0n))
+    }
+    return counted
+  }
+
+  async #rulesOf({ family, name }: TableName): Promise<readonly NftRule[]> {
+    try {
+      return (await this.#kernel.nftables({ family, name }, { without: 'elements' }))?.rules ?? []
+    } catch (error) {
+      if (error instanceof KernelError) return []
+      throw error
+    }
   }
 
   /** Why the kernel could not be read; undefined when it was, or when it has no nftables. */

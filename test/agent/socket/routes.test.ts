@@ -33,6 +33,7 @@ const agent: Answering = {
   ready: () => true,
   conditions: () => conditions,
   status: () => status,
+  droppedPackets: async () => new Map([['redirect', 2]]),
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
   events: { last: count => Array(Math.min(count, 3)).fill(event) },
   acceptCluster: async () => ({ doubt: 'its list of nodes lacks this node, n1' }),

@@ -26,16 +26,21 @@ const status: AgentStatus = {
 }
 
 test('a condition is one series for its type, however many objects break it', async t => {
-  const text = await metricsText(status)
+  const text = await metricsText(status, new Map())
   t.regex(text, /^margay_condition\{type="BlocksReachable"\} 0$/m)
   t.regex(text, /^margay_condition_objects\{type="BlocksReachable"\} 2$/m)
   t.regex(text, /^margay_condition\{type="KernelProgrammed"\} 1$/m)
 })
 
 test('sessions of the mesh are counted by state, and only a BGPPeer has series of its own', async t => {
-  const text = await metricsText(status)
+  const text = await metricsText(status, new Map())
   t.regex(text, /^margay_bgp_peers\{type="node-to-node mesh",state="Established"\} 499$/m)
   t.regex(text, /^margay_bgp_peers\{type="node-to-node mesh",state="Idle"\} 1$/m)
   t.regex(text, /^margay_bgp_peer_flaps\{peer="Global_192_0_2_1",address="192\.0\.2\.2"\} 1$/m)
   t.notRegex(text, /Mesh_/)
+})
+
+test('packets that were dropped are counted by the reason', async t => {
+  const text = await metricsText(status, new Map([['foreign IPv4 source', 7]]))
+  t.regex(text, /^margay_dropped_packets_total\{reason="foreign IPv4 source"\} 7$/m)
 })
