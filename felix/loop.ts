@@ -139,7 +139,11 @@ export class Felix {
   applied(endpoint?: string): Promise<void> {
     if (this.#closed) return Promise.reject(new Error('felix is closed'))
     const made = endpoint === undefined ? undefined : this.#calculator.endpoint(endpoint)
-    if (made !== undefined) this.#applier.madeLink(made.interfaceName)
+    if (made !== undefined) {
+      this.#applier.madeLink(made.interfaceName)
+      // a pass that is under way may have asked for this link before it was made
+      this.#generation++
+    }
     this.#kick()
     return this.#receipts.receipt(this.#generation, endpoint)
   }
