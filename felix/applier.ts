@@ -59,7 +59,9 @@ export class Applier {
   readonly #destinations = new Set<string>()
   readonly #now: () => number
   readonly #strays = new Map<string, number>()
-  readonly #made = new Set<string>()
+  /** Links that the next pass asks the kernel for. */
+  /** Links that the next pass asks the kernel for. */
+  readonly #toLookAt = new Set<string>()
   readonly #podFilterKey: string
   readonly #needFilter = new Map<string, NamedSysctl>()
   /** Whether packets of pods are filtered. */
@@ -115,7 +117,7 @@ export class Applier {
 
   /** A pod's interface was made: the next pass asks for its link, in case an older one had the same name. */
   madeLink(name: string): void {
-    this.#made.add(name)
+    this.#toLookAt.add(name)
   }
 
   /** The MTU of a link as it was last seen, in bytes. */
@@ -133,8 +135,8 @@ export class Applier {
     if (this.#destinationsChanged) this.#ownership.setDestinations(this.#destinations)
     this.#destinationsChanged = false
     await this.#links.refresh()
-    for (const name of this.#made) if (await this.#links.lookAgain(name)) this.#invalidateInterface(name)
-    this.#made.clear()
+    for (const name of this.#toLookAt) if (await this.#links.lookAgain(name)) this.#invalidateInterface(name)
+    this.#toLookAt.clear()
 
     const graced = new Set<string>()
     const outlived = (object: string) => {
@@ -267,9 +269,12 @@ export class Applier {
     const before = event.type === 'link' ? this.#links.byName(event.link.name) : undefined
     const touched = this.#links.observe(event).filter(name => this.#concerns(name))
     for (const name of touched) this.#invalidateInterface(name)
-    if (touched.length > 0) return true
     const { name, mtu, mac } = event.link
-    return this.#linkTable.wanted().has(name) && (before?.mtu !== mtu || before?.mac !== mac)
+    const wanted = this.#linkTable.wanted().has(name)
+    const changed = touched.length > 0 || (wanted && (before?.mtu !== mtu || before?.mac !== mac))
+    // what is told late is how the link was before the last write of ours
+    if (changed && wanted) this.#toLookAt.add(name)
+    return changed
   }
 
   /** The kernel removes routes with an address and sends no event for them (fib_sync_down_addr). */

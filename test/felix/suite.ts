@@ -1,5 +1,6 @@
 // What felix promises to do with a kernel; the same tests run on the fake and on the real one.
 // Over 400 lines: one list of promises that two test files run.
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
@@ -69,6 +70,11 @@ const filterDamages: readonly (readonly [what: string, change: NftChange, healed
   ],
 ]
 
+/** The kernel has told of every write by the time of its answer; what it told is taken in within two turns of the event loop. */
+async function toldOfOwnWrites(): Promise<void> {
+  for (let turn = 0; turn < 2; turn++) await nextTurn()
+}
+
 /** `test` or `test.serial`. */
 type Declare = (title: string, run: (t: ExecutionContext) => Promise<void>) => void
 
@@ -109,6 +115,8 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
     const felix = start()
     tell(felix, world)
     for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+    await felix.inSync()
+    await toldOfOwnWrites()
     await felix.inSync()
     return felix
   }
@@ -559,6 +567,19 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.is(it.spy.writes.indexOf('setNeighbour'), 0)
       t.true(it.spy.writes.indexOf('deleteNeighbour') > 0)
       t.deepEqual(it.spy.lost, [])
+    }))
+
+  test('what the kernel tells late of own writes is not taken for the doing of another program, and nothing is written again', t =>
+    onNode(async it => {
+      const felix = it.start()
+      tell(felix, full)
+      for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+      await felix.inSync()
+      it.spy.writes.length = 0
+      await toldOfOwnWrites()
+      await felix.inSync()
+      t.deepEqual(it.spy.writes, [])
+      t.deepEqual(it.healed, [])
     }))
 
   test('a new pod makes nothing be read but what is on its interface', t =>
