@@ -10,6 +10,9 @@ const SOL_SOCKET = 1
 const SO_MEMINFO = 55
 const SK_MEMINFO_RMEM_ALLOC = 0
 const SK_MEMINFO_DROPS = 8
+const MSG_TRUNC_DONTWAIT = 0x20 | 0x40
+const EAGAIN = 11
+const ENOBUFS = 105
 
 /** Flags of mount(2) and umount2(2). */
 export const MOUNT = { bind: 0x1000, recursive: 0x4000, shared: 0x100000, detach: 2 } as const
@@ -39,6 +42,8 @@ const nativeSendto = libc.func(
 const nativeRecvfrom = libc.func(
   'intptr_t recvfrom(int fd, _Out_ uint8_t *data, size_t size, int flags, _Out_ uint8_t *address, _Inout_ uint32_t *length)',
 )
+const nativeSend = libc.func('intptr_t send(int fd, const uint8_t *data, size_t size, int flags)')
+const nativeRecv = libc.func('intptr_t recv(int fd, _Out_ uint8_t *data, size_t size, int flags)')
 const nativeIndex = libc.func('uint32_t if_nametoindex(const char *name)')
 
 // asked for with every datagram: one buffer is enough for all
@@ -109,6 +114,25 @@ export function sendTo(fd: number, data: Buffer, address: Buffer, object: string
 export function receiveFrom(fd: number, data: Buffer, address: Buffer, object: string): number {
   const size: number = nativeRecvfrom(fd, data, data.length, 0, address, [address.length])
   check(size, 'recvfrom', object)
+  return size
+}
+
+/** Sends one datagram to the peer of a socket; false when there is no room for it now. `object` names the socket in errors. */
+export function sendNow(fd: number, data: Buffer, object: string): boolean {
+  const size: number = nativeSend(fd, data, data.length, 0)
+  if (size < 0 && (koffi.errno() === EAGAIN || koffi.errno() === ENOBUFS)) return false
+  check(size, 'send', object)
+  return true
+}
+
+/**
+ * Receives the next datagram into `data`, cut off at its end; returns the octets that the datagram has, or -1 when none
+ * waits. `object` names the socket in errors.
+ */
+export function receiveNow(fd: number, data: Buffer, object: string): number {
+  const size: number = nativeRecv(fd, data, data.length, MSG_TRUNC_DONTWAIT)
+  if (size < 0 && koffi.errno() === EAGAIN) return -1
+  check(size, 'recv', object)
   return size
 }
 

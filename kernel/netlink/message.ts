@@ -26,6 +26,11 @@ export class NlWriter {
     return this.#at
   }
 
+  /** Forgets what was written; the buffer of an earlier `done` is written over. */
+  clear(): void {
+    this.#at = 0
+  }
+
   message(type: number, flags: number, seq: number, body: (w: NlWriter) => void): this {
     const at = this.#at
     this.u32(0).u16(type).u16(flags).u32(seq).u32(0)

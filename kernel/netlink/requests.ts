@@ -1,6 +1,7 @@
 // Requests to one family of netlink and their answers, over one socket. The kernel works a datagram off in order and before
 // sendmsg returns, so a batch asks for an acknowledgement of its last message only: once that is there, every refusal
-// before it was received, and whatever was not refused was done. Dumps run one at a time (a second one is EBUSY).
+// before it was received, and whatever was not refused was done. Dumps run one at a time (a second one is EBUSY). For the
+// same reason the answers to a few requests are taken right after sendmsg: turns of the event loop cost more than these.
 import { ERRNO, KernelError } from '../port/error.ts'
 import { type Acknowledgement, type Message, NlWriter, parseAcknowledgement, parseDone } from './message.ts'
 import { NETLINK, NLM_F, NLMSG } from './numbers.ts'
@@ -19,6 +20,12 @@ const DUMP_ATTEMPTS = 16
 /** So many messages per sendmsg; their refusals, at under 1 KiB of buffer each, fit the receive buffer. */
 const BATCH = 128
 const RECEIVE_BUFFER = 1 << 20
+/** Up to so many messages of one sendmsg are answered at once, */
+const FEW = 16
+/** and this often in one turn of the event loop, so that nobody waits long for the next turn. */
+const MOST_AT_ONCE = 64
+/** A buffer that a large batch made larger than this is not kept. */
+const KEPT_BUFFER = 1 << 16
 const OK: Acknowledgement = { errno: 0 }
 
 /** A request of a transaction that the kernel refused, by its place in it. */
@@ -29,7 +36,10 @@ type Waiting = { take(message: Message): void; fail(error: unknown): void }
 export class Requests {
   readonly #socket: NetlinkSocket
   readonly #waiting = new Map<number, Waiting>()
+  #writer = new NlWriter()
   #seq = 0
+  /** Requests of this turn of the event loop whose answers were taken at once. */
+  #answeredNow = 0
   #dumps: Promise<unknown> = Promise.resolve()
   #overrun = false
   #closed = false
@@ -194,7 +204,7 @@ export class Requests {
       waiting.fail(new KernelError(ERRNO.ECANCELED, 'send', 'netlink', 'closed'))
       return
     }
-    const w = new NlWriter()
+    const w = this.#emptyWriter()
     try {
       for (const [i, request] of requests.entries()) {
         const ack = i === ackOf ? NLM_F.ack : 0
@@ -204,12 +214,46 @@ export class Requests {
       waiting.fail(error)
       return
     }
+    const now = requests.length <= FEW && (flags & NLM_F.dump) === 0 && this.#waiting.size === 0
     for (let i = 0; i < requests.length; i++) this.#waiting.set((first + i) >>> 0, waiting)
-    this.#socket.hold(true)
-    this.#socket.send(w.done(), error => {
+    const refused = (error: unknown) => {
       this.#forget(first, requests.length)
       waiting.fail(error)
-    })
+    }
+    if (now && this.#mayAnswerNow()) {
+      try {
+        if (this.#sendNow(w.done())) return
+      } catch (error) {
+        if (!(error instanceof KernelError)) throw error
+        refused(error)
+        return
+      }
+    }
+    this.#socket.hold(true)
+    // the package keeps what it cannot send at once, and the writer is used again
+    this.#socket.send(Buffer.from(w.done()), refused)
+  }
+
+  /** Sends and takes the answers; those that are not there yet come in later turns. False: nothing was sent. */
+  #sendNow(bytes: Buffer): boolean {
+    if (!this.#socket.sendNow(bytes)) return false
+    while (this.#waiting.size > 0 && this.#socket.receiveNow());
+    if (this.#waiting.size > 0) this.#socket.hold(true)
+    return true
+  }
+
+  #mayAnswerNow(): boolean {
+    if (this.#answeredNow === 0)
+      setImmediate(() => {
+        this.#answeredNow = 0
+      })
+    return this.#answeredNow++ < MOST_AT_ONCE
+  }
+
+  #emptyWriter(): NlWriter {
+    if (this.#writer.length > KEPT_BUFFER) this.#writer = new NlWriter()
+    else this.#writer.clear()
+    return this.#writer
   }
 
   /**

@@ -4,7 +4,7 @@
 // is read instead, and errors of listeners are thrown later.
 import { readdirSync } from 'node:fs'
 import { RawNetlinkSocket } from 'netlink/dist/raw.js'
-import { receiveQueue, setSocketInt, socketName } from '../libc.ts'
+import { receiveNow, receiveQueue, sendNow, setSocketInt, socketName } from '../libc.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import { type Message, parseMessages } from './message.ts'
 import { AF, NETLINK_OPTION, SOL_NETLINK } from './numbers.ts'
@@ -18,6 +18,8 @@ const SEND_BUFFER_OPTIONS = { force: SO_SNDBUFFORCE, polite: SO_SNDBUF }
 const RECEIVE_BUFFER_OPTIONS = { force: SO_RCVBUFFORCE, polite: SO_RCVBUF }
 /** The smallest send buffer that is asked for, in octets. */
 const SEND_BUFFER = 1 << 18
+/** The kernel makes no message of a dump larger than half of this; the next datagram that is taken at once. */
+const memory = Buffer.allocUnsafeSlow(1 << 16)
 
 export type NetlinkSocketOptions = {
   /** One of `NETLINK`. */
@@ -42,6 +44,7 @@ let lastPort = 0
 export class NetlinkSocket {
   readonly #socket: RawNetlinkSocket
   readonly #port: number
+  readonly #options: NetlinkSocketOptions
   #fd = -1
   #drops = 0
   #sendBuffer = 0
@@ -52,9 +55,10 @@ export class NetlinkSocket {
     const { socket, port } = bind(options)
     this.#socket = socket
     this.#port = port
+    this.#options = options
     socket.on('error', () => guarded(options.lost))
     socket.on('truncatedMessage', () => guarded(options.lost))
-    socket.on('message', bytes => guarded(() => this.#receive(bytes, options)))
+    socket.on('message', bytes => guarded(() => this.#receive(bytes)))
     try {
       this.#fd = descriptorOf(port)
       for (const option of Object.values(NETLINK_OPTION)) setSocketInt(this.#fd, SOL_NETLINK, option, 1)
@@ -76,6 +80,24 @@ export class NetlinkSocket {
       if (error === undefined) return
       guarded(() => refused(new KernelError(Math.abs(error.errno), 'send', 'netlink')))
     })
+  }
+
+  /**
+   * As `send`, but returns when the kernel has worked the messages off. False: it has no room for them now, and nothing
+   * was sent. Throws `KernelError` when it took none.
+   */
+  sendNow(bytes: Buffer): boolean {
+    if (bytes.length > this.#sendBuffer) this.#widenSendBuffer(bytes.length)
+    return sendNow(this.#fd, bytes, 'netlink')
+  }
+
+  /** Hands the next datagram that waits to `received` without a turn of the event loop; false when none waits. */
+  receiveNow(): boolean {
+    const length = this.#open ? receiveNow(this.#fd, memory, 'netlink') : -1
+    if (length < 0) return false
+    if (length > memory.length) this.#options.lost()
+    else this.#receive(Buffer.from(memory.subarray(0, length)))
+    return true
   }
 
   /** What messages that this socket caused carry as their port. */
@@ -108,8 +130,9 @@ export class NetlinkSocket {
     widen(this.#fd, SEND_BUFFER_OPTIONS, this.#sendBuffer)
   }
 
-  #receive(bytes: Buffer, options: NetlinkSocketOptions): void {
+  #receive(bytes: Buffer): void {
     if (!this.#open) return
+    const options = this.#options
     // a drop needs a full queue, so a message that is received after the drop is always there
     const { drops } = receiveQueue(this.#fd)
     const lost = drops !== this.#drops

@@ -57,6 +57,26 @@ netns('a request socket that lost answers fails what was under way, and takes th
   requests.close()
 })
 
+netns(
+  'a request is answered without a turn of the event loop, and many in a row let others have their turn',
+  async t => {
+    using scratch = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(scratch.path)
+    await new Promise(setImmediate)
+    let turns = 0
+    setImmediate(() => {
+      turns++
+    })
+    t.is((await kernel.link('lo'))?.name, 'lo')
+    t.is(await kernel.link('absent'), undefined)
+    t.deepEqual(await kernel.changeRoutes([replace(block('10.0.0.0/24'))]), [undefined])
+    t.is(turns, 0)
+    for (let i = 0; i < 200; i++) await kernel.link('lo')
+    t.is(turns, 1)
+  },
+)
+
 netns('requests, batches and dumps at the same time each get their own answers', async t => {
   using scratch = scratchNetns()
   using host = openKernel()
