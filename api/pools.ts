@@ -5,6 +5,9 @@ import type { Resource } from './kinds.ts'
 
 export type IpPool = Resource<'IPPool'>
 
+/** Stands in a pool while blocks may lie in it: a deleted pool stays until the last one was given back. */
+export const POOL_FINALIZER = 'margay/blocks'
+
 /** The pool that a CIDR or an address belongs to: of those that hold it the oldest, as `inAgeOrder` has them. */
 export function poolOf(pools: readonly IpPool[], inner: string): IpPool | undefined {
   return inAgeOrder(pools).find(({ spec }) => contains(spec.cidr, inner))

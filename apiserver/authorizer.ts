@@ -4,6 +4,7 @@
 import { sameJson } from '../api/json.ts'
 import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
+import { POOL_FINALIZER } from '../api/pools.ts'
 import { MASTERS, nodeNameOf, type User } from './identity.ts'
 import type { ApiVerb } from './routes.ts'
 import { ApiError } from './status.ts'
@@ -21,6 +22,8 @@ type Rule = {
   ownerOf(object: AnyObject): string | undefined
   /** Whether a node may take an object that is nobody's, and give one up. */
   free?: true
+  /** Objects that belong to no node: every node may change of them what `refusal` lets pass. */
+  shared?: true
   /** What else must hold of a change; the text says what does not. */
   refusal?(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined
 }
@@ -50,8 +53,27 @@ const NODE_RULES: Partial<Record<Kind, Rule>> = {
     ownerOf: object => specField('affinity')(object)?.replace(/^host:/, ''),
     free: true,
   },
+  IPPool: {
+    name: 'a node only says that blocks lie in a pool',
+    verbs: ['patch'],
+    ownerOf: () => undefined,
+    shared: true,
+    refusal: poolFinalizerOnly,
+  },
   BlockAffinity: { name: 'a node writes its own block affinities', verbs: ALL_WRITES, ownerOf: specField('node') },
   WorkloadEndpoint: { name: 'a node writes its own endpoints', verbs: ALL_WRITES, ownerOf: specField('node') },
+}
+
+/** A node keeps a pool while blocks lie in it, by its finalizer, and changes nothing else of it. */
+function poolFinalizerOnly(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined {
+  const rest = (object: AnyObject | undefined): unknown => {
+    const metadata: Record<string, unknown> = { ...object?.metadata }
+    for (const own of ['resourceVersion', 'generation', 'managedFields']) delete metadata[own]
+    const finalizers = (object?.metadata.finalizers ?? []).filter(name => name !== POOL_FINALIZER)
+    return { ...object, metadata: { ...metadata, finalizers } }
+  }
+  const same = after === undefined || sameJson(rest(before), rest(after))
+  return same ? undefined : `a node changes nothing of an IPPool but the finalizer ${POOL_FINALIZER}`
 }
 
 /** Labels choose pools and peers, taints and addresses of a Node are others' decision: a node leaves them as they are. */
@@ -93,10 +115,12 @@ export function guardOf(user: User, attempt: Attempt): WriteGuard {
   if (user.groups.includes(MASTERS) || node === undefined || rule === undefined) return () => {}
   return (before, after) => {
     const isOwn = (object: AnyObject | undefined): boolean => {
+      if (rule.shared === true) return true
       const owner = object === undefined ? node : rule.ownerOf(object)
       return owner === node || (owner === undefined && rule.free === true)
     }
-    const isSomeones = [before, after].some(object => object !== undefined && rule.ownerOf(object) === node)
+    const isSomeones =
+      rule.shared === true || [before, after].some(object => object !== undefined && rule.ownerOf(object) === node)
     const why = isOwn(before) && isOwn(after) && isSomeones ? rule.refusal?.(before, after) : rule.name
     if (why === undefined) return
     const name = (after ?? before)?.metadata.name

@@ -1,4 +1,5 @@
 // The objects of one kind as a map, fed by one watch, and which of them the file on disk lacks.
+import { keepFixedFields } from '../api/fixed-fields.ts'
 import { sameJson } from '../api/json.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import type { RefusedObject } from '../api/validate.ts'
@@ -298,9 +299,14 @@ export class KindCache<K extends Kind> implements Cache<K> {
     this.#deps.later(VERSION_DELAY_MS)
   }
 
-  #set(after: Resource<K>, { toDisk = true } = {}): void {
-    const key = keyOfObject(after)
+  #set(object: Resource<K>, { toDisk = true } = {}): void {
+    const key = keyOfObject(object)
     const before = this.#items.get(key)
+    const { item: after, problems } = keepFixedFields(this.kind, before, object)
+    if (problems.length > 0) {
+      this.#refused.set(key, { name: object.metadata.name, problems })
+      this.#tellState()
+    }
     if (before !== undefined && sameJson(before, after)) return
     this.#items.set(key, after)
     this.#tell(before === undefined ? { key, after } : { key, before, after }, toDisk)

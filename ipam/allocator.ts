@@ -8,14 +8,15 @@ import type { Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, release } from './block.ts'
+import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, release, type Slot } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { NewBlock } from './new-block.ts'
-import { blockOf, lowWater, poolsFor, reservedBy, type Selects } from './pick.ts'
+import { blockOf, lowWater, poolsFor, reservedBy, type Selects, turnOf } from './pick.ts'
+import { PoolHold } from './pool-hold.ts'
 import {
   type AllocationAttributes,
   type Allocator,
@@ -52,6 +53,7 @@ export class NodeAllocator implements Allocator {
   readonly #inputs: InputWatch
   readonly #listeners = new Set<(blocks: readonly OwnBlock[]) => void>()
   readonly #newBlock: NewBlock
+  readonly #hold: PoolHold
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
   readonly #inUse = new Map<string, Holder>()
   #announced = ''
@@ -63,7 +65,8 @@ export class NodeAllocator implements Allocator {
     this.#ledger = new Ledger(deps.journal)
     this.#inputs = new InputWatch(deps.caches)
     this.#claims = new Claims({ ...deps, ledger: this.#ledger })
-    this.#newBlock = new NewBlock(deps.node, this.#claims, this.#ledger)
+    this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
+    this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold })
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(cidr => {
       this.#holdWithin(cidr)
@@ -84,6 +87,7 @@ export class NodeAllocator implements Allocator {
   async close(): Promise<void> {
     this.#closed = true
     this.#inputs.close()
+    this.#hold.close()
     await this.#claims.close()
   }
 
@@ -285,6 +289,7 @@ export class NodeAllocator implements Allocator {
   #keepSpare(): void {
     const inputs = this.#inputs.current
     if (inputs === undefined || this.#closed) return
+    this.#hold.follow(inputs.pools)
     for (const family of FAMILIES) {
       const pools = poolsFor(inputs.pools, { use: 'Workload', family }, this.#deps.selects)
       const wanted = 'refused' in pools ? [] : pools
@@ -301,6 +306,7 @@ export class NodeAllocator implements Allocator {
         if (serves) free -= block.slots.length
         this.#claims
           .giveBack(block.cidr)
+          .then(() => this.#hold.follow(inputs.pools))
           .catch(error => this.#logFailure(error, `block ${block.cidr} cannot be given back`))
       }
     }
@@ -310,6 +316,7 @@ export class NodeAllocator implements Allocator {
     this.#newBlock.claim(pools, inputs).then(
       refusal => {
         if (refusal !== undefined) this.#deps.log.info({ refusal }, 'no spare block')
+        else this.#keepSpare() // its pool may be gone by now
       },
       error => this.#logFailure(error, 'no spare block'),
     )
@@ -319,6 +326,13 @@ export class NodeAllocator implements Allocator {
   #logFailure(error: unknown, what: string): void {
     if (!isStoreError(error) && !(error instanceof DatabaseError)) throw error
     this.#deps.log.error({ err: error }, what)
+  }
+
+  /** Blocks that keep their pool: with addresses of pods, or on their way to be given back. */
+  #holding(): string[] {
+    const ofPod = (slot: Slot | null): boolean => slot !== null && slot.secondary['type'] === undefined
+    const blocks = this.#own().map(({ block }) => block)
+    return blocks.filter(block => isEmpty(block) || block.slots.some(ofPod)).map(({ cidr }) => cidr)
   }
 
   #own(): OwnedBlock[] {

@@ -45,7 +45,7 @@ export type ClaimsDeps = {
 }
 
 /** What became of an attempt to claim one block. */
-export type ClaimOutcome = 'claimed' | 'taken'
+export type ClaimOutcome = 'claimed' | 'taken' | 'withdrawn'
 
 export class Claims {
   readonly #deps: ClaimsDeps
@@ -137,14 +137,23 @@ export class Claims {
     for (const [cidr, affinity] of found) if (fromList(affinity)) this.#seen.set(cidr, affinity)
   }
 
-  /** Claims one block: creating the object is the claim. Rejects with `Unreachable` or `Refused`. */
-  claim(cidr: string): Promise<ClaimOutcome> {
+  /**
+   * Claims one block: creating the object is the claim. It is withdrawn when `confirm`, asked after that, says no. Rejects
+   * with `Unreachable` or `Refused`.
+   */
+  claim(cidr: string, confirm: () => Promise<boolean>): Promise<ClaimOutcome> {
     return this.#mutex.run(cidr, async () => {
       const { store, ledger, clock } = this.#deps
       if (ledger.get(cidr) !== undefined) return 'claimed'
       const block = emptyBlock(cidr, BigInt(Math.trunc(clock.wallMs())) * 1_000_000n)
       try {
         const made = await store.create('IPAMBlock', emitBlock(block, this.#owner()))
+        if (!(await confirm())) {
+          const { uid, resourceVersion } = made.metadata
+          await store.delete('IPAMBlock', blockName(cidr), { uid, resourceVersion })
+          this.#seen.delete(cidr)
+          return 'withdrawn'
+        }
         this.#note(made)
         this.#base.set(cidr, made)
         ledger.put([{ block }])

@@ -1,13 +1,14 @@
 // Gets this node one more block: picks a free one by what is known of the others, and claims it. Blocks of other nodes are
 // not watched, so what is known may be out of date: a lost claim, or a pool without a free block, leads to a new list.
 import type { IpPool } from '../api/pools.ts'
-import { Refused, Unreachable } from '../datastore/port.ts'
-import { familyOf } from '../lib/ip.ts'
+import { Refused, type Store, Unreachable } from '../datastore/port.ts'
+import { contains, familyOf, overlaps } from '../lib/ip.ts'
 import type { Claims } from './claims.ts'
 import type { Inputs } from './inputs.ts'
 import type { OwnedBlock } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 import { pickBlock } from './pick.ts'
+import type { PoolHold } from './pool-hold.ts'
 import type { AssignRefusal } from './port.ts'
 import { addressTaken, unreachable } from './refusals.ts'
 
@@ -16,16 +17,28 @@ const RELIST_MS = 10_000
 /** So many claims lost in a row say that the list of other nodes' blocks is out of date. */
 const LOST_CLAIMS = 3
 
+export type NewBlockDeps = {
+  node: string
+  claims: Claims
+  ledger: Ledger
+  hold: PoolHold
+  store: Pick<Store, 'pages'>
+}
+
 export class NewBlock {
   readonly #node: string
   readonly #claims: Claims
   readonly #ledger: Ledger
+  readonly #hold: PoolHold
+  readonly #store: Pick<Store, 'pages'>
   readonly #claiming = new Map<string, Promise<AssignRefusal | undefined>>()
 
-  constructor(node: string, claims: Claims, ledger: Ledger) {
+  constructor({ node, claims, ledger, hold, store }: NewBlockDeps) {
     this.#node = node
     this.#claims = claims
     this.#ledger = ledger
+    this.#hold = hold
+    this.#store = store
   }
 
   /**
@@ -53,6 +66,8 @@ export class NewBlock {
     try {
       await this.#claims.learnTaken(Number.POSITIVE_INFINITY)
       if (this.#own().length > before) return undefined // what the journal had lost came back
+      const across = exact === undefined ? undefined : this.#overlapping(exact)
+      if (across !== undefined) return addressTaken(`block ${exact} overlaps block ${across}`)
       for (let lost = 0; ; lost++) {
         const mine = this.#own().filter(({ block }) => familyOf(block.cidr) === family).length
         if (inputs.config.maxBlocksPerHost > 0 && mine >= inputs.config.maxBlocksPerHost)
@@ -68,7 +83,16 @@ export class NewBlock {
             message: `no free block is left in ${pools.map(({ metadata, spec }) => `${metadata.name} (${spec.cidr})`).join(', ')}`,
             remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
           }
-        if ((await this.#claims.claim(cidr)) === 'claimed') return undefined
+        const pool = pools.find(({ spec }) => contains(spec.cidr, cidr))!
+        await this.#hold.hold(pool)
+        const outcome = await this.#claims.claim(cidr, () => this.#confirms(pool, cidr, inputs))
+        if (outcome === 'claimed') return undefined
+        if (outcome === 'withdrawn')
+          return {
+            refused: 'unreachable',
+            message: `IPPool ${pool.metadata.name} changed or was deleted while block ${cidr} was claimed from it`,
+            remedy: 'ask again; if it stays so, look for blocks of another size: margayctl ipam show --show-blocks',
+          }
         if (exact !== undefined)
           return addressTaken(`block ${exact} belongs to ${this.#claims.taken().get(exact) ?? 'nobody'}`)
       }
@@ -87,12 +111,38 @@ export class NewBlock {
   }
 
   #firstFree(pools: readonly IpPool[], inputs: Inputs): string | undefined {
-    const taken = [...this.#claims.taken().keys(), ...this.#ledger.blocks().map(({ block }) => block.cidr)]
+    const taken = this.#known()
     for (const pool of pools) {
       const cidr = pickBlock(pool, taken, inputs.reserved, this.#node)
       if (cidr !== undefined) return cidr
     }
     return undefined
+  }
+
+  /**
+   * Whether a block that was just claimed may be used: its pool still is as it was, and no block of another size shares
+   * addresses with it. Two nodes that see different sizes claim different names, so only a list after the claim can tell;
+   * where all that is known of a pool has one size, the name is enough.
+   */
+  async #confirms(pool: IpPool, block: string, inputs: Inputs): Promise<boolean> {
+    const judged = await this.#hold.judge(pool, block)
+    if (judged === 'gone') return false
+    const { cidr: poolCidr, blockSize } = pool.spec
+    const others = inputs.pools.some(other => other !== pool && overlaps(other.spec.cidr, poolCidr))
+    const mixed = this.#known().some(cidr => overlaps(cidr, poolCidr) && !cidr.endsWith(`/${blockSize}`))
+    if (judged === 'as known' && !others && !mixed) return true
+    for await (const page of this.#store.pages('IPAMBlock'))
+      if (page.some(({ spec }) => spec.cidr !== block && overlaps(spec.cidr, block))) return false
+    return true
+  }
+
+  /** A known block of another name that shares addresses with this one. */
+  #overlapping(block: string): string | undefined {
+    return this.#known().find(cidr => cidr !== block && overlaps(cidr, block))
+  }
+
+  #known(): string[] {
+    return [...this.#claims.taken().keys(), ...this.#ledger.blocks().map(({ block }) => block.cidr)]
   }
 
   #own(): OwnedBlock[] {

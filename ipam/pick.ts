@@ -141,6 +141,11 @@ function rangeOf(text: string): Range {
   return { family, first, last: first + (1n << BigInt(addressBits(family) - length)) - 1n }
 }
 
+/** From 0 to 1, the same for a node every time: spreads what all nodes do. */
+export function turnOf(node: string): number {
+  return hash(node) / 2 ** 32
+}
+
 /** FNV-1a, 32 bits: spreads nodes over a pool and gives a node the same start every time. */
 function hash(text: string): number {
   let value = 0x811c9dc5

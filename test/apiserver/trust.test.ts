@@ -166,6 +166,8 @@ test("a node's token writes its own Node, blocks and endpoints, and reads what n
   await ok(200, `${BLOCKS}/10-0-0-1-32`, 'PATCH', { spec: { affinity: null } })
   await ok(200, `${BLOCKS}/10-0-0-1-32`, 'PATCH', { spec: { affinity: 'host:n1' } })
   await ok(200, `${BLOCKS}/10-0-0-1-32`, 'DELETE')
+  await ok(200, `${POOLS}/p`, 'PATCH', { metadata: { finalizers: ['margay/blocks'] } })
+  await ok(200, `${POOLS}/p`, 'PATCH', { metadata: { finalizers: [] } })
   await ok(201, ENDPOINTS, 'POST', endpoint('e', 'n1'))
   await ok(200, `${ENDPOINTS}/e`, 'DELETE')
 })
@@ -195,8 +197,14 @@ test("a node's token is refused with the object and the rule when it writes what
     ['DELETE', BLOCKS, undefined, /cannot deletecollection/],
     ['PUT', `${ENDPOINTS}/e`, own, /"e" is forbidden.*its own endpoints/],
     ['DELETE', `${ENDPOINTS}/e`, undefined, /its own endpoints/],
-    ['POST', POOLS, { metadata: { name: 'q' }, spec: { cidr: '10.9.0.0/16' } }, /only reads ippools/],
-    ['PATCH', `${POOLS}/p`, { spec: { disabled: true } }, /ippools.projectcalico.org "p" is forbidden.*only reads/],
+    ['POST', POOLS, { metadata: { name: 'q' }, spec: { cidr: '10.9.0.0/16' } }, /by patch alone/],
+    [
+      'PATCH',
+      `${POOLS}/p`,
+      { spec: { disabled: true } },
+      /ippools.projectcalico.org "p" is forbidden.*nothing of an IPPool/,
+    ],
+    ['PATCH', `${POOLS}/p`, { metadata: { finalizers: ['other/one'] } }, /nothing of an IPPool but the finalizer/],
     ['POST', '/api/v1/namespaces', { metadata: { name: 'x' } }, /only reads namespaces/],
     ['POST', '/api/v1/namespaces/default/pods', { metadata: { name: 'x' } }, /only reads pods/],
   ]

@@ -1,0 +1,139 @@
+// Keeps a pool that was deleted until its last block was given back, by a finalizer, and lets nobody claim from it
+// meanwhile. Who claims reads the pool once more after the claim, and who takes the finalizer away lists the blocks after
+// the deletion: one of the two sees the other. Every node does both; a pool that is not ours to hold is used all the same.
+import { type IpPool, POOL_FINALIZER } from '../api/pools.ts'
+import { Conflict, isStoreError, NotFound, Refused, type Store } from '../datastore/port.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
+import { contains, overlaps } from '../lib/ip.ts'
+import type { Log } from '../lib/log.ts'
+
+/** Nodes without a block in a deleted pool look within this time whether it is empty; the first one that finds out ends it. */
+const SPREAD_MS = 5_000
+/** A node that had the last block may be gone: the others look again this often. */
+const AGAIN_MS = 600_000
+const ATTEMPTS = 5
+
+export type PoolHoldDeps = {
+  store: Store
+  clock: Clock
+  log: Log
+  /** From 0 to 1: when this node has its turn. */
+  turn: number
+  /** CIDRs of this node's blocks. */
+  own(): readonly string[]
+}
+
+export class PoolHold {
+  readonly #deps: PoolHoldDeps
+  readonly #timers = new Map<string, Cancel>()
+  #closed = false
+
+  constructor(deps: PoolHoldDeps) {
+    this.#deps = deps
+  }
+
+  /** Puts our finalizer on a pool before the first claim from it. Rejects as the store. */
+  async hold(pool: IpPool): Promise<void> {
+    if (pool.metadata.finalizers?.includes(POOL_FINALIZER)) return
+    await this.#setFinalizers(pool.metadata.name, now =>
+      now.metadata.deletionTimestamp !== undefined || now.metadata.finalizers?.includes(POOL_FINALIZER)
+        ? undefined
+        : [...(now.metadata.finalizers ?? []), POOL_FINALIZER],
+    )
+  }
+
+  /**
+   * What the pool of a block that was just claimed is now: as it was known, or 'edited' when its CIDR or block size is
+   * another one, which does not count for the same object. 'gone': the block must not be used. Rejects as the store.
+   */
+  async judge(pool: IpPool, block: string): Promise<'as known' | 'edited' | 'gone'> {
+    try {
+      const { metadata, spec } = await this.#deps.store.get('IPPool', pool.metadata.name)
+      if (metadata.deletionTimestamp !== undefined) return 'gone'
+      if (contains(spec.cidr, block) && block.endsWith(`/${spec.blockSize}`)) return 'as known'
+      return metadata.uid === pool.metadata.uid ? 'edited' : 'gone'
+    } catch (error) {
+      if (error instanceof NotFound) return 'gone'
+      throw error
+    }
+  }
+
+  /** Looks whether pools that are being deleted are empty. To be called when pools, or the blocks of this node, changed. */
+  follow(pools: readonly IpPool[]): void {
+    const going = pools.filter(
+      ({ metadata }) => metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(POOL_FINALIZER),
+    )
+    const names = new Set(going.map(({ metadata }) => metadata.name))
+    for (const name of this.#timers.keys()) if (!names.has(name)) this.#cancel(name)
+    const own = this.#deps.own()
+    for (const pool of going) {
+      const { name } = pool.metadata
+      const busy = own.some(cidr => overlaps(cidr, pool.spec.cidr))
+      if (busy)
+        this.#cancel(name) // called again when they are given back
+      else if (!this.#timers.has(name)) this.#look(pool, this.#deps.turn * SPREAD_MS)
+    }
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const name of [...this.#timers.keys()]) this.#cancel(name)
+  }
+
+  #look(pool: IpPool, delayMs: number): void {
+    if (this.#closed) return
+    const { name } = pool.metadata
+    const cancel = this.#deps.clock.after(delayMs, () => {
+      this.#letGo(pool).catch((error: unknown) => {
+        if (!isStoreError(error)) throw error
+        this.#deps.log.warn({ err: error, pool: name }, 'whether a deleted pool is empty cannot be found out')
+      })
+      this.#look(pool, AGAIN_MS)
+    })
+    this.#timers.set(name, cancel)
+  }
+
+  async #letGo(pool: IpPool): Promise<void> {
+    const { store, log } = this.#deps
+    const { name } = pool.metadata
+    for await (const page of store.pages('IPAMBlock'))
+      for (const { spec } of page) {
+        // the address of a node's tunnel stays when its pool goes
+        const used = spec.attributes.some(({ secondary }) => secondary?.['type'] === undefined)
+        if ((used || spec.attributes.length === 0) && overlaps(spec.cidr, pool.spec.cidr)) return
+      }
+    await this.#setFinalizers(name, ({ metadata }) =>
+      metadata.uid === pool.metadata.uid ? metadata.finalizers?.filter(each => each !== POOL_FINALIZER) : undefined,
+    )
+    log.info({ pool: name }, 'a deleted pool has no block any more: it goes')
+  }
+
+  /** Changes the finalizers of a pool as it is now. A pool that is gone, or that this node may not change, is fine. */
+  async #setFinalizers(name: string, change: (now: IpPool) => readonly string[] | undefined): Promise<void> {
+    const { store, log } = this.#deps
+    for (let attempt = 1; ; attempt++)
+      try {
+        const now = await store.get('IPPool', name)
+        const finalizers = change(now)
+        if (finalizers === undefined) return
+        const { resourceVersion } = now.metadata
+        await store.patch('IPPool', name, { metadata: { resourceVersion, finalizers } })
+        return
+      } catch (error) {
+        if (error instanceof NotFound) return
+        if (error instanceof Refused) {
+          log.warn(
+            { err: error, pool: name },
+            'this node may not hold a pool: deleted while in use, it is gone at once',
+          )
+          return
+        }
+        if (!(error instanceof Conflict) || attempt === ATTEMPTS) throw error
+      }
+  }
+
+  #cancel(name: string): void {
+    this.#timers.get(name)?.()
+    this.#timers.delete(name)
+  }
+}

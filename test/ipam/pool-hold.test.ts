@@ -1,0 +1,142 @@
+// Pools that are deleted, made again or edited while addresses of them are in use.
+import test from 'ava'
+import { POOL_FINALIZER } from '../../api/pools.ts'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import type { Store, WatchEvent } from '../../datastore/port.ts'
+import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
+import { overlaps } from '../../lib/ip.ts'
+import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+
+async function aStore(...pools: ReturnType<typeof aPool>[]): Promise<FakeStore> {
+  const store = createFakeStore()
+  for (const pool of pools) await store.create('IPPool', pool)
+  return store
+}
+
+async function started(store: Store & Pick<FakeStore, 'settled'>, name = 'n1'): Promise<TestNode> {
+  const node = aNode(store, name)
+  node.start()
+  await converge(store, node)
+  return node
+}
+
+const addressOf = (answer: readonly Assigned[] | AssignRefusal) =>
+  'refused' in answer ? answer.message : answer[0]!.address
+
+const poolNames = async (store: FakeStore) => (await store.list('IPPool')).map(({ metadata }) => metadata.name)
+const blockNames = async (store: FakeStore) => (await store.list('IPAMBlock')).map(({ spec }) => spec.cidr)
+
+test('a deleted pool stays while a pod has an address of it, gives no more, and goes with the last one', async t => {
+  const store = await aStore(aPool('a', '10.0.0.0/24', 28))
+  const node = await started(store)
+  t.regex(addressOf(await node.allocator.assign(aPod('one'))), /^10\.0\.0\./)
+  await converge(store, node)
+  t.deepEqual((await store.get('IPPool', 'a')).metadata.finalizers, [POOL_FINALIZER])
+  await store.delete('IPPool', 'a')
+  await store.create('IPPool', aPool('b', '10.1.0.0/24', 28))
+  await converge(store, node)
+  t.deepEqual(await poolNames(store), ['a', 'b'])
+  t.regex(addressOf(await node.allocator.assign(aPod('two'))), /^10\.1\.0\./)
+  t.true(node.allocator.blocks().some(({ pool }) => pool === 'a'))
+  await node.allocator.release(aPod('one').handle)
+  await converge(store, node)
+  t.deepEqual(await poolNames(store), ['b'])
+  t.true((await blockNames(store)).every(cidr => cidr.startsWith('10.1.')))
+})
+
+test('a deleted pool goes when only tunnel addresses are left, and another finalizer of it stays', async t => {
+  const pool = aPool('a', '10.0.0.0/24', 28)
+  const store = await aStore({ ...pool, metadata: { ...pool.metadata, finalizers: ['example.com/other'] } })
+  const node = await started(store)
+  const attributes = { node: 'n1', type: 'vxlanTunnelAddress' }
+  await node.allocator.assign({ handle: 'vxlan-tunnel-addr-n1', attributes, families: ['ipv4'], use: 'Tunnel' })
+  await converge(store, node)
+  await store.delete('IPPool', 'a')
+  await converge(store, node)
+  t.deepEqual((await store.get('IPPool', 'a')).metadata.finalizers, ['example.com/other'])
+})
+
+test('a pool that is deleted while a block is claimed from it leaves no block behind', async t => {
+  const fake = await aStore()
+  let deleteOnce = true
+  const create: FakeStore['create'] = async (kind, object) => {
+    const made = await fake.create(kind, object)
+    if (kind === 'IPAMBlock' && deleteOnce) await fake.delete('IPPool', 'a')
+    if (kind === 'IPAMBlock') deleteOnce = false
+    return made
+  }
+  const store = { ...fake, create }
+  const node = await started(store)
+  await fake.create('IPPool', aPool('a', '10.0.0.0/24', 28))
+  await converge(store, node)
+  t.deepEqual(await blockNames(fake), [])
+  t.deepEqual(await poolNames(fake), [])
+  t.deepEqual(node.allocator.blocks(), [])
+})
+
+test('a node that has not heard of a pool of another block size claims nothing across the blocks of others', async t => {
+  const fake = await aStore(aPool('a', '10.0.0.0/28', 30))
+  let told = true
+  const held: (() => void)[] = []
+  const deaf: Store = {
+    ...fake,
+    watch: (kind, handlers, options) =>
+      fake.watch(
+        kind,
+        {
+          ...handlers,
+          event: (event: WatchEvent<typeof kind>) => {
+            if (told || kind !== 'IPPool') handlers.event(event)
+            else held.push(() => handlers.event(event))
+          },
+        },
+        options,
+      ),
+  }
+  const late = aNode(deaf, 'late')
+  late.start()
+  await converge(fake, late)
+  told = false
+  for (const { cidr } of late.allocator.blocks()) t.true(cidr.endsWith('/30'))
+  // by hand: the finalizer of the first pool is taken away
+  const { resourceVersion } = (await fake.get('IPPool', 'a')).metadata
+  await fake.patch('IPPool', 'a', { metadata: { resourceVersion, finalizers: [] } })
+  await fake.delete('IPPool', 'a')
+  await fake.create('IPPool', aPool('a', '10.0.0.0/28', 29))
+  const other = await started(fake, 'other')
+  for (let i = 0; i < 12; i++) {
+    await late.allocator.assign(aPod(`l${i}`))
+    await other.allocator.assign(aPod(`o${i}`))
+    await converge(fake, late, other)
+  }
+  const blocks = await blockNames(fake)
+  for (const [i, block] of blocks.entries())
+    for (const next of blocks.slice(i + 1)) t.false(overlaps(block, next), `${block} ${next}`)
+})
+
+test('an address that is asked for by name gets no block across one of another size', async t => {
+  const store = await aStore(aPool('a', '10.0.0.0/28', 30))
+  const other = await started(store, 'other')
+  const [block] = other.allocator.blocks()
+  await other.allocator.assign(aPod('x'))
+  await converge(store, other)
+  await store.patch('IPPool', 'a', { spec: { blockSize: 28 } })
+  const node = await started(store)
+  const address = block!.cidr.split('/')[0]!.replace(/\d+$/, n => `${Number(n) + 3}`)
+  const answer = await node.allocator.assign({ ...aPod('y'), address })
+  t.like(answer, { refused: 'address-taken' })
+})
+
+test('a changed block size or CIDR of a pool in use changes nothing for its nodes', async t => {
+  const store = await aStore(aPool('a', '10.0.0.0/26', 30))
+  const node = await started(store)
+  for (const spec of [{ blockSize: 28 }, { cidr: '10.9.0.0/26', blockSize: 30 }]) {
+    await store.patch('IPPool', 'a', { spec })
+    await converge(store, node)
+    for (let i = 0; i < 6; i++)
+      t.regex(addressOf(await node.allocator.assign(aPod(`${JSON.stringify(spec).length}-${i}`))), /^10\.0\.0\./)
+    await converge(store, node)
+    t.true((await blockNames(store)).every(cidr => /^10\.0\.0\.\d+\/30$/.test(cidr)))
+  }
+  t.true(node.allocator.blocks().every(({ pool }) => pool === 'a'))
+})
