@@ -68,8 +68,12 @@ function needsOwn(refusals: readonly Refusal[], interfacePrefix: string): boolea
   return refusals.some(refusal => isOwn(refusal, interfacePrefix) && !onLostPod(refusal.interfaceName))
 }
 
-/** Routes, neighbours and forwarding entries on another interface than a pod's lead to other nodes. */
+/**
+ * Routes, neighbours and forwarding entries on another interface than a pod's lead to other nodes; elements of nftables
+ * that name no interface are addresses of nodes.
+ */
 function isOwn({ kind, interfaceName }: Refusal, interfacePrefix: string): boolean {
+  if (kind === 'nftElement') return interfaceName !== undefined
   const leadsAway = kind === 'route' || kind === 'neighbour' || kind === 'fdb'
   return !leadsAway || interfaceName === undefined || interfaceName.startsWith(interfacePrefix)
 }

@@ -216,9 +216,12 @@ export class Applier {
       }
       case 'sysctl':
         return this.#settingChanged(event)
-      case 'nftables':
-        return this.#nft.observe(event.table)
     }
+  }
+
+  /** Takes in that others changed a table of nftables, or any one; returns whether a pass is needed. */
+  observeTable(table: Parameters<NftTables['observe']>[0]): boolean {
+    return this.#nft.observe(table)
   }
 
   /** Whether packets of pods are filtered, as of the last pass; and what this kernel lacks for that. */

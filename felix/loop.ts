@@ -77,6 +77,7 @@ export class Felix {
   #appliedGeneration = -1
   #clean = false
   #monitor: KernelMonitor | undefined
+  #tableMonitor: KernelMonitor | undefined
   #running: Promise<void> | undefined
   #again = false
   #closed = false
@@ -124,6 +125,9 @@ export class Felix {
     this.#monitor = this.#kernel.monitor(event => {
       if (this.#applier.observe(event)) this.#repair()
       if (event.type === 'link') this.#followUplink()
+    })
+    this.#tableMonitor = this.#kernel.monitorNftables(table => {
+      if (this.#applier.observeTable(table)) this.#repair()
     })
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
     this.#every('refresh', REFRESH_MS, () => this.#applier.invalidate())
@@ -179,6 +183,7 @@ export class Felix {
   async close(): Promise<void> {
     this.#closed = true
     this.#monitor?.close()
+    this.#tableMonitor?.close()
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     await this.#running

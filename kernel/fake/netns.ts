@@ -7,6 +7,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { KernelEvent } from '../port/kernel.ts'
 import type { Link } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NftTable } from '../port/nftables.ts'
 import {
   defaultMetric,
   drops,
@@ -23,14 +24,17 @@ import { FakeNftables } from './nftables.ts'
 /** Settings whose changes are told. */
 const TOLD: readonly string[] = ['forwarding', 'rp_filter', 'proxy_arp', 'proxy_ndp']
 
+type TableName = Pick<NftTable, 'family' | 'name'>
+
 /** The far end of a veth. */
 export type VethPeer = { netns: FakeNetns; index: number }
 
 export class FakeNetns {
   readonly links = new Map<number, Link>()
   readonly peers = new Map<number, VethPeer>()
-  /** Who listens, each with the kernel that it listens through. */
-  readonly listeners = new Map<(event: KernelEvent) => void, unknown>()
+  readonly listeners = new Set<(event: KernelEvent) => void>()
+  /** Who listens to changes of nftables, each with the kernel that it listens through. */
+  readonly tableListeners = new Map<(table: TableName) => void, unknown>()
   readonly sysctls = new Map<string, string>()
   readonly nftables = new FakeNftables()
   addresses: Address[] = []
@@ -173,9 +177,13 @@ export class FakeNetns {
     for (const name of names) this.#setSysctl(family, ['conf', name, 'forwarding'], value)
   }
 
-  /** `except`: the kernel whose listeners are not told. */
-  tell(event: KernelEvent, except?: unknown): void {
-    for (const [listener, kernel] of this.listeners) if (except === undefined || kernel !== except) listener(event)
+  tell(event: KernelEvent): void {
+    for (const listener of this.listeners) listener(event)
+  }
+
+  /** Tells all but the listeners of `kernel`, which changed it. */
+  tellTable(table: TableName, kernel: unknown): void {
+    for (const [listener, through] of this.tableListeners) if (through !== kernel) listener(table)
   }
 
   #setSysctl(family: SysctlFamily, path: readonly string[], value: string): void {

@@ -246,9 +246,25 @@ class FakeKernel implements Kernel {
     const refused = await netns.nftables.changeNftables(changes, options)
     if (refused.length > 0) return refused
     const tables = new Map(changes.map(({ object }) => [`${object.family} ${tableName(object)}`, object]))
-    for (const object of tables.values())
-      netns.tell({ type: 'nftables', table: { family: object.family, name: tableName(object) } }, this)
+    for (const object of tables.values()) netns.tellTable({ family: object.family, name: tableName(object) }, this)
     return refused
+  }
+
+  monitorNftables(listen: (table?: Pick<NftTable, 'family' | 'name'>) => void): KernelMonitor {
+    const { tableListeners } = this.#open()
+    const later = (table: Pick<NftTable, 'family' | 'name'>) =>
+      setImmediate(() => {
+        if (tableListeners.has(later)) listen({ ...table })
+      })
+    tableListeners.set(later, this)
+    const monitor = {
+      close: () => {
+        tableListeners.delete(later)
+        this.#monitors.delete(monitor)
+      },
+    }
+    this.#monitors.add(monitor)
+    return monitor
   }
 
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
@@ -259,7 +275,7 @@ class FakeKernel implements Kernel {
       setImmediate(() => {
         if (!closed) listen(structuredClone(event))
       })
-    listeners.set(later, this)
+    listeners.add(later)
     const monitor = {
       close: () => {
         closed = true

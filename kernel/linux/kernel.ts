@@ -222,16 +222,18 @@ class LinuxKernel implements Kernel {
     return this.#netfilter().changeNftables(changes, options)
   }
 
-  monitor(listen: (event: KernelEvent) => void): KernelMonitor {
-    const monitors = [this.#within(() => openMonitor(listen)), ...this.#listenToNftables(listen)]
-    const tracked = {
-      close: () => {
-        this.#monitors.delete(tracked)
-        for (const monitor of monitors) monitor.close()
-      },
+  monitorNftables(listen: (table?: Pick<NftTable, 'family' | 'name'>) => void): KernelMonitor {
+    try {
+      return this.#track(this.#within(() => openNftablesMonitor(listen, () => this.#nftables?.requests.port)))
+    } catch (error) {
+      // this kernel has none, or does not let this user listen
+      if (error instanceof KernelError && error.errno !== ERRNO.ECANCELED) return { close: () => {} }
+      throw error
     }
-    this.#monitors.add(tracked)
-    return tracked
+  }
+
+  monitor(listen: (event: KernelEvent) => void): KernelMonitor {
+    return this.#track(this.#within(() => openMonitor(listen)))
   }
 
   inside(netns: string): Kernel {
@@ -271,14 +273,16 @@ class LinuxKernel implements Kernel {
     return this.#nftables.port
   }
 
-  /** Empty where this kernel has no nftables, or does not let this user listen. */
-  #listenToNftables(listen: (event: KernelEvent) => void): KernelMonitor[] {
-    try {
-      return [this.#within(() => openNftablesMonitor(listen, () => this.#nftables?.requests.port))]
-    } catch (error) {
-      if (error instanceof KernelError) return []
-      throw error
+  /** Closes a monitor with this kernel. */
+  #track(monitor: KernelMonitor): KernelMonitor {
+    const tracked = {
+      close: () => {
+        this.#monitors.delete(tracked)
+        monitor.close()
+      },
     }
+    this.#monitors.add(tracked)
+    return tracked
   }
 
   #within<T>(act: () => T): T {

@@ -28,7 +28,7 @@ const COMMAND_LENGTH = 300
 
 type Name = Pick<NftTable, 'family' | 'name'>
 
-export class LinuxNftables implements NftablesPort {
+export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables'> {
   readonly #requests: Requests
 
   /** `requests` are those of a socket of the family netfilter. */

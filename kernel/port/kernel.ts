@@ -4,7 +4,7 @@
 import type { Address, AddressPort } from './addresses.ts'
 import type { Link, LinkPort } from './links.ts'
 import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
-import type { NftablesPort, NftTable } from './nftables.ts'
+import type { NftablesPort } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
 import type { SysctlFamily, SysctlPort } from './sysctls.ts'
 
@@ -20,8 +20,6 @@ export type KernelEvent =
    * kernel says nothing of other settings, nor of writes that change nothing.
    */
   | { type: 'sysctl'; family: SysctlFamily; of: number | 'all' | 'default'; name: string; value: string }
-  /** A table of nftables was changed by others; without `table` it may have been any. */
-  | { type: 'nftables'; table?: Pick<NftTable, 'family' | 'name'> }
   | { type: 'overrun' }
 
 /** An open subscription; `close` is final. */
@@ -40,9 +38,8 @@ export type Kernel = LinkPort &
   NftablesPort & {
     /**
      * Calls `listen` for every change of links, addresses, routes, neighbours, forwarding entries and some settings from
-     * now on, one's own included, and for changes of nftables that were not made through this kernel port. The
+     * now on, one's own included. The
      * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
-     * Nothing is told of nftables where this kernel has none, or does not let us listen.
      */
     monitor(listen: (event: KernelEvent) => void): KernelMonitor
 

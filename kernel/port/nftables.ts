@@ -206,6 +206,12 @@ export type NftablesPort = {
    * done. With `generation` nothing is done once the rules of this namespace are of another one (ERESTART).
    */
   changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]>
+
+  /**
+   * Calls `listen` from now on with each table that was changed, but not through this port; without a name when any table
+   * may have been. Nothing is told where this kernel has no nftables, or does not let us listen. `close` is final.
+   */
+  monitorNftables(listen: (table?: Pick<NftTable, 'family' | 'name'>) => void): { close(): void }
 }
 
 /** What elements of a set take over from it. */

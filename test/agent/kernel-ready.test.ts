@@ -37,6 +37,7 @@ test('what leads to another node keeps this one from nothing', async t => {
     { kind: 'route', interfaceName: 'tunl0' },
     { kind: 'neighbour', interfaceName: 'vxlan.calico' },
     { kind: 'fdb', interfaceName: 'vxlan.calico' },
+    { kind: 'nftElement' },
   ])
   ready.ask()
   await turns()
@@ -55,6 +56,8 @@ test('a pod that deleted its own interface does not keep the node from being rea
 })
 
 for (const own of [
+  { kind: 'nftTable' },
+  { kind: 'nftElement', interfaceName: 'cali1' },
   { kind: 'route', interfaceName: 'cali1' },
   { kind: 'route' },
   { kind: 'neighbour', interfaceName: 'cali1' },

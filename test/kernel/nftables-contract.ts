@@ -1,7 +1,7 @@
 // What every implementation of the nftables part of the kernel port promises.
 import type { ExecutionContext, TestFn } from 'ava'
 import { ERRNO } from '../../kernel/port/error.ts'
-import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
 import type {
   NftChain,
   NftChange,
@@ -256,10 +256,10 @@ export function nftablesContract(test: TestFn, open: () => World): void {
   promise(
     'a monitor hears which table others changed, and nothing of its own changes',
     async (t, node, otherProgram) => {
-      const heard: KernelEvent[] = []
+      const heard: unknown[] = []
       let hears = () => {}
-      const monitor = node.monitor(event => {
-        if (event.type === 'nftables') heard.push(event)
+      const monitor = node.monitorNftables(table => {
+        heard.push(table)
         hears()
       })
       const foreign = { family: 'ip', name: 'foreign' } as const
@@ -268,10 +268,7 @@ export function nftablesContract(test: TestFn, open: () => World): void {
       await otherProgram.changeNftables(add({ kind: 'table', ...foreign }))
       await otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])
       while (heard.length < 2) await new Promise<void>(resolve => (hears = resolve))
-      t.deepEqual(heard, [
-        { type: 'nftables', table: foreign },
-        { type: 'nftables', table: NAME },
-      ])
+      t.deepEqual(heard, [foreign, NAME])
       monitor.close()
     },
   )

@@ -1,9 +1,9 @@
 // What the kernel multicasts about nftables, reduced to the names of the tables that others changed. After a commit it
 // sends one message per object, with the port of the socket that asked for it, and one about the new generation. Every
 // message about an object names its table first.
-import type { KernelEvent, KernelMonitor } from '../../port/kernel.ts'
+import type { NftTable } from '../../port/nftables.ts'
 import type { Message } from '../message.ts'
-import { NFNL_GROUP } from '../nfnetlink.ts'
+import { NFGENMSG, NFNL_GROUP } from '../nfnetlink.ts'
 import { NETLINK } from '../numbers.ts'
 import { NetlinkSocket } from '../socket.ts'
 import { messageType } from './changes.ts'
@@ -16,19 +16,19 @@ const RECEIVE_BUFFER = 8 << 20
 /** As large as the kernel makes them (NLMSG_GOODSIZE), and more. */
 const MESSAGE_SIZE = 1 << 15
 
-type Nftables = Extract<KernelEvent, { type: 'nftables' }>
+type TableName = Pick<NftTable, 'family' | 'name'>
 
 /**
  * Listens from now on, in the network namespace of the calling thread, and tells each changed table once per batch of
  * messages. `ownPort`: the port whose changes are left out. Throws `KernelError`.
  */
 export function openNftablesMonitor(
-  listen: (event: Nftables) => void,
+  listen: (table?: TableName) => void,
   ownPort: () => number | undefined,
-): KernelMonitor {
+): { close(): void } {
   let closed = false
-  const tell = (event: Nftables) => {
-    if (!closed) listen(event)
+  const tell = (table?: TableName) => {
+    if (!closed) listen(table)
   }
   const socket = new NetlinkSocket({
     family: NETLINK.netfilter,
@@ -36,9 +36,9 @@ export function openNftablesMonitor(
     messageSize: MESSAGE_SIZE,
     groups: [NFNL_GROUP.nftables],
     received: messages => {
-      for (const table of changedTables(messages, ownPort())) tell({ type: 'nftables', table })
+      for (const table of changedTables(messages, ownPort())) tell(table)
     },
-    lost: () => tell({ type: 'nftables' }),
+    lost: () => tell(),
   })
   return {
     close() {
@@ -48,12 +48,23 @@ export function openNftablesMonitor(
   }
 }
 
-function changedTables(messages: readonly Message[], ownPort: number | undefined): Iterable<Nftables['table'] & {}> {
-  const found = new Map<string, Nftables['table'] & {}>()
+function changedTables(messages: readonly Message[], ownPort: number | undefined): Iterable<TableName> {
+  const found = new Map<string, TableName>()
+  let last: Buffer | undefined
   for (const message of messages) {
     if (message.type === NEW_GENERATION || message.port === ownPort) continue
+    // a transaction of others can be a hundred thousand messages about one table
+    const head = headOf(message)
+    if (last?.equals(head)) continue
+    last = head
     const table = changedTable(message)
     if (table !== undefined) found.set(`${table.family} ${table.name}`, table)
   }
   return found.values()
+}
+
+/** The family and the first attribute. */
+function headOf({ body }: Message): Buffer {
+  const length = body.length < NFGENMSG + 2 ? 0 : body.readUInt16LE(NFGENMSG)
+  return body.subarray(0, NFGENMSG + length)
 }

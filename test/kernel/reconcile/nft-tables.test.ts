@@ -37,6 +37,7 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
   const it: Omit<Bench, 'tables' | 'want'> = { otherProgram, sent: [], refuse: () => undefined }
   const kernel: NftablesPort = {
     nftables: of => otherProgram.nftables(of),
+    monitorNftables: listen => otherProgram.monitorNftables(listen),
     async changeNftables(changes) {
       it.sent.push([...changes])
       const refusals = changes.flatMap((change, index) => {
