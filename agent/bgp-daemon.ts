@@ -30,6 +30,9 @@ export type DaemonDeps = {
   clock?: Clock
 }
 
+/** For collectors and clients to take what is on its way. */
+const FINISH_MS = 100
+
 export class BgpDaemon {
   readonly #path: string
   readonly #deps: DaemonDeps
@@ -119,17 +122,22 @@ export class BgpDaemon {
   }
 
   /**
-   * Ends everything. Peers with graceful restart see only their connection end and keep our routes; the others hear
+   * Ends everything, in under 300 ms whatever peers, collectors and clients do, and never in the middle of a write to the
+   * kernel. Peers with graceful restart see only their connection end and keep our routes; the others hear
    * Cease/Administrative Shutdown.
    */
   async stop(): Promise<void> {
     this.#stopping.abort()
     const graceful = this.#file.peers.some(peer => peer.gracefulRestart)
-    await this.#speaker.close({ graceful: true })
+    const speaker = this.#speaker.close({ graceful: true })
     this.#monitors.close()
     if (!graceful) this.#unmark()
-    this.#sink?.close()
-    await this.#socket?.close()
+    await Promise.all([
+      speaker,
+      this.#deps.transport.finish?.(FINISH_MS),
+      this.#sink?.close(),
+      this.#socket?.close(FINISH_MS),
+    ])
   }
 
   /** Reads the table dump that the file names, beside everything else; a fault in it ends only the reading. */

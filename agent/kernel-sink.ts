@@ -42,6 +42,7 @@ export class KernelSink implements RouteSink {
   readonly #clock: Clock
   #timer: Cancel | undefined
   #running = false
+  #writing: Promise<void> = Promise.resolve()
   /** Something changed while a write was running, perhaps too late for it. */
   #again = false
   #closed = false
@@ -78,11 +79,15 @@ export class KernelSink implements RouteSink {
     this.#schedule(0)
   }
 
-  /** Stops writing. The routes stay: they outlive the process until the next one judges them. */
-  close(): void {
+  /**
+   * Stops writing; resolves when what is being written is written. The routes stay: they outlive the process until the
+   * next one judges them.
+   */
+  async close(): Promise<void> {
     this.#closed = true
     this.#timer?.()
     this.#monitor.close()
+    await this.#writing
   }
 
   #observe(event: KernelEvent): void {
@@ -138,7 +143,7 @@ export class KernelSink implements RouteSink {
     if (this.#closed || this.#running || this.#timer !== undefined) return
     this.#timer = this.#clock.after(delayMs, () => {
       this.#timer = undefined
-      void this.#write()
+      this.#writing = this.#write()
     })
   }
 

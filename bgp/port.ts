@@ -68,6 +68,11 @@ export type Transport = {
     options: { address: string; port: number; interface?: string; ttlSecurity?: number },
     accept: (connection: BgpConnection) => void,
   ): Promise<Listener>
+  /**
+   * Resolves when all connections that we closed have ended, after `limitMs` at the latest: those that are left are then
+   * destroyed. Absent: there is nothing to wait for.
+   */
+  finish?(limitMs: number): Promise<void>
   /** This host's addresses, for next hops other than a session's own address. */
   addresses?(): readonly LocalAddress[]
 }

@@ -41,6 +41,8 @@ export type SpeakerDeps = {
 }
 
 const DEFAULT_RANGE_LIMIT = 100
+/** For a last NOTIFICATION to arrive, and for the peer to close. */
+const CLOSE_MS = 100
 /** A dynamic neighbour is removed after so long without a session (plus its restart time). */
 const DYNAMIC_IDLE_MS = 60_000
 
@@ -239,19 +241,25 @@ export class Speaker {
 
   /**
    * Ends everything. By default peers hear Cease/Administrative Shutdown; with `graceful` the connections of those that
-   * negotiated graceful restart just end, so that they keep our routes for the next process.
+   * negotiated graceful restart just end, so that they keep our routes for the next process. Resolves after `CLOSE_MS` at the
+   * latest, whatever the peers do: a peer that does not read or close by then loses its connection.
    */
   async close({ graceful = false }: { graceful?: boolean } = {}): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     this.#restart.close()
+    let allKeep = true
     for (const peer of this.#peers.values()) {
       const keeps = graceful && peer.config.gracefulRestart !== undefined && peer.config.gracefulRestart !== false
+      allKeep &&= keeps
       peer.stop(keeps ? undefined : CEASE.shutdown, { code: 'shutting-down', detail: 'this speaker is stopping' })
     }
     this.#workQueue.close()
     this.#rib.close()
-    await this.#listeners.close()
+    const listeners = this.#listeners.close()
+    // without a NOTIFICATION on its way there is nothing to wait for
+    await this.#deps.transport.finish?.(allKeep ? 0 : CLOSE_MS)
+    await listeners
   }
 
   #add(config: PeerConfig): Peer {

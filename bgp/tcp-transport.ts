@@ -129,6 +129,21 @@ export class TcpTransport implements Transport {
     }
   }
 
+  async finish(limitMs: number): Promise<void> {
+    const lingering = this.#lingering
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, limitMs)
+    const ask = () => {
+      if (lingering.size === 0) resolve()
+    }
+    for (const socket of lingering) socket.once('close', ask)
+    ask()
+    await promise
+    clearTimeout(timer)
+    for (const socket of lingering) socket.destroy()
+    lingering.clear()
+  }
+
   addresses(): readonly LocalAddress[] {
     return Object.entries(networkInterfaces()).flatMap(([name, list]) =>
       (list ?? []).flatMap(({ address, cidr }) => {

@@ -89,9 +89,11 @@ export class Ownership {
 
   /**
    * Whether a wanted route may be written over one of another owner: only where nobody else has a say about the
-   * destination (a pod, a block, anything in a pool). A learned default route never displaces the administrator's.
+   * destination (a pod, a block, anything in a pool). A learned route never displaces a default route or a subnet that
+   * this host is connected to, whatever the pools say.
    */
-  mayTakeRoute(_seen: NamedRoute, wanted: NamedRoute): boolean {
-    return this.originOf(wanted) !== 'learned' || this.isDestination(wanted.dst)
+  mayTakeRoute(seen: NamedRoute, wanted: NamedRoute): boolean {
+    if (this.originOf(wanted) !== 'learned') return true
+    return seen.protocol !== ROUTE_PROTOCOL.kernel && !wanted.dst.endsWith('/0') && this.isDestination(wanted.dst)
   }
 }

@@ -10,9 +10,10 @@ import { loadMrt, MrtError, type MrtLoaded, type MrtLoadOptions } from '../../bg
 import { Speaker } from '../../bgp/speaker.ts'
 import { SEGMENT } from '../../bgp/wire/iana.ts'
 import { emitMrt, type MrtPeer, type MrtRecord, type MrtRibEntry, mrtSplitter, parseMrt } from '../../bgp/wire/mrt.ts'
-import { addressBytes, ipv4Number } from '../../lib/ip.ts'
+import { addressBytes, contains, ipv4Number } from '../../lib/ip.ts'
 import { findSystemProgram, systemProgram } from '../../lib/system-program.ts'
 import { MemoryNetwork, settle } from './memory-transport.ts'
+import { NO_DESTINATION } from './no-destination.ts'
 import { attributes, u32 } from './wire/arbitraries.ts'
 import { mrtBodies } from './wire/record-arbitraries.ts'
 import { aSession, emitted } from './wire/wire.ts'
@@ -106,7 +107,8 @@ test('any table survives being loaded and dumped again', async t => {
     { selector: ([{ prefix }]) => prefix, maxLength: 6 },
   )
   await fc.assert(
-    fc.asyncProperty(table, async rows => {
+    fc.asyncProperty(table, async all => {
+      const rows = all.filter(([{ prefix }]) => !NO_DESTINATION.some(outer => contains(outer, prefix)))
       const records = rows.map(([{ prefix, sequence, entries: ids }, entries, mp]): MrtRecord => {
         const nextHop = mp || prefix.includes(':') ? addressBytes('2001:db8::8') : undefined
         const of = ({ attributes: { nextHop: hop, ...rest }, ...more }: (typeof entries)[number]): MrtRibEntry => ({

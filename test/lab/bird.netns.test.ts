@@ -1,5 +1,5 @@
 // A real BIRD 2 as the top-of-rack router of a lab: it learns the blocks of the nodes, they learn those of its routes that
-// lie inside a pool.
+// lie inside a pool. What the administrator routes stays as it is, and a BIRD that hangs does not hold up an agent's end.
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { netnsPath } from '../../kernel/netns.ts'
 import { Lab } from '../../lab/lab.ts'
-import { until } from '../../lab/program.ts'
+import { isAlive, until } from '../../lab/program.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { sweepTestLabs, testLabOptions } from './temporary.ts'
 
@@ -63,15 +63,28 @@ ${sessions.join('\n')}
   const spec = { peerIP: router, asNumber: 65010, nodeSelector: 'all()' }
   await lab.putObjects([{ kind: 'BGPPeer', object: { metadata, spec } }])
 
-  const heard = () => {
+  const ask = (what: string) => {
     try {
-      return execFileSync(systemProgram('birdc'), ['-s', control, 'show', 'route'], {
+      return execFileSync(systemProgram('birdc'), ['-s', control, 'show', what], {
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
       })
     } catch {
       return '' // not listening yet
     }
+  }
+  const heard = () => ask('route')
+  // the default route of the lab is one of them
+  const administrators = new Map<string, unknown>()
+  for (const { name, netns } of neighbours) {
+    using kernel = lab.kernel(netns)
+    const { index: ifindex } = (await kernel.link('eth0'))!
+    const route = { type: 'unicast', protocol: 4, scope: 0, gateway: router, ifindex } as const
+    await kernel.changeRoutes([
+      { verb: 'add', route: { ...route, dst: '0.0.0.0/0', table: 254, metric: 100 } },
+      { verb: 'add', route: { ...route, dst: '0.0.0.0/0', table: 100 } },
+    ])
+    administrators.set(name, await othersRoutes(lab, netns))
   }
   const blocks = await Promise.all(neighbours.map(async ({ netns }) => ownBlocks(lab, netns)))
   const announced = () => blocks.flat().every(block => heard().includes(block))
@@ -86,8 +99,34 @@ ${sessions.join('\n')}
     const ours = await kernel.routes({ table: 254, protocol: 80 })
     const others = ours.filter(({ dst }) => dst === '198.51.100.0/24' || dst === '0.0.0.0/0')
     t.deepEqual(others, [], `${name} takes no default route, and none outside the pools`)
+    t.deepEqual(await othersRoutes(lab, netns), administrators.get(name), `${name} keeps its administrator's routes`)
   }
+
+  const [{ name, netns }] = neighbours as [(typeof neighbours)[number]]
+  await lab.killAgent(name)
+  const isUp = () => new RegExp(`^${name} .*Established`, 'm').test(ask('protocols'))
+  t.true(await until(() => !isUp(), 20_000, 50), 'the session of the killed agent ended')
+  const agent = lab.startAgent(name)
+  t.true(await until(isUp, 40_000, 100), `BIRD has: ${ask('protocols')}`)
+  bird.kill('SIGSTOP')
+  const startMs = performance.now()
+  process.kill(agent.pid, 'SIGTERM')
+  t.true(await until(() => !isAlive(agent), 5000, 2))
+  const tookMs = performance.now() - startMs
+  t.log(`the agent ended in ${Math.round(tookMs)} ms`)
+  // 300 ms is the promise, and the cores are shared with other tests; it was 2 s and more
+  t.true(tookMs < 1000)
+  bird.kill('SIGKILL')
+  t.deepEqual(await othersRoutes(lab, netns), administrators.get(name), 'also when BGP is gone')
 })
+
+/** The routes of everybody but the agent, in its table and in another one. */
+async function othersRoutes(lab: Lab, netns: string): Promise<unknown[]> {
+  using kernel = lab.kernel(netns)
+  const all = [...(await kernel.routes({ table: 254 })), ...(await kernel.routes({ table: 100 }))]
+  const links = new Set((await kernel.links()).filter(({ name }) => name === 'eth0').map(({ index }) => index))
+  return all.filter(({ protocol, ifindex }) => protocol !== 80 && ifindex !== undefined && links.has(ifindex))
+}
 
 async function ownBlocks(lab: Lab, netns: string): Promise<string[]> {
   using kernel = lab.kernel(netns)

@@ -3,12 +3,8 @@ import test from 'ava'
 import fc from 'fast-check'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
 import { contains, formatCidr, ipv4Number, maskAddress, parseCidr } from '../../../lib/ip.ts'
+import { NO_DESTINATION } from '../no-destination.ts'
 import { aPeer, someAttributes, World } from './sessions.ts'
-
-const NO_DESTINATION = [
-  ...['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/4', '255.255.255.255/32'],
-  ...['::/128', '::1/128', '::ffff:0:0/96', 'fe80::/10', 'ff00::/8'],
-]
 
 /** What the RIB makes of one prefix: whether it is there, whether another peer gets it, and what was told. */
 function announced(prefix: string): { known: boolean; passedOn: boolean; told: string[] } {

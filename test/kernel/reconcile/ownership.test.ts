@@ -66,6 +66,16 @@ test('a route of another owner may be taken for a pod, a block and what lies in 
   t.false(may({ dst: '10.1.0.0/26' }))
 })
 
+test('a learned route takes the place of no default route and of no connected subnet, whatever the pools are', t => {
+  const ownership = new Ownership(AGENT)
+  ownership.setDestinations(['0.0.0.0/0', '10.1.0.0/16'])
+  const may = (protocol: number, dst: string) =>
+    ownership.mayTakeRoute(route({ dst, protocol, gateway: undefined }), route({ dst }))
+  t.false(may(bird, '0.0.0.0/0'))
+  t.false(may(kernel, '10.1.2.0/24'))
+  t.true(may(bird, '10.1.2.0/24'))
+})
+
 test('addresses: all of the VXLAN device, those of a pool on tunl0, the old gateway on lo', t => {
   const ownership = new Ownership(AGENT)
   ownership.setDestinations(['10.1.0.0/16'])
