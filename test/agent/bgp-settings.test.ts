@@ -1,5 +1,7 @@
 // BGPConfiguration and BGPPeer under a running cluster: what both ends of a session must do together.
 import test from 'ava'
+import type { NodeAgent } from '../../agent/node-agent.ts'
+import { NODE_ANNOTATION } from '../../api/core.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { aNode, aPool, aResource } from '../datastore/objects.ts'
 import { aCluster, aMachine, eventually, learnedRoutes, startAgent } from './machines.ts'
@@ -79,4 +81,46 @@ test('a BGPPeer for all nodes and one for this node with the same address are on
     agent.conditions().find(({ reason }) => reason === 'AddressClash'),
     { type: 'PeersConfigured', object: { kind: 'BGPPeer', name: 'all' } },
   )
+})
+
+test('with Calico’s objects for route reflection every node learns the blocks of the others from the reflector alone', async t => {
+  const { store, network, machines } = await aCluster(t)
+  await store.delete('Node', 'n1')
+  const reflector = { labels: { rr: 'yes' }, annotations: { [NODE_ANNOTATION.routeReflectorClusterId]: '224.0.0.1' } }
+  await store.create('Node', aNode('r1', reflector))
+  await store.create('Node', aNode('n3'))
+  const mesh = { nodeToNodeMeshEnabled: false }
+  await store.create('BGPConfiguration', aResource('BGPConfiguration', { metadata: { name: 'default' }, spec: mesh }))
+  const joined = { nodeSelector: 'all()', peerSelector: "rr == 'yes'" }
+  await store.create('BGPPeer', aResource('BGPPeer', { metadata: { name: 'reflected' }, spec: joined }))
+  const [r1, n3] = [await aMachine(t, 'r1', '192.0.2.21'), await aMachine(t, 'n3', '192.0.2.13')]
+  const agents: NodeAgent[] = []
+  for (const machine of [r1, n3, machines[1]]) agents.push(await startAgent(t, machine, store, network))
+  const peersOf = (i: number) =>
+    agents[i]!.status()
+      .peers.map(({ address, state }) => `${address} ${state}`)
+      .sort()
+  await eventually(
+    t,
+    'sessions with the reflector alone',
+    () => [0, 1, 2].map(peersOf),
+    all =>
+      `${all.flat()}` === ['192.0.2.12', '192.0.2.13', '192.0.2.21', '192.0.2.21'].map(a => `${a} Established`).join(),
+  )
+  const [blockOf3] = agents[1]!.allocator.blocks()
+  const [blockOf2] = agents[2]!.allocator.blocks()
+  await eventually(
+    t,
+    'a route from node to node, not through the reflector',
+    async () => [await learnedRoutes(n3), await learnedRoutes(machines[1])],
+    ([of3, of2]) =>
+      of3!.includes(`${blockOf2!.cidr} via 192.0.2.12`) && of2!.includes(`${blockOf3!.cidr} via 192.0.2.13`),
+  )
+  const [{ attributes } = { attributes: undefined }] = agents[1]!.explain(blockOf2!.cidr).candidates
+  t.like(attributes, { originatorId: '192.0.2.12', clusterList: ['224.0.0.1'] })
+  for (const agent of agents)
+    t.deepEqual(
+      agent.conditions().filter(({ type, status }) => type === 'PeersConfigured' && status !== 'True'),
+      [],
+    )
 })
