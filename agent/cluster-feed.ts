@@ -31,6 +31,7 @@ export class ClusterFeed {
   readonly #fields = new Map<string, Condition>()
   #pools: ReadonlyMap<string, Pool> = new Map()
   #peers: Peers | undefined
+  #own: { address: string; ipv6Address?: string } | undefined
 
   constructor(deps: ClusterFeedDeps) {
     const { view, changed } = deps
@@ -53,10 +54,15 @@ export class ClusterFeed {
     this.#configure()
   }
 
-  /** Sets this node's address: from now on it has sessions. */
-  open(address: string): void {
+  /** Sets this node's addresses: from now on it has sessions. */
+  open(own: { address: string; ipv6Address?: string }): void {
     const { nodeName, view } = this.#deps
-    const peers = new Peers({ nodeName, address, config: this.#bgp() })
+    this.#own = own
+    if (this.#peers !== undefined) {
+      this.#peers.configure(own)
+      return
+    }
+    const peers = new Peers({ nodeName, ...own, config: this.#bgp() })
     for (const [name, facts] of this.#nodes) peers.node(name, facts)
     for (const object of view.all('BGPPeer')) peers.bgpPeer(object.metadata.name, object)
     this.#peers = peers
@@ -72,11 +78,12 @@ export class ClusterFeed {
   ): Promise<void> {
     const { view, report } = this.#deps
     const peers = this.#peers
-    if (peers === undefined) return
+    const at = this.#own
+    if (peers === undefined || at === undefined) return
     const { asn, clusterId } = peers
     // first: no peer may be heard under old rules
     routing.trust({ own: [...blocks, ...own], pools: trustedPools(view.all('IPPool')) })
-    await routing.identify({ asn, clusterId, port: this.#bgp().listenPort })
+    await routing.identify({ asn, clusterId, port: this.#bgp().listenPort, ...at })
     routing.change(peers.take())
     routing.announce(announcedBlocks(blocks, view.all('IPPool'), this.#bgp()))
     report('peers', peers.refused())

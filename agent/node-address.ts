@@ -1,16 +1,18 @@
-// Which address of this machine is the node's. Chosen once at start and never re-picked while running: a changed
-// pick breaks every session and tunnel of a working node. Ambiguity is refused, not guessed.
+// Which addresses of this machine are the node's. One in use is kept as long as the machine has it, whatever else could be
+// chosen: another one resets every session and tunnel. One that is gone is waited for a moment, as uplinks go and come,
+// and then another one is chosen. Ambiguity is refused, not guessed.
+import { isDeepStrictEqual } from 'node:util'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
 import { type Condition, unknown } from '../api/status.ts'
 import type { Address } from '../kernel/port/addresses.ts'
 import { KernelError } from '../kernel/port/error.ts'
-import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
-import type { Route } from '../kernel/port/routes.ts'
+import { ROUTE_SCOPE, type Route } from '../kernel/port/routes.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { familyOf, parseAddress } from '../lib/ip.ts'
+import { familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 
 export type NodeAddress = {
@@ -19,8 +21,11 @@ export type NodeAddress = {
   length: number
   /** Interface that carries it. */
   uplink: string
+  ifindex: number
   /** Of the uplink when the address was chosen, in bytes. */
   mtu: number
+  /** The IPv6 address with the length of its subnet, where the node has one. */
+  ipv6?: { address: string; length: number }
 }
 
 /** The address could not be chosen; the message names the candidates. */
@@ -28,14 +33,35 @@ class AddressProblem extends Error {
   override readonly name = 'AddressProblem'
 }
 
-export type OwnAddressDeps = { kernel: Kernel; clock: Clock; log: Log /** `auto`, or an address. */; wanted: string }
+export type OwnAddressDeps = {
+  kernel: Kernel
+  clock: Clock
+  log: Log
+  /** `auto`, or an address. */
+  wanted: string
+  /** The machine's addresses changed: `look` has something to do. */
+  changed: () => void
+}
 
-/** This node's address: looked for until there is one, and kept from then on. */
+/** What the choice depends on besides the machine. `ipv6`: the cluster has a use for an IPv6 address. */
+export type AddressHints = { node: Resource<'Node'> | undefined; ipv6: boolean }
+
+/** How long an address that the machine does not have any more, or not yet, is waited for before another one is chosen. */
+const WAIT_MS = 3000
+
+/** This node's addresses, followed as the machine's change. */
 export class OwnAddress {
   readonly #deps: OwnAddressDeps
-  readonly #backoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
+  readonly #backoff = new Backoff({ firstMs: 250, maxMs: 5_000 })
   #found: NodeAddress | undefined
   #problem = 'not looked for yet'
+  /** The machine may have changed since the last look. */
+  #dirty = true
+  #hints: AddressHints | undefined
+  #waitingSinceMs: number | undefined
+  /** The interface that last had the address. */
+  #uplink: string | undefined
+  #monitor: KernelMonitor | undefined
   #cancel: Cancel = () => undefined
 
   constructor(deps: OwnAddressDeps) {
@@ -53,70 +79,154 @@ export class OwnAddress {
     return [unknown('NodeAddressKnown', { reason: 'NoAddress', message: this.#problem, remedy })]
   }
 
-  /** Looks once; without success `again` is called after a while. */
-  async look(node: Resource<'Node'> | undefined, again: () => void): Promise<NodeAddress | undefined> {
-    const { kernel, clock, log, wanted } = this.#deps
+  /**
+   * The node's addresses as of now; the kernel is asked only after it told of a change. Undefined while there is no IPv4
+   * address; `changed` is called when it is time to look again. Calls must not overlap.
+   */
+  async look(hints: AddressHints): Promise<NodeAddress | undefined> {
+    this.#monitor ??= this.#deps.kernel.monitor(event => this.#observe(event))
+    if (!this.#dirty && this.#found !== undefined && isDeepStrictEqual(hints, this.#hints)) return this.#found
+    this.#dirty = false
+    this.#hints = hints
+    const { log } = this.#deps
     try {
-      this.#found = await chooseNodeAddress(kernel, wanted, node)
-      log.info(this.#found, 'node address chosen')
-      return this.#found
+      const before = this.#found
+      const { address, waitMs } = await this.#choose(hints)
+      if (waitMs !== undefined) this.#again(waitMs)
+      else this.#backoff.reset()
+      this.#found = address
+      this.#uplink = address?.uplink ?? this.#uplink
+      if (address !== undefined && !isDeepStrictEqual(address, before))
+        log.info({ ...address, before }, 'node address chosen')
     } catch (error) {
       if (!(error instanceof AddressProblem || error instanceof KernelError)) throw error
       this.#problem = error.message
+      // a kernel that cannot be read is no reason to give the address up
+      if (error instanceof AddressProblem) this.#found = undefined
       const delayMs = this.#backoff.next()
       log.error({ err: error, delayMs }, 'no node address yet; this node can serve no pods')
-      this.#cancel()
-      this.#cancel = clock.after(delayMs, again)
-      return undefined
+      this.#again(delayMs)
     }
+    return this.#found
   }
 
   close(): void {
     this.#cancel()
+    this.#monitor?.close()
+  }
+
+  #again(delayMs: number): void {
+    this.#cancel()
+    this.#cancel = this.#deps.clock.after(delayMs, () => {
+      this.#dirty = true
+      this.#deps.changed()
+    })
+  }
+
+  #observe(event: KernelEvent): void {
+    if (!this.#concerns(event)) return
+    this.#dirty = true
+    this.#deps.changed()
+  }
+
+  #concerns(event: KernelEvent): boolean {
+    switch (event.type) {
+      case 'overrun':
+        return true
+      case 'address':
+      case 'address-gone':
+        return event.address.scope === ROUTE_SCOPE.universe
+      case 'link':
+      case 'link-gone':
+        return this.#found?.uplink === event.link.name
+      case 'route':
+        return this.#found === undefined && event.route.dst === '0.0.0.0/0'
+      default:
+        return false
+    }
+  }
+
+  /** Throws AddressProblem. With `waitMs` it has to be looked at again after so long. */
+  async #choose(hints: AddressHints): Promise<{ address: NodeAddress | undefined; waitMs?: number }> {
+    const { kernel, clock, wanted } = this.#deps
+    const [links, addresses, routes] = await Promise.all([
+      kernel.links(),
+      kernel.addresses(),
+      kernel.routes({ family: 'ipv4', table: 254 }),
+    ])
+    const local = addresses.filter(a => familyOf(a.address) === 'ipv4')
+    const found = [...candidates(wanted, this.#found, hints.node)]
+    for (const { text } of found) {
+      const has = local.find(a => a.address === text)
+      if (has === undefined) continue
+      this.#waitingSinceMs = undefined
+      return { address: withIpv6(describe(has, links), addresses, hints) }
+    }
+    const [first] = found
+    const otherwise = () =>
+      withIpv6(describe(byUplink({ local, links, routes, last: this.#uplink }), links), addresses, hints)
+    if (first === undefined) return { address: otherwise() }
+    const nowMs = clock.monotonicMs()
+    this.#waitingSinceMs ??= nowMs
+    const leftMs = this.#waitingSinceMs + WAIT_MS - nowMs
+    const has = local.map(a => a.address).join(', ')
+    const missing = `${first.origin} is ${first.text}, which no interface of this machine has (it has ${has}); correct it, or give --node-ip`
+    if (leftMs > 0) {
+      this.#problem = missing
+      return { address: this.#found, waitMs: leftMs }
+    }
+    if (wanted !== 'auto') throw new AddressProblem(missing)
+    const chosen = otherwise()
+    this.#waitingSinceMs = undefined
+    return { address: chosen }
   }
 }
 
 /**
- * The node's IPv4 address: `wanted` where given (an address, or `auto`), else the node's own annotation from an
- * earlier run, else its Kubernetes InternalIP, else the only address of the interface of the default route. Whatever
- * is chosen must exist on this machine.
+ * What the IPv4 address should be, the best first: `wanted` alone where given (an address, or `auto`), else the one in use,
+ * the node's own annotation from an earlier run, and its Kubernetes InternalIP. Without any it is the only address of the
+ * interface of the default route.
  */
-async function chooseNodeAddress(
-  kernel: Kernel,
+function* candidates(
   wanted: string,
+  inUse: NodeAddress | undefined,
   node: Resource<'Node'> | undefined,
-): Promise<NodeAddress> {
-  const [links, addresses, routes] = await Promise.all([
-    kernel.links(),
-    kernel.addresses(),
-    kernel.routes({ family: 'ipv4', table: 254 }),
-  ])
-  const local = addresses.filter(a => familyOf(a.address) === 'ipv4')
-  for (const [text, origin] of candidates(wanted, node)) {
-    const found = local.find(a => a.address === text)
-    if (found !== undefined) return describe(found, links)
-    throw new AddressProblem(
-      `${origin} is ${text}, which no interface of this machine has (it has ${local.map(a => a.address).join(', ')}); ` +
-        'correct it, or give --node-ip',
-    )
+): Generator<{ text: string; origin: string }> {
+  if (wanted !== 'auto') {
+    yield { text: wanted.split('/')[0]!, origin: '--node-ip' }
+    return
   }
-  return describe(byDefaultRoute(local, links, routes), links)
-}
-
-function* candidates(wanted: string, node: Resource<'Node'> | undefined): Generator<[string, string]> {
-  if (wanted !== 'auto') yield [wanted.split('/')[0]!, '--node-ip']
+  if (inUse !== undefined) yield { text: inUse.address, origin: 'the address in use' }
   const annotation = node?.metadata.annotations?.[NODE_ANNOTATION.ipv4Address]
-  if (annotation !== undefined) yield [annotation.split('/')[0]!, `annotation ${NODE_ANNOTATION.ipv4Address}`]
+  if (annotation !== undefined && annotation !== '')
+    yield { text: annotation.split('/')[0]!, origin: `annotation ${NODE_ANNOTATION.ipv4Address}` }
   const internal = (node?.status?.addresses ?? []).find(
     a => a.type === 'InternalIP' && parseAddress(a.address) !== undefined && familyOf(a.address) === 'ipv4',
   )
-  if (internal !== undefined) yield [internal.address, 'the InternalIP of the Node object']
+  if (internal !== undefined) yield { text: internal.address, origin: 'the InternalIP of the Node object' }
 }
 
-function byDefaultRoute(local: readonly Address[], links: readonly Link[], routes: readonly Route[]): Address {
+/**
+ * With the node's IPv6 address, where it has one: that of its annotation, else, if the cluster uses IPv6, the only one of
+ * the uplink that is not link-local. A node that nobody asked for it has none: it makes the host an IPv6 router.
+ */
+function withIpv6(chosen: NodeAddress, addresses: readonly Address[], { node, ipv6 }: AddressHints): NodeAddress {
+  const local = addresses.filter(a => familyOf(a.address) === 'ipv6' && !isLinkLocal(a.address) && a.address !== '::1')
+  const annotation = node?.metadata.annotations?.[NODE_ANNOTATION.ipv6Address]
+  const named = parseAddress(annotation?.split('/')[0] ?? '')
+  const ofUplink = local.filter(a => a.ifindex === chosen.ifindex)
+  const found = local.find(a => a.address === named) ?? (ipv6 && ofUplink.length === 1 ? ofUplink[0] : undefined)
+  return found === undefined ? chosen : { ...chosen, ipv6: { address: found.address, length: found.length } }
+}
+
+type Machine = { local: readonly Address[]; links: readonly Link[]; routes: readonly Route[]; last: string | undefined }
+
+/** The only address of the interface of the default route. With an address goes its default route: then that of the last uplink. */
+function byUplink({ local, links, routes, last }: Machine): Address {
   const defaults = routes.filter(r => r.dst === '0.0.0.0/0' && r.ifindex !== undefined)
   const best = Math.min(...defaults.map(r => r.metric ?? 0))
   const uplinks = new Set(defaults.filter(r => (r.metric ?? 0) === best).map(r => r.ifindex))
+  if (uplinks.size === 0) for (const link of links) if (link.name === last) uplinks.add(link.index)
   const found = local.filter(a => uplinks.has(a.ifindex))
   if (found.length === 1) return found[0]!
   const names = found.map(a => `${a.address} on ${links.find(l => l.index === a.ifindex)?.name}`)
@@ -130,5 +240,5 @@ function byDefaultRoute(local: readonly Address[], links: readonly Link[], route
 function describe({ address, length, ifindex }: Address, links: readonly Link[]): NodeAddress {
   const link = links.find(l => l.index === ifindex)
   if (link === undefined) throw new AddressProblem(`the interface of ${address} vanished while it was read; try again`)
-  return { address, length, uplink: link.name, mtu: link.mtu }
+  return { address, length, uplink: link.name, ifindex, mtu: link.mtu }
 }

@@ -85,7 +85,7 @@ export class NodeNetwork {
     const { nodeName, nodeIp: wanted, kernel, store, clock, log, view, felix, allocator, status, record } = deps
     const changed = () => this.changed()
     this.#deps = deps
-    this.#own = new OwnAddress({ kernel, clock, log, wanted })
+    this.#own = new OwnAddress({ kernel, clock, log, wanted, changed })
     this.#tunnels = new TunnelAddresses({ nodeName, allocator, clock, changed })
     this.#sessions = new SessionLog({ clock, log: log.child({ room: 'bgp' }), record })
     this.#publisher = new NodePublisher(nodeName, { store, clock, log })
@@ -186,13 +186,14 @@ export class NodeNetwork {
     const { view, felix, allocator } = this.#deps
     // without its blocks this node would look as if it had none, and the others would remove their routes to it
     if (!view.synced || !allocator.blocksKnown) return
-    const own = this.#own.found ?? (await this.#lookForOwn())
+    const own = await this.#lookForOwn()
     if (own === undefined || this.#closed) return
     this.#tunnels.need(felix.tunnelsNeeded())
     // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it
     if (this.#tunnels.asking) return
     this.#describe(own)
-    this.#routing ??= this.#openRouting(own)
+    this.#feed.open({ address: own.address, ...(own.ipv6 !== undefined && { ipv6Address: own.ipv6.address }) })
+    this.#routing ??= this.#openRouting()
     await this.#feed.flush(this.#routing, { blocks: this.#blocks, own: this.#alsoOwn(own) })
     felix.complete('datastore')
     this.#kernelReady.ask()
@@ -200,17 +201,19 @@ export class NodeNetwork {
 
   async #lookForOwn(): Promise<NodeAddress | undefined> {
     const { view, felix, nodeName } = this.#deps
-    const own = await this.#own.look(view.get('Node', nodeName), () => this.changed())
-    if (own !== undefined) felix.configure({ uplinkMtu: own.mtu })
+    const before = this.#own.found
+    const ipv6 = view.all('IPPool').some(({ spec }) => !spec.disabled && familyOf(spec.cidr) === 'ipv6')
+    const own = await this.#own.look({ node: view.get('Node', nodeName), ipv6 })
+    // felix follows the MTU of an uplink itself
+    if (own !== undefined && own.uplink !== before?.uplink) felix.configure({ uplinkMtu: own.mtu })
     return own
   }
 
-  #openRouting({ address }: NodeAddress): Routing {
+  #openRouting(): Routing {
     const { transport, clock, log, nodeName, felix } = this.#deps
     const { capabilities, hadRoutes: restarting } = this.#facts
-    this.#feed.open(address)
     return new Routing({
-      ...{ transport, clock, log: log.child({ room: 'bgp' }), nodeName, address, capabilities, restarting },
+      ...{ transport, clock, log: log.child({ room: 'bgp' }), nodeName, capabilities, restarting },
       sessions: this.#sessions,
       learned: (prefix, route) => felix.set('learned', prefix, route),
       converged: () => felix.complete('bgp'),
@@ -218,16 +221,17 @@ export class NodeNetwork {
   }
 
   /** Tells felix and the other nodes who this node is. */
-  #describe({ address, length, uplink }: NodeAddress): void {
+  #describe({ address, length, uplink, ipv6: own6 }: NodeAddress): void {
     const { nodeName: name, felix, view } = this.#deps
     const { ipip: ipipTunnelAddress, vxlan: vxlanTunnelAddress } = this.#tunnels.addresses
     const [ipv4, vxlanTunnelMac] = [`${address}/${length}`, vtepMac(name)]
     const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
-    felix.configure({ node: { name, ipv4, uplink, ...tunnels, vxlanTunnelMac } })
+    const ipv6 = own6 && `${own6.address}/${own6.length}`
+    felix.configure({ node: { name, ipv4, ...(ipv6 !== undefined && { ipv6 }), uplink, ...tunnels, vxlanTunnelMac } })
     const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
     const facts = { ...tunnels, vxlanTunnelMac: publishedMac }
-    this.#confirm(this.#feed.rival({ address, ...facts }))
-    this.#publisher.want({ ipv4, ...facts, confirmed: this.#confirmed }, view.get('Node', name))
+    this.#confirm(this.#feed.rival({ address, ipv6Address: own6?.address, ...facts }))
+    this.#publisher.want({ ipv4, ipv6, ...facts, confirmed: this.#confirmed }, view.get('Node', name))
   }
 
   /**
@@ -244,9 +248,10 @@ export class NodeNetwork {
   }
 
   /** What belongs to this node besides its blocks: its subnet, and pods whose address lies in no block of it. */
-  #alsoOwn({ address, length }: NodeAddress): string[] {
+  #alsoOwn({ address, length, ipv6 }: NodeAddress): string[] {
     const outside = this.#deps.podAddresses().filter(pod => !this.#blocks.some(block => contains(block, pod)))
-    return [`${address}/${length}`, ...outside.map(pod => `${pod}/${addressBits(familyOf(pod))}`)]
+    const subnets = [`${address}/${length}`, ...(ipv6 === undefined ? [] : [`${ipv6.address}/${ipv6.length}`])]
+    return [...subnets, ...outside.map(pod => `${pod}/${addressBits(familyOf(pod))}`)]
   }
 
   #tellBlocks(): void {

@@ -10,6 +10,8 @@ import type { Log } from '../lib/log.ts'
 export type OwnFacts = {
   /** `address/length` on the uplink: peers resolve CrossSubnet by their own mask, people read ours. */
   ipv4: string
+  /** The same for IPv6; absent: what the object says stays, since a person may have written it. */
+  ipv6?: string
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   vxlanTunnelMac?: string
@@ -21,6 +23,7 @@ export type OwnFacts = {
 function factAnnotations(facts: OwnFacts): Record<string, string | null> {
   return {
     [NODE_ANNOTATION.ipv4Address]: facts.ipv4,
+    ...(facts.ipv6 !== undefined && { [NODE_ANNOTATION.ipv6Address]: facts.ipv6 }),
     [NODE_ANNOTATION.ipipTunnelAddress]: facts.ipipTunnelAddress ?? null,
     [NODE_ANNOTATION.vxlanTunnelAddress]: facts.vxlanTunnelAddress ?? null,
     [NODE_ANNOTATION.vxlanTunnelMac]: facts.vxlanTunnelMac ?? null,

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
-import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
+import type { Listener, RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
@@ -27,8 +27,6 @@ export type RoutingDeps = {
   clock: Clock
   log: Log
   nodeName: string
-  /** The node's own address: router id, source of sessions, next hop of its blocks. */
-  address: string
   capabilities: Capabilities
   /** An earlier run left routes in the kernel, so peers may be keeping ours: graceful restart (RFC 4724 §4.1). */
   restarting: boolean
@@ -39,8 +37,11 @@ export type RoutingDeps = {
   sessions: SessionLog
 }
 
-/** `clusterId`: of a route reflector. */
-export type SpeakerIdentity = { asn: number; port: number; clusterId?: string }
+/**
+ * `address` is the node's own: router id, source of sessions, next hop of its blocks. `ipv6Address`: the same for IPv6, where
+ * it has one. `clusterId`: of a route reflector.
+ */
+export type SpeakerIdentity = { asn: number; port: number; address: string; ipv6Address?: string; clusterId?: string }
 
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
 const HANDOVER_MS = 10_000
@@ -57,7 +58,8 @@ export class Routing {
   readonly #overLimit = new Map<string, string>()
   #trust: Trust = { own: [], pools: [] }
   #announced: ReadonlyMap<string, Announced> = new Map()
-  #identity: SpeakerIdentity | undefined
+  #identity: Omit<SpeakerIdentity, 'ipv6Address'> | undefined
+  #ipv6: { address: string; listener: Listener | undefined } | undefined
   #speaker: Speaker | undefined
   #restarting: boolean
   #cancelConvergence: Cancel = () => undefined
@@ -69,22 +71,36 @@ export class Routing {
   }
 
   /** Sets what is fixed for the life of a speaker. Another identity resets all sessions. */
-  async identify(identity: SpeakerIdentity): Promise<void> {
-    if (isDeepStrictEqual(identity, this.#identity)) return
+  async identify({ ipv6Address, ...identity }: SpeakerIdentity): Promise<void> {
+    if (!isDeepStrictEqual(identity, this.#identity)) await this.#startAnew(identity)
+    await this.#listenIpv6(ipv6Address)
+  }
+
+  async #startAnew(identity: Omit<SpeakerIdentity, 'ipv6Address'>): Promise<void> {
     const { log } = this.#deps
+    const change = { old: this.#identity, new: identity }
     if (this.#identity !== undefined)
-      log.warn(
-        { old: this.#identity, new: identity },
-        'the identity of the BGP speaker changed: all sessions are reset',
-      )
+      log.warn(change, 'the identity of the BGP speaker changed: all sessions are reset')
     this.#identity = identity
     await this.#speaker?.close({ graceful: false })
     this.#handOver()
     const speaker = this.#start(identity)
     this.#speaker = speaker
+    this.#ipv6 = undefined
     for (const { config } of this.#peers.values()) speaker.setPeer(this.#withImport(config))
     for (const block of this.#announced.values()) this.#announce(speaker, block)
-    await this.#listen(speaker, identity.port)
+    const { address, port } = identity
+    await this.#listen(speaker, { address, port })
+  }
+
+  /** Another IPv6 address, which comes and goes with the use of IPv6, leaves the other sessions alone. */
+  async #listenIpv6(address: string | undefined): Promise<void> {
+    if (address === this.#ipv6?.address || this.#speaker === undefined || this.#identity === undefined) return
+    await this.#ipv6?.listener?.close()
+    this.#ipv6 = undefined
+    if (address === undefined) return
+    const listener = await this.#listen(this.#speaker, { address, port: this.#identity.port })
+    this.#ipv6 = { address, listener }
   }
 
   /** Sets and ends sessions. */
@@ -156,8 +172,8 @@ export class Routing {
     await this.#speaker?.close({ graceful: true })
   }
 
-  #start({ asn, clusterId }: SpeakerIdentity): Speaker {
-    const { transport, clock, log, address, sessions, restarting: hadRoutes, converged } = this.#deps
+  #start({ asn, clusterId, address }: Omit<SpeakerIdentity, 'ipv6Address'>): Speaker {
+    const { transport, clock, log, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
     const config = { asn, routerId: address, ...(clusterId !== undefined && { clusterId }) }
@@ -174,14 +190,14 @@ export class Routing {
     return speaker
   }
 
-  async #listen(speaker: Speaker, port: number): Promise<void> {
-    const { address, nodeName, log } = this.#deps
+  async #listen(speaker: Speaker, at: { address: string; port: number }): Promise<Listener | undefined> {
+    const { nodeName, log } = this.#deps
     try {
-      await speaker.listen({ address, port })
+      return await speaker.listen(at)
     } catch (error) {
       // whatever the system refuses (a port in use, an address that went) leaves the sessions that we dial
-      const message = `node ${nodeName} cannot listen for BGP; only sessions it dials will come up`
-      log.error({ err: error, address, port }, message)
+      log.error({ err: error, ...at }, `node ${nodeName} cannot listen for BGP; only sessions it dials will come up`)
+      return undefined
     }
   }
 

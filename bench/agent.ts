@@ -57,7 +57,7 @@ function started() {
   const feed = new ClusterFeed({
     ...{ nodeName: 'n0', view, felix, report: () => undefined, changed: () => undefined },
   })
-  feed.open(address(0))
+  feed.open({ address: address(0) })
   return {
     tell: (after: Resource<'Node'>, before: Resource<'Node'> | undefined) =>
       listener({ key: after.metadata.name, ...(before !== undefined && { before }), after }),

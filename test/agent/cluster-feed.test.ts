@@ -107,7 +107,7 @@ test('sessions, blocks and refusals go out with the flush, from the state as it 
   const sessions = new SessionLog({ clock, log: silentLog })
   const routing = new Routing({
     ...{ transport: new MemoryNetwork().host('192.0.2.11'), clock, log: silentLog, nodeName: 'n1' },
-    ...{ address: '192.0.2.11', capabilities: { ipip: true, vxlan: true }, restarting: false, sessions },
+    ...{ capabilities: { ipip: true, vxlan: true }, restarting: false, sessions },
     ...{ learned: () => undefined, converged: () => undefined },
   })
   t.teardown(() => routing.close())
@@ -117,7 +117,7 @@ test('sessions, blocks and refusals go out with the flush, from the state as it 
   await store.create('BGPPeer', peer('b'))
   await store.create('Node', at('n3', '192.0.2.13', { [NODE_ANNOTATION.asNumber]: 'many' }))
   await turns()
-  feed.open('192.0.2.11')
+  feed.open({ address: '192.0.2.11' })
   await feed.flush(routing, { blocks: ['10.244.0.0/26'], own: [] })
   t.deepEqual(
     routing

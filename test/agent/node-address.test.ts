@@ -1,6 +1,7 @@
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { OwnAddress } from '../../agent/node-address.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import type { Resource } from '../../api/kinds.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { ManualClock } from '../../lib/clock.ts'
@@ -19,8 +20,9 @@ async function aMachine(addresses: readonly string[], { gateway = true } = {}) {
     await kernel.changeRoutes([{ verb: 'add', route: { ...route, scope: 0, gateway: '192.0.2.1', ifindex } }])
   const clock = new ManualClock()
   const look = async (wanted: string, node?: ReturnType<typeof aNode>) => {
-    const own = new OwnAddress({ kernel, clock, log: silentLog, wanted })
-    const found = await own.look(node, () => undefined)
+    const own = new OwnAddress({ kernel, clock, log: silentLog, wanted, changed: () => undefined })
+    const found = await own.look({ node, ipv6: false })
+    own.close()
     return found?.address ?? own.refused()[0]?.message
   }
   return { kernel, clock, look, ifindex }
@@ -47,24 +49,122 @@ test('without a default route nothing is guessed', async t => {
   t.regex((await (await aMachine(['192.0.2.11'], { gateway: false })).look('auto'))!, /no IPv4 default route/)
 })
 
-test('it is looked for again after a while, and kept once it is found', async t => {
-  const { kernel, clock, ifindex } = await aMachine([])
-  const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: '192.0.2.11' })
+/** The addresses of a machine as one agent follows them: it looks whenever it is told to. */
+async function aFollower(
+  t: ExecutionContext,
+  { wanted = 'auto', node, ipv6 = false }: { wanted?: string; node?: Resource<'Node'>; ipv6?: boolean } = {},
+) {
+  const machine = await aMachine(['192.0.2.11'])
+  const { kernel, clock, ifindex } = machine
   let asked = 0
+  const own = new OwnAddress({ kernel, clock, log: silentLog, wanted, changed: () => asked++ })
+  t.teardown(() => own.close())
+  const look = async () => {
+    asked = 0
+    await own.look({ node, ipv6 })
+    return own.found?.address
+  }
+  const address = (text: string) => ({ ifindex, address: text, length: 24, scope: ROUTE_SCOPE.universe })
+  const turns = async () => {
+    for (let i = 0; i < 5; i++) await new Promise(setImmediate)
+  }
+  const change = async ({ add, remove }: { add?: string; remove?: string }) => {
+    if (remove !== undefined) await kernel.deleteAddress(address(remove))
+    if (add !== undefined) await kernel.addAddress(address(add))
+    await turns()
+  }
+  return { ...machine, own, look, change, asked: () => asked }
+}
+
+test('it is looked for again after a while, and kept once it is found', async t => {
+  const { own, look, clock, asked, change } = await aFollower(t, { wanted: '192.0.2.77' })
   t.like(own.refused()[0], { type: 'NodeAddressKnown', status: 'Unknown' })
-  t.is(await own.look(undefined, () => asked++), undefined)
-  clock.advance(500)
-  t.is(asked, 1)
-  await kernel.addAddress({ ifindex, address: '192.0.2.11', length: 24, scope: ROUTE_SCOPE.universe })
-  t.like(await own.look(undefined, () => asked++), { address: '192.0.2.11', length: 24, uplink: 'eth0' })
+  t.is(await look(), undefined)
+  clock.advance(4000)
+  t.is(asked(), 1)
+  await change({ add: '192.0.2.77' })
+  t.is(await look(), '192.0.2.77')
+  t.like(own.found, { address: '192.0.2.77', length: 24, uplink: 'eth0' })
   t.deepEqual(own.refused(), [])
   t.is(clock.pending, 0)
 })
 
+test('a node whose address changed takes the new one within seconds, by itself', async t => {
+  const { look, change, clock, asked } = await aFollower(t)
+  t.is(await look(), '192.0.2.11')
+  await change({ remove: '192.0.2.11', add: '192.0.2.22' })
+  t.true(asked() > 0, 'the kernel told of it')
+  t.is(await look(), '192.0.2.11', 'an address may come back at once')
+  clock.advance(3000)
+  t.is(asked(), 1)
+  t.is(await look(), '192.0.2.22')
+})
+
+test('the annotation of an earlier run does not keep an address that the machine lost', async t => {
+  const node = aNode('n1', { annotations: { [NODE_ANNOTATION.ipv4Address]: '192.0.2.99/24' } })
+  const { look, clock, own } = await aFollower(t, { node })
+  t.is(await look(), undefined)
+  t.regex(own.refused()[0]!.message, /IPv4Address is 192\.0\.2\.99, which no interface of this machine has/)
+  clock.advance(3000)
+  t.is(await look(), '192.0.2.11')
+})
+
+test('an uplink that goes and comes changes nothing; while it is away for long the node has no address', async t => {
+  const { look, change, clock, own } = await aFollower(t)
+  await look()
+  await change({ remove: '192.0.2.11' })
+  t.is(await look(), '192.0.2.11')
+  await change({ add: '192.0.2.11' })
+  t.is(await look(), '192.0.2.11')
+  clock.advance(10_000)
+  t.is(await look(), '192.0.2.11')
+  await change({ remove: '192.0.2.11' })
+  await look()
+  clock.advance(3000)
+  t.is(await look(), undefined)
+  t.like(own.refused()[0], { type: 'NodeAddressKnown', status: 'Unknown' })
+  await change({ add: '192.0.2.11' })
+  t.is(await look(), '192.0.2.11')
+})
+
+test('an address in use is kept while the machine has it, whatever else could be chosen', async t => {
+  const { look, change } = await aFollower(t)
+  await look()
+  await change({ add: '192.0.2.5' })
+  t.is(await look(), '192.0.2.11')
+})
+
+test('without a change the kernel is not asked again', async t => {
+  const { look, kernel, change } = await aFollower(t)
+  await look()
+  kernel.addresses = () => Promise.reject(new Error('asked'))
+  await look()
+  await change({})
+  t.is(await look(), '192.0.2.11')
+})
+
+test('an IPv6 address is taken where the cluster uses IPv6 and there is one choice, or where the Node names it', async t => {
+  const six = (text: string, ifindex: number) => ({ ifindex, address: text, length: 64, scope: ROUTE_SCOPE.universe })
+  const unused = await aFollower(t)
+  await unused.kernel.addAddress(six('2001:db8::11', unused.ifindex))
+  await unused.look()
+  t.is(unused.own.found?.ipv6, undefined)
+  const used = await aFollower(t, { ipv6: true })
+  await used.kernel.addAddress(six('2001:db8::11', used.ifindex))
+  await used.kernel.addAddress({ ...six('fe80::11', used.ifindex), scope: ROUTE_SCOPE.link })
+  await used.look()
+  t.deepEqual(used.own.found?.ipv6, { address: '2001:db8::11', length: 64 })
+  const node = aNode('n1', { annotations: { [NODE_ANNOTATION.ipv6Address]: '2001:db8::12/64' } })
+  const named = await aFollower(t, { node })
+  for (const text of ['2001:db8::11', '2001:db8::12']) await named.kernel.addAddress(six(text, named.ifindex))
+  await named.look()
+  t.is(named.own.found?.ipv6?.address, '2001:db8::12')
+})
+
 test('closed, it asks no more', async t => {
   const { kernel, clock } = await aMachine([])
-  const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: '192.0.2.11' })
-  await own.look(undefined, () => t.fail())
+  const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: '192.0.2.11', changed: () => t.fail() })
+  await own.look({ node: undefined, ipv6: false })
   own.close()
   t.is(clock.pending, 0)
 })

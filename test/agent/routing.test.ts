@@ -18,7 +18,7 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
   let converged = 0
   const address = ADDRESS[name]
   const routing = new Routing({
-    ...{ transport: network.host(address), clock, log: silentLog, nodeName: name, address },
+    ...{ transport: network.host(address), clock, log: silentLog, nodeName: name },
     ...{ capabilities: { ipip: false, vxlan: true }, restarting, sessions: new SessionLog({ clock, log: silentLog }) },
     learned: (prefix, route) => void (route === undefined ? learned.delete(prefix) : learned.add(prefix)),
     converged: () => converged++,
@@ -30,7 +30,7 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
   }
   const identify = async (asNumber: number, port = 179) => {
     peers.configure({ config: { ...bgpSettings(undefined), asNumber, listenPort: port } })
-    await routing.identify({ asn: asNumber, port })
+    await routing.identify({ asn: asNumber, port, address })
     routing.change(peers.take())
   }
   return { routing, identify, prefixes: () => [...learned], converged: () => converged }

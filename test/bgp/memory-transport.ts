@@ -34,7 +34,7 @@ export class MemoryHost implements Transport {
     signal.throwIfAborted()
     const accept = this.#network.listeners.get(`${options.address} ${options.port}`)
     if (accept === undefined) throw Object.assign(new Error('nobody listens'), { code: 'ECONNREFUSED' })
-    const [mine, theirs] = pair(this.#network, this.#address, options.address, options.port)
+    const [mine, theirs] = pair(this.#network, options.source ?? this.#address, options.address, options.port)
     accept(theirs)
     return mine
   }
