@@ -41,6 +41,7 @@ export function lockFile(path: string, message: string): FileLock {
   return {
     isHeld: () => {
       const found = stat(path)
+      if (found === 'unknown' || locked === 'unknown') return true
       return found !== undefined && found.ino === locked?.ino && found.dev === locked.dev
     },
     release: () => {
@@ -50,10 +51,11 @@ export function lockFile(path: string, message: string): FileLock {
   }
 }
 
-function stat(path: string): Stats | undefined {
+/** Undefined when nothing is there; a disk that fails says nothing. */
+function stat(path: string): Stats | undefined | 'unknown' {
   try {
     return statSync(path, { throwIfNoEntry: false })
   } catch {
-    return undefined // a part of the path is no folder any more, or its disk failed
+    return 'unknown'
   }
 }

@@ -37,6 +37,8 @@ export type NodeAgentOptions = {
   nodeName: string
   /** Where the databases live: survives reboots. */
   dataDir: string
+  /** Where they live until the next boot while the disk of `dataDir` cannot be written; absent: the agent does not start then. */
+  fallbackDir?: string
   /** `auto`, or an address of this machine. */
   nodeIp: string
   /** Of this machine (machine-id(5)); undefined where it has none. */
@@ -57,8 +59,8 @@ export type NodeAgentDeps = {
   lost: (message: string) => never
 }
 
-/** How often the lock is looked at when nothing is written. */
-const LOCK_CHECK_MS = 1000
+/** How often the data directory is looked at when nothing is written. */
+const DATA_CHECK_MS = 1000
 
 export class NodeAgent {
   readonly #options: NodeAgentOptions
@@ -84,7 +86,7 @@ export class NodeAgent {
     const { clock, log, transport, lost } = deps
     const { nodeName: node, dataDir, machineId } = options
     const roomLog = (room: string) => log.child({ room })
-    const data = openDataDirectory(dataDir, { owner: { node, machineId }, lost })
+    const data = openDataDirectory(dataDir, { owner: { node, machineId }, lost, fallback: options.fallbackDir })
     const kernel = guardKernel(deps.kernel, data.check)
     const store = guardStore(deps.store, data.check)
     this.#options = options
@@ -93,6 +95,7 @@ export class NodeAgent {
     this.events = new EventRing(this.#data.events, clock, log)
     const record = (event: EventRecord) => this.events.record(event)
     this.#status = new StatusModel({ clock, node: this.#self(), record })
+    for (const { message, remedy } of data.conditions()) log.error({ remedy }, message)
     const { acceptAfterMs } = options
     this.#caches = openCaches(store, {
       ...{ database: this.#data.node, clock, log: roomLog('datastore'), self: node, acceptAfterMs },
@@ -162,7 +165,7 @@ export class NodeAgent {
     this.#felix.start()
     this.#caches.start()
     this.allocator.start()
-    this.#watchLock()
+    this.#watchData()
   }
 
   /** What the CNI verbs need. */
@@ -240,9 +243,10 @@ export class NodeAgent {
     this.#data.close()
   }
 
-  #watchLock(): void {
+  #watchData(): void {
     this.#data.check()
-    this.#cancel = this.#deps.clock.after(LOCK_CHECK_MS, () => this.#watchLock())
+    this.#status.report('data', this.#data.conditions())
+    this.#cancel = this.#deps.clock.after(DATA_CHECK_MS, () => this.#watchData())
   }
 
   /** Why nothing of this node may be written to the API server now. */

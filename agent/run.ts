@@ -54,6 +54,7 @@ export async function run(flags: Flags): Promise<void> {
       ...{ nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },
       acceptAfterMs: flags.acceptClusterAfter === undefined ? undefined : flags.acceptClusterAfter * 1000,
       machineId: readMachineId(),
+      fallbackDir: join(flags.runDir, 'journal'),
     },
     { kernel, store, transport, clock: systemClock, log, lost },
   )

@@ -6,7 +6,7 @@ import { addressBits, familyOf } from '../lib/ip.ts'
 import { adopt } from './adopt.ts'
 import type { CniDeps } from './deps.ts'
 import { lockKey } from './endpoints.ts'
-import { takeDown } from './verbs/del.ts'
+import { releaseAddresses, takeDown } from './verbs/del.ts'
 
 /** Returns the ids of the endpoints and the handles that were collected. The agent calls it when it starts. */
 export async function collect(deps: CniDeps): Promise<readonly string[]> {
@@ -46,7 +46,7 @@ export async function collectHandles(
     if (!orphan(handle)) continue // asked again: an ADD may have begun meanwhile
     if (held.some(({ address }) => inUse.has(address) || routed.has(`${address}/${addressBits(familyOf(address))}`)))
       continue
-    await ipam.release(handle)
+    await releaseAddresses(handle, deps)
     released.push(handle)
   }
   return released

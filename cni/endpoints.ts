@@ -1,6 +1,6 @@
 // The pod interfaces of this node, in the node's database. A row is on disk before the interface is created, so that DEL and
 // GC find what a crash leaves behind.
-import { type Database, transaction } from '../lib/database.ts'
+import { type Database, DatabaseError, transaction } from '../lib/database.ts'
 import type { Attachment, PodName } from './request.ts'
 
 export type PodEndpoint = {
@@ -43,6 +43,8 @@ export class EndpointStore {
   readonly #rows = new Map<string, PodEndpoint>()
   /** Under which id an earlier version wrote a row: without the network. */
   readonly #oldIds = new Map<string, string>()
+  /** Rows that are gone in memory, and that the disk could not be told of. */
+  readonly #undeleted = new Set<string>()
   readonly #leaving = new Set<string>()
   readonly #expected = new Set<string>()
   readonly #abandoned = new Map<string, PromiseWithResolvers<void>>()
@@ -107,6 +109,7 @@ export class EndpointStore {
 
   /** Writes a row to the disk only, so that it can be part of a larger transaction. Call `publish` after the commit. */
   persist(endpoint: PodEndpoint): void {
+    this.#undeleted.delete(endpoint.id)
     transaction(this.#db, () => {
       this.deletePersisted(endpoint.id)
       this.#db
@@ -140,17 +143,29 @@ export class EndpointStore {
     this.#tell({ type: 'gone', endpoint })
   }
 
-  /** Removes a row from disk and memory. An unknown row is fine. */
+  /** Removes a row from disk and memory; with a full disk from memory now. An unknown row is fine. */
   delete(id: string): void {
-    this.deletePersisted(id)
+    try {
+      this.deletePersisted(id)
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
+      this.deleteLater(id)
+    }
     this.unpublish(id)
   }
 
   /** Removes a row from the disk only, so that it can be part of a larger transaction. Call `unpublish` after the commit. */
   deletePersisted(id: string): void {
     transaction(this.#db, () => {
-      this.#db.prepare('DELETE FROM cni_endpoints WHERE id IN (?, ?)').run(id, this.#oldIds.get(id) ?? id)
+      const statement = this.#db.prepare('DELETE FROM cni_endpoints WHERE id IN (?, ?)')
+      for (const gone of [id, ...this.#undeleted]) statement.run(gone, this.#oldIds.get(gone) ?? gone)
     })
+    if (!this.#db.isTransaction) this.#undeleted.clear()
+  }
+
+  /** The row `id` is to be deleted with the next write, since the disk refuses it now. */
+  deleteLater(id: string): void {
+    this.#undeleted.add(id)
   }
 
   /** Removes a row from memory, after `deletePersisted`. */

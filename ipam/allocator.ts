@@ -187,20 +187,30 @@ export class NodeAllocator implements Allocator {
 
   async release(handle: string, within?: () => void): Promise<readonly string[]> {
     const held = this.#ledger.held().get(handle) ?? []
-    for (const [address, holder] of this.#inUse) if (holder.handle === handle) this.#inUse.delete(address)
-    for (const { address } of held) this.#inUse.delete(address)
+    const changed = this.#without(handle)
     if (held.length === 0) {
       within?.()
       return []
     }
-    const changed = [...new Set(held.map(({ block }) => block))].map((cidr): OwnedBlock => {
-      const owned = this.#ledger.get(cidr)!
-      return { ...owned, block: release(owned.block, handle).block }
-    })
     this.#ledger.put(changed, within)
     for (const { block, lostTo } of changed) if (lostTo !== undefined && isEmpty(block)) this.#ledger.forget(block.cidr)
     this.#keepSpare()
     return held.map(({ address }) => address)
+  }
+
+  releaseUnwritten(handle: string): void {
+    this.#ledger.putUnwritten(this.#without(handle))
+  }
+
+  /** The blocks in which a handle has addresses, as they are without it. */
+  #without(handle: string): OwnedBlock[] {
+    const held = this.#ledger.held().get(handle) ?? []
+    for (const [address, holder] of this.#inUse) if (holder.handle === handle) this.#inUse.delete(address)
+    for (const { address } of held) this.#inUse.delete(address)
+    return [...new Set(held.map(({ block }) => block))].map(cidr => {
+      const owned = this.#ledger.get(cidr)!
+      return { ...owned, block: release(owned.block, handle).block }
+    })
   }
 
   #plan(request: AssignRequest, family: Family, inputs: Inputs): Plan {

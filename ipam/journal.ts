@@ -83,8 +83,11 @@ export class Journal {
     })
   }
 
-  /** Writes blocks as they are now; `before` tells what the journal has of each. `within` joins the transaction. */
-  save(changes: readonly { before?: Block; after: OwnedBlock }[], within?: () => void): void {
+  /**
+   * Writes blocks as they are now; `before` tells what the journal has of each, 'unknown' that an earlier write was
+   * refused. `within` joins the transaction.
+   */
+  save(changes: readonly { before?: Block | 'unknown'; after: OwnedBlock }[], within?: () => void): void {
     const put = this.#db.prepare(
       `INSERT INTO ipam_blocks (cidr, free, sequence, lost_to) VALUES (?, ?, ?, ?)
        ON CONFLICT (cidr) DO UPDATE SET
@@ -98,8 +101,10 @@ export class Journal {
       for (const { before, after } of changes) {
         const { cidr, slots, free, sequence } = after.block
         put.run(cidr, JSON.stringify(free), String(sequence), after.lostTo ?? null)
+        if (before === 'unknown') this.#db.prepare('DELETE FROM ipam_slots WHERE cidr = ?').run(cidr)
+        const had = before === 'unknown' ? undefined : before?.slots
         for (const [ordinal, slot] of slots.entries()) {
-          if (slot === (before?.slots[ordinal] ?? null)) continue
+          if (slot === (had?.[ordinal] ?? null)) continue
           if (slot === null) dropSlot.run(cidr, ordinal)
           else putSlot.run(cidr, ordinal, slot.handle, JSON.stringify(slot.secondary), String(slot.since))
         }

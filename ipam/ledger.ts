@@ -8,6 +8,8 @@ export class Ledger {
   readonly #journal: Journal
   readonly #blocks: Map<string, OwnedBlock>
   readonly #held = new Map<string, Assigned[]>()
+  /** Blocks whose last change is only in memory: it is written with the next one that can be. */
+  readonly #unwritten = new Set<string>()
   readonly #listeners = new Set<(cidr: string) => void>()
 
   constructor(journal: Journal) {
@@ -32,10 +34,29 @@ export class Ledger {
 
   /** Writes new or changed blocks, all or none; throws, with nothing changed, when the journal cannot be written. */
   put(changed: readonly OwnedBlock[], within?: () => void): void {
+    const late = [...this.#unwritten].filter(cidr => !changed.some(({ block }) => block.cidr === cidr))
+    const all = [...changed, ...late.flatMap(cidr => this.#blocks.get(cidr) ?? [])]
     this.#journal.save(
-      changed.map(after => ({ before: this.#blocks.get(after.block.cidr)?.block, after })),
+      all.map(after => {
+        const { cidr } = after.block
+        return { before: this.#unwritten.has(cidr) ? 'unknown' : this.#blocks.get(cidr)?.block, after }
+      }),
       within,
     )
+    this.#unwritten.clear()
+    this.#take(changed)
+  }
+
+  /**
+   * Takes a release in although the journal refused it, such as a full disk: who is gone must not keep its addresses. After
+   * a crash the journal's older state is true again, and the holders that are gone are collected.
+   */
+  putUnwritten(changed: readonly OwnedBlock[]): void {
+    for (const { block } of changed) this.#unwritten.add(block.cidr)
+    this.#take(changed)
+  }
+
+  #take(changed: readonly OwnedBlock[]): void {
     for (const after of changed) {
       const before = this.#blocks.get(after.block.cidr)
       this.#blocks.set(after.block.cidr, after)
@@ -47,6 +68,7 @@ export class Ledger {
   forget(cidr: string): void {
     this.#journal.forget(cidr)
     const before = this.#blocks.get(cidr)
+    this.#unwritten.delete(cidr)
     this.#blocks.delete(cidr)
     this.#index(before, undefined)
     this.#tell(cidr)

@@ -66,6 +66,8 @@ export type Allocator = {
    * it gets later. Addresses that are held stay with their holder.
    */
   hold(holder: Pick<AssignRequest, 'handle' | 'attributes'>, addresses: readonly string[]): void
+  /** Releases in memory what the journal could not be told of, because its disk is full or failed. Nothing waits for it. */
+  releaseUnwritten(handle: string): void
   /** What each handle holds, for GC and adoption. */
   held(): ReadonlyMap<string, readonly Assigned[]>
   /** Who a handle is: the attributes it was assigned with. */

@@ -25,12 +25,14 @@ const SETTINGS =
  * file cannot be used.
  */
 export function openDatabase(path: string, beforeWrite?: () => void): Database {
+  let opened: DatabaseSync | undefined
   try {
     if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    const db = new Database(new DatabaseSync(path), beforeWrite)
-    db.exec(SETTINGS)
-    return db
+    opened = new DatabaseSync(path)
+    opened.exec(SETTINGS)
+    return new Database(opened, beforeWrite)
   } catch (error) {
+    opened?.close()
     const { message, errcode } = error as Error & { errcode?: number }
     throw new DatabaseError(
       `${path} cannot be opened: ${message}; check that its disk has space and can be written`,

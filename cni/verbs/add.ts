@@ -14,7 +14,7 @@ import { handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
 import { type AddRequest, addressFits } from '../request.ts'
 import type { CniResult } from '../result.ts'
-import { takeDown } from './del.ts'
+import { releaseAddresses, takeDown } from './del.ts'
 
 /** How long the kernel may take to make an IPv6 address its own, and how often it is asked. */
 const SETTLE_MS = 3_000
@@ -103,7 +103,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   await using undo = new AsyncDisposableStack()
   using _ = endpoints.expect(handle)
   undo.defer(async () => {
-    await ipam.release(handle)
+    await releaseAddresses(handle, deps)
   })
   const interfaceName = await freeInterfaceName(request, deps)
   using __ = endpoints.expect(interfaceName)
@@ -222,11 +222,21 @@ async function freeInterfaceName(request: AddRequest, deps: CniDeps): Promise<st
   return name
 }
 
+/** What passes by itself: no descriptor, no memory. */
+const EXHAUSTED: readonly number[] = [ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOMEM]
+
 function enter(kernel: HostKernel, netns: string): Kernel {
   try {
     return kernel.inside(netns)
   } catch (error) {
     if (!(error instanceof KernelError)) throw error
+    if (EXHAUSTED.includes(error.errno))
+      throw new CniError(
+        CNI_CODE.tryLater,
+        `cannot enter ${netns}: ${error.message}`,
+        'this node has no file descriptor or memory left: raise the limit of open files (ulimit -n), or look for who has them',
+        { cause: error },
+      )
     throw new CniError(
       CNI_CODE.netns,
       error.errno === ERRNO.ENOENT

@@ -12,6 +12,8 @@ export const ERRNO = {
   EACCES: 13,
   EBUSY: 16,
   EEXIST: 17,
+  ENFILE: 23,
+  EMFILE: 24,
   ENODEV: 19,
   EINVAL: 22,
   ENOSPC: 28,

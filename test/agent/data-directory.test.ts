@@ -1,13 +1,22 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { openDataDirectory } from '../../agent/data-directory.ts'
+import { type DataDirectory, openDataDirectory } from '../../agent/data-directory.ts'
 import { FileInUse } from '../../agent/file-lock.ts'
 import { ForeignJournal, readMachineId } from '../../agent/journal-owner.ts'
-import { DatabaseError, openDatabase, transaction } from '../../lib/database.ts'
+import { openDatabase, transaction } from '../../lib/database.ts'
 
 const N1 = {
   owner: { node: 'n1' },
@@ -61,10 +70,67 @@ test('closed, the directory can be opened again, with what was written', t => {
   t.is(second.node.prepare('SELECT text FROM note').all()[0]?.['text'], 'kept')
 })
 
-test('a directory whose database is damaged is not kept locked', t => {
+const reasons = (data: DataDirectory) => data.conditions().map(({ reason }) => reason)
+const damage = (file: string) =>
+  writeFileSync(file, 'this is no database, and long enough to be read as one'.repeat(200))
+
+test('a damaged database is set aside and made anew, which a condition tells until the file is removed', t => {
+  for (const name of ['node.db', 'events.db']) {
+    const path = aDirectory(t)
+    const first = openDataDirectory(path, N1)
+    t.deepEqual(reasons(first), [])
+    first.close()
+    damage(join(path, name))
+    const second = openDataDirectory(path, N1)
+    t.deepEqual(reasons(second), ['Damaged'])
+    t.regex(second.conditions()[0]!.message, new RegExp(`${name.replace('.', '\\.')}\\.damaged-`))
+    second.node.exec('CREATE TABLE works (text TEXT)')
+    second.events.exec('CREATE TABLE works (text TEXT)')
+    second.close()
+    for (const file of readdirSync(path)) if (file.includes('.damaged-')) rmSync(join(path, file))
+    const third = openDataDirectory(path, N1)
+    t.deepEqual(reasons(third), [])
+    third.close()
+  }
+})
+
+test('a database that is damaged beyond its first page is found at the start too', t => {
   const path = aDirectory(t)
-  writeFileSync(join(path, 'node.db'), 'this is no database, and long enough to be read as one'.repeat(20))
-  for (let i = 0; i < 2; i++) t.throws(() => openDataDirectory(path, N1), { instanceOf: DatabaseError })
+  const first = openDataDirectory(path, N1)
+  first.node.exec('CREATE TABLE note (text TEXT)')
+  const insert = first.node.prepare('INSERT INTO note VALUES (?)')
+  for (let i = 0; i < 200; i++) insert.run('x'.repeat(200))
+  first.close()
+  const file = join(path, 'node.db')
+  const octets = readFileSync(file)
+  writeFileSync(file, octets.fill(0xa5, 8192, 20_000))
+  const second = openDataDirectory(path, N1)
+  t.teardown(() => second.close())
+  t.deepEqual(reasons(second), ['Damaged'])
+})
+
+test('a directory that cannot be made has its databases in the fallback, with what could be read, until it can', t => {
+  const folder = aDirectory(t)
+  const [path, fallback] = [join(folder, 'data'), join(folder, 'fallback')]
+  const first = openDataDirectory(path, { ...N1, fallback })
+  first.node.exec("CREATE TABLE note (text TEXT); INSERT INTO note VALUES ('kept')")
+  first.close()
+  rmSync(join(path, 'lock'))
+  mkdirSync(join(path, 'lock')) // no lock can be taken, as on a read-only disk, where root may write all the same
+  const second = openDataDirectory(path, { ...N1, fallback })
+  t.deepEqual(reasons(second), ['NotWritable'])
+  t.is(second.node.prepare('SELECT text FROM note').get()?.['text'], 'kept')
+  second.node.exec("INSERT INTO note VALUES ('in the fallback')")
+  t.throws(() => openDataDirectory(path, { ...N1, fallback }), { instanceOf: FileInUse })
+  second.close()
+  const again = openDataDirectory(path, { ...N1, fallback })
+  t.is(again.node.prepare('SELECT text FROM note').all().length, 2, 'the newer of the two')
+  again.close()
+  rmSync(join(path, 'lock'), { recursive: true })
+  const back = openDataDirectory(path, { ...N1, fallback })
+  t.teardown(() => back.close())
+  t.deepEqual(reasons(back), [])
+  t.false(existsSync(fallback))
 })
 
 test('a directory of another node or machine is refused with what to do, and not changed', t => {

@@ -1,5 +1,6 @@
 // A node whose data directory was lost, or does not know all that runs: living pods keep their network.
-import { rmSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
@@ -23,8 +24,8 @@ const podRoutes = async ({ world }: Machine) => {
     .sort()
 }
 
-/** A node with two pods whose data directory is gone. */
-async function aLoss(t: ExecutionContext) {
+/** A node with two pods whose data directory is gone, or what `lose` does to it. */
+async function aLoss(t: ExecutionContext, lose = (dataDir: string) => rmSync(dataDir, { recursive: true })) {
   const cluster = await aCluster(t)
   const { store, network } = cluster
   const [at] = cluster.machines
@@ -50,7 +51,7 @@ async function aLoss(t: ExecutionContext) {
   const before = { routes: await podRoutes(at), rows: first.endpoints.all() }
   t.is(before.routes.length, 2)
   await first.close()
-  rmSync(at.dataDir, { recursive: true })
+  lose(at.dataDir)
   return { ...cluster, at, before }
 }
 
@@ -103,4 +104,23 @@ test('an agent without journal and API server keeps living pods, serves their DE
   t.is((await cni(again, 'ADD', 'c3')).exitCode, 0)
   const addresses = again.endpoints.all().flatMap(each => each.addresses)
   t.is(new Set(addresses).size, 2)
+})
+
+test('after a damaged journal the agent starts, says so loudly, and has pods and blocks from kernel and API server', async t => {
+  const { store, network, at, before } = await aLoss(t, dataDir => {
+    writeFileSync(join(dataDir, 'node.db'), Buffer.alloc(100_000, 0xa5))
+    writeFileSync(join(dataDir, 'events.db'), 'no database either')
+  })
+  const again = await startAgent(t, at, store, network, fastClock(20))
+  const told = () => again.conditions().flatMap(({ status, reason }) => (status === 'False' ? [reason] : []))
+  await eventually(t, 'told', told, reasons => reasons.includes('Damaged') && reasons.includes('PodsAdopted'))
+  await eventually(
+    t,
+    'ready',
+    () => again.conditions(),
+    () => again.ready(),
+  )
+  t.deepEqual(await podRoutes(at), before.routes)
+  t.is((await cni(again, 'ADD', 'c3')).exitCode, 0)
+  for (const container of ['c1', 'c2', 'c3']) t.is((await cni(again, 'DEL', container)).exitCode, 0)
 })

@@ -7,6 +7,7 @@ import { handleCni } from '../../cni/handle.ts'
 import { inspect } from '../../cni/inspect.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
@@ -213,6 +214,58 @@ test('a full disk is code 5, and nothing stays behind', async t => {
   t.is(exitCode, 1)
   t.like(JSON.parse(stdout), { code: 5 })
   host.db.exec('PRAGMA query_only = OFF')
+  t.deepEqual(await remains(host), NOTHING)
+})
+
+test('with a full disk DEL works, its address is free, and the journal is right as soon as it can be written', async t => {
+  const host = await aHost()
+  await added(host)
+  await added(host, 'stays', '/run/netns/stays')
+  host.db.exec('PRAGMA query_only = ON')
+  t.deepEqual(await call(host, 'DEL'), { exitCode: 0, stdout: '' })
+  t.deepEqual([...host.deps.ipam.held().keys()], ['net.stays.eth0'])
+  t.deepEqual(
+    host.deps.endpoints.all().map(({ id }) => id),
+    ['net/stays/eth0'],
+  )
+  t.is((await host.world.kernel().links()).filter(({ name }) => name.startsWith('cali')).length, 1)
+  host.db.exec('PRAGMA query_only = OFF')
+  const journal = (): unknown[] => [
+    ...host.db
+      .prepare('SELECT id FROM cni_endpoints ORDER BY id')
+      .all()
+      .map(({ id }) => id),
+    ...host.db
+      .prepare('SELECT handle FROM ipam_slots ORDER BY handle')
+      .all()
+      .map(({ handle }) => handle),
+  ]
+  t.is(journal().length, 4, 'not yet')
+  await added(host, 'next', '/run/netns/next')
+  t.deepEqual(journal(), ['net/next/eth0', 'net/stays/eth0', 'net.next.eth0', 'net.stays.eth0'])
+})
+
+test('after a crash with a full disk the pods that were deleted meanwhile are collected', async t => {
+  const host = await aHost()
+  await added(host)
+  host.db.exec('PRAGMA query_only = ON')
+  t.is((await call(host, 'DEL')).exitCode, 0)
+  host.db.exec('PRAGMA query_only = OFF')
+  const again = await aHost(host.db, host.world)
+  t.is(again.deps.endpoints.all().length, 1)
+  await collect(again.deps)
+  t.deepEqual(await remains(again), NOTHING)
+})
+
+test('without a file descriptor left ADD is code 11, which passes, and not a fault of the namespace', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  const inside = () => {
+    throw new KernelError(ERRNO.EMFILE, 'open netns', POD)
+  }
+  const kernel = withLinks(Object.assign(host.world.kernel(), { inside }), () => Promise.reject(new Error('not asked')))
+  const { stdout } = await call({ ...host, deps: { ...host.deps, kernel } }, 'ADD')
+  t.like(JSON.parse(stdout), { code: 11 })
   t.deepEqual(await remains(host), NOTHING)
 })
 

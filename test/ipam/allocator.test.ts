@@ -258,3 +258,20 @@ test('listeners hear when all blocks are known and when one is claimed, and not 
     [0, 1],
   )
 })
+
+test('a wall clock that jumps by ten years, back or forth, changes no answer and publishes everything', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24', 28])
+  const node = await started(store)
+  const nowMs = node.clock.wallMs()
+  const seen = new Set<string>()
+  for (const [i, years] of [0, 10, -10, 5, -40].entries()) {
+    node.clock.wallMs = () => nowMs + years * 365 * 86_400_000
+    for (let n = 0; n < 6; n++) seen.add(given(await node.allocator.assign(aPod(`p${i}-${n}`)))[0]!.address)
+    await converge(store, node)
+    t.deepEqual(node.allocator.conditions(), [])
+  }
+  t.is(seen.size, 30)
+  const again = await node.restart()
+  await converge(store, again)
+  t.is([...again.allocator.held().keys()].filter(handle => handle.startsWith('net.')).length, 30)
+})
