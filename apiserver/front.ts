@@ -7,8 +7,10 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import type { Clock } from '../lib/clock.ts'
 
 export type FrontLimits = {
-  /** How long a connection may take to its first octet, and how long a TLS handshake may last. */
+  /** How long a connection may take to its first octet. */
   helloMs: number
+  /** How long a TLS handshake may last. */
+  handshakeMs: number
   /** Connections that have shown no token in a second; the oldest of more are closed when another one comes. */
   strangers: number
   /** Connections that have shown no token, however new. */
@@ -47,7 +49,11 @@ export class Front {
   constructor(options: FrontOptions) {
     this.#options = options
     const { http, tls, limits } = options
-    const settings = { minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: limits.helloMs } as const
+    const settings = {
+      minVersion: 'TLSv1.2',
+      ALPNProtocols: ['http/1.1'],
+      handshakeTimeout: limits.handshakeMs,
+    } as const
     this.#tls = createTlsServer({ ...tls, ...settings })
     // what http.Server would do with a new connection, it does once the first octet is known
     const serve = http.listeners('connection')

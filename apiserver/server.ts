@@ -62,7 +62,10 @@ const CHECK_MS = 1000
 const KEEP_ALIVE_MS = 75_000
 const MAX_CONNECTIONS = 10_000
 const DRAIN_MS = 5_000
-const FRONT_LIMITS: FrontLimits = { helloMs: 5_000, strangers: 500, newcomers: 5_000, perUser: 4_000 }
+const FRONT_LIMITS: FrontLimits = {
+  ...{ helloMs: 10_000, handshakeMs: 5_000 },
+  ...{ strangers: 2_000, newcomers: 5_000, perUser: 4_000 },
+}
 const LOOPBACK_HOSTS = ['localhost', '127.0.0.1', '::1']
 
 /** Starts a server; rejects with OptionsError, or with the socket's or the database's error. */
