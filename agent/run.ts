@@ -90,7 +90,7 @@ export async function run(flags: Flags): Promise<void> {
 
 function reach(kubeconfig: string | undefined, log: Log): Store {
   try {
-    return openStore({ kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
+    return openStore({ program: 'margay-node', kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
   } catch (error) {
     const { message } = error as Error
     throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })

@@ -11,6 +11,7 @@ import { authorize, guardOf, type WriteGuard } from './authorizer.ts'
 import { discover } from './discovery.ts'
 import type { Identities, User } from './identity.ts'
 import { bodyLimit } from './limits.ts'
+import { managerName } from './managed-fields.ts'
 import { OPENAPI_V2_PROTOBUF, openApiV2, openApiV2Protobuf, openApiV3 } from './openapi.ts'
 import { type BodyDeps, patchFormatOf, readBody } from './request-body.ts'
 import type { DeleteOptions, Page, Resources, WriteOptions } from './resources.ts'
@@ -179,11 +180,11 @@ async function write(
   const named = { ...route, name: route.name ?? '' }
   switch (route.verb) {
     case 'create':
-      return show(201, await resources.create(route, body, writeOptions(query, guard)), route, exchange, deps)
+      return show(201, await resources.create(route, body, writeOptions(exchange, guard)), route, exchange, deps)
     case 'update':
-      return show(200, await resources.update(named, body, writeOptions(query, guard)), route, exchange, deps)
+      return show(200, await resources.update(named, body, writeOptions(exchange, guard)), route, exchange, deps)
     case 'patch': {
-      const result = await resources.patch(named, patchFormatOf(request), body, writeOptions(query, guard))
+      const result = await resources.patch(named, patchFormatOf(request), body, writeOptions(exchange, guard))
       return show(result.created ? 201 : 200, result.stored, route, exchange, deps)
     }
     case 'delete': {
@@ -273,11 +274,15 @@ function isDryRun(values: readonly unknown[]): boolean {
   return values.length > 0
 }
 
-function writeOptions(query: URLSearchParams, guard: WriteGuard): WriteOptions {
+function writeOptions({ request, url: { searchParams: query } }: Exchange, guard: WriteGuard): WriteOptions {
+  const isApply = request.method === 'PATCH' && patchFormatOf(request) === 'apply'
+  const fieldManager = query.get('fieldManager') ?? undefined
+  if (isApply && (fieldManager ?? '') === '')
+    throw new ApiError('BadRequest', 'an apply needs the query parameter fieldManager')
   return {
     guard,
+    manager: managerName(fieldManager, request.headers['user-agent']),
     dryRun: isDryRun(query.getAll('dryRun')),
-    fieldManager: query.get('fieldManager') ?? undefined,
     force: query.get('force') === 'true',
   }
 }

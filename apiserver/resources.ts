@@ -6,10 +6,10 @@ import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecy
 import { isObject, mergePatch } from '../api/merge-patch.ts'
 import { validate } from '../api/validate.ts'
 import type { Clock } from '../lib/clock.ts'
-import { applyPatch } from './apply-patch.ts'
 import type { WriteGuard } from './authorizer.ts'
 import { JsonPatchError, jsonPatch } from './json-patch.ts'
 import { storedLimit } from './limits.ts'
+import { applied, type Manager, ownersAfterUpdate, withOwners, withStartingOwners } from './managed-fields.ts'
 import type { Selection } from './selection.ts'
 import { ApiError, alreadyExists, conflict, expired, invalid, MODIFIED, notFound } from './status.ts'
 import type { Storage, StorageWriter } from './storage.ts'
@@ -17,8 +17,8 @@ import { Stored } from './stored.ts'
 import { strategicMerge } from './strategic-merge.ts'
 
 export type Target = { kind: Kind; namespace?: string; name?: string; subresource?: 'status' }
-/** `guard` is asked of every object that would be written. */
-export type WriteOptions = { dryRun: boolean; guard: WriteGuard; fieldManager?: string; force?: boolean }
+/** `guard` is asked of every object that would be written; `manager` owns the fields that are. */
+export type WriteOptions = { dryRun: boolean; guard: WriteGuard; manager: string; force?: boolean }
 export type DeleteOptions = { dryRun: boolean; guard: WriteGuard; uid?: string; resourceVersion?: string }
 export type PatchFormat = 'merge' | 'json' | 'strategic' | 'apply'
 export type Page = { items: readonly Stored[]; version: number; next?: string; remaining?: number }
@@ -26,7 +26,7 @@ export type Page = { items: readonly Stored[]; version: number; next?: string; r
 /** The namespace that is always there. */
 const DEFAULT_NAMESPACE = 'default'
 /** What the server writes by itself. */
-const OWN_WRITE: WriteOptions = { dryRun: false, guard: () => {} }
+const OWN_WRITE: WriteOptions = { dryRun: false, guard: () => {}, manager: 'margay-api' }
 
 const namespacedKinds = (Object.keys(kinds) as Kind[]).filter(kind => kinds[kind].namespaced)
 
@@ -84,12 +84,12 @@ export class Resources {
     return this.#storage.write(writer => {
       const before = this.#storage.get(target.kind, target.name, target.namespace)
       if (before === undefined && format === 'apply' && target.subresource === undefined) {
-        const fresh = applyPatch(target.kind, undefined, patch, options, this.#now())
-        return { stored: this.#create(writer, target, fresh, options), created: true }
+        const fresh = applied(target.kind, undefined, patch, this.#by(target, options), { force: false })
+        return { stored: this.#create(writer, target, fresh, options, true), created: true }
       }
       if (before === undefined) throw notFound(target.kind, target.name)
       const next = placed(target, this.#patched(target, before.read(), format, patch, options))
-      return { stored: this.#replace(writer, target, before, next, options), created: false }
+      return { stored: this.#replace(writer, target, before, next, options, format === 'apply'), created: false }
     })
   }
 
@@ -129,13 +129,18 @@ export class Resources {
     return stored
   }
 
-  #create(writer: StorageWriter, target: Target, body: unknown, options: WriteOptions): Stored {
+  /** `isApply`: the body has the owners of its fields already. */
+  #create(writer: StorageWriter, target: Target, body: unknown, options: WriteOptions, isApply = false): Stored {
     const { kind } = target
     const object = this.#valid(kind, named(placed(target, body)))
     const { name, namespace } = object.metadata
     if (namespace !== undefined) this.#checkNamespace(namespace)
     if (this.#storage.get(kind, name, namespace) !== undefined) throw alreadyExists(kind, name)
-    const fresh = born(kind, object, { uid: randomUUID(), now: this.#now() })
+    const unowned = isApply ? object : withStartingOwners(object, undefined)
+    const made = born(kind, unowned, { uid: randomUUID(), now: this.#now() })
+    const owners = (): ReturnType<typeof ownersAfterUpdate> =>
+      ownersAfterUpdate(kind, undefined, made, this.#by(target, options))
+    const fresh = isApply ? made : withOwners(made, owners())
     options.guard(undefined, fresh)
     return this.#put(writer, kind, fresh, options)
   }
@@ -154,7 +159,18 @@ export class Resources {
       throw new ApiError('Forbidden', `namespaces "${name}" is being terminated and takes no new objects`)
   }
 
-  #replace(writer: StorageWriter, target: Target, before: Stored, body: AnyObject, options: WriteOptions): Stored {
+  #by({ subresource }: Target, { manager }: WriteOptions): Manager {
+    return { name: manager, now: this.#now(), ...(subresource === undefined ? {} : { subresource }) }
+  }
+
+  #replace(
+    writer: StorageWriter,
+    target: Target,
+    before: Stored,
+    body: AnyObject,
+    options: WriteOptions,
+    isApply = false,
+  ): Stored {
     const { kind } = target
     const { metadata } = before
     const { resourceVersion, uid } = body.metadata
@@ -167,9 +183,16 @@ export class Resources {
         `the UID in the body (${uid}) is not ${metadata.uid}: another object had this name`,
       )
     const object = before.read()
-    const next = replaced(kind, object, this.#valid(kind, body), target.subresource)
+    const owned = isApply ? body : withStartingOwners(body, object)
+    const changed = replaced(kind, object, this.#valid(kind, owned), target.subresource)
+    if (changed === object) {
+      options.guard(object, object)
+      return before
+    }
+    const next = isApply
+      ? changed
+      : withOwners(changed, ownersAfterUpdate(kind, object, changed, this.#by(target, options)))
     options.guard(object, next)
-    if (next === object) return before
     if (options.dryRun || !isReleased(next)) return this.#put(writer, kind, next, options)
     const gone = writer.remove(kind, before, next)
     this.#finishNamespace(writer, metadata.namespace)
@@ -183,7 +206,7 @@ export class Resources {
       case 'strategic':
         return strategicMerge(before, patch)
       case 'apply':
-        return applyPatch(target.kind, before, patch, options, this.#now())
+        return applied(target.kind, before, patch, this.#by(target, options), { force: options.force === true })
       case 'json':
         try {
           return jsonPatch(before, patch, sameJson)

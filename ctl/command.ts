@@ -11,11 +11,21 @@ export type Context = {
   store(): Promise<Store>
   out(text: string): void
   err(text: string): void
-  /** The text of a file, or of standard input for `-`. Rejects with UsageError. */
-  read(path: string): Promise<string>
+  /** The texts of files, of the manifests in folders, and of standard input for `-`. Rejects with UsageError. */
+  read(paths: readonly string[]): Promise<Source[]>
 }
 
-export type CommandOption = { flags: string; summary: string; default?: string; choices?: readonly string[] }
+/** Where a text is from, as messages name it. */
+export type Source = { name: string; text: string }
+
+/** A `repeated` option may be given several times; its value is then a list. */
+export type CommandOption = {
+  flags: string
+  summary: string
+  default?: string
+  choices?: readonly string[]
+  repeated?: true
+}
 
 export type Command = {
   /** One or two words, such as `get` or `ipam show`. */
@@ -28,7 +38,7 @@ export type Command = {
   run(words: readonly string[], options: Options, context: Context): Promise<ExitCode>
 }
 
-export type Options = Readonly<Record<string, string | boolean | undefined>>
+export type Options = Readonly<Record<string, string | boolean | readonly string[] | undefined>>
 
 /** The option of every command that shows something. */
 export const outputOption: CommandOption = {
@@ -48,9 +58,10 @@ export function addCommand(
   const parent = second === undefined ? program : groupOf(program, first)
   const parser = parent.command(second ?? first).description(command.summary)
   for (const { name, summary } of command.arguments) parser.addArgument(new Argument(name, summary))
-  for (const { flags, summary, default: byDefault, choices } of command.options) {
+  for (const { flags, summary, default: byDefault, choices, repeated } of command.options) {
     const option = new Option(flags, summary)
     if (choices !== undefined) option.choices(choices)
+    if (repeated) option.argParser((value: string, before: readonly string[] = []) => [...before, value])
     if (byDefault !== undefined) option.default(byDefault)
     parser.addOption(option)
   }

@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 // The program `margayctl`: parses the command line by the table of commands, opens the store when a command asks for it,
 // and ends with 0 fine, 1 the answer is no, 2 wrong usage, 3 out of reach.
-import { readFile } from 'node:fs/promises'
-import { text } from 'node:stream/consumers'
 import { Command as Parser } from 'commander'
 import type { Store } from '../datastore/port.ts'
 import { addCommand, type Command, type Context, type Options } from './command.ts'
 import { commands } from './commands.ts'
 import { EXIT, failureOf, UsageError } from './failure.ts'
+import { MANAGER } from './resources.ts'
+import { fileText, readSources } from './sources.ts'
 
 const program = new Parser('margayctl')
   .description('Shows and changes the resources of Margay')
@@ -30,7 +30,7 @@ async function act(command: Command, words: readonly string[], options: Options)
       store: async () => (store ??= await openedStore(connection)),
       out: line => void process.stdout.write(line),
       err: line => void process.stderr.write(`margayctl: ${line}`),
-      read: path => (path === '-' ? text(process.stdin) : fileText(path)),
+      read: readSources,
     }
     process.exitCode = await command.run(words, options, context)
   } catch (error) {
@@ -60,16 +60,8 @@ async function openedStore(connection: ServerOptions): Promise<Store> {
   // the store takes longer to load than all the rest: not before it is needed
   const { openStore } = await import('../datastore/kube.ts')
   try {
-    return openStore(connection)
+    return openStore({ ...connection, program: MANAGER })
   } catch (error) {
     throw new UsageError(`the kubeconfig cannot be used: ${(error as Error).message}. Give --kubeconfig or --server.`)
-  }
-}
-
-async function fileText(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    throw new UsageError(`cannot read ${path}: ${(error as Error).message}`)
   }
 }

@@ -7,7 +7,8 @@ import { formatProblems, validate } from '../api/validate.ts'
 import { UsageError } from './failure.ts'
 import { parseYaml } from './yaml.ts'
 
-export type Item = { kind: Kind; object: Resource<Kind> }
+/** `named` has only what the manifest names; `object` is the same with defaults filled in. */
+export type Item = { kind: Kind; object: Resource<Kind>; named: Record<string, unknown> }
 
 /** The resources of a manifest's text, defaults filled in. Throws UsageError that names `source` and every fault. */
 export function parseManifest(text: string, source: string, namespace: string): Item[] {
@@ -56,5 +57,14 @@ function itemOf(document: unknown, namespace: string): Item | string {
   const object = validate(kind, { ...document, metadata: placed })
   if (Array.isArray(object)) return `${kind} ${String(metadata['name'] ?? '')}: ${formatProblems(object)}`
   const { apiVersion: _version, kind: _kind, ...rest } = object as Resource<Kind> & Record<string, unknown>
-  return { kind, object: rest as Resource<Kind> }
+  return { kind, object: rest as Resource<Kind>, named: namedBy(kind, document, placed) }
+}
+
+/** What an apply says: not what a server wrote into a manifest that was read from it. */
+function namedBy(
+  kind: Kind,
+  { apiVersion: _version, kind: _kind, status, ...rest }: Record<string, unknown>,
+  { managedFields: _owners, ...metadata }: Record<string, unknown>,
+): Record<string, unknown> {
+  return { ...rest, ...(kinds[kind].status || status === undefined ? {} : { status }), metadata }
 }

@@ -40,9 +40,10 @@ function renderValue(value: unknown, format: 'yaml' | 'json'): string {
   return format === 'json' ? `${emitJson(value, 2)}\n` : emitYaml(value)
 }
 
-/** A resource as it stands in a manifest: `apiVersion` and `kind` first. */
+/** A resource as it stands in a manifest: `apiVersion` and `kind` first, and not who owns its fields. */
 function manifestOf<K extends Kind>(kind: K, object: Resource<K>): object {
-  return { apiVersion: apiVersion(kinds[kind]), kind, ...object }
+  const { managedFields: _owners, ...metadata } = object.metadata
+  return { apiVersion: apiVersion(kinds[kind]), kind, ...object, metadata }
 }
 
 export type ResourceView = {

@@ -3,7 +3,6 @@
 import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
-import { update } from '../datastore/cas.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import { type Command, type CommandOption, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, failureOf, UsageError, worst } from './failure.ts'
@@ -16,8 +15,15 @@ const namespaceOption: CommandOption = {
   summary: 'of namespaced kinds',
   default: 'default',
 }
-const fileOption: CommandOption = { flags: '-f, --filename <file>', summary: 'manifest to read, - for standard input' }
+const fileOption: CommandOption = {
+  flags: '-f, --filename <file>',
+  summary: 'manifest, or folder of manifests, to read, - for standard input; may be repeated',
+  repeated: true,
+}
 const kindArgument = { name: '<kind>', summary: 'such as ippool, bgppeers or node' }
+
+/** What margayctl calls itself where the server notes who wrote a field. */
+export const MANAGER = 'margayctl'
 
 type Outcome = 'created' | 'updated' | 'unchanged' | 'replaced' | 'deleted' | 'skipped'
 
@@ -41,7 +47,7 @@ export const resourceCommands: readonly Command[] = [
     (store, item, options) => create(store, item, options['skipExists'] === true),
     { flags: '--skip-exists', summary: 'leave alone what is there' },
   ),
-  fromManifest('replace', 'Replace resources that must be there', (store, item) => replace(store, item, 'replaced')),
+  fromManifest('replace', 'Replace resources that must be there', (store, item) => replace(store, item)),
   {
     name: 'delete',
     summary: 'Delete resources by name, or those of a manifest',
@@ -112,41 +118,45 @@ function fromManifest(
 }
 
 /** A field that is kept and does nothing is told, so that nobody relies on it. */
-function warnOfFields({ kind, object }: Item, context: Context): void {
+function warnOfFields({ kind, object }: Pick<Item, 'kind' | 'object'>, context: Context): void {
   for (const field of ineffectiveFields(kind, object))
     context.err(`${kind} ${object.metadata.name}: ${formatIneffective(field)}\n`)
 }
 
 async function itemsOf(options: Options, context: Context): Promise<Item[]> {
-  const path = options['filename']
-  if (typeof path !== 'string') throw new UsageError('give a manifest with -f FILE, or -f - for standard input')
-  return parseManifest(await context.read(path), path === '-' ? 'standard input' : path, String(options['namespace']))
+  const paths = options['filename']
+  if (!Array.isArray(paths)) throw new UsageError('give a manifest with -f FILE, a folder, or -f - for standard input')
+  const namespace = String(options['namespace'])
+  return (await context.read(paths)).flatMap(({ name, text }) => parseManifest(text, name, namespace))
 }
 
-async function apply(store: Store, item: Item): Promise<Outcome> {
+/** Server-side: what the manifest names is set, and what an earlier one named and this one does not goes; the rest stays. */
+async function apply(store: Store, { kind, object, named }: Item): Promise<Outcome> {
+  const { name, namespace } = object.metadata
+  const before = await existing(store, kind, name, namespace)
+  const after = await store.patch(kind, name, named, { namespace, applyAs: MANAGER })
+  if (before === undefined) return 'created'
+  return after.metadata.resourceVersion === before.metadata.resourceVersion ? 'unchanged' : 'updated'
+}
+
+async function existing(
+  store: Store,
+  kind: Kind,
+  name: string,
+  namespace: string | undefined,
+): Promise<Resource<Kind> | undefined> {
   try {
-    return await replace(store, item, 'updated')
+    return await store.get(kind, name, namespace)
   } catch (error) {
-    if (!(error instanceof NotFound)) throw error
-    return create(store, item, false)
+    if (error instanceof NotFound) return undefined
+    throw error
   }
 }
 
-/** Writes over what is there; over the version that the manifest names, if it names one. */
-async function replace(store: Store, { kind, object }: Item, done: Outcome): Promise<Outcome> {
-  const { name, namespace, resourceVersion } = object.metadata
-  if (resourceVersion !== undefined) {
-    const after = await store.update(kind, object)
-    return after.metadata.resourceVersion === resourceVersion ? 'unchanged' : done
-  }
-  let before: string | undefined
-  // what a manifest does not say of the metadata stays: finalizers are others' business
-  const over = (current: Resource<Kind>): Resource<Kind> => {
-    before = current.metadata.resourceVersion
-    return { ...object, metadata: { ...current.metadata, ...object.metadata } } as Resource<Kind>
-  }
-  const after = await update(store, kind, name, over, { namespace })
-  return after.metadata.resourceVersion === before ? 'unchanged' : done
+/** The whole object is the manifest's then; over the version that the manifest names, if it names one. */
+async function replace(store: Store, { kind, object }: Item): Promise<Outcome> {
+  await store.update(kind, object)
+  return 'replaced'
 }
 
 async function create(store: Store, { kind, object }: Item, skipExisting: boolean): Promise<Outcome> {

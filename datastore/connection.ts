@@ -9,6 +9,8 @@ import { type Access, type AccessOptions, accessOf } from './credentials.ts'
 import { Conflict, NotFound, Refused, Unreachable } from './port.ts'
 
 export type ConnectionOptions = AccessOptions & {
+  /** The program that asks, as the server notes it beside the fields that it writes. */
+  program?: string
   /** How long a server may take to begin its answer, and to finish one that is no watch. Default 30 s. */
   timeoutMs?: number
 }
@@ -26,12 +28,14 @@ const KEEP_ALIVE_PROBE_MS = 15_000
 export class ApiConnection {
   readonly #access: Access
   readonly #timeoutMs: number
+  readonly #program: string
   readonly #agent: HttpAgent | HttpsAgent
 
   /** Throws when the options name no server, or a kubeconfig that cannot be read. */
   constructor(options: ConnectionOptions) {
     this.#access = accessOf(options)
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS
+    this.#program = options.program ?? 'margay'
     const isPlain = this.#access.server.protocol === 'http:'
     this.#agent = isPlain ? new Agent({ keepAlive: true }) : new HttpsAgent({ keepAlive: true })
   }
@@ -85,7 +89,7 @@ export class ApiConnection {
         ...options,
         method,
         signal,
-        headers: { ...options.headers, ...length, accept: 'application/json' },
+        headers: { ...options.headers, ...length, accept: 'application/json', 'user-agent': this.#program },
         ...(viaProxy ? {} : { agent: this.#agent }),
       })
       request.once('response', resolve)

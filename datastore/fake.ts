@@ -12,6 +12,7 @@ import {
   Conflict,
   type ListOptions,
   NotFound,
+  type PatchOptions,
   Refused,
   type Store,
   Unreachable,
@@ -180,9 +181,12 @@ export function createFakeStore(): FakeStore {
       kind: K,
       name: string,
       patch: unknown,
-      { namespace, subresource }: { namespace?: string; subresource?: 'status' } = {},
+      { namespace, subresource, applyAs }: PatchOptions = {},
     ) {
       await reach()
+      // who owns a field is the server's business: here an apply is a merge, or a create
+      if (applyAs !== undefined && !objects.has(keyOf(kind, name, namespace)))
+        return this.create(kind, patch as Resource<K>)
       const before = stored(kind, name, namespace)
       return write(kind, mergePatch(before, copy(patch)) as AnyObject, subresource) as Resource<K>
     },

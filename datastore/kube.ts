@@ -13,6 +13,7 @@ import {
   Conflict,
   type Fields,
   type ListOptions,
+  type PatchOptions,
   Refused,
   type Store,
   Unreachable,
@@ -85,11 +86,17 @@ class KubeStore implements Store {
     kind: K,
     name: string,
     patch: unknown,
-    { namespace, subresource }: { namespace?: string; subresource?: 'status' } = {},
+    { namespace, subresource, applyAs }: PatchOptions = {},
   ): Promise<Resource<K>> {
     const path = pathOf(kind, { name, namespace, subresource })
-    const contentType = 'application/merge-patch+json'
-    return this.#one(kind, await this.#call({ method: 'PATCH', path, body: patch, contentType }))
+    if (applyAs === undefined) {
+      const contentType = 'application/merge-patch+json'
+      return this.#one(kind, await this.#call({ method: 'PATCH', path, body: patch, contentType }))
+    }
+    const contentType = 'application/apply-patch+yaml'
+    const query = new URLSearchParams({ fieldManager: applyAs, force: 'true' })
+    const body = outgoing(kind, patch as object)
+    return this.#one(kind, await this.#call({ method: 'PATCH', path, query, body, contentType }))
   }
 
   async delete<K extends Kind>(

@@ -80,6 +80,9 @@ export type WatchHandlers<K extends Kind> = {
 
 export type Watch = { close(): void }
 
+/** `subresource: 'status'` where only that may be written. `applyAs`: the patch is what this manager wants to own. */
+export type PatchOptions = { namespace?: string; subresource?: 'status'; applyAs?: string }
+
 /**
  * All methods reject with one of the four classes above. A read-modify-write keeps unknown fields and 64-bit integers
  * as they are (integers above 2^53 are `bigint` here).
@@ -93,13 +96,8 @@ export type Store = {
   /** Compare-and-swap on `metadata.resourceVersion`; without one the write is unconditional. */
   update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
   updateStatus<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
-  /** JSON merge patch (RFC 7386); `subresource: 'status'` where only that may be written. */
-  patch<K extends Kind>(
-    kind: K,
-    name: string,
-    patch: unknown,
-    options?: { namespace?: string; subresource?: 'status' },
-  ): Promise<Resource<K>>
+  /** JSON merge patch (RFC 7386), or a server-side apply, which makes an object that is not there. */
+  patch<K extends Kind>(kind: K, name: string, patch: unknown, options?: PatchOptions): Promise<Resource<K>>
   delete<K extends Kind>(
     kind: K,
     name: string,

@@ -163,3 +163,28 @@ withKubectl('kubectl creates a namespace, explains a kind and lists the resource
   t.true(code === 0 || /couldn't find resource/.test(err), err)
   t.like(await kubectl('version'), { code: 0 })
 })
+
+withKubectl('kubectl label takes a field from who applied it, and the next apply conflicts with the label', async t => {
+  const { kubectl } = t.context
+  const labelled = (labels: string): string => POOL.replace('{name: pool}', `{name: pool, labels: {${labels}}}`)
+  await kubectl('apply --server-side -f -', labelled('a: "1"'))
+  t.like(await kubectl('label ippool pool a=2 --overwrite'), { code: 0 })
+  const { code, err } = await kubectl('apply --server-side -f -', labelled('a: "1"'))
+  t.is(code, 1)
+  t.regex(err, /conflict with "kubectl-label".*\.metadata\.labels\.a/s)
+  t.like(await kubectl('apply --server-side --force-conflicts -f -', labelled('a: "1"')), { code: 0 })
+  t.is((await kubectl('get ippool pool -o jsonpath={.metadata.labels.a}')).out, '1')
+})
+
+withKubectl('client-side then server-side apply drops the label that is applied no longer', async t => {
+  const { kubectl } = t.context
+  const labelled = (labels: string): string => POOL.replace('{name: pool}', `{name: pool, labels: {${labels}}}`)
+  await kubectl('apply -f -', labelled('a: x, b: x'))
+  t.like(await kubectl('apply --server-side -f -', labelled('a: x, b: x')), { code: 0 })
+  t.like(await kubectl('apply --server-side -f -', labelled('a: x')), { code: 0 })
+  t.is((await kubectl('get ippool pool -o jsonpath={.metadata.labels}')).out, '{"a":"x"}')
+  const { out } = await kubectl(
+    'get ippool pool --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}',
+  )
+  t.true(out.split(' ').includes('kubectl'), out)
+})

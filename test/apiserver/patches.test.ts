@@ -1,9 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { sameJson } from '../../api/json.ts'
-import { applyPatch } from '../../apiserver/apply-patch.ts'
 import { JsonPatchError, jsonPatch } from '../../apiserver/json-patch.ts'
-import { ApiError } from '../../apiserver/status.ts'
 import { strategicMerge } from '../../apiserver/strategic-merge.ts'
 
 const json = (document: unknown, patch: unknown): unknown => jsonPatch(document, patch, sameJson)
@@ -117,31 +115,16 @@ test('a strategic patch replaces other lists, orders by directive, and keeps no 
   })
 })
 
-const config = (spec: object): object => ({
-  apiVersion: 'projectcalico.org/v3',
-  kind: 'IPPool',
-  metadata: { name: 'p' },
-  spec,
-})
-const NOW = '2026-01-01T00:00:00Z'
-
-test('what a manager applied before and names no longer goes away; what others own stays', t => {
-  const first = applyPatch('IPPool', undefined, config({ cidr: 'c', a: 1 }), { fieldManager: 'one' }, NOW)
-  const both = applyPatch('IPPool', first, config({ b: 2 }), { fieldManager: 'two' }, NOW)
-  const last = applyPatch('IPPool', both, config({ cidr: 'c' }), { fieldManager: 'one' }, NOW)
-  t.deepEqual(last['spec'], { cidr: 'c', b: 2 })
+test('a JSON patch that doubles the document again and again is refused before it is large', t => {
+  const copies = Array.from({ length: 40 }, (_, i) => ({ op: 'copy', from: '/a', path: `/a/c${i}` }))
+  t.throws(() => json({ a: { b: 1 } }, copies), { instanceOf: JsonPatchError, message: /copied or compared/ })
 })
 
-test('a value that another manager applied is a conflict, unless forced', t => {
-  const first = applyPatch('IPPool', undefined, config({ a: 1 }), { fieldManager: 'one' }, NOW)
-  const apply = (force: boolean): unknown =>
-    applyPatch('IPPool', first, config({ a: 2 }), { fieldManager: 'two', force }, NOW)['spec']
-  const error = t.throws(() => apply(false), { instanceOf: ApiError, message: /"one": \.spec\.a/ })
-  t.is(error?.code, 409)
-  t.deepEqual(apply(true), { a: 2 })
-})
-
-test('applying the same twice changes nothing', t => {
-  const first = applyPatch('IPPool', undefined, config({ a: 1 }), { fieldManager: 'one' }, NOW)
-  t.deepEqual(applyPatch('IPPool', first, config({ a: 1 }), { fieldManager: 'one' }, '2027-01-01T00:00:00Z'), first)
+test('a strategic patch of long lists takes time by their length, not by its square', t => {
+  const items = (from: number): object[] =>
+    Array.from({ length: 20_000 }, (_, i) => ({ type: `t${from + i}`, v: from }))
+  const startMs = performance.now()
+  const merged = strategicMerge({ conditions: items(0) }, { conditions: items(10_000) }) as { conditions: object[] }
+  t.is(merged.conditions.length, 30_000)
+  t.true(performance.now() - startMs < 5000)
 })

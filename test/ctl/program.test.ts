@@ -1,3 +1,6 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import anyTest, { type TestFn } from 'ava'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
@@ -101,4 +104,91 @@ test('a server out of reach is 3, and the message says where it was sought', asy
   const { code, err } = await runCtl(['get', 'ippools', '--server', 'http://127.0.0.1:1'])
   t.is(code, 3)
   t.regex(err, /http:\/\/127\.0\.0\.1:1.*Check --server/)
+})
+
+const NODE = `apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {a: "1", b: "2"}}
+spec: {podCIDR: 10.1.0.0/24, providerID: lab://n1, taints: [{key: x, effect: NoSchedule}]}
+`
+
+test('an apply leaves what it does not name, and drops what it named before', async t => {
+  const { ctl } = t.context
+  await ctl(['create', '-f', '-'], NODE)
+  const labels = (text: string): string => `apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {${text}}}\n`
+  t.like(await ctl(['apply', '-f', '-'], labels('c: "3", d: "4"')), { code: 0, out: 'Node n1 updated\n' })
+  const node = async (): Promise<{ metadata: { labels: object }; spec: object }> =>
+    JSON.parse((await ctl(['get', 'node', 'n1', '-o', 'json'])).out)
+  const { metadata, spec } = await node()
+  t.deepEqual(metadata.labels, { a: '1', b: '2', c: '3', d: '4' })
+  t.deepEqual(spec, { podCIDR: '10.1.0.0/24', providerID: 'lab://n1', taints: [{ key: 'x', effect: 'NoSchedule' }] })
+  await ctl(['apply', '-f', '-'], labels('c: "3"'))
+  t.deepEqual((await node()).metadata.labels, { a: '1', b: '2', c: '3' })
+})
+
+test('an apply does not put a default back over what somebody else has set', async t => {
+  const { ctl } = t.context
+  await ctl(['apply', '-f', '-'], POOL)
+  await ctl(['patch', 'ippool', 'p1', '-p', '{"spec":{"disabled":true}}'])
+  t.like(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 unchanged\n' })
+  t.true(JSON.parse((await ctl(['get', 'ippool', 'p1', '-o', 'json'])).out).spec.disabled)
+})
+
+test('replace replaces: what the manifest does not say goes', async t => {
+  const { ctl } = t.context
+  await ctl(['create', '-f', '-'], NODE)
+  const bare = 'apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {c: "3"}}\n'
+  t.like(await ctl(['replace', '-f', '-'], bare), { code: 0, out: 'Node n1 replaced\n' })
+  const { metadata, spec } = JSON.parse((await ctl(['get', 'node', 'n1', '-o', 'json'])).out)
+  t.deepEqual([metadata.labels, spec], [{ c: '3' }, {}])
+})
+
+test('what get shows can be applied again, and says nothing of who owns a field', async t => {
+  const { ctl } = t.context
+  await ctl(['apply', '-f', '-'], POOL)
+  const { out } = await ctl(['get', 'ippool', 'p1', '-o', 'yaml'])
+  t.notRegex(out, /managedFields/)
+  t.like(await ctl(['apply', '-f', '-'], out), { code: 0 })
+})
+
+test('every -f counts: files, folders and standard input, for every verb', async t => {
+  const { ctl } = t.context
+  const dir = mkdtempSync(join(tmpdir(), 'margayctl-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const pool = (n: number): string => POOL.replace('p1', `p${n}`).replace('10.244', `10.${n}`)
+  mkdirSync(join(dir, 'folder', 'below'), { recursive: true })
+  for (const [name, n] of [
+    ['a.yaml', 1],
+    ['folder/c.yml', 3],
+    ['folder/b.json', 2],
+  ] as const)
+    writeFileSync(join(dir, name), pool(n))
+  writeFileSync(join(dir, 'folder', 'notes.txt'), 'no manifest')
+  const all = ['-f', join(dir, 'a.yaml'), '-f', join(dir, 'folder'), '-f', '-']
+  const said = (word: string): string => [1, 2, 3, 4].map(n => `IPPool p${n} ${word}\n`).join('')
+  for (const [verb, word] of [
+    ['apply', 'created'],
+    ['replace', 'replaced'],
+    ['delete', 'deleted'],
+    ['create', 'created'],
+  ] as const)
+    t.deepEqual(await ctl([verb, ...all], pool(4)), { code: 0, out: said(word), err: '' }, verb)
+})
+
+test('a -f that cannot be read, an empty folder, and standard input twice are wrong usage, and nothing is sent', async t => {
+  const { ctl } = t.context
+  const dir = mkdtempSync(join(tmpdir(), 'margayctl-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  writeFileSync(join(dir, 'a.yaml'), POOL)
+  mkdirSync(join(dir, 'empty'))
+  for (const [more, words] of [
+    [join(dir, 'nothing.yaml'), /cannot read .*nothing\.yaml/],
+    [join(dir, 'empty'), /empty holds no file that ends in/],
+  ] as const) {
+    const { code, out, err } = await ctl(['apply', '-f', join(dir, 'a.yaml'), '-f', more])
+    t.deepEqual([code, out], [2, ''])
+    t.regex(err, words)
+  }
+  t.like(await ctl(['apply', '-f', '-', '-f', '-'], POOL), { code: 2, out: '' })
+  t.like(await ctl(['get', 'ippool', 'p1']), { code: 1 })
 })

@@ -1,0 +1,45 @@
+// What -f names: files, folders with manifests, standard input.
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import type { Source } from './command.ts'
+import { UsageError } from './failure.ts'
+
+const MANIFEST = /\.(ya?ml|json)$/
+
+/**
+ * The texts in the order of the paths. Of a folder, its files that end in .yaml, .yml or .json, by name, as kubectl takes
+ * them. Rejects with UsageError, also when one of the paths cannot be read or a folder holds no manifest.
+ */
+export async function readSources(paths: readonly string[]): Promise<Source[]> {
+  if (paths.filter(path => path === '-').length > 1)
+    throw new UsageError('standard input can be read once: give -f - once')
+  const sources: Source[] = []
+  for (const path of paths) {
+    if (path === '-') sources.push({ name: 'standard input', text: await text(process.stdin) })
+    else for (const file of await filesOf(path)) sources.push({ name: file, text: await fileText(file) })
+  }
+  return sources
+}
+
+async function filesOf(path: string): Promise<string[]> {
+  const found = await stat(path).catch((error: Error) => {
+    throw new UsageError(`cannot read ${path}: ${error.message}`)
+  })
+  if (!found.isDirectory()) return [path]
+  const names = (await readdir(path, { withFileTypes: true }))
+    .filter(each => !each.isDirectory())
+    .map(({ name }) => name)
+  const manifests = names.filter(name => MANIFEST.test(name)).sort()
+  if (manifests.length === 0) throw new UsageError(`${path} holds no file that ends in .yaml, .yml or .json`)
+  return manifests.map(name => join(path, name))
+}
+
+/** Rejects with UsageError that names the file. */
+export async function fileText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    throw new UsageError(`cannot read ${path}: ${(error as Error).message}`)
+  }
+}
