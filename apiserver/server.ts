@@ -55,15 +55,15 @@ export class OptionsError extends Error {
 
 const HISTORY: HistoryLimits = { changes: 10_000, characters: 64 * 1024 * 1024 }
 const WATCH_LIMITS: WatchLimits = { bookmarkMs: 10_000, bufferBytes: 8 * 1024 * 1024 }
-const HEADERS_TIMEOUT_MS = 10_000
-const REQUEST_TIMEOUT_MS = 30_000
+const HEADERS_TIMEOUT_MS = 20_000
+const REQUEST_TIMEOUT_MS = 60_000
 /** How often Node looks for requests that exceed these times. */
 const CHECK_MS = 1000
 const KEEP_ALIVE_MS = 75_000
 const MAX_CONNECTIONS = 10_000
 const DRAIN_MS = 5_000
 const FRONT_LIMITS: FrontLimits = {
-  ...{ helloMs: 10_000, handshakeMs: 5_000 },
+  ...{ helloMs: 20_000, handshakeMs: 10_000 },
   ...{ strangers: 2_000, newcomers: 5_000, perUser: 4_000 },
 }
 const LOOPBACK_HOSTS = ['localhost', '127.0.0.1', '::1']

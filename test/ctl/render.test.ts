@@ -41,7 +41,7 @@ test('JSON and YAML keep integers above 2^53, and read back as a manifest', t =>
   for (const format of ['json', 'yaml'] as const) {
     const text = renderResources('IPAMBlock', [block], { ...table, format, single: true })
     t.regex(text, /sequenceNumber"?: 1766000000123456789/)
-    t.deepEqual(parseManifest(text, 'test', 'default'), [{ kind: 'IPAMBlock', object: block }] as never)
+    t.like(parseManifest(text, 'test', 'default'), [{ kind: 'IPAMBlock', object: block }] as never)
   }
 })
 

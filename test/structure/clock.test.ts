@@ -9,7 +9,6 @@ const OF_THE_SYSTEM = /(?<!\.)\b(setTimeout|setInterval|Date\.now|performance\.n
 const MAY: Readonly<Record<string, string>> = {
   'bgp/tcp-transport.ts': 'limits of real sockets; tests use a transport in memory',
   'bgp/work-queue.ts': 'measures how long its own work takes',
-  'datastore/cas.ts': 'pauses between attempts of a write, at most a few hundred ms',
   'datastore/connection.ts': 'limit of a real HTTP request',
   'datastore/credentials.ts': 'age of a file of the real file system',
   'kernel/echo.ts': 'polls a real socket and measures the answer',
