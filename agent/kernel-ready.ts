@@ -1,7 +1,8 @@
 // Whether the kernel has taken what this node's own pods, blocks and tunnels need, once since the start. What another
 // node caused (a route to its block, its VTEP) never counts: nobody else's object decides whether this node is ready.
 import { type Condition, unknown } from '../api/status.ts'
-import { ApplyError, type Refusal } from '../kernel/reconcile/outcome.ts'
+import { ownRefusals } from '../felix/traffic-stops.ts'
+import { ApplyError } from '../kernel/reconcile/outcome.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 
 export type KernelReadyDeps = {
@@ -48,7 +49,7 @@ export class KernelReady {
     } catch (error) {
       if (this.#closed) return // felix was closed too
       if (!(error instanceof ApplyError)) throw error
-      if (needsOwn(error.refusals, interfacePrefix)) {
+      if (ownRefusals(error.refusals, interfacePrefix).length > 0) {
         this.#cancel = clock.after(AGAIN_MS, () => void this.#ask())
         return
       }
@@ -57,25 +58,6 @@ export class KernelReady {
     this.#state = 'ready'
     changed()
   }
-}
-
-/** A pod's interface that is gone is that pod's loss alone: a pod can delete its interface, and the node serves the others. */
-function needsOwn(refusals: readonly Refusal[], interfacePrefix: string): boolean {
-  const gone = new Set(
-    refusals.map(({ reason, interfaceName }) => (reason === 'NoInterface' ? interfaceName : undefined)),
-  )
-  const onLostPod = (name: string | undefined) => name?.startsWith(interfacePrefix) === true && gone.has(name)
-  return refusals.some(refusal => isOwn(refusal, interfacePrefix) && !onLostPod(refusal.interfaceName))
-}
-
-/**
- * Routes, neighbours and forwarding entries on another interface than a pod's lead to other nodes; elements of nftables
- * that name no interface are addresses of nodes.
- */
-function isOwn({ kind, interfaceName }: Refusal, interfacePrefix: string): boolean {
-  if (kind === 'nftElement') return interfaceName !== undefined
-  const leadsAway = kind === 'route' || kind === 'neighbour' || kind === 'fdb'
-  return !leadsAway || interfaceName === undefined || interfaceName.startsWith(interfacePrefix)
 }
 
 const NOT_PROGRAMMED: Condition = unknown('KernelProgrammed', {

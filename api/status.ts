@@ -13,6 +13,7 @@ type LocalKind =
   | 'FdbEntry'
   | 'Sysctl'
   | 'NftTable'
+  | 'NftChain'
   | 'NftElement'
   | 'BGPSession'
 
@@ -33,8 +34,18 @@ export const CONDITION_TYPES = {
     vital: true,
     promise: 'the kernel took what the pods, blocks and tunnels of this node need, once since the start',
   },
+  PodTrafficPasses: {
+    vital: true,
+    promise:
+      'packets between pods pass: uplink, forwarding and proxy ARP are on, routes are there, no chain of others drops',
+  },
   PoolsKnown: { vital: true, promise: 'this node has seen the IPPools, now or in an earlier run' },
-  PoolsUsable: { vital: false, promise: 'no IPPool overlaps an older one' },
+  PoolsUsable: { vital: true, promise: 'an enabled IPPool gives addresses to the pods of this node' },
+  PoolsDisjoint: { vital: false, promise: 'no IPPool overlaps an older one' },
+  ForeignChainsPass: {
+    vital: false,
+    promise: 'it is clear that no chain of another program drops packets between pods',
+  },
   ApiServerConnected: { vital: false, promise: 'every watch of the API server is alive' },
   ClusterRecognised: {
     vital: false,

@@ -3,6 +3,7 @@
 // refuses does not stop the next. Objects are removed only after their source is in sync (`Readiness`). An event
 // about one interface makes only the objects on that interface be read again.
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
 import { addressTable } from '../kernel/reconcile/addresses.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { LinkTable } from '../kernel/reconcile/links.ts'
@@ -120,9 +121,9 @@ export class Applier {
     this.#toLookAt.add(name)
   }
 
-  /** The MTU of a link as it was last seen, in bytes. */
-  mtuOf(name: string): number | undefined {
-    return this.#links.byName(name)?.mtu
+  /** A link as it was last seen. */
+  linkOf(name: string): Link | undefined {
+    return this.#links.byName(name)
   }
 
   /** Takes differences in. Memory only; throws for a route that would not be known as ours. */

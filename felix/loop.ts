@@ -14,10 +14,13 @@ import { Applier, type Readiness, STRAY_GRACE_MS } from './applier.ts'
 import { Backlog } from './backlog.ts'
 import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
+import { ChainWatch } from './chain-watch.ts'
+import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { podFilterMarks } from './marks.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, podFilterConditions, refOf, refusalConditions } from './refusals.ts'
+import { Lasting, trafficStops } from './traffic-stops.ts'
 
 export type FelixDeps = {
   clock: Clock
@@ -55,6 +58,8 @@ const SLICE = 1000
 const MANY_REFUSED = 1000
 /** Above this many passes with repairs in a second, repairs wait for a back-off. */
 const REPAIR_LIMIT = 20
+/** What stops all pods for less than this is healed before anybody would act on it. */
+const STOP_GRACE_MS = 2000
 
 /** The one writer of this namespace's pod, block and tunnel state. Nothing happens before `start`. */
 export class Felix {
@@ -68,6 +73,8 @@ export class Felix {
   readonly #receipts = new Receipts()
   readonly #backlog: Backlog
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
+  readonly #chains: ChainWatch
+  readonly #lasting = new Lasting(STOP_GRACE_MS)
   /** Conditions for what the last pass was refused. */
   #refused: ReadonlyMap<string, Condition> = new Map()
   #refusals = 0
@@ -89,6 +96,10 @@ export class Felix {
     this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol, podFilter: podFilterMarks(deps.marks) })
     this.#needed = this.#calculator.tunnelsNeeded()
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs())
+    this.#chains = new ChainWatch({
+      ...{ kernel, clock: deps.clock, ownTable: deps.marks.nftTable, onConditions: deps.onConditions },
+      traffic: () => this.#traffic(),
+    })
     this.#backlog = new Backlog(name => this.#applier.ownsInterface(name), deps.slice ?? SLICE)
   }
 
@@ -124,13 +135,17 @@ export class Felix {
     if (this.#monitor !== undefined || this.#closed) return
     this.#monitor = this.#kernel.monitor(event => {
       if (this.#applier.observe(event)) this.#repair()
-      if (event.type === 'link') this.#followUplink()
+      if (event.type === 'link') this.#followUplink(event.link.name)
     })
     this.#tableMonitor = this.#kernel.monitorNftables(table => {
       if (this.#applier.observeTable(table)) this.#repair()
+      this.#chains.observe(table)
     })
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
-    this.#every('refresh', REFRESH_MS, () => this.#applier.invalidate())
+    this.#every('refresh', REFRESH_MS, () => {
+      this.#applier.invalidate()
+      this.#chains.changed()
+    })
     this.#every('settings', SETTINGS_MS, () => this.#applier.invalidateSettings())
     this.#kick()
   }
@@ -184,6 +199,7 @@ export class Felix {
     this.#closed = true
     this.#monitor?.close()
     this.#tableMonitor?.close()
+    this.#chains.close()
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     await this.#running
@@ -213,10 +229,11 @@ export class Felix {
 
   async #pass(): Promise<void> {
     this.#tellNeeds()
-    if (!this.#calculator.knowsNode) return
+    if (this.#calculator.node === undefined) return
     this.#tellPodMtu()
     const generation = this.#generation
     const differences = this.#calculator.step()
+    if (differences.destination.size > 0) this.#chains.changed()
     if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
     // every pass tries again what was refused: with many refusals, more passes only cost more
     this.#applier.want(this.#backlog.next(differences, this.#refusals > MANY_REFUSED ? 'all' : 'slice'))
@@ -246,9 +263,11 @@ export class Felix {
   }
 
   /** Another MTU of the uplink changes those of the tunnel devices and of the pods. */
-  #followUplink(): void {
-    const { uplink } = this.#calculator
-    const uplinkMtu = uplink === undefined ? undefined : this.#applier.mtuOf(uplink)
+  #followUplink(changed?: string): void {
+    const uplink = this.#calculator.node?.uplink
+    const uplinkMtu = uplink === undefined ? undefined : this.#applier.linkOf(uplink)?.mtu
+    // it may have lost its carrier, which nothing of ours feels
+    if (changed !== undefined && changed === uplink) this.#kick()
     if (uplinkMtu !== undefined) this.configure({ uplinkMtu })
   }
 
@@ -276,13 +295,35 @@ export class Felix {
   #tellRefused(refused: readonly Refusal[]): void {
     const before = this.#refused
     this.#refusals = refused.length
-    const conditions = [...refusalConditions(refused), ...podFilterConditions(this.#applier.podFilter.lacking, refused)]
+    const filter = podFilterConditions(this.#applier.podFilter.lacking, refused)
+    const conditions = [...refusalConditions(refused), ...filter, ...this.#stops(refused)]
     this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()
     for (const [key, condition] of this.#refused)
       if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)
     for (const key of before.keys()) if (!this.#refused.has(key)) changes.set(key, undefined)
     if (changes.size > 0) this.#deps.onConditions(changes)
+  }
+
+  /** What keeps pods from reaching each other, for longer than a moment. */
+  #stops(refused: readonly Refusal[]): Condition[] {
+    const { interfacePrefix } = this.#deps.marks
+    const node = this.#calculator.node
+    if (interfacePrefix === undefined || node === undefined) return []
+    const here = { interfacePrefix, ipv4: node.ipv4, uplink: this.#applier.linkOf(node.uplink) }
+    const stops = trafficStops(refused, { ...here, wanted: this.#calculator.wanted() })
+    const { lasting, waitMs } = this.#lasting.take(stops, this.#deps.clock.monotonicMs())
+    if (waitMs !== undefined) this.#after('stops', waitMs, () => this.#kick())
+    return lasting
+  }
+
+  #traffic(): PodTraffic | undefined {
+    const { interfacePrefix } = this.#deps.marks
+    const node = this.#calculator.node
+    if (interfacePrefix === undefined || node === undefined) return undefined
+    const { destination, link } = this.#calculator.wanted()
+    const tunnels = [...link.values()].filter(({ kind }) => kind !== undefined).map(({ name }) => name)
+    return { interfacePrefix, devices: [node.uplink, ...tunnels], pools: [...destination.keys()] }
   }
 
   #finish(generation: number, refused: readonly Refusal[], complete: boolean): void {

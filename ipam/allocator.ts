@@ -130,7 +130,9 @@ export class NodeAllocator implements Allocator {
   /** What is wrong with pools and blocks; empty when all is well. */
   conditions(): Condition[] {
     const pools = this.#inputs.current?.pools
-    return ipamConditions({ pools, blocks: this.#ledger.blocks(), unpublished: this.#claims.unpublished() })
+    const { selects } = this.#deps
+    const blocks = this.#ledger.blocks()
+    return ipamConditions({ pools, selects, blocks, unpublished: this.#claims.unpublished() })
   }
 
   async assign(

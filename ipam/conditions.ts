@@ -2,23 +2,24 @@
 import type { IpPool } from '../api/pools.ts'
 import { broken, type Condition, unknown } from '../api/status.ts'
 import type { OwnedBlock } from './journal.ts'
-import { overlappingPools } from './pick.ts'
+import { overlappingPools, poolsFor, type Selects } from './pick.ts'
 
 export type IpamState = {
   /** Undefined while no pool was ever seen. */
   pools: readonly IpPool[] | undefined
+  selects: Selects
   blocks: readonly OwnedBlock[]
   /** Blocks that the API server does not have as they are, and the last reason why not. */
   unpublished: { blocks: readonly string[]; cause?: Error }
 }
 
 /** Empty when all is well. */
-export function ipamConditions({ pools, blocks, unpublished }: IpamState): Condition[] {
+export function ipamConditions({ pools, selects, blocks, unpublished }: IpamState): Condition[] {
   if (pools === undefined) return [NEVER_SEEN]
-  const conditions: Condition[] = []
+  const conditions: Condition[] = [...noPoolServes(pools, selects)]
   for (const { refused, because } of overlappingPools(pools))
     conditions.push(
-      broken('PoolsUsable', {
+      broken('PoolsDisjoint', {
         reason: 'Overlap',
         message: `IPPool ${refused} overlaps the older IPPool ${because} and is not used`,
         remedy: 'delete one of them',
@@ -52,3 +53,33 @@ const NEVER_SEEN: Condition = unknown('PoolsKnown', {
   message: 'no IPPool was ever seen',
   remedy: 'check that the API server answers and that the kubeconfig is right',
 })
+
+/** A pod needs an address of one family at least. */
+function noPoolServes(pools: readonly IpPool[], selects: Selects): Condition[] {
+  const refused = (['ipv4', 'ipv6'] as const).map(family => poolsFor(pools, { family, use: 'Workload' }, selects))
+  if (!refused.every(answer => 'refused' in answer)) return []
+  if (pools.length === 0)
+    return [
+      broken('PoolsUsable', {
+        reason: 'NoPool',
+        message: 'there is no IPPool: pods of this node get no address',
+        remedy: 'create an IPPool',
+      }),
+    ]
+  const disabled = pools.filter(({ spec }) => spec.disabled).map(({ metadata }) => metadata.name)
+  const names = pools.map(({ metadata }) => metadata.name).join(', ')
+  return [
+    disabled.length === pools.length
+      ? broken('PoolsUsable', {
+          reason: 'AllDisabled',
+          message: `every IPPool is disabled (${names}): pods of this node get no new address`,
+          remedy: `enable one: margayctl patch ippool ${disabled[0]} -p '{"spec":{"disabled":false}}'`,
+        })
+      : broken('PoolsUsable', {
+          reason: 'NoPoolForNode',
+          message: `none of the IPPools (${names}) serves pods of this node`,
+          remedy:
+            'check disabled, nodeSelector, allowedUses and assignmentMode of the pools, and the labels of the Node',
+        }),
+  ]
+}

@@ -148,14 +148,9 @@ export class Calculator {
     return true
   }
 
-  /** The node's uplink, once the node is known. */
-  get uplink(): string | undefined {
-    return this.#settings.node?.uplink
-  }
-
-  /** Whether this node is known. Until then nothing may be done with what is wanted. */
-  get knowsNode(): boolean {
-    return this.#settings.node !== undefined
+  /** This node. Until it is known nothing may be done with what is wanted. */
+  get node(): ThisNode | undefined {
+    return this.#settings.node
   }
 
   /**

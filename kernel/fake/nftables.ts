@@ -3,6 +3,7 @@
 // type, ranges that overlap, hooks and expressions that a real kernel lacks.
 import { ERRNO, KernelError } from '../port/error.ts'
 import type {
+  ForwardChain,
   NftablesPort,
   NftChain,
   NftChange,
@@ -55,6 +56,15 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables'> {
       elements: options === undefined ? sets.filter(({ elements }) => elements.size > 0).map(elementsOf) : [],
       rules: [...held.chains.values()].flatMap(({ rules }) => rules),
     })
+  }
+
+  async forwardChains(): Promise<ForwardChain[]> {
+    const found = [...this.#state.tables.values()].flatMap(({ chains }) => {
+      const rules = [...chains.values()].flatMap(each => each.rules)
+      const base = [...chains.values()].map(({ chain }) => chain).filter(({ base }) => base?.hook === 'forward')
+      return base.map(chain => ({ chain, rules }))
+    })
+    return structuredClone(found)
   }
 
   async changeNftables(

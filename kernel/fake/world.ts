@@ -8,7 +8,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
-import type { NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
+import type { ForwardChain, NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { FakeNetns } from './netns.ts'
@@ -239,6 +239,10 @@ class FakeKernel implements Kernel {
     options?: { without: 'elements' },
   ): Promise<NftRuleset | undefined> {
     return this.#openNftables().nftables.nftables(of, options)
+  }
+
+  async forwardChains(): Promise<ForwardChain[]> {
+    return this.#openNftables().nftables.forwardChains()
   }
 
   async changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {

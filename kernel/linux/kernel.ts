@@ -28,7 +28,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
-import type { NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
+import type { ForwardChain, NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { LinkRemoval } from './link-removal.ts'
@@ -216,6 +216,10 @@ class LinuxKernel implements Kernel {
 
   nftables(of: Pick<NftTable, 'family' | 'name'>, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
     return this.#netfilter().nftables(of, options)
+  }
+
+  forwardChains(): Promise<ForwardChain[]> {
+    return this.#netfilter().forwardChains()
   }
 
   changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {

@@ -12,9 +12,12 @@ import { chains, emitTableFilter, parseGeneration, rules, sets, tableOf, tables 
 import type { Request, Requests } from '../netlink/requests.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type {
+  ForwardChain,
   NftablesPort,
+  NftChain,
   NftChange,
   NftElements,
+  NftFamily,
   NftRefusal,
   NftRuleset,
   NftSet,
@@ -23,6 +26,8 @@ import type {
 import { typesOf } from '../port/nftables.ts'
 
 const ATTEMPTS = 16
+/** Families of tables through which packets are forwarded. */
+const FORWARDING_FAMILIES: readonly NftFamily[] = ['inet', 'ip', 'ip6']
 /** Characters of a command in the text of an error. */
 const COMMAND_LENGTH = 300
 
@@ -45,6 +50,28 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables'> {
       return found && { generation, ...found }
     }
     throw new KernelError(ERRNO.EINTR, 'read table', nameOf(of), `changed ${ATTEMPTS} times`)
+  }
+
+  async forwardChains(): Promise<ForwardChain[]> {
+    const all: NftChain[] = []
+    for (const family of FORWARDING_FAMILIES) {
+      const of = { family, name: 'any' }
+      // a chain with a hook that has no name here is none that forwards
+      const known = (message: Message) => {
+        const parsed = chains.parse(message)
+        return parsed instanceof Malformed ? undefined : parsed
+      }
+      all.push(...(await this.#dump(of, chains.operation.read, () => {}, known)))
+    }
+    const found: ForwardChain[] = []
+    for (const chain of all) {
+      if (chain.base?.hook !== 'forward' || chain.base.type !== 'filter') continue
+      const { family, table } = chain
+      const inTable = (w: NlWriter) => emitTableFilter(w, table)
+      const parse = (message: Message) => (tableOf(message) === table ? rules.parse(message) : undefined)
+      found.push({ chain, rules: await this.#dump({ family, name: table }, rules.operation.read, inTable, parse) })
+    }
+    return found
   }
 
   async changeNftables(

@@ -194,12 +194,21 @@ export type NftRuleset = {
   rules: NftRule[]
 }
 
+/** A base chain at the hook forward, and all rules of its table that it may lead to, in the order of their chains. */
+export type ForwardChain = { chain: NftChain; rules: readonly NftRule[] }
+
 export type NftablesPort = {
   /**
    * One table; undefined when there is none. Rejects with EBADMSG when the kernel tells something of it that makes no
-   * sense here. Other tables are never read. Elements may be left out: a table can have many.
+   * sense here. Elements may be left out: a table can have many.
    */
   nftables(of: Pick<NftTable, 'family' | 'name'>, options?: { without: 'elements' }): Promise<NftRuleset | undefined>
+
+  /**
+   * The chains that packets pass which this host forwards, of all tables for IP. An expression that makes no sense here is
+   * told as opaque. What is read may be of two states, where somebody changes it meanwhile. Rejects as `nftables` does.
+   */
+  forwardChains(): Promise<ForwardChain[]>
 
   /**
    * Does all changes in order, or none: the refusals, of which every refused change has one, are empty when all was

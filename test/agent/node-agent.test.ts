@@ -130,7 +130,7 @@ test('objects of other nodes and faulty configuration never make a node unready,
     'FieldsSupported within',
     'ObjectsReadable bad',
     'PeersConfigured peer-b',
-    'PoolsUsable within',
+    'PoolsDisjoint within',
   ])
   t.true(agent.ready())
 })

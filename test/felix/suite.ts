@@ -334,6 +334,29 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(it.spy.reads, [])
     }))
 
+  test('an uplink that is down stops pods after two seconds, and is no news once it is up again', t =>
+    onNode(async it => {
+      const stops = new Map<string, string | undefined>()
+      const onConditions: FelixDeps['onConditions'] = changes => {
+        for (const [key, condition] of changes) if (key.startsWith('PodTraffic')) stops.set(key, condition?.reason)
+      }
+      const felix = it.start({ onConditions })
+      tell(felix, full)
+      for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+      await felix.inSync()
+      await it.otherProgram.setLink('eth0', { up: false })
+      await eventually('felix saw it', () => refused(felix.applied()))
+      t.deepEqual([...stops], [])
+      it.clock.advance(2000)
+      await eventually('it is told', () => stops.size > 0)
+      t.deepEqual([...stops], [['PodTrafficPasses Link eth0', 'LinkDown']])
+      await it.otherProgram.setLink('eth0', { up: true })
+      await eventually('it is over', () => {
+        it.clock.advance(50)
+        return stops.get('PodTrafficPasses Link eth0') === undefined
+      })
+    }))
+
   test('a restart removes no route, not even before the speaker has learned it again', t =>
     onNode(async it => {
       await (await startInSync(it)).close()

@@ -4,7 +4,8 @@ import { emptyBlock } from '../../ipam/block.ts'
 import { ipamConditions } from '../../ipam/conditions.ts'
 import { aPool } from './world.ts'
 
-const fine = { pools: [aPool('a', '10.0.0.0/16')], blocks: [], unpublished: { blocks: [] } }
+const selects = { node: (selector: string) => selector === 'all()' }
+const fine = { pools: [aPool('a', '10.0.0.0/16')], selects, blocks: [], unpublished: { blocks: [] } }
 
 test('nothing is told when all is well', t => {
   t.deepEqual(ipamConditions(fine), [])
@@ -19,8 +20,8 @@ test('each pool that overlaps an older one is told with both names', t => {
   t.deepEqual(
     ipamConditions({ ...fine, pools }).map(({ type, object, message }) => `${type} ${object?.name}: ${message}`),
     [
-      'PoolsUsable b: IPPool b overlaps the older IPPool a and is not used',
-      'PoolsUsable c: IPPool c overlaps the older IPPool a and is not used',
+      'PoolsDisjoint b: IPPool b overlaps the older IPPool a and is not used',
+      'PoolsDisjoint c: IPPool c overlaps the older IPPool a and is not used',
     ],
   )
 })
@@ -40,4 +41,32 @@ test('blocks that cannot be published are told with the reason', t => {
   const [condition] = ipamConditions({ ...fine, unpublished })
   t.like(condition, { type: 'BlocksPublished', reason: 'Unreachable' })
   t.is(condition?.message, '1 blocks wait to be published: connection refused')
+})
+
+for (const [title, pools, reason, remedy] of [
+  ['there is none', [], 'NoPool', /create an IPPool/],
+  ['the only one is disabled', [aPool('a', '10.0.0.0/16', 26, { disabled: true })], 'AllDisabled', /patch ippool a/],
+  [
+    'the only one is for other nodes',
+    [aPool('a', '10.0.0.0/16', 26, { nodeSelector: "rack == 'x'" })],
+    'NoPoolForNode',
+    /nodeSelector/,
+  ],
+  [
+    'the only one is for tunnels',
+    [aPool('a', '10.0.0.0/16', 26, { allowedUses: ['Tunnel'] })],
+    'NoPoolForNode',
+    /allowedUses/,
+  ],
+] as const)
+  test(`no pool serves the pods of this node: ${title}`, t => {
+    const [condition, ...others] = ipamConditions({ ...fine, pools })
+    t.deepEqual(others, [])
+    t.like(condition, { type: 'PoolsUsable', status: 'False', reason })
+    t.regex(condition!.remedy, remedy)
+  })
+
+test('a disabled pool beside an enabled one is no news', t => {
+  const pools = [aPool('a', '10.0.0.0/16', 26, { disabled: true }), aPool('b', '10.1.0.0/16')]
+  t.deepEqual(ipamConditions({ ...fine, pools }), [])
 })

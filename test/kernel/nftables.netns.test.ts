@@ -1,5 +1,6 @@
 // The codec of nftables against the kernel and Debian's nft: what one writes, the other reads as the same.
 import test from 'ava'
+import { judge } from '../../felix/foreign-chains.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
 import type { NftRuleset } from '../../kernel/port/nftables.ts'
@@ -85,3 +86,27 @@ function commandsOf(ruleset: NftRuleset): string[] {
   const objects = [table, ...chains, ...sets.filter(isNamed), ...elements.filter(isNamed), ...bare]
   return objects.map(object => commandText({ verb: 'add', object }, anonymousSets(ruleset)))
 }
+
+if (isRoot)
+  test('what chains of other programs do with pods is read from what nft wrote', async t => {
+    using theirs = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(theirs.path)
+    const traffic = { interfacePrefix: 'cali', devices: ['eth0'], pools: ['10.244.0.0/16'] }
+    const verdicts = async (lines: readonly string[]) => {
+      const body = ['type filter hook forward priority 0; policy drop;', ...lines, ''].join('\n')
+      nft(theirs.path, ['-f', '-'], `flush ruleset\ntable ip filter {\nchain other { }\nchain FORWARD { ${body} }\n}\n`)
+      return (await kernel.forwardChains()).map(found => judge(found, traffic))
+    }
+    const pods = ['iifname "cali*" accept', 'oifname "cali*" accept']
+    t.deepEqual(await verdicts([]), ['drops'])
+    t.deepEqual(await verdicts(['jump other', 'oifname "docker0" ct state established,related accept']), ['drops'])
+    t.deepEqual(await verdicts(['ct state established,related accept']), ['drops'])
+    t.deepEqual(await verdicts(pods), ['passes'])
+    t.deepEqual(await verdicts(['ip saddr 10.244.0.0/16 accept']), ['passes'])
+    t.deepEqual(await verdicts(['ip saddr 10.244.0.0/15 ip daddr 10.244.0.0/17 accept']), ['may drop'])
+    t.deepEqual(await verdicts(['tcp dport 80 accept']), ['may drop'])
+    t.deepEqual(await verdicts(['ct state vmap { established : accept, invalid : drop }']), ['may drop'])
+    nft(theirs.path, ['-f', '-'], 'flush ruleset')
+    t.deepEqual(await kernel.forwardChains(), [])
+  })

@@ -38,6 +38,7 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
   const kernel: NftablesPort = {
     nftables: of => otherProgram.nftables(of),
     monitorNftables: listen => otherProgram.monitorNftables(listen),
+    forwardChains: () => otherProgram.forwardChains(),
     async changeNftables(changes) {
       it.sent.push([...changes])
       const refusals = changes.flatMap((change, index) => {

@@ -1,0 +1,99 @@
+// Looks whether chains of other programs drop packets between pods: at the start, after other programs changed nftables (not
+// each time: kube-proxy writes many times a second), and with every refresh. It reads and never writes.
+import { isDeepStrictEqual } from 'node:util'
+import { broken, type Condition, conditionKey } from '../api/status.ts'
+import { KernelError } from '../kernel/port/error.ts'
+import type { ForwardChain, NftablesPort } from '../kernel/port/nftables.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
+import { judge, type PodTraffic } from './foreign-chains.ts'
+
+export type ChainWatchDeps = {
+  kernel: Pick<NftablesPort, 'forwardChains'>
+  clock: Clock
+  /** The name of our own tables. */
+  ownTable: string | undefined
+  /** Undefined while it is not known. */
+  traffic: () => PodTraffic | undefined
+  onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
+}
+
+/** From a change to the next look: changes come in bursts. */
+const SOON_MS = 500
+/** Between two looks. */
+const PAUSE_MS = 5000
+
+export class ChainWatch {
+  readonly #deps: ChainWatchDeps
+  #told: ReadonlyMap<string, Condition> = new Map()
+  #lookedMs = Number.NEGATIVE_INFINITY
+  #cancel: Cancel | undefined
+  #looking = false
+  #closed = false
+
+  constructor(deps: ChainWatchDeps) {
+    this.#deps = deps
+  }
+
+  /** Something changed that a look may answer otherwise. */
+  changed(): void {
+    if (this.#cancel !== undefined || this.#closed) return
+    const { clock } = this.#deps
+    const waitMs = Math.max(SOON_MS, this.#lookedMs + PAUSE_MS - clock.monotonicMs())
+    this.#cancel = clock.after(waitMs, () => void this.#look())
+  }
+
+  /** Another program changed a table; without a name it may have been any. */
+  observe(table: { name: string } | undefined): void {
+    if (table === undefined || table.name !== this.#deps.ownTable) this.changed()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#cancel?.()
+  }
+
+  async #look(): Promise<void> {
+    this.#cancel = undefined
+    const { kernel, clock, traffic, ownTable, onConditions } = this.#deps
+    this.#lookedMs = clock.monotonicMs()
+    const between = traffic()
+    if (between === undefined || this.#looking) return
+    this.#looking = true
+    try {
+      const chains = (await kernel.forwardChains()).filter(({ chain }) => chain.table !== ownTable)
+      if (this.#closed) return
+      const found = chains.flatMap(each => chainCondition(each, between))
+      const before = this.#told
+      this.#told = new Map(found.map(condition => [conditionKey(condition), condition]))
+      const changes = new Map<string, Condition | undefined>()
+      for (const [key, condition] of this.#told)
+        if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)
+      for (const key of before.keys()) if (!this.#told.has(key)) changes.set(key, undefined)
+      if (changes.size > 0) onConditions(changes)
+    } catch (error) {
+      // without nftables nobody else has chains there either
+      if (!(error instanceof KernelError)) throw error
+    } finally {
+      this.#looking = false
+    }
+  }
+}
+
+/** Nothing where packets between pods pass, as far as is known. */
+function chainCondition(found: ForwardChain, traffic: PodTraffic): Condition[] {
+  const verdict = judge(found, traffic)
+  if (verdict === 'passes') return []
+  const { family, table, name, base } = found.chain
+  const object = { kind: 'NftChain', name: `${family} ${table} ${name}` } as const
+  const how = base?.policy === 'drop' ? 'has the policy drop' : 'ends with a rule that drops or rejects'
+  const pods = `${traffic.interfacePrefix}*`
+  const remedy =
+    `let packets of pods pass in it: nft insert rule ${object.name} iifname "${pods}" accept; ` +
+    `nft insert rule ${object.name} oifname "${pods}" accept (with iptables: -I ${name} -i ${traffic.interfacePrefix}+ -j ACCEPT, and -o)`
+  if (verdict === 'drops') {
+    const message = `chain ${object.name} of another program ${how}, and no rule of it lets packets between pods pass`
+    return [broken('PodTrafficPasses', { object, reason: 'ForeignChainDrops', message, remedy })]
+  }
+  const message = `chain ${object.name} of another program ${how}; whether one of its rules lets packets between pods pass cannot be told`
+  return [broken('ForeignChainsPass', { object, reason: 'ForeignChainMayDrop', message, remedy })]
+}

@@ -1,0 +1,161 @@
+// What chains of other programs do with packets between pods: pure rules first, then the watch on the fake kernel.
+import test from 'ava'
+import type { Condition } from '../../api/status.ts'
+import { ChainWatch } from '../../felix/chain-watch.ts'
+import { judge } from '../../felix/foreign-chains.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import type { NftChain, NftExpression, NftFamily, NftRule } from '../../kernel/port/nftables.ts'
+import { toHex } from '../../lib/bytes.ts'
+import { ManualClock } from '../../lib/clock.ts'
+
+const TRAFFIC = { interfacePrefix: 'cali', devices: ['eth0', 'vxlan.calico'], pools: ['10.244.0.0/16'] }
+
+const name = (text: string, whole = true): string =>
+  whole ? toHex(Buffer.from(text.padEnd(16, '\0'))) : toHex(Buffer.from(text))
+const when = (key: 'iifname' | 'oifname', text: string, op: 'eq' | 'neq' = 'eq'): NftExpression[] => [
+  { type: 'meta', key, load: 1 },
+  { type: 'cmp', op, from: 1, value: text.endsWith('*') ? name(text.slice(0, -1), false) : name(text) },
+]
+/** `ct state established,related` is mask 06, `new` is 08. */
+const state = (mask: string): NftExpression[] => [
+  { type: 'ct', key: 'state', load: 1 },
+  { type: 'bitwise', from: 1, load: 1, length: 4, mask: `${mask}000000`, xor: '00000000' },
+  { type: 'cmp', op: 'neq', from: 1, value: '00000000' },
+]
+/** The first two octets of the source (12) or the destination (16), as iptables asks for a /16. */
+const within = (offset: 12 | 16, octets: string): NftExpression[] => [
+  { type: 'payload', base: 'network', offset, length: octets.length / 2, load: 1 },
+  { type: 'cmp', op: 'eq', from: 1, value: octets },
+]
+const verdict = (word: 'accept' | 'drop' | 'return'): NftExpression => ({
+  type: 'immediate',
+  load: 0,
+  data: { verdict: word },
+})
+const jump = (chain: string): NftExpression => ({ type: 'immediate', load: 0, data: { verdict: 'jump', chain } })
+const xtMatch: NftExpression = { type: 'opaque', name: 'match', octets: '' }
+const reject: NftExpression = { type: 'opaque', name: 'reject', octets: '' }
+
+const forward = (policy: 'accept' | 'drop', family: NftFamily = 'ip'): NftChain => ({
+  ...{ kind: 'chain', family, table: 'filter', name: 'FORWARD' },
+  base: { type: 'filter', hook: 'forward', priority: 0, policy },
+})
+const rule = (chain: string, ...parts: (NftExpression | NftExpression[])[]): NftRule => ({
+  ...{ kind: 'rule', family: 'ip', table: 'filter', chain },
+  expressions: parts.flat(),
+})
+const inForward = (...parts: (NftExpression | NftExpression[])[]) => rule('FORWARD', ...parts)
+
+const FROM_PODS = inForward(when('iifname', 'cali*'), verdict('accept'))
+const TO_PODS = inForward(when('oifname', 'cali*'), verdict('accept'))
+
+for (const [title, policy, rules, expected] of [
+  ['the policy drop and no rule', 'drop', [], 'drops'],
+  ['the policy accept and no rule', 'accept', [], 'passes'],
+  [
+    'what docker writes',
+    'drop',
+    [
+      inForward(jump('DOCKER-USER')),
+      inForward(jump('DOCKER-FORWARD')),
+      rule('DOCKER-FORWARD', when('oifname', 'docker0'), xtMatch, verdict('accept')),
+      rule('DOCKER-FORWARD', when('iifname', 'docker0'), when('oifname', 'docker0', 'neq'), verdict('accept')),
+    ],
+    'drops',
+  ],
+  ['a way for established connections alone', 'drop', [inForward(state('06'), verdict('accept'))], 'drops'],
+  ['a way for new connections', 'drop', [inForward(state('0e'), verdict('accept'))], 'passes'],
+  ['a way in for pods, but none out', 'drop', [TO_PODS], 'drops'],
+  ['both ways open', 'drop', [FROM_PODS, TO_PODS], 'passes'],
+  ['a way for one pod alone', 'drop', [inForward(when('iifname', 'calia'), verdict('accept')), TO_PODS], 'may drop'],
+  ['the pool let through by its source', 'drop', [inForward(within(12, '0af4'), verdict('accept'))], 'passes'],
+  ['another network let through', 'drop', [inForward(within(12, '0a01'), verdict('accept'))], 'drops'],
+  ['a part of the pool let through', 'drop', [inForward(within(12, '0af407'), verdict('accept'))], 'may drop'],
+  ['a match that Margay does not know', 'drop', [inForward(xtMatch, verdict('accept'))], 'may drop'],
+  ['the policy accept and a reject of all at the end', 'accept', [inForward(reject)], 'drops'],
+  ['the policy accept and a drop of invalid packets', 'accept', [inForward(state('01'), verdict('drop'))], 'passes'],
+  [
+    'a chain that returns before its drop',
+    'accept',
+    [inForward(jump('X')), rule('X', verdict('return')), rule('X', verdict('drop'))],
+    'passes',
+  ],
+  [
+    'chains that lead to each other',
+    'drop',
+    [inForward(jump('X')), rule('X', jump('Y')), rule('Y', jump('X'))],
+    'may drop',
+  ],
+] as const)
+  test(`a forward chain with ${title} ${expected === 'drops' ? 'drops packets between pods' : expected}`, t => {
+    t.is(judge({ chain: forward(policy), rules }, TRAFFIC), expected)
+  })
+
+test('a chain for IPv6 says nothing about a cluster that has IPv4 only', t => {
+  t.is(judge({ chain: forward('drop', 'ip6'), rules: [] }, TRAFFIC), 'passes')
+  t.is(judge({ chain: forward('drop', 'ip6'), rules: [] }, { ...TRAFFIC, pools: ['fd00::/48'] }), 'drops')
+  t.is(judge({ chain: forward('drop', 'inet'), rules: [] }, TRAFFIC), 'drops')
+})
+
+/** A watch of an empty kernel with what it tells; `settle` lets it look. */
+function aWatch() {
+  const world = new FakeWorld()
+  const clock = new ManualClock()
+  const told = new Map<string, Condition | undefined>()
+  let looks = 0
+  const kernel = world.kernel()
+  const watch = new ChainWatch({
+    kernel: {
+      forwardChains: () => {
+        looks++
+        return kernel.forwardChains()
+      },
+    },
+    ...{ clock, ownTable: 'margay', traffic: () => TRAFFIC },
+    onConditions: changes => {
+      for (const [key, condition] of changes) told.set(key, condition)
+    },
+  })
+  const settle = async (ms: number) => {
+    clock.advance(ms)
+    for (let i = 0; i < 5; i++) await new Promise(setImmediate)
+  }
+  const write = (chain: NftChain) =>
+    kernel.changeNftables([
+      { verb: 'add', object: { kind: 'table', family: chain.family, name: chain.table } },
+      { verb: 'add', object: chain },
+    ])
+  return { watch, clock, told, settle, write, looks: () => looks }
+}
+
+test('a foreign chain that drops is named with its table, its cause and what to do, and is forgotten when it lets pods pass', async t => {
+  const { watch, told, settle, write } = aWatch()
+  await write(forward('drop'))
+  watch.observe({ name: 'filter' })
+  await settle(500)
+  const [[key, condition]] = [...told] as [[string, Condition]]
+  t.is(key, 'PodTrafficPasses NftChain ip filter FORWARD')
+  t.like(condition, { status: 'False', reason: 'ForeignChainDrops' })
+  t.regex(condition.message, /another program has the policy drop/)
+  t.regex(condition.remedy, /nft insert rule ip filter FORWARD iifname "cali\*" accept.*iptables.*-i cali\+/)
+  await write(forward('accept'))
+  watch.observe({ name: 'filter' })
+  await settle(5000)
+  t.is(told.get(key), undefined)
+  watch.close()
+})
+
+test('a burst of changes leads to one look, and a busy program to one look in five seconds', async t => {
+  const { watch, clock, settle, looks } = aWatch()
+  for (let i = 0; i < 100; i++) watch.observe({ name: 'nat' })
+  await settle(500)
+  t.is(looks(), 1)
+  for (let i = 0; i < 50; i++) {
+    watch.observe(undefined)
+    await settle(100)
+  }
+  t.is(looks(), 2)
+  watch.observe({ name: 'margay' })
+  watch.close()
+  t.is(clock.pending, 0)
+})
