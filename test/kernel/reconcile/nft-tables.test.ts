@@ -1,5 +1,6 @@
 // Our tables of nftables and their elements: written whole, kept so, and never with a moment in between.
 import test from 'ava'
+import fc from 'fast-check'
 import { FakeWorld } from '../../../kernel/fake/world.ts'
 import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
 import type { NftablesPort, NftChange, NftRule, NftSet } from '../../../kernel/port/nftables.ts'
@@ -219,4 +220,82 @@ test('a kernel without nftables, or without a family of it, lacks the table and 
   t.deepEqual([...it.tables.lacking().keys()], ['arp ours'])
   t.true(it.tables.stands(KEY))
   t.deepEqual(await elements(it), ['cali1 10.0.0.1'])
+})
+
+const PROGRAMS = [
+  PROGRAM,
+  { ...PROGRAM, rules: [dropRule('two'), dropRule('one')] },
+  { ...PROGRAM, sets: [...PROGRAM.sets, set('more')] },
+] as const
+const anyElement = fc
+  .tuple(fc.constantFrom('cali1', 'cali2'), fc.constantFrom('10.0.0.1', '10.0.0.2'))
+  .map(([interfaceName, address]) => element(interfaceName, address))
+const asChange = (verb: 'add' | 'delete', { words }: NamedNftElement): NftChange => ({
+  verb,
+  object: { kind: 'elements', ...OF, set: 'pods', type: 'ifname . ipv4_addr', elements: [{ key: words }] },
+})
+/** What another program does; some of it is refused. */
+const damage = fc.oneof(
+  anyElement.map(each => asChange('add', each)),
+  anyElement.map(each => asChange('delete', each)),
+  fc.constantFrom<NftChange[]>(
+    { verb: 'delete', object: PROGRAM.table },
+    { verb: 'flush', object: { kind: 'chain', ...OF, name: 'in' } },
+    { verb: 'flush', object: { kind: 'set', ...OF, name: 'pods' } },
+    { verb: 'add', object: { kind: 'chain', ...OF, name: 'foreign' } },
+    { verb: 'add', object: dropRule('foreign') },
+  ),
+)
+type Step =
+  | { do: 'want' | 'drop'; element: NamedNftElement }
+  | { do: 'program'; program: NftProgram }
+  | { do: 'damage'; change: NftChange; told: boolean }
+  | { do: 'pass' }
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({ do: fc.constantFrom('want' as const, 'drop' as const), element: anyElement }),
+  fc.record({ do: fc.constant('program' as const), program: fc.constantFrom(...PROGRAMS) }),
+  fc.record({ do: fc.constant('damage' as const), change: damage, told: fc.boolean() }),
+  fc.constant({ do: 'pass' as const }),
+)
+
+test('after any wishes and any changes of others the kernel has exactly what is wanted', async t => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 20 }), async steps => {
+      const it = bench()
+      const wanted = new Map<string, NamedNftElement>()
+      let program: NftProgram = PROGRAM
+      const pass = async () => {
+        const { refused } = await it.tables.put()
+        await it.tables.remove(all)
+        return refused
+      }
+      for (const each of steps) {
+        if (each.do === 'want' || each.do === 'drop') {
+          const key = nftElementKey(each.element)
+          if (each.do === 'want') wanted.set(key, each.element)
+          else wanted.delete(key)
+          it.tables.wantElement(key, wanted.get(key))
+        } else if (each.do === 'program') {
+          program = each.program
+          it.tables.wantTable(KEY, program)
+        } else if (each.do === 'damage') {
+          await it.otherProgram.changeNftables([each.change])
+          if (each.told) it.tables.observe(NAME)
+        } else await pass()
+      }
+      it.tables.invalidate()
+      t.deepEqual(await pass(), [])
+      const ruleset = (await it.otherProgram.nftables(NAME))!
+      t.deepEqual(await elements(it), [...wanted.values()].map(({ words }) => words.join(' ')).sort())
+      t.deepEqual(
+        ruleset.rules.map(({ comment }) => comment),
+        program.rules.map(({ comment }) => comment),
+      )
+      t.deepEqual([ruleset.chains.length, ruleset.sets.length], [program.chains.length, program.sets.length])
+      const sent = it.sent.length
+      await pass()
+      t.is(it.sent.length, sent)
+    }),
+    { numRuns: 300 },
+  )
 })
