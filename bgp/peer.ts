@@ -1,5 +1,6 @@
 // One peer: connects its two sessions (session-pair.ts) with the RIB, its configuration and its history. Pure decisions are in
 // fsm/, change.ts, reason.ts and session-end.ts.
+// Over 400 lines: what its sessions call and what the speaker calls share one private state.
 import { isDeepStrictEqual } from 'node:util'
 import { formatIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
@@ -9,6 +10,7 @@ import { BGP_PORT, familiesOf, nameOf, type PeerConfig, type PeerStatus, type Sp
 import { familyOfNumbers, numbersOfFamily } from './family.ts'
 import { type Negotiated, negotiate, ownOpen } from './fsm/negotiate.ts'
 import type { BgpState } from './fsm/step.ts'
+import { NOTHING_WITHHELD, type Withheld, withheldAfter } from './fsm/withheld.ts'
 import { LimitHold, limitReason } from './limit-hold.ts'
 import { PeerHistory } from './peer-history.ts'
 import type { BgpConnection, DialOptions, Discover, SocketOptions } from './port.ts'
@@ -60,6 +62,8 @@ export class Peer implements SessionOwner {
   #cancelDiscovery: (() => void) | undefined
   /** The session that is Established. */
   #up: Session | undefined
+  /** What of our OPENs the peer refused, until a session was there or an operator begins again. */
+  #withheld: Withheld = NOTHING_WITHHELD
   #started = false
   #failedDials = 0
   #updatesOut = 0
@@ -110,6 +114,7 @@ export class Peer implements SessionOwner {
   /** Begins, or begins again after `stop` or a prefix limit; forgets earlier faults. */
   start(): void {
     this.#hold.end()
+    this.#withheld = NOTHING_WITHHELD
     if (this.#config.disabled) {
       this.#history.tell({ code: 'admin-down', detail: 'disabled by configuration' })
       return
@@ -281,6 +286,7 @@ export class Peer implements SessionOwner {
     if (this.#up !== session || session.negotiated === undefined) return
     const down = retention(end, session.negotiated)
     this.#up = undefined
+    this.#withheld = NOTHING_WITHHELD
     this.#history.down()
     this.#deps.workQueue.cancel(this.#pull)
     this.#deps.rib.peerDown(this.name, down)
@@ -292,6 +298,7 @@ export class Peer implements SessionOwner {
     const holdSeconds = session.negotiated?.holdSeconds ?? 0
     const remote = this.#address ?? this.name
     const reason = reasonOf(end, { remote, password: this.#config.password !== undefined, holdSeconds })
+    if (end.how === 'received' && this.#up === undefined) this.#withhold(session, end.notification)
     // the prefix limit was already reported
     if (reason === undefined || this.#hold.active) return
     if (end.how === 'dial-failed' && ++this.#failedDials >= PATIENT_DIALS) this.#deps.restartDone(this)
@@ -325,6 +332,21 @@ export class Peer implements SessionOwner {
   #end(subcode: number | undefined): void {
     const forGood = subcode !== CEASE.configurationChange
     this.#sessions.stop(session => (subcode === undefined ? undefined : this.#cease(session, subcode, { forGood })))
+  }
+
+  /** The peer answered our OPEN: the next one is without the capabilities that it refuses. */
+  #withhold(session: Session, notification: Notification): void {
+    const side = this.#localSide()
+    const { capabilities } = ownOpen({ ...side, withheld: NOTHING_WITHHELD })
+    const next = withheldAfter(this.#withheld, notification, { capabilities, families: side.families })
+    if (next === undefined) return
+    this.#withheld = next
+    this.#deps.log.warn(
+      { peer: this.name, withheld: next },
+      'the peer refuses capabilities; the next OPEN is another one',
+    )
+    // the other session may wait for the answer to the same OPEN, and both are negotiated with one configuration
+    this.#sessions.other(session).event({ type: 'dump' })
   }
 
   #cease(session: Session, subcode: number, { forGood }: { forGood: boolean }): ProtocolError {
@@ -381,7 +403,13 @@ export class Peer implements SessionOwner {
 
   #localSide() {
     const { speaker } = this.#deps
-    return { speaker, peer: this.#config, families: familiesOf(this.#config), restarting: this.#deps.restarting() }
+    return {
+      speaker,
+      peer: this.#config,
+      families: familiesOf(this.#config),
+      restarting: this.#deps.restarting(),
+      withheld: this.#withheld,
+    }
   }
 }
 

@@ -8,6 +8,7 @@ import type { CodecSession, PeerType } from '../wire/codec-session.ts'
 import { ProtocolError } from '../wire/errors.ts'
 import { ADD_PATH, AFI, ERROR, OPEN_ERROR, ROLE } from '../wire/iana.ts'
 import type { Open } from '../wire/open.ts'
+import { NOTHING_WITHHELD, type Withheld, withoutWithheld } from './withheld.ts'
 
 const DEFAULT_HOLD_SECONDS = 90
 
@@ -19,6 +20,8 @@ export type LocalSide = {
   families: readonly AddressFamily[]
   /** The R bit: this speaker restarted and has not finished (RFC 4724 §4.1). */
   restarting: boolean
+  /** What of our OPEN the peer refused. */
+  withheld?: Withheld
 }
 
 export type Negotiated = {
@@ -76,11 +79,11 @@ export function ownOpen(side: LocalSide): Open {
     asn: localAs,
     holdTime: peer.timers?.holdTimeSeconds ?? DEFAULT_HOLD_SECONDS,
     routerId: ipv4Number(speaker.routerId),
-    capabilities: ownCapabilities(side, localAs, families),
+    capabilities: withoutWithheld(allCapabilities(side, localAs, families), side.withheld ?? NOTHING_WITHHELD),
   }
 }
 
-function ownCapabilities(side: LocalSide, localAs: number, families: readonly AddressFamily[]): Capability[] {
+function allCapabilities(side: LocalSide, localAs: number, families: readonly AddressFamily[]): Capability[] {
   const { peer, restarting } = side
   const list: Capability[] = families.map(family => ({ type: 'multiprotocol', ...numbersOfFamily(family) }))
   list.push({ type: 'routeRefresh' }, { type: 'enhancedRouteRefresh' }, { type: 'extendedMessage' })
@@ -117,11 +120,13 @@ export function negotiate(side: LocalSide, theirs: Open): Negotiated | ProtocolE
   if (refused !== undefined) return refused
   const { peerType, localAs } = relation(speaker, peer, theirs.asn)
   const holdSeconds = Math.min(ours.holdTime, theirs.holdTime)
-  const families = side.families.filter(family => announces(theirs, family))
-  const as4 = theirs.capabilities.some(c => c.type === 'fourOctetAs')
-  const extendedMessage = theirs.capabilities.some(c => c.type === 'extendedMessage')
+  // ours may lack what the peer refused: a capability counts only when both have it
+  const both = (type: Capability['type']) => last(ours, type) !== undefined && last(theirs, type) !== undefined
+  const families = side.families.filter(family => announces(ours, family) && announces(theirs, family))
+  const as4 = both('fourOctetAs')
+  const extendedMessage = both('extendedMessage')
   const extendedNextHop =
-    peer.extendedNextHop === true &&
+    both('extendedNextHop') &&
     theirs.capabilities.some(
       c =>
         c.type === 'extendedNextHop' &&
@@ -132,7 +137,7 @@ export function negotiate(side: LocalSide, theirs: Open): Negotiated | ProtocolE
     peerType,
     extendedNextHop,
     extendedMessage,
-    addPath: addPathSwitches(family => ourMode && (addPathMode(theirs, family) & theirMode) !== 0),
+    addPath: addPathSwitches(family => ourMode && both('addPath') && (addPathMode(theirs, family) & theirMode) !== 0),
   })
   const restart = last(theirs, 'gracefulRestart')
   const ourRestart = last(ours, 'gracefulRestart')
@@ -147,7 +152,7 @@ export function negotiate(side: LocalSide, theirs: Open): Negotiated | ProtocolE
     receive: codec(peer.addPath?.receive === true, ADD_PATH.send),
     send: codec(peer.addPath?.send === true, ADD_PATH.receive),
     routeRefresh: theirs.capabilities.some(c => c.type === 'routeRefresh'),
-    enhancedRefresh: theirs.capabilities.some(c => c.type === 'enhancedRouteRefresh'),
+    enhancedRefresh: both('enhancedRouteRefresh'),
     notification: restart?.notification === true && ourRestart?.notification === true,
     gracefulRestart:
       restart === undefined || ourRestart === undefined
@@ -188,7 +193,7 @@ function refusal({ speaker, peer, families }: LocalSide, ours: Open, theirs: Ope
   // RFC 6286 §2.2: identifiers need to be unique within an AS only
   if (theirs.routerId === ours.routerId && theirs.asn === own)
     return bad(OPEN_ERROR.identifier, `the peer has our own identifier ${speaker.routerId}`)
-  if (!families.some(family => announces(theirs, family))) {
+  if (!families.some(family => announces(ours, family) && announces(theirs, family))) {
     const names = families.join(', ')
     return bad(OPEN_ERROR.capability, `the peer announced none of our families (${names})`, familyData(families))
   }
