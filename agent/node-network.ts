@@ -76,6 +76,8 @@ export class NodeNetwork {
   /** Other Nodes that claimed what this node has, and when that was last confirmed. */
   readonly #rivals = new Set<string>()
   #confirmed: string | undefined
+  /** The last address there was. */
+  #lastOwn: NodeAddress | undefined
   #routing: Routing | undefined
   #scheduled = false
   #closed = false
@@ -204,6 +206,8 @@ export class NodeNetwork {
     const before = this.#own.found
     const ipv6 = view.all('IPPool').some(({ spec }) => !spec.disabled && familyOf(spec.cidr) === 'ipv6')
     const own = await this.#own.look({ node: view.get('Node', nodeName), ipv6 })
+    if (this.#lastOwn !== undefined && !isDeepStrictEqual(own, before)) this.#deps.store.dropConnections()
+    this.#lastOwn = own ?? this.#lastOwn
     // felix follows the MTU of an uplink itself
     if (own !== undefined && own.uplink !== before?.uplink) felix.configure({ uplinkMtu: own.mtu })
     return own

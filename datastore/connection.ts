@@ -71,6 +71,11 @@ export class ApiConnection {
     }
   }
 
+  /** Ends the connections in use; later calls make new ones. */
+  drop(): void {
+    this.#agent.destroy()
+  }
+
   close(): void {
     this.#agent.destroy()
   }

@@ -217,6 +217,7 @@ export function createFakeStore(): FakeStore {
       else resume(watcher, since)
       return { close: () => void watchers.delete(watcher) }
     },
+    dropConnections() {},
     async close() {
       closed = true
       watchers.clear()

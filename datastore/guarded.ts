@@ -39,6 +39,7 @@ export function guardedStore(store: Store, why: () => string | undefined): Store
       return store.delete(kind, name, options)
     },
     watch: (kind, handlers, options) => store.watch(kind, handlers, options),
+    dropConnections: () => store.dropConnections(),
     close: () => store.close(),
   }
 }

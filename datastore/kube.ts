@@ -145,6 +145,10 @@ class KubeStore implements Store {
     return tracked
   }
 
+  dropConnections(): void {
+    this.#connection.drop()
+  }
+
   async close(): Promise<void> {
     for (const watch of this.#watches) watch.close()
     this.#connection.close()

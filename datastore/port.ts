@@ -104,6 +104,11 @@ export type Store = {
     options?: { namespace?: string; uid?: string; resourceVersion?: string },
   ): Promise<void>
   watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options?: WatchOptions<K>): Watch
+  /**
+   * This machine's address changed: over connections from an old one nothing is heard any more, and nobody says so. Calls
+   * under way are rejected as unreachable, watches go on from their version over new connections.
+   */
+  dropConnections(): void
   /** Ends every watch and connection. */
   close(): Promise<void>
 }

@@ -92,6 +92,29 @@ test('a half-open connection is noticed by its silence, and the watch goes on', 
   t.pass()
 })
 
+test('after the address of this machine changed, calls are answered and the watch goes on at once, over new connections', async t => {
+  const { direct, store, relay } = await relayed(t)
+  await direct.create('IPPool', aPool('a'))
+  const recorded = new Recorded(store, 'IPPool')
+  t.teardown(() => recorded.watch.close())
+  await recorded.until(seen => seen.lines().includes('sync a'))
+  await store.get('IPPool', 'a')
+  relay.freeze()
+  const lost = t.throwsAsync(store.patch('IPPool', 'a', { metadata: { labels: { x: '1' } } }), { name: 'Unreachable' })
+  await new Promise(setImmediate)
+  store.dropConnections()
+  await lost
+  await store.patch('IPPool', 'a', { metadata: { labels: { x: '2' } } })
+  await recorded.until(seen => seen.lines().includes('set a'))
+  t.false(
+    recorded
+      .lines()
+      .slice(1)
+      .some(line => line.startsWith('sync')),
+    'without a list',
+  )
+})
+
 test('bookmarks keep a quiet watch open', async t => {
   const { store, relay } = await relayed(t, 1000)
   const seen = new Recorded(store, 'IPPool')

@@ -81,6 +81,7 @@ export function flakyStore(store: Store, random: () => number): { store: Store; 
         options,
       )
     },
+    dropConnections: () => undefined,
     close: () => store.close(),
   }
   const release = (count: number): void => {
