@@ -27,6 +27,7 @@ import { ClusterView } from './cluster-view.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { takeOverPods } from './earlier-pods.ts'
 import { followNodeUid } from './journal-owner.ts'
+import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
 import { endpointAnswer, peerAnswer } from './status/answers.ts'
 import { EventRing } from './status/events.ts'
@@ -114,7 +115,7 @@ export class NodeAgent {
         clock,
         log: roomLog('ipam'),
       },
-      selects: { node: selects },
+      selects: { node: selects, namespace: namespaceSelects(this.#caches) },
     })
     this.#felix = new Felix(kernel, {
       ...{ clock, log: roomLog('felix') },

@@ -149,6 +149,7 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
   if (verb !== 'ADD' && verb !== 'CHECK') return { cniVersion, name, families: [] }
   const prevResult = field(json, 'prevResult')
   const ipam = typed(json, 'ipam', 'object') ?? {}
+  refuseOtherIpam(ipam)
   const wanted = askedFor(json, args)
   return {
     cniVersion,
@@ -174,6 +175,20 @@ function dnsOf(json: Record<string, unknown>): Record<string, unknown> | undefin
       throw badField(`dns.${key}`, value, 'a list of strings')
   }
   return dns
+}
+
+/** Addresses come from the IPPools: what names another IPAM plugin, or a range of its own, would be ignored. */
+function refuseOtherIpam(ipam: Record<string, unknown>): void {
+  const type = typed(ipam, 'type', 'text') ?? ''
+  if (!['', 'margay', 'calico-ipam'].includes(type))
+    throw badField('ipam.type', type, 'absent, "margay" or "calico-ipam": addresses come from IPPools')
+  for (const key of ['subnet', 'ranges', 'rangeStart', 'rangeEnd', 'addresses'])
+    if (field(ipam, key) !== undefined)
+      throw badField(
+        `ipam.${key}`,
+        field(ipam, key),
+        'absent: make an IPPool, and name it in ipam.ipv4_pools or ipv6_pools',
+      )
 }
 
 /** `ipam.assign_ipv4` (default true) and `ipam.assign_ipv6` (default false): booleans, or Calico's "true"/"false". */

@@ -47,7 +47,9 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
       selectsNamespace(pool, choice.namespace, selects),
   )
   if (picked.length === 0) return noPool(`no IPPool serves ${family} for ${use} on this node`, HOW_TO_SERVE)
-  return picked.sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
+  // a pool that names the namespace is meant for it: the others, which are for all, do not stand in for it
+  const meant = picked.filter(namesNamespaces)
+  return (meant.length > 0 ? meant : picked).sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }
 
 const HOW_TO_SERVE =
@@ -58,9 +60,12 @@ function noPool(message: string, remedy: string): AssignRefusal {
 }
 
 function selectsNamespace(pool: IpPool, namespace: string | undefined, selects: Selects): boolean {
-  const selector = pool.spec.namespaceSelector
-  if (selector === undefined || selector === '' || selector === 'all()') return true
-  return namespace !== undefined && (selects.namespace?.(selector, namespace) ?? false)
+  if (!namesNamespaces(pool)) return true
+  return namespace !== undefined && (selects.namespace?.(pool.spec.namespaceSelector ?? '', namespace) ?? false)
+}
+
+function namesNamespaces({ spec }: IpPool): boolean {
+  return !['', 'all()'].includes(spec.namespaceSelector ?? '')
 }
 
 /**

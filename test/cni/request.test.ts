@@ -159,3 +159,20 @@ test('a dns that a runtime could not read is code 2, and the error names it', t 
   const { conf } = request('ADD', { ...CONF, dns: { nameservers: ['10.0.0.53'], domain: 'c.local' } }) as AddRequest
   t.deepEqual(conf.dns, { nameservers: ['10.0.0.53'], domain: 'c.local' })
 })
+
+test('another IPAM plugin, or a range of its own, is refused with what to do instead, and does not hold DEL back', t => {
+  for (const ipam of [
+    { type: 'host-local', subnet: 'usePodCidr' },
+    { subnet: '10.1.0.0/16' },
+    { type: 'calico-ipam', ranges: [[{ subnet: '10.1.0.0/16' }]] },
+    { type: 'static', addresses: [{ address: '10.1.0.1/24' }] },
+  ]) {
+    const error = refused('ADD', { ...CONF, ipam })
+    t.is(error.code, 2)
+    t.regex(error.message, /ipam\.(type|subnet|ranges)/)
+    t.regex(error.details, /IPPool/)
+    t.is(request('DEL', { ...CONF, ipam }).verb, 'DEL')
+  }
+  for (const type of ['', 'margay', 'calico-ipam'])
+    t.is(request('ADD', { ...CONF, ipam: { type, assign_ipv4: 'true' } }).verb, 'ADD')
+})

@@ -1,0 +1,65 @@
+// What the settings of an IPPool do on whole nodes.
+import test from 'ava'
+import type { NodeAgent } from '../../agent/node-agent.ts'
+import { handleCni } from '../../cni/handle.ts'
+import { aPool, aResource } from '../datastore/objects.ts'
+import { aCluster, cni, eventually, learnedRoutes, startAgent } from './machines.ts'
+
+const broken = (agent: NodeAgent) =>
+  agent.conditions().flatMap(({ type, status, object }) => (status === 'False' ? [`${type} ${object?.name}`] : []))
+
+test('blocks of one address and their pods are no address conflict, here and on other nodes', async t => {
+  const { store, network, machines } = await aCluster(t)
+  await store.delete('IPPool', 'pool')
+  await store.create('IPPool', aPool('tiny', { cidr: '10.9.0.0/28', blockSize: 32 }))
+  const one = await startAgent(t, machines[0], store, network)
+  const two = await startAgent(t, machines[1], store, network)
+  for (const agent of [one, two])
+    await eventually(
+      t,
+      'ready',
+      () => agent.conditions(),
+      () => agent.ready(),
+    )
+  for (const container of ['c0', 'c1', 'c2']) t.is((await cni(one, 'ADD', container)).exitCode, 0)
+  const pods = one.endpoints.all().flatMap(({ addresses }) => addresses.map(address => `${address}/32 via 192.0.2.11`))
+  await eventually(
+    t,
+    'routes on n2',
+    () => learnedRoutes(machines[1]),
+    routes => pods.every(pod => routes.includes(pod)),
+  )
+  t.deepEqual([...broken(one), ...broken(two)], [])
+})
+
+test('a pool with a namespaceSelector serves the pods of those namespaces, and no others', async t => {
+  const { store, network, machines } = await aCluster(t)
+  await store.delete('IPPool', 'pool')
+  await store.create(
+    'IPPool',
+    aPool('a-shop', { cidr: '10.8.0.0/24', blockSize: 28, namespaceSelector: 'team == "shop"' }),
+  )
+  await store.create('IPPool', aPool('rest', { cidr: '10.9.0.0/24', blockSize: 28 }))
+  for (const [name, team] of [
+    ['web', 'shop'],
+    ['other', 'none'],
+  ] as const)
+    await store.create('Namespace', aResource('Namespace', { metadata: { name, labels: { team } } }))
+  const agent = await startAgent(t, machines[0], store, network)
+  await eventually(
+    t,
+    'ready',
+    () => agent.conditions(),
+    () => agent.ready(),
+  )
+  const addressOf = async (container: string, namespace: string) => {
+    const args = { CNI_ARGS: `K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${container}` }
+    const attachment = { CNI_CONTAINERID: container, CNI_NETNS: `/run/netns/${container}`, CNI_IFNAME: 'eth0' }
+    const env = { CNI_COMMAND: 'ADD', ...attachment, ...args }
+    const { exitCode, stdout } = await handleCni({ env, stdin: '{"cniVersion":"1.0.0","name":"net"}' }, agent.cni())
+    return exitCode === 0 ? String(JSON.parse(stdout).ips[0].address) : stdout
+  }
+  t.regex(await addressOf('c0', 'web'), /^10\.8\.0\./)
+  t.regex(await addressOf('c1', 'other'), /^10\.9\.0\./)
+  t.regex(await addressOf('c2', 'unknown'), /^10\.9\.0\./)
+})
