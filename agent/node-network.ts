@@ -15,7 +15,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import type { Clock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import type { NodeFacts } from './cluster/nodes.ts'
+import { confirmationMs, type NodeFacts } from './cluster/nodes.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { KernelReady } from './kernel-ready.ts'
@@ -246,8 +246,7 @@ export class NodeNetwork {
     if (rival === undefined || this.#rivals.has(rival.name)) return
     this.#rivals.add(rival.name)
     const { clock, log } = this.#deps
-    const afterRivalMs = (rival.confirmedMs ?? 0) + 1
-    this.#confirmed = new Date(Math.max(clock.wallMs(), afterRivalMs)).toISOString()
+    this.#confirmed = new Date(confirmationMs(clock.wallMs(), rival)).toISOString()
     log.warn({ other: rival.name }, 'another Node claims an address of this node; this node confirms that it has it')
   }
 

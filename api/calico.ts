@@ -6,6 +6,8 @@ import { contains, familyOf, parseCidr } from '../lib/ip.ts'
 import {
   addressField,
   asNumberField,
+  BLOCK_LENGTHS,
+  blockCidrField,
   cidrField,
   durationField,
   int64Field,
@@ -37,7 +39,7 @@ export const ipPool = z.looseObject({
     .superRefine((spec, context) => {
       const pool = parseCidr(spec.cidr)
       if (pool === undefined) return
-      const [least, most] = pool.family === 'ipv4' ? [20, 32] : [116, 128]
+      const [least, most] = BLOCK_LENGTHS[pool.family]
       if (spec.blockSize < least || spec.blockSize > most)
         context.addIssue({ code: 'custom', path: ['blockSize'], message: `must be ${least} to ${most}` })
       if (spec.blockSize < pool.length)
@@ -78,7 +80,7 @@ export const ipamConfiguration = z.looseObject({
 export const ipamBlock = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({
-    cidr: cidrField,
+    cidr: blockCidrField,
     /** `host:<node>`; absent when nobody owns the block. */
     affinity: z.string().optional(),
     strictAffinity: z.boolean().default(false),
@@ -104,7 +106,7 @@ export const blockAffinity = z.looseObject({
     state: z.enum(['pending', 'confirmed', 'pendingDeletion']),
     node: z.string(),
     type: z.enum(['host', 'virtual']).default('host'),
-    cidr: cidrField,
+    cidr: blockCidrField,
     deleted: z.boolean().default(false),
   }),
 })

@@ -1,6 +1,15 @@
 // Field types that several kinds share.
 import { z } from 'zod'
-import { formatCidr, isHostAddress, isLinkLocal, parseAddress, parseCidr, parseSocketAddress } from '../lib/ip.ts'
+import {
+  type Family,
+  familyOf,
+  formatCidr,
+  isHostAddress,
+  isLinkLocal,
+  parseAddress,
+  parseCidr,
+  parseSocketAddress,
+} from '../lib/ip.ts'
 import { parseSelector, SelectorError } from './selector.ts'
 
 /** A CIDR, given back in canonical text; one with host bits set is refused, as Calico does. */
@@ -10,6 +19,19 @@ export const cidrField = z.string().transform((text, context) => {
     return formatCidr(parsed)
   context.addIssue('must be a CIDR without host bits, such as 10.244.0.0/16')
   return z.NEVER
+})
+
+/** Least and most bits of the prefix of a block, Calico's limits: a block has at most 4096 addresses. */
+export const BLOCK_LENGTHS: Readonly<Record<Family, readonly [least: number, most: number]>> = {
+  ipv4: [20, 32],
+  ipv6: [116, 128],
+}
+
+/** The CIDR of a block. A larger one is no block: to hold it, a program would need memory for each of its addresses. */
+export const blockCidrField = cidrField.superRefine((text, context) => {
+  const [least, most] = BLOCK_LENGTHS[familyOf(text)]
+  const length = parseCidr(text)?.length ?? 0
+  if (length < least) context.addIssue({ code: 'custom', message: `must be a /${least} to /${most}` })
 })
 
 /** An IP address, given back in canonical text. */

@@ -124,9 +124,17 @@ function precedence(confirmedMs = 0, createdMs = END_MS): string {
   return [END_MS - confirmedMs, createdMs].map(ms => String(ms).padStart(16, '0')).join(' ')
 }
 
+/** The end of the year 9999. RFC 3339 has no later year, and what follows a confirmation must still be a time. */
+const LATEST_MS = 253_402_300_799_999
+
 function timeMs(text: string): number | undefined {
   const ms = Date.parse(text)
-  return Number.isNaN(ms) || ms < 0 ? undefined : ms
+  return Number.isNaN(ms) || ms < 0 || ms > LATEST_MS ? undefined : ms
+}
+
+/** When a node that confirms its addresses now does so: now, but after a rival, so that both ends agree who was last. */
+export function confirmationMs(nowMs: number, rival: NodeFacts): number {
+  return Math.min(LATEST_MS, Math.max(nowMs, (rival.confirmedMs ?? 0) + 1))
 }
 
 /** An address of a family that another host can have, with or without a mask. */

@@ -33,6 +33,7 @@ const WHOLE: Readonly<Record<string, Record<string, unknown>>> = {
         [NODE_ANNOTATION.vxlanTunnelMac]: '66:aa:bb:cc:dd:77',
         [NODE_ANNOTATION.asNumber]: '65077',
         [NODE_ANNOTATION.routeReflectorClusterId]: '224.0.0.77',
+        [NODE_ANNOTATION.addressConfirmed]: '2026-01-31T12:00:00Z',
       },
     },
     spec: { podCIDR: '10.77.0.0/24' },
@@ -61,6 +62,8 @@ const WHOLE: Readonly<Record<string, Record<string, unknown>>> = {
     spec: {
       ...{ asNumber: 64512, nodeToNodeMeshEnabled: true, listenPort: 179, logSeverityScreen: 'Info' },
       ...{ nodeMeshPassword: { secretKeyRef: { name: 's', key: 'k' } }, nodeMeshMaxRestartTime: '90s' },
+      communities: [{ name: 'here', value: '65001:1' }],
+      prefixAdvertisements: [{ cidr: '10.244.0.0/16', communities: ['here', '65001:2:3'] }],
     },
   },
   FelixConfiguration: {
@@ -71,6 +74,14 @@ const WHOLE: Readonly<Record<string, Record<string, unknown>>> = {
     },
   },
   IPAMConfiguration: { metadata: {}, spec: { strictAffinity: true, autoAllocateBlocks: true, maxBlocksPerHost: 0 } },
+  IPAMBlock: {
+    metadata: {},
+    spec: {
+      ...{ cidr: '10.244.99.0/30', affinity: 'host:n1', strictAffinity: true, deleted: false },
+      ...{ allocations: [0, null, null, null], unallocated: [1, 2, 3], sequenceNumber: 7 },
+      ...{ attributes: [{ handle_id: 'h', secondary: { pod: 'p' } }], sequenceNumberForAllocation: { 0: 7 } },
+    },
+  },
   IPReservation: { metadata: {}, spec: { reservedCIDRs: ['10.98.0.0/24'] } },
 }
 
@@ -80,6 +91,7 @@ const garbage = fc.oneof(
   fc.constantFrom<unknown>(
     ...['not-an-address', 'zz', '', ' ', '2001:db8::1', '2001:db8::1/64', '192.0.2.9/99', '10.244.0.0/0', '0.0.0.0/0'],
     ...['::', '127.0.0.1', '224.0.0.1', '255.255.255.255', 'fe80::1%eth0', '00:00:00:00:00:00', 'ff:ff:ff:ff:ff:ff'],
+    ...['+275760-09-13T00:00:00.000Z', '10.0.0.0/8', '0.0.0.0/0', '::/0', '127.0.0.0/8', 'host:n1', 'host:n2'],
     ...['1099511627776', '-1', '1e9', '0x10', 'all(', "a == '", '((((', '__proto__', 'constructor', '\u0000', '𝟙', '٣'],
     ...[2 ** 40, -1, 0, 1.5, Number.MAX_SAFE_INTEGER, true, false, [], {}, [[]], { secretKeyRef: null }, [null], [{}]],
     ...[2n ** 63n, 'x'.repeat(10_000), Array(1000).fill('192.0.2.1')],
@@ -104,9 +116,11 @@ function withFaults(kind: Kind, name: string, faults: readonly (readonly [number
     const { holder, key } = places[at % places.length]!
     holder[key] = structuredClone(value)
   }
+  // no client can say when an object was made; of pools that overlap the older one counts
+  const server = { name, creationTimestamp: '9999-12-31T00:00:00Z' }
   // a fault may have replaced it
-  if (typeof object.metadata !== 'object' || object.metadata === null) return { ...object, metadata: { name } }
-  return { ...object, metadata: { ...object.metadata, name } }
+  if (typeof object.metadata !== 'object' || object.metadata === null) return { ...object, metadata: server }
+  return { ...object, metadata: { ...object.metadata, ...server } }
 }
 
 function* placesOf(value: unknown): Generator<{ holder: Record<string, unknown>; key: string }> {

@@ -85,3 +85,21 @@ test('a left-over Node with the address of a living node and another VTEP takes 
   t.deepEqual(gone, [], 'n2 has confirmed it before')
   monitor.close()
 })
+
+test('a Node that confirms an address of this node at the end of time does not stop this node', async t => {
+  for (const time of ['+275760-09-13T00:00:00.000Z', '9999-12-31T23:59:59.999Z']) {
+    const { store, network, machines } = await aCluster(t)
+    const claim = { [NODE_ANNOTATION.ipv4Address]: '192.0.2.11/24', [NODE_ANNOTATION.addressConfirmed]: time }
+    store.inject('Node', aNode('a-old', { annotations: claim }))
+    const agent = await startAgent(t, machines[0], store, network)
+    await eventually(
+      t,
+      'ready',
+      () => agent.ready(),
+      ready => ready,
+    )
+    const { annotations = {} } = (await store.get('Node', 'n1')).metadata
+    const confirmed = annotations[NODE_ANNOTATION.addressConfirmed]
+    t.true(confirmed === undefined || !Number.isNaN(Date.parse(confirmed)), confirmed)
+  }
+})

@@ -106,3 +106,20 @@ test('a node whose database was lost takes its blocks back before it claims more
   )
   t.is(second.allocator.held().size, 1)
 })
+
+test('an IPAMBlock larger than a block can be does not stop the node that it names, nor its claims', async t => {
+  for (const cidr of ['10.0.0.0/8', '10.0.0.0/19', 'fd00::/64']) {
+    const fake = await aStore('10.0.0.0/24', 28)
+    const here = aNode(fake, 'n1')
+    here.start()
+    await converge(fake, here)
+    const spec = { cidr, affinity: 'host:n1', allocations: [], unallocated: [], attributes: [] }
+    fake.inject('IPAMBlock', { metadata: { name: cidr.replace(/[.:/]/g, '-') }, spec })
+    await converge(fake, here)
+    t.false('refused' in (await here.allocator.assign(aPod('a'))))
+    t.deepEqual(
+      here.allocator.blocks().map(block => block.cidr),
+      ['10.0.0.0/28'],
+    )
+  }
+})
