@@ -3,6 +3,7 @@
 // no place here: Margay's own programs check it, and a Kubernetes API server checks shapes.
 import { z } from 'zod'
 import { type Kind, type KindRow, kinds } from './kinds.ts'
+import { IMMUTABLE } from './transitions.ts'
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 type Node = { [key: string]: Json }
@@ -58,7 +59,7 @@ export function crdOf(kind: Kind): Node {
                 ...Object.fromEntries(
                   Object.entries(properties)
                     .filter(([name]) => name !== 'metadata')
-                    .map(([name, value]) => [name, structural(value as Node)]),
+                    .map(([name, value]) => [name, withRules(kind, name, structural(value as Node))]),
                 ),
               },
             },
@@ -67,6 +68,20 @@ export function crdOf(kind: Kind): Node {
       ],
     },
   }
+}
+
+/** Fields that never change, in CEL (Kubernetes 1.25). An optional one is not added or taken away either. */
+function withRules(kind: Kind, field: string, node: Node): Node {
+  const rules = field === 'spec' ? IMMUTABLE[kind] : undefined
+  if (rules === undefined) return node
+  const required = (node['required'] ?? []) as string[]
+  const validations = rules.fields.map(each => ({
+    rule: required.includes(each)
+      ? `self.${each} == oldSelf.${each}`
+      : `has(self.${each}) == has(oldSelf.${each}) && (!has(self.${each}) || self.${each} == oldSelf.${each})`,
+    message: `${each} cannot change: ${rules.remedy}`,
+  }))
+  return { ...node, 'x-kubernetes-validations': validations }
 }
 
 /** Bounds that only say "an integer that JavaScript can hold". */

@@ -4,12 +4,14 @@ import { sameJson } from '../api/json.ts'
 import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
 import { isObject, mergePatch } from '../api/merge-patch.ts'
+import { transitionProblems } from '../api/transitions.ts'
 import { validate } from '../api/validate.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { WriteGuard } from './authorizer.ts'
 import { JsonPatchError, jsonPatch } from './json-patch.ts'
 import { storedLimit } from './limits.ts'
 import { applied, type Manager, ownersAfterUpdate, withOwners, withStartingOwners } from './managed-fields.ts'
+import { checkRange } from './ranges.ts'
 import type { Selection } from './selection.ts'
 import { ApiError, alreadyExists, conflict, expired, invalid, MODIFIED, notFound } from './status.ts'
 import type { Storage, StorageWriter } from './storage.ts'
@@ -136,6 +138,7 @@ export class Resources {
     const { name, namespace } = object.metadata
     if (namespace !== undefined) this.#checkNamespace(namespace)
     if (this.#storage.get(kind, name, namespace) !== undefined) throw alreadyExists(kind, name)
+    checkRange(kind, object, this.#storage)
     const unowned = isApply ? object : withStartingOwners(object, undefined)
     const made = born(kind, unowned, { uid: randomUUID(), now: this.#now() })
     const owners = (): ReturnType<typeof ownersAfterUpdate> =>
@@ -184,7 +187,10 @@ export class Resources {
       )
     const object = before.read()
     const owned = isApply ? body : withStartingOwners(body, object)
-    const changed = replaced(kind, object, this.#valid(kind, owned), target.subresource)
+    const valid = this.#valid(kind, owned)
+    const problems = target.subresource === undefined ? transitionProblems(kind, object, valid) : []
+    if (problems.length > 0) throw invalid(kind, metadata.name, problems)
+    const changed = replaced(kind, object, valid, target.subresource)
     if (changed === object) {
       options.guard(object, object)
       return before

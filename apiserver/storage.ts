@@ -95,6 +95,11 @@ export class Storage {
     return (prefix === '' ? keys : keys.filter(key => key.startsWith(prefix))).map(key => objects.get(key)!)
   }
 
+  /** The names of all objects of a cluster-wide kind. */
+  *names(kind: Kind): Generator<string> {
+    for (const { metadata } of this.#objects.get(kind)!.values()) yield metadata.name
+  }
+
   /** The keys in order, kept until one comes or goes: a list of 5,000 objects is asked for in many pages. */
   #keysOf(kind: Kind): readonly string[] {
     const known = this.#keys.get(kind)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { openStore } from '../../datastore/kube.ts'
 import { NotFound, type Store } from '../../datastore/port.ts'
-import { aPool } from '../datastore/objects.ts'
+import { aPoolAt } from '../datastore/objects.ts'
 import { loopbackTls } from './loopback-tls.ts'
 import { startProgram } from './program.ts'
 
@@ -27,14 +27,17 @@ async function writeOn(
   from: number,
   { counts, deleted, heard }: Acknowledged,
 ): Promise<void> {
+  const writer = Number(name.slice(1))
   for (let n = from; ; n++)
     try {
       const metadata = { annotations: { count: String(n) } }
-      await (n === 1 ? store.create('IPPool', aPool(name, {}, metadata)) : store.patch('IPPool', name, { metadata }))
+      await (n === 1
+        ? store.create('IPPool', aPoolAt(60_000 + writer, name, metadata))
+        : store.patch('IPPool', name, { metadata }))
       counts.set(name, n)
       heard()
       const passing = `${name}-${n}`
-      await store.create('IPPool', aPool(passing))
+      await store.create('IPPool', aPoolAt(10_000 * writer + n, passing))
       await store.delete('IPPool', passing)
       deleted.add(passing)
       heard()
@@ -58,7 +61,7 @@ test('what was acknowledged before kill -9 is there afterwards, and what was del
     for (const name of deleted) t.false(found.has(name), `${name} came back`)
     for (const { metadata } of found.values()) version = Math.max(version, Number(metadata.resourceVersion))
     if (kill === KILLS) {
-      const fresh = await store.create('IPPool', aPool('fresh'))
+      const fresh = await store.create('IPPool', aPoolAt(65_000, 'fresh'))
       t.true(Number(fresh.metadata.resourceVersion) > version, 'versions went back')
       await store.close()
       t.is(await program.stop('SIGTERM'), 0)

@@ -30,8 +30,13 @@ async function call({ url, token }: ApiServer, path: string, { method, body, hea
 const bearer = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` })
 const pool = (name: string, spec: object = {}): object => ({
   metadata: { name },
-  spec: { cidr: '10.0.0.0/16', ...spec },
+  spec: { cidr: rangeOf(name), ...spec },
 })
+/** A range for each name: pools do not overlap. */
+const rangeOf = (name: string): string => {
+  const sum = [...name].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 65_536, 0)
+  return `10.${sum >> 8}.${sum & 255}.0/24`
+}
 const create = (server: ApiServer, name: string): Promise<Answer> =>
   call(server, POOLS, { method: 'POST', body: pool(name) })
 
@@ -187,8 +192,8 @@ test('tables come with columns of the kind, and in a watch the columns come once
   t.deepEqual(
     list(body, 'rows').map(row => list(row, 'cells').slice(0, 2)),
     [
-      ['a', '10.0.0.0/16'],
-      ['b', '10.0.0.0/16'],
+      ['a', rangeOf('a')],
+      ['b', rangeOf('b')],
     ],
   )
   t.is(list(body, 'columnDefinitions').length, list(body, 'rows', 0, 'cells').length)

@@ -2,7 +2,7 @@
 import type { ExecutionContext, TestFn } from 'ava'
 import type { Resource } from '../../api/kinds.ts'
 import { Conflict, type Fields, NotFound, Refused, type Store } from '../../datastore/port.ts'
-import { aBlock, aNode, aPod, aPool, Recorded } from './objects.ts'
+import { aBlock, aNode, aPod, aPool, aPoolAt, Recorded } from './objects.ts'
 
 /** Registers the suite; `open` gives an empty store of its own to every test. */
 export function storeContract(test: TestFn, open: () => Promise<{ store: Store; close(): Promise<void> }>): void {
@@ -174,7 +174,7 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
     await store.create('IPPool', aPool('old'))
     const seen = new Recorded(store, 'IPPool')
     await seen.until(s => s.events.length === 1)
-    const pool = await store.create('IPPool', aPool('new'))
+    const pool = await store.create('IPPool', aPoolAt(1, 'new'))
     await store.update('IPPool', { ...pool, spec: { ...pool.spec, disabled: true } })
     await store.delete('IPPool', 'old')
     await seen.until(s => s.events.length === 4)
@@ -205,12 +205,12 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
 
   promise('a watch from a version tells what came after it, deletions too, and no state first', async (t, store) => {
     await store.create('IPPool', aPool('old'))
-    await store.create('IPPool', aPool('kept'))
+    await store.create('IPPool', aPoolAt(2, 'kept'))
     const first = new Recorded(store, 'IPPool')
     await first.until(s => s.versions.length > 0)
     first.watch.close()
     await store.delete('IPPool', 'old')
-    await store.create('IPPool', aPool('new'))
+    await store.create('IPPool', aPoolAt(1, 'new'))
     const second = new Recorded(store, 'IPPool', { since: first.versions.at(-1)! })
     await second.until(s => s.events.length === 2)
     t.deepEqual(second.lines(), ['gone old', 'set new'])

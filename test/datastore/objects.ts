@@ -14,6 +14,11 @@ export function aPool(name: string, spec: object = {}, metadata: object = {}): R
   return aResource('IPPool', { metadata: { name, ...metadata }, spec: { cidr: '10.244.0.0/16', ...spec } })
 }
 
+/** A pool in a range of its own: a server refuses pools that overlap. */
+export function aPoolAt(n: number, name: string, metadata: object = {}): Resource<'IPPool'> {
+  return aPool(name, { cidr: `10.${n >> 8}.${n & 255}.0/24` }, metadata)
+}
+
 export function aPod(name: string, spec: object = {}, metadata: object = {}): Resource<'Pod'> {
   return aResource('Pod', { metadata: { name, namespace: 'default', ...metadata }, spec })
 }

@@ -7,7 +7,7 @@ import test, { type ExecutionContext } from 'ava'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
 import { openStore } from '../../datastore/kube.ts'
 import type { Store } from '../../datastore/port.ts'
-import { aPool, Recorded } from './objects.ts'
+import { aPool, aPoolAt, Recorded } from './objects.ts'
 
 /** A TCP relay that can cut its connections, or let them stand and carry nothing more. */
 class Relay {
@@ -71,7 +71,7 @@ async function relayed(t: ExecutionContext, idleMs?: number): Promise<{ direct: 
 test('a deletion during a disconnect is seen after it', async t => {
   const { direct, store, relay } = await relayed(t)
   await direct.create('IPPool', aPool('a'))
-  await direct.create('IPPool', aPool('b'))
+  await direct.create('IPPool', aPoolAt(1, 'b'))
   const seen = new Recorded(store, 'IPPool')
   await seen.until(s => s.state().size === 2)
   relay.cut()
@@ -87,7 +87,7 @@ test('a half-open connection is noticed by its silence, and the watch goes on', 
   await direct.create('IPPool', aPool('a'))
   await seen.until(s => s.state().has('a'))
   relay.freeze()
-  await direct.create('IPPool', aPool('b'))
+  await direct.create('IPPool', aPoolAt(1, 'b'))
   await seen.until(s => s.state().has('b'))
   t.pass()
 })
@@ -141,7 +141,7 @@ test('a watch outlives a restart of the server and sees what happened meanwhile'
   const elsewhere = await startApiServer({ dataDir, token })
   const direct = openStore({ server: elsewhere.url, token })
   await direct.delete('IPPool', 'old')
-  await direct.create('IPPool', aPool('new'))
+  await direct.create('IPPool', aPoolAt(1, 'new'))
   await direct.close()
   await elsewhere.close()
 
@@ -154,8 +154,8 @@ test('a watch outlives a restart of the server and sees what happened meanwhile'
 
 test('a list of more than a page holds everything once', async t => {
   const { direct, store } = await relayed(t)
-  const names = Array.from({ length: 1203 }, (_, i) => `p${i}`)
-  await Promise.all(names.map(name => direct.create('IPPool', aPool(name))))
+  const names = Array.from({ length: 253 }, (_, i) => `p${i}`)
+  await Promise.all(names.map((name, i) => direct.create('IPPool', aPoolAt(i, name))))
   const listed = (await store.list('IPPool')).map(({ metadata }) => metadata.name)
   t.deepEqual(listed.sort(), names.sort())
 })
