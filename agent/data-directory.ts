@@ -84,7 +84,7 @@ function openAt(path: string, { owner, lost }: DataDirectoryOptions): DataDirect
     const events = openEvents(path, check)
     const close = (): void => closeAll(node, events, lock)
     const aside = damagedFiles(path)
-    const conditions = (): Condition[] => [...setAside(aside), ...spaceLeft(path)].slice(0, 1)
+    const conditions = (): Condition[] => [...setAside(aside), ...spaceLeft(path)]
     return { node, events, check, conditions, close }
   } catch (error) {
     lock.release() // for any error: the directory was not opened
@@ -151,7 +151,7 @@ function spaceLeft(path: string): Condition[] {
   const left = freeKiB(path)
   if (left === undefined || left >= LEAST_KIB) return []
   return [
-    broken('JournalKept', {
+    broken('JournalWritable', {
       reason: 'DiskFull',
       message: `the disk of ${path} is full: ADD is refused when the journal cannot be written, DEL works`,
       remedy: `make room on that disk: at least ${LEAST_KIB / 1024} MiB`,

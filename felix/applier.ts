@@ -155,6 +155,10 @@ export class Applier {
     const links = await this.#linkTable.apply(tunnelsKnown, name => !unfiltered.has(name))
     // a device that was made anew has nothing on it; its events may come after this pass
     for (const { key } of links.written) this.#invalidateInterface(key)
+    // what went with the old device was not somebody else's doing, unless the device itself was
+    const healed = new Set(links.healed.map(({ key }) => key))
+    for (const name of this.#linkTable.made)
+      if (!healed.has(name)) for (const table of this.#tables) table.forgetInterface(name)
     const outcome = mergeOutcomes([
       filter,
       sysctls,

@@ -266,7 +266,10 @@ function noWay(
       'load the module there (modprobe ipip or vxlan)',
     ],
     TunnelAddressMissing: ['this node has no VXLAN tunnel address yet', 'see that a pool has one to give'],
-    VtepUnknown: [`node ${far} has published no VXLAN tunnel address`, 'look at the annotations of its Node object'],
+    VtepUnknown: [
+      `no VXLAN tunnel address of node ${far} can be used: its Node object has none, or another Node claims the same`,
+      'where AddressesUnique names the node, follow its remedy; else look who removed projectcalico.org/IPv4VXLANTunnelAddr from its Node object, and restart its agent',
+    ],
   }
   const [message, remedy] = texts[reason]
   return noRoute(dst, reason, message, remedy)

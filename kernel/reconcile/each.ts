@@ -15,14 +15,14 @@ export async function writeEach<V extends { interfaceName: string }>(
   run: (verb: 'put' | 'delete', value: V, ifindex: number) => Promise<void>,
 ): Promise<(WriteFailure | undefined)[]> {
   const failures: (WriteFailure | undefined)[] = []
-  const one = async ({ verb, value }: Write<V>): Promise<WriteFailure | undefined> => {
+  const one = async ({ verb, key, value }: Write<V>): Promise<WriteFailure | undefined> => {
     const link = await links.find(value.interfaceName)
     if (link === undefined) return verb === 'delete' ? undefined : noInterface(value.interfaceName)
     try {
       await run(verb === 'delete' ? 'delete' : 'put', value, link.index)
       return undefined
     } catch (error) {
-      if (error instanceof KernelError) return failureOf(error)
+      if (error instanceof KernelError) return failureOf(error, key)
       throw error
     }
   }

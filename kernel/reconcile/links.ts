@@ -15,6 +15,7 @@ export class LinkTable {
   readonly #ownership: Ownership
   readonly #wanted = new Map<string, WantedLink>()
   /** Links that were right after an `apply`, as they were wanted then: a change since was somebody else's. */
+  readonly #made = new Set<string>()
   readonly #held = new Map<string, WantedLink>()
 
   constructor(kernel: LinkPort, links: LinkView, ownership: Ownership) {
@@ -39,11 +40,12 @@ export class LinkTable {
    */
   async apply(mayRemove: boolean, mayGoUp: (name: string) => boolean = () => true): Promise<Outcome> {
     const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    this.#made.clear()
     for (const wish of this.#wanted.values()) {
       const link = mayGoUp(wish.name) ? wish : { ...wish, up: undefined }
       const held = this.#held.get(link.name)
       this.#held.delete(link.name)
-      const result = await this.#attempt(() => this.#ensure(link))
+      const result = await this.#attempt(link.name, () => this.#ensure(link))
       if (typeof result === 'object') outcome.refused.push({ ...named(link.name), ...result })
       else {
         if (result) outcome.written.push(named(link.name))
@@ -56,19 +58,24 @@ export class LinkTable {
     if (stray === undefined || this.#wanted.has(stray.name)) return outcome
     if (!mayRemove) outcome.withheld.push(named(stray.name))
     else {
-      const result = await this.#attempt(() => this.#remove(stray))
+      const result = await this.#attempt(stray.name, () => this.#remove(stray))
       if (typeof result === 'object') outcome.refused.push({ ...named(stray.name), ...result })
       else outcome.written.push(named(stray.name))
     }
     return outcome
   }
 
+  /** Links that the last `apply` made: nothing is on them. */
+  get made(): ReadonlySet<string> {
+    return this.#made
+  }
+
   /** What `act` answers, or why the kernel did not let it. */
-  async #attempt(act: () => Promise<boolean | WriteFailure>): Promise<boolean | WriteFailure> {
+  async #attempt(name: string, act: () => Promise<boolean | WriteFailure>): Promise<boolean | WriteFailure> {
     try {
       return await act()
     } catch (error) {
-      if (error instanceof KernelError) return failureOf(error)
+      if (error instanceof KernelError) return failureOf(error, name)
       throw error
     }
   }
@@ -108,6 +115,7 @@ export class LinkTable {
     try {
       const link = await this.#kernel.createLink(specOf(wanted, kind))
       this.#links.saw(link)
+      this.#made.add(link.name)
       return link
     } catch (error) {
       if (!(error instanceof KernelError) || error.errno !== ERRNO.EEXIST) throw error

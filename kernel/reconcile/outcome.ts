@@ -1,5 +1,5 @@
 // What bringing the kernel to what is wanted came to: written, healed, refused and withheld objects, by name.
-import type { KernelError } from '../port/error.ts'
+import { KernelError } from '../port/error.ts'
 
 export type ObjectKind = 'link' | 'address' | 'sysctl' | 'neighbour' | 'fdb' | 'route' | 'nftTable' | 'nftElement'
 
@@ -37,8 +37,11 @@ export class ApplyError extends Error {
 /** Why one write was not done. */
 export type WriteFailure = Pick<Refusal, 'reason' | 'errno' | 'message'>
 
-/** What a refused request means for its object. */
-export function failureOf({ errno, message }: KernelError): WriteFailure {
+/** What a refused request means for its object; `name`: how people know it, where the kernel's own words have an index. */
+export function failureOf(error: KernelError, name?: string): WriteFailure {
+  const { errno, operation, object, detail } = error
+  const message =
+    name === undefined || object === name ? error.message : new KernelError(errno, operation, name, detail).message
   return { reason: 'Refused', errno, message }
 }
 

@@ -61,6 +61,10 @@ export class RouteTable {
     this.#table.invalidateInterface(interfaceName)
   }
 
+  forgetInterface(interfaceName: string): void {
+    this.#table.forgetInterface(interfaceName)
+  }
+
   apply(mayRemove: MayRemove<NamedRoute>): Promise<Outcome> {
     return this.#table.apply(mayRemove)
   }
@@ -142,9 +146,16 @@ async function writeRoutes(
   const refusals = await kernel.changeRoutes(sent.map(({ change }) => change))
   for (const [n, { i }] of sent.entries()) {
     const refusal = refusals[n]
-    if (refusal !== undefined) failures[i] = failureOf(refusal)
+    if (refusal !== undefined) failures[i] = failureOf(refusal, routeText(writes[i]!.value))
   }
   return failures
+}
+
+/** As `ip route` has it, with the interface's name: an index means nothing to a person. */
+function routeText({ dst, type, gateway, interfaceName, metric }: NamedRoute): string {
+  const via = gateway === undefined ? '' : ` via ${gateway}`
+  const dev = interfaceName === undefined ? '' : ` dev ${interfaceName}`
+  return `${type === 'unicast' ? '' : `${type} `}${dst}${via}${dev}${metric === undefined ? '' : ` metric ${metric}`}`
 }
 
 /** Asks for single routes; only where a better match hides the answer is the whole table read. */

@@ -97,6 +97,13 @@ export class KernelTable<V> {
     if (this.concerns(interfaceName)) this.#staleInterfaces.add(interfaceName)
   }
 
+  /** An interface was made anew by us: what was seen on it went with the old one, and nobody else took it. */
+  forgetInterface(interfaceName: string): void {
+    for (const key of [...(this.#onInterface.get(interfaceName) ?? [])])
+      if (this.#interfaceOf(this.#delta.seen().get(key)) === interfaceName) this.#saw(key, undefined)
+    this.invalidateInterface(interfaceName)
+  }
+
   /** The same for the objects that `concerned` answers true to. Looks at every object that was seen. */
   invalidateWhere(concerned: (seen: V) => boolean): void {
     for (const [key, seen] of this.#delta.seen()) if (concerned(seen)) this.#suspects.set(key, seen)

@@ -569,6 +569,34 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         t.is((await routeTo(it.otherProgram, dst))?.protocol, 99)
     }))
 
+  test('another VXLAN port makes the device anew with all that is on it, and nobody else is blamed', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      const before = await kernelState(it.otherProgram)
+      it.healed.length = 0
+      tell(felix, { config: { ...full.config, vxlanPort: 8472 } })
+      await felix.inSync()
+      t.is((await it.otherProgram.link('vxlan.calico'))?.vxlan?.port, 8472)
+      for (let i = 0; i < 3; i++) {
+        await new Promise(resolve => setTimeout(resolve, 5))
+        await felix.applied()
+      }
+      const { neighbours, fdb, routes, addresses } = await kernelState(it.otherProgram)
+      t.deepEqual({ neighbours, fdb, routes, addresses }, pick(before))
+      t.deepEqual(it.healed, [])
+    }))
+
+  test('a refused route names its interface, not its index', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      await it.otherProgram.setLink('eth0', { up: false })
+      await eventually('felix saw it', () => refused(felix.applied()))
+      const error = await t.throwsAsync<ApplyError>(felix.applied(), { instanceOf: ApplyError })
+      const { message } = error!.refusals.find(({ key }) => key === '10.244.2.0/26')!
+      t.regex(message, /10\.244\.2\.0\/26 via 192\.168\.10\.12 dev eth0: E/)
+      for (const refusal of error!.refusals) t.notRegex(refusal.message, /\b(dev|on) \d+/)
+    }))
+
   test('another MAC of a far VTEP: the new entries are there before the old one goes', t =>
     onNode(async it => {
       const felix = await startInSync(it)
@@ -805,6 +833,10 @@ async function removeRoute(otherProgram: Kernel, dst: string): Promise<void> {
   const route = (await routeTo(otherProgram, dst))!
   const [refusal] = await otherProgram.changeRoutes([{ verb: 'delete', route }])
   if (refusal !== undefined) throw refusal
+}
+
+function pick({ neighbours, fdb, routes, addresses }: Awaited<ReturnType<typeof kernelState>>) {
+  return { neighbours, fdb, routes, addresses }
 }
 
 /** Whether a promise rejects. */
