@@ -61,6 +61,11 @@ export class ClusterView {
     ]
   }
 
+  /** Why the watches are not connected, as one of them was told. */
+  get cause(): Error | undefined {
+    return WATCHED.map(kind => this.#caches.of(kind)).find(({ connected, cause }) => !connected && cause)?.cause
+  }
+
   /** Objects that are not valid. */
   refused(): Condition[] {
     return WATCHED.flatMap(kind => refusedConditions(kind, this.#caches.of(kind).refused))

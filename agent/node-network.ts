@@ -23,6 +23,7 @@ import { type NodeAddress, OwnAddress } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
 import { Routing } from './routing.ts'
 import { routeAnswer } from './socket/route-answer.ts'
+import { disconnected } from './status/api-server.ts'
 import type { StatusModel } from './status/model.ts'
 import { SessionLog } from './status/session-log.ts'
 import { TunnelAddresses } from './tunnel-addresses.ts'
@@ -47,12 +48,6 @@ export type NodeNetworkDeps = {
 
 /** What the kernel can do and held when this run began. `hadRoutes`: routes of an earlier run are in it. */
 export type KernelFacts = { capabilities: Capabilities; hadRoutes: boolean }
-
-const DISCONNECTED: Condition = broken('ApiServerConnected', {
-  reason: 'Disconnected',
-  message: 'the API server does not answer; this node works from what it saw last',
-  remedy: 'check that the API server runs and that the kubeconfig is right',
-})
 
 function lacksNode(name: string): Condition {
   return broken('NodeObjectKnown', {
@@ -149,7 +144,7 @@ export class NodeNetwork {
     status.report('address', this.#own.refused())
     status.report('kernel', this.#kernelReady.refused())
     status.report('node', this.#lacksNode ? [lacksNode(nodeName)] : [])
-    status.report('api', [...(view.connected ? [] : [DISCONNECTED]), ...view.doubted()])
+    status.report('api', [...(view.connected ? [] : [disconnected(view.cause)]), ...view.doubted()])
     // one report: an object may be in both, and what is not valid at all counts more
     status.report('objects', [...this.#feed.unreadable(), ...view.refused()])
     status.report('tunnels', this.#tunnels.refused())
@@ -162,7 +157,8 @@ export class NodeNetwork {
     if (this.#lacksNode) return lacksNode(this.#deps.nodeName).message
     if (this.#own.found !== undefined) return undefined
     if (this.#deps.view.synced) return this.#own.refused()[0]?.message ?? ''
-    return 'the cluster was never seen: check that the API server answers and the kubeconfig is right'
+    const { message, remedy } = disconnected(this.#deps.view.cause)
+    return `the cluster was never seen: ${message}; ${remedy}`
   }
 
   /** Peers keep this node's routes until it is back. */

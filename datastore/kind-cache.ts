@@ -24,6 +24,8 @@ export type Cache<K extends Kind> = {
   readonly known: boolean
   /** Whether the watch is connected to a server now. */
   readonly connected: boolean
+  /** Why it is not connected, as far as is known. */
+  readonly cause: Error | undefined
   /** What the server holds and is not valid. Such an object counts as it was when it was valid, or not at all. */
   readonly refused: readonly RefusedObject[]
   /** Calls `listen` for each object that appeared, changed in a field that is kept, or went. Returns how to stop. */
@@ -60,6 +62,7 @@ export class KindCache<K extends Kind> implements Cache<K> {
   /** Where the items come from: nowhere yet, the file (not yet confirmed), or good enough to work with. */
   #state: 'empty' | 'recalled' | 'synced' = 'empty'
   #connected: boolean | undefined
+  #cause: Error | undefined
   #wasConnected = false
   readonly #refused = new Map<string, RefusedObject>()
   /** The version that the items stand for, and the one on disk. */
@@ -97,6 +100,10 @@ export class KindCache<K extends Kind> implements Cache<K> {
 
   get connected(): boolean {
     return this.#connected === true
+  }
+
+  get cause(): Error | undefined {
+    return this.#cause
   }
 
   get refused(): readonly RefusedObject[] {
@@ -169,10 +176,12 @@ export class KindCache<K extends Kind> implements Cache<K> {
         connected ? 'watch connected' : 'watch lost',
       )
     this.#connected = connected
+    const otherCause = this.#cause?.message !== cause?.message
+    this.#cause = cause
     const back = connected && news && this.#wasConnected
     this.#wasConnected ||= connected
     if (usable) this.#state = 'synced'
-    if (news || usable) this.#tellState()
+    if (news || usable || otherCause) this.#tellState()
     // it may be another server that answers now
     if (back) this.#deps.judge()
   }

@@ -63,6 +63,8 @@ class RunningWatch<T> implements Watch {
   readonly #ended = Promise.withResolvers<void>()
   #closed = false
   #connected: boolean | undefined
+  /** Why it is not connected. */
+  #cause: string | undefined
   #version: string | undefined
   #stream: WatchStream | undefined
 
@@ -182,8 +184,9 @@ class RunningWatch<T> implements Watch {
   }
 
   #tell(state: { connected: boolean; cause?: Error }): void {
-    if (state.connected === this.#connected) return
+    if (state.connected === this.#connected && state.cause?.message === this.#cause) return
     this.#connected = state.connected
+    this.#cause = state.cause?.message
     this.#callOut(() => this.#handlers.connection?.(state))
   }
 

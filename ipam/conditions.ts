@@ -51,7 +51,7 @@ export function ipamConditions({ pools, selects, blocks, unpublished }: IpamStat
 const NEVER_SEEN: Condition = unknown('PoolsKnown', {
   reason: 'NotSeen',
   message: 'no IPPool was ever seen',
-  remedy: 'check that the API server answers and that the kubeconfig is right',
+  remedy: 'look at the condition ApiServerConnected; when that is fine, create an IPPool',
 })
 
 /** A pod needs an address of one family at least. */

@@ -23,7 +23,14 @@ class StateCaches {
     const state = this.states.get(kind) ?? { synced: false, connected: false }
     this.states.set(kind, state)
     return {
-      ...{ get: () => undefined, all: () => [], size: 0, refused: [], onChange: () => () => undefined },
+      ...{
+        get: () => undefined,
+        all: () => [],
+        size: 0,
+        refused: [],
+        cause: undefined,
+        onChange: () => () => undefined,
+      },
       onState: listen => {
         this.listeners.add(listen)
         return () => void this.listeners.delete(listen)

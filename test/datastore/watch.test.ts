@@ -240,3 +240,22 @@ for (const fault of ['list', 'read', 'event'])
     const error = await t.throwsAsync(promisify(execFile)(process.execPath, [child, fault]))
     t.regex(error!.message, new RegExp(`TypeError: a fault in ${fault}`))
   })
+
+test('while a server is away, another reason for it is told too, and the same one once', async t => {
+  const script = new Script().answers(['a'])
+  let away: Error | undefined
+  const open = script.open.bind(script)
+  script.open = version => (away === undefined ? open(version) : Promise.reject(away))
+  const watch = script.start()
+  await settle()
+  for (const message of ['no route', 'no route', 'refused']) {
+    away = new Unreachable(message)
+    script.streams[0]!.fail()
+    for (let i = 0; i < 3; i++) {
+      script.clock.advance(10_000)
+      await settle()
+    }
+  }
+  t.deepEqual(script.connections, ['up', 'down: reset', 'down: no route', 'down: refused'])
+  watch.close()
+})
