@@ -42,6 +42,30 @@ test('a field without effect is written, and a warning says what happens instead
   t.regex(err, /^margayctl: IPPool p1: natOutgoing has no effect: packets leave the cluster with the pod's own address/)
 })
 
+test('a BGPPeer with a guard that does not work yet is written, and a warning says that it gets no session', async t => {
+  const { ctl } = t.context
+  const peer = `apiVersion: projectcalico.org/v3
+kind: BGPPeer
+metadata: {name: tor}
+spec: {peerIP: 192.0.2.1, asNumber: 65001, filters: [deny-all]}
+`
+  const { code, out, err } = await ctl(['apply', '-f', '-'], peer)
+  t.like({ code, out }, { code: 0, out: 'BGPPeer tor created\n' })
+  t.regex(err, /^margayctl: BGPPeer tor: filters is not supported: the peer gets no session/)
+})
+
+test('a kind that would protect something and is not there yet is refused, with what holds without it', async t => {
+  const { ctl } = t.context
+  const policy = `apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: deny}
+spec: {}
+`
+  const { code, err } = await ctl(['apply', '-f', '-'], policy)
+  t.is(code, 2)
+  t.regex(err, /kind "GlobalNetworkPolicy" is not supported: every pod reaches every pod/)
+})
+
 test('a patch that sets a field without effect is warned of too', async t => {
   const { ctl } = t.context
   await ctl(['apply', '-f', '-'], POOL)

@@ -129,6 +129,12 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     t.notRegex(removed.links, /eth0/)
     t.regex(removed.neighbour, / 0% packet loss/)
   })
+
+  about('a node whose address changed is reached by the new one within seconds, with the same pods', (t, { moved }) => {
+    t.log(`${moved.ms} ms`)
+    t.true(moved.ms < 15 * healMs, `${moved.ms} ms`)
+    for (const line of moved.pings) t.regex(line, / 0% packet loss/)
+  })
 }
 
 function covers(block: string, address: string): boolean {

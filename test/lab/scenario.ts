@@ -24,13 +24,16 @@ export type Observations = {
   restart: { pings: string[]; deleted: string[] }
   /** After DEL of the first pod: its node's routes, what is left in its namespace, and a ping to its neighbour. */
   removed: { address: string; routes: string[]; links: string; neighbour: string }
+  /** A node's address is changed by hand: how long until the routes of the others lead to the new one, and pings to its pod. */
+  moved: { ms: number; pings: string[] }
 }
 
 export type ScenarioOptions = { patience: number; pingCount: number }
 
 const HEAL_LIMIT_MS = 5000
+const MOVE_LIMIT_MS = 30_000
 
-/** Everything, in order, on a lab whose routes are known. One pod is gone at the end. */
+/** Everything, in order, on a lab whose routes are known. One pod is gone at the end, and n2 has another address. */
 export async function observe(lab: Lab, options: ScenarioOptions): Promise<Observations> {
   const pairs = await lab.pingPairs()
   const peers = await lab.peers()
@@ -41,6 +44,7 @@ export async function observe(lab: Lab, options: ScenarioOptions): Promise<Obser
     healing: await breakThings(lab, options),
     restart: await killAndRestart(lab, options),
     removed: await removePod(lab),
+    moved: await moveNode(lab, options),
   }
 }
 
@@ -190,6 +194,30 @@ async function removePod(lab: Lab): Promise<Observations['removed']> {
     links: await said(first!.pod.netns, 'ip', '-o', 'link'),
     neighbour: await said(far.pod.netns, 'ping', '-n', '-c', '1', '-W', '5', neighbour!.address),
   }
+}
+
+/** Gives the second node another address of its LAN, as DHCP would: the old one goes, with the default route. */
+async function moveNode(lab: Lab, { patience }: ScenarioOptions): Promise<Observations['moved']> {
+  const [first, node, third] = lab.plan.nodes.map(each => lab.pods.findLast(at => at.node === each)!)
+  const { netns } = node!.node
+  const gateway = / via (\S+)/.exec(await said(netns, 'ip', 'route', 'show', 'default'))![1]!
+  const [old] = /\S+\/\d+/.exec(await said(netns, 'ip', '-o', '-4', 'addr', 'show', 'dev', 'eth0'))!
+  const address = old.replace(/\.\d+\//, '.99/')
+  await said(netns, 'ip', 'addr', 'del', old, 'dev', 'eth0')
+  await said(netns, 'ip', 'addr', 'add', address, 'dev', 'eth0')
+  await said(netns, 'ip', 'route', 'add', 'default', 'via', gateway)
+  const startMs = performance.now()
+  const ping = (from: typeof node) => said(from!.pod.netns, 'ping', '-n', '-c', '1', '-W', '1', node!.address)
+  const followed = await until(
+    async () => {
+      const route = await said(first!.node.netns, 'ip', 'route', 'get', node!.address)
+      return route.includes(` via ${address.split('/')[0]} `) && / 0% packet loss/.test(await ping(third))
+    },
+    MOVE_LIMIT_MS * patience,
+    50,
+  )
+  const ms = followed ? Math.round(performance.now() - startMs) : Number.MAX_SAFE_INTEGER
+  return { ms, pings: [await ping(first), await ping(third)] }
 }
 
 /** A program in a namespace whose words are read while it runs; it ends with its scope. */
