@@ -19,6 +19,11 @@ const DESTINATION: Record<Family, Field> = {
 }
 /** The target of a neighbour advertisement (RFC 4861 §4.4). */
 const ND_TARGET: Field = { base: 'transport', offset: 8, length: 16 }
+/** The destination of the packet that an ICMP error quotes, behind 8 octets of its own (RFC 792, RFC 4443). */
+const QUOTED_DESTINATION: Record<Family, Field> = {
+  ipv4: { base: 'transport', offset: 8 + 16, length: 4 },
+  ipv6: { base: 'transport', offset: 8 + 24, length: 16 },
+}
 const PROTOCOL = { icmp: 1, ipip: 4, udp: 17, icmpv6: 58 } as const
 /** NFPROTO_*. */
 const NFPROTO: Record<Family, string> = { ipv4: '02', ipv6: '0a' }
@@ -61,12 +66,17 @@ export function isIcmp(family: Family, type: number): Steps {
 
 /** `iifname . SOURCE != @set`; the family is known by then. */
 export function sourceNotOfInterface(of: Family | 'arp', set: string): Steps {
-  return notOfInterface(SOURCE[of], set)
+  return ofInterface(SOURCE[of], 'not in', set)
 }
 
 /** The same for the target of a neighbour advertisement, which the packet is known to be. */
 export function targetNotOfInterface(set: string): Steps {
-  return notOfInterface(ND_TARGET, set)
+  return ofInterface(ND_TARGET, 'not in', set)
+}
+
+/** `iifname . DESTINATION @set` of the packet that an ICMP error quotes, which the packet is known to be. */
+export function quotesPacketToInterface(family: Family, set: string): Steps {
+  return ofInterface(QUOTED_DESTINATION[family], 'in', set)
 }
 
 /** `ip saddr @set`, or `!=`. */
@@ -92,14 +102,17 @@ export function destinationStartsWith(octet: number): Steps {
 /** `counter drop`. */
 export const COUNTED_DROP: Steps = [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'drop' } }]
 
+/** `return`: the packet goes on behind the rule that jumped here. */
+export const RETURN: Steps = [{ type: 'immediate', load: 0, data: { verdict: 'return' } }]
+
 /** `jump CHAIN`. */
 export function jump(chain: string): Steps {
   return [{ type: 'immediate', load: 0, data: { verdict: 'jump', chain } }]
 }
 
 /** The name of an interface fills register 1, so that the field follows it in register 2. */
-function notOfInterface(field: Field, set: string): Steps {
-  return [{ type: 'meta', key: 'iifname', load: 1 }, read(field, 2), lookup(set, 'not in')]
+function ofInterface(field: Field, is: 'in' | 'not in', set: string): Steps {
+  return [{ type: 'meta', key: 'iifname', load: 1 }, read(field, 2), lookup(set, is)]
 }
 
 function read(field: Field, load: number): NftExpression {

@@ -1,5 +1,5 @@
 // The packets that are dropped whatever a policy says: what pods send under addresses of others, what only routers and
-// DHCP servers send, tunnel packets of pods to nodes, tunnel packets to this node that no node sent, and what pods send
+// DHCP servers send, errors about packets that were not sent to them, tunnel packets of pods to nodes, tunnel packets to this node that no node sent, and what pods send
 // to loopback addresses, which `route_localnet` would let in. Two tables, because ARP has a family of its own. Each rule
 // looks one key up in a set, so that its cost is the same for any number of pods and nodes.
 // Hazards: packets of pods are judged before connection tracking (priority raw), so that what is dropped leaves no entry;
@@ -7,7 +7,7 @@
 // address, so tunnel packets count only at the one address that the other nodes send them to.
 import type { NftChain, NftExpression, NftFamily, NftRule, NftSet } from '../../kernel/port/nftables.ts'
 import { type NamedNftElement, type NftProgram, nftTableKey } from '../../kernel/reconcile/objects.ts'
-import { familyOf, parseAddress } from '../../lib/ip.ts'
+import { type Family, familyOf, parseAddress } from '../../lib/ip.ts'
 import type { Endpoint } from '../input.ts'
 import {
   COUNTED_DROP,
@@ -19,6 +19,8 @@ import {
   isUdp,
   jump,
   ofFamily,
+  quotesPacketToInterface,
+  RETURN,
   source,
   sourceIs,
   sourceNotOfInterface,
@@ -47,6 +49,8 @@ const FILTER = -5
 const LOOPBACK_OCTET = 127
 const DHCP_SERVER_PORT = { ipv4: 67, ipv6: 547 } as const
 const ICMP_REDIRECT = 5
+/** Destination unreachable (too big for a link among them), time exceeded, parameter problem. */
+const ICMP_ERRORS = { ipv4: [3, 11, 12], ipv6: [1, 2, 3, 4] } as const
 const ICMPV6 = { routerAdvertisement: 134, neighbourAdvertisement: 136, redirect: 137 } as const
 
 /** Both tables by key, for the nodes' tunnels as they are. */
@@ -73,7 +77,7 @@ export function podFilterPrograms(
         inet.chain('input', { type: 'filter', hook: 'input', priority: FILTER }),
       ],
       rules: [
-        ...podRules(inet.drop),
+        ...podRules(inet),
         inet.rule('prerouting', [...fromPods, ...jump('from_pod')]),
         inet.drop('forward', 'IP-in-IP of a pod to a node', [
           ...fromPods,
@@ -98,10 +102,11 @@ export function podFilterPrograms(
   return new Map(programs.map(program => [nftTableKey(program.table), program]))
 }
 
-type Drop = ReturnType<typeof tableOf>['drop']
+type Table = ReturnType<typeof tableOf>
+type Drop = Table['drop']
 
 /** What is judged of a packet that a pod sent, in this order. */
-function podRules(drop: Drop): NftRule[] {
+function podRules({ drop, rule: plain }: Table): NftRule[] {
   const rule = (comment: string, match: readonly NftExpression[]) => drop('from_pod', comment, match)
   return [
     rule('loopback destination', destinationStartsWith(LOOPBACK_OCTET)),
@@ -118,7 +123,20 @@ function podRules(drop: Drop): NftRule[] {
     rule('redirect', isIcmp('ipv4', ICMP_REDIRECT)),
     rule('DHCP server', [...ofFamily('ipv4'), ...isUdp('sport', DHCP_SERVER_PORT.ipv4)]),
     rule('DHCP server', [...ofFamily('ipv6'), ...isUdp('sport', DHCP_SERVER_PORT.ipv6)]),
+    ...errorRules('ipv4', POD_IPV4),
+    ...errorRules('ipv6', POD_IPV6),
   ]
+
+  /**
+   * A pod reports an error only of a packet that was sent to it. Any other one would tell a node that the way to another
+   * node takes small packets only. In two steps: what a fragment does not hold cannot be read, and then it is dropped.
+   */
+  function errorRules(family: Family, addresses: string): NftRule[] {
+    return ICMP_ERRORS[family].flatMap(type => [
+      plain('from_pod', [...isIcmp(family, type), ...quotesPacketToInterface(family, addresses), ...RETURN]),
+      rule('error about the packet of another', isIcmp(family, type)),
+    ])
+  }
 }
 
 function tunnelRules(drop: Drop, { ipip, vxlan, vxlanPort }: TunnelFacts): NftRule[] {

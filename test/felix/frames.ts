@@ -17,8 +17,8 @@ import { addressBytes } from '../../lib/ip.ts'
 
 const AF_PACKET = 17
 const SOCK_DGRAM = 2
-export const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const
-export const IP_PROTOCOL = { icmp: 1, ipip: 4, udp: 17, icmpv6: 58 } as const
+export const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, vlan: 0x8100, ipv6: 0x86dd } as const
+export const IP_PROTOCOL = { icmp: 1, ipip: 4, udp: 17, icmpv6: 58, options: 60 } as const
 
 const u16 = (value: number) => Uint8Array.of(value >> 8, value & 0xff)
 
@@ -28,21 +28,44 @@ export function ethernet({ from, to }: Ends, type: number, payload: Uint8Array):
   return Buffer.concat([macBytes(to), macBytes(from), u16(type), payload])
 }
 
-export function ipv4({ from, to }: Ends, protocol: number, payload: Uint8Array): Buffer {
+/** `first fragment`: of a packet that goes on; only 8 octets of the payload are in it. */
+export function ipv4(
+  { from, to }: Ends,
+  protocol: number,
+  whole: Uint8Array,
+  which: 'whole' | 'first fragment' = 'whole',
+): Buffer {
+  const payload = which === 'whole' ? whole : whole.subarray(0, 8)
   const header = Buffer.alloc(20)
   header.set([0x45, 0, ...u16(20 + payload.length), 0, 0, 0, 0, 64, protocol])
   header.set(addressBytes(from), 12)
   header.set(addressBytes(to), 16)
-  let sum = 0
-  for (let i = 0; i < 20; i += 2) sum += header.readUInt16BE(i)
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16)
-  header.writeUInt16BE(~sum & 0xffff, 10)
+  if (which === 'first fragment') header[6] = 0x20
+  header.writeUInt16BE(checksum(header), 10)
   return Buffer.concat([header, payload])
+}
+
+/** The Internet checksum (RFC 1071) of an even or odd number of octets, whose own field is 0. */
+export function checksum(octets: Buffer): number {
+  let sum = 0
+  for (let i = 0; i < octets.length; i += 2) sum += (octets[i]! << 8) | (octets[i + 1] ?? 0)
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16)
+  return ~sum & 0xffff
 }
 
 export function ipv6({ from, to }: Ends, protocol: number, payload: Uint8Array): Buffer {
   const start = [0x60, 0, 0, 0, ...u16(payload.length), protocol, 255]
   return Buffer.concat([Uint8Array.from(start), addressBytes(from), addressBytes(to), payload])
+}
+
+/** The payload of an Ethernet frame behind a VLAN tag (IEEE 802.1Q). VLAN 0 is none: such a tag says a priority alone. */
+export function tagged(vlan: number, type: number, payload: Uint8Array): Buffer {
+  return Buffer.concat([u16(vlan), u16(type), payload])
+}
+
+/** An extension header of IPv6 without options (RFC 8200 §4.3), before the payload of this protocol. */
+export function extension(protocol: number, payload: Uint8Array): Buffer {
+  return Buffer.concat([Uint8Array.of(protocol, 0, 1, 4, 0, 0, 0, 0), payload])
 }
 
 export function udp(sport: number, dport: number, payload: Uint8Array = Buffer.from('x')): Buffer {

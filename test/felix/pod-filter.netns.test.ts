@@ -11,7 +11,22 @@ import { HOST_MAC } from '../../kernel/pod-interface.ts'
 import { NftTables } from '../../kernel/reconcile/nft-tables.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { nft } from '../kernel/nftables-programs.ts'
-import { arp, ETHERTYPE, ethernet, IP_PROTOCOL, icmp, ipv4, ipv6, listenUdp, sendFrame, udp, vxlan } from './frames.ts'
+import {
+  arp,
+  checksum,
+  ETHERTYPE,
+  ethernet,
+  extension,
+  IP_PROTOCOL,
+  icmp,
+  ipv4,
+  ipv6,
+  listenUdp,
+  sendFrame,
+  tagged,
+  udp,
+  vxlan,
+} from './frames.ts'
 import { isRoot, sweep } from './netns.ts'
 import { eventually } from './node-kernel.ts'
 import { type Net, type Node, startFelix, twoNodes } from './two-nodes.ts'
@@ -50,6 +65,26 @@ function inVxlan(to: 'n1' | 'n2'): Buffer {
   return vxlan(4096, ethernet({ from: '66:00:00:00:00:99', to: vtepMac(to) }, ETHERTYPE.ipv4, inner))
 }
 
+const FOREIGN = 'foreign IPv4 source'
+const FROM_NODE = ipv4({ from: NODE, to: FAR_POD }, IP_PROTOCOL.udp, udp(5000, PORT))
+const ERROR = 'error about the packet of another'
+
+/** An ICMP error that quotes a packet: of type 3 one that was too big for a link with an MTU of 560. */
+function error4(type: number, quoted: Buffer, which?: 'first fragment'): Buffer {
+  const message = icmp(type, quoted)
+  if (type === 3) message.set([4, 0, 0, 0, 0, 560 >> 8, 560 & 0xff], 1)
+  message.writeUInt16BE(checksum(message), 2)
+  return fromPod('ipv4', ipv4({ from: POD, to: NODE }, IP_PROTOCOL.icmp, message, which))
+}
+
+function error6(quoted: Buffer): Buffer {
+  return fromPod('ipv6', ipv6({ from: LINK_LOCAL, to: ALL_NODES }, IP_PROTOCOL.icmpv6, icmp(2, quoted)))
+}
+
+function vxlanToFarNode(): Buffer {
+  return ipv4({ from: NODE, to: FAR_NODE }, IP_PROTOCOL.udp, udp(5000, 4789, inVxlan('n2')))
+}
+
 /** What a pod sends and which counter it meets; undefined: it passes. */
 const FRAMES: readonly Frame[] = [
   ['its own IPv4 address', udp4(POD, FAR_POD), undefined],
@@ -73,10 +108,32 @@ const FRAMES: readonly Frame[] = [
     'foreign neighbour advertisement',
   ],
   ['a router advertisement', icmp6(LINK_LOCAL, ALL_NODES, 134), 'router advertisement'],
+  [
+    'a router advertisement behind an extension header',
+    fromPod('ipv6', ipv6({ from: LINK_LOCAL, to: ALL_NODES }, IP_PROTOCOL.options, extension(58, icmp(134)))),
+    'router advertisement',
+  ],
+  ['the node’s address behind a priority tag', fromPod('vlan', tagged(0, ETHERTYPE.ipv4, FROM_NODE)), FOREIGN],
+  [
+    'the node’s address behind two of them',
+    fromPod('vlan', tagged(0, ETHERTYPE.vlan, tagged(0, ETHERTYPE.ipv4, FROM_NODE))),
+    FOREIGN,
+  ],
+  [
+    'the node’s address in another VLAN, which is nobody’s',
+    fromPod('vlan', tagged(5, ETHERTYPE.ipv4, FROM_NODE)),
+    undefined,
+  ],
   ['an IPv6 redirect', icmp6(LINK_LOCAL, ALL_NODES, 137), 'redirect'],
   ['an IPv4 redirect', fromPod('ipv4', ipv4({ from: POD, to: NODE }, IP_PROTOCOL.icmp, icmp(5))), 'redirect'],
   ['a DHCP offer', udp4(POD, '255.255.255.255', 67, 68), 'DHCP server'],
   ['a DHCPv6 advertisement', udp6(LINK_LOCAL, ALL_NODES, 547), 'DHCP server'],
+  ['an error about a packet to it', error4(3, ipv4({ from: NODE, to: POD }, 17, udp(1, 2))), undefined],
+  ['“too big” about VXLAN of its node', error4(3, vxlanToFarNode()), ERROR],
+  ['the same in fragments', error4(3, vxlanToFarNode(), 'first fragment'), ERROR],
+  ['“time exceeded” about another’s packet', error4(11, ipv4({ from: NODE, to: FAR_POD }, 17, udp(1, 2))), ERROR],
+  ['an IPv6 error about a packet to it', error6(ipv6({ from: 'fe80::1', to: LINK_LOCAL }, 17, udp(1, 2))), undefined],
+  ['an IPv6 error about another’s packet', error6(ipv6({ from: 'fe80::1', to: 'fe80::2' }, 17, udp(1, 2))), ERROR],
   ['another’s ARP request', arpFrom('request', '10.244.1.6'), 'foreign ARP sender'],
   ['another’s ARP reply', arpFrom('reply', '169.254.1.1'), 'foreign ARP sender'],
   [
