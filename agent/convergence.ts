@@ -13,13 +13,14 @@ const ASK_MS = 500
 
 /** What is asked of the speaker. */
 type Tables = {
-  onRestartOver(listen: () => void): void
+  onRestartComplete(listen: () => void): void
   onRibEvent(listen: (event: RibEvent) => void): () => void
   peers(): Pick<PeerStatus, 'name' | 'state' | 'families'>[]
 }
 
 /**
- * Calls `converged` once: `SETTLE_MS` after this speaker's graceful restart is over; without a restart `SETTLE_MS` after
+ * Calls `converged` once: `SETTLE_MS` after this speaker's graceful restart is over and no table is missing, also of a peer
+ * that could not be reached, within the restart time; without a restart `SETTLE_MS` after
  * every peer is Established and has sent an End-of-RIB for each family (RFC 4724 §2), or after `FIRST_TABLES_MS`.
  */
 export function whenConverged(
@@ -51,7 +52,7 @@ export function whenConverged(
     })
   }
   if (restarting) {
-    speaker.onRestartOver(settle)
+    speaker.onRestartComplete(settle)
     return end
   }
   const ended = new Set<string>()

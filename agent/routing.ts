@@ -45,6 +45,8 @@ export type SpeakerIdentity = { asn: number; port: number; address: string; ipv6
 
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
 const HANDOVER_MS = 10_000
+/** A fault may be cured at the other end alone, of which nothing tells this one: it must not wait long after many faults. */
+const MOST_IDLE_HOLD_SECONDS = 5
 /** Most prefixes that a condition names. */
 const MOST_NAMED = 3
 
@@ -87,7 +89,7 @@ export class Routing {
     const speaker = this.#start(identity)
     this.#speaker = speaker
     this.#ipv6 = undefined
-    for (const { config } of this.#peers.values()) speaker.setPeer(this.#withImport(config))
+    for (const { config } of this.#peers.values()) speaker.setPeer(this.#inEffect(config))
     for (const block of this.#announced.values()) this.#announce(speaker, block)
     const { address, port } = identity
     await this.#listen(speaker, { address, port })
@@ -114,7 +116,7 @@ export class Routing {
         this.#overLimit.delete(name)
       } else {
         this.#peers.set(name, { config: peer, origin })
-        const resets = this.#speaker?.setPeer(this.#withImport(peer)) ?? []
+        const resets = this.#speaker?.setPeer(this.#inEffect(peer)) ?? []
         if (resets.length > 0) log.warn({ peer: name, resets }, 'a changed peer is reset')
       }
   }
@@ -123,7 +125,7 @@ export class Routing {
   trust(trust: Trust): void {
     if (isDeepStrictEqual(trust, this.#trust)) return
     this.#trust = trust
-    for (const { config } of this.#outside()) this.#speaker?.setPeer(this.#withImport(config))
+    for (const { config } of this.#outside()) this.#speaker?.setPeer(this.#inEffect(config))
   }
 
   /** Sets all blocks that are announced; one that is not among them any more is withdrawn. */
@@ -207,8 +209,10 @@ export class Routing {
     )
   }
 
-  #withImport(config: PeerConfig): PeerConfig {
-    return config.group === PEER_GROUP.outside ? { ...config, import: outsideImport(this.#trust) } : config
+  #inEffect(config: PeerConfig): PeerConfig {
+    const timers = { mostIdleHoldSeconds: MOST_IDLE_HOLD_SECONDS, ...config.timers }
+    const outside = config.group === PEER_GROUP.outside && { import: outsideImport(this.#trust) }
+    return { ...config, timers, ...outside }
   }
 
   /** A closed speaker withdraws nothing: what it had selected stays until the next one had time to select it again. */

@@ -29,8 +29,10 @@ export type PeerTimers = {
   keepaliveSeconds?: number
   /** Default 5. */
   connectRetrySeconds?: number
-  /** First IdleHoldTime after a fault; doubles per fault up to 60 s. Default 1. */
+  /** First IdleHoldTime after a fault; doubles per fault. Default 1. */
   idleHoldSeconds?: number
+  /** The most that IdleHoldTime doubles to. Default 60. */
+  mostIdleHoldSeconds?: number
   /** DelayOpenTime (RFC 4271 §8.1.1). Default 0: OPEN at once. */
   delayOpenSeconds?: number
   /** How long a connection may last without the peer's OPEN (RFC 4271 §8.2.2), 3-240. Default 240. */

@@ -1,5 +1,7 @@
-// Our own graceful restart (RFC 4724 §4.1): routes are selected only when every peer that kept ours has sent its table
-// again, or cannot be waited for. The longest restart time of all peers bounds the wait.
+// Our own graceful restart (RFC 4724 §4.1), in two stages. Routes are selected when every peer that kept ours has sent its
+// table again, or cannot be reached: that must not wait for a dead peer. The tables count as complete only when those that
+// cannot be reached have sent theirs, too, or the restart time is over: until then what they announced before may be good.
+// The longest restart time of all peers bounds both.
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { PeerConfig } from './config.ts'
 import type { Negotiated } from './fsm/negotiate.ts'
@@ -7,60 +9,75 @@ import type { Negotiated } from './fsm/negotiate.ts'
 /** How long a restart waits when no peer says how long. */
 const DEFAULT_RESTART_MS = 120_000
 
+/** A peer whose table is missing. `families`: those whose End-of-RIB is; undefined: it is not up yet. */
+type Waited = { families?: Set<string>; isUnreachable: boolean }
+
 export class OwnRestart {
   readonly #clock: Clock
   readonly #over: () => void
-  /** Names of the peers whose table is missing, each with the families whose End-of-RIB is; undefined: not up yet. */
-  readonly #waited = new Map<string, Set<string> | undefined>()
+  readonly #waited = new Map<string, Waited>()
   readonly #listeners = new Set<() => void>()
   #cancel: Cancel = () => undefined
   #active: boolean
+  #complete: boolean
 
   /** `over` is called once when a restart that is `active` ends. */
   constructor(clock: Clock, { active, over }: { active: boolean; over: () => void }) {
     this.#clock = clock
     this.#active = active
+    this.#complete = !active
     this.#over = over
-    if (active) this.#cancel = clock.after(DEFAULT_RESTART_MS, () => this.#end())
+    if (active) this.#cancel = clock.after(DEFAULT_RESTART_MS, () => this.#timeIsOver())
   }
 
+  /** Whether routes are not selected yet. */
   get active(): boolean {
     return this.#active
   }
 
-  /** Calls `listen` when the restart is over; at once when there is none. */
-  onOver(listen: () => void): void {
-    if (this.#active) this.#listeners.add(listen)
-    else listen()
+  /** Calls `listen` when the tables of all peers are complete, or will not come; at once when there is no restart. */
+  onComplete(listen: () => void): void {
+    if (this.#complete) listen()
+    else this.#listeners.add(listen)
   }
 
   /** Waits for a peer with graceful restart; `all` are the configurations of all peers. */
   waitFor(name: string, all: readonly PeerConfig[]): void {
     if (!this.#active) return
-    this.#waited.set(name, undefined)
+    this.#waited.set(name, { isUnreachable: false })
     const seconds = Math.max(...all.map(({ gracefulRestart: g }) => (g ? g.restartSeconds : 0)))
     this.#cancel()
-    this.#cancel = this.#clock.after(seconds * 1000, () => this.#end())
+    this.#cancel = this.#clock.after(seconds * 1000, () => this.#timeIsOver())
   }
 
   /** A session came up. Peers that restart themselves, and those that kept nothing of ours, are not waited for. */
   sessionUp(name: string, { gracefulRestart: graceful }: Negotiated): void {
-    if (!this.#waited.has(name)) return
+    const waited = this.#waited.get(name)
+    if (waited === undefined) return
+    waited.isUnreachable = false
     if (graceful === undefined || graceful.restarting || graceful.families.length === 0) this.done(name)
   }
 
   /** A peer has sent all of a family; `families` are those that it kept ours of. */
   endOfRib(name: string, family: string, families: readonly string[]): void {
-    if (!this.#waited.has(name)) return
-    const missing = this.#waited.get(name) ?? new Set(families)
-    missing.delete(family)
-    this.#waited.set(name, missing)
-    if (missing.size === 0) this.done(name)
+    const waited = this.#waited.get(name)
+    if (waited === undefined) return
+    waited.families ??= new Set(families)
+    waited.families.delete(family)
+    if (waited.families.size === 0) this.done(name)
+  }
+
+  /** A peer cannot be reached: routes are selected without it. */
+  unreachable(name: string): void {
+    const waited = this.#waited.get(name)
+    if (waited === undefined) return
+    waited.isUnreachable = true
+    this.#ask()
   }
 
   /** A peer is not waited for any longer. */
   done(name: string): void {
-    if (this.#waited.delete(name) && this.#waited.size === 0) this.#end()
+    if (this.#waited.delete(name)) this.#ask()
   }
 
   /** Stops without telling anybody. */
@@ -70,12 +87,24 @@ export class OwnRestart {
     this.#waited.clear()
   }
 
-  #end(): void {
-    if (!this.#active) return
-    this.#active = false
+  #ask(): void {
+    if (this.#waited.values().every(({ isUnreachable }) => isUnreachable)) this.#end()
+    if (this.#waited.size === 0) this.#end({ complete: true })
+  }
+
+  #timeIsOver(): void {
+    this.#end({ complete: true })
+  }
+
+  #end({ complete = false }: { complete?: boolean } = {}): void {
+    if (this.#active) {
+      this.#active = false
+      this.#over()
+    }
+    if (!complete || this.#complete) return
+    this.#complete = true
     const listeners = [...this.#listeners]
     this.close()
-    this.#over()
     for (const listen of listeners) listen()
   }
 }

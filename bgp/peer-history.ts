@@ -1,4 +1,5 @@
-// What is told of a peer over time: since when it is up or down, how often its session ended, and why it is not up.
+// What is told of a peer over time: since when it is up or down, how often its session ended, and why it is not up. Every
+// step is a line for debugging only: who watches a speaker sums its changes up, as a flapping peer would fill a log.
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { PeerStatus } from './config.ts'
@@ -55,7 +56,7 @@ export class PeerHistory {
     const changed = reason.code !== this.#reason.code || reason.detail !== this.#reason.detail
     this.#reason = { ...reason, atMs: this.#deps.clock.monotonicMs() }
     if (!changed) return
-    this.#deps.log.info({ peer: this.#name, reason: reason.code, detail: reason.detail }, 'peer is not up')
+    this.#deps.log.debug({ peer: this.#name, reason: reason.code, detail: reason.detail }, 'peer is not up')
     this.#deps.changed()
   }
 
@@ -71,8 +72,7 @@ export class PeerHistory {
     if (to === from) return
     this.#state = to
     const line = { peer: this.#name, from, to, reason: to === 'Established' ? undefined : this.#reason.code }
-    if (to === 'Established' || from === 'Established') this.#deps.log.info(line, 'session changed')
-    else this.#deps.log.debug(line, 'session changed')
+    this.#deps.log.debug(line, 'session changed')
     this.#deps.changed()
   }
 }

@@ -39,8 +39,10 @@ export type PeerDeps = SessionDeps & {
   changed(peer: Peer): void
   /** Told of every session and its UPDATEs (BMP). */
   watchers: ReadonlySet<SessionWatcher>
-  /** Our own restart need not wait for the peer: it cannot be reached, or keeps no routes of ours. */
+  /** Our own restart need not wait for the peer: it keeps no routes of ours. */
   restartDone(peer: Peer): void
+  /** The peer cannot be reached. */
+  unreachable(peer: Peer): void
 }
 
 /** What an operator may ask of a session: end it, or work through the routes again without ending it. */
@@ -301,7 +303,7 @@ export class Peer implements SessionOwner {
     if (end.how === 'received' && this.#up === undefined) this.#withhold(session, end.notification)
     // the prefix limit was already reported
     if (reason === undefined || this.#hold.active) return
-    if (end.how === 'dial-failed' && ++this.#failedDials >= PATIENT_DIALS) this.#deps.restartDone(this)
+    if (end.how === 'dial-failed' && ++this.#failedDials >= PATIENT_DIALS) this.#deps.unreachable(this)
     // do not report a collision while the other connection is open
     if (reason.code === 'collision' && this.#sessions.other(session).state.phase !== 'Idle') return
     if (end.how === 'dial-failed') this.#history.dialFailed(reason)

@@ -117,6 +117,7 @@ function rank(state: BgpState): number {
 }
 
 function rulesOf({ timers = {} }: PeerConfig, passive: boolean): FsmRules {
-  const { connectRetrySeconds = 5, idleHoldSeconds = 1, delayOpenSeconds = 0, openHoldSeconds = 240 } = timers
-  return { passive, connectRetrySeconds, idleHoldSeconds, delayOpenSeconds, openHoldSeconds }
+  const { connectRetrySeconds = 5, idleHoldSeconds = 1, mostIdleHoldSeconds = 60 } = timers
+  const { delayOpenSeconds = 0, openHoldSeconds = 240 } = timers
+  return { passive, connectRetrySeconds, idleHoldSeconds, mostIdleHoldSeconds, delayOpenSeconds, openHoldSeconds }
 }

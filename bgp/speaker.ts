@@ -89,6 +89,7 @@ export class Speaker {
       watchers: this.#sessionWatchers,
       changed: peer => this.#changed(peer),
       restartDone: peer => this.#restart.done(peer.name),
+      unreachable: peer => this.#restart.unreachable(peer.name),
     }
     const work = () => this.#rib.work()
     this.#rib.onWork(() => this.#workQueue.enqueue(work))
@@ -229,9 +230,12 @@ export class Speaker {
     return () => this.#faultWatchers.delete(listen)
   }
 
-  /** Calls `listen` once when this speaker's own graceful restart is over; at once when there is none. */
-  onRestartOver(listen: () => void): void {
-    this.#restart.onOver(listen)
+  /**
+   * Calls `listen` once when this speaker's own graceful restart is over and no table is missing any more, also of peers that
+   * could not be reached, or the restart time is over; at once when there is no restart.
+   */
+  onRestartComplete(listen: () => void): void {
+    this.#restart.onComplete(listen)
   }
 
   /** Whether this speaker's own graceful restart is still going on. */

@@ -303,6 +303,8 @@ export class Felix {
       if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)
     for (const key of before.keys()) if (!this.#refused.has(key)) changes.set(key, undefined)
     if (changes.size > 0) this.#deps.onConditions(changes)
+    // an old refusal must not delay what may be cured in a moment
+    if (this.#refused.keys().some(key => !before.has(key))) this.#retry.reset()
   }
 
   /** What keeps pods from reaching each other, for longer than a moment. */

@@ -14,6 +14,8 @@ export type SessionLogDeps = {
 const WINDOW_MS = 60_000
 /** Changes of one minute that are an event each; the others are one event at the end of it. */
 const MOST_EVENTS = 20
+/** Peers that the line of a minute names. */
+const MOST_NAMED = 3
 
 type SessionChange = { peer: string; state: 'Established' | 'Down'; reason: string; detail: string }
 
@@ -73,7 +75,8 @@ export class SessionLog {
     const changes = [...window.changes.values()]
     const count = (of: (change: SessionChange) => string) =>
       Object.fromEntries([...Map.groupBy(changes, of)].map(([key, all]) => [key, all.length]))
-    const sums = { changes: window.total, peers: changes.length, now: count(({ reason }) => reason) }
+    const few = changes.length <= MOST_NAMED && { names: changes.map(({ peer }) => peer) }
+    const sums = { changes: window.total, peers: changes.length, ...few, now: count(({ reason }) => reason) }
     this.#deps.log.info(sums, 'BGP sessions changed in the last minute')
     if (window.events > MOST_EVENTS) {
       const texts = Object.entries(count(({ reason }) => reason)).map(([reason, number]) => `${number} ${reason}`)

@@ -14,8 +14,9 @@ export type FsmRules = {
   /** Never dials: PassiveTcpEstablishment, and the half of a peer that takes incoming connections. */
   passive: boolean
   connectRetrySeconds: number
-  /** The first IdleHoldTime; doubles per fault up to `IDLE_HOLD_CEILING_SECONDS`. */
+  /** The first IdleHoldTime; doubles per fault up to `mostIdleHoldSeconds`. */
   idleHoldSeconds: number
+  mostIdleHoldSeconds: number
   /** 0: the OPEN is sent at once. */
   delayOpenSeconds: number
   /** Hold time until the peer's OPEN is there (§8.2.2 suggests four minutes). */
@@ -80,7 +81,6 @@ export type FsmAction =
 
 export type FsmStep = readonly [FsmState, ...FsmAction[]]
 
-const IDLE_HOLD_CEILING_SECONDS = 60
 /** After a session was up for so long, earlier faults are forgotten. */
 const STABLE_SECONDS = 60
 
@@ -258,7 +258,7 @@ function beat(s: FsmState): FsmStep {
 type Ending = { hold: boolean; notify?: FsmAction; forget?: boolean }
 
 function toIdle(s: FsmState, { hold, notify, forget = false }: Ending): FsmStep {
-  const holdSeconds = Math.min(IDLE_HOLD_CEILING_SECONDS, s.rules.idleHoldSeconds * 2 ** Math.min(s.failures, 30))
+  const holdSeconds = Math.min(s.rules.mostIdleHoldSeconds, s.rules.idleHoldSeconds * 2 ** Math.min(s.failures, 30))
   const held = hold && holdSeconds > 0
   const failures = forget ? 0 : hold ? s.failures + 1 : s.failures
   const next: FsmState = { ...idleState(s.rules), failures, held }

@@ -15,7 +15,7 @@ function aSpeaker(restarting: boolean, peers: Pick<PeerStatus, 'name' | 'state' 
   let listening = 0
   const speaker = {
     peers: () => peers,
-    onRestartOver: (listen: () => void) => {
+    onRestartComplete: (listen: () => void) => {
       restartOver = listen
     },
     onRibEvent: (listen: (event: RibEvent) => void) => {

@@ -118,3 +118,35 @@ test('a block that gets other communities is announced again with them', async t
   const [{ attributes } = { attributes: undefined }] = one.routing.explain('10.244.2.0/26').candidates
   t.like(attributes, { communities: ['65001:100'], largeCommunities: ['65001:1:2'] })
 })
+
+test('an agent that restarts while a peer cannot be reached keeps what it adopted for the restart time', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const again = aRouting('n1', network, clock, true)
+  t.teardown(() => again.routing.close())
+  await again.identify(64512)
+  await pass(clock, 110)
+  t.is(again.converged(), 0, 'n2 does not listen')
+  await pass(clock, 15)
+  t.is(again.converged(), 1)
+})
+
+test('after half a minute of an AS number that only one end saw, the session is back within seconds of the cure', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  const state = () => one.routing.peers()[0]?.state
+  for (const [wrong, right] of [
+    [one, two],
+    [two, one],
+  ] as const) {
+    await Promise.all([wrong.identify(64512), right.identify(64512)])
+    await pass(clock, 10)
+    t.is(state(), 'Established')
+    await wrong.identify(64999)
+    await pass(clock, 30)
+    t.not(state(), 'Established')
+    await wrong.identify(64512)
+    await pass(clock, 8)
+    t.is(state(), 'Established')
+  }
+})

@@ -11,7 +11,7 @@ function begun() {
   const clock = new ManualClock()
   const told: string[] = []
   const restart = new OwnRestart(clock, { active: true, over: () => void told.push('over') })
-  restart.onOver(() => told.push('listener'))
+  restart.onComplete(() => told.push('listener'))
   return { clock, told, restart }
 }
 
@@ -45,8 +45,33 @@ test('the longest restart time bounds the wait, and a listener that comes late i
   t.true(restart.active)
   clock.advance(1000)
   t.deepEqual(told, ['over', 'listener'])
-  restart.onOver(() => told.push('late'))
+  restart.onComplete(() => told.push('late'))
   t.is(told.at(-1), 'late')
+})
+
+test('without a peer that cannot be reached routes are selected, and its table is waited for until the restart time ends', t => {
+  const { clock, told, restart } = begun()
+  for (const name of ['a', 'b']) restart.waitFor(name, [restartSeconds(120)])
+  restart.unreachable('b')
+  restart.sessionUp('a', came(['ipv4-unicast']))
+  restart.endOfRib('a', 'ipv4-unicast', ['ipv4-unicast'])
+  t.false(restart.active)
+  clock.advance(119_000)
+  t.deepEqual(told, ['over'])
+  clock.advance(1000)
+  t.deepEqual(told, ['over', 'listener'])
+})
+
+test('a peer that can be reached again in time completes the tables', t => {
+  const { clock, told, restart } = begun()
+  restart.waitFor('a', [restartSeconds(120)])
+  restart.unreachable('a')
+  t.deepEqual(told, ['over'])
+  clock.advance(20_000)
+  restart.sessionUp('a', came(['ipv4-unicast']))
+  restart.endOfRib('a', 'ipv4-unicast', ['ipv4-unicast'])
+  t.deepEqual(told, ['over', 'listener'])
+  t.is(clock.pending, 0)
 })
 
 test('after close nobody is told', t => {

@@ -401,6 +401,26 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(it.spy.lost, [])
     }))
 
+  test('a refusal that lasts does not delay the next try after a new one', t =>
+    onNode(async it => {
+      it.spy.refused.add('10.244.2.0/26')
+      const felix = it.start()
+      tell(felix, full)
+      for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+      for (let i = 0; i < 20; i++) {
+        await t.throwsAsync(felix.applied())
+        it.clock.advance(10_000)
+      }
+      it.spy.refused.add('10.244.4.0/26')
+      await it.otherProgram.changeRoutes([
+        { verb: 'delete', route: (await routeTo(it.otherProgram, '10.244.4.0/26'))! },
+      ])
+      await t.throwsAsync(felix.applied())
+      it.spy.refused.delete('10.244.4.0/26')
+      it.clock.advance(50)
+      await eventually('the route is back', async () => (await routeTo(it.otherProgram, '10.244.4.0/26')) !== undefined)
+    }))
+
   test('another MTU of the uplink becomes the MTU of the tunnel devices, and is told for the pods', t =>
     onNode(async it => {
       const told: number[] = []

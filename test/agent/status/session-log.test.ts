@@ -1,8 +1,10 @@
 import test from 'ava'
 import { SessionLog } from '../../../agent/status/session-log.ts'
 import type { PeerStatus } from '../../../bgp/config.ts'
+import { Speaker } from '../../../bgp/speaker.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 import { createLog } from '../../../lib/log.ts'
+import { MemoryNetwork, settle } from '../../bgp/memory-transport.ts'
 
 type Status = Pick<PeerStatus, 'name' | 'state' | 'reason'>
 
@@ -80,4 +82,31 @@ test('a peer that was removed and comes back is told of anew', t => {
   clock.advance(60_000)
   sessions.note(down('a'))
   t.is(events.length, 2)
+})
+
+test('one peer that flaps is two lines in a minute, with its name, and so it is for the whole speaker', async t => {
+  const { lines, clock, sessions } = aLog()
+  const log = createLog('test', 'info', { write: line => void lines.push(JSON.parse(line)) })
+  const network = new MemoryNetwork()
+  const [a, b] = ['10.0.0.1', '10.0.0.2'].map(
+    (address, i) =>
+      new Speaker(
+        { asn: 65001 + i, routerId: address },
+        { transport: network.host(address), clock, random: () => 1, ...(i === 0 && { log }) },
+      ),
+  ) as [Speaker, Speaker]
+  a.onChange(status => sessions.note(status))
+  await a.listen({ address: '10.0.0.1', port: 179 })
+  a.setPeer({ name: 'b', address: '10.0.0.2', asn: 65002, passive: true })
+  b.setPeer({ name: 'a', address: '10.0.0.1', asn: 65001 })
+  for (let second = 0; second < 59; second++) {
+    await settle()
+    if (b.peers()[0]?.state === 'Established') b.clear('a', 'hard')
+    clock.advance(1000)
+  }
+  t.true(a.peers()[0]!.flaps >= 3)
+  clock.advance(1000)
+  t.is(lines.length, 2)
+  t.like(lines[1], { peers: 1, names: ['b'] })
+  await Promise.all([a.close(), b.close()])
 })

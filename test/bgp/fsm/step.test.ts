@@ -16,6 +16,7 @@ const rules: FsmRules = {
   passive: false,
   connectRetrySeconds: 5,
   idleHoldSeconds: 1,
+  mostIdleHoldSeconds: 60,
   delayOpenSeconds: 0,
   openHoldSeconds: 240,
 }
