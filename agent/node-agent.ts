@@ -24,6 +24,7 @@ import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { ClusterView } from './cluster-view.ts'
+import { Conntrack } from './conntrack.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { takeOverPods } from './earlier-pods.ts'
 import { followNodeUid } from './journal-owner.ts'
@@ -75,6 +76,7 @@ export class NodeAgent {
   /** Limits CNI requests: one per pod, a few at once per node. */
   readonly #limiter = new Limiter()
   readonly #podMtu: PodMtu
+  readonly #conntrack: Conntrack
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -126,6 +128,8 @@ export class NodeAgent {
       onTunnelsNeeded: () => this.#network.changed(),
       onPodMtu: (mtu, cause) => this.#podMtu.follow(mtu, cause),
     })
+    const reportConntrack = (conditions: readonly Condition[]) => this.#status.report('conntrack', conditions)
+    this.#conntrack = new Conntrack({ kernel, clock, report: reportConntrack })
     this.#podMtu = new PodMtu({ ...this.cni(), report: conditions => this.#status.report('cni', conditions) })
     this.#network = new NodeNetwork({
       ...{
@@ -164,6 +168,7 @@ export class NodeAgent {
     this.#felix.complete('endpoints')
     this.#network.start({ capabilities: this.#capabilities, hadRoutes })
     this.#felix.start()
+    this.#conntrack.start()
     this.#caches.start()
     this.allocator.start()
     this.#watchData()
@@ -238,6 +243,7 @@ export class NodeAgent {
     this.#view.close()
     await this.#network.close()
     await this.#felix.close()
+    this.#conntrack.close()
     await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()

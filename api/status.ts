@@ -42,6 +42,7 @@ export const CONDITION_TYPES = {
   PoolsKnown: { vital: true, promise: 'this node has seen the IPPools, now or in an earlier run' },
   PoolsUsable: { vital: true, promise: 'an enabled IPPool gives addresses to the pods of this node' },
   PoolsDisjoint: { vital: false, promise: 'no IPPool overlaps an older one' },
+  ConnectionsTracked: { vital: true, promise: 'the connection tracking table has room for new connections' },
   ForeignChainsPass: {
     vital: false,
     promise: 'it is clear that no chain of another program drops packets between pods',

@@ -226,7 +226,7 @@ class FakeKernel implements Kernel {
     netns.fdb = kept
   }
 
-  readSysctl(family: SysctlFamily, path: readonly string[]): string {
+  readSysctl(family: SysctlFamily | 'netfilter', path: readonly string[]): string {
     return this.#sysctl('read sysctl', family, path, key => this.#netns.sysctls.get(key) ?? '0')
   }
 
@@ -318,7 +318,12 @@ class FakeKernel implements Kernel {
     return this.#open()
   }
 
-  #sysctl<T>(operation: string, family: SysctlFamily, path: readonly string[], act: (key: string) => T): T {
+  #sysctl<T>(
+    operation: string,
+    family: SysctlFamily | 'netfilter',
+    path: readonly string[],
+    act: (key: string) => T,
+  ): T {
     const name = path.length > 2 && (path[0] === 'conf' || path[0] === 'neigh') ? path[1]! : 'all'
     const netns = this.#open()
     if (name !== 'all' && name !== 'default' && netns.find(name) === undefined)

@@ -204,7 +204,7 @@ class LinuxKernel implements Kernel {
     await this.#one('delete fdb', fdbText(entry), RTM.delNeigh, 0, w => emitFdb(w, entry))
   }
 
-  readSysctl(family: SysctlFamily, path: readonly string[]): string {
+  readSysctl(family: SysctlFamily | 'netfilter', path: readonly string[]): string {
     const file = sysctlFile(family, path)
     return this.#file('read sysctl', file, () => readFileSync(file, 'utf8').trim())
   }
@@ -358,7 +358,7 @@ function matches(route: Route, { table, protocol, ifindex }: RouteFilter): boole
   )
 }
 
-function sysctlFile(family: SysctlFamily, path: readonly string[]): string {
+function sysctlFile(family: SysctlFamily | 'netfilter', path: readonly string[]): string {
   const file = ['/proc/sys/net', family, ...path].join('/')
   // a link's name cannot leave the folder: the kernel allows neither a slash nor dots alone in one
   if (path.some(part => part === '' || part === '.' || part === '..' || part.includes('/')))
