@@ -92,7 +92,8 @@ for (const [name, reply] of [
     const server = createServer(connection => connection.once('data', () => connection.end(reply)))
     await new Promise<void>(resolve => server.listen(socket, resolve))
     t.teardown(() => server.close())
-    const child = spawn(plugin, { env: { CNI_COMMAND: 'DEL' }, stdio: ['pipe', 'pipe', 'inherit'] })
+    const env = { CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/opt/cni/bin' }
+    const child = spawn(plugin, { env, stdio: ['pipe', 'pipe', 'inherit'] })
     let stdout = ''
     child.stdout.on('data', chunk => {
       stdout += chunk
