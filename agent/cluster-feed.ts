@@ -7,7 +7,7 @@ import { CONFIGURATION_KINDS } from '../api/unsupported.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import { fieldsCondition } from './cluster/fields.ts'
-import { type NodeFacts, nodeFacts, remoteNode, rivalOf } from './cluster/nodes.ts'
+import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf } from './cluster/nodes.ts'
 import { Peers } from './cluster/peers.ts'
 import { announcedBlocks, felixPools } from './cluster/pools.ts'
 import { bgpSettings, felixSettings } from './cluster/settings.ts'
@@ -27,6 +27,8 @@ export type ClusterFeedDeps = {
 export class ClusterFeed {
   readonly #deps: ClusterFeedDeps
   readonly #nodes = new Map<string, NodeFacts>()
+  /** The nodes that have each address and MAC. */
+  readonly #claimants = new Map<string, Set<string>>()
   readonly #unreadable = new Map<string, readonly Condition[]>()
   readonly #fields = new Map<string, Condition>()
   #pools: ReadonlyMap<string, Pool> = new Map()
@@ -92,7 +94,23 @@ export class ClusterFeed {
   /** Another Node that has an address or MAC which this node has, and comes before this node's own object. */
   rival(own: Omit<NodeFacts, 'name' | 'labels' | 'precedence'>): NodeFacts | undefined {
     const published = this.#nodes.get(this.#deps.nodeName)
-    return published && rivalOf({ ...published, ...own }, this.#nodes.values())
+    if (published === undefined) return undefined
+    const facts = { ...published, ...own }
+    const others = claimsOf(facts).flatMap(claim => [...(this.#claimants.get(claim) ?? [])])
+    return rivalOf(
+      facts,
+      others.flatMap(name => this.#nodes.get(name) ?? []),
+    )
+  }
+
+  #claims(name: string, before: NodeFacts | undefined, facts: NodeFacts | undefined): void {
+    for (const claim of before === undefined ? [] : claimsOf(before)) {
+      const names = this.#claimants.get(claim)
+      names?.delete(name)
+      if (names?.size === 0) this.#claimants.delete(claim)
+    }
+    for (const claim of facts === undefined ? [] : claimsOf(facts))
+      this.#claimants.set(claim, (this.#claimants.get(claim) ?? new Set()).add(name))
   }
 
   /** Nodes with annotations that cannot be read. */
@@ -107,6 +125,7 @@ export class ClusterFeed {
     const same = isDeepStrictEqual(facts, this.#nodes.get(name))
     // of this node every annotation matters: somebody may have overwritten what it published
     if (same && name !== nodeName && refused.length === 0 && !this.#unreadable.has(name)) return
+    this.#claims(name, this.#nodes.get(name), facts)
     if (facts === undefined) this.#nodes.delete(name)
     else this.#nodes.set(name, facts)
     if (refused.length === 0) this.#unreadable.delete(name)

@@ -106,7 +106,8 @@ export function rivalOf(own: NodeFacts, others: Iterable<NodeFacts>): NodeFacts 
   return undefined
 }
 
-function claimsOf({
+/** The addresses and the MAC of a node: each belongs to one node. */
+export function claimsOf({
   address,
   ipv6Address,
   ipipTunnelAddress,
