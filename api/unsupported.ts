@@ -4,6 +4,7 @@
 // them with the readers of every field. A row goes when its capability comes.
 import type { z } from 'zod'
 import { type Kind, type KindRow, kinds } from './kinds.ts'
+import { shapeOf } from './schema-shape.ts'
 
 /** `ignored`: the rest of the object works. `closed`: what the object asks for is not done while the field is set. */
 type Effect = 'ignored' | 'closed'
@@ -146,22 +147,6 @@ function specFields(kind: Kind): Map<string, z.core.$ZodType> {
   const { schema }: KindRow = kinds[kind]
   const shape = shapeOf(schema)
   return new Map(Object.entries(shapeOf(shape?.['spec']) ?? {}))
-}
-
-/** The fields of an object's schema, below defaults and transformations. */
-function shapeOf(schema: z.core.$ZodType | undefined): Readonly<Record<string, z.core.$ZodType>> | undefined {
-  const { def } = (schema as z.core.$ZodTypes | undefined)?._zod ?? {}
-  switch (def?.type) {
-    case 'object':
-      return def.shape
-    case 'pipe':
-      return shapeOf(def.in)
-    case 'default':
-    case 'optional':
-      return shapeOf(def.innerType)
-    default:
-      return undefined
-  }
 }
 
 function isDefault(schema: z.core.$ZodType | undefined, value: unknown): boolean {

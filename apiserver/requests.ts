@@ -9,6 +9,7 @@ import { type Accepted, acceptedOf, aggregatedVersion, tableVersion } from './ac
 import { authenticated } from './access.ts'
 import { authorize, guardOf, type WriteGuard } from './authorizer.ts'
 import { discover } from './discovery.ts'
+import { checkFields, effectWarnings, warningHeader } from './field-check.ts'
 import type { Identities, User } from './identity.ts'
 import { bodyLimit } from './limits.ts'
 import { managerName } from './managed-fields.ts'
@@ -134,13 +135,19 @@ async function answerResource(exchange: Exchange, deps: RequestDeps): Promise<vo
   const query = url.searchParams
   const watching = ['true', '1', ''].includes(query.get('watch') ?? 'no')
   const route = routeOf(request.method ?? '', url.pathname, watching)
-  if (route === UNKNOWN) throw new ApiError('NotFound', 'the server could not find the requested resource')
+  if (route === UNKNOWN) throw unknownPath(url.pathname)
   if (route === NO_SUCH_VERB)
     throw new ApiError('MethodNotAllowed', `the server does not allow ${request.method} on ${url.pathname}`)
   if (!accepted.some(a => 'json' in a) && tableVersion(accepted) === undefined)
     throw new ApiError('NotAcceptable', 'only application/json is produced here')
   authorize(user, route)
   await perform(route, exchange, guardOf(user, route), deps)
+}
+
+function unknownPath(path: string): ApiError {
+  const isStoredForm = path.startsWith('/apis/crd.projectcalico.org/')
+  const remedy = isStoredForm ? ': write apiVersion projectcalico.org/v3, the spec is the same' : ''
+  return new ApiError('NotFound', `the server could not find the requested resource${remedy}`)
 }
 
 async function perform(
@@ -161,7 +168,7 @@ async function perform(
 async function read(route: ResourceRequest, exchange: Exchange, deps: RequestDeps): Promise<void> {
   const query = exchange.url.searchParams
   if (route.verb === 'watch') return openWatch(route, exchange, deps)
-  if (route.verb === 'get') return show(200, await deps.resources.get(route), route, exchange, deps)
+  if (route.verb === 'get') return sendStored(200, await deps.resources.get(route), route, exchange, deps)
   const paging = { limit: count(query, 'limit'), from: query.get('continue') || undefined }
   const page = await deps.resources.list(route, selectionFrom(query), paging)
   await sendList(exchange, route, page, deps)
@@ -178,18 +185,26 @@ async function write(
   const { resources } = deps
   const query = url.searchParams
   const named = { ...route, name: route.name ?? '' }
+  const unknown = ['create', 'update', 'patch'].includes(route.verb)
+    ? checkFields(route.kind, named.name, body, query.get('fieldValidation') ?? 'Warn')
+    : []
+  const show = (code: number, stored: Stored): void => {
+    const warnings = route.verb === 'delete' ? [] : warningHeader([...unknown, ...effectWarnings(route.kind, stored)])
+    if (warnings.length > 0) response.setHeader('warning', warnings)
+    sendStored(code, stored, route, exchange, deps)
+  }
   switch (route.verb) {
     case 'create':
-      return show(201, await resources.create(route, body, writeOptions(exchange, guard)), route, exchange, deps)
+      return show(201, await resources.create(route, body, writeOptions(exchange, guard)))
     case 'update':
-      return show(200, await resources.update(named, body, writeOptions(exchange, guard)), route, exchange, deps)
+      return show(200, await resources.update(named, body, writeOptions(exchange, guard)))
     case 'patch': {
       const result = await resources.patch(named, patchFormatOf(request), body, writeOptions(exchange, guard))
-      return show(result.created ? 201 : 200, result.stored, route, exchange, deps)
+      return show(result.created ? 201 : 200, result.stored)
     }
     case 'delete': {
       const { stored, gone } = await resources.delete(named, deleteOptions(query, body, guard))
-      if (!gone) return show(200, stored, route, exchange, deps)
+      if (!gone) return show(200, stored)
       const { plural, group } = kinds[route.kind]
       const details = { name: named.name, group, kind: plural, uid: stored.metadata.uid }
       return send(response, 200, emitJson(successStatus(details)))
@@ -200,7 +215,7 @@ async function write(
   }
 }
 
-function show(code: number, stored: Stored, route: ResourceRequest, exchange: Exchange, deps: RequestDeps): void {
+function sendStored(code: number, stored: Stored, route: ResourceRequest, exchange: Exchange, deps: RequestDeps): void {
   const table = tableOptions(exchange, deps.clock)
   const { resourceVersion } = stored.metadata
   const shown = table && emitJson(tableOf(route.kind, [stored.read()], { resourceVersion }, table))

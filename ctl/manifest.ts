@@ -1,7 +1,9 @@
 // Manifests as people hand them in: YAML or JSON, several documents, lists. Everything is checked before anything is
 // sent, so that a fault in the last document does not leave half of a file applied.
-import { type Kind, kindNamed, kinds, type Resource } from '../api/kinds.ts'
+import { fromCalicoNode } from '../api/calico-node.ts'
+import { apiVersion, type Kind, kindNamed, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { formatUnknown, unknownFields } from '../api/unknown-fields.ts'
 import { UNSUPPORTED_KINDS } from '../api/unsupported.ts'
 import { formatProblems, validate } from '../api/validate.ts'
 import { UsageError } from './failure.ts'
@@ -43,8 +45,15 @@ function parseDocuments(text: string, source: string): unknown[] {
   }
 }
 
-function itemOf(document: unknown, namespace: string): Item | string {
-  if (!isObject(document)) return 'is no object: a resource has apiVersion, kind, metadata and spec'
+/** How Calico stores its resources in Kubernetes; what its users write, and what is taken here, is the other one. */
+const STORED_FORM = 'crd.projectcalico.org/v1'
+
+function itemOf(given: unknown, namespace: string): Item | string {
+  if (!isObject(given)) return 'is no object: a resource has apiVersion, kind, metadata and spec'
+  if (given['apiVersion'] === STORED_FORM)
+    return `apiVersion ${STORED_FORM} is not taken: write apiVersion: projectcalico.org/v3, the spec is the same`
+  const { node: document, problems } = given['kind'] === 'Node' ? kubernetesNode(given) : { node: given, problems: [] }
+  if (problems.length > 0) return `Node ${nameOf(given)}: ${formatProblems(problems)}`
   const word = document['kind']
   const kind = typeof word === 'string' && Object.hasOwn(kinds, word) ? (word as Kind) : undefined
   if (kind === undefined) {
@@ -55,9 +64,21 @@ function itemOf(document: unknown, namespace: string): Item | string {
   const metadata = isObject(document['metadata']) ? document['metadata'] : {}
   const placed = kinds[kind].namespaced ? { namespace, ...metadata } : metadata
   const object = validate(kind, { ...document, metadata: placed })
-  if (Array.isArray(object)) return `${kind} ${String(metadata['name'] ?? '')}: ${formatProblems(object)}`
+  const unknown = unknownFields(kind, { ...document, metadata: placed })
+  if (unknown.length > 0)
+    return `${kind} ${nameOf(document)}: ${unknown.map(path => formatUnknown(kind, path)).join('; ')}`
+  if (Array.isArray(object)) return `${kind} ${nameOf(document)}: ${formatProblems(object)}`
   const { apiVersion: _version, kind: _kind, ...rest } = object as Resource<Kind> & Record<string, unknown>
   return { kind, object: rest as Resource<Kind>, named: namedBy(kind, document, placed) }
+}
+
+function nameOf({ metadata }: Record<string, unknown>): string {
+  return isObject(metadata) ? String(metadata['name'] ?? '') : ''
+}
+
+function kubernetesNode(given: Record<string, unknown>): ReturnType<typeof fromCalicoNode> {
+  const { node, problems } = fromCalicoNode(given)
+  return { node: node['apiVersion'] === apiVersion(kinds.IPPool) ? { ...node, apiVersion: 'v1' } : node, problems }
 }
 
 /** What an apply says: not what a server wrote into a manifest that was read from it. */

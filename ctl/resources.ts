@@ -1,8 +1,12 @@
 // The commands on resources, in calicoctl's words: get, apply, create, replace, delete, patch. One object's failure does
 // not stop the others; the exit code is that of the worst.
+
+import { fromCalicoNode } from '../api/calico-node.ts'
 import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { formatUnknown, unknownFields } from '../api/unknown-fields.ts'
 import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
+import { formatProblems } from '../api/validate.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import { type Command, type CommandOption, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, failureOf, UsageError, worst } from './failure.ts'
@@ -204,7 +208,7 @@ async function patch([word = '', name = '']: readonly string[], options: Options
   const given = options['patch']
   if (typeof given !== 'string')
     throw new UsageError('give the patch with -p, such as -p \'{"spec":{"disabled":true}}\'')
-  const body = patchOf(given)
+  const body = checkedPatch(kind, patchOf(given))
   const namespace = kinds[kind].namespaced ? { namespace: String(options['namespace']) } : {}
   return forEach(
     [name],
@@ -218,7 +222,16 @@ async function patch([word = '', name = '']: readonly string[], options: Options
   )
 }
 
-function patchOf(text: string): object {
+/** Calico's Node fields become what they are here; a field that nobody reads is refused. */
+function checkedPatch(kind: Kind, patch: Record<string, unknown>): object {
+  const { node: body, problems } = kind === 'Node' ? fromCalicoNode(patch) : { node: patch, problems: [] }
+  const unknown = unknownFields(kind, body).map(path => formatUnknown(kind, path))
+  const faults = [...(problems.length > 0 ? [formatProblems(problems)] : []), ...unknown]
+  if (faults.length > 0) throw new UsageError(`the patch of ${kind}: ${faults.join('; ')}`)
+  return body
+}
+
+function patchOf(text: string): Record<string, unknown> {
   try {
     const [body] = parseYaml(text)
     if (isObject(body)) return body

@@ -188,3 +188,30 @@ withKubectl('client-side then server-side apply drops the label that is applied 
   )
   t.true(out.split(' ').includes('kubectl'), out)
 })
+
+withKubectl(
+  'a typing error in a manifest is refused by kubectl --validate=strict, and told by --validate=warn',
+  async t => {
+    const { kubectl } = t.context
+    const wrong = POOL.replace('ipipMode: CrossSubnet', 'blocksize: 28')
+    for (const how of ['apply', 'apply --server-side', 'create']) {
+      const { code, err } = await kubectl(`${how} --validate=strict -f -`, wrong)
+      t.is(code, 1, how)
+      t.regex(err, /unknown field "spec\.blocksize"/, how)
+    }
+    const { code, err } = await kubectl('apply --validate=warn -f -', wrong)
+    t.is(code, 0, err)
+    t.regex(err, /Warning: unknown field "spec\.blocksize"/)
+    t.regex(err, /natOutgoing has no effect/)
+    t.like(await kubectl('delete ippool pool'), { code: 0 })
+    t.like(await kubectl('apply --validate=strict -f -', POOL), { code: 0 })
+  },
+)
+
+withKubectl("a field of Calico's Node is refused with the annotation that is meant", async t => {
+  const { kubectl } = t.context
+  await kubectl('apply -f -', CORE)
+  const { code, err } = await kubectl('patch node n1 --type=merge -p {"spec":{"bgp":{"asNumber":"64999"}}}')
+  t.is(code, 1)
+  t.regex(err, /spec\.bgp\.asNumber: .*annotation projectcalico\.org\/ASNumber/)
+})

@@ -216,3 +216,45 @@ test('a -f that cannot be read, an empty folder, and standard input twice are wr
   t.like(await ctl(['apply', '-f', '-', '-f', '-'], POOL), { code: 2, out: '' })
   t.like(await ctl(['get', 'ippool', 'p1']), { code: 1 })
 })
+
+test("a patch in the shape of Calico's Node has the effect that is meant, or is refused with the reason", async t => {
+  const { ctl } = t.context
+  await ctl(['create', '-f', '-'], NODE)
+  const asn = '{"spec":{"bgp":{"asNumber":"64999"}}}'
+  t.like(await ctl(['patch', 'node', 'n1', '-p', asn]), { code: 0, out: 'Node n1 updated\n' })
+  const { metadata, spec } = JSON.parse((await ctl(['get', 'node', 'n1', '-o', 'json'])).out)
+  t.is(metadata.annotations['projectcalico.org/ASNumber'], '64999')
+  t.is(spec.bgp, undefined)
+  const refused = await ctl(['patch', 'node', 'n1', '-p', '{"spec":{"wireguard":{"interfaceIPv4Address":"10.0.0.1"}}}'])
+  t.is(refused.code, 2)
+  t.regex(refused.err, /spec\.wireguard\.interfaceIPv4Address: is a field of Calico's Node that has no effect here/)
+})
+
+test("a manifest of Calico's Node is applied as Kubernetes' Node", async t => {
+  const { ctl } = t.context
+  const calico =
+    'apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n1}\nspec: {bgp: {ipv4Address: 192.0.2.1/24}}\n'
+  t.like(await ctl(['apply', '-f', '-'], calico), { code: 0, out: 'Node n1 created\n' })
+  t.regex((await ctl(['get', 'node', 'n1'])).out, /192\.0\.2\.1\/24/)
+})
+
+test('a field that nobody reads is refused by every verb, with the one that is meant', async t => {
+  const { ctl } = t.context
+  await ctl(['apply', '-f', '-'], POOL)
+  const wrong = POOL.replace('ipipMode: Always', 'blocksize: 28')
+  for (const verb of ['apply', 'create', 'replace']) {
+    const { code, err } = await ctl([verb, '-f', '-'], wrong)
+    t.is(code, 2, verb)
+    t.regex(err, /IPPool p1: unknown field "spec\.blocksize": is spec\.blockSize meant\?/, verb)
+  }
+  t.like(await ctl(['patch', 'ippool', 'p1', '-p', '{"spec":{"disable":true}}']), { code: 2, out: '' })
+})
+
+test('a manifest in the form in which Calico stores its resources is refused, and the refusal says what to write', async t => {
+  const { code, err } = await t.context.ctl(
+    ['apply', '-f', '-'],
+    POOL.replace('projectcalico.org/v3', 'crd.projectcalico.org/v1'),
+  )
+  t.is(code, 2)
+  t.regex(err, /crd\.projectcalico\.org\/v1 is not taken: write apiVersion: projectcalico\.org\/v3/)
+})

@@ -1,0 +1,70 @@
+// Fields that nobody reads: a typing error that would be kept without a word. A field of Calico's that this version does
+// not read yet is none of these, so that a manifest written for Calico applies; it is told as without effect.
+import type { z } from 'zod'
+import { type Kind, type KindRow, kinds } from './kinds.ts'
+import { isObject } from './merge-patch.ts'
+import { innermost, shapeOf } from './schema-shape.ts'
+
+/** Calico's fields beside those of our schemas (projectcalico/api, v3). `*`: too many to list, and all of them Calico's. */
+const CALICO_FIELDS: Partial<Record<Kind, readonly string[]>> = {
+  BGPConfiguration: [
+    ...['serviceLoadBalancerIPs', 'serviceExternalIPs', 'serviceClusterIPs', 'serviceLoadBalancerAggregation'],
+    ...['communities', 'prefixAdvertisements', 'bindMode', 'ignoredInterfaces'],
+    ...['localWorkloadPeeringIPV4', 'localWorkloadPeeringIPV6', 'programClusterRoutes'],
+  ],
+  BGPPeer: ['reachableBy', 'reversePeering', 'localWorkloadSelector', 'failureDetectionMode', 'restartMode'],
+  IPPool: ['awsSubnetID'],
+  IPAMConfiguration: ['kubeVirtVMAddressPersistence'],
+  FelixConfiguration: ['*'],
+  ClusterInformation: ['variant'],
+  WorkloadEndpoint: ['*'],
+}
+/** What a server writes into the metadata beside the fields that we read. */
+const METADATA = ['generateName', 'managedFields', 'selfLink', 'deletionGracePeriodSeconds', 'clusterName']
+const TOP = ['apiVersion', 'kind', 'metadata', 'status']
+
+/** Where the unknown fields of an object stand, such as `spec.blocksize`. Core kinds are Kubernetes' to know: none. */
+export function unknownFields(kind: Kind, object: unknown): string[] {
+  const { group, schema }: KindRow = kinds[kind]
+  if (group === '' || !isObject(object)) return []
+  const others = CALICO_FIELDS[kind] ?? []
+  return walk(schema, object, '').filter(path => {
+    const [top, field] = path.split('.') as [string, string | undefined]
+    if (field === undefined) return !TOP.includes(top)
+    if (top === 'status') return false
+    if (top === 'metadata') return !METADATA.includes(field)
+    return !others.includes('*') && !others.includes(field)
+  })
+}
+
+/** The message for one unknown field; names the field that was probably meant. */
+export function formatUnknown(kind: Kind, path: string): string {
+  const parent = path.slice(0, path.lastIndexOf('.') + 1)
+  const name = path.slice(parent.length)
+  const known = knownBelow(kind, parent).find(each => each.toLowerCase() === name.toLowerCase().replaceAll('-', ''))
+  return known === undefined ? `unknown field "${path}"` : `unknown field "${path}": is ${parent}${known} meant?`
+}
+
+function knownBelow(kind: Kind, parent: string): string[] {
+  const parts = parent.split('.').filter(part => part !== '')
+  const schema = parts.reduce<z.core.$ZodType | undefined>((at, part) => shapeOf(at)?.[part], kinds[kind].schema)
+  return Object.keys(shapeOf(schema) ?? {})
+}
+
+function walk(schema: z.core.$ZodType | undefined, value: unknown, at: string): string[] {
+  if (Array.isArray(value)) {
+    const element = elementOf(schema)
+    return element === undefined ? [] : value.flatMap((item, i) => walk(element, item, `${at}[${i}]`))
+  }
+  const shape = shapeOf(schema)
+  if (shape === undefined || !isObject(value)) return []
+  return Object.entries(value).flatMap(([key, inner]) => {
+    const path = at === '' ? key : `${at}.${key}`
+    return Object.hasOwn(shape, key) ? walk(shape[key], inner, path) : [path]
+  })
+}
+
+function elementOf(schema: z.core.$ZodType | undefined): z.core.$ZodType | undefined {
+  const def = innermost(schema)
+  return def?.type === 'array' ? def.element : undefined
+}
