@@ -177,7 +177,8 @@ export class BgpDaemon {
     const marker = this.#marker()
     if (marker === undefined) return
     mkdirSync(dirname(marker), { recursive: true })
-    writeFileSync(marker, `${process.pid}\n`)
+    rmSync(marker, { force: true }) // a symbolic link too: what it leads to is not written
+    writeFileSync(marker, `${process.pid}\n`, { flag: 'wx', mode: 0o600 })
   }
 
   #unmark(): void {

@@ -3,6 +3,7 @@
 // stopped (SIGSTOP) keeps it; but whoever removes or replaces the file makes a new lock, so a holder asks from time to time.
 import { type Stats, statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
+import { makePrivate } from '../lib/private-file.ts'
 
 /** Another process holds the lock. */
 export class FileInUse extends Error {
@@ -24,9 +25,10 @@ const held = new Set<DatabaseSync>()
 
 /**
  * Makes the file at `path` and locks it. Throws `FileInUse` with `message` when it is locked, Error when the file cannot
- * be made.
+ * be made, is a symbolic link or another user's.
  */
 export function lockFile(path: string, message: string): FileLock {
+  makePrivate(path)
   const lock = new DatabaseSync(path)
   try {
     lock.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')

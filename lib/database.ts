@@ -1,8 +1,9 @@
 // A database file on node:sqlite: the agent's own, and the API server's. Rooms bring their own tables; this file owns how
 // a file is opened, so that an acknowledged write is on disk, and turns SQLite's errors into `DatabaseError`.
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite'
+import { makePrivate } from './private-file.ts'
 
 /** SQLite refused: the disk is full or fails, or the file is damaged. `sqliteCode` is its extended result code. */
 export class DatabaseError extends Error {
@@ -27,7 +28,7 @@ const SETTINGS =
 export function openDatabase(path: string, beforeWrite?: () => void): Database {
   let opened: DatabaseSync | undefined
   try {
-    if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    if (path !== ':memory:') makeFile(path)
     opened = new DatabaseSync(path)
     opened.exec(SETTINGS)
     return new Database(opened, beforeWrite)
@@ -40,6 +41,13 @@ export function openDatabase(path: string, beforeWrite?: () => void): Database {
       { cause: error },
     )
   }
+}
+
+function makeFile(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  makePrivate(path)
+  // SQLite gives new ones the mode of the database; these are of an earlier run
+  for (const beside of ['-wal', '-shm']) if (existsSync(path + beside)) makePrivate(path + beside)
 }
 
 /** An open database file. Every method throws DatabaseError when SQLite refuses. */
