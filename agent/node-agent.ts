@@ -10,6 +10,7 @@ import { EndpointStore } from '../cni/endpoints.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import { Limiter } from '../cni/limiter.ts'
 import { PodMtu } from '../cni/pod-mtu.ts'
+import { PodRepair } from '../cni/pod-repair.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
 import { guardedStore } from '../datastore/guarded.ts'
 import type { Store } from '../datastore/port.ts'
@@ -77,6 +78,7 @@ export class NodeAgent {
   readonly #limiter = new Limiter()
   readonly #podMtu: PodMtu
   readonly #conntrack: Conntrack
+  readonly #podRepair: PodRepair
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -125,11 +127,17 @@ export class NodeAgent {
       onConditions: changes => this.#status.change('felix', changes),
       onHealed: object =>
         record({ type: 'Healed', object, reason: 'ChangedByOther', message: 'somebody else changed it; put back' }),
+      onLink: link => this.#podRepair.linkChanged(link),
       onTunnelsNeeded: () => this.#network.changed(),
       onPodMtu: (mtu, cause) => this.#podMtu.follow(mtu, cause),
     })
     const reportConntrack = (conditions: readonly Condition[]) => this.#status.report('conntrack', conditions)
     this.#conntrack = new Conntrack({ kernel, clock, report: reportConntrack })
+    this.#podRepair = new PodRepair({
+      ...this.cni(),
+      healed: ({ id: name }, message) =>
+        record({ type: 'Healed', object: { kind: 'Endpoint', name }, reason: 'LinkWasDown', message }),
+    })
     this.#podMtu = new PodMtu({ ...this.cni(), report: conditions => this.#status.report('cni', conditions) })
     this.#network = new NodeNetwork({
       ...{
@@ -244,6 +252,7 @@ export class NodeAgent {
     await this.#network.close()
     await this.#felix.close()
     this.#conntrack.close()
+    this.#podRepair.close()
     await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()

@@ -29,7 +29,7 @@ export async function adopt(deps: CniDeps): Promise<readonly PodEndpoint[]> {
   const farEnds = await findFarEnds(unknown, deps)
   const adopted: PodEndpoint[] = []
   for (const link of unknown) {
-    const endpoint = await describe(link, farEnds.get(link.index), deps)
+    const endpoint = await describe(link, farEnds.get(link.index) ?? [], deps)
     // asked again: an ADD or a DEL may have come meanwhile
     const now = await kernel.link(link.name)
     if (now?.index !== link.index || endpoints.knowsInterface(link.name)) continue
@@ -99,10 +99,13 @@ function isUnnamed({ network }: PodEndpoint): boolean {
   return network === ''
 }
 
-/** The far ends of `links`, by the index of the near one: two ends name each other, and their namespaces have names. */
-async function findFarEnds(links: readonly Link[], { kernel }: CniDeps): Promise<Map<number, FarEnd>> {
+/**
+ * What may be the far ends of `links`, by the index of the near one: links in named namespaces that name each other. Pairs
+ * between other namespaces may have the same numbers.
+ */
+async function findFarEnds(links: readonly Link[], { kernel }: CniDeps): Promise<Map<number, readonly FarEnd[]>> {
   const near = new Map(links.map(link => [link.index, link]))
-  const found = new Map<number, FarEnd>()
+  const found = new Map<number, readonly FarEnd[]>()
   for (const netns of kernel.namespaces())
     try {
       using pod = kernel.inside(netns)
@@ -111,7 +114,8 @@ async function findFarEnds(links: readonly Link[], { kernel }: CniDeps): Promise
         if (host?.peer !== link.index) continue
         const addresses = await pod.addresses(link.index)
         const single = addresses.filter(({ address, length }) => length === addressBits(familyOf(address)))
-        found.set(host.index, { netns, link, addresses: single.map(({ address }) => address) })
+        const far = { netns, link, addresses: single.map(({ address }) => address) }
+        found.set(host.index, [...(found.get(host.index) ?? []), far])
       }
     } catch (error) {
       if (!(error instanceof KernelError)) throw error // the namespace ended meanwhile, or is none
@@ -119,7 +123,7 @@ async function findFarEnds(links: readonly Link[], { kernel }: CniDeps): Promise
   return found
 }
 
-async function describe(link: Link, far: FarEnd | undefined, deps: CniDeps): Promise<PodEndpoint | undefined> {
+async function describe(link: Link, ends: readonly FarEnd[], deps: CniDeps): Promise<PodEndpoint | undefined> {
   const { kernel, endpoints, clock } = deps
   const { index: ifindex, name: interfaceName, mtu } = link
   const routes = await kernel.routes({ table: ROUTE_TABLE.main, ifindex })
@@ -128,12 +132,18 @@ async function describe(link: Link, far: FarEnd | undefined, deps: CniDeps): Pro
     const single = length !== undefined && Number(length) === addressBits(familyOf(address))
     return type === 'unicast' && gateway === undefined && protocol !== ROUTE_PROTOCOL.kernel && single ? [address] : []
   })
+  const neighbours = await kernel.neighbours(ifindex)
+  const known = neighbours.find(({ address, permanent }) => permanent && routed.includes(address))?.mac
+  const fits = ends.filter(end =>
+    known === undefined ? end.addresses.some(address => routed.includes(address)) : end.link.mac === known,
+  )
+  // with nothing on the host to compare it with, an end counts only when there is no other
+  const [only, ...others] = ends
+  const far = routed.length > 0 ? fits[0] : others.length === 0 ? only : undefined
   const used = new Set(endpoints.all().flatMap(endpoint => endpoint.addresses))
   const own = (far?.addresses ?? []).filter(address => !used.has(address))
   const addresses = routed.length > 0 ? routed : own
-  const neighbours = await kernel.neighbours(ifindex)
-  const mac =
-    neighbours.find(({ address, permanent }) => permanent && addresses.includes(address))?.mac ?? far?.link.mac
+  const mac = known ?? far?.link.mac
   if (addresses.length === 0 || mac === undefined) return undefined
   const attachment = { containerID: interfaceName, ifname: far?.link.name ?? 'eth0' }
   return {

@@ -26,6 +26,8 @@ export type PodEndpoint = {
   mtu: number
   /** The MTU is the node's and follows it. Absent: it is from the CNI configuration, or an earlier version wrote the row. */
   followsNodeMtu?: true
+  /** Of the routes in the pod, where another interface had the default route first. */
+  routeMetric?: number
   /** The allocator's key. */
   handle: string
   pod?: PodName

@@ -107,19 +107,19 @@ async function compare(
   return found
 }
 
-/** The route to a single address is asked for; others are looked for among the interface's. */
+/** The route to a single address is asked for, unless another may be preferred; others are looked for among the interface's. */
 async function findRoute(
   kernel: ReadKernel,
   route: Omit<Route, 'ifindex'>,
   ifindex: number,
 ): Promise<Route | undefined> {
   const [address = '', length] = route.dst.split('/')
-  if (length === '32' || length === '128') {
+  if (route.metric === undefined && (length === '32' || length === '128')) {
     const found = await lookup(kernel, address)
     return found?.ifindex === ifindex && found.dst === route.dst ? found : undefined
   }
   const all = await kernel.routes({ table: route.table, ifindex })
-  return all.find(({ dst }) => dst === route.dst)
+  return all.find(({ dst, metric }) => dst === route.dst && (route.metric === undefined || metric === route.metric))
 }
 
 async function lookup(kernel: ReadKernel, address: string): Promise<Route | undefined> {

@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
 import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import { Backoff } from '../lib/backoff.ts'
@@ -31,6 +32,8 @@ export type FelixDeps = {
   onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
   /** Somebody else changed or removed what was right, and it is right again. */
   onHealed?: (object: ObjectRef) => void
+  /** A link of this namespace came or changed. */
+  onLink?: (link: Link) => void
   /** Other tunnels are needed than before, and so other tunnel addresses: see `tunnelsNeeded`. */
   onTunnelsNeeded?: (needed: TunnelsNeeded) => void
   /**
@@ -135,7 +138,10 @@ export class Felix {
     if (this.#monitor !== undefined || this.#closed) return
     this.#monitor = this.#kernel.monitor(event => {
       if (this.#applier.observe(event)) this.#repair()
-      if (event.type === 'link') this.#followUplink(event.link.name)
+      if (event.type === 'link') {
+        this.#followUplink(event.link.name)
+        this.#deps.onLink?.(event.link)
+      }
     })
     this.#tableMonitor = this.#kernel.monitorNftables(table => {
       if (this.#applier.observeTable(table)) this.#repair()

@@ -23,6 +23,8 @@ export type PodInterface = {
   mac: string
   /** Bytes, on both sides. */
   mtu: number
+  /** Of the routes in the pod: another interface had the default route first. Absent: they have none. */
+  routeMetric?: number
 }
 
 export type InterfaceSide = {
@@ -78,7 +80,9 @@ export function podSide(pod: PodInterface, hostMac: string): InterfaceSide {
       noDad: true,
     })),
     neighbours: families.map(family => ({ address: GATEWAY[family], mac: hostMac })),
-    routes: families.flatMap(podRoutes),
+    routes: families
+      .flatMap(podRoutes)
+      .map(route => ({ ...route, ...(pod.routeMetric !== undefined && { metric: pod.routeMetric }) })),
   }
 }
 

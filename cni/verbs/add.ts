@@ -4,6 +4,7 @@ import { type Assigned, type AssignRefusal, type AwaitsBlock, BLOCK_PATIENCE_MS 
 import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
+import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import { endpointOf } from '../adopt.ts'
 import type { CniDeps, HostKernel } from '../deps.ts'
@@ -105,6 +106,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   undo.defer(async () => {
     await releaseAddresses(handle, deps)
   })
+  const routeMetric = await metricBeside(pod)
   const interfaceName = await freeInterfaceName(request, deps)
   using __ = endpoints.expect(interfaceName)
   const place = {
@@ -117,6 +119,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     mac: conf.mac ?? randomMac(),
     mtu: conf.mtu ?? deps.mtu(),
     ...(conf.mtu === undefined && { followsNodeMtu: true as const }),
+    ...(routeMetric !== undefined && { routeMetric }),
     handle,
     pod: request.pod,
     createdMs: deps.clock.wallMs(),
@@ -163,6 +166,20 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     )
   undo.move() // committed: nothing left to undo
   return resultOf(endpoint, hostMac, request)
+}
+
+/** Behind every default route. */
+const LATER_METRIC = 1024
+
+/**
+ * The metric for the routes of an interface that is not the pod's first: the default route of the first stays what it is,
+ * and stays when this one is deleted. Undefined for the first.
+ */
+async function metricBeside(pod: Kernel): Promise<number | undefined> {
+  const routes = await pod.routes({ table: ROUTE_TABLE.main })
+  const others = routes.filter(({ dst }) => dst === '0.0.0.0/0' || dst === '::/0')
+  if (others.length === 0) return undefined
+  return LATER_METRIC + others.length
 }
 
 /** Waits until the host side is in the kernel. Rejects with `CniError` that has the cause, or when it takes too long. */

@@ -2,9 +2,12 @@
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import { endpointOf } from '../adopt.ts'
 import type { CniDeps } from '../deps.ts'
+import type { PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { formatMismatch, hostFacts, inspect } from '../inspect.ts'
+import { followMac } from '../pod-repair.ts'
 import type { CheckRequest } from '../request.ts'
+import type { CniResult } from '../result.ts'
 
 /**
  * Rejects with `CniError` broken that names every mismatch: links, MACs, MTU, sysctls, addresses, neighbours and routes of
@@ -12,9 +15,10 @@ import type { CheckRequest } from '../request.ts'
  */
 export async function check(request: CheckRequest, deps: CniDeps): Promise<void> {
   const { containerID, ifname, conf } = request
-  const endpoint = endpointOf(request, deps)
-  if (endpoint === undefined) throw broken([`this node knows no interface ${ifname} of container ${containerID}`])
+  const known = endpointOf(request, deps)
+  if (known === undefined) throw broken([`this node knows no interface ${ifname} of container ${containerID}`])
   const told = conf.prevResult
+  const endpoint = await withMacOfChain(known, told, deps)
   const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac
   const expected = { ...hostFacts(deps.hostSide), hostMac }
   const faults = (await inspect(deps.kernel, endpoint, expected)).mismatches.map(formatMismatch)
@@ -29,6 +33,13 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
       faults.push(`prevResult does not have interface ${name}`)
   if (endpoint.netns !== request.netns) faults.push(`ADD was for ${endpoint.netns}, not ${request.netns}`)
   if (faults.length > 0) throw broken(faults)
+}
+
+/** A plugin after ours may have given the interface another MAC, and says so in the result: the neighbour entry follows. */
+async function withMacOfChain(endpoint: PodEndpoint, told: CniResult | undefined, deps: CniDeps): Promise<PodEndpoint> {
+  const { ifname, netns } = endpoint
+  const mac = told?.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === netns)?.mac?.toLowerCase()
+  return mac === undefined || mac === endpoint.mac ? endpoint : followMac(endpoint, mac, deps)
 }
 
 function broken(faults: readonly string[]): CniError {

@@ -1,7 +1,7 @@
 // CHECK, and what changes an interface after ADD, on this machine's kernel in namespaces of the test's own.
 import test from 'ava'
 import { PodMtu } from '../../cni/pod-mtu.ts'
-import { addressOf, conf, type Result, resultOf, withNode } from './node.ts'
+import { addressOf, conf, type Result, resultOf, type TestNode, withNode } from './node.ts'
 
 const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
 
@@ -116,4 +116,68 @@ asRoot(
       }
       await podMtu.close()
     }),
+)
+
+/** Waits until something more was put right in a pod. */
+async function healed(node: TestNode, before: number): Promise<readonly string[]> {
+  for (let i = 0; i < 300 && node.healed.length === before; i++) await new Promise(resolve => setTimeout(resolve, 10))
+  return node.healed.slice(before)
+}
+
+asRoot('a link that goes down and up in a pod gets back its routes, and with another MAC the neighbour follows', t =>
+  withNode(async node => {
+    const [netns, other] = [node.pod(), node.pod()]
+    const config = conf({ ipam: { assign_ipv4: 'true', assign_ipv6: 'true' } })
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }, config))
+    resultOf(t, await node.run('ADD', { CNI_NETNS: other, CNI_CONTAINERID: 'c2' }, config))
+    const inPod = async (...args: string[]) => t.is((await node.exec(netns, 'ip', ...args)).code, 0, args.join(' '))
+    await inPod('link', 'set', 'eth0', 'down')
+    await inPod('link', 'set', 'eth0', 'up')
+    t.regex((await healed(node, 0)).join(), /put back after the link was down: .*route 0\.0\.0\.0\/0 dev eth0/)
+    t.is((await node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: result })).code, 0)
+
+    // as the plugin `tuning` does, whose result the runtime hands to CHECK
+    const before = node.healed.length
+    await inPod('link', 'set', 'eth0', 'down')
+    await inPod('link', 'set', 'eth0', 'address', '02:00:00:00:00:77')
+    await inPod('link', 'set', 'eth0', 'up')
+    t.regex((await healed(node, before)).join(), /another MAC, 02:00:00:00:00:77/)
+    const [host, pod] = result.interfaces
+    const tuned = { ...result, interfaces: [host, { ...pod, mac: '02:00:00:00:00:77' }] }
+    t.is((await node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: tuned })).code, 0)
+    t.is((await node.exec(other, 'ping', '-c1', '-W1', addressOf(result))).code, 0)
+  }),
+)
+
+asRoot('CHECK follows the MAC that the result of the chain has, also when nothing else told of it', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    await node.exec(netns, 'ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:78')
+    const [host, pod] = result.interfaces
+    const tuned = { ...result, interfaces: [host, { ...pod, mac: '02:00:00:00:00:78' }] }
+    const check = await node.run('CHECK', { CNI_NETNS: netns }, conf({ prevResult: tuned }))
+    t.notRegex(check.stdout, /mac|on the host/)
+    t.is(node.deps.endpoints.all()[0]?.mac, '02:00:00:00:00:78')
+  }),
+)
+
+asRoot('a second interface of a pod leaves the routes of the first whole, while it is there and after its DEL', t =>
+  withNode(async node => {
+    const [netns, other] = [node.pod(), node.pod()]
+    const first = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+    resultOf(t, await node.run('ADD', { CNI_NETNS: other, CNI_CONTAINERID: 'c2' }))
+    const routes = async () => (await node.exec(netns, 'ip', 'route', 'show', 'dev', 'eth0')).stdout
+    const before = await routes()
+    const second = resultOf(t, await node.run('ADD', { CNI_NETNS: netns, CNI_IFNAME: 'net1' }))
+    t.is(await routes(), before)
+    const check = async (ifname: string, prevResult: Result) =>
+      (await node.run('CHECK', { CNI_NETNS: netns, CNI_IFNAME: ifname }, conf({ prevResult }))).stdout
+    t.is(await check('eth0', first), '')
+    t.is(await check('net1', second), '')
+    t.is((await node.run('DEL', { CNI_NETNS: netns, CNI_IFNAME: 'net1' })).code, 0)
+    t.is(await routes(), before)
+    t.is(await check('eth0', first), '')
+    t.is((await node.exec(other, 'ping', '-c1', '-W1', addressOf(first))).code, 0)
+  }),
 )

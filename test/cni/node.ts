@@ -11,6 +11,7 @@ import { EndpointStore } from '../../cni/endpoints.ts'
 import { answerCni } from '../../cni/http.ts'
 import { installPlugin } from '../../cni/install.ts'
 import { Limiter } from '../../cni/limiter.ts'
+import { PodRepair } from '../../cni/pod-repair.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import type { Felix } from '../../felix/loop.ts'
@@ -32,6 +33,8 @@ export type TestNode = {
   kernel: Kernel
   store: FakeStore
   deps: CniDeps
+  /** What was put right in pods. */
+  healed: readonly string[]
   ipam: NodeAllocator
   felix: Felix
   socket: string
@@ -98,7 +101,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
   caches.start()
   ipam.start()
   const endpoints = new EndpointStore(db)
-  const { felix, hostSide } = felixFor(kernel, endpoints, systemClock)
+  const { felix, hostSide } = felixFor(kernel, endpoints, systemClock, { onLink: link => repair.linkChanged(link) })
   const deps: CniDeps = {
     ...base,
     ipam,
@@ -109,6 +112,8 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     mtu: () => 1450,
     ready: () => undefined,
   }
+  const healed: string[] = []
+  const repair = new PodRepair({ ...deps, healed: (_endpoint, what) => healed.push(what) })
   const socket = join(folder, 'agent.sock')
   const { plugin } = installPlugin({ binDir: join(folder, 'bin'), node: process.execPath, socket })
   let server: Server | undefined
@@ -136,6 +141,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     kernel,
     store,
     deps,
+    healed,
     ipam,
     felix,
     socket,
