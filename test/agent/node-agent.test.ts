@@ -248,7 +248,7 @@ test('a pod that asks while the pool is full gets a reason, and nothing is left 
   t.is(links.length, served.length)
 })
 
-test('an agent whose journal cannot be written starts, keeps its pods, and collects when it can', async t => {
+test('an agent whose journal cannot be written starts and forgets a pod that is gone, on disk too as soon as it can', async t => {
   const { store, network, machines } = await aCluster(t)
   const first = await startAgent(t, machines[0], store, network)
   await eventually(
@@ -264,15 +264,21 @@ test('an agent whose journal cannot be written starts, keeps its pods, and colle
 
   const refuse = `CREATE TRIGGER full BEFORE DELETE ON cni_endpoints BEGIN SELECT RAISE(ABORT, 'disk is full'); END`
   inJournal(machines[0], refuse)
+  const rows = () => {
+    const db = openDatabase(join(machines[0].dataDir, 'node.db'))
+    const ids = db.prepare('SELECT id FROM cni_endpoints').all()
+    db.close()
+    return ids.map(({ id }) => id)
+  }
   const second = await startAgent(t, machines[0], store, network)
-  t.deepEqual(
-    second.endpoints.all().map(({ id }) => id),
-    [old!.id],
-  )
+  t.deepEqual(second.endpoints.all(), [])
   await second.close()
+  t.deepEqual(rows(), [old!.id])
   inJournal(machines[0], 'DROP TRIGGER full')
   const third = await startAgent(t, machines[0], store, network)
   t.deepEqual(third.endpoints.all(), [])
+  await third.close()
+  t.deepEqual(rows(), [])
 })
 
 function inJournal({ dataDir }: Machine, sql: string): void {
