@@ -47,8 +47,12 @@ export type SpeakerIdentity = { asn: number; port: number; address: string; ipv6
 const HANDOVER_MS = 10_000
 /** A fault may be cured at the other end alone, of which nothing tells this one: it must not wait long after many faults. */
 const MOST_IDLE_HOLD_SECONDS = 5
+/** How long one look at all refused paths of a peer counts: every change in the cluster asks for their conditions. */
+const CLAIMS_MS = 10_000
 /** Most prefixes that a condition names. */
 const MOST_NAMED = 3
+
+type Claims = { own: readonly string[]; received: number; accepted: number; prefixes: readonly string[]; atMs: number }
 
 export class Routing {
   readonly #deps: RoutingDeps
@@ -58,6 +62,8 @@ export class Routing {
   readonly #peers = new Map<string, { config: PeerConfig; origin: PeerOrigin | undefined }>()
   /** Outside peers that announced more prefixes than they may. */
   readonly #overLimit = new Map<string, string>()
+  /** What outside peers announce of this node's, by peer. */
+  readonly #claims = new Map<string, Claims>()
   #trust: Trust = { own: [], pools: [] }
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Omit<SpeakerIdentity, 'ipv6Address'> | undefined
@@ -114,6 +120,7 @@ export class Routing {
         this.#speaker?.removePeer(name)
         sessions.forget(name)
         this.#overLimit.delete(name)
+        this.#claims.delete(name)
       } else {
         this.#peers.set(name, { config: peer, origin })
         const resets = this.#speaker?.setPeer(this.#inEffect(peer)) ?? []
@@ -156,15 +163,26 @@ export class Routing {
   /** What peers outside the cluster do that they must not. */
   refused(): Condition[] {
     const conditions: Condition[] = [...this.#overLimit].map(([name, detail]) => overLimit(name, detail))
-    const { own } = this.#trust
     for (const { name } of this.#outside()) {
-      const rib = this.#speaker?.rib
-      const { received = 0, accepted = 0 } = rib?.counts(name) ?? {}
-      if (rib === undefined || received === accepted) continue
-      const claimed = [...rib.unused(name)].filter(prefix => own.some(cidr => contains(cidr, prefix)))
+      const claimed = this.#claimedBy(name)
       if (claimed.length > 0) conditions.push(claimsOurs(name, claimed))
     }
     return conditions
+  }
+
+  /** What an outside peer announces and this node has. The paths are looked at when a number of theirs changed, or some time is over. */
+  #claimedBy(name: string): readonly string[] {
+    const rib = this.#speaker?.rib
+    const { received = 0, accepted = 0 } = rib?.counts(name) ?? {}
+    if (rib === undefined || received === accepted) return []
+    const { own } = this.#trust
+    const nowMs = this.#deps.clock.monotonicMs()
+    const last = this.#claims.get(name)
+    const isNew = last?.own !== own || last.received !== received || last.accepted !== accepted
+    if (!isNew && nowMs - last.atMs < CLAIMS_MS) return last.prefixes
+    const prefixes = [...rib.unused(name)].filter(prefix => own.some(cidr => contains(cidr, prefix)))
+    this.#claims.set(name, { own, received, accepted, prefixes, atMs: nowMs })
+    return prefixes
   }
 
   /** Stops; peers with graceful restart keep this node's routes until it is back. */

@@ -101,6 +101,11 @@ export function poolObject(vxlanMode: 'Never' | 'Always'): object {
   return { metadata: { name: 'pods' }, spec: { cidr: '10.128.0.0/9', blockSize: 26, vxlanMode } }
 }
 
+/** Where the routes of the router lie: of a peer outside the cluster no others are taken. Nobody gets addresses from it. */
+export function routerPool(): object {
+  return { metadata: { name: 'router' }, spec: { cidr: '10.64.0.0/16', blockSize: 26, disabled: true } }
+}
+
 export function bgpConfiguration(mesh: boolean): object {
   return { metadata: { name: 'default' }, spec: { nodeToNodeMeshEnabled: mesh, asNumber: CLUSTER_ASN } }
 }

@@ -118,7 +118,7 @@ function changeRoute(i: number): void {
   router?.write(announcement([routePrefix(i)], ROUTER.nextHops[hops[i]!]!))
 }
 
-/** A /26 of 10.64.0.0/16, outside of the pool. */
+/** A /26 of the router's pool. */
 function routePrefix(i: number): string {
   return `10.64.${i >> 2}.${(i & 3) * 64}/26`
 }

@@ -15,6 +15,7 @@ import {
   nodeObject,
   poolObject,
   routerPeer,
+  routerPool,
   vtepMac,
 } from './objects.ts'
 import { medianAdd, PodNamespace } from './pods.ts'
@@ -79,7 +80,7 @@ export async function runScenario(checkout: string, sizes: Sizes, note: (text: s
   stack.defer(() => api.stop())
   note(`writing ${sizes.nodes} nodes`)
   const numbers = Array.from({ length: sizes.nodes }, (_, n) => n)
-  await createAll(api.url, PATHS.pools, [poolObject('Never')])
+  await createAll(api.url, PATHS.pools, [poolObject('Never'), routerPool()])
   await createAll(api.url, PATHS.bgpConfigurations, [bgpConfiguration(false)])
   await createAll(api.url, PATHS.nodes, numbers.map(nodeObject))
   await createAll(api.url, PATHS.blocks, numbers.slice(1).map(blockObject))
