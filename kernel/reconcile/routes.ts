@@ -158,7 +158,10 @@ function routeText({ dst, type, gateway, interfaceName, metric }: NamedRoute): s
   return `${type === 'unicast' ? '' : `${type} `}${dst}${via}${dev}${metric === undefined ? '' : ` metric ${metric}`}`
 }
 
-/** Asks for single routes; only where a better match hides the answer is the whole table read. */
+/**
+ * Asks for single routes. Where a match that drops packets hides the answer (the own block of a pod that went away), the
+ * routes on its interface are read; where that does not tell, the whole table.
+ */
 async function lookUpEach(
   kernel: RouteKernel,
   links: LinkView,
@@ -166,27 +169,29 @@ async function lookUpEach(
   objects: readonly { key: string; like: NamedRoute }[],
 ): Promise<[string, NamedRoute | undefined][]> {
   const answers: [string, NamedRoute | undefined][] = []
-  let all: Map<string, Route> | undefined
-  for (const {
-    key,
-    like: { dst },
-  } of objects) {
+  const read = new Map<number | undefined, Map<string, Route>>()
+  for (const { key, like } of objects) {
+    const { dst } = like
     const found = await lookUp(kernel, dst)
     if (found === 'none') answers.push([key, undefined])
     else if (found?.table === table && routeKeyOf(found) === key) answers.push([key, await withName(found, links)])
     else if (found?.table === table && found.dst !== dst && contains(found.dst, dst)) answers.push([key, undefined])
     else {
-      all ??= await readTable(kernel, table)
-      const route = all.get(key)
+      const ifindex =
+        found !== undefined || like.interfaceName === undefined ? undefined : links.byName(like.interfaceName)?.index
+      const routes = read.get(ifindex) ?? (await readTable(kernel, table, ifindex))
+      read.set(ifindex, routes)
+      const route = routes.get(key)
       answers.push([key, route && (await withName(route, links))])
     }
   }
   return answers
 }
 
-async function readTable(kernel: RouteKernel, table: number): Promise<Map<string, Route>> {
+async function readTable(kernel: RouteKernel, table: number, ifindex?: number): Promise<Map<string, Route>> {
   const all = new Map<string, Route>()
-  for (const route of await kernel.routes({ table })) if (!all.has(routeKeyOf(route))) all.set(routeKeyOf(route), route)
+  for (const route of await kernel.routes(ifindex === undefined ? { table } : { table, ifindex }))
+    if (!all.has(routeKeyOf(route))) all.set(routeKeyOf(route), route)
   return all
 }
 
