@@ -1,5 +1,5 @@
 // `npm run bench:scale`: one agent and one margay-api in a simulated cluster, measured per event. `--nodes N` (5000),
-// `--soak SECONDS` (120), `--quick` for a look with few events, `--beside DIR` measures the programs of another checkout
+// `--soak SECONDS` (120), `--quick` for a look with few events, `--tiny` for a run whose figures say little, `--beside DIR` measures the programs of another checkout
 // in the same run, `--json`. Needs root.
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -9,6 +9,7 @@ import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './sce
 const HERE = fileURLToPath(new URL('../..', import.meta.url))
 const FULL = { events: 1000, idleSeconds: 5, pods: 50, lists: 20 }
 const QUICK = { events: 200, idleSeconds: 1, pods: 10, lists: 4 }
+const TINY = { events: 20, idleSeconds: 0.2, pods: 3, lists: 2 }
 
 async function main(): Promise<void> {
   const { sizes, beside, json } = usage()
@@ -31,13 +32,14 @@ function usage(): { sizes: Sizes; beside: string[]; json: boolean } {
         soak: { type: 'string', default: '120' },
         beside: { type: 'string', multiple: true, default: [] },
         quick: { type: 'boolean', default: false },
+        tiny: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
       },
     })
     const [nodes, soakSeconds] = [Number(values.nodes), Number(values.soak)]
     if (Number.isInteger(nodes) && nodes >= 2 && nodes <= 60_000 && soakSeconds > 0)
       return {
-        sizes: { nodes, soakSeconds, ...(values.quick ? QUICK : FULL) },
+        sizes: { nodes, soakSeconds, ...(values.tiny ? TINY : values.quick ? QUICK : FULL) },
         beside: values.beside,
         json: values.json,
       }
@@ -45,7 +47,7 @@ function usage(): { sizes: Sizes; beside: string[]; json: boolean } {
     if (!(error instanceof TypeError)) throw error // parseArgs says what is wrong with a TypeError
     console.error(error.message)
   }
-  console.error('usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--quick] [--beside DIR]... [--json]')
+  console.error('usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--quick | --tiny] [--beside DIR]... [--json]')
   process.exit(2)
 }
 
