@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../../lib/clock.ts'
 import { createServer, request } from '../../lib/http.ts'
 import type { Log } from '../../lib/log.ts'
 import { FileInUse, type FileLock, lockFile } from '../file-lock.ts'
+import { checkSocketPath } from './path.ts'
 
 /** Answers one request: it owns the response. What it throws is answered with 500 and logged. */
 export type SocketRoute = (
@@ -28,9 +29,11 @@ const GRACE_MS = 10_000
 
 /**
  * Locks the socket at `path`: to be done before anything is touched that two agents must not share. Throws `FileInUse`
- * when another agent answers there, or has the lock and does not answer, because it is stopped or begins.
+ * when another agent answers there, or has the lock and does not answer, because it is stopped or begins; Error when the
+ * path is too long, or something lies there that is no socket of this user.
  */
 export async function reserveSocket(path: string): Promise<FileLock> {
+  checkSocketPath(path)
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   if (await answers(path)) throw new FileInUse(inUse(path))
   // two that start in the same moment both hear no answer: without a lock the later one would replace the socket
@@ -52,6 +55,7 @@ export async function serveSocket(
   { clock = systemClock, lock }: { clock?: Clock; lock?: FileLock } = {},
 ): Promise<AgentSocket> {
   const { release: unlock } = lock ?? (await reserveSocket(path))
+  checkSocketPath(path)
   rmSync(path, { force: true }) // left behind by a killed agent
   const server = createServer({ requestTimeout: 120_000 }, (req, res) => void serve(req, res, routes, log))
   try {
