@@ -22,6 +22,8 @@ export type Trust = {
 /** Enough for the blocks of the largest cluster; a whole table of the Internet is none of a node's business. */
 export const OUTSIDE_LIMIT: PrefixLimit = { max: 50_000, restartSeconds: 300 }
 
+const DEFAULT_ROUTES = ['0.0.0.0/0', '::/0'] as const
+
 /** The CIDRs of the IPPools in which outside peers may announce something. */
 export function trustedPools(pools: readonly Resource<'IPPool'>[]): string[] {
   return poolsInEffect(pools).flatMap(({ spec }) => (spec.disableBGPExport ? [] : [spec.cidr]))
@@ -30,6 +32,12 @@ export function trustedPools(pools: readonly Resource<'IPPool'>[]): string[] {
 export function outsideImport({ own, pools }: Trust): PolicyRule[] {
   const within = (cidr: string): PolicyRule['match'] => ({ operator: 'In', cidr })
   return [
+    // a pool over everything asks for no default route
+    ...DEFAULT_ROUTES.map(cidr => ({
+      action: 'reject' as const,
+      match: { operator: 'Equal' as const, cidr },
+      note: 'a default route',
+    })),
     ...own.map(cidr => ({ action: 'reject' as const, match: within(cidr), note: `${cidr} belongs to this node` })),
     ...pools.map(cidr => ({ action: 'accept' as const, match: within(cidr), note: `inside the IPPool ${cidr}` })),
     { action: 'reject', note: 'inside no IPPool that is exchanged over BGP' },

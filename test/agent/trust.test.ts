@@ -111,6 +111,16 @@ test('of an outside peer only prefixes inside the pools are taken: no default ro
   t.deepEqual(held(N2), [POOL, '10.244.1.0/26', '10.244.9.0/26'])
 })
 
+test('a pool over everything lets no default route in from outside', async t => {
+  const { trust, learned, held, speaker } = await aCluster(t)
+  trust({ pools: ['0.0.0.0/0'] })
+  const router = speaker(OUTSIDE[0])
+  for (const prefix of ['0.0.0.0/0', '198.51.100.0/24']) router.announce({ prefix })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '198.51.100.0/24'])
+  t.false(held(N2).includes('0.0.0.0/0'))
+})
+
 test('what belongs to this node is refused from outside before it is passed on, and a condition names the peer', async t => {
   const { routing, learned, held, speaker } = await aCluster(t)
   const router = speaker(OUTSIDE[0])
