@@ -90,7 +90,7 @@ function nodeRestriction(before: AnyObject | undefined, after: AnyObject | undef
 }
 
 /** Why an attempt is refused before any object is looked at; undefined when it may go on. */
-function refusalOf(user: User, { verb, kind, name }: Attempt): string | undefined {
+export function refusalOf(user: User, { verb, kind, name }: Attempt): string | undefined {
   if (user.groups.includes(MASTERS)) return undefined
   const node = nodeNameOf(user)
   if (node === undefined) return 'no rule lets this user do it'

@@ -1,12 +1,16 @@
 // What a client asks before it asks anything: which groups, versions and resources there are, in the old form and in
 // the aggregated one (apidiscovery.k8s.io). All of it is computed from the table of kinds.
+
 import { apiVersion, type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import { emptyAggregatedRows, emptyResources } from './empty-kinds.ts'
 
 export type AggregatedVersion = 'v2' | 'v2beta1'
 
 const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch']
 const STATUS_VERBS = ['get', 'patch', 'update']
 const CORE = ''
+/** What `kubectl get all` means. */
+const CATEGORIES: Partial<Record<Kind, readonly string[]>> = { Pod: ['all'] }
 
 const rows = Object.entries(kinds) as [Kind, KindRow][]
 const groups = [...new Set(rows.map(([, { group }]) => group))].filter(group => group !== CORE)
@@ -46,10 +50,11 @@ function groupOf(group: string): { name: string; versions: object[]; preferredVe
 
 function resourceList(group: string, version: string): object {
   const resources = rowsOf(group, version).flatMap(([kind, { plural, singular, namespaced, shortNames, status }]) => [
-    { name: plural, singularName: singular, namespaced, kind, verbs: VERBS, shortNames },
+    { name: plural, singularName: singular, namespaced, kind, verbs: VERBS, shortNames, categories: CATEGORIES[kind] },
     ...(status ? [{ name: `${plural}/status`, singularName: '', namespaced, kind, verbs: STATUS_VERBS }] : []),
   ])
-  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: apiVersion({ group, version }), resources }
+  const all = group === CORE ? [...resources, ...emptyResources()] : resources
+  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: apiVersion({ group, version }), resources: all }
 }
 
 function aggregatedList(names: readonly string[], version: AggregatedVersion): object {
@@ -61,7 +66,7 @@ function aggregatedList(names: readonly string[], version: AggregatedVersion): o
 }
 
 function aggregatedRows(group: string, version: string): object[] {
-  return rowsOf(group, version).map(([kind, { plural, singular, namespaced, shortNames, status }]) => {
+  const rows = rowsOf(group, version).map(([kind, { plural, singular, namespaced, shortNames, status }]) => {
     const responseKind = { group, version, kind }
     return {
       resource: plural,
@@ -70,7 +75,9 @@ function aggregatedRows(group: string, version: string): object[] {
       singularResource: singular,
       verbs: VERBS,
       shortNames,
+      categories: CATEGORIES[kind],
       ...(status ? { subresources: [{ subresource: 'status', responseKind, verbs: STATUS_VERBS }] } : {}),
     }
   })
+  return group === CORE ? [...rows, ...emptyAggregatedRows()] : rows
 }

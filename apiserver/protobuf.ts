@@ -1,6 +1,6 @@
-// The one thing kubectl sends as protobuf whatever it is offered: `kubectl create namespace`. A message starts with
-// `k8s\0` and wraps a runtime.Unknown; of a Namespace only the metadata says anything. Other kinds are refused. Sources:
-// k8s.io/apimachinery/pkg/runtime and meta/v1 generated.proto; the wire format of protocol buffers.
+// What kubectl sends as protobuf whatever it is offered: `kubectl create namespace` and the reviews of `kubectl auth`. A
+// message starts with `k8s\0` and wraps a runtime.Unknown; of a Namespace only the metadata says anything. Other kinds are
+// refused. Sources: generated.proto of k8s.io/apimachinery/pkg/runtime, meta/v1 and authorization/v1; the wire format.
 import { ApiError } from './status.ts'
 
 const MAGIC = Buffer.from('k8s\0')
@@ -16,22 +16,41 @@ export function isProtobuf(body: Buffer): boolean {
   return body.subarray(0, MAGIC.length).equals(MAGIC)
 }
 
-/** The Namespace in the envelope. Throws UnsupportedMediaType for others, BadRequest when it is cut short. */
+/** The Namespace or the review in the envelope. Throws UnsupportedMediaType for others, BadRequest when it is cut short. */
 export function parseProtobuf(body: Buffer): unknown {
   try {
     const envelope = fieldsOf(body.subarray(MAGIC.length))
     const type = fieldsOf(bytesOf(envelope, 1) ?? Buffer.alloc(0))
     const kind = textOf(type, 2)
     const apiVersion = textOf(type, 1)
+    const message = fieldsOf(bytesOf(envelope, 2) ?? Buffer.alloc(0))
+    if (kind === 'SelfSubjectReview' || kind === 'SelfSubjectRulesReview') return { apiVersion, kind, spec: {} }
+    if (kind === 'SelfSubjectAccessReview') return { apiVersion, kind, spec: accessSpecOf(inner(message, 2)) }
     if (kind !== 'Namespace')
       throw new ApiError('UnsupportedMediaType', `protobuf is not accepted for ${kind}: send application/json`)
-    const metadata = fieldsOf(bytesOf(fieldsOf(bytesOf(envelope, 2) ?? Buffer.alloc(0)), 1) ?? Buffer.alloc(0))
+    const metadata = inner(message, 1)
     const maps = { labels: mapOf(metadata, 11), annotations: mapOf(metadata, 12) }
     return { apiVersion, kind, metadata: { name: textOf(metadata, 1), generateName: textOf(metadata, 2), ...maps } }
   } catch (error) {
     if (error instanceof RangeError) throw new ApiError('BadRequest', 'the protobuf body is cut short')
     throw error
   }
+}
+
+/** SelfSubjectAccessReviewSpec: resourceAttributes(1) or nonResourceAttributes(2). */
+function accessSpecOf(spec: readonly Field[]): object {
+  if (bytesOf(spec, 2) !== undefined) {
+    const attributes = inner(spec, 2)
+    return { nonResourceAttributes: { path: textOf(attributes, 1), verb: textOf(attributes, 2) } }
+  }
+  const names = ['namespace', 'verb', 'group', 'version', 'resource', 'subresource', 'name']
+  const attributes = inner(spec, 1)
+  return { resourceAttributes: Object.fromEntries(names.map((name, i) => [name, textOf(attributes, i + 1) ?? ''])) }
+}
+
+/** The fields of the message in a field. */
+function inner(fields: readonly Field[], number: number): Field[] {
+  return fieldsOf(bytesOf(fields, number) ?? Buffer.alloc(0))
 }
 
 /** The length-delimited fields of a message in order; numbers are skipped. Throws RangeError when it is cut short. */

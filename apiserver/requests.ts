@@ -9,6 +9,7 @@ import { type Accepted, acceptedOf, aggregatedVersion, tableVersion } from './ac
 import { authenticated } from './access.ts'
 import { authorize, guardOf, type WriteGuard } from './authorizer.ts'
 import { discover } from './discovery.ts'
+import { emptyList } from './empty-kinds.ts'
 import { checkFields, effectWarnings, warningHeader } from './field-check.ts'
 import type { Identities, User } from './identity.ts'
 import { bodyLimit } from './limits.ts'
@@ -16,6 +17,7 @@ import { managerName } from './managed-fields.ts'
 import { OPENAPI_V2_PROTOBUF, openApiV2, openApiV2Protobuf, openApiV3 } from './openapi.ts'
 import { type BodyDeps, patchFormatOf, readBody } from './request-body.ts'
 import type { DeleteOptions, Page, Resources, WriteOptions } from './resources.ts'
+import { answerReview, isReview } from './reviews.ts'
 import { NO_SUCH_VERB, type ResourceRequest, routeOf, UNKNOWN } from './routes.ts'
 import { selectionFrom } from './selection.ts'
 import { sendPieces } from './send-pieces.ts'
@@ -69,7 +71,14 @@ function sendHealth(request: IncomingMessage, response: ServerResponse): void {
   send(response, 200, 'ok', 'text/plain; charset=utf-8')
 }
 
+const REVIEW_LIMIT = { octets: 64 * 1024, values: 1000 }
+
 async function respond(exchange: Exchange, deps: RequestDeps): Promise<void> {
+  const { request, response, url, user, asker } = exchange
+  if (request.method === 'POST' && isReview(url.pathname)) {
+    const parse = await readBody(request, REVIEW_LIMIT, asker, deps.body)
+    return deps.turns.run(asker, () => send(response, 201, emitJson(answerReview(url.pathname, parse(), user))))
+  }
   const isFixed = await deps.turns.run(exchange.asker, () => answerFixed(exchange))
   if (!isFixed) await answerResource(exchange, deps)
 }
@@ -101,7 +110,7 @@ function answerFixed({ request, response, url, accepted }: Exchange): boolean {
     return true
   }
   const aggregated = path === '/api' || path === '/apis' ? aggregatedVersion(accepted) : undefined
-  const body = fixedBody(path) ?? discover(path, aggregated)
+  const body = fixedBody(path) ?? discover(path, aggregated) ?? emptyList(path)
   if (body === undefined) return false
   const type =
     aggregated === undefined

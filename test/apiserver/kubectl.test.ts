@@ -215,3 +215,21 @@ withKubectl("a field of Calico's Node is refused with the annotation that is mea
   t.is(code, 1)
   t.regex(err, /spec\.bgp\.asNumber: .*annotation projectcalico\.org\/ASNumber/)
 })
+
+withKubectl('kubectl auth tells who one is and what one may do, and get all lists the pods', async t => {
+  const { kubectl } = t.context
+  t.regex((await kubectl('auth whoami')).out, /Username\s+system:admin[\s\S]*system:masters/)
+  t.like(await kubectl('auth can-i create ippools'), { code: 0, out: 'yes\n' })
+  t.regex((await kubectl('auth can-i --list')).out, /\*\.\*/)
+  await kubectl('apply -f -', CORE)
+  t.is((await kubectl('get all -A -o name')).out, 'pod/web\n')
+})
+
+withKubectl('kubectl cluster-info and get events work on a server that holds neither services nor events', async t => {
+  const { kubectl } = t.context
+  const { code, out } = await kubectl('cluster-info')
+  t.is(code, 0)
+  t.regex(out, /control plane.* is running at/)
+  t.like(await kubectl('get events -A'), { code: 0, out: '' })
+  t.like(await kubectl('get services -o name'), { code: 0, out: '' })
+})

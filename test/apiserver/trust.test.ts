@@ -232,3 +232,24 @@ test('a user of no known group is told so, and a token that is taken out of the 
   clock.advance(1000)
   t.is((await call(server.url, '/apis', token)).code, 401)
 })
+
+test('a node is told who it is and what it may do', async t => {
+  const { server, n1 } = await withNodes(t)
+  const who = await call(server.url, '/apis/authentication.k8s.io/v1/selfsubjectreviews', n1, 'POST', {})
+  t.like(who, { code: 201, body: { status: { userInfo: { username: 'system:node:n1' } } } } as object)
+  const may = async (verb: string, resource: string, name?: string): Promise<unknown> => {
+    const group = ['nodes', 'pods'].includes(resource) ? '' : 'projectcalico.org'
+    const spec = { resourceAttributes: { verb, group, resource, ...(name === undefined ? {} : { name }) } }
+    const { body } = await call(server.url, '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', n1, 'POST', {
+      spec,
+    })
+    return Reflect.get(Reflect.get(body, 'status'), 'allowed')
+  }
+  t.true(await may('list', 'ippools'))
+  t.true(await may('patch', 'nodes', 'n1'))
+  t.true(await may('create', 'ipamblocks'))
+  t.false(await may('patch', 'nodes', 'n2'))
+  t.false(await may('create', 'ippools'))
+  t.false(await may('eat', 'ippools'))
+  t.false(await may('get', 'secrets'))
+})
