@@ -27,7 +27,7 @@ import { startWatch, type WatchSource } from './watch.ts'
 export type StoreOptions = ConnectionOptions & {
   clock?: Clock
   log?: Log
-  /** A watch that says nothing for so long is opened again. Default 60 s. */
+  /** A watch that says nothing for so long is opened again. Default 150 s. */
   idleMs?: number
 }
 
@@ -35,7 +35,8 @@ export type StoreOptions = ConnectionOptions & {
 const PAGE = 100
 const LIST_ATTEMPTS = 3
 const UPDATE_ATTEMPTS = 5
-const IDLE_MS = 60_000
+/** Kubernetes sends a bookmark about once a minute (defaultBookmarkFrequency): two may be late. TCP finds dead servers sooner. */
+const IDLE_MS = 150_000
 /** The server ends a watch after this long, so that clients spread anew over its replicas. */
 const WATCH_SECONDS = 300
 

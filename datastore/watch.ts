@@ -115,8 +115,7 @@ class RunningWatch<T> implements Watch {
     this.#stream = stream
     const seen = await this.#follow(stream)
     // a server that ends every stream at once must not be asked without pause
-    if (seen) this.#backoff.reset()
-    else await this.#pause()
+    if (!seen) await this.#pause()
   }
 
   /** A method of its own, so that no variable of a waiting function keeps the list alive while the stream runs. */
@@ -153,8 +152,10 @@ class RunningWatch<T> implements Watch {
     try {
       for await (const line of linesOf(stream, heard)) {
         if (this.#closed) return seen
-        seen = true
         this.#line(line)
+        // the server works: the delays of an earlier fault are over, however this stream ends
+        if (!seen) this.#backoff.reset()
+        seen = true
       }
     } catch (error) {
       // the silence was ended from here: the break that follows is no news

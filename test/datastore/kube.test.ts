@@ -1,7 +1,9 @@
+import { createServer, type ServerResponse } from 'node:http'
 import test from 'ava'
 import { startApiServer } from '../../apiserver/server.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { Unreachable } from '../../datastore/port.ts'
+import { ManualClock } from '../../lib/clock.ts'
 import { storeContract } from './contract.ts'
 
 storeContract(test, async () => {
@@ -20,4 +22,43 @@ test('a server that is not there is Unreachable, and the message says where it w
   const store = openStore({ server: 'http://127.0.0.1:1' })
   await t.throwsAsync(store.list('IPPool'), { instanceOf: Unreachable, message: /127\.0\.0\.1:1/ })
   await store.close()
+})
+
+test('a watch of a server that says something every 90 seconds stays open, and one of a silent server is opened again', async t => {
+  const asked: string[] = []
+  const streams: ServerResponse[] = []
+  const server = createServer((request, response) => {
+    asked.push(request.url ?? '')
+    response.writeHead(200, { 'content-type': 'application/json' })
+    if (request.url?.includes('watch=') === true) {
+      response.flushHeaders()
+      streams.push(response)
+    } else response.end(JSON.stringify({ kind: 'IPPoolList', metadata: { resourceVersion: '7' }, items: [] }))
+  }).listen(0, '127.0.0.1')
+  await new Promise(resolve => server.once('listening', resolve))
+  const clock = new ManualClock()
+  const store = openStore({ server: `http://127.0.0.1:${(server.address() as { port: number }).port}`, clock })
+  const versions: string[] = []
+  store.watch('IPPool', { event: () => {}, version: version => void versions.push(version) })
+  const watches = () => asked.filter(url => url.includes('watch=')).length
+  const until = async (holds: () => boolean) => {
+    while (!holds()) await new Promise(resolve => setTimeout(resolve, 2))
+  }
+  await until(() => streams.length === 1 && versions.length === 1)
+  for (let i = 1; i <= 3; i++) {
+    clock.advance(90_000)
+    streams[0]!.write(
+      `${JSON.stringify({ type: 'BOOKMARK', object: { metadata: { resourceVersion: `${7 + i}` } } })}\n`,
+    )
+    await until(() => versions.length === 1 + i)
+  }
+  t.is(watches(), 1)
+  clock.advance(151_000)
+  await new Promise(resolve => setTimeout(resolve, 20))
+  clock.advance(10_000)
+  await until(() => watches() === 2)
+  t.regex(asked.at(-1)!, /resourceVersion=10/)
+  await store.close()
+  server.closeAllConnections()
+  server.close()
 })

@@ -259,3 +259,56 @@ test('while a server is away, another reason for it is told too, and the same on
   t.deepEqual(script.connections, ['up', 'down: reset', 'down: no route', 'down: refused'])
   watch.close()
 })
+
+test('bookmarks once a minute are no silence: an idle cluster costs no new stream in an hour', async t => {
+  const script = new Script().answers(['a'])
+  const watch = script.start()
+  await settle()
+  for (let minute = 0; minute < 60; minute++) {
+    // the server's minute is a little longer than ours
+    script.clock.advance(IDLE_MS - 500)
+    script.streams[0]!.push({ type: 'BOOKMARK', object: { metadata: { resourceVersion: String(200 + minute) } } })
+    await settle()
+  }
+  t.deepEqual(script.opened, ['100'])
+  t.is(script.listed, 1)
+  t.deepEqual(script.connections, ['up'])
+  watch.close()
+})
+
+test('after a server was away for an hour the watch goes on from its version at once when asked, and is quick again', async t => {
+  const script = new Script().answers(['a'])
+  let away = false
+  const open = script.open.bind(script)
+  let asked = 0
+  script.open = version => {
+    asked++
+    return away ? Promise.reject(new Unreachable('away')) : open(version)
+  }
+  const watch = script.start()
+  await settle()
+  script.streams[0]!.push(changed('MODIFIED', 'a', '101'))
+  await settle()
+  away = true
+  script.streams[0]!.fail()
+  for (let i = 0; i < 360; i++) {
+    script.clock.advance(10_000)
+    await settle()
+  }
+  away = false
+  script.clock.advance(10_000)
+  await settle()
+  t.deepEqual(script.opened, ['100', '101'])
+  t.is(script.listed, 1)
+  // the delay of the long break does not hold up the cure of the next one
+  script.streams[1]!.push(changed('MODIFIED', 'a', '102'))
+  await settle()
+  const before = asked
+  script.streams[1]!.fail()
+  await settle()
+  script.clock.advance(200)
+  await settle()
+  t.is(asked, before + 1)
+  t.is(script.opened.at(-1), '102')
+  watch.close()
+})
