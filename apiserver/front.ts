@@ -34,6 +34,8 @@ type Connection = { socket: Socket; sinceMs: number; user?: string }
 /** A burst of good clients has shown its tokens after so long. */
 const SHOWN_AFTER_MS = 1000
 
+/** How many connections the kernel holds until they are accepted: agents of a whole cluster come back at once. */
+const BACKLOG = 4096
 /** The first octet of a TLS handshake record (RFC 8446 §5.1). */
 const TLS_HANDSHAKE = 0x16
 
@@ -71,7 +73,7 @@ export class Front {
     const { http } = this.#options
     return new Promise((resolve, reject) => {
       http.once('error', reject)
-      http.listen({ port, host }, () => {
+      http.listen({ port, host, backlog: BACKLOG }, () => {
         http.off('error', reject)
         resolve((http.address() as AddressInfo).port)
       })

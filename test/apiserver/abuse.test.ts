@@ -165,11 +165,11 @@ test.serial(
     await staysHealthy(t, () => sleep(200))
     for (const socket of sockets) socket.resume()
     const closed = (): number => sockets.filter(socket => socket.closed).length
-    for (const endMs = performance.now() + 9000; closed() < 500 && performance.now() < endMs; ) {
+    for (const endMs = performance.now() + 9000; closed() < 200 && performance.now() < endMs; ) {
       openMany(t, 1, '')
       await sleep(50)
     }
-    t.true(closed() >= 500, `${closed()} are closed`)
+    t.true(closed() >= 200, `${closed()} are closed`)
     t.is(await send('GET', `${NODES}/big0`), 200)
   },
 )
