@@ -243,6 +243,8 @@ export class KernelTable<V> {
     }
     if (taken.length === 0) return done
     await this.#readKeys(taken.map(({ key, value }) => [key, value] as const))
+    // a look may miss what lies elsewhere (the dropping route of a block of one address, in the place of its pod's route)
+    if (taken.some(({ key }) => !this.#delta.seen().has(key))) await this.#readAll()
     const again: Write<V>[] = []
     for (const put of taken) {
       const seen = this.#delta.seen().get(put.key)

@@ -21,7 +21,10 @@ test('blocks of one address and their pods are no address conflict, here and on 
       () => agent.conditions(),
       () => agent.ready(),
     )
-  for (const container of ['c0', 'c1', 'c2']) t.is((await cni(one, 'ADD', container)).exitCode, 0)
+  for (const container of ['c0', 'c1', 'c2']) {
+    const answer = await cni(one, 'ADD', container)
+    t.is(answer.exitCode, 0, JSON.stringify(answer))
+  }
   const pods = one.endpoints.all().flatMap(({ addresses }) => addresses.map(address => `${address}/32 via 192.0.2.11`))
   await eventually(
     t,
