@@ -19,7 +19,8 @@ const COMPILE_CACHE = `${root}node_modules/.cache/margay`
 /** A file belongs to the first stage that takes it; stages run one after another. */
 const stages: readonly Stage[] = [
   { of: file => !/(\.netns|\bvm)\.test\.ts$/.test(file), workers: 2, limitSeconds: 120 },
-  { of: file => /\.netns\.test\.ts$/.test(file), workers: 2, limitSeconds: 180 },
+  // three: the tests with other BGP daemons mostly wait for those daemons' timers
+  { of: file => /\.netns\.test\.ts$/.test(file), workers: 3, limitSeconds: 180 },
   { of: file => /\bvm\.test\.ts$/.test(file), workers: 1, limitSeconds: 480 },
 ]
 
