@@ -14,6 +14,8 @@ function setting({ takeable = [] as readonly string[], confirm = true } = {}) {
   const kernel = new Map<string, Thing>()
   const log: string[] = []
   const refused = new Set<string>()
+  /** Keys that a look does not show. */
+  const hidden = new Set<string>()
   const driver: TableDriver<Thing & { key?: string }> = {
     kind: 'neighbour',
     same: (wanted, seen) => wanted.owner === seen.owner && wanted.on === seen.on && wanted.value === seen.value,
@@ -30,7 +32,7 @@ function setting({ takeable = [] as readonly string[], confirm = true } = {}) {
     },
     look: async objects => {
       log.push(`look ${objects.map(({ key }) => key).join(' ')}`)
-      return objects.map(({ key }) => [key, kernel.get(key)] as const)
+      return objects.map(({ key }) => [key, hidden.has(key) ? undefined : kernel.get(key)] as const)
     },
     write: async writes => {
       return writes.map(({ verb, key, value }: Write<Thing>) => {
@@ -44,7 +46,7 @@ function setting({ takeable = [] as readonly string[], confirm = true } = {}) {
     },
   }
   const table = new KernelTable<Thing>(driver, { confirm })
-  return { kernel, log, refused, table, driver }
+  return { kernel, log, refused, hidden, table, driver }
 }
 
 test('what was not read is added, what was read as ours is replaced', async t => {
@@ -91,6 +93,24 @@ test('a foreign object that may be taken is replaced in place', async t => {
   table.want('k', ours(7))
   t.deepEqual((await table.apply(() => true)).refused, [])
   t.deepEqual(log, ['list', 'replace k', 'look k'])
+})
+
+test('a key that is taken and that a look does not show is read with all others, and decided again', async t => {
+  const { kernel, log, hidden, table } = setting({ confirm: false })
+  await table.apply(() => true)
+  for (const [key, thing] of [
+    ['own', ours(9)],
+    ['foreign', theirs(9)],
+  ] as const) {
+    kernel.set(key, thing)
+    hidden.add(key)
+    table.want(key, ours(2))
+  }
+  log.length = 0
+  const { refused } = await table.apply(() => true)
+  t.deepEqual(log, ['add own', 'add foreign', 'look own foreign', 'list', 'replace own'])
+  t.deepEqual(kernel.get('own'), ours(2))
+  t.like(refused, [{ key: 'foreign', reason: 'ForeignOwner' }])
 })
 
 test('what is wanted is written before what is not wanted is removed, a key that was taken included', async t => {
