@@ -60,6 +60,8 @@ export class Routing {
   /** Prefixes of the last speaker that this one has not selected yet. */
   readonly #handedOver = new Set<string>()
   readonly #peers = new Map<string, { config: PeerConfig; origin: PeerOrigin | undefined }>()
+  /** Those outside the cluster: a few of thousands, and looked at after each change. */
+  readonly #outside = new Map<string, PeerConfig>()
   /** Outside peers that announced more prefixes than they may. */
   readonly #overLimit = new Map<string, string>()
   /** What outside peers announce of this node's, by peer. */
@@ -117,12 +119,15 @@ export class Routing {
     for (const { name, peer, origin } of changes)
       if (peer === undefined) {
         this.#peers.delete(name)
+        this.#outside.delete(name)
         this.#speaker?.removePeer(name)
         sessions.forget(name)
         this.#overLimit.delete(name)
         this.#claims.delete(name)
       } else {
         this.#peers.set(name, { config: peer, origin })
+        if (peer.group === PEER_GROUP.outside) this.#outside.set(name, peer)
+        else this.#outside.delete(name)
         const resets = this.#speaker?.setPeer(this.#inEffect(peer)) ?? []
         if (resets.length > 0) log.warn({ peer: name, resets }, 'a changed peer is reset')
       }
@@ -132,7 +137,7 @@ export class Routing {
   trust(trust: Trust): void {
     if (isDeepStrictEqual(trust, this.#trust)) return
     this.#trust = trust
-    for (const { config } of this.#outside()) this.#speaker?.setPeer(this.#inEffect(config))
+    for (const config of this.#outside.values()) this.#speaker?.setPeer(this.#inEffect(config))
   }
 
   /** Sets all blocks that are announced; one that is not among them any more is withdrawn. */
@@ -163,7 +168,7 @@ export class Routing {
   /** What peers outside the cluster do that they must not. */
   refused(): Condition[] {
     const conditions: Condition[] = [...this.#overLimit].map(([name, detail]) => overLimit(name, detail))
-    for (const { name } of this.#outside()) {
+    for (const name of this.#outside.keys()) {
       const claimed = this.#claimedBy(name)
       if (claimed.length > 0) conditions.push(claimsOurs(name, claimed))
     }
@@ -219,12 +224,6 @@ export class Routing {
       log.error({ err: error, ...at }, `node ${nodeName} cannot listen for BGP; only sessions it dials will come up`)
       return undefined
     }
-  }
-
-  #outside(): { name: string; config: PeerConfig }[] {
-    return [...this.#peers].flatMap(([name, { config }]) =>
-      config.group === PEER_GROUP.outside ? [{ name, config }] : [],
-    )
   }
 
   #inEffect(config: PeerConfig): PeerConfig {

@@ -104,7 +104,7 @@ export class Peers {
     // a peer that is named by its address may now be a node, or no longer
     const addresses = (of: NodeFacts | undefined) => [of?.address, of?.ipv6Address]
     if (isDeepStrictEqual(addresses(before), addresses(facts))) return
-    for (const [peerName, { object }] of this.#bgpPeers) if (object.spec.peerIP !== undefined) this.#bgpPeer(peerName)
+    for (const peerName of this.#bgpPeers.keys()) this.#named(peerName)
   }
 
   /** A BGPPeer changed, appeared, or went. */
@@ -173,11 +173,16 @@ export class Peers {
   }
 
   #bgpPeer(name: string): void {
+    for (const node of this.#nodes.keys()) this.#selected(name, node)
+    this.#named(name)
+  }
+
+  /** Works out the session of a BGPPeer with `peerIP`. */
+  #named(name: string): void {
     const { object, closed } = this.#bgpPeers.get(name) ?? {}
     const by: ObjectRef = { kind: 'BGPPeer', name }
     this.#problems.delete(name)
     this.#request(by, undefined)
-    for (const node of this.#nodes.keys()) this.#selected(name, node)
     if (object === undefined || object.spec.peerSelector !== undefined) return
     const rank = this.#rankAt(object, this.#of.nodeName)
     if (rank === undefined) return
