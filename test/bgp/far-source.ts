@@ -10,16 +10,8 @@ import type { Program, TestLink } from './interop.ts'
 
 export const SOURCE = { ipv4: '192.0.2.3', ipv6: '2001:db8:1::3' } as const
 
-/** Starts it; `to` are the addresses of its peers, all of them in `peerAsn`. */
-export function farSource(
-  link: TestLink,
-  what: {
-    asn: number
-    peerAsn: number
-    routes: readonly ({ prefix: string } & Carried)[]
-    to?: readonly string[]
-  },
-): Program {
+/** Gives our side of the link the addresses of `SOURCE`. */
+export function addSource(link: TestLink): void {
   for (const [family, length] of [
     ['ipv4', 24],
     ['ipv6', 64],
@@ -33,6 +25,19 @@ export function farSource(
       'dev',
       'e0',
     ])
+}
+
+/** Starts it; `to` are the addresses of its peers, all of them in `peerAsn`. */
+export function farSource(
+  link: TestLink,
+  what: {
+    asn: number
+    peerAsn: number
+    routes: readonly ({ prefix: string } & Carried)[]
+    to?: readonly string[]
+  },
+): Program {
+  addSource(link)
   const config = join(link.folder, 'source.conf')
   const neighbor = (peer: string) => {
     const family = peer.includes(':') ? 'ipv6' : 'ipv4'

@@ -1,13 +1,9 @@
-// What needs more than two speakers or a capability that not every daemon has: ADD-PATH (RFC 7911), reflection (RFC 4456),
-// long-lived graceful restart (RFC 9494) and roles (RFC 9234), each with the daemons that have it.
-import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { systemProgram } from '../../lib/system-program.ts'
 import { fromOurs } from './attribute-suite.ts'
 import { bird, exabgp, frr, gobgp } from './daemons.ts'
-import { farSource, SOURCE } from './far-source.ts'
+import { addSource, farSource, SOURCE } from './far-source.ts'
 import {
   type DaemonKind,
   Margay,
@@ -260,19 +256,7 @@ for (const [kind, lines] of [
 
 /** Another `margay-bgp` at `SOURCE`, which dials the daemon and announces `networks` to it. */
 function secondSpeaker(link: TestLink, networks: readonly string[]) {
-  for (const [family, length] of [
-    ['ipv4', 24],
-    ['ipv6', 64],
-  ] as const)
-    execFileSync(systemProgram('ip'), [
-      '-n',
-      link.ours.name,
-      'addr',
-      'replace',
-      `${SOURCE[family]}/${length}`,
-      'dev',
-      'e0',
-    ])
+  addSource(link)
   const path = join(link.folder, 'second.yaml')
   const sessions = FAMILIES.map(family => ({
     ...{ address: THEIRS[family], source: SOURCE[family], asn: 65001, connectRetry: 1 },

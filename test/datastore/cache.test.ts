@@ -1,29 +1,13 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { type Caches, openCaches } from '../../datastore/cache.ts'
-import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import type { FakeStore } from '../../datastore/fake.ts'
 import type { CacheChange } from '../../datastore/kind-cache.ts'
 import { NotFound } from '../../datastore/port.ts'
-import { type Clock, ManualClock } from '../../lib/clock.ts'
-import { type Database, openDatabase } from '../../lib/database.ts'
+import type { Clock, ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aNode, aPool } from './objects.ts'
-
-type World = { fake: FakeStore; database: Database; clock: ManualClock; asked: string[]; open(): Caches }
-
-/** A store whose watches are written down, a database and a clock, from which caches can be opened again and again. */
-function aWorld(): World {
-  const fake = createFakeStore()
-  const [database, clock, asked] = [openDatabase(':memory:'), new ManualClock(), [] as string[]]
-  const store = {
-    ...fake,
-    watch: ((kind, handlers, options) => {
-      asked.push(`${kind} from ${options?.since ?? 'the start'}`)
-      return fake.watch(kind, handlers, options)
-    }) as FakeStore['watch'],
-  }
-  return { fake, database, clock, asked, open: () => openCaches(store, { database, clock, log: silentLog }) }
-}
+import { aWorld } from './world.ts'
 
 const names = (caches: Caches): string[] =>
   caches
