@@ -1,24 +1,11 @@
 // Fields that nobody reads: a typing error that would be kept without a word. A field of Calico's that this version does
 // not read yet is none of these, so that a manifest written for Calico applies; it is told as without effect.
 import type { z } from 'zod'
+import { calicoFields } from './calico-fields.ts'
 import { type Kind, type KindRow, kinds } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
 import { innermost, shapeOf } from './schema-shape.ts'
 
-/** Calico's fields beside those of our schemas (projectcalico/api, v3). `*`: too many to list, and all of them Calico's. */
-const CALICO_FIELDS: Partial<Record<Kind, readonly string[]>> = {
-  BGPConfiguration: [
-    ...['serviceLoadBalancerIPs', 'serviceExternalIPs', 'serviceClusterIPs', 'serviceLoadBalancerAggregation'],
-    ...['communities', 'prefixAdvertisements', 'bindMode', 'ignoredInterfaces'],
-    ...['localWorkloadPeeringIPV4', 'localWorkloadPeeringIPV6', 'programClusterRoutes'],
-  ],
-  BGPPeer: ['reachableBy', 'reversePeering', 'localWorkloadSelector', 'failureDetectionMode', 'restartMode'],
-  IPPool: ['awsSubnetID'],
-  IPAMConfiguration: ['kubeVirtVMAddressPersistence'],
-  FelixConfiguration: ['*'],
-  ClusterInformation: ['variant'],
-  WorkloadEndpoint: ['*'],
-}
 /** What a server writes into the metadata beside the fields that we read. */
 const METADATA = ['generateName', 'managedFields', 'selfLink', 'deletionGracePeriodSeconds', 'clusterName']
 const TOP = ['apiVersion', 'kind', 'metadata', 'status']
@@ -27,14 +14,20 @@ const TOP = ['apiVersion', 'kind', 'metadata', 'status']
 export function unknownFields(kind: Kind, object: unknown): string[] {
   const { group, schema }: KindRow = kinds[kind]
   if (group === '' || !isObject(object)) return []
-  const others = CALICO_FIELDS[kind] ?? []
+  const others = calicoFields(kind)
   return walk(schema, object, '').filter(path => {
     const [top, field] = path.split('.') as [string, string | undefined]
     if (field === undefined) return !TOP.includes(top)
     if (top === 'status') return false
     if (top === 'metadata') return !METADATA.includes(field)
-    return !others.includes('*') && !others.includes(field)
+    // programs alone write WorkloadEndpoints, and nobody reads them
+    return kind !== 'WorkloadEndpoint' && !others.includes(pathInSpec(path))
   })
+}
+
+/** Such as `attributes.releasedAt` for `spec.attributes[3].releasedAt`. */
+function pathInSpec(path: string): string {
+  return path.slice('spec.'.length).replace(/\[\d+\]/g, '')
 }
 
 /** The message for one unknown field; names the field that was probably meant. */
@@ -48,7 +41,7 @@ export function formatUnknown(kind: Kind, path: string): string {
 function knownBelow(kind: Kind, parent: string): string[] {
   const parts = parent.split('.').filter(part => part !== '')
   const schema = parts.reduce<z.core.$ZodType | undefined>((at, part) => shapeOf(at)?.[part], kinds[kind].schema)
-  return Object.keys(shapeOf(schema) ?? {})
+  return [...Object.keys(shapeOf(schema) ?? {}), ...(parent === 'spec.' ? calicoFields(kind) : [])]
 }
 
 function walk(schema: z.core.$ZodType | undefined, value: unknown, at: string): string[] {

@@ -100,6 +100,10 @@ export const UNSUPPORTED_KINDS: Readonly<Record<string, { instead: string; comes
   NetworkSet: { instead: 'no policy names it', comesWith: 'network policy' },
   GlobalNetworkSet: { instead: 'no policy names it', comesWith: 'network policy' },
   HostEndpoint: { instead: 'the interfaces of hosts are not protected', comesWith: 'host endpoints' },
+  IPAMHandle: {
+    instead: 'the handle of an address stands in its IPAMBlock',
+    comesWith: 'nothing: a second record of the same fact could differ',
+  },
   BGPFilter: { instead: 'a BGPPeer with `filters` gets no session', comesWith: 'BGPFilter' },
   KubeControllersConfiguration: { instead: 'there is nothing to configure', comesWith: 'the controllers' },
   CalicoNodeStatus: { instead: '`margayctl node status` on the node tells its state', comesWith: 'the controllers' },

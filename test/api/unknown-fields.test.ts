@@ -15,7 +15,16 @@ const cases: [kind: Kind, object: object, unknown: string[]][] = [
   ],
   ['BGPPeer', { spec: { password: { secretKeyRef: { name: 'a', keys: 'b' } } } }, ['spec.password.secretKeyRef.keys']],
   ['BGPConfiguration', { spec: { communities: [], serviceClusterIPs: [] } }, []],
-  ['FelixConfiguration', { spec: { bpfEnabled: true } }, []],
+  [
+    'BGPConfiguration',
+    { spec: { ipv4NormalRoutePriority: 512, nodeMeshPassword: { secretKeyRef: { optional: true } } } },
+    [],
+  ],
+  ['BGPPeer', { spec: { reversePeering: 'Manual', failureDetectionMode: 'x' } }, ['spec.failureDetectionMode']],
+  ['IPAMConfiguration', { spec: { ipCooldownSeconds: 5 } }, []],
+  ['IPAMBlock', { spec: { affinityClaimTime: '', attributes: [{ releasedAt: '', alternateOwnerAttrs: {} }] } }, []],
+  ['FelixConfiguration', { spec: { bpfEnabled: true, bpfenabled: true } }, ['spec.bpfenabled']],
+  ['WorkloadEndpoint', { spec: { ipNATs: [] } }, []],
   ['Pod', { spec: { containers: [{ anything: 1 }] } }, []],
   ['IPPool', { status: { conditions: [{ anything: 1 }] } }, []],
 ]
@@ -27,6 +36,10 @@ for (const [kind, object, unknown] of cases)
 
 test('the message of an unknown field says which one is meant', t => {
   t.is(formatUnknown('IPPool', 'spec.blocksize'), 'unknown field "spec.blocksize": is spec.blockSize meant?')
+  t.is(
+    formatUnknown('FelixConfiguration', 'spec.bpfenabled'),
+    'unknown field "spec.bpfenabled": is spec.bpfEnabled meant?',
+  )
   t.is(formatUnknown('IPPool', 'spec.nonsense'), 'unknown field "spec.nonsense"')
 })
 
