@@ -1,6 +1,6 @@
 // HTTP to a Kubernetes API server: where it is and how to authenticate comes from credentials.ts; requests are Node's
 // own, so that JSON stays lossless and a watch can be timed out.
-import type { Agent as HttpAgent, IncomingMessage } from 'node:http'
+import type { ClientRequest, Agent as HttpAgent, IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { emitJson, parseJson } from '../api/json.ts'
 import { isObject } from '../api/merge-patch.ts'
@@ -30,6 +30,8 @@ export class ApiConnection {
   readonly #timeoutMs: number
   readonly #program: string
   readonly #agent: HttpAgent | HttpsAgent
+  readonly #underWay = new Set<ClientRequest>()
+  #closed = false
 
   /** Throws when the options name no server, or a kubeconfig that cannot be read. */
   constructor(options: ConnectionOptions) {
@@ -76,7 +78,10 @@ export class ApiConnection {
     this.#agent.destroy()
   }
 
+  /** Ends everything: calls under way are rejected at once, whatever the server does, and so is every later one. */
   close(): void {
+    this.#closed = true
+    for (const request of this.#underWay) request.destroy()
     this.#agent.destroy()
   }
 
@@ -88,6 +93,7 @@ export class ApiConnection {
     const length = text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }
     const url = new URL(server.pathname.replace(/\/$/, '') + path, server)
     url.search = query?.toString() ?? ''
+    if (this.#closed) throw new Unreachable(`the connection to the API server at ${server.origin} is closed`)
     return new Promise((resolve, reject) => {
       const send = url.protocol === 'http:' ? httpRequest : httpsRequest
       const request = send(url, {
@@ -97,6 +103,8 @@ export class ApiConnection {
         headers: { ...options.headers, ...length, accept: 'application/json', 'user-agent': this.#program },
         ...(viaProxy ? {} : { agent: this.#agent }),
       })
+      this.#underWay.add(request)
+      request.once('close', () => this.#underWay.delete(request))
       request.once('response', resolve)
       request.on('error', (error: NodeJS.ErrnoException) => {
         // the server may close an idle connection in the moment we take it: a read can simply be sent again

@@ -41,6 +41,7 @@ export type AllocatorDeps = {
   selects: Selects
 }
 
+const STOPPING = 'the agent is stopping'
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 
 /** What to do for one family of a request: take a slot of an own block, or get a block first. */
@@ -56,6 +57,8 @@ export class NodeAllocator implements Allocator {
   readonly #hold: PoolHold
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
   readonly #inUse = new Map<string, Holder>()
+  /** Ends the wait for a block of each request that waits. */
+  readonly #waiting = new Set<() => void>()
   #announced = ''
   #closed = false
 
@@ -83,9 +86,15 @@ export class NodeAllocator implements Allocator {
     })
   }
 
+  /** For a stop: from now on nothing is assigned or claimed, and requests that wait for a block are refused at once. */
+  refuse(): void {
+    this.#closed = true
+    for (const end of this.#waiting) end()
+  }
+
   /** Stops; what is not yet published is in the journal and goes out after the next start. */
   async close(): Promise<void> {
-    this.#closed = true
+    this.refuse()
     this.#inputs.close()
     this.#hold.close()
     await this.#claims.close()
@@ -152,7 +161,7 @@ export class NodeAllocator implements Allocator {
     request: AssignRequest,
     within?: (assigned: readonly Assigned[]) => void,
   ): readonly Assigned[] | AssignRefusal | AwaitsBlock {
-    if (this.#closed) return unreachable('the agent is stopping')
+    if (this.#closed) return unreachable(STOPPING)
     const held = this.#ledger.held().get(request.handle) ?? []
     const missing = request.families.filter(family => !held.some(has => has.family === family))
     if (missing.length === 0) {
@@ -290,10 +299,13 @@ export class NodeAllocator implements Allocator {
     const cancel = clock.after(Math.max(0, deadline - clock.monotonicMs()), () =>
       late.resolve(unreachable('no answer to the claim of a block in time')),
     )
+    const end = () => late.resolve(unreachable(STOPPING))
+    this.#waiting.add(end)
     try {
       return await Promise.race([claim, late.promise])
     } finally {
       cancel()
+      this.#waiting.delete(end)
     }
   }
 

@@ -128,8 +128,8 @@ export class Lab implements AsyncDisposable {
     return this.host.inside(netnsPath(netns))
   }
 
-  /** A process that lives as long as the lab: its mount namespace is the lab's. */
-  get anyPid(): number {
+  /** The API server lives as long as the lab; its mount namespace is the lab's. */
+  get apiPid(): number {
     return this.#programs[0]!.pid
   }
 

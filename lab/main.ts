@@ -114,7 +114,7 @@ async function runLab({ keep, json, nodes }: Request): Promise<number> {
   say(`${pairs.length - lost.length} of ${pairs.length} pairs answered`)
   if (keep) {
     lab.keep()
-    const inside = isIsolated() ? `nsenter -t ${lab.anyPid} -U --preserve-credentials -m -- ` : ''
+    const inside = isIsolated() ? `nsenter -t ${lab.apiPid} -U --preserve-credentials -m -- ` : ''
     process.stderr.write(`\nThe lab stays until you remove it. To look at it:\n${keepHints(lab, inside)}\n`)
   } else say('removing everything')
   return lost.length === 0 ? EXIT.fine : EXIT.no

@@ -13,6 +13,7 @@ function aStop(flush: () => Promise<void>) {
   const ended: string[] = []
   const end = (what: string) => async () => void ended.push(what)
   const allocator = {
+    refuse: () => void ended.push('refuse'),
     flush: () => {
       ended.push('flush begins')
       return flush()
@@ -28,25 +29,25 @@ function aStop(flush: () => Promise<void>) {
   return { clock, ended, stopped }
 }
 
-const ORDER = ['socket', 'flush begins', 'agent', 'store', 'kernel']
+const ORDER = ['refuse', 'socket', 'flush begins', 'store', 'agent', 'kernel']
 
 test('a stop ends requests, publishes the blocks, and only then closes what that needs', async t => {
   const published = Promise.withResolvers<void>()
   const { clock, ended, stopped } = aStop(() => published.promise)
   await turns()
-  t.deepEqual(ended, ['socket', 'flush begins'])
+  t.deepEqual(ended, ['refuse', 'socket', 'flush begins'])
   published.resolve()
   await stopped
   t.deepEqual(ended, ORDER)
   t.is(clock.pending, 0)
 })
 
-test('a server that does not answer holds up a stop for 2 s and no longer', async t => {
+test('a server that does not answer holds up a stop for 0.1 s and no longer', async t => {
   const { clock, ended, stopped } = aStop(() => new Promise(() => undefined))
   await turns()
-  clock.advance(1999)
+  clock.advance(99)
   await turns()
-  t.deepEqual(ended, ['socket', 'flush begins'])
+  t.deepEqual(ended, ['refuse', 'socket', 'flush begins'])
   clock.advance(1)
   await stopped
   t.deepEqual(ended, ORDER)

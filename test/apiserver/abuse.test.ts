@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import anyTest, { type ExecutionContext, type TestFn } from 'ava'
+import { slowness } from '../slowness.ts'
 import { type Program, startProgram } from './program.ts'
 
 const test = anyTest as TestFn<{ program: Program; dir: string }>
@@ -74,16 +75,6 @@ const health = () => new Promise((resolve, reject) => {
   parentPort.close()
 })()
 `
-
-/** How many times longer than on an idle machine a processor's work takes here and now. */
-function slowness(): number {
-  const [startMs, before] = [performance.now(), process.threadCpuUsage()]
-  for (let spent = 0; spent < 30_000; ) {
-    const { user, system } = process.threadCpuUsage(before)
-    spent = user + system
-  }
-  return Math.max(1, (performance.now() - startMs) / 30)
-}
 
 /** Connections that write what they are told, and read only when told. */
 function openMany(t: ExecutionContext, count: number, hello: string | Buffer): Socket[] {

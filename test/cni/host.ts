@@ -5,6 +5,7 @@ import { type CniAnswer, handleCni } from '../../cni/handle.ts'
 import { Limiter } from '../../cni/limiter.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import type { Felix } from '../../felix/loop.ts'
+import type { NodeAllocator } from '../../ipam/allocator.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import type { ManualClock } from '../../lib/clock.ts'
 import { type Database, openDatabase } from '../../lib/database.ts'
@@ -14,7 +15,14 @@ import { felixFor } from './host-side.ts'
 
 export const POD = '/run/netns/pod'
 
-export type Host = { world: FakeWorld; db: Database; deps: CniDeps; felix: Felix; clock: ManualClock }
+export type Host = {
+  world: FakeWorld
+  db: Database
+  deps: CniDeps
+  allocator: NodeAllocator
+  felix: Felix
+  clock: ManualClock
+}
 
 export async function aHost(
   db = openDatabase(':memory:'),
@@ -40,7 +48,7 @@ export async function aHost(
     log: silentLog,
     ready: () => undefined,
   }
-  return { world, db, deps, felix, clock: node.clock }
+  return { world, db, deps, allocator: node.allocator, felix, clock: node.clock }
 }
 
 export function call(

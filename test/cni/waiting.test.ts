@@ -72,6 +72,19 @@ test('a DEL ends the ADD of the same interface that waits for a block, and nothi
   t.is(host.deps.endpoints.get('net', { containerID: id, ifname: 'eth0' }), undefined)
 })
 
+test('a stop of the agent ends the ADDs that wait for a block, which the runtime tries again', async t => {
+  const host = await aStuckHost()
+  const adds = waiting(host, 20)
+  t.is(await soon(adds.at(-1)!), 'waits')
+  host.allocator.refuse()
+  const answers = await Promise.all(adds.map(soon))
+  t.deepEqual(
+    answers.filter(answer => answer === 'waits'),
+    [],
+  )
+  t.regex(JSON.stringify(answers), /the agent is stopping/)
+})
+
 test('ADDs that waited are served when the block comes, each with its own address', async t => {
   const host = await aStuckHost()
   const adds = waiting(host, 20)

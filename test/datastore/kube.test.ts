@@ -62,3 +62,17 @@ test('a watch of a server that says something every 90 seconds stays open, and o
   server.closeAllConnections()
   server.close()
 })
+
+test('a store that is closed ends the calls that a silent server does not answer, and makes no new ones', async t => {
+  let asked = 0
+  const server = createServer(() => void asked++).listen(0, '127.0.0.1')
+  await new Promise(resolve => server.once('listening', resolve))
+  const store = openStore({ server: `http://127.0.0.1:${(server.address() as { port: number }).port}` })
+  const calls = [store.get('Node', 'n1'), store.delete('Node', 'n1')]
+  while (asked < 2) await new Promise(resolve => setTimeout(resolve, 2))
+  await store.close()
+  for (const call of calls) await t.throwsAsync(call, { instanceOf: Unreachable })
+  await t.throwsAsync(store.get('Node', 'n1'), { instanceOf: Unreachable, message: /is closed/ })
+  t.is(asked, 2)
+  server.close()
+})

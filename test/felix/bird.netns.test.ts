@@ -14,6 +14,7 @@ import { ROUTE_PROTOCOL, type Route } from '../../kernel/port/routes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { promised } from '../slowness.ts'
 import { isRoot, openNetns, sweep } from './netns.ts'
 import { addLink, eventually, routeTo, setUpNode, table } from './node-kernel.ts'
 import { FULL, tell } from './worlds.ts'
@@ -145,13 +146,12 @@ test('margay-bgp leaves the administrator’s routes as they are while BIRD anno
     // a peer that neither reads nor closes does not hold up the end
     const bird = await announcing()
     bird.kill('SIGSTOP')
-    const [ended, startMs] = [once(speaker, 'exit'), performance.now()]
-    speaker.kill('SIGTERM')
-    await ended
-    const tookMs = performance.now() - startMs
-    t.log(`margay-bgp ended in ${Math.round(tookMs)} ms`)
-    // 300 ms is the promise, and the cores are shared with other tests; it was 2 s and more
-    t.true(tookMs < 1000)
+    const ended = once(speaker, 'exit')
+    const { tookMs, mostMs } = await promised(300, () => {
+      speaker.kill('SIGTERM')
+      return ended
+    })
+    t.true(tookMs < mostMs, `margay-bgp ended in ${tookMs} ms, and may take ${mostMs}`)
     t.true(await ours(), 'its routes outlive it')
   } finally {
     for (const child of children) child.kill('SIGKILL')

@@ -1,0 +1,23 @@
+// How slow this machine is now, for tests of promises in milliseconds: other tests and benchmarks share its cores.
+
+/** How many times longer than on an idle machine a processor's work takes here and now; at least 1. */
+export function slowness(): number {
+  const [startMs, before] = [performance.now(), process.threadCpuUsage()]
+  for (let spent = 0; spent < 30_000; ) {
+    const { user, system } = process.threadCpuUsage(before)
+    spent = user + system
+  }
+  return Math.max(1, (performance.now() - startMs) / 30)
+}
+
+/** Measures what happens until `over` resolves: how long it took, and the promised time scaled to this machine, in milliseconds. */
+export async function promised(
+  promiseMs: number,
+  over: () => Promise<unknown>,
+): Promise<{ tookMs: number; mostMs: number }> {
+  const before = slowness()
+  const startMs = performance.now()
+  await over()
+  const tookMs = Math.round(performance.now() - startMs)
+  return { tookMs, mostMs: Math.round(promiseMs * Math.max(before, slowness())) }
+}
