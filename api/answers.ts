@@ -90,6 +90,8 @@ const agentStatus = z.looseObject({
       }),
     )
     .optional(),
+  /** What the pod filter dropped since it was written: one row for each of its reasons, however many pods there are. */
+  dropped: z.array(z.object({ reason: z.string(), packets: z.number() })).optional(),
 })
 
 export type Status = z.infer<typeof agentStatus>

@@ -3,8 +3,11 @@ import type { NodeEvent, PeerAnswer, Status } from '../api/answers.ts'
 import { formatRef } from '../api/status.ts'
 import { renderTable } from './render.ts'
 
-/** Readiness in one line, the peers, then every condition that is not fine. Pure. */
-export function renderStatus({ node, address, uplink, ready, conditions, peers }: Status, format: 'table' | 'wide') {
+/** Readiness in one line, the peers, every condition that is not fine, then what the pod filter dropped. Pure. */
+export function renderStatus(
+  { node, address, uplink, ready, conditions, peers, dropped = [] }: Status,
+  format: 'table' | 'wide',
+) {
   const where = address === undefined ? '' : `: ${address}${uplink === undefined ? '' : ` on ${uplink}`}`
   const wrong = conditions.filter(({ status }) => status !== 'True')
   return [
@@ -24,7 +27,18 @@ export function renderStatus({ node, address, uplink, ready, conditions, peers }
             ]),
           ),
         ]),
+    ...renderDropped(dropped.filter(({ packets }) => packets > 0)),
   ].join('\n')
+}
+
+function renderDropped(dropped: NonNullable<Status['dropped']>): string[] {
+  if (dropped.length === 0) return []
+  return [
+    renderTable(
+      ['DROPPED PACKETS', 'COUNT'],
+      dropped.map(({ reason, packets }) => [reason, String(packets)]),
+    ),
+  ]
 }
 
 /** The peers in the words of `calicoctl node status`, with the reason of those that are not up. Pure. */

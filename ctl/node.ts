@@ -9,7 +9,7 @@ import { ask, type SocketRequest, socketOption } from './socket.ts'
 export const nodeCommands: readonly Command[] = [
   {
     name: 'node status',
-    summary: 'Show whether this node is ready, its BGP peers, and what is wrong',
+    summary: 'Show whether this node is ready, its BGP peers, what is wrong, and packets that the pod filter dropped',
     arguments: [],
     options: [socketOption, outputOption],
     run: status,

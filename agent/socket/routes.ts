@@ -3,6 +3,7 @@ import { type AgentStatus, type ANSWERS, MOST_EVENTS, type RouteAnswer } from '.
 import type { Condition, Event } from '../../api/status.ts'
 import { isStoreError } from '../../datastore/port.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
+import { droppedAnswer } from '../status/answers.ts'
 import { metricsText } from '../status/metrics.ts'
 import { asJson, type SocketRoute, send } from './server.ts'
 
@@ -27,7 +28,8 @@ export function agentRoutes(
   return {
     'GET /healthz': asJson(() => ({ ok: true })),
     'GET /readyz': (_request, response) => send(response, agent.ready() ? 200 : 503, agent.conditions()),
-    'GET /status': asJson(() => agent.status()),
+    'GET /status': async (_request, response) =>
+      send(response, 200, { ...agent.status(), dropped: droppedAnswer(await agent.droppedPackets()) }),
     'GET /events': (_request, response, query) => {
       const count = Number(query.get('count') ?? USUAL_EVENTS)
       if (Number.isInteger(count) && count >= 1 && count <= MOST_EVENTS) send(response, 200, agent.events.last(count))

@@ -27,3 +27,8 @@ export function peerAnswer({ origin, ...peer }: PeerStatus & { origin?: PeerOrig
 export function endpointAnswer({ id, interfaceName, addresses, pod }: PodEndpoint): EndpointAnswer {
   return { id, interface: interfaceName, addresses: [...addresses], pod }
 }
+
+/** Packets that the pod filter dropped, in the order of its rules. */
+export function droppedAnswer(dropped: ReadonlyMap<string, number>): NonNullable<AgentStatus['dropped']> {
+  return [...dropped].map(([reason, packets]) => ({ reason, packets }))
+}

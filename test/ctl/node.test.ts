@@ -36,7 +36,7 @@ test('wide peers show names, AS numbers and counts', t => {
   t.regex(row!, /Mesh_192_0_2_2 +64512 +4 +3 +2 +7$/)
 })
 
-test('a status says first whether the node is ready, and last only what is not fine', t => {
+test('a status says first whether the node is ready, then only what is not fine, and what was dropped for which reason', t => {
   const kept = { status: 'True' as const, reason: 'Ok', message: '', remedy: '' }
   const conditions = [
     { type: 'KernelProgrammed', ...kept },
@@ -61,6 +61,14 @@ No BGP peers.
 CONDITION    OBJECT    REASON   MESSAGE       REMEDY
 PoolsUsable  IPPool b  Overlap  b overlaps a  delete one of them
 `,
+  )
+  const dropped = [
+    { reason: 'redirect', packets: 0 },
+    { reason: 'foreign IPv4 source', packets: 7 },
+  ]
+  t.is(
+    renderStatus({ node: 'n1', ready: true, conditions: [], peers: [], dropped }, 'table'),
+    'node n1 is ready\n\nNo BGP peers.\n\nDROPPED PACKETS      COUNT\nforeign IPv4 source  7\n',
   )
   const fine = { node: 'n1', address: '192.0.2.1', uplink: 'eth0', ready: true, conditions: [], peers: [] }
   t.is(renderStatus(fine, 'table'), 'node n1 is ready: 192.0.2.1 on eth0\n\nNo BGP peers.\n')

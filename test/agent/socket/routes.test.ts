@@ -66,6 +66,11 @@ test('every answer is one that margayctl understands, with nothing lost', async 
   }
 })
 
+test('the status has a row for each reason for which packets are dropped', async t => {
+  const { body } = await (await served(t))('/status')
+  t.deepEqual(JSON.parse(body).dropped, [{ reason: 'redirect', packets: 2 }])
+})
+
 test('a node that is not ready says so with its conditions', async t => {
   const ask = await served(t, { ...agent, ready: () => false })
   const { code, body } = await ask('/readyz')
