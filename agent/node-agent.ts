@@ -192,6 +192,7 @@ export class NodeAgent {
         applied: id => this.#felix.applied(id),
         routeProtocol: () => this.#felix.podRouteProtocol,
         podsFiltered: () => this.#felix.podsFiltered,
+        filterDifferences: name => this.#felix.filterDifferences(name),
       },
       log: log.child({ room: 'cni' }),
       mtu: () => this.#podMtu.mtu ?? this.#felix.podMtu(),

@@ -48,6 +48,7 @@ const deps: CniDeps = {
     applied: id => felix.applied(id),
     routeProtocol: () => felix.podRouteProtocol,
     podsFiltered: () => felix.podsFiltered,
+    filterDifferences: name => felix.filterDifferences(name),
   },
   limiter: new Limiter(),
   mtu: () => 1500,

@@ -11,4 +11,12 @@ export type HostSide = {
   routeProtocol(): number
   /** Whether packets of pods are filtered: the settings that need it have their value only then. */
   podsFiltered(): boolean
+  /**
+   * What of the filter of pods' packets, and of the part of one interface in it, is not in the kernel now as it should be.
+   * Empty where this kernel cannot have it. Rejects with `KernelError` when the kernel cannot be read.
+   */
+  filterDifferences(interfaceName: string): Promise<readonly FilterDifference[]>
 }
+
+/** `object` in the words of nft. */
+export type FilterDifference = { object: string; is: 'missing' | 'changed' | 'added' }

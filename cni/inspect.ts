@@ -10,7 +10,7 @@ import type { HostSide } from './host-side.ts'
 /** One difference, in texts for a person. Without `is` the object is absent; without `should` it only has to be there. */
 export type Mismatch = {
   side: 'host' | 'pod'
-  kind: 'netns' | 'link' | 'sysctl' | 'address' | 'neighbour' | 'route'
+  kind: 'netns' | 'link' | 'sysctl' | 'address' | 'neighbour' | 'route' | 'nft'
   /** What the kernel calls it: `eth0 mtu`, `net.ipv4.conf.eth0.forwarding`, `10.0.0.5/32 dev eth0 protocol`. */
   object: string
   is?: string
@@ -27,8 +27,26 @@ export function formatMismatch({ side, kind, object, is, should }: Mismatch): st
 /** What the host side depends on beside the endpoint. */
 type HostFacts = { routeProtocol: number; podsFiltered: boolean }
 
-export function hostFacts(hostSide: Omit<HostSide, 'applied'>): HostFacts {
+export function hostFacts(hostSide: Pick<HostSide, 'routeProtocol' | 'podsFiltered'>): HostFacts {
   return { routeProtocol: hostSide.routeProtocol(), podsFiltered: hostSide.podsFiltered() }
+}
+
+/** The filter of pods' packets, of which a part is for this interface. */
+export async function inspectFilter(hostSide: HostSide, interfaceName: string): Promise<Mismatch[]> {
+  const there = { changed: 'changed', added: 'there' }
+  const should = { changed: 'as the agent writes it', added: 'absent' }
+  try {
+    return (await hostSide.filterDifferences(interfaceName)).map(({ object, is }) =>
+      is === 'missing' ? nftMismatch(object) : { ...nftMismatch(object), is: there[is], should: should[is] },
+    )
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error
+    return [{ ...nftMismatch('tables'), is: error.message, should: 'readable' }]
+  }
+}
+
+function nftMismatch(object: string): Mismatch {
+  return { side: 'host', kind: 'nft', object }
 }
 
 /** Both sides. `hostMac`: what the host side must have; absent: what it has. An absent link ends the comparison. */

@@ -8,6 +8,7 @@ import { addressTable } from '../kernel/reconcile/addresses.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { LinkTable } from '../kernel/reconcile/links.ts'
 import { fdbTable, namedNeighbour, neighbourTable } from '../kernel/reconcile/neighbours.ts'
+import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
 import { NftTables } from '../kernel/reconcile/nft-tables.ts'
 import {
   addressKey,
@@ -60,7 +61,6 @@ export class Applier {
   readonly #destinations = new Set<string>()
   readonly #now: () => number
   readonly #strays = new Map<string, number>()
-  /** Links that the next pass asks the kernel for. */
   /** Links that the next pass asks the kernel for. */
   readonly #toLookAt = new Set<string>()
   readonly #podFilterKey: string
@@ -237,6 +237,11 @@ export class Applier {
   /** How many packets the pod filter has dropped, by the reason. */
   droppedPackets(): Promise<ReadonlyMap<string, number>> {
     return this.#nft.counted()
+  }
+
+  /** What the pod filter lacks in the kernel now, in itself or for one interface. Rejects with `KernelError`. */
+  filterDifferences(interfaceName: string): Promise<NftDifference[]> {
+    return this.#nft.differences(interfaceName)
   }
 
   /** Whether something unknown on a pod's interface still waits for its grace to end. */

@@ -6,6 +6,7 @@ import { type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
+import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
 import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import { Backoff } from '../lib/backoff.ts'
@@ -191,6 +192,11 @@ export class Felix {
   /** How many packets the pod filter has dropped since it was written, by the reason. Empty where it cannot be read. */
   droppedPackets(): Promise<ReadonlyMap<string, number>> {
     return this.#applier.droppedPackets()
+  }
+
+  /** What the pod filter lacks in the kernel now, in itself or for one interface. Rejects with `KernelError`. */
+  filterDifferences(interfaceName: string): Promise<readonly NftDifference[]> {
+    return this.#applier.filterDifferences(interfaceName)
   }
 
   /** Resolves as soon as everything told so far is in the kernel and nothing is refused. */

@@ -4,14 +4,14 @@ import { endpointOf } from '../adopt.ts'
 import type { CniDeps } from '../deps.ts'
 import type { PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
-import { formatMismatch, hostFacts, inspect } from '../inspect.ts'
+import { formatMismatch, hostFacts, inspect, inspectFilter } from '../inspect.ts'
 import { followMac } from '../pod-repair.ts'
 import type { CheckRequest } from '../request.ts'
 import type { CniResult } from '../result.ts'
 
 /**
  * Rejects with `CniError` broken that names every mismatch: links, MACs, MTU, sysctls, addresses, neighbours and routes of
- * both sides, the reserved addresses, and what the runtime was told. What later plugins added is not looked at.
+ * both sides, the filter of its packets, the reserved addresses, and what the runtime was told. What later plugins added is not looked at.
  */
 export async function check(request: CheckRequest, deps: CniDeps): Promise<void> {
   const { containerID, ifname, conf } = request
@@ -21,7 +21,9 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
   const endpoint = await withMacOfChain(known, told, deps)
   const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac
   const expected = { ...hostFacts(deps.hostSide), hostMac }
-  const faults = (await inspect(deps.kernel, endpoint, expected)).mismatches.map(formatMismatch)
+  const { mismatches } = await inspect(deps.kernel, endpoint, expected)
+  const filter = await inspectFilter(deps.hostSide, endpoint.interfaceName)
+  const faults = [...mismatches, ...filter].map(formatMismatch)
   const held = deps.ipam.held().get(endpoint.handle) ?? []
   for (const address of endpoint.addresses) {
     if (!held.some(has => has.address === address)) faults.push(`${address} is not reserved any more`)

@@ -18,7 +18,7 @@ export function tableChanges(program: NftProgram, seen: NftProgram | undefined):
   const after = program.chains.flatMap(chain => {
     const wanted = rulesOf(program.rules, chain)
     const there = rulesOf(seen.rules, chain)
-    if (isDeepStrictEqual(wanted.map(essence), there.map(essence))) return []
+    if (isDeepStrictEqual(wanted.map(ruleEssence), there.map(ruleEssence))) return []
     const { kind, family, table, name } = chain
     const emptied: NftChange = { verb: 'flush', object: { kind, family, table, name } }
     return [emptied, ...wanted.map((object): NftChange => ({ verb: 'add', object }))]
@@ -39,13 +39,13 @@ function contents({ chains, rules }: NftProgram): NftChange[] {
 /** A table with other flags may be one that does nothing (`dormant`). */
 function sameFrame({ table, sets, chains }: NftProgram, seen: NftProgram): boolean {
   return (
-    flagsOf(table) === flagsOf(seen.table) &&
+    tableFlags(table) === tableFlags(seen.table) &&
     isDeepStrictEqual(byName(sets, setEssence), byName(seen.sets, setEssence)) &&
     isDeepStrictEqual(byName(chains, chainEssence), byName(seen.chains, chainEssence))
   )
 }
 
-function flagsOf({ flags = 0 }: NftTable): number {
+export function tableFlags({ flags = 0 }: NftTable): number {
   return flags
 }
 
@@ -58,18 +58,19 @@ export function setEssence({ type, data, flags = [], timeoutMs }: NftSet): unkno
   return [type, data, [...flags].sort(), timeoutMs]
 }
 
-function chainEssence({ base }: NftChain): unknown {
+/** Where packets enter it; undefined for one that only jumps lead to. */
+export function chainEssence({ base }: NftChain): unknown {
   if (base === undefined) return undefined
   const { type, hook, priority, policy = 'accept', devices = [] } = base
   return [type, hook, priority, policy, devices]
 }
 
-function rulesOf(rules: readonly NftRule[], { name }: NftChain): NftRule[] {
+export function rulesOf(rules: readonly NftRule[], { name }: NftChain): NftRule[] {
   return rules.filter(({ chain }) => chain === name)
 }
 
 /** What a rule does, without its number and without what its counters have counted. */
-function essence({ expressions, comment }: NftRule): unknown {
+export function ruleEssence({ expressions, comment }: NftRule): unknown {
   return [comment, expressions.map(step => (step.type === 'counter' ? { type: 'counter' } : defined(step)))]
 }
 

@@ -14,6 +14,7 @@ import type {
   NftSet,
   NftTable,
 } from '../port/nftables.ts'
+import { elementDifferences, type NftDifference, tableDifference } from './nft-differences.ts'
 import { setEssence, type TableChanges, tableChanges } from './nft-match.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
@@ -161,6 +162,27 @@ export class NftTables {
           if (step.type === 'counter') counted.set(comment, (counted.get(comment) ?? 0) + Number(step.packets ?? 0n))
     }
     return counted
+  }
+
+  /**
+   * What of our tables, and of the elements of one interface, is not in the kernel now as it is wanted: the first thing of
+   * each table, and every element. Reads and changes nothing; a table that this kernel cannot have is passed over. Rejects
+   * with `KernelError`.
+   */
+  async differences(interfaceName: string): Promise<NftDifference[]> {
+    const found: NftDifference[] = []
+    const ofInterface = (each: NamedNftElement) => each.interfaceName === interfaceName
+    const wanted = [...this.#elements.wanted().values()].filter(ofInterface)
+    for (const [key, program] of this.#programs) {
+      if (this.#lacking.has(key)) continue
+      const { family, name } = program.table
+      const ruleset = await this.#kernel.nftables({ family, name })
+      const difference = tableDifference(program, ruleset)
+      if (difference !== undefined) found.push(difference)
+      const inTable = wanted.filter(each => tableOf(each) === key)
+      found.push(...elementDifferences(inTable, elementsOf(ruleset).filter(ofInterface)))
+    }
+    return found
   }
 
   async #rulesOf({ family, name }: TableName): Promise<readonly NftRule[]> {

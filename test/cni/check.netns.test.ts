@@ -67,6 +67,51 @@ asRoot('CHECK names each mismatch on the host: state, MTU, MAC, sysctl, neighbou
   }),
 )
 
+asRoot(
+  'CHECK names what the filter of pods’ packets lacks: an element, a rule, a chain, a table, and what is too much',
+  t =>
+    withNode(async node => {
+      const netns = node.pod()
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+      const checked = async () => {
+        const check = await node.run('CHECK', { CNI_NETNS: netns }, conf({ prevResult: result }))
+        return check.code === 0 ? [] : String(check.json?.['msg']).split('; ')
+      }
+      t.deepEqual(await checked(), [])
+      await node.felix.close() // felix would restore everything within a second
+      const [address, name] = [addressOf(result), result.interfaces[0]!.name]
+      const after = async (...args: string[]) => {
+        t.is((await node.exec(node.netns, 'nft', ...args)).code, 0, args.join(' '))
+        return checked()
+      }
+      const element = (text: string) => `{ "${name}" . ${text} }`
+      t.deepEqual(await after('delete', 'element', 'inet', 'margay', 'pod_ipv4', element(address)), [
+        `nft element inet margay pod_ipv4 { ${name} . ${address} } on the host is missing`,
+      ])
+      t.deepEqual(await after('add', 'element', 'inet', 'margay', 'pod_ipv4', element('192.0.2.9')), [
+        `nft element inet margay pod_ipv4 { ${name} . ${address} } on the host is missing`,
+        `nft element inet margay pod_ipv4 { ${name} . 192.0.2.9 } on the host is there, not absent`,
+      ])
+      t.is(
+        (await after('insert', 'rule', 'inet', 'margay', 'from_pod', 'accept'))[0],
+        'nft rule 1 of inet margay from_pod on the host is there, not absent',
+      )
+      t.is(
+        (await after('flush', 'chain', 'inet', 'margay', 'prerouting'))[0],
+        'nft rule 1 of inet margay from_pod on the host is there, not absent',
+      )
+      t.is(
+        (await after('flush', 'chain', 'inet', 'margay', 'from_pod'))[0],
+        'nft rule 1 of inet margay from_pod "loopback destination" on the host is missing',
+      )
+      t.is(
+        (await after('delete', 'chain', 'inet', 'margay', 'forward'))[0],
+        'nft chain inet margay forward on the host is missing',
+      )
+      t.is((await after('delete', 'table', 'arp', 'margay')).at(-2), 'nft table arp margay on the host is missing')
+    }),
+)
+
 asRoot('ADD writes the route to a pod with the configured protocol, and CHECK expects it', t =>
   withNode(async node => {
     const netns = node.pod()

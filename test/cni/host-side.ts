@@ -31,6 +31,7 @@ export function felixFor(
       applied: id => felix.applied(id),
       routeProtocol: () => felix.podRouteProtocol,
       podsFiltered: () => felix.podsFiltered,
+      filterDifferences: name => felix.filterDifferences(name),
     },
   }
 }

@@ -1,0 +1,80 @@
+// What of our tables of nftables is not in the kernel as it should be, in the words of nft: for CHECK, which changes
+// nothing. Pure.
+import { isDeepStrictEqual } from 'node:util'
+import type { NftRule } from '../port/nftables.ts'
+import { chainEssence, ruleEssence, rulesOf, setEssence, tableFlags } from './nft-match.ts'
+import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
+
+/** `object` is what nft calls it: `rule inet margay prerouting "redirect"`. `added`: nobody wants it there. */
+export type NftDifference = { object: string; is: 'missing' | 'changed' | 'added' }
+
+/** The first difference between a table without its elements and what is in the kernel; undefined when there is none. */
+export function tableDifference(program: NftProgram, seen: NftProgram | undefined): NftDifference | undefined {
+  const name = nftTableKey(program.table)
+  if (seen === undefined) return { object: `table ${name}`, is: 'missing' }
+  if (tableFlags(program.table) !== tableFlags(seen.table)) return { object: `table ${name}`, is: 'changed' }
+  return (
+    namedDifference(`set ${name}`, program.sets, seen.sets, setEssence) ??
+    namedDifference(`chain ${name}`, program.chains, seen.chains, chainEssence) ??
+    ruleDifference(name, program, seen)
+  )
+}
+
+/** The elements of one interface that are missing, and those that nobody wants there. */
+export function elementDifferences(
+  wanted: readonly NamedNftElement[],
+  seen: readonly NamedNftElement[],
+): NftDifference[] {
+  const [there, right] = [new Set(seen.map(nftElementKey)), new Set(wanted.map(nftElementKey))]
+  return [
+    ...wanted.filter(each => !there.has(nftElementKey(each))).map(each => difference(each, 'missing')),
+    ...seen.filter(each => !right.has(nftElementKey(each))).map(each => difference(each, 'added')),
+  ]
+}
+
+function difference({ family, table, set, words }: NamedNftElement, is: NftDifference['is']): NftDifference {
+  return { object: `element ${family} ${table} ${set} { ${words.join(' . ')} }`, is }
+}
+
+function namedDifference<T extends { name: string }>(
+  what: string,
+  wanted: readonly T[],
+  seen: readonly T[],
+  essenceOf: (object: T) => unknown,
+): NftDifference | undefined {
+  for (const each of wanted) {
+    const there = seen.find(({ name }) => name === each.name)
+    if (there === undefined) return { object: `${what} ${each.name}`, is: 'missing' }
+    if (!isDeepStrictEqual(essenceOf(there), essenceOf(each))) return { object: `${what} ${each.name}`, is: 'changed' }
+  }
+  const added = seen.find(({ name }) => !wanted.some(each => each.name === name))
+  return added && { object: `${what} ${added.name}`, is: 'added' }
+}
+
+/** The order of the rules of a chain counts: one that stands at another place is a difference too. */
+function ruleDifference(table: string, program: NftProgram, seen: NftProgram): NftDifference | undefined {
+  for (const chain of program.chains) {
+    const [wanted, there] = [rulesOf(program.rules, chain), rulesOf(seen.rules, chain)]
+    const same = (i: number) => isDeepStrictEqual(essenceAt(wanted, i), essenceAt(there, i))
+    const at = Array.from({ length: Math.max(wanted.length, there.length) }, (_, i) => i).find(i => !same(i))
+    if (at === undefined) continue
+    const is = there.length < wanted.length ? 'missing' : there.length > wanted.length ? 'added' : 'changed'
+    const object = `rule ${at + 1} of ${table} ${chain.name}${describe(is === 'added' ? there[at] : wanted[at])}`
+    return { object, is }
+  }
+  return undefined
+}
+
+function essenceAt(rules: readonly NftRule[], i: number): unknown {
+  const rule = rules[i]
+  return rule && ruleEssence(rule)
+}
+
+/** Its comment, or where it leads to. */
+function describe(rule: NftRule | undefined): string {
+  if (rule?.comment !== undefined) return ` "${rule.comment}"`
+  const jumps = rule?.expressions.flatMap(step =>
+    step.type === 'immediate' && 'data' in step && 'chain' in step.data ? [step.data.chain] : [],
+  )
+  return jumps?.[0] === undefined ? '' : ` (jump ${jumps[0]})`
+}
