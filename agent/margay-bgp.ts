@@ -6,6 +6,7 @@ import { Command, Option } from 'commander'
 import { ConfigError } from '../bgp/file/faults.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
+import { portHolder } from '../kernel/port-holder.ts'
 import { discoverNeighbour } from '../kernel/router-advertisement.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { keepProcess } from '../lib/clock.ts'
@@ -17,7 +18,7 @@ async function main(): Promise<void> {
   const { config, level } = usage()
   const log = createLog('margay-bgp', level)
   const daemon = new BgpDaemon(config, {
-    transport: new TcpTransport(sockets),
+    transport: new TcpTransport({ ...sockets, portHolder }),
     openSink: target => new KernelSink(openKernel(), target, log),
     discover: discoverNeighbour,
     log,

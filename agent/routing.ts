@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
-import type { Listener, RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
+import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
@@ -14,6 +14,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { BgpListener } from './bgp-listener.ts'
 import type { PeerChange } from './cluster/peers.ts'
 import type { Announced } from './cluster/pools.ts'
 import type { PeerOrigin } from './cluster/sessions.ts'
@@ -69,7 +70,7 @@ export class Routing {
   #trust: Trust = { own: [], pools: [] }
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Omit<SpeakerIdentity, 'ipv6Address'> | undefined
-  #ipv6: { address: string; listener: Listener | undefined } | undefined
+  readonly #listeners: { ipv4?: BgpListener; ipv6?: BgpListener } = {}
   #speaker: Speaker | undefined
   #restarting: boolean
   #cancelConvergence: Cancel = () => undefined
@@ -83,7 +84,8 @@ export class Routing {
   /** Sets what is fixed for the life of a speaker. Another identity resets all sessions. */
   async identify({ ipv6Address, ...identity }: SpeakerIdentity): Promise<void> {
     if (!isDeepStrictEqual(identity, this.#identity)) await this.#startAnew(identity)
-    await this.#listenIpv6(ipv6Address)
+    // another IPv6 address, which comes and goes with the use of IPv6, leaves the other sessions alone
+    await this.#listen('ipv6', ipv6Address)
   }
 
   async #startAnew(identity: Omit<SpeakerIdentity, 'ipv6Address'>): Promise<void> {
@@ -92,25 +94,28 @@ export class Routing {
     if (this.#identity !== undefined)
       log.warn(change, 'the identity of the BGP speaker changed: all sessions are reset')
     this.#identity = identity
+    await this.#listen('ipv4', undefined)
+    await this.#listen('ipv6', undefined)
     await this.#speaker?.close({ graceful: false })
     this.#handOver()
     const speaker = this.#start(identity)
     this.#speaker = speaker
-    this.#ipv6 = undefined
     for (const { config } of this.#peers.values()) speaker.setPeer(this.#inEffect(config))
     for (const block of this.#announced.values()) this.#announce(speaker, block)
-    const { address, port } = identity
-    await this.#listen(speaker, { address, port })
+    await this.#listen('ipv4', identity.address)
   }
 
-  /** Another IPv6 address, which comes and goes with the use of IPv6, leaves the other sessions alone. */
-  async #listenIpv6(address: string | undefined): Promise<void> {
-    if (address === this.#ipv6?.address || this.#speaker === undefined || this.#identity === undefined) return
-    await this.#ipv6?.listener?.close()
-    this.#ipv6 = undefined
-    if (address === undefined) return
-    const listener = await this.#listen(this.#speaker, { address, port: this.#identity.port })
-    this.#ipv6 = { address, listener }
+  /** Listens at another address of a family, or at none. */
+  async #listen(family: 'ipv4' | 'ipv6', address: string | undefined): Promise<void> {
+    if (address === this.#listeners[family]?.address) return
+    await this.#listeners[family]?.close()
+    delete this.#listeners[family]
+    if (address === undefined || this.#speaker === undefined || this.#identity === undefined) return
+    const { clock, log } = this.#deps
+    const at = { address, port: this.#identity.port }
+    const listener = new BgpListener(at, { speaker: this.#speaker, clock, log })
+    this.#listeners[family] = listener
+    await listener.open()
   }
 
   /** Sets and ends sessions. */
@@ -165,9 +170,11 @@ export class Routing {
     return routeAnswer(prefix, this.#speaker?.explain(prefix))
   }
 
-  /** What peers outside the cluster do that they must not. */
+  /** What peers outside the cluster do that they must not, and addresses where none can connect. */
   refused(): Condition[] {
     const conditions: Condition[] = [...this.#overLimit].map(([name, detail]) => overLimit(name, detail))
+    const closed = [this.#listeners.ipv4, this.#listeners.ipv6].map(listener => listener?.condition())
+    conditions.push(...closed.filter(condition => condition !== undefined))
     for (const name of this.#outside.keys()) {
       const claimed = this.#claimedBy(name)
       if (claimed.length > 0) conditions.push(claimsOurs(name, claimed))
@@ -194,6 +201,7 @@ export class Routing {
   async close(): Promise<void> {
     this.#cancelConvergence()
     this.#cancelHandover()
+    await Promise.all([this.#listeners.ipv4?.close(), this.#listeners.ipv6?.close()])
     await this.#speaker?.close({ graceful: true })
   }
 
@@ -213,17 +221,6 @@ export class Routing {
       else this.#overLimit.delete(status.name)
     })
     return speaker
-  }
-
-  async #listen(speaker: Speaker, at: { address: string; port: number }): Promise<Listener | undefined> {
-    const { nodeName, log } = this.#deps
-    try {
-      return await speaker.listen(at)
-    } catch (error) {
-      // whatever the system refuses (a port in use, an address that went) leaves the sessions that we dial
-      log.error({ err: error, ...at }, `node ${nodeName} cannot listen for BGP; only sessions it dials will come up`)
-      return undefined
-    }
   }
 
   #inEffect(config: PeerConfig): PeerConfig {

@@ -7,6 +7,7 @@ import { answerCni } from '../cni/http.ts'
 import { openStore } from '../datastore/kube.ts'
 import type { Store } from '../datastore/port.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
+import { portHolder } from '../kernel/port-holder.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
@@ -48,7 +49,7 @@ export async function run(flags: Flags): Promise<void> {
   const lock = await reserveSocket(path)
   const store = reach(flags.kubeconfig, log)
   const kernel = openKernel()
-  const transport = new TcpTransport(sockets)
+  const transport = new TcpTransport({ ...sockets, portHolder })
   const agent = new NodeAgent(
     {
       ...{ nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },

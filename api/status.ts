@@ -61,6 +61,7 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'every BGPPeer for this node has become a session of its own, and the node has sessions',
   },
+  SessionsAccepted: { vital: false, promise: 'peers can connect to the BGP port of this node' },
   PrefixLimitsKept: { vital: false, promise: 'no peer outside the cluster announced more prefixes than it may' },
   BlocksOwned: { vital: false, promise: 'no block with pods of this node belongs to another node' },
   BlocksPublished: { vital: false, promise: 'the API server has the blocks of this node as they are' },

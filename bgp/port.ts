@@ -99,6 +99,8 @@ export type Sockets = {
   /** 0 accepts every TTL. */
   setMinTtl(fd: number, family: Family, ttl: number): void
   closeSocket(fd: number): void
+  /** The program that listens on a port of this host, for people; undefined: not known. */
+  portHolder?(port: number): Promise<string | undefined>
 }
 
 /** The best route of a prefix. `encapsulations`: tunnel types of RFC 9012 that the route carries (7 = IP-in-IP, 8 = VXLAN). */

@@ -76,6 +76,20 @@ export class TcpTransport implements Transport {
     options: { address: string; port: number; interface?: string; ttlSecurity?: number },
     accept: (connection: BgpConnection) => void,
   ): Promise<Listener> {
+    try {
+      return await this.#listen(options, accept)
+    } catch (error) {
+      const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
+      const holder = inUse ? await this.#sockets?.portHolder?.(options.port) : undefined
+      if (holder !== undefined) (error as Error).message += `: ${holder} listens there`
+      throw error
+    }
+  }
+
+  async #listen(
+    options: { address: string; port: number; interface?: string; ttlSecurity?: number },
+    accept: (connection: BgpConnection) => void,
+  ): Promise<Listener> {
     const family = familyOf(options.address)
     const server = createServer({ highWaterMark: WRITE_BUFFER, noDelay: true, pauseOnConnect: true })
     const fd = this.#listening(options)
