@@ -18,11 +18,11 @@ const WATCHED = [
 export type Watched = (typeof WATCHED)[number]
 
 export class ClusterView {
-  readonly #caches: Pick<Caches, 'of' | 'doubt'>
+  readonly #caches: Pick<Caches, 'of' | 'doubt' | 'retryNow'>
   readonly #cancels: Cancel[] = []
 
   /** Asks for the cache of each kind at once: what is asked for before the caches start has the last run's objects. */
-  constructor(caches: Pick<Caches, 'of' | 'doubt'>) {
+  constructor(caches: Pick<Caches, 'of' | 'doubt' | 'retryNow'>) {
     this.#caches = caches
     for (const kind of WATCHED) caches.of(kind)
   }
@@ -69,6 +69,11 @@ export class ClusterView {
   /** Objects that are not valid. */
   refused(): Condition[] {
     return WATCHED.flatMap(kind => refusedConditions(kind, this.#caches.of(kind).refused))
+  }
+
+  /** The way to the API server may be there again. */
+  retryNow(): void {
+    this.#caches.retryNow()
   }
 
   all<K extends Watched>(kind: K): readonly Resource<K>[] {

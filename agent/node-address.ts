@@ -140,6 +140,7 @@ export class OwnAddress {
       case 'link-gone':
         return this.#found?.uplink === event.link.name
       case 'route':
+      case 'route-gone':
         return this.#found === undefined && event.route.dst === '0.0.0.0/0'
       default:
         return false

@@ -84,6 +84,8 @@ export class NodeAgent {
   readonly events: EventRing
   #capabilities: Capabilities = { ipip: false, vxlan: false }
   #closed = false
+  /** Whether the API server may be written, when that was last looked at. */
+  #wasWritable = true
   #cancel: Cancel = () => undefined
 
   /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `FileInUse` or `ForeignJournal`. */
@@ -153,6 +155,8 @@ export class NodeAgent {
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
       podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
     })
+    this.#view.onState(() => this.#followWritable())
+    this.#view.onChange('Node', ({ key }) => key === node && this.#followWritable())
   }
 
   /** Adopts what earlier runs left and begins; resolves when CNI requests can be answered, at least with a refusal. */
@@ -273,6 +277,13 @@ export class NodeAgent {
     const { nodeName } = this.#options
     const nodes = this.#caches.of('Node')
     return nodes.synced && nodes.get(nodeName) === undefined ? `there is no Node ${nodeName}` : undefined
+  }
+
+  /** Blocks that waited because nothing might be written wait no longer. */
+  #followWritable(): void {
+    const isWritable = this.#unwritable() === undefined
+    if (isWritable && !this.#wasWritable) this.allocator.retryNow()
+    this.#wasWritable = isWritable
   }
 
   #self(): ObjectRef {

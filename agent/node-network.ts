@@ -18,6 +18,7 @@ import type { Log } from '../lib/log.ts'
 import { confirmationMs, type NodeFacts } from './cluster/nodes.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
+import { DefaultRoutes } from './default-routes.ts'
 import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
@@ -62,7 +63,10 @@ export class NodeNetwork {
   readonly #deps: NodeNetworkDeps
   readonly #feed: ClusterFeed
   readonly #own: OwnAddress
+  readonly #defaultRoutes: DefaultRoutes
   readonly #tunnels: TunnelAddresses
+  /** What IPAM refused for a tunnel may be given now. */
+  #mayBeGiven = false
   readonly #sessions: SessionLog
   readonly #publisher: NodePublisher
   readonly #kernelReady: KernelReady
@@ -90,7 +94,17 @@ export class NodeNetwork {
     this.#kernelReady = new KernelReady({ felix, clock, interfacePrefix, changed: () => this.report() })
     const report = (source: string, conditions: readonly Condition[]) => status.report(source, conditions)
     this.#feed = new ClusterFeed({ nodeName, view, felix, changed, report })
-    view.onState(changed)
+    this.#defaultRoutes = new DefaultRoutes({
+      ...{ kernel, clock, report: conditions => report('default routes', conditions) },
+      came: () => view.retryNow(),
+    })
+    const ask = (): void => {
+      this.#mayBeGiven = true
+      changed()
+    }
+    view.onState(ask)
+    for (const kind of ['IPPool', 'IPReservation', 'IPAMConfiguration'] as const) view.onChange(kind, ask)
+    view.onChange('Node', ({ key }) => key === nodeName && ask())
   }
 
   /** Begins: from now on own blocks are wanted in the kernel, and announced as soon as there is a speaker. */
@@ -98,7 +112,9 @@ export class NodeNetwork {
     const { allocator, felix } = this.#deps
     this.#facts = facts
     felix.configure({ capabilities: facts.capabilities })
+    this.#defaultRoutes.start()
     allocator.onBlocks(() => {
+      this.#mayBeGiven = true
       this.#tellBlocks()
       this.changed()
     })
@@ -166,6 +182,7 @@ export class NodeNetwork {
     this.#closed = true
     this.#publisher.close()
     this.#own.close()
+    this.#defaultRoutes.close()
     this.#kernelReady.close()
     this.#tunnels.close()
     await this.#passes
@@ -187,6 +204,8 @@ export class NodeNetwork {
     const own = await this.#lookForOwn()
     if (own === undefined || this.#closed) return
     this.#tunnels.need(felix.tunnelsNeeded())
+    if (this.#mayBeGiven) this.#tunnels.retryNow()
+    this.#mayBeGiven = false
     // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it
     if (this.#tunnels.asking) return
     this.#describe(own)
@@ -202,7 +221,10 @@ export class NodeNetwork {
     const before = this.#own.found
     const ipv6 = view.all('IPPool').some(({ spec }) => !spec.disabled && familyOf(spec.cidr) === 'ipv6')
     const own = await this.#own.look({ node: view.get('Node', nodeName), ipv6 })
-    if (this.#lastOwn !== undefined && !isDeepStrictEqual(own, before)) this.#deps.store.dropConnections()
+    if (this.#lastOwn !== undefined && !isDeepStrictEqual(own, before)) {
+      this.#deps.store.dropConnections()
+      view.retryNow()
+    }
     this.#lastOwn = own ?? this.#lastOwn
     // felix follows the MTU of an uplink itself
     if (own !== undefined && own.uplink !== before?.uplink) felix.configure({ uplinkMtu: own.mtu })

@@ -65,12 +65,18 @@ export class TunnelAddresses {
     }
   }
 
+  /** What was refused may be given now: pools, reservations or blocks changed. */
+  retryNow(): void {
+    if (this.#refused.length > 0 && !this.#running) void this.#assign()
+  }
+
   close(): void {
     this.#closed = true
     this.#cancel()
   }
 
   async #assign(): Promise<void> {
+    this.#cancel()
     this.#again = true
     if (this.#running) return
     this.#running = true

@@ -29,6 +29,7 @@ export type ObjectRef = { kind: ObjectKind; name: string; namespace?: string }
  */
 export const CONDITION_TYPES = {
   NodeAddressKnown: { vital: true, promise: 'this node has an address for its sessions and tunnels' },
+  DefaultRouteKept: { vital: false, promise: 'this node has the default route that it had' },
   NodeObjectKnown: { vital: true, promise: 'the cluster has the Node object of this node' },
   KernelProgrammed: {
     vital: true,

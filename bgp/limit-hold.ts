@@ -33,7 +33,7 @@ export class LimitHold {
 export function limitReason(error: ProtocolError, restartSeconds: number | undefined): DownReason {
   const remedy =
     restartSeconds === undefined
-      ? 'raise the limit or find out why, then clear the peer'
+      ? 'raise the limit, or find out why and clear the peer'
       : `tried again in ${restartSeconds} s`
   return { code: 'prefix-limit', detail: `${error.message}; ${remedy}` }
 }

@@ -177,6 +177,8 @@ export class Peer implements SessionOwner {
     if (next.disabled) this.stop(CEASE.shutdown, { code: 'admin-down', detail: 'disabled by configuration' })
     else if (!this.#started) this.start()
     else if (reasons.length > 0) this.reset(CEASE.configurationChange)
+    // the limit that holds it down is another one now
+    else if (this.#hold.active && !isDeepStrictEqual(old.prefixLimit, next.prefixLimit)) this.start()
     else this.#followOptions(old)
     return reasons
   }
@@ -381,6 +383,11 @@ export class Peer implements SessionOwner {
     const before = [old.password, old.multihop, old.ttlSecurity]
     const { password, multihop, ttlSecurity } = this.#config
     if (!isDeepStrictEqual(before, [password, multihop, ttlSecurity])) {
+      // whoever still waits for an answer to the old options would wait in vain
+      if (this.#up === undefined && !this.#hold.active) {
+        this.reset(CEASE.configurationChange)
+        return
+      }
       const options = { ...this.socketOptions(), password: password ?? '' }
       try {
         this.#sessions.setSocketOptions(options)

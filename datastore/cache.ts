@@ -31,6 +31,8 @@ const PATIENCE_MS = 2000
 const SLICE_ROWS = 500
 const SLICE_PAUSE_MS = 20
 const FIRST_RETRY_MS = 200
+/** One watch that is connected again lets the others try at once, no more often than this. */
+const HURRY_MS = 1000
 const MAX_RETRY_MS = 10_000
 /** Every API server has this namespace from its first start on, and it cannot be deleted. */
 const FIRST_NAMESPACE = 'default'
@@ -54,6 +56,8 @@ export class Caches {
   #writing: { cancel: Cancel; dueMs: number } | undefined
   #retrying: Cancel = () => undefined
   #patience: Cancel = () => undefined
+  #connecting = false
+  #hurriedMs = Number.NEGATIVE_INFINITY
   #refused = false
   readonly #trust: Trust
 
@@ -98,6 +102,7 @@ export class Caches {
     if (known !== undefined) return known as unknown as Cache<K>
     const cache = new KindCache<Kind>(kind, {
       ...{ log: this.#log, later: delayMs => this.#writeLater(delayMs), judge: () => this.#trust.judge() },
+      back: () => this.#hurryOthers(),
     })
     this.#caches.set(kind, cache)
     if (this.#started) this.#recall(cache)
@@ -114,6 +119,14 @@ export class Caches {
       for (const cache of this.#caches.values()) cache.stopWaiting()
     })
     void this.#connect()
+  }
+
+  /** The server, or the way to it, may be there again: nothing waits any longer for its next attempt. */
+  retryNow(): void {
+    if (!this.#started || this.#closed) return
+    this.#store.retryNow()
+    this.#trust.retryNow()
+    if (!this.#open) void this.#connect()
   }
 
   /** Ends the watches and writes what waits. */
@@ -136,6 +149,9 @@ export class Caches {
 
   /** Learns which server this is, trying until it answers; then starts the watches. */
   async #connect(): Promise<void> {
+    if (this.#connecting) return
+    this.#connecting = true
+    this.#retrying()
     try {
       const uid = await this.#serverUid()
       if (this.#closed) return
@@ -153,7 +169,17 @@ export class Caches {
       if (this.#closed) return
       for (const cache of this.#caches.values()) cache.connection({ connected: false, cause: error })
       this.#retrying = this.#clock.after(this.#backoff.next(), () => void this.#connect())
+    } finally {
+      this.#connecting = false
     }
+  }
+
+  /** The server answers one watch: the others need not wait. Seldom, as a server may break all watches again and again. */
+  #hurryOthers(): void {
+    const nowMs = this.#clock.monotonicMs()
+    if (nowMs - this.#hurriedMs < HURRY_MS) return
+    this.#hurriedMs = nowMs
+    this.retryNow()
   }
 
   /** Undefined where it may not be read: then nothing is resumed. A store without namespaces is always the same. */

@@ -49,7 +49,7 @@ export class ApiConnection {
       const response = await this.#send(call, signal)
       const text = await textOf(response)
       if (response.statusCode! >= 200 && response.statusCode! < 300) return this.#parsed(text)
-      throw failureOf(call, response.statusCode!, text)
+      throw this.#failureOf(call, response.statusCode!, text)
     } catch (error) {
       throw this.#translated(error, signal)
     }
@@ -65,7 +65,7 @@ export class ApiConnection {
         response.socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS)
         return this.#stream(response)
       }
-      throw failureOf(call, response.statusCode!, await textOf(response))
+      throw this.#failureOf(call, response.statusCode!, await textOf(response))
     } catch (error) {
       throw this.#translated(error, headers.signal)
     } finally {
@@ -141,9 +141,15 @@ export class ApiConnection {
     }
   }
 
+  #failureOf(call: Call, code: number, text: string): Error {
+    if (code === 401) this.#access.forget()
+    return failureOf(call, code, text)
+  }
+
   /** An error of the network or of TLS as `Unreachable`; one of the port, or of this program, as it is. */
   #translated(error: unknown, signal?: AbortSignal): unknown {
     if (!isNetworkError(error)) return error
+    this.#access.forget() // a certificate may have been replaced
     const why = signal?.aborted ? `no answer within ${this.#timeoutMs} ms` : error.message
     return new Unreachable(`cannot reach the API server at ${this.#access.server.origin}: ${why}`, { cause: error })
   }

@@ -24,6 +24,8 @@ export type Access = {
   viaProxy: boolean
   /** TLS options and headers of one request. Rejects with Unreachable when the credentials cannot be had now. */
   authenticate(): Promise<RequestOptions>
+  /** They did not work: what lies in files is read again for the next request. */
+  forget(): void
 }
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
@@ -64,11 +66,8 @@ export function accessOf({ kubeconfig, server, token, caData }: AccessOptions): 
 }
 
 function fromKubeconfig(path: string, asked: string | undefined, merged: boolean): Access {
-  const text = readFileSync(path, 'utf8')
-  const config: unknown = text.trimStart().startsWith('{') ? JSON.parse(text) : parse(text)
-  const context = named(config, 'contexts', 'context', isObject(config) ? config['current-context'] : undefined)
-  const cluster = named(config, 'clusters', 'cluster', context?.['cluster'])
-  const user = named(config, 'users', 'user', context?.['user']) ?? {}
+  let entries = entriesOf(path)
+  const { cluster, user } = entries
   if (merged) return fromClientNode(asked, undefined)
   if (cluster === undefined || typeof cluster['server'] !== 'string')
     throw new Error('the kubeconfig has no current context with a cluster: name a server')
@@ -78,6 +77,8 @@ function fromKubeconfig(path: string, asked: string | undefined, merged: boolean
   if (!isPlain) return fromClientNode(asked, { server: cluster['server'], proxy: cluster['proxy-url'] !== undefined })
   const folder = dirname(path)
   return plainAccess(cluster['server'], () => {
+    entries = entriesAgain(path) ?? entries
+    const { user, cluster = {} } = entries
     const token = textOf(user, 'token') ?? fileOf(user, 'tokenFile', folder)?.trim()
     return {
       headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
@@ -88,6 +89,27 @@ function fromKubeconfig(path: string, asked: string | undefined, merged: boolean
       ...(cluster['insecure-skip-tls-verify'] === true ? { rejectUnauthorized: false } : {}),
     }
   })
+}
+
+type Entries = { cluster: Record<string, unknown> | undefined; user: Record<string, unknown> }
+
+/** What the current context of a kubeconfig names. */
+function entriesOf(path: string): Entries {
+  const text = readFileSync(path, 'utf8')
+  const config: unknown = text.trimStart().startsWith('{') ? JSON.parse(text) : parse(text)
+  const context = named(config, 'contexts', 'context', isObject(config) ? config['current-context'] : undefined)
+  const cluster = named(config, 'clusters', 'cluster', context?.['cluster'])
+  return { cluster, user: named(config, 'users', 'user', context?.['user']) ?? {} }
+}
+
+/** The same of a file that may be gone, or half written, by now: then undefined. */
+function entriesAgain(path: string): Entries | undefined {
+  try {
+    const entries = entriesOf(path)
+    return entries.cluster === undefined ? undefined : entries
+  } catch {
+    return undefined // what the file said before still counts
+  }
 }
 
 function serviceAccount(): Access {
@@ -113,6 +135,9 @@ function plainAccess(server: string, read: () => RequestOptions): Access {
         throw noCredentials(error) // a file that is missing or may not be read
       }
       return known.options
+    },
+    forget: () => {
+      known = undefined
     },
   }
 }
@@ -141,6 +166,7 @@ function fromClientNode(path: string | undefined, known: { server: string; proxy
       }
       return options
     },
+    forget: () => undefined,
   }
 }
 

@@ -215,9 +215,10 @@ export function createFakeStore(): FakeStore {
       if (!connected) lost(watcher)
       else if (since === undefined || since < oldest || since > version) sync(watcher)
       else resume(watcher, since)
-      return { close: () => void watchers.delete(watcher) }
+      return { close: () => void watchers.delete(watcher), hurry: () => undefined }
     },
     dropConnections() {},
+    retryNow() {},
     async close() {
       closed = true
       watchers.clear()

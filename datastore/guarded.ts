@@ -40,6 +40,7 @@ export function guardedStore(store: Store, why: () => string | undefined): Store
     },
     watch: (kind, handlers, options) => store.watch(kind, handlers, options),
     dropConnections: () => store.dropConnections(),
+    retryNow: () => store.retryNow(),
     close: () => store.close(),
   }
 }

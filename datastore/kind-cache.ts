@@ -47,6 +47,8 @@ type KindDeps = {
   later(delayMs: number): void
   /** The server told what may not be believed: `believe` or `doubt` follows. */
   judge(): void
+  /** The watch is connected, and was not. */
+  back(): void
 }
 
 /** The cache of one kind, driven by `Caches`. */
@@ -184,6 +186,7 @@ export class KindCache<K extends Kind> implements Cache<K> {
     if (news || usable || otherCause) this.#tellState()
     // it may be another server that answers now
     if (back) this.#deps.judge()
+    if (connected && news) this.#deps.back()
   }
 
   /** The server takes too long to answer: the items of the last run are good enough until it does. */

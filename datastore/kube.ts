@@ -141,6 +141,7 @@ class KubeStore implements Store {
         watch.close()
         this.#watches.delete(tracked)
       },
+      hurry: () => watch.hurry(),
     }
     this.#watches.add(tracked)
     return tracked
@@ -148,6 +149,10 @@ class KubeStore implements Store {
 
   dropConnections(): void {
     this.#connection.drop()
+  }
+
+  retryNow(): void {
+    for (const watch of this.#watches) watch.hurry()
   }
 
   async close(): Promise<void> {

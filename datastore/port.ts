@@ -78,7 +78,11 @@ export type WatchHandlers<K extends Kind> = {
   connection?(state: { connected: boolean; cause?: Error }): void
 }
 
-export type Watch = { close(): void }
+export type Watch = {
+  close(): void
+  /** Ends a pause between two attempts: what they failed by may be over. */
+  hurry(): void
+}
 
 /** `subresource: 'status'` where only that may be written. `applyAs`: the patch is what this manager wants to own. */
 export type PatchOptions = { namespace?: string; subresource?: 'status'; applyAs?: string }
@@ -109,6 +113,8 @@ export type Store = {
    * under way are rejected as unreachable, watches go on from their version over new connections.
    */
   dropConnections(): void
+  /** The server, or the way to it, may be there again: no watch waits any longer for its next attempt. */
+  retryNow(): void
   /** Ends every watch and connection. */
   close(): Promise<void>
 }

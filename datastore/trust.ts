@@ -38,6 +38,8 @@ export class Trust {
   #again = false
   #closed = false
   #retry: Cancel = () => undefined
+  /** The server did not answer when it was looked at. */
+  #unanswered = false
   #deadline: Cancel = () => undefined
 
   constructor(deps: TrustDeps) {
@@ -52,6 +54,11 @@ export class Trust {
   judge(): void {
     this.#again = true
     if (!this.#judging) void this.#judge()
+  }
+
+  /** The server may answer again: where it did not, it is asked at once. */
+  retryNow(): void {
+    if (this.#unanswered) this.judge()
   }
 
   async accept(): Promise<void> {
@@ -73,6 +80,7 @@ export class Trust {
       this.#retry()
       const verdict = await this.#verdict()
       if (this.#closed) break
+      this.#unanswered = verdict === 'no answer'
       if (verdict === 'no answer') this.#retry = this.#deps.clock.after(AGAIN_MS, () => this.judge())
       else if (verdict === undefined) this.#believe()
       else this.#doubtIt(verdict)

@@ -67,6 +67,7 @@ class RunningWatch<T> implements Watch {
   #cause: string | undefined
   #version: string | undefined
   #stream: WatchStream | undefined
+  #endPause: () => void = () => undefined
 
   constructor(source: WatchSource<T>, handlers: Handlers<T>, timing: WatchTiming, since: string | undefined) {
     this.#source = source
@@ -82,6 +83,10 @@ class RunningWatch<T> implements Watch {
     this.#closed = true
     this.#stream?.destroy()
     this.#ended.resolve()
+  }
+
+  hurry(): void {
+    this.#endPause()
   }
 
   async run(): Promise<void> {
@@ -202,6 +207,7 @@ class RunningWatch<T> implements Watch {
 
   #pause(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
+    this.#endPause = resolve
     const cancel = this.#timing.clock.after(this.#backoff.next(), resolve)
     return Promise.race([promise, this.#ended.promise]).finally(cancel)
   }

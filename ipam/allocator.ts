@@ -100,6 +100,12 @@ export class NodeAllocator implements Allocator {
     await this.#claims.close()
   }
 
+  /** The API server may be written again: nothing waits any longer for its next attempt. */
+  retryNow(): void {
+    this.#claims.retryNow()
+    this.#keepSpare()
+  }
+
   /** Publishes what is waiting, now: for a graceful stop. Rejects when the API server cannot be reached. */
   flush(): Promise<void> {
     return this.#claims.flush()

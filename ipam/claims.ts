@@ -190,6 +190,11 @@ export class Claims {
     })
   }
 
+  /** What kept blocks from being published may be over: no pass waits any longer. */
+  retryNow(): void {
+    this.#queue.hurry()
+  }
+
   /** Publishes all that is waiting, now. Rejects when something could not be published. */
   flush(): Promise<void> {
     return this.#queue.flush()

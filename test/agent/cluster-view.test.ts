@@ -18,6 +18,7 @@ class StateCaches {
   readonly listeners = new Set<() => void>()
 
   readonly doubt = undefined
+  retryNow(): void {}
 
   of<K extends Kind>(kind: K): Cache<K> {
     const state = this.states.get(kind) ?? { synced: false, connected: false }

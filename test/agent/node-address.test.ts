@@ -168,3 +168,32 @@ test('closed, it asks no more', async t => {
   own.close()
   t.is(clock.pending, 0)
 })
+
+test('the second default route that left the choice open goes, and the address is chosen at once', async t => {
+  const { kernel, clock, ifindex } = await aMachine(['192.0.2.11'])
+  const eth1 = await kernel.createLink({ kind: 'dummy', name: 'eth1' })
+  await kernel.setLink('eth1', { up: true })
+  await kernel.addAddress({ ifindex: eth1.index, address: '198.51.100.7', length: 24, scope: ROUTE_SCOPE.universe })
+  const second = {
+    dst: '0.0.0.0/0',
+    table: ROUTE_TABLE.main,
+    type: 'unicast',
+    protocol: ROUTE_PROTOCOL.static,
+  } as const
+  const route = { ...second, scope: 0, gateway: '198.51.100.1', ifindex: eth1.index, metric: 5 }
+  await kernel.changeRoutes([
+    { verb: 'delete', route: { ...second, scope: 0, gateway: '192.0.2.1', ifindex } },
+    { verb: 'add', route: { ...second, scope: 0, gateway: '192.0.2.1', ifindex, metric: 10 } },
+    { verb: 'add', route },
+  ])
+  await kernel.addAddress({ ifindex: eth1.index, address: '198.51.100.8', length: 24, scope: ROUTE_SCOPE.universe })
+  let asked = 0
+  const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: 'auto', changed: () => asked++ })
+  t.teardown(() => own.close())
+  t.is(await own.look({ node: undefined, ipv6: false }), undefined)
+  asked = 0
+  await kernel.changeRoutes([{ verb: 'delete', route }])
+  for (let i = 0; i < 5; i++) await new Promise(setImmediate)
+  t.true(asked > 0)
+  t.is((await own.look({ node: undefined, ipv6: false }))?.address, '192.0.2.11')
+})

@@ -1,6 +1,7 @@
 // Which Node object is this machine's, and whose an address is.
 import test from 'ava'
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import { ManualClock } from '../../lib/clock.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
 import { aCluster, cni, eventually, learnedRoutes, startAgent } from './machines.ts'
 
@@ -28,6 +29,33 @@ test('without its Node object a node is not ready, serves no pod and claims no b
     () => agent.ready(),
     ready => ready,
   )
+})
+
+test('blocks wait no longer once the Node of this node is there', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const clock = new ManualClock()
+  const agent = await startAgent(t, machines[0], store, network, clock)
+  const pass = async (ms: number) => {
+    clock.advance(ms)
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+  }
+  for (let i = 0; i < 100 && !agent.ready(); i++) await pass(50)
+  const adding = cni(agent, 'ADD', 'c1')
+  for (let i = 0; i < 100; i++) await pass(10)
+  t.is((await adding).exitCode, 0)
+  const pods = async () => {
+    const blocks = await store.list('IPAMBlock')
+    return blocks.flatMap(({ spec }) => spec.attributes).filter(({ secondary }) => secondary?.['type'] === undefined)
+  }
+  t.is((await pods()).length, 1)
+  await store.delete('Node', 'n1')
+  const deleting = cni(agent, 'DEL', 'c1')
+  for (let i = 0; i < 200; i++) await pass(2000)
+  t.is((await deleting).exitCode, 0)
+  t.is((await pods()).length, 1, 'nothing is written without the Node')
+  await store.create('Node', aNode('n1'))
+  for (let i = 0; i < 5; i++) await pass(10)
+  t.is((await pods()).length, 0)
 })
 
 test('a left-over Node with the address of a living node and another VTEP takes no tunnel away, and is the one that is told', async t => {

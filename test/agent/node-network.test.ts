@@ -206,3 +206,26 @@ test('closed, a node begins no pass and leaves no timer', async t => {
     [],
   )
 })
+
+test('a pool that changes, and blocks that come, let a tunnel without an address ask again at once', async t => {
+  const { see, asked, store, own, clock } = await aNetwork(t, { tunnels: { ipip: true, vxlan: false } })
+  await see()
+  const refuse = async () => {
+    asked.at(-1)!({ refused: 'exhausted', message: 'no pool', remedy: 'add one' })
+    await turns()
+  }
+  for (let i = 0; i < 8; i++) {
+    await refuse()
+    clock.advance(10_000)
+    await turns()
+  }
+  await refuse()
+  const before = asked.length
+  await store.create('IPPool', aPool('b', { cidr: '10.99.0.0/16' }))
+  await turns()
+  t.is(asked.length, before + 1)
+  await refuse()
+  own('10.99.0.0/26')
+  await turns()
+  t.is(asked.length, before + 2)
+})

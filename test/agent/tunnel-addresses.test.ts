@@ -132,3 +132,21 @@ test('closed, it asks no more', async t => {
   tunnels.close()
   t.is(clock.pending, 0)
 })
+
+test('what was refused is asked for at once when it may be given now, not after the pause of an old refusal', async t => {
+  const { tunnels, clock, fill, asked } = aNode()
+  tunnels.retryNow()
+  t.is(asked.length, 0)
+  fill(true)
+  tunnels.need({ ipip: true, vxlan: false })
+  await turns()
+  for (let i = 0; i < 5; i++) {
+    clock.advance(10_000)
+    await turns()
+  }
+  fill(false)
+  tunnels.retryNow()
+  await turns()
+  t.is(tunnels.addresses.ipip, `10.0.0.${asked.length}`)
+  t.is(clock.pending, 0)
+})

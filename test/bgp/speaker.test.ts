@@ -332,3 +332,36 @@ test('a call that is refused has an error with a code, and so has a socket optio
     'closed',
   )
 })
+
+/** Many faults, so that the pauses between attempts are long. */
+async function failForLong(net: Pair, failed: () => boolean): Promise<boolean> {
+  for (let i = 0; i < 12; i++) {
+    net.clock.advance(60_000)
+    await settle()
+  }
+  return failed()
+}
+
+test('a wrong AS that is corrected is tried at once, however long the pause after the old fault was to be', async t => {
+  const net = await pair({ a: { asn: 65009 }, b: { asn: 65008 } })
+  await bringUp(net)
+  t.true(await failForLong(net, () => reasonOf(net.a, 'b')?.code === 'wrong-as'))
+  net.a.setPeer({ ...net.toB, asn: 65002 })
+  net.b.setPeer({ ...net.toA, asn: 65001 })
+  await settle()
+  t.is(stateOf(net.a, 'b'), 'Established')
+  await net.close()
+})
+
+test('a prefix limit that is raised lets the peer come back at once', async t => {
+  const net = await pair({ a: { prefixLimit: { max: 1 } } })
+  net.b.announce({ prefix: '198.51.100.0/24' })
+  net.b.announce({ prefix: '198.51.101.0/24' })
+  await bringUp(net)
+  t.true(await failForLong(net, () => reasonOf(net.a, 'b')?.code === 'prefix-limit'))
+  net.a.setPeer({ ...net.toB, prefixLimit: { max: 10 } })
+  net.b.clear('a', 'hard')
+  await settle()
+  t.is(stateOf(net.a, 'b'), 'Established')
+  await net.close()
+})

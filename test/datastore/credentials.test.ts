@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -99,4 +99,19 @@ test('a server that is named needs no kubeconfig', async t => {
   const access = accessOf({ server: 'http://127.0.0.1:6480', token: 'x', caData: 'the CA' })
   t.is(access.server.origin, 'http://127.0.0.1:6480')
   t.deepEqual(await access.authenticate(), { headers: { authorization: 'Bearer x' }, ca: 'the CA' })
+})
+
+test('credentials that did not work are read again at the next request, those of the kubeconfig itself too', async t => {
+  const { path, put } = aKubeconfig(t, {}, { token: 'old' })
+  const access = accessOf({ kubeconfig: path })
+  const token = async () => (await access.authenticate()).headers
+  t.deepEqual(await token(), { authorization: 'Bearer old' })
+  const text = readFileSync(path, 'utf8')
+  put('config', text.replace('token: old', 'token: new'))
+  t.deepEqual(await token(), { authorization: 'Bearer old' }, 'files are not read for each request')
+  access.forget()
+  t.deepEqual(await token(), { authorization: 'Bearer new' })
+  put('config', 'half a fi')
+  access.forget()
+  t.deepEqual(await token(), { authorization: 'Bearer new' }, 'a file that is being written says nothing new')
 })

@@ -139,6 +139,50 @@ test('another server behind the same address is found when the connection is bac
   caches.close()
 })
 
+test('when one watch is connected again the others try at once, no more often than once a second', async t => {
+  const server = await aServer()
+  const [database, clock] = [openDatabase(':memory:'), new ManualClock()]
+  let [hurried, identified] = [0, 0]
+  const counted: FakeStore = {
+    ...server,
+    retryNow: () => void hurried++,
+    get: (...args) => {
+      identified++
+      return server.get(...args)
+    },
+  }
+  const caches = openCaches(counted, { database, clock, log: silentLog, self: 'n1' })
+  for (const kind of KINDS) caches.of(kind)
+  server.disconnect()
+  caches.start()
+  for (let i = 0; i < 8; i++) {
+    await settled(server)
+    clock.advance(10_000)
+  }
+  await settled(server)
+  server.reconnect()
+  const before = identified
+  caches.retryNow()
+  await settled(server)
+  t.is(identified, before + 1, 'which server it is was asked at once')
+  t.true(KINDS.every(kind => caches.of(kind).connected))
+  hurried = 0
+  for (let i = 0; i < 3; i++) {
+    server.disconnect()
+    await settled(server)
+    server.reconnect()
+    await settled(server)
+  }
+  t.true(hurried <= 1, `${hurried}`)
+  clock.advance(1000)
+  server.disconnect()
+  await settled(server)
+  server.reconnect()
+  await settled(server)
+  t.true(hurried >= 1)
+  caches.close()
+})
+
 test('after the time that a person has set, what the server says is taken', async t => {
   const server = await aServer()
   const { caches, clock } = await aWorld(server, { acceptAfterMs: 3_600_000 })

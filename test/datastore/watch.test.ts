@@ -312,3 +312,18 @@ test('after a server was away for an hour the watch goes on from its version at 
   t.is(script.opened.at(-1), '102')
   watch.close()
 })
+
+test('a watch that waits for its next attempt makes it at once when it is told to hurry', async t => {
+  const script = new Script().answers(new Unreachable('away'), new Unreachable('away'), new Unreachable('away'), ['a'])
+  const watch = script.start() as { close(): void; hurry(): void }
+  await settle()
+  for (let i = 0; i < 2; i++) {
+    script.clock.advance(10_000)
+    await settle()
+  }
+  t.is(script.listed, 3)
+  watch.hurry()
+  await settle()
+  t.deepEqual(script.lines, ['sync a'])
+  watch.close()
+})

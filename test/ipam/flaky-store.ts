@@ -82,6 +82,7 @@ export function flakyStore(store: Store, random: () => number): { store: Store; 
       )
     },
     dropConnections: () => undefined,
+    retryNow: () => undefined,
     close: () => store.close(),
   }
   const release = (count: number): void => {

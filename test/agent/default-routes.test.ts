@@ -1,0 +1,85 @@
+// A default route that goes while everything else works: what is told, when, and that its return is no news for long.
+import test, { type ExecutionContext } from 'ava'
+import { DefaultRoutes } from '../../agent/default-routes.ts'
+import type { Condition } from '../../api/status.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { ManualClock } from '../../lib/clock.ts'
+
+const turns = async () => {
+  for (let i = 0; i < 10; i++) await new Promise(setImmediate)
+}
+
+async function aMachine(t: ExecutionContext) {
+  const kernel = new FakeWorld().kernel()
+  const clock = new ManualClock()
+  const { index: ifindex } = await kernel.createLink({ kind: 'dummy', name: 'eth0' })
+  await kernel.setLink('eth0', { up: true })
+  await kernel.addAddress({ ifindex, address: '192.0.2.11', length: 24, scope: ROUTE_SCOPE.universe })
+  await kernel.addAddress({ ifindex, address: '2001:db8::b', length: 64, scope: ROUTE_SCOPE.universe })
+  let told: readonly Condition[] = []
+  let came = 0
+  const followed = new DefaultRoutes({ kernel, clock, report: conditions => (told = conditions), came: () => came++ })
+  t.teardown(() => followed.close())
+  const route = (verb: 'add' | 'delete', dst: string, gateway: string) => {
+    const common = { table: ROUTE_TABLE.main, type: 'unicast', protocol: ROUTE_PROTOCOL.static, scope: 0 } as const
+    return kernel.changeRoutes([{ verb, route: { ...common, dst, gateway, ifindex } }])
+  }
+  const pass = async (ms: number) => {
+    await turns()
+    clock.advance(ms)
+    await turns()
+    clock.advance(0)
+    await turns()
+  }
+  return { kernel, followed, route, pass, told: () => told, came: () => came }
+}
+
+for (const [family, dst, gateway, command] of [
+  ['IPv4', '0.0.0.0/0', '192.0.2.1', 'ip route add default via 192.0.2.1 dev eth0'],
+  ['IPv6', '::/0', '2001:db8::1', 'ip -6 route add default via 2001:db8::1 dev eth0'],
+] as const)
+  test(`a lost ${family} default route is told with the route that was there and how to put it back, until it is there`, async t => {
+    const { followed, route, pass, told, came } = await aMachine(t)
+    await route('add', dst, gateway)
+    followed.start()
+    await pass(1000)
+    t.is(came(), 1)
+    await route('delete', dst, gateway)
+    await pass(1000)
+    t.deepEqual(told(), [], 'a route that is renewed goes for a moment')
+    await pass(3000)
+    const [condition] = told()
+    t.like(condition, { type: 'DefaultRouteKept', status: 'False', reason: 'DefaultRouteLost' })
+    t.deepEqual(condition?.object, { kind: 'Route', name: dst })
+    t.true(condition?.message.includes(`default via ${gateway} dev eth0`), condition?.message)
+    t.true(condition?.remedy.includes(command), condition?.remedy)
+    await route('add', dst, gateway)
+    await pass(1000)
+    t.deepEqual(told(), [])
+    t.is(came(), 2, 'whoever waits for the API server may try again')
+  })
+
+test('a machine that never had a default route is told nothing, and a route that was replaced is there', async t => {
+  const { followed, route, pass, told } = await aMachine(t)
+  followed.start()
+  await pass(10_000)
+  t.deepEqual(told(), [])
+  await route('add', '0.0.0.0/0', '192.0.2.1')
+  await pass(1000)
+  await route('delete', '0.0.0.0/0', '192.0.2.1')
+  await route('add', '0.0.0.0/0', '192.0.2.254')
+  await pass(10_000)
+  t.deepEqual(told(), [])
+})
+
+test('a default route that the kernel dropped without a word, as its link went down, is missed', async t => {
+  const { kernel, followed, route, pass, told } = await aMachine(t)
+  await route('add', '0.0.0.0/0', '192.0.2.1')
+  followed.start()
+  await pass(1000)
+  await kernel.setLink('eth0', { up: false })
+  await pass(1000)
+  await pass(4000)
+  t.is(told().find(({ object }) => object?.name === '0.0.0.0/0')?.reason, 'DefaultRouteLost')
+})

@@ -1,0 +1,72 @@
+// A pause after an old fault must not delay the cure of a new one. So every file that waits longer from attempt to attempt
+// is in a table: what ends its pause at once, and the test that shows it, or why nothing can.
+import test from 'ava'
+import { files, textOf } from './source.ts'
+
+const ROOMS = ['agent', 'bgp', 'cni', 'datastore', 'felix', 'ipam', 'kernel', 'lib']
+const GROWS = /new Backoff\(|mostIdleHoldSeconds \?\?|2 \*\* Math\.min/
+
+/** `test` is a file and a title; without one the text says why no event can end the pause. */
+const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: string, title: string] }>> = {
+  'agent/node-address.ts': {
+    by: 'addresses, default routes and links of the kernel, and the Node object',
+    test: [
+      'test/agent/node-address.test.ts',
+      'the second default route that left the choice open goes, and the address is chosen at once',
+    ],
+  },
+  'agent/node-publisher.ts': {
+    by: 'each change of the cluster, and the state of the watches',
+    test: [
+      'test/agent/node-publisher.test.ts',
+      'a Node that is missing is tried again until it is there, with the latest facts',
+    ],
+  },
+  'agent/tunnel-addresses.ts': {
+    by: 'pools, reservations, blocks and the Node object',
+    test: [
+      'test/agent/node-network.test.ts',
+      'a pool that changes, and blocks that come, let a tunnel without an address ask again at once',
+    ],
+  },
+  'bgp/bmp/collector.ts': {
+    by: 'nothing tells that a collector is there; another entry in the file is another collector',
+  },
+  'bgp/fsm/step.ts': {
+    by: 'another configuration of the peer; a cure at the other end tells nothing, so agents wait 5 s at the most',
+    test: [
+      'test/bgp/speaker.test.ts',
+      'a wrong AS that is corrected is tried at once, however long the pause after the old fault was to be',
+    ],
+  },
+  'datastore/cache.ts': {
+    by: 'a default route that comes, another address of the node',
+    test: [
+      'test/datastore/trust.test.ts',
+      'when one watch is connected again the others try at once, no more often than once a second',
+    ],
+  },
+  'datastore/watch.ts': {
+    by: 'another watch that is connected, a default route that comes, another address of the node',
+    test: [
+      'test/datastore/watch.test.ts',
+      'a watch that waits for its next attempt makes it at once when it is told to hurry',
+    ],
+  },
+  'felix/loop.ts': {
+    by: 'each change that felix is told, each event of the kernel about what it wants, and each new refusal',
+    test: ['test/felix/suite.ts', 'a refusal that lasts does not delay the next try after a new one'],
+  },
+  'ipam/publish-queue.ts': {
+    by: 'the connection of the watch, the Node object of this node, a server that is believed again',
+    test: ['test/agent/node-identity.test.ts', 'blocks wait no longer once the Node of this node is there'],
+  },
+  'lib/backoff.ts': { by: 'it counts the delays' },
+}
+
+test('every pause that grows has an entry in the table, and the test of the entry is there', t => {
+  const found = files.filter(file => ROOMS.includes(file.split('/')[0]!) && GROWS.test(textOf(file)))
+  t.deepEqual(found.sort(), Object.keys(ENDED_BY).sort())
+  for (const [file, { test: shown }] of Object.entries(ENDED_BY))
+    if (shown !== undefined) t.true(textOf(shown[0]).includes(shown[1]), `${file}: ${shown[1]}`)
+})
