@@ -325,7 +325,7 @@ export class NodeAllocator implements Allocator {
       const wanted = 'refused' in pools ? [] : pools
       const owned = this.#own().filter(({ block }) => familyOf(block.cidr) === family)
       const serving = owned.filter(({ block }) => wanted.some(({ spec }) => contains(spec.cidr, block.cidr)))
-      let free = sum(serving.map(({ block }) => freeCount(block, inputs)))
+      let free = serving.reduce((sum, { block }) => sum + freeCount(block, inputs), 0)
       const last = serving.at(-1)
       if (wanted.length > 0 && (last === undefined || free <= lowWater(last.block.cidr)))
         this.#claimSpare(wanted, inputs)
@@ -392,10 +392,6 @@ function freeCount(block: Block, inputs: Inputs): number {
   if (inputs.reserved.length === 0) return block.free.length
   const usable = reservedAside(inputs)
   return block.free.filter(ordinal => usable(addressAt(block.cidr, ordinal))).length
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((a, b) => a + b, 0)
 }
 
 function textsOf(attributes: AssignRequest['attributes']): Record<string, string> {

@@ -8,6 +8,13 @@ const GROWS = /new Backoff\(|mostIdleHoldSeconds \?\?|2 \*\* Math\.min/
 
 /** `test` is a file and a title; without one the text says why no event can end the pause. */
 const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: string, title: string] }>> = {
+  'agent/bgp-listener.ts': {
+    by: 'another port or address; whoever has the port goes without a word, so it is 5 s at the most',
+    test: [
+      'test/agent/bgp-listener.test.ts',
+      'another listenPort cures a port that is in use at once, and an old port is not tried again',
+    ],
+  },
   'agent/node-address.ts': {
     by: 'addresses, default routes and links of the kernel, and the Node object',
     test: [
