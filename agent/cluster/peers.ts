@@ -367,7 +367,7 @@ function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly string[]
     message: `${formatRef(winner)} and ${formatRef(loser)} name the same ${what} ${named}${more}; ${formatRef(winner)} is used`,
     remedy:
       loser.kind === 'Node'
-        ? `delete ${formatRef(loser)} if its machine is gone, or give it an address of its own`
+        ? `delete ${formatRef(loser)} if its machine is gone, or give it addresses of its own`
         : `change or delete ${formatRef(loser)} or ${formatRef(winner)}`,
     object: loser,
   })

@@ -34,7 +34,7 @@ export class StatusModel {
     for (const type of TYPES) this.#keptSinceMs.set(type, deps.clock.wallMs())
   }
 
-  /** Replaces everything that `source` had to say; only what is not well is reported. Two sources never share a key. */
+  /** Replaces everything that `source` had to say; only what is not well is reported. What several say of one object is one condition. */
   report(source: string, conditions: readonly Condition[]): void {
     const changes = new Map<string, Condition | undefined>(conditions.map(each => [conditionKey(each), each]))
     for (const key of this.#sources.get(source)?.keys() ?? []) if (!changes.has(key)) changes.set(key, undefined)
@@ -55,7 +55,8 @@ export class StatusModel {
         known.set(key, { ...condition, sinceMs: same ? old.sinceMs : nowMs })
       } else if (old !== undefined) {
         known.delete(key)
-        changed.push({ ...kept(old.type), object: old.object })
+        const left = this.#sources.values().some(others => others.has(key))
+        if (!left) changed.push({ ...kept(old.type), object: old.object })
         if (!this.#isBroken(old.type)) this.#keptSinceMs.set(old.type, nowMs)
       }
     }
@@ -77,7 +78,10 @@ export class StatusModel {
   }
 
   #wrong(): Condition[] {
-    return [...this.#sources.values()].flatMap(conditions => [...conditions.values()])
+    const byKey = new Map<string, Condition>()
+    for (const conditions of this.#sources.values())
+      for (const [key, condition] of conditions) byKey.set(key, together(byKey.get(key), condition))
+    return [...byKey.values()]
   }
 
   #isBroken(type: ConditionType): boolean {
@@ -97,4 +101,12 @@ export class StatusModel {
     const text = message === '' ? type : `${type}: ${message}`
     this.#deps.record({ type: 'ConditionChanged', object: object ?? this.#deps.node, reason, message: text })
   }
+}
+
+/** What two sources say of one promise about one object. */
+function together(one: Condition | undefined, other: Condition): Condition {
+  if (one === undefined) return other
+  const both = (field: 'message' | 'remedy') => [...new Set([one[field], other[field]])].join('; ')
+  const sinceMs = Math.min(one.sinceMs ?? Infinity, other.sinceMs ?? Infinity)
+  return { ...one, message: both('message'), remedy: both('remedy'), sinceMs }
 }

@@ -122,7 +122,7 @@ function duplicate(holder: string, name: string): Condition {
     object: { kind: 'Node', name },
     reason: 'DuplicateVtep',
     message: `nodes ${holder} and ${name} share an address, VTEP address or VTEP MAC; ${holder} has it, and ${name} gets no tunnel`,
-    remedy: `delete Node ${name} if its machine is gone, or give it an address and a VTEP of its own`,
+    remedy: `delete Node ${name} if its machine is gone, or give it addresses of its own`,
   })
 }
 

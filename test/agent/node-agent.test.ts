@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { FakeStore } from '../../datastore/fake.ts'
+import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { aNode, aPool, aResource } from '../datastore/objects.ts'
 import { aCluster, cni, eventually, learnedRoutes, type Machine, ownRoutes, startAgent } from './machines.ts'
@@ -348,4 +349,26 @@ test('an API server restored from nothing takes no route, block or session away,
     () => learnedRoutes(machines[0]),
     seen => `${seen}` === `${routes}`,
   )
+})
+
+test('as soon as an API server is believed again, what was refused meanwhile is published, however long that was', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const clock = new ManualClock()
+  const agent = await startAgent(t, machines[0], store, network, clock)
+  const turns = async (ms: number) => {
+    clock.advance(ms)
+    for (let i = 0; i < 50; i++) await new Promise(setImmediate)
+  }
+  const published = () => agent.conditions().find(({ type }) => type === 'BlocksPublished')?.status
+  for (let i = 0; i < 20; i++) await turns(500)
+  t.is(published(), 'True')
+  const names = agent.allocator.blocks().map(({ cidr }) => cidr.replace(/[./]/g, '-'))
+  store.forget([['IPPool', 'pool'], ...names.map(name => ['IPAMBlock', name] as const)])
+  for (let i = 0; i < 200; i++) await turns(1000)
+  t.is(published(), 'False')
+  await store.create('IPPool', aPool('pool', { cidr: '10.244.0.0/16', ipipMode: 'CrossSubnet' }))
+  await agent.acceptCluster()
+  for (let i = 0; i < 3; i++) await turns(1)
+  t.is(published(), 'True')
+  t.is((await store.list('IPAMBlock')).length, names.length)
 })

@@ -30,6 +30,25 @@ test('every type of the table is shown, once as kept or once per object that bre
   )
 })
 
+test('what two sources say of one object is one condition, which is kept when neither says it any more', t => {
+  const { model, events } = aModel()
+  const twin = (message: string) =>
+    broken('AddressesUnique', { reason: 'Twice', message, remedy: 'delete it', object: { kind: 'Node', name: 'old' } })
+  model.report('felix', [twin('one VTEP')])
+  model.report('peers', [twin('one address')])
+  const rows = () => model.conditions().filter(({ type }) => type === 'AddressesUnique')
+  t.is(rows().length, 1)
+  t.like(rows()[0], { message: 'one VTEP; one address', remedy: 'delete it', sinceMs: 0 })
+  model.report('felix', [])
+  t.like(rows(), [{ status: 'False', message: 'one address' }])
+  model.report('peers', [])
+  t.like(rows(), [{ status: 'True' }])
+  t.deepEqual(
+    events.map(({ reason }) => reason),
+    ['Twice', 'Twice', 'Ok'],
+  )
+})
+
 test('only vital conditions decide readiness; one that is not known yet is not kept', t => {
   const { model } = aModel()
   t.true(model.ready())
