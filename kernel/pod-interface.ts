@@ -49,7 +49,10 @@ export function hostSide(pod: PodInterface, routeProtocol: number): InterfaceSid
   return {
     name,
     mtu,
-    sysctls: families.flatMap(family => HOST_SYSCTLS[family].map(setting => sysctl(family, name, setting))),
+    sysctls: [
+      ...GUARDS.map(([family, setting]) => sysctl(family, name, setting)),
+      ...families.flatMap(family => HOST_SYSCTLS[family].map(setting => sysctl(family, name, setting))),
+    ],
     addresses: families.includes('ipv6')
       ? [{ address: GATEWAY.ipv6, length: 64, scope: ROUTE_SCOPE.link, noDad: true }]
       : [],
@@ -88,6 +91,17 @@ export function podSide(pod: PodInterface, hostMac: string): InterfaceSide {
 
 type Setting = readonly [group: 'conf' | 'neigh', name: string, value: string, needs?: 'pod filter']
 
+/**
+ * Of every pod's interface, since a pod can send packets of a family that it has no address of: no routers are learned,
+ * and no packet says where the node shall send it on, past what was judged by its first destination.
+ */
+const GUARDS: readonly [Family, Setting][] = [
+  ['ipv4', ['conf', 'accept_source_route', '0']],
+  ['ipv6', ['conf', 'accept_ra', '0']],
+  ['ipv6', ['conf', 'seg6_enabled', '0']],
+  ['ipv6', ['conf', 'rpl_seg_enabled', '0']],
+]
+
 const HOST_SYSCTLS: Record<Family, readonly Setting[]> = {
   ipv4: [
     ['conf', 'proxy_arp', '1'],
@@ -96,7 +110,6 @@ const HOST_SYSCTLS: Record<Family, readonly Setting[]> = {
     ['neigh', 'proxy_delay', '0'],
   ],
   ipv6: [
-    ['conf', 'accept_ra', '0'],
     ['conf', 'accept_dad', '0'],
     ['conf', 'disable_ipv6', '0'],
     ['conf', 'forwarding', '1'],

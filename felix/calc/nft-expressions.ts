@@ -59,9 +59,17 @@ export function isUdp(side: 'sport' | 'dport', port: number): Steps {
 
 /** `icmp type TYPE` or `icmpv6 type TYPE`. */
 export function isIcmp(family: Family, type: number): Steps {
+  return [...readIcmpType(family), equals(hex(type, 1))]
+}
+
+/** `icmpv6 type < 128`: every error, of types to come too (RFC 4443 §2.1). */
+export function isIcmpv6Error(): Steps {
+  return [...readIcmpType('ipv6'), { type: 'cmp', op: 'lt', from: 1, value: hex(128, 1) }]
+}
+
+function readIcmpType(family: Family): Steps {
   const protocol = family === 'ipv4' ? 'icmp' : 'icmpv6'
-  const field: Field = { base: 'transport', offset: 0, length: 1 }
-  return [...ofFamily(family), ...ofProtocol(protocol), read(field, 1), equals(hex(type, 1))]
+  return [...ofFamily(family), ...ofProtocol(protocol), read({ base: 'transport', offset: 0, length: 1 }, 1)]
 }
 
 /** `iifname . SOURCE != @set`; the family is known by then. */

@@ -1,7 +1,7 @@
 // The packets that are dropped whatever a policy says: what pods send under addresses of others, what only routers and
-// DHCP servers send, errors about packets that were not sent to them, tunnel packets of pods to nodes, tunnel packets to this node that no node sent, and what pods send
-// to loopback addresses, which `route_localnet` would let in. Two tables, because ARP has a family of its own. Each rule
-// looks one key up in a set, so that its cost is the same for any number of pods and nodes.
+// DHCP servers send, errors about packets that were not sent to them, tunnel packets to this node or through it that no
+// node sent, and what pods send to loopback addresses, which `route_localnet` would let in. Two tables, because ARP has a
+// family of its own. Each rule looks keys up in sets, so that its cost is the same for any number of pods and nodes.
 // Hazards: packets of pods are judged before connection tracking (priority raw), so that what is dropped leaves no entry;
 // tunnel packets are judged after DNAT, which can lead to a node too; a masquerading node gives a pod's packet its own
 // address, so tunnel packets count only at the one address that the other nodes send them to.
@@ -15,6 +15,7 @@ import {
   destinationStartsWith,
   fromInterfaces,
   isIcmp,
+  isIcmpv6Error,
   isIpip,
   isUdp,
   jump,
@@ -47,10 +48,11 @@ const RAW = -300
 const FILTER = -5
 
 const LOOPBACK_OCTET = 127
-const DHCP_SERVER_PORT = { ipv4: 67, ipv6: 547 } as const
-const ICMP_REDIRECT = 5
+const FAMILIES = ['ipv4', 'ipv6'] as const
+const DHCP_PORT = { ipv4: { server: 67, client: 68 }, ipv6: { server: 547, client: 546 } } as const
+const ICMP = { redirect: 5, routerAdvertisement: 9 } as const
 /** Destination unreachable (too big for a link among them), time exceeded, parameter problem. */
-const ICMP_ERRORS = { ipv4: [3, 11, 12], ipv6: [1, 2, 3, 4] } as const
+const ICMP_ERRORS = [3, 11, 12] as const
 const ICMPV6 = { routerAdvertisement: 134, neighbourAdvertisement: 136, redirect: 137 } as const
 
 /** Both tables by key, for the nodes' tunnels as they are. */
@@ -79,16 +81,7 @@ export function podFilterPrograms(
       rules: [
         ...podRules(inet),
         inet.rule('prerouting', [...fromPods, ...jump('from_pod')]),
-        inet.drop('forward', 'IP-in-IP of a pod to a node', [
-          ...fromPods,
-          ...destination('ipv4', 'in', NODES),
-          ...isIpip(),
-        ]),
-        inet.drop('forward', 'VXLAN of a pod to a node', [
-          ...fromPods,
-          ...destination('ipv4', 'in', NODES),
-          ...isUdp('dport', tunnels.vxlanPort),
-        ]),
+        ...forwardRules(inet.drop, tunnels),
         ...tunnelRules(inet.drop, tunnels),
       ],
     },
@@ -115,28 +108,46 @@ function podRules({ drop, rule: plain }: Table): NftRule[] {
     rule('no IPv6 source', sourceIs('ipv6', '::')),
     rule('foreign IPv6 source', [...ofFamily('ipv6'), ...sourceNotOfInterface('ipv6', POD_IPV6)]),
     rule('router advertisement', isIcmp('ipv6', ICMPV6.routerAdvertisement)),
+    rule('router advertisement', isIcmp('ipv4', ICMP.routerAdvertisement)),
     rule('foreign neighbour advertisement', [
       ...isIcmp('ipv6', ICMPV6.neighbourAdvertisement),
       ...targetNotOfInterface(POD_IPV6),
     ]),
     rule('redirect', isIcmp('ipv6', ICMPV6.redirect)),
-    rule('redirect', isIcmp('ipv4', ICMP_REDIRECT)),
-    rule('DHCP server', [...ofFamily('ipv4'), ...isUdp('sport', DHCP_SERVER_PORT.ipv4)]),
-    rule('DHCP server', [...ofFamily('ipv6'), ...isUdp('sport', DHCP_SERVER_PORT.ipv6)]),
-    ...errorRules('ipv4', POD_IPV4),
-    ...errorRules('ipv6', POD_IPV6),
+    rule('redirect', isIcmp('ipv4', ICMP.redirect)),
+    ...FAMILIES.flatMap(family => [
+      // clients take answers from any port
+      rule('DHCP server', [...ofFamily(family), ...isUdp('sport', DHCP_PORT[family].server)]),
+      rule('DHCP server', [...ofFamily(family), ...isUdp('dport', DHCP_PORT[family].client)]),
+    ]),
+    ...ICMP_ERRORS.flatMap(type => errorRules('ipv4', isIcmp('ipv4', type), POD_IPV4)),
+    ...errorRules('ipv6', isIcmpv6Error(), POD_IPV6),
   ]
 
   /**
    * A pod reports an error only of a packet that was sent to it. Any other one would tell a node that the way to another
    * node takes small packets only. In two steps: what a fragment does not hold cannot be read, and then it is dropped.
    */
-  function errorRules(family: Family, addresses: string): NftRule[] {
-    return ICMP_ERRORS[family].flatMap(type => [
-      plain('from_pod', [...isIcmp(family, type), ...quotesPacketToInterface(family, addresses), ...RETURN]),
-      rule('error about the packet of another', isIcmp(family, type)),
-    ])
+  function errorRules(family: Family, isError: readonly NftExpression[], addresses: string): NftRule[] {
+    return [
+      plain('from_pod', [...isError, ...quotesPacketToInterface(family, addresses), ...RETURN]),
+      rule('error about the packet of another', isError),
+    ]
   }
+}
+
+/**
+ * Where packets to nodes come from a node, it sent them: from anybody else this node, or another one, could give them its
+ * own address when it masquerades, and a Service can lead them here from anywhere.
+ */
+function forwardRules(drop: Drop, { vxlanPort }: TunnelFacts): NftRule[] {
+  const guard = (name: string, match: readonly NftExpression[]) =>
+    drop('forward', `forwarded ${name} that no node sent`, [
+      ...match,
+      ...destination('ipv4', 'in', NODES),
+      ...source('ipv4', 'not in', NODES),
+    ])
+  return [guard('IP-in-IP', isIpip()), guard('VXLAN', isUdp('dport', vxlanPort))]
 }
 
 function tunnelRules(drop: Drop, { ipip, vxlan, vxlanPort }: TunnelFacts): NftRule[] {

@@ -103,12 +103,16 @@ test('a pod interface gets its neighbours and sysctls, and the host forwards', t
   t.deepEqual(
     sysctls.map(({ family, path, value }) => `${family} ${path.join('/')} ${value}`),
     [
+      'ipv4 conf/calia/accept_source_route 0',
       'ipv4 conf/calia/forwarding 1',
       'ipv4 conf/calia/proxy_arp 1',
       'ipv4 conf/calia/route_localnet 1',
       'ipv4 conf/eth0/forwarding 1',
       'ipv4 ip_forward 1',
       'ipv4 neigh/calia/proxy_delay 0',
+      'ipv6 conf/calia/accept_ra 0',
+      'ipv6 conf/calia/rpl_seg_enabled 0',
+      'ipv6 conf/calia/seg6_enabled 0',
     ],
   )
 })

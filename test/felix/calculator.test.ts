@@ -84,7 +84,7 @@ test('one change touches what depends on it and nothing else', t => {
   calculator.set('learned', '10.244.3.0/26', undefined)
   t.deepEqual(sizes(calculator), { route: 1 })
   calculator.set('endpoint', 'c', endpoint('c', '10.244.1.7'))
-  t.deepEqual(sizes(calculator), { link: 1, route: 1, neighbour: 1, sysctl: 4, nftElement: 3 })
+  t.deepEqual(sizes(calculator), { link: 1, route: 1, neighbour: 1, sysctl: 8, nftElement: 3 })
   calculator.set('remote', 'n3', { ...N3, vxlanTunnelMac: '66:00:00:00:00:33' })
   t.deepEqual(sizes(calculator), { neighbour: 1, fdb: 2 })
 })

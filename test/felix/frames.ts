@@ -17,8 +17,8 @@ import { addressBytes } from '../../lib/ip.ts'
 
 const AF_PACKET = 17
 const SOCK_DGRAM = 2
-export const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, vlan: 0x8100, ipv6: 0x86dd } as const
-export const IP_PROTOCOL = { icmp: 1, ipip: 4, udp: 17, icmpv6: 58, options: 60 } as const
+export const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, vlan: 0x8100, ipv6: 0x86dd, serviceVlan: 0x88a8 } as const
+export const IP_PROTOCOL = { icmp: 1, ipip: 4, udp: 17, fragment: 44, icmpv6: 58, options: 60 } as const
 
 const u16 = (value: number) => Uint8Array.of(value >> 8, value & 0xff)
 
@@ -45,6 +45,17 @@ export function ipv4(
   return Buffer.concat([header, payload])
 }
 
+/** A datagram with loose source routing (RFC 791 §3.1): whoever has the address `to` shall send it on to `via`. */
+export function sourceRouted({ from, to }: Ends, via: string, payload: Uint8Array): Buffer {
+  const header = Buffer.alloc(28)
+  header.set([0x47, 0, ...u16(28 + payload.length), 0, 0, 0, 0, 64, IP_PROTOCOL.udp])
+  header.set(addressBytes(from), 12)
+  header.set(addressBytes(to), 16)
+  header.set([131, 7, 4, ...addressBytes(via)], 20)
+  header.writeUInt16BE(checksum(header), 10)
+  return Buffer.concat([header, payload])
+}
+
 /** The Internet checksum (RFC 1071) of an even or odd number of octets, whose own field is 0. */
 export function checksum(octets: Buffer): number {
   let sum = 0
@@ -66,6 +77,11 @@ export function tagged(vlan: number, type: number, payload: Uint8Array): Buffer 
 /** An extension header of IPv6 without options (RFC 8200 §4.3), before the payload of this protocol. */
 export function extension(protocol: number, payload: Uint8Array): Buffer {
   return Buffer.concat([Uint8Array.of(protocol, 0, 1, 4, 0, 0, 0, 0), payload])
+}
+
+/** A fragment header of IPv6 (RFC 8200 §4.5) in front of a whole packet. */
+export function onlyFragment(protocol: number, payload: Uint8Array): Buffer {
+  return Buffer.concat([Uint8Array.of(protocol, 0, 0, 0, 0, 0, 0, 7), payload])
 }
 
 export function udp(sport: number, dport: number, payload: Uint8Array = Buffer.from('x')): Buffer {
@@ -113,6 +129,11 @@ export function sendFrame({ name }: { name: string }, interfaceName: string, fra
 
 type Listener = Disposable & { heard(): number }
 
+/** A raw socket for the packets of an IPv4 protocol that this namespace takes for its own. */
+export function listenRaw({ name }: { name: string }, protocol: number): Listener {
+  return runInNetns(netnsPath(name), () => listener(openSocket(SOCKET_FAMILY.ipv4, SOCKET_TYPE.raw, protocol, 'raw')))
+}
+
 /** A UDP socket in a namespace. `heard` counts the datagrams since it was last asked. */
 export function listenUdp({ name }: { name: string }, address: string, port: number): Listener {
   return runInNetns(netnsPath(name), () => {
@@ -123,8 +144,12 @@ export function listenUdp({ name }: { name: string }, address: string, port: num
     local.writeUInt16BE(port, 2)
     local.set(addressBytes(address), 4)
     bindSocket(fd, local, `${address}:${port}`)
-    return { heard: () => count(fd), [Symbol.dispose]: () => closeDescriptor(fd) }
+    return listener(fd)
   })
+}
+
+function listener(fd: number): Listener {
+  return { heard: () => count(fd), [Symbol.dispose]: () => closeDescriptor(fd) }
 }
 
 function count(fd: number): number {

@@ -21,8 +21,11 @@ import {
   icmp,
   ipv4,
   ipv6,
+  listenRaw,
   listenUdp,
+  onlyFragment,
   sendFrame,
+  sourceRouted,
   tagged,
   udp,
   vxlan,
@@ -47,8 +50,9 @@ const fromPod = (type: keyof typeof ETHERTYPE, payload: Buffer) =>
   ethernet({ from: POD_MAC, to: HOST_MAC }, ETHERTYPE[type], payload)
 const udp4 = (from: string, to: string, sport = 5000, dport = PORT) =>
   fromPod('ipv4', ipv4({ from, to }, IP_PROTOCOL.udp, udp(sport, dport)))
-const udp6 = (from: string, to: string, sport = 5000) =>
-  fromPod('ipv6', ipv6({ from, to }, IP_PROTOCOL.udp, udp(sport, PORT)))
+const udp6 = (from: string, to: string, sport = 5000, dport = PORT) =>
+  fromPod('ipv6', ipv6({ from, to }, IP_PROTOCOL.udp, udp(sport, dport)))
+const icmp4 = (type: number) => fromPod('ipv4', ipv4({ from: POD, to: NODE }, IP_PROTOCOL.icmp, icmp(type)))
 const icmp6 = (from: string, to: string, type: number, target = '::') =>
   fromPod('ipv6', ipv6({ from, to }, IP_PROTOCOL.icmpv6, icmp(type, ipv6Octets(target))))
 const arpFrom = (operation: 'request' | 'reply', from: string) =>
@@ -77,8 +81,8 @@ function error4(type: number, quoted: Buffer, which?: 'first fragment'): Buffer 
   return fromPod('ipv4', ipv4({ from: POD, to: NODE }, IP_PROTOCOL.icmp, message, which))
 }
 
-function error6(quoted: Buffer): Buffer {
-  return fromPod('ipv6', ipv6({ from: LINK_LOCAL, to: ALL_NODES }, IP_PROTOCOL.icmpv6, icmp(2, quoted)))
+function error6(quoted: Buffer, type = 2): Buffer {
+  return fromPod('ipv6', ipv6({ from: LINK_LOCAL, to: ALL_NODES }, IP_PROTOCOL.icmpv6, icmp(type, quoted)))
 }
 
 function vxlanToFarNode(): Buffer {
@@ -124,16 +128,35 @@ const FRAMES: readonly Frame[] = [
     fromPod('vlan', tagged(5, ETHERTYPE.ipv4, FROM_NODE)),
     undefined,
   ],
+  [
+    'the node’s address behind a priority tag of 802.1ad',
+    fromPod('serviceVlan', tagged(0, ETHERTYPE.ipv4, FROM_NODE)),
+    FOREIGN,
+  ],
+  [
+    'another’s ARP request behind a priority tag',
+    fromPod('vlan', tagged(0, ETHERTYPE.arp, arp('request', POD_MAC, { from: '10.244.1.6', to: '169.254.1.1' }))),
+    'foreign ARP sender',
+  ],
+  [
+    'a router advertisement in the only fragment of a packet',
+    fromPod('ipv6', ipv6({ from: LINK_LOCAL, to: ALL_NODES }, IP_PROTOCOL.fragment, onlyFragment(58, icmp(134)))),
+    'router advertisement',
+  ],
+  ['an IPv4 router advertisement', icmp4(9), 'router advertisement'],
   ['an IPv6 redirect', icmp6(LINK_LOCAL, ALL_NODES, 137), 'redirect'],
-  ['an IPv4 redirect', fromPod('ipv4', ipv4({ from: POD, to: NODE }, IP_PROTOCOL.icmp, icmp(5))), 'redirect'],
+  ['an IPv4 redirect', icmp4(5), 'redirect'],
   ['a DHCP offer', udp4(POD, '255.255.255.255', 67, 68), 'DHCP server'],
+  ['a DHCP offer from another port', udp4(POD, NODE, 6767, 68), 'DHCP server'],
   ['a DHCPv6 advertisement', udp6(LINK_LOCAL, ALL_NODES, 547), 'DHCP server'],
+  ['a DHCPv6 advertisement from another port', udp6(LINK_LOCAL, ALL_NODES, 5470, 546), 'DHCP server'],
   ['an error about a packet to it', error4(3, ipv4({ from: NODE, to: POD }, 17, udp(1, 2))), undefined],
   ['“too big” about VXLAN of its node', error4(3, vxlanToFarNode()), ERROR],
   ['the same in fragments', error4(3, vxlanToFarNode(), 'first fragment'), ERROR],
   ['“time exceeded” about another’s packet', error4(11, ipv4({ from: NODE, to: FAR_POD }, 17, udp(1, 2))), ERROR],
   ['an IPv6 error about a packet to it', error6(ipv6({ from: 'fe80::1', to: LINK_LOCAL }, 17, udp(1, 2))), undefined],
   ['an IPv6 error about another’s packet', error6(ipv6({ from: 'fe80::1', to: 'fe80::2' }, 17, udp(1, 2))), ERROR],
+  ['one of a type that is none yet', error6(ipv6({ from: 'fe80::1', to: 'fe80::2' }, 17, udp(1, 2)), 100), ERROR],
   ['another’s ARP request', arpFrom('request', '10.244.1.6'), 'foreign ARP sender'],
   ['another’s ARP reply', arpFrom('reply', '169.254.1.1'), 'foreign ARP sender'],
   [
@@ -142,12 +165,12 @@ const FRAMES: readonly Frame[] = [
       'ipv4',
       ipv4({ from: POD, to: FAR_NODE }, IP_PROTOCOL.ipip, ipv4({ from: POD, to: FAR_POD }, 17, udp(1, PORT))),
     ),
-    'IP-in-IP of a pod to a node',
+    'forwarded IP-in-IP that no node sent',
   ],
   [
     'VXLAN to the other node',
     fromPod('ipv4', ipv4({ from: POD, to: FAR_NODE }, IP_PROTOCOL.udp, udp(5000, 4789, inVxlan('n2')))),
-    'VXLAN of a pod to a node',
+    'forwarded VXLAN that no node sent',
   ],
   [
     'VXLAN to its own node',
@@ -165,6 +188,20 @@ else {
   sweep()
   let net: Net
   const healed: string[] = []
+  /** Sends, and waits until a rule has dropped so many packets more. */
+  const dropped = async ({ felix }: Node, name: string, send: () => void, packets = 1) => {
+    const count = async () => (await felix.droppedPackets()).get(name) ?? 0
+    const before = await count()
+    send()
+    await eventually(name, async () => (await count()) === before + packets)
+  }
+  /** Without the filter of the first node what was sent must arrive, or the test shows nothing. */
+  const withoutFilter = async ({ felix, host }: Node, body: () => Promise<void>) => {
+    await felix.close()
+    nft(netnsPath(host.name), ['delete', 'table', 'inet', 'margay'])
+    await body()
+    await restart()
+  }
   const restart = async () => {
     const [a] = net.nodes
     await a.felix.close()
@@ -206,9 +243,12 @@ else {
     const [a, b] = net.nodes
     using listener = listenUdp(b.pod, '0.0.0.0', PORT)
     const count = async (node: Node, name: string) => (await node.felix.droppedPackets()).get(name) ?? 0
-    const sent = await count(a, 'VXLAN of a pod to a node')
+    const sent = await count(a, 'forwarded VXLAN that no node sent')
     await sendPlainUdp(a.pod.name, FAR_NODE, inVxlan('n2'))
-    await eventually('its own node drops it', async () => (await count(a, 'VXLAN of a pod to a node')) === sent + 1)
+    await eventually(
+      'its own node drops it',
+      async () => (await count(a, 'forwarded VXLAN that no node sent')) === sent + 1,
+    )
     // even where its own node lets it out, no other node takes it
     await a.felix.close()
     nft(netnsPath(a.host.name), ['delete', 'table', 'inet', 'margay'])
@@ -266,6 +306,105 @@ else {
       t.false((await a.felix.droppedPackets()).has('IP-in-IP that no node sent'))
     },
   )
+
+  test.serial(
+    'no IP-in-IP of a pod reaches a receiver on the other node, which hears it without the filter',
+    async t => {
+      const [a, b] = net.nodes
+      using receiver = listenRaw(b.host, IP_PROTOCOL.ipip)
+      const inner = ipv4({ from: '10.244.1.9', to: FAR_POD }, IP_PROTOCOL.udp, udp(5000, PORT))
+      const send = () =>
+        sendFrame(a.pod, 'eth0', fromPod('ipv4', ipv4({ from: POD, to: FAR_NODE }, IP_PROTOCOL.ipip, inner)))
+      await dropped(a, 'forwarded IP-in-IP that no node sent', send)
+      await withoutFilter(a, async () => {
+        t.is(receiver.heard(), 0)
+        send()
+        await eventually('the receiver hears it', () => receiver.heard() === 1)
+      })
+    },
+  )
+
+  test.serial(
+    'tunnel packets that DNAT leads to a node are dropped, of a pod and of a stranger, although its node masquerades',
+    async t => {
+      const [a, b] = net.nodes
+      using listener = listenUdp(b.pod, '0.0.0.0', PORT)
+      const service = '10.96.0.1'
+      nft(
+        netnsPath(a.host.name),
+        ['-f', '-'],
+        `table ip service {
+           chain to { type nat hook prerouting priority dstnat
+             ip daddr { ${service}, ${NODE} } udp dport 53 dnat to ${FAR_NODE}:4789
+           }
+           chain from { type nat hook postrouting priority srcnat
+             udp dport 4789 masquerade
+           }
+         }
+`,
+      )
+      const to = (await a.host.kernel.link('eth0'))!.mac!
+      const asked = (from: string, target: string) =>
+        ipv4({ from, to: target }, IP_PROTOCOL.udp, udp(5000, 53, inVxlan('n2')))
+      const sendAll = [
+        () => sendFrame(a.pod, 'eth0', fromPod('ipv4', asked(POD, service))),
+        () =>
+          sendFrame(
+            net.router,
+            'lan1',
+            ethernet({ from: '02:00:00:00:00:99', to }, ETHERTYPE.ipv4, asked('192.168.10.77', NODE)),
+          ),
+      ]
+      for (const send of sendAll) await dropped(a, 'forwarded VXLAN that no node sent', send)
+      await withoutFilter(a, async () => {
+        t.is(listener.heard(), 0)
+        for (const send of sendAll) {
+          send()
+          await eventually('the far pod hears it', () => listener.heard() === 1)
+        }
+      })
+      nft(netnsPath(a.host.name), ['delete', 'table', 'ip', 'service'])
+    },
+  )
+
+  test.serial(
+    'no packet of a pod says itself where its node shall send it on, where the node allows that to others',
+    async t => {
+      const [a] = net.nodes
+      using listener = listenUdp(a.host, '127.0.0.1', PORT)
+      const own = ['conf', 'calipod1', 'accept_source_route']
+      const send = () =>
+        sendFrame(a.pod, 'eth0', fromPod('ipv4', sourceRouted({ from: POD, to: NODE }, '127.0.0.1', udp(5000, PORT))))
+      a.host.kernel.writeSysctl('ipv4', ['conf', 'all', 'accept_source_route'], '1')
+      t.is(a.host.kernel.readSysctl('ipv4', own), '0')
+      send()
+      await a.felix.close()
+      a.host.kernel.writeSysctl('ipv4', own, '1')
+      send()
+      await eventually('with the setting on it is heard', () => listener.heard() === 1)
+      a.host.kernel.writeSysctl('ipv4', ['conf', 'all', 'accept_source_route'], '0')
+      await restart()
+    },
+  )
+
+  test.serial('a pod that answers for many addresses leaves the neighbour tables of its node as they are', async t => {
+    const [a] = net.nodes
+    const entries = async () => {
+      const links = await a.host.kernel.links()
+      return (await Promise.all(links.map(({ index }) => a.host.kernel.neighbours(index)))).flat().length
+    }
+    const before = await entries()
+    await dropped(
+      a,
+      'foreign ARP sender',
+      () => {
+        for (let i = 0; i < 30; i++) sendFrame(a.pod, 'eth0', arpFrom(i % 2 === 0 ? 'request' : 'reply', `10.9.0.${i}`))
+        for (let i = 0; i < 30; i++) sendFrame(a.pod, 'eth0', icmp6(`fe80::9:${i}`, ALL_NODES, 135, 'fe80::1'))
+      },
+      30,
+    )
+    t.is(await entries(), before)
+  })
 
   test.serial('nothing from a pod reaches a loopback listener of the node, although route_localnet is on', async t => {
     const [a] = net.nodes
