@@ -18,7 +18,7 @@ import { BgpListener } from './bgp-listener.ts'
 import type { PeerChange } from './cluster/peers.ts'
 import type { Announced } from './cluster/pools.ts'
 import type { PeerOrigin } from './cluster/sessions.ts'
-import { outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
+import { OWN_OF_NODES, outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
 import { whenConverged } from './convergence.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
@@ -53,7 +53,12 @@ const CLAIMS_MS = 10_000
 /** Most prefixes that a condition names. */
 const MOST_NAMED = 3
 
-type Claims = { own: readonly string[]; received: number; accepted: number; prefixes: readonly string[]; atMs: number }
+/** Most refused paths of a peer that are looked at for whose they are. */
+const MOST_ASKED = 1000
+
+/** What an outside peer announces that is not its own: of this node, and of other nodes with whose it is. */
+type Claims = { ofThisNode: string[]; ofNodes: { prefix: string; owned: string }[] }
+type ClaimsAt = { own: readonly string[]; received: number; accepted: number; claims: Claims; atMs: number }
 
 export class Routing {
   readonly #deps: RoutingDeps
@@ -66,7 +71,7 @@ export class Routing {
   /** Outside peers that announced more prefixes than they may. */
   readonly #overLimit = new Map<string, string>()
   /** What outside peers announce of this node's, by peer. */
-  readonly #claims = new Map<string, Claims>()
+  readonly #claims = new Map<string, ClaimsAt>()
   #trust: Trust = { own: [], pools: [] }
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Omit<SpeakerIdentity, 'ipv6Address'> | undefined
@@ -176,25 +181,34 @@ export class Routing {
     const closed = [this.#listeners.ipv4, this.#listeners.ipv6].map(listener => listener?.condition())
     conditions.push(...closed.filter(condition => condition !== undefined))
     for (const name of this.#outside.keys()) {
-      const claimed = this.#claimedBy(name)
-      if (claimed.length > 0) conditions.push(claimsOurs(name, claimed))
+      const { ofThisNode, ofNodes } = this.#claimsOf(name)
+      if (ofThisNode.length > 0) conditions.push(claimsOurs(name, ofThisNode))
+      else if (ofNodes.length > 0) conditions.push(claimsTheirs(name, ofNodes))
     }
     return conditions
   }
 
-  /** What an outside peer announces and this node has. The paths are looked at when a number of theirs changed, or some time is over. */
-  #claimedBy(name: string): readonly string[] {
+  /** The paths are looked at when a number of theirs changed, or some time is over. */
+  #claimsOf(name: string): Claims {
     const rib = this.#speaker?.rib
     const { received = 0, accepted = 0 } = rib?.counts(name) ?? {}
-    if (rib === undefined || received === accepted) return []
-    const { own } = this.#trust
+    if (rib === undefined || received === accepted) return NO_CLAIMS
+    const { own, pools } = this.#trust
     const nowMs = this.#deps.clock.monotonicMs()
     const last = this.#claims.get(name)
     const isNew = last?.own !== own || last.received !== received || last.accepted !== accepted
-    if (!isNew && nowMs - last.atMs < CLAIMS_MS) return last.prefixes
-    const prefixes = [...rib.unused(name)].filter(prefix => own.some(cidr => contains(cidr, prefix)))
-    this.#claims.set(name, { own, received, accepted, prefixes, atMs: nowMs })
-    return prefixes
+    if (!isNew && nowMs - last.atMs < CLAIMS_MS) return last.claims
+    const claims: Claims = { ofThisNode: [], ofNodes: [] }
+    let asked = 0
+    for (const prefix of rib.unused(name)) {
+      if (own.some(cidr => contains(cidr, prefix))) claims.ofThisNode.push(prefix)
+      else if (pools.some(cidr => contains(cidr, prefix)) && asked++ < MOST_ASKED) {
+        const path = this.#speaker?.explain(prefix)?.candidates.find(({ peer }) => peer === name)
+        if (path?.import.reason === 'owned') claims.ofNodes.push({ prefix, owned: path.import.detail })
+      }
+    }
+    this.#claims.set(name, { own, received, accepted, claims, atMs: nowMs })
+    return claims
   }
 
   /** Stops; peers with graceful restart keep this node's routes until it is back. */
@@ -209,7 +223,7 @@ export class Routing {
     const { transport, clock, log, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    const config = { asn, routerId: address, ...(clusterId !== undefined && { clusterId }) }
+    const config = { asn, routerId: address, owners: OWN_OF_NODES, ...(clusterId !== undefined && { clusterId }) }
     const speaker = new Speaker(config, { transport, clock, log, restarting, sink: this.#sink() })
     this.#cancelConvergence()
     // without routes of an earlier run nothing has to wait
@@ -273,13 +287,28 @@ function overLimit(name: string, detail: string): Condition {
   })
 }
 
+const NO_CLAIMS: Claims = { ofThisNode: [], ofNodes: [] }
+
 function claimsOurs(name: string, prefixes: readonly string[]): Condition {
-  const shown = prefixes.slice(0, MOST_NAMED).join(', ')
-  const more = prefixes.length > MOST_NAMED ? ` and ${prefixes.length - MOST_NAMED} more` : ''
   return broken('AddressesUnique', {
     object: { kind: 'BGPSession', name },
     reason: 'OwnPrefix',
-    message: `a peer outside the cluster announces ${shown}${more}, which belongs to this node; it is neither used nor passed on`,
+    message: `a peer outside the cluster announces ${some(prefixes)}, which belongs to this node; it is neither used nor passed on`,
     remedy: 'find out why that router announces it',
   })
+}
+
+function claimsTheirs(name: string, claims: Claims['ofNodes']): Condition {
+  const owned = some([...new Set(claims.map(claim => claim.owned))])
+  return broken('AddressesUnique', {
+    object: { kind: 'BGPSession', name },
+    reason: 'PrefixOfNode',
+    message: `a peer outside the cluster announces ${some(claims.map(({ prefix }) => prefix))}, but ${owned}; it is neither used nor passed on`,
+    remedy: 'find out why that router announces it',
+  })
+}
+
+function some(all: readonly string[]): string {
+  const more = all.length > MOST_NAMED ? ` and ${all.length - MOST_NAMED} more` : ''
+  return `${all.slice(0, MOST_NAMED).join(', ')}${more}`
 }

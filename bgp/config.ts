@@ -19,6 +19,11 @@ export type SpeakerConfig = {
   confederation?: { identifier: number; members: readonly number[] }
   /** Compare MED between routes of different neighbour ASes. Default false (RFC 4271 §9.1.2.2 c). */
   alwaysCompareMed?: boolean
+  /**
+   * A route that these rules accept belongs to its peer: while it is there, no path that they reject is used for the same
+   * prefix or a part of it, and none for a network of our own. They see what import accepted. Absent: nothing belongs to anybody.
+   */
+  owners?: readonly PolicyRule[]
 }
 
 /** Per-peer timers in seconds; 0 switches one off where RFC 4271 allows it. */

@@ -1,7 +1,9 @@
 // What a node takes from BGP peers that are no nodes of the cluster, and what it tells them. Pure.
 // In: prefixes inside the IPPools that are exchanged over BGP; never what belongs to this node, and so no default route and
-// no connected network. Out: what this node originates; what other nodes told it only where this node is a route reflector
-// or the BGPPeer asks for original next hops; never what another outside peer told it (no transit).
+// no connected network; never a block of another node or a part of one. A prefix that holds blocks is taken: blocks are longer.
+// Out: what this node originates; what other nodes originate only where this node is a route reflector or the BGPPeer asks for
+// original next hops; never what an outside peer told this node or another one (no transit). The other nodes are told, and
+// know it by a community.
 // Hazard: import must decide, not the kernel: what a node's kernel refuses would still be passed on to the other nodes.
 import type { Resource } from '../../api/kinds.ts'
 import { poolsInEffect } from '../../api/pools.ts'
@@ -10,6 +12,18 @@ import type { PolicyRule } from '../../bgp/policy.ts'
 
 /** The peers of a node by where they are; rules know them by it. */
 export const PEER_GROUP = { cluster: 'cluster', outside: 'outside' } as const
+
+/**
+ * Marks a route that some node took from outside the cluster, so that it counts for no node's own. A large community (RFC 8092)
+ * of a private AS number: no router outside has a meaning for it, and none hears it.
+ */
+const TAKEN_FROM_OUTSIDE = '4200000000:179:1'
+
+/** The routes that belong to the node that announces them: its blocks. Nobody else may announce them or a part of them. */
+export const OWN_OF_NODES: readonly PolicyRule[] = [
+  { action: 'reject', communities: [TAKEN_FROM_OUTSIDE] },
+  { action: 'accept', group: PEER_GROUP.cluster },
+]
 
 /** What the import of outside peers depends on: CIDRs. */
 export type Trust = {
@@ -39,14 +53,20 @@ export function outsideImport({ own, pools }: Trust): PolicyRule[] {
       note: 'a default route',
     })),
     ...own.map(cidr => ({ action: 'reject' as const, match: within(cidr), note: `${cidr} belongs to this node` })),
-    ...pools.map(cidr => ({ action: 'accept' as const, match: within(cidr), note: `inside the IPPool ${cidr}` })),
+    ...pools.map(cidr => ({
+      action: 'accept' as const,
+      match: within(cidr),
+      operations: [{ do: 'add-community' as const, value: TAKEN_FROM_OUTSIDE }],
+      note: `inside the IPPool ${cidr}`,
+    })),
     { action: 'reject', note: 'inside no IPPool that is exchanged over BGP' },
   ]
 }
 
-/** `forCluster`: also what other nodes announce. */
+/** `forCluster`: also what other nodes originate. */
 export function outsideExport({ forCluster }: { forCluster: boolean }): PolicyRule[] {
   return [
+    { action: 'reject', communities: [TAKEN_FROM_OUTSIDE], note: 'taken from outside, and nodes give no transit' },
     ...(forCluster
       ? [{ action: 'accept' as const, group: PEER_GROUP.cluster, note: 'from a node of the cluster' }]
       : []),

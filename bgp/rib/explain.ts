@@ -53,7 +53,7 @@ export function explainPrefix(
       attributes: accepted === 0 ? importer.read(received, from) : parseSet(table.store.view(accepted)),
       best,
       step: best ? decided.step : decided?.lost.get(slot),
-      import: from.index === 0 ? OWN : importer.explain(received, from, prefix, table.prefixes),
+      import: from.index === 0 ? OWN : verdict(table, slot, importer.explain(received, from, prefix, table.prefixes)),
       stale: (marks & MARK.longLived) !== 0 ? 'long-lived' : (marks & MARK.stale) !== 0 ? 'restart' : undefined,
     })
   }
@@ -65,6 +65,11 @@ export function explainPrefix(
     if (reason !== undefined) withheld.push({ peers: [...group.members.keys()].map(i => peers[i]!.peer.key), reason })
   }
   return { prefix: table.prefixes.text(prefix), candidates, withheld }
+}
+
+function verdict(table: FamilyTable, slot: number, imported: ImportVerdict): ImportVerdict {
+  const owned = imported.accepted ? table.ownedBy(slot) : undefined
+  return owned === undefined ? imported : { accepted: false, reason: 'owned', detail: owned }
 }
 
 const OWN: ImportVerdict = { accepted: true, reason: 'accepted', detail: 'a network of our own' }

@@ -16,6 +16,7 @@ import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
 import { Importer } from './in/importer.ts'
 import { localPeer, originated } from './own-networks.ts'
+import { Owners } from './owners.ts'
 import { RibPeerState } from './peer-state.ts'
 import { Peers } from './peers.ts'
 import type { RibReader } from './reader.ts'
@@ -98,6 +99,8 @@ export class Rib implements RibReader {
         decision,
         groups,
         peers: this.#peers.facts,
+        owners: config.owners && new Owners(config.owners),
+        peerState: index => this.#peers.byIndex[index]!,
         selected: (where, prefix, now, before) => this.#selected(where, prefix, now, before),
         busy: () => this.#work(),
         wake: peer => this.#pending(this.#peers.byIndex[peer]!.peer.key),

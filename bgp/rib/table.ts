@@ -5,6 +5,7 @@ import type { Columns, Decision, StepName } from './decision.ts'
 import type { Importer } from './in/importer.ts'
 import type { GroupTable } from './out/export-group.ts'
 import { ExportGroups, type ExportGroupsDeps } from './out/export-groups.ts'
+import type { Owners } from './owners.ts'
 import type { RibPeerState } from './peer-state.ts'
 import type { AttributeFacts } from './store/attribute-facts.ts'
 import type { AttributeStore } from './store/attribute-store.ts'
@@ -20,6 +21,9 @@ type FamilyDeps = {
   importer: Importer
   decision: Decision
   peers: Columns['peers']
+  /** Absent: no prefix belongs to anybody. */
+  owners: Owners | undefined
+  peerState(index: number): RibPeerState
   /** A set was selected for a prefix (0: none) instead of another one. */
   selected(table: FamilyTable, prefix: number, now: number, before: number): void
   /** There is something to decide. */
@@ -86,7 +90,7 @@ export class FamilyTable implements GroupTable {
       if ((marks & MARK.longLived) === 0) return false
     } else this.#clearMarks(slot, from)
     this.#receive(slot, set)
-    this.#accept(slot, this.#deps.importer.accept(set, from, prefix, this.prefixes, this.family))
+    this.#accept(slot, this.#import(slot, from))
     return isNew
   }
 
@@ -97,6 +101,7 @@ export class FamilyTable implements GroupTable {
     if (slot < 0) slot = paths.add(prefix, local.index, 0)
     this.#receive(slot, set)
     store.hold(set)
+    this.#deps.owners?.note(slot, this.prefixes.text(prefix), true)
     this.#accept(slot, set)
   }
 
@@ -116,6 +121,7 @@ export class FamilyTable implements GroupTable {
     if ((paths.marks(slot) & MARK.stale) !== 0) counts.stale--
     const received = paths.received(slot)
     const accepted = paths.accepted(slot)
+    this.#deps.owners?.forget(slot)
     paths.setReceived(slot, 0)
     paths.setAccepted(slot, 0)
     if (this.#isPathId(slot)) {
@@ -144,9 +150,8 @@ export class FamilyTable implements GroupTable {
   importAgain(slot: number, from: RibPeerState): void {
     const { paths } = this
     const { importer } = this.#deps
-    const prefix = paths.prefix(slot)
-    this.#changed(prefix)
-    const accepted = importer.accept(paths.received(slot), from, prefix, this.prefixes, this.family)
+    this.#changed(paths.prefix(slot))
+    const accepted = this.#import(slot, from)
     if ((paths.marks(slot) & MARK.longLived) === 0 || accepted === 0) this.#accept(slot, accepted)
     else {
       this.#accept(slot, importer.longLived(accepted, this.family))
@@ -166,6 +171,8 @@ export class FamilyTable implements GroupTable {
 
   /** Decides up to `limit` prefixes. Returns how many. */
   work(limit: number): number {
+    for (const slot of this.#deps.owners?.takeOutdated() ?? [])
+      this.importAgain(slot, this.#deps.peerState(this.paths.peer(slot)))
     let done = 0
     for (; done < limit && this.#queue.size > 0; done++) {
       const prefix = this.#queue.shift()
@@ -243,6 +250,33 @@ export class FamilyTable implements GroupTable {
     for (const group of this.groups.all) if (now !== before || group.addPath) group.changed(prefix)
     if (now !== before && before !== 0) store.release(before)
     if (now === 0) this.releaseUnused(prefix)
+  }
+
+  /** What keeps a path from being used that import accepts: whose prefix it is. */
+  ownedBy(slot: number): string | undefined {
+    const { owners, peerState } = this.#deps
+    const owner = this.paths.accepted(slot) !== 0 ? undefined : owners?.ownerOf(this.#textOf(slot))
+    if (owner === undefined) return undefined
+    const { key } = peerState(this.paths.peer(owner)).peer
+    return `${this.#textOf(owner)} belongs to ${key === '' ? 'this speaker' : key}`
+  }
+
+  #textOf(slot: number): string {
+    return this.prefixes.text(this.paths.prefix(slot))
+  }
+
+  /** The set that a path is used with, with one more reference; 0: it is not used. */
+  #import(slot: number, from: RibPeerState): number {
+    const { paths, prefixes, family } = this
+    const { importer, owners } = this.#deps
+    const accepted = importer.accept(paths.received(slot), from, paths.prefix(slot), prefixes, family)
+    if (owners === undefined) return accepted
+    const owns = accepted !== 0 && importer.passes(accepted, from, owners.policy)
+    const text = this.#textOf(slot)
+    owners.note(slot, text, owns)
+    if (owns || accepted === 0 || owners.ownerOf(text) === undefined) return accepted
+    this.store.release(accepted)
+    return 0
   }
 
   /** Replaces the received set of a path. */

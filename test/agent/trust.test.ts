@@ -6,6 +6,7 @@ import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import { Speaker } from '../../bgp/speaker.ts'
+import { parseCommunity } from '../../bgp/wire/communities.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork, settle } from '../bgp/memory-transport.ts'
@@ -15,15 +16,16 @@ const N1 = '192.0.2.11'
 const N2 = '192.0.2.12'
 const OUTSIDE = ['192.0.2.101', '192.0.2.102'] as const
 const POOL = '10.244.0.0/16'
+const POOL6 = 'fd00:10:244::/48'
 const OPEN = { import: 'accept', export: 'accept' } as const
 
-type Options = { clusterId?: string; keep?: boolean; n2Asn?: number }
+type Options = { clusterId?: string; keep?: boolean; n2Asn?: number; dual?: boolean }
 
 /**
  * Node n1 of AS 64512 with a session to node n2 of the cluster and to two routers outside. `held` is what each of the others
  * has; n1 owns 10.244.1.0/26 and n2 announces 10.244.2.0/26.
  */
-async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 64512 }: Options = {}) {
+async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 64512, dual = false }: Options = {}) {
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const learned = new Map<string, string>()
   const routing = new Routing({
@@ -33,6 +35,8 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
     learned: (prefix, route) =>
       void (route === undefined ? learned.delete(prefix) : learned.set(prefix, route.nextHop)),
   })
+  // IPv6 routes over the sessions of IPv4
+  const families = dual && { families: ['ipv4-unicast', 'ipv6-unicast'] as const, extendedNextHop: true }
   const others = new Map<string, { speaker: Speaker; held: Set<string> }>()
   const join = async (address: string, asn: number, more: Partial<PeerConfig> = {}) => {
     const held = new Set<string>()
@@ -45,7 +49,7 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
       { transport: network.host(address), clock, random: () => 1, sink },
     )
     await speaker.listen({ address, port: 179 })
-    speaker.setPeer({ address: N1, asn: 64512, passive: true, ...OPEN, ...more })
+    speaker.setPeer({ address: N1, asn: 64512, passive: true, ...OPEN, ...families, ...more })
     others.set(address, { speaker, held })
     return speaker
   }
@@ -64,7 +68,9 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
     routing.trust({ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], ...change })
   trust()
   routing.announce([{ prefix: '10.244.1.0/26', communities: [] }])
-  routing.change([mesh, ...outside].map(peer => ({ name: peer.name, peer, origin: 'global' })))
+  routing.change(
+    [mesh, ...outside].map(peer => ({ name: peer.name, peer: { ...peer, ...families }, origin: 'global' })),
+  )
   await settle(80)
   const pass = async (seconds: number) => {
     for (let step = 0; step < seconds * 10; step++) {
@@ -154,6 +160,87 @@ test('a block that this node claims is taken away from whoever announces it from
   await settle(40)
   t.deepEqual([...learned.keys()], ['10.244.2.0/26'])
 })
+
+/** A session over IPv4 gives no next hop for IPv6. */
+const announce = (speaker: Speaker, prefix: string) =>
+  speaker.announce({ prefix, ...(prefix.includes(':') && { nextHop: '2001:db8::1' }) })
+
+const DUAL = [
+  {
+    block: '10.244.2.0/26',
+    part: '10.244.2.32/27',
+    pod: '10.244.2.7/32',
+    cover: '10.244.2.0/24',
+    free: '10.244.9.7/32',
+  },
+  {
+    ...{ block: 'fd00:10:244:2::/122', part: 'fd00:10:244:2::20/123', pod: 'fd00:10:244:2::7/128' },
+    ...{ cover: 'fd00:10:244:2::/64', free: 'fd00:10:244:9::7/128' },
+  },
+]
+
+for (const n2Asn of [64512, 64513])
+  test(`a block of another node, and every part of it, is refused from outside in either order (n2 in AS ${n2Asn})`, async t => {
+    const { routing, learned, trust, held, speaker } = await aCluster(t, { n2Asn, dual: true })
+    trust({ pools: [POOL, POOL6] })
+    const [router, n2] = [speaker(OUTSIDE[0]), speaker(N2)]
+    n2.withdraw('10.244.2.0/26')
+    const all = DUAL.flatMap(({ block, part, pod, cover, free }) => [block, part, pod, cover, free])
+    const theirs = DUAL.flatMap(({ block, part, pod }) => [block, part, pod])
+    for (const prefix of all) announce(router, prefix)
+    await settle(60)
+    t.deepEqual([...learned.keys()].sort(), all.toSorted(), 'while nobody has the block')
+    t.deepEqual(routing.refused(), [])
+    for (const { block } of DUAL) announce(n2, block)
+    await settle(60)
+    const good = DUAL.flatMap(({ block, cover, free }) => [block, cover, free])
+    t.deepEqual([...learned.keys()].sort(), good.toSorted(), 'the parts go when the block comes')
+    t.is(learned.get('10.244.2.0/26'), N2)
+    t.deepEqual(
+      held(N2).filter(prefix => theirs.includes(prefix)),
+      [],
+      'n2 hears nothing of its own',
+    )
+    const [condition, ...more] = routing.refused()
+    t.deepEqual(more, [])
+    t.like(condition, { type: 'AddressesUnique', reason: 'PrefixOfNode', object: { name: 'Global_192_0_2_101' } })
+    t.regex(condition?.message ?? '', /10\.244\.2\.0\/26 belongs to Mesh_192_0_2_12/)
+    t.regex(routing.explain('10.244.2.7/32').candidates[0]?.import.detail ?? '', /belongs to Mesh_192_0_2_12/)
+    for (const prefix of all) router.withdraw(prefix)
+    for (const prefix of all) announce(router, prefix)
+    await settle(60)
+    t.deepEqual([...learned.keys()].sort(), good.toSorted(), 'also when the block was there first')
+    for (const { block } of DUAL) n2.withdraw(block)
+    await settle(60)
+    t.deepEqual([...learned.keys()].sort(), all.toSorted(), 'and they come when the block goes')
+    t.deepEqual(routing.refused(), [])
+  })
+
+test('what another node took from outside is no block of it: it is used, but not inside a block of this node', async t => {
+  const { learned, speaker } = await aCluster(t)
+  const [n2, router] = [speaker(N2), speaker(OUTSIDE[0])]
+  const mark = parseCommunity('4200000000:179:1')!
+  n2.announce({ prefix: '10.244.8.0/24', communities: [mark] })
+  n2.announce({ prefix: '10.244.1.9/32', communities: [mark] })
+  router.announce({ prefix: '10.244.8.0/26' })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '10.244.8.0/24', '10.244.8.0/26'])
+})
+
+for (const options of [{ clusterId: '224.0.0.1' }, { keep: true }, {}])
+  test(`what one node takes from outside the other nodes use, and no outside peer hears it of any node: ${JSON.stringify(options)}`, async t => {
+    const { learned, held, speaker } = await aCluster(t, options)
+    const mark = parseCommunity('4200000000:179:1')!
+    speaker(N2).announce({ prefix: '10.244.8.0/24', communities: [mark] })
+    speaker(OUTSIDE[0]).announce({ prefix: '10.244.9.0/26' })
+    await settle(40)
+    t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '10.244.8.0/24', '10.244.9.0/26'])
+    const blocks = options.clusterId || options.keep ? ['10.244.1.0/26', '10.244.2.0/26'] : ['10.244.1.0/26']
+    for (const address of OUTSIDE) t.deepEqual(held(address), blocks)
+    t.deepEqual(held(N2), ['10.244.1.0/26', '10.244.9.0/26'])
+    const [path] = speaker(N2).explain('10.244.9.0/26')?.candidates ?? []
+    t.deepEqual(path?.attributes.attributes.largeCommunities, [mark], 'n2 knows it by its mark')
+  })
 
 test('an outside peer with too many prefixes loses its session, with a condition until it is back', async t => {
   const { routing, speaker, pass } = await aCluster(t)

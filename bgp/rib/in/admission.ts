@@ -27,6 +27,7 @@ export type RejectReason =
   | 'own-next-hop'
   | 'bad-next-hop'
   | 'policy'
+  | 'owned'
 
 type Admission = { set: RouteAttributes } | { rejected: RejectReason; detail: string }
 

@@ -3,7 +3,7 @@
 // loops, changed by the import policy, and stored as sets of their own.
 import { Writer } from '../../../lib/bytes.ts'
 import type { AddressFamily } from '../../family.ts'
-import type { Verdict } from '../../policy.ts'
+import type { Policy, Verdict } from '../../policy.ts'
 import { parseAttributes } from '../../wire/attributes.ts'
 import type { CodecSession } from '../../wire/codec-session.ts'
 import type { UpdateFault } from '../../wire/errors.ts'
@@ -79,6 +79,11 @@ export class Importer {
     if (this.#state[set] !== STATE.accepted) accepted = 0
     if (accepted !== 0) this.#store.hold(accepted)
     return accepted
+  }
+
+  /** Whether rules about routes of peers accept a set that `accept` gave. */
+  passes(accepted: number, from: RibPeerState, rules: Policy): boolean {
+    return rules.evaluate(subject(parseSet(this.#store.view(accepted)), from, NO_PREFIX, 0)).action === 'accept'
   }
 
   /** Called when a set is about to be freed. */
