@@ -34,6 +34,7 @@ import { NodeNetwork } from './node-network.ts'
 import { endpointAnswer, peerAnswer } from './status/answers.ts'
 import { EventRing } from './status/events.ts'
 import { StatusModel } from './status/model.ts'
+import { Unenforced } from './unenforced.ts'
 import { guardKernel, guardStore } from './write-guard.ts'
 
 export type NodeAgentOptions = {
@@ -78,6 +79,7 @@ export class NodeAgent {
   readonly #limiter = new Limiter()
   readonly #podMtu: PodMtu
   readonly #conntrack: Conntrack
+  readonly #unenforced: Unenforced
   readonly #podRepair: PodRepair
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
@@ -135,6 +137,10 @@ export class NodeAgent {
     })
     const reportConntrack = (conditions: readonly Condition[]) => this.#status.report('conntrack', conditions)
     this.#conntrack = new Conntrack({ kernel, clock, report: reportConntrack })
+    this.#unenforced = new Unenforced({
+      ...{ store: guarded, clock, nodes: () => this.#caches.of('Node').size },
+      report: conditions => this.#status.report('unenforced', conditions),
+    })
     this.#podRepair = new PodRepair({
       ...this.cni(),
       healed: ({ id: name }, message) =>
@@ -181,6 +187,7 @@ export class NodeAgent {
     this.#network.start({ capabilities: this.#capabilities, hadRoutes })
     this.#felix.start()
     this.#conntrack.start()
+    this.#unenforced.start()
     this.#caches.start()
     this.allocator.start()
     this.#watchData()
@@ -257,6 +264,7 @@ export class NodeAgent {
     await this.#network.close()
     await this.#felix.close()
     this.#conntrack.close()
+    this.#unenforced.close()
     this.#podRepair.close()
     await this.#podMtu.close()
     await this.allocator.close()

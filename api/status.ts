@@ -74,6 +74,7 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'packets under foreign addresses and tunnel packets of strangers are dropped',
   },
+  PoliciesEnforced: { vital: false, promise: 'every policy and host endpoint of the cluster is enforced' },
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
   FieldsSupported: { vital: false, promise: 'every field that is set in a configuration object has an effect' },

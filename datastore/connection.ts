@@ -20,7 +20,14 @@ export class Gone extends Error {
   override readonly name = 'Gone'
 }
 
-type Call = { method: string; path: string; query?: URLSearchParams; body?: unknown; contentType?: string }
+type Call = {
+  method: string
+  path: string
+  query?: URLSearchParams
+  body?: unknown
+  contentType?: string
+  accept?: string
+}
 
 const TIMEOUT_MS = 30_000
 const KEEP_ALIVE_PROBE_MS = 15_000
@@ -86,7 +93,7 @@ export class ApiConnection {
   }
 
   async #send(call: Call, signal: AbortSignal, again = false): Promise<IncomingMessage> {
-    const { method, path, query, body, contentType = 'application/json' } = call
+    const { method, path, query, body, contentType = 'application/json', accept = 'application/json' } = call
     const text = body === undefined ? undefined : emitJson(body)
     const { server, viaProxy } = this.#access
     const options = await this.#access.authenticate()
@@ -100,7 +107,7 @@ export class ApiConnection {
         ...options,
         method,
         signal,
-        headers: { ...options.headers, ...length, accept: 'application/json', 'user-agent': this.#program },
+        headers: { ...options.headers, ...length, accept, 'user-agent': this.#program },
         ...(viaProxy ? {} : { agent: this.#agent }),
       })
       this.#underWay.add(request)

@@ -2,7 +2,7 @@
 // arrive asynchronously, as over a network; `settled` waits for them.
 import { randomUUID } from 'node:crypto'
 import { emitJson, parseJson, sameJson } from '../api/json.ts'
-import type { Kind, Resource } from '../api/kinds.ts'
+import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
 import { parseFieldSelector, parseLabelSelector } from '../api/list-selectors.ts'
 import { mergePatch } from '../api/merge-patch.ts'
@@ -160,6 +160,17 @@ export function createFakeStore(): FakeStore {
     async *pages<K extends Kind>(kind: K, options: ListOptions = {}) {
       await reach()
       yield copy(of(kind, selectorOf(options))) as Resource<K>[]
+    },
+    async count({ group, version, plural }) {
+      await reach()
+      const row = Object.entries(kinds).find(([, each]) => each.plural === plural && each.group === group)
+      if (row === undefined || row[1].version !== version)
+        throw new NotFound(`no ${plural} of ${group}/${version} here`)
+      const found = of(row[0] as Kind, () => true)
+      const [first] = found
+      if (first === undefined) return undefined
+      const { name, namespace } = first.metadata
+      return { count: found.length, atLeast: false, name, ...(namespace !== undefined && { namespace }) }
     },
     async create<K extends Kind>(kind: K, object: Resource<K>) {
       await reach()

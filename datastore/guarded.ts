@@ -18,6 +18,10 @@ export function guardedStore(store: Store, why: () => string | undefined): Store
       check()
       yield* store.pages(kind, options)
     },
+    count: async kind => {
+      check()
+      return store.count(kind)
+    },
     create: async (kind, object) => {
       check()
       return store.create(kind, object)

@@ -10,9 +10,11 @@ import { type Log, silentLog } from '../lib/log.ts'
 import { ApiConnection, type ConnectionOptions, Gone } from './connection.ts'
 import { pickFields } from './fields.ts'
 import {
+  type AnyKind,
   Conflict,
   type Fields,
   type ListOptions,
+  type ObjectCount,
   type PatchOptions,
   Refused,
   type Store,
@@ -34,6 +36,8 @@ export type StoreOptions = ConnectionOptions & {
 /** Small pages: a page of Nodes is 1 MB of text and 3 MB of values, and the heap keeps the most it ever needed. */
 const PAGE = 100
 const LIST_ATTEMPTS = 3
+/** A server that cannot leave the rest out sends whole objects. */
+const METADATA_ALONE = 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json'
 const UPDATE_ATTEMPTS = 5
 /** Kubernetes sends a bookmark about once a minute (defaultBookmarkFrequency): two may be late. TCP finds dead servers sooner. */
 const IDLE_MS = 150_000
@@ -67,6 +71,22 @@ class KubeStore implements Store {
 
   async list<K extends Kind>(kind: K, options: ListOptions = {}): Promise<Resource<K>[]> {
     return (await this.#listAll(kind, options)).items
+  }
+
+  async count({ group, version, plural }: AnyKind): Promise<ObjectCount | undefined> {
+    const path = group === '' ? `/api/${version}/${plural}` : `/apis/${group}/${version}/${plural}`
+    const query = new URLSearchParams({ limit: '1' })
+    const body = await this.#call({ method: 'GET', path, query, accept: METADATA_ALONE })
+    if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
+      throw new Unreachable(`the list of ${plural} is no list: is this an API server?`)
+    const [first] = body['items']
+    if (!isObject(first) || !isObject(first['metadata'])) return undefined
+    const { name, namespace } = first['metadata']
+    const { continue: next, remainingItemCount: left } = body['metadata']
+    return {
+      ...{ count: 1 + (typeof left === 'number' ? left : 0), atLeast: Boolean(next) && typeof left !== 'number' },
+      ...{ name: String(name), ...(typeof namespace === 'string' && { namespace }) },
+    }
   }
 
   async create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {

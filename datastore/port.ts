@@ -84,6 +84,12 @@ export type Watch = {
   hurry(): void
 }
 
+/** A kind of any API group, also one that `api/kinds.ts` does not have. */
+export type AnyKind = { group: string; version: string; plural: string }
+
+/** How many objects there are, and one of them. `atLeast`: the server did not say how many more. */
+export type ObjectCount = { count: number; atLeast: boolean; name: string; namespace?: string }
+
 /** `subresource: 'status'` where only that may be written. `applyAs`: the patch is what this manager wants to own. */
 export type PatchOptions = { namespace?: string; subresource?: 'status'; applyAs?: string }
 
@@ -96,6 +102,8 @@ export type Store = {
   list<K extends Kind>(kind: K, options?: ListOptions): Promise<Resource<K>[]>
   /** A list page by page, for a list that should not be in memory as a whole. An object may come twice when it changes meanwhile. */
   pages<K extends Kind>(kind: K, options?: ListOptions): AsyncIterable<Resource<K>[]>
+  /** How many objects there are of a kind, in all namespaces, at the cost of one; undefined for none. Rejects with NotFound where it is not served. */
+  count(kind: AnyKind): Promise<ObjectCount | undefined>
   create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
   /** Compare-and-swap on `metadata.resourceVersion`; without one the write is unconditional. */
   update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>

@@ -23,7 +23,8 @@ ${rows.join('\n')}
 
 # Kinds that are not there yet
 
-\`margayctl\` refuses a manifest that has one.
+\`margayctl\` refuses a manifest that has one. Where an API server holds policies or host endpoints, of Kubernetes or of Calico, every
+node says so in its condition \`PoliciesEnforced\`.
 
 | kind | what holds without it | comes with |
 |---|---|---|

@@ -2,7 +2,7 @@
 import type { ExecutionContext, TestFn } from 'ava'
 import type { Resource } from '../../api/kinds.ts'
 import { Conflict, type Fields, NotFound, Refused, type Store } from '../../datastore/port.ts'
-import { aBlock, aNode, aPod, aPool, aPoolAt, Recorded } from './objects.ts'
+import { aBlock, aNode, aPod, aPool, aPoolAt, aResource, Recorded } from './objects.ts'
 
 /** Registers the suite; `open` gives an empty store of its own to every test. */
 export function storeContract(test: TestFn, open: () => Promise<{ store: Store; close(): Promise<void> }>): void {
@@ -34,6 +34,21 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
     await t.throwsAsync(store.update('IPPool', aPool('p2')), { instanceOf: NotFound })
     await t.throwsAsync(store.patch('IPPool', 'p2', {}), { instanceOf: NotFound })
     await t.throwsAsync(store.delete('IPPool', 'p2'), { instanceOf: NotFound })
+  })
+
+  promise('the number of objects of any kind that is served is told with one of them', async (t, store) => {
+    const reservations = { group: 'projectcalico.org', version: 'v3', plural: 'ipreservations' }
+    t.is(await store.count(reservations), undefined)
+    for (const name of ['p1', 'p2', 'p3'])
+      await store.create(
+        'IPReservation',
+        aResource('IPReservation', { metadata: { name }, spec: { reservedCIDRs: [] } }),
+      )
+    t.deepEqual(await store.count(reservations), { count: 3, atLeast: false, name: 'p1' })
+    await store.create('Pod', aPod('web'))
+    t.like(await store.count({ group: '', version: 'v1', plural: 'pods' }), { count: 1, namespace: 'default' })
+    const policies = { group: 'networking.k8s.io', version: 'v1', plural: 'networkpolicies' }
+    await t.throwsAsync(store.count(policies), { instanceOf: NotFound })
   })
 
   promise('a write over an old version is a conflict and changes nothing', async (t, store) => {

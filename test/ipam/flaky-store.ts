@@ -57,6 +57,7 @@ export function flakyStore(store: Store, random: () => number): { store: Store; 
   const flaky: Store = {
     get: (...args) => call(() => store.get(...args), false),
     list: (...args) => call(() => store.list(...args), false),
+    count: (...args) => call(() => store.count(...args), false),
     create: (...args) => call(() => store.create(...args), true),
     update: (...args) => call(() => store.update(...args), true),
     updateStatus: (...args) => call(() => store.updateStatus(...args), true),
