@@ -10,7 +10,7 @@ import { DatabaseError } from '../lib/database.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
 import type { CniDeps } from './deps.ts'
 import { endpointId, type PodEndpoint } from './endpoints.ts'
-import { handleOf, hostInterfaceName, hostInterfaceNames, INTERFACE_PREFIX } from './interface-name.ts'
+import { handleOf, hostInterfaceName, hostInterfaceNames, INTERFACE_PREFIX, parseHandle } from './interface-name.ts'
 import type { Attachment, PodName } from './request.ts'
 
 /** The pod's end of a pair. */
@@ -169,10 +169,9 @@ function holdAddresses({ handle, addresses }: PodEndpoint, { ipam, node }: Pick<
 /** The row as the attachment that `handle` is for; undefined when that attachment's interface has another name. */
 function namedBy(endpoint: PodEndpoint, handle: string, ipam: CniDeps['ipam']): PodEndpoint | undefined {
   const { containerID, pod: name, namespace } = ipam.holder(handle) ?? {}
-  const at = containerID === undefined ? -1 : handle.indexOf(`.${containerID}.`)
-  if (containerID === undefined || at <= 0) return undefined
-  const network = handle.slice(0, at)
-  const attachment = { containerID, ifname: handle.slice(at + containerID.length + 2) }
+  const named = parseHandle(handle)
+  if (named === undefined || named.containerID !== containerID) return undefined
+  const { network, ...attachment } = named
   const pod = name === undefined || namespace === undefined ? undefined : { name, namespace }
   if (!hostInterfaceNames(network, attachment, pod).includes(endpoint.interfaceName)) return undefined
   const id = endpointId(network, attachment)

@@ -29,7 +29,26 @@ export function hostInterfaceNames(network: string, attachment: Attachment, pod?
   ]
 }
 
-/** The allocator's key for an interface. */
-export function handleOf(network: string, attachment: Attachment): string {
-  return `${network}.${attachmentKey(attachment)}`
+/**
+ * The allocator's key for an interface: `network.container.interface`. Dots of a container's id or an interface's name are
+ * written in another way, or two attachments could have one key and get one address.
+ */
+export function handleOf(network: string, { containerID, ifname }: Attachment): string {
+  return `${network}.${withoutDots(containerID)}.${withoutDots(ifname)}`
+}
+
+/** What a handle is the key of; undefined for what is none, as handles of earlier versions with more dots. */
+export function parseHandle(handle: string): (Attachment & { network: string }) | undefined {
+  const parts = handle.split('.')
+  const [containerID, ifname] = parts.splice(-2).map(withDots)
+  if (parts.length === 0 || containerID === undefined || ifname === undefined) return undefined
+  return { network: parts.join('.'), containerID, ifname }
+}
+
+function withoutDots(name: string): string {
+  return name.replace(/[%.]/g, sign => (sign === '.' ? '%2e' : '%25'))
+}
+
+function withDots(name: string): string {
+  return name.replace(/%2e|%25/g, code => (code === '%2e' ? '.' : '%'))
 }

@@ -74,6 +74,7 @@ export function parseRequest({ env, stdin }: RawRequest): CniRequest {
   checkContainerId(containerID)
   checkIfname(ifname)
   const netns = env['CNI_NETNS'] ?? ''
+  if (verb !== 'DEL') checkNetns(netns)
   const common = { containerID, ifname, conf: parseConf(verb, json, args), pod: podOf(args) }
   if (verb === 'DEL') return { verb, ...common, netns: netns === '' ? undefined : netns }
   if (verb === 'CHECK' && common.conf.prevResult === undefined)
@@ -129,7 +130,7 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
     throw new CniError(
       CNI_CODE.config,
       name === undefined || name === '' ? 'missing network name' : `invalid network name ${JSON.stringify(name)}`,
-      '"name" must begin with a letter or digit and hold letters, digits, "_", "." and "-"',
+      '"name" must begin with a letter or digit and hold letters, digits, "_", "." and "-", at most 253',
     )
   const given = typed(json, 'cniVersion', 'text')
   const cniVersion = given === undefined || given === '' ? '0.1.0' : given
@@ -274,21 +275,32 @@ function parseArgs(text: string, verb: CniVerb): Record<string, string> {
   )
 }
 
+/** Names that are longer than any of Kubernetes are none: the pod is known by its container alone. */
 function podOf(args: Readonly<Record<string, string>>): PodName | undefined {
   const { K8S_POD_NAMESPACE: namespace, K8S_POD_NAME: name, K8S_POD_UID: uid } = args
+  if ([namespace, name, uid].some(each => each !== undefined && each.length > 253)) return undefined
   return namespace && name ? { namespace, name, uid: uid === '' ? undefined : uid } : undefined
 }
 
-/** SPEC 1.1.0: the form of container ids and network names. */
-const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/
+/**
+ * SPEC 1.1.0: the form of container ids and network names, which it does not limit. The block that a pod has its address
+ * from holds both, and no server takes an object of any size.
+ */
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/
 const UNICAST_MAC = /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i
 
 function checkContainerId(id: string): void {
   if (!NAME.test(id))
     throw environment(
       `invalid CNI_CONTAINERID ${JSON.stringify(id)}`,
-      'it must begin with a letter or digit and hold letters, digits, "_", "." and "-"',
+      'it must begin with a letter or digit and hold letters, digits, "_", "." and "-", at most 253',
     )
+}
+
+/** The agent has another working directory than the runtime: a path from there would be another one here. */
+function checkNetns(path: string): void {
+  if (!path.startsWith('/') || path.includes('\0'))
+    throw environment(`invalid CNI_NETNS ${JSON.stringify(path)}`, 'it must be an absolute path')
 }
 
 /** The kernel's own rule (dev_valid_name): 1 to 15 bytes, not `.` or `..`, no `/`, `:` or white space. */

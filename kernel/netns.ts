@@ -2,7 +2,7 @@
 // under /run/netns), made without that program. Hazard: a thread that is left in a foreign namespace gives every later
 // socket to the wrong network, so nothing asynchronous runs inside and a failed return ends the process.
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { systemProgram } from '../lib/system-program.ts'
 import { MOUNT, mount, setNetns, unmount, unshareNetns } from './libc.ts'
 import { ERRNO, KernelError } from './port/error.ts'
@@ -16,10 +16,10 @@ export function netnsPath(name: string): string {
   return `${FOLDER}/${name}`
 }
 
-/** Opens a namespace by path; the caller closes the descriptor. Throws `KernelError`. */
+/** Opens a namespace by path; the caller closes the descriptor. Throws `KernelError`. A pipe in its place holds nobody up. */
 export function openNetns(path: string): number {
   try {
-    return openSync(path, 'r')
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   } catch (error) {
     throw fileError(error, 'open netns', path)
   }

@@ -225,11 +225,22 @@ async function podMismatches(
   }
 }
 
-/** The name of the host side, free: what had it before is deleted, an older sandbox of the same pod or a leftover. */
+/**
+ * The name of the host side, free: what had it before is deleted, an older sandbox of the same pod or a leftover. Names are
+ * hashes, so two pods can have one, by chance or because somebody looked for such a name: the later one gets another.
+ */
 async function freeInterfaceName(request: AddRequest, deps: CniDeps): Promise<string> {
-  const { conf, containerID, pod } = request
-  const names = hostInterfaceNames(conf.name, request, pod)
-  const name = names.find(each => deps.endpoints.byInterface(each)?.containerID !== containerID) ?? names[2]!
+  const { conf, pod } = request
+  const name = hostInterfaceNames(conf.name, request, pod).find(each => {
+    const holder = deps.endpoints.byInterface(each)
+    return holder === undefined || isOlderSandbox(holder, request)
+  })
+  if (name === undefined)
+    throw new CniError(
+      CNI_CODE.kernel,
+      'other pods have every interface name that this one could have',
+      'give the container another id, or the pod another name',
+    )
   const older = deps.endpoints.byInterface(name)
   if (older !== undefined) {
     deps.log.info({ endpoint: older.id, by: request.containerID }, 'an older sandbox of the pod is replaced')
@@ -237,6 +248,12 @@ async function freeInterfaceName(request: AddRequest, deps: CniDeps): Promise<st
   }
   await deps.kernel.deleteLink(name)
   return name
+}
+
+/** Of an adopted interface nobody has said yet whose it is: the pod that its name stands for is the likely one. */
+function isOlderSandbox({ network, containerID, pod: its }: PodEndpoint, { pod, ...request }: AddRequest): boolean {
+  if (containerID === request.containerID) return false
+  return network === '' || (its !== undefined && its.namespace === pod?.namespace && its.name === pod.name)
 }
 
 /** What passes by itself: no descriptor, no memory. */

@@ -1,4 +1,5 @@
 // The installed plugin, executed as runtimes do, against this machine's kernel in namespaces of the test's own.
+import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { adopt } from '../../cni/adopt.ts'
@@ -232,6 +233,14 @@ asRoot('every refused ADD leaves nothing behind and names a remedy', t =>
       await refused(8, { CNI_NETNS: '/run/netns/there-is-none' })
       await refused(8, { CNI_NETNS: '/etc/hostname' })
       await refused(8, { CNI_NETNS: '/proc/self/ns/net' })
+      const link = join(node.folder, 'link')
+      symlinkSync(`/proc/${process.pid}/ns/net`, link)
+      await refused(8, { CNI_NETNS: link })
+      // an agent that opened it as other files would wait for a writer, and nothing else would be answered
+      const pipe = join(node.folder, 'pipe')
+      t.is((await node.exec(node.netns, 'mkfifo', pipe)).code, 0)
+      await refused(8, { CNI_NETNS: pipe })
+      await refused(4, { CNI_NETNS: 'netns/x' })
       await refused(100, {}, conf({ ipam: { ipv4_pools: ['none-such'] } }))
       await refused(100, {}, conf({ runtimeConfig: { ips: ['1.1.1.1'] } }))
       await refused(100, {}, conf({ ipam: { assign_ipv6: 'true' } }))

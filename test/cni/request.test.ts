@@ -45,14 +45,17 @@ for (const [name, env] of [
   ['the interface name ..', { CNI_IFNAME: '..' }],
   ['an interface name with a colon', { CNI_IFNAME: 'eth0:1' }],
   ['an interface name with a blank', { CNI_IFNAME: 'e th0' }],
+  ['a container id of 254 characters', { CNI_CONTAINERID: 'a'.repeat(254) }],
+  ['a relative path of a namespace', { CNI_NETNS: 'netns/x' }],
+  ['a path of a namespace with a zero octet', { CNI_NETNS: '/run/netns/x\0' }],
   ['an argument without =', { CNI_ARGS: 'IgnoreUnknown' }],
 ] as const)
   test(`${name} is code 4`, t => {
     t.is(refused('ADD', CONF, env).code, 4)
   })
 
-test('a network name that is missing or malformed is code 7', t => {
-  for (const name of [undefined, '', 'a b', '.a', 7]) t.is(refused('ADD', { ...CONF, name }).code, 7)
+test('a network name that is missing, malformed or too long is code 7', t => {
+  for (const name of [undefined, '', 'a b', '.a', 7, 'a'.repeat(254)]) t.is(refused('ADD', { ...CONF, name }).code, 7)
 })
 
 test('an unsupported version is code 1, and the details name it and the supported ones', t => {
@@ -94,6 +97,11 @@ test('what containerd sends is accepted: capitalised runtimeConfig, null lists, 
     'K8S_POD_UID=u;IgnoreUnknown=1;K8S_POD_NAME=web;K8S_POD_NAMESPACE=default;K8S_POD_INFRA_CONTAINER_ID=x'
   const { pod } = request('ADD', { ...CONF, runtimeConfig, capabilities: { dns: true } }, { CNI_ARGS }) as AddRequest
   t.deepEqual(pod, { namespace: 'default', name: 'web', uid: 'u' })
+})
+
+test('a pod name longer than any of Kubernetes, or an environment of a megabyte, leaves the container known by its id', t => {
+  const CNI_ARGS = `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${'x'.repeat(1 << 20)}`
+  t.is((request('ADD', CONF, { CNI_ARGS }) as AddRequest).pod, undefined)
 })
 
 test('what podman sends is accepted: an address and a MAC as arguments', t => {

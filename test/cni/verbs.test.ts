@@ -58,6 +58,37 @@ test('two networks may have one container and interface name in two namespaces, 
   t.is((await host.deps.kernel.links()).filter(({ name }) => name.startsWith('cali')).length, 1)
 })
 
+test('attachments whose names have their dots at other places have each an address of their own, which DEL of one leaves', async t => {
+  const host = await aHost()
+  const first = await added(host, 'b.c', '/run/netns/first', { name: 'a' })
+  const second = await added(host, 'c', '/run/netns/second', { name: 'a.b' })
+  t.not(first.ips[0]!.address, second.ips[0]!.address)
+  t.deepEqual([...host.deps.ipam.held().keys()], ['a.b%2ec.eth0', 'a.b.c.eth0'])
+  t.is((await call(host, 'DEL', { id: 'c', conf: { name: 'a.b' } })).exitCode, 0)
+  t.deepEqual([...host.deps.ipam.held().keys()], ['a.b%2ec.eth0'])
+})
+
+test('a pod whose name gives the interface name of another pod gets a name of its own, and the other one keeps its network', async t => {
+  const host = await aHost()
+  const add = async (id: string, name: string) => {
+    host.world.addNetns(`/run/netns/${id}`)
+    const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: id, CNI_NETNS: `/run/netns/${id}`, CNI_IFNAME: 'eth0' }
+    const CNI_ARGS = `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${name}`
+    return (await handleCni({ env: { ...env, CNI_ARGS }, stdin: '{"cniVersion":"1.0.0","name":"net"}' }, host.deps))
+      .exitCode
+  }
+  const names = () => host.deps.endpoints.all().map(({ interfaceName }) => interfaceName)
+  // found by trying seven million names: the first 44 bits of SHA-1 are the same
+  t.is(await add('c1', 'p1p36e'), 0)
+  t.is(await add('c2', 'p353xm'), 0)
+  t.is(names()[0], 'calie4084516d68')
+  t.is(new Set(names()).size, 2)
+  t.is(host.deps.ipam.held().size, 2)
+  // a later sandbox of the same pod takes the place of the earlier one as before
+  t.is(await add('c3', 'p1p36e'), 0)
+  t.deepEqual([...host.deps.ipam.held().keys()].sort(), ['net.c2.eth0', 'net.c3.eth0'])
+})
+
 test('a row that an earlier version wrote without the network in its id is found, and goes from the disk with DEL', async t => {
   const host = await aHost()
   await added(host)
