@@ -77,6 +77,10 @@ const BY_CODE: Readonly<Record<string, Why>> = {
     remedy:
       'this machine does not have the address, or not yet: look at ip address and at the condition NodeAddressKnown',
   },
+  EMFILE: {
+    reason: 'NoDescriptor',
+    remedy: 'raise the limit of open files of margay-node: look at the condition DescriptorsLeft',
+  },
   EACCES: {
     reason: 'Forbidden',
     remedy: 'run margay-node as root, or give it CAP_NET_BIND_SERVICE',

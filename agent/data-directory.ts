@@ -2,7 +2,17 @@
 // even when both start in the same millisecond. Nothing is opened or written before the lock is taken. A damaged database is
 // set aside and made anew: what it knew comes back from the kernel and the API server. Hazard: a database may be damaged
 // where nobody looks at the start, so both are checked then (a few milliseconds for a cluster of 5,000 nodes).
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { broken, type Condition } from '../api/status.ts'
 import { type Database, DatabaseError, openDatabase } from '../lib/database.ts'
@@ -33,6 +43,8 @@ export type DataDirectoryOptions = {
 const DAMAGED: readonly unknown[] = [11, 26]
 /** SQLITE_BUSY and SQLITE_LOCKED: somebody else reads the database for long. */
 const BUSY: readonly unknown[] = [5, 6]
+/** SQLITE_FULL. */
+const FULL: readonly unknown[] = [13]
 /** A disk with less than this has no room for a journal that grows. */
 const LEAST_KIB = 1024
 /** Between the name of a database and the time when it was set aside. */
@@ -46,9 +58,7 @@ const ASIDE = '.damaged-'
 export function openDataDirectory(path: string, options: DataDirectoryOptions): DataDirectory {
   const { fallback } = options
   try {
-    const opened = openAt(path, options)
-    if (fallback !== undefined) rmSync(fallback, { recursive: true, force: true })
-    return opened
+    return openAt(path, options, fallback)
   } catch (error) {
     if (fallback === undefined || !isUnusable(error)) throw error
     copyJournal(path, fallback)
@@ -71,24 +81,51 @@ function copyJournal(from: string, to: string): void {
   }
 }
 
-function openAt(path: string, { owner, lost }: DataDirectoryOptions): DataDirectory {
+/** The disk can be written again: what was journaled in the fallback meanwhile is newer. Whole or not at all. */
+function bringBack(fallback: string, path: string): void {
+  if (existsSync(join(fallback, 'node.db'))) {
+    const source = openDatabase(join(fallback, 'node.db'))
+    source.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    source.close()
+    copyFileSync(join(fallback, 'node.db'), join(path, 'node.db.new'))
+    for (const beside of ['node.db-wal', 'node.db-shm']) rmSync(join(path, beside), { force: true })
+    renameSync(join(path, 'node.db.new'), join(path, 'node.db'))
+  }
+  rmSync(fallback, { recursive: true, force: true })
+}
+
+/** `newer`: a directory whose journal counts instead of the one in `path`, where there is one; it goes. */
+function openAt(path: string, { owner, lost }: DataDirectoryOptions, newer?: string): DataDirectory {
   mkdirSync(path, { recursive: true, mode: 0o700 })
+  // SQLite opens a database on a read-only disk without a word, and refuses the first write
+  accessSync(path, constants.W_OK)
   const lock = lockFile(join(path, 'lock'), `${path}: another agent uses this directory; stop it first`)
   const check = (): void => {
     if (!lock.isHeld())
       lost(`${path} was removed or replaced while this agent had it: another agent may have this node now`)
   }
   try {
+    if (newer !== undefined) bringBack(newer, path)
     const node = openSound(join(path, 'node.db'), check)
     checkOwner(node, owner, path)
+    tryToWrite(node)
     const events = openEvents(path, check)
     const close = (): void => closeAll(node, events, lock)
     const aside = damagedFiles(path)
-    const conditions = (): Condition[] => [...setAside(aside), ...spaceLeft(path)]
+    const conditions = (): Condition[] => [...setAside(aside), ...notWritten(path, node)]
     return { node, events, check, conditions, close }
   } catch (error) {
     lock.release() // for any error: the directory was not opened
     throw error
+  }
+}
+
+/** Throws DatabaseError on a disk that takes no write. A full one is no such disk: it may have room in a moment. */
+function tryToWrite(node: Database): void {
+  try {
+    node.prepare("INSERT OR REPLACE INTO owner (key, value) VALUES ('started', ?)").run(new Date().toISOString())
+  } catch (error) {
+    if (!(error instanceof DatabaseError) || !FULL.includes(plainCode(error))) throw error
   }
 }
 
@@ -116,8 +153,7 @@ function openSound(path: string, check: () => void): Database {
     if (found === 'ok') return database
     database.close()
   } catch (error) {
-    // the extended code has the plain one in its low octet
-    if (!(error instanceof DatabaseError) || !DAMAGED.includes((error.sqliteCode ?? 0) & 0xff)) throw error
+    if (!(error instanceof DatabaseError) || !DAMAGED.includes(plainCode(error))) throw error
   }
   const at = new Date().toISOString().replace(/[:.]/g, '-')
   for (const end of ['', '-wal', '-shm'])
@@ -125,9 +161,14 @@ function openSound(path: string, check: () => void): Database {
   return openDatabase(path, check)
 }
 
+/** The extended code has the plain one in its low octet. */
+function plainCode({ sqliteCode = 0 }: DatabaseError): number {
+  return sqliteCode & 0xff
+}
+
 /** A file system that is read-only, full, or fails: not a lock, and not a journal of somebody else. */
 function isUnusable(error: unknown): boolean {
-  if (error instanceof DatabaseError) return !BUSY.includes((error.sqliteCode ?? 0) & 0xff)
+  if (error instanceof DatabaseError) return !BUSY.includes(plainCode(error))
   return error instanceof Error && 'code' in error && typeof error.code === 'string'
 }
 
@@ -143,6 +184,19 @@ function setAside(files: readonly string[]): Condition[] {
       reason: 'Damaged',
       message: `${files.join(', ')}: damaged, and set aside; what it held was taken from the kernel and the API server`,
       remedy: 'check the disk, and remove the file: the next start of the agent does not tell of it any more',
+    }),
+  ]
+}
+
+/** The disk may become read-only, or fail, under a running agent. */
+function notWritten(path: string, { failure }: Database): Condition[] {
+  const full = spaceLeft(path)
+  if (full.length > 0 || failure === undefined || [...FULL, ...BUSY].includes(plainCode(failure))) return full
+  return [
+    broken('JournalWritable', {
+      reason: 'NotWritable',
+      message: `${path} cannot be written (${failure.message}): ADD is refused, DEL works`,
+      remedy: `look at its disk (dmesg, findmnt ${path}) and make it writable; until then a restart of the agent keeps the journal elsewhere`,
     }),
   ]
 }

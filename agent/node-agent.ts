@@ -27,6 +27,7 @@ import type { Log } from '../lib/log.ts'
 import { ClusterView } from './cluster-view.ts'
 import { Conntrack } from './conntrack.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
+import { descriptorConditions } from './descriptors.ts'
 import { takeOverPods } from './earlier-pods.ts'
 import { followNodeUid } from './journal-owner.ts'
 import { namespaceSelects } from './namespaces.ts'
@@ -275,6 +276,7 @@ export class NodeAgent {
   #watchData(): void {
     this.#data.check()
     this.#status.report('data', this.#data.conditions())
+    this.#status.report('descriptors', descriptorConditions())
     this.#cancel = this.#deps.clock.after(DATA_CHECK_MS, () => this.#watchData())
   }
 

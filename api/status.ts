@@ -55,6 +55,7 @@ export const CONDITION_TYPES = {
       'the API server is of the cluster that this node knows, and did not lose this node, all pools or most peers',
   },
   TunnelsAddressed: { vital: false, promise: 'each tunnel device that is needed has its address' },
+  DescriptorsLeft: { vital: true, promise: 'the agent can open files and connections, so that pods can be added' },
   JournalWritable: { vital: true, promise: 'the disk of the journal has room, so that pods can be added' },
   JournalKept: { vital: false, promise: 'the journal is sound and on its own disk' },
   JournalComplete: { vital: false, promise: 'the journal knew every pod that runs on this node' },

@@ -52,6 +52,9 @@ function dialReason(code: string | undefined, message: string, { remote, passwor
       return password
         ? { code: 'md5-suspected', detail: `${remote} does not answer: compare the passwords of both sides` }
         : { code: 'timeout', detail: `${remote} does not answer: a firewall, or a password configured there only` }
+    case 'EMFILE':
+    case 'ENFILE':
+      return { code: 'no-route', detail: `no descriptor is left to connect to ${remote} (${message})` }
     default:
       return { code: 'no-route', detail: `cannot connect to ${remote}: ${message}` }
   }

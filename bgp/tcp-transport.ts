@@ -26,6 +26,8 @@ const ERRNO_CODES: Readonly<Record<number, string>> = {
   13: 'EACCES',
   19: 'ENODEV',
   22: 'EINVAL',
+  23: 'ENFILE',
+  24: 'EMFILE',
   92: 'ENOPROTOOPT',
   98: 'EADDRINUSE',
   99: 'EADDRNOTAVAIL',

@@ -52,6 +52,8 @@ function makeFile(path: string): void {
 
 /** An open database file. Every method throws DatabaseError when SQLite refuses. */
 export class Database {
+  /** Why the last write failed; undefined when it did not, and before the first. */
+  failure: DatabaseError | undefined
   readonly #db: DatabaseSync
   readonly #beforeWrite: (() => void) | undefined
 
@@ -62,14 +64,27 @@ export class Database {
 
   exec(sql: string): void {
     this.#beforeWrite?.()
-    translated(() => this.#db.exec(sql))
+    this.write(() => this.#db.exec(sql))
   }
 
   prepare(sql: string): Statement {
     return new Statement(
+      this,
       translated(() => this.#db.prepare(sql)),
       this.#beforeWrite,
     )
+  }
+
+  /** Runs what may write, and notes how that went. */
+  write<T>(body: () => T): T {
+    try {
+      const result = translated(body)
+      this.failure = undefined
+      return result
+    } catch (error) {
+      if (error instanceof DatabaseError) this.failure = error
+      throw error
+    }
   }
 
   get isTransaction(): boolean {
@@ -83,17 +98,19 @@ export class Database {
 
 /** A prepared statement; parameters take the places of `?` in their order. Methods throw DatabaseError. */
 class Statement {
+  readonly #database: Database
   readonly #statement: StatementSync
   readonly #beforeWrite: (() => void) | undefined
 
-  constructor(statement: StatementSync, beforeWrite: (() => void) | undefined) {
+  constructor(database: Database, statement: StatementSync, beforeWrite: (() => void) | undefined) {
+    this.#database = database
     this.#statement = statement
     this.#beforeWrite = beforeWrite
   }
 
   run(...parameters: SQLInputValue[]): { lastInsertRowid: number | bigint } {
     this.#beforeWrite?.()
-    return translated(() => this.#statement.run(...parameters))
+    return this.#database.write(() => this.#statement.run(...parameters))
   }
 
   /** The first row; undefined when there is none. */
@@ -129,7 +146,9 @@ export function transaction<T>(db: Database, body: () => T): T {
     return result
   } catch (error) {
     // whatever it was: nothing of it stays. A full disk has rolled back by itself.
+    const { failure } = db
     if (db.isTransaction) db.exec('ROLLBACK')
+    db.failure = failure
     throw error
   }
 }

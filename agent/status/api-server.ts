@@ -40,6 +40,10 @@ const BY_CODE: Readonly<Record<string, Why>> = {
   EAI_AGAIN: { reason: 'NoNameServer', remedy: 'no name server answers: look at /etc/resolv.conf and the route there' },
 }
 
+const NO_DESCRIPTOR: Why = {
+  reason: 'NoDescriptor',
+  remedy: 'the agent, or the machine, has no file descriptor left: look at the condition DescriptorsLeft',
+}
 const NO_ANSWER: Why = BY_CODE['ETIMEDOUT']!
 const UNTRUSTED: Why = {
   reason: 'NotTrusted',
@@ -60,7 +64,7 @@ function why(cause: Error | undefined): Why {
   if (cause instanceof Refused) return refused(cause)
   for (let error: unknown = cause; error instanceof Error; error = error.cause) {
     const code = String(Reflect.get(error, 'code') ?? '')
-    const known = BY_CODE[code]
+    const known = code === 'EMFILE' || code === 'ENFILE' ? NO_DESCRIPTOR : BY_CODE[code]
     if (known !== undefined) return known
     if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(code)) return UNTRUSTED
     if (error.name === 'AbortError' || error.name === 'TimeoutError') return NO_ANSWER

@@ -130,6 +130,7 @@ test('a directory that cannot be made has its databases in the fallback, with wh
   const back = openDataDirectory(path, { ...N1, fallback })
   t.teardown(() => back.close())
   t.deepEqual(reasons(back), [])
+  t.is(back.node.prepare('SELECT text FROM note').all().length, 2, 'what was journaled in the fallback counts')
   t.false(existsSync(fallback))
 })
 

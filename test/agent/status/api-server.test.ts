@@ -25,6 +25,8 @@ for (const [title, cause, reason, remedy, blamesKubeconfig] of [
   ['an old certificate', unreachable('CERT_HAS_EXPIRED'), 'NotTrusted', /clock of this machine/, true],
   ['a token that is not valid', new Refused(401, 'Unauthorized'), 'Unauthorized', /token/, true],
   ['a user without rights', new Refused(403, 'nodes is forbidden'), 'Forbidden', /RBAC/, true],
+  ['a process without a descriptor', unreachable('EMFILE'), 'NoDescriptor', /DescriptorsLeft/, false],
+  ['a machine without a descriptor', unreachable('ENFILE'), 'NoDescriptor', /DescriptorsLeft/, false],
   ['a server that fails', new Unreachable('HTTP 500 (GET /api/v1/nodes)'), 'Disconnected', /its log/, false],
 ] as const)
   test(`the API server is away because of ${title}: the condition says so, and what to do`, t => {

@@ -1,0 +1,201 @@
+// margay-node as a whole, when the machine around it fails: no descriptor is left, its disk becomes read-only, it is stopped
+// and goes on when another agent has its node. One API server and one network namespace serve all tests.
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import type { AgentStatus } from '../../api/answers.ts'
+import type { Condition, Event } from '../../api/status.ts'
+import { systemProgram } from '../../lib/system-program.ts'
+import { ask, aWholeNode, cniCall, type RunningAgent, until, type WholeNode } from './whole-node.ts'
+
+const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
+let node: WholeNode
+
+test.before(async () => {
+  if (process.getuid?.() === 0) node = await aWholeNode(6)
+})
+test.after.always(async () => {
+  await node?.close()
+})
+
+async function ready(t: ExecutionContext, agent: RunningAgent): Promise<void> {
+  const look = async () => (await ask(agent.socket, 'GET', '/readyz')).code
+  await until(t, 'ready', look, code => code === 200)
+}
+
+const events = async ({ socket }: RunningAgent): Promise<Event[]> =>
+  JSON.parse((await ask(socket, 'GET', '/events?count=500')).body) as Event[]
+const exitCode = (answer: { body: string }): number => (JSON.parse(answer.body) as { exitCode: number }).exitCode
+
+/** Sets how many descriptors a process may have. */
+function limitFiles(pid: number, soft: number): void {
+  execFileSync(systemProgram('prlimit'), ['--pid', String(pid), `--nofile=${soft}:`])
+}
+
+const ticks = (pid: number): number => {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}
+
+asRoot(
+  'an agent without a free descriptor goes on, says so, and serves everything again when there are some',
+  async t => {
+    const agent = node.startAgent()
+    await ready(t, agent)
+    t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c0', node.pod(0))), 0)
+    const usual = Number(/Max open files +(\d+)/.exec(readFileSync(`/proc/${agent.pid}/limits`, 'utf8'))![1])
+    // what is open stays open; idle connections take the numbers that are free below
+    const open = readdirSync(`/proc/${agent.pid}/fd`).map(Number)
+    const most = Math.max(...open) + 1
+    limitFiles(agent.pid, most)
+    const idle = Array.from({ length: most - open.length + 40 }, () =>
+      connect(agent.socket).on('error', () => undefined),
+    )
+    t.teardown(() => {
+      for (const socket of idle) socket.destroy()
+    })
+    await new Promise(resolve => setTimeout(resolve, 500))
+    const before = ticks(agent.pid)
+    t.is((await ask(agent.socket, 'GET', '/healthz')).code, 0, 'no connection is taken')
+    for (let i = 0; i < 3; i++)
+      try {
+        node.run('bash', '-c', 'exec 3<>/dev/tcp/192.0.2.11/179; read -t 0.2 <&3')
+      } catch {
+        // closed or silent
+      }
+    await new Promise(resolve => setTimeout(resolve, 3000))
+    t.true(ticks(agent.pid) - before < 100, 'a second of processor time: it spins')
+    t.is(agent.child.exitCode, null, agent.log().slice(-3000))
+    limitFiles(agent.pid, usual)
+    for (const socket of idle) socket.destroy()
+    await ready(t, agent)
+    t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c1', node.pod(1))), 0)
+    const told = (await events(agent)).filter(({ message }) => message.startsWith('DescriptorsLeft'))
+    t.deepEqual(
+      told.map(({ reason }) => reason),
+      ['Ok', 'NoDescriptor'],
+    )
+    for (const [id, index] of [
+      ['c0', 0],
+      ['c1', 1],
+    ] as const)
+      t.is(exitCode(await cniCall(agent.socket, 'DEL', id, node.pod(index))), 0)
+    agent.child.kill('SIGTERM')
+    await agent.ended
+  },
+)
+
+/** Looks for a condition until it has this status. */
+function condition(
+  t: ExecutionContext,
+  { socket }: RunningAgent,
+  type: Condition['type'],
+  status: Condition['status'],
+) {
+  const look = async () => {
+    const all = JSON.parse((await ask(socket, 'GET', '/readyz')).body) as Condition[]
+    return all.find(found => found.type === type)
+  }
+  return until(t, type, look, found => found?.status === status)
+}
+
+const hasDisk = existsSync('/dev/loop-control') && isInstalled('mkfs.ext4')
+function isInstalled(program: string): boolean {
+  try {
+    return existsSync(systemProgram(program))
+  } catch {
+    return false
+  }
+}
+
+;(hasDisk ? asRoot : test.serial.skip)(
+  'when its file system becomes read-only under it the agent says so, refuses ADD, serves DEL, and starts again beside it',
+  async t => {
+    const image = join(node.dir, 'disk')
+    writeFileSync(image, '')
+    truncateSync(image, 16 << 20)
+    execFileSync(systemProgram('mkfs.ext4'), ['-q', image])
+    const onDisk = ['-o', 'loop', image]
+    const agent = node.startAgent('ro', { mount: onDisk })
+    await ready(t, agent)
+    t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c2', node.pod(2))), 0)
+    // what the kernel does when the disk fails: everything is read-only at once, open files too
+    const inside = ['-t', String(agent.pid), '-m', systemProgram('mount')]
+    execFileSync(systemProgram('nsenter'), [...inside, '-o', 'remount,abort', node.dataDir])
+    const added = JSON.parse((await cniCall(agent.socket, 'ADD', 'c3', node.pod(3))).body) as { stdout: string }
+    t.regex(added.stdout, /"code":5,.*the journal cannot be written/)
+    const said = await condition(t, agent, 'JournalWritable', 'False')
+    t.is(said?.reason, 'NotWritable')
+    t.is(exitCode(await cniCall(agent.socket, 'DEL', 'c2', node.pod(2))), 0)
+    t.is(agent.child.exitCode, null, agent.log().slice(-3000))
+    agent.child.kill('SIGTERM')
+    await agent.ended
+    const beside = node.startAgent('ro', { mount: ['-o', 'loop,ro,noload', image] })
+    await ready(t, beside)
+    t.is((await condition(t, beside, 'JournalKept', 'False'))?.reason, 'NotWritable')
+    t.is(exitCode(await cniCall(beside.socket, 'ADD', 'c3', node.pod(3))), 0)
+    beside.child.kill('SIGTERM')
+    await beside.ended
+    const back = node.startAgent('ro', { mount: onDisk })
+    await ready(t, back)
+    for (const type of ['JournalKept', 'JournalWritable', 'JournalComplete'] as const)
+      await condition(t, back, type, 'True')
+    const { endpoints } = JSON.parse((await ask(back.socket, 'GET', '/status')).body) as AgentStatus
+    t.deepEqual(
+      endpoints?.map(({ id }) => id),
+      ['net/c3/eth0'],
+      'what was added meanwhile is known',
+    )
+    t.is(exitCode(await cniCall(back.socket, 'DEL', 'c3', node.pod(3))), 0)
+    back.child.kill('SIGTERM')
+    await back.ended
+  },
+)
+
+const states = (): string[] => [
+  ...['route', 'neigh', 'link', 'address'].map(what =>
+    node.run('ip', '-d', what).replaceAll(/ (tentative|STALE|REACHABLE|DELAY|PROBE)/g, ''),
+  ),
+  node.run('nft', 'list', 'ruleset').replaceAll(/packets \d+ bytes \d+/g, ''),
+  ...['nodes', 'ipamblocks'].map(kind => node.ctl('get', kind, '-o', 'json')),
+]
+
+asRoot(
+  'an agent that was stopped ends without any write when it goes on and another one had its directory',
+  async t => {
+    const first = node.startAgent('first', { flags: ['--log-level', 'debug'] })
+    await ready(t, first)
+    t.is(exitCode(await cniCall(first.socket, 'ADD', 'c4', node.pod(4))), 0)
+    first.child.kill('SIGSTOP')
+    // its lock cannot be taken from it, but its directory can
+    const old = `${node.dataDir}.old`
+    node.moveData(old)
+    const second = node.startAgent('second')
+    await ready(t, second)
+    t.is(exitCode(await cniCall(second.socket, 'ADD', 'c5', node.pod(5))), 0)
+    second.child.kill('SIGTERM')
+    await second.ended
+    // now everything that an agent would put right, in kernel and API, and a request that waits for it
+    node.run('ip', 'route', 'flush', 'proto', '80')
+    node.run('ip', 'route', 'flush', 'proto', 'boot')
+    node.run('nft', 'flush', 'table', 'inet', 'margay')
+    node.run('sysctl', '-qw', 'net.ipv4.ip_forward=0')
+    node.ctl('patch', 'node', 'n1', '-p', '{"metadata":{"annotations":{"projectcalico.org/IPv4Address":null}}}')
+    const waiting = cniCall(first.socket, 'DEL', 'c4', node.pod(4))
+    const journal = () =>
+      ['node.db', 'node.db-wal', 'events.db', 'events.db-wal'].map(name => readFileSync(join(old, name)))
+    const [before, files] = [states(), journal()]
+    const goesOnMs = performance.now()
+    first.child.kill('SIGCONT')
+    t.is((await first.ended)[0], 3)
+    t.true(performance.now() - goesOnMs < 3000)
+    t.is((await waiting).code, 0)
+    t.regex(first.log(), /was removed or replaced while this agent had it.*ends without another write/)
+    t.deepEqual(states(), before)
+    t.deepEqual(journal(), files)
+  },
+)

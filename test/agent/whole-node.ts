@@ -1,0 +1,176 @@
+// One node of programs: margay-api and margay-node, in a network namespace with an uplink and namespaces for pods. The agent has
+// a mount namespace of its own, so that its data directory can be made read-only.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import type { ExecutionContext } from 'ava'
+import { openKernel } from '../../kernel/linux/kernel.ts'
+import { addNetns, netnsPath, removeNetns } from '../../kernel/netns.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { type ClusterObject, ClusterWriter } from '../../lab/cluster.ts'
+import { systemProgram } from '../../lib/system-program.ts'
+import { aNode, aPool } from '../datastore/objects.ts'
+
+const root = new URL('../..', import.meta.url).pathname
+const ADDRESS = '192.0.2.11'
+export const GATEWAY = '192.0.2.1'
+
+export type RunningAgent = {
+  child: ChildProcess
+  pid: number
+  socket: string
+  log(): string
+  ended: Promise<unknown[]>
+}
+
+export type WholeNode = {
+  dir: string
+  dataDir: string
+  kernel: Kernel
+  kubeconfig: string
+  writer: ClusterWriter
+  /** `mount`: what lies at the data directory, as arguments of mount(8); else it is mounted on itself. */
+  startAgent(name?: string, options?: { flags?: readonly string[]; mount?: readonly string[] }): RunningAgent
+  /** Runs a program in the node's network namespace; what it says. */
+  run(command: string, ...args: string[]): string
+  ctl(...args: string[]): string
+  /** Moves the data directory away, with what is in it, and makes a copy of it in its place. */
+  moveData(to: string): void
+  pod(index: number): string
+  close(): Promise<void>
+}
+
+export async function aWholeNode(podCount: number, objects: readonly ClusterObject[] = []): Promise<WholeNode> {
+  const name = `mgwhole-${process.pid}`
+  const pods = Array.from({ length: podCount }, (_, index) => `${name}-p${index}`)
+  for (const each of [name, ...pods]) addNetns(each)
+  const host = openKernel()
+  const kernel = host.inside(netnsPath(name))
+  await kernel.setLink('lo', { up: true })
+  await kernel.createLink({ kind: 'veth', name: 'eth0', peer: { name: 'lan0' } })
+  for (const link of ['eth0', 'lan0']) await kernel.setLink(link, { up: true })
+  const { index: ifindex } = (await kernel.link('eth0'))!
+  await kernel.addAddress({ ifindex, address: ADDRESS, length: 24, scope: ROUTE_SCOPE.universe })
+  const route = { dst: '0.0.0.0/0', table: ROUTE_TABLE.main, type: 'unicast', protocol: ROUTE_PROTOCOL.static } as const
+  await kernel.changeRoutes([{ verb: 'add', route: { ...route, scope: 0, gateway: GATEWAY, ifindex } }])
+  const dir = mkdtempSync(join(tmpdir(), 'margay-whole-'))
+  const dataDir = join(dir, 'data')
+  mkdirSync(dataDir, { mode: 0o700 })
+  const running: ChildProcess[] = []
+  const started = (child: ChildProcess): ChildProcess => {
+    running.push(child)
+    return child
+  }
+  const netns = `--net=${netnsPath(name)}`
+  const node = (...args: string[]) => [netns, '--', process.execPath, ...args]
+  const apiLog = openSync(join(dir, 'api.log'), 'a')
+  const api = node(join(root, 'apiserver/main.ts'), '--data-dir', join(dir, 'api'), '--listen', '127.0.0.1:6443')
+  started(spawn(systemProgram('nsenter'), api, { stdio: ['ignore', apiLog, apiLog] }))
+  closeSync(apiLog)
+  const kubeconfig = join(dir, 'api', 'kubeconfig')
+  const ready = () => readFileSync(join(dir, 'api.log'), 'utf8').includes('ready on')
+  for (let i = 0; i < 500 && !ready(); i++) await new Promise(resolve => setTimeout(resolve, 20))
+  const writer = new ClusterWriter(name, [process.execPath, join(root, 'lab/objects.ts'), kubeconfig, '15'])
+  await writer.put([
+    { kind: 'IPPool', object: aPool('pool', { cidr: '10.244.0.0/16' }) },
+    { kind: 'Node', object: aNode('n1') },
+    ...objects,
+  ])
+  const run = (command: string, ...args: string[]): string =>
+    execFileSync(systemProgram('nsenter'), [netns, '--', systemProgram(command), ...args], {
+      encoding: 'utf8',
+      timeout: 30_000,
+    })
+  return {
+    ...{ dir, dataDir, kernel, kubeconfig, writer, run },
+    ctl: (...args) => run('env', `KUBECONFIG=${kubeconfig}`, process.execPath, join(root, 'ctl/main.ts'), ...args),
+    moveData: to => {
+      renameSync(dataDir, to)
+      cpSync(to, dataDir, { recursive: true })
+    },
+    pod: index => netnsPath(pods[index]!),
+    startAgent: (as = 'a', { flags = [], mount = ['--bind', dataDir] } = {}) => {
+      const logFile = join(dir, `${as}.log`)
+      const log = openSync(logFile, 'a')
+      const mounted = `${systemProgram('mount')} ${mount.join(' ')} ${dataDir} && exec "$@"`
+      const child = spawn(
+        systemProgram('nsenter'),
+        [
+          ...[netns, '--', systemProgram('unshare'), '-m', '--propagation', 'private'],
+          ...[systemProgram('sh'), '-c', mounted, 'sh', process.execPath, join(root, 'agent/main.ts')],
+          ...['--node-name', 'n1', '--kubeconfig', kubeconfig, '--data-dir', dataDir, '--run-dir', join(dir, as)],
+          ...flags,
+        ],
+        { stdio: ['ignore', log, log] },
+      )
+      closeSync(log)
+      started(child)
+      const ended = once(child, 'exit')
+      return {
+        ...{ child, pid: child.pid!, ended, socket: join(dir, as, 'agent.sock') },
+        log: () => readFileSync(logFile, 'utf8'),
+      }
+    },
+    close: async () => {
+      writer.close()
+      for (const child of running) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+      kernel.close()
+      host.close()
+      for (const each of [name, ...pods]) removeNetns(each)
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Asks the agent; the status and text of its answer, or why there was none. */
+export function ask(
+  socketPath: string,
+  method: string,
+  path: string,
+  body = '',
+): Promise<{ code: number; body: string }> {
+  return new Promise(resolve => {
+    const asked = request({ socketPath, method, path, timeout: 20_000, agent: false }, response => {
+      text(response).then(
+        said => resolve({ code: response.statusCode!, body: said }),
+        error => resolve({ code: 0, body: String(error) }),
+      )
+    })
+    asked.on('timeout', () => asked.destroy())
+    asked.on('error', error => resolve({ code: 0, body: String(error) }))
+    asked.end(body)
+  })
+}
+
+/** ADD or DEL, as the plugin hands it to the agent. */
+export async function cniCall(socket: string, command: 'ADD' | 'DEL', container: string, netns: string) {
+  const env = {
+    ...{ CNI_COMMAND: command, CNI_CONTAINERID: container, CNI_NETNS: netns },
+    ...{ CNI_IFNAME: 'eth0', CNI_PATH: '/opt/cni/bin' },
+  }
+  const config = { cniVersion: '1.0.0', name: 'net', type: 'margay' }
+  return ask(socket, 'POST', '/cni', JSON.stringify({ env, stdin: JSON.stringify(config) }))
+}
+
+/** Looks every few milliseconds; fails with what it last saw. */
+export async function until<T>(
+  t: ExecutionContext,
+  what: string,
+  look: () => T | Promise<T>,
+  good: (seen: T) => boolean,
+  limitMs = 20_000,
+): Promise<T> {
+  const endMs = performance.now() + limitMs
+  let seen = await look()
+  while (!good(seen) && performance.now() < endMs) {
+    await new Promise(resolve => setTimeout(resolve, 50))
+    seen = await look()
+  }
+  t.true(good(seen), `${what}: ${JSON.stringify(seen)}`)
+  return seen
+}
