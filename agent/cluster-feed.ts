@@ -3,14 +3,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
 import { type Condition, conditionKey } from '../api/status.ts'
-import { CONFIGURATION_KINDS } from '../api/unsupported.ts'
+import { CONFIGURATION_KINDS, nodeOfConfiguration } from '../api/unsupported.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import { fieldsCondition } from './cluster/fields.ts'
 import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf } from './cluster/nodes.ts'
 import { Peers } from './cluster/peers.ts'
 import { announcedBlocks, felixPools } from './cluster/pools.ts'
-import { bgpSettings, felixSettings } from './cluster/settings.ts'
+import { type BgpSettings, bgpSettings, felixSettings } from './cluster/settings.ts'
 import { trustedPools } from './cluster/trust.ts'
 import type { ClusterView, Watched } from './cluster-view.ts'
 import type { Routing } from './routing.ts'
@@ -47,8 +47,10 @@ export class ClusterFeed {
       this.#tellPools()
       changed()
     })
-    view.onChange('BGPConfiguration', () => {
-      this.#peers?.configure({ config: this.#bgp() })
+    view.onChange('BGPConfiguration', ({ key, after }) => {
+      const node = nodeOfConfiguration(key)
+      if (node === undefined) this.#peers?.configure({ config: this.#bgp() })
+      else this.#peers?.listenPort(node, after?.spec.listenPort)
       changed()
     })
     view.onChange('FelixConfiguration', () => this.#configure())
@@ -67,6 +69,10 @@ export class ClusterFeed {
     const peers = new Peers({ nodeName, ...own, config: this.#bgp() })
     for (const [name, facts] of this.#nodes) peers.node(name, facts)
     for (const object of view.all('BGPPeer')) peers.bgpPeer(object.metadata.name, object)
+    for (const { metadata, spec } of view.all('BGPConfiguration')) {
+      const node = nodeOfConfiguration(metadata.name)
+      if (node !== undefined) peers.listenPort(node, spec.listenPort)
+    }
     this.#peers = peers
   }
 
@@ -85,9 +91,13 @@ export class ClusterFeed {
     const { asn, clusterId } = peers
     // first: no peer may be heard under old rules
     routing.trust({ own: [...blocks, ...own], pools: trustedPools(view.all('IPPool')) })
-    await routing.identify({ asn, clusterId, port: this.#bgp().listenPort, ...at })
+    const settings = bgpSettings(
+      view.get('BGPConfiguration', 'default'),
+      view.get('BGPConfiguration', `node.${this.#deps.nodeName}`),
+    )
+    await routing.identify({ asn, clusterId, port: settings.listenPort, ...at })
     routing.change(peers.take())
-    routing.announce(announcedBlocks(blocks, view.all('IPPool'), this.#bgp()))
+    routing.announce(announcedBlocks(blocks, view.all('IPPool'), settings))
     report('peers', peers.refused())
   }
 
@@ -157,7 +167,7 @@ export class ClusterFeed {
     this.#deps.felix.configure({ config: felixSettings(this.#deps.view.get('FelixConfiguration', 'default')) })
   }
 
-  #bgp(): Resource<'BGPConfiguration'>['spec'] {
+  #bgp(): BgpSettings {
     return bgpSettings(this.#deps.view.get('BGPConfiguration', 'default'))
   }
 }

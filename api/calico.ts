@@ -121,7 +121,8 @@ export const bgpConfiguration = z.looseObject({
     .looseObject({
       asNumber: asNumberField.default(64512),
       nodeToNodeMeshEnabled: z.boolean().default(true),
-      listenPort: z.int().min(1).max(65535).default(179),
+      /** Absent: 179; in an object for one node: that of the cluster. */
+      listenPort: z.int().min(1).max(65535).optional(),
       logSeverityScreen: z.string().default('Info'),
       nodeMeshPassword: secretKeyRef.optional(),
       nodeMeshMaxRestartTime: durationField.optional(),

@@ -85,7 +85,25 @@ export const CONFIGURATION_KINDS = [
   'FelixConfiguration',
 ] as const satisfies readonly Kind[]
 
-/** Kinds of which only the object named `default` is read. */
+/**
+ * What counts of an object that is for one node: those fields in place of the same ones of `default`. As in Calico; the others are told.
+ */
+const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; instead: string } } = {
+  BGPConfiguration: {
+    fields: ['listenPort', 'communities', 'prefixAdvertisements'],
+    instead:
+      'of a BGPConfiguration for one node only listenPort, communities and prefixAdvertisements count; the AS number of a node is in its Node (projectcalico.org/ASNumber), all else is for all nodes',
+  },
+}
+
+const ONE_NODE = 'node.'
+
+/** The node that a configuration object is for, by its name `node.NAME`; undefined for every other name. */
+export function nodeOfConfiguration(name: string): string | undefined {
+  return name.startsWith(ONE_NODE) ? name.slice(ONE_NODE.length) : undefined
+}
+
+/** Kinds of which only the object named `default` is read, and what `OF_ONE_NODE` says. */
 const SINGLE_KINDS: readonly Kind[] = ['BGPConfiguration', 'FelixConfiguration', 'IPAMConfiguration']
 
 /** Calico's kinds that are not there yet, and what holds without them. A manifest with one is refused. */
@@ -122,8 +140,10 @@ export function ineffectiveFields(kind: Kind, object: { metadata: { name: string
   if (whole !== undefined) return [{ field: 'spec', effect: whole.effect, instead: whole.instead }]
   const isSet = (field: string) => field in spec && !isDefault(known.get(field), spec[field])
   if (SINGLE_KINDS.includes(kind) && object.metadata.name !== 'default') {
-    const instead = `only the ${kind} named default is read, for all nodes`
-    return Object.keys(spec).flatMap(field => (isSet(field) ? [{ field, effect: 'ignored', instead }] : []))
+    const ofNode = nodeOfConfiguration(object.metadata.name) === undefined ? undefined : OF_ONE_NODE[kind]
+    const instead = ofNode?.instead ?? `only the ${kind} named default is read, for all nodes`
+    const idle = Object.keys(spec).filter(field => isSet(field) && ofNode?.fields.includes(field) !== true)
+    return idle.map(field => ({ field, effect: 'ignored', instead }))
   }
   const set = rows.filter(({ field }) => isSet(field))
   const strange = CONFIGURATION_KINDS.some(each => each === kind)

@@ -9,6 +9,7 @@ import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef 
 import type { PeerConfig } from '../../bgp/config.ts'
 import { closedCause } from './fields.ts'
 import type { NodeFacts } from './nodes.ts'
+import { badAddress, clash, NO_AS_NUMBER, noPeers } from './peer-conditions.ts'
 import {
   namedSession,
   nodeSession,
@@ -17,13 +18,14 @@ import {
   type SessionEnd,
   selectedSession,
 } from './sessions.ts'
+import type { BgpSettings } from './settings.ts'
 
 /** What all sessions of this node have in common. */
 export type PeersOf = {
   nodeName: string
   address: string
   ipv6Address?: string
-  config: Resource<'BGPConfiguration'>['spec']
+  config: BgpSettings
 }
 
 /** The session to set under its name, with its origin; or only the name of one that ends. Those that end come first. */
@@ -45,13 +47,12 @@ type SessionRequest = {
 /** A BGPPeer for one node beats one for a group of nodes, which beats one for all; any of them beats the mesh. */
 const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
 
-/** Most addresses that a clash names. */
-const MOST_NAMED = 3
-
 const FAMILIES = ['ipv4', 'ipv6'] as const
 
 export class Peers {
   readonly #nodes = new Map<string, NodeFacts>()
+  /** The ports of nodes that do not listen on that of the cluster. */
+  readonly #listenPorts = new Map<string, number>()
   readonly #bgpPeers = new Map<string, { object: Resource<'BGPPeer'>; closed: ConditionCause | undefined }>()
   #of: PeersOf
   /** Why the mesh has no sessions. */
@@ -105,6 +106,14 @@ export class Peers {
     const addresses = (of: NodeFacts | undefined) => [of?.address, of?.ipv6Address]
     if (isDeepStrictEqual(addresses(before), addresses(facts))) return
     for (const peerName of this.#bgpPeers.keys()) this.#named(peerName)
+  }
+
+  /** A node has a port of its own; undefined: it has that of the cluster. */
+  listenPort(name: string, port: number | undefined): void {
+    if (port === this.#listenPorts.get(name)) return
+    if (port === undefined) this.#listenPorts.delete(name)
+    else this.#listenPorts.set(name, port)
+    this.#node(name)
   }
 
   /** A BGPPeer changed, appeared, or went. */
@@ -270,7 +279,8 @@ export class Peers {
   }
 
   #farEnd(facts: NodeFacts, address: string): Parameters<typeof nodeSession>[2] {
-    return { address, asn: this.#asnOf(facts), port: this.#of.config.listenPort, clusterId: facts.clusterId }
+    const port = this.#listenPorts.get(facts.name) ?? this.#of.config.listenPort
+    return { address, asn: this.#asnOf(facts), port, clusterId: facts.clusterId }
   }
 
   /** Replaces what one source asks for; `which` tells apart the sessions of one object. */
@@ -355,43 +365,4 @@ function byRank(a: SessionRequest, b: SessionRequest): number {
 function originOf(rank: number): PeerOrigin {
   if (rank === RANK.mesh) return 'mesh'
   return rank === RANK.global ? 'global' : 'node'
-}
-
-function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly string[]): Condition {
-  const named = addresses.slice(0, MOST_NAMED).join(', ')
-  const more = addresses.length > MOST_NAMED ? ` and ${addresses.length - MOST_NAMED} more` : ''
-  const [type, what] =
-    loser.kind === 'Node' ? (['AddressesUnique', 'node'] as const) : (['PeersConfigured', 'peer'] as const)
-  return broken(type, {
-    reason: 'AddressClash',
-    message: `${formatRef(winner)} and ${formatRef(loser)} name the same ${what} ${named}${more}; ${formatRef(winner)} is used`,
-    remedy:
-      loser.kind === 'Node'
-        ? `delete ${formatRef(loser)} if its machine is gone, or give it addresses of its own`
-        : `change or delete ${formatRef(loser)} or ${formatRef(winner)}`,
-    object: loser,
-  })
-}
-
-function noPeers(clusterId: string | undefined): ConditionCause {
-  const why = clusterId === undefined ? 'nodeToNodeMeshEnabled is false' : 'it is a route reflector'
-  return {
-    reason: 'NoPeers',
-    message: `this node has no BGP session with any other node: ${why}, and no BGPPeer is for it`,
-    remedy: 'create a BGPPeer with nodeSelector and peerSelector that joins this node to others, or use the mesh',
-  }
-}
-
-function badAddress(peerIP: string): ConditionCause {
-  return {
-    reason: 'BadAddress',
-    message: `peerIP ${JSON.stringify(peerIP)} is not an address`,
-    remedy: 'write IP, IP:port or [IPv6]:port, or a peerSelector',
-  }
-}
-
-const NO_AS_NUMBER: ConditionCause = {
-  reason: 'NoAsNumber',
-  message: 'asNumber is missing: a peer named by peerIP needs one',
-  remedy: 'set asNumber',
 }

@@ -1,11 +1,22 @@
-// The configuration objects named `default`, with Calico's defaults where there is none. Pure.
+// The configuration objects named `default`, with Calico's defaults where there is none, and what `node.NAME` says for one node
+// (`OF_ONE_NODE` of api/unsupported.ts). Pure.
 import type { Resource } from '../../api/kinds.ts'
 import { validate } from '../../api/validate.ts'
+import { BGP_PORT } from '../../bgp/config.ts'
 import type { Settings } from '../../felix/input.ts'
 
-/** The cluster's BGP settings. */
-export function bgpSettings(object: Resource<'BGPConfiguration'> | undefined): Resource<'BGPConfiguration'>['spec'] {
-  return (object ?? DEFAULT_BGP).spec
+export type BgpSettings = Resource<'BGPConfiguration'>['spec'] & { listenPort: number }
+
+/** The cluster's BGP settings; with `own`, an object for one node, those of that node. */
+export function bgpSettings(
+  object: Resource<'BGPConfiguration'> | undefined,
+  own?: Resource<'BGPConfiguration'>,
+): BgpSettings {
+  const { spec } = object ?? DEFAULT_BGP
+  const { listenPort = spec.listenPort ?? BGP_PORT, communities, prefixAdvertisements } = own?.spec ?? {}
+  // names of communities are those of the object that uses them
+  const advertised = prefixAdvertisements === undefined ? {} : { communities, prefixAdvertisements }
+  return { ...spec, ...advertised, listenPort }
 }
 
 /** What felix takes of its configuration. */

@@ -44,6 +44,42 @@ test('another listenPort is followed by all nodes at once, no route goes, and a 
   monitor.close()
 })
 
+test('a BGPConfiguration for one node sets its port at both ends and the communities of its blocks, and what cannot differ is told', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const one = await startAgent(t, machines[0], store, network)
+  const two = await startAgent(t, machines[1], store, network)
+  const listeners = () => [...network.listeners.keys()].sort()
+  await eventually(t, 'listeners', listeners, all => `${all}` === '192.0.2.11 179,192.0.2.12 179')
+  const spec = {
+    ...{ listenPort: 1180, asNumber: 65009 },
+    prefixAdvertisements: [{ cidr: '10.244.0.0/16', communities: ['65001:7'] }],
+  }
+  const own = aResource('BGPConfiguration', { metadata: { name: 'node.n1' }, spec })
+  await store.create('BGPConfiguration', own)
+  await eventually(t, 'n1 alone listens elsewhere', listeners, all => `${all}` === '192.0.2.11 1180,192.0.2.12 179')
+  const communities = (agent: typeof one, other: typeof one) => {
+    const [path] = agent.explain(other.allocator.blocks()[0]!.cidr).candidates
+    return path === undefined ? 'no route' : (path.attributes.communities ?? [])
+  }
+  await eventually(
+    t,
+    'the communities of the block of n1',
+    () => [communities(two, one), communities(one, two)],
+    seen => JSON.stringify(seen) === '[["65001:7"],[]]',
+  )
+  const told = one.conditions().filter(({ object }) => object?.name === 'node.n1')
+  t.is(told.length, 1)
+  t.like(told[0], { type: 'FieldsSupported', reason: 'NoEffect', remedy: 'remove asNumber, or do not rely on it' })
+  t.regex(two.conditions().find(({ object }) => object?.name === 'node.n1')?.message ?? '', /asNumber has no effect/)
+  await two.close()
+  const again = await startAgent(t, machines[1], store, network)
+  const established = (agent: typeof one) => agent.status().peers.every(({ state }) => state === 'Established')
+  await eventually(t, 'an agent that starts finds the port', () => established(one) && established(again), Boolean)
+  await store.delete('BGPConfiguration', 'node.n1')
+  await eventually(t, 'listeners again', listeners, all => `${all}` === '192.0.2.11 179,192.0.2.12 179')
+  await eventually(t, 'sessions again', () => established(one) && established(again), Boolean)
+})
+
 test('a BGPPeer for all nodes and one for this node with the same address are one session that stays up', async t => {
   const { store, network } = await aCluster(t)
   await store.delete('Node', 'n2')

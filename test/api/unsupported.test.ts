@@ -118,15 +118,27 @@ test('a field that limits what a peer can do, and one of a BGPPeer that nobody k
 })
 
 test('of kinds with one object that counts, another one is told with every field that it sets', t => {
-  const config = aResource('BGPConfiguration', {
-    metadata: { name: 'node.n1' },
-    spec: { listenPort: 1179, asNumber: 64512 },
-  })
-  t.deepEqual(ineffectiveFields('BGPConfiguration', config), [
+  const felix = aResource('FelixConfiguration', { metadata: { name: 'node.n1' }, spec: { vxlanMTU: 1300 } })
+  t.deepEqual(ineffectiveFields('FelixConfiguration', felix), [
     {
-      field: 'listenPort',
+      field: 'vxlanMTU',
       effect: 'ignored',
-      instead: 'only the BGPConfiguration named default is read, for all nodes',
+      instead: 'only the FelixConfiguration named default is read, for all nodes',
     },
   ])
+})
+
+test('of a BGPConfiguration for one node three fields count, and every other one that is set is told', t => {
+  const spec = {
+    ...{ listenPort: 1179, prefixAdvertisements: [], communities: [{ name: 'a', value: '65001:1' }] },
+    ...{ asNumber: 65001, nodeToNodeMeshEnabled: false, nodeMeshPassword: { secretKeyRef: { name: 's', key: 'k' } } },
+  }
+  const told = (name: string) =>
+    ineffectiveFields('BGPConfiguration', aResource('BGPConfiguration', { metadata: { name }, spec }))
+  t.deepEqual(
+    told('node.n1').map(({ field }) => field),
+    ['asNumber', 'nodeToNodeMeshEnabled', 'nodeMeshPassword'],
+  )
+  t.regex(told('node.n1')[0]!.instead, /for one node only listenPort, communities and prefixAdvertisements count/)
+  t.is(told('n1').length, 5, 'a name that is neither default nor node.NAME')
 })

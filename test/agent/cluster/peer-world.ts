@@ -1,6 +1,7 @@
 // Nodes and BGPPeers as a cluster has them, and what one node makes of them.
 import { nodeFacts } from '../../../agent/cluster/nodes.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
+import { type BgpSettings, bgpSettings } from '../../../agent/cluster/settings.ts'
 import type { Resource } from '../../../api/kinds.ts'
 import { aResource } from '../../datastore/objects.ts'
 
@@ -17,12 +18,14 @@ export const aNode = (
 export const aPeer = (name: string, spec: Record<string, unknown>) => aResource('BGPPeer', { metadata: { name }, spec })
 
 export const settings = (spec: object = {}) =>
-  aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }).spec
+  bgpSettings(aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }))
 
 export type World = {
   nodeName: string
   address: string
-  config: Resource<'BGPConfiguration'>['spec']
+  config: BgpSettings
+  /** The ports of nodes that have one of their own. */
+  ports?: ReadonlyMap<string, number>
   nodes: readonly Resource<'Node'>[]
   peers: readonly Resource<'BGPPeer'>[]
 }
@@ -38,10 +41,11 @@ export const world = (change: Partial<World> = {}): World => ({
 
 /** Tells everything at once. */
 export function all(change: Partial<World> = {}) {
-  const { nodes, peers: objects, ...of } = world(change)
+  const { nodes, peers: objects, ports = [], ...of } = world(change)
   const peers = new Peers(of)
   for (const node of nodes) peers.node(node.metadata.name, nodeFacts(node).facts)
   for (const object of objects) peers.bgpPeer(object.metadata.name, object)
+  for (const [node, port] of ports) peers.listenPort(node, port)
   const wanted = peers.take().flatMap(({ peer }) => (peer === undefined ? [] : [peer]))
   return { peers, wanted, refused: peers.refused() }
 }

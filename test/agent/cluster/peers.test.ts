@@ -2,6 +2,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { nodeFacts } from '../../../agent/cluster/nodes.ts'
 import { type PeerChange, Peers } from '../../../agent/cluster/peers.ts'
+import { bgpSettings } from '../../../agent/cluster/settings.ts'
 import type { Resource } from '../../../api/kinds.ts'
 import { validate } from '../../../api/validate.ts'
 import type { PeerConfig } from '../../../bgp/config.ts'
@@ -203,6 +204,11 @@ const aChange = fc.oneof(
       }),
     ),
   }),
+  fc.record({
+    kind: fc.constant('port' as const),
+    name: fc.constantFrom('n2', 'n3'),
+    port: fc.option(fc.constantFrom(1179, 1180), { nil: undefined }),
+  }),
   fc.record({ kind: fc.constant('BGPConfiguration' as const), mesh: fc.boolean(), asNumber: fc.constantFrom(1, 2) }),
 )
 
@@ -214,6 +220,7 @@ test('whatever the order of changes, sessions and refusals are those of the last
       const nodes = new Map<string, Resource<'Node'>>()
       const objects = new Map<string, Resource<'BGPPeer'>>()
       const sessions = new Map<string, PeerConfig>()
+      const ports = new Map<string, number>()
       let last = config
       const follow = (change: PeerChange) => {
         if (change.peer === undefined) t.true(sessions.delete(change.name), 'only what is there ends')
@@ -223,6 +230,10 @@ test('whatever the order of changes, sessions and refusals are those of the last
         if (change.kind === 'BGPConfiguration') {
           last = settings({ nodeToNodeMeshEnabled: change.mesh, asNumber: change.asNumber })
           peers.configure({ config: last })
+        } else if (change.kind === 'port') {
+          if (change.port === undefined) ports.delete(change.name)
+          else ports.set(change.name, change.port)
+          peers.listenPort(change.name, change.port)
         } else if (change.kind === 'Node') {
           nodes.delete(change.name)
           if (change.object !== null) {
@@ -243,7 +254,7 @@ test('whatever the order of changes, sessions and refusals are those of the last
         }
         for (const each of peers.take()) follow(each)
       }
-      const whole = all({ config: last, nodes: [...nodes.values()], peers: [...objects.values()] })
+      const whole = all({ config: last, ports, nodes: [...nodes.values()], peers: [...objects.values()] })
       t.deepEqual(
         [...sessions.values()].sort((a, b) => (a.address! < b.address! ? -1 : 1)),
         whole.wanted.sort((a, b) => (a.address! < b.address! ? -1 : 1)),
@@ -277,7 +288,7 @@ test('any BGPPeer and BGPConfiguration that validation lets pass gives sessions 
       const peer = validate('BGPPeer', { metadata: { name: 'p' }, spec: { ...base, ...spec } })
       const settings = validate('BGPConfiguration', { metadata: { name: 'default' }, spec: config })
       if (Array.isArray(peer) || Array.isArray(settings)) return
-      const { wanted } = all({ peers: [peer], config: settings.spec })
+      const { wanted } = all({ peers: [peer], config: bgpSettings(settings) })
       const transport = new MemoryNetwork().host('192.168.10.9')
       const speaker = new Speaker({ asn: settings.spec.asNumber, routerId: '192.168.10.9' }, { transport })
       for (const each of wanted) speaker.setPeer(each)

@@ -18,3 +18,19 @@ test('what an object says replaces the default of that field alone', t => {
   const felix = felixSettings(aResource('FelixConfiguration', { metadata: { name: 'default' }, spec }))
   t.like(felix, { vxlanMtu: 1300, vxlanPort: 4789 })
 })
+
+test('what an object for one node says replaces those fields of the cluster that may differ, and no other one', t => {
+  const config = (name: string, spec: object) => aResource('BGPConfiguration', { metadata: { name }, spec })
+  const cluster = config('default', {
+    ...{ asNumber: 65001, listenPort: 1179, communities: [{ name: 'a', value: '65001:1' }] },
+    prefixAdvertisements: [{ cidr: '10.0.0.0/8', communities: ['a'] }],
+  })
+  t.deepEqual(bgpSettings(cluster, config('node.n1', { asNumber: 65009, nodeToNodeMeshEnabled: false })), {
+    ...cluster.spec,
+    listenPort: 1179,
+  })
+  t.is(bgpSettings(cluster, config('node.n1', { listenPort: 179 })).listenPort, 179)
+  t.is(bgpSettings(undefined, config('node.n1', { listenPort: 1180 })).listenPort, 1180)
+  const own = config('node.n1', { prefixAdvertisements: [{ cidr: '10.0.0.0/8', communities: ['65001:9'] }] })
+  t.like(bgpSettings(cluster, own), { communities: undefined, prefixAdvertisements: own.spec.prefixAdvertisements })
+})
