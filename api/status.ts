@@ -15,6 +15,7 @@ type LocalKind =
   | 'NftTable'
   | 'NftChain'
   | 'NftElement'
+  | 'IptablesChain'
   | 'BGPSession'
 
 export type ObjectKind = Kind | LocalKind

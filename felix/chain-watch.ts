@@ -1,14 +1,15 @@
 // Looks whether chains of other programs drop packets between pods: at the start, after other programs changed nftables (not
-// each time: kube-proxy writes many times a second), and with every refresh. It reads and never writes.
+// each time: kube-proxy writes many times a second), and with every refresh. Of legacy iptables nobody tells a change, so
+// those chains are read every few seconds. It reads and never writes.
 import { isDeepStrictEqual } from 'node:util'
-import { broken, type Condition, conditionKey } from '../api/status.ts'
+import { broken, type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { ForwardChain, NftablesPort } from '../kernel/port/nftables.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { judge, type PodTraffic } from './foreign-chains.ts'
 
 export type ChainWatchDeps = {
-  kernel: Pick<NftablesPort, 'forwardChains'>
+  kernel: Pick<NftablesPort, 'forwardChains' | 'legacyForwardChains'>
   clock: Clock
   /** The name of our own tables. */
   ownTable: string | undefined
@@ -26,6 +27,8 @@ export class ChainWatch {
   readonly #deps: ChainWatchDeps
   #told: ReadonlyMap<string, Condition> = new Map()
   #lookedMs = Number.NEGATIVE_INFINITY
+  /** As they were at the last look. */
+  #legacy: readonly ForwardChain[] = []
   #cancel: Cancel | undefined
   #looking = false
   #closed = false
@@ -47,6 +50,12 @@ export class ChainWatch {
     if (table === undefined || table.name !== this.#deps.ownTable) this.changed()
   }
 
+  /** To be called every few seconds. */
+  async pollLegacy(): Promise<void> {
+    const found = await this.#read('legacyForwardChains')
+    if (!isDeepStrictEqual(found, this.#legacy)) this.changed()
+  }
+
   close(): void {
     this.#closed = true
     this.#cancel?.()
@@ -54,15 +63,16 @@ export class ChainWatch {
 
   async #look(): Promise<void> {
     this.#cancel = undefined
-    const { kernel, clock, traffic, ownTable, onConditions } = this.#deps
+    const { clock, traffic, ownTable, onConditions } = this.#deps
     this.#lookedMs = clock.monotonicMs()
     const between = traffic()
     if (between === undefined || this.#looking) return
     this.#looking = true
     try {
-      const chains = (await kernel.forwardChains()).filter(({ chain }) => chain.table !== ownTable)
+      this.#legacy = await this.#read('legacyForwardChains')
+      const chains = (await this.#read('forwardChains')).filter(({ chain }) => chain.table !== ownTable)
       if (this.#closed) return
-      const found = chains.flatMap(each => chainCondition(each, between))
+      const found = [...this.#legacy, ...chains].flatMap(each => chainCondition(each, between))
       const before = this.#told
       this.#told = new Map(found.map(condition => [conditionKey(condition), condition]))
       const changes = new Map<string, Condition | undefined>()
@@ -70,11 +80,18 @@ export class ChainWatch {
         if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)
       for (const key of before.keys()) if (!this.#told.has(key)) changes.set(key, undefined)
       if (changes.size > 0) onConditions(changes)
-    } catch (error) {
-      // without nftables nobody else has chains there either
-      if (!(error instanceof KernelError)) throw error
     } finally {
       this.#looking = false
+    }
+  }
+
+  /** Without nftables, or legacy tables, nobody else has chains there either. */
+  async #read(which: 'forwardChains' | 'legacyForwardChains'): Promise<readonly ForwardChain[]> {
+    try {
+      return await this.#deps.kernel[which]()
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error
+      return []
     }
   }
 }
@@ -84,12 +101,19 @@ function chainCondition(found: ForwardChain, traffic: PodTraffic): Condition[] {
   const verdict = judge(found, traffic)
   if (verdict === 'passes') return []
   const { family, table, name, base } = found.chain
-  const object = { kind: 'NftChain', name: `${family} ${table} ${name}` } as const
+  const command = family === 'ip6' ? 'ip6tables-legacy' : 'iptables-legacy'
+  const object: ObjectRef =
+    found.legacy === true
+      ? { kind: 'IptablesChain', name: `${command} ${table} ${name}` }
+      : { kind: 'NftChain', name: `${family} ${table} ${name}` }
   const how = base?.policy === 'drop' ? 'has the policy drop' : 'ends with a rule that drops or rejects'
   const pods = `${traffic.interfacePrefix}*`
-  const remedy =
+  const insert = `${command} -t ${table} -I ${name}`
+  const legacyRemedy = `let packets of pods pass in it: ${insert} -i ${traffic.interfacePrefix}+ -j ACCEPT; ${insert} -o ${traffic.interfacePrefix}+ -j ACCEPT`
+  const nftRemedy =
     `let packets of pods pass in it: nft insert rule ${object.name} iifname "${pods}" accept; ` +
     `nft insert rule ${object.name} oifname "${pods}" accept (with iptables: -I ${name} -i ${traffic.interfacePrefix}+ -j ACCEPT, and -o)`
+  const remedy = found.legacy === true ? legacyRemedy : nftRemedy
   if (verdict === 'drops') {
     const message = `chain ${object.name} of another program ${how}, and no rule of it lets packets between pods pass`
     return [broken('PodTrafficPasses', { object, reason: 'ForeignChainDrops', message, remedy })]

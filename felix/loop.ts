@@ -153,7 +153,10 @@ export class Felix {
       this.#applier.invalidate()
       this.#chains.changed()
     })
-    this.#every('settings', SETTINGS_MS, () => this.#applier.invalidateSettings())
+    this.#every('settings', SETTINGS_MS, () => {
+      this.#applier.invalidateSettings()
+      void this.#chains.pollLegacy()
+    })
     this.#kick()
   }
 

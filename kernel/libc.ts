@@ -35,6 +35,9 @@ const nativeSetsockopt = libc.func('int setsockopt(int fd, int level, int name, 
 const nativeGetsockopt = libc.func(
   'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)',
 )
+const nativeAsk = libc.func(
+  'int getsockopt(int fd, int level, int name, _Inout_ uint8_t *value, _Inout_ uint32_t *length)',
+)
 const nativeGetsockname = libc.func('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint32_t *length)')
 const nativeSendto = libc.func(
   'intptr_t sendto(int fd, const uint8_t *data, size_t size, int flags, const uint8_t *address, uint32_t length)',
@@ -87,6 +90,11 @@ export function closeDescriptor(fd: number): void {
 /** Sets a socket option given as octets; `object` names it in errors. */
 export function setSocketOption(fd: number, level: number, name: number, value: Buffer, object: string): void {
   check(nativeSetsockopt(fd, level, name, value, value.length), 'setsockopt', object)
+}
+
+/** Reads a socket option into `value`, which holds what is asked for; `object` names it in errors. */
+export function getSocketOption(fd: number, level: number, name: number, value: Buffer, object: string): void {
+  check(nativeAsk(fd, level, name, value, [value.length]), 'getsockopt', object)
 }
 
 /** Sets a socket option that is an int; `object` names it in errors. */

@@ -37,7 +37,7 @@ class Refused extends Error {
 const keyOf = (words: readonly string[]) => words.join(' . ')
 const tableKey = ({ family, name }: Pick<NftTable, 'family' | 'name'>) => `${family} ${name}`
 
-export class FakeNftables implements Omit<NftablesPort, 'monitorNftables'> {
+export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
   #state: State = { tables: new Map(), handle: 0 }
   #generation = 1
 

@@ -241,6 +241,11 @@ class FakeKernel implements Kernel {
     return this.#openNftables().nftables.nftables(of, options)
   }
 
+  /** The fake has no legacy tables. */
+  async legacyForwardChains(): Promise<ForwardChain[]> {
+    return []
+  }
+
   async forwardChains(): Promise<ForwardChain[]> {
     return this.#openNftables().nftables.forwardChains()
   }

@@ -31,6 +31,7 @@ import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { ForwardChain, NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
+import { readLegacyChains } from './legacy-chains.ts'
 import { LinkRemoval } from './link-removal.ts'
 import { LinuxNftables } from './nftables.ts'
 
@@ -220,6 +221,10 @@ class LinuxKernel implements Kernel {
 
   forwardChains(): Promise<ForwardChain[]> {
     return this.#netfilter().forwardChains()
+  }
+
+  async legacyForwardChains(): Promise<ForwardChain[]> {
+    return this.#within(readLegacyChains)
   }
 
   changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {

@@ -33,7 +33,7 @@ const COMMAND_LENGTH = 300
 
 type Name = Pick<NftTable, 'family' | 'name'>
 
-export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables'> {
+export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
   readonly #requests: Requests
 
   /** `requests` are those of a socket of the family netfilter. */

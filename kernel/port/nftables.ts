@@ -195,7 +195,12 @@ export type NftRuleset = {
 }
 
 /** A base chain at the hook forward, and all rules of its table that it may lead to, in the order of their chains. */
-export type ForwardChain = { chain: NftChain; rules: readonly NftRule[] }
+export type ForwardChain = {
+  chain: NftChain
+  rules: readonly NftRule[]
+  /** It is one of iptables-legacy or ip6tables-legacy, which nft does not show. */
+  legacy?: true
+}
 
 export type NftablesPort = {
   /**
@@ -209,6 +214,12 @@ export type NftablesPort = {
    * told as opaque. What is read may be of two states, where somebody changes it meanwhile. Rejects as `nftables` does.
    */
   forwardChains(): Promise<ForwardChain[]>
+
+  /**
+   * The same of iptables-legacy and ip6tables-legacy, whose changes nobody tells. Empty where this kernel has no such tables.
+   * Rejects with KernelError where they may not be read.
+   */
+  legacyForwardChains(): Promise<ForwardChain[]>
 
   /**
    * Does all changes in order, or none: the refusals, of which every refused change has one, are empty when all was

@@ -4,7 +4,7 @@ import type { Condition } from '../../api/status.ts'
 import { ChainWatch } from '../../felix/chain-watch.ts'
 import { judge } from '../../felix/foreign-chains.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
-import type { NftChain, NftExpression, NftFamily, NftRule } from '../../kernel/port/nftables.ts'
+import type { ForwardChain, NftChain, NftExpression, NftFamily, NftRule } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 
@@ -103,6 +103,7 @@ function aWatch() {
   const clock = new ManualClock()
   const told = new Map<string, Condition | undefined>()
   let looks = 0
+  let legacy: ForwardChain[] = []
   const kernel = world.kernel()
   const watch = new ChainWatch({
     kernel: {
@@ -110,6 +111,7 @@ function aWatch() {
         looks++
         return kernel.forwardChains()
       },
+      legacyForwardChains: async () => legacy,
     },
     ...{ clock, ownTable: 'margay', traffic: () => TRAFFIC },
     onConditions: changes => {
@@ -125,7 +127,7 @@ function aWatch() {
       { verb: 'add', object: { kind: 'table', family: chain.family, name: chain.table } },
       { verb: 'add', object: chain },
     ])
-  return { watch, clock, told, settle, write, looks: () => looks }
+  return { watch, clock, told, settle, write, looks: () => looks, setLegacy: (now: ForwardChain[]) => (legacy = now) }
 }
 
 test('a foreign chain that drops is named with its table, its cause and what to do, and is forgotten when it lets pods pass', async t => {
@@ -158,4 +160,23 @@ test('a burst of changes leads to one look, and a busy program to one look in fi
   watch.observe({ name: 'margay' })
   watch.close()
   t.is(clock.pending, 0)
+})
+
+test('a chain of legacy iptables, whose changes nobody tells, is found within seconds and named with its own command', async t => {
+  const { watch, told, settle, setLegacy, looks } = aWatch()
+  await watch.pollLegacy()
+  await settle(5000)
+  t.is(looks(), 0, 'without a change no chain of nftables is read')
+  setLegacy([{ chain: forward('drop'), rules: [], legacy: true }])
+  await watch.pollLegacy()
+  await settle(500)
+  const [[key, condition]] = [...told] as [[string, Condition]]
+  t.is(key, 'PodTrafficPasses IptablesChain iptables-legacy filter FORWARD')
+  t.is(condition.reason, 'ForeignChainDrops')
+  t.regex(condition.remedy, /iptables-legacy -t filter -I FORWARD -i cali\+ -j ACCEPT; .* -o cali\+ -j ACCEPT/)
+  setLegacy([])
+  await watch.pollLegacy()
+  await settle(5000)
+  t.is(told.get(key), undefined)
+  watch.close()
 })

@@ -40,6 +40,7 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
     nftables: of => otherProgram.nftables(of),
     monitorNftables: listen => otherProgram.monitorNftables(listen),
     forwardChains: () => otherProgram.forwardChains(),
+    legacyForwardChains: () => otherProgram.legacyForwardChains(),
     async changeNftables(changes) {
       it.sent.push([...changes])
       const refusals = changes.flatMap((change, index) => {

@@ -1,0 +1,102 @@
+// Chains of iptables-legacy in a real kernel that has them, as its own program writes them, and the reader of their octets.
+import { execFileSync } from 'node:child_process'
+import test from 'ava'
+import { type ChainVerdict, judge } from '../../felix/foreign-chains.ts'
+import { openKernel } from '../../kernel/linux/kernel.ts'
+import type { NftVerdict } from '../../kernel/port/nftables.ts'
+import { systemProgram } from '../../lib/system-program.ts'
+import { isRoot, scratchNetns } from './scratch-netns.ts'
+
+const TRAFFIC = { interfacePrefix: 'cali', devices: ['eth0'], pools: ['10.244.0.0/16', 'fd00:10::/64'] }
+const PROGRAMS = { ip: 'iptables-legacy', ip6: 'ip6tables-legacy' } as const
+
+/** Whether this machine has the programs, and its kernel the tables. */
+function isThere(): boolean {
+  if (!isRoot) return false
+  using netns = scratchNetns()
+  try {
+    for (const program of Object.values(PROGRAMS)) run(netns.path, program, ['-S', 'FORWARD'])
+    return true
+  } catch {
+    return false
+  }
+}
+
+function run(path: string, program: string, args: readonly string[]): void {
+  execFileSync(systemProgram('nsenter'), [`--net=${path}`, '--', systemProgram(program), ...args], { stdio: 'pipe' })
+}
+
+const onLegacyKernel = isThere() ? test : test.skip
+const pods = ['-A FORWARD -i cali+ -j ACCEPT', '-A FORWARD -o cali+ -j ACCEPT']
+
+for (const [family, subnet] of [
+  ['ip', '10.244.0.0/16'],
+  ['ip6', 'fd00:10::/64'],
+] as const) {
+  const rows: readonly (readonly [title: string, rules: readonly string[], ChainVerdict])[] = [
+    ['nothing but a policy that accepts', ['-P FORWARD ACCEPT'], 'passes'],
+    ['the policy drop alone', ['-P FORWARD DROP'], 'drops'],
+    ['a drop at the end', ['-A FORWARD -i docker0 -j ACCEPT', '-A FORWARD -j DROP'], 'drops'],
+    ['a reject at the end', ['-A FORWARD -j REJECT'], 'drops'],
+    ['a reject behind rules for pods', [...pods, '-A FORWARD -j REJECT'], 'passes'],
+    ['the policy drop and rules for pods', ['-P FORWARD DROP', ...pods], 'passes'],
+    [
+      'the policy drop and a rule for every interface but one',
+      ['-P FORWARD DROP', '-A FORWARD ! -i docker0 -j ACCEPT'],
+      'passes',
+    ],
+    ['the policy drop and the addresses of pods', ['-P FORWARD DROP', `-A FORWARD -s ${subnet} -j ACCEPT`], 'passes'],
+    [
+      'the policy drop, and established connections pass',
+      ['-P FORWARD DROP', '-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT'],
+      'drops',
+    ],
+    ['the policy drop, and a port passes', ['-P FORWARD DROP', '-A FORWARD -p tcp --dport 80 -j ACCEPT'], 'may drop'],
+    [
+      'a chain of its own that accepts',
+      [
+        '-P FORWARD DROP',
+        '-N pods',
+        '-A FORWARD -m comment --comment any -j pods',
+        '-A pods -j LOG',
+        '-A pods -j ACCEPT',
+      ],
+      'passes',
+    ],
+    [
+      'a chain of its own that returns',
+      ['-P FORWARD DROP', '-N none', '-A FORWARD -j none', '-A none -i eth9 -j ACCEPT'],
+      'drops',
+    ],
+    ['a chain that is gone to', ['-N end', '-A FORWARD -g end', '-A end -j DROP'], 'drops'],
+    ['drops of other chains', ['-P INPUT DROP', '-A INPUT -j DROP', '-P OUTPUT DROP', '-A OUTPUT -j DROP'], 'passes'],
+  ]
+  onLegacyKernel(
+    `what chains of ${PROGRAMS[family]} do with pods is read from the kernel, without a program`,
+    async t => {
+      using host = openKernel()
+      using theirs = scratchNetns()
+      using kernel = host.inside(theirs.path)
+      t.deepEqual(await kernel.legacyForwardChains(), [], 'a table that is not there is not made')
+      for (const [title, rules, verdict] of rows) {
+        const reset = ['-P INPUT ACCEPT', '-P FORWARD ACCEPT', '-P OUTPUT ACCEPT', '-F', '-X']
+        for (const words of [...reset, ...rules]) run(theirs.path, PROGRAMS[family], words.split(' '))
+        const found = await kernel.legacyForwardChains()
+        const of = found.filter(({ chain }) => chain.family === family)
+        t.deepEqual(
+          of.map(({ chain }) => `${chain.table} ${chain.name}`),
+          ['filter FORWARD'],
+          title,
+        )
+        t.is(judge(of[0]!, TRAFFIC), verdict, `${title}: ${JSON.stringify(of[0]?.rules)}`)
+      }
+      run(theirs.path, PROGRAMS[family], ['-t', 'mangle', '-A', 'FORWARD', '-j', 'DROP'])
+      const [mangle] = (await kernel.legacyForwardChains()).filter(({ chain }) => chain.table === 'mangle')
+      t.is(judge(mangle!, TRAFFIC), 'drops')
+      t.deepEqual(
+        mangle?.rules.map(({ expressions }) => expressions),
+        [[{ type: 'immediate', load: 0, data: { verdict: 'drop' } satisfies NftVerdict }]],
+      )
+    },
+  )
+}
