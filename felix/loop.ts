@@ -153,10 +153,8 @@ export class Felix {
       this.#applier.invalidate()
       this.#chains.changed()
     })
-    this.#every('settings', SETTINGS_MS, () => {
-      this.#applier.invalidateSettings()
-      void this.#chains.pollLegacy()
-    })
+    this.#every('settings', SETTINGS_MS, () => this.#applier.invalidateSettings())
+    this.#every('legacy chains', SETTINGS_MS, () => void this.#chains.pollLegacy())
     this.#kick()
   }
 

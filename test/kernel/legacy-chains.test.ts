@@ -2,7 +2,7 @@
 import { inflateRawSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
-import { parseLegacyTable } from '../../kernel/linux/legacy-chains.ts'
+import { parseLegacyTable } from '../../kernel/linux/legacy-table.ts'
 
 // of: -P FORWARD DROP; -A FORWARD -i cali+ -m conntrack --ctstate NEW -j ACCEPT; -A FORWARD ! -o eth0 -g end; -A end -j REJECT
 const RECORDED = {
