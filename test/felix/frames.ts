@@ -18,7 +18,7 @@ import { addressBytes } from '../../lib/ip.ts'
 const AF_PACKET = 17
 const SOCK_DGRAM = 2
 export const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, vlan: 0x8100, ipv6: 0x86dd, serviceVlan: 0x88a8 } as const
-export const IP_PROTOCOL = { icmp: 1, ipip: 4, udp: 17, fragment: 44, icmpv6: 58, options: 60 } as const
+export const IP_PROTOCOL = { icmp: 1, ipip: 4, udp: 17, fragment: 44, icmpv6: 58, options: 60, raw: 255 } as const
 
 const u16 = (value: number) => Uint8Array.of(value >> 8, value & 0xff)
 
@@ -121,6 +121,21 @@ export function sendFrame({ name }: { name: string }, interfaceName: string, fra
       address.set(frame.subarray(12, 14), 2)
       address.writeInt32LE(interfaceIndex(interfaceName), 4)
       sendTo(fd, frame, address, interfaceName)
+    } finally {
+      closeDescriptor(fd)
+    }
+  })
+}
+
+/** Sends one IPv4 packet from a namespace, as its routes say. */
+export function sendPacket({ name }: { name: string }, packet: Buffer): void {
+  runInNetns(netnsPath(name), () => {
+    const fd = openSocket(SOCKET_FAMILY.ipv4, SOCKET_TYPE.raw, IP_PROTOCOL.raw, 'packets')
+    try {
+      const address = Buffer.alloc(16)
+      address.writeUInt16LE(SOCKET_FAMILY.ipv4, 0)
+      address.set(packet.subarray(16, 20), 4)
+      sendTo(fd, packet, address, name)
     } finally {
       closeDescriptor(fd)
     }

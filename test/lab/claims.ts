@@ -106,6 +106,15 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     )
   })
 
+  about('tunnel packets of a pod and of a stranger are dropped and counted, and reach no pod', (t, { forged }) => {
+    t.deepEqual(forged.fromPod, ['forwarded IP-in-IP that no node sent', 'forwarded VXLAN that no node sent'])
+    t.true(
+      forged.fromRouter.includes(`${tunnel === 'ipip' ? 'IP-in-IP' : 'VXLAN'} that no node sent`),
+      `${forged.fromRouter}`,
+    )
+    t.is(forged.heard, 0)
+  })
+
   about('what is broken by hand is as before in time', (t, { healing }) => {
     t.is(healing.length, 5)
     t.log(...healing.map(({ what, ms }) => `${what}: ${ms} ms`))

@@ -3,9 +3,11 @@
 // scenario runs on this machine's kernel and inside of the virtual machine, where everything is slower by `patience`.
 import type { ChildProcess } from 'node:child_process'
 import { netnsPath, spawnInNetns } from '../../kernel/netns.ts'
+import { askAgent } from '../../lab/ask.ts'
 import type { Lab, PeerRow } from '../../lab/lab.ts'
 import type { PairRow } from '../../lab/measure.ts'
 import { runProgram, until } from '../../lab/program.ts'
+import { ETHERTYPE, ethernet, IP_PROTOCOL, ipv4, listenUdp, sendPacket, udp, vxlan } from '../felix/frames.ts'
 
 export type Observations = {
   /** Which kind of tunnel this kernel's nodes use between LANs. */
@@ -19,6 +21,8 @@ export type Observations = {
   routerArping: string
   /** What tcpdump saw on the router's LAN B while pods of LAN A and LAN B pinged each other. */
   capture: string[]
+  /** What the first node dropped after a pod of its sent tunnel packets to the last, and the last after the router did. */
+  forged: { fromPod: string[]; fromRouter: string[]; heard: number }
   /** How long each thing that was broken by hand took to be as before. */
   healing: { what: string; ms: number }[]
   restart: { pings: string[]; deleted: string[] }
@@ -41,6 +45,7 @@ export async function observe(lab: Lab, options: ScenarioOptions): Promise<Obser
     ...{ pairs, peers, nodes: await nodesOf(lab), pod: await insidePod(lab), host: { link: await hostLink(lab) } },
     routerArping: await arpingFromRouter(lab),
     capture: await captureBetweenLans(lab, options),
+    forged: await forgeTunnelPackets(lab, options),
     healing: await breakThings(lab, options),
     restart: await killAndRestart(lab, options),
     removed: await removePod(lab),
@@ -117,6 +122,41 @@ async function captureBetweenLans(lab: Lab, { patience }: ScenarioOptions): Prom
   // Six pings, there and back.
   await until(() => dump.lines.filter(line => /ICMP echo/.test(line)).length >= 12, 5000 * patience)
   return packetsOf(dump.lines)
+}
+
+const FORGED_PORT = 7777
+
+/** IP-in-IP and VXLAN around a datagram for a pod of the last node, from who is no node. */
+async function forgeTunnelPackets(lab: Lab, { patience }: ScenarioOptions): Promise<Observations['forged']> {
+  const { pod } = lab.pods[0]!
+  const [first, last] = [lab.plan.nodes[0]!, lab.plan.nodes.at(-1)!]
+  const victim = lab.pods.at(-1)!
+  using listener = listenUdp({ name: victim.pod.netns }, '0.0.0.0', FORGED_PORT)
+  const inner = ipv4({ from: '10.244.255.9', to: victim.address }, IP_PROTOCOL.udp, udp(5000, FORGED_PORT))
+  const frame = ethernet({ from: '66:00:00:00:00:99', to: 'ff:ff:ff:ff:ff:ff' }, ETHERTYPE.ipv4, inner)
+  const send = (netns: string, from: string) => {
+    const ends = { from, to: last.address }
+    sendPacket({ name: netns }, ipv4(ends, IP_PROTOCOL.ipip, inner))
+    sendPacket({ name: netns }, ipv4(ends, IP_PROTOCOL.udp, udp(5000, 4789, vxlan(4096, frame))))
+  }
+  const dropped = async (node: string, kinds: number): Promise<string[]> => {
+    let reasons: string[] = []
+    await until(async () => {
+      const status = (await askAgent(lab.agentSocket(node), '/status')) as
+        | { dropped: { reason: string; packets: number }[] }
+        | undefined
+      const tunnels = (status?.dropped ?? []).filter(
+        each => each.packets > 0 && / that no node sent$/.test(each.reason),
+      )
+      reasons = tunnels.map(({ reason }) => reason).sort()
+      return reasons.length >= kinds
+    }, 2000 * patience)
+    return reasons
+  }
+  send(pod.netns, lab.pods[0]!.address)
+  const fromPod = await dropped(first.name, 2)
+  send(lab.plan.router.netns, last.lan.gateway)
+  return { fromPod, fromRouter: await dropped(last.name, 1), heard: listener.heard() }
 }
 
 /** tcpdump prints the packet inside of a VXLAN frame on a line of its own: one text per packet on the wire. */
