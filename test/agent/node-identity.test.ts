@@ -1,4 +1,5 @@
 // Which Node object is this machine's, and whose an address is.
+import { execFileSync } from 'node:child_process'
 import test from 'ava'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import { ManualClock } from '../../lib/clock.ts'
@@ -29,6 +30,12 @@ test('without its Node object a node is not ready, serves no pod and claims no b
     () => agent.ready(),
     ready => ready,
   )
+})
+
+test('the program takes the name of its node in lower case, as the kubelet does', t => {
+  const main = new URL('../../agent/main.ts', import.meta.url).pathname
+  const env = { ...process.env, NODENAME: 'Worker-1' }
+  t.regex(execFileSync(process.execPath, [main, '--help'], { env, encoding: 'utf8' }), /default:\s+"worker-1"/)
 })
 
 test('blocks wait no longer once the Node of this node is there', async t => {

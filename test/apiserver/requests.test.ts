@@ -107,6 +107,51 @@ test('an invalid object is refused with a cause for each field', async t => {
   )
 })
 
+test('an unknown field is refused, told in a warning or kept in silence as fieldValidation asks, by every way of writing', async t => {
+  const { server } = t.context
+  await create(server, 'p')
+  const { body: stored } = await call(server, `${POOLS}/p`)
+  const wrong = { blocksize: 28 }
+  const merge = 'application/merge-patch+json'
+  const apply = { apiVersion: 'projectcalico.org/v3', kind: 'IPPool', ...pool('p', wrong) }
+  const ways: [way: string, path: string, method: string, type: string, body: unknown][] = [
+    ['create', POOLS, 'POST', 'application/json', pool('q', wrong)],
+    [
+      'update',
+      `${POOLS}/p`,
+      'PUT',
+      'application/json',
+      { ...(stored as object), spec: { cidr: rangeOf('p'), ...wrong } },
+    ],
+    ['merge patch', `${POOLS}/p`, 'PATCH', merge, { spec: wrong }],
+    [
+      'JSON patch',
+      `${POOLS}/p`,
+      'PATCH',
+      'application/json-patch+json',
+      [{ op: 'add', path: '/spec/blocksize', value: 28 }],
+    ],
+    ['apply', `${POOLS}/p`, 'PATCH', 'application/apply-patch+yaml', apply],
+  ]
+  const words = /unknown field "spec\.blocksize": is spec\.blockSize meant\?/
+  for (const [way, path, method, type, body] of ways)
+    for (const [how, code] of [
+      ['Strict', 400],
+      ['Warn', way === 'create' ? 201 : 200],
+      ['Ignore', way === 'create' ? 201 : 200],
+    ] as const) {
+      const query = `?dryRun=All&fieldManager=tester&force=true&fieldValidation=${how}`
+      const headers = { ...bearer(server.token), 'content-type': type }
+      const response = await fetch(server.url + path + query, { method, headers, body: JSON.stringify(body) })
+      const text = await response.text()
+      t.is(response.status, code, `${way} ${how}: ${text}`)
+      if (how === 'Strict') t.regex(JSON.parse(text).message, words, way)
+      const warning = (response.headers.get('warning') ?? '').replaceAll('\\"', '"')
+      if (how === 'Warn') t.regex(warning, words, way)
+      else t.notRegex(warning, words, way)
+    }
+})
+
 test('a dry run answers as if, and stores nothing', async t => {
   const { server } = t.context
   const answer = await call(server, `${POOLS}?dryRun=All`, { method: 'POST', body: pool('p') })
