@@ -38,8 +38,8 @@ export class BgpListener {
     const where = formatSocketAddress(this.#at)
     try {
       const listener = await speaker.listen(this.#at)
-      if (this.#closed) return await listener.close()
       this.#listener = listener
+      if (this.#closed) return this.close()
       if (this.#cause !== undefined) log.info(`listens for BGP on ${where} now`)
       this.#cause = undefined
     } catch (error) {
@@ -57,10 +57,11 @@ export class BgpListener {
     return this.#cause && closed(this.#at, this.#cause)
   }
 
-  async close(): Promise<void> {
+  /** Takes no connection any more. Those that are there stay, and nobody waits for their end: only the speaker ends them. */
+  close(): void {
     this.#closed = true
     this.#cancel()
-    await this.#listener?.close()
+    void this.#listener?.close()
   }
 }
 

@@ -110,13 +110,10 @@ export class Routing {
     await this.#listen('ipv4', identity.address)
   }
 
-  /**
-   * Listens at another address of a family, or at none. The old port is free at once; a listener has closed only when the
-   * sessions that came over it have, which nothing here may wait for.
-   */
+  /** Listens at another address of a family, or at none. */
   async #listen(family: 'ipv4' | 'ipv6', address: string | undefined): Promise<void> {
     if (address === this.#listeners[family]?.address) return
-    void this.#listeners[family]?.close()
+    this.#listeners[family]?.close()
     delete this.#listeners[family]
     if (address === undefined || this.#speaker === undefined || this.#identity === undefined) return
     const { clock, log } = this.#deps
@@ -218,9 +215,9 @@ export class Routing {
   async close(): Promise<void> {
     this.#cancelConvergence()
     this.#cancelHandover()
-    const { ipv4, ipv6 } = this.#listeners
-    // a listener has closed when its sessions have, which the speaker ends
-    await Promise.all([ipv4?.close(), ipv6?.close(), this.#speaker?.close({ graceful: true })])
+    this.#listeners.ipv4?.close()
+    this.#listeners.ipv6?.close()
+    await this.#speaker?.close({ graceful: true })
   }
 
   #start({ asn, clusterId, address }: Omit<SpeakerIdentity, 'ipv6Address'>): Speaker {

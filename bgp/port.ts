@@ -58,6 +58,7 @@ export type Listener = {
   readonly port: number
   /** Sets or (without options) clears what a connection from `address` (or any of a prefix) must carry. */
   setPeerOptions(address: string, options?: SocketOptions): void
+  /** Resolves when nothing listens any more. Connections stay. */
   close(): Promise<void>
 }
 

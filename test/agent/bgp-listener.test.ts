@@ -1,5 +1,6 @@
 // A BGP port that cannot be had: it is told with who has it, tried again, and works when it is free.
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
 import test from 'ava'
 import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
@@ -91,6 +92,35 @@ test('each cause has its own remedy, and nothing is tried again after the end', 
   t.deepEqual(listening(), [])
   t.is(clock.pending, 0)
 })
+
+test('another port, and the end, wait for no connection that came over the old port', async t => {
+  const clock = new ManualClock()
+  const routing = new Routing({
+    ...{ transport: new TcpTransport(), clock, log: silentLog, nodeName: 'n1' },
+    ...{ sessions: new SessionLog({ clock, log: silentLog }), capabilities: { ipip: false, vxlan: true } },
+    ...{ restarting: false, learned: () => undefined, converged: () => undefined },
+  })
+  const [first, second] = [await freePort(), await freePort()]
+  const identify = (port: number) => routing.identify({ asn: 64512, port, address: '127.0.0.1' })
+  for (const port of [first, second]) {
+    await identify(port)
+    const peer = { name: 'p', address: '127.0.0.1', asn: 64512, passive: true }
+    routing.change([{ name: 'p', peer, origin: 'mesh' }])
+    const socket = connect(port, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    await once(socket, 'data')
+  }
+  await routing.close()
+  t.pass()
+})
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
 
 test('the system’s refusal of a port names the program that listens there, also on every address', async t => {
   for (const address of ['127.0.0.1', '0.0.0.0']) {

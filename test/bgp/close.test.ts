@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import type { PeerConfig } from '../../bgp/config.ts'
+import type { BgpConnection } from '../../bgp/port.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { TcpTransport } from '../../bgp/tcp-transport.ts'
 import { CEASE, ERROR, MESSAGE } from '../../bgp/wire/iana.ts'
@@ -39,4 +40,19 @@ test('a peer that keeps our routes gets no NOTIFICATION, and nothing is waited f
   t.true(tookMs < 200)
   t.is(octets[HEADER - 1], MESSAGE.open)
   t.is(octets.readUInt16BE(16), octets.length, 'one OPEN and nothing else')
+})
+
+test('a listener is closed at once: the connections that came over it stay, and the port can be had again', async t => {
+  const transport = new TcpTransport()
+  const accepted = Promise.withResolvers<BgpConnection>()
+  const listener = await transport.listen({ address: '127.0.0.1', port: 0 }, accepted.resolve)
+  const peer = connect({ host: '127.0.0.1', port: listener.port })
+  t.teardown(() => peer.destroy())
+  const connection = await accepted.promise
+  await listener.close()
+  const again = await transport.listen({ address: '127.0.0.1', port: listener.port }, () => undefined)
+  connection.write(Uint8Array.of(7))
+  t.deepEqual(await once(peer, 'data'), [Buffer.of(7)])
+  connection.destroy()
+  await again.close()
 })

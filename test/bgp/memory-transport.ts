@@ -44,18 +44,12 @@ export class MemoryHost implements Transport {
     accept: (connection: BgpConnection) => void,
   ): Promise<Listener> {
     const key = `${address} ${port}`
-    const accepted = new Set<BgpConnection>()
-    this.#network.listeners.set(key, connection => {
-      accepted.add(connection)
-      accept(connection)
-    })
+    this.#network.listeners.set(key, accept)
     return {
       port,
       setPeerOptions: () => undefined,
-      // as a server of node:net does: the port is free at once, and it has closed when its connections have
       close: async () => {
         this.#network.listeners.delete(key)
-        await Promise.all([...accepted].map(connection => (connection as MemoryConnection).ended))
       },
     }
   }
@@ -98,8 +92,6 @@ export class MemoryConnection implements BgpConnection {
   #paused = true
   #full = false
   #open = true
-  readonly #end = Promise.withResolvers<void>()
-  readonly ended = this.#end.promise
   buffered = 0
 
   constructor(network: MemoryNetwork, local: [string, number], remote: [string, number]) {
@@ -160,7 +152,6 @@ export class MemoryConnection implements BgpConnection {
 
   #leave(): void {
     this.#open = false
-    this.#end.resolve()
     this.#handlers = IDLE
     this.#network.connections.delete(this)
   }

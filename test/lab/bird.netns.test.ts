@@ -1,5 +1,5 @@
 // A real BIRD 2 as the top-of-rack router of a lab: it learns the blocks of the nodes, they learn those of its routes that
-// lie inside a pool. What the administrator routes stays as it is, and neither a BIRD nor an API server that hangs holds up an agent's end.
+// lie inside a pool, over IPv4 and over IPv6, where the nodes have sessions with each other too. What the administrator routes stays as it is, and neither a BIRD nor an API server that hangs holds up an agent's end.
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,12 +7,17 @@ import { join } from 'node:path'
 import test from 'ava'
 import { netnsPath } from '../../kernel/netns.ts'
 import { Lab } from '../../lab/lab.ts'
+import type { NodePlan } from '../../lab/plan.ts'
 import { isAlive, until } from '../../lab/program.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { promised } from '../slowness.ts'
 import { sweepTestLabs, testLabOptions } from './temporary.ts'
 
 const BIRD = '/usr/sbin/bird'
+/** IPv6 on LAN A: the router has ::1, the nodes what their IPv4 address ends with. */
+const LAN6 = '2001:db8:10::'
+const POOL6 = 'fd00:10:244::/48'
+const FROM_BIRD6 = 'fd00:10:244:f000::/64'
 const runnable = process.geteuid?.() === 0 && existsSync(BIRD)
 
 test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its route inside the pool alone', async t => {
@@ -29,18 +34,24 @@ test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its
   const router = lab.plan.lans[0]!.gateway
   const neighbours = lab.plan.nodes.filter(node => node.lan.gateway === router)
 
+  await addIpv6(lab, lab.plan.router.netns, lab.plan.lans[0]!.bridge, `${LAN6}1`)
+  for (const node of neighbours) await addIpv6(lab, node.netns, node.uplink, ipv6Of(node))
+
   const config = join(dir, 'bird.conf')
-  const sessions = neighbours.map(
-    ({ name, address }) => `protocol bgp ${name} {
-  local ${router} as 65010; neighbor ${address} as 64512; multihop 2; connect delay time 1; error wait time 1,4;
-  ipv4 { import all; export where source = RTS_STATIC; next hop self; };
-}`,
-  )
+  const session = (name: string, ends: string, family: string) => `protocol bgp ${name} {
+  ${ends} as 64512; multihop 2; connect delay time 1; error wait time 1,4;
+  ${family} { import all; export where source = RTS_STATIC; next hop self; };
+}`
+  const sessions = neighbours.flatMap(node => [
+    session(node.name, `local ${router} as 65010; neighbor ${node.address}`, 'ipv4'),
+    session(`${node.name}v6`, `local ${LAN6}1 as 65010; neighbor ${ipv6Of(node)}`, 'ipv6'),
+  ])
   writeFileSync(
     config,
     `log stderr all; router id ${router};
 protocol device {}
 protocol static { ipv4; route 10.244.240.0/24 blackhole; route 198.51.100.0/24 blackhole; route 0.0.0.0/0 blackhole; }
+protocol static { ipv6; route ${FROM_BIRD6} blackhole; route ::/0 blackhole; }
 ${sessions.join('\n')}
 `,
   )
@@ -60,9 +71,12 @@ ${sessions.join('\n')}
   const bird = spawn(systemProgram('nsenter'), argv, { stdio: 'ignore' })
   t.teardown(() => bird.kill('SIGKILL'))
 
-  const metadata = { name: 'tor' }
-  const spec = { peerIP: router, asNumber: 65010, nodeSelector: 'all()' }
-  await lab.putObjects([{ kind: 'BGPPeer', object: { metadata, spec } }])
+  const peer = (name: string, peerIP: string) => {
+    const object = { metadata: { name }, spec: { peerIP, asNumber: 65010, nodeSelector: 'all()' } }
+    return { kind: 'BGPPeer', object } as const
+  }
+  const pool = { metadata: { name: 'six' }, spec: { cidr: POOL6, blockSize: 122 } }
+  await lab.putObjects([peer('tor', router), peer('tor6', `${LAN6}1`), { kind: 'IPPool', object: pool }])
 
   const ask = (what: string) => {
     try {
@@ -87,6 +101,11 @@ ${sessions.join('\n')}
     ])
     administrators.set(name, await othersRoutes(lab, netns))
   }
+  const has6 = async () => {
+    const all = await Promise.all(neighbours.map(async ({ netns }) => ownBlocks(lab, netns)))
+    return all.every(blocks => blocks.some(block => block.includes(':')))
+  }
+  t.true(await until(has6, 20_000, 100), 'each node has an IPv6 block')
   const blocks = await Promise.all(neighbours.map(async ({ netns }) => ownBlocks(lab, netns)))
   const announced = () => blocks.flat().every(block => heard().includes(block))
   t.true(await until(announced, 40_000, 200), `BIRD has: ${heard()}`)
@@ -101,6 +120,27 @@ ${sessions.join('\n')}
     const others = ours.filter(({ dst }) => dst === '198.51.100.0/24' || dst === '0.0.0.0/0')
     t.deepEqual(others, [], `${name} takes no default route, and none outside the pools`)
     t.deepEqual(await othersRoutes(lab, netns), administrators.get(name), `${name} keeps its administrator's routes`)
+  }
+
+  // the same over IPv6: sessions of the mesh and with the BGPPeer, from the IPv6 addresses of the nodes
+  for (const [i, node] of neighbours.entries()) {
+    const other = neighbours[1 - i]!
+    const wanted = blocks[1 - i]!.filter(block => block.includes(':')).map(block => `${block} via ${ipv6Of(other)}`)
+    wanted.push(`${FROM_BIRD6} via ${LAN6}1`)
+    using kernel = lab.kernel(node.netns)
+    let routes: string[] = []
+    const learned = async () => {
+      const all = await kernel.routes({ table: 254, protocol: 80, family: 'ipv6' })
+      routes = all.filter(({ gateway }) => gateway !== undefined).map(({ dst, gateway }) => `${dst} via ${gateway}`)
+      return wanted.every(route => routes.includes(route))
+    }
+    t.true(await until(learned, 20_000, 100), `${node.name} has ${routes}, and needs ${wanted}`)
+    t.is(routes.length, wanted.length, 'and no other one')
+    const sessions = (await lab.peers()).filter(({ node: at, address }) => at === node.name && address.includes(':'))
+    t.deepEqual(sessions.map(({ type, address, state }) => `${type} ${address} ${state}`).sort(), [
+      `node specific ${LAN6}1 Established`,
+      `node-to-node mesh ${ipv6Of(other)} Established`,
+    ])
   }
 
   const [{ name, netns }] = neighbours as [(typeof neighbours)[number]]
@@ -124,6 +164,18 @@ ${sessions.join('\n')}
   bird.kill('SIGKILL')
   t.deepEqual(await othersRoutes(lab, netns), administrators.get(name), 'also when BGP is gone')
 })
+
+function ipv6Of({ address }: NodePlan): string {
+  return LAN6 + address.split('.').at(-1)
+}
+
+async function addIpv6(lab: Lab, netns: string, link: string, address: string): Promise<void> {
+  using kernel = lab.kernel(netns)
+  // usable at once: nobody else is there to have it
+  kernel.writeSysctl('ipv6', ['conf', link, 'accept_dad'], '0')
+  const { index: ifindex } = (await kernel.link(link))!
+  await kernel.addAddress({ ifindex, address, length: 64, scope: 0 })
+}
 
 /** The routes of everybody but the agent, in its table and in another one. */
 async function othersRoutes(lab: Lab, netns: string): Promise<unknown[]> {
