@@ -20,7 +20,7 @@ import type { DeleteOptions, Page, Resources, WriteOptions } from './resources.t
 import { answerReview, isReview } from './reviews.ts'
 import { NO_SUCH_VERB, type ResourceRequest, routeOf, UNKNOWN } from './routes.ts'
 import { selectionFrom } from './selection.ts'
-import { sendPieces } from './send-pieces.ts'
+import { PIECE_CHARACTERS, sendPieces } from './send-pieces.ts'
 import { ApiError, failureStatus, successStatus } from './status.ts'
 import type { Stored } from './stored.ts'
 import { type TableOptions, tableHead, tableOf, tableRow } from './tables.ts'
@@ -197,10 +197,10 @@ async function write(
   const unknown = ['create', 'update', 'patch'].includes(route.verb)
     ? checkFields(route.kind, named.name, body, query.get('fieldValidation') ?? 'Warn')
     : []
-  const show = (code: number, stored: Stored): void => {
+  const show = (code: number, stored: Stored): Promise<void> => {
     const warnings = route.verb === 'delete' ? [] : warningHeader([...unknown, ...effectWarnings(route.kind, stored)])
     if (warnings.length > 0) response.setHeader('warning', warnings)
-    sendStored(code, stored, route, exchange, deps)
+    return sendStored(code, stored, route, exchange, deps)
   }
   switch (route.verb) {
     case 'create':
@@ -224,11 +224,22 @@ async function write(
   }
 }
 
-function sendStored(code: number, stored: Stored, route: ResourceRequest, exchange: Exchange, deps: RequestDeps): void {
+async function sendStored(
+  code: number,
+  stored: Stored,
+  route: ResourceRequest,
+  exchange: Exchange,
+  deps: RequestDeps,
+): Promise<void> {
   const table = tableOptions(exchange, deps.clock)
   const { resourceVersion } = stored.metadata
   const shown = table && emitJson(tableOf(route.kind, [stored.read()], { resourceVersion }, table))
-  send(exchange.response, code, shown ?? stored.text)
+  const text = shown ?? stored.text
+  const { response } = exchange
+  if (text.length <= PIECE_CHARACTERS) return send(response, code, text)
+  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
+  response.writeHead(code, headers)
+  if (await sendPieces([text].values(), { ...exchange, ...deps })) response.end()
 }
 
 /**

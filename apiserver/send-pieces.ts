@@ -3,8 +3,11 @@ import type { ServerResponse } from 'node:http'
 import type { Clock } from '../lib/clock.ts'
 import type { Asker, Turns } from './turns.ts'
 
-/** How many characters are joined before they are written. */
-const PIECE_CHARACTERS = 64 * 1024
+/**
+ * How many characters are written at once. What a socket does not take is sent by the event loop itself, for all sockets that
+ * can be written in one go, so a hundred clients with a megabyte each would hold everybody up.
+ */
+export const PIECE_CHARACTERS = 64 * 1024
 /** How long a client may take to read a piece. */
 const SLOWEST_PIECE_MS = 30_000
 
@@ -13,31 +16,46 @@ export type Sender = { response: ServerResponse; asker: Asker; turns: Turns; clo
 
 /**
  * Writes texts one after another. Resolves with false when the client has left or was disconnected, since it read too
- * slowly. The first piece is made at once: the caller has a turn.
+ * slowly.
  */
 export async function sendPieces(texts: Iterator<string>, { response, asker, turns, clock }: Sender): Promise<boolean> {
-  for (let rest = writePiece(texts, response); rest; ) {
+  const pieces = piecesOf(texts)
+  for (let rest = true; rest; ) {
     if (response.writableNeedDrain) await drained(response, clock)
     if (response.destroyed || response.writableEnded) return false
-    // inside the turn: what follows an await would run after it, with all others' pieces
-    rest = await turns.run(asker, () => writePiece(texts, response))
+    // each inside a turn, the first too: what follows an await runs after its turn, with all others' pieces
+    rest = await turns.run(asker, () => writePiece(pieces, response))
   }
   return !response.destroyed && !response.writableEnded
 }
 
+type Piece = { text: string; isLast: boolean }
+
 /** Writes one piece; false when it was the last one. */
-function writePiece(texts: Iterator<string>, response: ServerResponse): boolean {
-  let piece = ''
-  while (piece.length < PIECE_CHARACTERS) {
-    const next = texts.next()
-    if (next.done === true) {
-      if (piece !== '') response.write(piece)
-      return false
+function writePiece(pieces: Iterator<Piece>, response: ServerResponse): boolean {
+  const { value, done } = pieces.next()
+  if (done === true) return false
+  response.write(value.text)
+  return !value.isLast
+}
+
+/** The texts joined and cut into pieces of one length, but for the last. */
+function* piecesOf(texts: Iterator<string>): Generator<Piece> {
+  let rest = ''
+  for (let next = texts.next(); next.done !== true; next = texts.next()) {
+    rest += next.value
+    for (; rest.length > PIECE_CHARACTERS; ) {
+      const end = isHighSurrogate(rest.charCodeAt(PIECE_CHARACTERS - 1)) ? PIECE_CHARACTERS - 1 : PIECE_CHARACTERS
+      yield { text: rest.slice(0, end), isLast: false }
+      rest = rest.slice(end)
     }
-    piece += next.value
   }
-  response.write(piece)
-  return true
+  if (rest !== '') yield { text: rest, isLast: true }
+}
+
+/** The first half of a character: alone it is none. */
+function isHighSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdbff
 }
 
 /** Resolves when the client has read what was written, or has left; one that reads too slowly is disconnected. */

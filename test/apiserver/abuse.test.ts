@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
+import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -52,26 +52,35 @@ function send(method: string, path: string, body = '', type = 'application/json'
   })
 }
 
-/** Asks for health on a new connection every few ms, in a thread that has nothing else to do. */
+/**
+ * Asks for health on a new connection every few ms, in a thread that has nothing else to do. Each answer with how long the server
+ * and this thread waited for a processor meanwhile (schedstat, the second number, in ns): other programs may have them all.
+ */
 const PROBER = `
 const { parentPort, workerData } = require('node:worker_threads')
+const { readFileSync } = require('node:fs')
 const { request } = require('node:http')
 let isOver = false
 parentPort.on('message', () => { isOver = true })
+const waited = file => Number(readFileSync(file, 'utf8').split(' ')[1]) / 1e6
+const allWaited = () => waited('/proc/' + workerData.pid + '/schedstat') + waited('/proc/thread-self/schedstat')
 const health = () => new Promise((resolve, reject) => {
-  const startMs = performance.now()
+  const [startMs, beforeMs] = [performance.now(), allWaited()]
   request(workerData.url + '/healthz', { agent: false }, response => {
     response.resume()
-    response.once('end', () => resolve(performance.now() - startMs))
+    response.once('end', () => {
+      const tookMs = performance.now() - startMs
+      resolve({ tookMs, waitedMs: allWaited() - beforeMs })
+    })
   }).once('error', reject).end()
 })
 ;(async () => {
-  const took = []
-  while (took.length < workerData.least || (!isOver && took.length < 2000)) {
-    took.push(await health())
+  const answers = []
+  while (answers.length < workerData.least || (!isOver && answers.length < 2000)) {
+    answers.push(await health())
     await new Promise(resolve => setTimeout(resolve, 4))
   }
-  parentPort.postMessage(took)
+  parentPort.postMessage(answers)
   parentPort.close()
 })()
 `
@@ -91,19 +100,31 @@ function openMany(t: ExecutionContext, count: number, hello: string | Buffer): S
   return sockets
 }
 
-/** Asks for health while `abuse` goes on; other work on this machine is allowed for. One in ten may be slow. */
+/**
+ * Asks for health while `abuse` goes on; what counts is the time in which the server had a processor. On a machine that is idle
+ * every answer is there in 100 ms; on a busy one, whose memory and caches others use too, nine of ten in a scaled time.
+ */
 async function staysHealthy(t: ExecutionContext, abuse: () => Promise<unknown>): Promise<void> {
   const before = slowness()
-  const prober = new Worker(PROBER, { eval: true, workerData: { url: program.url, least: PROBES } })
-  const probed = once(prober, 'message') as Promise<[number[]]>
+  const { url, pid } = program
+  const prober = new Worker(PROBER, { eval: true, workerData: { url, pid, least: PROBES } })
+  const probed = once(prober, 'message') as Promise<[{ tookMs: number; waitedMs: number }[]]>
   await abuse()
   prober.postMessage('over')
-  const [took] = await probed
-  const promiseMs = PROMISE_MS * Math.max(before, slowness())
-  const slow = took.filter(ms => ms > promiseMs).map(Math.round)
-  t.log(`${took.length} answers, the slowest ${Math.max(...took).toFixed(0)} ms; at most ${promiseMs.toFixed(0)} ms`)
-  t.true(slow.length <= took.length / 10, `${slow.length} of ${took.length} took longer: ${slow}`)
-  t.true(Math.max(...took) < 15 * promiseMs, `${Math.max(...took)} ms`)
+  const [answers] = await probed
+  const slower = Math.max(before, slowness())
+  const isIdle = slower < 1.2 && loadavg()[0]! < 1
+  const promiseMs = isIdle ? PROMISE_MS : PROMISE_MS * slower
+  const own = answers.map(({ tookMs, waitedMs }) => tookMs - waitedMs)
+  const worst = Math.max(...own)
+  const { tookMs } = answers[own.indexOf(worst)]!
+  const state = isIdle ? 'idle' : 'busy'
+  t.log(
+    `${answers.length} answers, the slowest ${tookMs.toFixed(0)} ms, ${worst.toFixed(0)} of its own; ${state}: ${promiseMs.toFixed(0)}`,
+  )
+  const late = own.filter(ms => ms > promiseMs).map(Math.round)
+  t.true(late.length <= (isIdle ? 0 : answers.length / 10), `${late.length} of ${answers.length} took longer: ${late}`)
+  t.true(worst < 15 * promiseMs, `${worst} ms`)
 }
 
 function writeAll(sockets: readonly Socket[], text: string): void {

@@ -16,6 +16,7 @@ export type Program = {
   url: string
   /** The administrator's. */
   token: string
+  pid: number
   /** Sends a signal and waits for the end; the exit code, or null when the signal ended it. */
   stop(signal: NodeJS.Signals): Promise<number | null>
 }
@@ -38,7 +39,12 @@ export async function startProgram(args: readonly string[]): Promise<Program> {
   ])
   const [, url, tokenFile] = /ready on (\S+),.* token in (\S+),/.exec(String(line)) ?? []
   if (url === undefined || tokenFile === undefined) throw new Error(`unexpected first line: ${line}`)
-  return { url, token: readFileSync(tokenFile, 'utf8').trim(), stop: signal => stop(child, ended, signal) }
+  return {
+    url,
+    pid: child.pid!,
+    token: readFileSync(tokenFile, 'utf8').trim(),
+    stop: signal => stop(child, ended, signal),
+  }
 }
 
 async function stop(

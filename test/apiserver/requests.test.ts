@@ -326,3 +326,17 @@ for (const options of unsafe)
   test(`${JSON.stringify({ ...options, tls: options.tls && 'yes' })} does not start`, async t => {
     await t.throwsAsync(startApiServer(options), { instanceOf: OptionsError })
   })
+
+test('a large object arrives whole, alone, in a list and in a watch, whatever its characters', async t => {
+  const { server } = t.context
+  // characters of two units, at even and at odd places, so that some lie across any cut
+  const big = `${'😀'.repeat(60_000)}a${'😀'.repeat(60_000)}${'é'.repeat(70_000)}`
+  const made = await call(server, NODES, { method: 'POST', body: { metadata: { name: 'n', annotations: { big } } } })
+  t.is(at(made.body, 'metadata', 'annotations', 'big'), big)
+  const { body } = await call(server, `${NODES}/n`)
+  t.is(at(body, 'metadata', 'annotations', 'big'), big)
+  const all = await call(server, NODES)
+  t.is(at(all.body, 'items', 0, 'metadata', 'annotations', 'big'), big)
+  const [event] = await watch(server, `${NODES}?watch=true`, 1)
+  t.is(at(event, 'object', 'metadata', 'annotations', 'big'), big)
+})
