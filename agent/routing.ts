@@ -6,6 +6,7 @@ import type { RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
+import type { ExplainedPath } from '../bgp/rib/explain.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
@@ -201,14 +202,25 @@ export class Routing {
     const claims: Claims = { ofThisNode: [], ofNodes: [] }
     let asked = 0
     for (const prefix of rib.unused(name)) {
-      if (own.some(cidr => contains(cidr, prefix))) claims.ofThisNode.push(prefix)
-      else if (pools.some(cidr => contains(cidr, prefix)) && asked++ < MOST_ASKED) {
-        const path = this.#speaker?.explain(prefix)?.candidates.find(({ peer }) => peer === name)
-        if (path?.import.reason === 'owned') claims.ofNodes.push({ prefix, owned: path.import.detail })
-      }
+      const isOwn = own.some(cidr => contains(cidr, prefix))
+      if (!isOwn && !pools.some(cidr => contains(cidr, prefix))) continue
+      if (asked++ >= MOST_ASKED) break
+      const candidates = this.#speaker?.explain(prefix)?.candidates ?? []
+      const path = candidates.find(({ peer }) => peer === name)
+      // this node's own route that comes back is a loop, and no claim
+      if (isOwn && path?.import.reason === 'policy') claims.ofThisNode.push(prefix)
+      else if (path?.import.reason === 'owned' && !this.#comesBack(path, candidates))
+        claims.ofNodes.push({ prefix, owned: path.import.detail })
     }
     this.#claims.set(name, { own, received, accepted, claims, atMs: nowMs })
     return claims
+  }
+
+  /** Whether a path is what the owner of its prefix announced, over a router outside: the AS where it began is the same. */
+  #comesBack(path: ExplainedPath, candidates: readonly ExplainedPath[]): boolean {
+    const origin = ({ attributes: { attributes } }: ExplainedPath) =>
+      attributes.asPath?.at(-1)?.asns.at(-1) ?? this.#identity?.asn
+    return candidates.some(other => other.import.accepted && origin(other) === origin(path))
   }
 
   /** Stops; peers with graceful restart keep this node's routes until it is back. */

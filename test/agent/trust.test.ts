@@ -216,6 +216,39 @@ for (const n2Asn of [64512, 64513])
     t.deepEqual(routing.refused(), [])
   })
 
+test('a block that comes back over a router outside is not used, and is no false alarm', async t => {
+  const { routing, learned, speaker } = await aCluster(t, { n2Asn: 64513 })
+  const router = speaker(OUTSIDE[0])
+  const startsIn = (asn: number) => {
+    const operations = [{ do: 'prepend-as-path' as const, asns: [asn] }]
+    router.setPeer({
+      address: N1,
+      asn: 64512,
+      passive: true,
+      import: 'accept',
+      export: [{ action: 'accept', operations }],
+    })
+  }
+  for (const [asn, prefix] of [
+    [64512, '10.244.1.0/26'],
+    [64513, '10.244.2.0/26'],
+  ] as const) {
+    startsIn(asn)
+    router.announce({ prefix })
+    await settle(40)
+    t.is(speaker(OUTSIDE[0]).peers()[0]?.state, 'Established')
+    t.is(routing.explain(prefix).candidates.filter(({ import: { accepted } }) => !accepted).length, 1)
+    t.deepEqual(routing.refused(), [], prefix)
+    router.withdraw(prefix)
+    await settle(40)
+  }
+  t.is(learned.get('10.244.2.0/26'), N2)
+  startsIn(65009)
+  router.announce({ prefix: '10.244.2.0/26' })
+  await settle(40)
+  t.like(routing.refused(), [{ reason: 'PrefixOfNode' }], 'somebody else claims it')
+})
+
 test('what another node took from outside is no block of it: it is used, but not inside a block of this node', async t => {
   const { learned, speaker } = await aCluster(t)
   const [n2, router] = [speaker(N2), speaker(OUTSIDE[0])]
