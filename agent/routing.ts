@@ -193,7 +193,10 @@ export class Routing {
   #claimsOf(name: string): Claims {
     const rib = this.#speaker?.rib
     const { received = 0, accepted = 0 } = rib?.counts(name) ?? {}
-    if (rib === undefined || received === accepted) return NO_CLAIMS
+    if (rib === undefined || received === accepted) {
+      this.#claims.delete(name)
+      return NO_CLAIMS
+    }
     const { own, pools } = this.#trust
     const nowMs = this.#deps.clock.monotonicMs()
     const last = this.#claims.get(name)

@@ -217,7 +217,7 @@ for (const n2Asn of [64512, 64513])
   })
 
 test('a block that comes back over a router outside is not used, and is no false alarm', async t => {
-  const { routing, learned, speaker, pass } = await aCluster(t, { n2Asn: 64513 })
+  const { routing, learned, speaker } = await aCluster(t, { n2Asn: 64513 })
   const router = speaker(OUTSIDE[0])
   const startsIn = (asn: number) => {
     const operations = [{ do: 'prepend-as-path' as const, asns: [asn] }]
@@ -241,11 +241,12 @@ test('a block that comes back over a router outside is not used, and is no false
     t.deepEqual(routing.refused(), [], prefix)
     router.withdraw(prefix)
     await settle(40)
+    t.deepEqual(routing.refused(), [])
   }
   t.is(learned.get('10.244.2.0/26'), N2)
   startsIn(65009)
   router.announce({ prefix: '10.244.2.0/26' })
-  await pass(11)
+  await settle(40)
   t.like(routing.refused(), [{ reason: 'PrefixOfNode' }], 'somebody else claims it')
 })
 
