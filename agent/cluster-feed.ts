@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
 import { type Condition, conditionKey } from '../api/status.ts'
-import { CONFIGURATION_KINDS, nodeOfConfiguration } from '../api/unsupported.ts'
+import { CONFIGURATION_KINDS, configurationOf, nodeOfConfiguration } from '../api/unsupported.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import { fieldsCondition } from './cluster/fields.ts'
@@ -93,7 +93,7 @@ export class ClusterFeed {
     routing.trust({ own: [...blocks, ...own], pools: trustedPools(view.all('IPPool')) })
     const settings = bgpSettings(
       view.get('BGPConfiguration', 'default'),
-      view.get('BGPConfiguration', `node.${this.#deps.nodeName}`),
+      view.get('BGPConfiguration', configurationOf(this.#deps.nodeName)),
     )
     await routing.identify({ asn, clusterId, port: settings.listenPort, ...at })
     routing.change(peers.take())
@@ -164,7 +164,9 @@ export class ClusterFeed {
   }
 
   #configure(): void {
-    this.#deps.felix.configure({ config: felixSettings(this.#deps.view.get('FelixConfiguration', 'default')) })
+    const { felix, view, nodeName } = this.#deps
+    const own = view.get('FelixConfiguration', configurationOf(nodeName))
+    felix.configure({ config: felixSettings(view.get('FelixConfiguration', 'default'), own) })
   }
 
   #bgp(): BgpSettings {

@@ -185,11 +185,13 @@ export const felixConfiguration = z.looseObject({
   spec: z.looseObject({
     interfacePrefix: z.string().default('cali'),
     routeRefreshInterval: durationField.default('90s'),
-    ipipMTU: z.int().min(0).default(0),
-    vxlanMTU: z.int().min(0).default(0),
+    /** Absent or 0: what the uplink leaves; absent in an object for one node: that of the cluster. */
+    ipipMTU: z.int().min(0).optional(),
+    vxlanMTU: z.int().min(0).optional(),
     vxlanPort: z.int().min(1).max(65535).default(4789),
     vxlanVNI: z.int().min(1).max(16777215).default(4096),
-    deviceRouteProtocol: z.int().min(0).max(255).default(3),
+    /** Absent: 3, or that of the cluster. */
+    deviceRouteProtocol: z.int().min(0).max(255).optional(),
     removeExternalRoutes: z.boolean().default(true),
   }),
 })

@@ -94,9 +94,19 @@ const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; instead
     instead:
       'of a BGPConfiguration for one node only listenPort, communities and prefixAdvertisements count; the AS number of a node is in its Node (projectcalico.org/ASNumber), all else is for all nodes',
   },
+  FelixConfiguration: {
+    fields: ['ipipMTU', 'vxlanMTU', 'deviceRouteProtocol'],
+    instead:
+      'of a FelixConfiguration for one node only ipipMTU, vxlanMTU and deviceRouteProtocol count; all else is for all nodes, and both ends of a tunnel need the same port and VNI',
+  },
 }
 
 const ONE_NODE = 'node.'
+
+/** The name of the configuration objects for one node. */
+export function configurationOf(nodeName: string): string {
+  return ONE_NODE + nodeName
+}
 
 /** The node that a configuration object is for, by its name `node.NAME`; undefined for every other name. */
 export function nodeOfConfiguration(name: string): string | undefined {

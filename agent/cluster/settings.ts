@@ -19,17 +19,24 @@ export function bgpSettings(
   return { ...spec, ...advertised, listenPort }
 }
 
-/** What felix takes of its configuration. */
-export function felixSettings(object: Resource<'FelixConfiguration'> | undefined): Settings['config'] {
+/** What felix takes of its configuration; `own` is the object for this node. */
+export function felixSettings(
+  object: Resource<'FelixConfiguration'> | undefined,
+  own?: Resource<'FelixConfiguration'>,
+): Settings['config'] {
   const { spec } = object ?? DEFAULT_FELIX
+  const mine = own?.spec
   return {
     vxlanPort: spec.vxlanPort,
     vxlanVni: spec.vxlanVNI,
-    ipipMtu: spec.ipipMTU,
-    vxlanMtu: spec.vxlanMTU,
-    workloadRouteProtocol: spec.deviceRouteProtocol,
+    ipipMtu: mine?.ipipMTU ?? spec.ipipMTU ?? 0,
+    vxlanMtu: mine?.vxlanMTU ?? spec.vxlanMTU ?? 0,
+    workloadRouteProtocol: mine?.deviceRouteProtocol ?? spec.deviceRouteProtocol ?? ROUTE_PROTOCOL_BOOT,
   }
 }
+
+/** RTPROT_BOOT: what `ip route` writes by itself. */
+const ROUTE_PROTOCOL_BOOT = 3
 
 const DEFAULT_BGP = defaults('BGPConfiguration')
 const DEFAULT_FELIX = defaults('FelixConfiguration')

@@ -80,6 +80,25 @@ test('a node whose address becomes unreadable stays for felix, and one that goes
   t.deepEqual(take(), ['remote n2 gone'])
 })
 
+test('a FelixConfiguration for this node comes before that of the cluster, and one for another node is nothing to it', async t => {
+  const { store, take } = await aFeed()
+  take()
+  const put = async (name: string, vxlanMTU: number) => {
+    await store.create(
+      'FelixConfiguration',
+      aResource('FelixConfiguration', { metadata: { name }, spec: { vxlanMTU } }),
+    )
+    await turns()
+    return take().at(-1)
+  }
+  t.is(await put('node.n1', 1300), 'config 1300')
+  t.is(await put('default', 1400), 'config 1300')
+  t.is(await put('node.n2', 1200), 'config 1300')
+  await store.delete('FelixConfiguration', 'node.n1')
+  await turns()
+  t.is(take().at(-1), 'config 1400')
+})
+
 test('a new FelixConfiguration and its end change the settings', async t => {
   const { store, take } = await aFeed()
   take()

@@ -118,7 +118,7 @@ test('a field that limits what a peer can do, and one of a BGPPeer that nobody k
 })
 
 test('of kinds with one object that counts, another one is told with every field that it sets', t => {
-  const felix = aResource('FelixConfiguration', { metadata: { name: 'node.n1' }, spec: { vxlanMTU: 1300 } })
+  const felix = aResource('FelixConfiguration', { metadata: { name: 'other' }, spec: { vxlanMTU: 1300 } })
   t.deepEqual(ineffectiveFields('FelixConfiguration', felix), [
     {
       field: 'vxlanMTU',
@@ -141,4 +141,12 @@ test('of a BGPConfiguration for one node three fields count, and every other one
   )
   t.regex(told('node.n1')[0]!.instead, /for one node only listenPort, communities and prefixAdvertisements count/)
   t.is(told('n1').length, 5, 'a name that is neither default nor node.NAME')
+})
+
+test('of a FelixConfiguration for one node MTUs and route protocol count, and every other field that is set is told', t => {
+  const spec = { ipipMTU: 1400, vxlanMTU: 0, deviceRouteProtocol: 80, vxlanPort: 4790, interfacePrefix: 'tap' }
+  const felix = aResource('FelixConfiguration', { metadata: { name: 'node.n1' }, spec })
+  const told = ineffectiveFields('FelixConfiguration', felix)
+  t.deepEqual(told.map(({ field }) => field).sort(), ['interfacePrefix', 'vxlanPort'])
+  t.regex(told[0]!.instead, /both ends of a tunnel need the same port and VNI/)
 })

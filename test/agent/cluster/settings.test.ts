@@ -34,3 +34,13 @@ test('what an object for one node says replaces those fields of the cluster that
   const own = config('node.n1', { prefixAdvertisements: [{ cidr: '10.0.0.0/8', communities: ['65001:9'] }] })
   t.like(bgpSettings(cluster, own), { communities: undefined, prefixAdvertisements: own.spec.prefixAdvertisements })
 })
+
+test('MTUs and route protocol of one node replace those of the cluster, port and VNI of the tunnels do not', t => {
+  const config = (name: string, spec: object) => aResource('FelixConfiguration', { metadata: { name }, spec })
+  const cluster = config('default', { vxlanMTU: 1300, ipipMTU: 1400, deviceRouteProtocol: 80 })
+  const own = config('node.n1', { vxlanMTU: 0, deviceRouteProtocol: 4, vxlanPort: 4790, vxlanVNI: 5 })
+  t.deepEqual(felixSettings(cluster, own), {
+    ...{ vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 1400, vxlanMtu: 0 },
+    workloadRouteProtocol: 4,
+  })
+})
