@@ -10,6 +10,7 @@ import { DatabaseError } from '../lib/database.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
 import type { CniDeps } from './deps.ts'
 import { endpointId, type PodEndpoint } from './endpoints.ts'
+import { POD_LIMIT } from './inspect.ts'
 import { handleOf, hostInterfaceName, hostInterfaceNames, INTERFACE_PREFIX, parseHandle } from './interface-name.ts'
 import type { Attachment, PodName } from './request.ts'
 
@@ -108,7 +109,7 @@ async function findFarEnds(links: readonly Link[], { kernel }: CniDeps): Promise
   const found = new Map<number, readonly FarEnd[]>()
   for (const netns of kernel.namespaces())
     try {
-      using pod = kernel.inside(netns)
+      using pod = kernel.inside(netns, POD_LIMIT)
       for (const link of await pod.links()) {
         const host = link.kind === 'veth' && link.peer !== undefined ? near.get(link.peer) : undefined
         if (host?.peer !== link.index) continue

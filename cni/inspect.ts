@@ -24,6 +24,9 @@ export function formatMismatch({ side, kind, object, is, should }: Mismatch): st
   return `${name} is ${is}, not ${should}`
 }
 
+/** Of what a pod has in its namespace, where it may have made any number of objects. */
+export const POD_LIMIT = { mostObjects: 20_000 }
+
 /** What the host side depends on beside the endpoint. */
 type HostFacts = { routeProtocol: number; podsFiltered: boolean }
 
@@ -64,7 +67,7 @@ export async function inspect(
   const mac = hostMac ?? host?.mac ?? HOST_MAC
   const mismatches = await compare('host', kernel, host, side, mac)
   try {
-    using pod = kernel.inside(endpoint.netns)
+    using pod = kernel.inside(endpoint.netns, POD_LIMIT)
     mismatches.push(...(await inspectPodSide(pod, endpoint, mac)))
   } catch (error) {
     if (!(error instanceof KernelError)) throw error
@@ -127,7 +130,13 @@ async function compare(
   return found
 }
 
-/** The route to a single address is asked for, unless another may be preferred; others are looked for among the interface's. */
+/** Addresses that nobody has a route of his own to. */
+const NOWHERE: Readonly<Record<string, string>> = { '0.0.0.0/0': '240.0.0.1', '::/0': '4000::1' }
+
+/**
+ * The route to a single address is asked for, and the default route by an address of nobody, unless another may be
+ * preferred; others are looked for among the interface's.
+ */
 async function findRoute(
   kernel: ReadKernel,
   route: Omit<Route, 'ifindex'>,
@@ -138,6 +147,9 @@ async function findRoute(
     const found = await lookup(kernel, address)
     return found?.ifindex === ifindex && found.dst === route.dst ? found : undefined
   }
+  const nowhere = route.metric === undefined ? NOWHERE[route.dst] : undefined
+  const found = nowhere === undefined ? undefined : await lookup(kernel, nowhere)
+  if (found?.ifindex === ifindex && found.dst === route.dst) return found
   const all = await kernel.routes({ table: route.table, ifindex })
   return all.find(({ dst, metric }) => dst === route.dst && (route.metric === undefined || metric === route.metric))
 }

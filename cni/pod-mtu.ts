@@ -7,6 +7,7 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Cancel } from '../lib/clock.ts'
 import type { CniDeps, HostKernel } from './deps.ts'
 import { lockKey, type PodEndpoint } from './endpoints.ts'
+import { POD_LIMIT } from './inspect.ts'
 
 /** A pod that refused is asked again this often: it may have been busy with its interface. */
 const RETRY_MS = 90_000
@@ -137,7 +138,7 @@ export class PodMtu {
 /** A kernel of the pod's namespace; undefined when there is none any more. */
 function enter(kernel: HostKernel, netns: string): Kernel | undefined {
   try {
-    return kernel.inside(netns)
+    return kernel.inside(netns, POD_LIMIT)
   } catch (error) {
     if (error instanceof KernelError && error.errno === ERRNO.ENOENT) return undefined
     throw error

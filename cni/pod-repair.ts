@@ -10,7 +10,7 @@ import type { Link } from '../kernel/port/links.ts'
 import { DatabaseError } from '../lib/database.ts'
 import type { CniDeps } from './deps.ts'
 import { lockKey, type PodEndpoint } from './endpoints.ts'
-import { formatMismatch, inspectPodSide } from './inspect.ts'
+import { formatMismatch, inspectPodSide, POD_LIMIT } from './inspect.ts'
 
 type Deps = Pick<CniDeps, 'kernel' | 'endpoints' | 'hostSide' | 'limiter' | 'log'> & {
   /** What was put right in a pod. */
@@ -59,7 +59,7 @@ export class PodRepair {
     const { kernel, healed } = this.#deps
     const host = await kernel.link(row.interfaceName)
     if (host === undefined) return
-    using pod = kernel.inside(row.netns)
+    using pod = kernel.inside(row.netns, POD_LIMIT)
     const link = await pod.link(row.ifname)
     // the path may lead to another pod by now
     if (link === undefined || link.index !== host.peer || link.peer !== host.index || !link.up) return

@@ -10,7 +10,7 @@ import { endpointOf } from '../adopt.ts'
 import type { CniDeps, HostKernel } from '../deps.ts'
 import { endpointId, type PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
-import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch } from '../inspect.ts'
+import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch, POD_LIMIT } from '../inspect.ts'
 import { handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
 import { type AddRequest, addressFits } from '../request.ts'
@@ -261,7 +261,7 @@ const EXHAUSTED: readonly number[] = [ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOMEM]
 
 function enter(kernel: HostKernel, netns: string): Kernel {
   try {
-    return kernel.inside(netns)
+    return kernel.inside(netns, POD_LIMIT)
   } catch (error) {
     if (!(error instanceof KernelError)) throw error
     if (EXHAUSTED.includes(error.errno))

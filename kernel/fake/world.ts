@@ -11,6 +11,7 @@ import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { ForwardChain, NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
+import { limited } from './limited.ts'
 import { FakeNetns } from './netns.ts'
 
 const ALL_KINDS: readonly LinkSpec['kind'][] = ['veth', 'ipip', 'vxlan', 'bridge', 'dummy']
@@ -296,8 +297,9 @@ class FakeKernel implements Kernel {
     return monitor
   }
 
-  inside(netns: string): Kernel {
-    return new FakeKernel(this.#world, this.#world.netns(netns))
+  inside(netns: string, limit?: { mostObjects: number }): Kernel {
+    const kernel = new FakeKernel(this.#world, this.#world.netns(netns))
+    return limit === undefined ? kernel : limited(kernel, limit.mostObjects)
   }
 
   namespaces(): string[] {

@@ -61,9 +61,9 @@ class LinuxKernel implements Kernel {
   #nftables: { requests: Requests; port: LinuxNftables } | undefined
   #closed = false
 
-  constructor(netnsFd?: number) {
+  constructor(netnsFd?: number, limit?: { mostObjects: number }) {
     this.#netnsFd = netnsFd
-    this.#requests = this.#within(() => new Requests())
+    this.#requests = this.#within(() => new Requests(limit))
     this.#removal = new LinkRemoval(this.#requests)
   }
 
@@ -245,10 +245,10 @@ class LinuxKernel implements Kernel {
     return this.#track(this.#within(() => openMonitor(listen)))
   }
 
-  inside(netns: string): Kernel {
+  inside(netns: string, limit?: { mostObjects: number }): Kernel {
     const fd = openNetns(netns)
     try {
-      return new LinuxKernel(fd)
+      return new LinuxKernel(fd, limit)
     } catch (error) {
       closeSync(fd)
       throw error

@@ -7,7 +7,10 @@ import { type Acknowledgement, type Message, NlWriter, parseAcknowledgement, par
 import { NETLINK, NLM_F, NLMSG } from './numbers.ts'
 import { NetlinkSocket, type NetlinkSocketOptions } from './socket.ts'
 
-type RequestsOptions = Partial<Pick<NetlinkSocketOptions, 'family' | 'receiveBuffer' | 'messageSize'>>
+type RequestsOptions = Partial<Pick<NetlinkSocketOptions, 'family' | 'receiveBuffer' | 'messageSize'>> & {
+  /** A dump of more than so many ends the socket with E2BIG: nobody else's table is to fill our memory. */
+  mostObjects?: number
+}
 
 export type Request = {
   type: number
@@ -35,6 +38,7 @@ type Waiting = { take(message: Message): void; fail(error: unknown): void }
 
 export class Requests {
   readonly #socket: NetlinkSocket
+  readonly #mostObjects: number
   readonly #waiting = new Map<number, Waiting>()
   #writer = new NlWriter()
   #seq = 0
@@ -45,7 +49,13 @@ export class Requests {
   #closed = false
 
   /** Opens its socket in the network namespace of the calling thread. Throws `KernelError`. */
-  constructor({ family = NETLINK.route, receiveBuffer = RECEIVE_BUFFER, messageSize }: RequestsOptions = {}) {
+  constructor({
+    family = NETLINK.route,
+    receiveBuffer = RECEIVE_BUFFER,
+    messageSize,
+    mostObjects = Number.POSITIVE_INFINITY,
+  }: RequestsOptions = {}) {
+    this.#mostObjects = mostObjects
     this.#socket = new NetlinkSocket({
       family,
       receiveBuffer,
@@ -129,9 +139,13 @@ export class Requests {
   }
 
   close(): void {
+    this.#end(new KernelError(ERRNO.ECANCELED, 'wait for', 'netlink', 'closed'))
+  }
+
+  #end(error: KernelError): void {
     this.#closed = true
     this.#socket.close()
-    this.#fail(new KernelError(ERRNO.ECANCELED, 'wait for', 'netlink', 'closed'))
+    this.#fail(error)
   }
 
   async #dump<T>(request: Request, parse: (message: Message) => T | undefined) {
@@ -161,7 +175,8 @@ export class Requests {
             if (message.flags & NLM_F.dumpInterrupted) interrupted = true
             if (message.type === NLMSG.error) finish(parseAcknowledgement(message))
             else if (message.type === NLMSG.done) finish(parseDone(message))
-            else replies.push(message)
+            else if (replies.push(message) > this.#mostObjects)
+              this.#end(new KernelError(ERRNO.E2BIG, 'list', 'objects', `there are more than ${this.#mostObjects}`))
           },
           fail: reject,
         },

@@ -9,6 +9,7 @@ export const ERRNO = {
   ENXIO: 6,
   EAGAIN: 11,
   ENOMEM: 12,
+  E2BIG: 7,
   EACCES: 13,
   EBUSY: 16,
   EEXIST: 17,

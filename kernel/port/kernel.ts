@@ -45,9 +45,10 @@ export type Kernel = LinkPort &
 
     /**
      * The same port inside another network namespace (a path such as /run/netns/x or /proc/1/ns/net). ENOENT when there
-     * is none. The caller closes it.
+     * is none. The caller closes it. Whoever has the namespace decides how much is in it: with `mostObjects`, a list of
+     * more than so many rejects with E2BIG, and what is asked later may be refused too.
      */
-    inside(netns: string): Kernel
+    inside(netns: string, limit?: { mostObjects: number }): Kernel
     /** The paths of the named network namespaces of this machine (`ip netns`), sorted. */
     namespaces(): string[]
     /** Closes the sockets; pending requests reject. */

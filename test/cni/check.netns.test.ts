@@ -1,4 +1,6 @@
 // CHECK, and what changes an interface after ADD, on this machine's kernel in namespaces of the test's own.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'ava'
 import { PodMtu } from '../../cni/pod-mtu.ts'
 import { addressOf, conf, type Result, resultOf, type TestNode, withNode } from './node.ts'
@@ -109,6 +111,32 @@ asRoot(
         'nft chain inet margay forward on the host is missing',
       )
       t.is((await after('delete', 'table', 'arp', 'margay')).at(-2), 'nft table arp margay on the host is missing')
+    }),
+)
+
+asRoot(
+  'a pod with more routes than are read of it is checked, and one with more neighbours is refused with the reason',
+  t =>
+    withNode(async node => {
+      const netns = node.pod()
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }))
+      const check = () => node.run('CHECK', { CNI_NETNS: netns }, conf({ prevResult: result }))
+      const batch = join(node.folder, 'batch')
+      const many = (line: (address: string) => string) =>
+        Array.from({ length: 20_001 }, (_, i) => `${line(`11.1.${i >> 8}.${i & 255}`)}\n`).join('')
+      for (const [text, message] of [
+        [many(address => `route add ${address} dev eth0 scope link`), undefined],
+        [
+          many(address => `neigh add ${address} dev eth0 lladdr 02:00:00:00:00:01 nud permanent`),
+          /^netns \S+ in the pod is list objects: E2BIG \(there are more than 20000\), not open$/,
+        ],
+      ] as const) {
+        writeFileSync(batch, text)
+        t.is((await node.exec(netns, 'ip', '-batch', batch)).code, 0)
+        const { code, json, stdout } = await check()
+        if (message === undefined) t.is(code, 0, stdout)
+        else t.regex(String(json?.['msg']), message)
+      }
     }),
 )
 

@@ -1,5 +1,6 @@
 // What every implementation of the kernel port promises. Each test gets a kernel of an empty namespace (`node`) and the
 // path of another (`pod`), and finds its own way from there.
+// Over 400 lines: every promise of one port, each kept by both kernels.
 import type { ExecutionContext, TestFn } from 'ava'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
@@ -46,6 +47,17 @@ export function kernelContract(test: TestFn, open: () => World): void {
     await node.deleteLink('cali1')
     t.is(await pod.link('eth0'), undefined)
     await node.deleteLink('cali1')
+  })
+
+  promise('a list longer than the limit that a namespace was entered with is refused', async (t, { node, podPath }) => {
+    using pod = node.inside(podPath)
+    const { index: ifindex } = (await pod.link('lo'))!
+    for (let i = 1; i <= 4; i++) await pod.addAddress({ ifindex, address: `192.0.2.${i}`, length: 32, scope: 0 })
+    using enough = node.inside(podPath, { mostObjects: 50 })
+    t.true((await enough.addresses(ifindex)).length >= 4)
+    using little = node.inside(podPath, { mostObjects: 3 })
+    t.is((await little.link('lo'))?.index, ifindex)
+    t.is((await refusal(t, little.addresses(ifindex))).errno, ERRNO.E2BIG)
   })
 
   promise('a refused link leaves nothing behind and says why', async (t, { node, podPath, missingKind }) => {
