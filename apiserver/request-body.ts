@@ -2,6 +2,7 @@
 // thread; JSON, which `kubectl apply --server-side` sends under YAML's name, is not.
 import type { IncomingMessage } from 'node:http'
 import { parseJson } from '../api/json.ts'
+import { jsonFault } from '../lib/json-fault.ts'
 import type { BodyBudget } from './body-budget.ts'
 import { type BodyLimit, checkShape } from './limits.ts'
 import { isProtobuf, parseProtobuf } from './protobuf.ts'
@@ -97,7 +98,7 @@ function parsed(text: string, type: string, mostValues: number): unknown {
     return parseJson(text)
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
-    throw new ApiError('BadRequest', `the body cannot be read as ${type}: ${error.message}`)
+    throw new ApiError('BadRequest', `the body cannot be read as ${type}: it ${jsonFault(error)}`)
   }
 }
 

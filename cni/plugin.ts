@@ -82,8 +82,9 @@ function parseInput(text: string): object {
   try {
     const config: unknown = JSON.parse(text)
     if (typeof config === 'object' && config !== null && !Array.isArray(config)) return config
-  } catch (error) {
-    why = text.trim() === '' ? 'standard input is empty' : (error as Error).message
+  } catch {
+    // the words of JSON.parse quote the configuration, and there may be credentials in it
+    why = text.trim() === '' ? 'standard input is empty' : 'standard input is not JSON'
   }
   throw new Failure(6, `error parsing config: ${why}`, 'standard input must be the network configuration as JSON')
 }

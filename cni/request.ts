@@ -2,6 +2,7 @@
 // 2). Runtimes are written in Go, whose JSON decoder ignores the case of keys, and they rely on it (containerd sends
 // `Servers`), so all keys are looked up without regard to case.
 import { type Family, familyOf, parseAddress } from '../lib/ip.ts'
+import { jsonFault } from '../lib/json-fault.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { atLeast, CNI_VERSIONS, type CniResult, parseResult } from './result.ts'
 
@@ -106,15 +107,10 @@ function parseStdin(stdin: string): Record<string, unknown> {
   try {
     value = JSON.parse(stdin)
   } catch (error) {
-    const why = stdin.trim() === '' ? 'standard input is empty' : (error as Error).message
-    throw new CniError(
-      CNI_CODE.decode,
-      `error parsing config: ${why}`,
-      'standard input must be the network configuration as JSON',
-      {
-        cause: error,
-      },
-    )
+    const why = stdin.trim() === '' ? 'standard input is empty' : `standard input ${jsonFault(error as Error)}`
+    const remedy = 'standard input must be the network configuration as JSON'
+    // without its cause, which quotes the configuration: there may be credentials in it
+    throw new CniError(CNI_CODE.decode, `error parsing config: ${why}`, remedy)
   }
   if (isObject(value)) return value
   throw new CniError(

@@ -7,6 +7,7 @@ import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { parse } from 'yaml'
 import { isObject } from '../api/merge-patch.ts'
+import { jsonFault } from '../lib/json-fault.ts'
 import { Unreachable } from './port.ts'
 
 export type AccessOptions = {
@@ -95,11 +96,21 @@ type Entries = { cluster: Record<string, unknown> | undefined; user: Record<stri
 
 /** What the current context of a kubeconfig names. */
 function entriesOf(path: string): Entries {
-  const text = readFileSync(path, 'utf8')
-  const config: unknown = text.trimStart().startsWith('{') ? JSON.parse(text) : parse(text)
+  const config = parseConfig(path, readFileSync(path, 'utf8'))
   const context = named(config, 'contexts', 'context', isObject(config) ? config['current-context'] : undefined)
   const cluster = named(config, 'clusters', 'cluster', context?.['cluster'])
   return { cluster, user: named(config, 'users', 'user', context?.['user']) ?? {} }
+}
+
+/** What is wrong is told without the text around it, nor as a cause: there are tokens in it, and messages end up in logs. */
+function parseConfig(path: string, text: string): unknown {
+  try {
+    return text.trimStart().startsWith('{') ? JSON.parse(text) : parse(text)
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new Error(`${path} ${jsonFault(error)}`)
+    const [where] = /line \d+, column \d+/.exec((error as Error).message) ?? []
+    throw new Error(`${path} is not YAML${where === undefined ? '' : ` at ${where}`}`)
+  }
 }
 
 /** The same of a file that may be gone, or half written, by now: then undefined. */
@@ -173,7 +184,7 @@ function fromClientNode(path: string | undefined, known: { server: string; proxy
 /** The server of the first of several kubeconfig files that has the current context. */
 function mergedServer(): string {
   const files = (process.env['KUBECONFIG'] ?? '').split(delimiter).filter(file => file !== '' && existsSync(file))
-  const configs = files.map(file => parse(readFileSync(file, 'utf8')) as unknown)
+  const configs = files.map(file => parseConfig(file, readFileSync(file, 'utf8')))
   const current = configs.map(config => (isObject(config) ? config['current-context'] : undefined)).find(Boolean)
   const first = (list: string, field: string, name: unknown): Record<string, unknown> | undefined =>
     configs.map(config => named(config, list, field, name)).find(found => found !== undefined)

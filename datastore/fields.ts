@@ -18,7 +18,8 @@ const NODE: Fields = {
 }
 
 const OTHERS: Fields = {
-  metadata: { ...IDENTITY, labels: true, annotations: true, finalizers: true, generation: true },
+  // no annotations: nothing reads them, and people put into them what belongs on no disk of a node
+  metadata: { ...IDENTITY, labels: true, finalizers: true, generation: true },
   spec: true,
   status: true,
 }

@@ -6,12 +6,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import { inspect } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { BgpDaemon } from '../../agent/bgp-daemon.ts'
 import { disconnected } from '../../agent/status/api-server.ts'
+import { BmpCollector } from '../../bgp/bmp/collector.ts'
+import { dumpMrt } from '../../bgp/mrt/dump.ts'
+import { Speaker } from '../../bgp/speaker.ts'
 import { TcpTransport } from '../../bgp/tcp-transport.ts'
+import { parseRequest } from '../../cni/request.ts'
 import { ApiConnection } from '../../datastore/connection.ts'
+import { ManualClock } from '../../lib/clock.ts'
 import { createLog } from '../../lib/log.ts'
+import { MemoryNetwork, settle } from '../bgp/memory-transport.ts'
 
 const PASSWORD = 'planted-bgp-password'
 const TOKEN = 'planted-token-of-a-kubeconfig'
@@ -113,4 +120,66 @@ test('a log hides what a record calls a password, a token, a secret or a key', t
   })
   t.is(lines.length, 1)
   t.false(lines[0]!.includes(PASSWORD) || lines[0]!.includes(TOKEN), lines[0])
+})
+
+test('a kubeconfig that cannot be read, in JSON or YAML, is told by the place of the fault and without a word of it', t => {
+  const path = join(folder(t), 'kubeconfig')
+  const { log, lines } = aLog()
+  for (const [text, place] of [
+    [`users:\n- name: u\n  user:\n    token: ${TOKEN}: x\n`, /is not YAML at line 4, column 12$/],
+    [`{"users": [{"token": "${TOKEN}" "x"}]}`, /is not JSON at line 1 column 54$/],
+    [`{"users": [{"token": ${TOKEN}}]}`, /is not JSON$/],
+  ] as const) {
+    writeFileSync(path, text)
+    const error = t.throws(() => new ApiConnection({ kubeconfig: path }))
+    t.regex(error!.message, place)
+    log.fatal({ err: new Error('the kubeconfig cannot be used', { cause: error }) }, 'as the program does')
+  }
+  t.is(lines.length, 3)
+  for (const line of lines) t.false(line.includes(TOKEN), line)
+})
+
+test('a CNI configuration that is no JSON is refused without a word of it, as runtimes log what they are told', t => {
+  const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c', CNI_NETNS: '/n', CNI_IFNAME: 'eth0', CNI_PATH: '/p' }
+  for (const stdin of [`{"policy": {"k8s_auth_token": ${TOKEN}}}`, `{"k8s_auth_token": "${TOKEN}" 1}`]) {
+    const error = t.throws(() => parseRequest({ env, stdin }))
+    t.regex(error!.message, /standard input is not JSON/)
+    t.false(inspect(error, { depth: 9 }).includes(TOKEN), inspect(error))
+  }
+})
+
+test('no octet that a BMP collector gets, and none of a table dump, holds the password of a session that is up', async t => {
+  const network = new MemoryNetwork()
+  const heard: Buffer[] = []
+  const transport = (address: string) => network.host(address)
+  const collector = await transport('10.0.0.99').listen({ address: '10.0.0.99', port: 11019 }, connection => {
+    connection.handlers = { data: chunk => heard.push(Buffer.from(chunk)), drain: () => {}, closed: () => {} }
+  })
+  const [a, b] = [1, 2].map(n => {
+    const address = `10.0.0.${n}`
+    return new Speaker(
+      { asn: 65000 + n, routerId: address },
+      { transport: transport(address), clock: new ManualClock() },
+    )
+  }) as [Speaker, Speaker]
+  const peer = { password: PASSWORD, import: 'accept', export: 'accept' } as const
+  await a.listen({ address: '10.0.0.1', port: 179 })
+  await b.listen({ address: '10.0.0.2', port: 179 })
+  b.announce({ prefix: '198.51.100.0/24' })
+  const bmp = new BmpCollector(
+    { collector: '10.0.0.99', port: 11019, name: 'a', description: 'a' },
+    { speaker: a, transport: transport('10.0.0.1'), clock: new ManualClock() },
+  )
+  bmp.start()
+  a.setPeer({ ...peer, name: 'b', address: '10.0.0.2', asn: 65002 })
+  b.setPeer({ ...peer, name: 'a', address: '10.0.0.1', asn: 65001 })
+  await settle()
+  t.is(a.peers()[0]?.state, 'Established')
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+  const dumped = Buffer.concat([...dumpMrt(a.rib, a.config, { seconds: 0 })].map(block => Buffer.from(block)))
+  const stream = Buffer.concat(heard)
+  t.true(stream.length > 200 && dumped.length > 50, `${stream.length} ${dumped.length}`)
+  for (const octets of [stream, dumped]) t.false(octets.includes(PASSWORD))
+  bmp.close()
+  await Promise.all([a.close(), b.close(), collector.close()])
 })

@@ -10,11 +10,23 @@ import type { Condition, Event } from '../../api/status.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { ask, aWholeNode, cniCall, type RunningAgent, until, type WholeNode } from './whole-node.ts'
 
+/** Put where a whole node reads: none may be found where it writes. */
+const PLANTED = {
+  annotation: 'planted-in-an-annotation',
+  network: 'planted-in-a-network',
+  header: 'planted-in-a-header',
+}
+
 const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
 let node: WholeNode
 
+const aPeer = {
+  metadata: { name: 'away', annotations: { 'example.com/credential': PLANTED.annotation } },
+  spec: { peerIP: '192.0.2.99', asNumber: 64999 },
+}
+
 test.before(async () => {
-  if (process.getuid?.() === 0) node = await aWholeNode(6)
+  if (process.getuid?.() === 0) node = await aWholeNode(6, [{ kind: 'BGPPeer', object: aPeer }])
 })
 test.after.always(async () => {
   await node?.close()
@@ -27,6 +39,8 @@ async function ready(t: ExecutionContext, agent: RunningAgent): Promise<void> {
 
 const events = async ({ socket }: RunningAgent): Promise<Event[]> =>
   JSON.parse((await ask(socket, 'GET', '/events?count=500')).body) as Event[]
+/** As Calico's configurations have it. */
+const secretly = { policy: { type: 'k8s', k8s_auth_token: PLANTED.network } }
 const exitCode = (answer: { body: string }): number => (JSON.parse(answer.body) as { exitCode: number }).exitCode
 
 /** Sets how many descriptors a process may have. */
@@ -44,9 +58,9 @@ const ticks = (pid: number): number => {
 asRoot(
   'an agent without a free descriptor goes on, says so, and serves everything again when there are some',
   async t => {
-    const agent = node.startAgent()
+    const agent = node.startAgent('a', { flags: ['--log-level', 'trace'] })
     await ready(t, agent)
-    t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c0', node.pod(0))), 0)
+    t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c0', node.pod(0), secretly)), 0)
     const usual = Number(/Max open files +(\d+)/.exec(readFileSync(`/proc/${agent.pid}/limits`, 'utf8'))![1])
     // what is open stays open; idle connections take the numbers that are free below
     const open = readdirSync(`/proc/${agent.pid}/fd`).map(Number)
@@ -157,8 +171,9 @@ function isInstalled(program: string): boolean {
 )
 
 const states = (): string[] => [
-  ...['route', 'neigh', 'link', 'address'].map(what =>
-    node.run('ip', '-d', what).replaceAll(/ (tentative|STALE|REACHABLE|DELAY|PROBE)/g, ''),
+  // the kernel itself changes other neighbours, and ends the check of new addresses
+  ...['route', 'link', 'address', 'neigh show nud permanent'].map(what =>
+    node.run('ip', '-d', ...what.split(' ')).replaceAll(' tentative', ''),
   ),
   node.run('nft', 'list', 'ruleset').replaceAll(/packets \d+ bytes \d+/g, ''),
   ...['nodes', 'ipamblocks'].map(kind => node.ctl('get', kind, '-o', 'json')),
@@ -197,5 +212,50 @@ asRoot(
     t.regex(first.log(), /was removed or replaced while this agent had it.*ends without another write/)
     t.deepEqual(states(), before)
     t.deepEqual(journal(), files)
+  },
+)
+
+asRoot(
+  'of the secrets that a whole node reads none is in a log, database, answer or metric of margay-node or margay-api',
+  async t => {
+    const agent = node.startAgent('secrets', { flags: ['--log-level', 'trace'] })
+    await ready(t, agent)
+    const token = readFileSync(join(node.dir, 'api', 'token'), 'utf8').trim()
+    t.true(token.length > 20)
+    t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c0', node.pod(0), secretly)), 0)
+    // what is refused is told with its reason
+    t.not(exitCode(await cniCall(agent.socket, 'ADD', 'c1', '/run/netns/none', secretly)), 0)
+    const env = JSON.stringify({ env: { CNI_COMMAND: 'ADD' }, stdin: `{"k8s_auth_token": ${PLANTED.network}}` })
+    await ask(agent.socket, 'POST', '/cni', env)
+    const wrong = `fetch('http://127.0.0.1:6443/api/v1/nodes', { headers: { authorization: 'Bearer ${PLANTED.header}' } })`
+    t.is(node.run(process.execPath, '-e', `${wrong}.then(r => console.log(r.status))`).trim(), '401')
+    node.ctl('patch', 'bgppeer', 'away', '-p', '{"spec":{"password":{"secretKeyRef":{"name":"s","key":"k"}}}}')
+    const told = new Map<string, string>()
+    for (const path of [
+      '/status',
+      '/metrics',
+      '/events?count=500',
+      '/readyz',
+      '/bgp/route?prefix=10.244.0.0/16',
+      '/healthz',
+    ])
+      told.set(path, (await ask(agent.socket, 'GET', path)).body)
+    t.is(exitCode(await cniCall(agent.socket, 'DEL', 'c0', node.pod(0), secretly)), 0)
+    agent.child.kill('SIGTERM')
+    await agent.ended
+    t.true([...told.values()].every(text => text !== ''))
+    t.true(agent.log().includes('"level":20'), 'it logs at its finest')
+    const files = readdirSync(node.dir, { recursive: true, withFileTypes: true }).filter(file => file.isFile())
+    for (const { name, parentPath } of files)
+      told.set(join(parentPath, name), readFileSync(join(parentPath, name), 'latin1'))
+    const names = [...told.keys()].map(path => path.slice(path.lastIndexOf('/') + 1))
+    for (const name of ['node.db', 'events.db', 'secrets.log', 'api.log']) t.true(names.includes(name), name)
+    const isOwnFile = (path: string) => /\/api\/(token|kubeconfig)$/.test(path)
+    const isOfObjects = (path: string) => path.includes('/api/')
+    for (const [path, text] of told) {
+      t.false(text.includes(token) && !isOwnFile(path), `the token is in ${path}`)
+      t.false(text.includes(PLANTED.network) || text.includes(PLANTED.header), path)
+      t.false(text.includes(PLANTED.annotation) && !isOfObjects(path), `the annotation is in ${path}`)
+    }
   },
 )

@@ -148,12 +148,18 @@ export function ask(
 }
 
 /** ADD or DEL, as the plugin hands it to the agent. */
-export async function cniCall(socket: string, command: 'ADD' | 'DEL', container: string, netns: string) {
+export async function cniCall(
+  socket: string,
+  command: 'ADD' | 'DEL',
+  container: string,
+  netns: string,
+  more: object = {},
+) {
   const env = {
     ...{ CNI_COMMAND: command, CNI_CONTAINERID: container, CNI_NETNS: netns },
     ...{ CNI_IFNAME: 'eth0', CNI_PATH: '/opt/cni/bin' },
   }
-  const config = { cniVersion: '1.0.0', name: 'net', type: 'margay' }
+  const config = { cniVersion: '1.0.0', name: 'net', type: 'margay', ...more }
   return ask(socket, 'POST', '/cni', JSON.stringify({ env, stdin: JSON.stringify(config) }))
 }
 
