@@ -15,7 +15,7 @@ type Running = {
   kernel: Pick<Kernel, 'close'>
 }
 
-/** How long a stopping agent waits to publish blocks. */
+/** How long a stopping agent waits for requests that need the server, and to publish blocks. */
 const FLUSH_MS = 100
 
 /** Resolves when nothing is open any more. Pods and routes stay. */
@@ -24,15 +24,18 @@ export async function stopAgent(
   { clock, log }: { clock: Clock; log: Log },
 ): Promise<void> {
   agent.allocator.refuse()
-  await socket.close()
+  const served = socket.close()
   const late = Promise.withResolvers<void>()
   const cancel = clock.after(FLUSH_MS, late.resolve)
   // whatever went wrong: the journal has the blocks, and the process ends
-  const flushed = agent.allocator.flush().catch(error => log.warn({ err: error }, 'blocks wait for the next start'))
+  const flushed = served
+    .then(() => agent.allocator.flush())
+    .catch(error => log.warn({ err: error }, 'blocks wait for the next start'))
   await Promise.race([flushed, late.promise])
   cancel()
-  // before the agent, whose writes under way end with it
+  // before requests and the agent, whose calls under way end with it
   await store.close()
+  await served
   await agent.close()
   kernel.close()
 }

@@ -8,7 +8,7 @@ const turns = async () => {
 }
 
 /** An agent that is asked to stop, and what of it has ended so far. */
-function aStop(flush: () => Promise<void>) {
+function aStop(flush: () => Promise<void>, { request = Promise.resolve(), answered = () => {} } = {}) {
   const clock = new ManualClock()
   const ended: string[] = []
   const end = (what: string) => async () => void ended.push(what)
@@ -20,9 +20,14 @@ function aStop(flush: () => Promise<void>) {
     },
   }
   const running = {
-    socket: { close: end('socket') },
+    socket: { close: () => request.then(end('socket')) },
     agent: { allocator, close: end('agent') },
-    store: { close: end('store') },
+    store: {
+      close: async () => {
+        ended.push('store')
+        answered()
+      },
+    },
     kernel: { close: () => void ended.push('kernel') },
   }
   const stopped = stopAgent(running, { clock, log: silentLog })
@@ -57,4 +62,14 @@ test('blocks that cannot be published do not keep the agent from its end', async
   const { ended, stopped } = aStop(() => Promise.reject(new Error('no answer')))
   await stopped
   t.deepEqual(ended, ORDER)
+})
+
+test('a request that waits for a server which does not answer is ended with the store, 0.1 s after the stop', async t => {
+  const { promise: request, resolve: answered } = Promise.withResolvers<void>()
+  const { clock, ended, stopped } = aStop(async () => undefined, { request, answered })
+  await turns()
+  t.deepEqual(ended, ['refuse'])
+  clock.advance(100)
+  await stopped
+  t.deepEqual(ended, ['refuse', 'store', 'socket', 'flush begins', 'agent', 'kernel'])
 })
