@@ -55,7 +55,7 @@ const CLAIMS_MS = 10_000
 const MOST_NAMED = 3
 
 /** Most refused paths of a peer that are looked at for whose they are. */
-const MOST_ASKED = 1000
+const MOST_ASKED = 200
 
 /** What an outside peer announces that is not its own: of this node, and of other nodes with whose it is. */
 type Claims = { ofThisNode: string[]; ofNodes: { prefix: string; owned: string }[] }

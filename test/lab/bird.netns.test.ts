@@ -20,7 +20,7 @@ const POOL6 = 'fd00:10:244::/48'
 const FROM_BIRD6 = 'fd00:10:244:f000::/64'
 const runnable = process.geteuid?.() === 0 && existsSync(BIRD)
 
-test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its route inside the pool alone', async t => {
+test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its route inside the pool alone, over IPv4 and over IPv6', async t => {
   if (!runnable) {
     t.log('skip: needs root, for network namespaces, and bird2')
     return t.pass()
