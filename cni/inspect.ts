@@ -3,6 +3,7 @@ import { HOST_MAC, hostSide, type InterfaceSide, podSide } from '../kernel/pod-i
 import { KernelError } from '../kernel/port/error.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
+import { isUnknown, readOrAbsent } from '../kernel/port/sysctls.ts'
 import type { HostKernel, ReadKernel } from './deps.ts'
 import type { PodEndpoint } from './endpoints.ts'
 import type { HostSide } from './host-side.ts'
@@ -99,10 +100,12 @@ async function compare(
   expect('link', `${name} state`, link.up ? 'up' : 'down', 'up')
   expect('link', `${name} mtu`, link.mtu, side.mtu)
   expect('link', `${name} mac`, link.mac?.toLowerCase(), mac.toLowerCase())
-  const hasIpv6 = readSysctl(kernel, 'ipv6', ['conf', 'all', 'forwarding']) !== undefined
-  for (const { family, path, value } of side.sysctls)
-    if (family === 'ipv4' || hasIpv6)
-      expect('sysctl', ['net', family, ...path].join('.'), readSysctl(kernel, family, path), value)
+  for (const setting of side.sysctls) {
+    const { family, path, value } = setting
+    const is = readOrAbsent(kernel, family, path)
+    if (is === undefined && value === '0' && isUnknown(kernel, setting)) continue
+    expect('sysctl', ['net', family, ...path].join('.'), is, value)
+  }
   const addresses = await kernel.addresses(link.index)
   for (const { address, length, scope } of side.addresses) {
     const object = `${address}/${length} dev ${name}`
@@ -159,15 +162,6 @@ async function lookup(kernel: ReadKernel, address: string): Promise<Route | unde
     return await kernel.lookupRoute(address)
   } catch (error) {
     if (error instanceof KernelError) return undefined // no route, or one that drops packets
-    throw error
-  }
-}
-
-function readSysctl(kernel: ReadKernel, ...of: Parameters<ReadKernel['readSysctl']>): string | undefined {
-  try {
-    return kernel.readSysctl(...of).trim()
-  } catch (error) {
-    if (error instanceof KernelError) return undefined // the link is gone, or this kernel lacks the family
     throw error
   }
 }

@@ -1,7 +1,7 @@
 // Kernel settings that must read a value. Only those that are wanted are ever read, and nothing is set back when it is
-// wanted no more. A kernel without IPv6 has no settings of it, and needs none.
+// wanted no more. A kernel without IPv6 has no settings of it, and needs none; what a kernel cannot do is off there.
 import { ERRNO, KernelError } from '../port/error.ts'
-import type { SysctlFamily, SysctlPort } from '../port/sysctls.ts'
+import { isUnknown, readOrAbsent, type SysctlPort } from '../port/sysctls.ts'
 import type { NamedSysctl } from './objects.ts'
 import { failureOf, noInterface, type WriteFailure } from './outcome.ts'
 import { KernelTable } from './table.ts'
@@ -16,7 +16,8 @@ export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
     if (wanted.family === 'ipv6' && readOrAbsent(kernel, 'ipv6', ['conf', 'all', 'forwarding']) === undefined)
       return wanted
     const value = readOrAbsent(kernel, wanted.family, wanted.path)
-    return value === undefined ? undefined : { ...wanted, value }
+    if (value === undefined) return wanted.value === '0' && isUnknown(kernel, wanted) ? wanted : undefined
+    return { ...wanted, value }
   }
   return new KernelTable(
     {
@@ -51,14 +52,4 @@ export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
     },
     { confirm: true },
   )
-}
-
-/** The value without white space around it; undefined when the kernel has no such setting, or does not show it. */
-function readOrAbsent(kernel: SysctlPort, family: SysctlFamily, path: readonly string[]): string | undefined {
-  try {
-    return kernel.readSysctl(family, path).trim()
-  } catch (error) {
-    if (error instanceof KernelError) return undefined
-    throw error
-  }
 }

@@ -1,0 +1,43 @@
+// Settings that must read a value, on kernels that do not have all of them.
+import test from 'ava'
+import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
+import type { SysctlPort } from '../../../kernel/port/sysctls.ts'
+import { type NamedSysctl, sysctlKey } from '../../../kernel/reconcile/objects.ts'
+import { sysctlTable } from '../../../kernel/reconcile/sysctls.ts'
+
+/** A kernel with these settings, such as `ipv6 conf/all/forwarding`, all of value 1. */
+function aKernel(names: readonly string[]): SysctlPort & { values: Map<string, string> } {
+  const values = new Map(names.map(name => [name, '1']))
+  const keyOf = (family: string, path: readonly string[]) => `${family} ${path.join('/')}`
+  const check = (key: string) => {
+    if (!values.has(key)) throw new KernelError(ERRNO.ENOENT, 'read sysctl', key)
+    return key
+  }
+  return {
+    values,
+    readSysctl: (family, path) => values.get(check(keyOf(family, path)))!,
+    writeSysctl: (family, path, value) => void values.set(check(keyOf(family, path)), value),
+  }
+}
+
+const setting = (name: string, value: string): NamedSysctl => ({ family: 'ipv6', path: ['conf', 'cali1', name], value })
+
+async function refused(kernel: SysctlPort, ...wanted: NamedSysctl[]): Promise<string[]> {
+  const table = sysctlTable(kernel)
+  for (const each of wanted) table.want(sysctlKey(each), each)
+  return (await table.apply(() => true)).refused.map(({ key, reason }) => `${key}: ${reason}`)
+}
+
+const IPV6 = ['ipv6 conf/all/forwarding', 'ipv6 conf/cali1/forwarding']
+
+test('what a kernel is too old for is off there; what must be on, and what the interface lacks alone, is refused', async t => {
+  const kernel = aKernel([...IPV6, 'ipv6 conf/all/seg6_enabled', 'ipv6 conf/cali1/seg6_enabled', 'ipv6 conf/all/gone'])
+  t.deepEqual(await refused(kernel, setting('seg6_enabled', '0'), setting('rpl_seg_enabled', '0')), [])
+  t.is(kernel.values.get('ipv6 conf/cali1/seg6_enabled'), '0')
+  t.deepEqual(await refused(kernel, setting('proxy_ndp', '1')), ['net.ipv6 conf/cali1/proxy_ndp: NoInterface'])
+  t.deepEqual(await refused(kernel, setting('gone', '0')), ['net.ipv6 conf/cali1/gone: NoInterface'])
+})
+
+test('a kernel without IPv6 needs no settings of it', async t => {
+  t.deepEqual(await refused(aKernel([]), setting('forwarding', '1'), setting('accept_ra', '0')), [])
+})
