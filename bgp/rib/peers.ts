@@ -1,7 +1,7 @@
 // The peers of a RIB by key and by index. An index is a small number that every path holds. It is used again for another
 // peer only when nothing in any queue can still belong to the last peer that had it.
 import type { PeerFacts } from './decision.ts'
-import { rankPeers } from './peer-rank.ts'
+import { PeerRank } from './peer-rank.ts'
 import { RibPeerState } from './peer-state.ts'
 import type { SpeakerNumbers } from './speaker-numbers.ts'
 import { MAX_PEER } from './store/path-table.ts'
@@ -20,6 +20,7 @@ export class Peers {
   /** Indices whose peer is gone. */
   readonly #retired: number[] = []
   readonly #quiet: () => boolean
+  readonly #rank = new PeerRank(this.facts.rank)
 
   /** `local` has the index 0 and no key. `quiet`: no queue of the RIB holds anything. */
   constructor(local: RibPeerState, speaker: SpeakerNumbers, quiet: () => boolean) {
@@ -51,7 +52,7 @@ export class Peers {
     } else state.set(peer, this.#speaker)
     this.facts.external[state.index] = peer.peerType === 'ebgp' ? 1 : 0
     this.facts.routerId[state.index] = peer.routerId
-    rankPeers([...this.#byKey.values()], this.facts.rank)
+    this.#rank.place(state)
     return state
   }
 
@@ -59,7 +60,9 @@ export class Peers {
   retire(state: RibPeerState): void {
     if (state.up) return
     for (const { received } of state.families.values()) if (received > 0) return
-    if (this.#byKey.delete(state.peer.key)) this.#retired.push(state.index)
+    if (!this.#byKey.delete(state.peer.key)) return
+    this.#rank.remove(state.peer.key)
+    this.#retired.push(state.index)
   }
 
   #freeIndex(): number {

@@ -2,7 +2,7 @@
 // it lost something. Hazards of the package: POLLERR, which is what an overrun (ENOBUFS) looks like to libuv, aborts the
 // process, and so does a callback that throws. So the kernel is told to keep overruns to itself and its count of drops
 // is read instead, and errors of listeners are thrown later.
-import { readdirSync } from 'node:fs'
+import { closeSync, openSync, readdirSync } from 'node:fs'
 import { RawNetlinkSocket } from 'netlink/dist/raw.js'
 import { receiveNow, receiveQueue, sendNow, setSocketInt, socketName } from '../libc.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
@@ -52,6 +52,7 @@ export class NetlinkSocket {
 
   /** Opens the socket in the network namespace of the calling thread. Throws `KernelError`. */
   constructor(options: NetlinkSocketOptions) {
+    const next = nextDescriptor()
     const { socket, port } = bind(options)
     this.#socket = socket
     this.#port = port
@@ -60,7 +61,7 @@ export class NetlinkSocket {
     socket.on('truncatedMessage', () => guarded(options.lost))
     socket.on('message', bytes => guarded(() => this.#receive(bytes)))
     try {
-      this.#fd = descriptorOf(port)
+      this.#fd = descriptorOf(port, next)
       for (const option of Object.values(NETLINK_OPTION)) setSocketInt(this.#fd, SOL_NETLINK, option, 1)
       widen(this.#fd, RECEIVE_BUFFER_OPTIONS, options.receiveBuffer)
       for (const group of options.groups ?? []) join(socket, group)
@@ -185,15 +186,35 @@ function join(socket: RawNetlinkSocket, group: number): void {
   }
 }
 
-/** The descriptor of the socket bound to `port`; the package keeps it to itself. */
-function descriptorOf(port: number): number {
-  for (const name of readdirSync('/proc/self/fd')) {
-    const address = socketName(Number(name))
-    // sockaddr_nl: family u16 | pad u16 | port u32 | groups u32
-    if (address !== undefined && address.length >= 12 && address.readUInt16LE(0) === AF.netlink)
-      if (address.readUInt32LE(4) === port) return Number(name)
+/** The number that the kernel gives to the next descriptor, unless another thread opens one before; -1: not known. */
+function nextDescriptor(): number {
+  try {
+    const fd = openSync('/dev/null', 'r')
+    closeSync(fd)
+    return fd
+  } catch {
+    return -1 // no descriptor left, most likely: the socket is refused then, with the reason
   }
-  throw new Error(`no descriptor is bound to netlink port ${port}`)
+}
+
+/**
+ * The descriptor of the socket bound to `port`; the package keeps it to itself. It is `likely` nearly always: a process
+ * with thousands of sessions does not look at all of its descriptors for each namespace that it enters.
+ */
+function descriptorOf(port: number, likely: number): number {
+  if (isBound(likely, port)) return likely
+  const found = readdirSync('/proc/self/fd')
+    .map(Number)
+    .find(fd => isBound(fd, port))
+  if (found === undefined) throw new Error(`no descriptor is bound to netlink port ${port}`)
+  return found
+}
+
+function isBound(fd: number, port: number): boolean {
+  const address = socketName(fd)
+  // sockaddr_nl: family u16 | pad u16 | port u32 | groups u32
+  if (address === undefined || address.length < 12 || address.readUInt16LE(0) !== AF.netlink) return false
+  return address.readUInt32LE(4) === port
 }
 
 function widen(fd: number, { force, polite }: { force: number; polite: number }, size: number): void {

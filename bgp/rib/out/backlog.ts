@@ -41,7 +41,7 @@ export class Backlog {
     const { end } = this
     for (const member of this.#members.values()) {
       if (concerns(block, member)) block.waiting++
-      else if (member.cursor === end) member.cursor++
+      else if (this.#placeOf(member) === end) member.cursor = end + 1
     }
     this.#blocks.push(block)
     this.#octets += packed.bytes.length
@@ -52,7 +52,7 @@ export class Backlog {
 
   /** The next block for a member; undefined when it has read all of them. */
   read(member: Member): MessageBlock | undefined {
-    for (; member.cursor < this.end; member.cursor++) {
+    for (member.cursor = this.#placeOf(member); member.cursor < this.end; member.cursor++) {
       const block = this.#blocks[member.cursor - this.#start]!
       if (!concerns(block, member)) continue
       member.cursor++
@@ -65,7 +65,7 @@ export class Backlog {
 
   /** The blocks that a member has not read yet. */
   unread(member: Member): MessageBlock[] {
-    return this.#blocks.slice(member.cursor - this.#start).filter(block => concerns(block, member))
+    return this.#blocks.slice(this.#placeOf(member) - this.#start).filter(block => concerns(block, member))
   }
 
   /** A member that was taken out of the map gives up its unread blocks. */
@@ -87,12 +87,17 @@ export class Backlog {
     this.#trim()
   }
 
+  /** The number of the first block that a member may not have read: none that is gone concerns it. */
+  #placeOf(member: Member): number {
+    return Math.max(member.cursor, this.#start)
+  }
+
+  /** Forgets the blocks that everybody has read. */
   #trim(): void {
     while (this.#blocks.length > 0 && this.#blocks[0]!.waiting === 0) {
       this.#octets -= this.#blocks.shift()!.bytes.length
       this.#start++
     }
-    for (const member of this.#members.values()) if (member.cursor < this.#start) member.cursor = this.#start
   }
 }
 
