@@ -99,9 +99,14 @@ export class EndpointStore {
     this.#abandoned.get(id)?.resolve()
   }
 
+  /** Whether a running ADD makes an interface on the host. */
+  isExpected(interfaceName: string): boolean {
+    return this.#expected.has(interfaceName)
+  }
+
   /** Whether an interface on the host has a row, or a running ADD makes it. */
   knowsInterface(interfaceName: string): boolean {
-    return this.#expected.has(interfaceName) || this.byInterface(interfaceName) !== undefined
+    return this.isExpected(interfaceName) || this.byInterface(interfaceName) !== undefined
   }
 
   /** Whether a row or a running ADD uses a handle. */

@@ -27,9 +27,11 @@ export class PodRepair {
     this.#deps = deps
   }
 
-  /** To be called with every event of a link on the host. */
+  /** To be called with every event of a link on the host. An ADD that makes the link looks itself, at its end. */
   linkChanged({ name, running }: Link): void {
-    const endpoint = running && !this.#closed ? this.#deps.endpoints.byInterface(name) : undefined
+    const { endpoints } = this.#deps
+    if (!running || this.#closed || endpoints.isExpected(name)) return
+    const endpoint = endpoints.byInterface(name)
     if (endpoint === undefined || endpoint.netns === '' || this.#waiting.has(endpoint.id)) return
     this.#waiting.add(endpoint.id)
     void this.#look(endpoint)

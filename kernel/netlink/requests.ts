@@ -27,6 +27,8 @@ const RECEIVE_BUFFER = 1 << 20
 const FEW = 16
 /** and this often in one turn of the event loop, so that nobody waits long for the next turn. */
 const MOST_AT_ONCE = 64
+/** So many datagrams of a dump are taken at once: all of a pod's namespace, a few milliseconds of a large table. */
+const DUMP_AT_ONCE = 4
 /** A buffer that a large batch made larger than this is not kept. */
 const KEPT_BUFFER = 1 << 16
 const OK: Acknowledgement = { errno: 0 }
@@ -229,7 +231,7 @@ export class Requests {
       waiting.fail(error)
       return
     }
-    const now = requests.length <= FEW && (flags & NLM_F.dump) === 0 && this.#waiting.size === 0
+    const now = requests.length <= FEW && this.#waiting.size === 0
     for (let i = 0; i < requests.length; i++) this.#waiting.set((first + i) >>> 0, waiting)
     const refused = (error: unknown) => {
       this.#forget(first, requests.length)
@@ -237,7 +239,7 @@ export class Requests {
     }
     if (now && this.#mayAnswerNow()) {
       try {
-        if (this.#sendNow(w.done())) return
+        if (this.#sendNow(w.done(), flags === NLM_F.dump ? DUMP_AT_ONCE : Number.POSITIVE_INFINITY)) return
       } catch (error) {
         if (!(error instanceof KernelError)) throw error
         refused(error)
@@ -249,10 +251,13 @@ export class Requests {
     this.#socket.send(Buffer.from(w.done()), refused)
   }
 
-  /** Sends and takes the answers; those that are not there yet come in later turns. False: nothing was sent. */
-  #sendNow(bytes: Buffer): boolean {
+  /**
+   * Sends and takes the answers, `datagrams` of them at most; those that are not there yet come in later turns. False:
+   * nothing was sent.
+   */
+  #sendNow(bytes: Buffer, datagrams: number): boolean {
     if (!this.#socket.sendNow(bytes)) return false
-    while (this.#waiting.size > 0 && this.#socket.receiveNow());
+    for (let left = datagrams; left > 0 && this.#waiting.size > 0 && this.#socket.receiveNow(); left--);
     if (this.#waiting.size > 0) this.#socket.hold(true)
     return true
   }
