@@ -136,8 +136,11 @@ export class Applier {
     if (this.#destinationsChanged) this.#ownership.setDestinations(this.#destinations)
     this.#destinationsChanged = false
     await this.#links.refresh()
-    for (const name of this.#toLookAt) if (await this.#links.lookAgain(name)) this.#invalidateInterface(name)
-    this.#toLookAt.clear()
+    for (const name of this.#toLookAt) {
+      // first: the link may be made again while the kernel is asked, and is asked for again then
+      this.#toLookAt.delete(name)
+      if (await this.#links.lookAgain(name)) this.#invalidateInterface(name)
+    }
 
     const graced = new Set<string>()
     const outlived = (object: string) => {

@@ -95,6 +95,8 @@ export class LinkView {
       return [event.link.name]
     }
     if (event.type !== 'link') return []
+    // indices only grow: this tells late of a link that is gone, and whose name another has by now
+    if ((this.#byName.get(event.link.name)?.index ?? 0) > event.link.index) return []
     const before = this.saw(event.link)
     if (before === undefined) return [event.link.name]
     if (before.name !== event.link.name) return [before.name, event.link.name]

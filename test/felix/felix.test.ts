@@ -3,7 +3,7 @@ import test from 'ava'
 import { Felix } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { addLink, routeTo, setUpNode } from './node-kernel.ts'
@@ -18,23 +18,21 @@ felixSuite(test, {
   },
 })
 
-test('an interface that is made again during a pass has everything when its endpoint counts as applied', async t => {
+/** Felix in sync with pod `a` on a kernel that tells no events but those given to `tell`; `hooks` are called in place of its methods. */
+async function withPod(hooks: Partial<Kernel> = {}) {
   const real = new FakeWorld().kernel()
   await setUpNode(real)
   await addLink(real, 'calia')
-  const held = Promise.withResolvers<void>()
-  const reached = Promise.withResolvers<void>()
-  let holds = false
+  let listener: (event: KernelEvent) => void = () => {}
   const kernel = new Proxy(real, {
     get(target, name: keyof Kernel) {
-      if (name === 'monitor') return () => ({ close: () => undefined }) // no event tells of the new interface
-      const method = target[name]
-      if (name !== 'changeRoutes' || !holds) return typeof method === 'function' ? method.bind(target) : method
-      return async (changes: Parameters<Kernel['changeRoutes']>[0]) => {
-        reached.resolve()
-        await held.promise
-        return target.changeRoutes(changes)
-      }
+      if (name === 'monitor')
+        return (listen: typeof listener) => {
+          listener = listen
+          return { close: () => undefined }
+        }
+      const method = hooks[name] ?? target[name]
+      return typeof method === 'function' ? method.bind(target) : method
     },
   })
   const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
@@ -43,16 +41,63 @@ test('an interface that is made again during a pass has everything when its endp
   tell(felix, { ...FULL, endpoints: [endpoint('a', '10.244.1.5')] })
   for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
   await felix.inSync()
-  holds = true
+  const makeAgain = async () => {
+    await real.deleteLink('calia')
+    await real.createLink({ kind: 'veth', name: 'calia', peer: { name: 'p-calia' } })
+  }
+  return { real, felix, makeAgain, tell: (event: KernelEvent) => listener(event) }
+}
+
+test('an interface that is made again during a pass has everything when its endpoint counts as applied', async t => {
+  const held = Promise.withResolvers<void>()
+  const reached = Promise.withResolvers<void>()
+  const hooks: Partial<Kernel> = {}
+  const { real, felix, makeAgain } = await withPod(hooks)
+  hooks.changeRoutes = async changes => {
+    reached.resolve()
+    await held.promise
+    return real.changeRoutes(changes)
+  }
   felix.set('learned', '10.99.0.0/26', learned('10.99.0.0/26', '192.168.10.12'))
   await reached.promise
-  await real.deleteLink('calia')
-  await real.createLink({ kind: 'veth', name: 'calia', peer: { name: 'p-calia' } })
+  await makeAgain()
   const applied = felix.applied('a')
-  holds = false
+  delete hooks.changeRoutes
   held.resolve()
   await applied
   t.is(real.readSysctl('ipv4', ['conf', 'calia', 'proxy_arp']).trim(), '1')
   t.truthy(await routeTo(real, '10.244.1.5/32'))
+  await felix.close()
+})
+
+test('an interface that is made again has everything, though a late event tells of the one before it', async t => {
+  const hooks: Partial<Kernel> = {}
+  const { real, felix, makeAgain, tell } = await withPod(hooks)
+  const before = (await real.link('calia'))!
+  await makeAgain()
+  hooks.setNeighbour = neighbour => {
+    delete hooks.setNeighbour
+    tell({ type: 'link', link: { ...before, up: false } })
+    return real.setNeighbour(neighbour)
+  }
+  await t.notThrowsAsync(felix.applied('a'))
+  t.is((await routeTo(real, '10.244.1.5/32'))?.ifindex, (await real.link('calia'))!.index)
+  await felix.close()
+})
+
+test('an interface that is made again while the one before it is looked up has everything when it counts as applied', async t => {
+  const hooks: Partial<Kernel> = {}
+  const { real, felix, makeAgain } = await withPod(hooks)
+  const second = Promise.withResolvers<void>()
+  hooks.link = async of => {
+    delete hooks.link
+    const found = await real.link(of)
+    await makeAgain()
+    second.resolve(felix.applied('a'))
+    return found
+  }
+  await felix.applied('a')
+  await t.notThrowsAsync(second.promise)
+  t.is((await routeTo(real, '10.244.1.5/32'))?.ifindex, (await real.link('calia'))!.index)
   await felix.close()
 })
