@@ -1,5 +1,10 @@
 // Which objects of a kind a list, a watch or a deletecollection means: its label and field selectors as one test.
-import { ListSelectorError, parseFieldSelector, parseLabelSelector } from '../api/list-selectors.ts'
+import {
+  ListSelectorError,
+  parseFieldSelector,
+  parseFieldSelectorForText,
+  parseLabelSelector,
+} from '../api/list-selectors.ts'
 import { ApiError } from './status.ts'
 import type { Stored } from './stored.ts'
 
@@ -12,7 +17,8 @@ export function selectionFrom(query: URLSearchParams): Selection {
     const fields = query.get('fieldSelector') ?? ''
     if (fields === '') return byLabel
     const byField = parseFieldSelector(fields)
-    return stored => byLabel(stored) && byField(stored.read())
+    const byText = parseFieldSelectorForText(fields)
+    return stored => byLabel(stored) && byText(stored.text) && byField(stored.read())
   } catch (error) {
     if (error instanceof ListSelectorError) throw new ApiError('BadRequest', error.message)
     throw error

@@ -1,7 +1,12 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { sameJson } from '../../api/json.ts'
-import { ListSelectorError, parseFieldSelector, parseLabelSelector } from '../../api/list-selectors.ts'
+import { emitJson, sameJson } from '../../api/json.ts'
+import {
+  ListSelectorError,
+  parseFieldSelector,
+  parseFieldSelectorForText,
+  parseLabelSelector,
+} from '../../api/list-selectors.ts'
 import { mergePatch } from '../../api/merge-patch.ts'
 
 // RFC 7386, appendix A
@@ -81,4 +86,28 @@ test('a field selector reads any scalar, and an absent one is empty', t => {
   t.true(parseFieldSelector('spec.nodeName=n1,metadata.name==p,spec.hostNetwork=true')(pod))
   t.true(parseFieldSelector('status.phase=,status.phase!=Failed')(pod))
   t.false(parseFieldSelector('spec.nodeName!=n1')(pod))
+})
+
+test('what a field selector selects passes the test of its text, and the text of most others does not', t => {
+  const scalar = fc.oneof(
+    fc.string({ maxLength: 6 }),
+    fc.double({ noNaN: true, noDefaultInfinity: true }),
+    fc.boolean(),
+  )
+  const fields = fc.array(scalar, { minLength: 1, maxLength: 3 })
+  fc.assert(
+    fc.property(fields, values => {
+      const object = { spec: Object.fromEntries(values.map((value, i) => [`f${i}`, value])) }
+      const selector = values.map((value, i) => `spec.f${i}=${value}`).join(',')
+      try {
+        if (!parseFieldSelector(selector)(object)) return
+      } catch (error) {
+        if (error instanceof ListSelectorError) return // a value with a comma
+        throw error
+      }
+      t.true(parseFieldSelectorForText(selector)(emitJson(object)), selector)
+    }),
+  )
+  t.true(parseFieldSelectorForText('spec.nodeName=a"b\\c')(emitJson({ spec: { nodeName: 'a"b\\c' } })))
+  t.false(parseFieldSelectorForText('spec.affinity=host:n1')(emitJson({ spec: { affinity: 'host:n2' } })))
 })
