@@ -4,7 +4,6 @@ import type { Condition, Event } from '../../api/status.ts'
 import { isStoreError } from '../../datastore/port.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import { droppedAnswer } from '../status/answers.ts'
-import { metricsText } from '../status/metrics.ts'
 import { asJson, type SocketRoute, send } from './server.ts'
 
 /** What answers the questions. */
@@ -49,6 +48,8 @@ export function agentRoutes(
       }
     },
     'GET /metrics': async (_request, response) => {
+      // the library is loaded by the first scrape: a start has no use for it
+      const { metricsText } = await import('../status/metrics.ts')
       const text = await metricsText(agent.status(), await agent.droppedPackets())
       response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(text)
     },

@@ -1,5 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
+import ipaddr from 'ipaddr.js'
 import {
   addressAt,
   addressBytes,
@@ -23,6 +24,19 @@ test('an address is parsed to its canonical text, and nothing else passes', t =>
   t.is(parseAddress('2001:DB8:0:0::1'), '2001:db8::1')
   for (const bad of ['', '10.1', '0x7f.0.0.1', '10.0.0.256', '010.0.0.1x', 'fe80::1%eth0', '10.0.0.1/24', 'host'])
     t.is(parseAddress(bad), undefined, bad)
+})
+
+test('what is an IPv4 address here is what the library takes for four decimal parts', t => {
+  const part = fc.oneof(
+    fc.integer({ min: 0, max: 300 }).map(String),
+    fc.constantFrom('', '00', '01', '0x1', ' 1', '1 '),
+  )
+  const text = fc.array(part, { minLength: 3, maxLength: 5 }).map(parts => parts.join('.'))
+  fc.assert(
+    fc.property(fc.oneof(text, fc.ipV4(), fc.ipV4Extended()), text => {
+      t.is(parseAddress(text), ipaddr.IPv4.isValidFourPartDecimal(text) ? text : undefined)
+    }),
+  )
 })
 
 test('a CIDR loses its host bits, and a length beyond the family is refused', t => {
