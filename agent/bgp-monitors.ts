@@ -4,7 +4,7 @@ import { hostname } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
 import { BmpCollector, type BmpDeps, type BmpStatus } from '../bgp/bmp/collector.ts'
 import type { ConfigFile } from '../bgp/file/types.ts'
-import { packageVersion } from '../lib/package-version.ts'
+import { packageVersion } from '../lib/package-files.ts'
 
 type Entry = ConfigFile['bmp'][number]
 

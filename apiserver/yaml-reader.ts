@@ -1,8 +1,8 @@
 // Reads YAML in a thread of its own, one text at a time and fairly between users. A text that takes too long is given up
 // with its thread, and the next one gets a new thread.
-import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { programFile } from '../lib/package-files.ts'
 import { FairQueue } from './fair-queue.ts'
 import { ApiError } from './status.ts'
 import type { Asker } from './turns.ts'
@@ -11,8 +11,7 @@ import type { YamlAnswer } from './yaml-worker.ts'
 const LIMIT_MS = 3_000
 const WAITING_PER_USER = 50
 const HEAP_MIB = 128
-/** Beside this file, with its ending: .ts here, .js in the package. */
-const PROGRAM = new URL(`./yaml-worker${extname(import.meta.url)}`, import.meta.url)
+const PROGRAM = programFile('apiserver/yaml-worker')
 
 type Task = { text: string; resolve: (json: string) => void; reject: (error: Error) => void }
 

@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import { join } from 'node:path'
+import { isBuilt, programFile } from '../lib/package-files.ts'
 
 export type InstallOptions = {
   /** Usually /opt/cni/bin. */
@@ -44,9 +45,8 @@ function pluginSource(node: string): string {
 
 /** `plugin.ts` without its types; in the built package `plugin.js`, without what makes it a module. */
 function pluginScript(): string {
-  const built = import.meta.filename.endsWith('.js')
-  const text = readFileSync(new URL(built ? './plugin.js' : './plugin.ts', import.meta.url), 'utf8')
-  return built
+  const text = readFileSync(programFile('cni/plugin'), 'utf8')
+  return isBuilt
     ? text.replace(/^(export \{\};|\/\/# sourceMappingURL=.*)$/gm, '')
     : quietly(() => stripTypeScriptTypes(text))
 }

@@ -1,5 +1,5 @@
 // `version`: which margayctl this is.
-import { packageVersion } from '../lib/package-version.ts'
+import { packageVersion } from '../lib/package-files.ts'
 import { type Command, outputOption } from './command.ts'
 import { EXIT } from './failure.ts'
 import { type Format, renderFields, show } from './render.ts'

@@ -1,6 +1,6 @@
 // `npm run bench:scale`: one agent and one margay-api in a simulated cluster, measured per event. `--nodes N` (5000),
 // `--soak SECONDS` (120), `--quick` for a look with few events, `--tiny` for a run whose figures say little, `--beside DIR` measures the programs of another checkout
-// in the same run, `--json`. Needs root.
+// in the same run, `--built` measures dist/ as `npm run prepack` makes it, `--json`. Needs root.
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { enterNamespace } from './ground.ts'
@@ -12,19 +12,21 @@ const QUICK = { events: 200, idleSeconds: 1, pods: 10, lists: 4 }
 const TINY = { events: 20, idleSeconds: 0.2, pods: 3, lists: 2 }
 
 async function main(): Promise<void> {
-  const { sizes, beside, json } = usage()
+  const { sizes, beside, built, json } = usage()
   if (process.getuid?.() !== 0) throw new Error('network namespaces need root')
   enterNamespace()
   const columns: { checkout: string; figures: Figures }[] = []
   for (const checkout of [HERE, ...beside]) {
-    const figures = await runScenario(checkout, sizes, text => process.stderr.write(`${checkout}: ${text}\n`))
+    const figures = await runScenario({ path: checkout, built: built && checkout === HERE }, sizes, text =>
+      process.stderr.write(`${checkout}: ${text}\n`),
+    )
     columns.push({ checkout, figures })
   }
   if (json) process.stdout.write(`${JSON.stringify({ sizes, columns }, undefined, 2)}\n`)
   else print(columns, sizes)
 }
 
-function usage(): { sizes: Sizes; beside: string[]; json: boolean } {
+function usage(): { sizes: Sizes; beside: string[]; built: boolean; json: boolean } {
   try {
     const { values } = parseArgs({
       options: {
@@ -33,6 +35,7 @@ function usage(): { sizes: Sizes; beside: string[]; json: boolean } {
         beside: { type: 'string', multiple: true, default: [] },
         quick: { type: 'boolean', default: false },
         tiny: { type: 'boolean', default: false },
+        built: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
       },
     })
@@ -41,13 +44,16 @@ function usage(): { sizes: Sizes; beside: string[]; json: boolean } {
       return {
         sizes: { nodes, soakSeconds, ...(values.tiny ? TINY : values.quick ? QUICK : FULL) },
         beside: values.beside,
+        built: values.built,
         json: values.json,
       }
   } catch (error) {
     if (!(error instanceof TypeError)) throw error // parseArgs says what is wrong with a TypeError
     console.error(error.message)
   }
-  console.error('usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--quick | --tiny] [--beside DIR]... [--json]')
+  console.error(
+    'usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--quick | --tiny] [--beside DIR]... [--built] [--json]',
+  )
   process.exit(2)
 }
 

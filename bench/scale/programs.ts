@@ -34,6 +34,13 @@ export type SimulatedPeers = Program & {
   changeRoute(n: number): void
 }
 
+/** Programs of a checkout: as they are, or under dist/ as the published package has them. */
+export type Checkout = { path: string; built: boolean }
+
+function programFile({ path, built }: Checkout, program: string): string {
+  return join(path, built ? `dist/${program}.js` : `${program}.ts`)
+}
+
 /** Starts the speakers of all simulated nodes. They are of this checkout, whatever is measured. */
 export async function startPeers(nodes: number): Promise<SimulatedPeers> {
   const child = fork(fileURLToPath(new URL('./peers.ts', import.meta.url)), [String(nodes)])
@@ -55,23 +62,23 @@ async function endOf(child: ChildProcess): Promise<never> {
 }
 
 /** Starts margay-api with its data in `folder`. */
-export async function startApi(checkout: string, folder: string): Promise<Api> {
+export async function startApi(checkout: Checkout, folder: string): Promise<Api> {
   const tokenFile = join(folder, 'token')
   writeFileSync(tokenFile, TOKEN, { mode: 0o600 })
   const places = ['--data-dir', join(folder, 'api'), '--listen', '127.0.0.1:0', '--token-file', tokenFile]
-  const args = [join(checkout, 'apiserver/main.ts'), ...places]
+  const args = [programFile(checkout, 'apiserver/main'), ...places]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = (await Promise.race([
     once(createInterface({ input: child.stdout! }), 'line'),
     once(child, 'exit').then(() => ['it ended']),
   ])) as [string]
   const url = /ready on (\S+),/.exec(line)?.[1]
-  if (url === undefined) throw new Error(`margay-api of ${checkout} is not ready: ${line}`)
+  if (url === undefined) throw new Error(`margay-api of ${checkout.path} is not ready: ${line}`)
   return { ...programOf(child), url }
 }
 
 /** Starts the agent of node 0 against the API server at `url`, and waits until it can serve pods. */
-export async function startAgent(checkout: string, folder: string, url: string): Promise<Agent> {
+export async function startAgent(checkout: Checkout, folder: string, url: string): Promise<Agent> {
   const kubeconfig = join(folder, 'kubeconfig')
   writeFileSync(kubeconfig, kubeconfigText(url))
   const run = join(folder, 'run')
@@ -79,7 +86,7 @@ export async function startAgent(checkout: string, folder: string, url: string):
   const names = ['--node-name', nodeName(0), '--node-ip', NODE_ADDRESS, '--kubeconfig', kubeconfig]
   const places = ['--data-dir', join(folder, 'node'), '--run-dir', run]
   const startMs = performance.now()
-  const child = spawn(process.execPath, [join(checkout, 'agent/main.ts'), ...names, ...places], {
+  const child = spawn(process.execPath, [programFile(checkout, 'agent/main'), ...names, ...places], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   let lines = 0
@@ -90,7 +97,7 @@ export async function startAgent(checkout: string, folder: string, url: string):
   })
   const socketPath = join(run, 'agent.sock')
   while (!(await isReady(socketPath))) {
-    if (child.exitCode !== null) throw new Error(`the agent of ${checkout} ended: ${last}`)
+    if (child.exitCode !== null) throw new Error(`the agent of ${checkout.path} ended: ${last}`)
     if (performance.now() - startMs > READY_DEADLINE_MS) throw new Error(`the agent is not ready: ${last}`)
     await sleep(POLL_MS)
   }

@@ -1,0 +1,24 @@
+// Files of this package that are not imported. They are found from package.json: the published package has programs in one
+// file each under dist/, so what lies beside a module in the source does not lie beside it there.
+import { readFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
+import { pathToFileURL } from 'node:url'
+
+/** Whether this is the published package, made of JavaScript. */
+export const isBuilt = import.meta.filename.endsWith('.js')
+
+/** The `version` of package.json. Throws what the file system throws. */
+export function packageVersion(): string {
+  return (JSON.parse(readFileSync(packageJson(), 'utf8')) as { version: string }).version
+}
+
+/** A program by its path in the source without its ending, such as `cni/plugin`: `.ts` there, `.js` once built. */
+export function programFile(path: string): URL {
+  return new URL(isBuilt ? `dist/${path}.js` : `${path}.ts`, pathToFileURL(packageJson()))
+}
+
+function packageJson(): string {
+  const path = findPackageJSON(import.meta.url)
+  if (path === undefined) throw new Error(`no package.json above ${import.meta.filename}`)
+  return path
+}
