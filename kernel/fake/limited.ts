@@ -12,7 +12,8 @@ export function limited(kernel: Kernel, mostObjects: number): Kernel {
       if (objects.length <= mostObjects) return objects
       throw new KernelError(ERRNO.E2BIG, 'list', 'objects', `there are more than ${mostObjects}`)
     }
-    Object.defineProperty(kernel, name, { value })
+    // what wraps a kernel (agent/write-guard.ts) may put its own in the place
+    Object.defineProperty(kernel, name, { value, configurable: true, writable: true })
   }
   return kernel
 }
