@@ -22,7 +22,8 @@ function guarded<T extends object>(
   wrap: (name: string | symbol, result: unknown) => unknown = (_name, result) => result,
 ): T {
   const methods = new Map<string | symbol, unknown>()
-  return new Proxy(target, {
+  // an empty object in its place: what a target has as a fixed property, a proxy of it must give as it is
+  return new Proxy({} as T, {
     get(_target, name) {
       const method: unknown = Reflect.get(target, name)
       if (typeof method !== 'function') return method

@@ -9,6 +9,8 @@ import { readSecret, writeNew } from './secret-files.ts'
 type KeyAndCertificate = { cert: string; key: string }
 
 const YEARS = 10
+/** A machine whose clock is not set yet takes itself to be in 1970, and is not: its certificate must last. */
+const LEAST_NOW_MS = Date.UTC(2026, 0, 1)
 const NAME = 'margay-api'
 const RENEW_MS = 30 * 86_400_000
 
@@ -62,7 +64,8 @@ function isUsable(cert: string, hosts: readonly string[], nowMs: number): boolea
   const read = new X509Certificate(cert)
   const isFor = (host: string): boolean =>
     (parseAddress(host) === undefined ? read.checkHost(host) : read.checkIP(host)) !== undefined
-  return Date.parse(read.validTo) - nowMs > RENEW_MS && hosts.every(isFor)
+  const isValid = Date.parse(read.validFrom) <= nowMs && Date.parse(read.validTo) - nowMs > RENEW_MS
+  return isValid && hosts.every(isFor)
 }
 
 /** A fresh key and a certificate for `hosts` (names and addresses), PEM. Its issuer is itself. */
@@ -77,8 +80,8 @@ export function selfSigned(hosts: readonly string[], nowMs: number): KeyAndCerti
     der(TAG.integer, serial),
     algorithm,
     name,
-    // an hour of grace for a client whose clock is behind
-    sequence(time(nowMs - 3_600_000), time(nowMs + YEARS * 365 * 86_400_000)),
+    // from the beginning of time: clients trust this certificate alone, and a clock may be wrong or set back later
+    sequence(time(0), time(Math.max(nowMs, LEAST_NOW_MS) + YEARS * 365 * 86_400_000)),
     name,
     publicKey.export({ type: 'spki', format: 'der' }),
     der(CONSTRUCTED | 3, sequence(...extensionsFor(hosts))),

@@ -16,6 +16,8 @@ export class PeerHistory {
   readonly #deps: PeerHistoryDeps
   #reason: DownReason & { atMs: number }
   #sinceMs: number
+  /** The same on the clock that nobody sets. */
+  #changedMs: number
   #flaps = 0
   #state: BgpState = 'Idle'
 
@@ -24,12 +26,18 @@ export class PeerHistory {
     this.#name = name
     this.#deps = deps
     this.#sinceMs = deps.clock.wallMs()
+    this.#changedMs = deps.clock.monotonicMs()
     this.#reason = { code: 'never-tried', detail: 'not tried yet', atMs: deps.clock.monotonicMs() }
   }
 
   /** Milliseconds since the epoch of the last change into or out of Established. */
   get sinceMs(): number {
     return this.#sinceMs
+  }
+
+  /** How long ago the last change into or out of Established was, in milliseconds. */
+  get ageMs(): number {
+    return this.#deps.clock.monotonicMs() - this.#changedMs
   }
 
   status(state: BgpState): Pick<PeerStatus, 'state' | 'sinceMs' | 'reason' | 'flaps'> {
@@ -43,12 +51,17 @@ export class PeerHistory {
   }
 
   up(): void {
-    this.#sinceMs = this.#deps.clock.wallMs()
+    this.#change()
   }
 
   down(): void {
     this.#flaps++
+    this.#change()
+  }
+
+  #change(): void {
     this.#sinceMs = this.#deps.clock.wallMs()
+    this.#changedMs = this.#deps.clock.monotonicMs()
   }
 
   /** The peer is not up because of `reason`. */

@@ -113,6 +113,11 @@ export class Peer implements SessionOwner {
     }
   }
 
+  /** How long ago the last change into or out of Established was, in milliseconds. */
+  get ageMs(): number {
+    return this.#history.ageMs
+  }
+
   /** Begins, or begins again after `stop` or a prefix limit; forgets earlier faults. */
   start(): void {
     this.#hold.end()

@@ -62,6 +62,11 @@ export class ManualClock implements Clock {
     }
   }
 
+  /** Sets the wall clock alone, as a person or NTP does: milliseconds since the epoch. */
+  setWall(epochMs: number): void {
+    this.#epochMs = epochMs - this.#nowMs
+  }
+
   /** How many timers are waiting: zero shows that something closed cleanly. */
   get pending(): number {
     return this.#timers.length

@@ -19,6 +19,9 @@ test('with the lock lost nothing is written to the kernel, to that of a pod, or 
     using pod = kernel.inside('/pod')
     t.throws(() => pod.writeSysctl('ipv4', ['ip_forward'], '1'), { message: 'lost' })
     t.is((await pod.links()).length, 1)
+    using limited = kernel.inside('/pod', { mostObjects: 10 })
+    t.is((await limited.routes()).length, 0)
+    t.throws(() => limited.changeRoutes([]), { message: 'lost' })
   }
   const store = guardStore(createFakeStore(), lost)
   t.throws(() => store.create('IPPool', aPool('p', '10.0.0.0/24')), { message: 'lost' })
