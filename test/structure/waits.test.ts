@@ -42,7 +42,7 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
   'bgp/fsm/step.ts': {
     by: 'another configuration of the peer; a cure at the other end tells nothing, so agents wait 5 s at the most',
     test: [
-      'test/bgp/speaker.test.ts',
+      'test/bgp/cures.test.ts',
       'a wrong AS that is corrected is tried at once, however long the pause after the old fault was to be',
     ],
   },
