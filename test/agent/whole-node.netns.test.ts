@@ -1,9 +1,11 @@
 // margay-node as a whole, when the machine around it fails: no descriptor is left, its disk becomes read-only, it is stopped
 // and goes on when another agent has its node. One API server and one network namespace serve all tests.
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import test, { type ExecutionContext } from 'ava'
 import type { AgentStatus } from '../../api/answers.ts'
 import type { Condition, Event } from '../../api/status.ts'
@@ -43,6 +45,14 @@ const events = async ({ socket }: RunningAgent): Promise<Event[]> =>
 const secretly = { policy: { type: 'k8s', k8s_auth_token: PLANTED.network } }
 const exitCode = (answer: { body: string }): number => (JSON.parse(answer.body) as { exitCode: number }).exitCode
 
+/** An ADD as octets of HTTP. */
+function rawAdd(container: string, netns: string): string {
+  const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: container, CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: '/x' }
+  const stdin = JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'margay' })
+  const body = JSON.stringify({ env, stdin })
+  return `POST /cni HTTP/1.1\r\nhost: agent\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+}
+
 /** Sets how many descriptors a process may have. */
 function limitFiles(pid: number, soft: number): void {
   execFileSync(systemProgram('prlimit'), ['--pid', String(pid), `--nofile=${soft}:`])
@@ -62,6 +72,8 @@ asRoot(
     await ready(t, agent)
     t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c0', node.pod(0), secretly)), 0)
     const usual = Number(/Max open files +(\d+)/.exec(readFileSync(`/proc/${agent.pid}/limits`, 'utf8'))![1])
+    const early = connect(agent.socket)
+    await once(early, 'connect')
     // what is open stays open; idle connections take the numbers that are free below
     const open = readdirSync(`/proc/${agent.pid}/fd`).map(Number)
     const most = Math.max(...open) + 1
@@ -75,6 +87,8 @@ asRoot(
     await new Promise(resolve => setTimeout(resolve, 500))
     const before = ticks(agent.pid)
     t.is((await ask(agent.socket, 'GET', '/healthz')).code, 0, 'no connection is taken')
+    early.end(rawAdd('c1', node.pod(1)))
+    t.regex(await text(early), /this node has no file descriptor or memory left/)
     for (let i = 0; i < 3; i++)
       try {
         node.run('bash', '-c', 'exec 3<>/dev/tcp/192.0.2.11/179; read -t 0.2 <&3')

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { guardKernel, guardStore } from '../../agent/write-guard.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
+import { openStore } from '../../datastore/kube.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { aPool } from '../ipam/world.ts'
@@ -39,6 +40,19 @@ test('every method of the kernel is known to read, or asks before it writes', t 
   const guarded = guardKernel(kernel, lost)
   for (const name of methods) {
     if (READS.split(' ').includes(name)) continue
+    const method: unknown = Reflect.get(guarded, name)
+    t.throws(() => (method as () => void)(), { message: 'lost' }, name)
+  }
+})
+
+test('every method of the API’s store is known to read, or asks before it writes', async t => {
+  const store = openStore({ server: 'http://127.0.0.1:1' })
+  t.teardown(() => store.close())
+  const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(store)).filter(name => name !== 'constructor')
+  t.true(methods.includes('patch'))
+  const guarded = guardStore(store, lost)
+  for (const name of methods) {
+    if (['get', 'list', 'count', 'pages', 'watch', 'dropConnections', 'retryNow', 'close'].includes(name)) continue
     const method: unknown = Reflect.get(guarded, name)
     t.throws(() => (method as () => void)(), { message: 'lost' }, name)
   }
