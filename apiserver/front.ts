@@ -27,6 +27,8 @@ export type FrontOptions = {
   plain: boolean
   clock: Clock
   limits: FrontLimits
+  /** Called with each new connection. */
+  arrived: () => void
 }
 
 type Connection = { socket: Socket; sinceMs: number; user?: string }
@@ -100,7 +102,8 @@ export class Front {
   }
 
   #accept(socket: Socket): void {
-    const { clock, limits } = this.#options
+    const { clock, limits, arrived } = this.#options
+    arrived()
     const key = keyOf(socket)
     this.#connections.set(key, { socket, sinceMs: clock.monotonicMs() })
     this.#strangers.add(key)

@@ -91,7 +91,10 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
     connectionsCheckingInterval: CHECK_MS,
   })
   http.maxConnections = MAX_CONNECTIONS
-  const front = new Front({ http, tls, plain: options.tls === undefined, clock, limits: FRONT_LIMITS })
+  const front = new Front({
+    ...{ http, tls, plain: options.tls === undefined, clock, limits: FRONT_LIMITS },
+    arrived: () => turns.arrived(),
+  })
   http.on('request', (request, response) => {
     void answer(request, response, { ...deps, isKnown: user => front.known(request.socket, user.name) })
   })

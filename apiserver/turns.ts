@@ -22,10 +22,21 @@ export class Turns {
   /** A job whose turn came while it had to wait for the disk: it is the first of the next round. */
   #held: Job | undefined
   #running = false
+  /** A connection came since the last turn. */
+  #arrived = false
+  #endedMs = Number.NEGATIVE_INFINITY
 
   constructor(clock: Clock, disk: Disk) {
     this.#clock = clock
     this.#disk = disk
+  }
+
+  /**
+   * To be called with each new connection. Node takes one in each round of its event loop, so behind a hundred that come at once
+   * another one would wait for a hundred turns: while they come, rounds have no turn, for as long as a turn at most.
+   */
+  arrived(): void {
+    this.#arrived = true
   }
 
   /** Runs `job` in the asker's turn; its result. Rejects with TooManyRequests when this user waits with too many. */
@@ -56,7 +67,14 @@ export class Turns {
   }
 
   #serve(): void {
-    const endMs = this.#clock.monotonicMs() + TURN_MS
+    const startMs = this.#clock.monotonicMs()
+    const yields = this.#arrived && startMs - this.#endedMs < TURN_MS
+    this.#arrived = false
+    if (yields) {
+      setImmediate(() => this.#serve())
+      return
+    }
+    const endMs = startMs + TURN_MS
     do {
       const job = this.#held ?? this.#queue.shift()
       this.#held = undefined
@@ -70,6 +88,7 @@ export class Turns {
       }
       job.act()
     } while (this.#clock.monotonicMs() < endMs)
+    this.#endedMs = this.#clock.monotonicMs()
     setImmediate(() => this.#serve())
   }
 }

@@ -76,3 +76,33 @@ for (const [title, text, most, code] of shapes)
     if (code === undefined) t.notThrows(() => checkShape(text, most))
     else t.is(t.throws(() => checkShape(text, most), { instanceOf: ApiError })?.code, code)
   })
+
+test('while connections come no turn is given, for as long as a turn at most', async t => {
+  const clock = new ManualClock()
+  const turns = new Turns(clock, { isSettled: true, isFull: false })
+  let served = 0
+  const asker = { user: 'u', connection: 'c' }
+  const more = (): Promise<unknown> =>
+    turns.run(asker, () => {
+      served++
+      clock.advance(5) // it takes all of its turn
+      void more()
+    })
+  void more()
+  const round = () => new Promise(setImmediate)
+  await round()
+  await round()
+  const before = served
+  for (let i = 0; i < 20; i++) {
+    turns.arrived()
+    clock.advance(0.1)
+    await round()
+  }
+  t.is(served, before)
+  for (let i = 0; i < 60; i++) {
+    turns.arrived()
+    clock.advance(0.1)
+    await round()
+  }
+  t.is(served, before + 1, 'connections without end do not stop the work')
+})
