@@ -83,10 +83,13 @@ export class PoolHold {
   #look(pool: IpPool, delayMs: number): void {
     if (this.#closed) return
     const { name } = pool.metadata
+    this.#cancel(name)
     const cancel = this.#deps.clock.after(delayMs, () => {
       this.#letGo(pool).catch((error: unknown) => {
         if (!isStoreError(error)) throw error
         this.#deps.log.warn({ err: error, pool: name }, 'whether a deleted pool is empty cannot be found out')
+        // this look does not count, unless the pool is gone or in use again
+        if (this.#timers.has(name)) this.#look(pool, SPREAD_MS)
       })
       this.#look(pool, AGAIN_MS)
     })

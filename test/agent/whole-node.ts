@@ -2,14 +2,24 @@
 // a mount namespace of its own, so that its data directory can be made read-only.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { ExecutionContext } from 'ava'
 import { openKernel } from '../../kernel/linux/kernel.ts'
-import { addNetns, netnsPath, removeNetns } from '../../kernel/netns.ts'
+import { addNetns, listNetns, netnsPath, removeNetns } from '../../kernel/netns.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { type ClusterObject, ClusterWriter } from '../../lab/cluster.ts'
@@ -47,6 +57,7 @@ export type WholeNode = {
 
 export async function aWholeNode(podCount: number, objects: readonly ClusterObject[] = []): Promise<WholeNode> {
   const name = `mgwhole-${process.pid}`
+  sweep()
   const pods = Array.from({ length: podCount }, (_, index) => `${name}-p${index}`)
   for (const each of [name, ...pods]) addNetns(each)
   const host = openKernel()
@@ -124,6 +135,14 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
       for (const each of [name, ...pods]) removeNetns(each)
       rmSync(dir, { recursive: true, force: true })
     },
+  }
+}
+
+/** Removes the namespaces of tests that were killed. */
+function sweep(): void {
+  for (const name of listNetns()) {
+    const pid = /^mgwhole-(\d+)/.exec(name)?.[1]
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) removeNetns(name)
   }
 }
 

@@ -2,7 +2,7 @@
 import test from 'ava'
 import { POOL_FINALIZER } from '../../api/pools.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
-import type { Store, WatchEvent } from '../../datastore/port.ts'
+import { type Store, Unreachable, type WatchEvent } from '../../datastore/port.ts'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
 import { overlaps } from '../../lib/ip.ts'
 import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
@@ -139,4 +139,34 @@ test('a changed block size or CIDR of a pool in use changes nothing for its node
     t.true((await blockNames(store)).every(cidr => /^10\.0\.0\.\d+\/30$/.test(cidr)))
   }
   t.true(node.allocator.blocks().every(({ pool }) => pool === 'a'))
+})
+
+test('a deleted pool goes within seconds after the API server can be read again', async t => {
+  const fake = await aStore(aPool('a', '10.0.0.0/24', 28))
+  let [away, asked] = [false, 0]
+  const store: FakeStore = {
+    ...fake,
+    async *pages(kind, options) {
+      if (kind === 'IPAMBlock' && away) {
+        asked++
+        throw new Unreachable('away')
+      }
+      yield* fake.pages(kind, options)
+    },
+  }
+  const node = await started(store)
+  await node.allocator.assign(aPod('one'))
+  await node.allocator.release(aPod('one').handle)
+  away = true
+  await fake.delete('IPPool', 'a')
+  const pass = async () => {
+    node.clock.advance(5000)
+    for (let i = 0; i < 10; i++) await fake.settled()
+  }
+  for (let i = 0; i < 4; i++) await pass()
+  t.true(asked > 1)
+  t.deepEqual(await poolNames(fake), ['a'])
+  away = false
+  for (let i = 0; i < 2; i++) await pass()
+  t.deepEqual(await poolNames(fake), [])
 })

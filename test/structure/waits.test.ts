@@ -77,3 +77,22 @@ test('every pause that grows has an entry in the table, and the test of the entr
   for (const [file, { test: shown }] of Object.entries(ENDED_BY))
     if (shown !== undefined) t.true(textOf(shown[0]).includes(shown[1]), `${file}: ${shown[1]}`)
 })
+
+/** Pauses of one length, of ten seconds and more, between attempts. */
+const LONG = /(?:RETRY|AGAIN|REREAD|REFRESH)_MS = \d{2,}_\d{3}/
+const LONG_ENDED_BY: Readonly<Record<string, string>> = {
+  'cni/pod-mtu.ts': 'another MTU of the node; of a pod’s own end nobody tells anything',
+  'datastore/cache.ts': 'the next change that is written; that a disk has room is told by nobody',
+  'datastore/credentials.ts': 'a request that fails (test/datastore/credentials.test.ts)',
+  'datastore/trust.ts':
+    'every event of every watch, and each watch that is connected again (test/datastore/trust.test.ts)',
+  'datastore/watch.ts': 'see above',
+  'ipam/pool-hold.ts':
+    'a look that failed is made again after 5 s (test/ipam/pool-hold.test.ts), and the node with the last block looks when it is given back',
+  'felix/loop.ts': 'it is no retry: each event of the kernel is followed at once',
+}
+
+test('every long pause of one length has an entry too, with what ends it, or why nothing does', t => {
+  const found = files.filter(file => ROOMS.includes(file.split('/')[0]!) && LONG.test(textOf(file)))
+  t.deepEqual(found.sort(), Object.keys(LONG_ENDED_BY).sort())
+})
