@@ -30,6 +30,7 @@ const aPeer = {
 test.before(async () => {
   if (process.getuid?.() === 0) node = await aWholeNode(6, [{ kind: 'BGPPeer', object: aPeer }])
 })
+test.afterEach.always(() => node?.killAgents())
 test.after.always(async () => {
   await node?.close()
 })
@@ -87,8 +88,6 @@ asRoot(
     await new Promise(resolve => setTimeout(resolve, 500))
     const before = ticks(agent.pid)
     t.is((await ask(agent.socket, 'GET', '/healthz')).code, 0, 'no connection is taken')
-    early.end(rawAdd('c1', node.pod(1)))
-    t.regex(await text(early), /this node has no file descriptor or memory left/)
     for (let i = 0; i < 3; i++)
       try {
         node.run('bash', '-c', 'exec 3<>/dev/tcp/192.0.2.11/179; read -t 0.2 <&3')
@@ -97,6 +96,8 @@ asRoot(
       }
     await new Promise(resolve => setTimeout(resolve, 3000))
     t.true(ticks(agent.pid) - before < 100, 'a second of processor time: it spins')
+    early.end(rawAdd('c1', node.pod(1)))
+    t.regex(await text(early), /this node has no file descriptor or memory left/)
     t.is(agent.child.exitCode, null, agent.log().slice(-3000))
     limitFiles(agent.pid, usual)
     for (const socket of idle) socket.destroy()

@@ -52,6 +52,8 @@ export type WholeNode = {
   /** Moves the data directory away, with what is in it, and makes a copy of it in its place. */
   moveData(to: string): void
   pod(index: number): string
+  /** Kills the agents that a failed test left. */
+  killAgents(): void
   close(): Promise<void>
 }
 
@@ -73,6 +75,7 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
   const dataDir = join(dir, 'data')
   mkdirSync(dataDir, { mode: 0o700 })
   const running: ChildProcess[] = []
+  const agents: ChildProcess[] = []
   const started = (child: ChildProcess): ChildProcess => {
     running.push(child)
     return child
@@ -120,12 +123,15 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
         { stdio: ['ignore', log, log] },
       )
       closeSync(log)
-      started(child)
+      agents.push(started(child))
       const ended = once(child, 'exit')
       return {
         ...{ child, pid: child.pid!, ended, socket: join(dir, as, 'agent.sock') },
         log: () => readFileSync(logFile, 'utf8'),
       }
+    },
+    killAgents: () => {
+      for (const agent of agents.splice(0)) agent.kill('SIGKILL')
     },
     close: async () => {
       writer.close()
