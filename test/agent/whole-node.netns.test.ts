@@ -274,3 +274,20 @@ asRoot(
     }
   },
 )
+
+asRoot(
+  'a default route that goes while the API server still answers is told, takes no readiness, and is well when it is back',
+  async t => {
+    const agent = node.startAgent('routes')
+    await ready(t, agent)
+    await condition(t, agent, 'DefaultRouteKept', 'True')
+    node.run('ip', 'route', 'del', 'default')
+    const told = await condition(t, agent, 'DefaultRouteKept', 'False')
+    t.is(told?.reason, 'DefaultRouteLost')
+    t.regex(told!.remedy, /ip route add default via 192\.0\.2\.1 dev eth0/)
+    t.is((await ask(agent.socket, 'GET', '/readyz')).code, 200)
+    await condition(t, agent, 'ApiServerConnected', 'True')
+    node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.1', 'dev', 'eth0')
+    await condition(t, agent, 'DefaultRouteKept', 'True')
+  },
+)
