@@ -15,6 +15,16 @@ export type ConnectionOptions = AccessOptions & {
   timeoutMs?: number
 }
 
+/** The bytes of a watch. They are pushed: an iterator costs as much per heartbeat of a node as its decoding. */
+export type WatchStream = {
+  /**
+   * Calls `take` with each piece as it comes. Resolves when the server ended the stream in order. Rejects with
+   * `Unreachable` when it broke or was destroyed, or with what `take` threw, which is not called again then.
+   */
+  each(take: (bytes: Buffer) => void): Promise<void>
+  destroy(): void
+}
+
 /** The version a watch or a list wanted to go on from is gone (410): list again. */
 export class Gone extends Error {
   override readonly name = 'Gone'
@@ -63,7 +73,7 @@ export class ApiConnection {
   }
 
   /** The body of a watch, as it comes. Destroy it to end the watch. Rejects like `call`; so does reading it. */
-  async open(call: Call): Promise<AsyncIterable<Buffer> & { destroy(): void }> {
+  async open(call: Call): Promise<WatchStream> {
     const headers = new AbortController()
     const timer = setTimeout(() => headers.abort(), this.#timeoutMs)
     try {
@@ -123,17 +133,30 @@ export class ApiConnection {
     })
   }
 
-  #stream(response: IncomingMessage): AsyncIterable<Buffer> & { destroy(): void } {
-    const translated = (error: unknown): unknown => this.#translated(error)
+  #stream(response: IncomingMessage): WatchStream {
     return {
       destroy: () => void response.destroy(),
-      async *[Symbol.asyncIterator]() {
-        try {
-          yield* response as AsyncIterable<Buffer>
-        } catch (error) {
-          throw translated(error)
-        }
-      },
+      each: take =>
+        new Promise((resolve, reject) => {
+          const fail = (error: unknown): void => {
+            response.removeAllListeners('data')
+            response.destroy()
+            reject(this.#translated(error))
+          }
+          response.on('data', (bytes: Buffer) => {
+            try {
+              take(bytes)
+            } catch (error) {
+              fail(error) // whatever it is: the reader hears of it
+            }
+          })
+          response.once('end', resolve)
+          response.once('error', fail)
+          // after an end or an error this says nothing new
+          response.once('close', () =>
+            fail(Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' })),
+          )
+        }),
     }
   }
 

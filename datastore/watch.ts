@@ -6,12 +6,9 @@ import { StringDecoder } from 'node:string_decoder'
 import { isObject } from '../api/merge-patch.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { Gone } from './connection.ts'
+import { Gone, type WatchStream } from './connection.ts'
 import { parseFields } from './parse-fields.ts'
 import { type Fields, isStoreError, Unreachable, type Watch } from './port.ts'
-
-/** The bytes of a watch. Reading rejects with `Unreachable` when the connection breaks. */
-export type WatchStream = AsyncIterable<Buffer> & { destroy(): void }
 
 /** What a watch needs of a server. Its methods reject with errors of the port, or with Gone. */
 export type WatchSource<T> = {
@@ -150,18 +147,20 @@ class RunningWatch<T> implements Watch {
         stream.destroy()
       })
     }
-    const heard = (): void => {
-      lastMs = clock.monotonicMs()
+    const takeLine = (line: string): void => {
+      if (this.#closed) return
+      this.#line(line)
+      // the server works: the delays of an earlier fault are over, however this stream ends
+      if (!seen) this.#backoff.reset()
+      seen = true
     }
+    const takeBytes = linesTo(takeLine)
     wait(idleMs)
     try {
-      for await (const line of linesOf(stream, heard)) {
-        if (this.#closed) return seen
-        this.#line(line)
-        // the server works: the delays of an earlier fault are over, however this stream ends
-        if (!seen) this.#backoff.reset()
-        seen = true
-      }
+      await stream.each(bytes => {
+        lastMs = clock.monotonicMs()
+        takeBytes(bytes)
+      })
     } catch (error) {
       // the silence was ended from here: the break that follows is no news
       if (!silent || !(error instanceof Unreachable)) throw error
@@ -239,14 +238,14 @@ function eventOf(line: string, fields: Fields): { type: unknown; object: Record<
   return { type: event['type'], object: event['object'] }
 }
 
-async function* linesOf(stream: AsyncIterable<Buffer>, onBytes: () => void): AsyncGenerator<string> {
+/** Hands each line of the bytes that it is given to `take`, but for empty ones. Throws what `take` throws. */
+function linesTo(take: (line: string) => void): (bytes: Buffer) => void {
   const decoder = new StringDecoder('utf8')
   let rest = ''
-  for await (const chunk of stream) {
-    onBytes()
-    const parts = (rest + decoder.write(chunk)).split('\n')
+  return bytes => {
+    const parts = (rest + decoder.write(bytes)).split('\n')
     rest = parts.pop()!
     if (rest.length > MAX_LINE) throw new Unreachable('the watch sent an event without end')
-    for (const line of parts) if (line !== '') yield line
+    for (const line of parts) if (line !== '') take(line)
   }
 }

@@ -13,8 +13,8 @@ startWatch<object>(
     list: async () => (fault === 'list' ? bug() : { items: [], resourceVersion: '1' }),
     open: async () => ({
       destroy() {},
-      async *[Symbol.asyncIterator]() {
-        yield Buffer.from('{"type":"ADDED","object":{"metadata":{"resourceVersion":"2"}}}\n')
+      async each(take) {
+        take(Buffer.from('{"type":"ADDED","object":{"metadata":{"resourceVersion":"2"}}}\n'))
         await new Promise(setImmediate)
       },
     }),

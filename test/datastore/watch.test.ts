@@ -2,14 +2,13 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import test from 'ava'
 import type { Resource } from '../../api/kinds.ts'
-import { Gone } from '../../datastore/connection.ts'
+import { Gone, type WatchStream } from '../../datastore/connection.ts'
 import { Unreachable, type WatchEvent } from '../../datastore/port.ts'
 import { startWatch, type WatchSource } from '../../datastore/watch.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { aPool, aResource } from './objects.ts'
 
 type Pool = Resource<'IPPool'>
-type Stream = AsyncIterable<Buffer> & { destroy(): void }
 
 const IDLE_MS = 60_000
 
@@ -36,7 +35,7 @@ class Script implements WatchSource<Pool> {
     return { items: next.map(name => aPool(name)), resourceVersion: String(100 * this.listed) }
   }
 
-  async open(resourceVersion: string): Promise<Stream> {
+  async open(resourceVersion: string): Promise<WatchStream> {
     this.opened.push(resourceVersion)
     const chunks: (Buffer | 'end' | Error)[] = []
     let wake = (): void => {}
@@ -51,13 +50,13 @@ class Script implements WatchSource<Pool> {
     })
     return {
       destroy: () => put(new Unreachable('destroyed')),
-      async *[Symbol.asyncIterator]() {
+      async each(take) {
         for (;;) {
           while (chunks.length === 0) await new Promise<void>(resolve => (wake = resolve))
           const chunk = chunks.shift()!
           if (chunk === 'end') return
           if (chunk instanceof Error) throw chunk
-          yield chunk
+          take(chunk)
         }
       },
     }
