@@ -3,9 +3,9 @@
 // client-node, which is loaded only then: it costs 60 MB and most of a second of an agent's start.
 import { existsSync, readFileSync } from 'node:fs'
 import type { RequestOptions } from 'node:https'
+import { createRequire } from 'node:module'
 import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
-import { parse } from 'yaml'
 import { isObject } from '../api/merge-patch.ts'
 import { jsonFault } from '../lib/json-fault.ts'
 import { Unreachable } from './port.ts'
@@ -105,7 +105,7 @@ function entriesOf(path: string): Entries {
 /** What is wrong is told without the text around it, nor as a cause: there are tokens in it, and messages end up in logs. */
 function parseConfig(path: string, text: string): unknown {
   try {
-    return text.trimStart().startsWith('{') ? JSON.parse(text) : parse(text)
+    return text.trimStart().startsWith('{') ? JSON.parse(text) : parseYaml(text)
   } catch (error) {
     if (error instanceof SyntaxError) throw new Error(`${path} ${jsonFault(error)}`)
     const [where] = /line \d+, column \d+/.exec((error as Error).message) ?? []
@@ -113,7 +113,13 @@ function parseConfig(path: string, text: string): unknown {
   }
 }
 
-/** The same of a file that may be gone, or half written, by now: then undefined. */
+/** Loading the YAML library takes 40 ms of an agent's start, and a pod's service account has no use for it. */
+function parseYaml(text: string): unknown {
+  const { parse } = createRequire(import.meta.url)('yaml') as typeof import('yaml')
+  return parse(text)
+}
+
+/** What `entriesOf` says of a file that may be gone, or half written, by now: then undefined. */
 function entriesAgain(path: string): Entries | undefined {
   try {
     const entries = entriesOf(path)

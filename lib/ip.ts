@@ -143,11 +143,22 @@ export function formatIpv4(value: number): string {
 export function parseCidr(text: string): Cidr | undefined {
   const slash = text.indexOf('/')
   const address = slash < 0 ? undefined : parseAddress(text.slice(0, slash))
-  const digits = text.slice(slash + 1)
-  if (address === undefined || !/^\d{1,3}$/.test(digits)) return undefined
+  if (address === undefined) return undefined
   const family = familyOf(address)
-  const length = Number(digits)
+  const length = lengthAt(text, slash + 1)
   return length <= addressBits(family) ? { family, address: maskAddress(address, length), length } : undefined
+}
+
+/** The number in one to three digits that `text` ends with; above every prefix length when that is not what is there. */
+function lengthAt(text: string, from: number): number {
+  if (text.length === from || text.length > from + 3) return 1000
+  let value = 0
+  for (let i = from; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (digit < 0 || digit > 9) return 1000
+    value = value * 10 + digit
+  }
+  return value
 }
 
 /** `parseCidr` for text that was validated before. Throws on anything else. */
@@ -164,7 +175,7 @@ export function formatCidr({ address, length }: Cidr): string {
 /** The network address of `address` under a prefix of `length` bits. */
 export function maskAddress(address: string, length: number): string {
   const bytes = addressBytes(address)
-  for (const [i, octet] of bytes.entries()) bytes[i] = octet & (0xff00 >> Math.min(8, Math.max(0, length - 8 * i)))
+  for (let i = 0; i < bytes.length; i++) bytes[i]! &= 0xff00 >> Math.min(8, Math.max(0, length - 8 * i))
   return formatAddress(bytes)
 }
 

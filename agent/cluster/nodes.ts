@@ -141,8 +141,9 @@ export function confirmationMs(nowMs: number, rival: NodeFacts): number {
 /** An address of a family that another host can have, with or without a mask. */
 function hostAddress(family: Family): (text: string) => string | undefined {
   return text => {
-    if (text.includes('/') && parseCidr(text) === undefined) return undefined
-    const address = parseAddress(text.split('/')[0]!)
+    const slash = text.indexOf('/')
+    if (slash >= 0 && parseCidr(text) === undefined) return undefined
+    const address = parseAddress(slash < 0 ? text : text.slice(0, slash))
     if (address === undefined || familyOf(address) !== family || !isHostAddress(address)) return undefined
     return isLoopback(address) || isLinkLocal(address) ? undefined : address
   }
