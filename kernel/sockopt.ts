@@ -24,6 +24,7 @@ const SO_REUSEADDR = 2
 const SO_BINDTODEVICE = 25
 const IP_TTL = 2
 const IP_MINTTL = 21
+const IP_BIND_ADDRESS_NO_PORT = 24
 const IPV6_UNICAST_HOPS = 16
 const IPV6_V6ONLY = 26
 const IPV6_MINHOPCOUNT = 73
@@ -40,9 +41,13 @@ export function openTcp(family: Family): number {
   return fd
 }
 
-/** Binds to `address` and `port` (0: any), with SO_REUSEADDR; a link-local address needs `interfaceName`. */
+/**
+ * Binds to `address` and `port` (0: any), with SO_REUSEADDR; a link-local address needs `interfaceName`. A port that may be
+ * any is chosen when the socket connects: among thousands of connections the kernel would look for one that no other has.
+ */
 export function bindTcp(fd: number, address: string, port: number, interfaceName?: string): void {
   setSocketInt(fd, SOL_SOCKET, SO_REUSEADDR, 1, 'SO_REUSEADDR')
+  if (port === 0) setSocketInt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1, 'IP_BIND_ADDRESS_NO_PORT')
   bindSocket(fd, socketAddress(address, port, interfaceName), `${address} port ${port}`)
 }
 

@@ -2,8 +2,10 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readlinkSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import test from 'ava'
 import { echo } from '../../kernel/echo.ts'
+import { socketName } from '../../kernel/libc.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { Requests } from '../../kernel/netlink/requests.ts'
 import { openMonitor } from '../../kernel/netlink/route/monitor.ts'
@@ -12,6 +14,7 @@ import { emitRoute } from '../../kernel/netlink/route/route.ts'
 import { addNetns, listNetns, netnsPath, removeNetns, runInNetns, spawnInNetns } from '../../kernel/netns.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { KernelEvent } from '../../kernel/port/kernel.ts'
+import { bindTcp, closeSocket, openTcp } from '../../kernel/sockopt.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { block, replace } from './builders.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
@@ -43,6 +46,30 @@ netns('a monitor that lost events says so, and goes on', async t => {
   t.true(events.some(event => event.type === 'overrun'))
   monitor.close()
   await Promise.all(marks)
+})
+
+netns('every socket finds its own descriptor, while other threads open and close files', async t => {
+  using scratch = scratchNetns()
+  let busy = true
+  const reading = Array.from({ length: 4 }, async () => {
+    while (busy) await readFile('/proc/self/stat')
+  })
+  using host = openKernel()
+  for (let i = 0; i < 200; i++) {
+    using kernel = host.inside(scratch.path)
+    t.is((await kernel.link('lo'))?.index, 1)
+    await new Promise(setImmediate)
+  }
+  busy = false
+  await Promise.all(reading)
+})
+
+test('a socket that is bound to an address alone has no port before it connects', t => {
+  const fd = openTcp('ipv4')
+  bindTcp(fd, '127.0.0.1', 0)
+  // sockaddr_in: family u16 | port be16 | address
+  t.deepEqual([...socketName(fd)!.subarray(2, 8)], [0, 0, 127, 0, 0, 1])
+  closeSocket(fd)
 })
 
 netns('a request socket that lost answers fails what was under way, and takes the next request', async t => {
