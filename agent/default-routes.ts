@@ -1,6 +1,7 @@
 // Whether this machine still has the default routes that it had. Without one, pods and agent reach what is on the machine's
 // own networks and nothing else, and an API server there goes on answering: nothing else tells. A machine that never had
-// one is not told about. Hazard: the kernel says nothing of IPv4 routes that it drops because their link went down.
+// one is not told about. Hazard: the kernel says nothing of IPv4 routes that it drops because their link went down, or because the
+// last address of the link or their own source address went.
 import { broken, type Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
@@ -22,9 +23,11 @@ const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 const GRACE_MS = 3000
 /** Events come in bursts, and a look reads all routes. */
 const GATHER_MS = 250
+/** After a look that the kernel refused. */
+const RETRY_MS = 2000
 
-/** As `ip route` takes it, and the device that it leads over. */
-type Known = { text: string; device: string }
+/** As `ip route` takes it, and what it leads over. */
+type Known = { text: string; device: string; ifindex: number | undefined; source: string | undefined }
 
 export class DefaultRoutes {
   readonly #deps: DefaultRoutesDeps
@@ -62,6 +65,10 @@ export class DefaultRoutes {
       case 'link':
       case 'link-gone':
         return [...this.#had.values()].some(({ device }) => device === event.link.name)
+      case 'address-gone': {
+        const { ifindex, address } = event.address
+        return [...this.#had.values()].some(had => had.ifindex === ifindex || had.source === address)
+      }
       default:
         return false
     }
@@ -80,7 +87,7 @@ export class DefaultRoutes {
     this.#waiting = { dueMs, cancel }
   }
 
-  /** Never rejects: what cannot be read now is told by the next event. */
+  /** Never rejects: what cannot be read now is read a little later. */
   async #look(): Promise<void> {
     this.#looking = true
     try {
@@ -91,6 +98,7 @@ export class DefaultRoutes {
       if (isNew) this.#deps.came()
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
+      this.#later(RETRY_MS)
     } finally {
       this.#looking = false
     }
@@ -104,7 +112,8 @@ export class DefaultRoutes {
     const device = (await kernel.links()).find(({ index }) => index === best.ifindex)?.name ?? ''
     const via = best.gateway === undefined ? '' : ` via ${best.gateway}`
     const metric = best.metric === undefined ? '' : ` metric ${best.metric}`
-    return { text: `default${via}${device === '' ? '' : ` dev ${device}`}${metric}`, device }
+    const text = `default${via}${device === '' ? '' : ` dev ${device}`}${metric}`
+    return { text, device, ifindex: best.ifindex, source: best.source }
   }
 
   /** Whether there is a route that was not there at the last look. */

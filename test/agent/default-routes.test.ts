@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava'
 import { DefaultRoutes } from '../../agent/default-routes.ts'
 import type { Condition } from '../../api/status.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 
@@ -32,7 +33,7 @@ async function aMachine(t: ExecutionContext) {
     clock.advance(0)
     await turns()
   }
-  return { kernel, followed, route, pass, told: () => told, came: () => came }
+  return { kernel, clock, followed, route, pass, told: () => told, came: () => came }
 }
 
 for (const [family, dst, gateway, command] of [
@@ -82,4 +83,38 @@ test('a default route that the kernel dropped without a word, as its link went d
   await pass(1000)
   await pass(4000)
   t.is(told().find(({ object }) => object?.name === '0.0.0.0/0')?.reason, 'DefaultRouteLost')
+})
+
+test('a default route that the kernel dropped without a word, with the last address of its link, is missed', async t => {
+  const { kernel, followed, route, pass, told } = await aMachine(t)
+  await route('add', '0.0.0.0/0', '192.0.2.1')
+  followed.start()
+  await pass(1000)
+  const [address] = (await kernel.addresses()).filter(each => each.address === '192.0.2.11')
+  await kernel.deleteAddress(address!)
+  await pass(1000)
+  await pass(4000)
+  t.is(told().find(({ object }) => object?.name === '0.0.0.0/0')?.reason, 'DefaultRouteLost')
+})
+
+test('a look that the kernel refuses is taken again by itself, so that a lost route is told', async t => {
+  const { kernel, clock, route, pass } = await aMachine(t)
+  let told: readonly Condition[] = []
+  let refusals = 0
+  const routes: typeof kernel.routes = async filter => {
+    if (refusals-- > 0) throw new KernelError(ERRNO.ENOBUFS, 'list', 'routes')
+    return kernel.routes(filter)
+  }
+  const followed = new DefaultRoutes({
+    kernel: { routes, links: () => kernel.links(), monitor: listen => kernel.monitor(listen) },
+    ...{ clock, report: conditions => (told = conditions), came: () => undefined },
+  })
+  t.teardown(() => followed.close())
+  await route('add', '0.0.0.0/0', '192.0.2.1')
+  followed.start()
+  await pass(1000)
+  refusals = 3
+  await route('delete', '0.0.0.0/0', '192.0.2.1')
+  for (let i = 0; i < 20; i++) await pass(1000)
+  t.is(told.length, 1)
 })
