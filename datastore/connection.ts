@@ -150,12 +150,13 @@ export class ApiConnection {
               fail(error) // whatever it is: the reader hears of it
             }
           })
-          response.once('end', resolve)
+          const closed = () => fail(Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' }))
+          response.once('end', () => {
+            response.off('close', closed) // an end in order is no fault of the network or of the credentials
+            resolve()
+          })
           response.once('error', fail)
-          // after an end or an error this says nothing new
-          response.once('close', () =>
-            fail(Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' })),
-          )
+          response.once('close', closed)
         }),
     }
   }

@@ -1,8 +1,12 @@
+import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { stringify } from 'yaml'
+import { ApiConnection } from '../../datastore/connection.ts'
 import { accessOf } from '../../datastore/credentials.ts'
 import { Unreachable } from '../../datastore/port.ts'
 
@@ -114,4 +118,31 @@ test('credentials that did not work are read again at the next request, those of
   put('config', 'half a fi')
   access.forget()
   t.deepEqual(await token(), { authorization: 'Bearer new' }, 'a file that is being written says nothing new')
+})
+
+test('a watch that the server ends in order costs no reading of the credentials, and one that breaks does', async t => {
+  const seen: (string | undefined)[] = []
+  const server = createServer((request, response) => {
+    seen.push(request.headers.authorization)
+    response.write('{}')
+    if (request.url === '/broken') setImmediate(() => response.destroy())
+    else response.end()
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { path, put } = aKubeconfig(t, {}, { token: 'old' })
+  const text = readFileSync(path, 'utf8').replace(SERVER, `http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  put('config', text)
+  const connection = new ApiConnection({ kubeconfig: path })
+  t.teardown(() => connection.close())
+  const watch = async (url: string): Promise<void> => {
+    const stream = await connection.open({ method: 'GET', path: url })
+    await stream.each(() => undefined)
+  }
+  await watch('/whole')
+  await new Promise(resolve => setImmediate(resolve))
+  put('config', text.replace('token: old', 'token: new'))
+  await t.throwsAsync(watch('/broken'), { instanceOf: Unreachable })
+  await watch('/whole')
+  t.deepEqual(seen, ['Bearer old', 'Bearer old', 'Bearer new'])
 })
