@@ -6,7 +6,7 @@ import type { Family } from '../../lib/ip.ts'
 import { closeDescriptor, getSocketOption, openSocket, SOCKET_FAMILY, SOCKET_TYPE } from '../libc.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { ForwardChain } from '../port/nftables.ts'
-import { parseLegacyTable } from './legacy-table.ts'
+import { hasForwardChain, parseLegacyTable } from './legacy-table.ts'
 
 /** `names` is the file that lists the tables; `level` is SOL_IP or SOL_IPV6. */
 const SOURCES: Readonly<Record<Family, { names: string; level: number }>> = {
@@ -46,6 +46,8 @@ function readTable(family: Family, table: string): ForwardChain | undefined {
       try {
         const info = named(table, INFO_LENGTH)
         getSocketOption(socket, level, GET.info, info, what)
+        // thousands of rules of kube-proxy are in the table nat, which has none
+        if (!hasForwardChain(info)) return undefined
         const size = info.readUInt32LE(80)
         const answer = named(table, ENTRIES_HEAD + size)
         answer.writeUInt32LE(size, NAME_LENGTH)

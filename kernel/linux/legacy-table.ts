@@ -33,6 +33,8 @@ const HOOK_NAMES = ['PREROUTING', 'INPUT', FORWARD.name, 'OUTPUT', 'POSTROUTING'
 const INVERTED = { in: 0x01, out: 0x02, source: 0x08, destination: 0x10 } as const
 /** xt_entry_match and xt_entry_target: size u16 | name[29] | revision u8. */
 const EXTENSION_HEAD = 32
+/** The target of an entry that is no rule and has the name of the chain behind it, or is the last one. */
+const CHAIN_NAME = 'ERROR'
 const ACCEPT = -2
 const DROP = -1
 const RETURN = -5
@@ -40,57 +42,97 @@ const RETURN = -5
 const GO_ON =
   /^(LOG|NFLOG|ULOG|MARK|CONNMARK|CONNSECMARK|SECMARK|TCPMSS|TCPOPTSTRIP|CLASSIFY|DSCP|TOS|TTL|HL|ECN|CHECKSUM|AUDIT|TRACE|SET|TEE|LED|RATEEST|IDLETIMER|HMARK|CT|NOTRACK)$/
 
+/** So many rules of a table are read; of a table where packets may meet more nothing is sure. */
+const MOST_RULES = 2000
+/** Nobody knows what becomes of a packet. */
+const UNCLEAR: readonly NftExpression[] = [{ type: 'opaque', name: 'queue' }]
+
 type LegacyTable = { family: Family; table: string; info: Buffer; entries: Buffer }
-type Entry = { at: number; bytes: Buffer; target: string; data: Buffer; matches: Buffer; next: number }
+type Entry = { bytes: Buffer; target: string; data: Buffer; matches: Buffer; next: number }
+
+/** Whether a table has a chain at the hook forward, from the octets of `ipt_getinfo`. */
+export function hasForwardChain(info: Buffer): boolean {
+  return (info.readUInt32LE(NAME_LENGTH) & (1 << FORWARD.hook)) !== 0
+}
 
 /**
- * The forward chain of a table with all rules of the table, from the octets of `ipt_getinfo` and of the entries; undefined
- * where it has none. Total: what is cut off is left out.
+ * The forward chain of a table with the rules of all chains that its packets may meet, from the octets of `ipt_getinfo` and
+ * of the entries; undefined where it has none. Total: what is cut off is left out. Its cost has a limit, however many
+ * rules there are: a rule that decides nothing for sure stands for those that are not read.
  */
 export function parseLegacyTable({ family, table, info, entries }: LegacyTable): ForwardChain | undefined {
+  if (!hasForwardChain(info)) return undefined
   const layout = LAYOUT[family]
-  const hooks = HOOK_NAMES.map((name, hook) => ({
-    name,
-    valid: (info.readUInt32LE(NAME_LENGTH) & (1 << hook)) !== 0,
-    first: info.readUInt32LE(36 + 4 * hook),
-    policy: info.readUInt32LE(56 + 4 * hook),
-  })).filter(({ valid }) => valid)
-  const forward = hooks.find(({ name }) => name === FORWARD.name)
-  if (forward === undefined) return undefined
-  const all = [...entriesOf(entries, layout)]
-  const chainAt = new Map<number, string>(hooks.map(({ first, name }) => [first, name]))
-  for (const { target, data, next } of all) if (target === 'ERROR') chainAt.set(next, text(data))
+  const policyAt = info.readUInt32LE(56 + 4 * FORWARD.hook)
+  const chainAt = chainsOf(entries, info, layout)
+  const starts = [info.readUInt32LE(36 + 4 * FORWARD.hook)]
+  const met = new Set(starts)
   const rules: NftRule[] = []
-  let policy: 'accept' | 'drop' = 'accept'
-  let chain = ''
-  for (const entry of all) {
-    chain = chainAt.get(entry.at) ?? chain
-    if (entry.at === forward.policy && entry.target === '') policy = verdictOf(entry) === DROP ? 'drop' : 'accept'
-    if (entry.target === 'ERROR' || hooks.some(hook => hook.policy === entry.at)) continue
-    const expressions = [...conditionsOf(entry, family), ...actionOf(entry, chainAt, layout)]
-    rules.push({ kind: 'rule', family: layout.nft, table, chain, expressions })
+  const end = entryAt(entries, policyAt, layout)
+  const policy = end?.target === '' && verdictOf(end) === DROP ? 'drop' : 'accept'
+  // it grows while it is walked
+  for (const start of starts) {
+    const chain = chainAt.get(start) ?? FORWARD.name
+    const add = (expressions: readonly NftExpression[]) => {
+      rules.push({ kind: 'rule', family: layout.nft, table, chain, expressions: [...expressions] })
+    }
+    for (let at = start; ; ) {
+      if (rules.length >= MOST_RULES) {
+        add(UNCLEAR)
+        break
+      }
+      const entry = entryAt(entries, at, layout)
+      // the next chain begins with a name
+      if (entry === undefined || entry.target === CHAIN_NAME || at === policyAt) break
+      add([...conditionsOf(entry, family), ...actionOf(entry, chainAt, layout)])
+      const leadsTo = entry.target === '' ? verdictOf(entry) : DROP
+      if (leadsTo >= 0 && chainAt.has(leadsTo) && !met.has(leadsTo)) {
+        met.add(leadsTo)
+        starts.push(leadsTo)
+      }
+      at = entry.next
+    }
   }
   const base: NftChain['base'] = { type: 'filter', hook: 'forward', priority: 0, policy }
   return { chain: { kind: 'chain', family: layout.nft, table, name: FORWARD.name, base }, rules, legacy: true }
 }
 
-function* entriesOf(entries: Buffer, { head, offsets }: Layout): Generator<Entry> {
-  for (let at = 0; at + head <= entries.length; ) {
-    const target = entries.readUInt16LE(at + offsets)
-    const size = entries.readUInt16LE(at + offsets + 2)
-    const next = at + size
-    if (target < head || size < target + EXTENSION_HEAD || next > entries.length) return
-    const bytes = entries.subarray(at, next)
-    const data = bytes.subarray(target + EXTENSION_HEAD)
-    yield {
-      at,
-      bytes,
-      target: text(bytes.subarray(target + 2, target + 31)),
-      data,
-      matches: bytes.subarray(head, target),
-      next,
+/** The names of the chains by the places of their first rules. A chain of a user follows an entry that has its name. */
+function chainsOf(entries: Buffer, info: Buffer, layout: Layout): Map<number, string> {
+  const chainAt = new Map<number, string>()
+  for (const [hook, name] of HOOK_NAMES.entries())
+    if ((info.readUInt32LE(NAME_LENGTH) & (1 << hook)) !== 0) chainAt.set(info.readUInt32LE(36 + 4 * hook), name)
+  for (let at = 0; ; ) {
+    const place = placeAt(entries, at, layout)
+    if (place === undefined) return chainAt
+    // most are no names, which one octet shows
+    if (entries[place.target + 2] === CHAIN_NAME.charCodeAt(0)) {
+      const entry = entryAt(entries, at, layout)!
+      if (entry.target === CHAIN_NAME) chainAt.set(place.next, text(entry.data))
     }
-    at = next
+    at = place.next
+  }
+}
+
+/** Where the target of an entry lies, and the next entry; undefined where there is no whole entry. */
+function placeAt(entries: Buffer, at: number, { head, offsets }: Layout): { target: number; next: number } | undefined {
+  if (at + head > entries.length) return undefined
+  const target = entries.readUInt16LE(at + offsets)
+  const size = entries.readUInt16LE(at + offsets + 2)
+  if (target < head || size < target + EXTENSION_HEAD || at + size > entries.length) return undefined
+  return { target: at + target, next: at + size }
+}
+
+function entryAt(entries: Buffer, at: number, layout: Layout): Entry | undefined {
+  const place = placeAt(entries, at, layout)
+  if (place === undefined) return undefined
+  const { target, next } = place
+  return {
+    bytes: entries.subarray(at, next),
+    target: text(entries.subarray(target + 2, target + 31)),
+    data: entries.subarray(target + EXTENSION_HEAD, next),
+    matches: entries.subarray(at + layout.head, target),
+    next,
   }
 }
 

@@ -2,6 +2,7 @@
 import { inflateRawSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
+import { judge } from '../../felix/foreign-chains.ts'
 import { parseLegacyTable } from '../../kernel/linux/legacy-table.ts'
 
 // of: -P FORWARD DROP; -A FORWARD -i cali+ -m conntrack --ctstate NEW -j ACCEPT; -A FORWARD ! -o eth0 -g end; -A end -j REJECT
@@ -17,6 +18,7 @@ const RECORDED = {
       'Y2AYPGAFwwUGJhxyGgT0/vv//z813JCcmJOpjUf+Pwn2FDDOYGTBIXeCITk/L6+kKDE5G5s0M8OgA4wMDAwcAxYv6CC1JMOAgUA8oVnMwoSUzljITGcHWAdfzFDin/80ih9K/cMxwOUAdf3zAqecA4NrUJB/EO50npfCMFQA/nQY5Orl6hyCSy8Lw/DKV7+HWTrEL8vAAAA=',
   },
 } as const
+const TRAFFIC = { interfacePrefix: 'cali', devices: ['eth0'], pools: ['10.244.0.0/16'] }
 const octets = (text: string): Buffer => inflateRawSync(Buffer.from(text, 'base64'))
 
 for (const family of ['ipv4', 'ipv6'] as const) {
@@ -63,3 +65,52 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     t.pass()
   })
 }
+
+/** A table of IPv4 with FORWARD, whose policy is to drop, and one chain of a user; each entry has its verdict, or a name. */
+function aTable(forward: readonly (number | string)[], user: readonly (number | string)[]) {
+  const policyAt = forward.length * ENTRY_LENGTH
+  const all = [...forward, -1, 'ERROR', ...user, -5, 'ERROR']
+  const entries = Buffer.alloc(all.length * ENTRY_LENGTH)
+  for (const [i, of] of all.entries()) {
+    const entry = entries.subarray(i * ENTRY_LENGTH, (i + 1) * ENTRY_LENGTH)
+    entry.writeUInt16LE(112, 88)
+    entry.writeUInt16LE(ENTRY_LENGTH, 90)
+    if (typeof of === 'string') entry.write(of, 114, 'latin1')
+    else entry.writeInt32LE(of, 144)
+    if (typeof of === 'string') entry.write('chain', 144, 'latin1')
+  }
+  const info = Buffer.alloc(84)
+  info.writeUInt32LE(1 << 2, 32)
+  info.writeUInt32LE(policyAt, 64)
+  return { table: { family: 'ipv4', table: 'filter', info, entries } as const, userAt: policyAt + 2 * ENTRY_LENGTH }
+}
+const ENTRY_LENGTH = 152
+const RETURN = -5
+const many = Array.from({ length: 50_000 }, () => RETURN)
+
+test('of 50,000 rules where no forwarded packet comes none is read, and the verdict is sure', t => {
+  const found = parseLegacyTable(aTable([], many).table)!
+  t.deepEqual(found.rules, [])
+  t.is(judge(found, TRAFFIC), 'drops')
+})
+
+test('of 50,000 rules that a forwarded packet may meet the first are read, and then nothing is sure', t => {
+  const { userAt } = aTable([0], [])
+  const inUserChain = parseLegacyTable(
+    aTable(
+      [userAt],
+      many.map(() => -1),
+    ).table,
+  )!
+  t.is(inUserChain.rules[0]?.chain, 'FORWARD')
+  t.true(inUserChain.rules.length < 2100, `${inUserChain.rules.length} rules`)
+  const passing = ENTRY_LENGTH
+  const inForward = parseLegacyTable(
+    aTable(
+      many.map((_, i) => (i + 1) * passing),
+      [],
+    ).table,
+  )!
+  t.true(inForward.rules.length < 2100, `${inForward.rules.length} rules`)
+  t.is(judge(inForward, TRAFFIC), 'may drop')
+})
