@@ -18,6 +18,8 @@ export type ChainWatchDeps = {
   onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
 }
 
+type Source = 'forwardChains' | 'legacyForwardChains'
+
 /** From a change to the next look: changes come in bursts. */
 const SOON_MS = 500
 /** Between two looks. */
@@ -29,6 +31,8 @@ export class ChainWatch {
   #lookedMs = Number.NEGATIVE_INFINITY
   /** As they were at the last look. */
   #legacy: readonly ForwardChain[] = []
+  /** As they were when the kernel last told them. */
+  readonly #read: Record<Source, readonly ForwardChain[]> = { forwardChains: [], legacyForwardChains: [] }
   #cancel: Cancel | undefined
   #looking = false
   #closed = false
@@ -52,7 +56,7 @@ export class ChainWatch {
 
   /** To be called every few seconds. */
   async pollLegacy(): Promise<void> {
-    const found = await this.#read('legacyForwardChains')
+    const found = await this.#chains('legacyForwardChains')
     if (!isDeepStrictEqual(found, this.#legacy)) this.changed()
   }
 
@@ -66,11 +70,15 @@ export class ChainWatch {
     const { clock, traffic, ownTable, onConditions } = this.#deps
     this.#lookedMs = clock.monotonicMs()
     const between = traffic()
-    if (between === undefined || this.#looking) return
+    if (between === undefined) return
+    if (this.#looking) {
+      this.changed()
+      return
+    }
     this.#looking = true
     try {
-      this.#legacy = await this.#read('legacyForwardChains')
-      const chains = (await this.#read('forwardChains')).filter(({ chain }) => chain.table !== ownTable)
+      this.#legacy = await this.#chains('legacyForwardChains')
+      const chains = (await this.#chains('forwardChains')).filter(({ chain }) => chain.table !== ownTable)
       if (this.#closed) return
       const found = [...this.#legacy, ...chains].flatMap(each => chainCondition(each, between))
       const before = this.#told
@@ -85,14 +93,14 @@ export class ChainWatch {
     }
   }
 
-  /** Without nftables, or legacy tables, nobody else has chains there either. */
-  async #read(which: 'forwardChains' | 'legacyForwardChains'): Promise<readonly ForwardChain[]> {
+  /** What the kernel refuses to tell is as it was: without nftables, or legacy tables, nobody has chains there. */
+  async #chains(source: Source): Promise<readonly ForwardChain[]> {
     try {
-      return await this.#deps.kernel[which]()
+      this.#read[source] = await this.#deps.kernel[source]()
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
-      return []
     }
+    return this.#read[source]
   }
 }
 

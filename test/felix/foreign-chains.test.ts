@@ -4,6 +4,7 @@ import type { Condition } from '../../api/status.ts'
 import { ChainWatch } from '../../felix/chain-watch.ts'
 import { judge } from '../../felix/foreign-chains.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { ForwardChain, NftChain, NftExpression, NftFamily, NftRule } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { ManualClock } from '../../lib/clock.ts'
@@ -97,8 +98,8 @@ test('a chain for IPv6 says nothing about a cluster that has IPv4 only', t => {
   t.is(judge({ chain: forward('drop', 'inet'), rules: [] }, TRAFFIC), 'drops')
 })
 
-/** A watch of an empty kernel with what it tells; `settle` lets it look. */
-function aWatch() {
+/** A watch of an empty kernel with what it tells; `settle` lets it look. Each reading of chains waits for `ready` at its end. */
+function aWatch(ready: (chains: 'nft' | 'legacy') => Promise<void> = async () => undefined) {
   const world = new FakeWorld()
   const clock = new ManualClock()
   const told = new Map<string, Condition | undefined>()
@@ -107,11 +108,16 @@ function aWatch() {
   const kernel = world.kernel()
   const watch = new ChainWatch({
     kernel: {
-      forwardChains: () => {
+      forwardChains: async () => {
         looks++
-        return kernel.forwardChains()
+        const chains = await kernel.forwardChains()
+        await ready('nft')
+        return chains
       },
-      legacyForwardChains: async () => legacy,
+      legacyForwardChains: async () => {
+        await ready('legacy')
+        return legacy
+      },
     },
     ...{ clock, ownTable: 'margay', traffic: () => TRAFFIC },
     onConditions: changes => {
@@ -178,5 +184,42 @@ test('a chain of legacy iptables, whose changes nobody tells, is found within se
   await watch.pollLegacy()
   await settle(5000)
   t.is(told.get(key), undefined)
+  watch.close()
+})
+
+test('while the kernel refuses to be read, what its chains did before counts', async t => {
+  let refuses = false
+  const { watch, told, settle, write, setLegacy } = aWatch(async () => {
+    if (refuses) throw new KernelError(ERRNO.EAGAIN, 'read', 'chains')
+  })
+  await write(forward('drop'))
+  setLegacy([{ chain: forward('drop'), rules: [], legacy: true }])
+  watch.changed()
+  await settle(500)
+  t.is(told.size, 2)
+  refuses = true
+  await watch.pollLegacy()
+  watch.changed()
+  await settle(5000)
+  for (const [key, condition] of told) t.is(condition?.status, 'False', key)
+  watch.close()
+})
+
+test('a change in the middle of a look that takes long is looked at after it', async t => {
+  let slow = Promise.withResolvers<void>()
+  const { watch, told, settle, write } = aWatch(async chains => (chains === 'nft' ? slow.promise : undefined))
+  slow.resolve()
+  await write(forward('accept'))
+  watch.changed()
+  slow = Promise.withResolvers()
+  await settle(500)
+  await settle(6000)
+  await write(forward('drop'))
+  watch.changed()
+  await settle(6000)
+  slow.resolve()
+  await settle(0)
+  await settle(6000)
+  t.is([...told.values()][0]?.reason, 'ForeignChainDrops')
   watch.close()
 })
