@@ -43,6 +43,8 @@ const LEAST_MS = 60_000
 const PER_NODE_MS = 500
 /** A kind that the server does not have, or that this node may not read, is asked for again after so long. */
 const ABSENT_MS = 3_600_000
+/** The token of the node is over, or not known yet: it says nothing of a kind. */
+const UNAUTHORIZED = 401
 
 export type UnenforcedDeps = {
   store: Pick<Store, 'count'>
@@ -83,8 +85,13 @@ export class Unenforced {
 
   async #round(): Promise<void> {
     const { clock, nodes, report } = this.#deps
-    for (const row of ROWS)
-      if (!this.#closed && (this.#absentUntilMs.get(row) ?? 0) <= clock.monotonicMs() && !(await this.#ask(row))) break
+    // a group may have a server of its own, which may be away alone
+    const silent = new Set<string>()
+    for (const row of ROWS) {
+      if (this.#closed) return
+      if (silent.has(row.group) || (this.#absentUntilMs.get(row) ?? 0) > clock.monotonicMs()) continue
+      if (!(await this.#ask(row))) silent.add(row.group)
+    }
     if (this.#closed) return
     report(conditionsOf(this.#found))
     this.#after(Math.max(LEAST_MS, nodes() * PER_NODE_MS) * (0.75 + this.#random() / 2))
@@ -101,7 +108,8 @@ export class Unenforced {
       return true
     } catch (error) {
       if (!isStoreError(error)) throw error
-      if (!(error instanceof NotFound || error instanceof Refused)) return false
+      const isAbsent = error instanceof NotFound || (error instanceof Refused && error.status !== UNAUTHORIZED)
+      if (!isAbsent) return false
       this.#found.delete(row)
       this.#absentUntilMs.set(row, clock.monotonicMs() + ABSENT_MS)
       return true

@@ -101,6 +101,29 @@ test('while the server does not answer, what it said before counts', async t => 
   t.is(told().length, 1)
 })
 
+test('a group whose own server does not answer hides no other group', async t => {
+  const answers = new Map<string, Answer>([
+    ['networkpolicies.projectcalico.org', new Unreachable('503: the server of the group is away')],
+    ['hostendpoints.crd.projectcalico.org', some(1, 'n1-eth0')],
+  ])
+  const { asked, pass, told } = aNodeThatAsks(answers)
+  await pass(30)
+  t.regex(told()[0]?.message ?? '', /n1-eth0/)
+  t.is(asked.filter(name => name.endsWith('.projectcalico.org') && !name.includes('crd')).length, 1, 'it is asked once')
+})
+
+test('a server that knows the token of the node no more takes nothing back of what it said', async t => {
+  const answers = new Map<string, Answer>([['networkpolicies.networking.k8s.io', some(2, 'a', 'b')]])
+  const { pass, told } = aNodeThatAsks(answers)
+  await pass(30)
+  answers.set('networkpolicies.networking.k8s.io', new Refused(401, 'Unauthorized'))
+  await pass(100)
+  t.is(told().length, 1)
+  answers.set('networkpolicies.networking.k8s.io', some(3, 'later', 'b'))
+  await pass(100)
+  t.regex(told()[0]?.message ?? '', /3 NetworkPolicy .*later/, 'asked again after the usual time')
+})
+
 test('a real API server is asked for the metadata of one object', async t => {
   const asked: string[] = []
   const server = createServer((request, response) => {
