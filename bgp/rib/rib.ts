@@ -22,11 +22,9 @@ import { Peers } from './peers.ts'
 import type { RibReader } from './reader.ts'
 import { type Replayed, replayPaths, withdrawUnrefreshed } from './replay.ts'
 import { Restart } from './restart.ts'
-import { selectedRoute } from './selected-route.ts'
-import type { SpeakerNumbers } from './speaker-numbers.ts'
-import { speakerNumbers } from './speaker-numbers.ts'
+import { SelectedRoutes } from './selected-route.ts'
+import { type SpeakerNumbers, speakerNumbers } from './speaker-numbers.ts'
 import { AttributeFacts } from './store/attribute-facts.ts'
-import { parseSet } from './store/attribute-set.ts'
 import { AttributeStore } from './store/attribute-store.ts'
 import { MARK } from './store/path-table.ts'
 import { FamilyTable } from './table.ts'
@@ -68,6 +66,7 @@ export class Rib implements RibReader {
   #deferred = false
   /** Deferral has ended and the decisions that waited are still being made. */
   #endingDeferral = false
+  readonly #selectedRoutes: SelectedRoutes
   #work: () => void = () => undefined
   #pending: (key: string) => void = () => undefined
   #event: (event: RibEvent) => void = () => undefined
@@ -76,6 +75,7 @@ export class Rib implements RibReader {
     this.#speaker = speakerNumbers(config)
     this.#deps = deps
     this.#store = new AttributeStore(set => this.#forget(set))
+    this.#selectedRoutes = new SelectedRoutes(this.#store)
     this.#importer = new Importer(this.#store, this.#facts, this.#speaker)
     this.#local = new RibPeerState(0, localPeer(config), this.#speaker)
     this.#local.source.local = true
@@ -387,14 +387,14 @@ export class Rib implements RibReader {
     const { sink } = this.#deps
     if (sink === undefined) return
     const text = table.prefixes.text(prefix)
-    const learned = now !== 0 && table.peerOf(now) !== 0
-    if (learned)
-      sink.selected(selectedRoute(text, parseSet(this.#store.view(now)), this.#peers.byIndex[table.peerOf(now)]!.peer))
+    const from = now === 0 ? 0 : table.peerOf(now)
+    if (from !== 0) sink.selected(this.#selectedRoutes.routeOf(text, now, this.#peers.byIndex[from]!.peer))
     else if (before !== 0 && table.peerOf(before) !== 0) sink.withdrawn(text)
   }
 
   #forget(set: number): void {
     this.#importer.forget(set)
+    this.#selectedRoutes.forget(set)
     for (const { groups } of this.#allTables()) groups.forget(set)
   }
 }

@@ -3,15 +3,40 @@ import { familyOf, isLinkLocal } from '../../lib/ip.ts'
 import type { SelectedRoute } from '../port.ts'
 import { tunnelType } from '../wire/communities.ts'
 import { formatNextHop, octetsOf } from './next-hop.ts'
-import type { RouteAttributes } from './store/attribute-set.ts'
+import { parseSet, type RouteAttributes } from './store/attribute-set.ts'
+import type { AttributeStore } from './store/attribute-store.ts'
 import type { RibPeer } from './types.ts'
 
+/** Sets whose routes are remembered. */
+const MOST_MADE = 64
+
+/** Selected routes by their stored sets. Prefixes with one set are often decided together, and a large set takes long to parse. */
+export class SelectedRoutes {
+  readonly #store: Pick<AttributeStore, 'view'>
+  readonly #made = new Map<number, { peer: RibPeer; route: SelectedRoute }>()
+
+  constructor(store: Pick<AttributeStore, 'view'>) {
+    this.#store = store
+  }
+
+  /** `peer` is the one that the set came from. */
+  routeOf(prefix: string, set: number, peer: RibPeer): SelectedRoute {
+    const made = this.#made.get(set)
+    if (made?.peer === peer) return { ...made.route, prefix, family: familyOf(prefix) }
+    const route = selectedRoute(prefix, parseSet(this.#store.view(set)), peer)
+    if (this.#made.size >= MOST_MADE) this.#made.clear()
+    this.#made.set(set, { peer, route })
+    return route
+  }
+
+  /** Called when a set is about to be freed. */
+  forget(set: number): void {
+    this.#made.delete(set)
+  }
+}
+
 /** Encapsulations come from extended communities and from the Tunnel Encapsulation attribute (RFC 9012 §3.2, §4.1). */
-export function selectedRoute(
-  prefix: string,
-  { attributes, mpNextHop }: RouteAttributes,
-  peer: RibPeer,
-): SelectedRoute {
+function selectedRoute(prefix: string, { attributes, mpNextHop }: RouteAttributes, peer: RibPeer): SelectedRoute {
   const nextHop = formatNextHop(mpNextHop ?? octetsOf(attributes.nextHop ?? 0))
   const announced = (attributes.extendedCommunities ?? []).map(tunnelType).filter(type => type !== undefined)
   return {

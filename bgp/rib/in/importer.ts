@@ -2,6 +2,7 @@
 // result. Plain sets from peers without import rules are used as they are; the others are parsed (RFC 7606), checked for
 // loops, changed by the import policy, and stored as sets of their own.
 import { Writer } from '../../../lib/bytes.ts'
+import type { PeerConfig } from '../../config.ts'
 import type { AddressFamily } from '../../family.ts'
 import type { Policy, Verdict } from '../../policy.ts'
 import { parseAttributes } from '../../wire/attributes.ts'
@@ -50,6 +51,10 @@ export class Importer {
   #accepted = new Uint32Array(1024)
   /** The last set that was parsed for a policy that depends on the prefix. */
   #parsed: { set: number; value: RouteAttributes } | undefined
+  /** What rules of a policy made of the last set that they changed: routes with one set often come together. */
+  #changed: { base: number; policy: Policy; byRule: Map<number, number> } | undefined
+  /** What `passes` said of sets of one peer. */
+  #passed: { rules: Policy; config: PeerConfig; bySet: Map<number, boolean> } | undefined
 
   constructor(store: AttributeStore, facts: AttributeFacts, speaker: SpeakerNumbers) {
     this.#store = store
@@ -83,7 +88,15 @@ export class Importer {
 
   /** Whether rules about routes of peers accept a set that `accept` gave. */
   passes(accepted: number, from: RibPeerState, rules: Policy): boolean {
-    return rules.evaluate(subject(parseSet(this.#store.view(accepted)), from, NO_PREFIX, 0)).action === 'accept'
+    const { config } = from.peer
+    if (this.#passed?.rules !== rules || this.#passed.config !== config)
+      this.#passed = { rules, config, bySet: new Map() }
+    const known = this.#passed.bySet.get(accepted)
+    if (known !== undefined) return known
+    const verdict = rules.evaluate(subject(parseSet(this.#store.view(accepted)), from, NO_PREFIX, 0))
+    const passes = verdict.action === 'accept'
+    this.#passed.bySet.set(accepted, passes)
+    return passes
   }
 
   /** Called when a set is about to be freed. */
@@ -93,6 +106,9 @@ export class Importer {
     this.#state[set] = STATE.unknown
     this.#accepted[set] = 0
     if (this.#parsed?.set === set) this.#parsed = undefined
+    this.#passed?.bySet.delete(set)
+    if (this.#changed?.base === set) this.#changed = undefined
+    for (const [rule, made] of this.#changed?.byRule ?? []) if (made === set) this.#changed?.byRule.delete(rule)
     if (accepted !== 0 && accepted !== set) this.#store.release(accepted)
   }
 
@@ -193,10 +209,20 @@ export class Importer {
     const { value } = this.#parsed
     const verdict = this.#evaluate(value, from, prefix, prefixes)
     if (verdict.action === 'reject') return 0
-    const attributes = from.importPolicy.apply(verdict, value.attributes)
-    if (attributes !== value.attributes) return this.store({ ...value, attributes }, from.canonical, family)
-    this.#store.hold(base)
-    return base
+    const policy = from.importPolicy
+    if (this.#changed?.base !== base || this.#changed.policy !== policy)
+      this.#changed = { base, policy, byRule: new Map() }
+    const { byRule } = this.#changed
+    const known = byRule.get(verdict.rule)
+    if (known !== undefined) {
+      this.#store.hold(known)
+      return known
+    }
+    const attributes = policy.apply(verdict, value.attributes)
+    if (attributes === value.attributes) this.#store.hold(base)
+    const made = attributes === value.attributes ? base : this.store({ ...value, attributes }, from.canonical, family)
+    byRule.set(verdict.rule, made)
+    return made
   }
 
   #evaluate(value: RouteAttributes, from: RibPeerState, prefix: number, prefixes: PrefixTable): Verdict {

@@ -1,9 +1,11 @@
 // Who gets a route, and what becomes of it on the way: loops, reflection, confederations, roles and next hops.
 import test from 'ava'
-import { selectedRoute } from '../../../bgp/rib/selected-route.ts'
+import { SelectedRoutes } from '../../../bgp/rib/selected-route.ts'
+import { emitSet } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
+import { Writer } from '../../../lib/bytes.ts'
 import { addressBytes, formatAddress, ipv4Number } from '../../../lib/ip.ts'
 import { aPeer, OUR_AS, someAttributes, World } from './sessions.ts'
 
@@ -274,8 +276,10 @@ test('a network of our own carries what it was given, and encapsulations as exte
 
 test('only a link-local next hop comes with an interface, an address like fe8::1 does not', t => {
   const hop = (nextHop: string) => {
-    const set = { attributes: {}, mpNextHop: addressBytes(nextHop) }
-    return selectedRoute('2001:db8::/32', set, aPeer(1, { interface: 'eth1' })).interface
+    const w = new Writer()
+    emitSet(w, { attributes: {}, mpNextHop: addressBytes(nextHop) }, 'ipv6-unicast')
+    const routes = new SelectedRoutes({ view: () => w.bytes.subarray(0, w.length) })
+    return routes.routeOf('2001:db8::/32', 1, aPeer(1, { interface: 'eth1' })).interface
   }
   t.is(hop('fe80::1'), 'eth1')
   t.is(hop('febf::1'), 'eth1')
