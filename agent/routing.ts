@@ -13,8 +13,8 @@ import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
 import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import { BgpListener } from './bgp-listener.ts'
 import type { PeerChange } from './cluster/peers.ts'
 import type { Announced } from './cluster/pools.ts'
@@ -51,11 +51,13 @@ const HANDOVER_MS = 10_000
 const MOST_IDLE_HOLD_SECONDS = 5
 /** How long one look at all refused paths of a peer counts: every change in the cluster asks for their conditions. */
 const CLAIMS_MS = 10_000
+/** The same while the number of a peer's many refused paths changes. */
+const BUSY_CLAIMS_MS = 1000
 /** Most prefixes that a condition names. */
 const MOST_NAMED = 3
 
 /** Most refused paths of a peer that are looked at for whose they are. */
-const MOST_ASKED = 200
+const MOST_LOOKED_AT = 200
 
 /** What an outside peer announces that is not its own: of this node, and of other nodes with whose it is. */
 type Claims = { ofThisNode: string[]; ofNodes: { prefix: string; owned: string }[] }
@@ -74,6 +76,8 @@ export class Routing {
   /** What outside peers announce of this node's, by peer. */
   readonly #claims = new Map<string, ClaimsAt>()
   #trust: Trust = { own: [], pools: [] }
+  /** What stands in `#trust`. */
+  #trusted = { own: new PrefixIndex<string>(), pools: new PrefixIndex<string>() }
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Omit<SpeakerIdentity, 'ipv6Address'> | undefined
   readonly #listeners: { ipv4?: BgpListener; ipv6?: BgpListener } = {}
@@ -148,6 +152,7 @@ export class Routing {
   trust(trust: Trust): void {
     if (isDeepStrictEqual(trust, this.#trust)) return
     this.#trust = trust
+    this.#trusted = { own: indexOf(trust.own), pools: indexOf(trust.pools) }
     for (const config of this.#outside.values()) this.#speaker?.setPeer(this.#inEffect(config))
   }
 
@@ -197,17 +202,19 @@ export class Routing {
       this.#claims.delete(name)
       return NO_CLAIMS
     }
-    const { own, pools } = this.#trust
+    const { own } = this.#trust
     const nowMs = this.#deps.clock.monotonicMs()
     const last = this.#claims.get(name)
     const isNew = last?.own !== own || last.received !== received || last.accepted !== accepted
-    if (!isNew && nowMs - last.atMs < CLAIMS_MS) return last.claims
+    const countsMs = !isNew ? CLAIMS_MS : received - accepted > MOST_LOOKED_AT ? BUSY_CLAIMS_MS : 0
+    if (last !== undefined && nowMs - last.atMs < countsMs) return last.claims
     const claims: Claims = { ofThisNode: [], ofNodes: [] }
-    let asked = 0
+    let looked = 0
     for (const prefix of rib.unused(name)) {
-      const isOwn = own.some(cidr => contains(cidr, prefix))
-      if (!isOwn && !pools.some(cidr => contains(cidr, prefix))) continue
-      if (asked++ >= MOST_ASKED) break
+      const asked = parsePrefix(prefix)!
+      const isOwn = this.#trusted.own.match(asked) !== undefined
+      if (!isOwn && this.#trusted.pools.match(asked) === undefined) continue
+      if (looked++ >= MOST_LOOKED_AT) break
       const candidates = this.#speaker?.explain(prefix)?.candidates ?? []
       const path = candidates.find(({ peer }) => peer === name)
       // this node's own route that comes back is a loop, and no claim
@@ -301,6 +308,12 @@ function overLimit(name: string, detail: string): Condition {
     message: `the peer announced too many prefixes and its session was ended: ${detail}`,
     remedy: 'let that router announce only what lies in the IPPools',
   })
+}
+
+function indexOf(cidrs: readonly string[]): PrefixIndex<string> {
+  const index = new PrefixIndex<string>()
+  for (const cidr of cidrs) index.set(parsePrefix(cidr)!, cidr)
+  return index
 }
 
 const NO_CLAIMS: Claims = { ofThisNode: [], ofNodes: [] }

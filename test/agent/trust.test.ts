@@ -299,3 +299,15 @@ test('an IPPool with disableBGPExport, or inside an older one, lets nothing in',
   ]
   t.deepEqual(trustedPools(pools), ['10.1.0.0/16'])
 })
+
+test('thousands of refused prefixes of an outside peer, and hundreds of addresses of this node, are looked at within 500 ms', async t => {
+  const { routing, speaker, trust } = await aCluster(t)
+  trust({ own: Array.from({ length: 500 }, (_, i) => `10.244.${i >> 8}.${i & 255}/32`) })
+  for (let i = 0; i < 5000; i++) speaker(OUTSIDE[0]).announce({ prefix: `198.18.${i >> 8}.${i & 255}/32` })
+  await settle(80)
+  t.true(routing.peers().some(({ prefixes: { received, accepted } }) => received === 5000 && accepted === 0))
+  const startedMs = performance.now()
+  t.deepEqual(routing.refused(), [])
+  const tookMs = performance.now() - startedMs
+  t.true(tookMs < 500, `${tookMs} ms`)
+})
