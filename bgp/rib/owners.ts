@@ -48,6 +48,8 @@ export class Owners {
   readonly #others = new Slots()
   /** Prefixes whose owners came or went. */
   #changed: Prefix[] = []
+  /** Paths of others that are to be judged again. */
+  readonly #outdated = new Set<number>()
 
   constructor(rules: readonly PolicyRule[]) {
     this.policy = new Policy(rules, { external: true })
@@ -65,6 +67,7 @@ export class Owners {
 
   forget(slot: number): void {
     this.#others.delete(slot)
+    this.#outdated.delete(slot)
     const prefix = this.#owning.delete(slot)
     if (prefix !== undefined) this.#changed.push(prefix)
   }
@@ -74,13 +77,21 @@ export class Owners {
     return this.#owning.holding(parsePrefix(text)!)
   }
 
-  /** The paths that are to be judged again since the last call. */
-  takeOutdated(): Iterable<number> {
-    if (this.#changed.length === 0) return NONE
-    const changed = this.#changed
+  /** Whether paths are to be judged again. */
+  get waiting(): boolean {
+    return this.#outdated.size > 0 || this.#changed.length > 0
+  }
+
+  /** Up to `limit` paths that are to be judged again, at least one where there is one. None of them is given twice. */
+  takeOutdated(limit: number): readonly number[] {
+    for (const prefix of this.#changed) for (const slot of this.#others.within(prefix)) this.#outdated.add(slot)
     this.#changed = []
-    return new Set(changed.flatMap(prefix => this.#others.within(prefix)))
+    const taken: number[] = []
+    for (const slot of this.#outdated) {
+      if (taken.length > 0 && taken.length >= limit) break
+      taken.push(slot)
+    }
+    for (const slot of taken) this.#outdated.delete(slot)
+    return taken
   }
 }
-
-const NONE: readonly number[] = []

@@ -188,7 +188,7 @@ export class Rib implements RibReader {
     const tables = this.#allTables()
     let left = limit
     for (const table of tables) left -= table.work(left)
-    if (tables.some(table => table.waiting > 0)) return true
+    if (tables.some(({ waiting }) => waiting)) return true
     if (this.#endingDeferral) {
       this.#endingDeferral = false
       for (const table of tables) for (const group of table.groups.all) group.postponeEndOfRib()

@@ -14,6 +14,9 @@ import { MARK, MAX_PEER, PathTable } from './store/path-table.ts'
 import { PREFIX_TABLES, type PrefixTable, widened } from './store/prefix-table.ts'
 import { ownerPeer } from './store/set-owner.ts'
 
+/** To judge a path again takes as long as so many decisions. */
+const JUDGEMENT = 4
+
 type FamilyDeps = {
   groups: ExportGroupsDeps
   store: AttributeStore
@@ -54,14 +57,14 @@ export class FamilyTable implements GroupTable {
     this.#deps = deps
   }
 
-  /** Prefixes that wait for a decision. */
-  get waiting(): number {
-    return this.#queue.size
+  /** Whether prefixes wait for a decision, or paths for their judgement. */
+  get waiting(): boolean {
+    return this.#queue.size > 0 || this.#deps.owners?.waiting === true
   }
 
   /** Whether all queues are empty: then nothing in them can belong to a peer that is gone. */
   get quiet(): boolean {
-    if (this.#queue.size > 0 || this.#deferred !== undefined) return false
+    if (this.waiting || this.#deferred !== undefined) return false
     for (const group of this.groups.all) if (!group.quiet) return false
     return true
   }
@@ -171,9 +174,11 @@ export class FamilyTable implements GroupTable {
 
   /** Decides up to `limit` prefixes. Returns how many. */
   work(limit: number): number {
-    for (const slot of this.#deps.owners?.takeOutdated() ?? [])
-      this.importAgain(slot, this.#deps.peerState(this.paths.peer(slot)))
     let done = 0
+    for (const slot of this.#deps.owners?.takeOutdated(limit / JUDGEMENT) ?? []) {
+      this.importAgain(slot, this.#deps.peerState(this.paths.peer(slot)))
+      done += JUDGEMENT
+    }
     for (; done < limit && this.#queue.size > 0; done++) {
       const prefix = this.#queue.shift()
       if (this.#deferred !== undefined && this.paths.find(prefix, 0, 0) < 0) this.#deferred.push(prefix)

@@ -132,3 +132,27 @@ test('what is refused names the owner, is not passed on, and is used as soon as 
   world.settle()
   t.deepEqual([...world.sink.routes.keys()].sort(), ['10.0.0.0/8', '10.1.2.3/32'])
 })
+
+test('paths that an owner takes away, or gives back, are judged in steps, however many there are', t => {
+  const world = new World({ owners: OWNERS })
+  const [one, other] = [home(1), away(3)]
+  world.up(one, other)
+  for (let n = 0; n < 10; n++) {
+    const announce = Array.from({ length: 100 }, (_, i) => `10.1.${n}.${i}/32`)
+    world.send(other, { announce, attributes: someAttributes([other.remoteAs]) })
+  }
+  world.settle()
+  const used = () => world.rib.counts('p3')?.accepted ?? 0
+  t.is(used(), 1000)
+  world.send(one, { announce: ['10.1.0.0/16'], attributes: someAttributes([], { localPref: 100 }) })
+  t.true(world.rib.work(400))
+  t.true(used() >= 900 && used() < 1000, `${used()}`)
+  world.settle()
+  t.is(used(), 0)
+  world.send(one, { withdraw: ['10.1.0.0/16'] })
+  t.true(world.rib.work(400))
+  t.true(used() > 0 && used() <= 100, `${used()}`)
+  world.send(other, { withdraw: ['10.1.9.99/32', '10.1.0.0/32'] })
+  world.settle()
+  t.is(used(), 998)
+})
