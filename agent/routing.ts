@@ -56,7 +56,7 @@ const BUSY_CLAIMS_MS = 1000
 /** Most prefixes that a condition names. */
 const MOST_NAMED = 3
 
-/** Most refused paths of a peer that are looked at for whose they are. */
+/** Of how many refused paths of a peer the owner is looked up, at the most. */
 const MOST_LOOKED_AT = 200
 
 /** What an outside peer announces that is not its own: of this node, and of other nodes with whose it is. */
@@ -194,7 +194,7 @@ export class Routing {
     return conditions
   }
 
-  /** The paths are looked at when a number of theirs changed, or some time is over. */
+  /** The paths are looked at when the number of received or accepted ones changed, or after some time. */
   #claimsOf(name: string): Claims {
     const rib = this.#speaker?.rib
     const { received = 0, accepted = 0 } = rib?.counts(name) ?? {}

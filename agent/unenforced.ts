@@ -43,7 +43,7 @@ const LEAST_MS = 60_000
 const PER_NODE_MS = 500
 /** A kind that the server does not have, or that this node may not read, is asked for again after so long. */
 const ABSENT_MS = 3_600_000
-/** The token of the node is over, or not known yet: it says nothing of a kind. */
+/** The token of the node has expired, or the server does not know it yet: that says nothing of a kind. */
 const UNAUTHORIZED = 401
 
 export type UnenforcedDeps = {

@@ -42,7 +42,7 @@ const RETURN = -5
 const GO_ON =
   /^(LOG|NFLOG|ULOG|MARK|CONNMARK|CONNSECMARK|SECMARK|TCPMSS|TCPOPTSTRIP|CLASSIFY|DSCP|TOS|TTL|HL|ECN|CHECKSUM|AUDIT|TRACE|SET|TEE|LED|RATEEST|IDLETIMER|HMARK|CT|NOTRACK)$/
 
-/** So many rules of a table are read; of a table where packets may meet more nothing is sure. */
+/** So many rules of a table are read at the most. What a packet may meet behind them is unknown. */
 const MOST_RULES = 2000
 /** Nobody knows what becomes of a packet. */
 const UNCLEAR: readonly NftExpression[] = [{ type: 'opaque', name: 'queue' }]
@@ -105,7 +105,7 @@ function chainsOf(entries: Buffer, info: Buffer, layout: Layout): Map<number, st
   for (let at = 0; ; ) {
     const place = placeAt(entries, at, layout)
     if (place === undefined) return chainAt
-    // most are no names, which one octet shows
+    // most entries are no names of chains: their first octet is another one
     if (entries[place.target + 2] === CHAIN_NAME.charCodeAt(0)) {
       const entry = entryAt(entries, at, layout)!
       if (entry.target === CHAIN_NAME) chainAt.set(place.next, text(entry.data))

@@ -95,7 +95,7 @@ export class LinkView {
       return [event.link.name]
     }
     if (event.type !== 'link') return []
-    // indices only grow: this tells late of a link that is gone, and whose name another has by now
+    // indices only grow: this is a late event of a link that is gone, and a newer link has its name
     if ((this.#byName.get(event.link.name)?.index ?? 0) > event.link.index) return []
     const before = this.saw(event.link)
     if (before === undefined) return [event.link.name]

@@ -112,7 +112,7 @@ test('a group whose own server does not answer hides no other group', async t =>
   t.is(asked.filter(name => name.endsWith('.projectcalico.org') && !name.includes('crd')).length, 1, 'it is asked once')
 })
 
-test('a server that knows the token of the node no more takes nothing back of what it said', async t => {
+test('when the server refuses the token of the node, what it said before still counts', async t => {
   const answers = new Map<string, Answer>([['networkpolicies.networking.k8s.io', some(2, 'a', 'b')]])
   const { pass, told } = aNodeThatAsks(answers)
   await pass(30)

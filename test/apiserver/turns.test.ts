@@ -77,7 +77,7 @@ for (const [title, text, most, code] of shapes)
     else t.is(t.throws(() => checkShape(text, most), { instanceOf: ApiError })?.code, code)
   })
 
-test('while connections come no turn is given, for as long as a turn at most', async t => {
+test('while new connections arrive no turn starts, for the length of one turn at most', async t => {
   const clock = new ManualClock()
   const turns = new Turns(clock, { isSettled: true, isFull: false })
   let served = 0

@@ -87,7 +87,7 @@ export class Backlog {
     this.#trim()
   }
 
-  /** The number of the first block that a member may not have read: none that is gone concerns it. */
+  /** The number of the first block that a member may not have read. No block that was dropped concerns it. */
   #placeOf(member: Member): number {
     return Math.max(member.cursor, this.#start)
   }
