@@ -39,7 +39,7 @@ export async function benchCni(): Promise<Row[]> {
     await kernel.setLink('lo', { up: true })
     agent = await startAgent(node, folder)
     const socket = join(folder, 'agent.sock')
-    const { plugin } = installPlugin({ binDir: join(folder, 'bin'), node: process.execPath, socket })
+    const { plugin } = installPlugin({ binDir: join(folder, 'bin'), socket })
     const common = { cniVersion: '1.0.0', name: 'bench' }
     const ours = {
       path: plugin,

@@ -6,9 +6,7 @@ import { installPlugin } from './install.ts'
 type Flags = { binDir: string; confDir?: string; socket: string; network: string }
 
 const program = new Command('margay-install-cni')
-  .description(
-    'Writes the CNI plugin and, with --conf-dir, its network configuration. The Node that runs this runs it.',
-  )
+  .description('Writes the CNI plugin, a static program, and with --conf-dir its network configuration.')
   .option('--bin-dir <dir>', 'where the runtime looks for plugins', '/opt/cni/bin')
   .option(
     '--conf-dir <dir>',
@@ -20,7 +18,7 @@ const program = new Command('margay-install-cni')
   .parse()
 
 try {
-  const { plugin, conf } = installPlugin({ ...program.opts<Flags>(), node: process.execPath })
+  const { plugin, conf } = installPlugin(program.opts<Flags>())
   console.log(plugin)
   if (conf !== undefined) console.log(conf)
 } catch (error) {

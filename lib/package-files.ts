@@ -12,7 +12,12 @@ export function packageVersion(): string {
   return (JSON.parse(readFileSync(packageJson(), 'utf8')) as { version: string }).version
 }
 
-/** A program by its path in the source without its ending, such as `cni/plugin`: `.ts` there, `.js` once built. */
+/** A file that stays as it is by its path in the source, such as `cni/plugin.c`; below `dist` once built. */
+export function packageFile(path: string): URL {
+  return new URL(isBuilt ? `dist/${path}` : path, pathToFileURL(packageJson()))
+}
+
+/** A program by its path in the source without its ending, such as `ctl/main`: `.ts` there, `.js` once built. */
 export function programFile(path: string): URL {
   return new URL(isBuilt ? `dist/${path}.js` : `${path}.ts`, pathToFileURL(packageJson()))
 }

@@ -115,7 +115,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
   const healed: string[] = []
   const repair = new PodRepair({ ...deps, healed: (_endpoint, what) => healed.push(what) })
   const socket = join(folder, 'agent.sock')
-  const { plugin } = installPlugin({ binDir: join(folder, 'bin'), node: process.execPath, socket })
+  const { plugin } = installPlugin({ binDir: join(folder, 'bin'), socket })
   let server: Server | undefined
 
   const execIn = (

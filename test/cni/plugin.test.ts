@@ -22,7 +22,7 @@ function aPlugin(t: ExecutionContext, agent?: (socket: Socket) => void) {
     server?.close()
     rmSync(folder, { recursive: true, force: true })
   })
-  const { plugin } = installPlugin({ binDir: join(folder, 'bin'), node: process.execPath, socket })
+  const { plugin } = installPlugin({ binDir: join(folder, 'bin'), socket })
   return (env: Record<string, string | undefined>, conf: object = {}): Promise<Answer> =>
     new Promise(resolve => {
       const child = execFile(plugin, { env: { ...ENV, ...env } }, (error, stdout) =>

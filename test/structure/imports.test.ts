@@ -32,7 +32,6 @@ const rules: Readonly<Record<string, Rule>> = {
 type PartRule = { part: string; may: readonly string[]; why: string }
 
 const parts: readonly PartRule[] = [
-  { part: 'cni/plugin.ts', may: [], why: 'its start-up time is the delay of every pod' },
   {
     part: 'cni/',
     may: ['lib/', 'api/status.ts', 'ipam/port.ts', 'kernel/port/', 'kernel/pod-interface.ts'],

@@ -1,0 +1,1065 @@
+/*
+ * The program that a container runtime executes: it sends the request to the agent and prints the answer. It has no state
+ * and no credentials, and it needs nothing of the host but the kernel: no C library, no interpreter, no allocation. Plain
+ * C11 for gcc, clang and tcc, on x86-64 and arm64 (tcc: x86-64 only, its arm64 has no assembler):
+ *
+ *   cc -O1 -ffreestanding -fno-pie -fno-stack-protector -static -nostdlib -s -o margay cni/plugin.c   (see compile.ts)
+ *
+ * Over the socket it speaks HTTP/1.0: the answer ends with the connection. Before the answer the agent writes a space
+ * every two seconds. Hazards: a closed descriptor 0, 1 or 2 (the socket must not get its number), signals, short reads
+ * and writes, non-blocking pipes, bytes that are no UTF-8, the text of the configuration, which may hold credentials.
+ * test/cni/plugin-fuzz.c includes this file with PLUGIN_HARNESS, and is the kernel for it.
+ */
+
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef unsigned long size;
+
+/* A GC of a full node lists some thousand attachments of about 120 bytes. */
+#ifndef MOST_INPUT
+#define MOST_INPUT (4 * 1024 * 1024)
+#endif
+/* Everything that is read: standard input, and after it the agent's answer. */
+#ifndef ROOM
+#define ROOM (16 * 1024 * 1024)
+#endif
+/* How deep objects and lists may lie in each other; Go's decoder, which runtimes use, has the same limit. */
+#ifndef MOST_DEPTH
+#define MOST_DEPTH 10000
+#endif
+/* The agent says every two seconds that it works on a request: after this time without a word it is stopped or stuck. */
+#define SILENCE_MS 10000
+/* Runtimes give up after two to four minutes; after so many signs of life, or so long, this program names the reason. */
+#define MOST_SIGNS 50
+#define LONGEST_MS 120000
+/* Bytes of a socket's path in sockaddr_un, without the final zero (unix(7)). */
+#define LONGEST_PATH 107
+
+#define DEFAULT_SOCKET "/run/margay/agent.sock"
+#define VERSIONS 7
+static const char *const SUPPORTED[VERSIONS] = { "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0" };
+#define NEWEST (VERSIONS - 1)
+
+/* The verbs with the variables that each needs and the version it came with; as `VERBS` in request.ts has them. */
+typedef struct {
+  const char *name;
+  const char *needs[3];
+  int since;
+} Verb;
+#define VERBS 5
+static const Verb verbs[VERBS] = {
+  { "ADD", { "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME" }, 0 },
+  { "DEL", { "CNI_CONTAINERID", "CNI_IFNAME", 0 }, 0 },
+  { "CHECK", { "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME" }, 4 },
+  { "GC", { "CNI_PATH", 0, 0 }, 6 },
+  { "STATUS", { 0, 0, 0 }, 6 },
+};
+
+static u8 room[ROOM];
+
+/* ---- The kernel ---- */
+
+#if defined(__x86_64__)
+enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_rt_sigaction = 13, SYS_socket = 41, SYS_connect = 42,
+       SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_exit_group = 231, SYS_ppoll = 271 };
+#elif defined(__aarch64__)
+enum { SYS_read = 63, SYS_write = 64, SYS_close = 57, SYS_rt_sigaction = 134, SYS_socket = 198, SYS_connect = 203,
+       SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_exit_group = 94, SYS_ppoll = 73 };
+#else
+#error "x86-64 and arm64 only"
+#endif
+
+enum { EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13, ENOTDIR = 20,
+       EISDIR = 21, EINVAL = 22, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EPIPE = 32, ELOOP = 40, EPROTOTYPE = 91,
+       ECONNRESET = 104, ECONNREFUSED = 111 };
+enum { POLLIN = 1, POLLOUT = 4, F_DUPFD_CLOEXEC = 1030, CLOCK_MONOTONIC = 1, SIGPIPE = 13 };
+enum { AF_UNIX = 1, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000 };
+
+/* One call of the kernel; negative: the number of the error. */
+long system_call(long number, long a, long b, long c, long d, long e);
+
+#ifndef PLUGIN_HARNESS
+/* In assembler outside functions: tcc has no variables in registers. */
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl system_call\n"
+        "system_call:\n"
+        "  mov %rdi, %rax\n"
+        "  mov %rsi, %rdi\n"
+        "  mov %rdx, %rsi\n"
+        "  mov %rcx, %rdx\n"
+        "  mov %r8, %r10\n"
+        "  mov %r9, %r8\n"
+        "  syscall\n"
+        "  ret\n"
+        ".globl _start\n"
+        "_start:\n"
+        "  xor %ebp, %ebp\n"
+        "  mov %rsp, %rdi\n"
+        "  and $-16, %rsp\n"
+        "  call start\n"
+        "  hlt\n");
+#else
+__asm__(".text\n"
+        ".globl system_call\n"
+        "system_call:\n"
+        "  mov x8, x0\n"
+        "  mov x0, x1\n"
+        "  mov x1, x2\n"
+        "  mov x2, x3\n"
+        "  mov x3, x4\n"
+        "  mov x4, x5\n"
+        "  svc #0\n"
+        "  ret\n"
+        ".globl _start\n"
+        "_start:\n"
+        "  mov x29, #0\n"
+        "  mov x30, #0\n"
+        "  mov x0, sp\n"
+        "  bl start\n"
+        "  brk #1\n");
+#endif
+
+/* Compilers call these for what is written in other words. `volatile` keeps them from calling themselves. */
+void *memset(void *to, int byte, size length)
+{
+  volatile u8 *at = to;
+  while (length-- > 0) *at++ = (u8)byte;
+  return to;
+}
+
+void *memcpy(void *to, const void *from, size length)
+{
+  volatile u8 *at = to;
+  const volatile u8 *next = from;
+  while (length-- > 0) *at++ = *next++;
+  return to;
+}
+
+/* tcc copies a struct with it: never over itself in part. */
+void *memmove(void *to, const void *from, size length) { return memcpy(to, from, length); }
+#endif
+
+typedef struct { long seconds, nanoseconds; } Time;
+
+static long now_ms(void)
+{
+  Time time = { 0, 0 };
+  system_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&time, 0, 0, 0);
+  return time.seconds * 1000 + time.nanoseconds / 1000000;
+}
+
+/* Waits until the descriptor is ready: 1. At `deadline_ms`: 0; a negative one never comes. A negative `fd` only sleeps. */
+static int wait_for(int fd, int events, long deadline_ms)
+{
+  for (;;) {
+    struct { int fd; short events, answered; } poll;
+    Time rest = { 0, 0 };
+    long left = 0, ready;
+    poll.fd = fd;
+    poll.events = (short)events;
+    poll.answered = 0;
+    if (deadline_ms >= 0) {
+      left = deadline_ms - now_ms();
+      if (left <= 0) return 0;
+      rest.seconds = left / 1000;
+      rest.nanoseconds = left % 1000 * 1000000;
+    }
+    ready = system_call(SYS_ppoll, (long)&poll, 1, deadline_ms < 0 ? 0 : (long)&rest, 0, 8);
+    if (ready > 0) return 1;
+    if (ready < 0 && ready != -EINTR) return 1; /* the read or write that follows has the same error */
+  }
+}
+
+/* Writes all of it. 0, or the number of the error; -1 when nothing could be written for `silence_ms` (negative: waits). */
+static int write_all(int fd, const u8 *bytes, size length, long silence_ms)
+{
+  while (length > 0) {
+    long done = system_call(SYS_write, fd, (long)bytes, (long)length, 0, 0);
+    if (done > 0) {
+      bytes += done;
+      length -= (size)done;
+    } else if (done == -EAGAIN) {
+      if (!wait_for(fd, POLLOUT, silence_ms < 0 ? -1 : now_ms() + silence_ms)) return -1;
+    } else if (done != -EINTR)
+      return done == 0 ? EIO : (int)-done;
+  }
+  return 0;
+}
+
+/* ---- Text ---- */
+
+/* Bytes from `at` up to `end`; `at` is 0 for what is absent. */
+typedef struct { const u8 *at, *end; } Slice;
+
+static Slice text(const char *string)
+{
+  Slice slice;
+  slice.at = slice.end = (const u8 *)string;
+  while (*slice.end != 0) slice.end++;
+  return slice;
+}
+
+static int equal(Slice a, Slice b)
+{
+  if (a.end - a.at != b.end - b.at) return 0;
+  while (a.at < a.end)
+    if (*a.at++ != *b.at++) return 0;
+  return 1;
+}
+
+static int begins(Slice slice, const char *start)
+{
+  for (; *start != 0; start++)
+    if (slice.at == slice.end || *slice.at++ != (u8)*start) return 0;
+  return 1;
+}
+
+/* Length of the character at the start, 1 to 4; 0 when it is no UTF-8 (RFC 3629). The slice is not empty. */
+static int utf8_length(Slice s)
+{
+  u8 first = *s.at, low = 0x80, high = 0xbf;
+  int length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0, i;
+  if (length > s.end - s.at) return 0;
+  if (first == 0xe0) low = 0xa0; /* too long a form */
+  if (first == 0xed) high = 0x9f; /* surrogates */
+  if (first == 0xf0) low = 0x90;
+  if (first == 0xf4) high = 0x8f; /* above U+10FFFF */
+  for (i = 1; i < length; i++) {
+    if (s.at[i] < low || s.at[i] > high) return 0;
+    low = 0x80;
+    high = 0xbf;
+  }
+  return length;
+}
+
+/* ---- Writing ---- */
+
+/* What is written, a piece at a time. With a negative `fd` it is only counted. `error` is that of `write_all`. */
+typedef struct {
+  int fd, error;
+  long silence_ms;
+  size count, used;
+  u8 bytes[8192];
+} Writer;
+
+static void open_writer(Writer *w, int fd, long silence_ms)
+{
+  w->fd = fd;
+  w->error = 0;
+  w->silence_ms = silence_ms;
+  w->count = w->used = 0;
+}
+
+static int flush(Writer *w)
+{
+  if (w->error == 0 && w->fd >= 0) w->error = write_all(w->fd, w->bytes, w->used, w->silence_ms);
+  w->used = 0;
+  return w->error;
+}
+
+static void put_byte(Writer *w, u8 byte)
+{
+  w->count++;
+  if (w->fd < 0) return;
+  if (w->used == sizeof w->bytes) flush(w);
+  w->bytes[w->used++] = byte;
+}
+
+static void put_slice(Writer *w, Slice slice)
+{
+  while (slice.at < slice.end) put_byte(w, *slice.at++);
+}
+
+static void put(Writer *w, const char *string) { put_slice(w, text(string)); }
+
+static void put_number(Writer *w, size number)
+{
+  u8 digits[20];
+  int n = 0;
+  do digits[n++] = (u8)('0' + number % 10);
+  while ((number /= 10) > 0);
+  while (n > 0) put_byte(w, digits[--n]);
+}
+
+/* The inside of a JSON string. What is no UTF-8 becomes U+FFFD. `escaped`: the text is the inside of one already. */
+static void put_inside(Writer *w, Slice s, int escaped)
+{
+  static const char hex[] = "0123456789abcdef";
+  while (s.at < s.end) {
+    int length = utf8_length(s);
+    u8 byte = *s.at;
+    if (length == 0)
+      put(w, "\\ufffd");
+    else if (length == 1 && !escaped && (byte == '"' || byte == '\\')) {
+      put_byte(w, '\\');
+      put_byte(w, byte);
+    } else if (byte < 0x20) {
+      put(w, "\\u00");
+      put_byte(w, (u8)hex[byte >> 4]);
+      put_byte(w, (u8)hex[byte & 15]);
+    } else {
+      Slice character;
+      character.at = s.at;
+      character.end = s.at + length;
+      put_slice(w, character);
+    }
+    s.at += length == 0 ? 1 : length;
+  }
+}
+
+static void say_slice(Writer *w, Slice slice) { put_inside(w, slice, 0); }
+static void say(Writer *w, const char *string) { say_slice(w, text(string)); }
+
+/* ---- Reading JSON (RFC 8259) ---- */
+
+static const u8 *skip_space(const u8 *p, const u8 *end)
+{
+  while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')) p++;
+  return p;
+}
+
+static int is_digit(u8 byte) { return byte >= '0' && byte <= '9'; }
+
+static int hex_value(u8 byte)
+{
+  if (is_digit(byte)) return byte - '0';
+  byte |= 0x20;
+  return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+}
+
+/* These return where the thing ends, or 0 when it is not there. */
+static const u8 *skip_string(const u8 *p, const u8 *end)
+{
+  if (p == end || *p++ != '"') return 0;
+  while (p < end && *p >= 0x20) {
+    u8 byte = *p++;
+    if (byte == '"') return p;
+    if (byte != '\\') continue;
+    if (p == end) return 0;
+    byte = *p++;
+    if (byte == 'u') {
+      int i;
+      for (i = 0; i < 4; i++)
+        if (p == end || hex_value(*p++) < 0) return 0;
+    } else if (byte != '"' && byte != '\\' && byte != '/' && byte != 'b' && byte != 'f' && byte != 'n' && byte != 'r' &&
+               byte != 't')
+      return 0;
+  }
+  return 0;
+}
+
+static const u8 *skip_digits(const u8 *p, const u8 *end)
+{
+  if (p == end || !is_digit(*p)) return 0;
+  while (p < end && is_digit(*p)) p++;
+  return p;
+}
+
+static const u8 *skip_number(const u8 *p, const u8 *end)
+{
+  if (p < end && *p == '-') p++;
+  if (p < end && *p == '0')
+    p++;
+  else if ((p = skip_digits(p, end)) == 0)
+    return 0;
+  if (p < end && *p == '.' && (p = skip_digits(p + 1, end)) == 0) return 0;
+  if (p < end && (*p == 'e' || *p == 'E')) {
+    p++;
+    if (p < end && (*p == '+' || *p == '-')) p++;
+    p = skip_digits(p, end);
+  }
+  return p;
+}
+
+static const u8 *skip_scalar(const u8 *p, const u8 *end)
+{
+  static const char *const words[] = { "null", "true", "false" };
+  Slice rest;
+  int i;
+  rest.at = p;
+  rest.end = end;
+  if (*p == '"') return skip_string(p, end);
+  for (i = 0; i < 3; i++)
+    if (begins(rest, words[i])) return p + (text(words[i]).end - text(words[i]).at);
+  return skip_number(p, end);
+}
+
+/* A key and its colon. */
+static const u8 *skip_key(const u8 *p, const u8 *end)
+{
+  p = skip_string(p, end);
+  if (p == 0) return 0;
+  p = skip_space(p, end);
+  return p < end && *p == ':' ? p + 1 : 0;
+}
+
+/* One value of any kind, with the space before it. */
+static const u8 *skip_value(const u8 *p, const u8 *end)
+{
+  static u8 closes[MOST_DEPTH]; /* what ends each object and list that is open */
+  int depth = 0;
+  for (;;) {
+    int done = 0;
+    p = skip_space(p, end);
+    if (p == end) return 0;
+    if (*p == '{' || *p == '[') {
+      if (depth == MOST_DEPTH) return 0;
+      closes[depth++] = *p == '{' ? '}' : ']';
+      p = skip_space(p + 1, end);
+      if (p == end) return 0;
+      if (*p != closes[depth - 1]) {
+        if (closes[depth - 1] == '}' && (p = skip_key(p, end)) == 0) return 0;
+        continue;
+      }
+    } else {
+      p = skip_scalar(p, end);
+      if (p == 0 || depth == 0) return p;
+      done = 1;
+    }
+    for (;; done = 1) {
+      if (done) p = skip_space(p, end);
+      if (p == end) return 0;
+      if (*p == ',' && done) break;
+      if (*p++ != closes[--depth]) return 0;
+      if (depth == 0) return p;
+    }
+    p = skip_space(p + 1, end);
+    if (closes[depth - 1] == '}' && (p = skip_key(p, end)) == 0) return 0;
+  }
+}
+
+/* The one value that the whole text is, without the space around it; absent when it is no JSON. */
+static Slice parse_json(Slice json)
+{
+  Slice value = { 0, 0 };
+  const u8 *end = skip_value(json.at, json.end);
+  if (end == 0 || skip_space(end, json.end) != json.end) return value;
+  value.at = skip_space(json.at, json.end);
+  value.end = end;
+  return value;
+}
+
+static u32 hex4(const u8 *p)
+{
+  return (u32)(hex_value(p[0]) << 12 | hex_value(p[1]) << 8 | hex_value(p[2]) << 4 | hex_value(p[3]));
+}
+
+/* Takes one character out of the inside of a string. U+FFFD for what is no UTF-8, and for half a surrogate pair. */
+static u32 next_char(Slice *s)
+{
+  static const char names[] = "bfnrt", values[] = "\b\f\n\r\t";
+  int length = utf8_length(*s), i;
+  u32 c = *s->at, low;
+  if (c != '\\') {
+    if (length > 1) c &= 0x7fu >> length;
+    for (i = 1; i < length; i++) c = c << 6 | (s->at[i] & 0x3f);
+    s->at += length == 0 ? 1 : length;
+    return length == 0 ? 0xfffd : c;
+  }
+  c = s->at[1];
+  s->at += 2;
+  for (i = 0; names[i] != 0; i++)
+    if (c == (u8)names[i]) return (u8)values[i];
+  if (c != 'u') return c;
+  c = hex4(s->at);
+  s->at += 4;
+  if (c < 0xd800 || c > 0xdfff) return c;
+  if (c > 0xdbff || s->end - s->at < 6 || s->at[0] != '\\' || s->at[1] != 'u') return 0xfffd;
+  low = hex4(s->at + 2);
+  if (low < 0xdc00 || low > 0xdfff) return 0xfffd;
+  s->at += 6;
+  return 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+}
+
+/* Writes a character as UTF-8, and returns its length. It is never longer than its form in a JSON string, but for bytes
+   that are no UTF-8: those are one byte there, and three here. */
+static int encode_char(u8 *to, u32 c)
+{
+  int length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4, i;
+  for (i = length - 1; i > 0; i--, c >>= 6) to[i] = (u8)(0x80 | (c & 0x3f));
+  to[0] = (u8)(length == 1 ? c : (0xf00u >> length & 0xff) | c);
+  return length;
+}
+
+/* A letter without regard to case, as far as the keys that are looked up have letters; U+212A is a sign like a K. */
+static u32 folded(u32 c) { return c >= 'A' && c <= 'Z' ? c + 0x20 : c == 0x212a ? 'k' : c; }
+
+/* Whether two insides of strings are the same text, `fold`: without regard to case. */
+static int same_text(Slice a, Slice b, int fold)
+{
+  while (a.at < a.end && b.at < b.end) {
+    u32 x = next_char(&a), y = next_char(&b);
+    if (x != y && !(fold && folded(x) == folded(y))) return 0;
+  }
+  return a.at == a.end && b.at == b.end;
+}
+
+/* The inside of a value that is a string. */
+static Slice inside(Slice value)
+{
+  value.at++;
+  value.end--;
+  return value;
+}
+
+static int is_string(Slice value) { return value.at != 0 && *value.at == '"'; }
+
+/* The value under a key that is spelled like `name`, or else without regard to case, as Go decoders look keys up. Of a key
+   that is there twice the last value, of several spellings the first. Absent when there is none, or it is null. */
+static Slice field(Slice value, const char *name)
+{
+  Slice absent = { 0, 0 }, found = absent, spelled = absent;
+  const u8 *p = value.at;
+  int exact = 0;
+  if (p == 0 || *p != '{') return absent;
+  p = skip_space(p + 1, value.end);
+  while (*p == '"') {
+    Slice key, member;
+    int same;
+    key.at = p;
+    key.end = skip_string(p, value.end);
+    member.at = skip_space(skip_key(p, value.end), value.end);
+    member.end = skip_value(member.at, value.end);
+    key = inside(key);
+    same = same_text(key, text(name), 0);
+    if (same || (!exact && same_text(key, text(name), 1) && (spelled.at == 0 || same_text(key, spelled, 0)))) {
+      exact = same;
+      spelled = key;
+      found = member;
+    }
+    p = skip_space(member.end, value.end);
+    if (*p == ',') p = skip_space(p + 1, value.end);
+  }
+  return found.at != 0 && equal(found, text("null")) ? absent : found;
+}
+
+/* ---- The request ---- */
+
+/* What is known of the request so far. Absent fields of the configuration are absent slices. */
+typedef struct {
+  char **environment;
+  Slice command, config, version;
+  /* Index in SUPPORTED: the version that errors are told in. */
+  int told;
+  char path[LONGEST_PATH + 1];
+} Request;
+
+static int version_index(Slice version)
+{
+  int i;
+  for (i = 0; i < VERSIONS; i++)
+    if (is_string(version) && same_text(inside(version), text(SUPPORTED[i]), 0)) return i;
+  return -1;
+}
+
+/* The value of a variable; absent when it is not set. */
+static Slice variable(char **environment, const char *name)
+{
+  Slice value = { 0, 0 };
+  for (; *environment != 0; environment++) {
+    Slice entry = text(*environment);
+    if (!begins(entry, name) || entry.at[text(name).end - text(name).at] != '=') continue;
+    value.at = entry.at + (text(name).end - text(name).at) + 1;
+    value.end = entry.end;
+    return value;
+  }
+  return value;
+}
+
+/* An error of the specification: `begin_error`, the message by `say`, `begin_details`, the remedy, `end_error`. */
+static void begin_error(Writer *w, const Request *request, int code)
+{
+  open_writer(w, 1, -1);
+  put(w, "{\"cniVersion\":\"");
+  put(w, SUPPORTED[request->told]);
+  put(w, "\",\"code\":");
+  put_number(w, (size)code);
+  put(w, ",\"msg\":\"");
+}
+
+static void begin_details(Writer *w) { put(w, "\",\"details\":\""); }
+
+static const char *error_name(int error)
+{
+  switch (error) {
+  case EPERM: return "EPERM";
+  case ENOENT: return "ENOENT";
+  case EIO: return "EIO";
+  case EBADF: return "EBADF";
+  case EAGAIN: return "EAGAIN";
+  case ENOMEM: return "ENOMEM";
+  case EACCES: return "EACCES";
+  case ENOTDIR: return "ENOTDIR";
+  case EISDIR: return "EISDIR";
+  case EINVAL: return "EINVAL";
+  case ENFILE: return "ENFILE";
+  case EMFILE: return "EMFILE";
+  case ENOSPC: return "ENOSPC";
+  case EPIPE: return "EPIPE";
+  case ELOOP: return "ELOOP";
+  case EPROTOTYPE: return "EPROTOTYPE";
+  case ECONNRESET: return "ECONNRESET";
+  case ECONNREFUSED: return "ECONNREFUSED";
+  default: return 0;
+  }
+}
+
+static void say_error(Writer *w, int error)
+{
+  const char *name = error_name(error);
+  if (name != 0)
+    say(w, name);
+  else {
+    say(w, "error ");
+    put_number(w, (size)error);
+  }
+}
+
+/* What could not be printed is said on standard error, and the exit code is 1: the runtime must not take it for done. */
+static int printed(int error, int exit_code)
+{
+  Writer w;
+  if (error == 0) return exit_code;
+  open_writer(&w, 2, -1);
+  put(&w, "margay: the answer could not be written to standard output: ");
+  say_error(&w, error);
+  put(&w, "\n");
+  flush(&w);
+  return 1;
+}
+
+static int end_error(Writer *w)
+{
+  put(w, "\"}\n");
+  return printed(flush(w), 1);
+}
+
+static int fail(const Request *request, int code, const char *message, const char *details)
+{
+  Writer w;
+  begin_error(&w, request, code);
+  say(&w, message);
+  begin_details(&w);
+  say(&w, details);
+  return end_error(&w);
+}
+
+static void put_versions(Writer *w, int escaped)
+{
+  int i;
+  for (i = 0; i < VERSIONS; i++) {
+    put(w, i == 0 ? "" : ",");
+    put(w, escaped ? "\\\"" : "\"");
+    put(w, SUPPORTED[i]);
+    put(w, escaped ? "\\\"" : "\"");
+  }
+}
+
+/* Reads all of standard input into the room. 0, or -1 when it is too large, or the number of the error. */
+static int read_input(Slice *input)
+{
+  size used = 0;
+  for (;;) {
+    long got = system_call(SYS_read, 0, (long)(room + used), (long)(MOST_INPUT + 1 - used), 0, 0);
+    if (got == -EINTR) continue;
+    if (got == -EAGAIN) { /* a non-blocking pipe that is empty for now */
+      wait_for(0, POLLIN, -1);
+      continue;
+    }
+    if (got < 0) return (int)-got;
+    used += (size)got;
+    if (used > MOST_INPUT) return -1;
+    if (got > 0) continue;
+    input->at = room;
+    input->end = room + used;
+    return 0;
+  }
+}
+
+/* Fills in the path of the agent's socket. 0 when it is none. */
+static int find_socket(Request *request, Slice *value)
+{
+  Slice rest;
+  size used = 0;
+  *value = field(request->config, "agentSocket");
+  if (value->at != 0 && !is_string(*value)) return 0;
+  rest = value->at == 0 ? text(DEFAULT_SOCKET) : inside(*value);
+  while (rest.at < rest.end) {
+    u8 bytes[4];
+    u32 c = next_char(&rest);
+    int length = encode_char(bytes, c), i;
+    if (c == 0 || used + (size)length > LONGEST_PATH) return 0;
+    for (i = 0; i < length; i++) request->path[used++] = (char)bytes[i];
+  }
+  request->path[used] = 0;
+  return request->path[0] == '/';
+}
+
+/* Only the variables of the specification are sent; the rest of the runtime's environment may hold secrets. The last comes
+   first: of a variable that is there twice the first counts, and for the agent's reader the last of two keys. */
+static void put_body(Writer *w, const Request *request, Slice input)
+{
+  char **end = request->environment;
+  int first = 1;
+  put(w, "{\"env\":{");
+  while (*end != 0) end++;
+  while (end-- > request->environment) {
+    Slice entry = text(*end), name = entry;
+    if (!begins(entry, "CNI_")) continue;
+    for (name.end = entry.at; name.end < entry.end && *name.end != '=';) name.end++;
+    if (name.end == entry.end) continue;
+    put(w, first ? "\"" : ",\"");
+    say_slice(w, name);
+    put(w, "\":\"");
+    entry.at = name.end + 1;
+    say_slice(w, entry);
+    put(w, "\"");
+    first = 0;
+  }
+  put(w, "},\"stdin\":\"");
+  say_slice(w, input);
+  put(w, "\"}");
+}
+
+/* ---- The agent ---- */
+
+/* The agent's answer, or why there is none: words, with an error's number or a line of the agent after them. */
+typedef struct {
+  int sent, exit_code, error;
+  const char *why;
+  Slice output, line;
+} Answer;
+
+static int failed(Answer *answer, const char *why, int error)
+{
+  answer->why = why;
+  answer->error = error;
+  return -1;
+}
+
+/* A descriptor that is connected to the agent, above those of standard input, output and error. */
+static int connect_agent(const Request *request, Answer *answer)
+{
+  struct { unsigned short family; char path[LONGEST_PATH + 1]; } address;
+  long deadline = now_ms() + SILENCE_MS, fd, error;
+  size i;
+  address.family = AF_UNIX;
+  for (i = 0; i <= LONGEST_PATH; i++) address.path[i] = 0;
+  for (i = 0; request->path[i] != 0; i++) address.path[i] = request->path[i];
+  fd = system_call(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, 0, 0);
+  if (fd >= 0 && fd < 3) {
+    long above = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0, 0);
+    system_call(SYS_close, fd, 0, 0, 0, 0);
+    fd = above;
+  }
+  if (fd < 0) return failed(answer, "socket ", (int)-fd);
+  for (;;) {
+    error = system_call(SYS_connect, fd, (long)&address, sizeof address, 0, 0);
+    if (error >= 0) return (int)fd;
+    if (error == -EINTR) continue;
+    if (error != -EAGAIN) return failed(answer, "connect ", (int)-error);
+    /* others wait for the agent to accept them, and nothing tells when that is over */
+    if (now_ms() >= deadline) return failed(answer, "no connection within 10 s", 0);
+    wait_for(-1, 0, now_ms() + 10);
+  }
+}
+
+/* Looks for the end of the head; 0 when it is not there. */
+static const u8 *body_of(Slice text_of_answer)
+{
+  for (; text_of_answer.end - text_of_answer.at >= 4; text_of_answer.at++)
+    if (begins(text_of_answer, "\r\n\r\n")) return text_of_answer.at + 4;
+  return 0;
+}
+
+/* Reads until the agent ends the connection. */
+static int read_answer(int fd, u8 *at, Answer *answer, Slice *all)
+{
+  long end_ms = now_ms() + LONGEST_MS, silent_ms = now_ms() + SILENCE_MS;
+  const u8 *body = 0;
+  all->at = all->end = at;
+  for (;;) {
+    size left = (size)(room + ROOM - all->end);
+    long got = left == 0 ? 0 : system_call(SYS_read, fd, (long)all->end, (long)left, 0, 0);
+    if (left == 0) return failed(answer, "its answer is too long", 0);
+    if (got == 0) return 0;
+    if (got == -EINTR) continue;
+    if (got == -EAGAIN) {
+      if (now_ms() >= end_ms) return failed(answer, "it works on the request without end", 0);
+      if (!wait_for(fd, POLLIN, silent_ms)) return failed(answer, "not a word within 10 s", 0);
+      continue;
+    }
+    if (got < 0) return failed(answer, "read ", (int)-got);
+    silent_ms = now_ms() + SILENCE_MS;
+    if (body == 0) { /* the end of the head may have come in two pieces */
+      Slice unseen;
+      unseen.at = all->end - at < 3 ? at : all->end - 3;
+      unseen.end = all->end + got;
+      body = body_of(unseen);
+    }
+    all->end += got;
+    if (body != 0 && all->end - body >= MOST_SIGNS && skip_space(body, all->end) == all->end)
+      return failed(answer, "it works on the request without end", 0);
+  }
+}
+
+/* The inside of a JSON string as it is meant, written over it. Bytes that are no UTF-8 stay what they are. */
+static Slice unescape(Slice s)
+{
+  Slice done;
+  u8 *to = room + (s.at - room);
+  done.at = to;
+  while (s.at < s.end) {
+    int length = utf8_length(s);
+    if (*s.at == '\\')
+      to += encode_char(to, next_char(&s));
+    else
+      for (length = length == 0 ? 1 : length; length > 0; length--) *to++ = *s.at++;
+  }
+  done.end = to;
+  return done;
+}
+
+/* Reads the answer: a head with status 200, then {"exitCode": n, "stdout": "text"}. */
+static int parse_answer(Slice all, Answer *answer)
+{
+  Slice json, code, output;
+  const u8 *p;
+  json.at = body_of(all);
+  json.end = all.end;
+  if (json.at == 0) return failed(answer, "it closed the connection", 0);
+  if (!begins(all, "HTTP/1.0 200 ") && !begins(all, "HTTP/1.1 200 ")) {
+    answer->line.at = answer->line.end = all.at;
+    while (*answer->line.end != '\r') answer->line.end++;
+    return failed(answer, "", 0);
+  }
+  json = parse_json(json);
+  if (json.at == 0) return failed(answer, "its answer was cut off", 0);
+  code = field(json, "exitCode");
+  output = field(json, "stdout");
+  if (code.at == 0 || !is_string(output) || code.end - code.at > 3) return failed(answer, "it said no answer", 0);
+  for (p = code.at; p < code.end; p++) {
+    if (!is_digit(*p)) return failed(answer, "it said no answer", 0);
+    answer->exit_code = answer->exit_code * 10 + (*p - '0');
+  }
+  if (answer->exit_code > 255) return failed(answer, "it said no answer", 0);
+  answer->output = unescape(inside(output));
+  return 0;
+}
+
+/* Sends the request and reads the answer. 0, or -1: there is none, and `answer` says why. */
+static int ask(const Request *request, Slice input, Answer *answer)
+{
+  Writer w;
+  Slice all;
+  size length;
+  int fd = connect_agent(request, answer), error, unread;
+  if (fd < 0) return -1;
+  answer->sent = 1;
+  open_writer(&w, -1, 0);
+  put_body(&w, request, input);
+  length = w.count;
+  open_writer(&w, fd, SILENCE_MS);
+  put(&w, "POST /cni HTTP/1.0\r\nHost: agent\r\nContent-Type: application/json\r\nContent-Length: ");
+  put_number(&w, length);
+  put(&w, "\r\n\r\n");
+  put_body(&w, request, input);
+  error = flush(&w);
+  if (error < 0) return failed(answer, "not a word within 10 s", 0);
+  /* an agent that ended the connection early may have said why */
+  unread = read_answer(fd, room + (input.end - room), answer, &all);
+  if (error > 0 && body_of(all) == 0) return failed(answer, "write ", error);
+  return unread < 0 ? -1 : parse_answer(all, answer);
+}
+
+/*
+ * Says what is wrong with a request whatever the node is like, so that a runtime is not told to try again without end. Only
+ * asked when the agent does not answer: else the agent checks all of it. -1 when nothing is wrong.
+ */
+static int report_fault(const Request *request)
+{
+  const Verb *verb = 0;
+  int i, missing = 0, version = 0;
+  Writer w;
+  for (i = 0; i < VERBS; i++)
+    if (equal(request->command, text(verbs[i].name))) verb = &verbs[i];
+  if (verb == 0) {
+    begin_error(&w, request, 4);
+    say(&w, "unknown CNI_COMMAND: ");
+    say_slice(&w, request->command);
+    begin_details(&w);
+    say(&w, "it must be one of ADD, DEL, CHECK, GC, STATUS, VERSION");
+    return end_error(&w);
+  }
+  for (i = 0; i < 3 && verb->needs[i] != 0; i++) {
+    Slice value = variable(request->environment, verb->needs[i]);
+    if (value.at != value.end) continue;
+    if (missing++ == 0) {
+      begin_error(&w, request, 4);
+      say(&w, "required env variables [");
+    } else
+      say(&w, ",");
+    say(&w, verb->needs[i]);
+  }
+  if (missing > 0) {
+    say(&w, "] missing");
+    begin_details(&w);
+    say(&w, "the runtime must set them for ");
+    say(&w, verb->name);
+    return end_error(&w);
+  }
+  if (request->version.at != 0 && !is_string(request->version)) {
+    begin_error(&w, request, 2);
+    say(&w, "invalid value of cniVersion: ");
+    say_slice(&w, request->version);
+    begin_details(&w);
+    say(&w, "cniVersion must be a text");
+    return end_error(&w);
+  }
+  if (request->version.at != 0 && request->version.end - request->version.at > 2) version = version_index(request->version);
+  if (version < 0) {
+    begin_error(&w, request, 1);
+    say(&w, "incompatible CNI versions");
+    begin_details(&w);
+    say(&w, "config is \"");
+    put_inside(&w, inside(request->version), 1);
+    say(&w, "\", plugin supports [");
+    put_versions(&w, 1);
+    say(&w, "]");
+    return end_error(&w);
+  }
+  if (version < verb->since) {
+    begin_error(&w, request, 1);
+    say(&w, "config version does not allow ");
+    say(&w, verb->name);
+    begin_details(&w);
+    say(&w, "the configuration has cniVersion \"");
+    say(&w, SUPPORTED[version]);
+    say(&w, "\": ");
+    say(&w, verb->name);
+    say(&w, " exists since ");
+    say(&w, SUPPORTED[verb->since]);
+    return end_error(&w);
+  }
+  return -1;
+}
+
+/* Code 11 for DEL too: the runtime must call it again, or what ADD made stays for good. */
+static int report_away(const Request *request, const Answer *answer)
+{
+  Writer w;
+  begin_error(&w, request, equal(request->command, text("STATUS")) ? 50 : 11);
+  say(&w, "the Margay agent does not answer on ");
+  say(&w, request->path);
+  say(&w, ": ");
+  say(&w, answer->why);
+  say_slice(&w, answer->line);
+  if (answer->error != 0) say_error(&w, answer->error);
+  begin_details(&w);
+  say(&w, answer->sent
+            ? "the agent may have carried out the request in part or in full: the runtime must call it again, or DEL, which "
+              "removes whatever is there"
+            : "is margay-node running on this node? Nothing was changed; the runtime tries again by itself");
+  return end_error(&w);
+}
+
+/* ---- The program ---- */
+
+static int print_purpose(void)
+{
+  Writer w;
+  int i;
+  open_writer(&w, 2, -1);
+  put(&w, "Margay: a routed network for containers\nCNI protocol versions supported: ");
+  for (i = 0; i < VERSIONS; i++) {
+    put(&w, i == 0 ? "" : ", ");
+    put(&w, SUPPORTED[i]);
+  }
+  put(&w, "\n");
+  flush(&w);
+  return 0;
+}
+
+/* VERSION answers even when standard input is not JSON. */
+static int print_version(Slice input)
+{
+  Writer w;
+  Slice asked = field(parse_json(input), "cniVersion");
+  open_writer(&w, 1, -1);
+  put(&w, "{\"cniVersion\":\"");
+  if (is_string(asked) && asked.end - asked.at > 2)
+    put_inside(&w, inside(asked), 1);
+  else
+    put(&w, SUPPORTED[NEWEST]);
+  put(&w, "\",\"supportedVersions\":[");
+  put_versions(&w, 0);
+  put(&w, "]}\n");
+  return printed(flush(&w), 0);
+}
+
+/* Prints the answer with a newline, which takes the place of the quote that ended it. */
+static int print_answer(const Answer *answer)
+{
+  u8 *end = room + (answer->output.end - room);
+  if (answer->output.at == answer->output.end) return answer->exit_code;
+  *end++ = '\n';
+  return printed(write_all(1, answer->output.at, (size)(end - answer->output.at), -1), answer->exit_code);
+}
+
+/* The whole program; returns its exit code. */
+static int run(char **environment)
+{
+  Request request = { 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, NEWEST, { 0 } };
+  Answer answer = { 0, 0, 0, "", { 0, 0 }, { 0, 0 } };
+  Slice input, socket;
+  Writer w;
+  int error;
+  request.environment = environment;
+  request.command = variable(environment, "CNI_COMMAND");
+  if (request.command.at == 0) return print_purpose();
+  error = read_input(&input);
+  if (error < 0)
+    return fail(&request, 6, "standard input has more than 4194304 bytes", "a network configuration is never that large");
+  if (error > 0) {
+    begin_error(&w, &request, 5);
+    say(&w, "reading standard input failed: ");
+    say_error(&w, error);
+    begin_details(&w);
+    say(&w, "the runtime must hand over a readable file or pipe");
+    return end_error(&w);
+  }
+  if (equal(request.command, text("VERSION"))) return print_version(input);
+  request.config = parse_json(input);
+  if (request.config.at == 0 || *request.config.at != '{') /* the text is not quoted: there may be credentials in it */
+    return fail(&request, 6,
+                skip_space(input.at, input.end) == input.end ? "error parsing config: standard input is empty"
+                : request.config.at == 0                     ? "error parsing config: standard input is not JSON"
+                                                             : "error parsing config: the configuration is not an object",
+                "standard input must be the network configuration as JSON");
+  request.version = field(request.config, "cniVersion");
+  request.told = request.version.at == 0 ? 0 : version_index(request.version);
+  if (request.told < 0) request.told = NEWEST;
+  if (!find_socket(&request, &socket)) {
+    begin_error(&w, &request, 2);
+    say(&w, "invalid value of agentSocket: ");
+    say_slice(&w, socket);
+    begin_details(&w);
+    say(&w, "agentSocket must be an absolute path of at most 107 bytes");
+    return end_error(&w);
+  }
+  if (ask(&request, input, &answer) == 0) return print_answer(&answer);
+  error = report_fault(&request);
+  return error >= 0 ? error : report_away(&request, &answer);
+}
+
+#ifndef PLUGIN_HARNESS
+/* `stack` is what the kernel left there: the number of arguments, they, a zero, the environment, a zero. */
+void start(long *stack)
+{
+  /* as struct sigaction of the kernel: handler (1: ignore), flags, restorer, mask */
+  unsigned long ignore[4] = { 1, 0, 0, 0 };
+  system_call(SYS_rt_sigaction, SIGPIPE, (long)ignore, 0, 8, 0);
+  system_call(SYS_exit_group, run((char **)(stack + 1 + *stack + 1)), 0, 0, 0, 0);
+}
+#endif
