@@ -215,18 +215,21 @@ static int begins(Slice slice, const char *start)
   return 1;
 }
 
-/* Length of the character at the start, 1 to 4; 0 when it is no UTF-8 (RFC 3629). The slice is not empty. */
+/*
+ * Length of the character at the start, 1 to 4. When it is no UTF-8 (RFC 3629): the negative number of bytes that one
+ * U+FFFD stands for, as JavaScript counts them. The slice is not empty.
+ */
 static int utf8_length(Slice s)
 {
   u8 first = *s.at, low = 0x80, high = 0xbf;
   int length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0, i;
-  if (length > s.end - s.at) return 0;
+  if (length == 0) return -1;
   if (first == 0xe0) low = 0xa0; /* too long a form */
   if (first == 0xed) high = 0x9f; /* surrogates */
   if (first == 0xf0) low = 0x90;
   if (first == 0xf4) high = 0x8f; /* above U+10FFFF */
   for (i = 1; i < length; i++) {
-    if (s.at[i] < low || s.at[i] > high) return 0;
+    if (i == s.end - s.at || s.at[i] < low || s.at[i] > high) return -i;
     low = 0x80;
     high = 0xbf;
   }
@@ -289,7 +292,7 @@ static void put_inside(Writer *w, Slice s, int escaped)
   while (s.at < s.end) {
     int length = utf8_length(s);
     u8 byte = *s.at;
-    if (length == 0)
+    if (length < 0)
       put(w, "\\ufffd");
     else if (length == 1 && !escaped && (byte == '"' || byte == '\\')) {
       put_byte(w, '\\');
@@ -304,7 +307,7 @@ static void put_inside(Writer *w, Slice s, int escaped)
       character.end = s.at + length;
       put_slice(w, character);
     }
-    s.at += length == 0 ? 1 : length;
+    s.at += length < 0 ? -length : length;
   }
 }
 
@@ -454,8 +457,8 @@ static u32 next_char(Slice *s)
   if (c != '\\') {
     if (length > 1) c &= 0x7fu >> length;
     for (i = 1; i < length; i++) c = c << 6 | (s->at[i] & 0x3f);
-    s->at += length == 0 ? 1 : length;
-    return length == 0 ? 0xfffd : c;
+    s->at += length < 0 ? -length : length;
+    return length < 0 ? 0xfffd : c;
   }
   c = s->at[1];
   s->at += 2;
@@ -472,8 +475,7 @@ static u32 next_char(Slice *s)
   return 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
 }
 
-/* Writes a character as UTF-8, and returns its length. It is never longer than its form in a JSON string, but for bytes
-   that are no UTF-8: those are one byte there, and three here. */
+/* Writes a character as UTF-8, and returns its length, 1 to 4. */
 static int encode_char(u8 *to, u32 c)
 {
   int length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4, i;
@@ -804,7 +806,8 @@ static int read_answer(int fd, u8 *at, Answer *answer, Slice *all)
   }
 }
 
-/* The inside of a JSON string as it is meant, written over it. Bytes that are no UTF-8 stay what they are. */
+/* The inside of a JSON string as it is meant, written over it: no character is longer than what stands for it. Bytes that
+   are no UTF-8 stay what they are. */
 static Slice unescape(Slice s)
 {
   Slice done;
@@ -815,7 +818,7 @@ static Slice unescape(Slice s)
     if (*s.at == '\\')
       to += encode_char(to, next_char(&s));
     else
-      for (length = length == 0 ? 1 : length; length > 0; length--) *to++ = *s.at++;
+      for (length = length < 0 ? -length : length; length > 0; length--) *to++ = *s.at++;
   }
   done.end = to;
   return done;

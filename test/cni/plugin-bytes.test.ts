@@ -1,0 +1,433 @@
+// The installed plugin byte by byte: what it sends of what it was given, and what it prints of what it was sent, whole, in
+// pieces, cut off, too long, or on descriptors that are closed.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import test from 'ava'
+import fc from 'fast-check'
+import { systemProgram } from '../../lib/system-program.ts'
+import { type Asked, anAgent, ENV, httpAnswer, installedPlugin, runPlugin } from './run-plugin.ts'
+
+const MOST_INPUT = 4 * 1024 * 1024
+const RESULT = '{"cniVersion":"1.1.0","ips":[{"address":"10.244.0.1/32"}]}'
+
+/** Many runs, eight at once. */
+async function each<T>(items: readonly T[], body: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items]
+  const worker = async (): Promise<void> => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await body(item)
+  }
+  await Promise.all(Array.from({ length: 8 }, worker))
+}
+
+const errorOf = (stdout: Buffer): { code: number; msg: string; details: string } => JSON.parse(stdout.toString('utf8'))
+
+test('a configuration that is cut off anywhere is code 6', async t => {
+  const { plugin } = installedPlugin(t)
+  const whole = '{"cniVersion":"1.0.0","name":"n\\u00e4t","a":[1,-2.5e+3,true,null,{"b":"\\"é"}],"type":"margay"}'
+  const bytes = Buffer.from(whole)
+  await each([...bytes.keys()], async length => {
+    const { code, stdout } = await runPlugin(plugin, { input: bytes.subarray(0, length) })
+    t.is(code, 1)
+    t.is(errorOf(stdout).code, 6, bytes.toString('utf8', 0, length))
+  })
+})
+
+test('an answer that is cut off anywhere is code 11, and a whole one is printed', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  const whole = Buffer.from(httpAnswer(0, RESULT))
+  await anAgent(t, socket, (connection, { stdin }) => connection.end(whole.subarray(0, JSON.parse(stdin).length)))
+  await each([...whole.keys(), whole.length], async length => {
+    const { code, stdout } = await runPlugin(plugin, { input: JSON.stringify({ agentSocket: socket, length }) })
+    t.is(code, length < whole.length ? 1 : 0)
+    if (length === whole.length) t.is(stdout.toString(), `${RESULT}\n`)
+    else t.is(errorOf(stdout).code, 11, `${length} bytes`)
+  })
+})
+
+test('configuration and answer may come one byte at a time', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  await anAgent(t, socket, async connection => {
+    for (const byte of Buffer.from(httpAnswer(0, RESULT))) {
+      connection.write(Buffer.of(byte))
+      await nextTurn()
+    }
+    connection.end()
+  })
+  const child = spawn(plugin, { env: ENV, stdio: ['pipe', 'pipe', 'inherit'] })
+  let stdout = ''
+  child.stdout.on('data', chunk => {
+    stdout += chunk
+  })
+  for (const byte of Buffer.from(JSON.stringify({ agentSocket: socket }))) {
+    child.stdin.write(Buffer.of(byte))
+    await nextTurn()
+  }
+  child.stdin.end()
+  t.deepEqual(await once(child, 'close'), [0, null])
+  t.is(stdout, `${RESULT}\n`)
+})
+
+test('what JSON.parse takes as an object is taken as a configuration, and nothing else', async t => {
+  const { plugin } = installedPlugin(t)
+  const words = [
+    '{',
+    '}',
+    '[',
+    ']',
+    ':',
+    ',',
+    '"',
+    '\\',
+    '\\u',
+    '0',
+    '-',
+    '1e',
+    '.5',
+    'true',
+    'nul',
+    ' ',
+    '\t',
+    '\v',
+    '\u0001',
+    'é',
+    '"a":',
+    '{}',
+    '01',
+    '\ufeff',
+    '\u00a0',
+  ]
+  const broken = fc
+    .tuple(fc.object({ maxDepth: 2 }), fc.nat(), fc.nat(3), fc.constantFrom(...words))
+    .map(([value, at, removed, word]) => {
+      const text = JSON.stringify(value)
+      const where = at % (text.length + 1)
+      return text.slice(0, where) + word + text.slice(where + removed)
+    })
+  const texts = fc.sample(
+    fc.oneof(
+      broken,
+      fc.json(),
+      fc.array(fc.constantFrom(...words)).map(list => list.join('')),
+    ),
+    400,
+  )
+  await each(texts, async input => {
+    let isObject = false
+    try {
+      const value: unknown = JSON.parse(input)
+      isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+    } catch {}
+    const { stdout } = await runPlugin(plugin, { input, env: { CNI_COMMAND: 'NONE' } })
+    t.is(errorOf(stdout).code, isObject ? 4 : 6, JSON.stringify(input))
+  })
+})
+
+test('the agent gets every byte of the configuration and of the variables, and no other variable', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  const asked: Asked[] = []
+  await anAgent(t, socket, (connection, request) => {
+    asked.push(request)
+    connection.end(httpAnswer(0, ''))
+  })
+  const all = Buffer.from([...Array(256).keys()].filter(byte => byte >= 0x20 && byte !== 0x22 && byte !== 0x5c))
+  const odd = ['\u0000'.slice(1), 'é€😀', '\ufffd\uffff\u2028', '"\\\b\t\n\r\u0001\u007f', '=a=b=']
+  const forms = ['f09f98', 'c0af', 'e080af', 'eda080', 'f08080af', 'f4908080', 'f8888080', 'ff', 'e282', 'c3'].map(
+    hex => Buffer.from(hex, 'hex'),
+  )
+  for (const content of [all, ...forms, ...odd.map(text => Buffer.from(JSON.stringify(text).slice(1, -1)))]) {
+    const input = Buffer.concat([Buffer.from(`{"agentSocket":"${socket}","x":"`), content, Buffer.from('"}\n')])
+    const env = { ...ENV, CNI_ARGS: odd.join(';'), CNI_: '', SECRET: 'x', XCNI_A: 'x', 'CNI_"\\ä': '1' }
+    const { code, stdout } = await runPlugin(plugin, { input, env })
+    t.deepEqual([code, stdout.toString()], [0, ''])
+    const { SECRET: _secret, XCNI_A: _other, ...sent } = env
+    t.deepEqual(asked.pop(), { env: sent, stdin: input.toString('utf8') })
+  }
+})
+
+test('every text that the agent answers is printed as it is meant, with every exit code', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  let reply = ''
+  await anAgent(t, socket, connection => connection.end(reply))
+  const input = JSON.stringify({ agentSocket: socket })
+  const escaped = (text: string) =>
+    [...Array(text.length).keys()].map(i => `\\u${text.charCodeAt(i).toString(16).padStart(4, '0')}`).join('')
+  const texts = fc.sample(fc.string({ unit: 'binary', minLength: 1 }), 20)
+  for (const [i, text] of ['\ud800', '\udc00\ud800', 'a\ud83dz', '/"\\\b\f\n\r\t', ...texts].entries()) {
+    for (const inside of [JSON.stringify(text).slice(1, -1), escaped(text)]) {
+      const exitCode = (i * 37) % 256
+      reply = `HTTP/1.0 200 OK\r\n\r\n  {"stdout":"old", "x":[{}], "stdout" : "${inside}","exitCode":${exitCode} }\n`
+      const { code, stdout } = await runPlugin(plugin, { input })
+      t.is(code, exitCode)
+      t.deepEqual(stdout, Buffer.from(`${text}\n`))
+    }
+  }
+})
+
+test('what is no answer is code 11 with what the agent said', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  let reply = ''
+  await anAgent(t, socket, connection => connection.end(reply))
+  const head = 'HTTP/1.1 200 OK\r\n\r\n'
+  const codes = ['"0"', '1.0', '1e1', '-1', '-0', '256', '4294967296', 'null', 'true', '[]', '{}']
+  for (const [text, why] of [
+    ...codes.map(code => [`${head}{"exitCode":${code},"stdout":""}`, /it said no answer/] as const),
+    ...['1', 'null', '[]', '{"a":[[]]}'].map(
+      out => [`${head}{"exitCode":0,"stdout":${out}}`, /it said no answer/] as const,
+    ),
+    [`${head}{"exitCode":0}`, /it said no answer/],
+    [`${head}[{"exitCode":0,"stdout":""}]`, /it said no answer/],
+    [`${head}{"exitCode":0,"stdout":""}x`, /its answer was cut off/],
+    [head, /its answer was cut off/],
+    ['HTTP/1.1 413 Payload Too Large\r\nx: y\r\n\r\n', /: HTTP\/1\.1 413 Payload Too Large$/],
+    ['HTTP/1.1 2000 OK\r\n\r\n{"exitCode":0,"stdout":""}', /: HTTP\/1\.1 2000 OK$/],
+    ['HTTP/2.0 200 OK\r\n\r\n{"exitCode":0,"stdout":""}', /: HTTP\/2\.0 200 OK$/],
+    ['"\\\u0001\u00e9\r\n\r\n', /: "\\.é$/],
+    ['\r\n\r\n', /agent\.sock: $/],
+    ['HTTP/1.1 200 OK\n\n{"exitCode":0,"stdout":""}', /it closed the connection/],
+    [`${head}${' '.repeat(60)}`, /it works on the request without end/],
+    [`${head}${' '.repeat(17 << 20)}{}`, /without end|too long/],
+    [`HTTP/1.1 200 OK\r\n${'x: y\r\n'.repeat(3 << 20)}`, /its answer is too long/],
+  ] as const) {
+    reply = text
+    const { code, stdout } = await runPlugin(plugin, { input: JSON.stringify({ agentSocket: socket }) })
+    t.is(code, 1)
+    t.is(errorOf(stdout).code, 11, text.slice(0, 80))
+    t.regex(errorOf(stdout).msg, why)
+  }
+})
+
+test('an agent that refuses a request before it has read it is quoted', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  const server = createServer(connection => {
+    connection.on('error', () => {})
+    connection.write('HTTP/1.1 413 Payload Too Large\r\n\r\n')
+    connection.destroySoon()
+  }).listen(socket)
+  t.teardown(() => server.close())
+  const input = JSON.stringify({ agentSocket: socket, x: 'y'.repeat(3 << 20) })
+  const { code, stdout } = await runPlugin(plugin, { input })
+  t.is(code, 1)
+  t.is(errorOf(stdout).code, 11)
+  t.regex(errorOf(stdout).msg, /: HTTP\/1\.1 413 Payload Too Large$/)
+})
+
+test('4 MiB of configuration reach the agent, also when all of it is escaped, and one byte more is code 6', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  await anAgent(t, socket, (connection, { stdin }) => connection.end(httpAnswer(0, `${stdin.length}`)))
+  for (const fill of ['x', ' ', '\\\\']) {
+    const start = `{"agentSocket":"${socket}","x":"`
+    const room = MOST_INPUT - start.length - 2
+    const input = `${start}${fill.repeat(Math.floor(room / fill.length))}"}`.padEnd(MOST_INPUT)
+    const whole = await runPlugin(plugin, { input })
+    t.deepEqual([whole.code, whole.stdout.toString()], [0, `${MOST_INPUT}\n`])
+    const more = await runPlugin(plugin, { input: `${input} ` })
+    t.is(more.code, 1)
+    t.like(errorOf(more.stdout), { code: 6, msg: 'standard input has more than 4194304 bytes' })
+  }
+})
+
+test('an answer of 8 MiB is printed to a reader that is slow', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  const result = JSON.stringify({ x: 'é'.repeat(4 << 20) })
+  await anAgent(t, socket, connection => connection.end(httpAnswer(0, result)))
+  const { code, stdout } = await runPlugin(plugin, { input: JSON.stringify({ agentSocket: socket }) })
+  t.is(code, 0)
+  t.true(stdout.equals(Buffer.from(`${result}\n`)))
+})
+
+test('objects in objects are read to a depth of 10,000, as runtimes do', async t => {
+  const { plugin } = installedPlugin(t)
+  const nested = (depth: number) => `{"x":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`
+  for (const [depth, code] of [
+    [10_000, 4],
+    [10_001, 6],
+    [1_000_000, 6],
+  ] as const) {
+    const { stdout } = await runPlugin(plugin, { input: nested(depth), env: { CNI_COMMAND: 'NONE' } })
+    t.is(errorOf(stdout).code, code)
+  }
+})
+
+test('an environment of almost 2 MiB is read, and all its CNI variables are sent', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  const asked: Asked[] = []
+  await anAgent(t, socket, (connection, request) => {
+    asked.push(request)
+    connection.end(httpAnswer(0, ''))
+  })
+  const many = Object.fromEntries([...Array(9000).keys()].map(i => [`${i % 2 ? 'CNI_' : 'X'}${i}`, 'v'.repeat(170)]))
+  const env: Record<string, string> = { ...many, LARGE: 'x'.repeat(120_000), ...ENV, CNI_ARGS: 'a'.repeat(120_000) }
+  const { code } = await runPlugin(plugin, { input: JSON.stringify({ agentSocket: socket }), env })
+  t.is(code, 0)
+  t.deepEqual(asked[0]?.env, Object.fromEntries(Object.entries(env).filter(([name]) => name.startsWith('CNI_'))))
+})
+
+test('without an environment the plugin says what it is, and its name does not matter', async t => {
+  const { plugin } = installedPlugin(t)
+  for (const argv0 of ['', 'margay', '/opt/cni/bin/margay', 'a b\n"', 'x'.repeat(100_000)]) {
+    const none = await runPlugin(plugin, { env: {}, argv0 })
+    t.deepEqual([none.code, none.stdout.length], [0, 0])
+    t.regex(none.stderr, /^Margay: .*\n.*1\.1\.0\n$/)
+    const version = await runPlugin(plugin, { env: { CNI_COMMAND: 'VERSION' }, argv0 })
+    t.is(version.code, 0)
+  }
+})
+
+test('a closed standard output is no death by a signal: the exit code tells that the result was not printed', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  const asked: string[] = []
+  await anAgent(t, socket, (connection, { env, stdin }) => {
+    asked.push(stdin)
+    connection.end(httpAnswer(0, env['CNI_COMMAND'] === 'DEL' ? '' : RESULT))
+  })
+  const input = JSON.stringify({ agentSocket: socket })
+  const shell = async (redirected: string, CNI_COMMAND: string) => {
+    const child = spawn(systemProgram('sh'), ['-c', `exec "${plugin}" ${redirected}`], {
+      env: { ...ENV, CNI_COMMAND },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
+    let said = ''
+    child.stderr.on('data', chunk => {
+      said += chunk
+    })
+    child.stdin.on('error', () => {})
+    child.stdin.end(input)
+    const [code, signal] = await once(child, 'close')
+    return { code, signal, said }
+  }
+  const lost = /^margay: the answer could not be written to standard output: (EBADF|ENOSPC|EPIPE)\n$/
+  for (const redirected of ['>&-', '>/dev/full', '| exit 0']) {
+    const add = await shell(redirected, 'ADD')
+    if (redirected.startsWith('>')) {
+      t.deepEqual([add.code, add.signal], [1, null])
+      t.regex(add.said, lost)
+    }
+    const del = await shell(redirected, 'DEL')
+    t.deepEqual([del.code, del.signal, del.said], [0, null, ''])
+  }
+  t.deepEqual(new Set(asked), new Set([input]))
+  t.deepEqual(await shell('>&- 2>&-', 'ADD'), { code: 1, signal: null, said: '' })
+
+  const child = spawn(plugin, { env: ENV, stdio: ['pipe', 'pipe', 'pipe'] })
+  let said = ''
+  child.stderr.on('data', chunk => {
+    said += chunk
+  })
+  child.stdout.destroy()
+  await once(child.stdout, 'close')
+  child.stdin.end(input)
+  t.deepEqual(await once(child, 'exit'), [1, null])
+  t.regex(said, lost)
+})
+
+test('with standard input, output and error closed, nothing is asked and nothing goes to a descriptor that is something else', async t => {
+  const { plugin, folder } = installedPlugin(t)
+  const command = `exec "${plugin}" <&- >&- 2>&-`
+  const closed = spawn(systemProgram('sh'), ['-c', command], { env: ENV, stdio: 'ignore' })
+  t.deepEqual(await once(closed, 'exit'), [1, null])
+  const toFile = `exec "${plugin}" <&- >"${folder}/out" 2>&-`
+  t.deepEqual(await once(spawn(systemProgram('sh'), ['-c', toFile], { env: ENV, stdio: 'ignore' }), 'exit'), [1, null])
+  t.like(errorOf(readFileSync(join(folder, 'out'))), { code: 5, msg: 'reading standard input failed: EBADF' })
+})
+
+test('a plugin that is stopped and goes on while it waits has the answer', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  const child = spawn(plugin, { env: ENV, stdio: ['pipe', 'pipe', 'inherit'] })
+  await anAgent(t, socket, async connection => {
+    connection.write('HTTP/1.1 200 OK\r\n\r\n')
+    for (let i = 0; i < 20; i++) {
+      child.kill('SIGSTOP')
+      while (!/^State:\s+T/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await nextTurn()
+      connection.write(' ')
+      child.kill('SIGCONT')
+      while (/^State:\s+T/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await nextTurn()
+    }
+    connection.end(JSON.stringify({ exitCode: 0, stdout: RESULT }))
+  })
+  let stdout = ''
+  child.stdout.on('data', chunk => {
+    stdout += chunk
+  })
+  child.stdin.end(JSON.stringify({ agentSocket: socket }))
+  t.deepEqual(await once(child, 'close'), [0, null])
+  t.is(stdout, `${RESULT}\n`)
+})
+
+test('the socket of the configuration is found under every spelling, through links, and up to 107 bytes', async t => {
+  const { plugin, socket, folder } = installedPlugin(t)
+  await anAgent(t, socket, connection => connection.end(httpAnswer(0, 'here')))
+  const longest = `${folder}/`.padEnd(107, 'x')
+  symlinkSync(socket, longest)
+  symlinkSync(socket, join(folder, 'ä"\\'))
+  const path = JSON.stringify(socket)
+  const dotted = JSON.stringify(socket.replaceAll('/', '/./').slice(0, 107))
+  for (const input of [
+    `{"agentSocket":${path}}`,
+    `{"AGENTSOCKET":${path}}`,
+    `{"agentsoc\u212aet":${path}}`,
+    `{"\\u0061gentSocket":${path}}`,
+    `{"agentsocket":"/nowhere","agentSocket":${path}}`,
+    `{"agentSocket":${path},"agentsocket":"/nowhere"}`,
+    `{"agentsocket":${path},"AGENTSOCKET":"/nowhere"}`,
+    `{"agentSocket":"/nowhere","agentSocket":${path}}`,
+    `{"a":{"agentSocket":"/nowhere"},"agentSocket":${path.replaceAll('/', '\\/')},"b":["agentSocket"]}`,
+    `{"agentSocket":"${longest}"}`,
+    JSON.stringify({ agentSocket: join(folder, 'ä"\\') }),
+    `{"agentSocket":${dotted}}`,
+  ]) {
+    const { code, stdout } = await runPlugin(plugin, { input })
+    t.deepEqual([code, stdout.toString()], [0, 'here\n'], input)
+  }
+})
+
+test('a socket that cannot be one is code 2, and one that is not there or is something else is code 11', async t => {
+  const { plugin, folder } = installedPlugin(t)
+  const at = (name: string) => join(folder, name)
+  writeFileSync(at('file'), '')
+  symlinkSync(at('loop'), at('loop'))
+  for (const [agentSocket, code, msg] of [
+    ['', 2, 'invalid value of agentSocket: ""'],
+    ['agent.sock', 2, 'invalid value of agentSocket: "agent.sock"'],
+    [' /x', 2, 'invalid value of agentSocket: " /x"'],
+    [7, 2, 'invalid value of agentSocket: 7'],
+    [['/x'], 2, 'invalid value of agentSocket: ["/x"]'],
+    [`${folder}\u0000/x`, 2, `invalid value of agentSocket: ${JSON.stringify(`${folder}\u0000/x`)}`],
+    [`/${'x'.repeat(107)}`, 2, `invalid value of agentSocket: "/${'x'.repeat(107)}"`],
+    [`/${'é'.repeat(54)}`, 2, `invalid value of agentSocket: "/${'é'.repeat(54)}"`],
+    [`/${'x'.repeat(106)}`, 11, /: connect ENOENT$/],
+    [at('none'), 11, /: connect ENOENT$/],
+    [at('file'), 11, /: connect ECONNREFUSED$/],
+    [folder, 11, /: connect ECONNREFUSED$/],
+    [at('file/x'), 11, /: connect ENOTDIR$/],
+    [at('loop'), 11, /: connect ELOOP$/],
+  ] as const) {
+    const input = JSON.stringify({ cniVersion: '1.0.0', agentSocket })
+    const ended = await runPlugin(plugin, { input })
+    t.is(ended.code, 1)
+    t.like(errorOf(ended.stdout), { code, cniVersion: '1.0.0' })
+    if (typeof msg === 'string') t.is(errorOf(ended.stdout).msg, msg)
+    else t.regex(errorOf(ended.stdout).msg, msg)
+  }
+})
+
+test('an error is JSON whatever the command, the version and the socket are', async t => {
+  const { plugin } = installedPlugin(t)
+  for (const odd of fc.sample(fc.string({ unit: 'binary', minLength: 1 }), 12)) {
+    const CNI_COMMAND = odd.replaceAll('\u0000', '').toWellFormed()
+    const unknown = await runPlugin(plugin, { input: '{}', env: { CNI_COMMAND } })
+    t.is(errorOf(unknown.stdout).msg, `unknown CNI_COMMAND: ${CNI_COMMAND}`)
+    const version = await runPlugin(plugin, { input: JSON.stringify({ cniVersion: odd, agentSocket: '/nowhere' }) })
+    t.true(errorOf(version.stdout).details.startsWith(`config is "${odd}", plugin supports ["0.1.0",`))
+    const echoed = await runPlugin(plugin, {
+      input: JSON.stringify({ cniVersion: odd }),
+      env: { CNI_COMMAND: 'VERSION' },
+    })
+    t.is(JSON.parse(echoed.stdout.toString()).cniVersion, odd)
+    const socket = await runPlugin(plugin, { input: JSON.stringify({ agentSocket: [odd] }) })
+    t.is(errorOf(socket.stdout).msg, `invalid value of agentSocket: ${JSON.stringify([odd])}`)
+  }
+})

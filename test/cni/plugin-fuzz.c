@@ -1,0 +1,246 @@
+/*
+ * Runs the plugin's own code under random requests and answers, with a kernel that gives short reads and writes, signals,
+ * errors and silence. Compiled with -fsanitize=address,undefined by plugin-fuzz.ts. What was not read is poisoned, so
+ * that a look beyond the end of the input is found too.
+ *
+ *   plugin-fuzz SECONDS SEED     prints the number of cases; a case that fails prints its seed and ends with 1
+ *   plugin-fuzz 0 SEED           runs the one case of that seed
+ */
+#define _GNU_SOURCE
+#define PLUGIN_HARNESS
+#define MOST_INPUT 700
+#define ROOM 1600
+#define MOST_DEPTH 12
+#include "../../cni/plugin.c"
+#include <sanitizer/asan_interface.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { AGENT = 9, MOST = 1 << 20 };
+
+static unsigned long seed, state;
+static u8 input[2000], reply[4000], out[MOST], request_bytes[MOST];
+static size input_length, input_read, reply_length, reply_read, out_length, request_length;
+static int calm, write_failed;
+static long clock_ms, calls;
+
+static unsigned random_below(unsigned limit)
+{
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return (unsigned)(state >> 20) % limit;
+}
+
+static void check(int holds, const char *promise)
+{
+  if (holds) return;
+  printf("seed %lu: not true that %s\n", seed, promise);
+  fflush(stdout);
+  abort();
+}
+
+static long give(u8 *to, size most, const u8 *from, size length, size *used)
+{
+  size count = length - *used;
+  if (count > most) count = most;
+  if (count > 1 && !calm) count = 1 + random_below((unsigned)count);
+  if (count == 0) return 0;
+  __asan_unpoison_memory_region(to, count);
+  memcpy(to, from + *used, count);
+  *used += count;
+  return (long)count;
+}
+
+static long trouble(void)
+{
+  if (calm) return 0;
+  if (random_below(6) == 0) return -EINTR;
+  if (random_below(6) == 0) return -EAGAIN;
+  return random_below(400) == 0 ? -EIO : 0;
+}
+
+long system_call(long number, long a, long b, long c, long d, long e)
+{
+  long failed = trouble();
+  (void)d;
+  (void)e;
+  check(++calls < 200000, "the program ends");
+  switch (number) {
+  case SYS_read:
+    check((u8 *)b >= room && (u8 *)b + c <= room + ROOM && c > 0, "it reads into its room");
+    if (failed != 0) return failed;
+    check(a == 0 || a == AGENT, "it reads from standard input and from the agent");
+    return a == 0 ? give((u8 *)b, (size)c, input, input_length, &input_read)
+                  : give((u8 *)b, (size)c, reply, reply_length, &reply_read);
+  case SYS_write: {
+    size count = calm ? (size)c : 1 + random_below((unsigned)c);
+    check(a == 1 || a == 2 || a == AGENT, "it writes to its own descriptors");
+    if (failed == 0 && !calm && random_below(200) == 0) failed = -EPIPE;
+    if (failed != 0 && failed != -EINTR && failed != -EAGAIN && a != 2) write_failed |= a == 1 ? 1 : 2;
+    if (failed != 0) return failed;
+    if (a == 1) {
+      memcpy(out + out_length, (void *)b, count);
+      out_length += count;
+    } else if (a == AGENT) {
+      memcpy(request_bytes + request_length, (void *)b, count);
+      request_length += count;
+    }
+    return (long)count;
+  }
+  case SYS_ppoll: {
+    Time *time = (Time *)c;
+    check(b == 1, "it waits for one descriptor");
+    if (time != 0 && (*(int *)a < 0 || (!calm && random_below(100) == 0))) {
+      clock_ms += time->seconds * 1000 + time->nanoseconds / 1000000 + 1;
+      return 0;
+    }
+    return failed == -EINTR ? -EINTR : 1;
+  }
+  case SYS_clock_gettime:
+    ((Time *)b)->seconds = ++clock_ms / 1000;
+    ((Time *)b)->nanoseconds = clock_ms % 1000 * 1000000;
+    return 0;
+  case SYS_socket: return !calm && random_below(50) == 0 ? -EMFILE : (long)random_below(3);
+  case SYS_fcntl: return !calm && random_below(50) == 0 ? -EMFILE : AGENT;
+  case SYS_close: check(a < 3, "it closes low numbers only"); return 0;
+  case SYS_connect:
+    check(c == 110, "the address has the length of sockaddr_un");
+    if (failed == -EIO) return -ENOENT;
+    return failed;
+  default: check(0, "it makes no other call"); return 0;
+  }
+}
+
+/* The bytes that matter to the code under test. */
+static const char *const tokens[] = {
+  "{", "}", "[", "]", ":", ",", "\"", "\\", "\\u", "\\ud83d", "\\ude00", "\\u0000", "\\n", "0", "-", "1e", ".5", "true", "null",
+  " ", "\t", "\x01", "\x1f", "\x7f", "\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98\x80", "\xed\xa0\x80", "\xe2\x84\xaa", "\r\n", "\r\n\r\n", "HTTP/1.1 200 ",
+  "HTTP/1.0 500 x", "\"exitCode\":", "\"stdout\":\"", "\"cniVersion\":", "\"agentSocket\":\"/", "\"AGENTSOCKET\":", "[[[[[[[[[[[[[", "]]]]]]]]]]]]]",
+  "                                                            ", "1.1.0", "0.3.1",
+};
+static const char *const inputs[] = {
+  "{\"cniVersion\":\"1.1.0\",\"name\":\"net\",\"agentSocket\":\"/run/x\"}",
+  "{\"cniversion\" : \"0.4.0\", \"x\": [1,-2.5e+3,{\"a\":\"\\u00e9\\\"\"},null], \"AgentSocket\":\"\\/run\\u002fx\"}\n",
+  "{}", "", "[1]", "{\"agentSocket\":{\"a\":[]}, \"cniVersion\":7}",
+};
+static const char *const replies[] = {
+  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n  {\"exitCode\":0,\"stdout\":\"{\\\"cniVersion\\\":\\\"1.1.0\\\"}\"}",
+  "HTTP/1.0 200 OK\r\n\r\n{\"stdout\":\"\\ud83d\\ude00\\ud83d\xc3\xa9\\n\",\"exitCode\":1,\"x\":[{}]}\n",
+  "HTTP/1.1 413 Payload Too Large\r\n\r\n", "",
+};
+static const char *const variables[] = {
+  "CNI_COMMAND=ADD", "CNI_COMMAND=DEL", "CNI_COMMAND=VERSION", "CNI_COMMAND=STATUS", "CNI_COMMAND=GC", "CNI_COMMAND=CHECK", "CNI_COMMAND=\xff\"\\",
+  "CNI_CONTAINERID=c", "CNI_NETNS=/x", "CNI_IFNAME=eth0", "CNI_PATH=", "CNI_PATH=/bin", "CNI_", "CNI_=", "=", "", "CNI_ARGS=a=b;\"\x1f", "HOME=/root",
+};
+#define COUNT(array) (unsigned)(sizeof array / sizeof array[0])
+
+/* A text of the list with random changes; returns its length. */
+static size mutated(u8 *to, size most, const char *const *list, unsigned count)
+{
+  const char *base = list[random_below(count)];
+  size length = strlen(base);
+  unsigned changes = random_below(3) == 0 ? 0 : random_below(6);
+  memcpy(to, base, length);
+  while (changes-- > 0) {
+    size at = random_below((unsigned)length + 1);
+    const char *token = tokens[random_below(COUNT(tokens))];
+    size added = strlen(token), removed = random_below(4);
+    switch (random_below(5)) {
+    case 0: /* another byte */
+      if (at < length) to[at] = (u8)random_below(256);
+      continue;
+    case 1: /* cut off */ length = at; continue;
+    case 2: /* a part twice */
+      removed = 0;
+      added = random_below(400);
+      if (added > length - at) added = length - at;
+      token = (const char *)to + at;
+      break;
+    default: break;
+    }
+    if (removed > length - at) removed = length - at;
+    if (length + added > most) continue;
+    memmove(to + at + added, to + at + removed, length - at - removed);
+    if (token != (const char *)to + at) memcpy(to + at, token, added);
+    length += added - removed;
+  }
+  return length;
+}
+
+static Slice slice_of(const u8 *at, size length)
+{
+  Slice slice;
+  slice.at = at;
+  slice.end = at + length;
+  return slice;
+}
+
+static void check_text(Slice s, const char *promise)
+{
+  while (s.at < s.end) {
+    int length = utf8_length(s);
+    check(length > 0 && (*s.at >= 0x20 || (*s.at == '\n' && s.at + 1 == s.end)), promise);
+    s.at += length;
+  }
+}
+
+static void one_case(void)
+{
+  char *environment[13];
+  unsigned i, count = random_below(13);
+  int exit_code;
+  state = seed * 0x9e3779b97f4a7c15ul + 1;
+  for (i = 0; i < 10; i++) random_below(2);
+  calm = random_below(4) == 0;
+  input_length = mutated(input, sizeof input, inputs, COUNT(inputs));
+  reply_length = mutated(reply, sizeof reply, replies, COUNT(replies));
+  for (i = 0; i < count; i++) {
+    environment[i] = strdup(variables[random_below(COUNT(variables))]); /* a look beyond the end of a copy is found */
+  }
+  environment[count] = 0;
+  input_read = reply_read = out_length = request_length = 0;
+  write_failed = 0;
+  calls = 0;
+  clock_ms = 1000;
+  __asan_poison_memory_region(room, ROOM);
+  exit_code = run(environment);
+  check(exit_code >= 0 && exit_code <= 255, "the exit code is one");
+  if (write_failed == 0 && out_length > 0 && reply_read == 0) {
+    Slice said = parse_json(slice_of(out, out_length));
+    check(out[out_length - 1] == '\n' && said.at != 0, "what it says itself is one line of JSON");
+    check_text(slice_of(out, out_length), "what it says itself is UTF-8");
+    check(is_string(field(said, "cniVersion")), "it has a version");
+    check(exit_code == (field(said, "supportedVersions").at == 0), "the exit code tells an error");
+    check(exit_code == 0 || is_string(field(said, "details")), "an error has details");
+    check(memmem(out, out_length, "error 4", 7) == 0, "a signal is no error");
+  }
+  if (request_length > 0 && (write_failed & 2) == 0 && reply_read > 0) {
+    const u8 *body = body_of(slice_of(request_bytes, request_length));
+    size length = 0;
+    const u8 *p;
+    check(body != 0, "the request has a head");
+    for (p = body - 5; is_digit(*p); p--) continue;
+    while (is_digit(*++p)) length = length * 10 + (*p - '0');
+    check(length == request_length - (size)(body - request_bytes), "Content-Length is the length of the body");
+    check(parse_json(slice_of(body, length)).at != 0, "the request is JSON");
+    check_text(slice_of(body, length), "the request is UTF-8");
+  }
+  for (i = 0; i < count; i++) free(environment[i]);
+}
+
+int main(int argc, char **argv)
+{
+  long seconds = argc > 1 ? atol(argv[1]) : 3;
+  unsigned long first = argc > 2 ? strtoul(argv[2], 0, 10) : 1;
+  time_t end = time(0) + seconds;
+  seed = first;
+  do {
+    int i;
+    for (i = 0; i < (seconds > 0 ? 256 : 1); i++, seed++) one_case();
+  } while (time(0) < end);
+  printf("%lu cases\n", seed - first);
+  return 0;
+}
