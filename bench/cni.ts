@@ -1,7 +1,8 @@
 // ADD and DEL as a runtime sees them, from the start of the plugin to its end, beside Debian's ptp with host-local in
-// the same run: 100 one at a time, and 100 with ten at once. Needs root and nsenter; all traffic and state stay in
-// namespaces and a folder of its own. Ours writes a journal with fsync; host-local writes plain files.
-import { type ChildProcess, spawn } from 'node:child_process'
+// the same run: 100 one at a time, and 100 with ten at once. And VERSION, which the plugin answers alone: the time that a
+// process of it takes. Needs root and nsenter; all traffic and state stay in namespaces and a folder of its own. Ours
+// writes a journal with fsync; host-local writes plain files.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -50,6 +51,19 @@ export async function benchCni(): Promise<Row[]> {
     const theirs = { path: PTP, cniPath: '/usr/lib/cni', conf: { ...common, type: 'ptp', ipMasq: false, ipam } }
     const peer = existsSync(PTP) ? theirs : undefined
     const rows: Row[] = []
+    const alone = startMs(ours.path)
+    for (const [name, path] of [
+      ['true', systemProgram('true')],
+      ['ptp', PTP],
+    ] as const)
+      if (existsSync(path))
+        rows.push({
+          name: 'CNI VERSION, one process',
+          value: alone,
+          unit: 'ms',
+          peer: name,
+          peerValue: startMs(path),
+        })
     for (const atOnce of [1, 10]) {
       const mine = await phase(ours, node, pods, atOnce)
       const other = peer && (await phase(peer, node, pods, atOnce))
@@ -81,6 +95,15 @@ async function startAgent(node: string, folder: string): Promise<ChildProcess> {
   await Promise.race([ready, ended])
   ended.catch(() => {}) // its end is wanted from here on
   return agent
+}
+
+/** Milliseconds of one process from its start to its end, the mean of many that a shell starts one after the other. */
+function startMs(program: string): number {
+  const count = 300
+  const script = `i=0; while [ $i -lt ${count} ]; do "${program}" </dev/null >/dev/null; i=$((i+1)); done`
+  const before = performance.now()
+  execFileSync(systemProgram('sh'), ['-c', script], { env: { CNI_COMMAND: 'VERSION' } })
+  return (performance.now() - before) / count
 }
 
 async function phase(plugin: Plugin, node: string, pods: readonly string[], atOnce: number): Promise<Phase> {
