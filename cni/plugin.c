@@ -792,6 +792,7 @@ static int read_answer(int fd, u8 *at, Answer *answer, Slice *all)
       if (!wait_for(fd, POLLIN, silent_ms)) return failed(answer, "not a word within 10 s", 0);
       continue;
     }
+    if (got == -ECONNRESET && all->end > at) return 0; /* it ended without reading the whole request */
     if (got < 0) return failed(answer, "read ", (int)-got);
     silent_ms = now_ms() + SILENCE_MS;
     if (body == 0) { /* the end of the head may have come in two pieces */

@@ -51,6 +51,12 @@ for group in "$@"; do
     present "${pair%%:*}" || case " $missing " in *" ${pair#*:} "*) ;; *) missing="$missing ${pair#*:}" ;; esac
   done
   set +f
+  # cni/plugin.c is compiled by a C compiler that is here; tcc is the smallest one, and has no assembler for arm64
+  case $group:$(uname -m) in
+    vm:*) ;;
+    *:x86_64) present gcc || present clang || present cc || present tcc || missing="$missing tcc" ;;
+    *) present gcc || present clang || present cc || missing="$missing gcc" ;;
+  esac
 done
 [ -n "$missing" ] || exit 0
 

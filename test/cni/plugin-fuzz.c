@@ -59,7 +59,7 @@ static long trouble(void)
   if (calm) return 0;
   if (random_below(6) == 0) return -EINTR;
   if (random_below(6) == 0) return -EAGAIN;
-  return random_below(400) == 0 ? -EIO : 0;
+  return random_below(400) != 0 ? 0 : random_below(2) == 0 ? -EIO : -ECONNRESET;
 }
 
 long system_call(long number, long a, long b, long c, long d, long e)
@@ -108,7 +108,7 @@ long system_call(long number, long a, long b, long c, long d, long e)
   case SYS_close: check(a < 3, "it closes low numbers only"); return 0;
   case SYS_connect:
     check(c == 110, "the address has the length of sockaddr_un");
-    if (failed == -EIO) return -ENOENT;
+    if (failed == -EIO || failed == -ECONNRESET) return -ENOENT;
     return failed;
   default: check(0, "it makes no other call"); return 0;
   }

@@ -2,7 +2,7 @@
 // package.json names and nothing else. Needs no network.
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -132,10 +132,28 @@ withPackage('margayctl of the package knows its version, and the CNI plugin that
   const version = await program('margayctl', 'version', '-o', 'json')
   t.is(JSON.parse(version.stdout).client, manifest.version)
   const { stdout } = await program('margay-install-cni', '--bin-dir', join(user, 'bin'))
+  const machine = process.arch === 'x64' ? 'amd64' : process.arch
+  t.deepEqual(readFileSync(stdout.trim()), readFileSync(join(folder, `dist/cni/margay-${machine}`)))
   const plugin = run(stdout.trim(), [], { env: { CNI_COMMAND: 'VERSION' } })
   plugin.child.stdin?.end()
   t.true(JSON.parse((await plugin).stdout).supportedVersions.includes('1.1.0'))
 })
+
+withPackage(
+  'without a program of the plugin for this machine, the package makes it from its plugin.c',
+  async (t, it) => {
+    const { folder, manifest, user } = it
+    const copy = join(user, 'node_modules/copy')
+    cpSync(folder, copy, { recursive: true })
+    const programs = readdirSync(join(copy, 'dist/cni')).filter(name => /^margay-(amd64|arm64)$/.test(name))
+    t.true(programs.length > 0)
+    for (const name of programs) rmSync(join(copy, 'dist/cni', name))
+    const args = [join(copy, manifest.bin['margay-install-cni']!), '--bin-dir', join(user, 'made')]
+    const { stdout } = await run(process.execPath, args)
+    const packed = join(folder, 'dist/cni', `margay-${process.arch === 'x64' ? 'amd64' : process.arch}`)
+    t.deepEqual(readFileSync(stdout.trim()), readFileSync(packed))
+  },
+)
 
 withPackage('margay-api of the package reads YAML, which a thread with a program of its own does', async (t, it) => {
   const { folder, manifest, user } = it
