@@ -76,3 +76,8 @@ export async function anAgent(
 export function httpAnswer(exitCode: number, stdout: string): string {
   return `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nConnection: close\r\n\r\n${JSON.stringify({ exitCode, stdout })}`
 }
+
+/** The error that the plugin printed. */
+export function errorOf(stdout: Buffer): { code: number; msg: string; details: string } {
+  return JSON.parse(stdout.toString('utf8'))
+}
