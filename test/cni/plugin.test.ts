@@ -61,7 +61,7 @@ test('with the agent away, faults of environment and version have the codes and 
     ...[{}, { CNI_CONTAINERID: undefined }, { CNI_NETNS: '' }, { CNI_IFNAME: undefined }, { CNI_PATH: undefined }].map(
       env => ({ env: { CNI_COMMAND, ...env }, conf: {} }),
     ),
-    ...['0.3.1', '0.4.0', '9.9.9'].map(cniVersion => ({ env: { CNI_COMMAND }, conf: { cniVersion } })),
+    ...['0.3.1', '0.4.0', '9.9.9', '', null, 7].map(cniVersion => ({ env: { CNI_COMMAND }, conf: { cniVersion } })),
   ])
   await Promise.all(
     cases.map(async ({ env, conf }) => {
