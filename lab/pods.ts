@@ -14,13 +14,28 @@ export type CniVerb = 'ADD' | 'DEL' | 'CHECK'
 /** The plugin answered with an error; the message holds its code, msg and details. */
 export class PluginRefused extends Error {
   override readonly name = 'PluginRefused'
+  readonly code?: number
+
+  constructor(message: string, code?: number) {
+    super(message)
+    this.code = code
+  }
 }
+
+/** Code 11 asks a runtime to call again: on a machine that is emulated and busy, an agent may say nothing for ten seconds. */
+const TRY_LATER = 11
+const MOST_CALLS = 3
 
 type PluginOutput = { ips?: { address: string }[]; code?: number; msg?: string; details?: string }
 
 /** Adds the pod's `eth0`. Resolves with its address without the length. */
 export async function addPod(node: NodePlan, pod: PodPlan, dirs: CniDirs, limitMs: number): Promise<string> {
-  const answer = await runPlugin('ADD', node, pod, dirs, limitMs)
+  let answer: PluginOutput | undefined
+  for (let call = 1; answer === undefined; call++)
+    answer = await runPlugin('ADD', node, pod, dirs, limitMs).catch((error: unknown) => {
+      if (call < MOST_CALLS && error instanceof PluginRefused && error.code === TRY_LATER) return undefined
+      throw error
+    })
   const address = answer.ips?.[0]?.address
   if (address === undefined) throw new PluginRefused(`ADD ${pod.name}: the result holds no address`)
   return address.replace(/\/\d+$/, '')
@@ -59,7 +74,7 @@ async function runPlugin(
   if (run.code === 0) return answer ?? {}
   const said = answer?.msg === undefined ? run.stderr.trim() || run.stdout.trim() : ''
   const words = said || `code ${answer?.code}: ${answer?.msg} (${answer?.details ?? 'no details'})`
-  throw new PluginRefused(`${verb} ${pod.name}: the plugin ended with ${run.code}: ${words}`)
+  throw new PluginRefused(`${verb} ${pod.name}: the plugin ended with ${run.code}: ${words}`, answer?.code)
 }
 
 function parseAnswer(stdout: string): PluginOutput | undefined {
