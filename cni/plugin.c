@@ -8,6 +8,7 @@
  * Over the socket it speaks HTTP/1.0: the answer ends with the connection. Before the answer the agent writes a space
  * every two seconds. Hazards: a closed descriptor 0, 1 or 2 (the socket must not get its number), signals, short reads
  * and writes, non-blocking pipes, bytes that are no UTF-8, the text of the configuration, which may hold credentials.
+ * Over 400 lines: the program is one file, so that one command builds it on any host.
  * test/cni/plugin-fuzz.c includes this file with PLUGIN_HARNESS, and is the kernel for it.
  */
 
