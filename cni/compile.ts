@@ -64,11 +64,17 @@ export function pluginProgram(): Buffer {
 /** The path of a compiler for `machine`. Throws `CompilerMissing`. */
 export function compilerFor(machine: Machine): string {
   const names = [...(machine === thisMachine() ? NATIVE[machine] : []), ...CROSS[machine]]
-  const compiler = names.map(findSystemProgram).find(path => path !== undefined)
+  const compiler = names.map(findSystemProgram).find(path => path !== undefined) ?? unpackedTcc(machine)
   if (compiler !== undefined) return compiler
   throw new CompilerMissing(
     `the CNI plugin for ${machine} is made from cni/plugin.c, and no C compiler is here: install one of ${names.join(', ')}`,
   )
+}
+
+/** The compiler that lab/setup.sh unpacks for a plain user of a machine without one. */
+function unpackedTcc(machine: Machine): string | undefined {
+  const path = fileURLToPath(packageFile('.cache/tcc/usr/bin/tcc'))
+  return !isBuilt && machine === 'amd64' && thisMachine() === machine && existsSync(path) ? path : undefined
 }
 
 /** Makes the program at the path `output`. Throws what the compiler says. */
