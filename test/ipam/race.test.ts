@@ -49,7 +49,8 @@ async function run(seed: number): Promise<void> {
         again = started
       })
       // it ends when what it waits for has come or failed
-      while (again === undefined) {
+      for (let turns = 0; again === undefined; turns++) {
+        if (turns > 100_000) throw new Error(`seed ${seed}, step ${step}: the allocator of ${node.name} does not close`)
         worlds[i]!.network.tick()
         await breathe()
       }
