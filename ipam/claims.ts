@@ -11,6 +11,7 @@ import {
   isStoreError,
   NotFound,
   type Store,
+  Unreachable,
   type Watch,
   type WatchEvent,
   type WatchHandlers,
@@ -91,6 +92,7 @@ export class Claims {
     this.#queue.start()
   }
 
+  /** Nothing is written any more when this resolves, whoever still asks for it. */
   async close(): Promise<void> {
     this.#closed = true
     this.#watch?.close()
@@ -144,6 +146,8 @@ export class Claims {
   claim(cidr: string, confirm: () => Promise<boolean>): Promise<ClaimOutcome> {
     return this.#mutex.run(cidr, async () => {
       const { store, ledger, clock } = this.#deps
+      // a claim may have waited for a list meanwhile, and the next agent of this node may write the journal already
+      if (this.#closed) throw new Unreachable('the agent is stopping')
       if (ledger.get(cidr) !== undefined) return 'claimed'
       const block = emptyBlock(cidr, BigInt(Math.trunc(clock.wallMs())) * 1_000_000n)
       try {
@@ -175,7 +179,7 @@ export class Claims {
       const { store, ledger } = this.#deps
       const owned = ledger.get(cidr)
       const base = this.#base.get(cidr)
-      if (owned === undefined || base === undefined || !isEmpty(owned.block)) return
+      if (this.#closed || owned === undefined || base === undefined || !isEmpty(owned.block)) return
       ledger.forget(cidr)
       this.#base.delete(cidr)
       const { uid, resourceVersion } = base.metadata

@@ -3,7 +3,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { createFakeStore } from '../../datastore/fake.ts'
-import { affinityOf, blockFaults, isPublished, sequenceOf } from '../../ipam/block.ts'
+import { affinityOf, blockFaults, isPublished } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
 import { overlaps } from '../../lib/ip.ts'
 import { flakyStore, randomFrom } from './flaky-store.ts'
@@ -74,9 +74,7 @@ async function run(seed: number): Promise<void> {
     const own = allocator.blocks().map(({ cidr }) => cidr)
     for (const { block } of journal) {
       const object = published.find(({ spec }) => spec.cidr === block.cidr)
-      // a block that was given back and is claimed again in the same millisecond begins with the number that it began with
-      const isBehind = object === undefined || sequenceOf(object) < block.sequence
-      if (isBehind || !isPublished({ ...block, sequence: sequenceOf(object) }, object, written))
+      if (object === undefined || !isPublished(block, object, written))
         throw new Error(`${name}: journal and store differ in ${block.cidr}`)
     }
     if (published.length !== journal.length || own.length !== journal.length)
@@ -90,7 +88,8 @@ test('two nodes never own one block, and no address is given twice, over a netwo
     fc.asyncProperty(fc.noShrink(fc.integer({ min: 0, max: 0xffffffff })), async seed => {
       await run(seed)
     }),
-    { numRuns: Number(process.env['MARGAY_RUNS'] ?? 100) },
+    // a run in which a closed allocator went on with a claim
+    { numRuns: Number(process.env['MARGAY_RUNS'] ?? 100), examples: [[3039558173]] },
   )
   t.pass()
 })
