@@ -10,7 +10,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Family } from '../lib/ip.ts'
 
 export type DefaultRoutesDeps = {
-  kernel: Pick<Kernel, 'routes' | 'links' | 'monitor'>
+  kernel: Pick<Kernel, 'routes' | 'link' | 'monitor'>
   clock: Clock
   report: (conditions: readonly Condition[]) => void
   /** A default route came, or another one. */
@@ -109,7 +109,7 @@ export class DefaultRoutes {
     const routes = (await kernel.routes({ family, table: ROUTE_TABLE.main })).filter(isDefault)
     const [best] = routes.sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))
     if (best === undefined) return undefined
-    const device = (await kernel.links()).find(({ index }) => index === best.ifindex)?.name ?? ''
+    const device = (best.ifindex === undefined ? undefined : await kernel.link(best.ifindex))?.name ?? ''
     const via = best.gateway === undefined ? '' : ` via ${best.gateway}`
     const metric = best.metric === undefined ? '' : ` metric ${best.metric}`
     const text = `default${via}${device === '' ? '' : ` dev ${device}`}${metric}`

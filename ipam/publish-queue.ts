@@ -49,8 +49,9 @@ export class PublishQueue {
     this.#schedule(0)
   }
 
-  /** The server may be back: the next pass comes at once. */
+  /** The server may be back: the next pass comes at once, and soon after a pass under way that began too early. */
   hurry(): void {
+    this.#backoff.reset()
     this.#schedule(0)
   }
 

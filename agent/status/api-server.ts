@@ -5,6 +5,11 @@ import { Refused } from '../../datastore/port.ts'
 
 type Why = { reason: string; remedy: string }
 
+const NO_DESCRIPTOR: Why = {
+  reason: 'NoDescriptor',
+  remedy: 'the agent, or the machine, has no file descriptor left: look at the condition DescriptorsLeft',
+}
+
 /** By the code of the error of Node. */
 const BY_CODE: Readonly<Record<string, Why>> = {
   ECONNREFUSED: {
@@ -37,13 +42,11 @@ const BY_CODE: Readonly<Record<string, Why>> = {
       'packets get lost: look at ConnectionsTracked, at the route there (ip route get ADDRESS) and at firewalls between',
   },
   ENOTFOUND: { reason: 'NameUnknown', remedy: 'correct the server name in the kubeconfig, or add it to DNS' },
+  EMFILE: NO_DESCRIPTOR,
+  ENFILE: NO_DESCRIPTOR,
   EAI_AGAIN: { reason: 'NoNameServer', remedy: 'no name server answers: look at /etc/resolv.conf and the route there' },
 }
 
-const NO_DESCRIPTOR: Why = {
-  reason: 'NoDescriptor',
-  remedy: 'the agent, or the machine, has no file descriptor left: look at the condition DescriptorsLeft',
-}
 const NO_ANSWER: Why = BY_CODE['ETIMEDOUT']!
 const UNTRUSTED: Why = {
   reason: 'NotTrusted',
@@ -64,7 +67,7 @@ function why(cause: Error | undefined): Why {
   if (cause instanceof Refused) return refused(cause)
   for (let error: unknown = cause; error instanceof Error; error = error.cause) {
     const code = String(Reflect.get(error, 'code') ?? '')
-    const known = code === 'EMFILE' || code === 'ENFILE' ? NO_DESCRIPTOR : BY_CODE[code]
+    const known = BY_CODE[code]
     if (known !== undefined) return known
     if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(code)) return UNTRUSTED
     if (error.name === 'AbortError' || error.name === 'TimeoutError') return NO_ANSWER

@@ -106,7 +106,7 @@ test('a look that the kernel refuses is taken again by itself, so that a lost ro
     return kernel.routes(filter)
   }
   const followed = new DefaultRoutes({
-    kernel: { routes, links: () => kernel.links(), monitor: listen => kernel.monitor(listen) },
+    kernel: { routes, link: of => kernel.link(of), monitor: listen => kernel.monitor(listen) },
     ...{ clock, report: conditions => (told = conditions), came: () => undefined },
   })
   t.teardown(() => followed.close())

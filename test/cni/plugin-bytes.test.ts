@@ -115,7 +115,7 @@ test('what JSON.parse takes as an object is taken as a configuration, and nothin
     try {
       const value: unknown = JSON.parse(input)
       isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
-    } catch {}
+    } catch {} // no JSON is no object either
     const { stdout } = await runPlugin(plugin, { input, env: { CNI_COMMAND: 'NONE' } })
     t.is(errorOf(stdout).code, isObject ? 4 : 6, JSON.stringify(input))
   })
