@@ -22,18 +22,22 @@ export class PluginRefused extends Error {
   }
 }
 
-/** Code 11 asks a runtime to call again: on a machine that is emulated and busy, an agent may say nothing for ten seconds. */
+/** The plugin's code that asks a runtime to call again. */
 const TRY_LATER = 11
-const MOST_CALLS = 3
 
 type PluginOutput = { ips?: { address: string }[]; code?: number; msg?: string; details?: string }
 
-/** Adds the pod's `eth0`. Resolves with its address without the length. */
-export async function addPod(node: NodePlan, pod: PodPlan, dirs: CniDirs, limitMs: number): Promise<string> {
+/** Adds the pod's `eth0`, with up to `calls` of the plugin. Resolves with its address without the length. */
+export async function addPod(
+  node: NodePlan,
+  pod: PodPlan,
+  dirs: CniDirs,
+  { limitMs, calls }: { limitMs: number; calls: number },
+): Promise<string> {
   let answer: PluginOutput | undefined
   for (let call = 1; answer === undefined; call++)
     answer = await runPlugin('ADD', node, pod, dirs, limitMs).catch((error: unknown) => {
-      if (call < MOST_CALLS && error instanceof PluginRefused && error.code === TRY_LATER) return undefined
+      if (call < calls && error instanceof PluginRefused && error.code === TRY_LATER) return undefined
       throw error
     })
   const address = answer.ips?.[0]?.address
