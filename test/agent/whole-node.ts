@@ -52,8 +52,8 @@ export type WholeNode = {
   /** Moves the data directory away, with what is in it, and makes a copy of it in its place. */
   moveData(to: string): void
   pod(index: number): string
-  /** Kills the agents that a failed test left. */
-  killAgents(): void
+  /** Kills the agents and takes away the pods' interfaces and the journal that a failed test left. */
+  reset(): Promise<void>
   close(): Promise<void>
 }
 
@@ -75,7 +75,7 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
   const dataDir = join(dir, 'data')
   mkdirSync(dataDir, { mode: 0o700 })
   const running: ChildProcess[] = []
-  const agents: ChildProcess[] = []
+  const agents: { child: ChildProcess; ended: Promise<unknown> }[] = []
   const started = (child: ChildProcess): ChildProcess => {
     running.push(child)
     return child
@@ -123,15 +123,22 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
         { stdio: ['ignore', log, log] },
       )
       closeSync(log)
-      agents.push(started(child))
+      started(child)
       const ended = once(child, 'exit')
+      agents.push({ child, ended })
       return {
         ...{ child, pid: child.pid!, ended, socket: join(dir, as, 'agent.sock') },
         log: () => readFileSync(logFile, 'utf8'),
       }
     },
-    killAgents: () => {
-      for (const agent of agents.splice(0)) agent.kill('SIGKILL')
+    reset: async () => {
+      for (const { child, ended } of agents.splice(0)) {
+        child.kill('SIGKILL')
+        await ended
+      }
+      for (const link of await kernel.links()) if (link.name.startsWith('cali')) await kernel.deleteLink(link.name)
+      rmSync(dataDir, { recursive: true, force: true })
+      mkdirSync(dataDir, { mode: 0o700 })
     },
     close: async () => {
       writer.close()
