@@ -4,6 +4,7 @@ import { sameJson } from '../api/json.ts'
 import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
 import { isObject, mergePatch } from '../api/merge-patch.ts'
+import { strategicMerge } from '../api/strategic-merge.ts'
 import { transitionProblems } from '../api/transitions.ts'
 import { validate } from '../api/validate.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -16,7 +17,6 @@ import type { Selection } from './selection.ts'
 import { ApiError, alreadyExists, conflict, expired, invalid, MODIFIED, notFound } from './status.ts'
 import type { Storage, StorageWriter } from './storage.ts'
 import { Stored } from './stored.ts'
-import { strategicMerge } from './strategic-merge.ts'
 
 export type Target = { kind: Kind; namespace?: string; name?: string; subresource?: 'status' }
 /** `guard` is asked of every object that would be written; `manager` owns the fields that are. */

@@ -1,8 +1,8 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { sameJson } from '../../api/json.ts'
+import { strategicMerge } from '../../api/strategic-merge.ts'
 import { JsonPatchError, jsonPatch } from '../../apiserver/json-patch.ts'
-import { strategicMerge } from '../../apiserver/strategic-merge.ts'
 
 const json = (document: unknown, patch: unknown): unknown => jsonPatch(document, patch, sameJson)
 

@@ -1,7 +1,7 @@
 // Kubernetes' strategic merge patch for the core kinds: a merge patch in which some lists merge by a key. Custom
 // resources have no such lists, and for them it is a merge patch. Source: the patchStrategy and patchMergeKey tags of
 // k8s.io/api/core/v1.
-import { isObject } from '../api/merge-patch.ts'
+import { isObject } from './merge-patch.ts'
 
 /** The key by which a list merges, by the list's field name; `''` is a list of scalars that merges as a set. */
 const MERGE_KEYS: Readonly<Record<string, string>> = {
