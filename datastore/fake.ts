@@ -6,6 +6,7 @@ import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
 import { parseFieldSelector, parseLabelSelector } from '../api/list-selectors.ts'
 import { mergePatch } from '../api/merge-patch.ts'
+import { strategicMerge } from '../api/strategic-merge.ts'
 import { formatProblems, validate } from '../api/validate.ts'
 import { pickFields } from './fields.ts'
 import {
@@ -192,14 +193,15 @@ export function createFakeStore(): FakeStore {
       kind: K,
       name: string,
       patch: unknown,
-      { namespace, subresource, applyAs }: PatchOptions = {},
+      { namespace, subresource, applyAs, strategic }: PatchOptions = {},
     ) {
       await reach()
       // who owns a field is the server's business: here an apply is a merge, or a create
       if (applyAs !== undefined && !objects.has(keyOf(kind, name, namespace)))
         return this.create(kind, patch as Resource<K>)
       const before = stored(kind, name, namespace)
-      return write(kind, mergePatch(before, copy(patch)) as AnyObject, subresource) as Resource<K>
+      const merge = strategic ? strategicMerge : mergePatch
+      return write(kind, merge(before, copy(patch)) as AnyObject, subresource) as Resource<K>
     },
     async delete(kind, name, { namespace, uid, resourceVersion } = {}) {
       await reach()

@@ -107,11 +107,11 @@ class KubeStore implements Store {
     kind: K,
     name: string,
     patch: unknown,
-    { namespace, subresource, applyAs }: PatchOptions = {},
+    { namespace, subresource, applyAs, strategic }: PatchOptions = {},
   ): Promise<Resource<K>> {
     const path = pathOf(kind, { name, namespace, subresource })
     if (applyAs === undefined) {
-      const contentType = 'application/merge-patch+json'
+      const contentType = strategic ? 'application/strategic-merge-patch+json' : 'application/merge-patch+json'
       return this.#one(kind, await this.#call({ method: 'PATCH', path, body: patch, contentType }))
     }
     const contentType = 'application/apply-patch+yaml'

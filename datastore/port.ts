@@ -90,8 +90,11 @@ export type AnyKind = { group: string; version: string; plural: string }
 /** How many objects there are, and one of them. `atLeast`: the server did not say how many more. */
 export type ObjectCount = { count: number; atLeast: boolean; name: string; namespace?: string }
 
-/** `subresource: 'status'` where only that may be written. `applyAs`: the patch is what this manager wants to own. */
-export type PatchOptions = { namespace?: string; subresource?: 'status'; applyAs?: string }
+/**
+ * `subresource: 'status'` where only that may be written. `applyAs`: the patch is what this manager wants to own.
+ * `strategic`: lists of a core kind merge by their key, so that one condition is written and those of others stay.
+ */
+export type PatchOptions = { namespace?: string; subresource?: 'status'; applyAs?: string; strategic?: true }
 
 /**
  * All methods reject with one of the four classes above. A read-modify-write keeps unknown fields and 64-bit integers
@@ -108,7 +111,7 @@ export type Store = {
   /** Compare-and-swap on `metadata.resourceVersion`; without one the write is unconditional. */
   update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
   updateStatus<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
-  /** JSON merge patch (RFC 7386), or a server-side apply, which makes an object that is not there. */
+  /** JSON merge patch (RFC 7386), strategic merge patch, or a server-side apply, which makes an object that is not there. */
   patch<K extends Kind>(kind: K, name: string, patch: unknown, options?: PatchOptions): Promise<Resource<K>>
   delete<K extends Kind>(
     kind: K,

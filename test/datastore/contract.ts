@@ -124,6 +124,16 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
     t.is(node.spec.podCIDR, undefined)
   })
 
+  promise('a strategic merge patch of a status writes one condition, and those of others stay', async (t, store) => {
+    await store.create('Node', aNode('n1'))
+    const condition = (type: string, status: string) => ({ type, status })
+    const patch = (...conditions: object[]) =>
+      store.patch('Node', 'n1', { status: { conditions } }, { subresource: 'status', strategic: true })
+    await patch(condition('Ready', 'True'), condition('NetworkUnavailable', 'True'))
+    const node = await patch(condition('NetworkUnavailable', 'False'))
+    t.deepEqual(node.status?.['conditions'], [condition('Ready', 'True'), condition('NetworkUnavailable', 'False')])
+  })
+
   promise('a merge patch sets, replaces and removes', async (t, store) => {
     await store.create('IPPool', aPool('p1', {}, { labels: { a: '1', b: '2' } }))
     const pool = await store.patch('IPPool', 'p1', {
