@@ -11,6 +11,7 @@ import { portHolder } from '../kernel/port-holder.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
+import { packageVersion } from '../lib/package-files.ts'
 import { FileInUse } from './file-lock.ts'
 import { afterStart, preferSmallHeap } from './heap.ts'
 import { ForeignJournal, readMachineId } from './journal-owner.ts'
@@ -91,7 +92,8 @@ export async function run(flags: Flags): Promise<void> {
 
 function reach(kubeconfig: string | undefined, log: Log): Store {
   try {
-    return openStore({ program: 'margay-node', kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
+    const program = `margay-node/${packageVersion()}`
+    return openStore({ program, kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
   } catch (error) {
     const { message } = error as Error
     throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })

@@ -9,7 +9,7 @@ import { type Access, type AccessOptions, accessOf } from './credentials.ts'
 import { Conflict, NotFound, Refused, Unreachable } from './port.ts'
 
 export type ConnectionOptions = AccessOptions & {
-  /** The program that asks, as the server notes it beside the fields that it writes. */
+  /** The program that asks, as `name/version`: the User-Agent, whose name the server notes beside the fields that it writes. */
   program?: string
   /** How long a server may take to begin its answer, and to finish one that is no watch. Default 30 s. */
   timeoutMs?: number

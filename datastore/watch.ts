@@ -37,6 +37,8 @@ export type WatchTiming = {
 
 const FIRST_RETRY_MS = 200
 const MAX_RETRY_MS = 10_000
+/** A stream that stood for so long was served, also when nothing came: the next one is opened at once. */
+const STANDS_MS = 10_000
 const MAX_LINE = 64 * 1024 * 1024
 
 /** Starts to list and watch, or to watch `since` a version; handlers are called later, never before this returns. */
@@ -115,9 +117,9 @@ class RunningWatch<T> implements Watch {
     }
     this.#tell({ connected: true })
     this.#stream = stream
-    const seen = await this.#follow(stream)
+    const worked = await this.#follow(stream)
     // a server that ends every stream at once must not be asked without pause
-    if (!seen) await this.#pause()
+    if (!worked) await this.#pause()
   }
 
   /** A method of its own, so that no variable of a waiting function keeps the list alive while the stream runs. */
@@ -131,12 +133,13 @@ class RunningWatch<T> implements Watch {
     return resourceVersion
   }
 
-  /** True when the stream carried anything; throws when it broke off or the server reported an error in it. */
+  /** True when the stream carried anything or stood for a while; throws when it broke off or the server reported an error in it. */
   async #follow(stream: WatchStream): Promise<boolean> {
     let seen = false
     let silent = false
     const { clock, idleMs } = this.#timing
-    let lastMs = clock.monotonicMs()
+    const startMs = clock.monotonicMs()
+    let lastMs = startMs
     let cancel: Cancel = () => {}
     // one timer for the stream: a new one for each of its events would cost as much as a tenth of the event
     const wait = (delayMs: number): void => {
@@ -167,6 +170,11 @@ class RunningWatch<T> implements Watch {
     } finally {
       cancel()
       stream.destroy()
+      // nothing happened in the cluster, and the server works
+      if (!seen && clock.monotonicMs() - startMs >= STANDS_MS) {
+        this.#backoff.reset()
+        seen = true
+      }
     }
     return seen
   }

@@ -63,6 +63,25 @@ test('a watch of a server that says something every 90 seconds stays open, and o
   server.close()
 })
 
+test('every request says which program asks and in which version', async t => {
+  const agents = new Set<string | undefined>()
+  const server = createServer((request, response) => {
+    agents.add(request.headers['user-agent'])
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.end(JSON.stringify({ kind: 'NodeList', metadata: { resourceVersion: '7', name: 'n1' }, items: [] }))
+  }).listen(0, '127.0.0.1')
+  await new Promise(resolve => server.once('listening', resolve))
+  const address = `http://127.0.0.1:${(server.address() as { port: number }).port}`
+  const store = openStore({ server: address, program: 'margay-node/1.2.3' })
+  const told = Promise.withResolvers<void>()
+  store.watch('IPPool', { event: () => {}, version: () => told.resolve() })
+  await Promise.all([told.promise, store.list('Node'), store.get('Node', 'n1'), store.patch('Node', 'n1', {})])
+  t.deepEqual([...agents], ['margay-node/1.2.3'])
+  await store.close()
+  server.closeAllConnections()
+  server.close()
+})
+
 test('a store that is closed ends the calls that a silent server does not answer, and makes no new ones', async t => {
   let asked = 0
   const server = createServer(() => void asked++).listen(0, '127.0.0.1')

@@ -222,6 +222,30 @@ test('a server that ends every stream at once is not asked in a tight loop', asy
   watch.close()
 })
 
+test('in a cluster where nothing happens no watch pauses, whether the server ends the stream or is silent', async t => {
+  const script = new Script().answers(['a'])
+  const watch = script.start()
+  await settle()
+  for (let i = 1; i <= 100; i++) {
+    const quietMs = i % 2 === 0 ? IDLE_MS : IDLE_MS / 2
+    script.clock.advance(quietMs)
+    if (quietMs < IDLE_MS) script.streams.at(-1)!.end()
+    await settle()
+    await settle()
+    t.is(script.opened.length, 1 + i, 'opened again at once')
+  }
+  // the first fault after it is not paid for with the pauses of a long one
+  script.clock.advance(IDLE_MS / 2)
+  script.streams.at(-1)!.fail()
+  await settle()
+  script.clock.advance(200)
+  await settle()
+  t.is(script.opened.length, 102)
+  t.is(script.listed, 1)
+  t.deepEqual(script.connections, ['up', 'down: reset', 'up'])
+  watch.close()
+})
+
 test('a closed watch leaves no timer behind', async t => {
   for (const answer of [['a'], new Unreachable('away')]) {
     const script = new Script().answers(answer)
