@@ -137,11 +137,13 @@ export type NftComparison = 'eq' | 'neq' | 'lt' | 'lte' | 'gt' | 'gte'
 export type NftFibFlag = 'saddr' | 'daddr' | 'mark' | 'iif' | 'oif' | 'present'
 /** `ports` says that there are some to take from. */
 type NftMasqueradeFlag = 'ports' | 'random' | 'persistent' | 'fully-random'
+/** `addresses` says that there are some to take from: the kernel tells it, and takes it. */
+type NftNatFlag = 'addresses' | NftMasqueradeFlag
 
 /**
  * One step of a rule. Registers: 0 is the verdict; 1 to 4 hold 16 octets each; 8 to 23 are the same in pieces of 4, so
  * that 9 is the second piece of 1 (NFT_REG_* of linux/netfilter/nf_tables.h). `load` is the register that is written,
- * `from` the one that is read; masq reads its ports from `minPort` and `maxPort`. `opaque` is an expression, or a form of one, that Margay knows nothing of: `octets` are
+ * `from` the one that is read; masq and nat read addresses and ports from `minPort` and its like. `opaque` is an expression, or a form of one, that Margay knows nothing of: `octets` are
  * its attributes as the kernel told them.
  */
 export type NftExpression =
@@ -155,6 +157,16 @@ export type NftExpression =
   | { type: 'immediate'; load: number; data: NftData }
   | { type: 'counter'; packets?: bigint; bytes?: bigint }
   | { type: 'masq'; flags?: readonly NftMasqueradeFlag[]; minPort?: number; maxPort?: number }
+  | {
+      type: 'nat'
+      of: 'source' | 'destination'
+      family: 'ip' | 'ip6'
+      minAddress?: number
+      maxAddress?: number
+      minPort?: number
+      maxPort?: number
+      flags?: readonly NftNatFlag[]
+    }
   | { type: 'opaque'; name: string; octets?: string }
 
 /** What names an object of the kernel. A rule is named by its handle. */

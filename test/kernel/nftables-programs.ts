@@ -157,6 +157,42 @@ export const PROGRAMS: readonly Program[] = [
       }`,
   },
   {
+    title: 'other addresses for a connection, of the family inet',
+    text: `
+      chain post {
+        type nat hook postrouting priority srcnat - 1; policy accept;
+        oifname "tunl0" fib saddr type local fib saddr . oif type != local masquerade
+        meta nfproto ipv4 meta l4proto tcp snat ip to 192.0.2.1:1024-2048 fully-random
+        ip6 saddr fd00::/64 snat ip6 to 2001:db8::1
+      }
+      chain pre {
+        type nat hook prerouting priority dstnat; policy accept;
+        tcp dport 80 dnat ip to 10.244.0.1:8080
+      }`,
+  },
+  {
+    title: 'other addresses for a connection, of the family ip',
+    family: 'ip',
+    text: `
+      chain post {
+        type nat hook postrouting priority srcnat; policy accept;
+        meta l4proto tcp masquerade to :1024-2048 fully-random
+        ip saddr 10.244.0.0/16 snat to 192.0.2.1 fully-random
+        ip saddr 10.245.0.0/16 snat to 192.0.2.1-192.0.2.9 persistent
+        udp dport 53 snat to 192.0.2.1:1024
+      }`,
+  },
+  {
+    title: 'other addresses for a connection, of the family ip6',
+    family: 'ip6',
+    text: `
+      chain post {
+        type nat hook postrouting priority srcnat; policy accept;
+        meta l4proto tcp snat to [2001:db8::1]:1024-2048
+        masquerade fully-random
+      }`,
+  },
+  {
     title: 'masquerade of the family ip',
     family: 'ip',
     text: `

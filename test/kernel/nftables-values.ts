@@ -102,6 +102,19 @@ const expression: fc.Arbitrary<NftExpression> = fc.oneof(
     },
     { requiredKeys: ['type'] },
   ),
+  fc.record(
+    {
+      type: fc.constant('nat'),
+      of: fc.constantFrom('source', 'destination'),
+      family: fc.constantFrom('ip', 'ip6'),
+      minAddress: register,
+      maxAddress: register,
+      minPort: register,
+      maxPort: register,
+      flags: fc.subarray(['addresses', 'ports', 'random', 'persistent', 'fully-random'], { minLength: 1 }),
+    },
+    { requiredKeys: ['type', 'of', 'family'] },
+  ),
   fc.record({
     type: fc.constant('opaque'),
     name: fc.constantFrom('limit', 'constructor', '__proto__'),

@@ -23,8 +23,20 @@ import {
   word,
 } from './fields.ts'
 import { headerField } from './headers.ts'
-import { CMP_OP, CT_DIRECTION, CT_KEY, FIB_F, FIB_RESULT, MASQ_F, META_KEY, PAYLOAD_BASE } from './numbers.ts'
-import { assigned, compared, counterText, fibOperand, lookedUp, masked } from './statement-text.ts'
+import {
+  CMP_OP,
+  CT_DIRECTION,
+  CT_KEY,
+  FIB_F,
+  FIB_RESULT,
+  MASQ_F,
+  META_KEY,
+  NAT_F,
+  NAT_FAMILY,
+  NAT_TYPE,
+  PAYLOAD_BASE,
+} from './numbers.ts'
+import { assigned, compared, counterText, fibOperand, lookedUp, masked, natText } from './statement-text.ts'
 import type { Operand, TextState } from './text-state.ts'
 
 /** NFTA_EXPR_DATA. */
@@ -189,12 +201,26 @@ const rows: { readonly [N in Name]: Row<N> } = {
       { flags: optional(1, bits(MASQ_F)), minPort: optional(2, u32), maxPort: optional(3, u32) },
       closed,
     ),
-    text({ flags = [], minPort, maxPort }, state) {
-      const port = (register: number) => assigned(state.operand(register), dataType('inet_service'))
-      const range = minPort === undefined ? [] : [`to :${port(minPort)}`]
-      if (maxPort !== undefined && maxPort !== minPort) range.push(`-${port(maxPort)}`)
-      const words = flags.filter(flag => flag !== 'ports')
-      state.say(['masquerade', range.join(''), words.join(',')].filter(part => part !== '').join(' '))
+    text: (ports, state) => natText(state, 'masquerade', ports),
+  },
+  nat: {
+    attributes: record(
+      {
+        of: required(1, word(NAT_TYPE)),
+        family: required(2, word(NAT_FAMILY)),
+        minAddress: optional(3, u32),
+        maxAddress: optional(4, u32),
+        minPort: optional(5, u32),
+        maxPort: optional(6, u32),
+        flags: optional(7, bits(NAT_F)),
+      },
+      closed,
+    ),
+    text({ of, family, ...range }, state) {
+      const action = of === 'source' ? 'snat' : 'dnat'
+      // a table of one family need not say which
+      const isKnown = state.known.network === family && state.isOfOneFamily
+      natText(state, isKnown ? action : `${action} ${family}`, { ...range, family })
     },
   },
 }

@@ -93,6 +93,9 @@ export const FIB_RESULT = { oif: 1, oifname: 2, type: 3 } as const
 export const FIB_F = { saddr: 0x1, daddr: 0x2, mark: 0x4, iif: 0x8, oif: 0x10, present: 0x20 } as const
 /** NF_NAT_RANGE_* that masquerading takes. */
 export const MASQ_F = { ports: 0x2, random: 0x4, persistent: 0x8, 'fully-random': 0x10 } as const
+export const NAT_F = { addresses: 0x1, ...MASQ_F } as const
+export const NAT_TYPE = { source: 0, destination: 1 } as const
+export const NAT_FAMILY = { ip: NFPROTO.ip, ip6: NFPROTO.ip6 } as const
 
 /** What nft keeps in userdata, as type u8 | length u8 | value. */
 export const UDATA = {

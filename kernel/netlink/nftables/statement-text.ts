@@ -118,6 +118,30 @@ export function lookedUp(
   else state.load(load, { text: `${what} map ${target}`, type: integerType(4, 'host'), length: 4 })
 }
 
+type NatRange = {
+  family?: 'ip' | 'ip6'
+  minAddress?: number
+  maxAddress?: number
+  minPort?: number
+  maxPort?: number
+  flags?: readonly string[]
+}
+
+/** `masquerade to :1024-2048 fully-random`, `snat to 192.0.2.1`: an action of NAT with what it takes from. */
+export function natText(state: TextState, action: string, { family = 'ip', flags = [], ...range }: NatRange): void {
+  const between = (type: string, min?: number, max?: number) => {
+    const word = (register: number) => assigned(state.operand(register), dataType(type))
+    if (min === undefined) return ''
+    return max === undefined || max === min ? word(min) : `${word(min)}-${word(max)}`
+  }
+  const addresses = between(family === 'ip' ? 'ipv4_addr' : 'ipv6_addr', range.minAddress, range.maxAddress)
+  const ports = between('inet_service', range.minPort, range.maxPort)
+  const hasBrackets = family === 'ip6' && addresses !== '' && ports !== ''
+  const to = `${hasBrackets ? `[${addresses}]` : addresses}${ports === '' ? '' : `:${ports}`}`
+  const words = flags.filter(flag => flag !== 'ports' && flag !== 'addresses')
+  state.say([action, to === '' ? '' : `to ${to}`, words.join(',')].filter(part => part !== '').join(' '))
+}
+
 /** A counter where it stands now. */
 export function counterText({ packets = 0n, bytes = 0n }: { packets?: bigint; bytes?: bigint }): string {
   return `counter packets ${packets} bytes ${bytes}`

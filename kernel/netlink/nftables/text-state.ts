@@ -27,6 +27,8 @@ const pieceOf = (register: number) => (register >= 8 ? register - 8 : 4 * (regis
 
 export class TextState {
   readonly elementsOf: SetLookup
+  /** The rule is of a table for IPv4 or for IPv6 alone. */
+  readonly isOfOneFamily: boolean
   readonly known: Partial<Record<Header, string>> = {}
   readonly #statements: (string | undefined)[] = []
   /** Statements that only say what a later one implies. */
@@ -36,6 +38,7 @@ export class TextState {
 
   constructor(family: NftFamily, elementsOf: SetLookup) {
     this.elementsOf = elementsOf
+    this.isOfOneFamily = family === 'ip' || family === 'ip6'
     if (family === 'ip' || family === 'ip6') this.known.network = family
   }
 
