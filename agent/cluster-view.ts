@@ -2,7 +2,7 @@
 import type { Kind, Resource } from '../api/kinds.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
-import type { CacheChange } from '../datastore/kind-cache.ts'
+import type { Cache, CacheChange } from '../datastore/kind-cache.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { refusedConditions } from './cluster/refused.ts'
 
@@ -19,12 +19,27 @@ export type Watched = (typeof WATCHED)[number]
 
 export class ClusterView {
   readonly #caches: Pick<Caches, 'of' | 'doubt' | 'retryNow'>
+  readonly #own: Cache<'Node'>
+  readonly #nodeName: string
+  readonly #followed: readonly Cache<Kind>[]
   readonly #cancels: Cancel[] = []
 
   /** Asks for the cache of each kind at once: what is asked for before the caches start has the last run's objects. */
-  constructor(caches: Pick<Caches, 'of' | 'doubt' | 'retryNow'>) {
+  constructor(caches: Pick<Caches, 'of' | 'ownNode' | 'doubt' | 'retryNow'>, nodeName: string) {
     this.#caches = caches
-    for (const kind of WATCHED) caches.of(kind)
+    this.#nodeName = nodeName
+    this.#own = caches.ownNode(nodeName)
+    this.#followed = [...WATCHED.map(kind => caches.of(kind)), this.#own] as unknown as Cache<Kind>[]
+  }
+
+  /** This node's Node, with fields that the Nodes of `all` and `get` lack: `status.addresses`. */
+  get ownNode(): Resource<'Node'> | undefined {
+    return this.#own.get(this.#nodeName)
+  }
+
+  /** Calls `listen` with each change of `ownNode`. */
+  onOwnNode(listen: (change: CacheChange<'Node'>) => void): void {
+    this.#cancels.push(this.#own.onChange(listen))
   }
 
   /** Calls `listen` with each change of an object of a kind. */
@@ -34,17 +49,17 @@ export class ClusterView {
 
   /** Calls `listen` when `synced`, `connected` or `refused` may have changed. */
   onState(listen: () => void): void {
-    for (const kind of WATCHED) this.#cancels.push(this.#caches.of(kind).onState(listen))
+    for (const cache of this.#followed) this.#cancels.push(cache.onState(listen))
   }
 
   /** Whether every kind was seen whole (at the server, or while it is away in the last run). */
   get synced(): boolean {
-    return WATCHED.every(kind => this.#caches.of(kind).synced)
+    return this.#followed.every(({ synced }) => synced)
   }
 
   /** Whether every watch is connected to a server right now. */
   get connected(): boolean {
-    return WATCHED.every(kind => this.#caches.of(kind).connected)
+    return this.#followed.every(({ connected }) => connected)
   }
 
   /** The API server is not believed, and why. */
@@ -63,7 +78,7 @@ export class ClusterView {
 
   /** Why the watches are not connected, as one of them was told. */
   get cause(): Error | undefined {
-    return WATCHED.map(kind => this.#caches.of(kind)).find(({ connected, cause }) => !connected && cause)?.cause
+    return this.#followed.find(({ connected, cause }) => !connected && cause)?.cause
   }
 
   /** Objects that are not valid. */

@@ -111,7 +111,7 @@ export class NodeAgent {
       ...{ database: this.#data.node, clock, log: roomLog('datastore'), self: node, acceptAfterMs },
     })
     const guarded = guardedStore(store, () => this.#unwritable())
-    this.#view = new ClusterView(this.#caches)
+    this.#view = new ClusterView(this.#caches, node)
     followNodeUid(this.#view, { node, db: data.node, log })
     this.endpoints = new EndpointStore(this.#data.node)
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})

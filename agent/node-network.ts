@@ -104,7 +104,7 @@ export class NodeNetwork {
     }
     view.onState(ask)
     for (const kind of ['IPPool', 'IPReservation', 'IPAMConfiguration'] as const) view.onChange(kind, ask)
-    view.onChange('Node', ({ key }) => key === nodeName && ask())
+    view.onOwnNode(ask)
   }
 
   /** Begins: from now on own blocks are wanted in the kernel, and announced as soon as there is a speaker. */
@@ -217,10 +217,10 @@ export class NodeNetwork {
   }
 
   async #lookForOwn(): Promise<NodeAddress | undefined> {
-    const { view, felix, nodeName } = this.#deps
+    const { view, felix } = this.#deps
     const before = this.#own.found
     const ipv6 = view.all('IPPool').some(({ spec }) => !spec.disabled && familyOf(spec.cidr) === 'ipv6')
-    const own = await this.#own.look({ node: view.get('Node', nodeName), ipv6 })
+    const own = await this.#own.look({ node: view.ownNode, ipv6 })
     if (this.#lastOwn !== undefined && !isDeepStrictEqual(own, before)) {
       this.#deps.store.dropConnections()
       view.retryNow()
@@ -253,7 +253,7 @@ export class NodeNetwork {
     const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
     const facts = { ...tunnels, vxlanTunnelMac: publishedMac }
     this.#confirm(this.#feed.rival({ address, ipv6Address: own6?.address, ...facts }))
-    this.#publisher.want({ ipv4, ipv6, ...facts, confirmed: this.#confirmed }, view.get('Node', name))
+    this.#publisher.want({ ipv4, ipv6, ...facts, confirmed: this.#confirmed }, view.ownNode)
   }
 
   /**

@@ -69,7 +69,20 @@ function parseFieldRequirements(text: string): FieldRequirement[] {
 
 /** A test by any scalar field of the object; an absent field equals the empty text. Throws ListSelectorError. */
 export function parseFieldSelector(text: string): Test<object> {
-  const requirements = parseFieldRequirements(text)
+  return fieldTest(parseFieldRequirements(text))
+}
+
+/**
+ * A test by the metadata of an object alone, such as its name: false means that `parseFieldSelector`'s test of the object
+ * is false too. `decides`: true means the same. Throws ListSelectorError.
+ */
+export function parseFieldSelectorForMetadata(text: string): { test: Test<{ metadata: object }>; decides: boolean } {
+  const all = parseFieldRequirements(text)
+  const ofMetadata = all.filter(({ path }) => path[0] === 'metadata')
+  return { test: fieldTest(ofMetadata), decides: ofMetadata.length === all.length }
+}
+
+function fieldTest(requirements: readonly FieldRequirement[]): Test<object> {
   return object => requirements.every(({ path, equal, value }) => (fieldText(object, path) === value) === equal)
 }
 

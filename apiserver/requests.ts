@@ -1,11 +1,11 @@
 // From an HTTP request to its answer: discovery and health by path, objects by verb. Every refusal is a Status.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { emitJson } from '../api/json.ts'
-import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
+import { type Kind, kinds } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import { type Accepted, acceptedOf, aggregatedVersion, tableVersion } from './accept.ts'
+import { type Accepted, acceptedOf, aggregatedVersion, formOf } from './accept.ts'
 import { authenticated } from './access.ts'
 import { authorize, guardOf, type WriteGuard } from './authorizer.ts'
 import { discover } from './discovery.ts'
@@ -21,9 +21,9 @@ import { answerReview, isReview } from './reviews.ts'
 import { NO_SUCH_VERB, type ResourceRequest, routeOf, UNKNOWN } from './routes.ts'
 import { selectionFrom } from './selection.ts'
 import { PIECE_CHARACTERS, sendPieces } from './send-pieces.ts'
+import { itemText, listHead, objectText, type Shown } from './shown.ts'
 import { ApiError, failureStatus, successStatus } from './status.ts'
 import type { Stored } from './stored.ts'
-import { type TableOptions, tableHead, tableOf, tableRow } from './tables.ts'
 import type { Asker, Turns } from './turns.ts'
 import type { WatchHub } from './watch-hub.ts'
 import type { WatchRequest } from './watch-stream.ts'
@@ -147,8 +147,7 @@ async function answerResource(exchange: Exchange, deps: RequestDeps): Promise<vo
   if (route === UNKNOWN) throw unknownPath(url.pathname)
   if (route === NO_SUCH_VERB)
     throw new ApiError('MethodNotAllowed', `the server does not allow ${request.method} on ${url.pathname}`)
-  if (!accepted.some(a => 'json' in a) && tableVersion(accepted) === undefined)
-    throw new ApiError('NotAcceptable', 'only application/json is produced here')
+  if (formOf(accepted) === undefined) throw new ApiError('NotAcceptable', 'only application/json is produced here')
   authorize(user, route)
   await perform(route, exchange, guardOf(user, route), deps)
 }
@@ -231,10 +230,7 @@ async function sendStored(
   exchange: Exchange,
   deps: RequestDeps,
 ): Promise<void> {
-  const table = tableOptions(exchange, deps.clock)
-  const { resourceVersion } = stored.metadata
-  const shown = table && emitJson(tableOf(route.kind, [stored.read()], { resourceVersion }, table))
-  const text = shown ?? stored.text
+  const text = objectText(route.kind, stored, shownTo(exchange, deps.clock))
   const { response } = exchange
   if (text.length <= PIECE_CHARACTERS) return send(response, code, text)
   const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
@@ -248,23 +244,20 @@ async function sendStored(
  */
 async function sendList(exchange: Exchange, { kind }: ResourceRequest, page: Page, deps: RequestDeps): Promise<void> {
   const { response } = exchange
-  const texts = listTexts(kind, page, tableOptions(exchange, deps.clock))
+  const texts = listTexts(kind, page, shownTo(exchange, deps.clock))
   response.writeHead(200, { 'content-type': 'application/json' })
   if (await sendPieces(texts, { ...exchange, ...deps })) response.end()
 }
 
-function* listTexts(kind: Kind, page: Page, table: TableOptions | undefined): Generator<string> {
+function* listTexts(kind: Kind, page: Page, shown: Shown): Generator<string> {
   const metadata = {
     resourceVersion: String(page.version),
     ...(page.next === undefined ? {} : { continue: page.next, remainingItemCount: page.remaining }),
   }
-  const head =
-    table === undefined
-      ? { kind: `${kind}List`, apiVersion: apiVersion(kinds[kind]), metadata }
-      : tableHead(kind, metadata, table)
-  yield `${emitJson(head).slice(0, -1)},"${table === undefined ? 'items' : 'rows'}":[`
+  const { head, items } = listHead(kind, metadata, shown)
+  yield `${emitJson(head).slice(0, -1)},"${items}":[`
   for (const [index, stored] of page.items.entries()) {
-    const item = table === undefined ? stored.text : emitJson(tableRow(kind, stored.read(), table))
+    const item = itemText(kind, stored, shown)
     yield index === 0 ? item : `,${item}`
   }
   yield ']}'
@@ -283,17 +276,18 @@ async function openWatch(route: ResourceRequest, exchange: Exchange, deps: Reque
     initialEvents: query.get('sendInitialEvents') === 'true',
     bookmarks: query.get('allowWatchBookmarks') === 'true',
     timeoutMs: seconds * 1000,
-    table: tableOptions(exchange, deps.clock),
+    shown: shownTo(exchange, deps.clock),
   }
   await deps.watches.open(request, { ...exchange, ...deps })
 }
 
-function tableOptions({ accepted, url }: Exchange, clock: Clock): TableOptions | undefined {
-  const version = tableVersion(accepted)
-  if (version === undefined) return undefined
+function shownTo({ accepted, url }: Exchange, clock: Clock): Shown {
+  const form = formOf(accepted)
+  if (form === undefined || 'whole' in form) return { as: 'object' }
+  if ('metadata' in form) return { as: 'metadata', version: form.metadata }
   const wanted = url.searchParams.get('includeObject')
   const includeObject = wanted === 'None' || wanted === 'Object' ? wanted : 'Metadata'
-  return { version, includeObject, withColumns: true, nowMs: clock.wallMs() }
+  return { as: 'table', version: form.table, includeObject, withColumns: true, nowMs: clock.wallMs() }
 }
 
 function count(query: URLSearchParams, name: string): number | undefined {

@@ -7,10 +7,10 @@ import type { AnyObject } from '../api/lifecycle.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Selection } from './selection.ts'
 import { type Sender, sendPieces } from './send-pieces.ts'
+import { metadataText, objectText, type Shown } from './shown.ts'
 import { expired, failureStatus } from './status.ts'
 import type { Storage, StoredChange } from './storage.ts'
 import type { Stored } from './stored.ts'
-import { type TableOptions, tableOf } from './tables.ts'
 
 export type WatchRequest = {
   kind: Kind
@@ -22,7 +22,7 @@ export type WatchRequest = {
   initialEvents: boolean
   bookmarks: boolean
   timeoutMs: number
-  table?: Omit<TableOptions, 'withColumns' | 'nowMs'>
+  shown: Shown
 }
 
 export type WatchLimits = { bookmarkMs: number; bufferBytes: number }
@@ -30,20 +30,22 @@ export type WatchLimits = { bookmarkMs: number; bufferBytes: number }
 type Deps = { storage: Storage; clock: Clock; limits: WatchLimits }
 type EventType = StoredChange['type'] | 'BOOKMARK' | 'ERROR'
 
-/** The lines of one change, one for each type of event, each encoded when the first watch needs it. */
+/** What watches share of one change: a line for each type of event and form, encoded when the first watch needs it. */
 export class EventLines {
-  readonly #text: string
-  readonly #lines = new Map<EventType, Buffer>()
+  readonly #stored: Stored
+  readonly #lines = new Map<string, Buffer>()
 
-  constructor({ text }: Stored) {
-    this.#text = text
+  constructor(stored: Stored) {
+    this.#stored = stored
   }
 
-  of(type: EventType): Buffer {
-    const known = this.#lines.get(type)
+  of(type: EventType, shown: Exclude<Shown, { as: 'table' }>): Buffer {
+    const form = shown.as === 'metadata' ? `${type} ${shown.version}` : type
+    const known = this.#lines.get(form)
     if (known !== undefined) return known
-    const line = Buffer.from(lineOf(type, this.#text))
-    this.#lines.set(type, line)
+    const { text, metadata } = this.#stored
+    const line = Buffer.from(lineOf(type, shown.as === 'object' ? text : metadataText(metadata, shown.version)))
+    this.#lines.set(form, line)
     return line
   }
 }
@@ -144,12 +146,11 @@ export class WatchStream {
   }
 
   #lineOf(type: EventType, stored: Stored, lines?: EventLines): string | Buffer {
-    const { table, kind } = this.#request
-    if (table === undefined) return lines?.of(type) ?? lineOf(type, stored.text)
-    const options = { ...table, withColumns: !this.#columnsSent, nowMs: this.#deps.clock.wallMs() }
+    const { shown, kind } = this.#request
+    if (shown.as !== 'table') return lines?.of(type, shown) ?? lineOf(type, objectText(kind, stored, shown))
+    const options = { ...shown, withColumns: !this.#columnsSent, nowMs: this.#deps.clock.wallMs() }
     this.#columnsSent = true
-    const { resourceVersion } = stored.metadata
-    return lineOf(type, emitJson(tableOf(kind, [stored.read()], { resourceVersion }, options)))
+    return lineOf(type, objectText(kind, stored, options))
   }
 
   #bookmarkLater(): void {
@@ -162,10 +163,16 @@ export class WatchStream {
   }
 
   #bookmark(annotations?: Record<string, string>): void {
-    const { kind, table } = this.#request
-    const metadata = { resourceVersion: String(this.#deps.storage.version), creationTimestamp: null, annotations }
-    const object = { kind, apiVersion: apiVersion(kinds[kind]), metadata } as unknown as AnyObject
-    if (table === undefined) this.#send(lineOf('BOOKMARK', emitJson(object)))
+    const { kind, shown } = this.#request
+    const version = String(this.#deps.storage.version)
+    const metadata = {
+      resourceVersion: version,
+      creationTimestamp: null,
+      annotations,
+    } as unknown as AnyObject['metadata']
+    if (shown.as === 'metadata') this.#send(lineOf('BOOKMARK', metadataText(metadata, shown.version)))
+    if (shown.as === 'object')
+      this.#send(lineOf('BOOKMARK', emitJson({ kind, apiVersion: apiVersion(kinds[kind]), metadata })))
   }
 
   #send(line: string | Buffer | undefined): void {

@@ -8,6 +8,7 @@ import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { type Database, DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
+import { cachedFields, OWN_NODE } from './fields.ts'
 import { type Cache, KindCache } from './kind-cache.ts'
 import { isStoreError, NotFound, Refused, type Store } from './port.ts'
 import { Snapshot } from './snapshot.ts'
@@ -47,7 +48,7 @@ export class Caches {
   readonly #clock: Clock
   readonly #log: Log
   readonly #snapshot: Snapshot
-  readonly #caches = new Map<Kind, KindCache<Kind>>()
+  readonly #caches = new Map<string, KindCache<Kind>>()
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS })
   #started = false
   /** The server is known, and whether the snapshot is its own: the watches run. */
@@ -98,13 +99,24 @@ export class Caches {
 
   /** The cache of a kind; the first who asks starts its one watch. */
   of<K extends Kind>(kind: K): Cache<K> {
-    const known = this.#caches.get(kind)
+    return this.#cache({ kind, name: kind, fields: cachedFields(kind) })
+  }
+
+  /** One Node with more of its fields than `of('Node')` has: that of the node that this program runs for. */
+  ownNode(name: string): Cache<'Node'> {
+    return this.#cache({
+      ...{ kind: 'Node', name: `Node ${name}`, fields: OWN_NODE, fieldSelector: `metadata.name=${name}` },
+    })
+  }
+
+  #cache<K extends Kind>(part: ConstructorParameters<typeof KindCache<K>>[0]): Cache<K> {
+    const known = this.#caches.get(part.name)
     if (known !== undefined) return known as unknown as Cache<K>
-    const cache = new KindCache<Kind>(kind, {
+    const cache = new KindCache<Kind>(part, {
       ...{ log: this.#log, later: delayMs => this.#writeLater(delayMs), judge: () => this.#trust.judge() },
       back: () => this.#hurryOthers(),
     })
-    this.#caches.set(kind, cache)
+    this.#caches.set(part.name, cache)
     if (this.#started) this.#recall(cache)
     if (this.#open) cache.follow(this.#store)
     if (this.#trust.doubt !== undefined) cache.doubt()
@@ -143,7 +155,7 @@ export class Caches {
   }
 
   #recall(cache: KindCache<Kind>): void {
-    const last = this.#snapshot.read(cache.kind)
+    const last = this.#snapshot.read(cache.name)
     if (last !== undefined) cache.recall(last.objects as Resource<Kind>[], last.version)
   }
 
@@ -218,7 +230,7 @@ export class Caches {
   #write(): boolean {
     const parts = [...this.#caches.values()].map(cache => ({ cache, ...cache.waiting(SLICE_ROWS) }))
     const versions = new Map(
-      parts.flatMap(({ cache, version }) => (version === undefined ? [] : [[cache.kind, version]])),
+      parts.flatMap(({ cache, version }) => (version === undefined ? [] : [[cache.name, version]])),
     )
     const rows = parts.flatMap(part => part.rows)
     if (rows.length === 0 && versions.size === 0) return false

@@ -5,8 +5,7 @@ import type { Kind, Resource } from '../api/kinds.ts'
 import type { RefusedObject } from '../api/validate.ts'
 import type { Cancel } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import { cachedFields } from './fields.ts'
-import type { RefusedEvent, Store, Watch, WatchEvent } from './port.ts'
+import type { Fields, RefusedEvent, Store, Watch, WatchEvent } from './port.ts'
 import type { SnapshotRow } from './snapshot.ts'
 
 /**
@@ -51,9 +50,14 @@ type KindDeps = {
   back(): void
 }
 
-/** The cache of one kind, driven by `Caches`. */
+/** Which objects of a kind, and what of them. `name` is what the file calls them. */
+type KindPart<K extends Kind> = { kind: K; name: string; fields: Fields; fieldSelector?: string }
+
+/** The cache of one kind, or of a part of it, driven by `Caches`. */
 export class KindCache<K extends Kind> implements Cache<K> {
   readonly kind: K
+  readonly name: string
+  readonly #part: KindPart<K>
   readonly #deps: KindDeps
   readonly #items = new Map<string, Resource<K>>()
   readonly #changed = new Set<(change: CacheChange<K>) => void>()
@@ -74,8 +78,10 @@ export class KindCache<K extends Kind> implements Cache<K> {
   /** What the server says, while it is not believed yet, or not any more; `#items` is what it said before. */
   #claimed: { items: Map<string, Resource<K>>; version: string | undefined } | undefined
 
-  constructor(kind: K, deps: KindDeps) {
-    this.kind = kind
+  constructor(part: KindPart<K>, deps: KindDeps) {
+    this.kind = part.kind
+    this.name = part.name
+    this.#part = part
     this.#deps = deps
   }
 
@@ -161,7 +167,8 @@ export class KindCache<K extends Kind> implements Cache<K> {
         connection: state => this.connection(state),
       },
       {
-        fields: cachedFields(this.kind),
+        fields: this.#part.fields,
+        fieldSelector: this.#part.fieldSelector,
         held: (name, namespace) => this.#held(keyOf(name, namespace)),
         ...(this.#version === undefined ? {} : { since: this.#version }),
       },
@@ -228,7 +235,7 @@ export class KindCache<K extends Kind> implements Cache<K> {
     const rows: SnapshotRow[] = []
     for (const key of this.#dirty) {
       if (rows.length === limit) return { rows, version: undefined, more: true }
-      rows.push({ kind: this.kind, key, object: this.#items.get(key) })
+      rows.push({ kind: this.name, key, object: this.#items.get(key) })
     }
     // from the older version a restart hears of the objects again that are not valid, and can tell of them
     const isNews = this.#version !== this.#versionOnDisk && this.#refused.size === 0

@@ -35,9 +35,14 @@ export type StoreOptions = ConnectionOptions & {
 
 /** Small pages: a page of Nodes is 1 MB of text and 3 MB of values, and the heap keeps the most it ever needed. */
 const PAGE = 100
+/** A page of metadata alone, about as large. */
+const METADATA_PAGE = 500
 const LIST_ATTEMPTS = 3
-/** A server that cannot leave the rest out sends whole objects. */
-const METADATA_ALONE = 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json'
+/** As what a list or an object is wanted of which only the metadata is used. A server that cannot leave the rest out sends it whole. */
+const METADATA_ALONE = {
+  list: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json',
+  object: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json',
+}
 const UPDATE_ATTEMPTS = 5
 /** Kubernetes sends a bookmark about once a minute (defaultBookmarkFrequency): two may be late. TCP finds dead servers sooner. */
 const IDLE_MS = 150_000
@@ -76,7 +81,7 @@ class KubeStore implements Store {
   async count({ group, version, plural }: AnyKind): Promise<ObjectCount | undefined> {
     const path = group === '' ? `/api/${version}/${plural}` : `/apis/${group}/${version}/${plural}`
     const query = new URLSearchParams({ limit: '1' })
-    const body = await this.#call({ method: 'GET', path, query, accept: METADATA_ALONE })
+    const body = await this.#call({ method: 'GET', path, query, accept: METADATA_ALONE.list })
     if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
       throw new Unreachable(`the list of ${plural} is no list: is this an API server?`)
     const [first] = body['items']
@@ -145,7 +150,7 @@ class KubeStore implements Store {
         query.set('allowWatchBookmarks', 'true')
         query.set('resourceVersion', resourceVersion)
         query.set('timeoutSeconds', String(Math.ceil(WATCH_SECONDS * (1 + Math.random()))))
-        return this.#connection.open({ method: 'GET', path: pathOf(kind, options), query })
+        return this.#connection.open({ method: 'GET', path: pathOf(kind, options), query, ...accept(fields, 'object') })
       },
       read: (object, type) => {
         const part = pickFields(incoming(object), fields)
@@ -233,7 +238,7 @@ class KubeStore implements Store {
     fields: Fields,
   ): AsyncGenerator<{ items: Resource<K>[]; refused: RefusedObject[]; resourceVersion: string }> {
     for (let next: string | undefined; ; ) {
-      const page = await this.#page(kind, options, next)
+      const page = await this.#page(kind, { ...options, ...accept(fields, 'list') }, next)
       const items: Resource<K>[] = []
       const refused: RefusedObject[] = []
       for (const object of page.items) {
@@ -247,11 +252,12 @@ class KubeStore implements Store {
     }
   }
 
-  async #page(kind: Kind, options: ListOptions, next: string | undefined): Promise<Page> {
+  async #page(kind: Kind, options: ListOptions & { accept?: string }, next: string | undefined): Promise<Page> {
     const query = queryOf(options)
-    query.set('limit', String(PAGE))
+    query.set('limit', String(options.accept === undefined ? PAGE : METADATA_PAGE))
     if (next !== undefined) query.set('continue', next)
-    const body = await this.#connection.call({ method: 'GET', path: pathOf(kind, options), query })
+    const { accept } = options
+    const body = await this.#connection.call({ method: 'GET', path: pathOf(kind, options), query, accept })
     if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
       throw new Unreachable(`the list of ${kinds[kind].plural} is no list: is this an API server?`)
     const { resourceVersion, continue: token } = body['metadata']
@@ -311,6 +317,12 @@ function pathOf(
   const scope = namespaced && namespace !== undefined ? ['namespaces', namespace] : []
   const parts = [...(group === '' ? ['api', version] : ['apis', group, version]), ...scope, plural, name, subresource]
   return parts.map(part => (part === undefined ? '' : `/${encodeURIComponent(part)}`)).join('')
+}
+
+/** What is asked of the server where `fields` are of the metadata alone. */
+function accept(fields: Fields, what: 'list' | 'object'): { accept?: string } {
+  const isMetadata = fields !== true && Object.keys(fields).every(field => field === 'metadata')
+  return isMetadata ? { accept: METADATA_ALONE[what] } : {}
 }
 
 function queryOf({ labelSelector, fieldSelector }: ListOptions): URLSearchParams {

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS cached_server (one INTEGER PRIMARY KEY, format TEXT N
 `
 
 /** Changes when what is kept of an object, or how it is written, changes: an older file is then read anew from the server. */
-const FORMAT = '2'
+const FORMAT = '3'
 
 export type SnapshotRow = { kind: string; key: string; object: object | undefined }
 

@@ -31,7 +31,7 @@ async function aFeed() {
   let changes = 0
   const clock = new ManualClock()
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock, log: silentLog })
-  const view = new ClusterView(caches)
+  const view = new ClusterView(caches, 'n1')
   const feed = new ClusterFeed({
     nodeName: 'n1',
     view,

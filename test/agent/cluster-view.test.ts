@@ -14,15 +14,23 @@ type State = { synced: boolean; connected: boolean }
 
 /** Caches without objects whose state the test sets, kind by kind. */
 class StateCaches {
-  readonly states = new Map<Kind, State>()
+  readonly states = new Map<string, State>()
   readonly listeners = new Set<() => void>()
 
   readonly doubt = undefined
   retryNow(): void {}
 
+  ownNode(name: string): Cache<'Node'> {
+    return this.#cache(`Node ${name}`)
+  }
+
   of<K extends Kind>(kind: K): Cache<K> {
-    const state = this.states.get(kind) ?? { synced: false, connected: false }
-    this.states.set(kind, state)
+    return this.#cache(kind)
+  }
+
+  #cache<K extends Kind>(name: string): Cache<K> {
+    const state = this.states.get(name) ?? { synced: false, connected: false }
+    this.states.set(name, state)
     return {
       ...{
         get: () => undefined,
@@ -56,7 +64,7 @@ const turns = async () => {
 for (const what of ['synced', 'connected'] as const)
   test(`the view is ${what} when every kind is, and one kind that is not is enough to tell`, t => {
     const caches = new StateCaches()
-    const view = new ClusterView(caches)
+    const view = new ClusterView(caches, 'n1')
     const states = [...caches.states.values()]
     t.true(states.length > 1)
     t.false(view[what])
@@ -74,7 +82,7 @@ async function aCluster() {
   await store.create('Node', aNode('n1'))
   await store.create('IPPool', aPool('a'))
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock: new ManualClock(), log: silentLog })
-  const view = new ClusterView(caches)
+  const view = new ClusterView(caches, 'n1')
   const heard: string[] = []
   view.onChange('Node', ({ key, before, after }) => void heard.push(`${key} ${!before} ${!after}`))
   view.onState(() => void heard.push('state'))
@@ -99,6 +107,21 @@ test('a view that is made before the caches start sees every kind whole, and eac
   await store.delete('Node', 'n1')
   await turns()
   t.is(heard.at(-1), 'n1 false true')
+  caches.close()
+})
+
+test('of its own Node a view has the addresses, and tells of each change', async t => {
+  const { store, caches, view } = await aCluster()
+  let told = 0
+  view.onOwnNode(() => void told++)
+  caches.start()
+  await turns()
+  const addresses = [{ type: 'InternalIP', address: '192.0.2.1' }]
+  await store.patch('Node', 'n1', { status: { addresses } }, { subresource: 'status' })
+  await turns()
+  t.deepEqual(view.ownNode?.status?.addresses, addresses)
+  t.is(told, 2)
+  t.is(view.get('Node', 'n1')?.status, undefined)
   caches.close()
 })
 

@@ -32,7 +32,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
   const eth0 = await kernel.createLink({ kind: 'dummy', name: 'eth0' })
   await kernel.addAddress({ ifindex: eth0.index, address: '192.0.2.11', length: 24, scope: ROUTE_SCOPE.universe })
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock, log: silentLog })
-  const view = new ClusterView(caches)
+  const view = new ClusterView(caches, 'n1')
   const [told, asked] = [[] as string[], [] as ((answer: readonly Assigned[] | AssignRefusal) => void)[]]
   const reports = new Map<string, readonly Condition[]>()
   let blocks: OwnBlock[] = []

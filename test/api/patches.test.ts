@@ -4,6 +4,7 @@ import { emitJson, sameJson } from '../../api/json.ts'
 import {
   ListSelectorError,
   parseFieldSelector,
+  parseFieldSelectorForMetadata,
   parseFieldSelectorForText,
   parseLabelSelector,
 } from '../../api/list-selectors.ts'
@@ -86,6 +87,18 @@ test('a field selector reads any scalar, and an absent one is empty', t => {
   t.true(parseFieldSelector('spec.nodeName=n1,metadata.name==p,spec.hostNetwork=true')(pod))
   t.true(parseFieldSelector('status.phase=,status.phase!=Failed')(pod))
   t.false(parseFieldSelector('spec.nodeName!=n1')(pod))
+})
+
+test('a field selector that names the metadata alone is decided by it, and one of other fields is not', t => {
+  const pod = { metadata: { name: 'p', namespace: 'shop' } }
+  const { test: isP, decides } = parseFieldSelectorForMetadata('metadata.name=p,metadata.namespace!=home')
+  t.true(decides)
+  t.true(isP(pod))
+  t.false(isP({ metadata: { name: 'q', namespace: 'shop' } }))
+  const more = parseFieldSelectorForMetadata('metadata.name=p,spec.nodeName=n1')
+  t.false(more.decides)
+  t.true(more.test(pod))
+  t.false(more.test({ metadata: { name: 'q' } }))
 })
 
 test('what a field selector selects passes the test of its text, and the text of most others does not', t => {

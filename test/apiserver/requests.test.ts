@@ -249,6 +249,41 @@ test('tables come with columns of the kind, and in a watch the columns come once
   )
 })
 
+test('who asks for the metadata alone gets it: of an object, of a list and in a watch', async t => {
+  const { server } = t.context
+  const image = { names: ['registry.example.org/an-image'], sizeBytes: 1 }
+  const node = (name: string) => ({ metadata: { name, labels: { rack: '1' } }, status: { images: [image] } })
+  for (const name of ['a', 'b']) await call(server, NODES, { method: 'POST', body: node(name) })
+  const type = { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1' }
+  const isPart = (object: unknown, name: string, label = '1') => {
+    t.like(object, { ...type, metadata: { name, labels: { rack: label } } })
+    t.deepEqual(Object.keys(object as object), ['kind', 'apiVersion', 'metadata'])
+  }
+  const accept = 'application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json'
+  isPart((await call(server, `${NODES}/a`, { headers: { accept } })).body, 'a')
+  const { body } = await call(server, NODES, { headers: { accept: accept.replace('Metadata;', 'MetadataList;') } })
+  t.like(body, { kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1' })
+  t.deepEqual(
+    list(body, 'items').map(item => at(item, 'metadata', 'name')),
+    ['a', 'b'],
+  )
+  isPart(at(body, 'items', 1), 'b')
+  const since = String(at(body, 'metadata', 'resourceVersion'))
+  const watching = watch(server, `${NODES}?watch=true&resourceVersion=${since}`, 3, { accept })
+  const headers = { 'content-type': 'application/merge-patch+json' }
+  await call(server, `${NODES}/a`, { method: 'PATCH', body: { metadata: { labels: { rack: '2' } } }, headers })
+  await call(server, NODES, { method: 'POST', body: node('c') })
+  await call(server, `${NODES}/b`, { method: 'DELETE' })
+  const events = await watching
+  t.deepEqual(
+    events.map(event => at(event, 'type')),
+    ['MODIFIED', 'ADDED', 'DELETED'],
+  )
+  for (const [index, [name, label]] of [['a', '2'], ['c'], ['b']].entries())
+    isPart(at(events[index], 'object'), name!, label)
+  t.is((await call(server, NODES, { headers: { accept: accept.split(',')[0]!.replace('v=v1', 'v=v9') } })).code, 406)
+})
+
 test('a namespace takes what it holds along, and waits for finalizers', async t => {
   const { server } = t.context
   await call(server, '/api/v1/namespaces', { method: 'POST', body: { metadata: { name: 'shop' } } })

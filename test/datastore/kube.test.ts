@@ -1,4 +1,4 @@
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer, get, type ServerResponse } from 'node:http'
 import test from 'ava'
 import { startApiServer } from '../../apiserver/server.ts'
 import { openStore } from '../../datastore/kube.ts'
@@ -80,6 +80,55 @@ test('every request says which program asks and in which version', async t => {
   await store.close()
   server.closeAllConnections()
   server.close()
+})
+
+test('where only metadata is used no more is asked of the server, and one that sends whole objects is read as well', async t => {
+  const server = await startApiServer()
+  const store = openStore({ server: server.url, token: server.token })
+  const labels = { rack: '1' }
+  await store.create('Node', { metadata: { name: 'n1', labels }, spec: {}, status: { addresses: [] } })
+  const asked: string[] = []
+  const relay = createServer((request, response) => {
+    const accept = request.headers.accept ?? ''
+    asked.push(accept)
+    const isOld = request.headers['user-agent'] === 'old'
+    const headers = { authorization: `Bearer ${server.token}`, accept: isOld ? 'application/json' : accept }
+    get(server.url + request.url, { headers }, answer => {
+      response.writeHead(answer.statusCode!, answer.headers)
+      answer.pipe(response)
+      request.once('close', () => answer.destroy())
+    })
+  }).listen(0, '127.0.0.1')
+  await new Promise(resolve => relay.once('listening', resolve))
+  const url = `http://127.0.0.1:${(relay.address() as { port: number }).port}`
+  for (const program of ['new', 'old']) {
+    const seen = openStore({ server: url, program })
+    const items: unknown[] = []
+    const event = Promise.withResolvers<unknown>()
+    const watch = seen.watch(
+      'Node',
+      {
+        event: each => {
+          if (each.type === 'sync') items.push(...each.items)
+          else event.resolve(each)
+        },
+        connection: ({ connected }) =>
+          connected && items.length > 0 && void store.patch('Node', 'n1', { metadata: { labels: { rack: program } } }),
+      },
+      { fields: { metadata: { name: true, labels: true } } },
+    )
+    t.like(await event.promise, { type: 'set', item: { metadata: { name: 'n1', labels: { rack: program } } } })
+    t.like(items, [{ metadata: { name: 'n1', labels } }])
+    labels.rack = program
+    watch.close()
+    await seen.close()
+  }
+  t.regex(asked[0]!, /^application\/json;as=PartialObjectMetadataList;/)
+  t.regex(asked[1]!, /^application\/json;as=PartialObjectMetadata;/)
+  await store.close()
+  relay.closeAllConnections()
+  relay.close()
+  await server.close()
 })
 
 test('a store that is closed ends the calls that a silent server does not answer, and makes no new ones', async t => {
