@@ -29,12 +29,7 @@ export async function makeCredentials(dir: string, plan: Plan): Promise<Credenti
   const tokenFile = join(dir, 'token')
   const kubeconfig = join(dir, 'kubeconfig')
   const { address, port } = plan.api
-  const made = await runProgram([
-    ...['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-    ...['-days', '30', '-subj', '/CN=margay-api', '-addext', `subjectAltName=IP:${address}`],
-    ...['-keyout', keyFile, '-out', certFile],
-  ])
-  if (made.code !== 0) throw new Error(`openssl could not make a certificate: ${made.stderr.trim()}`)
+  await makeCertificate({ certFile, keyFile, subject: 'margay-api', names: [`IP:${address}`] })
   const server = `https://${address}:${port}`
   const authority = readFileSync(certFile).toString('base64')
   const write = (path: string, text: string): void => writeFileSync(path, text, { mode: 0o600 })
@@ -50,12 +45,28 @@ export async function makeCredentials(dir: string, plan: Plan): Promise<Credenti
   return { certFile, keyFile, tokenFile, usersFile, kubeconfig, nodeKubeconfigs }
 }
 
-function newToken(): string {
+/** Makes a key and a certificate that signs itself, for 30 days; `names` as in a subjectAltName. Throws what openssl says. */
+export async function makeCertificate(options: {
+  certFile: string
+  keyFile: string
+  subject: string
+  names: readonly string[]
+}): Promise<void> {
+  const { certFile, keyFile, subject, names } = options
+  const made = await runProgram([
+    ...['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+    ...['-days', '30', '-subj', `/CN=${subject}`, '-addext', `subjectAltName=${names.join(',')}`],
+    ...['-keyout', keyFile, '-out', certFile],
+  ])
+  if (made.code !== 0) throw new Error(`openssl could not make a certificate: ${made.stderr.trim()}`)
+}
+
+export function newToken(): string {
   return randomBytes(24).toString('hex')
 }
 
-/** JSON is YAML, so any client reads it. */
-function kubeconfigText(server: string, authority: string, token: string): string {
+/** JSON is YAML, so any client reads it. `authority` is a certificate as base64 of its PEM text. */
+export function kubeconfigText(server: string, authority: string, token: string): string {
   const config = {
     apiVersion: 'v1',
     kind: 'Config',

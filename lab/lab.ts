@@ -219,7 +219,10 @@ export class Lab implements AsyncDisposable {
 
   /** Pings every pair once. */
   pingPairs(row: (row: PairRow) => void = () => {}): Promise<PairRow[]> {
-    return measurePairs(this.host, this.pods, { limitSeconds: Math.ceil(this.#ms(2) / 1000), row })
+    const points = this.pods.map(({ pod, node, address }) => {
+      return { name: pod.name, address, netns: netnsPath(pod.netns), nodeNetns: netnsPath(node.netns) }
+    })
+    return measurePairs(this.host, points, { limitSeconds: Math.ceil(this.#ms(2) / 1000), row })
   }
 
   /** What every agent says of its BGP peers. */

@@ -4,13 +4,17 @@ import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { systemProgram } from '../lib/system-program.ts'
 import { isIsolated, isolationProblem, labDir, mayMakeNamespaces, runIsolated } from './isolate.ts'
+import { kubernetesProblem } from './kubernetes/binaries.ts'
+import { KUBERNETES_DIR, removeKubernetesLab } from './kubernetes/cluster.ts'
+import { demonstrateKubernetes } from './kubernetes/demonstrate.ts'
+import type { ProxyMode } from './kubernetes/programs.ts'
 import { findLab, Lab, LabFailure, removeLab, root } from './lab.ts'
 import { MAX_NODES } from './plan.ts'
 import { PluginRefused } from './pods.ts'
 import { keepHints, pairTable, peerTable } from './show.ts'
 import { missingForVm, runInVm } from './vm.ts'
 
-const HELP = `Usage: npm run lab [-- [down] [--keep] [--json] [--nodes A,B] [--vm]]
+const HELP = `Usage: npm run lab [-- [down] [--keep] [--json] [--nodes A,B] [--vm | --kubernetes [--proxy MODE]]]
 
 Makes a network of nodes on this machine, in network namespaces of its own: n1 and n2 on LAN A, n3 on LAN B, a router
 between them, an API server behind it. Starts an agent per node, adds two pods per node by executing the CNI plugin,
@@ -21,6 +25,8 @@ pings every pair of pods, shows the result, and removes everything again.
   --nodes A,B   how many nodes on LAN A and on LAN B (default 2,1)
   --json        the answer as JSON on stdout
   --vm          run it on Debian's own kernel in a virtual machine, which has IP-in-IP (needs qemu; slower)
+  --kubernetes  a real Kubernetes with Margay as its network (needs root, and its programs in the folder K8S_BIN)
+  --proxy MODE  how its kube-proxy works: nftables (default) or iptables
   --help        this text
 
 Exit codes: 0 every pair answered, 1 one did not, 2 wrong usage, 3 something that is needed is missing.
@@ -29,7 +35,15 @@ Exit codes: 0 every pair answered, 1 one did not, 2 wrong usage, 3 something tha
 const PREFIX = 'margay-'
 const EXIT = { fine: 0, no: 1, usage: 2, unreachable: 3, interrupted: 130 } as const
 
-type Request = { down: boolean; keep: boolean; json: boolean; vm: boolean; nodes: readonly [number, number] }
+type Request = {
+  down: boolean
+  keep: boolean
+  json: boolean
+  vm: boolean
+  kubernetes: boolean
+  proxy: ProxyMode
+  nodes: readonly [number, number]
+}
 
 class WrongUsage extends Error {
   override readonly name = 'WrongUsage'
@@ -56,10 +70,19 @@ function parseRequest(args: readonly string[]): Request | 'help' {
   if (values.help) return 'help'
   const down = positionals[0] === 'down'
   if (positionals.length > (down ? 1 : 0)) throw new WrongUsage(`unknown word ${positionals.at(-1)}`)
-  const { keep, json, vm } = values
-  if (down && (keep || json || vm || values.nodes !== undefined)) throw new WrongUsage('down takes no option')
+  const { keep, json, vm, kubernetes } = values
+  if (down && (keep || json || vm || kubernetes || values.nodes !== undefined || values.proxy !== undefined))
+    throw new WrongUsage('down takes no option')
   if (keep && vm) throw new WrongUsage('--keep with --vm would keep nothing: the machine ends with the lab')
-  return { down, keep, json, vm, nodes: parseNodes(values.nodes ?? '2,1') }
+  if (kubernetes && vm) throw new WrongUsage('--kubernetes and --vm: give one of them')
+  if (!kubernetes && values.proxy !== undefined) throw new WrongUsage('--proxy needs --kubernetes')
+  const proxy = parseProxy(values.proxy ?? 'nftables')
+  return { down, keep, json, vm, kubernetes, proxy, nodes: parseNodes(values.nodes ?? '2,1') }
+}
+
+function parseProxy(text: string): ProxyMode {
+  if (text === 'nftables' || text === 'iptables') return text
+  throw new WrongUsage(`--proxy ${text}: give nftables or iptables`)
 }
 
 function parse(args: readonly string[]) {
@@ -70,6 +93,8 @@ function parse(args: readonly string[]) {
       keep: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       vm: { type: 'boolean', default: false },
+      kubernetes: { type: 'boolean', default: false },
+      proxy: { type: 'string' },
       nodes: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -121,7 +146,7 @@ async function runLab({ keep, json, nodes }: Request): Promise<number> {
 }
 
 /** On SIGINT, SIGTERM and SIGHUP: removes everything, then exits. A second signal is ignored. */
-function onSignals(lab: Lab): void {
+function onSignals(lab: { stop(): Promise<void> }): void {
   let stopping = false
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(name, async () => {
@@ -133,8 +158,30 @@ function onSignals(lab: Lab): void {
     })
 }
 
+async function runKubernetes({ keep, json, nodes, proxy }: Request): Promise<number> {
+  if (mayMakeNamespaces()) installFor('kubernetes')
+  const problem = kubernetesProblem()
+  if (problem !== undefined) {
+    say(problem)
+    return EXIT.unreachable
+  }
+  const found = findLab(KUBERNETES_DIR)
+  if (found?.status === 'running' || found?.status === 'kept') {
+    const what = found.status === 'kept' ? 'one that was kept' : `one of process ${found.state.owner.pid}`
+    say(`a Kubernetes of the lab is running, ${what}; remove it first: npm run lab -- down`)
+    return EXIT.no
+  }
+  const ok = await demonstrateKubernetes({ nodes, proxy, keep, json, patience, say, onLab: onSignals })
+  return ok ? EXIT.fine : EXIT.no
+}
+
+/** Installs what a part of the lab needs of the machine, where that is possible; what stays missing is told by the caller. */
+function installFor(group: 'vm' | 'kubernetes'): void {
+  spawnSync(systemProgram('sh'), ['lab/setup.sh', group], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+}
+
 async function runVm(args: readonly string[]): Promise<number> {
-  spawnSync(systemProgram('sh'), ['lab/setup.sh', 'vm'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+  installFor('vm')
   const missing = missingForVm()
   if (missing.length > 0) {
     say('the virtual machine needs what is not here; on Debian, as root:')
@@ -162,10 +209,12 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT.fine
   }
   if (request.down) {
-    say((await removeLab(labDir(), PREFIX)) ? 'removed' : 'there is no lab')
+    const removed = [await removeLab(labDir(), PREFIX), mayMakeNamespaces() && (await removeKubernetesLab())]
+    say(removed.includes(true) ? 'removed' : 'there is no lab')
     return EXIT.fine
   }
   if (request.vm) return runVm(args)
+  if (request.kubernetes) return runKubernetes(request)
   if (mayMakeNamespaces()) return runLab(request)
   const problem = isolationProblem()
   if (problem === undefined) return runIsolated()

@@ -1,7 +1,6 @@
 // What the lab shows: for every pair of pods whether a ping comes back, how long it took, and which way the packet
 // goes, as the kernel of the sending node itself says.
 import { echo } from '../kernel/echo.ts'
-import { netnsPath } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
@@ -10,6 +9,9 @@ import type { NodePlan, PodPlan } from './plan.ts'
 export type Path = 'local' | 'direct' | 'ipip' | 'vxlan' | 'none'
 
 export type PodAt = { pod: PodPlan; node: NodePlan; address: string }
+
+/** A pod to ping from and to. `netns` and `nodeNetns` are paths. */
+export type PingPoint = { name: string; address: string; netns: string; nodeNetns: string }
 
 /** `ms` is absent when no answer came; `error` then says why. */
 export type PairRow = { from: string; to: string; path: Path; ms?: number; error?: string }
@@ -34,14 +36,14 @@ function pathOf(route: Route, link: Link | undefined): Path {
 }
 
 /** Every ordered pair of different pods. */
-function pairsOf(pods: readonly PodAt[]): (readonly [PodAt, PodAt])[] {
+function pairsOf(pods: readonly PingPoint[]): (readonly [PingPoint, PingPoint])[] {
   return pods.flatMap(from => pods.filter(to => to !== from).map(to => [from, to] as const))
 }
 
 /** Pings every pair, a few at a time, and gives each row as it is known. */
 export async function measurePairs(
   host: Kernel,
-  pods: readonly PodAt[],
+  pods: readonly PingPoint[],
   options: { limitSeconds: number; row: (row: PairRow) => void },
 ): Promise<PairRow[]> {
   const pairs = pairsOf(pods)
@@ -50,13 +52,13 @@ export async function measurePairs(
   const work = async () => {
     for (let i = next++; i < pairs.length; i = next++) {
       const [from, to] = pairs[i]!
-      using kernel = host.inside(netnsPath(from.node.netns))
+      using kernel = host.inside(from.nodeNetns)
       const [path, answer] = await Promise.all([
         pathTo(kernel, to.address),
         // a pod's very first packet must arrive, so there is no second try
-        echo(netnsPath(from.pod.netns), to.address, options.limitSeconds * 1000),
+        echo(from.netns, to.address, options.limitSeconds * 1000),
       ])
-      rows[i] = { from: from.pod.name, to: to.pod.name, path, ...answer }
+      rows[i] = { from: from.name, to: to.name, path, ...answer }
       options.row(rows[i]!)
     }
   }

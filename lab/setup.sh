@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a fresh Debian machine lacks, before anything that needs Node 24: the npm packages of the lock file
-# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, vm.
+# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, vm, kubernetes.
 # Silent and quick when all is there. A plain user is told what to install, and what works goes on.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,6 +22,8 @@ fi
 # One word per program: what to look for, a colon, the Debian package that has it.
 lab='nft:nftables ip:iproute2 ping:iputils-ping arping:iputils-arping openssl:openssl'
 vm='qemu-system-x86_64:qemu-system-x86 /boot/vmlinuz-*-amd64:linux-image-amd64 busybox:busybox-static modprobe:kmod'
+kubernetes='runc:runc nft:nftables ip:iproute2 iptables:iptables conntrack:conntrack openssl:openssl
+  /usr/lib/cni/loopback:containernetworking-plugins'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
   bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps"
@@ -43,7 +45,8 @@ for group in "$@"; do
     test) programs=$test ;;
     bench) programs=$bench ;;
     vm) programs=$vm ;;
-    *) say "unknown group $group: give lab, test, bench or vm"; exit 2 ;;
+    kubernetes) programs=$kubernetes ;;
+    *) say "unknown group $group: give lab, test, bench, vm or kubernetes"; exit 2 ;;
   esac
   set -f # a pattern in the list stays one until present() asks
   for pair in $programs; do

@@ -23,6 +23,17 @@ export async function buildTopology(host: Kernel, plan: Plan): Promise<void> {
   ])
 }
 
+/** Makes the namespace of one node again, as after a reboot, and plugs it in. The old one must have ended. */
+export async function replugNode(host: Kernel, plan: Plan, node: NodePlan): Promise<void> {
+  removeNetns(node.netns)
+  addNetns(node.netns)
+  using router = host.inside(netnsPath(plan.router.netns))
+  // the other end of the old cable goes with the old namespace, which the kernel takes away when it gets to it
+  const old = await router.link(node.name)
+  if (old !== undefined) await router.deleteLink(node.name)
+  await plugNode(host, router, node, plan.router.netns)
+}
+
 async function plugNode(host: Kernel, router: Kernel, node: NodePlan, routerNetns: string): Promise<void> {
   using kernel = host.inside(netnsPath(node.netns))
   await kernel.setLink('lo', { up: true })

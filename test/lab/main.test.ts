@@ -10,7 +10,8 @@ function lab(...args: string[]): { status: number | null; stdout: string; stderr
 test('--help explains every flag and the exit codes on stdout and ends with 0', t => {
   const { status, stdout } = lab('--help')
   t.is(status, 0)
-  for (const word of ['--keep', 'down', '--nodes', '--json', '--vm', 'Exit codes']) t.true(stdout.includes(word), word)
+  for (const word of ['--keep', 'down', '--nodes', '--json', '--vm', '--kubernetes', 'Exit codes'])
+    t.true(stdout.includes(word), word)
 })
 
 for (const args of [
@@ -20,6 +21,10 @@ for (const args of [
   ['--sideways'],
   ['up'],
   ['down', '--vm'],
+  ['down', '--kubernetes'],
+  ['--kubernetes', '--vm'],
+  ['--kubernetes', '--proxy', 'ipvs'],
+  ['--proxy', 'nftables'],
 ])
   test(`"${args.join(' ')}" is wrong usage: exit code 2, the reason, and the help text`, t => {
     const { status, stdout, stderr } = lab(...args)
@@ -31,4 +36,14 @@ for (const args of [
 
 test('--keep with --vm is refused, since the machine ends with the lab', t => {
   t.is(lab('--keep', '--vm').status, 2)
+})
+
+test('--kubernetes without its programs says which are missing, where they come from, and ends with 3', t => {
+  const env = { ...process.env, K8S_BIN: '/nonexistent' }
+  const { status, stderr } = spawnSync(process.execPath, ['lab/main.ts', '--kubernetes'], {
+    ...{ cwd: root, encoding: 'utf8', env },
+  })
+  t.is(status, 3)
+  if (process.geteuid?.() === 0) t.regex(stderr, /\/nonexistent has no etcd, kube-apiserver.*K8S_BIN/s)
+  else t.regex(stderr, /needs root/)
 })

@@ -1,0 +1,16 @@
+// One test on the lab's Kubernetes: a promise of the network, tried on a cluster that all cases share, one after another.
+// A case leaves the cluster as it found it: every node Ready, no pod of its own.
+import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
+import type { Margay } from '../../lab/kubernetes/margay.ts'
+
+export type Cluster = { lab: KubernetesLab; margay: Margay }
+
+export type Case = {
+  title: string
+  /** Part of `--short`, which takes under eight minutes together. */
+  short: boolean
+  /** What Margay lacks for it: until that is there the case may fail, and is counted apart. */
+  awaits?: string
+  /** Rejects when the promise is broken. What it returns (numbers, mostly) is shown. */
+  run: (cluster: Cluster) => Promise<string | undefined>
+}

@@ -1,0 +1,195 @@
+// What the cases look at: nodes and pods as the API server has them, what a node's kernel holds, and pings that go on.
+import assert from 'node:assert/strict'
+import { echo } from '../../kernel/echo.ts'
+import { netnsPath } from '../../kernel/netns.ts'
+import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
+import { deployment } from '../../lab/kubernetes/objects.ts'
+import { type RunningPod, runningPods } from '../../lab/kubernetes/pods.ts'
+import { until } from '../../lab/program.ts'
+import type { Cluster } from './case.ts'
+
+type NodeObject = {
+  metadata: { name: string; uid: string }
+  spec: { taints?: { key: string; effect: string }[] }
+  status: { conditions: { type: string; status: string; message?: string }[] }
+}
+
+export async function nodeObject(lab: KubernetesLab, name: string): Promise<NodeObject> {
+  const found = (await lab.get(`node/${name}`)) as NodeObject | undefined
+  assert.ok(found, `there is no Node ${name}`)
+  return found
+}
+
+export async function isReady(lab: KubernetesLab, name: string): Promise<boolean> {
+  const { conditions } = (await nodeObject(lab, name)).status
+  return conditions.some(({ type, status }) => type === 'Ready' && status === 'True')
+}
+
+/** Every node is Ready, in time; throws with what kubelet says of those that are not. */
+export async function healthy({ lab }: Cluster): Promise<void> {
+  const said: string[] = []
+  const ready = async () => {
+    said.length = 0
+    for (const { name } of lab.plan.nodes) {
+      const { conditions } = (await nodeObject(lab, name)).status
+      const own = conditions.find(({ type }) => type === 'Ready')
+      if (own?.status !== 'True') said.push(`${name}: ${own?.message ?? 'says nothing'}`)
+    }
+    return said.length === 0
+  }
+  if (!(await until(ready, 90_000, 500))) throw new Error(`not Ready: ${said.join('; ')}`)
+}
+
+/** Starts a Deployment, waits until every pod is Ready, calls `work`, and removes it all whatever happens. */
+export async function withPods<T>(
+  { lab }: Cluster,
+  name: string,
+  replicas: number,
+  work: (pods: RunningPod[]) => Promise<T>,
+  options: { node?: string } = {},
+): Promise<T> {
+  await lab.apply([deployment(name, replicas, options)])
+  try {
+    await rolledOut(lab, name)
+    return await work(await runningPods(lab, name))
+  } finally {
+    await removeApp(lab, name)
+  }
+}
+
+export async function rolledOut(lab: KubernetesLab, name: string, seconds = 180): Promise<void> {
+  await lab.must(['rollout', 'status', `deployment/${name}`, `--timeout=${seconds}s`], { limitMs: seconds * 1100 })
+}
+
+/** Removes a Deployment of `withPods` and waits until its pods are gone. */
+export async function removeApp(lab: KubernetesLab, name: string): Promise<void> {
+  await lab.must(['delete', `deployment/${name}`, '--ignore-not-found', '--wait=false'])
+  const args = ['wait', '--for=delete', 'pod', '-l', `app=${name}`, '--timeout=120s']
+  const run = await lab.kubectl(args, { limitMs: 130_000 })
+  if (run.code !== 0 && !/no matching resources/.test(run.stderr)) throw new Error(`pods stay: ${run.stderr.trim()}`)
+}
+
+/** What a network may leave behind: of each node its pod interfaces and their routes, of the cluster its addresses in use. */
+export async function holdings({ lab }: Cluster): Promise<Record<string, string[]>> {
+  const held: Record<string, string[]> = {}
+  for (const { name, netns } of lab.plan.nodes) {
+    using kernel = lab.kernel(netns)
+    const links = (await kernel.links()).filter(link => link.name.startsWith('cali'))
+    held[`interfaces of ${name}`] = links.map(link => link.name).sort()
+    const indexes = new Set(links.map(link => link.index))
+    const routes = (await kernel.routes()).filter(({ ifindex }) => ifindex !== undefined && indexes.has(ifindex))
+    held[`routes of ${name}`] = routes
+      .map(({ dst }) => dst)
+      .filter(dst => dst.endsWith('/32'))
+      .sort()
+  }
+  const blocks = (await lab.get('ipamblocks')) as { items: { spec: { cidr: string; allocations: unknown[] } }[] }
+  for (const { spec } of blocks.items)
+    held[`addresses of ${spec.cidr}`] = spec.allocations.flatMap((each, i) => (each === null ? [] : [String(i)]))
+  return held
+}
+
+/** Waits until the holdings are the same as before, but for blocks that hold nothing; throws with the differences. */
+export async function nothingLeft(cluster: Cluster, before: Record<string, string[]>): Promise<void> {
+  let differences: string[] = []
+  const same = async () => {
+    const now = await holdings(cluster)
+    differences = [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap(key => {
+      const [was, is] = [before[key] ?? [], now[key] ?? []]
+      return was.join() === is.join() ? [] : [`${key}: before ${was.length}, now ${is.length} (${is.join(' ')})`]
+    })
+    return differences.length === 0
+  }
+  if (!(await until(same, 30_000, 1000))) throw new Error(`left behind:\n${differences.join('\n')}`)
+}
+
+/** Runs agnhost in a pod; rejects with what it says when it does not succeed. */
+export async function inPod({ lab }: Cluster, pod: { name: string }, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await lab.kubectl(['exec', pod.name, '--', '/agnhost', ...args])
+  if (code !== 0) throw new Error(`agnhost ${args.join(' ')} in ${pod.name}: ${stderr.trim()} ${stdout.trim()}`)
+  return stdout.trim()
+}
+
+/** GETs an HTTP address from a node's own network. */
+export async function fetchFrom({ lab }: Cluster, netns: string, url: string): Promise<string> {
+  const run = await lab.inNetns(netns, ['curl', '-sS', '--max-time', '5', url])
+  if (run.code !== 0) throw new Error(`curl ${url} in ${netns}: ${run.stderr.trim()}`)
+  return run.stdout
+}
+
+export type Pings = { sent: number; lost: string[] }
+
+/** Pings from pod to pod, both ways, every 100 ms while `work` goes on. Each echo may take two seconds. */
+export async function pingWhile(
+  pairs: readonly (readonly [RunningPod, RunningPod])[],
+  work: () => Promise<void>,
+): Promise<Pings> {
+  const pings: Pings = { sent: 0, lost: [] }
+  let over = false
+  const startedMs = performance.now()
+  const flights: Promise<void>[] = []
+  const send = async (from: RunningPod, to: RunningPod) => {
+    const at = performance.now() - startedMs
+    pings.sent++
+    const answer = await echo(from.netns, to.address, 2000)
+    if ('error' in answer)
+      pings.lost.push(`${from.node} to ${to.node} after ${(at / 1000).toFixed(1)} s: ${answer.error}`)
+  }
+  const pinging = (async () => {
+    while (!over) {
+      for (const [a, b] of pairs) flights.push(send(a, b), send(b, a))
+      await new Promise(resolve => setTimeout(resolve, 100))
+    }
+    await Promise.all(flights)
+  })()
+  try {
+    await work()
+  } finally {
+    over = true
+    await pinging
+  }
+  return pings
+}
+
+/** One pair per two nodes, so that every way between nodes is pinged. */
+export function pairsOfNodes(pods: readonly RunningPod[]): (readonly [RunningPod, RunningPod])[] {
+  const first = new Map<string, RunningPod>()
+  for (const pod of pods) if (!first.has(pod.node)) first.set(pod.node, pod)
+  const each = [...first.values()]
+  return each.flatMap((a, i) => each.slice(i + 1).map(b => [a, b] as const))
+}
+
+/** Every pod reaches every other, with its first packet. */
+export async function allReach(pods: readonly RunningPod[]): Promise<number> {
+  const lost: string[] = []
+  let pairs = 0
+  for (const from of pods)
+    for (const to of pods) {
+      if (from === to) continue
+      pairs++
+      const answer = await echo(from.netns, to.address, 3000)
+      if ('error' in answer)
+        lost.push(`${from.address} on ${from.node} to ${to.address} on ${to.node}: ${answer.error}`)
+    }
+  assert.deepEqual(lost, [])
+  return pairs
+}
+
+/** What of the agent's conditions is not as promised. */
+export async function broken(
+  { margay }: Cluster,
+  node: string,
+): Promise<{ ready: boolean; said: string[] } | undefined> {
+  const status = (await margay.status(node)) as
+    | { ready: boolean; conditions: { type: string; status: string; reason: string; message: string }[] }
+    | undefined
+  if (status === undefined) return undefined
+  const said = status.conditions
+    .filter(each => each.status !== 'True')
+    .map(({ type, reason, message }) => `${type} ${reason}: ${message}`)
+  return { ready: status.ready, said }
+}
+
+export function nodeNetns(node: string, { lab }: Cluster): string {
+  return netnsPath(lab.node(node).netns)
+}

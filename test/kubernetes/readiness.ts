@@ -1,0 +1,98 @@
+// Honest readiness: what keeps pods from a network is said, by the Node or by a condition that names it.
+import assert from 'node:assert/strict'
+import { until } from '../../lab/program.ts'
+import type { Case, Cluster } from './case.ts'
+import { broken, healthy, isReady } from './observe.ts'
+
+type Fault = {
+  what: string
+  /** Some condition must match this. */
+  named: RegExp
+  /** Whether the node itself must become NotReady. */
+  unready: boolean
+  short: boolean
+  make: (cluster: Cluster) => Promise<unknown>
+  mend: (cluster: Cluster) => Promise<unknown>
+}
+
+const patch = (what: string, value: unknown) => ['patch', what, '--type=merge', '-p', JSON.stringify(value)]
+
+const FAULTS: readonly Fault[] = [
+  {
+    what: 'without the right to read and write blocks, what is forbidden is named',
+    named: /forbidden.*ipamblocks|ipamblocks.*forbidden/is,
+    unready: false,
+    short: true,
+    async make({ margay }) {
+      await margay.withholdBlocks()
+      await margay.roll()
+    },
+    mend: async ({ margay }) => margay.restoreRights(),
+  },
+  {
+    what: 'with its only pool disabled, a node is not ready and names the pool',
+    named: /PoolsUsable/,
+    unready: true,
+    short: true,
+    make: ({ lab }) => lab.must(patch('ippool/default-ipv4-ippool', { spec: { disabled: true } })),
+    mend: ({ lab }) => lab.must(patch('ippool/default-ipv4-ippool', { spec: { disabled: false } })),
+  },
+  {
+    what: 'with a FORWARD chain that drops, a node is not ready and names the chain',
+    named: /FORWARD/,
+    unready: true,
+    short: true,
+    make: ({ lab }) => lab.machine('n1').run(['iptables', '-P', 'FORWARD', 'DROP']),
+    mend: ({ lab }) => lab.machine('n1').run(['iptables', '-P', 'FORWARD', 'ACCEPT']),
+  },
+]
+
+export const readinessCases: readonly Case[] = [
+  ...FAULTS.map(fault => ({
+    title: fault.what,
+    short: fault.short,
+    async run(cluster: Cluster) {
+      await fault.make(cluster)
+      try {
+        let said: string[] = []
+        const named = async () => {
+          said = (await broken(cluster, 'n1'))?.said ?? []
+          return said.some(each => fault.named.test(each))
+        }
+        assert.ok(await until(named, 30_000, 500), `n1 says ${said.join('; ') || 'that all is well'}`)
+        if (fault.unready) {
+          assert.ok(await until(async () => !(await isReady(cluster.lab, 'n1')), 120_000, 1000), 'the Node stays Ready')
+        }
+        return said
+          .filter(each => fault.named.test(each))
+          .join('; ')
+          .slice(0, 160)
+      } finally {
+        await fault.mend(cluster)
+        await healthy(cluster)
+      }
+    },
+  })),
+  {
+    title: 'while a node is not ready, the runtime’s STATUS calls fill no log: a line per change',
+    short: true,
+    async run(cluster) {
+      const { lab, margay } = cluster
+      await lab.must(patch('ippool/default-ipv4-ippool', { spec: { disabled: true } }))
+      try {
+        assert.ok(await until(async () => !(await isReady(lab, 'n1')), 120_000, 1000), 'the Node stays Ready')
+        const before = margay.log('n1').split('\n').length
+        await new Promise(resolve => setTimeout(resolve, 26_000))
+        const lines = margay
+          .log('n1')
+          .split('\n')
+          .slice(before - 1)
+        assert.ok(lines.length < 10, `${lines.length} lines in 26 s, such as ${lines[0]}`)
+        return `${lines.length} lines in 26 s`
+      } finally {
+        await lab.must(patch('ippool/default-ipv4-ippool', { spec: { disabled: false } }))
+        await healthy(cluster)
+      }
+    },
+  },
+]
