@@ -3,8 +3,10 @@
 import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { nodeName } from '../api/names.ts'
+import { CONFLIST_NAME } from '../cni/conflist.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { parseAddress } from '../lib/ip.ts'
+import { addCommands } from './commands.ts'
 import { useCompileCache } from './compile-cache.ts'
 import { limitYoungGeneration } from './heap.ts'
 import type { Flags } from './run.ts'
@@ -32,15 +34,23 @@ const program = new Command('margay-node')
     'believe an API server that lost this node, all pools or most peers after so long (default: only `margayctl node accept-cluster` does)',
     seconds,
   )
+  .option(
+    '--cni-conf-dir <dir>',
+    'where the runtime looks for networks: the configuration that `install` wrote is put back when it is deleted',
+  )
+  .option('--cni-conf-name <file>', 'its name', CONFLIST_NAME)
+  .option('--sysctl-dir <dir>', 'another place of /proc/sys/net, which a container may not write', '/proc/sys/net')
   .addOption(new Option('--log-level <level>').choices(['trace', 'debug', 'info', 'warn', 'error']).default('info'))
   .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
 
-program.parse()
-const flags = program.opts<Flags>()
-useCompileCache(flags.dataDir)
-limitYoungGeneration()
-const { run } = await import('./run.ts')
-await run(flags)
+  .action(async (flags: Flags) => {
+    useCompileCache(flags.dataDir)
+    limitYoungGeneration()
+    const { run } = await import('./run.ts')
+    await run(flags)
+  })
+addCommands(program)
+await program.parseAsync()
 
 function routeProtocol(text: string): number {
   const number = Number(text)

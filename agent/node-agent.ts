@@ -1,6 +1,7 @@
 // The agent of one node: wires IPAM, felix, the BGP speaker and the CNI verbs to one kernel and one datastore.
 // Everything works from the node's own database while the API server is away. What earlier runs left in the kernel is
 // adopted: nothing is removed before the rooms below say that they know what is wanted.
+import { join } from 'node:path'
 import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
 import { matchesSelector } from '../api/selector.ts'
 import type { Condition, EventRecord, ObjectRef } from '../api/status.ts'
@@ -25,6 +26,7 @@ import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { ClusterView } from './cluster-view.ts'
+import { ConflistKeeper } from './conflist-keeper.ts'
 import { Conntrack } from './conntrack.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
@@ -50,6 +52,8 @@ export type NodeAgentOptions = {
   machineId?: string
   /** The rtm_protocol of this agent's routes, which no other program of this host may write. */
   routeProtocol: number
+  /** The runtime's configuration of this network, which the agent keeps there. Absent: it is nobody's. */
+  conflist?: { confDir: string; confName: string }
   /** A person decided to believe an API server that lost much after so long. Absent: `acceptCluster` alone does. */
   acceptAfterMs?: number
 }
@@ -82,6 +86,7 @@ export class NodeAgent {
   readonly #conntrack: Conntrack
   readonly #unenforced: Unenforced
   readonly #podRepair: PodRepair
+  readonly #conflist: ConflistKeeper | undefined
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -147,6 +152,13 @@ export class NodeAgent {
       healed: ({ id: name }, message) =>
         record({ type: 'Healed', object: { kind: 'Endpoint', name }, reason: 'LinkWasDown', message }),
     })
+    this.#conflist =
+      options.conflist &&
+      new ConflistKeeper({
+        ...{ ...options.conflist, copy: join(dataDir, 'conflist'), clock },
+        report: conditions => this.#status.report('conflist', conditions),
+        healed: message => record({ type: 'Healed', object: this.#self(), reason: 'ConfigurationGone', message }),
+      })
     this.#podMtu = new PodMtu({ ...this.cni(), report: conditions => this.#status.report('cni', conditions) })
     this.#network = new NodeNetwork({
       ...{
@@ -189,6 +201,7 @@ export class NodeAgent {
     this.#felix.start()
     this.#conntrack.start()
     this.#unenforced.start()
+    this.#conflist?.start()
     this.#caches.start()
     this.allocator.start()
     this.#watchData()
@@ -267,6 +280,7 @@ export class NodeAgent {
     this.#conntrack.close()
     this.#unenforced.close()
     this.#podRepair.close()
+    this.#conflist?.close()
     await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()

@@ -29,6 +29,9 @@ export type Flags = {
   routeProtocol: number
   /** Seconds. */
   acceptClusterAfter?: number
+  cniConfDir?: string
+  cniConfName: string
+  sysctlDir: string
   logLevel: LogLevel
 }
 
@@ -49,7 +52,7 @@ export async function run(flags: Flags): Promise<void> {
   const path = join(flags.runDir, 'agent.sock')
   const lock = await reserveSocket(path)
   const store = reach(flags.kubeconfig, log)
-  const kernel = openKernel()
+  const kernel = openKernel({ sysctlFolder: flags.sysctlDir })
   const transport = new TcpTransport({ ...sockets, portHolder })
   const agent = new NodeAgent(
     {
@@ -57,6 +60,7 @@ export async function run(flags: Flags): Promise<void> {
       acceptAfterMs: flags.acceptClusterAfter === undefined ? undefined : flags.acceptClusterAfter * 1000,
       machineId: readMachineId(),
       fallbackDir: join(flags.runDir, 'journal'),
+      conflist: flags.cniConfDir === undefined ? undefined : { confDir: flags.cniConfDir, confName: flags.cniConfName },
     },
     { kernel, store, transport, clock: systemClock, log, lost },
   )

@@ -44,6 +44,10 @@ export const CONDITION_TYPES = {
   PoolsKnown: { vital: true, promise: 'this node has seen the IPPools, now or in an earlier run' },
   PoolsUsable: { vital: true, promise: 'an enabled IPPool gives addresses to the pods of this node' },
   PoolsDisjoint: { vital: false, promise: 'no IPPool overlaps an older one' },
+  NetworkConfigured: {
+    vital: false,
+    promise: 'the runtime’s network configuration of this node is there, and that of no other network comes before it',
+  },
   ConnectionsTracked: { vital: true, promise: 'the connection tracking table has room for new connections' },
   ForeignChainsPass: {
     vital: false,

@@ -1,52 +1,232 @@
-// Installs the plugin where runtimes look for it: one static program, and a network configuration. A file is written under
-// another name and renamed, so that a runtime never executes half of it; a file that would not change is not written.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { pluginProgram } from './compile.ts'
+// Installs the plugin where runtimes look for it: one static program, and a network configuration, which comes last since a
+// runtime starts to use the plugin when it sees one. A file is written under another name, to the disk, and renamed, so that
+// a runtime never reads half of it, whenever the installer is killed or two run at once; a file that would not change is not
+// written. Hazard: a renamed file has the label (SELinux) of a new one, so that of the file in its place is kept.
+import { randomUUID } from 'node:crypto'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { pluginProgram, thisMachine } from './compile.ts'
+import {
+  CHAINED_PLUGINS,
+  type ChainedPlugin,
+  CONFLIST_NAME,
+  type ConfFile,
+  conflistText,
+  foreignNetworks,
+  isConfName,
+  isOurConflist,
+} from './conflist.ts'
+
+/** Security labels of files. */
+export type FileLabels = {
+  /** The label of a file; undefined when it has none, or is not there. */
+  read(path: string): Uint8Array | undefined
+  /** Gives a file a label. Throws `KernelError`. */
+  write(path: string, label: Uint8Array): void
+}
 
 export type InstallOptions = {
   /** Usually /opt/cni/bin. */
   binDir: string
   /** Usually /etc/cni/net.d; absent: no configuration is written. */
   confDir?: string
-  /** The agent's unix socket. */
+  /** The agent's unix socket, as the host sees it. */
   socket: string
   /** The network's name in the configuration. */
   network?: string
+  /** The configuration's file. */
+  confName?: string
+  /** Plugins to be chained where `binDir` has them. Absent: all of `CHAINED_PLUGINS`. */
+  chain?: readonly ChainedPlugin[]
+  /** Goes on where configurations of other networks are. */
+  force?: boolean
+  labels?: FileLabels
+  /** A folder with `amd64/margay` and `arm64/margay`, as in an image. Absent: the package's own, or one that is made now. */
+  pluginDir?: string
 }
 
-/** Writes `margay` and `10-margay.conflist`; returns their paths. Throws what the file system and `pluginProgram` throw. */
-export function installPlugin(options: InstallOptions): { plugin: string; conf?: string } {
-  const { binDir, confDir, socket, network = 'margay' } = options
-  const plugin = join(binDir, 'margay')
+/** What was written where; `conf` is absent when no configuration was asked for. */
+export type Installed = { plugin: string; conf?: string; chained: readonly ChainedPlugin[] }
+
+/** The folder has a configuration of another network, and nothing was written. */
+export class ForeignNetwork extends Error {
+  override readonly name = 'ForeignNetwork'
+}
+
+/** The plugin's name in its folder, and its `type` in configurations. */
+const PLUGIN_NAME = 'margay'
+/** Octets that every version of the plugin has in it, and no other program. */
+const PLUGIN_MARK = 'Margay: a routed network for containers'
+/** Another installer may remove our new file before it has its name. */
+const ATTEMPTS = 5
+
+/**
+ * Writes `margay` and the configuration. Throws `ForeignNetwork`, what the file system throws and what `pluginProgram` throws;
+ * each file is the old one or the new one then.
+ */
+export function installPlugin(options: InstallOptions): Installed {
+  const { binDir, confDir, socket, network = 'margay', confName = CONFLIST_NAME, labels } = options
+  if (confDir !== undefined && options.force !== true) refuseForeign(confDir, confName)
+  const program = programIn(options.pluginDir)
+  const plugin = join(binDir, PLUGIN_NAME)
   mkdirSync(binDir, { recursive: true })
-  replaceFile(plugin, pluginProgram(), 0o755)
-  if (confDir === undefined) return { plugin }
-  const conf = join(confDir, '10-margay.conflist')
+  removeLeftovers(plugin)
+  replaceFile(plugin, program, { mode: 0o755, labels })
+  const chained = (options.chain ?? CHAINED_PLUGINS).filter(name => isProgram(join(binDir, name)))
+  if (confDir === undefined) return { plugin, chained }
+  const conf = join(confDir, confName)
   mkdirSync(confDir, { recursive: true })
-  replaceFile(conf, `${JSON.stringify(conflist(network, socket), undefined, 2)}\n`, 0o644)
-  return { plugin, conf }
+  removeLeftovers(conf)
+  replaceFile(conf, conflistText({ network, socket, chained }), { mode: 0o644, labels })
+  return { plugin, conf, chained }
 }
 
-/** Present runtimes fail when 1.1.0 is the only version: `cniVersions` lists the others. */
-function conflist(network: string, socket: string): Record<string, unknown> {
-  return {
-    cniVersion: '1.0.0',
-    cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
-    name: network,
-    plugins: [{ type: 'margay', agentSocket: socket }],
+/**
+ * Removes what `installPlugin` writes, the configuration first, and returns the paths that are gone. What lies there under the
+ * same name and is another program's, or is not there, is left. Throws what the file system throws.
+ */
+export function uninstallPlugin(options: Pick<InstallOptions, 'binDir' | 'confDir' | 'confName'>): string[] {
+  const { binDir, confDir, confName = CONFLIST_NAME } = options
+  const removed: string[] = []
+  const remove = (path: string, isOurs: (content: Buffer) => boolean): void => {
+    removeLeftovers(path)
+    const content = contentOf(path)
+    if (content === undefined || !isOurs(content)) return
+    rmSync(path, { force: true })
+    syncFolder(dirname(path))
+    removed.push(path)
+  }
+  if (confDir !== undefined) remove(join(confDir, confName), content => isOurConflist(content.toString()))
+  remove(join(binDir, PLUGIN_NAME), content => content.includes(PLUGIN_MARK))
+  return removed
+}
+
+/** The network configurations of a folder; none where there is no folder. Throws what the file system throws. */
+export function confFiles(confDir: string): ConfFile[] {
+  return namesIn(confDir)
+    .filter(isConfName)
+    .flatMap(name => {
+      const content = contentOf(join(confDir, name))
+      return content === undefined ? [] : [{ name, text: content.toString() }]
+    })
+}
+
+/**
+ * Writes a file as a whole or not at all, to the disk, with the label of what was there; nothing when it is there already.
+ * Throws what the file system throws.
+ */
+export function replaceFile(
+  path: string,
+  content: string | Uint8Array,
+  { mode, labels }: { mode: number; labels?: FileLabels | undefined },
+): void {
+  const wanted = Buffer.from(content)
+  if (contentOf(path)?.equals(wanted) === true && (statSync(path).mode & 0o777) === mode) return
+  const label = labels?.read(path)
+  for (let attempt = 1; ; attempt++) {
+    const beside = `${path}.${randomUUID()}.new`
+    try {
+      writeDurably(beside, wanted, mode)
+      if (label !== undefined) labels?.write(beside, label)
+      renameSync(beside, path)
+      syncFolder(dirname(path))
+      return
+    } catch (error) {
+      rmSync(beside, { force: true })
+      if (codeOf(error) !== 'ENOENT' || attempt === ATTEMPTS) throw error
+    }
   }
 }
 
-function replaceFile(path: string, content: string | Buffer, mode: number): void {
-  const same = existsSync(path) && readFileSync(path).equals(Buffer.from(content))
-  if (same && (statSync(path).mode & 0o777) === mode) return
-  const beside = `${path}.${process.pid}.new`
+function programIn(folder: string | undefined): Buffer {
+  return folder === undefined ? pluginProgram() : readFileSync(join(folder, thisMachine(), PLUGIN_NAME))
+}
+
+function refuseForeign(confDir: string, confName: string): void {
+  const foreign = foreignNetworks(confFiles(confDir).filter(({ name }) => name !== confName))
+  if (foreign.length === 0) return
+  const first = foreign.find(name => name < confName)
+  const names = foreign.map(name => join(confDir, name)).join(', ')
+  const effect =
+    first === undefined
+      ? `pods would leave that network for this one`
+      : `${first} comes before ${confName}, so runtimes would not use ${confName}`
+  throw new ForeignNetwork(
+    `${confDir} has the configuration of another network, ${names}: ${effect}; remove it, or give --force to leave it there`,
+  )
+}
+
+/** What killed installers left beside a file of ours: nothing else has such names. */
+function removeLeftovers(path: string): void {
+  const folder = dirname(path)
+  const start = `${path.slice(folder.length + 1)}.`
+  for (const name of namesIn(folder))
+    if (name.startsWith(start) && /^[0-9a-f-]+\.new$/.test(name.slice(start.length)))
+      rmSync(join(folder, name), { force: true })
+}
+
+function writeDurably(path: string, content: Buffer, mode: number): void {
+  const fd = openSync(path, 'wx', mode)
   try {
-    writeFileSync(beside, content, { mode })
-    renameSync(beside, path)
+    writeFileSync(fd, content)
+    fchmodSync(fd, mode) // whatever the umask is
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** The new name is on the disk when this returns. */
+function syncFolder(folder: string): void {
+  const fd = openSync(folder, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return statSync(path).isFile()
+  } catch {
+    return false // not there, or nothing that a runtime could execute
+  }
+}
+
+function namesIn(folder: string): string[] {
+  return orAbsent(() => readdirSync(folder)) ?? []
+}
+
+/** Undefined when there is no file, or something that is none. */
+function contentOf(path: string): Buffer | undefined {
+  return orAbsent(() => (statSync(path).isFile() ? readFileSync(path) : undefined))
+}
+
+function orAbsent<T>(read: () => T): T | undefined {
+  try {
+    return read()
   } catch (error) {
-    rmSync(beside, { force: true })
+    if (codeOf(error) === 'ENOENT') return undefined
     throw error
   }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && Reflect.get(error, 'code')
 }

@@ -13,6 +13,8 @@ const SK_MEMINFO_DROPS = 8
 const MSG_TRUNC_DONTWAIT = 0x20 | 0x40
 const EAGAIN = 11
 const ENOBUFS = 105
+/** XATTR_SIZE_MAX (linux/limits.h). */
+const LONGEST_XATTR = 65536
 
 /** Flags of mount(2) and umount2(2). */
 export const MOUNT = { bind: 0x1000, recursive: 0x4000, shared: 0x100000, detach: 2 } as const
@@ -47,6 +49,12 @@ const nativeRecvfrom = libc.func(
 )
 const nativeSend = libc.func('intptr_t send(int fd, const uint8_t *data, size_t size, int flags)')
 const nativeRecv = libc.func('intptr_t recv(int fd, _Out_ uint8_t *data, size_t size, int flags)')
+const nativeReadXattr = libc.func(
+  'intptr_t lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)',
+)
+const nativeWriteXattr = libc.func(
+  'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
+)
 const nativeIndex = libc.func('uint32_t if_nametoindex(const char *name)')
 
 // asked for with every datagram: one buffer is enough for all
@@ -163,6 +171,19 @@ export function receiveQueue(fd: number): { waiting: number; drops: number } {
   memoryLength[0] = memory.length
   check(nativeGetsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, memoryLength), 'getsockopt', 'SO_MEMINFO')
   return { waiting: memory.readUInt32LE(4 * SK_MEMINFO_RMEM_ALLOC), drops: memory.readUInt32LE(4 * SK_MEMINFO_DROPS) }
+}
+
+/** An extended attribute of a file (xattr(7)) of at most 64 KiB. A symbolic link is not followed. */
+export function readXattr(path: string, name: string): Buffer {
+  const value = Buffer.alloc(LONGEST_XATTR)
+  const size: number = nativeReadXattr(path, name, value, value.length)
+  check(size, `getxattr ${name}`, path)
+  return value.subarray(0, size)
+}
+
+/** Sets an extended attribute of a file. A symbolic link is not followed. */
+export function writeXattr(path: string, name: string, value: Uint8Array): void {
+  check(nativeWriteXattr(path, name, value, value.length, 0), `setxattr ${name}`, path)
 }
 
 function check(result: number, operation: string, object: string): void {

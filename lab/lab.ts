@@ -282,7 +282,7 @@ export class Lab implements AsyncDisposable {
         mkdirSync(this.nodeDir(name), { recursive: true, mode: 0o700 })
         const { binDir, confDir } = this.cniDirs(name)
         const argv = [
-          ...[process.execPath, join(root, 'cni/install-main.ts'), '--bin-dir', binDir, '--conf-dir', confDir],
+          ...[process.execPath, join(root, 'agent/main.ts'), 'install', '--bin-dir', binDir, '--conf-dir', confDir],
           ...['--socket', this.agentSocket(name)],
         ]
         const run = await runProgram(argv, { limitMs: this.#ms(20) })

@@ -39,6 +39,8 @@ import { LinuxNftables } from './nftables.ts'
 const NAME_LENGTH = 15
 /** "There is none, or its link went away": for deletions, as good as done. */
 const ABSENT: readonly number[] = [ERRNO.ENOENT, ERRNO.ESRCH, ERRNO.ENXIO, ERRNO.ENODEV, ERRNO.EADDRNOTAVAIL]
+/** Shows the settings of the network namespace of whoever reads it. */
+const SYSCTL_FOLDER = '/proc/sys/net'
 /** Room for the refusals of some 10,000 changes of one transaction. */
 const NETFILTER_BUFFER = 8 << 20
 /** As large as the kernel makes the messages of a dump; netfilter has no larger ones. */
@@ -47,22 +49,26 @@ const ROUTE_FLAGS = { replace: NLM_F.create | NLM_F.replace, add: NLM_F.create |
 
 /**
  * The kernel of the network namespace that the calling thread is in. Idle, it does not keep the process alive; a
- * monitor does. Throws `KernelError` when there is no socket to be had.
+ * monitor does. `sysctlFolder`: another place of /proc/sys/net, which a container may not write. Throws `KernelError` when
+ * there is no socket to be had.
  */
-export function openKernel(): Kernel {
-  return new LinuxKernel()
+export function openKernel({ sysctlFolder = SYSCTL_FOLDER }: { sysctlFolder?: string } = {}): Kernel {
+  return new LinuxKernel({ sysctlFolder })
 }
 
 class LinuxKernel implements Kernel {
   readonly #netnsFd: number | undefined
+  readonly #sysctlFolder: string
   readonly #requests: Requests
   readonly #removal: LinkRemoval
   readonly #monitors = new Set<KernelMonitor>()
   #nftables: { requests: Requests; port: LinuxNftables } | undefined
   #closed = false
 
-  constructor(netnsFd?: number, limit?: { mostObjects: number }) {
+  constructor(options: { sysctlFolder: string; netnsFd?: number; limit?: { mostObjects: number } | undefined }) {
+    const { sysctlFolder, netnsFd, limit } = options
     this.#netnsFd = netnsFd
+    this.#sysctlFolder = sysctlFolder
     this.#requests = this.#within(() => new Requests(limit))
     this.#removal = new LinkRemoval(this.#requests)
   }
@@ -207,12 +213,12 @@ class LinuxKernel implements Kernel {
 
   readSysctl(family: SysctlFamily | 'netfilter', path: readonly string[]): string {
     const file = sysctlFile(family, path)
-    return this.#file('read sysctl', file, () => readFileSync(file, 'utf8').trim())
+    return this.#file('read sysctl', file, () => readFileSync(this.#sysctlPath(file), 'utf8').trim())
   }
 
   writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
     const file = sysctlFile(family, path)
-    this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(file, value))
+    this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(this.#sysctlPath(file), value))
   }
 
   nftables(of: Pick<NftTable, 'family' | 'name'>, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
@@ -248,7 +254,7 @@ class LinuxKernel implements Kernel {
   inside(netns: string, limit?: { mostObjects: number }): Kernel {
     const fd = openNetns(netns)
     try {
-      return new LinuxKernel(fd, limit)
+      return new LinuxKernel({ sysctlFolder: this.#sysctlFolder, netnsFd: fd, limit })
     } catch (error) {
       closeSync(fd)
       throw error
@@ -297,6 +303,10 @@ class LinuxKernel implements Kernel {
   #within<T>(act: () => T): T {
     if (this.#closed) throw new KernelError(ERRNO.ECANCELED, 'use', 'kernel', 'closed')
     return this.#netnsFd === undefined ? act() : runInNetns(this.#netnsFd, act)
+  }
+
+  #sysctlPath(file: string): string {
+    return this.#sysctlFolder + file.slice(SYSCTL_FOLDER.length)
   }
 
   #file<T>(operation: string, object: string, act: () => T): T {
@@ -364,7 +374,7 @@ function matches(route: Route, { table, protocol, ifindex }: RouteFilter): boole
 }
 
 function sysctlFile(family: SysctlFamily | 'netfilter', path: readonly string[]): string {
-  const file = ['/proc/sys/net', family, ...path].join('/')
+  const file = [SYSCTL_FOLDER, family, ...path].join('/')
   // a link's name cannot leave the folder: the kernel allows neither a slash nor dots alone in one
   if (path.some(part => part === '' || part === '.' || part === '..' || part.includes('/')))
     throw new KernelError(ERRNO.EINVAL, 'name sysctl', file)

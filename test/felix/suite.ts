@@ -5,6 +5,7 @@ import type { ExecutionContext } from 'ava'
 import { conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
+import { removeFromKernel } from '../../felix/removal.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChange, NftElements } from '../../kernel/port/nftables.ts'
 import type { RouteFilter } from '../../kernel/port/routes.ts'
@@ -149,6 +150,32 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       await felix.applied()
       await felix.applied()
       t.deepEqual(it.spy.writes, [])
+    }))
+
+  test('what felix made is removed from the kernel, what others made stays, and the second time nothing is found', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      await felix.close()
+      const { index: ifindex } = (await it.otherProgram.link('eth0'))!
+      const foreign = { dst: '198.51.100.0/24', table: 254, type: 'unicast', protocol: 4, scope: 253, ifindex } as const
+      t.deepEqual(await it.otherProgram.changeRoutes([{ verb: 'add', route: foreign }]), [undefined])
+      const destinations = full.pools.map(({ cidr }) => cidr)
+      const removed = await removeFromKernel(it.spy.kernel, { marks: MARKS, pools: destinations })
+      t.true(removed.includes('link calia') && removed.includes('table inet margay'))
+      const { routes, neighbours, links, addresses, nftables } = await kernelState(it.otherProgram)
+      const names = (await it.otherProgram.links()).map(({ name }) => name)
+      t.true(routes.some(route => route.includes('198.51.100.0/24')))
+      t.deepEqual({ neighbours, addresses, nftables }, { neighbours: [], addresses: [], nftables: [] })
+      t.deepEqual(
+        links.filter(link => !/^tunl0 \d+ false/.test(link)),
+        [],
+      )
+      t.deepEqual(
+        names.filter(name => name.startsWith('cali') || name === 'vxlan.calico'),
+        [],
+      )
+      t.deepEqual(await it.otherProgram.routes({ protocol: 80 }), [])
+      t.deepEqual(await removeFromKernel(it.spy.kernel, { marks: MARKS, pools: destinations }), [])
     }))
 
   test('when everything is gone, felix removes all it made except the route to the pods’ gateway', t =>

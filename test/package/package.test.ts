@@ -109,13 +109,7 @@ withPackage(
 )
 
 withPackage('every program of the package says how it is used', async (t, { folder, manifest }) => {
-  t.deepEqual(Object.keys(manifest.bin).sort(), [
-    'margay-api',
-    'margay-bgp',
-    'margay-install-cni',
-    'margay-node',
-    'margayctl',
-  ])
+  t.deepEqual(Object.keys(manifest.bin).sort(), ['margay-api', 'margay-bgp', 'margay-node', 'margayctl'])
   await Promise.all(
     Object.entries(manifest.bin).map(async ([name, path]) => {
       const { stdout } = await run(process.execPath, [join(folder, path), '--help'])
@@ -131,7 +125,7 @@ withPackage('margayctl of the package knows its version, and the CNI plugin that
     run(process.execPath, [join(folder, manifest.bin[name]!), ...args])
   const version = await program('margayctl', 'version', '-o', 'json')
   t.is(JSON.parse(version.stdout).client, manifest.version)
-  const { stdout } = await program('margay-install-cni', '--bin-dir', join(user, 'bin'))
+  const { stdout } = await program('margay-node', 'install', '--bin-dir', join(user, 'bin'))
   const machine = process.arch === 'x64' ? 'amd64' : process.arch
   t.deepEqual(readFileSync(stdout.trim()), readFileSync(join(folder, `dist/cni/margay-${machine}`)))
   const plugin = run(stdout.trim(), [], { env: { CNI_COMMAND: 'VERSION' } })
@@ -153,7 +147,7 @@ withPackage(
     const programs = readdirSync(join(copy, 'dist/cni')).filter(name => /^margay-(amd64|arm64)$/.test(name))
     t.true(programs.length > 0)
     for (const name of programs) rmSync(join(copy, 'dist/cni', name))
-    const args = [join(copy, manifest.bin['margay-install-cni']!), '--bin-dir', join(user, 'made')]
+    const args = [join(copy, manifest.bin['margay-node']!), 'install', '--bin-dir', join(user, 'made')]
     const { stdout } = await run(process.execPath, args)
     const packed = join(folder, 'dist/cni', `margay-${process.arch === 'x64' ? 'amd64' : process.arch}`)
     t.deepEqual(readFileSync(stdout.trim()), readFileSync(packed))

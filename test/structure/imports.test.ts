@@ -15,7 +15,7 @@ const rules: Readonly<Record<string, Rule>> = {
   ipam: { rooms: ['lib', 'api', 'datastore'], packages: [] },
   bgp: { rooms: ['lib'], packages: ['yaml', 'zod'] },
   felix: { rooms: ['lib', 'api', 'kernel'], packages: [] },
-  cni: { rooms: ['lib', 'api', 'kernel', 'ipam'], packages: ['commander'] },
+  cni: { rooms: ['lib', 'api', 'kernel', 'ipam'], packages: [] },
   agent: {
     rooms: ['lib', 'api', 'kernel', 'datastore', 'ipam', 'bgp', 'felix', 'cni'],
     packages: ['commander', 'prom-client'],

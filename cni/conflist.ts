@@ -1,0 +1,81 @@
+// The network configuration that a runtime reads, and what lies beside it. Of the files of a folder in the order of their
+// names containerd and CRI-O use the first one that they can read (libcni: .conf, .conflist and .json), so a file of
+// another network before ours hides ours, and ours hides every one behind it.
+
+/** The usual name of our configuration. */
+export const CONFLIST_NAME = '10-margay.conflist'
+
+/** Plugins that do a part of the work behind ours when a pod asks for it: hostPort, and the annotations of bandwidth. */
+const CHAINED = {
+  portmap: { type: 'portmap', snat: true, capabilities: { portMappings: true } },
+  bandwidth: { type: 'bandwidth', capabilities: { bandwidth: true } },
+} as const satisfies Record<string, { type: string; [field: string]: unknown }>
+
+export type ChainedPlugin = keyof typeof CHAINED
+
+export const CHAINED_PLUGINS = Object.keys(CHAINED) as ChainedPlugin[]
+
+/** A file of the folder: its name and its text. */
+export type ConfFile = { name: string; text: string }
+
+/** Types that make no network of their own for pods: `lo`, and plugins that call the network behind them. */
+const NO_NETWORK = ['loopback', 'multus', 'multus-shim']
+
+/** The text of our configuration. Present runtimes fail when 1.1.0 is the only version: `cniVersions` lists the others. */
+export function conflistText(options: { network: string; socket: string; chained: readonly ChainedPlugin[] }): string {
+  const { network, socket, chained } = options
+  const conflist = {
+    cniVersion: '1.0.0',
+    cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
+    name: network,
+    plugins: [{ type: 'margay', agentSocket: socket }, ...chained.map(name => CHAINED[name])],
+  }
+  return `${JSON.stringify(conflist, undefined, 2)}\n`
+}
+
+/** Whether a runtime reads a file of this name as a network configuration. */
+export function isConfName(name: string): boolean {
+  return /\.(conf|conflist|json)$/.test(name)
+}
+
+/** Whether a text is a configuration of this network: its first plugin is ours. */
+export function isOurConflist(text: string): boolean {
+  return typesOf(text)[0] === 'margay'
+}
+
+/** Whether a text is no configuration at all, such as half a file. */
+export function isNoConflist(text: string): boolean {
+  return typesOf(text).length === 0
+}
+
+/** The names of the files that are configurations of other networks, sorted as a runtime sorts them. */
+export function foreignNetworks(files: readonly ConfFile[]): string[] {
+  return files
+    .filter(({ name, text }) => isConfName(name) && isForeign(typesOf(text)))
+    .map(({ name }) => name)
+    .sort()
+}
+
+function isForeign(types: readonly string[]): boolean {
+  return types.length > 0 && types[0] !== 'margay' && !types.every(type => NO_NETWORK.includes(type))
+}
+
+/** The types of a configuration's plugins; none for what is no configuration. */
+function typesOf(text: string): string[] {
+  const conf = parsed(text)
+  if (!isObject(conf)) return []
+  const plugins: unknown[] = Array.isArray(conf['plugins']) ? conf['plugins'] : [conf]
+  return plugins.flatMap(plugin => (isObject(plugin) && typeof plugin['type'] === 'string' ? [plugin['type']] : []))
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // JSON.parse throws SyntaxError only
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

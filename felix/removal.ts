@@ -1,0 +1,97 @@
+// Removes from the kernel what an agent made there, when this network leaves the node for good: everything that carries a
+// mark of ours, and nothing else. The pods' interfaces go first and the tables of nftables last, so that no packet passes
+// unfiltered on the way. Settings of uplinks (forwarding) stay as they are: nobody knows what they were before.
+import { KernelError } from '../kernel/port/error.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
+import type { NftFamily } from '../kernel/port/nftables.ts'
+import type { Route } from '../kernel/port/routes.ts'
+import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
+
+type RemovalKernel = Pick<
+  Kernel,
+  | 'links'
+  | 'deleteLink'
+  | 'setLink'
+  | 'addresses'
+  | 'deleteAddress'
+  | 'routes'
+  | 'changeRoutes'
+  | 'nftables'
+  | 'changeNftables'
+>
+
+/** Families in which an agent may have a table. */
+const FAMILIES = ['inet', 'arp', 'ip', 'ip6'] as const satisfies readonly NftFamily[]
+
+/**
+ * Removes links, addresses, routes and tables; `pools` are the CIDRs of which the IP-in-IP device may have addresses of ours.
+ * Returns what was removed, as a person would name it; nothing the second time. Rejects with `KernelError` at the first
+ * refusal: what was removed by then is gone.
+ */
+export async function removeFromKernel(
+  kernel: RemovalKernel,
+  { marks, pools }: { marks: Marks; pools: readonly string[] },
+): Promise<string[]> {
+  const ownership = new Ownership(marks)
+  ownership.setDestinations(pools)
+  const removed: string[] = []
+  const links = await kernel.links()
+  const names = new Map(links.map(({ index, name }) => [index, name]))
+  const named = <T extends { ifindex?: number }>(object: T): T & { interfaceName: string } => ({
+    ...object,
+    interfaceName: names.get(object.ifindex ?? 0) ?? '',
+  })
+  // read before links go: they take their routes along
+  const routes = (await kernel.routes({ table: marks.table })).filter(route => ownership.ownsRoute(named(route)))
+  const addresses = (await kernel.addresses()).filter(address => ownership.ownsAddress(named(address)))
+  for (const link of links.filter(link => isOurs(link, ownership))) {
+    await kernel.deleteLink(link.index)
+    removed.push(`link ${link.name}`)
+  }
+  for (const address of addresses) {
+    const name = names.get(address.ifindex)!
+    await kernel.deleteAddress(address)
+    removed.push(`address ${address.address} of ${name}`)
+    if (name === marks.ipipDevice && (await addressesOf(kernel, address.ifindex)) === 0) {
+      await kernel.setLink(address.ifindex, { up: false })
+      removed.push(`link ${name} is down`)
+    }
+  }
+  removed.push(...(await removeRoutes(kernel, routes)))
+  for (const family of FAMILIES) {
+    const name = marks.nftTable
+    if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue
+    const [refusal] = await kernel.changeNftables([{ verb: 'delete', object: { kind: 'table', family, name } }])
+    if (refusal !== undefined) throw refusal.error
+    removed.push(`table ${family} ${name}`)
+  }
+  return removed
+}
+
+function isOurs({ name, kind }: Link, ownership: Ownership): boolean {
+  if (ownership.ownsInterface(name)) return kind === 'veth'
+  return name === ownership.marks.vxlanDevice && kind === 'vxlan'
+}
+
+async function addressesOf(kernel: RemovalKernel, ifindex: number): Promise<number> {
+  return (await kernel.addresses(ifindex)).length
+}
+
+async function removeRoutes(kernel: RemovalKernel, routes: readonly Route[]): Promise<string[]> {
+  const refused = await kernel.changeRoutes(routes.map(route => ({ verb: 'delete', route })))
+  const refusal = refused.find(error => error !== undefined)
+  if (refusal !== undefined) throw refusal
+  return routes.map(({ dst }) => `route ${dst}`)
+}
+
+/** Undefined where there is no such table, or this kernel has no nftables. */
+async function tableOf(kernel: RemovalKernel, family: NftFamily, name: string): Promise<unknown> {
+  try {
+    return await kernel.nftables({ family, name }, { without: 'elements' })
+  } catch (error) {
+    if (error instanceof KernelError && ['EPROTONOSUPPORT', 'EOPNOTSUPP', 'EAFNOSUPPORT'].includes(error.code))
+      return undefined
+    throw error
+  }
+}

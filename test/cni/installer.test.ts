@@ -1,0 +1,189 @@
+// The installer beside other networks, other installers, and in the middle of being killed.
+import { execFile as execFileOf, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import test, { type ExecutionContext } from 'ava'
+import { conflistText, foreignNetworks } from '../../cni/conflist.ts'
+import { type FileLabels, type InstallOptions, installPlugin, uninstallPlugin } from '../../cni/install.ts'
+import type { Step } from './install-child.ts'
+
+const execFile = promisify(execFileOf)
+const CHILD = fileURLToPath(new URL('install-child.ts', import.meta.url))
+const OLD_PLUGIN = 'Margay: a routed network for containers, an older one'
+const OLD_CONF = conflistText({ network: 'older', socket: '/run/older.sock', chained: [] })
+const FOREIGN = JSON.stringify({ cniVersion: '1.0.0', name: 'k8s-pod-network', plugins: [{ type: 'calico' }] })
+
+type Host = { binDir: string; confDir: string; install: (options?: Partial<InstallOptions>) => unknown }
+
+function aHost(t: ExecutionContext): Host {
+  const folder = mkdtempSync(join(tmpdir(), 'margay-install-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const [binDir, confDir] = [join(folder, 'bin'), join(folder, 'net.d')]
+  mkdirSync(binDir)
+  mkdirSync(confDir)
+  const install = (options: Partial<InstallOptions> = {}) =>
+    installPlugin({ binDir, confDir, socket: '/run/margay/agent.sock', ...options })
+  return { binDir, confDir, install }
+}
+
+function aPlugin({ binDir }: Host, name: string): void {
+  writeFileSync(join(binDir, name), '#!/bin/sh\n', { mode: 0o755 })
+}
+
+function typesIn({ confDir }: Host): string[] {
+  const { plugins } = JSON.parse(readFileSync(join(confDir, '10-margay.conflist'), 'utf8'))
+  return plugins.map(({ type }: { type: string }) => type)
+}
+
+test('a configuration of another network is refused by its name, and nothing is written', t => {
+  const host = aHost(t)
+  writeFileSync(join(host.confDir, '05-cilium.conflist'), FOREIGN)
+  writeFileSync(
+    join(host.confDir, '87-podman.conf'),
+    JSON.stringify({ cniVersion: '1.0.0', name: 'p', type: 'bridge' }),
+  )
+  const error = t.throws(() => host.install(), { name: 'ForeignNetwork' })
+  t.regex(error.message, /05-cilium\.conflist, .*87-podman\.conf: .*05-cilium\.conflist comes before 10-margay/)
+  t.deepEqual(readdirSync(host.binDir), [])
+  t.is(readdirSync(host.confDir).length, 2)
+})
+
+test('with force both configurations are there', t => {
+  const host = aHost(t)
+  writeFileSync(join(host.confDir, '99-other.conf'), FOREIGN)
+  host.install({ force: true })
+  t.deepEqual(readdirSync(host.confDir).sort(), ['10-margay.conflist', '99-other.conf'])
+  t.is(readFileSync(join(host.confDir, '99-other.conf'), 'utf8'), FOREIGN)
+})
+
+test('no other network are the loopback, multus, half a file, what is no configuration by its name, and older ones of ours', t => {
+  const files = {
+    '99-loopback.conf': '{"cniVersion":"1.0.0","name":"lo","type":"loopback"}',
+    '00-multus.conf': '{"name":"multus","type":"multus-shim"}',
+    '20-half.conflist': FOREIGN.slice(0, 30),
+    '10-calico.conflist.bak': FOREIGN,
+    'whereabouts.d': FOREIGN,
+    '11-margay.conflist': OLD_CONF,
+  }
+  t.deepEqual(foreignNetworks(Object.entries(files).map(([name, text]) => ({ name, text }))), [])
+  t.deepEqual(foreignNetworks([{ name: 'a.json', text: FOREIGN }]), ['a.json'])
+})
+
+test('portmap and bandwidth are chained behind ours where they can be executed', t => {
+  const host = aHost(t)
+  host.install()
+  t.deepEqual(typesIn(host), ['margay'])
+  aPlugin(host, 'portmap')
+  aPlugin(host, 'bandwidth')
+  chmodSync(join(host.binDir, 'bandwidth'), 0o644)
+  host.install()
+  t.deepEqual(typesIn(host), ['margay', 'portmap'])
+  chmodSync(join(host.binDir, 'bandwidth'), 0o755)
+  host.install()
+  t.deepEqual(typesIn(host), ['margay', 'portmap', 'bandwidth'])
+  host.install({ chain: [] })
+  t.deepEqual(typesIn(host), ['margay'])
+})
+
+test('what was installed is removed, the configuration first, and nothing else', t => {
+  const host = aHost(t)
+  aPlugin(host, 'portmap')
+  writeFileSync(join(host.confDir, '99-loopback.conf'), '{"type":"loopback"}')
+  host.install()
+  const removed = uninstallPlugin(host)
+  t.deepEqual(removed, [join(host.confDir, '10-margay.conflist'), join(host.binDir, 'margay')])
+  t.deepEqual(readdirSync(host.binDir), ['portmap'])
+  t.deepEqual(readdirSync(host.confDir), ['99-loopback.conf'])
+  t.deepEqual(uninstallPlugin(host), [])
+})
+
+test('files of others under our names are not removed', t => {
+  const host = aHost(t)
+  aPlugin(host, 'margay')
+  writeFileSync(join(host.confDir, '10-margay.conflist'), FOREIGN)
+  t.deepEqual(uninstallPlugin(host), [])
+  t.deepEqual([readdirSync(host.binDir), readdirSync(host.confDir)], [['margay'], ['10-margay.conflist']])
+})
+
+test('removing where nothing was ever installed is fine', t => {
+  const host = aHost(t)
+  rmSync(host.binDir, { recursive: true })
+  rmSync(host.confDir, { recursive: true })
+  t.deepEqual(uninstallPlugin(host), [])
+})
+
+test('a file that is replaced keeps its label, and a new one has that of its folder', t => {
+  const host = aHost(t)
+  const plugin = join(host.binDir, 'margay')
+  const written: string[] = []
+  const labels: FileLabels = {
+    read: path =>
+      existsSync(path) ? Buffer.from(`system_u:object_r:${path === plugin ? 'bin' : 'etc'}_t:s0`) : undefined,
+    write: (path, label) => void written.push(`${path.replace(/\.[0-9a-f-]{36}\.new$/, '')} ${Buffer.from(label)}`),
+  }
+  host.install({ labels })
+  t.deepEqual(written, [])
+  writeFileSync(plugin, OLD_PLUGIN)
+  host.install({ labels })
+  t.deepEqual(written, [`${plugin} system_u:object_r:bin_t:s0`])
+})
+
+for (const [how, what] of [
+  ['kill', 'is killed'],
+  ['full', 'meets a full disk'],
+] as const)
+  test(`an installer that ${what} at any step leaves old or new files, and the next one finishes`, t => {
+    const host = aHost(t)
+    const [plugin, conf] = [join(host.binDir, 'margay'), join(host.confDir, '10-margay.conflist')]
+    host.install()
+    const now = [readFileSync(plugin, 'utf8'), readFileSync(conf, 'utf8')]
+    writeFileSync(plugin, OLD_PLUGIN)
+    writeFileSync(conf, OLD_CONF)
+    const child = spawnSync(process.execPath, [CHILD, host.binDir, host.confDir, how], {
+      encoding: 'utf8',
+      maxBuffer: 1 << 26,
+    })
+    t.is(child.stderr, '')
+    const steps: Step[] = JSON.parse(child.stdout)
+    t.true(steps.length > 12)
+    for (const step of steps) {
+      t.true([OLD_PLUGIN, now[0]].includes(step.plugin))
+      t.true([OLD_CONF, now[1]].includes(step.conf))
+      // the configuration comes last
+      if (step.conf === now[1]) t.true(step.plugin === now[0])
+      if (how === 'full') t.deepEqual(step.names, ['margay', '10-margay.conflist'])
+      t.deepEqual(step.repaired, [...now, 'margay', '10-margay.conflist'])
+    }
+  })
+
+test('two installers at once both finish, and each file is whole', async t => {
+  const host = aHost(t)
+  const argv = [
+    '--input-type=module',
+    '--eval',
+    `
+    const { installPlugin } = await import(${JSON.stringify(new URL('../../cni/install.ts', import.meta.url))})
+    for (let round = 0; round < 30; round++)
+      installPlugin({ binDir: ${JSON.stringify(host.binDir)}, confDir: ${JSON.stringify(host.confDir)}, socket: process.argv[1] + round })
+  `,
+  ]
+  const ends = await Promise.all(['/run/a', '/run/b'].map(socket => execFile(process.execPath, [...argv, socket])))
+  t.deepEqual(
+    ends.map(({ stderr }) => stderr),
+    ['', ''],
+  )
+  t.deepEqual(typesIn(host), ['margay'])
+  t.deepEqual([readdirSync(host.binDir), readdirSync(host.confDir)], [['margay'], ['10-margay.conflist']])
+})
