@@ -1,7 +1,7 @@
-// `npm test`: types, style, then every test file in a process group of its own, so that a crash or a hang of one file
-// costs that file alone. Fast pure files come first, then those that make network namespaces, then those that start a
-// virtual machine, one at a time. The last line is `N passed, N failed`; with arguments only files whose path contains
-// one of them run, without types and style.
+// `npm test`: types, style, then every test file, each in a process of its own, so that a crash or a hang of one file
+// costs that file alone. The virtual machine and the tests that wait for other daemons' timers begin first, beside each
+// other; short pure files fill the rest, several after one another under one start of ava. The last line is
+// `N passed, N failed`; with arguments only files whose path contains one of them run, without types and style.
 import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -9,29 +9,50 @@ import { createInterface } from 'node:readline'
 /** What one step came to. `shown` is what a person needs to see of it: failures, and why tests were left out. */
 type Outcome = { passed: number; failed: number; skipped: number; shown: string[] }
 
-type Stage = { of: (file: string) => boolean; workers: number; limitSeconds: number }
-
 const root = new URL('..', import.meta.url).pathname
 const bin = `${root}node_modules/.bin`
 /** Node's compile cache: removing types and compiling is most of the work of a short test or a start of a program. */
 const COMPILE_CACHE = `${root}node_modules/.cache/margay`
 
-/** A file belongs to the first stage that takes it; stages run one after another. */
-const stages: readonly Stage[] = [
-  { of: file => !/(\.netns|\bvm)\.test\.ts$/.test(file), workers: 2, limitSeconds: 120 },
-  // three: the tests with other BGP daemons mostly wait for those daemons' timers
-  { of: file => /\.netns\.test\.ts$/.test(file), workers: 3, limitSeconds: 180 },
-  { of: file => /\bvm\.test\.ts$/.test(file), workers: 1, limitSeconds: 480 },
+/**
+ * How files run. `cores` is the part of a processor that one keeps busy, as measured: files run beside each other as long
+ * as the sum is at most `CORES`. `together` is how many share a start of ava, which costs as much as a short file itself.
+ * Past `limitSeconds` a file is killed.
+ */
+type Kind = { of: RegExp; cores: number; together: number; limitSeconds: number }
+
+/** A file is of the first kind whose pattern it matches, and kinds begin in this order. */
+const kinds: readonly Kind[] = [
+  // two emulated processors
+  { of: /\bvm\.test\.ts$/, cores: 1.4, together: 1, limitSeconds: 480 },
+  // these mostly wait for the timers of other BGP daemons
+  { of: /bgp\/(gobgp|frr|bird|exabgp|openbgpd)\.netns/, cores: 0.25, together: 1, limitSeconds: 300 },
+  { of: /\.netns\.test\.ts$/, cores: 0.66, together: 1, limitSeconds: 180 },
+  // pure files of more than some seconds: begun before the short ones, so that none of them ends the run alone
+  {
+    of: /ctl\/(program|socket)|apiserver\/(abuse|durability)|cni\/plugin|package\/package|walks|calculator|ipam\/race/,
+    cores: 1,
+    together: 1,
+    limitSeconds: 120,
+  },
+  { of: /./, cores: 1, together: 8, limitSeconds: 120 },
 ]
+
+/** Two processors, and a little for the rounding of the sum. */
+const CORES = 2.1
 
 type Ended = { code: number | null; overtime: boolean }
 
-/** Runs a program and gives each line of its output to `line`; past the limit its whole process group is killed. */
+/**
+ * Runs a program and gives each line of its output to `line`; past the limit its whole process group is killed. The limit
+ * is for the whole run, or `eachLine` begins it again.
+ */
 function run(
   command: string,
   args: readonly string[],
   limitSeconds: number,
   line: (text: string) => void,
+  eachLine = false,
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE }
@@ -42,8 +63,11 @@ function run(
       overtime = true
       killGroup(child.pid!)
     }, limitSeconds * 1000)
-    createInterface({ input: child.stdout }).on('line', line)
-    createInterface({ input: child.stderr }).on('line', line)
+    for (const input of [child.stdout, child.stderr])
+      createInterface({ input }).on('line', text => {
+        if (eachLine) timer.refresh()
+        line(text)
+      })
     child.on('error', reject)
     child.on('exit', () => {
       clearTimeout(timer)
@@ -77,68 +101,162 @@ async function check(args: readonly [string, ...string[]]): Promise<Outcome> {
     : { passed: 0, failed: 1, skipped: 0, shown: [...shown, `not ok - ${args.join(' ')}`] }
 }
 
+type FileOutcome = Outcome & { file: string; endedMs: number }
+
 /**
- * One file under ava, its TAP lines counted. A test that logs a line starting with "skip" is counted as skipped.
- * Whatever ends abnormally without a `not ok` line of its own is one failure.
+ * Files under one ava, one after another, their TAP lines counted by file. A test that logs a line starting with "skip"
+ * is counted as skipped. What ends abnormally without a `not ok` line of its own is one failure. Where ava cannot say
+ * which file of several did that, each is run again alone, and it stays a failure if all of them pass.
  */
-async function testFile(file: string, limitSeconds: number): Promise<Outcome> {
-  const outcome: Outcome = { passed: 0, failed: 0, skipped: 0, shown: [] }
+async function testFiles(files: readonly string[], limitSeconds: number): Promise<FileOutcome[]> {
+  const { outcomes, fault } = await runAva(files, limitSeconds)
+  if (fault === undefined) return outcomes
+  const blame = (outcome: FileOutcome) => {
+    outcome.failed++
+    outcome.shown.push(`not ok - ${files.join(', ')}: ${fault[0]}`, ...fault.slice(1))
+  }
+  if (files.length === 1) {
+    blame(outcomes[0]!)
+    return outcomes
+  }
+  const alone: FileOutcome[] = []
+  for (const file of files) alone.push(...(await testFiles([file], limitSeconds)))
+  if (alone.every(({ failed }) => failed === 0)) blame(alone[0]!)
+  return alone
+}
+
+/** `fault`: how it ended abnormally, and its last lines. */
+type AvaRun = { outcomes: FileOutcome[]; fault: string[] | undefined }
+
+/** The limit is for one file as a whole, and for each line of several. */
+async function runAva(files: readonly string[], limitSeconds: number): Promise<AvaRun> {
+  const outcomes = files.map(file => ({ file, endedMs: 0, passed: 0, failed: 0, skipped: 0, shown: [] as string[] }))
   const all: string[] = []
+  let current = outcomes[0]!
   let title = ''
   let failing = false
   let planned = false
-  const args = [`${bin}/ava`, '--tap', `--timeout=${limitSeconds + 60}s`, file]
-  const { code, overtime } = await run(process.execPath, args, limitSeconds, text => {
+  let stranger: string | undefined
+  // never ava's own time limit: when it is over, the TAP reporter of 8.0.1 throws
+  const args = [`${bin}/ava`, '--tap', '--concurrency=1', '--timeout=1h', ...files]
+  const line = (text: string) => {
     all.push(text)
     const result = /^(ok|not ok) \d+ - (.*)$/.exec(text)
     if (result !== null) {
       title = result[2]!
       failing = result[1] === 'not ok'
-      if (title.endsWith('# SKIP')) outcome.skipped++
-      else if (failing) outcome.failed++
-      else outcome.passed++
-      if (failing) outcome.shown.push(`not ok - ${file}: ${title}`)
+      const index = fileOf(title, files)
+      if (index < 0) stranger = title
+      current = outcomes[index] ?? current
+      current.endedMs = Date.now()
+      if (title.endsWith('# SKIP')) current.skipped++
+      else if (failing) current.failed++
+      else current.passed++
+      if (failing) current.shown.push(`not ok - ${current.file}: ${title}`)
     } else if (/^1\.\.\d+$/.test(text)) {
       planned = true
       failing = false
     } else if (!failing && title !== '' && /^# {2,}skip/i.test(text)) {
-      outcome.passed--
-      outcome.skipped++
-      outcome.shown.push(`skipped - ${file}: ${title}: ${text.replace(/^#\s+/, '')}`)
+      current.passed--
+      current.skipped++
+      current.shown.push(`skipped - ${current.file}: ${title}: ${text.replace(/^#\s+/, '')}`)
       title = '' // one test is skipped once, however much it logs
-    } else if (failing) outcome.shown.push(text)
-  })
-  if (overtime) {
-    outcome.failed++
-    outcome.shown.push(`not ok - ${file}: killed after ${limitSeconds} s; its last lines:`, ...all.slice(-20))
-  } else if ((code !== 0 || !planned) && outcome.failed === 0) {
-    outcome.failed++
-    outcome.shown.push(`not ok - ${file}: the test process ended with ${code}`, ...all.slice(-30))
+    } else if (failing) current.shown.push(text)
   }
-  return outcome
+  const { code, overtime } = await run(process.execPath, args, limitSeconds, line, files.length > 1)
+  const failed = outcomes.some(outcome => outcome.failed > 0)
+  const silent = outcomes.find(({ endedMs }) => endedMs === 0)
+  const end = overtime
+    ? `killed after ${limitSeconds} s`
+    : !planned || (code !== 0 && !failed)
+      ? `the test process ended with ${code}`
+      : (stranger ?? (silent && `no test of ${silent.file} gave a result`))
+  return { outcomes, fault: end === undefined ? undefined : [`${end}; its last lines:`, ...all.slice(-30)] }
+}
+
+/**
+ * Which of several files a title of ava belongs to: it begins with the file's path below their common folder, or names the
+ * file. Below zero: it does not say.
+ */
+function fileOf(title: string, files: readonly string[]): number {
+  if (files.length === 1) return 0
+  const first = files[0]!.split('/')
+  const shared = first.findIndex((part, i) => files.some(file => file.split('/')[i] !== part))
+  const starts = files.map(
+    file =>
+      `${file
+        .replace(/\.test\.ts$/, '')
+        .split('/')
+        .slice(shared)
+        .join(' › ')} › `,
+  )
+  const lengths = starts.map((start, i) => (title.startsWith(start) || title.includes(files[i]!) ? start.length : 0))
+  const longest = Math.max(...lengths)
+  return longest === 0 ? -1 : lengths.indexOf(longest)
 }
 
 const total: Outcome = { passed: 0, failed: 0, skipped: 0, shown: [] }
 
-function report(name: string, startedMs: number, outcome: Outcome): void {
+function report(name: string, ms: number, outcome: Outcome): void {
   total.passed += outcome.passed
   total.failed += outcome.failed
   total.skipped += outcome.skipped
   const counts = [`${outcome.passed} passed`]
   if (outcome.failed > 0) counts.push(`${outcome.failed} FAILED`)
   if (outcome.skipped > 0) counts.push(`${outcome.skipped} skipped`)
-  console.log(`${name}: ${counts.join(', ')} (${((Date.now() - startedMs) / 1000).toFixed(1)} s)`)
+  console.log(`${name}: ${counts.join(', ')} (${(ms / 1000).toFixed(1)} s)`)
   for (const line of outcome.shown) console.log(`  ${line}`)
 }
 
-async function runStage({ workers, limitSeconds }: Stage, files: string[]): Promise<void> {
-  const work = async () => {
-    for (let file = files.shift(); file !== undefined; file = files.shift()) {
-      const startedMs = Date.now()
-      report(file, startedMs, await testFile(file, limitSeconds))
+type Job = { cores: number; work: () => Promise<void> }
+
+/** Runs the jobs, each as soon as the processors have room for it; of several that have, the first. */
+async function runJobs(jobs: readonly Job[]): Promise<void> {
+  const waiting = [...jobs]
+  const working = new Set<Promise<void>>()
+  let busy = 0
+  while (waiting.length > 0 || working.size > 0) {
+    const next = waiting.findIndex(({ cores }) => busy + cores <= CORES)
+    if (next < 0) {
+      await Promise.race(working)
+      continue
     }
+    const [{ cores, work }] = waiting.splice(next, 1) as [Job]
+    busy += cores
+    const done = work().finally(() => {
+      busy -= cores
+      working.delete(done)
+    })
+    working.add(done)
   }
-  await Promise.all(Array.from({ length: workers }, work))
+}
+
+function checkJob(args: readonly [string, ...string[]]): Job {
+  const work = async () => {
+    const startedMs = Date.now()
+    const outcome = await check(args)
+    report(args.join(' '), Date.now() - startedMs, outcome)
+  }
+  return { cores: 1, work }
+}
+
+/** The jobs of a kind: its files, `together` at a time. */
+function fileJobs({ cores, together, limitSeconds }: Kind, files: readonly string[]): Job[] {
+  const groups = Array.from({ length: Math.ceil(files.length / together) }, (_, i) =>
+    files.slice(i * together, (i + 1) * together),
+  )
+  return groups.map(group => ({
+    cores,
+    work: async () => {
+      let startedMs = Date.now()
+      const outcomes = await testFiles(group, limitSeconds)
+      for (const outcome of outcomes.sort((a, b) => a.endedMs - b.endedMs)) {
+        const endedMs = Math.max(startedMs, group.length === 1 ? Date.now() : outcome.endedMs)
+        report(outcome.file, endedMs - startedMs, outcome)
+        startedMs = endedMs
+      }
+    },
+  }))
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
@@ -155,22 +273,17 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   })
 
 const only = process.argv.slice(2)
-if (only.length === 0)
-  for (const args of [
-    ['tsc', '--noEmit'],
-    ['biome', 'check', '.'],
-  ] as const) {
-    const startedMs = Date.now()
-    report(args.join(' '), startedMs, await check([...args]))
-  }
 const files = globSync('test/**/*.test.ts', { cwd: root })
   .filter(file => only.length === 0 || only.some(part => file.includes(part)))
   .sort()
-for (const [i, stage] of stages.entries())
-  await runStage(
-    stage,
-    files.filter(file => stages.findIndex(each => each.of(file)) === i),
-  )
+const jobs = kinds.flatMap((kind, i) =>
+  fileJobs(
+    kind,
+    files.filter(file => kinds.findIndex(({ of }) => of.test(file)) === i),
+  ),
+)
+const checks = [checkJob(['tsc', '--noEmit']), checkJob(['biome', 'check', '.'])]
+await runJobs(only.length === 0 ? [...checks, ...jobs] : jobs)
 const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : ''
 console.log(`${total.passed} passed, ${total.failed} failed${skipped}`)
 process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0

@@ -66,7 +66,10 @@ ${wanted.lines?.end ?? ''}
 const frrFolder = (link: Link) => join(link.folder, 'frr')
 export const vtysh = (link: Link, command: string) => say(link, 'vtysh', '--vty_socket', frrFolder(link), '-c', command)
 
-/** FRR: bgpd with the zebra that it asks for next hops and interfaces; both drop their privileges before they read. */
+/**
+ * FRR: bgpd with the zebra that it asks for next hops and interfaces; both drop their privileges before they read. It
+ * gathers updates for more than a second unless it is told less.
+ */
 export const frr: DaemonKind = {
   name: 'FRR',
   program: '/usr/lib/frr/bgpd',
@@ -171,6 +174,7 @@ router bgp ${wanted.asn}
  no bgp ebgp-requires-policy
  no bgp network import-check
  no bgp default ipv4-unicast
+ coalesce-time 10
 ${graceful}
  timers bgp 3 ${wanted.holdSeconds}
 ${neighbor('ipv4')}
