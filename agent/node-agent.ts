@@ -6,8 +6,9 @@ import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
 import { matchesSelector } from '../api/selector.ts'
 import type { Condition, EventRecord, ObjectRef } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
-import type { CniDeps } from '../cni/deps.ts'
+import type { CniDeps, NotReady } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
+import { CNI_CODE } from '../cni/error.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import { Limiter } from '../cni/limiter.ts'
 import { PodMtu } from '../cni/pod-mtu.ts'
@@ -34,6 +35,8 @@ import { takeOverPods } from './earlier-pods.ts'
 import { followNodeUid } from './journal-owner.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
+import type { ServedFile } from './served-file.ts'
+import { Serving } from './serving.ts'
 import { endpointAnswer, peerAnswer } from './status/answers.ts'
 import { EventRing } from './status/events.ts'
 import { StatusModel } from './status/model.ts'
@@ -66,10 +69,14 @@ export type NodeAgentDeps = {
   log: Log
   /** Ends the program at once, without another write: this agent does not have its data directory any more. */
   lost: (message: string) => never
+  /** Tells the plugin and the next agent that pods are served. Absent: they are told nothing. */
+  served?: Pick<ServedFile, 'agoMs' | 'touch'>
 }
 
 /** How often the data directory is looked at when nothing is written. */
 const DATA_CHECK_MS = 1000
+/** How old what `served` says may be while pods are served. */
+const SERVED_EVERY_MS = 5000
 
 export class NodeAgent {
   readonly #options: NodeAgentOptions
@@ -87,6 +94,7 @@ export class NodeAgent {
   readonly #unenforced: Unenforced
   readonly #podRepair: PodRepair
   readonly #conflist: ConflistKeeper | undefined
+  readonly #serving: Serving
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -110,6 +118,7 @@ export class NodeAgent {
     this.events = new EventRing(this.#data.events, clock, log)
     const record = (event: EventRecord) => this.events.record(event)
     this.#status = new StatusModel({ clock, node: this.#self(), record })
+    this.#serving = new Serving({ clock, log: roomLog('agent'), servedAgoMs: deps.served?.agoMs() })
     for (const { message, remedy } of data.conditions()) log.error({ remedy }, message)
     const { acceptAfterMs } = options
     this.#caches = openCaches(store, {
@@ -221,7 +230,8 @@ export class NodeAgent {
       },
       log: log.child({ room: 'cni' }),
       mtu: () => this.#podMtu.mtu ?? this.#felix.podMtu(),
-      ready: () => this.#cniReady(),
+      ready: () => this.#notReady(),
+      status: () => this.#unserved(),
     }
   }
 
@@ -274,6 +284,7 @@ export class NodeAgent {
     if (this.#closed) return
     this.#closed = true
     this.#cancel()
+    if (this.#serving.serves) this.#deps.served?.touch(0)
     this.#view.close()
     await this.#network.close()
     await this.#felix.close()
@@ -291,7 +302,15 @@ export class NodeAgent {
     this.#data.check()
     this.#status.report('data', this.#data.conditions())
     this.#status.report('descriptors', descriptorConditions())
+    this.#lookWhetherServed()
     this.#cancel = this.#deps.clock.after(DATA_CHECK_MS, () => this.#watchData())
+  }
+
+  #lookWhetherServed(): void {
+    this.#network.report()
+    this.#serving.look(this.#status.stops())
+    if (this.#serving.serves) this.#deps.served?.touch(SERVED_EVERY_MS)
+    this.#network.publish(this.#serving.networkCondition())
   }
 
   /** Why nothing of this node may be written to the API server now. */
@@ -306,7 +325,10 @@ export class NodeAgent {
   /** Blocks that waited because nothing might be written wait no longer. */
   #followWritable(): void {
     const isWritable = this.#unwritable() === undefined
-    if (isWritable && !this.#wasWritable) this.allocator.retryNow()
+    if (isWritable && !this.#wasWritable) {
+      this.allocator.retryNow()
+      this.#network.retryNow()
+    }
     this.#wasWritable = isWritable
   }
 
@@ -314,9 +336,20 @@ export class NodeAgent {
     return { kind: 'Node', name: this.#options.nodeName }
   }
 
-  #cniReady(): ReturnType<CniDeps['ready']> {
+  #notReady(): NotReady | undefined {
     const details = this.#network.problem()
-    if (details === undefined) return undefined
-    return { code: 50, msg: `node ${this.#options.nodeName} is not ready for pods`, details }
+    return details === undefined ? undefined : this.#notReadyFor(CNI_CODE.notReady, details)
+  }
+
+  #unserved(): NotReady | undefined {
+    this.#lookWhetherServed()
+    const { unserved } = this.#serving
+    if (unserved === undefined) return undefined
+    const { message, remedy } = unserved.cause
+    return this.#notReadyFor(unserved.limited ? CNI_CODE.limited : CNI_CODE.notReady, `${message}; ${remedy}`)
+  }
+
+  #notReadyFor(code: number, details: string): NotReady {
+    return { code, msg: `node ${this.#options.nodeName} is not ready for pods`, details }
   }
 }

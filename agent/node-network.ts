@@ -23,6 +23,7 @@ import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
 import { Routing } from './routing.ts'
+import type { NetworkCondition } from './serving.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import { disconnected } from './status/api-server.ts'
 import type { StatusModel } from './status/model.ts'
@@ -102,7 +103,10 @@ export class NodeNetwork {
       this.#mayBeGiven = true
       changed()
     }
-    view.onState(ask)
+    view.onState(() => {
+      if (view.connected) this.#publisher.retryNow()
+      ask()
+    })
     for (const kind of ['IPPool', 'IPReservation', 'IPAMConfiguration'] as const) view.onChange(kind, ask)
     view.onOwnNode(ask)
   }
@@ -160,12 +164,23 @@ export class NodeNetwork {
     status.report('address', this.#own.refused())
     status.report('kernel', this.#kernelReady.refused())
     status.report('node', this.#lacksNode ? [lacksNode(nodeName)] : [])
+    status.report('publisher', this.#publisher.refused())
     status.report('api', [...(view.connected ? [] : [disconnected(view.cause)]), ...view.doubted()])
     // one report: an object may be in both, and what is not valid at all counts more
     status.report('objects', [...this.#feed.unreadable(), ...view.refused()])
     status.report('tunnels', this.#tunnels.refused())
     status.report('ipam', allocator.conditions())
     status.report('routing', this.#routing?.refused() ?? [])
+  }
+
+  /** What the Node object should have as NetworkUnavailable; undefined: what it has. */
+  publish(condition: NetworkCondition | undefined): void {
+    if (condition !== undefined && !this.#closed) this.#publisher.wantCondition(condition)
+  }
+
+  /** The API server may take now what it did not take. */
+  retryNow(): void {
+    this.#publisher.retryNow()
   }
 
   /** Why this node can serve no pods; undefined when it can. */
@@ -198,7 +213,8 @@ export class NodeNetwork {
   async #pass(): Promise<void> {
     if (this.#closed) return
     this.report()
-    const { view, felix, allocator } = this.#deps
+    const { view, felix, allocator, nodeName } = this.#deps
+    this.#publisher.saw(view.get('Node', nodeName))
     // without its blocks this node would look as if it had none, and the others would remove their routes to it
     if (!view.synced || !allocator.blocksKnown) return
     const own = await this.#lookForOwn()
@@ -244,7 +260,7 @@ export class NodeNetwork {
 
   /** Tells felix and the other nodes who this node is. */
   #describe({ address, length, uplink, ipv6: own6 }: NodeAddress): void {
-    const { nodeName: name, felix, view } = this.#deps
+    const { nodeName: name, felix } = this.#deps
     const { ipip: ipipTunnelAddress, vxlan: vxlanTunnelAddress } = this.#tunnels.addresses
     const [ipv4, vxlanTunnelMac] = [`${address}/${length}`, vtepMac(name)]
     const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
@@ -253,7 +269,7 @@ export class NodeNetwork {
     const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
     const facts = { ...tunnels, vxlanTunnelMac: publishedMac }
     this.#confirm(this.#feed.rival({ address, ipv6Address: own6?.address, ...facts }))
-    this.#publisher.want({ ipv4, ipv6, ...facts, confirmed: this.#confirmed }, view.ownNode)
+    this.#publisher.want({ ipv4, ipv6, ...facts, confirmed: this.#confirmed })
   }
 
   /**

@@ -1,11 +1,17 @@
-// What this node tells the others through its Node object. A merge patch of single annotations: never a write of a
-// whole decoded object, which would drop what somebody else put there.
+// What this node tells the others through its Node object: annotations, and the condition NetworkUnavailable. A strategic
+// merge patch of these alone: never a write of a whole decoded object, which would drop what somebody else put there.
+// Hazards: a server that refuses must not be asked at each change of the cluster, and another program that writes the same
+// fields must not be answered for ever at its speed.
+import { isDeepStrictEqual } from 'node:util'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
-import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
+import { isObject } from '../api/merge-patch.ts'
+import { broken, type Condition } from '../api/status.ts'
+import { Conflict, isStoreError, Refused, type Store, type StoreError, Unreachable } from '../datastore/port.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
+import type { NetworkCondition } from './serving.ts'
 
 export type OwnFacts = {
   /** `address/length` on the uplink: peers resolve CrossSubnet by their own mask, people read ours. */
@@ -19,6 +25,13 @@ export type OwnFacts = {
   confirmed?: string
 }
 
+type NodeCondition = NetworkCondition & { type: string; lastHeartbeatTime: string; lastTransitionTime: string }
+
+const CONDITION = 'NetworkUnavailable'
+/** Most writes that the server answers in a minute, whatever happens. */
+const MOST_WRITES = 6
+const MINUTE_MS = 60_000
+
 /** The annotations of `facts`; a fact that is absent is removed from the object. */
 function factAnnotations(facts: OwnFacts): Record<string, string | null> {
   return {
@@ -31,12 +44,6 @@ function factAnnotations(facts: OwnFacts): Record<string, string | null> {
   }
 }
 
-/** Whether the object already says all of it: then no write is made. */
-function says(node: Resource<'Node'> | undefined, wanted: Record<string, string | null>): boolean {
-  const annotations = node?.metadata.annotations ?? {}
-  return Object.entries(wanted).every(([key, value]) => (annotations[key] ?? null) === value)
-}
-
 /** Publishes the latest facts, trying for ever while the API server refuses or is away. */
 export class NodePublisher {
   readonly #store: Store
@@ -44,9 +51,16 @@ export class NodePublisher {
   readonly #log: Log
   readonly #name: string
   readonly #backoff = new Backoff({ firstMs: 500, maxMs: 30_000 })
-  #wanted: Record<string, string | null> = {}
-  #busy = false
+  #annotations: Readonly<Record<string, string | null>> = {}
+  #condition: NodeCondition | undefined
+  /** The object as the watch told it last, and as it is known: the answer to a write is newer. */
+  #watched: Resource<'Node'> | undefined
+  #seen: Resource<'Node'> | undefined
+  #state: 'idle' | 'writing' | 'waiting' = 'idle'
+  /** Something changed while it was written. */
   #again = false
+  #writesMs: number[] = []
+  #problem: StoreError | undefined
   #closed = false
   #cancel: Cancel = () => undefined
 
@@ -57,10 +71,57 @@ export class NodePublisher {
     this.#log = deps.log
   }
 
-  /** Wants the Node object to say `facts`; `seen` is the object as last watched. */
-  want(facts: OwnFacts, seen: Resource<'Node'> | undefined): void {
-    this.#wanted = factAnnotations(facts)
-    if (!says(seen, this.#wanted)) void this.#publish()
+  /** Wants the Node object to say `facts`. */
+  want(facts: OwnFacts): void {
+    const annotations = factAnnotations(facts)
+    if (isDeepStrictEqual(annotations, this.#annotations)) return
+    this.#annotations = annotations
+    this.#changed()
+  }
+
+  /** Wants the Node object to have `condition` as NetworkUnavailable. */
+  wantCondition(condition: NetworkCondition): void {
+    const { status, reason, message } = this.#condition ?? {}
+    if (isDeepStrictEqual({ status, reason, message }, condition)) return
+    const now = `${new Date(this.#clock.wallMs()).toISOString().slice(0, 19)}Z`
+    const before = conditionOf(this.#seen)
+    const since = before?.['status'] === condition.status ? before['lastTransitionTime'] : undefined
+    const lastTransitionTime = typeof since === 'string' ? since : now
+    this.#condition = { type: CONDITION, ...condition, lastHeartbeatTime: now, lastTransitionTime }
+    this.#changed()
+  }
+
+  /** The object as it is watched; undefined where there is none. Another one than before ends a pause. */
+  saw(node: Resource<'Node'> | undefined): void {
+    if (node === this.#watched) return
+    this.#watched = node
+    this.#seen = node
+    this.retryNow()
+  }
+
+  /** What a write failed by may be over. */
+  retryNow(): void {
+    if (this.#state === 'waiting') this.#state = 'idle'
+    this.#cancel()
+    this.#changed()
+  }
+
+  /** What the API server refuses to write. A server that is away is no news: the facts are as old as it is away. */
+  refused(): Condition[] {
+    const problem = this.#problem
+    if (problem === undefined || problem instanceof Unreachable) return []
+    const isForbidden = problem instanceof Refused && (problem.status === 403 || problem.status === 401)
+    const node = { kind: 'Node', name: this.#name } as const
+    return [
+      broken('NodePublished', {
+        reason: isForbidden ? 'Forbidden' : problem.name,
+        message: `${isForbidden ? 'forbidden: patch nodes/status' : 'patch nodes/status failed'}: ${problem.message}`,
+        remedy: isForbidden
+          ? 'let the user that the message names patch nodes/status (RBAC)'
+          : 'look at what the API server says, and at the Node object',
+        object: node,
+      }),
+    ]
   }
 
   close(): void {
@@ -68,31 +129,75 @@ export class NodePublisher {
     this.#cancel()
   }
 
-  async #publish(): Promise<void> {
+  #changed(): void {
     this.#again = true
-    if (this.#busy) return
-    this.#busy = true
+    if (this.#closed || this.#state !== 'idle' || this.#isSaid()) return
+    const leftMs = this.#untilMayWriteMs()
+    if (leftMs > 0) this.#wait(leftMs)
+    else void this.#write()
+  }
+
+  /** Whether the object says all of it: then no write is made. */
+  #isSaid(): boolean {
+    const annotations = this.#seen?.metadata.annotations ?? {}
+    if (!Object.entries(this.#annotations).every(([key, value]) => (annotations[key] ?? null) === value)) return false
+    if (this.#condition === undefined) return true
+    const { status, reason, message } = conditionOf(this.#seen) ?? {}
+    const { status: wanted, reason: why, message: text } = this.#condition
+    return status === wanted && reason === why && message === text
+  }
+
+  #untilMayWriteMs(): number {
+    const nowMs = this.#clock.monotonicMs()
+    this.#writesMs = this.#writesMs.filter(atMs => nowMs - atMs < MINUTE_MS)
+    return this.#writesMs.length < MOST_WRITES ? 0 : this.#writesMs[0]! + MINUTE_MS - nowMs
+  }
+
+  #wait(delayMs: number): void {
+    this.#state = 'waiting'
+    this.#cancel()
+    this.#cancel = this.#clock.after(delayMs, () => this.retryNow())
+  }
+
+  async #write(): Promise<void> {
+    this.#state = 'writing'
+    this.#again = false
+    const annotations = Object.keys(this.#annotations).length > 0 && { metadata: { annotations: this.#annotations } }
+    const condition = this.#condition !== undefined && { status: { conditions: [this.#condition] } }
+    const patch = { ...annotations, ...condition }
     try {
-      while (this.#again && !this.#closed) {
-        this.#again = false
-        await this.#store.patch(
-          'Node',
-          this.#name,
-          { metadata: { annotations: this.#wanted } },
-          { subresource: 'status' },
-        )
-        this.#backoff.reset()
-      }
+      this.#seen = await this.#store.patch('Node', this.#name, patch, { subresource: 'status', strategic: true })
+      this.#answered()
+      this.#backoff.reset()
+      if (this.#problem !== undefined) this.#log.info('the Node object says the addresses of this node again')
+      this.#problem = undefined
+      this.#state = 'idle'
+      if (this.#again) this.#changed()
     } catch (error) {
       if (!isStoreError(error)) throw error
-      const delayMs = this.#backoff.next()
-      const remedy =
-        error instanceof NotFound ? `create Node ${this.#name}, or start with the name of an existing one` : undefined
-      this.#log.warn({ err: error, delayMs, remedy }, 'could not publish node addresses')
-      this.#cancel()
-      this.#cancel = this.#clock.after(delayMs, () => void this.#publish())
-    } finally {
-      this.#busy = false
+      this.#failed(error)
     }
   }
+
+  /** The server did some work for it. */
+  #answered(): void {
+    this.#writesMs.push(this.#clock.monotonicMs())
+  }
+
+  #failed(error: StoreError): void {
+    if (error instanceof Refused || error instanceof Conflict) this.#answered()
+    const delayMs = this.#backoff.next()
+    // once: it is tried again for as long as it takes
+    if (this.#problem?.message !== error.message)
+      this.#log.warn({ err: error, delayMs }, 'could not publish node addresses')
+    this.#problem = error
+    if (!this.#closed) this.#wait(Math.max(delayMs, this.#untilMayWriteMs()))
+  }
+}
+
+/** Whatever is there: anybody with the right may have written it. */
+function conditionOf(node: Resource<'Node'> | undefined): Record<string, unknown> | undefined {
+  const conditions: unknown = node?.status?.['conditions']
+  if (!Array.isArray(conditions)) return undefined
+  return conditions.find(each => isObject(each) && each['type'] === CONDITION)
 }

@@ -16,6 +16,7 @@ import { FileInUse } from './file-lock.ts'
 import { afterStart, preferSmallHeap } from './heap.ts'
 import { ForeignJournal, readMachineId } from './journal-owner.ts'
 import { NodeAgent } from './node-agent.ts'
+import { bootClock, ServedFile, servedPath } from './served-file.ts'
 import { agentRoutes } from './socket/routes.ts'
 import { reserveSocket, serveSocket } from './socket/server.ts'
 import { stopAgent } from './stop.ts'
@@ -62,7 +63,7 @@ export async function run(flags: Flags): Promise<void> {
       fallbackDir: join(flags.runDir, 'journal'),
       conflist: flags.cniConfDir === undefined ? undefined : { confDir: flags.cniConfDir, confName: flags.cniConfName },
     },
-    { kernel, store, transport, clock: systemClock, log, lost },
+    { kernel, store, transport, clock: systemClock, log, lost, served: new ServedFile(servedPath(path), bootClock()) },
   )
   await agent.start()
   const cni = agent.cni()

@@ -25,30 +25,34 @@ export type ObjectRef = { kind: ObjectKind; name: string; namespace?: string }
 
 /**
  * Every condition that a node can have. Each one is a promise that is kept (`True`), broken (`False`) or not known yet
- * (`Unknown`). Without a `vital` one pods have no network: they alone decide readiness, and none of them may depend on
- * an object of another node.
+ * (`Unknown`). The vital ones alone decide readiness, and none of them may depend on an object of another node. Without a
+ * vital one of `running` the pods that run have no network; without one of `new` new pods get none.
  */
 export const CONDITION_TYPES = {
-  NodeAddressKnown: { vital: true, promise: 'this node has an address for its sessions and tunnels' },
+  NodeAddressKnown: { vital: 'running', promise: 'this node has an address for its sessions and tunnels' },
   DefaultRouteKept: { vital: false, promise: 'this node has the default route that it had' },
-  NodeObjectKnown: { vital: true, promise: 'the cluster has the Node object of this node' },
+  NodeObjectKnown: { vital: 'running', promise: 'the cluster has the Node object of this node' },
+  NodePublished: {
+    vital: 'new',
+    promise: 'the API server lets this node write its addresses into its Node object, by which other nodes find it',
+  },
   KernelProgrammed: {
-    vital: true,
+    vital: 'running',
     promise: 'the kernel took what the pods, blocks and tunnels of this node need, once since the start',
   },
   PodTrafficPasses: {
-    vital: true,
+    vital: 'running',
     promise:
       'packets between pods pass: uplink, forwarding and proxy ARP are on, routes are there, no chain of others drops',
   },
-  PoolsKnown: { vital: true, promise: 'this node has seen the IPPools, now or in an earlier run' },
-  PoolsUsable: { vital: true, promise: 'an enabled IPPool gives addresses to the pods of this node' },
+  PoolsKnown: { vital: 'running', promise: 'this node has seen the IPPools, now or in an earlier run' },
+  PoolsUsable: { vital: 'new', promise: 'an enabled IPPool gives addresses to the pods of this node' },
   PoolsDisjoint: { vital: false, promise: 'no IPPool overlaps an older one' },
   NetworkConfigured: {
     vital: false,
     promise: 'the runtime’s network configuration of this node is there, and that of no other network comes before it',
   },
-  ConnectionsTracked: { vital: true, promise: 'the connection tracking table has room for new connections' },
+  ConnectionsTracked: { vital: 'new', promise: 'the connection tracking table has room for new connections' },
   ForeignChainsPass: {
     vital: false,
     promise: 'it is clear that no chain of another program drops packets between pods',
@@ -60,8 +64,8 @@ export const CONDITION_TYPES = {
       'the API server is of the cluster that this node knows, and did not lose this node, all pools or most peers',
   },
   TunnelsAddressed: { vital: false, promise: 'each tunnel device that is needed has its address' },
-  DescriptorsLeft: { vital: true, promise: 'the agent can open files and connections, so that pods can be added' },
-  JournalWritable: { vital: true, promise: 'the disk of the journal has room, so that pods can be added' },
+  DescriptorsLeft: { vital: 'new', promise: 'the agent can open files and connections, so that pods can be added' },
+  JournalWritable: { vital: 'new', promise: 'the disk of the journal has room, so that pods can be added' },
   JournalKept: { vital: false, promise: 'the journal is sound and on its own disk' },
   JournalComplete: { vital: false, promise: 'the journal knew every pod that runs on this node' },
   PeersConfigured: {
@@ -84,7 +88,7 @@ export const CONDITION_TYPES = {
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
   FieldsSupported: { vital: false, promise: 'every field that is set in a configuration object has an effect' },
-} as const satisfies Record<string, { vital: boolean; promise: string }>
+} as const satisfies Record<string, { vital: false | 'running' | 'new'; promise: string }>
 
 export type ConditionType = keyof typeof CONDITION_TYPES
 

@@ -53,6 +53,7 @@ const deps: CniDeps = {
   limiter: new Limiter(),
   mtu: () => 1500,
   ready: () => undefined,
+  status: () => undefined,
 }
 createServer((request, response) => void answerCni(request, response, deps)).listen(join(folder, 'agent.sock'), () =>
   process.stdout.write('ready\n'),

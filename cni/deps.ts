@@ -12,6 +12,8 @@ export type HostKernel = ReadKernel & Pick<Kernel, 'links' | 'createLink' | 'del
 
 export type ReadKernel = Pick<Kernel, 'link' | 'addresses' | 'neighbours' | 'routes' | 'lookupRoute' | 'readSysctl'>
 
+export type NotReady = { code: number; msg: string; details: string }
+
 export type CniDeps = {
   node: string
   ipam: Allocator
@@ -25,6 +27,8 @@ export type CniDeps = {
   mtu(): number
   clock: Clock
   log: Log
-  /** Undefined when ADD can be served; else why not, with STATUS's codes 50 or 51. */
-  ready(): { code: number; msg: string; details: string } | undefined
+  /** Undefined when ADD can be served; else why not. */
+  ready(): NotReady | undefined
+  /** What STATUS says, with its code 50 or 51; undefined when the runtime may give this node pods. The change is logged by whoever knows it. */
+  status(): NotReady | undefined
 }

@@ -34,7 +34,7 @@ export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnsw
     const told = asCniError(error)
     if (told.code === CNI_CODE.internal || error instanceof SuppressedError)
       deps.log.error({ err: error }, 'a CNI request failed unexpectedly')
-    else
+    else if (told.code !== CNI_CODE.notReady && told.code !== CNI_CODE.limited)
       deps.log.info({ code: told.code, verb: raw.env['CNI_COMMAND'], reason: told.message }, 'a CNI request is refused')
     const asked = versionOf(raw.stdin)
     const answered = CNI_VERSIONS.includes(asked) ? asked : CNI_VERSIONS.at(-1)!

@@ -1,16 +1,20 @@
 // docs/conditions.md from the tables of conditions and events.
 import { CONDITION_TYPES, EVENT_TYPES } from '../api/status.ts'
 
+const VITAL = { none: '', running: 'running pods', new: 'new pods' } as const
+
 export function conditionsText(): string {
   const conditions = Object.entries(CONDITION_TYPES).map(
-    ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${vital ? 'yes' : ''} |`,
+    ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${VITAL[vital || 'none']} |`,
   )
   const events = Object.entries(EVENT_TYPES).map(([type, text]) => `| \`${type}\` | ${text} |`)
   return `# Conditions and events of a node
 
 \`margayctl node status\` shows every condition that is not \`True\`, with the object it is about, a reason for machines, a
 message and a remedy; \`-o json\` shows all of them. A node is ready while every vital condition is \`True\`; no object of
-another node can change that. \`GET /metrics\` has \`margay_condition{type}\` (1 when all is well) and
+another node can change that. While one is not, the Node object has the condition \`NetworkUnavailable\` with its reason, by which
+Kubernetes gives the node no new pods; where running pods have no network either, or none was ever served, CNI STATUS fails too, by
+which Kubernetes makes the node NotReady. \`GET /metrics\` has \`margay_condition{type}\` (1 when all is well) and
 \`margay_condition_objects{type}\`. \`margayctl events\` lists what changed. \`npm run manifests\` writes this page from
 \`api/status.ts\`.
 

@@ -74,7 +74,12 @@ export class StatusModel {
 
   /** Whether this node can serve its pods. */
   ready(): boolean {
-    return !this.#wrong().some(({ type }) => CONDITION_TYPES[type].vital)
+    return this.stops().length === 0
+  }
+
+  /** The vital conditions that are not True, in the order of the table. */
+  stops(): Condition[] {
+    return this.conditions().filter(({ type, status }) => status !== 'True' && CONDITION_TYPES[type].vital !== false)
   }
 
   #wrong(): Condition[] {

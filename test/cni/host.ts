@@ -47,6 +47,7 @@ export async function aHost(
     clock: node.clock,
     log: silentLog,
     ready: () => undefined,
+    status: () => undefined,
   }
   return { world, db, deps, allocator: node.allocator, felix, clock: node.clock }
 }

@@ -111,6 +111,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     limiter: new Limiter(),
     mtu: () => 1450,
     ready: () => undefined,
+    status: () => undefined,
   }
   const healed: string[] = []
   const repair = new PodRepair({ ...deps, healed: (_endpoint, what) => healed.push(what) })

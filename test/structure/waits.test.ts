@@ -23,7 +23,7 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     ],
   },
   'agent/node-publisher.ts': {
-    by: 'each change of the cluster, and the state of the watches',
+    by: 'each change of the Node object, a server that is there again or believed again; never more than six writes a minute',
     test: [
       'test/agent/node-publisher.test.ts',
       'a Node that is missing is tried again until it is there, with the latest facts',
