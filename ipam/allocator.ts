@@ -8,14 +8,14 @@ import type { Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, release, type Slot } from './block.ts'
+import { assign, freeSlot, type Holder, isEmpty, nextFree, release, type Slot } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { NewBlock } from './new-block.ts'
-import { blockOf, lowWater, poolsFor, reservedBy, type Selects, turnOf } from './pick.ts'
+import { blockOf, lowWater, poolsFor, type Selects, turnOf } from './pick.ts'
 import { PoolHold } from './pool-hold.ts'
 import {
   type AllocationAttributes,
@@ -28,6 +28,8 @@ import {
   type OwnBlock,
 } from './port.ts'
 import { addressTaken, unreachable } from './refusals.ts'
+import { type Room, reservedAside, roomFor } from './room.ts'
+import { SpareRefusals } from './spare-refusals.ts'
 
 export type AllocatorDeps = {
   node: string
@@ -55,6 +57,7 @@ export class NodeAllocator implements Allocator {
   readonly #listeners = new Set<(blocks: readonly OwnBlock[]) => void>()
   readonly #newBlock: NewBlock
   readonly #hold: PoolHold
+  readonly #refusals: SpareRefusals
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
   readonly #inUse = new Map<string, Holder>()
   /** Ends the wait for a block of each request that waits. */
@@ -70,6 +73,7 @@ export class NodeAllocator implements Allocator {
     this.#claims = new Claims({ ...deps, ledger: this.#ledger })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
     this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold })
+    this.#refusals = new SpareRefusals({ ...deps, again: () => this.#keepSpare() })
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(cidr => {
       this.#holdWithin(cidr)
@@ -97,6 +101,7 @@ export class NodeAllocator implements Allocator {
     this.refuse()
     this.#inputs.close()
     this.#hold.close()
+    this.#refusals.close()
     await this.#claims.close()
   }
 
@@ -147,7 +152,12 @@ export class NodeAllocator implements Allocator {
     const pools = this.#inputs.current?.pools
     const { selects } = this.#deps
     const blocks = this.#ledger.blocks()
-    return ipamConditions({ pools, selects, blocks, unpublished: this.#claims.unpublished() })
+    const { current } = this.#inputs
+    const rooms = current === undefined ? [] : FAMILIES.map(family => this.#room(family, current))
+    return [
+      ...ipamConditions({ pools, selects, blocks, unpublished: this.#claims.unpublished() }),
+      ...this.#refusals.conditions(rooms),
+    ]
   }
 
   async assign(
@@ -321,14 +331,12 @@ export class NodeAllocator implements Allocator {
     if (inputs === undefined || this.#closed) return
     this.#hold.follow(inputs.pools)
     for (const family of FAMILIES) {
-      const pools = poolsFor(inputs.pools, { use: 'Workload', family }, this.#deps.selects)
-      const wanted = 'refused' in pools ? [] : pools
-      const owned = this.#own().filter(({ block }) => familyOf(block.cidr) === family)
-      const serving = owned.filter(({ block }) => wanted.some(({ spec }) => contains(spec.cidr, block.cidr)))
-      let free = serving.reduce((sum, { block }) => sum + freeCount(block, inputs), 0)
+      const { pools, owned, serving, ...room } = this.#room(family, inputs)
+      let { free } = room
       const last = serving.at(-1)
-      if (wanted.length > 0 && (last === undefined || free <= lowWater(last.block.cidr)))
-        this.#claimSpare(wanted, inputs)
+      if (pools.length > 0 && (last === undefined || free <= lowWater(last.block.cidr)))
+        this.#claimSpare(family, pools, inputs)
+      else this.#refusals.answered(family, undefined)
       for (const { block } of owned.toReversed()) {
         if (!isEmpty(block)) continue
         const serves = serving.some(one => one.block === block)
@@ -342,11 +350,15 @@ export class NodeAllocator implements Allocator {
     }
   }
 
-  #claimSpare(pools: readonly IpPool[], inputs: Inputs): void {
+  #room(family: Family, inputs: Inputs): Room {
+    return roomFor(family, inputs, this.#own(), this.#deps.selects)
+  }
+
+  #claimSpare(family: Family, pools: readonly IpPool[], inputs: Inputs): void {
     this.#newBlock.claim(pools, inputs).then(
       refusal => {
-        if (refusal !== undefined) this.#deps.log.info({ refusal }, 'no spare block')
-        else this.#keepSpare() // its pool may be gone by now
+        this.#refusals.answered(family, refusal)
+        if (refusal === undefined) this.#keepSpare() // its pool may be gone by now
       },
       error => this.#logFailure(error, 'no spare block'),
     )
@@ -381,17 +393,6 @@ export class NodeAllocator implements Allocator {
     const cidrs = this.#own().map(({ block }) => block.cidr)
     return `${this.blocksKnown} ${cidrs.join(' ')}`
   }
-}
-
-function reservedAside(inputs: Inputs): (address: string) => boolean {
-  const reserved = reservedBy(inputs.reserved)
-  return address => !reserved(address)
-}
-
-function freeCount(block: Block, inputs: Inputs): number {
-  if (inputs.reserved.length === 0) return block.free.length
-  const usable = reservedAside(inputs)
-  return block.free.filter(ordinal => usable(addressAt(block.cidr, ordinal))).length
 }
 
 function textsOf(attributes: AssignRequest['attributes']): Record<string, string> {

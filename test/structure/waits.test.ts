@@ -68,6 +68,10 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     by: 'the connection of the watch, the Node object of this node, a server that is believed again',
     test: ['test/agent/node-identity.test.ts', 'blocks wait no longer once the Node of this node is there'],
   },
+  'ipam/spare-refusals.ts': {
+    by: 'pools, reservations, settings and blocks of this node, a server that is there again, each ADD',
+    test: ['test/ipam/spare-refusals.test.ts', 'a pool that is added gives a node without addresses a block at once'],
+  },
   'lib/backoff.ts': { by: 'it counts the delays' },
 }
 

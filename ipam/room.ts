@@ -1,0 +1,39 @@
+// What a node has for pods of one family: the pools that serve them, its blocks in these, and the addresses that are free. Pure.
+import type { IpPool } from '../api/pools.ts'
+import { addressAt, contains, type Family, familyOf } from '../lib/ip.ts'
+import type { Block } from './block.ts'
+import type { Inputs } from './inputs.ts'
+import type { OwnedBlock } from './journal.ts'
+import { poolsFor, reservedBy, type Selects } from './pick.ts'
+
+export type Room = {
+  family: Family
+  pools: readonly IpPool[]
+  /** All blocks of this family, and those of them that lie in `pools`. */
+  owned: readonly OwnedBlock[]
+  serving: readonly OwnedBlock[]
+  /** Free addresses of `serving`, without reserved ones. */
+  free: number
+}
+
+/** `own`: the blocks that this node has. */
+export function roomFor(family: Family, inputs: Inputs, own: readonly OwnedBlock[], selects: Selects): Room {
+  const found = poolsFor(inputs.pools, { use: 'Workload', family }, selects)
+  const pools = 'refused' in found ? [] : found
+  const owned = own.filter(({ block }) => familyOf(block.cidr) === family)
+  const serving = owned.filter(({ block }) => pools.some(({ spec }) => contains(spec.cidr, block.cidr)))
+  const free = serving.reduce((sum, { block }) => sum + freeCount(block, inputs), 0)
+  return { family, pools, owned, serving, free }
+}
+
+/** Whether an address is not reserved. */
+export function reservedAside(inputs: Inputs): (address: string) => boolean {
+  const reserved = reservedBy(inputs.reserved)
+  return address => !reserved(address)
+}
+
+function freeCount(block: Block, inputs: Inputs): number {
+  if (inputs.reserved.length === 0) return block.free.length
+  const usable = reservedAside(inputs)
+  return block.free.filter(ordinal => usable(addressAt(block.cidr, ordinal))).length
+}
