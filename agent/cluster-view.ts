@@ -32,7 +32,7 @@ export class ClusterView {
     this.#followed = [...WATCHED.map(kind => caches.of(kind)), this.#own] as unknown as Cache<Kind>[]
   }
 
-  /** This node's Node, with fields that the Nodes of `all` and `get` lack: `status.addresses`. */
+  /** This node's Node, with fields that the Nodes of `all` and `get` lack: addresses and conditions of `status`. */
   get ownNode(): Resource<'Node'> | undefined {
     return this.#own.get(this.#nodeName)
   }

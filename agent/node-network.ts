@@ -213,8 +213,8 @@ export class NodeNetwork {
   async #pass(): Promise<void> {
     if (this.#closed) return
     this.report()
-    const { view, felix, allocator, nodeName } = this.#deps
-    this.#publisher.saw(view.get('Node', nodeName))
+    const { view, felix, allocator } = this.#deps
+    this.#publisher.saw(view.ownNode)
     // without its blocks this node would look as if it had none, and the others would remove their routes to it
     if (!view.synced || !allocator.blocksKnown) return
     const own = await this.#lookForOwn()

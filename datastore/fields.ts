@@ -16,8 +16,8 @@ const NODE = {
   },
 } satisfies Fields
 
-/** Of the Node that this program runs for. */
-export const OWN_NODE: Fields = { ...NODE, status: { addresses: true } }
+/** Of the Node that this program runs for. Its conditions are those of others too: a kubelet writes them every five minutes. */
+export const OWN_NODE: Fields = { ...NODE, status: { addresses: true, conditions: true } }
 
 const OTHERS: Fields = {
   // no annotations: nothing reads them, and people put into them what belongs on no disk of a node
