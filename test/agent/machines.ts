@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { NodeAgent } from '../../agent/node-agent.ts'
+import { NodeAgent, type NodeAgentDeps } from '../../agent/node-agent.ts'
 import { handleCni } from '../../cni/handle.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
@@ -36,10 +36,21 @@ export async function startAgent(
   store: FakeStore,
   network: MemoryNetwork,
   clock: Clock = systemClock,
+  more: Partial<NodeAgentDeps> = {},
 ): Promise<NodeAgent> {
   const agent = new NodeAgent(
     { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto', routeProtocol: 80 },
-    { kernel: at.world.kernel(), store, transport: network.host(at.address), clock, log: silentLog, lost: endTest },
+    {
+      ...{
+        kernel: at.world.kernel(),
+        store,
+        transport: network.host(at.address),
+        clock,
+        log: silentLog,
+        lost: endTest,
+      },
+      ...more,
+    },
   )
   await agent.start()
   t.teardown(() => agent.close())
@@ -68,7 +79,7 @@ export async function eventually<T>(
   return seen
 }
 
-export function cni(agent: NodeAgent, command: 'ADD' | 'DEL', container: string) {
+export function cni(agent: NodeAgent, command: 'ADD' | 'DEL' | 'STATUS', container: string) {
   const env = {
     CNI_COMMAND: command,
     CNI_CONTAINERID: container,
@@ -76,7 +87,7 @@ export function cni(agent: NodeAgent, command: 'ADD' | 'DEL', container: string)
     CNI_IFNAME: 'eth0',
     CNI_PATH: '/opt/cni/bin',
   }
-  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'margay' }) }, agent.cni())
+  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'margay' }) }, agent.cni())
 }
 
 export async function aCluster(t: ExecutionContext) {
