@@ -6,11 +6,11 @@ import { ConfigError } from '../bgp/file/faults.ts'
 import { dumpMrt } from '../bgp/mrt/dump.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import { systemClock } from '../lib/clock.ts'
+import { type HttpRoute, send } from '../lib/http-routes.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { BgpMonitors } from './bgp-monitors.ts'
 import type { Reloaded } from './bgp-reload.ts'
 import { routeAnswer } from './socket/route-answer.ts'
-import { type SocketRoute, send } from './socket/server.ts'
 
 /** A question that cannot be answered as it was put: 400 with what to write instead. */
 export class BadRequest extends Error {
@@ -32,7 +32,7 @@ const MAX_BODY = 64 * 1024
  * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
  * /reload {dryRun}`. Requests never name a file, so a client cannot make this process open one.
  */
-export function controlRoutes(daemon: Controlled): Readonly<Record<string, SocketRoute>> {
+export function controlRoutes(daemon: Controlled): Readonly<Record<string, HttpRoute>> {
   const { speaker } = daemon
   return {
     'GET /healthz': json(() => ({ restarting: speaker.restarting, listener: speaker.listenerCounts })),
@@ -78,7 +78,7 @@ async function dump({ speaker, stopping }: Controlled, response: ServerResponse)
 
 type ControlRequest = { query: URLSearchParams; body: Record<string, unknown> }
 
-function json(answer: (question: ControlRequest) => unknown): SocketRoute {
+function json(answer: (question: ControlRequest) => unknown): HttpRoute {
   return async (request, response, query) => {
     try {
       send(response, 200, await answer({ query, body: await readBody(request) }))

@@ -2,9 +2,9 @@
 import { type AgentStatus, type ANSWERS, MOST_EVENTS, type RouteAnswer } from '../../api/answers.ts'
 import type { Condition, Event } from '../../api/status.ts'
 import { isStoreError } from '../../datastore/port.ts'
+import { asJson, type HttpRoute, send } from '../../lib/http-routes.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import { droppedAnswer } from '../status/answers.ts'
-import { asJson, type SocketRoute, send } from './server.ts'
 
 /** What answers the questions. */
 export type Answering = {
@@ -23,7 +23,7 @@ const USUAL_EVENTS = 100
 /** All questions in JSON, and the metrics as Prometheus reads them. */
 export function agentRoutes(
   agent: Answering,
-): Record<keyof (typeof ANSWERS)['margay-node'] | 'GET /metrics', SocketRoute> {
+): Record<keyof (typeof ANSWERS)['margay-node'] | 'GET /metrics', HttpRoute> {
   return {
     'GET /healthz': asJson(() => ({ ok: true })),
     'GET /readyz': (_request, response) => send(response, agent.ready() ? 200 : 503, agent.conditions()),

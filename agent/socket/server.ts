@@ -1,25 +1,14 @@
 // The agent's unix socket: CNI requests from the plugin, questions from the command line. HTTP, so that anybody can
 // ask with a common client; 0600 from the moment it exists, since whoever may connect may change the node's network.
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Server } from 'node:http'
 import { dirname } from 'node:path'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { createServer, request } from '../../lib/http.ts'
+import { answerRoute, type HttpRoute } from '../../lib/http-routes.ts'
 import type { Log } from '../../lib/log.ts'
 import { FileInUse, type FileLock, lockFile } from '../file-lock.ts'
 import { checkSocketPath } from './path.ts'
-
-/** Answers one request: it owns the response. What it throws is answered with 500 and logged. */
-export type SocketRoute = (
-  request: IncomingMessage,
-  response: ServerResponse,
-  query: URLSearchParams,
-) => void | Promise<void>
-
-/** A route that answers a question with JSON. */
-export function asJson(answer: (query: URLSearchParams) => unknown): SocketRoute {
-  return async (_request, response, query) => send(response, 200, await answer(query))
-}
 
 /** `close` lets requests under way finish for at most `graceMs`, then cuts what is left: a client may never finish its own. */
 export type AgentSocket = { close(graceMs?: number): Promise<void> }
@@ -50,14 +39,14 @@ function inUse(path: string): string {
  */
 export async function serveSocket(
   path: string,
-  routes: Readonly<Record<string, SocketRoute>>,
+  routes: Readonly<Record<string, HttpRoute>>,
   log: Log,
   { clock = systemClock, lock }: { clock?: Clock; lock?: FileLock } = {},
 ): Promise<AgentSocket> {
   const { release: unlock } = lock ?? (await reserveSocket(path))
   checkSocketPath(path)
   rmSync(path, { force: true }) // left behind by a killed agent
-  const server = createServer({ requestTimeout: 120_000 }, (req, res) => void serve(req, res, routes, log))
+  const server = createServer({ requestTimeout: 120_000 }, (req, res) => void answerRoute(req, res, routes, log))
   try {
     await listen(server, path)
   } catch (error) {
@@ -97,30 +86,4 @@ function answers(path: string): Promise<boolean> {
     probe.on('error', () => resolve(false))
     probe.end()
   })
-}
-
-async function serve(
-  req: IncomingMessage,
-  res: ServerResponse,
-  routes: Readonly<Record<string, SocketRoute>>,
-  log: Log,
-) {
-  // not every target is a URL: `//` is none
-  const url = URL.parse(req.url ?? '/', 'http://agent')
-  const path = url?.pathname ?? req.url
-  const route = routes[`${req.method} ${path}`]
-  try {
-    if (url === null || route === undefined) send(res, 404, { error: `no ${req.method} ${path} here` })
-    else await route(req, res, url.searchParams)
-  } catch (error) {
-    log.error({ err: error, path }, 'request failed')
-    send(res, 500, { error: error instanceof Error ? error.message : String(error) })
-  }
-}
-
-/** Sends JSON, unless an answer is under way already. */
-export function send(res: ServerResponse, status: number, answer: unknown): void {
-  if (res.headersSent) return void res.destroy()
-  const text = JSON.stringify(answer) // before the head is sent: a value that has no JSON must become a 500
-  res.writeHead(status, { 'content-type': 'application/json' }).end(`${text}\n`)
 }

@@ -4,14 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { controlRoutes } from '../../agent/bgp-control.ts'
-import { type SocketRoute, serveSocket } from '../../agent/socket/server.ts'
+import { serveSocket } from '../../agent/socket/server.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { mrtSplitter, parseMrt } from '../../bgp/wire/mrt.ts'
+import type { HttpRoute } from '../../lib/http-routes.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { runCtl } from './run.ts'
 
-async function serve(t: ExecutionContext, routes: Readonly<Record<string, SocketRoute>>) {
+async function serve(t: ExecutionContext, routes: Readonly<Record<string, HttpRoute>>) {
   const temporary = mkdtempSync(join(tmpdir(), 'margayctl-'))
   const path = join(temporary, 'control')
   const folder = join(temporary, 'dumps')

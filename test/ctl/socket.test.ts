@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { controlRoutes } from '../../agent/bgp-control.ts'
-import { asJson, type SocketRoute, send, serveSocket } from '../../agent/socket/server.ts'
+import { serveSocket } from '../../agent/socket/server.ts'
 import { startApiServer } from '../../apiserver/server.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { openStore } from '../../datastore/kube.ts'
+import { asJson, type HttpRoute, send } from '../../lib/http-routes.ts'
 import { silentLog } from '../../lib/log.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
@@ -15,7 +16,7 @@ import { aBlock, aNode, aPool } from '../datastore/objects.ts'
 import { type Run, runCtl } from './run.ts'
 
 /** Serves `routes` on a socket until the test ends, and runs the program with that socket. */
-async function serve(t: ExecutionContext, routes: Readonly<Record<string, SocketRoute>>) {
+async function serve(t: ExecutionContext, routes: Readonly<Record<string, HttpRoute>>) {
   const dir = mkdtempSync(join(tmpdir(), 'margayctl-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const path = join(dir, 'agent.sock')

@@ -17,7 +17,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { asJson, serveSocket } from '../../../agent/socket/server.ts'
+import { serveSocket } from '../../../agent/socket/server.ts'
+import { asJson } from '../../../lib/http-routes.ts'
 import { silentLog } from '../../../lib/log.ts'
 
 const ROUTES = { 'GET /healthz': asJson(() => ({ ok: true })) }

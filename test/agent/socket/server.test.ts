@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { FileInUse } from '../../../agent/file-lock.ts'
-import { asJson, reserveSocket, serveSocket } from '../../../agent/socket/server.ts'
+import { reserveSocket, serveSocket } from '../../../agent/socket/server.ts'
 import { ManualClock } from '../../../lib/clock.ts'
+import { asJson } from '../../../lib/http-routes.ts'
 import { silentLog } from '../../../lib/log.ts'
 
 test('a second agent is refused before it has begun, and the first goes on answering', async t => {
