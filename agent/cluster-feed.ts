@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
 import { type Condition, conditionKey } from '../api/status.ts'
-import { CONFIGURATION_KINDS, configurationOf, nodeOfConfiguration } from '../api/unsupported.ts'
+import { configurationOf, NODE_CONFIGURATION_KINDS, nodeOfConfiguration } from '../api/unsupported.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import { fieldsCondition } from './cluster/fields.ts'
@@ -54,7 +54,7 @@ export class ClusterFeed {
       changed()
     })
     view.onChange('FelixConfiguration', () => this.#configure())
-    for (const kind of CONFIGURATION_KINDS) this.#followFields(kind)
+    for (const kind of NODE_CONFIGURATION_KINDS) this.#followFields(kind)
     this.#configure()
   }
 

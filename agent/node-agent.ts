@@ -133,6 +133,7 @@ export class NodeAgent {
       ...{
         node,
         store: guarded,
+        answers: store,
         caches: this.#caches,
         journal: new Journal(this.#data.node),
         clock,

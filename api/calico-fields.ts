@@ -60,6 +60,11 @@ const NAMES: Partial<Record<Kind, string>> = {
   ClusterInformation: `
     variant
   `,
+  KubeControllersConfiguration: `
+    controllers.loadBalancer.assignIPs controllers.migration.policyNameMigrator
+    controllers.node.hostEndpoint.autoCreate controllers.node.hostEndpoint.createDefaultHostEndpoint
+    controllers.node.hostEndpoint.templates
+  `,
 }
 
 const FIELDS = new Map(Object.entries(NAMES).map(([kind, names]) => [kind, names.trim().split(/\s+/)]))

@@ -221,3 +221,34 @@ export const workloadEndpoint = z.looseObject({
     mac: z.string().optional(),
   }),
 })
+
+const period = z.looseObject({ reconcilerPeriod: durationField.optional() })
+
+export const kubeControllersConfiguration = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    controllers: z
+      .looseObject({
+        node: period
+          .extend({
+            /** How long a Node must be gone before its blocks are freed; 0: they never are. */
+            leakGracePeriod: durationField.optional(),
+            syncLabels: z.enum(['Enabled', 'Disabled']).default('Enabled'),
+            hostEndpoint: z.looseObject({}).optional(),
+          })
+          .optional(),
+        policy: period.optional(),
+        workloadEndpoint: period.optional(),
+        serviceAccount: period.optional(),
+        namespace: period.optional(),
+        loadBalancer: z.looseObject({}).optional(),
+        migration: z.looseObject({}).optional(),
+      })
+      .default({}),
+    logSeverityScreen: z.string().default('Info'),
+    healthChecks: z.enum(['Enabled', 'Disabled']).default('Enabled'),
+    prometheusMetricsPort: z.int().min(0).max(65535).optional(),
+    etcdV3CompactionPeriod: durationField.optional(),
+    debugProfilePort: z.int().min(0).max(65535).optional(),
+  }),
+})

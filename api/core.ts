@@ -1,5 +1,5 @@
-// The three core Kubernetes kinds that Margay reads: Node, Pod and Namespace, as far as it reads them. Everything
-// else in them is kept as it came.
+// The Kubernetes kinds that Margay reads: Node, Pod, Namespace and Lease, as far as it reads them. Everything else in
+// them is kept as it came.
 import { z } from 'zod'
 import { objectMeta } from './meta.ts'
 
@@ -27,6 +27,20 @@ export const namespace = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({}).optional(),
   status: z.looseObject({ phase: z.string().optional() }).optional(),
+})
+
+/** Who leads a group of programs. Times are RFC 3339 with six digits after the point, the only form that Kubernetes takes. */
+export const lease = z.looseObject({
+  metadata: objectMeta,
+  spec: z
+    .looseObject({
+      holderIdentity: z.string().optional(),
+      leaseDurationSeconds: z.int().min(1).optional(),
+      acquireTime: z.string().optional(),
+      renewTime: z.string().optional(),
+      leaseTransitions: z.int().min(0).optional(),
+    })
+    .default({}),
 })
 
 /** Annotations of a core Node that carry Calico's node data (prefix `projectcalico.org/`). */

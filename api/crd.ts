@@ -2,15 +2,15 @@
 // `$ref`, no `anyOf` without a type, unknown fields kept. What a schema checks in code (a CIDR without host bits) has
 // no place here: Margay's own programs check it, and a Kubernetes API server checks shapes.
 import { z } from 'zod'
-import { type Kind, type KindRow, kinds } from './kinds.ts'
+import { isCustom, type Kind, type KindRow, kinds } from './kinds.ts'
 import { IMMUTABLE } from './transitions.ts'
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 type Node = { [key: string]: Json }
 
-/** The kinds that are CRDs, in the order of the table: everything outside Kubernetes' core group. */
+/** The kinds that are CRDs, in the order of the table: those that Kubernetes does not have itself. */
 export function crdKinds(): Kind[] {
-  return (Object.keys(kinds) as Kind[]).filter(kind => kinds[kind].group !== '')
+  return (Object.keys(kinds) as Kind[]).filter(isCustom)
 }
 
 /** The CustomResourceDefinition of a kind. */

@@ -23,7 +23,8 @@ export type KindRow<S extends z.ZodType = z.ZodType> = {
   selectable?: readonly (readonly string[])[]
 }
 
-const V3 = { group: 'projectcalico.org', version: 'v3' } as const
+const CALICO = 'projectcalico.org'
+const V3 = { group: CALICO, version: 'v3' } as const
 const V1 = { group: '', version: 'v1' } as const
 const spec = (name: string, field: string, wide?: true): Column => ({ name, path: ['spec', field], wide })
 
@@ -127,6 +128,16 @@ export const kinds = {
     schema: calico.clusterInformation,
     columns: [spec('READY', 'datastoreReady')],
   },
+  KubeControllersConfiguration: {
+    ...V3,
+    plural: 'kubecontrollersconfigurations',
+    singular: 'kubecontrollersconfiguration',
+    shortNames: ['kcc', 'kccs'],
+    namespaced: false,
+    status: true,
+    schema: calico.kubeControllersConfiguration,
+    columns: [],
+  },
   WorkloadEndpoint: {
     ...V3,
     plural: 'workloadendpoints',
@@ -179,9 +190,25 @@ export const kinds = {
     schema: core.namespace,
     columns: [{ name: 'STATUS', path: ['status', 'phase'] }],
   },
+  Lease: {
+    group: 'coordination.k8s.io',
+    version: 'v1',
+    plural: 'leases',
+    singular: 'lease',
+    shortNames: [],
+    namespaced: true,
+    status: false,
+    schema: core.lease,
+    columns: [spec('HOLDER', 'holderIdentity')],
+  },
 } as const satisfies Record<string, KindRow>
 
 export type Kind = keyof typeof kinds
+
+/** Whether a kind is one of Calico's, which a Kubernetes API server knows from a CRD alone. */
+export function isCustom(kind: Kind): boolean {
+  return kinds[kind].group === CALICO
+}
 
 /** A validated object of a kind, defaults filled in. `apiVersion` and `kind` are added where it leaves the process. */
 export type Resource<K extends Kind> = z.output<(typeof kinds)[K]['schema']>

@@ -2,7 +2,7 @@
 // not read yet is none of these, so that a manifest written for Calico applies; it is told as without effect.
 import type { z } from 'zod'
 import { calicoFields } from './calico-fields.ts'
-import { type Kind, type KindRow, kinds } from './kinds.ts'
+import { isCustom, type Kind, type KindRow, kinds } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
 import { innermost, shapeOf } from './schema-shape.ts'
 
@@ -10,10 +10,10 @@ import { innermost, shapeOf } from './schema-shape.ts'
 const METADATA = ['generateName', 'managedFields', 'selfLink', 'deletionGracePeriodSeconds', 'clusterName']
 const TOP = ['apiVersion', 'kind', 'metadata', 'status']
 
-/** Where the unknown fields of an object stand, such as `spec.blocksize`. Core kinds are Kubernetes' to know: none. */
+/** Where the unknown fields of an object stand, such as `spec.blocksize`. Kubernetes' own kinds are Kubernetes' to know: none. */
 export function unknownFields(kind: Kind, object: unknown): string[] {
-  const { group, schema }: KindRow = kinds[kind]
-  if (group === '' || !isObject(object)) return []
+  const { schema }: KindRow = kinds[kind]
+  if (!isCustom(kind) || !isObject(object)) return []
   const others = calicoFields(kind)
   return walk(schema, object, '').filter(path => {
     const [top, field] = path.split('.') as [string, string | undefined]

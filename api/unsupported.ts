@@ -3,13 +3,14 @@
 // closed. Conditions, warnings of the command line, docs/unsupported.md and what is closed read these rows; a test compares
 // them with the readers of every field. A row goes when its capability comes.
 import type { z } from 'zod'
-import { type Kind, type KindRow, kinds } from './kinds.ts'
+import { type Kind, kinds } from './kinds.ts'
+import { isObject } from './merge-patch.ts'
 import { shapeOf } from './schema-shape.ts'
 
 /** `ignored`: the rest of the object works. `closed`: what the object asks for is not done while the field is set. */
 type Effect = 'ignored' | 'closed'
 
-/** `field` is a path in the spec, or `*` for all of it; `comesWith` the capability that will read it, or why it stays. */
+/** `field` is a path in the spec, its parts joined by dots, or `*` for all of it; `comesWith` the capability that will read it, or why it stays. */
 export type Unsupported = { kind: Kind; field: string; effect: Effect; instead: string; comesWith: string }
 
 export const UNSUPPORTED: readonly Unsupported[] = [
@@ -73,10 +74,75 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     instead: "it is stored and not read; a node knows its pods' interfaces from its own journal",
     comesWith: 'network policy',
   },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.node.syncLabels', effect: 'ignored' },
+    instead: 'the labels of the Kubernetes Node are read as they are: there is no second Node to copy them to',
+    comesWith: 'nothing: there is one Node object',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.node.hostEndpoint', effect: 'ignored' },
+    instead: 'no HostEndpoint is made for a node, and the interfaces of hosts are not protected',
+    comesWith: 'host endpoints',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.policy', effect: 'ignored' },
+    instead: 'policies of Kubernetes are not copied to another datastore',
+    comesWith: 'nothing: the Kubernetes API is the only datastore',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.workloadEndpoint', effect: 'ignored' },
+    instead: 'pods are not copied to another datastore',
+    comesWith: 'nothing: the Kubernetes API is the only datastore',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.serviceAccount', effect: 'ignored' },
+    instead: 'service accounts are not copied to another datastore',
+    comesWith: 'nothing: the Kubernetes API is the only datastore',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.namespace', effect: 'ignored' },
+    instead: 'namespaces are not copied to another datastore',
+    comesWith: 'nothing: the Kubernetes API is the only datastore',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.loadBalancer', effect: 'ignored' },
+    instead: 'no Service gets an address from an IPPool',
+    comesWith: 'addresses of Services',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.migration', effect: 'ignored' },
+    instead: 'there are no old names of policies to change',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'logSeverityScreen', effect: 'ignored' },
+    instead: 'the log level is that of --log-level',
+    comesWith: 'the log level from configuration',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'healthChecks', effect: 'ignored' },
+    instead: '/livez and /readyz are always answered',
+    comesWith: 'nothing: an answer costs nothing',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'prometheusMetricsPort', effect: 'ignored' },
+    instead: 'metrics are at the address of --listen',
+    comesWith: 'nothing: the manifest of the program says where it listens',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'etcdV3CompactionPeriod', effect: 'ignored' },
+    instead: 'there is no etcd of its own to compact',
+    comesWith: 'nothing: the Kubernetes API is the only datastore',
+  },
+  {
+    ...{ kind: 'KubeControllersConfiguration', field: 'debugProfilePort', effect: 'ignored' },
+    instead: 'no profiles are served',
+    comesWith: "nothing: Node's inspector does it",
+  },
 ]
 
-/** Kinds whose fields a person sets: a field that is not in their schema is told too. */
-export const CONFIGURATION_KINDS = [
+/** Kinds whose fields a person sets, and which every node reads. */
+export const NODE_CONFIGURATION_KINDS = [
   'IPPool',
   'IPReservation',
   'IPAMConfiguration',
@@ -84,6 +150,9 @@ export const CONFIGURATION_KINDS = [
   'BGPPeer',
   'FelixConfiguration',
 ] as const satisfies readonly Kind[]
+
+/** All kinds whose fields a person sets: a field that is not in their schema is told too. */
+export const CONFIGURATION_KINDS: readonly Kind[] = [...NODE_CONFIGURATION_KINDS, 'KubeControllersConfiguration']
 
 /**
  * What counts of an object that is for one node: those fields in place of the same ones of `default`. As in Calico; the others are told.
@@ -114,7 +183,12 @@ export function nodeOfConfiguration(name: string): string | undefined {
 }
 
 /** Kinds of which only the object named `default` is read, and what `OF_ONE_NODE` says. */
-const SINGLE_KINDS: readonly Kind[] = ['BGPConfiguration', 'FelixConfiguration', 'IPAMConfiguration']
+const SINGLE_KINDS: readonly Kind[] = [
+  'BGPConfiguration',
+  'FelixConfiguration',
+  'IPAMConfiguration',
+  'KubeControllersConfiguration',
+]
 
 /** Calico's kinds that are not there yet, and what holds without them. A manifest with one is refused. */
 export const UNSUPPORTED_KINDS: Readonly<Record<string, { instead: string; comesWith: string }>> = {
@@ -133,7 +207,6 @@ export const UNSUPPORTED_KINDS: Readonly<Record<string, { instead: string; comes
     comesWith: 'nothing: a second record of the same fact could differ',
   },
   BGPFilter: { instead: 'a BGPPeer with `filters` gets no session', comesWith: 'BGPFilter' },
-  KubeControllersConfiguration: { instead: 'there is nothing to configure', comesWith: 'the controllers' },
   CalicoNodeStatus: { instead: '`margayctl node status` on the node tells its state', comesWith: 'the controllers' },
 }
 
@@ -148,7 +221,10 @@ export function ineffectiveFields(kind: Kind, object: { metadata: { name: string
   const rows = UNSUPPORTED.filter(row => row.kind === kind)
   const whole = rows.find(({ field }) => field === '*')
   if (whole !== undefined) return [{ field: 'spec', effect: whole.effect, instead: whole.instead }]
-  const isSet = (field: string) => field in spec && !isDefault(known.get(field), spec[field])
+  const isSet = (field: string) => {
+    const path = field.split('.')
+    return !isDefault(schemaAt(kinds[kind].schema, ['spec', ...path]), valueAt(spec, path))
+  }
   if (SINGLE_KINDS.includes(kind) && object.metadata.name !== 'default') {
     const ofNode = nodeOfConfiguration(object.metadata.name) === undefined ? undefined : OF_ONE_NODE[kind]
     const instead = ofNode?.instead ?? `only the ${kind} named default is read, for all nodes`
@@ -156,9 +232,7 @@ export function ineffectiveFields(kind: Kind, object: { metadata: { name: string
     return idle.map(field => ({ field, effect: 'ignored', instead }))
   }
   const set = rows.filter(({ field }) => isSet(field))
-  const strange = CONFIGURATION_KINDS.some(each => each === kind)
-    ? Object.keys(spec).filter(field => !known.has(field))
-    : []
+  const strange = CONFIGURATION_KINDS.includes(kind) ? Object.keys(spec).filter(field => !known.has(field)) : []
   return [
     ...set.map(({ field, effect, instead }) => ({ field, effect, instead })),
     ...strange.map(field => ({ field, ...UNKNOWN_FIELD[kind === 'BGPPeer' ? 'closed' : 'ignored'] })),
@@ -176,11 +250,17 @@ const UNKNOWN_FIELD = {
   closed: { effect: 'closed', instead: 'this version does not know the field, and the peer gets no session' },
 } as const
 
-/** The fields of a kind's spec with their schemas. */
-function specFields(kind: Kind): Map<string, z.core.$ZodType> {
-  const { schema }: KindRow = kinds[kind]
-  const shape = shapeOf(schema)
-  return new Map(Object.entries(shapeOf(shape?.['spec']) ?? {}))
+/** The names of the fields of a kind's spec. */
+function specFields(kind: Kind): Set<string> {
+  return new Set(Object.keys(shapeOf(schemaAt(kinds[kind].schema, ['spec'])) ?? {}))
+}
+
+function schemaAt(schema: z.core.$ZodType, path: readonly string[]): z.core.$ZodType | undefined {
+  return path.reduce<z.core.$ZodType | undefined>((at, name) => shapeOf(at)?.[name], schema)
+}
+
+function valueAt(value: unknown, path: readonly string[]): unknown {
+  return path.reduce((at, name) => (isObject(at) ? at[name] : undefined), value)
 }
 
 function isDefault(schema: z.core.$ZodType | undefined, value: unknown): boolean {

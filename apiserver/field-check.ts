@@ -24,7 +24,7 @@ export function checkFields(kind: Kind, name: string, body: unknown, validation:
 
 /** Warnings for what a stored object sets and this version does not do. */
 export function effectWarnings(kind: Kind, stored: Stored): string[] {
-  if (!CONFIGURATION_KINDS.some(each => each === kind)) return []
+  if (!CONFIGURATION_KINDS.includes(kind)) return []
   return ineffectiveFields(kind, stored.read()).map(
     field => `${kinds[kind].singular} ${stored.metadata.name}: ${formatIneffective(field)}`,
   )

@@ -34,6 +34,8 @@ import { SpareRefusals } from './spare-refusals.ts'
 export type AllocatorDeps = {
   node: string
   store: Store
+  /** The same store where it may be written at any time, for the answer that this node lives. Absent: `store`. */
+  answers?: Store
   /** Where pools, reservations and settings are seen. */
   caches: Pick<Caches, 'of'>
   journal: Journal
@@ -70,7 +72,7 @@ export class NodeAllocator implements Allocator {
     this.#deps = deps
     this.#ledger = new Ledger(deps.journal)
     this.#inputs = new InputWatch(deps.caches)
-    this.#claims = new Claims({ ...deps, ledger: this.#ledger })
+    this.#claims = new Claims({ ...deps, answers: deps.answers ?? deps.store, ledger: this.#ledger })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
     this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold })
     this.#refusals = new SpareRefusals({ ...deps, again: () => this.#keepSpare() })
@@ -149,15 +151,13 @@ export class NodeAllocator implements Allocator {
 
   /** What is wrong with pools and blocks; empty when all is well. */
   conditions(): Condition[] {
-    const pools = this.#inputs.current?.pools
     const { selects } = this.#deps
     const blocks = this.#ledger.blocks()
     const { current } = this.#inputs
+    const pools = current?.pools
     const rooms = current === undefined ? [] : FAMILIES.map(family => this.#room(family, current))
-    return [
-      ...ipamConditions({ pools, selects, blocks, unpublished: this.#claims.unpublished() }),
-      ...this.#refusals.conditions(rooms),
-    ]
+    const unpublished = this.#claims.unpublished()
+    return [...ipamConditions({ pools, selects, blocks, unpublished }), ...this.#refusals.conditions(rooms)]
   }
 
   async assign(

@@ -84,6 +84,25 @@ export function epochOf({ metadata }: Resource<'IPAMBlock'>): string | undefined
   return metadata.annotations?.[EPOCH_ANNOTATION]
 }
 
+const ASKED_ANNOTATION = 'margay/owner-asked'
+
+/** Whether somebody wants to know if the owner of a block still lives: its agent answers by taking the question out. */
+export function isOwnerAsked({ metadata }: Resource<'IPAMBlock'>): boolean {
+  return metadata.annotations?.[ASKED_ANNOTATION] !== undefined
+}
+
+/** The block with that question in it; `by` says who asks, and when, for people. */
+export function askOwner(item: Resource<'IPAMBlock'>, by: string): Resource<'IPAMBlock'> {
+  const annotations = { ...item.metadata.annotations, [ASKED_ANNOTATION]: by }
+  return { ...item, metadata: { ...item.metadata, annotations } }
+}
+
+/** The block without the question. */
+export function answerAsked(item: Resource<'IPAMBlock'>): Resource<'IPAMBlock'> {
+  const { [ASKED_ANNOTATION]: _asked, ...annotations } = item.metadata.annotations ?? {}
+  return { ...item, metadata: { ...item.metadata, annotations } }
+}
+
 /** The affinity text of a node's blocks. */
 export function affinityOf(node: string): string {
   return `host:${node}`
@@ -121,12 +140,13 @@ export function emitBlock(block: Block, owner: Owner, base?: Resource<'IPAMBlock
     return attributes.push({ handle_id: slot.handle, secondary: { ...slot.secondary } }) - 1
   })
   const since = block.slots.flatMap((slot, ordinal) => (slot === null ? [] : [[String(ordinal), slot.since] as const]))
+  const kept = base && answerAsked(base).metadata
   return {
     ...base,
     metadata: {
-      ...base?.metadata,
+      ...kept,
       name: blockName(block.cidr),
-      annotations: { ...base?.metadata.annotations, [EPOCH_ANNOTATION]: owner.epoch },
+      annotations: { ...kept?.annotations, [EPOCH_ANNOTATION]: owner.epoch },
     },
     spec: {
       ...base?.spec,

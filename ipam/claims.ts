@@ -32,6 +32,7 @@ import {
 } from './block.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import type { Ledger } from './ledger.ts'
+import { OwnerAnswers } from './owner-answers.ts'
 import { PublishQueue } from './publish-queue.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
@@ -40,6 +41,8 @@ export type ClaimsDeps = {
   node: string
   journal: Pick<Journal, 'epoch' | 'complete' | 'setComplete'>
   store: Store
+  /** For the one write that is made also while nothing else may be written: that the owner of a block lives. */
+  answers: Store
   ledger: Ledger
   clock: Clock
   log: Log
@@ -63,12 +66,21 @@ export class Claims {
   /** When all blocks were listed last, on the monotonic clock. */
   #listedMs: number | undefined
   #completed: () => void = () => undefined
+  readonly #answers: OwnerAnswers
   #closed = false
 
   constructor(deps: ClaimsDeps) {
     this.#deps = deps
     const publish = (cidr: string) => this.#mutex.run(cidr, () => this.#reconcile(cidr))
     this.#queue = new PublishQueue({ ...deps, publish })
+    this.#answers = new OwnerAnswers({
+      ...{ store: deps.answers, clock: deps.clock, log: deps.log, mutex: this.#mutex },
+      mine: item => this.#mine(item) && !this.#writtenByTwin(item),
+      answered: (version, written) => {
+        const { cidr } = written.spec
+        if (this.#base.get(cidr)?.metadata.resourceVersion === version) this.#base.set(cidr, written)
+      },
+    })
     for (const { block } of deps.ledger.blocks()) this.#queue.add(block.cidr)
     this.#stopListening = deps.ledger.onChange(cidr => this.#queue.add(cidr))
   }
@@ -96,6 +108,7 @@ export class Claims {
   async close(): Promise<void> {
     this.#closed = true
     this.#watch?.close()
+    this.#answers.close()
     this.#stopListening()
     await this.#queue.close()
     await this.#mutex.idle()
@@ -217,6 +230,7 @@ export class Claims {
       return
     }
     this.#note(item)
+    this.#answers.follow(item)
     const base = this.#base.get(cidr)
     const owned = this.#deps.ledger.get(cidr) !== undefined
     if (!this.#mine(item)) {
@@ -232,6 +246,7 @@ export class Claims {
     for (const item of items) {
       const { cidr } = item.spec
       this.#note(item)
+      this.#answers.follow(item)
       const owned = this.#deps.ledger.get(cidr)
       if (owned === undefined) {
         if (this.#mine(item)) this.#queue.add(cidr)

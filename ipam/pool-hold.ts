@@ -2,16 +2,16 @@
 // meanwhile. Who claims reads the pool once more after the claim, and who takes the finalizer away lists the blocks after
 // the deletion: one of the two sees the other. Every node does both; a pool that is not ours to hold is used all the same.
 import { type IpPool, POOL_FINALIZER } from '../api/pools.ts'
-import { Conflict, isStoreError, NotFound, Refused, type Store } from '../datastore/port.ts'
+import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains, overlaps } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { changeFinalizers, isHeld, releaseEmptyPool } from './pool-release.ts'
 
 /** Nodes without a block in a deleted pool look within this time whether it is empty; the first one that finds out ends it. */
 const SPREAD_MS = 5_000
 /** A node that had the last block may be gone: the others look again this often. */
 const AGAIN_MS = 600_000
-const ATTEMPTS = 5
 
 export type PoolHoldDeps = {
   store: Store
@@ -35,7 +35,7 @@ export class PoolHold {
   /** Puts our finalizer on a pool before the first claim from it. Rejects as the store. */
   async hold(pool: IpPool): Promise<void> {
     if (pool.metadata.finalizers?.includes(POOL_FINALIZER)) return
-    await this.#setFinalizers(pool.metadata.name, now =>
+    await changeFinalizers(pool.metadata.name, this.#deps, now =>
       now.metadata.deletionTimestamp !== undefined || now.metadata.finalizers?.includes(POOL_FINALIZER)
         ? undefined
         : [...(now.metadata.finalizers ?? []), POOL_FINALIZER],
@@ -60,9 +60,7 @@ export class PoolHold {
 
   /** Looks whether pools that are being deleted are empty. To be called when pools, or the blocks of this node, changed. */
   follow(pools: readonly IpPool[]): void {
-    const going = pools.filter(
-      ({ metadata }) => metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(POOL_FINALIZER),
-    )
+    const going = pools.filter(isHeld)
     const names = new Set(going.map(({ metadata }) => metadata.name))
     for (const name of this.#timers.keys()) if (!names.has(name)) this.#cancel(name)
     const own = this.#deps.own()
@@ -85,7 +83,7 @@ export class PoolHold {
     const { name } = pool.metadata
     this.#cancel(name)
     const cancel = this.#deps.clock.after(delayMs, () => {
-      this.#letGo(pool).catch((error: unknown) => {
+      releaseEmptyPool(pool, this.#deps).catch((error: unknown) => {
         if (!isStoreError(error)) throw error
         this.#deps.log.warn({ err: error, pool: name }, 'whether a deleted pool is empty cannot be found out')
         // this look does not count, unless the pool is gone or in use again
@@ -94,45 +92,6 @@ export class PoolHold {
       this.#look(pool, AGAIN_MS)
     })
     this.#timers.set(name, cancel)
-  }
-
-  async #letGo(pool: IpPool): Promise<void> {
-    const { store, log } = this.#deps
-    const { name } = pool.metadata
-    for await (const page of store.pages('IPAMBlock'))
-      for (const { spec } of page) {
-        // the address of a node's tunnel stays when its pool goes
-        const used = spec.attributes.some(({ secondary }) => secondary?.['type'] === undefined)
-        if ((used || spec.attributes.length === 0) && overlaps(spec.cidr, pool.spec.cidr)) return
-      }
-    await this.#setFinalizers(name, ({ metadata }) =>
-      metadata.uid === pool.metadata.uid ? metadata.finalizers?.filter(each => each !== POOL_FINALIZER) : undefined,
-    )
-    log.info({ pool: name }, 'a deleted pool has no block any more: it goes')
-  }
-
-  /** Changes the finalizers of a pool as it is now. A pool that is gone, or that this node may not change, is fine. */
-  async #setFinalizers(name: string, change: (now: IpPool) => readonly string[] | undefined): Promise<void> {
-    const { store, log } = this.#deps
-    for (let attempt = 1; ; attempt++)
-      try {
-        const now = await store.get('IPPool', name)
-        const finalizers = change(now)
-        if (finalizers === undefined) return
-        const { resourceVersion } = now.metadata
-        await store.patch('IPPool', name, { metadata: { resourceVersion, finalizers } })
-        return
-      } catch (error) {
-        if (error instanceof NotFound) return
-        if (error instanceof Refused) {
-          log.warn(
-            { err: error, pool: name },
-            'this node may not hold a pool: deleted while in use, it is gone at once',
-          )
-          return
-        }
-        if (!(error instanceof Conflict) || attempt === ATTEMPTS) throw error
-      }
   }
 
   #cancel(name: string): void {

@@ -2,7 +2,8 @@
 // that read its kind.
 import { globSync, readFileSync } from 'node:fs'
 import test from 'ava'
-import { type Kind, type KindRow, kinds } from '../../api/kinds.ts'
+import { crdKinds } from '../../api/crd.ts'
+import { type Kind, kinds } from '../../api/kinds.ts'
 import { ineffectiveFields, UNSUPPORTED } from '../../api/unsupported.ts'
 import { unsupportedText } from '../../manifests/unsupported.ts'
 import { aPool, aResource } from '../datastore/objects.ts'
@@ -36,7 +37,7 @@ function readers(kind: Kind, field: string): string[] {
   return files.filter(({ text }) => names(text, kind, 'i') && names(text, field)).map(({ file }) => file)
 }
 
-const ours = (Object.keys(kinds) as Kind[]).filter(kind => (kinds[kind] as KindRow).group !== '')
+const ours = crdKinds()
 const specOf = (kind: Kind) => (kinds[kind].schema as unknown as Schema).def.shape!['spec']!
 const rowOf = (kind: Kind, path: string) =>
   UNSUPPORTED.find(row => row.kind === kind && (row.field === '*' || `${path}.`.startsWith(`${row.field}.`)))
@@ -82,6 +83,20 @@ test('a field is told when it is set to something else than its default', t => {
     ineffectiveFields('BGPPeer', peer).map(({ field }) => field),
     ['filters'],
   )
+})
+
+test('a field inside others is told when it is set, and a group of fields as one', t => {
+  const told = (node: object) =>
+    ineffectiveFields(
+      'KubeControllersConfiguration',
+      aResource('KubeControllersConfiguration', { metadata: { name: 'default' }, spec: { controllers: { node } } }),
+    ).map(({ field }) => field)
+  t.deepEqual(told({}), [])
+  t.deepEqual(told({ syncLabels: 'Enabled', reconcilerPeriod: '5m', leakGracePeriod: '15m' }), [])
+  t.deepEqual(told({ syncLabels: 'Disabled', hostEndpoint: { autoCreate: 'Enabled' } }), [
+    'controllers.node.syncLabels',
+    'controllers.node.hostEndpoint',
+  ])
 })
 
 test('a field that the schema does not have is told for configuration, and not for what programs write', t => {

@@ -109,7 +109,13 @@ withPackage(
 )
 
 withPackage('every program of the package says how it is used', async (t, { folder, manifest }) => {
-  t.deepEqual(Object.keys(manifest.bin).sort(), ['margay-api', 'margay-bgp', 'margay-node', 'margayctl'])
+  t.deepEqual(Object.keys(manifest.bin).sort(), [
+    'margay-api',
+    'margay-bgp',
+    'margay-controllers',
+    'margay-node',
+    'margayctl',
+  ])
   await Promise.all(
     Object.entries(manifest.bin).map(async ([name, path]) => {
       const { stdout } = await run(process.execPath, [join(folder, path), '--help'])

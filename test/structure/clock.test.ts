@@ -3,7 +3,7 @@
 import test from 'ava'
 import { files, textOf } from './source.ts'
 
-const ROOMS = ['agent', 'api', 'bgp', 'cni', 'datastore', 'felix', 'ipam', 'kernel', 'lib']
+const ROOMS = ['agent', 'api', 'bgp', 'cni', 'controllers', 'datastore', 'felix', 'ipam', 'kernel', 'lib']
 const OF_THE_SYSTEM = /(?<!\.)\b(setTimeout|setInterval|Date\.now|performance\.now)\b/
 
 const MAY: Readonly<Record<string, string>> = {

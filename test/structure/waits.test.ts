@@ -3,7 +3,7 @@
 import test from 'ava'
 import { files, textOf } from './source.ts'
 
-const ROOMS = ['agent', 'bgp', 'cni', 'datastore', 'felix', 'ipam', 'kernel', 'lib']
+const ROOMS = ['agent', 'bgp', 'cni', 'controllers', 'datastore', 'felix', 'ipam', 'kernel', 'lib']
 const GROWS = /new Backoff\(|mostIdleHoldSeconds \?\?|2 \*\* Math\.min/
 
 /** `test` is a file and a title; without one the text says why no event can end the pause. */
@@ -46,6 +46,10 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
       'a wrong AS that is corrected is tried at once, however long the pause after the old fault was to be',
     ],
   },
+  'controllers/chores.ts': {
+    by: 'a Node or a pool that goes, another configuration, and the leadership',
+    test: ['test/controllers/chores.test.ts', 'a chore that failed is run at once when what it waits for changes'],
+  },
   'datastore/cache.ts': {
     by: 'a default route that comes, another address of the node',
     test: [
@@ -85,6 +89,8 @@ test('every pause that grows has an entry in the table, and the test of the entr
 /** Pauses of one length, of ten seconds and more, between attempts. */
 const LONG = /(?:RETRY|AGAIN|REREAD|REFRESH)_MS = \d{2,}_\d{3}/
 const LONG_ENDED_BY: Readonly<Record<string, string>> = {
+  'controllers/chores.ts': 'see above',
+  'controllers/collector.ts': 'the Node object; of an agent without one that ends nobody tells anything',
   'cni/pod-mtu.ts': 'another MTU of the node; of a pod’s own end nobody tells anything',
   'datastore/cache.ts': 'the next change that is written; that a disk has room is told by nobody',
   'datastore/credentials.ts': 'a request that fails (test/datastore/credentials.test.ts)',

@@ -1,0 +1,19 @@
+// What margay-controllers can say of itself: a closed table, as that of a node in status.ts.
+import type { ConditionCause } from './status.ts'
+
+/** Without a `vital` one the program does nothing: they decide readiness. */
+export const CONTROLLER_CONDITION_TYPES = {
+  LeaseKnown: { vital: true, promise: 'the Lease that says who leads can be read and written' },
+  ChoresDone: { vital: true, promise: 'the leader could do each of its chores when it last tried' },
+  BlocksOwned: {
+    vital: false,
+    promise: 'every block belongs to a node that has a Node object, or is freed in its time',
+  },
+  PoolsReleased: { vital: false, promise: 'no deleted pool waits for its last pods' },
+  FieldsSupported: { vital: false, promise: 'every field that is set in KubeControllersConfiguration has an effect' },
+} as const satisfies Record<string, { vital: boolean; promise: string }>
+
+export type ControllerConditionType = keyof typeof CONTROLLER_CONDITION_TYPES
+
+/** One promise that is not kept, as a whole or for one object. */
+export type ControllerCondition = ConditionCause & { type: ControllerConditionType; status: 'False' }

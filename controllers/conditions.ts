@@ -1,0 +1,99 @@
+// What is wrong, from what the parts of the program say of themselves. Pure.
+import type { ControllerCondition, ControllerConditionType } from '../api/controller-conditions.ts'
+import type { Resource } from '../api/kinds.ts'
+import type { ConditionCause } from '../api/status.ts'
+import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
+import type { StoreError } from '../datastore/port.ts'
+import type { Waiting } from './collector.ts'
+
+export type Parts = {
+  leaseFailure: StoreError | undefined
+  failures: readonly { name: string; error: StoreError }[]
+  waiting: readonly Waiting[]
+  unclear: readonly { block: string; why: string }[]
+  pools: readonly { pool: string; block: string }[]
+  configurations: readonly Resource<'KubeControllersConfiguration'>[]
+}
+
+export function controllerConditions(parts: Parts): ControllerCondition[] {
+  return [
+    ...(parts.leaseFailure === undefined ? [] : [leaseUnknown(parts.leaseFailure)]),
+    ...parts.failures.map(choreFailed),
+    ...parts.waiting.flatMap(stays),
+    ...parts.unclear.map(unclear),
+    ...parts.pools.map(poolWaits),
+    ...parts.configurations.flatMap(fieldsIdle),
+  ]
+}
+
+function broken(type: ControllerConditionType, cause: ConditionCause): ControllerCondition {
+  return { type, status: 'False', ...cause }
+}
+
+function leaseUnknown({ message }: StoreError): ControllerCondition {
+  return broken('LeaseKnown', {
+    reason: 'NoLease',
+    message: `the Lease cannot be read or written: ${message}`,
+    remedy:
+      'look at the API server, at the namespace of --lease-namespace and at the rights on leases (get, create, update)',
+  })
+}
+
+function choreFailed({ name, error }: { name: string; error: StoreError }): ControllerCondition {
+  return broken('ChoresDone', {
+    reason: error.name,
+    message: `the chore ${name} failed: ${error.message}`,
+    remedy: 'look at the API server, and at the rights that docs/controllers.md lists',
+  })
+}
+
+function stays({ block, nodes, because, error }: Waiting): ControllerCondition[] {
+  const object = { kind: 'IPAMBlock', name: block } as const
+  const names = nodes.join(', ')
+  if (because === 'answered')
+    return [
+      broken('BlocksOwned', {
+        ...{ object, reason: 'OwnerAnswered' },
+        message: `there is no Node ${names}, and its agent lives: the block stays`,
+        remedy: `register the Node again (restart its kubelet), or stop the agent of ${names}; then its blocks are freed`,
+      }),
+    ]
+  if (because === 'refused')
+    return [
+      broken('BlocksOwned', {
+        ...{ object, reason: 'Refused' },
+        message: `the Node ${names} is gone and its block cannot be freed: ${error?.message ?? ''}`,
+        remedy: 'give margay-controllers the rights get, list, update and delete on ipamblocks',
+      }),
+    ]
+  return [] // it takes its time
+}
+
+function unclear({ block, why }: { block: string; why: string }): ControllerCondition {
+  return broken('BlocksOwned', {
+    ...{ object: { kind: 'IPAMBlock', name: block } as const, reason: 'OwnerUnknown' },
+    message: `nobody can tell whose the block is: ${why}`,
+    remedy: 'if no pod has an address of it, delete the block',
+  })
+}
+
+function poolWaits({ pool, block }: { pool: string; block: string }): ControllerCondition {
+  return broken('PoolsReleased', {
+    ...{ object: { kind: 'IPPool', name: pool } as const, reason: 'InUse' },
+    message: `it was deleted, and pods still have addresses of ${block}`,
+    remedy: "delete or restart these pods: 'margayctl ipam show --show-blocks' shows the blocks",
+  })
+}
+
+function fieldsIdle(object: Resource<'KubeControllersConfiguration'>): ControllerCondition[] {
+  const fields = ineffectiveFields('KubeControllersConfiguration', object)
+  if (fields.length === 0) return []
+  return [
+    broken('FieldsSupported', {
+      object: { kind: 'KubeControllersConfiguration', name: object.metadata.name },
+      reason: 'FieldsWithoutEffect',
+      message: fields.map(formatIneffective).join('; '),
+      remedy: 'remove the fields, or take them as not there',
+    }),
+  ]
+}

@@ -1,0 +1,102 @@
+// What margay-controllers does for the whole cluster, wired to one datastore: who leads, the leader's chores, and what is to
+// be said of them. A write is made only while this program leads, which is asked before each of them.
+import { CONTROLLER_CONDITION_TYPES, type ControllerCondition } from '../api/controller-conditions.ts'
+import { guardedStore } from '../datastore/guarded.ts'
+import type { Store } from '../datastore/port.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import { type Chore, Chores } from './chores.ts'
+import { Collector } from './collector.ts'
+import { controllerConditions } from './conditions.ts'
+import { ConfigurationWatch } from './configuration.ts'
+import { DeletedPools } from './deleted-pools.ts'
+import { Lease } from './lease.ts'
+import { Nodes } from './nodes.ts'
+import { settingsOf } from './settings.ts'
+
+export type ControllersOptions = {
+  /** Of this run of the program alone. */
+  identity: string
+  /** Where the Lease is. */
+  namespace: string
+  /** How long a Node must be gone before the owner of its blocks is asked, where KubeControllersConfiguration says nothing. */
+  graceMs: number
+  /** How long the owner has to answer. */
+  answerMs: number
+}
+
+/** Of the last look at all blocks; zero where another program leads. */
+export type Numbers = Pick<Collector, 'census' | 'freed'> & { leads: boolean; waiting: number; unclear: number }
+
+export type ControllersDeps = { store: Store; clock: Clock; log: Log }
+
+const LEASE_NAME = 'margay-controllers'
+
+export class Controllers {
+  readonly #lease: Lease
+  readonly #nodes: Nodes
+  readonly #configuration = new ConfigurationWatch()
+  readonly #collector: Collector
+  readonly #pools: DeletedPools
+  readonly #chores: Chores
+  readonly #store: Store
+  #closed = false
+
+  constructor({ identity, namespace, graceMs, answerMs }: ControllersOptions, { store, clock, log }: ControllersDeps) {
+    const led = guardedStore(store, () => (this.#lease.leads ? undefined : 'another margay-controllers leads'))
+    this.#store = store
+    this.#lease = new Lease({
+      ...{ store, clock, log, identity, namespace, name: LEASE_NAME },
+      changed: leads => this.#chores.lead(leads),
+    })
+    this.#nodes = new Nodes({ store, clock, gone: () => this.#chores.hurry('blocks') })
+    this.#collector = new Collector({
+      ...{ store: led, nodes: this.#nodes, clock, log, identity, answerMs },
+      settings: () => settingsOf(this.#configuration.current, graceMs),
+      freed: () => this.#chores.hurry('pools'),
+    })
+    this.#pools = new DeletedPools({ store: led, log, deleted: () => this.#chores.hurry('pools') })
+    const chores: readonly Chore[] = [this.#collector, this.#pools]
+    this.#chores = new Chores(chores, { clock, log })
+  }
+
+  start(): void {
+    this.#nodes.start()
+    this.#pools.start()
+    this.#configuration.start(this.#store, () => this.#chores.hurry('blocks'))
+    this.#lease.start()
+  }
+
+  /** Ends after the write under way, and lets another program lead at once. The caller closes the store. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#nodes.close()
+    this.#pools.close()
+    this.#configuration.close()
+    await this.#lease.close()
+    await this.#chores.close()
+  }
+
+  /** What is wrong now; empty when all is well. */
+  conditions(): ControllerCondition[] {
+    return controllerConditions({
+      leaseFailure: this.#lease.failure,
+      failures: this.#chores.failures(),
+      waiting: this.#collector.waiting,
+      unclear: this.#collector.unclear,
+      pools: this.#pools.waiting,
+      configurations: this.#configuration.all(),
+    })
+  }
+
+  /** Whether this program leads, or would when the leader goes. */
+  ready(): boolean {
+    return !this.conditions().some(({ type }) => CONTROLLER_CONDITION_TYPES[type].vital)
+  }
+
+  numbers(): Numbers {
+    const { census, freed, waiting, unclear } = this.#collector
+    return { leads: this.#lease.leads, census, freed, waiting: waiting.length, unclear: unclear.length }
+  }
+}

@@ -1,0 +1,58 @@
+// Lets deleted pools go when no pod has an address of them any more. The nodes do the same; here it happens also when no node
+// is left that would look, and soon after the blocks of a gone node were freed.
+import type { IpPool } from '../api/pools.ts'
+import type { Store, Watch, WatchEvent } from '../datastore/port.ts'
+import { isHeld, releaseEmptyPool } from '../ipam/pool-release.ts'
+import type { Log } from '../lib/log.ts'
+
+export type DeletedPoolsDeps = {
+  store: Store
+  log: Log
+  /** A pool was deleted. */
+  deleted(): void
+}
+
+/** Pods give addresses back without a word to this program. */
+const LOOK_MS = 60_000
+const IDLE_MS = 600_000
+
+export class DeletedPools {
+  readonly name = 'pools'
+  readonly #deps: DeletedPoolsDeps
+  #waiting: readonly { pool: string; block: string }[] = []
+  #watch: Watch | undefined
+
+  constructor(deps: DeletedPoolsDeps) {
+    this.#deps = deps
+  }
+
+  start(): void {
+    const { store, deleted } = this.#deps
+    const follow = (event: WatchEvent<'IPPool'>): void => {
+      const items: readonly IpPool[] = event.type === 'sync' ? event.items : event.type === 'set' ? [event.item] : []
+      if (items.some(isHeld)) deleted()
+    }
+    this.#watch = store.watch('IPPool', { event: follow })
+  }
+
+  close(): void {
+    this.#watch?.close()
+  }
+
+  /** Pools that wait for their last pods, each with a block that is in use. */
+  get waiting(): readonly { pool: string; block: string }[] {
+    return this.#waiting
+  }
+
+  /** Looks at each pool that is being deleted. Resolves with the time until the next look. Rejects as the store. */
+  async run(): Promise<number> {
+    const { store } = this.#deps
+    const waiting: { pool: string; block: string }[] = []
+    for (const pool of (await store.list('IPPool')).filter(isHeld)) {
+      const block = await releaseEmptyPool(pool, this.#deps)
+      if (block !== undefined) waiting.push({ pool: pool.metadata.name, block })
+    }
+    this.#waiting = waiting
+    return waiting.length > 0 ? LOOK_MS : IDLE_MS
+  }
+}

@@ -1,0 +1,40 @@
+// /livez, /readyz and /metrics of margay-controllers over plain HTTP, for the kubelet and for Prometheus. Nothing can be changed
+// here, and what is told is what anybody may read at the API server with the rights to see blocks.
+import type { Server } from 'node:http'
+import { createServer } from '../lib/http.ts'
+import { answerRoute, asJson, type HttpRoute, send } from '../lib/http-routes.ts'
+import { parseSocketAddress } from '../lib/ip.ts'
+import type { Log } from '../lib/log.ts'
+import type { Controllers } from './controllers.ts'
+
+const REQUEST_MS = 10_000
+const MOST_CONNECTIONS = 100
+
+/** `address` is `ip:port`. Rejects when it cannot be had. */
+export async function serveHealth(
+  address: string,
+  controllers: Pick<Controllers, 'conditions' | 'ready' | 'numbers'>,
+  log: Log,
+): Promise<Server> {
+  const routes: Readonly<Record<string, HttpRoute>> = {
+    'GET /livez': asJson(() => ({ ok: true })),
+    'GET /readyz': (_request, response) => send(response, controllers.ready() ? 200 : 503, controllers.conditions()),
+    'GET /metrics': async (_request, response) => {
+      // the library is loaded by the first scrape
+      const { metricsText } = await import('./metrics.ts')
+      const text = await metricsText(controllers.numbers(), controllers.conditions())
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(text)
+    },
+  }
+  const server = createServer(
+    { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS },
+    (request, response) => void answerRoute(request, response, routes, log),
+  )
+  server.maxConnections = MOST_CONNECTIONS
+  const { address: host, port } = parseSocketAddress(address, 0)!
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port }, resolve)
+  })
+  return server
+}

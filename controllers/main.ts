@@ -1,0 +1,41 @@
+#!/usr/bin/env node
+// margay-controllers: chores for the whole cluster, done by one of the programs that run. Flags and exit codes: 0 stopped when
+// asked, 2 wrong usage, 3 it cannot go on. The work is in `run.ts`.
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { parseSocketAddress } from '../lib/ip.ts'
+import { type Flags, run } from './run.ts'
+
+const program = new Command('margay-controllers')
+  .description(
+    'Chores for the whole cluster: frees the blocks of deleted nodes, lets deleted pools go. One of several leads.',
+  )
+  .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
+  .option('--lease-namespace <name>', 'where the Lease is (default: the pod’s own namespace, or kube-system)')
+  .option('--listen <address:port>', 'where /livez, /readyz and /metrics are answered', address, '127.0.0.1:9094')
+  .option(
+    '--node-grace <seconds>',
+    'how long a Node must be gone before the owner of its blocks is asked; leakGracePeriod of KubeControllersConfiguration goes before it',
+    seconds,
+    60,
+  )
+  .option(
+    '--owner-answer <seconds>',
+    'how long the agent of such a node has to say that it lives, before its blocks are freed',
+    seconds,
+    60,
+  )
+  .addOption(new Option('--log-level <level>').choices(['trace', 'debug', 'info', 'warn', 'error']).default('info'))
+  .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
+
+program.parse()
+await run(program.opts<Flags>())
+
+function seconds(text: string): number {
+  if (/^\d{1,7}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError(`${text} is not a number of seconds`)
+}
+
+function address(text: string): string {
+  if (parseSocketAddress(text, 0) !== undefined) return text
+  throw new InvalidArgumentError(`${text} is neither address:port nor [address]:port`)
+}

@@ -1,0 +1,78 @@
+// Which Nodes there are, by a watch of their names, and since when a name has none. Only a reason to look: before anything is
+// freed the Node is asked for once more, at the API server.
+import type { Store, Watch, WatchEvent } from '../datastore/port.ts'
+import type { Clock } from '../lib/clock.ts'
+
+export type NodesDeps = {
+  store: Store
+  clock: Clock
+  /** A Node went. */
+  gone(name: string): void
+}
+
+const NAME_ALONE = { metadata: { name: true, uid: true } } as const
+
+export class Nodes {
+  readonly #deps: NodesDeps
+  readonly #names = new Set<string>()
+  /** Names that somebody asked about and that have no Node: since when, on the monotonic clock. */
+  readonly #gone = new Map<string, number>()
+  #synced = false
+  #watch: Watch | undefined
+
+  constructor(deps: NodesDeps) {
+    this.#deps = deps
+  }
+
+  start(): void {
+    this.#watch = this.#deps.store.watch('Node', { event: event => this.#follow(event) }, { fields: NAME_ALONE })
+  }
+
+  close(): void {
+    this.#watch?.close()
+  }
+
+  /** Whether the Nodes were listed. */
+  get synced(): boolean {
+    return this.#synced
+  }
+
+  get size(): number {
+    return this.#names.size
+  }
+
+  /** How long there has been no Node of a name, as far as this program saw: from its first question on at the least. */
+  goneMs(name: string): number | undefined {
+    if (this.#names.has(name)) return undefined
+    const nowMs = this.#deps.clock.monotonicMs()
+    const sinceMs = this.#gone.get(name) ?? nowMs
+    this.#gone.set(name, sinceMs)
+    return nowMs - sinceMs
+  }
+
+  /** The Node is there, whatever the watch said: the time without it begins anew. */
+  found(name: string): void {
+    this.#gone.delete(name)
+  }
+
+  #follow(event: WatchEvent<'Node'>): void {
+    if (event.type === 'sync') {
+      this.#synced = true
+      const names = new Set(event.items.map(({ metadata }) => metadata.name))
+      for (const name of [...this.#names]) if (!names.has(name)) this.#remove(name)
+      for (const name of names) this.#add(name)
+    } else if (event.type === 'set') this.#add(event.item.metadata.name)
+    else this.#remove(event.item.metadata.name)
+  }
+
+  #add(name: string): void {
+    this.#names.add(name)
+    this.#gone.delete(name)
+  }
+
+  #remove(name: string): void {
+    this.#names.delete(name)
+    this.#gone.set(name, this.#deps.clock.monotonicMs())
+    this.#deps.gone(name)
+  }
+}

@@ -1,0 +1,28 @@
+// What the KubeControllersConfiguration named `default` says, with defaults where it says nothing. Pure.
+
+import { durationSeconds } from '../api/fields.ts'
+import type { Resource } from '../api/kinds.ts'
+
+export type Settings = {
+  /** How long a Node must be gone before the owner of its blocks is asked; undefined: blocks are never freed. */
+  graceMs: number | undefined
+  /** How often all blocks are looked at when no Node went. */
+  periodMs: number
+}
+
+/** Calico's. */
+const PERIOD_MS = 300_000
+/** Shorter ones would list the blocks of a large cluster again and again. */
+const LEAST_PERIOD_MS = 10_000
+
+/** `graceMs` is what counts when the object says nothing of it. */
+export function settingsOf(object: Resource<'KubeControllersConfiguration'> | undefined, graceMs: number): Settings {
+  const { leakGracePeriod, reconcilerPeriod } = object?.spec.controllers.node ?? {}
+  const graceSeconds = leakGracePeriod === undefined ? undefined : durationSeconds(leakGracePeriod)
+  const periodMs = reconcilerPeriod === undefined ? PERIOD_MS : durationSeconds(reconcilerPeriod) * 1000
+  return {
+    graceMs: graceSeconds === undefined ? graceMs : graceSeconds === 0 ? undefined : graceSeconds * 1000,
+    // 0 means never to Calico: what was missed is found all the same, after the usual time
+    periodMs: periodMs === 0 ? PERIOD_MS : Math.max(periodMs, LEAST_PERIOD_MS),
+  }
+}

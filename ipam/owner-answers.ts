@@ -1,0 +1,75 @@
+// Says that this node lives where somebody asks before it frees a block of it (`askOwner`). The answer is written also while
+// nothing else may be: without a Node object, and while the server is not believed. A block of this node at a server is
+// reason enough to keep it there.
+import type { Resource } from '../api/kinds.ts'
+import { blockName } from '../api/names.ts'
+import { Conflict, isStoreError, NotFound, type Store } from '../datastore/port.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
+import type { KeyedMutex } from '../lib/keyed-mutex.ts'
+import type { Log } from '../lib/log.ts'
+import { answerAsked, isOwnerAsked } from './block.ts'
+
+type BlockObject = Resource<'IPAMBlock'>
+
+export type OwnerAnswersDeps = {
+  store: Store
+  clock: Clock
+  log: Log
+  /** One job at a time works on a block. */
+  mutex: KeyedMutex
+  /** Whether a block is of this node, and of no other agent of its name. */
+  mine(item: BlockObject): boolean
+  /** The block that had this version is now as it was written. */
+  answered(version: string | undefined, written: BlockObject): void
+}
+
+/** How soon an answer that the server did not take is tried again. Whoever asks waits for a minute. */
+const AGAIN_MS = 1_000
+
+export class OwnerAnswers {
+  readonly #deps: OwnerAnswersDeps
+  readonly #waiting = new Map<string, Cancel>()
+  #closed = false
+
+  constructor(deps: OwnerAnswersDeps) {
+    this.#deps = deps
+  }
+
+  /** Answers where a block that was just seen has the question in it. */
+  follow(item: BlockObject): void {
+    if (isOwnerAsked(item) && this.#deps.mine(item)) void this.#answer(item.spec.cidr)
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const cancel of this.#waiting.values()) cancel()
+  }
+
+  async #answer(cidr: string): Promise<void> {
+    this.#waiting.get(cidr)?.()
+    this.#waiting.delete(cidr)
+    await this.#deps.mutex.run(cidr, async () => {
+      if (this.#closed) return
+      try {
+        await this.#answerOnce(cidr)
+      } catch (error) {
+        if (!isStoreError(error)) throw error
+        if (error instanceof NotFound || this.#closed) return
+        const pauseMs = error instanceof Conflict ? 0 : AGAIN_MS
+        this.#waiting.get(cidr)?.()
+        this.#waiting.set(
+          cidr,
+          this.#deps.clock.after(pauseMs, () => void this.#answer(cidr)),
+        )
+      }
+    })
+  }
+
+  async #answerOnce(cidr: string): Promise<void> {
+    const { store, log, mine, answered } = this.#deps
+    const item = await store.get('IPAMBlock', blockName(cidr))
+    if (!isOwnerAsked(item) || !mine(item)) return
+    answered(item.metadata.resourceVersion, await store.update('IPAMBlock', answerAsked(item)))
+    log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
+  }
+}
