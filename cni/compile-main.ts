@@ -10,7 +10,8 @@ mkdirSync(folder, { recursive: true })
 copyFileSync(packageFile('cni/plugin.c'), `${folder}/plugin.c`)
 for (const machine of ['amd64', 'arm64'] satisfies Machine[]) {
   try {
-    compilePlugin(compilerFor(machine), `${folder}/margay-${machine}`)
+    mkdirSync(`${folder}/${machine}`, { recursive: true })
+    compilePlugin(compilerFor(machine), `${folder}/${machine}/margay`)
   } catch (error) {
     if (machine === thisMachine() || !(error instanceof CompilerMissing)) throw error
     console.error(`left out: ${error.message}. Such hosts make it from plugin.c`)

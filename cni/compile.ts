@@ -49,7 +49,7 @@ export function thisMachine(): Machine {
 export function pluginProgram(): Buffer {
   const machine = thisMachine()
   if (!isBuilt) return readFileSync(cachedProgram(machine))
-  const ready = packageFile(`cni/margay-${machine}`)
+  const ready = packageFile(`cni/${machine}/margay`)
   if (existsSync(ready)) return readFileSync(ready)
   const folder = mkdtempSync(join(tmpdir(), 'margay-compile-'))
   try {

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what a fresh Debian machine lacks, before anything that needs Node 24: the npm packages of the lock file
-# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, vm, kubernetes.
+# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, vm, kubernetes,
+# image.
 # Silent and quick when all is there. A plain user is told what to install, and what works goes on.
 set -eu
 cd "$(dirname "$0")/.."
@@ -37,6 +38,12 @@ present() {
     *) command -v "$1" >/dev/null 2>&1 ;;
   esac
 }
+# Compiler and strip for both kinds of machine; Debian names its own compiler like a cross compiler too.
+image='x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu git:git'
+case $(uname -m) in
+  x86_64) image=$(echo "$image" | sed 's/gcc-x86-64-linux-gnu/gcc/') ;;
+  aarch64) image=$(echo "$image" | sed 's/gcc-aarch64-linux-gnu/gcc/') ;;
+esac
 
 missing=
 for group in "$@"; do
@@ -46,7 +53,8 @@ for group in "$@"; do
     bench) programs=$bench ;;
     vm) programs=$vm ;;
     kubernetes) programs=$kubernetes ;;
-    *) say "unknown group $group: give lab, test, bench, vm or kubernetes"; exit 2 ;;
+    image) programs=$image ;;
+    *) say "unknown group $group: give lab, test, bench, vm, kubernetes or image"; exit 2 ;;
   esac
   set -f # a pattern in the list stays one until present() asks
   for pair in $programs; do
@@ -56,7 +64,7 @@ for group in "$@"; do
   set +f
   # cni/plugin.c is compiled by a C compiler that is here; tcc is the smallest one, and has no assembler for arm64
   case $group:$(uname -m) in
-    vm:*) ;;
+    vm:* | image:*) ;;
     *:x86_64) present gcc || present clang || present cc || present tcc || missing="$missing tcc" ;;
     *) present gcc || present clang || present cc || missing="$missing gcc" ;;
   esac

@@ -133,7 +133,7 @@ withPackage('margayctl of the package knows its version, and the CNI plugin that
   t.is(JSON.parse(version.stdout).client, manifest.version)
   const { stdout } = await program('margay-node', 'install', '--bin-dir', join(user, 'bin'))
   const machine = process.arch === 'x64' ? 'amd64' : process.arch
-  t.deepEqual(readFileSync(stdout.trim()), readFileSync(join(folder, `dist/cni/margay-${machine}`)))
+  t.deepEqual(readFileSync(stdout.trim()), readFileSync(join(folder, `dist/cni/${machine}/margay`)))
   const plugin = run(stdout.trim(), [], { env: { CNI_COMMAND: 'VERSION' } })
   plugin.child.stdin?.end()
   t.true(JSON.parse((await plugin).stdout).supportedVersions.includes('1.1.0'))
@@ -150,12 +150,12 @@ withPackage(
     const { folder, manifest, user } = it
     const copy = join(user, 'node_modules/copy')
     cpSync(folder, copy, { recursive: true })
-    const programs = readdirSync(join(copy, 'dist/cni')).filter(name => /^margay-(amd64|arm64)$/.test(name))
+    const programs = readdirSync(join(copy, 'dist/cni')).filter(name => /^(amd64|arm64)$/.test(name))
     t.true(programs.length > 0)
-    for (const name of programs) rmSync(join(copy, 'dist/cni', name))
+    for (const name of programs) rmSync(join(copy, 'dist/cni', name), { recursive: true })
     const args = [join(copy, manifest.bin['margay-node']!), 'install', '--bin-dir', join(user, 'made')]
     const { stdout } = await run(process.execPath, args)
-    const packed = join(folder, 'dist/cni', `margay-${process.arch === 'x64' ? 'amd64' : process.arch}`)
+    const packed = join(folder, 'dist/cni', process.arch === 'x64' ? 'amd64' : process.arch, 'margay')
     t.deepEqual(readFileSync(stdout.trim()), readFileSync(packed))
   },
 )
