@@ -6,7 +6,7 @@
  *   cc -O1 -ffreestanding -fno-pie -fno-stack-protector -static -nostdlib -s -o margay cni/plugin.c   (see compile.ts)
  *
  * Over the socket it speaks HTTP/1.0: the answer ends with the connection. Before the answer the agent writes a space
- * every two seconds. Hazards: a closed descriptor 0, 1 or 2 (the socket must not get its number), signals, short reads
+ * every two seconds. While an agent starts again, ADD and DEL wait for it and STATUS is fine: see `wait_for_agent`. Hazards: a closed descriptor 0, 1 or 2 (the socket must not get its number), signals, short reads
  * and writes, non-blocking pipes, bytes that are no UTF-8, the text of the configuration, which may hold credentials.
  * Over 400 lines: the program is one file, so that one command builds it on any host.
  * test/cni/plugin-fuzz.c includes this file with PLUGIN_HARNESS, and is the kernel for it.
@@ -33,10 +33,18 @@ typedef unsigned long size;
 /* Runtimes give up after two to four minutes; after so many signs of life, or so long, this program names the reason. */
 #define MOST_SIGNS 50
 #define LONGEST_MS 120000
+/* For so long after an agent last served pods it may be away: it starts again. `Serving` in agent/serving.ts has the same. */
+#define RESTART_MS 70000
+/* How often an agent that starts again is looked for. */
+#define PAUSE_MS 100
 /* Bytes of a socket's path in sockaddr_un, without the final zero (unix(7)). */
 #define LONGEST_PATH 107
 
 #define DEFAULT_SOCKET "/run/margay/agent.sock"
+/* After the socket's path: where the agent says when it last served pods. agent/served-file.ts writes it. */
+#define SERVED ".served"
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_LENGTH 36
 #define VERSIONS 7
 static const char *const SUPPORTED[VERSIONS] = { "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0" };
 #define NEWEST (VERSIONS - 1)
@@ -62,10 +70,10 @@ static u8 room[ROOM];
 
 #if defined(__x86_64__)
 enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_rt_sigaction = 13, SYS_socket = 41, SYS_connect = 42,
-       SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_exit_group = 231, SYS_ppoll = 271 };
+       SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_exit_group = 231, SYS_openat = 257, SYS_ppoll = 271 };
 #elif defined(__aarch64__)
 enum { SYS_read = 63, SYS_write = 64, SYS_close = 57, SYS_rt_sigaction = 134, SYS_socket = 198, SYS_connect = 203,
-       SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_exit_group = 94, SYS_ppoll = 73 };
+       SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_exit_group = 94, SYS_openat = 56, SYS_ppoll = 73 };
 #else
 #error "x86-64 and arm64 only"
 #endif
@@ -74,6 +82,7 @@ enum { EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, EBADF = 9, EAGAIN = 11, ENOMEM
        EISDIR = 21, EINVAL = 22, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EPIPE = 32, ELOOP = 40, EPROTOTYPE = 91,
        ECONNRESET = 104, ECONNREFUSED = 111 };
 enum { POLLIN = 1, POLLOUT = 4, F_DUPFD_CLOEXEC = 1030, CLOCK_MONOTONIC = 1, SIGPIPE = 13 };
+enum { AT_FDCWD = -100, O_NONBLOCK = 04000, O_CLOEXEC = 02000000 };
 enum { AF_UNIX = 1, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000 };
 
 /* One call of the kernel; negative: the number of the error. */
@@ -727,9 +736,10 @@ static void put_body(Writer *w, const Request *request, Slice input)
 
 /* ---- The agent ---- */
 
-/* The agent's answer, or why there is none: words, with an error's number or a line of the agent after them. */
+/* The agent's answer, or why there is none: words, with an error's number or a line of the agent after them. `gone`: no
+   agent is there any more, or not yet. */
 typedef struct {
-  int sent, exit_code, error;
+  int sent, gone, exit_code, error;
   const char *why;
   Slice output, line;
 } Answer;
@@ -761,7 +771,10 @@ static int connect_agent(const Request *request, Answer *answer)
     error = system_call(SYS_connect, fd, (long)&address, sizeof address, 0, 0);
     if (error >= 0) return (int)fd;
     if (error == -EINTR) continue;
-    if (error != -EAGAIN) return failed(answer, "connect ", (int)-error);
+    if (error != -EAGAIN) {
+      answer->gone = error == -ENOENT || error == -ECONNREFUSED;
+      return failed(answer, "connect ", (int)-error);
+    }
     /* others wait for the agent to accept them, and nothing tells when that is over */
     if (now_ms() >= deadline) return failed(answer, "no connection within 10 s", 0);
     wait_for(-1, 0, now_ms() + 10);
@@ -840,6 +853,7 @@ static int parse_answer(Slice all, Answer *answer)
     return failed(answer, "", 0);
   }
   json = parse_json(json);
+  answer->gone = json.at == 0; /* it ended in the middle of its work */
   if (json.at == 0) return failed(answer, "its answer was cut off", 0);
   code = field(json, "exitCode");
   output = field(json, "stdout");
@@ -874,6 +888,8 @@ static int ask(const Request *request, Slice input, Answer *answer)
   if (error < 0) return failed(answer, "not a word within 10 s", 0);
   /* an agent that ended the connection early may have said why */
   unread = read_answer(fd, room + (input.end - room), answer, &all);
+  system_call(SYS_close, fd, 0, 0, 0, 0);
+  answer->gone = unread < 0 ? answer->error == ECONNRESET : body_of(all) == 0;
   if (error > 0 && body_of(all) == 0) return failed(answer, "write ", error);
   return unread < 0 ? -1 : parse_answer(all, answer);
 }
@@ -950,6 +966,69 @@ static int report_fault(const Request *request)
   return -1;
 }
 
+/* Reads a small file. The number of bytes; 0 for whatever is wrong. */
+static size read_file(const char *path, u8 *to, size most)
+{
+  size used = 0;
+  long fd, got;
+  do fd = system_call(SYS_openat, AT_FDCWD, (long)path, O_NONBLOCK | O_CLOEXEC, 0, 0);
+  while (fd == -EINTR);
+  if (fd < 0) return 0;
+  while (used < most) {
+    got = system_call(SYS_read, fd, (long)(to + used), (long)(most - used), 0, 0);
+    if (got == -EINTR) continue;
+    if (got <= 0) break;
+    used += (size)got;
+  }
+  system_call(SYS_close, fd, 0, 0, 0, 0);
+  return used;
+}
+
+/* For how many milliseconds more an agent may be away because it starts again; 0: it does not. It says when it last served
+   pods: the boot's id, a space, milliseconds of the monotonic clock, a newline. */
+static long restart_left_ms(const Request *request)
+{
+  char path[LONGEST_PATH + sizeof SERVED];
+  u8 served[64], boot[BOOT_ID_LENGTH];
+  long ms = 0, ago;
+  size length = 0, i;
+  for (; request->path[length] != 0; length++) path[length] = request->path[length];
+  for (i = 0; i < sizeof SERVED; i++) path[length + i] = SERVED[i];
+  length = read_file(path, served, sizeof served);
+  if (length < BOOT_ID_LENGTH + 3 || length > BOOT_ID_LENGTH + 17 || served[length - 1] != '\n') return 0;
+  if (read_file(BOOT_ID, boot, sizeof boot) != sizeof boot || served[BOOT_ID_LENGTH] != ' ') return 0;
+  for (i = 0; i < BOOT_ID_LENGTH; i++)
+    if (served[i] != boot[i]) return 0;
+  for (i = BOOT_ID_LENGTH + 1; i < length - 1; i++) {
+    if (!is_digit(served[i])) return 0;
+    ms = ms * 10 + (served[i] - '0');
+  }
+  ago = now_ms() - ms;
+  return ago < 0 || ago >= RESTART_MS ? 0 : RESTART_MS - ago;
+}
+
+/* While an agent starts again, ADD and DEL wait for it, and what it did not answer to the end is asked again: both verbs do
+   nothing twice. 0: it answered. STATUS has nothing to ask: 0, and the answer is that the node may have pods. */
+static int wait_for_agent(const Request *request, Slice input, Answer *answer)
+{
+  long left = restart_left_ms(request), end_ms = now_ms() + left;
+  if (left > 0 && equal(request->command, text("STATUS"))) {
+    answer->exit_code = 0;
+    answer->output.at = answer->output.end = input.end;
+    return 0;
+  }
+  if (!equal(request->command, text("ADD")) && !equal(request->command, text("DEL"))) return -1;
+  while (answer->gone && now_ms() < end_ms) {
+    int sent = answer->sent;
+    Answer next = { 0, 0, 0, 0, "", { 0, 0 }, { 0, 0 } };
+    wait_for(-1, 0, now_ms() + PAUSE_MS);
+    *answer = next;
+    answer->sent = sent;
+    if (ask(request, input, answer) == 0) return 0;
+  }
+  return -1;
+}
+
 /* Code 11 for DEL too: the runtime must call it again, or what ADD made stays for good. */
 static int report_away(const Request *request, const Answer *answer)
 {
@@ -1016,7 +1095,7 @@ static int print_answer(const Answer *answer)
 static int run(char **environment)
 {
   Request request = { 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, NEWEST, { 0 } };
-  Answer answer = { 0, 0, 0, "", { 0, 0 }, { 0, 0 } };
+  Answer answer = { 0, 0, 0, 0, "", { 0, 0 }, { 0, 0 } };
   Slice input, socket;
   Writer w;
   int error;
@@ -1055,7 +1134,9 @@ static int run(char **environment)
   }
   if (ask(&request, input, &answer) == 0) return print_answer(&answer);
   error = report_fault(&request);
-  return error >= 0 ? error : report_away(&request, &answer);
+  if (error >= 0) return error;
+  if (wait_for_agent(&request, input, &answer) == 0) return print_answer(&answer);
+  return report_away(&request, &answer);
 }
 
 #ifndef PLUGIN_HARNESS

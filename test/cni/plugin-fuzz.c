@@ -18,13 +18,16 @@
 #include <string.h>
 #include <time.h>
 
-enum { AGENT = 9, MOST = 1 << 20 };
+enum { AGENT = 9, SERVED_FILE = 20, BOOT_FILE = 21, MOST = 1 << 20 };
 
 static unsigned long seed, state;
 static u8 input[2000], reply[4000], out[MOST], request_bytes[MOST];
-static size input_length, input_read, reply_length, reply_read, out_length, request_length;
-static int calm, write_failed;
+static u8 served[100];
+static size input_length, input_read, reply_length, reply_read, out_length, request_length, served_length, served_read, boot_read;
+static int calm, write_failed, answered;
 static long clock_ms, calls;
+
+#define BOOT "0f3a0000-1111-2222-3333-444455556666"
 
 static unsigned random_below(unsigned limit)
 {
@@ -48,7 +51,7 @@ static long give(u8 *to, size most, const u8 *from, size length, size *used)
   if (count > most) count = most;
   if (count > 1 && !calm) count = 1 + random_below((unsigned)count);
   if (count == 0) return 0;
-  __asan_unpoison_memory_region(to, count);
+  if (to >= room && to < room + ROOM) __asan_unpoison_memory_region(to, count);
   memcpy(to, from + *used, count);
   *used += count;
   return (long)count;
@@ -67,14 +70,18 @@ long system_call(long number, long a, long b, long c, long d, long e)
   long failed = trouble();
   (void)d;
   (void)e;
-  check(++calls < 200000, "the program ends");
+  check(++calls < 2000000, "the program ends");
   switch (number) {
   case SYS_read:
-    check((u8 *)b >= room && (u8 *)b + c <= room + ROOM && c > 0, "it reads into its room");
+    check((a >= SERVED_FILE || ((u8 *)b >= room && (u8 *)b + c <= room + ROOM)) && c > 0, "it reads into its room");
     if (failed != 0) return failed;
+    if (a == SERVED_FILE) return give((u8 *)b, (size)c, served, served_length, &served_read);
+    if (a == BOOT_FILE) return give((u8 *)b, (size)c, (const u8 *)BOOT, sizeof BOOT - 1, &boot_read);
     check(a == 0 || a == AGENT, "it reads from standard input and from the agent");
-    return a == 0 ? give((u8 *)b, (size)c, input, input_length, &input_read)
-                  : give((u8 *)b, (size)c, reply, reply_length, &reply_read);
+    if (a == 0) return give((u8 *)b, (size)c, input, input_length, &input_read);
+    failed = give((u8 *)b, (size)c, reply, reply_length, &reply_read);
+    answered |= failed > 0;
+    return failed;
   case SYS_write: {
     size count = calm ? (size)c : 1 + random_below((unsigned)c);
     check(a == 1 || a == 2 || a == AGENT, "it writes to its own descriptors");
@@ -105,10 +112,22 @@ long system_call(long number, long a, long b, long c, long d, long e)
     return 0;
   case SYS_socket: return !calm && random_below(50) == 0 ? -EMFILE : (long)random_below(3);
   case SYS_fcntl: return !calm && random_below(50) == 0 ? -EMFILE : AGENT;
-  case SYS_close: check(a < 3, "it closes low numbers only"); return 0;
+  case SYS_close: check(a < 3 || a == AGENT || a >= SERVED_FILE, "it closes what it opened"); return 0;
+  case SYS_openat: {
+    int is_boot = *(const char *)b == '/' && strcmp((const char *)b, BOOT_ID) == 0;
+    check(strlen((const char *)b) < LONGEST_PATH + sizeof SERVED, "the path has its end");
+    if (failed != 0) return failed == -EINTR ? -EINTR : -ENOENT;
+    served_read = boot_read = 0;
+    return is_boot ? BOOT_FILE : SERVED_FILE;
+  }
   case SYS_connect:
     check(c == 110, "the address has the length of sockaddr_un");
-    if (failed == -EIO || failed == -ECONNRESET) return -ENOENT;
+    if (failed == -EIO || failed == -ECONNRESET || (!calm && random_below(20) == 0)) return -ENOENT;
+    if (failed == 0) { /* another request, to an agent that ends in the middle or answers */
+      request_length = 0;
+      answered = 0;
+      reply_read = random_below(2) == 0 ? reply_length : 0;
+    }
     return failed;
   default: check(0, "it makes no other call"); return 0;
   }
@@ -131,6 +150,7 @@ static const char *const replies[] = {
   "HTTP/1.0 200 OK\r\n\r\n{\"stdout\":\"\\ud83d\\ude00\\ud83d\xc3\xa9\\n\",\"exitCode\":1,\"x\":[{}]}\n",
   "HTTP/1.1 413 Payload Too Large\r\n\r\n", "",
 };
+static const char *const stamps[] = { BOOT " 900\n", BOOT " 1\n", BOOT " 999999999999999\n", BOOT " \n", "x 1\n", "" };
 static const char *const variables[] = {
   "CNI_COMMAND=ADD", "CNI_COMMAND=DEL", "CNI_COMMAND=VERSION", "CNI_COMMAND=STATUS", "CNI_COMMAND=GC", "CNI_COMMAND=CHECK", "CNI_COMMAND=\xff\"\\",
   "CNI_CONTAINERID=c", "CNI_NETNS=/x", "CNI_IFNAME=eth0", "CNI_PATH=", "CNI_PATH=/bin", "CNI_", "CNI_=", "=", "", "CNI_ARGS=a=b;\"\x1f", "HOME=/root",
@@ -201,14 +221,15 @@ static void one_case(void)
     environment[i] = strdup(variables[random_below(COUNT(variables))]); /* a look beyond the end of a copy is found */
   }
   environment[count] = 0;
+  served_length = mutated(served, sizeof served, stamps, COUNT(stamps));
   input_read = reply_read = out_length = request_length = 0;
-  write_failed = 0;
+  write_failed = answered = 0;
   calls = 0;
   clock_ms = 1000;
   __asan_poison_memory_region(room, ROOM);
   exit_code = run(environment);
   check(exit_code >= 0 && exit_code <= 255, "the exit code is one");
-  if (write_failed == 0 && out_length > 0 && reply_read == 0) {
+  if (write_failed == 0 && out_length > 0 && !answered) {
     Slice said = parse_json(slice_of(out, out_length));
     check(out[out_length - 1] == '\n' && said.at != 0, "what it says itself is one line of JSON");
     check_text(slice_of(out, out_length), "what it says itself is UTF-8");
@@ -217,7 +238,7 @@ static void one_case(void)
     check(exit_code == 0 || is_string(field(said, "details")), "an error has details");
     check(memmem(out, out_length, "error 4", 7) == 0, "a signal is no error");
   }
-  if (request_length > 0 && (write_failed & 2) == 0 && reply_read > 0) {
+  if (request_length > 0 && (write_failed & 2) == 0 && answered) {
     const u8 *body = body_of(slice_of(request_bytes, request_length));
     size length = 0;
     const u8 *p;
