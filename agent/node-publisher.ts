@@ -27,7 +27,8 @@ export type OwnFacts = {
 
 type NodeCondition = NetworkCondition & { type: string; lastHeartbeatTime: string; lastTransitionTime: string }
 
-const CONDITION = 'NetworkUnavailable'
+/** The type of the condition that an agent writes into its Node object. */
+export const NETWORK_CONDITION = 'NetworkUnavailable'
 /** Most writes that the server answers in a minute, whatever happens. */
 const MOST_WRITES = 6
 const MINUTE_MS = 60_000
@@ -87,7 +88,7 @@ export class NodePublisher {
     const before = conditionOf(this.#seen)
     const since = before?.['status'] === condition.status ? before['lastTransitionTime'] : undefined
     const lastTransitionTime = typeof since === 'string' ? since : now
-    this.#condition = { type: CONDITION, ...condition, lastHeartbeatTime: now, lastTransitionTime }
+    this.#condition = { type: NETWORK_CONDITION, ...condition, lastHeartbeatTime: now, lastTransitionTime }
     this.#changed()
   }
 
@@ -199,5 +200,5 @@ export class NodePublisher {
 function conditionOf(node: Resource<'Node'> | undefined): Record<string, unknown> | undefined {
   const conditions: unknown = node?.status?.['conditions']
   if (!Array.isArray(conditions)) return undefined
-  return conditions.find(each => isObject(each) && each['type'] === CONDITION)
+  return conditions.find(each => isObject(each) && each['type'] === NETWORK_CONDITION)
 }

@@ -17,6 +17,7 @@ import { openKernel } from '../kernel/linux/kernel.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { DatabaseError, openDatabase } from '../lib/database.ts'
 import { FileInUse, lockFile } from './file-lock.ts'
+import { NETWORK_CONDITION } from './node-publisher.ts'
 import { reserveSocket } from './socket/server.ts'
 
 export type RemoveFlags = {
@@ -107,8 +108,10 @@ async function removeFromCluster(
   const annotations = Object.fromEntries(Object.values(WRITTEN).map(name => [name, null]))
   const node = await orNothing(store.get('Node', nodeName))
   if (Object.values(WRITTEN).some(name => node?.metadata.annotations?.[name] !== undefined)) {
-    await orNothing(store.patch('Node', nodeName, { metadata: { annotations } }, { subresource: 'status' }))
-    removed.push(`annotations of Node ${nodeName}`)
+    const conditions = [{ $patch: 'delete', type: NETWORK_CONDITION }]
+    const patch = { metadata: { annotations }, status: { conditions } }
+    await orNothing(store.patch('Node', nodeName, patch, { subresource: 'status', strategic: true }))
+    removed.push(`annotations and condition ${NETWORK_CONDITION} of Node ${nodeName}`)
   }
   return removed
 }

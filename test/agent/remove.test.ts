@@ -25,7 +25,8 @@ async function anInstalledNode(t: ExecutionContext) {
   await store.create('IPAMBlock', aBlock('10.244.1.0/26'))
   await store.create('IPAMBlock', aBlock('10.244.2.0/26', { affinity: 'host:n2' }))
   const annotations = { [NODE_ANNOTATION.ipv4Address]: '192.0.2.1/24', 'example.com/keep': 'me' }
-  await store.create('Node', aNode('n1', { annotations }))
+  const conditions = ['Ready', 'NetworkUnavailable'].map(type => ({ type, status: 'True' }))
+  await store.create('Node', { ...aNode('n1', { annotations }), status: { conditions } })
   const kernel = new FakeWorld().kernel()
   await kernel.createLink({ kind: 'veth', name: 'cali1', peer: { name: 'p1' } })
   const flags = {
@@ -47,7 +48,9 @@ test('nothing of a node is left: no file, no link, no block, no annotation; what
     (await store.list('IPAMBlock')).map(({ spec }) => spec.affinity),
     ['host:n2'],
   )
-  t.deepEqual((await store.get('Node', 'n1')).metadata.annotations, { 'example.com/keep': 'me' })
+  const node = await store.get('Node', 'n1')
+  t.deepEqual(node.metadata.annotations, { 'example.com/keep': 'me' })
+  t.deepEqual(node.status?.['conditions'], [{ type: 'Ready', status: 'True' }])
   t.deepEqual((await store.get('IPPool', 'p')).metadata.finalizers, ['margay/blocks', 'other/one'])
   t.deepEqual(await removeNode(flags, { kernel, store }), [])
 })
