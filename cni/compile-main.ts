@@ -1,11 +1,11 @@
 // Makes what the published package has of the plugin, below dist/cni: `plugin.c`, and the program for this machine and for
-// every other one that a compiler is here for. `npm run prepack` runs it.
+// every other one that a compiler is here for. `npm run prepack` runs it; an argument names another folder.
 import { copyFileSync, mkdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { packageFile } from '../lib/package-files.ts'
 import { CompilerMissing, compilePlugin, compilerFor, type Machine, thisMachine } from './compile.ts'
 
-const folder = fileURLToPath(packageFile('dist/cni'))
+const folder = process.argv[2] ?? fileURLToPath(packageFile('dist/cni'))
 mkdirSync(folder, { recursive: true })
 copyFileSync(packageFile('cni/plugin.c'), `${folder}/plugin.c`)
 for (const machine of ['amd64', 'arm64'] satisfies Machine[]) {

@@ -2,9 +2,11 @@
 // it makes is written to its state file first, so that `removeLab` finds it after a crash as well.
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { netnsPath } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
+import { programFile } from '../lib/package-files.ts'
 import { systemProgram } from '../lib/system-program.ts'
 import { askAgent } from './ask.ts'
 import {
@@ -34,6 +36,11 @@ import { type LabState, readState, removeState, writeState } from './state.ts'
 import { buildTopology, leftNamespaces, removeNamespaces } from './topology.ts'
 
 export const root = new URL('..', import.meta.url).pathname
+
+const programPath = (path: string): string => fileURLToPath(programFile(path))
+
+/** How often it is asked whether a step is done, times the patience: on an emulated machine asking is work itself. */
+const ASK_MS = 20
 
 export type LabOptions = {
   /** Of every namespace's name. */
@@ -90,7 +97,7 @@ export class Lab implements AsyncDisposable {
     say('starting margay-api and one agent per node')
     this.#startApi()
     const limit = String(this.#ms(15) / 1000)
-    const argv = [process.execPath, join(root, 'lab/objects.ts'), this.kubeconfig, limit]
+    const argv = [process.execPath, programPath('lab/objects'), this.kubeconfig, limit]
     this.#writer = new ClusterWriter(this.plan.api.netns, argv)
     const objects = this.putObjects(clusterObjects(this.plan))
     for (const node of this.plan.nodes) this.startAgent(node.name)
@@ -137,7 +144,7 @@ export class Lab implements AsyncDisposable {
   agentCommand(name: string): string[] {
     const dir = this.nodeDir(name)
     return [
-      ...[process.execPath, join(root, 'agent/main.ts'), '--node-name', name],
+      ...[process.execPath, programPath('agent/main'), '--node-name', name],
       ...['--kubeconfig', this.#credentials!.nodeKubeconfigs.get(name)!],
       ...['--data-dir', join(dir, 'data'), '--run-dir', join(dir, 'run'), '--node-ip', 'auto', '--log-level', 'info'],
     ]
@@ -269,7 +276,7 @@ export class Lab implements AsyncDisposable {
     const { certFile, keyFile, tokenFile, usersFile } = this.#credentials!
     const { netns, address, port } = this.plan.api
     const argv = [
-      ...[process.execPath, join(root, 'apiserver/main.ts'), '--data-dir', join(this.dir, 'api', 'data')],
+      ...[process.execPath, programPath('apiserver/main'), '--data-dir', join(this.dir, 'api', 'data')],
       ...['--listen', `${address}:${port}`, '--tls-cert', certFile, '--tls-key', keyFile, '--token-file', tokenFile],
       ...['--token-auth-file', usersFile],
     ]
@@ -282,7 +289,7 @@ export class Lab implements AsyncDisposable {
         mkdirSync(this.nodeDir(name), { recursive: true, mode: 0o700 })
         const { binDir, confDir } = this.cniDirs(name)
         const argv = [
-          ...[process.execPath, join(root, 'agent/main.ts'), 'install', '--bin-dir', binDir, '--conf-dir', confDir],
+          ...[process.execPath, programPath('agent/main'), 'install', '--bin-dir', binDir, '--conf-dir', confDir],
           ...['--socket', this.agentSocket(name)],
         ]
         const run = await runProgram(argv, { limitMs: this.#ms(20) })
@@ -312,7 +319,11 @@ export class Lab implements AsyncDisposable {
     condition: () => Promise<boolean>,
   ): Promise<void> {
     const dead = () => programs.find(each => each.ended !== undefined && !this.#closing)
-    const done = await until(async () => dead() !== undefined || (await condition()), this.#ms(seconds))
+    const done = await until(
+      async () => dead() !== undefined || (await condition()),
+      this.#ms(seconds),
+      ASK_MS * this.#options.patience,
+    )
     const gone = dead()
     if (gone !== undefined) throw new LabFailure(`${gone.name} ended (${gone.ended}):\n${this.#logsOf([gone])}`)
     if (!done) throw new LabFailure(`waited ${this.#ms(seconds) / 1000} s for ${what}\n${this.#logsOf(programs)}`)

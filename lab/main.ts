@@ -191,10 +191,12 @@ async function runVm(args: readonly string[]): Promise<number> {
   say('starting a virtual machine with the kernel of Debian (software emulation: this takes a minute)')
   const interrupt = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort())
-  const code = await runInVm([process.execPath, 'lab/main.ts', ...args.filter(arg => arg !== '--vm')], {
+  const { buildVmPrograms } = await import('./vm-programs.ts') // the bundler is loaded by nothing else
+  const { program, compileCache } = await buildVmPrograms('lab/main')
+  const code = await runInVm([process.execPath, program, ...args.filter(arg => arg !== '--vm')], {
     cwd: root,
     limitSeconds: VM_LIMIT_SECONDS,
-    env: { MARGAY_LAB_PATIENCE: String(VM_PATIENCE) },
+    env: { MARGAY_LAB_PATIENCE: String(VM_PATIENCE), NODE_COMPILE_CACHE: compileCache },
     signal: interrupt.signal,
     stdout: text => process.stdout.write(text),
     stderr: text => process.stderr.write(text),

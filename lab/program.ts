@@ -18,8 +18,8 @@ export type Program = ProcessId & {
 
 export type ProgramOptions = { netns: string; logFile: string; env?: Readonly<Record<string, string>> }
 
-/** Node's compile cache: the next start of the same program is faster. */
-export const COMPILE_CACHE = new URL('../node_modules/.cache/margay', import.meta.url).pathname
+/** Node's compile cache, unless the environment names one: the next start of the same program is faster. */
+const COMPILE_CACHE = new URL('../node_modules/.cache/margay', import.meta.url).pathname
 
 /** Starts `argv` in the namespace. The lab's own Node runs its programs, whatever the machine has. */
 export function startProgram(name: string, argv: readonly string[], options: ProgramOptions): Program {
@@ -28,7 +28,7 @@ export function startProgram(name: string, argv: readonly string[], options: Pro
   const child = spawnInNetns(netnsPath(options.netns), command!, args, {
     detached: true,
     stdio: ['ignore', log, log],
-    env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...options.env },
+    env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...process.env, ...options.env },
   })
   closeSync(log)
   child.unref()

@@ -7,10 +7,8 @@ import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { findSystemProgram, SYSTEM_PATH, systemProgram } from '../lib/system-program.ts'
 import { type ArchiveEntry, archive } from './cpio.ts'
-import { COMPILE_CACHE } from './program.ts'
 
 export type VmOptions = {
   /** Directory the command starts in, a path of this machine. */
@@ -28,8 +26,6 @@ export type VmOptions = {
   signal?: AbortSignal
 }
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
-
 /** Kernel modules loaded before the command runs; a missing one is no error here. */
 const MODULES = [
   'veth',
@@ -42,17 +38,6 @@ const MODULES = [
   'dummy',
   'af_packet',
   'virtio_console',
-] as const
-
-/**
- * Starts that read every module of the lab's programs. Node removes types with a WebAssembly module, which V8 compiles
- * again in another thread once it is used much; emulated, one start in seven died of that. What is in the compile cache
- * needs no removal, and starts in a third of the time.
- */
-const PROGRAMS = [
-  ['--import', './agent/run.ts', 'agent/main.ts', '--help'],
-  ['apiserver/main.ts', '--help'],
-  ['lab/main.ts', '--help'],
 ] as const
 
 /** What must be loaded before the machine can see the file system. */
@@ -81,7 +66,6 @@ export function missingForVm(): string[] {
 export async function runInVm(command: readonly string[], options: VmOptions): Promise<number> {
   const kernel = installedKernel()
   if (kernel === undefined) throw new Error('no Debian kernel in /boot: install linux-image-amd64')
-  fillCompileCache()
   const work = mkdtempSync(join(tmpdir(), 'margay-vm-'))
   try {
     const initrd = join(work, 'initrd')
@@ -125,13 +109,6 @@ export async function runInVm(command: readonly string[], options: VmOptions): P
   } finally {
     rmSync(work, { recursive: true, force: true })
   }
-}
-
-/** On this machine, where it takes a second or two; the virtual one sees the folder. */
-function fillCompileCache(): void {
-  const env = { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE }
-  for (const args of PROGRAMS)
-    execFileSync(process.execPath, args, { cwd: ROOT, env, stdio: ['ignore', 'ignore', 'inherit'] })
 }
 
 /** Resolves when QEMU is gone, ending it when its time is up; says why in words when it was ended. */
@@ -193,7 +170,7 @@ function modulePaths(version: string): string[] {
 
 /** What runs as process 1: its output to two ports, the exit code to a serial line, then the end. */
 function script(command: readonly string[], { cwd, env = {} }: VmOptions): string {
-  const exports = Object.entries({ ...env, HOME: '/root', IN_VM: '1', NODE_COMPILE_CACHE: COMPILE_CACHE }).map(
+  const exports = Object.entries({ ...env, HOME: '/root', IN_VM: '1' }).map(
     ([name, value]) => `export ${name}=${quoted(value)}`,
   )
   return `export PATH=${SYSTEM_PATH}

@@ -40,4 +40,4 @@ test.before(async t => {
   seen = await observe(lab, { patience: 1, pingCount: 1000 })
 })
 
-claim(test, () => 'needs root, for network namespaces', { observed: () => seen, tunnel, healMs: 1000 })
+claim(test, () => 'needs root, for network namespaces', { observed: () => seen, tunnel, healMs: () => 1000 })

@@ -141,16 +141,20 @@ async function forgeTunnelPackets(lab: Lab, { patience }: ScenarioOptions): Prom
   }
   const dropped = async (node: string, kinds: number): Promise<string[]> => {
     let reasons: string[] = []
-    await until(async () => {
-      const status = (await askAgent(lab.agentSocket(node), '/status')) as
-        | { dropped: { reason: string; packets: number }[] }
-        | undefined
-      const tunnels = (status?.dropped ?? []).filter(
-        each => each.packets > 0 && / that no node sent$/.test(each.reason),
-      )
-      reasons = tunnels.map(({ reason }) => reason).sort()
-      return reasons.length >= kinds
-    }, 2000 * patience)
+    await until(
+      async () => {
+        const status = (await askAgent(lab.agentSocket(node), '/status')) as
+          | { dropped: { reason: string; packets: number }[] }
+          | undefined
+        const tunnels = (status?.dropped ?? []).filter(
+          each => each.packets > 0 && / that no node sent$/.test(each.reason),
+        )
+        reasons = tunnels.map(({ reason }) => reason).sort()
+        return reasons.length >= kinds
+      },
+      2000 * patience,
+      20 * patience,
+    )
     return reasons
   }
   send(pod.netns, lab.pods[0]!.address)
@@ -196,7 +200,7 @@ async function breakThings(lab: Lab, { patience }: ScenarioOptions): Promise<Obs
     const before = await whole()
     await said(node.netns, ...argv)
     const startMs = performance.now()
-    const healed = await until(async () => (await whole()) === before, HEAL_LIMIT_MS * patience, 5)
+    const healed = await until(async () => (await whole()) === before, HEAL_LIMIT_MS * patience, 5 * patience)
     healing.push({ what, ms: healed ? Math.round(performance.now() - startMs) : Number.MAX_SAFE_INTEGER })
   }
   return healing
@@ -266,6 +270,8 @@ class Listener implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #name: string
   readonly #ended: Promise<void>
+  /** Each is told where the new lines begin. */
+  readonly #lookers = new Set<(from: number) => void>()
 
   constructor(netns: string, argv: readonly string[]) {
     this.#name = argv.join(' ')
@@ -276,14 +282,25 @@ class Listener implements AsyncDisposable {
       stream.setEncoding('utf8').on('data', text => {
         const lines = (rest + text).split('\n')
         rest = lines.pop()!
+        const from = this.lines.length
         this.lines.push(...lines)
+        for (const look of this.#lookers) look(from)
       })
     }
     this.#ended = new Promise(resolve => this.#child.on('close', () => resolve()))
   }
 
   async saw(pattern: RegExp, limitMs: number): Promise<void> {
-    const seen = await until(() => this.lines.some(line => pattern.test(line)), limitMs, 5)
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const look = (from: number) => {
+      if (this.lines.slice(from).some(line => pattern.test(line))) resolve(true)
+    }
+    this.#lookers.add(look)
+    const timer = setTimeout(() => resolve(false), limitMs)
+    look(0)
+    const seen = await promise
+    clearTimeout(timer)
+    this.#lookers.delete(look)
     if (!seen)
       throw new Error(`${this.#name}: no ${pattern} in ${limitMs} ms; it said:\n${this.lines.slice(-5).join('\n')}`)
   }

@@ -24,7 +24,7 @@ const rules: Readonly<Record<string, Rule>> = {
   ctl: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml', 'zod'] },
   image: { rooms: ['lib', 'cni'], packages: ['commander', 'esbuild'] },
   manifests: { rooms: ['api'], packages: ['yaml'] },
-  lab: { rooms: ['lib', 'api', 'datastore', 'kernel'], packages: [] },
+  lab: { rooms: ['lib', 'api', 'datastore', 'kernel'], packages: ['esbuild'] },
 }
 
 /**
