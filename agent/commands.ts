@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { CHAINED_PLUGINS, type ChainedPlugin, CONFLIST_NAME } from '../cni/conflist.ts'
 import type { InstallFlags } from './install.ts'
+import type { Probed } from './probe.ts'
 
 /** Adds the commands to the program. */
 export function addCommands(program: Command): void {
@@ -23,8 +24,16 @@ export function addCommands(program: Command): void {
       CHAINED_PLUGINS,
     )
     .option('--plugin-dir <dir>', 'a folder with amd64/margay and arm64/margay (default: the program of the package)')
-    .option('--force', 'go on where configurations of other networks are, and leave them there')
+    .option('--force [yes|no]', 'go on where configurations of other networks are, and leave them there', yes)
     .action(async (flags: InstallFlags) => (await import('./install.ts')).install(flags))
+  program
+    .command('probe')
+    .description('Whether the agent of this node answers (live), or its pods have a network (ready): exit code 0 or 1.')
+    .argument('<what>', 'live or ready', probed)
+    .action(async (what: Probed, _flags: object, command: Command) => {
+      const { runDir } = command.optsWithGlobals<{ runDir: string }>()
+      process.exitCode = await (await import('./probe.ts')).probe(runDir, what)
+    })
   program
     .command('remove')
     .description(
@@ -38,9 +47,19 @@ export function addCommands(program: Command): void {
     .action(async (_flags: object, command: Command) => (await import('./remove.ts')).remove(command.optsWithGlobals()))
 }
 
+function probed(text: string): Probed {
+  if (text === 'live' || text === 'ready') return text
+  throw new InvalidArgumentError(`${text} is neither live nor ready`)
+}
+
 function confName(text: string): string {
   if (/^[\w.-]+\.conflist$/.test(text)) return text
   throw new InvalidArgumentError(`${text} is not a file name that ends with .conflist`)
+}
+
+function yes(text: string): boolean {
+  if (text === 'yes' || text === 'no') return text === 'yes'
+  throw new InvalidArgumentError(`${text} is neither yes nor no`)
 }
 
 function chain(text: string): readonly ChainedPlugin[] {

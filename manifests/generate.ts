@@ -1,10 +1,14 @@
-// `npm run manifests`: writes crds.yaml, docs/conditions.md and docs/unsupported.md from the tables in api/. Tests compare
-// the files with the tables.
-import { writeFileSync } from 'node:fs'
+// `npm run manifests`: writes what an operator applies, docs/conditions.md and docs/unsupported.md from the code and the tables
+// in api/. Tests compare the files with the code.
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { conditionsText } from './conditions.ts'
-import { crdsText } from './crds.ts'
+import { manifestFiles } from './installation.ts'
 import { unsupportedText } from './unsupported.ts'
 
-writeFileSync(new URL('crds.yaml', import.meta.url), crdsText())
+for (const [name, text] of manifestFiles()) {
+  const file = new URL(name, import.meta.url)
+  mkdirSync(new URL('.', file), { recursive: true })
+  writeFileSync(file, text)
+}
 writeFileSync(new URL('../docs/conditions.md', import.meta.url), conditionsText())
 writeFileSync(new URL('../docs/unsupported.md', import.meta.url), unsupportedText())

@@ -23,7 +23,7 @@ const rules: Readonly<Record<string, Rule>> = {
   controllers: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'prom-client'] },
   ctl: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml', 'zod'] },
   image: { rooms: ['lib', 'cni'], packages: ['commander', 'esbuild'] },
-  manifests: { rooms: ['api'], packages: ['yaml'] },
+  manifests: { rooms: ['lib', 'api'], packages: ['yaml'] },
   lab: { rooms: ['lib', 'api', 'datastore', 'kernel'], packages: ['esbuild'] },
 }
 

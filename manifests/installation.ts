@@ -1,0 +1,127 @@
+// The files that an operator applies, by their names below manifests/.
+import { stringify } from 'yaml'
+import { controllersBudget, controllersDeployment } from './controllers.ts'
+import { crdObjects, crdsText } from './crds.ts'
+import { labelsOf, type ManifestObject, NAMES, type Settings, usualSettings } from './names.ts'
+import { nodeDaemonSet } from './node.ts'
+import { accountObjects } from './rbac.ts'
+import { removeObjects } from './remove.ts'
+import { RIGHTS } from './rights.ts'
+import { NODE_REASONS, REMOVE_REASONS, yamlText } from './text.ts'
+
+/** What an operator may set without editing a DaemonSet; each key is a variable of a container. */
+const CONFIG = {
+  /** Of the node: `auto`, or an address. */
+  nodeIp: 'auto',
+  logLevel: 'info',
+  /** The network's name in the runtime's configuration. */
+  network: 'margay',
+  /** Plugins behind ours, where the node has them. */
+  chainedPlugins: 'portmap,bandwidth',
+  /** Whether to install where the runtime has the configuration of another network. */
+  besideOtherNetworks: 'no',
+} as const
+
+function configMap({ namespace }: Settings): ManifestObject {
+  const metadata = { name: NAMES.config, namespace, labels: labelsOf(NAMES.config) }
+  return { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: CONFIG }
+}
+
+/** Everything but the CRDs. */
+function installationObjects(settings: Settings): ManifestObject[] {
+  return [
+    ...accountObjects(NAMES.node, RIGHTS.node, settings),
+    ...accountObjects(NAMES.controllers, RIGHTS.controllers, settings),
+    configMap(settings),
+    nodeDaemonSet(settings),
+    controllersDeployment(settings),
+    controllersBudget(settings),
+  ]
+}
+
+const HEAD = `Margay: kubectl apply -f this file, then a pool of addresses (docs/install.md). To take it away again: docs/remove.md.
+In the ConfigMap margay-config apiServerHost and apiServerPort may be added: the API server’s own address, for a cluster without kube-proxy.`
+const REMOVE_HEAD = `Takes Margay off every node; pods lose their network. kubectl apply -f this file; wait for the rollout of daemonset/margay-node;
+kubectl delete -f margay.yaml -f remove.yaml (docs/remove.md).`
+
+const bgpOff = { disableBGPExport: true }
+
+/** Overlays: a reason, and what is added to or changed in the base. */
+const OVERLAYS: Readonly<Record<string, { why: string; pools?: readonly PoolSpec[]; host?: Partial<Settings> }>> = {
+  'no-bgp-export': {
+    why: 'nodes exchange their blocks with each other, and tell no router outside of them',
+    pools: [
+      { name: 'default-ipv4-ippool', cidr: '10.244.0.0/16', ipipMode: 'CrossSubnet', natOutgoing: true, ...bgpOff },
+    ],
+  },
+  vxlan: {
+    why: 'every packet between nodes goes through VXLAN: for fabrics that let no IP-in-IP and no pod address pass',
+    pools: [{ name: 'default-ipv4-ippool', cidr: '10.244.0.0/16', vxlanMode: 'Always', natOutgoing: true, ...bgpOff }],
+  },
+  'dual-stack': {
+    why: 'each pod has an IPv4 and an IPv6 address; the ranges must be those of the cluster (podSubnet)',
+    pools: [
+      { name: 'default-ipv4-ippool', cidr: '10.244.0.0/16', ipipMode: 'CrossSubnet', natOutgoing: true },
+      { name: 'default-ipv6-ippool', cidr: 'fd00:10:244::/56', natOutgoing: true },
+    ],
+  },
+  k3s: {
+    why: 'folders of k3s; start it with --flannel-backend=none --disable-network-policy',
+    host: { cniBinDir: '/var/lib/rancher/k3s/data/cni', cniConfDir: '/var/lib/rancher/k3s/agent/etc/cni/net.d' },
+  },
+  microk8s: {
+    why: 'folders of microk8s',
+    host: {
+      cniBinDir: '/var/snap/microk8s/current/opt/cni/bin',
+      cniConfDir: '/var/snap/microk8s/current/args/cni-network',
+    },
+  },
+}
+
+type PoolSpec = { name: string; cidr: string; [field: string]: unknown }
+
+/** Every file with its text. */
+export function manifestFiles(): Map<string, string> {
+  const settings = usualSettings()
+  const margay = yamlText(HEAD, [...crdObjects(), ...installationObjects(settings)], NODE_REASONS)
+  const files = new Map([
+    ['crds.yaml', crdsText()],
+    ['margay.yaml', margay],
+    ['remove.yaml', yamlText(REMOVE_HEAD, removeObjects(settings), REMOVE_REASONS)],
+    // once more: a kustomization reads no file outside of its folder, and is no folder above another one
+    ['base/margay.yaml', margay],
+    ['base/kustomization.yaml', kustomization('the same as kubectl apply -f ../margay.yaml', ['margay.yaml'])],
+  ])
+  for (const [name, { why, pools, host }] of Object.entries(OVERLAYS)) {
+    const own = pools === undefined ? [] : ['pools.yaml']
+    const patches = host === undefined ? {} : { patches: hostPatches({ ...settings, ...host }) }
+    files.set(`overlays/${name}/kustomization.yaml`, kustomization(why, ['../../base', ...own], patches))
+    if (pools !== undefined)
+      files.set(
+        `overlays/${name}/pools.yaml`,
+        yamlText('Apply it once more after the CRDs are there.', pools.map(poolOf)),
+      )
+  }
+  return files
+}
+
+function kustomization(why: string, resources: readonly string[], more: object = {}): string {
+  const object = { apiVersion: 'kustomize.config.k8s.io/v1beta1', kind: 'Kustomization', resources, ...more }
+  return `# Written by \`npm run manifests\`; do not edit.\n# ${why}\n${stringify(object, { lineWidth: 0 })}`
+}
+
+/** Other folders of the host, by the names of the volumes. */
+function hostPatches({ cniBinDir, cniConfDir }: Settings): object[] {
+  const volume = (name: string, path: string) => ({ name, hostPath: { path, type: 'DirectoryOrCreate' } })
+  const patch = {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { name: NAMES.node },
+    spec: { template: { spec: { volumes: [volume('cni-bin', cniBinDir), volume('cni-conf', cniConfDir)] } } },
+  }
+  return [{ target: { kind: 'DaemonSet', name: NAMES.node }, patch: stringify(patch, { lineWidth: 0 }) }]
+}
+
+function poolOf({ name, ...spec }: PoolSpec): ManifestObject {
+  return { apiVersion: 'projectcalico.org/v3', kind: 'IPPool', metadata: { name }, spec }
+}

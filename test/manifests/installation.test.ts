@@ -1,0 +1,133 @@
+// What an operator applies: the files are what the code gives, and ask for no more than it needs.
+import { globSync, readFileSync } from 'node:fs'
+import test from 'ava'
+import { parse, parseAllDocuments } from 'yaml'
+import { Unenforced } from '../../agent/unenforced.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { manifestFiles } from '../../manifests/installation.ts'
+import { CAPABILITIES } from '../../manifests/node.ts'
+import { RIGHTS, type Right } from '../../manifests/rights.ts'
+import { files, textOf } from '../structure/source.ts'
+import { filesOf, rightsOf } from './code-rights.ts'
+
+/** By path below manifests/; making them takes a moment. */
+const made = manifestFiles()
+const FOLDER = new URL('../../manifests/', import.meta.url)
+// biome-ignore lint/suspicious/noExplicitAny: objects of Kubernetes as a reader of YAML has them
+type Any = any
+const objectsIn = (name: string): Any[] => parseAllDocuments(made.get(name)!).map(document => document.toJS())
+const objects = objectsIn('margay.yaml')
+const podOf = (kind: string, among = objects): Any => among.find(each => each.kind === kind).spec.template.spec
+
+test('every file of manifests/ that the code gives is committed as it gives it, and there is no other YAML', t => {
+  for (const [name, text] of made)
+    t.is(readFileSync(new URL(name, FOLDER), 'utf8'), text, `${name}: run npm run manifests`)
+  const yaml = globSync('**/*.yaml', { cwd: FOLDER.pathname }).toSorted()
+  t.deepEqual(yaml, [...made.keys()].filter(name => name.endsWith('.yaml')).toSorted())
+})
+
+test('YAML 1.1, which kubectl reads, gives the same objects as YAML 1.2', t => {
+  for (const [name, text] of made) {
+    // templates are no YAML yet, and the CRDs are in margay.yaml as well
+    if (!name.endsWith('.yaml') || /^(chart\/templates|base|crds)/.test(name)) continue
+    const [old, now] = (['1.1', '1.2'] as const).map(version =>
+      parseAllDocuments(text, { version }).map(document => document.toJS()),
+    )
+    t.deepEqual(old, now, name)
+  }
+})
+
+function shown(rights: readonly Right[]): string[] {
+  return rights.flatMap(({ group, resource, verbs }) => verbs.map(verb => `${group}/${resource} ${verb}`)).toSorted()
+}
+
+/** What the agent counts: the table that it reads for that is its own. */
+async function countedByAgent(): Promise<string[]> {
+  const asked: string[] = []
+  const clock = new ManualClock()
+  const count = async ({ group, plural }: { group: string; plural: string }) => {
+    asked.push(`${group}/${plural} list`)
+    return undefined
+  }
+  const unenforced = new Unenforced({ store: { count }, clock, nodes: () => 1, report: () => undefined })
+  unenforced.start()
+  clock.advance(30_000)
+  for (let turn = 0; turn < 100; turn++) await undefined
+  unenforced.close()
+  return [...new Set(asked)]
+}
+
+test('the rights of the agent are the calls in its code, and no others', async t => {
+  t.deepEqual(shown(RIGHTS.node), [...rightsOf('agent/run.ts'), ...(await countedByAgent())].toSorted())
+})
+
+test('the rights of the removal are the calls in its code, and no others', t => {
+  t.deepEqual(shown(RIGHTS.remove), rightsOf('agent/remove.ts'))
+})
+
+const withControllers = files.includes('controllers/run.ts') ? test : test.skip
+withControllers('the rights of the controllers are the calls in their code, and no others', t => {
+  t.deepEqual(shown(RIGHTS.controllers), rightsOf('controllers/run.ts'))
+})
+
+test('no program calls a store with a kind that is not written at the call, but for the files that serve every kind', t => {
+  const unnamed =
+    /\b(?:\w*[sS]tore|#store)\s*\.(?:get|list|pages|create|update|updateStatus|patch|delete|watch)(?:<[^>]*>)?\(\s*(?!'[A-Z])/
+  const roots = [
+    'agent/run.ts',
+    'agent/remove.ts',
+    ...(files.includes('controllers/run.ts') ? ['controllers/run.ts'] : []),
+  ]
+  const found = new Set(roots.flatMap(filesOf).filter(file => unnamed.test(textOf(file))))
+  t.deepEqual([...found].toSorted(), ['datastore/guarded.ts', 'datastore/kind-cache.ts'])
+})
+
+test('no container is privileged or can write its root; every capability and volume of the node has its reason in the YAML', t => {
+  const pods = [podOf('DaemonSet'), podOf('Deployment'), podOf('DaemonSet', objectsIn('remove.yaml'))]
+  for (const pod of pods) {
+    t.is(pod.securityContext.seccompProfile.type, 'RuntimeDefault')
+    t.false(pod.automountServiceAccountToken)
+    t.falsy(pod.hostPID || pod.hostIPC)
+    for (const { securityContext } of [...(pod.initContainers ?? []), ...pod.containers]) {
+      t.falsy(securityContext.privileged)
+      t.true(securityContext.readOnlyRootFilesystem)
+      t.deepEqual(securityContext.capabilities.drop, ['ALL'])
+    }
+  }
+  const text = made.get('margay.yaml')!
+  for (const [name, why] of Object.entries(CAPABILITIES))
+    t.regex(text, new RegExp(`# ${why.replace(/[()]/g, '\\$&')}\n +- ${name}\n`))
+  const [node] = pods
+  for (const { name } of node.volumes) t.regex(text, new RegExp(`# .+\n +- name: ${name}\n`))
+})
+
+test('the folder of plugins is mounted by the init container alone, and the token by the agent alone', t => {
+  const { initContainers, containers } = podOf('DaemonSet')
+  const mounts = ({ volumeMounts }: Any) => volumeMounts.map(({ name }: Any) => name)
+  t.deepEqual(mounts(initContainers[0]), ['cni-bin', 'cni-conf'])
+  t.false(mounts(containers[0]).includes('cni-bin'))
+  t.true(mounts(containers[0]).includes('token'))
+})
+
+test('every volume that a container mounts is there, every volume is mounted, and every key of the ConfigMap is used', t => {
+  for (const pod of [podOf('DaemonSet'), podOf('Deployment')]) {
+    const containers = [...(pod.initContainers ?? []), ...pod.containers]
+    const mounted = new Set(containers.flatMap(({ volumeMounts }: Any) => volumeMounts.map(({ name }: Any) => name)))
+    t.deepEqual([...mounted].toSorted(), pod.volumes.map(({ name }: Any) => name).toSorted())
+  }
+  const text = JSON.stringify(objects.filter(({ kind }) => kind !== 'ConfigMap'))
+  for (const key of Object.keys(objects.find(({ kind }) => kind === 'ConfigMap').data))
+    t.true(text.includes(`"key":"${key}"`), key)
+})
+
+test('every overlay stands on the base, and its patches name volumes that are there', t => {
+  const volumes = podOf('DaemonSet').volumes.map(({ name }: Any) => name)
+  const overlays = [...made].filter(([name]) => /^overlays\/.*\/kustomization\.yaml$/.test(name))
+  t.true(overlays.length >= 5)
+  for (const [name, text] of overlays) {
+    const { resources, patches = [] } = parse(text)
+    t.is(resources[0], '../../base', name)
+    for (const { patch } of patches)
+      for (const volume of parse(patch).spec.template.spec.volumes) t.true(volumes.includes(volume.name), volume.name)
+  }
+})

@@ -1,0 +1,148 @@
+// kubectl and a real API server take what is in manifests/, and give it back again.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test, { type ExecutionContext } from 'ava'
+import { parseAllDocuments } from 'yaml'
+import { removeNode } from '../../agent/remove.ts'
+import { openStore } from '../../datastore/kube.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import { type ApiServer, apiServerProblem, startApiServer } from './api-server.ts'
+
+const at = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url))
+const MARGAY = at('margay.yaml')
+const problem = apiServerProblem()
+let api: ApiServer
+
+test.before(async t => {
+  t.timeout(240_000)
+  if (problem === undefined) api = await startApiServer()
+})
+test.after.always(async () => {
+  await api?.close()
+})
+
+type Must = (args: readonly string[], input?: string) => Promise<string>
+
+const check = (title: string, run: (t: ExecutionContext, must: Must) => Promise<void>) =>
+  test.serial(title, async t => {
+    t.timeout(240_000)
+    if (problem !== undefined) {
+      t.log(`skipped: ${problem}`)
+      return t.pass()
+    }
+    await run(t, async (args, input) => {
+      const { code, stdout, stderr } = await api.kubectl(args, input)
+      t.is(code, 0, `kubectl ${args.join(' ')}: ${stderr}`)
+      return stdout
+    })
+  })
+
+const SERVER_SIDE = ['apply', '--server-side', '--force-conflicts']
+
+check(
+  'a server takes the installation as a dry run, and twice in earnest, and a client’s apply changes nothing',
+  async (t, must) => {
+    await must(['apply', '--server-side', '--dry-run=server', '-f', MARGAY])
+    await must(['apply', '--server-side', '-f', MARGAY])
+    await must(['apply', '--server-side', '-f', MARGAY])
+    const generations = () => must(['get', 'crd,ds', '-A', '-o', 'custom-columns=:metadata.name,:metadata.generation'])
+    const before = await generations()
+    await must(['apply', '-f', MARGAY])
+    t.is(await generations(), before)
+    await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
+  },
+)
+
+check('every overlay is taken, with its pools, once the CRDs are there', async (t, must) => {
+  for (const name of ['no-bgp-export', 'vxlan', 'dual-stack', 'k3s', 'microk8s']) {
+    const made = await must([...SERVER_SIDE, '--dry-run=server', '-o', 'json', '-k', at(`overlays/${name}`)])
+    const { items } = JSON.parse(made) as {
+      items: { kind: string; spec: { template: { spec: { volumes: unknown } } } }[]
+    }
+    const pools = items.filter(({ kind }) => kind === 'IPPool')
+    t.is(pools.length, { 'dual-stack': 2, k3s: 0, microk8s: 0 }[name] ?? 1, name)
+    const volumes = JSON.stringify(items.find(({ kind }) => kind === 'DaemonSet')?.spec.template.spec.volumes)
+    t.is(volumes.includes('"/opt/cni/bin"'), !['k3s', 'microk8s'].includes(name), name)
+  }
+})
+
+check('the pods of DaemonSets and of the Deployment pass every admission', async (_t, must) => {
+  for (const name of ['margay.yaml', 'remove.yaml']) {
+    await must([...SERVER_SIDE, '-f', at(name)])
+    for (const document of parseAllDocuments(readFileSync(at(name), 'utf8'))) {
+      const { kind, spec } = document.toJS()
+      if (kind !== 'DaemonSet' && kind !== 'Deployment') continue
+      const metadata = { name: 'a-pod', namespace: 'kube-system' }
+      const pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec: spec.template.spec }
+      await must(['create', '--dry-run=server', '-f', '-'], JSON.stringify(pod))
+    }
+  }
+})
+
+check('an older version is replaced: its containers and variables are gone', async (t, must) => {
+  const now = readFileSync(MARGAY, 'utf8')
+    .split('---\n')
+    .find(text => text.includes('kind: DaemonSet'))!
+  const older = now
+    .replaceAll(/image: (.*):\d+\.\d+\.\d+/g, 'image: $1:0.0.1')
+    .replaceAll('name: agent', 'name: older')
+    .replaceAll('name: NODE_IP', 'name: OLDER')
+  for (const apply of [['apply'], SERVER_SIDE]) {
+    await api.kubectl(['delete', '-n', 'kube-system', 'ds', 'margay-node'])
+    await must([...apply, '-f', '-'], older)
+    await must([...apply, '-f', '-'], now)
+    const made = await must(['-n', 'kube-system', 'get', 'ds', 'margay-node', '-o', 'json'])
+    t.false(/0\.0\.1|older|OLDER/.test(JSON.stringify(JSON.parse(made).spec)))
+  }
+})
+
+check(
+  'the removal works with the rights of its account, and then everything can be deleted: nothing is left',
+  async (t, must) => {
+    await must([...SERVER_SIDE, '-f', MARGAY])
+    await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
+    const meta = (name: string, more: object = {}) => ({
+      apiVersion: 'projectcalico.org/v3',
+      metadata: { name, ...more },
+    })
+    const objects = [
+      { ...meta('p', { finalizers: ['margay/blocks'] }), kind: 'IPPool', spec: { cidr: '10.244.0.0/16' } },
+      ...['n1', 'gone'].map((node, index) => ({
+        ...meta(`10-244-${index}-0-30`),
+        kind: 'IPAMBlock',
+        spec: {
+          ...{ cidr: `10.244.${index}.0/30`, affinity: `host:${node}`, attributes: [] },
+          ...{ allocations: [null, null, null, null], unallocated: [0, 1, 2, 3] },
+        },
+      })),
+      {
+        ...{ apiVersion: 'v1', kind: 'Node' },
+        metadata: { name: 'n1', annotations: { 'projectcalico.org/IPv4Address': '192.0.2.1/24' } },
+      },
+    ]
+    for (const object of objects) await must(['create', '-f', '-'], JSON.stringify(object))
+    const hangs = await api.kubectl(['delete', '--timeout=2s', 'ippool', 'p'])
+    t.is(hangs.code, 1, 'a pool with blocks waits')
+
+    await must([...SERVER_SIDE, '-f', at('remove.yaml')])
+    const token = (await must(['-n', 'kube-system', 'create', 'token', 'margay-remove'])).trim()
+    const folder = mkdtempSync(join(tmpdir(), 'margay-kubectl-'))
+    t.teardown(() => rmSync(folder, { recursive: true }))
+    const store = openStore({ kubeconfig: api.kubeconfig(token) })
+    t.teardown(() => store.close())
+    const removed = await removeNode(
+      {
+        ...{ nodeName: 'n1', routeProtocol: 80, wholeCluster: true, confName: '10-margay.conflist' },
+        ...{ dataDir: join(folder, 'data'), runDir: join(folder, 'run'), binDir: join(folder, 'bin') },
+      },
+      { kernel: new FakeWorld().kernel(), store },
+    )
+    t.deepEqual(removed, ['IPAMBlock 10-244-0-0-30', 'finalizer of IPPool p', 'annotations of Node n1'])
+    await must(['delete', '--timeout=150s', '-f', MARGAY, '-f', at('remove.yaml'), '--ignore-not-found'])
+    t.is(await must(['get', 'crd', '-o', 'name']), '')
+    const kinds = 'sa,cm,ds,deploy,pdb,role,rolebinding,clusterrole,clusterrolebinding'
+    t.is(await must(['get', kinds, '-A', '-l', 'app.kubernetes.io/part-of=margay', '-o', 'name']), '')
+  },
+)
