@@ -5,7 +5,8 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { nodeName } from '../api/names.ts'
 import { CONFLIST_NAME } from '../cni/conflist.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
-import { parseAddress } from '../lib/ip.ts'
+import type { Family } from '../lib/ip.ts'
+import { parseChoice } from './address-choice.ts'
 import { addCommands } from './commands.ts'
 import { useCompileCache } from './compile-cache.ts'
 import { limitYoungGeneration } from './heap.ts'
@@ -22,7 +23,18 @@ const program = new Command('margay-node')
   .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
   .option('--data-dir <dir>', 'journal and snapshot; must survive reboots', '/var/lib/margay')
   .option('--run-dir <dir>', 'where agent.sock is made', '/run/margay')
-  .option('--node-ip <address>', 'IPv4 address of this node, or auto', nodeIp, 'auto')
+  .option(
+    '--node-ip <choice>',
+    'IPv4 address of this node, or how it is chosen: auto, kubernetes-internal-ip, first-found, interface=REGEX, skip-interface=REGEX, can-reach=ADDRESS, cidr=CIDR',
+    text => choiceOf(text, 'ipv4'),
+    'auto',
+  )
+  .option(
+    '--node-ip6 <choice>',
+    'the same for IPv6, or none; auto: none while no IPPool is IPv6',
+    text => choiceOf(text, 'ipv6'),
+    'auto',
+  )
   .option(
     '--route-protocol <number>',
     'protocol number of this agent’s routes (`ip route`: proto); no other program of this host may use it',
@@ -64,8 +76,11 @@ function seconds(text: string): number {
   throw new InvalidArgumentError(`${text} is not a number of seconds`)
 }
 
-function nodeIp(text: string): string {
-  const address = parseAddress(text.split('/')[0]!)
-  if (text === 'auto' || address !== undefined) return text
-  throw new InvalidArgumentError(`${text} is neither an address nor auto`)
+function choiceOf(text: string, family: Family): string {
+  try {
+    parseChoice(text, family)
+    return text
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
 }

@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
-import { type Condition, unknown } from '../api/status.ts'
+import { broken, type Condition, unknown } from '../api/status.ts'
 import type { Address } from '../kernel/port/addresses.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
@@ -12,8 +12,16 @@ import type { Link } from '../kernel/port/links.ts'
 import { ROUTE_SCOPE, type Route } from '../kernel/port/routes.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
+import { type Family, familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import {
+  type AddressChoice,
+  choose,
+  isOthers,
+  type Machine,
+  type MachineChoice,
+  parseChoice,
+} from './address-choice.ts'
 
 export type NodeAddress = {
   address: string
@@ -37,8 +45,10 @@ export type OwnAddressDeps = {
   kernel: Kernel
   clock: Clock
   log: Log
-  /** `auto`, or an address. */
+  /** How the addresses are chosen, in the words of `parseChoice`. */
   wanted: string
+  /** The same for IPv6; absent: auto. */
+  wantedIpv6?: string
   /** The machine's addresses changed: `look` has something to do. */
   changed: () => void
 }
@@ -52,6 +62,8 @@ const WAIT_MS = 3000
 /** This node's addresses, followed as the machine's change. */
 export class OwnAddress {
   readonly #deps: OwnAddressDeps
+  readonly #wanted: AddressChoice
+  readonly #wantedIpv6: AddressChoice
   readonly #backoff = new Backoff({ firstMs: 250, maxMs: 5_000 })
   #found: NodeAddress | undefined
   #problem = 'not looked for yet'
@@ -64,17 +76,20 @@ export class OwnAddress {
   #monitor: KernelMonitor | undefined
   #cancel: Cancel = () => undefined
 
+  /** Throws Error where a choice is none. */
   constructor(deps: OwnAddressDeps) {
     this.#deps = deps
+    this.#wanted = parseChoice(deps.wanted, 'ipv4')
+    this.#wantedIpv6 = parseChoice(deps.wantedIpv6 ?? 'auto', 'ipv6')
   }
 
   get found(): NodeAddress | undefined {
     return this.#found
   }
 
-  /** Empty when there is one. */
+  /** Empty when there is one, and one of IPv6 where that is in use. */
   refused(): Condition[] {
-    if (this.#found !== undefined) return []
+    if (this.#found !== undefined) return this.#found.ipv6 === undefined && this.#hints?.ipv6 ? [NO_IPV6] : []
     const remedy = 'give --node-ip, or correct what the message names'
     return [unknown('NodeAddressKnown', { reason: 'NoAddress', message: this.#problem, remedy })]
   }
@@ -149,81 +164,155 @@ export class OwnAddress {
 
   /** Throws AddressProblem. With `waitMs` it has to be looked at again after so long. */
   async #choose(hints: AddressHints): Promise<{ address: NodeAddress | undefined; waitMs?: number }> {
-    const { kernel, clock, wanted } = this.#deps
+    const { kernel } = this.#deps
+    const wanted = this.#wanted
     const [links, addresses, routes] = await Promise.all([
       kernel.links(),
       kernel.addresses(),
       kernel.routes({ family: 'ipv4', table: 254 }),
     ])
     const local = addresses.filter(a => familyOf(a.address) === 'ipv4')
-    const found = [...candidates(wanted, this.#found, hints.node)]
-    for (const { text } of found) {
-      const has = local.find(a => a.address === text)
-      if (has === undefined) continue
+    const nameOf = ({ ifindex }: Address) => links.find(({ index }) => index === ifindex)?.name ?? ''
+    const described = async (address: Address) => {
       this.#waitingSinceMs = undefined
-      return { address: withIpv6(describe(has, links), addresses, hints) }
+      return { address: await this.#withIpv6(describe(address, links), { addresses, links }, hints) }
     }
+    if (isMachineChoice(wanted)) {
+      const same = local.find(a => a.address === this.#found?.address)
+      const chosen = same ?? (await this.#onMachine(wanted, { addresses: local, links }))
+      if (typeof chosen !== 'string') return described(chosen)
+      return this.#afterWait(chosen, async () => {
+        throw new AddressProblem(`${chosen}; correct --node-ip`)
+      })
+    }
+    // an address that nobody chose is never taken from a device of another program, whatever an annotation says
+    const mayBe = (address: Address) => wanted.by !== 'auto' || !isOthers(nameOf(address))
+    const found = [...candidates(wanted, this.#found, hints.node)]
+      .map(each => ({ ...each, has: local.find(a => a.address === each.text) }))
+      .filter(({ has }) => has === undefined || mayBe(has))
+    for (const { has } of found) if (has !== undefined) return described(has)
     const [first] = found
-    const otherwise = () =>
-      withIpv6(describe(byUplink({ local, links, routes, last: this.#uplink }), links), addresses, hints)
-    if (first === undefined) return { address: otherwise() }
-    const nowMs = clock.monotonicMs()
-    this.#waitingSinceMs ??= nowMs
-    const leftMs = this.#waitingSinceMs + WAIT_MS - nowMs
+    const otherwise = () => described(byUplink({ local: local.filter(mayBe), links, routes, last: this.#uplink }))
+    if (first === undefined) {
+      if (wanted.by !== 'kubernetes-internal-ip') return otherwise()
+      throw new AddressProblem(
+        'the Node object has no IPv4 InternalIP yet; give the kubelet --node-ip, or correct --node-ip here',
+      )
+    }
     const has = local.map(a => a.address).join(', ')
     const missing = `${first.origin} is ${first.text}, which no interface of this machine has (it has ${has}); correct it, or give --node-ip`
+    return this.#afterWait(missing, async () => {
+      if (wanted.by !== 'auto') throw new AddressProblem(missing)
+      return otherwise()
+    })
+  }
+
+  /** What is missing is waited for a moment before another answer is given. */
+  async #afterWait<T extends { address: NodeAddress | undefined; waitMs?: number }>(
+    missing: string,
+    otherwise: () => Promise<T>,
+  ): Promise<{ address: NodeAddress | undefined; waitMs?: number }> {
+    const nowMs = this.#deps.clock.monotonicMs()
+    this.#waitingSinceMs ??= nowMs
+    const leftMs = this.#waitingSinceMs + WAIT_MS - nowMs
     if (leftMs > 0) {
       this.#problem = missing
       return { address: this.#found, waitMs: leftMs }
     }
-    if (wanted !== 'auto') throw new AddressProblem(missing)
-    const chosen = otherwise()
-    this.#waitingSinceMs = undefined
-    return { address: chosen }
+    return otherwise()
+  }
+
+  async #onMachine(choice: MachineChoice, machine: Machine): Promise<Address | string> {
+    if (choice.by !== 'can-reach') return choose(choice, machine)
+    try {
+      return choose(choice, { ...machine, route: await this.#deps.kernel.lookupRoute(choice.address) })
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error
+      return `there is no way to ${choice.address}: ${error.message}`
+    }
+  }
+
+  /**
+   * With the node's IPv6 address, where it has one. `auto`: the one in use, that of its annotation, its InternalIP, else, if
+   * the cluster uses IPv6, the only one of the uplink. A node that nobody asked for it has none: it makes the host an IPv6 router.
+   */
+  async #withIpv6(chosen: NodeAddress, machine: Machine, hints: AddressHints): Promise<NodeAddress> {
+    const wanted = this.#wantedIpv6
+    const { links } = machine
+    const local = machine.addresses.filter(
+      ({ address }) => familyOf(address) === 'ipv6' && !isLinkLocal(address) && address !== '::1',
+    )
+    const at = (text: string | undefined) => local.find(({ address }) => address === text)
+    const notOthers = (found: Address | undefined) => {
+      const name = links.find(({ index }) => index === found?.ifindex)?.name
+      return name === undefined || isOthers(name) ? undefined : found
+    }
+    const inUse = at(this.#found?.ipv6?.address)
+    const annotation = hints.node?.metadata.annotations?.[NODE_ANNOTATION.ipv6Address]
+    const named = notOthers(at(parseAddress(annotation?.split('/')[0] ?? '')))
+    const internal = notOthers(at(internalIp(hints.node, 'ipv6')))
+    let found: Address | undefined
+    if (wanted.by === 'none') found = undefined
+    else if (wanted.by === 'address') found = at(wanted.address)
+    else if (wanted.by === 'kubernetes-internal-ip') found = internal
+    else if (isMachineChoice(wanted)) {
+      const answer = inUse ?? (await this.#onMachine(wanted, { ...machine, addresses: local }))
+      found = typeof answer === 'string' ? undefined : answer
+    } else {
+      const ofUplink = local.filter(({ ifindex }) => ifindex === chosen.ifindex)
+      const only = ofUplink.length === 1 ? ofUplink[0] : undefined
+      found = named ?? (hints.ipv6 ? (inUse ?? internal ?? only) : undefined)
+    }
+    return found === undefined ? chosen : { ...chosen, ipv6: { address: found.address, length: found.length } }
   }
 }
 
+const NO_IPV6: Condition = broken('FamiliesReachable', {
+  reason: 'NoIpv6Address',
+  message: 'there are IPv6 pools and this node has no IPv6 address, so its pods reach none of other nodes by IPv6',
+  remedy: 'give the uplink one IPv6 address, or name one of the machine: --node-ip6',
+})
+
+function isMachineChoice(choice: AddressChoice): choice is MachineChoice {
+  return !['auto', 'address', 'kubernetes-internal-ip', 'none'].includes(choice.by)
+}
+
 /**
- * What the IPv4 address should be, the best first: `wanted` alone where given (an address, or `auto`), else the one in use,
- * the node's own annotation from an earlier run, and its Kubernetes InternalIP. Without any it is the only address of the
- * interface of the default route.
+ * What the IPv4 address should be, the best first: one that was given alone, else the one in use, with `auto` the node's own
+ * annotation from an earlier run, and its Kubernetes InternalIP. Without any `auto` is the only address of the interface of the default route.
  */
 function* candidates(
-  wanted: string,
+  wanted: AddressChoice,
   inUse: NodeAddress | undefined,
   node: Resource<'Node'> | undefined,
 ): Generator<{ text: string; origin: string }> {
-  if (wanted !== 'auto') {
-    yield { text: wanted.split('/')[0]!, origin: '--node-ip' }
+  if (wanted.by === 'address') {
+    yield { text: wanted.address, origin: '--node-ip' }
     return
   }
-  if (inUse !== undefined) yield { text: inUse.address, origin: 'the address in use' }
-  const annotation = node?.metadata.annotations?.[NODE_ANNOTATION.ipv4Address]
-  if (annotation !== undefined && annotation !== '')
-    yield { text: annotation.split('/')[0]!, origin: `annotation ${NODE_ANNOTATION.ipv4Address}` }
-  const internal = (node?.status?.addresses ?? []).find(
-    a => a.type === 'InternalIP' && parseAddress(a.address) !== undefined && familyOf(a.address) === 'ipv4',
-  )
-  if (internal !== undefined) yield { text: internal.address, origin: 'the InternalIP of the Node object' }
+  if (wanted.by === 'auto') {
+    if (inUse !== undefined) yield { text: inUse.address, origin: 'the address in use' }
+    const annotation = node?.metadata.annotations?.[NODE_ANNOTATION.ipv4Address]
+    if (annotation !== undefined && annotation !== '')
+      yield { text: annotation.split('/')[0]!, origin: `annotation ${NODE_ANNOTATION.ipv4Address}` }
+  }
+  const internal = internalIp(node, 'ipv4')
+  if (internal !== undefined) yield { text: internal, origin: 'the InternalIP of the Node object' }
 }
 
-/**
- * With the node's IPv6 address, where it has one: that of its annotation, else, if the cluster uses IPv6, the only one of
- * the uplink that is not link-local. A node that nobody asked for it has none: it makes the host an IPv6 router.
- */
-function withIpv6(chosen: NodeAddress, addresses: readonly Address[], { node, ipv6 }: AddressHints): NodeAddress {
-  const local = addresses.filter(a => familyOf(a.address) === 'ipv6' && !isLinkLocal(a.address) && a.address !== '::1')
-  const annotation = node?.metadata.annotations?.[NODE_ANNOTATION.ipv6Address]
-  const named = parseAddress(annotation?.split('/')[0] ?? '')
-  const ofUplink = local.filter(a => a.ifindex === chosen.ifindex)
-  const found = local.find(a => a.address === named) ?? (ipv6 && ofUplink.length === 1 ? ofUplink[0] : undefined)
-  return found === undefined ? chosen : { ...chosen, ipv6: { address: found.address, length: found.length } }
+/** The first one of a family. */
+function internalIp(node: Resource<'Node'> | undefined, family: Family): string | undefined {
+  const of = (node?.status?.addresses ?? []).flatMap(({ type, address }) => {
+    const parsed = type === 'InternalIP' ? parseAddress(address) : undefined
+    return parsed !== undefined && familyOf(parsed) === family ? [parsed] : []
+  })
+  return of[0]
 }
 
-type Machine = { local: readonly Address[]; links: readonly Link[]; routes: readonly Route[]; last: string | undefined }
+type Uplinks = { local: readonly Address[]; links: readonly Link[]; routes: readonly Route[]; last: string | undefined }
 
 /** The only address of the interface of the default route. With an address goes its default route: then that of the last uplink. */
-function byUplink({ local, links, routes, last }: Machine): Address {
+function byUplink({ local, links, routes, last }: Uplinks): Address {
   const defaults = routes.filter(r => r.dst === '0.0.0.0/0' && r.ifindex !== undefined)
   const best = Math.min(...defaults.map(r => r.metric ?? 0))
   const uplinks = new Set(defaults.filter(r => (r.metric ?? 0) === best).map(r => r.ifindex))

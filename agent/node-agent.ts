@@ -49,8 +49,10 @@ export type NodeAgentOptions = {
   dataDir: string
   /** Where they live until the next boot while the disk of `dataDir` cannot be written; absent: the agent does not start then. */
   fallbackDir?: string
-  /** `auto`, or an address of this machine. */
+  /** An address of this machine, or how it is chosen (`parseChoice`). */
   nodeIp: string
+  /** The same for IPv6; absent: auto. */
+  nodeIp6?: string
   /** Of this machine (machine-id(5)); undefined where it has none. */
   machineId?: string
   /** The rtm_protocol of this agent's routes, which no other program of this host may write. */
@@ -174,6 +176,7 @@ export class NodeAgent {
       ...{
         nodeName: node,
         nodeIp: options.nodeIp,
+        nodeIp6: options.nodeIp6,
         kernel,
         transport,
         store: guarded,

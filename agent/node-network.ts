@@ -32,8 +32,10 @@ import { TunnelAddresses } from './tunnel-addresses.ts'
 
 export type NodeNetworkDeps = {
   nodeName: string
-  /** `auto`, or an address of this machine. */
+  /** An address of this machine, or how it is chosen (`parseChoice`). */
   nodeIp: string
+  /** The same for IPv6; absent: auto. */
+  nodeIp6?: string
   kernel: Kernel
   transport: Transport
   store: Store
@@ -84,10 +86,23 @@ export class NodeNetwork {
   #passes: Promise<void> = Promise.resolve()
 
   constructor(deps: NodeNetworkDeps) {
-    const { nodeName, nodeIp: wanted, kernel, store, clock, log, view, felix, allocator, status, record } = deps
+    const {
+      nodeName,
+      nodeIp: wanted,
+      nodeIp6: wantedIpv6,
+      kernel,
+      store,
+      clock,
+      log,
+      view,
+      felix,
+      allocator,
+      status,
+      record,
+    } = deps
     const changed = () => this.changed()
     this.#deps = deps
-    this.#own = new OwnAddress({ kernel, clock, log, wanted, changed })
+    this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
     this.#tunnels = new TunnelAddresses({ nodeName, allocator, clock, changed })
     this.#sessions = new SessionLog({ clock, log: log.child({ room: 'bgp' }), record })
     this.#publisher = new NodePublisher(nodeName, { store, clock, log })

@@ -27,6 +27,7 @@ export type Flags = {
   dataDir: string
   runDir: string
   nodeIp: string
+  nodeIp6: string
   routeProtocol: number
   /** Seconds. */
   acceptClusterAfter?: number
@@ -57,7 +58,13 @@ export async function run(flags: Flags): Promise<void> {
   const transport = new TcpTransport({ ...sockets, portHolder })
   const agent = new NodeAgent(
     {
-      ...{ nodeName: flags.nodeName, dataDir: flags.dataDir, nodeIp: flags.nodeIp, routeProtocol: flags.routeProtocol },
+      ...{
+        nodeName: flags.nodeName,
+        dataDir: flags.dataDir,
+        nodeIp: flags.nodeIp,
+        nodeIp6: flags.nodeIp6,
+        routeProtocol: flags.routeProtocol,
+      },
       acceptAfterMs: flags.acceptClusterAfter === undefined ? undefined : flags.acceptClusterAfter * 1000,
       machineId: readMachineId(),
       fallbackDir: join(flags.runDir, 'journal'),

@@ -30,6 +30,10 @@ export type ObjectRef = { kind: ObjectKind; name: string; namespace?: string }
  */
 export const CONDITION_TYPES = {
   NodeAddressKnown: { vital: 'running', promise: 'this node has an address for its sessions and tunnels' },
+  FamiliesReachable: {
+    vital: false,
+    promise: 'where the pools are IPv6, this node has an IPv6 address, by which pods of other nodes are reached',
+  },
   DefaultRouteKept: { vital: false, promise: 'this node has the default route that it had' },
   NodeObjectKnown: { vital: 'running', promise: 'the cluster has the Node object of this node' },
   NodePublished: {

@@ -197,3 +197,103 @@ test('the second default route that left the choice open goes, and the address i
   t.true(asked > 0)
   t.is((await own.look({ node: undefined, ipv6: false }))?.address, '192.0.2.11')
 })
+
+/** Ten devices of other programs, each with an address. */
+async function withOthers(kernel: Awaited<ReturnType<typeof aMachine>>['kernel']) {
+  const names = [
+    'docker0',
+    'virbr0',
+    'cni0',
+    'veth12',
+    'nodelocaldns',
+    'kube-ipvs0',
+    'podman0',
+    'lxcbr0',
+    'tunl0',
+    'cbr0',
+  ]
+  for (const [i, name] of names.entries()) {
+    const { index } = await kernel.createLink({ kind: 'dummy', name })
+    await kernel.setLink(name, { up: true })
+    await kernel.addAddress({ ifindex: index, address: `172.17.${i}.1`, length: 24, scope: ROUTE_SCOPE.universe })
+  }
+}
+
+test('devices of other programs that come while an agent runs, and a Node that names one, change nothing', async t => {
+  const named = aResource('Node', {
+    metadata: { name: 'n1', annotations: { [NODE_ANNOTATION.ipv4Address]: '172.17.0.1/16' } },
+    spec: {},
+    status: { addresses: [{ type: 'InternalIP', address: '172.17.3.1' }] },
+  })
+  const { look, change, kernel } = await aFollower(t, { node: named })
+  await withOthers(kernel)
+  t.is(await look(), '192.0.2.11')
+  await change({ add: '192.0.2.12' })
+  t.is(await look(), '192.0.2.11')
+})
+
+test('the words of an operator are followed, and an address that they chose is kept while the machine has it', async t => {
+  const annotated = aNode('n1', { annotations: { [NODE_ANNOTATION.ipv4Address]: '192.0.2.11/24' } })
+  const { look, change, own, kernel } = await aFollower(t, { wanted: 'cidr=198.51.100.0/24', node: annotated })
+  await withOthers(kernel)
+  t.is(await look(), undefined)
+  t.regex(
+    own.refused()[0]!.message,
+    /no address of this machine fits cidr=198\.51\.100\.0\/24 \(it has 192\.0\.2\.11 on eth0/,
+  )
+  await change({ add: '198.51.100.9' })
+  t.is(await look(), '198.51.100.9')
+  await change({ add: '198.51.100.7' })
+  t.is(await look(), '198.51.100.9')
+  await change({ remove: '198.51.100.9' })
+  t.is(await look(), '198.51.100.7')
+  const reach = await aFollower(t, { wanted: 'can-reach=8.8.8.8', node: annotated })
+  t.is(await reach.look(), '192.0.2.11')
+})
+
+test('kubernetes-internal-ip is the InternalIP of the Node and nothing else', async t => {
+  const without = await aFollower(t, { wanted: 'kubernetes-internal-ip', node: aNode('n1') })
+  t.is(await without.look(), undefined)
+  t.regex(without.own.refused()[0]!.message, /no IPv4 InternalIP yet/)
+  const status = {
+    addresses: [
+      { type: 'Hostname', address: 'n1' },
+      { type: 'InternalIP', address: 'fd00::1' },
+      { type: 'InternalIP', address: '192.0.2.12' },
+    ],
+  }
+  const node = aResource('Node', { metadata: { name: 'n1' }, spec: {}, status })
+  const named = await aFollower(t, { wanted: 'kubernetes-internal-ip', node })
+  await named.change({ add: '192.0.2.12' })
+  t.is(await named.look(), '192.0.2.12')
+})
+
+test('a node without an IPv6 address says so where the pools are IPv6, and is told which one by an operator', async t => {
+  const bare = await aFollower(t, { ipv6: true })
+  t.is(await bare.look(), '192.0.2.11')
+  t.like(bare.own.refused()[0], { type: 'FamiliesReachable', status: 'False', reason: 'NoIpv6Address' })
+  const six = (text: string) => ({ ifindex: bare.ifindex, address: text, length: 64, scope: ROUTE_SCOPE.universe })
+  await bare.kernel.addAddress(six('2001:db8::11'))
+  await bare.change({})
+  await bare.look()
+  t.deepEqual(bare.own.refused(), [])
+  // a second one leaves no choice open: the first is in use
+  await bare.kernel.addAddress(six('2001:db8::12'))
+  await bare.change({})
+  await bare.look()
+  t.is(bare.own.found?.ipv6?.address, '2001:db8::11')
+  for (const [wantedIpv6, address] of [
+    ['none', undefined],
+    ['2001:db8::12', '2001:db8::12'],
+    ['cidr=2001:db8::/64', '2001:db8::11'],
+    ['interface=eth0', '2001:db8::11'],
+  ] as const) {
+    const machine = await aFollower(t)
+    for (const text of ['2001:db8::11', '2001:db8::12'])
+      await machine.kernel.addAddress({ ...six(text), ifindex: machine.ifindex })
+    const { kernel, clock } = machine
+    const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: 'auto', wantedIpv6, changed: () => undefined })
+    t.is((await own.look({ node: undefined, ipv6: wantedIpv6 === 'none' }))?.ipv6?.address, address, wantedIpv6)
+    own.close()
+  }
+})
