@@ -2,7 +2,7 @@
 // and per node a machine of its own with containerd, kubelet and kube-proxy, on two LANs. No pod network: nodes stay
 // NotReady until one is installed. Everything it makes is in its state file first, or ends with a process that is.
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { netnsPath } from '../../kernel/netns.ts'
@@ -28,6 +28,8 @@ import { imageArchive } from './image-archive.ts'
 import { Machine } from './machine.ts'
 import { dnsObjects } from './objects.ts'
 import {
+  AUDIT_POLICY,
+  auditLog,
   CONTAINERD_SOCKET,
   type ControlPlaneName,
   containerdCommand,
@@ -43,6 +45,9 @@ import {
 export const KUBERNETES_DIR = '/run/margay-kubernetes'
 const PREFIX = 'margay-k8s-'
 
+/** Not portmap and bandwidth: Debian's know no CNI 1.1, so a network with them would be asked for no STATUS. */
+const REFERENCE_PLUGINS = ['loopback', 'bridge', 'host-local', 'ptp']
+
 export type KubernetesOptions = {
   /** Nodes on LAN A and on LAN B. */
   nodes: readonly [number, number]
@@ -50,6 +55,19 @@ export type KubernetesOptions = {
   /** Multiplies every time limit. */
   patience: number
   say: (text: string) => void
+}
+
+/** One stage of a request, as kube-apiserver logs it (audit.k8s.io/v1). */
+export type AuditEvent = {
+  stage: 'RequestReceived' | 'ResponseStarted' | 'ResponseComplete' | 'Panic'
+  verb: string
+  requestURI: string
+  user: { username: string }
+  userAgent?: string
+  objectRef?: { resource: string; name?: string; subresource?: string }
+  responseStatus?: { code: number }
+  requestReceivedTimestamp: string
+  stageTimestamp: string
 }
 
 export class KubernetesLab implements AsyncDisposable {
@@ -84,6 +102,7 @@ export class KubernetesLab implements AsyncDisposable {
       buildTopology(this.host, this.plan),
     ])
     this.#credentials = credentials
+    writeFileSync(join(this.dir, 'control', 'audit-policy.json'), JSON.stringify(AUDIT_POLICY))
     this.#writeImages()
     say('starting etcd, the API server, the controller manager and the scheduler')
     for (const name of ['etcd', 'kube-apiserver'] as const) this.startControl(name)
@@ -187,6 +206,12 @@ export class KubernetesLab implements AsyncDisposable {
     })
   }
 
+  /** What service accounts of kube-system asked the API server since it started, the stages of each request apart. */
+  audit(): AuditEvent[] {
+    const lines = readFileSync(auditLog(this.dir), 'utf8').split('\n')
+    return lines.flatMap(line => (line === '' ? [] : [JSON.parse(line) as AuditEvent]))
+  }
+
   /** Starts a program outside of the cluster, beside the API server. */
   startOutside(name: string, argv: readonly string[]): { stop(): Promise<void> } {
     const logFile = join(this.dir, 'control', `${name}.log`)
@@ -275,6 +300,9 @@ export class KubernetesLab implements AsyncDisposable {
       mkdirSync(dirname(file), { recursive: true })
       writeFileSync(file, text)
     }
+    // as Kubernetes' package of the reference plugins puts them there; containerd itself wants `loopback`
+    const plugins = join(machine.layer('opt'), 'cni/bin')
+    for (const name of REFERENCE_PLUGINS) cpSync(join('/usr/lib/cni', name), join(plugins, name))
     await this.#boot(machine)
   }
 

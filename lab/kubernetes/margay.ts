@@ -121,13 +121,13 @@ export class Margay {
   }
 
   /** The agent's log since the node's first start. */
-  log(name: string): string {
+  async log(name: string): Promise<string> {
     return readFileSync(this.#lab.machine(name).logFile('margay-node'), 'utf8')
   }
 
   async #installPlugin(name: string): Promise<void> {
     const argv = [
-      ...[process.execPath, join(root, 'cni/install-main.ts')],
+      ...[process.execPath, join(root, 'agent/main.ts'), 'install'],
       ...['--bin-dir', '/opt/cni/bin', '--conf-dir', '/etc/cni/net.d'],
     ]
     const run = await this.#lab.machine(name).run(argv)

@@ -82,7 +82,7 @@ export function dnsObjects(image: string, clusterIP: string): unknown[] {
   ]
 }
 
-/** A Deployment of agnhost's HTTP server. `node` binds every pod to one node; without it they spread over the nodes. */
+/** A Deployment of agnhost's HTTP server. `node` puts every pod on one node, without the scheduler; without it they spread over the nodes. */
 export function deployment(name: string, replicas: number, options: { node?: string; port?: number } = {}): unknown {
   const labels: Labels = { app: name }
   const { node, port = 8080 } = options
@@ -104,9 +104,7 @@ export function deployment(name: string, replicas: number, options: { node?: str
         metadata: { labels },
         spec: {
           terminationGracePeriodSeconds: 0,
-          ...(node === undefined
-            ? { topologySpreadConstraints: [spread] }
-            : { nodeSelector: { 'kubernetes.io/hostname': node } }),
+          ...(node === undefined ? { topologySpreadConstraints: [spread] } : { nodeName: node }),
           containers: [
             {
               name: 'main',

@@ -34,6 +34,7 @@ export function controlPlane(
       ...['--tls-cert-file', certFile, '--tls-private-key-file', keyFile, '--client-ca-file', certFile],
       ...['--service-account-key-file', certFile, '--service-account-signing-key-file', keyFile],
       ...['--service-account-issuer', 'https://kubernetes.default.svc', '--token-auth-file', usersFile],
+      ...['--audit-policy-file', join(dir, 'control', 'audit-policy.json'), '--audit-log-path', auditLog(dir)],
       ...['--authorization-mode', 'Node,RBAC', '--allow-privileged', '--kubelet-preferred-address-types', 'InternalIP'],
     ],
     'kube-controller-manager': [
@@ -43,6 +44,17 @@ export function controlPlane(
     ],
     'kube-scheduler': [binary('kube-scheduler'), '--kubeconfig', adminFile, '--leader-elect=false'],
   }
+}
+
+/** Where the API server writes what programs of the namespace kube-system asked it, a JSON object per line. */
+export function auditLog(dir: string): string {
+  return join(dir, 'control', 'audit.log')
+}
+
+export const AUDIT_POLICY = {
+  apiVersion: 'audit.k8s.io/v1',
+  kind: 'Policy',
+  rules: [{ level: 'Metadata', userGroups: ['system:serviceaccounts:kube-system'] }, { level: 'None' }],
 }
 
 /** Files of a node below /etc, by their path there. */

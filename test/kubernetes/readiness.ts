@@ -81,12 +81,9 @@ export const readinessCases: readonly Case[] = [
       await lab.must(patch('ippool/default-ipv4-ippool', { spec: { disabled: true } }))
       try {
         assert.ok(await until(async () => !(await isReady(lab, 'n1')), 120_000, 1000), 'the Node stays Ready')
-        const before = margay.log('n1').split('\n').length
+        const before = (await margay.log('n1')).split('\n').length
         await new Promise(resolve => setTimeout(resolve, 26_000))
-        const lines = margay
-          .log('n1')
-          .split('\n')
-          .slice(before - 1)
+        const lines = (await margay.log('n1')).split('\n').slice(before - 1)
         assert.ok(lines.length < 10, `${lines.length} lines in 26 s, such as ${lines[0]}`)
         return `${lines.length} lines in 26 s`
       } finally {

@@ -12,12 +12,14 @@ import type { Case, Cluster } from './case.ts'
 import { nodeCases } from './nodes.ts'
 import { healthy } from './observe.ts'
 import { readinessCases } from './readiness.ts'
+import { requestCases } from './requests.ts'
 import { speedCases } from './speed.ts'
 import { trafficCases } from './traffic.ts'
 
 const CASES: readonly Case[] = [
   ...trafficCases,
   ...addressCases,
+  ...requestCases,
   ...agentCases,
   ...readinessCases,
   ...nodeCases,
