@@ -21,12 +21,28 @@ export type ConfFile = { name: string; text: string }
 /** Types that make no network of their own for pods: `lo`, and plugins that call the network behind them. */
 const NO_NETWORK = ['loopback', 'multus', 'multus-shim']
 
-/** The text of our configuration. Present runtimes fail when 1.1.0 is the only version: `cniVersions` lists the others. */
-export function conflistText(options: { network: string; socket: string; chained: readonly ChainedPlugin[] }): string {
-  const { network, socket, chained } = options
+/** The versions of CNI that our plugin is offered with, the oldest first. */
+const VERSIONS = ['0.4.0', '1.0.0', '1.1.0']
+/** What releases of the chained plugins speak that do not say it. */
+const USUAL_VERSIONS = ['0.4.0', '1.0.0']
+
+/**
+ * The text of our configuration. A runtime takes the newest version of `cniVersions` and asks every plugin with it, so one is
+ * listed only when all chained plugins speak it (`versionsOf`; none: it did not say). Present runtimes fail when 1.1.0 is the
+ * only version.
+ */
+export function conflistText(options: {
+  network: string
+  socket: string
+  chained: readonly ChainedPlugin[]
+  versionsOf?: (plugin: ChainedPlugin) => readonly string[]
+}): string {
+  const { network, socket, chained, versionsOf = () => VERSIONS } = options
+  const spoken = chained.map(versionsOf).map(versions => (versions.length === 0 ? USUAL_VERSIONS : versions))
+  const cniVersions = VERSIONS.filter(version => spoken.every(versions => versions.includes(version)))
   const conflist = {
-    cniVersion: '1.0.0',
-    cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
+    cniVersion: cniVersions.filter(version => USUAL_VERSIONS.includes(version)).at(-1) ?? '1.0.0',
+    cniVersions,
     name: network,
     plugins: [{ type: 'margay', agentSocket: socket }, ...chained.map(name => CHAINED[name])],
   }

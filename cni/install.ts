@@ -2,6 +2,7 @@
 // runtime starts to use the plugin when it sees one. A file is written under another name, to the disk, and renamed, so that
 // a runtime never reads half of it, whenever the installer is killed or two run at once; a file that would not change is not
 // written. Hazard: a renamed file has the label (SELinux) of a new one, so that of the file in its place is kept.
+import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import {
   accessSync,
@@ -91,7 +92,7 @@ export function installPlugin(options: InstallOptions): Installed {
   const conf = join(confDir, confName)
   mkdirSync(confDir, { recursive: true })
   removeLeftovers(conf)
-  replaceFile(conf, conflistText({ network, socket, chained }), { mode: 0o644, labels })
+  replaceFile(conf, conflistText({ network, socket, chained, versionsOf: asked(binDir) }), { mode: 0o644, labels })
   return { plugin, conf, chained }
 }
 
@@ -197,6 +198,21 @@ function syncFolder(folder: string): void {
     fsyncSync(fd)
   } finally {
     closeSync(fd)
+  }
+}
+
+/** Asks plugins of the folder which versions of CNI they speak (SPEC, VERSION); none where one does not answer. */
+function asked(binDir: string): (plugin: ChainedPlugin) => string[] {
+  return plugin => {
+    const run = spawnSync(join(binDir, plugin), [], {
+      ...{ env: { CNI_COMMAND: 'VERSION' }, input: '{"cniVersion":"1.0.0"}', encoding: 'utf8', timeout: 5000 },
+    })
+    try {
+      const { supportedVersions } = JSON.parse(run.stdout) as { supportedVersions?: unknown }
+      return Array.isArray(supportedVersions) ? supportedVersions.filter(version => typeof version === 'string') : []
+    } catch {
+      return [] // it could not be executed here, or said nothing
+    }
   }
 }
 

@@ -38,8 +38,9 @@ function aHost(t: ExecutionContext): Host {
   return { binDir, confDir, install }
 }
 
-function aPlugin({ binDir }: Host, name: string): void {
-  writeFileSync(join(binDir, name), '#!/bin/sh\n', { mode: 0o755 })
+function aPlugin({ binDir }: Host, name: string, versions?: readonly string[]): void {
+  const said = versions === undefined ? '' : `echo '${JSON.stringify({ supportedVersions: versions })}'\n`
+  writeFileSync(join(binDir, name), `#!/bin/sh\n${said}`, { mode: 0o755 })
 }
 
 function typesIn({ confDir }: Host): string[] {
@@ -96,6 +97,21 @@ test('portmap and bandwidth are chained behind ours where they can be executed',
   host.install({ chain: [] })
   t.deepEqual(typesIn(host), ['margay'])
 })
+
+for (const { what, portmap, offered, chosen } of [
+  { what: 'CNI 1.1', portmap: ['0.4.0', '1.0.0', '1.1.0'], offered: ['0.4.0', '1.0.0', '1.1.0'], chosen: '1.0.0' },
+  { what: 'up to CNI 1.0', portmap: ['0.3.1', '0.4.0', '1.0.0'], offered: ['0.4.0', '1.0.0'], chosen: '1.0.0' },
+  { what: 'up to CNI 0.4', portmap: ['0.3.1', '0.4.0'], offered: ['0.4.0'], chosen: '0.4.0' },
+  { what: 'it does not say what', portmap: undefined, offered: ['0.4.0', '1.0.0'], chosen: '1.0.0' },
+])
+  test(`a runtime asks a chained plugin that speaks ${what} in no newer version`, t => {
+    const host = aHost(t)
+    aPlugin(host, 'portmap', portmap)
+    host.install()
+    const conf = JSON.parse(readFileSync(join(host.confDir, '10-margay.conflist'), 'utf8'))
+    t.deepEqual([conf.cniVersions, conf.cniVersion], [offered, chosen])
+    t.deepEqual(typesIn(host), ['margay', 'portmap'])
+  })
 
 test('what was installed is removed, the configuration first, and nothing else', t => {
   const host = aHost(t)
