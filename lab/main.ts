@@ -12,7 +12,7 @@ import { findLab, Lab, LabFailure, removeLab, root } from './lab.ts'
 import { MAX_NODES } from './plan.ts'
 import { PluginRefused } from './pods.ts'
 import { keepHints, pairTable, peerTable } from './show.ts'
-import { missingForVm, runInVm } from './vm.ts'
+import { buildForVm, missingForVm, runInVm } from './vm.ts'
 
 const HELP = `Usage: npm run lab [-- [down] [--keep] [--json] [--nodes A,B] [--vm | --kubernetes [--proxy MODE]]]
 
@@ -191,12 +191,11 @@ async function runVm(args: readonly string[]): Promise<number> {
   say('starting a virtual machine with the kernel of Debian (software emulation: this takes a minute)')
   const interrupt = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort())
-  const { buildVmPrograms } = await import('./vm-programs.ts') // the bundler is loaded by nothing else
-  const { program, compileCache } = await buildVmPrograms('lab/main')
+  const { program, env } = await buildForVm('lab/main')
   const code = await runInVm([process.execPath, program, ...args.filter(arg => arg !== '--vm')], {
     cwd: root,
     limitSeconds: VM_LIMIT_SECONDS,
-    env: { MARGAY_LAB_PATIENCE: String(VM_PATIENCE), NODE_COMPILE_CACHE: compileCache },
+    env: { ...env, MARGAY_LAB_PATIENCE: String(VM_PATIENCE) },
     signal: interrupt.signal,
     stdout: text => process.stdout.write(text),
     stderr: text => process.stderr.write(text),

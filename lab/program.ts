@@ -19,7 +19,7 @@ export type Program = ProcessId & {
 export type ProgramOptions = { netns: string; logFile: string; env?: Readonly<Record<string, string>> }
 
 /** Node's compile cache, unless the environment names one: the next start of the same program is faster. */
-const COMPILE_CACHE = new URL('../node_modules/.cache/margay', import.meta.url).pathname
+export const COMPILE_CACHE = new URL('../node_modules/.cache/margay', import.meta.url).pathname
 
 /** Starts `argv` in the namespace. The lab's own Node runs its programs, whatever the machine has. */
 export function startProgram(name: string, argv: readonly string[], options: ProgramOptions): Program {

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { findSystemProgram, SYSTEM_PATH, systemProgram } from '../lib/system-program.ts'
 import { type ArchiveEntry, archive } from './cpio.ts'
+import { COMPILE_CACHE } from './program.ts'
 
 export type VmOptions = {
   /** Directory the command starts in, a path of this machine. */
@@ -25,6 +26,9 @@ export type VmOptions = {
   /** Ends the machine early. */
   signal?: AbortSignal
 }
+
+/** What the lab starts. */
+const LAB_PROGRAMS = ['agent/main', 'apiserver/main', 'lab/objects']
 
 /** Kernel modules loaded before the command runs; a missing one is no error here. */
 const MODULES = [
@@ -60,6 +64,16 @@ export function missingForVm(): string[] {
   if (!found('busybox')) missing.push('busybox-static')
   if (!found('modprobe')) missing.push('kmod')
   return missing
+}
+
+/**
+ * Builds `program`, a path in the source without its ending, and what a lab starts, for the virtual machine. Returns the
+ * program's path there and the environment to run it in. Throws what the build says.
+ */
+export async function buildForVm(program: string): Promise<{ program: string; env: Record<string, string> }> {
+  const { buildPrograms } = await import('./built-programs.ts') // nothing else needs the bundler
+  const folder = await buildPrograms([...LAB_PROGRAMS, program], COMPILE_CACHE)
+  return { program: join(folder, `${program}.js`), env: { NODE_COMPILE_CACHE: COMPILE_CACHE } }
 }
 
 /** Runs `command` in a fresh virtual machine and resolves with its exit code; 124 when it ended without one. */

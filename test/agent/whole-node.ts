@@ -1,5 +1,6 @@
 // One node of programs: margay-api and margay-node, in a network namespace with an uplink and namespaces for pods. The agent has
 // a mount namespace of its own, so that its data directory can be made read-only.
+
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
@@ -25,6 +26,7 @@ import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/rout
 import { type ClusterObject, ClusterWriter } from '../../lab/cluster.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
+import { programUnderTest } from '../program-file.ts'
 
 const root = new URL('../..', import.meta.url).pathname
 const ADDRESS = '192.0.2.11'
@@ -83,7 +85,7 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
   const netns = `--net=${netnsPath(name)}`
   const node = (...args: string[]) => [netns, '--', process.execPath, ...args]
   const apiLog = openSync(join(dir, 'api.log'), 'a')
-  const api = node(join(root, 'apiserver/main.ts'), '--data-dir', join(dir, 'api'), '--listen', '127.0.0.1:6443')
+  const api = node(programUnderTest('apiserver/main'), '--data-dir', join(dir, 'api'), '--listen', '127.0.0.1:6443')
   started(spawn(systemProgram('nsenter'), api, { stdio: ['ignore', apiLog, apiLog] }))
   closeSync(apiLog)
   const kubeconfig = join(dir, 'api', 'kubeconfig')
@@ -102,7 +104,7 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
     })
   return {
     ...{ dir, dataDir, kernel, kubeconfig, writer, run },
-    ctl: (...args) => run('env', `KUBECONFIG=${kubeconfig}`, process.execPath, join(root, 'ctl/main.ts'), ...args),
+    ctl: (...args) => run('env', `KUBECONFIG=${kubeconfig}`, process.execPath, programUnderTest('ctl/main'), ...args),
     moveData: to => {
       renameSync(dataDir, to)
       cpSync(to, dataDir, { recursive: true })
@@ -116,7 +118,7 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
         systemProgram('nsenter'),
         [
           ...[netns, '--', systemProgram('unshare'), '-m', '--propagation', 'private'],
-          ...[systemProgram('sh'), '-c', mounted, 'sh', process.execPath, join(root, 'agent/main.ts')],
+          ...[systemProgram('sh'), '-c', mounted, 'sh', process.execPath, programUnderTest('agent/main')],
           ...['--node-name', 'n1', '--kubeconfig', kubeconfig, '--data-dir', dataDir, '--run-dir', join(dir, as)],
           ...flags,
         ],

@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from 'ava'
 import { openStore } from '../../datastore/kube.ts'
 import { NotFound, type Store } from '../../datastore/port.ts'
 import { aPoolAt } from '../datastore/objects.ts'
+import { programUnderTest } from '../program-file.ts'
 import { loopbackTls } from './loopback-tls.ts'
 import { startProgram } from './program.ts'
 
@@ -102,7 +103,7 @@ test('SIGTERM ends an open watch in order and exits 0', async t => {
 })
 
 test('wrong usage exits 2 and names the remedy, before the data directory is touched', t => {
-  const main = new URL('../../apiserver/main.ts', import.meta.url).pathname
+  const main = programUnderTest('apiserver/main')
   const run = (...args: string[]): { status: number | null; stderr: string } =>
     spawnSync(process.execPath, [main, '--data-dir', '/dev/null/api', ...args], { encoding: 'utf8' })
   for (const [args, message] of [

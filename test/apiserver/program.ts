@@ -1,8 +1,10 @@
 // `margay-api` as a process of its own, for tests that kill it.
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { programUnderTest } from '../program-file.ts'
 
 /** What still runs when the tests end, however they end, is killed. */
 const running = new Set<ChildProcess>()
@@ -10,7 +12,7 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-const MAIN = new URL('../../apiserver/main.ts', import.meta.url).pathname
+const MAIN = programUnderTest('apiserver/main')
 
 export type Program = {
   url: string

@@ -1,6 +1,7 @@
 // Two network namespaces with one link between them: `margay-bgp` in the one, somebody else's BGP daemon in the other.
 // A daemon is one row: how its configuration is written, how it is started, and how it is asked what it learned.
 // Every test has its own namespaces and its own folder; daemons run in the foreground and are killed by their pid.
+
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
@@ -10,9 +11,10 @@ import type { RouteAnswer } from '../../api/answers.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
+import { programUnderTest } from '../program-file.ts'
 import type { Carried } from './carried.ts'
 
-const PROGRAM = new URL('../../agent/margay-bgp.ts', import.meta.url).pathname
+const PROGRAM = programUnderTest('agent/margay-bgp')
 /** Our side and theirs; the addresses are the same in every link. */
 export const OURS = { ipv4: '192.0.2.1', ipv6: '2001:db8:1::1' } as const
 export const THEIRS = { ipv4: '192.0.2.2', ipv6: '2001:db8:1::2' } as const

@@ -1,10 +1,12 @@
 // Two `margay-bgp` against each other, for what needs a kernel but nobody else's daemon.
+
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot } from '../kernel/scratch-netns.ts'
+import { programUnderTest } from '../program-file.ts'
 import { Margay, makeLink, type TestLink, THEIRS, until } from './interop.ts'
 
 const when = isRoot ? test.serial : test.serial.skip
@@ -18,7 +20,7 @@ if (!isRoot)
 function other(link: TestLink, config: Record<string, unknown>) {
   const path = join(link.folder, 'other.yaml')
   writeFileSync(path, JSON.stringify({ asn: 65002, routerId: THEIRS.ipv4, ...config }))
-  const program = new URL('../../agent/margay-bgp.ts', import.meta.url).pathname
+  const program = programUnderTest('agent/margay-bgp')
   return link.run('theirs', { name: 'other', command: process.execPath, args: [program, '--config', path] })
 }
 

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { programUnderTest } from '../program-file.ts'
 import { fromOurs } from './attribute-suite.ts'
 import { bird, exabgp, frr, gobgp } from './daemons.ts'
 import { addSource, farSource, SOURCE } from './far-source.ts'
@@ -262,6 +263,6 @@ function secondSpeaker(link: TestLink, networks: readonly string[]) {
     ...{ address: THEIRS[family], source: SOURCE[family], asn: 65001, connectRetry: 1 },
   }))
   writeFileSync(path, JSON.stringify({ asn: 65001, routerId: SOURCE.ipv4, networks, neighbors: sessions }))
-  const program = new URL('../../agent/margay-bgp.ts', import.meta.url).pathname
+  const program = programUnderTest('agent/margay-bgp')
   return link.run('ours', { name: 'second', command: process.execPath, args: [program, '--config', path] })
 }

@@ -1,7 +1,9 @@
 // Runs the real program and tells how it ended.
-import { execFile } from 'node:child_process'
 
-const MAIN = new URL('../../ctl/main.ts', import.meta.url).pathname
+import { execFile } from 'node:child_process'
+import { programUnderTest } from '../program-file.ts'
+
+const MAIN = programUnderTest('ctl/main')
 
 export type Run = { code: number; out: string; err: string }
 

@@ -1,11 +1,11 @@
 // A real BIRD 2 beside our programs: in the namespace that felix programs, writing into the same table with the metric of
 // felix's routes, and as the peer of margay-bgp. Nobody's routes are removed or replaced by somebody else.
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { Felix } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
@@ -14,6 +14,7 @@ import { ROUTE_PROTOCOL, type Route } from '../../kernel/port/routes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { programUnderTest } from '../program-file.ts'
 import { promised } from '../slowness.ts'
 import { isRoot, openNetns, sweep } from './netns.ts'
 import { addLink, eventually, routeTo, setUpNode, table } from './node-kernel.ts'
@@ -178,7 +179,7 @@ neighbors:
   - {address: 192.168.10.9, asn: 65010, passive: true, import: accept, export: accept, gracefulRestart: {restartTime: 1}}
 `,
   )
-  const program = fileURLToPath(new URL('../../agent/margay-bgp.ts', import.meta.url))
+  const program = programUnderTest('agent/margay-bgp')
   const argv = [`--net=${netnsPath(netns)}`, '--', process.execPath, program, '--config', config]
   return spawn(systemProgram('nsenter'), argv, { stdio: 'ignore' })
 }

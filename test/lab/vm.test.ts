@@ -1,8 +1,7 @@
 // The whole lab on Debian's stock kernel, which has IP-in-IP: what DESIGN section 4 promises, literally.
 import test from 'ava'
 import { root } from '../../lab/lab.ts'
-import { missingForVm, runInVm } from '../../lab/vm.ts'
-import { buildVmPrograms } from '../../lab/vm-programs.ts'
+import { buildForVm, missingForVm, runInVm } from '../../lab/vm.ts'
 import { slowness } from '../slowness.ts'
 import { claim } from './claims.ts'
 import type { Observations } from './scenario.ts'
@@ -26,10 +25,10 @@ test.before(async t => {
   using _ = setInterval(() => {
     slowest = Math.max(slowest, slowness())
   }, MEASURED_EVERY_MS)
-  const { program, compileCache } = await buildVmPrograms('test/lab/scenario-main')
+  const { program, env } = await buildForVm('test/lab/scenario-main')
   const code = await runInVm([process.execPath, program, String(PATIENCE), '3000'], {
     cwd: root,
-    env: { NODE_COMPILE_CACHE: compileCache },
+    env,
     limitSeconds: LIMIT_SECONDS,
     stdout: text => {
       stdout += text

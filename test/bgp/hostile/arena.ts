@@ -1,5 +1,6 @@
 // `margay-bgp` in one network namespace, a crowd of addresses in another, and a witness: a well-behaved second session
 // that must stay untouched whatever the crowd does.
+
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
@@ -9,11 +10,12 @@ import type { RouteAnswer } from '../../../api/answers.ts'
 import type { PeerStatus } from '../../../bgp/config.ts'
 import { fromHex } from '../../../lib/bytes.ts'
 import { systemProgram } from '../../../lib/system-program.ts'
+import { programUnderTest } from '../../program-file.ts'
 import { makeLink, OURS, type Program, type TestLink, THEIRS, until } from '../interop.ts'
 import { anUpdate } from '../wire/wire.ts'
 import { attributes, type Place, RawListener, RawPeer, TYPE } from './raw-peer.ts'
 
-const PROGRAM = new URL('../../../agent/margay-bgp.ts', import.meta.url).pathname
+const PROGRAM = programUnderTest('agent/margay-bgp')
 /** The witness: AS 65100 at the crowd's first address. */
 export const WITNESS = { name: 'witness', address: '198.18.0.1', asn: 65100 } as const
 const WITNESS_HOLD_SECONDS = 9

@@ -1,6 +1,6 @@
-// The lab's programs for the virtual machine, as few large files: an emulated processor needs a quarter of a minute to find
-// and read the 450 modules of an agent one by one, and compiles what removes types anew in each process. They are laid out
-// as the published package, where `lib/package-files.ts` finds what is not imported.
+// Programs as few large files: an emulated processor needs a quarter of a minute to find and read the 450 modules of an agent
+// one by one, and any processor twice as long as for one file. They are laid out as the published package, where
+// `lib/package-files.ts` finds what is not imported.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -10,35 +10,31 @@ import { build } from 'esbuild'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** One folder below for each state of the source. */
-const BUILT = join(ROOT, '.cache/vm')
+const BUILT = join(ROOT, '.cache/built')
 const KEPT_MS = 3_600_000
 
-/** What the lab starts beside the program that is asked for. */
-const PROGRAMS = ['agent/main', 'agent/run', 'apiserver/main', 'apiserver/yaml-worker', 'lab/objects'] as const
+/** Starts that read every module of a program into the compile cache. */
+const STARTS: Readonly<Record<string, readonly string[]>> = {
+  'agent/main': ['--import', './dist/agent/run.js', 'dist/agent/main.js', '--help'],
+  'agent/margay-bgp': ['dist/agent/margay-bgp.js', '--help'],
+  'apiserver/main': ['dist/apiserver/main.js', '--help'],
+  'ctl/main': ['dist/ctl/main.js', '--help'],
+}
 
-/** Starts that read every module of an agent and of the API server into the compile cache. */
-const STARTS = [
-  ['--import', './dist/agent/run.js', 'dist/agent/main.js', '--help'],
-  ['dist/apiserver/main.js', '--help'],
-] as const
+/** What they load by a path of its own. */
+const PARTS = ['agent/run', 'apiserver/yaml-worker'] as const
 
 /** Stay modules of their own: two bring compiled code, and the third is loaded only with unusual credentials. */
 const EXTERNAL = ['koffi', 'netlink', '@kubernetes/client-node', 'esbuild']
 
-export type VmPrograms = {
-  /** The program that was asked for. */
-  program: string
-  /** For NODE_COMPILE_CACHE, filled. */
-  compileCache: string
-}
-
 /**
- * Builds `program`, a path in the source without its ending such as `lab/main`, and all that it starts; a second or two, or
- * nothing when the source is as it was. Throws what the build says.
+ * Builds programs, named by their paths in the source without ending, such as `lab/main`, and returns the folder that holds
+ * them under these names with the ending `.js`. Fills `compileCache`, a folder for NODE_COMPILE_CACHE. A second or two, and
+ * the build is kept for the next call of the same source. Throws what the build says.
  */
-export async function buildVmPrograms(program: string): Promise<VmPrograms> {
+export async function buildPrograms(programs: readonly string[], compileCache: string): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [...new Set([...PROGRAMS, program])].map(path => `${path}.ts`),
+    entryPoints: [...new Set([...programs, ...PARTS])].map(path => `${path}.ts`),
     bundle: true,
     splitting: true,
     external: EXTERNAL,
@@ -62,10 +58,18 @@ export async function buildVmPrograms(program: string): Promise<VmPrograms> {
     .update(readFileSync(join(ROOT, 'cni/plugin.c')))
   for (const { path, contents } of files) hash.update(path).update(contents)
   const folder = join(BUILT, hash.digest('hex').slice(0, 16))
-  const built = { program: join(folder, 'dist', `${program}.js`), compileCache: join(folder, 'compile-cache') }
-  if (existsSync(folder)) return built
+  if (!existsSync(folder)) writeFolder(folder, files)
+  // where the programs have their last path: it is part of a cache entry's name
+  const env = { ...process.env, NODE_COMPILE_CACHE: compileCache }
+  for (const program of programs)
+    if (STARTS[program] !== undefined)
+      execFileSync(process.execPath, STARTS[program], { cwd: folder, env, stdio: ['ignore', 'ignore', 'inherit'] })
+  return join(folder, 'dist')
+}
+
+/** Several may come at once: each makes a folder of its own and gives it the name, and all of them are the same. */
+function writeFolder(folder: string, files: readonly { path: string; contents: Uint8Array }[]): void {
   removeOld()
-  // Several may come at once: each makes a folder of its own and gives it the name, and all of them are the same.
   const beside = `${folder}.${process.pid}.new`
   for (const { path, contents } of files) {
     mkdirSync(dirname(join(beside, path)), { recursive: true })
@@ -78,11 +82,6 @@ export async function buildVmPrograms(program: string): Promise<VmPrograms> {
     rmSync(beside, { recursive: true })
     if (!existsSync(folder)) throw error
   }
-  // where the programs have their last path: it is part of a cache entry's name
-  const env = { ...process.env, NODE_COMPILE_CACHE: built.compileCache }
-  for (const args of STARTS)
-    execFileSync(process.execPath, args, { cwd: folder, env, stdio: ['ignore', 'ignore', 'inherit'] })
-  return built
 }
 
 function removeOld(): void {
