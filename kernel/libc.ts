@@ -118,6 +118,13 @@ export function setSocketInt(
   setSocketOption(fd, level, name, bytes, `${object} ${value}`)
 }
 
+/** Reads a socket option that is an int. */
+export function getSocketInt(fd: number, level: number, name: number): number {
+  const bytes = Buffer.alloc(4)
+  getSocketOption(fd, level, name, bytes, `level ${level} option ${name}`)
+  return bytes.readInt32LE()
+}
+
 /** Sends one datagram to a sockaddr given as octets; `object` names it in errors. */
 export function sendTo(fd: number, data: Buffer, address: Buffer, object: string): void {
   check(nativeSendto(fd, data, data.length, 0, address, address.length), 'sendto', object)

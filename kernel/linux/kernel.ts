@@ -34,6 +34,7 @@ import type { SysctlFamily } from '../port/sysctls.ts'
 import { readLegacyChains } from './legacy-chains.ts'
 import { LinkRemoval } from './link-removal.ts'
 import { LinuxNftables } from './nftables.ts'
+import { SharedMonitor } from './shared-monitor.ts'
 
 /** Longest name of a link (IFNAMSIZ without the final zero). */
 const NAME_LENGTH = 15
@@ -62,6 +63,7 @@ class LinuxKernel implements Kernel {
   readonly #requests: Requests
   readonly #removal: LinkRemoval
   readonly #monitors = new Set<KernelMonitor>()
+  readonly #monitor = new SharedMonitor(listen => this.#within(() => openMonitor(listen)))
   #nftables: { requests: Requests; port: LinuxNftables } | undefined
   #closed = false
 
@@ -161,9 +163,8 @@ class LinuxKernel implements Kernel {
   async lookupRoute(dst: string): Promise<Route> {
     const { answer, replies } = await this.#requests.read({ type: RTM.getRoute, body: w => emitRouteLookup(w, dst) })
     check(answer, 'look up route', dst)
-    const route = replies.map(parseRoute).find(found => found !== undefined)
-    if (route === undefined) throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
-    return route
+    for (const route of replies.map(parseRoute)) if (route !== undefined) return route
+    throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
   }
 
   async neighbours(ifindex = 0): Promise<Neighbour[]> {
@@ -248,7 +249,7 @@ class LinuxKernel implements Kernel {
   }
 
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
-    return this.#track(this.#within(() => openMonitor(listen)))
+    return this.#track(this.#monitor.listen(listen))
   }
 
   inside(netns: string, limit?: { mostObjects: number }): Kernel {

@@ -4,7 +4,7 @@
 // is read instead, and errors of listeners are thrown later.
 import { closeSync, openSync, readdirSync } from 'node:fs'
 import { RawNetlinkSocket } from 'netlink/dist/raw.js'
-import { receiveNow, receiveQueue, sendNow, setSocketInt, socketName } from '../libc.ts'
+import { getSocketInt, receiveNow, receiveQueue, sendNow, setSocketInt, socketName } from '../libc.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import { type Message, parseMessages } from './message.ts'
 import { AF, NETLINK_OPTION, SOL_NETLINK } from './numbers.ts'
@@ -18,6 +18,16 @@ const SEND_BUFFER_OPTIONS = { force: SO_SNDBUFFORCE, polite: SO_SNDBUF }
 const RECEIVE_BUFFER_OPTIONS = { force: SO_RCVBUFFORCE, polite: SO_RCVBUF }
 /** The smallest send buffer that is asked for, in octets. */
 const SEND_BUFFER = 1 << 18
+/**
+ * How often the count of drops is read, which costs as much as a datagram. A datagram is dropped where the queue is full,
+ * and what is in the queue then is received after it: so a full queue's worth never passes without a look. The kernel
+ * counts a datagram with its memory: at most 33 KiB where it is small, else twice its octets.
+ */
+const MOST_DATAGRAMS = 16
+const DATAGRAM_MEMORY = 1 << 16
+const OCTET_MEMORY = 8
+/** So many datagrams that wait are taken with the one that woke the process. */
+const TAKEN_AT_ONCE = 64
 /** The kernel makes no message of a dump larger than half of this; the next datagram that is taken at once. */
 const memory = Buffer.allocUnsafeSlow(1 << 16)
 
@@ -33,7 +43,7 @@ export type NetlinkSocketOptions = {
    */
   messageSize?: number
   received(messages: Message[]): void
-  /** The kernel had messages for us and no room; called with the first one that is received after them. */
+  /** The kernel had messages for us and no room; called with one of the first that are received after them. */
   lost(): void
 }
 
@@ -47,6 +57,11 @@ export class NetlinkSocket {
   readonly #options: NetlinkSocketOptions
   #fd = -1
   #drops = 0
+  /** Octets of memory that the kernel keeps for what waits. */
+  #room = 0
+  /** Received since the count of drops was read. */
+  #datagrams = 0
+  #octets = 0
   #sendBuffer = 0
   #open = true
 
@@ -59,11 +74,12 @@ export class NetlinkSocket {
     this.#options = options
     socket.on('error', () => guarded(options.lost))
     socket.on('truncatedMessage', () => guarded(options.lost))
-    socket.on('message', bytes => guarded(() => this.#receive(bytes)))
+    socket.on('message', bytes => guarded(() => this.#receiveAll(bytes)))
     try {
       this.#fd = descriptorOf(port, next)
       for (const option of Object.values(NETLINK_OPTION)) setSocketInt(this.#fd, SOL_NETLINK, option, 1)
       widen(this.#fd, RECEIVE_BUFFER_OPTIONS, options.receiveBuffer)
+      this.#room = getSocketInt(this.#fd, SOL_SOCKET, SO_RCVBUF)
       for (const group of options.groups ?? []) join(socket, group)
     } catch (error) {
       this.close()
@@ -131,15 +147,33 @@ export class NetlinkSocket {
     widen(this.#fd, SEND_BUFFER_OPTIONS, this.#sendBuffer)
   }
 
+  /** The package looks at each datagram twice and makes a turn of its own of it: what waits behind one is taken with it. */
+  #receiveAll(bytes: Buffer): void {
+    this.#receive(bytes)
+    for (let left = TAKEN_AT_ONCE; left > 0 && this.receiveNow(); left--);
+  }
+
   #receive(bytes: Buffer): void {
     if (!this.#open) return
     const options = this.#options
-    // a drop needs a full queue, so a message that is received after the drop is always there
-    const { drops } = receiveQueue(this.#fd)
-    const lost = drops !== this.#drops
-    this.#drops = drops
+    this.#datagrams++
+    this.#octets += bytes.length
+    const isDue =
+      this.#datagrams >= Math.min(MOST_DATAGRAMS, this.#room / DATAGRAM_MEMORY) ||
+      this.#octets >= this.#room / OCTET_MEMORY
+    const lost = isDue && this.#hasDropped()
     options.received(parseMessages(bytes))
     if (lost && this.#open) options.lost()
+  }
+
+  /** Whether the kernel dropped something since the last look. */
+  #hasDropped(): boolean {
+    this.#datagrams = 0
+    this.#octets = 0
+    const { drops } = receiveQueue(this.#fd)
+    const more = drops !== this.#drops
+    this.#drops = drops
+    return more
   }
 }
 

@@ -12,9 +12,9 @@ function interfaceOf({ path }: NamedSysctl): string | undefined {
 }
 
 export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
-  const read = (wanted: NamedSysctl): NamedSysctl | undefined => {
-    if (wanted.family === 'ipv6' && readOrAbsent(kernel, 'ipv6', ['conf', 'all', 'forwarding']) === undefined)
-      return wanted
+  const hasIpv6 = () => readOrAbsent(kernel, 'ipv6', ['conf', 'all', 'forwarding']) !== undefined
+  const read = (wanted: NamedSysctl, knowsFamily: () => boolean): NamedSysctl | undefined => {
+    if (wanted.family === 'ipv6' && !knowsFamily()) return wanted
     const value = readOrAbsent(kernel, wanted.family, wanted.path)
     if (value === undefined) return wanted.value === '0' && isUnknown(kernel, wanted) ? wanted : undefined
     return { ...wanted, value }
@@ -28,12 +28,16 @@ export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
       owns: () => false,
       mayTake: () => true,
       async list(wanted) {
+        const knowsFamily = once(hasIpv6)
         return [...wanted].flatMap(([key, value]) => {
-          const seen = read(value)
+          const seen = read(value, knowsFamily)
           return seen === undefined ? [] : [[key, seen] as const]
         })
       },
-      look: objects => Promise.resolve(objects.map(({ key, like }) => [key, read(like)] as const)),
+      look: objects => {
+        const knowsFamily = once(hasIpv6)
+        return Promise.resolve(objects.map(({ key, like }) => [key, read(like, knowsFamily)] as const))
+      },
       async write(writes) {
         return writes.map(({ verb, value: wanted }): WriteFailure | undefined => {
           const { family, path, value } = wanted
@@ -52,4 +56,13 @@ export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
     },
     { confirm: true },
   )
+}
+
+/** `ask`, which is asked once: one look at many settings asks the same for each of them. */
+function once(ask: () => boolean): () => boolean {
+  let answer: boolean | undefined
+  return () => {
+    answer ??= ask()
+    return answer
+  }
 }

@@ -1,7 +1,7 @@
 // What only real sockets can show: overruns, sockets that break, many requests at once, and entering namespaces.
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readlinkSync, writeFileSync } from 'node:fs'
+import { readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import test from 'ava'
 import { echo } from '../../kernel/echo.ts'
@@ -46,6 +46,40 @@ netns('a monitor that lost events says so, and goes on', async t => {
   t.true(events.some(event => event.type === 'overrun'))
   monitor.close()
   await Promise.all(marks)
+})
+
+netns('all who listen to one kernel hear each event, until each of them stops', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  const heard: string[] = []
+  const sockets = () => readFileSync('/proc/thread-self/net/netlink', 'utf8').split('\n').length
+  const before = runInNetns(scratch.path, sockets)
+  const listeners = ['a', 'b'].map(name => {
+    let next = Promise.withResolvers<void>()
+    const monitor = kernel.monitor(event => {
+      if (event.type !== 'route') return
+      heard.push(`${name} ${event.route.dst}`)
+      next.resolve()
+    })
+    return {
+      monitor,
+      hears: async () => {
+        await next.promise
+        next = Promise.withResolvers<void>()
+      },
+    }
+  })
+  const [a, b] = listeners as [(typeof listeners)[0], (typeof listeners)[0]]
+  t.is(runInNetns(scratch.path, sockets), before + 1)
+  await kernel.changeRoutes([replace(block('10.0.1.0/24'))])
+  await Promise.all([a.hears(), b.hears()])
+  a.monitor.close()
+  await kernel.changeRoutes([replace(block('10.0.2.0/24'))])
+  await b.hears()
+  t.deepEqual(heard.toSorted(), ['a 10.0.1.0/24', 'b 10.0.1.0/24', 'b 10.0.2.0/24'])
+  b.monitor.close()
+  t.is(runInNetns(scratch.path, sockets), before)
 })
 
 netns('every socket finds its own descriptor, while other threads open and close files', async t => {
