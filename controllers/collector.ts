@@ -6,7 +6,7 @@
 // programs at once, each with an old view; an end between any two steps: what a run remembers is never a reason to free.
 import type { Resource } from '../api/kinds.ts'
 import { Conflict, NotFound, Refused, type Store, type StoreError } from '../datastore/port.ts'
-import { askOwner } from '../ipam/block.ts'
+import { askOwner, isOwnerAsked } from '../ipam/block.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { ownersOf } from './block-owners.ts'
@@ -206,7 +206,10 @@ export class Collector {
     return item
   }
 
-  #noteAnswer({ metadata: { name, uid } }: BlockObject, nodes: readonly string[]): Step {
+  #noteAnswer(item: BlockObject, nodes: readonly string[]): Step {
+    const { name, uid } = item.metadata
+    // another program asked: whoever leads now asks once more
+    if (isOwnerAsked(item)) return { because: 'asked', inMs: this.#deps.answerMs }
     const { clock, log } = this.#deps
     this.#answered.set(name, { uid, sinceMs: clock.monotonicMs() })
     log.warn({ block: name, nodes }, 'somebody wrote a block whose Node is gone: it stays')

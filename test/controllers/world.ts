@@ -1,6 +1,6 @@
 // What the tests of the controllers build on: a clock that can be stopped like its process, and a store whose requests are
 // lost and whose answers are, as chance has it.
-import { type Store, Unreachable } from '../../datastore/port.ts'
+import { type Store, Unreachable, type Watch } from '../../datastore/port.ts'
 import { type Cancel, type Clock, ManualClock } from '../../lib/clock.ts'
 
 /** The clock of one process: while that is stopped (SIGSTOP) time passes, and no timer fires. */
@@ -45,10 +45,11 @@ export function chanceOf(seed: number): Chance {
   }
 }
 
-/** The same store over a bad network: a request is lost on its way there, or its answer on the way back. */
+/** The same store over a bad network: a request is late, or lost on its way there, or its answer on the way back. */
 export function lossyStore(store: Store, lost: Chance, share: number): Store {
   const over = async <T>(call: () => Promise<T>): Promise<T> => {
     if (lost(share)) throw new Unreachable('the request is lost')
+    if (lost(2 * share)) for (let turn = 0; turn < 12; turn++) await new Promise(setImmediate)
     const answer = await call()
     if (lost(share)) throw new Unreachable('the answer is lost')
     return answer
@@ -61,5 +62,73 @@ export function lossyStore(store: Store, lost: Chance, share: number): Store {
     update: (kind, object) => over(() => store.update(kind, object)),
     patch: (kind, name, patch, options) => over(() => store.patch(kind, name, patch, options)),
     delete: (kind, name, options) => over(() => store.delete(kind, name, options)),
+  }
+}
+
+/** The same store over a line that can be cut: for requests, or for watches alone, which then show an old state. */
+export class Line {
+  readonly store: Store
+  #calls = true
+  #watching = true
+  readonly #watches = new Set<{ open(): void; shut(): void }>()
+
+  constructor(store: Store) {
+    const over = async <T>(call: () => Promise<T>): Promise<T> => {
+      if (!this.#calls) throw new Unreachable('the line is cut')
+      return call()
+    }
+    const check = () => {
+      if (!this.#calls) throw new Unreachable('the line is cut')
+    }
+    this.store = {
+      ...store,
+      get: (kind, name, namespace) => over(() => store.get(kind, name, namespace)),
+      list: (kind, options) => over(() => store.list(kind, options)),
+      async *pages(kind, options) {
+        check()
+        yield* store.pages(kind, options)
+      },
+      create: (kind, object) => over(() => store.create(kind, object)),
+      update: (kind, object) => over(() => store.update(kind, object)),
+      patch: (kind, name, patch, options) => over(() => store.patch(kind, name, patch, options)),
+      delete: (kind, name, options) => over(() => store.delete(kind, name, options)),
+      watch: (kind, handlers, options) => {
+        let inner: Watch | undefined
+        const entry = {
+          open: () => {
+            inner ??= store.watch(kind, handlers, options)
+          },
+          shut: () => {
+            inner?.close()
+            inner = undefined
+          },
+        }
+        this.#watches.add(entry)
+        if (this.#watching) entry.open()
+        const close = () => {
+          entry.shut()
+          this.#watches.delete(entry)
+        }
+        return { close, hurry: () => undefined }
+      },
+    }
+  }
+
+  get whole(): boolean {
+    return this.#calls && this.#watching
+  }
+
+  set(state: 'whole' | 'cut' | 'no watches'): void {
+    this.#calls = state !== 'cut'
+    this.#watching = state === 'whole'
+    for (const watch of this.#watches)
+      if (this.#watching) watch.open()
+      else watch.shut()
+  }
+
+  /** The process behind it ended: none of its requests is answered any more, and none gets out. */
+  end(): void {
+    this.set('cut')
+    this.#watches.clear()
   }
 }
