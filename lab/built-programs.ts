@@ -75,7 +75,11 @@ function writeFolder(folder: string, files: readonly { path: string; contents: U
     mkdirSync(dirname(join(beside, path)), { recursive: true })
     writeFileSync(join(beside, path), contents)
   }
-  execFileSync(process.execPath, [join(ROOT, 'cni/compile-main.ts'), join(beside, 'dist/cni')], { stdio: 'ignore' })
+  try {
+    execFileSync(process.execPath, [join(ROOT, 'cni/compile-main.ts'), join(beside, 'dist/cni')], { stdio: 'ignore' })
+  } catch {
+    // No compiler: who installs the plugin will look for one again, and say so.
+  }
   try {
     renameSync(beside, folder)
   } catch (error) {
