@@ -10,6 +10,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { AgentStatus } from '../../api/answers.ts'
 import type { Condition, Event } from '../../api/status.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { CAPABILITIES } from '../../manifests/node.ts'
 import { ask, aWholeNode, cniCall, type RunningAgent, until, type WholeNode } from './whole-node.ts'
 
 /** Put where a whole node reads: none may be found where it writes. */
@@ -120,6 +121,28 @@ asRoot(
     await agent.ended
   },
 )
+
+asRoot('an agent has enough with the capabilities of its container, and with /proc/sys read-only', async t => {
+  const agent = node.startAgent('a', { capabilities: Object.keys(CAPABILITIES) })
+  await ready(t, agent)
+  const status = readFileSync(`/proc/${agent.pid}/status`, 'utf8')
+  t.is(
+    BigInt(`0x${/CapEff:\s+(\w+)/.exec(status)![1]}`)
+      .toString(2)
+      .replaceAll('0', '').length,
+    4,
+  )
+  t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c0', node.pod(0))), 0, agent.log().slice(-2000))
+  const { conditions } = JSON.parse((await ask(agent.socket, 'GET', '/status')).body) as AgentStatus
+  const broken = conditions.filter(({ status }) => status === 'False').map(({ type, message }) => `${type}: ${message}`)
+  t.log(broken)
+  t.deepEqual(
+    broken.filter(text => /permitted|EPERM|EACCES|EROFS/.test(text)),
+    [],
+  )
+  t.is(exitCode(await cniCall(agent.socket, 'DEL', 'c0', node.pod(0))), 0)
+  t.notRegex(agent.log(), /EPERM|EACCES|EROFS|not permitted/)
+})
 
 /** Looks for a condition until it has this status. */
 function condition(

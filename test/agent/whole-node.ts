@@ -46,8 +46,14 @@ export type WholeNode = {
   kernel: Kernel
   kubeconfig: string
   writer: ClusterWriter
-  /** `mount`: what lies at the data directory, as arguments of mount(8); else it is mounted on itself. */
-  startAgent(name?: string, options?: { flags?: readonly string[]; mount?: readonly string[] }): RunningAgent
+  /**
+   * `mount`: what lies at the data directory, as arguments of mount(8); else it is mounted on itself. `capabilities`: it has
+   * these alone and /proc/sys is read-only, as in the container of a DaemonSet.
+   */
+  startAgent(
+    name?: string,
+    options?: { flags?: readonly string[]; mount?: readonly string[]; capabilities?: readonly string[] },
+  ): RunningAgent
   /** Runs a program in the node's network namespace; what it says. */
   run(command: string, ...args: string[]): string
   ctl(...args: string[]): string
@@ -110,16 +116,31 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
       cpSync(to, dataDir, { recursive: true })
     },
     pod: index => netnsPath(pods[index]!),
-    startAgent: (as = 'a', { flags = [], mount = ['--bind', dataDir] } = {}) => {
+    startAgent: (as = 'a', { flags = [], mount = ['--bind', dataDir], capabilities } = {}) => {
       const logFile = join(dir, `${as}.log`)
       const log = openSync(logFile, 'a')
-      const mounted = `${systemProgram('mount')} ${mount.join(' ')} ${dataDir} && exec "$@"`
+      const settings = join(dir, 'sysctl')
+      mkdirSync(settings, { recursive: true })
+      const mounts = [
+        [...mount, dataDir],
+        ...(capabilities === undefined
+          ? []
+          : [
+              ['--bind', '/proc/sys/net', settings],
+              ['--bind', '/proc/sys', '/proc/sys'],
+              ['-o', 'remount,bind,ro', '/proc/sys'],
+            ]),
+      ].map(args => `${systemProgram('mount')} ${args.join(' ')}`)
+      const set = capabilities?.map(name => `+${name.toLowerCase()}`).join(',')
+      const confined = set === undefined ? '' : `${systemProgram('setpriv')} --bounding-set=-all,${set} --`
+      const mounted = `${mounts.join(' && ')} && exec ${confined} "$@"`
       const child = spawn(
         systemProgram('nsenter'),
         [
           ...[netns, '--', systemProgram('unshare'), '-m', '--propagation', 'private'],
           ...[systemProgram('sh'), '-c', mounted, 'sh', process.execPath, programUnderTest('agent/main')],
           ...['--node-name', 'n1', '--kubeconfig', kubeconfig, '--data-dir', dataDir, '--run-dir', join(dir, as)],
+          ...(capabilities === undefined ? [] : ['--sysctl-dir', settings]),
           ...flags,
         ],
         { stdio: ['ignore', log, log] },

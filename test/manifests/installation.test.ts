@@ -1,5 +1,9 @@
 // What an operator applies: the files are what the code gives, and ask for no more than it needs.
-import { globSync, readFileSync } from 'node:fs'
+import { execFile as execFileOf } from 'node:child_process'
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
 import test from 'ava'
 import { parse, parseAllDocuments } from 'yaml'
 import { Unenforced } from '../../agent/unenforced.ts'
@@ -12,6 +16,8 @@ import { filesOf, rightsOf } from './code-rights.ts'
 
 /** By path below manifests/; making them takes a moment. */
 const made = manifestFiles()
+const execFile = promisify(execFileOf)
+const ROOT = new URL('../../', import.meta.url).pathname
 const FOLDER = new URL('../../manifests/', import.meta.url)
 // biome-ignore lint/suspicious/noExplicitAny: objects of Kubernetes as a reader of YAML has them
 type Any = any
@@ -131,3 +137,63 @@ test('every overlay stands on the base, and its patches name volumes that are th
       for (const volume of parse(patch).spec.template.spec.volumes) t.true(volumes.includes(volume.name), volume.name)
   }
 })
+
+test('each option that a container gives its program is one of that program', async t => {
+  const sources: Record<string, string> = {
+    'margay-node.js': 'agent/main.ts',
+    'margay-controllers.js': 'controllers/main.ts',
+  }
+  const pods = [podOf('DaemonSet'), podOf('Deployment'), podOf('DaemonSet', objectsIn('remove.yaml'))]
+  const containers = pods.flatMap(pod => [...(pod.initContainers ?? []), ...pod.containers])
+  const commands: string[][] = containers.flatMap(each => [
+    each.args,
+    ...['startupProbe', 'livenessProbe', 'readinessProbe'].flatMap(name => {
+      const command = each[name]?.exec?.command
+      return command === undefined ? [] : [command.slice(1)]
+    }),
+  ])
+  const helps = new Map<string, Promise<string>>()
+  for (const [program = '', ...args] of commands.filter(([first]) => first !== '--eval')) {
+    const source = sources[basename(program)]!
+    const command = args[0]?.startsWith('-') ? [] : args.slice(0, 1)
+    const key = [source, ...command].join(' ')
+    // the options of the program itself are taken behind a command too
+    if (!helps.has(key))
+      helps.set(
+        key,
+        Promise.all([helpOf(source), helpOf(source, ...command)]).then(texts => texts.join()),
+      )
+    const help = await helps.get(key)!
+    for (const arg of args.filter(each => each.startsWith('--')))
+      t.regex(help, new RegExp(`${arg.replace(/=.*/, '')}\\b`), key)
+  }
+  t.deepEqual([...helps.keys()].toSorted(), [
+    'agent/main.ts',
+    'agent/main.ts install',
+    'agent/main.ts probe',
+    'agent/main.ts remove',
+    'controllers/main.ts',
+  ])
+})
+
+test('the init container’s command installs, with the values of the ConfigMap', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'margay-manifests-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const [{ args, env }] = podOf('DaemonSet').initContainers
+  const { data } = objects.find(({ kind }) => kind === 'ConfigMap')
+  const values = new Map<string, string>(env.map((each: Any) => [each.name, data[each.valueFrom.configMapKeyRef.key]]))
+  const machine = process.arch === 'x64' ? 'amd64' : process.arch
+  mkdirSync(join(folder, 'cni', machine), { recursive: true })
+  writeFileSync(join(folder, 'cni', machine, 'margay'), 'the plugin')
+  const argv = (args as string[])
+    .slice(1)
+    .map(arg => arg.replace(/\$\((\w+)\)/g, (_, name) => values.get(name)!))
+    .map(arg => arg.replace('/opt/margay/cni', join(folder, 'cni')).replace(/^\/host/, folder))
+  await execFile(process.execPath, [join(ROOT, 'agent/main.ts'), ...argv])
+  t.is(readFileSync(join(folder, 'cni/bin/margay'), 'utf8'), 'the plugin')
+  t.is(JSON.parse(readFileSync(join(folder, 'cni/net.d/10-margay.conflist'), 'utf8')).name, 'margay')
+})
+
+async function helpOf(source: string, ...command: string[]): Promise<string> {
+  return (await execFile(process.execPath, [join(ROOT, source), ...command, '--help'])).stdout
+}
