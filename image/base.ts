@@ -16,8 +16,8 @@ export const NAMES = {
   arm64: { triplet: 'aarch64-linux-gnu', loader: 'lib/ld-linux-aarch64.so.1', npm: 'arm64' },
 } as const satisfies Record<Machine, { triplet: string; loader: string; npm: string }>
 
-/** The user without rights that programs other than the agent can run as. */
-const USER = 65532
+/** The user without rights that the image names: all programs but the agent, which needs root, can run as it. */
+export const USER = 65532
 /** For whoever looks for known faults in the packages; those that are here stand in var/lib/dpkg/status.d. */
 const OS_RELEASE = 'PRETTY_NAME="Margay image, with libraries of Debian 12"\nID=debian\nVERSION_ID="12"\n'
 

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import type { Machine } from '../cni/compile.ts'
 import { packageFile, packageVersion } from '../lib/package-files.ts'
 import { findSystemProgram, SYSTEM_PATH, systemProgram } from '../lib/system-program.ts'
-import { baseFiles, imageFile, layerEntries, NAMES } from './base.ts'
+import { baseFiles, imageFile, layerEntries, NAMES, USER } from './base.ts'
 import type { Bundle } from './bundle.ts'
 import { debianPackages, type UnpackedPackage } from './debian.ts'
 import { keptFile } from './kept.ts'
@@ -32,6 +32,9 @@ export type BuiltImage = {
   sbom: string
   licenses: string
 }
+
+/** With an arena for each thread, glibc holds 10 MiB more of an agent that has 1,000 peers. */
+const ENV = ['PATH=/usr/bin', 'MALLOC_ARENA_MAX=1']
 
 /** The image for a kind of machine. Throws with what is missing when a part cannot be fetched, checked or made. */
 export async function buildImage(machine: Machine, bundle: Bundle): Promise<BuiltImage> {
@@ -66,7 +69,8 @@ export async function buildImage(machine: Machine, bundle: Bundle): Promise<Buil
       'org.opencontainers.image.created': created,
       ...(revision === undefined ? {} : { 'org.opencontainers.image.revision': revision }),
     }
-    const settings = { machine, reference, created, entrypoint: ['/usr/bin/node'], env: ['PATH=/usr/bin'], labels }
+    const user = `${USER}:${USER}`
+    const settings = { machine, reference, created, user, entrypoint: ['/usr/bin/node'], env: ENV, labels }
     const compressedOctets = layers.reduce((sum, { gzip }) => sum + gzip.length, 0)
     return { ...ociArchive(settings, layers), reference, compressedOctets, sbom, licenses }
   } finally {

@@ -13,6 +13,8 @@ export type ImageSettings = {
   reference: string
   /** RFC 3339. */
   created: string
+  /** UID:GID of whoever asks for no other. */
+  user: string
   entrypoint: readonly string[]
   env: readonly string[]
   labels: Readonly<Record<string, string>>
@@ -68,11 +70,14 @@ export function ociArchive(settings: ImageSettings, layers: readonly Layer[]): {
   return { archive: tarArchive([...folders, ...entries]), digest: manifest.digest }
 }
 
-function imageConfig({ machine, created, entrypoint, env, labels }: ImageSettings, layers: readonly Layer[]): object {
+function imageConfig(
+  { machine, created, user, entrypoint, env, labels }: ImageSettings,
+  layers: readonly Layer[],
+): object {
   return {
     created,
     ...platform(machine),
-    config: { Entrypoint: entrypoint, Env: env, WorkingDir: '/', Labels: labels },
+    config: { User: user, Entrypoint: entrypoint, Env: env, WorkingDir: '/', Labels: labels },
     rootfs: { type: 'layers', diff_ids: layers.map(({ tar }) => `sha256:${sha256(tar)}`) },
     history: layers.map(({ comment }) => ({ created, comment })),
   }

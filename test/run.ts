@@ -29,9 +29,11 @@ const kinds: readonly Kind[] = [
   // these mostly wait for the timers of other BGP daemons
   { of: /bgp\/(gobgp|frr|bird|exabgp|openbgpd)\.netns/, cores: 0.25, together: 1, limitSeconds: 300 },
   { of: /\.netns\.test\.ts$/, cores: 0.66, together: 1, limitSeconds: 180 },
+  // several builds, in `npm run test:image` alone; elsewhere it is skipped at once
+  { of: /image\/whole-image/, cores: 1, together: 1, limitSeconds: process.env['MARGAY_TEST_IMAGE'] ? 1800 : 120 },
   // pure files of more than some seconds: begun before the short ones, so that none of them ends the run alone
   {
-    of: /ctl\/(program|socket)|apiserver\/(abuse|durability)|cni\/plugin|package\/package|walks|calculator|ipam\/race/,
+    of: /ctl\/(program|socket)|apiserver\/(abuse|durability)|cni\/plugin|package\/package|image\/programs|walks|calculator|ipam\/race/,
     cores: 1,
     together: 1,
     limitSeconds: 120,

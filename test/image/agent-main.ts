@@ -11,13 +11,15 @@ import { systemProgram } from '../../lib/system-program.ts'
 
 const root = process.argv[2]!
 const ADDRESS = '192.0.2.10'
+/** As the image's settings have it. */
+const ENV = { PATH: '/usr/bin', MALLOC_ARENA_MAX: '1' }
 /** Where both keep their files, inside of the image's file system. */
 const WORK = '/tmp/work'
 
 const system = (line: string) => execFileSync(systemProgram(line.split(' ')[0]!), line.split(' ').slice(1))
 const inImage = (program: string, args: readonly string[]): ChildProcess => {
   const words = [root, '/usr/bin/node', `/opt/margay/${program}.js`, ...args]
-  return spawn(systemProgram('chroot'), words, { stdio: ['ignore', 'pipe', 'inherit'], env: { PATH: '/usr/bin' } })
+  return spawn(systemProgram('chroot'), words, { stdio: ['ignore', 'pipe', 'inherit'], env: ENV })
 }
 
 for (const line of [

@@ -11,6 +11,7 @@ const settings: ImageSettings = {
   machine: 'amd64',
   reference: 'registry.example:5000/margay/margay:1.2.3',
   created: '2026-01-02T03:04:05Z',
+  user: '65532:65532',
   entrypoint: ['/usr/bin/node'],
   env: ['PATH=/usr/bin'],
   labels: { 'org.opencontainers.image.version': '1.2.3' },
@@ -66,6 +67,7 @@ test('the same layers and settings give the same archive, and any other setting 
     { machine: 'arm64' },
     { created: '2026-01-02T03:04:06Z' },
     { entrypoint: ['/sh'] },
+    { user: '0:0' },
     { env: [] },
     { labels: {} },
   ]
