@@ -10,6 +10,7 @@ import { Collector } from './collector.ts'
 import { controllerConditions } from './conditions.ts'
 import { ConfigurationWatch } from './configuration.ts'
 import { DeletedPools } from './deleted-pools.ts'
+import { FirstObjects } from './first-objects.ts'
 import { Lease } from './lease.ts'
 import { Nodes } from './nodes.ts'
 import { settingsOf } from './settings.ts'
@@ -23,6 +24,9 @@ export type ControllersOptions = {
   graceMs: number
   /** How long the owner has to answer. */
   answerMs: number
+  /** The ranges of the first pools; absent: kubeadm's, whose ClusterConfiguration `kubeadm` reads. */
+  firstPools?: readonly string[]
+  kubeadm?: () => string | undefined
 }
 
 /** Of the last look at all blocks; zero where another program leads. */
@@ -42,7 +46,8 @@ export class Controllers {
   readonly #store: Store
   #closed = false
 
-  constructor({ identity, namespace, graceMs, answerMs }: ControllersOptions, { store, clock, log }: ControllersDeps) {
+  constructor(options: ControllersOptions, { store, clock, log }: ControllersDeps) {
+    const { identity, namespace, graceMs, answerMs, firstPools, kubeadm = () => undefined } = options
     const led = guardedStore(store, () => (this.#lease.leads ? undefined : 'another margay-controllers leads'))
     this.#store = store
     this.#lease = new Lease({
@@ -56,7 +61,8 @@ export class Controllers {
       freed: () => this.#chores.hurry('pools'),
     })
     this.#pools = new DeletedPools({ store: led, log, deleted: () => this.#chores.hurry('pools') })
-    const chores: readonly Chore[] = [this.#collector, this.#pools]
+    const first = new FirstObjects({ store: led, log, pools: firstPools, kubeadm })
+    const chores: readonly Chore[] = [first, this.#collector, this.#pools]
     this.#chores = new Chores(chores, { clock, log })
   }
 

@@ -3,6 +3,7 @@
 // asked, 2 wrong usage, 3 it cannot go on. The work is in `run.ts`.
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parseSocketAddress } from '../lib/ip.ts'
+import { parseRanges } from './first-objects.ts'
 import { type Flags, run } from './run.ts'
 
 const program = new Command('margay-controllers')
@@ -24,6 +25,17 @@ const program = new Command('margay-controllers')
     seconds,
     60,
   )
+  .option(
+    '--first-pools <cidrs>',
+    'ranges of the first pools in a cluster that has none, one of each family at the most; kubeadm: its podSubnet; "": none',
+    ranges,
+    'kubeadm',
+  )
+  .option(
+    '--kubeadm-config <file>',
+    "kubeadm's ClusterConfiguration, from the ConfigMap kubeadm-config",
+    '/etc/kubeadm/ClusterConfiguration',
+  )
   .addOption(new Option('--log-level <level>').choices(['trace', 'debug', 'info', 'warn', 'error']).default('info'))
   .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
 
@@ -33,6 +45,15 @@ await run(program.opts<Flags>())
 function seconds(text: string): number {
   if (/^\d{1,7}$/.test(text)) return Number(text)
   throw new InvalidArgumentError(`${text} is not a number of seconds`)
+}
+
+function ranges(text: string): string {
+  try {
+    if (text !== 'kubeadm') parseRanges(text)
+    return text
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
 }
 
 function address(text: string): string {

@@ -7,6 +7,7 @@ import type { Store } from '../datastore/port.ts'
 import { keepProcess, systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
 import { Controllers } from './controllers.ts'
+import { parseRanges } from './first-objects.ts'
 import { serveHealth } from './http-server.ts'
 
 export type Flags = {
@@ -17,6 +18,9 @@ export type Flags = {
   nodeGrace: number
   /** Seconds. */
   ownerAnswer: number
+  /** What `parseRanges` reads, or `kubeadm`. */
+  firstPools: string
+  kubeadmConfig: string
   logLevel: LogLevel
 }
 
@@ -42,6 +46,8 @@ export async function run(flags: Flags): Promise<void> {
       namespace: flags.leaseNamespace ?? ownNamespace(),
       graceMs: flags.nodeGrace * 1000,
       answerMs: flags.ownerAnswer * 1000,
+      ...(flags.firstPools !== 'kubeadm' && { firstPools: parseRanges(flags.firstPools) }),
+      kubeadm: () => textOf(flags.kubeadmConfig),
     },
     { store, clock: systemClock, log },
   )
@@ -63,6 +69,15 @@ export async function run(flags: Flags): Promise<void> {
   }
   process.on('SIGTERM', signal => void stop(signal))
   process.on('SIGINT', signal => void stop(signal))
+}
+
+/** Undefined where there is no such file, or it may not be read. */
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined // no cluster of kubeadm
+  }
 }
 
 function reach(kubeconfig: string | undefined, log: Log): Store {

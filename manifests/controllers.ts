@@ -27,7 +27,7 @@ export function controllersDeployment({ image, pullPolicy, namespace }: Settings
     resources: { requests: { cpu: '20m', memory: '80Mi' } },
     livenessProbe: { ...probe('/livez', 30), initialDelaySeconds: 10 },
     readinessProbe: probe('/readyz', 10),
-    volumeMounts: [TOKEN.mount],
+    volumeMounts: [TOKEN.mount, { name: 'kubeadm', mountPath: '/etc/kubeadm', readOnly: true }],
   }
   const pod = {
     hostNetwork: true,
@@ -53,7 +53,8 @@ export function controllersDeployment({ image, pullPolicy, namespace }: Settings
       seccompProfile: { type: 'RuntimeDefault' },
     },
     containers: [container],
-    volumes: [TOKEN.volume],
+    // of a kubeadm cluster: its podSubnet is the first pool
+    volumes: [TOKEN.volume, { name: 'kubeadm', configMap: { name: 'kubeadm-config', optional: true } }],
   }
   return {
     apiVersion: 'apps/v1',

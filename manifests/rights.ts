@@ -52,9 +52,10 @@ export const RIGHTS = {
   ],
   controllers: [
     of('Node', ['get', ...READ]),
-    of('IPPool', ['get', ...READ, 'patch']),
+    of('IPPool', ['get', ...READ, 'create', 'patch']),
     of('IPAMBlock', ['get', 'list', 'update', 'delete']),
-    { group: 'projectcalico.org', resource: 'kubecontrollersconfigurations', verbs: READ },
+    of('ClusterInformation', ['get', 'create']),
+    { group: 'projectcalico.org', resource: 'kubecontrollersconfigurations', verbs: [...READ, 'create'] },
     { group: 'coordination.k8s.io', resource: 'leases', verbs: ['get', 'create', 'update'], inNamespace: true },
   ],
   remove: [

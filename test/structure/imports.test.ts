@@ -20,7 +20,7 @@ const rules: Readonly<Record<string, Rule>> = {
     rooms: ['lib', 'api', 'kernel', 'datastore', 'ipam', 'bgp', 'felix', 'cni'],
     packages: ['commander', 'prom-client'],
   },
-  controllers: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'prom-client'] },
+  controllers: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'prom-client', 'yaml'] },
   ctl: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml', 'zod'] },
   image: { rooms: ['lib', 'cni'], packages: ['commander', 'esbuild'] },
   manifests: { rooms: ['lib', 'api'], packages: ['yaml'] },
