@@ -66,7 +66,7 @@ export const UNSUPPORTED: readonly Unsupported[] = [
   },
   {
     ...{ kind: 'ClusterInformation', field: '*', effect: 'ignored' },
-    instead: 'it is stored and not read; datastoreReady does not stop a node',
+    instead: 'it says that the cluster has its first pools; datastoreReady does not stop a node',
     comesWith: 'the controllers',
   },
   {

@@ -88,10 +88,10 @@ function podSubnets(text: string, log: Log): string[] {
   }
 }
 
-/** `CIDR[,CIDR]`, one of each family at the most; '' is none. Throws Error that says what is wrong. */
+/** `CIDR[,CIDR]`, one of each family at the most, or `none`. Throws Error that says what is wrong. */
 export function parseRanges(text: string): string[] {
   const parts = text.split(',').map(part => part.trim())
-  const ranges = (text.trim() === '' ? [] : parts).map(part => {
+  const ranges = (text.trim() === 'none' ? [] : parts).map(part => {
     const parsed = parseCidr(part)
     if (parsed === undefined) throw new Error(`${part} is no CIDR`)
     return formatCidr(parsed)

@@ -27,7 +27,7 @@ const program = new Command('margay-controllers')
   )
   .option(
     '--first-pools <cidrs>',
-    'ranges of the first pools in a cluster that has none, one of each family at the most; kubeadm: its podSubnet; "": none',
+    'ranges of the first pools in a cluster that has none, one of each family at the most; or none; kubeadm: its podSubnet',
     ranges,
     'kubeadm',
   )

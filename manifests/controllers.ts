@@ -17,8 +17,16 @@ export function controllersDeployment({ image, pullPolicy, namespace }: Settings
     name: 'controllers',
     image,
     imagePullPolicy: pullPolicy,
-    args: [PROGRAM.controllers[1], '--listen', `127.0.0.1:${PORT}`, '--log-level', '$(LOG_LEVEL)'],
-    env: [fromConfig('LOG_LEVEL', 'logLevel'), ...API_SERVER],
+    args: [
+      PROGRAM.controllers[1],
+      '--listen',
+      `127.0.0.1:${PORT}`,
+      '--log-level',
+      '$(LOG_LEVEL)',
+      '--first-pools',
+      '$(FIRST_POOLS)',
+    ],
+    env: [fromConfig('LOG_LEVEL', 'logLevel'), fromConfig('FIRST_POOLS', 'firstPools'), ...API_SERVER],
     securityContext: {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,

@@ -11,8 +11,11 @@ import { NODE_REASONS, REMOVE_REASONS, yamlText } from './text.ts'
 
 /** What an operator may set without editing a DaemonSet; each key is a variable of a container. */
 const CONFIG = {
-  /** Of the node: `auto`, or an address. */
+  /** Of the node: `auto`, an address, or how it is chosen (`margay-node --help`). */
   nodeIp: 'auto',
+  nodeIp6: 'auto',
+  /** Of a cluster without a pool: `kubeadm` (its podSubnet), ranges, or `none`. */
+  firstPools: 'kubeadm',
   logLevel: 'info',
   /** The network's name in the runtime's configuration. */
   network: 'margay',
@@ -39,7 +42,7 @@ function installationObjects(settings: Settings): ManifestObject[] {
   ]
 }
 
-const HEAD = `Margay: kubectl apply -f this file, then a pool of addresses (docs/install.md). To take it away again: docs/remove.md.
+const HEAD = `Margay: kubectl apply -f this file; without kubeadm then a pool of addresses (docs/install.md). To take it away again: docs/remove.md.
 In the ConfigMap margay-config apiServerHost and apiServerPort may be added: the API server’s own address, for a cluster without kube-proxy.`
 const REMOVE_HEAD = `Takes Margay off every node; pods lose their network. kubectl apply -f this file; wait for the rollout of daemonset/margay-node;
 kubectl delete -f margay.yaml -f remove.yaml (docs/remove.md).`
@@ -94,7 +97,11 @@ export function manifestFiles(): Map<string, string> {
   ])
   for (const [name, { why, pools, host }] of Object.entries(OVERLAYS)) {
     const own = pools === undefined ? [] : ['pools.yaml']
-    const patches = host === undefined ? {} : { patches: hostPatches({ ...settings, ...host }) }
+    const changes = [
+      ...(host === undefined ? [] : hostPatches({ ...settings, ...host })),
+      ...(pools === undefined ? [] : [ownPoolsPatch()]),
+    ]
+    const patches = changes.length === 0 ? {} : { patches: changes }
     files.set(`overlays/${name}/kustomization.yaml`, kustomization(why, ['../../base', ...own], patches))
     if (pools !== undefined)
       files.set(
@@ -120,6 +127,12 @@ function hostPatches({ cniBinDir, cniConfDir }: Settings): object[] {
     spec: { template: { spec: { volumes: [volume('cni-bin', cniBinDir), volume('cni-conf', cniConfDir)] } } },
   }
   return [{ target: { kind: 'DaemonSet', name: NAMES.node }, patch: stringify(patch, { lineWidth: 0 }) }]
+}
+
+/** The pools of the overlay are the first ones. */
+function ownPoolsPatch(): object {
+  const patch = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NAMES.config }, data: { firstPools: 'none' } }
+  return { target: { kind: 'ConfigMap', name: NAMES.config }, patch: stringify(patch, { lineWidth: 0 }) }
 }
 
 function poolOf({ name, ...spec }: PoolSpec): ManifestObject {

@@ -95,13 +95,14 @@ export function nodeDaemonSet(settings: Settings): ManifestObject {
     name: 'agent',
     ...container,
     args: [
-      ...[PROGRAM.node[1], '--node-name', '$(NODE_NAME)', '--node-ip', '$(NODE_IP)'],
+      ...[PROGRAM.node[1], '--node-name', '$(NODE_NAME)', '--node-ip', '$(NODE_IP)', '--node-ip6', '$(NODE_IP6)'],
       ...['--cni-conf-dir', '/host/cni/net.d', '--cni-conf-name', cniConfName],
       ...['--sysctl-dir', '/host/proc/sys/net', '--log-level', '$(LOG_LEVEL)'],
     ],
     env: [
       { name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
       fromConfig('NODE_IP', 'nodeIp'),
+      fromConfig('NODE_IP6', 'nodeIp6'),
       fromConfig('LOG_LEVEL', 'logLevel'),
       ...API_SERVER,
     ],

@@ -134,7 +134,11 @@ test('every overlay stands on the base, and its patches name volumes that are th
     const { resources, patches = [] } = parse(text)
     t.is(resources[0], '../../base', name)
     for (const { patch } of patches)
-      for (const volume of parse(patch).spec.template.spec.volumes) t.true(volumes.includes(volume.name), volume.name)
+      for (const volume of parse(patch).spec?.template.spec.volumes ?? [])
+        t.true(volumes.includes(volume.name), volume.name)
+    // an overlay with pools of its own gets no others
+    const ownPools = patches.some(({ patch }: Any) => parse(patch).data?.firstPools === 'none')
+    t.is(ownPools, resources.includes('pools.yaml'), name)
   }
 })
 
