@@ -2,19 +2,21 @@
 // nothing. Pure.
 import { isDeepStrictEqual } from 'node:util'
 import type { NftRule } from '../port/nftables.ts'
-import { chainEssence, ruleEssence, rulesOf, setEssence, tableFlags } from './nft-match.ts'
+import { chainEssence, contentEssence, contentOf, ruleEssence, rulesOf, setEssence, tableFlags } from './nft-match.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
 
 /** `object` is what nft calls it: `rule inet margay prerouting "redirect"`. `added`: nobody wants it there. */
 export type NftDifference = { object: string; is: 'missing' | 'changed' | 'added' }
 
-/** The first difference between a table without its elements and what is in the kernel; undefined when there is none. */
+/** The first difference between a table, without the elements of others, and what is in the kernel; undefined when there is none. */
 export function tableDifference(program: NftProgram, seen: NftProgram | undefined): NftDifference | undefined {
   const name = nftTableKey(program.table)
+  if (program.absent === true) return seen && { object: `table ${name}`, is: 'added' }
   if (seen === undefined) return { object: `table ${name}`, is: 'missing' }
   if (tableFlags(program.table) !== tableFlags(seen.table)) return { object: `table ${name}`, is: 'changed' }
   return (
     namedDifference(`set ${name}`, program.sets, seen.sets, setEssence) ??
+    contentDifference(name, program, seen) ??
     namedDifference(`chain ${name}`, program.chains, seen.chains, chainEssence) ??
     ruleDifference(name, program, seen)
   )
@@ -49,6 +51,13 @@ function namedDifference<T extends { name: string }>(
   }
   const added = seen.find(({ name }) => !wanted.some(each => each.name === name))
   return added && { object: `${what} ${added.name}`, is: 'added' }
+}
+
+function contentDifference(table: string, { contents = [] }: NftProgram, seen: NftProgram): NftDifference | undefined {
+  const other = contents.find(
+    wanted => !isDeepStrictEqual(contentEssence(wanted), contentEssence(contentOf(seen, wanted))),
+  )
+  return other && { object: `elements of set ${table} ${other.set}`, is: 'changed' }
 }
 
 /** The order of the rules of a chain counts: one that stands at another place is a difference too. */

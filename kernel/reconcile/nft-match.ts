@@ -1,7 +1,7 @@
 // Whether a table of nftables is as its program has it, and the changes that make it so. A table that differs in more
 // than its rules is made anew within one transaction: packets meet the old one or the new one, and never none. Pure.
 import { isDeepStrictEqual } from 'node:util'
-import type { NftChain, NftChange, NftExpression, NftRule, NftSet, NftTable } from '../port/nftables.ts'
+import type { NftChain, NftChange, NftElements, NftExpression, NftRule, NftSet, NftTable } from '../port/nftables.ts'
 import type { NftProgram } from './objects.ts'
 
 /** `before` the elements of the table are added, and `after` that. `anew`: the table loses all elements it has. */
@@ -9,12 +9,17 @@ export type TableChanges = { anew: boolean; before: NftChange[]; after: NftChang
 
 /** What has to be done to a table, which is undefined where there is none; undefined when nothing has to be. */
 export function tableChanges(program: NftProgram, seen: NftProgram | undefined): TableChanges | undefined {
-  if (seen === undefined) return { anew: false, before: frame(program), after: contents(program) }
-  if (!sameFrame(program, seen)) {
-    const { family, name } = program.table
-    const removed: NftChange = { verb: 'delete', object: { kind: 'table', family, name } }
-    return { anew: true, before: [removed, ...frame(program)], after: contents(program) }
-  }
+  const { family, name } = program.table
+  const removed: NftChange = { verb: 'delete', object: { kind: 'table', family, name } }
+  if (program.absent === true) return seen === undefined ? undefined : { anew: true, before: [removed], after: [] }
+  if (seen === undefined) return { anew: false, before: frame(program), after: chainsAndRules(program) }
+  if (!sameFrame(program, seen))
+    return { anew: true, before: [removed, ...frame(program)], after: chainsAndRules(program) }
+  const before = (program.contents ?? []).flatMap((wanted): NftChange[] => {
+    if (isDeepStrictEqual(contentEssence(wanted), contentEssence(contentOf(seen, wanted)))) return []
+    const { family, table, set } = wanted
+    return [{ verb: 'flush', object: { kind: 'set', family, table, name: set } }, ...filled([wanted])]
+  })
   const after = program.chains.flatMap(chain => {
     const wanted = rulesOf(program.rules, chain)
     const there = rulesOf(seen.rules, chain)
@@ -23,15 +28,19 @@ export function tableChanges(program: NftProgram, seen: NftProgram | undefined):
     const emptied: NftChange = { verb: 'flush', object: { kind, family, table, name } }
     return [emptied, ...wanted.map((object): NftChange => ({ verb: 'add', object }))]
   })
-  return after.length === 0 ? undefined : { anew: false, before: [], after }
+  return before.length + after.length === 0 ? undefined : { anew: false, before, after }
 }
 
-function frame({ table, sets }: NftProgram): NftChange[] {
-  return [table, ...sets].map((object): NftChange => ({ verb: 'add', object }))
+function frame({ table, sets, contents = [] }: NftProgram): NftChange[] {
+  return [...[table, ...sets].map((object): NftChange => ({ verb: 'add', object })), ...filled(contents)]
+}
+
+function filled(contents: readonly NftElements[]): NftChange[] {
+  return contents.flatMap((object): NftChange[] => (object.elements.length === 0 ? [] : [{ verb: 'add', object }]))
 }
 
 /** A chain is empty while there are rules of others to come that jump to it, and base chains come last. */
-function contents({ chains, rules }: NftProgram): NftChange[] {
+function chainsAndRules({ chains, rules }: NftProgram): NftChange[] {
   const inOrder = chains.toSorted((a, b) => Number(a.base !== undefined) - Number(b.base !== undefined))
   return [...inOrder, ...rules].map((object): NftChange => ({ verb: 'add', object }))
 }
@@ -56,6 +65,16 @@ function byName<T extends { name: string }>(objects: readonly T[], essenceOf: (o
 /** The type of a set and whether it is one of intervals or of elements that end by themselves. */
 export function setEssence({ type, data, flags = [], timeoutMs }: NftSet): unknown {
   return [type, data, [...flags].sort(), timeoutMs]
+}
+
+/** The elements in `seen` of the same set; undefined for none. */
+export function contentOf({ contents = [] }: NftProgram, { set }: NftElements): NftElements | undefined {
+  return contents.find(each => each.set === set)
+}
+
+/** The keys, in an order of their own. */
+export function contentEssence(of: NftElements | undefined): unknown {
+  return (of?.elements ?? []).map(({ key }) => key.join(' . ')).sort()
 }
 
 /** Where packets enter it; undefined for one that only jumps lead to. */

@@ -15,6 +15,7 @@ import type {
   NftTable,
 } from '../port/nftables.ts'
 import { elementDifferences, type NftDifference, tableDifference } from './nft-differences.ts'
+import { elementName, elementsOf, grouped, seenProgram, tableOf } from './nft-elements.ts'
 import { setEssence, type TableChanges, tableChanges } from './nft-match.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
@@ -23,23 +24,33 @@ import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './o
 const ATTEMPTS = 5
 /** Elements of one transaction; the kernel holds a lock that all writers share while it works. */
 const ELEMENTS_AT_ONCE = 5_000
-/** Elements that are refused together, where they are of no interface. */
-const ELEMENTS_OF_GROUP = 1_000
 
 /** This kernel has no nftables, or not this family of it (socket, table). */
 const LACKING: readonly number[] = [ERRNO.EPROTONOSUPPORT, ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]
 
+/** It has no NAT: it knows neither such a chain nor what its rules do. */
+function lacksNat({ errno }: KernelError, change: NftChange | undefined): boolean {
+  if (errno !== ERRNO.ENOENT || change?.verb !== 'add') return false
+  const { object } = change
+  if (object.kind === 'chain') return object.base?.type === 'nat'
+  return object.kind === 'rule' && object.expressions.some(({ type }) => type === 'masq' || type === 'nat')
+}
+
 type TableName = Pick<NftTable, 'family' | 'name'>
 
-/** What is written or refused together: a table without its elements, or some elements of a set. */
+/** What is written or refused together: a table without the elements that come and go, or some of these. */
 type Part = { key: string; table: string; changes: TableChanges; elements: readonly NamedNftElement[] }
+/** `lacks`: this kernel cannot have it. */
+type Refused = { error: KernelError; lacks: boolean }
 
 export class NftTables {
   readonly #kernel: NftablesPort
   readonly #programs = new Map<string, NftProgram>()
   readonly #elements = new Delta<NamedNftElement>(() => true)
-  /** Tables as they were last read or written, without elements. */
+  /** Tables as they were last read or written. */
   readonly #seen = new Map<string, NftProgram>()
+  /** Tables that were read once. */
+  readonly #known = new Set<string>()
   /** Tables that were as wanted and then were not, and elements that came or went by others. */
   readonly #broken = new Set<string>()
   readonly #lacking = new Map<string, string>()
@@ -50,7 +61,7 @@ export class NftTables {
     this.#kernel = kernel
   }
 
-  /** Wants a table to be so. Memory only. A table that is wanted no more is left as it is. */
+  /** Wants a table to be so, or not to be there (`absent`). Memory only. Without `program` it is left as it is. */
   wantTable(key: string, program: NftProgram | undefined): void {
     if (program === undefined) this.#programs.delete(key)
     else {
@@ -79,6 +90,7 @@ export class NftTables {
   /** Whether a table is in the kernel as it is wanted, as far as is known. */
   stands(key: string): boolean {
     const [program, seen] = [this.#programs.get(key), this.#seen.get(key)]
+    if (program?.absent === true) return this.#known.has(key) && seen === undefined
     return program !== undefined && seen !== undefined && changesFor(program, seen) === undefined
   }
 
@@ -155,8 +167,8 @@ export class NftTables {
    */
   async counted(): Promise<Map<string, number>> {
     const counted = new Map<string, number>()
-    for (const [key, { table }] of this.#programs) {
-      if (this.#lacking.has(key)) continue
+    for (const [key, { table, absent }] of this.#programs) {
+      if (this.#lacking.has(key) || absent === true) continue
       for (const { comment = '', expressions } of await this.#rulesOf(table))
         for (const step of expressions)
           if (step.type === 'counter') counted.set(comment, (counted.get(comment) ?? 0) + Number(step.packets ?? 0n))
@@ -177,7 +189,7 @@ export class NftTables {
       if (this.#lacking.has(key)) continue
       const { family, name } = program.table
       const ruleset = await this.#kernel.nftables({ family, name })
-      const difference = tableDifference(program, ruleset)
+      const difference = tableDifference(program, ruleset && seenProgram(ruleset, program))
       if (difference !== undefined) found.push(difference)
       const inTable = wanted.filter(each => tableOf(each) === key)
       found.push(...elementDifferences(inTable, elementsOf(ruleset).filter(ofInterface)))
@@ -210,8 +222,9 @@ export class NftTables {
         if (LACKING.includes(error.errno) || error.errno === ERRNO.EINVAL) this.#lacking.set(key, error.message)
         else return failureOf(error)
       }
+      this.#known.add(key)
       if (ruleset === undefined) this.#seen.delete(key)
-      else this.#seen.set(key, ruleset)
+      else this.#seen.set(key, seenProgram(ruleset, this.#programs.get(key)!))
       for (const element of elementsOf(ruleset))
         if (this.#setOf(element) !== undefined) found.push([nftElementKey(element), element])
     }
@@ -240,7 +253,7 @@ export class NftTables {
     for (const [key, program] of this.#programs) {
       const changes = changesFor(program, this.#seen.get(key))
       if (changes === undefined) {
-        this.#seen.set(key, program)
+        if (program.absent !== true) this.#seen.set(key, program)
         continue
       }
       parts.push({ key, table: key, changes, elements: [] })
@@ -252,8 +265,8 @@ export class NftTables {
     // with its table every element goes, also those that are not wanted and may not be removed yet
     if (anew.size > 0)
       for (const [key, element] of new Map([...this.#elements.seen(), ...this.#elements.wanted()]))
-        if (anew.has(tableOf(element)) && (this.#elements.wanted().has(key) || this.#keepsSet(element)))
-          missing.push(element)
+        if (anew.has(tableOf(element)) && this.#setOf(element) !== undefined)
+          if (this.#elements.wanted().has(key) || this.#keepsSet(element)) missing.push(element)
     for (const elements of grouped(missing)) {
       const [first] = elements
       const key = `${tableOf(first!)} ${first!.set} ${nftElementKey(first!)}`
@@ -263,7 +276,7 @@ export class NftTables {
   }
 
   /** Carries out all changes of `parts`, in one transaction where they are not too many; refusals by the part's key. */
-  async #write(parts: readonly Part[]): Promise<ReadonlyMap<string, NftRefusal>> {
+  async #write(parts: readonly Part[]): Promise<ReadonlyMap<string, Refused>> {
     const changes: { part: Part; change: NftChange }[] = []
     for (const part of parts) for (const change of part.changes.before) changes.push({ part, change })
     for (const part of parts)
@@ -271,14 +284,16 @@ export class NftTables {
         changes.push({ part, change: { verb: 'add', object: this.#asElements(part.elements) } })
     for (const part of parts) for (const change of part.changes.after) changes.push({ part, change })
     const whole = parts.some(part => part.changes.anew)
-    const refusals = new Map<string, NftRefusal>()
+    const refusals = new Map<string, Refused>()
     for (let from = 0, to = 0; from < changes.length; from = to) {
       for (let count = 0; to < changes.length && (whole || count <= ELEMENTS_AT_ONCE); to++)
         count += changes[to]!.part.elements.length
       const some = changes.slice(from, to)
       for (const refusal of await this.#change(some.map(({ change }) => change))) {
-        const of = refusal.index === undefined ? some.map(({ part }) => part) : [some[refusal.index]!.part]
-        for (const { key } of of) if (!refusals.has(key)) refusals.set(key, refusal)
+        const refused = refusal.index === undefined ? undefined : some[refusal.index]!
+        const lacks = LACKING.includes(refusal.error.errno) || lacksNat(refusal.error, refused?.change)
+        for (const { key } of refused === undefined ? some.map(({ part }) => part) : [refused.part])
+          if (!refusals.has(key)) refusals.set(key, { error: refusal.error, lacks })
       }
       if (refusals.size > 0) break
     }
@@ -295,11 +310,11 @@ export class NftTables {
   }
 
   /** Notes tables that this kernel cannot have; returns whether there are any. */
-  #noteLacks(parts: readonly Part[], refusals: ReadonlyMap<string, NftRefusal>): boolean {
+  #noteLacks(parts: readonly Part[], refusals: ReadonlyMap<string, Refused>): boolean {
     const before = this.#lacking.size
     for (const { key, table } of parts) {
-      const error = key === table ? refusals.get(key)?.error : undefined
-      if (error !== undefined && LACKING.includes(error.errno)) this.#lacking.set(key, error.message)
+      const refused = key === table ? refusals.get(key) : undefined
+      if (refused?.lacks === true) this.#lacking.set(key, refused.error.message)
     }
     return this.#lacking.size > before
   }
@@ -311,10 +326,19 @@ export class NftTables {
 
   #took(parts: readonly Part[], outcome: Outcome): void {
     for (const part of parts) {
-      if (part.key === part.table) this.#seen.set(part.key, this.#programs.get(part.key)!)
+      if (part.changes.anew) this.#forgetElements(part.table)
+      if (part.key === part.table) {
+        const program = this.#programs.get(part.key)!
+        if (program.absent === true) this.#seen.delete(part.key)
+        else this.#seen.set(part.key, program)
+      }
       for (const each of part.elements) this.#elements.saw(nftElementKey(each), each)
       for (const name of namesOf(part)) this.#wrote(name, outcome)
     }
+  }
+
+  #forgetElements(table: string): void {
+    for (const [key, element] of [...this.#elements.seen()]) if (tableOf(element) === table) this.#elements.saw(key)
   }
 
   #wrote(name: ObjectName, outcome: Outcome): void {
@@ -322,8 +346,10 @@ export class NftTables {
     if (this.#broken.delete(name.key)) outcome.healed.push(name)
   }
 
+  /** The set of an element that comes and goes by itself; undefined where the table has none. */
   #setOf({ family, table, set }: NamedNftElement): NftSet | undefined {
-    return this.#programs.get(nftTableKey({ family, name: table }))?.sets.find(({ name }) => name === set)
+    const { sets = [], contents } = this.#programs.get(nftTableKey({ family, name: table })) ?? {}
+    return contents?.some(each => each.set === set) === true ? undefined : sets.find(({ name }) => name === set)
   }
 
   /** Whether the set of an element in the kernel will be there as it was when its table is made anew. */
@@ -355,34 +381,4 @@ function changesFor(program: NftProgram, seen: NftProgram | undefined): TableCha
 
 function namesOf({ key, table, elements }: Part): ObjectName[] {
   return key === table ? [{ kind: 'nftTable', key }] : elements.map(elementName)
-}
-
-function elementName(element: NamedNftElement): ObjectName {
-  const { interfaceName } = element
-  return { kind: 'nftElement', key: nftElementKey(element), ...(interfaceName !== undefined && { interfaceName }) }
-}
-
-function tableOf({ family, table }: NamedNftElement): string {
-  return nftTableKey({ family, name: table })
-}
-
-function elementsOf(ruleset: NftRuleset | undefined): NamedNftElement[] {
-  if (ruleset === undefined) return []
-  return ruleset.elements.flatMap(({ family, table, set, type, elements }) =>
-    elements.map(({ key }) => {
-      const [first] = key
-      const named = type.startsWith('ifname') && first !== undefined
-      return { family, table, set, words: key, ...(named && { interfaceName: first }) }
-    }),
-  )
-}
-
-/** Elements by set and interface; those of no interface in groups of some size. */
-function grouped(elements: readonly NamedNftElement[]): NamedNftElement[][] {
-  const groups = Map.groupBy(elements, each => `${tableOf(each)} ${each.set} ${each.interfaceName ?? ''}`)
-  const out: NamedNftElement[][] = []
-  for (const group of groups.values())
-    for (let from = 0; from < group.length; from += ELEMENTS_OF_GROUP)
-      out.push(group.slice(from, from + ELEMENTS_OF_GROUP))
-  return out
 }

@@ -3,7 +3,7 @@
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import type { Address } from '../port/addresses.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
-import type { NftChain, NftFamily, NftRule, NftSet, NftTable } from '../port/nftables.ts'
+import type { NftChain, NftElements, NftFamily, NftRule, NftSet, NftTable } from '../port/nftables.ts'
 import { defaultMetric, type Route } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 
@@ -37,13 +37,20 @@ export type NamedSysctl = {
   needs?: 'pod filter' | 'device'
 }
 
-/** One table of nftables as it must be, without the elements of its sets. Nobody else may write into it. */
+/** One table of nftables as it must be, without the elements that come and go by themselves. Nobody else may write into it. */
 export type NftProgram = {
   table: NftTable
   sets: readonly NftSet[]
   chains: readonly NftChain[]
   /** Those of one chain in their order. */
   rules: readonly NftRule[]
+  /**
+   * All elements of some of the sets. They are part of the table: where one differs the set is written anew, in the
+   * transaction of the rules, since ranges that overlap cannot be exchanged one by one.
+   */
+  contents?: readonly NftElements[]
+  /** The table shall not be there; there is nothing else then. */
+  absent?: true
 }
 
 /** One element of a set of such a table: its key in nft's words, and the interface that it is about where it has one. */

@@ -3,7 +3,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { FakeWorld } from '../../../kernel/fake/world.ts'
 import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
-import type { NftablesPort, NftChange, NftRule, NftSet } from '../../../kernel/port/nftables.ts'
+import type { NftablesPort, NftChange, NftElements, NftRule, NftSet } from '../../../kernel/port/nftables.ts'
 import { NftTables } from '../../../kernel/reconcile/nft-tables.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from '../../../kernel/reconcile/objects.ts'
 
@@ -60,7 +60,8 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
 
 async function elements({ otherProgram }: Bench): Promise<string[]> {
   const ruleset = await otherProgram.nftables(NAME)
-  return (ruleset?.elements ?? []).flatMap(each => each.elements.map(({ key }) => key.join(' '))).sort()
+  const own = (ruleset?.elements ?? []).filter(each => each.set === 'pods')
+  return own.flatMap(each => each.elements.map(({ key }) => key.join(' '))).sort()
 }
 
 const all = () => true
@@ -223,8 +224,96 @@ test('a kernel without nftables, or without a family of it, lacks the table and 
   t.deepEqual(await elements(it), ['cali1 10.0.0.1'])
 })
 
+const ranges: NftSet = { ...set('ranges'), type: 'ipv4_addr', flags: ['interval'] }
+const filled = (...keys: string[]): NftElements => {
+  const { kind: _, name, ...types } = ranges
+  return { ...types, kind: 'elements', set: name, elements: keys.map(key => ({ key: [key] })) }
+}
+const withRanges = (...keys: string[]): NftProgram => {
+  return { ...PROGRAM, sets: [...PROGRAM.sets, ranges], contents: [filled(...keys)] }
+}
+const ABSENT: NftProgram = { table: PROGRAM.table, sets: [], chains: [], rules: [], absent: true }
+const rangesOf = async ({ otherProgram }: Bench) => {
+  const found = (await otherProgram.nftables(NAME))?.elements.filter(each => each.set === 'ranges') ?? []
+  return found.flatMap(each => each.elements.map(({ key }) => key.join(' ')))
+}
+
+test('the elements that are part of a table are exchanged as a whole, with its rules, in one transaction', async t => {
+  const it = bench(withRanges('10.0.0.0/8'))
+  it.want(element('cali1'))
+  await it.tables.put()
+  t.is(it.sent.length, 1)
+  t.deepEqual(await rangesOf(it), ['10.0.0.0/8'])
+  it.tables.wantTable(KEY, { ...withRanges('10.0.0.0/9', '11.0.0.0/8'), rules: [dropRule('two')] })
+  t.deepEqual((await it.tables.put()).refused, [])
+  t.is(it.sent.length, 2)
+  t.deepEqual(await rangesOf(it), ['10.0.0.0/9', '11.0.0.0/8'])
+  t.deepEqual(await elements(it), ['cali1 10.0.0.1'])
+  // a restart adopts them, in any order
+  const again = bench(withRanges('11.0.0.0/8', '10.0.0.0/9'), it.otherProgram)
+  again.tables.wantTable(KEY, { ...withRanges('11.0.0.0/8', '10.0.0.0/9'), rules: [dropRule('two')] })
+  again.want(element('cali1'))
+  await again.tables.put()
+  await again.tables.remove(all)
+  t.is(again.sent.length, 0)
+})
+
+test('what others do to the elements that are part of a table is a difference, and is put back and told', async t => {
+  const it = bench(withRanges('10.0.0.0/8'))
+  await it.tables.put()
+  await it.otherProgram.changeNftables([{ verb: 'add', object: filled('11.0.0.0/8') }])
+  t.deepEqual(await it.tables.differences('cali1'), [{ object: 'elements of set inet ours ranges', is: 'changed' }])
+  it.tables.observe(NAME)
+  t.deepEqual((await it.tables.put()).healed, [{ kind: 'nftTable', key: KEY }])
+  t.deepEqual(await rangesOf(it), ['10.0.0.0/8'])
+  t.deepEqual(await it.tables.differences('cali1'), [])
+})
+
+test('a table that shall not be there is removed, also one of an earlier run, and is no damage then', async t => {
+  const it = bench()
+  it.want(element('cali1'))
+  await it.tables.put()
+  it.tables.wantElement(nftElementKey(element('cali1')), undefined)
+  it.tables.wantTable(KEY, ABSENT)
+  t.deepEqual((await it.tables.put()).healed, [])
+  t.is(await it.otherProgram.nftables(NAME), undefined)
+  await it.tables.remove(all)
+  t.is(it.sent.length, 2, 'its elements went with it')
+  await it.otherProgram.changeNftables([{ verb: 'add', object: PROGRAM.table }])
+  const later = bench(ABSENT, it.otherProgram)
+  t.deepEqual((await later.tables.put()).healed, [])
+  t.is(await it.otherProgram.nftables(NAME), undefined)
+  t.deepEqual(await later.tables.differences('cali1'), [])
+  await it.otherProgram.changeNftables([{ verb: 'add', object: PROGRAM.table }])
+  t.deepEqual(await later.tables.differences('cali1'), [{ object: `table ${KEY}`, is: 'added' }])
+  later.tables.observe(NAME)
+  t.deepEqual((await later.tables.put()).healed, [{ kind: 'nftTable', key: KEY }])
+})
+
+test('a kernel without NAT lacks the table that needs it, and has the others', async t => {
+  const it = bench()
+  const of = { family: 'ip', table: 'ours' } as const
+  const base = { type: 'nat', hook: 'postrouting', priority: 100 } as const
+  const nat: NftProgram = {
+    ...{ table: { kind: 'table', family: 'ip', name: 'ours' }, sets: [] },
+    chains: [{ kind: 'chain', ...of, name: 'out', base }],
+    rules: [{ kind: 'rule', ...of, chain: 'out', expressions: [{ type: 'masq' }] }],
+  }
+  for (const lacking of ['chain', 'rule']) {
+    it.tables.wantTable('ip ours', nat)
+    it.refuse = ({ object }) => (object.kind === lacking && object.family === 'ip' ? ERRNO.ENOENT : undefined)
+    t.deepEqual((await it.tables.put()).refused, [])
+    t.deepEqual([...it.tables.lacking().keys()], ['ip ours'])
+    t.true(it.tables.stands(KEY))
+    it.tables.invalidate()
+  }
+})
+
 const PROGRAMS = [
   PROGRAM,
+  withRanges('10.0.0.0/8'),
+  withRanges('10.0.0.0/9', '10.128.0.0/9'),
+  ABSENT,
   { ...PROGRAM, rules: [dropRule('two'), dropRule('one')] },
   { ...PROGRAM, sets: [...PROGRAM.sets, set('more')] },
 ] as const
@@ -243,6 +332,8 @@ const damage = fc.oneof(
     { verb: 'delete', object: PROGRAM.table },
     { verb: 'flush', object: { kind: 'chain', ...OF, name: 'in' } },
     { verb: 'flush', object: { kind: 'set', ...OF, name: 'pods' } },
+    { verb: 'flush', object: { kind: 'set', ...OF, name: 'ranges' } },
+    { verb: 'add', object: filled('192.0.2.1') },
     { verb: 'add', object: { kind: 'chain', ...OF, name: 'foreign' } },
     { verb: 'add', object: dropRule('foreign') },
   ),
@@ -286,7 +377,13 @@ test('after any wishes and any changes of others the kernel has exactly what is 
       }
       it.tables.invalidate()
       t.deepEqual(await pass(), [])
-      const ruleset = (await it.otherProgram.nftables(NAME))!
+      const ruleset = await it.otherProgram.nftables(NAME)
+      t.is(ruleset === undefined, program.absent === true)
+      if (ruleset === undefined) return
+      t.deepEqual(
+        await rangesOf(it),
+        (program.contents ?? []).flatMap(each => each.elements.map(({ key }) => key.join(' '))),
+      )
       t.deepEqual(await elements(it), [...wanted.values()].map(({ words }) => words.join(' ')).sort())
       t.deepEqual(
         ruleset.rules.map(({ comment }) => comment),
