@@ -51,6 +51,7 @@ export class ClusterFeed {
       const node = nodeOfConfiguration(key)
       if (node === undefined) this.#peers?.configure({ config: this.#bgp() })
       else this.#peers?.listenPort(node, after?.spec.listenPort)
+      this.#configure()
       changed()
     })
     view.onChange('FelixConfiguration', () => this.#configure())
@@ -166,7 +167,8 @@ export class ClusterFeed {
   #configure(): void {
     const { felix, view, nodeName } = this.#deps
     const own = view.get('FelixConfiguration', configurationOf(nodeName))
-    felix.configure({ config: felixSettings(view.get('FelixConfiguration', 'default'), own) })
+    const object = view.get('FelixConfiguration', 'default')
+    felix.configure({ config: felixSettings(object, own, view.all('BGPConfiguration')) })
   }
 
   #bgp(): BgpSettings {

@@ -11,8 +11,10 @@ import {
   cidrField,
   durationField,
   int64Field,
+  ipv4OrNoneField,
   isCommunity,
   peerAddressField,
+  portRangeField,
   selectorField,
 } from './fields.ts'
 import { condition, objectMeta } from './meta.ts'
@@ -193,6 +195,12 @@ export const felixConfiguration = z.looseObject({
     /** Absent: 3, or that of the cluster. */
     deviceRouteProtocol: z.int().min(0).max(255).optional(),
     removeExternalRoutes: z.boolean().default(true),
+    /** Absent: IPPoolsOnly, or that of the cluster. */
+    natOutgoingExclusions: z.enum(['IPPoolsOnly', 'IPPoolsAndHostIPs']).optional(),
+    /** 0 or absent: any port. */
+    natPortRange: portRangeField.optional(),
+    /** IPv4. Empty or absent: the address of the interface that a packet leaves by. */
+    natOutgoingAddress: ipv4OrNoneField.optional(),
   }),
 })
 

@@ -51,6 +51,24 @@ export const peerAddressField = z
     return address === undefined || (isHostAddress(address) && !isLinkLocal(address))
   }, 'must be the address of one host, and not link-local: no interface can be named beside it')
 
+/** An IPv4 address, or an empty text for none. */
+export const ipv4OrNoneField = z
+  .string()
+  .refine(text => text === '' || (parseAddress(text) === text && familyOf(text) === 'ipv4'), 'must be an IPv4 address')
+
+/** A range of ports as Calico writes it: a number, or `first:last`. Kept as it is written. */
+export const portRangeField = z
+  .union([z.int(), z.string()])
+  .refine(value => parsePortRange(value) !== undefined, 'must be a port (0 to 65535) or FIRST:LAST')
+
+/** Both ends of what `portRangeField` takes; undefined for anything else. */
+export function parsePortRange(value: number | string): { first: number; last: number } | undefined {
+  const [, from, to = from] = /^(\d{1,5})(?::(\d{1,5}))?$/.exec(String(value)) ?? []
+  if (from === undefined) return undefined
+  const [first, last] = [Number(from), Number(to)]
+  return first <= last && last <= 65535 ? { first, last } : undefined
+}
+
 /** 4-octet AS number (RFC 6793); Calico also takes it as text, also as `high.low` (RFC 5396). */
 export const asNumberField = z.union([z.number(), z.string()]).transform((value, context) => {
   const asn = typeof value === 'number' ? value : asNumberOf(value)

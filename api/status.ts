@@ -89,6 +89,11 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'packets under foreign addresses and tunnel packets of strangers are dropped',
   },
+  OutgoingMasqueraded: {
+    vital: false,
+    promise:
+      'packets out of pools with natOutgoing, and those of this node into its tunnels, get an address that leads back',
+  },
   PoliciesEnforced: { vital: false, promise: 'every policy and host endpoint of the cluster is enforced' },
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },

@@ -15,11 +15,6 @@ export type Unsupported = { kind: Kind; field: string; effect: Effect; instead: 
 
 export const UNSUPPORTED: readonly Unsupported[] = [
   {
-    ...{ kind: 'IPPool', field: 'natOutgoing', effect: 'ignored' },
-    instead: "packets leave the cluster with the pod's own address, which the routers outside must know",
-    comesWith: 'masquerade in nftables',
-  },
-  {
     ...{ kind: 'IPAMConfiguration', field: 'strictAffinity', effect: 'ignored' },
     instead: 'the node that owns a block is always the only one that gives its addresses away',
     comesWith: 'nothing: one writer per block is how addresses stay unique',
@@ -164,9 +159,12 @@ const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; instead
       'of a BGPConfiguration for one node only listenPort, communities and prefixAdvertisements count; the AS number of a node is in its Node (projectcalico.org/ASNumber), all else is for all nodes',
   },
   FelixConfiguration: {
-    fields: ['ipipMTU', 'vxlanMTU', 'deviceRouteProtocol'],
+    fields: [
+      ...['ipipMTU', 'vxlanMTU', 'deviceRouteProtocol'],
+      ...['natOutgoingExclusions', 'natPortRange', 'natOutgoingAddress'],
+    ],
     instead:
-      'of a FelixConfiguration for one node only ipipMTU, vxlanMTU and deviceRouteProtocol count; all else is for all nodes, and both ends of a tunnel need the same port and VNI',
+      'of a FelixConfiguration for one node only ipipMTU, vxlanMTU, deviceRouteProtocol, natOutgoingExclusions, natPortRange and natOutgoingAddress count; all else is for all nodes, and both ends of a tunnel need the same port and VNI',
   },
 }
 

@@ -24,6 +24,10 @@ export type Pool = {
   ipip: 'Never' | 'Always' | 'CrossSubnet'
   vxlan: 'Never' | 'Always' | 'CrossSubnet'
   disableBgpExport: boolean
+  /** Packets of its addresses to others than pools leave with an address of the node. */
+  natOutgoing?: boolean
+  /** Its addresses are those of Services alone: it is no pool of pods. */
+  forServicesOnly?: boolean
 }
 
 /**
@@ -33,6 +37,7 @@ export type Pool = {
 export type RemoteNode = {
   name: string
   address: string
+  ipv6Address?: string
   precedence?: string
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
@@ -60,11 +65,31 @@ export type ThisNode = {
   vxlanTunnelMac?: string
 }
 
+/** How packets that leave the pools get another source address. */
+export type NatSettings = {
+  /** Where packets go that keep the address of their pod. */
+  keepAddressTo: 'pools' | 'pools and nodes'
+  /** Source ports of TCP and UDP; without them any. */
+  ports?: { first: number; last: number }
+  /** IPv4: this one instead of the address of the interface that a packet leaves by. */
+  address?: string
+  /** TCP ports of BGP speakers. */
+  bgpPorts: readonly number[]
+}
+
 /** What exists once: replaced as a whole, part by part. */
 export type Settings = {
   /** Until the node is known, nothing is wanted of the kernel. */
   node: ThisNode | undefined
-  config: { vxlanPort: number; vxlanVni: number; ipipMtu: number; vxlanMtu: number; workloadRouteProtocol: number }
+  config: {
+    vxlanPort: number
+    vxlanVni: number
+    ipipMtu: number
+    vxlanMtu: number
+    workloadRouteProtocol: number
+    /** Absent: to pools packets keep their addresses, and nothing else is said. */
+    nat?: NatSettings
+  }
   capabilities: Capabilities
   /** Bytes. Felix follows the uplink from its first pass on; until then this value counts. */
   uplinkMtu: number

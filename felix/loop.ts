@@ -21,7 +21,7 @@ import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { podFilterMarks } from './marks.ts'
 import { Receipts } from './receipts.ts'
-import { EndpointRefusals, podFilterConditions, refOf, refusalConditions } from './refusals.ts'
+import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
 
 export type FelixDeps = {
@@ -308,7 +308,7 @@ export class Felix {
   #tellRefused(refused: readonly Refusal[]): void {
     const before = this.#refused
     this.#refusals = refused.length
-    const filter = podFilterConditions(this.#applier.podFilter.lacking, refused)
+    const filter = tableConditions(this.#applier.podFilter.lacking, refused)
     const conditions = [...refusalConditions(refused), ...filter, ...this.#stops(refused)]
     this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()

@@ -42,26 +42,46 @@ export function refusalConditions(refused: readonly Refusal[]): Condition[] {
   return [...links, ...others].map(refusalCondition)
 }
 
-/** What keeps the pod filter from standing: tables that this kernel cannot have, by key, and those that it refused. */
-export function podFilterConditions(lacking: ReadonlyMap<string, string>, refused: readonly Refusal[]): Condition[] {
-  const lacks = [...lacking].map(([name, said]) =>
-    unfiltered(name, {
+/** What is not there without each of our tables: those of NAT have the families ip and ip6, those of the pod filter others. */
+const WITHOUT_TABLE = {
+  filter: {
+    type: 'PodsFiltered',
+    means: 'until it is there pods can send what it would drop, and route_localnet stays 0',
+    lacking: {
       reason: 'NoNftables',
-      message: `this kernel cannot have it: ${said}`,
       remedy: 'load the module nf_tables, or use a kernel that has nftables with the families inet and arp',
-    }),
+    },
+  },
+  nat: {
+    type: 'OutgoingMasqueraded',
+    means: 'until it is there packets leave the pools with the address of their pod',
+    lacking: {
+      reason: 'NoNat',
+      remedy: 'load the modules nft_chain_nat, nft_masq and nft_fib, or use a kernel that has them',
+    },
+  },
+} as const
+
+/** What our tables of nftables do not do: tables that this kernel cannot have, by key, and those that it refused. */
+export function tableConditions(lacking: ReadonlyMap<string, string>, refused: readonly Refusal[]): Condition[] {
+  const without = (name: string, cause: Omit<ConditionCause, 'object'>) => {
+    const { type, means } = WITHOUT_TABLE[partOf(name)]
+    const message = `${cause.message}; ${means}`
+    return broken(type, { ...cause, object: { kind: 'NftTable', name }, message })
+  }
+  const lacks = [...lacking].map(([name, said]) =>
+    without(name, { ...WITHOUT_TABLE[partOf(name)].lacking, message: `this kernel cannot have it: ${said}` }),
   )
   const others = refused
     .filter(({ kind }) => kind === 'nftTable')
     .map(({ key, message }) =>
-      unfiltered(key, { reason: 'Refused', message, remedy: 'it is tried again; look at what the kernel says' }),
+      without(key, { reason: 'Refused', message, remedy: 'it is tried again; look at what the kernel says' }),
     )
   return [...lacks, ...others]
 }
 
-function unfiltered(name: string, { message, ...cause }: Omit<ConditionCause, 'object'>): Condition {
-  const means = 'until it is there pods can send what it would drop, and route_localnet stays 0'
-  return broken('PodsFiltered', { object: { kind: 'NftTable', name }, ...cause, message: `${message}; ${means}` })
+function partOf(table: string): keyof typeof WITHOUT_TABLE {
+  return /^ip6? /.test(table) ? 'nat' : 'filter'
 }
 
 function refusalCondition(refusal: Refusal): Condition {

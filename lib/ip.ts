@@ -206,11 +206,13 @@ export function indexOf(text: string, address: string): number | undefined {
   return Number(toBig(addressBytes(address)) - toBig(addressBytes(cidr(text).address)))
 }
 
-function toBig(bytes: Uint8Array): bigint {
+/** An address as a number, from its 4 or 16 octets. */
+export function toBig(bytes: Uint8Array): bigint {
   return bytes.reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n)
 }
 
-function fromBig(value: bigint, family: Family): string {
+/** The canonical text of the address that is this number. */
+export function fromBig(value: bigint, family: Family): string {
   const bytes = new Uint8Array(addressBits(family) / 8)
   for (let i = bytes.length - 1; i >= 0; i--, value >>= 8n) bytes[i] = Number(value & 0xffn)
   return formatAddress(bytes)

@@ -88,13 +88,14 @@ export function nodeFacts(
 export function remoteNode({
   name,
   address,
+  ipv6Address,
   ipipTunnelAddress,
   vxlanTunnelAddress,
   vxlanTunnelMac,
   precedence,
 }: NodeFacts): RemoteNode | undefined {
   if (address === undefined) return undefined
-  return { name, address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac, precedence }
+  return { name, address, ipv6Address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac, precedence }
 }
 
 /** Another Node that has an address or MAC of this node and comes before it. */

@@ -5,12 +5,16 @@ import { poolOf, poolsInEffect } from '../../api/pools.ts'
 import type { Pool } from '../../felix/input.ts'
 import { contains } from '../../lib/ip.ts'
 
-/** What felix is told, by the pool's name. */
+/** What felix is told, by the pool's name: of disabled pools too, which may still have pods and are still pools for NAT. */
 export function felixPools(pools: readonly Resource<'IPPool'>[]): Map<string, Pool> {
   return new Map(
     poolsInEffect(pools).map(({ metadata: { name }, spec }) => [
       name,
-      { cidr: spec.cidr, ipip: spec.ipipMode, vxlan: spec.vxlanMode, disableBgpExport: spec.disableBGPExport },
+      {
+        ...{ cidr: spec.cidr, ipip: spec.ipipMode, vxlan: spec.vxlanMode, disableBgpExport: spec.disableBGPExport },
+        natOutgoing: spec.natOutgoing,
+        forServicesOnly: spec.allowedUses.every(use => use === 'LoadBalancer'),
+      },
     ]),
   )
 }

@@ -1,5 +1,6 @@
 // The configuration objects named `default`, with Calico's defaults where there is none, and what `node.NAME` says for one node
 // (`OF_ONE_NODE` of api/unsupported.ts). Pure.
+import { parsePortRange } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { validate } from '../../api/validate.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
@@ -19,19 +20,34 @@ export function bgpSettings(
   return { ...spec, ...advertised, listenPort }
 }
 
-/** What felix takes of its configuration; `own` is the object for this node. */
+/**
+ * What felix takes of its configuration; `own` is the object for this node. `bgp` are all BGPConfigurations, also those of
+ * other nodes: felix knows the ports on which speakers listen.
+ */
 export function felixSettings(
   object: Resource<'FelixConfiguration'> | undefined,
   own?: Resource<'FelixConfiguration'>,
+  bgp: readonly Resource<'BGPConfiguration'>[] = [],
 ): Settings['config'] {
   const { spec } = object ?? DEFAULT_FELIX
   const mine = own?.spec
+  const ports = parsePortRange(mine?.natPortRange ?? spec.natPortRange ?? 0)
+  const address = mine?.natOutgoingAddress ?? spec.natOutgoingAddress ?? ''
+  const exclusions = mine?.natOutgoingExclusions ?? spec.natOutgoingExclusions
+  const listenPorts = bgp.flatMap(each => each.spec.listenPort ?? [])
   return {
     vxlanPort: spec.vxlanPort,
     vxlanVni: spec.vxlanVNI,
     ipipMtu: mine?.ipipMTU ?? spec.ipipMTU ?? 0,
     vxlanMtu: mine?.vxlanMTU ?? spec.vxlanMTU ?? 0,
     workloadRouteProtocol: mine?.deviceRouteProtocol ?? spec.deviceRouteProtocol ?? ROUTE_PROTOCOL_BOOT,
+    nat: {
+      keepAddressTo: exclusions === 'IPPoolsAndHostIPs' ? 'pools and nodes' : 'pools',
+      // 0 is no port: a range from there begins with the next one
+      ...(ports !== undefined && ports.last > 0 && { ports: { ...ports, first: Math.max(1, ports.first) } }),
+      ...(address !== '' && { address }),
+      bgpPorts: [...new Set([BGP_PORT, ...listenPorts])].sort((a, b) => a - b),
+    },
   }
 }
 

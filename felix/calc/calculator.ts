@@ -4,15 +4,15 @@
 //                          └─> pod route ───────┐
 //   ownBlock ──┬─> block route ─────────────────┤
 //              └─> learned inside the block     ├─> one for each CIDR ──> route, condition
-//   pool ──┬─> destination                      │
+//   pool ──┬─> destination, tables of NAT       │
 //          └─> learned inside the pool          │
 //   learned ──┬─> learned route ────────────────┘
 //             └─> condition of the prefix or of the far node
 //   remote ──┬─> VTEP ──> neighbour, fdb of vxlan.calico; condition of the node
 //            ├─> learned with this next hop
-//            └─> address of a node in the pod filter
+//            └─> address of a node in the pod filter and in the tables of NAT
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
-//   node, config, uplinkMtu ──> tables of the pod filter, link, address, sysctl of the host, route to the pods' gateway, all learned
+//   node, config, uplinkMtu ──> tables of the pod filter and of NAT, link, address, sysctl of the host, route to the pods' gateway, all learned
 //
 // Work is proportional to what changed and to what depends on it, except that another node, another capability or
 // another need for VXLAN looks at all learned routes again. Nothing here remembers how a state was reached: any order
@@ -42,6 +42,7 @@ import { EndpointGroup, type Pod } from './endpoints.ts'
 import { addressOf, FilterGroup } from './filter-group.ts'
 import { HostForwarding } from './host-sysctls.ts'
 import { LearnedGroup } from './learned.ts'
+import { MasqueradeGroup } from './masquerade-group.ts'
 import { mtus, type TunnelsNeeded } from './mtu.ts'
 import { Output } from './output.ts'
 import type { PodFilterMarks } from './pod-filter.ts'
@@ -98,6 +99,7 @@ export class Calculator {
   readonly #claims = new RouteClaims(this.#outputs.route, this.#conditions)
   readonly #endpoints: EndpointGroup
   readonly #filter: FilterGroup
+  readonly #masquerade: MasqueradeGroup
   readonly #forwarding = new HostForwarding(this.#outputs.sysctl)
   readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
@@ -120,6 +122,7 @@ export class Calculator {
     this.#routeProtocol = routeProtocol
     this.#endpoints = new EndpointGroup(this.#claims, this.#outputs, podFilter)
     this.#filter = new FilterGroup(podFilter, this.#outputs)
+    this.#masquerade = new MasqueradeGroup(podFilter?.table, this.#outputs)
   }
 
   /** Takes one item in, or away. Returns whether that is news. */
@@ -233,8 +236,11 @@ export class Calculator {
     const { node, config } = this.#settings
     const before = this.#atLastStep
     this.#atLastStep = this.#settings
-    for (const name of this.#told.pool)
-      for (const cidr of this.#pools.update(name, this.#items.pool.get(name))) this.#learned.poolChanged(cidr)
+    for (const name of this.#told.pool) {
+      const pool = this.#items.pool.get(name)
+      for (const cidr of this.#pools.update(name, pool)) this.#learned.poolChanged(cidr)
+      this.#masquerade.updatePool(name, pool)
+    }
     for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.has(cidr))
     const vteps = this.#updateVteps(before.node?.name, node?.name)
     this.#updateNodeAddresses(before.node?.name)
@@ -254,6 +260,8 @@ export class Calculator {
     // a tunnel that may come with the next learned block is guarded before it is there
     this.#filter.updateHere(node, { ...this.#needs({ someLackIpip: true }), vxlanPort: config.vxlanPort })
     this.#needed = needed
+    if (node !== undefined && this.#learnedUsable)
+      this.#masquerade.update({ nat: config.nat, tunnels: this.#tunnelNames() })
     this.#updateVtepEntries(vteps)
     this.#updateHostSysctls()
     for (const keys of Object.values(this.#told)) keys.clear()
@@ -275,8 +283,17 @@ export class Calculator {
     const { node } = this.#settings
     const told = new Set(this.#told.remote)
     for (const each of [nameBefore, node?.name]) if (each !== undefined) told.add(each)
-    for (const each of told)
-      this.#filter.updateNode(each, each === node?.name ? addressOf(node) : this.#items.remote.get(each)?.address)
+    for (const each of told) {
+      const remote = this.#items.remote.get(each)
+      const here = each === node?.name
+      this.#filter.updateNode(each, here ? addressOf(node) : remote?.address)
+      const ipv6 = here ? node.ipv6?.split('/')[0] : remote?.ipv6Address
+      const all = [here ? addressOf(node) : remote?.address, ipv6]
+      this.#masquerade.updateNode(
+        each,
+        all.filter(address => address !== undefined),
+      )
+    }
   }
 
   #countNeeds(): TunnelsNeeded {
@@ -346,9 +363,12 @@ export class Calculator {
   #updateHostSysctls(): void {
     const { node } = this.#settings
     const ipv6 = node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6
-    const tunnels = [IPIP_DEVICE, VXLAN_DEVICE].filter(name => this.#outputs.link.wanted().has(name))
-    const devices = [...(node === undefined ? [] : [node.uplink]), ...tunnels]
+    const devices = [...(node === undefined ? [] : [node.uplink]), ...this.#tunnelNames()]
     this.#forwarding.want({ devices, ipv6 })
+  }
+
+  #tunnelNames(): string[] {
+    return [IPIP_DEVICE, VXLAN_DEVICE].filter(name => this.#outputs.link.wanted().has(name))
   }
 }
 

@@ -1,6 +1,6 @@
 // Pieces of nftables rules: what nft writes as one match or one action is a list of the kernel's expressions. Each piece
 // reads into registers from 1 on and leaves nothing there that a later piece needs.
-import type { NftExpression, NftPayloadBase } from '../../kernel/port/nftables.ts'
+import type { NftData, NftExpression, NftPayloadBase } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { addressBytes, type Family } from '../../lib/ip.ts'
 
@@ -24,7 +24,10 @@ const QUOTED_DESTINATION: Record<Family, Field> = {
   ipv4: { base: 'transport', offset: 8 + 16, length: 4 },
   ipv6: { base: 'transport', offset: 8 + 24, length: 16 },
 }
-const PROTOCOL = { icmp: 1, ipip: 4, udp: 17, icmpv6: 58 } as const
+const PROTOCOL = { icmp: 1, ipip: 4, tcp: 6, udp: 17, icmpv6: 58 } as const
+const IFNAMSIZ = 16
+/** RTN_LOCAL as the kernel keeps it in a register, in the order of the machine. */
+const LOCAL = '02000000'
 /** NFPROTO_*. */
 const NFPROTO: Record<Family, string> = { ipv4: '02', ipv6: '0a' }
 
@@ -42,7 +45,7 @@ export function ofFamily(family: Family): Steps {
 }
 
 /** `ip protocol PROTOCOL`, past the extension headers of IPv6. */
-function ofProtocol(protocol: keyof typeof PROTOCOL): Steps {
+export function ofProtocol(protocol: keyof typeof PROTOCOL): Steps {
   return [{ type: 'meta', key: 'l4proto', load: 1 }, equals(hex(PROTOCOL[protocol], 1))]
 }
 
@@ -89,12 +92,72 @@ export function quotesPacketToInterface(family: Family, set: string): Steps {
 
 /** `ip saddr @set`, or `!=`. */
 export function source(family: Family, is: 'in' | 'not in', set: string): Steps {
-  return [...ofFamily(family), read(SOURCE[family], 1), lookup(set, is)]
+  return [...ofFamily(family), ...sourceAddress(family, is, set)]
 }
 
 /** `ip daddr @set`, or `!=`. */
 export function destination(family: Family, is: 'in' | 'not in', set: string): Steps {
-  return [...ofFamily(family), read(DESTINATION[family], 1), lookup(set, is)]
+  return [...ofFamily(family), ...destinationAddress(family, is, set)]
+}
+
+/** `source` in a table of this family alone. */
+export function sourceAddress(family: Family, is: 'in' | 'not in', set: string): Steps {
+  return [read(SOURCE[family], 1), lookup(set, is)]
+}
+
+/** `destination` in a table of this family alone. */
+export function destinationAddress(family: Family, is: 'in' | 'not in', set: string): Steps {
+  return [read(DESTINATION[family], 1), lookup(set, is)]
+}
+
+/** `tcp dport @set`. */
+export function tcpTo(set: string): Steps {
+  return [...ofProtocol('tcp'), read({ base: 'transport', offset: 2, length: 2 }, 1), lookup(set, 'in')]
+}
+
+/** `oifname NAME`. */
+export function toInterface(name: string): Steps {
+  const padded = Buffer.alloc(IFNAMSIZ)
+  padded.write(name)
+  return [{ type: 'meta', key: 'oifname', load: 1 }, equals(toHex(padded))]
+}
+
+/** `fib saddr type local fib saddr . oif type != local`: from this node, under an address of another interface. */
+export function fromOtherOwnAddress(): Steps {
+  return [
+    { type: 'fib', result: 'type', flags: ['saddr'], load: 1 },
+    equals(LOCAL),
+    { type: 'fib', result: 'type', flags: ['saddr', 'oif'], load: 1 },
+    { type: 'cmp', op: 'neq', from: 1, value: LOCAL },
+  ]
+}
+
+type Ports = { first: number; last: number }
+
+/** `masquerade fully-random`, with the address of the interface that the packet leaves by; `to :PORTS` with ports. */
+export function masquerade(ports?: Ports): Steps {
+  if (ports === undefined) return [{ type: 'masq', flags: ['fully-random'] }]
+  return [...loadPorts(ports, 1), { type: 'masq', flags: ['ports', 'fully-random'], minPort: 1, maxPort: 2 }]
+}
+
+/** `snat to ADDRESS fully-random` for IPv4, or `snat to ADDRESS:PORTS`. */
+export function sourceNat(address: string, ports?: Ports): Steps {
+  const to = { type: 'nat', of: 'source', family: 'ip', minAddress: 1, maxAddress: 1 } as const
+  const load = immediate(1, { value: toHex(addressBytes(address)) })
+  if (ports === undefined) return [load, { ...to, flags: ['addresses', 'fully-random'] }]
+  return [
+    load,
+    ...loadPorts(ports, 2),
+    { ...to, minPort: 2, maxPort: 3, flags: ['addresses', 'ports', 'fully-random'] },
+  ]
+}
+
+function loadPorts({ first, last }: Ports, register: number): Steps {
+  return [immediate(register, { value: hex(first, 2) }), immediate(register + 1, { value: hex(last, 2) })]
+}
+
+function immediate(load: number, data: NftData): NftExpression {
+  return { type: 'immediate', load, data }
 }
 
 /** `ip6 saddr ADDRESS`. */

@@ -112,10 +112,12 @@ test('a new FelixConfiguration and its end change the settings', async t => {
 
 test('a field without effect is reported while it is set', async t => {
   const { store, reports } = await aFeed()
-  await store.create('IPPool', aPool('b', { cidr: '10.9.0.0/16', natOutgoing: true }))
+  const felix = { metadata: { name: 'default' }, spec: { interfacePrefix: 'tap' } }
+  await store.create('FelixConfiguration', aResource('FelixConfiguration', felix))
   await turns()
-  t.like(reports.get('fields')?.[0], { type: 'FieldsSupported', object: { kind: 'IPPool', name: 'b' } })
-  await store.delete('IPPool', 'b')
+  const object = { kind: 'FelixConfiguration', name: 'default' }
+  t.like(reports.get('fields')?.[0], { type: 'FieldsSupported', object })
+  await store.delete('FelixConfiguration', 'default')
   await turns()
   t.deepEqual(reports.get('fields'), [])
 })

@@ -113,7 +113,9 @@ test('objects of other nodes and faulty configuration never make a node unready,
   await store.create('Node', aNode('twin-a', address('192.0.2.13/24')))
   await store.create('Node', aNode('twin-b', address('192.0.2.13/24')))
   // created in the same second as the first pool, it is the younger one by its name
-  await store.create('IPPool', aPool('within', { cidr: '10.244.7.0/24', natOutgoing: true }))
+  await store.create('IPPool', aPool('within', { cidr: '10.244.7.0/24' }))
+  const felix = { metadata: { name: 'other' }, spec: { vxlanPort: 4790 } }
+  await store.create('FelixConfiguration', aResource('FelixConfiguration', felix))
   for (const name of ['peer-a', 'peer-b'])
     await store.create(
       'BGPPeer',
@@ -128,7 +130,7 @@ test('objects of other nodes and faulty configuration never make a node unready,
   )
   t.deepEqual(told.sort(), [
     'AddressesUnique twin-b',
-    'FieldsSupported within',
+    'FieldsSupported other',
     'ObjectsReadable bad',
     'PeersConfigured peer-b',
     'PoolsDisjoint within',

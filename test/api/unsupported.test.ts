@@ -75,10 +75,15 @@ test('a row names a field that the schema has, once', t => {
 })
 
 test('a field is told when it is set to something else than its default', t => {
-  const fields = (spec: object) => ineffectiveFields('IPPool', aPool('a', spec)).map(({ field }) => field)
+  const fields = (spec: object) =>
+    ineffectiveFields(
+      'FelixConfiguration',
+      aResource('FelixConfiguration', { metadata: { name: 'default' }, spec }),
+    ).map(({ field }) => field)
   t.deepEqual(fields({}), [])
-  t.deepEqual(fields({ natOutgoing: false }), [])
-  t.deepEqual(fields({ natOutgoing: true }), ['natOutgoing'])
+  t.deepEqual(fields({ interfacePrefix: 'cali' }), [])
+  t.deepEqual(fields({ interfacePrefix: 'tap' }), ['interfacePrefix'])
+  t.deepEqual(ineffectiveFields('IPPool', aPool('a', { natOutgoing: true })), [])
   const peer = aResource('BGPPeer', {
     metadata: { name: 'a' },
     spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'], keepaliveTime: '30s' },
@@ -162,8 +167,11 @@ test('of a BGPConfiguration for one node three fields count, and every other one
   t.is(told('n1').length, 5, 'a name that is neither default nor node.NAME')
 })
 
-test('of a FelixConfiguration for one node MTUs and route protocol count, and every other field that is set is told', t => {
-  const spec = { ipipMTU: 1400, vxlanMTU: 0, deviceRouteProtocol: 80, vxlanPort: 4790, interfacePrefix: 'tap' }
+test('of a FelixConfiguration for one node MTUs, route protocol and NAT count, and every other field that is set is told', t => {
+  const spec = {
+    ...{ ipipMTU: 1400, vxlanMTU: 0, deviceRouteProtocol: 80, vxlanPort: 4790, interfacePrefix: 'tap' },
+    ...{ natOutgoingExclusions: 'IPPoolsAndHostIPs', natPortRange: '1024:2048', natOutgoingAddress: '192.0.2.1' },
+  }
   const felix = aResource('FelixConfiguration', { metadata: { name: 'node.n1' }, spec })
   const told = ineffectiveFields('FelixConfiguration', felix)
   t.deepEqual(told.map(({ field }) => field).sort(), ['interfacePrefix', 'vxlanPort'])

@@ -130,3 +130,15 @@ test('a span of time has its seconds', t => {
   t.is(durationSeconds('1.5h'), 5400)
   t.is(durationSeconds('0'), 0)
 })
+
+test('a range of ports is a number or FIRST:LAST, and the address of NAT is IPv4 or none', t => {
+  const felix = (spec: object) => validate('FelixConfiguration', { metadata: { name: 'default' }, spec })
+  for (const natPortRange of [0, 32768, '32768', '32768:65535', '0:0'])
+    t.false(Array.isArray(felix({ natPortRange })), String(natPortRange))
+  for (const natPortRange of [-1, 65536, 1.5, '', 'a', '2:1', '1:65536', '1-2', '1:2:3', true])
+    t.true(Array.isArray(felix({ natPortRange })), String(natPortRange))
+  for (const natOutgoingAddress of ['', '192.0.2.1'])
+    t.false(Array.isArray(felix({ natOutgoingAddress })), natOutgoingAddress)
+  for (const natOutgoingAddress of ['2001:db8::1', '192.0.2.1/32', '192.0.2', 'x'])
+    t.true(Array.isArray(felix({ natOutgoingAddress })), natOutgoingAddress)
+})

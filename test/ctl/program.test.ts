@@ -23,6 +23,12 @@ metadata: {name: p1}
 spec: {cidr: 10.244.0.0/16, ipipMode: Always}
 `
 
+const FELIX = `apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: default}
+spec: {vxlanMTU: 1400}
+`
+
 test('apply creates, then leaves alone, then updates, and keeps finalizers', async t => {
   const { ctl } = t.context
   t.deepEqual(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 created\n', err: '' })
@@ -37,9 +43,9 @@ test('apply creates, then leaves alone, then updates, and keeps finalizers', asy
 
 test('a field without effect is written, and a warning says what happens instead', async t => {
   const { ctl } = t.context
-  const { code, out, err } = await ctl(['apply', '-f', '-'], POOL.replace('Always', 'Always, natOutgoing: true'))
-  t.like({ code, out }, { code: 0, out: 'IPPool p1 created\n' })
-  t.regex(err, /^margayctl: IPPool p1: natOutgoing has no effect: packets leave the cluster with the pod's own address/)
+  const { code, out, err } = await ctl(['apply', '-f', '-'], FELIX.replace('vxlanMTU: 1400', 'interfacePrefix: tap'))
+  t.like({ code, out }, { code: 0, out: 'FelixConfiguration default created\n' })
+  t.regex(err, /^margayctl: FelixConfiguration default: interfacePrefix has no effect: the pods' interfaces are called/)
 })
 
 test('a BGPPeer with a guard that does not work yet is written, and a warning says that it gets no session', async t => {
@@ -68,10 +74,11 @@ spec: {}
 
 test('a patch that sets a field without effect is warned of too', async t => {
   const { ctl } = t.context
-  await ctl(['apply', '-f', '-'], POOL)
-  const { code, out, err } = await ctl(['patch', 'ippool', 'p1', '-p', '{"spec":{"natOutgoing":true}}'])
-  t.like({ code, out }, { code: 0, out: 'IPPool p1 updated\n' })
-  t.regex(err, /^margayctl: IPPool p1: natOutgoing has no effect: /)
+  await ctl(['apply', '-f', '-'], FELIX)
+  const patch = '{"spec":{"interfacePrefix":"tap"}}'
+  const { code, out, err } = await ctl(['patch', 'felixconfiguration', 'default', '-p', patch])
+  t.like({ code, out }, { code: 0, out: 'FelixConfiguration default updated\n' })
+  t.regex(err, /^margayctl: FelixConfiguration default: interfacePrefix has no effect: /)
 })
 
 test('create, replace and delete say what they did, and refuse what is not so', async t => {

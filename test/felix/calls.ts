@@ -26,7 +26,14 @@ const prefix = fc.constantFrom(
 const ownBlock = fc.constantFrom('10.244.1.0/26', '10.244.2.0/26', '10.244.1.5/32', '10.245.3.0/24', 'fd00:2::/122')
 const poolCidr = fc.constantFrom('10.244.0.0/16', '10.244.2.0/24', '10.245.0.0/16', '10.246.0.0/16', 'fd00:2::/64')
 const modes = fc.constantFrom<Pool['ipip'][]>('Never', 'Always', 'CrossSubnet')
-const pool = fc.record({ cidr: poolCidr, ipip: modes, vxlan: modes, disableBgpExport: fc.boolean() })
+const pool = fc.record({
+  ...{ cidr: poolCidr, ipip: modes, vxlan: modes, disableBgpExport: fc.boolean() },
+  ...{ natOutgoing: fc.boolean(), forServicesOnly: fc.boolean() },
+})
+const nat = fc.record({
+  keepAddressTo: fc.constantFrom('pools' as const, 'pools and nodes' as const),
+  bgpPorts: fc.constant([179]),
+})
 const route = fc.record({
   prefix,
   nextHop: nodeAddress,
@@ -36,6 +43,7 @@ const remote = fc.record(
   {
     name: fc.constantFrom('n1', 'n2', 'n3', 'n4', 'n5'),
     address: nodeAddress,
+    ipv6Address: fc.constantFrom('fd01::12', 'fd01::13'),
     vxlanTunnelAddress: fc.constantFrom('10.245.2.1', '10.245.3.1', '10.245.4.1'),
     vxlanTunnelMac: fc.constantFrom('66:00:00:00:00:02', '66:00:00:00:00:03', '66:00:00:00:00:04'),
   },
@@ -61,6 +69,7 @@ const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
       ipipMtu: fc.constantFrom(0, 1400),
       vxlanMtu: fc.constant(0),
       workloadRouteProtocol: fc.constantFrom(3, 80),
+      nat,
     }),
   }),
   fc.record({

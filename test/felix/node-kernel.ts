@@ -164,6 +164,8 @@ export async function kernelState(kernel: Kernel) {
 const NFT_TABLES = [
   { family: 'inet', name: 'margay' },
   { family: 'arp', name: 'margay' },
+  { family: 'ip', name: 'margay' },
+  { family: 'ip6', name: 'margay' },
 ] as const
 
 /** Everything in a table, in short sorted lines; counters and the kernel's numbers left out. */

@@ -91,7 +91,10 @@ function tellList<K extends InputKind>(felix: Told, kind: K, items: [string, Inp
 }
 
 export const IPIP_POOL: Pool = { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: false }
-export const VXLAN_POOL: Pool = { cidr: '10.245.0.0/16', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false }
+export const VXLAN_POOL: Pool = {
+  ...{ cidr: '10.245.0.0/16', ipip: 'Never', vxlan: 'CrossSubnet' },
+  ...{ disableBgpExport: false, natOutgoing: true },
+}
 export const BARE_POOL: Pool = { cidr: '10.246.0.0/16', ipip: 'Never', vxlan: 'Never', disableBgpExport: false }
 
 /** n2 shares n1's LAN; n3 is behind the router; n4 too, and has no IP-in-IP. */

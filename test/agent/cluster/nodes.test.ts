@@ -24,6 +24,7 @@ test('addresses are read in canonical text, the BGP address without its mask', t
   t.deepEqual(remoteNode(facts), {
     name: 'n2',
     address: '192.0.2.12',
+    ipv6Address: undefined,
     ipipTunnelAddress: undefined,
     vxlanTunnelAddress: '10.244.2.1',
     vxlanTunnelMac: '66:aa:bb:cc:dd:ee',

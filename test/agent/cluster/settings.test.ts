@@ -42,5 +42,30 @@ test('MTUs and route protocol of one node replace those of the cluster, port and
   t.deepEqual(felixSettings(cluster, own), {
     ...{ vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 1400, vxlanMtu: 0 },
     workloadRouteProtocol: 4,
+    nat: { keepAddressTo: 'pools', bgpPorts: [179] },
   })
+})
+
+test('what is said of NAT for one node replaces what is said for all, field by field; all ports of BGP are known', t => {
+  const config = (name: string, spec: object) => aResource('FelixConfiguration', { metadata: { name }, spec })
+  const cluster = config('default', {
+    natOutgoingExclusions: 'IPPoolsAndHostIPs',
+    natPortRange: '0:2048',
+    natOutgoingAddress: '192.0.2.1',
+  })
+  const nat = (own: object) => felixSettings(cluster, config('node.n1', own)).nat
+  const all = {
+    keepAddressTo: 'pools and nodes',
+    ports: { first: 1, last: 2048 },
+    address: '192.0.2.1',
+    bgpPorts: [179],
+  }
+  t.deepEqual(nat({}) as unknown, all)
+  t.deepEqual(nat({ natPortRange: 5000 })?.ports, { first: 5000, last: 5000 })
+  t.is(nat({ natPortRange: 0 })?.ports, undefined)
+  t.is(nat({ natOutgoingAddress: '' })?.address, undefined)
+  t.is(nat({ natOutgoingExclusions: 'IPPoolsOnly' })?.keepAddressTo, 'pools')
+  const bgp = (name: string, spec: object) => aResource('BGPConfiguration', { metadata: { name }, spec })
+  const ports = [bgp('default', { listenPort: 1179 }), bgp('node.n2', { listenPort: 1180 }), bgp('node.n3', {})]
+  t.deepEqual(felixSettings(undefined, undefined, ports).nat?.bgpPorts, [179, 1179, 1180])
 })

@@ -1,0 +1,90 @@
+// The part of the kernel's state that gives packets out of the pools another source address: one table for each family, and
+// the addresses of nodes in them. Nothing is wanted before all pools are known: with some of them the tables that an
+// earlier run left would be replaced by ones that masquerade less, or more.
+import { isDeepStrictEqual } from 'node:util'
+import { nftElementKey, nftTableKey } from '../../kernel/reconcile/objects.ts'
+import type { Desired } from '../desired.ts'
+import type { NatSettings, Pool } from '../input.ts'
+import { DEFAULT_NAT, masqueradeNode, masqueradeProgram, NAT_FAMILIES } from './masquerade.ts'
+import type { Output } from './output.ts'
+
+type Outputs = { readonly [K in 'nftTable' | 'nftElement']: Output<Desired[K]> }
+/** `tunnels`: the names of this node's tunnel devices. */
+type Here = { nat: NatSettings | undefined; tunnels: readonly string[] }
+
+export class MasqueradeGroup {
+  readonly #table: string | undefined
+  readonly #outputs: Outputs
+  readonly #pools = new Map<string, Pool>()
+  readonly #byNode = new Map<string, readonly string[]>()
+  /** How many nodes have each address. */
+  readonly #claims = new Map<string, number>()
+  readonly #changed = new Set<string>()
+  #here: Here | undefined
+  #poolsChanged = false
+  /** The families whose table has the addresses of nodes. */
+  #withNodes: readonly string[] = []
+
+  /** Without `table`, the name of the tables, nothing is wanted. */
+  constructor(table: string | undefined, outputs: Outputs) {
+    this.#table = table
+    this.#outputs = outputs
+  }
+
+  /** Takes in a pool, or that it is gone. */
+  updatePool(name: string, pool: Pool | undefined): void {
+    if (pool === undefined) this.#pools.delete(name)
+    else this.#pools.set(name, pool)
+    this.#poolsChanged = true
+  }
+
+  /** Takes in the addresses of a node, this one too. */
+  updateNode(name: string, addresses: readonly string[]): void {
+    const before = this.#byNode.get(name) ?? []
+    if (isDeepStrictEqual(before, addresses)) return
+    if (addresses.length === 0) this.#byNode.delete(name)
+    else this.#byNode.set(name, addresses)
+    for (const [list, change] of [
+      [before, -1],
+      [addresses, 1],
+    ] as const)
+      for (const address of list) {
+        const claims = (this.#claims.get(address) ?? 0) + change
+        if (claims === 0) this.#claims.delete(address)
+        else this.#claims.set(address, claims)
+        this.#changed.add(address)
+      }
+  }
+
+  /** Works out what follows, once all pools are known. The same again costs nothing. */
+  update(here: Here): void {
+    if (this.#table === undefined) return
+    if (this.#poolsChanged || !isDeepStrictEqual(here, this.#here)) this.#wantTables(this.#table, here)
+    for (const address of this.#changed) this.#wantNode(this.#table, address)
+    this.#changed.clear()
+  }
+
+  #wantTables(name: string, here: Here): void {
+    this.#here = here
+    this.#poolsChanged = false
+    const nat = here.nat ?? DEFAULT_NAT
+    const withNodes: string[] = []
+    // of two with one CIDR the first by name counts
+    const pools = [...this.#pools].sort(([a], [b]) => (a < b ? 1 : -1)).map(([, pool]) => pool)
+    for (const family of NAT_FAMILIES) {
+      const input = { pools, nat, tunnels: here.tunnels }
+      const program = masqueradeProgram(name, family, input)
+      this.#outputs.nftTable.want(nftTableKey(program.table), program)
+      if (program.absent !== true && nat.keepAddressTo === 'pools and nodes') withNodes.push(program.table.family)
+    }
+    if (isDeepStrictEqual(withNodes, this.#withNodes)) return
+    this.#withNodes = withNodes
+    for (const address of this.#claims.keys()) this.#changed.add(address)
+  }
+
+  #wantNode(table: string, address: string): void {
+    const element = masqueradeNode(table, address)
+    const isThere = this.#claims.has(address) && this.#withNodes.includes(element.family)
+    this.#outputs.nftElement.want(nftElementKey(element), isThere ? element : undefined)
+  }
+}

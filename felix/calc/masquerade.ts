@@ -1,0 +1,179 @@
+// Packets that leave the pools get an address of the node, where their pool says natOutgoing: one table for each family, with
+// the addresses as ranges in sets, so that a packet costs the same for any number of pools. Pure.
+// Hazards: ranges of one set must not overlap, and pools may lie in each other; a disabled pool is still a pool. A pod must
+// not reach a BGP speaker under the address of its node: a connection from there takes the place of the node's session
+// (RFC 4724 §5), so packets to the ports of BGP keep the address of the pod. Packets of the node itself into a tunnel get
+// the address of the tunnel: a Service may have chosen another source, whose answers would not come back through it.
+import type { NftChain, NftElements, NftExpression, NftFamily, NftRule, NftSet } from '../../kernel/port/nftables.ts'
+import type { NamedNftElement, NftProgram } from '../../kernel/reconcile/objects.ts'
+import { type Family, familyOf } from '../../lib/ip.ts'
+import { type AddressRange, formatRange, rangeOf } from '../../lib/ip-range.ts'
+import type { NatSettings, Pool } from '../input.ts'
+import {
+  destinationAddress,
+  fromOtherOwnAddress,
+  jump,
+  masquerade,
+  ofProtocol,
+  RETURN,
+  sourceAddress,
+  sourceNat,
+  tcpTo,
+  toInterface,
+} from './nft-expressions.ts'
+
+/** What nothing was said about. */
+export const DEFAULT_NAT: NatSettings = { keepAddressTo: 'pools', bgpPorts: [179] }
+
+export const NAT_FAMILIES = ['ipv4', 'ipv6'] as const
+const TABLE_FAMILY = { ipv4: 'ip', ipv6: 'ip6' } as const satisfies Record<Family, NftFamily>
+
+/** The addresses of all pools of pods, as ranges. */
+const POOLS = 'pools'
+/** Those of them that are masqueraded. */
+const MASQUERADED = 'masqueraded'
+/** The addresses of all nodes; filled only where packets to nodes keep the address of the pod. */
+const NODES = 'nodes'
+const BGP_PORTS = 'bgp_ports'
+const POSTROUTING = 'postrouting'
+/** What is done to a packet that is masqueraded. */
+const OUTGOING = 'outgoing'
+/** Just before the NAT of other programs: the first one that gives a connection an address wins. */
+const BEFORE_SRCNAT = 99
+
+export type MasqueradeInput = {
+  pools: Iterable<Pool>
+  nat: NatSettings
+  /** Names of this node's tunnel devices. */
+  tunnels: readonly string[]
+}
+
+/** The table of one family; absent where nothing would be done in it. */
+export function masqueradeProgram(name: string, family: Family, { pools, nat, tunnels }: MasqueradeInput): NftProgram {
+  const of = { family: TABLE_FAMILY[family], table: name } as const
+  const table = { kind: 'table', family: of.family, name } as const
+  const ranges = poolRanges(pools, family)
+  const masquerades = ranges.masqueraded.length > 0
+  // no tunnel carries IPv6
+  const devices = family === 'ipv4' ? tunnels : []
+  if (!masquerades && devices.length === 0) return { table, sets: [], chains: [], rules: [], absent: true }
+
+  const set = (setName: string, type: string, flags?: NftSet['flags']): NftSet => {
+    return { kind: 'set', ...of, name: setName, type, ...(flags !== undefined && { flags }) }
+  }
+  const address = family === 'ipv4' ? 'ipv4_addr' : 'ipv6_addr'
+  const sets = {
+    pools: set(POOLS, address, ['interval']),
+    masqueraded: set(MASQUERADED, address, ['interval']),
+    nodes: set(NODES, address),
+    bgpPorts: set(BGP_PORTS, 'inet_service'),
+  }
+  const chain = (chainName: string, base?: NftChain['base']): NftChain => {
+    return { kind: 'chain', ...of, name: chainName, ...(base !== undefined && { base }) }
+  }
+  const rule = (in_: string, comment: string, ...steps: readonly (readonly NftExpression[])[]): NftRule => {
+    return { kind: 'rule', ...of, chain: in_, expressions: steps.flat(), comment }
+  }
+  const { ports } = nat
+  const given = family === 'ipv4' ? nat.address : undefined
+  const translate = (to?: NatSettings['ports']) => (given === undefined ? masquerade(to) : sourceNat(given, to))
+  const toNodes = nat.keepAddressTo === 'pools' ? [] : destinationAddress(family, 'not in', NODES)
+  return {
+    table,
+    sets: Object.values(sets),
+    contents: [
+      filled(sets.pools, ranges.pools),
+      filled(sets.masqueraded, ranges.masqueraded),
+      filled(sets.bgpPorts, nat.bgpPorts.map(String)),
+    ],
+    chains: [
+      chain(OUTGOING),
+      chain(POSTROUTING, { type: 'nat', hook: 'postrouting', priority: BEFORE_SRCNAT, policy: 'accept' }),
+    ],
+    rules: [
+      rule(OUTGOING, 'no pod speaks BGP as its node', tcpTo(BGP_PORTS), RETURN),
+      ...(ports === undefined
+        ? []
+        : (['tcp', 'udp'] as const).map(each => rule(OUTGOING, 'natPortRange', ofProtocol(each), translate(ports)))),
+      rule(OUTGOING, 'natOutgoing', translate()),
+      ...devices.map(device =>
+        rule(POSTROUTING, 'address of the tunnel', toInterface(device), fromOtherOwnAddress(), masquerade()),
+      ),
+      ...(masquerades
+        ? [
+            rule(
+              POSTROUTING,
+              'out of the pools',
+              sourceAddress(family, 'in', MASQUERADED),
+              destinationAddress(family, 'not in', POOLS),
+              toNodes,
+              jump(OUTGOING),
+            ),
+          ]
+        : []),
+    ],
+  }
+}
+
+/** The element of one node's address in the table of its family. */
+export function masqueradeNode(table: string, address: string): NamedNftElement {
+  return { family: TABLE_FAMILY[familyOf(address)], table, set: NODES, words: [address] }
+}
+
+/**
+ * The addresses of a family in all pools of pods, and of those the ones that are masqueraded: sorted ranges that do not touch,
+ * in nft's words. An address belongs to the pool with the longest prefix, and of two
+ * with one CIDR to the later one.
+ */
+export function poolRanges(all: Iterable<Pool>, family: Family): { pools: string[]; masqueraded: string[] } {
+  const ours = [...all].filter(({ cidr }) => familyOf(cidr) === family)
+  const parts = dividedByPool(ours).filter(({ pool }) => pool.forServicesOnly !== true)
+  const words = (some: readonly AddressRange[]) => joined(some).map(range => formatRange(range, family))
+  return { pools: words(parts), masqueraded: words(parts.filter(({ pool }) => pool.natOutgoing === true)) }
+}
+
+type Part = AddressRange & { pool: Pool }
+
+/** The addresses of all pools in order, each once, with the innermost pool that holds them. CIDRs overlap only whole. */
+function dividedByPool(pools: readonly Pool[]): Part[] {
+  const sorted = pools
+    .map((pool): Part => ({ ...rangeOf(pool.cidr), pool }))
+    .sort((a, b) => Number(a.first - b.first) || Number(b.last - a.last))
+  const parts: Part[] = []
+  const around: Part[] = []
+  let from = 0n
+  const fill = (last: bigint, pool: Pool) => {
+    if (last < from) return
+    parts.push({ first: from, last, pool })
+    from = last + 1n
+  }
+  const leaveBefore = (next: bigint | undefined) => {
+    for (let inner = around.at(-1); inner !== undefined; inner = around.at(-1)) {
+      if (next !== undefined && inner.last >= next) return fill(next - 1n, inner.pool)
+      fill(inner.last, inner.pool)
+      around.pop()
+    }
+  }
+  for (const each of sorted) {
+    leaveBefore(each.first)
+    from = each.first
+    around.push(each)
+  }
+  leaveBefore(undefined)
+  return parts
+}
+
+/** Ranges that follow each other without a gap become one. */
+function joined(sorted: readonly AddressRange[]): AddressRange[] {
+  const out: { first: bigint; last: bigint }[] = []
+  for (const { first, last } of sorted) {
+    const before = out.at(-1)
+    if (before !== undefined && before.last + 1n === first) before.last = last
+    else out.push({ first, last })
+  }
+  return out
+}
+
+function filled({ kind: _, name, ...types }: NftSet, keys: readonly string[]): NftElements {
+  return { ...types, kind: 'elements', set: name, elements: keys.map(key => ({ key: [key] })) }
+}
