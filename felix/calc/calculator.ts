@@ -40,7 +40,7 @@ import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
 import { addressOf, FilterGroup } from './filter-group.ts'
-import { HostForwarding } from './host-sysctls.ts'
+import { HostSysctls } from './host-sysctls.ts'
 import { LearnedGroup } from './learned.ts'
 import { MasqueradeGroup } from './masquerade-group.ts'
 import { mtus, type TunnelsNeeded } from './mtu.ts'
@@ -48,7 +48,7 @@ import { Output } from './output.ts'
 import type { PodFilterMarks } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
-import { IPIP_DEVICE, ownAddresses, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
+import { IPIP_DEVICE, ownAddresses, tunnelDevices, tunnelNames, VXLAN_DEVICE } from './tunnels.ts'
 import { type Vtep, type VtepChange, VtepGroup, vtepEntries } from './vteps.ts'
 
 /** What holds before anything is told. */
@@ -100,7 +100,7 @@ export class Calculator {
   readonly #endpoints: EndpointGroup
   readonly #filter: FilterGroup
   readonly #masquerade: MasqueradeGroup
-  readonly #forwarding = new HostForwarding(this.#outputs.sysctl)
+  readonly #hostSysctls = new HostSysctls(this.#outputs.sysctl)
   readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
   readonly #learned: LearnedGroup
@@ -257,11 +257,12 @@ export class Calculator {
       this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink, this.#routeProtocol))
 
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
-    // a tunnel that may come with the next learned block is guarded before it is there
-    this.#filter.updateHere(node, { ...this.#needs({ someLackIpip: true }), vxlanPort: config.vxlanPort })
-    this.#needed = needed
+    // a tunnel that may come with the next learned block has its rules before it is there
+    const possible = this.#needs({ someLackIpip: true })
+    this.#filter.updateHere(node, { ...possible, vxlanPort: config.vxlanPort })
     if (node !== undefined && this.#learnedUsable)
-      this.#masquerade.update({ nat: config.nat, tunnels: this.#tunnelNames() })
+      this.#masquerade.update({ nat: config.nat, tunnels: tunnelNames(possible) })
+    this.#needed = needed
     this.#updateVtepEntries(vteps)
     this.#updateHostSysctls()
     for (const keys of Object.values(this.#told)) keys.clear()
@@ -363,12 +364,10 @@ export class Calculator {
   #updateHostSysctls(): void {
     const { node } = this.#settings
     const ipv6 = node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6
-    const devices = [...(node === undefined ? [] : [node.uplink]), ...this.#tunnelNames()]
-    this.#forwarding.want({ devices, ipv6 })
-  }
-
-  #tunnelNames(): string[] {
-    return [IPIP_DEVICE, VXLAN_DEVICE].filter(name => this.#outputs.link.wanted().has(name))
+    const tunnels = [IPIP_DEVICE, VXLAN_DEVICE].filter(name => this.#outputs.link.wanted().has(name))
+    const uplinks = node === undefined ? [] : [node.uplink]
+    const twoWay = [...(this.#masquerade.leavesPodAddressToNodes ? uplinks : []), ...tunnels]
+    this.#hostSysctls.want({ devices: [...uplinks, ...tunnels], twoWay, ipv6 })
   }
 }
 

@@ -1,14 +1,23 @@
 // Forwarding for the node as a whole, and on each device over which packets of other nodes come in: the kernel asks the
-// setting of that device, which others may have switched off alone.
+// setting of that device, which others may have switched off alone. And the reverse path: packets between a pod and the
+// address of another node go one way bare and the other way through a tunnel, which a strict filter (RFC 3704 §2.2) drops.
 import { type NamedSysctl, sysctlKey } from '../../kernel/reconcile/objects.ts'
 import type { Output } from './output.ts'
 
 const FORWARD_IPV4: NamedSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
 const FORWARD_IPV6: NamedSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
 
-export class HostForwarding {
+export type HostSettings = {
+  /** Those that forward. */
+  devices: readonly string[]
+  /** Those that take packets which would go out by another device. */
+  twoWay: readonly string[]
+  ipv6: boolean
+}
+
+export class HostSysctls {
   readonly #output: Output<NamedSysctl>
-  #devices: ReadonlyMap<string, NamedSysctl> = new Map()
+  #ofDevices: ReadonlyMap<string, NamedSysctl> = new Map()
 
   constructor(output: Output<NamedSysctl>) {
     this.#output = output
@@ -16,19 +25,28 @@ export class HostForwarding {
 
   /**
    * Wants the node to forward, and each of `devices`. IPv6 only where pods or blocks use it: an IPv6 router stops believing
-   * router advertisements, which can cost a host its own address.
+   * router advertisements, which can cost a host its own address. A filter of the reverse path that is off stays off, and one that is
+   * strict becomes loose.
    */
-  want({ devices, ipv6 }: { devices: readonly string[]; ipv6: boolean }): void {
-    const before = this.#devices
-    this.#devices = new Map(devices.filter(name => name !== 'lo').map(forwardFrom))
+  want({ devices, twoWay, ipv6 }: HostSettings): void {
+    const before = this.#ofDevices
+    const real = (names: readonly string[]) => names.filter(name => name !== 'lo')
+    this.#ofDevices = new Map([...real(devices).map(forwardFrom), ...real(twoWay).map(filterLoosely)])
     this.#output.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
     this.#output.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)
-    for (const key of before.keys()) if (!this.#devices.has(key)) this.#output.want(key, undefined)
-    for (const [key, sysctl] of this.#devices) if (!before.has(key)) this.#output.want(key, sysctl)
+    for (const key of before.keys()) if (!this.#ofDevices.has(key)) this.#output.want(key, undefined)
+    for (const [key, sysctl] of this.#ofDevices) if (!before.has(key)) this.#output.want(key, sysctl)
   }
 }
 
 function forwardFrom(device: string): [string, NamedSysctl] {
-  const sysctl: NamedSysctl = { family: 'ipv4', path: ['conf', device, 'forwarding'], value: '1', needs: 'device' }
+  return keyed({ family: 'ipv4', path: ['conf', device, 'forwarding'], value: '1', needs: 'device' })
+}
+
+function filterLoosely(device: string): [string, NamedSysctl] {
+  return keyed({ family: 'ipv4', path: ['conf', device, 'rp_filter'], value: '2', orValue: '0', needs: 'device' })
+}
+
+function keyed(sysctl: NamedSysctl): [string, NamedSysctl] {
   return [sysctlKey(sysctl), sysctl]
 }

@@ -5,11 +5,12 @@ import { isDeepStrictEqual } from 'node:util'
 import { nftElementKey, nftTableKey } from '../../kernel/reconcile/objects.ts'
 import type { Desired } from '../desired.ts'
 import type { NatSettings, Pool } from '../input.ts'
+import { poolEncapsulation } from './encapsulation.ts'
 import { DEFAULT_NAT, masqueradeNode, masqueradeProgram, NAT_FAMILIES } from './masquerade.ts'
 import type { Output } from './output.ts'
 
 type Outputs = { readonly [K in 'nftTable' | 'nftElement']: Output<Desired[K]> }
-/** `tunnels`: the names of this node's tunnel devices. */
+/** `tunnels`: the names of the tunnel devices that this node has or may get. */
 type Here = { nat: NatSettings | undefined; tunnels: readonly string[] }
 
 export class MasqueradeGroup {
@@ -22,6 +23,7 @@ export class MasqueradeGroup {
   readonly #changed = new Set<string>()
   #here: Here | undefined
   #poolsChanged = false
+  #leavesPodAddressToNodes = false
   /** The families whose table has the addresses of nodes. */
   #withNodes: readonly string[] = []
 
@@ -29,6 +31,14 @@ export class MasqueradeGroup {
   constructor(table: string | undefined, outputs: Outputs) {
     this.#table = table
     this.#outputs = outputs
+  }
+
+  /**
+   * Whether packets of pods come to nodes under the address of their pod although the way back leads through a tunnel. No,
+   * before all pools are known.
+   */
+  get leavesPodAddressToNodes(): boolean {
+    return this.#leavesPodAddressToNodes
   }
 
   /** Takes in a pool, or that it is gone. */
@@ -77,6 +87,9 @@ export class MasqueradeGroup {
       this.#outputs.nftTable.want(nftTableKey(program.table), program)
       if (program.absent !== true && nat.keepAddressTo === 'pools and nodes') withNodes.push(program.table.family)
     }
+    this.#leavesPodAddressToNodes = pools.some(
+      pool => poolEncapsulation(pool) !== 'none' && (pool.natOutgoing !== true || nat.keepAddressTo !== 'pools'),
+    )
     if (isDeepStrictEqual(withNodes, this.#withNodes)) return
     this.#withNodes = withNodes
     for (const address of this.#claims.keys()) this.#changed.add(address)

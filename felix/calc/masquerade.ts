@@ -7,7 +7,6 @@
 import type { NftChain, NftElements, NftExpression, NftFamily, NftRule, NftSet } from '../../kernel/port/nftables.ts'
 import type { NamedNftElement, NftProgram } from '../../kernel/reconcile/objects.ts'
 import { type Family, familyOf } from '../../lib/ip.ts'
-import { type AddressRange, formatRange, rangeOf } from '../../lib/ip-range.ts'
 import type { NatSettings, Pool } from '../input.ts'
 import {
   destinationAddress,
@@ -21,6 +20,7 @@ import {
   tcpTo,
   toInterface,
 } from './nft-expressions.ts'
+import { poolRanges } from './pool-ranges.ts'
 
 /** What nothing was said about. */
 export const DEFAULT_NAT: NatSettings = { keepAddressTo: 'pools', bgpPorts: [179] }
@@ -44,7 +44,7 @@ const BEFORE_SRCNAT = 99
 export type MasqueradeInput = {
   pools: Iterable<Pool>
   nat: NatSettings
-  /** Names of this node's tunnel devices. */
+  /** Names of the tunnel devices that this node has or may get. */
   tunnels: readonly string[]
 }
 
@@ -118,60 +118,6 @@ export function masqueradeProgram(name: string, family: Family, { pools, nat, tu
 /** The element of one node's address in the table of its family. */
 export function masqueradeNode(table: string, address: string): NamedNftElement {
   return { family: TABLE_FAMILY[familyOf(address)], table, set: NODES, words: [address] }
-}
-
-/**
- * The addresses of a family in all pools of pods, and of those the ones that are masqueraded: sorted ranges that do not touch,
- * in nft's words. An address belongs to the pool with the longest prefix, and of two
- * with one CIDR to the later one.
- */
-export function poolRanges(all: Iterable<Pool>, family: Family): { pools: string[]; masqueraded: string[] } {
-  const ours = [...all].filter(({ cidr }) => familyOf(cidr) === family)
-  const parts = dividedByPool(ours).filter(({ pool }) => pool.forServicesOnly !== true)
-  const words = (some: readonly AddressRange[]) => joined(some).map(range => formatRange(range, family))
-  return { pools: words(parts), masqueraded: words(parts.filter(({ pool }) => pool.natOutgoing === true)) }
-}
-
-type Part = AddressRange & { pool: Pool }
-
-/** The addresses of all pools in order, each once, with the innermost pool that holds them. CIDRs overlap only whole. */
-function dividedByPool(pools: readonly Pool[]): Part[] {
-  const sorted = pools
-    .map((pool): Part => ({ ...rangeOf(pool.cidr), pool }))
-    .sort((a, b) => Number(a.first - b.first) || Number(b.last - a.last))
-  const parts: Part[] = []
-  const around: Part[] = []
-  let from = 0n
-  const fill = (last: bigint, pool: Pool) => {
-    if (last < from) return
-    parts.push({ first: from, last, pool })
-    from = last + 1n
-  }
-  const leaveBefore = (next: bigint | undefined) => {
-    for (let inner = around.at(-1); inner !== undefined; inner = around.at(-1)) {
-      if (next !== undefined && inner.last >= next) return fill(next - 1n, inner.pool)
-      fill(inner.last, inner.pool)
-      around.pop()
-    }
-  }
-  for (const each of sorted) {
-    leaveBefore(each.first)
-    from = each.first
-    around.push(each)
-  }
-  leaveBefore(undefined)
-  return parts
-}
-
-/** Ranges that follow each other without a gap become one. */
-function joined(sorted: readonly AddressRange[]): AddressRange[] {
-  const out: { first: bigint; last: bigint }[] = []
-  for (const { first, last } of sorted) {
-    const before = out.at(-1)
-    if (before !== undefined && before.last + 1n === first) before.last = last
-    else out.push({ first, last })
-  }
-  return out
 }
 
 function filled({ kind: _, name, ...types }: NftSet, keys: readonly string[]): NftElements {

@@ -9,6 +9,12 @@ import { mtus, type TunnelsNeeded } from './mtu.ts'
 
 export const IPIP_DEVICE = 'tunl0'
 export const VXLAN_DEVICE = 'vxlan.calico'
+
+/** The names of the devices that are needed. */
+export function tunnelNames({ ipip, vxlan }: TunnelsNeeded): string[] {
+  return [...(ipip ? [IPIP_DEVICE] : []), ...(vxlan ? [VXLAN_DEVICE] : [])]
+}
+
 /** The VTEP MAC of a node that was given none: Calico's rule, `66` and five octets of SHA-1 over the node's name. */
 export function vtepMac(nodeName: string): string {
   const hash = createHash('sha1').update(nodeName).digest().subarray(0, 5)

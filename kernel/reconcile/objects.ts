@@ -28,12 +28,14 @@ export type NamedFdbEntry = Omit<FdbEntry, 'ifindex'> & { interfaceName: string 
 
 /**
  * One `net.<family>.<path>` that must read `value`. One that needs the pod filter reads '0' without it; one that needs a device
- * is written after links are made.
+ * is written after links are made. `orValue` is as good, and left. An `rp_filter` counts as the kernel takes it: the larger one
+ * of the device's and that of all.
  */
 export type NamedSysctl = {
   family: SysctlFamily
   path: readonly string[]
   value: string
+  orValue?: string
   needs?: 'pod filter' | 'device'
 }
 

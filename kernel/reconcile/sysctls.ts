@@ -11,18 +11,26 @@ function interfaceOf({ path }: NamedSysctl): string | undefined {
   return path.length === 3 && path[1] !== 'all' && path[1] !== 'default' ? path[1] : undefined
 }
 
+/** What the kernel does: of `rp_filter` it takes the larger one of the device's and that of all (ip-sysctl.rst). */
+function inEffect(kernel: SysctlPort, { family, path }: NamedSysctl): string | undefined {
+  const value = readOrAbsent(kernel, family, path)
+  if (value === undefined || path.at(-1) !== 'rp_filter') return value
+  const all = readOrAbsent(kernel, family, ['conf', 'all', 'rp_filter']) ?? '0'
+  return Number(all) > Number(value) ? all : value
+}
+
 export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
   const hasIpv6 = () => readOrAbsent(kernel, 'ipv6', ['conf', 'all', 'forwarding']) !== undefined
   const read = (wanted: NamedSysctl, knowsFamily: () => boolean): NamedSysctl | undefined => {
     if (wanted.family === 'ipv6' && !knowsFamily()) return wanted
-    const value = readOrAbsent(kernel, wanted.family, wanted.path)
+    const value = inEffect(kernel, wanted)
     if (value === undefined) return wanted.value === '0' && isUnknown(kernel, wanted) ? wanted : undefined
     return { ...wanted, value }
   }
   return new KernelTable(
     {
       kind: 'sysctl',
-      same: (wanted, seen) => wanted.value === seen.value,
+      same: (wanted, seen) => [wanted.value, wanted.orValue].includes(seen.value),
       interfaceOf,
       // a setting is there whoever wants it, so it is written over while it is wanted and never removed
       owns: () => false,

@@ -2,7 +2,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { Calculator } from '../../felix/calc/calculator.ts'
-import { poolRanges } from '../../felix/calc/masquerade.ts'
+import { poolRanges } from '../../felix/calc/pool-ranges.ts'
 import type { NatSettings, Pool } from '../../felix/input.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
 import type { NftProgram } from '../../kernel/reconcile/objects.ts'
@@ -49,12 +49,11 @@ test('where no pool has natOutgoing and no tunnel is needed there is no table of
 })
 
 test('packets of the node itself into a tunnel get the address of the tunnel, also without natOutgoing', t => {
-  t.deepEqual(
-    rulesOf(tableOf({ pools: [IPIP_POOL] })).slice(-2),
-    [
-      'postrouting oifname "tunl0" fib saddr type local fib saddr . oif type != local masquerade fully-random comment "address of the tunnel"',
-    ].flatMap(rule => ['outgoing masquerade fully-random comment "natOutgoing"', rule]),
-  )
+  const rule = (device: string) =>
+    `postrouting oifname "${device}" fib saddr type local fib saddr . oif type != local masquerade fully-random comment "address of the tunnel"`
+  // VXLAN may have to stand in for IP-in-IP: its rule is there before its device is
+  t.deepEqual(rulesOf(tableOf({ pools: [IPIP_POOL] })).slice(2), [rule('tunl0'), rule('vxlan.calico')])
+  t.is(tableOf({ pools: [IPIP_POOL] }, 'ip6').absent, true)
 })
 
 test('natPortRange is for TCP and UDP, natOutgoingAddress for IPv4', t => {
@@ -185,4 +184,25 @@ test('each address is as its innermost pool has it, in ranges that are sorted an
       }
     }),
   )
+})
+
+test('the reverse path is filtered loosely on tunnels, and on the uplink only where pods reach nodes with their own address', t => {
+  const loose = (world: Partial<World>) =>
+    [
+      ...calculated({ ...EMPTY, ...world })
+        .wanted()
+        .sysctl.values(),
+    ]
+      .filter(({ path }) => path.at(-1) === 'rp_filter')
+      .map(({ path, value, orValue }) => `${path[1]} ${value} or ${orValue}`)
+      .sort()
+  const tunnelled = { ipip: 'Always' as const }
+  t.deepEqual(loose({ pools: [pool('10.244.0.0/16')] }), [])
+  t.deepEqual(loose({ pools: [pool('10.244.0.0/16', { ...tunnelled, ...out })] }), ['tunl0 2 or 0'])
+  t.deepEqual(loose({ pools: [pool('10.244.0.0/16', tunnelled)] }), ['eth0 2 or 0', 'tunl0 2 or 0'])
+  const kept = nat({ keepAddressTo: 'pools and nodes' })
+  t.deepEqual(loose({ pools: [pool('10.244.0.0/16', { ...tunnelled, ...out })], ...kept }), [
+    'eth0 2 or 0',
+    'tunl0 2 or 0',
+  ])
 })

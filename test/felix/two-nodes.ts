@@ -15,7 +15,15 @@ export type Node = { n: number; host: TestNetns; pod: TestNetns; felix: Felix }
 export type Net = AsyncDisposable & { router: TestNetns; nodes: [Node, Node] }
 
 /** Everything up and in sync; disposed of whole. */
-export async function twoNodes({ defaultRoutes = true, podMacs = false } = {}): Promise<Net> {
+export async function twoNodes({
+  defaultRoutes = true,
+  podMacs = false,
+  world = {},
+}: {
+  defaultRoutes?: boolean
+  podMacs?: boolean
+  world?: Partial<World>
+} = {}): Promise<Net> {
   await using undo = new AsyncDisposableStack()
   const netns = async () => {
     const made = await openNetns()
@@ -41,7 +49,7 @@ export async function twoNodes({ defaultRoutes = true, podMacs = false } = {}): 
     await route(pod, '169.254.1.1/32', undefined, 'eth0')
     await route(pod, '0.0.0.0/0', '169.254.1.1', 'eth0')
     const made = { n, host, pod }
-    return { ...made, felix: startFelix(made, { podMac: (await pod.kernel.link('eth0'))?.mac }) }
+    return { ...made, felix: startFelix(made, { podMac: (await pod.kernel.link('eth0'))?.mac, world }) }
   }
   const nodes: [Node, Node] = [await node(1), await node(2)]
   for (const made of nodes) undo.defer(() => made.felix.close())
@@ -52,10 +60,15 @@ export async function twoNodes({ defaultRoutes = true, podMacs = false } = {}): 
 
 const macs = new Map<number, string>()
 
-/** Another felix for a node, in the world that the first one had. */
+/** Another felix for a node, in the world that the first one had but for `world`, its pod with more `addresses`. */
 export function startFelix(
   { n, host }: Pick<Node, 'n' | 'host'>,
-  { podMac, ...deps }: Partial<FelixDeps> & { podMac?: string } = {},
+  {
+    podMac,
+    world = {},
+    addresses = [],
+    ...deps
+  }: Partial<FelixDeps> & { podMac?: string; world?: Partial<World>; addresses?: readonly string[] } = {},
 ): Felix {
   if (podMac !== undefined) macs.set(n, podMac)
   const other = 3 - n
@@ -80,12 +93,13 @@ export function startFelix(
         interfaceName: `calipod${n}`,
         ifname: 'eth0',
         netns: '',
-        addresses: [`10.244.${n}.5`],
+        addresses: [`10.244.${n}.5`, ...addresses],
         mac: macs.get(n)!,
         mtu: 1450,
       },
     ],
     uplinkMtu: 1500,
+    ...world,
   }
   const felix = new Felix(host.kernel, {
     clock: systemClock,

@@ -41,3 +41,23 @@ test('what a kernel is too old for is off there; what must be on, and what the i
 test('a kernel without IPv6 needs no settings of it', async t => {
   t.deepEqual(await refused(aKernel([]), setting('forwarding', '1'), setting('accept_ra', '0')), [])
 })
+
+test('a strict filter of the reverse path becomes loose, also where it is that of all devices; one that is off stays off', async t => {
+  const filter = (device: string): NamedSysctl => {
+    return { family: 'ipv4', path: ['conf', device, 'rp_filter'], value: '2', orValue: '0' }
+  }
+  for (const [all, device, after] of [
+    ['0', '0', '0'],
+    ['0', '1', '2'],
+    ['1', '0', '2'],
+    ['1', '1', '2'],
+    ['2', '0', '0'],
+    ['2', '1', '1'],
+  ] as const) {
+    const kernel = aKernel([])
+    kernel.values.set('ipv4 conf/all/rp_filter', all)
+    kernel.values.set('ipv4 conf/eth0/rp_filter', device)
+    t.deepEqual(await refused(kernel, filter('eth0')), [])
+    t.is(kernel.values.get('ipv4 conf/eth0/rp_filter'), after, `all ${all}, device ${device}`)
+  }
+})
