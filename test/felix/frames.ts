@@ -28,19 +28,21 @@ export function ethernet({ from, to }: Ends, type: number, payload: Uint8Array):
   return Buffer.concat([macBytes(to), macBytes(from), u16(type), payload])
 }
 
-/** `first fragment`: of a packet that goes on; only 8 octets of the payload are in it. */
+/** `first fragment`: of a packet that goes on; only 8 octets of the payload are in it. `last fragment`: all others. */
 export function ipv4(
   { from, to }: Ends,
   protocol: number,
   whole: Uint8Array,
-  which: 'whole' | 'first fragment' = 'whole',
+  which: 'whole' | 'first fragment' | 'last fragment' = 'whole',
 ): Buffer {
-  const payload = which === 'whole' ? whole : whole.subarray(0, 8)
+  const payload = { whole, 'first fragment': whole.subarray(0, 8), 'last fragment': whole.subarray(8) }[which]
   const header = Buffer.alloc(20)
   header.set([0x45, 0, ...u16(20 + payload.length), 0, 0, 0, 0, 64, protocol])
   header.set(addressBytes(from), 12)
   header.set(addressBytes(to), 16)
   if (which === 'first fragment') header[6] = 0x20
+  // in units of 8 octets
+  if (which === 'last fragment') header[7] = 1
   header.writeUInt16BE(checksum(header), 10)
   return Buffer.concat([header, payload])
 }

@@ -57,7 +57,7 @@ const FROM_NODE = ipv4({ from: NODE, to: FAR_POD }, IP_PROTOCOL.udp, udp(5000, P
 const ERROR = 'error about the packet of another'
 
 /** An ICMP error that quotes a packet: of type 3 one that was too big for a link with an MTU of 560. */
-function error4(type: number, quoted: Buffer, which?: 'first fragment'): Buffer {
+function error4(type: number, quoted: Buffer, which?: 'first fragment' | 'last fragment'): Buffer {
   const message = icmp(type, quoted)
   if (type === 3) message.set([4, 0, 0, 0, 0, 560 >> 8, 560 & 0xff], 1)
   message.writeUInt16BE(checksum(message), 2)
@@ -135,7 +135,12 @@ export const FRAMES: readonly Frame[] = [
   ['a DHCPv6 advertisement from another port', udp6(LINK_LOCAL, ALL_NODES, 5470, 546), 'DHCP server'],
   ['an error about a packet to it', error4(3, ipv4({ from: NODE, to: POD }, 17, udp(1, 2))), undefined],
   ['“too big” about VXLAN of its node', error4(3, vxlanToFarNode()), ERROR],
-  ['the same in fragments', error4(3, vxlanToFarNode(), 'first fragment'), ERROR],
+  [
+    'the same in fragments: the first one waits for the other',
+    error4(3, vxlanToFarNode(), 'first fragment'),
+    undefined,
+  ],
+  ['the same in fragments', error4(3, vxlanToFarNode(), 'last fragment'), ERROR],
   ['“time exceeded” about another’s packet', error4(11, ipv4({ from: NODE, to: FAR_POD }, 17, udp(1, 2))), ERROR],
   ['an IPv6 error about a packet to it', error6(ipv6({ from: 'fe80::1', to: LINK_LOCAL }, 17, udp(1, 2))), undefined],
   ['an IPv6 error about another’s packet', error6(ipv6({ from: 'fe80::1', to: 'fe80::2' }, 17, udp(1, 2))), ERROR],
