@@ -1,36 +1,24 @@
-// Margay in the lab's Kubernetes. Everything that depends on how the agent gets onto a node is in this file: from the
-// source tree, one process per node beside its kubelet, with the rights of the service account that it has in a cluster.
-import { readFileSync, writeFileSync } from 'node:fs'
+// Margay in the lab's Kubernetes, as an operator has it: the image is imported on every node and the manifest is applied.
+// Everything that depends on how the agent gets onto a node is in this file.
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { askAgent } from '../ask.ts'
-import { kubeconfigText } from '../cluster.ts'
 import { LabFailure, root } from '../lab.ts'
+import { runProgram } from '../program.ts'
 import type { KubernetesLab } from './cluster.ts'
 import { POD_CIDR } from './programs.ts'
 
-const ACCOUNT = { name: 'margay-node', namespace: 'kube-system' }
-
-/** The rights of the agent in a cluster. */
-const RULES = [
-  { apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch'] },
-  { apiGroups: [''], resources: ['nodes/status'], verbs: ['patch'] },
-  {
-    apiGroups: ['projectcalico.org'],
-    resources: [
-      ...['ippools', 'bgpconfigurations', 'bgppeers', 'felixconfigurations', 'ipreservations'],
-      'ipamconfigurations',
-    ],
-    verbs: ['list', 'watch'],
-  },
-  {
-    apiGroups: ['projectcalico.org'],
-    resources: ['ipamblocks'],
-    verbs: ['get', 'list', 'watch', 'create', 'update', 'delete'],
-  },
-]
+const NAMESPACE = ['-n', 'kube-system']
+const DAEMONSET = 'daemonset/margay-node'
+const ROLE = 'clusterrole/margay-node'
+const PODS = ['pod', '-l', 'app.kubernetes.io/name=margay-node', ...NAMESPACE]
+/** What the agent's process is called in its container. */
+const PROGRAM = '/opt/margay/margay-node.js'
 
 export class Margay {
   readonly #lab: KubernetesLab
+  /** The cluster role as it was before rights were withheld. */
+  #role: string | undefined
 
   constructor(lab: KubernetesLab) {
     this.#lab = lab
@@ -38,81 +26,69 @@ export class Margay {
 
   /** Returns when the agent of every node answers; nodes are Ready a moment later. */
   async install(): Promise<void> {
-    await this.#lab.must(['apply', '--server-side', '-f', join(root, 'manifests/crds.yaml')])
-    const crds = ['ippools', 'bgpconfigurations', 'ipamblocks'].map(name => `crd/${name}.projectcalico.org`)
-    await this.#lab.must(['wait', '--for=condition=Established', '--timeout=30s', ...crds])
-    await this.#lab.apply([...settings(), ...rights(RULES)])
-    const token = await this.#lab.must(['create', 'token', ACCOUNT.name, '-n', ACCOUNT.namespace, '--duration=24h'])
-    const { address, port } = this.#lab.plan.api
-    const authority = readFileSync(join(this.#lab.dir, 'control', 'tls.crt')).toString('base64')
-    const config = kubeconfigText(`https://${address}:${port}`, authority, token.trim())
-    for (const { name } of this.#lab.plan.nodes) {
-      writeFileSync(join(this.#lab.shared, 'margay.conf'), config, { mode: 0o600 })
-      await this.#startAgent(name)
-    }
-    await Promise.all(this.#lab.plan.nodes.map(({ name }) => this.#installPlugin(name)))
+    const machine = process.arch === 'arm64' ? 'arm64' : 'amd64'
+    await makeImage(machine, this.#lab.shared)
+    for (const { name } of this.#lab.plan.nodes) await this.#lab.importImage(name, `margay-${machine}.tar`)
+    await this.#lab.must(['apply', '--server-side', '-f', join(root, 'manifests/margay.yaml')])
+    await this.#lab.apply([POOL])
+    await this.#rolledOut()
     for (const { name } of this.#lab.plan.nodes) await this.agentAnswers(name)
-  }
-
-  async #startAgent(name: string): Promise<void> {
-    await this.#lab
-      .machine(name)
-      .start('margay-node', [
-        ...[process.execPath, join(root, 'agent/main.ts'), '--node-name', name],
-        ...['--kubeconfig', '/mnt/margay.conf', '--log-level', 'info'],
-      ])
   }
 
   /** Every agent is replaced, one node after another, as by an upgrade. */
   async roll(): Promise<void> {
-    for (const { name } of this.#lab.plan.nodes) {
-      await this.#lab.machine(name).stop('margay-node')
-      await this.bringBack(name)
-    }
+    await this.#lab.must(['rollout', 'restart', DAEMONSET, ...NAMESPACE])
+    await this.#rolledOut()
   }
 
-  /** kill -9; what keeps it running starts it again. */
+  /** kill -9; kubelet starts it again. */
   async crash(name: string): Promise<void> {
-    await this.keepAway(name)
-    await this.#startAgent(name)
+    for (const pid of this.#pids(name)) process.kill(pid, 'SIGKILL')
   }
 
-  /** kill -9, and it stays away until `bringBack`. */
+  /** kill -9, and it stays away until `bringBack`: no pod gets a node while the scheduler is down. */
   async keepAway(name: string): Promise<void> {
-    await this.#lab.machine(name).stop('margay-node', 'KILL')
+    await this.#lab.stopControl('kube-scheduler')
+    await this.crash(name)
+    await this.#lab.must(['delete', ...PODS, '--field-selector', `spec.nodeName=${name}`, '--now'])
   }
 
   async bringBack(name: string): Promise<void> {
-    await this.#startAgent(name)
+    this.#lab.startControl('kube-scheduler')
+    await this.#rolledOut()
     await this.agentAnswers(name)
   }
 
   /** The agent starts with an empty data directory, as on a new disk. */
   async wipe(name: string): Promise<void> {
-    const machine = this.#lab.machine(name)
-    await machine.stop('margay-node')
-    await machine.run(['rm', '-rf', '/var/lib/margay'])
-    await this.bringBack(name)
-  }
-
-  /** After `reboot`: what starts with the node. */
-  async afterBoot(name: string): Promise<void> {
+    await this.keepAway(name)
+    await this.#lab.machine(name).run(['rm', '-rf', '/var/lib/margay'])
     await this.bringBack(name)
   }
 
   /** Takes the agent's rights on blocks away, until `restoreRights`. */
   async withholdBlocks(): Promise<void> {
-    await this.#lab.apply(rights(RULES.filter(({ resources }) => !resources.includes('ipamblocks'))))
+    this.#role = await this.#lab.must(['get', ROLE, '-o', 'json'])
+    const role = JSON.parse(this.#role) as { rules: { resources?: string[] }[] }
+    for (const rule of role.rules) rule.resources = rule.resources?.filter(each => each !== 'ipamblocks')
+    role.rules = role.rules.filter(({ resources }) => resources === undefined || resources.length > 0)
+    const patch = [{ op: 'replace', path: '/rules', value: role.rules }]
+    await this.#lab.must(['patch', ROLE, '--type=json', '-p', JSON.stringify(patch)])
   }
 
   async restoreRights(): Promise<void> {
-    await this.#lab.apply(rights(RULES))
+    const { rules } = JSON.parse(this.#role!) as { rules: unknown }
+    await this.#lab.must([
+      'patch',
+      ROLE,
+      '--type=json',
+      '-p',
+      JSON.stringify([{ op: 'replace', path: '/rules', value: rules }]),
+    ])
   }
 
   async agentAnswers(name: string): Promise<void> {
-    await this.#lab.reached(`the agent of ${name} to answer`, 30, async () => {
-      return (await this.status(name)) !== undefined
-    })
+    await this.#lab.reached(`the agent of ${name} to answer`, 60, async () => (await this.status(name)) !== undefined)
   }
 
   /** What the agent says of itself; undefined when it does not answer. */
@@ -120,50 +96,44 @@ export class Margay {
     return await askAgent(this.#lab.machine(name).path('/run/margay/agent.sock'), '/status')
   }
 
-  /** The agent's log since the node's first start. */
+  /** The log of the agent that runs on a node. */
   async log(name: string): Promise<string> {
-    return readFileSync(this.#lab.machine(name).logFile('margay-node'), 'utf8')
+    const args = ['get', ...PODS, '--field-selector', `spec.nodeName=${name}`, '-o', 'name']
+    const pod = (await this.#lab.must(args)).trim()
+    return await this.#lab.must(['logs', pod, ...NAMESPACE])
   }
 
-  async #installPlugin(name: string): Promise<void> {
-    const argv = [
-      ...[process.execPath, join(root, 'agent/main.ts'), 'install'],
-      ...['--bin-dir', '/opt/cni/bin', '--conf-dir', '/etc/cni/net.d'],
-    ]
-    const run = await this.#lab.machine(name).run(argv)
-    if (run.code !== 0) throw new LabFailure(`${name}: the CNI plugin could not be installed: ${run.stderr.trim()}`)
+  async #rolledOut(): Promise<void> {
+    await this.#lab.must(['rollout', 'status', DAEMONSET, ...NAMESPACE, '--timeout=180s'], { limitMs: 190_000 })
+  }
+
+  /** The agent's processes of one node, as this machine counts: they are in the node's network, in containers. */
+  #pids(name: string): number[] {
+    const netns = readlinkSync(`/proc/${this.#lab.machine(name).init}/ns/net`)
+    return readdirSync('/proc').flatMap(entry => {
+      try {
+        const ours =
+          readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0')[1] === PROGRAM &&
+          readlinkSync(`/proc/${entry}/ns/net`) === netns
+        return ours ? [Number(entry)] : []
+      } catch {
+        return [] // no process, or it has just ended
+      }
+    })
   }
 }
 
-/** One pool, tunnels only between the LANs: VXLAN, since many kernels of container hosts have no IP-in-IP. */
-function settings(): unknown[] {
-  return [
-    {
-      apiVersion: 'projectcalico.org/v3',
-      kind: 'IPPool',
-      metadata: { name: 'default-ipv4-ippool' },
-      spec: { cidr: POD_CIDR, blockSize: 26, ipipMode: 'Never', vxlanMode: 'CrossSubnet', natOutgoing: true },
-    },
-    {
-      apiVersion: 'projectcalico.org/v3',
-      kind: 'BGPConfiguration',
-      metadata: { name: 'default' },
-      spec: { nodeToNodeMeshEnabled: true, asNumber: 64512 },
-    },
-  ]
+/** As `npm run image` does, from the source as it is now. */
+async function makeImage(machine: string, folder: string): Promise<void> {
+  const argv = [process.execPath, join(root, 'image/main.ts'), '--arch', machine, '--output', folder]
+  const run = await runProgram(argv, { limitMs: 600_000 })
+  if (run.code !== 0) throw new LabFailure(`npm run image: ${run.stderr.trim()}`)
 }
 
-function rights(rules: readonly unknown[]): unknown[] {
-  const group = 'rbac.authorization.k8s.io'
-  return [
-    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: ACCOUNT },
-    { apiVersion: `${group}/v1`, kind: 'ClusterRole', metadata: { name: ACCOUNT.name }, rules },
-    {
-      apiVersion: `${group}/v1`,
-      kind: 'ClusterRoleBinding',
-      metadata: { name: ACCOUNT.name },
-      roleRef: { apiGroup: group, kind: 'ClusterRole', name: ACCOUNT.name },
-      subjects: [{ kind: 'ServiceAccount', ...ACCOUNT }],
-    },
-  ]
+/** Tunnels only between the LANs, by VXLAN: many kernels of container hosts have no IP-in-IP. */
+const POOL = {
+  apiVersion: 'projectcalico.org/v3',
+  kind: 'IPPool',
+  metadata: { name: 'default-ipv4-ippool' },
+  spec: { cidr: POD_CIDR, blockSize: 26, ipipMode: 'Never', vxlanMode: 'CrossSubnet', natOutgoing: true },
 }

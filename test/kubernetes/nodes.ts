@@ -91,7 +91,7 @@ export const nodeCases: readonly Case[] = [
       let backMs = 0
       await withPods(cluster, 'rebooted', 6, async () => {
         await lab.reboot('n2')
-        await margay.afterBoot('n2')
+        await margay.agentAnswers('n2')
         await seconds(5)
         await healthy(cluster)
         await lab.must(['wait', '--for=condition=Ready', 'pod', '-l', 'app=rebooted', '--timeout=90s'], {

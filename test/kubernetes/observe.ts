@@ -117,6 +117,19 @@ export async function fetchFrom({ lab }: Cluster, netns: string, url: string): P
   return run.stdout
 }
 
+/** Tries again for fifteen seconds: kube-proxy hears of a new Service and its pods a moment later than they are there. */
+export async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
+  const end = performance.now() + 15_000
+  for (;;) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (performance.now() > end) throw error
+      await new Promise(resolve => setTimeout(resolve, 500))
+    }
+  }
+}
+
 export type Pings = { sent: number; lost: string[] }
 
 /** Pings from pod to pod, both ways, every 100 ms while `work` goes on. Each echo may take two seconds. */

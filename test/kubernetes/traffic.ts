@@ -4,7 +4,7 @@ import { echo } from '../../kernel/echo.ts'
 import { binary } from '../../lab/kubernetes/binaries.ts'
 import { service } from '../../lab/kubernetes/objects.ts'
 import type { Case } from './case.ts'
-import { allReach, fetchFrom, healthy, inPod, nodeNetns, withPods } from './observe.ts'
+import { allReach, eventually, fetchFrom, healthy, inPod, nodeNetns, withPods } from './observe.ts'
 
 const NAT = 'pools with natOutgoing are masqueraded'
 
@@ -62,11 +62,12 @@ export const trafficCases: readonly Case[] = [
               spec: { clusterIP: string; ports: { nodePort: number }[] }
             }
             try {
-              for (const pod of pods) await inPod(cluster, pod, 'connect', `${spec.clusterIP}:80`, '--timeout=10s')
+              for (const pod of pods)
+                await eventually(() => inPod(cluster, pod, 'connect', `${spec.clusterIP}:80`, '--timeout=3s'))
               for (const node of lab.plan.nodes) {
                 const url = `http://${node.address}:${spec.ports[0]!.nodePort}/hostname`
                 assert.match(
-                  await fetchFrom(cluster, lab.plan.api.netns, url),
+                  await eventually(() => fetchFrom(cluster, lab.plan.api.netns, url)),
                   /^served-/,
                   `by the port of ${node.name}`,
                 )
@@ -136,7 +137,7 @@ export const trafficCases: readonly Case[] = [
         await lab.apply([service('names')])
         try {
           for (const pod of pods)
-            await inPod(cluster, pod, 'connect', 'names.default.svc.cluster.local:80', '--timeout=10s')
+            await eventually(() => inPod(cluster, pod, 'connect', 'names.default.svc.cluster.local:80', '--timeout=5s'))
         } finally {
           await lab.must(['delete', 'service/names'])
         }
