@@ -145,6 +145,8 @@ export class KernelTable<V> {
    */
   async apply(mayRemove: MayRemove<V>): Promise<Outcome> {
     const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    // most passes are about one table of the ten
+    if (!this.isStale && this.#delta.inSync) return outcome
     try {
       await this.#read()
       await this.#write(mayRemove, outcome)
