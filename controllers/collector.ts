@@ -7,9 +7,9 @@
 import type { Resource } from '../api/kinds.ts'
 import { Conflict, NotFound, Refused, type Store, type StoreError } from '../datastore/port.ts'
 import { askOwner, isOwnerAsked } from '../ipam/block.ts'
+import { ownersOf } from '../ipam/block-owners.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import { ownersOf } from './block-owners.ts'
 import type { Nodes } from './nodes.ts'
 import type { Settings } from './settings.ts'
 

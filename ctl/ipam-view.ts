@@ -1,6 +1,7 @@
 // How full pools are, whose an address is and what is wrong, as text. Pure.
 import { formatRef } from '../api/status.ts'
 import type { Fault } from './ipam-faults.ts'
+import type { Released } from './ipam-release.ts'
 import type { AddressUse, BlockUsage, Counts, Usage } from './ipam-usage.ts'
 import { renderFields, renderTable } from './render.ts'
 
@@ -53,6 +54,18 @@ export function renderFaults({ pools, blocks, faults }: { pools: number; blocks:
   )
 }
 
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`
+/** One line per block or address: what was freed, or why it was not. Pure. */
+export function renderReleased(released: readonly Released[]): string {
+  if (released.length === 0) return 'there is nothing to free\n'
+  return released
+    .map(({ what, freed, refused, remedy }) =>
+      refused === undefined
+        ? `${what} freed ${count(freed.length, 'address', 'addresses')}${freed.length === 0 ? '' : `: ${freed.join(', ')}`}\n`
+        : `${what} stays: ${refused}. ${remedy}.\n`,
+    )
+    .join('')
+}
+
+function count(number: number, noun: string, nouns = `${noun}s`): string {
+  return `${number} ${number === 1 ? noun : nouns}`
 }

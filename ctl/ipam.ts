@@ -1,11 +1,12 @@
-// The `ipam` commands, in calicoctl's words: how full pools are, whose an address is, what is wrong.
+// The `ipam` commands, in calicoctl's words: how full pools are, whose an address is, what is wrong, and what to free.
 import type { Kind, Resource } from '../api/kinds.ts'
 import { parseAddress } from '../lib/ip.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
-import { ipamFaults } from './ipam-faults.ts'
+import { ipamFaults, orphansOf } from './ipam-faults.ts'
+import { type Released, type ReleaseOptions, releaseAddress, releaseBlocks, releaseNode } from './ipam-release.ts'
 import { addressUse, usage } from './ipam-usage.ts'
-import { renderAddress, renderFaults, renderUsage } from './ipam-view.ts'
+import { renderAddress, renderFaults, renderReleased, renderUsage } from './ipam-view.ts'
 import { type Format, show } from './render.ts'
 
 export const ipamCommands: readonly Command[] = [
@@ -26,6 +27,23 @@ export const ipamCommands: readonly Command[] = [
     arguments: [],
     options: [outputOption],
     run: ipamCheck,
+  },
+  {
+    name: 'ipam release',
+    summary: 'Free what a node that is gone left behind; refuses what is in use',
+    arguments: [],
+    options: [
+      { flags: '--ip <address>', summary: 'this address alone' },
+      { flags: '--node <name>', summary: 'all blocks of this node' },
+      { flags: '--from-report <file>', summary: "the blocks without a node of a report of 'ipam check -o json'" },
+      { flags: '--wait <seconds>', summary: 'how long the owner has to answer that it lives', default: '10' },
+      {
+        flags: '--force',
+        summary: 'also what is in use: a node that lives takes it back, and may lose it to another one',
+      },
+      outputOption,
+    ],
+    run: ipamRelease,
   },
 ]
 
@@ -57,6 +75,32 @@ async function ipamCheck(_words: readonly string[], options: Options, context: C
   const report = { pools: pools.length, blocks: blocks.length, nodes: nodes.length, faults }
   context.out(show(report, options['output'] as Format, () => renderFaults(report)))
   return faults.length === 0 ? EXIT.fine : EXIT.no
+}
+
+async function ipamRelease(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const { ip, node, fromReport, force, wait } = options
+  if ([ip, node, fromReport].filter(each => each !== undefined).length !== 1)
+    throw new UsageError('give one of --ip, --node and --from-report')
+  if (!/^\d{1,4}$/.test(String(wait))) throw new UsageError(`--wait ${wait} is not a number of seconds`)
+  const how = { force: force === true, waitMs: Number(wait) * 1000 }
+  const released = await releasedBy({ ip, node, fromReport }, how, context)
+  context.out(show(released, options['output'] as Format, () => renderReleased(released)))
+  return released.every(({ refused }) => refused === undefined) ? EXIT.fine : EXIT.no
+}
+
+async function releasedBy(
+  { ip, node, fromReport }: Options,
+  how: ReleaseOptions,
+  context: Context,
+): Promise<Released[]> {
+  if (ip !== undefined) {
+    const address = parseAddress(String(ip))
+    if (address === undefined) throw new UsageError(`--ip ${ip} is no IP address`)
+    return releaseAddress(await context.store(), address, how)
+  }
+  if (node !== undefined) return releaseNode(await context.store(), String(node), how)
+  const [report] = await context.read([String(fromReport)])
+  return releaseBlocks(await context.store(), orphansOf(report!.text, report!.name), how)
 }
 
 async function all<K extends Kind>(context: Context, kind: K): Promise<Resource<K>[]> {

@@ -314,7 +314,7 @@ test('no block of a node that lives is freed, and those of gone nodes are in the
       for (const fault of faults) t.log(fault)
       if (faults.length > 0) throw new Error(faults.join('\n'))
     }),
-    { numRuns: 12, endOnFailure: true },
+    { numRuns: Number(process.env['MARGAY_RUNS'] ?? 12), endOnFailure: true },
   )
   t.true(frees > 0)
 })

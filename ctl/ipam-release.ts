@@ -1,0 +1,156 @@
+// `ipam release`: frees what a node that is gone left behind, by hand. As margay-controllers does it, without its long
+// times: nothing of a node that has a Node object, and nothing whose owner answers when it is asked, unless it is forced.
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Resource } from '../api/kinds.ts'
+import { Conflict, NotFound, type Store } from '../datastore/port.ts'
+import { affinityOf, askOwner, emitBlock, parseBlock } from '../ipam/block.ts'
+import { ownersOf } from '../ipam/block-owners.ts'
+import { addressAt, contains, indexOf } from '../lib/ip.ts'
+
+type BlockObject = Resource<'IPAMBlock'>
+
+export type ReleaseOptions = {
+  /** Also what its owner may use. */
+  force: boolean
+  /** How long an owner that has no Node object has to answer. */
+  waitMs: number
+}
+
+/** What became of one block or address; `refused` is the reason why nothing did, and `remedy` what to do. */
+export type Released = { what: string; freed: readonly string[]; refused?: string; remedy?: string }
+
+/** Frees the blocks of a node with all that is in them. Rejects as the store. */
+export async function releaseNode(store: Store, node: string, options: ReleaseOptions): Promise<Released[]> {
+  const blocks = await store.list('IPAMBlock', { fieldSelector: `spec.affinity=${affinityOf(node)}` })
+  return releaseBlocks(
+    store,
+    blocks.map(({ metadata }) => metadata.name),
+    options,
+  )
+}
+
+/** Frees blocks by their names. Rejects as the store. */
+export async function releaseBlocks(store: Store, names: readonly string[], options: ReleaseOptions) {
+  const remove = async ({ metadata, spec }: BlockObject): Promise<readonly string[]> => {
+    const { name, uid, resourceVersion } = metadata
+    await store.delete('IPAMBlock', name, { uid, resourceVersion })
+    return spec.allocations.flatMap((index, ordinal) => (index === null ? [] : [addressAt(spec.cidr, ordinal)]))
+  }
+  return releaseEach(store, names, options, remove)
+}
+
+/** Frees one address. Rejects as the store. */
+export async function releaseAddress(store: Store, address: string, options: ReleaseOptions): Promise<Released[]> {
+  const what = `IP ${address}`
+  const ordinalIn = ({ spec }: BlockObject): number | undefined => {
+    const ordinal = contains(spec.cidr, address) ? indexOf(spec.cidr, address) : undefined
+    return ordinal === undefined || (spec.allocations[ordinal] ?? null) === null ? undefined : ordinal
+  }
+  const names: string[] = []
+  for await (const page of store.pages('IPAMBlock'))
+    for (const item of page) if (ordinalIn(item) !== undefined) names.push(item.metadata.name)
+  if (names.length === 0) return [{ what, freed: [], refused: 'it is not in use', remedy: 'nothing needs to be done' }]
+  const free = async (item: BlockObject): Promise<readonly string[]> => {
+    const ordinal = ordinalIn(item)
+    if (ordinal === undefined) return []
+    await store.update('IPAMBlock', withoutSlot(item, ordinal))
+    return [address]
+  }
+  return releaseEach(store, names, options, free)
+}
+
+async function releaseEach(
+  store: Store,
+  names: readonly string[],
+  options: ReleaseOptions,
+  free: (item: BlockObject) => Promise<readonly string[]>,
+): Promise<Released[]> {
+  // all owners are asked first, so that they answer in the same time
+  const asked: { name: string; answer: BlockObject | Refusal }[] = []
+  for (const name of names) asked.push({ name, answer: await askAbout(store, name, options) })
+  const waits = !options.force && asked.some(({ answer }) => !('refused' in answer))
+  if (waits) await sleep(options.waitMs)
+  const done: Released[] = []
+  for (const { name, answer } of asked) {
+    const what = `IPAMBlock ${name}`
+    if ('refused' in answer) done.push({ what, freed: [], ...answer })
+    else done.push({ what, ...(await freeAsked(store, answer, options, free)) })
+  }
+  return done
+}
+
+type Refusal = { refused: string; remedy: string }
+
+/** The block with the question in it, or as it is when nobody is asked. */
+async function askAbout(store: Store, name: string, { force }: ReleaseOptions): Promise<BlockObject | Refusal> {
+  try {
+    const item = await store.get('IPAMBlock', name)
+    if (force) return item
+    const refusal = await inUse(store, item)
+    return refusal ?? (await store.update('IPAMBlock', askOwner(item, `margayctl at ${new Date().toISOString()}`)))
+  } catch (error) {
+    if (error instanceof NotFound) return { refused: 'it is not there', remedy: 'nothing needs to be done' }
+    if (error instanceof Conflict) return WRITTEN
+    throw error
+  }
+}
+
+async function freeAsked(
+  store: Store,
+  asked: BlockObject,
+  { force }: ReleaseOptions,
+  free: (item: BlockObject) => Promise<readonly string[]>,
+): Promise<Omit<Released, 'what'>> {
+  try {
+    const refusal = force ? undefined : await inUse(store, asked)
+    if (refusal !== undefined) return { freed: [], ...refusal }
+    return { freed: await free(asked) }
+  } catch (error) {
+    if (error instanceof Conflict || error instanceof NotFound) return { freed: [], ...WRITTEN }
+    throw error
+  }
+}
+
+const WRITTEN: Refusal = {
+  refused: 'its owner answered, or somebody else wrote it: it is in use',
+  remedy: 'stop the agent of its node first, or use --force',
+}
+
+/** Why a block may not be freed; undefined when no node that has something in it has a Node object. */
+async function inUse(store: Store, item: BlockObject): Promise<Refusal | undefined> {
+  const { nodes, unclear } = ownersOf(item)
+  if (unclear !== undefined)
+    return {
+      refused: `nobody can tell whose it is: ${unclear}`,
+      remedy: 'use --force when no pod has an address of it',
+    }
+  for (const node of nodes)
+    if (await exists(store, node))
+      return {
+        refused: `Node ${node} is there, and its agent frees by itself what no pod has`,
+        remedy: `delete the Node if the machine is gone for good; 'margayctl node status' on ${node} shows its pods`,
+      }
+  return undefined
+}
+
+async function exists(store: Store, node: string): Promise<boolean> {
+  try {
+    await store.get('Node', node)
+    return true
+  } catch (error) {
+    if (error instanceof NotFound) return false
+    throw error
+  }
+}
+
+function withoutSlot(item: BlockObject, ordinal: number): BlockObject {
+  const block = parseBlock(item)
+  const freed = {
+    ...block,
+    slots: block.slots.with(ordinal, null),
+    free: [...block.free, ordinal],
+    sequence: block.sequence + 1n,
+  }
+  const { spec } = emitBlock(freed, { node: '', epoch: '' }, item)
+  return { ...item, spec: { ...spec, affinity: item.spec.affinity } }
+}

@@ -1,0 +1,89 @@
+import test from 'ava'
+import { orphansOf } from '../../ctl/ipam-faults.ts'
+import { releaseAddress, releaseBlocks, releaseNode } from '../../ctl/ipam-release.ts'
+import { renderReleased } from '../../ctl/ipam-view.ts'
+import { createFakeStore } from '../../datastore/fake.ts'
+import { blockFaults } from '../../ipam/block.ts'
+import { aBlock, aNode } from '../datastore/objects.ts'
+
+const NOW = { force: false, waitMs: 0 }
+const FORCED = { force: true, waitMs: 0 }
+const held = (pod: string, node: string) => ({ handle_id: `net.${pod}.eth0`, secondary: { pod, node } })
+
+/** The Node n2 alone, with a block of it and one of n1. */
+async function cluster() {
+  const store = createFakeStore()
+  await store.create('Node', aNode('n2'))
+  const two = { allocations: [0, 1], unallocated: [] }
+  await store.create('IPAMBlock', aBlock('10.0.0.0/31', { ...two, attributes: [held('a', 'n1'), held('b', 'n1')] }))
+  const other = { affinity: 'host:n2', attributes: [held('c', 'n2'), held('d', 'n2')] }
+  await store.create('IPAMBlock', aBlock('10.0.0.2/31', { ...two, ...other }))
+  return store
+}
+
+test('ipam release --node frees the blocks of a node that is gone, and says which addresses', async t => {
+  const store = await cluster()
+  const released = await releaseNode(store, 'n1', NOW)
+  t.is(renderReleased(released), 'IPAMBlock 10-0-0-0-31 freed 2 addresses: 10.0.0.0, 10.0.0.1\n')
+  t.deepEqual(
+    (await store.list('IPAMBlock')).map(({ spec }) => spec.cidr),
+    ['10.0.0.2/31'],
+  )
+  t.is(renderReleased(await releaseNode(store, 'n1', NOW)), 'there is nothing to free\n')
+})
+
+test('ipam release refuses what a node with a Node object has, unless it is forced', async t => {
+  const store = await cluster()
+  const [refused] = await releaseNode(store, 'n2', NOW)
+  t.regex(refused!.refused!, /^Node n2 is there/)
+  t.regex((await releaseAddress(store, '10.0.0.3', NOW))[0]!.refused!, /^Node n2 is there/)
+  t.is((await store.get('IPAMBlock', '10-0-0-2-31')).metadata.annotations, undefined, 'nobody was asked')
+  t.deepEqual((await releaseNode(store, 'n2', FORCED))[0]!.freed, ['10.0.0.2', '10.0.0.3'])
+})
+
+test('ipam release --ip frees one address, and the block stays sound', async t => {
+  const store = await cluster()
+  t.deepEqual((await releaseAddress(store, '10.0.0.0', NOW))[0]!.freed, ['10.0.0.0'])
+  const block = await store.get('IPAMBlock', '10-0-0-0-31')
+  t.deepEqual(block.spec.allocations, [null, 0])
+  t.is(block.spec.affinity, 'host:n1')
+  t.deepEqual(blockFaults(block), [])
+  t.regex((await releaseAddress(store, '10.0.0.0', NOW))[0]!.refused!, /not in use/)
+})
+
+test('ipam release frees nothing whose owner writes its block when it is asked', async t => {
+  const store = await cluster()
+  const releasing = releaseNode(store, 'n1', { force: false, waitMs: 50 })
+  let asked = await store.get('IPAMBlock', '10-0-0-0-31')
+  while (asked.metadata.annotations === undefined) {
+    await new Promise(setImmediate)
+    asked = await store.get('IPAMBlock', '10-0-0-0-31')
+  }
+  t.regex(asked.metadata.annotations['margay/owner-asked']!, /^margayctl at /)
+  await store.update('IPAMBlock', { ...asked, metadata: { ...asked.metadata, annotations: {} } })
+  t.regex((await releasing)[0]!.refused!, /its owner answered/)
+  t.is((await store.list('IPAMBlock')).length, 2)
+})
+
+test('ipam release --from-report takes the blocks without a node of a report, and looks at each again', async t => {
+  const store = await cluster()
+  const fault = (name: string, node: string) => ({
+    object: { kind: 'IPAMBlock', name },
+    fault: `belongs to node ${node}, which is not there`,
+    remedy: '',
+  })
+  const overlap = { object: { kind: 'IPAMBlock', name: 'x' }, fault: 'overlaps IPAMBlock y', remedy: '' }
+  const faults = [fault('10-0-0-0-31', 'n1'), fault('10-0-0-2-31', 'n2'), fault('10-9-9-9-31', 'n3'), overlap]
+  const names = orphansOf(JSON.stringify({ pools: 1, faults }), 'report.json')
+  t.deepEqual(names, ['10-0-0-0-31', '10-0-0-2-31', '10-9-9-9-31'])
+  const released = await releaseBlocks(store, names, NOW)
+  t.deepEqual(
+    released.map(({ freed, refused }) => [freed.length, refused?.slice(0, 12)]),
+    [
+      [2, undefined],
+      [0, 'Node n2 is t'],
+      [0, 'it is not th'],
+    ],
+  )
+  t.throws(() => orphansOf('{}', 'report.json'), { message: /report.json is no report/ })
+})
