@@ -116,7 +116,7 @@ export class NodePublisher {
     return [
       broken('NodePublished', {
         reason: isForbidden ? 'Forbidden' : problem.name,
-        message: `${isForbidden ? 'forbidden: patch nodes/status' : 'patch nodes/status failed'}: ${problem.message}`,
+        message: `the addresses of this node cannot be written into its Node object: ${problem.message}`,
         remedy: isForbidden
           ? 'let the user that the message names patch nodes/status (RBAC)'
           : 'look at what the API server says, and at the Node object',

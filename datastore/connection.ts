@@ -199,12 +199,25 @@ async function textOf(response: IncomingMessage): Promise<string> {
 }
 
 /** The port's error for an HTTP status; `text` is the Status object, if the server is one. */
-function failureOf({ method, path }: Pick<Call, 'method' | 'path'>, code: number, text: string): Error {
-  const message = `${messageOf(text) ?? `HTTP ${code}`} (${method} ${path})`
+function failureOf(call: Call, code: number, text: string): Error {
+  const { method, path } = call
+  const said = `${messageOf(text) ?? `HTTP ${code}`} (${method} ${path})`
+  // whatever a server says, the right that is missing comes first
+  const message = code === 403 ? `forbidden: ${attemptOf(call)}: ${said}` : said
   if (code === 404) return new NotFound(message)
   if (code === 409) return new Conflict(message)
   if (code === 410) return new Gone(message)
   return code >= 500 || code === 429 ? new Unreachable(message) : new Refused(code, message)
+}
+
+const VERBS: Readonly<Record<string, string>> = { POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }
+
+/** A call as a rule of RBAC names it: `patch nodes/status`, `list ippools`. */
+function attemptOf({ method, path, query }: Call): string {
+  const parts = path.split('/').slice(path.startsWith('/apis/') ? 4 : 3)
+  const [plural, name, part] = parts[0] === 'namespaces' && parts.length > 2 ? parts.slice(2) : parts
+  const read = query?.get('watch') === 'true' ? 'watch' : name === undefined ? 'list' : 'get'
+  return `${VERBS[method] ?? read} ${plural}${part === undefined ? '' : `/${part}`}`
 }
 
 function messageOf(text: string): string | undefined {

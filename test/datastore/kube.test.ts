@@ -2,9 +2,10 @@ import { createServer, get, type ServerResponse } from 'node:http'
 import test from 'ava'
 import { startApiServer } from '../../apiserver/server.ts'
 import { openStore } from '../../datastore/kube.ts'
-import { Unreachable } from '../../datastore/port.ts'
+import { Refused, Unreachable } from '../../datastore/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { storeContract } from './contract.ts'
+import { aBlock } from './objects.ts'
 
 storeContract(test, async () => {
   const server = await startApiServer()
@@ -129,6 +130,39 @@ test('where only metadata is used no more is asked of the server, and one that s
   relay.closeAllConnections()
   relay.close()
   await server.close()
+})
+
+test('a right that is missing is told by verb and resource, whatever the server says', async t => {
+  const server = createServer((_request, response) => {
+    response.writeHead(403, { 'content-type': 'text/plain' })
+    response.end('no')
+  }).listen(0, '127.0.0.1')
+  await new Promise(resolve => server.once('listening', resolve))
+  const store = openStore({ server: `http://127.0.0.1:${(server.address() as { port: number }).port}` })
+  const watched = Promise.withResolvers<Error | undefined>()
+  store.watch('IPPool', { event: () => {}, connection: ({ cause }) => watched.resolve(cause) }, { since: '7' })
+  const block = aBlock('10.0.0.0/26')
+  for (const [call, told] of [
+    [store.list('Node'), 'list nodes'],
+    [store.get('Pod', 'p', 'default'), 'get pods'],
+    [store.list('Pod', { namespace: 'default' }), 'list pods'],
+    [store.get('Namespace', 'default'), 'get namespaces'],
+    [store.create('IPAMBlock', block), 'create ipamblocks'],
+    [
+      store.update('IPAMBlock', { ...block, metadata: { ...block.metadata, resourceVersion: '1' } }),
+      'update ipamblocks',
+    ],
+    [store.delete('IPAMBlock', 'b'), 'delete ipamblocks'],
+    [store.patch('Node', 'n1', {}, { subresource: 'status', strategic: true }), 'patch nodes/status'],
+    [watched.promise.then(cause => Promise.reject(cause)), 'watch ippools'],
+  ] as const) {
+    const error = await t.throwsAsync<Refused>(() => call, { instanceOf: Refused })
+    t.is(error?.status, 403)
+    t.true(error!.message.startsWith(`forbidden: ${told}: HTTP 403 (`), error?.message)
+  }
+  await store.close()
+  server.closeAllConnections()
+  server.close()
 })
 
 test('a store that is closed ends the calls that a silent server does not answer, and makes no new ones', async t => {
