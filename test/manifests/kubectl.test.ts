@@ -2,12 +2,18 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { parseAllDocuments } from 'yaml'
+import { NodePublisher } from '../../agent/node-publisher.ts'
 import { removeNode } from '../../agent/remove.ts'
+import { NODE_ANNOTATION } from '../../api/core.ts'
+import { FirstObjects } from '../../controllers/first-objects.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
 import { type ApiServer, apiServerProblem, startApiServer } from './api-server.ts'
 
 const at = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url))
@@ -99,6 +105,69 @@ check('an older version is replaced: its containers and variables are gone', asy
 })
 
 check(
+  'agents write their Node, and controllers what a new cluster lacks, with the rights of their accounts',
+  async (t, must) => {
+    await must([...SERVER_SIDE, '-f', MARGAY])
+    await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
+    const ready = { type: 'Ready', status: 'True', reason: 'KubeletReady' }
+    const before = { 'example.org/mine': 'kept', [NODE_ANNOTATION.ipipTunnelAddress]: '10.0.0.9' }
+    const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n2', annotations: before } }
+    await must(['create', '-f', '-'], JSON.stringify(node))
+    await must([
+      'patch',
+      'node',
+      'n2',
+      '--subresource=status',
+      '-p',
+      JSON.stringify({ status: { conditions: [ready] } }),
+    ])
+    const storeOf = async (account: string) => {
+      const token = (await must(['-n', 'kube-system', 'create', 'token', account])).trim()
+      const store = openStore({ program: `${account}/1`, kubeconfig: api.kubeconfig(token) })
+      t.teardown(() => store.close())
+      return store
+    }
+    const publisher = new NodePublisher('n2', {
+      store: await storeOf('margay-node'),
+      clock: systemClock,
+      log: silentLog,
+    })
+    publisher.want({ ipv4: '192.0.2.2/24', vxlanTunnelAddress: '10.0.0.1' })
+    publisher.wantCondition({ status: 'True', reason: 'NoBlock', message: 'none yet' })
+    publisher.wantCondition({ status: 'False', reason: 'PodsServed', message: 'served' })
+    const written = async () => JSON.parse(await must(['get', 'node', 'n2', '-o', 'json']))
+    for (let i = 0; i < 100 && !JSON.stringify(await written()).includes('PodsServed'); i++) await pause(100)
+    const { metadata, status } = await written()
+    t.deepEqual(publisher.refused(), [])
+    publisher.close()
+    // a server puts new ones first
+    const [network, own] = status.conditions.toSorted((a: { type: string }, b: { type: string }) =>
+      a.type < b.type ? -1 : 1,
+    )
+    t.like(own, ready)
+    t.like(network, { type: 'NetworkUnavailable', status: 'False', reason: 'PodsServed' })
+    t.is(status.conditions.length, 2)
+    t.deepEqual(metadata.annotations, {
+      'example.org/mine': 'kept',
+      [NODE_ANNOTATION.ipv4Address]: '192.0.2.2/24',
+      [NODE_ANNOTATION.vxlanTunnelAddress]: '10.0.0.1',
+    })
+
+    const store = await storeOf('margay-controllers')
+    const kubeadm = () => 'networking: {podSubnet: "10.9.0.0/16,fd09::/56"}'
+    await new FirstObjects({ store, log: silentLog, pools: undefined, kubeadm }).run()
+    const names = ['ippool/default-ipv4-ippool', 'ippool/default-ipv6-ippool']
+    t.is(
+      await must(['get', 'ippools,clusterinformations,kubecontrollersconfigurations', '-o', 'name']).then(
+        text => text.split('\n').length,
+      ),
+      5,
+    )
+    await must(['delete', ...names, 'clusterinformation/default', 'kubecontrollersconfiguration/default', 'node/n2'])
+  },
+)
+
+check(
   'the removal works with the rights of its account, and then everything can be deleted: nothing is left',
   async (t, must) => {
     await must([...SERVER_SIDE, '-f', MARGAY])
@@ -139,7 +208,11 @@ check(
       },
       { kernel: new FakeWorld().kernel(), store },
     )
-    t.deepEqual(removed, ['IPAMBlock 10-244-0-0-30', 'finalizer of IPPool p', 'annotations of Node n1'])
+    t.deepEqual(removed, [
+      'IPAMBlock 10-244-0-0-30',
+      'finalizer of IPPool p',
+      'annotations and condition NetworkUnavailable of Node n1',
+    ])
     await must(['delete', '--timeout=150s', '-f', MARGAY, '-f', at('remove.yaml'), '--ignore-not-found'])
     t.is(await must(['get', 'crd', '-o', 'name']), '')
     const kinds = 'sa,cm,ds,deploy,pdb,role,rolebinding,clusterrole,clusterrolebinding'
