@@ -20,6 +20,12 @@ export function makeCgroup(name: string): void {
     for (const file of ['cpuset.cpus', 'cpuset.mems'])
       if (existsSync(join(group, file)) && existsSync(join(hierarchy, file)))
         writeFileSync(join(group, file), readFileSync(join(hierarchy, file)))
+    // a node counts as several processes of this machine's, not as one
+    for (const [file, weight] of [
+      ['cpu.shares', '10240'],
+      ['cpu.weight', '1000'],
+    ] as const)
+      if (existsSync(join(group, file))) attempt(() => writeFileSync(join(group, file), weight))
     // v2: what the groups below may limit
     const controllers = join(hierarchy, 'cgroup.controllers')
     if (!existsSync(controllers)) continue
@@ -35,7 +41,6 @@ export function removeIdleCgroups(): void {
     for (const name of readdirSync(hierarchy)) if (name.startsWith(PREFIX)) removeTree(join(hierarchy, name))
 }
 
-/** How many groups of this name are there: those of pods that are gone must be gone as well. */
 function removeTree(group: string): void {
   attempt(() => {
     for (const each of readdirSync(group, { withFileTypes: true }))

@@ -1,7 +1,8 @@
 // One node as a machine of its own on this one: a process namespace, a mount namespace and the node's network namespace.
 // Its file system is this machine's with a layer of its own over /etc, /opt and /var/lib, so what nodes write to the usual
 // paths never meets, and its /run is empty after every start, as after a boot. When its first process ends, the kernel
-// ends all others and the mounts with them: nothing has to be looked for.
+// ends all others and the mounts with them: nothing has to be looked for. Hazard: the boot ID stays the machine's, since each
+// container mounts a /proc of its own: one that is covered on the node alone would differ between the agent and the plugin.
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -86,9 +87,6 @@ export class Machine {
       await this.#mount('--bind', join(dir, 'own', folder), `/${folder}`)
     }
     await this.#mount('--bind', shared, '/mnt')
-    const bootId = join(dir, 'boot-id')
-    writeFileSync(bootId, `${crypto.randomUUID()}\n`)
-    await this.#mount('--bind', bootId, '/proc/sys/kernel/random/boot_id')
     await this.#mount('-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run')
     // kubelet and containers share mounts; nothing of it reaches this machine
     await this.#mount('--make-rshared', '/')

@@ -1,4 +1,4 @@
-// `npm run test:kubernetes [-- --short] [--only TEXT] [--proxy MODE]`: the cases on a real Kubernetes with Margay as its
+// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE]`: the cases on a real Kubernetes with Margay as its
 // network. Not part of `npm test`: it needs Kubernetes' programs, root and the machine for itself. One line per case, then
 // `N passed, N failed`. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
 import { parseArgs } from 'node:util'
@@ -32,11 +32,18 @@ const say = (text: string) => process.stderr.write(`# ${seconds(started).padStar
 
 function parse() {
   const { values } = parseArgs({
-    options: { short: { type: 'boolean', default: false }, only: { type: 'string' }, proxy: { type: 'string' } },
+    options: {
+      short: { type: 'boolean', default: false },
+      only: { type: 'string', multiple: true },
+      proxy: { type: 'string' },
+    },
   })
-  const { short, only = '', proxy = 'nftables' } = values
+  const { short, only = [''], proxy = 'nftables' } = values
   if (proxy !== 'nftables' && proxy !== 'iptables') throw new Error(`--proxy ${proxy}: give nftables or iptables`)
-  return { proxy, cases: CASES.filter(each => (each.short || !short) && each.title.includes(only)) } as const
+  return {
+    proxy,
+    cases: CASES.filter(each => (each.short || !short) && only.some(text => each.title.includes(text))),
+  } as const
 }
 
 async function main(): Promise<number> {

@@ -6,8 +6,6 @@ import { service } from '../../lab/kubernetes/objects.ts'
 import type { Case } from './case.ts'
 import { allReach, eventually, fetchFrom, healthy, inPod, nodeNetns, withPods } from './observe.ts'
 
-const NAT = 'pools with natOutgoing are masqueraded'
-
 export const trafficCases: readonly Case[] = [
   {
     title: 'every node becomes Ready once Margay is installed',
@@ -86,16 +84,10 @@ export const trafficCases: readonly Case[] = [
     title:
       'pods reach the API server by its Service, and a server outside of the cluster sees the address of their node',
     short: true,
-    awaits: NAT,
     async run(cluster) {
       const { lab } = cluster
       const { api } = lab.plan
-      const server = await lab.startOutside('outside', [
-        binary('agnhost'),
-        'netexec',
-        '--http-port=8099',
-        '--udp-port=-1',
-      ])
+      const server = lab.startOutside('outside', [binary('agnhost'), 'netexec', '--http-port=8099', '--udp-port=-1'])
       try {
         return await withPods(cluster, 'outwards', 3, async pods => {
           const seen: string[] = []
@@ -129,7 +121,6 @@ export const trafficCases: readonly Case[] = [
   {
     title: 'a pod of every node resolves the name of a Service at the cluster’s DNS, which runs in a pod',
     short: true,
-    awaits: NAT,
     async run(cluster) {
       const { lab } = cluster
       await lab.must(['rollout', 'status', '-n', 'kube-system', 'deployment/coredns', '--timeout=60s'])
