@@ -1,7 +1,7 @@
 // `margay-node remove`: takes this network off a node, or off the whole cluster, when no agent runs there any more. First the
 // runtime's configuration, so that no pod is added; then the kernel; then what the node wrote at the API server; last its
 // files, of which the lock is one. Each step may be done again: whoever is killed in the middle starts anew.
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import { POOL_FINALIZER } from '../api/pools.ts'
@@ -172,7 +172,7 @@ function removeFolder(folder: string): boolean {
   if (!existsSync(folder)) return false
   for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true })
   try {
-    rmSync(folder, { recursive: true })
+    rmdirSync(folder)
   } catch (error) {
     if (!['EBUSY', 'EROFS'].includes(String(Reflect.get(error as Error, 'code')))) throw error
   }

@@ -1,34 +1,15 @@
 // The files that an operator applies, by their names below manifests/.
 import { stringify } from 'yaml'
+import { chartFiles } from './chart.ts'
+import { configMap } from './config.ts'
 import { controllersBudget, controllersDeployment } from './controllers.ts'
 import { crdObjects, crdsText } from './crds.ts'
-import { labelsOf, type ManifestObject, NAMES, type Settings, usualSettings } from './names.ts'
+import { type ManifestObject, NAMES, type Settings, usualSettings } from './names.ts'
 import { nodeDaemonSet } from './node.ts'
 import { accountObjects } from './rbac.ts'
 import { removeObjects } from './remove.ts'
 import { RIGHTS } from './rights.ts'
 import { NODE_REASONS, REMOVE_REASONS, yamlText } from './text.ts'
-
-/** What an operator may set without editing a DaemonSet; each key is a variable of a container. */
-const CONFIG = {
-  /** Of the node: `auto`, an address, or how it is chosen (`margay-node --help`). */
-  nodeIp: 'auto',
-  nodeIp6: 'auto',
-  /** Of a cluster without a pool: `kubeadm` (its podSubnet), ranges, or `none`. */
-  firstPools: 'kubeadm',
-  logLevel: 'info',
-  /** The network's name in the runtime's configuration. */
-  network: 'margay',
-  /** Plugins behind ours, where the node has them. */
-  chainedPlugins: 'portmap,bandwidth',
-  /** Whether to install where the runtime has the configuration of another network. */
-  besideOtherNetworks: 'no',
-} as const
-
-function configMap({ namespace }: Settings): ManifestObject {
-  const metadata = { name: NAMES.config, namespace, labels: labelsOf(NAMES.config) }
-  return { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: CONFIG }
-}
 
 /** Everything but the CRDs. */
 function installationObjects(settings: Settings): ManifestObject[] {
@@ -109,6 +90,7 @@ export function manifestFiles(): Map<string, string> {
         yamlText('Apply it once more after the CRDs are there.', pools.map(poolOf)),
       )
   }
+  for (const [name, text] of chartFiles()) files.set(`chart/${name}`, text)
   return files
 }
 

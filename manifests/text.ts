@@ -27,7 +27,7 @@ export function yamlText(head: string, objects: readonly ManifestObject[], reaso
 }
 
 /** One object. A reason stands before the line that it is for, where that is a volume once in the list of volumes. */
-function documentText(object: ManifestObject, reasons: Reasons = {}): string {
+export function documentText(object: ManifestObject, reasons: Reasons = {}): string {
   const text = stringify(object, { aliasDuplicateObjects: false, lineWidth: 0, version: '1.1' })
   let isVolumes = false
   return text

@@ -35,7 +35,7 @@ test('every file of manifests/ that the code gives is committed as it gives it, 
 test('YAML 1.1, which kubectl reads, gives the same objects as YAML 1.2', t => {
   for (const [name, text] of made) {
     // templates are no YAML yet, and the CRDs are in margay.yaml as well
-    if (!name.endsWith('.yaml') || /^(chart\/templates|base|crds)/.test(name)) continue
+    if (!name.endsWith('.yaml') || /^(chart\/(templates|crds)|base|crds)/.test(name)) continue
     const [old, now] = (['1.1', '1.2'] as const).map(version =>
       parseAllDocuments(text, { version }).map(document => document.toJS()),
     )
@@ -196,6 +196,57 @@ test('the init container’s command installs, with the values of the ConfigMap'
   await execFile(process.execPath, [join(ROOT, 'agent/main.ts'), ...argv])
   t.is(readFileSync(join(folder, 'cni/bin/margay'), 'utf8'), 'the plugin')
   t.is(JSON.parse(readFileSync(join(folder, 'cni/net.d/10-margay.conflist'), 'utf8')).name, 'margay')
+})
+
+/** A template as Helm renders it with the chart's own values: of its language only what the chart uses. */
+function rendered(text: string, values: Any): string {
+  const valueAt = (path: string): Any => path.split('.').reduce((all: Any, part) => all[part], values)
+  const whole = text
+    .replace(
+      /\{\{- if \.Values\.(\w+) \}\}\n([\s\S]*?)\{\{- else \}\}\n([\s\S]*?)\{\{- end \}\}\n/g,
+      (_, path, yes, no) => (valueAt(path) ? yes : no),
+    )
+    .replace(/\{\{- (?:with|range) \.Values\.([\w.]+) \}\}\n[\s\S]*?\n\{\{- end \}\}\n/g, (all, path) =>
+      valueAt(path).length > 0 ? all : '',
+    )
+    .replaceAll('{{ .Release.Namespace }}', 'kube-system')
+    .replace(/\{\{ \.Values\.([\w.]+) \}\}/g, (_, path) => valueAt(path))
+  if (whole.includes('{{'))
+    throw new Error(`not rendered: ${whole.slice(whole.indexOf('{{'), whole.indexOf('{{') + 80)}`)
+  return whole
+}
+
+test('the Helm chart with its own values gives what margay.yaml has, and to remove it, what remove.yaml has', t => {
+  const values = parse(made.get('chart/values.yaml')!)
+  const templates = [...made].filter(([name]) => name.startsWith('chart/templates/'))
+  const given = (more: object) =>
+    templates.flatMap(([, text]) =>
+      parseAllDocuments(rendered(text, { ...values, ...more })).flatMap(each =>
+        each.contents === null ? [] : [each.toJS()],
+      ),
+    )
+  const keyOf = ({ kind, metadata }: Any) => `${kind} ${metadata.name}`
+  const sorted = (all: Any[]) => all.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
+  const installed = objects.filter(({ kind }) => kind !== 'CustomResourceDefinition')
+  t.deepEqual(sorted(given({})), sorted(installed))
+  const removing = objectsIn('remove.yaml')
+  const others = installed.filter(({ kind }) => kind !== 'DaemonSet')
+  t.deepEqual(sorted(given({ remove: true })), sorted([...others, ...removing]))
+  t.is(made.get('chart/crds/crds.yaml'), made.get('crds.yaml'))
+})
+
+test('the schema of the chart names each of its values, and no others', t => {
+  const names = (of: Any): Any =>
+    of.properties === undefined
+      ? true
+      : Object.fromEntries(Object.entries(of.properties).map(([name, each]) => [name, names(each)]))
+  const shape = (of: Any): Any =>
+    typeof of !== 'object' || Array.isArray(of)
+      ? true
+      : Object.fromEntries(Object.entries(of).map(([name, each]) => [name, shape(each)]))
+  const schema = JSON.parse(made.get('chart/values.schema.json')!)
+  t.deepEqual(names(schema), shape(parse(made.get('chart/values.yaml')!)))
+  t.false(schema.additionalProperties)
 })
 
 async function helpOf(source: string, ...command: string[]): Promise<string> {
