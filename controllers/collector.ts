@@ -105,6 +105,7 @@ export class Collector {
         else if (owners.nodes.every(node => nodes.goneMs(node) !== undefined))
           candidates.push({ item: { metadata: { name, uid } }, nodes: owners.nodes })
       }
+    nodes.keep(new Set(candidates.flatMap(candidate => candidate.nodes)))
     const dead = new Set(candidates.map(({ item }) => item.metadata.name))
     for (const name of this.#asked.keys()) if (!dead.has(name)) this.#asked.delete(name)
     for (const name of this.#answered.keys()) if (!dead.has(name)) this.#answered.delete(name)

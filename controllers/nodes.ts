@@ -55,6 +55,11 @@ export class Nodes {
     this.#gone.delete(name)
   }
 
+  /** Forgets since when names are gone that nobody asks about any more. */
+  keep(names: ReadonlySet<string>): void {
+    for (const name of this.#gone.keys()) if (!names.has(name)) this.#gone.delete(name)
+  }
+
   #follow(event: WatchEvent<'Node'>): void {
     if (event.type === 'sync') {
       this.#synced = true
