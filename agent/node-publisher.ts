@@ -29,6 +29,8 @@ type NodeCondition = NetworkCondition & { type: string; lastHeartbeatTime: strin
 
 /** The type of the condition that an agent writes into its Node object. */
 export const NETWORK_CONDITION = 'NetworkUnavailable'
+/** As a server takes it back; whatever else somebody wrote there would be refused. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/
 /** Most writes that the server answers in a minute, whatever happens. */
 const MOST_WRITES = 6
 const MINUTE_MS = 60_000
@@ -87,7 +89,7 @@ export class NodePublisher {
     const now = `${new Date(this.#clock.wallMs()).toISOString().slice(0, 19)}Z`
     const before = conditionOf(this.#seen)
     const since = before?.['status'] === condition.status ? before['lastTransitionTime'] : undefined
-    const lastTransitionTime = typeof since === 'string' ? since : now
+    const lastTransitionTime = typeof since === 'string' && TIME.test(since) ? since : now
     this.#condition = { type: NETWORK_CONDITION, ...condition, lastHeartbeatTime: now, lastTransitionTime }
     this.#changed()
   }

@@ -103,6 +103,26 @@ test('the condition of this node is written beside those of others, which stay a
   t.not(((await network()) as unknown as Record<string, string>)['lastTransitionTime'], first!['lastTransitionTime'])
 })
 
+test('the time of a condition that somebody else wrote is kept where it is one', async t => {
+  for (const [lastTransitionTime, kept] of [
+    ['2026-01-02T03:04:05Z', true],
+    ['yesterday', false],
+    [7, false],
+    [null, false],
+  ] as const) {
+    const { store, publisher, network, see } = aPublisher()
+    await store.create('Node', aNode('n1'))
+    const conditions = [{ type: 'NetworkUnavailable', status: 'False', reason: 'Other', lastTransitionTime }]
+    store.inject('Node', { ...(await store.get('Node', 'n1')), status: { conditions } })
+    await see()
+    publisher.wantCondition(SERVED)
+    await turns()
+    const written = (await network()) as unknown as Record<string, string>
+    t.like(written, SERVED)
+    t.regex(written['lastTransitionTime']!, kept ? /^2026-01-02T03:04:05Z$/ : /^2023-11-14T22:13:20Z$/)
+  }
+})
+
 test('the condition that somebody removed or changed is written again, but no more often than six times a minute', async t => {
   const { store, publisher, network, see, pass, asked } = aPublisher()
   await store.create('Node', aNode('n1'))
