@@ -102,7 +102,7 @@ export const nodeCases: readonly Case[] = [
         assert.equal(pods.length, 6)
         await allReach(pods)
       })
-      await nothingLeft(cluster, before)
+      await nothingLeft(cluster, before, 'count')
       return `its pods Ready ${(backMs / 1000).toFixed(0)} s after`
     },
   },

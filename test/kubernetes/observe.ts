@@ -89,14 +89,23 @@ export async function holdings({ lab }: Cluster): Promise<Record<string, string[
   return held
 }
 
-/** Waits until the holdings are the same as before, but for blocks that hold nothing; throws with the differences. */
-export async function nothingLeft(cluster: Cluster, before: Record<string, string[]>): Promise<void> {
+/**
+ * Waits until the holdings are the same as before, but for blocks that hold nothing; throws with the differences. By their
+ * `count` where pods of others (the cluster's DNS) got new interfaces and addresses meanwhile.
+ */
+export async function nothingLeft(
+  cluster: Cluster,
+  before: Record<string, string[]>,
+  by: 'name' | 'count' = 'name',
+): Promise<void> {
   let differences: string[] = []
   const same = async () => {
     const now = await holdings(cluster)
     differences = [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap(key => {
       const [was, is] = [before[key] ?? [], now[key] ?? []]
-      return was.join() === is.join() ? [] : [`${key}: before ${was.length}, now ${is.length} (${is.join(' ')})`]
+      return was.length === is.length && (by === 'count' || was.join() === is.join())
+        ? []
+        : [`${key}: before ${was.length}, now ${is.length} (${is.join(' ')})`]
     })
     return differences.length === 0
   }
