@@ -112,7 +112,9 @@ export class NftTables {
         for (const key of this.#programs.keys()) excluded.set(key, failure)
         break
       }
-      const parts = this.#parts().filter(({ key, table }) => !excluded.has(key) && !this.#isShut(table, excluded))
+      const left = this.#parts()
+      if (left.length === 0) return outcome
+      const parts = left.filter(({ key, table }) => !excluded.has(key) && !this.#isShut(table, excluded))
       if (parts.length === 0) break
       const refusals = await this.#write(parts)
       if (refusals.size === 0) {
