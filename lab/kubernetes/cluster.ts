@@ -283,7 +283,6 @@ export class KubernetesLab implements AsyncDisposable {
 
   async #bootNew(node: NodePlan): Promise<void> {
     const cgroup = cgroupName(this.#word, node.name)
-    makeCgroup(cgroup)
     const machine = new Machine({
       name: node.name,
       netns: node.netns,
@@ -310,6 +309,8 @@ export class KubernetesLab implements AsyncDisposable {
   async #boot(machine: Machine): Promise<void> {
     const { name } = machine
     const node = this.node(name)
+    // again after a reboot: another lab may have removed one that no process was in
+    makeCgroup(cgroupName(this.#word, name))
     await machine.boot()
     await this.startContainerd(name)
     if (!existsSync(join(machine.dir, 'imported'))) {
