@@ -189,11 +189,12 @@ asRoot('GC keeps what is listed and deletes the rest; without a list it deletes 
   }),
 )
 
-asRoot('STATUS gives 0, or 50 with a remedy while the agent cannot serve ADD', t =>
+asRoot('STATUS gives 0, or 50 with a remedy, and ADD fails while the agent cannot serve it', t =>
   withNode(async node => {
     const config = conf({ cniVersion: '1.1.0' })
     t.deepEqual(await node.run('STATUS', {}, config).then(({ code, stdout }) => [code, stdout]), [0, ''])
-    node.deps.ready = () => ({ code: 50, msg: 'no IPPool', details: 'create one' })
+    const notReady = () => ({ code: 50, msg: 'no IPPool', details: 'create one' })
+    Object.assign(node.deps, { ready: notReady, status: notReady })
     t.like((await node.run('STATUS', {}, config)).json, { code: 50, msg: 'no IPPool', details: 'create one' })
     t.like((await node.run('ADD', { CNI_NETNS: node.pod() }, config)).json, { code: 11 })
     t.deepEqual(await leftovers(node), NOTHING)

@@ -128,7 +128,7 @@ test('ipam show and ipam check read the API server', async t => {
   await store.delete('Node', 'n1')
   const { code, out } = await ctl('ipam', 'check')
   t.is(code, 1)
-  t.regex(out, /^IPAMBlock 10-244-0-8-31 +belongs to node n1, which is not there +delete it/m)
+  t.regex(out, /^IPAMBlock 10-244-0-8-31 +belongs to node n1, which is not there +margay-controllers frees it/m)
 })
 
 test('the version is that of the package', async t => {

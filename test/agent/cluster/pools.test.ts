@@ -9,7 +9,9 @@ const made = (name: string, cidr: string, year: number, spec: object = {}) =>
 
 test('felix hears of each pool by its name, with its modes', t => {
   const pools = felixPools([made('a', '10.0.0.0/16', 2026, { ipipMode: 'CrossSubnet', disableBGPExport: true })])
-  t.deepEqual([...pools], [['a', { cidr: '10.0.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: true }]])
+  const modes = { ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: true } as const
+  const pool = { cidr: '10.0.0.0/16', ...modes, natOutgoing: false, forServicesOnly: false }
+  t.deepEqual([...pools], [['a', pool]])
 })
 
 test('a pool inside an older one has no blocks, so felix does not hear of it', t => {
