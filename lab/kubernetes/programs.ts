@@ -60,7 +60,7 @@ export const AUDIT_POLICY = {
 /** Files of a node below /etc, by their path there. */
 export function nodeFiles(node: NodePlan, cgroup: string, kubeconfig: string, nameserver: string) {
   return {
-    'containerd/config.toml': CONTAINERD,
+    'containerd/config.toml': containerdConfiguration(),
     'kubernetes/kubelet.json': JSON.stringify(kubeletConfiguration(cgroup), null, 2),
     'kubernetes/kubelet.conf': kubeconfig,
     'resolv.conf': `nameserver ${nameserver}\n`,
@@ -70,7 +70,8 @@ export function nodeFiles(node: NodePlan, cgroup: string, kubeconfig: string, na
 
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock'
 
-const CONTAINERD = `version = 3
+/** Written when a node is made: the lab without Kubernetes needs no runc. */
+const containerdConfiguration = () => `version = 3
 disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
 [grpc]
   address = "${CONTAINERD_SOCKET}"
