@@ -1,5 +1,6 @@
 // npm puts node_modules/.bin first on the PATH, so a name alone may start a dependency's program: every program is
 // started by the path that lib/system-program.ts finds.
+import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -46,4 +47,23 @@ test('set-up looks for programs in the same folders as everything else', t => {
   t.false(/command -v/.test(npm!))
   t.true(/command -v/.test(debian!))
   t.false(/\bPATH=/.test(npm! + debian!))
+})
+
+test('no program of the machine is looked for while the lab is loaded: it tells what is missing where that is needed', t => {
+  const source =
+    'const none = name => { throw new Error(name + " is looked for") }; export { none as systemProgram, none as findSystemProgram }; export const SYSTEM_PATH = ""'
+  const hooks = `
+    import { registerHooks } from 'node:module'
+    const source = ${JSON.stringify(source)}
+    registerHooks({
+      load: (url, context, next) =>
+        url.endsWith('/lib/system-program.ts') ? { format: 'module', shortCircuit: true, source } : next(url, context),
+    })`
+  const args = [
+    '--import',
+    `data:text/javascript,${encodeURIComponent(hooks)}`,
+    new URL('../../lab/main.ts', import.meta.url).pathname,
+    '--help',
+  ]
+  t.regex(execFileSync(process.execPath, args, { encoding: 'utf8' }), /^Usage: npm run lab/)
 })
