@@ -11,10 +11,14 @@ export function cgroupName(lab: string, node: string): string {
   return `${PREFIX}${lab}-${node}`
 }
 
-/** Makes the group in every hierarchy. */
+/**
+ * Makes the group in every hierarchy, with nothing below it, as a machine has none when it boots: for each group of a
+ * container that is gone a kubelet waits three seconds before it registers its node.
+ */
 export function makeCgroup(name: string): void {
   for (const hierarchy of hierarchies()) {
     const group = join(hierarchy, name)
+    if (existsSync(group)) removeTree(group)
     mkdirSync(group, { recursive: true })
     // v1: a group without processors takes no process
     for (const file of ['cpuset.cpus', 'cpuset.mems'])

@@ -309,7 +309,6 @@ export class KubernetesLab implements AsyncDisposable {
   async #boot(machine: Machine): Promise<void> {
     const { name } = machine
     const node = this.node(name)
-    // again after a reboot: another lab may have removed one that no process was in
     makeCgroup(cgroupName(this.#word, name))
     await machine.boot()
     await this.startContainerd(name)
