@@ -78,7 +78,7 @@ export async function buildImage(machine: Machine, bundle: Bundle): Promise<Buil
   }
 }
 
-function layer(entries: readonly TarEntry[], comment: string): Layer {
+function layer(entries: readonly TarEntry[], comment: string): Layer & { gzip: Buffer } {
   const tar = tarArchive(entries)
   return { tar, gzip: compressed(tar), comment }
 }

@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto'
 import type { Machine } from '../cni/compile.ts'
 import { type TarEntry, tarArchive } from './tar.ts'
 
-/** `tar` is what the compressed `gzip` holds; `comment` is shown by `podman history`. */
-export type Layer = { tar: Uint8Array; gzip: Uint8Array; comment: string }
+/** `gzip` is `tar` compressed, and what is sent where it is there; `comment` is shown by `podman history`. */
+export type Layer = { tar: Uint8Array; gzip?: Uint8Array; comment: string }
 
 export type ImageSettings = {
   machine: Machine
@@ -24,7 +24,7 @@ const MEDIA = {
   index: 'application/vnd.oci.image.index.v1+json',
   manifest: 'application/vnd.oci.image.manifest.v1+json',
   config: 'application/vnd.oci.image.config.v1+json',
-  layer: 'application/vnd.oci.image.layer.v1.tar+gzip',
+  layer: 'application/vnd.oci.image.layer.v1.tar',
 } as const
 
 type Descriptor = { mediaType: string; digest: string; size: number }
@@ -38,7 +38,9 @@ export function ociArchive(settings: ImageSettings, layers: readonly Layer[]): {
     return { mediaType, digest: `sha256:${digest}`, size: content.length }
   }
   const config = add(MEDIA.config, json(imageConfig(settings, layers)))
-  const parts = layers.map(({ gzip }) => add(MEDIA.layer, gzip))
+  const parts = layers.map(({ tar, gzip }) =>
+    gzip === undefined ? add(MEDIA.layer, tar) : add(`${MEDIA.layer}+gzip`, gzip),
+  )
   const { reference, labels, machine } = settings
   const content = { schemaVersion: 2, mediaType: MEDIA.manifest, config, layers: parts, annotations: labels }
   const manifest = add(MEDIA.manifest, json(content))

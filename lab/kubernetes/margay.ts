@@ -6,6 +6,7 @@ import { askAgent } from '../ask.ts'
 import { LabFailure, root } from '../lab.ts'
 import { runProgram } from '../program.ts'
 import type { KubernetesLab } from './cluster.ts'
+import { MACHINE } from './image-archive.ts'
 import { POD_CIDR } from './programs.ts'
 
 const NAMESPACE = ['-n', 'kube-system']
@@ -26,9 +27,8 @@ export class Margay {
 
   /** Returns when the agent of every node answers; nodes are Ready a moment later. */
   async install(): Promise<void> {
-    const machine = process.arch === 'arm64' ? 'arm64' : 'amd64'
-    await makeImage(machine, this.#lab.shared)
-    for (const { name } of this.#lab.plan.nodes) await this.#lab.importImage(name, `margay-${machine}.tar`)
+    await makeImage(MACHINE, this.#lab.shared)
+    for (const { name } of this.#lab.plan.nodes) await this.#lab.importImage(name, `margay-${MACHINE}.tar`)
     await this.#lab.must(['apply', '--server-side', '-f', join(root, 'manifests/margay.yaml')])
     await this.#lab.apply([POOL])
     await this.#rolledOut()

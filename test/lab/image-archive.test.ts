@@ -26,7 +26,7 @@ test('an image archive has its name in the index, every blob under its own diges
   writeFileSync(program, 'x'.repeat(1000))
   const archive = imageArchive('registry.local/some/image:1', [{ from: program, to: '/bin/program' }], ['/bin/program'])
   const names = tar(archive, '-t').toString().trim().split('\n')
-  for (const name of names.filter(each => each.startsWith('blobs/'))) {
+  for (const name of names.filter(each => /^blobs\/sha256\/./.test(each))) {
     t.is(createHash('sha256').update(member(archive, name)).digest('hex'), name.replace('blobs/sha256/', ''))
   }
   type Reference = { digest: string; annotations?: Record<string, string> }

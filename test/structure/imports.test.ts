@@ -24,7 +24,7 @@ const rules: Readonly<Record<string, Rule>> = {
   ctl: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml', 'zod'] },
   image: { rooms: ['lib', 'cni'], packages: ['commander', 'esbuild'] },
   manifests: { rooms: ['lib', 'api'], packages: ['yaml'] },
-  lab: { rooms: ['lib', 'api', 'datastore', 'kernel'], packages: ['esbuild'] },
+  lab: { rooms: ['lib', 'api', 'datastore', 'kernel', 'image'], packages: ['esbuild'] },
 }
 
 /**
