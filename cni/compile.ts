@@ -50,7 +50,11 @@ export function pluginProgram(): Buffer {
   const machine = thisMachine()
   if (!isBuilt) return readFileSync(cachedProgram(machine))
   const ready = packageFile(`cni/${machine}/margay`)
-  if (existsSync(ready)) return readFileSync(ready)
+  return existsSync(ready) ? readFileSync(ready) : compiledProgram(machine)
+}
+
+/** The plugin's program for a machine, made now. Throws `CompilerMissing`, or what the compiler says. */
+export function compiledProgram(machine: Machine): Buffer {
   const folder = mkdtempSync(join(tmpdir(), 'margay-compile-'))
   try {
     const output = join(folder, 'margay')

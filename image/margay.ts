@@ -1,9 +1,7 @@
 // The upper layer of the image: the programs under /opt/margay, their native libraries, the CNI plugin for the host, and
 // what the image is made of.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { compilePlugin, compilerFor, type Machine } from '../cni/compile.ts'
+import { readFileSync } from 'node:fs'
+import { compiledProgram, type Machine } from '../cni/compile.ts'
 import { packageFile } from '../lib/package-files.ts'
 import { imageFile, NAMES } from './base.ts'
 import { type Bundle, NATIVE } from './bundle.ts'
@@ -18,7 +16,7 @@ export function margayFiles(machine: Machine, version: string, { files }: Bundle
     ...[...files].map(([path, content]) => imageFile(`opt/margay/${path}`, content)),
     imageFile('opt/margay/package.json', `${JSON.stringify(manifest, undefined, 2)}\n`),
     ...NATIVE.map(name => imageFile(`opt/margay/native/${name}.node`, nativeLibrary(name, machine), 'program')),
-    imageFile(`opt/margay/cni/${machine}/margay`, plugin(machine), 'program'),
+    imageFile(`opt/margay/cni/${machine}/margay`, compiledProgram(machine), 'program'),
   ]
 }
 
@@ -33,15 +31,4 @@ function nativeLibrary(name: (typeof NATIVE)[number], machine: Machine): Buffer 
     return readFileSync(packageFile(`node_modules/netlink/prebuilds/linux-${kind}/node.napi.node`))
   const archive = fetchedPackage(lockedPackage(koffiPackage(machine)))
   return fileOfPackage(archive, `linux_${kind}/koffi.node`)
-}
-
-function plugin(machine: Machine): Buffer {
-  const folder = mkdtempSync(join(tmpdir(), 'margay-plugin-'))
-  try {
-    const output = join(folder, 'margay')
-    compilePlugin(compilerFor(machine), output)
-    return readFileSync(output)
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
 }
