@@ -1,4 +1,5 @@
 // docs/conditions.md from the tables of conditions and events.
+import { CONTROLLER_CONDITION_TYPES } from '../api/controller-conditions.ts'
 import { CONDITION_TYPES, EVENT_TYPES } from '../api/status.ts'
 
 const VITAL = { none: '', running: 'running pods', new: 'new pods' } as const
@@ -6,6 +7,9 @@ const VITAL = { none: '', running: 'running pods', new: 'new pods' } as const
 export function conditionsText(): string {
   const conditions = Object.entries(CONDITION_TYPES).map(
     ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${VITAL[vital || 'none']} |`,
+  )
+  const controllers = Object.entries(CONTROLLER_CONDITION_TYPES).map(
+    ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${vital ? 'yes' : ''} |`,
   )
   const events = Object.entries(EVENT_TYPES).map(([type, text]) => `| \`${type}\` | ${text} |`)
   return `# Conditions and events of a node
@@ -16,7 +20,7 @@ another node can change that. While one is not, the Node object has the conditio
 Kubernetes gives the node no new pods; where running pods have no network either, or none was ever served, CNI STATUS fails too, by
 which Kubernetes makes the node NotReady. \`GET /metrics\` has \`margay_condition{type}\` (1 when all is well) and
 \`margay_condition_objects{type}\`. \`margayctl events\` lists what changed. \`npm run manifests\` writes this page from
-\`api/status.ts\`.
+\`api/status.ts\` and \`api/controller-conditions.ts\`.
 
 | condition | what is promised | vital |
 |---|---|---|
@@ -25,5 +29,12 @@ ${conditions.join('\n')}
 | event | what happened |
 |---|---|
 ${events.join('\n')}
+
+## Of margay-controllers
+\`GET /readyz\` of the program has those that are not kept; the vital ones decide its readiness.
+
+| condition | what is promised | vital |
+|---|---|---|
+${controllers.join('\n')}
 `
 }
