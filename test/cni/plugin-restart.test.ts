@@ -1,5 +1,5 @@
 // The installed plugin while an agent starts again: what waits, for how long, and what the runtime is told.
-import { rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { bootClock, ServedFile, servedPath } from '../../agent/served-file.ts'
@@ -8,6 +8,12 @@ import { ENV, type Ended, errorOf, httpAnswer, installedPlugin, runPlugin } from
 const RESULT = '{"cniVersion":"1.1.0","ips":[]}'
 /** As long as the plugin and the agent give a restart. */
 const RESTART_MS = 70_000
+
+test('the plugin and the agent give a restart the same time', t => {
+  const sourceOf = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+  t.regex(sourceOf('cni/plugin.c'), new RegExp(`^#define RESTART_MS ${RESTART_MS}$`, 'm'))
+  t.regex(sourceOf('agent/serving.ts'), /^const RESTART_MS = 70_000$/m)
+})
 
 function aNode(t: ExecutionContext) {
   const { plugin, socket } = installedPlugin(t)

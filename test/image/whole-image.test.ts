@@ -122,7 +122,7 @@ withImages(
 )
 
 withImages(
-  'the programs run from the image: Node, margayctl, and an agent that is ready in a second with less than 90 MiB',
+  'the programs run from the image: Node, margayctl, and an agent that is ready after less than a second of processor time, with less than 90 MiB',
   async t => {
     if (process.arch !== 'x64' || process.getuid?.() !== 0) {
       t.log('skipped: needs root on amd64')
