@@ -8,9 +8,12 @@ export type InstallFlags = Omit<InstallOptions, 'labels'>
 /** Prints the paths of what is there now. Ends the process with 1 where another network is, 3 when files cannot be written. */
 export function install(flags: InstallFlags): void {
   try {
-    const { plugin, conf } = installPlugin({ ...flags, labels })
+    const { plugin, conf, leftOut, removed } = installPlugin({ ...flags, labels })
     console.log(plugin)
     if (conf !== undefined) console.log(conf)
+    for (const path of removed) console.error(`${path}, our configuration under an older name, is removed`)
+    for (const name of leftOut)
+      console.error(`${name} is not chained: it speaks no version of CNI that this network does; install a newer one`)
   } catch (error) {
     if (error instanceof ForeignNetwork) {
       console.error(`nothing was installed: ${error.message}`)

@@ -27,19 +27,36 @@ const VERSIONS = ['0.4.0', '1.0.0', '1.1.0']
 const USUAL_VERSIONS = ['0.4.0', '1.0.0']
 
 /**
- * The text of our configuration. A runtime takes the newest version of `cniVersions` and asks every plugin with it, so one is
- * listed only when all chained plugins speak it (`versionsOf`; none: it did not say). Present runtimes fail when 1.1.0 is the
- * only version.
+ * The plugins behind ours, and the versions of CNI that all of them speak: a runtime takes the newest one that is listed and
+ * asks every plugin with it. One that would leave no version is left out. `versionsOf`; none: it did not say.
  */
+export function chainOf(
+  wanted: readonly ChainedPlugin[],
+  versionsOf: (plugin: ChainedPlugin) => readonly string[],
+): { chained: ChainedPlugin[]; leftOut: ChainedPlugin[]; cniVersions: readonly string[] } {
+  const chained: ChainedPlugin[] = []
+  const leftOut: ChainedPlugin[] = []
+  let cniVersions: readonly string[] = VERSIONS
+  for (const plugin of wanted) {
+    const told = versionsOf(plugin)
+    const common = cniVersions.filter(version => (told.length === 0 ? USUAL_VERSIONS : told).includes(version))
+    if (common.length === 0) leftOut.push(plugin)
+    else {
+      chained.push(plugin)
+      cniVersions = common
+    }
+  }
+  return { chained, leftOut, cniVersions }
+}
+
+/** The text of our configuration, in versions of CNI that all its plugins speak. Present runtimes fail when 1.1.0 is the only one. */
 export function conflistText(options: {
   network: string
   socket: string
   chained: readonly ChainedPlugin[]
-  versionsOf?: (plugin: ChainedPlugin) => readonly string[]
+  cniVersions?: readonly string[]
 }): string {
-  const { network, socket, chained, versionsOf = () => VERSIONS } = options
-  const spoken = chained.map(versionsOf).map(versions => (versions.length === 0 ? USUAL_VERSIONS : versions))
-  const cniVersions = VERSIONS.filter(version => spoken.every(versions => versions.includes(version)))
+  const { network, socket, chained, cniVersions = VERSIONS } = options
   const conflist = {
     cniVersion: cniVersions.filter(version => USUAL_VERSIONS.includes(version)).at(-1) ?? '1.0.0',
     cniVersions,

@@ -26,6 +26,7 @@ import {
   type ChainedPlugin,
   CONFLIST_NAME,
   type ConfFile,
+  chainOf,
   conflistText,
   foreignNetworks,
   isConfName,
@@ -60,8 +61,11 @@ export type InstallOptions = {
   pluginDir?: string
 }
 
-/** What was written where; `conf` is absent when no configuration was asked for. */
-export type Installed = { plugin: string; conf?: string; chained: readonly ChainedPlugin[] }
+/**
+ * What was written where; `conf` is absent when no configuration was asked for. `leftOut`: plugins that are there and speak no
+ * version of CNI that the others do. `removed`: configurations of ours under other names.
+ */
+export type Installed = { plugin: string; conf?: string; leftOut: readonly ChainedPlugin[]; removed: readonly string[] }
 
 /** The folder has a configuration of another network, and nothing was written. */
 export class ForeignNetwork extends Error {
@@ -81,23 +85,27 @@ const ATTEMPTS = 5
  */
 export function installPlugin(options: InstallOptions): Installed {
   const { binDir, confDir, socket, network = 'margay', confName = CONFLIST_NAME, labels } = options
-  if (confDir !== undefined && options.force !== true) refuseForeign(confDir, confName)
+  if (confDir !== undefined) refuseForeign(confDir, confName, options.force === true)
   const program = programIn(options.pluginDir)
   const plugin = join(binDir, PLUGIN_NAME)
   mkdirSync(binDir, { recursive: true })
   removeLeftovers(plugin)
   replaceFile(plugin, program, { mode: 0o755, labels })
-  const chained = (options.chain ?? CHAINED_PLUGINS).filter(name => isProgram(join(binDir, name)))
-  if (confDir === undefined) return { plugin, chained }
+  if (confDir === undefined) return { plugin, leftOut: [], removed: [] }
+  const there = (options.chain ?? CHAINED_PLUGINS).filter(name => isProgram(join(binDir, name)))
+  const { leftOut, ...chain } = chainOf(there, asked(binDir))
   const conf = join(confDir, confName)
   mkdirSync(confDir, { recursive: true })
   removeLeftovers(conf)
-  replaceFile(conf, conflistText({ network, socket, chained, versionsOf: asked(binDir) }), { mode: 0o644, labels })
-  return { plugin, conf, chained }
+  replaceFile(conf, conflistText({ network, socket, ...chain }), { mode: 0o644, labels })
+  // one under an older name would be used in place of this one, or of the next network when this one goes
+  const removed = ownConfs(confDir).filter(path => path !== conf)
+  for (const path of removed) removeFile(path)
+  return { plugin, conf, leftOut, removed }
 }
 
 /**
- * Removes what `installPlugin` writes, the configuration first, and returns the paths that are gone. What lies there under the
+ * Removes what `installPlugin` writes, the configuration first, whatever its name, and returns the paths that are gone. What lies there under the
  * same name and is another program's, or is not there, is left. Throws what the file system throws.
  */
 export function uninstallPlugin(options: Pick<InstallOptions, 'binDir' | 'confDir' | 'confName'>): string[] {
@@ -107,11 +115,12 @@ export function uninstallPlugin(options: Pick<InstallOptions, 'binDir' | 'confDi
     removeLeftovers(path)
     const content = contentOf(path)
     if (content === undefined || !isOurs(content)) return
-    rmSync(path, { force: true })
-    syncFolder(dirname(path))
+    removeFile(path)
     removed.push(path)
   }
-  if (confDir !== undefined) remove(join(confDir, confName), content => isOurConflist(content.toString()))
+  if (confDir !== undefined)
+    for (const path of new Set([join(confDir, confName), ...ownConfs(confDir)]))
+      remove(path, content => isOurConflist(content.toString()))
   remove(join(binDir, PLUGIN_NAME), content => content.includes(PLUGIN_MARK))
   return removed
 }
@@ -157,9 +166,20 @@ function programIn(folder: string | undefined): Buffer {
   return folder === undefined ? pluginProgram() : readFileSync(join(folder, thisMachine(), PLUGIN_NAME))
 }
 
-function refuseForeign(confDir: string, confName: string): void {
-  const foreign = foreignNetworks(confFiles(confDir).filter(({ name }) => name !== confName))
-  if (foreign.length === 0) return
+/** The paths of our configurations in a folder. */
+function ownConfs(confDir: string): string[] {
+  return confFiles(confDir)
+    .filter(({ text }) => isOurConflist(text))
+    .map(({ name }) => join(confDir, name))
+}
+
+function refuseForeign(confDir: string, confName: string, force: boolean): void {
+  const foreign = foreignNetworks(confFiles(confDir))
+  if (foreign.includes(confName))
+    throw new ForeignNetwork(
+      `${join(confDir, confName)} is the configuration of another network; remove it, or give another --conf-name`,
+    )
+  if (foreign.length === 0 || force) return
   const first = foreign.find(name => name < confName)
   const names = foreign.map(name => join(confDir, name)).join(', ')
   const effect =
@@ -178,6 +198,11 @@ function removeLeftovers(path: string): void {
   for (const name of namesIn(folder))
     if (name.startsWith(start) && /^[0-9a-f-]+\.new$/.test(name.slice(start.length)))
       rmSync(join(folder, name), { force: true })
+}
+
+function removeFile(path: string): void {
+  rmSync(path, { force: true })
+  syncFolder(dirname(path))
 }
 
 function writeDurably(path: string, content: Buffer, mode: number): void {

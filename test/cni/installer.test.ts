@@ -61,6 +61,30 @@ test('a configuration of another network is refused by its name, and nothing is 
   t.is(readdirSync(host.confDir).length, 2)
 })
 
+test('a configuration of another network under our name is never written over, with force neither', t => {
+  const host = aHost(t)
+  for (const [name, force] of [
+    ['10-margay.conflist', false],
+    ['10-margay.conflist', true],
+    ['10-flannel.conflist', true],
+  ] as const) {
+    writeFileSync(join(host.confDir, name), FOREIGN)
+    const error = t.throws(() => host.install({ confName: name, force }), { name: 'ForeignNetwork' })
+    t.regex(error.message, new RegExp(`${name} is the configuration of another network; .*--conf-name`))
+    t.is(readFileSync(join(host.confDir, name), 'utf8'), FOREIGN)
+  }
+  t.deepEqual(readdirSync(host.binDir), [])
+})
+
+test('a configuration of ours under an older name goes when there is a new one, and with the removal', t => {
+  const host = aHost(t)
+  host.install()
+  host.install({ confName: '20-margay.conflist', socket: '/new' })
+  t.deepEqual(readdirSync(host.confDir), ['20-margay.conflist'])
+  t.regex(readFileSync(join(host.confDir, '20-margay.conflist'), 'utf8'), /"\/new"/)
+  t.deepEqual(uninstallPlugin(host), [join(host.confDir, '20-margay.conflist'), join(host.binDir, 'margay')])
+})
+
 test('with force both configurations are there', t => {
   const host = aHost(t)
   writeFileSync(join(host.confDir, '99-other.conf'), FOREIGN)
@@ -112,6 +136,17 @@ for (const { what, portmap, offered, chosen } of [
     t.deepEqual([conf.cniVersions, conf.cniVersion], [offered, chosen])
     t.deepEqual(typesIn(host), ['margay', 'portmap'])
   })
+
+test('a plugin that speaks no version of CNI that ours and those before it do is not chained', t => {
+  const host = aHost(t)
+  aPlugin(host, 'portmap', ['0.1.0', '0.3.1'])
+  aPlugin(host, 'bandwidth', ['0.4.0'])
+  t.like(host.install(), { leftOut: ['portmap'] })
+  t.deepEqual(typesIn(host), ['margay', 'bandwidth'])
+  aPlugin(host, 'portmap', ['1.0.0'])
+  t.like(host.install(), { leftOut: ['bandwidth'] })
+  t.deepEqual(typesIn(host), ['margay', 'portmap'])
+})
 
 test('what was installed is removed, the configuration first, and nothing else', t => {
   const host = aHost(t)
