@@ -89,7 +89,8 @@ export class Serving {
     const isBeginning = this.#unserved === undefined && this.#stops.some(({ status }) => status === 'Unknown')
     if (isNew || isBeginning) return undefined
     const more = others.length === 0 ? '' : `; and ${others.length} more`
-    const message = `${first.type}: ${first.message}`.slice(0, LONGEST_MESSAGE) + more
+    // as a server stores it: text with half a character in it would never be what the Node object says
+    const message = `${first.type}: ${first.message}`.slice(0, LONGEST_MESSAGE).toWellFormed() + more
     return { status: 'True', reason: first.reason, message }
   }
 

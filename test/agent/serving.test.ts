@@ -93,6 +93,16 @@ test('the Node object says for what lasts, and at once when it is over', t => {
   t.regex(serving.networkCondition()!.message, /; and 2 more$/)
 })
 
+test('a message that is cut within a character is one that a server stores as it is', t => {
+  for (const message of ['😀'.repeat(1000), `x${'😀'.repeat(1000)}`, 'half \ud83d of one']) {
+    const { after, serving } = aNode()
+    after(20, { ...is('PoolsUsable'), message }, is('NodePublished'))
+    const said = serving.networkCondition()!.message
+    t.is(Buffer.from(said).toString(), said)
+    t.regex(said, /; and 1 more$/)
+  }
+})
+
 test('the log has one line for each change of what the runtime is told, however often it asks', t => {
   const { after, lines } = aNode()
   after(100, is('PoolsUsable'))
