@@ -87,7 +87,7 @@ export class NodePublisher {
     const { status, reason, message } = this.#condition ?? {}
     if (isDeepStrictEqual({ status, reason, message }, condition)) return
     const now = `${new Date(this.#clock.wallMs()).toISOString().slice(0, 19)}Z`
-    const before = conditionOf(this.#seen)
+    const before = networkCondition(this.#seen)
     const since = before?.['status'] === condition.status ? before['lastTransitionTime'] : undefined
     const lastTransitionTime = typeof since === 'string' && TIME.test(since) ? since : now
     this.#condition = { type: NETWORK_CONDITION, ...condition, lastHeartbeatTime: now, lastTransitionTime }
@@ -145,7 +145,7 @@ export class NodePublisher {
     const annotations = this.#seen?.metadata.annotations ?? {}
     if (!Object.entries(this.#annotations).every(([key, value]) => (annotations[key] ?? null) === value)) return false
     if (this.#condition === undefined) return true
-    const { status, reason, message } = conditionOf(this.#seen) ?? {}
+    const { status, reason, message } = networkCondition(this.#seen) ?? {}
     const { status: wanted, reason: why, message: text } = this.#condition
     return status === wanted && reason === why && message === text
   }
@@ -198,8 +198,8 @@ export class NodePublisher {
   }
 }
 
-/** Whatever is there: anybody with the right may have written it. */
-function conditionOf(node: Resource<'Node'> | undefined): Record<string, unknown> | undefined {
+/** The condition NetworkUnavailable of a Node, whatever is in it: anybody with the right may have written it. */
+export function networkCondition(node: Resource<'Node'> | undefined): Record<string, unknown> | undefined {
   const conditions: unknown = node?.status?.['conditions']
   if (!Array.isArray(conditions)) return undefined
   return conditions.find(each => isObject(each) && each['type'] === NETWORK_CONDITION)

@@ -17,7 +17,7 @@ import { openKernel } from '../kernel/linux/kernel.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { DatabaseError, openDatabase } from '../lib/database.ts'
 import { FileInUse, lockFile } from './file-lock.ts'
-import { NETWORK_CONDITION } from './node-publisher.ts'
+import { NETWORK_CONDITION, networkCondition } from './node-publisher.ts'
 import { reserveSocket } from './socket/server.ts'
 
 export type RemoveFlags = {
@@ -105,9 +105,10 @@ async function removeFromCluster(
     for (const { metadata } of await orNone(store.list('IPPool'))) {
       if (await releasePool(store, metadata.name)) removed.push(`finalizer of IPPool ${metadata.name}`)
     }
-  const annotations = Object.fromEntries(Object.values(WRITTEN).map(name => [name, null]))
+  const annotations = Object.fromEntries(WRITTEN.map(name => [name, null]))
   const node = await orNothing(store.get('Node', nodeName))
-  if (Object.values(WRITTEN).some(name => node?.metadata.annotations?.[name] !== undefined)) {
+  // an agent that found no address writes the condition alone
+  if (WRITTEN.some(name => node?.metadata.annotations?.[name] !== undefined) || networkCondition(node) !== undefined) {
     const conditions = [{ $patch: 'delete', type: NETWORK_CONDITION }]
     const patch = { metadata: { annotations }, status: { conditions } }
     await orNothing(store.patch('Node', nodeName, patch, { subresource: 'status', strategic: true }))

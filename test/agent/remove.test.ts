@@ -55,6 +55,16 @@ test('nothing of a node is left: no file, no link, no block, no annotation; what
   t.deepEqual(await removeNode(flags, { kernel, store }), [])
 })
 
+test('a Node that has the condition alone, of an agent that found no address, loses it', async t => {
+  const { store, kernel, flags } = await anInstalledNode(t)
+  await store.patch('Node', 'n1', { metadata: { annotations: null } })
+  t.true(
+    (await removeNode(flags, { kernel, store })).includes('annotations and condition NetworkUnavailable of Node n1'),
+  )
+  t.deepEqual((await store.get('Node', 'n1')).status?.['conditions'], [{ type: 'Ready', status: 'True' }])
+  t.deepEqual(await removeNode(flags, { kernel, store }), [])
+})
+
 test('with the whole cluster the pools lose our finalizer and keep those of others', async t => {
   const { store, kernel, flags } = await anInstalledNode(t)
   await removeNode({ ...flags, wholeCluster: true }, { kernel, store })
