@@ -4,6 +4,7 @@
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { NODE_ANNOTATION } from '../api/core.ts'
+import type { Resource } from '../api/kinds.ts'
 import { POOL_FINALIZER } from '../api/pools.ts'
 import { uninstallPlugin } from '../cni/install.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
@@ -96,11 +97,9 @@ async function removeFromCluster(
   { nodeName, wholeCluster }: { nodeName: string; wholeCluster: boolean },
 ): Promise<string[]> {
   const removed: string[] = []
-  for (const { metadata, spec } of await orNone(store.list('IPAMBlock'))) {
-    if (spec.affinity !== affinityOf(nodeName)) continue
-    await orNothing(store.delete('IPAMBlock', metadata.name))
-    removed.push(`IPAMBlock ${metadata.name}`)
-  }
+  const fieldSelector = `spec.affinity=${affinityOf(nodeName)}`
+  for (const { metadata } of await orNone(store.list('IPAMBlock', { fieldSelector })))
+    if (await deleteBlock(store, metadata)) removed.push(`IPAMBlock ${metadata.name}`)
   if (wholeCluster)
     for (const { metadata } of await orNone(store.list('IPPool'))) {
       if (await releasePool(store, metadata.name)) removed.push(`finalizer of IPPool ${metadata.name}`)
@@ -126,6 +125,17 @@ const WRITTEN = [
   NODE_ANNOTATION.vxlanTunnelMac,
   NODE_ANNOTATION.addressConfirmed,
 ]
+
+/** Whether the block was there. One of the same name that was made since the list is another node's. */
+async function deleteBlock(store: Store, { name, uid }: Resource<'IPAMBlock'>['metadata']): Promise<boolean> {
+  try {
+    await store.delete('IPAMBlock', name, { uid })
+    return true
+  } catch (error) {
+    if (error instanceof NotFound || error instanceof Conflict) return false
+    throw error
+  }
+}
 
 /** Whether the finalizer was there. Others may change the pool at the same time. */
 async function releasePool(store: Store, name: string): Promise<boolean> {

@@ -65,6 +65,23 @@ test('a Node that has the condition alone, of an agent that found no address, lo
   t.deepEqual(await removeNode(flags, { kernel, store }), [])
 })
 
+test('only the blocks of this node are asked for, and one that another node made since under the same name stays', async t => {
+  const { store, kernel, flags } = await anInstalledNode(t)
+  const lists: string[][] = []
+  const list: typeof store.list = async (kind, options) => {
+    const found = await store.list(kind, options)
+    if (kind !== 'IPAMBlock') return found
+    lists.push(found.map(({ metadata }) => metadata.name))
+    await store.delete('IPAMBlock', '10-244-1-0-26')
+    await store.create('IPAMBlock', aBlock('10.244.1.0/26', { affinity: 'host:n3' }))
+    return found
+  }
+  const removed = await removeNode(flags, { kernel, store: { ...store, list } })
+  t.deepEqual(lists, [['10-244-1-0-26']])
+  t.false(removed.includes('IPAMBlock 10-244-1-0-26'))
+  t.is((await store.get('IPAMBlock', '10-244-1-0-26')).spec.affinity, 'host:n3')
+})
+
 test('with the whole cluster the pools lose our finalizer and keep those of others', async t => {
   const { store, kernel, flags } = await anInstalledNode(t)
   await removeNode({ ...flags, wholeCluster: true }, { kernel, store })
