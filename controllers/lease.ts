@@ -53,11 +53,6 @@ export class Lease {
     return !this.#closed && this.#renewedMs !== undefined && clock.monotonicMs() - this.#renewedMs < LEAD_MS
   }
 
-  /** Who leads, as far as is known; '' when nobody does. */
-  get holder(): string {
-    return this.#holder ?? ''
-  }
-
   /** Why the lease can be neither read nor written, since before its duration; undefined while it can. */
   get failure(): StoreError | undefined {
     const { clock } = this.#deps
