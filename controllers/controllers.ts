@@ -34,6 +34,17 @@ export type Numbers = Pick<Collector, 'census' | 'freed'> & { leads: boolean; wa
 
 export type ControllersDeps = { store: Store; clock: Clock; log: Log }
 
+/** What only the leader sees. */
+type Look = Pick<Collector, 'waiting' | 'unclear' | 'census'> & {
+  pools: DeletedPools['waiting']
+  failures: ReturnType<Chores['failures']>
+}
+
+const NO_LOOK: Look = {
+  ...{ waiting: [], unclear: [], pools: [], failures: [] },
+  census: { blocks: 0, used: 0, perNode: new Map() },
+}
+
 const LEASE_NAME = 'margay-controllers'
 
 export class Controllers {
@@ -86,14 +97,10 @@ export class Controllers {
 
   /** What is wrong now; empty when all is well. */
   conditions(): ControllerCondition[] {
-    return controllerConditions({
-      leaseFailure: this.#lease.failure,
-      failures: this.#chores.failures(),
-      waiting: this.#collector.waiting,
-      unclear: this.#collector.unclear,
-      pools: this.#pools.waiting,
-      configurations: this.#configuration.all(),
-    })
+    const { waiting, unclear, pools, failures } = this.#look()
+    const { failure: leaseFailure } = this.#lease
+    const configurations = this.#configuration.all()
+    return controllerConditions({ leaseFailure, failures, waiting, unclear, pools, configurations })
   }
 
   /** Whether this program leads, or would when the leader goes. */
@@ -102,7 +109,15 @@ export class Controllers {
   }
 
   numbers(): Numbers {
-    const { census, freed, waiting, unclear } = this.#collector
+    const { census, waiting, unclear } = this.#look()
+    const { freed } = this.#collector
     return { leads: this.#lease.leads, census, freed, waiting: waiting.length, unclear: unclear.length }
+  }
+
+  /** What the chores found when they last ran. Where another program leads, that one tells it: here it is old. */
+  #look(): Look {
+    if (!this.#lease.leads) return NO_LOOK
+    const { waiting, unclear, census } = this.#collector
+    return { waiting, unclear, census, pools: this.#pools.waiting, failures: this.#chores.failures() }
   }
 }

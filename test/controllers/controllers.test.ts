@@ -1,0 +1,58 @@
+// The whole program over a fake API server: who tells what, beside another program of the same cluster.
+import test from 'ava'
+import { Controllers } from '../../controllers/controllers.ts'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { silentLog } from '../../lib/log.ts'
+import { aBlock, aNode, aPool } from '../datastore/objects.ts'
+import { ProcessClock } from './world.ts'
+
+type Program = { controllers: Controllers; clock: ProcessClock }
+
+function program(store: FakeStore, identity: string): Program {
+  const clock = new ProcessClock()
+  const options = { identity, namespace: 'kube-system', graceMs: 60_000, answerMs: 60_000, firstPools: [] }
+  const controllers = new Controllers(options, { store, clock, log: silentLog })
+  controllers.start()
+  return { controllers, clock }
+}
+
+async function pass(seconds: number, ...programs: readonly Program[]): Promise<void> {
+  for (let i = 0; i < seconds; i++) {
+    for (const { clock } of programs) clock.advance(1_000)
+    for (let turn = 0; turn < 8; turn++) await new Promise(setImmediate)
+  }
+}
+
+const typesOf = ({ controllers }: Program) => controllers.conditions().map(({ type }) => type)
+
+test('a program that led once tells nothing of blocks and pools while another one leads, but for what it freed itself', async t => {
+  const store = createFakeStore()
+  for (const name of ['n1', 'n2']) await store.create('Node', aNode(name))
+  const used = { allocations: [0, null], unallocated: [1], attributes: [{ handle_id: 'h', secondary: { node: 'n2' } }] }
+  await store.create('IPAMBlock', aBlock('10.0.0.0/31', { affinity: 'virtual:load-balancer' }))
+  await store.create('IPAMBlock', aBlock('10.0.0.2/31', { affinity: 'host:n1' }))
+  await store.create('IPAMBlock', aBlock('10.0.0.4/31', { affinity: 'host:n2', ...used }))
+  await store.create('IPPool', aPool('p', { cidr: '10.0.0.0/24' }, { finalizers: ['margay/blocks'] }))
+  const first = program(store, 'first')
+  await pass(5, first)
+  await store.delete('Node', 'n1')
+  await store.delete('IPPool', 'p')
+  await pass(130, first)
+  t.deepEqual(typesOf(first), ['BlocksOwned', 'PoolsReleased'])
+  t.like(first.controllers.numbers(), { leads: true, unclear: 1, freed: { blocks: 1 } })
+  // stopped (SIGSTOP) for longer than its lease
+  const second = program(store, 'second')
+  for (let i = 0; i < 60; i++) {
+    first.clock.advanceStopped(1_000)
+    await pass(1, second)
+  }
+  t.deepEqual(typesOf(first), [], 'from the moment in which it does not lead any more')
+  await pass(60, first, second)
+  t.deepEqual(typesOf(second), ['BlocksOwned', 'PoolsReleased'])
+  t.deepEqual(typesOf(first), [])
+  const { census, ...numbers } = first.controllers.numbers()
+  t.deepEqual(census, { blocks: 0, used: 0, perNode: new Map() })
+  t.deepEqual(numbers, { leads: false, waiting: 0, unclear: 0, freed: { blocks: 1, addresses: 0 } })
+  await first.controllers.close()
+  await second.controllers.close()
+})
