@@ -20,6 +20,9 @@ import {
 import { condition, objectMeta } from './meta.ts'
 
 const encapsulation = z.enum(['Never', 'Always', 'CrossSubnet'])
+const poolUse = z.enum(['Workload', 'Tunnel', 'LoadBalancer'])
+/** What the addresses of a pool are for that does not say it. */
+export const DEFAULT_USES: z.infer<typeof poolUse>[] = ['Workload', 'Tunnel']
 
 export const ipPool = z.looseObject({
   metadata: objectMeta,
@@ -34,7 +37,7 @@ export const ipPool = z.looseObject({
       disableBGPExport: z.boolean().default(false),
       nodeSelector: selectorField.default('all()'),
       namespaceSelector: selectorField.optional(),
-      allowedUses: z.array(z.enum(['Workload', 'Tunnel', 'LoadBalancer'])).default(['Workload', 'Tunnel']),
+      allowedUses: z.array(poolUse).default(DEFAULT_USES),
       assignmentMode: z.enum(['Automatic', 'Manual']).default('Automatic'),
     })
     .transform(spec => ({ ...spec, blockSize: spec.blockSize ?? (familyOf(spec.cidr) === 'ipv4' ? 26 : 122) }))

@@ -1,6 +1,7 @@
 // Which IPPool a block or an address belongs to: one rule for the allocator, felix, BGP and the command line. It is read
 // from the pools as they are now and never remembered: a pool that is made again under another name has its blocks.
 import { contains } from '../lib/ip.ts'
+import { DEFAULT_USES } from './calico.ts'
 import type { Resource } from './kinds.ts'
 
 export type IpPool = Resource<'IPPool'>
@@ -20,6 +21,11 @@ export function poolOf(pools: readonly IpPool[], inner: string): IpPool | undefi
 export function poolsInEffect(pools: readonly IpPool[]): IpPool[] {
   const ordered = inAgeOrder(pools)
   return ordered.filter((pool, i) => !ordered.slice(0, i).some(older => contains(older.spec.cidr, pool.spec.cidr)))
+}
+
+/** What a pool's addresses are for; an empty list says nothing, as no list does. */
+export function usesOf({ allowedUses }: IpPool['spec']): IpPool['spec']['allowedUses'] {
+  return allowedUses.length === 0 ? DEFAULT_USES : allowedUses
 }
 
 /** The oldest first; two of the same age in the order of their names. */

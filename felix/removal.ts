@@ -6,6 +6,7 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { NftFamily } from '../kernel/port/nftables.ts'
 import type { Route } from '../kernel/port/routes.ts'
+import { lacksNftables } from '../kernel/reconcile/nft-tables.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 
 type RemovalKernel = Pick<
@@ -90,8 +91,7 @@ async function tableOf(kernel: RemovalKernel, family: NftFamily, name: string): 
   try {
     return await kernel.nftables({ family, name }, { without: 'elements' })
   } catch (error) {
-    if (error instanceof KernelError && ['EPROTONOSUPPORT', 'EOPNOTSUPP', 'EAFNOSUPPORT'].includes(error.code))
-      return undefined
+    if (error instanceof KernelError && lacksNftables(error)) return undefined
     throw error
   }
 }

@@ -1,6 +1,6 @@
 // Which pool, and which block of it. Pure: pools, reservations and taken blocks come in as values, selectors as
 // predicates. Ranges are compared as numbers: a /48 of IPv6 has more blocks than anybody can list.
-import { type IpPool, inAgeOrder } from '../api/pools.ts'
+import { type IpPool, inAgeOrder, usesOf } from '../api/pools.ts'
 import { addressAt, addressBits, addressBytes, cidr, type Family, familyOf, overlaps } from '../lib/ip.ts'
 import { blockSize } from './block.ts'
 import type { AssignRefusal, AssignRequest } from './port.ts'
@@ -25,7 +25,7 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
   const clashing = new Set(overlappingPools(all).map(({ refused }) => refused))
   const live = all.filter(pool => !pool.spec.disabled && pool.metadata.deletionTimestamp === undefined)
   const usable = live.filter(pool => !clashing.has(pool.metadata.name))
-  const forUse = (pool: IpPool): boolean => familyOf(pool.spec.cidr) === family && pool.spec.allowedUses.includes(use)
+  const forUse = (pool: IpPool): boolean => familyOf(pool.spec.cidr) === family && usesOf(pool.spec).includes(use)
   if (asked !== undefined) {
     const found: IpPool[] = []
     for (const word of asked) {

@@ -3,7 +3,17 @@
 // `lib/package-files.ts` finds what is not imported.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -58,7 +68,9 @@ export async function buildPrograms(programs: readonly string[], compileCache: s
     .update(readFileSync(join(ROOT, 'cni/plugin.c')))
   for (const { path, contents } of files) hash.update(path).update(contents)
   const folder = join(BUILT, hash.digest('hex').slice(0, 16))
-  if (!existsSync(folder)) writeFolder(folder, files)
+  // what is used again is young again: a later build removes old ones
+  if (existsSync(folder)) utimesSync(folder, new Date(), new Date())
+  else writeFolder(folder, files)
   // where the programs have their last path: it is part of a cache entry's name
   const env = { ...process.env, NODE_COMPILE_CACHE: compileCache }
   for (const program of programs)

@@ -50,33 +50,36 @@ let built: string | undefined
 type Ended = { code: number | null; overtime: boolean }
 
 /**
- * Runs a program and gives each line of its output to `line`; past the limit its whole process group is killed. The limit
- * is for the whole run, or `eachLine` begins it again.
+ * Runs a program and gives each line of its output to `line`; past the limit its whole process group is killed. Where the
+ * whole run may take longer, the limit is for the time without a line.
  */
 function run(
   command: string,
   args: readonly string[],
   limitSeconds: number,
   line: (text: string) => void,
-  eachLine = false,
+  wholeSeconds = limitSeconds,
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, MARGAY_TEST_PROGRAMS: built }
     const child = spawn(command, args, { cwd: root, detached: true, env, stdio: ['ignore', 'pipe', 'pipe'] })
     running.add(child.pid!)
     let overtime = false
-    const timer = setTimeout(() => {
+    const kill = () => {
       overtime = true
       killGroup(child.pid!)
-    }, limitSeconds * 1000)
+    }
+    const timer = setTimeout(kill, limitSeconds * 1000)
+    const whole = setTimeout(kill, wholeSeconds * 1000)
     for (const input of [child.stdout, child.stderr])
       createInterface({ input }).on('line', text => {
-        if (eachLine) timer.refresh()
+        if (wholeSeconds > limitSeconds) timer.refresh()
         line(text)
       })
     child.on('error', reject)
     child.on('exit', () => {
       clearTimeout(timer)
+      clearTimeout(whole)
       if (overtime) return
       // A test may leave a process behind that still holds our pipes: it must not hold the run.
       setTimeout(() => killGroup(child.pid!), 2000).unref()
@@ -169,7 +172,7 @@ async function runAva(files: readonly string[], limitSeconds: number): Promise<A
       title = '' // one test is skipped once, however much it logs
     } else if (failing) current.shown.push(text)
   }
-  const { code, overtime } = await run(process.execPath, args, limitSeconds, line, files.length > 1)
+  const { code, overtime } = await run(process.execPath, args, limitSeconds, line, limitSeconds * files.length)
   const failed = outcomes.some(outcome => outcome.failed > 0)
   const silent = outcomes.find(({ endedMs }) => endedMs === 0)
   const end = overtime

@@ -1,7 +1,7 @@
 // What felix is told of the IPPools, and which blocks BGP announces with which communities. Pure. Pools that lie inside an older one have no
 // blocks (api/pools.ts) and are left out; the allocator reports them.
 import type { Resource } from '../../api/kinds.ts'
-import { poolOf, poolsInEffect } from '../../api/pools.ts'
+import { poolOf, poolsInEffect, usesOf } from '../../api/pools.ts'
 import type { Pool } from '../../felix/input.ts'
 import { contains } from '../../lib/ip.ts'
 
@@ -13,7 +13,7 @@ export function felixPools(pools: readonly Resource<'IPPool'>[]): Map<string, Po
       {
         ...{ cidr: spec.cidr, ipip: spec.ipipMode, vxlan: spec.vxlanMode, disableBgpExport: spec.disableBGPExport },
         natOutgoing: spec.natOutgoing,
-        forServicesOnly: spec.allowedUses.every(use => use === 'LoadBalancer'),
+        forServicesOnly: usesOf(spec).every(use => use === 'LoadBalancer'),
       },
     ]),
   )

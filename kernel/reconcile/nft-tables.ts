@@ -28,6 +28,11 @@ const ELEMENTS_AT_ONCE = 5_000
 /** This kernel has no nftables, or not this family of it (socket, table). */
 const LACKING: readonly number[] = [ERRNO.EPROTONOSUPPORT, ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]
 
+/** Whether a table cannot be read because the kernel has no nftables: where it has netfilter's sockets, it does not know the request (EINVAL). */
+export function lacksNftables({ errno }: KernelError): boolean {
+  return LACKING.includes(errno) || errno === ERRNO.EINVAL
+}
+
 /** It has no NAT: it knows neither such a chain nor what its rules do. */
 function lacksNat({ errno }: KernelError, change: NftChange | undefined): boolean {
   if (errno !== ERRNO.ENOENT || change?.verb !== 'add') return false
@@ -220,8 +225,7 @@ export class NftTables {
         ruleset = await this.#kernel.nftables({ family: table.family, name: table.name })
       } catch (error) {
         if (!(error instanceof KernelError)) throw error
-        // a kernel without nftables does not know the request (EINVAL)
-        if (LACKING.includes(error.errno) || error.errno === ERRNO.EINVAL) this.#lacking.set(key, error.message)
+        if (lacksNftables(error)) this.#lacking.set(key, error.message)
         else return failureOf(error)
       }
       this.#known.add(key)

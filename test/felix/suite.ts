@@ -6,6 +6,7 @@ import { conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import { removeFromKernel } from '../../felix/removal.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChange, NftElements } from '../../kernel/port/nftables.ts'
 import type { RouteFilter } from '../../kernel/port/routes.ts'
@@ -176,6 +177,12 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       )
       t.deepEqual(await it.otherProgram.routes({ protocol: 80 }), [])
       t.deepEqual(await removeFromKernel(it.spy.kernel, { marks: MARKS, pools: destinations }), [])
+      // a kernel without nftables: with netfilter's sockets, and without
+      for (const errno of [ERRNO.EINVAL, ERRNO.EPROTONOSUPPORT]) {
+        const nftables = { value: () => Promise.reject(new KernelError(errno, 'list', 'table')) }
+        const without: typeof it.spy.kernel = Object.create(it.spy.kernel, { nftables })
+        t.deepEqual(await removeFromKernel(without, { marks: MARKS, pools: destinations }), [])
+      }
     }))
 
   test('when everything is gone, felix removes all it made except the route to the pods’ gateway', t =>

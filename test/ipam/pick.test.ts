@@ -67,6 +67,7 @@ test('the block of an address is the one that the pool would cut there', t => {
 test('disabled, deleted, manual and differently selected pools are not used by themselves', t => {
   const pools = [
     aPool('ok', '10.0.0.0/24'),
+    aPool('says-nothing', '10.0.6.0/24', 26, { allowedUses: [] }),
     aPool('off', '10.0.1.0/24', 26, { disabled: true }),
     aPool('manual', '10.0.2.0/24', 26, { assignmentMode: 'Manual' }),
     aPool('elsewhere', '10.0.3.0/24', 26, { nodeSelector: 'rack == "2"' }),
@@ -75,8 +76,8 @@ test('disabled, deleted, manual and differently selected pools are not used by t
     aPool('six', 'fd00::/112'),
   ]
   const selects = { node: (selector: string) => selector === 'all()' }
-  t.deepEqual(names(poolsFor(pools, { family: 'ipv4', use: 'Workload' }, selects)), ['ok'])
-  t.deepEqual(names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel' }, selects)), ['ok', 'tunnels'])
+  t.deepEqual(names(poolsFor(pools, { family: 'ipv4', use: 'Workload' }, selects)), ['ok', 'says-nothing'])
+  t.deepEqual(names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel' }, selects)), ['ok', 'says-nothing', 'tunnels'])
   t.deepEqual(names(poolsFor(pools, { family: 'ipv6', use: 'Workload' }, selects)), ['six'])
 })
 

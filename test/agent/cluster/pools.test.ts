@@ -14,6 +14,15 @@ test('felix hears of each pool by its name, with its modes', t => {
   t.deepEqual([...pools], [['a', pool]])
 })
 
+test('a pool is for Services only where its list of uses says so; an empty list says nothing', t => {
+  const uses = { services: ['LoadBalancer'], both: ['Workload', 'LoadBalancer'], nothing: [] }
+  const pools = felixPools(
+    Object.entries(uses).map(([name, allowedUses], i) => made(name, `10.${i}.0.0/16`, 2026, { allowedUses })),
+  )
+  const only = [...pools].filter(([, pool]) => pool.forServicesOnly).map(([name]) => name)
+  t.deepEqual(only, ['services'])
+})
+
 test('a pool inside an older one has no blocks, so felix does not hear of it', t => {
   const pools = felixPools([made('inside', '10.0.8.0/24', 2027), made('old', '10.0.0.0/16', 2026)])
   t.deepEqual([...pools.keys()], ['old'])
