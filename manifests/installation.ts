@@ -84,6 +84,11 @@ export function manifestFiles(): Map<string, string> {
     ]
     const patches = changes.length === 0 ? {} : { patches: changes }
     files.set(`overlays/${name}/kustomization.yaml`, kustomization(why, ['../../base', ...own], patches))
+    if (host !== undefined)
+      files.set(
+        `overlays/${name}/remove.yaml`,
+        yamlText(REMOVE_HEAD, removeObjects({ ...settings, ...host }), REMOVE_REASONS),
+      )
     if (pools !== undefined)
       files.set(
         `overlays/${name}/pools.yaml`,

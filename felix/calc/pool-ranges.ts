@@ -5,8 +5,8 @@ import type { Pool } from '../input.ts'
 
 /**
  * The addresses of a family in all pools of pods, and of those the ones that are masqueraded: sorted ranges that do not touch,
- * in nft's words. An address belongs to the pool with the longest prefix, and of two
- * with one CIDR to the later one.
+ * in nft's words. Of several pools an address belongs to the one with the longest prefix: of the pools in effect, which alone
+ * come in, that is the oldest (`poolsInEffect` in api/pools.ts).
  */
 export function poolRanges(all: Iterable<Pool>, family: Family): { pools: string[]; masqueraded: string[] } {
   const ours = [...all].filter(({ cidr }) => familyOf(cidr) === family)

@@ -32,6 +32,24 @@ test('every file of manifests/ that the code gives is committed as it gives it, 
   t.deepEqual(yaml, [...made.keys()].filter(name => name.endsWith('.yaml')).toSorted())
 })
 
+test('the removal looks into the folders of the host that the installation of each overlay wrote into', t => {
+  const folders = (volumes: Any[]) =>
+    volumes.filter(({ name }) => /^cni-/.test(name)).map(({ name, hostPath: { path } }) => `${name} ${path}`)
+  const removed = (name: string) => folders(podOf('DaemonSet', objectsIn(name)).volumes)
+  t.deepEqual(removed('remove.yaml'), folders(podOf('DaemonSet').volumes))
+  const patched = [...made.keys()].flatMap(name => {
+    const overlay = /^(overlays\/[^/]+\/)kustomization\.yaml$/.exec(name)?.[1]
+    const patches: Any[] = overlay === undefined ? [] : (parse(made.get(name)!).patches ?? [])
+    const patch = patches.find(({ target }) => target.kind === 'DaemonSet')
+    return patch === undefined ? [] : [{ overlay, volumes: parse(patch.patch).spec.template.spec.volumes as Any[] }]
+  })
+  t.deepEqual(
+    patched.map(({ overlay }) => overlay),
+    ['overlays/k3s/', 'overlays/microk8s/'],
+  )
+  for (const { overlay, volumes } of patched) t.deepEqual(removed(`${overlay}remove.yaml`), folders(volumes), overlay)
+})
+
 test('YAML 1.1, which kubectl reads, gives the same objects as YAML 1.2', t => {
   for (const [name, text] of made) {
     // templates are no YAML yet, and the CRDs are in margay.yaml as well
