@@ -56,6 +56,14 @@ export type OwnAddressDeps = {
 /** What the choice depends on besides the machine. `ipv6`: the cluster has a use for an IPv6 address. */
 export type AddressHints = { node: Resource<'Node'> | undefined; ipv6: boolean }
 
+/** What of that counts: the rest of a Node object, such as a kubelet's heartbeat, changes no address. */
+type Hints = {
+  usesIpv6: boolean
+  /** The texts of the node's annotations, and its InternalIPs. */
+  annotations: { [family in Family]: string | undefined }
+  internal: { [family in Family]: string | undefined }
+}
+
 /** How long an address that the machine does not have any more, or not yet, is waited for before another one is chosen. */
 const WAIT_MS = 3000
 
@@ -69,7 +77,7 @@ export class OwnAddress {
   #problem = 'not looked for yet'
   /** The machine may have changed since the last look. */
   #dirty = true
-  #hints: AddressHints | undefined
+  #hints: Hints | undefined
   #waitingSinceMs: number | undefined
   /** The interface that last had the address. */
   #uplink: string | undefined
@@ -89,7 +97,7 @@ export class OwnAddress {
 
   /** Empty when there is one, and one of IPv6 where that is in use. */
   refused(): Condition[] {
-    if (this.#found !== undefined) return this.#found.ipv6 === undefined && this.#hints?.ipv6 ? [NO_IPV6] : []
+    if (this.#found !== undefined) return this.#found.ipv6 === undefined && this.#hints?.usesIpv6 ? [NO_IPV6] : []
     const remedy = 'give --node-ip, or correct what the message names'
     return [unknown('NodeAddressKnown', { reason: 'NoAddress', message: this.#problem, remedy })]
   }
@@ -98,7 +106,8 @@ export class OwnAddress {
    * The node's addresses as of now; the kernel is asked only after it told of a change. Undefined while there is no IPv4
    * address; `changed` is called when it is time to look again. Calls must not overlap.
    */
-  async look(hints: AddressHints): Promise<NodeAddress | undefined> {
+  async look(given: AddressHints): Promise<NodeAddress | undefined> {
+    const hints = hintsOf(given)
     this.#monitor ??= this.#deps.kernel.monitor(event => this.#observe(event))
     if (!this.#dirty && this.#found !== undefined && isDeepStrictEqual(hints, this.#hints)) return this.#found
     this.#dirty = false
@@ -163,7 +172,7 @@ export class OwnAddress {
   }
 
   /** Throws AddressProblem. With `waitMs` it has to be looked at again after so long. */
-  async #choose(hints: AddressHints): Promise<{ address: NodeAddress | undefined; waitMs?: number }> {
+  async #choose(hints: Hints): Promise<{ address: NodeAddress | undefined; waitMs?: number }> {
     const { kernel } = this.#deps
     const wanted = this.#wanted
     const [links, addresses, routes] = await Promise.all([
@@ -187,7 +196,7 @@ export class OwnAddress {
     }
     // an address that nobody chose is never taken from a device of another program, whatever an annotation says
     const mayBe = (address: Address) => wanted.by !== 'auto' || !isOthers(nameOf(address))
-    const found = [...candidates(wanted, this.#found, hints.node)]
+    const found = [...candidates(wanted, this.#found, hints)]
       .map(each => ({ ...each, has: local.find(a => a.address === each.text) }))
       .filter(({ has }) => has === undefined || mayBe(has))
     for (const { has } of found) if (has !== undefined) return described(has)
@@ -236,7 +245,7 @@ export class OwnAddress {
    * With the node's IPv6 address, where it has one. `auto`: the one in use, that of its annotation, its InternalIP, else, if
    * the cluster uses IPv6, the only one of the uplink. A node that nobody asked for it has none: it makes the host an IPv6 router.
    */
-  async #withIpv6(chosen: NodeAddress, machine: Machine, hints: AddressHints): Promise<NodeAddress> {
+  async #withIpv6(chosen: NodeAddress, machine: Machine, hints: Hints): Promise<NodeAddress> {
     const wanted = this.#wantedIpv6
     const { links } = machine
     const local = machine.addresses.filter(
@@ -248,9 +257,8 @@ export class OwnAddress {
       return name === undefined || isOthers(name) ? undefined : found
     }
     const inUse = at(this.#found?.ipv6?.address)
-    const annotation = hints.node?.metadata.annotations?.[NODE_ANNOTATION.ipv6Address]
-    const named = notOthers(at(parseAddress(annotation?.split('/')[0] ?? '')))
-    const internal = notOthers(at(internalIp(hints.node, 'ipv6')))
+    const named = notOthers(at(parseAddress(hints.annotations.ipv6?.split('/')[0] ?? '')))
+    const internal = notOthers(at(hints.internal.ipv6))
     let found: Address | undefined
     if (wanted.by === 'none') found = undefined
     else if (wanted.by === 'address') found = at(wanted.address)
@@ -261,7 +269,7 @@ export class OwnAddress {
     } else {
       const ofUplink = local.filter(({ ifindex }) => ifindex === chosen.ifindex)
       const only = ofUplink.length === 1 ? ofUplink[0] : undefined
-      found = named ?? (hints.ipv6 ? (inUse ?? internal ?? only) : undefined)
+      found = named ?? (hints.usesIpv6 ? (inUse ?? internal ?? only) : undefined)
     }
     return found === undefined ? chosen : { ...chosen, ipv6: { address: found.address, length: found.length } }
   }
@@ -284,7 +292,7 @@ function isMachineChoice(choice: AddressChoice): choice is MachineChoice {
 function* candidates(
   wanted: AddressChoice,
   inUse: NodeAddress | undefined,
-  node: Resource<'Node'> | undefined,
+  { annotations, internal }: Hints,
 ): Generator<{ text: string; origin: string }> {
   if (wanted.by === 'address') {
     yield { text: wanted.address, origin: '--node-ip' }
@@ -292,12 +300,19 @@ function* candidates(
   }
   if (wanted.by === 'auto') {
     if (inUse !== undefined) yield { text: inUse.address, origin: 'the address in use' }
-    const annotation = node?.metadata.annotations?.[NODE_ANNOTATION.ipv4Address]
-    if (annotation !== undefined && annotation !== '')
-      yield { text: annotation.split('/')[0]!, origin: `annotation ${NODE_ANNOTATION.ipv4Address}` }
+    if (annotations.ipv4 !== undefined && annotations.ipv4 !== '')
+      yield { text: annotations.ipv4.split('/')[0]!, origin: `annotation ${NODE_ANNOTATION.ipv4Address}` }
   }
-  const internal = internalIp(node, 'ipv4')
-  if (internal !== undefined) yield { text: internal, origin: 'the InternalIP of the Node object' }
+  if (internal.ipv4 !== undefined) yield { text: internal.ipv4, origin: 'the InternalIP of the Node object' }
+}
+
+function hintsOf({ node, ipv6 }: AddressHints): Hints {
+  const annotations = node?.metadata.annotations
+  return {
+    usesIpv6: ipv6,
+    annotations: { ipv4: annotations?.[NODE_ANNOTATION.ipv4Address], ipv6: annotations?.[NODE_ANNOTATION.ipv6Address] },
+    internal: { ipv4: internalIp(node, 'ipv4'), ipv6: internalIp(node, 'ipv6') },
+  }
 }
 
 /** The first one of a family. */

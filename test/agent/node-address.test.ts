@@ -143,6 +143,29 @@ test('without a change the kernel is not asked again', async t => {
   t.is(await look(), '192.0.2.11')
 })
 
+test('a heartbeat of the kubelet is no reason to ask the kernel; another InternalIP is', async t => {
+  const { kernel, clock } = await aMachine(['192.0.2.11'])
+  const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: 'auto', changed: () => t.fail() })
+  t.teardown(() => own.close())
+  let asked = 0
+  const { addresses } = kernel
+  kernel.addresses = () => {
+    asked++
+    return addresses.call(kernel)
+  }
+  const node = (lastHeartbeatTime: string, address: string) => ({
+    ...aNode('n1', { resourceVersion: lastHeartbeatTime, annotations: { 'example.com/beat': lastHeartbeatTime } }),
+    status: {
+      addresses: [{ type: 'InternalIP', address }],
+      conditions: [{ type: 'Ready', status: 'True', lastHeartbeatTime }],
+    },
+  })
+  for (const beat of ['1', '2', '3']) await own.look({ node: node(beat, '192.0.2.11'), ipv6: false })
+  t.is(asked, 1)
+  await own.look({ node: node('4', '192.0.2.12'), ipv6: false })
+  t.is(asked, 2)
+})
+
 test('an IPv6 address is taken where the cluster uses IPv6 and there is one choice, or where the Node names it', async t => {
   const six = (text: string, ifindex: number) => ({ ifindex, address: text, length: 64, scope: ROUTE_SCOPE.universe })
   const unused = await aFollower(t)
