@@ -75,7 +75,7 @@ export class NodeAllocator implements Allocator {
     this.#claims = new Claims({ ...deps, answers: deps.answers ?? deps.store, ledger: this.#ledger })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
     this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold })
-    this.#refusals = new SpareRefusals({ ...deps, again: () => this.#keepSpare() })
+    this.#refusals = new SpareRefusals({ ...deps, again: family => this.#keepSpare([family]) })
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(cidr => {
       this.#holdWithin(cidr)
@@ -155,9 +155,9 @@ export class NodeAllocator implements Allocator {
     const blocks = this.#ledger.blocks()
     const { current } = this.#inputs
     const pools = current?.pools
-    const rooms = current === undefined ? [] : FAMILIES.map(family => this.#room(family, current))
     const unpublished = this.#claims.unpublished()
-    return [...ipamConditions({ pools, selects, blocks, unpublished }), ...this.#refusals.conditions(rooms)]
+    const refused = current === undefined ? [] : this.#refusals.conditions(family => this.#room(family, current))
+    return [...ipamConditions({ pools, selects, blocks, unpublished }), ...refused]
   }
 
   async assign(
@@ -326,11 +326,11 @@ export class NodeAllocator implements Allocator {
   }
 
   /** Claims the next block before the last one is full, and gives back what is empty and not wanted. */
-  #keepSpare(): void {
+  #keepSpare(families: readonly Family[] = FAMILIES): void {
     const inputs = this.#inputs.current
     if (inputs === undefined || this.#closed) return
     this.#hold.follow(inputs.pools)
-    for (const family of FAMILIES) {
+    for (const family of families) {
       const { pools, owned, serving, ...room } = this.#room(family, inputs)
       let { free } = room
       const last = serving.at(-1)
@@ -358,7 +358,7 @@ export class NodeAllocator implements Allocator {
     this.#newBlock.claim(pools, inputs).then(
       refusal => {
         this.#refusals.answered(family, refusal)
-        if (refusal === undefined) this.#keepSpare() // its pool may be gone by now
+        if (refusal === undefined) this.#keepSpare([family]) // its pool may be gone by now
       },
       error => this.#logFailure(error, 'no spare block'),
     )

@@ -2,6 +2,10 @@
 import test from 'ava'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { Refused } from '../../datastore/port.ts'
+import type { AssignRefusal } from '../../ipam/port.ts'
+import { SpareRefusals } from '../../ipam/spare-refusals.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
 import { aNode, aPod, aPool, converge } from './world.ts'
 
 async function aRefusedNode() {
@@ -73,4 +77,74 @@ test('an address that comes back ends the condition', async t => {
   await pass(1000)
   t.deepEqual(told(), [])
   await node.allocator.close()
+})
+
+const UNREACHABLE: AssignRefusal = { refused: 'unreachable', message: 'away', remedy: '' }
+const FULL: AssignRefusal = { refused: 'exhausted', message: 'full', remedy: '' }
+
+test('each family waits for itself: the full pool of one neither delays the other nor is asked about because of it', t => {
+  const answers = { ipv4: UNREACHABLE, ipv6: FULL }
+  for (const order of [['ipv4', 'ipv6'] as const, ['ipv6', 'ipv4'] as const]) {
+    const clock = new ManualClock()
+    const asked = { ipv4: 0, ipv6: 0 }
+    const refusals: SpareRefusals = new SpareRefusals({
+      ...{ clock, log: silentLog },
+      again: family => {
+        asked[family]++
+        refusals.answered(family, answers[family])
+      },
+    })
+    for (const family of order) refusals.answered(family, answers[family])
+    clock.advance(1000)
+    t.deepEqual(asked, { ipv4: 1, ipv6: 0 })
+    for (let i = 0; i < 599; i++) clock.advance(1000)
+    t.true(asked.ipv4 > 10 && asked.ipv4 < 30, `${asked.ipv4} in ten minutes`)
+    t.is(asked.ipv6, 0)
+    for (let i = 0; i < 600; i++) clock.advance(1000)
+    t.is(asked.ipv6, 1, 'in twenty minutes')
+    refusals.answered('ipv4', undefined)
+    refusals.answered('ipv4', UNREACHABLE)
+    const before = asked.ipv4
+    clock.advance(1000)
+    t.is(asked.ipv4, before + 1, 'the pause after an old refusal of this family is over, whatever the other one has')
+    refusals.answered('ipv4', undefined)
+    clock.advance(60_000)
+    t.is(asked.ipv4, before + 1)
+    refusals.close()
+    t.is(clock.pending, 0)
+  }
+})
+
+test('a node asks again for the family that the API server refused while the pool of the other one is full', async t => {
+  const store = createFakeStore()
+  let refused = true
+  let looks = 0
+  const create: FakeStore['create'] = async (kind, object) => {
+    const ofIpv4 = kind === 'IPAMBlock' && !object.metadata.name.includes('fd00')
+    if (refused && ofIpv4) throw new Refused(403, 'forbidden: create ipamblocks: no rule')
+    return store.create(kind, object)
+  }
+  const pages: FakeStore['pages'] = (kind, options) => {
+    looks++
+    return store.pages(kind, options)
+  }
+  const other = aNode(store, 'n2')
+  await store.create('IPPool', aPool('six', 'fd00::/122', 122))
+  other.start()
+  await converge(store, other)
+  await store.create('IPPool', aPool('four', '10.0.0.0/24', 26))
+  await other.close()
+  const node = aNode({ ...store, create, pages } as FakeStore, 'n1')
+  node.start()
+  await converge(store, node)
+  const told = () => node.allocator.conditions().map(({ message }) => /ipv[46]/.exec(message)?.[0])
+  t.deepEqual(told(), ['ipv4', 'ipv6'])
+  refused = false
+  await converge(store, node)
+  await converge(store, node)
+  t.deepEqual(told(), ['ipv6'])
+  const before = looks
+  for (let i = 0; i < 10; i++) await converge(store, node)
+  t.is(looks, before, 'a full pool is not asked about in five minutes')
+  await node.close()
 })
