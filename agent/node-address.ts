@@ -9,10 +9,10 @@ import type { Address } from '../kernel/port/addresses.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
-import { ROUTE_SCOPE, type Route } from '../kernel/port/routes.ts'
+import { ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { type Family, familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
+import { contains, type Family, familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import {
   type AddressChoice,
@@ -59,10 +59,26 @@ export type AddressHints = { node: Resource<'Node'> | undefined; ipv6: boolean }
 /** What of that counts: the rest of a Node object, such as a kubelet's heartbeat, changes no address. */
 type Hints = {
   usesIpv6: boolean
-  /** The texts of the node's annotations, and its InternalIPs. */
+  /** The addresses in the node's annotations, and its InternalIPs. */
   annotations: { [family in Family]: string | undefined }
   internal: { [family in Family]: string | undefined }
 }
+
+/** With `waitMs` it has to be looked at again after so long. */
+type Choice = { address: NodeAddress | undefined; waitMs?: number }
+
+/** The addresses and the wishes of one family. */
+type Search = {
+  family: Family
+  wanted: AddressChoice
+  inUse: string | undefined
+  local: readonly Address[]
+  links: readonly Link[]
+  hints: Hints
+}
+
+const ANNOTATION = { ipv4: NODE_ANNOTATION.ipv4Address, ipv6: NODE_ANNOTATION.ipv6Address } as const
+const OPTION = { ipv4: '--node-ip', ipv6: '--node-ip6' } as const
 
 /** How long an address that the machine does not have any more, or not yet, is waited for before another one is chosen. */
 const WAIT_MS = 3000
@@ -78,7 +94,7 @@ export class OwnAddress {
   /** The machine may have changed since the last look. */
   #dirty = true
   #hints: Hints | undefined
-  #waitingSinceMs: number | undefined
+  readonly #waitingSinceMs: { [family in Family]?: number } = {}
   /** The interface that last had the address. */
   #uplink: string | undefined
   #monitor: KernelMonitor | undefined
@@ -165,70 +181,91 @@ export class OwnAddress {
         return this.#found?.uplink === event.link.name
       case 'route':
       case 'route-gone':
-        return this.#found === undefined && event.route.dst === '0.0.0.0/0'
+        return this.#mayLead(event.route.dst)
       default:
         return false
     }
   }
 
-  /** Throws AddressProblem. With `waitMs` it has to be looked at again after so long. */
-  async #choose(hints: Hints): Promise<{ address: NodeAddress | undefined; waitMs?: number }> {
+  /** Whether a route to `dst` may lead to an address that is not found yet. */
+  #mayLead(dst: string): boolean {
+    if (this.#found === undefined && dst === '0.0.0.0/0') return true
+    const missing = [
+      ...(this.#found === undefined ? [this.#wanted] : []),
+      ...(this.#found?.ipv6 === undefined ? [this.#wantedIpv6] : []),
+    ]
+    return missing.some(choice => choice.by === 'can-reach' && contains(dst, choice.address))
+  }
+
+  /** Throws AddressProblem. */
+  async #choose(hints: Hints): Promise<Choice> {
     const { kernel } = this.#deps
-    const wanted = this.#wanted
     const [links, addresses, routes] = await Promise.all([
       kernel.links(),
       kernel.addresses(),
-      kernel.routes({ family: 'ipv4', table: 254 }),
+      kernel.routes({ family: 'ipv4', table: ROUTE_TABLE.main }),
     ])
     const local = addresses.filter(a => familyOf(a.address) === 'ipv4')
-    const nameOf = ({ ifindex }: Address) => links.find(({ index }) => index === ifindex)?.name ?? ''
-    const described = async (address: Address) => {
-      this.#waitingSinceMs = undefined
-      return { address: await this.#withIpv6(describe(address, links), { addresses, links }, hints) }
+    const inUse = this.#found?.address
+    const found = await this.#find({ family: 'ipv4', wanted: this.#wanted, inUse, local, links, hints }, missing =>
+      this.#otherIpv4(missing, { local, links, routes }),
+    )
+    if ('waitMs' in found) {
+      this.#problem = found.missing
+      return { address: this.#found, waitMs: found.waitMs }
     }
-    if (isMachineChoice(wanted)) {
-      const same = local.find(a => a.address === this.#found?.address)
-      const chosen = same ?? (await this.#onMachine(wanted, { addresses: local, links }))
-      if (typeof chosen !== 'string') return described(chosen)
-      return this.#afterWait(chosen, async () => {
-        throw new AddressProblem(`${chosen}; correct --node-ip`)
-      })
-    }
-    // an address that nobody chose is never taken from a device of another program, whatever an annotation says
-    const mayBe = (address: Address) => wanted.by !== 'auto' || !isOthers(nameOf(address))
-    const found = [...candidates(wanted, this.#found, hints)]
-      .map(each => ({ ...each, has: local.find(a => a.address === each.text) }))
-      .filter(({ has }) => has === undefined || mayBe(has))
-    for (const { has } of found) if (has !== undefined) return described(has)
-    const [first] = found
-    const otherwise = () => described(byUplink({ local: local.filter(mayBe), links, routes, last: this.#uplink }))
-    if (first === undefined) {
-      if (wanted.by !== 'kubernetes-internal-ip') return otherwise()
-      throw new AddressProblem(
-        'the Node object has no IPv4 InternalIP yet; give the kubelet --node-ip, or correct --node-ip here',
-      )
-    }
-    const has = local.map(a => a.address).join(', ')
-    const missing = `${first.origin} is ${first.text}, which no interface of this machine has (it has ${has}); correct it, or give --node-ip`
-    return this.#afterWait(missing, async () => {
-      if (wanted.by !== 'auto') throw new AddressProblem(missing)
-      return otherwise()
-    })
+    return this.#withIpv6(describe(found.address, links), { addresses, links }, hints)
   }
 
-  /** What is missing is waited for a moment before another answer is given. */
-  async #afterWait<T extends { address: NodeAddress | undefined; waitMs?: number }>(
-    missing: string,
-    otherwise: () => Promise<T>,
-  ): Promise<{ address: NodeAddress | undefined; waitMs?: number }> {
-    const nowMs = this.#deps.clock.monotonicMs()
-    this.#waitingSinceMs ??= nowMs
-    const leftMs = this.#waitingSinceMs + WAIT_MS - nowMs
-    if (leftMs > 0) {
-      this.#problem = missing
-      return { address: this.#found, waitMs: leftMs }
+  /**
+   * The best address that the machine has. The one in use, or where it has none the best one, is waited for a moment;
+   * then it is the next one, else `otherwise`, which is told what is missing.
+   */
+  async #find<T extends Address | undefined>(
+    { family, wanted, inUse, local, links, hints }: Search,
+    otherwise: (missing: string | undefined) => Promise<T>,
+  ): Promise<{ address: Address | T } | { waitMs: number; missing: string }> {
+    const nameOf = ({ ifindex }: Address) => links.find(({ index }) => index === ifindex)?.name ?? ''
+    const found = [...candidates(wanted, family, inUse, hints)]
+      .map(each => ({ ...each, has: local.find(a => a.address === each.text) }))
+      // an address that nobody chose is never taken from a device of another program, whatever an annotation says
+      .filter(({ has }) => has === undefined || wanted.by !== 'auto' || !isOthers(nameOf(has)))
+    const [best] = found
+    const there = found.find(({ has }) => has !== undefined)?.has
+    const isMissing = best !== undefined && best.has === undefined && (best.text === inUse || there === undefined)
+    if (!isMissing) {
+      this.#waitingSinceMs[family] = undefined
+      return { address: there ?? (await otherwise(undefined)) }
     }
-    return otherwise()
+    const has = local.map(a => a.address).join(', ')
+    const missing = `${best.origin} is ${best.text}, which no interface of this machine has (it has ${has}); correct it, or give ${OPTION[family]}`
+    const nowMs = this.#deps.clock.monotonicMs()
+    const sinceMs = this.#waitingSinceMs[family] ?? nowMs
+    this.#waitingSinceMs[family] = sinceMs
+    const waitMs = sinceMs + WAIT_MS - nowMs
+    if (waitMs > 0) return { waitMs, missing }
+    return { address: there ?? (await otherwise(missing)) }
+  }
+
+  /** The IPv4 address when the machine has none of those that were named. Throws AddressProblem. */
+  async #otherIpv4(
+    missing: string | undefined,
+    { local, links, routes }: Pick<Uplinks, 'local' | 'links' | 'routes'>,
+  ): Promise<Address> {
+    const wanted = this.#wanted
+    if (isMachineChoice(wanted)) {
+      const chosen = await this.#onMachine(wanted, { addresses: local, links })
+      if (typeof chosen === 'string') throw new AddressProblem(`${chosen}; correct --node-ip`)
+      return chosen
+    }
+    if (wanted.by === 'auto') {
+      const own = links.filter(({ name }) => !isOthers(name)).map(({ index }) => index)
+      const mayBe = local.filter(({ ifindex }) => own.includes(ifindex))
+      return byUplink({ local: mayBe, links, routes, last: this.#uplink })
+    }
+    throw new AddressProblem(
+      missing ?? 'the Node object has no IPv4 InternalIP yet; give the kubelet --node-ip, or correct --node-ip here',
+    )
   }
 
   async #onMachine(choice: MachineChoice, machine: Machine): Promise<Address | string> {
@@ -242,36 +279,30 @@ export class OwnAddress {
   }
 
   /**
-   * With the node's IPv6 address, where it has one. `auto`: the one in use, that of its annotation, its InternalIP, else, if
-   * the cluster uses IPv6, the only one of the uplink. A node that nobody asked for it has none: it makes the host an IPv6 router.
+   * With the node's IPv6 address, where it has one; while that is waited for, with the one in use. With `auto` and without
+   * one that is named, the only one of the uplink, if the cluster uses IPv6. A node that nobody asked for it has none: it
+   * makes the host an IPv6 router.
    */
-  async #withIpv6(chosen: NodeAddress, machine: Machine, hints: Hints): Promise<NodeAddress> {
+  async #withIpv6(chosen: NodeAddress, { addresses, links }: Machine, hints: Hints): Promise<Choice> {
     const wanted = this.#wantedIpv6
-    const { links } = machine
-    const local = machine.addresses.filter(
+    const local = addresses.filter(
       ({ address }) => familyOf(address) === 'ipv6' && !isLinkLocal(address) && address !== '::1',
     )
-    const at = (text: string | undefined) => local.find(({ address }) => address === text)
-    const notOthers = (found: Address | undefined) => {
-      const name = links.find(({ index }) => index === found?.ifindex)?.name
-      return name === undefined || isOthers(name) ? undefined : found
-    }
-    const inUse = at(this.#found?.ipv6?.address)
-    const named = notOthers(at(parseAddress(hints.annotations.ipv6?.split('/')[0] ?? '')))
-    const internal = notOthers(at(hints.internal.ipv6))
-    let found: Address | undefined
-    if (wanted.by === 'none') found = undefined
-    else if (wanted.by === 'address') found = at(wanted.address)
-    else if (wanted.by === 'kubernetes-internal-ip') found = internal
-    else if (isMachineChoice(wanted)) {
-      const answer = inUse ?? (await this.#onMachine(wanted, { ...machine, addresses: local }))
-      found = typeof answer === 'string' ? undefined : answer
-    } else {
+    const inUse = this.#found?.ipv6
+    const search = { family: 'ipv6', wanted, inUse: inUse?.address, local, links, hints } as const
+    const found = await this.#find(search, async () => {
+      if (isMachineChoice(wanted)) {
+        const answer = await this.#onMachine(wanted, { addresses: local, links })
+        return typeof answer === 'string' ? undefined : answer
+      }
       const ofUplink = local.filter(({ ifindex }) => ifindex === chosen.ifindex)
-      const only = ofUplink.length === 1 ? ofUplink[0] : undefined
-      found = named ?? (hints.usesIpv6 ? (inUse ?? internal ?? only) : undefined)
-    }
-    return found === undefined ? chosen : { ...chosen, ipv6: { address: found.address, length: found.length } }
+      return wanted.by === 'auto' && hints.usesIpv6 && ofUplink.length === 1 ? ofUplink[0] : undefined
+    })
+    if ('waitMs' in found)
+      return { address: { ...chosen, ...(inUse !== undefined && { ipv6: inUse }) }, waitMs: found.waitMs }
+    if (found.address === undefined) return { address: chosen }
+    const { address, length } = found.address
+    return { address: { ...chosen, ipv6: { address, length } } }
   }
 }
 
@@ -286,31 +317,47 @@ function isMachineChoice(choice: AddressChoice): choice is MachineChoice {
 }
 
 /**
- * What the IPv4 address should be, the best first: one that was given alone, else the one in use, with `auto` the node's own
- * annotation from an earlier run, and its Kubernetes InternalIP. Without any `auto` is the only address of the interface of the default route.
+ * What the address of a family should be, the best first: one that was given alone, else the one in use, with `auto` the
+ * node's own annotation from an earlier run, and its Kubernetes InternalIP. A Node object without an InternalIP names none:
+ * then `kubernetes-internal-ip` is the one in use too.
  */
 function* candidates(
   wanted: AddressChoice,
-  inUse: NodeAddress | undefined,
-  { annotations, internal }: Hints,
+  family: Family,
+  inUse: string | undefined,
+  { annotations, internal, usesIpv6 }: Hints,
 ): Generator<{ text: string; origin: string }> {
-  if (wanted.by === 'address') {
-    yield { text: wanted.address, origin: '--node-ip' }
-    return
+  const used = inUse === undefined ? [] : [{ text: inUse, origin: 'the address in use' }]
+  const named = annotations[family]
+  const ofNode = internal[family]
+  const internals = ofNode === undefined ? [] : [{ text: ofNode, origin: 'the InternalIP of the Node object' }]
+  switch (wanted.by) {
+    case 'none':
+      return
+    case 'address':
+      yield { text: wanted.address, origin: OPTION[family] }
+      return
+    case 'kubernetes-internal-ip':
+      yield* ofNode === undefined ? used : internals
+      return
+    case 'auto':
+      yield* used
+      if (named !== undefined) yield { text: named, origin: `annotation ${ANNOTATION[family]}` }
+      if (family === 'ipv4' || usesIpv6) yield* internals
+      return
+    default:
+      yield* used
   }
-  if (wanted.by === 'auto') {
-    if (inUse !== undefined) yield { text: inUse.address, origin: 'the address in use' }
-    if (annotations.ipv4 !== undefined && annotations.ipv4 !== '')
-      yield { text: annotations.ipv4.split('/')[0]!, origin: `annotation ${NODE_ANNOTATION.ipv4Address}` }
-  }
-  if (internal.ipv4 !== undefined) yield { text: internal.ipv4, origin: 'the InternalIP of the Node object' }
 }
 
 function hintsOf({ node, ipv6 }: AddressHints): Hints {
-  const annotations = node?.metadata.annotations
+  const named = (family: Family) => {
+    const address = parseAddress(node?.metadata.annotations?.[ANNOTATION[family]]?.split('/')[0] ?? '')
+    return address !== undefined && familyOf(address) === family ? address : undefined
+  }
   return {
     usesIpv6: ipv6,
-    annotations: { ipv4: annotations?.[NODE_ANNOTATION.ipv4Address], ipv6: annotations?.[NODE_ANNOTATION.ipv6Address] },
+    annotations: { ipv4: named('ipv4'), ipv6: named('ipv6') },
     internal: { ipv4: internalIp(node, 'ipv4'), ipv6: internalIp(node, 'ipv6') },
   }
 }
