@@ -7,6 +7,8 @@ import type { Log } from '../lib/log.ts'
 
 export type Chore = {
   name: string
+  /** The least time between the starts of two runs, whatever hurries them: for one that costs the API server much. Absent: none. */
+  restMs?: number
   /** Does what is to be done now; resolves with the milliseconds after which it wants to be run again. Rejects as the store. */
   run(): Promise<number>
 }
@@ -50,6 +52,7 @@ class ChoreRun {
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MOST_RETRY_MS })
   #leads = false
   #again = false
+  #startedMs: number | undefined
   #running: Promise<void> | undefined
   #cancel: Cancel = () => undefined
   failure: StoreError | undefined
@@ -73,23 +76,30 @@ class ChoreRun {
 
   hurry(): void {
     if (!this.#leads) return
-    this.#again = true
-    this.#cancel()
-    this.#running ??= this.#run()
+    if (this.#running === undefined) this.#runAfter(0)
+    else this.#again = true
   }
 
   async idle(): Promise<void> {
     await this.#running
   }
 
+  /** Runs after a pause, which is never shorter than what is left of the chore's rest. */
+  #runAfter(pauseMs: number): void {
+    this.#cancel()
+    const { restMs = 0 } = this.#chore
+    const leftMs = this.#startedMs === undefined ? 0 : this.#startedMs + restMs - this.#clock.monotonicMs()
+    const delayMs = Math.max(pauseMs, leftMs)
+    if (delayMs <= 0) this.#running = this.#run()
+    else this.#cancel = this.#clock.after(delayMs, () => this.hurry())
+  }
+
   async #run(): Promise<void> {
-    let pauseMs = 0
-    while (this.#again && this.#leads) {
-      this.#again = false
-      pauseMs = await this.#once()
-    }
+    this.#startedMs = this.#clock.monotonicMs()
+    this.#again = false
+    const pauseMs = await this.#once()
     this.#running = undefined
-    if (this.#leads) this.#cancel = this.#clock.after(pauseMs, () => this.hurry())
+    if (this.#leads) this.#runAfter(this.#again ? 0 : pauseMs)
   }
 
   async #once(): Promise<number> {

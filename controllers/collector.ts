@@ -47,11 +47,12 @@ type Asked = { uid: string | undefined; version: string | undefined; sinceMs: nu
 
 /** An owner that answered without a Node object is asked again after this long: it may be gone by then. */
 const ASK_AGAIN_MS = 600_000
-/** How soon a run that cannot judge yet is made again. */
-const SOON_MS = 5_000
+/** A run lists all blocks of the cluster: Nodes that go one after the other share one. */
+const REST_MS = 10_000
 
 export class Collector {
   readonly name = 'blocks'
+  readonly restMs = REST_MS
   readonly #deps: CollectorDeps
   readonly #asked = new Map<string, Asked>()
   /** Blocks whose owner answered: when, and for which block. */
@@ -88,7 +89,7 @@ export class Collector {
     const { nodes, settings, store } = this.#deps
     const { periodMs } = settings()
     // a cluster without any Node is one that lost them, or none yet
-    if (!nodes.synced || nodes.size === 0) return SOON_MS
+    if (!nodes.synced || nodes.size === 0) return REST_MS
     const candidates: { item: Pick<BlockObject, 'metadata'>; nodes: readonly string[] }[] = []
     const unclear: { block: string; why: string }[] = []
     const perNode = new Map<string, { blocks: number; used: number }>()

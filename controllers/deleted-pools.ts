@@ -15,9 +15,12 @@ export type DeletedPoolsDeps = {
 /** Pods give addresses back without a word to this program. */
 const LOOK_MS = 60_000
 const IDLE_MS = 600_000
+/** Blocks that are freed one after the other share a look, which lists the blocks for each pool that is being deleted. */
+const REST_MS = 10_000
 
 export class DeletedPools {
   readonly name = 'pools'
+  readonly restMs = REST_MS
   readonly #deps: DeletedPoolsDeps
   #waiting: readonly { pool: string; block: string }[] = []
   #watch: Watch | undefined

@@ -1,5 +1,6 @@
-// Which Nodes there are, by a watch of their names, and since when a name has none. Only a reason to look: before anything is
-// freed the Node is asked for once more, at the API server.
+// Which Nodes there are, by a watch of their names, and since when a name that somebody asks about has none. Only a reason to
+// look: before anything is freed the Node is asked for once more, at the API server. Hazard: a program that waits for the
+// leadership for months sees any number of Nodes go, and nobody asks it about one of them.
 import type { Store, Watch, WatchEvent } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 
@@ -41,7 +42,7 @@ export class Nodes {
     return this.#names.size
   }
 
-  /** How long there has been no Node of a name, as far as this program saw: from its first question on at the least. */
+  /** How long there has been no Node of a name, as far as this program saw: counted from its first question on. */
   goneMs(name: string): number | undefined {
     if (this.#names.has(name)) return undefined
     const nowMs = this.#deps.clock.monotonicMs()
@@ -77,7 +78,6 @@ export class Nodes {
 
   #remove(name: string): void {
     this.#names.delete(name)
-    this.#gone.set(name, this.#deps.clock.monotonicMs())
     this.#deps.gone(name)
   }
 }

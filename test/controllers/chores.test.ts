@@ -79,3 +79,25 @@ test('a chore runs once at a time: what comes meanwhile is one more run', async 
   await chores.close()
   t.is(gates.length, 2)
 })
+
+test('whatever hurries a chore that costs much, its runs start at least its rest apart', async t => {
+  const clock = new ManualClock()
+  const starts: number[] = []
+  const run = async () => {
+    starts.push(clock.monotonicMs() / 1000)
+    return 25_000
+  }
+  const chores = new Chores([{ name: 'one', restMs: 10_000, run }], { clock, log: silentLog })
+  const startMs = clock.monotonicMs()
+  chores.lead(true)
+  for (let second = 1; second <= 60; second++) {
+    if (second < 31) chores.hurry('one')
+    clock.advance(1_000)
+    await settled()
+  }
+  t.deepEqual(
+    starts.map(at => at - startMs / 1000),
+    [0, 10, 20, 30, 55],
+  )
+  await chores.close()
+})

@@ -75,7 +75,7 @@ test('a program that starts after a Node was deleted finds its blocks', async t 
   const store = await cluster()
   await store.create('IPAMBlock', used('10.0.0.0/31', { affinity: 'host:n9', attributes: [{ ...web, secondary: {} }] }))
   const program = leader(store)
-  await pass(130, program)
+  await pass(140, program)
   t.deepEqual(await cidrsOf(store), [])
   await program.chores.close()
 })
@@ -218,4 +218,44 @@ test('a right that is missing is told for its block, and does not stop the other
   t.deepEqual(await cidrsOf(shared), ['10.0.0.0/31'])
   t.like(program.collector.waiting[0], { block: '10-0-0-0-31', because: 'refused' })
   await program.chores.close()
+})
+
+test('the time without a Node begins with the first question: a program that only waits keeps nothing of Nodes that went', async t => {
+  const store = await cluster()
+  const clock = new ManualClock()
+  const nodes = new Nodes({ store, clock, gone: () => undefined })
+  nodes.start()
+  await settled()
+  await store.delete('Node', 'n1')
+  await settled()
+  clock.advance(3_600_000)
+  t.is(nodes.goneMs('n1'), 0)
+  clock.advance(60_000)
+  t.is(nodes.goneMs('n1'), 60_000)
+  nodes.close()
+})
+
+test('a hundred Nodes that go within ten seconds cost one list of all blocks', async t => {
+  const store = createFakeStore()
+  const names = Array.from({ length: 101 }, (_, i) => `m${i}`)
+  for (const name of names) await store.create('Node', aNode(name))
+  let lists = 0
+  const pages: FakeStore['pages'] = (kind, options) => {
+    if (kind === 'IPAMBlock') lists++
+    return store.pages(kind, options)
+  }
+  const { clock, chores } = leader({ ...store, pages })
+  await settled()
+  clock.advance(10_000)
+  await settled()
+  const before = lists
+  for (const name of names.slice(1)) {
+    await store.delete('Node', name)
+    clock.advance(90)
+    await settled()
+  }
+  clock.advance(1_000)
+  await settled()
+  t.is(lists - before, 1)
+  await chores.close()
 })
