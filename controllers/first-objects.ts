@@ -1,6 +1,7 @@
 // What a new cluster lacks, made once by whoever leads: the first IPPools, of the configuration or of kubeadm's podSubnet, the
 // KubeControllersConfiguration, and last the ClusterInformation. That one says that it was done: pools that people delete
-// later do not come back. Hazard: a crash in between; what was not made yet is made by the next run.
+// later do not come back. While nobody has said which pool is the first, it is not done. Hazard: a crash in between; what was
+// not made yet is made by the next run.
 import { randomUUID } from 'node:crypto'
 import { parse, YAMLParseError } from 'yaml'
 import type { Resource } from '../api/kinds.ts'
@@ -21,6 +22,8 @@ export type FirstObjectsDeps = {
 
 const NAME = 'default'
 const DONE_MS = 3_600_000
+/** How soon it is looked whether a pool, or a range for one, is there at last. */
+const LOOK_MS = 60_000
 /** Calico's names of the first pools, and the sizes of blocks where the range is larger. */
 const FIRST = {
   ipv4: { name: 'default-ipv4-ippool', blockSize: 26 },
@@ -30,6 +33,9 @@ const FIRST = {
 export class FirstObjects implements Chore {
   readonly name = 'first objects'
   readonly #deps: FirstObjectsDeps
+  /** What was said already: it is found again at every look. */
+  readonly #said = new Set<string>()
+  #configured = false
 
   constructor(deps: FirstObjectsDeps) {
     this.#deps = deps
@@ -38,7 +44,7 @@ export class FirstObjects implements Chore {
   async run(): Promise<number> {
     const { store, log } = this.#deps
     if ((await orUndefined(store.get('ClusterInformation', NAME))) !== undefined) return DONE_MS
-    const ranges = this.#deps.pools ?? podSubnets(this.#deps.kubeadm() ?? '', log)
+    const ranges = this.#deps.pools ?? podSubnets(this.#deps.kubeadm() ?? '', message => this.#warn(message))
     const wanted = ranges.map(firstPool)
     const names = wanted.map(({ metadata }) => metadata.name)
     const others = (await store.list('IPPool')).filter(({ metadata }) => !names.includes(metadata.name))
@@ -46,13 +52,23 @@ export class FirstObjects implements Chore {
       for (const pool of wanted)
         if (await made(store.create('IPPool', pool)))
           log.info({ pool: pool.metadata.name, cidr: pool.spec.cidr }, 'the first pool is made')
-    if (others.length === 0 && wanted.length === 0)
-      log.warn('there is no IPPool, and neither --first-pools nor kubeadm say which: create one')
     const controllers = { metadata: { name: NAME }, spec: { controllers: {} } }
-    await made(store.create('KubeControllersConfiguration', controllers as Resource<'KubeControllersConfiguration'>))
+    if (!this.#configured)
+      await made(store.create('KubeControllersConfiguration', controllers as Resource<'KubeControllersConfiguration'>))
+    this.#configured = true
+    // a range that is named later must still become a pool
+    if (others.length === 0 && wanted.length === 0 && this.#deps.pools === undefined) {
+      this.#warn('there is no IPPool, and neither --first-pools nor kubeadm say which: create one')
+      return LOOK_MS
+    }
     const spec = { clusterGUID: randomUUID().replaceAll('-', ''), clusterType: 'k8s,margay', datastoreReady: true }
     await made(store.create('ClusterInformation', { metadata: { name: NAME }, spec }))
     return DONE_MS
+  }
+
+  #warn(message: string): void {
+    if (!this.#said.has(message)) this.#deps.log.warn(message)
+    this.#said.add(message)
   }
 }
 
@@ -69,13 +85,13 @@ function firstPool(cidr: string): Resource<'IPPool'> {
 }
 
 /** The networking.podSubnet of kubeadm's ClusterConfiguration: one range of each family at the most; none where it says none. */
-function podSubnets(text: string, log: Log): string[] {
+function podSubnets(text: string, warn: (message: string) => void): string[] {
   let read: unknown
   try {
     read = parse(text)
   } catch (error) {
     if (!(error instanceof YAMLParseError)) throw error
-    log.warn({ err: error }, "kubeadm's configuration is not YAML: no pool is made of it")
+    warn(`kubeadm's configuration is not YAML, so no pool is made of it: ${error.message}`)
   }
   const networking = isObject(read) && isObject(read['networking']) ? read['networking'] : {}
   const { podSubnet } = networking
@@ -83,7 +99,7 @@ function podSubnets(text: string, log: Log): string[] {
   try {
     return parseRanges(podSubnet)
   } catch (error) {
-    log.warn({ podSubnet }, `kubeadm's podSubnet makes no pool: ${(error as Error).message}`)
+    warn(`kubeadm's podSubnet makes no pool: ${(error as Error).message}`)
     return []
   }
 }

@@ -60,6 +60,33 @@ test('where somebody made a pool, no other one is made', async t => {
   t.truthy(await store.get('ClusterInformation', 'default'))
 })
 
+test('while nobody has said which pool is the first, it is asked again: a range that is named later becomes one', async t => {
+  for (const named of [{ kubeadm: KUBEADM }, { pools: ['10.17.0.0/16'] }]) {
+    const store = createFakeStore()
+    t.true((await first(store)) <= 60_000)
+    t.true((await first(store, { kubeadm: 'networking: {podSubnet: ten}' })) <= 60_000)
+    t.is((await store.list('KubeControllersConfiguration')).length, 1)
+    t.deepEqual(await store.list('ClusterInformation'), [])
+    await first(store, named)
+    t.is((await poolsOf(store))[0], 'default-ipv4-ippool 10.17.0.0/16 26 CrossSubnet')
+    t.is((await store.list('ClusterInformation')).length, 1)
+  }
+})
+
+test('no first pool is made after somebody said that there is none, or made one of their own', async t => {
+  const none = createFakeStore()
+  await first(none, { pools: [] })
+  await first(none, { kubeadm: KUBEADM })
+  t.deepEqual(await poolsOf(none), [])
+  const own = createFakeStore()
+  await first(own)
+  await own.create('IPPool', aPool('mine', { cidr: '10.1.0.0/16' }))
+  await first(own)
+  await own.delete('IPPool', 'mine')
+  await first(own, { kubeadm: KUBEADM })
+  t.deepEqual(await poolsOf(own), [])
+})
+
 test('whatever the configuration of kubeadm holds, nothing but its ranges becomes a pool', async t => {
   for (const kubeadm of [
     undefined,
