@@ -4,6 +4,7 @@ import type { ConditionCause } from './status.ts'
 /** Without a `vital` one the program does nothing: they decide readiness. */
 export const CONTROLLER_CONDITION_TYPES = {
   LeaseKnown: { vital: true, promise: 'the Lease that says who leads can be read and written' },
+  ConfigurationKnown: { vital: true, promise: 'the KubeControllersConfiguration was read, and is valid' },
   ChoresDone: { vital: true, promise: 'the leader could do each of its chores when it last tried' },
   BlocksOwned: {
     vital: false,

@@ -22,7 +22,8 @@ export type CollectorDeps = {
   log: Log
   /** Who asks, for people who read a block. */
   identity: string
-  settings(): Settings
+  /** Undefined while it cannot be told what people want: nothing is asked or freed then. */
+  settings(): Settings | undefined
   /** How long the owner of a block has to answer. An agent that is restarted or upgraded must be back in it. */
   answerMs: number
   /** A block was freed: what waits for that may look. */
@@ -49,6 +50,8 @@ type Asked = { uid: string | undefined; version: string | undefined; sinceMs: nu
 const ASK_AGAIN_MS = 600_000
 /** A run lists all blocks of the cluster: Nodes that go one after the other share one. */
 const REST_MS = 10_000
+/** How often blocks are counted while nobody knows the settings, which are told when they are there. */
+const UNKNOWN_MS = 300_000
 
 export class Collector {
   readonly name = 'blocks'
@@ -87,7 +90,7 @@ export class Collector {
   /** One look at all blocks. Resolves with the time until the next one. Rejects as the store. */
   async run(): Promise<number> {
     const { nodes, settings, store } = this.#deps
-    const { periodMs } = settings()
+    const periodMs = settings()?.periodMs ?? UNKNOWN_MS
     // a cluster without any Node is one that lost them, or none yet
     if (!nodes.synced || nodes.size === 0) return REST_MS
     const candidates: { item: Pick<BlockObject, 'metadata'>; nodes: readonly string[] }[] = []
@@ -130,7 +133,7 @@ export class Collector {
     owners: readonly string[],
   ): Promise<Step | undefined> {
     const { clock, nodes, settings, answerMs } = this.#deps
-    const { graceMs, periodMs } = settings()
+    const { graceMs, periodMs = UNKNOWN_MS } = settings() ?? {}
     if (graceMs === undefined) return { because: 'grace', inMs: periodMs }
     const nowMs = clock.monotonicMs()
     const goneMs = Math.min(...owners.map(node => nodes.goneMs(node) ?? 0))

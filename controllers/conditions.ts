@@ -5,9 +5,11 @@ import type { ConditionCause } from '../api/status.ts'
 import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
 import type { StoreError } from '../datastore/port.ts'
 import type { Waiting } from './collector.ts'
+import type { ConfigurationFault } from './configuration.ts'
 
 export type Parts = {
   leaseFailure: StoreError | undefined
+  configurationFault: ConfigurationFault | undefined
   failures: readonly { name: string; error: StoreError }[]
   waiting: readonly Waiting[]
   unclear: readonly { block: string; why: string }[]
@@ -18,6 +20,7 @@ export type Parts = {
 export function controllerConditions(parts: Parts): ControllerCondition[] {
   return [
     ...(parts.leaseFailure === undefined ? [] : [leaseUnknown(parts.leaseFailure)]),
+    ...(parts.configurationFault === undefined ? [] : [configurationUnknown(parts.configurationFault)]),
     ...parts.failures.map(choreFailed),
     ...parts.waiting.flatMap(stays),
     ...parts.unclear.map(unclear),
@@ -36,6 +39,20 @@ function leaseUnknown({ message }: StoreError): ControllerCondition {
     message: `the Lease cannot be read or written: ${message}`,
     remedy:
       'look at the API server, at the namespace of --lease-namespace and at the rights on leases (get, create, update)',
+  })
+}
+
+const HOW_TO_KNOW: Readonly<Record<ConfigurationFault['reason'], string>> = {
+  NotRead: 'look at the API server, and whether it serves kubecontrollersconfigurations',
+  Forbidden: 'give margay-controllers the rights list and watch on kubecontrollersconfigurations',
+  Invalid: 'correct the KubeControllersConfiguration default',
+}
+
+function configurationUnknown({ reason, message }: ConfigurationFault): ControllerCondition {
+  return broken('ConfigurationKnown', {
+    reason,
+    message: `no block of a deleted node is freed, since nobody knows whether and when it may be: ${message}`,
+    remedy: HOW_TO_KNOW[reason],
   })
 }
 

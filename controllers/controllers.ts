@@ -68,7 +68,8 @@ export class Controllers {
     this.#nodes = new Nodes({ store, clock, gone: () => this.#chores.hurry('blocks') })
     this.#collector = new Collector({
       ...{ store: led, nodes: this.#nodes, clock, log, identity, answerMs },
-      settings: () => settingsOf(this.#configuration.current, graceMs),
+      settings: () =>
+        this.#configuration.unknown === undefined ? settingsOf(this.#configuration.current, graceMs) : undefined,
       freed: () => this.#chores.hurry('pools'),
     })
     this.#pools = new DeletedPools({ store: led, log, deleted: () => this.#chores.hurry('pools') })
@@ -99,8 +100,10 @@ export class Controllers {
   conditions(): ControllerCondition[] {
     const { waiting, unclear, pools, failures } = this.#look()
     const { failure: leaseFailure } = this.#lease
+    const { unknown: configurationFault } = this.#configuration
     const configurations = this.#configuration.all()
-    return controllerConditions({ leaseFailure, failures, waiting, unclear, pools, configurations })
+    const parts = { leaseFailure, configurationFault, failures, waiting, unclear, pools, configurations }
+    return controllerConditions(parts)
   }
 
   /** Whether this program leads, or would when the leader goes. */

@@ -2,8 +2,9 @@
 import test from 'ava'
 import { Controllers } from '../../controllers/controllers.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { Refused, Unreachable } from '../../datastore/port.ts'
 import { silentLog } from '../../lib/log.ts'
-import { aBlock, aNode, aPool } from '../datastore/objects.ts'
+import { aBlock, aNode, aPool, aResource } from '../datastore/objects.ts'
 import { ProcessClock } from './world.ts'
 
 type Program = { controllers: Controllers; clock: ProcessClock }
@@ -55,4 +56,57 @@ test('a program that led once tells nothing of blocks and pools while another on
   t.deepEqual(numbers, { leads: false, waiting: 0, unclear: 0, freed: { blocks: 1, addresses: 0 } })
   await first.controllers.close()
   await second.controllers.close()
+})
+
+test('no block is asked about or freed before the KubeControllersConfiguration is known, which may say that none ever is', async t => {
+  const store = createFakeStore()
+  for (const name of ['n1', 'n2']) await store.create('Node', aNode(name))
+  await store.create('IPAMBlock', aBlock('10.0.0.2/31', { affinity: 'host:n1' }))
+  const configuration = (leakGracePeriod: string) =>
+    aResource('KubeControllersConfiguration', {
+      metadata: { name: 'default' },
+      spec: { controllers: { node: { leakGracePeriod } } },
+    })
+  await store.create('KubeControllersConfiguration', configuration('0s'))
+  const before = await store.get('IPAMBlock', '10-0-0-2-31')
+  const cases = [
+    ['Forbidden', new Refused(403, 'forbidden: list kubecontrollersconfigurations')],
+    ['NotRead', new Unreachable('away')],
+    ['NotRead', undefined],
+    ['Invalid', 'leakGracePeriod: no duration'],
+  ] as const
+  for (const [reason, cause] of cases) {
+    let letIn: () => void = () => undefined
+    const watch: FakeStore['watch'] = (kind, handlers, options) => {
+      if (kind !== 'KubeControllersConfiguration') return store.watch(kind, handlers, options)
+      if (cause instanceof Error) queueMicrotask(() => handlers.connection?.({ connected: false, cause }))
+      const problems = [{ path: 'spec.controllers.node.leakGracePeriod', message: 'no duration' }]
+      if (reason === 'Invalid') {
+        handlers.refused?.({ type: 'sync', objects: [{ name: 'default', problems }] })
+        handlers.event({ type: 'sync', items: [], resourceVersion: '1' })
+      }
+      letIn = () => void store.watch(kind, handlers, options)
+      return { close: () => undefined, hurry: () => undefined }
+    }
+    const one = program({ ...store, watch }, reason)
+    await pass(2, one)
+    await store.delete('Node', 'n1').catch(() => undefined)
+    await pass(400, one)
+    t.deepEqual(await store.get('IPAMBlock', '10-0-0-2-31'), before)
+    t.deepEqual(typesOf(one), ['ConfigurationKnown'])
+    t.is(one.controllers.conditions()[0]?.reason, reason)
+    t.false(one.controllers.ready())
+    t.is(one.controllers.numbers().census.blocks, 1, 'it is counted all the same')
+    letIn()
+    await pass(400, one)
+    t.deepEqual(typesOf(one), [])
+    t.deepEqual(await store.get('IPAMBlock', '10-0-0-2-31'), before, '0s: never')
+    await one.controllers.close()
+  }
+  const { metadata } = await store.get('KubeControllersConfiguration', 'default')
+  await store.update('KubeControllersConfiguration', { ...configuration('1m'), metadata })
+  const last = program(store, 'last')
+  await pass(150, last)
+  t.deepEqual(await store.list('IPAMBlock'), [])
+  await last.controllers.close()
 })
