@@ -5,7 +5,6 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
-import { POOL_FINALIZER } from '../api/pools.ts'
 import { uninstallPlugin } from '../cni/install.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import { openStore } from '../datastore/kube.ts'
@@ -14,6 +13,7 @@ import { Snapshot } from '../datastore/snapshot.ts'
 import { nodeMarks } from '../felix/marks.ts'
 import { removeFromKernel } from '../felix/removal.ts'
 import { affinityOf } from '../ipam/block.ts'
+import { releasePool } from '../ipam/pool-release.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { DatabaseError, openDatabase } from '../lib/database.ts'
@@ -38,7 +38,6 @@ export type RemoveFlags = {
 
 /** What lies in an agent's data directory, and in no other one. */
 const OURS_IN_DATA = ['node.db', 'lock']
-const ATTEMPTS = 5
 
 /**
  * Removes everything of this node and prints what. Ends the process with 1 while an agent runs here, with 3 when something
@@ -135,21 +134,6 @@ async function deleteBlock(store: Store, { name, uid }: Resource<'IPAMBlock'>['m
     if (error instanceof NotFound || error instanceof Conflict) return false
     throw error
   }
-}
-
-/** Whether the finalizer was there. Others may change the pool at the same time. */
-async function releasePool(store: Store, name: string): Promise<boolean> {
-  for (let attempt = 1; ; attempt++)
-    try {
-      const { metadata } = await store.get('IPPool', name)
-      const finalizers = metadata.finalizers?.filter(each => each !== POOL_FINALIZER)
-      if (finalizers === undefined || finalizers.length === metadata.finalizers?.length) return false
-      await store.patch('IPPool', name, { metadata: { resourceVersion: metadata.resourceVersion, finalizers } })
-      return true
-    } catch (error) {
-      if (error instanceof NotFound) return false
-      if (!(error instanceof Conflict) || attempt === ATTEMPTS) throw error
-    }
 }
 
 async function poolsOf(store: Store): Promise<string[]> {

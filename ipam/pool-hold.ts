@@ -2,7 +2,7 @@
 // meanwhile. Who claims reads the pool once more after the claim, and who takes the finalizer away lists the blocks after
 // the deletion: one of the two sees the other. Every node does both; a pool that is not ours to hold is used all the same.
 import { type IpPool, POOL_FINALIZER } from '../api/pools.ts'
-import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
+import { isStoreError, NotFound, Refused, type Store } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains, overlaps } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
@@ -32,14 +32,21 @@ export class PoolHold {
     this.#deps = deps
   }
 
-  /** Puts our finalizer on a pool before the first claim from it. Rejects as the store. */
+  /** Puts our finalizer on a pool before the first claim from it, if this node may. Rejects as the store otherwise. */
   async hold(pool: IpPool): Promise<void> {
-    if (pool.metadata.finalizers?.includes(POOL_FINALIZER)) return
-    await changeFinalizers(pool.metadata.name, this.#deps, now =>
-      now.metadata.deletionTimestamp !== undefined || now.metadata.finalizers?.includes(POOL_FINALIZER)
-        ? undefined
-        : [...(now.metadata.finalizers ?? []), POOL_FINALIZER],
-    )
+    const { name, finalizers } = pool.metadata
+    if (finalizers?.includes(POOL_FINALIZER)) return
+    const { store, log } = this.#deps
+    try {
+      await changeFinalizers(store, name, ({ metadata: now }) =>
+        now.deletionTimestamp !== undefined || now.finalizers?.includes(POOL_FINALIZER)
+          ? undefined
+          : [...(now.finalizers ?? []), POOL_FINALIZER],
+      )
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      log.warn({ err: error, pool: name }, 'this node may not hold a pool: deleted while in use, it is gone at once')
+    }
   }
 
   /**
@@ -82,16 +89,30 @@ export class PoolHold {
     if (this.#closed) return
     const { name } = pool.metadata
     this.#cancel(name)
-    const cancel = this.#deps.clock.after(delayMs, () => {
-      releaseEmptyPool(pool, this.#deps).catch((error: unknown) => {
-        if (!isStoreError(error)) throw error
-        this.#deps.log.warn({ err: error, pool: name }, 'whether a deleted pool is empty cannot be found out')
-        // this look does not count, unless the pool is gone or in use again
-        if (this.#timers.has(name)) this.#look(pool, SPREAD_MS)
-      })
-      this.#look(pool, AGAIN_MS)
+    const cancel = this.#deps.clock.after(delayMs, async () => {
+      const pauseMs = await this.#release(pool)
+      // unless the pool is gone or in use again
+      if (this.#timers.get(name) === cancel) this.#look(pool, pauseMs)
     })
     this.#timers.set(name, cancel)
+  }
+
+  /** Lets the pool go if it is empty. Resolves with the time until the next look, if there is to be one. */
+  async #release(pool: IpPool): Promise<number> {
+    const { name } = pool.metadata
+    try {
+      await releaseEmptyPool(pool, this.#deps)
+      return AGAIN_MS
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      const { log } = this.#deps
+      if (error instanceof Refused) {
+        log.warn({ err: error, pool: name }, 'this node may not let a deleted pool go: margay-controllers has to')
+        return AGAIN_MS
+      }
+      log.warn({ err: error, pool: name }, 'whether a deleted pool is empty cannot be found out')
+      return SPREAD_MS
+    }
   }
 
   #cancel(name: string): void {

@@ -2,13 +2,11 @@
 // that was made after the deletion shows no block with a pod's address. Anybody may take it away, several at once too: who
 // claims reads the pool once more after the claim.
 import { type IpPool, POOL_FINALIZER } from '../api/pools.ts'
-import { Conflict, NotFound, Refused, type Store } from '../datastore/port.ts'
+import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import { overlaps } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 
 const ATTEMPTS = 5
-
-type Deps = { store: Store; log: Log }
 
 /** Whether a pool is being deleted and only our finalizer keeps it, as far as we know. */
 export function isHeld({ metadata }: IpPool): boolean {
@@ -17,9 +15,12 @@ export function isHeld({ metadata }: IpPool): boolean {
 
 /**
  * Takes the finalizer from a pool that is being deleted when no pod has an address of it. Returns the CIDR of a block that
- * is still in use, or undefined when the pool goes. Rejects as the store.
+ * is still in use, or undefined when the pool goes. Rejects as the store, with `Refused` too.
  */
-export async function releaseEmptyPool(pool: IpPool, { store, log }: Deps): Promise<string | undefined> {
+export async function releaseEmptyPool(
+  pool: IpPool,
+  { store, log }: { store: Store; log: Log },
+): Promise<string | undefined> {
   const { name, uid } = pool.metadata
   for await (const page of store.pages('IPAMBlock'))
     for (const { spec } of page) {
@@ -27,33 +28,35 @@ export async function releaseEmptyPool(pool: IpPool, { store, log }: Deps): Prom
       const used = spec.attributes.some(({ secondary }) => secondary?.['type'] === undefined)
       if ((used || spec.attributes.length === 0) && overlaps(spec.cidr, pool.spec.cidr)) return spec.cidr
     }
-  await changeFinalizers(name, { store, log }, ({ metadata }) =>
-    metadata.uid === uid ? metadata.finalizers?.filter(each => each !== POOL_FINALIZER) : undefined,
-  )
-  log.info({ pool: name }, 'a deleted pool has no block any more: it goes')
+  if (await releasePool(store, name, uid)) log.info({ pool: name }, 'a deleted pool has no block any more: it goes')
   return undefined
 }
 
-/** Changes the finalizers of a pool as it is now. A pool that is gone, or that this node may not change, is fine. */
+/** Takes our finalizer from a pool, with `uid` from that one alone. Whether it was there. Rejects as the store. */
+export function releasePool(store: Store, name: string, uid?: string): Promise<boolean> {
+  return changeFinalizers(store, name, ({ metadata: { uid: now, finalizers } }) =>
+    (uid === undefined || uid === now) && finalizers?.includes(POOL_FINALIZER)
+      ? finalizers.filter(each => each !== POOL_FINALIZER)
+      : undefined,
+  )
+}
+
+/** Changes the finalizers of a pool as it is now. Whether they were changed: not those of a pool that is gone. Rejects as the store. */
 export async function changeFinalizers(
+  store: Store,
   name: string,
-  { store, log }: Deps,
   change: (now: IpPool) => readonly string[] | undefined,
-): Promise<void> {
+): Promise<boolean> {
   for (let attempt = 1; ; attempt++)
     try {
       const now = await store.get('IPPool', name)
       const finalizers = change(now)
-      if (finalizers === undefined) return
+      if (finalizers === undefined) return false
       const { resourceVersion } = now.metadata
       await store.patch('IPPool', name, { metadata: { resourceVersion, finalizers } })
-      return
+      return true
     } catch (error) {
-      if (error instanceof NotFound) return
-      if (error instanceof Refused) {
-        log.warn({ err: error, pool: name }, 'this node may not hold a pool: deleted while in use, it is gone at once')
-        return
-      }
+      if (error instanceof NotFound) return false
       if (!(error instanceof Conflict) || attempt === ATTEMPTS) throw error
     }
 }

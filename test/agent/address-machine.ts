@@ -28,8 +28,10 @@ export async function aMachine(addresses: readonly string[], { gateway = true } 
   return { kernel, clock, look, ifindex }
 }
 
-/** The addresses of a machine as one agent follows them: it looks whenever it is told to. */
-/** `setNode`: what the Node object says from now on; `look` and `look6` give the address of a family. */
+/**
+ * The addresses of a machine as one agent follows them: it looks whenever it is told to. `look` and `look6` give the
+ * address of a family; `setNode` is what the Node object says from now on.
+ */
 export async function aFollower(
   t: ExecutionContext,
   given: { wanted?: string; wantedIpv6?: string; node?: Resource<'Node'>; ipv6?: boolean } = {},

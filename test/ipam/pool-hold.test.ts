@@ -2,9 +2,11 @@
 import test from 'ava'
 import { POOL_FINALIZER } from '../../api/pools.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
-import { type Store, Unreachable, type WatchEvent } from '../../datastore/port.ts'
+import { Refused, type Store, Unreachable, type WatchEvent } from '../../datastore/port.ts'
+import { releaseEmptyPool } from '../../ipam/pool-release.ts'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
 import { overlaps } from '../../lib/ip.ts'
+import { type Log, silentLog } from '../../lib/log.ts'
 import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
 
 async function aStore(...pools: ReturnType<typeof aPool>[]): Promise<FakeStore> {
@@ -169,4 +171,59 @@ test('a deleted pool goes within seconds after the API server can be read again'
   away = false
   for (let i = 0; i < 2; i++) await pass()
   t.deepEqual(await poolNames(fake), [])
+})
+
+/** Whoever may not write pools. */
+function readOnly(fake: FakeStore): FakeStore & { refused: number } {
+  const store = {
+    ...fake,
+    refused: 0,
+    patch: ((kind, ...rest) => {
+      if (kind !== 'IPPool') return fake.patch(kind, ...rest)
+      store.refused++
+      return Promise.reject(new Refused(403, 'pools are not for you'))
+    }) as FakeStore['patch'],
+  }
+  return store
+}
+
+test('who may not write pools claims from them all the same, and asks for a deleted one every ten minutes', async t => {
+  const fake = await aStore(aPool('a', '10.0.0.0/24', 28))
+  const store = readOnly(fake)
+  const node = await started(store)
+  t.regex(addressOf(await node.allocator.assign(aPod('one'))), /^10\.0\.0\./)
+  await node.allocator.release(aPod('one').handle)
+  await converge(store, node)
+  await fake.patch('IPPool', 'a', { metadata: { finalizers: [POOL_FINALIZER] } })
+  await fake.delete('IPPool', 'a')
+  await converge(store, node)
+  const before = store.refused
+  t.true(before > 0)
+  node.clock.advance(560_000)
+  await fake.settled()
+  t.is(store.refused, before)
+  await converge(store, node)
+  t.is(store.refused, before + 1)
+  t.deepEqual(await poolNames(fake), ['a'])
+})
+
+test('a pool that may not be let go is told as refused, not as gone', async t => {
+  const fake = await aStore(aPool('a', '10.0.0.0/24', 28))
+  await fake.patch('IPPool', 'a', { metadata: { finalizers: [POOL_FINALIZER] } })
+  await fake.delete('IPPool', 'a')
+  const deleted = await fake.get('IPPool', 'a')
+  const told: string[] = []
+  const log = { ...silentLog, info: (_: object, message: string) => told.push(message) } as unknown as Log
+  await t.throwsAsync(releaseEmptyPool(deleted, { store: readOnly(fake), log }), { name: 'Refused' })
+  t.deepEqual(told, [])
+  t.is(await releaseEmptyPool(deleted, { store: fake, log }), undefined)
+  t.is(told.length, 1)
+  // and one of the same name that was made since is another pool
+  await fake.create('IPPool', {
+    ...aPool('a', '10.0.0.0/24', 28),
+    metadata: { name: 'a', finalizers: [POOL_FINALIZER] },
+  })
+  await releaseEmptyPool(deleted, { store: fake, log })
+  t.deepEqual((await fake.get('IPPool', 'a')).metadata.finalizers, [POOL_FINALIZER])
+  t.is(told.length, 1)
 })
