@@ -1,10 +1,18 @@
 // The Deployment of the controllers. On the network of the host: they must run before pods have a network, and when no address
 // is left. Two, of which one leads, on two nodes: both would listen at one port.
-import { API_SERVER, fromConfig, labelsOf, type ManifestObject, NAMES, PROGRAM, type Settings, TOKEN } from './names.ts'
+import {
+  API_SERVER,
+  fromConfig,
+  labelsOf,
+  type ManifestObject,
+  NAMES,
+  NOBODY,
+  PROGRAM,
+  type Settings,
+  TOKEN,
+} from './names.ts'
 
 const PORT = 9094
-/** A user of the image without any right. */
-const NOBODY = 65532
 
 const probe = (path: string, periodSeconds: number) => ({
   httpGet: { host: '127.0.0.1', port: PORT, path },

@@ -52,6 +52,9 @@ export const PROGRAM = {
   controllers: ['/usr/bin/node', '/opt/margay/margay-controllers.js'],
 } as const
 
+/** A user and group of the image without any right. */
+export const NOBODY = 65532
+
 /** A variable that has the value of a key of the ConfigMap. Without the key it is not set, or the pod does not start. */
 export function fromConfig(name: string, key: string, without: 'unset' | 'refused' = 'refused'): object {
   const optional = without === 'unset' ? { optional: true } : {}

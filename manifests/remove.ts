@@ -1,7 +1,7 @@
 // What takes the network off every node: the DaemonSet of the agents with another pod in it, so that on each node the agent ends
 // before the removal begins. A pod is ready when its node is clean.
 
-import { API_SERVER, type ManifestObject, NAMES, PROGRAM, type Settings, TOKEN } from './names.ts'
+import { API_SERVER, type ManifestObject, NAMES, NOBODY, PROGRAM, type Settings, TOKEN } from './names.ts'
 import { daemonSet, nodePod } from './node.ts'
 import { accountObjects } from './rbac.ts'
 import { RIGHTS } from './rights.ts'
@@ -49,7 +49,7 @@ export function removeObjects(settings: Settings): ManifestObject[] {
     ...container,
     args: ['--eval', "process.on('SIGTERM', () => process.exit(0)); setInterval(() => {}, 2 ** 30)"],
     securityContext: {
-      ...{ runAsNonRoot: true, runAsUser: 65532, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
+      ...{ runAsNonRoot: true, runAsUser: NOBODY, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
       capabilities: { drop: ['ALL'] },
     },
   }
