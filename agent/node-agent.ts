@@ -37,8 +37,9 @@ import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
-import { endpointAnswer, peerAnswer } from './status/answers.ts'
+import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
 import { EventRing } from './status/events.ts'
+import type { NodeNumbers } from './status/metrics.ts'
 import { StatusModel } from './status/model.ts'
 import { Unenforced } from './unenforced.ts'
 import { guardKernel, guardStore } from './write-guard.ts'
@@ -269,6 +270,24 @@ export class NodeAgent {
       blocks: [...this.allocator.blocks()],
       endpoints: this.endpoints.live().map(endpointAnswer),
       learned: this.#network.learned().map(route => ({ ...route, encapsulations: [...route.encapsulations] })),
+    }
+  }
+
+  /** What the metrics say, but for what the kernel has to be asked. */
+  numbers(): Omit<NodeNumbers, 'dropped' | 'version'> {
+    const { synced, connected } = this.#view
+    return {
+      ready: this.ready(),
+      conditions: this.conditions(),
+      datastore: !synced ? 'unknown' : connected ? 'whole' : 'partly',
+      nodes: this.#caches.of('Node').size,
+      endpoints: this.endpoints.live().length,
+      learned: this.#network.learned().length,
+      passes: this.#felix.passes.now,
+      events: this.events.counts,
+      blocks: this.allocator.blocks(),
+      peers: this.#network.peers().map(({ origin, ...peer }) => ({ ...peer, type: peerType(origin) })),
+      prefixes: peer => this.#network.prefixesOf(peer),
     }
   }
 

@@ -163,6 +163,11 @@ export class NodeNetwork {
     return this.#routing?.peers() ?? []
   }
 
+  /** Prefixes of one session by family. */
+  prefixesOf(peer: string): ReturnType<Routing['prefixesOf']> {
+    return this.#routing?.prefixesOf(peer) ?? new Map()
+  }
+
   learned(): LearnedRoute[] {
     return this.#routing?.learned() ?? []
   }

@@ -172,6 +172,11 @@ export class Routing {
     return (this.#speaker?.peers() ?? []).map(peer => ({ ...peer, origin: this.#peers.get(peer.name)?.origin }))
   }
 
+  /** Prefixes of one session by family. */
+  prefixesOf(peer: string): ReturnType<Speaker['rib']['familyCounts']> {
+    return this.#speaker?.rib.familyCounts(peer) ?? new Map()
+  }
+
   learned(): LearnedRoute[] {
     return [...this.#learned.values()]
   }

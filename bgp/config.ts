@@ -141,6 +141,8 @@ export type PeerStatus = {
   sinceMs: number
   /** Why it is not Established; absent when it is. */
   reason?: { code: DownCode; detail: string }
+  /** Why it was not Established when it last was not; absent where it was never tried. */
+  lastReason?: DownCode
   /** Times the session left Established. */
   flaps: number
   routerId?: string

@@ -40,12 +40,13 @@ export class PeerHistory {
     return this.#deps.clock.monotonicMs() - this.#changedMs
   }
 
-  status(state: BgpState): Pick<PeerStatus, 'state' | 'sinceMs' | 'reason' | 'flaps'> {
+  status(state: BgpState): Pick<PeerStatus, 'state' | 'sinceMs' | 'reason' | 'lastReason' | 'flaps'> {
     const { code, detail } = this.#reason
     return {
       state,
       sinceMs: this.#sinceMs,
       reason: state === 'Established' ? undefined : { code, detail },
+      ...(code !== 'never-tried' && { lastReason: code }),
       flaps: this.#flaps,
     }
   }

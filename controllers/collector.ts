@@ -5,11 +5,13 @@
 // of what was asked. A node that is only unreachable has its Node object, and keeps its blocks. Hazards: two of these
 // programs at once, each with an old view; an end between any two steps: what a run remembers is never a reason to free.
 import type { Resource } from '../api/kinds.ts'
+import type { IpPool } from '../api/pools.ts'
 import { Conflict, NotFound, Refused, type Store, type StoreError } from '../datastore/port.ts'
 import { askOwner, isOwnerAsked } from '../ipam/block.ts'
 import { ownersOf } from '../ipam/block-owners.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
+import { Census, type CensusRow } from './census.ts'
 import type { Nodes } from './nodes.ts'
 import type { Settings } from './settings.ts'
 
@@ -24,6 +26,7 @@ export type CollectorDeps = {
   identity: string
   /** Undefined while it cannot be told what people want: nothing is asked or freed then. */
   settings(): Settings | undefined
+  pools(): readonly IpPool[]
   /** How long the owner of a block has to answer. An agent that is restarted or upgraded must be back in it. */
   answerMs: number
   /** A block was freed: what waits for that may look. */
@@ -37,9 +40,6 @@ export type Waiting = {
   because: 'grace' | 'asked' | 'answered' | 'refused'
   error?: StoreError
 }
-
-/** Numbers of the last run, by pool-independent keys. */
-export type Census = { blocks: number; used: number; perNode: ReadonlyMap<string, { blocks: number; used: number }> }
 
 /** What a block waits for, and when it is to be looked at again. */
 type Step = Pick<Waiting, 'because' | 'error'> & { inMs: number }
@@ -62,7 +62,7 @@ export class Collector {
   readonly #answered = new Map<string, { uid: string | undefined; sinceMs: number }>()
   #waiting: readonly Waiting[] = []
   #unclear: readonly { block: string; why: string }[] = []
-  #census: Census = { blocks: 0, used: 0, perNode: new Map() }
+  #census: readonly CensusRow[] = []
   #freed = { blocks: 0, addresses: 0 }
 
   constructor(deps: CollectorDeps) {
@@ -78,7 +78,8 @@ export class Collector {
     return this.#unclear
   }
 
-  get census(): Census {
+  /** What the last look counted. */
+  get census(): readonly CensusRow[] {
     return this.#census
   }
 
@@ -89,14 +90,13 @@ export class Collector {
 
   /** One look at all blocks. Resolves with the time until the next one. Rejects as the store. */
   async run(): Promise<number> {
-    const { nodes, settings, store } = this.#deps
+    const { nodes, pools, settings, store } = this.#deps
     const periodMs = settings()?.periodMs ?? UNKNOWN_MS
     // a cluster without any Node is one that lost them, or none yet
     if (!nodes.synced || nodes.size === 0) return REST_MS
     const candidates: { item: Pick<BlockObject, 'metadata'>; nodes: readonly string[] }[] = []
     const unclear: { block: string; why: string }[] = []
-    const perNode = new Map<string, { blocks: number; used: number }>()
-    const census = { blocks: 0, used: 0, perNode }
+    const census = new Census(pools())
     const names = new Set<string>()
     for await (const page of store.pages('IPAMBlock'))
       for (const item of page) {
@@ -104,16 +104,16 @@ export class Collector {
         if (names.has(name)) continue // it changed while the pages were read
         names.add(name)
         const owners = ownersOf(item)
-        count(census, item, owners.nodes[0])
+        const gone = owners.unclear === undefined && owners.nodes.every(node => nodes.goneMs(node) !== undefined)
+        census.add(item, owners.nodes[0], gone)
         if (owners.unclear !== undefined) unclear.push({ block: name, why: owners.unclear })
-        else if (owners.nodes.every(node => nodes.goneMs(node) !== undefined))
-          candidates.push({ item: { metadata: { name, uid } }, nodes: owners.nodes })
+        else if (gone) candidates.push({ item: { metadata: { name, uid } }, nodes: owners.nodes })
       }
     nodes.keep(new Set(candidates.flatMap(candidate => candidate.nodes)))
     const dead = new Set(candidates.map(({ item }) => item.metadata.name))
     for (const name of this.#asked.keys()) if (!dead.has(name)) this.#asked.delete(name)
     for (const name of this.#answered.keys()) if (!dead.has(name)) this.#answered.delete(name)
-    this.#census = census
+    this.#census = census.rows
     this.#unclear = unclear
     const waiting: Waiting[] = []
     let nextMs = periodMs
@@ -220,18 +220,6 @@ export class Collector {
     log.warn({ block: name, nodes }, 'somebody wrote a block whose Node is gone: it stays')
     return { because: 'answered', inMs: ASK_AGAIN_MS }
   }
-}
-
-function count(
-  census: { blocks: number; used: number; perNode: Map<string, { blocks: number; used: number }> },
-  { spec }: BlockObject,
-  node = '',
-): void {
-  const used = spec.allocations.filter(index => index !== null).length
-  census.blocks++
-  census.used += used
-  const before = census.perNode.get(node) ?? { blocks: 0, used: 0 }
-  census.perNode.set(node, { blocks: before.blocks + 1, used: before.used + used })
 }
 
 async function found<T>(reading: Promise<T>): Promise<T | undefined> {

@@ -1,6 +1,7 @@
 // What margay-controllers does for the whole cluster, wired to one datastore: who leads, the leader's chores, and what is to
 // be said of them. A write is made only while this program leads, which is asked before each of them.
 import { CONTROLLER_CONDITION_TYPES, type ControllerCondition } from '../api/controller-conditions.ts'
+import type { IpPool } from '../api/pools.ts'
 import { guardedStore } from '../datastore/guarded.ts'
 import type { Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -29,8 +30,13 @@ export type ControllersOptions = {
   kubeadm?: () => string | undefined
 }
 
-/** Of the last look at all blocks; zero where another program leads. */
-export type Numbers = Pick<Collector, 'census' | 'freed'> & { leads: boolean; waiting: number; unclear: number }
+/** Of the last look at all blocks; nothing where another program leads. */
+export type Numbers = Pick<Collector, 'census' | 'freed'> & {
+  leads: boolean
+  waiting: number
+  unclear: number
+  pools: readonly IpPool[]
+}
 
 export type ControllersDeps = { store: Store; clock: Clock; log: Log }
 
@@ -42,7 +48,7 @@ type Look = Pick<Collector, 'waiting' | 'unclear' | 'census'> & {
 
 const NO_LOOK: Look = {
   ...{ waiting: [], unclear: [], pools: [], failures: [] },
-  census: { blocks: 0, used: 0, perNode: new Map() },
+  census: [],
 }
 
 const LEASE_NAME = 'margay-controllers'
@@ -68,6 +74,7 @@ export class Controllers {
     this.#nodes = new Nodes({ store, clock, gone: () => this.#chores.hurry('blocks') })
     this.#collector = new Collector({
       ...{ store: led, nodes: this.#nodes, clock, log, identity, answerMs },
+      pools: () => this.#pools.all(),
       settings: () =>
         this.#configuration.unknown === undefined ? settingsOf(this.#configuration.current, graceMs) : undefined,
       freed: () => this.#chores.hurry('pools'),
@@ -114,7 +121,9 @@ export class Controllers {
   numbers(): Numbers {
     const { census, waiting, unclear } = this.#look()
     const { freed } = this.#collector
-    return { leads: this.#lease.leads, census, freed, waiting: waiting.length, unclear: unclear.length }
+    const { leads } = this.#lease
+    const counts = { waiting: waiting.length, unclear: unclear.length }
+    return { leads, census, freed, ...counts, pools: leads ? this.#pools.all() : [] }
   }
 
   /** What the chores found when they last ran. Where another program leads, that one tells it: here it is old. */

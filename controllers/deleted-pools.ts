@@ -22,6 +22,7 @@ export class DeletedPools {
   readonly name = 'pools'
   readonly restMs = REST_MS
   readonly #deps: DeletedPoolsDeps
+  readonly #all = new Map<string, IpPool>()
   #waiting: readonly { pool: string; block: string }[] = []
   #watch: Watch | undefined
 
@@ -33,6 +34,9 @@ export class DeletedPools {
     const { store, deleted } = this.#deps
     const follow = (event: WatchEvent<'IPPool'>): void => {
       const items: readonly IpPool[] = event.type === 'sync' ? event.items : event.type === 'set' ? [event.item] : []
+      if (event.type === 'sync') this.#all.clear()
+      if (event.type === 'gone') this.#all.delete(event.item.metadata.name)
+      for (const item of items) this.#all.set(item.metadata.name, item)
       if (items.some(isHeld)) deleted()
     }
     this.#watch = store.watch('IPPool', { event: follow })
@@ -40,6 +44,11 @@ export class DeletedPools {
 
   close(): void {
     this.#watch?.close()
+  }
+
+  /** Every IPPool, as the watch told it last. */
+  all(): IpPool[] {
+    return [...this.#all.values()]
   }
 
   /** Pools that wait for their last pods, each with a block that is in use. */

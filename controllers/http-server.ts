@@ -5,7 +5,11 @@ import { createServer } from '../lib/http.ts'
 import { answerRoute, asJson, type HttpRoute, send } from '../lib/http-routes.ts'
 import { parseSocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { METRICS_TYPE } from '../lib/metrics-text.ts'
+import { packageVersion } from '../lib/package-files.ts'
+import { processText } from '../lib/process-metrics.ts'
 import type { Controllers } from './controllers.ts'
+import { metricsText } from './metrics.ts'
 
 const REQUEST_MS = 10_000
 const MOST_CONNECTIONS = 100
@@ -19,11 +23,9 @@ export async function serveHealth(
   const routes: Readonly<Record<string, HttpRoute>> = {
     'GET /livez': asJson(() => ({ ok: true })),
     'GET /readyz': (_request, response) => send(response, controllers.ready() ? 200 : 503, controllers.conditions()),
-    'GET /metrics': async (_request, response) => {
-      // the library is loaded by the first scrape
-      const { metricsText } = await import('./metrics.ts')
-      const text = await metricsText(controllers.numbers(), controllers.conditions())
-      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(text)
+    'GET /metrics': (_request, response) => {
+      const text = metricsText(packageVersion(), controllers.numbers(), controllers.conditions())
+      response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text + processText())
     },
   }
   const server = createServer(

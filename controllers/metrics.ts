@@ -1,31 +1,77 @@
-// Prometheus metrics of margay-controllers, made afresh for each scrape. Names are those of Calico's kube-controllers where it
-// has one for the same thing. Labels are bounded: nodes that have blocks, and the closed table of conditions.
-import { Counter, Gauge, Registry } from 'prom-client'
+// The metrics of margay-controllers, made afresh for each scrape. Names and labels are those of Calico's kube-controllers where
+// it has one for the same thing. Hazard: a series for each pair of an IPPool and a node; see MOST in api/metrics.ts.
 import { CONTROLLER_CONDITION_TYPES, type ControllerCondition } from '../api/controller-conditions.ts'
+import { CONTROLLERS_METRICS, MOST, OTHER } from '../api/metrics.ts'
+import { addressBits, familyOf, parseCidr } from '../lib/ip.ts'
+import { firstAndRest, MetricsText } from '../lib/metrics-text.ts'
+import type { CensusRow } from './census.ts'
 import type { Numbers } from './controllers.ts'
 
-/** The text a scraper reads. */
-export async function metricsText(numbers: Numbers, conditions: readonly ControllerCondition[]): Promise<string> {
-  const { leads, census, freed, waiting, unclear } = numbers
-  const registry = new Registry()
-  const gauge = (name: string, help: string, labelNames: string[] = []) =>
-    new Gauge({ name, help, labelNames, registers: [registry] })
-  gauge('margay_controllers_leader', '1 in the program that leads').set(leads ? 1 : 0)
-  const condition = gauge('margay_controllers_condition', '1 when the condition is fine', ['type'])
+/** The text that a scraper reads. Of addresses and blocks only the program that leads tells: a sum over both would be wrong. */
+export function metricsText(version: string, numbers: Numbers, conditions: readonly ControllerCondition[]): string {
+  const { leads, freed, waiting, unclear } = numbers
+  const text = new MetricsText(CONTROLLERS_METRICS)
+  text.set('margay_controllers_build_info', 1, { version })
+  text.set('margay_controllers_leader', leads ? 1 : 0)
   for (const type of Object.keys(CONTROLLER_CONDITION_TYPES))
-    condition.set({ type }, conditions.some(each => each.type === type) ? 0 : 1)
-
-  const blocks = gauge('ipam_blocks_per_node', 'blocks by the node that owns them', ['node'])
-  const used = gauge('ipam_allocations_per_node', 'addresses in use by the node that owns their block', ['node'])
-  for (const [node, count] of census.perNode) {
-    blocks.set({ node }, count.blocks)
-    used.set({ node }, count.used)
+    text.set('margay_controllers_condition', conditions.some(each => each.type === type) ? 0 : 1, { type })
+  text.set('ipam_allocations_gc_reclamations', freed.addresses)
+  text.set('margay_ipam_blocks_gc_reclamations_total', freed.blocks)
+  if (!leads) return text.toString()
+  text.set('margay_ipam_blocks_gc_candidates', waiting)
+  text.set('margay_ipam_blocks_unclear', unclear)
+  for (const { pool, node, blocks, used, borrowed, candidates } of bounded(numbers.census)) {
+    text.set('ipam_blocks', blocks, { ippool: pool, node })
+    text.set('ipam_allocations_in_use', used, { ippool: pool, node })
+    text.set('ipam_allocations_borrowed', borrowed, { ippool: pool, node })
+    text.set('ipam_allocations_gc_candidates', candidates, { ippool: pool, node })
   }
-  gauge('ipam_blocks_gc_candidates', 'blocks of nodes without a Node object').set(waiting)
-  gauge('ipam_blocks_unclear', 'blocks of which nobody can tell whose they are').set(unclear)
-  const total = (name: string, help: string, value: number): void =>
-    new Counter({ name, help, registers: [registry] }).inc(value)
-  total('ipam_blocks_gc_reclamations', 'blocks of gone nodes that this program freed', freed.blocks)
-  total('ipam_allocations_gc_reclamations', 'addresses in these blocks', freed.addresses)
-  return registry.metrics()
+  for (const { node, blocks, used } of bounded(perNode(numbers.census))) {
+    text.set('ipam_blocks_per_node', blocks, { node })
+    text.set('ipam_allocations_per_node', used, { node })
+  }
+  const sizes = numbers.pools.map(({ metadata, spec }) => ({ ippool: metadata.name, size: sizeOf(spec.cidr) }))
+  const { first, rest } = firstAndRest(
+    sizes.toSorted((a, b) => (a.ippool < b.ippool ? -1 : 1)),
+    MOST.pools,
+  )
+  for (const { ippool, size } of first) text.set('ipam_ippool_size', size, { ippool })
+  if (rest.length > 0)
+    text.set(
+      'ipam_ippool_size',
+      rest.reduce((sum, { size }) => sum + size, 0),
+      { ippool: OTHER },
+    )
+  return text.toString()
+}
+
+/** The rows in the order of their names; beyond the bound one sum for each pool of a few. */
+function bounded(rows: readonly CensusRow[]): CensusRow[] {
+  const key = ({ pool, node }: CensusRow) => `${pool} ${node}`
+  const { first, rest } = firstAndRest(
+    rows.toSorted((a, b) => (key(a) < key(b) ? -1 : 1)),
+    MOST.poolNodes,
+  )
+  return [...first, ...(rest.length > 0 ? [rest.reduce(added, { ...EMPTY, pool: OTHER, node: OTHER })] : [])]
+}
+
+function perNode(rows: readonly CensusRow[]): CensusRow[] {
+  return [...Map.groupBy(rows, ({ node }) => node)].map(([node, all]) => all.reduce(added, { ...EMPTY, node }))
+}
+
+const EMPTY: CensusRow = { pool: '', node: '', blocks: 0, used: 0, borrowed: 0, candidates: 0 }
+
+/** The names of the first with the numbers of both. */
+function added(one: CensusRow, other: CensusRow): CensusRow {
+  return {
+    ...one,
+    blocks: one.blocks + other.blocks,
+    used: one.used + other.used,
+    borrowed: one.borrowed + other.borrowed,
+    candidates: one.candidates + other.candidates,
+  }
+}
+
+function sizeOf(cidr: string): number {
+  return 2 ** (addressBits(familyOf(cidr)) - parseCidr(cidr)!.length)
 }

@@ -20,6 +20,7 @@ import { ChainWatch } from './chain-watch.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { podFilterMarks } from './marks.ts'
+import { PassNumbers } from './pass-numbers.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
@@ -75,6 +76,7 @@ export class Felix {
   readonly #repairBackoff = new Backoff({ firstMs: 200, maxMs: 5_000 })
   readonly #timers = new Map<string, Cancel>()
   readonly #receipts = new Receipts()
+  readonly passes: PassNumbers
   readonly #backlog: Backlog
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
   readonly #chains: ChainWatch
@@ -97,6 +99,7 @@ export class Felix {
   constructor(kernel: Kernel, deps: FelixDeps) {
     this.#kernel = kernel
     this.#deps = deps
+    this.passes = new PassNumbers(deps.clock)
     this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol, podFilter: podFilterMarks(deps.marks) })
     this.#needed = this.#calculator.tunnelsNeeded()
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs())
@@ -210,9 +213,7 @@ export class Felix {
   /** Ends after the pass under way; the kernel keeps what it has. */
   async close(): Promise<void> {
     this.#closed = true
-    this.#monitor?.close()
-    this.#tableMonitor?.close()
-    this.#chains.close()
+    for (const each of [this.#monitor, this.#tableMonitor, this.#chains]) each?.close()
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     await this.#running
@@ -254,7 +255,7 @@ export class Felix {
     try {
       // what still waits may already be in the kernel, from an earlier run
       const ready = complete ? this.#ready : { ...this.#ready, datastore: false, bgp: false }
-      const outcome = await this.#applier.apply(ready)
+      const outcome = await this.passes.measure(() => this.#applier.apply(ready))
       this.#report(outcome)
       this.#finish(generation, outcome.refused, complete)
       this.#followUplink()

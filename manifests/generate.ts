@@ -1,8 +1,9 @@
-// `npm run manifests`: writes what an operator applies, docs/conditions.md and docs/unsupported.md from the code and the tables
+// `npm run manifests`: writes what an operator applies, and docs/conditions.md, metrics.md and unsupported.md from the code and the tables
 // in api/. Tests compare the files with the code.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { conditionsText } from './conditions.ts'
 import { manifestFiles } from './installation.ts'
+import { metricsDocument } from './metrics.ts'
 import { unsupportedText } from './unsupported.ts'
 
 for (const [name, text] of manifestFiles()) {
@@ -11,4 +12,5 @@ for (const [name, text] of manifestFiles()) {
   writeFileSync(file, text)
 }
 writeFileSync(new URL('../docs/conditions.md', import.meta.url), conditionsText())
+writeFileSync(new URL('../docs/metrics.md', import.meta.url), metricsDocument())
 writeFileSync(new URL('../docs/unsupported.md', import.meta.url), unsupportedText())

@@ -4,13 +4,18 @@ import type { Condition, Event } from '../../api/status.ts'
 import { isStoreError } from '../../datastore/port.ts'
 import { asJson, type HttpRoute, send } from '../../lib/http-routes.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
+import { METRICS_TYPE } from '../../lib/metrics-text.ts'
+import { packageVersion } from '../../lib/package-files.ts'
+import { processText } from '../../lib/process-metrics.ts'
 import { droppedAnswer } from '../status/answers.ts'
+import { metricsText, type NodeNumbers } from '../status/metrics.ts'
 
 /** What answers the questions. */
 export type Answering = {
   ready(): boolean
   conditions(): Condition[]
   status(): AgentStatus
+  numbers(): Omit<NodeNumbers, 'dropped' | 'version'>
   droppedPackets(): Promise<ReadonlyMap<string, number>>
   explain(prefix: string): RouteAnswer
   events: { last(count: number): Event[] }
@@ -48,10 +53,8 @@ export function agentRoutes(
       }
     },
     'GET /metrics': async (_request, response) => {
-      // the library is loaded by the first scrape: a start has no use for it
-      const { metricsText } = await import('../status/metrics.ts')
-      const text = await metricsText(agent.status(), await agent.droppedPackets())
-      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(text)
+      const text = metricsText({ ...agent.numbers(), version: packageVersion(), dropped: await agent.droppedPackets() })
+      response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text + processText())
     },
   }
 }

@@ -11,6 +11,11 @@ const PEER_TYPE: Readonly<Record<PeerOrigin, PeerAnswer['type']>> = {
   global: 'global',
 }
 
+/** Calico's word for where a session comes from; one of no BGPPeer is for all nodes. */
+export function peerType(origin: PeerOrigin | undefined): string {
+  return PEER_TYPE[origin ?? 'global']
+}
+
 type PeerAnswer = AgentStatus['peers'][number]
 type EndpointAnswer = NonNullable<AgentStatus['endpoints']>[number]
 
@@ -18,7 +23,7 @@ type EndpointAnswer = NonNullable<AgentStatus['endpoints']>[number]
 export function peerAnswer({ origin, ...peer }: PeerStatus & { origin?: PeerOrigin }): PeerAnswer {
   const { name, address, asn, state, sinceMs, reason, flaps, prefixes } = peer
   return {
-    ...{ name, address, type: PEER_TYPE[origin ?? 'global'], asn, state, since: new Date(sinceMs).toISOString() },
+    ...{ name, address, type: peerType(origin), asn, state, since: new Date(sinceMs).toISOString() },
     ...{ reason: reason?.code ?? '', detail: reason?.detail ?? '', flaps, prefixes },
   }
 }

@@ -1,7 +1,14 @@
 // A bounded ring on disk of what changed on this node and why, so that "who removed my route at 12:03?" has an answer
 // after a restart too. Recording never fails for the caller: a full disk costs records only.
 import { MOST_EVENTS } from '../../api/answers.ts'
-import { EVENT_TYPES, type Event, type EventRecord, type ObjectKind, type ObjectRef } from '../../api/status.ts'
+import {
+  EVENT_TYPES,
+  type Event,
+  type EventRecord,
+  type EventType,
+  type ObjectKind,
+  type ObjectRef,
+} from '../../api/status.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { type Database, DatabaseError } from '../../lib/database.ts'
 import type { Log } from '../../lib/log.ts'
@@ -12,6 +19,7 @@ export class EventRing {
   readonly #prune
   readonly #last
   readonly #log: Log
+  readonly #counts = new Map<EventType, number>()
   #failing = false
 
   /** `db` is a file of its own: losing the last seconds of it in a power cut is cheaper than an fsync per record. */
@@ -29,8 +37,14 @@ export class EventRing {
     this.#last = db.prepare('SELECT * FROM event ORDER BY id DESC LIMIT ?')
   }
 
+  /** How often something happened since this program began, by type. */
+  get counts(): ReadonlyMap<EventType, number> {
+    return this.#counts
+  }
+
   /** Never throws: a record that the disk has no room for is lost, and the log says so once until one fits again. */
   record({ type, object: { kind, name, namespace = '' }, reason, message }: EventRecord): void {
+    this.#counts.set(type, (this.#counts.get(type) ?? 0) + 1)
     try {
       const atMs = Math.round(this.#clock.wallMs())
       const id = Number(this.#insert.run(atMs, type, kind, namespace, name, reason, message).lastInsertRowid)

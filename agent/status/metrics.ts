@@ -1,46 +1,170 @@
-// Prometheus metrics of one agent, made afresh for each scrape from the answer to `GET /status` and the kernel's counters:
-// none here can drift from what is true. Labels are bounded: sessions of the node-to-node mesh are counted, not listed.
-import { Counter, Gauge, Registry } from 'prom-client'
-import { type AgentStatus, MESH_PEER } from '../../api/answers.ts'
-import { CONDITION_TYPES } from '../../api/status.ts'
+// The metrics of one agent, made afresh for each scrape from what is true now: nothing here can drift, and nothing is counted
+// where packets, routes or pods wait for it. Hazard: series without a bound; a node of a large mesh has thousands of sessions, on
+// each of thousands of nodes. See MOST in api/metrics.ts.
+import { MESH_PEER } from '../../api/answers.ts'
+import { MOST, NODE_METRICS, OTHER } from '../../api/metrics.ts'
+import { CONDITION_TYPES, type Condition, EVENT_TYPES, type EventType } from '../../api/status.ts'
+import type { PeerStatus } from '../../bgp/config.ts'
+import type { BgpState } from '../../bgp/fsm/step.ts'
+import { firstAndRest, MetricsText } from '../../lib/metrics-text.ts'
 
-/** The text a scraper reads. `dropped`: packets that the pod filter dropped, by the reason. */
-export async function metricsText(status: AgentStatus, dropped: ReadonlyMap<string, number>): Promise<string> {
-  const registry = new Registry()
-  const gauge = (name: string, help: string, labelNames: string[] = []) =>
-    new Gauge({ name: `margay_${name}`, help, labelNames, registers: [registry] })
-  gauge('ready', '1 when this node can serve its pods').set(status.ready ? 1 : 0)
-  gauge('endpoints', 'pod interfaces of this node').set(status.endpoints?.length ?? 0)
-  gauge('learned_routes', 'prefixes chosen from BGP peers').set(status.learned?.length ?? 0)
+export type PeerNumbers = Pick<
+  PeerStatus,
+  'name' | 'address' | 'state' | 'sinceMs' | 'lastReason' | 'flaps' | 'messages'
+> & {
+  /** Calico's word for where the session comes from. */
+  type: string
+}
 
-  const condition = gauge('condition', '1 when the condition is fine', ['type'])
-  const objects = gauge('condition_objects', 'objects for which the condition is not fine', ['type'])
+type Counts = { received: number; accepted: number; announced: number }
+
+/** What an agent knows of itself. */
+export type NodeNumbers = {
+  version: string
+  ready: boolean
+  conditions: readonly Condition[]
+  datastore: 'unknown' | 'partly' | 'whole'
+  nodes: number
+  endpoints: number
+  learned: number
+  passes: { count: number; seconds: number; failures: number }
+  events: ReadonlyMap<EventType, number>
+  blocks: readonly { pool: string; used: number; size: number }[]
+  peers: readonly PeerNumbers[]
+  /** Of one peer, by family. */
+  prefixes(peer: string): ReadonlyMap<string, Counts>
+  /** Packets that the pod filter dropped, by the reason. */
+  dropped: ReadonlyMap<string, number>
+}
+
+const RESYNC = { unknown: 1, partly: 2, whole: 3 } as const
+/** RFC 4273, bgpPeerState. */
+const STATES: Readonly<Record<BgpState, number>> = {
+  ...{ Idle: 1, Connect: 2, Active: 3, OpenSent: 4, OpenConfirm: 5, Established: 6 },
+}
+
+type Text = MetricsText<typeof NODE_METRICS>
+
+/** The text that a scraper reads. */
+export function metricsText(numbers: NodeNumbers): string {
+  const text: Text = new MetricsText(NODE_METRICS)
+  text.set('margay_build_info', 1, { version: numbers.version })
+  text.set('margay_ready', numbers.ready ? 1 : 0)
+  text.set('felix_active_local_endpoints', numbers.endpoints)
+  text.set('felix_cluster_num_hosts', numbers.nodes)
+  text.set('felix_resync_state', RESYNC[numbers.datastore])
+  text.set('margay_learned_routes', numbers.learned)
+  const { count, seconds, failures } = numbers.passes
+  text.set('felix_int_dataplane_apply_time_seconds', { count, sum: seconds })
+  text.set('felix_int_dataplane_failures', failures)
+  for (const [reason, packets] of numbers.dropped) text.set('margay_dropped_packets_total', packets, { reason })
+  for (const type of Object.keys(EVENT_TYPES) as EventType[])
+    text.set('margay_events_total', numbers.events.get(type) ?? 0, { type })
+  conditions(text, numbers.conditions)
+  blocks(text, numbers.blocks)
+  sessions(text, numbers)
+  return text.toString()
+}
+
+/** A condition is one series for its type, however many objects break it. */
+function conditions(text: Text, all: readonly Condition[]): void {
+  const wrong = new Map<string, number>()
+  for (const { type, status } of all) if (status !== 'True') wrong.set(type, (wrong.get(type) ?? 0) + 1)
   for (const type of Object.keys(CONDITION_TYPES)) {
-    const wrong = status.conditions.filter(each => each.type === type && each.status !== 'True')
-    condition.set({ type }, wrong.length === 0 ? 1 : 0)
-    objects.set({ type }, wrong.length)
+    text.set('margay_condition', wrong.has(type) ? 0 : 1, { type })
+    text.set('margay_condition_objects', wrong.get(type) ?? 0, { type })
   }
+}
 
-  const used = gauge('ipam_block_used', 'addresses in use per own block', ['cidr', 'pool'])
-  for (const { cidr, pool, used: count } of status.blocks ?? []) used.set({ cidr, pool }, count)
-
-  const sessions = gauge('bgp_peers', 'BGP sessions by where they come from and their state', ['type', 'state'])
-  for (const { type, state } of status.peers) sessions.inc({ type, state })
-  const up = gauge('bgp_peer_up', '1 when the session of a BGPPeer is Established', ['peer', 'address'])
-  const flaps = gauge('bgp_peer_flaps', 'times the session of a BGPPeer left Established', ['peer', 'address'])
-  const prefixes = gauge('bgp_peer_prefixes', 'prefixes of a BGPPeer per direction', ['peer', 'address', 'direction'])
-  for (const { name: peer, address, type, state, flaps: count, prefixes: counts } of status.peers) {
-    if (type === MESH_PEER) continue
-    up.set({ peer, address }, state === 'Established' ? 1 : 0)
-    flaps.set({ peer, address }, count)
-    for (const [direction, value] of Object.entries(counts)) prefixes.set({ peer, address, direction }, value)
+function blocks(text: Text, all: NodeNumbers['blocks']): void {
+  const pools = [...Map.groupBy(all, ({ pool }) => pool)].toSorted(([a], [b]) => (a < b ? -1 : 1))
+  const { first, rest } = firstAndRest(pools, MOST.pools)
+  const shown = rest.length === 0 ? first : [...first, [OTHER, rest.flatMap(([, own]) => own)] as const]
+  for (const [ippool, own] of shown) {
+    text.set('margay_ipam_blocks', own.length, { ippool })
+    text.set('margay_ipam_addresses', sum(own.map(({ size }) => size)), { ippool })
+    text.set('margay_ipam_addresses_used', sum(own.map(({ used }) => used)), { ippool })
   }
-  const packets = new Counter({
-    name: 'margay_dropped_packets_total',
-    help: 'packets that the pod filter dropped',
-    labelNames: ['reason'],
-    registers: [registry],
-  })
-  for (const [reason, count] of dropped) packets.inc({ reason }, count)
-  return registry.metrics()
+}
+
+/** Sessions that have series of their own, then one sum of the others for each type. */
+function sessions(text: Text, { peers, prefixes }: Pick<NodeNumbers, 'peers' | 'prefixes'>): void {
+  const states = Object.keys(STATES)
+  for (const [type, all] of Map.groupBy(peers, peer => peer.type))
+    for (const state of states)
+      text.set('margay_bgp_peers', all.filter(peer => peer.state === state).length, { type, state })
+  const fit = peers.length <= MOST.peers
+  const named = peers.filter(({ type }) => fit || type !== MESH_PEER).toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  const { first } = firstAndRest(named, MOST.peers)
+  for (const peer of first) {
+    const labels = { peer: peer.name, address: peer.address, type: peer.type }
+    text.set('margay_bgp_peer_up', peer.state === 'Established' ? 1 : 0, labels)
+    text.set('margay_bgp_peer_state', STATES[peer.state], labels)
+    text.set('margay_bgp_peer_changed_timestamp_seconds', peer.sinceMs / 1000, labels)
+    summed(text, { labels, peers: [peer], prefixes })
+  }
+  const shown = new Set(first)
+  const others = Map.groupBy(
+    peers.filter(peer => !shown.has(peer)),
+    peer => peer.type,
+  )
+  for (const [type, rest] of others) summed(text, { labels: { peer: OTHER, address: '', type }, peers: rest, prefixes })
+}
+
+type Summed = Pick<NodeNumbers, 'peers' | 'prefixes'> & { labels: { peer: string; address: string; type: string } }
+
+/** What can be told of several sessions as a sum. */
+function summed(text: Text, { labels, peers, prefixes }: Summed): void {
+  const of = (number: (peer: PeerNumbers) => number) => peers.reduce((sum, peer) => sum + number(peer), 0)
+  text.set(
+    'margay_bgp_peer_flaps_total',
+    of(({ flaps }) => flaps),
+    labels,
+  )
+  const directed = (direction: 'in' | 'out') => ({ ...labels, direction })
+  text.set(
+    'margay_bgp_peer_messages_total',
+    of(({ messages }) => messages.in),
+    directed('in'),
+  )
+  text.set(
+    'margay_bgp_peer_messages_total',
+    of(({ messages }) => messages.out),
+    directed('out'),
+  )
+  text.set(
+    'margay_bgp_peer_updates_total',
+    of(({ messages }) => messages.updatesIn),
+    directed('in'),
+  )
+  text.set(
+    'margay_bgp_peer_updates_total',
+    of(({ messages }) => messages.updatesOut),
+    directed('out'),
+  )
+  for (const [family, { received, accepted, announced }] of familySums(peers, prefixes)) {
+    text.set('margay_bgp_peer_prefixes', received, { ...labels, family, direction: 'received' })
+    text.set('margay_bgp_peer_prefixes', accepted, { ...labels, family, direction: 'accepted' })
+    text.set('margay_bgp_peer_prefixes', announced, { ...labels, family, direction: 'advertised' })
+  }
+  for (const [code, all] of Map.groupBy(peers, ({ lastReason }) => lastReason))
+    if (code !== undefined) text.set('margay_bgp_peer_last_error', all.length, { ...labels, code })
+}
+
+function familySums(peers: readonly PeerNumbers[], prefixes: NodeNumbers['prefixes']): ReadonlyMap<string, Counts> {
+  const sums = new Map<string, Counts>()
+  for (const { name } of peers)
+    for (const [family, { received, accepted, announced }] of prefixes(name)) {
+      const before = sums.get(family) ?? { received: 0, accepted: 0, announced: 0 }
+      sums.set(family, {
+        received: before.received + received,
+        accepted: before.accepted + accepted,
+        announced: before.announced + announced,
+      })
+    }
+  return sums
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((all, each) => all + each, 0)
 }

@@ -2,13 +2,15 @@
 import type { AddressFamily } from '../family.ts'
 import type { DumpedPath } from './dump.ts'
 import type { Replayed } from './replay.ts'
-import type { PeerCounts, RibPeer } from './types.ts'
+import type { FamilyCounts, PeerCounts, RibPeer } from './types.ts'
 
 export type RibReader = {
   /** The peers with a session, and the open sources of routes. */
   peers(): RibPeer[]
   /** Undefined when there is no such peer. */
   counts(key: string): PeerCounts | undefined
+  /** The same by family; empty when there is no such peer. */
+  familyCounts(key: string): ReadonlyMap<AddressFamily, FamilyCounts>
   /** The prefixes of a peer's paths that loop rules or import policy keep from being used. */
   unused(key: string): Generator<string>
   /** Every path of a family, in no order; the table may change between two steps. */

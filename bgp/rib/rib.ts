@@ -11,6 +11,7 @@ import type { RouteSink } from '../port.ts'
 import { SpeakerError } from '../speaker-error.ts'
 import type { ProtocolError } from '../wire/errors.ts'
 import { AdjRibIn } from './adj-rib-in.ts'
+import { countsIn } from './counts.ts'
 import { Decision } from './decision.ts'
 import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
@@ -28,7 +29,7 @@ import { AttributeFacts } from './store/attribute-facts.ts'
 import { AttributeStore } from './store/attribute-store.ts'
 import { MARK } from './store/path-table.ts'
 import { FamilyTable } from './table.ts'
-import type { PeerCounts, PeerDown, RibEvent, RibPeer } from './types.ts'
+import type { FamilyCounts, PeerCounts, PeerDown, RibEvent, RibPeer } from './types.ts'
 
 type RibDeps = {
   /** Absent: decisions only go to peers (a route reflector), which saves making a text per prefix. */
@@ -327,22 +328,18 @@ export class Rib implements RibReader {
   counts(key: string): PeerCounts | undefined {
     const state = this.#peers.get(key)
     if (state === undefined) return undefined
-    let received = 0
-    let accepted = 0
-    let announced = 0
-    let stale = 0
-    let messagesOut = 0
+    const sum = { received: 0, accepted: 0, announced: 0, stale: 0, messagesOut: 0 }
     for (const table of this.#allTables()) {
-      const counts = state.family(table.family)
-      received += counts.received
-      accepted += table.accepted[state.index]!
-      stale += counts.stale
-      const membership = table.groups.membership(state.index)
-      announced += membership?.group.announcedTo(state.index) ?? 0
-      messagesOut += membership?.member.messages ?? 0
+      const counts = countsIn(table, state)
+      for (const each of Object.keys(sum) as (keyof typeof sum)[]) sum[each] += counts[each]
     }
     const { discarded, treatedAsWithdrawn, messagesIn } = state
-    return { received, accepted, announced, stale, discarded, treatedAsWithdrawn, messagesIn, messagesOut }
+    return { ...sum, discarded, treatedAsWithdrawn, messagesIn }
+  }
+
+  familyCounts(key: string): ReadonlyMap<AddressFamily, FamilyCounts> {
+    const state = this.#peers.get(key)
+    return new Map(state && this.#allTables().map(table => [table.family, countsIn(table, state)] as const))
   }
 
   /** Sizes for benchmarks and metrics: sets and prefixes held, and octets of the arena. */

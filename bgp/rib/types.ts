@@ -81,12 +81,15 @@ export type RibEvent =
   /** A route's attributes do not fit into a message to this peer, so it is not announced (RFC 8654 §4). */
   | { type: 'too-long'; key: string; prefix: string }
 
-export type PeerCounts = {
+export type FamilyCounts = {
   /** Paths in Adj-RIB-In, of those that passed loop rules and import policy, and prefixes announced to the peer. */
   received: number
   accepted: number
   announced: number
   stale: number
+}
+
+export type PeerCounts = FamilyCounts & {
   /** Number of faults handled since the session came up (RFC 7606). */
   discarded: number
   treatedAsWithdrawn: number

@@ -19,6 +19,7 @@ function leader(store: Store, settings: Settings = SETTINGS) {
   const collector = new Collector({
     ...{ store, nodes, clock, log: silentLog, identity: 'c1', answerMs: 60_000 },
     settings: () => settings,
+    pools: () => [],
     freed: () => undefined,
   })
   const chores: Chores = new Chores([collector], { clock, log: silentLog })

@@ -235,6 +235,7 @@ class Program {
     const nodes: Nodes = new Nodes({ store, clock, gone: () => chores.hurry('blocks') })
     const collector = new Collector({
       ...{ store, nodes, clock, log: silentLog, identity: 'c', answerMs: ANSWER_MS, freed: () => undefined },
+      pools: () => [],
       settings: () => ({ graceMs: GRACE_MS, periodMs: 30_000 }),
     })
     const chores: Chores = new Chores([collector], { clock, log: silentLog })

@@ -18,9 +18,9 @@ const rules: Readonly<Record<string, Rule>> = {
   cni: { rooms: ['lib', 'api', 'kernel', 'ipam'], packages: [] },
   agent: {
     rooms: ['lib', 'api', 'kernel', 'datastore', 'ipam', 'bgp', 'felix', 'cni'],
-    packages: ['commander', 'prom-client'],
+    packages: ['commander'],
   },
-  controllers: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'prom-client', 'yaml'] },
+  controllers: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml'] },
   ctl: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml', 'zod'] },
   image: { rooms: ['lib', 'cni'], packages: ['commander', 'esbuild'] },
   manifests: { rooms: ['lib', 'api'], packages: ['yaml'] },

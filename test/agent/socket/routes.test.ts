@@ -10,6 +10,7 @@ import { serveSocket } from '../../../agent/socket/server.ts'
 import { type AgentStatus, ANSWERS } from '../../../api/answers.ts'
 import { broken, type Event, kept } from '../../../api/status.ts'
 import { silentLog } from '../../../lib/log.ts'
+import { someNumbers } from '../status/numbers.ts'
 
 const event: Event = {
   at: '2026-07-30T12:03:04.567Z',
@@ -33,6 +34,7 @@ const agent: Answering = {
   ready: () => true,
   conditions: () => conditions,
   status: () => status,
+  numbers: someNumbers,
   droppedPackets: async () => new Map([['redirect', 2]]),
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
   events: { last: count => Array(Math.min(count, 3)).fill(event) },
@@ -96,5 +98,8 @@ test('a count or a prefix that is none is refused with what to write', async t =
 
 test('metrics are text for Prometheus', async t => {
   const ask = await served(t)
-  t.regex((await ask('/metrics')).body, /^margay_ready 1$/m)
+  const { body } = await ask('/metrics')
+  t.regex(body, /^margay_ready 1$/m)
+  t.regex(body, /^margay_dropped_packets_total\{reason="redirect"\} 2$/m)
+  t.regex(body, /^process_resident_memory_bytes \d+$/m)
 })

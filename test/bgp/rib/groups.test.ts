@@ -126,6 +126,10 @@ test('counts say what was received, accepted and announced', t => {
   t.deepEqual([received, accepted, announced], [3, 2, 0])
   t.is(world.rib.counts('p2')!.announced, 2)
   t.is(world.rib.counts('p9'), undefined)
+  const families = world.rib.familyCounts('p1')
+  t.like(families.get('ipv4-unicast'), { received: 2, accepted: 1, announced: 0 })
+  t.like(families.get('ipv6-unicast'), { received: 1, accepted: 1, announced: 0 })
+  t.is(world.rib.familyCounts('p9').size, 0)
 })
 
 test('a dump has every path as received and as used', t => {
