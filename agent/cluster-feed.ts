@@ -1,5 +1,6 @@
-// Passes on the changes of the cluster's objects: to felix by key and at once; to BGP the sessions that changed and the
-// blocks to announce, and to the status model what was refused, when `flush` is called after a burst of changes.
+// Passes on the changes of the cluster's objects: nodes to felix by key and at once; pools and settings, each of which is a
+// matter of all objects of its kind, when `tell` is called after a burst of changes; to BGP the sessions that changed and the
+// blocks to announce when `flush` is called. Hazard: work for all objects at each of them is quadratic at the start of an agent.
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
 import { type Condition, conditionKey } from '../api/status.ts'
@@ -20,7 +21,7 @@ export type ClusterFeedDeps = {
   view: Pick<ClusterView, 'onChange' | 'all' | 'get'>
   felix: Pick<Felix, 'set' | 'configure'>
   report: (source: string, conditions: readonly Condition[]) => void
-  /** Something changed that `flush` has to pass on. */
+  /** Something changed that `tell` and `flush` have to pass on. */
   changed: () => void
 }
 
@@ -33,6 +34,8 @@ export class ClusterFeed {
   readonly #fields = new Map<string, Condition>()
   #pools: ReadonlyMap<string, Pool> = new Map()
   #peers: Peers | undefined
+  /** What `tell` passes on. */
+  readonly #waiting = new Set<'pools' | 'settings' | 'fields'>()
   #own: { address: string; ipv6Address?: string } | undefined
 
   constructor(deps: ClusterFeedDeps) {
@@ -43,20 +46,30 @@ export class ClusterFeed {
       this.#peers?.bgpPeer(key, after)
       changed()
     })
-    view.onChange('IPPool', () => {
-      this.#tellPools()
-      changed()
-    })
+    view.onChange('IPPool', () => this.#wait('pools'))
     view.onChange('BGPConfiguration', ({ key, after }) => {
       const node = nodeOfConfiguration(key)
       if (node === undefined) this.#peers?.configure({ config: this.#bgp() })
       else this.#peers?.listenPort(node, after?.spec.listenPort)
-      this.#configure()
-      changed()
+      this.#wait('settings')
     })
-    view.onChange('FelixConfiguration', () => this.#configure())
+    view.onChange('FelixConfiguration', () => this.#wait('settings'))
     for (const kind of NODE_CONFIGURATION_KINDS) this.#followFields(kind)
     this.#configure()
+  }
+
+  /** Passes on what waits for felix and the status model. */
+  tell(): void {
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    if (waiting.includes('pools')) this.#tellPools()
+    if (waiting.includes('settings')) this.#configure()
+    if (waiting.includes('fields')) this.#deps.report('fields', [...this.#fields.values()])
+  }
+
+  #wait(part: 'pools' | 'settings' | 'fields'): void {
+    this.#waiting.add(part)
+    this.#deps.changed()
   }
 
   /** Sets this node's addresses: from now on it has sessions. */
@@ -85,6 +98,7 @@ export class ClusterFeed {
     routing: Pick<Routing, 'trust' | 'identify' | 'change' | 'announce'>,
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
+    this.tell()
     const { view, report } = this.#deps
     const peers = this.#peers
     const at = this.#own
@@ -152,7 +166,7 @@ export class ClusterFeed {
       const [was, is] = [before && fieldsCondition(kind, before), after && fieldsCondition(kind, after)]
       if (was !== undefined) this.#fields.delete(conditionKey(was))
       if (is !== undefined) this.#fields.set(conditionKey(is), is)
-      if (was !== undefined || is !== undefined) this.#deps.report('fields', [...this.#fields.values()])
+      if (was !== undefined || is !== undefined) this.#wait('fields')
     })
   }
 

@@ -147,6 +147,7 @@ export class NodeNetwork {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
+      if (!this.#closed) this.#feed.tell()
       this.#passes = this.#passes.then(() => this.#pass())
     })
   }

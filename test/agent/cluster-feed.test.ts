@@ -32,7 +32,7 @@ async function aFeed() {
   const clock = new ManualClock()
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock, log: silentLog })
   const view = new ClusterView(caches, 'n1')
-  const feed = new ClusterFeed({
+  const feed: ClusterFeed = new ClusterFeed({
     nodeName: 'n1',
     view,
     felix: {
@@ -40,7 +40,10 @@ async function aFeed() {
       configure: ({ config }) => void heard.push(`config ${config?.vxlanMtu}`),
     },
     report: (source, conditions) => void reports.set(source, conditions),
-    changed: () => changes++,
+    changed: () => {
+      changes++
+      setImmediate(() => feed.tell())
+    },
   })
   caches.start()
   await turns()
@@ -150,4 +153,53 @@ test('sessions, blocks and refusals go out with the flush, from the state as it 
   t.like(reports.get('peers')?.[0], { reason: 'AddressClash', object: { kind: 'BGPPeer', name: 'b' } })
   t.like(feed.unreadable()[0], { reason: 'BadAnnotation', object: { kind: 'Node', name: 'n3' } })
   t.is(routing.explain('10.244.0.0/26').candidates.length, 1)
+})
+
+test('pools and settings of many objects are passed on once after a burst, not once for each object', async t => {
+  const store = createFakeStore()
+  for (let i = 0; i < 100; i++) {
+    await store.create('IPPool', aPool(`p${i}`, { cidr: `10.${i}.0.0/16` }))
+    const [metadata, spec] = [{ name: `node.n${i}` }, { listenPort: 1000 + i, logSeverityScreen: 'Debug' }]
+    await store.create('BGPConfiguration', aResource('BGPConfiguration', { metadata, spec }))
+  }
+  const caches = openCaches(store, { database: openDatabase(':memory:'), clock: new ManualClock(), log: silentLog })
+  const inner = new ClusterView(caches, 'n1')
+  const looks = new Map<string, number>()
+  const reports: number[] = []
+  let ports: readonly number[] = []
+  let pools = 0
+  let scheduled = false
+  const feed: ClusterFeed = new ClusterFeed({
+    nodeName: 'n1',
+    view: {
+      onChange: (kind, listen) => inner.onChange(kind, listen),
+      get: (kind, name) => inner.get(kind, name),
+      all: kind => {
+        looks.set(kind, (looks.get(kind) ?? 0) + 1)
+        return inner.all(kind)
+      },
+    },
+    felix: {
+      set: kind => void (kind === 'pool' && pools++),
+      configure: ({ config }) => {
+        ports = config?.nat?.bgpPorts ?? []
+      },
+    },
+    report: (_, conditions) => void reports.push(conditions.length),
+    changed: () => {
+      if (scheduled) return
+      scheduled = true
+      setImmediate(() => {
+        scheduled = false
+        feed.tell()
+      })
+    },
+  })
+  caches.start()
+  await turns()
+  t.is(pools, 100)
+  t.is(ports.length, 101)
+  t.is(reports.at(-1), 100)
+  t.true(Math.max(...looks.values()) < 10, JSON.stringify([...looks]))
+  t.true(reports.length < 10)
 })
