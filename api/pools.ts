@@ -1,6 +1,7 @@
 // Which IPPool a block or an address belongs to: one rule for the allocator, felix, BGP and the command line. It is read
 // from the pools as they are now and never remembered: a pool that is made again under another name has its blocks.
 import { contains } from '../lib/ip.ts'
+import { earlierOverlaps } from '../lib/overlap.ts'
 import { DEFAULT_USES } from './calico.ts'
 import type { Resource } from './kinds.ts'
 
@@ -20,7 +21,8 @@ export function poolOf(pools: readonly IpPool[], inner: string): IpPool | undefi
  */
 export function poolsInEffect(pools: readonly IpPool[]): IpPool[] {
   const ordered = inAgeOrder(pools)
-  return ordered.filter((pool, i) => !ordered.slice(0, i).some(older => contains(older.spec.cidr, pool.spec.cidr)))
+  const overlaps = earlierOverlaps(ordered.map(({ spec }) => spec.cidr))
+  return ordered.filter((_, i) => overlaps[i]?.holder === undefined)
 }
 
 /** What a pool's addresses are for; an empty list says nothing, as no list does. */
@@ -30,7 +32,8 @@ export function usesOf({ allowedUses }: IpPool['spec']): IpPool['spec']['allowed
 
 /** The oldest first; two of the same age in the order of their names. */
 export function inAgeOrder(pools: readonly IpPool[]): IpPool[] {
-  return [...pools].sort((a, b) => (age(a) < age(b) ? -1 : 1))
+  const aged = pools.map(pool => ({ pool, age: age(pool) }))
+  return aged.sort((a, b) => (a.age < b.age ? -1 : 1)).map(({ pool }) => pool)
 }
 
 function age({ metadata }: IpPool): string {

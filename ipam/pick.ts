@@ -1,7 +1,8 @@
 // Which pool, and which block of it. Pure: pools, reservations and taken blocks come in as values, selectors as
 // predicates. Ranges are compared as numbers: a /48 of IPv6 has more blocks than anybody can list.
 import { type IpPool, inAgeOrder, usesOf } from '../api/pools.ts'
-import { addressAt, addressBits, addressBytes, cidr, type Family, familyOf, overlaps } from '../lib/ip.ts'
+import { addressAt, addressBits, addressBytes, cidr, type Family, familyOf } from '../lib/ip.ts'
+import { earlierOverlaps } from '../lib/overlap.ts'
 import { blockSize } from './block.ts'
 import type { AssignRefusal, AssignRequest } from './port.ts'
 
@@ -74,10 +75,9 @@ function namesNamespaces({ spec }: IpPool): boolean {
  */
 export function overlappingPools(pools: readonly IpPool[]): { refused: string; because: string }[] {
   const ordered = inAgeOrder(pools)
-  return ordered.flatMap((pool, i) => {
-    const older = ordered.slice(0, i).find(other => overlaps(other.spec.cidr, pool.spec.cidr))
-    return older === undefined ? [] : [{ refused: pool.metadata.name, because: older.metadata.name }]
-  })
+  return earlierOverlaps(ordered.map(({ spec }) => spec.cidr)).flatMap(({ overlap }, i) =>
+    overlap === undefined ? [] : [{ refused: ordered[i]!.metadata.name, because: ordered[overlap]!.metadata.name }],
+  )
 }
 
 /** Whether an address lies in any of the reserved CIDRs or addresses. */
