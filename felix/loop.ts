@@ -38,9 +38,7 @@ export type FelixDeps = {
   onLink?: (link: Link) => void
   /** Other tunnels are needed than before, and so other tunnel addresses: see `tunnelsNeeded`. */
   onTunnelsNeeded?: (needed: TunnelsNeeded) => void
-  /**
-   * Pods have another MTU from now on, in bytes. Not told before the pools are known and the speaker has converged.
-   */
+  /** Pods have another MTU from now on, in bytes. Not told before the pools are known and the speaker has converged. */
   onPodMtu?: (mtu: number, cause: PodMtuCause) => void
   /** How long learned routes of an earlier run are kept without a word from the speaker. */
   bgpGraceMs?: number
@@ -163,8 +161,8 @@ export class Felix {
 
   /**
    * Resolves when a pass has taken in everything that was told so far, and the kernel was read back. Rejects with
-   * `ApplyError` when the kernel refused something: of this endpoint alone, where one is named by its id. The interface
-   * of that endpoint is looked up again: it may have been made again under its old name.
+   * `ApplyError` for what the kernel refused: of this endpoint alone, where one is named by its id. Its interface is looked
+   * up again, since it may have been made again under its old name, and all pools must be known: the tables of NAT need them.
    */
   applied(endpoint?: string): Promise<void> {
     if (this.#closed) return Promise.reject(new Error('felix is closed'))
@@ -246,6 +244,7 @@ export class Felix {
     if (this.#calculator.node === undefined) return
     this.#tellPodMtu()
     const generation = this.#generation
+    const mayAnswerPods = this.#ready.datastore && this.#ready.endpoints
     const differences = this.#calculator.step()
     if (differences.destination.size > 0) this.#chains.changed()
     if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
@@ -257,7 +256,7 @@ export class Felix {
       const ready = complete ? this.#ready : { ...this.#ready, datastore: false, bgp: false }
       const outcome = await this.passes.measure(() => this.#applier.apply(ready))
       this.#report(outcome)
-      this.#finish(generation, outcome.refused, complete)
+      this.#finish(generation, outcome.refused, complete, mayAnswerPods)
       this.#followUplink()
     } catch (error) {
       // the kernel could not be asked at all, or its answers were lost
@@ -342,7 +341,7 @@ export class Felix {
     return { interfacePrefix, devices: [node.uplink, ...tunnels], pools: [...destination.keys()] }
   }
 
-  #finish(generation: number, refused: readonly Refusal[], complete: boolean): void {
+  #finish(generation: number, refused: readonly Refusal[], complete: boolean, mayAnswerPods: boolean): void {
     if (complete) this.#appliedGeneration = generation
     this.#clean = complete && refused.length === 0
     if (this.#clean) {
@@ -352,7 +351,7 @@ export class Felix {
     if (this.#applier.waitsForGrace && !this.#timers.has('grace'))
       this.#after('grace', STRAY_GRACE_MS, () => this.#kick())
     const refusals = new EndpointRefusals(this.#calculator, refused)
-    this.#receipts.answerEndpoints(generation, endpoint => refusals.of(endpoint))
+    if (mayAnswerPods) this.#receipts.answerEndpoints(generation, endpoint => refusals.of(endpoint))
     if (complete) this.#receipts.answer(generation, refused)
     else this.#kick()
   }

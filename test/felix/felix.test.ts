@@ -101,3 +101,26 @@ test('an interface that is made again while the one before it is looked up has e
   t.is((await routeTo(real, '10.244.1.5/32'))?.ifindex, (await real.link('calia'))!.index)
   await felix.close()
 })
+
+test('a pod counts as applied only when the tables of NAT are there too, which need all pools', async t => {
+  const kernel = new FakeWorld().kernel()
+  await setUpNode(kernel)
+  await addLink(kernel, 'calia')
+  const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
+  const felix = new Felix(kernel, { clock: new ManualClock(), log: silentLog, marks, onConditions: () => {} })
+  felix.start()
+  felix.complete('endpoints')
+  tell(felix, { ...FULL, endpoints: [endpoint('a', '10.244.1.5')] })
+  const stands = async (family: 'inet' | 'ip') => (await kernel.nftables({ family, name: 'margay' })) !== undefined
+  let nat: Promise<boolean> | undefined
+  const answered = felix.applied('a').then(() => {
+    nat = stands('ip')
+  })
+  await felix.applied()
+  t.true(await stands('inet'), 'the pod filter is there')
+  t.is(nat, undefined)
+  felix.complete('datastore')
+  await answered
+  t.true(await nat)
+  await felix.close()
+})
