@@ -44,6 +44,7 @@ import { HostSysctls } from './host-sysctls.ts'
 import { LearnedGroup } from './learned.ts'
 import { MasqueradeGroup } from './masquerade-group.ts'
 import { mtus, type TunnelsNeeded } from './mtu.ts'
+import { NodeAddresses } from './node-addresses.ts'
 import { Output } from './output.ts'
 import type { PodFilterMarks } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
@@ -98,6 +99,7 @@ export class Calculator {
   readonly #conditions = new ConditionCounts(this.#outputs.condition)
   readonly #claims = new RouteClaims(this.#outputs.route, this.#conditions)
   readonly #endpoints: EndpointGroup
+  readonly #nodeAddresses = new NodeAddresses()
   readonly #filter: FilterGroup
   readonly #masquerade: MasqueradeGroup
   readonly #hostSysctls = new HostSysctls(this.#outputs.sysctl)
@@ -121,8 +123,8 @@ export class Calculator {
     this.#blocks = new BlockGroup(this.#claims, this.#learned, routeProtocol)
     this.#routeProtocol = routeProtocol
     this.#endpoints = new EndpointGroup(this.#claims, this.#outputs, podFilter)
-    this.#filter = new FilterGroup(podFilter, this.#outputs)
-    this.#masquerade = new MasqueradeGroup(podFilter?.table, this.#outputs)
+    this.#filter = new FilterGroup(podFilter, this.#nodeAddresses, this.#outputs)
+    this.#masquerade = new MasqueradeGroup(podFilter?.table, this.#nodeAddresses, this.#outputs)
   }
 
   /** Takes one item in, or away. Returns whether that is news. */
@@ -287,13 +289,12 @@ export class Calculator {
     for (const each of told) {
       const remote = this.#items.remote.get(each)
       const here = each === node?.name
-      this.#filter.updateNode(each, here ? addressOf(node) : remote?.address)
       const ipv6 = here ? node.ipv6?.split('/')[0] : remote?.ipv6Address
-      const all = [here ? addressOf(node) : remote?.address, ipv6]
-      this.#masquerade.updateNode(
-        each,
-        all.filter(address => address !== undefined),
-      )
+      const all = [here ? addressOf(node) : remote?.address, ipv6].filter(address => address !== undefined)
+      for (const address of this.#nodeAddresses.update(each, all)) {
+        this.#filter.addressChanged(address)
+        this.#masquerade.addressChanged(address)
+      }
     }
   }
 

@@ -1,37 +1,35 @@
-// The part of the pod filter that is no pod's own: its tables, and the IPv4 addresses of all nodes, this one's too. Several
-// nodes may claim one address: it is known while one of them does.
+// The part of the pod filter that is no pod's own: its tables, and the IPv4 addresses of all nodes, this one's too.
 import { isDeepStrictEqual } from 'node:util'
 import { nftElementKey } from '../../kernel/reconcile/objects.ts'
 import type { Desired } from '../desired.ts'
 import type { ThisNode } from '../input.ts'
+import type { NodeAddresses } from './node-addresses.ts'
 import type { Output } from './output.ts'
 import { nodeElement, type PodFilterMarks, podFilterPrograms, type TunnelFacts, thisNodeElement } from './pod-filter.ts'
 
+type Nodes = Pick<NodeAddresses, 'has'>
 type Outputs = { readonly [K in 'nftTable' | 'nftElement']: Output<Desired[K]> }
 
 export class FilterGroup {
   readonly #marks: PodFilterMarks | undefined
   readonly #outputs: Outputs
-  readonly #byNode = new Map<string, string>()
-  readonly #claims = new Map<string, number>()
+  readonly #nodes: Nodes
   #own: string | undefined
   #node: ThisNode | undefined
   #tunnels: TunnelFacts | undefined
 
   /** Without `marks` nothing is wanted. */
-  constructor(marks: PodFilterMarks | undefined, outputs: Outputs) {
+  constructor(marks: PodFilterMarks | undefined, nodes: Nodes, outputs: Outputs) {
     this.#marks = marks
+    this.#nodes = nodes
     this.#outputs = outputs
   }
 
-  /** Takes in the address of a node, or that it has none. */
-  updateNode(name: string, address: string | undefined): void {
-    const before = this.#byNode.get(name)
-    if (before === address) return
-    if (address === undefined) this.#byNode.delete(name)
-    else this.#byNode.set(name, address)
-    if (before !== undefined) this.#count(before, -1)
-    if (address !== undefined) this.#count(address, 1)
+  /** Some node has an address from now on, or none has it any more. */
+  addressChanged(address: string): void {
+    const element = this.#marks && nodeElement(this.#marks, address)
+    if (element === undefined) return
+    this.#outputs.nftElement.want(nftElementKey(element), this.#nodes.has(address) ? element : undefined)
   }
 
   /** Takes in what the tables depend on, once this node is known. The same again costs nothing. */
@@ -47,14 +45,6 @@ export class FilterGroup {
     if (this.#own !== undefined && this.#own !== key) nftElement.want(this.#own, undefined)
     nftElement.want(key, own)
     this.#own = key
-  }
-
-  #count(address: string, change: 1 | -1): void {
-    const claims = (this.#claims.get(address) ?? 0) + change
-    if (claims === 0) this.#claims.delete(address)
-    else this.#claims.set(address, claims)
-    const element = this.#marks && nodeElement(this.#marks, address)
-    if (element !== undefined) this.#outputs.nftElement.want(nftElementKey(element), claims === 0 ? undefined : element)
   }
 }
 

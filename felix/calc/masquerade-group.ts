@@ -7,8 +7,10 @@ import type { Desired } from '../desired.ts'
 import type { NatSettings, Pool } from '../input.ts'
 import { poolEncapsulation } from './encapsulation.ts'
 import { DEFAULT_NAT, masqueradeNode, masqueradeProgram, NAT_FAMILIES } from './masquerade.ts'
+import type { NodeAddresses } from './node-addresses.ts'
 import type { Output } from './output.ts'
 
+type Nodes = Pick<NodeAddresses, 'has' | 'all'>
 type Outputs = { readonly [K in 'nftTable' | 'nftElement']: Output<Desired[K]> }
 /** `tunnels`: the names of the tunnel devices that this node has or may get. */
 type Here = { nat: NatSettings | undefined; tunnels: readonly string[] }
@@ -17,9 +19,7 @@ export class MasqueradeGroup {
   readonly #table: string | undefined
   readonly #outputs: Outputs
   readonly #pools = new Map<string, Pool>()
-  readonly #byNode = new Map<string, readonly string[]>()
-  /** How many nodes have each address. */
-  readonly #claims = new Map<string, number>()
+  readonly #nodes: Nodes
   readonly #changed = new Set<string>()
   #here: Here | undefined
   #poolsChanged = false
@@ -28,8 +28,9 @@ export class MasqueradeGroup {
   #withNodes: readonly string[] = []
 
   /** Without `table`, the name of the tables, nothing is wanted. */
-  constructor(table: string | undefined, outputs: Outputs) {
+  constructor(table: string | undefined, nodes: Nodes, outputs: Outputs) {
     this.#table = table
+    this.#nodes = nodes
     this.#outputs = outputs
   }
 
@@ -48,22 +49,9 @@ export class MasqueradeGroup {
     this.#poolsChanged = true
   }
 
-  /** Takes in the addresses of a node, this one too. */
-  updateNode(name: string, addresses: readonly string[]): void {
-    const before = this.#byNode.get(name) ?? []
-    if (isDeepStrictEqual(before, addresses)) return
-    if (addresses.length === 0) this.#byNode.delete(name)
-    else this.#byNode.set(name, addresses)
-    for (const [list, change] of [
-      [before, -1],
-      [addresses, 1],
-    ] as const)
-      for (const address of list) {
-        const claims = (this.#claims.get(address) ?? 0) + change
-        if (claims === 0) this.#claims.delete(address)
-        else this.#claims.set(address, claims)
-        this.#changed.add(address)
-      }
+  /** Some node has an address from now on, or none has it any more. */
+  addressChanged(address: string): void {
+    this.#changed.add(address)
   }
 
   /** Works out what follows, once all pools are known. The same again costs nothing. */
@@ -92,12 +80,12 @@ export class MasqueradeGroup {
     )
     if (isDeepStrictEqual(withNodes, this.#withNodes)) return
     this.#withNodes = withNodes
-    for (const address of this.#claims.keys()) this.#changed.add(address)
+    for (const address of this.#nodes.all()) this.#changed.add(address)
   }
 
   #wantNode(table: string, address: string): void {
     const element = masqueradeNode(table, address)
-    const isThere = this.#claims.has(address) && this.#withNodes.includes(element.family)
+    const isThere = this.#nodes.has(address) && this.#withNodes.includes(element.family)
     this.#outputs.nftElement.want(nftElementKey(element), isThere ? element : undefined)
   }
 }

@@ -1,0 +1,31 @@
+// The addresses of all nodes, this one's too. Several nodes may claim one address: it is known while one of them does.
+export class NodeAddresses {
+  readonly #byNode = new Map<string, readonly string[]>()
+  /** How many nodes have each address. */
+  readonly #claims = new Map<string, number>()
+
+  /** Takes in the addresses of a node. Returns those that are known from now on, and those that are not any more. */
+  update(name: string, addresses: readonly string[]): string[] {
+    const before = this.#byNode.get(name) ?? []
+    if (addresses.length === 0) this.#byNode.delete(name)
+    else this.#byNode.set(name, addresses)
+    const gone = before.filter(address => this.#count(address, -1) === 0)
+    const come = addresses.filter(address => this.#count(address, 1) === 1)
+    return [...gone.filter(address => !this.has(address)), ...come.filter(address => !gone.includes(address))]
+  }
+
+  has(address: string): boolean {
+    return this.#claims.has(address)
+  }
+
+  all(): Iterable<string> {
+    return this.#claims.keys()
+  }
+
+  #count(address: string, change: 1 | -1): number {
+    const claims = (this.#claims.get(address) ?? 0) + change
+    if (claims === 0) this.#claims.delete(address)
+    else this.#claims.set(address, claims)
+    return claims
+  }
+}
