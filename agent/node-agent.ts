@@ -33,6 +33,7 @@ import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { takeOverPods } from './earlier-pods.ts'
 import { followNodeUid } from './journal-owner.ts'
+import { MetricsPort } from './metrics-port.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
 import type { ServedFile } from './served-file.ts'
@@ -98,6 +99,7 @@ export class NodeAgent {
   readonly #podRepair: PodRepair
   readonly #conflist: ConflistKeeper | undefined
   readonly #serving: Serving
+  readonly #metrics: MetricsPort
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -188,6 +190,10 @@ export class NodeAgent {
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
       podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
     })
+    this.#metrics = new MetricsPort({
+      ...{ nodeName: node, view: this.#view, agent: this, clock, log: roomLog('agent') },
+      report: conditions => this.#status.report('metrics', conditions),
+    })
     this.#view.onState(() => this.#followWritable())
     this.#view.onChange('Node', ({ key }) => key === node && this.#followWritable())
   }
@@ -216,6 +222,7 @@ export class NodeAgent {
     this.#conntrack.start()
     this.#unenforced.start()
     this.#conflist?.start()
+    this.#metrics.start()
     this.#caches.start()
     this.allocator.start()
     this.#watchData()
@@ -315,6 +322,7 @@ export class NodeAgent {
     this.#unenforced.close()
     this.#podRepair.close()
     this.#conflist?.close()
+    this.#metrics.close()
     await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()

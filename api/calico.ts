@@ -204,6 +204,19 @@ export const felixConfiguration = z.looseObject({
     natPortRange: portRangeField.optional(),
     /** IPv4. Empty or absent: the address of the interface that a packet leaves by. */
     natOutgoingAddress: ipv4OrNoneField.optional(),
+    /** Absent: no, or that of the cluster. */
+    prometheusMetricsEnabled: z.boolean().optional(),
+    /** Empty or absent: all addresses of the machine, or that of the cluster. */
+    prometheusMetricsHost: z.string().optional(),
+    /** Absent: 9091, or that of the cluster; 0: none. */
+    prometheusMetricsPort: z.int().min(0).max(65535).optional(),
+    prometheusProcessMetricsEnabled: z.boolean().optional(),
+    prometheusGoMetricsEnabled: z.boolean().optional(),
+    prometheusWireGuardMetricsEnabled: z.boolean().optional(),
+    prometheusMetricsCAFile: z.string().optional(),
+    prometheusMetricsCertFile: z.string().optional(),
+    prometheusMetricsKeyFile: z.string().optional(),
+    prometheusMetricsClientAuth: z.string().optional(),
   }),
 })
 

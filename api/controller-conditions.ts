@@ -11,6 +11,10 @@ export const CONTROLLER_CONDITION_TYPES = {
     promise: 'every block belongs to a node that has a Node object, or is freed in its time',
   },
   PoolsReleased: { vital: false, promise: 'no deleted pool waits for its last pods' },
+  MetricsServed: {
+    vital: false,
+    promise: 'where KubeControllersConfiguration wants metrics to be served, they are',
+  },
   FieldsSupported: { vital: false, promise: 'every field that is set in KubeControllersConfiguration has an effect' },
 } as const satisfies Record<string, { vital: boolean; promise: string }>
 

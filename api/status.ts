@@ -97,6 +97,7 @@ export const CONDITION_TYPES = {
   PoliciesEnforced: { vital: false, promise: 'every policy and host endpoint of the cluster is enforced' },
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
+  MetricsServed: { vital: false, promise: 'where FelixConfiguration wants metrics to be served, they are' },
   FieldsSupported: { vital: false, promise: 'every field that is set in a configuration object has an effect' },
 } as const satisfies Record<string, { vital: false | 'running' | 'new'; promise: string }>
 

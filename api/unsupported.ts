@@ -60,6 +60,36 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'nothing: a route that leads to a pod by another way breaks policy',
   },
   {
+    ...{ kind: 'FelixConfiguration', field: 'prometheusMetricsCAFile', effect: 'closed' },
+    instead: 'the metrics are not served at any port',
+    comesWith: 'encrypted metrics',
+  },
+  {
+    ...{ kind: 'FelixConfiguration', field: 'prometheusMetricsCertFile', effect: 'closed' },
+    instead: 'the metrics are not served at any port',
+    comesWith: 'encrypted metrics',
+  },
+  {
+    ...{ kind: 'FelixConfiguration', field: 'prometheusMetricsKeyFile', effect: 'closed' },
+    instead: 'the metrics are not served at any port',
+    comesWith: 'encrypted metrics',
+  },
+  {
+    ...{ kind: 'FelixConfiguration', field: 'prometheusMetricsClientAuth', effect: 'closed' },
+    instead: 'the metrics are not served at any port',
+    comesWith: 'encrypted metrics',
+  },
+  {
+    ...{ kind: 'FelixConfiguration', field: 'prometheusGoMetricsEnabled', effect: 'ignored' },
+    instead: 'there is no Go, and no metrics of it',
+    comesWith: 'nothing: the program is not written in Go',
+  },
+  {
+    ...{ kind: 'FelixConfiguration', field: 'prometheusWireGuardMetricsEnabled', effect: 'ignored' },
+    instead: 'there are no metrics of WireGuard',
+    comesWith: 'WireGuard',
+  },
+  {
     ...{ kind: 'ClusterInformation', field: '*', effect: 'ignored' },
     instead: 'it says that the cluster has its first pools; datastoreReady does not stop a node',
     comesWith: 'the controllers',
@@ -120,11 +150,6 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'nothing: an answer costs nothing',
   },
   {
-    ...{ kind: 'KubeControllersConfiguration', field: 'prometheusMetricsPort', effect: 'ignored' },
-    instead: 'metrics are at the address of --listen',
-    comesWith: 'nothing: the manifest of the program says where it listens',
-  },
-  {
     ...{ kind: 'KubeControllersConfiguration', field: 'etcdV3CompactionPeriod', effect: 'ignored' },
     instead: 'there is no etcd of its own to compact',
     comesWith: 'nothing: the Kubernetes API is the only datastore',
@@ -152,7 +177,7 @@ export const CONFIGURATION_KINDS: readonly Kind[] = [...NODE_CONFIGURATION_KINDS
 /**
  * What counts of an object that is for one node: those fields in place of the same ones of `default`. As in Calico; the others are told.
  */
-const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; instead: string } } = {
+export const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; instead: string } } = {
   BGPConfiguration: {
     fields: ['listenPort', 'communities', 'prefixAdvertisements'],
     instead:
@@ -162,9 +187,12 @@ const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; instead
     fields: [
       ...['ipipMTU', 'vxlanMTU', 'deviceRouteProtocol'],
       ...['natOutgoingExclusions', 'natPortRange', 'natOutgoingAddress'],
+      ...['prometheusMetricsEnabled', 'prometheusMetricsHost', 'prometheusMetricsPort'],
+      ...['prometheusMetricsCAFile', 'prometheusMetricsCertFile', 'prometheusMetricsKeyFile'],
+      'prometheusMetricsClientAuth',
     ],
     instead:
-      'of a FelixConfiguration for one node only ipipMTU, vxlanMTU, deviceRouteProtocol, natOutgoingExclusions, natPortRange and natOutgoingAddress count; all else is for all nodes, and both ends of a tunnel need the same port and VNI',
+      'of a FelixConfiguration for one node only its MTUs, route protocol, NAT and metrics count (docs/unsupported.md); all else is for all nodes, and both ends of a tunnel need the same port and VNI',
   },
 }
 
@@ -226,8 +254,14 @@ export function ineffectiveFields(kind: Kind, object: { metadata: { name: string
   if (SINGLE_KINDS.includes(kind) && object.metadata.name !== 'default') {
     const ofNode = nodeOfConfiguration(object.metadata.name) === undefined ? undefined : OF_ONE_NODE[kind]
     const instead = ofNode?.instead ?? `only the ${kind} named default is read, for all nodes`
-    const idle = Object.keys(spec).filter(field => isSet(field) && ofNode?.fields.includes(field) !== true)
-    return idle.map(field => ({ field, effect: 'ignored', instead }))
+    const counts = (field: string) => ofNode?.fields.includes(field) === true
+    const idle = Object.keys(spec).filter(field => isSet(field) && !counts(field))
+    return [
+      ...rows
+        .filter(({ field }) => counts(field) && isSet(field))
+        .map(row => ({ field: row.field, effect: row.effect, instead: row.instead })),
+      ...idle.map(field => ({ field, effect: 'ignored' as const, instead })),
+    ]
   }
   const set = rows.filter(({ field }) => isSet(field))
   const strange = CONFIGURATION_KINDS.includes(kind) ? Object.keys(spec).filter(field => !known.has(field)) : []

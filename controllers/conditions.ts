@@ -10,6 +10,7 @@ import type { ConfigurationFault } from './configuration.ts'
 export type Parts = {
   leaseFailure: StoreError | undefined
   configurationFault: ConfigurationFault | undefined
+  metricsFailure: Error | undefined
   failures: readonly { name: string; error: StoreError }[]
   waiting: readonly Waiting[]
   unclear: readonly { block: string; why: string }[]
@@ -26,6 +27,7 @@ export function controllerConditions(parts: Parts): ControllerCondition[] {
     ...parts.unclear.map(unclear),
     ...parts.pools.map(poolWaits),
     ...parts.configurations.flatMap(fieldsIdle),
+    ...(parts.metricsFailure === undefined ? [] : [metricsUnserved(parts.metricsFailure)]),
   ]
 }
 
@@ -99,6 +101,15 @@ function poolWaits({ pool, block }: { pool: string; block: string }): Controller
     ...{ object: { kind: 'IPPool', name: pool } as const, reason: 'InUse' },
     message: `it was deleted, and pods still have addresses of ${block}`,
     remedy: "delete or restart these pods: 'margayctl ipam show --show-blocks' shows the blocks",
+  })
+}
+
+function metricsUnserved({ message }: Error): ControllerCondition {
+  return broken('MetricsServed', {
+    reason: 'CannotListen',
+    message: `the metrics are not served at prometheusMetricsPort: ${message}; it is tried again every few seconds`,
+    remedy:
+      'stop the program that has the port, or set another prometheusMetricsPort in the KubeControllersConfiguration',
   })
 }
 

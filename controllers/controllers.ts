@@ -1,11 +1,13 @@
 // What margay-controllers does for the whole cluster, wired to one datastore: who leads, the leader's chores, and what is to
 // be said of them. A write is made only while this program leads, which is asked before each of them.
 import { CONTROLLER_CONDITION_TYPES, type ControllerCondition } from '../api/controller-conditions.ts'
-import type { IpPool } from '../api/pools.ts'
 import { guardedStore } from '../datastore/guarded.ts'
 import type { Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
+import { MetricsServer } from '../lib/metrics-server.ts'
+import { packageVersion } from '../lib/package-files.ts'
+import { processText } from '../lib/process-metrics.ts'
 import { type Chore, Chores } from './chores.ts'
 import { Collector } from './collector.ts'
 import { controllerConditions } from './conditions.ts'
@@ -13,6 +15,7 @@ import { ConfigurationWatch } from './configuration.ts'
 import { DeletedPools } from './deleted-pools.ts'
 import { FirstObjects } from './first-objects.ts'
 import { Lease } from './lease.ts'
+import { metricsText, type Numbers } from './metrics.ts'
 import { Nodes } from './nodes.ts'
 import { settingsOf } from './settings.ts'
 
@@ -28,14 +31,6 @@ export type ControllersOptions = {
   /** The ranges of the first pools; absent: kubeadm's, whose ClusterConfiguration `kubeadm` reads. */
   firstPools?: readonly string[]
   kubeadm?: () => string | undefined
-}
-
-/** Of the last look at all blocks; nothing where another program leads. */
-export type Numbers = Pick<Collector, 'census' | 'freed'> & {
-  leads: boolean
-  waiting: number
-  unclear: number
-  pools: readonly IpPool[]
 }
 
 export type ControllersDeps = { store: Store; clock: Clock; log: Log }
@@ -61,6 +56,8 @@ export class Controllers {
   readonly #pools: DeletedPools
   readonly #chores: Chores
   readonly #store: Store
+  readonly #metrics: MetricsServer
+  #metricsFailure: Error | undefined
   #closed = false
 
   constructor(options: ControllersOptions, { store, clock, log }: ControllersDeps) {
@@ -83,12 +80,19 @@ export class Controllers {
     const first = new FirstObjects({ store: led, log, pools: firstPools, kubeadm })
     const chores: readonly Chore[] = [first, this.#collector, this.#pools]
     this.#chores = new Chores(chores, { clock, log })
+    this.#metrics = new MetricsServer({
+      ...{ clock, log },
+      text: () => this.metrics(),
+      problem: error => {
+        this.#metricsFailure = error
+      },
+    })
   }
 
   start(): void {
     this.#nodes.start()
     this.#pools.start()
-    this.#configuration.start(this.#store, () => this.#chores.hurry('blocks'))
+    this.#configuration.start(this.#store, () => this.#configured())
     this.#lease.start()
   }
 
@@ -99,6 +103,7 @@ export class Controllers {
     this.#nodes.close()
     this.#pools.close()
     this.#configuration.close()
+    this.#metrics.close()
     await this.#lease.close()
     await this.#chores.close()
   }
@@ -109,7 +114,17 @@ export class Controllers {
     const { failure: leaseFailure } = this.#lease
     const { unknown: configurationFault } = this.#configuration
     const configurations = this.#configuration.all()
-    const parts = { leaseFailure, configurationFault, failures, waiting, unclear, pools, configurations }
+    const metricsFailure = this.#metricsFailure
+    const parts = {
+      leaseFailure,
+      configurationFault,
+      metricsFailure,
+      failures,
+      waiting,
+      unclear,
+      pools,
+      configurations,
+    }
     return controllerConditions(parts)
   }
 
@@ -124,6 +139,19 @@ export class Controllers {
     const { leads } = this.#lease
     const counts = { waiting: waiting.length, unclear: unclear.length }
     return { leads, census, freed, ...counts, pools: leads ? this.#pools.all() : [] }
+  }
+
+  /** All metrics, as a scraper reads them. */
+  metrics(): string {
+    return metricsText(packageVersion(), this.numbers(), this.conditions()) + processText()
+  }
+
+  #configured(): void {
+    this.#chores.hurry('blocks')
+    const { unknown, current } = this.#configuration
+    if (unknown !== undefined || this.#closed) return // what held before holds
+    const { prometheusMetricsPort: port = 0 } = current?.spec ?? {}
+    void this.#metrics.want(port === 0 ? undefined : { port })
   }
 
   /** What the chores found when they last ran. Where another program leads, that one tells it: here it is old. */

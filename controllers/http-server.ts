@@ -6,10 +6,7 @@ import { answerRoute, asJson, type HttpRoute, send } from '../lib/http-routes.ts
 import { parseSocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { METRICS_TYPE } from '../lib/metrics-text.ts'
-import { packageVersion } from '../lib/package-files.ts'
-import { processText } from '../lib/process-metrics.ts'
 import type { Controllers } from './controllers.ts'
-import { metricsText } from './metrics.ts'
 
 const REQUEST_MS = 10_000
 const MOST_CONNECTIONS = 100
@@ -17,15 +14,14 @@ const MOST_CONNECTIONS = 100
 /** `address` is `ip:port`. Rejects when it cannot be had. */
 export async function serveHealth(
   address: string,
-  controllers: Pick<Controllers, 'conditions' | 'ready' | 'numbers'>,
+  controllers: Pick<Controllers, 'conditions' | 'ready' | 'metrics'>,
   log: Log,
 ): Promise<Server> {
   const routes: Readonly<Record<string, HttpRoute>> = {
     'GET /livez': asJson(() => ({ ok: true })),
     'GET /readyz': (_request, response) => send(response, controllers.ready() ? 200 : 503, controllers.conditions()),
     'GET /metrics': (_request, response) => {
-      const text = metricsText(packageVersion(), controllers.numbers(), controllers.conditions())
-      response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text + processText())
+      response.writeHead(200, { 'content-type': METRICS_TYPE }).end(controllers.metrics())
     },
   }
   const server = createServer(

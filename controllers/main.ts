@@ -12,7 +12,7 @@ const program = new Command('margay-controllers')
   )
   .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
   .option('--lease-namespace <name>', 'where the Lease is (default: the pod’s own namespace, or kube-system)')
-  .option('--listen <address:port>', 'where /livez, /readyz and /metrics are answered', address, '127.0.0.1:9094')
+  .option('--listen <address:port>', 'where /livez, /readyz and /metrics are answered', address, '127.0.0.1:9098')
   .option(
     '--node-grace <seconds>',
     'how long a Node must be gone before the owner of its blocks is asked; leakGracePeriod of KubeControllersConfiguration goes before it',

@@ -2,10 +2,20 @@
 // it has one for the same thing. Hazard: a series for each pair of an IPPool and a node; see MOST in api/metrics.ts.
 import { CONTROLLER_CONDITION_TYPES, type ControllerCondition } from '../api/controller-conditions.ts'
 import { CONTROLLERS_METRICS, MOST, OTHER } from '../api/metrics.ts'
+import type { IpPool } from '../api/pools.ts'
 import { addressBits, familyOf, parseCidr } from '../lib/ip.ts'
 import { firstAndRest, MetricsText } from '../lib/metrics-text.ts'
 import type { CensusRow } from './census.ts'
-import type { Numbers } from './controllers.ts'
+
+/** Of the last look at all blocks; nothing where another program leads, but for what this one freed. */
+export type Numbers = {
+  leads: boolean
+  census: readonly CensusRow[]
+  pools: readonly IpPool[]
+  freed: { blocks: number; addresses: number }
+  waiting: number
+  unclear: number
+}
 
 /** The text that a scraper reads. Of addresses and blocks only the program that leads tells: a sum over both would be wrong. */
 export function metricsText(version: string, numbers: Numbers, conditions: readonly ControllerCondition[]): string {

@@ -12,7 +12,7 @@ import {
   TOKEN,
 } from './names.ts'
 
-const PORT = 9094
+const PORT = 9098
 
 const probe = (path: string, periodSeconds: number) => ({
   httpGet: { host: '127.0.0.1', port: PORT, path },

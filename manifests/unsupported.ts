@@ -1,5 +1,5 @@
 // docs/unsupported.md from the table of fields without effect.
-import { UNSUPPORTED, UNSUPPORTED_KINDS } from '../api/unsupported.ts'
+import { OF_ONE_NODE, UNSUPPORTED, UNSUPPORTED_KINDS } from '../api/unsupported.ts'
 
 export function unsupportedText(): string {
   const rows = UNSUPPORTED.map(
@@ -9,13 +9,16 @@ export function unsupportedText(): string {
   const missing = Object.entries(UNSUPPORTED_KINDS).map(
     ([kind, { instead, comesWith }]) => `| ${kind} | ${instead} | ${comesWith} |`,
   )
+  const ofOneNode = Object.entries(OF_ONE_NODE)
+    .map(([kind, { fields }]) => `${fields.map(field => `\`${field}\``).join(', ')} of a ${kind}`)
+    .join(', and ')
   return `# Fields that have no effect yet
 
 A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A field that is
 *ignored* leaves the rest of the object as it is; one that is *closed* is set for safety, so what it should guard is not done
 at all while it is set. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
 objects that are not in the schema at all are told in the same way. Of configuration objects only the one named \`default\` counts, and for one
-node, under the name \`node.NAME\`, \`listenPort\`, \`communities\` and \`prefixAdvertisements\` of a BGPConfiguration, and \`ipipMTU\`, \`vxlanMTU\`, \`deviceRouteProtocol\`, \`natOutgoingExclusions\`, \`natPortRange\` and \`natOutgoingAddress\` of a FelixConfiguration. \`npm run manifests\` writes this page from
+node, under the name \`node.NAME\`, ${ofOneNode}. \`npm run manifests\` writes this page from
 \`api/unsupported.ts\`.
 
 | kind | field of \`spec\` | effect | what happens instead | comes with |

@@ -2,9 +2,11 @@
 // (`OF_ONE_NODE` of api/unsupported.ts). Pure.
 import { parsePortRange } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
+import { ineffectiveFields } from '../../api/unsupported.ts'
 import { validate } from '../../api/validate.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import type { Settings } from '../../felix/input.ts'
+import type { MetricsAddress } from '../../lib/metrics-server.ts'
 
 export type BgpSettings = Resource<'BGPConfiguration'>['spec'] & { listenPort: number }
 
@@ -49,6 +51,30 @@ export function felixSettings(
       bgpPorts: [...new Set([BGP_PORT, ...listenPorts])].sort((a, b) => a - b),
     },
   }
+}
+
+/** Where the metrics are served, if anywhere, and whether with those of the process. `own` is the object for this node. */
+export function metricsSettings(
+  object: Resource<'FelixConfiguration'> | undefined,
+  own?: Resource<'FelixConfiguration'>,
+): { at?: MetricsAddress; ofProcess: boolean } {
+  const { spec } = object ?? DEFAULT_FELIX
+  const mine = own?.spec
+  const isEnabled = mine?.prometheusMetricsEnabled ?? spec.prometheusMetricsEnabled ?? false
+  const host = mine?.prometheusMetricsHost ?? spec.prometheusMetricsHost ?? ''
+  const port = mine?.prometheusMetricsPort ?? spec.prometheusMetricsPort ?? METRICS_PORT
+  const ofProcess = spec.prometheusProcessMetricsEnabled ?? true
+  const isOpen = isEnabled && port !== 0 && !isClosed(object) && !isClosed(own)
+  return isOpen ? { at: { ...(host !== '' && { host }), port }, ofProcess } : { ofProcess }
+}
+
+/** Calico's. */
+const METRICS_PORT = 9091
+
+/** Whoever says how the metrics are to be encrypted must not get them as plain text. */
+function isClosed(object: Resource<'FelixConfiguration'> | undefined): boolean {
+  const fields = object === undefined ? [] : ineffectiveFields('FelixConfiguration', object)
+  return fields.some(({ field, effect }) => effect === 'closed' && field.startsWith('prometheus'))
 }
 
 /** RTPROT_BOOT: what `ip route` writes by itself. */

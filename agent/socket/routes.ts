@@ -5,18 +5,14 @@ import { isStoreError } from '../../datastore/port.ts'
 import { asJson, type HttpRoute, send } from '../../lib/http-routes.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import { METRICS_TYPE } from '../../lib/metrics-text.ts'
-import { packageVersion } from '../../lib/package-files.ts'
-import { processText } from '../../lib/process-metrics.ts'
 import { droppedAnswer } from '../status/answers.ts'
-import { metricsText, type NodeNumbers } from '../status/metrics.ts'
+import { type Measured, metricsPage } from '../status/metrics-page.ts'
 
 /** What answers the questions. */
-export type Answering = {
+export type Answering = Measured & {
   ready(): boolean
   conditions(): Condition[]
   status(): AgentStatus
-  numbers(): Omit<NodeNumbers, 'dropped' | 'version'>
-  droppedPackets(): Promise<ReadonlyMap<string, number>>
   explain(prefix: string): RouteAnswer
   events: { last(count: number): Event[] }
   acceptCluster(): Promise<{ doubt: string }>
@@ -53,8 +49,8 @@ export function agentRoutes(
       }
     },
     'GET /metrics': async (_request, response) => {
-      const text = metricsText({ ...agent.numbers(), version: packageVersion(), dropped: await agent.droppedPackets() })
-      response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text + processText())
+      const text = await metricsPage(agent, { ofProcess: true })
+      response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text)
     },
   }
 }

@@ -167,8 +167,9 @@ test('of a BGPConfiguration for one node three fields count, and every other one
   t.is(told('n1').length, 5, 'a name that is neither default nor node.NAME')
 })
 
-test('of a FelixConfiguration for one node MTUs, route protocol and NAT count, and every other field that is set is told', t => {
+test('of a FelixConfiguration for one node MTUs, route protocol, NAT and metrics count, and every other field that is set is told', t => {
   const spec = {
+    ...{ prometheusMetricsEnabled: true, prometheusMetricsPort: 9100, prometheusMetricsHost: '' },
     ...{ ipipMTU: 1400, vxlanMTU: 0, deviceRouteProtocol: 80, vxlanPort: 4790, interfacePrefix: 'tap' },
     ...{ natOutgoingExclusions: 'IPPoolsAndHostIPs', natPortRange: '1024:2048', natOutgoingAddress: '192.0.2.1' },
   }
@@ -176,4 +177,15 @@ test('of a FelixConfiguration for one node MTUs, route protocol and NAT count, a
   const told = ineffectiveFields('FelixConfiguration', felix)
   t.deepEqual(told.map(({ field }) => field).sort(), ['interfacePrefix', 'vxlanPort'])
   t.regex(told[0]!.instead, /both ends of a tunnel need the same port and VNI/)
+})
+
+test('a field that closes what an object asks for does so in an object for one node too, with its own words', t => {
+  const object = (spec: object) => aResource('FelixConfiguration', { metadata: { name: 'node.n1' }, spec })
+  t.deepEqual(ineffectiveFields('FelixConfiguration', object({ prometheusMetricsCertFile: '/tls.crt' })), [
+    {
+      field: 'prometheusMetricsCertFile',
+      effect: 'closed',
+      instead: 'the metrics are not served at any port',
+    },
+  ])
 })

@@ -1,4 +1,6 @@
 // The whole program over a fake API server: who tells what, beside another program of the same cluster.
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import test from 'ava'
 import { Controllers } from '../../controllers/controllers.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
@@ -109,4 +111,30 @@ test('no block is asked about or freed before the KubeControllersConfiguration i
   await pass(150, last)
   t.deepEqual(await store.list('IPAMBlock'), [])
   await last.controllers.close()
+})
+
+test('the metrics are served at prometheusMetricsPort too while the configuration has one, and a port that is taken is told', async t => {
+  const store = createFakeStore()
+  await store.create('Node', aNode('n1'))
+  const taken = createServer().listen(0)
+  await once(taken, 'listening')
+  t.teardown(() => taken.close())
+  const { port } = taken.address() as { port: number }
+  const spec = { prometheusMetricsPort: port }
+  const object = aResource('KubeControllersConfiguration', { metadata: { name: 'default' }, spec })
+  await store.create('KubeControllersConfiguration', object)
+  const one = program(store, 'one')
+  await pass(5, one)
+  t.true(typesOf(one).includes('MetricsServed'))
+  taken.close()
+  await once(taken, 'close')
+  await pass(6, one)
+  t.false(typesOf(one).includes('MetricsServed'))
+  t.regex(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text(), /^margay_controllers_leader 1$/m)
+  const { metadata } = await store.get('KubeControllersConfiguration', 'default')
+  const without = aResource('KubeControllersConfiguration', { metadata, spec: {} })
+  await store.update('KubeControllersConfiguration', without)
+  await pass(2, one)
+  await t.throwsAsync(fetch(`http://127.0.0.1:${port}/metrics`))
+  await one.controllers.close()
 })

@@ -2,8 +2,7 @@
 import test from 'ava'
 import { CONTROLLERS_METRICS, MOST } from '../../api/metrics.ts'
 import { Census } from '../../controllers/census.ts'
-import type { Numbers } from '../../controllers/controllers.ts'
-import { metricsText } from '../../controllers/metrics.ts'
+import { metricsText, type Numbers } from '../../controllers/metrics.ts'
 import { aBlock, aPool } from '../datastore/objects.ts'
 
 const pools = [aPool('p', { cidr: '10.0.0.0/16' }), aPool('v6', { cidr: 'fd00::/112' })]

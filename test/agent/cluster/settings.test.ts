@@ -1,5 +1,5 @@
 import test from 'ava'
-import { bgpSettings, felixSettings } from '../../../agent/cluster/settings.ts'
+import { bgpSettings, felixSettings, metricsSettings } from '../../../agent/cluster/settings.ts'
 import { aResource } from '../../datastore/objects.ts'
 
 test("without a configuration object Calico's defaults hold", t => {
@@ -68,4 +68,32 @@ test('what is said of NAT for one node replaces what is said for all, field by f
   const bgp = (name: string, spec: object) => aResource('BGPConfiguration', { metadata: { name }, spec })
   const ports = [bgp('default', { listenPort: 1179 }), bgp('node.n2', { listenPort: 1180 }), bgp('node.n3', {})]
   t.deepEqual(felixSettings(undefined, undefined, ports).nat?.bgpPorts, [179, 1179, 1180])
+})
+
+test('metrics are served at Calico’s port of all addresses once they are enabled, and nowhere before', t => {
+  const config = (spec: object, name = 'default') => aResource('FelixConfiguration', { metadata: { name }, spec })
+  const on = { prometheusMetricsEnabled: true }
+  t.deepEqual(metricsSettings(undefined), { ofProcess: true })
+  t.deepEqual(metricsSettings(config({})), { ofProcess: true })
+  t.deepEqual(metricsSettings(config(on)), { at: { port: 9091 }, ofProcess: true })
+  t.deepEqual(metricsSettings(config({ ...on, prometheusMetricsHost: '', prometheusMetricsPort: 0 })), {
+    ofProcess: true,
+  })
+  const own = config({ prometheusMetricsHost: '::1', prometheusMetricsPort: 9100 }, 'node.n1')
+  t.deepEqual(metricsSettings(config(on), own).at, { host: '::1', port: 9100 })
+  t.is(metricsSettings(config(on), config({ prometheusMetricsEnabled: false }, 'node.n1')).at, undefined)
+})
+
+test('metrics that are to be encrypted are served nowhere, whoever of both objects says so', t => {
+  const config = (spec: object, name = 'default') => aResource('FelixConfiguration', { metadata: { name }, spec })
+  const on = { prometheusMetricsEnabled: true }
+  for (const tls of [
+    { prometheusMetricsCertFile: '/tls.crt' },
+    { prometheusMetricsKeyFile: '/tls.key' },
+    { prometheusMetricsCAFile: '/ca.crt' },
+    { prometheusMetricsClientAuth: 'RequireAndVerifyClientCert' },
+  ]) {
+    t.is(metricsSettings(config({ ...on, ...tls })).at, undefined)
+    t.is(metricsSettings(config(on), config(tls, 'node.n1')).at, undefined)
+  }
 })
