@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, watch } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { broken, type Condition, kept } from '../api/status.ts'
 import { foreignNetworks, isNoConflist, isOurConflist } from '../cni/conflist.ts'
-import { confFiles, replaceFile } from '../cni/install.ts'
+import { confFiles, replaceFile } from '../cni/runtime-files.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 
 export type ConflistKeeperDeps = {

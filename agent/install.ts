@@ -1,5 +1,6 @@
 // `margay-node install`: what an operator or a DaemonSet's init container runs once per node, before the agent.
-import { type FileLabels, ForeignNetwork, type InstallOptions, installPlugin } from '../cni/install.ts'
+import { ForeignNetwork, type InstallOptions, installPlugin } from '../cni/install.ts'
+import type { FileLabels } from '../cni/runtime-files.ts'
 import { readLabel, writeLabel } from '../kernel/file-label.ts'
 import { KernelError } from '../kernel/port/error.ts'
 

@@ -1,12 +1,10 @@
 #!/usr/bin/env node
-// margay-node: the agent's program. Flags and exit codes; the work is in `run.ts`, imported after the compile cache is set.
+// margay-node: the agent's program. Flags and exit codes; the work is in `run.ts`. What is imported here is compiled again at
+// each start, before the compile cache is set: only what the flags themselves need.
 import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { nodeName } from '../api/names.ts'
 import { CONFLIST_NAME } from '../cni/conflist.ts'
-import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
-import type { Family } from '../lib/ip.ts'
-import { parseChoice } from './address-choice.ts'
 import { addCommands } from './commands.ts'
 import { useCompileCache } from './compile-cache.ts'
 import { limitYoungGeneration } from './heap.ts'
@@ -26,20 +24,13 @@ const program = new Command('margay-node')
   .option(
     '--node-ip <choice>',
     'IPv4 address of this node, or how it is chosen: auto, kubernetes-internal-ip, first-found, interface=REGEX, skip-interface=REGEX, can-reach=ADDRESS, cidr=CIDR',
-    text => choiceOf(text, 'ipv4'),
     'auto',
   )
-  .option(
-    '--node-ip6 <choice>',
-    'the same for IPv6, or none; auto: none while no IPPool is IPv6',
-    text => choiceOf(text, 'ipv6'),
-    'auto',
-  )
+  .option('--node-ip6 <choice>', 'the same for IPv6, or none; auto: none while no IPPool is IPv6', 'auto')
   .option(
     '--route-protocol <number>',
-    'protocol number of this agent’s routes (`ip route`: proto); no other program of this host may use it',
+    'protocol number of this agent’s routes (`ip route`: proto); no other program of this host may use it (default: 80)',
     routeProtocol,
-    ROUTE_PROTOCOL.blocks,
   )
   .option(
     '--accept-cluster-after <seconds>',
@@ -58,6 +49,7 @@ const program = new Command('margay-node')
   .action(async (flags: Flags) => {
     useCompileCache(flags.dataDir)
     limitYoungGeneration()
+    await checkChoices(flags)
     const { run } = await import('./run.ts')
     await run(flags)
   })
@@ -76,11 +68,16 @@ function seconds(text: string): number {
   throw new InvalidArgumentError(`${text} is not a number of seconds`)
 }
 
-function choiceOf(text: string, family: Family): string {
-  try {
-    parseChoice(text, family)
-    return text
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message)
-  }
+/** Ends the process where `--node-ip` or `--node-ip6` is no choice. */
+async function checkChoices({ nodeIp, nodeIp6 }: Flags): Promise<void> {
+  const { parseChoice } = await import('./address-choice.ts')
+  for (const [option, text, family] of [
+    ['--node-ip', nodeIp, 'ipv4'],
+    ['--node-ip6', nodeIp6, 'ipv6'],
+  ] as const)
+    try {
+      parseChoice(text, family)
+    } catch (error) {
+      program.error(`error: option '${option} <choice>' argument '${text}' is invalid. ${(error as Error).message}`)
+    }
 }

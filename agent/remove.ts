@@ -16,6 +16,7 @@ import { affinityOf } from '../ipam/block.ts'
 import { releasePool } from '../ipam/pool-release.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { DatabaseError, openDatabase } from '../lib/database.ts'
 import { FileInUse, lockFile } from './file-lock.ts'
 import { NETWORK_CONDITION, networkCondition } from './node-publisher.ts'
@@ -26,7 +27,8 @@ export type RemoveFlags = {
   kubeconfig?: string
   dataDir: string
   runDir: string
-  routeProtocol: number
+  /** Absent: `ROUTE_PROTOCOL.blocks`. */
+  routeProtocol?: number
   binDir: string
   confDir?: string
   confName: string
@@ -66,7 +68,7 @@ export async function removeNode(
   flags: Omit<RemoveFlags, 'kubeconfig' | 'local'>,
   { kernel, store }: { kernel: Kernel; store: Store | undefined },
 ): Promise<string[]> {
-  const { dataDir, runDir, routeProtocol, nodeName, wholeCluster = false } = flags
+  const { dataDir, runDir, routeProtocol = ROUTE_PROTOCOL.blocks, nodeName, wholeCluster = false } = flags
   const hadRun = existsSync(runDir)
   const socket = await reserveSocket(join(runDir, 'agent.sock'))
   const data = isDataDirectory(dataDir)

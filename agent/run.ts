@@ -7,6 +7,7 @@ import { answerCni } from '../cni/http.ts'
 import { openStore } from '../datastore/kube.ts'
 import type { Store } from '../datastore/port.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
+import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { portHolder } from '../kernel/port-holder.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -28,7 +29,8 @@ export type Flags = {
   runDir: string
   nodeIp: string
   nodeIp6: string
-  routeProtocol: number
+  /** Absent: `ROUTE_PROTOCOL.blocks`. */
+  routeProtocol?: number
   /** Seconds. */
   acceptClusterAfter?: number
   cniConfDir?: string
@@ -63,7 +65,7 @@ export async function run(flags: Flags): Promise<void> {
         dataDir: flags.dataDir,
         nodeIp: flags.nodeIp,
         nodeIp6: flags.nodeIp6,
-        routeProtocol: flags.routeProtocol,
+        routeProtocol: flags.routeProtocol ?? ROUTE_PROTOCOL.blocks,
       },
       acceptAfterMs: flags.acceptClusterAfter === undefined ? undefined : flags.acceptClusterAfter * 1000,
       machineId: readMachineId(),

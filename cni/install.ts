@@ -1,45 +1,19 @@
 // Installs the plugin where runtimes look for it: one static program, and a network configuration, which comes last since a
-// runtime starts to use the plugin when it sees one. A file is written under another name, to the disk, and renamed, so that
-// a runtime never reads half of it, whenever the installer is killed or two run at once; a file that would not change is not
-// written. Hazard: a renamed file has the label (SELinux) of a new one, so that of the file in its place is kept.
+// runtime starts to use the plugin when it sees one. The files are written by `runtime-files.ts`, each as a whole.
 import { spawnSync } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
-import {
-  accessSync,
-  closeSync,
-  constants,
-  fchmodSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { accessSync, constants, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pluginProgram, thisMachine } from './compile.ts'
 import {
   CHAINED_PLUGINS,
   type ChainedPlugin,
   CONFLIST_NAME,
-  type ConfFile,
   chainOf,
   conflistText,
   foreignNetworks,
-  isConfName,
   isOurConflist,
 } from './conflist.ts'
-
-/** Security labels of files. */
-export type FileLabels = {
-  /** The label of a file; undefined when it has none, or is not there. */
-  read(path: string): Uint8Array | undefined
-  /** Gives a file a label. Throws `KernelError`. */
-  write(path: string, label: Uint8Array): void
-}
+import { confFiles, contentOf, type FileLabels, namesIn, removeFile, replaceFile } from './runtime-files.ts'
 
 export type InstallOptions = {
   /** Usually /opt/cni/bin. */
@@ -76,9 +50,6 @@ export class ForeignNetwork extends Error {
 const PLUGIN_NAME = 'margay'
 /** Octets that every version of the plugin has in it, and no other program. */
 const PLUGIN_MARK = 'Margay: a routed network for containers'
-/** Another installer may remove our new file before it has its name. */
-const ATTEMPTS = 5
-
 /**
  * Writes `margay` and the configuration. Throws `ForeignNetwork`, what the file system throws and what `pluginProgram` throws;
  * each file is the old one or the new one then.
@@ -125,43 +96,6 @@ export function uninstallPlugin(options: Pick<InstallOptions, 'binDir' | 'confDi
   return removed
 }
 
-/** The network configurations of a folder; none where there is no folder. Throws what the file system throws. */
-export function confFiles(confDir: string): ConfFile[] {
-  return namesIn(confDir)
-    .filter(isConfName)
-    .flatMap(name => {
-      const content = contentOf(join(confDir, name))
-      return content === undefined ? [] : [{ name, text: content.toString() }]
-    })
-}
-
-/**
- * Writes a file as a whole or not at all, to the disk, with the label of what was there; nothing when it is there already.
- * Throws what the file system throws.
- */
-export function replaceFile(
-  path: string,
-  content: string | Uint8Array,
-  { mode, labels }: { mode: number; labels?: FileLabels | undefined },
-): void {
-  const wanted = Buffer.from(content)
-  if (contentOf(path)?.equals(wanted) === true && (statSync(path).mode & 0o777) === mode) return
-  const label = labels?.read(path)
-  for (let attempt = 1; ; attempt++) {
-    const beside = `${path}.${randomUUID()}.new`
-    try {
-      writeDurably(beside, wanted, mode)
-      if (label !== undefined) labels?.write(beside, label)
-      renameSync(beside, path)
-      syncFolder(dirname(path))
-      return
-    } catch (error) {
-      rmSync(beside, { force: true })
-      if (codeOf(error) !== 'ENOENT' || attempt === ATTEMPTS) throw error
-    }
-  }
-}
-
 function programIn(folder: string | undefined): Buffer {
   return folder === undefined ? pluginProgram() : readFileSync(join(folder, thisMachine(), PLUGIN_NAME))
 }
@@ -200,32 +134,6 @@ function removeLeftovers(path: string): void {
       rmSync(join(folder, name), { force: true })
 }
 
-function removeFile(path: string): void {
-  rmSync(path, { force: true })
-  syncFolder(dirname(path))
-}
-
-function writeDurably(path: string, content: Buffer, mode: number): void {
-  const fd = openSync(path, 'wx', mode)
-  try {
-    writeFileSync(fd, content)
-    fchmodSync(fd, mode) // whatever the umask is
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-/** The new name is on the disk when this returns. */
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
 /** Asks plugins of the folder which versions of CNI they speak (SPEC, VERSION); none where one does not answer. */
 function asked(binDir: string): (plugin: ChainedPlugin) => string[] {
   return plugin => {
@@ -248,26 +156,4 @@ function isProgram(path: string): boolean {
   } catch {
     return false // not there, or nothing that a runtime could execute
   }
-}
-
-function namesIn(folder: string): string[] {
-  return orAbsent(() => readdirSync(folder)) ?? []
-}
-
-/** Undefined when there is no file, or something that is none. */
-function contentOf(path: string): Buffer | undefined {
-  return orAbsent(() => (statSync(path).isFile() ? readFileSync(path) : undefined))
-}
-
-function orAbsent<T>(read: () => T): T | undefined {
-  try {
-    return read()
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && Reflect.get(error, 'code')
 }

@@ -16,7 +16,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { conflistText, foreignNetworks } from '../../cni/conflist.ts'
-import { type FileLabels, type InstallOptions, installPlugin, uninstallPlugin } from '../../cni/install.ts'
+import { type InstallOptions, installPlugin, uninstallPlugin } from '../../cni/install.ts'
+import type { FileLabels } from '../../cni/runtime-files.ts'
 import type { Step } from './install-child.ts'
 
 const execFile = promisify(execFileOf)
