@@ -1,6 +1,7 @@
 // What a command is: a row of data that main.ts turns into a parser, help and a call. A new command is a file with its
 // rows and one line in commands.ts.
 import { Argument, Option, type Command as Parser } from 'commander'
+import type { Objects } from '../datastore/objects.ts'
 import type { Store } from '../datastore/port.ts'
 import type { ExitCode } from './failure.ts'
 import { FORMATS } from './render.ts'
@@ -9,8 +10,17 @@ import { FORMATS } from './render.ts'
 export type Context = {
   /** Opened at the first call: commands that need no server do not ask for one. Rejects with UsageError. */
   store(): Promise<Store>
+  /** The same server's objects as they are, not validated. Opened at the first call. Rejects with UsageError. */
+  objects(): Promise<Objects>
+  /** The namespace of the kubeconfig's context, else `default`. Rejects with UsageError. */
+  namespace(): Promise<string>
   out(text: string): void
+  /** A fault or a warning, after the program's name. */
   err(text: string): void
+  /** What people should read and programs should not. */
+  note(text: string): void
+  /** Resolves when the program is asked to end (SIGINT, SIGTERM), or nobody reads what it prints any more. */
+  interrupted(): Promise<void>
   /** The texts of files, of the manifests in folders, and of standard input for `-`. Rejects with UsageError. */
   read(paths: readonly string[]): Promise<Source[]>
 }
@@ -58,13 +68,7 @@ export function addCommand(
   const parent = second === undefined ? program : groupOf(program, first)
   const parser = parent.command(second ?? first).description(command.summary)
   for (const { name, summary } of command.arguments) parser.addArgument(new Argument(name, summary))
-  for (const { flags, summary, default: byDefault, choices, repeated } of command.options) {
-    const option = new Option(flags, summary)
-    if (choices !== undefined) option.choices(choices)
-    if (repeated) option.argParser((value: string, before: readonly string[] = []) => [...before, value])
-    if (byDefault !== undefined) option.default(byDefault)
-    parser.addOption(option)
-  }
+  for (const option of command.options) addOption(parser, option)
   parser.action(() =>
     act(
       command,
@@ -72,6 +76,18 @@ export function addCommand(
       parser.optsWithGlobals(),
     ),
   )
+}
+
+/** Adds an option to a program or a command. */
+export function addOption(
+  parser: Parser,
+  { flags, summary, default: byDefault, choices, repeated }: CommandOption,
+): void {
+  const option = new Option(flags, summary)
+  if (choices !== undefined) option.choices(choices)
+  if (repeated) option.argParser((value: string, before: readonly string[] = []) => [...before, value])
+  if (byDefault !== undefined) option.default(byDefault)
+  parser.addOption(option)
 }
 
 function groupOf(program: Parser, name: string): Parser {

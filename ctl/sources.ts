@@ -1,7 +1,6 @@
 // What -f names: files, folders with manifests, standard input.
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import type { Source } from './command.ts'
 import { UsageError } from './failure.ts'
 
@@ -9,14 +8,14 @@ const MANIFEST = /\.(ya?ml|json)$/
 
 /**
  * The texts in the order of the paths. Of a folder, its files that end in .yaml, .yml or .json, by name, as kubectl takes
- * them. Rejects with UsageError, also when one of the paths cannot be read or a folder holds no manifest.
+ * them. `input` gives all of standard input. Rejects with UsageError, also when one of the paths cannot be read or a folder holds no manifest.
  */
-export async function readSources(paths: readonly string[]): Promise<Source[]> {
+export async function readSources(paths: readonly string[], input: () => Promise<string>): Promise<Source[]> {
   if (paths.filter(path => path === '-').length > 1)
     throw new UsageError('standard input can be read once: give -f - once')
   const sources: Source[] = []
   for (const path of paths) {
-    if (path === '-') sources.push({ name: 'standard input', text: await text(process.stdin) })
+    if (path === '-') sources.push({ name: 'standard input', text: await input() })
     else for (const file of await filesOf(path)) sources.push({ name: file, text: await fileText(file) })
   }
   return sources

@@ -13,6 +13,10 @@ import { Unreachable } from './port.ts'
 export type AccessOptions = {
   /** Path of a kubeconfig file. */
   kubeconfig?: string
+  /** What to take of the kubeconfig instead of its current context, and of that context's cluster and user. */
+  context?: string
+  cluster?: string
+  user?: string
   /** URL of the server, instead of a kubeconfig; with an optional bearer token and CA (PEM). */
   server?: string
   token?: string
@@ -54,31 +58,62 @@ const PLAIN_USER = new Set([
  * Access by the options, else $KUBECONFIG, else ~/.kube/config, else the pod's service account. Throws when no server is
  * named or the kubeconfig cannot be read.
  */
-export function accessOf({ kubeconfig, server, token, caData }: AccessOptions): Access {
+export function accessOf({ kubeconfig, server, token, caData, ...names }: AccessOptions): Access {
   if (server !== undefined) {
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
     return plainAccess(server, () => ({ headers, ...(caData === undefined ? {} : { ca: caData }) }))
   }
-  const named = kubeconfig ?? process.env['KUBECONFIG'] ?? ''
-  const [path = '', ...more] = named.split(kubeconfig === undefined ? delimiter : '\0').filter(part => part !== '')
-  const home = join(homedir(), '.kube', 'config')
-  const file = path !== '' ? path : existsSync(home) ? home : undefined
-  return file === undefined ? serviceAccount() : fromKubeconfig(file, kubeconfig, more.length > 0)
+  const [file, ...more] = kubeconfigFiles(kubeconfig)
+  return file === undefined ? serviceAccount() : fromKubeconfig(file, kubeconfig, more.length > 0, names)
 }
 
-function fromKubeconfig(path: string, asked: string | undefined, merged: boolean): Access {
-  let entries = entriesOf(path)
+/**
+ * The namespace that a context of the kubeconfig names, or that the pod is in; undefined where neither says one. Throws
+ * when the kubeconfig cannot be read.
+ */
+export function namespaceOf({ kubeconfig, server, context }: AccessOptions): string | undefined {
+  if (server !== undefined) return undefined
+  const files = kubeconfigFiles(kubeconfig)
+  const own = join(SERVICE_ACCOUNT, 'namespace')
+  if (files.length === 0) return existsSync(own) ? readFileSync(own, 'utf8').trim() : undefined
+  const configs = files.filter(file => existsSync(file)).map(file => parseConfig(file, readFileSync(file, 'utf8')))
+  const wanted = context ?? configs.map(currentContext).find(Boolean)
+  const found = configs.map(config => named(config, 'contexts', 'context', wanted)).find(each => each !== undefined)
+  return found === undefined ? undefined : textOf(found, 'namespace')
+}
+
+/** The kubeconfig that was asked for, else those of $KUBECONFIG, else ~/.kube/config where it is there. */
+function kubeconfigFiles(asked: string | undefined): string[] {
+  if (asked !== undefined) return [asked]
+  const files = (process.env['KUBECONFIG'] ?? '').split(delimiter).filter(part => part !== '')
+  const home = join(homedir(), '.kube', 'config')
+  return files.length > 0 ? files : existsSync(home) ? [home] : []
+}
+
+function currentContext(config: unknown): unknown {
+  return isObject(config) ? config['current-context'] : undefined
+}
+
+type Names = Pick<AccessOptions, 'context' | 'cluster' | 'user'>
+
+function fromKubeconfig(path: string, asked: string | undefined, merged: boolean, names: Names): Access {
+  if (merged) return fromClientNode(asked, undefined, names)
+  let entries = entriesOf(path, names)
   const { cluster, user } = entries
-  if (merged) return fromClientNode(asked, undefined)
   if (cluster === undefined || typeof cluster['server'] !== 'string')
-    throw new Error('the kubeconfig has no current context with a cluster: name a server')
+    throw new Error(
+      names.context === undefined && names.cluster === undefined
+        ? 'the kubeconfig has no current context with a cluster: name a server'
+        : `${path} has no ${names.cluster === undefined ? `context ${names.context}` : `cluster ${names.cluster}`} with a server: \`kubectl config get-contexts\` lists what it has`,
+    )
   const isPlain =
     Object.keys(cluster).every(field => PLAIN_CLUSTER.has(field)) &&
     Object.keys(user).every(field => PLAIN_USER.has(field))
-  if (!isPlain) return fromClientNode(asked, { server: cluster['server'], proxy: cluster['proxy-url'] !== undefined })
+  if (!isPlain)
+    return fromClientNode(asked, { server: cluster['server'], proxy: cluster['proxy-url'] !== undefined }, names)
   const folder = dirname(path)
   return plainAccess(cluster['server'], () => {
-    entries = entriesAgain(path) ?? entries
+    entries = entriesAgain(path, names) ?? entries
     const { user, cluster = {} } = entries
     const token = textOf(user, 'token') ?? fileOf(user, 'tokenFile', folder)?.trim()
     return {
@@ -94,12 +129,13 @@ function fromKubeconfig(path: string, asked: string | undefined, merged: boolean
 
 type Entries = { cluster: Record<string, unknown> | undefined; user: Record<string, unknown> }
 
-/** What the current context of a kubeconfig names. */
-function entriesOf(path: string): Entries {
+/** What the current context of a kubeconfig names, or the one that was asked for. */
+function entriesOf(path: string, names: Names): Entries {
   const config = parseConfig(path, readFileSync(path, 'utf8'))
-  const context = named(config, 'contexts', 'context', isObject(config) ? config['current-context'] : undefined)
-  const cluster = named(config, 'clusters', 'cluster', context?.['cluster'])
-  return { cluster, user: named(config, 'users', 'user', context?.['user']) ?? {} }
+  const context = named(config, 'contexts', 'context', names.context ?? currentContext(config))
+  const known = names.context === undefined || context !== undefined
+  const cluster = known ? named(config, 'clusters', 'cluster', names.cluster ?? context?.['cluster']) : undefined
+  return { cluster, user: named(config, 'users', 'user', names.user ?? context?.['user']) ?? {} }
 }
 
 /** What is wrong is told without the text around it, nor as a cause: there are tokens in it, and messages end up in logs. */
@@ -120,9 +156,9 @@ function parseYaml(text: string): unknown {
 }
 
 /** What `entriesOf` says of a file that may be gone, or half written, by now: then undefined. */
-function entriesAgain(path: string): Entries | undefined {
+function entriesAgain(path: string, names: Names): Entries | undefined {
   try {
-    const entries = entriesOf(path)
+    const entries = entriesOf(path, names)
     return entries.cluster === undefined ? undefined : entries
   } catch {
     return undefined // what the file said before still counts
@@ -160,17 +196,27 @@ function plainAccess(server: string, read: () => RequestOptions): Access {
 }
 
 /** `known` is what was read of the file; undefined when several files are to be merged. */
-function fromClientNode(path: string | undefined, known: { server: string; proxy: boolean } | undefined): Access {
+function fromClientNode(
+  path: string | undefined,
+  known: { server: string; proxy: boolean } | undefined,
+  { context, cluster, user }: Names,
+): Access {
   const loading = import('@kubernetes/client-node').then(({ KubeConfig }) => {
     const config = new KubeConfig()
     if (path === undefined) config.loadFromDefault()
     else config.loadFromFile(path)
     // client-node accepts http:// only with skipTLSVerify
     config.clusters = config.clusters.map(c => (c.server.startsWith('http:') ? { ...c, skipTLSVerify: true } : c))
+    if (context !== undefined) config.setCurrentContext(context)
+    config.contexts = config.contexts.map(each =>
+      each.name === config.currentContext
+        ? { ...each, cluster: cluster ?? each.cluster, user: user ?? each.user }
+        : each,
+    )
     return config
   })
   loading.catch(() => {}) // every request hears of it
-  const server = known?.server ?? mergedServer()
+  const server = known?.server ?? mergedServer({ context, cluster })
   return {
     server: new URL(server),
     viaProxy: known?.proxy ?? true,
@@ -188,13 +234,13 @@ function fromClientNode(path: string | undefined, known: { server: string; proxy
 }
 
 /** The server of the first of several kubeconfig files that has the current context. */
-function mergedServer(): string {
-  const files = (process.env['KUBECONFIG'] ?? '').split(delimiter).filter(file => file !== '' && existsSync(file))
+function mergedServer({ context, cluster }: Names): string {
+  const files = kubeconfigFiles(undefined).filter(file => existsSync(file))
   const configs = files.map(file => parseConfig(file, readFileSync(file, 'utf8')))
-  const current = configs.map(config => (isObject(config) ? config['current-context'] : undefined)).find(Boolean)
+  const current = context ?? configs.map(currentContext).find(Boolean)
   const first = (list: string, field: string, name: unknown): Record<string, unknown> | undefined =>
     configs.map(config => named(config, list, field, name)).find(found => found !== undefined)
-  const server = first('clusters', 'cluster', first('contexts', 'context', current)?.['cluster'])?.['server']
+  const server = first('clusters', 'cluster', cluster ?? first('contexts', 'context', current)?.['cluster'])?.['server']
   if (typeof server === 'string') return server
   throw new Error('the files of $KUBECONFIG have no current context with a cluster: name a server')
 }

@@ -2,13 +2,14 @@
 // validated as they come in, and `apiVersion` and `kind` are put on as they go out.
 
 import { sameJson } from '../api/json.ts'
-import { apiVersion, type Kind, type KindRow, kinds, type Resource } from '../api/kinds.ts'
+import { apiVersion, type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { formatProblems, type RefusedObject, validate } from '../api/validate.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { ApiConnection, type ConnectionOptions, Gone } from './connection.ts'
 import { pickFields } from './fields.ts'
+import { pathOf, queryOf } from './paths.ts'
 import {
   type AnyKind,
   Conflict,
@@ -307,27 +308,8 @@ function outgoing(kind: Kind, object: object): object {
   return { ...object, apiVersion: apiVersion(kinds[kind]), kind }
 }
 
-function pathOf(
-  kind: Kind,
-  { name, namespace, subresource }: { name?: string; namespace?: string; subresource?: 'status' },
-): string {
-  const { group, version, plural, namespaced }: KindRow = kinds[kind]
-  if (namespaced && namespace === undefined && name !== undefined)
-    throw new Error(`${kind} ${name} was asked for without its namespace`)
-  const scope = namespaced && namespace !== undefined ? ['namespaces', namespace] : []
-  const parts = [...(group === '' ? ['api', version] : ['apis', group, version]), ...scope, plural, name, subresource]
-  return parts.map(part => (part === undefined ? '' : `/${encodeURIComponent(part)}`)).join('')
-}
-
 /** What is asked of the server where `fields` are of the metadata alone. */
 function accept(fields: Fields, what: 'list' | 'object'): { accept?: string } {
   const isMetadata = fields !== true && Object.keys(fields).every(field => field === 'metadata')
   return isMetadata ? { accept: METADATA_ALONE[what] } : {}
-}
-
-function queryOf({ labelSelector, fieldSelector }: ListOptions): URLSearchParams {
-  const query = new URLSearchParams()
-  if (labelSelector !== undefined) query.set('labelSelector', labelSelector)
-  if (fieldSelector !== undefined) query.set('fieldSelector', fieldSelector)
-  return query
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import anyTest, { type TestFn } from 'ava'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
-import { type Run, runCtl } from './run.ts'
+import { type Run, runCtl, runHere } from './run.ts'
 
 type Ctl = (args: string[], stdin?: string) => Promise<Run>
 
@@ -13,7 +13,7 @@ const test = anyTest as TestFn<{ server: ApiServer; ctl: Ctl }>
 test.beforeEach(async t => {
   const server = await startApiServer()
   const kubeconfig = kubeconfigFor(server)
-  t.context = { server, ctl: (args, stdin) => runCtl([...args, '--kubeconfig', kubeconfig], stdin) }
+  t.context = { server, ctl: (args, stdin) => runHere([...args, '--kubeconfig', kubeconfig], stdin) }
 })
 test.afterEach.always(t => t.context.server.close())
 
@@ -31,11 +31,19 @@ spec: {vxlanMTU: 1400}
 
 test('apply creates, then leaves alone, then updates, and keeps finalizers', async t => {
   const { ctl } = t.context
-  t.deepEqual(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 created\n', err: '' })
-  t.deepEqual(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 unchanged\n', err: '' })
+  t.deepEqual(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'ippool.projectcalico.org/p1 created\n', err: '' })
+  t.deepEqual(await ctl(['apply', '-f', '-'], POOL), {
+    code: 0,
+    out: 'ippool.projectcalico.org/p1 unchanged\n',
+    err: '',
+  })
   await ctl(['patch', 'ippool', 'p1', '-p', '{"metadata":{"finalizers":["example.org/hold"]}}'])
   const changed = POOL.replace('Always', 'Never')
-  t.deepEqual(await ctl(['apply', '-f', '-'], changed), { code: 0, out: 'IPPool p1 updated\n', err: '' })
+  t.deepEqual(await ctl(['apply', '-f', '-'], changed), {
+    code: 0,
+    out: 'ippool.projectcalico.org/p1 configured\n',
+    err: '',
+  })
   const { out } = await ctl(['get', 'ippools', 'p1', '-o', 'json'])
   const { metadata, spec } = JSON.parse(out)
   t.deepEqual([metadata.finalizers, spec.ipipMode], [['example.org/hold'], 'Never'])
@@ -44,7 +52,7 @@ test('apply creates, then leaves alone, then updates, and keeps finalizers', asy
 test('a field without effect is written, and a warning says what happens instead', async t => {
   const { ctl } = t.context
   const { code, out, err } = await ctl(['apply', '-f', '-'], FELIX.replace('vxlanMTU: 1400', 'interfacePrefix: tap'))
-  t.like({ code, out }, { code: 0, out: 'FelixConfiguration default created\n' })
+  t.like({ code, out }, { code: 0, out: 'felixconfiguration.projectcalico.org/default created\n' })
   t.regex(err, /^margayctl: FelixConfiguration default: interfacePrefix has no effect: the pods' interfaces are called/)
 })
 
@@ -56,7 +64,7 @@ metadata: {name: tor}
 spec: {peerIP: 192.0.2.1, asNumber: 65001, filters: [deny-all]}
 `
   const { code, out, err } = await ctl(['apply', '-f', '-'], peer)
-  t.like({ code, out }, { code: 0, out: 'BGPPeer tor created\n' })
+  t.like({ code, out }, { code: 0, out: 'bgppeer.projectcalico.org/tor created\n' })
   t.regex(err, /^margayctl: BGPPeer tor: filters is not supported: the peer gets no session/)
 })
 
@@ -77,20 +85,26 @@ test('a patch that sets a field without effect is warned of too', async t => {
   await ctl(['apply', '-f', '-'], FELIX)
   const patch = '{"spec":{"interfacePrefix":"tap"}}'
   const { code, out, err } = await ctl(['patch', 'felixconfiguration', 'default', '-p', patch])
-  t.like({ code, out }, { code: 0, out: 'FelixConfiguration default updated\n' })
+  t.like({ code, out }, { code: 0, out: 'felixconfiguration.projectcalico.org/default patched\n' })
   t.regex(err, /^margayctl: FelixConfiguration default: interfacePrefix has no effect: /)
 })
 
 test('create, replace and delete say what they did, and refuse what is not so', async t => {
   const { ctl } = t.context
   t.like(await ctl(['replace', '-f', '-'], POOL), { code: 1, out: '' })
-  t.like(await ctl(['create', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 created\n' })
+  t.like(await ctl(['create', '-f', '-'], POOL), { code: 0, out: 'ippool.projectcalico.org/p1 created\n' })
   t.like(await ctl(['create', '-f', '-'], POOL), { code: 1, out: '' })
-  t.like(await ctl(['create', '-f', '-', '--skip-exists'], POOL), { code: 0, out: 'IPPool p1 skipped\n' })
-  t.like(await ctl(['replace', '-f', '-'], POOL.replace('Always', 'Never')), { code: 0, out: 'IPPool p1 replaced\n' })
-  t.like(await ctl(['delete', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 deleted\n' })
+  t.like(await ctl(['create', '-f', '-', '--skip-exists'], POOL), {
+    code: 0,
+    out: 'ippool.projectcalico.org/p1 skipped\n',
+  })
+  t.like(await ctl(['replace', '-f', '-'], POOL.replace('Always', 'Never')), {
+    code: 0,
+    out: 'ippool.projectcalico.org/p1 replaced\n',
+  })
+  t.like(await ctl(['delete', '-f', '-'], POOL), { code: 0, out: 'ippool.projectcalico.org "p1" deleted\n' })
   t.like(await ctl(['delete', 'ippool', 'p1']), { code: 1, out: '' })
-  t.like(await ctl(['delete', 'ippool', 'p1', '-s']), { code: 0, out: 'IPPool p1 skipped\n' })
+  t.like(await ctl(['delete', 'ippool', 'p1', '-s']), { code: 0, out: 'ippool.projectcalico.org/p1 skipped\n' })
 })
 
 test('one missing name does not hide the others', async t => {
@@ -106,19 +120,27 @@ test('namespaced kinds live in the namespace that is named, and -A shows all', a
   const { ctl } = t.context
   const pod = 'kind: Namespace\nmetadata: {name: shop}\n---\nkind: Pod\nmetadata: {name: web}\nspec: {nodeName: n1}'
   t.like(await ctl(['apply', '-n', 'shop', '-f', '-'], pod), { code: 0 })
-  t.like(await ctl(['get', 'pods']), { out: 'NAME  STATUS  IP  NODE\n' })
+  t.deepEqual(await ctl(['get', 'pods']), { code: 0, out: '', err: 'No resources found in default namespace.\n' })
   t.regex((await ctl(['get', 'pods', '-A'])).out, /^shop +web +Pending/m)
   t.like(await ctl(['delete', 'pod', 'web', '-n', 'shop']), { code: 0 })
 })
 
 const wrong: [args: string[], message: RegExp][] = [
   [['get', 'cats'], /ippools/],
-  [['get'], /missing required argument/],
+  [['get'], /give a KIND, KIND NAME or KIND\/NAME/],
   [['get', 'ippools', '-o', 'xml'], /table, wide, yaml, json/],
   [['apply'], /-f FILE/],
   [['apply', '-f', '/nowhere'], /\/nowhere/],
   [['delete', 'ippool'], /name the ippool/],
   [['delete'], /either KIND NAME/],
+  [['get', 'ippools', '-o', 'jsonpath={.x'], /the template is wrong: unclosed action/],
+  [['get', 'ippools', '-o', 'custom-columns='], /no template given/],
+  [['get', 'ippool/p1', 'p2'], /is no KIND\/NAME/],
+  [['get', 'ippool', 'p1', '-l', 'a=b'], /names cannot be combined with --selector/],
+  [['label', 'ippool', 'p1'], /give labels after the names/],
+  [['label', 'ippool', 'p1', 'a=b c'], /is no value of a label/],
+  [['patch', 'ippool', 'p1', '--type', 'json', '-p', '{}'], /--type json is a list/],
+  [['apply', '-f', '-', '--dry-run', 'maybe'], /none, client, server/],
   [['patch', 'ippool', 'p1'], /give the patch with -p/],
   [['patch', 'ippool', 'p1', '-p', '[1]'], /must be an object/],
   [['nonsense'], /unknown command/],
@@ -147,7 +169,7 @@ test('an apply leaves what it does not name, and drops what it named before', as
   const { ctl } = t.context
   await ctl(['create', '-f', '-'], NODE)
   const labels = (text: string): string => `apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {${text}}}\n`
-  t.like(await ctl(['apply', '-f', '-'], labels('c: "3", d: "4"')), { code: 0, out: 'Node n1 updated\n' })
+  t.like(await ctl(['apply', '-f', '-'], labels('c: "3", d: "4"')), { code: 0, out: 'node/n1 configured\n' })
   const node = async (): Promise<{ metadata: { labels: object }; spec: object }> =>
     JSON.parse((await ctl(['get', 'node', 'n1', '-o', 'json'])).out)
   const { metadata, spec } = await node()
@@ -161,7 +183,7 @@ test('an apply does not put a default back over what somebody else has set', asy
   const { ctl } = t.context
   await ctl(['apply', '-f', '-'], POOL)
   await ctl(['patch', 'ippool', 'p1', '-p', '{"spec":{"disabled":true}}'])
-  t.like(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'IPPool p1 unchanged\n' })
+  t.like(await ctl(['apply', '-f', '-'], POOL), { code: 0, out: 'ippool.projectcalico.org/p1 unchanged\n' })
   t.true(JSON.parse((await ctl(['get', 'ippool', 'p1', '-o', 'json'])).out).spec.disabled)
 })
 
@@ -169,7 +191,7 @@ test('replace replaces: what the manifest does not say goes', async t => {
   const { ctl } = t.context
   await ctl(['create', '-f', '-'], NODE)
   const bare = 'apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {c: "3"}}\n'
-  t.like(await ctl(['replace', '-f', '-'], bare), { code: 0, out: 'Node n1 replaced\n' })
+  t.like(await ctl(['replace', '-f', '-'], bare), { code: 0, out: 'node/n1 replaced\n' })
   const { metadata, spec } = JSON.parse((await ctl(['get', 'node', 'n1', '-o', 'json'])).out)
   t.deepEqual([metadata.labels, spec], [{ c: '3' }, {}])
 })
@@ -196,7 +218,12 @@ test('every -f counts: files, folders and standard input, for every verb', async
     writeFileSync(join(dir, name), pool(n))
   writeFileSync(join(dir, 'folder', 'notes.txt'), 'no manifest')
   const all = ['-f', join(dir, 'a.yaml'), '-f', join(dir, 'folder'), '-f', '-']
-  const said = (word: string): string => [1, 2, 3, 4].map(n => `IPPool p${n} ${word}\n`).join('')
+  const said = (word: string): string =>
+    [1, 2, 3, 4]
+      .map(n =>
+        word === 'deleted' ? `ippool.projectcalico.org "p${n}" deleted\n` : `ippool.projectcalico.org/p${n} ${word}\n`,
+      )
+      .join('')
   for (const [verb, word] of [
     ['apply', 'created'],
     ['replace', 'replaced'],
@@ -228,7 +255,7 @@ test("a patch in the shape of Calico's Node has the effect that is meant, or is 
   const { ctl } = t.context
   await ctl(['create', '-f', '-'], NODE)
   const asn = '{"spec":{"bgp":{"asNumber":"64999"}}}'
-  t.like(await ctl(['patch', 'node', 'n1', '-p', asn]), { code: 0, out: 'Node n1 updated\n' })
+  t.like(await ctl(['patch', 'node', 'n1', '-p', asn]), { code: 0, out: 'node/n1 patched\n' })
   const { metadata, spec } = JSON.parse((await ctl(['get', 'node', 'n1', '-o', 'json'])).out)
   t.is(metadata.annotations['projectcalico.org/ASNumber'], '64999')
   t.is(spec.bgp, undefined)
@@ -241,7 +268,7 @@ test("a manifest of Calico's Node is applied as Kubernetes' Node", async t => {
   const { ctl } = t.context
   const calico =
     'apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n1}\nspec: {bgp: {ipv4Address: 192.0.2.1/24}}\n'
-  t.like(await ctl(['apply', '-f', '-'], calico), { code: 0, out: 'Node n1 created\n' })
+  t.like(await ctl(['apply', '-f', '-'], calico), { code: 0, out: 'node/n1 created\n' })
   t.regex((await ctl(['get', 'node', 'n1'])).out, /192\.0\.2\.1\/24/)
 })
 

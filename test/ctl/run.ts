@@ -1,6 +1,7 @@
-// Runs the real program and tells how it ended.
+// Runs a command line, in a process of its own or in this one, and tells how it ended.
 
 import { execFile } from 'node:child_process'
+import { run } from '../../ctl/program.ts'
 import { programUnderTest } from '../program-file.ts'
 
 const MAIN = programUnderTest('ctl/main')
@@ -14,4 +15,41 @@ export function runCtl(args: readonly string[], stdin = ''): Promise<Run> {
     )
     child.stdin!.end(stdin)
   })
+}
+
+/** The same without a process: a start costs more than the command. */
+export async function runHere(args: readonly string[], stdin = ''): Promise<Run> {
+  return beginHere(args, stdin).ended
+}
+
+export type Running = {
+  /** What was printed by the time that it is `text`. */
+  printed(text: string): Promise<void>
+  /** As Ctrl-C does. */
+  interrupt(): void
+  ended: Promise<Run>
+}
+
+/** A command that goes on, such as a watch. */
+export function beginHere(args: readonly string[], stdin = ''): Running {
+  const said = { out: '', err: '' }
+  const waiting = new Map<string, () => void>()
+  const interrupted = Promise.withResolvers<void>()
+  const ended = run(args, {
+    name: 'margayctl',
+    out: text => {
+      said.out += text
+      waiting.get(said.out)?.()
+    },
+    err: text => {
+      said.err += text
+    },
+    input: async () => stdin,
+    interrupted: () => interrupted.promise,
+  })
+  return {
+    printed: text => (said.out === text ? Promise.resolve() : new Promise(resolve => waiting.set(text, resolve))),
+    interrupt: () => interrupted.resolve(),
+    ended: ended.then(code => ({ code, ...said })),
+  }
 }

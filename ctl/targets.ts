@@ -1,0 +1,78 @@
+// Which objects a command line means: `KIND`, `KIND NAME...`, `KIND/NAME...`, `KIND,KIND`, or those of manifests.
+import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import type { CommandOption, Context, Options } from './command.ts'
+import { UsageError } from './failure.ts'
+import { type Item, parseKind, parseManifest } from './manifest.ts'
+
+export const fileOption: CommandOption = {
+  flags: '-f, --filename <file>',
+  summary: 'manifest, or folder of manifests, to read, - for standard input; may be repeated',
+  repeated: true,
+}
+
+export const namespaceOption: CommandOption = {
+  flags: '-n, --namespace <name>',
+  summary: 'of namespaced kinds; default: that of the kubeconfig, else default',
+}
+
+export const allNamespacesOption: CommandOption = { flags: '-A, --all-namespaces', summary: 'of every namespace' }
+
+export const selectorOption: CommandOption = {
+  flags: '-l, --selector <labels>',
+  summary: 'only those with these labels, such as app=web',
+}
+
+export const fieldSelectorOption: CommandOption = {
+  flags: '--field-selector <fields>',
+  summary: 'only those with these values, such as spec.nodeName=n1',
+}
+
+export const targetArguments = [
+  { name: '[kind]', summary: 'such as ippool, bgppeers or node; several with commas; or KIND/NAME' },
+  { name: '[names...]', summary: 'of that kind, or more KIND/NAME' },
+] as const
+
+/** `names`: objects by name; `kinds`: all of them. The namespace is left out of kinds that have none. */
+export type Targets = { by: 'names'; objects: readonly Target[] } | { by: 'kinds'; kinds: readonly Kind[] }
+
+export type Target = { kind: Kind; name: string; namespace?: string }
+
+/** Throws UsageError when the words name no kind, or names without one. */
+export function parseTargets(words: readonly string[], namespace: string): Targets {
+  const [first = '', ...names] = words
+  if (first === '') throw new UsageError('give a KIND, KIND NAME or KIND/NAME, or -f FILE')
+  if (words.some(word => word.includes('/')))
+    return { by: 'names', objects: words.map(word => ofPair(word, namespace)) }
+  const found = [...new Set(first.split(',').map(parseKind))]
+  if (names.length === 0) return { by: 'kinds', kinds: found }
+  return { by: 'names', objects: found.flatMap(kind => names.map(name => target(kind, name, namespace))) }
+}
+
+function ofPair(word: string, namespace: string): Target {
+  const [kind = '', name = '', ...more] = word.split('/')
+  if (kind === '' || name === '' || more.length > 0)
+    throw new UsageError(`${JSON.stringify(word)} is no KIND/NAME: with one KIND/NAME all words must be such pairs`)
+  return target(parseKind(kind), name, namespace)
+}
+
+export function target(kind: Kind, name: string, namespace: string | undefined): Target {
+  const { namespaced }: KindRow = kinds[kind]
+  return { kind, name, ...(namespaced ? { namespace } : {}) }
+}
+
+/** The namespace that counts for a command: that of -n, else the kubeconfig's. */
+export async function namespaceFor(options: Options, context: Context): Promise<string> {
+  return typeof options['namespace'] === 'string' ? options['namespace'] : context.namespace()
+}
+
+/** The resources of -f. Rejects with UsageError when there is none, or one is wrong. */
+export async function itemsOf(options: Options, context: Context): Promise<Item[]> {
+  const paths = options['filename']
+  if (!Array.isArray(paths)) throw new UsageError('give a manifest with -f FILE, a folder, or -f - for standard input')
+  const namespace = await namespaceFor(options, context)
+  return (await context.read(paths)).flatMap(({ name, text }) => parseManifest(text, name, namespace))
+}
+
+export function titleOf({ kind, name }: { kind: Kind; name: string }): string {
+  return `${kind} ${name}`
+}
