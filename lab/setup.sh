@@ -27,7 +27,7 @@ kubernetes='runc:runc nft:nftables ip:iproute2 iptables:iptables conntrack:connt
   /usr/lib/cni/loopback:containernetworking-plugins'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
-  bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps"
+  promtool:prometheus bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps"
 
 # Programs are looked for where Debian puts them, as in lib/system-program.ts. The PATH that npm gives has
 # node_modules/.bin first, where a dependency may have a program of the same name (`nft` of @vercel/nft).
@@ -107,6 +107,6 @@ export DEBIAN_FRONTEND=noninteractive
   say "apt-get could not install all of:$missing. What needs these fails; the rest goes on."
   exit 0
 }
-for service in bird frr gobgpd openbgpd exabgp; do
+for service in bird frr gobgpd openbgpd exabgp prometheus; do
   case "$missing " in *" $service"*) systemctl disable --quiet "$service" 2>/dev/null || : ;; esac
 done

@@ -1,9 +1,12 @@
 // The files that an operator applies, by their names below manifests/.
 import { stringify } from 'yaml'
+import { alertsText } from './alerts.ts'
 import { chartFiles } from './chart.ts'
 import { configMap } from './config.ts'
 import { controllersBudget, controllersDeployment } from './controllers.ts'
 import { crdObjects, crdsText } from './crds.ts'
+import { dashboardText } from './dashboard.ts'
+import { monitoringObjects } from './monitoring.ts'
 import { type ManifestObject, NAMES, type Settings, usualSettings } from './names.ts'
 import { nodeDaemonSet } from './node.ts'
 import { accountObjects } from './rbac.ts'
@@ -27,6 +30,9 @@ const HEAD = `Margay: kubectl apply -f this file; without kubeadm then a pool of
 In the ConfigMap margay-config apiServerHost and apiServerPort may be added: the API server’s own address, for a cluster without kube-proxy.`
 const REMOVE_HEAD = `Takes Margay off every node; pods lose their network. kubectl apply -f this file; wait for the rollout of daemonset/margay-node;
 kubectl delete -f margay.yaml -f remove.yaml (docs/remove.md).`
+
+const MONITORING_HEAD =
+  'For clusters with Prometheus and Grafana: kubectl apply -f this file, and then what docs/observe.md says; without it nothing is served.'
 
 const bgpOff = { disableBGPExport: true }
 
@@ -72,6 +78,9 @@ export function manifestFiles(): Map<string, string> {
     ['crds.yaml', crdsText()],
     ['margay.yaml', margay],
     ['remove.yaml', yamlText(REMOVE_HEAD, removeObjects(settings), REMOVE_REASONS)],
+    ['monitoring/monitoring.yaml', yamlText(MONITORING_HEAD, monitoringObjects(settings))],
+    ['monitoring/rules.yaml', alertsText()],
+    ['monitoring/dashboard.json', dashboardText()],
     // once more: a kustomization reads no file outside of its folder, and is no folder above another one
     ['base/margay.yaml', margay],
     ['base/kustomization.yaml', kustomization('the same as kubectl apply -f ../margay.yaml', ['margay.yaml'])],
