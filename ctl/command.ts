@@ -42,7 +42,9 @@ export type Command = {
   name: string
   summary: string
   /** As commander writes them: `<kind>`, `[names...]`. */
-  arguments: readonly { name: string; summary: string }[]
+  arguments: readonly { name: string; summary: string; choices?: readonly string[] }[]
+  /** For programs alone: it stands in no help. */
+  hidden?: true
   options: readonly CommandOption[]
   /** `words` are the arguments in order, variadic ones flattened; `options` is keyed by the long flag in camelCase. */
   run(words: readonly string[], options: Options, context: Context): Promise<ExitCode>
@@ -66,8 +68,11 @@ export function addCommand(
 ): void {
   const [first, second] = command.name.split(' ') as [string, string | undefined]
   const parent = second === undefined ? program : groupOf(program, first)
-  const parser = parent.command(second ?? first).description(command.summary)
-  for (const { name, summary } of command.arguments) parser.addArgument(new Argument(name, summary))
+  const parser = parent.command(second ?? first, { hidden: command.hidden === true }).description(command.summary)
+  for (const { name, summary, choices } of command.arguments) {
+    const argument = new Argument(name, summary)
+    parser.addArgument(choices === undefined ? argument : argument.choices(choices))
+  }
   for (const option of command.options) addOption(parser, option)
   parser.action(() =>
     act(

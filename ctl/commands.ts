@@ -1,15 +1,23 @@
 // Every command of margayctl. A new one is its row here.
 import { bgpCommands } from './bgp.ts'
+import { checksystemCommand } from './checksystem.ts'
 import type { Command } from './command.ts'
+import { completionCommands } from './completion.ts'
+import { datastoreCommands } from './datastore.ts'
 import { ipamCommands } from './ipam.ts'
 import { nodeCommands } from './node.ts'
 import { resourceCommands } from './resources.ts'
+import { validateCommand } from './validate.ts'
 import { versionCommand } from './version.ts'
 
 export const commands: readonly Command[] = [
   ...resourceCommands,
+  validateCommand,
   ...nodeCommands,
+  checksystemCommand,
   ...ipamCommands,
   ...bgpCommands,
+  ...datastoreCommands,
+  ...completionCommands(() => commands),
   versionCommand,
 ]

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The programs `margayctl` and `kubectl-margay`, which kubectl starts for `kubectl margay ...`. They end with 0 fine, 1 the
+// The programs `margayctl` and `kubectl-margay`, which kubectl starts for `kubectl margay ...`; and `kubectl_complete-margay`,
+// which it starts for the completion of those words. They end with 0 fine, 1 the
 // answer is no, 2 wrong usage, 3 out of reach.
 import { basename } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -11,8 +12,13 @@ process.stdout.on('error', error => {
   interrupted.resolve() // whoever read it has enough
 })
 
-process.exitCode = await run(process.argv.slice(2), {
-  name: basename(process.argv[1] ?? '').startsWith('kubectl-') ? 'kubectl margay' : 'margayctl',
+const called = basename(process.argv[1] ?? '')
+const words = process.argv.slice(2)
+/** kubectl asks a program of this name for the words after `kubectl margay`; the last line tells it not to add file names. */
+const completes = called === 'kubectl_complete-margay'
+
+process.exitCode = await run(completes ? ['__complete', '--', ...words] : words, {
+  name: called.startsWith('kubectl-') ? 'kubectl margay' : 'margayctl',
   out: line => void process.stdout.write(line),
   err: line => void process.stderr.write(line),
   input: () => text(process.stdin),
@@ -21,3 +27,4 @@ process.exitCode = await run(process.argv.slice(2), {
     return interrupted.promise
   },
 })
+if (completes) process.stdout.write(':4\n')

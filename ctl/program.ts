@@ -30,12 +30,18 @@ export async function run(words: readonly string[], terminal: Terminal): Promise
     code = await act(command, given, options, terminal)
   })
   try {
-    await parser.parseAsync([...words], { from: 'user' })
+    await parser.parseAsync(withoutMigrate(words), { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     return error.exitCode === 0 ? EXIT.fine : EXIT.usage
   }
   return code
+}
+
+/** calicoctl says `datastore migrate export`. */
+function withoutMigrate(words: readonly string[]): string[] {
+  const at = words.indexOf('datastore')
+  return words.filter((word, i) => !(at >= 0 && i === at + 1 && word === 'migrate'))
 }
 
 /** The parser of the whole command line. */

@@ -107,7 +107,7 @@ export async function tellerOf(options: Options, context: Context): Promise<(kin
 }
 
 /** A field that is kept and does nothing is told, so that nobody relies on it. */
-function warnOfFields({ kind, object }: Pick<Item, 'kind' | 'object'>, context: Context): void {
+export function warnOfFields({ kind, object }: Pick<Item, 'kind' | 'object'>, context: Context): void {
   for (const field of ineffectiveFields(kind, object))
     context.err(`${kind} ${object.metadata.name}: ${formatIneffective(field)}\n`)
 }

@@ -111,6 +111,7 @@ withPackage(
 withPackage('every program of the package says how it is used', async (t, { folder, manifest }) => {
   t.deepEqual(Object.keys(manifest.bin).sort(), [
     'kubectl-margay',
+    'kubectl_complete-margay',
     'margay-api',
     'margay-bgp',
     'margay-controllers',
@@ -121,7 +122,7 @@ withPackage('every program of the package says how it is used', async (t, { fold
     Object.entries(manifest.bin).map(async ([name, path]) => {
       const { stdout } = await run(process.execPath, [join(folder, path), '--help'])
       // by the path of its file it does not know that kubectl starts it
-      t.true(stdout.startsWith(`Usage: ${name === 'kubectl-margay' ? 'margayctl' : name} `), stdout)
+      t.true(stdout.startsWith(`Usage: ${name.startsWith('kubectl') ? 'margayctl' : name} `), stdout)
       t.regex(readFileSync(join(folder, path), 'utf8'), /^#!\/usr\/bin\/env node\n/)
     }),
   )
