@@ -4,17 +4,18 @@
 // the more nodes there are, the more rarely: all nodes together ask twice a second.
 // A Tier without a policy does nothing, nor does a set that no policy names.
 import { broken, type Condition } from '../api/status.ts'
-import { UNSUPPORTED_KINDS } from '../api/unsupported.ts'
+import { unenforced } from '../api/unsupported.ts'
 import { type AnyKind, isStoreError, NotFound, type ObjectCount, Refused, type Store } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 
 type Row = AnyKind & { kind: string; instead: string }
 
-const ALL_REACH = UNSUPPORTED_KINDS['NetworkPolicy']!.instead
+/** What holds without a policy of any API group. */
+const ALL_REACH = 'every pod reaches every pod'
 
 const row = (group: string, version: string, kind: string): Row => ({
   ...{ group, version, kind, plural: `${kind.toLowerCase().replace(/y$/, 'ie')}s` },
-  instead: UNSUPPORTED_KINDS[kind]?.instead ?? ALL_REACH,
+  instead: unenforced(kind) ?? ALL_REACH,
 })
 
 const CALICO = [

@@ -75,8 +75,8 @@ export const ipReservation = z.looseObject({
 export const ipamConfiguration = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({
-    /** Margay's default is true: the owner node is the only writer of a block. */
-    strictAffinity: z.boolean().default(true),
+    /** Not read: the owner node is always the only writer of a block. */
+    strictAffinity: z.boolean().default(false),
     autoAllocateBlocks: z.boolean().default(true),
     maxBlocksPerHost: z.int().min(0).default(0),
   }),
@@ -218,6 +218,13 @@ export const felixConfiguration = z.looseObject({
     prometheusMetricsKeyFile: z.string().optional(),
     prometheusMetricsClientAuth: z.string().optional(),
   }),
+})
+
+/** Of kinds that nothing here acts on: their shape (api/shapes) says what they may have. */
+export const anySpec = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({}),
+  status: z.looseObject({}).optional(),
 })
 
 export const clusterInformation = z.looseObject({

@@ -1,11 +1,26 @@
 // The one table of kinds: schema, names and columns. The API server's discovery and tables, the client, the command
-// line and the CRDs all read these rows; adding a kind is one row here and its schema.
+// line and the CRDs all read these rows; adding a kind is one row here, its shape, and a schema when something reads it.
+// Over 400 lines: one table, a row per kind.
 import type { z } from 'zod'
 import * as calico from './calico.ts'
 import * as core from './core.ts'
+import { bgpConfiguration, bgpPeer } from './shapes/bgp.ts'
+import { bgpFilter } from './shapes/bgp-filter.ts'
+import { clusterInformation, kubeControllersConfiguration } from './shapes/cluster.ts'
+import { felixConfiguration } from './shapes/felix.ts'
+import { ipPool, ipReservation } from './shapes/ip-pools.ts'
+import { blockAffinity, ipamBlock, ipamConfiguration, ipamHandle } from './shapes/ipam.ts'
+import { calicoNodeStatus } from './shapes/node-status.ts'
+import * as policy from './shapes/policy.ts'
+import type { KindShape } from './shapes/shape.ts'
+import { stagedKubernetesNetworkPolicy } from './shapes/staged-kubernetes-policy.ts'
+import { workloadEndpoint } from './shapes/workload-endpoint.ts'
 
 /** `path` is where the value stands in the object; `wide` columns show only with `-o wide`. */
 export type Column = { name: string; path: readonly string[]; wide?: true }
+
+/** A column of kubectl: name, JSON path, type. */
+export type Printed = readonly [name: string, path: string, type: 'string' | 'boolean' | 'integer' | 'number' | 'date']
 
 export type KindRow<S extends z.ZodType = z.ZodType> = {
   /** '' is Kubernetes' core group. */
@@ -17,8 +32,20 @@ export type KindRow<S extends z.ZodType = z.ZodType> = {
   namespaced: boolean
   /** Whether `status` is a subresource: then a plain write leaves it as it was. */
   status: boolean
+  /** What this program reads: typed, in canonical form, with defaults. */
   schema: S
+  /** Of Calico's kinds: every field, as the CRD has it. */
+  shape?: () => KindShape
+  /** Where the CRD of it keeps fields that it does not know, because nodes tell of them (api/unsupported.ts). */
+  keepsUnknown?: true
+  /** Names in the group crd.projectcalico.org/v1, where they differ. */
+  stored?: { kind: string; plural: string; singular: string }
+  /** What margayctl shows, in calicoctl's words. */
   columns: readonly Column[]
+  /** What kubectl shows of a custom resource: Calico's columns. */
+  printed?: readonly Printed[]
+  /** More words for it on margayctl's command line. */
+  aliases?: readonly string[]
   /** Fields of a custom resource that a field selector may name (Kubernetes 1.31 and later); margay-api takes any. */
   selectable?: readonly (readonly string[])[]
 }
@@ -26,7 +53,16 @@ export type KindRow<S extends z.ZodType = z.ZodType> = {
 const CALICO = 'projectcalico.org'
 const V3 = { group: CALICO, version: 'v3' } as const
 const V1 = { group: '', version: 'v1' } as const
+/** A kind that nothing here acts on yet. */
+const UNREAD = { ...V3, schema: calico.anySpec } as const
+const AGE: Printed = ['Age', '.metadata.creationTimestamp', 'date']
+const POLICY_PRINTED: readonly Printed[] = [
+  ['Tier', '.spec.tier', 'string'],
+  ['Order', '.spec.order', 'number'],
+]
 const spec = (name: string, field: string, wide?: true): Column => ({ name, path: ['spec', field], wide })
+
+const POLICY_COLUMNS = [spec('TIER', 'tier'), spec('ORDER', 'order'), spec('SELECTOR', 'selector', true)]
 
 export const kinds = {
   IPPool: {
@@ -37,6 +73,8 @@ export const kinds = {
     namespaced: false,
     status: true,
     schema: calico.ipPool,
+    shape: ipPool,
+    keepsUnknown: true,
     columns: [
       spec('CIDR', 'cidr'),
       spec('NAT', 'natOutgoing', true),
@@ -45,6 +83,14 @@ export const kinds = {
       spec('DISABLED', 'disabled', true),
       spec('DISABLEBGPEXPORT', 'disableBGPExport', true),
       spec('SELECTOR', 'nodeSelector'),
+    ],
+    printed: [
+      ['CIDR', '.spec.cidr', 'string'],
+      ['VXLAN', '.spec.vxlanMode', 'string'],
+      ['IPIP', '.spec.ipipMode', 'string'],
+      ['NAT', '.spec.natOutgoing', 'boolean'],
+      ['Allocatable', ".status.conditions[?(@.type=='Allocatable')].status", 'string'],
+      AGE,
     ],
   },
   IPReservation: {
@@ -55,6 +101,8 @@ export const kinds = {
     namespaced: false,
     status: false,
     schema: calico.ipReservation,
+    shape: ipReservation,
+    keepsUnknown: true,
     columns: [spec('RESERVED', 'reservedCIDRs')],
   },
   IPAMConfiguration: {
@@ -65,7 +113,15 @@ export const kinds = {
     namespaced: false,
     status: false,
     schema: calico.ipamConfiguration,
+    shape: ipamConfiguration,
+    keepsUnknown: true,
+    stored: { kind: 'IPAMConfig', plural: 'ipamconfigs', singular: 'ipamconfig' },
     columns: [spec('STRICTAFFINITY', 'strictAffinity'), spec('MAXBLOCKS', 'maxBlocksPerHost')],
+    printed: [
+      ['StrictAffinity', '.spec.strictAffinity', 'boolean'],
+      ['MaxBlocksPerHost', '.spec.maxBlocksPerHost', 'integer'],
+      ['AutoAllocateBlocks', '.spec.autoAllocateBlocks', 'boolean'],
+    ],
   },
   IPAMBlock: {
     ...V3,
@@ -75,8 +131,15 @@ export const kinds = {
     namespaced: false,
     status: false,
     schema: calico.ipamBlock,
+    shape: ipamBlock,
+    keepsUnknown: true,
     columns: [spec('CIDR', 'cidr'), spec('AFFINITY', 'affinity')],
     selectable: [['spec', 'affinity']],
+    printed: [
+      ['CIDR', '.spec.cidr', 'string'],
+      ['Affinity', '.spec.affinity', 'string'],
+      ['ClaimTime', '.spec.affinityClaimTime', 'date'],
+    ],
   },
   BlockAffinity: {
     ...V3,
@@ -86,7 +149,13 @@ export const kinds = {
     namespaced: false,
     status: false,
     schema: calico.blockAffinity,
+    shape: blockAffinity,
     columns: [spec('CIDR', 'cidr'), spec('NODE', 'node'), spec('STATE', 'state')],
+    printed: [
+      ['CIDR', '.spec.cidr', 'string'],
+      ['Node', '.spec.node', 'string'],
+      ['Type', '.spec.type', 'string'],
+    ],
   },
   BGPConfiguration: {
     ...V3,
@@ -96,6 +165,8 @@ export const kinds = {
     namespaced: false,
     status: false,
     schema: calico.bgpConfiguration,
+    shape: bgpConfiguration,
+    keepsUnknown: true,
     columns: [spec('ASN', 'asNumber'), spec('MESH', 'nodeToNodeMeshEnabled'), spec('PORT', 'listenPort')],
   },
   BGPPeer: {
@@ -106,16 +177,29 @@ export const kinds = {
     namespaced: false,
     status: false,
     schema: calico.bgpPeer,
+    shape: bgpPeer,
+    keepsUnknown: true,
     columns: [spec('PEERIP', 'peerIP'), spec('NODE', 'node'), spec('ASN', 'asNumber')],
+    printed: [
+      ['Node Selector', '.spec.nodeSelector', 'string'],
+      ['Node', '.spec.node', 'string'],
+      ['Local ASN', '.spec.localASNumber', 'string'],
+      ['Peer Selector', '.spec.peerSelector', 'string'],
+      ['Peer IP', '.spec.peerIP', 'string'],
+      ['Peer ASN', '.spec.asNumber', 'string'],
+    ],
   },
   FelixConfiguration: {
     ...V3,
     plural: 'felixconfigurations',
     singular: 'felixconfiguration',
-    shortNames: ['felixconfig'],
+    shortNames: [],
     namespaced: false,
     status: false,
     schema: calico.felixConfiguration,
+    shape: felixConfiguration,
+    keepsUnknown: true,
+    aliases: ['felixconfig', 'felixconfigs'],
     columns: [],
   },
   ClusterInformation: {
@@ -126,7 +210,13 @@ export const kinds = {
     namespaced: false,
     status: false,
     schema: calico.clusterInformation,
+    shape: clusterInformation,
     columns: [spec('READY', 'datastoreReady')],
+    printed: [
+      ['Version', '.spec.calicoVersion', 'string'],
+      ['Ready', '.spec.datastoreReady', 'boolean'],
+      ['Types', '.spec.clusterType', 'string'],
+    ],
   },
   KubeControllersConfiguration: {
     ...V3,
@@ -136,7 +226,152 @@ export const kinds = {
     namespaced: false,
     status: true,
     schema: calico.kubeControllersConfiguration,
+    shape: kubeControllersConfiguration,
+    keepsUnknown: true,
     columns: [],
+  },
+  IPAMHandle: {
+    ...UNREAD,
+    plural: 'ipamhandles',
+    singular: 'ipamhandle',
+    shortNames: [],
+    namespaced: false,
+    status: false,
+    shape: ipamHandle,
+    columns: [spec('ID', 'handleID')],
+    printed: [['ID', '.spec.handleID', 'string']],
+  },
+  BGPFilter: {
+    ...UNREAD,
+    plural: 'bgpfilters',
+    singular: 'bgpfilter',
+    shortNames: [],
+    namespaced: false,
+    status: false,
+    shape: bgpFilter,
+    columns: [],
+  },
+  CalicoNodeStatus: {
+    ...UNREAD,
+    plural: 'caliconodestatuses',
+    singular: 'caliconodestatus',
+    shortNames: [],
+    namespaced: false,
+    status: true,
+    shape: calicoNodeStatus,
+    columns: [spec('NODE', 'node'), spec('CLASSES', 'classes')],
+    printed: [
+      ['Node', '.spec.node', 'string'],
+      ['Classes', '.spec.classes', 'string'],
+    ],
+  },
+  Tier: {
+    ...UNREAD,
+    plural: 'tiers',
+    singular: 'tier',
+    shortNames: [],
+    namespaced: false,
+    status: true,
+    shape: policy.tier,
+    columns: [spec('ORDER', 'order'), spec('DEFAULTACTION', 'defaultAction')],
+    printed: [
+      ['Order', '.spec.order', 'integer'],
+      ['DefaultAction', '.spec.defaultAction', 'string'],
+      ['Status', ".status.conditions[?(@.type=='Ready')].reason", 'string'],
+    ],
+  },
+  NetworkPolicy: {
+    ...UNREAD,
+    plural: 'networkpolicies',
+    singular: 'networkpolicy',
+    shortNames: ['cnp', 'caliconetworkpolicy'],
+    namespaced: true,
+    status: false,
+    shape: policy.networkPolicy,
+    columns: POLICY_COLUMNS,
+    printed: POLICY_PRINTED,
+    selectable: [['spec', 'tier']],
+  },
+  GlobalNetworkPolicy: {
+    ...UNREAD,
+    plural: 'globalnetworkpolicies',
+    singular: 'globalnetworkpolicy',
+    shortNames: ['gnp', 'cgnp'],
+    namespaced: false,
+    status: false,
+    shape: policy.globalNetworkPolicy,
+    columns: POLICY_COLUMNS,
+    printed: [...POLICY_PRINTED, AGE],
+    selectable: [['spec', 'tier']],
+  },
+  StagedNetworkPolicy: {
+    ...UNREAD,
+    plural: 'stagednetworkpolicies',
+    singular: 'stagednetworkpolicy',
+    shortNames: ['scnp', 'snp'],
+    namespaced: true,
+    status: false,
+    shape: policy.stagedNetworkPolicy,
+    columns: POLICY_COLUMNS,
+    printed: POLICY_PRINTED,
+    selectable: [['spec', 'tier']],
+  },
+  StagedGlobalNetworkPolicy: {
+    ...UNREAD,
+    plural: 'stagedglobalnetworkpolicies',
+    singular: 'stagedglobalnetworkpolicy',
+    shortNames: ['sgnp'],
+    namespaced: false,
+    status: false,
+    shape: policy.stagedGlobalNetworkPolicy,
+    columns: POLICY_COLUMNS,
+    printed: POLICY_PRINTED,
+    selectable: [['spec', 'tier']],
+  },
+  StagedKubernetesNetworkPolicy: {
+    ...UNREAD,
+    plural: 'stagedkubernetesnetworkpolicies',
+    singular: 'stagedkubernetesnetworkpolicy',
+    shortNames: ['sknp'],
+    namespaced: true,
+    status: false,
+    shape: stagedKubernetesNetworkPolicy,
+    columns: [spec('ACTION', 'stagedAction')],
+  },
+  NetworkSet: {
+    ...UNREAD,
+    plural: 'networksets',
+    singular: 'networkset',
+    shortNames: [],
+    namespaced: true,
+    status: false,
+    shape: policy.networkSet,
+    columns: [spec('NETS', 'nets')],
+  },
+  GlobalNetworkSet: {
+    ...UNREAD,
+    plural: 'globalnetworksets',
+    singular: 'globalnetworkset',
+    shortNames: ['gns'],
+    namespaced: false,
+    status: false,
+    shape: policy.networkSet,
+    columns: [spec('NETS', 'nets')],
+    printed: [AGE],
+  },
+  HostEndpoint: {
+    ...UNREAD,
+    plural: 'hostendpoints',
+    singular: 'hostendpoint',
+    shortNames: ['hep', 'heps'],
+    namespaced: false,
+    status: false,
+    shape: policy.hostEndpoint,
+    columns: [spec('NODE', 'node'), spec('INTERFACE', 'interfaceName'), spec('IPS', 'expectedIPs')],
+    printed: [
+      ['Node', '.spec.node', 'string'],
+      ['Interface', '.spec.interfaceName', 'string'],
+    ],
   },
   WorkloadEndpoint: {
     ...V3,
@@ -146,6 +381,8 @@ export const kinds = {
     namespaced: true,
     status: false,
     schema: calico.workloadEndpoint,
+    shape: workloadEndpoint,
+    keepsUnknown: true,
     columns: [
       spec('WORKLOAD', 'workload'),
       spec('NODE', 'node'),
@@ -222,7 +459,7 @@ export function apiVersion({ group, version }: { group: string; version: string 
 export function kindNamed(word: string): Kind | undefined {
   const wanted = word.toLowerCase()
   return (Object.keys(kinds) as Kind[]).find(kind => {
-    const { plural, singular, shortNames }: KindRow = kinds[kind]
-    return [kind.toLowerCase(), plural, singular, ...shortNames].includes(wanted)
+    const { plural, singular, shortNames, aliases = [] }: KindRow = kinds[kind]
+    return [kind.toLowerCase(), plural, singular, ...shortNames, ...aliases].includes(wanted)
   })
 }

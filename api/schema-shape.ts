@@ -8,7 +8,7 @@ export function shapeOf(schema: z.core.$ZodType | undefined): Readonly<Record<st
 }
 
 /** The definition below defaults, options and transformations. */
-export function innermost(schema: z.core.$ZodType | undefined): z.core.$ZodTypes['_zod']['def'] | undefined {
+function innermost(schema: z.core.$ZodType | undefined): z.core.$ZodTypes['_zod']['def'] | undefined {
   const { def } = (schema as z.core.$ZodTypes | undefined)?._zod ?? {}
   switch (def?.type) {
     case 'pipe':

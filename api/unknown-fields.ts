@@ -1,33 +1,27 @@
-// Fields that nobody reads: a typing error that would be kept without a word. A field of Calico's that this version does
-// not read yet is none of these, so that a manifest written for Calico applies; it is told as without effect.
-import type { z } from 'zod'
-import { calicoFields } from './calico-fields.ts'
+// Fields that nobody knows: a typing error that would be kept without a word, or pruned. A field of Calico's that this version
+// does not act on is none of these: it is told as without effect (unsupported.ts).
 import { isCustom, type Kind, type KindRow, kinds } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
-import { innermost, shapeOf } from './schema-shape.ts'
+import type { Shape } from './shapes/shape.ts'
 
 /** What a server writes into the metadata beside the fields that we read. */
-const METADATA = ['generateName', 'managedFields', 'selfLink', 'deletionGracePeriodSeconds', 'clusterName']
-const TOP = ['apiVersion', 'kind', 'metadata', 'status']
+const METADATA = [
+  ...['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'creationTimestamp', 'deletionTimestamp', 'labels'],
+  ...['annotations', 'finalizers', 'ownerReferences'],
+  ...['generateName', 'managedFields', 'selfLink', 'deletionGracePeriodSeconds', 'clusterName'],
+]
+const TOP = ['apiVersion', 'kind', 'metadata', 'spec', 'status']
 
 /** Where the unknown fields of an object stand, such as `spec.blocksize`. Kubernetes' own kinds are Kubernetes' to know: none. */
 export function unknownFields(kind: Kind, object: unknown): string[] {
-  const { schema }: KindRow = kinds[kind]
-  if (!isCustom(kind) || !isObject(object)) return []
-  const others = calicoFields(kind)
-  return walk(schema, object, '').filter(path => {
-    const [top, field] = path.split('.') as [string, string | undefined]
-    if (field === undefined) return !TOP.includes(top)
-    if (top === 'status') return false
-    if (top === 'metadata') return !METADATA.includes(field)
-    // programs alone write WorkloadEndpoints, and nobody reads them
-    return kind !== 'WorkloadEndpoint' && !others.includes(pathInSpec(path))
-  })
-}
-
-/** Such as `attributes.releasedAt` for `spec.attributes[3].releasedAt`. */
-function pathInSpec(path: string): string {
-  return path.slice('spec.'.length).replace(/\[\d+\]/g, '')
+  const { shape }: KindRow = kinds[kind]
+  if (!isCustom(kind) || shape === undefined || !isObject(object)) return []
+  const metadata = isObject(object['metadata']) ? Object.keys(object['metadata']) : []
+  return [
+    ...Object.keys(object).filter(field => !TOP.includes(field)),
+    ...metadata.filter(field => !METADATA.includes(field)).map(field => `metadata.${field}`),
+    ...walk(shape().spec, object['spec'], 'spec'),
+  ]
 }
 
 /** The message for one unknown field; names the field that was probably meant. */
@@ -38,26 +32,30 @@ export function formatUnknown(kind: Kind, path: string): string {
   return known === undefined ? `unknown field "${path}"` : `unknown field "${path}": is ${parent}${known} meant?`
 }
 
-function knownBelow(kind: Kind, parent: string): string[] {
-  const parts = parent.split('.').filter(part => part !== '')
-  const schema = parts.reduce<z.core.$ZodType | undefined>((at, part) => shapeOf(at)?.[part], kinds[kind].schema)
-  return [...Object.keys(shapeOf(schema) ?? {}), ...(parent === 'spec.' ? calicoFields(kind) : [])]
+function knownBelow(kind: Kind, parent: string): readonly string[] {
+  const [top, ...parts] = parent.split('.').filter(part => part !== '')
+  if (top === undefined) return TOP
+  if (top === 'metadata') return METADATA
+  const { shape }: KindRow = kinds[kind]
+  const at = parts.reduce<Shape | undefined>((outer, part) => inner(outer, part), shape?.().spec)
+  return Object.keys(at?.properties ?? {})
 }
 
-function walk(schema: z.core.$ZodType | undefined, value: unknown, at: string): string[] {
+/** The field of an object's shape by its name, where `[2]` may follow it. */
+function inner(shape: Shape | undefined, part: string): Shape | undefined {
+  const field = shape?.properties?.[part.replace(/\[\d+\]$/, '')]
+  return part.endsWith(']') ? field?.items : field
+}
+
+function walk(shape: Shape | undefined, value: unknown, at: string): string[] {
   if (Array.isArray(value)) {
-    const element = elementOf(schema)
+    const element = shape?.items
     return element === undefined ? [] : value.flatMap((item, i) => walk(element, item, `${at}[${i}]`))
   }
-  const shape = shapeOf(schema)
-  if (shape === undefined || !isObject(value)) return []
-  return Object.entries(value).flatMap(([key, inner]) => {
-    const path = at === '' ? key : `${at}.${key}`
-    return Object.hasOwn(shape, key) ? walk(shape[key], inner, path) : [path]
+  const { properties } = shape ?? {}
+  if (properties === undefined || !isObject(value)) return []
+  return Object.entries(value).flatMap(([key, field]) => {
+    const path = `${at}.${key}`
+    return Object.hasOwn(properties, key) ? walk(properties[key], field, path) : [path]
   })
-}
-
-function elementOf(schema: z.core.$ZodType | undefined): z.core.$ZodType | undefined {
-  const def = innermost(schema)
-  return def?.type === 'array' ? def.element : undefined
 }

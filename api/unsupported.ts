@@ -3,12 +3,16 @@
 // closed. Conditions, warnings of the command line, docs/unsupported.md and what is closed read these rows; a test compares
 // them with the readers of every field. A row goes when its capability comes.
 import type { z } from 'zod'
-import { type Kind, kinds } from './kinds.ts'
+import { type Kind, type KindRow, kinds } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
 import { shapeOf } from './schema-shape.ts'
+import type { Shape } from './shapes/shape.ts'
 
-/** `ignored`: the rest of the object works. `closed`: what the object asks for is not done while the field is set. */
-type Effect = 'ignored' | 'closed'
+/**
+ * `ignored`: the rest of the object works. `closed`: what the object asks for is not done while the field is set.
+ * `unenforced`: the object is a rule that somebody relies on, and nobody keeps it.
+ */
+type Effect = 'ignored' | 'closed' | 'unenforced'
 
 /** `field` is a path in the spec, its parts joined by dots, or `*` for all of it; `comesWith` the capability that will read it, or why it stays. */
 export type Unsupported = { kind: Kind; field: string; effect: Effect; instead: string; comesWith: string }
@@ -159,6 +163,66 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     instead: 'no profiles are served',
     comesWith: "nothing: Node's inspector does it",
   },
+  {
+    ...{ kind: 'NetworkPolicy', field: '*', effect: 'unenforced' },
+    instead: 'every pod reaches every pod',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'GlobalNetworkPolicy', field: '*', effect: 'unenforced' },
+    instead: 'every pod reaches every pod',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'HostEndpoint', field: '*', effect: 'unenforced' },
+    instead: 'the interfaces of hosts are not protected',
+    comesWith: 'host endpoints',
+  },
+  {
+    ...{ kind: 'StagedNetworkPolicy', field: '*', effect: 'unenforced' },
+    instead: 'nothing counts what it would do',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'StagedGlobalNetworkPolicy', field: '*', effect: 'unenforced' },
+    instead: 'nothing counts what it would do',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'StagedKubernetesNetworkPolicy', field: '*', effect: 'unenforced' },
+    instead: 'nothing counts what it would do',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'Tier', field: '*', effect: 'unenforced' },
+    instead: 'no policy in it is enforced',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'NetworkSet', field: '*', effect: 'unenforced' },
+    instead: 'no policy that names it is enforced',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'GlobalNetworkSet', field: '*', effect: 'unenforced' },
+    instead: 'no policy that names it is enforced',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'BGPFilter', field: '*', effect: 'ignored' },
+    instead: 'a BGPPeer with `filters` gets no session',
+    comesWith: 'BGPFilter',
+  },
+  {
+    ...{ kind: 'IPAMHandle', field: '*', effect: 'ignored' },
+    instead: 'the handle of an address stands in its IPAMBlock',
+    comesWith: 'nothing: a second record of the same fact could differ',
+  },
+  {
+    ...{ kind: 'CalicoNodeStatus', field: '*', effect: 'ignored' },
+    instead: '`margayctl node status` on the node tells its state',
+    comesWith: 'the controllers',
+  },
 ]
 
 /** Kinds whose fields a person sets, and which every node reads. */
@@ -216,24 +280,14 @@ const SINGLE_KINDS: readonly Kind[] = [
   'KubeControllersConfiguration',
 ]
 
-/** Calico's kinds that are not there yet, and what holds without them. A manifest with one is refused. */
+/** Calico's kinds that an API server never holds, and what holds without them. A manifest with one is refused. */
 export const UNSUPPORTED_KINDS: Readonly<Record<string, { instead: string; comesWith: string }>> = {
-  NetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
-  GlobalNetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
-  StagedNetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
-  StagedGlobalNetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
-  StagedKubernetesNetworkPolicy: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
-  Tier: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
   Profile: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
-  NetworkSet: { instead: 'no policy names it', comesWith: 'network policy' },
-  GlobalNetworkSet: { instead: 'no policy names it', comesWith: 'network policy' },
-  HostEndpoint: { instead: 'the interfaces of hosts are not protected', comesWith: 'host endpoints' },
-  IPAMHandle: {
-    instead: 'the handle of an address stands in its IPAMBlock',
-    comesWith: 'nothing: a second record of the same fact could differ',
-  },
-  BGPFilter: { instead: 'a BGPPeer with `filters` gets no session', comesWith: 'BGPFilter' },
-  CalicoNodeStatus: { instead: '`margayctl node status` on the node tells its state', comesWith: 'the controllers' },
+}
+
+/** What holds although an object of this kind says something else; undefined where objects of it are kept to. */
+export function unenforced(kind: string): string | undefined {
+  return UNSUPPORTED.find(row => row.kind === kind && row.effect === 'unenforced')?.instead
 }
 
 /** A field that an object sets to something else than its default, and what happens instead. */
@@ -249,7 +303,7 @@ export function ineffectiveFields(kind: Kind, object: { metadata: { name: string
   if (whole !== undefined) return [{ field: 'spec', effect: whole.effect, instead: whole.instead }]
   const isSet = (field: string) => {
     const path = field.split('.')
-    return !isDefault(schemaAt(kinds[kind].schema, ['spec', ...path]), valueAt(spec, path))
+    return !isDefault(kind, path, valueAt(spec, path))
   }
   if (SINGLE_KINDS.includes(kind) && object.metadata.name !== 'default') {
     const ofNode = nodeOfConfiguration(object.metadata.name) === undefined ? undefined : OF_ONE_NODE[kind]
@@ -264,23 +318,30 @@ export function ineffectiveFields(kind: Kind, object: { metadata: { name: string
     ]
   }
   const set = rows.filter(({ field }) => isSet(field))
-  const strange = CONFIGURATION_KINDS.includes(kind) ? Object.keys(spec).filter(field => !known.has(field)) : []
+  const strange = CONFIGURATION_KINDS.includes(kind)
+    ? Object.keys(spec).filter(field => !known.has(field) && isSet(field))
+    : []
   return [
     ...set.map(({ field, effect, instead }) => ({ field, effect, instead })),
-    ...strange.map(field => ({ field, ...UNKNOWN_FIELD[kind === 'BGPPeer' ? 'closed' : 'ignored'] })),
+    ...strange.map(field => ({ field, ...unread(kind, field) })),
   ]
 }
 
+const SAYS = { ignored: 'has no effect', closed: 'is not supported', unenforced: 'is not enforced' } as const
+
 /** What a person is told of such a field. */
 export function formatIneffective({ field, effect, instead }: IneffectiveField): string {
-  return `${field} ${effect === 'closed' ? 'is not supported' : 'has no effect'}: ${instead}`
+  return `${field} ${SAYS[effect]}: ${instead}`
 }
 
-/** A field of a BGPPeer that nobody knows may be a limit on what the peer can do. */
-const UNKNOWN_FIELD = {
-  ignored: { effect: 'ignored', instead: 'this version does not know the field' },
-  closed: { effect: 'closed', instead: 'this version does not know the field, and the peer gets no session' },
-} as const
+/** Of a field without reader and without a row: one of a BGPPeer may be a limit on what the peer can do. */
+function unread(kind: Kind, field: string): { effect: Effect; instead: string } {
+  const isCalicos = shapeAt(kind, [field]) !== undefined
+  const instead = isCalicos ? 'nothing in this version acts on it' : 'this version does not know the field'
+  return kind === 'BGPPeer'
+    ? { effect: 'closed', instead: `${instead}, and the peer gets no session` }
+    : { effect: 'ignored', instead }
+}
 
 /** The names of the fields of a kind's spec. */
 function specFields(kind: Kind): Set<string> {
@@ -295,8 +356,14 @@ function valueAt(value: unknown, path: readonly string[]): unknown {
   return path.reduce((at, name) => (isObject(at) ? at[name] : undefined), value)
 }
 
-function isDefault(schema: z.core.$ZodType | undefined, value: unknown): boolean {
-  const { def } = (schema as z.core.$ZodTypes | undefined)?._zod ?? {}
+function shapeAt(kind: Kind, path: readonly string[]): Shape | undefined {
+  const { shape }: KindRow = kinds[kind]
+  return path.reduce<Shape | undefined>((at, name) => at?.properties?.[name], shape?.().spec)
+}
+
+/** Whether a value is that of an object without the field: ours, or that which the CRD fills in. */
+function isDefault(kind: Kind, path: readonly string[], value: unknown): boolean {
   if (value === undefined || (Array.isArray(value) && value.length === 0)) return true
-  return def?.type === 'default' && def.defaultValue === value
+  const { def } = (schemaAt(kinds[kind].schema, ['spec', ...path]) as z.core.$ZodTypes | undefined)?._zod ?? {}
+  return (def?.type === 'default' && def.defaultValue === value) || shapeAt(kind, path)?.default === value
 }

@@ -1,8 +1,12 @@
 // From a value of unknown shape to a resource, or to everything that is wrong with it. Used by the API server before it
 // stores, by the client after it reads, by the command line before it sends.
 import type { z } from 'zod'
+import { anySpec } from './calico.ts'
 import { apiVersion, type Kind, type KindRow, kinds, type Resource } from './kinds.ts'
+import { isObject } from './merge-patch.ts'
 import { isLabelValue, isObjectName, isQualifiedName } from './names.ts'
+import { kindProblems, withDefaults } from './shapes/check.ts'
+import type { KindShape } from './shapes/shape.ts'
 
 /** One fault: `path` as kubectl prints it (`spec.cidr`, `spec.filters[0]`), and what is wrong in words. */
 export type Problem = { path: string; message: string }
@@ -10,10 +14,30 @@ export type Problem = { path: string; message: string }
 /** An object that a server holds and that is not valid. */
 export type RefusedObject = { name: string; namespace?: string; problems: readonly Problem[] }
 
+/**
+ * As `validate`, for an object that somebody writes: it is refused too where a Kubernetes API server with our CRDs would.
+ * What is there already may be older than such a rule, so readers ask `validate`.
+ */
+export function admit<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
+  const { shape }: KindRow = kinds[kind]
+  const given = withoutNulls(value)
+  const problems = shape === undefined ? [] : kindProblems(shape(), withShapeDefaults(shape(), given))
+  const result = validate(kind, given)
+  if (problems.length === 0) return result
+  const told = new Set(problems.map(({ path }) => path))
+  return [...problems, ...(Array.isArray(result) ? result.filter(({ path }) => !told.has(path)) : [])]
+}
+
+function withShapeDefaults({ spec }: KindShape, value: unknown): unknown {
+  return isObject(value) ? { ...value, spec: withDefaults(spec, value['spec']) } : value
+}
+
 /** The resource with its defaults filled in and unknown fields kept, or all its problems (never an empty list). */
 export function validate<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
   const row: KindRow = kinds[kind]
-  const result = row.schema.safeParse(withoutNulls(value))
+  const given = withoutNulls(value)
+  const shape = row.schema === anySpec ? row.shape?.() : undefined
+  const result = row.schema.safeParse(shape === undefined ? given : withShapeDefaults(shape, given))
   if (!result.success) return result.error.issues.flatMap(issue => problemsOf(issue))
   const problems = identityProblems(kind, result.data as Identity)
   return problems.length === 0 ? (result.data as Resource<K>) : problems

@@ -95,14 +95,23 @@ function reference(kind: Kind, row: KindRow): object {
   return { $ref: `#/components/schemas/${schemaName(kind, row)}` }
 }
 
-function schemaOf(kind: Kind, row: KindRow): object {
+function bodyOf({ shape, schema }: KindRow): { properties: object } {
+  if (shape !== undefined) {
+    const { rules: _rules, ...parts } = shape()
+    return { ...{ type: 'object' }, properties: { metadata: { type: 'object' }, ...parts } }
+  }
   // bigint and the checks that are code have no JSON schema: those stay open
-  const schema = z.toJSONSchema(row.schema, { io: 'input', target: 'openapi-3.0', unrepresentable: 'any' })
-  const { $schema: _dialect, ...body } = schema
+  const json = z.toJSONSchema(schema, { io: 'input', target: 'openapi-3.0', unrepresentable: 'any' })
+  const { $schema: _dialect, properties = {}, ...rest } = json
+  return { ...rest, properties }
+}
+
+function schemaOf(kind: Kind, row: KindRow): object {
+  const { properties: fields, ...body } = bodyOf(row)
   const properties = {
     apiVersion: { type: 'string', description: `always ${apiVersion(row)}` },
     kind: { type: 'string', description: `always ${kind}` },
-    ...body.properties,
+    ...fields,
   }
   return { ...body, properties, 'x-kubernetes-group-version-kind': [groupVersionKind(kind, row)] }
 }

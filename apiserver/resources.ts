@@ -6,7 +6,7 @@ import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecy
 import { isObject, mergePatch } from '../api/merge-patch.ts'
 import { strategicMerge } from '../api/strategic-merge.ts'
 import { transitionProblems } from '../api/transitions.ts'
-import { validate } from '../api/validate.ts'
+import { admit } from '../api/validate.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { WriteGuard } from './authorizer.ts'
 import { JsonPatchError, jsonPatch } from './json-patch.ts'
@@ -225,7 +225,7 @@ export class Resources {
   }
 
   #valid(kind: Kind, object: AnyObject): AnyObject {
-    const result = validate(kind, object)
+    const result = admit(kind, object)
     if (Array.isArray(result)) throw invalid(kind, String(object.metadata.name), result)
     const { apiVersion: _version, kind: _kind, ...rest } = result as AnyObject
     return { apiVersion: apiVersion(kinds[kind]), kind, ...rest }

@@ -5,7 +5,7 @@ import { apiVersion, type Kind, kindNamed, kinds, type Resource } from '../api/k
 import { isObject } from '../api/merge-patch.ts'
 import { formatUnknown, unknownFields } from '../api/unknown-fields.ts'
 import { UNSUPPORTED_KINDS } from '../api/unsupported.ts'
-import { formatProblems, validate } from '../api/validate.ts'
+import { admit, formatProblems } from '../api/validate.ts'
 import { UsageError } from './failure.ts'
 import { parseYaml } from './yaml.ts'
 
@@ -63,7 +63,7 @@ function itemOf(given: unknown, namespace: string): Item | string {
   }
   const metadata = isObject(document['metadata']) ? document['metadata'] : {}
   const placed = kinds[kind].namespaced ? { namespace, ...metadata } : metadata
-  const object = validate(kind, { ...document, metadata: placed })
+  const object = admit(kind, { ...document, metadata: placed })
   const unknown = unknownFields(kind, { ...document, metadata: placed })
   if (unknown.length > 0)
     return `${kind} ${nameOf(document)}: ${unknown.map(path => formatUnknown(kind, path)).join('; ')}`

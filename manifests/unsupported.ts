@@ -16,7 +16,7 @@ export function unsupportedText(): string {
 
 A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A field that is
 *ignored* leaves the rest of the object as it is; one that is *closed* is set for safety, so what it should guard is not done
-at all while it is set. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
+at all while it is set. A kind that is *unenforced* is kept and shown, and nobody keeps to it: margay-api and \`margayctl\` warn of each one. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
 objects that are not in the schema at all are told in the same way. Of configuration objects only the one named \`default\` counts, and for one
 node, under the name \`node.NAME\`, ${ofOneNode}. \`npm run manifests\` writes this page from
 \`api/unsupported.ts\`.
@@ -25,9 +25,9 @@ node, under the name \`node.NAME\`, ${ofOneNode}. \`npm run manifests\` writes t
 |---|---|---|---|---|
 ${rows.join('\n')}
 
-# Kinds that are not there yet
+# Kinds that are refused
 
-\`margayctl\` refuses a manifest that has one. Where an API server holds policies or host endpoints, of Kubernetes or of Calico, every
+\`margayctl\` refuses a manifest that has one, as an API server never holds it. Where an API server holds policies or host endpoints, of Kubernetes or of Calico, every
 node says so in its condition \`PoliciesEnforced\`.
 
 | kind | what holds without it | comes with |

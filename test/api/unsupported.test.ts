@@ -109,9 +109,11 @@ test('a field inside others is told when it is set, and a group of fields as one
 })
 
 test('a field that the schema does not have is told for configuration, and not for what programs write', t => {
-  const felix = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec: { bpfEnabled: true } })
+  const spec = { bpfEnabled: true, bpfTurbo: true, nftablesMode: 'Auto' }
+  const felix = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec })
   t.deepEqual(ineffectiveFields('FelixConfiguration', felix), [
-    { field: 'bpfEnabled', effect: 'ignored', instead: 'this version does not know the field' },
+    { field: 'bpfEnabled', effect: 'ignored', instead: 'nothing in this version acts on it' },
+    { field: 'bpfTurbo', effect: 'ignored', instead: 'this version does not know the field' },
   ])
   const node = aResource('Node', { metadata: { name: 'n1' }, spec: { taints: [] } })
   t.deepEqual(ineffectiveFields('Node', node), [])

@@ -142,6 +142,7 @@ const block = (cidr: string, affinity?: string): object => ({
     allocations: [null],
     unallocated: [0],
     attributes: [],
+    strictAffinity: false,
   },
 })
 const endpoint = (name: string, node: string): object => ({
