@@ -76,7 +76,7 @@ metadata: {name: deny}
 spec: {}
 `
   const { code, out, err } = await ctl(['apply', '-f', '-'], policy)
-  t.like({ code, out }, { code: 0, out: 'GlobalNetworkPolicy deny created\n' })
+  t.like({ code, out }, { code: 0, out: 'globalnetworkpolicy.projectcalico.org/deny created\n' })
   t.regex(err, /^margayctl: GlobalNetworkPolicy deny: spec is not enforced: every pod reaches every pod/)
 })
 
