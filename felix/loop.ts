@@ -310,6 +310,7 @@ export class Felix {
     this.#refusals = refused.length
     const filter = tableConditions(this.#applier.podFilter.lacking, refused)
     const conditions = [...refusalConditions(refused), ...filter, ...this.#stops(refused)]
+    if (conditions.length + before.size === 0) return
     this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()
     for (const [key, condition] of this.#refused)

@@ -49,7 +49,7 @@ import { Output } from './output.ts'
 import type { PodFilterMarks } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
-import { IPIP_DEVICE, ownAddresses, tunnelDevices, tunnelNames, VXLAN_DEVICE } from './tunnels.ts'
+import { IPIP_DEVICE, ownAddresses, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
 import { type Vtep, type VtepChange, VtepGroup, vtepEntries } from './vteps.ts'
 
 /** What holds before anything is told. */
@@ -59,6 +59,14 @@ const UNTOLD: Settings = {
   capabilities: { ipip: false, vxlan: false },
   uplinkMtu: 1500,
 }
+
+const NO_TUNNELS: TunnelsNeeded = { ipip: false, vxlan: false }
+const TUNNELS: readonly TunnelsNeeded[] = [
+  NO_TUNNELS,
+  { ipip: true, vxlan: false },
+  { ipip: false, vxlan: true },
+  { ipip: true, vxlan: true },
+]
 
 export class Calculator {
   readonly #items: { readonly [K in InputKind]: Map<string, Inputs[K]> } = {
@@ -75,12 +83,14 @@ export class Calculator {
     ownBlock: new Set(),
     pool: new Set(),
   }
+  /** Whether something was told that is not worked out yet: each pass asks three things of one state. */
+  #behind = true
   #settings = UNTOLD
   /** What `#settings` was at the last step. */
   #atLastStep: Partial<Settings> = {}
   #learnedUsable = false
   #learnedUsed = false
-  #needed: TunnelsNeeded = { ipip: false, vxlan: false }
+  #needed: TunnelsNeeded = NO_TUNNELS
   #own = { ipip: false, vxlan: false, vxlanAddress: false }
   #hasVxlan = false
 
@@ -135,6 +145,7 @@ export class Calculator {
     if (value === undefined) items.delete(key)
     else items.set(key, value)
     this.#told[kind].add(key)
+    this.#behind = true
     return true
   }
 
@@ -150,6 +161,7 @@ export class Calculator {
     }
     if (Object.entries(settings).every(([name, value]) => value === before[name as keyof Settings])) return false
     this.#settings = settings
+    this.#behind = true
     return true
   }
 
@@ -164,6 +176,7 @@ export class Calculator {
    */
   useLearned(): void {
     this.#learnedUsable = true
+    this.#behind = true
   }
 
   /** Works out what follows from everything told so far. Returns what changed since the last step. */
@@ -235,6 +248,8 @@ export class Calculator {
   }
 
   #update(): void {
+    if (!this.#behind) return
+    this.#behind = false
     const { node, config } = this.#settings
     const before = this.#atLastStep
     this.#atLastStep = this.#settings
@@ -247,7 +262,7 @@ export class Calculator {
     const vteps = this.#updateVteps(before.node?.name, node?.name)
     this.#updateNodeAddresses(before.node?.name)
     for (const prefix of this.#told.learned) this.#learned.update(prefix, this.#items.learned.get(prefix))
-    const needed = this.#countNeeds()
+    const needed = this.#needs({ someLackIpip: this.#learned.someLackIpip })
     this.#updateHere(before.node, needed)
     this.#learned.recalculate()
 
@@ -261,9 +276,8 @@ export class Calculator {
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
     // a tunnel that may come with the next learned block has its rules before it is there
     const possible = this.#needs({ someLackIpip: true })
-    this.#filter.updateHere(node, { ...possible, vxlanPort: config.vxlanPort })
-    if (node !== undefined && this.#learnedUsable)
-      this.#masquerade.update({ nat: config.nat, tunnels: tunnelNames(possible) })
+    this.#filter.updateHere(node, possible, config.vxlanPort)
+    if (node !== undefined && this.#learnedUsable) this.#masquerade.update({ nat: config.nat, tunnels: possible })
     this.#needed = needed
     this.#updateVtepEntries(vteps)
     this.#updateHostSysctls()
@@ -298,20 +312,14 @@ export class Calculator {
     }
   }
 
-  #countNeeds(): TunnelsNeeded {
-    const needed = this.#needs({ someLackIpip: this.#learned.someLackIpip })
-    return isDeepStrictEqual(needed, this.#needed) ? this.#needed : needed
-  }
-
-  /** `someLackIpip`: a node behind a block of an IP-in-IP pool has no IP-in-IP. */
+  /** `someLackIpip`: a node behind a block of an IP-in-IP pool has no IP-in-IP. The same needs are the same object. */
   #needs({ someLackIpip }: { someLackIpip: boolean }): TunnelsNeeded {
     const { capabilities } = this.#settings
     const asksIpip = this.#pools.asksFor('ipip')
     const standIn = asksIpip && (!capabilities.ipip || someLackIpip)
-    return {
-      ipip: capabilities.ipip && asksIpip,
-      vxlan: capabilities.vxlan && (this.#pools.asksFor('vxlan') || standIn),
-    }
+    const ipip = capabilities.ipip && asksIpip
+    const vxlan = capabilities.vxlan && (this.#pools.asksFor('vxlan') || standIn)
+    return TUNNELS.find(each => each.ipip === ipip && each.vxlan === vxlan)!
   }
 
   #updateHere(before: ThisNode | undefined, needed: TunnelsNeeded): void {
@@ -364,11 +372,14 @@ export class Calculator {
 
   #updateHostSysctls(): void {
     const { node } = this.#settings
-    const ipv6 = node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6
-    const tunnels = [IPIP_DEVICE, VXLAN_DEVICE].filter(name => this.#outputs.link.wanted().has(name))
-    const uplinks = node === undefined ? [] : [node.uplink]
-    const twoWay = [...(this.#masquerade.leavesPodAddressToNodes ? uplinks : []), ...tunnels]
-    this.#hostSysctls.want({ devices: [...uplinks, ...tunnels], twoWay, ipv6 })
+    const links = this.#outputs.link.wanted()
+    this.#hostSysctls.want({
+      uplink: node?.uplink,
+      uplinkTwoWay: this.#masquerade.leavesPodAddressToNodes,
+      ipip: links.has(IPIP_DEVICE),
+      vxlan: links.has(VXLAN_DEVICE),
+      ipv6: node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6,
+    })
   }
 }
 

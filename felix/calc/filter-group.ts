@@ -1,11 +1,11 @@
 // The part of the pod filter that is no pod's own: its tables, and the IPv4 addresses of all nodes, this one's too.
-import { isDeepStrictEqual } from 'node:util'
 import { nftElementKey } from '../../kernel/reconcile/objects.ts'
 import type { Desired } from '../desired.ts'
 import type { ThisNode } from '../input.ts'
+import type { TunnelsNeeded } from './mtu.ts'
 import type { NodeAddresses } from './node-addresses.ts'
 import type { Output } from './output.ts'
-import { nodeElement, type PodFilterMarks, podFilterPrograms, type TunnelFacts, thisNodeElement } from './pod-filter.ts'
+import { nodeElement, type PodFilterMarks, podFilterPrograms, thisNodeElement } from './pod-filter.ts'
 
 type Nodes = Pick<NodeAddresses, 'has'>
 type Outputs = { readonly [K in 'nftTable' | 'nftElement']: Output<Desired[K]> }
@@ -16,7 +16,8 @@ export class FilterGroup {
   readonly #nodes: Nodes
   #own: string | undefined
   #node: ThisNode | undefined
-  #tunnels: TunnelFacts | undefined
+  #tunnels: TunnelsNeeded | undefined
+  #vxlanPort: number | undefined
 
   /** Without `marks` nothing is wanted. */
   constructor(marks: PodFilterMarks | undefined, nodes: Nodes, outputs: Outputs) {
@@ -33,13 +34,14 @@ export class FilterGroup {
   }
 
   /** Takes in what the tables depend on, once this node is known. The same again costs nothing. */
-  updateHere(node: ThisNode | undefined, tunnels: TunnelFacts): void {
+  updateHere(node: ThisNode | undefined, tunnels: TunnelsNeeded, vxlanPort: number): void {
     if (this.#marks === undefined || node === undefined) return
-    if (this.#node === node && isDeepStrictEqual(this.#tunnels, tunnels)) return
+    if (this.#node === node && this.#tunnels === tunnels && this.#vxlanPort === vxlanPort) return
     this.#node = node
     this.#tunnels = tunnels
+    this.#vxlanPort = vxlanPort
     const { nftTable, nftElement } = this.#outputs
-    for (const [key, program] of podFilterPrograms(this.#marks, tunnels)) nftTable.want(key, program)
+    for (const [key, program] of podFilterPrograms(this.#marks, { ...tunnels, vxlanPort })) nftTable.want(key, program)
     const own = thisNodeElement(this.#marks, addressOf(node))
     const key = nftElementKey(own)
     if (this.#own !== undefined && this.#own !== key) nftElement.want(this.#own, undefined)

@@ -1,22 +1,28 @@
 // Forwarding for the node as a whole, and on each device over which packets of other nodes come in: the kernel asks the
 // setting of that device, which others may have switched off alone. And the reverse path: packets between a pod and the
 // address of another node go one way bare and the other way through a tunnel, which a strict filter (RFC 3704 §2.2) drops.
+import { isDeepStrictEqual } from 'node:util'
 import { type NamedSysctl, sysctlKey } from '../../kernel/reconcile/objects.ts'
 import type { Output } from './output.ts'
+import { tunnelNames } from './tunnels.ts'
 
 const FORWARD_IPV4: NamedSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
 const FORWARD_IPV6: NamedSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
 
 export type HostSettings = {
-  /** Those that forward. */
-  devices: readonly string[]
-  /** Those that take packets which would go out by another device. */
-  twoWay: readonly string[]
+  uplink: string | undefined
+  /** Whether the uplink takes packets which would go out by a tunnel. Tunnels always take those that would go out by it. */
+  uplinkTwoWay: boolean
+  /** Whether this node has the tunnel. */
+  ipip: boolean
+  vxlan: boolean
+  /** Whether pods or blocks use IPv6. */
   ipv6: boolean
 }
 
 export class HostSysctls {
   readonly #output: Output<NamedSysctl>
+  #settings: HostSettings | undefined
   #ofDevices: ReadonlyMap<string, NamedSysctl> = new Map()
 
   constructor(output: Output<NamedSysctl>) {
@@ -24,14 +30,19 @@ export class HostSysctls {
   }
 
   /**
-   * Wants the node to forward, and each of `devices`. IPv6 only where pods or blocks use it: an IPv6 router stops believing
-   * router advertisements, which can cost a host its own address. A filter of the reverse path that is off stays off, and one that is
-   * strict becomes loose.
+   * Wants the node to forward, and its uplink and tunnels. IPv6 only where it is used: an IPv6 router stops believing
+   * router advertisements, which can cost a host its own address. A filter of the reverse path that is off stays off, and
+   * one that is strict becomes loose. The same again costs nothing.
    */
-  want({ devices, twoWay, ipv6 }: HostSettings): void {
+  want(settings: HostSettings): void {
+    const { uplink, uplinkTwoWay, ipip, vxlan, ipv6 } = settings
+    if (isDeepStrictEqual(settings, this.#settings)) return
+    this.#settings = settings
     const before = this.#ofDevices
-    const real = (names: readonly string[]) => names.filter(name => name !== 'lo')
-    this.#ofDevices = new Map([...real(devices).map(forwardFrom), ...real(twoWay).map(filterLoosely)])
+    const uplinks = uplink === undefined || uplink === 'lo' ? [] : [uplink]
+    const tunnels = tunnelNames({ ipip, vxlan })
+    const twoWay = [...(uplinkTwoWay ? uplinks : []), ...tunnels]
+    this.#ofDevices = new Map([...[...uplinks, ...tunnels].map(forwardFrom), ...twoWay.map(filterLoosely)])
     this.#output.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
     this.#output.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)
     for (const key of before.keys()) if (!this.#ofDevices.has(key)) this.#output.want(key, undefined)

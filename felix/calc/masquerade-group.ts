@@ -7,13 +7,15 @@ import type { Desired } from '../desired.ts'
 import type { NatSettings, Pool } from '../input.ts'
 import { poolEncapsulation } from './encapsulation.ts'
 import { DEFAULT_NAT, masqueradeNode, masqueradeProgram, NAT_FAMILIES } from './masquerade.ts'
+import type { TunnelsNeeded } from './mtu.ts'
 import type { NodeAddresses } from './node-addresses.ts'
 import type { Output } from './output.ts'
+import { tunnelNames } from './tunnels.ts'
 
 type Nodes = Pick<NodeAddresses, 'has' | 'all'>
 type Outputs = { readonly [K in 'nftTable' | 'nftElement']: Output<Desired[K]> }
-/** `tunnels`: the names of the tunnel devices that this node has or may get. */
-type Here = { nat: NatSettings | undefined; tunnels: readonly string[] }
+/** `tunnels`: those that this node has or may get. */
+type Here = { nat: NatSettings | undefined; tunnels: TunnelsNeeded }
 
 export class MasqueradeGroup {
   readonly #table: string | undefined
@@ -70,7 +72,7 @@ export class MasqueradeGroup {
     // of two with one CIDR the first by name counts
     const pools = [...this.#pools].sort(([a], [b]) => (a < b ? 1 : -1)).map(([, pool]) => pool)
     for (const family of NAT_FAMILIES) {
-      const input = { pools, nat, tunnels: here.tunnels }
+      const input = { pools, nat, tunnels: tunnelNames(here.tunnels) }
       const program = masqueradeProgram(name, family, input)
       this.#outputs.nftTable.want(nftTableKey(program.table), program)
       if (program.absent !== true && nat.keepAddressTo === 'pools and nodes') withNodes.push(program.table.family)

@@ -52,10 +52,12 @@ export function noInterface(interfaceName: string): WriteFailure {
 
 /** What several tables did, as one. */
 export function mergeOutcomes(parts: readonly Outcome[]): Outcome {
-  return {
-    written: parts.flatMap(({ written }) => written),
-    healed: parts.flatMap(({ healed }) => healed),
-    refused: parts.flatMap(({ refused }) => refused),
-    withheld: parts.flatMap(({ withheld }) => withheld),
+  const merged: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+  for (const { written, healed, refused, withheld } of parts) {
+    for (const name of written) merged.written.push(name)
+    for (const name of healed) merged.healed.push(name)
+    for (const refusal of refused) merged.refused.push(refusal)
+    for (const name of withheld) merged.withheld.push(name)
   }
+  return merged
 }
