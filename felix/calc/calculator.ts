@@ -43,7 +43,7 @@ import { addressOf, FilterGroup } from './filter-group.ts'
 import { HostSysctls } from './host-sysctls.ts'
 import { LearnedGroup } from './learned.ts'
 import { MasqueradeGroup } from './masquerade-group.ts'
-import { mtus, type TunnelsNeeded } from './mtu.ts'
+import { mtus, type TunnelsNeeded, tunnelsNeeded } from './mtu.ts'
 import { NodeAddresses } from './node-addresses.ts'
 import { Output } from './output.ts'
 import type { PodFilterMarks } from './pod-filter.ts'
@@ -59,14 +59,6 @@ const UNTOLD: Settings = {
   capabilities: { ipip: false, vxlan: false },
   uplinkMtu: 1500,
 }
-
-const NO_TUNNELS: TunnelsNeeded = { ipip: false, vxlan: false }
-const TUNNELS: readonly TunnelsNeeded[] = [
-  NO_TUNNELS,
-  { ipip: true, vxlan: false },
-  { ipip: false, vxlan: true },
-  { ipip: true, vxlan: true },
-]
 
 export class Calculator {
   readonly #items: { readonly [K in InputKind]: Map<string, Inputs[K]> } = {
@@ -90,7 +82,7 @@ export class Calculator {
   #atLastStep: Partial<Settings> = {}
   #learnedUsable = false
   #learnedUsed = false
-  #needed: TunnelsNeeded = NO_TUNNELS
+  #needed = tunnelsNeeded(false, false)
   #own = { ipip: false, vxlan: false, vxlanAddress: false }
   #hasVxlan = false
 
@@ -319,7 +311,7 @@ export class Calculator {
     const standIn = asksIpip && (!capabilities.ipip || someLackIpip)
     const ipip = capabilities.ipip && asksIpip
     const vxlan = capabilities.vxlan && (this.#pools.asksFor('vxlan') || standIn)
-    return TUNNELS.find(each => each.ipip === ipip && each.vxlan === vxlan)!
+    return tunnelsNeeded(ipip, vxlan)
   }
 
   #updateHere(before: ThisNode | undefined, needed: TunnelsNeeded): void {

@@ -8,6 +8,13 @@ const OVERHEAD = { ipip: 20, vxlan: 50 } as const
 /** Which tunnels this node should have, and thus which tunnel addresses it should hold. */
 export type TunnelsNeeded = { readonly ipip: boolean; readonly vxlan: boolean }
 
+const NEEDED: readonly TunnelsNeeded[] = [false, true].flatMap(ipip => [false, true].map(vxlan => ({ ipip, vxlan })))
+
+/** The same needs are the same object, so that nobody compares them by value at each pass. */
+export function tunnelsNeeded(ipip: boolean, vxlan: boolean): TunnelsNeeded {
+  return NEEDED[(ipip ? 2 : 0) + (vxlan ? 1 : 0)]!
+}
+
 export type Mtus = { ipip: number; vxlan: number; pod: number }
 
 /**
