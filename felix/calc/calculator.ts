@@ -19,8 +19,6 @@
 // of events, a restart or a replay ends in the same place. A full calculation is this one, fed from empty.
 import { isDeepStrictEqual } from 'node:util'
 import type { Condition } from '../../api/status.ts'
-import { GATEWAY } from '../../kernel/pod-interface.ts'
-import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import {
   addressKey,
   fdbKey,
@@ -40,6 +38,7 @@ import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
 import { addressOf, FilterGroup } from './filter-group.ts'
+import { GATEWAY_DST, gatewayRoute } from './gateway.ts'
 import { HostSysctls } from './host-sysctls.ts'
 import { LearnedGroup } from './learned.ts'
 import { MasqueradeGroup } from './masquerade-group.ts'
@@ -378,26 +377,4 @@ export class Calculator {
 /** The object from before where nothing in it changed. */
 function kept<T>(before: T, now: T): T {
   return isDeepStrictEqual(before, now) ? before : now
-}
-
-const GATEWAY_DST = `${GATEWAY.ipv4}/32`
-/** Any metric but 0: a route to this address that somebody else made (a node behind such a gateway itself) wins. */
-const GATEWAY_METRIC = 1024
-
-/**
- * `169.254.1.1 dev UPLINK scope link`: proxy ARP on pod interfaces answers only for an address that the node has a route
- * to over another interface (arp_process in net/ipv4/arp.c), and a node may have no default route. The uplink itself never
- * answers: the route leads back to it. Not over `lo`, which would forward a packet to this address until its TTL ends.
- */
-function gatewayRoute(uplink: string, protocol: number): NamedRoute | undefined {
-  if (uplink === 'lo') return undefined
-  return {
-    dst: GATEWAY_DST,
-    table: ROUTE_TABLE.main,
-    type: 'unicast',
-    protocol,
-    scope: ROUTE_SCOPE.link,
-    interfaceName: uplink,
-    metric: GATEWAY_METRIC,
-  }
 }
