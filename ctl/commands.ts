@@ -4,6 +4,7 @@ import { checksystemCommand } from './checksystem.ts'
 import type { Command } from './command.ts'
 import { completionCommands } from './completion.ts'
 import { datastoreCommands } from './datastore.ts'
+import { clusterCommands } from './diags.ts'
 import { ipamCommands } from './ipam.ts'
 import { nodeCommands } from './node.ts'
 import { resourceCommands } from './resources.ts'
@@ -17,6 +18,7 @@ export const commands: readonly Command[] = [
   checksystemCommand,
   ...ipamCommands,
   ...bgpCommands,
+  ...clusterCommands,
   ...datastoreCommands,
   ...completionCommands(() => commands),
   versionCommand,

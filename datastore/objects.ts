@@ -33,6 +33,8 @@ export type Objects = {
   ): Watch
   /** An answer that is no object, such as `/version`. */
   read(path: string): Promise<unknown>
+  /** An answer that is no JSON, such as a log. */
+  text(path: string): Promise<string>
   close(): void
 }
 
@@ -119,7 +121,14 @@ class KubeObjects implements Objects {
   }
 
   read(path: string): Promise<unknown> {
-    return this.#call({ method: 'GET', path })
+    return this.#call({ method: 'GET', ...divided(path) })
+  }
+
+  async text(path: string): Promise<string> {
+    const stream = await this.#connection.open({ method: 'GET', ...divided(path), accept: '*/*' })
+    const pieces: Buffer[] = []
+    await stream.each(piece => void pieces.push(piece))
+    return Buffer.concat(pieces).toString()
   }
 
   close(): void {
@@ -160,6 +169,11 @@ class KubeObjects implements Objects {
   #query({ dryRun }: WriteOptions): URLSearchParams {
     return new URLSearchParams({ fieldManager: this.#manager, ...(dryRun ? { dryRun: 'All' } : {}) })
   }
+}
+
+function divided(path: string): { path: string; query: URLSearchParams } {
+  const [before = '', query = ''] = path.split('?')
+  return { path: before, query: new URLSearchParams(query) }
 }
 
 /** Items of a list have neither `apiVersion` nor `kind`. */

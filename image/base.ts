@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Machine } from '../cni/compile.ts'
 import { systemProgram } from '../lib/system-program.ts'
+import type { TarEntry } from '../lib/tar.ts'
 import type { UnpackedPackage } from './debian.ts'
 import { fileOfPackage } from './npm.ts'
-import type { TarEntry } from './tar.ts'
 
 /** What the names of files hold of a kind of machine: Debian's folder, the kernel's path of the loader, npm's word. */
 export const NAMES = {

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import type { Machine } from '../cni/compile.ts'
 import { packageFile, packageVersion } from '../lib/package-files.ts'
 import { findSystemProgram, SYSTEM_PATH, systemProgram } from '../lib/system-program.ts'
+import { type TarEntry, tarArchive } from '../lib/tar.ts'
 import { baseFiles, imageFile, layerEntries, NAMES, USER } from './base.ts'
 import type { Bundle } from './bundle.ts'
 import { debianPackages, type UnpackedPackage } from './debian.ts'
@@ -20,7 +21,6 @@ import { koffiPackage, margayFiles } from './margay.ts'
 import { fetchedPackage, fileOfPackage, type LockedPackage, lockedPackage } from './npm.ts'
 import { type Layer, ociArchive } from './oci.ts'
 import { type Component, spdxDocument } from './sbom.ts'
-import { type TarEntry, tarArchive } from './tar.ts'
 
 export type BuiltImage = {
   archive: Buffer

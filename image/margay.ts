@@ -3,10 +3,10 @@
 import { readFileSync } from 'node:fs'
 import { compiledProgram, type Machine } from '../cni/compile.ts'
 import { packageFile } from '../lib/package-files.ts'
+import type { TarEntry } from '../lib/tar.ts'
 import { imageFile, NAMES } from './base.ts'
 import { type Bundle, NATIVE } from './bundle.ts'
 import { fetchedPackage, fileOfPackage, lockedPackage } from './npm.ts'
-import type { TarEntry } from './tar.ts'
 
 /** The files under /opt/margay. Throws when no compiler for the machine is here, or a package cannot be had. */
 export function margayFiles(machine: Machine, version: string, { files }: Bundle): TarEntry[] {

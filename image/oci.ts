@@ -2,7 +2,7 @@
 // Docker read from it. Everything in it is named by its digest, so the same layers and settings give the same archive.
 import { createHash } from 'node:crypto'
 import type { Machine } from '../cni/compile.ts'
-import { type TarEntry, tarArchive } from './tar.ts'
+import { type TarEntry, tarArchive } from '../lib/tar.ts'
 
 /** `gzip` is `tar` compressed, and what is sent where it is there; `comment` is shown by `podman history`. */
 export type Layer = { tar: Uint8Array; gzip?: Uint8Array; comment: string }

@@ -1,7 +1,7 @@
 // An image of a few programs of this machine as an OCI archive: one layer that is not compressed, since it is read once.
 import { readFileSync } from 'node:fs'
 import { ociArchive } from '../../image/oci.ts'
-import { type TarEntry, tarArchive } from '../../image/tar.ts'
+import { type TarEntry, tarArchive } from '../../lib/tar.ts'
 
 export type ImageFile = { from: string; to: string }
 

@@ -60,8 +60,8 @@ shellTest(
   'bash',
   [
     'eval "$(margayctl completion bash)"',
-    'COMP_WORDS=(margayctl get ippo); COMP_CWORD=2; _margayctl; echo "${COMPREPLY[*]}"',
-    'COMP_WORDS=(margayctl apply -f marg); COMP_CWORD=3; _margayctl; echo "${COMPREPLY[*]}"',
+    'COMP_WORDS=(margayctl get ippo); COMP_CWORD=2; _margayctl; printf "%s\\n" "$COMPREPLY"',
+    'COMP_WORDS=(margayctl apply -f marg); COMP_CWORD=3; _margayctl; printf "%s\\n" "$COMPREPLY"',
     'complete -p margayctl',
   ],
   (t, out) => t.regex(out, /^ippools\nmargayctl\ncomplete .*-F _margayctl margayctl\n$/),

@@ -4,8 +4,8 @@ import { gunzipSync, gzipSync } from 'node:zlib'
 import test from 'ava'
 import { type ImageSettings, type Layer, ociArchive } from '../../image/oci.ts'
 import { type Component, spdxDocument } from '../../image/sbom.ts'
-import { tarArchive } from '../../image/tar.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { tarArchive } from '../../lib/tar.ts'
 
 const settings: ImageSettings = {
   machine: 'amd64',

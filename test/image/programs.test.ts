@@ -8,7 +8,7 @@ import test from 'ava'
 import { thisMachine } from '../../cni/compile.ts'
 import { bundlePrograms } from '../../image/bundle.ts'
 import { margayFiles } from '../../image/margay.ts'
-import type { TarEntry } from '../../image/tar.ts'
+import type { TarEntry } from '../../lib/tar.ts'
 
 const run = promisify(execFile)
 const root = new URL('../..', import.meta.url).pathname

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import test from 'ava'
 import { layerEntries } from '../../image/base.ts'
-import { type TarEntry, tarArchive } from '../../image/tar.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { type TarEntry, tarArchive } from '../../lib/tar.ts'
 
 const tar = (words: readonly string[], input: Uint8Array): Buffer =>
   execFileSync(systemProgram('tar'), words, { input, env: { TZ: 'UTC' }, maxBuffer: 1 << 26 })
