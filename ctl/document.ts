@@ -39,8 +39,8 @@ export function documentText(): string {
 
 function kindsTable(): string {
   const rows = (Object.entries(kinds) as [Kind, KindRow][]).map(
-    ([kind, { plural, singular, shortNames, namespaced }]) =>
-      `| ${kind} | ${[plural, singular, ...shortNames].map(name => `\`${name}\``).join(' ')} | ${namespaced ? 'yes' : 'no'} |`,
+    ([kind, { plural, singular, shortNames, aliases = [], namespaced }]) =>
+      `| ${kind} | ${[...new Set([plural, singular, ...shortNames, ...aliases])].map(name => `\`${name}\``).join(' ')} | ${namespaced ? 'yes' : 'no'} |`,
   )
   return ['| kind | words | namespaced |', '|---|---|---|', ...rows, ''].join('\n')
 }

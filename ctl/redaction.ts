@@ -2,7 +2,7 @@
 // when unsure it goes: a value that is missing costs a question, a password in a ticket costs a cluster.
 import { isObject } from '../api/merge-patch.ts'
 
-export const REMOVED = '<removed>'
+const REMOVED = '<removed>'
 
 /** Fields by their own name, wherever they stand, when they hold text. `secretName` and the like are names, and stay. */
 const SECRET_FIELD =

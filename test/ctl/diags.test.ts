@@ -8,9 +8,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import test from 'ava'
-import { REMOVED, textWithoutSecrets, withoutSecrets } from '../../ctl/redaction.ts'
+import { textWithoutSecrets, withoutSecrets } from '../../ctl/redaction.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { runHere } from './run.ts'
 
+const REMOVED = '<removed>'
 const SECRET = 'hunter2-planted'
 const JWT = `eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ${SECRET.slice(0, 7)}.c2lnbmF0dXJl`
 const KEY = `-----BEGIN RSA PRIVATE KEY-----\n${SECRET}\n-----END RSA PRIVATE KEY-----`
@@ -98,7 +100,7 @@ test('the archive has objects, logs and versions, and not one of the planted sec
       octets.split('\n').filter(line => line.includes(secret)),
       [],
     )
-  execFileSync('tar', ['xzf', file, '-C', dir])
+  execFileSync(systemProgram('tar'), ['xzf', file, '-C', dir])
   const text = (path: string): string => readFileSync(join(dir, 'margay-diags', path), 'utf8')
   t.regex(text('versions.yaml'), /gitVersion: v1\.36\.3/)
   t.regex(text('objects/bgppeers.yaml'), /peerIP: 192\.0\.2\.1[\s\S]*name: bgp-secret/)
