@@ -1,7 +1,7 @@
 // Programs of the lab: each runs in a network namespace, in a session of its own (so that Ctrl-C reaches the lab
 // first, which stops them in order), with its output in a log file. A program is known by its pid and its start time,
 // since the pid may belong to another process by the time an earlier lab is cleaned up.
-import { type ChildProcess, execFile } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
 import { systemProgram } from '../lib/system-program.ts'
@@ -10,11 +10,13 @@ import { systemProgram } from '../lib/system-program.ts'
 export type ProcessId = { name: string; pid: number; startTicks: number }
 
 export type Program = ProcessId & {
-  child: ChildProcess
   logFile: string
-  /** Set once it has ended by itself or by us. */
-  ended?: string
+  /** What it came to, once it has ended by itself or by us. */
+  readonly ended: string | undefined
 }
+
+/** A program that an earlier run of the lab started, as it was written down. */
+export type KeptProgram = ProcessId & { logFile: string }
 
 export type ProgramOptions = { netns: string; logFile: string; env?: Readonly<Record<string, string>> }
 
@@ -35,11 +37,31 @@ export function startProgram(name: string, argv: readonly string[], options: Pro
   if (child.pid === undefined) throw new Error(`${name}: could not be started`)
   const startTicks = readStartTicks(child.pid)
   if (startTicks === undefined) throw new Error(`${name}: ended at once; see ${options.logFile}`)
-  const program: Program = { name, pid: child.pid, startTicks, child, logFile: options.logFile }
+  let ended: string | undefined
   child.on('exit', (code, signal) => {
-    program.ended = signal ?? `exit code ${code}`
+    ended = signal ?? `exit code ${code}`
   })
-  return program
+  return {
+    ...{ name, pid: child.pid, startTicks, logFile: options.logFile },
+    get ended() {
+      return ended
+    },
+  }
+}
+
+/** A program of an earlier run, to be asked and ended as one of this run. */
+export function keptProgram(kept: KeptProgram): Program {
+  return {
+    ...kept,
+    get ended() {
+      return isAlive(kept) ? undefined : 'nobody saw how'
+    },
+  }
+}
+
+/** What `keptProgram` needs, as a value for a file. */
+export function writtenDown({ name, pid, startTicks, logFile }: Program): KeptProgram {
+  return { name, pid, startTicks, logFile }
 }
 
 /** The last lines of a program's log, for an error message. */

@@ -2,7 +2,7 @@
 // and per node a machine of its own with containerd, kubelet and kube-proxy, on two LANs. No pod network: nodes stay
 // NotReady until one is installed. Everything it makes is in its state file first, or ends with a process that is.
 import { randomBytes } from 'node:crypto'
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { netnsPath } from '../../kernel/netns.ts'
@@ -11,6 +11,8 @@ import { LabFailure } from '../lab.ts'
 import { type NodePlan, type Plan, planLab } from '../plan.ts'
 import {
   type Finished,
+  isAlive,
+  keptProgram,
   lastLines,
   type Program,
   readStartTicks,
@@ -18,13 +20,16 @@ import {
   startProgram,
   stopAll,
   until,
+  writtenDown,
 } from '../program.ts'
-import { type LabState, readState, removeState, writeState } from '../state.ts'
-import { buildTopology, leftNamespaces, removeNamespaces, replugNode } from '../topology.ts'
+import { type LabState, readState, writeState } from '../state.ts'
+import { buildTopology, replugNode } from '../topology.ts'
 import { binary, binaryPath } from './binaries.ts'
-import { cgroupName, makeCgroup, removeIdleCgroups } from './cgroups.ts'
+import { cgroupName, makeCgroup } from './cgroups.ts'
 import { DNS_SERVICE, type KubernetesCredentials, makeKubernetesCredentials } from './credentials.ts'
+import { KUBERNETES_DIR, makeDir, PREFIX, removeKubernetesLab } from './folder.ts'
 import { imageArchive } from './image-archive.ts'
+import { type KeptCluster, readKept, writeKept } from './kept.ts'
 import { Machine } from './machine.ts'
 import { dnsObjects } from './objects.ts'
 import {
@@ -42,11 +47,9 @@ import {
   SANDBOX_IMAGE,
 } from './programs.ts'
 
-export const KUBERNETES_DIR = '/run/margay-kubernetes'
-const PREFIX = 'margay-k8s-'
-
-/** Not portmap and bandwidth: Debian's know no CNI 1.1, so a network with them would be asked for no STATUS. */
 const REFERENCE_PLUGINS = ['loopback', 'bridge', 'host-local', 'ptp']
+/** On the last node alone: Debian's know no CNI 1.1, so a network that chains them is asked for no STATUS. */
+const CHAINED_PLUGINS = ['portmap', 'bandwidth']
 
 export type KubernetesOptions = {
   /** Nodes on LAN A and on LAN B. */
@@ -77,17 +80,29 @@ export class KubernetesLab implements AsyncDisposable {
   readonly machines = new Map<string, Machine>()
   readonly #options: KubernetesOptions
   readonly #control = new Map<string, Program>()
-  readonly #word = randomBytes(3).toString('hex')
+  readonly #renamed = new Map<string, string>()
+  readonly #word: string
   readonly #state: LabState
   #credentials: KubernetesCredentials | undefined
   #closing = false
 
-  constructor(options: KubernetesOptions) {
+  constructor(options: KubernetesOptions, word = randomBytes(3).toString('hex')) {
     this.#options = options
+    this.#word = word
     this.plan = planLab({ prefix: PREFIX, nodes: options.nodes, podsPerNode: 0 })
     this.host = openKernel()
     const owner = { name: 'lab', pid: process.pid, startTicks: readStartTicks(process.pid)! }
     this.#state = { prefix: PREFIX, owner, kept: false, namespaces: [], processes: [] }
+  }
+
+  /** The one that was kept and is running, to go on with; undefined when there is none. */
+  static kept(options: Omit<KubernetesOptions, 'nodes' | 'proxy'>): KubernetesLab | undefined {
+    const [state, kept] = [readState(KUBERNETES_DIR), readKept(KUBERNETES_DIR)]
+    if (state?.kept !== true || kept === undefined) return undefined
+    const { nodes, proxy, word } = kept
+    const lab = new KubernetesLab({ ...options, nodes, proxy }, word)
+    lab.#resume(state, kept)
+    return lab
   }
 
   /** Returns with the API server answering, every node registered, and DNS waiting for a network. */
@@ -116,8 +131,9 @@ export class KubernetesLab implements AsyncDisposable {
       await this.reached(`${name} to register`, 60, async () => (await this.get(`node/${name}`)) !== undefined)
   }
 
+  /** By the name of the plan, or by the one that it has in the cluster after `rename`. */
   node(name: string): NodePlan {
-    const found = this.plan.nodes.find(node => node.name === name)
+    const found = this.plan.nodes.find(node => node.name === name || this.#renamed.get(node.name) === name)
     if (found === undefined) throw new Error(`no node ${name} in this lab`)
     return found
   }
@@ -194,8 +210,28 @@ export class KubernetesLab implements AsyncDisposable {
     await this.#boot(machine)
   }
 
+  /** The node has another name in the cluster: its Node object is deleted, and another one registers. */
+  async rename(name: string, as: string): Promise<void> {
+    const machine = this.machine(name)
+    await Promise.all([machine.stop('kubelet'), machine.stop('kube-proxy')])
+    await this.must(['delete', 'node', this.#renamed.get(name) ?? name])
+    this.#renamed.set(name, as)
+    await this.startKubelet(name)
+    await this.#startProxy(name)
+    await this.reached(`${as} to register`, 60, async () => (await this.get(`node/${as}`)) !== undefined)
+  }
+
   async startKubelet(name: string): Promise<void> {
-    await this.machine(name).start('kubelet', kubeletCommand(this.node(name)))
+    const as = this.#renamed.get(name) ?? name
+    // the node's own token is for its own name
+    const config = as === name ? 'kubelet.conf' : 'kube-proxy.conf'
+    await this.machine(name).start('kubelet', kubeletCommand(this.node(name), as, `/etc/kubernetes/${config}`))
+  }
+
+  async #startProxy(name: string): Promise<void> {
+    const as = this.#renamed.get(name) ?? name
+    const command = kubeProxyCommand(as, this.#options.proxy, '/etc/kubernetes/kube-proxy.conf')
+    await this.machine(name).start('kube-proxy', command)
   }
 
   async startContainerd(name: string): Promise<void> {
@@ -255,6 +291,13 @@ export class KubernetesLab implements AsyncDisposable {
 
   /** Lets it go on after this process ends; `removeKubernetesLab` ends it. */
   keep(): void {
+    const { nodes, proxy } = this.#options
+    const control = [...this.#control].map(([name, program]) => [name, writtenDown(program)] as const)
+    const machines = [...this.machines].map(([name, machine]) => [name, machine.written()] as const)
+    writeKept(this.dir, {
+      ...{ nodes, proxy, word: this.#word, credentials: this.#credentials! },
+      ...{ control: Object.fromEntries(control), machines: Object.fromEntries(machines) },
+    })
     this.#state.kept = true
     writeState(this.dir, this.#state)
     this.host.close()
@@ -281,18 +324,26 @@ export class KubernetesLab implements AsyncDisposable {
     writeFileSync(join(this.shared, 'pause.tar'), imageArchive(SANDBOX_IMAGE, tools.slice(0, 1), ['/agnhost', 'pause']))
   }
 
+  #resume(state: LabState, { credentials, control, machines }: KeptCluster): void {
+    this.#state.processes.push(...state.processes.filter(isAlive))
+    writeState(this.dir, this.#state)
+    this.#credentials = credentials
+    for (const [name, program] of Object.entries(control)) this.#control.set(name, keptProgram(program))
+    for (const node of this.plan.nodes) this.#newMachine(node).resume(machines[node.name]!)
+  }
+
+  #newMachine({ name, netns }: NodePlan): Machine {
+    const dir = join(this.dir, name)
+    const machine = new Machine({ name, netns, dir, shared: this.shared, started: program => this.#started(program) })
+    this.machines.set(name, machine)
+    return machine
+  }
+
   async #bootNew(node: NodePlan): Promise<void> {
     const cgroup = cgroupName(this.#word, node.name)
-    const machine = new Machine({
-      name: node.name,
-      netns: node.netns,
-      dir: join(this.dir, node.name),
-      shared: this.shared,
-      started: program => this.#started(program),
-    })
-    this.machines.set(node.name, machine)
+    const machine = this.#newMachine(node)
     const { kubelets } = this.#credentials!
-    const files = nodeFiles(node, cgroup, kubelets.get(node.name)!, this.plan.api.gateway)
+    const files = nodeFiles(node, cgroup, kubelets[node.name]!, this.plan.api.gateway)
     const admin = readFileSync(this.kubeconfig)
     for (const [path, text] of Object.entries({ ...files, 'kubernetes/kube-proxy.conf': admin })) {
       const file = join(machine.layer('etc'), path)
@@ -301,14 +352,14 @@ export class KubernetesLab implements AsyncDisposable {
     }
     // as Kubernetes' package of the reference plugins puts them there; containerd itself wants `loopback`
     const plugins = join(machine.layer('opt'), 'cni/bin')
-    for (const name of REFERENCE_PLUGINS) cpSync(join('/usr/lib/cni', name), join(plugins, name))
+    const chained = node === this.plan.nodes.at(-1) ? CHAINED_PLUGINS : []
+    for (const name of [...REFERENCE_PLUGINS, ...chained]) cpSync(join('/usr/lib/cni', name), join(plugins, name))
     await this.#boot(machine)
   }
 
   /** From power on to a running kubelet. */
   async #boot(machine: Machine): Promise<void> {
     const { name } = machine
-    const node = this.node(name)
     makeCgroup(cgroupName(this.#word, name))
     await machine.boot()
     await this.startContainerd(name)
@@ -317,7 +368,7 @@ export class KubernetesLab implements AsyncDisposable {
       writeFileSync(join(machine.dir, 'imported'), '')
     }
     await this.startKubelet(name)
-    await machine.start('kube-proxy', kubeProxyCommand(node, this.#options.proxy, '/etc/kubernetes/kube-proxy.conf'))
+    await this.#startProxy(name)
   }
 
   #started(program: Program): void {
@@ -336,27 +387,4 @@ export class KubernetesLab implements AsyncDisposable {
     }
     return undefined
   }
-}
-
-/** A file system in memory: etcd and containerd write much, and containerd's layers need one that is no layer itself. */
-async function makeDir(dir: string): Promise<void> {
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
-  const run = await runProgram(['mount', '-t', 'tmpfs', '-o', 'mode=700,size=75%', 'tmpfs', dir])
-  if (run.code !== 0) throw new LabFailure(`no file system in memory at ${dir}: ${run.stderr.trim()}`)
-}
-
-/** Removes the lab's Kubernetes, whatever state it is in. False when there was nothing. */
-export async function removeKubernetesLab(): Promise<boolean> {
-  const dir = KUBERNETES_DIR
-  const state = readState(dir)
-  const namespaces = leftNamespaces(PREFIX)
-  // the nodes' first processes are among them: all others of a node end with that one
-  await stopAll(state?.processes ?? [], 0)
-  removeNamespaces(namespaces)
-  removeIdleCgroups()
-  if (!existsSync(dir)) return namespaces.length > 0
-  while ((await runProgram(['umount', '--lazy', dir])).code === 0);
-  removeState(dir)
-  rmSync(dir, { recursive: true, force: true })
-  return true
 }

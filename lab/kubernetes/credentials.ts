@@ -13,7 +13,7 @@ export type KubernetesCredentials = {
   /** The administrator's kubeconfig. */
   adminFile: string
   /** The text of a kubelet's kubeconfig, by node. */
-  kubelets: ReadonlyMap<string, string>
+  kubelets: Readonly<Record<string, string>>
 }
 
 /** Of the Services; the first address is the API server's own Service. */
@@ -40,6 +40,6 @@ export async function makeKubernetesCredentials(dir: string, plan: Plan): Promis
   const adminFile = join(dir, 'admin.conf')
   writeFileSync(usersFile, `${users.join('\n')}\n`, { mode: 0o600 })
   writeFileSync(adminFile, config(admin), { mode: 0o600 })
-  const kubelets = new Map(nodes.map(({ name, token }) => [name, config(token)]))
+  const kubelets = Object.fromEntries(nodes.map(({ name, token }) => [name, config(token)]))
   return { certFile, keyFile, usersFile, adminFile, kubelets }
 }

@@ -4,10 +4,21 @@
 // ends all others and the mounts with them: nothing has to be looked for. Hazard: the boot ID stays the machine's, since each
 // container mounts a /proc of its own: one that is covered on the node alone would differ between the agent and the plugin.
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemProgram } from '../../lib/system-program.ts'
-import { type Finished, type Program, readStartTicks, runProgram, startProgram, stopAll, until } from '../program.ts'
+import {
+  type Finished,
+  type KeptProgram,
+  keptProgram,
+  type Program,
+  readStartTicks,
+  runProgram,
+  startProgram,
+  stopAll,
+  until,
+  writtenDown,
+} from '../program.ts'
 import { binaryPath } from './binaries.ts'
 
 export type MachineOptions = {
@@ -20,6 +31,9 @@ export type MachineOptions = {
   /** Told of every process that must end with the lab, before it is used. */
   started: (program: Program) => void
 }
+
+/** A running machine, for a file: what `resume` needs. */
+export type KeptMachine = { init: number; holder: KeptProgram; programs: Readonly<Record<string, KeptProgram>> }
 
 /** Folders of this machine that the node sees through a layer of its own. */
 const LAYERS = ['etc', 'opt', 'var/lib'] as const
@@ -42,7 +56,21 @@ export class Machine {
     for (const folder of LAYERS) mkdirSync(this.layer(folder), { recursive: true })
     for (const folder of FOLDERS) mkdirSync(join(this.dir, 'own', folder), { recursive: true })
     mkdirSync(join(this.dir, 'log'), { recursive: true })
-    writeFileSync(join(this.layer('etc'), 'machine-id'), `${randomBytes(16).toString('hex')}\n`)
+    const id = join(this.layer('etc'), 'machine-id')
+    if (!existsSync(id)) writeFileSync(id, `${randomBytes(16).toString('hex')}\n`)
+  }
+
+  /** The running machine as a value. */
+  written(): KeptMachine {
+    const programs = [...this.#programs].map(([name, program]) => [name, writtenDown(program)] as const)
+    return { init: this.#init, holder: writtenDown(this.#holder!), programs: Object.fromEntries(programs) }
+  }
+
+  /** Takes over what an earlier run booted and started. */
+  resume({ init, holder, programs }: KeptMachine): void {
+    this.#init = init
+    this.#holder = keptProgram(holder)
+    for (const [name, program] of Object.entries(programs)) this.#programs.set(name, keptProgram(program))
   }
 
   /** Where what the node has of its own below `folder` lies on this machine; to be written to while the node is down. */

@@ -11,6 +11,7 @@ import { POD_CIDR } from './programs.ts'
 
 const NAMESPACE = ['-n', 'kube-system']
 const DAEMONSET = 'daemonset/margay-node'
+const CONTROLLERS = 'deployment/margay-controllers'
 const ROLE = 'clusterrole/margay-node'
 const PODS = ['pod', '-l', 'app.kubernetes.io/name=margay-node', ...NAMESPACE]
 /** What the agent's process is called in its container. */
@@ -20,6 +21,7 @@ export class Margay {
   readonly #lab: KubernetesLab
   /** The cluster role as it was before rights were withheld. */
   #role: string | undefined
+  #controllersArgs: readonly string[] | undefined
 
   constructor(lab: KubernetesLab) {
     this.#lab = lab
@@ -85,6 +87,20 @@ export class Margay {
       '-p',
       JSON.stringify([{ op: 'replace', path: '/rules', value: rules }]),
     ])
+  }
+
+  /** The controllers run with these options besides their own, one after the other. */
+  async setControllers(options: readonly string[]): Promise<void> {
+    const { spec } = (await this.#lab.get(CONTROLLERS, ...NAMESPACE)) as {
+      spec: { template: { spec: { containers: { args: string[] }[] } } }
+    }
+    const own = spec.template.spec.containers[0]!.args
+    this.#controllersArgs ??= own
+    const value = [...this.#controllersArgs, ...options]
+    if (value.join(' ') === own.join(' ')) return
+    const patch = [{ op: 'replace', path: '/spec/template/spec/containers/0/args', value }]
+    await this.#lab.must(['patch', CONTROLLERS, ...NAMESPACE, '--type=json', '-p', JSON.stringify(patch)])
+    await this.#lab.must(['rollout', 'status', CONTROLLERS, ...NAMESPACE, '--timeout=120s'], { limitMs: 130_000 })
   }
 
   async agentAnswers(name: string): Promise<void> {

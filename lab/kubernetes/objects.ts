@@ -82,10 +82,20 @@ export function dnsObjects(image: string, clusterIP: string): unknown[] {
   ]
 }
 
-/** A Deployment of agnhost's HTTP server. `node` puts every pod on one node, without the scheduler; without it they spread over the nodes. */
-export function deployment(name: string, replicas: number, options: { node?: string; port?: number } = {}): unknown {
+export type DeploymentOptions = {
+  /** Puts every pod on one node, without the scheduler; without it they spread over the nodes. */
+  node?: string
+  port?: number
+  /** Fields that the pods get, or get in place of ours. */
+  pod?: Readonly<Record<string, unknown>>
+  /** Fields that the one container gets, or gets in place of ours. */
+  container?: Readonly<Record<string, unknown>>
+}
+
+/** A Deployment of agnhost's HTTP server. */
+export function deployment(name: string, replicas: number, options: DeploymentOptions = {}): unknown {
   const labels: Labels = { app: name }
-  const { node, port = 8080 } = options
+  const { node, port = 8080, pod = {}, container = {} } = options
   const spread = {
     maxSkew: 1,
     topologyKey: 'kubernetes.io/hostname',
@@ -105,6 +115,7 @@ export function deployment(name: string, replicas: number, options: { node?: str
         spec: {
           terminationGracePeriodSeconds: 0,
           ...(node === undefined ? { topologySpreadConstraints: [spread] } : { nodeName: node }),
+          ...pod,
           containers: [
             {
               name: 'main',
@@ -112,6 +123,7 @@ export function deployment(name: string, replicas: number, options: { node?: str
               imagePullPolicy: 'Never',
               args: ['netexec', `--http-port=${port}`, '--udp-port=-1'],
               ports: [{ containerPort: port }],
+              ...container,
             },
           ],
         },

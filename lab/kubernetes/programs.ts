@@ -123,17 +123,18 @@ export function containerdCommand(): string[] {
   return [binary('containerd'), '-c', '/etc/containerd/config.toml']
 }
 
-export function kubeletCommand(node: NodePlan): string[] {
+/** `name`: the Node object's. */
+export function kubeletCommand({ address }: NodePlan, name: string, kubeconfig: string): string[] {
   return [
-    ...[binary('kubelet'), '--config', '/etc/kubernetes/kubelet.json', '--kubeconfig', '/etc/kubernetes/kubelet.conf'],
-    ...['--root-dir', '/var/lib/kubelet', '--hostname-override', node.name, '--node-ip', node.address, '--v', '2'],
+    ...[binary('kubelet'), '--config', '/etc/kubernetes/kubelet.json', '--kubeconfig', kubeconfig],
+    ...['--root-dir', '/var/lib/kubelet', '--hostname-override', name, '--node-ip', address, '--v', '2'],
   ]
 }
 
 /** As kubeadm starts it: traffic from pods to Services keeps its source. */
-export function kubeProxyCommand(node: NodePlan, mode: ProxyMode, kubeconfig: string): string[] {
+export function kubeProxyCommand(name: string, mode: ProxyMode, kubeconfig: string): string[] {
   return [
-    ...[binary('kube-proxy'), '--kubeconfig', kubeconfig, '--hostname-override', node.name, '--proxy-mode', mode],
+    ...[binary('kube-proxy'), '--kubeconfig', kubeconfig, '--hostname-override', name, '--proxy-mode', mode],
     ...['--cluster-cidr', POD_CIDR, '--conntrack-max-per-core', '0', '--conntrack-tcp-timeout-established', '0'],
     ...['--conntrack-tcp-timeout-close-wait', '0'],
   ]

@@ -4,10 +4,12 @@ import { deployment } from '../../lab/kubernetes/objects.ts'
 import { runningPods } from '../../lab/kubernetes/pods.ts'
 import { until } from '../../lab/program.ts'
 import type { Case, Cluster } from './case.ts'
-import { allReach, isReady, pairsOfNodes, pingWhile, removeApp, rolledOut, withPods } from './observe.ts'
+import { allReach, isReady, pairsOfNodes, pingWhile, removeApp, rolledOut, seconds, withPods } from './observe.ts'
 
-const seconds = (count: number) => new Promise(resolve => setTimeout(resolve, count * 1000))
 const nodeNames = ({ lab }: Cluster) => lab.plan.nodes.map(({ name }) => name)
+
+/** A kubelet that hears of it takes its node for not ready after 15 s. */
+const AWAY_SECONDS = 30
 
 export const agentCases: readonly Case[] = [
   {
@@ -52,8 +54,7 @@ export const agentCases: readonly Case[] = [
     },
   },
   {
-    title:
-      'an agent that is away for 40 s leaves its node Ready and without a new taint; ADD waits for it, DEL is not lost',
+    title: `an agent that is away for ${AWAY_SECONDS} s leaves its node Ready and without a new taint; ADD waits for it, DEL is not lost`,
     short: true,
     async run(cluster) {
       const { lab, margay } = cluster
@@ -68,7 +69,7 @@ export const agentCases: readonly Case[] = [
           try {
             await lab.apply([deployment('waiting', 1, { node: 'n2' })])
             await lab.must(['delete', 'pod', gone!.name, '--wait=false'])
-            while (performance.now() - startedMs < 40_000) {
+            while (performance.now() - startedMs < AWAY_SECONDS * 1000) {
               if (!(await isReady(lab, 'n2'))) unready.push(Math.round((performance.now() - startedMs) / 1000))
               await seconds(2)
             }

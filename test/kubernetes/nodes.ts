@@ -15,10 +15,9 @@ import {
   pingWhile,
   removeApp,
   rolledOut,
+  seconds,
   withPods,
 } from './observe.ts'
-
-const seconds = (count: number) => new Promise(resolve => setTimeout(resolve, count * 1000))
 
 export const nodeCases: readonly Case[] = [
   {
@@ -41,6 +40,30 @@ export const nodeCases: readonly Case[] = [
         await healthy(cluster)
         return await withPods(cluster, 'after', 6, async after => {
           await allReach([...pods, ...after.slice(0, 3)])
+          return `${pings.sent} pings`
+        })
+      })
+      await nothingLeft(cluster, before)
+      return said
+    },
+  },
+  {
+    title: 'etcd is stopped and started again: pods lose no ping, and pods come and go after',
+    short: true,
+    async run(cluster) {
+      const { lab } = cluster
+      const before = await holdings(cluster)
+      const said = await withPods(cluster, 'without-store', 3, async pods => {
+        const pings = await pingWhile(pairsOfNodes(pods), async () => {
+          await lab.stopControl('etcd')
+          await seconds(5)
+          lab.startControl('etcd')
+          await lab.apiReady()
+        })
+        assert.deepEqual(pings.lost, [])
+        await healthy(cluster)
+        return await withPods(cluster, 'stored', 3, async after => {
+          await allReach([...pods, ...after])
           return `${pings.sent} pings`
         })
       })

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict'
 import { echo } from '../../kernel/echo.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
-import { deployment } from '../../lab/kubernetes/objects.ts'
+import { type DeploymentOptions, deployment } from '../../lab/kubernetes/objects.ts'
 import { type RunningPod, runningPods } from '../../lab/kubernetes/pods.ts'
-import { until } from '../../lab/program.ts'
+import { runProgram, until } from '../../lab/program.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import type { Cluster } from './case.ts'
 
 type NodeObject = {
@@ -46,7 +47,7 @@ export async function withPods<T>(
   name: string,
   replicas: number,
   work: (pods: RunningPod[]) => Promise<T>,
-  options: { node?: string } = {},
+  options: DeploymentOptions = {},
 ): Promise<T> {
   await lab.apply([deployment(name, replicas, options)])
   try {
@@ -112,6 +113,13 @@ export async function nothingLeft(
   if (!(await until(same, 30_000, 1000))) throw new Error(`left behind:\n${differences.join('\n')}`)
 }
 
+/** Runs a program of this machine in the network of a pod; rejects with what it says when it does not succeed. */
+export async function fromPod({ netns }: RunningPod, argv: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await runProgram([systemProgram('nsenter'), `--net=${netns}`, '--', ...argv])
+  if (code !== 0) throw new Error(`${argv.join(' ')}: ${stderr.trim() || stdout.trim()}`)
+  return stdout
+}
+
 /** Runs agnhost in a pod; rejects with what it says when it does not succeed. */
 export async function inPod({ lab }: Cluster, pod: { name: string }, ...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await lab.kubectl(['exec', pod.name, '--', '/agnhost', ...args])
@@ -138,6 +146,9 @@ export async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
     }
   }
 }
+
+/** Resolves after so many seconds. */
+export const seconds = (count: number) => new Promise(resolve => setTimeout(resolve, count * 1000))
 
 export type Pings = { sent: number; lost: string[] }
 
@@ -214,4 +225,35 @@ export async function broken(
 
 export function nodeNetns(node: string, { lab }: Cluster): string {
   return netnsPath(lab.node(node).netns)
+}
+
+export function podOn(pods: readonly RunningPod[], node: string): RunningPod {
+  const found = pods.find(pod => pod.node === node)
+  assert.ok(found, `no pod is on ${node}`)
+  return found
+}
+
+/** Every node reaches every pod, and every pod every node, with the first packet. */
+export async function nodesAndPods(cluster: Cluster, pods: readonly RunningPod[]): Promise<number> {
+  const lost: string[] = []
+  for (const node of cluster.lab.plan.nodes)
+    for (const pod of pods) {
+      const there = await echo(nodeNetns(node.name, cluster), pod.address, 3000)
+      if ('error' in there) lost.push(`${node.name} to the pod on ${pod.node}: ${there.error}`)
+      const back = await echo(pod.netns, node.address, 3000)
+      if ('error' in back) lost.push(`the pod on ${pod.node} to ${node.name}: ${back.error}`)
+    }
+  assert.deepEqual(lost, [])
+  return 2 * cluster.lab.plan.nodes.length * pods.length
+}
+
+/** The node port of a Service answers on every node, for a program outside of the cluster. */
+export async function nodePortsAnswer(cluster: Cluster, name: string): Promise<void> {
+  const { lab } = cluster
+  const { spec } = (await lab.get(`service/${name}`)) as { spec: { ports: { nodePort: number }[] } }
+  for (const node of lab.plan.nodes) {
+    const url = `http://${node.address}:${spec.ports[0]!.nodePort}/hostname`
+    const answer = await eventually(() => fetchFrom(cluster, lab.plan.api.netns, url))
+    assert.match(answer, new RegExp(`^${name}-`), `by the port of ${node.name}`)
+  }
 }

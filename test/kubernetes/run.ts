@@ -1,16 +1,23 @@
-// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE]`: the cases on a real Kubernetes with Margay as its
+// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE] [--kept [--install]]`: the cases on a real Kubernetes with Margay as its
 // network. Not part of `npm test`: it needs Kubernetes' programs, root and the machine for itself. One line per case, then
-// `N passed, N failed`. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
+// `N passed, N failed`. `--kept` takes the cluster that `npm run lab -- --kubernetes --keep` left running, and leaves it;
+// `--install` puts Margay there as the source is now. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
 import { parseArgs } from 'node:util'
 import { kubernetesProblem } from '../../lab/kubernetes/binaries.ts'
-import { KUBERNETES_DIR, KubernetesLab } from '../../lab/kubernetes/cluster.ts'
+import { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
+import { KUBERNETES_DIR } from '../../lab/kubernetes/folder.ts'
 import { Margay } from '../../lab/kubernetes/margay.ts'
+import type { ProxyMode } from '../../lab/kubernetes/programs.ts'
 import { findLab } from '../../lab/lab.ts'
 import { addressCases } from './addresses.ts'
 import { agentCases } from './agents.ts'
 import type { Case, Cluster } from './case.ts'
+import { goneNodeCases } from './gone-nodes.ts'
 import { nodeCases } from './nodes.ts'
 import { healthy } from './observe.ts'
+import { pathCases } from './paths.ts'
+import { podCases } from './pod-features.ts'
+import { poolCases } from './pools.ts'
 import { readinessCases } from './readiness.ts'
 import { requestCases } from './requests.ts'
 import { speedCases } from './speed.ts'
@@ -18,17 +25,26 @@ import { trafficCases } from './traffic.ts'
 
 const CASES: readonly Case[] = [
   ...trafficCases,
+  ...podCases,
+  ...pathCases,
+  ...poolCases,
   ...addressCases,
   ...requestCases,
   ...agentCases,
   ...readinessCases,
   ...nodeCases,
+  ...goneNodeCases,
   ...speedCases,
 ]
+
+/** The machine has few processors: more would wait for each other. */
+const BESIDE_EACH_OTHER = 3
 
 const started = performance.now()
 const seconds = (sinceMs: number) => ((performance.now() - sinceMs) / 1000).toFixed(1)
 const say = (text: string) => process.stderr.write(`# ${seconds(started).padStart(5)} s  ${text}\n`)
+
+type Asked = ReturnType<typeof parse>
 
 function parse() {
   const { values } = parseArgs({
@@ -36,73 +52,113 @@ function parse() {
       short: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true },
       proxy: { type: 'string' },
+      kept: { type: 'boolean', default: false },
+      install: { type: 'boolean', default: false },
     },
   })
-  const { short, only = [''], proxy = 'nftables' } = values
+  const { short, only = [''], proxy = 'nftables', kept, install } = values
+  if (kept && values.proxy !== undefined) throw new Error('--kept with --proxy: the kept cluster has its mode already')
+  if (install && !kept) throw new Error('--install without --kept: a new cluster gets Margay as it is now anyway')
   if (proxy !== 'nftables' && proxy !== 'iptables') throw new Error(`--proxy ${proxy}: give nftables or iptables`)
+  const mode: ProxyMode = proxy
   return {
-    proxy,
+    ...{ proxy: mode, kept, install },
     cases: CASES.filter(each => (each.short || !short) && only.some(text => each.title.includes(text))),
   } as const
 }
 
 async function main(): Promise<number> {
-  let asked: ReturnType<typeof parse>
+  let asked: Asked
   try {
     asked = parse()
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`)
     return 2
   }
-  const running = findLab(KUBERNETES_DIR)
-  const problem =
-    kubernetesProblem() ??
-    (running === undefined || running.status === 'crashed'
-      ? undefined
-      : 'a Kubernetes of the lab is running; remove it first: npm run lab -- down')
+  const problem = kubernetesProblem() ?? (asked.kept ? undefined : runningProblem())
   if (problem !== undefined) {
     say(problem)
     return 3
   }
-  await using lab = new KubernetesLab({ nodes: [2, 1], proxy: asked.proxy, patience: 2, say })
-  endOnSignals(lab)
+  return asked.kept ? await playOnKept(asked) : await playOnNew(asked)
+}
+
+function runningProblem(): string | undefined {
+  const running = findLab(KUBERNETES_DIR)
+  if (running === undefined || running.status === 'crashed') return undefined
+  return 'a Kubernetes of the lab is running; take it with --kept, or remove it first: npm run lab -- down'
+}
+
+async function playOnNew({ proxy, cases }: Asked): Promise<number> {
+  await using lab = new KubernetesLab({ nodes: [2, 1], proxy, patience: 2, say })
+  onSignals(() => lab.stop(), 'removing everything')
   await lab.start()
   const margay = new Margay(lab)
   say('installing Margay')
   await margay.install()
-  return await runCases({ lab, margay }, asked.cases)
+  return await runCases({ lab, margay }, cases)
 }
 
-function endOnSignals(lab: KubernetesLab): void {
+async function playOnKept({ install, cases }: Asked): Promise<number> {
+  const lab = KubernetesLab.kept({ patience: 2, say })
+  if (lab === undefined) {
+    say('no Kubernetes of the lab was kept: npm run lab -- --kubernetes --keep')
+    return 3
+  }
+  onSignals(async () => lab.keep(), 'the cluster stays')
+  const margay = new Margay(lab)
+  try {
+    if (install) {
+      say('installing Margay')
+      await margay.install()
+      await margay.roll()
+    }
+    return await runCases({ lab, margay }, cases)
+  } finally {
+    lab.keep()
+  }
+}
+
+function onSignals(end: () => Promise<void>, what: string): void {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.once(name, async () => {
-      say('interrupted: removing everything')
-      await lab.stop()
+      say(`interrupted: ${what}`)
+      await end()
       process.exit(130)
     })
 }
 
+type Counts = { passed: number; failed: number; awaited: number }
+
 async function runCases(cluster: Cluster, cases: readonly Case[]): Promise<number> {
-  const counts = { passed: 0, failed: 0, awaited: 0 }
-  for (const each of cases) {
-    const startedMs = performance.now()
-    const error = await outcome(each, cluster)
-    const took = `${seconds(startedMs)} s`
-    if (typeof error === 'string' || error === undefined) {
-      counts.passed++
-      const mark = each.awaits === undefined ? '' : ` [its mark can go: ${each.awaits}]`
-      console.log(`ok - ${each.title} (${took}${error === undefined ? '' : `; ${error}`})${mark}`)
-      continue
-    }
-    if (each.awaits === undefined) counts.failed++
-    else counts.awaited++
-    const verdict = each.awaits === undefined ? 'not ok' : 'awaited'
-    console.log(`${verdict} - ${each.title} (${took})\n  ${error.message.replaceAll('\n', '\n  ')}`)
-    await healthy(cluster).catch((left: Error) => console.log(`  and it left the cluster broken: ${left.message}`))
+  const counts: Counts = { passed: 0, failed: 0, awaited: 0 }
+  const beside = cases.filter(each => each.beside === true)
+  const work = async () => {
+    for (let next = beside.shift(); next !== undefined; next = beside.shift()) await play(next, cluster, counts)
   }
+  await Promise.all(Array.from({ length: BESIDE_EACH_OTHER }, work))
+  for (const each of cases) if (each.beside !== true) await play(each, cluster, counts)
   const awaited = counts.awaited === 0 ? '' : `, ${counts.awaited} for what is not there yet`
   console.log(`${counts.passed} passed, ${counts.failed} failed${awaited}`)
   return counts.failed > 0 || counts.passed === 0 ? 1 : 0
+}
+
+/** Plays one case, shows what came of it, and counts it. */
+async function play(each: Case, cluster: Cluster, counts: Counts): Promise<void> {
+  const startedMs = performance.now()
+  const error = await outcome(each, cluster)
+  const took = `${seconds(startedMs)} s`
+  if (typeof error === 'string' || error === undefined) {
+    counts.passed++
+    const mark = each.awaits === undefined ? '' : ` [its mark can go: ${each.awaits}]`
+    console.log(`ok - ${each.title} (${took}${error === undefined ? '' : `; ${error}`})${mark}`)
+    return
+  }
+  if (each.awaits === undefined) counts.failed++
+  else counts.awaited++
+  const verdict = each.awaits === undefined ? 'not ok' : 'awaited'
+  console.log(`${verdict} - ${each.title} (${took})\n  ${error.message.replaceAll('\n', '\n  ')}`)
+  await healthy(cluster).catch((left: Error) => console.log(`  and it left the cluster broken: ${left.message}`))
 }
 
 /** What the case says of itself, or why it failed. */

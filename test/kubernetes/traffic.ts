@@ -1,15 +1,15 @@
 // Packets: between pods, to Services, to names, and out of the cluster.
 import assert from 'node:assert/strict'
-import { echo } from '../../kernel/echo.ts'
 import { binary } from '../../lab/kubernetes/binaries.ts'
 import { service } from '../../lab/kubernetes/objects.ts'
 import type { Case } from './case.ts'
-import { allReach, eventually, fetchFrom, healthy, inPod, nodeNetns, withPods } from './observe.ts'
+import { allReach, eventually, fetchFrom, healthy, inPod, nodePortsAnswer, nodesAndPods, withPods } from './observe.ts'
 
 export const trafficCases: readonly Case[] = [
   {
     title: 'every node becomes Ready once Margay is installed',
     short: true,
+    beside: true,
     async run(cluster) {
       await healthy(cluster)
       return undefined
@@ -18,6 +18,7 @@ export const trafficCases: readonly Case[] = [
   {
     title: "a Deployment's pods on two nodes of a LAN and on another LAN reach each other with their first packet",
     short: true,
+    beside: true,
     async run(cluster) {
       return await withPods(cluster, 'reach', 6, async pods => {
         assert.deepEqual([...new Set(pods.map(({ node }) => node))].sort(), ['n1', 'n2', 'n3'])
@@ -28,25 +29,16 @@ export const trafficCases: readonly Case[] = [
   {
     title: 'a node reaches the pods of every node, and a pod reaches every node',
     short: true,
+    beside: true,
     async run(cluster) {
-      return await withPods(cluster, 'nodes', 3, async pods => {
-        const lost: string[] = []
-        for (const node of cluster.lab.plan.nodes)
-          for (const pod of pods) {
-            const there = await echo(nodeNetns(node.name, cluster), pod.address, 3000)
-            if ('error' in there) lost.push(`${node.name} to the pod on ${pod.node}: ${there.error}`)
-            const back = await echo(pod.netns, node.address, 3000)
-            if ('error' in back) lost.push(`the pod on ${pod.node} to ${node.name}: ${back.error}`)
-          }
-        assert.deepEqual(lost, [])
-        return undefined
-      })
+      return await withPods(cluster, 'nodes', 3, async pods => `${await nodesAndPods(cluster, pods)} ways`)
     },
   },
   {
     title:
       'a Service answers pods of every node by its address, and nodes by its node port, with the pods on other nodes',
     short: true,
+    beside: true,
     async run(cluster) {
       const { lab } = cluster
       return await withPods(cluster, 'asking', 3, pods =>
@@ -56,20 +48,11 @@ export const trafficCases: readonly Case[] = [
           1,
           async () => {
             await lab.apply([service('served', { type: 'NodePort' })])
-            const { spec } = (await lab.get('service/served')) as {
-              spec: { clusterIP: string; ports: { nodePort: number }[] }
-            }
+            const { spec } = (await lab.get('service/served')) as { spec: { clusterIP: string } }
             try {
               for (const pod of pods)
                 await eventually(() => inPod(cluster, pod, 'connect', `${spec.clusterIP}:80`, '--timeout=3s'))
-              for (const node of lab.plan.nodes) {
-                const url = `http://${node.address}:${spec.ports[0]!.nodePort}/hostname`
-                assert.match(
-                  await eventually(() => fetchFrom(cluster, lab.plan.api.netns, url)),
-                  /^served-/,
-                  `by the port of ${node.name}`,
-                )
-              }
+              await nodePortsAnswer(cluster, 'served')
             } finally {
               await lab.must(['delete', 'service/served'])
             }
@@ -84,6 +67,7 @@ export const trafficCases: readonly Case[] = [
     title:
       'pods reach the API server by its Service, and a server outside of the cluster sees the address of their node',
     short: true,
+    beside: true,
     async run(cluster) {
       const { lab } = cluster
       const { api } = lab.plan
@@ -121,6 +105,7 @@ export const trafficCases: readonly Case[] = [
   {
     title: 'a pod of every node resolves the name of a Service at the cluster’s DNS, which runs in a pod',
     short: true,
+    beside: true,
     async run(cluster) {
       const { lab } = cluster
       await lab.must(['rollout', 'status', '-n', 'kube-system', 'deployment/coredns', '--timeout=60s'])
