@@ -40,6 +40,7 @@ import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
 import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
 import { EventRing } from './status/events.ts'
+import { KubernetesEvents } from './status/kubernetes-events.ts'
 import type { NodeNumbers } from './status/metrics.ts'
 import { StatusModel } from './status/model.ts'
 import { Unenforced } from './unenforced.ts'
@@ -100,6 +101,7 @@ export class NodeAgent {
   readonly #conflist: ConflistKeeper | undefined
   readonly #serving: Serving
   readonly #metrics: MetricsPort
+  readonly #kubernetesEvents: KubernetesEvents
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -121,7 +123,10 @@ export class NodeAgent {
     this.#data = data
     this.#deps = { ...deps, kernel, store }
     this.events = new EventRing(this.#data.events, clock, log)
-    const record = (event: EventRecord) => this.events.record(event)
+    const record = (event: EventRecord) => {
+      this.events.record(event)
+      this.#kubernetesEvents.news.record(event)
+    }
     this.#status = new StatusModel({ clock, node: this.#self(), record })
     this.#serving = new Serving({ clock, log: roomLog('agent'), servedAgoMs: deps.served?.agoMs() })
     for (const { message, remedy } of data.conditions()) log.error({ remedy }, message)
@@ -131,6 +136,10 @@ export class NodeAgent {
     })
     const guarded = guardedStore(store, () => this.#unwritable())
     this.#view = new ClusterView(this.#caches, node)
+    this.#kubernetesEvents = new KubernetesEvents({
+      ...{ store: guarded, clock, log: roomLog('agent'), nodeName: node },
+      nodeUid: () => this.#view.get('Node', node)?.metadata.uid,
+    })
     followNodeUid(this.#view, { node, db: data.node, log })
     this.endpoints = new EndpointStore(this.#data.node)
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
@@ -323,6 +332,7 @@ export class NodeAgent {
     this.#podRepair.close()
     this.#conflist?.close()
     this.#metrics.close()
+    this.#kubernetesEvents.close()
     await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()
@@ -339,9 +349,13 @@ export class NodeAgent {
 
   #lookWhetherServed(): void {
     this.#network.report()
-    this.#serving.look(this.#status.stops())
+    const conditions = this.#status.conditions()
+    this.#kubernetesEvents.news.look(conditions)
+    this.#serving.look(this.#status.stops(conditions))
     if (this.#serving.serves) this.#deps.served?.touch(SERVED_EVERY_MS)
-    this.#network.publish(this.#serving.networkCondition())
+    const condition = this.#serving.networkCondition()
+    this.#kubernetesEvents.news.network(condition)
+    this.#network.publish(condition)
   }
 
   /** Why nothing of this node may be written to the API server now. */

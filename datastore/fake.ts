@@ -10,6 +10,7 @@ import { strategicMerge } from '../api/strategic-merge.ts'
 import { formatProblems, validate } from '../api/validate.ts'
 import { pickFields } from './fields.ts'
 import {
+  type AnyKind,
   Conflict,
   type ListOptions,
   NotFound,
@@ -72,6 +73,11 @@ export function createFakeStore(): FakeStore {
     const valid = validate(kind, copy(object))
     if (Array.isArray(valid)) throw new Refused(422, `${kind} is invalid: ${formatProblems(valid)}`)
     return valid as AnyObject
+  }
+  const served = ({ group, version, plural }: AnyKind): Kind => {
+    const row = Object.entries(kinds).find(([, each]) => each.plural === plural && each.group === group)
+    if (row === undefined || row[1].version !== version) throw new NotFound(`no ${plural} of ${group}/${version} here`)
+    return row[0] as Kind
   }
   const of = (kind: Kind, matches: Watcher['matches']): AnyObject[] =>
     [...objects].filter(([key, object]) => key.startsWith(`${kind}/`) && matches(object)).map(([, object]) => object)
@@ -162,16 +168,19 @@ export function createFakeStore(): FakeStore {
       await reach()
       yield copy(of(kind, selectorOf(options))) as Resource<K>[]
     },
-    async count({ group, version, plural }) {
+    async count(kind) {
       await reach()
-      const row = Object.entries(kinds).find(([, each]) => each.plural === plural && each.group === group)
-      if (row === undefined || row[1].version !== version)
-        throw new NotFound(`no ${plural} of ${group}/${version} here`)
-      const found = of(row[0] as Kind, () => true)
+      const found = of(served(kind), () => true)
       const [first] = found
       if (first === undefined) return undefined
       const { name, namespace } = first.metadata
       return { count: found.length, atLeast: false, name, ...(namespace !== undefined && { namespace }) }
+    },
+    async writeAny(kind, object, { patch } = {}) {
+      await reach()
+      const { name, namespace } = object.metadata
+      if (patch) await this.patch(served(kind), name, object, { namespace })
+      else await this.create(served(kind), object as never)
     },
     async create<K extends Kind>(kind: K, object: Resource<K>) {
       await reach()

@@ -22,6 +22,10 @@ export function guardedStore(store: Store, why: () => string | undefined): Store
       check()
       return store.count(kind)
     },
+    writeAny: async (kind, object, options) => {
+      check()
+      return store.writeAny(kind, object, options)
+    },
     create: async (kind, object) => {
       check()
       return store.create(kind, object)

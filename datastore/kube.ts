@@ -9,9 +9,10 @@ import { type Clock, systemClock } from '../lib/clock.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { ApiConnection, type ConnectionOptions, Gone } from './connection.ts'
 import { pickFields } from './fields.ts'
-import { pathOf, queryOf } from './paths.ts'
+import { anyPath, pathOf, queryOf } from './paths.ts'
 import {
   type AnyKind,
+  type AnyWrite,
   Conflict,
   type Fields,
   type ListOptions,
@@ -79,8 +80,9 @@ class KubeStore implements Store {
     return (await this.#listAll(kind, options)).items
   }
 
-  async count({ group, version, plural }: AnyKind): Promise<ObjectCount | undefined> {
-    const path = group === '' ? `/api/${version}/${plural}` : `/apis/${group}/${version}/${plural}`
+  async count(kind: AnyKind): Promise<ObjectCount | undefined> {
+    const { plural } = kind
+    const path = anyPath(kind, {})
     const query = new URLSearchParams({ limit: '1' })
     const body = await this.#call({ method: 'GET', path, query, accept: METADATA_ALONE.list })
     if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
@@ -93,6 +95,18 @@ class KubeStore implements Store {
       ...{ count: 1 + (typeof left === 'number' ? left : 0), atLeast: Boolean(next) && typeof left !== 'number' },
       ...{ name: String(name), ...(typeof namespace === 'string' && { namespace }) },
     }
+  }
+
+  async writeAny(
+    { kind, ...of }: AnyKind & { kind: string },
+    object: AnyWrite,
+    { patch = false }: { patch?: boolean } = {},
+  ): Promise<void> {
+    const { name, namespace } = object.metadata
+    const path = anyPath(of, { namespace, ...(patch && { name }) })
+    const body = { ...object, apiVersion: apiVersion(of), kind }
+    const contentType = patch ? 'application/merge-patch+json' : undefined
+    await this.#call({ method: patch ? 'PATCH' : 'POST', path, body, contentType })
   }
 
   async create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {

@@ -87,6 +87,9 @@ export type Watch = {
 /** A kind of any API group, also one that `api/kinds.ts` does not have. */
 export type AnyKind = { group: string; version: string; plural: string }
 
+/** What is written of an object; its name says which one. */
+export type AnyWrite = { metadata: { name: string; namespace?: string }; [field: string]: unknown }
+
 /** How many objects there are, and one of them. `atLeast`: the server did not say how many more. */
 export type ObjectCount = { count: number; atLeast: boolean; name: string; namespace?: string }
 
@@ -107,6 +110,11 @@ export type Store = {
   pages<K extends Kind>(kind: K, options?: ListOptions): AsyncIterable<Resource<K>[]>
   /** How many objects there are of a kind, in all namespaces, at the cost of one; undefined for none. Rejects with NotFound where it is not served. */
   count(kind: AnyKind): Promise<ObjectCount | undefined>
+  /**
+   * Makes an object of any kind, or merges into it what `object` says (RFC 7386). The answer is not read, nor is the object
+   * checked here. Rejects with NotFound also where the kind is not served.
+   */
+  writeAny(kind: AnyKind & { kind: string }, object: AnyWrite, options?: { patch?: true }): Promise<void>
   create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
   /** Compare-and-swap on `metadata.resourceVersion`; without one the write is unconditional. */
   update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>

@@ -1,5 +1,6 @@
 // docs/conditions.md from the tables of conditions and events.
 import { CONTROLLER_CONDITION_TYPES } from '../api/controller-conditions.ts'
+import { NODE_EVENTS, type NodeEventRow } from '../api/node-events.ts'
 import { CONDITION_TYPES, EVENT_TYPES } from '../api/status.ts'
 
 const VITAL = { none: '', running: 'running pods', new: 'new pods' } as const
@@ -7,6 +8,10 @@ const VITAL = { none: '', running: 'running pods', new: 'new pods' } as const
 export function conditionsText(): string {
   const conditions = Object.entries(CONDITION_TYPES).map(
     ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${VITAL[vital || 'none']} |`,
+  )
+  const kubernetes = (Object.entries(NODE_EVENTS) as [string, NodeEventRow][]).map(
+    ([reason, { type, when, condition }]) =>
+      `| \`${reason}\` | ${type} | ${when}${condition === undefined ? '' : ` (\`${condition}\`)`} |`,
   )
   const controllers = Object.entries(CONTROLLER_CONDITION_TYPES).map(
     ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${vital ? 'yes' : ''} |`,
@@ -29,6 +34,13 @@ ${conditions.join('\n')}
 | event | what happened |
 |---|---|
 ${events.join('\n')}
+
+## Events of the Node object
+Kubernetes shows them: \`kubectl describe node\`, \`kubectl get events --field-selector involvedObject.kind=Node\`. One object for each reason, which counts; at most five writes of a node in a minute.
+
+| reason | type | when |
+|---|---|---|
+${kubernetes.join('\n')}
 
 ## Of margay-controllers
 \`GET /readyz\` of the program has those that are not kept; the vital ones decide its readiness.

@@ -25,13 +25,15 @@ export function accountObjects(name: string, rights: readonly Right[], { namespa
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace, labels } },
     ...bound(
       'ClusterRole',
-      rights.filter(right => right.inNamespace !== true),
+      rights.filter(right => right.inNamespace === undefined),
       {},
     ),
-    ...bound(
-      'Role',
-      rights.filter(right => right.inNamespace === true),
-      { namespace },
+    ...([true, 'default'] as const).flatMap(where =>
+      bound(
+        'Role',
+        rights.filter(({ inNamespace }) => inNamespace === where),
+        { namespace: where === true ? namespace : where },
+      ),
     ),
   ]
 }

@@ -6,8 +6,8 @@ export type Right = {
   group: string
   resource: string
   verbs: readonly string[]
-  /** In the namespace of the installation alone. */
-  inNamespace?: true
+  /** In the namespace of the installation alone (true), or in that of this name. */
+  inNamespace?: true | 'default'
 }
 
 const of = (kind: Kind, verbs: readonly string[], part = ''): Right => {
@@ -49,6 +49,8 @@ export const RIGHTS = {
     of('BGPPeer', READ),
     of('FelixConfiguration', READ),
     ...counted,
+    // Events about a Node are in the namespace default
+    { group: '', resource: 'events', verbs: ['create', 'patch'], inNamespace: 'default' },
   ],
   controllers: [
     of('Node', ['get', ...READ]),

@@ -77,9 +77,9 @@ export class StatusModel {
     return this.stops().length === 0
   }
 
-  /** The vital conditions that are not True, in the order of the table. */
-  stops(): Condition[] {
-    return this.conditions().filter(({ type, status }) => status !== 'True' && CONDITION_TYPES[type].vital !== false)
+  /** The vital conditions that are not True, in the order of the table, of those of `conditions()`. */
+  stops(conditions: readonly Condition[] = this.conditions()): Condition[] {
+    return conditions.filter(({ type, status }) => status !== 'True' && CONDITION_TYPES[type].vital !== false)
   }
 
   #wrong(): Condition[] {

@@ -51,6 +51,25 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
     await t.throwsAsync(store.count(policies), { instanceOf: NotFound })
   })
 
+  promise(
+    'an object of any kind that is served is made and patched, and one of a kind that is not is not found',
+    async (t, store) => {
+      const pool = { group: 'projectcalico.org', version: 'v3', plural: 'ippools', kind: 'IPPool' }
+      await store.writeAny(pool, { metadata: { name: 'p1' }, spec: { cidr: '10.0.0.0/16' } })
+      await t.throwsAsync(store.writeAny(pool, { metadata: { name: 'p1' }, spec: { cidr: '10.0.0.0/16' } }), {
+        instanceOf: Conflict,
+      })
+      await store.writeAny(pool, { metadata: { name: 'p1' }, spec: { natOutgoing: true } }, { patch: true })
+      t.like(await store.get('IPPool', 'p1'), { spec: { cidr: '10.0.0.0/16', natOutgoing: true } })
+      const none = { metadata: { name: 'p2' }, spec: {} }
+      await t.throwsAsync(store.writeAny(pool, none, { patch: true }), { instanceOf: NotFound })
+      const events = { group: '', version: 'v1', plural: 'events', kind: 'Event' }
+      await t.throwsAsync(store.writeAny(events, { metadata: { name: 'e', namespace: 'default' } }), {
+        instanceOf: NotFound,
+      })
+    },
+  )
+
   promise('a write over an old version is a conflict and changes nothing', async (t, store) => {
     const first = await store.create('IPPool', aPool('p1'))
     const second = await store.update('IPPool', { ...first, spec: { ...first.spec, disabled: true } })

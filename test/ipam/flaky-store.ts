@@ -58,6 +58,7 @@ export function flakyStore(store: Store, random: () => number): { store: Store; 
     get: (...args) => call(() => store.get(...args), false),
     list: (...args) => call(() => store.list(...args), false),
     count: (...args) => call(() => store.count(...args), false),
+    writeAny: (...args) => call(() => store.writeAny(...args), true),
     create: (...args) => call(() => store.create(...args), true),
     update: (...args) => call(() => store.update(...args), true),
     updateStatus: (...args) => call(() => store.updateStatus(...args), true),

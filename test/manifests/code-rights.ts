@@ -40,12 +40,18 @@ function rightsIn(text: string): string[] {
     const verbs = [...(VERBS[method!] ?? []), ...(/applyAs/.test(whole) ? ['create'] : [])]
     return verbs.flatMap(verb => rightOf(kind!, verb, status))
   })
+  // objects of a kind that the table does not have
+  const any = !text.includes('.writeAny(')
+    ? []
+    : [...text.matchAll(/\{ group: '([^']*)', version: '\w+', plural: '(\w+)', kind: '\w+' \}/g)].flatMap(
+        ([, group, plural]) => ['create', 'patch'].map(verb => `${group}/${plural} ${verb}`),
+      )
   const opened = [...text.matchAll(/\.of\('(\w+)'\)/g)].map(([, kind]) => kind!)
   const lists = [...text.matchAll(/= \[([^\]]*)\] as const satisfies readonly Kind\[\]/g)].flatMap(([, names]) =>
     [...names!.matchAll(/'(\w+)'/g)].map(([, kind]) => kind!),
   )
   const watched = [...opened, ...lists].flatMap(kind => ['list', 'watch'].flatMap(verb => rightOf(kind, verb, false)))
-  return [...calls, ...watched]
+  return [...calls, ...any, ...watched]
 }
 
 function rightOf(kind: string, verb: string, status: boolean): string[] {

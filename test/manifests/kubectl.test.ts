@@ -8,11 +8,12 @@ import test, { type ExecutionContext } from 'ava'
 import { parseAllDocuments } from 'yaml'
 import { NodePublisher } from '../../agent/node-publisher.ts'
 import { removeNode } from '../../agent/remove.ts'
+import { KubernetesEvents } from '../../agent/status/kubernetes-events.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import { FirstObjects } from '../../controllers/first-objects.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
-import { systemClock } from '../../lib/clock.ts'
+import { ManualClock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { type ApiServer, apiServerProblem, startApiServer } from './api-server.ts'
 
@@ -127,8 +128,9 @@ check(
       t.teardown(() => store.close())
       return store
     }
+    const agentStore = await storeOf('margay-node')
     const publisher = new NodePublisher('n2', {
-      store: await storeOf('margay-node'),
+      store: agentStore,
       clock: systemClock,
       log: silentLog,
     })
@@ -152,6 +154,28 @@ check(
       [NODE_ANNOTATION.ipv4Address]: '192.0.2.2/24',
       [NODE_ANNOTATION.vxlanTunnelAddress]: '10.0.0.1',
     })
+
+    const clock = new ManualClock(Date.now())
+    const events = new KubernetesEvents({
+      ...{ store: agentStore, clock, log: silentLog, nodeName: 'n2', nodeUid: () => metadata.uid },
+    })
+    const happens = async (count: number) => {
+      const object = { kind: 'Route', name: '10.0.0.0/26' } as const
+      events.news.record({ type: 'Healed', object, reason: 'ChangedByOther', message: 'put back' })
+      clock.advance(10_000)
+      const seen = () => must(['get', 'events', '-o', 'jsonpath={.items[*].count}'])
+      for (let i = 0; i < 100 && (await seen()) !== `${count}`; i++) await pause(100)
+      t.is(await seen(), `${count}`)
+    }
+    await happens(1)
+    await happens(2)
+    t.regex(
+      await must(['describe', 'node', 'n2']),
+      /Warning +ForeignChangeRepaired .*margay-node +Route 10\.0\.0\.0\/26: put back/,
+    )
+    const elsewhere = { metadata: { name: 'e', namespace: 'kube-system' } }
+    const kind = { group: '', version: 'v1', plural: 'events', kind: 'Event' }
+    await t.throwsAsync(agentStore.writeAny(kind, elsewhere), { message: /forbidden/ })
 
     const store = await storeOf('margay-controllers')
     const kubeadm = () => 'networking: {podSubnet: "10.9.0.0/16,fd09::/56"}'
