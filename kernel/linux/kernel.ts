@@ -81,16 +81,11 @@ class LinuxKernel implements Kernel {
 
   async link(of: string | number): Promise<Link | undefined> {
     if (typeof of === 'string' && (of === '' || of.length > NAME_LENGTH)) return undefined
-    const { answer, replies } = await this.#requests.read({
-      type: RTM.getLink,
-      body: w => {
-        emitLinkHeader(w, typeof of === 'number' ? of : 0)
-        if (typeof of === 'string') w.attrText(IFLA.ifname, of)
-      },
-    })
-    if (answer.errno === ERRNO.ENODEV) return undefined
-    check(answer, 'read link', `${of}`)
-    return replies.map(parseLink).find(link => link !== undefined)
+    const body = (w: NlWriter) => {
+      emitLinkHeader(w, typeof of === 'number' ? of : 0)
+      if (typeof of === 'string') w.attrText(IFLA.ifname, of)
+    }
+    return this.#get('read link', `${of}`, { type: RTM.getLink, body }, parseLink)
   }
 
   async createLink(spec: LinkSpec): Promise<Link> {
@@ -161,9 +156,11 @@ class LinuxKernel implements Kernel {
   }
 
   async lookupRoute(dst: string): Promise<Route> {
-    const { answer, replies } = await this.#requests.read({ type: RTM.getRoute, body: w => emitRouteLookup(w, dst) })
+    const body = (w: NlWriter) => emitRouteLookup(w, dst)
+    const { answer, reply } = await this.#requests.read({ type: RTM.getRoute, body })
     check(answer, 'look up route', dst)
-    for (const route of replies.map(parseRoute)) if (route !== undefined) return route
+    const route = reply && parseRoute(reply)
+    if (route !== undefined) return route
     throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
   }
 
@@ -332,10 +329,10 @@ class LinuxKernel implements Kernel {
     request: Request,
     parse: (message: Message) => T | undefined,
   ): Promise<T | undefined> {
-    const { answer, replies } = await this.#requests.read(request)
+    const { answer, reply } = await this.#requests.read(request)
     if (ABSENT.includes(answer.errno)) return undefined
     check(answer, operation, object)
-    return replies.map(parse).find(found => found !== undefined)
+    return reply && parse(reply)
   }
 
   async #dump<T>(

@@ -110,10 +110,10 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
 
   async #generation(): Promise<number> {
     const request: Request = { type: messageType(NFT_MSG.getGen), body: w => emitNfHeader(w, 0) }
-    const { answer, replies } = await this.#requests.read(request)
-    if (answer.errno !== 0 || replies[0] === undefined)
+    const { answer, reply } = await this.#requests.read(request)
+    if (answer.errno !== 0 || reply === undefined)
       throw new KernelError(answer.errno, 'read generation', 'nftables', answer.detail)
-    return checked(parseGeneration(replies[0]))
+    return checked(parseGeneration(reply))
   }
 
   /** The table as it is while nobody changes it; an error where it may have been changed in between. */
@@ -146,11 +146,11 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         tables.emit(w, { kind: 'table', ...of })
       },
     }
-    const { answer, replies } = await this.#requests.read(request)
+    const { answer, reply } = await this.#requests.read(request)
     if (answer.errno === ERRNO.ENOENT) return undefined
-    if (answer.errno !== 0 || replies[0] === undefined)
+    if (answer.errno !== 0 || reply === undefined)
       throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
-    return checked(tables.parse(replies[0]))
+    return checked(tables.parse(reply))
   }
 
   async #elements(of: Name, set: NftSet): Promise<NftElements> {

@@ -87,9 +87,11 @@ export class Requests {
     return answers
   }
 
-  /** Sends one request that reads; resolves to its answer and the messages before it. */
-  read(request: Request): Promise<{ answer: Acknowledgement; replies: Message[] }> {
-    return this.#exchange(request, NLM_F.ack)
+  /** Asks for one object; resolves to the message that has it, or to why there is none. */
+  async read(request: Request): Promise<{ answer: Acknowledgement; reply?: Message }> {
+    // no acknowledgement is asked for: it would be one datagram more after the object
+    const { answer, replies } = await this.#exchange(request, 0)
+    return { answer, reply: replies[0] }
   }
 
   /**
@@ -177,7 +179,10 @@ export class Requests {
             if (message.flags & NLM_F.dumpInterrupted) interrupted = true
             if (message.type === NLMSG.error) finish(parseAcknowledgement(message))
             else if (message.type === NLMSG.done) finish(parseDone(message))
-            else if (replies.push(message) > this.#mostObjects)
+            else if (flags !== NLM_F.dump) {
+              replies.push(message)
+              finish(OK)
+            } else if (replies.push(message) > this.#mostObjects)
               this.#end(new KernelError(ERRNO.E2BIG, 'list', 'objects', `there are more than ${this.#mostObjects}`))
           },
           fail: reject,
