@@ -108,8 +108,9 @@ export function sameJson(a: unknown, b: unknown): boolean {
     return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((v, i) => sameJson(v, b[i]))
   const left = a as Record<string, unknown>
   const right = b as Record<string, unknown>
-  for (const key of new Set([...Object.keys(left), ...Object.keys(right)]))
-    if (!sameJson(left[key], right[key])) return false
+  // this is most of what a Node's heartbeat costs an agent: nothing is allocated
+  for (const key in left) if (!sameJson(left[key], right[key])) return false
+  for (const key in right) if (right[key] !== undefined && !Object.hasOwn(left, key)) return false
   return true
 }
 
