@@ -3,6 +3,7 @@
 // each start, before the compile cache is set: only what the flags themselves need.
 import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { API_GROUP_CHOICES } from '../api/api-group.ts'
 import { nodeName } from '../api/names.ts'
 import { CONFLIST_NAME } from '../cni/conflist.ts'
 import { addCommands } from './commands.ts'
@@ -19,6 +20,14 @@ const program = new Command('margay-node')
     nodeName(process.env['NODENAME'] ?? hostname()),
   )
   .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
+  .addOption(
+    new Option(
+      '--api-group <group>',
+      'where Calico’s resources are: v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1)',
+    )
+      .choices(API_GROUP_CHOICES)
+      .default('auto'),
+  )
   .option('--data-dir <dir>', 'journal and snapshot; must survive reboots', '/var/lib/margay')
   .option('--run-dir <dir>', 'where agent.sock is made', '/run/margay')
   .option(

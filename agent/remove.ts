@@ -3,6 +3,7 @@
 // files, of which the lock is one. Each step may be done again: whoever is killed in the middle starts anew.
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import type { ApiGroup } from '../api/api-group.ts'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
 import { uninstallPlugin } from '../cni/install.ts'
@@ -25,6 +26,7 @@ import { reserveSocket } from './socket/server.ts'
 export type RemoveFlags = {
   nodeName: string
   kubeconfig?: string
+  apiGroup: ApiGroup | 'auto'
   dataDir: string
   runDir: string
   /** Absent: `ROUTE_PROTOCOL.blocks`. */
@@ -48,7 +50,8 @@ const OURS_IN_DATA = ['node.db', 'lock']
 export async function remove(flags: RemoveFlags): Promise<void> {
   try {
     const kernel = openKernel()
-    const store = flags.local === true ? undefined : openStore({ program: 'margay-node', kubeconfig: flags.kubeconfig })
+    const { local, kubeconfig, apiGroup } = flags
+    const store = local === true ? undefined : openStore({ program: 'margay-node', kubeconfig, apiGroup })
     for (const what of await removeNode(flags, { kernel, store })) console.log(`removed ${what}`)
     kernel.close()
     await store?.close()
@@ -65,7 +68,7 @@ export async function remove(flags: RemoveFlags): Promise<void> {
 
 /** Removes everything of this node; what was removed. Throws `FileInUse` while an agent runs here, and what a step throws. */
 export async function removeNode(
-  flags: Omit<RemoveFlags, 'kubeconfig' | 'local'>,
+  flags: Omit<RemoveFlags, 'kubeconfig' | 'apiGroup' | 'local'>,
   { kernel, store }: { kernel: Kernel; store: Store | undefined },
 ): Promise<string[]> {
   const { dataDir, runDir, routeProtocol = ROUTE_PROTOCOL.blocks, nodeName, wholeCluster = false } = flags

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
+import type { ApiGroup } from '../api/api-group.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { answerCni } from '../cni/http.ts'
 import { openStore } from '../datastore/kube.ts'
@@ -25,6 +26,7 @@ import { stopAgent } from './stop.ts'
 export type Flags = {
   nodeName: string
   kubeconfig?: string
+  apiGroup: ApiGroup | 'auto'
   dataDir: string
   runDir: string
   nodeIp: string
@@ -55,7 +57,7 @@ export async function run(flags: Flags): Promise<void> {
   process.on('unhandledRejection', die)
   const path = join(flags.runDir, 'agent.sock')
   const lock = await reserveSocket(path)
-  const store = reach(flags.kubeconfig, log)
+  const store = reach(flags, log)
   const kernel = openKernel({ sysctlFolder: flags.sysctlDir })
   const transport = new TcpTransport({ ...sockets, portHolder })
   const agent = new NodeAgent(
@@ -104,10 +106,10 @@ export async function run(flags: Flags): Promise<void> {
   process.on('SIGINT', signal => void stop(signal))
 }
 
-function reach(kubeconfig: string | undefined, log: Log): Store {
+function reach({ kubeconfig, apiGroup }: Flags, log: Log): Store {
   try {
     const program = `margay-node/${packageVersion()}`
-    return openStore({ program, kubeconfig, clock: systemClock, log: log.child({ room: 'datastore' }) })
+    return openStore({ program, kubeconfig, apiGroup, clock: systemClock, log: log.child({ room: 'datastore' }) })
   } catch (error) {
     const { message } = error as Error
     throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })

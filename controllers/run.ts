@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
+import type { ApiGroup } from '../api/api-group.ts'
 import { openStore } from '../datastore/kube.ts'
 import type { Store } from '../datastore/port.ts'
 import { keepProcess, systemClock } from '../lib/clock.ts'
@@ -12,6 +13,7 @@ import { serveHealth } from './http-server.ts'
 
 export type Flags = {
   kubeconfig?: string
+  apiGroup: ApiGroup | 'auto'
   leaseNamespace?: string
   listen: string
   /** Seconds. */
@@ -39,7 +41,7 @@ export async function run(flags: Flags): Promise<void> {
   }
   process.on('uncaughtException', die)
   process.on('unhandledRejection', die)
-  const store = reach(flags.kubeconfig, log)
+  const store = reach(flags, log)
   const controllers = new Controllers(
     {
       identity: `${hostname()}_${randomUUID()}`,
@@ -80,9 +82,9 @@ function textOf(path: string): string | undefined {
   }
 }
 
-function reach(kubeconfig: string | undefined, log: Log): Store {
+function reach({ kubeconfig, apiGroup }: Flags, log: Log): Store {
   try {
-    return openStore({ program: 'margay-controllers', kubeconfig, clock: systemClock, log })
+    return openStore({ program: 'margay-controllers', kubeconfig, apiGroup, clock: systemClock, log })
   } catch (error) {
     const { message } = error as Error
     throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })

@@ -1,4 +1,5 @@
 // Which API server a command line means: kubectl's options, or the file that calicoctl's --config names.
+import { API_GROUPS, type ApiGroup } from '../api/api-group.ts'
 import { isObject } from '../api/merge-patch.ts'
 import type { CommandOption, Options } from './command.ts'
 import { UsageError } from './failure.ts'
@@ -14,6 +15,7 @@ export type ServerOptions = {
   token?: string
   caData?: string
   timeoutMs?: number
+  apiGroup?: ApiGroup
 }
 
 /** What every command takes, before or after its own options. */
@@ -30,6 +32,10 @@ export const globalOptions: readonly CommandOption[] = [
   { flags: '--token-file <file>', summary: 'file with the bearer token for --server' },
   { flags: '--ca-file <file>', summary: 'certificate authority for --server, PEM' },
   { flags: '--request-timeout <time>', summary: 'how long the server may take to answer, such as 10s; default: 30s' },
+  {
+    flags: '--api-group <group>',
+    summary: 'v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1); default: what is there',
+  },
   { flags: '-c, --config <file>', summary: "calicoctl's configuration file, with datastoreType kubernetes" },
   { flags: '--allow-version-mismatch', summary: 'as calicoctl; versions are not compared here' },
 ]
@@ -37,6 +43,7 @@ export const globalOptions: readonly CommandOption[] = [
 /** Rejects with UsageError when options contradict each other or a file cannot be read. */
 export async function connectionOf(options: Options): Promise<ServerOptions> {
   const { kubeconfig, context, cluster, user, server, token, tokenFile, caFile, requestTimeout, config } = options
+  const apiGroup = options['apiGroup'] === undefined ? undefined : parseApiGroup(String(options['apiGroup']))
   for (const [flag, given] of Object.entries({ kubeconfig, context, cluster, user }))
     if (given !== undefined && server !== undefined) throw new UsageError(`give --${flag} or --server, not both`)
   if (token !== undefined && tokenFile !== undefined) throw new UsageError('give --token or --token-file, not both')
@@ -51,7 +58,14 @@ export async function connectionOf(options: Options): Promise<ServerOptions> {
     ...(typeof tokenFile === 'string' ? { token: (await fileText(tokenFile)).trim() } : {}),
     ...(typeof caFile === 'string' ? { caData: await fileText(caFile) } : {}),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(apiGroup === undefined ? {} : { apiGroup }),
   }
+}
+
+function parseApiGroup(text: string): ApiGroup {
+  const group = API_GROUPS.find(each => each === text)
+  if (group !== undefined) return group
+  throw new UsageError(`--api-group ${text}: give ${API_GROUPS.join(' or ')}`)
 }
 
 function defined(fields: Options): Partial<Record<string, string>> {
@@ -83,10 +97,14 @@ async function calicoctlConfig(path: string): Promise<ServerOptions> {
     throw new UsageError(
       `${path}: datastoreType is ${type ?? 'etcdv3'}: the Kubernetes API is the only datastore here. Write datastoreType: kubernetes and a kubeconfig.`,
     )
-  const [kubeconfig, server] = [text('kubeconfig'), text('k8sAPIEndpoint')]
-  if (server === undefined) return kubeconfig === undefined ? {} : { kubeconfig }
+  const [kubeconfig, server, group] = [text('kubeconfig'), text('k8sAPIEndpoint'), text('calicoAPIGroup')]
+  // as in Calico, anything else means v1
+  const isV3 = group?.toLowerCase() === 'projectcalico.org/v3'
+  const form = group === undefined ? {} : { apiGroup: isV3 ? ('v3' as const) : ('v1' as const) }
+  if (server === undefined) return { ...form, ...(kubeconfig === undefined ? {} : { kubeconfig }) }
   const [token, caFile] = [text('k8sAPIToken'), text('k8sCAFile')]
   return {
+    ...form,
     server: checkedUrl(server, `${path}: k8sAPIEndpoint`),
     ...(token === undefined ? {} : { token }),
     ...(caFile === undefined ? {} : { caData: await fileText(caFile) }),

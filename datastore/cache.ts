@@ -3,6 +3,7 @@
 // without an API server goes on with it. Hazards: a map is handed out as in sync only when the server confirmed the
 // version or cannot be reached; a snapshot of another server's versions must never be resumed; a server that knows nothing
 // any more must not empty the maps (`trust.ts`); a full disk costs the file alone, never the watch.
+import type { ApiGroup } from '../api/api-group.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -166,10 +167,12 @@ export class Caches {
     this.#retrying()
     try {
       const uid = await this.#serverUid()
+      const isOtherForm = await this.#isOtherForm()
       if (this.#closed) return
       const known = this.#snapshot.server
-      if (uid === undefined || uid !== known) {
-        for (const cache of this.#caches.values()) cache.listAnew()
+      const isOther = uid === undefined || uid !== known
+      if (isOther || isOtherForm) for (const cache of this.#caches.values()) cache.listAnew()
+      if (isOther) {
         if (uid === undefined || known === '' || !this.#caches.values().some(cache => cache.known))
           this.#adopt(uid ?? '')
         else this.#trust.judge()
@@ -184,6 +187,24 @@ export class Caches {
     } finally {
       this.#connecting = false
     }
+  }
+
+  /**
+   * Whether the server has Calico's resources in another API group than that of the snapshot: then they are other objects, with
+   * other versions. One that does not tell has that of the last run. Rejects as the store where there was none.
+   */
+  async #isOtherForm(): Promise<boolean> {
+    const last = this.#snapshot.apiGroup
+    let group: ApiGroup
+    try {
+      group = await this.#store.apiGroup(last)
+    } catch (error) {
+      if (error instanceof NotFound) return false
+      throw error
+    }
+    if (group !== last) this.#saved(() => this.#snapshot.noteApiGroup(group))
+    // what is on disk without the name of a group is from a version that knew v3 alone
+    return group !== (last ?? 'v3')
   }
 
   /** The server answers one watch: the others need not wait. Seldom, as a server may break all watches again and again. */
@@ -206,8 +227,12 @@ export class Caches {
   }
 
   #adopt(uid: string): void {
+    this.#saved(() => this.#snapshot.adopt(uid))
+  }
+
+  #saved(write: () => void): void {
     try {
-      this.#snapshot.adopt(uid)
+      write()
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error
       this.#log.error({ err: error }, 'the snapshot cannot be written; is the disk full?')

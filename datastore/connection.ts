@@ -215,6 +215,7 @@ const VERBS: Readonly<Record<string, string>> = { POST: 'create', PUT: 'update',
 /** A call as a rule of RBAC names it: `patch nodes/status`, `list ippools`. */
 function attemptOf({ method, path, query }: Call): string {
   const parts = path.split('/').slice(path.startsWith('/apis/') ? 4 : 3)
+  if (parts.length === 0) return `get ${path}`
   const [plural, name, part] = parts[0] === 'namespaces' && parts.length > 2 ? parts.slice(2) : parts
   const read = query?.get('watch') === 'true' ? 'watch' : name === undefined ? 'list' : 'get'
   return `${VERBS[method] ?? read} ${plural}${part === undefined ? '' : `/${part}`}`

@@ -156,6 +156,10 @@ export function createFakeStore(): FakeStore {
   }
 
   return {
+    async apiGroup() {
+      await reach()
+      return 'v3'
+    },
     async get<K extends Kind>(kind: K, name: string, namespace?: string) {
       await reach()
       return copy(stored(kind, name, namespace)) as Resource<K>

@@ -9,6 +9,7 @@ export function guardedStore(store: Store, why: () => string | undefined): Store
     if (reason !== undefined) throw new Unreachable(`nothing is written to the API server: ${reason}`)
   }
   return {
+    apiGroup: async lastKnown => store.apiGroup(lastKnown),
     get: async (kind, name, namespace) => store.get(kind, name, namespace),
     list: async (kind, options) => {
       check()

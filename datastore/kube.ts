@@ -1,19 +1,19 @@
-// The port over a Kubernetes API server: a cluster's, or margay-api. Paths come from the table of kinds; objects are
-// validated as they come in, and `apiVersion` and `kind` are put on as they go out.
+// The port over a Kubernetes API server: a cluster's, or margay-api. Paths and forms of objects are those of the server's API
+// group (`wire.ts`); objects are validated as they come in.
 
+import type { ApiGroup } from '../api/api-group.ts'
 import { sameJson } from '../api/json.ts'
-import { apiVersion, type Kind, kinds, type Resource } from '../api/kinds.ts'
+import { apiVersion, isCustom, type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { formatProblems, type RefusedObject, validate } from '../api/validate.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { ApiConnection, type ConnectionOptions, Gone } from './connection.ts'
 import { pickFields } from './fields.ts'
-import { anyPath, pathOf, queryOf } from './paths.ts'
+import { anyPath } from './paths.ts'
 import {
   type AnyKind,
   type AnyWrite,
-  Conflict,
   type Fields,
   type ListOptions,
   type ObjectCount,
@@ -26,14 +26,18 @@ import {
   type WatchOptions,
 } from './port.ts'
 import { readObject } from './readable.ts'
+import { Requests, type RequestsOptions } from './requests.ts'
+import { Selected } from './selected.ts'
 import { startWatch, type WatchSource } from './watch.ts'
+import { type Incoming, type Wire, wireFields } from './wire.ts'
 
-export type StoreOptions = ConnectionOptions & {
-  clock?: Clock
-  log?: Log
-  /** A watch that says nothing for so long is opened again. Default 150 s. */
-  idleMs?: number
-}
+export type StoreOptions = ConnectionOptions &
+  RequestsOptions & {
+    clock?: Clock
+    log?: Log
+    /** A watch that says nothing for so long is opened again. Default 150 s. */
+    idleMs?: number
+  }
 
 /** Small pages: a page of Nodes is 1 MB of text and 3 MB of values, and the heap keeps the most it ever needed. */
 const PAGE = 100
@@ -45,7 +49,6 @@ const METADATA_ALONE = {
   list: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json',
   object: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json',
 }
-const UPDATE_ATTEMPTS = 5
 /** Kubernetes sends a bookmark about once a minute (defaultBookmarkFrequency): two may be late. TCP finds dead servers sooner. */
 const IDLE_MS = 150_000
 /** The server ends a watch after this long, so that clients spread anew over its replicas. */
@@ -64,16 +67,23 @@ class KubeStore implements Store {
   readonly #log: Log
   readonly #idleMs: number
   readonly #watches = new Set<Watch>()
+  readonly #requests: Requests
 
-  constructor(connection: ApiConnection, { clock = systemClock, log = silentLog, idleMs = IDLE_MS }: StoreOptions) {
+  constructor(connection: ApiConnection, options: StoreOptions) {
+    const { clock = systemClock, log = silentLog, idleMs = IDLE_MS } = options
     this.#connection = connection
     this.#clock = clock
     this.#log = log
     this.#idleMs = idleMs
+    this.#requests = new Requests(connection, options)
+  }
+
+  apiGroup(lastKnown?: ApiGroup): Promise<ApiGroup> {
+    return this.#requests.apiGroup(lastKnown)
   }
 
   async get<K extends Kind>(kind: K, name: string, namespace?: string): Promise<Resource<K>> {
-    return this.#one(kind, await this.#call({ method: 'GET', path: pathOf(kind, { name, namespace }) }))
+    return this.#one(kind, await this.#requests.get(kind, { name, namespace }))
   }
 
   async list<K extends Kind>(kind: K, options: ListOptions = {}): Promise<Resource<K>[]> {
@@ -84,7 +94,7 @@ class KubeStore implements Store {
     const { plural } = kind
     const path = anyPath(kind, {})
     const query = new URLSearchParams({ limit: '1' })
-    const body = await this.#call({ method: 'GET', path, query, accept: METADATA_ALONE.list })
+    const body = await this.#requests.call({ method: 'GET', path, query, accept: METADATA_ALONE.list })
     if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
       throw new Unreachable(`the list of ${plural} is no list: is this an API server?`)
     const [first] = body['items']
@@ -106,21 +116,20 @@ class KubeStore implements Store {
     const path = anyPath(of, { namespace, ...(patch && { name }) })
     const body = { ...object, apiVersion: apiVersion(of), kind }
     const contentType = patch ? 'application/merge-patch+json' : undefined
-    await this.#call({ method: patch ? 'PATCH' : 'POST', path, body, contentType })
+    await this.#requests.call({ method: patch ? 'PATCH' : 'POST', path, body, contentType })
   }
 
   async create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {
-    const { namespace } = object.metadata
-    const path = pathOf(kind, { namespace })
-    return this.#one(kind, await this.#call({ method: 'POST', path, body: outgoing(kind, object) }))
+    return this.#one(kind, await this.#requests.create(kind, object))
   }
 
-  update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {
-    return this.#put(kind, object)
+  async update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {
+    return this.#one(kind, await this.#requests.put(kind, object))
   }
 
-  updateStatus<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {
-    return this.#put(kind, object, kinds[kind].status ? 'status' : undefined)
+  async updateStatus<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {
+    const form = kinds[kind].status ? { subresource: 'status' as const } : {}
+    return this.#one(kind, await this.#requests.put(kind, object, form))
   }
 
   async patch<K extends Kind>(
@@ -129,50 +138,59 @@ class KubeStore implements Store {
     patch: unknown,
     { namespace, subresource, applyAs, strategic }: PatchOptions = {},
   ): Promise<Resource<K>> {
-    const path = pathOf(kind, { name, namespace, subresource })
-    if (applyAs === undefined) {
-      const contentType = strategic ? 'application/strategic-merge-patch+json' : 'application/merge-patch+json'
-      return this.#one(kind, await this.#call({ method: 'PATCH', path, body: patch, contentType }))
-    }
-    const contentType = 'application/apply-patch+yaml'
-    const query = new URLSearchParams({ fieldManager: applyAs, force: 'true' })
-    const body = outgoing(kind, patch as object)
-    return this.#one(kind, await this.#call({ method: 'PATCH', path, query, body, contentType }))
+    const query = applyAs === undefined ? undefined : { fieldManager: applyAs, force: 'true' }
+    const type = applyAs !== undefined ? 'apply' : strategic ? 'strategic' : 'merge'
+    return this.#one(kind, await this.#requests.patch(kind, { name, namespace }, patch, type, { query, subresource }))
   }
 
   async delete<K extends Kind>(
     kind: K,
     name: string,
-    { namespace, uid, resourceVersion }: { namespace?: string; uid?: string; resourceVersion?: string } = {},
+    { namespace, ...conditions }: { namespace?: string; uid?: string; resourceVersion?: string } = {},
   ): Promise<void> {
-    const preconditions = uid === undefined && resourceVersion === undefined ? undefined : { uid, resourceVersion }
-    const body = { kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy: 'Background', preconditions }
-    await this.#call({ method: 'DELETE', path: pathOf(kind, { name, namespace }), body })
+    await this.#requests.delete(kind, { name, namespace }, conditions)
   }
 
   watch<K extends Kind>(kind: K, handlers: WatchHandlers<K>, options: WatchOptions<K> = {}): Watch {
     const { fields = true } = options
+    const isSelected = options.labelSelector !== undefined || options.fieldSelector !== undefined
+    let selected: Selected | undefined
     const source: WatchSource<Resource<K>> = {
-      fields,
+      fields: isCustom(kind) && isSelected ? true : wireFields(kind, fields),
       list: async () => {
-        const { refused, ...list } = await this.#listAll(kind, options, fields)
+        const seen = new Selected(await this.#requests.wire(kind), options)
+        const { refused, ...list } = await this.#listAll(kind, options, fields, seen)
+        selected = seen
         handlers.refused?.({ type: 'sync', objects: refused })
         return list
       },
-      open: resourceVersion => {
-        const query = queryOf(options)
+      open: async resourceVersion => {
+        const wire = await this.#requests.wire(kind)
+        if (selected === undefined && wire.needsList(options))
+          throw new Gone(`a watch of ${wire.plural} begins with a list`)
+        selected ??= new Selected(wire, options)
+        const query = new URLSearchParams(wire.selection(options).query)
         query.set('watch', 'true')
         query.set('allowWatchBookmarks', 'true')
         query.set('resourceVersion', resourceVersion)
         query.set('timeoutSeconds', String(Math.ceil(WATCH_SECONDS * (1 + Math.random()))))
-        return this.#connection.open({ method: 'GET', path: pathOf(kind, options), query, ...accept(fields, 'object') })
+        const { namespace } = options
+        return this.#connection.open({
+          method: 'GET',
+          path: wire.path({ namespace }),
+          query,
+          ...accept(fields, 'object'),
+        })
       },
-      read: (object, type) => {
-        const part = pickFields(incoming(object), fields)
+      read: (object, told) => {
+        const decoded = selected!.wire.incoming(object)
+        const type = selected!.typeOf(told, object, decoded.object)
+        if (type === undefined) return undefined
+        const part = pickFields(decoded.object, fields)
         if (type === 'set' && isHeld(part, options)) return undefined
-        const result = this.#readable(kind, part)
-        if (result.refused !== undefined) handlers.refused?.({ type, object: result.refused })
-        return result.item
+        const { item, refused } = this.#readable(kind, { ...decoded, object: part })
+        if (refused !== undefined) handlers.refused?.({ type, object: refused })
+        return item === undefined ? undefined : { type, item }
       },
     }
     const watch = startWatch(source, handlers, { clock: this.#clock, idleMs: this.#idleMs }, options.since)
@@ -200,21 +218,6 @@ class KubeStore implements Store {
     this.#connection.close()
   }
 
-  async #put<K extends Kind>(kind: K, object: Resource<K>, subresource?: 'status'): Promise<Resource<K>> {
-    const { name, namespace, resourceVersion } = object.metadata
-    const path = pathOf(kind, { name, namespace, subresource })
-    for (let attempt = 1; ; attempt++) {
-      // Kubernetes refuses a write to a custom resource without a version: the current one is used
-      const version = resourceVersion ?? (await this.get(kind, name, namespace)).metadata.resourceVersion
-      const body = outgoing(kind, { ...object, metadata: { ...object.metadata, resourceVersion: version } })
-      try {
-        return this.#one(kind, await this.#call({ method: 'PUT', path, body }))
-      } catch (error) {
-        if (!(error instanceof Conflict) || resourceVersion !== undefined || attempt === UPDATE_ATTEMPTS) throw error
-      }
-    }
-  }
-
   async *pages<K extends Kind>(kind: K, options: ListOptions = {}): AsyncGenerator<Resource<K>[]> {
     try {
       for await (const { items } of this.#pages(kind, options, true)) yield items
@@ -228,18 +231,21 @@ class KubeStore implements Store {
     kind: K,
     options: ListOptions,
     fields: Fields = true,
+    selected?: Selected,
   ): Promise<{ items: Resource<K>[]; refused: RefusedObject[]; resourceVersion: string }> {
     for (let attempt = 1; ; attempt++)
       try {
         const all: Resource<K>[] = []
         const refused: RefusedObject[] = []
         let version = ''
-        for await (const page of this.#pages(kind, options, fields)) {
+        const seen = selected ?? new Selected(await this.#requests.wire(kind), options)
+        seen.begin()
+        for await (const page of this.#pages(kind, options, fields, seen)) {
           for (const item of page.items) all.push(item)
           refused.push(...page.refused)
           version = page.resourceVersion
         }
-        return { items: all, refused, resourceVersion: version }
+        return { items: seen.withoutOlder(all), refused, resourceVersion: version }
       } catch (error) {
         // the first page's version was forgotten before the last page was asked for
         if (!(error instanceof Gone)) throw error
@@ -251,13 +257,20 @@ class KubeStore implements Store {
     kind: K,
     options: ListOptions,
     fields: Fields,
+    selected?: Selected,
   ): AsyncGenerator<{ items: Resource<K>[]; refused: RefusedObject[]; resourceVersion: string }> {
+    const wire = await this.#requests.wire(kind)
+    const seen = selected ?? new Selected(wire, options)
+    const { query, matches } = wire.selection(options)
+    const form = matches === undefined ? accept(fields, 'list') : {}
     for (let next: string | undefined; ; ) {
-      const page = await this.#page(kind, { ...options, ...accept(fields, 'list') }, next)
+      const page = await this.#page(wire, { namespace: options.namespace, query, ...form }, next)
       const items: Resource<K>[] = []
       const refused: RefusedObject[] = []
       for (const object of page.items) {
-        const result = this.#readable(kind, pickFields(incoming(object), fields))
+        const decoded = wire.incoming(object)
+        if (seen.typeOf('set', object, decoded.object) !== 'set') continue
+        const result = this.#readable(kind, { ...decoded, object: pickFields(decoded.object, fields) })
         if (result.refused === undefined) items.push(result.item)
         else refused.push(result.refused)
       }
@@ -267,46 +280,35 @@ class KubeStore implements Store {
     }
   }
 
-  async #page(kind: Kind, options: ListOptions & { accept?: string }, next: string | undefined): Promise<Page> {
-    const query = queryOf(options)
-    query.set('limit', String(options.accept === undefined ? PAGE : METADATA_PAGE))
+  async #page(
+    wire: Wire,
+    { namespace, query: selection, accept }: { namespace?: string; query: Record<string, string>; accept?: string },
+    next: string | undefined,
+  ): Promise<Page> {
+    const query = new URLSearchParams(selection)
+    query.set('limit', String(accept === undefined ? PAGE : METADATA_PAGE))
     if (next !== undefined) query.set('continue', next)
-    const { accept } = options
-    const body = await this.#connection.call({ method: 'GET', path: pathOf(kind, options), query, accept })
+    const body = await this.#connection.call({ method: 'GET', path: wire.path({ namespace }), query, accept })
     if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
-      throw new Unreachable(`the list of ${kinds[kind].plural} is no list: is this an API server?`)
+      throw new Unreachable(`the list of ${wire.plural} is no list: is this an API server?`)
     const { resourceVersion, continue: token } = body['metadata']
     return { items: body['items'], resourceVersion: String(resourceVersion), next: token ? String(token) : undefined }
   }
 
-  async #call(call: Parameters<ApiConnection['call']>[0]): Promise<unknown> {
-    try {
-      return await this.#connection.call(call)
-    } catch (error) {
-      throw error instanceof Gone ? new Conflict(error.message, { cause: error }) : error
-    }
-  }
-
-  #one<K extends Kind>(kind: K, object: unknown): Resource<K> {
-    const result = validate(kind, incoming(object))
+  #one<K extends Kind>(kind: K, { object, problem }: Incoming): Resource<K> {
+    const result = problem === undefined ? validate(kind, object) : [{ path: 'metadata.annotations', message: problem }]
     if (Array.isArray(result))
       throw new Refused(422, `the server holds a ${kind} that is invalid: ${formatProblems(result)}`)
     return result
   }
 
   /** An invalid object is left out, and the log says which one and why; the others are returned. */
-  #readable<K extends Kind>(kind: K, object: unknown): ReturnType<typeof readObject<K>> {
-    const result = readObject(kind, object)
+  #readable<K extends Kind>(kind: K, { object, problem }: Incoming): ReturnType<typeof readObject<K>> {
+    const result = readObject(kind, object, problem)
     if (result.refused !== undefined)
       this.#log.warn({ kind, ...result.refused }, 'an invalid object is left out: correct or delete it')
     return result
   }
-}
-
-function incoming(object: unknown): unknown {
-  if (!isObject(object)) return object
-  const { apiVersion: _version, kind: _kind, ...rest } = object
-  return rest
 }
 
 /** Whether the caller holds an object of that name with the same content. `part` has only `fields`. */
@@ -316,10 +318,6 @@ function isHeld<K extends Kind>(part: unknown, { fields = true, held }: WatchOpt
   const before = held(String(name), namespace === undefined ? undefined : String(namespace))
   // validation may have filled in what the fields leave out again
   return before !== undefined && sameJson(pickFields(before, fields), part)
-}
-
-function outgoing(kind: Kind, object: object): object {
-  return { ...object, apiVersion: apiVersion(kinds[kind]), kind }
 }
 
 /** What is asked of the server where `fields` are of the metadata alone. */

@@ -5,13 +5,12 @@ import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { systemClock } from '../lib/clock.ts'
-import { ApiConnection, type ConnectionOptions, Gone } from './connection.ts'
-import { pathOf, queryOf } from './paths.ts'
-import { Conflict, type ListOptions, Unreachable, type Watch } from './port.ts'
-import { startWatch } from './watch.ts'
-
-/** How a patch is meant: RFC 7386, RFC 6902, Kubernetes' own with lists that merge, or what this manager wants to own. */
-export type PatchType = 'merge' | 'json' | 'strategic' | 'apply'
+import { ApiConnection, type ConnectionOptions } from './connection.ts'
+import { type ListOptions, Unreachable, type Watch } from './port.ts'
+import { type PatchType, Requests, type RequestsOptions, type WriteForm } from './requests.ts'
+import { Selected } from './selected.ts'
+import { startWatch, type WatchSource } from './watch.ts'
+import type { Incoming } from './wire.ts'
 
 /** `dryRun`: the server checks and answers, and keeps nothing. */
 export type WriteOptions = { namespace?: string; dryRun?: boolean; subresource?: 'status' }
@@ -39,89 +38,82 @@ export type Objects = {
 }
 
 const PAGE = 500
-const REPLACE_ATTEMPTS = 5
 const IDLE_MS = 150_000
-const CONTENT_TYPES: Readonly<Record<PatchType, string>> = {
-  merge: 'application/merge-patch+json',
-  json: 'application/json-patch+json',
-  strategic: 'application/strategic-merge-patch+json',
-  apply: 'application/apply-patch+yaml',
-}
-
 /** Opens a connection; `manager` is noted beside the fields that it writes. Throws when no server is named. */
-export function openObjects(options: ConnectionOptions & { manager: string }): Objects {
-  return new KubeObjects(new ApiConnection(options), options.manager)
+export function openObjects(options: ConnectionOptions & RequestsOptions & { manager: string }): Objects {
+  return new KubeObjects(new ApiConnection(options), options)
 }
 
 class KubeObjects implements Objects {
   readonly #connection: ApiConnection
+  readonly #requests: Requests
   readonly #manager: string
 
-  constructor(connection: ApiConnection, manager: string) {
+  constructor(connection: ApiConnection, { manager, ...options }: RequestsOptions & { manager: string }) {
     this.#connection = connection
+    this.#requests = new Requests(connection, options)
     this.#manager = manager
   }
 
   async get(kind: Kind, name: string, namespace?: string): Promise<AnyObject> {
-    return this.#object(kind, { method: 'GET', path: pathOf(kind, { name, namespace }) })
+    return objectOf(kind, await this.#requests.get(kind, { name, namespace }))
   }
 
   async list(kind: Kind, options: ListOptions = {}): Promise<AnyObject[]> {
     return (await this.#list(kind, options)).items
   }
 
-  create(kind: Kind, object: AnyObject, options: WriteOptions = {}): Promise<AnyObject> {
-    const path = pathOf(kind, { namespace: object.metadata.namespace })
-    return this.#object(kind, { method: 'POST', path, query: this.#query(options), body: typed(kind, object) })
+  async create(kind: Kind, object: AnyObject, options: WriteOptions = {}): Promise<AnyObject> {
+    return objectOf(kind, await this.#requests.create(kind, object, this.#form(options)))
   }
 
   async replace(kind: Kind, object: AnyObject, options: WriteOptions = {}): Promise<AnyObject> {
-    const { name, namespace, resourceVersion } = object.metadata
-    const path = pathOf(kind, { name, namespace, subresource: options.subresource })
-    for (let attempt = 1; ; attempt++) {
-      // Kubernetes refuses a write to a custom resource without a version
-      const version = resourceVersion ?? (await this.get(kind, name, namespace)).metadata.resourceVersion
-      const body = typed(kind, { ...object, metadata: { ...object.metadata, resourceVersion: version } })
-      try {
-        return await this.#object(kind, { method: 'PUT', path, query: this.#query(options), body })
-      } catch (error) {
-        if (!(error instanceof Conflict) || resourceVersion !== undefined || attempt === REPLACE_ATTEMPTS) throw error
-      }
-    }
+    return objectOf(kind, await this.#requests.put(kind, object, this.#form(options)))
   }
 
-  patch(kind: Kind, name: string, patch: unknown, type: PatchType, options: WriteOptions = {}): Promise<AnyObject> {
-    const path = pathOf(kind, { name, namespace: options.namespace, subresource: options.subresource })
-    const query = this.#query(options)
-    if (type === 'apply') query.set('force', 'true')
-    const body = type === 'apply' && isObject(patch) ? typed(kind, patch) : patch
-    return this.#object(kind, { method: 'PATCH', path, query, body, contentType: CONTENT_TYPES[type] })
+  async patch(
+    kind: Kind,
+    name: string,
+    patch: unknown,
+    type: PatchType,
+    options: WriteOptions = {},
+  ): Promise<AnyObject> {
+    const { query, subresource } = this.#form(options)
+    const form = { query: type === 'apply' ? { ...query, force: 'true' } : query, subresource }
+    return objectOf(kind, await this.#requests.patch(kind, { name, namespace: options.namespace }, patch, type, form))
   }
 
   async delete(kind: Kind, name: string, { namespace, dryRun }: WriteOptions = {}): Promise<void> {
-    const body = { kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy: 'Background' }
-    const all = dryRun ? { ...body, dryRun: ['All'] } : body
-    await this.#call({ method: 'DELETE', path: pathOf(kind, { name, namespace }), body: all })
+    await this.#requests.delete(kind, { name, namespace }, { dryRun })
   }
 
   watch(kind: Kind, tell: Parameters<Objects['watch']>[1], options: ListOptions = {}): Watch {
-    const source = {
-      fields: true as const,
-      list: () => this.#list(kind, options),
-      open: (resourceVersion: string) => {
-        const query = queryOf(options)
+    let selected: Selected | undefined
+    const source: WatchSource<AnyObject> = {
+      fields: true,
+      list: async () => {
+        selected = new Selected(await this.#requests.wire(kind), options)
+        return this.#list(kind, options, selected)
+      },
+      open: async resourceVersion => {
+        const wire = await this.#requests.wire(kind)
+        const query = new URLSearchParams(wire.selection(options).query)
         query.set('watch', 'true')
         query.set('allowWatchBookmarks', 'true')
         query.set('resourceVersion', resourceVersion)
-        return this.#connection.open({ method: 'GET', path: pathOf(kind, options), query })
+        return this.#connection.open({ method: 'GET', path: wire.path({ namespace: options.namespace }), query })
       },
-      read: (object: unknown) => object as AnyObject,
+      read: (stored, told) => {
+        const incoming = selected!.wire.incoming(stored)
+        const type = selected!.typeOf(told, stored, incoming.object)
+        return type === undefined ? undefined : { type, item: objectOf(kind, incoming) }
+      },
     }
     return startWatch(source, { event: tell }, { clock: systemClock, idleMs: IDLE_MS })
   }
 
   read(path: string): Promise<unknown> {
-    return this.#call({ method: 'GET', ...divided(path) })
+    return this.#requests.call({ method: 'GET', ...divided(path) })
   }
 
   async text(path: string): Promise<string> {
@@ -135,39 +127,35 @@ class KubeObjects implements Objects {
     this.#connection.close()
   }
 
-  async #list(kind: Kind, options: ListOptions): Promise<{ items: AnyObject[]; resourceVersion: string }> {
+  async #list(
+    kind: Kind,
+    options: ListOptions,
+    given?: Selected,
+  ): Promise<{ items: AnyObject[]; resourceVersion: string }> {
+    const wire = await this.#requests.wire(kind)
+    const selected = given ?? new Selected(wire, options)
     const items: AnyObject[] = []
     for (let next = ''; ; ) {
-      const query = queryOf(options)
+      const query = new URLSearchParams(wire.selection(options).query)
       query.set('limit', String(PAGE))
       if (next !== '') query.set('continue', next)
-      const body = await this.#call({ method: 'GET', path: pathOf(kind, options), query })
+      const path = wire.path({ namespace: options.namespace })
+      const body = await this.#requests.call({ method: 'GET', path, query })
       if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
-        throw new Unreachable(`the list of ${kinds[kind].plural} is no list: is this an API server?`)
-      for (const item of body['items']) items.push(typed(kind, item as AnyObject))
+        throw new Unreachable(`the list of ${wire.plural} is no list: is this an API server?`)
+      for (const item of body['items']) {
+        const incoming = wire.incoming(item)
+        if (selected.typeOf('set', item, incoming.object) === 'set') items.push(objectOf(kind, incoming))
+      }
       const { continue: token, resourceVersion } = body['metadata']
-      if (typeof token !== 'string' || token === '') return { items, resourceVersion: String(resourceVersion) }
+      if (typeof token !== 'string' || token === '')
+        return { items: selected.withoutOlder(items), resourceVersion: String(resourceVersion) }
       next = token
     }
   }
 
-  async #object(kind: Kind, call: Parameters<ApiConnection['call']>[0]): Promise<AnyObject> {
-    const body = await this.#call(call)
-    if (!isObject(body) || !isObject(body['metadata']))
-      throw new Unreachable(`the answer for a ${kind} is no object: is this an API server?`)
-    return typed(kind, body as AnyObject)
-  }
-
-  async #call(call: Parameters<ApiConnection['call']>[0]): Promise<unknown> {
-    try {
-      return await this.#connection.call(call)
-    } catch (error) {
-      throw error instanceof Gone ? new Conflict(error.message, { cause: error }) : error
-    }
-  }
-
-  #query({ dryRun }: WriteOptions): URLSearchParams {
-    return new URLSearchParams({ fieldManager: this.#manager, ...(dryRun ? { dryRun: 'All' } : {}) })
+  #form({ dryRun, subresource }: WriteOptions): WriteForm {
+    return { query: { fieldManager: this.#manager, ...(dryRun && { dryRun: 'All' }) }, subresource }
   }
 }
 
@@ -176,7 +164,9 @@ function divided(path: string): { path: string; query: URLSearchParams } {
   return { path: before, query: new URLSearchParams(query) }
 }
 
-/** Items of a list have neither `apiVersion` nor `kind`. */
-function typed<T extends object>(kind: Kind, object: T): T & { apiVersion: string; kind: string } {
-  return { ...object, apiVersion: apiVersion(kinds[kind]), kind }
+/** A v3 object, also where it cannot be used. Items of a list have neither `apiVersion` nor `kind`. */
+function objectOf(kind: Kind, { object }: Incoming): AnyObject {
+  if (isObject(object) && isObject(object['metadata']))
+    return { apiVersion: apiVersion(kinds[kind]), kind, ...(object as AnyObject) }
+  throw new Unreachable(`the answer for a ${kind} is no object: is this an API server?`)
 }

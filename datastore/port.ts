@@ -1,5 +1,6 @@
 // The datastore as the rooms see it: typed resources, compare-and-swap by resourceVersion, and watches that never
 // stop. The Kubernetes client's own types end in `datastore/kube.ts`.
+import type { ApiGroup } from '../api/api-group.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import type { RefusedObject } from '../api/validate.ts'
 
@@ -104,6 +105,8 @@ export type PatchOptions = { namespace?: string; subresource?: 'status'; applyAs
  * as they are (integers above 2^53 are `bigint` here).
  */
 export type Store = {
+  /** In which of Calico's API groups the server has its resources. Where it does not tell, `lastKnown` is taken for it. */
+  apiGroup(lastKnown?: ApiGroup): Promise<ApiGroup>
   get<K extends Kind>(kind: K, name: string, namespace?: string): Promise<Resource<K>>
   list<K extends Kind>(kind: K, options?: ListOptions): Promise<Resource<K>[]>
   /** A list page by page, for a list that should not be in memory as a whole. An object may come twice when it changes meanwhile. */

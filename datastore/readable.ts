@@ -4,12 +4,13 @@ import type { Kind, Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { type RefusedObject, validate } from '../api/validate.ts'
 
-/** The resource with its defaults, or why it is none. An object without a name has the name ''. */
+/** The resource with its defaults, or why it is none: for `problem` in any case. An object without a name has the name ''. */
 export function readObject<K extends Kind>(
   kind: K,
   object: unknown,
+  problem?: string,
 ): { item: Resource<K>; refused?: undefined } | { item?: undefined; refused: RefusedObject } {
-  const result = validate(kind, object)
+  const result = problem === undefined ? validate(kind, object) : [{ path: 'metadata.annotations', message: problem }]
   if (!Array.isArray(result)) return { item: result }
   const { name, namespace } = isObject(object) && isObject(object['metadata']) ? object['metadata'] : {}
   const refused: RefusedObject = { name: typeof name === 'string' ? name : '', problems: result }

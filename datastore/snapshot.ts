@@ -1,6 +1,7 @@
 // What the caches last saw, on disk: one row per object and one version per kind, so that a restart watches on from
 // there instead of listing. A row may be newer than the version of its kind, never older: the watch tells the changes
 // in between again, which ends in the same state. Belongs to one API server, known by the uid of its first namespace.
+import { API_GROUPS, type ApiGroup } from '../api/api-group.ts'
 import { emitJson, parseJson } from '../api/json.ts'
 import { type Database, transaction } from '../lib/database.ts'
 
@@ -11,6 +12,7 @@ CREATE TABLE IF NOT EXISTS cached_objects (
   kind TEXT NOT NULL, object TEXT NOT NULL, json TEXT NOT NULL, PRIMARY KEY (kind, object)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cached_versions (kind TEXT PRIMARY KEY, version TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cached_server (one INTEGER PRIMARY KEY, format TEXT NOT NULL, uid TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS cached_group (one INTEGER PRIMARY KEY, name TEXT NOT NULL);
 `
 
 /** Changes when what is kept of an object, or how it is written, changes: an older file is then read anew from the server. */
@@ -33,6 +35,19 @@ export class Snapshot {
   /** The uid of the server that the rows came from; '' before the first. */
   get server(): string {
     return String(this.#db.prepare('SELECT uid FROM cached_server').get()?.['uid'] ?? '')
+  }
+
+  /** The API group that the last run found; undefined before the first. */
+  get apiGroup(): ApiGroup | undefined {
+    const name = this.#db.prepare('SELECT name FROM cached_group').get()?.['name']
+    return API_GROUPS.find(each => each === name)
+  }
+
+  /** Throws DatabaseError. */
+  noteApiGroup(group: ApiGroup): void {
+    transaction(this.#db, () => {
+      this.#db.prepare('INSERT OR REPLACE INTO cached_group VALUES (1, ?)').run(group)
+    })
   }
 
   /** From now on the rows are those of another server; the old ones are deleted. */

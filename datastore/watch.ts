@@ -17,8 +17,8 @@ export type WatchSource<T> = {
   list(): Promise<{ items: T[]; resourceVersion: string }>
   /** Opens the stream of events after a version. */
   open(resourceVersion: string): Promise<WatchStream>
-  /** An item from an event's object; undefined when there is nothing to tell: it is invalid, or was known before. */
-  read(object: unknown, type: 'set' | 'gone'): T | undefined
+  /** What an event's object tells; undefined for nothing: it is invalid, is not selected, or was known before. */
+  read(object: unknown, type: 'set' | 'gone'): { type: 'set' | 'gone'; item: T } | undefined
 }
 
 /** `WatchHandlers` of the port, for any item. */
@@ -188,9 +188,8 @@ class RunningWatch<T> implements Watch {
     const version = isObject(object['metadata']) ? object['metadata']['resourceVersion'] : undefined
     if (typeof version === 'string' && version !== '') this.#version = version
     if (type !== 'BOOKMARK') {
-      const change = type === 'DELETED' ? 'gone' : 'set'
-      const item = this.#source.read(object, change)
-      if (item !== undefined) this.#callOut(() => this.#handlers.event({ type: change, item }))
+      const told = this.#source.read(object, type === 'DELETED' ? 'gone' : 'set')
+      if (told !== undefined) this.#callOut(() => this.#handlers.event(told))
     }
     const told = this.#version
     if (told !== undefined) this.#callOut(() => this.#handlers.version?.(told))

@@ -4,13 +4,19 @@ import type { Resource } from '../../api/kinds.ts'
 import { Conflict, type Fields, NotFound, Refused, type Store } from '../../datastore/port.ts'
 import { aBlock, aNode, aPod, aPool, aPoolAt, aResource, Recorded } from './objects.ts'
 
+/** The group of Calico's resources at the server. */
+type Counted = { group: string; version: string }
+
 /** Registers the suite; `open` gives an empty store of its own to every test. */
-export function storeContract(test: TestFn, open: () => Promise<{ store: Store; close(): Promise<void> }>): void {
-  const promise = (title: string, body: (t: ExecutionContext, store: Store) => Promise<void>): void =>
+export function storeContract(
+  test: TestFn,
+  open: () => Promise<{ store: Store; counted?: Counted; close(): Promise<void> }>,
+): void {
+  const promise = (title: string, body: (t: ExecutionContext, store: Store, counted: Counted) => Promise<void>): void =>
     test(title, async t => {
-      const { store, close } = await open()
+      const { store, counted = { group: 'projectcalico.org', version: 'v3' }, close } = await open()
       try {
-        await body(t, store)
+        await body(t, store, counted)
       } finally {
         await close()
       }
@@ -36,8 +42,8 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
     await t.throwsAsync(store.delete('IPPool', 'p2'), { instanceOf: NotFound })
   })
 
-  promise('the number of objects of any kind that is served is told with one of them', async (t, store) => {
-    const reservations = { group: 'projectcalico.org', version: 'v3', plural: 'ipreservations' }
+  promise('the number of objects of any kind that is served is told with one of them', async (t, store, counted) => {
+    const reservations = { ...counted, plural: 'ipreservations' }
     t.is(await store.count(reservations), undefined)
     for (const name of ['p1', 'p2', 'p3'])
       await store.create(
@@ -53,8 +59,8 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
 
   promise(
     'an object of any kind that is served is made and patched, and one of a kind that is not is not found',
-    async (t, store) => {
-      const pool = { group: 'projectcalico.org', version: 'v3', plural: 'ippools', kind: 'IPPool' }
+    async (t, store, counted) => {
+      const pool = { ...counted, plural: 'ippools', kind: 'IPPool' }
       await store.writeAny(pool, { metadata: { name: 'p1' }, spec: { cidr: '10.0.0.0/16' } })
       await t.throwsAsync(store.writeAny(pool, { metadata: { name: 'p1' }, spec: { cidr: '10.0.0.0/16' } }), {
         instanceOf: Conflict,
@@ -118,7 +124,8 @@ export function storeContract(test: TestFn, open: () => Promise<{ store: Store; 
 
   promise('a status write leaves the spec alone, and a plain write the status', async (t, store) => {
     const pool = await store.create('IPPool', aPool('p1'))
-    const conditions = [{ type: 'Ready', status: 'True' as const, reason: 'Fine', message: 'it is' }]
+    const when = { lastTransitionTime: '2026-01-02T03:04:05Z' }
+    const conditions = [{ type: 'Ready', status: 'True' as const, reason: 'Fine', message: 'it is', ...when }]
     const marked = await store.updateStatus('IPPool', {
       ...pool,
       spec: { ...pool.spec, disabled: true },

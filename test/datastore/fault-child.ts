@@ -18,7 +18,7 @@ startWatch<object>(
         await new Promise(setImmediate)
       },
     }),
-    read: () => (fault === 'read' ? bug() : {}),
+    read: (_object, type) => (fault === 'read' ? bug() : { type, item: {} }),
   },
   { event: event => (fault === 'event' && event.type === 'set' ? bug() : undefined) },
   { clock, idleMs: 1000 },

@@ -38,7 +38,11 @@ test('a watch of a server that says something every 90 seconds stays open, and o
   }).listen(0, '127.0.0.1')
   await new Promise(resolve => server.once('listening', resolve))
   const clock = new ManualClock()
-  const store = openStore({ server: `http://127.0.0.1:${(server.address() as { port: number }).port}`, clock })
+  const store = openStore({
+    apiGroup: 'v3',
+    server: `http://127.0.0.1:${(server.address() as { port: number }).port}`,
+    clock,
+  })
   const versions: string[] = []
   store.watch('IPPool', { event: () => {}, version: version => void versions.push(version) })
   const watches = () => asked.filter(url => url.includes('watch=')).length
@@ -73,7 +77,7 @@ test('every request says which program asks and in which version', async t => {
   }).listen(0, '127.0.0.1')
   await new Promise(resolve => server.once('listening', resolve))
   const address = `http://127.0.0.1:${(server.address() as { port: number }).port}`
-  const store = openStore({ server: address, program: 'margay-node/1.2.3' })
+  const store = openStore({ apiGroup: 'v3', server: address, program: 'margay-node/1.2.3' })
   const told = Promise.withResolvers<void>()
   store.watch('IPPool', { event: () => {}, version: () => told.resolve() })
   await Promise.all([told.promise, store.list('Node'), store.get('Node', 'n1'), store.patch('Node', 'n1', {})])
@@ -103,7 +107,7 @@ test('where only metadata is used no more is asked of the server, and one that s
   await new Promise(resolve => relay.once('listening', resolve))
   const url = `http://127.0.0.1:${(relay.address() as { port: number }).port}`
   for (const program of ['new', 'old']) {
-    const seen = openStore({ server: url, program })
+    const seen = openStore({ apiGroup: 'v3', server: url, program })
     const items: unknown[] = []
     const event = Promise.withResolvers<unknown>()
     const watch = seen.watch(
@@ -138,7 +142,7 @@ test('a right that is missing is told by verb and resource, whatever the server 
     response.end('no')
   }).listen(0, '127.0.0.1')
   await new Promise(resolve => server.once('listening', resolve))
-  const store = openStore({ server: `http://127.0.0.1:${(server.address() as { port: number }).port}` })
+  const store = openStore({ apiGroup: 'v3', server: `http://127.0.0.1:${(server.address() as { port: number }).port}` })
   const watched = Promise.withResolvers<Error | undefined>()
   store.watch('IPPool', { event: () => {}, connection: ({ cause }) => watched.resolve(cause) }, { since: '7' })
   const block = aBlock('10.0.0.0/26')
@@ -169,7 +173,7 @@ test('a store that is closed ends the calls that a silent server does not answer
   let asked = 0
   const server = createServer(() => void asked++).listen(0, '127.0.0.1')
   await new Promise(resolve => server.once('listening', resolve))
-  const store = openStore({ server: `http://127.0.0.1:${(server.address() as { port: number }).port}` })
+  const store = openStore({ apiGroup: 'v3', server: `http://127.0.0.1:${(server.address() as { port: number }).port}` })
   const calls = [store.get('Node', 'n1'), store.delete('Node', 'n1')]
   while (asked < 2) await new Promise(resolve => setTimeout(resolve, 2))
   await store.close()

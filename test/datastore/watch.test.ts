@@ -62,8 +62,8 @@ class Script implements WatchSource<Pool> {
     }
   }
 
-  read(object: unknown): Pool | undefined {
-    return aResource('IPPool', object)
+  read(object: unknown, type: 'set' | 'gone'): { type: 'set' | 'gone'; item: Pool } | undefined {
+    return { type, item: aResource('IPPool', object) }
   }
 
   start(since?: string): { close(): void } {

@@ -55,6 +55,7 @@ export function flakyStore(store: Store, random: () => number): { store: Store; 
   }
 
   const flaky: Store = {
+    apiGroup: lastKnown => store.apiGroup(lastKnown),
     get: (...args) => call(() => store.get(...args), false),
     list: (...args) => call(() => store.list(...args), false),
     count: (...args) => call(() => store.count(...args), false),

@@ -19,6 +19,7 @@ test('before its compile cache is set an agent loads its flags alone', t => {
     'agent/compile-cache.ts',
     'agent/heap.ts',
     'agent/main.ts',
+    'api/api-group.ts',
     'api/names.ts',
     'cni/conflist.ts',
     'commander',

@@ -1,0 +1,207 @@
+// The store over a server that has Calico's resources as Calico stores them.
+import test, { type ExecutionContext } from 'ava'
+import { METADATA_ANNOTATION, otherUid } from '../../api/stored-form.ts'
+import { openStore } from '../../datastore/kube.ts'
+import { openObjects } from '../../datastore/objects.ts'
+import { Refused, type Store } from '../../datastore/port.ts'
+import { storeContract } from './contract.ts'
+import { aBlock, aPool, aPoolAt, aResource, Recorded } from './objects.ts'
+import { type StoredFormServer, startStoredFormServer } from './stored-form-server.ts'
+
+storeContract(test, async () => {
+  const server = await startStoredFormServer()
+  const store = openStore({ server: server.url, token: server.token })
+  return {
+    store,
+    counted: { group: 'crd.projectcalico.org', version: 'v1' },
+    close: async () => {
+      await store.close()
+      await server.close()
+    },
+  }
+})
+
+type Parts = {
+  server: StoredFormServer
+  store: Store
+  raw(path: string): Promise<Record<string, unknown>>
+  write: Write
+}
+type Write = (method: string, path: string, body: object) => Promise<unknown>
+
+const ROOT = '/apis/crd.projectcalico.org/v1'
+
+function check(
+  title: string,
+  run: (t: ExecutionContext, parts: Parts) => Promise<void>,
+  without?: readonly string[],
+): void {
+  test(title, async t => {
+    const server = await startStoredFormServer({ without })
+    const store = openStore({ server: server.url, token: server.token })
+    const headers = { authorization: `Bearer ${server.token}` }
+    const raw = async (path: string) =>
+      (await (await fetch(`${server.url}${ROOT}/${path}`, { headers })).json()) as Record<string, unknown>
+    const write: Write = async (method, path, body) => {
+      const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+      const init = { method, headers: { ...headers, 'content-type': type }, body: JSON.stringify(body) }
+      const answer = await fetch(`${server.url}${ROOT}/${path}`, init)
+      t.true(answer.ok, await answer.clone().text())
+      return answer.json()
+    }
+    try {
+      await run(t, { server, store, raw, write })
+    } finally {
+      await store.close()
+      await server.close()
+    }
+  })
+}
+
+const asStored = (kind: string, metadata: object, spec: object) => ({
+  apiVersion: 'crd.projectcalico.org/v1',
+  kind,
+  metadata,
+  spec,
+})
+
+check(
+  'labels lie in the annotation, finalizers and Calico’s own labels in the metadata, and the UID is another one',
+  async (t, { store, raw }) => {
+    const labels = { rack: 'a', 'projectcalico.org/kind': 'x' }
+    const made = await store.create('IPPool', aPool('p1', {}, { labels, finalizers: ['margay/blocks'] }))
+    const stored = (await raw('ippools/p1')) as { apiVersion: string; metadata: Record<string, Record<string, string>> }
+    const { annotations, labels: own, finalizers, uid } = stored.metadata
+    t.is(stored.apiVersion, 'crd.projectcalico.org/v1')
+    t.deepEqual(JSON.parse(annotations![METADATA_ANNOTATION]!), { labels })
+    t.deepEqual(own, { 'projectcalico.org/kind': 'x' })
+    t.deepEqual(finalizers as unknown, ['margay/blocks'])
+    t.is(made.metadata.uid, otherUid(String(uid)))
+    t.deepEqual(made.metadata.labels, labels)
+    t.is(made.metadata.annotations, undefined)
+  },
+)
+
+check('IPAMConfiguration is IPAMConfig there', async (t, { store, raw }) => {
+  await store.create('IPAMConfiguration', aResource('IPAMConfiguration', { metadata: { name: 'default' }, spec: {} }))
+  t.like(await raw('ipamconfigs/default'), { kind: 'IPAMConfig' })
+  t.is((await store.list('IPAMConfiguration')).length, 1)
+})
+
+check(
+  'a patch of labels keeps those of others, and one of the spec or the finalizers writes nothing else',
+  async (t, { store, raw, server }) => {
+    await store.create('IPPool', aPool('p1', {}, { labels: { mine: '1', others: '2' } }))
+    const before = (await raw('ippools/p1')) as { metadata: { annotations: object } }
+    const { metadata } = await store.patch('IPPool', 'p1', { metadata: { finalizers: ['margay/blocks'] } })
+    t.deepEqual(metadata.finalizers, ['margay/blocks'])
+    t.deepEqual(((await raw('ippools/p1')) as typeof before).metadata.annotations, before.metadata.annotations)
+    t.deepEqual(server.asked.filter(each => /^(PUT|PATCH)/.test(each)).length, 1)
+    const after = await store.patch('IPPool', 'p1', { metadata: { labels: { mine: null, more: '3' } } })
+    t.deepEqual(after.metadata.labels, { others: '2', more: '3' })
+    t.deepEqual(after.metadata.finalizers, ['margay/blocks'])
+  },
+)
+
+check('an apply keeps the labels and annotations of others', async (t, { store }) => {
+  await store.create('IPPool', aPool('p1', {}, { labels: { others: '2' }, annotations: { note: 'x' } }))
+  const applied = await store.patch(
+    'IPPool',
+    'p1',
+    { metadata: { name: 'p1', labels: { mine: '1' } }, spec: { cidr: '10.244.0.0/16', natOutgoing: true } },
+    { applyAs: 'margayctl' },
+  )
+  t.deepEqual(applied.metadata.labels, { others: '2', mine: '1' })
+  t.deepEqual(applied.metadata.annotations, { note: 'x' })
+  t.true(applied.spec.natOutgoing)
+  const again = await store.patch(
+    'IPPool',
+    'p1',
+    { metadata: { name: 'p1' }, spec: { cidr: '10.244.0.0/16' } },
+    { applyAs: 'margayctl' },
+  )
+  t.deepEqual(again.metadata.labels, { others: '2', mine: '1' })
+})
+
+check(
+  'a label selector and a field selector select as with v3, in lists and in watches',
+  async (t, { store, server }) => {
+    await store.create('IPPool', aPoolAt(1, 'p1', { labels: { rack: 'a' } }))
+    await store.create('IPPool', aPoolAt(2, 'p2', { labels: { rack: 'b' } }))
+    t.deepEqual(
+      (await store.list('IPPool', { labelSelector: 'rack=a' })).map(({ metadata }) => metadata.name),
+      ['p1'],
+    )
+    const seen = new Recorded(store, 'IPAMBlock', { fieldSelector: 'spec.affinity=host:n1' })
+    await seen.until(each => each.events.length > 0)
+    const mine = await store.create('IPAMBlock', aBlock('10.1.0.0/31'))
+    await store.create('IPAMBlock', aBlock('10.1.0.2/31', { affinity: 'host:n2' }))
+    await store.update('IPAMBlock', { ...mine, spec: { ...mine.spec, affinity: 'host:n2' } })
+    await store.create('IPAMBlock', aBlock('10.1.0.4/31'))
+    await seen.until(each => each.events.length > 3)
+    t.deepEqual(seen.lines(), ['sync ', 'set 10-1-0-0-31', 'gone 10-1-0-0-31', 'set 10-1-0-4-31'])
+    t.false(server.asked.some(each => each.includes('Selector=')))
+    const error = await t.throwsAsync<Refused>(store.list('IPPool', { labelSelector: 'a=b=c' }), {
+      instanceOf: Refused,
+    })
+    t.is(error?.status, 400)
+    seen.watch.close()
+  },
+)
+
+check('an object that kubectl made, without the annotation, is read as it is', async (t, { store, write }) => {
+  const metadata = { name: 'p1', labels: { rack: 'a' }, annotations: { note: 'x' } }
+  await write('POST', 'ippools', asStored('IPPool', metadata, { cidr: '10.0.0.0/16' }))
+  const pool = await store.get('IPPool', 'p1')
+  t.like(pool.metadata, { labels: { rack: 'a' }, annotations: { note: 'x' } })
+  t.is(pool.spec.blockSize, 26)
+})
+
+check(
+  'an annotation that is no JSON makes the object one that is not valid: no label is guessed',
+  async (t, { store, write }) => {
+    const annotations = { [METADATA_ANNOTATION]: '{' }
+    await write('POST', 'ippools', asStored('IPPool', { name: 'p1', annotations }, { cidr: '10.0.0.0/16' }))
+    t.deepEqual(await store.list('IPPool'), [])
+    await t.throwsAsync(store.get('IPPool', 'p1'), { instanceOf: Refused, message: /projectcalico\.org\/metadata/ })
+    await t.throwsAsync(store.patch('IPPool', 'p1', { metadata: { labels: { a: 'b' } } }), { instanceOf: Refused })
+  },
+)
+
+check(
+  'what an older CRD of Calico has no status for is left out, and the object comes back as it is',
+  async (t, { store }) => {
+    const pool = await store.create('IPPool', aPool('p1'))
+    const status = { conditions: [{ type: 'Ready', status: 'True' as const, reason: 'Fine', message: 'it is' }] }
+    t.is((await store.updateStatus('IPPool', { ...pool, status })).status, undefined)
+    t.is((await store.patch('IPPool', 'p1', { status }, { subresource: 'status' })).metadata.uid, pool.metadata.uid)
+    await t.throwsAsync(store.patch('IPPool', 'p2', { status }, { subresource: 'status' }), { message: /p2/ })
+  },
+  ['ippools'],
+)
+
+check('a deletion names the UID that the server knows', async (t, { store }) => {
+  const { metadata } = await store.create('IPPool', aPool('p1'))
+  await t.throwsAsync(store.delete('IPPool', 'p1', { uid: otherUid(metadata.uid!) }), { message: /UID/i })
+  await store.delete('IPPool', 'p1', { uid: metadata.uid })
+  t.deepEqual(await store.list('IPPool'), [])
+})
+
+check(
+  'the command line sees v3 objects, and writes them in each way but by paths into the annotation',
+  async (t, { server }) => {
+    const objects = openObjects({ server: server.url, token: server.token, manager: 'margayctl' })
+    await objects.create('IPPool', { metadata: { name: 'p1', labels: { a: '1' } }, spec: { cidr: '10.0.0.0/16' } })
+    t.like(await objects.get('IPPool', 'p1'), { apiVersion: 'projectcalico.org/v3', metadata: { labels: { a: '1' } } })
+    const patched = await objects.patch('IPPool', 'p1', [{ op: 'add', path: '/spec/disabled', value: true }], 'json')
+    t.like(patched.spec as object, { disabled: true })
+    const labels = [{ op: 'add', path: '/metadata/labels/b', value: '2' }]
+    await t.throwsAsync(objects.patch('IPPool', 'p1', labels, 'json'), { instanceOf: Refused, message: /merge patch/ })
+    const dry = await objects.patch('IPPool', 'p1', { metadata: { labels: { b: '2' } } }, 'merge', { dryRun: true })
+    t.deepEqual(dry.metadata.labels, { a: '1', b: '2' })
+    t.deepEqual((await objects.list('IPPool', { labelSelector: 'b=2' })).length, 0)
+    await objects.replace('IPPool', { metadata: { name: 'p1', labels: { c: '3' } }, spec: { cidr: '10.0.0.0/16' } })
+    t.deepEqual((await objects.list('IPPool', { labelSelector: 'c=3' })).length, 1)
+    objects.close()
+  },
+)
