@@ -139,7 +139,7 @@ export class KubernetesLab implements AsyncDisposable {
   }
 
   machine(name: string): Machine {
-    return this.machines.get(name)!
+    return this.machines.get(this.node(name).name)!
   }
 
   /** The administrator's kubeconfig. */
@@ -214,7 +214,7 @@ export class KubernetesLab implements AsyncDisposable {
   async rename(name: string, as: string): Promise<void> {
     const machine = this.machine(name)
     await Promise.all([machine.stop('kubelet'), machine.stop('kube-proxy')])
-    await this.must(['delete', 'node', this.#renamed.get(name) ?? name])
+    await this.must(['delete', 'node', this.#renamed.get(name) ?? name, '--ignore-not-found'])
     this.#renamed.set(name, as)
     await this.startKubelet(name)
     await this.#startProxy(name)

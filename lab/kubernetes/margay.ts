@@ -52,7 +52,7 @@ export class Margay {
   async keepAway(name: string): Promise<void> {
     await this.#lab.stopControl('kube-scheduler')
     await this.crash(name)
-    await this.#lab.must(['delete', ...PODS, '--field-selector', `spec.nodeName=${name}`, '--now'])
+    await this.restart(name)
   }
 
   async bringBack(name: string): Promise<void> {
@@ -110,6 +110,11 @@ export class Margay {
   /** What the agent says of itself; undefined when it does not answer. */
   async status(name: string): Promise<unknown> {
     return await askAgent(this.#lab.machine(name).path('/run/margay/agent.sock'), '/status')
+  }
+
+  /** The agent's pod of one node is replaced at once, however often it has failed. */
+  async restart(node: string): Promise<void> {
+    await this.#lab.must(['delete', ...PODS, '--field-selector', `spec.nodeName=${node}`, '--now'])
   }
 
   /** The log of the agent that runs on a node. */
