@@ -80,7 +80,10 @@ export const CONDITION_TYPES = {
   SessionsAccepted: { vital: false, promise: 'peers can connect to the BGP port of this node' },
   PrefixLimitsKept: { vital: false, promise: 'no peer outside the cluster announced more prefixes than it may' },
   BlocksOwned: { vital: false, promise: 'no block with pods of this node belongs to another node' },
-  BlocksPublished: { vital: false, promise: 'the API server has the blocks of this node as they are' },
+  BlocksPublished: {
+    vital: false,
+    promise: 'the API server has the blocks of this node, with every change that is older than two minutes',
+  },
   KernelInSync: { vital: false, promise: 'the kernel refuses nothing that is wanted now' },
   BlocksReachable: { vital: false, promise: 'there is a way to every learned block' },
   EncapsulationAsAsked: { vital: false, promise: 'packets are encapsulated as the pool asks, without a stand-in' },

@@ -8,7 +8,7 @@ import type { Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, freeSlot, type Holder, isEmpty, nextFree, release, type Slot } from './block.ts'
+import { assign, freeSlot, type Holder, isEmpty, nextFree, release } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
@@ -30,6 +30,7 @@ import {
 import { addressTaken, unreachable } from './refusals.ts'
 import { type Room, reservedAside, roomFor } from './room.ts'
 import { SpareRefusals } from './spare-refusals.ts'
+import { hasPods } from './urgency.ts'
 
 export type AllocatorDeps = {
   node: string
@@ -329,7 +330,7 @@ export class NodeAllocator implements Allocator {
   #keepSpare(families: readonly Family[] = FAMILIES): void {
     const inputs = this.#inputs.current
     if (inputs === undefined || this.#closed) return
-    this.#hold.follow(inputs.pools)
+    this.#claims.publishEmptied(this.#hold.follow(inputs.pools))
     for (const family of families) {
       const { pools, owned, serving, ...room } = this.#room(family, inputs)
       let { free } = room
@@ -372,9 +373,8 @@ export class NodeAllocator implements Allocator {
 
   /** Blocks that keep their pool: with addresses of pods, or on their way to be given back. */
   #holding(): string[] {
-    const ofPod = (slot: Slot | null): boolean => slot !== null && slot.secondary['type'] === undefined
     const blocks = this.#own().map(({ block }) => block)
-    return blocks.filter(block => isEmpty(block) || block.slots.some(ofPod)).map(({ cidr }) => cidr)
+    return blocks.filter(block => isEmpty(block) || hasPods(block)).map(({ cidr }) => cidr)
   }
 
   #own(): OwnedBlock[] {

@@ -1,6 +1,5 @@
 // This node's blocks at the API server: claims them by creation, publishes them later and coalesced, gives them back,
-// and follows what others do to them. Only this node's blocks are watched; of the others the CIDR and the owner are
-// listed once before the first claim, and again when that list proves to be out of date.
+// and follows what others do to them. Only this node's blocks are watched.
 // Hazards: a write whose answer was lost may still arrive, even late and twice. So every write but a claim carries the
 // resourceVersion it was decided on; a block of ours that the journal does not know is adopted by a write of its own,
 // which makes every older write of ours fail; and only one job at a time works on a block.
@@ -17,10 +16,12 @@ import {
   type WatchHandlers,
 } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
+import { contains } from '../lib/ip.ts'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
 import {
   affinityOf,
+  type Block,
   emitBlock,
   emptyBlock,
   epochOf,
@@ -34,6 +35,8 @@ import type { Journal, OwnedBlock } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 import { OwnerAnswers } from './owner-answers.ts'
 import { PublishQueue } from './publish-queue.ts'
+import { TakenBlocks } from './taken-blocks.ts'
+import { hasPods, urgencyOf } from './urgency.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -55,22 +58,20 @@ export class Claims {
   readonly #deps: ClaimsDeps
   readonly #mutex = new KeyedMutex()
   readonly #queue: PublishQueue
-  /** Blocks at the API server as last seen, with their affinity. Those of other nodes may be out of date. */
-  readonly #seen = new Map<string, string | undefined>()
+  readonly #taken: TakenBlocks
   /** Our blocks as the API server has them; absent when that is not certain. */
   readonly #base = new Map<string, BlockObject>()
+  /** The sequence of the write under way for a block: the watch may bring it before the server has answered. */
+  readonly #writing = new Map<string, bigint>()
   readonly #stopListening: () => void
   #watch: Watch | undefined
-  /** The watch has brought all blocks of this node. */
-  #synced = false
-  /** When all blocks were listed last, on the monotonic clock. */
-  #listedMs: number | undefined
   #completed: () => void = () => undefined
   readonly #answers: OwnerAnswers
   #closed = false
 
   constructor(deps: ClaimsDeps) {
     this.#deps = deps
+    this.#taken = new TakenBlocks(deps)
     const publish = (cidr: string) => this.#mutex.run(cidr, () => this.#reconcile(cidr))
     this.#queue = new PublishQueue({ ...deps, publish })
     this.#answers = new OwnerAnswers({
@@ -82,7 +83,9 @@ export class Claims {
       },
     })
     for (const { block } of deps.ledger.blocks()) this.#queue.add(block.cidr)
-    this.#stopListening = deps.ledger.onChange(cidr => this.#queue.add(cidr))
+    this.#stopListening = deps.ledger.onChange(cidr =>
+      this.#queue.change(cidr, urgencyOf(deps.ledger.get(cidr), this.#base.get(cidr), this.#owner())),
+    )
   }
 
   /** Begins to follow the API server and to publish. `changed` is called when claims may have become possible. */
@@ -116,7 +119,7 @@ export class Claims {
 
   /** Blocks that are known to exist, whoever owns them, and whose they are. */
   taken(): ReadonlyMap<string, string | undefined> {
-    return this.#seen
+    return this.#taken.all
   }
 
   /** Blocks not yet published as the journal has them, and the last reason why not. */
@@ -130,26 +133,10 @@ export class Claims {
    * whether it listed. Rejects as the store.
    */
   async learnTaken(maxAgeMs: number): Promise<boolean> {
-    const { ledger, node, clock } = this.#deps
-    const due = this.#listedMs === undefined || clock.monotonicMs() - this.#listedMs > maxAgeMs
-    if (due) await this.#listTaken()
-    for (const [cidr, affinity] of [...this.#seen])
-      if (affinity === affinityOf(node) && ledger.get(cidr) === undefined)
-        await this.#mutex.run(cidr, () => this.#reconcile(cidr))
-    return due
-  }
-
-  /** Page by page, so that the allocations of 5,000 blocks are never in memory together. */
-  async #listTaken(): Promise<void> {
-    const { store, clock, node } = this.#deps
-    const found = new Map<string, string | undefined>()
-    for await (const page of store.pages('IPAMBlock')) for (const { spec } of page) found.set(spec.cidr, spec.affinity)
-    this.#listedMs = clock.monotonicMs()
-    const own = affinityOf(node)
-    // of this node's blocks the watch is newer than the list
-    const fromList = (affinity: string | undefined): boolean => affinity !== own || !this.#synced
-    for (const [cidr, affinity] of this.#seen) if (fromList(affinity) && !found.has(cidr)) this.#seen.delete(cidr)
-    for (const [cidr, affinity] of found) if (fromList(affinity)) this.#seen.set(cidr, affinity)
+    const listed = await this.#taken.list(maxAgeMs)
+    for (const cidr of this.#taken.own())
+      if (this.#deps.ledger.get(cidr) === undefined) await this.#mutex.run(cidr, () => this.#reconcile(cidr))
+    return listed
   }
 
   /**
@@ -168,10 +155,10 @@ export class Claims {
         if (!(await confirm())) {
           const { uid, resourceVersion } = made.metadata
           await store.delete('IPAMBlock', blockName(cidr), { uid, resourceVersion })
-          this.#seen.delete(cidr)
+          this.#taken.gone(cidr)
           return 'withdrawn'
         }
-        this.#note(made)
+        this.#taken.note(made)
         this.#base.set(cidr, made)
         ledger.put([{ block }])
         return 'claimed'
@@ -198,13 +185,22 @@ export class Claims {
       const { uid, resourceVersion } = base.metadata
       try {
         await store.delete('IPAMBlock', blockName(cidr), { uid, resourceVersion })
-        this.#seen.delete(cidr)
-        this.#queue.delete(cidr)
+        this.#taken.gone(cidr)
+        this.#queue.forget(cidr)
       } catch (error) {
         if (!isStoreError(error)) throw error
         this.#queue.add(cidr) // ours again if it is still there
       }
     })
+  }
+
+  /** Pods of these ranges get no new addresses: that none of them is left is published without a pause. */
+  publishEmptied(ranges: readonly string[]): void {
+    for (const cidr of this.#queue.unpublished().blocks) {
+      const owned = this.#deps.ledger.get(cidr)
+      if (owned === undefined || hasPods(owned.block)) continue
+      if (ranges.some(range => contains(range, cidr))) this.#queue.add(cidr)
+    }
   }
 
   /** What kept blocks from being published may be over: no pass waits any longer. */
@@ -225,27 +221,26 @@ export class Claims {
     const { item } = event
     const { cidr } = item.spec
     if (event.type === 'gone') {
-      this.#seen.delete(cidr)
+      this.#taken.gone(cidr)
       if (this.#deps.ledger.get(cidr) !== undefined) this.#invalidate(cidr)
       return
     }
-    this.#note(item)
+    this.#taken.note(item)
     this.#answers.follow(item)
     const base = this.#base.get(cidr)
     const owned = this.#deps.ledger.get(cidr) !== undefined
     if (!this.#mine(item)) {
       if (owned) this.#invalidate(cidr)
     } else if (!owned) this.#queue.add(cidr)
-    // an echo of an own write is not news, and it may come after a later write
+    // an echo of an own write is not news: it may come before the server's answer, and after a later write
+    else if (this.#writing.get(cidr) === sequenceOf(item)) return
     else if (base === undefined || sequenceOf(item) > sequenceOf(base)) this.#invalidate(cidr)
   }
 
   #sync(items: readonly BlockObject[]): void {
-    this.#synced = true
-    for (const [cidr, affinity] of this.#seen) if (affinity === affinityOf(this.#deps.node)) this.#seen.delete(cidr)
+    this.#taken.sync(items)
     for (const item of items) {
       const { cidr } = item.spec
-      this.#note(item)
       this.#answers.follow(item)
       const owned = this.#deps.ledger.get(cidr)
       if (owned === undefined) {
@@ -263,15 +258,10 @@ export class Claims {
   /** The watch has brought all blocks of this node, and the journal has them. */
   #noteComplete(): void {
     const { journal, ledger } = this.#deps
-    if (journal.complete || !this.#synced) return
-    const own = [...this.#seen].filter(([, affinity]) => affinity === affinityOf(this.#deps.node))
-    if (!own.every(([cidr]) => ledger.get(cidr) !== undefined)) return
+    if (journal.complete || !this.#taken.synced) return
+    if (!this.#taken.own().every(cidr => ledger.get(cidr) !== undefined)) return
     journal.setComplete()
     this.#completed()
-  }
-
-  #note(item: BlockObject): void {
-    this.#seen.set(item.spec.cidr, item.spec.affinity)
   }
 
   #mine({ spec }: BlockObject): boolean {
@@ -318,13 +308,11 @@ export class Claims {
     if (base === undefined) {
       if (owned === undefined) return true
       if (owned.lostTo !== undefined) return this.#forgetLost(owned)
-      const made = await store.create('IPAMBlock', emitBlock(owned.block, this.#owner()))
+      await this.#write(owned.block, object => store.create('IPAMBlock', object))
       log.warn({ cidr }, 'the IPAMBlock of this node was gone and is back')
-      this.#base.set(cidr, made)
-      this.#note(made)
       return true
     }
-    this.#note(base)
+    this.#taken.note(base)
     if (!this.#mine(base)) return this.#lose(cidr, base.spec.affinity)
     if (this.#writtenByTwin(base)) return this.#lose(cidr, `another agent of the name ${this.#deps.node}`)
     if (owned === undefined) {
@@ -339,13 +327,25 @@ export class Claims {
     }
     const newest = owned.block.sequence > sequenceOf(base) ? owned.block.sequence : sequenceOf(base) + 1n
     const block = { ...owned.block, sequence: newest }
-    const written = await store.update('IPAMBlock', emitBlock(block, this.#owner(), base))
-    this.#base.set(cidr, written)
+    await this.#write(block, object => store.update('IPAMBlock', object), base)
     // a change made meanwhile has marked the block dirty again; the next round publishes it
     if (ledger.get(cidr)?.block !== owned.block) return true
     if (newest !== owned.block.sequence || owned.lostTo !== undefined)
       ledger.put([{ ...owned, block, lostTo: undefined }])
     return true
+  }
+
+  /** Writes a block as it is, over `base` where there is one. Rejects as the store. */
+  async #write(block: Block, write: (object: BlockObject) => Promise<BlockObject>, base?: BlockObject): Promise<void> {
+    const { cidr, sequence } = block
+    this.#writing.set(cidr, sequence)
+    try {
+      const written = await write(emitBlock(block, this.#owner(), base))
+      this.#base.set(cidr, written)
+      this.#taken.note(written)
+    } finally {
+      this.#writing.delete(cidr)
+    }
   }
 
   async #read(cidr: string): Promise<BlockObject | undefined> {
@@ -362,8 +362,7 @@ export class Claims {
     const { store, ledger, log } = this.#deps
     const parsed = parseBlock(base)
     const block = { ...parsed, sequence: parsed.sequence + 1n }
-    const written = await store.update('IPAMBlock', emitBlock(block, this.#owner(), base))
-    this.#base.set(block.cidr, written)
+    await this.#write(block, object => store.update('IPAMBlock', object), base)
     ledger.put([{ block }])
     log.info({ cidr: block.cidr, used: block.slots.length - block.free.length }, 'block adopted from the API server')
   }

@@ -10,6 +10,8 @@ import { changeFinalizers, isHeld, releaseEmptyPool } from './pool-release.ts'
 
 /** Nodes without a block in a deleted pool look within this time whether it is empty; the first one that finds out ends it. */
 const SPREAD_MS = 5_000
+/** The last pod of a node must be published as gone by then. */
+const FIRST_LOOK_MS = 1_000
 /** A node that had the last block may be gone: the others look again this often. */
 const AGAIN_MS = 600_000
 
@@ -65,8 +67,11 @@ export class PoolHold {
     }
   }
 
-  /** Looks whether pools that are being deleted are empty. To be called when pools, or the blocks of this node, changed. */
-  follow(pools: readonly IpPool[]): void {
+  /**
+   * Looks whether pools that are being deleted are empty. To be called when pools, or the blocks of this node, changed.
+   * Returns the CIDRs of these pools.
+   */
+  follow(pools: readonly IpPool[]): readonly string[] {
     const going = pools.filter(isHeld)
     const names = new Set(going.map(({ metadata }) => metadata.name))
     for (const name of this.#timers.keys()) if (!names.has(name)) this.#cancel(name)
@@ -76,8 +81,9 @@ export class PoolHold {
       const busy = own.some(cidr => overlaps(cidr, pool.spec.cidr))
       if (busy)
         this.#cancel(name) // called again when they are given back
-      else if (!this.#timers.has(name)) this.#look(pool, this.#deps.turn * SPREAD_MS)
+      else if (!this.#timers.has(name)) this.#look(pool, FIRST_LOOK_MS + this.#deps.turn * SPREAD_MS)
     }
+    return going.map(({ spec }) => spec.cidr)
   }
 
   close(): void {

@@ -73,6 +73,8 @@ export type Allocator = {
   /** Who a handle is: the attributes it was assigned with. */
   holder(handle: string): AllocationAttributes | undefined
   blocks(): readonly OwnBlock[]
+  /** Whether the journal has all blocks that the API server has for this node: a new one gets them from there. */
+  readonly blocksKnown: boolean
   /**
    * Called after a block is claimed or given back, and when all blocks of this node are known: felix and the speaker
    * announce and withdraw by it.

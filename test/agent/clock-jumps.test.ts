@@ -44,6 +44,7 @@ test('a wall clock that is set ends no session, frees and loses no address, and 
     t.is(added.exitCode, 0, added.stdout)
     t.is(new Set(pods()).size, 2, 'each pod has its own address')
     const published = async () => {
+      await one.allocator.flush() // it would wait for more changes
       const blocks = await store.list('IPAMBlock')
       return blocks.flatMap(({ spec }) => spec.attributes).filter(({ handle_id }) => handle_id?.includes(container))
         .length

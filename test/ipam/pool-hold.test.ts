@@ -199,7 +199,7 @@ test('who may not write pools claims from them all the same, and asks for a dele
   await converge(store, node)
   const before = store.refused
   t.true(before > 0)
-  node.clock.advance(560_000)
+  node.clock.advance(440_000)
   await fake.settled()
   t.is(store.refused, before)
   await converge(store, node)

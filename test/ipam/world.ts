@@ -65,11 +65,11 @@ export function aPool(
   return kinds.IPPool.schema.parse({ metadata: { name }, spec: { cidr, blockSize, ...spec } })
 }
 
-/** Lets everything that waits happen: events are delivered and timers fire until nothing changes any more. */
+/** Lets everything that waits happen, for longer than a change waits to be published: events are delivered and timers fire. */
 export async function converge(store: { settled?(): Promise<void> }, ...nodes: TestNode[]): Promise<void> {
   for (let round = 0; round < 30; round++) {
     for (let i = 0; i < 20; i++) await new Promise(setImmediate)
     await store.settled?.()
-    for (const { clock } of nodes) clock.advance(1_000)
+    for (const { clock } of nodes) clock.advance(5_000)
   }
 }

@@ -1,5 +1,6 @@
 // What the cases look at: nodes and pods as the API server has them, what a node's kernel holds, and pings that go on.
 import assert from 'node:assert/strict'
+import type { AgentStatus } from '../../api/answers.ts'
 import { echo } from '../../kernel/echo.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
@@ -71,7 +72,7 @@ export async function removeApp(lab: KubernetesLab, name: string): Promise<void>
 }
 
 /** What a network may leave behind: of each node its pod interfaces and their routes, of the cluster its addresses in use. */
-export async function holdings({ lab }: Cluster): Promise<Record<string, string[]>> {
+export async function holdings({ lab, margay }: Cluster): Promise<Record<string, string[]>> {
   const held: Record<string, string[]> = {}
   for (const { name, netns } of lab.plan.nodes) {
     using kernel = lab.kernel(netns)
@@ -84,9 +85,12 @@ export async function holdings({ lab }: Cluster): Promise<Record<string, string[
       .filter(dst => dst.endsWith('/32'))
       .sort()
   }
-  const blocks = (await lab.get('ipamblocks')) as { items: { spec: { cidr: string; allocations: unknown[] } }[] }
-  for (const { spec } of blocks.items)
-    held[`addresses of ${spec.cidr}`] = spec.allocations.flatMap((each, i) => (each === null ? [] : [String(i)]))
+  // as the nodes have them: the API server hears of them up to two minutes later
+  for (const { name } of lab.plan.nodes) {
+    const status = (await margay.status(name)) as Pick<AgentStatus, 'blocks'> | undefined
+    for (const { cidr, used } of status?.blocks ?? [])
+      held[`addresses of ${cidr}`] = Array.from({ length: used }, (_, i) => String(i))
+  }
   return held
 }
 

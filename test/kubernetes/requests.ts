@@ -42,7 +42,6 @@ export const requestCases: readonly Case[] = [
   {
     title: `100 pods that come and go cost fewer than ${MOST_WRITES_PER_POD} writes of the agents per pod`,
     short: true,
-    awaits: 'changes of a block are written together over a longer time',
     async run(cluster) {
       const { pods, sinceMs, untilMs } = await hundredPods(cluster)
       // what the last of them left to be written

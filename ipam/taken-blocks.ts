@@ -1,0 +1,70 @@
+// Which blocks there are, and which node owns each, as far as this node knows. Those of this node are watched; of the others
+// the CIDR and the owner are listed once before the first claim, and again when that list proves to be out of date.
+import type { Resource } from '../api/kinds.ts'
+import type { Store } from '../datastore/port.ts'
+import type { Clock } from '../lib/clock.ts'
+import { affinityOf } from './block.ts'
+
+type BlockObject = Resource<'IPAMBlock'>
+
+export type TakenBlocksDeps = { node: string; store: Pick<Store, 'pages'>; clock: Clock }
+
+export class TakenBlocks {
+  readonly #deps: TakenBlocksDeps
+  readonly #affinities = new Map<string, string | undefined>()
+  #synced = false
+  /** When all blocks were listed last, on the monotonic clock. */
+  #listedMs: number | undefined
+
+  constructor(deps: TakenBlocksDeps) {
+    this.#deps = deps
+  }
+
+  /** Blocks that are known to exist, with their affinity. Those of other nodes may be out of date. */
+  get all(): ReadonlyMap<string, string | undefined> {
+    return this.#affinities
+  }
+
+  /** Whether the watch has brought all blocks of this node. */
+  get synced(): boolean {
+    return this.#synced
+  }
+
+  /** The CIDRs of this node's blocks. */
+  own(): string[] {
+    const own = affinityOf(this.#deps.node)
+    return [...this.#affinities].flatMap(([cidr, affinity]) => (affinity === own ? [cidr] : []))
+  }
+
+  note({ spec }: BlockObject): void {
+    this.#affinities.set(spec.cidr, spec.affinity)
+  }
+
+  gone(cidr: string): void {
+    this.#affinities.delete(cidr)
+  }
+
+  /** All blocks of this node, as the watch has them. */
+  sync(items: readonly BlockObject[]): void {
+    this.#synced = true
+    for (const cidr of this.own()) this.#affinities.delete(cidr)
+    for (const item of items) this.note(item)
+  }
+
+  /** Lists all blocks where that was not done within `maxAgeMs` (never done: always). Returns whether it did. Rejects as the store. */
+  async list(maxAgeMs: number): Promise<boolean> {
+    const { store, clock, node } = this.#deps
+    if (this.#listedMs !== undefined && clock.monotonicMs() - this.#listedMs <= maxAgeMs) return false
+    const found = new Map<string, string | undefined>()
+    // page by page, so that the allocations of 5,000 blocks are never in memory together
+    for await (const page of store.pages('IPAMBlock')) for (const { spec } of page) found.set(spec.cidr, spec.affinity)
+    this.#listedMs = clock.monotonicMs()
+    const own = affinityOf(node)
+    // of this node's blocks the watch is newer than the list
+    const fromList = (affinity: string | undefined): boolean => affinity !== own || !this.#synced
+    for (const [cidr, affinity] of this.#affinities)
+      if (fromList(affinity) && !found.has(cidr)) this.#affinities.delete(cidr)
+    for (const [cidr, affinity] of found) if (fromList(affinity)) this.#affinities.set(cidr, affinity)
+    return true
+  }
+}
