@@ -2,9 +2,10 @@
 // journal was lost. Nothing of a pod that runs is removed; what ended with its namespace is collected.
 import { broken, type Condition } from '../api/status.ts'
 import { adopt, holdAdopted, nameAdopted } from '../cni/adopt.ts'
-import { collect } from '../cni/collect.ts'
+import { collect, collectHandles } from '../cni/collect.ts'
 import type { CniDeps } from '../cni/deps.ts'
 import type { PodEndpoint } from '../cni/endpoints.ts'
+import { KernelError } from '../kernel/port/error.ts'
 import { DatabaseError } from '../lib/database.ts'
 
 type Deps = {
@@ -21,8 +22,18 @@ export async function takeOverPods({ cni, dataDir, report }: Deps): Promise<void
   const adopted = await adopt(cni)
   const pods = adopted.map(({ interfaceName, addresses }) => `${interfaceName} ${addresses.join(' ')}`)
   if (pods.length > 0) log.warn({ pods }, 'these pods run and the journal does not know them: adopted from the kernel')
-  // blocks that come from the API server say whose the addresses are
-  ipam.onBlocks(() => nameAdopted(cni))
+  let isNew = !ipam.blocksKnown
+  ipam.onBlocks(() => {
+    // blocks that come from the API server say whose the addresses are
+    nameAdopted(cni)
+    if (!isNew || !ipam.blocksKnown) return
+    isNew = false
+    // and have addresses of pods that ended meanwhile
+    collectHandles(cni).catch(error => {
+      if (!(error instanceof KernelError)) throw error
+      log.error({ err: error }, 'addresses of pods that are gone are left to GC or the next start')
+    })
+  })
   const tell = () => report(journalConditions(endpoints.live(), dataDir))
   endpoints.onChange(tell)
   tell()

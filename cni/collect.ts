@@ -6,7 +6,7 @@ import { addressBits, familyOf } from '../lib/ip.ts'
 import { adopt } from './adopt.ts'
 import type { CniDeps } from './deps.ts'
 import { lockKey } from './endpoints.ts'
-import { releaseAddresses, takeDown } from './verbs/del.ts'
+import { releaseAddresses, takeDown } from './take-down.ts'
 
 /** Returns the ids of the endpoints and the handles that were collected. The agent calls it when it starts. */
 export async function collect(deps: CniDeps): Promise<readonly string[]> {

@@ -15,7 +15,7 @@ import { handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
 import { type AddRequest, addressFits } from '../request.ts'
 import type { CniResult } from '../result.ts'
-import { releaseAddresses, takeDown } from './del.ts'
+import { releaseAddresses, takeDown } from '../take-down.ts'
 
 /** How long the kernel may take to make an IPv6 address its own, and how often it is asked. */
 const SETTLE_MS = 3_000

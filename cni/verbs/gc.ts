@@ -5,7 +5,7 @@ import { endpointId, lockKey } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { handleOf } from '../interface-name.ts'
 import type { GcRequest } from '../request.ts'
-import { takeDown } from './del.ts'
+import { takeDown } from '../take-down.ts'
 
 /** Rejects with one `CniError` that names every failure, after all were tried. */
 export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<void> {

@@ -24,8 +24,14 @@ const podRoutes = async ({ world }: Machine) => {
     .sort()
 }
 
-/** A node with two pods whose data directory is gone, or what `lose` does to it. */
-async function aLoss(t: ExecutionContext, lose = (dataDir: string) => rmSync(dataDir, { recursive: true })) {
+/**
+ * A node with two pods whose data directory is gone, or what `lose` does to it. `published` says how many of the pods the
+ * API server knows.
+ */
+async function aLoss(
+  t: ExecutionContext,
+  { lose = (dataDir: string) => rmSync(dataDir, { recursive: true }), published = 2 } = {},
+) {
   const cluster = await aCluster(t)
   const { store, network } = cluster
   const [at] = cluster.machines
@@ -36,21 +42,20 @@ async function aLoss(t: ExecutionContext, lose = (dataDir: string) => rmSync(dat
     () => first.conditions(),
     () => first.ready(),
   )
-  for (const container of ['c1', 'c2']) {
+  await first.allocator.flush()
+  const containers = ['c1', 'c2']
+  for (const [i, container] of containers.entries()) {
+    if (i === published) store.disconnect()
     const { exitCode, stdout } = await cni(first, 'ADD', container)
     t.is(exitCode, 0, stdout)
+    if (i < published) await first.allocator.flush()
   }
-  const published = async () =>
-    (await store.list('IPAMBlock')).flatMap(({ spec }) => spec.attributes.map(each => each.handle_id))
-  await eventually(
-    t,
-    'publication',
-    published,
-    handles => handles.filter(each => each?.startsWith('net.')).length === 2,
-  )
+  const known = (await store.list('IPAMBlock').catch(() => [])).flatMap(({ spec }) => spec.attributes)
+  if (published === 2) t.is(known.filter(({ handle_id }) => handle_id?.startsWith('net.')).length, 2)
   const before = { routes: await podRoutes(at), rows: first.endpoints.all() }
   t.is(before.routes.length, 2)
   await first.close()
+  store.reconnect()
   lose(at.dataDir)
   return { ...cluster, at, before }
 }
@@ -107,9 +112,11 @@ test('an agent without journal and API server keeps living pods, serves their DE
 })
 
 test('after a damaged journal the agent starts, says so loudly, and has pods and blocks from kernel and API server', async t => {
-  const { store, network, at, before } = await aLoss(t, dataDir => {
-    writeFileSync(join(dataDir, 'node.db'), Buffer.alloc(100_000, 0xa5))
-    writeFileSync(join(dataDir, 'events.db'), 'no database either')
+  const { store, network, at, before } = await aLoss(t, {
+    lose(dataDir) {
+      writeFileSync(join(dataDir, 'node.db'), Buffer.alloc(100_000, 0xa5))
+      writeFileSync(join(dataDir, 'events.db'), 'no database either')
+    },
   })
   const again = await startAgent(t, at, store, network, fastClock(20))
   const told = () => again.conditions().flatMap(({ status, reason }) => (status === 'False' ? [reason] : []))
@@ -123,4 +130,68 @@ test('after a damaged journal the agent starts, says so loudly, and has pods and
   t.deepEqual(await podRoutes(at), before.routes)
   t.is((await cni(again, 'ADD', 'c3')).exitCode, 0)
   for (const container of ['c1', 'c2', 'c3']) t.is((await cni(again, 'DEL', container)).exitCode, 0)
+})
+
+for (const published of [0, 1])
+  test(`when ${2 - published} of 2 addresses were not published before the data directory was lost, no other pod gets one of them`, async t => {
+    const { store, network, at, before } = await aLoss(t, { published })
+    const again = await startAgent(t, at, store, network, fastClock(20))
+    await eventually(
+      t,
+      'ready',
+      () => again.conditions(),
+      () => again.ready(),
+    )
+    t.deepEqual(await podRoutes(at), before.routes)
+    for (const container of ['c3', 'c4']) t.is((await cni(again, 'ADD', container)).exitCode, 0)
+    const addresses = again.endpoints.live().flatMap(each => each.addresses)
+    t.is(new Set(addresses).size, 4)
+    for (const { addresses: kept } of before.rows) t.true(kept.every(address => addresses.includes(address)))
+    await again.allocator.flush()
+    const used = (await store.list('IPAMBlock')).flatMap(({ spec }) => spec.allocations.filter(each => each !== null))
+    t.is(
+      used.length,
+      again.allocator.blocks().reduce((sum, block) => sum + block.used, 0),
+    )
+    for (const container of ['c1', 'c2', 'c3', 'c4']) t.is((await cni(again, 'DEL', container)).exitCode, 0)
+    const left = [...again.allocator.held().keys()].filter(handle => !handle.includes('tunnel'))
+    t.deepEqual(left, [])
+  })
+
+test('addresses that the API server still has for pods that ended before the data directory was lost are free again', async t => {
+  const { store, network, at, before } = await aLoss(t)
+  for (const { interfaceName } of before.rows) await at.world.kernel().deleteLink(interfaceName)
+  const again = await startAgent(t, at, store, network, fastClock(20))
+  const pods = () => [...again.allocator.held().keys()].filter(handle => handle.startsWith('net.'))
+  await eventually(
+    t,
+    'ready',
+    () => again.conditions(),
+    () => again.ready() && again.allocator.blocksKnown,
+  )
+  await eventually(t, 'free', pods, handles => handles.length === 0)
+})
+
+test('the address of a pod that the API server has for an earlier one is free when the pod goes', async t => {
+  const { store, network, at, before } = await aLoss(t)
+  const [block] = await store.list('IPAMBlock')
+  const attributes = block!.spec.attributes.map(each =>
+    each.handle_id === 'net.c1.eth0'
+      ? { handle_id: 'net.dead.eth0', secondary: { ...each.secondary, containerID: 'dead' } }
+      : each,
+  )
+  await store.update('IPAMBlock', { ...block!, spec: { ...block!.spec, attributes } })
+  const again = await startAgent(t, at, store, network, fastClock(20))
+  await eventually(
+    t,
+    'ready',
+    () => again.conditions(),
+    () => again.ready() && again.allocator.blocksKnown,
+  )
+  t.deepEqual(await podRoutes(at), before.routes)
+  t.is((await cni(again, 'DEL', 'c1')).exitCode, 0)
+  t.deepEqual(
+    [...again.allocator.held().keys()].filter(handle => handle.startsWith('net.')),
+    ['net.c2.eth0'],
+  )
 })
