@@ -1,6 +1,7 @@
 // The agent of one node: wires IPAM, felix, the BGP speaker and the CNI verbs to one kernel and one datastore.
 // Everything works from the node's own database while the API server is away. What earlier runs left in the kernel is
 // adopted: nothing is removed before the rooms below say that they know what is wanted.
+// Over 400 lines: the composition of a node, a few lines for each part.
 import { join } from 'node:path'
 import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
 import { matchesSelector } from '../api/selector.ts'
@@ -15,6 +16,7 @@ import { PodMtu } from '../cni/pod-mtu.ts'
 import { PodRepair } from '../cni/pod-repair.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
 import { guardedStore } from '../datastore/guarded.ts'
+import type { Cache } from '../datastore/kind-cache.ts'
 import type { Store } from '../datastore/port.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
@@ -26,6 +28,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
+import { packageVersion } from '../lib/package-files.ts'
 import { ClusterView } from './cluster-view.ts'
 import { ConflistKeeper } from './conflist-keeper.ts'
 import { Conntrack } from './conntrack.ts'
@@ -36,9 +39,11 @@ import { followNodeUid } from './journal-owner.ts'
 import { MetricsPort } from './metrics-port.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
+import { NodeStatuses } from './node-statuses.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
 import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
+import type { Observed } from './status/calico-node-status.ts'
 import { EventRing } from './status/events.ts'
 import { KubernetesEvents } from './status/kubernetes-events.ts'
 import type { NodeNumbers } from './status/metrics.ts'
@@ -102,9 +107,12 @@ export class NodeAgent {
   readonly #serving: Serving
   readonly #metrics: MetricsPort
   readonly #kubernetesEvents: KubernetesEvents
+  readonly #statuses: NodeStatuses
+  readonly #cluster: Cache<'ClusterInformation'>
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
+  readonly #startedMs: number
   #capabilities: Capabilities = { ipip: false, vxlan: false }
   #closed = false
   /** Whether the API server may be written, when that was last looked at. */
@@ -115,6 +123,7 @@ export class NodeAgent {
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
     const { clock, log, transport, lost } = deps
     const { nodeName: node, dataDir, machineId } = options
+    this.#startedMs = clock.wallMs()
     const roomLog = (room: string) => log.child({ room })
     const data = openDataDirectory(dataDir, { owner: { node, machineId }, lost, fallback: options.fallbackDir })
     const kernel = guardKernel(deps.kernel, data.check)
@@ -135,6 +144,7 @@ export class NodeAgent {
       ...{ database: this.#data.node, clock, log: roomLog('datastore'), self: node, acceptAfterMs },
     })
     const guarded = guardedStore(store, () => this.#unwritable())
+    this.#cluster = this.#caches.of('ClusterInformation')
     this.#view = new ClusterView(this.#caches, node)
     this.#kubernetesEvents = new KubernetesEvents({
       ...{ store: guarded, clock, log: roomLog('agent'), nodeName: node },
@@ -146,7 +156,7 @@ export class NodeAgent {
     this.allocator = new NodeAllocator({
       ...{
         node,
-        store: guarded,
+        store: guardedStore(guarded, () => this.#locked()),
         answers: store,
         caches: this.#caches,
         journal: new Journal(this.#data.node),
@@ -203,6 +213,11 @@ export class NodeAgent {
       ...{ nodeName: node, view: this.#view, agent: this, clock, log: roomLog('agent') },
       report: conditions => this.#status.report('metrics', conditions),
     })
+    this.#statuses = new NodeStatuses({
+      ...{ nodeName: node, store: guarded, clock, log: roomLog('agent') },
+      observe: () => this.#observed(),
+    })
+    this.#cluster.onChange(() => this.#followWritable())
     this.#view.onState(() => this.#followWritable())
     this.#view.onChange('Node', ({ key }) => key === node && this.#followWritable())
   }
@@ -232,6 +247,7 @@ export class NodeAgent {
     this.#unenforced.start()
     this.#conflist?.start()
     this.#metrics.start()
+    this.#statuses.start()
     this.#caches.start()
     this.allocator.start()
     this.#watchData()
@@ -307,6 +323,18 @@ export class NodeAgent {
     }
   }
 
+  /** What a CalicoNodeStatus tells of this node. */
+  #observed(): Observed {
+    const own = this.#network.address
+    return {
+      ...{ ready: this.ready(), version: packageVersion(), startedMs: this.#startedMs },
+      ...{ address: own?.address, ipv6Address: own?.ipv6?.address },
+      peers: this.#network.peers(),
+      blocks: [...this.allocator.blocks()].map(({ cidr }) => cidr),
+      learned: this.#network.learned(),
+    }
+  }
+
   explain(prefix: string): RouteAnswer {
     return this.#network.explain(prefix)
   }
@@ -333,6 +361,7 @@ export class NodeAgent {
     this.#conflist?.close()
     this.#metrics.close()
     this.#kubernetesEvents.close()
+    this.#statuses.close()
     await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()
@@ -367,9 +396,15 @@ export class NodeAgent {
     return nodes.synced && nodes.get(nodeName) === undefined ? `there is no Node ${nodeName}` : undefined
   }
 
+  /** Why no block is claimed, written or given back now, though the API server may be written: somebody moves all of it. */
+  #locked(): string | undefined {
+    if (this.#cluster.get('default')?.spec.datastoreReady !== false) return undefined
+    return 'the datastore is locked (datastoreReady of the ClusterInformation default is false); `margayctl datastore unlock` ends that'
+  }
+
   /** Blocks that waited because nothing might be written wait no longer. */
   #followWritable(): void {
-    const isWritable = this.#unwritable() === undefined
+    const isWritable = this.#unwritable() === undefined && this.#locked() === undefined
     if (isWritable && !this.#wasWritable) {
       this.allocator.retryNow()
       this.#network.retryNow()

@@ -227,6 +227,16 @@ export const anySpec = z.looseObject({
   status: z.looseObject({}).optional(),
 })
 
+export const calicoNodeStatus = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    node: z.string().default(''),
+    classes: z.array(z.string()).default([]),
+    updatePeriodSeconds: z.int().optional(),
+  }),
+  status: z.looseObject({ lastUpdated: z.string().optional() }).optional(),
+})
+
 export const clusterInformation = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({

@@ -252,13 +252,15 @@ export const kinds = {
     columns: [],
   },
   CalicoNodeStatus: {
-    ...UNREAD,
+    ...V3,
     plural: 'caliconodestatuses',
     singular: 'caliconodestatus',
     shortNames: [],
     namespaced: false,
     status: true,
+    schema: calico.calicoNodeStatus,
     shape: calicoNodeStatus,
+    selectable: [['spec', 'node']],
     columns: [spec('NODE', 'node'), spec('CLASSES', 'classes')],
     printed: [
       ['Node', '.spec.node', 'string'],

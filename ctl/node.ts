@@ -1,5 +1,7 @@
 // `node status` and `events`: what the agent of this node says of itself.
+import { existsSync } from 'node:fs'
 import { acceptAnswer, eventsAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
+import { clusterStatus } from './cluster-status.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { renderEvents, renderStatus } from './node-view.ts'
@@ -9,9 +11,15 @@ import { ask, type SocketRequest, socketOption } from './socket.ts'
 export const nodeCommands: readonly Command[] = [
   {
     name: 'node status',
-    summary: 'Show whether this node is ready, its BGP peers, what is wrong, and packets that the pod filter dropped',
-    arguments: [],
-    options: [socketOption, outputOption],
+    summary:
+      'Show whether this node is ready, its BGP peers, what is wrong, and dropped packets; without an agent here, or with names or --all, how all nodes are',
+    arguments: [{ name: '[nodes...]', summary: 'nodes of the cluster, asked by the API server' }],
+    options: [
+      { flags: '-a, --all', summary: 'all nodes of the cluster, asked by the API server' },
+      { flags: '--timeout <seconds>', summary: 'how long nodes of the cluster may take to answer', default: '10' },
+      socketOption,
+      outputOption,
+    ],
     run: status,
   },
   {
@@ -40,7 +48,12 @@ export const STATUS: readonly SocketRequest[] = [
   { method: 'GET', path: '/peers', owner: 'margay-bgp' },
 ]
 
-async function status(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+async function status(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  if (words.length > 0 || options['all'] === true) return clusterStatus(words, options, context)
+  if (options['socket'] === socketOption.default && !existsSync(socketOption.default ?? '')) {
+    context.note(`There is no agent here (${socketOption.default}): the nodes are asked by the API server.\n`)
+    return clusterStatus(words, options, context)
+  }
   const found = await ask(options, statusAnswer, ...STATUS)
   context.out(show(found, options['output'] as Format, format => renderStatus(found, format)))
   return found.ready ? EXIT.fine : EXIT.no

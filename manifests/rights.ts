@@ -48,6 +48,9 @@ export const RIGHTS = {
     of('BGPConfiguration', READ),
     of('BGPPeer', READ),
     of('FelixConfiguration', READ),
+    of('ClusterInformation', READ),
+    of('CalicoNodeStatus', READ),
+    of('CalicoNodeStatus', ['patch'], '/status'),
     ...counted,
     // Events about a Node are in the namespace default
     { group: '', resource: 'events', verbs: ['create', 'patch'], inNamespace: 'default' },

@@ -1,0 +1,137 @@
+// Keeps the status of the CalicoNodeStatus objects that name this node: once when an object comes or changes, and again every
+// `updatePeriodSeconds`; 0 is once. Only this node's objects are watched, and one write is under way at a time, so that
+// neither many nodes nor many objects become a load for the API server.
+import type { Resource } from '../api/kinds.ts'
+import { isStoreError, type Store, type Watch, type WatchHandlers } from '../datastore/port.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
+import type { Log } from '../lib/log.ts'
+import { calicoNodeStatus, type Observed } from './status/calico-node-status.ts'
+
+type Wanted = Resource<'CalicoNodeStatus'>
+
+export type NodeStatusesDeps = {
+  nodeName: string
+  store: Pick<Store, 'watch' | 'patch'>
+  clock: Clock
+  log: Log
+  observe: () => Observed
+}
+
+/** Objects that are written again and again: of more, the newest. */
+const MOST_REPEATED = 16
+/** Calico takes a day at the most. */
+const LEAST_SECONDS = 5
+const MOST_SECONDS = 86_400
+/** Until a write that was refused is tried again. */
+const RETRY_MS = 5000
+
+export class NodeStatuses {
+  readonly #deps: NodeStatusesDeps
+  readonly #objects = new Map<string, Wanted>()
+  readonly #timers = new Map<string, Cancel>()
+  readonly #due: string[] = []
+  #writing = false
+  #closed = false
+  #watch: Watch | undefined
+
+  constructor(deps: NodeStatusesDeps) {
+    this.#deps = deps
+  }
+
+  start(): void {
+    const { store, nodeName } = this.#deps
+    const handlers: WatchHandlers<'CalicoNodeStatus'> = {
+      event: event => {
+        if (event.type === 'gone') this.#forget(event.item.metadata.name)
+        else if (event.type === 'set') this.#take(event.item)
+        else this.#takeAll(event.items)
+      },
+    }
+    this.#watch = store.watch('CalicoNodeStatus', handlers, {
+      fieldSelector: `spec.node=${nodeName}`,
+      // the status is left out, so that nobody is told of what this node writes itself
+      fields: { metadata: { name: true, uid: true, creationTimestamp: true }, spec: true },
+      held: name => this.#objects.get(name),
+    })
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#watch?.close()
+    for (const cancel of this.#timers.values()) cancel()
+  }
+
+  #takeAll(items: readonly Wanted[]): void {
+    const names = new Set(items.map(({ metadata }) => metadata.name))
+    for (const name of this.#objects.keys()) if (!names.has(name)) this.#forget(name)
+    for (const item of items) this.#take(item)
+  }
+
+  #take(item: Wanted): void {
+    // a server that does not know the selector sends those of other nodes too
+    const { name } = item.metadata
+    if (item.spec.node === this.#deps.nodeName) {
+      this.#objects.set(name, item)
+      this.#ask(name)
+    } else this.#forget(name)
+  }
+
+  #forget(name: string): void {
+    this.#objects.delete(name)
+    this.#timers.get(name)?.()
+    this.#timers.delete(name)
+  }
+
+  #ask(name: string): void {
+    if (!this.#due.includes(name)) this.#due.push(name)
+    if (!this.#writing) void this.#write()
+  }
+
+  async #write(): Promise<void> {
+    this.#writing = true
+    for (let name = this.#due.shift(); name !== undefined && !this.#closed; name = this.#due.shift()) {
+      const object = this.#objects.get(name)
+      if (object !== undefined) this.#later(name, (await this.#writeOne(name, object)) ? periodOf(object) : RETRY_MS)
+    }
+    this.#writing = false
+  }
+
+  /** Whether it is written, or will never be. */
+  async #writeOne(name: string, { spec }: Wanted): Promise<boolean> {
+    const { store, clock, log, observe } = this.#deps
+    const status = calicoNodeStatus(spec.classes, observe(), clock.wallMs())
+    try {
+      await store.patch('CalicoNodeStatus', name, { status }, { subresource: 'status' })
+      return true
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      if (error.name === 'NotFound') return true // its deletion is on the way
+      log.warn({ name, error: error.message }, 'the status of a CalicoNodeStatus cannot be written; it is tried again')
+      return false
+    }
+  }
+
+  #later(name: string, delayMs: number | undefined): void {
+    this.#timers.get(name)?.()
+    this.#timers.delete(name)
+    if (delayMs === undefined || this.#closed || !this.#objects.has(name)) return
+    if (delayMs !== RETRY_MS && !this.#repeats(name)) return
+    this.#timers.set(
+      name,
+      this.#deps.clock.after(delayMs, () => this.#ask(name)),
+    )
+  }
+
+  #repeats(name: string): boolean {
+    const born = ({ metadata }: Wanted): string => `${metadata.creationTimestamp ?? ''} ${metadata.name}`
+    const repeated = [...this.#objects.values()].filter(object => periodOf(object) !== undefined)
+    const newest = repeated.toSorted((a, b) => (born(a) < born(b) ? 1 : -1)).slice(0, MOST_REPEATED)
+    return newest.some(({ metadata }) => metadata.name === name)
+  }
+}
+
+/** In ms; undefined: once. */
+function periodOf({ spec: { updatePeriodSeconds = 0 } }: Wanted): number | undefined {
+  if (updatePeriodSeconds <= 0) return undefined
+  return Math.min(Math.max(updatePeriodSeconds, LEAST_SECONDS), MOST_SECONDS) * 1000
+}
