@@ -1,7 +1,9 @@
 // Calico's Node has its BGP data in the spec; in Kubernetes' Node, the only one here, they are annotations. margayctl
 // translates; the API server refuses, since whoever wrote the field would find it kept and without effect.
 import { NODE_ANNOTATION } from './core.ts'
+import { asNumberField } from './fields.ts'
 import { isObject } from './merge-patch.ts'
+import { MEANINGS } from './shapes/meanings.ts'
 import type { Problem } from './validate.ts'
 
 const ANNOTATION_OF: Readonly<Record<string, string>> = {
@@ -13,17 +15,29 @@ const ANNOTATION_OF: Readonly<Record<string, string>> = {
   'spec.ipv4VXLANTunnelAddr': NODE_ANNOTATION.vxlanTunnelAddress,
   'spec.vxlanTunnelMACAddr': NODE_ANNOTATION.vxlanTunnelMac,
 }
+/** What is wrong with the value of a field; undefined when nothing is. */
+const FAULT_OF: Readonly<Record<string, (text: string) => string | undefined>> = {
+  'spec.bgp.asNumber': text => asNumberField.safeParse(text).error?.issues[0]?.message,
+  'spec.bgp.ipv4Address': MEANINGS.rangeV4,
+  'spec.bgp.ipv6Address': MEANINGS.rangeV6,
+  'spec.bgp.ipv4IPIPTunnelAddr': MEANINGS.addressV4,
+  'spec.bgp.routeReflectorClusterID': MEANINGS.addressV4,
+  'spec.ipv4VXLANTunnelAddr': MEANINGS.addressV4,
+  'spec.vxlanTunnelMACAddr': MEANINGS.mac,
+}
 const FIELDS = [
   ...['bgp', 'ipv4VXLANTunnelAddr', 'vxlanTunnelMACAddr', 'ipv6VXLANTunnelAddr', 'vxlanTunnelMACAddrV6'],
   ...['orchRefs', 'wireguard', 'addresses'],
 ]
 
-/** A Node, or a patch of one, in Kubernetes' form. `problems` are Calico's fields that have no place there. */
+/** A Node, or a patch of one, in Kubernetes' form. `problems` are Calico's fields that have no place there, or a wrong value. */
 export function fromCalicoNode(node: Record<string, unknown>): {
   node: Record<string, unknown>
   problems: Problem[]
 } {
   const leaves = calicoLeaves(node)
+  if (isObject(node['spec']) && isObject(node['spec']['bgp']) && Object.keys(node['spec']['bgp']).length === 0)
+    return { node, problems: [{ path: 'spec.bgp', message: 'must not be empty: leave it out' }] }
   if (leaves.length === 0) return { node, problems: [] }
   const spec = Object.entries(node['spec'] as object).filter(([field]) => !FIELDS.includes(field))
   const metadata = isObject(node['metadata']) ? node['metadata'] : {}
@@ -36,8 +50,15 @@ export function fromCalicoNode(node: Record<string, unknown>): {
   }
   return {
     node: { ...node, metadata: { ...metadata, annotations: all }, spec: Object.fromEntries(spec) },
-    problems: leaves.filter(({ name }) => name === undefined).map(({ path }) => ({ path, message: NO_PLACE })),
+    problems: leaves.flatMap(leafProblems),
   }
+}
+
+function leafProblems({ path, name, value }: Leaf): Problem[] {
+  if (name === undefined) return [{ path, message: NO_PLACE }]
+  // a patch takes a field away with null
+  const message = value === null || value === '' ? undefined : FAULT_OF[path]?.(String(value))
+  return message === undefined ? [] : [{ path, message }]
 }
 
 const NO_PLACE = "is a field of Calico's Node that has no effect here: leave it out"

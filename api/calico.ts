@@ -40,14 +40,14 @@ export const ipPool = z.looseObject({
       allowedUses: z.array(poolUse).default(DEFAULT_USES),
       assignmentMode: z.enum(['Automatic', 'Manual']).default('Automatic'),
     })
-    .transform(spec => ({ ...spec, blockSize: spec.blockSize ?? (familyOf(spec.cidr) === 'ipv4' ? 26 : 122) }))
+    .transform(spec => ({ ...spec, blockSize: spec.blockSize || (familyOf(spec.cidr) === 'ipv4' ? 26 : 122) }))
     .superRefine((spec, context) => {
       const pool = parseCidr(spec.cidr)
       if (pool === undefined) return
       const [least, most] = BLOCK_LENGTHS[pool.family]
       if (spec.blockSize < least || spec.blockSize > most)
         context.addIssue({ code: 'custom', path: ['blockSize'], message: `must be ${least} to ${most}` })
-      if (spec.blockSize < pool.length)
+      if (!spec.disabled && spec.blockSize < pool.length)
         context.addIssue({
           code: 'custom',
           path: ['blockSize'],
@@ -116,7 +116,9 @@ export const blockAffinity = z.looseObject({
   }),
 })
 
-const secretKeyRef = z.looseObject({ secretKeyRef: z.looseObject({ name: z.string(), key: z.string() }) })
+const secretKeyRef = z.looseObject({
+  secretKeyRef: z.looseObject({ name: z.string().default(''), key: z.string() }).optional(),
+})
 
 const community = z.string().refine(isCommunity, 'must be a community such as 65001:100 or 65001:1:2')
 

@@ -2,7 +2,7 @@
 // asks for them. What no schema and no rule can say (a selector that can be read) has no place here: margay-api and margayctl
 // check it.
 import { isCustom, type Kind, type KindRow, kinds } from './kinds.ts'
-import type { Shape } from './shapes/shape.ts'
+import { type Shape, withoutMeanings } from './shapes/shape.ts'
 import { IMMUTABLE } from './transitions.ts'
 
 /** The kinds that are CRDs, in the order of the table: those that Kubernetes does not have itself. */
@@ -49,7 +49,10 @@ function schemaOf(kind: Kind): Shape & { 'x-kubernetes-validations'?: unknown } 
   const row: KindRow = kinds[kind]
   const shape = row.shape?.()
   if (shape === undefined) throw new Error(`${kind} is a kind of Kubernetes`)
-  const opened = (part: Shape): Shape => (row.keepsUnknown === true ? withUnknown(part) : part)
+  const opened = (part: Shape): Shape => {
+    const plain = withoutMeanings(part)
+    return row.keepsUnknown === true ? withUnknown(plain) : plain
+  }
   return {
     type: 'object',
     properties: {

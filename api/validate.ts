@@ -2,7 +2,9 @@
 // stores, by the client after it reads, by the command line before it sends.
 import type { z } from 'zod'
 import { anySpec } from './calico.ts'
+import { calicoProblems } from './calico-rules.ts'
 import { apiVersion, type Kind, type KindRow, kinds, type Resource } from './kinds.ts'
+import type { AnyObject } from './lifecycle.ts'
 import { isObject } from './merge-patch.ts'
 import { isLabelValue, isObjectName, isQualifiedName } from './names.ts'
 import { kindProblems, withDefaults } from './shapes/check.ts'
@@ -19,13 +21,21 @@ export type RefusedObject = { name: string; namespace?: string; problems: readon
  * What is there already may be older than such a rule, so readers ask `validate`.
  */
 export function admit<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
-  const { shape }: KindRow = kinds[kind]
   const given = withoutNulls(value)
-  const problems = shape === undefined ? [] : kindProblems(shape(), withShapeDefaults(shape(), given))
+  const problems = writeProblems(kind, given)
   const result = validate(kind, given)
   if (problems.length === 0) return result
   const told = new Set(problems.map(({ path }) => path))
   return [...problems, ...(Array.isArray(result) ? result.filter(({ path }) => !told.has(path)) : [])]
+}
+
+function writeProblems(kind: Kind, given: unknown): Problem[] {
+  const { shape }: KindRow = kinds[kind]
+  if (shape === undefined) return []
+  const filled = withShapeDefaults(shape(), given)
+  const problems = kindProblems(shape(), filled)
+  const { name } = (isObject(filled) && isObject(filled['metadata']) ? filled['metadata'] : {}) as { name?: unknown }
+  return problems.length > 0 || typeof name !== 'string' ? problems : calicoProblems(kind, filled as AnyObject)
 }
 
 function withShapeDefaults({ spec }: KindShape, value: unknown): unknown {

@@ -3,6 +3,7 @@
 // kubectl validates nothing and leaves that to the server. Sources: kubectl's query parameter verifier, gnostic's proto.
 import { z } from 'zod'
 import { apiVersion, type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import { withoutMeanings } from '../api/shapes/shape.ts'
 
 /** The media type as clients ask for it, and as it is answered: an @ is no legal character of one, and Go says so. */
 export const OPENAPI_V2_PROTOBUF = {
@@ -97,7 +98,8 @@ function reference(kind: Kind, row: KindRow): object {
 
 function bodyOf({ shape, schema }: KindRow): { properties: object } {
   if (shape !== undefined) {
-    const { rules: _rules, ...parts } = shape()
+    const { spec, status } = shape()
+    const parts = { spec: withoutMeanings(spec), ...(status && { status: withoutMeanings(status) }) }
     return { ...{ type: 'object' }, properties: { metadata: { type: 'object' }, ...parts } }
   }
   // bigint and the checks that are code have no JSON schema: those stay open

@@ -1,5 +1,18 @@
 // BGPFilter: the same rules for both directions and both families, but for the length of prefixes.
-import { between, cel, cidrOf, type KindShape, list, matching, object, once, oneOf, type Shape, text } from './shape.ts'
+import {
+  between,
+  cel,
+  cidrOf,
+  type KindShape,
+  list,
+  matching,
+  meaning,
+  object,
+  once,
+  oneOf,
+  type Shape,
+  text,
+} from './shape.ts'
 
 /** A standard community, or a large one. */
 const community = matching(
@@ -29,9 +42,9 @@ function rulesOf(maxLength: number, cidrLength: number): Shape {
       {
         'action!': oneOf('Accept', 'Reject'),
         asPathPrefix: list(asNumber),
-        cidr: cidrOf(cidrLength),
+        cidr: meaning(maxLength === 32 ? 'networkV4' : 'networkV6', cidrOf(cidrLength)),
         communities: object({ 'values!': list(community, { maxItems: 1, minItems: 1 }) }),
-        interface: text(15),
+        interface: meaning('interfacePattern', text(15)),
         matchOperator: oneOf('Equal', 'NotEqual', 'In', 'NotIn'),
         operations: list(operation(), { maxItems: 10, minItems: 1 }),
         peerType: oneOf('eBGP', 'iBGP'),

@@ -10,6 +10,7 @@ import {
   type KindShape,
   list,
   matching,
+  meaning,
   numberOrText,
   object,
   once,
@@ -24,7 +25,7 @@ import {
 const asNumber = numberOrText
 
 /** Calico's own CRD takes no address alone; calicoctl does. */
-const rangesOrAddresses = list(object({ cidr: text() }))
+const rangesOrAddresses = list(object({ cidr: meaning('range') }))
 const ranges = list(object({ cidr }))
 
 const secretKey = once(() =>
@@ -50,12 +51,12 @@ export const bgpConfiguration = once(
           }),
           { maxItems: 500 },
         ),
-        ignoredInterfaces: set(text()),
+        ignoredInterfaces: set(meaning('ignoredInterface')),
         ipv4NormalRoutePriority: between(1, 2147483646),
         ipv6NormalRoutePriority: between(1, 2147483646),
         listenPort: between(1, 65535),
-        localWorkloadPeeringIPV4: text(),
-        localWorkloadPeeringIPV6: text(),
+        localWorkloadPeeringIPV4: meaning('addressV4'),
+        localWorkloadPeeringIPV6: meaning('addressV6'),
         logSeverityScreen: byDefault(anyCase('Trace', 'Debug', 'Info', 'Warning', 'Error', 'Fatal'), 'Info'),
         nodeMeshMaxRestartTime: text(),
         nodeMeshPassword: secretKey(),
@@ -99,20 +100,20 @@ export const bgpPeer = once(
     spec: object(
       {
         asNumber,
-        filters: list(text()),
+        filters: list(meaning('name')),
         keepOriginalNextHop: bool,
         keepaliveTime: text(),
         localASNumber: asNumber,
         localWorkloadSelector: selector,
         maxRestartTime: text(),
         nextHopMode: oneOf('Auto', 'Self', 'Keep'),
-        node: text(253),
+        node: meaning('name', text(253)),
         nodeSelector: selector,
         numAllowedLocalASNumbers: int32,
         password: secretKey(),
-        peerIP: text(64),
+        peerIP: meaning('peerAddress', text(64)),
         peerSelector: selector,
-        reachableBy: text(64),
+        reachableBy: meaning('address', text(64)),
         reversePeering: oneOf('Auto', 'Manual'),
         sourceAddress: oneOf('UseNodeIP', 'None'),
         ttlSecurity: whole,

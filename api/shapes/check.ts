@@ -4,6 +4,7 @@
 import { parseCidr } from '../../lib/ip.ts'
 import { isKept } from '../cel.ts'
 import { isObject } from '../merge-patch.ts'
+import { MEANINGS } from './meanings.ts'
 import type { KindShape, Rule, Shape } from './shape.ts'
 
 /** `path` as kubectl prints it: `spec.ports[0].name`. */
@@ -38,14 +39,23 @@ export function withDefaults(shape: Shape, value: unknown): unknown {
 }
 
 function shapeProblems(shape: Shape, value: unknown, path: string): ShapeProblem[] {
-  const one = (message: string): ShapeProblem[] => [{ path, message }]
+  const one = (message: string | undefined): ShapeProblem[] => (message === undefined ? [] : [{ path, message }])
   if (value === null) return shape.nullable === true ? [] : one('must not be null')
   if (shape['x-kubernetes-int-or-string'] === true)
-    return typeof value === 'string' || isInteger(value) ? [] : one('must be an integer or a text')
+    return typeof value === 'string' || isInteger(value)
+      ? one(meaningFault(shape, value))
+      : one('must be an integer or a text')
   const found = ofType(shape, value, path)
   const isOneOf = shape.enum === undefined || shape.enum.includes(value as string)
   if (found.length === 0 && !isOneOf) return one(`must be one of ${shape.enum.map(each => `"${each}"`).join(', ')}`)
-  return found.length > 0 ? found : ruleProblems(shape['x-kubernetes-validations'] ?? [], value, path)
+  if (found.length > 0) return found
+  const fault = meaningFault(shape, value)
+  return fault === undefined ? ruleProblems(shape['x-kubernetes-validations'] ?? [], value, path) : one(fault)
+}
+
+function meaningFault({ means }: Shape, value: unknown): string | undefined {
+  if (means === undefined || value === '') return undefined
+  return (MEANINGS[means] as (value: unknown) => string | undefined)(value)
 }
 
 function ofType(shape: Shape, value: unknown, path: string): ShapeProblem[] {

@@ -1,5 +1,18 @@
 // The cluster as a whole: KubeControllersConfiguration and ClusterInformation.
-import { between, bool, byDefault, type KindShape, list, mapOf, object, once, oneOf, set, text } from './shape.ts'
+import {
+  between,
+  bool,
+  byDefault,
+  type KindShape,
+  list,
+  mapOf,
+  meaning,
+  object,
+  once,
+  oneOf,
+  set,
+  text,
+} from './shape.ts'
 
 const controllers = once(() =>
   object({
@@ -15,15 +28,15 @@ const controllers = once(() =>
     node: object({
       hostEndpoint: object({
         autoCreate: oneOf('Enabled', 'Disabled'),
-        createDefaultHostEndpoint: text(),
+        createDefaultHostEndpoint: meaning('switch'),
         templates: list(
           object({
             annotations: mapOf(text()),
-            generateName: text(253),
-            interfaceCIDRs: set(text()),
-            interfacePattern: text(),
-            labels: mapOf(text()),
-            nodeSelector: text(),
+            generateName: meaning('name', text(253)),
+            interfaceCIDRs: set(meaning('range')),
+            interfacePattern: meaning('expression'),
+            labels: mapOf(meaning('labelValue')),
+            nodeSelector: meaning('selector'),
           }),
         ),
       }),

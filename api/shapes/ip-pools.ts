@@ -7,12 +7,12 @@ import {
   cel,
   cidrOf,
   type KindShape,
+  meaning,
   object,
   once,
   oneOf,
   selector,
   set,
-  text,
 } from './shape.ts'
 
 export const ipPool = once(
@@ -108,7 +108,7 @@ export const ipReservation = once(
   (): KindShape => ({
     spec: object({
       /** Calico's own CRD takes no address alone; calicoctl, and its documentation, do. */
-      reservedCIDRs: set(text()),
+      reservedCIDRs: set(meaning('network')),
     }),
   }),
 )

@@ -48,7 +48,8 @@ export const ipamBlock = once(
       deleted: bool,
       sequenceNumber: byDefault(int64, 0),
       sequenceNumberForAllocation: mapOf(int64),
-      'strictAffinity!': bool,
+      /** Nobody reads it any more. Calico's own CRD asks for it all the same. */
+      strictAffinity: bool,
       'unallocated!': list(whole),
     }),
   }),

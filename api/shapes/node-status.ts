@@ -1,5 +1,5 @@
 // CalicoNodeStatus.
-import { int32, type KindShape, list, object, once, oneOf, set, text, whole } from './shape.ts'
+import { int32, type KindShape, list, meaning, object, once, oneOf, set, text, whole } from './shape.ts'
 
 const bird = once(() =>
   object({
@@ -41,7 +41,7 @@ export const calicoNodeStatus = once(
   (): KindShape => ({
     spec: object({
       classes: set(oneOf('Agent', 'BGP', 'Routes')),
-      node: text(),
+      node: meaning('name'),
       updatePeriodSeconds: int32,
     }),
     status: object({

@@ -8,6 +8,7 @@ import {
   type KindShape,
   list,
   mapOf,
+  meaning,
   numberOrText,
   object,
   once,
@@ -34,19 +35,23 @@ const icmp = once(() =>
   ]),
 )
 
+const ports = list(meaning('ports', numberOrText), { maxItems: 50 })
+const protocol = meaning('protocol', numberOrText)
+const httpPath = meaning('httpPath', text(1024))
+
 /** One side of a rule. */
 const entity = once(() =>
   object(
     {
-      namespaceSelector: selector,
-      nets: set(text(), { maxItems: 256 }),
-      notNets: set(text(), { maxItems: 256 }),
-      notPorts: list(numberOrText, { maxItems: 50 }),
+      namespaceSelector: meaning('namespaceSelector', text(1024)),
+      nets: set(meaning('cidr'), { maxItems: 256 }),
+      notNets: set(meaning('cidr'), { maxItems: 256 }),
+      notPorts: ports,
       notSelector: selector,
-      ports: list(numberOrText, { maxItems: 50 }),
+      ports,
       selector,
-      serviceAccounts: object({ names: set(text()), selector: text() }),
-      services: object({ name: text(253), namespace: text(253) }),
+      serviceAccounts: object({ names: set(meaning('name')), selector: meaning('selector') }),
+      services: object({ name: meaning('name', text(253)), namespace: meaning('name', text(253)) }),
     },
     [
       withoutGlobal('selector'),
@@ -86,14 +91,14 @@ const rule = once(() =>
       destination: entity(),
       http: object({
         methods: list(text(), { maxItems: 20 }),
-        paths: list(object({ exact: text(1024), prefix: text(1024) }), { maxItems: 20 }),
+        paths: list(object({ exact: httpPath, prefix: httpPath }), { maxItems: 20 }),
       }),
       icmp: icmp(),
       ipVersion: { type: 'integer', enum: [4, 6] },
       metadata: object({ annotations: mapOf(text()) }),
       notICMP: icmp(),
-      notProtocol: numberOrText,
-      protocol: numberOrText,
+      notProtocol: protocol,
+      protocol,
       source: entity(),
     },
     [
@@ -224,17 +229,17 @@ export const tier = once(
 )
 
 /** Of NetworkSet and GlobalNetworkSet. */
-export const networkSet = once((): KindShape => ({ spec: object({ nets: set(text()) }) }))
+export const networkSet = once((): KindShape => ({ spec: object({ nets: set(meaning('range')) }) }))
 
 export const hostEndpoint = once(
   (): KindShape => ({
     spec: object(
       {
-        expectedIPs: set(text()),
-        interfaceName: text(15),
-        node: text(253),
-        ports: list(object({ 'name!': text(), 'port!': between(1, 65535), 'protocol!': numberOrText })),
-        profiles: set(text()),
+        expectedIPs: set(meaning('address')),
+        interfaceName: meaning('interface', text(15)),
+        node: meaning('name', text(253)),
+        ports: list(object({ 'name!': meaning('portName'), 'port!': between(1, 65535), 'protocol!': protocol })),
+        profiles: set(meaning('name')),
       },
       [
         cel(

@@ -2,7 +2,11 @@
 // write them down. The CRDs have these shapes as they are; margay-api and margayctl check objects against them
 // (shape-check.ts). Hazard: shapes are shared between kinds, so nobody changes one.
 
+import type { Meaning } from './meanings.ts'
+
 export type Shape = {
+  /** What the value stands for (meanings.ts). It is not in the CRD. */
+  readonly means?: Meaning
   readonly type?: 'string' | 'integer' | 'number' | 'boolean' | 'object' | 'array'
   readonly format?: 'int32' | 'int64' | 'cidr' | 'date-time'
   readonly enum?: readonly (string | number)[]
@@ -56,8 +60,13 @@ export function text(maxLength?: number, more: More = {}): Shape {
   return { type: 'string', ...(maxLength !== undefined && { maxLength }), ...more }
 }
 
+/** A value of the shape that stands for something. */
+export function meaning(means: Meaning, shape: Shape = text()): Shape {
+  return { ...shape, means }
+}
+
 /** A selector of Calico's. */
-export const selector: Shape = text(1024)
+export const selector: Shape = meaning('selector', text(1024))
 
 /** A text that a regular expression of Go's matches. */
 export function matching(pattern: string, more: More = {}): Shape {
@@ -108,6 +117,19 @@ export function object(fields: Readonly<Record<string, Shape>>, rules: readonly 
 /** The shape with the value that a server puts where the field is absent. */
 export function byDefault(shape: Shape, value: string | number | boolean): Shape {
   return { ...shape, default: value }
+}
+
+/** The shape as Kubernetes takes it. */
+export function withoutMeanings({ means: _means, ...shape }: Shape): Shape {
+  const { properties, items, additionalProperties } = shape
+  return {
+    ...shape,
+    ...(items && { items: withoutMeanings(items) }),
+    ...(additionalProperties && { additionalProperties: withoutMeanings(additionalProperties) }),
+    ...(properties && {
+      properties: Object.fromEntries(Object.entries(properties).map(([name, field]) => [name, withoutMeanings(field)])),
+    }),
+  }
 }
 
 /** Makes a shape when it is first asked for: most programs need few of them. */

@@ -1,6 +1,6 @@
 // WorkloadEndpoint: an object of its own only where there is no Kubernetes, so Calico has no CRD of it
 // (libcalico-go/lib/apis/internalapi).
-import { cidr, int64, type KindShape, list, numberOrText, object, once, set, text, whole } from './shape.ts'
+import { cidr, int64, type KindShape, list, meaning, numberOrText, object, once, set, text, whole } from './shape.ts'
 
 const qos = once(() => {
   const names = ['Bandwidth', 'Burst', 'Peakrate', 'Minburst', 'PacketRate', 'PacketBurst', 'MaxConnections']
@@ -14,19 +14,27 @@ export const workloadEndpoint = once(
       'orchestrator!': text(),
       workload: text(),
       'node!': text(),
-      containerID: text(),
+      containerID: meaning('containerId'),
       pod: text(),
       'endpoint!': text(),
       serviceAccountName: text(),
-      ipNetworks: list(cidr),
-      ipNATs: list(object({ 'internalIP!': text(), 'externalIP!': text() })),
-      ipv4Gateway: text(),
-      ipv6Gateway: text(),
-      profiles: list(text()),
-      'interfaceName!': text(),
-      mac: text(),
-      ports: list(object({ name: text(), 'protocol!': numberOrText, 'port!': whole, hostPort: whole, hostIP: text() })),
-      allowSpoofedSourcePrefixes: set(text()),
+      ipNetworks: list(meaning('network', cidr)),
+      ipNATs: list(object({ 'internalIP!': meaning('address'), 'externalIP!': meaning('address') })),
+      ipv4Gateway: meaning('addressV4'),
+      ipv6Gateway: meaning('addressV6'),
+      profiles: list(meaning('name')),
+      'interfaceName!': meaning('interface'),
+      mac: meaning('mac'),
+      ports: list(
+        object({
+          name: meaning('portName'),
+          'protocol!': meaning('protocol', numberOrText),
+          'port!': whole,
+          hostPort: whole,
+          hostIP: text(),
+        }),
+      ),
+      allowSpoofedSourcePrefixes: set(meaning('range')),
       qosControls: qos(),
     }),
   }),

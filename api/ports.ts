@@ -1,0 +1,39 @@
+// Protocols and ports of policy rules as Calico writes them: a number, a text that stands for one, or a name
+// (projectcalico/api, pkg/lib/numorstring).
+
+const NUMBERS: Readonly<Record<string, number>> = { ICMP: 1, TCP: 6, UDP: 17, ICMPv6: 58, SCTP: 132, UDPLite: 136 }
+const WITH_PORTS: readonly (string | number)[] = ['TCP', 'UDP', 'SCTP', 6, 17, 132]
+
+/** A protocol as it is read: its number, or its name where somebody gave one. */
+function protocolOf(value: string | number): string | number {
+  return typeof value === 'string' && /^\d{1,3}$/.test(value) && Number(value) <= 255 ? Number(value) : value
+}
+
+/** Whether this is a protocol of IP: one of the names in this case, or 1 to 255. */
+export function isProtocol(value: string | number): boolean {
+  const protocol = protocolOf(value)
+  if (typeof protocol === 'string') return Object.hasOwn(NUMBERS, protocol)
+  return Number.isInteger(protocol) && protocol >= 1 && protocol <= 255
+}
+
+/** Whether packets of the protocol have ports that a rule can name. */
+export function hasPorts(value: string | number): boolean {
+  return WITH_PORTS.includes(protocolOf(value))
+}
+
+/** Both ends of a range, or a name; undefined for anything else. A number may be 0 here, as in Calico. */
+export function parsePorts(value: string | number): { first: number; last: number } | { name: string } | undefined {
+  const [, from, to = from] = /^(\d{1,5})(?::(\d{1,5}))?$/.exec(String(value)) ?? []
+  if (from !== undefined) {
+    const [first, last] = [Number(from), Number(to)]
+    return first <= last && last <= 65535 ? { first, last } : undefined
+  }
+  return typeof value === 'string' && /^[a-zA-Z0-9_.-]{1,128}$/.test(value) && !/^\d+$/.test(value)
+    ? { name: value }
+    : undefined
+}
+
+/** The name of a container's port as Kubernetes has it (IANA_SVC_NAME). */
+export function isPortName(text: string): boolean {
+  return text.length <= 15 && /^(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/.test(text)
+}
