@@ -4,6 +4,7 @@
 // Over 400 lines: the composition of a node, a few lines for each part.
 import { join } from 'node:path'
 import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
+import { LOG_ROOMS, type LogRoom } from '../api/log-settings.ts'
 import { matchesSelector } from '../api/selector.ts'
 import type { Condition, EventRecord, ObjectRef } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
@@ -28,6 +29,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
+import { LogLevels } from '../lib/log-levels.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { ClusterView } from './cluster-view.ts'
 import { ConflistKeeper } from './conflist-keeper.ts'
@@ -36,16 +38,15 @@ import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { takeOverPods } from './earlier-pods.ts'
 import { followNodeUid } from './journal-owner.ts'
-import { MetricsPort } from './metrics-port.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
+import { Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
 import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
 import type { Observed } from './status/calico-node-status.ts'
 import { EventRing } from './status/events.ts'
-import { KubernetesEvents } from './status/kubernetes-events.ts'
 import type { NodeNumbers } from './status/metrics.ts'
 import { StatusModel } from './status/model.ts'
 import { Unenforced } from './unenforced.ts'
@@ -77,6 +78,8 @@ export type NodeAgentDeps = {
   transport: Transport
   clock: Clock
   log: Log
+  /** Of the rooms of `log`, where others use them too. */
+  levels?: LogLevels<LogRoom>
   /** Ends the program at once, without another write: this agent does not have its data directory any more. */
   lost: (message: string) => never
   /** Tells the plugin and the next agent that pods are served. Absent: they are told nothing. */
@@ -105,13 +108,13 @@ export class NodeAgent {
   readonly #podRepair: PodRepair
   readonly #conflist: ConflistKeeper | undefined
   readonly #serving: Serving
-  readonly #metrics: MetricsPort
-  readonly #kubernetesEvents: KubernetesEvents
+  readonly #reporting: Reporting
   readonly #statuses: NodeStatuses
   readonly #cluster: Cache<'ClusterInformation'>
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
+  readonly levels: LogLevels<LogRoom>
   readonly #startedMs: number
   #capabilities: Capabilities = { ipip: false, vxlan: false }
   #closed = false
@@ -124,7 +127,8 @@ export class NodeAgent {
     const { clock, log, transport, lost } = deps
     const { nodeName: node, dataDir, machineId } = options
     this.#startedMs = clock.wallMs()
-    const roomLog = (room: string) => log.child({ room })
+    this.levels = deps.levels ?? new LogLevels(log, Object.keys(LOG_ROOMS) as LogRoom[], 'agent')
+    const roomLog = (room: LogRoom) => this.levels.room(room)
     const data = openDataDirectory(dataDir, { owner: { node, machineId }, lost, fallback: options.fallbackDir })
     const kernel = guardKernel(deps.kernel, data.check)
     const store = guardStore(deps.store, data.check)
@@ -134,7 +138,7 @@ export class NodeAgent {
     this.events = new EventRing(this.#data.events, clock, log)
     const record = (event: EventRecord) => {
       this.events.record(event)
-      this.#kubernetesEvents.news.record(event)
+      this.#reporting.record(event)
     }
     this.#status = new StatusModel({ clock, node: this.#self(), record })
     this.#serving = new Serving({ clock, log: roomLog('agent'), servedAgoMs: deps.served?.agoMs() })
@@ -146,9 +150,9 @@ export class NodeAgent {
     const guarded = guardedStore(store, () => this.#unwritable())
     this.#cluster = this.#caches.of('ClusterInformation')
     this.#view = new ClusterView(this.#caches, node)
-    this.#kubernetesEvents = new KubernetesEvents({
-      ...{ store: guarded, clock, log: roomLog('agent'), nodeName: node },
-      nodeUid: () => this.#view.get('Node', node)?.metadata.uid,
+    this.#reporting = new Reporting({
+      ...{ nodeName: node, view: this.#view, store: guarded, agent: this, clock, levels: this.levels },
+      report: conditions => this.#status.report('metrics', conditions),
     })
     followNodeUid(this.#view, { node, db: data.node, log })
     this.endpoints = new EndpointStore(this.#data.node)
@@ -204,14 +208,11 @@ export class NodeAgent {
         store: guarded,
         clock,
         log: roomLog('agent'),
+        bgpLog: roomLog('bgp'),
         record,
       },
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
       podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
-    })
-    this.#metrics = new MetricsPort({
-      ...{ nodeName: node, view: this.#view, agent: this, clock, log: roomLog('agent') },
-      report: conditions => this.#status.report('metrics', conditions),
     })
     this.#statuses = new NodeStatuses({
       ...{ nodeName: node, store: guarded, clock, log: roomLog('agent') },
@@ -246,7 +247,7 @@ export class NodeAgent {
     this.#conntrack.start()
     this.#unenforced.start()
     this.#conflist?.start()
-    this.#metrics.start()
+    this.#reporting.start()
     this.#statuses.start()
     this.#caches.start()
     this.allocator.start()
@@ -255,7 +256,7 @@ export class NodeAgent {
 
   /** What the CNI verbs need. */
   cni(): CniDeps {
-    const { kernel, clock, log } = this.#deps
+    const { kernel, clock } = this.#deps
     const { allocator: ipam, endpoints } = this
     return {
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
@@ -265,7 +266,7 @@ export class NodeAgent {
         podsFiltered: () => this.#felix.podsFiltered,
         filterDifferences: name => this.#felix.filterDifferences(name),
       },
-      log: log.child({ room: 'cni' }),
+      log: this.levels.room('cni'),
       mtu: () => this.#podMtu.mtu ?? this.#felix.podMtu(),
       ready: () => this.#notReady(),
       status: () => this.#unserved(),
@@ -359,8 +360,7 @@ export class NodeAgent {
     this.#unenforced.close()
     this.#podRepair.close()
     this.#conflist?.close()
-    this.#metrics.close()
-    this.#kubernetesEvents.close()
+    this.#reporting.close()
     this.#statuses.close()
     await this.#podMtu.close()
     await this.allocator.close()
@@ -379,11 +379,10 @@ export class NodeAgent {
   #lookWhetherServed(): void {
     this.#network.report()
     const conditions = this.#status.conditions()
-    this.#kubernetesEvents.news.look(conditions)
     this.#serving.look(this.#status.stops(conditions))
     if (this.#serving.serves) this.#deps.served?.touch(SERVED_EVERY_MS)
     const condition = this.#serving.networkCondition()
-    this.#kubernetesEvents.news.network(condition)
+    this.#reporting.look(conditions, condition)
     this.#network.publish(condition)
   }
 

@@ -41,6 +41,8 @@ export type NodeNetworkDeps = {
   store: Store
   clock: Clock
   log: Log
+  /** Of the sessions. */
+  bgpLog: Log
   view: ClusterView
   felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
   allocator: Pick<NodeAllocator, 'assign' | 'held' | 'blocks' | 'blocksKnown' | 'onBlocks' | 'conditions'>
@@ -99,12 +101,13 @@ export class NodeNetwork {
       allocator,
       status,
       record,
+      bgpLog,
     } = deps
     const changed = () => this.changed()
     this.#deps = deps
     this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
     this.#tunnels = new TunnelAddresses({ nodeName, allocator, clock, changed })
-    this.#sessions = new SessionLog({ clock, log: log.child({ room: 'bgp' }), record })
+    this.#sessions = new SessionLog({ clock, log: bgpLog, record })
     this.#publisher = new NodePublisher(nodeName, { store, clock, log })
     const interfacePrefix = INTERFACE_PREFIX
     this.#kernelReady = new KernelReady({ felix, clock, interfacePrefix, changed: () => this.report() })
@@ -269,10 +272,10 @@ export class NodeNetwork {
   }
 
   #openRouting(): Routing {
-    const { transport, clock, log, nodeName, felix } = this.#deps
+    const { transport, clock, bgpLog: log, nodeName, felix } = this.#deps
     const { capabilities, hadRoutes: restarting } = this.#facts
     return new Routing({
-      ...{ transport, clock, log: log.child({ room: 'bgp' }), nodeName, capabilities, restarting },
+      ...{ transport, clock, log, nodeName, capabilities, restarting },
       sessions: this.#sessions,
       learned: (prefix, route) => felix.set('learned', prefix, route),
       converged: () => felix.complete('bgp'),

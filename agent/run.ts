@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 import type { ApiGroup } from '../api/api-group.ts'
+import { LOG_ROOMS, type LogRoom } from '../api/log-settings.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { answerCni } from '../cni/http.ts'
 import { openStore } from '../datastore/kube.ts'
@@ -13,6 +14,7 @@ import { portHolder } from '../kernel/port-holder.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
+import { LogLevels } from '../lib/log-levels.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { FileInUse } from './file-lock.ts'
 import { afterStart, preferSmallHeap } from './heap.ts'
@@ -44,6 +46,7 @@ export type Flags = {
 /** Runs the agent until a signal; ends the process with 3 when it cannot go on. */
 export async function run(flags: Flags): Promise<void> {
   const log = createLog('margay-node', flags.logLevel)
+  const levels = new LogLevels(log, Object.keys(LOG_ROOMS) as LogRoom[], 'agent')
   const die = (error: unknown) => {
     if (error instanceof FileInUse || error instanceof ForeignJournal) log.fatal(error.message)
     else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
@@ -57,7 +60,7 @@ export async function run(flags: Flags): Promise<void> {
   process.on('unhandledRejection', die)
   const path = join(flags.runDir, 'agent.sock')
   const lock = await reserveSocket(path)
-  const store = reach(flags, log)
+  const store = reach(flags, levels.room('datastore'))
   const kernel = openKernel({ sysctlFolder: flags.sysctlDir })
   const transport = new TcpTransport({ ...sockets, portHolder })
   const agent = new NodeAgent(
@@ -74,7 +77,16 @@ export async function run(flags: Flags): Promise<void> {
       fallbackDir: join(flags.runDir, 'journal'),
       conflist: flags.cniConfDir === undefined ? undefined : { confDir: flags.cniConfDir, confName: flags.cniConfName },
     },
-    { kernel, store, transport, clock: systemClock, log, lost, served: new ServedFile(servedPath(path), bootClock()) },
+    {
+      kernel,
+      store,
+      transport,
+      clock: systemClock,
+      log,
+      levels,
+      lost,
+      served: new ServedFile(servedPath(path), bootClock()),
+    },
   )
   await agent.start()
   const cni = agent.cni()
@@ -109,7 +121,7 @@ export async function run(flags: Flags): Promise<void> {
 function reach({ kubeconfig, apiGroup }: Flags, log: Log): Store {
   try {
     const program = `margay-node/${packageVersion()}`
-    return openStore({ program, kubeconfig, apiGroup, clock: systemClock, log: log.child({ room: 'datastore' }) })
+    return openStore({ program, kubeconfig, apiGroup, clock: systemClock, log })
   } catch (error) {
     const { message } = error as Error
     throw new Error(`the kubeconfig cannot be used: ${message}; correct --kubeconfig or $KUBECONFIG`, { cause: error })

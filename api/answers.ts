@@ -170,6 +170,9 @@ export const eventsAnswer = z.array(event)
 /** What was in doubt; '' when nothing was. */
 export const acceptAnswer = z.object({ doubt: z.string() })
 
+/** The level of each room, and who said it: `option`, `configuration` or `request`. */
+export const logLevelAnswer = z.array(z.object({ room: z.string(), level: z.string(), from: z.string() }))
+
 const bmpStatus = z.looseObject({
   collector: z.string(),
   state: z.string(),
@@ -187,6 +190,8 @@ export const ANSWERS = {
     'GET /events': eventsAnswer,
     'GET /bgp/route': routeAnswer,
     'POST /accept-cluster': acceptAnswer,
+    'GET /log-level': logLevelAnswer,
+    'POST /log-level': logLevelAnswer,
   },
   'margay-bgp': {
     'GET /healthz': z.looseObject({ restarting: z.boolean() }),

@@ -206,6 +206,8 @@ export const felixConfiguration = z.looseObject({
     natPortRange: portRangeField.optional(),
     /** IPv4. Empty or absent: the address of the interface that a packet leaves by. */
     natOutgoingAddress: ipv4OrNoneField.optional(),
+    /** Absent: that of the program's option, or of the cluster. */
+    logSeverityScreen: z.string().optional(),
     /** Absent: no, or that of the cluster. */
     prometheusMetricsEnabled: z.boolean().optional(),
     /** Empty or absent: all addresses of the machine, or that of the cluster. */

@@ -29,11 +29,6 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'nothing: a second record of the same fact could differ',
   },
   {
-    ...{ kind: 'BGPConfiguration', field: 'logSeverityScreen', effect: 'ignored' },
-    instead: 'the log level is that of --log-level',
-    comesWith: 'the log level from configuration',
-  },
-  {
     ...{ kind: 'BGPConfiguration', field: 'nodeMeshPassword', effect: 'closed' },
     instead: 'the node-to-node mesh has no sessions',
     comesWith: 'BGP passwords from Secrets',
@@ -154,11 +149,6 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'network policy',
   },
   {
-    ...{ kind: 'KubeControllersConfiguration', field: 'logSeverityScreen', effect: 'ignored' },
-    instead: 'the log level is that of --log-level',
-    comesWith: 'the log level from configuration',
-  },
-  {
     ...{ kind: 'KubeControllersConfiguration', field: 'healthChecks', effect: 'ignored' },
     instead: '/livez and /readyz are always answered',
     comesWith: 'nothing: an answer costs nothing',
@@ -258,10 +248,10 @@ export const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; 
       ...['natOutgoingExclusions', 'natPortRange', 'natOutgoingAddress'],
       ...['prometheusMetricsEnabled', 'prometheusMetricsHost', 'prometheusMetricsPort'],
       ...['prometheusMetricsCAFile', 'prometheusMetricsCertFile', 'prometheusMetricsKeyFile'],
-      'prometheusMetricsClientAuth',
+      ...['prometheusMetricsClientAuth', 'logSeverityScreen'],
     ],
     instead:
-      'of a FelixConfiguration for one node only its MTUs, route protocol, NAT and metrics count (docs/unsupported.md); all else is for all nodes, and both ends of a tunnel need the same port and VNI',
+      'of a FelixConfiguration for one node only its MTUs, route protocol, NAT, metrics and log level count (docs/unsupported.md); all else is for all nodes, and both ends of a tunnel need the same port and VNI',
   },
 }
 

@@ -5,6 +5,7 @@ import { guardedStore } from '../datastore/guarded.ts'
 import type { Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
+import { LogLevels } from '../lib/log-levels.ts'
 import { MetricsServer } from '../lib/metrics-server.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { processText } from '../lib/process-metrics.ts'
@@ -17,7 +18,7 @@ import { FirstObjects } from './first-objects.ts'
 import { Lease } from './lease.ts'
 import { metricsText, type Numbers } from './metrics.ts'
 import { Nodes } from './nodes.ts'
-import { settingsOf } from './settings.ts'
+import { logLevelOf, settingsOf } from './settings.ts'
 
 export type ControllersOptions = {
   /** Of this run of the program alone. */
@@ -57,10 +58,12 @@ export class Controllers {
   readonly #chores: Chores
   readonly #store: Store
   readonly #metrics: MetricsServer
+  readonly #levels: LogLevels<'controllers'>
   #metricsFailure: Error | undefined
   #closed = false
 
   constructor(options: ControllersOptions, { store, clock, log }: ControllersDeps) {
+    this.#levels = new LogLevels(log, ['controllers'], 'controllers')
     const { identity, namespace, graceMs, answerMs, firstPools, kubeadm = () => undefined } = options
     const led = guardedStore(store, () => (this.#lease.leads ? undefined : 'another margay-controllers leads'))
     this.#store = store
@@ -151,6 +154,7 @@ export class Controllers {
     const { unknown, current } = this.#configuration
     if (unknown !== undefined || this.#closed) return // what held before holds
     const { prometheusMetricsPort: port = 0 } = current?.spec ?? {}
+    this.#levels.configure({ all: logLevelOf(current) })
     void this.#metrics.want(port === 0 ? undefined : { port })
   }
 

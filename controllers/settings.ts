@@ -2,6 +2,8 @@
 
 import { durationSeconds } from '../api/fields.ts'
 import type { Resource } from '../api/kinds.ts'
+import { levelBesideDefault } from '../api/log-settings.ts'
+import type { LogLevel } from '../lib/log.ts'
 
 export type Settings = {
   /** How long a Node must be gone before the owner of its blocks is asked; undefined: blocks are never freed. */
@@ -25,4 +27,9 @@ export function settingsOf(object: Resource<'KubeControllersConfiguration'> | un
     // 0 means never to Calico: what was missed is found all the same, after the usual time
     periodMs: periodMs === 0 ? PERIOD_MS : Math.max(periodMs, LEAST_PERIOD_MS),
   }
+}
+
+/** What the log should say, where the object says more or less than Info: its schema fills that in. */
+export function logLevelOf(object: Resource<'KubeControllersConfiguration'> | undefined): LogLevel | undefined {
+  return levelBesideDefault(object?.spec.logSeverityScreen)
 }

@@ -1,11 +1,11 @@
 // `node status` and `events`: what the agent of this node says of itself.
 import { existsSync } from 'node:fs'
-import { acceptAnswer, eventsAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
+import { acceptAnswer, eventsAnswer, logLevelAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
 import { clusterStatus } from './cluster-status.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { renderEvents, renderStatus } from './node-view.ts'
-import { type Format, show } from './render.ts'
+import { type Format, renderTable, show } from './render.ts'
 import { ask, type SocketRequest, socketOption } from './socket.ts'
 
 export const nodeCommands: readonly Command[] = [
@@ -28,6 +28,14 @@ export const nodeCommands: readonly Command[] = [
     arguments: [],
     options: [socketOption],
     run: acceptCluster,
+  },
+  {
+    name: 'node log-level',
+    summary:
+      'Show or set how much the agent of this node writes, by room, until it starts again; ROOM= takes back what was set',
+    arguments: [{ name: '[levels...]', summary: 'ROOM=LEVEL, or LEVEL for all rooms; none: show them' }],
+    options: [socketOption, outputOption],
+    run: logLevel,
   },
   {
     name: 'events',
@@ -64,6 +72,25 @@ async function acceptCluster(_words: readonly string[], options: Options, contex
   const { doubt } = await ask(options, acceptAnswer, question)
   context.out(
     doubt === '' ? 'The API server was not in doubt.\n' : `The API server is believed again, although ${doubt}.\n`,
+  )
+  return EXIT.fine
+}
+
+async function logLevel(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const owner = 'margay-node' as const
+  for (const word of words) {
+    const [room, level] = word.includes('=') ? word.split('=', 2) : ['', word]
+    const query = new URLSearchParams({ room: room ?? '', level: level ?? '' })
+    await ask(options, logLevelAnswer, { method: 'POST', path: `/log-level?${query}`, owner })
+  }
+  const levels = await ask(options, logLevelAnswer, { method: 'GET', path: '/log-level', owner })
+  context.out(
+    show(levels, options['output'] as Format, () =>
+      renderTable(
+        ['ROOM', 'LEVEL', 'FROM'],
+        levels.map(({ room, level, from }) => [room, level, from]),
+      ),
+    ),
   )
   return EXIT.fine
 }

@@ -6,7 +6,7 @@ export type Log = Logger
 /** Keys whose values never reach a log, at the top of a record or one or two objects down. */
 const SECRETS = ['password', 'token', 'secret', 'key', 'authorization']
 
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent'
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
 
 /** A logger for one program. `destination` is for tests; by default lines go to stderr, unbuffered. */
 export function createLog(name: string, level: LogLevel = 'info', destination?: DestinationStream): Log {

@@ -1,9 +1,11 @@
 // The questions that the agent's socket answers: one row per method and path, as in api/answers.ts.
 import { type AgentStatus, type ANSWERS, MOST_EVENTS, type RouteAnswer } from '../../api/answers.ts'
+import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
 import type { Condition, Event } from '../../api/status.ts'
 import { isStoreError } from '../../datastore/port.ts'
 import { asJson, type HttpRoute, send } from '../../lib/http-routes.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
+import type { LogLevels } from '../../lib/log-levels.ts'
 import { METRICS_TYPE } from '../../lib/metrics-text.ts'
 import { droppedAnswer } from '../status/answers.ts'
 import { type Measured, metricsPage } from '../status/metrics-page.ts'
@@ -16,6 +18,7 @@ export type Answering = Measured & {
   explain(prefix: string): RouteAnswer
   events: { last(count: number): Event[] }
   acceptCluster(): Promise<{ doubt: string }>
+  levels: Pick<LogLevels<LogRoom>, 'levels' | 'request'>
 }
 
 /** How many events are sent when the request gives no number. */
@@ -48,9 +51,27 @@ export function agentRoutes(
         send(response, 503, { error: error.message })
       }
     },
+    'GET /log-level': asJson(() => agent.levels.levels()),
+    'POST /log-level': (_request, response, query) => {
+      const [room, level] = [query.get('room') ?? '', query.get('level') ?? '']
+      if (room !== '' && !Object.hasOwn(LOG_ROOMS, room))
+        send(response, 400, {
+          error: `room ${room}: write one of ${Object.keys(LOG_ROOMS).join(', ')}, or none for all`,
+        })
+      else if (level !== '' && !isLevel(level))
+        send(response, 400, { error: `level ${level}: write one of ${LOG_LEVELS.join(', ')}, or none to take it back` })
+      else {
+        agent.levels.request(room === '' ? undefined : (room as LogRoom), level === '' ? undefined : level)
+        send(response, 200, agent.levels.levels())
+      }
+    },
     'GET /metrics': async (_request, response) => {
       const text = await metricsPage(agent, { ofProcess: true })
       response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text)
     },
   }
+}
+
+function isLevel(text: string): text is (typeof LOG_LEVELS)[number] {
+  return (LOG_LEVELS as readonly string[]).includes(text)
 }

@@ -39,7 +39,16 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
   let blocksChanged: (all: readonly OwnBlock[]) => void = () => undefined
   let needed = tunnels
   const network = new NodeNetwork({
-    ...{ nodeName: 'n1', nodeIp: nodeIp ?? '192.0.2.11', kernel, store, clock, view, log: silentLog },
+    ...{
+      nodeName: 'n1',
+      nodeIp: nodeIp ?? '192.0.2.11',
+      kernel,
+      store,
+      clock,
+      view,
+      log: silentLog,
+      bgpLog: silentLog,
+    },
     transport: new MemoryNetwork().host('192.0.2.11'),
     podAddresses: () => [],
     felix: {

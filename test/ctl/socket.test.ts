@@ -51,6 +51,26 @@ test('events come the newest last', async t => {
   t.like(await ctl('events', '--count', '0'), { code: 2 })
 })
 
+test('log levels are shown and set by room, a level alone is for all rooms, and ROOM= takes one back', async t => {
+  const asked: string[] = []
+  const levels = [{ room: 'bgp', level: 'debug', from: 'request' }]
+  const ctl = await serve(t, {
+    'GET /log-level': asJson(() => levels),
+    'POST /log-level': (_request, response, query) => {
+      asked.push(`${query.get('room')}=${query.get('level')}`)
+      send(
+        response,
+        query.get('level') === 'loud' ? 400 : 200,
+        query.get('level') === 'loud' ? { error: 'no' } : levels,
+      )
+    },
+  })
+  t.is((await ctl('node', 'log-level')).out, 'ROOM  LEVEL  FROM\nbgp   debug  request\n')
+  t.like(await ctl('node', 'log-level', 'bgp=debug', 'error', 'felix=', '-o', 'json'), { code: 0, err: '' })
+  t.deepEqual(asked, ['bgp=debug', '=error', 'felix='])
+  t.like(await ctl('node', 'log-level', 'bgp=loud'), { code: 1 })
+})
+
 test("what margay-bgp's control socket answers is understood, and its refusal is an answer of no", async t => {
   const speaker = new Speaker(
     { asn: 65001, routerId: '192.0.2.1' },

@@ -8,8 +8,10 @@ import test, { type ExecutionContext } from 'ava'
 import { type Answering, agentRoutes } from '../../../agent/socket/routes.ts'
 import { serveSocket } from '../../../agent/socket/server.ts'
 import { type AgentStatus, ANSWERS } from '../../../api/answers.ts'
+import { LOG_ROOMS, type LogRoom } from '../../../api/log-settings.ts'
 import { broken, type Event, kept } from '../../../api/status.ts'
-import { silentLog } from '../../../lib/log.ts'
+import { createLog, silentLog } from '../../../lib/log.ts'
+import { LogLevels } from '../../../lib/log-levels.ts'
 import { someNumbers } from '../status/numbers.ts'
 
 const event: Event = {
@@ -35,6 +37,7 @@ const agent: Answering = {
   conditions: () => conditions,
   status: () => status,
   numbers: someNumbers,
+  levels: { levels: () => [{ room: 'bgp', level: 'info', from: 'option' }], request: () => undefined },
   droppedPackets: async () => new Map([['redirect', 2]]),
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
   events: { last: count => Array(Math.min(count, 3)).fill(event) },
@@ -102,4 +105,26 @@ test('metrics are text for Prometheus', async t => {
   t.regex(body, /^margay_ready 1$/m)
   t.regex(body, /^margay_dropped_packets_total\{reason="redirect"\} 2$/m)
   t.regex(body, /^process_resident_memory_bytes \d+$/m)
+})
+
+test('the level of a room is set, taken back and shown, and what is no room or level is refused with what to write', async t => {
+  const log = createLog('test', 'info', { write: () => undefined })
+  const levels = new LogLevels(log, Object.keys(LOG_ROOMS) as LogRoom[], 'agent')
+  const ask = await served(t, { ...agent, levels })
+  const of = (body: string, room: string) =>
+    (JSON.parse(body) as { room: string; level: string }[]).find(each => each.room === room)?.level
+  const debug = await ask('/log-level?room=bgp&level=debug', 'POST')
+  t.deepEqual([debug.code, of(debug.body, 'bgp'), of(debug.body, 'felix')], [200, 'debug', 'info'])
+  t.is(levels.room('bgp').level, 'debug')
+  t.is(of((await ask('/log-level?level=error', 'POST')).body, 'felix'), 'error')
+  t.is(of((await ask('/log-level?room=&level=', 'POST')).body, 'bgp'), 'info')
+  for (const [query, says] of [
+    ['room=bird', /^room bird: write one of agent, bgp, cni/],
+    ['room=bgp&level=loud', /^level loud: write one of trace, debug/],
+    ['room=toString&level=debug', /^room toString/],
+  ] as const) {
+    const { code, body } = await ask(`/log-level?${query}`, 'POST')
+    t.is(code, 400, query)
+    t.regex((JSON.parse(body) as { error: string }).error, says)
+  }
 })

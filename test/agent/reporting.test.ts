@@ -1,0 +1,48 @@
+// The log levels of an agent, as the configuration of the cluster changes.
+import test from 'ava'
+import { Reporting } from '../../agent/reporting.ts'
+import { LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { createLog } from '../../lib/log.ts'
+import { LogLevels } from '../../lib/log-levels.ts'
+import { aResource } from '../datastore/objects.ts'
+import { someNumbers } from './status/numbers.ts'
+
+test('logSeverityScreen of FelixConfiguration is for all rooms, that of its object for this node before it, and that of BGPConfiguration for bgp', t => {
+  const levels = new LogLevels(
+    createLog('test', 'warn', { write: () => undefined }),
+    Object.keys(LOG_ROOMS) as LogRoom[],
+    'agent',
+  )
+  const objects = new Map<string, object>()
+  const listeners = new Map<string, () => void>()
+  const reporting = new Reporting({
+    ...{ nodeName: 'n1', clock: new ManualClock(), levels, report: () => undefined },
+    view: {
+      onChange: (kind, listen) => void listeners.set(kind, listen as () => void),
+      get: (kind, name) => objects.get(`${kind} ${name}`) as never,
+    },
+    store: { writeAny: async () => undefined },
+    agent: { numbers: someNumbers, droppedPackets: async () => new Map() },
+  })
+  t.teardown(() => reporting.close())
+  const set = (kind: 'FelixConfiguration' | 'BGPConfiguration', name: string, spec: object | undefined) => {
+    if (spec === undefined) objects.delete(`${kind} ${name}`)
+    else objects.set(`${kind} ${name}`, aResource(kind, { metadata: { name }, spec }))
+    listeners.get(kind)!()
+  }
+  const levelOf = (room: LogRoom) => levels.levels().find(each => each.room === room)?.level
+  reporting.start()
+  t.is(levelOf('felix'), 'warn')
+  set('FelixConfiguration', 'default', { logSeverityScreen: 'Debug' })
+  t.deepEqual([levelOf('felix'), levelOf('bgp')], ['debug', 'debug'])
+  set('BGPConfiguration', 'default', { logSeverityScreen: 'Error' })
+  t.deepEqual([levelOf('felix'), levelOf('bgp')], ['debug', 'error'])
+  set('FelixConfiguration', 'node.n1', { logSeverityScreen: 'Fatal' })
+  t.deepEqual([levelOf('felix'), levelOf('bgp')], ['fatal', 'error'])
+  set('BGPConfiguration', 'default', {})
+  t.is(levelOf('bgp'), 'fatal', 'its schema says Info, which says nothing')
+  set('FelixConfiguration', 'node.n1', undefined)
+  set('FelixConfiguration', 'default', {})
+  t.deepEqual([levelOf('felix'), levelOf('bgp')], ['warn', 'warn'])
+})
