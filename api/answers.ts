@@ -1,6 +1,6 @@
 // Every answer of every socket: what margay-node and margay-bgp send, and what margayctl reads and prints with `-o json`.
 // Unknown fields of an answer pass, since the running program may be newer.
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** Calico's word for a session of the node-to-node mesh. */
 export const MESH_PEER = 'node-to-node mesh'

@@ -1,7 +1,7 @@
 // The kinds of Calico's v3 API that Margay uses, with Calico's names, defaults and limits
 // (projectcalico/api, pkg/apis/projectcalico/v3). Unknown fields of a spec are kept, so that a manifest written for
 // Calico applies unchanged and survives a read-modify-write.
-import { z } from 'zod'
+import * as z from 'zod'
 import { contains, familyOf, parseCidr } from '../lib/ip.ts'
 import {
   addressField,

@@ -1,6 +1,6 @@
 // The Kubernetes kinds that Margay reads: Node, Pod, Namespace and Lease, as far as it reads them. Everything else in
 // them is kept as it came.
-import { z } from 'zod'
+import * as z from 'zod'
 import { objectMeta } from './meta.ts'
 
 export const node = z.looseObject({

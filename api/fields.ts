@@ -1,5 +1,5 @@
 // Field types that several kinds share.
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   type Family,
   familyOf,

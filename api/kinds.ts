@@ -1,7 +1,7 @@
 // The one table of kinds: schema, names and columns. The API server's discovery and tables, the client, the command
 // line and the CRDs all read these rows; adding a kind is one row here, its shape, and a schema when something reads it.
 // Over 400 lines: one table, a row per kind.
-import type { z } from 'zod'
+import type * as z from 'zod'
 import * as calico from './calico.ts'
 import * as core from './core.ts'
 import { bgpConfiguration, bgpPeer } from './shapes/bgp.ts'

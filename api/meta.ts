@@ -1,5 +1,5 @@
 // Kubernetes object metadata, as far as Margay reads or writes it. Unknown fields are kept.
-import { z } from 'zod'
+import * as z from 'zod'
 
 export const objectMeta = z.looseObject({
   name: z.string().min(1).max(253),

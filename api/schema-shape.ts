@@ -1,5 +1,5 @@
 // What a schema of zod says about the fields of an object, below defaults and transformations.
-import type { z } from 'zod'
+import type * as z from 'zod'
 
 /** The fields of an object's schema; undefined when it is none, or takes any field by nature. */
 export function shapeOf(schema: z.core.$ZodType | undefined): Readonly<Record<string, z.core.$ZodType>> | undefined {

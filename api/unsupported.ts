@@ -2,7 +2,7 @@
 // and told, so that nobody relies on them. A field that somebody sets for safety is not ignored: what it should guard stays
 // closed. Conditions, warnings of the command line, docs/unsupported.md and what is closed read these rows; a test compares
 // them with the readers of every field. A row goes when its capability comes.
-import type { z } from 'zod'
+import type * as z from 'zod'
 import { type Kind, type KindRow, kinds } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
 import { shapeOf } from './schema-shape.ts'

@@ -1,6 +1,6 @@
 // From a value of unknown shape to a resource, or to everything that is wrong with it. Used by the API server before it
 // stores, by the client after it reads, by the command line before it sends.
-import type { z } from 'zod'
+import type * as z from 'zod'
 import { anySpec } from './calico.ts'
 import { calicoProblems } from './calico-rules.ts'
 import { apiVersion, type Kind, type KindRow, kinds, type Resource } from './kinds.ts'

@@ -1,7 +1,7 @@
 // OpenAPI as far as kubectl reads it. v3 tells it which kinds there are, what their fields are (`kubectl explain`) and
 // that the server validates by itself; v2 is the older kubectl's protobuf, which says nothing about any kind, so that
 // kubectl validates nothing and leaves that to the server. Sources: kubectl's query parameter verifier, gnostic's proto.
-import { z } from 'zod'
+import * as z from 'zod'
 import { apiVersion, type Kind, type KindRow, kinds } from '../api/kinds.ts'
 import { withoutMeanings } from '../api/shapes/shape.ts'
 

@@ -4,7 +4,7 @@
 import { open } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
-import { z } from 'zod'
+import * as z from 'zod'
 import { emitJson } from '../api/json.ts'
 import { isCustom, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'

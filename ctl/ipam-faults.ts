@@ -1,6 +1,6 @@
 // What is wrong with the cluster's addresses, from the objects alone: the structure of each block, its name (which is
 // the lock on it), ranges that overlap, blocks without a pool or a node. Pure.
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import { poolOf } from '../api/pools.ts'

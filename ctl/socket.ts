@@ -5,7 +5,7 @@ import { rename, rm } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { CommandOption, Options } from './command.ts'
 import { Denied, NoAnswer, UsageError } from './failure.ts'
 

@@ -1,9 +1,13 @@
 // `npm run bench:scale`: one agent and one margay-api in a simulated cluster, measured per event. `--nodes N` (5000),
 // `--soak SECONDS` (120), `--quick` for a look with few events, `--tiny` for a run whose figures say little, `--beside DIR` measures the programs of another checkout
-// in the same run, `--built` measures dist/ as `npm run prepack` makes it, `--json`. Needs root.
+// in the same run, `--bundled` measures the programs of this one as the container image has them, `--json`. Needs root.
+import { mkdtempDisposableSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { enterNamespace } from './ground.ts'
+import { writeBundle } from './programs.ts'
 import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './scenario.ts'
 
 const HERE = fileURLToPath(new URL('../..', import.meta.url))
@@ -12,21 +16,22 @@ const QUICK = { events: 200, idleSeconds: 1, pods: 10, lists: 4 }
 const TINY = { events: 20, idleSeconds: 0.2, pods: 3, lists: 2 }
 
 async function main(): Promise<void> {
-  const { sizes, beside, built, json } = usage()
+  const { sizes, beside, bundled, json } = usage()
   if (process.getuid?.() !== 0) throw new Error('network namespaces need root')
   enterNamespace()
   const columns: { checkout: string; figures: Figures }[] = []
+  using bundle = bundled ? mkdtempDisposableSync(join(tmpdir(), 'margay-bundle-')) : undefined
+  if (bundle !== undefined) await writeBundle(bundle.path)
   for (const checkout of [HERE, ...beside]) {
-    const figures = await runScenario({ path: checkout, built: built && checkout === HERE }, sizes, text =>
-      process.stderr.write(`${checkout}: ${text}\n`),
-    )
+    const measured = { path: checkout, ...(checkout === HERE && bundle && { bundle: bundle.path }) }
+    const figures = await runScenario(measured, sizes, text => process.stderr.write(`${checkout}: ${text}\n`))
     columns.push({ checkout, figures })
   }
   if (json) process.stdout.write(`${JSON.stringify({ sizes, columns }, undefined, 2)}\n`)
   else print(columns, sizes)
 }
 
-function usage(): { sizes: Sizes; beside: string[]; built: boolean; json: boolean } {
+function usage(): { sizes: Sizes; beside: string[]; bundled: boolean; json: boolean } {
   try {
     const { values } = parseArgs({
       options: {
@@ -35,7 +40,7 @@ function usage(): { sizes: Sizes; beside: string[]; built: boolean; json: boolea
         beside: { type: 'string', multiple: true, default: [] },
         quick: { type: 'boolean', default: false },
         tiny: { type: 'boolean', default: false },
-        built: { type: 'boolean', default: false },
+        bundled: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
       },
     })
@@ -44,7 +49,7 @@ function usage(): { sizes: Sizes; beside: string[]; built: boolean; json: boolea
       return {
         sizes: { nodes, soakSeconds, ...(values.tiny ? TINY : values.quick ? QUICK : FULL) },
         beside: values.beside,
-        built: values.built,
+        bundled: values.bundled,
         json: values.json,
       }
   } catch (error) {
@@ -52,7 +57,7 @@ function usage(): { sizes: Sizes; beside: string[]; built: boolean; json: boolea
     console.error(error.message)
   }
   console.error(
-    'usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--quick | --tiny] [--beside DIR]... [--built] [--json]',
+    'usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--quick | --tiny] [--beside DIR]... [--bundled] [--json]',
   )
   process.exit(2)
 }

@@ -2,12 +2,15 @@
 // them can be measured beside this one.
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { arch } from 'node:process'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { bundlePrograms, NATIVE } from '../../image/bundle.ts'
+import { packageFile } from '../../lib/package-files.ts'
 import { TOKEN } from './client.ts'
 import { NODE_ADDRESS } from './ground.ts'
 import { nodeName } from './objects.ts'
@@ -34,11 +37,30 @@ export type SimulatedPeers = Program & {
   changeRoute(n: number): void
 }
 
-/** Programs of a checkout: as they are, or under dist/ as the published package has them. */
-export type Checkout = { path: string; built: boolean }
+/** Programs of a checkout: its sources, or in `bundle`, a folder that `writeBundle` filled. */
+export type Checkout = { path: string; bundle?: string }
 
-function programFile({ path, built }: Checkout, program: string): string {
-  return join(path, built ? `dist/${program}.js` : `${program}.ts`)
+const PROGRAMS = { agent: ['agent/main.ts', 'margay-node.js'], api: ['apiserver/main.ts', 'margay-api.js'] } as const
+
+function programFile({ path, bundle }: Checkout, program: keyof typeof PROGRAMS): string {
+  const [source, bundled] = PROGRAMS[program]
+  return bundle === undefined ? join(path, source) : join(bundle, bundled)
+}
+
+/** Writes the programs of this checkout into a folder, as the container image has them. */
+export async function writeBundle(folder: string): Promise<void> {
+  const { files } = await bundlePrograms()
+  const imports = Object.fromEntries(NATIVE.map(name => [`#${name}`, `./${name}.node`]))
+  const all = new Map<string, string | Uint8Array>([
+    ...files,
+    ['package.json', JSON.stringify({ type: 'module', imports })],
+    ['netlink.node', readFileSync(packageFile(`node_modules/netlink/prebuilds/linux-${arch}/node.napi.node`))],
+    ['koffi.node', readFileSync(packageFile(`node_modules/@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`))],
+  ])
+  for (const [path, content] of all) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true })
+    writeFileSync(join(folder, path), content)
+  }
 }
 
 /** Starts the speakers of all simulated nodes. They are of this checkout, whatever is measured. */
@@ -66,7 +88,7 @@ export async function startApi(checkout: Checkout, folder: string): Promise<Api>
   const tokenFile = join(folder, 'token')
   writeFileSync(tokenFile, TOKEN, { mode: 0o600 })
   const places = ['--data-dir', join(folder, 'api'), '--listen', '127.0.0.1:0', '--token-file', tokenFile]
-  const args = [programFile(checkout, 'apiserver/main'), ...places]
+  const args = [programFile(checkout, 'api'), ...places]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = (await Promise.race([
     once(createInterface({ input: child.stdout! }), 'line'),
@@ -86,7 +108,7 @@ export async function startAgent(checkout: Checkout, folder: string, url: string
   const names = ['--node-name', nodeName(0), '--node-ip', NODE_ADDRESS, '--kubeconfig', kubeconfig]
   const places = ['--data-dir', join(folder, 'node'), '--run-dir', run]
   const startMs = performance.now()
-  const child = spawn(process.execPath, [programFile(checkout, 'agent/main'), ...names, ...places], {
+  const child = spawn(process.execPath, [programFile(checkout, 'agent'), ...names, ...places], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   let lines = 0

@@ -1,7 +1,7 @@
 // The YAML file of `margay-bgp`: read, checked as a whole, and turned into the speaker's own values. What it can say
 // works or is refused here, with every fault at once. The documentation of every field is DESIGN section 8.
 import { parseDocument } from 'yaml'
-import type { z } from 'zod'
+import type * as z from 'zod'
 import { contradictions } from './contradictions.ts'
 import { ConfigError, faultLine, schemaFaults, yamlFault } from './faults.ts'
 import { peerConfig } from './neighbor-schema.ts'

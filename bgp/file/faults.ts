@@ -2,7 +2,7 @@
 // Hazard: a file holds passwords, and one typed into the wrong place must not get into a log. So only numbers are shown
 // and texts in the form of an address, a prefix or a community; never what stands in a field called password.
 import type { YAMLError } from 'yaml'
-import type { z } from 'zod'
+import type * as z from 'zod'
 
 /** One fault: where, the value there, and what to write instead. */
 export type ConfigFault = { path: string; value?: unknown; message: string }

@@ -1,6 +1,6 @@
 // The values that fields of margay-bgp's file hold, each with its bounds and with what to write instead. What passes here
 // works when it is used: nothing below may fail later for a reason that the file alone could tell.
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   addressBytes,
   isHostAddress,

@@ -1,6 +1,6 @@
 // One neighbor of margay-bgp's file, and what it becomes: a peer's configuration. Fields that contradict each other are
 // refused here; what concerns several neighbors or the speaker is in contradictions.ts.
-import { z } from 'zod'
+import * as z from 'zod'
 import { familyOf, isLinkLocal } from '../../lib/ip.ts'
 import type { PeerConfig } from '../config.ts'
 import { FAMILIES } from '../family.ts'

@@ -1,5 +1,5 @@
 // Rules of `import` and `export` in margay-bgp's file. Each is taken only when it can match and can be carried out.
-import { z } from 'zod'
+import * as z from 'zod'
 import { addressBits, cidr } from '../../lib/ip.ts'
 import { PRIORITY_BASE } from '../policy.ts'
 import { asn, between, communityText, interfaceName, label, prefix } from './fields.ts'

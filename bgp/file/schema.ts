@@ -1,5 +1,5 @@
 // The fields of margay-bgp's file; DESIGN section 8 is their documentation.
-import { z } from 'zod'
+import * as z from 'zod'
 import { familyOf, isLinkLocal } from '../../lib/ip.ts'
 import type { Network } from '../config.ts'
 import {
