@@ -22,7 +22,7 @@ export type Context = {
   /** Resolves when the program is asked to end (SIGINT, SIGTERM), or nobody reads what it prints any more. */
   interrupted(): Promise<void>
   /** The texts of files, of the manifests in folders, and of standard input for `-`. Rejects with UsageError. */
-  read(paths: readonly string[]): Promise<Source[]>
+  read(paths: readonly string[], how?: { recursive?: boolean; skipEmpty?: boolean }): Promise<Source[]>
 }
 
 /** Where a text is from, as messages name it. */

@@ -9,6 +9,7 @@ import {
   allNamespacesOption,
   fieldSelectorOption,
   fileOption,
+  folderOptions,
   namespaceFor,
   namespaceOption,
   parseTargets,
@@ -26,6 +27,7 @@ export const deleteCommand: Command = {
   arguments: targetArguments,
   options: [
     fileOption,
+    ...folderOptions,
     namespaceOption,
     allNamespacesOption,
     selectorOption,

@@ -11,6 +11,7 @@ import { formatOption, templateOption } from './output/printer.ts'
 import {
   allNamespacesOption,
   fileOption,
+  folderOptions,
   namespaceFor,
   namespaceOption,
   parseTargets,
@@ -28,6 +29,7 @@ export const labelCommand: Command = {
   arguments: [targetArguments[0], { name: '[words...]', summary: 'names, then KEY=VALUE or KEY-' }],
   options: [
     fileOption,
+    ...folderOptions,
     namespaceOption,
     allNamespacesOption,
     selectorOption,

@@ -14,9 +14,7 @@ export type Item = { kind: Kind; object: Resource<Kind>; named: Record<string, u
 
 /** The resources of a manifest's text, defaults filled in. Throws UsageError that names `source` and every fault. */
 export function parseManifest(text: string, source: string, namespace: string): Item[] {
-  const documents = parseDocuments(text, source).flatMap(document =>
-    isObject(document) && Array.isArray(document['items']) ? document['items'] : [document],
-  )
+  const documents = parseDocuments(text, source).flatMap(resourcesOf)
   if (documents.length === 0) throw new UsageError(`${source}: holds no resource`)
   const faults: string[] = []
   const items = documents.flatMap((document: unknown, i) => {
@@ -27,6 +25,21 @@ export function parseManifest(text: string, source: string, namespace: string): 
   })
   if (faults.length > 0) throw new UsageError(faults.join('\n'))
   return items
+}
+
+/** Whether a text holds nothing but comments and empty documents. A text that is no YAML is not empty. */
+export function isEmpty(text: string): boolean {
+  try {
+    return parseYaml(text).length === 0
+  } catch {
+    return false
+  }
+}
+
+/** Those of a List, of a document that is a list itself, as calicoctl takes it, or the one that a document is. */
+function resourcesOf(document: unknown): unknown[] {
+  if (Array.isArray(document)) return document.flatMap(resourcesOf)
+  return isObject(document) && Array.isArray(document['items']) ? document['items'] : [document]
 }
 
 /** The kind that a word on the command line means. Throws UsageError that lists the kinds. */

@@ -30,7 +30,7 @@ export async function run(words: readonly string[], terminal: Terminal): Promise
     code = await act(command, given, options, terminal)
   })
   try {
-    await parser.parseAsync(withoutMigrate(words), { from: 'user' })
+    await parser.parseAsync(translated(words), { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     return error.exitCode === 0 ? EXIT.fine : EXIT.usage
@@ -38,10 +38,11 @@ export async function run(words: readonly string[], terminal: Terminal): Promise
   return code
 }
 
-/** calicoctl says `datastore migrate export`. */
-function withoutMigrate(words: readonly string[]): string[] {
+/** Words of calicoctl that have others here: `datastore migrate export`, and `-a` for all namespaces. */
+function translated(words: readonly string[]): string[] {
   const at = words.indexOf('datastore')
-  return words.filter((word, i) => !(at >= 0 && i === at + 1 && word === 'migrate'))
+  const kept = words.filter((word, i) => !(at >= 0 && i === at + 1 && word === 'migrate'))
+  return words[0] === 'get' ? kept.map(word => (word === '-a' ? '-A' : word)) : kept
 }
 
 /** The parser of the whole command line. */
@@ -74,7 +75,7 @@ async function act(
       out: terminal.out,
       err: text => terminal.err(`${terminal.name}: ${text}`),
       note: terminal.err,
-      read: paths => readSources(paths, terminal.input),
+      read: (paths, how) => readSources(paths, terminal.input, how),
       interrupted: terminal.interrupted,
     }
     return await command.run(words, options, context)

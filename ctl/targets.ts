@@ -1,14 +1,20 @@
 // Which objects a command line means: `KIND`, `KIND NAME...`, `KIND/NAME...`, `KIND,KIND`, or those of manifests.
 import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
-import type { CommandOption, Context, Options } from './command.ts'
+import type { CommandOption, Context, Options, Source } from './command.ts'
 import { UsageError } from './failure.ts'
-import { type Item, parseKind, parseManifest } from './manifest.ts'
+import { type Item, isEmpty, parseKind, parseManifest } from './manifest.ts'
 
 export const fileOption: CommandOption = {
   flags: '-f, --filename <file>',
   summary: 'manifest, or folder of manifests, to read, - for standard input; may be repeated',
   repeated: true,
 }
+
+/** Beside `fileOption`. */
+export const folderOptions: readonly CommandOption[] = [
+  { flags: '-R, --recursive', summary: 'of a folder, also the manifests in the folders below it' },
+  { flags: '--skip-empty', summary: 'manifests without a resource, and folders without a manifest, are fine' },
+]
 
 export const namespaceOption: CommandOption = {
   flags: '-n, --namespace <name>',
@@ -67,10 +73,17 @@ export async function namespaceFor(options: Options, context: Context): Promise<
 
 /** The resources of -f. Rejects with UsageError when there is none, or one is wrong. */
 export async function itemsOf(options: Options, context: Context): Promise<Item[]> {
+  const namespace = await namespaceFor(options, context)
+  return (await sourcesOf(options, context)).flatMap(({ name, text }) => parseManifest(text, name, namespace))
+}
+
+/** The texts of -f, by -R and --skip-empty too. Rejects with UsageError. */
+export async function sourcesOf(options: Options, context: Context): Promise<Source[]> {
   const paths = options['filename']
   if (!Array.isArray(paths)) throw new UsageError('give a manifest with -f FILE, a folder, or -f - for standard input')
-  const namespace = await namespaceFor(options, context)
-  return (await context.read(paths)).flatMap(({ name, text }) => parseManifest(text, name, namespace))
+  const [recursive, skipEmpty] = [options['recursive'] === true, options['skipEmpty'] === true]
+  const sources = await context.read(paths, { recursive, skipEmpty })
+  return skipEmpty ? sources.filter(({ text }) => !isEmpty(text)) : sources
 }
 
 export function titleOf({ kind, name }: { kind: Kind; name: string }): string {

@@ -3,7 +3,7 @@ import type { Command, Context, Options } from './command.ts'
 import { EXIT, type ExitCode, UsageError, worst } from './failure.ts'
 import { parseManifest } from './manifest.ts'
 import { refOf } from './output/columns.ts'
-import { fileOption, namespaceOption } from './targets.ts'
+import { fileOption, folderOptions, namespaceOption, sourcesOf } from './targets.ts'
 import { warnOfFields } from './writes.ts'
 
 export const validateCommand: Command = {
@@ -12,6 +12,7 @@ export const validateCommand: Command = {
   arguments: [],
   options: [
     fileOption,
+    ...folderOptions,
     namespaceOption,
     { flags: '-q, --quiet', summary: 'say only what is wrong, and which fields have no effect' },
   ],
@@ -19,10 +20,8 @@ export const validateCommand: Command = {
 }
 
 async function validate(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const paths = options['filename']
-  if (!Array.isArray(paths)) throw new UsageError('give a manifest with -f FILE, a folder, or -f - for standard input')
   const namespace = typeof options['namespace'] === 'string' ? options['namespace'] : 'default'
-  const codes = (await context.read(paths)).map(({ name, text }): ExitCode => {
+  const codes = (await sourcesOf(options, context)).map(({ name, text }): ExitCode => {
     try {
       for (const item of parseManifest(text, name, namespace)) {
         warnOfFields(item, context)

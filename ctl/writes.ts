@@ -17,6 +17,7 @@ import { refOf } from './output/columns.ts'
 import { formatOption, printerOf, templateOption } from './output/printer.ts'
 import {
   fileOption,
+  folderOptions,
   itemsOf,
   namespaceFor,
   namespaceOption,
@@ -58,6 +59,7 @@ export const writeCommands: readonly Command[] = [
         choices: ['merge', 'json', 'strategic'],
       },
       fileOption,
+      ...folderOptions,
       namespaceOption,
       dryRunOption,
       formatOption,
@@ -77,7 +79,7 @@ function fromManifest(
     name,
     summary,
     arguments: [],
-    options: [fileOption, namespaceOption, dryRunOption, formatOption, templateOption, ...more],
+    options: [fileOption, ...folderOptions, namespaceOption, dryRunOption, formatOption, templateOption, ...more],
     run: async (_words, options, context) => {
       const tell = await tellerOf(options, context)
       const items = await itemsOf(options, context)

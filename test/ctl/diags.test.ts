@@ -78,6 +78,8 @@ test('the archive has objects, logs and versions, and not one of the planted sec
     const path = request.url!.split('?')[0]!
     if (path.endsWith('/log'))
       return void (request.url!.includes('previous=true') ? response.writeHead(400).end('{}') : response.end(LOG))
+    if (path === '/apis')
+      return void response.end('{"groups":[{"name":"projectcalico.org","versions":[{"version":"v3"}]}]}')
     if (path === '/version') return void response.end('{"gitVersion":"v1.36.3"}')
     response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, items: LISTS[path] ?? [] }))
   })

@@ -205,13 +205,16 @@ test('an object that is not valid is shown as it is, and can be deleted', async 
   const server = createServer((request, response) => {
     asked.push(`${request.method} ${request.url!.split('?')[0]}`)
     const list = { metadata: { resourceVersion: '1' }, items: [broken] }
-    response.end(JSON.stringify(request.url!.includes('/ippools/') ? broken : list))
+    const groups = { groups: [{ name: 'projectcalico.org', versions: [{ version: 'v3' }] }] }
+    const answer = request.url === '/apis' ? groups : request.url!.includes('/ippools/') ? broken : list
+    response.end(JSON.stringify(answer))
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  t.regex((await runHere(['get', 'ippools', '--server', url])).out, /^p1 +none /m)
+  const shown = await runHere(['get', 'ippools', '--server', url])
+  t.regex(shown.out, /^p1 +none /m, shown.err)
   t.is((await runHere(['delete', 'ippool', 'p1', '--server', url])).code, 0)
   t.is(asked.at(-1), 'DELETE /apis/projectcalico.org/v3/ippools/p1')
 })
