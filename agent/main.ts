@@ -26,6 +26,7 @@ const program = new Command('margay-node')
       'where Calico’s resources are: v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1)',
     )
       .choices(API_GROUP_CHOICES)
+      .env('MARGAY_API_GROUP')
       .default('auto'),
   )
   .option('--data-dir <dir>', 'journal and snapshot; must survive reboots', '/var/lib/margay')

@@ -18,6 +18,7 @@ const program = new Command('margay-controllers')
       'where Calico’s resources are: v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1)',
     )
       .choices(API_GROUP_CHOICES)
+      .env('MARGAY_API_GROUP')
       .default('auto'),
   )
   .option('--lease-namespace <name>', 'where the Lease is (default: the pod’s own namespace, or kube-system)')

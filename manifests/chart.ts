@@ -2,6 +2,7 @@
 // table. The CRDs lie where Helm makes them before everything else, so that pools can be among the templates; Helm neither
 // changes nor deletes them later (docs/install.md).
 import { stringify } from 'yaml'
+import type { ApiGroup } from '../api/api-group.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { CONFIG, configMap } from './config.ts'
 import { controllersBudget, controllersDeployment } from './controllers.ts'
@@ -10,7 +11,7 @@ import { type ManifestObject, NAMES, type Settings, usualSettings } from './name
 import { nodeDaemonSet } from './node.ts'
 import { accountObjects } from './rbac.ts'
 import { removeObjects } from './remove.ts'
-import { RIGHTS } from './rights.ts'
+import { RIGHTS, rightsIn } from './rights.ts'
 import { documentText, NODE_REASONS, REMOVE_REASONS, type Reasons } from './text.ts'
 
 type Value = { is: string; schema: Record<string, unknown>; default: unknown }
@@ -34,6 +35,11 @@ const VALUES: Values = {
     binDir: text('where the runtime of a node looks for plugins', usual.cniBinDir, PATH),
     confDir: text('where it looks for networks', usual.cniConfDir, PATH),
     confName: text('the file of this network', usual.cniConfName, { pattern: '^[\\w.-]+\\.conflist$' }),
+  },
+  calicoCrds: {
+    is: 'whether the cluster has Calico’s own CRDs, which are used then; install with --skip-crds (docs/api-groups.md)',
+    default: false,
+    schema: { type: 'boolean' },
   },
   maxUnavailable: text('nodes that are without their agent at once during an upgrade', usual.maxUnavailable, {
     pattern: '^[0-9]+%$',
@@ -102,7 +108,13 @@ const HEAD = '# Written by `npm run manifests`; do not edit.\n'
 export function chartFiles(): Map<string, string> {
   const documents = (objects: readonly ManifestObject[], reasons: Reasons = {}): string =>
     objects.map(object => `---\n${documentText(object, reasons)}`).join('')
-  const data = Object.fromEntries(Object.keys(CONFIG).map(key => [key, value(`config.${key}`)]))
+  const given = Object.keys(CONFIG).filter(key => key !== 'apiGroup')
+  const data = Object.fromEntries(given.map(key => [key, value(`config.${key}`)]))
+  const accounts = (group: ApiGroup): string =>
+    documents([
+      ...accountObjects(NAMES.node, rightsIn(group, RIGHTS.node), TEMPLATES),
+      ...accountObjects(NAMES.controllers, rightsIn(group, RIGHTS.controllers), TEMPLATES),
+    ])
   const version = packageVersion()
   return new Map([
     [
@@ -119,14 +131,11 @@ export function chartFiles(): Map<string, string> {
       `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...schemaOf(VALUES) }, undefined, 2)}\n`,
     ],
     ['crds/crds.yaml', crdsText()],
+    ['templates/accounts.yaml', byCrds(accounts('v1'), accounts('v3'))],
     [
-      'templates/accounts.yaml',
-      documents([
-        ...accountObjects(NAMES.node, RIGHTS.node, TEMPLATES),
-        ...accountObjects(NAMES.controllers, RIGHTS.controllers, TEMPLATES),
-      ]),
+      'templates/config.yaml',
+      documents([configMap(TEMPLATES, data)]) + byCrds('  apiGroup: v1\n', '  apiGroup: v3\n') + API_SERVER_KEYS,
     ],
-    ['templates/config.yaml', documents([configMap(TEMPLATES, data)]) + API_SERVER_KEYS],
     [
       'templates/node.yaml',
       `{{- if .Values.remove }}\n${documents(removeObjects(TEMPLATES), REMOVE_REASONS)}{{- else }}\n${documents([nodeDaemonSet(TEMPLATES)], NODE_REASONS)}{{- end }}\n`,
@@ -140,6 +149,10 @@ export function chartFiles(): Map<string, string> {
     ],
     ['templates/pools.yaml', POOLS],
   ])
+}
+
+function byCrds(calicos: string, ours: string): string {
+  return `{{- if .Values.calicoCrds }}\n${calicos}{{- else }}\n${ours}{{- end }}\n`
 }
 
 const API_SERVER_KEYS = `{{- with .Values.apiServer.host }}

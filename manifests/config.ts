@@ -7,6 +7,8 @@ export const CONFIG = {
   nodeIp6: 'auto',
   /** Of a cluster without a pool: `kubeadm` (its podSubnet), ranges, or `none`. */
   firstPools: 'kubeadm',
+  /** Where Calico's resources are: this installation brings v3; Calico's own CRDs are v1 (overlays/calico-crds). */
+  apiGroup: 'v3',
   logLevel: 'info',
   /** The network's name in the runtime's configuration. */
   network: 'margay',

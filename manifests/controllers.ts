@@ -1,6 +1,7 @@
 // The Deployment of the controllers. On the network of the host: they must run before pods have a network, and when no address
 // is left. Two, of which one leads, on two nodes: both would listen at one port.
 import {
+  API_GROUP,
   API_SERVER,
   fromConfig,
   labelsOf,
@@ -34,7 +35,7 @@ export function controllersDeployment({ image, pullPolicy, namespace }: Settings
       '--first-pools',
       '$(FIRST_POOLS)',
     ],
-    env: [fromConfig('LOG_LEVEL', 'logLevel'), fromConfig('FIRST_POOLS', 'firstPools'), ...API_SERVER],
+    env: [API_GROUP, fromConfig('LOG_LEVEL', 'logLevel'), fromConfig('FIRST_POOLS', 'firstPools'), ...API_SERVER],
     securityContext: {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,

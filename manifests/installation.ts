@@ -9,9 +9,9 @@ import { dashboardText } from './dashboard.ts'
 import { monitoringObjects } from './monitoring.ts'
 import { type ManifestObject, NAMES, type Settings, usualSettings } from './names.ts'
 import { nodeDaemonSet } from './node.ts'
-import { accountObjects } from './rbac.ts'
+import { accountObjects, clusterRules } from './rbac.ts'
 import { removeObjects } from './remove.ts'
-import { RIGHTS } from './rights.ts'
+import { RIGHTS, type Right, rightsIn } from './rights.ts'
 import { NODE_REASONS, REMOVE_REASONS, yamlText } from './text.ts'
 
 /** Everything but the CRDs. */
@@ -68,6 +68,9 @@ const OVERLAYS: Readonly<Record<string, { why: string; pools?: readonly PoolSpec
   },
 }
 
+/** Of a cluster that has Calico's own CRDs: none of ours, the rights and the group are others. */
+const CALICO_CRDS = 'calico-crds'
+
 type PoolSpec = { name: string; cidr: string; [field: string]: unknown }
 
 /** Every file with its text. */
@@ -104,6 +107,14 @@ export function manifestFiles(): Map<string, string> {
         yamlText('Apply it once more after the CRDs are there.', pools.map(poolOf)),
       )
   }
+  files.set(
+    `overlays/${CALICO_CRDS}/kustomization.yaml`,
+    kustomization(
+      'beside the CRDs of Calico (crd.projectcalico.org/v1), which stay as they are; Calico itself must not run on these nodes any more (docs/api-groups.md)',
+      ['../../base'],
+      { patches: calicoCrdsPatches() },
+    ),
+  )
   for (const [name, text] of chartFiles()) files.set(`chart/${name}`, text)
   return files
 }
@@ -123,6 +134,23 @@ function hostPatches({ cniBinDir, cniConfDir }: Settings): object[] {
     spec: { template: { spec: { volumes: [volume('cni-bin', cniBinDir), volume('cni-conf', cniConfDir)] } } },
   }
   return [{ target: { kind: 'DaemonSet', name: NAMES.node }, patch: stringify(patch, { lineWidth: 0 }) }]
+}
+
+function calicoCrdsPatches(): object[] {
+  const crd = { apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition', metadata: { name: 'each' } }
+  const config = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NAMES.config }, data: { apiGroup: 'v1' } }
+  const rules = (name: string, rights: readonly Right[]): object => ({
+    target: { kind: 'ClusterRole', name },
+    patch: stringify([{ op: 'replace', path: '/rules', value: clusterRules(rightsIn('v1', rights)) }], {
+      lineWidth: 0,
+    }),
+  })
+  return [
+    { target: { kind: crd.kind }, patch: stringify({ $patch: 'delete', ...crd }, { lineWidth: 0 }) },
+    { target: { kind: 'ConfigMap', name: NAMES.config }, patch: stringify(config, { lineWidth: 0 }) },
+    rules(NAMES.node, RIGHTS.node),
+    rules(NAMES.controllers, RIGHTS.controllers),
+  ]
 }
 
 /** The pools of the overlay are the first ones. */

@@ -61,6 +61,9 @@ export function fromConfig(name: string, key: string, without: 'unset' | 'refuse
   return { name, valueFrom: { configMapKeyRef: { name: NAMES.config, key, ...optional } } }
 }
 
+/** Without the ConfigMap, as when it was deleted before the removal, the server is asked. */
+export const API_GROUP = fromConfig('MARGAY_API_GROUP', 'apiGroup', 'unset')
+
 /**
  * The API server: in a pod's environment is the address of its Service, for which kube-proxy has to run. Another address is
  * taken from the ConfigMap.

@@ -1,6 +1,16 @@
 // The DaemonSet of the agents: no privileged container, only the capabilities and the parts of the host that each container
 // needs. The reasons are written into the YAML as comments.
-import { API_SERVER, fromConfig, labelsOf, type ManifestObject, NAMES, PROGRAM, type Settings, TOKEN } from './names.ts'
+import {
+  API_GROUP,
+  API_SERVER,
+  fromConfig,
+  labelsOf,
+  type ManifestObject,
+  NAMES,
+  PROGRAM,
+  type Settings,
+  TOKEN,
+} from './names.ts'
 
 /** Of the agent. Without: no ptrace, no module loading (the kernel does that itself), no access to others' files. */
 export const CAPABILITIES = {
@@ -101,6 +111,7 @@ export function nodeDaemonSet(settings: Settings): ManifestObject {
     ],
     env: [
       { name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
+      API_GROUP,
       fromConfig('NODE_IP', 'nodeIp'),
       fromConfig('NODE_IP6', 'nodeIp6'),
       fromConfig('LOG_LEVEL', 'logLevel'),

@@ -23,11 +23,7 @@ export function accountObjects(name: string, rights: readonly Right[], { namespa
         ]
   return [
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace, labels } },
-    ...bound(
-      'ClusterRole',
-      rights.filter(right => right.inNamespace === undefined),
-      {},
-    ),
+    ...bound('ClusterRole', inCluster(rights), {}),
     ...([true, 'default'] as const).flatMap(where =>
       bound(
         'Role',
@@ -36,6 +32,15 @@ export function accountObjects(name: string, rights: readonly Right[], { namespa
       ),
     ),
   ]
+}
+
+/** The rules of a part's ClusterRole. */
+export function clusterRules(rights: readonly Right[]): object[] {
+  return rulesOf(inCluster(rights))
+}
+
+function inCluster(rights: readonly Right[]): Right[] {
+  return rights.filter(right => right.inNamespace === undefined)
 }
 
 /** One rule for all resources of a group with the same verbs. */

@@ -1,10 +1,10 @@
 // What takes the network off every node: the DaemonSet of the agents with another pod in it, so that on each node the agent ends
 // before the removal begins. A pod is ready when its node is clean.
 
-import { API_SERVER, type ManifestObject, NAMES, NOBODY, PROGRAM, type Settings, TOKEN } from './names.ts'
+import { API_GROUP, API_SERVER, type ManifestObject, NAMES, NOBODY, PROGRAM, type Settings, TOKEN } from './names.ts'
 import { daemonSet, nodePod } from './node.ts'
 import { accountObjects } from './rbac.ts'
-import { RIGHTS } from './rights.ts'
+import { inBothGroups, RIGHTS } from './rights.ts'
 
 /** Of the init container. */
 export const REMOVE_CAPABILITIES = { NET_ADMIN: 'links, routes and nftables of the host' } as const
@@ -29,7 +29,7 @@ export function removeObjects(settings: Settings): ManifestObject[] {
       ...['--data-dir', '/host/var/lib/margay', '--run-dir', '/host/run/margay'],
       ...['--bin-dir', '/host/cni/bin', '--conf-dir', '/host/cni/net.d', '--conf-name', cniConfName],
     ],
-    env: [{ name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }, ...API_SERVER],
+    env: [{ name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }, API_GROUP, ...API_SERVER],
     securityContext: {
       runAsUser: 0,
       allowPrivilegeEscalation: false,
@@ -67,7 +67,7 @@ export function removeObjects(settings: Settings): ManifestObject[] {
     ],
   })
   return [
-    ...accountObjects(NAMES.remove, RIGHTS.remove, settings),
+    ...accountObjects(NAMES.remove, inBothGroups(RIGHTS.remove), settings),
     daemonSet(settings, { pod, maxUnavailable: '100%' }),
   ]
 }

@@ -1,6 +1,8 @@
 // What each part asks of the API server: the least that its code needs. A test compares these rows with the calls in the
 // source of each program.
+import { type ApiGroup, GROUP_VERSIONS } from '../api/api-group.ts'
 import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import { servedAs } from '../api/served.ts'
 
 export type Right = {
   group: string
@@ -63,6 +65,7 @@ export const RIGHTS = {
     { group: 'projectcalico.org', resource: 'kubecontrollersconfigurations', verbs: [...READ, 'create'] },
     { group: 'coordination.k8s.io', resource: 'leases', verbs: ['get', 'create', 'update'], inNamespace: true },
   ],
+  /** In either group: the same manifest removes every installation. */
   remove: [
     of('Node', ['get']),
     of('Node', ['patch'], '/status'),
@@ -70,3 +73,20 @@ export const RIGHTS = {
     of('IPAMBlock', ['list', 'delete']),
   ],
 } as const satisfies Record<string, readonly Right[]>
+
+/** The rights of a part in a cluster that has Calico's resources in this group. What is counted is counted in both. */
+export function rightsIn(apiGroup: ApiGroup, rights: readonly Right[]): Right[] {
+  return rights.map(right => {
+    if (counted.includes(right) || right.group !== GROUP_VERSIONS.v3.group) return right
+    const kind = (Object.keys(kinds) as Kind[]).find(
+      each => kinds[each].group === right.group && kinds[each].plural === right.resource,
+    )
+    const { group, plural } = (kind && servedAs(kind, apiGroup)) ?? { group: right.group, plural: right.resource }
+    return { ...right, group, resource: plural }
+  })
+}
+
+/** Of both groups, without those twice that are no matter of a group. */
+export function inBothGroups(rights: readonly Right[]): Right[] {
+  return [...rights, ...rightsIn('v1', rights).filter(right => right.group === GROUP_VERSIONS.v1.group)]
+}

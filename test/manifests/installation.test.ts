@@ -87,6 +87,9 @@ test('the rights of the agent are the calls in its code, and no others', async t
 
 test('the rights of the removal are the calls in its code, and no others', t => {
   t.deepEqual(shown(RIGHTS.remove), rightsOf('agent/remove.ts'))
+  const rules: Any[] = objectsIn('remove.yaml').find(({ kind }) => kind === 'ClusterRole').rules
+  const of = (group: string) => rules.filter(({ apiGroups }) => apiGroups[0] === group).flatMap(each => each.resources)
+  t.deepEqual(of('crd.projectcalico.org'), of('projectcalico.org'))
 })
 
 const withControllers = files.includes('controllers/run.ts') ? test : test.skip
@@ -158,6 +161,50 @@ test('every overlay stands on the base, and its patches name volumes that are th
     const ownPools = patches.some(({ patch }: Any) => parse(patch).data?.firstPools === 'none')
     t.is(ownPools, resources.includes('pools.yaml'), name)
   }
+})
+
+test('over Calico’s CRDs there are none of ours, and the same rights in the other group', t => {
+  const { patches } = parse(made.get('overlays/calico-crds/kustomization.yaml')!)
+  t.deepEqual(
+    patches.map(({ target }: Any) => `${target.kind} ${target.name ?? 'each'}`),
+    [
+      'CustomResourceDefinition each',
+      'ConfigMap margay-config',
+      'ClusterRole margay-node',
+      'ClusterRole margay-controllers',
+    ],
+  )
+  const rulesOf = (name: string) =>
+    objects.find(({ kind, metadata }) => kind === 'ClusterRole' && metadata.name === name).rules
+  const inV1 = (rules: Any[]): Any[] =>
+    rules.map(rule =>
+      rule.apiGroups[0] !== 'projectcalico.org' || rule.resources.includes('networkpolicies')
+        ? rule
+        : {
+            ...rule,
+            apiGroups: ['crd.projectcalico.org'],
+            resources: rule.resources.map((each: string) => (each === 'ipamconfigurations' ? 'ipamconfigs' : each)),
+          },
+    )
+  for (const { target, patch } of patches.slice(2))
+    t.deepEqual(parse(patch)[0].value, inV1(rulesOf(target.name)), target.name)
+  t.is(parse(patches[1].patch).data.apiGroup, 'v1')
+  t.is(objects.find(({ kind }) => kind === 'ConfigMap').data.apiGroup, 'v3')
+  const chart = rendered(made.get('chart/templates/accounts.yaml')!, { calicoCrds: true })
+  const roles = parseAllDocuments(chart)
+    .map(each => each.toJS())
+    .filter(({ kind }) => kind === 'ClusterRole')
+  t.deepEqual(
+    roles.map(({ rules }) => rules),
+    ['margay-node', 'margay-controllers'].map(name => inV1(rulesOf(name))),
+  )
+  t.regex(
+    rendered(made.get('chart/templates/config.yaml')!.replace(/\{\{- with[\s\S]*/, ''), {
+      ...parse(made.get('chart/values.yaml')!),
+      calicoCrds: true,
+    }),
+    /apiGroup: v1/,
+  )
 })
 
 test('each option that a container gives its program is one of that program', async t => {

@@ -75,6 +75,14 @@ check('every overlay is taken, with its pools, once the CRDs are there', async (
   }
 })
 
+check('over Calico’s CRDs none of ours is applied', async (t, must) => {
+  const made = await must([...SERVER_SIDE, '--dry-run=server', '-o', 'json', '-k', at('overlays/calico-crds')])
+  const { items } = JSON.parse(made) as { items: { kind: string; data?: { apiGroup?: string } }[] }
+  t.false(items.some(({ kind }) => kind === 'CustomResourceDefinition'))
+  t.is(items.find(({ kind }) => kind === 'ConfigMap')?.data?.apiGroup, 'v1')
+  t.true(items.some(({ kind }) => kind === 'DaemonSet'))
+})
+
 check('the pods of DaemonSets and of the Deployment pass every admission', async (_t, must) => {
   for (const name of ['margay.yaml', 'remove.yaml']) {
     await must([...SERVER_SIDE, '-f', at(name)])
