@@ -1,8 +1,11 @@
 // Manifests as people hand them in: YAML or JSON, several documents, lists. Everything is checked before anything is
 // sent, so that a fault in the last document does not leave half of a file applied.
+import { GROUP_VERSIONS } from '../api/api-group.ts'
 import { fromCalicoNode } from '../api/calico-node.ts'
-import { apiVersion, type Kind, kindNamed, kinds, type Resource } from '../api/kinds.ts'
+import { apiVersion, isCustom, type Kind, kindNamed, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { servedAs } from '../api/served.ts'
+import { decodeStored } from '../api/stored-form.ts'
 import { formatUnknown, unknownFields } from '../api/unknown-fields.ts'
 import { UNSUPPORTED_KINDS } from '../api/unsupported.ts'
 import { admit, formatProblems } from '../api/validate.ts'
@@ -58,13 +61,20 @@ function parseDocuments(text: string, source: string): unknown[] {
   }
 }
 
-/** How Calico stores its resources in Kubernetes; what its users write, and what is taken here, is the other one. */
-const STORED_FORM = 'crd.projectcalico.org/v1'
+/** A manifest in the form in which Calico stores its resources as the one that people write; any other as it is. */
+function fromStored(given: Record<string, unknown>): { given: Record<string, unknown>; problem?: string } {
+  const { apiVersion: group, kind: word, ...rest } = given
+  if (group !== apiVersion(GROUP_VERSIONS.v1)) return { given }
+  const kind = (Object.keys(kinds) as Kind[]).find(each => isCustom(each) && servedAs(each, 'v1')?.kind === word)
+  if (kind === undefined) return { given }
+  const { object, problem } = decodeStored(kind, rest)
+  return { given: { apiVersion: apiVersion(kinds[kind]), kind, ...(object as object) }, problem }
+}
 
-function itemOf(given: unknown, namespace: string): Item | string {
-  if (!isObject(given)) return 'is no object: a resource has apiVersion, kind, metadata and spec'
-  if (given['apiVersion'] === STORED_FORM)
-    return `apiVersion ${STORED_FORM} is not taken: write apiVersion: projectcalico.org/v3, the spec is the same`
+function itemOf(written: unknown, namespace: string): Item | string {
+  if (!isObject(written)) return 'is no object: a resource has apiVersion, kind, metadata and spec'
+  const { given, problem } = fromStored(written)
+  if (problem !== undefined) return `${String(given['kind'])} ${nameOf(given)}: metadata.annotations: ${problem}`
   const { node: document, problems } = given['kind'] === 'Node' ? kubernetesNode(given) : { node: given, problems: [] }
   if (problems.length > 0) return `Node ${nameOf(given)}: ${formatProblems(problems)}`
   const word = document['kind']

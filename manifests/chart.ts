@@ -165,7 +165,7 @@ const API_SERVER_KEYS = `{{- with .Values.apiServer.host }}
 
 const POOLS = `{{- range .Values.pools }}
 ---
-apiVersion: projectcalico.org/v3
+apiVersion: {{ ternary "crd.projectcalico.org/v1" "projectcalico.org/v3" $.Values.calicoCrds }}
 kind: IPPool
 metadata:
   name: {{ .name | quote }}

@@ -78,11 +78,13 @@ export const RIGHTS = {
 export function rightsIn(apiGroup: ApiGroup, rights: readonly Right[]): Right[] {
   return rights.map(right => {
     if (counted.includes(right) || right.group !== GROUP_VERSIONS.v3.group) return right
+    const [resource, part] = right.resource.split('/')
     const kind = (Object.keys(kinds) as Kind[]).find(
-      each => kinds[each].group === right.group && kinds[each].plural === right.resource,
+      each => kinds[each].group === right.group && kinds[each].plural === resource,
     )
-    const { group, plural } = (kind && servedAs(kind, apiGroup)) ?? { group: right.group, plural: right.resource }
-    return { ...right, group, resource: plural }
+    const served = kind && servedAs(kind, apiGroup)
+    if (served === undefined) throw new Error(`${right.resource} is no kind of ${apiGroup}`)
+    return { ...right, group: served.group, resource: served.plural + (part === undefined ? '' : `/${part}`) }
   })
 }
 

@@ -31,6 +31,8 @@ const kinds: readonly Kind[] = [
   { of: /\.netns\.test\.ts$/, cores: 0.66, together: 1, limitSeconds: 180 },
   // several builds, in `npm run test:image` alone; elsewhere it is skipped at once
   { of: /image\/whole-image/, cores: 1, together: 1, limitSeconds: process.env['MARGAY_TEST_IMAGE'] ? 1800 : 120 },
+  // an API server of their own each
+  { of: /manifests\/(kubectl|calico-crds)/, cores: 0.66, together: 1, limitSeconds: 240 },
   // pure files of more than some seconds: begun before the short ones, so that none of them ends the run alone
   {
     of: /ctl\/(program|socket)|apiserver\/(abuse|durability)|cni\/plugin|package\/package|image\/programs|walks|calculator|ipam\/race/,

@@ -284,11 +284,21 @@ test('a field that nobody reads is refused by every verb, with the one that is m
   t.like(await ctl(['patch', 'ippool', 'p1', '-p', '{"spec":{"disable":true}}']), { code: 2, out: '' })
 })
 
-test('a manifest in the form in which Calico stores its resources is refused, and the refusal says what to write', async t => {
-  const { code, err } = await t.context.ctl(
-    ['apply', '-f', '-'],
-    POOL.replace('projectcalico.org/v3', 'crd.projectcalico.org/v1'),
-  )
-  t.is(code, 2)
-  t.regex(err, /crd\.projectcalico\.org\/v1 is not taken: write apiVersion: projectcalico\.org\/v3/)
+test('a manifest in the form in which Calico stores its resources is taken for what it stands for', async t => {
+  const kept = `{name: p1, annotations: {projectcalico.org/metadata: '{"labels":{"rack":"a"}}'}}`
+  const stored = POOL.replace('projectcalico.org/v3', 'crd.projectcalico.org/v1').replace('{name: p1}', kept)
+  t.is((await t.context.ctl(['apply', '-f', '-'], stored)).code, 0)
+  const { out } = await t.context.ctl([
+    'get',
+    'ippools',
+    '-l',
+    'rack=a',
+    '-o',
+    'jsonpath={.items[*].metadata.annotations}',
+  ])
+  t.is(out.trim(), '')
+  const config =
+    'apiVersion: crd.projectcalico.org/v1\nkind: IPAMConfig\nmetadata: {name: default}\nspec: {strictAffinity: true, autoAllocateBlocks: true}\n'
+  t.is((await t.context.ctl(['apply', '-f', '-'], config)).code, 0)
+  t.like(await t.context.ctl(['apply', '-f', '-'], stored.replace('{"labels":{"rack":"a"}}', '[]')), { code: 2 })
 })

@@ -1,0 +1,251 @@
+// Agents, controllers, the removal and the command line on a real API server that has Calico's own CRDs: those of an older
+// version, without a status, rules and the newest fields, and, where the reference is there, those of Calico as they are.
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import test, { type ExecutionContext } from 'ava'
+import { removeNode } from '../../agent/remove.ts'
+import { crdKinds, crdOf } from '../../api/crd.ts'
+import { servedAs } from '../../api/served.ts'
+import { FirstObjects } from '../../controllers/first-objects.ts'
+import { openStore } from '../../datastore/kube.ts'
+import { openObjects } from '../../datastore/objects.ts'
+import type { Store } from '../../datastore/port.ts'
+import { assign, emitBlock, emptyBlock, parseBlock } from '../../ipam/block.ts'
+import { changeFinalizers } from '../../ipam/pool-release.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import { silentLog } from '../../lib/log.ts'
+import { Recorded } from '../datastore/objects.ts'
+import { type ApiServer, apiServerProblem, startApiServer } from './api-server.ts'
+
+const at = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url))
+const REFERENCE = process.env['MARGAY_REFERENCE'] ?? at('../shared/reference')
+const calicos = globSync('calico-crds/v1/crd.projectcalico.org_*.yaml', { cwd: REFERENCE })
+const problem = apiServerProblem()
+let api: ApiServer
+
+test.before(async t => {
+  t.timeout(240_000)
+  if (problem === undefined) api = await startApiServer()
+})
+test.after.always(async () => {
+  await api?.close()
+})
+
+type Json = { [key: string]: Json } & Json[]
+const NEWER = ['affinityClaimTime', 'alternateOwnerAttrs', 'releasedAt', 'namespaceSelector', 'ipCooldownSeconds']
+
+/** A CRD of ours as an older version of Calico has it. */
+function olderCrd(kind: ReturnType<typeof crdKinds>[number]): object | undefined {
+  const served = servedAs(kind, 'v1')
+  if (served === undefined) return undefined
+  const crd = crdOf(kind) as { spec: { scope: string; versions: { schema: { openAPIV3Schema: object } }[] } }
+  const schema = older(crd.spec.versions[0]!.schema.openAPIV3Schema as Json) as object
+  return {
+    ...{ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' },
+    metadata: { name: `${served.plural}.${served.group}` },
+    spec: {
+      group: served.group,
+      names: { kind: served.kind, listKind: `${served.kind}List`, plural: served.plural, singular: served.singular },
+      scope: crd.spec.scope,
+      versions: [{ name: served.version, served: true, storage: true, schema: { openAPIV3Schema: schema } }],
+    },
+  }
+}
+
+/** Without rules, patterns, formats and what is newer; a field that nobody knows is dropped. */
+function older(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(older)
+  if (typeof value !== 'object' || value === null) return value
+  const left = [
+    'x-kubernetes-validations',
+    'x-kubernetes-preserve-unknown-fields',
+    'pattern',
+    'format',
+    'enum',
+    'default',
+  ]
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(
+        ([field, each]) =>
+          !left.includes(field) || (typeof each === 'object' && !Array.isArray(each) && field !== 'default'),
+      )
+      .filter(([field]) => !NEWER.includes(field))
+      .map(([field, each]) => [field, field === 'format' ? each : older(each)]),
+  )
+}
+
+type Must = (args: readonly string[], input?: string) => Promise<string>
+
+const check = (title: string, isReady: boolean, run: (t: ExecutionContext, must: Must) => Promise<void>) =>
+  test.serial(title, async t => {
+    t.timeout(240_000)
+    const why = problem ?? (isReady ? undefined : `the CRDs of Calico are not in ${REFERENCE}`)
+    if (why !== undefined) {
+      t.log(`skipped: ${why}`)
+      return t.pass()
+    }
+    await run(t, async (args, input) => {
+      const { code, stdout, stderr } = await api.kubectl(args, input)
+      t.is(code, 0, `kubectl ${args.join(' ')}: ${stderr}`)
+      return stdout
+    })
+  })
+
+/** The installation over CRDs that are there, and a store for each account. */
+async function install(t: ExecutionContext, must: Must): Promise<(account: string) => Promise<Store>> {
+  await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s'])
+  await must(['apply', '--server-side', '--force-conflicts', '-k', at('manifests/overlays/calico-crds')])
+  await must(['apply', '--server-side', '--force-conflicts', '-f', at('manifests/remove.yaml')])
+  return async account => {
+    const token = (await must(['-n', 'kube-system', 'create', 'token', account])).trim()
+    const store = openStore({ program: `${account}/1`, kubeconfig: api.kubeconfig(token) })
+    t.teardown(() => store.close())
+    return store
+  }
+}
+
+/** What agents, controllers and the removal do, with the rights of their accounts. */
+async function lifeOfACluster(t: ExecutionContext, must: Must): Promise<void> {
+  const storeOf = await install(t, must)
+  const agent = await storeOf('margay-node')
+  t.is(await agent.apiGroup(), 'v1')
+  const pools = new Recorded(agent, 'IPPool')
+  await pools.until(each => each.events.length > 0)
+  const controllers = await storeOf('margay-controllers')
+  const kubeadm = () => 'networking: {podSubnet: "10.9.0.0/16"}'
+  await new FirstObjects({ store: controllers, log: silentLog, pools: undefined, kubeadm }).run()
+  await pools.until(each => each.lines().includes('set default-ipv4-ippool'))
+  pools.watch.close()
+  t.is(
+    await must(['get', 'clusterinformations.crd.projectcalico.org', '-o', 'jsonpath={.items[*].metadata.name}']),
+    'default',
+  )
+
+  t.true(await changeFinalizers(agent, 'default-ipv4-ippool', () => ['margay/blocks']))
+  t.deepEqual((await agent.get('IPPool', 'default-ipv4-ippool')).metadata.finalizers, ['margay/blocks'])
+  const blocks = new Recorded(agent, 'IPAMBlock', { fieldSelector: 'spec.affinity=host:n1' })
+  await blocks.until(each => each.events.length > 0)
+  const owner = { node: 'n1', epoch: '7' }
+  const empty = emptyBlock('10.9.1.0/30', 1_766_000_000_123_456_789n)
+  const made = await agent.create('IPAMBlock', emitBlock(empty, owner))
+  const used = assign(parseBlock(made), { handle: 'h', secondary: { pod: 'web', namespace: 'shop', node: 'n1' } }, 0)
+  const written = await agent.update('IPAMBlock', emitBlock(used, owner, made))
+  t.deepEqual(parseBlock(written), used)
+  t.is(parseBlock(written).sequence, used.sequence)
+  t.deepEqual((await agent.update('IPAMBlock', written)).metadata.resourceVersion, written.metadata.resourceVersion)
+  await agent.create('IPAMBlock', emitBlock(emptyBlock('10.9.2.0/30', 1n), { node: 'gone', epoch: '1' }))
+  await blocks.until(each => each.events.length > 2)
+  t.deepEqual(blocks.lines(), ['sync ', 'set 10-9-1-0-30', 'set 10-9-1-0-30'])
+  blocks.watch.close()
+
+  const objects = openObjects({ kubeconfig: api.kubeconfig('admin'), manager: 'margayctl' })
+  const named = { metadata: { name: 'peer', labels: { rack: 'a' } }, spec: { peerIP: '192.0.2.9', asNumber: 65001 } }
+  for (const patch of [named, { ...named, metadata: { name: 'peer', labels: { row: 'b' } } }])
+    await objects.patch('BGPPeer', 'peer', patch, 'apply')
+  t.deepEqual((await objects.get('BGPPeer', 'peer')).metadata.labels, { rack: 'a', row: 'b' })
+  await objects.delete('BGPPeer', 'peer')
+  objects.close()
+
+  const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } }
+  await must(['create', '-f', '-'], JSON.stringify(node))
+  const folder = mkdtempSync(join(tmpdir(), 'margay-calico-crds-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const removed = await removeNode(
+    {
+      ...{ nodeName: 'n1', routeProtocol: 80, wholeCluster: true, confName: '10-margay.conflist' },
+      ...{ dataDir: join(folder, 'data'), runDir: join(folder, 'run'), binDir: join(folder, 'bin') },
+    },
+    { kernel: new FakeWorld().kernel(), store: await storeOf('margay-remove') },
+  )
+  t.deepEqual(removed.slice(0, 2), ['IPAMBlock 10-9-1-0-30', 'finalizer of IPPool default-ipv4-ippool'])
+  await must([
+    'delete',
+    'node/n1',
+    'ipamblocks/10-9-2-0-30',
+    'ippools/default-ipv4-ippool',
+    'clusterinformations/default',
+  ])
+  await must(['delete', 'kubecontrollersconfigurations/default'])
+}
+
+check(
+  'over the CRDs of an older Calico agents, controllers and the removal do what they do, each with its rights alone',
+  true,
+  async (t, must) => {
+    const crds = crdKinds().flatMap(kind => olderCrd(kind) ?? [])
+    await must(['apply', '--server-side', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: crds }))
+    await lifeOfACluster(t, must)
+  },
+)
+
+check('what an older CRD drops is missed by nobody, and what it lets pass stops nobody', true, async (t, must) => {
+  const store = openStore({ kubeconfig: api.kubeconfig('admin') })
+  t.teardown(() => store.close())
+  const block = emitBlock(emptyBlock('10.9.1.0/30', 7n), { node: 'n1', epoch: '7' })
+  const owned = { handle_id: 'h', alternateOwnerAttrs: { pod: 'x' }, releasedAt: '2026-01-02T03:04:05Z' }
+  const spec = {
+    ...block.spec,
+    affinityClaimTime: '2026-01-02T03:04:05Z',
+    attributes: [owned],
+    allocations: [0, null, null, null],
+  }
+  const made = await store.create('IPAMBlock', { ...block, spec: { ...spec, unallocated: [1, 2, 3] } })
+  t.deepEqual(made.spec.attributes, [{ handle_id: 'h' }])
+  t.is(made.spec['affinityClaimTime'], undefined)
+  t.is(parseBlock(made).slots[0]?.handle, 'h')
+  await store.delete('IPAMBlock', made.metadata.name)
+
+  const pool = (name: string, of: object) => ({
+    ...{ apiVersion: 'crd.projectcalico.org/v1', kind: 'IPPool', metadata: { name }, spec: of },
+  })
+  const items = [
+    pool('good', { cidr: '10.0.0.0/16' }),
+    pool('both', { cidr: '10.1.0.0/16', ipipMode: 'Always', vxlanMode: 'Always' }),
+    pool('none', { cidr: 'not-a-cidr', blockSize: 99 }),
+  ]
+  await must(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
+  const refused: string[] = []
+  const names: string[] = []
+  const told = Promise.withResolvers<void>()
+  const watch = store.watch('IPPool', {
+    refused: event => event.type === 'sync' && refused.push(...event.objects.map(({ name }) => name)),
+    event: event => {
+      if (event.type === 'sync') names.push(...event.items.map(({ metadata }) => metadata.name))
+      told.resolve()
+    },
+  })
+  await told.promise
+  watch.close()
+  t.deepEqual([...names, ...refused].toSorted(), ['both', 'good', 'none'])
+  t.true(names.includes('good'))
+  t.true(refused.includes('none'))
+  const condition = { type: 'Allocatable', status: 'True' as const, reason: 'Fine', message: 'it is' }
+  const status = { conditions: [{ ...condition, lastTransitionTime: '2026-01-02T03:04:05Z' }] }
+  t.is((await store.updateStatus('IPPool', { ...(await store.get('IPPool', 'good')), status })).status, undefined)
+  await must(['delete', 'ippools', '--all'])
+})
+
+check(
+  'over the CRDs of Calico as they are it is the same, and a status is kept',
+  calicos.length > 0,
+  async (t, must) => {
+    await must(['delete', '-k', at('manifests/overlays/calico-crds')])
+    await must(['delete', 'crd', '--all'])
+    const text = calicos.map(name => readFileSync(join(REFERENCE, name), 'utf8')).join('\n---\n')
+    await must(['apply', '--server-side', '--force-conflicts', '-f', '-'], text)
+    const served = () => must(['get', '--raw', '/apis/crd.projectcalico.org/v1'])
+    while (!(await served()).includes('"ippools/status"')) await pause(300)
+    await lifeOfACluster(t, must)
+    const store = openStore({ kubeconfig: api.kubeconfig('admin') })
+    t.teardown(() => store.close())
+    const pool = await store.create('IPPool', { metadata: { name: 'p' }, spec: { cidr: '10.0.0.0/16' } } as never)
+    const condition = { type: 'Allocatable', status: 'True' as const, reason: 'Fine', message: 'it is' }
+    const status = { conditions: [{ ...condition, lastTransitionTime: '2026-01-02T03:04:05Z' }] }
+    t.deepEqual((await store.updateStatus('IPPool', { ...pool, status })).status, status)
+    await store.delete('IPPool', 'p')
+  },
+)
