@@ -24,6 +24,7 @@ fi
 lab='nft:nftables ip:iproute2 ping:iputils-ping arping:iputils-arping openssl:openssl'
 vm='qemu-system-x86_64:qemu-system-x86 /boot/vmlinuz-*-amd64:linux-image-amd64 busybox:busybox-static modprobe:kmod'
 kubernetes='runc:runc nft:nftables ip:iproute2 iptables:iptables conntrack:conntrack openssl:openssl
+  curl:curl ping:iputils-ping sysctl:procps
   /usr/lib/cni/loopback:containernetworking-plugins'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench

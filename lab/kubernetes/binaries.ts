@@ -31,6 +31,9 @@ const SYSTEM: readonly (readonly [program: string, debian: string])[] = [
   ['openssl', 'openssl'],
   ['unshare', 'util-linux'],
   ['mount', 'mount'],
+  ['curl', 'curl'],
+  ['ping', 'iputils-ping'],
+  ['sysctl', 'procps'],
 ]
 
 /** The folder of the programs: `K8S_BIN`, or where the usual build puts them. */

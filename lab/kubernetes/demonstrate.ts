@@ -4,7 +4,7 @@ import { netnsPath } from '../../kernel/netns.ts'
 import { measurePairs } from '../measure.ts'
 import { pairTable } from '../show.ts'
 import { KubernetesLab, type KubernetesOptions } from './cluster.ts'
-import { Margay } from './margay.ts'
+import { Margay, makeImage } from './margay.ts'
 import { deployment, service } from './objects.ts'
 import { type RunningPod, runningPods } from './pods.ts'
 
@@ -17,10 +17,11 @@ export async function demonstrateKubernetes(options: Demonstration): Promise<boo
   const { say, keep, json } = options
   await using lab = new KubernetesLab(options)
   options.onLab(lab)
-  await lab.start()
+  const image = makeImage()
+  // both fail alone, and the first failure is told
+  await Promise.all([lab.start(), image])
   say('installing Margay')
-  const margay = new Margay(lab)
-  await margay.install()
+  await new Margay(lab).install(image)
   await lab.must(['wait', '--for=condition=Ready', 'node', '--all', '--timeout=60s'])
   say('every node is Ready; starting a Deployment with two pods per node, and a Service')
   await lab.apply([deployment(APP, 2 * lab.plan.nodes.length), service(APP)])

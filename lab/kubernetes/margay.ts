@@ -1,6 +1,7 @@
 // Margay in the lab's Kubernetes, as an operator has it: the image is imported on every node and the manifest is applied.
 // Everything that depends on how the agent gets onto a node is in this file.
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { askAgent } from '../ask.ts'
 import { LabFailure, root } from '../lab.ts'
@@ -27,10 +28,10 @@ export class Margay {
     this.#lab = lab
   }
 
-  /** Returns when the agent of every node answers; nodes are Ready a moment later. */
-  async install(): Promise<void> {
-    await makeImage(MACHINE, this.#lab.shared)
-    for (const { name } of this.#lab.plan.nodes) await this.#lab.importImage(name, `margay-${MACHINE}.tar`)
+  /** Returns when the agent of every node answers; nodes are Ready a moment later. `image`: what `makeImage` gives. */
+  async install(image: Promise<Buffer>): Promise<void> {
+    writeFileSync(join(this.#lab.shared, 'margay.tar'), await image)
+    await Promise.all(this.#lab.plan.nodes.map(({ name }) => this.#lab.importImage(name, 'margay.tar')))
     await this.#lab.must(['apply', '--server-side', '-f', join(root, 'manifests/margay.yaml')])
     await this.#lab.apply([POOL])
     await this.#rolledOut()
@@ -144,11 +145,17 @@ export class Margay {
   }
 }
 
-/** As `npm run image` does, from the source as it is now. */
-async function makeImage(machine: string, folder: string): Promise<void> {
-  const argv = [process.execPath, join(root, 'image/main.ts'), '--arch', machine, '--output', folder]
-  const run = await runProgram(argv, { limitMs: 600_000 })
-  if (run.code !== 0) throw new LabFailure(`npm run image: ${run.stderr.trim()}`)
+/** The archive that `npm run image` makes of the source as it is now. It takes a while, so it is begun before the cluster. */
+export async function makeImage(): Promise<Buffer> {
+  const folder = mkdtempSync(join(tmpdir(), 'margay-image-'))
+  try {
+    const argv = [process.execPath, join(root, 'image/main.ts'), '--arch', MACHINE, '--output', folder]
+    const run = await runProgram(argv, { limitMs: 600_000 })
+    if (run.code !== 0) throw new LabFailure(`npm run image: ${run.stderr.trim()}`)
+    return readFileSync(join(folder, `margay-${MACHINE}.tar`))
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 }
 
 /** Tunnels only between the LANs, by VXLAN: many kernels of container hosts have no IP-in-IP. */

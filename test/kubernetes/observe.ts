@@ -32,9 +32,10 @@ export async function healthy({ lab }: Cluster): Promise<void> {
   const said: string[] = []
   const ready = async () => {
     said.length = 0
+    const { items } = (await lab.get('nodes')) as { items: NodeObject[] }
     for (const { name } of lab.plan.nodes) {
-      const { conditions } = (await nodeObject(lab, name)).status
-      const own = conditions.find(({ type }) => type === 'Ready')
+      const node = items.find(({ metadata }) => metadata.name === name)
+      const own = node?.status.conditions.find(({ type }) => type === 'Ready')
       if (own?.status !== 'True') said.push(`${name}: ${own?.message ?? 'says nothing'}`)
     }
     return said.length === 0

@@ -159,7 +159,7 @@ export const pathCases: readonly Case[] = [
             for (const { metadata, status } of list.items)
               for (const pod of pods) {
                 await inPod(cluster, metadata, 'connect', `${pod.address}:8080`, '--timeout=5s')
-                await inPod(cluster, pod, 'connect', `${status.hostIP}:8090`, '--timeout=5s')
+                await fromPod(pod, ['curl', '-sS', '--max-time', '5', `http://${status.hostIP}:8090/hostname`])
               }
             return `${2 * list.items.length * pods.length} connections`
           },
@@ -192,8 +192,8 @@ export const pathCases: readonly Case[] = [
           assert.ok(await until(passes, 30_000, 500), JSON.stringify(await broken(cluster, 'n1')))
           return await withPods(cluster, 'beside-docker', 3, async after => {
             const pairs = await allReach([...before, ...after])
-            for (const pod of [...before, ...after])
-              await inPod(cluster, pod, 'connect', '10.96.0.1:443', '--timeout=5s')
+            const api = ['curl', '-sSk', '--max-time', '5', '-o', '/dev/null', 'https://10.96.0.1:443/livez']
+            for (const pod of [...before, ...after]) await fromPod(pod, api)
             assert.ok(await isReady(lab, 'n1'))
             const annotated = (await lab.get('node/n1')) as { metadata: { annotations: Record<string, string> } }
             assert.equal(

@@ -26,7 +26,6 @@ export const poolCases: readonly Case[] = [
   {
     title: 'the API server refuses a pool without a CIDR in it, and one with a block size that no pool can have',
     short: true,
-    awaits: 'validation of addresses and block sizes in the CRD of IPPools',
     async run(cluster) {
       for (const [name, spec] of Object.entries({
         'no-cidr': { cidr: 'not-a-cidr', blockSize: 99 },

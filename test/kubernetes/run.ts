@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { kubernetesProblem } from '../../lab/kubernetes/binaries.ts'
 import { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
 import { KUBERNETES_DIR } from '../../lab/kubernetes/folder.ts'
-import { Margay } from '../../lab/kubernetes/margay.ts'
+import { Margay, makeImage } from '../../lab/kubernetes/margay.ts'
 import type { ProxyMode } from '../../lab/kubernetes/programs.ts'
 import { findLab } from '../../lab/lab.ts'
 import { addressCases } from './addresses.ts'
@@ -89,17 +89,18 @@ function runningProblem(): string | undefined {
   return 'a Kubernetes of the lab is running; take it with --kept, or remove it first: npm run lab -- down'
 }
 
-async function playOnNew({ proxy, cases }: Asked): Promise<number> {
-  await using lab = new KubernetesLab({ nodes: [2, 1], proxy, patience: 2, say })
+async function playOnNew(asked: Asked): Promise<number> {
+  await using lab = new KubernetesLab({ nodes: [2, 1], proxy: asked.proxy, patience: 2, say })
   onSignals(() => lab.stop(), 'removing everything')
-  await lab.start()
+  const image = makeImage()
+  await Promise.all([lab.start(), image])
   const margay = new Margay(lab)
   say('installing Margay')
-  await margay.install()
-  return await runCases({ lab, margay }, cases)
+  await margay.install(image)
+  return await runCases({ lab, margay }, asked.cases)
 }
 
-async function playOnKept({ install, cases }: Asked): Promise<number> {
+async function playOnKept(asked: Asked): Promise<number> {
   const lab = KubernetesLab.kept({ patience: 2, say })
   if (lab === undefined) {
     say('no Kubernetes of the lab was kept: npm run lab -- --kubernetes --keep')
@@ -108,12 +109,12 @@ async function playOnKept({ install, cases }: Asked): Promise<number> {
   onSignals(async () => lab.keep(), 'the cluster stays')
   const margay = new Margay(lab)
   try {
-    if (install) {
+    if (asked.install) {
       say('installing Margay')
-      await margay.install()
+      await margay.install(makeImage())
       await margay.roll()
     }
-    return await runCases({ lab, margay }, cases)
+    return await runCases({ lab, margay }, asked.cases)
   } finally {
     lab.keep()
   }
