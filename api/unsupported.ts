@@ -7,6 +7,7 @@ import { type Kind, type KindRow, kinds } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
 import { shapeOf } from './schema-shape.ts'
 import type { Shape } from './shapes/shape.ts'
+import { unreadGroup } from './unread.ts'
 
 /**
  * `ignored`: the rest of the object works. `closed`: what the object asks for is not done while the field is set.
@@ -332,6 +333,8 @@ export function formatIneffective({ field, effect, instead }: IneffectiveField):
 /** Of a field without reader and without a row: one of a BGPPeer may be a limit on what the peer can do. */
 function unread(kind: Kind, field: string): { effect: Effect; instead: string } {
   const isCalicos = shapeAt(kind, [field]) !== undefined
+  const group = isCalicos ? unreadGroup(kind, field) : undefined
+  if (group !== undefined) return { effect: group.guards ? 'unenforced' : 'ignored', instead: group.instead }
   const instead = isCalicos ? 'nothing in this version acts on it' : 'this version does not know the field'
   return kind === 'BGPPeer'
     ? { effect: 'closed', instead: `${instead}, and the peer gets no session` }

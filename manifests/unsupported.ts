@@ -1,10 +1,15 @@
 // docs/unsupported.md from the table of fields without effect.
+import { UNREAD } from '../api/unread.ts'
 import { OF_ONE_NODE, UNSUPPORTED, UNSUPPORTED_KINDS } from '../api/unsupported.ts'
 
 export function unsupportedText(): string {
   const rows = UNSUPPORTED.map(
     ({ kind, field, effect, instead, comesWith }) =>
       `| ${kind} | ${field === '*' ? 'all' : `\`${field}\``} | ${effect} | ${instead} | ${comesWith} |`,
+  )
+  const groups = UNREAD.map(
+    ({ kind, names, guards, instead, comesWith }) =>
+      `| ${kind} | ${names.map(name => `\`${name}\``).join(', ')} | ${guards ? 'unenforced' : 'ignored'} | ${instead} | ${comesWith} |`,
   )
   const missing = Object.entries(UNSUPPORTED_KINDS).map(
     ([kind, { instead, comesWith }]) => `| ${kind} | ${instead} | ${comesWith} |`,
@@ -24,6 +29,7 @@ node, under the name \`node.NAME\`, ${ofOneNode}. \`npm run manifests\` writes t
 | kind | field of \`spec\` | effect | what happens instead | comes with |
 |---|---|---|---|---|
 ${rows.join('\n')}
+${groups.join('\n')}
 
 # Kinds that are refused
 

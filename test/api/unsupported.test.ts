@@ -3,7 +3,8 @@
 import { globSync, readFileSync } from 'node:fs'
 import test from 'ava'
 import { crdKinds } from '../../api/crd.ts'
-import { type Kind, kinds } from '../../api/kinds.ts'
+import { type Kind, type KindRow, kinds } from '../../api/kinds.ts'
+import { UNREAD, unreadGroup } from '../../api/unread.ts'
 import { ineffectiveFields, UNSUPPORTED } from '../../api/unsupported.ts'
 import { unsupportedText } from '../../manifests/unsupported.ts'
 import { aPool, aResource } from '../datastore/objects.ts'
@@ -112,7 +113,11 @@ test('a field that the schema does not have is told for configuration, and not f
   const spec = { bpfEnabled: true, bpfTurbo: true, nftablesMode: 'Auto' }
   const felix = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec })
   t.deepEqual(ineffectiveFields('FelixConfiguration', felix), [
-    { field: 'bpfEnabled', effect: 'ignored', instead: 'nothing in this version acts on it' },
+    {
+      field: 'bpfEnabled',
+      effect: 'ignored',
+      instead: "there is no data plane in eBPF: the kernel's routes and nftables carry everything",
+    },
     { field: 'bpfTurbo', effect: 'ignored', instead: 'this version does not know the field' },
   ])
   const node = aResource('Node', { metadata: { name: 'n1' }, spec: { taints: [] } })
@@ -189,5 +194,39 @@ test('a field that closes what an object asks for does so in an object for one n
       effect: 'closed',
       instead: 'the metrics are not served at any port',
     },
+  ])
+})
+
+test('each setting of Felix, BGP and IPAM that nothing reads says what holds instead', t => {
+  for (const kind of ['FelixConfiguration', 'BGPConfiguration', 'IPAMConfiguration', 'IPPool'] as const) {
+    const read = new Set([...pathsOf(specOf(kind))].map(([name]) => name))
+    const { properties = {} } = (kinds[kind] as KindRow).shape!().spec
+    const silent = Object.keys(properties).filter(name => !read.has(name) && unreadGroup(kind, name) === undefined)
+    t.deepEqual(silent, [], `${kind}: add a group to api/unread.ts, or a reader`)
+  }
+})
+
+test('a group of settings has names that Calico knows, and none of them is read', t => {
+  for (const { kind, names } of UNREAD)
+    for (const name of names) {
+      const { properties = {} } = (kinds[kind] as KindRow).shape!().spec
+      const meant = Object.keys(properties).filter(each => {
+        const [first, last = ''] = name.split('*')
+        return name.includes('*') ? each.startsWith(first!) && each.endsWith(last) : each === name
+      })
+      t.true(meant.length > 0, `${kind} ${name}`)
+    }
+})
+
+test('what somebody relies on and nobody keeps is told as not enforced', t => {
+  const spec = { wireguardEnabled: true, failsafeInboundHostPorts: [{ protocol: 'TCP', port: 22 }] }
+  const felix = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec })
+  t.deepEqual(
+    ineffectiveFields('FelixConfiguration', felix).map(({ field, effect }) => `${field} ${effect}`),
+    ['wireguardEnabled unenforced', 'failsafeInboundHostPorts unenforced'],
+  )
+  const policy = aResource('NetworkPolicy', { metadata: { name: 'deny', namespace: 'shop' }, spec: {} })
+  t.deepEqual(ineffectiveFields('NetworkPolicy', policy), [
+    { field: 'spec', effect: 'unenforced', instead: 'every pod reaches every pod' },
   ])
 })

@@ -217,6 +217,11 @@ withKubectl(
     t.regex(err, /Warning: unknown field "spec\.blocksize"/)
     const felix = `apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {interfacePrefix: tap}\n`
     t.regex((await kubectl('apply -f -', felix)).err, /interfacePrefix has no effect/)
+    const policy = `apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: deny}\nspec: {selecter: all()}\n`
+    t.regex((await kubectl('apply --validate=strict -f -', policy)).err, /unknown field "spec\.selecter"/)
+    const told = await kubectl('apply --validate=strict -f -', policy.replace('selecter', 'selector'))
+    t.regex(told.err, /Warning: .*deny: spec is not enforced: every pod reaches every pod/)
+    t.regex((await kubectl('get gnp deny -o jsonpath={.spec.tier}')).out, /^default$/)
     t.like(await kubectl('delete ippool pool'), { code: 0 })
     t.like(await kubectl('apply --validate=strict -f -', POOL), { code: 0 })
   },

@@ -1,0 +1,125 @@
+// Settings of Calico's that nothing here reads, by groups, and what holds instead: for the texts of unsupported.ts. A name that
+// ends with `*` stands for all that begin so. The first group that has a name counts.
+import type { Kind } from './kinds.ts'
+
+export type UnreadGroup = {
+  kind: Kind
+  names: readonly string[]
+  instead: string
+  comesWith: string
+  /** What somebody relies on: it is told as not enforced. */
+  guards?: true
+}
+
+const felix = (names: string, instead: string, comesWith: string, guards?: true): UnreadGroup => ({
+  ...{ kind: 'FelixConfiguration' as const, names: names.split(' '), instead, comesWith },
+  ...(guards && { guards }),
+})
+
+const bgp = (names: string, instead: string, comesWith: string): UnreadGroup => ({
+  ...{ kind: 'BGPConfiguration' as const, names: names.split(' '), instead, comesWith },
+})
+
+const OTHER_PROGRAM = 'nothing: it is about how the other program is built'
+
+export const UNREAD: readonly UnreadGroup[] = [
+  felix('wireguard*', 'packets between nodes are not encrypted', 'WireGuard', true),
+  felix(
+    'failsafe* defaultEndpointToHostAction',
+    'the interfaces of hosts are not protected, and pods reach their host',
+    'host endpoints',
+    true,
+  ),
+  felix(
+    'allowIPIPPacketsFromWorkloads allowVXLANPacketsFromWorkloads workloadSourceSpoofing',
+    'tunnel packets of pods, and packets under foreign addresses, are always dropped',
+    'network policy',
+  ),
+  felix(
+    'bpf* xdp* genericXDPEnabled cgroupV2Path',
+    "there is no data plane in eBPF: the kernel's routes and nftables carry everything",
+    'nothing: the data plane is the kernel as it is',
+  ),
+  felix(
+    'iptables* chainInsertMode kubeNodePortRanges ipsetsRefreshInterval maxIpsetSize featureDetectOverride',
+    'iptables is not used: rules lie in nftables tables of our own',
+    'nothing: nftables does it',
+  ),
+  felix(
+    'nftables*',
+    'nftables are always used, in tables of our own, and put back when somebody changes them',
+    'network policy, as far as it needs them',
+  ),
+  felix('log*', 'the log goes to the standard output, at the level of --log-level', 'the log level from configuration'),
+  felix('flowLogs* policySyncPathPrefix', 'no flows are counted', 'network policy'),
+  felix(
+    'health*',
+    '/livez and /readyz are always answered, at the address of --listen',
+    'nothing: an answer costs nothing',
+  ),
+  felix(
+    'endpointReporting* endpointStatusPathPrefix reporting* usageReporting*',
+    'nothing is reported to anybody: conditions, metrics and events are asked for',
+    'nothing: margayctl and the metrics tell it',
+  ),
+  felix(
+    'ipipEnabled vxlanEnabled vxlanMTUV6',
+    'the modes of the IPPools say which tunnels there are, and vxlanMTU is for both families',
+    'nothing: a second record of the same fact could differ',
+  ),
+  felix(
+    'routeSource routeSyncDisabled programClusterRoutes routeTableRange* deviceRouteSourceAddress* ipv4*RoutePriority ipv6*RoutePriority',
+    'routes lie in the main table as DESIGN.md has them, and BGP tells of the blocks',
+    'nothing: routes are the same on every node',
+  ),
+  felix(
+    'netlinkTimeout interfaceRefreshInterval interfaceExclude mtuIfacePattern requireMTUFile localSubnetL2Reachability*',
+    'the kernel tells of every change, the uplink is the interface of the node address, and its MTU counts',
+    'nothing: there is nothing to ask for',
+  ),
+  felix('ipForwarding ipv6Support', 'forwarding is on, in the families that the pools have', 'nothing: pods need it'),
+  felix('serviceLoopPrevention floatingIPs externalNodesList', 'nothing is done for them', 'addresses of Services'),
+  felix('nodeSelector', 'of the objects for some nodes only node.NAME is read', 'settings by selector'),
+  felix(
+    'openstackRegion metadata* awsSrcDstCheck windowsManageFirewallRules istio* sidecarAccelerationEnabled liveMigration*',
+    'nothing is done for this cloud or program',
+    'nothing yet',
+  ),
+  felix(
+    'go* debug* feature* dataplane* useInternalDataplaneDriver disableConntrackInvalidCheck prometheusProcess*',
+    'it has no meaning in this program',
+    OTHER_PROGRAM,
+  ),
+  bgp('service*', 'no addresses of Services are announced', 'addresses of Services'),
+  bgp('localWorkloadPeering*', 'pods are no BGP peers', 'peers in pods'),
+  bgp(
+    'bindMode ignoredInterfaces',
+    'the port is open at every address, and routes of interfaces are not announced',
+    'nothing yet',
+  ),
+  bgp(
+    'programClusterRoutes ipv4NormalRoutePriority ipv6NormalRoutePriority',
+    'learned blocks are routes without a metric',
+    'nothing: routes are the same on every node',
+  ),
+  {
+    ...{ kind: 'IPAMConfiguration', names: ['ipCooldownSeconds'] },
+    instead: 'a released address rests until the others of its block were used',
+    comesWith: 'network policy',
+  },
+  {
+    ...{ kind: 'IPAMConfiguration', names: ['kubeVirtVMAddressPersistence'] },
+    instead: 'a virtual machine that moves gets another address',
+    comesWith: 'nothing yet',
+  },
+]
+
+/** The group of a setting; undefined when there is none. */
+export function unreadGroup(kind: Kind, name: string): UnreadGroup | undefined {
+  return UNREAD.find(group => group.kind === kind && group.names.some(pattern => standsFor(pattern, name)))
+}
+
+function standsFor(pattern: string, name: string): boolean {
+  const [first = '', last] = pattern.split('*')
+  return last === undefined ? name === first : name.startsWith(first) && name.endsWith(last)
+}
