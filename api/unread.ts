@@ -50,7 +50,11 @@ export const UNREAD: readonly UnreadGroup[] = [
     'nftables are always used, in tables of our own, and put back when somebody changes them',
     'network policy, as far as it needs them',
   ),
-  felix('log*', 'the log goes to the standard output, at the level of --log-level', 'the log level from configuration'),
+  felix(
+    'logFilePath logSeverityFile logSeveritySys logDebugFilenameRegex logPrefix logActionRateLimit*',
+    'the log goes to the standard output alone, and no packet is logged',
+    'network policy, as far as it logs packets',
+  ),
   felix('flowLogs* policySyncPathPrefix', 'no flows are counted', 'network policy'),
   felix(
     'health*',
@@ -86,7 +90,7 @@ export const UNREAD: readonly UnreadGroup[] = [
     'nothing yet',
   ),
   felix(
-    'go* debug* feature* dataplane* useInternalDataplaneDriver disableConntrackInvalidCheck prometheusProcess*',
+    'go* debug* feature* dataplane* useInternalDataplaneDriver disableConntrackInvalidCheck',
     'it has no meaning in this program',
     OTHER_PROGRAM,
   ),

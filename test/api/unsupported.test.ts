@@ -215,6 +215,12 @@ test('a group of settings has names that Calico knows, and none of them is read'
         return name.includes('*') ? each.startsWith(first!) && each.endsWith(last) : each === name
       })
       t.true(meant.length > 0, `${kind} ${name}`)
+      const read = [...pathsOf(specOf(kind))].map(path => path[0]!)
+      t.deepEqual(
+        meant.filter(each => read.includes(each)),
+        [],
+        `${kind} ${name}`,
+      )
     }
 })
 
