@@ -5,7 +5,7 @@ import { request } from '../lib/http.ts'
 
 export type Probed = 'live' | 'ready'
 
-const PATHS = { live: '/healthz', ready: '/readyz' } as const satisfies Record<Probed, string>
+const PATHS = { live: '/livez', ready: '/readyz' } as const satisfies Record<Probed, string>
 /** The kubelet waits for 5 s. */
 const PATIENCE_MS = 4000
 /** The answer of a node with very many conditions. */

@@ -185,6 +185,7 @@ const bmpStatus = z.looseObject({
 export const ANSWERS = {
   'margay-node': {
     'GET /healthz': z.object({ ok: z.literal(true) }),
+    'GET /livez': z.object({ ok: z.literal(true) }),
     'GET /readyz': z.array(condition),
     'GET /status': agentStatus,
     'GET /events': eventsAnswer,

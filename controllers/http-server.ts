@@ -1,8 +1,10 @@
 // /livez, /readyz and /metrics of margay-controllers over plain HTTP, for the kubelet and for Prometheus. Nothing can be changed
 // here, and what is told is what anybody may read at the API server with the rights to see blocks.
 import type { Server } from 'node:http'
+import { CONTROLLER_CONDITION_TYPES, type ControllerCondition } from '../api/controller-conditions.ts'
+import { checkText } from '../lib/check-text.ts'
 import { createServer } from '../lib/http.ts'
-import { answerRoute, asJson, type HttpRoute, send } from '../lib/http-routes.ts'
+import { answerRoute, asJson, type HttpRoute, send, sendText } from '../lib/http-routes.ts'
 import { parseSocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { METRICS_TYPE } from '../lib/metrics-text.ts'
@@ -19,7 +21,11 @@ export async function serveHealth(
 ): Promise<Server> {
   const routes: Readonly<Record<string, HttpRoute>> = {
     'GET /livez': asJson(() => ({ ok: true })),
-    'GET /readyz': (_request, response) => send(response, controllers.ready() ? 200 : 503, controllers.conditions()),
+    'GET /readyz': (_request, response, query) => {
+      const status = controllers.ready() ? 200 : 503
+      if (query.has('verbose')) sendText(response, status, readinessText(controllers.conditions()))
+      else send(response, status, controllers.conditions())
+    },
     'GET /metrics': (_request, response) => {
       response.writeHead(200, { 'content-type': METRICS_TYPE }).end(controllers.metrics())
     },
@@ -35,4 +41,15 @@ export async function serveHealth(
     server.listen({ host, port }, resolve)
   })
   return server
+}
+
+/** Every promise of the table, as Kubernetes' own programs tell their checks. */
+function readinessText(wrong: readonly ControllerCondition[]): string {
+  const checks = Object.entries(CONTROLLER_CONDITION_TYPES).flatMap(([name, { vital: decides }]) => {
+    const ofType = wrong.filter(({ type }) => type === name)
+    return ofType.length === 0
+      ? [{ name, ok: true, detail: '', decides }]
+      : ofType.map(({ reason, message }) => ({ name, ok: false, detail: `${reason}: ${message}`, decides }))
+  })
+  return checkText('readyz', checks)
 }

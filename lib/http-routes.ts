@@ -40,3 +40,8 @@ export function send(res: ServerResponse, status: number, answer: unknown): void
   const text = JSON.stringify(answer) // before the head is sent: a value that has no JSON must become a 500
   res.writeHead(status, { 'content-type': 'application/json' }).end(`${text}\n`)
 }
+
+/** Sends plain text for people. */
+export function sendText(res: ServerResponse, status: number, text: string): void {
+  res.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(text)
+}

@@ -1,9 +1,10 @@
 // The questions that the agent's socket answers: one row per method and path, as in api/answers.ts.
 import { type AgentStatus, type ANSWERS, MOST_EVENTS, type RouteAnswer } from '../../api/answers.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
-import type { Condition, Event } from '../../api/status.ts'
+import { CONDITION_TYPES, type Condition, type Event, formatRef } from '../../api/status.ts'
 import { isStoreError } from '../../datastore/port.ts'
-import { asJson, type HttpRoute, send } from '../../lib/http-routes.ts'
+import { checkText } from '../../lib/check-text.ts'
+import { asJson, type HttpRoute, send, sendText } from '../../lib/http-routes.ts'
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import type { LogLevels } from '../../lib/log-levels.ts'
 import { METRICS_TYPE } from '../../lib/metrics-text.ts'
@@ -30,7 +31,12 @@ export function agentRoutes(
 ): Record<keyof (typeof ANSWERS)['margay-node'] | 'GET /metrics', HttpRoute> {
   return {
     'GET /healthz': asJson(() => ({ ok: true })),
-    'GET /readyz': (_request, response) => send(response, agent.ready() ? 200 : 503, agent.conditions()),
+    'GET /livez': asJson(() => ({ ok: true })),
+    'GET /readyz': (_request, response, query) => {
+      const status = agent.ready() ? 200 : 503
+      if (query.has('verbose')) sendText(response, status, readinessText(agent.conditions()))
+      else send(response, status, agent.conditions())
+    },
     'GET /status': async (_request, response) =>
       send(response, 200, { ...agent.status(), dropped: droppedAnswer(await agent.droppedPackets()) }),
     'GET /events': (_request, response, query) => {
@@ -70,6 +76,15 @@ export function agentRoutes(
       response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text)
     },
   }
+}
+
+/** Every condition, as Kubernetes' own programs tell their checks. */
+function readinessText(conditions: readonly Condition[]): string {
+  const checks = conditions.map(({ type, status, reason, message, object }) => ({
+    ...{ name: object === undefined ? type : `${type} ${formatRef(object)}`, ok: status === 'True' },
+    ...{ detail: `${reason}: ${message}`, decides: CONDITION_TYPES[type].vital !== false },
+  }))
+  return checkText('readyz', checks)
 }
 
 function isLevel(text: string): text is (typeof LOG_LEVELS)[number] {

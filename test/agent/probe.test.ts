@@ -29,7 +29,7 @@ test('a probe says yes, or no and why; an agent that is not there, or is not ask
     { type: 'KernelInSync', status: 'True', message: '' },
   ]
   const server = createServer((request, response) => {
-    response.statusCode = request.url === '/healthz' ? 200 : 503
+    response.statusCode = request.url === '/livez' ? 200 : 503
     response.end(JSON.stringify(conditions))
   })
   await new Promise<void>(resolve => server.listen(join(runDir, 'agent.sock'), resolve))

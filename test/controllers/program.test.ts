@@ -78,6 +78,8 @@ test('the program frees the block of a deleted Node, answers its probes, and giv
     answer => answer?.status === 200,
   )
   t.is(ready.text, '[]\n')
+  const verbose = await ask('/readyz?verbose')
+  t.regex(verbose.text, /^\[\+\]LeaseKnown ok\n(\[\+\]\w+ ok\n)+readyz check passed\n$/)
   t.is((await ask('/other')).status, 404)
   await store.delete('Node', 'n1')
   const left = await until(

@@ -83,6 +83,23 @@ test('a node that is not ready says so with its conditions', async t => {
   t.is(ANSWERS['margay-node']['GET /readyz'].parse(JSON.parse(body)).length, 2)
 })
 
+test('readyz with verbose has a line for each condition, and says which of those that are not kept decide', async t => {
+  const vital = broken('PoolsUsable', { reason: 'AllDisabled', message: 'all are\ndisabled', remedy: 'enable one' })
+  const wrong = await served(t, { ...agent, ready: () => false, conditions: () => [...conditions, vital] })
+  const { code, body } = await wrong('/readyz?verbose')
+  t.is(code, 503)
+  t.is(
+    body,
+    `[+]PoolsKnown ok
+[!]BlocksReachable Route 10.0.0.0/26 failed: VtepUnknown: no way
+[-]PoolsUsable failed: AllDisabled: all are disabled
+readyz check failed
+`,
+  )
+  const fine = await (await served(t))('/readyz?verbose')
+  t.deepEqual([fine.code, fine.body.split('\n').at(-2)], [200, 'readyz check passed'])
+})
+
 test('a count or a prefix that is none is refused with what to write', async t => {
   const ask = await served(t)
   for (const path of [
