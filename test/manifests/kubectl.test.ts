@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { parseAllDocuments } from 'yaml'
 import { NodePublisher } from '../../agent/node-publisher.ts'
+import { NodeStatuses } from '../../agent/node-statuses.ts'
 import { removeNode } from '../../agent/remove.ts'
 import { KubernetesEvents } from '../../agent/status/kubernetes-events.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
@@ -15,6 +16,7 @@ import { openStore } from '../../datastore/kube.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ManualClock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { runHere } from '../ctl/run.ts'
 import { type ApiServer, apiServerProblem, startApiServer } from './api-server.ts'
 
 const at = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url))
@@ -196,6 +198,61 @@ check(
       5,
     )
     await must(['delete', ...names, 'clusterinformation/default', 'kubecontrollersconfiguration/default', 'node/n2'])
+  },
+)
+
+check(
+  'margayctl works as with margay-api, and agents fill CalicoNodeStatus with the rights of theirs',
+  async (t, must) => {
+    await must([...SERVER_SIDE, '-f', MARGAY])
+    await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
+    await must(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } }))
+    const ctl = async (args: readonly string[], input = '', code = 0) => {
+      const ended = await runHere([...args, '--kubeconfig', api.kubeconfig('admin')], input)
+      t.is(ended.code, code, `margayctl ${args.join(' ')}: ${ended.err}`)
+      return ended.out
+    }
+    const token = (await must(['-n', 'kube-system', 'create', 'token', 'margay-node'])).trim()
+    const store = openStore({ program: 'margay-node/1', kubeconfig: api.kubeconfig(token) })
+    const observed = { ready: true, version: '1', startedMs: 0, address: '192.0.2.1', blocks: [], learned: [] }
+    const peers = [{ address: '192.0.2.2', state: 'Established', sinceMs: 0, origin: 'mesh' }] as const
+    const statuses = new NodeStatuses({
+      ...{ nodeName: 'n1', store, clock: systemClock, log: silentLog, observe: () => ({ ...observed, peers }) },
+    })
+    t.teardown(() => {
+      statuses.close()
+      return store.close()
+    })
+    statuses.start()
+    t.regex(await ctl(['node', 'status', '--all', '--timeout', '60']), /^n1 +yes +1\/1$/m)
+    t.is(await must(['get', 'caliconodestatuses', '-o', 'name']), '')
+
+    const pool =
+      'apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p1}\nspec: {cidr: 10.9.0.0/16, natOutgoing: true}\n'
+    const name = 'ippool.projectcalico.org/p1'
+    t.is(await ctl(['apply', '-f', '-', '--dry-run=server'], pool), `${name} created (server dry run)\n`)
+    t.is(await ctl(['apply', '-f', '-'], pool), `${name} created\n`)
+    t.is(await ctl(['apply', '-f', '-'], pool), `${name} unchanged\n`)
+    t.is(await ctl(['label', 'pool/p1', 'site=a']), `${name} labeled\n`)
+    const step = '[{"op":"replace","path":"/spec/natOutgoing","value":false}]'
+    t.is(await ctl(['patch', 'ippool', 'p1', '--type=json', '-p', step]), `${name} patched\n`)
+    t.is(
+      await ctl(['patch', 'ippool', 'p1', '--type=strategic', '-p', '{"spec":{"disabled":true}}']),
+      `${name} patched\n`,
+    )
+    const format = ['-o', 'jsonpath={.items[*].spec.natOutgoing} {.items[*].spec.disabled} {.items[*].metadata.labels}']
+    t.is(
+      await ctl(['get', 'ippools', '-l', 'site', ...format]),
+      await must(['get', 'ippools', '-l', 'site', ...format]),
+    )
+    await ctl(['datastore', 'lock'])
+    t.is(await must(['get', 'clusterinformation', 'default', '-o', 'jsonpath={.spec.datastoreReady}']), 'false')
+    const exported = await ctl(['datastore', 'export'])
+    await ctl(['delete', 'ippools', '--all'])
+    t.regex(await ctl(['datastore', 'import', '-f', '-'], exported), /ippool.projectcalico.org\/p1 created/)
+    await ctl(['datastore', 'unlock'])
+    await ctl(['get', 'ippool', 'p2'], '', 1)
+    await must(['delete', 'ippool/p1', 'clusterinformation/default', 'node/n1'])
   },
 )
 
