@@ -13,7 +13,7 @@ import { packageFile, packageVersion } from '../lib/package-files.ts'
 import { findSystemProgram, SYSTEM_PATH, systemProgram } from '../lib/system-program.ts'
 import { type TarEntry, tarArchive } from '../lib/tar.ts'
 import { baseFiles, imageFile, layerEntries, NAMES, USER } from './base.ts'
-import type { Bundle } from './bundle.ts'
+import { type Bundle, ENV } from './bundle.ts'
 import { debianPackages, type UnpackedPackage } from './debian.ts'
 import { keptFile } from './kept.ts'
 import { licenseTexts } from './licenses.ts'
@@ -32,9 +32,6 @@ export type BuiltImage = {
   sbom: string
   licenses: string
 }
-
-/** With an arena for each thread, glibc holds 10 MiB more of an agent that has 1,000 peers. */
-const ENV = ['PATH=/usr/bin', 'MALLOC_ARENA_MAX=1']
 
 /** The image for a kind of machine. Throws with what is missing when a part cannot be fetched, checked or made. */
 export async function buildImage(machine: Machine, bundle: Bundle): Promise<BuiltImage> {
@@ -70,7 +67,15 @@ export async function buildImage(machine: Machine, bundle: Bundle): Promise<Buil
       ...(revision === undefined ? {} : { 'org.opencontainers.image.revision': revision }),
     }
     const user = `${USER}:${USER}`
-    const settings = { machine, reference, created, user, entrypoint: ['/usr/bin/node'], env: ENV, labels }
+    const settings = {
+      machine,
+      reference,
+      created,
+      user,
+      entrypoint: ['/usr/bin/node'],
+      env: Object.entries(ENV).map(([name, value]) => `${name}=${value}`),
+      labels,
+    }
     const compressedOctets = layers.reduce((sum, { gzip }) => sum + gzip.length, 0)
     return { ...ociArchive(settings, layers), reference, compressedOctets, sbom, licenses }
   } finally {

@@ -17,6 +17,12 @@ export type Bundle = {
 /** Native libraries, by the name under which `imports` of the image's package.json leads to them. */
 export const NATIVE = ['koffi', 'netlink'] as const
 
+/**
+ * The environment of all programs of the image. With an arena for each thread, glibc holds 10 MiB more of an agent that has
+ * 1,000 peers.
+ */
+export const ENV = { PATH: '/usr/bin', MALLOC_ARENA_MAX: '1' } as const
+
 const ROOT = fileURLToPath(packageFile('.'))
 /** Programs that no one starts by hand, beside those of package.json's `bin`. */
 const INNER = { 'apiserver/yaml-worker': 'apiserver/yaml-worker.ts' }

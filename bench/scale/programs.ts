@@ -9,7 +9,7 @@ import { arch } from 'node:process'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { bundlePrograms, NATIVE } from '../../image/bundle.ts'
+import { bundlePrograms, ENV, NATIVE } from '../../image/bundle.ts'
 import { packageFile } from '../../lib/package-files.ts'
 import { TOKEN } from './client.ts'
 import { NODE_ADDRESS } from './ground.ts'
@@ -45,6 +45,10 @@ const PROGRAMS = { agent: ['agent/main.ts', 'margay-node.js'], api: ['apiserver/
 function programFile({ path, bundle }: Checkout, program: keyof typeof PROGRAMS): string {
   const [source, bundled] = PROGRAMS[program]
   return bundle === undefined ? join(path, source) : join(bundle, bundled)
+}
+
+function environment({ bundle }: Checkout): NodeJS.ProcessEnv {
+  return bundle === undefined ? process.env : ENV
 }
 
 /** Writes the programs of this checkout into a folder, as the container image has them. */
@@ -89,7 +93,7 @@ export async function startApi(checkout: Checkout, folder: string): Promise<Api>
   writeFileSync(tokenFile, TOKEN, { mode: 0o600 })
   const places = ['--data-dir', join(folder, 'api'), '--listen', '127.0.0.1:0', '--token-file', tokenFile]
   const args = [programFile(checkout, 'api'), ...places]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], env: environment(checkout) })
   const [line] = (await Promise.race([
     once(createInterface({ input: child.stdout! }), 'line'),
     once(child, 'exit').then(() => ['it ended']),
@@ -110,6 +114,7 @@ export async function startAgent(checkout: Checkout, folder: string, url: string
   const startMs = performance.now()
   const child = spawn(process.execPath, [programFile(checkout, 'agent'), ...names, ...places], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    env: environment(checkout),
   })
   let lines = 0
   let last = ''

@@ -7,12 +7,11 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ENV } from '../../image/bundle.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 
 const root = process.argv[2]!
 const ADDRESS = '192.0.2.10'
-/** As the image's settings have it. */
-const ENV = { PATH: '/usr/bin', MALLOC_ARENA_MAX: '1' }
 /** Where both keep their files, inside of the image's file system. */
 const WORK = '/tmp/work'
 
