@@ -71,6 +71,7 @@ function fromStored(given: Record<string, unknown>): { given: Record<string, unk
   return { given: { apiVersion: apiVersion(kinds[kind]), kind, ...(object as object) }, problem }
 }
 
+/** A manifest without a spec says nothing of it, as with calicoctl; a server asks for one. */
 function itemOf(written: unknown, namespace: string): Item | string {
   if (!isObject(written)) return 'is no object: a resource has apiVersion, kind, metadata and spec'
   const { given, problem } = fromStored(written)
@@ -86,13 +87,14 @@ function itemOf(written: unknown, namespace: string): Item | string {
   }
   const metadata = isObject(document['metadata']) ? document['metadata'] : {}
   const placed = kinds[kind].namespaced ? { namespace, ...metadata } : metadata
-  const object = admit(kind, { ...document, metadata: placed })
-  const unknown = unknownFields(kind, { ...document, metadata: placed })
+  const whole = isCustom(kind) ? { ...document, spec: document['spec'] ?? {} } : document
+  const object = admit(kind, { ...whole, metadata: placed })
+  const unknown = unknownFields(kind, { ...whole, metadata: placed })
   if (unknown.length > 0)
     return `${kind} ${nameOf(document)}: ${unknown.map(path => formatUnknown(kind, path)).join('; ')}`
   if (Array.isArray(object)) return `${kind} ${nameOf(document)}: ${formatProblems(object)}`
   const { apiVersion: _version, kind: _kind, ...rest } = object as Resource<Kind> & Record<string, unknown>
-  return { kind, object: rest as Resource<Kind>, named: namedBy(kind, document, placed) }
+  return { kind, object: rest as Resource<Kind>, named: namedBy(kind, whole, placed) }
 }
 
 function nameOf({ metadata }: Record<string, unknown>): string {

@@ -80,6 +80,16 @@ spec: {}
   t.regex(err, /^margayctl: GlobalNetworkPolicy deny: spec is not enforced: every pod reaches every pod/)
 })
 
+test('a manifest without a spec is taken, as calicoctl takes it, where none of its fields is needed', async t => {
+  const { ctl } = t.context
+  const bare = (kind: string): string => `apiVersion: projectcalico.org/v3\nkind: ${kind}\nmetadata: {name: default}\n`
+  t.like(await ctl(['apply', '-f', '-'], bare('BGPConfiguration')), { code: 0 })
+  t.regex((await ctl(['get', 'bgpconfig', 'default', '-o', 'yaml'])).out, /logSeverityScreen: Info/)
+  const { code, err } = await ctl(['apply', '-f', '-'], bare('IPPool'))
+  t.is(code, 2)
+  t.regex(err, /spec\.cidr/)
+})
+
 test('a patch that sets a field without effect is warned of too', async t => {
   const { ctl } = t.context
   await ctl(['apply', '-f', '-'], FELIX)
