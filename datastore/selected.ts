@@ -2,6 +2,7 @@
 // told as gone. And of two stored policies with one name (Calico 3.32 copies `default.x` to `x` and then deletes the old one)
 // the newer one counts: neither a change nor the end of the old one is told while the new one is there.
 import { isObject } from '../api/merge-patch.ts'
+import { Gone } from './connection.ts'
 import type { ListOptions } from './port.ts'
 import type { Wire } from './wire.ts'
 
@@ -24,7 +25,7 @@ export class Selected {
     this.#names.clear()
   }
 
-  /** How an object is told, by how the server tells it as stored; undefined: it is not. */
+  /** How an object is told, by how the server tells it as stored; undefined: it is not. Throws Gone where only a new list can tell. */
   typeOf(type: 'set' | 'gone', stored: unknown, object: unknown): 'set' | 'gone' | undefined {
     if (!this.wire.isStoredForm) return type
     const [place, name] = [placeOf(object), nameOf(stored)]
@@ -50,6 +51,9 @@ export class Selected {
     else names.delete(stored)
     if (names.size === 0) this.#names.delete(place)
     else this.#names.set(place, names)
+    // the old one counts again, and is not at hand
+    if (type === 'gone' && stored === name && names.size > 0)
+      throw new Gone(`${name} is stored as ${[...names].join()}`)
     return stored === name || !names.has(name)
   }
 }

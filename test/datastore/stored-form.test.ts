@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from 'ava'
 import { METADATA_ANNOTATION, otherUid } from '../../api/stored-form.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { openObjects } from '../../datastore/objects.ts'
-import { Refused, type Store } from '../../datastore/port.ts'
+import { Conflict, Refused, type Store } from '../../datastore/port.ts'
 import { storeContract } from './contract.ts'
 import { aBlock, aPool, aPoolAt, aResource, Recorded } from './objects.ts'
 import { type StoredFormServer, startStoredFormServer } from './stored-form-server.ts'
@@ -203,5 +203,40 @@ check(
     await objects.replace('IPPool', { metadata: { name: 'p1', labels: { c: '3' } }, spec: { cidr: '10.0.0.0/16' } })
     t.deepEqual((await objects.list('IPPool', { labelSelector: 'c=3' })).length, 1)
     objects.close()
+  },
+)
+
+check(
+  'a policy that Calico before 3.32 stored has the name that a person gave, and is changed and deleted under it',
+  async (t, { store, write, raw }) => {
+    const policy = (name: string, order: number) =>
+      asStored('GlobalNetworkPolicy', { name }, { tier: 'default', order, selector: 'all()', types: ['Ingress'] })
+    await write('POST', 'globalnetworkpolicies', policy('default.web', 1))
+    const old = await store.get('GlobalNetworkPolicy', 'web')
+    t.is(old.metadata.name, 'web')
+    await t.throwsAsync(store.create('GlobalNetworkPolicy', old), { instanceOf: Conflict })
+    await store.update('GlobalNetworkPolicy', { ...old, spec: { ...old.spec, order: 2 } })
+    t.like(await raw('globalnetworkpolicies/default.web'), { metadata: { name: 'default.web' }, spec: { order: 2 } })
+    await store.patch('GlobalNetworkPolicy', 'web', { spec: { order: 3 } })
+
+    // as Calico's migration does: the new one is made, then the old one goes
+    const seen = new Recorded(store, 'GlobalNetworkPolicy')
+    await seen.until(each => each.events.length > 0)
+    await write('POST', 'globalnetworkpolicies', policy('web', 4))
+    await write('PATCH', 'globalnetworkpolicies/default.web', { spec: { order: 5 } })
+    await seen.until(each => each.events.length > 1)
+    t.deepEqual(
+      (await store.list('GlobalNetworkPolicy')).map(({ spec }) => spec['order']),
+      [4],
+    )
+    await write('DELETE', 'globalnetworkpolicies/default.web', {})
+    await store.patch('GlobalNetworkPolicy', 'web', { spec: { order: 6 } })
+    await seen.until(each => each.events.length > 2)
+    t.deepEqual(seen.lines(), ['sync web', 'set web', 'set web'])
+    await store.delete('GlobalNetworkPolicy', 'web')
+    await seen.until(each => each.events.length > 3)
+    t.deepEqual(seen.lines().slice(3), ['gone web'])
+    t.deepEqual([...seen.state().keys()], [])
+    seen.watch.close()
   },
 )
