@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { NodeAgent, type NodeAgentDeps } from '../../agent/node-agent.ts'
 import { handleCni } from '../../cni/handle.ts'
-import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { createFakeStore } from '../../datastore/fake.ts'
+import type { Store } from '../../datastore/port.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
@@ -33,7 +34,7 @@ export async function aMachine(t: ExecutionContext, name: string, address: strin
 export async function startAgent(
   t: ExecutionContext,
   at: Machine,
-  store: FakeStore,
+  store: Store,
   network: MemoryNetwork,
   clock: Clock = systemClock,
   more: Partial<NodeAgentDeps> = {},
