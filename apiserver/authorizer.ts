@@ -60,6 +60,12 @@ const NODE_RULES: Partial<Record<Kind, Rule>> = {
     shared: true,
     refusal: poolFinalizerOnly,
   },
+  CalicoNodeStatus: {
+    name: 'a node fills the status of what asks for its own',
+    verbs: ['patch'],
+    ownerOf: specField('node'),
+    refusal: statusOnly,
+  },
   BlockAffinity: { name: 'a node writes its own block affinities', verbs: ALL_WRITES, ownerOf: specField('node') },
   WorkloadEndpoint: { name: 'a node writes its own endpoints', verbs: ALL_WRITES, ownerOf: specField('node') },
 }
@@ -67,13 +73,26 @@ const NODE_RULES: Partial<Record<Kind, Rule>> = {
 /** A node keeps a pool while blocks lie in it, by its finalizer, and changes nothing else of it. */
 function poolFinalizerOnly(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined {
   const rest = (object: AnyObject | undefined): unknown => {
-    const metadata: Record<string, unknown> = { ...object?.metadata }
-    for (const own of ['resourceVersion', 'generation', 'managedFields']) delete metadata[own]
     const finalizers = (object?.metadata.finalizers ?? []).filter(name => name !== POOL_FINALIZER)
-    return { ...object, metadata: { ...metadata, finalizers } }
+    return { ...object, metadata: { ...lastingMetadata(object), finalizers } }
   }
   const same = after === undefined || sameJson(rest(before), rest(after))
   return same ? undefined : `a node changes nothing of an IPPool but the finalizer ${POOL_FINALIZER}`
+}
+
+function statusOnly(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined {
+  const rest = (object: AnyObject | undefined): unknown => ({
+    ...{ ...object, status: undefined },
+    metadata: lastingMetadata(object),
+  })
+  return sameJson(rest(before), rest(after)) ? undefined : 'a node changes nothing of a CalicoNodeStatus but its status'
+}
+
+/** Without what the server writes at each change. */
+function lastingMetadata(object: AnyObject | undefined): object {
+  const metadata: Record<string, unknown> = { ...object?.metadata }
+  for (const own of ['resourceVersion', 'generation', 'managedFields']) delete metadata[own]
+  return metadata
 }
 
 /** Labels choose pools and peers, taints and addresses of a Node are others' decision: a node leaves them as they are. */

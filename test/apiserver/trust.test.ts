@@ -11,6 +11,7 @@ import { openStore } from '../../datastore/kube.ts'
 import { startProgram } from './program.ts'
 
 const POOLS = '/apis/projectcalico.org/v3/ippools'
+const STATUSES = '/apis/projectcalico.org/v3/caliconodestatuses'
 const BLOCKS = '/apis/projectcalico.org/v3/ipamblocks'
 const ENDPOINTS = '/apis/projectcalico.org/v3/namespaces/default/workloadendpoints'
 const NODES = '/api/v1/nodes'
@@ -171,6 +172,8 @@ test("a node's token writes its own Node, blocks and endpoints, and reads what n
   await ok(200, `${POOLS}/p`, 'PATCH', { metadata: { finalizers: [] } })
   await ok(201, ENDPOINTS, 'POST', endpoint('e', 'n1'))
   await ok(200, `${ENDPOINTS}/e`, 'DELETE')
+  await call(server.url, STATUSES, server.token, 'POST', { metadata: { name: 's' }, spec: { node: 'n1' } })
+  await ok(200, `${STATUSES}/s/status`, 'PATCH', { status: { lastUpdated: '2026-01-01T00:00:00Z' } })
 })
 
 test("a node's token is refused with the object and the rule when it writes what is not its own", async t => {
@@ -180,6 +183,8 @@ test("a node's token is refused with the object and the rule when it writes what
   await call(server.url, BLOCKS, n1, 'POST', block('10.0.0.3/32', 'host:n1'))
   await call(server.url, BLOCKS, server.token, 'POST', block('10.0.0.4/32'))
   await call(server.url, ENDPOINTS, n2, 'POST', endpoint('e', 'n2'))
+  for (const node of ['n1', 'n2'])
+    await call(server.url, STATUSES, server.token, 'POST', { metadata: { name: `of-${node}` }, spec: { node } })
   const own = { ...endpoint('e', 'n1'), metadata: { name: 'e' } }
   const refused: [method: string, path: string, body: object | undefined, rule: RegExp][] = [
     ['PATCH', `${NODES}/n2`, { metadata: { annotations: { a: 'b' } } }, /nodes "n2" is forbidden: .*its own Node/],
@@ -206,6 +211,9 @@ test("a node's token is refused with the object and the rule when it writes what
       /ippools.projectcalico.org "p" is forbidden.*nothing of an IPPool/,
     ],
     ['PATCH', `${POOLS}/p`, { metadata: { finalizers: ['other/one'] } }, /nothing of an IPPool but the finalizer/],
+    ['PATCH', `${STATUSES}/of-n2/status`, { status: {} }, /status of what asks for its own/],
+    ['PATCH', `${STATUSES}/of-n1`, { spec: { classes: ['BGP'] } }, /nothing of a CalicoNodeStatus but its status/],
+    ['POST', STATUSES, { metadata: { name: 'x' }, spec: { node: 'n1' } }, /by patch alone/],
     ['POST', '/api/v1/namespaces', { metadata: { name: 'x' } }, /only reads namespaces/],
     ['POST', '/api/v1/namespaces/default/pods', { metadata: { name: 'x' } }, /only reads pods/],
   ]
