@@ -55,13 +55,14 @@ export const requestCases: readonly Case[] = [
     },
   },
   {
-    title: `in ${QUIET_MS / 1000} quiet seconds agents list nothing, and open each watch that ends again within a second`,
+    title: `in ${QUIET_MS / 1000} quiet seconds agents list no kind as a whole, and open each watch that ends again within a second`,
     short: false,
     async run(cluster) {
       const sinceMs = Date.now()
       await new Promise(resolve => setTimeout(resolve, QUIET_MS))
       const quiet = requests(cluster, sinceMs + 2000)
-      const lists = quiet.filter(({ verb }) => verb === 'list')
+      // one object says whether there are policies that nobody enforces
+      const lists = quiet.filter(({ verb, requestURI }) => verb === 'list' && !/[?&]limit=1\b/.test(requestURI))
       assert.deepEqual(lists.map(shown), [])
       const starts = cluster.lab
         .audit()
