@@ -165,7 +165,7 @@ const API_SERVER_KEYS = `{{- with .Values.apiServer.host }}
 
 const POOLS = `{{- range .Values.pools }}
 ---
-apiVersion: {{ ternary "crd.projectcalico.org/v1" "projectcalico.org/v3" $.Values.calicoCrds }}
+apiVersion: {{ if $.Values.calicoCrds }}crd.projectcalico.org/v1{{ else }}projectcalico.org/v3{{ end }}
 kind: IPPool
 metadata:
   name: {{ .name | quote }}
