@@ -13,6 +13,7 @@ import { accountObjects } from './rbac.ts'
 import { removeObjects } from './remove.ts'
 import { RIGHTS, rightsIn } from './rights.ts'
 import { documentText, NODE_REASONS, REMOVE_REASONS, type Reasons } from './text.ts'
+import { warningObjects } from './warnings.ts'
 
 type Value = { is: string; schema: Record<string, unknown>; default: unknown }
 type Values = { readonly [name: string]: Value | Values }
@@ -147,6 +148,7 @@ export function chartFiles(): Map<string, string> {
         `replicas: ${value('controllers.replicas')}`,
       ),
     ],
+    ['templates/warnings.yaml', documents(warningObjects())],
     ['templates/pools.yaml', POOLS],
   ])
 }

@@ -13,6 +13,7 @@ import { accountObjects, clusterRules } from './rbac.ts'
 import { removeObjects } from './remove.ts'
 import { RIGHTS, type Right, rightsIn } from './rights.ts'
 import { NODE_REASONS, REMOVE_REASONS, yamlText } from './text.ts'
+import { warningObjects } from './warnings.ts'
 
 /** Everything but the CRDs. */
 function installationObjects(settings: Settings): ManifestObject[] {
@@ -23,6 +24,7 @@ function installationObjects(settings: Settings): ManifestObject[] {
     nodeDaemonSet(settings),
     controllersDeployment(settings),
     controllersBudget(settings),
+    ...warningObjects(),
   ]
 }
 

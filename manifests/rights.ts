@@ -20,11 +20,11 @@ const of = (kind: Kind, verbs: readonly string[], part = ''): Right => {
 const READ = ['list', 'watch'] as const
 
 /** Kinds that nobody enforces: agents count them, to say so. */
-const COUNTED = {
+export const COUNTED = {
   'networking.k8s.io': ['networkpolicies'],
   'policy.networking.k8s.io': ['adminnetworkpolicies', 'baselineadminnetworkpolicies', 'clusternetworkpolicies'],
 } as const
-const CALICO_COUNTED = [
+export const CALICO_COUNTED = [
   'globalnetworkpolicies',
   'hostendpoints',
   'networkpolicies',

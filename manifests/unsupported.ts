@@ -21,7 +21,7 @@ export function unsupportedText(): string {
 
 A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A field that is
 *ignored* leaves the rest of the object as it is; one that is *closed* is set for safety, so what it should guard is not done
-at all while it is set. A kind that is *unenforced* is kept and shown, and nobody keeps to it: margay-api and \`margayctl\` warn of each one. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
+at all while it is set. A kind that is *unenforced* is kept and shown, and nobody keeps to it: margay-api and \`margayctl\` warn of each one, and so does a Kubernetes API server of policies. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
 objects that are not in the schema at all are told in the same way. Of configuration objects only the one named \`default\` counts, and for one
 node, under the name \`node.NAME\`, ${ofOneNode}. \`npm run manifests\` writes this page from
 \`api/unsupported.ts\`.

@@ -64,6 +64,27 @@ check(
   },
 )
 
+check('whoever writes a policy is told that nobody enforces it, and it is taken', async (t, must) => {
+  const policy = (apiVersion: string, kind: string, spec: object) =>
+    JSON.stringify({ apiVersion, kind, metadata: { name: 'deny', namespace: 'default' }, spec })
+  await must([...SERVER_SIDE, '-f', MARGAY])
+  for (const text of [
+    policy('networking.k8s.io/v1', 'NetworkPolicy', { podSelector: {} }),
+    policy('projectcalico.org/v3', 'NetworkPolicy', { selector: 'all()' }),
+  ]) {
+    let told = ''
+    // the server begins to ask a new policy some seconds after it was made
+    for (let i = 0; i < 60 && told === ''; i++) {
+      const { code, stderr } = await api.kubectl(['create', '--dry-run=server', '-f', '-'], text)
+      t.is(code, 0, stderr)
+      told = stderr
+      if (told === '') await pause(500)
+    }
+    t.regex(told, /Warning: .*no node enforces it: every pod reaches every pod/)
+  }
+  await must(['create', '--dry-run=server', '-f', '-'], policy('projectcalico.org/v3', 'NetworkSet', { nets: [] }))
+})
+
 check('every overlay is taken, with its pools, once the CRDs are there', async (t, must) => {
   for (const name of ['no-bgp-export', 'vxlan', 'dual-stack', 'k3s', 'microk8s']) {
     const made = await must([...SERVER_SIDE, '--dry-run=server', '-o', 'json', '-k', at(`overlays/${name}`)])
