@@ -33,9 +33,21 @@ test('while the datastore is locked pods get addresses of blocks that their node
   t.is((await cni(agent, 'DEL', 'c1')).exitCode, 0)
   t.is((await cni(agent, 'ADD', 'c3')).exitCode, 0)
   t.true(agent.ready())
+  // what waits for its time to be published is asked for at once
+  await t.throwsAsync(agent.allocator.flush(), { message: /the datastore is locked/ })
   t.deepEqual(writes, ['sync'])
   await store.update('ClusterInformation', locked(true))
-  await eventually(t, 'published again', handles, found => pods(found) === 2)
+  await eventually(
+    t,
+    'the unlock',
+    () =>
+      agent.allocator.flush().then(
+        () => 'written',
+        (error: Error) => error.message,
+      ),
+    said => said === 'written',
+  )
+  t.is(pods(await handles()), 2)
 })
 
 test('a node that starts while the datastore is locked claims no block, says why, and claims one at the unlock', async t => {
