@@ -8,9 +8,10 @@ import { benchFelix } from './felix.ts'
 import { benchFelixKernel } from './felix-kernel.ts'
 import { benchRoutes } from './routes.ts'
 import type { Row } from './row.ts'
+import { benchScrape } from './scrape.ts'
 
 const ROOT_ONLY = [benchCni, benchRoutes, benchFelixKernel]
-const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix, benchAgent]
+const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix, benchAgent, benchScrape]
 
 const asRoot = process.getuid?.() === 0
 const rows: Row[] = []

@@ -6,7 +6,6 @@ import { exportsOf, files, importsOf, isRelative, targetOf } from './source.ts'
 
 /** Test doubles that live beside the port they stand in for, so that both change together. */
 const doubles: readonly { part: string; why: string }[] = [
-  { part: 'kernel/fake', why: 'the fake behind the kernel port' },
   { part: 'lib/clock.ts', why: 'the manual clock behind the clock port' },
 ]
 
