@@ -47,16 +47,19 @@ export async function adopt(deps: CniDeps): Promise<readonly PodEndpoint[]> {
   return adopted
 }
 
-/** Holds the addresses of adopted rows in the blocks of this node, also in those that come later. */
+/**
+ * Holds the addresses of adopted rows in the blocks of this node, also in those that come later. Also of rows that have
+ * their names: a block may still have the address for an earlier pod.
+ */
 export function holdAdopted(deps: Pick<CniDeps, 'endpoints' | 'ipam' | 'node'>): void {
-  for (const endpoint of deps.endpoints.all()) if (isUnnamed(endpoint)) holdAddresses(endpoint, deps)
+  for (const endpoint of deps.endpoints.all()) if (endpoint.adopted) holdAddresses(endpoint, deps)
 }
 
 /**
  * Gives adopted rows the names that the blocks have for their addresses. Only where the interface has the name that such
  * an attachment gets: the block may be older than the pod.
  */
-export function nameAdopted({ endpoints, ipam }: Pick<CniDeps, 'endpoints' | 'ipam'>): void {
+export function nameAdopted({ endpoints, ipam, node }: Pick<CniDeps, 'endpoints' | 'ipam' | 'node'>): void {
   const unnamed = endpoints.all().filter(isUnnamed)
   if (unnamed.length === 0) return
   const holders = new Map([...ipam.held()].flatMap(([handle, held]) => held.map(({ address }) => [address, handle])))
@@ -65,6 +68,7 @@ export function nameAdopted({ endpoints, ipam }: Pick<CniDeps, 'endpoints' | 'ip
       const named = handle === undefined ? undefined : namedBy(endpoint, handle, ipam)
       if (named === undefined || endpoints.get(named.network, named) !== undefined) continue
       endpoints.rename(endpoint.id, named)
+      holdAddresses(named, { ipam, node })
       break
     }
 }
@@ -163,8 +167,10 @@ function persist(endpoint: PodEndpoint, { endpoints, log }: CniDeps): void {
   }
 }
 
-function holdAddresses({ handle, addresses }: PodEndpoint, { ipam, node }: Pick<CniDeps, 'ipam' | 'node'>): void {
-  ipam.hold({ handle, attributes: { node } }, addresses)
+function holdAddresses(endpoint: PodEndpoint, { ipam, node }: Pick<CniDeps, 'ipam' | 'node'>): void {
+  const { handle, addresses, containerID, pod } = endpoint
+  const named = { containerID, pod: pod?.name, namespace: pod?.namespace }
+  ipam.hold({ handle, attributes: { node, ...(!isUnnamed(endpoint) && named) } }, addresses)
 }
 
 /** The row as the attachment that `handle` is for; undefined when that attachment's interface has another name. */

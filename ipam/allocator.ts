@@ -8,9 +8,10 @@ import type { Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, freeSlot, type Holder, isEmpty, nextFree, release } from './block.ts'
+import { assign, freeSlot, type Holder, isEmpty, nextFree } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
+import { InUse } from './in-use.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
@@ -62,7 +63,7 @@ export class NodeAllocator implements Allocator {
   readonly #hold: PoolHold
   readonly #refusals: SpareRefusals
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
-  readonly #inUse = new Map<string, Holder>()
+  readonly #inUse = new InUse()
   /** Ends the wait for a block of each request that waits. */
   readonly #waiting = new Set<() => void>()
   #announced = ''
@@ -209,8 +210,8 @@ export class NodeAllocator implements Allocator {
 
   hold({ handle, attributes }: Pick<AssignRequest, 'handle' | 'attributes'>, addresses: readonly string[]): void {
     const holder = this.#holder(handle, attributes)
-    for (const address of addresses) this.#inUse.set(address, holder)
-    for (const { block } of this.#ledger.blocks()) this.#holdWithin(block.cidr)
+    const earlier = this.#inUse.set(holder, addresses)
+    for (const { block } of this.#ledger.blocks()) this.#holdWithin(block.cidr, earlier)
   }
 
   async release(handle: string, within?: () => void): Promise<readonly string[]> {
@@ -230,14 +231,13 @@ export class NodeAllocator implements Allocator {
     this.#ledger.putUnwritten(this.#without(handle))
   }
 
-  /** The blocks in which a handle has addresses, as they are without it. */
+  /** The blocks in which a handle has addresses, as they are without it: what another pod has by the kernel is that one's. */
   #without(handle: string): OwnedBlock[] {
     const held = this.#ledger.held().get(handle) ?? []
-    for (const [address, holder] of this.#inUse) if (holder.handle === handle) this.#inUse.delete(address)
-    for (const { address } of held) this.#inUse.delete(address)
+    this.#inUse.forget(handle)
     return [...new Set(held.map(({ block }) => block))].map(cidr => {
       const owned = this.#ledger.get(cidr)!
-      return { ...owned, block: release(owned.block, handle).block }
+      return { ...owned, block: this.#inUse.holdIn(owned.block, [handle]) }
     })
   }
 
@@ -293,15 +293,11 @@ export class NodeAllocator implements Allocator {
     return { handle, secondary: { ...textsOf(attributes), timestamp } }
   }
 
-  /** Gives the free slots of a block whose addresses are in use to their users. */
-  #holdWithin(cidr: string): void {
+  /** Gives the free slots of a block, and those of `earlier` handles of the same pods, to those who use their addresses. */
+  #holdWithin(cidr: string, earlier: readonly string[] = []): void {
     const owned = this.#ledger.get(cidr)
     if (owned === undefined) return
-    let { block } = owned
-    for (const [address, holder] of this.#inUse) {
-      const ordinal = freeSlot(block, address)
-      if (ordinal !== undefined) block = assign(block, holder, ordinal)
-    }
+    const block = this.#inUse.holdIn(owned.block, earlier)
     if (block === owned.block) return
     try {
       this.#ledger.put([{ ...owned, block }])

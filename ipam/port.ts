@@ -63,7 +63,8 @@ export type Allocator = {
   release(handle: string, within?: () => void): Promise<readonly string[]>
   /**
    * Holds addresses that a pod of this kernel has although no slot says so: in the blocks of this node, and in those that
-   * it gets later. Addresses that are held stay with their holder.
+   * it gets later. An address that another handle holds stays with that one until it is released, and is this holder's then.
+   * Called again with another handle for the same addresses, it takes them over from the handle before.
    */
   hold(holder: Pick<AssignRequest, 'handle' | 'attributes'>, addresses: readonly string[]): void
   /** Releases in memory what the journal could not be told of, because its disk is full or failed. Nothing waits for it. */

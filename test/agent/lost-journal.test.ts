@@ -1,5 +1,6 @@
 // A node whose data directory was lost, or does not know all that runs: living pods keep their network.
-import { rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
@@ -172,8 +173,8 @@ test('addresses that the API server still has for pods that ended before the dat
   await eventually(t, 'free', pods, handles => handles.length === 0)
 })
 
-test('the address of a pod that the API server has for an earlier one is free when the pod goes', async t => {
-  const { store, network, at, before } = await aLoss(t)
+/** The API server has the address of c1 for a pod that ended: its end and the start of c1 were not published. */
+async function nameEarlierPod({ store }: Pick<Awaited<ReturnType<typeof aLoss>>, 'store'>): Promise<void> {
   const [block] = await store.list('IPAMBlock')
   const attributes = block!.spec.attributes.map(each =>
     each.handle_id === 'net.c1.eth0'
@@ -181,6 +182,66 @@ test('the address of a pod that the API server has for an earlier one is free wh
       : each,
   )
   await store.update('IPAMBlock', { ...block!, spec: { ...block!.spec, attributes } })
+}
+
+test('the address of a pod that the API server has for an earlier one stays the pod’s when the runtime deletes the earlier one once more', async t => {
+  const loss = await aLoss(t)
+  const { store, network, at } = loss
+  await nameEarlierPod(loss)
+  const again = await startAgent(t, at, store, network, fastClock(20))
+  const isReady = () => again.ready() && again.allocator.blocksKnown
+  await eventually(t, 'ready', () => again.conditions(), isReady)
+  const used = again.endpoints.live().flatMap(({ addresses }) => addresses)
+  t.is((await cni(again, 'DEL', 'dead')).exitCode, 0)
+  const held = [...again.allocator.held().values()].flat().map(({ address }) => address)
+  t.true(used.every(address => held.includes(address)))
+  t.false(again.allocator.held().has('net.dead.eth0'))
+  for (const container of ['c1', 'c2']) t.is((await cni(again, 'DEL', container)).exitCode, 0)
+  t.deepEqual(
+    [...again.allocator.held().keys()].filter(handle => !handle.includes('tunnel')),
+    [],
+  )
+})
+
+test('after an old copy of the data directory was put back, the address of a pod that runs is not that of the earlier pod in the copy', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const [at] = machines
+  const started = async () => {
+    const agent = await startAgent(t, at, store, network)
+    const isReady = () => agent.ready() && agent.allocator.blocksKnown
+    await eventually(t, 'ready', () => agent.conditions(), isReady)
+    return agent
+  }
+  let agent = await started()
+  t.is((await cni(agent, 'ADD', 'c1')).exitCode, 0)
+  const [address] = agent.endpoints.live()[0]!.addresses
+  await agent.close()
+  const copy = mkdtempSync(join(tmpdir(), 'margay-copy-'))
+  t.teardown(() => rmSync(copy, { recursive: true }))
+  cpSync(at.dataDir, copy, { recursive: true })
+  agent = await started()
+  t.is((await cni(agent, 'DEL', 'c1')).exitCode, 0)
+  t.is((await cni(agent, 'ADD', 'c2', { args: { cni: { ips: [address] } } })).exitCode, 0)
+  await agent.close()
+  rmSync(at.dataDir, { recursive: true })
+  cpSync(copy, at.dataDir, { recursive: true })
+  agent = await started()
+  t.deepEqual(
+    agent.endpoints.live().map(({ addresses }) => addresses),
+    [[address]],
+  )
+  const holders = () =>
+    [...agent.allocator.held()].flatMap(([handle, held]) => (held.some(has => has.address === address) ? [handle] : []))
+  t.is(holders().length, 1)
+  t.not(holders()[0], 'net.c1.eth0')
+  t.is((await cni(agent, 'DEL', 'c2')).exitCode, 0)
+  t.deepEqual(holders(), [])
+})
+
+test('the address of a pod that the API server has for an earlier one is free when the pod goes', async t => {
+  const loss = await aLoss(t)
+  const { store, network, at, before } = loss
+  await nameEarlierPod(loss)
   const again = await startAgent(t, at, store, network, fastClock(20))
   await eventually(
     t,

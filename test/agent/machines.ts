@@ -80,7 +80,7 @@ export async function eventually<T>(
   return seen
 }
 
-export function cni(agent: NodeAgent, command: 'ADD' | 'DEL' | 'STATUS', container: string) {
+export function cni(agent: NodeAgent, command: 'ADD' | 'DEL' | 'STATUS', container: string, conf: object = {}) {
   const env = {
     CNI_COMMAND: command,
     CNI_CONTAINERID: container,
@@ -88,7 +88,8 @@ export function cni(agent: NodeAgent, command: 'ADD' | 'DEL' | 'STATUS', contain
     CNI_IFNAME: 'eth0',
     CNI_PATH: '/opt/cni/bin',
   }
-  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'margay' }) }, agent.cni())
+  const stdin = JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'margay', ...conf })
+  return handleCni({ env, stdin }, agent.cni())
 }
 
 export async function aCluster(t: ExecutionContext) {
