@@ -9,7 +9,7 @@ import type { Objects } from '../datastore/objects.ts'
 import { Conflict, NotFound } from '../datastore/port.ts'
 import type { Command, Context, Options } from './command.ts'
 import { forEach } from './each.ts'
-import { Denied, EXIT, type ExitCode } from './failure.ts'
+import { Denied, EXIT, type ExitCode, worst } from './failure.ts'
 import type { Item } from './manifest.ts'
 import { refOf } from './output/columns.ts'
 import { fileOption, itemsOf, titleOf } from './targets.ts'
@@ -27,7 +27,8 @@ export const datastoreCommands: readonly Command[] = [
   },
   {
     name: 'datastore import',
-    summary: 'Create what `datastore export` printed, in the order in which objects need each other',
+    summary:
+      'Lock this datastore, then create what `datastore export` printed, in the order in which objects need each other',
     arguments: [],
     options: [fileOption, { flags: '--overwrite', summary: 'also replace what is there and says something else' }],
     run: importAll,
@@ -48,7 +49,7 @@ export const datastoreCommands: readonly Command[] = [
   },
 ]
 
-/** The lock comes before everything that agents act on; what names others comes after them, and blocks last. */
+/** What names others comes after them, and blocks last. */
 const FIRST: readonly string[] = [
   'ClusterInformation',
   'Tier',
@@ -123,20 +124,30 @@ function exported(kind: Kind, { metadata, status: _status, ...rest }: AnyObject)
   }
 }
 
+/**
+ * The target is locked before anything else, and stays as it is where that fails. Its ClusterInformation is its own: the
+ * exported one, which names another cluster, is neither compared nor written.
+ */
 async function importAll(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const order = exportedKinds()
-  const items = (await itemsOf(options, context)).toSorted((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind))
+  const items = (await itemsOf(options, context))
+    .filter(({ kind }) => kind !== 'ClusterInformation')
+    .toSorted((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind))
   const server = await context.objects()
+  await writeReady(server, false)
+  context.out(`${refOf('ClusterInformation', 'default')} locked\n`)
   const title = ({ kind, object }: Item): string => titleOf({ kind, name: object.metadata.name })
   const code = await forEach(items, context, title, async item => {
     const word = item.kind === 'Node' ? await annotated(server, item) : await imported(server, item, options)
     context.out(`${refOf(item.kind, item.object.metadata.name)} ${word}\n`)
   })
-  if (items.some(({ kind, object }) => kind === 'ClusterInformation' && isLocked(object as AnyObject)))
-    context.note(
-      'The datastore is locked, as it was when it was exported: run `datastore unlock` when all nodes may go on.\n',
+  const locked = isLocked(await server.get('ClusterInformation', 'default'))
+  if (locked) context.note('The datastore is locked for the import: run `datastore unlock` when all nodes may go on.\n')
+  else
+    context.err(
+      'ClusterInformation default: somebody unlocked the datastore during the import, and nodes may have claimed addresses that are imported. Run `datastore lock` and import again, then `ipam check`.\n',
     )
-  return code
+  return locked ? code : worst([code, EXIT.no])
 }
 
 async function imported(server: Objects, { kind, object }: Item, options: Options): Promise<string> {
@@ -171,18 +182,29 @@ async function annotated(server: Objects, { object }: Item): Promise<string> {
 }
 
 async function setReady(datastoreReady: boolean, context: Context): Promise<ExitCode> {
-  const server = await context.objects()
-  const metadata = { name: 'default' }
-  try {
-    await server.patch('ClusterInformation', 'default', { spec: { datastoreReady } }, 'merge')
-  } catch (error) {
-    if (!(error instanceof NotFound)) throw error
-    await server.create('ClusterInformation', { metadata, spec: { datastoreReady } })
-  }
+  await writeReady(await context.objects(), datastoreReady)
   context.out(
     datastoreReady
       ? 'The datastore is unlocked.\n'
       : 'The datastore is locked: nodes claim no addresses and write no IPAM. Pods keep their network; new ones get addresses of blocks that their node has.\n',
   )
   return EXIT.fine
+}
+
+/** Sets the field alone, so that another's ClusterInformation stays what it is. Rejects with the four classes of the port. */
+async function writeReady(server: Objects, datastoreReady: boolean): Promise<void> {
+  const patch = async (): Promise<unknown> =>
+    server.patch('ClusterInformation', 'default', { spec: { datastoreReady } }, 'merge')
+  try {
+    await patch()
+  } catch (error) {
+    if (!(error instanceof NotFound)) throw error
+    try {
+      await server.create('ClusterInformation', { metadata: { name: 'default' }, spec: { datastoreReady } })
+    } catch (failure) {
+      // the controllers make it when they start
+      if (!(failure instanceof Conflict)) throw failure
+      await patch()
+    }
+  }
 }

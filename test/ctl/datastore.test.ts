@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import anyTest, { type TestFn } from 'ava'
 import { startApiServer } from '../../apiserver/server.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
@@ -54,11 +57,50 @@ test('what export prints, import makes the same in another cluster, IPAM and lar
   t.is(imported.code, 0, imported.err)
   const order = imported.out.split('\n').map(line => line.split('/')[0]!.split('.')[0])
   t.deepEqual(order, ['clusterinformation', 'ippool', 'bgppeer', 'ipamblock', 'node', ''])
-  t.regex(imported.err, /The datastore is locked, as it was when it was exported/)
+  t.regex(imported.err, /The datastore is locked for the import/)
   await other(['datastore', 'unlock'])
   await one(['datastore', 'unlock'])
   t.is((await other(['datastore', 'export'])).out, (await one(['datastore', 'export'])).out)
   t.regex((await other(['get', 'ipamblock', '10-244-0-0-26', '-o', 'yaml'])).out, /sequenceNumber: 1766000000123456789/)
+})
+
+const INFORMATION = (guid: string): string =>
+  `apiVersion: projectcalico.org/v3\nkind: ClusterInformation\nmetadata: {name: default}\nspec: {clusterGUID: ${guid}, datastoreReady: true}\n`
+
+test('an import locks a cluster with a ClusterInformation of its own first, and leaves its GUID', async t => {
+  const { one, other } = t.context
+  await one(['apply', '-f', '-'], `${INFORMATION('aaa')}---\n${CLUSTER}`)
+  await other(['apply', '-f', '-'], INFORMATION('bbb'))
+  const { out } = await one(['datastore', 'export'])
+  for (const flags of [[], ['--overwrite']]) {
+    const imported = await other(['datastore', 'import', ...flags, '-f', '-'], out)
+    t.is(imported.code, 0, imported.err)
+    t.regex(imported.out, /^clusterinformation\.projectcalico\.org\/default locked\nippool/)
+    t.regex(imported.err, /The datastore is locked for the import/)
+    const path = '-ojsonpath={.spec.clusterGUID} {.spec.datastoreReady}'
+    t.is((await other(['get', 'clusterinformation', 'default', path])).out, 'bbb false')
+    await other(['datastore', 'unlock'])
+  }
+})
+
+test('an import that cannot lock its target creates nothing', async t => {
+  const { one } = t.context
+  await one(['apply', '-f', '-'], CLUSTER)
+  const { out } = await one(['datastore', 'export'])
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url!.split('?')[0]}`)
+    if (request.url === '/apis') return void response.end('{"groups":[{"name":"projectcalico.org"}]}')
+    response.writeHead(403).end('{"kind":"Status","message":"clusterinformations are forbidden"}')
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const imported = await runHere(['datastore', 'import', '-f', '-', '--server', url], out)
+  t.is(imported.code, 1)
+  t.regex(imported.err, /clusterinformations are forbidden/)
+  t.deepEqual(asked, ['GET /apis', 'PATCH /apis/projectcalico.org/v3/clusterinformations/default'])
 })
 
 test('an import can be repeated, and replaces what says something else only with --overwrite', async t => {
