@@ -370,7 +370,6 @@ export const kinds = {
     plural: 'hostendpoints',
     singular: 'hostendpoint',
     shortNames: ['hep', 'heps'],
-    aliases: ['hep', 'heps'],
     namespaced: false,
     status: false,
     shape: policy.hostEndpoint,

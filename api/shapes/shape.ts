@@ -1,6 +1,6 @@
 // The fields of a kind as Kubernetes describes them (structural schemas of apiextensions.k8s.io/v1), and short ways to
 // write them down. The CRDs have these shapes as they are; margay-api and margayctl check objects against them
-// (shape-check.ts). Hazard: shapes are shared between kinds, so nobody changes one.
+// (check.ts). Hazard: shapes are shared between kinds, so nobody changes one.
 
 import type { Meaning } from './meanings.ts'
 
