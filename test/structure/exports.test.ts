@@ -5,9 +5,7 @@ import test from 'ava'
 import { exportsOf, files, importsOf, isRelative, targetOf } from './source.ts'
 
 /** Test doubles that live beside the port they stand in for, so that both change together. */
-const doubles: readonly { part: string; why: string }[] = [
-  { part: 'lib/clock.ts', why: 'the manual clock behind the clock port' },
-]
+const doubles: readonly { part: string; why: string }[] = []
 
 const isTest = (file: string) => file.startsWith('test/')
 
