@@ -407,6 +407,7 @@ export class NodeAgent {
     if (isWritable && !this.#wasWritable) {
       this.allocator.retryNow()
       this.#network.retryNow()
+      this.#statuses.retryNow()
     }
     this.#wasWritable = isWritable
   }

@@ -1,8 +1,10 @@
 // Keeps the status of the CalicoNodeStatus objects that name this node: once when an object comes or changes, and again every
-// `updatePeriodSeconds`; 0 is once. Only this node's objects are watched, and one write is under way at a time, so that
-// neither many nodes nor many objects become a load for the API server.
+// `updatePeriodSeconds`; 0 is once. Only this node's objects are watched, one write is under way at a time, and of all that were
+// refused one is tried after each pause, so that neither many nodes nor many objects become a load for the API server.
+import { sameJson } from '../api/json.ts'
 import type { Resource } from '../api/kinds.ts'
 import { isStoreError, type Store, type Watch, type WatchHandlers } from '../datastore/port.ts'
+import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { calicoNodeStatus, type Observed } from './status/calico-node-status.ts'
@@ -22,14 +24,19 @@ const MOST_REPEATED = 16
 /** Calico takes a day at the most. */
 const LEAST_SECONDS = 5
 const MOST_SECONDS = 86_400
-/** Until a write that was refused is tried again. */
-const RETRY_MS = 5000
+/** Between two tries of what was refused. */
+const FIRST_RETRY_MS = 5000
+const MOST_RETRY_MS = 300_000
 
 export class NodeStatuses {
   readonly #deps: NodeStatusesDeps
   readonly #objects = new Map<string, Wanted>()
   readonly #timers = new Map<string, Cancel>()
   readonly #due: string[] = []
+  /** Names whose last write was refused: the first is tried next. */
+  readonly #refused = new Set<string>()
+  readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MOST_RETRY_MS })
+  #retry: Cancel | undefined
   #writing = false
   #closed = false
   #watch: Watch | undefined
@@ -58,7 +65,16 @@ export class NodeStatuses {
   close(): void {
     this.#closed = true
     this.#watch?.close()
+    this.#retry?.()
     for (const cancel of this.#timers.values()) cancel()
+  }
+
+  /** The server may be written again: what was refused waits no longer. */
+  retryNow(): void {
+    this.#retry?.()
+    this.#retry = undefined
+    const [first] = this.#refused
+    if (first !== undefined && !this.#closed) this.#ask(first)
   }
 
   #takeAll(items: readonly Wanted[]): void {
@@ -71,13 +87,20 @@ export class NodeStatuses {
     // a server that does not know the selector sends those of other nodes too
     const { name } = item.metadata
     if (item.spec.node === this.#deps.nodeName) {
+      const known = this.#objects.get(name)
       this.#objects.set(name, item)
-      this.#ask(name)
+      // a new list tells again what is known
+      if (known === undefined || !sameJson(known, item)) this.#ask(name)
     } else this.#forget(name)
   }
 
   #forget(name: string): void {
     this.#objects.delete(name)
+    this.#refused.delete(name)
+    this.#stopTimer(name)
+  }
+
+  #stopTimer(name: string): void {
     this.#timers.get(name)?.()
     this.#timers.delete(name)
   }
@@ -91,9 +114,16 @@ export class NodeStatuses {
     this.#writing = true
     for (let name = this.#due.shift(); name !== undefined && !this.#closed; name = this.#due.shift()) {
       const object = this.#objects.get(name)
-      if (object !== undefined) this.#later(name, (await this.#writeOne(name, object)) ? periodOf(object) : RETRY_MS)
+      if (object === undefined) continue
+      this.#stopTimer(name)
+      const wasRefused = this.#refused.delete(name)
+      if (await this.#writeOne(name, object)) {
+        this.#repeatLater(name)
+        if (wasRefused) this.#due.push(...[...this.#refused].filter(each => !this.#due.includes(each)))
+      } else if (this.#objects.has(name)) this.#refused.add(name)
     }
     this.#writing = false
+    this.#retryLater()
   }
 
   /** Whether it is written, or will never be. */
@@ -111,15 +141,21 @@ export class NodeStatuses {
     }
   }
 
-  #later(name: string, delayMs: number | undefined): void {
-    this.#timers.get(name)?.()
-    this.#timers.delete(name)
-    if (delayMs === undefined || this.#closed || !this.#objects.has(name)) return
-    if (delayMs !== RETRY_MS && !this.#repeats(name)) return
+  #repeatLater(name: string): void {
+    const object = this.#objects.get(name)
+    const periodMs = object && periodOf(object)
+    if (periodMs === undefined || this.#closed || !this.#repeats(name)) return
     this.#timers.set(
       name,
-      this.#deps.clock.after(delayMs, () => this.#ask(name)),
+      this.#deps.clock.after(periodMs, () => this.#ask(name)),
     )
+  }
+
+  /** After a pause one of those that were refused is tried: when it is written, the others are tried at once. */
+  #retryLater(): void {
+    if (this.#refused.size === 0) this.#backoff.reset()
+    if (this.#refused.size === 0 || this.#closed || this.#retry !== undefined) return
+    this.#retry = this.#deps.clock.after(this.#backoff.next(), () => this.retryNow())
   }
 
   #repeats(name: string): boolean {

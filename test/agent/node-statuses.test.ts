@@ -5,6 +5,7 @@ import { calicoNodeStatus, type Observed } from '../../agent/status/calico-node-
 import type { Resource } from '../../api/kinds.ts'
 import { validate } from '../../api/validate.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
+import { Refused } from '../../datastore/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 
@@ -78,7 +79,7 @@ const wanted = (name: string, node: string, updatePeriodSeconds?: number): Wante
   }) as Wanted
 
 /** A node n1 with its agent's part, over a store that counts writes. */
-async function started(objects: readonly Wanted[]) {
+async function started(objects: readonly Wanted[], refuses: (name: string) => boolean = () => false) {
   const clock = new ManualClock()
   const store = createFakeStore()
   for (const object of objects) await store.create('CalicoNodeStatus', object)
@@ -89,13 +90,14 @@ async function started(objects: readonly Wanted[]) {
       watch: store.watch.bind(store),
       patch: async (kind, name, patch, options) => {
         writes.push(name)
+        if (refuses(name)) throw new Refused(403, `no right to write ${name}`)
         return store.patch(kind, name, patch, options)
       },
     },
   })
   statuses.start()
   const settled = async (): Promise<void> => {
-    for (let turn = 0; turn < 20; turn++) await new Promise(resolve => setImmediate(resolve))
+    for (let turn = 0; turn < 300; turn++) await new Promise(resolve => setImmediate(resolve))
   }
   await settled()
   return {
@@ -146,5 +148,60 @@ test('of many objects that ask for repetition the 16 newest get it', async t => 
   writes.length = 0
   await advance(10)
   t.is(writes.length, 16)
+  statuses.close()
+})
+
+test('also of many objects with a period of five seconds the 16 newest are repeated', async t => {
+  const all = Array.from({ length: 100 }, (_, i) => wanted(`s${String(i).padStart(2, '0')}`, 'n1', 5))
+  const { writes, advance, statuses } = await started(all)
+  t.is(writes.length, 100)
+  writes.length = 0
+  await advance(5)
+  await advance(5)
+  t.is(writes.length, 32)
+  statuses.close()
+})
+
+test('of all that were refused one is tried after a pause that grows to five minutes, and the others when it is written', async t => {
+  const all = Array.from({ length: 50 }, (_, i) => wanted(`s${i}`, 'n1', i % 2 === 0 ? 5 : 0))
+  let refuses = true
+  const { store, writes, advance, statuses } = await started(all, () => refuses)
+  t.is(writes.length, 50)
+  writes.length = 0
+  for (let second = 0; second < 3600; second += 30) await advance(30)
+  t.true(writes.length >= 12 && writes.length <= 35, `${writes.length} tries in an hour`)
+  refuses = false
+  await advance(300)
+  const filled = (await store.list('CalicoNodeStatus')).filter(({ status }) => status?.['agent'] !== undefined)
+  t.is(filled.length, 50)
+  statuses.close()
+})
+
+test('objects that were refused wait no longer once the API server may be written again', async t => {
+  let refuses = true
+  const { store, writes, advance, settled, statuses } = await started(
+    [wanted('a', 'n1'), wanted('b', 'n1')],
+    () => refuses,
+  )
+  for (let minute = 0; minute < 30; minute++) await advance(60)
+  refuses = false
+  writes.length = 0
+  statuses.retryNow()
+  await settled()
+  t.is(writes.length, 2)
+  const filled = (await store.list('CalicoNodeStatus')).filter(({ status }) => status?.['agent'] !== undefined)
+  t.is(filled.length, 2)
+  statuses.close()
+})
+
+test('an object that is refused for ever does not keep the others from their periods', async t => {
+  const { writes, advance, statuses } = await started(
+    [wanted('good', 'n1', 10), wanted('bad', 'n1', 10)],
+    name => name === 'bad',
+  )
+  writes.length = 0
+  for (let second = 0; second < 600; second += 10) await advance(10)
+  t.is(writes.filter(name => name === 'good').length, 60)
+  t.true(writes.filter(name => name === 'bad').length < 12)
   statuses.close()
 })

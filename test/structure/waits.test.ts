@@ -29,6 +29,13 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
       'a Node that is missing is tried again until it is there, with the latest facts',
     ],
   },
+  'agent/node-statuses.ts': {
+    by: 'another spec of the object, a server that is believed again, the Node object of this node; a right that is given tells nothing',
+    test: [
+      'test/agent/node-statuses.test.ts',
+      'objects that were refused wait no longer once the API server may be written again',
+    ],
+  },
   'agent/tunnel-addresses.ts': {
     by: 'pools, reservations, blocks and the Node object',
     test: [
@@ -89,6 +96,7 @@ test('every pause that grows has an entry in the table, and the test of the entr
 /** Pauses of one length, of ten seconds and more, between attempts. */
 const LONG = /(?:RETRY|AGAIN|REREAD|REFRESH)_MS = \d{2,}_\d{3}/
 const LONG_ENDED_BY: Readonly<Record<string, string>> = {
+  'agent/node-statuses.ts': 'see above',
   'controllers/chores.ts': 'see above',
   'controllers/collector.ts': 'the Node object; of an agent without one that ends nobody tells anything',
   'cni/pod-mtu.ts': 'another MTU of the node; of a pod’s own end nobody tells anything',
