@@ -57,19 +57,21 @@ export class Requests {
     return wire
   }
 
-  async get(kind: Kind, { name, namespace }: Named): Promise<Incoming> {
+  async get(kind: Kind, place: Named): Promise<Incoming> {
     const wire = await this.wire(kind)
-    return byName(wire.names(name), async stored =>
-      wire.incoming(await this.call({ method: 'GET', path: wire.path({ name: stored, namespace }) })),
-    )
+    const names = wire.names(place.name)
+    for (const stored of names.slice(0, -1)) {
+      const found = await orNone(this.#getAs(wire, stored, place))
+      if (found !== undefined) return found
+    }
+    return this.#getAs(wire, names.at(-1)!, place)
   }
 
   async create(kind: Kind, object: { metadata: Named }, form: WriteForm = {}): Promise<Incoming> {
     const { name, namespace } = object.metadata
     const wire = await this.wire(kind)
-    for (const other of wire.names(name).slice(1))
-      if ((await this.#current(wire, { name: other, namespace })) !== undefined)
-        throw new Conflict(`${kind} ${name} already exists, as ${other}`)
+    const [other] = await this.#storedAs(wire, { name, namespace }, wire.names(name).slice(1))
+    if (other !== undefined) throw new Conflict(`${kind} ${name} already exists, as ${other}`)
     return this.#send(wire, 'POST', { namespace }, wire.outgoing(object), form)
   }
 
@@ -81,14 +83,14 @@ export class Requests {
       const whole = { ...object, metadata: { ...object.metadata, resourceVersion: version } }
       return this.#send(wire, 'PUT', { name: stored, namespace }, wire.outgoing(whole, stored), form)
     }
-    const attempt = (): Promise<Incoming> =>
-      byName(wire.names(name), async stored => {
-        if (resourceVersion !== undefined) return write(stored, resourceVersion)
-        // Kubernetes refuses a write to a custom resource without a version: the current one is used
-        const now = await this.#current(wire, { name: stored, namespace })
-        if (now === undefined) throw new NotFound(`${kind} ${name} not found`)
-        return write(stored, now.metadata.resourceVersion)
-      })
+    const attempt = async (): Promise<Incoming> => {
+      const stored = await this.#storedName(wire, { name, namespace })
+      if (resourceVersion !== undefined) return write(stored, resourceVersion)
+      // Kubernetes refuses a write to a custom resource without a version: the current one is used
+      const now = await this.#current(wire, { name: stored, namespace })
+      if (now === undefined) throw new NotFound(`${kind} ${name} not found`)
+      return write(stored, now.metadata.resourceVersion)
+    }
     return this.#unlessWithoutStatus(kind, { name, namespace }, form, () =>
       resourceVersion === undefined ? again(attempt) : attempt(),
     )
@@ -96,42 +98,43 @@ export class Requests {
 
   async patch(kind: Kind, place: Named, patch: unknown, type: PatchType, form: WriteForm = {}): Promise<Incoming> {
     const wire = await this.wire(kind)
-    return this.#unlessWithoutStatus(kind, place, form, () =>
-      byName(wire.names(place.name), stored => {
-        const at = { name: stored, namespace: place.namespace }
-        if (!wire.isStoredForm || form.subresource !== undefined)
-          return this.#patch(
-            wire,
-            at,
-            type === 'apply' && isObject(patch) ? wire.outgoing(patch, stored) : patch,
-            type,
-            form,
-          )
-        if (type === 'apply') return this.#apply(wire, at, patch as object, form)
-        if (type === 'merge' && isObject(patch) && isInAnnotation(patch['metadata']))
-          return this.#changeWhole(wire, at, patch, form)
-        if (type === 'json') checkJsonPatch(patch)
-        return this.#patch(wire, at, wire.part(patch), type, form)
-      }),
-    )
+    return this.#unlessWithoutStatus(kind, place, form, async () => {
+      const stored = await this.#storedName(wire, place)
+      const at = { name: stored, namespace: place.namespace }
+      if (!wire.isStoredForm || form.subresource !== undefined) {
+        const body = type === 'apply' && isObject(patch) ? wire.outgoing(patch, stored) : patch
+        return this.#patch(wire, at, body, type, form)
+      }
+      if (type === 'apply') return this.#apply(wire, at, patch as object, form)
+      if (type === 'merge' && isObject(patch) && isInAnnotation(patch['metadata']))
+        return this.#changeWhole(wire, at, patch, form)
+      if (type === 'json') checkJsonPatch(patch)
+      return this.#patch(wire, at, wire.part(patch), type, form)
+    })
   }
 
+  /** Under each name that the object is stored under; the conditions are about the one that counts. */
   async delete(
     kind: Kind,
-    { name, namespace }: Named,
+    place: Named,
     { uid, resourceVersion, dryRun }: { uid?: string; resourceVersion?: string; dryRun?: boolean } = {},
   ): Promise<void> {
     const wire = await this.wire(kind)
-    const body = {
-      ...{ kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy: 'Background' },
-      ...((uid !== undefined || resourceVersion !== undefined) && {
-        preconditions: { uid: uid === undefined ? undefined : wire.uid(uid), resourceVersion },
-      }),
-      ...(dryRun && { dryRun: ['All'] }),
+    const options = { kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy: 'Background' }
+    const dry = { ...options, dryRun: ['All'] }
+    const conditions = (uid !== undefined || resourceVersion !== undefined) && {
+      preconditions: { uid: uid === undefined ? undefined : wire.uid(uid), resourceVersion },
     }
-    await byName(wire.names(name), stored =>
-      this.call({ method: 'DELETE', path: wire.path({ name: stored, namespace }), body }),
-    )
+    const remove = (stored: string, body: object): Promise<unknown> =>
+      this.call({ method: 'DELETE', path: wire.path({ name: stored, namespace: place.namespace }), body })
+    const names = wire.names(place.name)
+    const [first = place.name, ...older] = names.length === 1 ? names : await this.#storedAs(wire, place, names)
+    if (older.length > 0 && !dryRun) {
+      // the older one goes first, or it would count for a moment: so it is tried before whether the other may go
+      await remove(first, { ...dry, ...conditions })
+      for (const stored of older) await orNone(remove(stored, options))
+    }
+    await remove(first, { ...(dryRun ? dry : options), ...conditions })
   }
 
   async call(call: Parameters<ApiConnection['call']>[0]): Promise<unknown> {
@@ -140,6 +143,29 @@ export class Requests {
     } catch (error) {
       throw error instanceof Gone ? new Conflict(error.message, { cause: error }) : error
     }
+  }
+
+  /** Rejects with NotFound also where another object is stored under the name. */
+  async #getAs(wire: Wire, stored: string, { name, namespace }: Named): Promise<Incoming> {
+    const answer = await this.call({ method: 'GET', path: wire.path({ name: stored, namespace }) })
+    const incoming = wire.incoming(answer)
+    if (stored !== name && (incoming.object as { metadata?: Named }).metadata?.name !== name)
+      throw new NotFound(`${wire.plural} ${name} not found`)
+    return incoming
+  }
+
+  /** Those of the names under which the object is stored, in their order. */
+  async #storedAs(wire: Wire, place: Named, names: readonly string[]): Promise<string[]> {
+    const found: string[] = []
+    for (const stored of names) if ((await orNone(this.#getAs(wire, stored, place))) !== undefined) found.push(stored)
+    return found
+  }
+
+  /** The name to write under: an apply makes what is not there, so the server's NotFound does not tell. */
+  async #storedName(wire: Wire, place: Named): Promise<string> {
+    const names = wire.names(place.name)
+    const [first = place.name] = names.length === 1 ? names : await this.#storedAs(wire, place, names)
+    return first
   }
 
   async #send(
@@ -197,12 +223,8 @@ export class Requests {
   }
 
   async #current(wire: Wire, place: Named): Promise<{ metadata: Identity } | undefined> {
-    const { object, problem } = await this.call({ method: 'GET', path: wire.path(place) })
-      .then(answer => wire.incoming(answer))
-      .catch(error => {
-        if (error instanceof NotFound) return {} as Partial<Incoming>
-        throw error
-      })
+    const answer = await orNone(this.call({ method: 'GET', path: wire.path(place) }))
+    const { object, problem }: Incoming = answer === undefined ? { object: undefined } : wire.incoming(answer)
     if (problem === undefined) return object as { metadata: Identity } | undefined
     throw new Refused(
       422,
@@ -257,15 +279,14 @@ function checkJsonPatch(patch: unknown): void {
     )
 }
 
-/** Calls with one name after the other until the object is there. */
-async function byName<T>(names: readonly string[], call: (name: string) => Promise<T>): Promise<T> {
-  for (const name of names.slice(0, -1))
-    try {
-      return await call(name)
-    } catch (error) {
-      if (!(error instanceof NotFound)) throw error
-    }
-  return call(names.at(-1)!)
+/** Undefined where the answer is that there is no such object. */
+async function orNone<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (error instanceof NotFound) return undefined
+    throw error
+  }
 }
 
 /** Tries again after a conflict: the object changed meanwhile. */

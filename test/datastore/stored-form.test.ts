@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from 'ava'
 import { METADATA_ANNOTATION, otherUid } from '../../api/stored-form.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { openObjects } from '../../datastore/objects.ts'
-import { Conflict, Refused, type Store } from '../../datastore/port.ts'
+import { Conflict, NotFound, Refused, type Store } from '../../datastore/port.ts'
 import { storeContract } from './contract.ts'
 import { aBlock, aPool, aPoolAt, aResource, Recorded } from './objects.ts'
 import { type StoredFormServer, startStoredFormServer } from './stored-form-server.ts'
@@ -240,3 +240,57 @@ check(
     seen.watch.close()
   },
 )
+
+const aPolicy = (name: string, order: number, annotations = {}) =>
+  asStored('GlobalNetworkPolicy', { name, annotations }, { tier: 'default', order, selector: 'all()' })
+
+check('an apply of a policy that is stored as default.NAME changes that one and makes none', async (t, parts) => {
+  const { store, write, raw } = parts
+  await write('POST', 'globalnetworkpolicies', aPolicy('default.web', 1))
+  const applied = { metadata: { name: 'web' }, spec: { tier: 'default', order: 2, selector: 'all()' } }
+  const { metadata } = await store.patch('GlobalNetworkPolicy', 'web', applied, { applyAs: 'margayctl' })
+  t.is(metadata.name, 'web')
+  const { items } = (await raw('globalnetworkpolicies')) as { items: object[] }
+  t.is(items.length, 1)
+  t.like(items[0], { metadata: { name: 'default.web' }, spec: { order: 2 } })
+  // a new one is stored as it is called
+  await store.patch('GlobalNetworkPolicy', 'db', { ...applied, metadata: { name: 'db' } }, { applyAs: 'margayctl' })
+  t.like(await raw('globalnetworkpolicies/db'), { metadata: { name: 'db' } })
+})
+
+check('a deletion removes a policy under both of its names, or under none', async (t, { store, write, raw }) => {
+  for (const name of ['default.web', 'web']) await write('POST', 'globalnetworkpolicies', aPolicy(name, 1))
+  const { metadata } = await store.get('GlobalNetworkPolicy', 'web')
+  const seen = new Recorded(store, 'GlobalNetworkPolicy')
+  await seen.until(each => each.events.length > 0)
+  const stored = async () => ((await raw('globalnetworkpolicies')) as { items: object[] }).items.length
+  await t.throwsAsync(store.delete('GlobalNetworkPolicy', 'web', { uid: otherUid(metadata.uid!) }), {
+    instanceOf: Conflict,
+  })
+  t.is(await stored(), 2)
+  await store.delete('GlobalNetworkPolicy', 'web', { uid: metadata.uid })
+  t.is(await stored(), 0)
+  await seen.until(each => each.events.length > 1)
+  t.deepEqual(seen.lines(), ['sync web', 'gone web'])
+  seen.watch.close()
+})
+
+check('the older policy counts again when another program deletes the newer one', async (t, { store, write }) => {
+  await write('POST', 'globalnetworkpolicies', aPolicy('default.web', 1))
+  await write('POST', 'globalnetworkpolicies', aPolicy('web', 2))
+  const seen = new Recorded(store, 'GlobalNetworkPolicy')
+  await seen.until(each => each.events.length > 0)
+  await write('DELETE', 'globalnetworkpolicies/web', {})
+  await seen.until(each => each.events.length > 1)
+  t.deepEqual(seen.lines(), ['sync web', 'sync web'])
+  t.is((await store.get('GlobalNetworkPolicy', 'web')).spec['order'], 1)
+  seen.watch.close()
+})
+
+check('a policy that a person named default.NAME is not the one called NAME', async (t, { store, write }) => {
+  const annotations = { [METADATA_ANNOTATION]: '{"name":"default.web"}' }
+  await write('POST', 'globalnetworkpolicies', aPolicy('default.web', 1, annotations))
+  await t.throwsAsync(store.get('GlobalNetworkPolicy', 'web'), { instanceOf: NotFound })
+  await t.throwsAsync(store.delete('GlobalNetworkPolicy', 'web'), { instanceOf: NotFound })
+  t.is((await store.get('GlobalNetworkPolicy', 'default.web')).metadata.name, 'default.web')
+})
