@@ -16,6 +16,24 @@ const ALERTS: Readonly<Record<string, Alert>> = {
     summary: 'The node of {{ $labels.instance }} does not serve its pods.',
     remedy: 'margayctl node status on the node says why and what to do; the conditions are in docs/conditions.md.',
   },
+  // what is dead tells nothing: a comparison with one of its metrics finds nothing and is silent
+  MargayProgramDown: {
+    ...{ expr: 'up{job=~"margay.*"} == 0', for: '5m', severity: 'critical' },
+    summary: '{{ $labels.instance }} of the job {{ $labels.job }} does not answer Prometheus.',
+    remedy:
+      'Look at its pod: kubectl describe and kubectl logs --previous. If it runs, its port is closed: MetricsServed.',
+  },
+  MargayNodesNotSeen: {
+    expr: 'max(felix_cluster_num_hosts) - count(count by (instance) (margay_ready)) > 0',
+    ...{ for: '15m', severity: 'warning' },
+    summary: 'Of {{ $value }} nodes of the cluster no agent tells anything.',
+    remedy: 'Compare kubectl get nodes with the pods of the DaemonSet margay-node: one is not there, or not scraped.',
+  },
+  MargayNothingSeen: {
+    ...{ expr: 'absent(margay_ready)', for: '5m', severity: 'critical' },
+    summary: 'No agent of the cluster tells anything.',
+    remedy: 'Look at the DaemonSet margay-node; prometheusMetricsEnabled of the FelixConfiguration opens the ports.',
+  },
   MargayPoolNearlyFull: {
     expr: 'sum by (ippool) (ipam_allocations_in_use) / on (ippool) ipam_ippool_size > 0.9',
     ...{ for: '10m', severity: 'warning' },
@@ -70,9 +88,10 @@ const ALERTS: Readonly<Record<string, Alert>> = {
     remedy: 'Look at the log of its last run: kubectl logs --previous.',
   },
   MargayNoControllerLeads: {
-    ...{ expr: 'sum(margay_controllers_leader) != 1', for: '5m', severity: 'warning' },
+    ...{ expr: '(sum(margay_controllers_leader) or vector(0)) != 1', for: '5m', severity: 'warning' },
     summary: '{{ $value }} of the margay-controllers lead: blocks of deleted nodes are not freed.',
-    remedy: 'Look at their logs, and at the Lease margay-controllers.',
+    remedy:
+      'Look at their logs, and at the Lease margay-controllers; docs/observe.md says how their metrics get a port.',
   },
 }
 

@@ -11,14 +11,16 @@ import { CONTROLLERS_METRICS, NODE_METRICS } from '../../api/metrics.ts'
 import { Controllers } from '../../controllers/controllers.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import type { MetricRow } from '../../lib/metrics-text.ts'
+import { gauge, type MetricRow } from '../../lib/metrics-text.ts'
 import { findSystemProgram } from '../../lib/system-program.ts'
 import { manifestFiles } from '../../manifests/installation.ts'
 import { aCluster, cni, eventually, startAgent } from '../agent/machines.ts'
 import { aResource } from '../datastore/objects.ts'
 
 const files = manifestFiles()
-const TABLE: Readonly<Record<string, MetricRow>> = { ...NODE_METRICS, ...CONTROLLERS_METRICS }
+/** Prometheus' own, of each target. */
+const UP = gauge('1 when the last scrape had an answer.', 'job')
+const TABLE: Readonly<Record<string, MetricRow>> = { ...NODE_METRICS, ...CONTROLLERS_METRICS, up: UP }
 
 type Panel = { title: string; targets?: { expr: string }[] }
 type Rule = { alert: string; expr: string; for: string }
@@ -33,7 +35,7 @@ const rowOf = (name: string) => TABLE[name] ?? TABLE[name.replace(/_(sum|count)$
 test('every metric that a query of the dashboard or an alert names is in the table, with the labels that the query asks for', t => {
   t.true(expressions.length > 40)
   for (const expr of expressions) {
-    const names = [...expr.matchAll(/\b(?:felix|margay|ipam|process|nodejs)_[a-z_]+\b/g)]
+    const names = [...expr.matchAll(/\b(?:up|(?:felix|margay|ipam|process|nodejs)_[a-z_]+)\b/g)]
     t.true(names.length > 0, expr)
     for (const [name] of names) t.truthy(rowOf(name), `${name} in ${expr}`)
     for (const [, name = '', selector = ''] of expr.matchAll(/\b([a-z_]+)\{([^}]*)\}/g))
@@ -97,12 +99,14 @@ type Sample = { name: string; labels: string; value: number; rise: number }
 
 function samplesOf(text: string, instance: string): Sample[] {
   const lines = text.split('\n').filter(line => line !== '' && !line.startsWith('#'))
-  return lines.map(line => {
+  const up = { name: 'up', labels: `job="margay",instance="${instance}"`, value: 1, rise: 0 }
+  const told = lines.map(line => {
     const [, name = '', labels = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line)!
     const type = rowOf(name)?.type
     const own = `${labels === '' ? '' : `${labels},`}instance="${instance}"`
     return { name, labels: own, value: Number(value), rise: type === 'counter' || type === 'summary' ? 1 : 0 }
   })
+  return [up, ...told]
 }
 
 const MINUTES = 70
@@ -166,6 +170,9 @@ const set =
     sample.name === name && sample.labels.includes(labels) ? { ...sample, value, rise } : sample
 const FIRES: Readonly<Record<string, (sample: Sample) => Sample>> = {
   MargayNodeNotReady: set('margay_ready', 0),
+  MargayProgramDown: set('up', 0, 'instance="n2:9094"'),
+  MargayNodesNotSeen: set('felix_cluster_num_hosts', 2),
+  MargayNothingSeen: sample => (sample.name === 'margay_ready' ? { ...sample, name: 'margay_other' } : sample),
   MargayPoolNearlyFull: set('ipam_allocations_in_use', 60_000),
   MargayNoAddressLeft: set('margay_condition', 0, 'type="AddressesLeft"'),
   MargayBgpSessionDown: set('margay_bgp_peer_up', 0),
@@ -181,6 +188,7 @@ const FIRES: Readonly<Record<string, (sample: Sample) => Sample>> = {
 
 function well(sample: Sample): Sample {
   const { name, labels } = sample
+  if (name === 'felix_cluster_num_hosts') return { ...sample, value: 1 }
   if (name === 'margay_bgp_peer_up' || /^margay_(controllers_)?condition$/.test(name)) return { ...sample, value: 1 }
   if (name === 'margay_bgp_peers' && !labels.includes('state="Established"')) return { ...sample, value: 0 }
   return name === 'margay_events_total' ? { ...sample, rise: 0 } : sample
@@ -218,6 +226,24 @@ checked(
       })),
     ])
     t.is(status, 0, text)
+    const isOf = (instance: string) => (sample: Sample) => sample.labels.includes(`instance="${instance}"`)
+    const dead = (instance: string) =>
+      healthy.filter(sample => !isOf(instance)(sample)).concat(set('up', 0)(healthy.find(isOf(instance))!))
+    const down = evaluate(t, [
+      {
+        ...{ name: 'the agent is dead', samples: dead('n1:9091') },
+        tests: ['MargayProgramDown', 'MargayNothingSeen'].map(alert => finds(firing(alert))),
+      },
+      {
+        ...{ name: 'the controllers are dead', samples: dead('n2:9094') },
+        tests: ['MargayProgramDown', 'MargayNoControllerLeads'].map(alert => finds(firing(alert))),
+      },
+      {
+        ...{ name: 'there is nothing to ask', samples: [] },
+        tests: ['MargayNothingSeen', 'MargayNoControllerLeads'].map(alert => finds(firing(alert))),
+      },
+    ])
+    t.is(down.status, 0, down.text)
     // a query that finds nothing is seen
     const none = evaluate(t, [{ name: 'none', samples, tests: [finds('margay_no_such_metric')] }])
     t.not(none.status, 0)
