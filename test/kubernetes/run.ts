@@ -1,7 +1,8 @@
-// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE] [--kept [--install]]`: the cases on a real Kubernetes with Margay as its
+// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE] [--kept [--install]] [--e2e [--minutes N]]`: the cases on a real Kubernetes with Margay as its
 // network. Not part of `npm test`: it needs Kubernetes' programs, root and the machine for itself. One line per case, then
 // `N passed, N failed`. `--kept` takes the cluster that `npm run lab -- --kubernetes --keep` left running, and leaves it;
-// `--install` puts Margay there as the source is now. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
+// `--install` puts Margay there as the source is now. `--e2e` runs Kubernetes' own tests of networking in place of the cases
+// and writes docs/conformance.md. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
 import { parseArgs } from 'node:util'
 import { kubernetesProblem } from '../../lab/kubernetes/binaries.ts'
 import { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
@@ -12,6 +13,7 @@ import { findLab } from '../../lab/lab.ts'
 import { addressCases } from './addresses.ts'
 import { agentCases } from './agents.ts'
 import type { Case, Cluster } from './case.ts'
+import { conformance } from './e2e.ts'
 import { goneNodeCases } from './gone-nodes.ts'
 import { nodeCases } from './nodes.ts'
 import { healthy } from './observe.ts'
@@ -54,15 +56,18 @@ function parse() {
       proxy: { type: 'string' },
       kept: { type: 'boolean', default: false },
       install: { type: 'boolean', default: false },
+      e2e: { type: 'boolean', default: false },
+      minutes: { type: 'string', default: '90' },
     },
   })
-  const { short, only = [''], proxy = 'nftables', kept, install } = values
+  const { short, only = [''], proxy = 'nftables', kept, install, e2e, minutes } = values
   if (kept && values.proxy !== undefined) throw new Error('--kept with --proxy: the kept cluster has its mode already')
   if (install && !kept) throw new Error('--install without --kept: a new cluster gets Margay as it is now anyway')
   if (proxy !== 'nftables' && proxy !== 'iptables') throw new Error(`--proxy ${proxy}: give nftables or iptables`)
+  if (!/^\d{1,3}$/.test(minutes)) throw new Error(`--minutes ${minutes}: give a number of minutes`)
   const mode: ProxyMode = proxy
   return {
-    ...{ proxy: mode, kept, install },
+    ...{ proxy: mode, kept, install, e2e, minutes: Number(minutes) },
     cases: CASES.filter(each => (each.short || !short) && only.some(text => each.title.includes(text))),
   } as const
 }
@@ -97,7 +102,7 @@ async function playOnNew(asked: Asked): Promise<number> {
   const margay = new Margay(lab)
   say('installing Margay')
   await margay.install(image)
-  return await runCases({ lab, margay }, asked.cases)
+  return await playAll({ lab, margay }, asked)
 }
 
 async function playOnKept(asked: Asked): Promise<number> {
@@ -114,10 +119,15 @@ async function playOnKept(asked: Asked): Promise<number> {
       await margay.install(makeImage())
       await margay.roll()
     }
-    return await runCases({ lab, margay }, asked.cases)
+    return await playAll({ lab, margay }, asked)
   } finally {
     lab.keep()
   }
+}
+
+async function playAll(cluster: Cluster, { e2e, minutes, cases }: Asked): Promise<number> {
+  if (e2e) return (await conformance(cluster.lab, { minutes, say })) ? 0 : 1
+  return await runCases(cluster, cases)
 }
 
 function onSignals(end: () => Promise<void>, what: string): void {
