@@ -22,13 +22,11 @@ export async function takeOverPods({ cni, dataDir, report }: Deps): Promise<void
   const adopted = await adopt(cni)
   const pods = adopted.map(({ interfaceName, addresses }) => `${interfaceName} ${addresses.join(' ')}`)
   if (pods.length > 0) log.warn({ pods }, 'these pods run and the journal does not know them: adopted from the kernel')
-  let isNew = !ipam.blocksKnown
   ipam.onBlocks(() => {
     // blocks that come from the API server say whose the addresses are
     nameAdopted(cni)
-    if (!isNew || !ipam.blocksKnown) return
-    isNew = false
-    // and have addresses of pods that ended meanwhile
+    if (!ipam.blocksKnown) return
+    // and have addresses of pods that ended meanwhile, as a block that could not be given back before a restart
     collectHandles(cni).catch(error => {
       if (!(error instanceof KernelError)) throw error
       log.error({ err: error }, 'addresses of pods that are gone are left to GC or the next start')

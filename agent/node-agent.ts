@@ -162,6 +162,7 @@ export class NodeAgent {
         node,
         store: guardedStore(guarded, () => this.#locked()),
         answers: store,
+        mayWrite: () => this.#isWritable(),
         caches: this.#caches,
         journal: new Journal(this.#data.node),
         clock,
@@ -401,9 +402,13 @@ export class NodeAgent {
     return 'the datastore is locked (datastoreReady of the ClusterInformation default is false); `margayctl datastore unlock` ends that'
   }
 
+  #isWritable(): boolean {
+    return this.#unwritable() === undefined && this.#locked() === undefined
+  }
+
   /** Blocks that waited because nothing might be written wait no longer. */
   #followWritable(): void {
-    const isWritable = this.#unwritable() === undefined && this.#locked() === undefined
+    const isWritable = this.#isWritable()
     if (isWritable && !this.#wasWritable) {
       this.allocator.retryNow()
       this.#network.retryNow()

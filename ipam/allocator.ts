@@ -38,6 +38,8 @@ export type AllocatorDeps = {
   store: Store
   /** The same store where it may be written at any time, for the answer that this node lives. Absent: `store`. */
   answers?: Store
+  /** Whether `store` may be written now, as far as this node knows: else no block is given back. Absent: always. */
+  mayWrite?: () => boolean
   /** Where pools, reservations and settings are seen. */
   caches: Pick<Caches, 'of'>
   journal: Journal

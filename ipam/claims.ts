@@ -3,6 +3,7 @@
 // Hazards: a write whose answer was lost may still arrive, even late and twice. So every write but a claim carries the
 // resourceVersion it was decided on; a block of ours that the journal does not know is adopted by a write of its own,
 // which makes every older write of ours fail; and only one job at a time works on a block.
+// Over 400 lines: claim, publish, adopt and give back one block under one lock, by the same copy of its object.
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import {
@@ -49,6 +50,8 @@ export type ClaimsDeps = {
   ledger: Ledger
   clock: Clock
   log: Log
+  /** Whether `store` may be written now, as far as this node knows. Absent: always. */
+  mayWrite?: () => boolean
 }
 
 /** What became of an attempt to claim one block. */
@@ -63,17 +66,19 @@ export class Claims {
   readonly #base = new Map<string, BlockObject>()
   /** The sequence of the write under way for a block: the watch may bring it before the server has answered. */
   readonly #writing = new Map<string, bigint>()
+  /** Empty blocks that were forgotten, and of which nobody said whether the server deleted them. */
+  readonly #leaving = new Map<string, Block>()
+  #connected = false
   readonly #stopListening: () => void
   #watch: Watch | undefined
-  #completed: () => void = () => undefined
+  #changed: () => void = () => undefined
   readonly #answers: OwnerAnswers
   #closed = false
 
   constructor(deps: ClaimsDeps) {
     this.#deps = deps
     this.#taken = new TakenBlocks(deps)
-    const publish = (cidr: string) => this.#mutex.run(cidr, () => this.#reconcile(cidr))
-    this.#queue = new PublishQueue({ ...deps, publish })
+    this.#queue = new PublishQueue({ ...deps, publish: cidr => this.#mutex.run(cidr, () => this.#publish(cidr)) })
     this.#answers = new OwnerAnswers({
       ...{ store: deps.answers, clock: deps.clock, log: deps.log, mutex: this.#mutex },
       mine: item => this.#mine(item) && !this.#writtenByTwin(item),
@@ -90,13 +95,14 @@ export class Claims {
 
   /** Begins to follow the API server and to publish. `changed` is called when claims may have become possible. */
   start(changed: () => void): void {
-    this.#completed = changed
+    this.#changed = changed
     const handlers: WatchHandlers<'IPAMBlock'> = {
       event: event => {
         this.#follow(event)
         if (event.type !== 'set') changed()
       },
       connection: ({ connected }) => {
+        this.#connected = connected
         if (!connected) return
         this.#queue.hurry()
         changed()
@@ -160,6 +166,7 @@ export class Claims {
         }
         this.#taken.note(made)
         this.#base.set(cidr, made)
+        this.#leaving.delete(cidr)
         ledger.put([{ block }])
         return 'claimed'
       } catch (error) {
@@ -173,13 +180,17 @@ export class Claims {
     })
   }
 
-  /** Gives an empty block back; a block that is in use by then, or that changed at the server, stays. */
+  /**
+   * Gives an empty block back; a block that is in use by then, or that changed at the server, stays. So does any block while
+   * the server is away or must not be written: this node may need it before it can claim another one.
+   */
   giveBack(cidr: string): Promise<void> {
     return this.#mutex.run(cidr, async () => {
-      const { store, ledger } = this.#deps
+      const { store, ledger, mayWrite } = this.#deps
+      if (this.#closed || !this.#connected || mayWrite?.() === false) return
       const owned = ledger.get(cidr)
       const base = this.#base.get(cidr)
-      if (this.#closed || owned === undefined || base === undefined || !isEmpty(owned.block)) return
+      if (owned === undefined || base === undefined || !isEmpty(owned.block)) return
       ledger.forget(cidr)
       this.#base.delete(cidr)
       const { uid, resourceVersion } = base.metadata
@@ -189,6 +200,7 @@ export class Claims {
         this.#queue.forget(cidr)
       } catch (error) {
         if (!isStoreError(error)) throw error
+        this.#leaving.set(cidr, owned.block)
         this.#queue.add(cidr) // ours again if it is still there
       }
     })
@@ -261,7 +273,7 @@ export class Claims {
     if (journal.complete || !this.#taken.synced) return
     if (!this.#taken.own().every(cidr => ledger.get(cidr) !== undefined)) return
     journal.setComplete()
-    this.#completed()
+    this.#changed()
   }
 
   #mine({ spec }: BlockObject): boolean {
@@ -287,6 +299,15 @@ export class Claims {
     this.#queue.add(cidr)
   }
 
+  /** For the queue. An empty block of which it was not certain what the server has may be given back from then on. */
+  async #publish(cidr: string): Promise<void> {
+    const { ledger } = this.#deps
+    const wasUncertain = ledger.get(cidr) !== undefined && !this.#base.has(cidr)
+    await this.#reconcile(cidr)
+    const owned = ledger.get(cidr)
+    if (wasUncertain && owned !== undefined && isEmpty(owned.block)) this.#changed()
+  }
+
   /** Brings journal and API server together for one block; the caller holds the block's mutex. */
   async #reconcile(cidr: string): Promise<void> {
     for (let attempt = 0; attempt < 16 && !this.#closed; attempt++) {
@@ -306,6 +327,7 @@ export class Claims {
     const base = this.#base.get(cidr) ?? (await this.#read(cidr))
     const owned = ledger.get(cidr)
     if (base === undefined) {
+      this.#leaving.delete(cidr)
       if (owned === undefined) return true
       if (owned.lostTo !== undefined) return this.#forgetLost(owned)
       await this.#write(owned.block, object => store.create('IPAMBlock', object))
@@ -338,6 +360,7 @@ export class Claims {
   /** Writes a block as it is, over `base` where there is one. Rejects as the store. */
   async #write(block: Block, write: (object: BlockObject) => Promise<BlockObject>, base?: BlockObject): Promise<void> {
     const { cidr, sequence } = block
+    const before = this.#deps.ledger.get(cidr)
     this.#writing.set(cidr, sequence)
     try {
       const written = await write(emitBlock(block, this.#owner(), base))
@@ -345,6 +368,9 @@ export class Claims {
       this.#taken.note(written)
     } finally {
       this.#writing.delete(cidr)
+      // what changed meanwhile was judged by the object as it was before this write
+      const owned = this.#deps.ledger.get(cidr)
+      if (owned !== before && urgencyOf(owned, this.#base.get(cidr), this.#owner()) === 'now') this.#queue.add(cidr)
     }
   }
 
@@ -357,12 +383,16 @@ export class Claims {
     }
   }
 
-  /** The journal is behind (a crash after the claim, or a lost disk): takes the block as the API server has it. */
+  /**
+   * The journal is behind (a crash after the claim, or a lost disk): takes the block as the API server has it. A block that
+   * could not be given back is empty: the server may have pods in it that ended since.
+   */
   async #adopt(base: BlockObject): Promise<void> {
     const { store, ledger, log } = this.#deps
-    const parsed = parseBlock(base)
-    const block = { ...parsed, sequence: parsed.sequence + 1n }
+    const { cidr } = base.spec
+    const block = { ...(this.#leaving.get(cidr) ?? parseBlock(base)), sequence: sequenceOf(base) + 1n }
     await this.#write(block, object => store.update('IPAMBlock', object), base)
+    this.#leaving.delete(cidr)
     ledger.put([{ block }])
     log.info({ cidr: block.cidr, used: block.slots.length - block.free.length }, 'block adopted from the API server')
   }
@@ -371,6 +401,7 @@ export class Claims {
     const { ledger, log } = this.#deps
     const owned = ledger.get(cidr)
     this.#base.delete(cidr)
+    this.#leaving.delete(cidr)
     if (owned === undefined) return true
     const lostTo = affinity ?? 'nobody'
     if (isEmpty(owned.block)) return this.#forgetLost(owned)

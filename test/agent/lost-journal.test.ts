@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { assign, emitBlock, emptyBlock, epochOf } from '../../ipam/block.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { aCluster, cni, eventually, type Machine, startAgent } from './machines.ts'
@@ -255,4 +256,30 @@ test('the address of a pod that the API server has for an earlier one is free wh
     [...again.allocator.held().keys()].filter(handle => handle.startsWith('net.')),
     ['net.c2.eth0'],
   )
+})
+
+test('a block that comes back after a restart, since it could not be given back before, loses its pods that ended', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const [at] = machines
+  const started = async () => {
+    const agent = await startAgent(t, at, store, network)
+    const isReady = () => agent.ready() && agent.allocator.blocksKnown
+    await eventually(t, 'ready', () => agent.conditions(), isReady)
+    return agent
+  }
+  const first = await started()
+  await first.allocator.flush()
+  await first.close()
+  const left = assign(
+    emptyBlock('10.244.77.0/26', 1n),
+    { handle: 'net.ended.eth0', secondary: { node: 'n1', containerID: 'ended' } },
+    3,
+  )
+  const [own] = await store.list('IPAMBlock')
+  await store.create('IPAMBlock', emitBlock(left, { node: 'n1', epoch: epochOf(own!)! }))
+  const again = await started()
+  const blocks = async () => (await store.list('IPAMBlock')).flatMap(({ spec }) => spec.attributes)
+  const isGone = (found: Awaited<ReturnType<typeof blocks>>) => !found.some(each => each.handle_id === 'net.ended.eth0')
+  await eventually(t, 'the ended pod', blocks, isGone)
+  t.false(again.allocator.held().has('net.ended.eth0'))
 })

@@ -23,12 +23,17 @@ export type TestNode = {
   restart(): Promise<TestNode>
 }
 
-export function aNode(store: Store, name: string, db: Database = openDatabase(':memory:')): TestNode {
+export function aNode(
+  store: Store,
+  name: string,
+  db: Database = openDatabase(':memory:'),
+  mayWrite?: () => boolean,
+): TestNode {
   const clock = new ManualClock()
   const selects = { node: (selector: string) => selector === 'all()' || selector === name }
   const caches = openCaches(store, { database: db, clock, log: silentLog })
   const journal = new Journal(db)
-  const allocator = new NodeAllocator({ node: name, store, caches, journal, clock, log: silentLog, selects })
+  const allocator = new NodeAllocator({ node: name, store, mayWrite, caches, journal, clock, log: silentLog, selects })
   return {
     name,
     clock,
