@@ -14,7 +14,8 @@ import { packageVersion } from '../lib/package-files.ts'
 import { tarArchive } from '../lib/tar.ts'
 import type { Command, Context, Options } from './command.ts'
 import { EXIT, type ExitCode, failureOf, UsageError } from './failure.ts'
-import { textWithoutSecrets, withoutSecrets } from './redaction.ts'
+import { withoutSecrets } from './redaction.ts'
+import { textWithoutSecrets } from './redaction-text.ts'
 import { ask, socketOption } from './socket.ts'
 import { emitYaml } from './yaml.ts'
 
@@ -40,7 +41,9 @@ const INSTALLATION: readonly [name: string, path: (namespace: string) => string]
   ['daemonsets', namespace => `/apis/apps/v1/namespaces/${namespace}/daemonsets?${LABEL}`],
   ['deployments', namespace => `/apis/apps/v1/namespaces/${namespace}/deployments?${LABEL}`],
   ['configmaps', namespace => `/api/v1/namespaces/${namespace}/configmaps?${LABEL}`],
+  ['replicasets', namespace => `/apis/apps/v1/namespaces/${namespace}/replicasets?${LABEL}`],
   ['pods', namespace => `/api/v1/namespaces/${namespace}/pods?${LABEL}`],
+  // events have no labels: those of the objects above are picked out
   ['events', namespace => `/api/v1/namespaces/${namespace}/events`],
   ['events-of-nodes', () => '/api/v1/namespaces/default/events?fieldSelector=involvedObject.kind%3DNode'],
 ]
@@ -63,7 +66,7 @@ async function diags(_words: readonly string[], options: Options, context: Conte
   const server = await context.objects()
   await collect(all, 'versions.yaml', async () => {
     const api = await server.read('/version')
-    return emitYaml({ margayctl: packageVersion(), node: process.versions.node, api })
+    return emitYaml(withoutSecrets({ margayctl: packageVersion(), node: process.versions.node, api }))
   })
   for (const kind of Object.keys(kinds) as Kind[])
     if (isCustom(kind) || kind === 'Node')
@@ -86,10 +89,10 @@ function fileOf(path: string, text: string): Collection['files'][number] {
   return { path, content: Buffer.from(text), mode: 0o600 }
 }
 
-/** One file of the archive, or why it is not there. */
+/** One file of the archive, without secrets already, or why it is not there. Patterns of text are not for YAML and JSON: they may cut its structure. */
 async function collect(all: Collection, path: string, text: () => Promise<string>): Promise<void> {
   try {
-    all.files.push(fileOf(path, textWithoutSecrets(await text())))
+    all.files.push(fileOf(path, await text()))
     all.lines.push(`${path}: ok`)
   } catch (error) {
     const { code, message } = failureOf(error)
@@ -105,14 +108,27 @@ function objectsText(objects: readonly unknown[]): string {
 /** The installation's own objects; its pods are returned, for their logs. */
 async function installation(all: Collection, server: Objects, namespace: string): Promise<AnyObject[]> {
   let pods: AnyObject[] = []
+  const ours = new Set<string>()
   for (const [name, path] of INSTALLATION)
     await collect(all, `installation/${name}.yaml`, async () => {
       const list = await server.read(path(namespace))
       const items = isObject(list) && Array.isArray(list['items']) ? (list['items'] as AnyObject[]) : []
+      if (name === 'events') return objectsText(items.filter(event => ours.has(keyOfInvolved(event))))
       if (name === 'pods') pods = items
+      for (const { metadata } of items) ours.add(`${KIND_OF[name]}/${metadata.name}`)
       return objectsText(items)
     })
   return pods
+}
+
+const KIND_OF: Readonly<Record<string, string>> = {
+  ...{ daemonsets: 'DaemonSet', deployments: 'Deployment', configmaps: 'ConfigMap' },
+  ...{ replicasets: 'ReplicaSet', pods: 'Pod' },
+}
+
+function keyOfInvolved(event: unknown): string {
+  const involved = isObject(event) && isObject(event['involvedObject']) ? event['involvedObject'] : {}
+  return `${String(involved['kind'])}/${String(involved['name'])}`
 }
 
 type Containers = { containers?: { name: string }[]; initContainers?: { name: string }[] }
@@ -129,7 +145,7 @@ async function logs(
         const query = `container=${encodeURIComponent(name)}&tailLines=${tail}&limitBytes=${LOG_OCTETS}&timestamps=true`
         const path = `/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(metadata.name)}/log?${query}&previous=${previous}`
         const file = `logs/${metadata.name}/${name}${previous ? '.previous' : ''}.log`
-        await collect(all, file, () => server.text(path))
+        await collect(all, file, async () => textWithoutSecrets(await server.text(path)))
       }
   }
 }
