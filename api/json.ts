@@ -1,10 +1,10 @@
 // JSON as it goes over the wire, without loss: an integer that a double cannot hold (IPAMBlock's sequenceNumber is near
-// 1.8e18) is a bigint inside and the same digits outside. JSON.parse alone would round it silently.
-
-type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown
+// 1.8e18) is a bigint inside and the same digits outside. JSON.parse alone would round it silently. Hazard: a text may be nested
+// so deep that whatever calls itself runs out of stack, JSON.stringify too: JSON.parse does not, and so must `parseJson` not.
+import { randomUUID } from 'node:crypto'
 
 /** What Node 24 has and the compiler's library does not know yet (TC39 "JSON.parse source text access"). */
-const json: { parse(text: string, reviver: Reviver): unknown; rawJSON(text: string): unknown } = JSON as never
+const json: { rawJSON(text: string): unknown } = JSON as never
 
 /**
  * A number of sixteen to twenty digits in the place of a value: a double may not hold it. Inside text it may match too. A
@@ -21,13 +21,14 @@ const MARK_ESCAPE = '\\u0000'
  */
 export function parseJson(text: string): unknown {
   if (text.search(LONG_INTEGER) < 0) return JSON.parse(text)
-  if (text.includes(MARK_ESCAPE)) return parseWithReviver(text)
-  const marked = markIntegers(text)
-  return marked === text ? JSON.parse(text) : withIntegers(JSON.parse(marked))
+  // a text that may hold the mark itself gets one that nobody can guess
+  const suffix = text.includes(MARK_ESCAPE) ? randomUUID() : ''
+  const marked = markIntegers(text, suffix)
+  return marked === text ? JSON.parse(text) : withIntegers(JSON.parse(marked), MARK + suffix)
 }
 
 /** The text with each long integer outside of a string written as a string that begins with the mark. */
-function markIntegers(text: string): string {
+function markIntegers(text: string, suffix: string): string {
   let marked = ''
   let copied = 0
   let scanned = 0
@@ -42,7 +43,7 @@ function markIntegers(text: string): string {
     if (inString) continue
     const digits = match[1]!
     const start = match.index + match[0].length - digits.length
-    marked += `${text.slice(copied, start)}"${MARK_ESCAPE}${digits}"`
+    marked += `${text.slice(copied, start)}"${MARK_ESCAPE}${suffix}${digits}"`
     copied = start + digits.length
   }
   return marked + text.slice(copied)
@@ -55,38 +56,24 @@ function isEscaped(text: string, at: number): boolean {
   return (at - first) % 2 === 1
 }
 
-/** Puts the integers back, in place. */
-function withIntegers(value: unknown): unknown {
-  if (typeof value === 'string') return value.startsWith(MARK) ? integerOf(value.slice(1)) : value
-  if (typeof value !== 'object' || value === null) return value
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) if (mayHold(value[i])) value[i] = withIntegers(value[i])
-    return value
+/** Puts the integers back, in place, however deep the value is nested. */
+function withIntegers(parsed: unknown, mark: string): unknown {
+  const whole = [parsed]
+  const waiting: unknown[][] = [whole]
+  const read = (container: unknown[], key: number): void => {
+    const value = container[key]
+    if (typeof value === 'object' && value !== null) waiting.push(value as unknown[])
+    else if (typeof value === 'string' && value.startsWith(mark)) container[key] = integerOf(value.slice(mark.length))
   }
-  const object = value as Record<string, unknown>
-  for (const key of Object.keys(object)) {
-    const before = object[key]
-    if (!mayHold(before)) continue
-    const after = withIntegers(before)
-    if (after !== before) object[key] = after
-  }
-  return object
-}
-
-function mayHold(value: unknown): boolean {
-  return typeof value === 'object' || typeof value === 'string'
+  for (let at = waiting.pop(); at !== undefined; at = waiting.pop())
+    if (Array.isArray(at)) for (let i = 0; i < at.length; i++) read(at, i)
+    else for (const key of Object.keys(at)) read(at, key as never)
+  return whole[0]
 }
 
 function integerOf(digits: string): number | bigint {
   const number = Number(digits)
   return Number.isSafeInteger(number) ? number : BigInt(digits)
-}
-
-/** For text that holds the mark itself. */
-function parseWithReviver(text: string): unknown {
-  return json.parse(text, (_key, value, { source }) =>
-    typeof value === 'number' && source !== undefined && /^-?\d{1,20}$/.test(source) ? integerOf(source) : value,
-  )
 }
 
 /** JSON text of a value; a bigint comes out as a raw integer. `indent` is the number of spaces for people. */

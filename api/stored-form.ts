@@ -4,6 +4,7 @@
 // Hazards: an object without the annotation (kubectl made it) is read as it is; finalizers and the version stay in the object's
 // own metadata, since they work only there, and a Calico program that writes the object loses the finalizers. The age is the one
 // that the server knows, not the one in the annotation, which any writer can set: of two pools the older one has a block.
+import { MOST_DEPTH, placeTooDeep } from './depth.ts'
 import { emitJson, parseJson } from './json.ts'
 import { isObject } from './merge-patch.ts'
 
@@ -92,7 +93,12 @@ export function decodeStored(kind: string, object: unknown): { object: unknown; 
     ...present('ownerReferences', Array.isArray(owners) ? owners.map(each => owner(each, [V1, V3], V3)) : owners),
   }
   const decoded = { ...object, metadata, ...(spec !== undefined && { spec: decodeSpec(kind, spec) }) }
-  return { object: decoded, ...(read === undefined && { problem: `${METADATA_ANNOTATION} is no object in JSON` }) }
+  return {
+    object: decoded,
+    ...(read === undefined && {
+      problem: `${METADATA_ANNOTATION} is no object in JSON of at most ${MOST_DEPTH} levels`,
+    }),
+  }
 }
 
 /** The names under which an object may be stored, the usual one first. */
@@ -130,12 +136,14 @@ function nameOf(kind: string, stored: string, given: unknown, spec: unknown): st
     : stored
 }
 
-/** Undefined for what is no JSON object. */
+/** Undefined for what is no JSON object, or nested too deep. */
 function keptIn(text: unknown): Json | undefined {
   try {
     const kept = parseJson(String(text))
     // Go writes an empty time as null
-    return isObject(kept) ? pick(kept, field => kept[field] !== null) : undefined
+    return isObject(kept) && placeTooDeep(kept, MOST_DEPTH) === undefined
+      ? pick(kept, field => kept[field] !== null)
+      : undefined
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
     return undefined

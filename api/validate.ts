@@ -3,6 +3,7 @@
 import type * as z from 'zod'
 import { anySpec } from './calico.ts'
 import { calicoProblems } from './calico-rules.ts'
+import { MOST_DEPTH, MOST_WRITTEN_DEPTH, placeTooDeep } from './depth.ts'
 import { apiVersion, type Kind, type KindRow, kinds, type Resource } from './kinds.ts'
 import type { AnyObject } from './lifecycle.ts'
 import { isObject } from './merge-patch.ts'
@@ -21,6 +22,8 @@ export type RefusedObject = { name: string; namespace?: string; problems: readon
  * What is there already may be older than such a rule, so readers ask `validate`.
  */
 export function admit<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
+  const tooDeep = depthProblem(value, MOST_WRITTEN_DEPTH)
+  if (tooDeep !== undefined) return [tooDeep]
   const given = withoutNulls(value)
   const problems = writeProblems(kind, given)
   const result = validate(kind, given)
@@ -45,12 +48,20 @@ function withShapeDefaults({ spec }: KindShape, value: unknown): unknown {
 /** The resource with its defaults filled in and unknown fields kept, or all its problems (never an empty list). */
 export function validate<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
   const row: KindRow = kinds[kind]
+  const tooDeep = depthProblem(value)
+  if (tooDeep !== undefined) return [tooDeep]
   const given = withoutNulls(value)
   const shape = row.schema === anySpec ? row.shape?.() : undefined
   const result = row.schema.safeParse(shape === undefined ? given : withShapeDefaults(shape, given))
   if (!result.success) return result.error.issues.flatMap(issue => problemsOf(issue))
   const problems = identityProblems(kind, result.data as Identity)
   return problems.length === 0 ? (result.data as Resource<K>) : problems
+}
+
+/** What is wrong with a value that is nested deeper than so many levels; undefined for any other. */
+export function depthProblem(value: unknown, most = MOST_DEPTH): Problem | undefined {
+  const path = placeTooDeep(value, most)
+  return path === undefined ? undefined : { path, message: `is nested deeper than ${most} levels: take it out` }
 }
 
 /** Every problem in one line, for an error's message. */
@@ -94,7 +105,8 @@ function identityProblems(kind: Kind, object: Identity): Problem[] {
 function problemsOf(issue: z.core.$ZodIssue, parents: readonly PropertyKey[] = []): Problem[] {
   const path = [...parents, ...issue.path]
   if (issue.code === 'invalid_union') {
-    const depth = (issues: readonly z.core.$ZodIssue[]): number => Math.max(0, ...issues.map(i => i.path.length))
+    const depth = (issues: readonly z.core.$ZodIssue[]): number =>
+      issues.reduce((most, { path }) => Math.max(most, path.length), 0)
     const closest = [...issue.errors].sort((a, b) => depth(b) - depth(a))[0]
     if (closest !== undefined) return closest.flatMap(inner => problemsOf(inner, path))
   }

@@ -1,4 +1,5 @@
 // JSON Patch (RFC 6902) over JSON Pointer (RFC 6901). Pure; the document is not changed.
+import { MOST_DEPTH } from '../api/depth.ts'
 
 /** An operation that cannot be applied; the message names it by its index. */
 export class JsonPatchError extends Error {
@@ -29,9 +30,11 @@ class Work {
     return structuredClone(value)
   }
 
-  count(value: unknown): void {
+  count(value: unknown, most = MOST_DEPTH): void {
     this.spend(1)
-    if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) this.count(inner)
+    if (typeof value !== 'object' || value === null) return
+    if (most === 0) throw new JsonPatchError(`a value is nested deeper than ${MOST_DEPTH} levels`)
+    for (const inner of Object.values(value)) this.count(inner, most - 1)
   }
 }
 

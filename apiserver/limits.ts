@@ -1,5 +1,6 @@
 // How large a body may be, by kind, and how complex: a small text can hold many values, and each costs work in every step
 // from validation to storage. Kubernetes allows 256 KiB of annotations and about 1.5 MiB an object.
+import { MOST_WRITTEN_DEPTH } from '../api/depth.ts'
 import type { Kind } from '../api/kinds.ts'
 import { ApiError } from './status.ts'
 
@@ -16,7 +17,6 @@ const LIMITS: Partial<Record<Kind, BodyLimit>> = {
 const OTHER: BodyLimit = { octets: 512 * KIB, values: 10_000 }
 /** A stored object may be larger than a body, by its defaults and by what is noted of its writers. */
 const STORED_FACTOR = 2
-const MOST_DEPTH = 100
 
 /** The limits of a body about this kind. */
 export function bodyLimit(kind: Kind): BodyLimit {
@@ -42,8 +42,8 @@ export function checkShape(text: string, mostValues: number): void {
       case OPEN_LIST:
       case OPEN_OBJECT:
         values++
-        if (++depth > MOST_DEPTH)
-          throw new ApiError('BadRequest', `the body is nested deeper than ${MOST_DEPTH} levels`)
+        if (++depth > MOST_WRITTEN_DEPTH)
+          throw new ApiError('BadRequest', `the body is nested deeper than ${MOST_WRITTEN_DEPTH} levels`)
         break
       case CLOSE_LIST:
       case CLOSE_OBJECT:

@@ -235,7 +235,7 @@ export class Storage {
   }
 
   #remember(changes: readonly StoredChange[]): void {
-    this.#past.push(...changes)
+    for (const change of changes) this.#past.push(change)
     for (const { after } of changes) this.#pastCharacters += after.text.length
     let drop = 0
     while (

@@ -78,7 +78,10 @@ async function exportAll(_words: readonly string[], options: Options, context: C
   const items: object[] = []
   for (const kind of exportedKinds()) {
     const objects = await listed(server, kind)
-    items.push(...objects.map(object => exported(kind, object)).filter(object => object !== undefined))
+    for (const object of objects) {
+      const item = exported(kind, object)
+      if (item !== undefined) items.push(item)
+    }
     if (kind === 'ClusterInformation' && !objects.some(isLocked))
       context.err(
         'the datastore is not locked: addresses that pods get while this runs may be missing. Run `datastore lock` before.\n',

@@ -81,7 +81,7 @@ async function doomedOf(words: readonly string[], options: Options, context: Con
       ...(typeof selector === 'string' && { labelSelector: selector }),
       ...(typeof fieldSelector === 'string' && { fieldSelector }),
     })
-    doomed.push(...objects.map(({ metadata }) => target(kind, metadata.name, metadata.namespace)))
+    for (const { metadata } of objects) doomed.push(target(kind, metadata.name, metadata.namespace))
   }
   return doomed
 }

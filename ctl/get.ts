@@ -141,7 +141,7 @@ async function showAll(
     async kind => {
       const where = kinds[kind].namespaced ? { ...selection, namespace } : selection
       const objects = await server.list(kind, where)
-      found.push(...objects.toSorted(byName).map(object => ({ kind, object })))
+      for (const object of objects.toSorted(byName)) found.push({ kind, object })
     },
   )
   if (code !== EXIT.fine && found.length === 0) return code

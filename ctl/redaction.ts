@@ -1,5 +1,6 @@
 // What of a cluster may stand in an archive that people send to others. Removed is whatever a row of the tables below names;
 // when unsure it goes: a value that is missing costs a question, a password in a ticket costs a cluster.
+import { MOST_DEPTH, withoutTooDeep } from '../api/depth.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { isSecretName } from './redaction-names.ts'
 import { REMOVED, textWithoutSecrets } from './redaction-text.ts'
@@ -34,8 +35,12 @@ type Place = {
   isFile?: boolean
 }
 
-/** A copy of an object of the cluster, or of a program's answer, without secrets. Pure. */
-export function withoutSecrets(value: unknown, place: Place = { field: '' }): unknown {
+/** A copy of an object of the cluster, or of a program's answer, without secrets and without what is nested too deep. Pure. */
+export function withoutSecrets(value: unknown): unknown {
+  return cleaned(withoutTooDeep(value, MOST_DEPTH))
+}
+
+function cleaned(value: unknown, place: Place = { field: '' }): unknown {
   const { field, inSecret = false, isFile = false } = place
   const isSecret = isSecretName(field, { strict: isFile })
   if (typeof value === 'string')
@@ -47,7 +52,7 @@ export function withoutSecrets(value: unknown, place: Place = { field: '' }): un
     key,
     key === 'annotations' && isObject(inner)
       ? annotationsOf(inner)
-      : withoutSecrets(inner, { field: key, inSecret: inSecret || isSecret, isFile: FILES.includes(field) }),
+      : cleaned(inner, { field: key, inSecret: inSecret || isSecret, isFile: FILES.includes(field) }),
   ])
   return Object.fromEntries(kept)
 }
@@ -58,20 +63,20 @@ function itemOf(item: unknown, before: unknown, place: Place): unknown {
   if (typeof before === 'string' && before.startsWith('-') && !/[=\s]/.test(before) && isSecretName(before))
     return REMOVED
   if (typeof before === 'string' && /^(-u|--user)$/.test(before)) return REMOVED
-  return withoutSecrets(item, place)
+  return cleaned(item, place)
 }
 
 function annotationsOf(annotations: Record<string, unknown>): object {
   const kept = Object.entries(annotations).map(([key, value]) => [
     key,
-    KNOWN_ANNOTATIONS.test(key) ? withoutSecrets(value, { field: key }) : REMOVED,
+    KNOWN_ANNOTATIONS.test(key) ? cleaned(value, { field: key }) : REMOVED,
   ])
   return Object.fromEntries(kept)
 }
 
 /** One environment variable of a container. */
 function withoutValue(variable: unknown): unknown {
-  if (!isObject(variable) || typeof variable['value'] !== 'string') return withoutSecrets(variable)
+  if (!isObject(variable) || typeof variable['value'] !== 'string') return cleaned(variable)
   const name = String(variable['name'])
   const known = KNOWN_VARIABLES.test(name) && !isSecretName(name)
   return { ...variable, value: known ? textWithoutSecrets(variable['value']) : REMOVED }

@@ -13,7 +13,7 @@ export function renderTable(
   { gap = 2 }: { gap?: number } = {},
 ): string {
   const all = headings === undefined ? rows : [headings, ...rows]
-  const widths = (all[0] ?? []).map((_, i) => Math.max(...all.map(row => row[i]!.length)))
+  const widths = (all[0] ?? []).map((_, i) => all.reduce((most, row) => Math.max(most, row[i]!.length), 0))
   return all
     .map(
       row =>

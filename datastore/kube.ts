@@ -242,7 +242,7 @@ class KubeStore implements Store {
         seen.begin()
         for await (const page of this.#pages(kind, options, fields, seen)) {
           for (const item of page.items) all.push(item)
-          refused.push(...page.refused)
+          for (const each of page.refused) refused.push(each)
           version = page.resourceVersion
         }
         return { items: seen.withoutOlder(all), refused, resourceVersion: version }

@@ -1,6 +1,7 @@
 // Objects as a server has them, for the command line: not validated, so that one that is not valid can be seen, put right
 // and deleted, and without defaults, so that what people read is what is there. `apiVersion` and `kind` are kept.
 
+import { MOST_DEPTH, withoutTooDeep } from '../api/depth.ts'
 import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { isObject } from '../api/merge-patch.ts'
@@ -164,9 +165,10 @@ function divided(path: string): { path: string; query: URLSearchParams } {
   return { path: before, query: new URLSearchParams(query) }
 }
 
-/** A v3 object, also where it cannot be used. Items of a list have neither `apiVersion` nor `kind`. */
+/** A v3 object, also where it cannot be used; of one that is nested too deep what can be shown. Items of a list have neither `apiVersion` nor `kind`. */
 function objectOf(kind: Kind, { object }: Incoming): AnyObject {
-  if (isObject(object) && isObject(object['metadata']))
-    return { apiVersion: apiVersion(kinds[kind]), kind, ...(object as AnyObject) }
+  const shown = withoutTooDeep(object, MOST_DEPTH)
+  if (isObject(shown) && isObject(shown['metadata']))
+    return { apiVersion: apiVersion(kinds[kind]), kind, ...(shown as AnyObject) }
   throw new Unreachable(`the answer for a ${kind} is no object: is this an API server?`)
 }

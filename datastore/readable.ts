@@ -4,6 +4,9 @@ import type { Kind, Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { type RefusedObject, validate } from '../api/validate.ts'
 
+/** A list of a megabyte can have as many faults as items: these are enough to know what to put right. */
+const MOST_PROBLEMS = 20
+
 /** The resource with its defaults, or why it is none: for `problem` in any case. An object without a name has the name ''. */
 export function readObject<K extends Kind>(
   kind: K,
@@ -13,7 +16,10 @@ export function readObject<K extends Kind>(
   const result = problem === undefined ? validate(kind, object) : [{ path: 'metadata.annotations', message: problem }]
   if (!Array.isArray(result)) return { item: result }
   const { name, namespace } = isObject(object) && isObject(object['metadata']) ? object['metadata'] : {}
-  const refused: RefusedObject = { name: typeof name === 'string' ? name : '', problems: result }
+  const refused: RefusedObject = {
+    name: typeof name === 'string' ? name : '',
+    problems: result.slice(0, MOST_PROBLEMS),
+  }
   if (typeof namespace === 'string' && namespace !== '') refused.namespace = namespace
   return { refused }
 }

@@ -4,6 +4,7 @@ import type { ApiGroup } from '../api/api-group.ts'
 import { isCustom, type Kind } from '../api/kinds.ts'
 import { isObject, mergePatch } from '../api/merge-patch.ts'
 import { isInAnnotation } from '../api/stored-form.ts'
+import { depthProblem, formatProblems } from '../api/validate.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { type ApiConnection, Gone } from './connection.ts'
 import { GroupFinder } from './group-finder.ts'
@@ -225,11 +226,10 @@ export class Requests {
   async #current(wire: Wire, place: Named): Promise<{ metadata: Identity } | undefined> {
     const answer = await orNone(this.call({ method: 'GET', path: wire.path(place) }))
     const { object, problem }: Incoming = answer === undefined ? { object: undefined } : wire.incoming(answer)
-    if (problem === undefined) return object as { metadata: Identity } | undefined
-    throw new Refused(
-      422,
-      `${wire.plural} ${place.name} cannot be changed: ${problem}: correct or delete the annotation`,
-    )
+    const tooDeep = depthProblem(object)
+    if (problem === undefined && tooDeep === undefined) return object as { metadata: Identity } | undefined
+    const why = problem === undefined ? formatProblems([tooDeep!]) : `${problem}: correct or delete the annotation`
+    throw new Refused(422, `${wire.plural} ${place.name} cannot be changed: ${why}`)
   }
 
   /** Older CRDs of Calico have no status for kinds that have one here: then it is left out, and the object comes back as it is. */

@@ -16,7 +16,7 @@ export function kindProblems({ spec, status, rules = [] }: KindShape, object: un
   if (object['spec'] === undefined) return [{ path: 'spec', message: 'is required' }]
   const problems = shapeProblems(spec, object['spec'], 'spec')
   if (status !== undefined && object['status'] !== undefined)
-    problems.push(...shapeProblems(status, object['status'], 'status'))
+    for (const problem of shapeProblems(status, object['status'], 'status')) problems.push(problem)
   return problems.length > 0 ? problems : ruleProblems(rules, object, '')
 }
 
@@ -155,7 +155,9 @@ function objectProblems(shape: Shape, value: Record<string, unknown>, path: stri
   for (const name of names) {
     const isOwn = properties !== undefined && Object.hasOwn(properties, name)
     const field = isOwn ? properties[name] : additionalProperties
-    if (field !== undefined) problems.push(...shapeProblems(field, value[name], `${path}.${name}`))
+    if (field === undefined) continue
+    // one by one: a list may have more faults than a call takes arguments
+    for (const problem of shapeProblems(field, value[name], `${path}.${name}`)) problems.push(problem)
   }
   return problems
 }

@@ -112,3 +112,14 @@ test('sameJson compares by content, and an undefined key is an absent one', t =>
   t.false(sameJson([1], { 0: 1 }))
   t.false(sameJson({ a: null }, {}))
 })
+
+test('a text is read however deep it is nested, with long integers and with what may pass for their mark', t => {
+  for (const inner of ['1766000000123456789', '["\\u00001766000000123456789",1766000000123456789]']) {
+    let value = parseJson(`${'['.repeat(100_000)}${inner}${']'.repeat(100_000)}`)
+    while (Array.isArray(value) && value.length === 1) value = value[0]
+    t.deepEqual(
+      value,
+      inner.startsWith('[') ? ['\u00001766000000123456789', 1766000000123456789n] : 1766000000123456789n,
+    )
+  }
+})

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { durationSeconds } from '../../api/fields.ts'
 import { type Kind, kindNamed, kinds } from '../../api/kinds.ts'
-import { type Problem, validate } from '../../api/validate.ts'
+import { admit, type Problem, validate } from '../../api/validate.ts'
 
 function problems(kind: Kind, spec: object, metadata: object = { name: 'x' }): Problem[] {
   const result = validate(kind, { metadata, spec })
@@ -141,4 +141,24 @@ test('a range of ports is a number or FIRST:LAST, and the address of NAT is IPv4
     t.false(Array.isArray(felix({ natOutgoingAddress })), natOutgoingAddress)
   for (const natOutgoingAddress of ['2001:db8::1', '192.0.2.1/32', '192.0.2', 'x'])
     t.true(Array.isArray(felix({ natOutgoingAddress })), natOutgoingAddress)
+})
+
+test('an object of any kind that is nested too deep is refused with the place, by who reads and by who writes', t => {
+  let deep: object = {}
+  for (let i = 0; i < 100_000; i++) deep = i % 2 === 0 ? [deep] : { deep }
+  for (const kind of Object.keys(kinds) as Kind[])
+    for (const [object, path] of [
+      [{ metadata: { name: 'x' }, spec: { zzz: deep } }, 'spec.zzz.deep'],
+      [{ metadata: { name: 'x', labels: deep }, spec: {} }, 'metadata.labels.deep'],
+    ] as const) {
+      t.deepEqual(validate(kind, object), [{ path, message: 'is nested deeper than 200 levels: take it out' }])
+      t.deepEqual(admit(kind, object), [{ path, message: 'is nested deeper than 100 levels: take it out' }])
+    }
+})
+
+test('a list with more faults than a call takes arguments is refused', t => {
+  const many = Array.from({ length: 200_000 }, () => ({}))
+  t.true(Array.isArray(validate('BGPConfiguration', { metadata: { name: 'default' }, spec: { communities: many } })))
+  t.true(problems('IPPool', { cidr: '10.0.0.0/16', allowedUses: many }).length > 0)
+  t.true(Array.isArray(admit('BGPFilter', { metadata: { name: 'x' }, spec: { importV4: many, exportV4: many } })))
 })

@@ -126,3 +126,12 @@ test('ranges are one CIDR of each family at the most', t => {
   for (const text of ['', '10.0.0.0', 'a', ',', '10.0.0.0/8,10.1.0.0/16', '10.0.0.0/33'])
     t.throws(() => parseRanges(text), undefined, text)
 })
+
+test('a configuration of kubeadm that cannot be followed makes no pool, and ends nothing', async t => {
+  const aliases = `a: &a [1,1,1,1,1,1,1,1,1,1]\n${[...'bcdefgh'].map((name, i) => `${name}: &${name} [${Array(10).fill(`*${'abcdefgh'[i]}`).join()}]`).join('\n')}\n`
+  for (const kubeadm of ['networking: {podSubnet', '['.repeat(50_000), aliases]) {
+    const store = createFakeStore()
+    await first(store, { kubeadm })
+    t.deepEqual(await store.list('IPPool'), [])
+  }
+})

@@ -19,3 +19,26 @@ ${POOL.replace('cidr', 'Cidr')}`
   )
   t.is((await runHere(['validate'])).code, 2)
 })
+
+test('a manifest that is nested too deep is refused with its name, as YAML, as JSON and in an annotation', async t => {
+  const deep = (levels: number): string => '{"a":'.repeat(levels) + 1 + '}'.repeat(levels)
+  const nested = (levels: number): string => POOL.replace('/16}', `/16, zzz: ${deep(levels)}}`)
+  for (const [text, message] of [
+    [nested(150), /document 1: IPPool p1: .*/],
+    [nested(500), /input: spec\.zzz\.a: is nested deeper than 200 levels/],
+    [nested(20_000), /input: is nested deeper than 200 levels/],
+  ] as const) {
+    const { code, out, err } = await runHere(['validate', '-f', '-'], text)
+    t.deepEqual([code, out], [1, ''])
+    t.regex(err, message)
+    t.notRegex(err, /stack/)
+  }
+  const stored = {
+    ...{ apiVersion: 'crd.projectcalico.org/v1', kind: 'IPPool', spec: { cidr: '10.1.0.0/16' } },
+    metadata: { name: 'p1', annotations: { 'projectcalico.org/metadata': `{"labels":${deep(4000)}}` } },
+  }
+  t.regex(
+    (await runHere(['validate', '-f', '-'], JSON.stringify(stored))).err,
+    /IPPool p1: metadata\.annotations: .*200 levels/,
+  )
+})
