@@ -5,6 +5,14 @@ import type { ConditionCause } from './status.ts'
 export const CONTROLLER_CONDITION_TYPES = {
   LeaseKnown: { vital: true, promise: 'the Lease that says who leads can be read and written' },
   ConfigurationKnown: { vital: true, promise: 'the KubeControllersConfiguration was read, and is valid' },
+  LockKnown: {
+    vital: true,
+    promise: 'the ClusterInformation was read, and is valid: it says whether the datastore is locked',
+  },
+  DatastoreUnlocked: {
+    vital: false,
+    promise: 'the datastore is not locked (`margayctl datastore lock`), nor was it a moment ago: the chores are done',
+  },
   ChoresDone: { vital: true, promise: 'the leader could do each of its chores when it last tried' },
   BlocksOwned: {
     vital: false,

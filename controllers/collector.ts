@@ -88,6 +88,11 @@ export class Collector {
     return this.#freed
   }
 
+  /** Forgets whom it asked: for a time no owner could answer. */
+  forgetAsked(): void {
+    this.#asked.clear()
+  }
+
   /** One look at all blocks. Resolves with the time until the next one. Rejects as the store. */
   async run(): Promise<number> {
     const { nodes, pools, settings, store } = this.#deps

@@ -5,11 +5,14 @@ import type { ConditionCause } from '../api/status.ts'
 import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
 import type { StoreError } from '../datastore/port.ts'
 import type { Waiting } from './collector.ts'
-import type { ConfigurationFault } from './configuration.ts'
+import type { Hold } from './datastore-lock.ts'
+import type { UnknownObject } from './default-object.ts'
 
 export type Parts = {
   leaseFailure: StoreError | undefined
-  configurationFault: ConfigurationFault | undefined
+  configurationFault: UnknownObject | undefined
+  lockFault: UnknownObject | undefined
+  hold: Hold | undefined
   metricsFailure: Error | undefined
   failures: readonly { name: string; error: StoreError }[]
   waiting: readonly Waiting[]
@@ -22,6 +25,8 @@ export function controllerConditions(parts: Parts): ControllerCondition[] {
   return [
     ...(parts.leaseFailure === undefined ? [] : [leaseUnknown(parts.leaseFailure)]),
     ...(parts.configurationFault === undefined ? [] : [configurationUnknown(parts.configurationFault)]),
+    ...(parts.lockFault === undefined ? [] : [lockUnknown(parts.lockFault)]),
+    ...(parts.hold === undefined ? [] : [locked(parts.hold)]),
     ...parts.failures.map(choreFailed),
     ...parts.waiting.flatMap(stays),
     ...parts.unclear.map(unclear),
@@ -44,17 +49,39 @@ function leaseUnknown({ message }: StoreError): ControllerCondition {
   })
 }
 
-const HOW_TO_KNOW: Readonly<Record<ConfigurationFault['reason'], string>> = {
+const HOW_TO_KNOW: Readonly<Record<UnknownObject['reason'], string>> = {
   NotRead: 'look at the API server, and whether it serves kubecontrollersconfigurations',
   Forbidden: 'give margay-controllers the rights list and watch on kubecontrollersconfigurations',
   Invalid: 'correct the KubeControllersConfiguration default',
 }
 
-function configurationUnknown({ reason, message }: ConfigurationFault): ControllerCondition {
+function configurationUnknown({ reason, message }: UnknownObject): ControllerCondition {
   return broken('ConfigurationKnown', {
     reason,
     message: `no block of a deleted node is freed, since nobody knows whether and when it may be: ${message}`,
     remedy: HOW_TO_KNOW[reason],
+  })
+}
+
+const HOW_TO_KNOW_THE_LOCK: Readonly<Record<UnknownObject['reason'], string>> = {
+  NotRead: 'look at the API server, and whether it serves clusterinformations',
+  Forbidden: 'give margay-controllers the rights list and watch on clusterinformations',
+  Invalid: 'correct the ClusterInformation default',
+}
+
+function lockUnknown({ reason, message }: UnknownObject): ControllerCondition {
+  return broken('LockKnown', {
+    reason,
+    message: `nothing is done, since nobody knows whether the datastore is locked: ${message}`,
+    remedy: HOW_TO_KNOW_THE_LOCK[reason],
+  })
+}
+
+function locked({ reason, message }: Hold): ControllerCondition {
+  return broken('DatastoreUnlocked', {
+    ...{ object: { kind: 'ClusterInformation', name: 'default' } as const, reason },
+    message: `no block is freed, no deleted pool goes and none is made: ${message}`,
+    remedy: reason === 'Locked' ? "'margayctl datastore unlock' ends that" : 'wait: it goes on by itself',
   })
 }
 

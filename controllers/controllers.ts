@@ -1,5 +1,5 @@
 // What margay-controllers does for the whole cluster, wired to one datastore: who leads, the leader's chores, and what is to
-// be said of them. A write is made only while this program leads, which is asked before each of them.
+// be said of them. A write is made only while this program leads and the datastore is not locked, which is asked before each.
 import { CONTROLLER_CONDITION_TYPES, type ControllerCondition } from '../api/controller-conditions.ts'
 import { guardedStore } from '../datastore/guarded.ts'
 import type { Store } from '../datastore/port.ts'
@@ -12,7 +12,8 @@ import { processText } from '../lib/process-metrics.ts'
 import { type Chore, Chores } from './chores.ts'
 import { Collector } from './collector.ts'
 import { controllerConditions } from './conditions.ts'
-import { ConfigurationWatch } from './configuration.ts'
+import { DatastoreLock } from './datastore-lock.ts'
+import { DefaultObject } from './default-object.ts'
 import { DeletedPools } from './deleted-pools.ts'
 import { FirstObjects } from './first-objects.ts'
 import { Lease } from './lease.ts'
@@ -52,7 +53,8 @@ const LEASE_NAME = 'margay-controllers'
 export class Controllers {
   readonly #lease: Lease
   readonly #nodes: Nodes
-  readonly #configuration = new ConfigurationWatch()
+  readonly #configuration = new DefaultObject<'KubeControllersConfiguration'>()
+  readonly #lock: DatastoreLock
   readonly #collector: Collector
   readonly #pools: DeletedPools
   readonly #chores: Chores
@@ -60,16 +62,25 @@ export class Controllers {
   readonly #metrics: MetricsServer
   readonly #levels: LogLevels<'controllers'>
   #metricsFailure: Error | undefined
+  #works = false
   #closed = false
 
   constructor(options: ControllersOptions, { store, clock, log }: ControllersDeps) {
     this.#levels = new LogLevels(log, ['controllers'], 'controllers')
     const { identity, namespace, graceMs, answerMs, firstPools, kubeadm = () => undefined } = options
-    const led = guardedStore(store, () => (this.#lease.leads ? undefined : 'another margay-controllers leads'))
+    const led = guardedStore(store, () => (this.#lease.leads ? this.#lock.why : 'another margay-controllers leads'))
     this.#store = store
     this.#lease = new Lease({
       ...{ store, clock, log, identity, namespace, name: LEASE_NAME },
-      changed: leads => this.#chores.lead(leads),
+      changed: () => this.#turn(),
+    })
+    this.#lock = new DatastoreLock({
+      ...{ store, clock, publishMs: answerMs },
+      changed: () => this.#turn(),
+      ended: () => {
+        this.#collector.forgetAsked()
+        this.#nodes.beginAnew()
+      },
     })
     this.#nodes = new Nodes({ store, clock, gone: () => this.#chores.hurry('blocks') })
     this.#collector = new Collector({
@@ -95,7 +106,11 @@ export class Controllers {
   start(): void {
     this.#nodes.start()
     this.#pools.start()
-    this.#configuration.start(this.#store, () => this.#configured())
+    this.#configuration.start(
+      handlers => this.#store.watch('KubeControllersConfiguration', handlers),
+      () => this.#configured(),
+    )
+    this.#lock.start()
     this.#lease.start()
   }
 
@@ -106,6 +121,7 @@ export class Controllers {
     this.#nodes.close()
     this.#pools.close()
     this.#configuration.close()
+    this.#lock.close()
     this.#metrics.close()
     await this.#lease.close()
     await this.#chores.close()
@@ -117,10 +133,13 @@ export class Controllers {
     const { failure: leaseFailure } = this.#lease
     const { unknown: configurationFault } = this.#configuration
     const configurations = this.#configuration.all()
+    const { unknown: lockFault, hold } = this.#lock
     const metricsFailure = this.#metricsFailure
     const parts = {
       leaseFailure,
       configurationFault,
+      lockFault,
+      hold,
       metricsFailure,
       failures,
       waiting,
@@ -147,6 +166,14 @@ export class Controllers {
   /** All metrics, as a scraper reads them. */
   metrics(): string {
     return metricsText(packageVersion(), this.numbers(), this.conditions()) + processText()
+  }
+
+  /** The chores are done while this program leads and there is no lock. */
+  #turn(): void {
+    const works = this.#lease.leads && this.#lock.why === undefined
+    if (works === this.#works) return
+    this.#works = works
+    this.#chores.lead(works)
   }
 
   #configured(): void {

@@ -61,6 +61,11 @@ export class Nodes {
     for (const name of this.#gone.keys()) if (!names.has(name)) this.#gone.delete(name)
   }
 
+  /** The time without a Node begins anew for all that have none. */
+  beginAnew(): void {
+    this.#gone.clear()
+  }
+
   #follow(event: WatchEvent<'Node'>): void {
     if (event.type === 'sync') {
       this.#synced = true

@@ -61,7 +61,7 @@ export const RIGHTS = {
     of('Node', ['get', ...READ]),
     of('IPPool', ['get', ...READ, 'create', 'patch']),
     of('IPAMBlock', ['get', 'list', 'update', 'delete']),
-    of('ClusterInformation', ['get', 'create']),
+    of('ClusterInformation', ['get', ...READ, 'create']),
     { group: 'projectcalico.org', resource: 'kubecontrollersconfigurations', verbs: [...READ, 'create'] },
     { group: 'coordination.k8s.io', resource: 'leases', verbs: ['get', 'create', 'update'], inNamespace: true },
   ],

@@ -138,3 +138,94 @@ test('the metrics are served at prometheusMetricsPort too while the configuratio
   await t.throwsAsync(fetch(`http://127.0.0.1:${port}/metrics`))
   await one.controllers.close()
 })
+
+const clusterInformation = (datastoreReady: boolean) =>
+  aResource('ClusterInformation', { metadata: { name: 'default' }, spec: { datastoreReady } })
+const lockStore = (store: FakeStore, isLocked: boolean) =>
+  store.patch('ClusterInformation', 'default', { spec: { datastoreReady: !isLocked } })
+const namesOf = async (store: FakeStore) => [
+  ...(await store.list('IPAMBlock')).map(({ spec }) => spec.cidr),
+  ...(await store.list('IPPool')).map(({ metadata }) => metadata.name),
+]
+
+test('while the datastore is locked no block is asked about or freed and no deleted pool goes, and the time without a Node begins at the unlock', async t => {
+  const store = createFakeStore()
+  await store.create('ClusterInformation', clusterInformation(false))
+  await store.create('Node', aNode('n2'))
+  const tunnel = { handle_id: 'ipip-tunnel-addr-n2', secondary: { node: 'n2', type: 'ipipTunnelAddress' } }
+  const used = { affinity: 'host:n2', allocations: [0, null], unallocated: [1], attributes: [tunnel] }
+  await store.create('IPAMBlock', aBlock('10.0.0.2/31', { affinity: 'host:n1' }))
+  await store.create('IPAMBlock', aBlock('10.0.1.4/31', used))
+  await store.create('IPPool', aPool('p', { cidr: '10.0.1.0/24' }, { finalizers: ['margay/blocks'] }))
+  await store.delete('IPPool', 'p')
+  const before = await store.get('IPAMBlock', '10-0-0-2-31')
+  const one = program(store, 'one')
+  await pass(600, one)
+  t.deepEqual(await store.get('IPAMBlock', '10-0-0-2-31'), before)
+  t.deepEqual(await namesOf(store), ['10.0.0.2/31', '10.0.1.4/31', 'p'])
+  t.deepEqual(typesOf(one), ['DatastoreUnlocked'])
+  t.like(one.controllers.conditions()[0], { reason: 'Locked', remedy: "'margayctl datastore unlock' ends that" })
+  t.true(one.controllers.ready())
+  await lockStore(store, false)
+  await pass(58, one)
+  t.like(one.controllers.conditions()[0], { type: 'DatastoreUnlocked', reason: 'JustUnlocked' })
+  t.deepEqual(await namesOf(store), ['10.0.0.2/31', '10.0.1.4/31', 'p'], 'agents publish their pods first')
+  await pass(15, one)
+  t.deepEqual(typesOf(one), [])
+  t.deepEqual(await namesOf(store), ['10.0.0.2/31', '10.0.1.4/31'])
+  await pass(90, one)
+  t.deepEqual(await namesOf(store), ['10.0.0.2/31', '10.0.1.4/31'], 'its Node may join yet')
+  await pass(60, one)
+  t.deepEqual(await namesOf(store), ['10.0.1.4/31'])
+  await one.controllers.close()
+})
+
+test('an owner that was asked before a lock, under which it cannot answer, is asked again after it', async t => {
+  const store = createFakeStore()
+  for (const name of ['n1', 'n2']) await store.create('Node', aNode(name))
+  await store.create('ClusterInformation', clusterInformation(true))
+  await store.create('IPAMBlock', aBlock('10.0.0.2/31', { affinity: 'host:n1' }))
+  const one = program(store, 'one')
+  await pass(5, one)
+  await store.delete('Node', 'n1')
+  await pass(90, one)
+  const asked = await store.get('IPAMBlock', '10-0-0-2-31')
+  t.regex(JSON.stringify(asked), /owner-asked/)
+  await lockStore(store, true)
+  await pass(600, one)
+  await lockStore(store, false)
+  await pass(61 + 60 + 50, one)
+  t.deepEqual(await namesOf(store), ['10.0.0.2/31'])
+  await pass(60, one)
+  t.deepEqual(await namesOf(store), [])
+  await one.controllers.close()
+})
+
+test('nothing is done before it is known whether the datastore is locked', async t => {
+  const store = createFakeStore()
+  for (const name of ['n1', 'n2']) await store.create('Node', aNode(name))
+  await store.create('IPAMBlock', aBlock('10.0.0.2/31', { affinity: 'host:n1' }))
+  await store.delete('Node', 'n1')
+  for (const cause of [new Refused(403, 'forbidden: list clusterinformations'), new Unreachable('away')]) {
+    let letIn: () => void = () => undefined
+    const watch: FakeStore['watch'] = (kind, handlers, options) => {
+      if (kind !== 'ClusterInformation') return store.watch(kind, handlers, options)
+      queueMicrotask(() => handlers.connection?.({ connected: false, cause }))
+      letIn = () => void store.watch(kind, handlers, options)
+      return { close: () => undefined, hurry: () => undefined }
+    }
+    const one = program({ ...store, watch }, cause.name)
+    await pass(300, one)
+    t.deepEqual(await store.list('ClusterInformation'), [], 'no first object either')
+    t.deepEqual(await namesOf(store), ['10.0.0.2/31'])
+    t.like(one.controllers.conditions(), [
+      { type: 'LockKnown', reason: cause instanceof Refused ? 'Forbidden' : 'NotRead' },
+    ])
+    t.false(one.controllers.ready())
+    letIn()
+    await pass(1, one)
+    t.deepEqual(typesOf(one), [])
+    await one.controllers.close()
+    await store.delete('ClusterInformation', 'default')
+  }
+})

@@ -1,28 +1,26 @@
-// The KubeControllersConfiguration as it is now, by a watch. Hazard: what was not read is not the same as what is not there:
-// it may say that no block is ever freed.
-import type { Resource } from '../api/kinds.ts'
+// The object `default` of a kind as it is now, by a watch. Hazard: what was not read is not the same as what is not there: a
+// KubeControllersConfiguration may say that no block is ever freed, a ClusterInformation that the datastore is locked.
+import type { Kind, Resource } from '../api/kinds.ts'
 import { formatProblems } from '../api/validate.ts'
-import { Refused, type Store, type Watch, type WatchEvent } from '../datastore/port.ts'
+import { Refused, type Watch, type WatchEvent, type WatchHandlers } from '../datastore/port.ts'
 
-type Configuration = Resource<'KubeControllersConfiguration'>
-
-/** Why nobody can tell what a configuration says. */
-export type ConfigurationFault = { reason: 'NotRead' | 'Forbidden' | 'Invalid'; message: string }
+/** Why nobody can tell what an object says. */
+export type UnknownObject = { reason: 'NotRead' | 'Forbidden' | 'Invalid'; message: string }
 
 /** The name of the one object that counts. */
 const NAME = 'default'
 
-export class ConfigurationWatch {
-  readonly #objects = new Map<string, Configuration>()
+export class DefaultObject<K extends Kind> {
+  readonly #objects = new Map<string, Resource<K>>()
   #watch: Watch | undefined
   #synced = false
   /** Why it is not known what the object says now. */
   #away: Error | undefined
   #invalid: string | undefined
 
-  /** `changed` is called after each change. */
-  start(store: Store, changed: () => void): void {
-    const follow = (event: WatchEvent<'KubeControllersConfiguration'>): void => {
+  /** Follows what `watch` opens. `changed` is called after each change. */
+  start(watch: (handlers: WatchHandlers<K>) => Watch, changed: () => void): void {
+    const follow = (event: WatchEvent<K>): void => {
       if (event.type === 'sync') {
         this.#objects.clear()
         this.#synced = true
@@ -34,7 +32,7 @@ export class ConfigurationWatch {
       }
       changed()
     }
-    this.#watch = store.watch('KubeControllersConfiguration', {
+    this.#watch = watch({
       event: follow,
       refused: event => {
         if (event.type === 'sync') this.#invalid = undefined
@@ -54,12 +52,12 @@ export class ConfigurationWatch {
   }
 
   /** The one that counts; undefined where there is none. Says nothing while it is `unknown`. */
-  get current(): Configuration | undefined {
+  get current(): Resource<K> | undefined {
     return this.#objects.get(NAME)
   }
 
   /** Why it cannot be told what the object says now; undefined when it can. */
-  get unknown(): ConfigurationFault | undefined {
+  get unknown(): UnknownObject | undefined {
     if (this.#away !== undefined)
       return { reason: this.#away instanceof Refused ? 'Forbidden' : 'NotRead', message: this.#away.message }
     if (!this.#synced) return { reason: 'NotRead', message: 'the API server did not answer yet' }
@@ -67,7 +65,7 @@ export class ConfigurationWatch {
   }
 
   /** All of them: another one than `default` has no effect, and is told. */
-  all(): Configuration[] {
+  all(): Resource<K>[] {
     return [...this.#objects.values()]
   }
 }
