@@ -21,6 +21,8 @@ const ANSWER_MS = 20_000
 /** An agent that ran for so long with a whole line must have answered. */
 const ANSWERS_IN_MS = 10_000
 const STEP_MS = 2_000
+/** A request of `lossyStore` can be late by two of the model's turns. */
+const LATE_TURNS = 2
 
 type Op =
   | { do: 'register' | 'deregister' | 'start' | 'kill' | 'new machine' | 'cut' | 'join' | 'add' | 'remove'; node: Name }
@@ -82,6 +84,9 @@ class World {
   /** Blocks that were freed although a machine still had pods in them: its agent was away for long, and it had no Node. */
   readonly fair = new Set<string>()
   readonly faults: string[] = []
+  /** Since which turn of events each Node is there. One that comes while a delete is on its way comes too late for it. */
+  #there = new Map<string, number>()
+  #turns = 0
   nowMs = 0
   frees = 0
   #pods = 0
@@ -95,7 +100,9 @@ class World {
     ...this.store,
     delete: async (kind, name, options) => {
       const block = kind === 'IPAMBlock' ? await this.store.get('IPAMBlock', name).catch(() => undefined) : undefined
-      const there = new Set((await this.store.list('Node')).map(({ metadata }) => metadata.name))
+      const there = (await this.#nodes()).filter(
+        node => this.#turns - (this.#there.get(node) ?? this.#turns) > LATE_TURNS,
+      )
       await this.store.delete(kind, name, options)
       if (block?.metadata.annotations?.['margay/owner-asked'] === undefined)
         this.faults.push(`${name} was freed after its owner answered`)
@@ -103,13 +110,23 @@ class World {
     },
   }
 
-  #judge(cidr: string, node: Name, there: ReadonlySet<string>): void {
+  #judge(cidr: string, node: Name, there: readonly string[]): void {
     this.frees++
-    if (there.has(node)) this.faults.push(`${cidr} of ${node} was freed, which has a Node object`)
+    if (there.includes(node)) this.faults.push(`${cidr} of ${node} was freed, which has a Node object`)
     const sinceMs = this.#reachesSinceMs.get(node)
     if (sinceMs !== undefined && this.nowMs - sinceMs >= ANSWERS_IN_MS)
       this.faults.push(`${cidr} of ${node} was freed, whose agent runs and reaches the server`)
     this.fair.add(cidr)
+  }
+
+  async #nodes(): Promise<string[]> {
+    return (await this.store.list('Node')).map(({ metadata }) => metadata.name)
+  }
+
+  async #settle(): Promise<void> {
+    await settled()
+    this.#turns++
+    this.#there = new Map((await this.#nodes()).map(node => [node, this.#there.get(node) ?? this.#turns]))
   }
 
   async apply(step: Op): Promise<void> {
@@ -153,7 +170,7 @@ class World {
       }
     }
     this.#noteReach()
-    await settled()
+    await this.#settle()
   }
 
   async #comeBack(node: Name, steps: number): Promise<void> {
@@ -171,7 +188,7 @@ class World {
       this.nowMs += STEP_MS
       for (const { clock } of this.agents.values()) clock.advance(STEP_MS)
       for (const program of this.programs) program.advance(STEP_MS)
-      await settled()
+      await this.#settle()
       this.#noteReach()
     }
   }
