@@ -1,5 +1,6 @@
 // Keeps the status of the CalicoNodeStatus objects that name this node: once when an object comes or changes, and again every
-// `updatePeriodSeconds`; 0 is once. Only this node's objects are watched, one write is under way at a time, and of all that were
+// `updatePeriodSeconds`; 0 is once. Only this node's objects are watched (in the stored form, where a server selects by names alone,
+// the one that is called as the node), one write is under way at a time, and of all that were
 // refused one is tried after each pause, so that neither many nodes nor many objects become a load for the API server.
 import { sameJson } from '../api/json.ts'
 import type { Resource } from '../api/kinds.ts'
@@ -56,6 +57,7 @@ export class NodeStatuses {
     }
     this.#watch = store.watch('CalicoNodeStatus', handlers, {
       fieldSelector: `spec.node=${nodeName}`,
+      storedName: nodeName,
       // the status is left out, so that nobody is told of what this node writes itself
       fields: { metadata: { name: true, uid: true, creationTimestamp: true }, spec: true },
       held: name => this.#objects.get(name),

@@ -1,10 +1,11 @@
 // `node status` of all nodes, from any machine: a CalicoNodeStatus is made for each node, its agent fills it once
 // (`updatePeriodSeconds: 0`), and it is deleted again. So nothing has to be reached but the API server, and nothing is kept
-// up to date that nobody reads.
+// up to date that nobody reads. Where a server cannot select by the node (crd.projectcalico.org/v1) each agent watches the one object
+// that is called as its node, so these names are taken there.
 import { randomBytes } from 'node:crypto'
 import type { AnyObject } from '../api/lifecycle.ts'
 import type { Objects } from '../datastore/objects.ts'
-import { NotFound } from '../datastore/port.ts'
+import { Conflict, NotFound } from '../datastore/port.ts'
 import { systemClock } from '../lib/clock.ts'
 import type { Context, Options } from './command.ts'
 import { Denied, EXIT, type ExitCode, UsageError } from './failure.ts'
@@ -29,6 +30,8 @@ type Part = {
   }
   lastUpdated?: string
 }
+/** Why a node was not asked. */
+type Unasked = { unasked: string }
 type Peer = { peerIP: string; state: string; type: string; since: string }
 
 type NodeReport = {
@@ -41,6 +44,8 @@ type NodeReport = {
   peers?: number
   /** Peers that are not up. */
   down?: Peer[]
+  /** Why it was not asked. */
+  unasked?: string
   /** Why it serves no pods, as its Node object says. */
   why?: string
 }
@@ -65,14 +70,21 @@ export async function clusterStatus(names: readonly string[], options: Options, 
 }
 
 /** The status of each node that answered in time. */
-async function asked(server: Objects, nodes: readonly string[], timeoutMs: number): Promise<Map<string, Part>> {
+async function asked(
+  server: Objects,
+  nodes: readonly string[],
+  timeoutMs: number,
+): Promise<Map<string, Part | Unasked>> {
   const run = randomBytes(5).toString('hex')
-  const answers = new Map<string, Part>()
+  const answers = new Map<string, Part | Unasked>()
   const complete = Promise.withResolvers<void>()
+  const answer = (node: string, part: Part | Unasked): void => {
+    answers.set(node, part)
+    if (answers.size === nodes.length) complete.resolve()
+  }
   const take = ({ spec, status }: AnyObject): void => {
     if ((status as Part | undefined)?.lastUpdated === undefined) return
-    answers.set(String((spec as { node?: unknown }).node), status as Part)
-    if (answers.size === nodes.length) complete.resolve()
+    answer(String((spec as { node?: unknown }).node), status as Part)
   }
   const watch = server.watch(
     'CalicoNodeStatus',
@@ -84,11 +96,12 @@ async function asked(server: Objects, nodes: readonly string[], timeoutMs: numbe
   )
   const made: string[] = []
   try {
+    const byNode = (await server.apiGroup()) === 'v1'
     await inTurns(nodes, async (node, i) => {
-      const metadata = { name: `margayctl-${run}-${i}`, labels: { ...OWNER, [RUN_LABEL]: run } }
+      const metadata = { name: byNode ? node : `margayctl-${run}-${i}`, labels: { ...OWNER, [RUN_LABEL]: run } }
       const spec = { node, classes: ['Agent', 'BGP'], updatePeriodSeconds: 0 }
-      await server.create('CalicoNodeStatus', { metadata, spec })
-      made.push(metadata.name)
+      if (await asks(server, { metadata, spec })) made.push(metadata.name)
+      else answer(node, { unasked: `somebody keeps a CalicoNodeStatus ${node}: read its status, or delete it` })
     })
     const cancel = systemClock.after(timeoutMs, () => complete.resolve())
     if (nodes.length > 0) await complete.promise
@@ -101,6 +114,25 @@ async function asked(server: Objects, nodes: readonly string[], timeoutMs: numbe
     await inTurns([...made, ...(await leftBehind(server))], name => removed(server, name))
   }
   return answers
+}
+
+/** Makes the object that asks a node, also over one that a run of this program left. Whether it is there: not over somebody's own. */
+async function asks(server: Objects, object: AnyObject): Promise<boolean> {
+  const { name } = object.metadata
+  for (const isLast of [false, true])
+    try {
+      await server.create('CalicoNodeStatus', object)
+      return true
+    } catch (error) {
+      if (!(error instanceof Conflict)) throw error
+      const there = await server.list('CalicoNodeStatus', { fieldSelector: `metadata.name=${name}` })
+      const isOurs = there.every(({ metadata }) =>
+        Object.entries(OWNER).every(([key, value]) => metadata.labels?.[key] === value),
+      )
+      if (isLast || !isOurs) return false
+      await removed(server, name)
+    }
+  return false
 }
 
 /** Names of objects that a run of long ago made. */
@@ -128,11 +160,12 @@ async function inTurns<T>(items: readonly T[], act: (item: T, i: number) => Prom
     await Promise.all(items.slice(at, at + AT_ONCE).map((item, i) => act(item, at + i)))
 }
 
-function reportOf(node: AnyObject, part: Part | undefined): NodeReport {
+function reportOf(node: AnyObject, part: Part | Unasked | undefined): NodeReport {
   const { name } = node.metadata
   const why = whyUnavailable(node)
   const reason = why === undefined ? {} : { why }
   if (part === undefined) return { node: name, ...reason }
+  if ('unasked' in part) return { node: name, ...reason, unasked: part.unasked }
   const { birdV4: { state, version, routerID } = {} } = part.agent ?? {}
   const { numberEstablishedV4: up4 = 0, numberEstablishedV6: up6 = 0, ...bgp } = part.bgp ?? {}
   const { numberNotEstablishedV4: down4 = 0, numberNotEstablishedV6: down6 = 0, peersV4 = [], peersV6 = [] } = bgp
@@ -153,14 +186,14 @@ function render(reports: readonly NodeReport[], wide: boolean): string {
   if (reports.length === 0) return 'No nodes.\n'
   return renderTable(
     ['NODE', 'READY', 'PEERS UP', ...(wide ? ['ROUTER ID', 'VERSION'] : []), 'REASON'],
-    reports.map(({ node, ready, established = 0, peers = 0, routerID = '', version = '', down = [], why }) => [
+    reports.map(({ node, ready, established = 0, peers = 0, routerID = '', version = '', down = [], why, unasked }) => [
       node,
-      ready === undefined ? 'no answer' : ready ? 'yes' : 'no',
+      unasked !== undefined ? 'not asked' : ready === undefined ? 'no answer' : ready ? 'yes' : 'no',
       ready === undefined ? '' : `${established}/${peers}`,
       ...(wide ? [routerID, version] : []),
       [
         ...(why === undefined ? [] : [why]),
-        ...(ready === undefined ? ['is its agent running? Look at its pod of margay-node'] : []),
+        ...(ready === undefined ? [unasked ?? 'is its agent running? Look at its pod of margay-node'] : []),
         ...down.slice(0, 3).map(({ peerIP, state }) => `${peerIP} is ${state}`),
         ...(down.length > 3 ? [`and ${down.length - 3} more`] : []),
       ].join('; '),

@@ -1,6 +1,7 @@
 // Objects as a server has them, for the command line: not validated, so that one that is not valid can be seen, put right
 // and deleted, and without defaults, so that what people read is what is there. `apiVersion` and `kind` are kept.
 
+import type { ApiGroup } from '../api/api-group.ts'
 import { MOST_DEPTH, withoutTooDeep } from '../api/depth.ts'
 import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
@@ -18,6 +19,8 @@ export type WriteOptions = { namespace?: string; dryRun?: boolean; subresource?:
 
 /** All methods reject with the four classes of the port. */
 export type Objects = {
+  /** In which of Calico's API groups the server has its resources. */
+  apiGroup(): Promise<ApiGroup>
   get(kind: Kind, name: string, namespace?: string): Promise<AnyObject>
   list(kind: Kind, options?: ListOptions): Promise<AnyObject[]>
   create(kind: Kind, object: AnyObject, options?: WriteOptions): Promise<AnyObject>
@@ -54,6 +57,10 @@ class KubeObjects implements Objects {
     this.#connection = connection
     this.#requests = new Requests(connection, options)
     this.#manager = manager
+  }
+
+  apiGroup(): Promise<ApiGroup> {
+    return this.#requests.apiGroup()
   }
 
   async get(kind: Kind, name: string, namespace?: string): Promise<AnyObject> {

@@ -37,7 +37,11 @@ export function isStoreError(error: unknown): error is StoreError {
   return [NotFound, Conflict, Refused, Unreachable].some(known => error instanceof known)
 }
 
-export type ListOptions = { namespace?: string; labelSelector?: string; fieldSelector?: string }
+/**
+ * `storedName`: where a server cannot select by `fieldSelector` (the stored form), only the object of this name is asked for,
+ * and not all of them; so who makes objects for such a reader names them so.
+ */
+export type ListOptions = { namespace?: string; labelSelector?: string; fieldSelector?: string; storedName?: string }
 
 /** Which fields of an object somebody uses: `true` is a field with all that is in it. */
 export type Fields = true | { readonly [field: string]: Fields }

@@ -104,7 +104,7 @@ export class Wire {
   }
 
   /** The query for a selection, and the test of decoded objects for what the server does not select. */
-  selection({ labelSelector = '', fieldSelector = '' }: ListOptions): {
+  selection({ labelSelector = '', fieldSelector = '', storedName }: ListOptions): {
     query: { labelSelector?: string; fieldSelector?: string }
     matches?: (object: unknown) => boolean
   } {
@@ -115,7 +115,7 @@ export class Wire {
     const [byLabel, byField] = readable(() => [parseLabelSelector(labelSelector), parseFieldSelector(fieldSelector)])
     const matches = (object: unknown): boolean =>
       isObject(object) && isObject(object['metadata']) && byLabel(object as AnyObject) && byField(object)
-    return { query: {}, matches }
+    return { query: storedName === undefined ? {} : { fieldSelector: `metadata.name=${storedName}` }, matches }
   }
 }
 

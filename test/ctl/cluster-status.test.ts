@@ -1,4 +1,7 @@
 // `node status` of all nodes: objects for the agents, which are played here, over a real margay-api.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import anyTest, { type TestFn } from 'ava'
 import { NodeStatuses } from '../../agent/node-statuses.ts'
 import type { Observed } from '../../agent/status/calico-node-status.ts'
@@ -7,6 +10,7 @@ import { openStore } from '../../datastore/kube.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
+import { startStoredFormServer } from '../datastore/stored-form-server.ts'
 import { type Run, runHere } from './run.ts'
 
 type Context = {
@@ -16,11 +20,9 @@ type Context = {
 }
 const test = anyTest as TestFn<Context>
 
-test.beforeEach(async t => {
-  const server = await startApiServer()
-  const kubeconfig = kubeconfigFor(server)
+function contextOf(server: { close(): Promise<void> }, kubeconfig: string): Context {
   const close: (() => unknown)[] = [() => server.close()]
-  t.context = {
+  return {
     close,
     ctl: (args, stdin) => runHere([...args, '--kubeconfig', kubeconfig], stdin),
     agent: (nodeName, observed) => {
@@ -37,10 +39,28 @@ test.beforeEach(async t => {
       })
     },
   }
+}
+
+test.beforeEach(async t => {
+  const server = await startApiServer()
+  t.context = contextOf(server, kubeconfigFor(server))
 })
 test.afterEach.always(async t => {
   for (const end of t.context.close) await end()
 })
+
+/** Of a server without TLS. */
+function plainKubeconfig(server: string, token: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'margay-stored-form-'))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  const named = { name: 'test', context: { cluster: 'test', user: 'test' }, cluster: { server }, user: { token } }
+  const config = {
+    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'test' },
+    ...{ contexts: [named], clusters: [named], users: [named] },
+  }
+  writeFileSync(join(folder, 'config'), JSON.stringify(config), { mode: 0o600 })
+  return join(folder, 'config')
+}
 
 const NODES = ['n1', 'n2', 'n3'].map(name => `kind: Node\nmetadata: {name: ${name}}\n`).join('---\n')
 
@@ -69,4 +89,28 @@ test('a name that no node has is wrong usage, and a cluster without nodes is fin
   const { code, err } = await ctl(['node', 'status', 'n9'])
   t.is(code, 2)
   t.regex(err, /there is no Node n9/)
+})
+
+test('in the stored form an agent is told of the one object that is called as its node, which margayctl makes, over its own and over nobody else’s', async t => {
+  const server = await startStoredFormServer()
+  const { ctl, agent, close } = contextOf(server, plainKubeconfig(server.url, server.token))
+  t.context.close.push(...close)
+  await ctl(['apply', '-f', '-'], NODES)
+  const kept = (name: string, labels: string): string =>
+    `apiVersion: projectcalico.org/v3\nkind: CalicoNodeStatus\nmetadata: {name: ${name}, labels: {${labels}}}\nspec: {node: ${name}, classes: [Agent]}\n`
+  await ctl(['apply', '-f', '-'], kept('n2', 'app.kubernetes.io/managed-by: margayctl'))
+  await ctl(['apply', '-f', '-'], kept('n3', 'a: b'))
+  for (const name of ['n1', 'n2', 'n3']) agent(name, {})
+  const { out } = await ctl(['node', 'status', '--all', '--timeout', '5'])
+  const [, ...rows] = out.split('\n').map(line => line.split(/ {2,}/))
+  t.deepEqual(rows.slice(0, 3), [
+    ['n1', 'yes', '0/0'],
+    ['n2', 'yes', '0/0'],
+    ['n3', 'not asked', 'somebody keeps a CalicoNodeStatus n3: read its status, or delete it'],
+  ])
+  t.is((await ctl(['get', 'caliconodestatuses', '-o', 'name'])).out.trim(), 'caliconodestatus.projectcalico.org/n3')
+  const watches = server.asked.filter(each => /^GET .*caliconodestatuses\?.*watch=true/.test(each))
+  const named = watches.filter(each => /fieldSelector=metadata.name%3Dn[123]/.test(each))
+  t.is(new Set(named).size, 3, watches.join('; '))
+  t.is(watches.length - named.length, 1, 'that of margayctl')
 })
