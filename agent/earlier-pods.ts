@@ -1,7 +1,7 @@
 // The pods of an earlier run of this node: those that the journal knows, and those that only the kernel knows, because the
 // journal was lost. Nothing of a pod that runs is removed; what ended with its namespace is collected.
 import { broken, type Condition } from '../api/status.ts'
-import { adopt, holdAdopted, nameAdopted } from '../cni/adopt.ts'
+import { adopt, dropReplaced, holdAdopted, nameAdopted } from '../cni/adopt.ts'
 import { collect, collectHandles } from '../cni/collect.ts'
 import type { CniDeps } from '../cni/deps.ts'
 import type { PodEndpoint } from '../cni/endpoints.ts'
@@ -18,6 +18,7 @@ type Deps = {
 /** Adopts and collects. To be called once, before felix hears of any endpoint. */
 export async function takeOverPods({ cni, dataDir, report }: Deps): Promise<void> {
   const { endpoints, ipam, log } = cni
+  await dropReplaced(cni)
   holdAdopted(cni)
   const adopted = await adopt(cni)
   const pods = adopted.map(({ interfaceName, addresses }) => `${interfaceName} ${addresses.join(' ')}`)

@@ -1,7 +1,8 @@
 // Takes pods that run, but are not in the journal, over from the kernel: after the data directory was lost, or was put
 // back from an old copy. The host side says the addresses and the MAC, the pod's namespace says the rest where it is found.
-// Whose an interface is, the kernel does not know: the IPAMBlocks do (`nameAdopted`), or the next request of the runtime
-// (`endpointOf`). Hazard: a pod may give its interface any address, so what it says counts only where the host says nothing.
+// Whose an interface is, the IPAMBlocks say (`nameAdopted`), or the next request of the runtime (`endpointOf`); where its alias
+// says for whom it was made, both only when they say the same, since a later pod may have name and address of an earlier one.
+// Hazard: a pod may give its interface any address, so what it says counts only where the host says nothing.
 
 import { KernelError } from '../kernel/port/error.ts'
 import type { Link } from '../kernel/port/links.ts'
@@ -11,11 +12,39 @@ import { addressBits, familyOf } from '../lib/ip.ts'
 import type { CniDeps } from './deps.ts'
 import { endpointId, type PodEndpoint } from './endpoints.ts'
 import { POD_LIMIT } from './inspect.ts'
-import { handleOf, hostInterfaceName, hostInterfaceNames, INTERFACE_PREFIX, parseHandle } from './interface-name.ts'
+import {
+  handleOf,
+  hostInterfaceName,
+  hostInterfaceNames,
+  INTERFACE_PREFIX,
+  madeFor,
+  parseHandle,
+} from './interface-name.ts'
 import type { Attachment, PodName } from './request.ts'
+import { releaseAddresses } from './take-down.ts'
 
 /** The pod's end of a pair. */
 type FarEnd = { netns: string; link: Link; addresses: readonly string[] }
+
+/**
+ * Drops rows whose interface was made for another container since, by its alias: the journal is an old copy. The interface
+ * stays, and is adopted as that one's. To be called before requests are served.
+ */
+export async function dropReplaced(deps: CniDeps): Promise<void> {
+  const { kernel, endpoints, log } = deps
+  const links = new Map((await kernel.links()).map(link => [link.name, link]))
+  for (const row of endpoints.all()) {
+    const made = madeFor(links.get(row.interfaceName) ?? {})
+    const ours = isUnnamed(row) ? row.madeFor : handleOf(row.network, row)
+    if (made === undefined || ours === undefined || made === ours) continue
+    log.warn(
+      { endpoint: row.id, interface: row.interfaceName, madeFor: made },
+      'the journal is older than this interface',
+    )
+    await releaseAddresses(row.handle, deps, row.id)
+    endpoints.unpublish(row.id)
+  }
+}
 
 /**
  * Writes a row for every pod interface of this kernel that has none, and holds its addresses. Returns the new rows. What
@@ -84,18 +113,21 @@ export function endpointOf(
   const { conf, containerID, ifname, pod, netns } = request
   const known = endpoints.get(conf.name, request)
   if (known !== undefined) return known
+  const handle = handleOf(conf.name, request)
   const unnamed = (name: string): PodEndpoint | undefined => {
     const found = endpoints.byInterface(name)
-    return found !== undefined && isUnnamed(found) ? found : undefined
+    return found !== undefined && isUnnamed(found) && found.madeFor === undefined ? found : undefined
   }
   const ofPod = pod === undefined ? undefined : unnamed(hostInterfaceName(request, pod))
   const found =
+    endpoints.all().find(endpoint => isUnnamed(endpoint) && endpoint.madeFor === handle) ??
     unnamed(hostInterfaceName(request)) ??
     unnamed(hostInterfaceName(request, undefined, conf.name)) ??
     (ofPod?.netns !== '' && ofPod?.netns === netns ? ofPod : undefined)
   if (found === undefined) return undefined
   const id = endpointId(conf.name, request)
-  const named = { ...found, id, network: conf.name, containerID, ifname, ...(pod !== undefined && { pod }) }
+  const { madeFor: _by, ...rest } = found
+  const named = { ...rest, id, network: conf.name, containerID, ifname, ...(pod !== undefined && { pod }) }
   endpoints.rename(found.id, named)
   return named
 }
@@ -151,9 +183,11 @@ async function describe(link: Link, ends: readonly FarEnd[], deps: CniDeps): Pro
   const mac = known ?? far?.link.mac
   if (addresses.length === 0 || mac === undefined) return undefined
   const attachment = { containerID: interfaceName, ifname: far?.link.name ?? 'eth0' }
+  const handle = madeFor(link)
   return {
     ...{ id: endpointId('', attachment), network: '', ...attachment, interfaceName, netns: far?.netns ?? '' },
     ...{ addresses, mac, mtu, handle: handleOf('adopted', attachment), adopted: true, createdMs: clock.wallMs() },
+    ...(handle !== undefined && { madeFor: handle }),
   }
 }
 
@@ -175,6 +209,7 @@ function holdAddresses(endpoint: PodEndpoint, { ipam, node }: Pick<CniDeps, 'ipa
 
 /** The row as the attachment that `handle` is for; undefined when that attachment's interface has another name. */
 function namedBy(endpoint: PodEndpoint, handle: string, ipam: CniDeps['ipam']): PodEndpoint | undefined {
+  if (endpoint.madeFor !== undefined && endpoint.madeFor !== handle) return undefined
   const { containerID, pod: name, namespace } = ipam.holder(handle) ?? {}
   const named = parseHandle(handle)
   if (named === undefined || named.containerID !== containerID) return undefined
@@ -182,5 +217,6 @@ function namedBy(endpoint: PodEndpoint, handle: string, ipam: CniDeps['ipam']): 
   const pod = name === undefined || namespace === undefined ? undefined : { name, namespace }
   if (!hostInterfaceNames(network, attachment, pod).includes(endpoint.interfaceName)) return undefined
   const id = endpointId(network, attachment)
-  return { ...endpoint, ...attachment, id, network, handle, ...(pod !== undefined && { pod }) }
+  const { madeFor: _by, ...rest } = endpoint
+  return { ...rest, ...attachment, id, network, handle, ...(pod !== undefined && { pod }) }
 }

@@ -8,7 +8,8 @@ import type { HostSide } from './host-side.ts'
 import type { Limiter } from './limiter.ts'
 
 /** What the verbs may do on the host: create and delete pairs of links, and read. Felix writes everything else there. */
-export type HostKernel = ReadKernel & Pick<Kernel, 'links' | 'createLink' | 'deleteLink' | 'inside' | 'namespaces'>
+export type HostKernel = ReadKernel &
+  Pick<Kernel, 'links' | 'createLink' | 'setLink' | 'deleteLink' | 'inside' | 'namespaces'>
 
 export type ReadKernel = Pick<Kernel, 'link' | 'addresses' | 'neighbours' | 'routes' | 'lookupRoute' | 'readSysctl'>
 

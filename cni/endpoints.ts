@@ -33,6 +33,8 @@ export type PodEndpoint = {
   pod?: PodName
   /** The journal had lost it: the row was made from what the kernel has (`adopt.ts`). */
   adopted?: true
+  /** Of an adopted interface that nobody has named yet: the handle that it was made for, by its alias in the kernel. */
+  madeFor?: string
   /** Milliseconds since the Unix epoch. */
   createdMs: number
 }

@@ -45,6 +45,21 @@ export function parseHandle(handle: string): (Attachment & { network: string }) 
   return { network: parts.join('.'), containerID, ifname }
 }
 
+const ALIAS_PREFIX = 'margay:'
+/** The kernel takes no more bytes (IFALIASZ). */
+const LONGEST_ALIAS = 255
+
+/** What an interface says in its alias on the host: for which handle it was made. Undefined where that is too long. */
+export function aliasOf(handle: string): string | undefined {
+  const alias = `${ALIAS_PREFIX}${handle}`
+  return Buffer.byteLength(alias) > LONGEST_ALIAS ? undefined : alias
+}
+
+/** The handle that an interface was made for; undefined where it does not say. */
+export function madeFor({ alias }: { alias?: string }): string | undefined {
+  return alias?.startsWith(ALIAS_PREFIX) ? alias.slice(ALIAS_PREFIX.length) : undefined
+}
+
 function withoutDots(name: string): string {
   return name.replace(/[%.]/g, sign => (sign === '.' ? '%2e' : '%25'))
 }

@@ -11,7 +11,7 @@ import type { CniDeps, HostKernel } from '../deps.ts'
 import { endpointId, type PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch, POD_LIMIT } from '../inspect.ts'
-import { handleOf, hostInterfaceNames } from '../interface-name.ts'
+import { aliasOf, handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
 import { type AddRequest, addressFits } from '../request.ts'
 import type { CniResult } from '../result.ts'
@@ -149,6 +149,9 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     endpoints.markLeaving(endpoint.id)
     return kernel.deleteLink(endpoint.interfaceName)
   })
+  const alias = aliasOf(handle)
+  // where the journal is lost, this says whose the interface is
+  if (alias !== undefined) await kernel.setLink(host.index, { alias })
   const hostMac = host.mac ?? HOST_MAC
   endpoints.publish(endpoint)
   // both have ended before anything is undone

@@ -123,6 +123,7 @@ class FakeKernel implements Kernel {
     }
     const far = change.netns === undefined ? netns : this.#world.netns(change.netns)
     const here = far === netns ? link : move(netns, far, link)
+    if (change.alias !== undefined) here.alias = change.alias
     if (change.mtu !== undefined) here.mtu = change.mtu
     if (change.mac !== undefined) here.mac = formatMac(macBytes(change.mac))
     if (change.name !== undefined) far.rename(here, change.name)
@@ -394,7 +395,6 @@ function tableName(object: NftChange['object']): string {
 }
 
 function randomMac(): string {
-  const bytes = Uint8Array.from(randomBytes(6))
-  bytes[0] = (bytes[0]! & 0xfc) | 2
-  return formatMac(bytes)
+  const [first = 0, ...rest] = randomBytes(6)
+  return formatMac(Uint8Array.of((first & 0xfc) | 2, ...rest))
 }

@@ -15,6 +15,8 @@ export type Link = {
   /** Index of the peer (veth) or the lower device (IFLA_LINK); in another namespace when `peerNetnsId` is there. */
   peer?: number
   peerNetnsId?: number
+  /** What somebody wrote to it (IFLA_IFALIAS), shown by `ip link`. */
+  alias?: string
   vxlan?: { vni: number; port: number; local?: string; learning: boolean; lower?: number }
   ipip?: { local?: string; remote?: string }
 }
@@ -38,6 +40,8 @@ export type LinkChange = {
   mtu?: number
   mac?: string
   name?: string
+  /** At most 255 bytes. */
+  alias?: string
   /** Index of a bridge; 0 takes the link out of its bridge. */
   master?: number
   /** Path of the network namespace to move the link to. */

@@ -1,5 +1,6 @@
 // Pods that run and are not in the journal, over the kernel in memory.
 import test from 'ava'
+import { takeOverPods } from '../../agent/earlier-pods.ts'
 import { adopt, endpointOf, nameAdopted } from '../../cni/adopt.ts'
 import { collectHandles } from '../../cni/collect.ts'
 import { handleCni } from '../../cni/handle.ts'
@@ -112,4 +113,72 @@ test('GC releases no address of an attachment that the runtime calls valid, also
   t.is(host.deps.ipam.held().size, 1)
   t.is((await call(host, 'GC', { conf: valid('other') })).exitCode, 0)
   t.is(host.deps.ipam.held().size, 0)
+})
+
+/** ADD or DEL of a container of the pod web-0, whose containers' interfaces all have one name on the host. */
+async function ofWeb0({ world, deps }: Host, verb: 'ADD' | 'DEL', id: string): Promise<void> {
+  const netns = `/run/netns/${id}`
+  if (!world.namespaces().includes(netns)) world.addNetns(netns)
+  const env = { CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: '/' }
+  const args = { CNI_ARGS: 'K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0' }
+  const conf = { cniVersion: '1.1.0', name: 'net', args: { cni: { ips: ['10.0.0.7'] } } }
+  const { exitCode, stdout } = await handleCni({ env: { ...env, ...args }, stdin: JSON.stringify(conf) }, deps)
+  if (exitCode !== 0) throw new Error(stdout)
+}
+
+const FIRST_OF_WEB0 = {
+  handle: 'net.first.eth0',
+  attributes: { node: 'n1', containerID: 'first', pod: 'web-0', namespace: 'shop' },
+}
+const links = async ({ world }: Host) =>
+  (await world.kernel().links()).flatMap(({ name }) => (name.startsWith('cali') ? [name] : []))
+
+test('an adopted interface is not taken for that of an earlier container with the same pod name and address, whose DEL leaves it', async t => {
+  const host = await aHost()
+  await ofWeb0(host, 'ADD', 'second')
+  const [name] = await links(host)
+  const again = await withoutJournal(host)
+  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', address: '10.0.0.7' })
+  await adopt(again.deps)
+  nameAdopted(again.deps)
+  await ofWeb0(again, 'DEL', 'first')
+  t.deepEqual(await links(again), [name])
+  const asked = { handle: 'net.thief.eth0', attributes, families: ['ipv4'], use: 'Workload' } as const
+  t.like(again.deps.ipam.assignNow({ ...asked, address: '10.0.0.7' }), { refused: 'address-taken' })
+  await ofWeb0(again, 'DEL', 'second')
+  t.deepEqual(await links(again), [])
+  t.is(again.deps.ipam.held().size, 0)
+})
+
+test('an adopted interface that says for whom it was made is named by the block that says the same', async t => {
+  const host = await aHost()
+  await ofWeb0(host, 'ADD', 'first')
+  const again = await withoutJournal(host)
+  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', address: '10.0.0.7' })
+  await adopt(again.deps)
+  const [row] = again.deps.endpoints.all()
+  t.like(row, { id: 'net/first/eth0', pod: { namespace: 'shop', name: 'web-0' }, madeFor: undefined })
+})
+
+test('a row of an old copy of the journal does not count for the interface of a later container of the same name', async t => {
+  const host = await aHost()
+  await ofWeb0(host, 'ADD', 'first')
+  const [row] = host.deps.endpoints.all()
+  await ofWeb0(host, 'DEL', 'first')
+  await ofWeb0(host, 'ADD', 'second')
+  const [name] = await links(host)
+  const again = await withoutJournal(host)
+  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', address: '10.0.0.7' })
+  again.deps.endpoints.persist(row!)
+  again.deps.endpoints.publish(row!)
+  await takeOverPods({ cni: again.deps, dataDir: '/', report: () => undefined })
+  await ofWeb0(again, 'DEL', 'first')
+  t.deepEqual(await links(again), [name])
+  t.deepEqual(
+    again.deps.endpoints.live().map(({ interfaceName, addresses }) => [interfaceName, addresses]),
+    [[name, ['10.0.0.7']]],
+  )
+  await ofWeb0(again, 'DEL', 'second')
+  t.deepEqual(await links(again), [])
+  t.is(again.deps.ipam.held().size, 0)
 })

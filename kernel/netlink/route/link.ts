@@ -58,6 +58,7 @@ export function emitSetLink(w: NlWriter, index: number, change: LinkChange, netn
   if (change.mtu !== undefined) w.attrU32(IFLA.mtu, change.mtu)
   if (change.mac !== undefined) w.attrBytes(IFLA.address, macBytes(change.mac))
   if (change.name !== undefined) w.attrText(IFLA.ifname, change.name)
+  if (change.alias !== undefined) w.attrBytes(IFLA.ifalias, Buffer.from(change.alias))
   if (change.master !== undefined) w.attrU32(IFLA.master, change.master)
   if (netnsFd !== undefined) w.attrU32(IFLA.netNsFd, netnsFd)
 }
@@ -77,6 +78,7 @@ export function parseLink({ body }: Message): Link | undefined {
     if (type === IFLA.ifname) link.name = attributeText(value)
     else if (type === IFLA.mtu) link.mtu = value.readUInt32LE(0)
     else if (type === IFLA.address && value.length === 6) link.mac = formatMac(value)
+    else if (type === IFLA.ifalias) link.alias = attributeText(value)
     else if (type === IFLA.master) link.master = value.readUInt32LE(0)
     else if (type === IFLA.link) link.peer = value.readUInt32LE(0)
     else if (type === IFLA.linkNetnsId) link.peerNetnsId = value.readInt32LE(0)

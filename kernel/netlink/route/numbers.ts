@@ -40,6 +40,7 @@ export const IFLA = {
   link: 5,
   master: 10,
   linkinfo: 18,
+  ifalias: 20,
   group: 27,
   netNsFd: 28,
   linkNetnsId: 37,
