@@ -180,11 +180,9 @@ export function createFakeStore(): FakeStore {
       const { name, namespace } = first.metadata
       return { count: found.length, atLeast: false, name, ...(namespace !== undefined && { namespace }) }
     },
-    async writeAny(kind, object, { patch } = {}) {
+    async writeAny(kind, object) {
       await reach()
-      const { name, namespace } = object.metadata
-      if (patch) await this.patch(served(kind), name, object, { namespace })
-      else await this.create(served(kind), object as never)
+      await this.create(served(kind), object as never)
     },
     async create<K extends Kind>(kind: K, object: Resource<K>) {
       await reach()

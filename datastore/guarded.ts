@@ -23,9 +23,9 @@ export function guardedStore(store: Store, why: () => string | undefined): Store
       check()
       return store.count(kind)
     },
-    writeAny: async (kind, object, options) => {
+    writeAny: async (kind, object) => {
       check()
-      return store.writeAny(kind, object, options)
+      return store.writeAny(kind, object)
     },
     create: async (kind, object) => {
       check()

@@ -107,16 +107,9 @@ class KubeStore implements Store {
     }
   }
 
-  async writeAny(
-    { kind, ...of }: AnyKind & { kind: string },
-    object: AnyWrite,
-    { patch = false }: { patch?: boolean } = {},
-  ): Promise<void> {
-    const { name, namespace } = object.metadata
-    const path = anyPath(of, { namespace, ...(patch && { name }) })
-    const body = { ...object, apiVersion: apiVersion(of), kind }
-    const contentType = patch ? 'application/merge-patch+json' : undefined
-    await this.#requests.call({ method: patch ? 'PATCH' : 'POST', path, body, contentType })
+  async writeAny({ kind, ...of }: AnyKind & { kind: string }, object: AnyWrite): Promise<void> {
+    const path = anyPath(of, { namespace: object.metadata.namespace })
+    await this.#requests.call({ method: 'POST', path, body: { ...object, apiVersion: apiVersion(of), kind } })
   }
 
   async create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>> {

@@ -118,10 +118,10 @@ export type Store = {
   /** How many objects there are of a kind, in all namespaces, at the cost of one; undefined for none. Rejects with NotFound where it is not served. */
   count(kind: AnyKind): Promise<ObjectCount | undefined>
   /**
-   * Makes an object of any kind, or merges into it what `object` says (RFC 7386). The answer is not read, nor is the object
+   * Makes an object of any kind. The answer is not read, nor is the object
    * checked here. Rejects with NotFound also where the kind is not served.
    */
-  writeAny(kind: AnyKind & { kind: string }, object: AnyWrite, options?: { patch?: true }): Promise<void>
+  writeAny(kind: AnyKind & { kind: string }, object: AnyWrite): Promise<void>
   create<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>
   /** Compare-and-swap on `metadata.resourceVersion`; without one the write is unconditional. */
   update<K extends Kind>(kind: K, object: Resource<K>): Promise<Resource<K>>

@@ -36,7 +36,7 @@ ${conditions.join('\n')}
 ${events.join('\n')}
 
 ## Events of the Node object
-Kubernetes shows them: \`kubectl describe node\`, \`kubectl get events --field-selector involvedObject.kind=Node\`. One object for each reason, which counts; at most five writes of a node in a minute.
+Kubernetes shows them: \`kubectl describe node\`, \`kubectl get events --field-selector involvedObject.kind=Node\`. One object of a reason in five minutes at the most, with the count of what it tells; at most five writes of a node in a minute.
 
 | reason | type | when |
 |---|---|---|

@@ -55,7 +55,7 @@ export const RIGHTS = {
     of('CalicoNodeStatus', ['patch'], '/status'),
     ...counted,
     // Events about a Node are in the namespace default
-    { group: '', resource: 'events', verbs: ['create', 'patch'], inNamespace: 'default' },
+    { group: '', resource: 'events', verbs: ['create'], inNamespace: 'default' },
   ],
   controllers: [
     of('Node', ['get', ...READ]),

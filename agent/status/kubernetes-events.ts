@@ -1,15 +1,8 @@
-// Writes Events about this node's Node object (core/v1). One object for each reason: what happens again raises its count. A few
-// writes a minute whatever happens, few that wait, none that is tried for ever: an Event that is lost costs nothing but itself,
+// Writes Events about this node's Node object (core/v1), each a new object, since the right to change Events would be one on those of
+// all others. What happens again within minutes is counted in the next one of its reason. A few writes a minute whatever happens, few that wait, none that is tried for ever: an Event that is lost costs nothing but itself,
 // since conditions and the agent's own events have the same. Hazard: thousands of nodes see the same outage in the same second.
 import { NODE_EVENTS, type NodeEventReason } from '../../api/node-events.ts'
-import {
-  type AnyWrite,
-  isStoreError,
-  NotFound,
-  type Store,
-  type StoreError,
-  Unreachable,
-} from '../../datastore/port.ts'
+import { type AnyWrite, isStoreError, type Store, type StoreError, Unreachable } from '../../datastore/port.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { Log } from '../../lib/log.ts'
 import { type News, NodeNews } from './node-news.ts'
@@ -32,6 +25,8 @@ const COMPONENT = 'margay-node'
 const LEAST_COLLECT_MS = 2_000
 const MOST_COLLECT_MS = 10_000
 const MINUTE_MS = 60_000
+/** Between two Events of one reason. */
+const REST_MS = 300_000
 /** Most writes in a minute, refused ones included. */
 const MOST_WRITES = 5
 /** Of one Event: what the server did not answer is sent once more, and then forgotten. */
@@ -49,11 +44,13 @@ export class KubernetesEvents {
   readonly #deps: KubernetesEventsDeps
   /** One for each reason at the most. */
   readonly #waiting = new Map<NodeEventReason, Waiting>()
-  /** The object that was written last for each reason. */
-  readonly #written = new Map<NodeEventReason, { name: string; uid: string; count: number }>()
+  /** When the last Event of each reason was written, on the monotonic clock. */
+  readonly #written = new Map<NodeEventReason, number>()
   #made = 0
   #writesMs: number[] = []
-  #timer: Cancel | undefined
+  /** Until then nothing is written. */
+  #pausedUntilMs = 0
+  #timer: { dueMs: number; cancel: Cancel } | undefined
   #writing = false
   #closed = false
 
@@ -76,80 +73,76 @@ export class KubernetesEvents {
   /** What waits is lost. */
   close(): void {
     this.#closed = true
-    this.#timer?.()
+    this.#timer?.cancel()
   }
 
+  /** Writes after a pause, or earlier where that was wanted before. */
   #wait(delayMs: number): void {
-    if (this.#closed || this.#writing || this.#timer !== undefined) return
-    this.#timer = this.#deps.clock.after(delayMs, () => {
+    const { clock } = this.#deps
+    const dueMs = clock.monotonicMs() + delayMs
+    if (this.#closed || this.#writing || (this.#timer !== undefined && this.#timer.dueMs <= dueMs)) return
+    this.#timer?.cancel()
+    const cancel = clock.after(delayMs, () => {
       this.#timer = undefined
       void this.#writeAll()
     })
+    this.#timer = { dueMs, cancel }
   }
 
   async #writeAll(): Promise<void> {
     this.#writing = true
-    let pauseMs: number | undefined
     for (const [reason, waiting] of this.#waiting) {
-      pauseMs = this.#untilMayWriteMs()
-      if (pauseMs > 0 || this.#closed) break
+      if (this.#closed || this.#pauseMs() > 0) break
+      if (this.#restMs(reason) > 0) continue
       this.#waiting.delete(reason)
       const failure = await this.#write(reason, waiting)
-      if (failure === undefined) continue
-      pauseMs = this.#failed(failure, reason, waiting)
-      break
+      if (failure !== undefined) this.#failed(failure, reason, waiting)
     }
     this.#writing = false
-    if (this.#waiting.size > 0) this.#wait(Math.max(pauseMs ?? 0, LEAST_COLLECT_MS))
+    const rests = [...this.#waiting.keys()].map(reason => this.#restMs(reason))
+    if (rests.length > 0) this.#wait(Math.max(this.#pauseMs(), Math.min(...rests), LEAST_COLLECT_MS))
   }
 
-  /** How long nothing is to be written now. */
-  #failed(failure: StoreError, reason: NodeEventReason, waiting: Waiting): number {
-    const { log } = this.#deps
+  #failed(failure: StoreError, reason: NodeEventReason, waiting: Waiting): void {
+    const { clock, log } = this.#deps
     if (failure instanceof Unreachable) {
       const isLast = waiting.tries + 1 >= MOST_TRIES
       if (!isLast && !this.#waiting.has(reason)) this.#waiting.set(reason, { ...waiting, tries: waiting.tries + 1 })
       log.debug({ err: failure, reason, lost: isLast }, 'an Event could not be written')
-      return MINUTE_MS
+      this.#pausedUntilMs = clock.monotonicMs() + MINUTE_MS
+      return
     }
     this.#waiting.clear()
     log.info({ err: failure, reason }, 'Events cannot be written; conditions and margayctl events tell the same')
-    // for so long nothing is written, whatever happens
-    this.#writesMs = Array.from({ length: MOST_WRITES }, () => this.#deps.clock.monotonicMs() + PAUSE_MS - MINUTE_MS)
-    return PAUSE_MS
+    this.#pausedUntilMs = clock.monotonicMs() + PAUSE_MS
   }
 
-  #untilMayWriteMs(): number {
+  /** How long nothing may be written yet. */
+  #pauseMs(): number {
     const nowMs = this.#deps.clock.monotonicMs()
     this.#writesMs = this.#writesMs.filter(atMs => nowMs - atMs < MINUTE_MS)
-    return this.#writesMs.length < MOST_WRITES ? 0 : this.#writesMs[0]! + MINUTE_MS - nowMs
+    const fullMs = this.#writesMs.length < MOST_WRITES ? 0 : this.#writesMs[0]! + MINUTE_MS - nowMs
+    return Math.max(fullMs, this.#pausedUntilMs - nowMs)
   }
 
-  /** Raises the count of the Event of this reason, or makes one. */
+  /** How long no Event of a reason is written yet. */
+  #restMs(reason: NodeEventReason): number {
+    const writtenMs = this.#written.get(reason)
+    return writtenMs === undefined ? 0 : writtenMs + REST_MS - this.#deps.clock.monotonicMs()
+  }
+
   async #write(reason: NodeEventReason, waiting: Waiting): Promise<StoreError | undefined> {
     const uid = this.#deps.nodeUid()
     if (uid === undefined) return undefined
-    const known = this.#written.get(reason)
-    if (known?.uid === uid) {
-      const count = known.count + waiting.count
-      const { message, lastMs } = waiting
-      const metadata = { name: known.name, namespace: NAMESPACE }
-      const failure = await this.#send({ metadata, message, count, lastTimestamp: timeOf(lastMs) }, { patch: true })
-      if (failure === undefined) this.#written.set(reason, { ...known, count })
-      // the server forgets Events after an hour
-      if (!(failure instanceof NotFound)) return failure
-    }
-    const event = this.#event(reason, waiting, uid)
-    const failure = await this.#send(event)
-    if (failure === undefined) this.#written.set(reason, { name: event.metadata.name, uid, count: waiting.count })
-    else this.#written.delete(reason)
+    const failure = await this.#send(this.#event(reason, waiting, uid))
+    if (failure === undefined) this.#written.set(reason, this.#deps.clock.monotonicMs())
     return failure
   }
 
-  async #send(object: AnyWrite, options?: { patch: true }): Promise<StoreError | undefined> {
+  async #send(object: AnyWrite): Promise<StoreError | undefined> {
     this.#writesMs.push(this.#deps.clock.monotonicMs())
     try {
-      await this.#deps.store.writeAny(KIND, object, options)
+      await this.#deps.store.writeAny(KIND, object)
       return undefined
     } catch (error) {
       if (isStoreError(error)) return error

@@ -10,6 +10,9 @@ export type News = { reason: NodeEventReason; message: string }
 /** A promise that is broken for less than this is healed before anybody would act on it. */
 const LASTS_MS = 10_000
 
+/** Sessions that are kept in mind: of more, those that changed last. Peers come and go for as long as the agent runs. */
+const MOST_SESSIONS = 1000
+
 const OF_CONDITIONS = (Object.entries(NODE_EVENTS) as [NodeEventReason, NodeEventRow][]).flatMap(
   ([reason, { condition }]) => (condition === undefined ? [] : [{ reason, condition }]),
 )
@@ -69,11 +72,18 @@ export class NodeNews {
   #session(name: string, reason: string, message: string): void {
     const before = this.#sessions.get(name)
     if (reason === 'Established') {
-      this.#sessions.set(name, 'up')
+      this.#keep(name, 'up')
       if (before === 'down') this.#tell({ reason: 'BGPSessionUp', message: `the session with ${name} is up again` })
     } else if (before === 'up') {
-      this.#sessions.set(name, 'down')
+      this.#keep(name, 'down')
       this.#tell({ reason: 'BGPSessionDown', message: `the session with ${name} went down: ${message}` })
     }
+  }
+
+  #keep(name: string, state: 'up' | 'down'): void {
+    this.#sessions.delete(name)
+    this.#sessions.set(name, state)
+    const [oldest] = this.#sessions.keys()
+    if (this.#sessions.size > MOST_SESSIONS) this.#sessions.delete(oldest!)
   }
 }

@@ -44,7 +44,7 @@ function rightsIn(text: string): string[] {
   const any = !text.includes('.writeAny(')
     ? []
     : [...text.matchAll(/\{ group: '([^']*)', version: '\w+', plural: '(\w+)', kind: '\w+' \}/g)].flatMap(
-        ([, group, plural]) => ['create', 'patch'].map(verb => `${group}/${plural} ${verb}`),
+        ([, group, plural]) => [`${group}/${plural} create`],
       )
   const opened = [...text.matchAll(/\.of\('(\w+)'\)/g)].map(([, kind]) => kind!)
   const lists = [...text.matchAll(/= \[([^\]]*)\] as const satisfies readonly Kind\[\]/g)].flatMap(([, names]) =>

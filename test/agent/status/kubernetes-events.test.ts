@@ -5,16 +5,14 @@ import { type AnyWrite, Conflict, NotFound, Refused, type Store, Unreachable } f
 import { ManualClock } from '../../../lib/clock.ts'
 import { silentLog } from '../../../lib/log.ts'
 
-type Wrote = AnyWrite & { patch: boolean }
-
 function world() {
   const clock = new ManualClock()
-  const wrote: Wrote[] = []
+  const wrote: AnyWrite[] = []
   const at: { uid?: string; failure?: Error; asked: number } = { uid: 'u1', asked: 0 }
-  const writeAny: Store['writeAny'] = async (_kind, object, { patch = false } = {}) => {
+  const writeAny: Store['writeAny'] = async (_kind, object) => {
     at.asked++
     if (at.failure !== undefined) throw at.failure
-    wrote.push({ ...object, patch })
+    wrote.push(object)
   }
   const events = new KubernetesEvents({
     ...{ store: { writeAny }, clock, log: silentLog, nodeName: 'n1', nodeUid: () => at.uid, random: () => 0.5 },
@@ -42,7 +40,6 @@ test('an Event is about the Node object, in the form that Kubernetes takes, and 
   t.is(wrote.length, 1)
   const [event] = wrote
   t.like(event, {
-    patch: false,
     involvedObject: { apiVersion: 'v1', kind: 'Node', name: 'n1', uid: 'u1' },
     ...{ reason: 'ForeignChangeRepaired', type: 'Warning', count: 500, message: 'Route 10.0.243.0/26: put back' },
     source: { component: 'margay-node', host: 'n1' },
@@ -52,33 +49,46 @@ test('an Event is about the Node object, in the form that Kubernetes takes, and 
   t.regex(event?.metadata.name ?? '', /^n1\.[0-9a-f]+\.1$/)
 })
 
-test('what happens again raises the count of the same Event', async t => {
+test('what happens again within five minutes is counted in the next Event of its reason, which is a new object', async t => {
   const { wrote, pass, repaired } = world()
   repaired('a')
   await pass(20_000)
   repaired('b')
-  repaired('c')
   await pass(20_000)
+  repaired('c')
+  await pass(240_000)
+  t.is(wrote.length, 1)
+  await pass(60_000)
   t.is(wrote.length, 2)
-  t.like(wrote[1], { patch: true, count: 3, message: 'Route c: put back', lastTimestamp: '2023-11-14T22:13:40Z' })
-  t.is(wrote[1]?.metadata.name, wrote[0]?.metadata.name)
+  t.like(wrote[1], { count: 2, message: 'Route c: put back', lastTimestamp: '2023-11-14T22:14:00Z' })
+  t.not(wrote[1]?.metadata.name, wrote[0]?.metadata.name)
+  await pass(600_000)
+  t.is(wrote.length, 2)
 })
 
-test('an Event that the server forgot, and one of another Node object, are made anew', async t => {
-  const { wrote, at, pass, repaired } = world()
+test('a reason that waits for its next Event delays no other one', async t => {
+  const { wrote, pass, repaired, session } = world()
   repaired('a')
   await pass(20_000)
-  at.failure = new NotFound('gone')
   repaired('b')
   await pass(20_000)
-  // the second write of it was refused too: this server has no Events
-  t.is(at.asked, 3)
-  delete at.failure
-  await pass(700_000)
+  session('rack', 'Established')
+  session('rack', 'hold-timer')
+  await pass(10_000)
+  t.deepEqual(
+    wrote.map(({ reason }) => reason),
+    ['ForeignChangeRepaired', 'BGPSessionDown'],
+  )
+})
+
+test('an Event is about the Node object that is there now', async t => {
+  const { wrote, at, pass, repaired } = world()
+  repaired('a')
+  await pass(400_000)
   at.uid = 'u2'
   repaired('c')
   await pass(20_000)
-  t.like(wrote.at(-1), { patch: false, count: 1, involvedObject: { uid: 'u2' } })
+  t.like(wrote.at(-1), { count: 1, involvedObject: { uid: 'u2' } })
 })
 
 test('with sessions that flap for an hour a node writes at most five times a minute, and few objects', async t => {
@@ -94,8 +104,12 @@ test('with sessions that flap for an hour a node writes at most five times a min
     perMinute.push(wrote.length - before)
   }
   t.true(Math.max(...perMinute) <= 5, `${perMinute}`)
-  t.true(Math.min(...perMinute) >= 3)
-  t.is(new Set(wrote.map(({ metadata }) => metadata.name)).size, 3)
+  const byReason = Object.values(Object.groupBy(wrote, ({ reason }) => String(reason))).map(all => all?.length ?? 0)
+  t.is(byReason.length, 3)
+  t.true(
+    byReason.every(count => count >= 11 && count <= 12),
+    `${byReason}`,
+  )
 })
 
 test('a server that does not answer is asked once more after a minute, and then the Event is forgotten', async t => {

@@ -79,6 +79,16 @@ test('a session is told when it goes down after it was up, and when it is up aga
   )
 })
 
+test('of more sessions than a thousand those that changed last are kept in mind', t => {
+  const { news, take } = world()
+  for (let i = 0; i < 5000; i++) news.record(session(`n${i}`, 'Established'))
+  for (const name of ['n0', 'n3999', 'n4000', 'n4999']) news.record(session(name, 'hold-timer'))
+  t.deepEqual(
+    take().map(({ message }) => message.split(' ')[3]),
+    ['n4000', 'n4999'],
+  )
+})
+
 test('what somebody else changed and was put back is told with the object', t => {
   const { news, take } = world()
   const object = { kind: 'Route', name: '10.0.0.0/26' } as const
