@@ -131,12 +131,16 @@ class Parser {
   }
 
   #method(of: Expression, name: string): Expression {
-    if (name === 'exists') {
+    const decide = MACROS[name]
+    if (decide !== undefined) {
       const variable = this.#name()
       this.#expect(',')
       const condition = this.#choice()
       this.#expect(')')
-      return variables => listOf(of(variables)).some(item => truth(condition({ ...variables, [variable]: item })))
+      return variables => {
+        const holds = (item: unknown): boolean => truth(condition({ ...variables, [variable]: item }))
+        return decide(listOf(of(variables)), holds)
+      }
     }
     const given = this.#arguments()
     const method = METHODS[name]
@@ -264,6 +268,13 @@ const FUNCTIONS: Readonly<Record<string, (...given: unknown[]) => unknown>> = {
     const { address, length } = netOf(text)
     return { net: `${address}/${length}` } satisfies Net
   },
+}
+
+/** What is asked of the items of a list. */
+const MACROS: Readonly<Record<string, (items: readonly unknown[], holds: (item: unknown) => boolean) => boolean>> = {
+  exists: (items, holds) => items.some(holds),
+  exists_one: (items, holds) => items.filter(holds).length === 1,
+  all: (items, holds) => items.every(holds),
 }
 
 const METHODS: Readonly<Record<string, (of: unknown, ...given: unknown[]) => unknown>> = {

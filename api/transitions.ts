@@ -18,7 +18,8 @@ export const IMMUTABLE: Partial<Record<Kind, { fields: readonly string[]; remedy
 /** The problems of a change of a validated object to another; none when it may be made. */
 export function transitionProblems(kind: Kind, before: AnyObject, after: AnyObject): Problem[] {
   const { fields, remedy } = IMMUTABLE[kind] ?? { fields: [], remedy: '' }
-  const [old, next] = [before.spec as Record<string, unknown>, after.spec as Record<string, unknown>]
+  const old = (before.spec ?? {}) as Record<string, unknown>
+  const next = (after.spec ?? {}) as Record<string, unknown>
   return [
     ...fields
       .filter(field => !sameJson(old[field], next[field]))

@@ -4,9 +4,12 @@ import type * as z from 'zod'
 import { anySpec } from './calico.ts'
 import { calicoProblems } from './calico-rules.ts'
 import { MOST_DEPTH, MOST_WRITTEN_DEPTH, placeTooDeep } from './depth.ts'
+import { fieldAt } from './field-path.ts'
+import { sameJson } from './json.ts'
 import { apiVersion, type Kind, type KindRow, kinds, type Resource } from './kinds.ts'
 import type { AnyObject } from './lifecycle.ts'
 import { isObject } from './merge-patch.ts'
+import { objectMeta } from './meta.ts'
 import { isLabelValue, isObjectName, isQualifiedName } from './names.ts'
 import { kindProblems, withDefaults } from './shapes/check.ts'
 import type { KindShape } from './shapes/shape.ts'
@@ -22,23 +25,71 @@ export type RefusedObject = { name: string; namespace?: string; problems: readon
  * What is there already may be older than such a rule, so readers ask `validate`.
  */
 export function admit<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
+  const result = judged(kind, value)
+  return Array.isArray(result) ? result.map(({ path, message }) => ({ path, message })) : result
+}
+
+/**
+ * As `admit`, for an object that is there and that somebody changes: what was wrong before in a part that stays as it is may stay
+ * wrong (as Kubernetes' "ratcheting" has it), or a rule that is newer than an object would let nobody change or delete it.
+ */
+export function admitChange<K extends Kind>(kind: K, before: object, after: object): Resource<K> | Problem[] {
+  const result = judged(kind, after)
+  if (!Array.isArray(result)) return result
+  const old = judged(kind, before)
+  const wasWrong = new Set(Array.isArray(old) ? old.map(keyOf) : [])
+  const fresh = result.filter(fault => !wasWrong.has(keyOf(fault)) || !isSamePart(fault, before, after))
+  if (fresh.length > 0) return fresh.map(({ path, message }) => ({ path, message }))
+  const valid = validate(kind, after)
+  return Array.isArray(valid) ? (withoutNulls(after) as Resource<K>) : valid
+}
+
+/** `of` is the part of the object that a rule is about; absent, it is the part at `path`. */
+type Fault = Problem & { of?: string }
+
+function keyOf({ path, message }: Fault): string {
+  return `${path}\0${message}`
+}
+
+/** Where the part cannot be found by its path, the field of the object, or of its metadata, that it is in counts. */
+function isSamePart({ path, of = path }: Fault, before: object, after: object): boolean {
+  // a rule of the whole object is about its name, which stays, and its spec
+  const part = of === '' ? 'spec' : of
+  const whole = wholeOf(part)
+  const [old, next] = [partAt(before, part), partAt(after, part)]
+  return old !== undefined && next !== undefined
+    ? sameJson(old, next)
+    : sameJson(partAt(before, whole), partAt(after, whole))
+}
+
+function partAt(object: object, path: string): unknown {
+  return fieldAt(object, path.replaceAll('[', '.').replaceAll(']', '').split('.'))
+}
+
+/** The rules that tie fields together are asked of what has its types: they may rely on them. */
+function judged<K extends Kind>(kind: K, value: unknown): Resource<K> | Fault[] {
   const tooDeep = depthProblem(value, MOST_WRITTEN_DEPTH)
   if (tooDeep !== undefined) return [tooDeep]
   const given = withoutNulls(value)
-  const problems = writeProblems(kind, given)
+  const { shape }: KindRow = kinds[kind]
+  const filled = shape === undefined ? given : withShapeDefaults(shape(), given)
+  const faults: Fault[] = shape === undefined ? [] : kindProblems(shape(), filled)
   const result = validate(kind, given)
-  if (problems.length === 0) return result
-  const told = new Set(problems.map(({ path }) => path))
-  return [...problems, ...(Array.isArray(result) ? result.filter(({ path }) => !told.has(path)) : [])]
+  if (shape !== undefined && faults.every(({ of }) => of !== undefined) && hasMetadata(filled))
+    for (const fault of calicoProblems(kind, filled)) faults.push({ ...fault, of: wholeOf(fault.path) })
+  if (!Array.isArray(result)) return faults.length === 0 ? result : faults
+  const told = new Set(faults.map(({ path }) => path))
+  for (const problem of result) if (!told.has(problem.path)) faults.push({ ...problem, of: wholeOf(problem.path) })
+  return faults
 }
 
-function writeProblems(kind: Kind, given: unknown): Problem[] {
-  const { shape }: KindRow = kinds[kind]
-  if (shape === undefined) return []
-  const filled = withShapeDefaults(shape(), given)
-  const problems = kindProblems(shape(), filled)
-  const { name } = (isObject(filled) && isObject(filled['metadata']) ? filled['metadata'] : {}) as { name?: unknown }
-  return problems.length > 0 || typeof name !== 'string' ? problems : calicoProblems(kind, filled as AnyObject)
+function hasMetadata(value: unknown): value is AnyObject {
+  return isObject(value) && objectMeta.safeParse(value['metadata']).success
+}
+
+/** `spec`, `metadata.labels`: what a rule may look at that is not told by its path alone. */
+function wholeOf(path: string): string {
+  return /^(?:metadata\.\w+|\w*)/.exec(path)?.[0] ?? ''
 }
 
 function withShapeDefaults({ spec }: KindShape, value: unknown): unknown {

@@ -6,7 +6,7 @@ import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecy
 import { isObject, mergePatch } from '../api/merge-patch.ts'
 import { strategicMerge } from '../api/strategic-merge.ts'
 import { transitionProblems } from '../api/transitions.ts'
-import { admit } from '../api/validate.ts'
+import { admit, admitChange } from '../api/validate.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { WriteGuard } from './authorizer.ts'
 import { JsonPatchError, jsonPatch } from './json-patch.ts'
@@ -187,7 +187,7 @@ export class Resources {
       )
     const object = before.read()
     const owned = isApply ? body : withStartingOwners(body, object)
-    const valid = this.#valid(kind, owned)
+    const valid = this.#valid(kind, owned, object)
     const problems = target.subresource === undefined ? transitionProblems(kind, object, valid) : []
     if (problems.length > 0) throw invalid(kind, metadata.name, problems)
     const changed = replaced(kind, object, valid, target.subresource)
@@ -224,8 +224,8 @@ export class Resources {
     }
   }
 
-  #valid(kind: Kind, object: AnyObject): AnyObject {
-    const result = admit(kind, object)
+  #valid(kind: Kind, object: AnyObject, before?: AnyObject): AnyObject {
+    const result = before === undefined ? admit(kind, object) : admitChange(kind, before, object)
     if (Array.isArray(result)) throw invalid(kind, String(object.metadata.name), result)
     const { apiVersion: _version, kind: _kind, ...rest } = result as AnyObject
     return { apiVersion: apiVersion(kinds[kind]), kind, ...rest }

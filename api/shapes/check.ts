@@ -7,8 +7,8 @@ import { isObject } from '../merge-patch.ts'
 import { MEANINGS } from './meanings.ts'
 import type { KindShape, Rule, Shape } from './shape.ts'
 
-/** `path` as kubectl prints it: `spec.ports[0].name`. */
-export type ShapeProblem = { path: string; message: string }
+/** `path` as kubectl prints it: `spec.ports[0].name`. `of` is the part that a rule is about; absent, the value has not its shape. */
+export type ShapeProblem = { path: string; message: string; of?: string }
 
 /** Everything in an object that its kind does not allow. */
 export function kindProblems({ spec, status, rules = [] }: KindShape, object: unknown): ShapeProblem[] {
@@ -17,7 +17,7 @@ export function kindProblems({ spec, status, rules = [] }: KindShape, object: un
   const problems = shapeProblems(spec, object['spec'], 'spec')
   if (status !== undefined && object['status'] !== undefined)
     for (const problem of shapeProblems(status, object['status'], 'status')) problems.push(problem)
-  return problems.length > 0 ? problems : ruleProblems(rules, object, '')
+  return problems.some(isShapeFault) ? problems : problems.concat(ruleProblems(rules, object, ''))
 }
 
 /** The value with defaults where a field is absent. The same value comes back when there is none to fill in. */
@@ -48,9 +48,16 @@ function shapeProblems(shape: Shape, value: unknown, path: string): ShapeProblem
   const found = ofType(shape, value, path)
   const isOneOf = shape.enum === undefined || shape.enum.includes(value as string)
   if (found.length === 0 && !isOneOf) return one(`must be one of ${shape.enum.map(each => `"${each}"`).join(', ')}`)
-  if (found.length > 0) return found
+  if (found.some(isShapeFault)) return found
   const fault = meaningFault(shape, value)
-  return fault === undefined ? ruleProblems(shape['x-kubernetes-validations'] ?? [], value, path) : one(fault)
+  return fault === undefined
+    ? found.concat(ruleProblems(shape['x-kubernetes-validations'] ?? [], value, path))
+    : one(fault)
+}
+
+/** Rules may rely on the shapes of what they look at. */
+function isShapeFault({ of }: ShapeProblem): boolean {
+  return of === undefined
 }
 
 function meaningFault({ means }: Shape, value: unknown): string | undefined {
@@ -124,7 +131,7 @@ function listProblems(shape: Shape, value: readonly unknown[], path: string): Sh
     return [{ path, message: `must have at least ${minItems} items` }]
   if (items === undefined) return []
   const problems = value.flatMap((item, i) => shapeProblems(items, item, `${path}[${i}]`))
-  return problems.length > 0 ? problems : repeated(shape, value, path)
+  return problems.some(isShapeFault) ? problems : problems.concat(repeated(shape, value, path))
 }
 
 /** What stands in a set, or under the keys of a map, a second time. */
@@ -165,6 +172,7 @@ function objectProblems(shape: Shape, value: Record<string, unknown>, path: stri
 function ruleProblems(rules: readonly Rule[], self: unknown, path: string): ShapeProblem[] {
   return rules.flatMap(({ rule, message, fieldPath = '' }) => {
     if (isKept(rule, { self })) return []
-    return [{ path: `${path}${fieldPath}`.replace(/^\./, ''), message }]
+    const at = `${path}${fieldPath}`.replace(/^\./, '')
+    return [{ path: at, message, of: path }]
   })
 }

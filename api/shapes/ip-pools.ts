@@ -7,19 +7,25 @@ import {
   cel,
   cidrOf,
   type KindShape,
+  list,
   meaning,
   object,
   once,
   oneOf,
   selector,
-  set,
 } from './shape.ts'
 
 export const ipPool = once(
   (): KindShape => ({
     spec: object(
       {
-        allowedUses: set(oneOf('Workload', 'Tunnel', 'LoadBalancer'), { maxItems: 10 }),
+        /** No `set`: Kubernetes would refuse every write to a pool that has a use twice from before, its deletion too. */
+        allowedUses: list(oneOf('Workload', 'Tunnel', 'LoadBalancer'), {
+          maxItems: 10,
+          'x-kubernetes-validations': [
+            cel('self.all(use, self.exists_one(each, each == use))', 'must name each use once'),
+          ],
+        }),
         assignmentMode: byDefault(oneOf('Automatic', 'Manual'), 'Automatic'),
         blockSize: between(0, 128),
         'cidr!': cidrOf(48),
@@ -108,7 +114,7 @@ export const ipReservation = once(
   (): KindShape => ({
     spec: object({
       /** Calico's own CRD takes no address alone; calicoctl, and its documentation, do. */
-      reservedCIDRs: set(meaning('network')),
+      reservedCIDRs: list(meaning('network')),
     }),
   }),
 )

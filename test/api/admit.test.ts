@@ -1,7 +1,9 @@
 // What somebody may write: each rule with an object that keeps it and one that does not, and the field that is named.
 import test from 'ava'
-import type { Kind } from '../../api/kinds.ts'
-import { admit, type Problem } from '../../api/validate.ts'
+import fc from 'fast-check'
+import { type Kind, type KindRow, kinds } from '../../api/kinds.ts'
+import type { Shape } from '../../api/shapes/shape.ts'
+import { admit, admitChange, type Problem, validate } from '../../api/validate.ts'
 
 type Case = [kind: Kind, spec: object, path?: string]
 
@@ -275,4 +277,66 @@ test("a server's defaults are Calico's", t => {
   t.like(admit('StagedGlobalNetworkPolicy', { metadata: { name: 'x' }, spec: {} }), { spec: { stagedAction: 'Set' } })
   const inner = { controllers: { node: { hostEndpoint: { autoCreate: 'Enabled' } }, loadBalancer: {} } }
   t.like(admit('KubeControllersConfiguration', { metadata: { name: 'default' }, spec: inner }), { spec: inner })
+})
+
+/** A value of a shape, but that any part of it may be anything. */
+function almost(shape: Shape, depth = 0): fc.Arbitrary<unknown> {
+  const anything = fc.jsonValue({ maxDepth: 2 })
+  const right = (): fc.Arbitrary<unknown> => {
+    if (shape.enum !== undefined) return fc.constantFrom(...shape.enum)
+    if (depth > 5) return anything
+    if (shape.items !== undefined) return fc.array(almost(shape.items, depth + 1), { maxLength: 2 })
+    const { properties, required = [] } = shape
+    if (properties !== undefined)
+      return fc.record(
+        Object.fromEntries(Object.entries(properties).map(([name, field]) => [name, almost(field, depth + 1)])),
+        { requiredKeys: [...required] },
+      )
+    if (shape.type === 'integer') return fc.integer({ min: shape.minimum ?? 0, max: 100 })
+    if (shape.type === 'boolean') return fc.boolean()
+    return fc.constantFrom('10.0.0.0/16', 'all()', 'x', '10.0.0.1', '')
+  }
+  return fc.oneof({ weight: 12, arbitrary: right() }, { weight: 1, arbitrary: anything })
+}
+
+const anything = fc.jsonValue({ maxDepth: 3 })
+const metadata = fc.oneof(
+  anything,
+  fc.record(
+    {
+      name: fc.constant('x'),
+      namespace: fc.constant('shop'),
+      labels: anything,
+      annotations: anything,
+      finalizers: anything,
+    },
+    { requiredKeys: ['name'] },
+  ),
+)
+
+test('whatever an object holds, it is judged: nothing that is not of its kind ends the program', t => {
+  for (const kind of Object.keys(kinds) as Kind[]) {
+    const { shape }: KindRow = kinds[kind]
+    const spec = shape === undefined ? anything : almost(shape().spec)
+    const object = fc.oneof(
+      { weight: 1, arbitrary: anything },
+      { weight: 8, arbitrary: fc.record({ metadata, spec, status: anything }, { requiredKeys: [] }) },
+    )
+    fc.assert(
+      fc.property(object, object, (before, after) => {
+        for (const judge of [validate, admit]) t.true(typeof judge(kind, after) === 'object')
+        if (typeof before === 'object' && before !== null && typeof after === 'object' && after !== null)
+          t.true(typeof admitChange(kind, before, after) === 'object')
+      }),
+      { numRuns: 60 },
+    )
+  }
+})
+
+test('labels that are a text are refused by their own field', t => {
+  for (const kind of ['NetworkSet', 'GlobalNetworkSet'] as const)
+    t.deepEqual(
+      problems(kind, {}, { labels: 'x' }).map(({ path }) => path),
+      ['metadata.labels'],
+    )
 })

@@ -60,6 +60,16 @@ const DIFFERENT: readonly { line: RegExp; ours: string; because: string }[] = [
     because: 'it takes the same texts, and linear time for each',
   },
   {
+    line: /^IPPool spec\.allowedUses array/,
+    ours: 'array list-type="atomic" maxItems=10',
+    because: 'earlier CRDs took a use twice, and of a pool that has one, a set would refuse every write',
+  },
+  {
+    line: /^IPReservation spec\.reservedCIDRs array/,
+    ours: 'array list-type="atomic"',
+    because: 'as IPPool spec.allowedUses',
+  },
+  {
     line: /^IPAMBlock spec\.strictAffinity boolean!$/,
     ours: 'boolean',
     because: 'nobody reads it any more, and a block without it is whole',
@@ -170,6 +180,9 @@ test("every rule in CEL is Calico's, and what never changes is said once more fo
   const calicos = part('rules')
     .flatMap(expanded)
     .map(line => (line.includes('oldSelf') ? line.replace(/ => .*/, '') : line))
-  const added = ['BlockAffinity spec.cidr self == oldSelf', 'IPAMBlock spec.cidr self == oldSelf']
+  const added = [
+    ...['BlockAffinity spec.cidr self == oldSelf', 'IPAMBlock spec.cidr self == oldSelf'],
+    'IPPool spec.allowedUses self.all(use, self.exists_one(each, each == use)) => must name each use once',
+  ]
   sameLines(t, ours, [...calicos, ...added])
 })

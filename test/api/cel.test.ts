@@ -28,6 +28,9 @@ for (const [rule, kept] of [
   ['has(self.name) && !has(self.other) && size(self.list) == 2 && size(self.empty) == 0', true],
   ["self.name.startsWith('node.') ? self.list.exists(x, x == 'b') : false", true],
   ["self.list.exists(x, x == 'c')", false],
+  ['self.list.all(x, self.list.exists_one(y, y == x))', true],
+  ["self.list.all(x, x == 'a')", false],
+  ["self.list.exists_one(x, x != 'c')", false],
   // a side without an answer does not matter where the other one decides
   ['self.other == 1 || true', true],
   ['true || self.other == 1', true],
