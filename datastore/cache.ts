@@ -50,6 +50,10 @@ export class Caches {
   readonly #log: Log
   readonly #snapshot: Snapshot
   readonly #caches = new Map<string, KindCache<Kind>>()
+  /** The group that what was recalled of a kind is of. */
+  readonly #recalledFrom = new Map<string, ApiGroup | undefined>()
+  /** The group of the server; before it is known, that of the last run. */
+  #group: ApiGroup
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS })
   #started = false
   /** The server is known, and whether the snapshot is its own: the watches run. */
@@ -68,6 +72,7 @@ export class Caches {
     this.#clock = clock
     this.#log = log
     this.#snapshot = new Snapshot(database)
+    this.#group = this.#snapshot.apiGroup ?? 'v3'
     this.#trust = new Trust({
       ...{ clock, log, self, acceptAfterMs },
       caches: () => [...this.#caches.values()],
@@ -119,7 +124,10 @@ export class Caches {
     })
     this.#caches.set(part.name, cache)
     if (this.#started) this.#recall(cache)
-    if (this.#open) cache.follow(this.#store)
+    if (this.#open) {
+      if (this.#trust.doubt !== undefined || this.#isOfOtherGroup(cache)) cache.listAnew()
+      cache.follow(this.#store)
+    }
     if (this.#trust.doubt !== undefined) cache.doubt()
     return cache as unknown as Cache<K>
   }
@@ -157,7 +165,9 @@ export class Caches {
 
   #recall(cache: KindCache<Kind>): void {
     const last = this.#snapshot.read(cache.name)
-    if (last !== undefined) cache.recall(last.objects as Resource<Kind>[], last.version)
+    if (last === undefined) return
+    this.#recalledFrom.set(cache.name, last.group)
+    cache.recall(last.objects as Resource<Kind>[], last.version)
   }
 
   /** Learns which server this is, trying until it answers; then starts the watches. */
@@ -167,11 +177,11 @@ export class Caches {
     this.#retrying()
     try {
       const uid = await this.#serverUid()
-      const isOtherForm = await this.#isOtherForm()
+      await this.#learnGroup()
       if (this.#closed) return
       const known = this.#snapshot.server
       const isOther = uid === undefined || uid !== known
-      if (isOther || isOtherForm) for (const cache of this.#caches.values()) cache.listAnew()
+      for (const cache of this.#caches.values()) if (isOther || this.#isOfOtherGroup(cache)) cache.listAnew()
       if (isOther) {
         if (uid === undefined || known === '' || !this.#caches.values().some(cache => cache.known))
           this.#adopt(uid ?? '')
@@ -189,22 +199,21 @@ export class Caches {
     }
   }
 
-  /**
-   * Whether the server has Calico's resources in another API group than that of the snapshot: then they are other objects, with
-   * other versions. One that does not tell has that of the last run. Rejects as the store where there was none.
-   */
-  async #isOtherForm(): Promise<boolean> {
+  /** In which API group the server has Calico's resources. One that does not tell has that of the last run. Rejects as the store where there was none. */
+  async #learnGroup(): Promise<void> {
     const last = this.#snapshot.apiGroup
-    let group: ApiGroup
     try {
-      group = await this.#store.apiGroup(last)
+      const group = await this.#store.apiGroup(last)
+      this.#group = group
+      if (group !== last) this.#saved(() => this.#snapshot.noteApiGroup(group))
     } catch (error) {
-      if (error instanceof NotFound) return false
-      throw error
+      if (!(error instanceof NotFound)) throw error
     }
-    if (group !== last) this.#saved(() => this.#snapshot.noteApiGroup(group))
-    // what is on disk without the name of a group is from a version that knew v3 alone
-    return group !== (last ?? 'v3')
+  }
+
+  /** Whether what the last run saw of a kind are other objects than those of the server, with other versions: it says nothing of them. */
+  #isOfOtherGroup({ name }: KindCache<Kind>): boolean {
+    return this.#recalledFrom.has(name) && this.#recalledFrom.get(name) !== this.#group
   }
 
   /** The server answers one watch: the others need not wait. Seldom, as a server may break all watches again and again. */
@@ -260,7 +269,7 @@ export class Caches {
     const rows = parts.flatMap(part => part.rows)
     if (rows.length === 0 && versions.size === 0) return false
     try {
-      this.#snapshot.write(rows, versions)
+      this.#snapshot.write(rows, versions, this.#group)
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error
       if (!this.#refused) this.#log.error({ err: error }, 'the snapshot cannot be written; is the disk full?')

@@ -1,6 +1,7 @@
 // What the caches last saw, on disk: one row per object and one version per kind, so that a restart watches on from
 // there instead of listing. A row may be newer than the version of its kind, never older: the watch tells the changes
-// in between again, which ends in the same state. Belongs to one API server, known by the uid of its first namespace.
+// in between again, which ends in the same state. Belongs to one API server, known by the uid of its first namespace, and each
+// kind to the API group that it was read from: the other group has other objects, with other versions.
 import { API_GROUPS, type ApiGroup } from '../api/api-group.ts'
 import { emitJson, parseJson } from '../api/json.ts'
 import { type Database, transaction } from '../lib/database.ts'
@@ -13,6 +14,7 @@ CREATE TABLE IF NOT EXISTS cached_objects (
 CREATE TABLE IF NOT EXISTS cached_versions (kind TEXT PRIMARY KEY, version TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cached_server (one INTEGER PRIMARY KEY, format TEXT NOT NULL, uid TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cached_group (one INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS cached_kind_groups (kind TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 `
 
 /** Changes when what is kept of an object, or how it is written, changes: an older file is then read anew from the server. */
@@ -29,6 +31,10 @@ export class Snapshot {
       db.exec(SCHEMA)
       const row = db.prepare('SELECT format FROM cached_server').get()
       if (row?.['format'] !== FORMAT) this.#forget('')
+      // as an earlier version left it: all kinds of one group, without the name of a group of the one that it knew
+      db.prepare('INSERT OR IGNORE INTO cached_kind_groups SELECT kind, ? FROM cached_versions').run(
+        this.apiGroup ?? 'v3',
+      )
     })
   }
 
@@ -55,29 +61,42 @@ export class Snapshot {
     transaction(this.#db, () => this.#forget(uid))
   }
 
-  /** The objects of a kind as they were written, and their version; undefined when the kind was never seen whole. */
-  read(kind: string): { objects: object[]; version: string } | undefined {
+  /**
+   * The objects of a kind as they were written, their version and the group that both are of (undefined: not one group alone);
+   * undefined when the kind was never seen whole.
+   */
+  read(kind: string): { objects: object[]; version: string; group: ApiGroup | undefined } | undefined {
     const version = this.#db.prepare('SELECT version FROM cached_versions WHERE kind = ?').get(kind)?.['version']
     if (version === undefined) return undefined
+    const name = this.#db.prepare('SELECT name FROM cached_kind_groups WHERE kind = ?').get(kind)?.['name']
+    const group = API_GROUPS.find(each => each === name)
     const rows = this.#db.prepare('SELECT json FROM cached_objects WHERE kind = ?').all(kind)
-    return { objects: rows.map(({ json }) => parseJson(String(json)) as object), version: String(version) }
+    return { objects: rows.map(({ json }) => parseJson(String(json)) as object), version: String(version), group }
   }
 
-  /** Writes rows (a row without object is deleted) and versions, all or none. Throws DatabaseError. */
-  write(rows: readonly SnapshotRow[], versions: ReadonlyMap<string, string>): void {
+  /** Writes rows (a row without object is deleted) and versions, read from a group, all or none. Throws DatabaseError. */
+  write(rows: readonly SnapshotRow[], versions: ReadonlyMap<string, string>, group: ApiGroup): void {
     const put = this.#db.prepare('INSERT OR REPLACE INTO cached_objects VALUES (?, ?, ?)')
     const remove = this.#db.prepare('DELETE FROM cached_objects WHERE kind = ? AND object = ?')
     const advance = this.#db.prepare('INSERT OR REPLACE INTO cached_versions VALUES (?, ?)')
+    // until the version of the group is there too, the rows may be of both
+    const mix = this.#db.prepare("UPDATE cached_kind_groups SET name = '' WHERE kind = ? AND name <> ?")
+    const belong = this.#db.prepare('INSERT OR REPLACE INTO cached_kind_groups VALUES (?, ?)')
     transaction(this.#db, () => {
+      for (const kind of new Set(rows.map(row => row.kind))) mix.run(kind, group)
       for (const { kind, key, object } of rows)
         if (object === undefined) remove.run(kind, key)
         else put.run(kind, key, emitJson(object))
-      for (const [kind, version] of versions) advance.run(kind, version)
+      for (const [kind, version] of versions) {
+        advance.run(kind, version)
+        belong.run(kind, group)
+      }
     })
   }
 
   #forget(uid: string): void {
-    this.#db.exec('DELETE FROM cached_objects; DELETE FROM cached_versions; DELETE FROM cached_server')
+    for (const table of ['cached_objects', 'cached_versions', 'cached_kind_groups', 'cached_server'])
+      this.#db.exec(`DELETE FROM ${table}`)
     this.#db.prepare('INSERT INTO cached_server VALUES (1, ?, ?)').run(FORMAT, uid)
   }
 }

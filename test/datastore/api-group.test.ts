@@ -2,7 +2,7 @@
 import test from 'ava'
 import type { ApiGroup } from '../../api/api-group.ts'
 import { type Caches, openCaches } from '../../datastore/cache.ts'
-import type { FakeStore } from '../../datastore/fake.ts'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { GroupFinder } from '../../datastore/group-finder.ts'
 import { NotFound, Refused, Unreachable } from '../../datastore/port.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -87,6 +87,54 @@ test('objects of another API group than that of the last run are listed, and bel
   t.deepEqual(asked, ['IPPool from a version'])
   fake.forget([['IPPool', 'p1']])
   t.deepEqual(await run('v3'), ['p1'], 'a group without pools is not believed')
+})
+
+test('a doubt about the objects of another API group outlives restarts, and ends where the group is believed', async t => {
+  const { fake: v3, database, clock } = aWorld()
+  const v1 = createFakeStore()
+  for (const store of [v3, v1]) await store.create('Namespace', { metadata: { name: 'default', uid: 'same' } })
+  await v3.create('IPPool', aPool('live'))
+  for (const name of ['a', 'b', 'c']) await v1.create('Tier', { metadata: { name }, spec: {} })
+  const asked: string[] = []
+  const run = async (fake: FakeStore, apiGroup: ApiGroup, look = async (_caches: Caches): Promise<void> => {}) => {
+    asked.length = 0
+    const watch: FakeStore['watch'] = (kind, handlers, options) => {
+      asked.push(`${kind} from ${options?.since === undefined ? 'the start' : 'a version'}`)
+      return fake.watch(kind, handlers, options)
+    }
+    const get: FakeStore['get'] = (...words) => (words[0] === 'Namespace' ? v3.get(...words) : fake.get(...words))
+    const caches = openCaches(
+      { ...fake, get, watch, apiGroup: async () => apiGroup },
+      { database, clock, log: silentLog },
+    )
+    const pools = caches.of('IPPool')
+    caches.start()
+    await fake.settled()
+    await v3.settled()
+    caches.of('Tier')
+    await fake.settled()
+    await look(caches)
+    clock.advance(20_000)
+    await fake.settled()
+    const state = [
+      pools
+        .all()
+        .map(({ metadata }) => metadata.name)
+        .join(),
+      caches.doubt !== undefined,
+      asked.join(),
+    ]
+    caches.close()
+    return state
+  }
+  const [anew, on] = ['IPPool from the start,Tier from the start', 'IPPool from a version,Tier from a version']
+  t.deepEqual(await run(v3, 'v3'), ['live', false, anew])
+  for (let i = 0; i < 3; i++) t.deepEqual(await run(v1, 'v1'), ['live', true, anew], `start ${i}`)
+  const mixed = 'IPPool from the start,Tier from a version'
+  t.deepEqual(await run(v3, 'v3'), ['live', false, mixed], 'rows that were written meanwhile may be of both groups')
+  t.deepEqual(await run(v3, 'v3'), ['live', false, on])
+  t.deepEqual(await run(v1, 'v1', caches => caches.accept()), ['', false, anew])
+  t.deepEqual(await run(v1, 'v1'), ['', false, on])
 })
 
 test('a server that does not tell its API groups has that of the last run', async t => {
