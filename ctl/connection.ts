@@ -34,7 +34,8 @@ export const globalOptions: readonly CommandOption[] = [
   { flags: '--request-timeout <time>', summary: 'how long the server may take to answer, such as 10s; default: 30s' },
   {
     flags: '--api-group <group>',
-    summary: 'v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1); default: what is there',
+    summary:
+      'v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1); default: what is there, and of both the one in ConfigMap margay-config',
   },
   { flags: '-c, --config <file>', summary: "calicoctl's configuration file, with datastoreType kubernetes" },
   { flags: '--allow-version-mismatch', summary: 'as calicoctl; versions are not compared here' },

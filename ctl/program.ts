@@ -3,6 +3,7 @@
 import { CommanderError, Command as Parser } from 'commander'
 import type { Objects } from '../datastore/objects.ts'
 import type { Store } from '../datastore/port.ts'
+import { installedGroup } from './api-group.ts'
 import { addCommand, addOption, type Command, type Context, type Options } from './command.ts'
 import { commands } from './commands.ts'
 import { connectionOf, globalOptions, type ServerOptions } from './connection.ts'
@@ -64,7 +65,7 @@ async function act(
   let store: Store | undefined
   let objects: Objects | undefined
   try {
-    const connection = { ...(await connectionOf(options)), program: MANAGER }
+    const connection = { ...(await connectionOf(options)), program: MANAGER, groupOfBoth: installedGroup }
     const context: Context = {
       store: async () => (store ??= await openedStore(connection)),
       objects: async () => (objects ??= await openedObjects(connection)),
@@ -89,13 +90,15 @@ async function act(
   }
 }
 
+type Connection = ServerOptions & { groupOfBoth: typeof installedGroup }
+
 // the store takes longer to load than all the rest: not before it is needed
-async function openedStore(connection: ServerOptions): Promise<Store> {
+async function openedStore(connection: Connection): Promise<Store> {
   const { openStore } = await import('../datastore/kube.ts')
   return usable(() => openStore(connection))
 }
 
-async function openedObjects(connection: ServerOptions): Promise<Objects> {
+async function openedObjects(connection: Connection): Promise<Objects> {
   const { openObjects } = await import('../datastore/objects.ts')
   return usable(() => openObjects({ ...connection, manager: MANAGER }))
 }

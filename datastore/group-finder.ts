@@ -1,6 +1,6 @@
 // Which of Calico's API groups a server has, asked once per run. A wrong answer would be an empty cluster, so nothing is assumed:
 // while the server does not tell, whoever asks is refused and tries again, or goes on with what the last run knew.
-import { type ApiGroup, apiGroupAmong } from '../api/api-group.ts'
+import { type ApiGroup, apiGroupAmong, GROUP_VERSIONS } from '../api/api-group.ts'
 import { isObject } from '../api/merge-patch.ts'
 import type { Log } from '../lib/log.ts'
 import { isStoreError, NotFound, Unreachable } from './port.ts'
@@ -11,6 +11,8 @@ export type GroupFinderDeps = {
   log: Log
   /** The answer of the server to GET /apis. Rejects as the store. */
   ask(): Promise<unknown>
+  /** Says which one counts where the server has both. Without it that is Calico's rule. */
+  ofBoth?(): Promise<ApiGroup>
 }
 
 export class GroupFinder {
@@ -51,7 +53,9 @@ export class GroupFinder {
     const answer = await this.#deps.ask()
     const groups = isObject(answer) ? answer['groups'] : undefined
     if (!Array.isArray(groups)) throw new Unreachable('the list of API groups is no list: is this an API server?')
-    const group = apiGroupAmong(groups.map(each => (isObject(each) ? String(each['name']) : '')))
+    const names = groups.map(each => (isObject(each) ? String(each['name']) : ''))
+    const hasBoth = Object.values(GROUP_VERSIONS).every(({ group }) => names.includes(group))
+    const group = hasBoth && this.#deps.ofBoth ? await this.#deps.ofBoth() : apiGroupAmong(names)
     if (group === undefined)
       throw new NotFound('the API server has neither projectcalico.org nor crd.projectcalico.org: apply the CRDs first')
     this.#deps.log.info({ apiGroup: group }, 'the API group of the cluster is known')

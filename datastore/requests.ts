@@ -38,11 +38,13 @@ export class Requests {
   /** Whether kinds of the stored form have a status of their own, by their plurals, as far as that was asked. */
   readonly #statuses = new Map<string, boolean>()
 
-  constructor(connection: ApiConnection, { log = silentLog, apiGroup = 'auto' }: RequestsOptions) {
+  constructor(connection: ApiConnection, { log = silentLog, apiGroup = 'auto', groupOfBoth }: RequestsOptions) {
     this.#connection = connection
     this.#log = log
     const given = apiGroup === 'auto' ? undefined : apiGroup
-    this.#groups = new GroupFinder({ given, log, ask: () => this.call({ method: 'GET', path: '/apis' }) })
+    const read = (path: string): Promise<unknown> => this.call({ method: 'GET', path })
+    const ofBoth = groupOfBoth && (() => groupOfBoth(read))
+    this.#groups = new GroupFinder({ given, log, ask: () => read('/apis'), ...(ofBoth && { ofBoth }) })
   }
 
   apiGroup(lastKnown?: ApiGroup): Promise<ApiGroup> {
@@ -265,6 +267,8 @@ export type RequestsOptions = {
   log?: Log
   /** Which of Calico's API groups the server has. `auto`, or absent: it is asked. */
   apiGroup?: ApiGroup | 'auto'
+  /** Which group counts where the server has both and `apiGroup` says none; `read` asks the server. Without it: Calico's rule. */
+  groupOfBoth?: (read: (path: string) => Promise<unknown>) => Promise<ApiGroup>
 }
 
 /** Throws Refused where a patch by paths is about what is in the annotation. */
