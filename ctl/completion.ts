@@ -5,6 +5,7 @@ import type { Command, CommandOption, Context } from './command.ts'
 import { globalOptions } from './connection.ts'
 import { EXIT, type ExitCode } from './failure.ts'
 import { parseKind } from './manifest.ts'
+import { visible } from './visible.ts'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 
@@ -65,7 +66,7 @@ async function complete(words: readonly string[], all: readonly Command[], conte
   const last = words.at(-1) ?? ''
   const values = known.kind === undefined ? known.values : await namesOf(known.kind, words, context)
   if (known.files) context.out(':files\n')
-  else for (const value of values) if (value.startsWith(last)) context.out(`${value}\n`)
+  else for (const value of values) if (value.startsWith(last)) context.out(`${visible(value)}\n`)
   return EXIT.fine
 }
 

@@ -19,6 +19,7 @@ import {
   targetArguments,
   titleOf,
 } from './targets.ts'
+import { visible } from './visible.ts'
 import { dryRunOf, dryRunOption, namedTargets } from './writes.ts'
 
 export const deleteCommand: Command = {
@@ -51,7 +52,7 @@ async function remove(words: readonly string[], options: Options, context: Conte
   const note = how === 'client' ? ' (dry run)' : how === 'server' ? ' (server dry run)' : ''
   return forEach(doomed, context, titleOf, async each => {
     const { kind, name, namespace } = each
-    const line = options['output'] === 'name' ? refOf(kind, name) : `${typeOf(kind)} "${name}" deleted${note}`
+    const line = options['output'] === 'name' ? refOf(kind, name) : `${typeOf(kind)} "${visible(name)}" deleted${note}`
     try {
       const server = await context.objects()
       if (how === 'client') await server.get(kind, name, namespace)

@@ -17,6 +17,7 @@ import { EXIT, type ExitCode, failureOf, UsageError } from './failure.ts'
 import { withoutSecrets } from './redaction.ts'
 import { textWithoutSecrets } from './redaction-text.ts'
 import { ask, socketOption } from './socket.ts'
+import { visible } from './visible.ts'
 import { emitYaml } from './yaml.ts'
 
 export const clusterCommands: readonly Command[] = [
@@ -93,10 +94,10 @@ function fileOf(path: string, text: string): Collection['files'][number] {
 async function collect(all: Collection, path: string, text: () => Promise<string>): Promise<void> {
   try {
     all.files.push(fileOf(path, await text()))
-    all.lines.push(`${path}: ok`)
+    all.lines.push(visible(`${path}: ok`))
   } catch (error) {
     const { code, message } = failureOf(error)
-    all.lines.push(`${path}: ${textWithoutSecrets(message)}`)
+    all.lines.push(visible(`${path}: ${textWithoutSecrets(message)}`))
     if (code === EXIT.unreachable) all.code = code
   }
 }

@@ -7,6 +7,7 @@ import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { renderEvents, renderStatus } from './node-view.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { ask, type SocketRequest, socketOption } from './socket.ts'
+import { visible } from './visible.ts'
 
 export const nodeCommands: readonly Command[] = [
   {
@@ -71,7 +72,9 @@ async function acceptCluster(_words: readonly string[], options: Options, contex
   const question = { method: 'POST', path: '/accept-cluster', owner: 'margay-node' } as const
   const { doubt } = await ask(options, acceptAnswer, question)
   context.out(
-    doubt === '' ? 'The API server was not in doubt.\n' : `The API server is believed again, although ${doubt}.\n`,
+    doubt === ''
+      ? 'The API server was not in doubt.\n'
+      : `The API server is believed again, although ${visible(doubt)}.\n`,
   )
   return EXIT.fine
 }

@@ -9,6 +9,7 @@ import { commands } from './commands.ts'
 import { connectionOf, globalOptions, type ServerOptions } from './connection.ts'
 import { EXIT, type ExitCode, failureOf, UsageError } from './failure.ts'
 import { readSources } from './sources.ts'
+import { visibleLines } from './visible.ts'
 
 export type Terminal = {
   /** What people call the program: `margayctl`, or `kubectl margay`. */
@@ -74,15 +75,15 @@ async function act(
         return usable(() => namespaceOf(connection)) ?? 'default'
       },
       out: terminal.out,
-      err: text => terminal.err(`${terminal.name}: ${text}`),
-      note: terminal.err,
+      err: text => terminal.err(`${terminal.name}: ${visibleLines(text)}`),
+      note: text => terminal.err(visibleLines(text)),
       read: (paths, how) => readSources(paths, terminal.input, how),
       interrupted: terminal.interrupted,
     }
     return await command.run(words, options, context)
   } catch (error) {
     const { code, message } = failureOf(error)
-    terminal.err(`${terminal.name}: ${message}\n`)
+    terminal.err(`${terminal.name}: ${visibleLines(message)}\n`)
     return code
   } finally {
     objects?.close()

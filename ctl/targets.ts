@@ -3,6 +3,7 @@ import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
 import type { CommandOption, Context, Options, Source } from './command.ts'
 import { UsageError } from './failure.ts'
 import { type Item, isEmpty, parseKind, parseManifest } from './manifest.ts'
+import { visible } from './visible.ts'
 
 export const fileOption: CommandOption = {
   flags: '-f, --filename <file>',
@@ -87,5 +88,5 @@ export async function sourcesOf(options: Options, context: Context): Promise<Sou
 }
 
 export function titleOf({ kind, name }: { kind: Kind; name: string }): string {
-  return `${kind} ${name}`
+  return `${kind} ${visible(name)}`
 }

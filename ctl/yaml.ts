@@ -1,7 +1,8 @@
 // YAML as people write it, with the same care for integers as api/json.ts.
-import { parseAllDocuments, stringify } from 'yaml'
+import { Document, parseAllDocuments, visit } from 'yaml'
 import { MOST_DEPTH, placeTooDeep } from '../api/depth.ts'
 import { smallIntegers } from '../api/json.ts'
+import { escapedControls } from './visible.ts'
 
 /** Every document of a text that is not empty; integers above 2^53 are bigint. Throws Error, with line and column of what is no YAML. */
 export function parseYaml(text: string): unknown[] {
@@ -31,7 +32,17 @@ function documentsOf(text: string): unknown[] {
     .filter(value => value !== null && value !== undefined)
 }
 
-/** YAML text of a value, bigint as plain digits. */
+/** YAML text of a value, bigint as plain digits, control characters escaped. */
 export function emitYaml(value: unknown): string {
-  return stringify(value, { aliasDuplicateObjects: false })
+  const document = new Document(value, { aliasDuplicateObjects: false })
+  const text = document.toString()
+  if (escapedControls(text) === text) return text
+  // DEL and C1 stand as they are where there are no double quotes
+  visit(document, {
+    Scalar: (_key, scalar) => {
+      if (typeof scalar.value === 'string' && escapedControls(scalar.value) !== scalar.value)
+        scalar.type = 'QUOTE_DOUBLE'
+    },
+  })
+  return escapedControls(document.toString())
 }

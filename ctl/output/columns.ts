@@ -3,6 +3,7 @@ import { cellOf } from '../../api/cells.ts'
 import { type Kind, type KindRow, kinds } from '../../api/kinds.ts'
 import type { AnyObject } from '../../api/lifecycle.ts'
 import { renderTable } from '../render.ts'
+import { visible } from '../visible.ts'
 import { goText } from './go-values.ts'
 import { type JsonPath, parseJsonPath, relaxedPath, TemplateError } from './jsonpath.ts'
 
@@ -42,9 +43,9 @@ function labelsOf({ metadata: { labels = {} } }: AnyObject): string {
   return pairs.length === 0 ? '<none>' : pairs.toSorted().join(',')
 }
 
-/** How kubectl names an object: `ippool.projectcalico.org/p1`, `node/n1`. */
+/** How kubectl names an object: `ippool.projectcalico.org/p1`, `node/n1`; control characters of its name are escaped. */
 export function refOf(kind: Kind, name: string): string {
-  return `${typeOf(kind)}/${name}`
+  return `${typeOf(kind)}/${visible(name)}`
 }
 
 /** How kubectl names a kind: `ippool.projectcalico.org`, `node`. */

@@ -5,6 +5,7 @@ import { apiVersion, type Kind, kinds } from '../../api/kinds.ts'
 import type { AnyObject } from '../../api/lifecycle.ts'
 import type { CommandOption, Options } from '../command.ts'
 import { UsageError } from '../failure.ts'
+import { escapedControls } from '../visible.ts'
 import { emitYaml } from '../yaml.ts'
 import { parseColumns, parseColumnsFile, refOf, renderColumns, renderObjects, type Shown } from './columns.ts'
 import { parseGoTemplate } from './go-template.ts'
@@ -78,7 +79,7 @@ export async function printerOf(options: Options, file: (path: string) => Promis
       case 'wide':
         return tablePrinter(options, format === 'wide')
       case 'json':
-        return valuePrinter(shaped, value => `${emitJson(value, 2)}\n`)
+        return valuePrinter(shaped, value => `${escapedControls(emitJson(value, 2))}\n`)
       case 'yaml':
         return valuePrinter(shaped, emitYaml, '---\n')
       case 'name':
@@ -92,7 +93,7 @@ export async function printerOf(options: Options, file: (path: string) => Promis
         return valuePrinter(shaped, value =>
           path
             .find(value)
-            .map(found => `${goJson(found, 4)}\n`)
+            .map(found => `${escapedControls(goJson(found, 4))}\n`)
             .join(''),
         )
       }

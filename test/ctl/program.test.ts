@@ -1,4 +1,7 @@
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import anyTest, { type TestFn } from 'ava'
@@ -311,4 +314,23 @@ test('a manifest in the form in which Calico stores its resources is taken for w
     'apiVersion: crd.projectcalico.org/v1\nkind: IPAMConfig\nmetadata: {name: default}\nspec: {strictAffinity: true, autoAllocateBlocks: true}\n'
   t.is((await t.context.ctl(['apply', '-f', '-'], config)).code, 0)
   t.like(await t.context.ctl(['apply', '-f', '-'], stored.replace('{"labels":{"rack":"a"}}', '[]')), { code: 2 })
+})
+
+test('a message about what a server says holds no control characters', async t => {
+  const server = createServer((_request, response) => {
+    response.writeHead(422).end(JSON.stringify({ kind: 'Status', message: 'no \u001b]0;x\u0007\u009b2J' }))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  for (const words of [
+    ['get', 'node'],
+    ['get', 'node', 'a\u001b[2J'],
+    ['cluster', 'diags', '--tail', '\u001b[2J'],
+  ]) {
+    const { err } = await runHere([...words, '--server', url, '--api-group', 'v3'])
+    t.notRegex(err.replaceAll('\n', ''), /\p{Cc}/u)
+    t.regex(err, /\\u001b/)
+  }
 })

@@ -1,7 +1,8 @@
 import test from 'ava'
 import { failureOf, UsageError, worst } from '../../ctl/failure.ts'
 import { parseKind, parseManifest } from '../../ctl/manifest.ts'
-import { renderTable } from '../../ctl/render.ts'
+import { renderFields, renderTable, show } from '../../ctl/render.ts'
+import { emitYaml, parseYaml } from '../../ctl/yaml.ts'
 import { Conflict, NotFound, Refused, Unreachable } from '../../datastore/port.ts'
 
 test('columns are as wide as their widest cell, and no line ends in blanks', t => {
@@ -49,4 +50,29 @@ test('each failure has its exit code, the object, and a remedy', t => {
   t.is(failureOf(new Refused(422, 'bad'), 'IPPool p').message, 'IPPool p: bad. Correct the named fields.')
   t.throws(() => failureOf(new TypeError('bug')), { instanceOf: TypeError })
   t.deepEqual([worst([]), worst([0, 3, 1])], [0, 3])
+})
+
+const EVIL = 'a\u001b]0;x\u0007\u009b2J\u202e\u007f\r\nb'
+const SHOWN = 'a\\u001b]0;x\\u0007\\u009b2J\\u202e\\u007f\\r\\nb'
+
+test('a cell or a field with control characters and line ends is one line without them, and its column is wide enough', t => {
+  t.is(renderTable(['A', 'B'], [[EVIL, 'x']]), `${'A'.padEnd(SHOWN.length)}  B\n${SHOWN}  x\n`)
+  t.is(renderFields([[EVIL, EVIL]]), `${SHOWN}: ${SHOWN}\n`)
+  t.is(
+    show('', 'table', () => `${EVIL}\n`),
+    `${SHOWN.replace('\\n', '\n')}\n`,
+  )
+})
+
+test('JSON and YAML hold no control characters, and say the same', t => {
+  const value = { [EVIL]: [EVIL], plain: 'x\u009b' }
+  const json = show(value, 'json', () => '')
+  for (const text of [json, emitYaml(value)]) t.notRegex(text.replaceAll('\n', ''), /\p{Cc}/u)
+  t.deepEqual(JSON.parse(json), value)
+  t.deepEqual(parseYaml(emitYaml(value)), [value])
+})
+
+test('a table of 200,000 rows is printed', t => {
+  const rows = Array.from({ length: 200_000 }, (_, i) => [String(i)])
+  t.is(renderTable(undefined, rows).split('\n').length, 200_001)
 })
