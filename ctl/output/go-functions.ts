@@ -22,7 +22,7 @@ const FUNCTIONS: Readonly<Record<string, (values: unknown[], all: Arguments) => 
   le: ([a, b]) => orderOf(a, b) <= 0,
   gt: ([a, b]) => orderOf(a, b) > 0,
   ge: ([a, b]) => orderOf(a, b) >= 0,
-  urlquery: values => encodeURIComponent(printed(values, false)).replaceAll('%20', '+'),
+  urlquery: values => encodeURIComponent(printed(values, false).toWellFormed()).replaceAll('%20', '+'),
   exists: ([value, ...keys]) => exists(value, keys),
   base64decode: ([value]) => Buffer.from(goText(value), 'base64').toString('utf8'),
 }
@@ -128,6 +128,17 @@ function argumentText(value: unknown): string {
   return value === undefined || value === null ? '<nil>' : goText(value)
 }
 
+/** Characters that one verb may ask for. */
+const LONGEST = 10_000
+/** Digits that numbers have here (ECMA-262 21.1.3). */
+const DIGITS: Readonly<Record<string, number>> = { f: 100, e: 100, g: 100 }
+
+/** Throws TemplateError for more than there may be. */
+function bounded(text: string, what: string, most: number): number {
+  if (Number(text) <= most) return Number(text)
+  throw new TemplateError(`error calling printf: the ${what} ${text.slice(0, 20)} is above ${most}`)
+}
+
 /** As Go's Printf, for the verbs v, s, d, f, g, e, x, q, t and their width, precision and flags. */
 function formatted(format: string, values: readonly unknown[]): string {
   let used = 0
@@ -135,13 +146,13 @@ function formatted(format: string, values: readonly unknown[]): string {
     if (verb === '%') return '%'
     if (used >= values.length) return `%!${verb}(MISSING)`
     const value = values[used++]
-    const plain = verbText(verb, value, precision === undefined ? undefined : Number(precision), flags)
-    if (flags.includes('-')) return plain.padEnd(Number(width))
+    const digits = precision === undefined ? undefined : bounded(precision, 'precision', DIGITS[verb] ?? LONGEST)
+    const plain = verbText(verb, value, digits, flags)
+    const size = bounded(width, 'width', LONGEST)
+    if (flags.includes('-')) return plain.padEnd(size)
     if (flags.includes('0') && typeof value !== 'string')
-      return /^[+-]/.test(plain)
-        ? plain[0] + plain.slice(1).padStart(Number(width) - 1, '0')
-        : plain.padStart(Number(width), '0')
-    return plain.padStart(Number(width))
+      return /^[+-]/.test(plain) ? plain[0] + plain.slice(1).padStart(size - 1, '0') : plain.padStart(size, '0')
+    return plain.padStart(size)
   })
   const extra = values.slice(used).map(value => `${typeName(value)}=${argumentText(value)}`)
   return extra.length === 0 ? text : `${text}%!(EXTRA ${extra.join(', ')})`
@@ -173,7 +184,9 @@ function verbText(verb: string, value: unknown, precision: number | undefined, f
       return signed(value.toExponential(precision ?? 6).replace(/e([+-])(\d)$/, 'e$10$2'))
     case 'g':
       return typeof value === 'number'
-        ? signed(precision === undefined ? argumentText(value) : String(Number(value.toPrecision(precision))))
+        ? signed(
+            precision === undefined ? argumentText(value) : String(Number(value.toPrecision(Math.max(1, precision)))),
+          )
         : wrong
     default:
       return wrong

@@ -164,6 +164,20 @@ for (const { form, rows, render } of FORMS)
       )
   })
 
+test('printf says no to a width or a precision that cannot be printed, and prints every other', t => {
+  const { render } = FORMS[1]!
+  for (const [template, message] of [
+    ['{{printf "%2000000000s" "a"}}', /error calling printf: the width 2000000000 is above 10000/],
+    ['{{printf "%-10001d" 1}}', /width 10001 is above 10000/],
+    ['{{printf "%.200f" 1.5}}', /precision 200 is above 100/],
+    ['{{printf "%.101e" 1.5}} ', /precision 101 is above 100/],
+    ['{{printf "%.101g" 1.5}} ', /precision 101 is above 100/],
+  ] as const)
+    t.throws(() => render(template), { name: 'TemplateError', message })
+  t.is(render('{{printf "%.0g|%.100f" 1.5 0.5 | len}} {{printf "%10000s" "a" | len}}'), '104 10000')
+  t.is(parseGoTemplate('{{urlquery .}}').render('\ud800'), '%EF%BF%BD')
+})
+
 for (const { form, rows } of FORMS)
   test.serial(`${form}: kubectl gives the same answer for every row`, async t => {
     t.timeout(120_000)
