@@ -33,7 +33,7 @@ export class NodeStatuses {
   readonly #deps: NodeStatusesDeps
   readonly #objects = new Map<string, Wanted>()
   readonly #timers = new Map<string, Cancel>()
-  readonly #due: string[] = []
+  #due: string[] = []
   /** Names whose last write was refused: the first is tried next. */
   readonly #refused = new Set<string>()
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MOST_RETRY_MS })
@@ -121,7 +121,7 @@ export class NodeStatuses {
       const wasRefused = this.#refused.delete(name)
       if (await this.#writeOne(name, object)) {
         this.#repeatLater(name)
-        if (wasRefused) this.#due.push(...[...this.#refused].filter(each => !this.#due.includes(each)))
+        if (wasRefused) this.#due = [...new Set([...this.#due, ...this.#refused])]
       } else if (this.#objects.has(name)) this.#refused.add(name)
     }
     this.#writing = false

@@ -81,8 +81,9 @@ export async function removeNode(
     const removed = uninstallPlugin(flags)
     const pools = [...poolsOnDisk(dataDir), ...(store === undefined ? [] : await poolsOf(store))]
     const marks = nodeMarks({ routeProtocol, interfacePrefix: INTERFACE_PREFIX })
-    removed.push(...(await removeFromKernel(kernel, { marks, pools })))
-    if (store !== undefined) removed.push(...(await removeFromCluster(store, { nodeName, wholeCluster })))
+    for (const object of await removeFromKernel(kernel, { marks, pools })) removed.push(object)
+    if (store !== undefined)
+      for (const object of await removeFromCluster(store, { nodeName, wholeCluster })) removed.push(object)
     for (const [folder, isThere] of [
       [dataDir, data !== undefined],
       [runDir, true],

@@ -20,7 +20,7 @@ export async function collect(deps: CniDeps): Promise<readonly string[]> {
       collected.push(id)
     })
   }
-  collected.push(...(await collectHandles(deps)))
+  for (const handle of await collectHandles(deps)) collected.push(handle)
   if (collected.length > 0) deps.log.info({ collected }, 'collected endpoints and addresses that no container uses')
   return collected
 }

@@ -186,12 +186,12 @@ async function watch(
   context: Context,
 ): Promise<ExitCode> {
   const server = await context.objects()
-  const shownBefore: Shown[] = []
+  let shownBefore: readonly Shown[] = []
   const versions = new Map<string, string | undefined>()
   const show = (object: AnyObject): void => {
     const shown = { kind, object }
     context.out(printer.line(shown, view, shownBefore))
-    shownBefore.splice(0, shownBefore.length, shown)
+    shownBefore = [shown]
   }
   const keyOf = ({ metadata }: AnyObject): string => `${metadata.namespace ?? ''}/${metadata.name}`
   const isNew = ({ metadata, ...rest }: AnyObject): boolean => {
@@ -215,7 +215,7 @@ async function watch(
         const found = changed.map(object => ({ kind, object }))
         if (printer.table) context.out(printer.print(found, view))
         else for (const object of changed) show(object)
-        shownBefore.splice(0, shownBefore.length, ...found)
+        shownBefore = found
       }
       first = false
     },

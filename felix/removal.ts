@@ -59,7 +59,7 @@ export async function removeFromKernel(
       removed.push(`link ${name} is down`)
     }
   }
-  removed.push(...(await removeRoutes(kernel, routes)))
+  for (const route of await removeRoutes(kernel, routes)) removed.push(route)
   for (const family of FAMILIES) {
     const name = marks.nftTable
     if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue

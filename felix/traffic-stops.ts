@@ -135,6 +135,8 @@ export class Lasting {
     const leftMs = (condition: Condition) => sinceMs.get(conditionKey(condition))! + this.#graceMs - nowMs
     const waiting = conditions.map(leftMs).filter(left => left > 0)
     const lasting = conditions.filter(condition => leftMs(condition) <= 0)
-    return waiting.length === 0 ? { lasting } : { lasting, waitMs: Math.min(...waiting) }
+    return waiting.length === 0
+      ? { lasting }
+      : { lasting, waitMs: waiting.reduce((first, each) => Math.min(first, each)) }
   }
 }

@@ -104,7 +104,7 @@ export class PublishQueue {
   /** The next pass comes when the first block is due. */
   #scheduleNext(): void {
     if (this.#waiting.size === 0) return
-    const firstMs = Math.min(...[...this.#waiting.values()].map(({ dueMs }) => dueMs))
+    const firstMs = this.#waiting.values().reduce((first, { dueMs }) => Math.min(first, dueMs), Infinity)
     this.#schedule(Math.max(0, firstMs - this.#nowMs()))
   }
 

@@ -168,7 +168,7 @@ class LinuxKernel implements Kernel {
     const all: Neighbour[] = []
     for (const proxy of [false, true]) {
       const request: Request = { type: RTM.getNeigh, body: w => emitNeighbourDump(w, ifindex, { proxy }) }
-      all.push(...(await this.#dump('list', 'neighbours', request, parseNeighbour)))
+      for (const neighbour of await this.#dump('list', 'neighbours', request, parseNeighbour)) all.push(neighbour)
     }
     return ifindex === 0 ? all : all.filter(neighbour => neighbour.ifindex === ifindex)
   }

@@ -61,7 +61,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         const parsed = chains.parse(message)
         return parsed instanceof Malformed ? undefined : parsed
       }
-      all.push(...(await this.#dump(of, chains.operation.read, () => {}, known)))
+      for (const chain of await this.#dump(of, chains.operation.read, () => {}, known)) all.push(chain)
     }
     const found: ForwardChain[] = []
     for (const chain of all) {

@@ -83,7 +83,7 @@ export class Requests {
   async change(requests: readonly Request[]): Promise<Acknowledgement[]> {
     const answers: Acknowledgement[] = []
     for (let from = 0; from < requests.length; from += BATCH)
-      answers.push(...(await this.#batch(requests.slice(from, from + BATCH))))
+      for (const answer of await this.#batch(requests.slice(from, from + BATCH))) answers.push(answer)
     return answers
   }
 

@@ -162,7 +162,7 @@ export class NftTables {
         // somebody removed one of them first: the next pass sees what is left
         this.#stale = true
         const failure = failureOf(refusal.error)
-        outcome.refused.push(...some.map(each => ({ ...elementName(each), ...failure })))
+        for (const each of some) outcome.refused.push({ ...elementName(each), ...failure })
       }
     }
     return outcome
@@ -199,7 +199,7 @@ export class NftTables {
       const difference = tableDifference(program, ruleset && seenProgram(ruleset, program))
       if (difference !== undefined) found.push(difference)
       const inTable = wanted.filter(each => tableOf(each) === key)
-      found.push(...elementDifferences(inTable, elementsOf(ruleset).filter(ofInterface)))
+      for (const each of elementDifferences(inTable, elementsOf(ruleset).filter(ofInterface))) found.push(each)
     }
     return found
   }
