@@ -148,6 +148,18 @@ async function lifeOfACluster(t: ExecutionContext, must: Must): Promise<void> {
     await objects.patch('BGPPeer', 'peer', patch, 'apply')
   t.deepEqual((await objects.get('BGPPeer', 'peer')).metadata.labels, { rack: 'a', row: 'b' })
   await objects.delete('BGPPeer', 'peer')
+  const ofNode = { fieldSelector: 'spec.node=n1', storedName: 'n1' }
+  const statuses = new Recorded(agent, 'CalicoNodeStatus', ofNode)
+  await statuses.until(each => each.events.length > 0)
+  for (const name of ['other', 'n2', 'n1'])
+    await objects.create('CalicoNodeStatus', {
+      metadata: { name },
+      spec: { node: name === 'n2' ? 'n2' : 'n1', classes: ['Agent'] },
+    })
+  await statuses.until(each => each.events.length > 1)
+  t.deepEqual(statuses.lines(), ['sync ', 'set n1'])
+  statuses.watch.close()
+  for (const name of ['other', 'n2', 'n1']) await objects.delete('CalicoNodeStatus', name)
   objects.close()
 
   const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } }
