@@ -17,7 +17,6 @@ import { PodMtu } from '../cni/pod-mtu.ts'
 import { PodRepair } from '../cni/pod-repair.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
 import { guardedStore } from '../datastore/guarded.ts'
-import type { Cache } from '../datastore/kind-cache.ts'
 import type { Store } from '../datastore/port.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
@@ -35,6 +34,7 @@ import { ClusterView } from './cluster-view.ts'
 import { ConflistKeeper } from './conflist-keeper.ts'
 import { Conntrack } from './conntrack.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
+import { DatastoreLock } from './datastore-lock.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { takeOverPods } from './earlier-pods.ts'
 import { followNodeUid } from './journal-owner.ts'
@@ -110,7 +110,7 @@ export class NodeAgent {
   readonly #serving: Serving
   readonly #reporting: Reporting
   readonly #statuses: NodeStatuses
-  readonly #cluster: Cache<'ClusterInformation'>
+  readonly #lock: DatastoreLock
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -148,7 +148,8 @@ export class NodeAgent {
       ...{ database: this.#data.node, clock, log: roomLog('datastore'), self: node, acceptAfterMs },
     })
     const guarded = guardedStore(store, () => this.#unwritable())
-    this.#cluster = this.#caches.of('ClusterInformation')
+    const cluster = this.#caches.of('ClusterInformation')
+    this.#lock = new DatastoreLock({ cluster, clock, publish: () => this.#publishLast() })
     this.#view = new ClusterView(this.#caches, node)
     this.#reporting = new Reporting({
       ...{ nodeName: node, view: this.#view, store: guarded, agent: this, clock, levels: this.levels },
@@ -160,7 +161,7 @@ export class NodeAgent {
     this.allocator = new NodeAllocator({
       ...{
         node,
-        store: guardedStore(guarded, () => this.#locked()),
+        store: guardedStore(guarded, () => this.#lock.why()),
         answers: store,
         mayWrite: () => this.#isWritable(),
         caches: this.#caches,
@@ -219,7 +220,8 @@ export class NodeAgent {
       ...{ nodeName: node, store: guarded, clock, log: roomLog('agent') },
       observe: () => this.#observed(),
     })
-    this.#cluster.onChange(() => this.#followWritable())
+    cluster.onChange(() => this.#followWritable())
+    cluster.onState(() => this.#followWritable())
     this.#view.onState(() => this.#followWritable())
     this.#view.onChange('Node', ({ key }) => key === node && this.#followWritable())
   }
@@ -396,18 +398,20 @@ export class NodeAgent {
     return nodes.synced && nodes.get(nodeName) === undefined ? `there is no Node ${nodeName}` : undefined
   }
 
-  /** Why no block is claimed, written or given back now, though the API server may be written: somebody moves all of it. */
-  #locked(): string | undefined {
-    if (this.#cluster.get('default')?.spec.datastoreReady !== false) return undefined
-    return 'the datastore is locked (datastoreReady of the ClusterInformation default is false); `margayctl datastore unlock` ends that'
+  /** Somebody is about to export the blocks. */
+  async #publishLast(): Promise<void> {
+    // whatever went wrong: the journal has the blocks, and they wait for the unlock
+    const warn = (error: unknown) => this.#deps.log.warn({ err: error }, 'blocks wait for the unlock of the datastore')
+    await this.allocator.flush().catch(warn)
   }
 
   #isWritable(): boolean {
-    return this.#unwritable() === undefined && this.#locked() === undefined
+    return this.#unwritable() === undefined && !this.#lock.isThere
   }
 
   /** Blocks that waited because nothing might be written wait no longer. */
   #followWritable(): void {
+    this.#lock.follow()
     const isWritable = this.#isWritable()
     if (isWritable && !this.#wasWritable) {
       this.allocator.retryNow()

@@ -2,6 +2,7 @@
 // another. The lock is ClusterInformation's `datastoreReady: false`, which every agent heeds: it claims and writes nothing,
 // and its pods keep their network.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { emitJson, sameJson } from '../api/json.ts'
 import { apiVersion, isCustom, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
@@ -9,7 +10,7 @@ import type { Objects } from '../datastore/objects.ts'
 import { Conflict, NotFound } from '../datastore/port.ts'
 import type { Command, Context, Options } from './command.ts'
 import { forEach } from './each.ts'
-import { Denied, EXIT, type ExitCode, worst } from './failure.ts'
+import { Denied, EXIT, type ExitCode, UsageError, worst } from './failure.ts'
 import type { Item } from './manifest.ts'
 import { refOf } from './output/columns.ts'
 import { fileOption, itemsOf, titleOf } from './targets.ts'
@@ -35,10 +36,11 @@ export const datastoreCommands: readonly Command[] = [
   },
   {
     name: 'datastore lock',
-    summary: 'Let no node claim addresses or write IPAM until `datastore unlock`; pods keep their network',
+    summary:
+      'Let no node claim addresses or write IPAM until `datastore unlock`; pods keep their network. Nodes publish first what they have not published, for two seconds at the most, and this waits for them. What a node cannot publish in that time, or while it does not reach the server, and pods that start later, are missing in an export',
     arguments: [],
-    options: [],
-    run: (_words, _options, context) => setReady(false, context),
+    options: [{ flags: '--wait <seconds>', summary: 'how long to wait for the nodes after the lock', default: '5' }],
+    run: lock,
   },
   {
     name: 'datastore unlock',
@@ -182,6 +184,15 @@ async function annotated(server: Objects, { object }: Item): Promise<string> {
     if (!(error instanceof NotFound)) throw error
     return 'skipped: there is no such Node'
   }
+}
+
+async function lock(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const seconds = Number(options['wait'])
+  if (!(seconds >= 0 && seconds <= 3600))
+    throw new UsageError(`--wait ${String(options['wait'])} is not a number of seconds from 0 to 3600`)
+  const code = await setReady(false, context)
+  await sleep(seconds * 1000)
+  return code
 }
 
 async function setReady(datastoreReady: boolean, context: Context): Promise<ExitCode> {

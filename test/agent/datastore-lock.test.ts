@@ -18,7 +18,9 @@ test('while the datastore is locked pods get addresses of blocks that their node
   const handles = async () => (await blocks()).flatMap(({ spec }) => spec.attributes.map(each => each.handle_id))
   const pods = (found: (string | undefined)[]) => found.filter(each => each?.startsWith('net.')).length
   await eventually(t, 'published', handles, found => pods(found) === 1)
+  t.is((await cni(agent, 'ADD', 'c4')).exitCode, 0)
   await store.create('ClusterInformation', locked(false))
+  await eventually(t, 'published, since somebody will export it', handles, found => pods(found) === 2)
   const writes: string[] = []
   const watch = store.watch('IPAMBlock', { event: ({ type }) => void writes.push(type) })
   t.teardown(() => watch.close())
@@ -47,7 +49,7 @@ test('while the datastore is locked pods get addresses of blocks that their node
       ),
     said => said === 'written',
   )
-  t.is(pods(await handles()), 2)
+  t.is(pods(await handles()), 3)
 })
 
 test('a node that starts while the datastore is locked claims no block, says why, and claims one at the unlock', async t => {

@@ -48,7 +48,7 @@ metadata: {name: n1, labels: {rack: r1}, annotations: {projectcalico.org/ASNumbe
 test('what export prints, import makes the same in another cluster, IPAM and large integers included', async t => {
   const { one, other } = t.context
   t.is((await one(['apply', '-f', '-'], CLUSTER)).code, 0)
-  t.regex((await one(['datastore', 'lock'])).out, /is locked/)
+  t.regex((await one(['datastore', 'lock', '--wait', '0'])).out, /is locked/)
   const { code, out, err } = await one(['datastore', 'export'])
   t.deepEqual([code, err], [0, ''])
   t.notRegex(out, /resourceVersion|uid|creationTimestamp|managedFields|rack|other/)
@@ -130,7 +130,7 @@ test('lock and unlock set the field that agents heed', async t => {
   const { one } = t.context
   const ready = async (): Promise<string> =>
     (await one(['get', 'clusterinformation', 'default', '-o', 'jsonpath={.spec.datastoreReady}'])).out
-  await one(['datastore', 'lock'])
+  await one(['datastore', 'lock', '--wait', '0'])
   t.is(await ready(), 'false')
   await one(['datastore', 'unlock'])
   t.is(await ready(), 'true')

@@ -266,7 +266,7 @@ check(
       await ctl(['get', 'ippools', '-l', 'site', ...format]),
       await must(['get', 'ippools', '-l', 'site', ...format]),
     )
-    await ctl(['datastore', 'lock'])
+    await ctl(['datastore', 'lock', '--wait', '0'])
     t.is(await must(['get', 'clusterinformation', 'default', '-o', 'jsonpath={.spec.datastoreReady}']), 'false')
     const exported = await ctl(['datastore', 'export'])
     await ctl(['delete', 'ippools', '--all'])

@@ -1,0 +1,54 @@
+// The lock of the datastore (`margayctl datastore lock`) as an agent heeds it: no block is claimed, written or given back. An
+// agent that sees it come publishes first what is not yet published, since somebody is about to export the blocks. Hazard:
+// the cluster may be another one soon, so that ends after a time, done or not, and an agent that finds the lock there at its
+// start publishes nothing.
+import type { Resource } from '../api/kinds.ts'
+import type { Clock } from '../lib/clock.ts'
+
+/** How long an agent may still write after it saw the lock. `margayctl datastore lock` waits for longer. */
+const LAST_WRITES_MS = 2_000
+
+type Deps = {
+  cluster: { readonly synced: boolean; get(name: string): Resource<'ClusterInformation'> | undefined }
+  clock: Clock
+  /** Publishes all that waits. Never rejects. */
+  publish: () => Promise<void>
+}
+
+export class DatastoreLock {
+  readonly #deps: Deps
+  #state: 'unknown' | 'open' | 'closing' | 'locked' = 'unknown'
+
+  constructor(deps: Deps) {
+    this.#deps = deps
+  }
+
+  /** Whether the datastore is locked, as far as this node knows, also while it still publishes. */
+  get isThere(): boolean {
+    return this.#deps.cluster.get('default')?.spec.datastoreReady === false
+  }
+
+  /** To be called when the ClusterInformation, or what is known of it, changed. */
+  follow(): void {
+    if (!this.isThere) {
+      if (this.#deps.cluster.synced) this.#state = 'open'
+    } else if (this.#state === 'open') this.#close()
+    else if (this.#state === 'unknown') this.#state = 'locked'
+  }
+
+  /** Why no block is claimed, written or given back now, though the API server may be written: somebody moves all of it. */
+  why(): string | undefined {
+    if (!this.isThere || this.#state === 'open' || this.#state === 'closing') return undefined
+    return 'the datastore is locked (datastoreReady of the ClusterInformation default is false); `margayctl datastore unlock` ends that'
+  }
+
+  #close(): void {
+    this.#state = 'closing'
+    const end = () => {
+      cancel()
+      if (this.#state === 'closing') this.#state = 'locked'
+    }
+    const cancel = this.#deps.clock.after(LAST_WRITES_MS, end)
+    void this.#deps.publish().then(end)
+  }
+}
