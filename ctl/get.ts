@@ -1,6 +1,6 @@
 // `get`: shows objects as they are at the server, once or as they change, in any format of kubectl's.
 
-import { type Kind, kinds } from '../api/kinds.ts'
+import { isCustom, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { NotFound } from '../datastore/port.ts'
 import type { Command, Context, Options } from './command.ts'
@@ -28,6 +28,7 @@ import {
   parseTargets,
   selectorOption,
   type Target,
+  type Targets,
   target,
   targetArguments,
   titleOf,
@@ -35,7 +36,7 @@ import {
 
 export const getCommand: Command = {
   name: 'get',
-  summary: 'Show resources of one or several kinds, all or by name',
+  summary: "Show resources of one or several kinds, all or by name; with -A alone of all of Calico's kinds",
   arguments: targetArguments,
   options: [
     formatOption,
@@ -63,7 +64,12 @@ async function get(words: readonly string[], options: Options, context: Context)
   const all = options['allNamespaces'] === true
   const byFile = options['filename'] !== undefined
   if (byFile && words.length > 0) throw new UsageError('give either KIND and names, or -f FILE')
-  const targets = byFile ? await targetsOfFiles(options, context) : parseTargets(words, namespace)
+  const isWhole = all && words.length === 0 && !byFile
+  const targets: Targets = isWhole
+    ? { by: 'kinds', kinds: (Object.keys(kinds) as Kind[]).filter(isCustom) }
+    : byFile
+      ? await targetsOfFiles(options, context)
+      : parseTargets(words, namespace)
   const watches = options['watch'] === true || options['watchOnly'] === true
   if (targets.by === 'names') {
     for (const flag of ['allNamespaces', 'selector', 'fieldSelector'] as const)
