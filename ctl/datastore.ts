@@ -94,10 +94,10 @@ async function exportAll(_words: readonly string[], options: Options, context: C
   return EXIT.fine
 }
 
-/** A server that does not serve a kind has no objects of it. */
+/** A server that does not serve a kind has no objects of it. One that cannot be read whole ends the export: nobody would miss its labels. */
 async function listed(server: Objects, kind: Kind): Promise<AnyObject[]> {
   try {
-    return await server.list(kind)
+    return await server.listWhole(kind)
   } catch (error) {
     if (error instanceof NotFound) return []
     throw error

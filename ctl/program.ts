@@ -69,7 +69,7 @@ async function act(
     const connection = { ...(await connectionOf(options)), program: MANAGER, groupOfBoth: installedGroup }
     const context: Context = {
       store: async () => (store ??= await openedStore(connection)),
-      objects: async () => (objects ??= await openedObjects(connection)),
+      objects: async () => (objects ??= await openedObjects(connection, text => context.err(`${text}\n`))),
       namespace: async () => {
         const { namespaceOf } = await import('../datastore/credentials.ts')
         return usable(() => namespaceOf(connection)) ?? 'default'
@@ -99,9 +99,9 @@ async function openedStore(connection: Connection): Promise<Store> {
   return usable(() => openStore(connection))
 }
 
-async function openedObjects(connection: Connection): Promise<Objects> {
+async function openedObjects(connection: Connection, warn: (text: string) => void): Promise<Objects> {
   const { openObjects } = await import('../datastore/objects.ts')
-  return usable(() => openObjects({ ...connection, manager: MANAGER }))
+  return usable(() => openObjects({ ...connection, manager: MANAGER, warn }))
 }
 
 function usable<T>(open: () => T): T {

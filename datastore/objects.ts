@@ -6,9 +6,10 @@ import { MOST_DEPTH, withoutTooDeep } from '../api/depth.ts'
 import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { depthProblem, formatProblems } from '../api/validate.ts'
 import { systemClock } from '../lib/clock.ts'
 import { ApiConnection, type ConnectionOptions } from './connection.ts'
-import { type ListOptions, Unreachable, type Watch } from './port.ts'
+import { type ListOptions, NotFound, Refused, Unreachable, type Watch } from './port.ts'
 import { type PatchType, Requests, type RequestsOptions, type WriteForm } from './requests.ts'
 import { Selected } from './selected.ts'
 import { startWatch, type WatchSource } from './watch.ts'
@@ -23,8 +24,10 @@ export type Objects = {
   apiGroup(): Promise<ApiGroup>
   get(kind: Kind, name: string, namespace?: string): Promise<AnyObject>
   list(kind: Kind, options?: ListOptions): Promise<AnyObject[]>
+  /** All of a kind, or Refused where one of them cannot be read whole: a copy of it would lack something. */
+  listWhole(kind: Kind): Promise<AnyObject[]>
   create(kind: Kind, object: AnyObject, options?: WriteOptions): Promise<AnyObject>
-  /** Over the version that the object names; over the current one when it names none. */
+  /** Over the version that the object names; over the current one when it names none. Refused where that one cannot be read whole. */
   replace(kind: Kind, object: AnyObject, options?: WriteOptions): Promise<AnyObject>
   patch(kind: Kind, name: string, patch: unknown, type: PatchType, options?: WriteOptions): Promise<AnyObject>
   delete(kind: Kind, name: string, options?: WriteOptions): Promise<void>
@@ -43,20 +46,29 @@ export type Objects = {
 
 const PAGE = 500
 const IDLE_MS = 150_000
-/** Opens a connection; `manager` is noted beside the fields that it writes. Throws when no server is named. */
-export function openObjects(options: ConnectionOptions & RequestsOptions & { manager: string }): Objects {
+/** Opens a connection. Throws when no server is named. */
+export function openObjects(options: ConnectionOptions & ObjectsOptions): Objects {
   return new KubeObjects(new ApiConnection(options), options)
+}
+
+type ObjectsOptions = RequestsOptions & {
+  /** Noted beside the fields that it writes. */
+  manager: string
+  /** Hears of each object that is given without something that could not be read. */
+  warn?: (text: string) => void
 }
 
 class KubeObjects implements Objects {
   readonly #connection: ApiConnection
   readonly #requests: Requests
   readonly #manager: string
+  readonly #warn: (text: string) => void
 
-  constructor(connection: ApiConnection, { manager, ...options }: RequestsOptions & { manager: string }) {
+  constructor(connection: ApiConnection, { manager, warn = () => {}, ...options }: ObjectsOptions) {
     this.#connection = connection
     this.#requests = new Requests(connection, options)
     this.#manager = manager
+    this.#warn = warn
   }
 
   apiGroup(): Promise<ApiGroup> {
@@ -64,19 +76,24 @@ class KubeObjects implements Objects {
   }
 
   async get(kind: Kind, name: string, namespace?: string): Promise<AnyObject> {
-    return objectOf(kind, await this.#requests.get(kind, { name, namespace }))
+    return this.#shown(kind, await this.#requests.get(kind, { name, namespace }))
   }
 
   async list(kind: Kind, options: ListOptions = {}): Promise<AnyObject[]> {
     return (await this.#list(kind, options)).items
   }
 
+  async listWhole(kind: Kind): Promise<AnyObject[]> {
+    return (await this.#list(kind, {}, { refuses: true })).items
+  }
+
   async create(kind: Kind, object: AnyObject, options: WriteOptions = {}): Promise<AnyObject> {
-    return objectOf(kind, await this.#requests.create(kind, object, this.#form(options)))
+    return this.#shown(kind, await this.#requests.create(kind, object, this.#form(options)))
   }
 
   async replace(kind: Kind, object: AnyObject, options: WriteOptions = {}): Promise<AnyObject> {
-    return objectOf(kind, await this.#requests.put(kind, object, this.#form(options)))
+    await this.#checkWhole(kind, object)
+    return this.#shown(kind, await this.#requests.put(kind, object, this.#form(options)))
   }
 
   async patch(
@@ -88,7 +105,10 @@ class KubeObjects implements Objects {
   ): Promise<AnyObject> {
     const { query, subresource } = this.#form(options)
     const form = { query: type === 'apply' ? { ...query, force: 'true' } : query, subresource }
-    return objectOf(kind, await this.#requests.patch(kind, { name, namespace: options.namespace }, patch, type, form))
+    return this.#shown(
+      kind,
+      await this.#requests.patch(kind, { name, namespace: options.namespace }, patch, type, form),
+    )
   }
 
   async delete(kind: Kind, name: string, { namespace, dryRun }: WriteOptions = {}): Promise<void> {
@@ -101,7 +121,7 @@ class KubeObjects implements Objects {
       fields: true,
       list: async () => {
         selected = new Selected(await this.#requests.wire(kind), options)
-        return this.#list(kind, options, selected)
+        return this.#list(kind, options, { given: selected })
       },
       open: async resourceVersion => {
         const wire = await this.#requests.wire(kind)
@@ -114,7 +134,7 @@ class KubeObjects implements Objects {
       read: (stored, told) => {
         const incoming = selected!.wire.incoming(stored)
         const type = selected!.typeOf(told, stored, incoming.object)
-        return type === undefined ? undefined : { type, item: objectOf(kind, incoming) }
+        return type === undefined ? undefined : { type, item: this.#shown(kind, incoming) }
       },
     }
     return startWatch(source, { event: tell }, { clock: systemClock, idleMs: IDLE_MS })
@@ -138,7 +158,7 @@ class KubeObjects implements Objects {
   async #list(
     kind: Kind,
     options: ListOptions,
-    given?: Selected,
+    { given, refuses = false }: { given?: Selected; refuses?: boolean } = {},
   ): Promise<{ items: AnyObject[]; resourceVersion: string }> {
     const wire = await this.#requests.wire(kind)
     const selected = given ?? new Selected(wire, options)
@@ -153,13 +173,35 @@ class KubeObjects implements Objects {
         throw new Unreachable(`the list of ${wire.plural} is no list: is this an API server?`)
       for (const item of body['items']) {
         const incoming = wire.incoming(item)
-        if (selected.typeOf('set', item, incoming.object) === 'set') items.push(objectOf(kind, incoming))
+        if (selected.typeOf('set', item, incoming.object) !== 'set') continue
+        const problem = refuses ? problemOf(kind, incoming) : undefined
+        if (problem !== undefined) throw new Refused(422, problem)
+        items.push(this.#shown(kind, incoming))
       }
       const { continue: token, resourceVersion } = body['metadata']
       if (typeof token !== 'string' || token === '')
         return { items: selected.withoutOlder(items), resourceVersion: String(resourceVersion) }
       next = token
     }
+  }
+
+  #shown(kind: Kind, incoming: Incoming): AnyObject {
+    const problem = problemOf(kind, incoming)
+    if (problem !== undefined) this.#warn(problem)
+    return objectOf(kind, incoming)
+  }
+
+  /** What was read of an object that could not be read whole lacks something: written back, that would be lost. */
+  async #checkWhole(kind: Kind, { metadata: { name, namespace } }: AnyObject): Promise<void> {
+    let now: Incoming
+    try {
+      now = await this.#requests.get(kind, { name, namespace })
+    } catch (error) {
+      if (error instanceof NotFound) return
+      throw error
+    }
+    const problem = problemOf(kind, now)
+    if (problem !== undefined) throw new Refused(422, problem)
   }
 
   #form({ dryRun, subresource }: WriteOptions): WriteForm {
@@ -170,6 +212,18 @@ class KubeObjects implements Objects {
 function divided(path: string): { path: string; query: URLSearchParams } {
   const [before = '', query = ''] = path.split('?')
   return { path: before, query: new URLSearchParams(query) }
+}
+
+/** What of an object is not in what is shown of it. */
+function problemOf(kind: Kind, { object, problem }: Incoming): string | undefined {
+  const tooDeep = depthProblem(object)
+  if (problem === undefined && tooDeep === undefined) return undefined
+  const metadata = isObject(object) && isObject(object['metadata']) ? object['metadata'] : {}
+  const why =
+    problem === undefined
+      ? `${formatProblems([tooDeep!])}: what lies deeper is left out`
+      : `${problem}: labels and annotations may be left out. Correct or delete the annotation`
+  return `${kind} ${String(metadata['name'])}: ${why}`
 }
 
 /** A v3 object, also where it cannot be used; of one that is nested too deep what can be shown. Items of a list have neither `apiVersion` nor `kind`. */

@@ -12,7 +12,8 @@ const objects = Array.from({ length: MANY }, () => object)
 /** What a command prints where the server has so many GlobalNetworkSets. */
 async function printed(command: Command, words: readonly string[], options: Options): Promise<string> {
   let text = ''
-  const server = { list: async (kind: string) => (kind === 'GlobalNetworkSet' ? objects : []) }
+  const list = async (kind: string) => (kind === 'GlobalNetworkSet' ? objects : [])
+  const server = { list, listWhole: list }
   const context = {
     ...{ objects: async () => server, namespace: async () => 'default', err: () => {}, note: () => {} },
     out: (more: string) => {

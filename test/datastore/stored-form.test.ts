@@ -4,6 +4,7 @@ import { METADATA_ANNOTATION, otherUid } from '../../api/stored-form.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { openObjects } from '../../datastore/objects.ts'
 import { Conflict, NotFound, Refused, type Store } from '../../datastore/port.ts'
+import { runHere } from '../ctl/run.ts'
 import { storeContract } from './contract.ts'
 import { aBlock, aPool, aPoolAt, aResource, Recorded } from './objects.ts'
 import { type StoredFormServer, startStoredFormServer } from './stored-form-server.ts'
@@ -203,6 +204,35 @@ check(
     await objects.replace('IPPool', { metadata: { name: 'p1', labels: { c: '3' } }, spec: { cidr: '10.0.0.0/16' } })
     t.deepEqual((await objects.list('IPPool', { labelSelector: 'c=3' })).length, 1)
     objects.close()
+  },
+)
+
+check(
+  'the command line is told of an object whose annotation cannot be read, and neither copies nor replaces it',
+  async (t, { server, write, raw }) => {
+    const annotations = { [METADATA_ANNOTATION]: '{"labels":{"a":"1"' }
+    const broken = { metadata: { name: 'p1', annotations }, spec: { cidr: '10.0.0.0/16' } }
+    await write('POST', 'ippools', { apiVersion: 'crd.projectcalico.org/v1', kind: 'IPPool', ...broken })
+    const told: string[] = []
+    const warn = (text: string): void => void told.push(text)
+    const objects = openObjects({ server: server.url, token: server.token, manager: 'margayctl', warn })
+    const seen = await objects.get('IPPool', 'p1')
+    await objects.list('IPPool')
+    const why = /^IPPool p1: projectcalico\.org\/metadata is no object .* Correct or delete the annotation$/
+    t.is(told.length, 2)
+    for (const text of told) t.regex(text, why)
+    await t.throwsAsync(objects.listWhole('IPPool'), { instanceOf: Refused, message: why })
+    await t.throwsAsync(objects.replace('IPPool', seen), { instanceOf: Refused, message: why })
+    t.like(await raw('ippools/p1'), { metadata: { annotations } })
+    objects.close()
+    const to = ['--server', server.url, '--token', server.token]
+    const { code, out, err } = await runHere(['datastore', 'export', ...to])
+    t.deepEqual([code, out], [1, ''])
+    t.regex(err, /IPPool p1: projectcalico\.org\/metadata is no object/)
+    t.regex(
+      (await runHere(['get', 'ippool', 'p1', '-o', 'yaml', ...to])).err,
+      /IPPool p1: projectcalico\.org\/metadata/,
+    )
   },
 )
 
