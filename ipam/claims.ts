@@ -16,7 +16,7 @@ import {
   type WatchEvent,
   type WatchHandlers,
 } from '../datastore/port.ts'
-import type { Clock } from '../lib/clock.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains } from '../lib/ip.ts'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
@@ -54,6 +54,9 @@ export type ClaimsDeps = {
   mayWrite?: () => boolean
 }
 
+/** How soon a block is given back once more after that failed. */
+const GIVE_BACK_AGAIN_MS = 30_000
+
 /** What became of an attempt to claim one block. */
 export type ClaimOutcome = 'claimed' | 'taken' | 'withdrawn'
 
@@ -68,6 +71,7 @@ export class Claims {
   readonly #writing = new Map<string, bigint>()
   /** Empty blocks that were forgotten, and of which nobody said whether the server deleted them. */
   readonly #leaving = new Map<string, Block>()
+  #cancelLater: Cancel = () => undefined
   #connected = false
   readonly #stopListening: () => void
   #watch: Watch | undefined
@@ -116,6 +120,7 @@ export class Claims {
   /** Nothing is written any more when this resolves, whoever still asks for it. */
   async close(): Promise<void> {
     this.#closed = true
+    this.#cancelLater()
     this.#watch?.close()
     this.#answers.close()
     this.#stopListening()
@@ -392,9 +397,16 @@ export class Claims {
     const { cidr } = base.spec
     const block = { ...(this.#leaving.get(cidr) ?? parseBlock(base)), sequence: sequenceOf(base) + 1n }
     await this.#write(block, object => store.update('IPAMBlock', object), base)
-    this.#leaving.delete(cidr)
+    const wasLeaving = this.#leaving.delete(cidr)
     ledger.put([{ block }])
+    if (wasLeaving) this.#changedLater()
     log.info({ cidr: block.cidr, used: block.slots.length - block.free.length }, 'block adopted from the API server')
+  }
+
+  /** For blocks that could not be given back: that is tried again. */
+  #changedLater(): void {
+    this.#cancelLater()
+    this.#cancelLater = this.#deps.clock.after(GIVE_BACK_AGAIN_MS, () => this.#changed())
   }
 
   #lose(cidr: string, affinity: string | undefined): boolean {

@@ -57,6 +57,7 @@ for (const [name, failure] of [
     await converge(fake, node)
     t.deepEqual([...node.allocator.held().keys()], [])
     t.deepEqual(await handlesAt(fake), [])
+    t.true(node.allocator.blocks().length <= 2, 'and they are given back in the end')
     t.is((await fake.list('IPAMBlock')).length, node.allocator.blocks().length)
     await node.close()
   })

@@ -105,6 +105,8 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'datastore/trust.ts':
     'every event of every watch, and each watch that is connected again (test/datastore/trust.test.ts)',
   'datastore/watch.ts': 'see above',
+  'ipam/claims.ts':
+    'a server that is reached again, an unlock, and each pod that comes or goes (test/ipam/give-back.test.ts)',
   'ipam/pool-hold.ts':
     'a look that failed is made again after 5 s (test/ipam/pool-hold.test.ts), and the node with the last block looks when it is given back',
   'felix/loop.ts': 'it is no retry: each event of the kernel is followed at once',
