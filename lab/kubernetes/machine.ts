@@ -116,6 +116,8 @@ export class Machine {
     }
     await this.#mount('--bind', shared, '/mnt')
     await this.#mount('-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run')
+    // a pod on the host's network has it, by which Kubernetes' own tests tell nodes apart
+    await this.run([systemProgram('hostname'), this.name])
     // kubelet and containers share mounts; nothing of it reaches this machine
     await this.#mount('--make-rshared', '/')
   }

@@ -12,7 +12,7 @@ import { runProgram } from '../../lab/program.ts'
 
 const E2E_IMAGE = 'registry.local/margay-lab/e2e:1'
 
-const TOOLS = ['curl', 'netcat-openbsd', 'dnsutils', 'iproute2', 'iputils-ping', 'jq']
+const TOOLS = ['curl', 'netcat-openbsd', 'dnsutils', 'iproute2', 'iputils-ping', 'jq', 'wget']
 /** Not needed to run a program. */
 const LEFT_OUT = ['./proc/*', './sys/*', './dev/*', './var/cache/*', './var/lib/apt/*', './usr/share/*']
 

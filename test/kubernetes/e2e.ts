@@ -44,17 +44,7 @@ const LEFT_OUT: readonly (readonly [pattern: string, reason: string])[] = [
 ]
 
 /** Specs that fail here for a reason that is not Margay's, each with whose it is. */
-const NOT_OURS: readonly (readonly [pattern: RegExp, reason: string])[] = [
-  [
-    /using hostNetwork$|to Pod \(hostNetwork: true\)$/,
-    'the lab’s: its nodes share the host name of the machine, by which the spec tells them apart',
-  ],
-  [/service-proxy-name$|after the service has been recreated$/, 'the lab’s: its image of agnhost has no wget'],
-  [
-    /HealthCheckNodePort correctly when ExternalTrafficPolicy changes/,
-    'nobody’s: a node’s own packets into a tunnel have the address of the tunnel (docs/traffic-out.md), as with Calico; the spec takes all nodes for neighbours',
-  ],
-]
+const NOT_OURS: readonly (readonly [pattern: RegExp, reason: string])[] = []
 
 const NOT_REACHED = 'not finished in the time that was given (`--minutes`)'
 
