@@ -12,7 +12,7 @@ process.stdout.on('error', error => {
   interrupted.resolve() // whoever read it has enough
 })
 
-const called = basename(process.argv[1] ?? '')
+const called = basename(process.argv[1] ?? '', '.js')
 const words = process.argv.slice(2)
 /** kubectl asks a program of this name for the words after `kubectl margay`; the last line tells it not to add file names. */
 const completes = called === 'kubectl_complete-margay'
