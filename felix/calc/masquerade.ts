@@ -38,8 +38,14 @@ const BGP_PORTS = 'bgp_ports'
 const POSTROUTING = 'postrouting'
 /** What is done to a packet that is masqueraded. */
 const OUTGOING = 'outgoing'
+const INTO_TUNNELS = 'into_tunnels'
 /** Just before the NAT of other programs: the first one that gives a connection an address wins. */
 const BEFORE_SRCNAT = 99
+/**
+ * What the node itself sends into tunnels is left to kube-proxy first: it takes its mark off what it masquerades. With the mark
+ * on it the tunnel's outer packet would be masqueraded too, and its checksum be wrong at the far end.
+ */
+const AFTER_SRCNAT = 101
 
 export type MasqueradeInput = {
   pools: Iterable<Pool>
@@ -89,6 +95,7 @@ export function masqueradeProgram(name: string, family: Family, { pools, nat, tu
     chains: [
       chain(OUTGOING),
       chain(POSTROUTING, { type: 'nat', hook: 'postrouting', priority: BEFORE_SRCNAT, policy: 'accept' }),
+      chain(INTO_TUNNELS, { type: 'nat', hook: 'postrouting', priority: AFTER_SRCNAT, policy: 'accept' }),
     ],
     rules: [
       rule(OUTGOING, 'no pod speaks BGP as its node', tcpTo(BGP_PORTS), RETURN),
@@ -97,7 +104,7 @@ export function masqueradeProgram(name: string, family: Family, { pools, nat, tu
         : (['tcp', 'udp'] as const).map(each => rule(OUTGOING, 'natPortRange', ofProtocol(each), translate(ports)))),
       rule(OUTGOING, 'natOutgoing', translate()),
       ...devices.map(device =>
-        rule(POSTROUTING, 'address of the tunnel', toInterface(device), fromOtherOwnAddress(), masquerade()),
+        rule(INTO_TUNNELS, 'address of the tunnel', toInterface(device), fromOtherOwnAddress(), masquerade()),
       ),
       ...(masquerades
         ? [

@@ -50,7 +50,7 @@ test('where no pool has natOutgoing and no tunnel is needed there is no table of
 
 test('packets of the node itself into a tunnel get the address of the tunnel, also without natOutgoing', t => {
   const rule = (device: string) =>
-    `postrouting oifname "${device}" fib saddr type local fib saddr . oif type != local masquerade fully-random comment "address of the tunnel"`
+    `into_tunnels oifname "${device}" fib saddr type local fib saddr . oif type != local masquerade fully-random comment "address of the tunnel"`
   // VXLAN may have to stand in for IP-in-IP: its rule is there before its device is
   t.deepEqual(rulesOf(tableOf({ pools: [IPIP_POOL] })).slice(2), [rule('tunl0'), rule('vxlan.calico')])
   t.is(tableOf({ pools: [IPIP_POOL] }, 'ip6').absent, true)
