@@ -38,7 +38,7 @@ export type AllocatorDeps = {
   store: Store
   /** The same store where it may be written at any time, for the answer that this node lives. Absent: `store`. */
   answers?: Store
-  /** Whether `store` may be written now, as far as this node knows: else no block is given back. Absent: always. */
+  /** Whether `store` may be written now, as far as this node knows: else no block is given back, and no pool let go. Absent: always. */
   mayWrite?: () => boolean
   /** Where pools, reservations and settings are seen. */
   caches: Pick<Caches, 'of'>
@@ -114,6 +114,7 @@ export class NodeAllocator implements Allocator {
   /** The API server may be written again: nothing waits any longer for its next attempt. */
   retryNow(): void {
     this.#claims.retryNow()
+    this.#hold.beginAnew()
     this.#keepSpare()
   }
 

@@ -14,6 +14,8 @@ const SPREAD_MS = 5_000
 const FIRST_LOOK_MS = 1_000
 /** A node that had the last block may be gone: the others look again this often. */
 const AGAIN_MS = 600_000
+/** After a time in which nobody could publish: the other nodes have pods that their blocks do not tell of yet. */
+const PUBLISH_MS = 60_000
 
 export type PoolHoldDeps = {
   store: Store
@@ -23,11 +25,15 @@ export type PoolHoldDeps = {
   turn: number
   /** CIDRs of this node's blocks. */
   own(): readonly string[]
+  /** Whether `store` may be written now, as far as this node knows. Absent: always. */
+  mayWrite?: () => boolean
 }
 
 export class PoolHold {
   readonly #deps: PoolHoldDeps
   readonly #timers = new Map<string, Cancel>()
+  /** Before then no pool is let go, on the monotonic clock. */
+  #notBeforeMs = 0
   #closed = false
 
   constructor(deps: PoolHoldDeps) {
@@ -86,6 +92,11 @@ export class PoolHold {
     return going.map(({ spec }) => spec.cidr)
   }
 
+  /** The store may be written again: no pool is let go before the other nodes had time to publish their pods. */
+  beginAnew(): void {
+    this.#notBeforeMs = this.#deps.clock.monotonicMs() + PUBLISH_MS
+  }
+
   close(): void {
     this.#closed = true
     for (const name of [...this.#timers.keys()]) this.#cancel(name)
@@ -106,6 +117,10 @@ export class PoolHold {
   /** Lets the pool go if it is empty. Resolves with the time until the next look, if there is to be one. */
   async #release(pool: IpPool): Promise<number> {
     const { name } = pool.metadata
+    const { clock, mayWrite, turn } = this.#deps
+    const leftMs = this.#notBeforeMs - clock.monotonicMs()
+    if (leftMs > 0) return leftMs + turn * SPREAD_MS
+    if (mayWrite?.() === false) return SPREAD_MS
     try {
       await releaseEmptyPool(pool, this.#deps)
       return AGAIN_MS

@@ -173,6 +173,41 @@ test('a deleted pool goes within seconds after the API server can be read again'
   t.deepEqual(await poolNames(fake), [])
 })
 
+test('a deleted pool that nobody could write about stays for a minute more, in which other nodes publish their pods', async t => {
+  const fake = await aStore(aPool('a', '10.0.0.0/24', 28))
+  let [writable, lists] = [true, 0]
+  const store: FakeStore = {
+    ...fake,
+    async *pages(kind, options) {
+      if (kind === 'IPAMBlock') lists++
+      yield* fake.pages(kind, options)
+    },
+  }
+  const node = aNode(store, 'n1', undefined, () => writable)
+  node.start()
+  await converge(store, node)
+  await fake.patch('IPPool', 'a', { spec: { disabled: true } })
+  await converge(store, node)
+  t.deepEqual(node.allocator.blocks(), [])
+  writable = false
+  await fake.delete('IPPool', 'a')
+  const before = lists
+  const pass = async (seconds: number) => {
+    for (let passed = 0; passed < seconds; passed++) {
+      node.clock.advance(1000)
+      await fake.settled()
+    }
+  }
+  await pass(30)
+  t.is(lists, before)
+  writable = true
+  node.allocator.retryNow()
+  await pass(59)
+  t.deepEqual(await poolNames(fake), ['a'])
+  await pass(12)
+  t.deepEqual(await poolNames(fake), [])
+})
+
 /** Whoever may not write pools. */
 function readOnly(fake: FakeStore): FakeStore & { refused: number } {
   const store = {
