@@ -6,24 +6,18 @@ import { isObject } from './merge-patch.ts'
 import { MEANINGS } from './shapes/meanings.ts'
 import type { Problem } from './validate.ts'
 
-const ANNOTATION_OF: Readonly<Record<string, string>> = {
-  'spec.bgp.asNumber': NODE_ANNOTATION.asNumber,
-  'spec.bgp.ipv4Address': NODE_ANNOTATION.ipv4Address,
-  'spec.bgp.ipv6Address': NODE_ANNOTATION.ipv6Address,
-  'spec.bgp.ipv4IPIPTunnelAddr': NODE_ANNOTATION.ipipTunnelAddress,
-  'spec.bgp.routeReflectorClusterID': NODE_ANNOTATION.routeReflectorClusterId,
-  'spec.ipv4VXLANTunnelAddr': NODE_ANNOTATION.vxlanTunnelAddress,
-  'spec.vxlanTunnelMACAddr': NODE_ANNOTATION.vxlanTunnelMac,
-}
-/** What is wrong with the value of a field; undefined when nothing is. */
-const FAULT_OF: Readonly<Record<string, (text: string) => string | undefined>> = {
-  'spec.bgp.asNumber': text => asNumberField.safeParse(text).error?.issues[0]?.message,
-  'spec.bgp.ipv4Address': MEANINGS.rangeV4,
-  'spec.bgp.ipv6Address': MEANINGS.rangeV6,
-  'spec.bgp.ipv4IPIPTunnelAddr': MEANINGS.addressV4,
-  'spec.bgp.routeReflectorClusterID': MEANINGS.addressV4,
-  'spec.ipv4VXLANTunnelAddr': MEANINGS.addressV4,
-  'spec.vxlanTunnelMACAddr': MEANINGS.mac,
+/** By field: the annotation in its place, and what is wrong with a value; undefined when nothing is. */
+const ANNOTATIONS: Readonly<Record<string, { name: string; fault: (text: string) => string | undefined }>> = {
+  'spec.bgp.asNumber': {
+    name: NODE_ANNOTATION.asNumber,
+    fault: text => asNumberField.safeParse(text).error?.issues[0]?.message,
+  },
+  'spec.bgp.ipv4Address': { name: NODE_ANNOTATION.ipv4Address, fault: MEANINGS.rangeV4 },
+  'spec.bgp.ipv6Address': { name: NODE_ANNOTATION.ipv6Address, fault: MEANINGS.rangeV6 },
+  'spec.bgp.ipv4IPIPTunnelAddr': { name: NODE_ANNOTATION.ipipTunnelAddress, fault: MEANINGS.addressV4 },
+  'spec.bgp.routeReflectorClusterID': { name: NODE_ANNOTATION.routeReflectorClusterId, fault: MEANINGS.addressV4 },
+  'spec.ipv4VXLANTunnelAddr': { name: NODE_ANNOTATION.vxlanTunnelAddress, fault: MEANINGS.addressV4 },
+  'spec.vxlanTunnelMACAddr': { name: NODE_ANNOTATION.vxlanTunnelMac, fault: MEANINGS.mac },
 }
 const FIELDS = [
   ...['bgp', 'ipv4VXLANTunnelAddr', 'vxlanTunnelMACAddr', 'ipv6VXLANTunnelAddr', 'vxlanTunnelMACAddrV6'],
@@ -41,8 +35,8 @@ export function fromCalicoNode(node: Record<string, unknown>): {
   if (leaves.length === 0) return { node, problems: [] }
   const spec = Object.entries(node['spec'] as object).filter(([field]) => !FIELDS.includes(field))
   const metadata = isObject(node['metadata']) ? node['metadata'] : {}
-  const annotations = leaves.flatMap(({ name, value }) =>
-    name === undefined ? [] : [[name, value === null ? null : String(value)] as const],
+  const annotations = leaves.flatMap(({ annotation, value }) =>
+    annotation === undefined ? [] : [[annotation.name, value === null ? null : String(value)] as const],
   )
   const all = {
     ...(isObject(metadata['annotations']) ? metadata['annotations'] : {}),
@@ -54,10 +48,10 @@ export function fromCalicoNode(node: Record<string, unknown>): {
   }
 }
 
-function leafProblems({ path, name, value }: Leaf): Problem[] {
-  if (name === undefined) return [{ path, message: NO_PLACE }]
+function leafProblems({ path, annotation, value }: Leaf): Problem[] {
+  if (annotation === undefined) return [{ path, message: NO_PLACE }]
   // a patch takes a field away with null
-  const message = value === null || value === '' ? undefined : FAULT_OF[path]?.(String(value))
+  const message = value === null || value === '' ? undefined : annotation.fault(String(value))
   return message === undefined ? [] : [{ path, message }]
 }
 
@@ -65,19 +59,22 @@ const NO_PLACE = "is a field of Calico's Node that has no effect here: leave it 
 
 /** The problems of a Node, or of a patch of one, that has Calico's fields: each with what to write instead. */
 export function calicoNodeProblems(node: unknown): Problem[] {
-  return calicoLeaves(node).map(({ path, name }) => {
-    if (name === undefined) return { path, message: NO_PLACE }
-    return { path, message: `is a field of Calico's Node: set the annotation ${name}, or write it with margayctl` }
+  return calicoLeaves(node).map(({ path, annotation }) => {
+    if (annotation === undefined) return { path, message: NO_PLACE }
+    return {
+      path,
+      message: `is a field of Calico's Node: set the annotation ${annotation.name}, or write it with margayctl`,
+    }
   })
 }
 
-type Leaf = { path: string; value: unknown; name: string | undefined }
+type Leaf = { path: string; value: unknown; annotation: (typeof ANNOTATIONS)[string] | undefined }
 
 function calicoLeaves(node: unknown): Leaf[] {
   if (!isObject(node) || !isObject(node['spec'])) return []
   const leaf = (path: string, value: unknown): Leaf => ({
     ...{ path, value },
-    name: Object.hasOwn(ANNOTATION_OF, path) ? ANNOTATION_OF[path] : undefined,
+    annotation: Object.hasOwn(ANNOTATIONS, path) ? ANNOTATIONS[path] : undefined,
   })
   return Object.entries(node['spec'])
     .filter(([field]) => FIELDS.includes(field))

@@ -10,6 +10,7 @@ import {
   parseCidr,
   parseSocketAddress,
 } from '../lib/ip.ts'
+import { parsePortRange } from './ports.ts'
 import { parseSelector, SelectorError } from './selector.ts'
 
 /** A CIDR, given back in canonical text; one with host bits set is refused, as Calico does. */
@@ -60,14 +61,6 @@ export const ipv4OrNoneField = z
 export const portRangeField = z
   .union([z.int(), z.string()])
   .refine(value => parsePortRange(value) !== undefined, 'must be a port (0 to 65535) or FIRST:LAST')
-
-/** Both ends of what `portRangeField` takes; undefined for anything else. */
-export function parsePortRange(value: number | string): { first: number; last: number } | undefined {
-  const [, from, to = from] = /^(\d{1,5})(?::(\d{1,5}))?$/.exec(String(value)) ?? []
-  if (from === undefined) return undefined
-  const [first, last] = [Number(from), Number(to)]
-  return first <= last && last <= 65535 ? { first, last } : undefined
-}
 
 /** 4-octet AS number (RFC 6793); Calico also takes it as text, also as `high.low` (RFC 5396). */
 export const asNumberField = z.union([z.number(), z.string()]).transform((value, context) => {

@@ -2,6 +2,7 @@
 // line and the CRDs all read these rows; adding a kind is one row here, its shape, and a schema when something reads it.
 // Over 400 lines: one table, a row per kind.
 import type * as z from 'zod'
+import { GROUP_VERSIONS } from './api-group.ts'
 import * as calico from './calico.ts'
 import * as core from './core.ts'
 import { bgpConfiguration, bgpPeer } from './shapes/bgp.ts'
@@ -38,8 +39,8 @@ export type KindRow<S extends z.ZodType = z.ZodType> = {
   shape?: () => KindShape
   /** Where the CRD of it keeps fields that it does not know, because nodes tell of them (api/unsupported.ts). */
   keepsUnknown?: true
-  /** Names in the group crd.projectcalico.org/v1, where they differ. */
-  stored?: { kind: string; plural: string; singular: string }
+  /** Names in the group crd.projectcalico.org/v1, where they differ; `false` where Calico stores none of the kind. */
+  stored?: { kind: string; plural: string; singular: string } | false
   /** What margayctl shows, in calicoctl's words. */
   columns: readonly Column[]
   /** What kubectl shows of a custom resource: Calico's columns. */
@@ -50,8 +51,7 @@ export type KindRow<S extends z.ZodType = z.ZodType> = {
   selectable?: readonly (readonly string[])[]
 }
 
-const CALICO = 'projectcalico.org'
-const V3 = { group: CALICO, version: 'v3' } as const
+const V3 = GROUP_VERSIONS.v3
 const V1 = { group: '', version: 'v1' } as const
 /** A kind that nothing here acts on yet. */
 const UNREAD = { ...V3, schema: calico.anySpec } as const
@@ -390,6 +390,8 @@ export const kinds = {
     schema: calico.workloadEndpoint,
     shape: workloadEndpoint,
     keepsUnknown: true,
+    /** Calico derives them from Pods. */
+    stored: false,
     columns: [
       spec('WORKLOAD', 'workload'),
       spec('NODE', 'node'),
@@ -452,7 +454,7 @@ export type Kind = keyof typeof kinds
 
 /** Whether a kind is one of Calico's, which a Kubernetes API server knows from a CRD alone. */
 export function isCustom(kind: Kind): boolean {
-  return kinds[kind].group === CALICO
+  return kinds[kind].group === V3.group
 }
 
 /** A validated object of a kind, defaults filled in. `apiVersion` and `kind` are added where it leaves the process. */

@@ -5,6 +5,9 @@
 import { calico, counter, gauge, summary } from '../lib/metrics-text.ts'
 import { PROCESS_METRICS } from '../lib/process-metrics.ts'
 
+/** Calico's port of FelixConfiguration for the metrics of a node, where nobody names another. */
+export const NODE_METRICS_PORT = 9091
+
 /** The value of a label for the sum of what is beyond a bound. */
 export const OTHER = 'other'
 

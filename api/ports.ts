@@ -1,4 +1,4 @@
-// Protocols and ports of policy rules as Calico writes them: a number, a text that stands for one, or a name
+// Protocols and ports as Calico writes them in rules of policies and in settings: a number, a text that stands for one, or a name
 // (projectcalico/api, pkg/lib/numorstring).
 
 const NUMBERS: Readonly<Record<string, number>> = { ICMP: 1, TCP: 6, UDP: 17, ICMPv6: 58, SCTP: 132, UDPLite: 136 }
@@ -21,13 +21,18 @@ export function hasPorts(value: string | number): boolean {
   return WITH_PORTS.includes(protocolOf(value))
 }
 
-/** Both ends of a range, or a name; undefined for anything else. A number may be 0 here, as in Calico. */
-export function parsePorts(value: string | number): { first: number; last: number } | { name: string } | undefined {
+/** Both ends of a range, which may be one number; undefined for anything else. A number may be 0, as in Calico. */
+export function parsePortRange(value: string | number): { first: number; last: number } | undefined {
   const [, from, to = from] = /^(\d{1,5})(?::(\d{1,5}))?$/.exec(String(value)) ?? []
-  if (from !== undefined) {
-    const [first, last] = [Number(from), Number(to)]
-    return first <= last && last <= 65535 ? { first, last } : undefined
-  }
+  if (from === undefined) return undefined
+  const [first, last] = [Number(from), Number(to)]
+  return first <= last && last <= 65535 ? { first, last } : undefined
+}
+
+/** Both ends of a range, or a name; undefined for anything else. */
+export function parsePorts(value: string | number): { first: number; last: number } | { name: string } | undefined {
+  const range = parsePortRange(value)
+  if (range !== undefined) return range
   return typeof value === 'string' && /^[a-zA-Z0-9_.-]{1,128}$/.test(value) && !/^\d+$/.test(value)
     ? { name: value }
     : undefined

@@ -2,9 +2,6 @@
 import { type ApiGroup, GROUP_VERSIONS } from './api-group.ts'
 import { isCustom, type Kind, type KindRow, kinds } from './kinds.ts'
 
-/** Kinds that Calico does not store: it derives endpoints of workloads from Pods. */
-const NOT_STORED: readonly Kind[] = ['WorkloadEndpoint']
-
 /** How a server names a kind. */
 export type Served = { group: string; version: string; kind: string; plural: string; singular: string }
 
@@ -12,5 +9,5 @@ export type Served = { group: string; version: string; kind: string; plural: str
 export function servedAs(kind: Kind, apiGroup: ApiGroup): Served | undefined {
   const { group, version, plural, singular, stored }: KindRow = kinds[kind]
   if (!isCustom(kind) || apiGroup === 'v3') return { group, version, kind, plural, singular }
-  return NOT_STORED.includes(kind) ? undefined : { ...GROUP_VERSIONS.v1, kind, plural, singular, ...stored }
+  return stored === false ? undefined : { ...GROUP_VERSIONS.v1, kind, plural, singular, ...stored }
 }

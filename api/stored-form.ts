@@ -4,15 +4,17 @@
 // Hazards: an object without the annotation (kubectl made it) is read as it is; finalizers and the version stay in the object's
 // own metadata, since they work only there, and a Calico program that writes the object loses the finalizers. The age is the one
 // that the server knows, not the one in the annotation, which any writer can set: of two pools the older one has a block.
+import { GROUP_VERSIONS } from './api-group.ts'
 import { MOST_DEPTH, placeTooDeep } from './depth.ts'
 import { emitJson, parseJson } from './json.ts'
+import { apiVersion } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
 
 type Json = Record<string, unknown>
 
 export const METADATA_ANNOTATION = 'projectcalico.org/metadata'
-const V3 = 'projectcalico.org/v3'
-const V1 = 'crd.projectcalico.org/v1'
+const V3 = apiVersion(GROUP_VERSIONS.v3)
+const V1 = apiVersion(GROUP_VERSIONS.v1)
 
 /** What stays in the object's own metadata: the server owns it, or acts by it. */
 const NATIVE: readonly string[] = [

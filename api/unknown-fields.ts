@@ -2,12 +2,12 @@
 // does not act on is none of these: it is told as without effect (unsupported.ts).
 import { isCustom, type Kind, type KindRow, kinds } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
+import { objectMeta } from './meta.ts'
 import type { Shape } from './shapes/shape.ts'
 
-/** What a server writes into the metadata beside the fields that we read. */
+/** The fields of the metadata: those that we read, and what else Kubernetes has there. */
 const METADATA = [
-  ...['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'creationTimestamp', 'deletionTimestamp', 'labels'],
-  ...['annotations', 'finalizers', 'ownerReferences'],
+  ...Object.keys(objectMeta.shape),
   ...['generateName', 'managedFields', 'selfLink', 'deletionGracePeriodSeconds', 'clusterName'],
 ]
 const TOP = ['apiVersion', 'kind', 'metadata', 'spec', 'status']

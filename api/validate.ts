@@ -74,7 +74,7 @@ function judged<K extends Kind>(kind: K, value: unknown): Resource<K> | Fault[] 
   const { shape }: KindRow = kinds[kind]
   const filled = shape === undefined ? given : withShapeDefaults(shape(), given)
   const faults: Fault[] = shape === undefined ? [] : kindProblems(shape(), filled)
-  const result = validate(kind, given)
+  const result = validated(kind, given)
   if (shape !== undefined && faults.every(({ of }) => of !== undefined) && hasMetadata(filled))
     for (const fault of calicoProblems(kind, filled)) faults.push({ ...fault, of: wholeOf(fault.path) })
   if (!Array.isArray(result)) return faults.length === 0 ? result : faults
@@ -98,10 +98,13 @@ function withShapeDefaults({ spec }: KindShape, value: unknown): unknown {
 
 /** The resource with its defaults filled in and unknown fields kept, or all its problems (never an empty list). */
 export function validate<K extends Kind>(kind: K, value: unknown): Resource<K> | Problem[] {
-  const row: KindRow = kinds[kind]
   const tooDeep = depthProblem(value)
-  if (tooDeep !== undefined) return [tooDeep]
-  const given = withoutNulls(value)
+  return tooDeep === undefined ? validated(kind, withoutNulls(value)) : [tooDeep]
+}
+
+/** The same of what is not too deep and has no nulls. */
+function validated<K extends Kind>(kind: K, given: unknown): Resource<K> | Problem[] {
+  const row: KindRow = kinds[kind]
   const shape = row.schema === anySpec ? row.shape?.() : undefined
   const result = row.schema.safeParse(shape === undefined ? given : withShapeDefaults(shape, given))
   if (!result.success) return result.error.issues.flatMap(issue => problemsOf(issue))

@@ -1,10 +1,11 @@
 // What an operator with Prometheus and Grafana may apply beside the installation: Services that name the ports of the metrics,
 // and the dashboard as a ConfigMap with the label that Grafana's sidecar looks for.
+import { NODE_METRICS_PORT } from '../api/metrics.ts'
 import { dashboardText } from './dashboard.ts'
 import { labelsOf, type ManifestObject, NAMES, type Settings } from './names.ts'
 
-/** Of FelixConfiguration (its default) and of KubeControllersConfiguration, as docs/observe.md sets it. */
-const PORTS = { [NAMES.node]: 9091, [NAMES.controllers]: 9094 }
+/** That of KubeControllersConfiguration is as docs/observe.md sets it. */
+const PORTS = { [NAMES.node]: NODE_METRICS_PORT, [NAMES.controllers]: 9094 }
 
 export function monitoringObjects(settings: Settings): ManifestObject[] {
   const services = Object.entries(PORTS).map(([name, port]) => metricsService(name, port, settings))

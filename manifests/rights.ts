@@ -35,7 +35,7 @@ export const CALICO_COUNTED = [
 
 const counted: readonly Right[] = [
   ...Object.entries(COUNTED),
-  ...['projectcalico.org', 'crd.projectcalico.org'].map(group => [group, CALICO_COUNTED] as const),
+  ...Object.values(GROUP_VERSIONS).map(({ group }) => [group, CALICO_COUNTED] as const),
 ].flatMap(([group, resources]) => resources.map(resource => ({ group, resource, verbs: ['list'] })))
 
 export const RIGHTS = {
@@ -62,7 +62,7 @@ export const RIGHTS = {
     of('IPPool', ['get', ...READ, 'create', 'patch']),
     of('IPAMBlock', ['get', 'list', 'update', 'delete']),
     of('ClusterInformation', ['get', ...READ, 'create']),
-    { group: 'projectcalico.org', resource: 'kubecontrollersconfigurations', verbs: [...READ, 'create'] },
+    of('KubeControllersConfiguration', [...READ, 'create']),
     { group: 'coordination.k8s.io', resource: 'leases', verbs: ['get', 'create', 'update'], inNamespace: true },
   ],
   /** In either group: the same manifest removes every installation. */

@@ -1,7 +1,9 @@
 // The configuration objects named `default`, with Calico's defaults where there is none, and what `node.NAME` says for one node
 // (`OF_ONE_NODE` of api/unsupported.ts). Pure.
-import { parsePortRange } from '../../api/fields.ts'
+
 import type { Resource } from '../../api/kinds.ts'
+import { NODE_METRICS_PORT } from '../../api/metrics.ts'
+import { parsePortRange } from '../../api/ports.ts'
 import { ineffectiveFields } from '../../api/unsupported.ts'
 import { validate } from '../../api/validate.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
@@ -62,14 +64,11 @@ export function metricsSettings(
   const mine = own?.spec
   const isEnabled = mine?.prometheusMetricsEnabled ?? spec.prometheusMetricsEnabled ?? false
   const host = mine?.prometheusMetricsHost ?? spec.prometheusMetricsHost ?? ''
-  const port = mine?.prometheusMetricsPort ?? spec.prometheusMetricsPort ?? METRICS_PORT
+  const port = mine?.prometheusMetricsPort ?? spec.prometheusMetricsPort ?? NODE_METRICS_PORT
   const ofProcess = spec.prometheusProcessMetricsEnabled ?? true
   const isOpen = isEnabled && port !== 0 && !isClosed(object) && !isClosed(own)
   return isOpen ? { at: { ...(host !== '' && { host }), port }, ofProcess } : { ofProcess }
 }
-
-/** Calico's. */
-const METRICS_PORT = 9091
 
 /** Whoever says how the metrics are to be encrypted must not get them as plain text. */
 function isClosed(object: Resource<'FelixConfiguration'> | undefined): boolean {
