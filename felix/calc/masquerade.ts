@@ -95,7 +95,9 @@ export function masqueradeProgram(name: string, family: Family, { pools, nat, tu
     chains: [
       chain(OUTGOING),
       chain(POSTROUTING, { type: 'nat', hook: 'postrouting', priority: BEFORE_SRCNAT, policy: 'accept' }),
-      chain(INTO_TUNNELS, { type: 'nat', hook: 'postrouting', priority: AFTER_SRCNAT, policy: 'accept' }),
+      ...(devices.length === 0
+        ? []
+        : [chain(INTO_TUNNELS, { type: 'nat', hook: 'postrouting', priority: AFTER_SRCNAT, policy: 'accept' })]),
     ],
     rules: [
       rule(OUTGOING, 'no pod speaks BGP as its node', tcpTo(BGP_PORTS), RETURN),

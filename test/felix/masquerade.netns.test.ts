@@ -9,6 +9,7 @@ import type { NatSettings, Pool } from '../../felix/input.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { nft } from '../kernel/nftables-programs.ts'
+import { DOCKER, firewalld, kubeProxy } from './foreign-tables.ts'
 import { sendPacket } from './frames.ts'
 import { isRoot, openNetns, sweep, type TestNetns } from './netns.ts'
 import { eventually } from './node-kernel.ts'
@@ -151,6 +152,18 @@ else {
       using bound = openPort(a.host, NODE.ipv4)
       t.is((await ask(bound, far, FAR_POD))?.address, VTEP)
       nft(netnsPath(a.host.name), ['delete', 'table', 'ip', 'service'])
+    },
+  )
+
+  test.serial(
+    'the node reaches far pods by a Service that kube-proxy masquerades: its mark is off when the packet goes into the tunnel',
+    async t => {
+      const [a, b] = net.nodes
+      nft(netnsPath(a.host.name), ['-f', '-'], kubeProxy('10.96.0.1', FAR_POD))
+      using far = openPort(b.pod, FAR_POD, PORT)
+      using client = openPort(a.host, '0.0.0.0')
+      t.is((await ask(client, far, '10.96.0.1'))?.address, VTEP)
+      nft(netnsPath(a.host.name), ['delete', 'table', 'ip', 'kube-proxy'])
     },
   )
 
@@ -319,53 +332,4 @@ else {
       for (const table of ['ip filter', 'ip nat', 'inet firewalld']) nft(path, ['delete', 'table', ...table.split(' ')])
     },
   )
-}
-
-/** What docker writes through iptables-nft, without its matches of xtables. */
-const DOCKER = `
-table ip nat {
-  chain DOCKER { iifname "docker0" return; }
-  chain PREROUTING { type nat hook prerouting priority dstnat; policy accept; fib daddr type local jump DOCKER; }
-  chain OUTPUT { type nat hook output priority -100; policy accept; ip daddr != 127.0.0.0/8 fib daddr type local jump DOCKER; }
-  chain POSTROUTING { type nat hook postrouting priority srcnat; policy accept; oifname != "docker0" ip saddr 172.17.0.0/16 masquerade; }
-}
-table ip filter {
-  chain DOCKER { }
-  chain DOCKER-USER { return; }
-  chain DOCKER-ISOLATION-STAGE-2 { oifname "docker0" drop; return; }
-  chain DOCKER-ISOLATION-STAGE-1 { iifname "docker0" oifname != "docker0" jump DOCKER-ISOLATION-STAGE-2; return; }
-  chain FORWARD {
-    type filter hook forward priority filter; policy accept;
-    jump DOCKER-USER
-    jump DOCKER-ISOLATION-STAGE-1
-    oifname "docker0" ct state related,established accept
-    oifname "docker0" jump DOCKER
-    iifname "docker0" oifname != "docker0" accept
-    iifname "docker0" oifname "docker0" accept
-  }
-}
-`
-
-/** What firewalld writes for the zones of its interfaces. */
-function firewalld(end: string): string {
-  return `
-table inet firewalld {
-  chain filter_PREROUTING { type filter hook prerouting priority filter + 10; policy accept; icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept; }
-  chain nat_POSTROUTING { type nat hook postrouting priority srcnat + 10; policy accept; }
-  chain filter_FWD_trusted { ${end}; }
-  chain filter_FORWARD_ZONES { iifname "eth0" goto filter_FWD_trusted; goto filter_FWD_trusted; }
-  chain filter_FORWARD_rest { }
-  chain filter_FORWARD {
-    type filter hook forward priority filter + 10; policy accept;
-    jump filter_FORWARD_rest
-    ct state { established, related } accept
-    ct status dnat accept
-    iifname "lo" accept
-    ct state invalid drop
-    ip6 daddr { ::/96, 2002::/24 } reject with icmpv6 addr-unreachable
-    jump filter_FORWARD_ZONES
-    reject with icmpx admin-prohibited
-  }
-}
-`
 }
