@@ -1,5 +1,6 @@
 // The images that Kubernetes' own end-to-end tests ask for by name, made here: nothing is pulled. Their programs are agnhost
-// and, for tests that call curl, nc or dig in a pod, a small Debian that debootstrap makes once.
+// and coredns, which a test starts from the image of agnhost as a DNS server of its own, and, for tests that call curl, nc or
+// dig in a pod, a small Debian that debootstrap makes once.
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ociArchive } from '../../image/oci.ts'
@@ -12,6 +13,8 @@ import { runProgram } from '../../lab/program.ts'
 
 const E2E_IMAGE = 'registry.local/margay-lab/e2e:1'
 
+/** At the root of the image, beside each other in the folder `K8S_BIN`. */
+const PROGRAMS = ['./agnhost', './coredns']
 const TOOLS = ['curl', 'netcat-openbsd', 'dnsutils', 'iproute2', 'iputils-ping', 'jq', 'wget']
 /** Not needed to run a program. */
 const LEFT_OUT = ['./proc/*', './sys/*', './dev/*', './var/cache/*', './var/lib/apt/*', './usr/share/*']
@@ -21,7 +24,7 @@ export async function importE2eImages(lab: KubernetesLab, names: readonly string
   const debian = await smallDebian(join(binary('agnhost'), '../../agnhost-root'))
   const layer = join(lab.shared, 'layer.tar')
   const exclude = LEFT_OUT.map(path => `--exclude=${path}`)
-  await must(['tar', ...exclude, '-cf', layer, '-C', debian, '.', '-C', join(binary('agnhost'), '..'), './agnhost'])
+  await must(['tar', ...exclude, '-cf', layer, '-C', debian, '.', '-C', join(binary('agnhost'), '..'), ...PROGRAMS])
   const settings = { machine: MACHINE, reference: E2E_IMAGE, created: '1970-01-01T00:00:00Z', user: '0:0' } as const
   const start = { entrypoint: ['/agnhost'], env: ['PATH=/:/usr/sbin:/usr/bin:/sbin:/bin'], labels: {} }
   const tar = readFileSync(layer)
