@@ -49,31 +49,35 @@ function leaseUnknown({ message }: StoreError): ControllerCondition {
   })
 }
 
-const HOW_TO_KNOW: Readonly<Record<UnknownObject['reason'], string>> = {
-  NotRead: 'look at the API server, and whether it serves kubecontrollersconfigurations',
-  Forbidden: 'give margay-controllers the rights list and watch on kubecontrollersconfigurations',
-  Invalid: 'correct the KubeControllersConfiguration default',
+/** How the object `default` of a kind can be known again. */
+function howToKnow(
+  reason: UnknownObject['reason'],
+  kind: 'KubeControllersConfiguration' | 'ClusterInformation',
+): string {
+  const plural = `${kind.toLowerCase()}s`
+  switch (reason) {
+    case 'NotRead':
+      return `look at the API server, and whether it serves ${plural}`
+    case 'Forbidden':
+      return `give margay-controllers the rights list and watch on ${plural}`
+    case 'Invalid':
+      return `correct the ${kind} default`
+  }
 }
 
 function configurationUnknown({ reason, message }: UnknownObject): ControllerCondition {
   return broken('ConfigurationKnown', {
     reason,
     message: `no block of a deleted node is freed, since nobody knows whether and when it may be: ${message}`,
-    remedy: HOW_TO_KNOW[reason],
+    remedy: howToKnow(reason, 'KubeControllersConfiguration'),
   })
-}
-
-const HOW_TO_KNOW_THE_LOCK: Readonly<Record<UnknownObject['reason'], string>> = {
-  NotRead: 'look at the API server, and whether it serves clusterinformations',
-  Forbidden: 'give margay-controllers the rights list and watch on clusterinformations',
-  Invalid: 'correct the ClusterInformation default',
 }
 
 function lockUnknown({ reason, message }: UnknownObject): ControllerCondition {
   return broken('LockKnown', {
     reason,
     message: `nothing is done, since nobody knows whether the datastore is locked: ${message}`,
-    remedy: HOW_TO_KNOW_THE_LOCK[reason],
+    remedy: howToKnow(reason, 'ClusterInformation'),
   })
 }
 

@@ -43,10 +43,7 @@ type Look = Pick<Collector, 'waiting' | 'unclear' | 'census'> & {
   failures: ReturnType<Chores['failures']>
 }
 
-const NO_LOOK: Look = {
-  ...{ waiting: [], unclear: [], pools: [], failures: [] },
-  census: [],
-}
+const NO_LOOK: Look = { waiting: [], unclear: [], census: [], pools: [], failures: [] }
 
 const LEASE_NAME = 'margay-controllers'
 
@@ -129,25 +126,15 @@ export class Controllers {
 
   /** What is wrong now; empty when all is well. */
   conditions(): ControllerCondition[] {
-    const { waiting, unclear, pools, failures } = this.#look()
-    const { failure: leaseFailure } = this.#lease
-    const { unknown: configurationFault } = this.#configuration
-    const configurations = this.#configuration.all()
-    const { unknown: lockFault, hold } = this.#lock
-    const metricsFailure = this.#metricsFailure
-    const parts = {
-      leaseFailure,
-      configurationFault,
-      lockFault,
-      hold,
-      metricsFailure,
-      failures,
-      waiting,
-      unclear,
-      pools,
-      configurations,
-    }
-    return controllerConditions(parts)
+    return controllerConditions({
+      ...this.#look(),
+      leaseFailure: this.#lease.failure,
+      configurationFault: this.#configuration.unknown,
+      configurations: this.#configuration.all(),
+      lockFault: this.#lock.unknown,
+      hold: this.#lock.hold,
+      metricsFailure: this.#metricsFailure,
+    })
   }
 
   /** Whether this program leads, or would when the leader goes. */

@@ -41,10 +41,7 @@ export function metricsText(version: string, numbers: Numbers, conditions: reado
     text.set('ipam_allocations_per_node', used, { node })
   }
   const sizes = numbers.pools.map(({ metadata, spec }) => ({ ippool: metadata.name, size: sizeOf(spec.cidr) }))
-  const { first, rest } = firstAndRest(
-    sizes.toSorted((a, b) => (a.ippool < b.ippool ? -1 : 1)),
-    MOST.pools,
-  )
+  const { first, rest } = firstAndRest(sizes, MOST.pools, ({ ippool }) => ippool)
   for (const { ippool, size } of first) text.set('ipam_ippool_size', size, { ippool })
   if (rest.length > 0)
     text.set(
@@ -57,11 +54,7 @@ export function metricsText(version: string, numbers: Numbers, conditions: reado
 
 /** The rows in the order of their names; beyond the bound one sum for each pool of a few. */
 function bounded(rows: readonly CensusRow[]): CensusRow[] {
-  const key = ({ pool, node }: CensusRow) => `${pool} ${node}`
-  const { first, rest } = firstAndRest(
-    rows.toSorted((a, b) => (key(a) < key(b) ? -1 : 1)),
-    MOST.poolNodes,
-  )
+  const { first, rest } = firstAndRest(rows, MOST.poolNodes, ({ pool, node }) => `${pool} ${node}`)
   return [...first, ...(rest.length > 0 ? [rest.reduce(added, { ...EMPTY, pool: OTHER, node: OTHER })] : [])]
 }
 

@@ -72,12 +72,17 @@ export class MetricsText<T extends Table> {
 }
 
 /**
- * The first `most` in the order given, and the others, to be told as one sum. Where all fit there are no others; else the sum
+ * The first `most` by their names, and the others, to be told as one sum. Where all fit there are no others; else the sum
  * takes the place of one, so that there are never more than `most`.
  */
-export function firstAndRest<T>(all: readonly T[], most: number): { first: readonly T[]; rest: readonly T[] } {
+export function firstAndRest<T>(
+  all: readonly T[],
+  most: number,
+  nameOf: (item: T) => string,
+): { first: readonly T[]; rest: readonly T[] } {
+  const sorted = all.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
   const count = all.length <= most ? most : most - 1
-  return { first: all.slice(0, count), rest: all.slice(count) }
+  return { first: sorted.slice(0, count), rest: sorted.slice(count) }
 }
 
 function labelsText(names: readonly string[], labels: Readonly<Record<string, string>> | undefined): string {

@@ -77,8 +77,8 @@ function conditions(text: Text, all: readonly Condition[]): void {
 }
 
 function blocks(text: Text, all: NodeNumbers['blocks']): void {
-  const pools = [...Map.groupBy(all, ({ pool }) => pool)].toSorted(([a], [b]) => (a < b ? -1 : 1))
-  const { first, rest } = firstAndRest(pools, MOST.pools)
+  const pools = [...Map.groupBy(all, ({ pool }) => pool)]
+  const { first, rest } = firstAndRest(pools, MOST.pools, ([pool]) => pool)
   const shown = rest.length === 0 ? first : [...first, [OTHER, rest.flatMap(([, own]) => own)] as const]
   for (const [ippool, own] of shown) {
     text.set('margay_ipam_blocks', own.length, { ippool })
@@ -94,8 +94,8 @@ function sessions(text: Text, { peers, prefixes }: Pick<NodeNumbers, 'peers' | '
     for (const state of states)
       text.set('margay_bgp_peers', all.filter(peer => peer.state === state).length, { type, state })
   const fit = peers.length <= MOST.peers
-  const named = peers.filter(({ type }) => fit || type !== MESH_PEER).toSorted((a, b) => (a.name < b.name ? -1 : 1))
-  const { first } = firstAndRest(named, MOST.peers)
+  const named = peers.filter(({ type }) => fit || type !== MESH_PEER)
+  const { first } = firstAndRest(named, MOST.peers, ({ name }) => name)
   for (const peer of first) {
     const labels = { peer: peer.name, address: peer.address, type: peer.type }
     text.set('margay_bgp_peer_up', peer.state === 'Established' ? 1 : 0, labels)
@@ -115,33 +115,17 @@ type Summed = Pick<NodeNumbers, 'peers' | 'prefixes'> & { labels: { peer: string
 
 /** What can be told of several sessions as a sum. */
 function summed(text: Text, { labels, peers, prefixes }: Summed): void {
-  const of = (number: (peer: PeerNumbers) => number) => peers.reduce((sum, peer) => sum + number(peer), 0)
-  text.set(
-    'margay_bgp_peer_flaps_total',
-    of(({ flaps }) => flaps),
-    labels,
-  )
-  const directed = (direction: 'in' | 'out') => ({ ...labels, direction })
-  text.set(
-    'margay_bgp_peer_messages_total',
-    of(({ messages }) => messages.in),
-    directed('in'),
-  )
-  text.set(
-    'margay_bgp_peer_messages_total',
-    of(({ messages }) => messages.out),
-    directed('out'),
-  )
-  text.set(
-    'margay_bgp_peer_updates_total',
-    of(({ messages }) => messages.updatesIn),
-    directed('in'),
-  )
-  text.set(
-    'margay_bgp_peer_updates_total',
-    of(({ messages }) => messages.updatesOut),
-    directed('out'),
-  )
+  const of = (number: (peer: PeerNumbers) => number) => sum(peers.map(number))
+  const flaps = of(peer => peer.flaps)
+  text.set('margay_bgp_peer_flaps_total', flaps, labels)
+  for (const [direction, updates] of [
+    ['in', 'updatesIn'],
+    ['out', 'updatesOut'],
+  ] as const) {
+    const [all, ofThem] = [of(peer => peer.messages[direction]), of(peer => peer.messages[updates])]
+    text.set('margay_bgp_peer_messages_total', all, { ...labels, direction })
+    text.set('margay_bgp_peer_updates_total', ofThem, { ...labels, direction })
+  }
   for (const [family, { received, accepted, announced }] of familySums(peers, prefixes)) {
     text.set('margay_bgp_peer_prefixes', received, { ...labels, family, direction: 'received' })
     text.set('margay_bgp_peer_prefixes', accepted, { ...labels, family, direction: 'accepted' })

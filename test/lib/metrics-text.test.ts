@@ -32,7 +32,7 @@ test('a quote, a backslash and a line end in the value of a label end neither th
   t.is(text.toString().split('\n')[2], 'a_total{name="a\\"b\\\\c\\nd",other=""} 1')
 })
 
-test('all are first where they fit, and else the sum of the others takes the place of one', t => {
-  t.deepEqual(firstAndRest([1, 2, 3], 3), { first: [1, 2, 3], rest: [] })
-  t.deepEqual(firstAndRest([1, 2, 3, 4], 3), { first: [1, 2], rest: [3, 4] })
+test('all are first where they fit, by their names, and else the sum of the others takes the place of one', t => {
+  t.deepEqual(firstAndRest([2, 1, 3], 3, String), { first: [1, 2, 3], rest: [] })
+  t.deepEqual(firstAndRest([4, 1, 3, 2], 3, String), { first: [1, 2], rest: [3, 4] })
 })
