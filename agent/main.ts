@@ -3,7 +3,7 @@
 // each start, before the compile cache is set: only what the flags themselves need.
 import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { API_GROUP_CHOICES } from '../api/api-group.ts'
+import { API_GROUP_OPTION } from '../api/api-group.ts'
 import { nodeName } from '../api/names.ts'
 import { CONFLIST_NAME } from '../cni/conflist.ts'
 import { addCommands } from './commands.ts'
@@ -21,13 +21,10 @@ const program = new Command('margay-node')
   )
   .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
   .addOption(
-    new Option(
-      '--api-group <group>',
-      'where Calico’s resources are: v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1)',
-    )
-      .choices(API_GROUP_CHOICES)
-      .env('MARGAY_API_GROUP')
-      .default('auto'),
+    new Option(API_GROUP_OPTION.flags, API_GROUP_OPTION.description)
+      .choices(API_GROUP_OPTION.choices)
+      .env(API_GROUP_OPTION.env)
+      .default(API_GROUP_OPTION.default),
   )
   .option('--data-dir <dir>', 'journal and snapshot; must survive reboots', '/var/lib/margay')
   .option('--run-dir <dir>', 'where agent.sock is made', '/run/margay')

@@ -37,14 +37,13 @@ const BY_CODE: Readonly<Record<string, { reason: string; remedy: string }>> = {
 export class MetricsPort {
   readonly #deps: MetricsPortDeps
   readonly #server: MetricsServer
-  #ofProcess = true
 
   constructor(deps: MetricsPortDeps) {
     const { agent, clock, log, report } = deps
     this.#deps = deps
     this.#server = new MetricsServer({
       ...{ clock, log },
-      text: () => metricsPage(agent, { ofProcess: this.#ofProcess }),
+      text: () => metricsPage(agent, { ofProcess: this.#settings().ofProcess }),
       problem: error => report(error === undefined ? [] : [unserved(error)]),
     })
   }
@@ -60,11 +59,13 @@ export class MetricsPort {
   }
 
   #follow(): void {
+    void this.#server.want(this.#settings().at)
+  }
+
+  #settings(): ReturnType<typeof metricsSettings> {
     const { view, nodeName } = this.#deps
     const own = view.get('FelixConfiguration', configurationOf(nodeName))
-    const { at, ofProcess } = metricsSettings(view.get('FelixConfiguration', 'default'), own)
-    this.#ofProcess = ofProcess
-    void this.#server.want(at)
+    return metricsSettings(view.get('FelixConfiguration', 'default'), own)
   }
 }
 

@@ -251,9 +251,10 @@ export class NodeAgent {
     this.#unenforced.start()
     this.#conflist?.start()
     this.#reporting.start()
-    this.#statuses.start()
     this.#caches.start()
     this.allocator.start()
+    // after what pods wait for
+    this.#statuses.start()
     this.#watchData()
   }
 

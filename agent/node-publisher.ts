@@ -9,7 +9,7 @@ import { isObject } from '../api/merge-patch.ts'
 import { broken, type Condition } from '../api/status.ts'
 import { Conflict, isStoreError, Refused, type Store, type StoreError, Unreachable } from '../datastore/port.ts'
 import { Backoff } from '../lib/backoff.ts'
-import type { Cancel, Clock } from '../lib/clock.ts'
+import { type Cancel, type Clock, formatSeconds } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { NetworkCondition } from './serving.ts'
 
@@ -86,7 +86,7 @@ export class NodePublisher {
   wantCondition(condition: NetworkCondition): void {
     const { status, reason, message } = this.#condition ?? {}
     if (isDeepStrictEqual({ status, reason, message }, condition)) return
-    const now = `${new Date(this.#clock.wallMs()).toISOString().slice(0, 19)}Z`
+    const now = formatSeconds(this.#clock.wallMs())
     const before = networkCondition(this.#seen)
     const since = before?.['status'] === condition.status ? before['lastTransitionTime'] : undefined
     const lastTransitionTime = typeof since === 'string' && TIME.test(since) ? since : now

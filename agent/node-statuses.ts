@@ -1,7 +1,7 @@
-// Keeps the status of the CalicoNodeStatus objects that name this node: once when an object comes or changes, and again every
-// `updatePeriodSeconds`; 0 is once. Only this node's objects are watched (in the stored form, where a server selects by names alone,
-// the one that is called as the node), one write is under way at a time, and of all that were
-// refused one is tried after each pause, so that neither many nodes nor many objects become a load for the API server.
+// Keeps the status of the CalicoNodeStatus objects that name this node: written when an object comes or changes, and again
+// every `updatePeriodSeconds`, where that is not 0. Hazard: neither many nodes nor many objects may become a load for the API
+// server. So only this node's objects are watched (in Calico's stored form, which a server selects by name alone, the one that
+// has the node's name), one write is under way at a time, and of all that were refused one is tried after each pause.
 import { sameJson } from '../api/json.ts'
 import type { Resource } from '../api/kinds.ts'
 import { isStoreError, type Store, type Watch, type WatchHandlers } from '../datastore/port.ts'
@@ -20,9 +20,9 @@ export type NodeStatusesDeps = {
   observe: () => Observed
 }
 
-/** Objects that are written again and again: of more, the newest. */
+/** How many objects are written every `updatePeriodSeconds`: where there are more, the newest. */
 const MOST_REPEATED = 16
-/** Calico takes a day at the most. */
+/** Bounds of `updatePeriodSeconds`; Calico's schema has the upper one. */
 const LEAST_SECONDS = 5
 const MOST_SECONDS = 86_400
 /** Between two tries of what was refused. */

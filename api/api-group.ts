@@ -5,8 +5,14 @@
 export const API_GROUPS = ['v3', 'v1'] as const
 export type ApiGroup = (typeof API_GROUPS)[number]
 
-/** What a person may say; `auto`: the server is asked. */
-export const API_GROUP_CHOICES = ['auto', ...API_GROUPS] as const
+/** The option of a program by which a person says where they are; `auto`: the server is asked. */
+export const API_GROUP_OPTION = {
+  flags: '--api-group <group>',
+  description: 'where Calico’s resources are: v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1)',
+  choices: ['auto', ...API_GROUPS],
+  env: 'MARGAY_API_GROUP',
+  default: 'auto',
+} as const
 
 export const GROUP_VERSIONS: Readonly<Record<ApiGroup, { group: string; version: string }>> = {
   v3: { group: 'projectcalico.org', version: 'v3' },

@@ -2,7 +2,7 @@
 // margay-controllers: chores for the whole cluster, done by one of the programs that run. Flags and exit codes: 0 stopped when
 // asked, 2 wrong usage, 3 it cannot go on. The work is in `run.ts`.
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { API_GROUP_CHOICES } from '../api/api-group.ts'
+import { API_GROUP_OPTION } from '../api/api-group.ts'
 import { parseSocketAddress } from '../lib/ip.ts'
 import { parseRanges } from './first-objects.ts'
 import { type Flags, run } from './run.ts'
@@ -13,13 +13,10 @@ const program = new Command('margay-controllers')
   )
   .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
   .addOption(
-    new Option(
-      '--api-group <group>',
-      'where Calico’s resources are: v3 (projectcalico.org/v3) or v1 (crd.projectcalico.org/v1)',
-    )
-      .choices(API_GROUP_CHOICES)
-      .env('MARGAY_API_GROUP')
-      .default('auto'),
+    new Option(API_GROUP_OPTION.flags, API_GROUP_OPTION.description)
+      .choices(API_GROUP_OPTION.choices)
+      .env(API_GROUP_OPTION.env)
+      .default(API_GROUP_OPTION.default),
   )
   .option('--lease-namespace <name>', 'where the Lease is (default: the pod’s own namespace, or kube-system)')
   .option('--listen <address:port>', 'where /livez, /readyz and /metrics are answered', address, '127.0.0.1:9098')

@@ -30,6 +30,11 @@ export const systemClock: Clock = {
 /** Node fires a timer with a longer delay at once; a long-lived stale time (RFC 9494) may be 194 days. */
 const LONGEST_MS = 2 ** 31 - 1
 
+/** RFC 3339 in UTC with whole seconds, as Kubernetes writes times. `ms`: since the Unix epoch. */
+export function formatSeconds(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`
+}
+
 /** Keeps the process alive until it is called: what else waits may be no reason for Node to go on, timers of a clock least. */
 export function keepProcess(): Cancel {
   const timer = setInterval(() => undefined, LONGEST_MS)

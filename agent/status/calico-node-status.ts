@@ -1,5 +1,6 @@
 // The status of a CalicoNodeStatus in Calico's words, from what this node knows of itself. Pure. Lists are bounded, since an
 // object of the API server has at most 1.5 MB: of a large mesh the numbers are whole and the lists are not.
+import { formatSeconds } from '../../lib/clock.ts'
 import { familyOf } from '../../lib/ip.ts'
 import type { PeerOrigin } from '../cluster/sessions.ts'
 
@@ -25,13 +26,17 @@ export function calicoNodeStatus(classes: readonly string[], observed: Observed,
     agent: classes.includes('Agent') ? agentPart(observed) : null,
     bgp: classes.includes('BGP') ? bgpPart(observed) : null,
     routes: classes.includes('Routes') ? routesPart(observed) : null,
-    lastUpdated: timeOf(nowMs),
+    lastUpdated: formatSeconds(nowMs),
   }
 }
 
 /** One speaker serves both families: it is told under both where the node has an address of both. */
 function agentPart({ ready, version, startedMs, address, ipv6Address }: Observed): object {
-  const speaker = { state: ready ? 'Ready' : 'NotReady', version: `margay ${version}`, lastBootTime: timeOf(startedMs) }
+  const speaker = {
+    state: ready ? 'Ready' : 'NotReady',
+    version: `margay ${version}`,
+    lastBootTime: formatSeconds(startedMs),
+  }
   const routerID = address === undefined ? {} : { routerID: address }
   return {
     birdV4: { ...speaker, ...routerID },
@@ -44,7 +49,7 @@ function bgpPart({ peers }: Observed): object {
   const up = (all: Observed['peers']): number => all.filter(({ state }) => state === 'Established').length
   const shown = (all: Observed['peers']): object[] =>
     all.slice(0, MOST).map(({ address, state, sinceMs, origin = 'global' }) => ({
-      ...{ peerIP: address, type: PEER_TYPES[origin], state, since: timeOf(sinceMs) },
+      ...{ peerIP: address, type: PEER_TYPES[origin], state, since: formatSeconds(sinceMs) },
     }))
   return {
     ...{ numberEstablishedV4: up(v4), numberNotEstablishedV4: v4.length - up(v4) },
@@ -72,9 +77,4 @@ function routesPart({ blocks, learned, peers }: Observed): object {
 function byFamily<T>(all: readonly T[], text: (item: T) => string): [v4: T[], v6: T[]] {
   const isV4 = (item: T): boolean => familyOf(text(item)) === 'ipv4'
   return [all.filter(isV4), all.filter(item => !isV4(item))]
-}
-
-/** As Kubernetes writes times: RFC 3339 in UTC, whole seconds. */
-function timeOf(ms: number): string {
-  return `${new Date(ms).toISOString().slice(0, 19)}Z`
 }

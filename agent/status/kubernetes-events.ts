@@ -1,9 +1,10 @@
-// Writes Events about this node's Node object (core/v1), each a new object, since the right to change Events would be one on those of
-// all others. What happens again within minutes is counted in the next one of its reason. A few writes a minute whatever happens, few that wait, none that is tried for ever: an Event that is lost costs nothing but itself,
-// since conditions and the agent's own events have the same. Hazard: thousands of nodes see the same outage in the same second.
+// Writes Events about this node's Node object (core/v1), each a new object, since the right to change Events would be one on
+// those of all others. What happens again within minutes is counted in the next one of its reason. There are a few writes a
+// minute whatever happens, few Events wait, and none is tried for ever: one that is lost costs nothing but itself, since
+// conditions and the agent's own events have the same. Hazard: thousands of nodes see the same outage in the same second.
 import { NODE_EVENTS, type NodeEventReason } from '../../api/node-events.ts'
 import { type AnyWrite, isStoreError, type Store, type StoreError, Unreachable } from '../../datastore/port.ts'
-import type { Cancel, Clock } from '../../lib/clock.ts'
+import { type Cancel, type Clock, formatSeconds } from '../../lib/clock.ts'
 import type { Log } from '../../lib/log.ts'
 import { type News, NodeNews } from './node-news.ts'
 
@@ -159,14 +160,9 @@ export class KubernetesEvents {
       },
       involvedObject: { apiVersion: 'v1', kind: 'Node', name: nodeName, uid },
       ...{ reason, message, type: NODE_EVENTS[reason].type, count },
-      ...{ firstTimestamp: timeOf(firstMs), lastTimestamp: timeOf(lastMs) },
+      ...{ firstTimestamp: formatSeconds(firstMs), lastTimestamp: formatSeconds(lastMs) },
       source: { component: COMPONENT, host: nodeName },
       ...{ reportingComponent: COMPONENT, reportingInstance: nodeName },
     }
   }
-}
-
-/** RFC 3339 with whole seconds, as Kubernetes writes it. */
-function timeOf(ms: number): string {
-  return `${new Date(ms).toISOString().slice(0, 19)}Z`
 }
