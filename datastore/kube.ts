@@ -5,11 +5,12 @@ import type { ApiGroup } from '../api/api-group.ts'
 import { sameJson } from '../api/json.ts'
 import { apiVersion, isCustom, type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
-import { formatProblems, type RefusedObject, validate } from '../api/validate.ts'
+import { formatProblems, type RefusedObject } from '../api/validate.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { ApiConnection, type ConnectionOptions, Gone } from './connection.ts'
 import { pickFields } from './fields.ts'
+import { type Page, pageOf, pageQuery, watchQuery } from './lists.ts'
 import { anyPath } from './paths.ts'
 import {
   type AnyKind,
@@ -25,7 +26,7 @@ import {
   type WatchHandlers,
   type WatchOptions,
 } from './port.ts'
-import { readObject } from './readable.ts'
+import { checkedObject, readObject } from './readable.ts'
 import { Requests, type RequestsOptions } from './requests.ts'
 import { Selected } from './selected.ts'
 import { startWatch, type WatchSource } from './watch.ts'
@@ -35,7 +36,7 @@ export type StoreOptions = ConnectionOptions &
   RequestsOptions & {
     clock?: Clock
     log?: Log
-    /** A watch that says nothing for so long is opened again. Default 150 s. */
+    /** A watch that says nothing for so long is opened again. Absent: the usual time of `watch.ts`. */
     idleMs?: number
   }
 
@@ -49,8 +50,6 @@ const METADATA_ALONE = {
   list: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json',
   object: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json',
 }
-/** Kubernetes sends a bookmark about once a minute (defaultBookmarkFrequency): two may be late. TCP finds dead servers sooner. */
-const IDLE_MS = 150_000
 /** The server ends a watch after this long, so that clients spread anew over its replicas. */
 const WATCH_SECONDS = 300
 
@@ -59,18 +58,16 @@ export function openStore(options: StoreOptions = {}): Store {
   return new KubeStore(new ApiConnection(options), options)
 }
 
-type Page = { items: unknown[]; resourceVersion: string; next: string | undefined }
-
 class KubeStore implements Store {
   readonly #connection: ApiConnection
   readonly #clock: Clock
   readonly #log: Log
-  readonly #idleMs: number
+  readonly #idleMs: number | undefined
   readonly #watches = new Set<Watch>()
   readonly #requests: Requests
 
   constructor(connection: ApiConnection, options: StoreOptions) {
-    const { clock = systemClock, log = silentLog, idleMs = IDLE_MS } = options
+    const { clock = systemClock, log = silentLog, idleMs } = options
     this.#connection = connection
     this.#clock = clock
     this.#log = log
@@ -91,18 +88,15 @@ class KubeStore implements Store {
   }
 
   async count(kind: AnyKind): Promise<ObjectCount | undefined> {
-    const { plural } = kind
     const path = anyPath(kind, {})
-    const query = new URLSearchParams({ limit: '1' })
-    const body = await this.#requests.call({ method: 'GET', path, query, accept: METADATA_ALONE.list })
-    if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
-      throw new Unreachable(`the list of ${plural} is no list: is this an API server?`)
-    const [first] = body['items']
+    const query = pageQuery({}, 1, undefined)
+    const answer = await this.#requests.call({ method: 'GET', path, query, accept: METADATA_ALONE.list })
+    const { items, next, left } = pageOf(answer, kind.plural)
+    const [first] = items
     if (!isObject(first) || !isObject(first['metadata'])) return undefined
     const { name, namespace } = first['metadata']
-    const { continue: next, remainingItemCount: left } = body['metadata']
     return {
-      ...{ count: 1 + (typeof left === 'number' ? left : 0), atLeast: Boolean(next) && typeof left !== 'number' },
+      ...{ count: 1 + (left ?? 0), atLeast: next !== undefined && left === undefined },
       ...{ name: String(name), ...(typeof namespace === 'string' && { namespace }) },
     }
   }
@@ -162,10 +156,7 @@ class KubeStore implements Store {
         if (selected === undefined && wire.needsList(options))
           throw new Gone(`a watch of ${wire.plural} begins with a list`)
         selected ??= new Selected(wire, options)
-        const query = new URLSearchParams(wire.selection(options).query)
-        query.set('watch', 'true')
-        query.set('allowWatchBookmarks', 'true')
-        query.set('resourceVersion', resourceVersion)
+        const query = watchQuery(wire, options, resourceVersion)
         query.set('timeoutSeconds', String(Math.ceil(WATCH_SECONDS * (1 + Math.random()))))
         const { namespace } = options
         return this.#connection.open({
@@ -278,18 +269,13 @@ class KubeStore implements Store {
     { namespace, query: selection, accept }: { namespace?: string; query: Record<string, string>; accept?: string },
     next: string | undefined,
   ): Promise<Page> {
-    const query = new URLSearchParams(selection)
-    query.set('limit', String(accept === undefined ? PAGE : METADATA_PAGE))
-    if (next !== undefined) query.set('continue', next)
-    const body = await this.#connection.call({ method: 'GET', path: wire.path({ namespace }), query, accept })
-    if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
-      throw new Unreachable(`the list of ${wire.plural} is no list: is this an API server?`)
-    const { resourceVersion, continue: token } = body['metadata']
-    return { items: body['items'], resourceVersion: String(resourceVersion), next: token ? String(token) : undefined }
+    const query = pageQuery(selection, accept === undefined ? PAGE : METADATA_PAGE, next)
+    const path = wire.path({ namespace })
+    return pageOf(await this.#connection.call({ method: 'GET', path, query, accept }), wire.plural)
   }
 
   #one<K extends Kind>(kind: K, { object, problem }: Incoming): Resource<K> {
-    const result = problem === undefined ? validate(kind, object) : [{ path: 'metadata.annotations', message: problem }]
+    const result = checkedObject(kind, object, problem)
     if (Array.isArray(result))
       throw new Refused(422, `the server holds a ${kind} that is invalid: ${formatProblems(result)}`)
     return result

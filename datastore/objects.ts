@@ -9,6 +9,7 @@ import { isObject } from '../api/merge-patch.ts'
 import { depthProblem, formatProblems } from '../api/validate.ts'
 import { systemClock } from '../lib/clock.ts'
 import { ApiConnection, type ConnectionOptions } from './connection.ts'
+import { pageOf, pageQuery, watchQuery } from './lists.ts'
 import { type ListOptions, NotFound, Refused, Unreachable, type Watch } from './port.ts'
 import { type PatchType, Requests, type RequestsOptions, type WriteForm } from './requests.ts'
 import { Selected } from './selected.ts'
@@ -45,7 +46,7 @@ export type Objects = {
 }
 
 const PAGE = 500
-const IDLE_MS = 150_000
+
 /** Opens a connection. Throws when no server is named. */
 export function openObjects(options: ConnectionOptions & ObjectsOptions): Objects {
   return new KubeObjects(new ApiConnection(options), options)
@@ -92,7 +93,8 @@ class KubeObjects implements Objects {
   }
 
   async replace(kind: Kind, object: AnyObject, options: WriteOptions = {}): Promise<AnyObject> {
-    await this.#checkWhole(kind, object)
+    // without a version the current object is read before it is written over, and so judged
+    if (object.metadata.resourceVersion !== undefined) await this.#checkWhole(kind, object)
     return this.#shown(kind, await this.#requests.put(kind, object, this.#form(options)))
   }
 
@@ -125,10 +127,7 @@ class KubeObjects implements Objects {
       },
       open: async resourceVersion => {
         const wire = await this.#requests.wire(kind)
-        const query = new URLSearchParams(wire.selection(options).query)
-        query.set('watch', 'true')
-        query.set('allowWatchBookmarks', 'true')
-        query.set('resourceVersion', resourceVersion)
+        const query = watchQuery(wire, options, resourceVersion)
         return this.#connection.open({ method: 'GET', path: wire.path({ namespace: options.namespace }), query })
       },
       read: (stored, told) => {
@@ -137,7 +136,7 @@ class KubeObjects implements Objects {
         return type === undefined ? undefined : { type, item: this.#shown(kind, incoming) }
       },
     }
-    return startWatch(source, { event: tell }, { clock: systemClock, idleMs: IDLE_MS })
+    return startWatch(source, { event: tell }, { clock: systemClock })
   }
 
   read(path: string): Promise<unknown> {
@@ -162,26 +161,21 @@ class KubeObjects implements Objects {
   ): Promise<{ items: AnyObject[]; resourceVersion: string }> {
     const wire = await this.#requests.wire(kind)
     const selected = given ?? new Selected(wire, options)
+    const path = wire.path({ namespace: options.namespace })
+    const selection = wire.selection(options).query
     const items: AnyObject[] = []
-    for (let next = ''; ; ) {
-      const query = new URLSearchParams(wire.selection(options).query)
-      query.set('limit', String(PAGE))
-      if (next !== '') query.set('continue', next)
-      const path = wire.path({ namespace: options.namespace })
-      const body = await this.#requests.call({ method: 'GET', path, query })
-      if (!isObject(body) || !Array.isArray(body['items']) || !isObject(body['metadata']))
-        throw new Unreachable(`the list of ${wire.plural} is no list: is this an API server?`)
-      for (const item of body['items']) {
+    for (let next: string | undefined; ; ) {
+      const query = pageQuery(selection, PAGE, next)
+      const page = pageOf(await this.#requests.call({ method: 'GET', path, query }), wire.plural)
+      for (const item of page.items) {
         const incoming = wire.incoming(item)
         if (selected.typeOf('set', item, incoming.object) !== 'set') continue
         const problem = refuses ? problemOf(kind, incoming) : undefined
         if (problem !== undefined) throw new Refused(422, problem)
         items.push(this.#shown(kind, incoming))
       }
-      const { continue: token, resourceVersion } = body['metadata']
-      if (typeof token !== 'string' || token === '')
-        return { items: selected.withoutOlder(items), resourceVersion: String(resourceVersion) }
-      next = token
+      next = page.next
+      if (next === undefined) return { items: selected.withoutOlder(items), resourceVersion: page.resourceVersion }
     }
   }
 

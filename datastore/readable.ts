@@ -2,10 +2,15 @@
 // wrote wrong is data: it is never a reason to stop.
 import type { Kind, Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
-import { type RefusedObject, validate } from '../api/validate.ts'
+import { type Problem, type RefusedObject, validate } from '../api/validate.ts'
 
 /** A list of a megabyte can have as many faults as items: these are enough to know what to put right. */
 const MOST_PROBLEMS = 20
+
+/** The resource with its defaults, or all that is wrong with it: `problem`, where its annotation cannot be read. */
+export function checkedObject<K extends Kind>(kind: K, object: unknown, problem?: string): Resource<K> | Problem[] {
+  return problem === undefined ? validate(kind, object) : [{ path: 'metadata.annotations', message: problem }]
+}
 
 /** The resource with its defaults, or why it is none: for `problem` in any case. An object without a name has the name ''. */
 export function readObject<K extends Kind>(
@@ -13,7 +18,7 @@ export function readObject<K extends Kind>(
   object: unknown,
   problem?: string,
 ): { item: Resource<K>; refused?: undefined } | { item?: undefined; refused: RefusedObject } {
-  const result = problem === undefined ? validate(kind, object) : [{ path: 'metadata.annotations', message: problem }]
+  const result = checkedObject(kind, object, problem)
   if (!Array.isArray(result)) return { item: result }
   const { name, namespace } = isObject(object) && isObject(object['metadata']) ? object['metadata'] : {}
   const refused: RefusedObject = {

@@ -30,11 +30,13 @@ type Handlers<T> = {
 
 export type WatchTiming = {
   clock: Clock
-  /** A stream without data for so long is treated as broken and opened again. Above the server's interval of bookmarks. */
-  idleMs: number
+  /** A stream without data for so long is treated as broken and opened again. Above the server's interval of bookmarks. Default 150 s. */
+  idleMs?: number
   random?: () => number
 }
 
+/** Kubernetes sends a bookmark about once a minute (defaultBookmarkFrequency): two may be late. TCP finds dead servers sooner. */
+const IDLE_MS = 150_000
 const FIRST_RETRY_MS = 200
 const MAX_RETRY_MS = 10_000
 /** A stream that stood for so long was served, also when nothing came: the next one is opened at once. */
@@ -137,7 +139,7 @@ class RunningWatch<T> implements Watch {
   async #follow(stream: WatchStream): Promise<boolean> {
     let seen = false
     let silent = false
-    const { clock, idleMs } = this.#timing
+    const { clock, idleMs = IDLE_MS } = this.#timing
     const startMs = clock.monotonicMs()
     let lastMs = startMs
     let cancel: Cancel = () => {}
