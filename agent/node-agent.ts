@@ -16,7 +16,6 @@ import { Limiter } from '../cni/limiter.ts'
 import { PodMtu } from '../cni/pod-mtu.ts'
 import { PodRepair } from '../cni/pod-repair.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
-import { guardedStore } from '../datastore/guarded.ts'
 import type { Store } from '../datastore/port.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
@@ -34,7 +33,6 @@ import { ClusterView } from './cluster-view.ts'
 import { ConflistKeeper } from './conflist-keeper.ts'
 import { Conntrack } from './conntrack.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
-import { DatastoreLock } from './datastore-lock.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { takeOverPods } from './earlier-pods.ts'
 import { followNodeUid } from './journal-owner.ts'
@@ -50,6 +48,7 @@ import { EventRing } from './status/events.ts'
 import type { NodeNumbers } from './status/metrics.ts'
 import { StatusModel } from './status/model.ts'
 import { Unenforced } from './unenforced.ts'
+import { WriteAccess } from './write-access.ts'
 import { guardKernel, guardStore } from './write-guard.ts'
 
 export type NodeAgentOptions = {
@@ -110,7 +109,6 @@ export class NodeAgent {
   readonly #serving: Serving
   readonly #reporting: Reporting
   readonly #statuses: NodeStatuses
-  readonly #lock: DatastoreLock
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly events: EventRing
@@ -118,8 +116,6 @@ export class NodeAgent {
   readonly #startedMs: number
   #capabilities: Capabilities = { ipip: false, vxlan: false }
   #closed = false
-  /** Whether the API server may be written, when that was last looked at. */
-  #wasWritable = true
   #cancel: Cancel = () => undefined
 
   /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `FileInUse` or `ForeignJournal`. */
@@ -147,12 +143,13 @@ export class NodeAgent {
     this.#caches = openCaches(store, {
       ...{ database: this.#data.node, clock, log: roomLog('datastore'), self: node, acceptAfterMs },
     })
-    const guarded = guardedStore(store, () => this.#unwritable())
-    const cluster = this.#caches.of('ClusterInformation')
-    this.#lock = new DatastoreLock({ cluster, clock, publish: () => this.#publishLast() })
     this.#view = new ClusterView(this.#caches, node)
+    const access = new WriteAccess({
+      ...{ nodeName: node, store, caches: this.#caches, view: this.#view, clock, log },
+      publish: () => this.allocator.flush(),
+    })
     this.#reporting = new Reporting({
-      ...{ nodeName: node, view: this.#view, store: guarded, agent: this, clock, levels: this.levels },
+      ...{ nodeName: node, view: this.#view, store: access.store, agent: this, clock, levels: this.levels },
       report: conditions => this.#status.report('metrics', conditions),
     })
     followNodeUid(this.#view, { node, db: data.node, log })
@@ -161,9 +158,9 @@ export class NodeAgent {
     this.allocator = new NodeAllocator({
       ...{
         node,
-        store: guardedStore(guarded, () => this.#lock.why()),
+        store: access.blockStore,
         answers: store,
-        mayWrite: () => this.#isWritable(),
+        mayWrite: () => access.isOpen,
         caches: this.#caches,
         journal: new Journal(this.#data.node),
         clock,
@@ -184,7 +181,7 @@ export class NodeAgent {
     const reportConntrack = (conditions: readonly Condition[]) => this.#status.report('conntrack', conditions)
     this.#conntrack = new Conntrack({ kernel, clock, report: reportConntrack })
     this.#unenforced = new Unenforced({
-      ...{ store: guarded, clock, nodes: () => this.#caches.of('Node').size },
+      ...{ store: access.store, clock, nodes: () => this.#caches.of('Node').size },
       report: conditions => this.#status.report('unenforced', conditions),
     })
     this.#podRepair = new PodRepair({
@@ -207,7 +204,7 @@ export class NodeAgent {
         nodeIp6: options.nodeIp6,
         kernel,
         transport,
-        store: guarded,
+        store: access.store,
         clock,
         log: roomLog('agent'),
         bgpLog: roomLog('bgp'),
@@ -217,13 +214,14 @@ export class NodeAgent {
       podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
     })
     this.#statuses = new NodeStatuses({
-      ...{ nodeName: node, store: guarded, clock, log: roomLog('agent') },
+      ...{ nodeName: node, store: access.store, clock, log: roomLog('agent') },
       observe: () => this.#observed(),
     })
-    cluster.onChange(() => this.#followWritable())
-    cluster.onState(() => this.#followWritable())
-    this.#view.onState(() => this.#followWritable())
-    this.#view.onChange('Node', ({ key }) => key === node && this.#followWritable())
+    access.follow(() => {
+      this.allocator.retryNow()
+      this.#network.retryNow()
+      this.#statuses.retryNow()
+    })
   }
 
   /** Adopts what earlier runs left and begins; resolves when CNI requests can be answered, at least with a refusal. */
@@ -388,38 +386,6 @@ export class NodeAgent {
     const condition = this.#serving.networkCondition()
     this.#reporting.look(conditions, condition)
     this.#network.publish(condition)
-  }
-
-  /** Why nothing of this node may be written to the API server now. */
-  #unwritable(): string | undefined {
-    const { doubt } = this.#caches
-    if (doubt !== undefined) return `the API server is not believed: ${doubt.reason}`
-    const { nodeName } = this.#options
-    const nodes = this.#caches.of('Node')
-    return nodes.synced && nodes.get(nodeName) === undefined ? `there is no Node ${nodeName}` : undefined
-  }
-
-  /** Somebody is about to export the blocks. */
-  async #publishLast(): Promise<void> {
-    // whatever went wrong: the journal has the blocks, and they wait for the unlock
-    const warn = (error: unknown) => this.#deps.log.warn({ err: error }, 'blocks wait for the unlock of the datastore')
-    await this.allocator.flush().catch(warn)
-  }
-
-  #isWritable(): boolean {
-    return this.#unwritable() === undefined && !this.#lock.isThere
-  }
-
-  /** Blocks that waited because nothing might be written wait no longer. */
-  #followWritable(): void {
-    this.#lock.follow()
-    const isWritable = this.#isWritable()
-    if (isWritable && !this.#wasWritable) {
-      this.allocator.retryNow()
-      this.#network.retryNow()
-      this.#statuses.retryNow()
-    }
-    this.#wasWritable = isWritable
   }
 
   #self(): ObjectRef {
