@@ -132,13 +132,16 @@ export function deployment(name: string, replicas: number, options: DeploymentOp
   }
 }
 
-/** A Service in front of the pods of `deployment(name)`. */
-export function service(name: string, options: { type?: 'ClusterIP' | 'NodePort' } = {}): unknown {
-  const { type = 'ClusterIP' } = options
+/** A Service in front of the pods of `deployment(name)`: its port 80 is port 8080 of theirs. */
+export function service(
+  name: string,
+  options: { type?: 'ClusterIP' | 'NodePort'; protocol?: 'TCP' | 'UDP' } = {},
+): unknown {
+  const { type = 'ClusterIP', protocol = 'TCP' } = options
   return {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name },
-    spec: { type, selector: { app: name }, ports: [{ port: 80, targetPort: 8080, protocol: 'TCP' }] },
+    spec: { type, selector: { app: name }, ports: [{ port: 80, targetPort: 8080, protocol }] },
   }
 }

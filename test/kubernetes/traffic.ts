@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { binary } from '../../lab/kubernetes/binaries.ts'
 import { service } from '../../lab/kubernetes/objects.ts'
-import type { Case } from './case.ts'
+import type { Case, Cluster } from './case.ts'
 import { allReach, eventually, fetchFrom, healthy, inPod, nodePortsAnswer, nodesAndPods, withPods } from './observe.ts'
 
 export const trafficCases: readonly Case[] = [
@@ -64,6 +64,18 @@ export const trafficCases: readonly Case[] = [
     },
   },
   {
+    title: 'a node of every LAN asks a Service by UDP, and gets an answer, whichever LAN the pod is on that answers',
+    short: true,
+    beside: true,
+    async run(cluster) {
+      const { nodes } = cluster.lab.plan
+      const answers: string[] = []
+      for (const [i, { name: node }] of [nodes[0]!, nodes.at(-1)!].entries())
+        answers.push(...(await udpAnswers(cluster, `datagrams-${i + 1}`, node)))
+      return answers.join(', ')
+    },
+  },
+  {
     title:
       'pods reach the API server by its Service, and a server outside of the cluster sees the address of their node',
     short: true,
@@ -122,3 +134,31 @@ export const trafficCases: readonly Case[] = [
     },
   },
 ]
+
+/**
+ * Asks a Service whose one pod is on `node` from the network of every node, and returns who asked whom. The cluster's DNS is
+ * asked so by nodes and by pods of their network: kube-proxy masquerades it, and a tunnel may lie behind.
+ */
+async function udpAnswers(cluster: Cluster, name: string, node: string): Promise<string[]> {
+  const { lab } = cluster
+  const container = {
+    args: ['netexec', '--http-port=8081', '--udp-port=8080'],
+    ports: [{ containerPort: 8080, protocol: 'UDP' }],
+  }
+  const ask = async () => {
+    await lab.apply([service(name, { protocol: 'UDP' })])
+    try {
+      const { spec } = (await lab.get(`service/${name}`)) as { spec: { clusterIP: string } }
+      const argv = [binary('agnhost'), 'connect', `${spec.clusterIP}:80`, '--protocol=udp', '--timeout=3s']
+      for (const { name: from, netns } of lab.plan.nodes)
+        await eventually(async () => {
+          const { code, stderr } = await lab.inNetns(netns, argv)
+          assert.equal(code, 0, `${from} has no answer of the pod on ${node}: ${stderr.trim()}`)
+        })
+    } finally {
+      await lab.must(['delete', `service/${name}`])
+    }
+    return lab.plan.nodes.map(({ name: from }) => `${from} to ${node}`)
+  }
+  return await withPods(cluster, name, 1, ask, { node, container })
+}
