@@ -3,7 +3,7 @@
 // and its pods keep their network.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { emitJson, sameJson } from '../api/json.ts'
+import { sameJson } from '../api/json.ts'
 import { apiVersion, isCustom, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import type { Objects } from '../datastore/objects.ts'
@@ -13,8 +13,8 @@ import { forEach } from './each.ts'
 import { Denied, EXIT, type ExitCode, UsageError, worst } from './failure.ts'
 import type { Item } from './manifest.ts'
 import { refOf } from './output/columns.ts'
-import { fileOption, itemsOf, titleOf } from './targets.ts'
-import { emitYaml } from './yaml.ts'
+import { renderValue } from './render.ts'
+import { fileOption, itemsOf, titleOfItem } from './targets.ts'
 
 export const datastoreCommands: readonly Command[] = [
   {
@@ -90,7 +90,7 @@ async function exportAll(_words: readonly string[], options: Options, context: C
       )
   }
   const list = { apiVersion: 'v1', kind: 'List', items }
-  context.out(options['output'] === 'json' ? `${emitJson(list, 2)}\n` : emitYaml(list))
+  context.out(renderValue(list, options['output'] as 'yaml' | 'json'))
   return EXIT.fine
 }
 
@@ -141,8 +141,7 @@ async function importAll(_words: readonly string[], options: Options, context: C
   const server = await context.objects()
   await writeReady(server, false)
   context.out(`${refOf('ClusterInformation', 'default')} locked\n`)
-  const title = ({ kind, object }: Item): string => titleOf({ kind, name: object.metadata.name })
-  const code = await forEach(items, context, title, async item => {
+  const code = await forEach(items, context, titleOfItem, async item => {
     const word = item.kind === 'Node' ? await annotated(server, item) : await imported(server, item, options)
     context.out(`${refOf(item.kind, item.object.metadata.name)} ${word}\n`)
   })

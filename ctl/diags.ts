@@ -5,7 +5,6 @@ import { open } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import * as z from 'zod'
-import { emitJson } from '../api/json.ts'
 import { isCustom, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { isObject } from '../api/merge-patch.ts'
@@ -16,6 +15,7 @@ import type { Command, Context, Options } from './command.ts'
 import { EXIT, type ExitCode, failureOf, UsageError } from './failure.ts'
 import { withoutSecrets } from './redaction.ts'
 import { textWithoutSecrets } from './redaction-text.ts'
+import { renderValue } from './render.ts'
 import { ask, socketOption } from './socket.ts'
 import { visible } from './visible.ts'
 import { emitYaml } from './yaml.ts'
@@ -159,7 +159,7 @@ async function agent(all: Collection, options: Options): Promise<void> {
   ] as const)
     await collect(all, `agent/${name}.json`, async () => {
       const answer = await ask(options, z.unknown(), { method: 'GET', path, owner: 'margay-node' })
-      return emitJson(withoutSecrets(answer), 2)
+      return renderValue(withoutSecrets(answer), 'json')
     })
 }
 

@@ -20,17 +20,16 @@ import {
 import {
   allNamespacesOption,
   fieldSelectorOption,
-  fileOption,
-  folderOptions,
-  itemsOf,
   namespaceFor,
-  namespaceOption,
   parseTargets,
+  type Selection,
+  selectionOf,
   selectorOption,
   type Target,
   type Targets,
-  target,
   targetArguments,
+  targetOptions,
+  targetsOfFiles,
   titleOf,
 } from './targets.ts'
 
@@ -41,9 +40,7 @@ export const getCommand: Command = {
   options: [
     formatOption,
     templateOption,
-    fileOption,
-    ...folderOptions,
-    namespaceOption,
+    ...targetOptions,
     allNamespacesOption,
     selectorOption,
     fieldSelectorOption,
@@ -56,8 +53,6 @@ export const getCommand: Command = {
   run: get,
 }
 
-type Selection = { namespace?: string; labelSelector?: string; fieldSelector?: string }
-
 async function get(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const printer = await printerOf(options, async path => (await context.read([path]))[0]!.text)
   const namespace = await namespaceFor(options, context)
@@ -68,7 +63,7 @@ async function get(words: readonly string[], options: Options, context: Context)
   const targets: Targets = isWhole
     ? { by: 'kinds', kinds: (Object.keys(kinds) as Kind[]).filter(isCustom) }
     : byFile
-      ? await targetsOfFiles(options, context)
+      ? { by: 'names', objects: await targetsOfFiles(options, context) }
       : parseTargets(words, namespace)
   const watches = options['watch'] === true || options['watchOnly'] === true
   if (targets.by === 'names') {
@@ -84,10 +79,7 @@ async function get(words: readonly string[], options: Options, context: Context)
     }
     return watch(only.kind, selection, { printer, view: { single: true, withNamespace: false } }, options, context)
   }
-  const selection: Selection = {
-    ...(typeof options['selector'] === 'string' && { labelSelector: options['selector'] }),
-    ...(typeof options['fieldSelector'] === 'string' && { fieldSelector: options['fieldSelector'] }),
-  }
+  const selection = selectionOf(options)
   const view = { single: false, withNamespace: all }
   const [kind, ...others] = targets.kinds
   if (!watches)
@@ -103,12 +95,6 @@ async function get(words: readonly string[], options: Options, context: Context)
 }
 
 const FLAG_OF = { allNamespaces: '--all-namespaces', selector: '--selector', fieldSelector: '--field-selector' }
-
-async function targetsOfFiles(options: Options, context: Context): Promise<{ by: 'names'; objects: Target[] }> {
-  const items = await itemsOf(options, context)
-  const objects = items.map(({ kind, object: { metadata } }) => target(kind, metadata.name, metadata.namespace))
-  return { by: 'names', objects }
-}
 
 async function showNamed(
   objects: readonly Target[],

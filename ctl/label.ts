@@ -1,6 +1,5 @@
 // `label`: sets and removes labels, by kubectl's words (`a=b`, `c-`) and calicoctl's (`c --remove`).
 
-import { kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { mergePatch } from '../api/merge-patch.ts'
 import { isLabelValue, isQualifiedName } from '../api/names.ts'
@@ -10,27 +9,20 @@ import { Denied, type ExitCode, UsageError } from './failure.ts'
 import { formatOption, templateOption } from './output/printer.ts'
 import {
   allNamespacesOption,
-  fileOption,
-  folderOptions,
-  namespaceFor,
-  namespaceOption,
-  parseTargets,
+  chosenTargets,
   selectorOption,
-  type Target,
-  target,
   targetArguments,
+  targetOptions,
   titleOf,
 } from './targets.ts'
-import { dryRunOf, dryRunOption, namedTargets, tellerOf } from './writes.ts'
+import { dryRunOf, dryRunOption, tellerOf } from './writes.ts'
 
 export const labelCommand: Command = {
   name: 'label',
   summary: 'Set or remove labels of resources: KEY=VALUE sets, KEY- removes',
   arguments: [targetArguments[0], { name: '[words...]', summary: 'names, then KEY=VALUE or KEY-' }],
   options: [
-    fileOption,
-    ...folderOptions,
-    namespaceOption,
+    ...targetOptions,
     allNamespacesOption,
     selectorOption,
     { flags: '--all', summary: 'all of the kind' },
@@ -48,7 +40,7 @@ type Changes = Readonly<Record<string, string | null>>
 
 async function label(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const { names, changes } = splitWords(words, options)
-  const targets = await labelledOf(names, options, context)
+  const targets = await chosenTargets(names, options, context)
   const tell = await tellerOf(options, context)
   const removesOnly = Object.values(changes).every(value => value === null)
   return forEach(targets, context, titleOf, async ({ kind, name, namespace }) => {
@@ -95,21 +87,4 @@ function changeOf(word: string, remove: boolean): [key: string, value: string | 
   if (rest.length === 0) throw new UsageError(`${JSON.stringify(word)}: names come before labels, KEY=VALUE or KEY-`)
   if (!isLabelValue(value)) throw new UsageError(`${JSON.stringify(value)} is no value of a label`)
   return [name, value]
-}
-
-async function labelledOf(names: readonly string[], options: Options, context: Context): Promise<Target[]> {
-  const { selector, all } = options
-  if (selector === undefined && all !== true) return namedTargets(names, options, context)
-  const namespace = await namespaceFor(options, context)
-  const targets = parseTargets(names, namespace)
-  if (targets.by === 'names') throw new UsageError('names cannot be combined with --all or a selector')
-  const server = await context.objects()
-  const lists = targets.kinds.map(async kind => {
-    const objects = await server.list(kind, {
-      ...(kinds[kind].namespaced && options['allNamespaces'] !== true && { namespace }),
-      ...(typeof selector === 'string' && { labelSelector: selector }),
-    })
-    return objects.map(({ metadata }) => target(kind, metadata.name, metadata.namespace))
-  })
-  return (await Promise.all(lists)).flat()
 }

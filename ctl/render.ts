@@ -40,7 +40,7 @@ export function show(value: unknown, format: Format, table: (format: 'table' | '
   return format === 'json' || format === 'yaml' ? renderValue(value, format) : visibleLines(table(format))
 }
 
-/** Any value as JSON or YAML, ending with a newline. */
-function renderValue(value: unknown, format: 'yaml' | 'json'): string {
+/** Any value as JSON or YAML, control characters escaped. Ends with a newline. */
+export function renderValue(value: unknown, format: 'yaml' | 'json'): string {
   return format === 'json' ? `${escapedControls(emitJson(value, 2))}\n` : emitYaml(value)
 }

@@ -3,7 +3,7 @@ import type { Command, Context, Options } from './command.ts'
 import { EXIT, type ExitCode, UsageError, worst } from './failure.ts'
 import { parseManifest } from './manifest.ts'
 import { refOf } from './output/columns.ts'
-import { fileOption, folderOptions, namespaceOption, sourcesOf } from './targets.ts'
+import { sourcesOf, targetOptions } from './targets.ts'
 import { warnOfFields } from './writes.ts'
 
 export const validateCommand: Command = {
@@ -11,9 +11,7 @@ export const validateCommand: Command = {
   summary: 'Check manifests by the rules of the server, without one; exit code 1 when something is wrong',
   arguments: [],
   options: [
-    fileOption,
-    ...folderOptions,
-    namespaceOption,
+    ...targetOptions,
     { flags: '-q, --quiet', summary: 'say only what is wrong, and which fields have no effect' },
   ],
   run: validate,

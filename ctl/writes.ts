@@ -15,21 +15,10 @@ import { type ExitCode, UsageError } from './failure.ts'
 import type { Item } from './manifest.ts'
 import { refOf } from './output/columns.ts'
 import { formatOption, printerOf, templateOption } from './output/printer.ts'
-import {
-  fileOption,
-  folderOptions,
-  itemsOf,
-  namespaceFor,
-  namespaceOption,
-  parseTargets,
-  type Target,
-  targetArguments,
-  titleOf,
-} from './targets.ts'
+import { itemsOf, namedTargets, targetArguments, targetOptions, titleOf, titleOfItem } from './targets.ts'
 import { parseYaml } from './yaml.ts'
 
 type Outcome = { word: string; object: AnyObject }
-type DryRun = 'none' | 'client' | 'server'
 
 export const dryRunOption: CommandOption = {
   flags: '--dry-run <how>',
@@ -58,9 +47,7 @@ export const writeCommands: readonly Command[] = [
         default: 'merge',
         choices: ['merge', 'json', 'strategic'],
       },
-      fileOption,
-      ...folderOptions,
-      namespaceOption,
+      ...targetOptions,
       dryRunOption,
       formatOption,
       templateOption,
@@ -79,12 +66,11 @@ function fromManifest(
     name,
     summary,
     arguments: [],
-    options: [fileOption, ...folderOptions, namespaceOption, dryRunOption, formatOption, templateOption, ...more],
+    options: [...targetOptions, dryRunOption, formatOption, templateOption, ...more],
     run: async (_words, options, context) => {
       const tell = await tellerOf(options, context)
       const items = await itemsOf(options, context)
-      const title = ({ kind, object }: Item) => titleOf({ kind, name: object.metadata.name })
-      return forEach(items, context, title, async item => {
+      return forEach(items, context, titleOfItem, async item => {
         warnOfFields(item, context)
         const server = options['dryRun'] === 'client' ? undefined : await context.objects()
         tell(item.kind, await act(server, item, options))
@@ -95,8 +81,7 @@ function fromManifest(
 
 /** Says what was done: a line, or with -o the object as it is now. */
 export async function tellerOf(options: Options, context: Context): Promise<(kind: Kind, outcome: Outcome) => void> {
-  const how = options['dryRun'] as DryRun
-  const note = how === 'client' ? ' (dry run)' : how === 'server' ? ' (server dry run)' : ''
+  const note = dryRunNote(options)
   if (options['output'] === undefined)
     return (kind, { word, object }) => context.out(`${refOf(kind, object.metadata.name)} ${word}${note}\n`)
   const printer = await printerOf(options, async path => (await context.read([path]))[0]!.text)
@@ -160,6 +145,12 @@ function asObject(kind: Kind, object: Item['object']): AnyObject {
   return { apiVersion: apiVersion(kinds[kind]), kind, ...object } as AnyObject
 }
 
+/** What a line of outcome ends in where nothing was kept. */
+export function dryRunNote({ dryRun }: Options): string {
+  return dryRun === 'client' ? ' (dry run)' : dryRun === 'server' ? ' (server dry run)' : ''
+}
+
+/** What a request of such a run carries. */
 export function dryRunOf(options: Options): { dryRun?: boolean } {
   return options['dryRun'] === 'server' ? { dryRun: true } : {}
 }
@@ -202,19 +193,6 @@ function warnOfPatched(kind: Kind, object: AnyObject, context: Context): void {
   const { apiVersion: _version, kind: _kind, ...rest } = object
   const valid = validate(kind, rest)
   if (!Array.isArray(valid)) warnOfFields({ kind, object: valid }, context)
-}
-
-/** The objects that words or -f name; at least one. */
-export async function namedTargets(words: readonly string[], options: Options, context: Context): Promise<Target[]> {
-  if ((options['filename'] !== undefined) === words.length > 0) throw new UsageError('give either KIND NAME or -f FILE')
-  if (words.length === 0)
-    return (await itemsOf(options, context)).map(({ kind, object: { metadata } }) => ({
-      ...{ kind, name: metadata.name },
-      ...(metadata.namespace === undefined ? {} : { namespace: metadata.namespace }),
-    }))
-  const targets = parseTargets(words, await namespaceFor(options, context))
-  if (targets.by === 'names') return [...targets.objects]
-  throw new UsageError(`name the ${words[0]}: KIND NAME or KIND/NAME`)
 }
 
 /** Calico's Node fields become what they are here; a field that nobody reads is refused. Steps of a JSON patch are the server's to check. */

@@ -1,12 +1,11 @@
 // What `-o` of the commands on resources means: objects as a table, as YAML or JSON, by name, or by a template.
 
-import { emitJson } from '../../api/json.ts'
 import { apiVersion, type Kind, kinds } from '../../api/kinds.ts'
 import type { AnyObject } from '../../api/lifecycle.ts'
 import type { CommandOption, Options } from '../command.ts'
 import { UsageError } from '../failure.ts'
+import { renderValue } from '../render.ts'
 import { escapedControls } from '../visible.ts'
-import { emitYaml } from '../yaml.ts'
 import { parseColumns, parseColumnsFile, refOf, renderColumns, renderObjects, type Shown } from './columns.ts'
 import { parseGoTemplate } from './go-template.ts'
 import { goJson } from './go-values.ts'
@@ -79,9 +78,9 @@ export async function printerOf(options: Options, file: (path: string) => Promis
       case 'wide':
         return tablePrinter(options, format === 'wide')
       case 'json':
-        return valuePrinter(shaped, value => `${escapedControls(emitJson(value, 2))}\n`)
+        return valuePrinter(shaped, value => renderValue(value, 'json'))
       case 'yaml':
-        return valuePrinter(shaped, emitYaml, '---\n')
+        return valuePrinter(shaped, value => renderValue(value, 'yaml'), '---\n')
       case 'name':
         return linePrinter(({ kind, object }) => `${refOf(kind, object.metadata.name)}\n`)
       case 'jsonpath':

@@ -135,3 +135,15 @@ test('lock and unlock set the field that agents heed', async t => {
   await one(['datastore', 'unlock'])
   t.is(await ready(), 'true')
 })
+
+test('export as JSON and as YAML escapes control characters that a terminal would obey', async t => {
+  const { one } = t.context
+  const pool = { apiVersion: 'projectcalico.org/v3', kind: 'IPPool', spec: { cidr: '10.244.0.0/16' } }
+  const metadata = { name: 'p1', annotations: { note: 'a\u009b2Jb' } }
+  t.is((await one(['apply', '-f', '-'], JSON.stringify({ ...pool, metadata }))).code, 0)
+  for (const format of ['json', 'yaml']) {
+    const { out } = await one(['datastore', 'export', '-o', format])
+    t.regex(out, /"a\\u009b2Jb"/, format)
+    t.false(out.includes('\u009b'), format)
+  }
+})

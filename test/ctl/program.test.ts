@@ -149,6 +149,8 @@ const wrong: [args: string[], message: RegExp][] = [
   [['get', 'ippools', '-o', 'jsonpath={.x'], /the template is wrong: unclosed action/],
   [['get', 'ippools', '-o', 'custom-columns='], /no template given/],
   [['get', 'ippool/p1', 'p2'], /is no KIND\/NAME/],
+  [['delete', '-f', '-', '-l', 'a=b'], /-f names its objects: give no selector and no --all/],
+  [['label', '-f', '-', '--all', 'a=b'], /-f names its objects: give no selector and no --all/],
   [['get', 'ippool', 'p1', '-l', 'a=b'], /names cannot be combined with --selector/],
   [['label', 'ippool', 'p1'], /give labels after the names/],
   [['label', 'ippool', 'p1', 'a=b c'], /is no value of a label/],
