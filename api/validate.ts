@@ -176,13 +176,26 @@ function formatPath(path: readonly PropertyKey[]): string {
 
 /** Kubernetes reads a field that is null as one that is absent; nulls in lists (free addresses of a block) stay. */
 function withoutNulls(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value
+  return hasNullField(value) ? cutNulls(value) : value
+}
+
+/** Asked of every object that is read, and few have one: nothing is allocated. */
+function hasNullField(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
   if (Array.isArray(value)) {
-    const items = value.map(withoutNulls)
-    return items.every((item, i) => item === value[i]) ? value : items
+    for (let i = 0; i < value.length; i++) if (hasNullField(value[i])) return true
+    return false
   }
-  const entries = Object.entries(value)
-  const kept = entries.filter(([, v]) => v !== null).map(([k, v]) => [k, withoutNulls(v)] as const)
-  const same = kept.length === entries.length && kept.every(([, v], i) => v === entries[i]![1])
-  return same ? value : Object.fromEntries(kept)
+  for (const key in value) {
+    const field = (value as Record<string, unknown>)[key]
+    if (field === null || hasNullField(field)) return true
+  }
+  return false
+}
+
+function cutNulls(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(cutNulls)
+  const kept = Object.entries(value).filter(([, field]) => field !== null)
+  return Object.fromEntries(kept.map(([name, field]) => [name, cutNulls(field)]))
 }
