@@ -18,6 +18,8 @@ type Deps = {
 export class DatastoreLock {
   readonly #deps: Deps
   #state: 'unknown' | 'open' | 'closing' | 'locked' = 'unknown'
+  /** How many locks came while this agent ran. */
+  #locks = 0
 
   constructor(deps: Deps) {
     this.#deps = deps
@@ -44,9 +46,11 @@ export class DatastoreLock {
 
   #close(): void {
     this.#state = 'closing'
+    const lock = ++this.#locks
     const end = () => {
       cancel()
-      if (this.#state === 'closing') this.#state = 'locked'
+      // an earlier lock does not end the time of this one
+      if (this.#state === 'closing' && this.#locks === lock) this.#state = 'locked'
     }
     const cancel = this.#deps.clock.after(LAST_WRITES_MS, end)
     void this.#deps.publish().then(end)

@@ -4,7 +4,7 @@
 // Over 400 lines: the composition of a node, a few lines for each part.
 import { join } from 'node:path'
 import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
-import { LOG_ROOMS, type LogRoom } from '../api/log-settings.ts'
+import type { LogRoom } from '../api/log-settings.ts'
 import { matchesSelector } from '../api/selector.ts'
 import type { Condition, EventRecord, ObjectRef } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
@@ -27,7 +27,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import { LogLevels } from '../lib/log-levels.ts'
+import type { LogLevels } from '../lib/log-levels.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { ClusterView } from './cluster-view.ts'
 import { ConflistKeeper } from './conflist-keeper.ts'
@@ -39,7 +39,7 @@ import { followNodeUid } from './journal-owner.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
-import { Reporting } from './reporting.ts'
+import { agentLevels, Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
 import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
@@ -123,7 +123,7 @@ export class NodeAgent {
     const { clock, log, transport, lost } = deps
     const { nodeName: node, dataDir, machineId } = options
     this.#startedMs = clock.wallMs()
-    this.levels = deps.levels ?? new LogLevels(log, Object.keys(LOG_ROOMS) as LogRoom[], 'agent')
+    this.levels = deps.levels ?? agentLevels(log)
     const roomLog = (room: LogRoom) => this.levels.room(room)
     const data = openDataDirectory(dataDir, { owner: { node, machineId }, lost, fallback: options.fallbackDir })
     const kernel = guardKernel(deps.kernel, data.check)

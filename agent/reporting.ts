@@ -1,11 +1,12 @@
 // How this node is seen from outside, as the cluster's configuration wants it: metrics at a port, Events about the Node object,
 // and the levels of the log.
-import { type LogRoom, levelBesideDefault, levelOfSeverity } from '../api/log-settings.ts'
+import { LOG_ROOMS, type LogRoom, levelBesideDefault, levelOfSeverity } from '../api/log-settings.ts'
 import type { Condition, EventRecord } from '../api/status.ts'
 import { configurationOf } from '../api/unsupported.ts'
 import type { Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
-import type { LogLevels } from '../lib/log-levels.ts'
+import type { Log } from '../lib/log.ts'
+import { LogLevels } from '../lib/log-levels.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { MetricsPort } from './metrics-port.ts'
 import type { NetworkCondition } from './serving.ts'
@@ -20,6 +21,11 @@ export type ReportingDeps = {
   clock: Clock
   levels: LogLevels<LogRoom>
   report(conditions: readonly Condition[]): void
+}
+
+/** The levels of an agent's rooms. What belongs to no room is of the agent as a whole. */
+export function agentLevels(log: Log): LogLevels<LogRoom> {
+  return new LogLevels(log, Object.keys(LOG_ROOMS) as LogRoom[], 'agent')
 }
 
 export class Reporting {

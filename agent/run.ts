@@ -3,7 +3,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 import type { ApiGroup } from '../api/api-group.ts'
-import { LOG_ROOMS, type LogRoom } from '../api/log-settings.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { answerCni } from '../cni/http.ts'
 import { openStore } from '../datastore/kube.ts'
@@ -14,12 +13,12 @@ import { portHolder } from '../kernel/port-holder.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
-import { LogLevels } from '../lib/log-levels.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { FileInUse } from './file-lock.ts'
 import { afterStart, preferSmallHeap } from './heap.ts'
 import { ForeignJournal, readMachineId } from './journal-owner.ts'
 import { NodeAgent } from './node-agent.ts'
+import { agentLevels } from './reporting.ts'
 import { bootClock, ServedFile, servedPath } from './served-file.ts'
 import { agentRoutes } from './socket/routes.ts'
 import { reserveSocket, serveSocket } from './socket/server.ts'
@@ -46,7 +45,7 @@ export type Flags = {
 /** Runs the agent until a signal; ends the process with 3 when it cannot go on. */
 export async function run(flags: Flags): Promise<void> {
   const log = createLog('margay-node', flags.logLevel)
-  const levels = new LogLevels(log, Object.keys(LOG_ROOMS) as LogRoom[], 'agent')
+  const levels = agentLevels(log)
   const die = (error: unknown) => {
     if (error instanceof FileInUse || error instanceof ForeignJournal) log.fatal(error.message)
     else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')

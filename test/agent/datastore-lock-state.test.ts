@@ -60,6 +60,19 @@ test('what cannot be published within two seconds after the lock came stays unpu
   t.regex(lock.why() ?? '', /the datastore is locked/)
 })
 
+test('after a lock, an unlock and a lock again an agent has the whole two seconds once more', t => {
+  const { lock, clock, set } = aLock()
+  lock.follow()
+  set(false)
+  clock.advance(1_500)
+  set(true)
+  set(false)
+  clock.advance(1_999)
+  t.is(lock.why(), undefined)
+  clock.advance(1)
+  t.regex(lock.why() ?? '', /the datastore is locked/)
+})
+
 test('an agent that finds the lock at its start publishes nothing', t => {
   const { lock, set, calls } = aLock()
   set(false)

@@ -26,6 +26,19 @@ const podRoutes = async ({ world }: Machine) => {
     .sort()
 }
 
+/** Starts an agent and waits until it is ready and has all its blocks. */
+async function startReady(
+  t: ExecutionContext,
+  at: Machine,
+  { store, network }: Pick<Awaited<ReturnType<typeof aCluster>>, 'store' | 'network'>,
+  clock?: Clock,
+) {
+  const agent = await startAgent(t, at, store, network, clock)
+  const isReady = () => agent.ready() && agent.allocator.blocksKnown
+  await eventually(t, 'ready', () => agent.conditions(), isReady)
+  return agent
+}
+
 /**
  * A node with two pods whose data directory is gone, or what `lose` does to it. `published` says how many of the pods the
  * API server knows.
@@ -163,14 +176,8 @@ for (const published of [0, 1])
 test('addresses that the API server still has for pods that ended before the data directory was lost are free again', async t => {
   const { store, network, at, before } = await aLoss(t)
   for (const { interfaceName } of before.rows) await at.world.kernel().deleteLink(interfaceName)
-  const again = await startAgent(t, at, store, network, fastClock(20))
+  const again = await startReady(t, at, { store, network }, fastClock(20))
   const pods = () => [...again.allocator.held().keys()].filter(handle => handle.startsWith('net.'))
-  await eventually(
-    t,
-    'ready',
-    () => again.conditions(),
-    () => again.ready() && again.allocator.blocksKnown,
-  )
   await eventually(t, 'free', pods, handles => handles.length === 0)
 })
 
@@ -189,9 +196,7 @@ test('the address of a pod that the API server has for an earlier one stays the 
   const loss = await aLoss(t)
   const { store, network, at } = loss
   await nameEarlierPod(loss)
-  const again = await startAgent(t, at, store, network, fastClock(20))
-  const isReady = () => again.ready() && again.allocator.blocksKnown
-  await eventually(t, 'ready', () => again.conditions(), isReady)
+  const again = await startReady(t, at, { store, network }, fastClock(20))
   const used = again.endpoints.live().flatMap(({ addresses }) => addresses)
   t.is((await cni(again, 'DEL', 'dead')).exitCode, 0)
   const held = [...again.allocator.held().values()].flat().map(({ address }) => address)
@@ -205,14 +210,9 @@ test('the address of a pod that the API server has for an earlier one stays the 
 })
 
 test('after an old copy of the data directory was put back, the address of a pod that runs is not that of the earlier pod in the copy', async t => {
-  const { store, network, machines } = await aCluster(t)
-  const [at] = machines
-  const started = async () => {
-    const agent = await startAgent(t, at, store, network)
-    const isReady = () => agent.ready() && agent.allocator.blocksKnown
-    await eventually(t, 'ready', () => agent.conditions(), isReady)
-    return agent
-  }
+  const cluster = await aCluster(t)
+  const [at] = cluster.machines
+  const started = () => startReady(t, at, cluster)
   let agent = await started()
   t.is((await cni(agent, 'ADD', 'c1')).exitCode, 0)
   const [address] = agent.endpoints.live()[0]!.addresses
@@ -243,13 +243,7 @@ test('the address of a pod that the API server has for an earlier one is free wh
   const loss = await aLoss(t)
   const { store, network, at, before } = loss
   await nameEarlierPod(loss)
-  const again = await startAgent(t, at, store, network, fastClock(20))
-  await eventually(
-    t,
-    'ready',
-    () => again.conditions(),
-    () => again.ready() && again.allocator.blocksKnown,
-  )
+  const again = await startReady(t, at, { store, network }, fastClock(20))
   t.deepEqual(await podRoutes(at), before.routes)
   t.is((await cni(again, 'DEL', 'c1')).exitCode, 0)
   t.deepEqual(
@@ -259,14 +253,9 @@ test('the address of a pod that the API server has for an earlier one is free wh
 })
 
 test('a block that comes back after a restart, since it could not be given back before, loses its pods that ended', async t => {
-  const { store, network, machines } = await aCluster(t)
-  const [at] = machines
-  const started = async () => {
-    const agent = await startAgent(t, at, store, network)
-    const isReady = () => agent.ready() && agent.allocator.blocksKnown
-    await eventually(t, 'ready', () => agent.conditions(), isReady)
-    return agent
-  }
+  const cluster = await aCluster(t)
+  const [at] = cluster.machines
+  const started = () => startReady(t, at, cluster)
   const first = await started()
   await first.allocator.flush()
   await first.close()
@@ -275,6 +264,7 @@ test('a block that comes back after a restart, since it could not be given back 
     { handle: 'net.ended.eth0', secondary: { node: 'n1', containerID: 'ended' } },
     3,
   )
+  const { store } = cluster
   const [own] = await store.list('IPAMBlock')
   await store.create('IPAMBlock', emitBlock(left, { node: 'n1', epoch: epochOf(own!)! }))
   const again = await started()

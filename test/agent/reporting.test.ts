@@ -1,19 +1,14 @@
 // The log levels of an agent, as the configuration of the cluster changes.
 import test from 'ava'
-import { Reporting } from '../../agent/reporting.ts'
-import { LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
+import { agentLevels, Reporting } from '../../agent/reporting.ts'
+import type { LogRoom } from '../../api/log-settings.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { createLog } from '../../lib/log.ts'
-import { LogLevels } from '../../lib/log-levels.ts'
 import { aResource } from '../datastore/objects.ts'
 import { someNumbers } from './status/numbers.ts'
 
 test('logSeverityScreen of FelixConfiguration is for all rooms, that of its object for this node before it, and that of BGPConfiguration for bgp', t => {
-  const levels = new LogLevels(
-    createLog('test', 'warn', { write: () => undefined }),
-    Object.keys(LOG_ROOMS) as LogRoom[],
-    'agent',
-  )
+  const levels = agentLevels(createLog('test', 'warn', { write: () => undefined }))
   const objects = new Map<string, object>()
   const listeners = new Map<string, () => void>()
   const reporting = new Reporting({

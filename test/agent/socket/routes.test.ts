@@ -5,13 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import test, { type ExecutionContext } from 'ava'
+import { agentLevels } from '../../../agent/reporting.ts'
 import { type Answering, agentRoutes } from '../../../agent/socket/routes.ts'
 import { serveSocket } from '../../../agent/socket/server.ts'
 import { type AgentStatus, ANSWERS } from '../../../api/answers.ts'
-import { LOG_ROOMS, type LogRoom } from '../../../api/log-settings.ts'
 import { broken, type Event, kept } from '../../../api/status.ts'
 import { createLog, silentLog } from '../../../lib/log.ts'
-import { LogLevels } from '../../../lib/log-levels.ts'
 import { someNumbers } from '../status/numbers.ts'
 
 const event: Event = {
@@ -126,7 +125,7 @@ test('metrics are text for Prometheus', async t => {
 
 test('the level of a room is set, taken back and shown, and what is no room or level is refused with what to write', async t => {
   const log = createLog('test', 'info', { write: () => undefined })
-  const levels = new LogLevels(log, Object.keys(LOG_ROOMS) as LogRoom[], 'agent')
+  const levels = agentLevels(log)
   const ask = await served(t, { ...agent, levels })
   const of = (body: string, room: string) =>
     (JSON.parse(body) as { room: string; level: string }[]).find(each => each.room === room)?.level
