@@ -2,6 +2,7 @@
 // agent that sees it come publishes first what is not yet published, since somebody is about to export the blocks. Hazard:
 // the cluster may be another one soon, so that ends after a time, done or not, and an agent that finds the lock there at its
 // start publishes nothing.
+import { isLocked, LOCK_SAYS } from '../api/datastore-lock.ts'
 import type { Resource } from '../api/kinds.ts'
 import type { Clock } from '../lib/clock.ts'
 
@@ -27,7 +28,7 @@ export class DatastoreLock {
 
   /** Whether the datastore is locked, as far as this node knows, also while it still publishes. */
   get isThere(): boolean {
-    return this.#deps.cluster.get('default')?.spec.datastoreReady === false
+    return isLocked(this.#deps.cluster.get('default'))
   }
 
   /** To be called when the ClusterInformation, or what is known of it, changed. */
@@ -41,7 +42,7 @@ export class DatastoreLock {
   /** Why no block is claimed, written or given back now, though the API server may be written: somebody moves all of it. */
   why(): string | undefined {
     if (!this.isThere || this.#state === 'open' || this.#state === 'closing') return undefined
-    return 'the datastore is locked (datastoreReady of the ClusterInformation default is false); `margayctl datastore unlock` ends that'
+    return `the datastore is locked (${LOCK_SAYS}); 'margayctl datastore unlock' ends that`
   }
 
   #close(): void {

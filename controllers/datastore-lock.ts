@@ -1,6 +1,7 @@
 // Whether the chores must wait because somebody moves the datastore: `datastoreReady: false` of the ClusterInformation `default`,
 // which agents heed too. Hazards: under the lock no agent answers for its blocks nor publishes its pods, so that after the
 // unlock they need time for that; and nothing may be done before it was read whether there is a lock.
+import { isLocked, LOCK_SAYS } from '../api/datastore-lock.ts'
 import type { Store } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { DefaultObject, type UnknownObject } from './default-object.ts'
@@ -50,8 +51,7 @@ export class DatastoreLock {
   /** The lock that was seen last, with the time after it. */
   get hold(): Hold | undefined {
     if (this.#state === 'open') return undefined
-    if (this.#state === 'locked')
-      return { reason: 'Locked', message: 'datastoreReady of the ClusterInformation default is false' }
+    if (this.#state === 'locked') return { reason: 'Locked', message: LOCK_SAYS }
     return { reason: 'JustUnlocked', message: 'agents have time to publish what they kept while it was locked' }
   }
 
@@ -62,12 +62,12 @@ export class DatastoreLock {
   }
 
   #look(): void {
-    if (this.unknown === undefined) this.#follow(this.#object.current?.spec.datastoreReady === false)
+    if (this.unknown === undefined) this.#follow(isLocked(this.#object.current))
     this.#deps.changed()
   }
 
-  #follow(isLocked: boolean): void {
-    if (isLocked) {
+  #follow(isThere: boolean): void {
+    if (isThere) {
       this.#cancel()
       this.#state = 'locked'
     } else if (this.#state === 'locked') {

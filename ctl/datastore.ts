@@ -3,6 +3,7 @@
 // and its pods keep their network.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isLocked } from '../api/datastore-lock.ts'
 import { sameJson } from '../api/json.ts'
 import { apiVersion, isCustom, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
@@ -102,10 +103,6 @@ async function listed(server: Objects, kind: Kind): Promise<AnyObject[]> {
     if (error instanceof NotFound) return []
     throw error
   }
-}
-
-function isLocked({ spec }: AnyObject): boolean {
-  return (spec as { datastoreReady?: unknown } | undefined)?.datastoreReady === false
 }
 
 const KEPT_METADATA = ['name', 'namespace', 'labels', 'annotations', 'finalizers']
