@@ -17,6 +17,13 @@ import { refOf } from './output/columns.ts'
 import { renderValue } from './render.ts'
 import { fileOption, itemsOf, titleOfItem } from './targets.ts'
 
+/** Nodes may still claim and publish for two seconds after they saw the lock. */
+const WAIT_OPTION = {
+  flags: '--wait <seconds>',
+  summary: 'how long to wait for the nodes after the lock',
+  default: '5',
+}
+
 export const datastoreCommands: readonly Command[] = [
   {
     name: 'datastore export',
@@ -32,7 +39,11 @@ export const datastoreCommands: readonly Command[] = [
     summary:
       'Lock this datastore, then create what `datastore export` printed, in the order in which objects need each other',
     arguments: [],
-    options: [fileOption, { flags: '--overwrite', summary: 'also replace what is there and says something else' }],
+    options: [
+      WAIT_OPTION,
+      fileOption,
+      { flags: '--overwrite', summary: 'also replace what is there and says something else' },
+    ],
     run: importAll,
   },
   {
@@ -40,7 +51,7 @@ export const datastoreCommands: readonly Command[] = [
     summary:
       'Let no node claim addresses or write IPAM until `datastore unlock`; pods keep their network. Nodes publish first what they have not published, for two seconds at the most, and this waits for them. What a node cannot publish in that time, or while it does not reach the server, and pods that start later, are missing in an export',
     arguments: [],
-    options: [{ flags: '--wait <seconds>', summary: 'how long to wait for the nodes after the lock', default: '5' }],
+    options: [WAIT_OPTION],
     run: lock,
   },
   {
@@ -131,6 +142,7 @@ function exported(kind: Kind, { metadata, status: _status, ...rest }: AnyObject)
  * exported one, which names another cluster, is neither compared nor written.
  */
 async function importAll(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const waitMs = waitMsOf(options)
   const order = exportedKinds()
   const items = (await itemsOf(options, context))
     .filter(({ kind }) => kind !== 'ClusterInformation')
@@ -138,6 +150,8 @@ async function importAll(_words: readonly string[], options: Options, context: C
   const server = await context.objects()
   await writeReady(server, false)
   context.out(`${refOf('ClusterInformation', 'default')} locked\n`)
+  // what nodes still claim or publish is there before the first object, and not written over by one or in its way later
+  await sleep(waitMs)
   const code = await forEach(items, context, titleOfItem, async item => {
     const word = item.kind === 'Node' ? await annotated(server, item) : await imported(server, item, options)
     context.out(`${refOf(item.kind, item.object.metadata.name)} ${word}\n`)
@@ -183,12 +197,18 @@ async function annotated(server: Objects, { object }: Item): Promise<string> {
 }
 
 async function lock(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const waitMs = waitMsOf(options)
+  const code = await setReady(false, context)
+  await sleep(waitMs)
+  return code
+}
+
+/** How long `--wait` says to wait for the nodes. Throws UsageError. */
+function waitMsOf(options: Options): number {
   const seconds = Number(options['wait'])
   if (!(seconds >= 0 && seconds <= 3600))
     throw new UsageError(`--wait ${String(options['wait'])} is not a number of seconds from 0 to 3600`)
-  const code = await setReady(false, context)
-  await sleep(seconds * 1000)
-  return code
+  return seconds * 1000
 }
 
 async function setReady(datastoreReady: boolean, context: Context): Promise<ExitCode> {

@@ -53,7 +53,7 @@ test('what export prints, import makes the same in another cluster, IPAM and lar
   t.deepEqual([code, err], [0, ''])
   t.notRegex(out, /resourceVersion|uid|creationTimestamp|managedFields|rack|other/)
   await other(['apply', '-f', '-'], 'apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n')
-  const imported = await other(['datastore', 'import', '-f', '-'], out)
+  const imported = await other(['datastore', 'import', '--wait', '0', '-f', '-'], out)
   t.is(imported.code, 0, imported.err)
   const order = imported.out.split('\n').map(line => line.split('/')[0]!.split('.')[0])
   t.deepEqual(order, ['clusterinformation', 'ippool', 'bgppeer', 'ipamblock', 'node', ''])
@@ -73,7 +73,7 @@ test('an import locks a cluster with a ClusterInformation of its own first, and 
   await other(['apply', '-f', '-'], INFORMATION('bbb'))
   const { out } = await one(['datastore', 'export'])
   for (const flags of [[], ['--overwrite']]) {
-    const imported = await other(['datastore', 'import', ...flags, '-f', '-'], out)
+    const imported = await other(['datastore', 'import', '--wait', '0', ...flags, '-f', '-'], out)
     t.is(imported.code, 0, imported.err)
     t.regex(imported.out, /^clusterinformation\.projectcalico\.org\/default locked\nippool/)
     t.regex(imported.err, /The datastore is locked for the import/)
@@ -97,7 +97,7 @@ test('an import that cannot lock its target creates nothing', async t => {
   await once(server, 'listening')
   t.teardown(() => server.close())
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const imported = await runHere(['datastore', 'import', '-f', '-', '--server', url], out)
+  const imported = await runHere(['datastore', 'import', '--wait', '0', '-f', '-', '--server', url], out)
   t.is(imported.code, 1)
   t.regex(imported.err, /clusterinformations are forbidden/)
   t.deepEqual(asked, ['GET /apis', 'PATCH /apis/projectcalico.org/v3/clusterinformations/default'])
@@ -108,15 +108,15 @@ test('an import can be repeated, and replaces what says something else only with
   await one(['apply', '-f', '-'], CLUSTER)
   const { out } = await one(['datastore', 'migrate', 'export', '-o', 'json'])
   t.regex(
-    (await one(['datastore', 'migrate', 'import', '-f', '-'], out)).out,
+    (await one(['datastore', 'migrate', 'import', '--wait', '0', '-f', '-'], out)).out,
     /ippool.projectcalico.org\/p1 unchanged\n/,
   )
   await one(['patch', 'ippool', 'p1', '-p', '{"spec":{"disabled":true}}'])
-  const refused = await one(['datastore', 'import', '-f', '-'], out)
+  const refused = await one(['datastore', 'import', '--wait', '0', '-f', '-'], out)
   t.is(refused.code, 1)
   t.regex(refused.err, /IPPool p1 is there and says something else\. Delete it, or give --overwrite/)
   t.regex(
-    (await one(['datastore', 'import', '--overwrite', '-f', '-'], out)).out,
+    (await one(['datastore', 'import', '--wait', '0', '--overwrite', '-f', '-'], out)).out,
     /ippool.projectcalico.org\/p1 replaced\n/,
   )
 })

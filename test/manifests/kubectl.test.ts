@@ -270,7 +270,10 @@ check(
     t.is(await must(['get', 'clusterinformation', 'default', '-o', 'jsonpath={.spec.datastoreReady}']), 'false')
     const exported = await ctl(['datastore', 'export'])
     await ctl(['delete', 'ippools', '--all'])
-    t.regex(await ctl(['datastore', 'import', '-f', '-'], exported), /ippool.projectcalico.org\/p1 created/)
+    t.regex(
+      await ctl(['datastore', 'import', '--wait', '0', '-f', '-'], exported),
+      /ippool.projectcalico.org\/p1 created/,
+    )
     await ctl(['datastore', 'unlock'])
     await ctl(['get', 'ippool', 'p2'], '', 1)
     await must(['delete', 'ippool/p1', 'clusterinformation/default', 'node/n1'])
