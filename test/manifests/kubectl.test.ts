@@ -1,58 +1,25 @@
 // kubectl and a real API server take what is in manifests/, and give it back again.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import test, { type ExecutionContext } from 'ava'
 import { parseAllDocuments } from 'yaml'
 import { NodePublisher } from '../../agent/node-publisher.ts'
 import { NodeStatuses } from '../../agent/node-statuses.ts'
-import { removeNode } from '../../agent/remove.ts'
 import { KubernetesEvents } from '../../agent/status/kubernetes-events.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import { FirstObjects } from '../../controllers/first-objects.ts'
-import { openStore } from '../../datastore/kube.ts'
-import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ManualClock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { runHere } from '../ctl/run.ts'
-import { type ApiServer, apiServerProblem, startApiServer } from './api-server.ts'
+import { apiServerChecks, removedFromN1, SERVER_SIDE } from './checks.ts'
 
 const at = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url))
 const MARGAY = at('margay.yaml')
-const problem = apiServerProblem()
-let api: ApiServer
-
-test.before(async t => {
-  t.timeout(240_000)
-  if (problem === undefined) api = await startApiServer()
-})
-test.after.always(async () => {
-  await api?.close()
-})
-
-type Must = (args: readonly string[], input?: string) => Promise<string>
-
-const check = (title: string, run: (t: ExecutionContext, must: Must) => Promise<void>) =>
-  test.serial(title, async t => {
-    t.timeout(240_000)
-    if (problem !== undefined) {
-      t.log(`skipped: ${problem}`)
-      return t.pass()
-    }
-    await run(t, async (args, input) => {
-      const { code, stdout, stderr } = await api.kubectl(args, input)
-      t.is(code, 0, `kubectl ${args.join(' ')}: ${stderr}`)
-      return stdout
-    })
-  })
-
-const SERVER_SIDE = ['apply', '--server-side', '--force-conflicts']
+const check = apiServerChecks()
 
 check(
   'a server takes the installation as a dry run, and twice in earnest, and a client’s apply changes nothing',
-  async (t, must) => {
+  async (t, { must }) => {
     await must(['apply', '--server-side', '--dry-run=server', '-f', MARGAY])
     await must(['apply', '--server-side', '-f', MARGAY])
     await must(['apply', '--server-side', '-f', MARGAY])
@@ -64,7 +31,7 @@ check(
   },
 )
 
-check('whoever writes a policy is told that nobody enforces it, and it is taken', async (t, must) => {
+check('whoever writes a policy is told that nobody enforces it, and it is taken', async (t, { api, must }) => {
   const policy = (apiVersion: string, kind: string, spec: object) =>
     JSON.stringify({ apiVersion, kind, metadata: { name: 'deny', namespace: 'default' }, spec })
   await must([...SERVER_SIDE, '-f', MARGAY])
@@ -85,7 +52,7 @@ check('whoever writes a policy is told that nobody enforces it, and it is taken'
   await must(['create', '--dry-run=server', '-f', '-'], policy('projectcalico.org/v3', 'NetworkSet', { nets: [] }))
 })
 
-check('every overlay is taken, with its pools, once the CRDs are there', async (t, must) => {
+check('every overlay is taken, with its pools, once the CRDs are there', async (t, { must }) => {
   for (const name of ['no-bgp-export', 'vxlan', 'dual-stack', 'k3s', 'microk8s']) {
     const made = await must([...SERVER_SIDE, '--dry-run=server', '-o', 'json', '-k', at(`overlays/${name}`)])
     const { items } = JSON.parse(made) as {
@@ -98,7 +65,7 @@ check('every overlay is taken, with its pools, once the CRDs are there', async (
   }
 })
 
-check('over Calico’s CRDs none of ours is applied', async (t, must) => {
+check('over Calico’s CRDs none of ours is applied', async (t, { must }) => {
   const made = await must([...SERVER_SIDE, '--dry-run=server', '-o', 'json', '-k', at('overlays/calico-crds')])
   const { items } = JSON.parse(made) as { items: { kind: string; data?: { apiGroup?: string } }[] }
   t.false(items.some(({ kind }) => kind === 'CustomResourceDefinition'))
@@ -106,7 +73,7 @@ check('over Calico’s CRDs none of ours is applied', async (t, must) => {
   t.true(items.some(({ kind }) => kind === 'DaemonSet'))
 })
 
-check('the pods of DaemonSets and of the Deployment pass every admission', async (_t, must) => {
+check('the pods of DaemonSets and of the Deployment pass every admission', async (_t, { must }) => {
   for (const name of ['margay.yaml', 'remove.yaml']) {
     await must([...SERVER_SIDE, '-f', at(name)])
     for (const document of parseAllDocuments(readFileSync(at(name), 'utf8'))) {
@@ -119,7 +86,7 @@ check('the pods of DaemonSets and of the Deployment pass every admission', async
   }
 })
 
-check('an older version is replaced: its containers and variables are gone', async (t, must) => {
+check('an older version is replaced: its containers and variables are gone', async (t, { api, must }) => {
   const now = readFileSync(MARGAY, 'utf8')
     .split('---\n')
     .find(text => text.includes('kind: DaemonSet'))!
@@ -138,7 +105,7 @@ check('an older version is replaced: its containers and variables are gone', asy
 
 check(
   'agents write their Node, and controllers what a new cluster lacks, with the rights of their accounts',
-  async (t, must) => {
+  async (t, { must, storeOf }) => {
     await must([...SERVER_SIDE, '-f', MARGAY])
     await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
     const ready = { type: 'Ready', status: 'True', reason: 'KubeletReady' }
@@ -153,12 +120,6 @@ check(
       '-p',
       JSON.stringify({ status: { conditions: [ready] } }),
     ])
-    const storeOf = async (account: string) => {
-      const token = (await must(['-n', 'kube-system', 'create', 'token', account])).trim()
-      const store = openStore({ program: `${account}/1`, kubeconfig: api.kubeconfig(token) })
-      t.teardown(() => store.close())
-      return store
-    }
     const agentStore = await storeOf('margay-node')
     const publisher = new NodePublisher('n2', {
       store: agentStore,
@@ -224,7 +185,7 @@ check(
 
 check(
   'margayctl works as with margay-api, and agents fill CalicoNodeStatus with the rights of theirs',
-  async (t, must) => {
+  async (t, { api, must, storeOf }) => {
     await must([...SERVER_SIDE, '-f', MARGAY])
     await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
     await must(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } }))
@@ -233,17 +194,13 @@ check(
       t.is(ended.code, code, `margayctl ${args.join(' ')}: ${ended.err}`)
       return ended.out
     }
-    const token = (await must(['-n', 'kube-system', 'create', 'token', 'margay-node'])).trim()
-    const store = openStore({ program: 'margay-node/1', kubeconfig: api.kubeconfig(token) })
+    const store = await storeOf('margay-node')
     const observed = { ready: true, version: '1', startedMs: 0, address: '192.0.2.1', blocks: [], learned: [] }
     const peers = [{ address: '192.0.2.2', state: 'Established', sinceMs: 0, origin: 'mesh' }] as const
     const statuses = new NodeStatuses({
       ...{ nodeName: 'n1', store, clock: systemClock, log: silentLog, observe: () => ({ ...observed, peers }) },
     })
-    t.teardown(() => {
-      statuses.close()
-      return store.close()
-    })
+    t.teardown(() => statuses.close())
     statuses.start()
     t.regex(await ctl(['node', 'status', '--all', '--timeout', '60']), /^n1 +yes +1\/1$/m)
     t.is(await must(['get', 'caliconodestatuses', '-o', 'name']), '')
@@ -282,7 +239,8 @@ check(
 
 check(
   'the removal works with the rights of its account, and then everything can be deleted: nothing is left',
-  async (t, must) => {
+  async (t, cluster) => {
+    const { api, must } = cluster
     await must([...SERVER_SIDE, '-f', MARGAY])
     await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
     const meta = (name: string, more: object = {}) => ({
@@ -309,18 +267,7 @@ check(
     t.is(hangs.code, 1, 'a pool with blocks waits')
 
     await must([...SERVER_SIDE, '-f', at('remove.yaml')])
-    const token = (await must(['-n', 'kube-system', 'create', 'token', 'margay-remove'])).trim()
-    const folder = mkdtempSync(join(tmpdir(), 'margay-kubectl-'))
-    t.teardown(() => rmSync(folder, { recursive: true }))
-    const store = openStore({ kubeconfig: api.kubeconfig(token) })
-    t.teardown(() => store.close())
-    const removed = await removeNode(
-      {
-        ...{ nodeName: 'n1', routeProtocol: 80, wholeCluster: true, confName: '10-margay.conflist' },
-        ...{ dataDir: join(folder, 'data'), runDir: join(folder, 'run'), binDir: join(folder, 'bin') },
-      },
-      { kernel: new FakeWorld().kernel(), store },
-    )
+    const removed = await removedFromN1(t, cluster)
     t.deepEqual(removed, [
       'IPAMBlock 10-244-0-0-30',
       'finalizer of IPPool p',
