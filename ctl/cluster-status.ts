@@ -9,6 +9,7 @@ import { Conflict, NotFound } from '../datastore/port.ts'
 import { systemClock } from '../lib/clock.ts'
 import type { Context, Options } from './command.ts'
 import { Denied, EXIT, type ExitCode, UsageError } from './failure.ts'
+import { wholeNumberOf } from './numbers.ts'
 import { type Format, renderTable, show } from './render.ts'
 
 const OWNER = { 'app.kubernetes.io/managed-by': 'margayctl' }
@@ -52,8 +53,7 @@ type NodeReport = {
 
 /** Asks all nodes, or those of `names`; exit code 1 unless each one is ready. Rejects with UsageError for an unknown name. */
 export async function clusterStatus(names: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const seconds = Number(options['timeout'])
-  if (!(seconds > 0 && seconds <= 600)) throw new UsageError(`--timeout ${options['timeout']}: give 1 to 600 seconds`)
+  const seconds = wholeNumberOf(options, 'timeout', 1, 600)
   const server = await context.objects()
   const all = await server.list('Node')
   const unknown = names.filter(name => !all.some(({ metadata }) => metadata.name === name))

@@ -11,8 +11,9 @@ import type { Objects } from '../datastore/objects.ts'
 import { Conflict, NotFound } from '../datastore/port.ts'
 import type { Command, Context, Options } from './command.ts'
 import { forEach } from './each.ts'
-import { Denied, EXIT, type ExitCode, UsageError, worst } from './failure.ts'
+import { Denied, EXIT, type ExitCode, worst } from './failure.ts'
 import type { Item } from './manifest.ts'
+import { wholeNumberOf } from './numbers.ts'
 import { refOf } from './output/columns.ts'
 import { renderValue } from './render.ts'
 import { fileOption, itemsOf, titleOfItem } from './targets.ts'
@@ -142,7 +143,7 @@ function exported(kind: Kind, { metadata, status: _status, ...rest }: AnyObject)
  * exported one, which names another cluster, is neither compared nor written.
  */
 async function importAll(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const waitMs = waitMsOf(options)
+  const seconds = wholeNumberOf(options, 'wait', 0, 3600)
   const order = exportedKinds()
   const items = (await itemsOf(options, context))
     .filter(({ kind }) => kind !== 'ClusterInformation')
@@ -151,7 +152,7 @@ async function importAll(_words: readonly string[], options: Options, context: C
   await writeReady(server, false)
   context.out(`${refOf('ClusterInformation', 'default')} locked\n`)
   // what nodes still claim or publish is there before the first object, and not written over by one or in its way later
-  await sleep(waitMs)
+  await sleep(seconds * 1000)
   const code = await forEach(items, context, titleOfItem, async item => {
     const word = item.kind === 'Node' ? await annotated(server, item) : await imported(server, item, options)
     context.out(`${refOf(item.kind, item.object.metadata.name)} ${word}\n`)
@@ -197,18 +198,10 @@ async function annotated(server: Objects, { object }: Item): Promise<string> {
 }
 
 async function lock(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const waitMs = waitMsOf(options)
+  const seconds = wholeNumberOf(options, 'wait', 0, 3600)
   const code = await setReady(false, context)
-  await sleep(waitMs)
+  await sleep(seconds * 1000)
   return code
-}
-
-/** How long `--wait` says to wait for the nodes. Throws UsageError. */
-function waitMsOf(options: Options): number {
-  const seconds = Number(options['wait'])
-  if (!(seconds >= 0 && seconds <= 3600))
-    throw new UsageError(`--wait ${String(options['wait'])} is not a number of seconds from 0 to 3600`)
-  return seconds * 1000
 }
 
 async function setReady(datastoreReady: boolean, context: Context): Promise<ExitCode> {

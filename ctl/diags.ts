@@ -13,6 +13,7 @@ import { packageVersion } from '../lib/package-files.ts'
 import { tarArchive } from '../lib/tar.ts'
 import type { Command, Context, Options } from './command.ts'
 import { EXIT, type ExitCode, failureOf, UsageError } from './failure.ts'
+import { wholeNumberOf } from './numbers.ts'
 import { withoutSecrets } from './redaction.ts'
 import { textWithoutSecrets } from './redaction-text.ts'
 import { renderValue } from './render.ts'
@@ -60,9 +61,7 @@ type Collection = {
 
 async function diags(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const path = String(options['file'])
-  const tail = Number(options['tail'])
-  if (!Number.isInteger(tail) || tail < 1 || tail > 1_000_000)
-    throw new UsageError(`--tail ${options['tail']}: give a number of lines, 1 to 1000000`)
+  const tail = wholeNumberOf(options, 'tail', 1, 1_000_000)
   const all: Collection = { files: [], lines: [], code: EXIT.fine }
   const server = await context.objects()
   await collect(all, 'versions.yaml', async () => {

@@ -17,6 +17,7 @@ import {
   usageOf,
   type View,
 } from './output/printer.ts'
+import { textOf } from './sources.ts'
 import {
   allNamespacesOption,
   fieldSelectorOption,
@@ -54,7 +55,7 @@ export const getCommand: Command = {
 }
 
 async function get(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const printer = await printerOf(options, async path => (await context.read([path]))[0]!.text)
+  const printer = await printerOf(options, path => textOf(path, context))
   const namespace = await namespaceFor(options, context)
   const all = options['allNamespaces'] === true
   const byFile = options['filename'] !== undefined

@@ -7,6 +7,7 @@ import { ipamFaults, orphansOf } from './ipam-faults.ts'
 import { type Released, type ReleaseOptions, releaseAddress, releaseBlocks, releaseNode } from './ipam-release.ts'
 import { addressUse, usage } from './ipam-usage.ts'
 import { renderAddress, renderFaults, renderReleased, renderUsage } from './ipam-view.ts'
+import { wholeNumberOf } from './numbers.ts'
 import { type Format, show } from './render.ts'
 
 export const ipamCommands: readonly Command[] = [
@@ -78,11 +79,10 @@ async function ipamCheck(_words: readonly string[], options: Options, context: C
 }
 
 async function ipamRelease(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const { ip, node, fromReport, force, wait } = options
+  const { ip, node, fromReport, force } = options
   if ([ip, node, fromReport].filter(each => each !== undefined).length !== 1)
     throw new UsageError('give one of --ip, --node and --from-report')
-  if (!/^\d{1,4}$/.test(String(wait))) throw new UsageError(`--wait ${wait} is not a number of seconds`)
-  const how = { force: force === true, waitMs: Number(wait) * 1000 }
+  const how = { force: force === true, waitMs: wholeNumberOf(options, 'wait', 0, 9999) * 1000 }
   const released = await releasedBy({ ip, node, fromReport }, how, context)
   context.out(show(released, options['output'] as Format, () => renderReleased(released)))
   return released.every(({ refused }) => refused === undefined) ? EXIT.fine : EXIT.no

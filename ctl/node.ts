@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs'
 import { acceptAnswer, eventsAnswer, logLevelAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
 import { clusterStatus } from './cluster-status.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
-import { EXIT, type ExitCode, UsageError } from './failure.ts'
+import { EXIT, type ExitCode } from './failure.ts'
 import { renderEvents, renderStatus } from './node-view.ts'
+import { wholeNumberOf } from './numbers.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { ask, type SocketRequest, socketOption } from './socket.ts'
 import { visible } from './visible.ts'
@@ -99,10 +100,7 @@ async function logLevel(words: readonly string[], options: Options, context: Con
 }
 
 async function events(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const text = String(options['count'])
-  const count = Number(text)
-  if (!/^\d+$/.test(text) || count < 1 || count > MOST_EVENTS)
-    throw new UsageError(`--count ${text}: give a whole number from 1 to ${MOST_EVENTS}`)
+  const count = wholeNumberOf(options, 'count', 1, MOST_EVENTS)
   const question = { method: 'GET', path: `/events?count=${count}`, owner: 'margay-node' } as const
   const found = (await ask(options, eventsAnswer, question)).toReversed()
   context.out(show({ events: found }, options['output'] as Format, () => renderEvents(found)))

@@ -1,7 +1,7 @@
 // What -f names: files, folders with manifests, standard input.
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative } from 'node:path'
-import type { Source } from './command.ts'
+import type { Context, Source } from './command.ts'
 import { UsageError } from './failure.ts'
 
 const MANIFEST = /\.(ya?ml|json)$/
@@ -41,6 +41,12 @@ async function filesOf(
   if (manifests.length === 0 && !skipEmpty)
     throw new UsageError(`${path} holds no file that ends in .yaml, .yml or .json`)
   return manifests.map(name => join(path, name))
+}
+
+/** The text of one file, `-` for standard input. Rejects with UsageError that names it. */
+export async function textOf(path: string, { read }: Pick<Context, 'read'>): Promise<string> {
+  const [source] = await read([path])
+  return source!.text
 }
 
 /** Rejects with UsageError that names the file. */

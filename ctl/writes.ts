@@ -15,6 +15,7 @@ import { type ExitCode, UsageError } from './failure.ts'
 import type { Item } from './manifest.ts'
 import { refOf } from './output/columns.ts'
 import { formatOption, printerOf, templateOption } from './output/printer.ts'
+import { textOf } from './sources.ts'
 import { itemsOf, namedTargets, targetArguments, targetOptions, titleOf, titleOfItem } from './targets.ts'
 import { parseYaml } from './yaml.ts'
 
@@ -84,7 +85,7 @@ export async function tellerOf(options: Options, context: Context): Promise<(kin
   const note = dryRunNote(options)
   if (options['output'] === undefined)
     return (kind, { word, object }) => context.out(`${refOf(kind, object.metadata.name)} ${word}${note}\n`)
-  const printer = await printerOf(options, async path => (await context.read([path]))[0]!.text)
+  const printer = await printerOf(options, path => textOf(path, context))
   let before = 0
   return (kind, { object }) => {
     const shown = { kind, object }
@@ -209,7 +210,7 @@ async function patchOf(options: Options, type: PatchType, context: Context): Pro
   const { patch, patchFile } = options
   if ((patch === undefined) === (patchFile === undefined))
     throw new UsageError('give the patch with -p, such as -p \'{"spec":{"disabled":true}}\', or with --patch-file')
-  const text = patch === undefined ? (await context.read([String(patchFile)]))[0]!.text : String(patch)
+  const text = patch === undefined ? await textOf(String(patchFile), context) : String(patch)
   const body = parsedPatch(text)
   if (type === 'json' ? Array.isArray(body) : isObject(body)) return body
   throw new UsageError(

@@ -26,7 +26,7 @@ import { type LabState, readState, writeState } from '../state.ts'
 import { buildTopology, replugNode } from '../topology.ts'
 import { binary, binaryPath } from './binaries.ts'
 import { cgroupName, makeCgroup } from './cgroups.ts'
-import { DNS_SERVICE, type KubernetesCredentials, makeKubernetesCredentials } from './credentials.ts'
+import { API_SERVICE, DNS_SERVICE, type KubernetesCredentials, makeKubernetesCredentials } from './credentials.ts'
 import { KUBERNETES_DIR, makeDir, PREFIX, removeKubernetesLab } from './folder.ts'
 import { imageArchive } from './image-archive.ts'
 import { type KeptCluster, readKept, writeKept } from './kept.ts'
@@ -76,6 +76,8 @@ export type AuditEvent = {
 export class KubernetesLab implements AsyncDisposable {
   readonly plan: Plan
   readonly dir = KUBERNETES_DIR
+  /** The address of the API server's Service. */
+  readonly apiService = API_SERVICE
   readonly host: Kernel
   readonly machines = new Map<string, Machine>()
   readonly #options: KubernetesOptions

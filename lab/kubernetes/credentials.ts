@@ -18,7 +18,7 @@ export type KubernetesCredentials = {
 
 /** Of the Services; the first address is the API server's own Service. */
 export const SERVICE_CIDR = '10.96.0.0/16'
-const API_SERVICE = '10.96.0.1'
+export const API_SERVICE = '10.96.0.1'
 export const DNS_SERVICE = '10.96.0.10'
 
 export async function makeKubernetesCredentials(dir: string, plan: Plan): Promise<KubernetesCredentials> {

@@ -88,17 +88,8 @@ export class Machine {
     const { dir, netns, shared, started } = this.#options
     // ignored SIGCHLD: the kernel itself then takes away every process of the node that ends without a parent
     const argv = [
-      ...[
-        systemProgram('unshare'),
-        '--mount',
-        '--pid',
-        '--uts',
-        '--fork',
-        '--kill-child',
-        '--mount-proc',
-        '--propagation',
-        'private',
-      ],
+      ...[systemProgram('unshare'), '--mount', '--pid', '--uts', '--fork', '--kill-child'],
+      ...['--mount-proc', '--propagation', 'private'],
       ...['--', systemProgram('env'), '--ignore-signal=CHLD', systemProgram('sleep'), 'infinity'],
     ]
     this.#holder = startProgram(`node ${this.name}`, argv, { netns, logFile: this.logFile('machine') })

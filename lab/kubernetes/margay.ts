@@ -8,6 +8,7 @@ import { LabFailure, root } from '../lab.ts'
 import { runProgram } from '../program.ts'
 import type { KubernetesLab } from './cluster.ts'
 import { MACHINE } from './image-archive.ts'
+import { patchWords } from './objects.ts'
 import { POD_CIDR } from './programs.ts'
 
 const NAMESPACE = ['-n', 'kube-system']
@@ -76,18 +77,12 @@ export class Margay {
     for (const rule of role.rules) rule.resources = rule.resources?.filter(each => each !== 'ipamblocks')
     role.rules = role.rules.filter(({ resources }) => resources === undefined || resources.length > 0)
     const patch = [{ op: 'replace', path: '/rules', value: role.rules }]
-    await this.#lab.must(['patch', ROLE, '--type=json', '-p', JSON.stringify(patch)])
+    await this.#lab.must(patchWords(ROLE, patch))
   }
 
   async restoreRights(): Promise<void> {
     const { rules } = JSON.parse(this.#role!) as { rules: unknown }
-    await this.#lab.must([
-      'patch',
-      ROLE,
-      '--type=json',
-      '-p',
-      JSON.stringify([{ op: 'replace', path: '/rules', value: rules }]),
-    ])
+    await this.#lab.must(patchWords(ROLE, [{ op: 'replace', path: '/rules', value: rules }]))
   }
 
   /** The controllers run with these options besides their own, one after the other. */
@@ -100,7 +95,7 @@ export class Margay {
     const value = [...this.#controllersArgs, ...options]
     if (value.join(' ') === own.join(' ')) return
     const patch = [{ op: 'replace', path: '/spec/template/spec/containers/0/args', value }]
-    await this.#lab.must(['patch', CONTROLLERS, ...NAMESPACE, '--type=json', '-p', JSON.stringify(patch)])
+    await this.#lab.must([...patchWords(CONTROLLERS, patch), ...NAMESPACE])
     await this.#lab.must(['rollout', 'status', CONTROLLERS, ...NAMESPACE, '--timeout=120s'], { limitMs: 130_000 })
   }
 

@@ -145,3 +145,8 @@ export function service(
     spec: { type, selector: { app: name }, ports: [{ port: 80, targetPort: 8080, protocol }] },
   }
 }
+
+/** The words for kubectl that change an object by a merge patch, or by a list of steps (RFC 6902). `what`: kind/name. */
+export function patchWords(what: string, patch: object): string[] {
+  return ['patch', what, `--type=${Array.isArray(patch) ? 'json' : 'merge'}`, '-p', JSON.stringify(patch)]
+}

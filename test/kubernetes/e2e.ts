@@ -7,6 +7,7 @@ import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
 import { LabFailure, root } from '../../lab/lab.ts'
 import { isMissing, runProgram } from '../../lab/program.ts'
 import { importE2eImages } from './e2e-images.ts'
+import { blocksOf } from './observe.ts'
 
 const KINDS = ['Networking', 'Services', 'DNS'] as const
 /** Together they name every spec of `KINDS`, each once. One start of e2e.test runs its specs one after another. */
@@ -83,11 +84,9 @@ export async function conformance(
 
 /** Some specs ask pods through the API server, which is behind the lab's router here and on a node of the network elsewhere. */
 async function routePods(lab: KubernetesLab): Promise<void> {
-  const { items } = (await lab.get('ipamblocks')) as { items: { spec: { cidr: string; affinity?: string } }[] }
-  for (const { spec } of items)
-    for (const { name, address } of lab.plan.nodes)
-      if (spec.affinity === `host:${name}`)
-        await lab.inNetns(lab.plan.router.netns, ['ip', 'route', 'replace', spec.cidr, 'via', address])
+  for (const { name, address } of lab.plan.nodes)
+    for (const cidr of await blocksOf({ lab }, name))
+      await lab.inNetns(lab.plan.router.netns, ['ip', 'route', 'replace', cidr, 'via', address])
 }
 
 /** Names of images that are the tools' image here. */

@@ -1,10 +1,11 @@
 // Nodes that go: dead and deleted, only cut off, renamed. What they held is freed by margay-controllers after its rules, and
 // never before.
 import assert from 'node:assert/strict'
+import { patchWords } from '../../lab/kubernetes/objects.ts'
 import { runningPods } from '../../lab/kubernetes/pods.ts'
 import { until } from '../../lab/program.ts'
 import type { Case, Cluster } from './case.ts'
-import { allReach, eventually, healthy, rolledOut, seconds, withPods } from './observe.ts'
+import { allReach, blocksOf, eventually, healthy, rolledOut, seconds, withPods } from './observe.ts'
 
 /** In place of two minutes. */
 const GRACE_SECONDS = 5
@@ -115,24 +116,12 @@ export const goneNodeCases: readonly Case[] = [
   },
 ]
 
-/** The CIDRs of a node's blocks, sorted. */
-async function blocksOf({ lab }: Cluster, node: string): Promise<string[]> {
-  const blocks = (await lab.get('ipamblocks')) as { items: { spec: { cidr: string; affinity?: string } }[] }
-  return blocks.items
-    .filter(({ spec }) => spec.affinity === `host:${node}`)
-    .map(({ spec }) => spec.cidr)
-    .sort()
-}
-
 /** With controllers that wait seconds where they wait minutes. */
 async function withShortTimes<T>(cluster: Cluster, work: () => Promise<T>): Promise<T> {
   const { lab, margay } = cluster
   const grace = (leakGracePeriod: string | null) => {
     const spec = { controllers: { node: { leakGracePeriod } } }
-    return lab.must([
-      ...['patch', 'kubecontrollersconfiguration/default', '--type=merge'],
-      ...['-p', JSON.stringify({ spec })],
-    ])
+    return lab.must(patchWords('kubecontrollersconfiguration/default', { spec }))
   }
   await grace(`${GRACE_SECONDS}s`)
   await margay.setControllers(['--owner-answer', String(ANSWER_SECONDS)])

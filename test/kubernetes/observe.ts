@@ -147,9 +147,18 @@ export async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
       return await attempt()
     } catch (error) {
       if (performance.now() > end) throw error
-      await new Promise(resolve => setTimeout(resolve, 500))
+      await seconds(0.5)
     }
   }
+}
+
+/** The CIDRs of all blocks, or of those of one node, sorted. */
+export async function blocksOf({ lab }: Pick<Cluster, 'lab'>, node?: string): Promise<string[]> {
+  const blocks = (await lab.get('ipamblocks')) as { items: { spec: { cidr: string; affinity?: string } }[] }
+  return blocks.items
+    .filter(({ spec }) => node === undefined || spec.affinity === `host:${node}`)
+    .map(({ spec }) => spec.cidr)
+    .sort()
 }
 
 /** Resolves after so many seconds. */
@@ -176,7 +185,7 @@ export async function pingWhile(
   const pinging = (async () => {
     while (!over) {
       for (const [a, b] of pairs) flights.push(send(a, b), send(b, a))
-      await new Promise(resolve => setTimeout(resolve, 100))
+      await seconds(0.1)
     }
     await Promise.all(flights)
   })()

@@ -192,7 +192,7 @@ export const pathCases: readonly Case[] = [
           assert.ok(await until(passes, 30_000, 500), JSON.stringify(await broken(cluster, 'n1')))
           return await withPods(cluster, 'beside-docker', 3, async after => {
             const pairs = await allReach([...before, ...after])
-            const api = ['curl', '-sSk', '--max-time', '5', '-o', '/dev/null', 'https://10.96.0.1:443/livez']
+            const api = ['curl', '-sSk', '--max-time', '5', '-o', '/dev/null', `https://${lab.apiService}:443/livez`]
             for (const pod of [...before, ...after]) await fromPod(pod, api)
             assert.ok(await isReady(lab, 'n1'))
             const annotated = (await lab.get('node/n1')) as { metadata: { annotations: Record<string, string> } }

@@ -1,7 +1,7 @@
 // What kubelet and the plugins behind ours do for single pods: probes, ports of the node.
 import assert from 'node:assert/strict'
 import type { Case } from './case.ts'
-import { eventually, fetchFrom, fromPod, removeApp, withPods } from './observe.ts'
+import { eventually, fetchFrom, fromPod, seconds, withPods } from './observe.ts'
 
 const HOST_PORT = 8095
 
@@ -23,7 +23,7 @@ export const podCases: readonly Case[] = [
         'probed',
         3,
         async () => {
-          await new Promise(resolve => setTimeout(resolve, 4000))
+          await seconds(4)
           const list = (await cluster.lab.get('pods', '-l', 'app=probed')) as {
             items: { status: { containerStatuses: { ready: boolean; restartCount: number }[] } }[]
           }
@@ -70,8 +70,8 @@ export const podCases: readonly Case[] = [
           },
           { node: 'n3', container: { ports: [{ containerPort: 8080, hostPort: HOST_PORT }] } },
         )
-        await removeApp(lab, 'host-port')
-        await assert.rejects(fetchFrom(cluster, lab.plan.api.netns, url), /connect to server/i)
+        // the Pod object is gone at once, the pod itself a moment later
+        await eventually(() => assert.rejects(fetchFrom(cluster, lab.plan.api.netns, url), /connect to server/i))
         return undefined
       })
     },

@@ -1,9 +1,10 @@
 // IPPools that people change while pods have addresses of them: what the API server refuses, what a condition names, and
 // what waits for the last pod.
 import assert from 'node:assert/strict'
+import { patchWords } from '../../lab/kubernetes/objects.ts'
 import { until } from '../../lab/program.ts'
 import type { Case, Cluster } from './case.ts'
-import { allReach, broken, eventually, seconds, withPods } from './observe.ts'
+import { allReach, blocksOf, broken, eventually, seconds, withPods } from './observe.ts'
 
 const FIRST = 'default-ipv4-ippool'
 
@@ -14,13 +15,7 @@ const pool = (name: string, spec: Record<string, unknown>) => ({
   spec: { ipipMode: 'Never', vxlanMode: 'CrossSubnet', natOutgoing: true, ...spec },
 })
 
-const patch = (name: string, spec: unknown) => [
-  'patch',
-  `ippool/${name}`,
-  '--type=merge',
-  '-p',
-  JSON.stringify({ spec }),
-]
+const patch = (name: string, spec: object) => patchWords(`ippool/${name}`, { spec })
 
 export const poolCases: readonly Case[] = [
   {
@@ -103,8 +98,7 @@ export const poolCases: readonly Case[] = [
         const gone = async () => (await lab.get('ippool/leaving')) === undefined
         assert.ok(await until(gone, 120_000, 1000), 'the pool stays without pods')
         await eventually(async () => {
-          const blocks = (await lab.get('ipamblocks')) as { items: { spec: { cidr: string } }[] }
-          const left = blocks.items.filter(({ spec }) => spec.cidr.startsWith('10.245.'))
+          const left = (await blocksOf(cluster)).filter(cidr => cidr.startsWith('10.245.'))
           assert.deepEqual(left, [], 'blocks of the pool are left')
         })
         return `gone ${((performance.now() - startedMs) / 1000).toFixed(0)} s after its last pod`

@@ -1,5 +1,6 @@
 // Honest readiness: what keeps pods from a network is said, by the Node or by a condition that names it.
 import assert from 'node:assert/strict'
+import { patchWords } from '../../lab/kubernetes/objects.ts'
 import { until } from '../../lab/program.ts'
 import type { Case, Cluster } from './case.ts'
 import { broken, healthy, isReady, seconds } from './observe.ts'
@@ -19,8 +20,6 @@ type Fault = {
 
 const WATCHED_SECONDS = 12
 
-const patch = (what: string, value: unknown) => ['patch', what, '--type=merge', '-p', JSON.stringify(value)]
-
 const FAULTS: readonly Fault[] = [
   {
     what: 'without the right to read and write blocks, what is forbidden is named',
@@ -38,8 +37,8 @@ const FAULTS: readonly Fault[] = [
     named: /PoolsUsable/,
     unready: false,
     short: true,
-    make: ({ lab }) => lab.must(patch('ippool/default-ipv4-ippool', { spec: { disabled: true } })),
-    mend: ({ lab }) => lab.must(patch('ippool/default-ipv4-ippool', { spec: { disabled: false } })),
+    make: ({ lab }) => lab.must(patchWords('ippool/default-ipv4-ippool', { spec: { disabled: true } })),
+    mend: ({ lab }) => lab.must(patchWords('ippool/default-ipv4-ippool', { spec: { disabled: false } })),
   },
   {
     what: 'with a FORWARD chain that drops, a node is not ready and names the chain; STATUS calls meanwhile fill no log',

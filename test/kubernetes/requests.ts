@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import type { AuditEvent } from '../../lab/kubernetes/cluster.ts'
 import { hundredPods } from './addresses.ts'
 import type { Case, Cluster } from './case.ts'
+import { seconds } from './observe.ts'
 
 const AGENT = 'system:serviceaccount:kube-system:margay-node'
 const WRITES = new Set(['create', 'update', 'patch', 'delete'])
@@ -45,7 +46,7 @@ export const requestCases: readonly Case[] = [
     async run(cluster) {
       const { pods, sinceMs, untilMs } = await hundredPods(cluster)
       // what the last of them left to be written
-      await new Promise(resolve => setTimeout(resolve, Math.max(0, untilMs + SETTLED_MS - Date.now())))
+      await seconds(Math.max(0, untilMs + SETTLED_MS - Date.now()) / 1000)
       const writes = requests(cluster, sinceMs).filter(({ verb, stageTimestamp }) => {
         return WRITES.has(verb) && Date.parse(stageTimestamp) < untilMs + SETTLED_MS
       })
@@ -59,7 +60,7 @@ export const requestCases: readonly Case[] = [
     short: false,
     async run(cluster) {
       const sinceMs = Date.now()
-      await new Promise(resolve => setTimeout(resolve, QUIET_MS))
+      await seconds(QUIET_MS / 1000)
       const quiet = requests(cluster, sinceMs + 2000)
       // one object says whether there are policies that nobody enforces
       const lists = quiet.filter(({ verb, requestURI }) => verb === 'list' && !/[?&]limit=1\b/.test(requestURI))

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { deployment } from '../../lab/kubernetes/objects.ts'
 import type { Case, Cluster } from './case.ts'
-import { removeApp, rolledOut } from './observe.ts'
+import { removeApp, rolledOut, seconds } from './observe.ts'
 
 const PODS = 60
 const TURNS = 2
@@ -67,5 +67,5 @@ async function useBridge({ lab }: Cluster, on: boolean): Promise<void> {
     await machine.run(['ip', 'link', 'delete', 'cni0'])
   }
   // containerd watches the folder
-  await new Promise(resolve => setTimeout(resolve, 2000))
+  await seconds(2)
 }

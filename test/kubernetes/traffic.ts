@@ -88,23 +88,12 @@ export const trafficCases: readonly Case[] = [
         return await withPods(cluster, 'outwards', 3, async pods => {
           const seen: string[] = []
           for (const pod of pods) {
-            await inPod(cluster, pod, 'connect', '10.96.0.1:443', '--timeout=5s')
-            const url = `http://localhost:8080/dial?host=${api.address}&port=8099&request=clientip&protocol=http&tries=1`
-            const answer = await lab.must([
-              'exec',
-              pod.name,
-              '--',
-              '/agnhost',
-              'connect',
-              `${api.address}:8099`,
-              '--timeout=5s',
-            ])
-            const dialled = await fetchFrom(cluster, lab.node(pod.node).netns, url.replace('localhost', pod.address))
-            const { address } = lab.node(pod.node)
-            assert.ok(
-              dialled.includes(`"${address}:`),
-              `the pod on ${pod.node} (${address}) came as ${dialled} ${answer}`,
-            )
+            await inPod(cluster, pod, 'connect', `${lab.apiService}:443`, '--timeout=5s')
+            await inPod(cluster, pod, 'connect', `${api.address}:8099`, '--timeout=5s')
+            const { address, netns } = lab.node(pod.node)
+            const dial = `dial?host=${api.address}&port=8099&request=clientip&protocol=http&tries=1`
+            const dialled = await fetchFrom(cluster, netns, `http://${pod.address}:8080/${dial}`)
+            assert.ok(dialled.includes(`"${address}:`), `the pod on ${pod.node} (${address}) came as ${dialled}`)
             seen.push(address)
           }
           return seen.join(' ')
