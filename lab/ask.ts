@@ -1,10 +1,13 @@
 // HTTP requests to the unix socket of an agent of the lab.
 import { request } from 'node:http'
 
-/** GETs `path` from the agent's unix socket: its JSON, or undefined when nobody answers or it is not ready (not 200). */
-export function askAgent(socketPath: string, path: string): Promise<unknown> {
+/**
+ * GETs `path` from the agent's unix socket: its JSON, or undefined when nobody answers within the limit or it is not
+ * ready (not 200).
+ */
+export function askAgent(socketPath: string, path: string, limitMs = 5000): Promise<unknown> {
   return new Promise(resolve => {
-    const asked = request({ socketPath, path, timeout: 5000 }, response => {
+    const asked = request({ socketPath, path, timeout: limitMs }, response => {
       let text = ''
       response.setEncoding('utf8')
       response.on('data', chunk => {

@@ -232,17 +232,19 @@ export class Lab implements AsyncDisposable {
     return measurePairs(this.host, points, { limitSeconds: Math.ceil(this.#ms(2) / 1000), row })
   }
 
-  /** What every agent says of its BGP peers. */
+  /** What every agent says of its BGP peers. Rejects with LabFailure when one does not answer. */
   async peers(): Promise<PeerRow[]> {
     const rows = await Promise.all(this.plan.nodes.map(({ name }) => this.#peersOf(name)))
     return rows.flat()
   }
 
   async #peersOf(node: string): Promise<PeerRow[]> {
-    const answer = (await askAgent(this.agentSocket(node), '/status')) as
+    const answer = (await askAgent(this.agentSocket(node), '/status', this.#ms(5))) as
       | { peers?: Omit<PeerRow, 'node'>[] }
       | undefined
-    return (answer?.peers ?? []).map(({ address, type, state, since, reason }) => ({
+    if (answer === undefined)
+      throw new LabFailure(`the agent of ${node} did not say its status in ${this.#ms(5) / 1000} s`)
+    return (answer.peers ?? []).map(({ address, type, state, since, reason }) => ({
       ...{ node, address, type, state, since, reason },
     }))
   }

@@ -25,6 +25,7 @@ export type Observations = {
   forged: { fromPod: string[]; fromRouter: string[]; heard: number }
   /** How long each thing that was broken by hand took to be as before. */
   healing: { what: string; ms: number }[]
+  /** What each ping said at its end, with the numbers of the requests that nothing answered. */
   restart: { pings: string[]; deleted: string[] }
   /** After DEL of the first pod: its node's routes, what is left in its namespace, and a ping to its neighbour. */
   removed: { address: string; routes: string[]; links: string; neighbour: string }
@@ -211,21 +212,41 @@ async function killAndRestart(lab: Lab, { patience, pingCount }: ScenarioOptions
   const [first, ...others] = lab.plan.nodes.map(({ name }) => lab.pods.find(at => at.node.name === name)!)
   const monitors = lab.plan.nodes.map(({ netns }) => new Listener(netns, ['ip', '-o', '-4', 'monitor', 'route']))
   const ping = ['ping', '-n', '-i', '0.01', '-c', String(pingCount)]
-  const pings = others.flatMap(other => [
-    new Listener(first!.pod.netns, [...ping, other.address]),
-    new Listener(other.pod.netns, [...ping, first!.address]),
-  ])
+  const ends = others.flatMap(other => [[first!, other] as const, [other, first!] as const])
+  const pings = ends.map(([from, to]) => new Listener(from.pod.netns, [...ping, to.address]))
   await using stack = new AsyncDisposableStack()
   for (const each of [...monitors, ...pings]) stack.use(each)
   await Promise.all(pings.map(each => each.saw(/icmp_seq=50 /, 20_000 * patience)))
+  const killedAt = pings.map(answered)
   await lab.killAgent(first!.node.name)
   lab.startAgent(first!.node.name)
   await lab.agentReady(first!.node.name)
+  const readyAt = pings.map(answered)
   await Promise.all(pings.map(each => each.saw(/packets transmitted/, 60_000 * patience)))
+  const said = ({ lines }: Listener, i: number) => {
+    const [from, to] = ends[i]!
+    const summary = lines.find(line => line.includes('packets transmitted'))!
+    const missing = unanswered(lines, pingCount)
+    const lost =
+      missing.length > 0 ? `; no answer to ${missing}, killed after ${killedAt[i]}, ready by ${readyAt[i]}` : ''
+    return `${from.pod.name} to ${to.pod.name}: ${summary}${lost}`
+  }
   return {
-    pings: pings.map(each => each.lines.find(line => line.includes('packets transmitted'))!),
+    pings: pings.map(said),
     deleted: monitors.flatMap(each => each.lines.filter(line => line.startsWith('Deleted'))),
   }
+}
+
+const SEQUENCE = / icmp_seq=(\d+) /
+
+/** The number of the last request that was answered. */
+function answered({ lines }: Listener): number {
+  return Number(SEQUENCE.exec(lines.findLast(line => SEQUENCE.test(line)) ?? '')?.[1] ?? 0)
+}
+
+function unanswered(lines: readonly string[], count: number): number[] {
+  const seen = new Set(lines.map(line => Number(SEQUENCE.exec(line)?.[1])))
+  return Array.from({ length: count }, (_, i) => i + 1).filter(number => !seen.has(number))
 }
 
 async function removePod(lab: Lab): Promise<Observations['removed']> {
