@@ -1,0 +1,131 @@
+// What a cluster's policy is made of, whatever kind of object said it: endpoints and sets with labels, tiers, policies,
+// profiles. Names of pods and namespaces are labels here, so that one selector says each choice; what a selector cannot say
+// (addresses, ports) stands beside it. Pure values: objects of the API are turned into them in agent/cluster/policies/.
+import type { ObjectRef } from '../../api/status.ts'
+
+/**
+ * A selector in canonical text (`canonicalSelector`): two texts that choose the same by the same words are one text, and one
+ * set in the kernel. Labels of a namespace are asked as `pcns.KEY`, of a service account as `pcsa.KEY`.
+ */
+export type SelectorText = string
+
+/** Labels that every endpoint or set has beside its own. */
+export const LABEL = {
+  /** The namespace, of what is in one. */
+  namespace: 'projectcalico.org/namespace',
+  serviceAccount: 'projectcalico.org/serviceaccount',
+  /** `k8s` for pods: policies of Kubernetes select nothing else. */
+  orchestrator: 'projectcalico.org/orchestrator',
+} as const
+
+/** What the labels of a namespace and of a service account are known by at their pods. */
+export const INHERITED = { namespace: 'pcns.', serviceAccount: 'pcsa.' } as const
+
+/** An IP protocol by its number (RFC 790), 1 to 255. */
+export type Protocol = number
+
+export type NamedPort = { name: string; protocol: Protocol; port: number }
+
+/** A pod of the cluster that has an address of its own, or an interface of a host. Host-networked pods are none. */
+export type PolicyEndpoint = {
+  kind: 'pod' | 'host'
+  /** All: its own, those of LABEL, and the inherited ones. */
+  labels: Readonly<Record<string, string>>
+  /** Without masks. */
+  addresses: readonly string[]
+  ports: readonly NamedPort[]
+}
+
+/** A NetworkSet or GlobalNetworkSet: labelled CIDRs. */
+export type NetworkSet = { labels: Readonly<Record<string, string>>; nets: readonly string[] }
+
+/** From `first` to `last`, both included. */
+export type PortRange = { first: number; last: number }
+
+/** One of the ranges, or a port that the destination has by one of these names. */
+export type Ports = { ranges: readonly PortRange[]; names: readonly string[] }
+
+/** `code` undefined: any. */
+export type Icmp = { type: number; code?: number }
+
+/**
+ * One end of a rule. What is absent asks nothing; all that is there must hold. Within `nets`, `ports` one is enough; of
+ * `notNets` and `notPorts` none may hold. Addresses are those after the translation of Services.
+ */
+export type RuleSide = {
+  nets?: readonly string[]
+  notNets?: readonly string[]
+  selector?: SelectorText
+  notSelector?: SelectorText
+  ports?: Ports
+  notPorts?: Ports
+  /** The ready and not ready endpoints of this Service, with their protocol and port on the destination's side. */
+  service?: { namespace: string; name: string }
+  /** The addresses of the Nodes whose own labels this selector chooses. */
+  nodes?: SelectorText
+  /** Names of which the pod itself got an answer: `example.com`, `*.example.com`. Egress only. */
+  domains?: readonly string[]
+}
+
+/** `log` counts and tells, and the next rule is asked. `pass` goes to the next tier. */
+export type RuleAction = 'allow' | 'deny' | 'pass' | 'log'
+
+/**
+ * One rule. `ipVersion` absent: both families. An `icmp` says its protocol by `protocol`. A rule that cannot be expressed is
+ * `never: true` where it would allow, and a `deny` without conditions where it would deny or pass (closed when unsure).
+ */
+export type PolicyRule = {
+  action: RuleAction
+  ipVersion?: 4 | 6
+  protocol?: Protocol
+  notProtocol?: Protocol
+  icmp?: Icmp
+  notIcmp?: Icmp
+  source: RuleSide
+  destination: RuleSide
+  never?: true
+}
+
+/** Where a policy on host endpoints is asked; policies on pods are always `normal`. */
+export type HostStage = 'normal' | 'forward' | 'preDNAT' | 'untracked'
+
+/**
+ * One policy. A direction without a list is not asked of this policy at all; an empty list is asked, and matches nothing.
+ * Policies of a tier are asked in the order of `order` (Infinity: last), then of `sortName` by code points.
+ */
+export type Policy = {
+  ref: ObjectRef
+  tier: string
+  order: number
+  /** `name/namespace/kind`. */
+  sortName: string
+  selector: SelectorText
+  ingress?: readonly PolicyRule[]
+  egress?: readonly PolicyRule[]
+  hostStage: HostStage
+  /** Evaluated and counted, never enforced. */
+  staged?: true
+}
+
+/** `order` Infinity: behind all that have one; then by name. A tier that policies name and that is no object is behind all. */
+export type Tier = { name: string; order: number; defaultAction: 'deny' | 'pass' }
+
+/** What is asked when no tier decided. Endpoints have profiles by name, in order; what none decides is denied. */
+export type Profile = { ingress: readonly PolicyRule[]; egress: readonly PolicyRule[] }
+
+/** Everything that is told to the calculation, by kind and key (`namespace/name`, or `name`). */
+export type PolicyInputs = {
+  endpoint: PolicyEndpoint
+  networkSet: NetworkSet
+  tier: Tier
+  policy: Policy
+  profile: Profile
+  service: ServiceEndpoints
+  node: { labels: Readonly<Record<string, string>>; addresses: readonly string[] }
+}
+
+/** What a Service's EndpointSlices say. */
+export type ServiceEndpoints = { addresses: readonly { address: string; protocol: Protocol; port: number }[] }
+
+/** An endpoint of this node: the interface that its packets come by, and the profiles that are asked last. */
+export type LocalEndpoint = { interfaceName: string; profiles: readonly string[] }
