@@ -34,7 +34,7 @@ export function parseSelector(text: string): Selector {
 }
 
 /** Whether labels satisfy a parsed selector. `global()` is true here: what it narrows is the choice of namespaces. */
-function evaluate(selector: Selector, labels: Labels): boolean {
+export function evaluate(selector: Selector, labels: Labels): boolean {
   switch (selector.op) {
     case 'all':
     case 'global':

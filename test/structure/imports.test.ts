@@ -70,6 +70,11 @@ const parts: readonly PartRule[] = [
     why: 'the calculation is pure',
   },
   {
+    part: 'felix/policy/',
+    may: ['lib/', 'api/status.ts', 'api/selector.ts'],
+    why: 'policy to rules is pure',
+  },
+  {
     part: 'agent/cluster/',
     may: ['lib/', 'api/', 'felix/input.ts', 'bgp/family.ts', 'bgp/config.ts', 'bgp/policy.ts'],
     why: 'objects to wishes is pure',
