@@ -13,6 +13,7 @@ type LocalKind =
   | 'FdbEntry'
   | 'Sysctl'
   | 'NftTable'
+  | 'NftSet'
   | 'NftChain'
   | 'NftElement'
   | 'IptablesChain'

@@ -17,6 +17,8 @@ const KINDS: Record<ObjectKind, ObjectRef['kind']> = {
   fdb: 'FdbEntry',
   route: 'Route',
   nftTable: 'NftTable',
+  nftSet: 'NftSet',
+  nftChain: 'NftChain',
   nftElement: 'NftElement',
 }
 

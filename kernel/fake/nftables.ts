@@ -24,7 +24,8 @@ type HeldTable = {
   chains: Map<string, { chain: NftChain; rules: NftRule[] }>
   sets: Map<string, { set: NftSet; elements: Map<string, NftElement> }>
 }
-type State = { tables: Map<string, HeldTable>; handle: number }
+/** `anonymous`: the names of this transaction's sets that have none of their own, by their ids. */
+type State = { tables: Map<string, HeldTable>; handle: number; anonymous: Map<number, string> }
 
 class Refused extends Error {
   readonly errno: number
@@ -38,7 +39,7 @@ const keyOf = (words: readonly string[]) => words.join(' . ')
 const tableKey = ({ family, name }: Pick<NftTable, 'family' | 'name'>) => `${family} ${name}`
 
 export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
-  #state: State = { tables: new Map(), handle: 0 }
+  #state: State = { tables: new Map(), handle: 0, anonymous: new Map() }
   #generation = 1
 
   async nftables(
@@ -73,7 +74,7 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
   ): Promise<NftRefusal[]> {
     if (generation !== undefined && generation !== this.#generation)
       return [{ error: new KernelError(ERRNO.ERESTART, 'nft', 'transaction') }]
-    const next = structuredClone(this.#state)
+    const next = { ...structuredClone(this.#state), anonymous: new Map() }
     const refusals: NftRefusal[] = []
     for (const [index, change] of structuredClone(changes).entries())
       try {
@@ -111,7 +112,7 @@ function apply(state: State, change: NftChange): void {
       applySet(state, held, change.verb, object)
       break
     case 'elements':
-      applyElements(held, change.verb, object)
+      applyElements(state, held, change.verb, object)
       break
     case 'rule':
       applyRule(state, held, change.verb, object as NftRule)
@@ -143,8 +144,10 @@ function applyChain(state: State, held: HeldTable, verb: NftVerb, object: Named<
     return
   }
   if (found === undefined) throw new Refused(ERRNO.ENOENT)
-  if (verb === 'flush') found.rules = []
-  else if (isUsed(held, expression => verdictOf(expression) === object.name, object.name))
+  if (verb === 'flush') {
+    dropAnonymous(held, found.rules)
+    found.rules = []
+  } else if (isUsed(held, expression => verdictOf(expression) === object.name, object.name))
     throw new Refused(ERRNO.EBUSY)
   else held.chains.delete(object.name)
 }
@@ -153,8 +156,11 @@ function applySet(state: State, held: HeldTable, verb: NftVerb, object: Named<'s
   const found = held.sets.get(object.name)
   if (verb === 'create' && found !== undefined) throw new Refused(ERRNO.EEXIST)
   if (verb === 'add' || verb === 'create') {
-    if (found === undefined)
-      held.sets.set(object.name, { set: { ...(object as NftSet), handle: ++state.handle }, elements: new Map() })
+    const { id, ...set } = object as NftSet
+    const handle = ++state.handle
+    const name = set.flags?.includes('anonymous') ? set.name.replace('%d', String(handle)) : set.name
+    if (id !== undefined) state.anonymous.set(id, name)
+    if (found === undefined) held.sets.set(name, { set: { ...set, name, handle }, elements: new Map() })
     return
   }
   if (found === undefined) throw new Refused(ERRNO.ENOENT)
@@ -164,8 +170,9 @@ function applySet(state: State, held: HeldTable, verb: NftVerb, object: Named<'s
   else held.sets.delete(object.name)
 }
 
-function applyElements(held: HeldTable, verb: NftVerb, { set, elements }: NftElements): void {
-  const found = held.sets.get(set)
+function applyElements(state: State, held: HeldTable, verb: NftVerb, of: NftElements): void {
+  const { set, setId, elements } = of
+  const found = held.sets.get(nameOfSet(state, set, setId))
   if (found === undefined) throw new Refused(ERRNO.ENOENT)
   for (const element of elements) {
     const key = keyOf(element.key)
@@ -191,20 +198,36 @@ function applyRule(state: State, held: HeldTable, verb: NftVerb, object: NftRule
     return index
   }
   if (verb === 'delete') {
-    found.rules.splice(indexOf(object.handle!), 1)
+    dropAnonymous(held, found.rules.splice(indexOf(object.handle!), 1))
     return
   }
   for (const expression of object.expressions) {
     const target = verdictOf(expression)
     if (target !== undefined && !held.chains.has(target)) throw new Refused(ERRNO.ENOENT)
-    if (expression.type === 'lookup' && !held.sets.has(expression.set)) throw new Refused(ERRNO.ENOENT)
+    if (expression.type === 'lookup' && !held.sets.has(nameOfSet(state, expression.set, expression.setId)))
+      throw new Refused(ERRNO.ENOENT)
   }
   const { position, ...rule } = object
-  const written = { ...rule, handle: ++state.handle }
-  if (verb === 'replace') found.rules.splice(indexOf(object.handle!), 1, written)
+  const expressions = rule.expressions.map(each => {
+    if (each.type !== 'lookup') return each
+    const { setId, ...lookup } = each
+    return { ...lookup, set: nameOfSet(state, each.set, setId) }
+  })
+  const written = { ...rule, expressions, handle: ++state.handle }
+  if (verb === 'replace') dropAnonymous(held, found.rules.splice(indexOf(object.handle!), 1, written))
   else if (position !== undefined) found.rules.splice(indexOf(position) + (verb === 'add' ? 1 : 0), 0, written)
   else if (verb === 'add') found.rules.push(written)
   else found.rules.unshift(written)
+}
+
+function nameOfSet({ anonymous }: State, name: string, id: number | undefined): string {
+  return id === undefined ? name : (anonymous.get(id) ?? name)
+}
+
+/** A set without a name of its own goes with its rule. */
+function dropAnonymous(held: HeldTable, rules: readonly NftRule[]): void {
+  for (const each of rules.flatMap(({ expressions }) => expressions))
+    if (each.type === 'lookup' && held.sets.get(each.set)?.set.flags?.includes('anonymous')) held.sets.delete(each.set)
 }
 
 function verdictOf(expression: NftExpression): string | undefined {

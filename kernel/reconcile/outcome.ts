@@ -1,7 +1,17 @@
 // What bringing the kernel to what is wanted came to: written, healed, refused and withheld objects, by name.
 import { KernelError } from '../port/error.ts'
 
-export type ObjectKind = 'link' | 'address' | 'sysctl' | 'neighbour' | 'fdb' | 'route' | 'nftTable' | 'nftElement'
+export type ObjectKind =
+  | 'link'
+  | 'address'
+  | 'sysctl'
+  | 'neighbour'
+  | 'fdb'
+  | 'route'
+  | 'nftTable'
+  | 'nftSet'
+  | 'nftChain'
+  | 'nftElement'
 
 /** Names one kernel object: its kind, its key within the kind, and the interface that it is on where it has one. */
 export type ObjectName = { kind: ObjectKind; key: string; interfaceName?: string }

@@ -1,0 +1,198 @@
+// One table of nftables whose sets, chains and elements come and go: each is wanted by its name, read once, and written
+// where it differs, in one transaction as far as its elements are not too many. A chain takes all its new rules in the
+// transaction with the elements that lead to it.
+// Hazards: the kernel takes a transaction whole or not at all, so one bad object is left out with what needs it, and the
+// rest is tried again. What a transaction did is believed without reading it back, and changes by others are told.
+import { KernelError } from '../port/error.ts'
+import type { NftablesPort, NftChange, NftRefusal, NftRuleset, NftSet, NftTable } from '../port/nftables.ts'
+import {
+  additions,
+  ELEMENTS_AT_ONCE,
+  type Part,
+  type Plan,
+  partKey,
+  removals,
+  type Step,
+  stepsOf,
+  without,
+} from './nft-plan.ts'
+import { type NftChainProgram, type NftDatum, NftState } from './nft-state.ts'
+import { lacksNftables } from './nft-tables.ts'
+import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
+
+/** A refused transaction is tried again with what the kernel has then, and then without what it refuses. */
+const ATTEMPTS = 6
+
+export class NftParts {
+  readonly #kernel: NftablesPort
+  readonly #state: NftState
+  /** What was right and then was not, by others. */
+  readonly #broken = new Set<string>()
+  #stale = true
+  #wasRead = false
+  #lacking: string | undefined
+
+  /** The table is this one's alone: what stands in it and is not wanted is removed. */
+  constructor(kernel: NftablesPort, table: NftTable) {
+    this.#kernel = kernel
+    this.#state = new NftState(table)
+  }
+
+  /** Wants a set or map to be there, or to be gone with its elements. Memory only, as all of these. */
+  wantSet(name: string, set: NftSet | undefined): void {
+    this.#state.sets.want(name, set)
+    if (set !== undefined) return
+    const elements = this.#state.elements.get(name)
+    if (elements === undefined) return
+    for (const key of [...elements.wanted().keys()]) elements.want(key)
+    this.#state.note(name, elements)
+  }
+
+  /** `key`: the words of nft with ` . ` between them. */
+  wantElement(set: string, key: string, datum: NftDatum | undefined): void {
+    const elements = this.#state.elementsOf(set)
+    elements.want(key, datum)
+    this.#state.note(set, elements)
+  }
+
+  /** The rules of a chain may look up wanted sets, and lead to wanted chains. */
+  wantChain(name: string, program: NftChainProgram | undefined): void {
+    this.#state.chains.want(name, program)
+  }
+
+  /** The kernel may have changed unseen: the next pass reads the table again. */
+  invalidate(): void {
+    this.#stale = true
+  }
+
+  /** Takes in that a table was changed by others; without `table` any may have been. Returns whether a pass is needed. */
+  observe(table: Pick<NftTable, 'family' | 'name'> | undefined): boolean {
+    const { family, name } = this.#state.table
+    if (table !== undefined && (table.family !== family || table.name !== name)) return false
+    this.#stale = true
+    return true
+  }
+
+  /** Why this kernel cannot have the table; undefined where it can. */
+  get lacking(): string | undefined {
+    return this.#lacking
+  }
+
+  /** Whether everything that is wanted is in the kernel, as far as is known. */
+  get stands(): boolean {
+    return !this.#stale && this.#lacking === undefined && stepsOf(additions(this.#state)).length === 0
+  }
+
+  /** Writes what is wanted and not there, or other there. Never rejects with `KernelError`, as `NftTables.put`. */
+  async put(): Promise<Outcome> {
+    const outcome = nothing()
+    const refused = new Map<string, WriteFailure>()
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const failure = this.#stale ? await this.#read() : undefined
+      if (failure !== undefined) {
+        for (const { part } of stepsOf(additions(this.#state))) refused.set(partKey(part), failure)
+        break
+      }
+      if (this.#lacking !== undefined) return outcome
+      const failed = await this.#write(without(additions(this.#state), refused.keys(), this.#state), outcome)
+      if (failed.size === 0) break
+      this.#stale = true
+      if (attempt > 0) for (const [key, why] of failed) refused.set(key, why)
+    }
+    for (const [key, part] of partsOf(stepsOf(additions(this.#state))))
+      outcome.refused.push({ ...this.#nameOf(part), ...(refused.get(key) ?? UNSETTLED) })
+    return outcome
+  }
+
+  /** Removes what is not wanted, as far as `mayRemove` lets it. Nothing is removed before the table was read. */
+  async remove(mayRemove: (name: ObjectName) => boolean): Promise<Outcome> {
+    const outcome = nothing()
+    if (this.#stale || this.#lacking !== undefined) return outcome
+    const steps = removals(this.#state).filter(({ part }) => mayRemove(this.#nameOf(part)))
+    const failed = await this.#write({ elements: [], rules: steps, anew: false }, outcome)
+    // it is still in use, or somebody removed it first: the next pass sees what is left
+    if (failed.size > 0) this.#stale = true
+    for (const [key, part] of partsOf(removals(this.#state))) {
+      const failure = failed.get(key)
+      if (failure === undefined) outcome.withheld.push(this.#nameOf(part))
+      else outcome.refused.push({ ...this.#nameOf(part), ...failure })
+    }
+    return outcome
+  }
+
+  /** Why the kernel could not be read; undefined when it was, or when it has no nftables. */
+  async #read(): Promise<WriteFailure | undefined> {
+    const { family, name } = this.#state.table
+    let ruleset: NftRuleset | undefined
+    this.#lacking = undefined
+    try {
+      ruleset = await this.#kernel.nftables({ family, name })
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error
+      if (!lacksNftables(error)) return failureOf(error)
+      this.#lacking = error.message
+    }
+    const before = new Set(partsOf(stepsOf(additions(this.#state))).keys())
+    this.#state.takeIn(ruleset)
+    if (this.#wasRead)
+      for (const key of partsOf(stepsOf(additions(this.#state))).keys()) if (!before.has(key)) this.#broken.add(key)
+    this.#wasRead = true
+    this.#stale = false
+    return undefined
+  }
+
+  /** Writes a plan, in one transaction where its elements are not too many; refusals by the part's key. */
+  async #write({ elements, rules, anew }: Plan, outcome: Outcome): Promise<Map<string, WriteFailure>> {
+    const steps = [...elements, ...rules]
+    for (let from = 0, to = 0; from < steps.length; from = to) {
+      for (let weight = 0; to < steps.length; to++) {
+        // the rules and what leads to them stay together
+        if (!anew && to < elements.length && weight >= ELEMENTS_AT_ONCE) break
+        weight += steps[to]!.weight
+      }
+      const some = steps.slice(from, to)
+      const refusals = await this.#change(some.map(({ change }) => change))
+      if (refusals.length > 0) return failures(some, refusals)
+      for (const { took } of some) took()
+    }
+    for (const [key, part] of partsOf(steps)) {
+      outcome.written.push(this.#nameOf(part))
+      if (this.#broken.delete(key)) outcome.healed.push(this.#nameOf(part))
+    }
+    return new Map()
+  }
+
+  async #change(changes: readonly NftChange[]): Promise<NftRefusal[]> {
+    try {
+      return await this.#kernel.changeNftables(changes)
+    } catch (error) {
+      if (error instanceof KernelError) return [{ error }]
+      throw error
+    }
+  }
+
+  #nameOf({ kind, name }: Part): ObjectName {
+    const { family, name: table } = this.#state.table
+    return { kind, key: kind === 'nftTable' ? `${family} ${table}` : `${family} ${table} ${name}` }
+  }
+}
+
+const UNSETTLED: WriteFailure = {
+  reason: 'Refused',
+  message: `the table was changed by others ${ATTEMPTS} times while it was written`,
+}
+
+const nothing = (): Outcome => ({ written: [], healed: [], refused: [], withheld: [] })
+
+function partsOf(steps: readonly Step[]): Map<string, Part> {
+  return new Map(steps.map(({ part }) => [partKey(part), part]))
+}
+
+/** A refusal of the whole transaction is one of each of its parts. */
+function failures(steps: readonly Step[], refusals: readonly NftRefusal[]): Map<string, WriteFailure> {
+  const failed = new Map<string, WriteFailure>()
+  for (const { index, error } of refusals)
+    for (const { part } of index === undefined ? steps : [steps[index]!])
+      if (!failed.has(partKey(part))) failed.set(partKey(part), failureOf(error))
+  return failed
+}

@@ -1,0 +1,200 @@
+// The changes that bring one table of nftables from what it holds to what it should hold, in an order that the kernel
+// takes. What a rule looks up comes before it and goes after it; chains are there before rules and elements lead to them;
+// base chains come last, so that a packet meets the rules of before or those of now. Pure.
+import type { Delta } from '../../lib/delta.ts'
+import type { NftChange, NftElements, NftRule, NftSet } from '../port/nftables.ts'
+import { elementsIn, INLINE_SET, type NftChainProgram, type NftDatum, type NftState } from './nft-state.ts'
+
+/** One object that is written or refused by itself; the elements of one set are one object (`nftElement`). */
+export type Part = { kind: 'nftTable' | 'nftSet' | 'nftChain' | 'nftElement'; name: string }
+/** One change, and what is so when it was done. `weight`: how many elements it has. */
+export type Step = { part: Part; change: NftChange; took: () => void; weight: number }
+/** `elements` may go in transactions of their own, in order; `rules` go in one, behind them. `anew`: all go in one. */
+export type Plan = { elements: Step[]; rules: Step[]; anew: boolean }
+
+/** Elements of one transaction; the kernel holds a lock that all writers share while it works. */
+export const ELEMENTS_AT_ONCE = 5_000
+
+type Pair = readonly [key: string, datum: NftDatum]
+
+export const partKey = ({ kind, name }: Part) => `${kind} ${name}`
+export const stepsOf = ({ elements, rules }: Plan) => [...elements, ...rules]
+
+/** What has to be added or changed. A table that is another one's is made anew with all that is wanted. */
+export function additions(state: NftState): Plan {
+  const { family, name } = state.table
+  const anew = state.isThere && state.isForeign
+  const fresh = anew || !state.isThere
+  const part: Part = { kind: 'nftTable', name }
+  const elements: Step[] = []
+  if (anew)
+    elements.push(
+      step(part, { verb: 'delete', object: { kind: 'table', family, name } }, () => state.takeIn(undefined)),
+    )
+  if (fresh && state.wantsAnything)
+    elements.push(
+      step(part, { verb: 'add', object: state.table }, () => {
+        state.isThere = true
+      }),
+    )
+  for (const [key, set] of missing(state.sets, fresh))
+    elements.push(step({ kind: 'nftSet', name: key }, { verb: 'add', object: set }, () => state.sets.saw(key, set)))
+  const verdicts: Step[] = []
+  for (const key of fresh ? state.elements.keys() : state.dirty) {
+    const set = state.sets.wanted().get(key)
+    if (set === undefined) continue
+    const steps = set.data === 'verdict' ? verdicts : elements
+    for (const each of elementSteps(state, set, fresh)) steps.push(each)
+  }
+  return { elements, rules: chainSteps(state, fresh, verdicts), anew }
+}
+
+/** `verdicts` lead to chains: they stand between the rules of these and the base chains. */
+function chainSteps(state: NftState, fresh: boolean, verdicts: readonly Step[]): Step[] {
+  let lastId = 0
+  const nextId = () => ++lastId
+  const chains = missing(state.chains, fresh)
+  const isNew = (name: string) => fresh || !state.chains.seen().has(name)
+  const kinds = [false, true].map(hooked => chains.filter(([, { chain }]) => (chain.base !== undefined) === hooked))
+  const [inner, hooks] = kinds.map(some => ({
+    frames: some
+      .filter(([name]) => isNew(name))
+      .map(([name, { chain }]) => step({ kind: 'nftChain', name }, { verb: 'add', object: chain })),
+    rules: some.flatMap(([name, program]) => ruleSteps(state, { name, program, isNew: isNew(name) }, nextId)),
+  }))
+  return [...inner!.frames, ...inner!.rules, ...verdicts, ...hooks!.frames, ...hooks!.rules]
+}
+
+type Wanted = { name: string; program: NftChainProgram; isNew: boolean }
+
+function ruleSteps(state: NftState, { name, program, isNew }: Wanted, nextId: () => number): Step[] {
+  const { kind, family, table } = program.chain
+  const part: Part = { kind: 'nftChain', name }
+  const ids = new Map<number, number>()
+  const changes: NftChange[] = isNew ? [] : [{ verb: 'flush', object: { kind, family, table, name } }]
+  for (const { id, type, flags = [], elements } of program.inline ?? []) {
+    const setId = nextId()
+    ids.set(id, setId)
+    const types = { type, flags: [...new Set([...flags, 'anonymous', 'constant'] as const)] }
+    const set: NftSet = { kind: 'set', family, table, name: INLINE_SET, ...types, id: setId }
+    const content: NftElements = { kind: 'elements', family, table, set: INLINE_SET, setId, ...types, elements }
+    changes.push({ verb: 'add', object: set }, { verb: 'add', object: content })
+  }
+  for (const rule of program.rules) changes.push({ verb: 'add', object: numbered(rule, ids) })
+  // a new chain without rules is done with its frame, and an empty flush says so
+  if (changes.length === 0) changes.push({ verb: 'flush', object: { kind, family, table, name } })
+  const steps = changes.map(change => step(part, change))
+  steps.push({ ...steps.pop()!, took: () => state.chains.saw(name, program) })
+  return steps
+}
+
+function numbered(rule: NftRule, ids: ReadonlyMap<number, number>): NftRule {
+  if (ids.size === 0) return rule
+  const expressions = rule.expressions.map(each =>
+    each.type === 'lookup' && each.setId !== undefined ? { ...each, setId: ids.get(each.setId) } : each,
+  )
+  return { ...rule, expressions } as NftRule
+}
+
+function elementSteps(state: NftState, set: NftSet, fresh: boolean): Step[] {
+  const delta = state.elements.get(set.name)!
+  const part: Part = { kind: 'nftElement', name: set.name }
+  const added: Pair[] = fresh ? [...delta.wanted()] : []
+  const replaced: Pair[] = []
+  if (!fresh)
+    for (const { key, value, seen } of delta.pending())
+      if (value !== undefined) {
+        added.push([key, value])
+        if (seen !== undefined) replaced.push([key, seen])
+      }
+  return [...elementChanges('delete', replaced), ...elementChanges('add', added)]
+
+  function elementChanges(verb: 'add' | 'delete', pairs: readonly Pair[]): Step[] {
+    const is = verb === 'add' ? 'there' : 'gone'
+    return pieces(pairs).map(some =>
+      step(part, { verb, object: elementsIn(set, some) }, () => state.saw(set.name, some, is), some.length),
+    )
+  }
+}
+
+/** What is there and nobody wants, in the order in which it can go: elements, chains, sets. */
+export function removals(state: NftState): Step[] {
+  const { family, name: table } = state.table
+  const steps: Step[] = []
+  for (const name of state.dirty) {
+    const set = state.sets.seen().get(name)
+    // with its set every element goes
+    if (set === undefined || !state.sets.wanted().has(name)) continue
+    const gone: Pair[] = []
+    for (const { key, value, seen } of state.elements.get(name)!.pending())
+      if (value === undefined && seen !== undefined) gone.push([key, seen])
+    for (const some of pieces(gone)) {
+      const change: NftChange = { verb: 'delete', object: elementsIn(set, some) }
+      steps.push(step({ kind: 'nftElement', name }, change, () => state.saw(name, some, 'gone'), some.length))
+    }
+  }
+  const chains = [...state.chains.pending()].filter(({ value }) => value === undefined).map(({ key }) => key)
+  for (const name of chains) {
+    const object = { kind: 'chain', family, table, name } as const
+    steps.push(step({ kind: 'nftChain', name }, { verb: 'flush', object }))
+  }
+  for (const name of chains) {
+    const change: NftChange = { verb: 'delete', object: { kind: 'chain', family, table, name } }
+    steps.push(step({ kind: 'nftChain', name }, change, () => state.chains.saw(name)))
+  }
+  for (const { key: name, value } of state.sets.pending()) {
+    if (value !== undefined) continue
+    const change: NftChange = { verb: 'delete', object: { kind: 'set', family, table, name } }
+    const took = () => {
+      state.sets.saw(name)
+      state.saw(name, [...(state.elements.get(name)?.seen() ?? [])], 'gone')
+    }
+    steps.push(step({ kind: 'nftSet', name }, change, took))
+  }
+  return steps
+}
+
+/** A plan without the parts of `refused`, and without what needs one that is not there and would be refused with it. */
+export function without(plan: Plan, refused: Iterable<string>, state: NftState): Plan {
+  const out = new Set(refused)
+  if (out.size === 0) return plan
+  const isThere = ({ kind, name }: Part) => (kind === 'nftChain' ? state.chains : state.sets).seen().has(name)
+  const lacks = (part: Part) => out.has(partKey(part)) && !isThere(part)
+  for (let before = -1; before !== out.size; ) {
+    before = out.size
+    for (const { part, change } of stepsOf(plan)) if (neededBy(change).some(lacks)) out.add(partKey(part))
+  }
+  const left = (steps: readonly Step[]) => steps.filter(({ part }) => !out.has(partKey(part)))
+  return { ...plan, elements: left(plan.elements), rules: left(plan.rules) }
+}
+
+/** The sets and chains that a change refers to. */
+function neededBy({ verb, object }: NftChange): Part[] {
+  if (verb !== 'add') return []
+  const chain = (name: string): Part => ({ kind: 'nftChain', name })
+  const set = (name: string): Part => ({ kind: 'nftSet', name })
+  if (object.kind === 'elements') {
+    const targets = object.elements.flatMap(({ data }) => (data !== undefined && 'chain' in data ? [data.chain] : []))
+    return [set(object.set), ...targets.map(chain)]
+  }
+  if (object.kind !== 'rule') return []
+  return object.expressions.flatMap(each => {
+    if (each.type === 'lookup') return [set(each.set)]
+    return each.type === 'immediate' && 'chain' in each.data ? [chain(each.data.chain)] : []
+  })
+}
+
+function step(part: Part, change: NftChange, took: () => void = () => {}, weight = 0): Step {
+  return { part, change, took, weight }
+}
+
+/** What is wanted and is not there, or is another one there; all that is wanted when nothing counts as there. */
+function missing<V>(delta: Delta<V>, fresh: boolean): [string, V][] {
+  if (fresh) return [...delta.wanted()]
+  return [...delta.pending()].flatMap(({ key, value }): [string, V][] => (value === undefined ? [] : [[key, value]]))
+}
+
+function pieces<T>(all: readonly T[]): T[][] {
+  const count = Math.ceil(all.length / ELEMENTS_AT_ONCE)
+  return Array.from({ length: count }, (_, i) => all.slice(i * ELEMENTS_AT_ONCE, (i + 1) * ELEMENTS_AT_ONCE))
+}

@@ -1,0 +1,351 @@
+// One table of nftables in parts: sets, chains and elements come, change and go, and the kernel has exactly what is wanted.
+import test from 'ava'
+import fc from 'fast-check'
+import { FakeWorld } from '../../../kernel/fake/world.ts'
+import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
+import type {
+  NftablesPort,
+  NftChange,
+  NftElements,
+  NftRule,
+  NftRuleset,
+  NftSet,
+} from '../../../kernel/port/nftables.ts'
+import { NftParts } from '../../../kernel/reconcile/nft-parts.ts'
+import { INLINE_SET, type NftChainProgram, type NftDatum } from '../../../kernel/reconcile/nft-state.ts'
+
+const NAME = { family: 'inet', name: 'ours' } as const
+const OF = { family: 'inet', table: 'ours' } as const
+const TABLE = { kind: 'table', ...NAME } as const
+const peers = (name: string): NftSet => ({ kind: 'set', ...OF, name, type: 'ipv4_addr' })
+const DISPATCH: NftSet = { kind: 'set', ...OF, name: 'to', type: 'ifname', data: 'verdict' }
+const rule = (chain: string, comment: string, ...steps: NftRule['expressions']): NftRule => {
+  return { kind: 'rule', ...OF, chain, comment, expressions: [...steps, { type: 'counter' }] }
+}
+const lookup = (set: string) => ({ type: 'lookup', set, from: 1 }) as const
+/** A chain that looks up these sets. */
+const profile = (name: string, ...sets: string[]): NftChainProgram => ({
+  chain: { kind: 'chain', ...OF, name },
+  rules: sets.map(set => rule(name, set, lookup(set))),
+})
+/** A chain with a rule that has a set of its own. */
+const withPorts = (name: string, ...ports: string[]): NftChainProgram => ({
+  chain: { kind: 'chain', ...OF, name },
+  rules: [rule(name, 'ports', { ...lookup(INLINE_SET), setId: 1 })],
+  inline: [{ id: 1, type: 'inet_service', flags: ['interval'], elements: ports.map(key => ({ key: [key] })) }],
+})
+const HOOK: NftChainProgram = {
+  chain: { kind: 'chain', ...OF, name: 'forward', base: { type: 'filter', hook: 'forward', priority: 0 } },
+  rules: [rule('forward', 'dispatch', { ...lookup('to'), load: 0 })],
+}
+const goto = (chain: string): NftDatum => ({ verdict: 'goto', chain })
+
+function bench(otherProgram: NftablesPort = new FakeWorld().kernel()) {
+  const sent: NftChange[][] = []
+  const it = { refuse: (_: NftChange): number | undefined => undefined }
+  const kernel: NftablesPort = {
+    nftables: (of, options) => otherProgram.nftables(of, options),
+    monitorNftables: listen => otherProgram.monitorNftables(listen),
+    forwardChains: () => otherProgram.forwardChains(),
+    legacyForwardChains: () => otherProgram.legacyForwardChains(),
+    async changeNftables(changes) {
+      sent.push([...changes])
+      const refusals = changes.flatMap((change, index) => {
+        const errno = it.refuse(change)
+        return errno === undefined ? [] : [{ index, error: new KernelError(errno, 'nft', change.verb) }]
+      })
+      return refusals.length > 0 ? refusals : otherProgram.changeNftables(changes)
+    },
+  }
+  const parts = new NftParts(kernel, TABLE)
+  return Object.assign(it, { parts, otherProgram, sent, held: () => otherProgram.nftables(NAME) })
+}
+
+/** Two pods, one profile that looks up one set. */
+function wantUsual({ parts }: ReturnType<typeof bench>): void {
+  parts.wantSet('to', DISPATCH)
+  parts.wantSet('web', peers('web'))
+  parts.wantElement('web', '10.0.0.1', 'member')
+  parts.wantChain('p1', profile('p1', 'web'))
+  parts.wantChain('forward', HOOK)
+  for (const name of ['cali1', 'cali2']) parts.wantElement('to', name, goto('p1'))
+}
+
+const all = () => true
+const wordsOf = (changes: readonly NftChange[]) => changes.map(({ verb, object }) => `${verb} ${object.kind}`)
+const keysOf = (ruleset: NftRuleset | undefined, set: string) =>
+  (ruleset?.elements ?? [])
+    .filter(each => each.set === set)
+    .flatMap(each => each.elements.map(({ key }) => key.join(' . ')))
+
+test('a table comes whole in one transaction, base chains last, and a second pass sends nothing', async t => {
+  const it = bench()
+  wantUsual(it)
+  t.deepEqual((await it.parts.put()).refused, [])
+  t.is(it.sent.length, 1)
+  const objects = it.sent[0]!.map(({ object }) => (object.kind === 'chain' ? object.name : object.kind))
+  t.true(objects.indexOf('elements') < objects.indexOf('rule'))
+  t.is(objects.indexOf('forward'), objects.length - 2)
+  t.true(it.parts.stands)
+  await it.parts.put()
+  await it.parts.remove(all)
+  t.is(it.sent.length, 1)
+})
+
+test('what an earlier run left is adopted without a write, with the sets of single rules', async t => {
+  const first = bench()
+  wantUsual(first)
+  first.parts.wantChain('p2', withPorts('p2', '80', '443-450'))
+  await first.parts.put()
+  const it = bench(first.otherProgram)
+  wantUsual(it)
+  it.parts.wantChain('p2', withPorts('p2', '443-450', '80'))
+  await it.parts.put()
+  await it.parts.remove(all)
+  t.deepEqual(it.sent, [])
+  it.parts.wantChain('p2', withPorts('p2', '80'))
+  await it.parts.put()
+  t.deepEqual(it.sent.map(wordsOf), [['flush chain', 'add set', 'add elements', 'add rule']])
+  const { sets } = (await it.held())!
+  t.is(sets.filter(({ flags }) => flags?.includes('anonymous')).length, 1, 'the old one went with its rule')
+})
+
+test('a member that comes or goes is one element, and no rule is written', async t => {
+  const it = bench()
+  wantUsual(it)
+  await it.parts.put()
+  it.parts.wantElement('web', '10.0.0.2', 'member')
+  it.parts.wantElement('web', '10.0.0.1', undefined)
+  await it.parts.put()
+  await it.parts.remove(all)
+  t.deepEqual(it.sent.slice(1).map(wordsOf), [['add elements'], ['delete elements']])
+  t.deepEqual(keysOf(await it.held(), 'web'), ['10.0.0.2'])
+})
+
+test('a pod that gets other policies is led to their chain in the transaction that makes it', async t => {
+  const it = bench()
+  wantUsual(it)
+  await it.parts.put()
+  it.parts.wantSet('db', peers('db'))
+  it.parts.wantChain('p2', profile('p2', 'db'))
+  it.parts.wantElement('to', 'cali2', goto('p2'))
+  await it.parts.put()
+  t.is(it.sent.length, 2)
+  t.deepEqual(wordsOf(it.sent[1]!), ['add set', 'add chain', 'add rule', 'delete elements', 'add elements'])
+})
+
+test('chains and sets that nothing needs go, in an order that the kernel takes, and only when they may', async t => {
+  const it = bench()
+  wantUsual(it)
+  await it.parts.put()
+  for (const name of ['cali1', 'cali2']) it.parts.wantElement('to', name, undefined)
+  it.parts.wantChain('p1', undefined)
+  it.parts.wantSet('web', undefined)
+  await it.parts.put()
+  t.deepEqual((await it.parts.remove(() => false)).withheld.map(({ kind }) => kind).sort(), [
+    'nftChain',
+    'nftElement',
+    'nftSet',
+  ])
+  t.deepEqual((await it.parts.remove(all)).refused, [])
+  const held = (await it.held())!
+  t.deepEqual([held.chains.map(({ name }) => name), held.sets.map(({ name }) => name)], [['forward'], ['to']])
+})
+
+test('what the kernel refuses is named, and left out with what needs it; the rest is written', async t => {
+  const it = bench()
+  wantUsual(it)
+  it.parts.wantSet('bad', peers('bad'))
+  it.parts.wantChain('p2', profile('p2', 'bad'))
+  it.parts.wantElement('to', 'cali3', goto('p2'))
+  it.refuse = ({ object }) => (object.kind === 'set' && object.name === 'bad' ? ERRNO.EINVAL : undefined)
+  const { refused } = await it.parts.put()
+  t.true(refused.some(({ kind, key, errno }) => kind === 'nftSet' && key === 'inet ours bad' && errno === ERRNO.EINVAL))
+  const held = await it.held()
+  t.deepEqual(held?.chains.map(({ name }) => name).sort(), ['forward', 'p1'])
+  it.refuse = () => undefined
+  t.deepEqual((await it.parts.put()).refused, [])
+  t.deepEqual(keysOf(await it.held(), 'to').sort(), ['cali1', 'cali2', 'cali3'])
+})
+
+test('a table that others delete is whole again in one pass, and told as healed', async t => {
+  const it = bench()
+  wantUsual(it)
+  await it.parts.put()
+  await it.otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])
+  t.false(it.parts.observe({ family: 'inet', name: 'other' }))
+  t.true(it.parts.observe(NAME))
+  const { healed, refused } = await it.parts.put()
+  t.deepEqual(refused, [])
+  t.true(healed.some(({ kind, key }) => kind === 'nftChain' && key === 'inet ours forward'))
+  t.is(it.sent.length, 2)
+})
+
+test('a set of another type under our name makes the table anew, in one transaction', async t => {
+  const it = bench()
+  await it.otherProgram.changeNftables([
+    { verb: 'add', object: TABLE },
+    { verb: 'add', object: { ...peers('web'), type: 'ipv6_addr' } },
+  ])
+  wantUsual(it)
+  t.deepEqual((await it.parts.put()).refused, [])
+  t.is(it.sent.length, 1)
+  t.is(it.sent[0]![0]!.verb, 'delete')
+  t.is((await it.held())?.sets.find(({ name }) => name === 'web')?.type, 'ipv4_addr')
+})
+
+test('many elements go in transactions of some thousand before the rules that look them up', async t => {
+  const it = bench()
+  wantUsual(it)
+  for (let i = 0; i < 12_000; i++) it.parts.wantElement('web', `10.1.${i >> 8}.${i & 255}`, 'member')
+  await it.parts.put()
+  const counts = it.sent.map(changes =>
+    changes.reduce(
+      (sum, { object }) => sum + (object.kind === 'elements' ? (object as NftElements).elements.length : 0),
+      0,
+    ),
+  )
+  t.true(counts.length >= 3)
+  t.true(
+    counts.every(count => count <= 10_000),
+    `${counts}`,
+  )
+  t.true(it.sent.slice(0, -1).every(changes => changes.every(({ object }) => object.kind !== 'rule')))
+})
+
+test('a kernel without nftables lacks the table and refuses nothing', async t => {
+  const it = bench(new FakeWorld({ nftables: false }).kernel())
+  wantUsual(it)
+  t.deepEqual((await it.parts.put()).refused, [])
+  t.not(it.parts.lacking, undefined)
+  t.false(it.parts.stands)
+})
+
+const SETS = ['a', 'b'] as const
+const CHAINS = ['p1', 'p2', 'p3'] as const
+type Wish =
+  | { do: 'chain'; name: (typeof CHAINS)[number]; sets: (typeof SETS)[number][]; ports: string[] }
+  | { do: 'drop'; name: (typeof CHAINS)[number] }
+  | { do: 'pod'; pod: string; chain: (typeof CHAINS)[number] | undefined }
+  | { do: 'member'; set: (typeof SETS)[number]; key: string; wanted: boolean }
+  | { do: 'damage'; change: NftChange; told: boolean }
+  | { do: 'pass' }
+const damage = fc.constantFrom<NftChange[]>(
+  { verb: 'delete', object: TABLE },
+  { verb: 'flush', object: { kind: 'chain', ...OF, name: 'forward' } },
+  { verb: 'flush', object: { kind: 'chain', ...OF, name: 'p1' } },
+  { verb: 'flush', object: { kind: 'set', ...OF, name: 'a' } },
+  { verb: 'flush', object: { kind: 'set', ...OF, name: 'to' } },
+  { verb: 'add', object: { kind: 'chain', ...OF, name: 'foreign' } },
+  { verb: 'add', object: peers('foreign') },
+  { verb: 'add', object: rule('p2', 'foreign') },
+)
+const wish: fc.Arbitrary<Wish> = fc.oneof(
+  fc.record({
+    do: fc.constant('chain' as const),
+    name: fc.constantFrom(...CHAINS),
+    sets: fc.uniqueArray(fc.constantFrom(...SETS)),
+    ports: fc.uniqueArray(fc.constantFrom('80', '443-450', '8080'), { maxLength: 2 }),
+  }),
+  fc.record({ do: fc.constant('drop' as const), name: fc.constantFrom(...CHAINS) }),
+  fc.record({
+    do: fc.constant('pod' as const),
+    pod: fc.constantFrom('cali1', 'cali2'),
+    chain: fc.option(fc.constantFrom(...CHAINS), { nil: undefined }),
+  }),
+  fc.record({
+    do: fc.constant('member' as const),
+    set: fc.constantFrom(...SETS),
+    key: fc.constantFrom('10.0.0.1', '10.0.0.2'),
+    wanted: fc.boolean(),
+  }),
+  fc.record({ do: fc.constant('damage' as const), change: damage, told: fc.boolean() }),
+  fc.constant({ do: 'pass' as const }),
+)
+
+/** What is wanted, as the room above keeps it: sets live while a chain looks them up, pods lead to chains that are there. */
+class Model {
+  readonly chains = new Map<string, NftChainProgram>()
+  readonly members = new Map<string, Set<string>>(SETS.map(name => [name, new Set()]))
+  readonly pods = new Map<string, string>()
+
+  take(each: Wish): void {
+    if (each.do === 'chain') {
+      const { chain, rules } = profile(each.name, ...each.sets)
+      const own = each.ports.length === 0 ? undefined : withPorts(each.name, ...each.ports)
+      this.chains.set(each.name, {
+        chain,
+        rules: [...rules, ...(own?.rules ?? [])],
+        ...(own && { inline: own.inline! }),
+      })
+    } else if (each.do === 'drop') {
+      if (![...this.pods.values()].includes(each.name)) this.chains.delete(each.name)
+    } else if (each.do === 'pod') {
+      if (each.chain === undefined || !this.chains.has(each.chain)) this.pods.delete(each.pod)
+      else this.pods.set(each.pod, each.chain)
+    } else if (each.do === 'member') {
+      if (each.wanted) this.members.get(each.set)!.add(each.key)
+      else this.members.get(each.set)!.delete(each.key)
+    }
+  }
+
+  get sets(): string[] {
+    const used = [...this.chains.values()].flatMap(({ rules }) => rules.map(({ comment }) => comment!))
+    return SETS.filter(name => used.includes(name))
+  }
+
+  tell(parts: NftParts): void {
+    parts.wantSet('to', DISPATCH)
+    parts.wantChain('forward', HOOK)
+    for (const name of SETS) parts.wantSet(name, this.sets.includes(name) ? peers(name) : undefined)
+    for (const name of this.sets)
+      for (const key of ['10.0.0.1', '10.0.0.2'])
+        parts.wantElement(name, key, this.members.get(name)!.has(key) ? 'member' : undefined)
+    for (const name of CHAINS) parts.wantChain(name, this.chains.get(name))
+    for (const pod of ['cali1', 'cali2']) {
+      const chain = this.pods.get(pod)
+      parts.wantElement('to', pod, chain === undefined ? undefined : goto(chain))
+    }
+  }
+}
+
+test('after any wishes and any changes of others the kernel has exactly what is wanted', async t => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(wish, { maxLength: 25 }), async wishes => {
+      const it = bench()
+      const model = new Model()
+      const pass = async () => {
+        model.tell(it.parts)
+        const refused = [...(await it.parts.put()).refused, ...(await it.parts.remove(all)).refused]
+        return refused
+      }
+      for (const each of wishes)
+        if (each.do === 'damage') {
+          await it.otherProgram.changeNftables([each.change])
+          if (each.told) it.parts.observe(NAME)
+        } else if (each.do === 'pass') await pass()
+        else model.take(each)
+      it.parts.invalidate()
+      t.deepEqual(await pass(), [])
+      const held = (await it.held())!
+      t.deepEqual(held.chains.map(({ name }) => name).sort(), ['forward', ...model.chains.keys()].sort())
+      const inline = [...model.chains.values()].filter(each => each.inline !== undefined)
+      t.is(held.sets.filter(({ flags }) => flags?.includes('anonymous')).length, inline.length)
+      t.deepEqual(
+        held.sets.flatMap(({ name, flags }) => (flags?.includes('anonymous') ? [] : [name])).sort(),
+        ['to', ...model.sets].sort(),
+      )
+      for (const name of model.sets) t.deepEqual(keysOf(held, name).sort(), [...model.members.get(name)!].sort())
+      t.deepEqual(keysOf(held, 'to').sort(), [...model.pods.keys()].sort())
+      for (const [name, { rules }] of model.chains)
+        t.deepEqual(
+          held.rules.filter(({ chain }) => chain === name).map(({ comment }) => comment),
+          rules.map(({ comment }) => comment),
+        )
+      const sent = it.sent.length
+      await pass()
+      t.is(it.sent.length, sent)
+    }),
+    { numRuns: 400 },
+  )
+})
