@@ -1,0 +1,64 @@
+// One set of the kernel as it must be: its elements, how often each is wanted, and which changed since it was last told.
+import type { NftSet } from '../../kernel/port/nftables.ts'
+
+/** Elements of one set that come and go. The words of a key are joined by ` . `. */
+export type ElementChanges = { added: readonly string[]; removed: readonly string[] }
+
+export class HeldSet {
+  readonly set: NftSet
+  /** Whether others know that it is there. */
+  isTold = false
+  readonly #elements = new Set<string>()
+  /** How often an element is wanted beyond once: two endpoints can have one address for a moment. */
+  readonly #more = new Map<string, number>()
+  /** Elements that were touched since the last `take`, and whether they were there then. */
+  #before: Map<string, boolean> | undefined
+
+  constructor(set: NftSet) {
+    this.set = set
+  }
+
+  get size(): number {
+    return this.#elements.size
+  }
+
+  add(element: string): void {
+    if (this.#elements.has(element)) {
+      this.#more.set(element, (this.#more.get(element) ?? 0) + 1)
+      return
+    }
+    this.#touch(element, false)
+    this.#elements.add(element)
+  }
+
+  /** Takes back one `add`. */
+  remove(element: string): void {
+    const more = this.#more.get(element)
+    if (more === undefined) {
+      this.#touch(element, true)
+      this.#elements.delete(element)
+    } else if (more === 1) this.#more.delete(element)
+    else this.#more.set(element, more - 1)
+  }
+
+  elements(): IterableIterator<string> {
+    return this.#elements.values()
+  }
+
+  /** What changed since the last call. */
+  take(): ElementChanges {
+    const added: string[] = []
+    const removed: string[] = []
+    for (const [element, wasThere] of this.#before ?? [])
+      if (this.#elements.has(element) !== wasThere) (wasThere ? removed : added).push(element)
+    this.#before = undefined
+    return { added, removed }
+  }
+
+  /** While nobody knows the set there is nothing to compare with. */
+  #touch(element: string, wasThere: boolean): void {
+    if (!this.isTold) return
+    this.#before ??= new Map()
+    if (!this.#before.has(element)) this.#before.set(element, wasThere)
+  }
+}

@@ -1,0 +1,287 @@
+// What the sets of the kernel hold: the members of every source that some rule names, kept while items come, change and go.
+// A set is there while a rule names its source; where it would be empty for reasons that seldom change, it is not there, and
+// counts as empty: sets of CIDRs without a CIDR, and sets of a family of which no endpoint has an address. Rules depend on
+// that, so a source whose sets came or went is told. Work is proportional to the members that change.
+import { isDeepStrictEqual } from 'node:util'
+import type { NftSet } from '../../kernel/port/nftables.ts'
+import { type Family, familyOf, parseAddress } from '../../lib/ip.ts'
+import { type Prefix, parsePrefix } from '../../lib/prefix-index.ts'
+import { CidrUnion } from './cidr-union.ts'
+import { type ElementChanges, HeldSet } from './held-set.ts'
+import type { NamedPort, NetworkSet, PolicyEndpoint, PolicyInputs, SelectorText, ServiceEndpoints } from './model.ts'
+import { SelectorIndex } from './selector-index.ts'
+import { contentsOf, type MemberSource, protocolWord, setOf, sourceKey, type TableName } from './sources.ts'
+
+/** Sets and elements by the name of the set. A set that goes is undefined, and its elements are not told. */
+export type SetChanges = {
+  sets: ReadonlyMap<string, NftSet | undefined>
+  elements: ReadonlyMap<string, ElementChanges>
+  /** The keys of the sources of which a set came or went. */
+  sources: ReadonlySet<string>
+}
+
+/** The names of the sets that are there, by family. */
+export type SetNames = Readonly<Record<Family, readonly string[]>>
+
+type Node = PolicyInputs['node']
+
+type Item = {
+  addresses: readonly string[]
+  ports: readonly NamedPort[]
+  nets: readonly Prefix[]
+  isLocal: boolean
+}
+
+type Source = {
+  readonly key: string
+  readonly source: MemberSource
+  readonly sets: Readonly<Record<Family, readonly HeldSet[]>>
+  /** Of a selector. */
+  readonly union: CidrUnion | undefined
+  uses: number
+}
+
+const FAMILIES = ['ipv4', 'ipv6'] as const
+
+export class Members {
+  readonly #table: TableName
+  readonly #items = new Map<string, Item>()
+  readonly #nodes = new Map<string, Item>()
+  /** The keys of the endpoints of this node. */
+  readonly #local = new Set<string>()
+  readonly #services = new Map<string, ServiceEndpoints>()
+  readonly #sources = new Map<string, Source>()
+  readonly #bySelector = { items: new Map<SelectorText, Set<Source>>(), nodes: new Map<SelectorText, Set<Source>>() }
+  readonly #byService = new Map<string, Set<Source>>()
+  readonly #index = { items: this.#indexOf('items'), nodes: this.#indexOf('nodes') }
+  /** How many addresses of endpoints there are. */
+  readonly #addresses: Record<Family, number> = { ipv4: 0, ipv6: 0 }
+  #families: Record<Family, boolean> = { ipv4: false, ipv6: false }
+  /** Sources with a set that may have changed. */
+  readonly #touched = new Set<Source>()
+
+  constructor(table: TableName) {
+    this.#table = table
+  }
+
+  setEndpoint(key: string, endpoint: PolicyEndpoint | undefined): void {
+    const id = `endpoint ${key}`
+    const { addresses = [], ports = [] } = endpoint ?? {}
+    const item = { addresses: canonical(addresses), ports, nets: [], isLocal: this.#local.has(key) }
+    this.#count(this.#items.get(id)?.addresses ?? [], -1)
+    this.#count(item.addresses, 1)
+    this.#set('items', id, item, endpoint?.labels)
+  }
+
+  /** Whether an endpoint that is there, or will be, is one of this node. */
+  setLocal(key: string, isLocal: boolean): void {
+    if (isLocal) this.#local.add(key)
+    else this.#local.delete(key)
+    const item = this.#items.get(`endpoint ${key}`)
+    if (item === undefined || item.isLocal === isLocal) return
+    this.#contribute('items', item, 'remove')
+    item.isLocal = isLocal
+    this.#contribute('items', item, 'add')
+  }
+
+  setNetworkSet(key: string, set: NetworkSet | undefined): void {
+    const nets = (set?.nets ?? []).map(parsePrefix).filter(net => net !== undefined)
+    this.#set('items', `set ${key}`, { addresses: [], ports: [], nets, isLocal: false }, set?.labels)
+  }
+
+  setNode(name: string, node: Node | undefined): void {
+    const item = { addresses: canonical(node?.addresses ?? []), ports: [], nets: [], isLocal: false }
+    this.#set('nodes', name, item, node?.labels)
+  }
+
+  setService(key: string, service: ServiceEndpoints | undefined): void {
+    const before = this.#services.get(key)
+    for (const source of this.#byService.get(key) ?? []) {
+      this.#fillService(source, before, 'remove')
+      this.#fillService(source, service, 'add')
+    }
+    if (service === undefined) this.#services.delete(key)
+    else this.#services.set(key, service)
+  }
+
+  /** A rule names a source from now on, once for each call. */
+  want(source: MemberSource): void {
+    const key = sourceKey(source)
+    const known = this.#sources.get(key)
+    if (known !== undefined) known.uses++
+    else this.#make(key, source)
+  }
+
+  /** Takes back one `want`. */
+  release(source: MemberSource): void {
+    const known = this.#sources.get(sourceKey(source))
+    // it goes with the next `take`: another rule may want it before
+    if (known !== undefined && --known.uses === 0) this.#touched.add(known)
+  }
+
+  /** What changed since the last call. */
+  take(): SetChanges {
+    const sets = new Map<string, NftSet | undefined>()
+    const elements = new Map<string, ElementChanges>()
+    const sources = new Set<string>()
+    const families = { ipv4: this.#addresses.ipv4 > 0, ipv6: this.#addresses.ipv6 > 0 }
+    if (FAMILIES.some(family => families[family] !== this.#families[family]))
+      for (const source of this.#sources.values()) this.#touched.add(source)
+    this.#families = families
+    for (const source of this.#touched) {
+      if (source.uses === 0) this.#drop(source)
+      for (const family of FAMILIES)
+        for (const held of source.sets[family]) {
+          const { name } = held.set
+          const isThere = source.uses > 0 && (isOfNets(held) ? held.size > 0 : families[family])
+          const changes = held.take()
+          if (isThere !== held.isTold) {
+            held.isTold = isThere
+            sources.add(source.key)
+            sets.set(name, isThere ? held.set : undefined)
+            if (isThere && held.size > 0) elements.set(name, { added: [...held.elements()], removed: [] })
+          } else if (isThere && changes.added.length + changes.removed.length > 0) elements.set(name, changes)
+        }
+    }
+    this.#touched.clear()
+    return { sets, elements, sources }
+  }
+
+  /** The sets of a source that the last `take` left there. */
+  setsOf(key: string): SetNames {
+    const source = this.#sources.get(key)
+    const names = (family: Family) =>
+      (source?.sets[family] ?? []).filter(({ isTold }) => isTold).map(({ set }) => set.name)
+    return { ipv4: names('ipv4'), ipv6: names('ipv6') }
+  }
+
+  /** Every set that the last `take` left there, with what it holds now. */
+  *wanted(): Generator<{ set: NftSet; elements: Iterable<string> }> {
+    for (const { sets } of this.#sources.values())
+      for (const held of [...sets.ipv4, ...sets.ipv6])
+        if (held.isTold) yield { set: held.set, elements: { [Symbol.iterator]: () => held.elements() } }
+  }
+
+  #indexOf(kind: 'items' | 'nodes'): SelectorIndex<Item> {
+    const each = (selector: SelectorText, item: Item, change: 'add' | 'remove') => {
+      for (const source of this.#bySelector[kind].get(selector) ?? []) this.#fill(source, item, change)
+    }
+    return new SelectorIndex<Item>({
+      entered: (selector, item) => each(selector, item, 'add'),
+      left: (selector, item) => each(selector, item, 'remove'),
+    })
+  }
+
+  #set(kind: 'items' | 'nodes', id: string, now: Item, labels: PolicyEndpoint['labels'] | undefined): void {
+    const items = kind === 'items' ? this.#items : this.#nodes
+    const index = this.#index[kind]
+    const item = items.get(id) ?? now
+    if (item !== now && labels !== undefined && !isDeepStrictEqual(item, now)) {
+      this.#contribute(kind, item, 'remove')
+      Object.assign(item, now)
+      this.#contribute(kind, item, 'add')
+    }
+    index.set(item, labels)
+    if (labels === undefined) items.delete(id)
+    else items.set(id, item)
+  }
+
+  /** All that an item is to the sets, as it is now. */
+  #contribute(kind: 'items' | 'nodes', item: Item, change: 'add' | 'remove'): void {
+    for (const selector of this.#index[kind].selectorsOf(item))
+      for (const source of this.#bySelector[kind].get(selector) ?? []) this.#fill(source, item, change)
+  }
+
+  #count(addresses: readonly string[], by: 1 | -1): void {
+    for (const address of addresses) this.#addresses[familyOf(address)] += by
+  }
+
+  #make(key: string, source: MemberSource): void {
+    const contents = contentsOf(source)
+    const setsOf = (family: Family) => contents.map(content => new HeldSet(setOf(this.#table, source, content, family)))
+    const sets = { ipv4: setsOf('ipv4'), ipv6: setsOf('ipv6') }
+    const union =
+      source.of === 'selector'
+        ? new CidrUnion((cidr, is) => {
+            const held = sets[familyOf(cidr)].find(isOfNets)!
+            if (is === 'in') held.add(cidr)
+            else held.remove(cidr)
+          })
+        : undefined
+    const made: Source = { key, source, sets, union, uses: 1 }
+    this.#sources.set(key, made)
+    this.#touched.add(made)
+    if (source.of === 'service') {
+      const service = `${source.namespace}/${source.name}`
+      entry(this.#byService, service).add(made)
+      this.#fillService(made, this.#services.get(service), 'add')
+      return
+    }
+    const kind = source.of === 'nodes' ? 'nodes' : 'items'
+    this.#index[kind].register(source.selector)
+    entry(this.#bySelector[kind], source.selector).add(made)
+    for (const item of this.#index[kind].itemsOf(source.selector)) this.#fill(made, item, 'add')
+  }
+
+  #drop(of: Source): void {
+    const { key, source } = of
+    this.#sources.delete(key)
+    if (source.of === 'service') {
+      leave(this.#byService, `${source.namespace}/${source.name}`, of)
+      return
+    }
+    const kind = source.of === 'nodes' ? 'nodes' : 'items'
+    this.#index[kind].unregister(source.selector)
+    leave(this.#bySelector[kind], source.selector, of)
+  }
+
+  /** Adds or removes what one item is to one source. */
+  #fill(of: Source, item: Item, change: 'add' | 'remove'): void {
+    const { source, sets, union } = of
+    this.#touched.add(of)
+    if (source.of === 'ports') {
+      if (source.local === true && !item.isLocal) return
+      for (const { name, protocol, port } of item.ports)
+        if (name === source.name && (source.protocol ?? protocol) === protocol)
+          for (const address of item.addresses)
+            sets[familyOf(address)][0]![change](`${address} . ${protocolWord(protocol)} . ${port}`)
+      return
+    }
+    for (const address of item.addresses) sets[familyOf(address)][0]![change](address)
+    for (const net of item.nets) union?.[change](net)
+  }
+
+  #fillService(of: Source, service: ServiceEndpoints | undefined, change: 'add' | 'remove'): void {
+    this.#touched.add(of)
+    for (const { address: text, protocol, port } of service?.addresses ?? []) {
+      const address = parseAddress(text)
+      if (address === undefined) continue
+      const element =
+        of.source.of === 'service' && of.source.with === 'ports'
+          ? `${address} . ${protocolWord(protocol)} . ${port}`
+          : address
+      of.sets[familyOf(address)][0]![change](element)
+    }
+  }
+}
+
+function isOfNets({ set }: HeldSet): boolean {
+  return set.flags !== undefined
+}
+
+/** What can be no element is left out: one word that the kernel refuses would hold up all others. */
+function canonical(addresses: readonly string[]): readonly string[] {
+  return addresses.map(parseAddress).filter(address => address !== undefined)
+}
+
+function entry<K, V>(map: Map<K, Set<V>>, key: K): Set<V> {
+  const found = map.get(key) ?? new Set()
+  map.set(key, found)
+  return found
+}
+
+function leave<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
+  const values = map.get(key)
+  values?.delete(value)
+  if (values?.size === 0) map.delete(key)
+}

@@ -1,0 +1,104 @@
+// What rules ask of sets of addresses, and the sets of the kernel that hold it: one for each family, and for selectors two,
+// because one CIDR among addresses would make a hash a tree, whose changes cost as much as it is large.
+import { hash } from 'node:crypto'
+import type { NftSet } from '../../kernel/port/nftables.ts'
+import type { Family } from '../../lib/ip.ts'
+import type { Protocol, SelectorText } from './model.ts'
+
+/**
+ * `selector`: addresses of endpoints and CIDRs of network sets. `ports`: addresses of endpoints that have a port of this
+ * name, with protocol and port; `protocol` absent: any; `local`: endpoints of this node alone. `service`: its endpoints,
+ * with protocol and port or without. `nodes`: addresses of the Nodes that the selector chooses.
+ */
+export type MemberSource =
+  | { of: 'selector'; selector: SelectorText }
+  | { of: 'ports'; selector: SelectorText; name: string; protocol?: Protocol; local?: true }
+  | { of: 'service'; namespace: string; name: string; with: 'addresses' | 'ports' }
+  | { of: 'nodes'; selector: SelectorText }
+
+/** `addresses`, `ports`: hashes. `nets`: disjoint CIDRs. */
+export type SetContent = 'addresses' | 'nets' | 'ports'
+
+/** The table that all sets and chains of policy are in. */
+export type TableName = Pick<NftSet, 'family' | 'table'>
+
+/** Octets that nft takes of a comment. */
+export const COMMENT_OCTETS = 128
+
+const TYPES: Readonly<Record<SetContent, Record<Family, string>>> = {
+  addresses: { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' },
+  nets: { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' },
+  ports: { ipv4: 'ipv4_addr . inet_proto . inet_service', ipv6: 'ipv6_addr . inet_proto . inet_service' },
+}
+
+/** What the names of the sets begin with. */
+const LETTERS: Readonly<Record<MemberSource['of'], string>> = { selector: 's', ports: 'p', service: 'e', nodes: 'h' }
+
+/** nft's words for the protocols that have one (`inet_proto`); the others are numbers. */
+const PROTOCOL_WORDS: Readonly<Record<Protocol, string>> = {
+  1: 'icmp',
+  2: 'igmp',
+  6: 'tcp',
+  17: 'udp',
+  47: 'gre',
+  50: 'esp',
+  51: 'ah',
+  58: 'ipv6-icmp',
+  132: 'sctp',
+  136: 'udplite',
+}
+
+/** How nft writes a protocol. */
+export function protocolWord(protocol: Protocol): string {
+  return PROTOCOL_WORDS[protocol] ?? `${protocol}`
+}
+
+/** The identity of a source. */
+export function sourceKey(source: MemberSource): string {
+  switch (source.of) {
+    case 'selector':
+    case 'nodes':
+      return `${source.of} ${source.selector}`
+    case 'ports':
+      return `${source.local === true ? 'local ' : ''}ports ${source.name} ${source.protocol ?? 'any'} ${source.selector}`
+    case 'service':
+      return `service ${source.namespace}/${source.name} ${source.with}`
+  }
+}
+
+/** What the sets of a source hold; each stands for one set of every family. */
+export function contentsOf(source: MemberSource): readonly SetContent[] {
+  switch (source.of) {
+    case 'selector':
+      return ['addresses', 'nets']
+    case 'ports':
+      return ['ports']
+    case 'service':
+      return [source.with]
+    case 'nodes':
+      return ['addresses']
+  }
+}
+
+/**
+ * One set of a source: `s4-` and 16 digits for the IPv4 addresses that a selector chooses, `n6-` for IPv6 CIDRs. The digits
+ * are a hash that nobody can meet on purpose, and the comment says of what.
+ */
+export function setOf(table: TableName, source: MemberSource, content: SetContent, family: Family): NftSet {
+  const key = sourceKey(source)
+  const letter = content === 'nets' ? 'n' : LETTERS[source.of]
+  return {
+    kind: 'set',
+    ...table,
+    name: `${letter}${family === 'ipv4' ? 4 : 6}-${hash('sha256', key, 'hex').slice(0, 16)}`,
+    type: TYPES[content][family],
+    ...(content === 'nets' && { flags: ['interval'] }),
+    comment: cut(key, COMMENT_OCTETS),
+  }
+}
+
+/** The text, or its beginning and `...` where that is longer than so many octets. Quotes and what nft cannot print are `'`. */
+export function cut(text: string, octets: number): string {
+  const plain = text.replaceAll(/[^ !#-[\]-~]/g, "'")
+  return plain.length <= octets ? plain : `${plain.slice(0, octets - 3)}...`
+}
