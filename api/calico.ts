@@ -224,6 +224,13 @@ export const felixConfiguration = z.looseObject({
   }),
 })
 
+/** Of policies, and of what they name: agent/cluster/policies reads each part by its own schema (policy-parts.ts). */
+export const anyPolicy = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({}).default({}),
+  status: z.looseObject({}).optional(),
+})
+
 /** Of kinds that nothing here acts on: their shape (api/shapes) says what they may have. */
 export const anySpec = z.looseObject({
   metadata: objectMeta,

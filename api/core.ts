@@ -1,5 +1,5 @@
-// The Kubernetes kinds that Margay reads: Node, Pod, Namespace and Lease, as far as it reads them. Everything else in
-// them is kept as it came.
+// The Kubernetes kinds that Margay reads, as far as it reads them; policies are in policy-parts.ts. Everything else in them is
+// kept as it came.
 import * as z from 'zod'
 import { objectMeta } from './meta.ts'
 
@@ -11,9 +11,24 @@ export const node = z.looseObject({
     .optional(),
 })
 
+const container = z.looseObject({
+  ports: z
+    .array(z.looseObject({ name: z.string().optional(), containerPort: z.int(), protocol: z.string().optional() }))
+    .optional(),
+})
+
 export const pod = z.looseObject({
   metadata: objectMeta,
-  spec: z.looseObject({ nodeName: z.string().optional(), hostNetwork: z.boolean().optional() }).default({}),
+  spec: z
+    .looseObject({
+      nodeName: z.string().optional(),
+      hostNetwork: z.boolean().optional(),
+      serviceAccountName: z.string().optional(),
+      containers: z.array(container).optional(),
+      /** Those that go on running beside the others (`restartPolicy: Always`) have ports too. */
+      initContainers: z.array(container).optional(),
+    })
+    .default({}),
   status: z
     .looseObject({
       phase: z.string().optional(),
@@ -28,6 +43,18 @@ export const namespace = z.looseObject({
   spec: z.looseObject({}).optional(),
   status: z.looseObject({ phase: z.string().optional() }).optional(),
 })
+
+export const serviceAccount = z.looseObject({ metadata: objectMeta })
+
+/** Some of the addresses behind a Service, which the label SERVICE_NAME names. */
+export const endpointSlice = z.looseObject({
+  metadata: objectMeta,
+  addressType: z.string(),
+  endpoints: z.array(z.looseObject({ addresses: z.array(z.string()).optional() })).optional(),
+  ports: z.array(z.looseObject({ port: z.int().optional(), protocol: z.string().optional() })).optional(),
+})
+
+export const SERVICE_NAME = 'kubernetes.io/service-name'
 
 /** Who leads a group of programs. Times are RFC 3339 with six digits after the point, the only form that Kubernetes takes. */
 export const lease = z.looseObject({

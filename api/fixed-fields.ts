@@ -14,7 +14,9 @@ export function keepFixedFields<K extends Kind>(
   const fields = FIXED[kind]
   const uid = before?.metadata.uid
   if (fields === undefined || uid === undefined || uid !== after.metadata.uid) return { item: after, problems: [] }
-  const [was, is] = [before, after].map(object => ({ ...object?.spec }) as Record<string, unknown>)
+  const [was, is] = [before, after].map(
+    object => ({ ...(object?.spec as object | undefined) }) as Record<string, unknown>,
+  )
   const changed = fields.filter(field => was?.[field] !== is?.[field])
   if (changed.length === 0) return { item: after, problems: [] }
   const kept = Object.fromEntries(changed.map(field => [field, was?.[field]]))

@@ -24,6 +24,8 @@ export type Column = { name: string; path: readonly string[]; wide?: true }
 export type Printed = readonly [name: string, path: string, type: 'string' | 'boolean' | 'integer' | 'number' | 'date']
 
 export type KindRow<S extends z.ZodType = z.ZodType> = {
+  /** What its objects say in `kind`, where another row has that name. */
+  kind?: string
   /** '' is Kubernetes' core group. */
   group: string
   version: string
@@ -53,6 +55,8 @@ export type KindRow<S extends z.ZodType = z.ZodType> = {
 
 const V3 = GROUP_VERSIONS.v3
 const V1 = { group: '', version: 'v1' } as const
+/** Policies, and what they name: read by their parts, since a part that makes no sense must close what it says, never open it. */
+const POLICY = { ...V3, schema: calico.anyPolicy } as const
 /** A kind that nothing here acts on yet. */
 const UNREAD = { ...V3, schema: calico.anySpec } as const
 const AGE: Printed = ['Age', '.metadata.creationTimestamp', 'date']
@@ -270,7 +274,7 @@ export const kinds = {
     ],
   },
   Tier: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'tiers',
     singular: 'tier',
     shortNames: [],
@@ -285,7 +289,7 @@ export const kinds = {
     ],
   },
   NetworkPolicy: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'networkpolicies',
     singular: 'networkpolicy',
     shortNames: ['cnp', 'caliconetworkpolicy'],
@@ -298,7 +302,7 @@ export const kinds = {
     selectable: [['spec', 'tier']],
   },
   GlobalNetworkPolicy: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'globalnetworkpolicies',
     singular: 'globalnetworkpolicy',
     shortNames: ['gnp', 'cgnp'],
@@ -311,7 +315,7 @@ export const kinds = {
     selectable: [['spec', 'tier']],
   },
   StagedNetworkPolicy: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'stagednetworkpolicies',
     singular: 'stagednetworkpolicy',
     shortNames: ['scnp', 'snp'],
@@ -323,7 +327,7 @@ export const kinds = {
     selectable: [['spec', 'tier']],
   },
   StagedGlobalNetworkPolicy: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'stagedglobalnetworkpolicies',
     singular: 'stagedglobalnetworkpolicy',
     shortNames: ['sgnp'],
@@ -335,7 +339,7 @@ export const kinds = {
     selectable: [['spec', 'tier']],
   },
   StagedKubernetesNetworkPolicy: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'stagedkubernetesnetworkpolicies',
     singular: 'stagedkubernetesnetworkpolicy',
     shortNames: ['sknp'],
@@ -345,7 +349,7 @@ export const kinds = {
     columns: [spec('ACTION', 'stagedAction')],
   },
   NetworkSet: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'networksets',
     singular: 'networkset',
     shortNames: [],
@@ -355,7 +359,7 @@ export const kinds = {
     columns: [spec('NETS', 'nets')],
   },
   GlobalNetworkSet: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'globalnetworksets',
     singular: 'globalnetworkset',
     shortNames: ['gns'],
@@ -366,7 +370,7 @@ export const kinds = {
     printed: [AGE],
   },
   HostEndpoint: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'hostendpoints',
     singular: 'hostendpoint',
     shortNames: ['hep', 'heps'],
@@ -437,6 +441,52 @@ export const kinds = {
     schema: core.namespace,
     columns: [{ name: 'STATUS', path: ['status', 'phase'] }],
   },
+  ServiceAccount: {
+    ...V1,
+    plural: 'serviceaccounts',
+    singular: 'serviceaccount',
+    shortNames: ['sa'],
+    namespaced: true,
+    status: false,
+    schema: core.serviceAccount,
+    columns: [],
+  },
+  EndpointSlice: {
+    group: 'discovery.k8s.io',
+    version: 'v1',
+    plural: 'endpointslices',
+    singular: 'endpointslice',
+    shortNames: [],
+    namespaced: true,
+    status: false,
+    schema: core.endpointSlice,
+    columns: [{ name: 'ADDRESSTYPE', path: ['addressType'] }],
+  },
+  /** After Calico's, which has the word `networkpolicies` on the command line. */
+  KubernetesNetworkPolicy: {
+    kind: 'NetworkPolicy',
+    group: 'networking.k8s.io',
+    version: 'v1',
+    plural: 'networkpolicies',
+    singular: 'networkpolicy',
+    shortNames: ['netpol'],
+    namespaced: true,
+    status: false,
+    schema: calico.anyPolicy,
+    columns: [spec('TYPES', 'policyTypes')],
+  },
+  ClusterNetworkPolicy: {
+    group: 'policy.networking.k8s.io',
+    version: 'v1alpha2',
+    plural: 'clusternetworkpolicies',
+    singular: 'clusternetworkpolicy',
+    /** Not `cnp`, which is Calico's NetworkPolicy. */
+    shortNames: [],
+    namespaced: false,
+    status: true,
+    schema: calico.anyPolicy,
+    columns: [spec('TIER', 'tier'), spec('PRIORITY', 'priority')],
+  },
   Lease: {
     group: 'coordination.k8s.io',
     version: 'v1',
@@ -455,6 +505,12 @@ export type Kind = keyof typeof kinds
 /** Whether a kind is one of Calico's, which a Kubernetes API server knows from a CRD alone. */
 export function isCustom(kind: Kind): boolean {
   return kinds[kind].group === V3.group
+}
+
+/** What objects of a kind say in `kind`. */
+export function kindName(kind: Kind): string {
+  const row: KindRow = kinds[kind]
+  return row.kind ?? kind
 }
 
 /** A validated object of a kind, defaults filled in. `apiVersion` and `kind` are added where it leaves the process. */

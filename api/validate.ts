@@ -1,12 +1,12 @@
 // From a value of unknown shape to a resource, or to everything that is wrong with it. Used by the API server before it
 // stores, by the client after it reads, by the command line before it sends.
 import type * as z from 'zod'
-import { anySpec } from './calico.ts'
+import { anyPolicy, anySpec } from './calico.ts'
 import { calicoProblems } from './calico-rules.ts'
 import { MOST_DEPTH, MOST_WRITTEN_DEPTH, placeTooDeep } from './depth.ts'
 import { fieldAt } from './field-path.ts'
 import { sameJson } from './json.ts'
-import { apiVersion, type Kind, type KindRow, kinds, type Resource } from './kinds.ts'
+import { apiVersion, type Kind, type KindRow, kindName, kinds, type Resource } from './kinds.ts'
 import type { AnyObject } from './lifecycle.ts'
 import { isObject } from './merge-patch.ts'
 import { objectMeta } from './meta.ts'
@@ -105,7 +105,7 @@ export function validate<K extends Kind>(kind: K, value: unknown): Resource<K> |
 /** The same of what is not too deep and has no nulls. */
 function validated<K extends Kind>(kind: K, given: unknown): Resource<K> | Problem[] {
   const row: KindRow = kinds[kind]
-  const shape = row.schema === anySpec ? row.shape?.() : undefined
+  const shape = row.schema === anySpec || row.schema === anyPolicy ? row.shape?.() : undefined
   const result = row.schema.safeParse(shape === undefined ? given : withShapeDefaults(shape, given))
   if (!result.success) return result.error.issues.flatMap(issue => problemsOf(issue))
   const problems = identityProblems(kind, result.data as Identity)
@@ -136,7 +136,7 @@ function identityProblems(kind: Kind, object: Identity): Problem[] {
   const wrong = (path: string, message: string): void => {
     problems.push({ path, message })
   }
-  if (object.kind !== undefined && object.kind !== kind) wrong('kind', `must be ${kind}`)
+  if (object.kind !== undefined && object.kind !== kindName(kind)) wrong('kind', `must be ${kindName(kind)}`)
   if (object.apiVersion !== undefined && object.apiVersion !== apiVersion(row))
     wrong('apiVersion', `must be ${apiVersion(row)}`)
   if (!isObjectName(name))

@@ -1,7 +1,7 @@
 // What a client asks before it asks anything: which groups, versions and resources there are, in the old form and in
 // the aggregated one (apidiscovery.k8s.io). All of it is computed from the table of kinds.
 
-import { apiVersion, type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import { apiVersion, type Kind, type KindRow, kindName, kinds } from '../api/kinds.ts'
 import { emptyAggregatedRows, emptyResources } from './empty-kinds.ts'
 
 export type AggregatedVersion = 'v2' | 'v2beta1'
@@ -50,8 +50,13 @@ function groupOf(group: string): { name: string; versions: object[]; preferredVe
 
 function resourceList(group: string, version: string): object {
   const resources = rowsOf(group, version).flatMap(([kind, { plural, singular, namespaced, shortNames, status }]) => [
-    { name: plural, singularName: singular, namespaced, kind, verbs: VERBS, shortNames, categories: CATEGORIES[kind] },
-    ...(status ? [{ name: `${plural}/status`, singularName: '', namespaced, kind, verbs: STATUS_VERBS }] : []),
+    {
+      ...{ name: plural, singularName: singular, namespaced, kind: kindName(kind), verbs: VERBS, shortNames },
+      categories: CATEGORIES[kind],
+    },
+    ...(status
+      ? [{ name: `${plural}/status`, singularName: '', namespaced, kind: kindName(kind), verbs: STATUS_VERBS }]
+      : []),
   ])
   const all = group === CORE ? [...resources, ...emptyResources()] : resources
   return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: apiVersion({ group, version }), resources: all }
@@ -67,7 +72,7 @@ function aggregatedList(names: readonly string[], version: AggregatedVersion): o
 
 function aggregatedRows(group: string, version: string): object[] {
   const rows = rowsOf(group, version).map(([kind, { plural, singular, namespaced, shortNames, status }]) => {
-    const responseKind = { group, version, kind }
+    const responseKind = { group, version, kind: kindName(kind) }
     return {
       resource: plural,
       responseKind,

@@ -2,7 +2,7 @@
 // that the server validates by itself; v2 is the older kubectl's protobuf, which says nothing about any kind, so that
 // kubectl validates nothing and leaves that to the server. Sources: kubectl's query parameter verifier, gnostic's proto.
 import * as z from 'zod'
-import { apiVersion, type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import { apiVersion, type Kind, type KindRow, kindName, kinds } from '../api/kinds.ts'
 import { withoutMeanings } from '../api/shapes/shape.ts'
 
 /** The media type as clients ask for it, and as it is answered: an @ is no legal character of one, and Go says so. */
@@ -85,11 +85,11 @@ function pathsOf(kind: Kind, row: KindRow): [string, object][] {
 }
 
 function groupVersionKind(kind: Kind, { group, version }: KindRow): object {
-  return { group, version, kind }
+  return { group, version, kind: kindName(kind) }
 }
 
 function schemaName(kind: Kind, row: KindRow): string {
-  return [...row.group.split('.').reverse(), row.version, kind].filter(part => part !== '').join('.')
+  return [...row.group.split('.').reverse(), row.version, kindName(kind)].filter(part => part !== '').join('.')
 }
 
 function reference(kind: Kind, row: KindRow): object {
@@ -112,7 +112,7 @@ function schemaOf(kind: Kind, row: KindRow): object {
   const { properties: fields, ...body } = bodyOf(row)
   const properties = {
     apiVersion: { type: 'string', description: `always ${apiVersion(row)}` },
-    kind: { type: 'string', description: `always ${kind}` },
+    kind: { type: 'string', description: `always ${kindName(kind)}` },
     ...fields,
   }
   return { ...body, properties, 'x-kubernetes-group-version-kind': [groupVersionKind(kind, row)] }

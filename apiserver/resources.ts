@@ -1,7 +1,7 @@
 // The verbs on objects, over the storage: what each one checks, in which order, and what it refuses. No HTTP here.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { sameJson } from '../api/json.ts'
-import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
+import { apiVersion, type Kind, kindName, kinds } from '../api/kinds.ts'
 import { type AnyObject, born, dying, isReleased, replaced } from '../api/lifecycle.ts'
 import { isObject, mergePatch } from '../api/merge-patch.ts'
 import { strategicMerge } from '../api/strategic-merge.ts'
@@ -228,7 +228,7 @@ export class Resources {
     const result = before === undefined ? admit(kind, object) : admitChange(kind, before, object)
     if (Array.isArray(result)) throw invalid(kind, String(object.metadata.name), result)
     const { apiVersion: _version, kind: _kind, ...rest } = result as AnyObject
-    return { apiVersion: apiVersion(kinds[kind]), kind, ...rest }
+    return { apiVersion: apiVersion(kinds[kind]), kind: kindName(kind), ...rest }
   }
 
   #delete(writer: StorageWriter, kind: Kind, stored: Stored): { stored: Stored; gone: boolean } {

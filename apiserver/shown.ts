@@ -1,7 +1,7 @@
 // How an answer shows objects: whole, as rows of a table, or as their metadata alone (PartialObjectMetadata of meta/v1),
 // which is nine tenths less of a Node. Pure.
 import { emitJson } from '../api/json.ts'
-import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
+import { apiVersion, type Kind, kindName, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import type { Stored } from './stored.ts'
 import { type TableOptions, tableHead, tableOf, tableRow } from './tables.ts'
@@ -23,7 +23,7 @@ export function listHead(kind: Kind, metadata: Record<string, unknown>, shown: S
   const type =
     shown.as === 'metadata'
       ? { kind: 'PartialObjectMetadataList', apiVersion: `meta.k8s.io/${shown.version}` }
-      : { kind: `${kind}List`, apiVersion: apiVersion(kinds[kind]) }
+      : { kind: `${kindName(kind)}List`, apiVersion: apiVersion(kinds[kind]) }
   return { head: { ...type, metadata }, items: 'items' }
 }
 

@@ -2,7 +2,7 @@
 // A client that reads too slowly is disconnected, so that the server's memory does not grow; it can list and watch again.
 import type { ServerResponse } from 'node:http'
 import { emitJson } from '../api/json.ts'
-import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
+import { apiVersion, type Kind, kindName, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Selection } from './selection.ts'
@@ -172,7 +172,7 @@ export class WatchStream {
     } as unknown as AnyObject['metadata']
     if (shown.as === 'metadata') this.#send(lineOf('BOOKMARK', metadataText(metadata, shown.version)))
     if (shown.as === 'object')
-      this.#send(lineOf('BOOKMARK', emitJson({ kind, apiVersion: apiVersion(kinds[kind]), metadata })))
+      this.#send(lineOf('BOOKMARK', emitJson({ kind: kindName(kind), apiVersion: apiVersion(kinds[kind]), metadata })))
   }
 
   #send(line: string | Buffer | undefined): void {

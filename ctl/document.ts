@@ -1,5 +1,5 @@
 // docs/margayctl.md from the table of commands.
-import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import { type Kind, type KindRow, kindNamed, kinds } from '../api/kinds.ts'
 import type { Command, CommandOption } from './command.ts'
 import { commands } from './commands.ts'
 import { globalOptions } from './connection.ts'
@@ -39,8 +39,11 @@ export function documentText(): string {
 
 function kindsTable(): string {
   const rows = (Object.entries(kinds) as [Kind, KindRow][]).map(
-    ([kind, { plural, singular, shortNames, aliases = [], namespaced }]) =>
-      `| ${kind} | ${[...new Set([plural, singular, ...shortNames, ...aliases])].map(name => `\`${name}\``).join(' ')} | ${namespaced ? 'yes' : 'no'} |`,
+    ([kind, { plural, singular, shortNames, aliases = [], namespaced }]) => {
+      const own = kindNamed(plural) === kind ? [plural, singular] : [kind.toLowerCase()]
+      const words = [...new Set([...own, ...shortNames, ...aliases])].map(name => `\`${name}\``)
+      return `| ${kind} | ${words.join(' ')} | ${namespaced ? 'yes' : 'no'} |`
+    },
   )
   return ['| kind | words | namespaced |', '|---|---|---|', ...rows, ''].join('\n')
 }

@@ -3,7 +3,7 @@
 
 import type { ApiGroup } from '../api/api-group.ts'
 import { MOST_DEPTH, withoutTooDeep } from '../api/depth.ts'
-import { apiVersion, type Kind, kinds } from '../api/kinds.ts'
+import { apiVersion, type Kind, kindName, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { depthProblem, formatProblems } from '../api/validate.ts'
@@ -224,6 +224,6 @@ function problemOf(kind: Kind, { object, problem }: Incoming): string | undefine
 function objectOf(kind: Kind, { object }: Incoming): AnyObject {
   const shown = withoutTooDeep(object, MOST_DEPTH)
   if (isObject(shown) && isObject(shown['metadata']))
-    return { apiVersion: apiVersion(kinds[kind]), kind, ...(shown as AnyObject) }
+    return { apiVersion: apiVersion(kinds[kind]), kind: kindName(kind), ...(shown as AnyObject) }
   throw new Unreachable(`the answer for a ${kind} is no object: is this an API server?`)
 }

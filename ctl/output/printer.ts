@@ -1,6 +1,6 @@
 // What `-o` of the commands on resources means: objects as a table, as YAML or JSON, by name, or by a template.
 
-import { apiVersion, type Kind, kinds } from '../../api/kinds.ts'
+import { apiVersion, type Kind, kindName, kinds } from '../../api/kinds.ts'
 import type { AnyObject } from '../../api/lifecycle.ts'
 import type { CommandOption, Options } from '../command.ts'
 import { UsageError } from '../failure.ts'
@@ -189,7 +189,7 @@ function listOf(found: readonly Shown[], items: readonly object[]): object {
   const all = new Set(found.map(({ kind }) => kind))
   const [kind] = all
   if (kind === undefined || all.size > 1) return { apiVersion: 'v1', kind: 'List', metadata: {}, items }
-  return { apiVersion: apiVersion(kinds[kind as Kind]), kind: `${kind}List`, metadata: {}, items }
+  return { apiVersion: apiVersion(kinds[kind as Kind]), kind: `${kindName(kind as Kind)}List`, metadata: {}, items }
 }
 
 /** What one cluster gave an object, and another would refuse or ignore. */

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { durationSeconds } from '../../api/fields.ts'
-import { type Kind, kindNamed, kinds } from '../../api/kinds.ts'
+import { type Kind, type KindRow, kindNamed, kinds } from '../../api/kinds.ts'
 import { admit, type Problem, validate } from '../../api/validate.ts'
 
 function problems(kind: Kind, spec: object, metadata: object = { name: 'x' }): Problem[] {
@@ -118,9 +118,16 @@ test('a kind goes by its name, plural, singular and short names in any case', t 
   t.is(kindNamed('nothing'), undefined)
 })
 
-test('no two kinds share a word or a path', t => {
-  const words = Object.values(kinds).flatMap(row => [row.plural, ...new Set([row.singular, ...row.shortNames])])
+test('no two kinds share a path, and no two a word, but for a kind that has its name from another', t => {
+  const rows: readonly KindRow[] = Object.values(kinds)
+  const paths = rows.map(({ group, plural }) => `${group}/${plural}`)
+  t.is(new Set(paths).size, paths.length)
+  const words = rows.flatMap(({ kind, plural, singular, shortNames }) =>
+    kind === undefined ? [plural, ...new Set([singular, ...shortNames])] : shortNames,
+  )
   t.is(new Set(words).size, words.length)
+  t.is(kindNamed('networkpolicies'), 'NetworkPolicy')
+  t.is(kindNamed('kubernetesnetworkpolicy'), 'KubernetesNetworkPolicy')
 })
 
 test('a span of time has its seconds', t => {

@@ -53,8 +53,8 @@ export function storeContract(
     t.deepEqual(await store.count(reservations), { count: 3, atLeast: false, name: 'p1' })
     await store.create('Pod', aPod('web'))
     t.like(await store.count({ group: '', version: 'v1', plural: 'pods' }), { count: 1, namespace: 'default' })
-    const policies = { group: 'networking.k8s.io', version: 'v1', plural: 'networkpolicies' }
-    await t.throwsAsync(store.count(policies), { instanceOf: NotFound })
+    const ingresses = { group: 'networking.k8s.io', version: 'v1', plural: 'ingresses' }
+    await t.throwsAsync(store.count(ingresses), { instanceOf: NotFound })
   })
 
   promise(
