@@ -26,21 +26,49 @@ const OTHERS: Fields = {
   status: true,
 }
 
+const LABELLED = { ...IDENTITY, labels: true } as const
+const PORTS = { ports: { name: true, containerPort: true, protocol: true } } as const
+/** What nodes do not write, and the status of which is others' business. */
+const WITHOUT_STATUS: Fields = { metadata: LABELLED, spec: true }
+
+const FIELDS: { readonly [K in Kind]?: Fields } = {
+  Node: NODE,
+  // an image, an environment and the state of each container are nine tenths of a Pod
+  Pod: {
+    metadata: LABELLED,
+    spec: { nodeName: true, hostNetwork: true, serviceAccountName: true, containers: PORTS, initContainers: PORTS },
+    status: { phase: true, podIP: true, podIPs: true },
+  },
+  ServiceAccount: { metadata: LABELLED },
+  EndpointSlice: {
+    metadata: LABELLED,
+    addressType: true,
+    // whether an endpoint is ready changes often, and no policy asks
+    endpoints: { addresses: true },
+    ports: { port: true, protocol: true },
+  },
+  KubernetesNetworkPolicy: WITHOUT_STATUS,
+  ClusterNetworkPolicy: WITHOUT_STATUS,
+  Tier: WITHOUT_STATUS,
+}
+
 /** The fields of a kind that a cache keeps. Never the resourceVersion, which changes with every heartbeat. */
 export function cachedFields(kind: Kind): Fields {
-  return kind === 'Node' ? NODE : OTHERS
+  return FIELDS[kind] ?? OTHERS
 }
 
 /**
- * `value` with only the named fields; a field that is absent, or of which nothing is kept, is absent. Shares what it
- * keeps with `value`.
+ * `value` with only the named fields; a field that is absent, or of which nothing is kept, is absent. Items of a list keep
+ * their places. Shares what it keeps with `value`.
  */
 export function pickFields(value: unknown, fields: Fields): unknown {
   return picked(value, fields) ?? (isObject(value) ? {} : value)
 }
 
 function picked(value: unknown, fields: Fields): unknown {
-  if (fields === true || !isObject(value)) return value
+  if (fields === true) return value
+  if (Array.isArray(value)) return value.map(item => (Array.isArray(item) ? item : pickFields(item, fields)))
+  if (!isObject(value)) return value
   let kept: Record<string, unknown> | undefined
   for (const field in fields) {
     const part = value[field]

@@ -37,10 +37,11 @@ class Cut {
     this.#text = text
   }
 
-  /** Keeps a value, of an object only the named fields. */
+  /** Keeps a value, of an object only the named fields, and of a list only those of its items. */
   value(from: number, fields: Fields): number {
     const start = this.blanks(from)
     if (fields !== true && this.#text.charCodeAt(start) === OPEN) return this.#object(start, fields)
+    if (fields !== true && this.#text.charCodeAt(start) === OPEN_LIST) return this.#list(start, fields)
     const end = this.#skip(start)
     if (end !== NOT_FOUND) this.kept += this.#text.slice(start, end)
     return end
@@ -78,6 +79,27 @@ class Cut {
       if (this.#text.charCodeAt(at) !== COMMA) return NOT_FOUND
       at = this.blanks(at + 1)
     }
+  }
+
+  /** A list in a list is kept as it is: only what is named is walked by calling itself, so depth costs no stack. */
+  #list(start: number, fields: Exclude<Fields, true>): number {
+    this.kept += '['
+    let at = this.blanks(start + 1)
+    if (this.#text.charCodeAt(at) === CLOSE_LIST) return this.#closeList(at)
+    for (;;) {
+      const end = this.value(at, this.#text.charCodeAt(at) === OPEN_LIST ? true : fields)
+      if (end === NOT_FOUND) return NOT_FOUND
+      at = this.blanks(end)
+      if (this.#text.charCodeAt(at) === CLOSE_LIST) return this.#closeList(at)
+      if (this.#text.charCodeAt(at) !== COMMA) return NOT_FOUND
+      this.kept += ','
+      at = this.blanks(at + 1)
+    }
+  }
+
+  #closeList(at: number): number {
+    this.kept += ']'
+    return at + 1
   }
 
   #close(at: number): number {

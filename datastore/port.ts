@@ -43,7 +43,7 @@ export function isStoreError(error: unknown): error is StoreError {
  */
 export type ListOptions = { namespace?: string; labelSelector?: string; fieldSelector?: string; storedName?: string }
 
-/** Which fields of an object somebody uses: `true` is a field with all that is in it. */
+/** Which fields of an object somebody uses: `true` is a field with all that is in it. Of a list, those of its items. */
 export type Fields = true | { readonly [field: string]: Fields }
 
 export type WatchOptions<K extends Kind> = ListOptions & {

@@ -49,6 +49,20 @@ test('a text that is cut off or has something behind it is a SyntaxError', t => 
   t.throws(() => parseFields(`${text} x`, { name: true }), { instanceOf: SyntaxError })
 })
 
+test('of the items of a list the named fields are kept, and each item keeps its place', t => {
+  const text = '{"ports":[{"name":"http","image":"x"},{"image":"y"},7,[{"image":"z"}]],"empty":[]}'
+  const fields = { ports: { name: true }, empty: { name: true } } as const
+  const kept = { ports: [{ name: 'http' }, {}, 7, [{ image: 'z' }]], empty: [] }
+  t.deepEqual(parseFields(text, fields), kept)
+  t.deepEqual(pickFields(parseJson(text), fields), kept)
+})
+
+test('lists that are nested ten thousand levels deep are read, whatever is asked of them', t => {
+  const deep = 10_000
+  const text = `{"ports":${'['.repeat(deep)}${']'.repeat(deep)}}`
+  t.notThrows(() => pickFields(parseFields(text, { ports: { name: true } }), { ports: { name: true } }))
+})
+
 test('of an object the other fields are left out, and a key with an escape is still the field that it names', t => {
   const text = '{"status":{"images":[{"n":"}"}],"addresses":["10.0.0.1"]},"kind":"Node"}'
   t.deepEqual(parseFields(text, { status: { addresses: true } }), { status: { addresses: ['10.0.0.1'] } })
