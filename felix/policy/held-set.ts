@@ -1,48 +1,56 @@
 // One set of the kernel as it must be: its elements, how often each is wanted, and which changed since it was last told.
-import type { NftSet } from '../../kernel/port/nftables.ts'
+// There are tens of thousands, of which many are empty.
+import type { Family } from '../../lib/ip.ts'
+import type { SetContent } from './sources.ts'
 
 /** Elements of one set that come and go. The words of a key are joined by ` . `. */
 export type ElementChanges = { added: readonly string[]; removed: readonly string[] }
 
+const NO_ELEMENTS: ReadonlySet<string> = new Set<string>()
+
 export class HeldSet {
-  readonly set: NftSet
+  readonly content: SetContent
+  readonly family: Family
   /** Whether others know that it is there. */
   isTold = false
-  readonly #elements = new Set<string>()
+  #elements: Set<string> | undefined
   /** How often an element is wanted beyond once: two endpoints can have one address for a moment. */
-  readonly #more = new Map<string, number>()
+  #more: Map<string, number> | undefined
   /** Elements that were touched since the last `take`, and whether they were there then. */
   #before: Map<string, boolean> | undefined
 
-  constructor(set: NftSet) {
-    this.set = set
+  constructor(content: SetContent, family: Family) {
+    this.content = content
+    this.family = family
   }
 
   get size(): number {
-    return this.#elements.size
+    return this.#elements?.size ?? 0
   }
 
   add(element: string): void {
-    if (this.#elements.has(element)) {
+    if (this.#elements?.has(element)) {
+      this.#more ??= new Map()
       this.#more.set(element, (this.#more.get(element) ?? 0) + 1)
       return
     }
     this.#touch(element, false)
+    this.#elements ??= new Set()
     this.#elements.add(element)
   }
 
   /** Takes back one `add`. */
   remove(element: string): void {
-    const more = this.#more.get(element)
+    const more = this.#more?.get(element)
     if (more === undefined) {
       this.#touch(element, true)
-      this.#elements.delete(element)
-    } else if (more === 1) this.#more.delete(element)
-    else this.#more.set(element, more - 1)
+      this.#elements?.delete(element)
+    } else if (more === 1) this.#more?.delete(element)
+    else this.#more?.set(element, more - 1)
   }
 
   elements(): IterableIterator<string> {
-    return this.#elements.values()
+    return (this.#elements ?? NO_ELEMENTS).values()
   }
 
   /** What changed since the last call. */
@@ -50,7 +58,7 @@ export class HeldSet {
     const added: string[] = []
     const removed: string[] = []
     for (const [element, wasThere] of this.#before ?? [])
-      if (this.#elements.has(element) !== wasThere) (wasThere ? removed : added).push(element)
+      if ((this.#elements?.has(element) ?? false) !== wasThere) (wasThere ? removed : added).push(element)
     this.#before = undefined
     return { added, removed }
   }

@@ -10,7 +10,16 @@ import { CidrUnion } from './cidr-union.ts'
 import { type ElementChanges, HeldSet } from './held-set.ts'
 import type { NamedPort, NetworkSet, PolicyEndpoint, PolicyInputs, SelectorText, ServiceEndpoints } from './model.ts'
 import { SelectorIndex } from './selector-index.ts'
-import { contentsOf, type MemberSource, protocolWord, setOf, sourceKey, type TableName } from './sources.ts'
+import {
+  contentsOf,
+  digitsOf,
+  type MemberSource,
+  protocolWord,
+  setName,
+  setOf,
+  sourceKey,
+  type TableName,
+} from './sources.ts'
 
 /** Sets and elements by the name of the set. A set that goes is undefined, and its elements are not told. */
 export type SetChanges = {
@@ -35,25 +44,35 @@ type Item = {
 type Source = {
   readonly key: string
   readonly source: MemberSource
+  readonly digits: string
   readonly sets: Readonly<Record<Family, readonly HeldSet[]>>
-  /** Of a selector. */
-  readonly union: CidrUnion | undefined
+  /** Of a selector that chose a network set. */
+  union: CidrUnion | undefined
   uses: number
 }
 
+type Choice = { bySelector: Map<SelectorText, Set<Source>>; index: SelectorIndex<Item> }
+
+type Kind = 'endpoints' | 'networkSets' | 'nodes'
+
 const FAMILIES = ['ipv4', 'ipv6'] as const
+const NONE: readonly never[] = []
 
 export class Members {
   readonly #table: TableName
-  readonly #items = new Map<string, Item>()
-  readonly #nodes = new Map<string, Item>()
+  readonly #items: Readonly<Record<Kind, Map<string, Item>>> = {
+    endpoints: new Map(),
+    networkSets: new Map(),
+    nodes: new Map(),
+  }
   /** The keys of the endpoints of this node. */
   readonly #local = new Set<string>()
   readonly #services = new Map<string, ServiceEndpoints>()
   readonly #sources = new Map<string, Source>()
-  readonly #bySelector = { items: new Map<SelectorText, Set<Source>>(), nodes: new Map<SelectorText, Set<Source>>() }
+  /** What chooses among endpoints and network sets, and what among nodes. */
+  readonly #members = this.#choice()
+  readonly #nodes = this.#choice()
   readonly #byService = new Map<string, Set<Source>>()
-  readonly #index = { items: this.#indexOf('items'), nodes: this.#indexOf('nodes') }
   /** How many addresses of endpoints there are. */
   readonly #addresses: Record<Family, number> = { ipv4: 0, ipv6: 0 }
   #families: Record<Family, boolean> = { ipv4: false, ipv6: false }
@@ -65,32 +84,32 @@ export class Members {
   }
 
   setEndpoint(key: string, endpoint: PolicyEndpoint | undefined): void {
-    const id = `endpoint ${key}`
-    const { addresses = [], ports = [] } = endpoint ?? {}
-    const item = { addresses: canonical(addresses), ports, nets: [], isLocal: this.#local.has(key) }
-    this.#count(this.#items.get(id)?.addresses ?? [], -1)
+    const before = this.#items.endpoints.get(key)?.addresses ?? NONE
+    const { addresses = NONE, ports = NONE } = endpoint ?? {}
+    const item = { addresses: canonical(addresses), ports, nets: NONE, isLocal: this.#local.has(key) }
+    this.#count(before, -1)
     this.#count(item.addresses, 1)
-    this.#set('items', id, item, endpoint?.labels)
+    this.#set('endpoints', key, item, endpoint?.labels)
   }
 
   /** Whether an endpoint that is there, or will be, is one of this node. */
   setLocal(key: string, isLocal: boolean): void {
     if (isLocal) this.#local.add(key)
     else this.#local.delete(key)
-    const item = this.#items.get(`endpoint ${key}`)
+    const item = this.#items.endpoints.get(key)
     if (item === undefined || item.isLocal === isLocal) return
-    this.#contribute('items', item, 'remove')
+    this.#contribute('endpoints', item, 'remove')
     item.isLocal = isLocal
-    this.#contribute('items', item, 'add')
+    this.#contribute('endpoints', item, 'add')
   }
 
   setNetworkSet(key: string, set: NetworkSet | undefined): void {
-    const nets = (set?.nets ?? []).map(parsePrefix).filter(net => net !== undefined)
-    this.#set('items', `set ${key}`, { addresses: [], ports: [], nets, isLocal: false }, set?.labels)
+    const nets = (set?.nets ?? NONE).map(parsePrefix).filter(net => net !== undefined)
+    this.#set('networkSets', key, { addresses: NONE, ports: NONE, nets, isLocal: false }, set?.labels)
   }
 
   setNode(name: string, node: Node | undefined): void {
-    const item = { addresses: canonical(node?.addresses ?? []), ports: [], nets: [], isLocal: false }
+    const item = { addresses: canonical(node?.addresses ?? NONE), ports: NONE, nets: NONE, isLocal: false }
     this.#set('nodes', name, item, node?.labels)
   }
 
@@ -130,18 +149,19 @@ export class Members {
     this.#families = families
     for (const source of this.#touched) {
       if (source.uses === 0) this.#drop(source)
-      for (const family of FAMILIES)
-        for (const held of source.sets[family]) {
-          const { name } = held.set
-          const isThere = source.uses > 0 && (isOfNets(held) ? held.size > 0 : families[family])
-          const changes = held.take()
-          if (isThere !== held.isTold) {
-            held.isTold = isThere
-            sources.add(source.key)
-            sets.set(name, isThere ? held.set : undefined)
-            if (isThere && held.size > 0) elements.set(name, { added: [...held.elements()], removed: [] })
-          } else if (isThere && changes.added.length + changes.removed.length > 0) elements.set(name, changes)
+      for (const held of heldBy(source)) {
+        const isThere = source.uses > 0 && (held.content === 'nets' ? held.size > 0 : families[held.family])
+        const changes = held.take()
+        if (isThere === held.isTold && changes.added.length + changes.removed.length === 0) continue
+        const name = nameOf(source, held)
+        if (isThere === held.isTold) elements.set(name, changes)
+        else {
+          held.isTold = isThere
+          sources.add(source.key)
+          sets.set(name, isThere ? this.#setOf(source, held) : undefined)
+          if (isThere && held.size > 0) elements.set(name, { added: [...held.elements()], removed: [] })
         }
+      }
     }
     this.#touched.clear()
     return { sets, elements, sources }
@@ -151,45 +171,56 @@ export class Members {
   setsOf(key: string): SetNames {
     const source = this.#sources.get(key)
     const names = (family: Family) =>
-      (source?.sets[family] ?? []).filter(({ isTold }) => isTold).map(({ set }) => set.name)
+      source?.sets[family].filter(({ isTold }) => isTold).map(held => nameOf(source, held)) ?? NONE
     return { ipv4: names('ipv4'), ipv6: names('ipv6') }
   }
 
   /** Every set that the last `take` left there, with what it holds now. */
   *wanted(): Generator<{ set: NftSet; elements: Iterable<string> }> {
-    for (const { sets } of this.#sources.values())
-      for (const held of [...sets.ipv4, ...sets.ipv6])
-        if (held.isTold) yield { set: held.set, elements: { [Symbol.iterator]: () => held.elements() } }
+    for (const source of this.#sources.values())
+      for (const held of heldBy(source))
+        if (held.isTold)
+          yield { set: this.#setOf(source, held), elements: { [Symbol.iterator]: () => held.elements() } }
   }
 
-  #indexOf(kind: 'items' | 'nodes'): SelectorIndex<Item> {
+  #setOf(source: Source, held: HeldSet): NftSet {
+    return setOf(this.#table, nameOf(source, held), source.key, held.content, held.family)
+  }
+
+  #choice(): Choice {
+    const bySelector = new Map<SelectorText, Set<Source>>()
     const each = (selector: SelectorText, item: Item, change: 'add' | 'remove') => {
-      for (const source of this.#bySelector[kind].get(selector) ?? []) this.#fill(source, item, change)
+      for (const source of bySelector.get(selector) ?? NONE) this.#fill(source, item, change)
     }
-    return new SelectorIndex<Item>({
+    const index = new SelectorIndex<Item>({
       entered: (selector, item) => each(selector, item, 'add'),
       left: (selector, item) => each(selector, item, 'remove'),
     })
+    return { bySelector, index }
   }
 
-  #set(kind: 'items' | 'nodes', id: string, now: Item, labels: PolicyEndpoint['labels'] | undefined): void {
-    const items = kind === 'items' ? this.#items : this.#nodes
-    const index = this.#index[kind]
-    const item = items.get(id) ?? now
+  #set(kind: Kind, key: string, now: Item, labels: PolicyEndpoint['labels'] | undefined): void {
+    const items = this.#items[kind]
+    const item = items.get(key) ?? now
     if (item !== now && labels !== undefined && !isDeepStrictEqual(item, now)) {
       this.#contribute(kind, item, 'remove')
       Object.assign(item, now)
       this.#contribute(kind, item, 'add')
     }
-    index.set(item, labels)
-    if (labels === undefined) items.delete(id)
-    else items.set(id, item)
+    this.#choiceOf(kind).index.set(item, labels)
+    if (labels === undefined) items.delete(key)
+    else items.set(key, item)
+  }
+
+  #choiceOf(kind: Kind): Choice {
+    return kind === 'nodes' ? this.#nodes : this.#members
   }
 
   /** All that an item is to the sets, as it is now. */
-  #contribute(kind: 'items' | 'nodes', item: Item, change: 'add' | 'remove'): void {
-    for (const selector of this.#index[kind].selectorsOf(item))
-      for (const source of this.#bySelector[kind].get(selector) ?? []) this.#fill(source, item, change)
+  #contribute(kind: Kind, item: Item, change: 'add' | 'remove'): void {
+    const { bySelector, index } = this.#choiceOf(kind)
+    for (const selector of index.selectorsOf(item))
+      for (const source of bySelector.get(selector) ?? NONE) this.#fill(source, item, change)
   }
 
   #count(addresses: readonly string[], by: 1 | -1): void {
@@ -197,18 +228,9 @@ export class Members {
   }
 
   #make(key: string, source: MemberSource): void {
-    const contents = contentsOf(source)
-    const setsOf = (family: Family) => contents.map(content => new HeldSet(setOf(this.#table, source, content, family)))
+    const setsOf = (family: Family) => contentsOf(source).map(content => new HeldSet(content, family))
     const sets = { ipv4: setsOf('ipv4'), ipv6: setsOf('ipv6') }
-    const union =
-      source.of === 'selector'
-        ? new CidrUnion((cidr, is) => {
-            const held = sets[familyOf(cidr)].find(isOfNets)!
-            if (is === 'in') held.add(cidr)
-            else held.remove(cidr)
-          })
-        : undefined
-    const made: Source = { key, source, sets, union, uses: 1 }
+    const made: Source = { key, source, digits: digitsOf(key), sets, union: undefined, uses: 1 }
     this.#sources.set(key, made)
     this.#touched.add(made)
     if (source.of === 'service') {
@@ -217,10 +239,10 @@ export class Members {
       this.#fillService(made, this.#services.get(service), 'add')
       return
     }
-    const kind = source.of === 'nodes' ? 'nodes' : 'items'
-    this.#index[kind].register(source.selector)
-    entry(this.#bySelector[kind], source.selector).add(made)
-    for (const item of this.#index[kind].itemsOf(source.selector)) this.#fill(made, item, 'add')
+    const { bySelector, index } = this.#choiceOf(source.of === 'nodes' ? 'nodes' : 'endpoints')
+    index.register(source.selector)
+    entry(bySelector, source.selector).add(made)
+    for (const item of index.itemsOf(source.selector)) this.#fill(made, item, 'add')
   }
 
   #drop(of: Source): void {
@@ -230,14 +252,14 @@ export class Members {
       leave(this.#byService, `${source.namespace}/${source.name}`, of)
       return
     }
-    const kind = source.of === 'nodes' ? 'nodes' : 'items'
-    this.#index[kind].unregister(source.selector)
-    leave(this.#bySelector[kind], source.selector, of)
+    const { bySelector, index } = this.#choiceOf(source.of === 'nodes' ? 'nodes' : 'endpoints')
+    index.unregister(source.selector)
+    leave(bySelector, source.selector, of)
   }
 
   /** Adds or removes what one item is to one source. */
   #fill(of: Source, item: Item, change: 'add' | 'remove'): void {
-    const { source, sets, union } = of
+    const { source, sets } = of
     this.#touched.add(of)
     if (source.of === 'ports') {
       if (source.local === true && !item.isLocal) return
@@ -248,7 +270,9 @@ export class Members {
       return
     }
     for (const address of item.addresses) sets[familyOf(address)][0]![change](address)
-    for (const net of item.nets) union?.[change](net)
+    if (item.nets.length === 0 || source.of !== 'selector') return
+    of.union ??= new CidrUnion((cidr, is) => sets[familyOf(cidr)][1]![is === 'in' ? 'add' : 'remove'](cidr))
+    for (const net of item.nets) of.union[change](net)
   }
 
   #fillService(of: Source, service: ServiceEndpoints | undefined, change: 'add' | 'remove'): void {
@@ -265,12 +289,17 @@ export class Members {
   }
 }
 
-function isOfNets({ set }: HeldSet): boolean {
-  return set.flags !== undefined
+function heldBy({ sets }: Source): readonly HeldSet[] {
+  return [...sets.ipv4, ...sets.ipv6]
+}
+
+function nameOf({ source, digits }: Source, { content, family }: HeldSet): string {
+  return setName(source, digits, content, family)
 }
 
 /** What can be no element is left out: one word that the kernel refuses would hold up all others. */
 function canonical(addresses: readonly string[]): readonly string[] {
+  if (addresses.every(address => parseAddress(address) === address)) return addresses
   return addresses.map(parseAddress).filter(address => address !== undefined)
 }
 

@@ -80,17 +80,22 @@ export function contentsOf(source: MemberSource): readonly SetContent[] {
   }
 }
 
-/**
- * One set of a source: `s4-` and 16 digits for the IPv4 addresses that a selector chooses, `n6-` for IPv6 CIDRs. The digits
- * are a hash that nobody can meet on purpose, and the comment says of what.
- */
-export function setOf(table: TableName, source: MemberSource, content: SetContent, family: Family): NftSet {
-  const key = sourceKey(source)
-  const letter = content === 'nets' ? 'n' : LETTERS[source.of]
+/** 16 digits that nobody can make two sources meet in on purpose. */
+export function digitsOf(key: string): string {
+  return hash('sha256', key, 'buffer').subarray(0, 8).toString('hex')
+}
+
+/** The name of one set of a source: `s4-` and its digits for the IPv4 addresses that a selector chooses, `n6-` for IPv6 CIDRs. */
+export function setName({ of }: MemberSource, digits: string, content: SetContent, family: Family): string {
+  return `${content === 'nets' ? 'n' : LETTERS[of]}${family === 'ipv4' ? 4 : 6}-${digits}`
+}
+
+/** One set of a source. Its comment says what the digits of the name stand for. */
+export function setOf(table: TableName, name: string, key: string, content: SetContent, family: Family): NftSet {
   return {
     kind: 'set',
     ...table,
-    name: `${letter}${family === 'ipv4' ? 4 : 6}-${hash('sha256', key, 'hex').slice(0, 16)}`,
+    name,
     type: TYPES[content][family],
     ...(content === 'nets' && { flags: ['interval'] }),
     comment: cut(key, COMMENT_OCTETS),
