@@ -3,12 +3,14 @@
 // counts as empty: sets of CIDRs without a CIDR, and sets of a family of which no endpoint has an address. Rules depend on
 // that, so a source whose sets came or went is told. Work is proportional to the members that change.
 import { isDeepStrictEqual } from 'node:util'
+import type { Labels } from '../../api/selector.ts'
 import type { NftSet } from '../../kernel/port/nftables.ts'
 import { type Family, familyOf, parseAddress } from '../../lib/ip.ts'
 import { type Prefix, parsePrefix } from '../../lib/prefix-index.ts'
 import { CidrUnion } from './cidr-union.ts'
 import { type ElementChanges, HeldSet } from './held-set.ts'
 import type { NamedPort, NetworkSet, PolicyEndpoint, PolicyInputs, SelectorText, ServiceEndpoints } from './model.ts'
+import { addTo, removeFrom } from './multi-map.ts'
 import { SelectorIndex } from './selector-index.ts'
 import {
   contentsOf,
@@ -90,6 +92,12 @@ export class Members {
     this.#count(before, -1)
     this.#count(item.addresses, 1)
     this.#set('endpoints', key, item, endpoint?.labels)
+  }
+
+  /** The labels of an endpoint; undefined where there is none of this key. */
+  labelsOf(key: string): Labels | undefined {
+    const item = this.#items.endpoints.get(key)
+    return item && this.#members.index.labelsOf(item)
   }
 
   /** Whether an endpoint that is there, or will be, is one of this node. */
@@ -199,7 +207,7 @@ export class Members {
     return { bySelector, index }
   }
 
-  #set(kind: Kind, key: string, now: Item, labels: PolicyEndpoint['labels'] | undefined): void {
+  #set(kind: Kind, key: string, now: Item, labels: Labels | undefined): void {
     const items = this.#items[kind]
     const item = items.get(key) ?? now
     if (item !== now && labels !== undefined && !isDeepStrictEqual(item, now)) {
@@ -235,13 +243,13 @@ export class Members {
     this.#touched.add(made)
     if (source.of === 'service') {
       const service = `${source.namespace}/${source.name}`
-      entry(this.#byService, service).add(made)
+      addTo(this.#byService, service, made)
       this.#fillService(made, this.#services.get(service), 'add')
       return
     }
     const { bySelector, index } = this.#choiceOf(source.of === 'nodes' ? 'nodes' : 'endpoints')
     index.register(source.selector)
-    entry(bySelector, source.selector).add(made)
+    addTo(bySelector, source.selector, made)
     for (const item of index.itemsOf(source.selector)) this.#fill(made, item, 'add')
   }
 
@@ -249,12 +257,12 @@ export class Members {
     const { key, source } = of
     this.#sources.delete(key)
     if (source.of === 'service') {
-      leave(this.#byService, `${source.namespace}/${source.name}`, of)
+      removeFrom(this.#byService, `${source.namespace}/${source.name}`, of)
       return
     }
     const { bySelector, index } = this.#choiceOf(source.of === 'nodes' ? 'nodes' : 'endpoints')
     index.unregister(source.selector)
-    leave(bySelector, source.selector, of)
+    removeFrom(bySelector, source.selector, of)
   }
 
   /** Adds or removes what one item is to one source. */
@@ -301,16 +309,4 @@ function nameOf({ source, digits }: Source, { content, family }: HeldSet): strin
 function canonical(addresses: readonly string[]): readonly string[] {
   if (addresses.every(address => parseAddress(address) === address)) return addresses
   return addresses.map(parseAddress).filter(address => address !== undefined)
-}
-
-function entry<K, V>(map: Map<K, Set<V>>, key: K): Set<V> {
-  const found = map.get(key) ?? new Set()
-  map.set(key, found)
-  return found
-}
-
-function leave<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
-  const values = map.get(key)
-  values?.delete(value)
-  if (values?.size === 0) map.delete(key)
 }

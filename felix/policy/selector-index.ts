@@ -128,6 +128,10 @@ export class SelectorIndex<T extends object> {
     return of === undefined ? [] : this.#selectorsOf(of).map(({ text }) => text)
   }
 
+  labelsOf(item: T): Labels | undefined {
+    return this.#classOf.get(item)?.labels
+  }
+
   #selectorsOf({ labels }: LabelClass<T>): Registered[] {
     const found: Registered[] = []
     const walk = ++this.#walk
