@@ -1,5 +1,7 @@
 // A packet of the reference evaluator as the hooks of nodes see it: one hop at the node of its sender, one at that of its
 // receiver, or a single one where both are on one node.
+
+import { ethernet } from '../felix/frames.ts'
 import type { ConnectionState, HookPacket } from './interpreter/packet.ts'
 import { octetsOf } from './packets.ts'
 import { sameAddress } from './reference/addresses.ts'
@@ -21,24 +23,47 @@ type Options = {
  * The hops of a packet at the nodes of the world, in order. Throws as `judge` does. None for what never leaves a pod, or
  * passes between others than pods.
  */
-export function hopsOf(world: World, packet: Packet, { interfaceOf, uplink = 'eth0', state = 'new' }: Options): Hop[] {
-  const [from, to] = [packet.from, packet.to].map(party => addressOf(world, party, packet.family)) as [string, string]
+export function hopsOf(world: World, packet: Packet, options: Options): Hop[] {
+  const { interfaceOf, uplink = 'eth0', state = 'new' } = options
+  const from = addressOf(world, packet.from, packet.family)
+  const to = addressOf(world, packet.to, packet.family)
   if (sameAddress(from, to) && packet.viaService !== true) return []
   const sender = placeOf(world, packet.from, from)
   const receiver = placeOf(world, packet.to, to)
   const { protocol, sourcePort, destinationPort, icmp } = packet
-  const bytes = octetsOf({ from, to, protocol, sourcePort, destinationPort, icmp })
-  const base = { bytes, state, original: { from, to, sourcePort, destinationPort } }
+  const base = {
+    bytes: octetsOf({ from, to, protocol, sourcePort, destinationPort, icmp }),
+    link: ethernet({ from: '02:00:00:00:00:01', to: 'ee:ee:ee:ee:ee:ee' }, packet.family === 4 ? 0x800 : 0x86dd, NONE),
+    state,
+    original: { from, to, sourcePort, destinationPort },
+  }
+  const at = (node: string, iif: string | undefined, oif: string | undefined): Hop => {
+    return { node, packet: { ...base, iif, oif, routes: routesOf(world, node, options) } }
+  }
   const iif = sender.pod && interfaceOf(sender.pod)
   const oif = receiver.pod && interfaceOf(receiver.pod)
   if (sender.node !== undefined && sender.node === receiver.node)
-    return iif === undefined && oif === undefined ? [] : [{ node: sender.node, packet: { ...base, iif, oif } }]
+    return iif === undefined && oif === undefined ? [] : [at(sender.node, iif, oif)]
   const hops: Hop[] = []
-  if (sender.node !== undefined && iif !== undefined)
-    hops.push({ node: sender.node, packet: { ...base, iif, oif: uplink } })
-  if (receiver.node !== undefined && oif !== undefined)
-    hops.push({ node: receiver.node, packet: { ...base, iif: uplink, oif } })
+  if (sender.node !== undefined && iif !== undefined) hops.push(at(sender.node, iif, uplink))
+  if (receiver.node !== undefined && oif !== undefined) hops.push(at(receiver.node, uplink, oif))
   return hops
+}
+
+const NONE = new Uint8Array(0)
+
+/** The routes of a node: to its pods by their interfaces, to itself, and to all others by the uplink. */
+function routesOf(world: World, name: string, { interfaceOf, uplink = 'eth0' }: Options): HookPacket['routes'] {
+  return ({ address, flags, iif, oif }) => {
+    const pod = podOfAddress(world, address)
+    const node = ofKind(world, 'Node').find(({ metadata }) => metadata.name === name)
+    const isOwn = node !== undefined && nodeAddresses(node).some(own => sameAddress(own, address))
+    const device = isOwn ? 'lo' : pod?.spec.nodeName === name ? interfaceOf(pod) : uplink
+    // asked for one interface, the routes over others are not seen
+    const wanted = flags.includes('iif') ? iif : flags.includes('oif') ? oif : undefined
+    if (wanted !== undefined && wanted !== device) return {}
+    return { oif: device, type: isOwn ? 'local' : 'unicast' }
+  }
 }
 
 function placeOf(world: World, party: Party, address: string): { node?: string; pod?: Pod } {

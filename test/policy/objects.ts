@@ -9,6 +9,9 @@ import type {
   WorldObject,
 } from './reference/objects.ts'
 
+/** Without fields that are undefined, as an object of the API has none. */
+export const bare = <T extends object>(value: T): T => JSON.parse(JSON.stringify(value)) as T
+
 const V3 = 'projectcalico.org/v3'
 
 function named(name: string): { namespace?: string; name: string } {
@@ -50,13 +53,13 @@ export function aPod(
   name: string,
   { labels = {}, addresses, ports = [], node, account, hostNetwork, phase = 'Running' }: PodFields,
 ): Pod {
-  return {
+  return bare({
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { ...named(name), labels },
     spec: { nodeName: node, serviceAccountName: account, hostNetwork, containers: [{ name: 'c', ports }] },
     status: { phase, podIPs: addresses.map(ip => ({ ip })) },
-  }
+  })
 }
 
 /** The endpoints of a Service: addresses of one family, ready or not, at the same ports. */
@@ -99,7 +102,7 @@ export function aStagedPolicy(name: string, spec: CalicoPolicySpec): WorldObject
 }
 
 export function aTier(name: string, order?: number, defaultAction?: 'Deny' | 'Pass'): WorldObject {
-  return { apiVersion: V3, kind: 'Tier', metadata: { name }, spec: { order, defaultAction } }
+  return bare({ apiVersion: V3, kind: 'Tier', metadata: { name }, spec: { order, defaultAction } })
 }
 
 /** A NetworkSet, or a GlobalNetworkSet when the name has no namespace. */
