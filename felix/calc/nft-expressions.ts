@@ -4,16 +4,17 @@ import type { NftData, NftExpression, NftPayloadBase } from '../../kernel/port/n
 import { toHex } from '../../lib/bytes.ts'
 import { addressBytes, type Family } from '../../lib/ip.ts'
 
-type Steps = readonly NftExpression[]
+/** The kernel's expressions for one match or one action. */
+export type Steps = readonly NftExpression[]
 type Field = { base: NftPayloadBase; offset: number; length: number }
 
 /** Where addresses lie in their headers (RFC 791, RFC 8200, RFC 826 for Ethernet and IPv4). */
-const SOURCE: Record<Family | 'arp', Field> = {
+export const SOURCE: Record<Family | 'arp', Field> = {
   ipv4: { base: 'network', offset: 12, length: 4 },
   ipv6: { base: 'network', offset: 8, length: 16 },
   arp: { base: 'network', offset: 14, length: 4 },
 }
-const DESTINATION: Record<Family, Field> = {
+export const DESTINATION: Record<Family, Field> = {
   ipv4: { base: 'network', offset: 16, length: 4 },
   ipv6: { base: 'network', offset: 24, length: 16 },
 }
@@ -35,6 +36,14 @@ const NFPROTO: Record<Family, string> = { ipv4: '02', ipv6: '0a' }
 export function fromInterfaces(prefix: string): Steps {
   return [
     { type: 'meta', key: 'iifname', load: 1 },
+    { type: 'cmp', op: 'eq', from: 1, value: toHex(Buffer.from(prefix)) },
+  ]
+}
+
+/** `oifname "PREFIX*"`. */
+export function toInterfaces(prefix: string): Steps {
+  return [
+    { type: 'meta', key: 'oifname', load: 1 },
     { type: 'cmp', op: 'eq', from: 1, value: toHex(Buffer.from(prefix)) },
   ]
 }

@@ -22,8 +22,8 @@ export type SetContent = 'addresses' | 'nets' | 'ports'
 /** The table that all sets and chains of policy are in. */
 export type TableName = Pick<NftSet, 'family' | 'table'>
 
-/** Octets that nft takes of a comment. */
-export const COMMENT_OCTETS = 128
+/** Octets that nft takes of a comment, without the one that ends it. */
+export const COMMENT_OCTETS = 127
 
 const TYPES: Readonly<Record<SetContent, Record<Family, string>>> = {
   addresses: { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' },
@@ -102,8 +102,11 @@ export function setOf(table: TableName, name: string, key: string, content: SetC
   }
 }
 
-/** The text, or its beginning and `...` where that is longer than so many octets. Quotes and what nft cannot print are `'`. */
+/**
+ * The text, or its beginning and 8 digits of its own where that is longer than so many octets. Quotes and what nft cannot
+ * print are `'`.
+ */
 export function cut(text: string, octets: number): string {
   const plain = text.replaceAll(/[^ !#-[\]-~]/g, "'")
-  return plain.length <= octets ? plain : `${plain.slice(0, octets - 3)}...`
+  return plain.length <= octets ? plain : `${plain.slice(0, octets - 9)}~${digitsOf(text).slice(0, 8)}`
 }

@@ -1,0 +1,152 @@
+// The policy of this node, worked out from what changed in the cluster:
+//
+//   endpoint, networkSet, node, service ──> members of sets ──────────────> elements
+//   policy, tier, profile, local endpoint ──> lists ──┬─> sources of sets ──> sets
+//                                                    ├─> chains <── which sets are there
+//                                                    └─> interface ──> chain
+//
+// Nothing here remembers how a state was reached. A full calculation is this one, fed from empty.
+import type { NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
+import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
+import { ActivePolicies, type Direction, type EndpointLists, type PolicyList } from './active.ts'
+import { chainsOfList, sourcesOfList } from './chains.ts'
+import { POD_MAPS, toList } from './dispatch.ts'
+import type { ElementChanges } from './held-set.ts'
+import { Members } from './members.ts'
+import type { LocalEndpoint, PolicyInputs } from './model.ts'
+import { addTo, removeFrom } from './multi-map.ts'
+import { type MemberSource, sourceKey, type TableName } from './sources.ts'
+
+/**
+ * What changed, by name. What is undefined goes. A set that goes takes its elements along. In sets of intervals what is
+ * removed must be gone, in the same transaction, before what is added comes: they may overlap.
+ */
+export type PolicyDifferences = {
+  sets: ReadonlyMap<string, NftSet | undefined>
+  /** By set. */
+  elements: ReadonlyMap<string, ElementChanges>
+  chains: ReadonlyMap<string, NftChainProgram | undefined>
+  /** By map (`POD_MAPS`), then by interface. */
+  interfaces: ReadonlyMap<string, ReadonlyMap<string, NftVerdict | undefined>>
+}
+
+type Held = { list: PolicyList; sources: readonly MemberSource[]; chains: readonly string[] }
+
+const DIRECTIONS = ['ingress', 'egress'] as const
+
+export class PolicyCalculator {
+  readonly #table: TableName
+  readonly #members: Members
+  readonly #active = new ActivePolicies()
+  readonly #lists = new Map<string, Held>()
+  /** The keys of the lists that name a source, by its key. */
+  readonly #listsBySource = new Map<string, Set<string>>()
+  readonly #endpoints = new Map<string, EndpointLists>()
+  readonly #byInterface = new Map<string, Set<string>>()
+  readonly #take: { readonly [K in keyof PolicyInputs]: (key: string, value: PolicyInputs[K] | undefined) => void } = {
+    endpoint: (key, endpoint) => {
+      this.#members.setEndpoint(key, endpoint)
+      this.#active.setLabels(key, endpoint?.labels)
+    },
+    networkSet: (key, set) => this.#members.setNetworkSet(key, set),
+    node: (name, node) => this.#members.setNode(name, node),
+    service: (key, service) => this.#members.setService(key, service),
+    tier: (name, tier) => this.#active.setTier(name, tier),
+    policy: (key, policy) => this.#active.setPolicy(key, policy),
+    profile: (name, profile) => this.#active.setProfile(name, profile),
+  }
+
+  constructor(table: TableName) {
+    this.#table = table
+    this.#members = new Members(table)
+  }
+
+  /** Takes one item in, or away. The same again is no news. */
+  set<K extends keyof PolicyInputs>(kind: K, key: string, value: PolicyInputs[K] | undefined): void {
+    this.#take[kind](key, value)
+  }
+
+  /** An endpoint of this node, under its key in the cluster. Until the cluster tells its labels it is closed. */
+  setLocal(key: string, local: LocalEndpoint | undefined): void {
+    this.#members.setLocal(key, local !== undefined)
+    this.#active.setLocal(key, local, this.#members.labelsOf(key))
+  }
+
+  /** Works out what follows from everything told so far. Returns what changed since the last step. */
+  step(): PolicyDifferences {
+    const { lists, endpoints } = this.#active.take()
+    const interfaces = this.#connect(endpoints)
+    const dirty = new Set(lists.keys())
+    // what is wanted again is not given up in between
+    const released = [...dirty].flatMap(key => this.#lists.get(key)?.sources ?? [])
+    const chains = new Map<string, NftChainProgram | undefined>()
+    for (const [key, list] of lists) this.#hold(key, list, chains)
+    for (const source of released) this.#members.release(source)
+    const { sets, elements, sources } = this.#members.take()
+    for (const source of sources) for (const key of this.#listsBySource.get(source) ?? []) dirty.add(key)
+    for (const key of dirty) this.#write(key, chains)
+    return { sets, elements, chains, interfaces }
+  }
+
+  /** Every set with what it holds now, as of the last step. */
+  sets(): Iterable<{ set: NftSet; elements: Iterable<string> }> {
+    return this.#members.wanted()
+  }
+
+  /** The list takes this content, or goes with its chains. */
+  #hold(key: string, list: PolicyList | undefined, chains: Map<string, NftChainProgram | undefined>): void {
+    const before = this.#lists.get(key)
+    for (const source of before?.sources ?? []) removeFrom(this.#listsBySource, sourceKey(source), key)
+    if (list === undefined) {
+      this.#lists.delete(key)
+      for (const name of before?.chains ?? []) chains.set(name, undefined)
+      return
+    }
+    const sources = sourcesOfList(list)
+    this.#lists.set(key, { list, sources, chains: before?.chains ?? [] })
+    for (const source of sources) {
+      this.#members.want(source)
+      addTo(this.#listsBySource, sourceKey(source), key)
+    }
+  }
+
+  #write(key: string, chains: Map<string, NftChainProgram | undefined>): void {
+    const held = this.#lists.get(key)
+    if (held === undefined) return
+    const programs = chainsOfList(held.list, source => this.#members.setsOf(source), this.#table)
+    for (const name of held.chains) chains.set(name, undefined)
+    for (const program of programs) chains.set(program.chain.name, program)
+    this.#lists.set(key, { ...held, chains: programs.map(({ chain }) => chain.name) })
+  }
+
+  /** An interface that two endpoints claim leads nowhere: it is closed until one of them goes. */
+  #connect(
+    endpoints: ReadonlyMap<string, EndpointLists | undefined>,
+  ): Map<string, Map<string, NftVerdict | undefined>> {
+    const touched = new Set<string>()
+    for (const [key, now] of endpoints) {
+      const before = this.#endpoints.get(key)
+      if (before !== undefined) {
+        removeFrom(this.#byInterface, before.interfaceName, key)
+        touched.add(before.interfaceName)
+      }
+      if (now === undefined) {
+        this.#endpoints.delete(key)
+        continue
+      }
+      this.#endpoints.set(key, now)
+      addTo(this.#byInterface, now.interfaceName, key)
+      touched.add(now.interfaceName)
+    }
+    const interfaces = new Map<string, Map<string, NftVerdict | undefined>>()
+    if (touched.size === 0) return interfaces
+    for (const direction of DIRECTIONS)
+      interfaces.set(POD_MAPS[direction], new Map([...touched].map(name => [name, this.#verdict(name, direction)])))
+    return interfaces
+  }
+
+  #verdict(interfaceName: string, direction: Direction): NftVerdict | undefined {
+    const [key, ...others] = this.#byInterface.get(interfaceName) ?? []
+    return key === undefined || others.length > 0 ? undefined : toList(direction, this.#endpoints.get(key)![direction])
+  }
+}

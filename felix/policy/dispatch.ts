@@ -1,0 +1,74 @@
+// How packets of pods reach the chains of their lists: by one look-up of the interface in a map, whatever the number of
+// pods. A pod is judged for what it sends when the packet is forwarded or is for this host, and for what it receives when
+// the packet is forwarded; what this host sends to its own pods is not judged.
+// Hazard: an interface of a pod that the map does not have yet, or no more, is closed.
+import type { NftChain, NftRule, NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
+import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
+import { COUNTED_DROP, fromInterfaces, isIcmp, jump, type Steps, toInterfaces } from '../calc/nft-expressions.ts'
+import type { Direction } from './active.ts'
+import { chainName } from './chains.ts'
+import type { TableName } from './sources.ts'
+
+/** The maps from the name of a pod's interface to the chain of its list. */
+export const POD_MAPS: Readonly<Record<Direction, string>> = { egress: 'from_pod', ingress: 'to_pod' }
+
+const JUDGED: Readonly<Record<Direction, string>> = { egress: 'from_pods', ingress: 'to_pods' }
+/** Just before the usual filters of others. */
+const PRIORITY = -5
+const NEIGHBOUR = { solicitation: 135, advertisement: 136 } as const
+
+/** What stands whatever the policies are. `interfacePrefix`: what the names of the pods' interfaces begin with. */
+export function dispatch(
+  table: TableName,
+  interfacePrefix: string,
+): { sets: readonly NftSet[]; chains: readonly NftChainProgram[] } {
+  const map = (direction: Direction): NftSet => {
+    return { kind: 'set', ...table, name: POD_MAPS[direction], type: 'ifname', data: 'verdict' }
+  }
+  const chain = (name: string, rules: readonly Rule[], base?: NftChain['base']): NftChainProgram => ({
+    chain: { kind: 'chain', ...table, name, ...(base !== undefined && { base }) },
+    rules: rules.map((rule): NftRule => ({ kind: 'rule', ...table, chain: name, ...rule })),
+  })
+  const judged = (direction: Direction) =>
+    chain(JUDGED[direction], [
+      { expressions: lookUp(direction) },
+      { expressions: COUNTED_DROP, comment: 'pod without policies yet' },
+    ])
+  const fromPods = fromInterfaces(interfacePrefix)
+  const judge: Readonly<Record<Direction, Rule>> = {
+    egress: { expressions: [...fromPods, ...jump(JUDGED.egress)] },
+    ingress: { expressions: [...toInterfaces(interfacePrefix), ...jump(JUDGED.ingress)] },
+  }
+  const hook = (name: 'forward' | 'input', rules: readonly Rule[]) =>
+    chain(name, rules, { type: 'filter', hook: name, priority: PRIORITY, policy: 'accept' })
+  return {
+    sets: [map('egress'), map('ingress')],
+    chains: [
+      judged('egress'),
+      judged('ingress'),
+      hook('forward', [judge.egress, judge.ingress]),
+      hook('input', [
+        // what finds the host's address is no traffic of the pod
+        ...Object.values(NEIGHBOUR).map(type => ({ expressions: [...fromPods, ...isIcmp('ipv6', type), ...ACCEPT] })),
+        judge.egress,
+      ]),
+    ],
+  }
+}
+
+/** What a map has for the interface of an endpoint with this list. */
+export function toList(direction: Direction, key: string): NftVerdict {
+  return { verdict: 'goto', chain: chainName(direction, key) }
+}
+
+type Rule = { expressions: Steps; comment?: string }
+
+const ACCEPT: Steps = [{ type: 'immediate', load: 0, data: { verdict: 'accept' } }]
+
+/** `iifname vmap @from_pod`: the verdict goes to register 0. */
+function lookUp(direction: Direction): Steps {
+  return [
+    { type: 'meta', key: direction === 'egress' ? 'iifname' : 'oifname', load: 1 },
+    { type: 'lookup', set: POD_MAPS[direction], from: 1, load: 0 },
+  ]
+}

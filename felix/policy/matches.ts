@@ -1,0 +1,307 @@
+// The conditions of one rule for packets of one family, as expressions of nftables. A condition is a list of ways to satisfy
+// it: none means never, and one without expressions means always. A set that is not there counts as empty.
+// Hazard: what a packet has no header for (ports of ICMP) satisfies no condition about it, and every negated one.
+import type { NftComparison, NftExpression } from '../../kernel/port/nftables.ts'
+import { toHex } from '../../lib/bytes.ts'
+import { addressBytes, type Family } from '../../lib/ip.ts'
+import { parsePrefix } from '../../lib/prefix-index.ts'
+import { DESTINATION, ofFamily, SOURCE, type Steps } from '../calc/nft-expressions.ts'
+import { CidrUnion } from './cidr-union.ts'
+import type { InlineSets } from './inline-sets.ts'
+import type { SetNames } from './members.ts'
+import type { Icmp, PolicyRule, PortRange, Protocol, RuleSide } from './model.ts'
+import { type MemberSource, protocolWord, sourceKey } from './sources.ts'
+
+export type SideName = 'source' | 'destination'
+
+/** The sets that are there, by the key of their source. */
+export type SetsOf = (key: string) => SetNames
+
+/** Makes the expressions for one rule: with its sets, they are another rule's no more. */
+export type Match = (inline: InlineSets) => Steps
+type Condition = readonly Match[]
+type Is = 'in' | 'not in'
+type Payload = Extract<NftExpression, { type: 'payload' }>
+
+const ALWAYS: Condition = [() => []]
+const NEVER: Condition = []
+
+const FAMILIES = ['ipv4', 'ipv6'] as const
+const VERSIONS: Record<Family, 4 | 6> = { ipv4: 4, ipv6: 6 }
+const ICMP: Record<Family, Protocol> = { ipv4: 1, ipv6: 58 }
+/** TCP, UDP, DCCP, SCTP, UDP-Lite: their ports are at the same place. */
+const PORT_PROTOCOLS: readonly Protocol[] = [6, 17, 33, 132, 136]
+const ADDRESS = { source: SOURCE, destination: DESTINATION } as const
+const ADDRESS_TYPE: Record<Family, string> = { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' }
+const PORT_OFFSET: Record<SideName, number> = { source: 0, destination: 2 }
+/** Behind the address that begins at register 1: pieces of 4 octets. */
+const BEHIND_ADDRESS: Record<Family, readonly [number, number]> = { ipv4: [9, 10], ipv6: [2, 13] }
+
+/** The sources of the sets that a rule names. `own`: the side on which the endpoint itself is. */
+export function sourcesOf(rule: PolicyRule, own: SideName): MemberSource[] {
+  if (rule.never === true) return []
+  return (['source', 'destination'] as const).flatMap(name => {
+    const { selector, notSelector, nodes, service, ports, notPorts } = rule[name]
+    return [
+      ...[selector, notSelector].flatMap(text => (text === undefined ? [] : [bySelector(text)])),
+      ...(nodes === undefined ? [] : [byNodes(nodes)]),
+      ...(service === undefined ? [] : [byService(service, name)]),
+      ...[...(ports?.names ?? []), ...(notPorts?.names ?? [])].map(each => byPort(rule, name, own, each)),
+    ]
+  })
+}
+
+/** All ways in which packets satisfy a rule; none when no packet does. */
+export function matchesOf(rule: PolicyRule, own: SideName, setsOf: SetsOf): Match[] {
+  if (rule.never === true) return []
+  if (!isOfFamily(rule)) return product(conditionsOf(rule, own, 'ipv4', setsOf))
+  return FAMILIES.filter(family => (rule.ipVersion ?? VERSIONS[family]) === VERSIONS[family]).flatMap(family =>
+    product([[() => ofFamily(family)], ...conditionsOf(rule, own, family, setsOf)]),
+  )
+}
+
+/** Whether some condition is another one in the other family. */
+function isOfFamily(rule: PolicyRule): boolean {
+  const { ipVersion, icmp, notIcmp, source, destination } = rule
+  return (
+    ipVersion !== undefined ||
+    icmp !== undefined ||
+    notIcmp !== undefined ||
+    [source, destination].some(({ nets, notNets, ports, notPorts, selector, notSelector, nodes, service }) => {
+      const names = (ports?.names.length ?? 0) + (notPorts?.names.length ?? 0)
+      return names > 0 || [nets, notNets, selector, notSelector, nodes, service].some(each => each !== undefined)
+    })
+  )
+}
+
+/** Every choice of one way out of each condition. */
+function product(conditions: readonly Condition[]): Match[] {
+  return conditions.reduce<Match[]>(
+    (all, condition) =>
+      all.flatMap(one =>
+        condition.map(
+          (way): Match =>
+            inline => [...one(inline), ...way(inline)],
+        ),
+      ),
+    [...ALWAYS],
+  )
+}
+
+function conditionsOf(rule: PolicyRule, own: SideName, family: Family, setsOf: SetsOf): Condition[] {
+  const { protocol, notProtocol, icmp, notIcmp } = rule
+  return [
+    protocol === undefined ? ALWAYS : [() => protocolIs('eq', protocol)],
+    notProtocol === undefined ? ALWAYS : [() => protocolIs('neq', notProtocol)],
+    icmp === undefined ? ALWAYS : isIcmp(icmp, protocol, family),
+    notIcmp === undefined ? ALWAYS : isNotIcmp(notIcmp, protocol, family),
+    ...(['source', 'destination'] as const).flatMap(name => [
+      ...addressConditions(rule[name], name, family, setsOf),
+      ...portConditions(rule, name, own, family, setsOf),
+    ]),
+  ]
+}
+
+function protocolIs(op: 'eq' | 'neq', protocol: Protocol): Steps {
+  return [
+    { type: 'meta', key: 'l4proto', load: 1 },
+    { type: 'cmp', op, from: 1, value: hex(protocol, 1) },
+  ]
+}
+
+/** ICMP is the protocol of the packet's own family. `known`: the rule asks for this protocol already. */
+function isIcmp({ type, code }: Icmp, known: Protocol | undefined, family: Family): Condition {
+  if (known !== undefined && known !== ICMP[family]) return NEVER
+  const before = known === undefined ? protocolIs('eq', ICMP[family]) : []
+  const rest = code === undefined ? [] : [transport(1, 1), compare('eq', hex(code, 1))]
+  return [() => [...before, transport(0, 1), compare('eq', hex(type, 1)), ...rest]]
+}
+
+function isNotIcmp({ type, code }: Icmp, known: Protocol | undefined, family: Family): Condition {
+  if (known !== undefined && known !== ICMP[family]) return ALWAYS
+  const differs =
+    code === undefined
+      ? [transport(0, 1), compare('neq', hex(type, 1))]
+      : [transport(0, 2), compare('neq', hex(type * 256 + code, 2))]
+  if (known !== undefined) return [() => differs]
+  return [() => protocolIs('neq', ICMP[family]), () => [...protocolIs('eq', ICMP[family]), ...differs]]
+}
+
+function addressConditions(side: RuleSide, name: SideName, family: Family, setsOf: SetsOf): Condition[] {
+  const { nets, notNets, selector, notSelector, nodes, service } = side
+  const isIn = (source: MemberSource): Condition =>
+    setsOf(sourceKey(source))[family].map(set => () => [address(name, family), lookup(set, 'in')])
+  const isInNone = (source: MemberSource): Condition => {
+    const sets = setsOf(sourceKey(source))[family]
+    return [() => sets.flatMap(set => [address(name, family), lookup(set, 'not in')])]
+  }
+  return [
+    nets === undefined ? ALWAYS : inNets(nets, name, family, 'in'),
+    notNets === undefined ? ALWAYS : inNets(notNets, name, family, 'not in'),
+    selector === undefined ? ALWAYS : isIn(bySelector(selector)),
+    notSelector === undefined ? ALWAYS : isInNone(bySelector(notSelector)),
+    nodes === undefined ? ALWAYS : isIn(byNodes(nodes)),
+    service === undefined ? ALWAYS : inService(service, name, family, setsOf),
+  ]
+}
+
+function inNets(nets: readonly string[], name: SideName, family: Family, is: Is): Condition {
+  const cidrs = disjoint(nets, family)
+  const [none, all] = is === 'in' ? [NEVER, ALWAYS] : [ALWAYS, NEVER]
+  if (cidrs.length === 0) return none
+  if (cidrs[0]!.endsWith('/0')) return all
+  if (cidrs.length === 1) return [() => inCidr(cidrs[0]!, name, family, is)]
+  const interval = cidrs.some(cidr => cidr.includes('/'))
+  return [inline => [address(name, family), inline.lookup(ADDRESS_TYPE[family], cidrs, { is, interval })]]
+}
+
+/** Whole octets are compared as such, as nft does it. */
+function inCidr(cidr: string, name: SideName, family: Family, is: Is): Steps {
+  const [text, bits] = cidr.split('/') as [string, string | undefined]
+  const octets = addressBytes(text)
+  const length = bits === undefined ? 8 * octets.length : Number(bits)
+  const op = is === 'in' ? 'eq' : 'neq'
+  const field = address(name, family)
+  if (length % 8 === 0) return [{ ...field, length: length / 8 }, compare(op, toHex(octets.subarray(0, length / 8)))]
+  const mask = octets.map((_, i) => 0xff00 >> Math.min(8, Math.max(0, length - 8 * i)))
+  return [
+    field,
+    { type: 'bitwise', from: 1, load: 1, length: octets.length, mask: toHex(mask), xor: '00'.repeat(octets.length) },
+    compare(op, toHex(octets)),
+  ]
+}
+
+function disjoint(nets: readonly string[], family: Family): string[] {
+  const union = new CidrUnion(() => {})
+  for (const net of nets) {
+    const prefix = parsePrefix(net)
+    if (prefix !== undefined) union.add(prefix)
+  }
+  return [...union.of(family)]
+}
+
+function inService(
+  service: NonNullable<RuleSide['service']>,
+  name: SideName,
+  family: Family,
+  setsOf: SetsOf,
+): Condition {
+  const sets = setsOf(sourceKey(byService(service, name)))[family]
+  if (name === 'destination') return sets.map(set => () => [...addressAndPort(name, family), lookup(set, 'in')])
+  return sets.map(set => () => [address(name, family), lookup(set, 'in')])
+}
+
+function portConditions(rule: PolicyRule, name: SideName, own: SideName, family: Family, setsOf: SetsOf): Condition[] {
+  const { ports, notPorts } = rule[name]
+  const named = (port: string, is: Is) =>
+    setsOf(sourceKey(byPort(rule, name, own, port)))[family].map(
+      (set): Match =>
+        () => [...addressAndPort(name, family), lookup(set, is)],
+    )
+  const conditions: Condition[] = []
+  if (ports !== undefined)
+    conditions.push([
+      ...(ports.ranges.length === 0 ? NEVER : inRanges(rule.protocol, ports.ranges, name)),
+      ...ports.names.flatMap(port => named(port, 'in')),
+    ])
+  if (notPorts !== undefined) {
+    if (notPorts.ranges.length > 0) conditions.push(inNoRange(rule.protocol, notPorts.ranges, name))
+    for (const port of notPorts.names) for (const match of named(port, 'not in')) conditions.push([match])
+  }
+  return conditions
+}
+
+function inRanges(protocol: Protocol | undefined, ranges: readonly PortRange[], name: SideName): Condition {
+  if (protocol !== undefined && !PORT_PROTOCOLS.includes(protocol)) return NEVER
+  return [inline => [...(protocol === undefined ? hasPorts(inline, 'in') : []), ...portIs(inline, ranges, name, 'in')]]
+}
+
+function inNoRange(protocol: Protocol | undefined, ranges: readonly PortRange[], name: SideName): Condition {
+  if (protocol !== undefined && !PORT_PROTOCOLS.includes(protocol)) return ALWAYS
+  if (protocol !== undefined) return [inline => portIs(inline, ranges, name, 'not in')]
+  return [
+    inline => hasPorts(inline, 'not in'),
+    inline => [...hasPorts(inline, 'in'), ...portIs(inline, ranges, name, 'not in')],
+  ]
+}
+
+function hasPorts(inline: InlineSets, is: Is): Steps {
+  const words = PORT_PROTOCOLS.map(protocolWord)
+  return [{ type: 'meta', key: 'l4proto', load: 1 }, inline.lookup('inet_proto', words, { is, interval: false })]
+}
+
+function portIs(inline: InlineSets, ranges: readonly PortRange[], name: SideName, is: Is): Steps {
+  const joined = joinRanges(ranges)
+  const [{ first, last }] = joined as [PortRange]
+  const port = transport(PORT_OFFSET[name], 2)
+  if (joined.length === 1 && first === last) return [port, compare(is === 'in' ? 'eq' : 'neq', hex(first, 2))]
+  if (joined.length === 1 && is === 'in') return [port, compare('gte', hex(first, 2)), compare('lte', hex(last, 2))]
+  const words = joined.map(range => (range.first === range.last ? `${range.first}` : `${range.first}-${range.last}`))
+  const interval = joined.some(range => range.first !== range.last)
+  return [port, inline.lookup('inet_service', words, { is, interval })]
+}
+
+/** The same ports in order, none of them twice and no two ranges that touch. */
+function joinRanges(ranges: readonly PortRange[]): PortRange[] {
+  const joined: PortRange[] = []
+  for (const { first, last } of ranges.toSorted((a, b) => a.first - b.first)) {
+    const before = joined.at(-1)
+    if (before !== undefined && first <= before.last + 1)
+      joined[joined.length - 1] = { first: before.first, last: Math.max(before.last, last) }
+    else joined.push({ first, last })
+  }
+  return joined
+}
+
+function bySelector(selector: string): MemberSource {
+  return { of: 'selector', selector }
+}
+
+function byNodes(selector: string): MemberSource {
+  return { of: 'nodes', selector }
+}
+
+function byService({ namespace, name }: NonNullable<RuleSide['service']>, side: SideName): MemberSource {
+  return { of: 'service', namespace, name, with: side === 'destination' ? 'ports' : 'addresses' }
+}
+
+/** On its own side a packet of this endpoint has no address but of this node's. */
+function byPort({ protocol, ...rule }: PolicyRule, side: SideName, own: SideName, name: string): MemberSource {
+  return {
+    of: 'ports',
+    selector: rule[side].selector ?? 'all()',
+    name,
+    ...(protocol !== undefined && { protocol }),
+    ...(side === own && { local: true }),
+  }
+}
+
+function address(side: SideName, family: Family): Payload {
+  return { type: 'payload', ...ADDRESS[side][family], load: 1 }
+}
+
+/** `SIDE address . protocol . SIDE port` from register 1 on. */
+function addressAndPort(side: SideName, family: Family): Steps {
+  const [protocol, port] = BEHIND_ADDRESS[family]
+  return [
+    address(side, family),
+    { type: 'meta', key: 'l4proto', load: protocol },
+    { ...transport(PORT_OFFSET[side], 2), load: port },
+  ]
+}
+
+function transport(offset: number, length: number): Payload {
+  return { type: 'payload', base: 'transport', offset, length, load: 1 }
+}
+
+function compare(op: NftComparison, value: string): NftExpression {
+  return { type: 'cmp', op, from: 1, value }
+}
+
+function lookup(set: string, is: Is): NftExpression {
+  return { type: 'lookup', set, from: 1, ...(is === 'not in' && { inverted: true }) }
+}
+
+function hex(value: number, octets: number): string {
+  return value.toString(16).padStart(2 * octets, '0')
+}

@@ -1,0 +1,120 @@
+// Packets meet in the rules what the model says of them, and the rules are the same whatever led to them.
+import test from 'ava'
+import fc from 'fast-check'
+import { PolicyCalculator } from '../../../felix/policy/calculator.ts'
+import { familyOf } from '../../../lib/ip.ts'
+import { interpreter } from '../../policy/interpreter.ts'
+import { octetsOf } from '../../policy/packets.ts'
+import { KeptTable, TABLE } from './kept-table.ts'
+import { allows, type Flow } from './oracle.ts'
+import { type Change, FAR, INTERFACES, nothingTold, PODS, PORTS, PROTOCOLS, someChange, type Told } from './worlds.ts'
+
+function tell(calculator: PolicyCalculator, told: Told, { kind, key, value }: Change): void {
+  if (value === undefined) told[kind].delete(key)
+  else (told[kind] as Map<string, unknown>).set(key, value)
+  if (kind === 'local') calculator.setLocal(key, value)
+  else calculator.set(kind, key, value as never)
+}
+
+/** The table of a calculation that is told everything at once, the last first. */
+function fromNothing(told: Told): KeptTable {
+  const calculator = new PolicyCalculator(TABLE)
+  const kept = new KeptTable()
+  const changes = Object.entries(told).flatMap(([kind, items]) =>
+    [...items].map(([key, value]) => ({ kind, key, value }) as Change),
+  )
+  for (const change of changes.reverse()) tell(calculator, nothingTold(), change)
+  kept.apply(calculator.step())
+  return kept
+}
+
+const HOST = '192.168.0.1'
+const pod = fc.constantFrom(...Object.keys(PODS))
+const far = fc.constantFrom(...FAR)
+type End = { pod: string } | { address: string }
+const end: fc.Arbitrary<End> = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ pod }) },
+  { weight: 1, arbitrary: fc.record({ address: far }) },
+)
+const packet = fc.record({
+  from: end,
+  to: end,
+  family: fc.constantFrom('ipv4', 'ipv4', 'ipv6'),
+  protocol: fc.constantFrom(...PROTOCOLS, 6, 6, 17),
+  sourcePort: fc.constantFrom(...PORTS),
+  destinationPort: fc.constantFrom(...PORTS),
+  icmp: fc.record({ type: fc.constantFrom(8, 128, 135), code: fc.constantFrom(0, 1) }),
+})
+
+/** What the two ends must say, and what the rules do; undefined where there is no such packet. */
+function judged(
+  told: Told,
+  run: ReturnType<typeof interpreter>,
+  of: typeof packet extends fc.Arbitrary<infer P> ? P : never,
+) {
+  const addressOf = (each: End) =>
+    'address' in each
+      ? familyOf(each.address) === of.family
+        ? each.address
+        : undefined
+      : PODS[each.pod]!.find(address => familyOf(address) === of.family)
+  const [from, to] = [addressOf(of.from), addressOf(of.to)]
+  if (from === undefined || to === undefined || from === to) return undefined
+  const isIcmp = of.protocol === 1 || of.protocol === 58
+  const hasPorts = [6, 17, 132].includes(of.protocol)
+  const flow: Flow = { from, to, protocol: of.protocol }
+  if (isIcmp) flow.icmp = of.icmp
+  if (hasPorts) [flow.sourcePort, flow.destinationPort] = [of.sourcePort, of.destinationPort]
+  // 192.168.0.1 is this host
+  const interfaceOf = (each: End, address: string) =>
+    'pod' in each ? (INTERFACES[each.pod] ?? 'eth0') : address === HOST ? undefined : 'eth0'
+  const [iif, oif] = [interfaceOf(of.from, from), interfaceOf(of.to, to)]
+  const isSolicitation = of.protocol === 58 && of.family === 'ipv6' && of.icmp.type === 135
+  if (iif === undefined && oif === undefined) return undefined
+  const expected =
+    iif === undefined ||
+    ((iif === 'eth0' ||
+      (oif === undefined && isSolicitation) ||
+      allows(told, (of.from as { pod: string }).pod, 'egress', flow)) &&
+      (oif === undefined || oif === 'eth0' || allows(told, (of.to as { pod: string }).pod, 'ingress', flow)))
+  const { verdict, rules } = run({ bytes: octetsOf(flow), iif, oif, state: 'new' })
+  return { flow, expected, found: verdict === 'accept', rules }
+}
+
+test('rules let through what the model allows and nothing else, and are the same from whatever walk', t => {
+  const seen = { allowed: 0, denied: 0 }
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(someChange, fc.constantFrom('go on', 'go on', 'step', 'twice')), {
+        minLength: 5,
+        maxLength: 40,
+      }),
+      fc.array(packet, { minLength: 30, maxLength: 30 }),
+      (walk, packets) => {
+        const calculator = new PolicyCalculator(TABLE)
+        const kept = new KeptTable()
+        const told = nothingTold()
+        for (const [change, then] of walk) {
+          tell(calculator, told, change)
+          if (then === 'twice') tell(calculator, told, change)
+          if (then === 'step') kept.apply(calculator.step())
+        }
+        kept.apply(calculator.step())
+        t.deepEqual(kept.shown(), fromNothing(told).shown())
+        const run = interpreter([kept.table()])
+        for (const each of packets) {
+          const of = judged(told, run, each)
+          if (of === undefined) continue
+          seen[of.expected ? 'allowed' : 'denied']++
+          if (of.expected !== of.found)
+            t.fail(
+              `${JSON.stringify(of.flow)} found ${of.found}: ${JSON.stringify(of.rules.map(({ rule }) => rule.comment))}`,
+            )
+        }
+      },
+    ),
+    { numRuns: 1000 },
+  )
+  t.log(seen)
+  t.true(seen.allowed > 100 && seen.denied > 100)
+})
