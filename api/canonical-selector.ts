@@ -12,19 +12,23 @@ export function canonicalSelector(selector: Selector): string {
   return formatted(simplified(selector))
 }
 
-/** The selector with another name of each label: `rename` is asked for each. `all()` and `global()` stay what they are. */
-export function renameLabels(selector: Selector, rename: (label: string) => string): Selector {
+/** The selector with a prefix before the name of each label. `calls` says what stands for `all()` and `global()` then. */
+export function prefixLabels(
+  selector: Selector,
+  prefix: string,
+  calls: { all?: Selector; global?: Selector } = {},
+): Selector {
   switch (selector.op) {
     case 'all':
     case 'global':
-      return selector
+      return calls[selector.op] ?? selector
     case 'not':
-      return { op: 'not', of: renameLabels(selector.of, rename) }
+      return { op: 'not', of: prefixLabels(selector.of, prefix, calls) }
     case 'and':
     case 'or':
-      return { op: selector.op, of: selector.of.map(each => renameLabels(each, rename)) }
+      return { op: selector.op, of: selector.of.map(each => prefixLabels(each, prefix, calls)) }
     default:
-      return { ...selector, label: rename(selector.label) }
+      return { ...selector, label: prefix + selector.label }
   }
 }
 

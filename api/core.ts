@@ -70,6 +70,15 @@ export const lease = z.looseObject({
     .default({}),
 })
 
+/**
+ * Where Calico's CNI plugin notes the addresses of a Pod, before a kubelet does: the first one, and all, joined by commas. Both are
+ * empty once a pod that is being deleted has lost them.
+ */
+export const POD_ANNOTATION = {
+  address: 'cni.projectcalico.org/podIP',
+  addresses: 'cni.projectcalico.org/podIPs',
+} as const
+
 /** Annotations of a core Node that carry Calico's node data (prefix `projectcalico.org/`). */
 export const NODE_ANNOTATION = {
   ipv4Address: 'projectcalico.org/IPv4Address',

@@ -57,6 +57,9 @@ export const ipv4OrNoneField = z
   .string()
   .refine(text => text === '' || (parseAddress(text) === text && familyOf(text) === 'ipv4'), 'must be an IPv4 address')
 
+/** A number, or a text that may stand for one. */
+export const numberOrTextField = z.union([z.int(), z.string()])
+
 /** A range of ports as Calico writes it: a number, or `first:last`. Kept as it is written. */
 export const portRangeField = z
   .union([z.int(), z.string()])

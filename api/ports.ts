@@ -9,11 +9,19 @@ function protocolOf(value: string | number): string | number {
   return typeof value === 'string' && /^\d{1,3}$/.test(value) && Number(value) <= 255 ? Number(value) : value
 }
 
-/** Whether this is a protocol of IP: one of the names in this case, or 1 to 255. */
+const BY_LOWER_CASE = new Map(Object.entries(NUMBERS).map(([name, number]) => [name.toLowerCase(), number]))
+
+/** The number of a protocol of IP, by its name in any case or by 1 to 255; undefined for anything else. */
+export function protocolNumber(value: string | number): number | undefined {
+  const protocol = protocolOf(value)
+  if (typeof protocol === 'string') return BY_LOWER_CASE.get(protocol.toLowerCase())
+  return Number.isInteger(protocol) && protocol >= 1 && protocol <= 255 ? protocol : undefined
+}
+
+/** Whether this is a protocol of IP as somebody may write it: one of the names in this case, or 1 to 255. */
 export function isProtocol(value: string | number): boolean {
   const protocol = protocolOf(value)
-  if (typeof protocol === 'string') return Object.hasOwn(NUMBERS, protocol)
-  return Number.isInteger(protocol) && protocol >= 1 && protocol <= 255
+  return typeof protocol === 'string' ? Object.hasOwn(NUMBERS, protocol) : protocolNumber(protocol) !== undefined
 }
 
 /** Whether packets of the protocol have ports that a rule can name. */

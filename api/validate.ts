@@ -155,8 +155,8 @@ function identityProblems(kind: Kind, object: Identity): Problem[] {
   return problems
 }
 
-/** A union's fault is reported for the branch that came closest: the one whose fault lies deepest. */
-function problemsOf(issue: z.core.$ZodIssue, parents: readonly PropertyKey[] = []): Problem[] {
+/** The problems of a fault that zod found. Of a union that of the branch that came closest: the one whose fault lies deepest. */
+export function problemsOf(issue: z.core.$ZodIssue, parents: readonly PropertyKey[] = []): Problem[] {
   const path = [...parents, ...issue.path]
   if (issue.code === 'invalid_union') {
     const depth = (issues: readonly z.core.$ZodIssue[]): number =>

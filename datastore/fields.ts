@@ -1,7 +1,7 @@
 // Which fields of each kind this program uses, and the cut of an object down to them: a Node is 10 kB at the server and
 // 0.5 kB here, and a change of the other fields (a heartbeat, a pulled image) causes no notification. Of another node's
 // Node the metadata alone: then the server leaves the rest out too (`kube.ts`), nine tenths of all bytes of a large cluster.
-import { NODE_ANNOTATION } from '../api/core.ts'
+import { NODE_ANNOTATION, POD_ANNOTATION } from '../api/core.ts'
 import type { Kind } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import type { Fields } from './port.ts'
@@ -35,7 +35,7 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
   Node: NODE,
   // an image, an environment and the state of each container are nine tenths of a Pod
   Pod: {
-    metadata: LABELLED,
+    metadata: { ...LABELLED, annotations: { [POD_ANNOTATION.address]: true, [POD_ANNOTATION.addresses]: true } },
     spec: { nodeName: true, hostNetwork: true, serviceAccountName: true, containers: PORTS, initContainers: PORTS },
     status: { phase: true, podIP: true, podIPs: true },
   },

@@ -42,7 +42,10 @@ export type NetworkSet = { labels: Readonly<Record<string, string>>; nets: reado
 /** From `first` to `last`, both included. */
 export type PortRange = { first: number; last: number }
 
-/** One of the ranges, or a port that the destination has by one of these names. */
+/**
+ * One of the ranges, or a port that the endpoint of this side has by one of these names, with the protocol of that port. Ranges are
+ * disjoint and sorted, names sorted.
+ */
 export type Ports = { ranges: readonly PortRange[]; names: readonly string[] }
 
 /** `code` undefined: any. */
@@ -59,7 +62,10 @@ export type RuleSide = {
   notSelector?: SelectorText
   ports?: Ports
   notPorts?: Ports
-  /** The ready and not ready endpoints of this Service, with their protocol and port on the destination's side. */
+  /**
+   * The ready and not ready endpoints of this Service, with their protocol and port on the destination's side. One without
+   * ports has the port 0, which no packet has.
+   */
   service?: { namespace: string; name: string }
   /** The addresses of the Nodes whose own labels this selector chooses. */
   nodes?: SelectorText
@@ -71,8 +77,9 @@ export type RuleSide = {
 export type RuleAction = 'allow' | 'deny' | 'pass' | 'log'
 
 /**
- * One rule. `ipVersion` absent: both families. An `icmp` says its protocol by `protocol`. A rule that cannot be expressed is
- * `never: true` where it would allow, and a `deny` without conditions where it would deny or pass (closed when unsure).
+ * One rule. `ipVersion` absent: both families. An `icmp` says its protocol by `protocol`. `never`: it matches nothing. A rule that
+ * cannot be expressed is that where it would allow or log, and a `deny` without conditions where it would deny or pass (closed
+ * when unsure).
  */
 export type PolicyRule = {
   action: RuleAction
@@ -86,7 +93,10 @@ export type PolicyRule = {
   never?: true
 }
 
-/** Where a policy on host endpoints is asked; policies on pods are always `normal`. */
+/**
+ * Where a policy on host endpoints is asked. `forward`: as `normal`, and of forwarded packets too. Pods are not asked for those that
+ * are `preDNAT` or `untracked`, and all others are the same to them.
+ */
 export type HostStage = 'normal' | 'forward' | 'preDNAT' | 'untracked'
 
 /**
@@ -113,7 +123,10 @@ export type Tier = { name: string; order: number; defaultAction: 'deny' | 'pass'
 /** What is asked when no tier decided. Endpoints have profiles by name, in order; what none decides is denied. */
 export type Profile = { ingress: readonly PolicyRule[]; egress: readonly PolicyRule[] }
 
-/** Everything that is told to the calculation, by kind and key (`namespace/name`, or `name`). */
+/**
+ * Everything that is told to the calculation, by kind and key: `namespace/name`, or `name`; of a policy `formatRef` of its
+ * object, since policies of several kinds may have one name.
+ */
 export type PolicyInputs = {
   endpoint: PolicyEndpoint
   networkSet: NetworkSet
