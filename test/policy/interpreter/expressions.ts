@@ -169,6 +169,9 @@ function indexOf(device: string, { indexes = {} }: HookPacket): number {
   return index
 }
 
+/** ARPHRD_* of linux/if_arp.h; all but the loopback are taken for Ethernet. */
+const linkType = (device: string) => (device === 'lo' ? 772 : 1)
+
 type MetaKey = Extract<NftExpression, { type: 'meta' }>['key']
 
 /** undefined: the kernel breaks the rule off. */
@@ -196,6 +199,10 @@ function metaOf(key: MetaKey, run: Run): Uint8Array | undefined {
       return number(iif === undefined ? 0 : indexOf(iif, packet), 4)
     case 'oif':
       return number(oif === undefined ? 0 : indexOf(oif, packet), 4)
+    case 'iiftype':
+      return iif === undefined ? undefined : number(linkType(iif), 2)
+    case 'oiftype':
+      return oif === undefined ? undefined : number(linkType(oif), 2)
     case 'pkttype':
       return Uint8Array.of(0)
     default:

@@ -16,7 +16,10 @@ export type RouteQuestion = {
 export type RouteAnswer = { oif?: string; type?: string }
 
 export type HookPacket = {
-  /** From the header of IPv4 or IPv6 on. */
+  /**
+   * From the header of IPv4 or IPv6 on. Where connections are tracked the kernel puts fragments together first, and takes the
+   * header of a fragment away from what is whole: such packets are to be given so.
+   */
   bytes: Uint8Array
   /** The same after the destination was translated: what hooks see from the priority dstnat on. */
   translated?: Uint8Array
