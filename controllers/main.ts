@@ -9,7 +9,7 @@ import { type Flags, run } from './run.ts'
 
 const program = new Command('margay-controllers')
   .description(
-    'Chores for the whole cluster: frees the blocks of deleted nodes, lets deleted pools go. One of several leads.',
+    'Chores for the whole cluster: frees the blocks of deleted nodes, lets deleted pools go, makes HostEndpoints for Nodes. One of several leads.',
   )
   .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
   .addOption(
