@@ -27,6 +27,8 @@ export type ControllersOptions = {
   identity: string
   /** Where the Lease is. */
   namespace: string
+  /** How long it counts; absent: as `Lease` has it. */
+  leaseSeconds?: number
   /** How long a Node must be gone before the owner of its blocks is asked, where KubeControllersConfiguration says nothing. */
   graceMs: number
   /** How long the owner has to answer. */
@@ -68,10 +70,11 @@ export class Controllers {
   constructor(options: ControllersOptions, { store, clock, log }: ControllersDeps) {
     this.#levels = new LogLevels(log, ['controllers'], 'controllers')
     const { identity, namespace, graceMs, answerMs, firstPools, kubeadm = () => undefined } = options
+    const { leaseSeconds: seconds } = options
     const led = guardedStore(store, () => (this.#lease.leads ? this.#lock.why : 'another margay-controllers leads'))
     this.#store = store
     this.#lease = new Lease({
-      ...{ store, clock, log, identity, namespace, name: LEASE_NAME },
+      ...{ store, clock, log, identity, namespace, name: LEASE_NAME, seconds },
       changed: () => this.#turn(),
     })
     this.#lock = new DatastoreLock({
