@@ -16,6 +16,7 @@ import { createLog, type Log, type LogLevel } from '../lib/log.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { FileInUse } from './file-lock.ts'
 import { afterStart, preferSmallHeap } from './heap.ts'
+import { NetworkForbidden } from './host-access.ts'
 import { ForeignJournal, readMachineId } from './journal-owner.ts'
 import { NodeAgent } from './node-agent.ts'
 import { agentLevels } from './reporting.ts'
@@ -42,12 +43,15 @@ export type Flags = {
   logLevel: LogLevel
 }
 
+/** Errors whose message says what to do; of others the stack is of use. */
+const SAYS_ALL = [FileInUse, ForeignJournal, NetworkForbidden]
+
 /** Runs the agent until a signal; ends the process with 3 when it cannot go on. */
 export async function run(flags: Flags): Promise<void> {
   const log = createLog('margay-node', flags.logLevel)
   const levels = agentLevels(log)
   const die = (error: unknown) => {
-    if (error instanceof FileInUse || error instanceof ForeignJournal) log.fatal(error.message)
+    if (SAYS_ALL.some(kind => error instanceof kind)) log.fatal((error as Error).message)
     else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
     process.exit(3)
   }
