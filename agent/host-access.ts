@@ -1,21 +1,36 @@
-// What this process may do on the machine, tried at its start. Without a capability (capabilities(7)) it says which one it
-// lacks and what for, and not what the kernel refused first.
+// What this process has of the machine, tried at its start. Where a container was not given something, it says what it lacks
+// and what for (manifests/node.ts), and not what failed first for want of it.
+import { accessSync } from 'node:fs'
+import { join } from 'node:path'
 import { broken, type Condition } from '../api/status.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 
-/** The kernel lets this process change nothing of the network: an agent is of no use here. */
-export class NetworkForbidden extends Error {
-  override readonly name = 'NetworkForbidden'
+/** Without this an agent is of no use. The message says what is lacking and what to do. */
+export class AccessMissing extends Error {
+  override readonly name = 'AccessMissing'
 }
 
-/** For what the kernel said of the first change: throws `NetworkForbidden` where it was EPERM, and the error itself otherwise. */
+/** For what the kernel said of the first change: throws `AccessMissing` where it was EPERM, and the error itself otherwise. */
 export function explainFirstChange(error: unknown): never {
   if (!(error instanceof KernelError) || error.errno !== ERRNO.EPERM) throw error
-  throw new NetworkForbidden(
+  throw new AccessMissing(
     `the network of this machine may not be changed (${error.message}): run margay-node as root, or give it CAP_NET_ADMIN; pods that run keep their network`,
     { cause: error },
   )
+}
+
+/** Throws `AccessMissing` where the folder has no settings of a network: then every interface would seem to be gone. */
+export function checkSysctlFolder(folder: string): void {
+  try {
+    accessSync(join(folder, 'ipv4/ip_forward'))
+  } catch (cause) {
+    const { message } = cause as Error
+    throw new AccessMissing(
+      `the settings of interfaces are not there (${message}): mount the machine’s /proc/sys/net at ${folder}, or correct --sysctl-dir; pods that run keep their network`,
+      { cause },
+    )
+  }
 }
 
 /** Nothing where the namespaces of pods can be entered: entering its own one takes the same right of setns(2). */
