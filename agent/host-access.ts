@@ -6,16 +6,16 @@ import { broken, type Condition } from '../api/status.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 
-/** Without this an agent is of no use. The message says what is lacking and what to do. */
+/** Without this the program is of no use. The message says what is lacking and what to do. */
 export class AccessMissing extends Error {
   override readonly name = 'AccessMissing'
 }
 
-/** For what the kernel said of the first change: throws `AccessMissing` where it was EPERM, and the error itself otherwise. */
-export function explainFirstChange(error: unknown): never {
+/** For what the kernel said of a change: throws `AccessMissing` where it was EPERM, and the error itself otherwise. */
+export function explainForbidden(error: unknown): never {
   if (!(error instanceof KernelError) || error.errno !== ERRNO.EPERM) throw error
   throw new AccessMissing(
-    `the network of this machine may not be changed (${error.message}): run margay-node as root, or give it CAP_NET_ADMIN; pods that run keep their network`,
+    `the network of this machine may not be changed (${error.message}): run margay-node as root, or give it CAP_NET_ADMIN`,
     { cause: error },
   )
 }
@@ -27,7 +27,7 @@ export function checkSysctlFolder(folder: string): void {
   } catch (cause) {
     const { message } = cause as Error
     throw new AccessMissing(
-      `the settings of interfaces are not there (${message}): mount the machine’s /proc/sys/net at ${folder}, or correct --sysctl-dir; pods that run keep their network`,
+      `the settings of interfaces are not there (${message}): mount the machine’s /proc/sys/net at ${folder}, or correct --sysctl-dir`,
       { cause },
     )
   }

@@ -1,6 +1,6 @@
 // A process that may not do its work names the capability.
 import test from 'ava'
-import { AccessMissing, checkSysctlFolder, explainFirstChange, podAccessConditions } from '../../agent/host-access.ts'
+import { AccessMissing, checkSysctlFolder, explainForbidden, podAccessConditions } from '../../agent/host-access.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 
@@ -17,13 +17,13 @@ test('an agent that may enter no network namespace names CAP_SYS_ADMIN, and for 
   t.deepEqual(podAccessConditions(new FakeWorld().kernel()), [])
 })
 
-test('a first change that is forbidden names CAP_NET_ADMIN, and any other error stays what it is', t => {
+test('a change that is forbidden names CAP_NET_ADMIN, and any other error stays what it is', t => {
   const forbidden = new KernelError(ERRNO.EPERM, 'create link', 'margay-probe-4')
-  const error = t.throws(() => explainFirstChange(forbidden), { instanceOf: AccessMissing })
+  const error = t.throws(() => explainForbidden(forbidden), { instanceOf: AccessMissing })
   t.regex(error?.message ?? '', /margay-probe-4.*CAP_NET_ADMIN/)
   const other = new KernelError(ERRNO.EBUSY, 'create link', 'margay-probe-4')
   t.is(
-    t.throws(() => explainFirstChange(other), { any: true }),
+    t.throws(() => explainForbidden(other), { any: true }),
     other,
   )
 })
