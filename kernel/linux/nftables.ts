@@ -7,8 +7,10 @@ import { messageType, requestsOf } from '../netlink/nftables/changes.ts'
 import { commandText } from '../netlink/nftables/command-text.ts'
 import { elementsOf, emitElementsHead, parseElements } from '../netlink/nftables/elements.ts'
 import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
+import { flowtables } from '../netlink/nftables/flowtables.ts'
 import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
 import { chains, emitTableFilter, parseGeneration, rules, sets, tableOf, tables } from '../netlink/nftables/objects.ts'
+import { objects } from '../netlink/nftables/stateful-objects.ts'
 import type { Request, Requests } from '../netlink/requests.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type {
@@ -127,6 +129,8 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         // the kernel has no filter for chains
         chains: await this.#dump(of, chains.operation.read, () => {}, ofTable(of, chains.parse)),
         sets: await this.#dump(of, sets.operation.read, inTable, ofTable(of, sets.parse)),
+        objects: await this.#dump(of, objects.operation.read, inTable, ofTable(of, objects.parse)),
+        flowtables: await this.#dump(of, flowtables.operation.read, inTable, ofTable(of, flowtables.parse)),
         rules: await this.#dump(of, rules.operation.read, inTable, ofTable(of, rules.parse)),
       }
       const elements: NftElements[] = []

@@ -4,7 +4,8 @@ import { judge } from '../../felix/foreign-chains.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
 import type { NftRuleset } from '../../kernel/port/nftables.ts'
-import { anonymousSets, changesOf, comparable, load, nft, PROGRAMS, type Program } from './nftables-programs.ts'
+import type { Program } from './nftables-policy-programs.ts'
+import { anonymousSets, changesOf, comparable, load, nft, PROGRAMS } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
 if (!isRoot)
@@ -83,7 +84,7 @@ function commandsOf(ruleset: NftRuleset): string[] {
   const { table, chains, sets, elements, rules } = ruleset
   const isNamed = ({ flags = [] }: { flags?: readonly string[] }) => !flags.includes('anonymous')
   const bare = rules.map(({ handle: _, ...rule }) => rule)
-  const objects = [table, ...chains, ...sets.filter(isNamed), ...elements.filter(isNamed), ...bare]
+  const objects = [table, ...chains, ...ruleset.objects, ...sets.filter(isNamed), ...elements.filter(isNamed), ...bare]
   return objects.map(object => commandText({ verb: 'add', object }, anonymousSets(ruleset)))
 }
 

@@ -8,7 +8,9 @@ import { requestsOf } from '../../kernel/netlink/nftables/changes.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
 import { elementsOf, parseElements } from '../../kernel/netlink/nftables/elements.ts'
 import { Malformed } from '../../kernel/netlink/nftables/fields.ts'
+import { flowtables } from '../../kernel/netlink/nftables/flowtables.ts'
 import { chains, parseGeneration, rules, sets, tables } from '../../kernel/netlink/nftables/objects.ts'
+import { objects } from '../../kernel/netlink/nftables/stateful-objects.ts'
 import type {
   NftChain,
   NftChange,
@@ -20,7 +22,7 @@ import type {
   NftTable,
 } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
-import { anyRule, chain, hashElements, octet, ranges, set, table } from './nftables-values.ts'
+import { anyRule, chain, flowtable, hashElements, namedObject, octet, ranges, set, table } from './nftables-values.ts'
 
 /** The messages that say a change, as the kernel gets them. */
 function written(change: NftChange): Message[] {
@@ -112,10 +114,12 @@ test('a transaction is between a beginning with its generation and an end, both 
   )
 })
 
-test('what is written of a table, chain, set or rule reads back the same', t => {
+test('what is written of a table, chain, set, object, flowtable or rule reads back the same', t => {
   const plain = <T extends { handle?: number }>({ handle: _, ...rest }: T) => rest
   fc.assert(
-    fc.property(table, chain, set, anyRule, (aTable, aChain, aSet, aRule) => {
+    fc.property(table, chain, set, anyRule, namedObject, flowtable, (aTable, aChain, aSet, aRule, anObject, flows) => {
+      t.deepEqual(objects.parse(written({ verb: 'add', object: anObject })[0]!), anObject)
+      t.deepEqual(flowtables.parse(written({ verb: 'add', object: flows })[0]!), flows)
       t.deepEqual(tables.parse(written({ verb: 'add', object: aTable })[0]!), plain(aTable) as NftTable)
       t.deepEqual(chains.parse(written({ verb: 'add', object: aChain })[0]!), aChain)
       t.deepEqual(sets.parse(written({ verb: 'add', object: aSet })[0]!), aSet)
@@ -221,7 +225,16 @@ test('a rule that is cut short is refused wherever the cut is', t => {
   )
 })
 
-const PARSERS = [tables.parse, chains.parse, sets.parse, rules.parse, parseElements, parseGeneration]
+const PARSERS = [
+  tables.parse,
+  chains.parse,
+  sets.parse,
+  rules.parse,
+  objects.parse,
+  flowtables.parse,
+  parseElements,
+  parseGeneration,
+]
 
 test('any octets end in a value or in an error value', t => {
   const body = fc.oneof(
@@ -247,30 +260,41 @@ test('any octets end in a value or in an error value', t => {
 test('a message with octets changed is refused, or read as something that can be written and printed', t => {
   const flips = fc.array(fc.tuple(fc.nat(), octet), { minLength: 1, maxLength: 4 })
   fc.assert(
-    fc.property(anyRule, set, hashElements, flips, (aRule, aSet, some, changes) => {
-      const damaged = ({ body, ...rest }: Message): Message => {
-        const out = Buffer.from(body)
-        for (const [at, value] of changes) out[at % out.length] = value
-        return { ...rest, body: out }
-      }
-      const parsed = [
-        rules.parse(damaged(written({ verb: 'add', object: aRule })[0]!)),
-        sets.parse(damaged(written({ verb: 'add', object: aSet })[0]!)),
-      ]
-      for (const object of parsed) {
-        if (object instanceof Malformed) continue
-        commandText({ verb: 'add', object }, () => undefined)
-        const again = written({ verb: 'add', object })[0]!
-        t.false((object.kind === 'rule' ? rules : sets).parse(again) instanceof Malformed)
-      }
-      for (const message of written({ verb: 'add', object: some })) {
-        const wires = parseElements(damaged(message))
-        if (wires instanceof Malformed) continue
-        const { type } = some
-        for (const flags of [undefined, ['interval'] as const])
-          elementsOf({ kind: 'set', family: 'inet', table: 't', name: 's', type, flags }, wires)
-      }
-    }),
+    fc.property(
+      anyRule,
+      set,
+      namedObject,
+      flowtable,
+      hashElements,
+      flips,
+      (aRule, aSet, named, flows, some, changes) => {
+        const damaged = ({ body, ...rest }: Message): Message => {
+          const out = Buffer.from(body)
+          for (const [at, value] of changes) out[at % out.length] = value
+          return { ...rest, body: out }
+        }
+        const parsed = [
+          rules.parse(damaged(written({ verb: 'add', object: aRule })[0]!)),
+          sets.parse(damaged(written({ verb: 'add', object: aSet })[0]!)),
+          objects.parse(damaged(written({ verb: 'add', object: named })[0]!)),
+          flowtables.parse(damaged(written({ verb: 'add', object: flows })[0]!)),
+        ]
+        const parsers = { rule: rules, set: sets, object: objects, flowtable: flowtables }
+        for (const object of parsed) {
+          if (object instanceof Malformed) continue
+          commandText({ verb: 'add', object }, () => undefined)
+          const again = written({ verb: 'add', object })[0]!
+          t.false(parsers[object.kind].parse(again) instanceof Malformed)
+        }
+        for (const message of written({ verb: 'add', object: some })) {
+          const wires = parseElements(damaged(message))
+          if (wires instanceof Malformed) continue
+          const { type } = some
+          for (const flags of [undefined, ['interval'] as const])
+            elementsOf({ kind: 'set', family: 'inet', table: 't', name: 's', type, flags }, wires)
+        }
+      },
+    ),
     { numRuns: 300 },
   )
 })

@@ -152,7 +152,7 @@ const rule = record<WireRule>({
 })
 
 /** How one kind of object lies in messages. */
-type ObjectRow<T> = {
+export type ObjectRow<T> = {
   operation: { make: number; read: number; remove: number }
   emit(w: NlWriter, object: T): void
   parse(message: Message): Parsed<T>
