@@ -15,9 +15,11 @@ import type {
   NftObject,
   NftRefusal,
   NftRule,
+  NftRuleCounter,
   NftRuleset,
   NftSet,
   NftTable,
+  NftTableName,
 } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
 
@@ -43,16 +45,13 @@ class Refused extends Error {
 }
 
 const keyOf = (words: readonly string[]) => words.join(' . ')
-const tableKey = ({ family, name }: Pick<NftTable, 'family' | 'name'>) => `${family} ${name}`
+const tableKey = ({ family, name }: NftTableName) => `${family} ${name}`
 
 export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
   #state: State = { tables: new Map(), handle: 0, anonymous: 0 }
   #generation = 1
 
-  async nftables(
-    of: Pick<NftTable, 'family' | 'name'>,
-    options?: { without: 'elements' },
-  ): Promise<NftRuleset | undefined> {
+  async nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
     const held = this.#state.tables.get(tableKey(of))
     if (held === undefined) return undefined
     const sets = [...held.sets.values()]
@@ -66,6 +65,19 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
       flowtables: [...held.flowtables.values()],
       rules: [...held.chains.values()].flatMap(({ rules }) => rules),
     })
+  }
+
+  async ruleCounters({ chain, ...of }: NftTableName & { chain?: string }): Promise<NftRuleCounter[]> {
+    const { rules = [] } = (await this.nftables(of, { without: 'elements' })) ?? {}
+    return rules
+      .filter(rule => chain === undefined || rule.chain === chain)
+      .flatMap(({ chain: name, handle = 0, comment, expressions }) => {
+        const counters = expressions.filter(step => step.type === 'counter')
+        if (counters.length === 0) return []
+        const packets = counters.reduce((sum, each) => sum + (each.packets ?? 0n), 0n)
+        const bytes = counters.reduce((sum, each) => sum + (each.bytes ?? 0n), 0n)
+        return [{ chain: name, handle, ...(comment !== undefined && { comment }), packets, bytes }]
+      })
   }
 
   async forwardChains(): Promise<ForwardChain[]> {

@@ -10,6 +10,7 @@ import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
 import { flowtables } from '../netlink/nftables/flowtables.ts'
 import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
 import { chains, emitTableFilter, parseGeneration, rules, sets, tableOf, tables } from '../netlink/nftables/objects.ts'
+import { emitRuleFilter, parseRuleCounter } from '../netlink/nftables/rule-counters.ts'
 import { objects } from '../netlink/nftables/stateful-objects.ts'
 import type { Request, Requests } from '../netlink/requests.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
@@ -21,6 +22,7 @@ import type {
   NftElements,
   NftFamily,
   NftRefusal,
+  NftRuleCounter,
   NftRuleset,
   NftSet,
   NftTable,
@@ -52,6 +54,11 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
       return found && { generation, ...found }
     }
     throw new KernelError(ERRNO.EINTR, 'read table', nameOf(of), `changed ${ATTEMPTS} times`)
+  }
+
+  async ruleCounters({ chain, ...of }: Name & { chain?: string }): Promise<NftRuleCounter[]> {
+    const filter = (w: NlWriter) => emitRuleFilter(w, { table: of.name, chain })
+    return await this.#dump(of, rules.operation.read, filter, parseRuleCounter)
   }
 
   async forwardChains(): Promise<ForwardChain[]> {

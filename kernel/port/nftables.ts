@@ -13,6 +13,8 @@ type NftNotes = { comment?: string; userdata?: string; handle?: number }
 
 export type NftTable = { kind: 'table'; family: NftFamily; name: string; flags?: number } & NftNotes
 
+export type NftTableName = Pick<NftTable, 'family' | 'name'>
+
 export type NftHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress' | 'egress'
 
 /** Where packets enter a base chain. `devices` are needed by the family netdev and by the hook ingress only. */
@@ -327,6 +329,9 @@ export type NftRuleset = {
   rules: NftRule[]
 }
 
+/** What the counters of one rule have counted since it was written; `handle` and `chain` name it, as in `NftRule`. */
+export type NftRuleCounter = { chain: string; handle: number; comment?: string; packets: bigint; bytes: bigint }
+
 /** A base chain at the hook forward, and all rules of its table that it may lead to, in the order of their chains. */
 export type ForwardChain = {
   chain: NftChain
@@ -340,7 +345,13 @@ export type NftablesPort = {
    * One table; undefined when there is none. Rejects with EBADMSG when the kernel tells something of it that makes no
    * sense here. Elements may be left out: a table can have many.
    */
-  nftables(of: Pick<NftTable, 'family' | 'name'>, options?: { without: 'elements' }): Promise<NftRuleset | undefined>
+  nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined>
+
+  /**
+   * The counters of all rules of a table, or of one of its chains, without reading anything else of it; rules without a
+   * counter are left out. Empty when there is no such table or chain. Nothing is reset. Rejects as `nftables` does.
+   */
+  ruleCounters(of: NftTableName & { chain?: string }): Promise<NftRuleCounter[]>
 
   /**
    * The chains that packets pass which this host forwards, of all tables for IP. An expression that makes no sense here is
@@ -364,7 +375,7 @@ export type NftablesPort = {
    * Calls `listen` from now on with each table that was changed, but not through this port; without a name when any table
    * may have been. Nothing is told where this kernel has no nftables, or does not let us listen. `close` is final.
    */
-  monitorNftables(listen: (table?: Pick<NftTable, 'family' | 'name'>) => void): { close(): void }
+  monitorNftables(listen: (table?: NftTableName) => void): { close(): void }
 }
 
 /** What elements of a set take over from it. */

@@ -1,8 +1,14 @@
 // Programs for nft(8) with what policies need: ports and protocols of every form, limits, logs, refusals, marks of packets
 // and connections, elements that packets make, and objects with names. Used by the tests of nftables-programs.ts.
 
-/** `foreign`: Margay keeps what it says, and has no words for it. */
-export type Program = { title: string; family?: 'inet' | 'ip' | 'ip6'; text: string; foreign?: true }
+/** `foreign`: Margay keeps what it says, and has no words for it. `needs`: what some kernels lack. */
+export type Program = {
+  title: string
+  family?: 'inet' | 'ip' | 'ip6'
+  text: string
+  foreign?: true
+  needs?: 'flowtables'
+}
 
 const STATE = `
   set addresses { type ipv4_addr; size 100; flags dynamic,timeout; timeout 1m; }
@@ -241,5 +247,18 @@ export const POLICY_PROGRAMS: readonly Program[] = [
       map rest { type inet_service : verdict; flags interval; elements = { 1-1023 : drop, * : accept }; }
       map rest6 { type ipv6_addr . inet_service : verdict; flags interval; elements = { fd00::/64 . 1-9 : drop, * : accept }; }
       set rest4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, * }; }`,
+  },
+  {
+    title: 'flows past the hooks',
+    needs: 'flowtables',
+    text: `
+      flowtable flows { hook ingress priority filter; devices = { lo }; }
+      flowtable counted { hook ingress priority filter + 5; devices = { lo }; counter; }
+      chain forward {
+        type filter hook forward priority filter; policy accept;
+        flow add @flows
+        ct state established ct original packets > 10 flow add @counted
+        meta l4proto { tcp, udp } ct packets > 10 flow add @flows
+      }`,
   },
 ]

@@ -102,6 +102,47 @@ for (const { text, octets, rule: value } of GOLDENS)
     )
   })
 
+/** What nft 1.0.6 sent about flowtables, after the name of the table: kernels without them refuse these. */
+const FLOWTABLE_GOLDENS: readonly { text: string; octets: string; change: NftChange }[] = [
+  {
+    text: 'add flowtable inet t f { hook ingress priority 5; devices = { eth1, eth0 }; counter; }',
+    octets:
+      '0600020066000000300003800800010000000000080002000000000' +
+      '51c000380090001006574683100000000090001006574683000000000' +
+      '0800070000000002',
+    change: {
+      verb: 'add',
+      object: {
+        kind: 'flowtable',
+        family: 'inet',
+        table: 't',
+        name: 'f',
+        priority: 5,
+        devices: ['eth1', 'eth0'],
+        flags: ['counter'],
+      },
+    },
+  },
+  {
+    text: 'delete flowtable inet t f { devices = { eth1 }; }',
+    octets: '0600020066000000240003800800010000000000080002000000000010000380090001006574683100000000',
+    change: {
+      verb: 'delete',
+      object: { kind: 'devices', family: 'inet', table: 't', flowtable: 'f', priority: 0, devices: ['eth1'] },
+    },
+  },
+]
+
+for (const { text, octets, change } of FLOWTABLE_GOLDENS)
+  test(`"${text}" is written with the octets that nft sends, and printed as that`, t => {
+    const [message] = written(change)
+    t.is(toHex(message!.body), `010000000600010074000000${octets}`)
+    t.is(
+      commandText(change, () => undefined),
+      text,
+    )
+  })
+
 test('a transaction is between a beginning with its generation and an end, both of nftables', t => {
   const w = new NlWriter()
   for (const { type, flags = 0, body } of batchOf(10, [], 7)) w.message(type, flags, 1, body)

@@ -39,6 +39,7 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
   const kernel: NftablesPort = {
     nftables: of => otherProgram.nftables(of),
     monitorNftables: listen => otherProgram.monitorNftables(listen),
+    ruleCounters: of => otherProgram.ruleCounters(of),
     forwardChains: () => otherProgram.forwardChains(),
     legacyForwardChains: () => otherProgram.legacyForwardChains(),
     async changeNftables(changes) {
