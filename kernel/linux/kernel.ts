@@ -223,6 +223,7 @@ class LinuxKernel implements Kernel {
     return this.#netfilter().nftables(of, options)
   }
 
+  namedCounters: NftablesPort['namedCounters'] = of => this.#netfilter().namedCounters(of)
   ruleCounters: NftablesPort['ruleCounters'] = of => this.#netfilter().ruleCounters(of)
 
   forwardChains(): Promise<ForwardChain[]> {

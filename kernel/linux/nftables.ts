@@ -5,12 +5,12 @@ import type { Message, NlWriter } from '../netlink/message.ts'
 import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
 import { messageType, requestsOf } from '../netlink/nftables/changes.ts'
 import { commandText } from '../netlink/nftables/command-text.ts'
+import { emitCounterFilter, emitRuleFilter, parseNamedCounter, parseRuleCounter } from '../netlink/nftables/counters.ts'
 import { elementsOf, emitElementsHead, parseElements } from '../netlink/nftables/elements.ts'
 import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
 import { flowtables } from '../netlink/nftables/flowtables.ts'
 import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
 import { chains, emitTableFilter, parseGeneration, rules, sets, tableOf, tables } from '../netlink/nftables/objects.ts'
-import { emitRuleFilter, parseRuleCounter } from '../netlink/nftables/rule-counters.ts'
 import { objects } from '../netlink/nftables/stateful-objects.ts'
 import type { Request, Requests } from '../netlink/requests.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
@@ -21,6 +21,7 @@ import type {
   NftChange,
   NftElements,
   NftFamily,
+  NftNamedCounter,
   NftRefusal,
   NftRuleCounter,
   NftRuleset,
@@ -59,6 +60,10 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
   async ruleCounters({ chain, ...of }: Name & { chain?: string }): Promise<NftRuleCounter[]> {
     const filter = (w: NlWriter) => emitRuleFilter(w, { table: of.name, chain })
     return await this.#dump(of, rules.operation.read, filter, parseRuleCounter)
+  }
+
+  async namedCounters(of: Name): Promise<NftNamedCounter[]> {
+    return await this.#dump(of, objects.operation.read, w => emitCounterFilter(w, of.name), parseNamedCounter)
   }
 
   async forwardChains(): Promise<ForwardChain[]> {

@@ -1,4 +1,5 @@
 // What every implementation of the nftables part of the kernel port promises.
+// Over 400 lines: one suite of promises, which the fake and the kernel are both held to.
 import type { ExecutionContext, TestFn } from 'ava'
 import { ERRNO } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
@@ -255,6 +256,7 @@ export function nftablesContract(test: TestFn, open: () => World): void {
       found.objects.map(({ handle: _, ...rest }) => rest),
       [{ ...hits, comment: 'of a policy' }],
     )
+    t.deepEqual(await node.namedCounters(NAME), [{ name: 'hits', packets: 7n, bytes: 700n }])
     t.deepEqual(await refusals(node, [{ verb: 'create', object: hits }]), [[0, ERRNO.EEXIST]])
     t.deepEqual(await refusals(node, [{ verb: 'delete', object: hits }]), [[0, ERRNO.EBUSY]])
     t.deepEqual(

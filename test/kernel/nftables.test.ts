@@ -6,6 +6,7 @@ import { type Message, NlWriter, parseMessages } from '../../kernel/netlink/mess
 import { batchOf } from '../../kernel/netlink/nfnetlink.ts'
 import { requestsOf } from '../../kernel/netlink/nftables/changes.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
+import { parseNamedCounter, parseRuleCounter } from '../../kernel/netlink/nftables/counters.ts'
 import { elementsOf, parseElements } from '../../kernel/netlink/nftables/elements.ts'
 import { Malformed } from '../../kernel/netlink/nftables/fields.ts'
 import { flowtables } from '../../kernel/netlink/nftables/flowtables.ts'
@@ -169,6 +170,21 @@ test('what is written of a table, chain, set, object, flowtable or rule reads ba
   )
 })
 
+test('of the rules that are written, the counters are read as a reader of whole rules sums them', t => {
+  fc.assert(
+    fc.property(anyRule, fc.integer({ min: 1, max: 2 ** 40 }), (aRule, handle) => {
+      const counters = aRule.expressions.filter(step => step.type === 'counter')
+      const sum = (key: 'packets' | 'bytes') => counters.reduce((total, each) => total + (each[key] ?? 0n), 0n)
+      const { chain: name, comment } = aRule
+      const expected = { chain: name, handle, ...(comment !== undefined && { comment }) }
+      t.deepEqual(
+        parseRuleCounter(written({ verb: 'add', object: { ...aRule, handle } })[0]!),
+        counters.length === 0 ? undefined : { ...expected, packets: sum('packets'), bytes: sum('bytes') },
+      )
+    }),
+  )
+})
+
 /** Reads back what is written of elements, as a dump would tell it. */
 function readBack(of: NftElements): readonly NftElement[] {
   const { type, data, flags } = of
@@ -275,6 +291,8 @@ const PARSERS = [
   flowtables.parse,
   parseElements,
   parseGeneration,
+  parseRuleCounter,
+  parseNamedCounter,
 ]
 
 test('any octets end in a value or in an error value', t => {
