@@ -1,34 +1,20 @@
-// The chart as Helm itself reads it: what it renders with each of its values, and which values it refuses. Helm is looked for
-// beside Kubernetes' programs (K8S_BIN) and among the machine's; without one the tests are skipped.
-import { execFile } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+// The chart as Helm itself reads it: what it renders with each of its values, and which values it refuses. Without Helm the
+// tests are skipped. On a real API server: kubectl.test.ts.
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { parse, parseAllDocuments } from 'yaml'
-import { binary } from '../../lab/kubernetes/binaries.ts'
-import { findSystemProgram } from '../../lib/system-program.ts'
+import { helmProblem, runHelm } from './helm-program.ts'
 
-const helm = existsSync(binary('helm')) ? binary('helm') : findSystemProgram('helm')
 const at = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url))
 const textOf = (name: string) => readFileSync(at(name), 'utf8')
 type Values = { [name: string]: unknown }
-type Ran = { code: number; stdout: string; said: string }
-
-function runHelm(args: readonly string[], values: Values = {}): Promise<Ran> {
-  return new Promise(resolve => {
-    const env = { PATH: '/usr/bin:/bin', HOME: '/nonexistent' }
-    const all = [...args, '--values', '-']
-    const child = execFile(helm!, all, { env, maxBuffer: 1 << 26 }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : 1, stdout, said: stdout + stderr }),
-    )
-    child.stdin?.end(JSON.stringify(values))
-  })
-}
+const withValues = (args: readonly string[], values: Values) => runHelm([...args, '--values', '-'], values)
 
 /** For the oldest Kubernetes that the chart is for: a Helm from `go install` takes itself to be for a much older one. */
 const template = (values: Values, ...more: string[]) => {
   const place = ['--namespace', 'kube-system', '--kube-version', '1.31.0']
-  return runHelm(['template', 'margay', at('chart'), ...place, ...more], values)
+  return withValues(['template', 'margay', at('chart'), ...place, ...more], values)
 }
 
 type ObjectHead = { kind: string; metadata: { name: string } }
@@ -49,15 +35,15 @@ async function rendered(t: ExecutionContext, values: Values, ...more: string[]):
 function withHelm(title: string, run: (t: ExecutionContext) => Promise<void>): void {
   test(title, async t => {
     t.timeout(120_000)
-    if (helm !== undefined) return await run(t)
-    t.log(`skipped: no helm in ${binary('helm')} or among the programs of the machine`)
+    if (helmProblem === undefined) return await run(t)
+    t.log(`skipped: ${helmProblem}`)
     return t.pass()
   })
 }
 
 withHelm('Helm finds nothing to say against the chart, however it is set', async t => {
   for (const values of [{}, { remove: true }, { calicoCrds: true, pools: [A_POOL] }]) {
-    const { code, said } = await runHelm(['lint', '--strict', at('chart')], values)
+    const { code, said } = await withValues(['lint', '--strict', at('chart')], values)
     t.is(code, 0, said)
     t.notRegex(said, /WARNING|ERROR/)
   }
