@@ -1,7 +1,7 @@
 // nftables over a netlink socket of the family netfilter. A table is read with several dumps, which are of one state only
 // when the generation is the same before and after them; so they are taken again until it is.
 
-import type { Message, NlWriter } from '../netlink/message.ts'
+import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
 import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
 import { messageType, requestsOf } from '../netlink/nftables/changes.ts'
 import { commandText } from '../netlink/nftables/command-text.ts'
@@ -11,6 +11,7 @@ import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
 import { flowtables } from '../netlink/nftables/flowtables.ts'
 import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
 import { chains, emitTableFilter, parseGeneration, rules, sets, tableOf, tables } from '../netlink/nftables/objects.ts'
+import { refusedPart } from '../netlink/nftables/refused-part.ts'
 import { objects } from '../netlink/nftables/stateful-objects.ts'
 import type { Request, Requests } from '../netlink/requests.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
@@ -92,32 +93,17 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     changes: readonly NftChange[],
     { generation }: { generation?: number } = {},
   ): Promise<NftRefusal[]> {
-    const requests: Request[] = []
-    const origin: number[] = []
-    for (const [i, change] of changes.entries())
-      for (const request of requestsOf(change)) {
-        requests.push(request)
-        origin.push(i)
-      }
+    const sent = changes.map(requestsOf)
+    const requests = sent.flat()
+    const origin = sent.flatMap((some, change) => some.map((_, place) => ({ change, place })))
     if (requests.length === 0) return []
     const refusals = new Map<number | undefined, NftRefusal>()
     const batch = batchOf(NFNL_SUBSYSTEM.nftables, requests, generation)
     for (const { index, acknowledgement } of await this.#requests.transaction(batch)) {
-      const { errno, detail, offset } = acknowledgement
       // what opens the transaction comes before the first change
-      const change = origin[index - 1]
-      if (refusals.has(change)) continue
-      const error = new KernelError(
-        errno,
-        'nft',
-        change === undefined ? 'transaction' : shown(changes[change]!, changes),
-        detail,
-      )
-      refusals.set(change, {
-        error,
-        ...(change !== undefined && { index: change }),
-        ...(offset !== undefined && { offset }),
-      })
+      const from = origin[index - 1]
+      if (refusals.has(from?.change)) continue
+      refusals.set(from?.change, refusal(acknowledgement, changes, from && { ...from, requests: sent[from.change]! }))
     }
     return [...refusals.values()]
   }
@@ -208,6 +194,41 @@ function checked<T>(parsed: Parsed<T>): T {
 
 function nameOf({ family, name }: Name): string {
   return `${family} ${name}`
+}
+
+type Origin = { change: number; place: number; requests: readonly Request[] }
+
+/** What the kernel said of one request of a transaction, in the words of the change that it came from. */
+function refusal(
+  { errno, detail, offset }: Acknowledgement,
+  changes: readonly NftChange[],
+  origin: Origin | undefined,
+): NftRefusal {
+  if (origin === undefined) return { error: new KernelError(errno, 'nft', 'transaction', detail) }
+  const change = changes[origin.change]!
+  const { requests, place } = origin
+  const { element, step, named } = offset === undefined ? {} : refusedPart(change, { requests, index: place, offset })
+  const words = [detail, named, step === undefined ? undefined : `expression ${step + 1}${typeOf(change, step)}`]
+  const about = words.filter(word => word !== undefined && word !== '').join(', ')
+  const object = shown(only(change, element), changes)
+  return {
+    index: origin.change,
+    error: new KernelError(errno, 'nft', object, about === '' ? undefined : about),
+    ...(element !== undefined && { element }),
+    ...(step !== undefined && { step }),
+  }
+}
+
+function typeOf({ object }: NftChange, step: number): string {
+  const expression = object.kind === 'rule' && 'expressions' in object ? object.expressions[step] : undefined
+  return expression === undefined ? '' : ` (${expression.type === 'opaque' ? expression.name : expression.type})`
+}
+
+/** The change with that element alone. */
+function only(change: NftChange, element: number | undefined): NftChange {
+  const { object } = change
+  if (element === undefined || object.kind !== 'elements' || change.verb === 'flush') return change
+  return { ...change, object: { ...object, elements: [object.elements[element]!] } } as NftChange
 }
 
 function shown(change: NftChange, transaction: readonly NftChange[]): string {

@@ -313,9 +313,9 @@ export type NftChange =
 
 /**
  * Why a transaction changed nothing. `index` is the change that was refused; absent when it was the whole of them.
- * `offset` is the octet of its message where the attribute begins that the kernel objects to, when it says so.
+ * `element` of those that it writes, or `step` of its rule, counted from 0, is what the kernel objects to, when it says so.
  */
-export type NftRefusal = { index?: number; error: KernelError; offset?: number }
+export type NftRefusal = { index?: number; error: KernelError; element?: number; step?: number }
 
 /** One table with everything in it, all of one generation. Rules are in the order of their chains. */
 export type NftRuleset = {

@@ -252,12 +252,12 @@ export const POLICY_PROGRAMS: readonly Program[] = [
     title: 'flows past the hooks',
     needs: 'flowtables',
     text: `
-      flowtable flows { hook ingress priority filter; devices = { lo }; }
-      flowtable counted { hook ingress priority filter + 5; devices = { lo }; counter; }
+      flowtable flows { hook ingress priority filter + 5; devices = { lo }; counter; }
+      flowtable others { hook ingress priority filter; devices = { }; }
       chain forward {
         type filter hook forward priority filter; policy accept;
         flow add @flows
-        ct state established ct original packets > 10 flow add @counted
+        ct state established ct original packets > 10 flow add @others
         meta l4proto { tcp, udp } ct packets > 10 flow add @flows
       }`,
   },

@@ -3,10 +3,12 @@ import test from 'ava'
 import { judge } from '../../felix/foreign-chains.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
-import type { NftRuleset } from '../../kernel/port/nftables.ts'
+import type { NftChange, NftElement, NftExpression, NftRuleset, NftSet } from '../../kernel/port/nftables.ts'
 import type { Program } from './nftables-policy-programs.ts'
 import { anonymousSets, changesOf, comparable, load, nft, PROGRAMS } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
+
+const TYPES = { type: 'ipv4_addr', flags: ['interval'] } as const
 
 if (!isRoot)
   test('nftables is tested by root only', t => {
@@ -136,4 +138,62 @@ if (isRoot)
     t.deepEqual(await verdicts(['ct state vmap { established : accept, invalid : drop }']), ['may drop'])
     nft(theirs.path, ['-f', '-'], 'flush ruleset')
     t.deepEqual(await kernel.forwardChains(), [])
+  })
+
+if (isRoot)
+  test('a refusal names the element, the expression or the name that the kernel objects to', async t => {
+    using netns = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(netns.path)
+    const of = { family: 'inet', table: 't' } as const
+    const pods: NftSet = { kind: 'set', ...of, name: 'pods', type: 'ifname', data: 'verdict' }
+    const ranges: NftSet = { kind: 'set', ...of, name: 'ranges', type: 'ipv4_addr', flags: ['interval'] }
+    const objects: Extract<NftChange, { verb: 'add' }>['object'][] = [
+      { kind: 'table', family: 'inet', name: 't' },
+      { kind: 'chain', ...of, name: 'c' },
+      pods,
+      ranges,
+    ]
+    t.deepEqual(await kernel.changeNftables(objects.map(object => ({ verb: 'add', object }))), [])
+    const many = Array.from({ length: 5000 }, (_, i): NftElement => {
+      return { key: [`cali${i}`], data: { verdict: 'goto', chain: i === 4000 ? 'absent' : 'c' } }
+    })
+    const steps: NftExpression[] = [
+      { type: 'meta', key: 'iifname', load: 1 },
+      { type: 'lookup', set: 'absent', from: 1, load: 0 },
+    ]
+    const twoRanges = ['10.0.0.0/8', '10.1.0.0/16', '11.0.0.0/8'].map(word => ({ key: [word] }))
+    const refused = await kernel.changeNftables([
+      {
+        verb: 'add',
+        object: { kind: 'elements', ...of, set: 'pods', type: 'ifname', data: 'verdict', elements: many },
+      },
+      { verb: 'add', object: { kind: 'rule', ...of, chain: 'c', expressions: steps } },
+      { verb: 'add', object: { kind: 'rule', ...of, chain: 'gone', expressions: [] } },
+      { verb: 'create', object: { kind: 'elements', ...of, set: 'ranges', ...TYPES, elements: twoRanges } },
+    ])
+    t.deepEqual(
+      refused.map(({ index, element, step, error }) => ({ index, element, step, message: error.message })),
+      [
+        {
+          index: 0,
+          element: 4000,
+          step: undefined,
+          message: 'nft add element inet t pods { "cali4000" : goto absent }: ENOENT',
+        },
+        {
+          index: 1,
+          element: undefined,
+          step: 1,
+          message: 'nft add rule inet t c iifname vmap @absent: ENOENT (expression 2 (lookup))',
+        },
+        { index: 2, element: undefined, step: undefined, message: 'nft add rule inet t gone : ENOENT (chain)' },
+        {
+          index: 3,
+          element: 1,
+          step: undefined,
+          message: 'nft create element inet t ranges { 10.1.0.0/16 }: EEXIST',
+        },
+      ],
+    )
   })

@@ -142,11 +142,14 @@ type WireRule = {
   userdata?: string
 }
 
+/** NFTA_RULE_EXPRESSIONS. */
+export const RULE_EXPRESSIONS = 4
+
 const rule = record<WireRule>({
   table: required(1, text),
   chain: required(2, text),
   handle: optional(3, count),
-  expressions: optional(4, expressions),
+  expressions: optional(RULE_EXPRESSIONS, expressions),
   position: optional(6, count),
   userdata: optional(7, octets),
 })
