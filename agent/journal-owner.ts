@@ -13,7 +13,7 @@ export class ForeignJournal extends Error {
   override readonly name = 'ForeignJournal'
 }
 
-const MACHINE_ID = '/etc/machine-id'
+export const MACHINE_ID = '/etc/machine-id'
 
 /** This machine's id; undefined where there is none, or none yet (an image before its first boot). */
 export function readMachineId(path = MACHINE_ID): string | undefined {

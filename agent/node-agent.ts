@@ -35,6 +35,7 @@ import { Conntrack } from './conntrack.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { takeOverPods } from './earlier-pods.ts'
+import { explainForbidden, podAccessConditions } from './host-access.ts'
 import { followNodeUid } from './journal-owner.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
@@ -227,7 +228,8 @@ export class NodeAgent {
   /** Adopts what earlier runs left and begins; resolves when CNI requests can be answered, at least with a refusal. */
   async start(): Promise<void> {
     const { kernel, log } = this.#deps
-    this.#capabilities = await probeCapabilities(kernel)
+    this.#capabilities = await probeCapabilities(kernel).catch(explainForbidden)
+    this.#status.report('access', podAccessConditions(kernel))
     const routes = await kernel.routes({ table: ROUTE_TABLE.main, protocol: this.#options.routeProtocol })
     // any route of ours: an earlier version wrote those to other nodes with another protocol, and they are still in use
     const hadRoutes = routes.length > 0

@@ -20,6 +20,7 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { DatabaseError, openDatabase } from '../lib/database.ts'
 import { FileInUse, lockFile } from './file-lock.ts'
+import { explainForbidden } from './host-access.ts'
 import { NETWORK_CONDITION, networkCondition } from './node-publisher.ts'
 import { reserveSocket } from './socket/server.ts'
 
@@ -52,7 +53,8 @@ export async function remove(flags: RemoveFlags): Promise<void> {
     const kernel = openKernel()
     const { local, kubeconfig, apiGroup } = flags
     const store = local === true ? undefined : openStore({ program: 'margay-node', kubeconfig, apiGroup })
-    for (const what of await removeNode(flags, { kernel, store })) console.log(`removed ${what}`)
+    for (const what of await removeNode(flags, { kernel, store }).catch(explainForbidden))
+      console.log(`removed ${what}`)
     kernel.close()
     await store?.close()
   } catch (error) {

@@ -16,7 +16,8 @@ import { createLog, type Log, type LogLevel } from '../lib/log.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { FileInUse } from './file-lock.ts'
 import { afterStart, preferSmallHeap } from './heap.ts'
-import { ForeignJournal, readMachineId } from './journal-owner.ts'
+import { AccessMissing, checkSysctlFolder } from './host-access.ts'
+import { ForeignJournal, MACHINE_ID, readMachineId } from './journal-owner.ts'
 import { NodeAgent } from './node-agent.ts'
 import { agentLevels } from './reporting.ts'
 import { bootClock, ServedFile, servedPath } from './served-file.ts'
@@ -42,12 +43,15 @@ export type Flags = {
   logLevel: LogLevel
 }
 
+/** Errors whose message says what to do; of others the stack is of use. */
+const SAYS_ALL = [FileInUse, ForeignJournal, AccessMissing]
+
 /** Runs the agent until a signal; ends the process with 3 when it cannot go on. */
 export async function run(flags: Flags): Promise<void> {
   const log = createLog('margay-node', flags.logLevel)
   const levels = agentLevels(log)
   const die = (error: unknown) => {
-    if (error instanceof FileInUse || error instanceof ForeignJournal) log.fatal(error.message)
+    if (SAYS_ALL.some(kind => error instanceof kind)) log.fatal((error as Error).message)
     else log.fatal({ err: error }, 'the agent cannot go on; pods keep their network')
     process.exit(3)
   }
@@ -57,6 +61,12 @@ export async function run(flags: Flags): Promise<void> {
   }
   process.on('uncaughtException', die)
   process.on('unhandledRejection', die)
+  checkSysctlFolder(flags.sysctlDir)
+  const machineId = readMachineId()
+  if (machineId === undefined)
+    log.warn(
+      `no machine-id(5) in ${MACHINE_ID}: a journal that was copied from another machine would be taken for ours`,
+    )
   const path = join(flags.runDir, 'agent.sock')
   const lock = await reserveSocket(path)
   const store = reach(flags, levels.room('datastore'))
@@ -72,7 +82,7 @@ export async function run(flags: Flags): Promise<void> {
         routeProtocol: flags.routeProtocol ?? ROUTE_PROTOCOL.blocks,
       },
       acceptAfterMs: flags.acceptClusterAfter === undefined ? undefined : flags.acceptClusterAfter * 1000,
-      machineId: readMachineId(),
+      machineId,
       fallbackDir: join(flags.runDir, 'journal'),
       conflist: flags.cniConfDir === undefined ? undefined : { confDir: flags.cniConfDir, confName: flags.cniConfName },
     },

@@ -2,7 +2,7 @@
 // (projectcalico/api, pkg/apis/projectcalico/v3). Unknown fields of a spec are kept, so that a manifest written for
 // Calico applies unchanged and survives a read-modify-write.
 import * as z from 'zod'
-import { contains, familyOf, parseCidr } from '../lib/ip.ts'
+import { contains, familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
 import {
   addressField,
   asNumberField,
@@ -18,6 +18,7 @@ import {
   selectorField,
 } from './fields.ts'
 import { condition, objectMeta } from './meta.ts'
+import { isLabelValue, isObjectName, isQualifiedName } from './names.ts'
 
 const encapsulation = z.enum(['Never', 'Always', 'CrossSubnet'])
 const poolUse = z.enum(['Workload', 'Tunnel', 'LoadBalancer'])
@@ -275,6 +276,29 @@ export const workloadEndpoint = z.looseObject({
 })
 
 const period = z.looseObject({ reconcilerPeriod: durationField.optional() })
+const isRange = (text: string): boolean => (text.includes('/') ? parseCidr(text) : parseAddress(text)) !== undefined
+
+/** The HostEndpoints that are made for Nodes. */
+const hostEndpoint = z.looseObject({
+  autoCreate: z.enum(['Enabled', 'Disabled']).default('Disabled'),
+  /** One for all interfaces of a node. */
+  createDefaultHostEndpoint: z.enum(['Enabled', 'Disabled', '']).default('Enabled'),
+  templates: z
+    .array(
+      z.looseObject({
+        generateName: z
+          .string()
+          .refine(text => text === '' || isObjectName(text), 'must be lower-case letters, digits, - and .')
+          .optional(),
+        nodeSelector: selectorField.default(''),
+        interfaceCIDRs: z.array(z.string().refine(isRange, 'must be a CIDR or an address')).default([]),
+        interfacePattern: z.string().optional(),
+        labels: z.record(z.string().refine(isQualifiedName), z.string().refine(isLabelValue)).default({}),
+        annotations: z.record(z.string().refine(isQualifiedName), z.string()).default({}),
+      }),
+    )
+    .default([]),
+})
 
 export const kubeControllersConfiguration = z.looseObject({
   metadata: objectMeta,
@@ -286,7 +310,7 @@ export const kubeControllersConfiguration = z.looseObject({
             /** How long a Node must be gone before its blocks are freed; 0: they never are. */
             leakGracePeriod: durationField.optional(),
             syncLabels: z.enum(['Enabled', 'Disabled']).default('Enabled'),
-            hostEndpoint: z.looseObject({}).optional(),
+            hostEndpoint: hostEndpoint.optional(),
           })
           .optional(),
         policy: period.optional(),

@@ -19,6 +19,10 @@ export const CONTROLLER_CONDITION_TYPES = {
     promise: 'every block belongs to a node that has a Node object, or is freed in its time',
   },
   PoolsReleased: { vital: false, promise: 'no deleted pool waits for its last pods' },
+  HostEndpointsMade: {
+    vital: false,
+    promise: 'every HostEndpoint that KubeControllersConfiguration asks for is there, as it should be',
+  },
   MetricsServed: {
     vital: false,
     promise: 'where KubeControllersConfiguration wants metrics to be served, they are',

@@ -71,6 +71,10 @@ export const CONDITION_TYPES = {
   },
   TunnelsAddressed: { vital: false, promise: 'each tunnel device that is needed has its address' },
   DescriptorsLeft: { vital: 'new', promise: 'the agent can open files and connections, so that pods can be added' },
+  PodsEntered: {
+    vital: 'new',
+    promise: 'the agent may enter the network namespaces of pods, so that pods can be added',
+  },
   JournalWritable: { vital: 'new', promise: 'the disk of the journal has room, so that pods can be added' },
   JournalKept: { vital: false, promise: 'the journal is sound and on its own disk' },
   JournalComplete: { vital: false, promise: 'the journal knew every pod that runs on this node' },

@@ -15,7 +15,7 @@ import { unreadGroup } from './unread.ts'
  */
 type Effect = 'ignored' | 'closed' | 'unenforced'
 
-/** `field` is a path in the spec, its parts joined by dots, or `*` for all of it; `comesWith` the capability that will read it, or why it stays. */
+/** `field` is a path in the spec, its parts joined by dots and through lists, or `*` for all of it; `comesWith` the capability that will read it, or why it stays. */
 export type Unsupported = { kind: Kind; field: string; effect: Effect; instead: string; comesWith: string }
 
 export const UNSUPPORTED: readonly Unsupported[] = [
@@ -115,8 +115,10 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'nothing: there is one Node object',
   },
   {
-    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.node.hostEndpoint', effect: 'ignored' },
-    instead: 'no HostEndpoint is made for a node, and the interfaces of hosts are not protected',
+    kind: 'KubeControllersConfiguration',
+    field: 'controllers.node.hostEndpoint.templates.interfacePattern',
+    effect: 'closed',
+    instead: 'the template makes no HostEndpoint: no node says which interfaces it has',
     comesWith: 'host endpoints',
   },
   {
@@ -350,8 +352,12 @@ function schemaAt(schema: z.core.$ZodType, path: readonly string[]): z.core.$Zod
   return path.reduce<z.core.$ZodType | undefined>((at, name) => shapeOf(at)?.[name], schema)
 }
 
+/** Of a list the first of its values that there is. */
 function valueAt(value: unknown, path: readonly string[]): unknown {
-  return path.reduce((at, name) => (isObject(at) ? at[name] : undefined), value)
+  const [name, ...rest] = path
+  if (name === undefined) return value
+  const of = Array.isArray(value) ? value : [value]
+  return of.map(each => (isObject(each) ? valueAt(each[name], rest) : undefined)).find(each => each !== undefined)
 }
 
 function shapeAt(kind: Kind, path: readonly string[]): Shape | undefined {

@@ -4,9 +4,11 @@ import type { Resource } from '../api/kinds.ts'
 import type { ConditionCause } from '../api/status.ts'
 import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
 import type { StoreError } from '../datastore/port.ts'
+import { CREATED_BY } from './auto-host-endpoints.ts'
 import type { Waiting } from './collector.ts'
 import type { Hold } from './datastore-lock.ts'
 import type { UnknownObject } from './default-object.ts'
+import type { UnmadeHostEndpoint } from './host-endpoints.ts'
 
 export type Parts = {
   leaseFailure: StoreError | undefined
@@ -18,8 +20,12 @@ export type Parts = {
   waiting: readonly Waiting[]
   unclear: readonly { block: string; why: string }[]
   pools: readonly { pool: string; block: string }[]
+  unmade: readonly UnmadeHostEndpoint[]
   configurations: readonly Resource<'KubeControllersConfiguration'>[]
 }
+
+/** One rule can refuse those of all nodes. */
+const MOST_UNMADE = 20
 
 export function controllerConditions(parts: Parts): ControllerCondition[] {
   return [
@@ -31,6 +37,7 @@ export function controllerConditions(parts: Parts): ControllerCondition[] {
     ...parts.waiting.flatMap(stays),
     ...parts.unclear.map(unclear),
     ...parts.pools.map(poolWaits),
+    ...parts.unmade.slice(0, MOST_UNMADE).map(each => hostEndpointUnmade(each, parts.unmade.length - MOST_UNMADE)),
     ...parts.configurations.flatMap(fieldsIdle),
     ...(parts.metricsFailure === undefined ? [] : [metricsUnserved(parts.metricsFailure)]),
   ]
@@ -132,6 +139,35 @@ function poolWaits({ pool, block }: { pool: string; block: string }): Controller
     ...{ object: { kind: 'IPPool', name: pool } as const, reason: 'InUse' },
     message: `it was deleted, and pods still have addresses of ${block}`,
     remedy: "delete or restart these pods: 'margayctl ipam show --show-blocks' shows the blocks",
+  })
+}
+
+const UNMADE = {
+  foreign: {
+    reason: 'ForeignObject',
+    why: `it was not made by this program, since it has no label ${CREATED_BY.label}: ${CREATED_BY.value}, so it stays as it is`,
+    remedy: 'delete it or give it another name; with the label it is taken over, and gets the fields of the node',
+  },
+  name: {
+    reason: 'NameTaken',
+    why: 'another node or template has a HostEndpoint of that name',
+    remedy: 'give each template of the KubeControllersConfiguration another generateName',
+  },
+  refused: {
+    reason: 'Refused',
+    why: 'the API server refuses it',
+    remedy: 'correct what it refuses in the labels of the Node or in the template of the KubeControllersConfiguration',
+  },
+} as const satisfies Record<UnmadeHostEndpoint['because'], object>
+
+/** `more`: how many others are not told. */
+function hostEndpointUnmade({ name, node, because, error }: UnmadeHostEndpoint, more: number): ControllerCondition {
+  const { reason, why, remedy } = UNMADE[because]
+  const cause = error === undefined ? why : `${why}: ${error.message}`
+  const others = more > 0 ? `; the log has ${more} others` : ''
+  return broken('HostEndpointsMade', {
+    ...{ object: { kind: 'HostEndpoint', name } as const, reason, remedy },
+    message: `the Node ${node} does not have the HostEndpoint ${name} as it should be: ${cause}${others}`,
   })
 }
 

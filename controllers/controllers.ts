@@ -16,16 +16,19 @@ import { DatastoreLock } from './datastore-lock.ts'
 import { DefaultObject } from './default-object.ts'
 import { DeletedPools } from './deleted-pools.ts'
 import { FirstObjects } from './first-objects.ts'
+import { HostEndpoints } from './host-endpoints.ts'
 import { Lease } from './lease.ts'
 import { metricsText, type Numbers } from './metrics.ts'
 import { Nodes } from './nodes.ts'
-import { logLevelOf, settingsOf } from './settings.ts'
+import { hostEndpointSettings, logLevelOf, settingsOf } from './settings.ts'
 
 export type ControllersOptions = {
   /** Of this run of the program alone. */
   identity: string
   /** Where the Lease is. */
   namespace: string
+  /** How long it counts; absent: as `Lease` has it. */
+  leaseSeconds?: number
   /** How long a Node must be gone before the owner of its blocks is asked, where KubeControllersConfiguration says nothing. */
   graceMs: number
   /** How long the owner has to answer. */
@@ -40,10 +43,11 @@ export type ControllersDeps = { store: Store; clock: Clock; log: Log }
 /** What only the leader sees. */
 type Look = Pick<Collector, 'waiting' | 'unclear' | 'census'> & {
   pools: DeletedPools['waiting']
+  unmade: HostEndpoints['unmade']
   failures: ReturnType<Chores['failures']>
 }
 
-const NO_LOOK: Look = { waiting: [], unclear: [], census: [], pools: [], failures: [] }
+const NO_LOOK: Look = { waiting: [], unclear: [], census: [], pools: [], unmade: [], failures: [] }
 
 const LEASE_NAME = 'margay-controllers'
 
@@ -54,6 +58,7 @@ export class Controllers {
   readonly #lock: DatastoreLock
   readonly #collector: Collector
   readonly #pools: DeletedPools
+  readonly #hostEndpoints: HostEndpoints
   readonly #chores: Chores
   readonly #store: Store
   readonly #metrics: MetricsServer
@@ -65,10 +70,11 @@ export class Controllers {
   constructor(options: ControllersOptions, { store, clock, log }: ControllersDeps) {
     this.#levels = new LogLevels(log, ['controllers'], 'controllers')
     const { identity, namespace, graceMs, answerMs, firstPools, kubeadm = () => undefined } = options
+    const { leaseSeconds: seconds } = options
     const led = guardedStore(store, () => (this.#lease.leads ? this.#lock.why : 'another margay-controllers leads'))
     this.#store = store
     this.#lease = new Lease({
-      ...{ store, clock, log, identity, namespace, name: LEASE_NAME },
+      ...{ store, clock, log, identity, namespace, name: LEASE_NAME, seconds },
       changed: () => this.#turn(),
     })
     this.#lock = new DatastoreLock({
@@ -89,7 +95,15 @@ export class Controllers {
     })
     this.#pools = new DeletedPools({ store: led, log, deleted: () => this.#chores.hurry('pools') })
     const first = new FirstObjects({ store: led, log, pools: firstPools, kubeadm })
-    const chores: readonly Chore[] = [first, this.#collector, this.#pools]
+    this.#hostEndpoints = new HostEndpoints({
+      ...{ store: led, log },
+      settings: () => {
+        const { unknown, current } = this.#configuration
+        return unknown === undefined && current !== undefined ? hostEndpointSettings(current) : undefined
+      },
+      changed: () => this.#chores.hurry('host endpoints'),
+    })
+    const chores: readonly Chore[] = [first, this.#collector, this.#pools, this.#hostEndpoints]
     this.#chores = new Chores(chores, { clock, log })
     this.#metrics = new MetricsServer({
       ...{ clock, log },
@@ -117,6 +131,7 @@ export class Controllers {
     this.#closed = true
     this.#nodes.close()
     this.#pools.close()
+    this.#hostEndpoints.close()
     this.#configuration.close()
     this.#lock.close()
     this.#metrics.close()
@@ -165,6 +180,7 @@ export class Controllers {
 
   #configured(): void {
     this.#chores.hurry('blocks')
+    this.#chores.hurry('host endpoints')
     const { unknown, current } = this.#configuration
     if (unknown !== undefined || this.#closed) return // what held before holds
     const { prometheusMetricsPort: port = 0 } = current?.spec ?? {}
@@ -176,6 +192,7 @@ export class Controllers {
   #look(): Look {
     if (!this.#lease.leads) return NO_LOOK
     const { waiting, unclear, census } = this.#collector
-    return { waiting, unclear, census, pools: this.#pools.waiting, failures: this.#chores.failures() }
+    const { unmade } = this.#hostEndpoints
+    return { waiting, unclear, census, pools: this.#pools.waiting, unmade, failures: this.#chores.failures() }
   }
 }

@@ -17,19 +17,23 @@ export type LeaseDeps = {
   identity: string
   namespace: string
   name: string
+  /** How long a lease counts after its last renewal; absent: 30 s. Whole seconds, 3 at least. */
+  seconds?: number
   /** It leads now, or does not any more. Called when that is found out; `leads` knows it at once. */
   changed(leads: boolean): void
 }
 
-/** How long a lease counts after its last renewal. */
 const LEASE_SECONDS = 30
-/** The leader calls itself one only so long after it sent its last renewal: the rest is for writes under way. */
-const LEAD_MS = 20_000
+/** The leader calls itself one only for this part of the lease after it sent its last renewal: the rest is for writes under way. */
+const LEAD_PART = 2 / 3
 /** How often the leader renews, and the others look. */
-const RENEW_MS = 5_000
+const RENEW_PART = 1 / 6
 
 export class Lease {
   readonly #deps: LeaseDeps
+  readonly #seconds: number
+  readonly #leadMs: number
+  readonly #renewMs: number
   /** When the last renewal that the server took was sent; undefined: somebody else leads, or nobody. */
   #renewedMs: number | undefined
   /** The object as it was last seen, and since when it has not changed. */
@@ -45,18 +49,21 @@ export class Lease {
 
   constructor(deps: LeaseDeps) {
     this.#deps = deps
+    this.#seconds = deps.seconds ?? LEASE_SECONDS
+    this.#leadMs = this.#seconds * 1000 * LEAD_PART
+    this.#renewMs = this.#seconds * 1000 * RENEW_PART
   }
 
   /** Whether this program leads in this moment. To be asked before every write. */
   get leads(): boolean {
     const { clock } = this.#deps
-    return !this.#closed && this.#renewedMs !== undefined && clock.monotonicMs() - this.#renewedMs < LEAD_MS
+    return !this.#closed && this.#renewedMs !== undefined && clock.monotonicMs() - this.#renewedMs < this.#leadMs
   }
 
   /** Why the lease can be neither read nor written, since before its duration; undefined while it can. */
   get failure(): StoreError | undefined {
     const { clock } = this.#deps
-    if (this.#failure === undefined || clock.monotonicMs() - this.#failure.sinceMs < LEAD_MS) return undefined
+    if (this.#failure === undefined || clock.monotonicMs() - this.#failure.sinceMs < this.#leadMs) return undefined
     return this.#failure.error
   }
 
@@ -88,7 +95,7 @@ export class Lease {
     }
     if (this.#closed) return
     this.#tell(this.leads)
-    this.#cancel = clock.after(RENEW_MS, () => {
+    this.#cancel = clock.after(this.#renewMs, () => {
       this.#turn = this.#next()
     })
   }
@@ -135,7 +142,7 @@ export class Lease {
   /** Whether it was seen unchanged for its whole duration. */
   #ended({ spec }: LeaseObject): boolean {
     const { clock } = this.#deps
-    const durationMs = Math.max(spec.leaseDurationSeconds ?? LEASE_SECONDS, 1) * 1000
+    const durationMs = Math.max(spec.leaseDurationSeconds ?? this.#seconds, 1) * 1000
     return this.#seen !== undefined && clock.monotonicMs() - this.#seen.sinceMs >= durationMs
   }
 
@@ -146,7 +153,7 @@ export class Lease {
     const own = holderIdentity === identity
     return {
       holderIdentity: identity,
-      leaseDurationSeconds: LEASE_SECONDS,
+      leaseDurationSeconds: this.#seconds,
       acquireTime: own ? (acquireTime ?? now) : now,
       renewTime: now,
       leaseTransitions: before === undefined ? 0 : leaseTransitions + (own ? 0 : 1),
@@ -157,7 +164,7 @@ export class Lease {
     this.#note(written)
     this.#renewedMs = sentMs
     this.#cancelEnd()
-    const leftMs = Math.max(0, sentMs + LEAD_MS - this.#deps.clock.monotonicMs())
+    const leftMs = Math.max(0, sentMs + this.#leadMs - this.#deps.clock.monotonicMs())
     this.#cancelEnd = this.#deps.clock.after(leftMs, () => this.#tell(this.leads))
   }
 

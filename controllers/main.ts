@@ -9,7 +9,7 @@ import { type Flags, run } from './run.ts'
 
 const program = new Command('margay-controllers')
   .description(
-    'Chores for the whole cluster: frees the blocks of deleted nodes, lets deleted pools go. One of several leads.',
+    'Chores for the whole cluster: frees the blocks of deleted nodes, lets deleted pools go, makes HostEndpoints for Nodes. One of several leads.',
   )
   .option('--kubeconfig <file>', 'how to reach the API server (default: $KUBECONFIG, or the pod’s service account)')
   .addOption(
@@ -19,6 +19,12 @@ const program = new Command('margay-controllers')
       .default(API_GROUP_OPTION.default),
   )
   .option('--lease-namespace <name>', 'where the Lease is (default: the pod’s own namespace, or kube-system)')
+  .option(
+    '--lease-duration <seconds>',
+    'how long after its last word a leader is followed by another one, 3 at least',
+    leaseSeconds,
+    30,
+  )
   .option('--listen <address:port>', 'where /livez, /readyz and /metrics are answered', address, '127.0.0.1:9098')
   .option(
     '--node-grace <seconds>',
@@ -52,6 +58,12 @@ await run(program.opts<Flags>())
 function seconds(text: string): number {
   if (/^\d{1,7}$/.test(text)) return Number(text)
   throw new InvalidArgumentError(`${text} is not a number of seconds`)
+}
+
+function leaseSeconds(text: string): number {
+  const value = seconds(text)
+  if (value >= 3) return value
+  throw new InvalidArgumentError(`${text}: a lease counts 3 seconds at least`)
 }
 
 function ranges(text: string): string {

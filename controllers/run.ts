@@ -15,6 +15,8 @@ export type Flags = {
   kubeconfig?: string
   apiGroup: ApiGroup | 'auto'
   leaseNamespace?: string
+  /** Seconds. */
+  leaseDuration: number
   listen: string
   /** Seconds. */
   nodeGrace: number
@@ -46,6 +48,7 @@ export async function run(flags: Flags): Promise<void> {
     {
       identity: `${hostname()}_${randomUUID()}`,
       namespace: flags.leaseNamespace ?? ownNamespace(),
+      leaseSeconds: flags.leaseDuration,
       graceMs: flags.nodeGrace * 1000,
       answerMs: flags.ownerAnswer * 1000,
       ...(flags.firstPools !== 'kubeadm' && { firstPools: parseRanges(flags.firstPools) }),

@@ -1,9 +1,9 @@
 // What the KubeControllersConfiguration named `default` says, with defaults where it says nothing. Pure.
-
 import { durationSeconds } from '../api/fields.ts'
 import type { Resource } from '../api/kinds.ts'
 import { levelBesideDefault } from '../api/log-settings.ts'
 import type { LogLevel } from '../lib/log.ts'
+import type { HostEndpointSettings } from './auto-host-endpoints.ts'
 
 export type Settings = {
   /** How long a Node must be gone before the owner of its blocks is asked; undefined: blocks are never freed. */
@@ -27,6 +27,12 @@ export function settingsOf(object: Resource<'KubeControllersConfiguration'> | un
     // 0 means never to Calico: what was missed is found all the same, after the usual time
     periodMs: periodMs === 0 ? PERIOD_MS : Math.max(periodMs, LEAST_PERIOD_MS),
   }
+}
+
+/** Which HostEndpoints Nodes are to have: none where the object says nothing of it, as in Calico. */
+export function hostEndpointSettings(object: Resource<'KubeControllersConfiguration'>): HostEndpointSettings {
+  const { hostEndpoint } = object.spec.controllers.node ?? {}
+  return hostEndpoint ?? { autoCreate: 'Disabled', createDefaultHostEndpoint: 'Enabled', templates: [] }
 }
 
 /** What the log should say, where the object says more or less than Info: its schema fills that in. */

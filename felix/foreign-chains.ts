@@ -122,7 +122,7 @@ function readRule(expressions: readonly NftExpression[], packet: Packet): { matc
           registers.set(expression.load, expression.key === 'state' ? { what: 'state', mask: 0xff } : undefined)
         break
       case 'payload':
-        registers.set(expression.load, loadedAddress(expression, packet))
+        if (expression.load !== undefined) registers.set(expression.load, loadedAddress(expression, packet))
         break
       case 'bitwise':
         registers.set(expression.load, masked(registers.get(expression.from), expression))
@@ -139,6 +139,17 @@ function readRule(expressions: readonly NftExpression[], packet: Packet): { matc
         if ('verdict' in expression.data)
           action = 'chain' in expression.data ? expression.data : { verdict: expression.data.verdict }
         break
+      case 'reject':
+        action = { verdict: 'drop' }
+        break
+      case 'range':
+      case 'limit':
+      case 'connlimit':
+      // a named one may be a limit, and an element may be there already
+      case 'objref':
+      case 'dynset':
+        also('maybe')
+        break
       case 'opaque':
         if (expression.name === 'reject') action = { verdict: 'drop' }
         else if (expression.name === 'queue') action = { verdict: 'unknown' }
@@ -146,6 +157,7 @@ function readRule(expressions: readonly NftExpression[], packet: Packet): { matc
         else if (expression.name !== 'log' && expression.name !== 'target') also('maybe')
         break
       case 'fib':
+      case 'byteorder':
         registers.set(expression.load, undefined)
         break
     }

@@ -21,7 +21,7 @@ export const MOUNT = { bind: 0x1000, recursive: 0x4000, shared: 0x100000, detach
 /** Address families of socket(2). */
 export const SOCKET_FAMILY = { ipv4: 2, ipv6: 10 } as const
 /** Types of socket(2). */
-export const SOCKET_TYPE = { stream: 1, raw: 3 } as const
+export const SOCKET_TYPE = { stream: 1, datagram: 2, raw: 3 } as const
 
 const libc = koffi.load('libc.so.6')
 const nativeSetns = libc.func('int setns(int fd, int type)')

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a fresh Debian machine lacks, before anything that needs Node 24: the npm packages of the lock file
 # (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, vm, kubernetes,
-# image.
+# image, arm64.
 # Silent and quick when all is there. A plain user is told what to install, and what works goes on.
 set -eu
 cd "$(dirname "$0")/.."
@@ -26,6 +26,7 @@ vm='qemu-system-x86_64:qemu-system-x86 /boot/vmlinuz-*-amd64:linux-image-amd64 b
 kubernetes='runc:runc nft:nftables ip:iproute2 iptables:iptables conntrack:conntrack openssl:openssl
   curl:curl ping:iputils-ping sysctl:procps
   /usr/lib/cni/loopback:containernetworking-plugins'
+arm64='qemu-aarch64-static:qemu-user-static'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
   promtool:prometheus bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps"
@@ -55,7 +56,8 @@ for group in "$@"; do
     vm) programs=$vm ;;
     kubernetes) programs=$kubernetes ;;
     image) programs=$image ;;
-    *) say "unknown group $group: give lab, test, bench, vm, kubernetes or image"; exit 2 ;;
+    arm64) programs=$arm64 ;;
+    *) say "unknown group $group: give lab, test, bench, vm, kubernetes, image or arm64"; exit 2 ;;
   esac
   set -f # a pattern in the list stays one until present() asks
   for pair in $programs; do
@@ -65,7 +67,7 @@ for group in "$@"; do
   set +f
   # cni/plugin.c is compiled by a C compiler that is here; tcc is the smallest one, and has no assembler for arm64
   case $group:$(uname -m) in
-    vm:* | image:*) ;;
+    vm:* | image:* | arm64:*) ;;
     *:x86_64) present gcc || present clang || present cc || present tcc || missing="$missing tcc" ;;
     *) present gcc || present clang || present cc || missing="$missing gcc" ;;
   esac

@@ -108,7 +108,7 @@ const HEAD = '# Written by `npm run manifests`; do not edit.\n'
 /** The files of the chart by their paths in it. */
 export function chartFiles(): Map<string, string> {
   const documents = (objects: readonly ManifestObject[], reasons: Reasons = {}): string =>
-    objects.map(object => `---\n${documentText(object, reasons)}`).join('')
+    objects.map(object => `---\n${quoting(documentText(object, reasons))}`).join('')
   const given = Object.keys(CONFIG).filter(key => key !== 'apiGroup')
   const data = Object.fromEntries(given.map(key => [key, value(`config.${key}`)]))
   const accounts = (group: ApiGroup): string =>
@@ -151,6 +151,11 @@ export function chartFiles(): Map<string, string> {
     ['templates/warnings.yaml', documents(warningObjects())],
     ['templates/pools.yaml', POOLS],
   ])
+}
+
+/** A value with a quotation mark or a backslash, as in a regular expression, needs more than quotation marks around it. */
+function quoting(text: string): string {
+  return text.replace(/"\{\{ (\.Values\.[\w.]+) \}\}"/g, '{{ $1 | quote }}')
 }
 
 function byCrds(calicos: string, ours: string): string {

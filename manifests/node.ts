@@ -12,10 +12,9 @@ import {
   TOKEN,
 } from './names.ts'
 
-/** Of the agent. Without: no ptrace, no module loading (the kernel does that itself), no access to others' files. */
+/** Of the agent. Without: no raw packets, no ptrace, no module loading (the kernel does that itself), no access to others' files. */
 export const CAPABILITIES = {
   NET_ADMIN: 'links, routes, neighbours, nftables and settings of interfaces, of the host and of pods',
-  NET_RAW: 'ICMP to a neighbour, router advertisements, the rules of iptables-legacy',
   NET_BIND_SERVICE: 'the BGP port, 179',
   SYS_ADMIN: 'setns(2) into the network namespace of a pod; for nothing else',
 } as const

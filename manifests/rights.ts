@@ -63,6 +63,7 @@ export const RIGHTS = {
     of('IPAMBlock', ['get', 'list', 'update', 'delete']),
     of('ClusterInformation', ['get', ...READ, 'create']),
     of('KubeControllersConfiguration', [...READ, 'create']),
+    of('HostEndpoint', [...READ, 'create', 'update', 'delete']),
     { group: 'coordination.k8s.io', resource: 'leases', verbs: ['get', 'create', 'update'], inNamespace: true },
   ],
   /** In either group: the same manifest removes every installation. */

@@ -279,7 +279,9 @@ function enter(kernel: HostKernel, netns: string): Kernel {
       error.errno === ERRNO.ENOENT
         ? `there is no network namespace ${netns}`
         : `cannot enter ${netns}: ${error.message}`,
-      "CNI_NETNS must be the path of a network namespace that the agent can open (it needs the host's /run/netns and /proc)",
+      error.errno === ERRNO.EPERM
+        ? 'run margay-node as root, or give it CAP_SYS_ADMIN, which setns(2) asks for'
+        : "CNI_NETNS must be the path of a network namespace that the agent can open (it needs the host's /run/netns and /proc)",
       { cause: error },
     )
   }

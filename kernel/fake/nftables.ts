@@ -10,12 +10,17 @@ import type {
   NftElement,
   NftElements,
   NftExpression,
+  NftFlowtable,
   NftName,
+  NftNamedCounter,
+  NftObject,
   NftRefusal,
   NftRule,
+  NftRuleCounter,
   NftRuleset,
   NftSet,
   NftTable,
+  NftTableName,
 } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
 
@@ -23,9 +28,14 @@ type HeldTable = {
   table: NftTable
   chains: Map<string, { chain: NftChain; rules: NftRule[] }>
   sets: Map<string, { set: NftSet; elements: Map<string, NftElement> }>
+  /** By kind and name. */
+  objects: Map<string, NftObject>
+  flowtables: Map<string, NftFlowtable>
 }
-/** `anonymous`: the names of this transaction's sets that have none of their own, by their ids. */
-type State = { tables: Map<string, HeldTable>; handle: number; anonymous: Map<number, string> }
+/** `anonymous` numbers sets without a name of their own. */
+type State = { tables: Map<string, HeldTable>; handle: number; anonymous: number }
+/** The names of the anonymous sets of a transaction, by table and id. */
+type Ids = Map<string, string>
 
 class Refused extends Error {
   readonly errno: number
@@ -36,16 +46,13 @@ class Refused extends Error {
 }
 
 const keyOf = (words: readonly string[]) => words.join(' . ')
-const tableKey = ({ family, name }: Pick<NftTable, 'family' | 'name'>) => `${family} ${name}`
+const tableKey = ({ family, name }: NftTableName) => `${family} ${name}`
 
 export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
-  #state: State = { tables: new Map(), handle: 0, anonymous: new Map() }
+  #state: State = { tables: new Map(), handle: 0, anonymous: 0 }
   #generation = 1
 
-  async nftables(
-    of: Pick<NftTable, 'family' | 'name'>,
-    options?: { without: 'elements' },
-  ): Promise<NftRuleset | undefined> {
+  async nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
     const held = this.#state.tables.get(tableKey(of))
     if (held === undefined) return undefined
     const sets = [...held.sets.values()]
@@ -55,7 +62,31 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
       chains: [...held.chains.values()].map(({ chain }) => chain),
       sets: sets.map(({ set }) => set),
       elements: options === undefined ? sets.filter(({ elements }) => elements.size > 0).map(elementsOf) : [],
+      objects: [...held.objects.values()],
+      flowtables: [...held.flowtables.values()],
       rules: [...held.chains.values()].flatMap(({ rules }) => rules),
+    })
+  }
+
+  async ruleCounters({ chain, ...of }: NftTableName & { chain?: string }): Promise<NftRuleCounter[]> {
+    const { rules = [] } = (await this.nftables(of, { without: 'elements' })) ?? {}
+    return rules
+      .filter(rule => chain === undefined || rule.chain === chain)
+      .flatMap(({ chain: name, handle = 0, comment, expressions }) => {
+        const counters = expressions.filter(step => step.type === 'counter')
+        if (counters.length === 0) return []
+        const packets = counters.reduce((sum, each) => sum + (each.packets ?? 0n), 0n)
+        const bytes = counters.reduce((sum, each) => sum + (each.bytes ?? 0n), 0n)
+        return [{ chain: name, handle, ...(comment !== undefined && { comment }), packets, bytes }]
+      })
+  }
+
+  async namedCounters(of: NftTableName): Promise<NftNamedCounter[]> {
+    const { objects = [] } = (await this.nftables(of, { without: 'elements' })) ?? {}
+    return objects.flatMap(({ name, state }) => {
+      if (state.type !== 'counter') return []
+      const { packets = 0n, bytes = 0n } = state
+      return [{ name, packets, bytes }]
     })
   }
 
@@ -74,17 +105,19 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
   ): Promise<NftRefusal[]> {
     if (generation !== undefined && generation !== this.#generation)
       return [{ error: new KernelError(ERRNO.ERESTART, 'nft', 'transaction') }]
-    const next = { ...structuredClone(this.#state), anonymous: new Map() }
+    const next = structuredClone(this.#state)
     const refusals: NftRefusal[] = []
+    const ids: Ids = new Map()
     for (const [index, change] of structuredClone(changes).entries())
       try {
-        apply(next, change)
+        apply(next, change, ids)
       } catch (error) {
         if (!(error instanceof Refused)) throw error
         const object = `${change.verb} ${change.object.kind}`
         refusals.push({ index, error: new KernelError(error.errno, 'nft', object) })
       }
     if (refusals.length > 0 || changes.length === 0) return refusals
+    if (hasUnused(next)) return [{ error: new KernelError(ERRNO.EINVAL, 'nft', 'transaction') }]
     this.#state = next
     this.#generation++
     return []
@@ -96,7 +129,7 @@ function elementsOf({ set, elements }: { set: NftSet; elements: Map<string, NftE
   return { kind: 'elements', family, table, set: name, ...typesOf(set), elements: [...elements.values()] }
 }
 
-function apply(state: State, change: NftChange): void {
+function apply(state: State, change: NftChange, ids: Ids): void {
   const { object } = change
   if (object.kind === 'table') {
     applyTable(state, change.verb, object)
@@ -109,16 +142,79 @@ function apply(state: State, change: NftChange): void {
       applyChain(state, held, change.verb, object)
       break
     case 'set':
-      applySet(state, held, change.verb, object)
+      applySet(state, held, change.verb, named(state, object, ids))
       break
     case 'elements':
-      applyElements(state, held, change.verb, object)
+      applyElements(held, change.verb, { ...object, set: setName(held, object, ids) })
       break
     case 'rule':
-      applyRule(state, held, change.verb, object as NftRule)
+      applyRule(state, held, change.verb, withSets(held, object as NftRule, ids))
       break
+    case 'object':
+      applyObject(state, held, change.verb, object)
+      break
+    case 'flowtable':
+      applyFlowtable(state, held, change.verb, object)
+      break
+    case 'devices': {
+      const found = held.flowtables.get(object.flowtable)
+      if (found === undefined || object.devices.some(device => !found.devices.includes(device)))
+        throw new Refused(ERRNO.ENOENT)
+      found.devices = found.devices.filter(device => !object.devices.includes(device))
+    }
   }
 }
+
+const idKey = ({ family, table }: { family: string; table: string }, id: number) => `${family} ${table} ${id}`
+
+/** The set with a name of its own in place of one with a number to come (`__set%d`). */
+function named(state: State, { id, ...object }: Named<'set'> & { id?: number }, ids: Ids): Named<'set'> {
+  if (!object.name.includes('%d')) return object
+  const name = object.name.replace('%d', `${state.anonymous++}`)
+  if (id !== undefined) ids.set(idKey(object, id), name)
+  return { ...object, name }
+}
+
+/** The set that is meant: the one with this name, or else the one with this id in the transaction. */
+function setName(
+  held: HeldTable,
+  { set, setId, ...of }: { family: string; table: string; set: string; setId?: number },
+  ids: Ids,
+): string {
+  return held.sets.has(set) || setId === undefined ? set : (ids.get(idKey(of, setId)) ?? set)
+}
+
+/** The rule, or the name of one, with the names of the sets that it looks up; an anonymous one is for one rule only. */
+function withSets(held: HeldTable, rule: NftRule, ids: Ids): NftRule {
+  const expressions = rule.expressions?.map(step => {
+    if (step.type !== 'lookup' && step.type !== 'dynset') return step
+    const { setId, ...rest } = step
+    const set = setName(held, { family: rule.family, table: rule.table, set: step.set, setId }, ids)
+    if (isAnonymous(held.sets.get(set)?.set) && isUsed(held, usesSet(set))) throw new Refused(ERRNO.EBUSY)
+    return { ...rest, set }
+  })
+  return { ...rule, expressions }
+}
+
+function isAnonymous(set: NftSet | undefined): boolean {
+  return set?.flags?.includes('anonymous') === true
+}
+
+/** Whether there is an anonymous set that no rule looks up, which the kernel takes for a mistake. */
+function hasUnused({ tables }: State): boolean {
+  return [...tables.values()].some(held =>
+    [...held.sets.values()].some(({ set }) => isAnonymous(set) && !isUsed(held, usesSet(set.name))),
+  )
+}
+
+/** Takes away the anonymous sets of rules that are gone. */
+function dropSetsOf(held: HeldTable, rules: readonly NftRule[]): void {
+  for (const step of rules.flatMap(({ expressions }) => expressions))
+    if (step.type === 'lookup' && isAnonymous(held.sets.get(step.set)?.set)) held.sets.delete(step.set)
+}
+
+const usesSet = (name: string) => (expression: NftExpression) =>
+  (expression.type === 'lookup' || expression.type === 'dynset') && expression.set === name
 
 type NftVerb = NftChange['verb']
 type Named<K extends NftName['kind']> = Extract<NftName, { kind: K }>
@@ -130,7 +226,13 @@ function applyTable(state: State, verb: NftVerb, object: Named<'table'>): void {
   if (verb === 'delete' && !there) throw new Refused(ERRNO.ENOENT)
   if (verb === 'delete') state.tables.delete(key)
   else if (!there)
-    state.tables.set(key, { table: { ...object, handle: ++state.handle }, chains: new Map(), sets: new Map() })
+    state.tables.set(key, {
+      table: { ...object, handle: ++state.handle },
+      chains: new Map(),
+      sets: new Map(),
+      objects: new Map(),
+      flowtables: new Map(),
+    })
 }
 
 function applyChain(state: State, held: HeldTable, verb: NftVerb, object: Named<'chain'>): void {
@@ -144,11 +246,10 @@ function applyChain(state: State, held: HeldTable, verb: NftVerb, object: Named<
     return
   }
   if (found === undefined) throw new Refused(ERRNO.ENOENT)
-  if (verb === 'flush') {
-    dropAnonymous(held, found.rules)
-    found.rules = []
-  } else if (isUsed(held, expression => verdictOf(expression) === object.name, object.name))
+  if (verb !== 'flush' && isUsed(held, expression => verdictOf(expression) === object.name, object.name))
     throw new Refused(ERRNO.EBUSY)
+  dropSetsOf(held, found.rules)
+  if (verb === 'flush') found.rules = []
   else held.chains.delete(object.name)
 }
 
@@ -156,23 +257,18 @@ function applySet(state: State, held: HeldTable, verb: NftVerb, object: Named<'s
   const found = held.sets.get(object.name)
   if (verb === 'create' && found !== undefined) throw new Refused(ERRNO.EEXIST)
   if (verb === 'add' || verb === 'create') {
-    const { id, ...set } = object as NftSet
-    const handle = ++state.handle
-    const name = set.flags?.includes('anonymous') ? set.name.replace('%d', String(handle)) : set.name
-    if (id !== undefined) state.anonymous.set(id, name)
-    if (found === undefined) held.sets.set(name, { set: { ...set, name, handle }, elements: new Map() })
+    if (found === undefined)
+      held.sets.set(object.name, { set: { ...(object as NftSet), handle: ++state.handle }, elements: new Map() })
     return
   }
   if (found === undefined) throw new Refused(ERRNO.ENOENT)
   if (verb === 'flush') found.elements.clear()
-  else if (isUsed(held, expression => expression.type === 'lookup' && expression.set === object.name))
-    throw new Refused(ERRNO.EBUSY)
+  else if (isUsed(held, usesSet(object.name))) throw new Refused(ERRNO.EBUSY)
   else held.sets.delete(object.name)
 }
 
-function applyElements(state: State, held: HeldTable, verb: NftVerb, of: NftElements): void {
-  const { set, setId, elements } = of
-  const found = held.sets.get(nameOfSet(state, set, setId))
+function applyElements(held: HeldTable, verb: NftVerb, { set, elements }: NftElements): void {
+  const found = held.sets.get(set)
   if (found === undefined) throw new Refused(ERRNO.ENOENT)
   for (const element of elements) {
     const key = keyOf(element.key)
@@ -198,36 +294,65 @@ function applyRule(state: State, held: HeldTable, verb: NftVerb, object: NftRule
     return index
   }
   if (verb === 'delete') {
-    dropAnonymous(held, found.rules.splice(indexOf(object.handle!), 1))
+    dropSetsOf(held, found.rules.splice(indexOf(object.handle!), 1))
     return
   }
   for (const expression of object.expressions) {
     const target = verdictOf(expression)
     if (target !== undefined && !held.chains.has(target)) throw new Refused(ERRNO.ENOENT)
-    if (expression.type === 'lookup' && !held.sets.has(nameOfSet(state, expression.set, expression.setId)))
-      throw new Refused(ERRNO.ENOENT)
+    if (!refersToExisting(held, expression)) throw new Refused(ERRNO.ENOENT)
   }
   const { position, ...rule } = object
-  const expressions = rule.expressions.map(each => {
-    if (each.type !== 'lookup') return each
-    const { setId, ...lookup } = each
-    return { ...lookup, set: nameOfSet(state, each.set, setId) }
-  })
-  const written = { ...rule, expressions, handle: ++state.handle }
-  if (verb === 'replace') dropAnonymous(held, found.rules.splice(indexOf(object.handle!), 1, written))
+  const written = { ...rule, handle: ++state.handle }
+  if (verb === 'replace') dropSetsOf(held, found.rules.splice(indexOf(object.handle!), 1, written))
   else if (position !== undefined) found.rules.splice(indexOf(position) + (verb === 'add' ? 1 : 0), 0, written)
   else if (verb === 'add') found.rules.push(written)
   else found.rules.unshift(written)
 }
 
-function nameOfSet({ anonymous }: State, name: string, id: number | undefined): string {
-  return id === undefined ? name : (anonymous.get(id) ?? name)
+function refersToExisting({ sets, objects, flowtables }: HeldTable, expression: NftExpression): boolean {
+  switch (expression.type) {
+    case 'lookup':
+    case 'dynset':
+      return sets.has(expression.set)
+    case 'objref':
+      return objects.has(objectKey(expression.of, expression.name))
+    case 'flow_offload':
+      return flowtables.has(expression.flowtable)
+    default:
+      return true
+  }
 }
 
-/** A set without a name of its own goes with its rule. */
-function dropAnonymous(held: HeldTable, rules: readonly NftRule[]): void {
-  for (const each of rules.flatMap(({ expressions }) => expressions))
-    if (each.type === 'lookup' && held.sets.get(each.set)?.set.flags?.includes('anonymous')) held.sets.delete(each.set)
+const objectKey = (kind: string, name: string) => `${kind} ${name}`
+
+function applyObject(state: State, held: HeldTable, verb: NftVerb, object: Named<'object'>): void {
+  const key = objectKey(object.state.type, object.name)
+  const there = held.objects.has(key)
+  if (verb === 'create' && there) throw new Refused(ERRNO.EEXIST)
+  if (verb !== 'delete') {
+    if (!there) held.objects.set(key, { ...(object as NftObject), handle: ++state.handle })
+    return
+  }
+  if (!there) throw new Refused(ERRNO.ENOENT)
+  const refersToIt = (step: NftExpression) => step.type === 'objref' && objectKey(step.of, step.name) === key
+  if (isUsed(held, refersToIt)) throw new Refused(ERRNO.EBUSY)
+  held.objects.delete(key)
+}
+
+function applyFlowtable(state: State, held: HeldTable, verb: NftVerb, object: Named<'flowtable'>): void {
+  const found = held.flowtables.get(object.name)
+  if (verb === 'create' && found !== undefined) throw new Refused(ERRNO.EEXIST)
+  if (verb !== 'delete') {
+    const wanted = object as NftFlowtable
+    if (found === undefined) held.flowtables.set(object.name, { ...wanted, handle: ++state.handle })
+    else found.devices = [...new Set([...found.devices, ...wanted.devices])]
+    return
+  }
+  if (found === undefined) throw new Refused(ERRNO.ENOENT)
+  if (isUsed(held, step => step.type === 'flow_offload' && step.flowtable === object.name))
+    throw new Refused(ERRNO.EBUSY)
+  held.flowtables.delete(object.name)
 }
 
 function verdictOf(expression: NftExpression): string | undefined {

@@ -8,7 +8,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
-import type { ForwardChain, NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
+import type { ForwardChain, NftablesPort, NftChange, NftRefusal, NftRuleset, NftTableName } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { limited } from './limited.ts'
@@ -236,10 +236,7 @@ class FakeKernel implements Kernel {
     this.#sysctl('write sysctl', family, path, () => this.#netns.writeSysctl(family, path, value.trim()))
   }
 
-  async nftables(
-    of: Pick<NftTable, 'family' | 'name'>,
-    options?: { without: 'elements' },
-  ): Promise<NftRuleset | undefined> {
+  async nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
     return this.#openNftables().nftables.nftables(of, options)
   }
 
@@ -247,6 +244,9 @@ class FakeKernel implements Kernel {
   async legacyForwardChains(): Promise<ForwardChain[]> {
     return []
   }
+
+  namedCounters: NftablesPort['namedCounters'] = async of => this.#openNftables().nftables.namedCounters(of)
+  ruleCounters: NftablesPort['ruleCounters'] = async of => this.#openNftables().nftables.ruleCounters(of)
 
   async forwardChains(): Promise<ForwardChain[]> {
     return this.#openNftables().nftables.forwardChains()
@@ -261,9 +261,9 @@ class FakeKernel implements Kernel {
     return refused
   }
 
-  monitorNftables(listen: (table?: Pick<NftTable, 'family' | 'name'>) => void): KernelMonitor {
+  monitorNftables(listen: (table?: NftTableName) => void): KernelMonitor {
     const { tableListeners } = this.#open()
-    const later = (table: Pick<NftTable, 'family' | 'name'>) =>
+    const later = (table: NftTableName) =>
       setImmediate(() => {
         if (tableListeners.has(later)) listen({ ...table })
       })

@@ -28,7 +28,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
-import type { ForwardChain, NftChange, NftRefusal, NftRuleset, NftTable } from '../port/nftables.ts'
+import type { ForwardChain, NftablesPort, NftChange, NftRefusal, NftRuleset, NftTableName } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { readLegacyChains } from './legacy-chains.ts'
@@ -219,9 +219,12 @@ class LinuxKernel implements Kernel {
     this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(this.#sysctlPath(file), value))
   }
 
-  nftables(of: Pick<NftTable, 'family' | 'name'>, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
+  nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
     return this.#netfilter().nftables(of, options)
   }
+
+  namedCounters: NftablesPort['namedCounters'] = of => this.#netfilter().namedCounters(of)
+  ruleCounters: NftablesPort['ruleCounters'] = of => this.#netfilter().ruleCounters(of)
 
   forwardChains(): Promise<ForwardChain[]> {
     return this.#netfilter().forwardChains()
@@ -235,7 +238,7 @@ class LinuxKernel implements Kernel {
     return this.#netfilter().changeNftables(changes, options)
   }
 
-  monitorNftables(listen: (table?: Pick<NftTable, 'family' | 'name'>) => void): KernelMonitor {
+  monitorNftables(listen: (table?: NftTableName) => void): KernelMonitor {
     try {
       return this.#track(this.#within(() => openNftablesMonitor(listen, () => this.#nftables?.requests.port)))
     } catch (error) {

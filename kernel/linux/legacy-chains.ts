@@ -1,6 +1,6 @@
-// The forward chains of iptables-legacy and ip6tables-legacy, which nftables does not show: read with getsockopt on a raw
-// socket (linux/netfilter_ipv4/ip_tables.h). No program is started: it may not be there, and takes a lock that others wait
-// for. Hazard: to ask for a table that is not there makes it. So only tables that the kernel lists are asked for.
+// The forward chains of iptables-legacy and ip6tables-legacy, which nftables does not show: read with getsockopt on any
+// socket of the family (linux/netfilter_ipv4/ip_tables.h), so CAP_NET_ADMIN is enough where iptables itself wants
+// CAP_NET_RAW too. No program is started: it may not be there, and takes a lock that others wait for. Hazard: to ask for a table that is not there makes it. So only tables that the kernel lists are asked for.
 import { readFileSync } from 'node:fs'
 import type { Family } from '../../lib/ip.ts'
 import { closeDescriptor, getSocketOption, openSocket, SOCKET_FAMILY, SOCKET_TYPE } from '../libc.ts'
@@ -13,7 +13,6 @@ const SOURCES: Readonly<Record<Family, { names: string; level: number }>> = {
   ipv4: { names: 'ip_tables_names', level: 0 },
   ipv6: { names: 'ip6_tables_names', level: 41 },
 }
-const IPPROTO_RAW = 255
 /** IPT_SO_GET_INFO and IPT_SO_GET_ENTRIES, and the same for IPv6. */
 const GET = { info: 64, entries: 65 } as const
 const NAME_LENGTH = 32
@@ -40,7 +39,7 @@ function listedTables(file: string): string[] {
 function readTable(family: Family, table: string): ForwardChain | undefined {
   const { level } = SOURCES[family]
   const what = `${table} of ${family} (legacy)`
-  const socket = openSocket(SOCKET_FAMILY[family], SOCKET_TYPE.raw, IPPROTO_RAW, what)
+  const socket = openSocket(SOCKET_FAMILY[family], SOCKET_TYPE.datagram, 0, what)
   try {
     for (let attempt = 1; ; attempt++)
       try {

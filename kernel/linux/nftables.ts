@@ -1,14 +1,18 @@
 // nftables over a netlink socket of the family netfilter. A table is read with several dumps, which are of one state only
 // when the generation is the same before and after them; so they are taken again until it is.
 
-import type { Message, NlWriter } from '../netlink/message.ts'
+import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
 import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
 import { messageType, requestsOf } from '../netlink/nftables/changes.ts'
 import { commandText } from '../netlink/nftables/command-text.ts'
+import { emitCounterFilter, emitRuleFilter, parseNamedCounter, parseRuleCounter } from '../netlink/nftables/counters.ts'
 import { elementsOf, emitElementsHead, parseElements } from '../netlink/nftables/elements.ts'
 import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
+import { flowtables } from '../netlink/nftables/flowtables.ts'
 import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
 import { chains, emitTableFilter, parseGeneration, rules, sets, tableOf, tables } from '../netlink/nftables/objects.ts'
+import { refusedPart } from '../netlink/nftables/refused-part.ts'
+import { objects } from '../netlink/nftables/stateful-objects.ts'
 import type { Request, Requests } from '../netlink/requests.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type {
@@ -18,7 +22,9 @@ import type {
   NftChange,
   NftElements,
   NftFamily,
+  NftNamedCounter,
   NftRefusal,
+  NftRuleCounter,
   NftRuleset,
   NftSet,
   NftTable,
@@ -52,6 +58,15 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     throw new KernelError(ERRNO.EINTR, 'read table', nameOf(of), `changed ${ATTEMPTS} times`)
   }
 
+  async ruleCounters({ chain, ...of }: Name & { chain?: string }): Promise<NftRuleCounter[]> {
+    const filter = (w: NlWriter) => emitRuleFilter(w, { table: of.name, chain })
+    return await this.#dump(of, rules.operation.read, filter, parseRuleCounter)
+  }
+
+  async namedCounters(of: Name): Promise<NftNamedCounter[]> {
+    return await this.#dump(of, objects.operation.read, w => emitCounterFilter(w, of.name), parseNamedCounter)
+  }
+
   async forwardChains(): Promise<ForwardChain[]> {
     const all: NftChain[] = []
     for (const family of FORWARDING_FAMILIES) {
@@ -78,32 +93,17 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     changes: readonly NftChange[],
     { generation }: { generation?: number } = {},
   ): Promise<NftRefusal[]> {
-    const requests: Request[] = []
-    const origin: number[] = []
-    for (const [i, change] of changes.entries())
-      for (const request of requestsOf(change)) {
-        requests.push(request)
-        origin.push(i)
-      }
+    const sent = changes.map(requestsOf)
+    const requests = sent.flat()
+    const origin = sent.flatMap((some, change) => some.map((_, place) => ({ change, place })))
     if (requests.length === 0) return []
     const refusals = new Map<number | undefined, NftRefusal>()
     const batch = batchOf(NFNL_SUBSYSTEM.nftables, requests, generation)
     for (const { index, acknowledgement } of await this.#requests.transaction(batch)) {
-      const { errno, detail, offset } = acknowledgement
       // what opens the transaction comes before the first change
-      const change = origin[index - 1]
-      if (refusals.has(change)) continue
-      const error = new KernelError(
-        errno,
-        'nft',
-        change === undefined ? 'transaction' : shown(changes[change]!, changes),
-        detail,
-      )
-      refusals.set(change, {
-        error,
-        ...(change !== undefined && { index: change }),
-        ...(offset !== undefined && { offset }),
-      })
+      const from = origin[index - 1]
+      if (refusals.has(from?.change)) continue
+      refusals.set(from?.change, refusal(acknowledgement, changes, from && { ...from, requests: sent[from.change]! }))
     }
     return [...refusals.values()]
   }
@@ -127,6 +127,8 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         // the kernel has no filter for chains
         chains: await this.#dump(of, chains.operation.read, () => {}, ofTable(of, chains.parse)),
         sets: await this.#dump(of, sets.operation.read, inTable, ofTable(of, sets.parse)),
+        objects: await this.#dump(of, objects.operation.read, inTable, ofTable(of, objects.parse)),
+        flowtables: await this.#dump(of, flowtables.operation.read, inTable, ofTable(of, flowtables.parse)),
         rules: await this.#dump(of, rules.operation.read, inTable, ofTable(of, rules.parse)),
       }
       const elements: NftElements[] = []
@@ -192,6 +194,41 @@ function checked<T>(parsed: Parsed<T>): T {
 
 function nameOf({ family, name }: Name): string {
   return `${family} ${name}`
+}
+
+type Origin = { change: number; place: number; requests: readonly Request[] }
+
+/** What the kernel said of one request of a transaction, in the words of the change that it came from. */
+function refusal(
+  { errno, detail, offset }: Acknowledgement,
+  changes: readonly NftChange[],
+  origin: Origin | undefined,
+): NftRefusal {
+  if (origin === undefined) return { error: new KernelError(errno, 'nft', 'transaction', detail) }
+  const change = changes[origin.change]!
+  const { requests, place } = origin
+  const { element, step, named } = offset === undefined ? {} : refusedPart(change, { requests, index: place, offset })
+  const words = [detail, named, step === undefined ? undefined : `expression ${step + 1}${typeOf(change, step)}`]
+  const about = words.filter(word => word !== undefined && word !== '').join(', ')
+  const object = shown(only(change, element), changes)
+  return {
+    index: origin.change,
+    error: new KernelError(errno, 'nft', object, about === '' ? undefined : about),
+    ...(element !== undefined && { element }),
+    ...(step !== undefined && { step }),
+  }
+}
+
+function typeOf({ object }: NftChange, step: number): string {
+  const expression = object.kind === 'rule' && 'expressions' in object ? object.expressions[step] : undefined
+  return expression === undefined ? '' : ` (${expression.type === 'opaque' ? expression.name : expression.type})`
+}
+
+/** The change with that element alone. */
+function only(change: NftChange, element: number | undefined): NftChange {
+  const { object } = change
+  if (element === undefined || object.kind !== 'elements' || change.verb === 'flush') return change
+  return { ...change, object: { ...object, elements: [object.elements[element]!] } } as NftChange
 }
 
 function shown(change: NftChange, transaction: readonly NftChange[]): string {

@@ -13,6 +13,8 @@ type NftNotes = { comment?: string; userdata?: string; handle?: number }
 
 export type NftTable = { kind: 'table'; family: NftFamily; name: string; flags?: number } & NftNotes
 
+export type NftTableName = Pick<NftTable, 'family' | 'name'>
+
 export type NftHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress' | 'egress'
 
 /** Where packets enter a base chain. `devices` are needed by the family netdev and by the hook ingress only. */
@@ -48,7 +50,7 @@ export type NftSet = {
   gcIntervalMs?: number
   /** NFT_SET_POL_MEMORY instead of performance. */
   preferMemory?: true
-  /** What every element gets: counters. */
+  /** What every element gets: counters, limits. */
   expressions?: readonly NftExpression[]
   id?: number
 } & NftNotes
@@ -96,6 +98,40 @@ export type NftRule = {
   position?: number
 } & NftNotes
 
+/** Something with a name that rules use by `objref`: it outlives them. */
+export type NftObject = {
+  kind: 'object'
+  family: NftFamily
+  table: string
+  name: string
+  state: NftStateful | NftOpaque
+} & NftNotes
+
+/**
+ * Devices whose established connections pass the hooks by (`flow_offload`). One that is added again gets the devices that it
+ * has not: none is taken away.
+ */
+export type NftFlowtable = {
+  kind: 'flowtable'
+  family: NftFamily
+  table: string
+  name: string
+  priority: number
+  devices: readonly string[]
+  flags?: readonly ('offload' | 'counter')[]
+  handle?: number
+}
+
+/** Some of the devices of a flowtable. */
+type NftFlowtableDevices = {
+  kind: 'devices'
+  family: NftFamily
+  table: string
+  flowtable: string
+  priority: number
+  devices: readonly string[]
+}
+
 /** A value or a verdict, as immediates have it. */
 export type NftData = { value: string } | NftVerdict
 
@@ -131,6 +167,12 @@ type NftCtKey =
   | 'bytes'
   | 'zone'
   | 'id'
+  | 'ip saddr'
+  | 'ip daddr'
+  | 'ip6 saddr'
+  | 'ip6 daddr'
+  | 'proto-src'
+  | 'proto-dst'
 
 export type NftPayloadBase = 'link' | 'network' | 'transport'
 export type NftComparison = 'eq' | 'neq' | 'lt' | 'lte' | 'gt' | 'gte'
@@ -140,6 +182,30 @@ type NftMasqueradeFlag = 'ports' | 'random' | 'persistent' | 'fully-random'
 /** `addresses` says that there are some to take from: the kernel tells it, and takes it. */
 type NftNatFlag = 'addresses' | NftMasqueradeFlag
 
+type NftLogLevel = 'emerg' | 'alert' | 'crit' | 'err' | 'warn' | 'notice' | 'info' | 'debug' | 'audit'
+type NftLogFlag = 'tcp-sequence' | 'tcp-options' | 'ip-options' | 'skuid' | 'ether'
+
+/**
+ * What keeps a number from packet to packet: in a rule, for each element of a set, or as an object with a name. `limit`
+ * matches up to `rate` of `unit` per time and, after a pause, `burst` more (packets: 5 is what nft takes, and 0 means 5
+ * to the kernel; bytes: nft takes 0); with `over` it matches what is more. `connlimit` (nft: `ct count`) matches while
+ * there are `count` connections at most, with `over` when there are more.
+ */
+export type NftStateful =
+  | { type: 'counter'; packets?: bigint; bytes?: bigint }
+  | {
+      type: 'limit'
+      unit: 'packets' | 'bytes'
+      rate: number
+      per: 'second' | 'minute' | 'hour' | 'day' | 'week'
+      burst: number
+      over?: true
+    }
+  | { type: 'connlimit'; count: number; over?: true }
+
+/** What an object can be: one of those, or what Margay has no words for. */
+type NftOpaque = { type: 'opaque'; name: string; octets?: string }
+
 /**
  * One step of a rule. Registers: 0 is the verdict; 1 to 4 hold 16 octets each; 8 to 23 are the same in pieces of 4, so
  * that 9 is the second piece of 1 (NFT_REG_* of linux/netfilter/nf_tables.h). `load` is the register that is written,
@@ -147,15 +213,68 @@ type NftNatFlag = 'addresses' | NftMasqueradeFlag
  * its attributes as the kernel told them.
  */
 export type NftExpression =
+  | NftStateful
   | { type: 'meta'; key: NftMetaKey; load?: number; from?: number }
-  | { type: 'payload'; base: NftPayloadBase; offset: number; length: number; load: number }
+  /** With `from` it writes into the packet: `checksum` is the kind of checksum that covers it and lies at `checksumOffset` of the same header. */
+  | {
+      type: 'payload'
+      base: NftPayloadBase
+      offset: number
+      length: number
+      load?: number
+      from?: number
+      checksum?: 'inet' | 'sctp'
+      checksumOffset?: number
+      /** The octets are also in the checksum of the header above: addresses are in that of TCP. */
+      checksumFlags?: readonly 'pseudo-header'[]
+    }
   | { type: 'cmp'; op: NftComparison; from: number; value: string }
+  /** Within or without two values, which belong to the range. nft takes two `cmp` for `within`. */
+  | { type: 'range'; op: 'eq' | 'neq'; from: number; first: string; last: string }
   | { type: 'lookup'; set: string; from: number; load?: number; inverted?: true; setId?: number }
+  /** Writes an element with the key in the register `from`. What counts for the new element is given here, or by the set if the set has it. */
+  | {
+      type: 'dynset'
+      op: 'add' | 'update' | 'delete'
+      set: string
+      from: number
+      data?: number
+      timeoutMs?: number
+      inverted?: true
+      expressions?: readonly NftStateful[]
+      setId?: number
+    }
   | { type: 'bitwise'; from: number; load: number; length: number; mask: string; xor: string }
+  /**
+   * Turns numbers of the machine into those of the network (`hton`) or back, `size` octets each. Without it less and more,
+   * ranges and sets of intervals of marks, lengths or packets compare the wrong octet first.
+   */
+  | { type: 'byteorder'; op: 'ntoh' | 'hton'; from: number; load: number; length: number; size: number }
   | { type: 'ct'; key: NftCtKey; load?: number; from?: number; direction?: 'original' | 'reply' }
   | { type: 'fib'; result: 'oif' | 'oifname' | 'type'; flags: readonly NftFibFlag[]; load: number }
   | { type: 'immediate'; load: number; data: NftData }
-  | { type: 'counter'; packets?: bigint; bytes?: bigint }
+  /** The counter, limit or connlimit with this name. */
+  | { type: 'objref'; of: NftStateful['type']; name: string }
+  /**
+   * With `group` to NFLOG (copying the first `snapLength` octets, handing on after `queueThreshold` packets; neither is
+   * 0), else to the kernel's log (level `warn` when there is none). The prefix is 127 octets at most.
+   */
+  | {
+      type: 'log'
+      group?: number
+      prefix?: string
+      snapLength?: number
+      queueThreshold?: number
+      level?: Exclude<NftLogLevel, 'warn'>
+      flags?: readonly NftLogFlag[]
+    }
+  /**
+   * `code` is that of a destination that is unreachable: with `icmp` of ICMP or of ICMPv6, as the packet is; with `icmpx`
+   * 0 no route, 1 port, 2 host, 3 prohibited. A reset has none, and is for TCP only.
+   */
+  | { type: 'reject'; with: 'icmp' | 'icmpx' | 'tcp reset'; code?: number }
+  | { type: 'notrack' }
+  | { type: 'flow_offload'; flowtable: string }
   | { type: 'masq'; flags?: readonly NftMasqueradeFlag[]; minPort?: number; maxPort?: number }
   | {
       type: 'nat'
@@ -167,7 +286,7 @@ export type NftExpression =
       maxPort?: number
       flags?: readonly NftNatFlag[]
     }
-  | { type: 'opaque'; name: string; octets?: string }
+  | NftOpaque
 
 /** What names an object of the kernel. A rule is named by its handle. */
 export type NftName =
@@ -175,6 +294,8 @@ export type NftName =
   | Pick<NftChain, 'kind' | 'family' | 'table' | 'name'>
   | Pick<NftSet, 'kind' | 'family' | 'table' | 'name'>
   | (Pick<NftRule, 'kind' | 'family' | 'table' | 'chain'> & { handle: number })
+  | (Pick<NftObject, 'kind' | 'family' | 'table' | 'name'> & { state: { type: NftObject['state']['type'] } })
+  | Pick<NftFlowtable, 'kind' | 'family' | 'table' | 'name'>
 
 /**
  * One step of a transaction. `add` succeeds when the same object is there, `create` is refused with EEXIST; an element
@@ -183,18 +304,18 @@ export type NftName =
  * elements. `delete` is refused with ENOENT when there is none, and with EBUSY while something refers to it.
  */
 export type NftChange =
-  | { verb: 'add'; object: NftTable | NftChain | NftSet | NftElements | NftRule }
-  | { verb: 'create'; object: NftTable | NftChain | NftSet | NftElements }
+  | { verb: 'add'; object: NftTable | NftChain | NftSet | NftElements | NftRule | NftObject | NftFlowtable }
+  | { verb: 'create'; object: NftTable | NftChain | NftSet | NftElements | NftObject | NftFlowtable }
   | { verb: 'insert'; object: NftRule }
   | { verb: 'replace'; object: NftRule & { handle: number } }
-  | { verb: 'delete'; object: NftName | NftElements }
+  | { verb: 'delete'; object: NftName | NftElements | NftFlowtableDevices }
   | { verb: 'flush'; object: Extract<NftName, { kind: 'chain' | 'set' }> }
 
 /**
  * Why a transaction changed nothing. `index` is the change that was refused; absent when it was the whole of them.
- * `offset` is the octet of its message where the attribute begins that the kernel objects to, when it says so.
+ * `element` of those that it writes, or `step` of its rule, counted from 0, is what the kernel objects to, when it says so.
  */
-export type NftRefusal = { index?: number; error: KernelError; offset?: number }
+export type NftRefusal = { index?: number; error: KernelError; element?: number; step?: number }
 
 /** One table with everything in it, all of one generation. Rules are in the order of their chains. */
 export type NftRuleset = {
@@ -203,8 +324,16 @@ export type NftRuleset = {
   chains: NftChain[]
   sets: NftSet[]
   elements: NftElements[]
+  objects: NftObject[]
+  flowtables: NftFlowtable[]
   rules: NftRule[]
 }
+
+/** What the counters of one rule have counted since it was written; `handle` and `chain` name it, as in `NftRule`. */
+export type NftRuleCounter = { chain: string; handle: number; comment?: string; packets: bigint; bytes: bigint }
+
+/** What a counter with a name has counted (`NftObject`). */
+export type NftNamedCounter = { name: string; packets: bigint; bytes: bigint }
 
 /** A base chain at the hook forward, and all rules of its table that it may lead to, in the order of their chains. */
 export type ForwardChain = {
@@ -219,7 +348,16 @@ export type NftablesPort = {
    * One table; undefined when there is none. Rejects with EBADMSG when the kernel tells something of it that makes no
    * sense here. Elements may be left out: a table can have many.
    */
-  nftables(of: Pick<NftTable, 'family' | 'name'>, options?: { without: 'elements' }): Promise<NftRuleset | undefined>
+  nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined>
+
+  /**
+   * The counters of all rules of a table, or of one of its chains, without reading anything else of it; rules without a
+   * counter are left out. Empty when there is no such table or chain. Nothing is reset. Rejects as `nftables` does.
+   */
+  ruleCounters(of: NftTableName & { chain?: string }): Promise<NftRuleCounter[]>
+
+  /** The counters with names of a table, as `ruleCounters` has those of rules. */
+  namedCounters(of: NftTableName): Promise<NftNamedCounter[]>
 
   /**
    * The chains that packets pass which this host forwards, of all tables for IP. An expression that makes no sense here is
@@ -243,7 +381,7 @@ export type NftablesPort = {
    * Calls `listen` from now on with each table that was changed, but not through this port; without a name when any table
    * may have been. Nothing is told where this kernel has no nftables, or does not let us listen. `close` is final.
    */
-  monitorNftables(listen: (table?: Pick<NftTable, 'family' | 'name'>) => void): { close(): void }
+  monitorNftables(listen: (table?: NftTableName) => void): { close(): void }
 }
 
 /** What elements of a set take over from it. */

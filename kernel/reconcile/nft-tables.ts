@@ -9,7 +9,7 @@ import type {
   NftChange,
   NftElements,
   NftRefusal,
-  NftRule,
+  NftRuleCounter,
   NftRuleset,
   NftSet,
   NftTable,
@@ -176,9 +176,8 @@ export class NftTables {
     const counted = new Map<string, number>()
     for (const [key, { table, absent }] of this.#programs) {
       if (this.#lacking.has(key) || absent === true) continue
-      for (const { comment = '', expressions } of await this.#rulesOf(table))
-        for (const step of expressions)
-          if (step.type === 'counter') counted.set(comment, (counted.get(comment) ?? 0) + Number(step.packets ?? 0n))
+      for (const { comment = '', packets } of await this.#countersOf(table))
+        counted.set(comment, (counted.get(comment) ?? 0) + Number(packets))
     }
     return counted
   }
@@ -204,9 +203,9 @@ export class NftTables {
     return found
   }
 
-  async #rulesOf({ family, name }: TableName): Promise<readonly NftRule[]> {
+  async #countersOf({ family, name }: TableName): Promise<readonly NftRuleCounter[]> {
     try {
-      return (await this.#kernel.nftables({ family, name }, { without: 'elements' }))?.rules ?? []
+      return await this.#kernel.ruleCounters({ family, name })
     } catch (error) {
       if (error instanceof KernelError) return []
       throw error

@@ -20,8 +20,8 @@ const NAMES = [
   'coredns',
 ] as const
 
-/** `e2e.test` (go test -c k8s.io/kubernetes/test/e2e) is for `npm run test:kubernetes -- --e2e` alone. */
-export type BinaryName = (typeof NAMES)[number] | 'e2e.test'
+/** `helm` is for a test of the chart alone. `e2e.test` (go test -c k8s.io/kubernetes/test/e2e) is for `npm run test:kubernetes -- --e2e` alone. */
+export type BinaryName = (typeof NAMES)[number] | 'e2e.test' | 'helm'
 
 /** What the machine itself must have, and Debian's package of each. */
 const SYSTEM: readonly (readonly [program: string, debian: string])[] = [

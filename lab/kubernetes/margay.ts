@@ -19,11 +19,22 @@ const PODS = ['pod', '-l', 'app.kubernetes.io/name=margay-node', ...NAMESPACE]
 /** What the agent's process is called in its container. */
 const PROGRAM = '/opt/margay/margay-node.js'
 
+/** What tests change of the agents' pod. */
+export type AgentPod = { initContainers: AgentContainer[]; containers: AgentContainer[] }
+type AgentContainer = {
+  name: string
+  securityContext: { capabilities: { add?: string[] } }
+  volumeMounts: { name: string; mountPath: string }[]
+}
+type DaemonSetSpec = { updateStrategy: unknown; template: { spec: AgentPod } }
+
 export class Margay {
   readonly #lab: KubernetesLab
   /** The cluster role as it was before rights were withheld. */
   #role: string | undefined
   #controllersArgs: readonly string[] | undefined
+  /** The DaemonSet as it was before a node's agent got another pod. */
+  #daemonSet: DaemonSetSpec | undefined
 
   constructor(lab: KubernetesLab) {
     this.#lab = lab
@@ -99,6 +110,37 @@ export class Margay {
     await this.#lab.must(['rollout', 'status', CONTROLLERS, ...NAMESPACE, '--timeout=120s'], { limitMs: 130_000 })
   }
 
+  /** The agent of one node is replaced by one with a changed pod, until `restorePod`; the other nodes keep theirs. */
+  async changePod(node: string, change: (pod: AgentPod) => void): Promise<void> {
+    this.#daemonSet ??= ((await this.#lab.get(DAEMONSET, ...NAMESPACE)) as { spec: DaemonSetSpec }).spec
+    const pod = structuredClone(this.#daemonSet.template.spec)
+    change(pod)
+    await this.#setPods({ type: 'OnDelete' }, pod)
+    await this.restart(node)
+  }
+
+  async restorePod(node: string): Promise<void> {
+    const { updateStrategy, template } = this.#daemonSet!
+    await this.#setPods(updateStrategy, template.spec)
+    await this.restart(node)
+    await this.#rolledOut()
+    await this.agentAnswers(node)
+  }
+
+  /** Whether kubelet has the agent's pod of a node for ready. */
+  async podIsReady(node: string): Promise<boolean> {
+    const path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    return (await this.#lab.must(['get', await this.#podOf(node), ...NAMESPACE, '-o', path])) === 'True'
+  }
+
+  async #setPods(updateStrategy: unknown, pod: AgentPod): Promise<void> {
+    const patch = [
+      { op: 'replace', path: '/spec/updateStrategy', value: updateStrategy },
+      { op: 'replace', path: '/spec/template/spec', value: pod },
+    ]
+    await this.#lab.must([...patchWords(DAEMONSET, patch), ...NAMESPACE])
+  }
+
   async agentAnswers(name: string): Promise<void> {
     await this.#lab.reached(`the agent of ${name} to answer`, 60, async () => (await this.status(name)) !== undefined)
   }
@@ -115,9 +157,20 @@ export class Margay {
 
   /** The log of the agent that runs on a node. */
   async log(name: string): Promise<string> {
-    const args = ['get', ...PODS, '--field-selector', `spec.nodeName=${name}`, '-o', 'name']
-    const pod = (await this.#lab.must(args)).trim()
-    return await this.#lab.must(['logs', pod, ...NAMESPACE])
+    return await this.#lab.must(['logs', await this.#podOf(name), ...NAMESPACE])
+  }
+
+  /** Of the agent that was made for a node last. */
+  async #podOf(name: string): Promise<string> {
+    const which = ['--field-selector', `spec.nodeName=${name}`, '--sort-by=.metadata.creationTimestamp']
+    return (await this.#lab.must(['get', ...PODS, ...which, '-o', 'name'])).trim().split('\n').at(-1)!
+  }
+
+  /** The logs of all containers of a node's agent, also of their runs before the last one; '' while there are none. */
+  async allLogs(name: string): Promise<string> {
+    const args = ['logs', await this.#podOf(name), ...NAMESPACE, '--all-containers']
+    const runs = await Promise.all([[], ['--previous']].map(more => this.#lab.kubectl([...args, ...more])))
+    return runs.map(({ stdout }) => stdout).join('')
   }
 
   async #rolledOut(): Promise<void> {

@@ -130,7 +130,7 @@ asRoot('an agent has enough with the capabilities of its container, and with /pr
     BigInt(`0x${/CapEff:\s+(\w+)/.exec(status)![1]}`)
       .toString(2)
       .replaceAll('0', '').length,
-    4,
+    Object.keys(CAPABILITIES).length,
   )
   t.is(exitCode(await cniCall(agent.socket, 'ADD', 'c0', node.pod(0))), 0, agent.log().slice(-2000))
   const { conditions } = JSON.parse((await ask(agent.socket, 'GET', '/status')).body) as AgentStatus

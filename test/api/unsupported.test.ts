@@ -11,10 +11,12 @@ import { aPool, aResource } from '../datastore/objects.ts'
 
 const root = new URL('../..', import.meta.url).pathname
 
-/** The rooms that act on an object. The API server and the lab only carry it. */
-const files = globSync('{agent,bgp,cni,controllers,ctl,datastore,felix,ipam,kernel}/**/*.ts', { cwd: root }).map(
-  file => ({ file, text: withoutComments(readFileSync(`${root}${file}`, 'utf8')) }),
-)
+/** The rooms that act on an object, and what they all ask about one. The API server and the lab only carry it. */
+const ACT = '{agent,bgp,cni,controllers,ctl,datastore,felix,ipam,kernel}/**/*.ts'
+const files = globSync([ACT, 'api/datastore-lock.ts'], { cwd: root }).map(file => ({
+  file,
+  text: withoutComments(readFileSync(`${root}${file}`, 'utf8')),
+}))
 
 function withoutComments(text: string): string {
   return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '')
@@ -95,7 +97,7 @@ test('a field is told when it is set to something else than its default', t => {
   )
 })
 
-test('a field inside others is told when it is set, and a group of fields as one', t => {
+test('a field inside others, and one inside a list, is told when it is set', t => {
   const told = (node: object) =>
     ineffectiveFields(
       'KubeControllersConfiguration',
@@ -103,9 +105,11 @@ test('a field inside others is told when it is set, and a group of fields as one
     ).map(({ field }) => field)
   t.deepEqual(told({}), [])
   t.deepEqual(told({ syncLabels: 'Enabled', reconcilerPeriod: '5m', leakGracePeriod: '15m' }), [])
-  t.deepEqual(told({ syncLabels: 'Disabled', hostEndpoint: { autoCreate: 'Enabled' } }), [
+  const templates = [{ generateName: 'a' }, { generateName: 'b', interfacePattern: 'eth.*' }]
+  t.deepEqual(told({ hostEndpoint: { autoCreate: 'Enabled', templates: templates.slice(0, 1) } }), [])
+  t.deepEqual(told({ syncLabels: 'Disabled', hostEndpoint: { autoCreate: 'Enabled', templates } }), [
     'controllers.node.syncLabels',
-    'controllers.node.hostEndpoint',
+    'controllers.node.hostEndpoint.templates.interfacePattern',
   ])
 })
 

@@ -9,6 +9,7 @@ import test, { type ExecutionContext } from 'ava'
 import { compilePlugin } from '../../cni/compile.ts'
 import { CNI_VERSIONS } from '../../cni/result.ts'
 import { findSystemProgram, SYSTEM_PATH } from '../../lib/system-program.ts'
+import { emulator, writeEmulated } from './emulator.ts'
 import { compileFuzzer, runFuzzer } from './plugin-fuzz.ts'
 import { ENV, runPlugin } from './run-plugin.ts'
 
@@ -32,6 +33,14 @@ function elf(file: Buffer): { type: number; machine: number; headers: { type: nu
     flags: file.readUInt32LE(at + i * length + 4),
   }))
   return { type: file.readUInt16LE(16), machine: file.readUInt16LE(18), headers }
+}
+
+/** A file that can be executed here and runs the program of a machine; undefined where there is no emulator for it. */
+function runnable(program: string, machine: keyof typeof MACHINES): string | undefined {
+  if (machine === HERE) return program
+  if (machine !== 'arm64' || emulator() === undefined) return undefined
+  writeEmulated(`${program}-emulated`, program)
+  return `${program}-emulated`
 }
 
 for (const [name, machine] of [
@@ -65,10 +74,11 @@ for (const [name, machine] of [
       headers.filter(header => header.type === 1 && (header.flags & 3) === 3), // PT_LOAD, to write and to execute
       [],
     )
-    if (machine !== HERE) return
-    const version = await runPlugin(paths[0]!, { env: { CNI_COMMAND: 'VERSION' } })
+    const program = runnable(paths[0]!, machine)
+    if (program === undefined) return t.log(`not run: a program for ${machine}, and no emulator here`)
+    const version = await runPlugin(program, { env: { CNI_COMMAND: 'VERSION' } })
     t.deepEqual(JSON.parse(version.stdout.toString()).supportedVersions, CNI_VERSIONS)
-    const away = await runPlugin(paths[0]!, { env: ENV, input: `{"agentSocket":"${folder}/none"}` })
+    const away = await runPlugin(program, { env: ENV, input: `{"agentSocket":"${folder}/none"}` })
     t.is(JSON.parse(away.stdout.toString()).code, 11)
   })
 

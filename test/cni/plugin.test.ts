@@ -1,13 +1,10 @@
 // The installed plugin by itself: what it says when the agent is away, stopped, slow, or ends in the middle.
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { CniError } from '../../cni/error.ts'
-import { installPlugin } from '../../cni/install.ts'
 import { parseRequest } from '../../cni/request.ts'
+import { installedPlugin } from './run-plugin.ts'
 
 type Answer = { exitCode: number; json: { code?: number; msg?: string; details?: string; cniVersion?: string } }
 
@@ -15,14 +12,9 @@ const ENV = { CNI_CONTAINERID: 'c1', CNI_NETNS: '/run/netns/x', CNI_IFNAME: 'eth
 
 /** A plugin; `agent` is called with every connection of it. Without one nobody listens. */
 function aPlugin(t: ExecutionContext, agent?: (socket: Socket) => void) {
-  const folder = mkdtempSync(join(tmpdir(), 'margay-plugin-'))
-  const socket = join(folder, 'agent.sock')
+  const { plugin, socket } = installedPlugin(t)
   const server = agent === undefined ? undefined : createServer(agent).listen(socket)
-  t.teardown(() => {
-    server?.close()
-    rmSync(folder, { recursive: true, force: true })
-  })
-  const { plugin } = installPlugin({ binDir: join(folder, 'bin'), socket })
+  t.teardown(() => server?.close())
   return (env: Record<string, string | undefined>, conf: object = {}): Promise<Answer> =>
     new Promise(resolve => {
       const child = execFile(plugin, { env: { ...ENV, ...env } }, (error, stdout) =>

@@ -1,12 +1,14 @@
 // Runs the installed plugin with any environment, input and descriptors, beside an agent that says what a test wants.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
+import { compiledProgram } from '../../cni/compile.ts'
 import { installPlugin } from '../../cni/install.ts'
+import { ARM64_WANTED, writeEmulated } from './emulator.ts'
 
 export type Ended = { code: number | null; stdout: Buffer; stderr: string }
 export type Asked = { env: Record<string, string>; stdin: string }
@@ -25,12 +27,20 @@ export const ENV = {
   CNI_PATH: '/opt/cni/bin',
 }
 
-/** A folder with the installed plugin, for one test. */
+let arm64Program: Buffer | undefined
+
+/** A folder with the installed plugin, for one test: the machine's own, or that of arm64 when that is tested. */
 export function installedPlugin(t: ExecutionContext): { folder: string; plugin: string; socket: string } {
   const folder = mkdtempSync(join(tmpdir(), 'margay-plugin-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const socket = join(folder, 'agent.sock')
-  return { folder, socket, plugin: installPlugin({ binDir: join(folder, 'bin'), socket }).plugin }
+  const binDir = join(folder, 'bin')
+  if (!ARM64_WANTED) return { folder, socket, plugin: installPlugin({ binDir, socket }).plugin }
+  arm64Program ??= compiledProgram('arm64')
+  mkdirSync(binDir)
+  writeFileSync(join(folder, 'margay-arm64'), arm64Program, { mode: 0o755 })
+  writeEmulated(join(binDir, 'margay'), join(folder, 'margay-arm64'))
+  return { folder, socket, plugin: join(binDir, 'margay') }
 }
 
 /** Executes the plugin and waits for its end. The environment is `env` alone. */

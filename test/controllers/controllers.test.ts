@@ -229,3 +229,37 @@ test('nothing is done before it is known whether the datastore is locked', async
     await store.delete('ClusterInformation', 'default')
   }
 })
+
+test('HostEndpoints are made as the KubeControllersConfiguration says, not while the datastore is locked, and one that is not made is told', async t => {
+  const store = createFakeStore()
+  await store.create('ClusterInformation', clusterInformation(false))
+  for (const name of ['n1', 'n2']) await store.create('Node', aNode(name))
+  const foreign = aResource('HostEndpoint', { metadata: { name: 'n1-auto-hep' }, spec: { node: 'n1' } })
+  await store.create('HostEndpoint', foreign)
+  const configuration = (autoCreate: string) =>
+    aResource('KubeControllersConfiguration', {
+      metadata: { name: 'default' },
+      spec: { controllers: { node: { hostEndpoint: { autoCreate } } } },
+    })
+  await store.create('KubeControllersConfiguration', configuration('Enabled'))
+  const names = async () => (await store.list('HostEndpoint')).map(({ metadata }) => metadata.name)
+  const one = program(store, 'one')
+  await pass(120, one)
+  t.deepEqual(await names(), ['n1-auto-hep'])
+  await lockStore(store, false)
+  await pass(75, one)
+  t.deepEqual(await names(), ['n1-auto-hep', 'n2-auto-hep'])
+  t.like(one.controllers.conditions(), [
+    {
+      ...{ type: 'HostEndpointsMade', reason: 'ForeignObject' },
+      object: { kind: 'HostEndpoint', name: 'n1-auto-hep' },
+    },
+  ])
+  t.true(one.controllers.ready())
+  const { metadata } = await store.get('KubeControllersConfiguration', 'default')
+  await store.update('KubeControllersConfiguration', { ...configuration('Disabled'), metadata })
+  await pass(5, one)
+  t.deepEqual(await names(), ['n1-auto-hep'])
+  t.deepEqual(typesOf(one), [])
+  await one.controllers.close()
+})

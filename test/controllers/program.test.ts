@@ -1,52 +1,12 @@
 // The program as a process, over margay-api as another one.
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { openStore } from '../../datastore/kube.ts'
 import { startProgram } from '../apiserver/program.ts'
 import { aBlock, aNode } from '../datastore/objects.ts'
-
-const MAIN = new URL('../../controllers/main.ts', import.meta.url).pathname
-const running = new Set<ChildProcess>()
-process.once('exit', () => {
-  for (const child of running) child.kill('SIGKILL')
-})
-
-type Run = { child: ChildProcess; ended: Promise<[number | null]>; log(): string }
-
-function start(args: readonly string[]): Run {
-  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
-  running.add(child)
-  let log = ''
-  child.stderr!.on('data', chunk => {
-    log += chunk
-  })
-  const ended = once(child, 'exit') as Promise<[number | null]>
-  child.once('exit', () => running.delete(child))
-  return { child, ended, log: () => log }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  await new Promise(resolve => server.close(resolve))
-  return port
-}
-
-/** Asks until `done` says that the answer is the one; rejects after half a minute. */
-async function until<T>(ask: () => Promise<T>, done: (answer: T | undefined) => boolean): Promise<T> {
-  for (let attempt = 0; ; attempt++) {
-    const answer = await ask().catch(() => undefined)
-    if (done(answer)) return answer as T
-    if (attempt === 150) throw new Error(`still ${JSON.stringify(answer)}`)
-    await new Promise(resolve => setTimeout(resolve, 200))
-  }
-}
+import { freePort, start, until } from './programs.ts'
 
 test('the program frees the block of a deleted Node, answers its probes, and gives the lease back when it is stopped', async t => {
   const dir = mkdtempSync(join(tmpdir(), 'margay-controllers-'))
@@ -105,6 +65,7 @@ test('wrong usage ends with 2, and a kubeconfig or an address that cannot be use
   writeFileSync(kubeconfig, 'clusters: []\n')
   const cases: readonly (readonly [readonly string[], number, RegExp])[] = [
     [['--node-grace', 'soon'], 2, /soon is not a number of seconds/],
+    [['--lease-duration', '2'], 2, /2: a lease counts 3 seconds at least/],
     [['--listen', 'here'], 2, /here is neither address:port/],
     [['--kubeconfig', kubeconfig], 3, /the kubeconfig cannot be used/],
   ]

@@ -1,12 +1,14 @@
 // The images as `npm run image` writes them: what is in them, that a build elsewhere gives the same, and that they run. It
 // takes minutes and fetches packages, so it runs with `npm run test:image` alone.
 import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
+import { CNI_VERSIONS } from '../../cni/result.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { emulator } from '../cni/emulator.ts'
 
 type Built = { folder: string; digests: Record<string, string> }
 
@@ -139,6 +141,43 @@ withImages(
     // on a busy machine the time that passes says little
     t.true(cpuMs! < 1000, `${cpuMs} ms`)
     t.true(memoryMiB! < 90, `${memoryMiB} MiB`)
+  },
+)
+
+/** Prints what the native libraries of the image and its certificates are good for, as JSON. */
+const LIBRARIES_CHECK = `
+  const load = require('node:module').createRequire('/opt/margay/margay-node.js')
+  const libc = load('#koffi').load('libc.so.6')
+  console.log(JSON.stringify({
+    arch: process.arch,
+    koffi: libc.func('int getpid()')() === process.pid,
+    netlink: typeof load('#netlink').NativeNetlink,
+    certificates: require('node:tls').getCACertificates('system').length,
+  }))`
+
+withImages(
+  'the programs of arm64 run from their image, in an emulator: each prints its help, the native libraries and certificates load, and the plugin that is installed answers',
+  async t => {
+    const qemu = emulator()
+    if (qemu === undefined || process.getuid?.() !== 0) {
+      t.log('skipped: needs root, and qemu-aarch64-static of the Debian package qemu-user-static')
+      return t.pass()
+    }
+    copyFileSync(qemu, join(roots.arm64, 'qemu'))
+    const emulated = (...words: string[]) => run(systemProgram('chroot'), [roots.arm64, '/qemu', ...words], { env: {} })
+    const inImage = (...words: string[]) => emulated('/usr/bin/node', ...words)
+    const { stdout } = await inImage('--use-openssl-ca', '--eval', LIBRARIES_CHECK)
+    const { certificates, ...loaded } = JSON.parse(stdout)
+    t.deepEqual(loaded, { arch: 'arm64', koffi: true, netlink: 'function' })
+    t.true(certificates > 100, `${certificates}`)
+    t.regex((await inImage('/opt/margay/margayctl.js', 'version')).stdout, /Client Version: +\d/)
+    for (const name of ['margay-node', 'margay-bgp', 'margay-controllers', 'margay-api', 'margayctl'])
+      t.regex((await inImage(`/opt/margay/${name}.js`, '--help')).stdout, new RegExp(`^Usage: ${name} `))
+    const places = ['--plugin-dir', '/opt/margay/cni', '--bin-dir', '/tmp/bin', '--conf-dir', '/tmp/conf']
+    await inImage('/opt/margay/margay-node.js', 'install', ...places)
+    const asked = emulated('-E', 'CNI_COMMAND=VERSION', '/tmp/bin/margay')
+    asked.child.stdin?.end() // the plugin reads it to its end
+    t.deepEqual(JSON.parse((await asked).stdout).supportedVersions, CNI_VERSIONS)
   },
 )
 

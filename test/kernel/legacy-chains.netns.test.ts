@@ -100,3 +100,17 @@ for (const [family, subnet] of [
     },
   )
 }
+
+onLegacyKernel('they are read with CAP_NET_ADMIN and CAP_SYS_ADMIN alone', t => {
+  using theirs = scratchNetns()
+  for (const program of Object.values(PROGRAMS)) run(theirs.path, program, ['-P', 'FORWARD', 'DROP'])
+  const kernel = new URL('../../kernel/linux/kernel.ts', import.meta.url).href
+  const reading = `
+    const { openKernel } = await import(${JSON.stringify(kernel)})
+    using host = openKernel()
+    using kernel = host.inside(${JSON.stringify(theirs.path)})
+    console.log((await kernel.legacyForwardChains()).map(({ chain }) => chain.family).join())`
+  const alone = ['--bounding-set=-all,+net_admin,+sys_admin', '--inh-caps=-all']
+  const argv = [...alone, process.execPath, '--input-type=module', '--eval', reading]
+  t.is(execFileSync(systemProgram('setpriv'), argv, { encoding: 'utf8' }), 'ip,ip6\n')
+})

@@ -1,4 +1,5 @@
 // What every implementation of the nftables part of the kernel port promises.
+// Over 400 lines: one suite of promises, which the fake and the kernel are both held to.
 import type { ExecutionContext, TestFn } from 'ava'
 import { ERRNO } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
@@ -8,6 +9,8 @@ import type {
   NftElement,
   NftElements,
   NftExpression,
+  NftFlowtable,
+  NftObject,
   NftRule,
   NftSet,
   NftTable,
@@ -31,6 +34,9 @@ const elements = (of: NftSet, ...list: NftElement[]): NftElements => {
 const rule = (name: string, ...expressions: NftExpression[]): NftRule => {
   return { kind: 'rule', family: 'inet', table: 'margay', chain: name, expressions }
 }
+const object = (name: string, state: NftObject['state']): NftObject => {
+  return { kind: 'object', family: 'inet', table: 'margay', name, state }
+}
 const verdict = (to: 'accept' | 'drop' | { goto: string }): NftExpression => {
   const data = typeof to === 'string' ? { verdict: to } : { verdict: 'goto' as const, chain: to.goto }
   return { type: 'immediate', load: 0, data }
@@ -42,7 +48,7 @@ const fromSet = (name: string): NftExpression[] => [
   { type: 'payload', base: 'network', offset: 12, length: 4, load: 1 },
   { type: 'lookup', set: name, from: 1 },
 ]
-const add = (...objects: (NftTable | NftChain | NftSet | NftElements | NftRule)[]): NftChange[] =>
+const add = (...objects: Extract<NftChange, { verb: 'add' }>['object'][]): NftChange[] =>
   objects.map(object => ({ verb: 'add', object }))
 
 /** Registers the suite; `open` is called once per test. */
@@ -237,6 +243,172 @@ export function nftablesContract(test: TestFn, open: () => World): void {
     const found = (await node.nftables(NAME))!
     t.is(found.chains[0]!.base!.policy, 'drop')
     t.is(found.rules.length, 1)
+  })
+
+  promise('an object with a name keeps its count while rules that use it come and go', async (t, node) => {
+    const hits = object('hits', { type: 'counter', packets: 7n, bytes: 700n })
+    const uses: NftExpression = { type: 'objref', of: 'counter', name: 'hits' }
+    const changes = add(TABLE, chain('a'), { ...hits, comment: 'of a policy' }, rule('a', uses, verdict('drop')))
+    t.deepEqual(await refusals(node, changes), [])
+    t.deepEqual(await refusals(node, [{ verb: 'flush', object: chain('a') }, ...add(hits, rule('a', uses))]), [])
+    const found = (await node.nftables(NAME))!
+    t.deepEqual(
+      found.objects.map(({ handle: _, ...rest }) => rest),
+      [{ ...hits, comment: 'of a policy' }],
+    )
+    t.deepEqual(await node.namedCounters(NAME), [{ name: 'hits', packets: 7n, bytes: 700n }])
+    t.deepEqual(await refusals(node, [{ verb: 'create', object: hits }]), [[0, ERRNO.EEXIST]])
+    t.deepEqual(await refusals(node, [{ verb: 'delete', object: hits }]), [[0, ERRNO.EBUSY]])
+    t.deepEqual(
+      await refusals(node, [
+        { verb: 'flush', object: chain('a') },
+        { verb: 'delete', object: hits },
+      ]),
+      [],
+    )
+    t.deepEqual(await refusals(node, [{ verb: 'delete', object: hits }]), [[0, ERRNO.ENOENT]])
+    t.deepEqual(await refusals(node, add(rule('a', uses))), [[0, ERRNO.ENOENT]])
+  })
+
+  promise('the counters of rules are read by table and by chain, with the comments of the rules', async (t, node) => {
+    const counted = (packets: bigint, bytes: bigint): NftExpression => ({ type: 'counter', packets, bytes })
+    t.deepEqual(await node.ruleCounters(NAME), [])
+    await node.changeNftables(
+      add(
+        TABLE,
+        chain('a'),
+        chain('b'),
+        { ...rule('a', counted(1n, 10n), verdict('drop')), comment: 'first' },
+        rule('a', verdict('accept')),
+        rule('a', { type: 'meta', key: 'mark', load: 1 }, counted(2n, 20n), counted(3n, 30n)),
+        rule('b', counted(2n ** 40n, 2n ** 60n)),
+        rule('b', { type: 'counter' }),
+      ),
+    )
+    const bare = (of: { chain?: string } = {}) =>
+      node.ruleCounters({ ...NAME, ...of }).then(list => list.map(({ handle: _, ...rest }) => rest))
+    const inA = [
+      { chain: 'a', comment: 'first', packets: 1n, bytes: 10n },
+      { chain: 'a', packets: 5n, bytes: 50n },
+    ]
+    const inB = [
+      { chain: 'b', packets: 2n ** 40n, bytes: 2n ** 60n },
+      { chain: 'b', packets: 0n, bytes: 0n },
+    ]
+    t.deepEqual(await bare({ chain: 'a' }), inA)
+    t.deepEqual(await bare({ chain: 'b' }), inB)
+    t.deepEqual(await bare({ chain: 'absent' }), [])
+    t.deepEqual(await bare(), [...inA, ...inB])
+    const handles = (await node.nftables(NAME))!.rules.filter(each => each.chain === 'b').map(({ handle }) => handle)
+    t.deepEqual(
+      (await node.ruleCounters({ ...NAME, chain: 'b' })).map(({ handle }) => handle),
+      handles,
+    )
+  })
+
+  promise('sets without a name are named by their id in the transaction, and go with their rule', async (t, node) => {
+    const ports = (id: number): NftSet => {
+      return { ...addresses('__set%d'), type: 'inet_service', flags: ['anonymous', 'constant', 'interval'], id }
+    }
+    const filled = (id: number, ...words: string[]): NftElements => {
+      const { flags, type } = ports(id)
+      const of = { kind: 'elements', family: 'inet', table: 'margay', set: '__set%d', setId: id } as const
+      return { ...of, type, flags, elements: words.map(word => ({ key: [word] })) }
+    }
+    const looksUp = (id: number): NftExpression[] => [
+      { type: 'payload', base: 'transport', offset: 2, length: 2, load: 1 },
+      { type: 'lookup', set: '__set%d', from: 1, setId: id },
+    ]
+    const changes = add(
+      TABLE,
+      chain('a'),
+      ports(1),
+      filled(1, '80', '443-450'),
+      ports(2),
+      filled(2, '53'),
+      rule('a', ...looksUp(2), verdict('accept')),
+      rule('a', ...looksUp(1), verdict('drop')),
+    )
+    t.deepEqual(await refusals(node, changes), [])
+    const { rules, elements: all } = (await node.nftables(NAME))!
+    const lookedUp = rules.map(({ expressions }) =>
+      expressions.flatMap(step => (step.type === 'lookup' ? step.set : [])),
+    )
+    t.is(new Set(lookedUp.flat()).size, 2)
+    t.deepEqual(
+      lookedUp.flat().map(name =>
+        all
+          .find(({ set }) => set === name)!
+          .elements.map(({ key }) => key.join(' '))
+          .sort(),
+      ),
+      [['53'], ['443-450', '80']],
+    )
+    t.deepEqual(await refusals(node, [{ verb: 'flush', object: chain('a') }]), [])
+    t.deepEqual((await node.nftables(NAME))!.sets, [])
+    // one that no rule looks up is a mistake
+    t.deepEqual(
+      (await refusals(node, add(ports(3), filled(3, '1')))).map(([, errno]) => errno),
+      [ERRNO.EINVAL],
+    )
+  })
+
+  promise('packets make elements in sets that have room for them', async (t, node) => {
+    const seen: NftSet = { ...addresses('seen'), size: 100, flags: ['timeout', 'dynamic'], timeoutMs: 60_000 }
+    const step: NftExpression = {
+      type: 'dynset',
+      op: 'update',
+      set: 'seen',
+      from: 1,
+      timeoutMs: 5000,
+      expressions: [{ type: 'limit', unit: 'packets', rate: 10, per: 'second', burst: 5, over: true }],
+    }
+    const [load, compare, field] = fromSet('seen') as [NftExpression, NftExpression, NftExpression]
+    const update = rule('a', load, compare, field, step)
+    t.deepEqual(await refusals(node, add(TABLE, chain('a'), update)), [[2, ERRNO.ENOENT]])
+    t.deepEqual(await refusals(node, add(TABLE, chain('a'), seen, update)), [])
+    t.deepEqual(
+      (await rulesIn(node, 'a')).map(({ expressions }) => expressions),
+      [update.expressions],
+    )
+    t.deepEqual(await refusals(node, [{ verb: 'delete', object: seen }]), [[0, ERRNO.EBUSY]])
+  })
+
+  promise('a flowtable takes devices one after the other', async (t, node) => {
+    const flows: NftFlowtable = {
+      kind: 'flowtable',
+      family: 'inet',
+      table: 'margay',
+      name: 'flows',
+      priority: 0,
+      devices: ['lo'],
+    }
+    const base = { type: 'filter', hook: 'forward', priority: 0 } as const
+    const offload = rule('forward', { type: 'flow_offload', flowtable: 'flows' })
+    const refused = await refusals(node, add(TABLE, chain('forward', { base }), flows))
+    if (refused.length > 0) {
+      t.log('this kernel has no flowtables')
+      t.deepEqual(refused, [[2, ERRNO.ENOENT]])
+      return
+    }
+    t.deepEqual(await refusals(node, add(flows, offload)), [])
+    t.deepEqual(
+      (await node.nftables(NAME))!.flowtables.map(({ handle: _, ...rest }) => rest),
+      [flows],
+    )
+    t.deepEqual(await refusals(node, [{ verb: 'create', object: flows }]), [[0, ERRNO.EEXIST]])
+    t.deepEqual(await refusals(node, [{ verb: 'delete', object: flows }]), [[0, ERRNO.EBUSY]])
+    const { kind: _, name: flowtable, ...of } = flows
+    t.deepEqual(await refusals(node, [{ verb: 'delete', object: { ...of, kind: 'devices', flowtable } }]), [])
+    t.deepEqual((await node.nftables(NAME))!.flowtables[0]!.devices, [])
+    t.deepEqual(
+      await refusals(node, [
+        { verb: 'flush', object: chain('forward') },
+        { verb: 'delete', object: flows },
+      ]),
+      [],
+    )
+    t.deepEqual((await node.nftables(NAME))!.flowtables, [])
   })
 
   promise('a transaction for another generation is refused as a whole', async (t, node) => {

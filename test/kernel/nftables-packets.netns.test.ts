@@ -5,7 +5,16 @@ import { once } from 'node:events'
 import test from 'ava'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import type { NftChain, NftChange, NftElements, NftExpression, NftRule, NftSet } from '../../kernel/port/nftables.ts'
+import type {
+  NftChain,
+  NftChange,
+  NftElements,
+  NftExpression,
+  NftObject,
+  NftRule,
+  NftSet,
+  NftStateful,
+} from '../../kernel/port/nftables.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
@@ -20,6 +29,7 @@ if (!isRoot)
 const POD = '10.244.0.1'
 const SPOOFED = '10.244.0.9'
 const OUTSIDE = '192.0.2.1'
+const TABLE = { family: 'inet', table: 'margay' } as const
 const NAME = { family: 'inet', name: 'margay' } as const
 
 type Network = { node: Kernel; ping(source: string): Promise<boolean> }
@@ -101,7 +111,7 @@ const fromPods: NftExpression[] = [
   { type: 'meta', key: 'iifname', load: 1 },
   { type: 'cmp', op: 'eq', from: 1, value: Buffer.from('cali').toString('hex') },
 ]
-const add = (...objects: (NftChain | NftRule | NftSet | NftElements)[]): NftChange[] => [
+const add = (...objects: (NftChain | NftRule | NftSet | NftElements | NftObject)[]): NftChange[] => [
   { verb: 'add', object: { kind: 'table', ...NAME } },
   ...objects.map((object): NftChange => ({ verb: 'add', object })),
 ]
@@ -128,9 +138,8 @@ const masquerade = [
 
 /** How many packets the counters of a chain have seen. */
 async function counted(node: Kernel, name: string): Promise<number> {
-  const { rules } = (await node.nftables(NAME))!
-  const steps = rules.filter(each => each.chain === name).flatMap(({ expressions }) => expressions)
-  return steps.reduce((sum, step) => sum + (step.type === 'counter' ? Number(step.packets ?? 0n) : 0), 0)
+  const counters = await node.ruleCounters({ ...NAME, chain: name })
+  return counters.reduce((sum, { packets }) => sum + Number(packets), 0)
 }
 
 netns('a pod reaches a host outside when its address is masqueraded, and not before', async t => {
@@ -215,5 +224,79 @@ netns('packets go to the chain of their interface, and those of none are dropped
     t.deepEqual(await node.changeNftables([{ verb: 'delete', object: own }]), [])
     t.false(await ping(POD))
     t.is(await counted(node, 'dispatch'), 1)
+  })
+})
+
+/** `iifname @NAME` with a step for each element in place of a rule for each pod. */
+const byInterface = (name: string, step: NftStateful, own: NftStateful): (NftSet | NftElements | NftRule)[] => {
+  const limits: NftSet = { ...set(name, 'ifname'), size: 100, flags: ['dynamic'], expressions: [step] }
+  return [
+    limits,
+    { ...elements(limits), elements: [{ key: ['cali1'], expressions: [own] }] },
+    rule(
+      'limits',
+      { type: 'meta', key: 'iifname', load: 1 },
+      { type: 'lookup', set: name, from: 1 },
+      { type: 'objref', of: 'counter', name: 'denied' },
+      drop,
+    ),
+  ]
+}
+const denied: NftObject = { kind: 'object', ...TABLE, name: 'denied', state: { type: 'counter' } }
+const deniedBy = async (node: Kernel) => Number((await node.namedCounters(NAME))[0]!.packets)
+
+netns('each interface has a limit of its own, in one rule for all, and a counter outlives its rules', async t => {
+  await withNetwork(async ({ node, ping }) => {
+    const limit = { type: 'limit', unit: 'packets', rate: 1000, per: 'second', burst: 5, over: true } as const
+    const limits = byInterface('rates', limit, { ...limit, rate: 2, per: 'day', burst: 2 })
+    const base = chain('limits', 'filter', 'prerouting', -300)
+    t.deepEqual(await node.changeNftables(add(...masquerade, base, denied, ...limits)), [])
+    t.deepEqual([await ping(POD), await ping(POD), await ping(POD)], [true, true, false])
+    t.is(await deniedBy(node), 1)
+    const { base: _, ...flushed } = base
+    t.deepEqual(await node.changeNftables([{ verb: 'flush', object: flushed }, ...add(limits.at(-1)!)]), [])
+    t.false(await ping(POD))
+    t.is(await deniedBy(node), 2)
+    const own = limits[1] as NftElements
+    t.deepEqual(await node.changeNftables([{ verb: 'delete', object: own }]), [])
+    t.true(await ping(POD))
+  })
+})
+
+netns('each interface may have so many connections at once', async t => {
+  await withNetwork(async ({ node, ping }) => {
+    const limit = { type: 'connlimit', count: 1000, over: true } as const
+    const limits = byInterface('connections', limit, { ...limit, count: 2 })
+    const base = chain('limits', 'filter', 'prerouting', -150)
+    t.deepEqual(await node.changeNftables(add(...masquerade, base, denied, ...limits)), [])
+    t.deepEqual([await ping(POD), await ping(POD), await ping(POD)], [true, true, false])
+    t.is(await deniedBy(node), 1)
+  })
+})
+
+netns('packets leave with the DSCP that was written, and are still whole', async t => {
+  await withNetwork(async ({ node, ping }) => {
+    const header = { type: 'payload', base: 'network' } as const
+    const write = rule(
+      'limits',
+      ...ipv4,
+      { ...header, offset: 0, length: 2, load: 1 },
+      // the version, the length of the header and the two bits of ECN stay
+      { type: 'bitwise', from: 1, load: 1, length: 2, mask: 'ff03', xor: '00b8' },
+      { ...header, offset: 0, length: 2, from: 1, checksum: 'inet', checksumOffset: 10 },
+    )
+    const seen = rule(
+      'post',
+      ...ipv4,
+      { ...header, offset: 1, length: 1, load: 1 },
+      { type: 'bitwise', from: 1, load: 1, length: 1, mask: 'fc', xor: '00' },
+      { type: 'cmp', op: 'eq', from: 1, value: 'b8' },
+      counter,
+    )
+    const base = chain('limits', 'filter', 'prerouting', -300)
+    const before = masquerade.toSpliced(-1, 0, seen)
+    t.deepEqual(await node.changeNftables(add(...before, base, write)), [])
+    t.true(await ping(POD))
+    t.is(await counted(node, 'post'), 1)
   })
 })

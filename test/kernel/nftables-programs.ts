@@ -4,11 +4,7 @@ import { execFileSync } from 'node:child_process'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChange, NftElements, NftExpression, NftRuleset } from '../../kernel/port/nftables.ts'
 import { systemProgram } from '../../lib/system-program.ts'
-
-/** Not looked up by name: packages of npm have programs called nft, too. */
-
-/** `foreign`: Margay keeps what it says, and has no words for it. */
-export type Program = { title: string; family?: 'inet' | 'ip' | 'ip6'; text: string; foreign?: true }
+import { POLICY_PROGRAMS, type Program } from './nftables-policy-programs.ts'
 
 /** Rules in a chain that is reached from nowhere, beside what they refer to. */
 const rules = (title: string, ...lines: string[]): Program => ({
@@ -25,6 +21,7 @@ const rules = (title: string, ...lines: string[]): Program => ({
 })
 
 export const PROGRAMS: readonly Program[] = [
+  ...POLICY_PROGRAMS,
   rules(
     'names of interfaces',
     'iifname "cali1" accept',
@@ -276,15 +273,14 @@ export const PROGRAMS: readonly Program[] = [
       set odd { type devgroup; elements = { 3 }; }
       set odd_joined { type ipv4_addr . devgroup; elements = { 10.0.0.1 . 3 }; }
       set seen { typeof ip saddr; size 10; flags dynamic; }
+      quota odd { over 10 mbytes; }
       chain c {
-        limit rate 5/second accept
-        log prefix "odd "
-        notrack
-        reject with tcp reset
-        meta length > 1400 accept
-        ip dscp cs1 accept
+        quota over 10 mbytes drop
+        quota name "odd" drop
+        ct label 5 accept
+        ip version 4 accept
+        meta cpu 1 accept
         meta mark set meta mark << 1
-        tcp flags syn accept
         @nh,64,8 0x11 accept
       }`,
   },
@@ -302,7 +298,7 @@ export const PROGRAMS: readonly Program[] = [
   },
 ]
 
-/** Runs nft(8) in the namespace with `text` as its input; what it prints. */
+/** Not looked up by name: packages of npm have programs called nft, too. Runs nft(8) in the namespace with `text` as its input; what it prints. */
 export function nft(netns: string, args: readonly string[], text = ''): string {
   return execFileSync(systemProgram('nsenter'), [`--net=${netns}`, '--', systemProgram('nft'), ...args], {
     input: text,
@@ -311,12 +307,20 @@ export function nft(netns: string, args: readonly string[], text = ''): string {
 }
 
 /** The changes that make a table like one that a kernel told. Anonymous sets get a number in place of their name. */
-export function changesOf({ table, chains, sets, elements, rules: steps }: NftRuleset): NftChange[] {
+export function changesOf({
+  table,
+  chains,
+  sets,
+  elements,
+  objects,
+  flowtables,
+  rules: steps,
+}: NftRuleset): NftChange[] {
   const ids = new Map(sets.filter(isAnonymous).map(({ name }, i) => [name, i + 1]))
   const renamed = (name: string) => (ids.has(name) ? '__set%d' : name)
   return [
     { verb: 'add', object: table },
-    ...chains.map((object): NftChange => ({ verb: 'add', object })),
+    ...[...chains, ...objects, ...flowtables].map((object): NftChange => ({ verb: 'add', object })),
     ...sets.map(
       (set): NftChange => ({ verb: 'add', object: { ...set, name: renamed(set.name), id: ids.get(set.name) } }),
     ),

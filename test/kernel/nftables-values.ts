@@ -6,13 +6,17 @@ import type {
   NftElements,
   NftExpression,
   NftFamily,
+  NftFlowtable,
+  NftObject,
   NftRule,
   NftSet,
+  NftStateful,
   NftTable,
 } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
 
 const hex = (octets: number) => fc.uint8Array({ minLength: octets, maxLength: octets }).map(toHex)
+export const octet = fc.integer({ min: 0, max: 255 })
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 })
 const register = fc.constantFrom(1, 2, 3, 4, 8, 9, 23)
 const name = fc.stringMatching(/^[a-z][a-z0-9_]{0,14}$/)
@@ -26,8 +30,92 @@ const verdict = fc.oneof(
   fc.record({ verdict: fc.constantFrom('jump', 'goto'), chain: name }) as fc.Arbitrary<NftData>,
 )
 
+const yes = fc.constant(true)
+const counter = fc.record(
+  { type: fc.constant('counter'), packets: fc.bigInt({ min: 1n, max: 2n ** 64n - 1n }), bytes: fc.constant(5n) },
+  { requiredKeys: ['type'] },
+)
+/** What keeps a number. */
+const stateful = fc.oneof(
+  counter,
+  fc.record(
+    {
+      type: fc.constant('limit'),
+      unit: fc.constantFrom('packets', 'bytes'),
+      rate: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+      per: fc.constantFrom('second', 'minute', 'hour', 'day', 'week'),
+      burst: u32,
+      over: yes,
+    },
+    { requiredKeys: ['type', 'unit', 'rate', 'per', 'burst'] },
+  ),
+  fc.record({ type: fc.constant('connlimit'), count: u32, over: yes }, { requiredKeys: ['type', 'count'] }),
+) as fc.Arbitrary<NftStateful>
+
 /** Values of every expression. */
 const expression: fc.Arbitrary<NftExpression> = fc.oneof(
+  stateful,
+  fc.record(
+    {
+      type: fc.constant('payload'),
+      base: fc.constantFrom('network', 'transport'),
+      offset: fc.integer({ min: 0, max: 64 }),
+      length: fc.constantFrom(1, 2, 4, 16),
+      from: register,
+      checksum: fc.constantFrom('inet', 'sctp'),
+      checksumOffset: fc.integer({ min: 1, max: 64 }),
+      checksumFlags: fc.constant(['pseudo-header']),
+    },
+    { requiredKeys: ['type', 'base', 'offset', 'length', 'from'] },
+  ),
+  fc.record({
+    type: fc.constant('range'),
+    op: fc.constantFrom('eq', 'neq'),
+    from: register,
+    first: fc.oneof(hex(1), hex(4), hex(16)),
+    last: hex(2),
+  }),
+  fc.record({
+    type: fc.constant('byteorder'),
+    op: fc.constantFrom('hton', 'ntoh'),
+    from: register,
+    load: register,
+    length: fc.constantFrom(2, 4, 8),
+    size: fc.constantFrom(2, 4, 8),
+  }),
+  fc.record(
+    {
+      type: fc.constant('dynset'),
+      op: fc.constantFrom('add', 'update', 'delete'),
+      set: name,
+      from: register,
+      data: register,
+      timeoutMs: fc.integer({ min: 1, max: 2 ** 50 }),
+      inverted: yes,
+      expressions: fc.array(stateful, { minLength: 1, maxLength: 3 }),
+      setId: u32,
+    },
+    { requiredKeys: ['type', 'op', 'set', 'from'] },
+  ),
+  fc.record({ type: fc.constant('objref'), of: fc.constantFrom('counter', 'limit', 'connlimit'), name }),
+  fc.record(
+    {
+      type: fc.constant('log'),
+      group: fc.integer({ min: 0, max: 65_535 }),
+      prefix: comment,
+      snapLength: fc.integer({ min: 1, max: 2 ** 32 - 1 }),
+      queueThreshold: fc.integer({ min: 1, max: 65_535 }),
+      level: fc.constantFrom('emerg', 'info', 'debug', 'audit'),
+      flags: fc.subarray(['tcp-sequence', 'tcp-options', 'ip-options', 'skuid', 'ether'], { minLength: 1 }),
+    },
+    { requiredKeys: ['type'] },
+  ),
+  fc.record(
+    { type: fc.constant('reject'), with: fc.constantFrom('icmp', 'icmpx', 'tcp reset'), code: octet },
+    { requiredKeys: ['type', 'with'] },
+  ),
+  fc.record({ type: fc.constant('notrack') }),
+  fc.record({ type: fc.constant('flow_offload'), flowtable: name }),
   fc.record({
     type: fc.constant('meta'),
     key: fc.constantFrom('mark', 'iifname', 'oif', 'nfproto', 'pkttype'),
@@ -90,10 +178,6 @@ const expression: fc.Arbitrary<NftExpression> = fc.oneof(
     data: fc.oneof(verdict, fc.record({ value: hex(4) })),
   }),
   fc.record(
-    { type: fc.constant('counter'), packets: fc.bigInt({ min: 1n, max: 2n ** 64n - 1n }), bytes: fc.constant(5n) },
-    { requiredKeys: ['type'] },
-  ),
-  fc.record(
     {
       type: fc.constant('masq'),
       flags: fc.subarray(['ports', 'random', 'persistent', 'fully-random'], { minLength: 1 }),
@@ -117,11 +201,30 @@ const expression: fc.Arbitrary<NftExpression> = fc.oneof(
   ),
   fc.record({
     type: fc.constant('opaque'),
-    name: fc.constantFrom('limit', 'constructor', '__proto__'),
+    name: fc.constantFrom('quota', 'constructor', '__proto__'),
     octets: hex(12),
   }),
-  fc.record({ type: fc.constant('opaque'), name: fc.constant('notrack') }),
-  // a word, a shift and an attribute that the rows of these do not have
+  fc.record({ type: fc.constant('opaque'), name: fc.constant('queue') }),
+  // a word, a shift, attributes and contents that the rows of these do not have
+  fc.record({
+    type: fc.constant('opaque'),
+    name: fc.constant('dynset'),
+    octets: fc.constant(
+      '0600010073000000' +
+        '0800030000000000' +
+        '0800040000000001' +
+        '1400078009000100' +
+        '71756f7461000000' +
+        '04000280',
+    ),
+  }),
+  fc.record({
+    type: fc.constant('opaque'),
+    name: fc.constant('limit'),
+    octets: fc.constant(
+      '0c0001000000000000000001' + '0c0002000000000000000007' + '0800030000000005' + '0800040000000000',
+    ),
+  }),
   fc.record({
     type: fc.constant('opaque'),
     name: fc.constant('meta'),
@@ -179,6 +282,36 @@ export const set: fc.Arbitrary<NftSet> = fc
   )
   .map(rest => ({ kind: 'set', ...rest }) as NftSet)
 
+export const namedObject: fc.Arbitrary<NftObject> = fc
+  .record(
+    {
+      family: inetFamily,
+      table: name,
+      name,
+      state: fc.oneof(
+        stateful,
+        fc.record({ type: fc.constant('opaque' as const), name: fc.constantFrom('2', '99'), octets: hex(12) }),
+      ),
+      comment,
+    },
+    { requiredKeys: ['family', 'table', 'name', 'state'] },
+  )
+  .map(rest => ({ kind: 'object', ...rest }))
+
+export const flowtable: fc.Arbitrary<NftFlowtable> = fc
+  .record(
+    {
+      family: inetFamily,
+      table: name,
+      name,
+      priority: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }),
+      devices: fc.array(name, { maxLength: 4 }),
+      flags: fc.subarray<'offload' | 'counter'>(['offload', 'counter'], { minLength: 1 }),
+    },
+    { requiredKeys: ['family', 'table', 'name', 'priority', 'devices'] },
+  )
+  .map(rest => ({ kind: 'flowtable', ...rest }))
+
 const steps = fc.array(expression, { maxLength: 8 })
 export const anyRule: fc.Arbitrary<NftRule> = fc
   .record(
@@ -187,7 +320,6 @@ export const anyRule: fc.Arbitrary<NftRule> = fc
   )
   .map(rest => ({ kind: 'rule', ...rest }))
 
-export const octet = fc.integer({ min: 0, max: 255 })
 const ipv4 = fc.tuple(octet, octet, octet, octet).map(parts => parts.join('.'))
 const service = fc.integer({ min: 0, max: 65535 }).map(String)
 const mark = u32.map(value => `0x${value.toString(16).padStart(8, '0')}`)

@@ -3,9 +3,12 @@ import test from 'ava'
 import { judge } from '../../felix/foreign-chains.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
-import type { NftRuleset } from '../../kernel/port/nftables.ts'
-import { anonymousSets, changesOf, comparable, load, nft, PROGRAMS, type Program } from './nftables-programs.ts'
+import type { NftChange, NftElement, NftExpression, NftRuleset, NftSet } from '../../kernel/port/nftables.ts'
+import type { Program } from './nftables-policy-programs.ts'
+import { anonymousSets, changesOf, comparable, load, nft, PROGRAMS } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
+
+const TYPES = { type: 'ipv4_addr', flags: ['interval'] } as const
 
 if (!isRoot)
   test('nftables is tested by root only', t => {
@@ -16,6 +19,13 @@ if (!isRoot)
 for (const program of isRoot ? PROGRAMS : []) {
   const { title, family = 'inet' } = program
   const name = { family, name: 't' }
+  if (program.needs === 'flowtables' && !hasFlowtables()) {
+    test(`${title}: not here`, t => {
+      t.log('skipped: this kernel has no flowtables')
+      t.pass()
+    })
+    continue
+  }
 
   test(`${title}: what nft wrote, Margay writes the same into another kernel`, async t => {
     using theirs = scratchNetns()
@@ -45,6 +55,17 @@ for (const program of isRoot ? PROGRAMS : []) {
     using kernel = host.inside(again.path)
     t.deepEqual(comparable((await kernel.nftables(name))!), comparable(ruleset))
   })
+}
+
+function hasFlowtables(): boolean {
+  using netns = scratchNetns()
+  try {
+    nft(netns.path, ['-f', '-'], 'table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }')
+    return true
+  } catch {
+    // nft says that there is no such thing, as it should
+    return false
+  }
 }
 
 async function read(path: string, program: Program): Promise<NftRuleset> {
@@ -83,7 +104,15 @@ function commandsOf(ruleset: NftRuleset): string[] {
   const { table, chains, sets, elements, rules } = ruleset
   const isNamed = ({ flags = [] }: { flags?: readonly string[] }) => !flags.includes('anonymous')
   const bare = rules.map(({ handle: _, ...rule }) => rule)
-  const objects = [table, ...chains, ...sets.filter(isNamed), ...elements.filter(isNamed), ...bare]
+  const objects = [
+    table,
+    ...chains,
+    ...ruleset.objects,
+    ...ruleset.flowtables,
+    ...sets.filter(isNamed),
+    ...elements.filter(isNamed),
+    ...bare,
+  ]
   return objects.map(object => commandText({ verb: 'add', object }, anonymousSets(ruleset)))
 }
 
@@ -109,4 +138,62 @@ if (isRoot)
     t.deepEqual(await verdicts(['ct state vmap { established : accept, invalid : drop }']), ['may drop'])
     nft(theirs.path, ['-f', '-'], 'flush ruleset')
     t.deepEqual(await kernel.forwardChains(), [])
+  })
+
+if (isRoot)
+  test('a refusal names the element, the expression or the name that the kernel objects to', async t => {
+    using netns = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(netns.path)
+    const of = { family: 'inet', table: 't' } as const
+    const pods: NftSet = { kind: 'set', ...of, name: 'pods', type: 'ifname', data: 'verdict' }
+    const ranges: NftSet = { kind: 'set', ...of, name: 'ranges', type: 'ipv4_addr', flags: ['interval'] }
+    const objects: Extract<NftChange, { verb: 'add' }>['object'][] = [
+      { kind: 'table', family: 'inet', name: 't' },
+      { kind: 'chain', ...of, name: 'c' },
+      pods,
+      ranges,
+    ]
+    t.deepEqual(await kernel.changeNftables(objects.map(object => ({ verb: 'add', object }))), [])
+    const many = Array.from({ length: 5000 }, (_, i): NftElement => {
+      return { key: [`cali${i}`], data: { verdict: 'goto', chain: i === 4000 ? 'absent' : 'c' } }
+    })
+    const steps: NftExpression[] = [
+      { type: 'meta', key: 'iifname', load: 1 },
+      { type: 'lookup', set: 'absent', from: 1, load: 0 },
+    ]
+    const twoRanges = ['10.0.0.0/8', '10.1.0.0/16', '11.0.0.0/8'].map(word => ({ key: [word] }))
+    const refused = await kernel.changeNftables([
+      {
+        verb: 'add',
+        object: { kind: 'elements', ...of, set: 'pods', type: 'ifname', data: 'verdict', elements: many },
+      },
+      { verb: 'add', object: { kind: 'rule', ...of, chain: 'c', expressions: steps } },
+      { verb: 'add', object: { kind: 'rule', ...of, chain: 'gone', expressions: [] } },
+      { verb: 'create', object: { kind: 'elements', ...of, set: 'ranges', ...TYPES, elements: twoRanges } },
+    ])
+    t.deepEqual(
+      refused.map(({ index, element, step, error }) => ({ index, element, step, message: error.message })),
+      [
+        {
+          index: 0,
+          element: 4000,
+          step: undefined,
+          message: 'nft add element inet t pods { "cali4000" : goto absent }: ENOENT',
+        },
+        {
+          index: 1,
+          element: undefined,
+          step: 1,
+          message: 'nft add rule inet t c iifname vmap @absent: ENOENT (expression 2 (lookup))',
+        },
+        { index: 2, element: undefined, step: undefined, message: 'nft add rule inet t gone : ENOENT (chain)' },
+        {
+          index: 3,
+          element: 1,
+          step: undefined,
+          message: 'nft create element inet t ranges { 10.1.0.0/16 }: EEXIST',
+        },
+      ],
+    )
   })

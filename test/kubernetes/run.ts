@@ -15,6 +15,7 @@ import { agentCases } from './agents.ts'
 import type { Case, Cluster } from './case.ts'
 import { conformance } from './e2e.ts'
 import { goneNodeCases } from './gone-nodes.ts'
+import { hostAccessCases } from './host-access.ts'
 import { nodeCases } from './nodes.ts'
 import { healthy } from './observe.ts'
 import { pathCases } from './paths.ts'
@@ -34,6 +35,7 @@ const CASES: readonly Case[] = [
   ...requestCases,
   ...agentCases,
   ...readinessCases,
+  ...hostAccessCases,
   ...nodeCases,
   ...goneNodeCases,
   ...speedCases,

@@ -222,10 +222,10 @@ async function killAndRestart(lab: Lab, { patience, pingCount }: ScenarioOptions
   lab.startAgent(first!.node.name)
   await lab.agentReady(first!.node.name)
   const readyAt = pings.map(answered)
-  await Promise.all(pings.map(each => each.saw(/packets transmitted/, 60_000 * patience)))
+  await Promise.all(pings.map(each => each.saw(/^rtt |, 100% packet loss/, 60_000 * patience)))
   const said = ({ lines }: Listener, i: number) => {
     const [from, to] = ends[i]!
-    const summary = lines.find(line => line.includes('packets transmitted'))!
+    const summary = lines.filter(line => /packets transmitted|^rtt /.test(line)).join('; ')
     const missing = unanswered(lines, pingCount)
     const lost =
       missing.length > 0 ? `; no answer to ${missing}, killed after ${killedAt[i]}, ready by ${readyAt[i]}` : ''

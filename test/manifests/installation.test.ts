@@ -276,6 +276,7 @@ function rendered(text: string, values: Any): string {
     )
     .replaceAll('{{ .Release.Namespace }}', 'kube-system')
     .replace(/\{\{ \.Values\.([\w.]+) \}\}/g, (_, path) => valueAt(path))
+    .replace(/\{\{ \.Values\.([\w.]+) \| quote \}\}/g, (_, path) => JSON.stringify(valueAt(path)))
   if (whole.includes('{{'))
     throw new Error(`not rendered: ${whole.slice(whole.indexOf('{{'), whole.indexOf('{{') + 80)}`)
   return whole

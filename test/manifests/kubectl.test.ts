@@ -12,6 +12,7 @@ import { ManualClock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { runHere } from '../ctl/run.ts'
 import { apiServerChecks, removedFromN1, SERVER_SIDE } from './checks.ts'
+import { helmProblem, runHelm } from './helm-program.ts'
 
 const at = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url))
 const MARGAY = at('margay.yaml')
@@ -278,4 +279,28 @@ check(
     const kinds = 'sa,cm,ds,deploy,pdb,role,rolebinding,clusterrole,clusterrolebinding'
     t.is(await must(['get', kinds, '-A', '-l', 'app.kubernetes.io/part-of=margay', '-o', 'name']), '')
   },
+)
+
+check(
+  'Helm installs the network with a pool, exchanges the agents for the removal, and leaves nothing but the CRDs',
+  async (t, { api, must }) => {
+    const helm = async (...words: string[]) => {
+      const { code, said } = await runHelm([...words, '--namespace', 'kube-system'], {}, api.kubeconfig('admin'))
+      t.is(code, 0, `helm ${words[0]}: ${said}`)
+    }
+    const pools = [{ name: 'default-ipv4-ippool', spec: { cidr: '10.244.0.0/16', natOutgoing: true } }]
+    const values = ['--set', 'config.firstPools=none', '--set-json', `pools=${JSON.stringify(pools)}`]
+    await helm('install', 'margay', at('chart'), ...values)
+    t.is(await must(['get', 'ippools', '-o', 'jsonpath={.items[*].spec.cidr}']), '10.244.0.0/16')
+    const containers = ['-n', 'kube-system', 'get', 'ds', 'margay-node', '-o']
+    const names = 'jsonpath={.spec.template.spec.initContainers[*].name} {.spec.template.spec.containers[*].name}'
+    t.is(await must([...containers, names]), 'install agent')
+    await helm('upgrade', 'margay', at('chart'), '--reuse-values', '--set', 'remove=true')
+    t.is(await must([...containers, names]), 'remove removed')
+    await helm('uninstall', 'margay')
+    const left = 'ds,deploy,cm,sa,clusterrole,clusterrolebinding,validatingadmissionpolicy,ippools'
+    t.is(await must(['get', left, '-A', '-l', 'app.kubernetes.io/part-of=margay', '-o', 'name']), '')
+    await must(['delete', '--timeout=100s', '-f', at('crds.yaml')])
+  },
+  helmProblem,
 )

@@ -54,7 +54,7 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     ],
   },
   'controllers/chores.ts': {
-    by: 'a Node or a pool that goes, another configuration, and the leadership',
+    by: 'a Node or a pool that goes, a Node or HostEndpoint that changes, another configuration, and the leadership',
     test: ['test/controllers/chores.test.ts', 'a chore that failed is run at once when what it waits for changes'],
   },
   'datastore/cache.ts': {
@@ -99,6 +99,8 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'agent/node-statuses.ts': 'see above',
   'controllers/chores.ts': 'see above',
   'controllers/collector.ts': 'the Node object; of an agent without one that ends nobody tells anything',
+  'controllers/host-endpoints.ts':
+    'the Node, the HostEndpoint in the way and the configuration (test/controllers/host-endpoints.test.ts); of a rule of the API server that goes nobody tells anything',
   'cni/pod-mtu.ts': 'another MTU of the node; of a pod’s own end nobody tells anything',
   'datastore/cache.ts': 'the next change that is written; that a disk has room is told by nobody',
   'datastore/credentials.ts': 'a request that fails (test/datastore/credentials.test.ts)',

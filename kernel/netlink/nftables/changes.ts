@@ -6,16 +6,18 @@ import { emitNfHeader, NFNL_SUBSYSTEM } from '../nfnetlink.ts'
 import { NLM_F } from '../numbers.ts'
 import type { Request } from '../requests.ts'
 import { elementMessages, emitElementsHead } from './elements.ts'
-import { count, optional, record, required, text } from './fields.ts'
+import { count, optional, record, required, text, u32 } from './fields.ts'
+import { emitFlowtable, flowtables } from './flowtables.ts'
 import { NFPROTO, NFT_MSG } from './numbers.ts'
 import { chains, rules, sets, tables } from './objects.ts'
+import { objects, objectType } from './stateful-objects.ts'
 
 /** The type of a message about an operation of nftables. */
 export function messageType(operation: number): number {
   return (NFNL_SUBSYSTEM.nftables << 8) | operation
 }
 
-const ROWS = { table: tables, chain: chains, set: sets, rule: rules } as const
+const ROWS = { table: tables, chain: chains, set: sets, rule: rules, object: objects, flowtable: flowtables } as const
 
 const FLAGS = {
   add: NLM_F.create,
@@ -46,6 +48,8 @@ export function requestsOf(change: NftChange): Request[] {
     const operation = bare ? NFT_MSG.delSetElem : NFT_MSG.newSetElem
     return elementMessages(object, { bare }).map(body => to(operation, FLAGS[verb], body))
   }
+  if (object.kind === 'devices')
+    return [to(flowtables.operation.remove, 0, w => emitFlowtable(w, { ...object, name: object.flowtable }))]
   if (verb === 'delete') return [to(ROWS[object.kind].operation.remove, 0, w => emitName(w, object))]
   switch (object.kind) {
     case 'table':
@@ -59,6 +63,10 @@ export function requestsOf(change: NftChange): Request[] {
       const flags = FLAGS[verb] | (verb === 'add' ? NLM_F.append : 0)
       return [to(rules.operation.make, flags, w => rules.emit(w, object))]
     }
+    case 'object':
+      return [to(objects.operation.make, FLAGS[verb], w => objects.emit(w, object))]
+    case 'flowtable':
+      return [to(flowtables.operation.make, FLAGS[verb], w => flowtables.emit(w, object))]
   }
 }
 
@@ -69,7 +77,12 @@ const rulesOfChain = record<{ table: string; chain: string; handle?: number }>({
 })
 const tableName = record<{ name: string }>({ name: required(1, text) })
 const chainName = record<{ table: string; name: string }>({ table: required(1, text), name: required(3, text) })
-const setName = record<{ table: string; name: string }>({ table: required(1, text), name: required(2, text) })
+/** Of sets, objects and flowtables. */
+const nameInTable = record<{ table: string; name: string; objectType?: number }>({
+  table: required(1, text),
+  name: required(2, text),
+  objectType: optional(3, u32),
+})
 
 /** What a deletion says of an object. */
 function emitName(w: NlWriter, object: NftName): void {
@@ -81,8 +94,16 @@ function emitName(w: NlWriter, object: NftName): void {
       chainName.emit(w, object)
       break
     case 'set':
-      setName.emit(w, object)
+    case 'flowtable': {
+      const { table, name } = object
+      nameInTable.emit(w, { table, name })
       break
+    }
+    case 'object': {
+      const { table, name, state } = object
+      nameInTable.emit(w, { table, name, objectType: objectType(state) })
+      break
+    }
     case 'rule':
       rulesOfChain.emit(w, object)
       break

@@ -1,6 +1,7 @@
 // Changes and rules in the words of nft(8), for people: what is printed here, nft reads as the same thing.
-import type { NftChain, NftChange, NftRule, NftSet } from '../../port/nftables.ts'
+import type { NftChain, NftChange, NftFlowtable, NftObject, NftRule, NftSet } from '../../port/nftables.ts'
 import { addText } from './expressions.ts'
+import { countedText, isStateful, rateText, statefulText } from './stateful.ts'
 import { durationText, elementsText } from './statement-text.ts'
 import { type SetLookup, TextState } from './text-state.ts'
 
@@ -17,6 +18,7 @@ export function commandText({ verb, object }: NftChange, elementsOf: SetLookup):
   const command = `${verb} ${nameText(object)}`
   if (verb === 'flush') return command
   if (object.kind === 'elements') return `${command} ${elementsText(object)}`
+  if (object.kind === 'devices') return `${command} { devices = { ${object.devices.join(', ')} }; }`
   if (verb === 'delete') return command
   switch (object.kind) {
     case 'table':
@@ -27,6 +29,10 @@ export function commandText({ verb, object }: NftChange, elementsOf: SetLookup):
       return withBlock(command, setLines(object))
     case 'rule':
       return `${command} ${ruleText(object, elementsOf)}`
+    case 'object':
+      return withBlock(command, [objectText(object), ...commentLines(object)])
+    case 'flowtable':
+      return withBlock(command, flowtableLines(object))
   }
 }
 
@@ -37,6 +43,9 @@ function nameText(object: NftChange['object']): string {
   if (kind === 'elements') return `element ${within} ${object.set}`
   if (kind === 'set') return `${'data' in object && object.data !== undefined ? 'map' : 'set'} ${within} ${object.name}`
   if (kind === 'chain') return `chain ${within} ${object.name}`
+  if (kind === 'object') return `${kindText(object.state)} ${within} ${object.name}`
+  if (kind === 'flowtable') return `flowtable ${within} ${object.name}`
+  if (kind === 'devices') return `flowtable ${within} ${object.flowtable}`
   const { handle, position } = object as NftRule
   const place = handle !== undefined ? ` handle ${handle}` : position !== undefined ? ` position ${position}` : ''
   return `rule ${within} ${object.chain}${place}`
@@ -68,6 +77,25 @@ function setLines(set: NftSet): string[] {
   if (set.flags !== undefined && set.flags.length > 0) lines.push(`flags ${set.flags.join(',')}`)
   if (set.timeoutMs !== undefined) lines.push(`timeout ${durationText(set.timeoutMs)}`)
   if (set.gcIntervalMs !== undefined) lines.push(`gc-interval ${durationText(set.gcIntervalMs)}`)
-  for (const step of set.expressions ?? []) lines.push(step.type)
+  for (const step of set.expressions ?? [])
+    lines.push(isStateful(step) ? statefulText(step, { bare: true }) : step.type)
   return [...lines, ...commentLines(set)]
+}
+
+/** nft's word for a kind of object; it has none for those that count connections. */
+function kindText(state: { type: string; name?: string }): string {
+  return state.type === 'opaque' ? `object ${state.name}` : state.type
+}
+
+function objectText({ state }: NftObject): string {
+  if (state.type === 'counter') return countedText(state)
+  if (state.type === 'limit') return rateText(state)
+  return state.type === 'connlimit' ? statefulText(state) : (state.octets ?? '')
+}
+
+function flowtableLines({ priority, devices, flags = [] }: NftFlowtable): string[] {
+  const lines = [`hook ingress priority ${priority}`, `devices = { ${devices.join(', ')} }`]
+  if (flags.includes('offload')) lines.push('flags offload')
+  if (flags.includes('counter')) lines.push('counter')
+  return lines
 }

@@ -23,6 +23,8 @@ export type DataType = {
   /** The octets of a word. Throws when it is none of this type. */
   parse(word: string): Uint8Array
   format(octets: Uint8Array): string
+  /** The same without words, as nft has the ends of ranges. */
+  formatNumber?(octets: Uint8Array): string
 }
 
 type Words = Readonly<Record<string, number>>
@@ -48,6 +50,10 @@ function numbers(
   { length, order, words = {}, hex = false, prefixes }: NumberOptions,
 ): DataType {
   const names = new Map(Object.entries(words).map(([text, value]) => [value, text]))
+  const formatNumber = (octets: Uint8Array) => {
+    const value = numberOf(octets, order)
+    return hex ? `0x${value.toString(16).padStart(2 * length, '0')}` : `${value}`
+  }
   return {
     name,
     number,
@@ -60,23 +66,23 @@ function numbers(
       return octetsOf(value, length, order)
     },
     format(octets) {
-      const value = numberOf(octets, order)
-      return names.get(value) ?? (hex ? `0x${value.toString(16).padStart(2 * length, '0')}` : `${value}`)
+      return names.get(numberOf(octets, order)) ?? formatNumber(octets)
     },
+    formatNumber,
   }
 }
 
 /** Bits with words, joined by commas. */
-function bitmask(name: string, number: number, words: Words): DataType {
+function bitmask(name: string, number: number, words: Words, length = 4): DataType {
   return {
     name,
     number,
-    length: 4,
+    length,
     order: 'host',
     bitmask: true,
     parse(word) {
       const value = word.split(',').reduce((sum, each) => sum | (words[each] ?? Number(each)), 0)
-      return octetsOf(value >>> 0, 4, 'host')
+      return octetsOf(value >>> 0, length, 'host')
     },
     format(octets) {
       const value = numberOf(octets, 'host')
@@ -138,6 +144,33 @@ const PROTOCOLS = {
   udplite: 136,
 } as const
 
+/** Class selectors (RFC 2474), assured forwarding (RFC 2597), expedited (3246), admitted voice (5865), less than best effort (8622). */
+const DSCP = {
+  cs0: 0,
+  lephb: 1,
+  cs1: 8,
+  af11: 10,
+  af12: 12,
+  af13: 14,
+  cs2: 16,
+  af21: 18,
+  af22: 20,
+  af23: 22,
+  cs3: 24,
+  af31: 26,
+  af32: 28,
+  af33: 30,
+  cs4: 32,
+  af41: 34,
+  af42: 36,
+  af43: 38,
+  cs5: 40,
+  va: 44,
+  ef: 46,
+  cs6: 48,
+  cs7: 56,
+} as const
+
 const TYPES: readonly DataType[] = [
   numbers('nf_proto', 2, { length: 1, order: 'host', words: { ipv4: 2, ipv6: 10 } }),
   address('ipv4_addr', 7, 4),
@@ -152,12 +185,22 @@ const TYPES: readonly DataType[] = [
     words: {
       'echo-reply': 0,
       'destination-unreachable': 3,
+      'source-quench': 4,
       redirect: 5,
       'echo-request': 8,
+      'router-advertisement': 9,
+      'router-solicitation': 10,
       'time-exceeded': 11,
       'parameter-problem': 12,
+      'timestamp-request': 13,
+      'timestamp-reply': 14,
+      'info-request': 15,
+      'info-reply': 16,
+      'address-mask-request': 17,
+      'address-mask-reply': 18,
     },
   }),
+  bitmask('tcp_flag', 15, { fin: 0x1, syn: 0x2, rst: 0x4, psh: 0x8, ack: 0x10, urg: 0x20, ecn: 0x40, cwr: 0x80 }, 1),
   numbers('mark', 19, { length: 4, order: 'host', hex: true, prefixes: true }),
   numbers('iface_index', 20, { length: 4, order: 'host' }),
   numbers('iface_type', 21, { length: 2, order: 'host', words: { ether: 1, ppp: 512, ipip: 768, loopback: 772 } }),
@@ -184,13 +227,54 @@ const TYPES: readonly DataType[] = [
       'parameter-problem': 4,
       'echo-request': 128,
       'echo-reply': 129,
+      'mld-listener-query': 130,
+      'mld-listener-report': 131,
+      'mld-listener-done': 132,
       'nd-router-solicit': 133,
       'nd-router-advert': 134,
       'nd-neighbor-solicit': 135,
       'nd-neighbor-advert': 136,
+      'nd-redirect': 137,
+      'router-renumbering': 138,
+      'ind-neighbor-solicit': 141,
+      'ind-neighbor-advert': 142,
+      'mld2-listener-report': 143,
     },
   }),
   numbers('pkt_type', 31, { length: 1, order: 'host', words: { host: 0, broadcast: 1, multicast: 2, other: 3 } }),
+  numbers('icmp_code', 32, {
+    length: 1,
+    order: 'big',
+    words: {
+      'net-unreachable': 0,
+      'host-unreachable': 1,
+      'prot-unreachable': 2,
+      'port-unreachable': 3,
+      'frag-needed': 4,
+      'net-prohibited': 9,
+      'host-prohibited': 10,
+      'admin-prohibited': 13,
+    },
+  }),
+  numbers('icmpv6_code', 33, {
+    length: 1,
+    order: 'big',
+    words: {
+      'no-route': 0,
+      'admin-prohibited': 1,
+      'addr-unreachable': 3,
+      'port-unreachable': 4,
+      'policy-fail': 5,
+      'reject-route': 6,
+    },
+  }),
+  numbers('icmpx_code', 34, {
+    length: 1,
+    order: 'big',
+    words: { 'no-route': 0, 'port-unreachable': 1, 'host-unreachable': 2, 'admin-prohibited': 3 },
+  }),
+  numbers('dscp', 36, { length: 1, order: 'big', words: DSCP, hex: true }),
+  numbers('ecn', 37, { length: 1, order: 'big', words: { 'not-ect': 0, ect1: 1, ect0: 2, ce: 3 } }),
   numbers('fib_addrtype', 38, {
     length: 4,
     order: 'host',
@@ -243,6 +327,11 @@ export function integerType(length: number, order: 'host' | 'big'): DataType {
   return numbers('integer', 4, { length, order, hex: order === 'big' })
 }
 
+/** A number of a header that nft has a name for. */
+export function decimalType(length: number): DataType {
+  return numbers('integer', 4, { length, order: 'big' })
+}
+
 /** The octets of a word of `type`. Throws when it is none, or when `length` octets are wanted and it has others. */
 export function parseWord(type: DataType, word: string, length = type.length): Uint8Array {
   const octets = word.startsWith(RAW) ? fromHex(word.slice(RAW.length)) : type.parse(word)
@@ -262,6 +351,13 @@ export function formatWord(type: DataType, octets: Uint8Array): string {
     // a name with odd octets in it, or a type without words
     return raw
   }
+}
+
+/** The word for one end of a range. */
+export function formatEnd(type: DataType, octets: Uint8Array): string {
+  return type.formatNumber !== undefined && octets.length === type.length
+    ? type.formatNumber(octets)
+    : formatWord(type, octets)
 }
 
 /** A value as nft prints it; octets that the type has no word for are a number. */

@@ -28,7 +28,8 @@ import { emitElementNotes, parseElementNotes } from './userdata.ts'
 
 /** Octets of elements in one message: an attribute holds 65,531. */
 const MESSAGE_OCTETS = 60_000
-const ELEMENTS = 3
+/** NFTA_SET_ELEM_LIST_ELEMENTS. */
+export const ELEMENTS = 3
 const LIST_ELEMENT = 1
 
 type WireElement = {
@@ -100,6 +101,17 @@ export function elementMessages(of: NftElements, { bare }: { bare: boolean }): (
     from = ends[i]!
   }
   return messages
+}
+
+/** Which element the wire element `wire` of all messages is of, counted from 0; undefined for one too many. */
+export function elementOfWire(of: NftElements, { bare }: { bare: boolean }, wire: number): number | undefined {
+  const { key, data: dataType } = setTypes(of)
+  let wires = 0
+  for (const [i, each] of of.elements.entries()) {
+    wires += toWire(key, dataType, bare ? { key: each.key } : each).length
+    if (wire < wires) return i
+  }
+  return undefined
 }
 
 function toWire(key: KeyType, dataType: KeyType | undefined, of: NftElement): WireElement[] {

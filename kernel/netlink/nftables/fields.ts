@@ -32,7 +32,7 @@ export function parseSafely<T>(parse: () => T): Parsed<T> {
 /** How one value lies in an attribute. `parse` gives undefined for a value that means the same as no attribute. */
 export type Codec<T> = {
   /** The attribute holds attributes. */
-  nested?: true
+  nested?: true | undefined
   emit(w: NlWriter, value: T): void
   parse(bytes: Buffer): T | undefined
 }
@@ -133,6 +133,11 @@ export const u8: Codec<number> = sized(
   (w, value) => w.u8(value),
   bytes => bytes[0]!,
 )
+export const u16: Codec<number> = sized(
+  2,
+  (w, value) => w.u16be(value),
+  bytes => bytes.readUInt16BE(0),
+)
 export const u32: Codec<number> = sized(
   4,
   (w, value) => w.u32be(value),
@@ -161,6 +166,17 @@ export const count: Codec<number> = sized(
   },
 )
 
+/** An u64 that we have no number for above 2^53. */
+export const upTo53Bits: Codec<number> = sized(
+  8,
+  (w, value) => w.u64be(BigInt(value)),
+  bytes => {
+    const value = bytes.readBigUInt64BE(0)
+    if (value > Number.MAX_SAFE_INTEGER) throw new Unknown(`value ${value}`)
+    return Number(value)
+  },
+)
+
 /** A zero-terminated string in UTF-8. */
 export const text: Codec<string> = {
   emit: (w, value) => w.put(Buffer.from(`${value}\0`)),
@@ -173,12 +189,25 @@ export const octets: Codec<string> = {
 }
 
 /** The codec with `absent` for no attribute at all. */
-export function absentIf<T>(absent: T, codec: Codec<T>): Codec<T> {
+export function absentIf<T, const A extends T>(absent: A, codec: Codec<T>): Codec<Exclude<T, A>> {
   return {
-    ...codec,
+    nested: codec.nested,
+    emit: (w, value) => codec.emit(w, value),
     parse(bytes) {
       const value = codec.parse(bytes)
-      return value === absent ? undefined : value
+      return value === absent ? undefined : (value as Exclude<T, A>)
+    },
+  }
+}
+
+/** The codec for values of another form. */
+export function mapped<T, W>(codec: Codec<W>, toWire: (value: T) => W, fromWire: (wire: W) => T): Codec<T> {
+  return {
+    nested: codec.nested,
+    emit: (w, value) => codec.emit(w, toWire(value)),
+    parse(bytes) {
+      const wire = codec.parse(bytes)
+      return wire === undefined ? undefined : fromWire(wire)
     },
   }
 }

@@ -2,10 +2,12 @@
 // a joined type with 6 bits per part, and each part of its octets fills up to a multiple of 4. In sets of intervals
 // numbers are always big-endian, because the kernel compares octets there.
 import type { NftSetTypes } from '../../port/nftables.ts'
-import { type DataType, dataType, dataTypeOf, formatWord, parseWord } from './datatypes.ts'
+import { type DataType, dataType, dataTypeOf, formatEnd, formatWord, parseWord } from './datatypes.ts'
 import { Malformed } from './fields.ts'
 
 const JOINT = ' . '
+/** At the end of an interface's name, in sets of intervals: all names that begin so. */
+const WILDCARD = '*'
 const BITS = 6
 
 export type KeyType = {
@@ -54,7 +56,7 @@ export function typeWords(number: number): string {
 export function parseKey(type: KeyType, words: readonly string[]): Uint8Array {
   return join(
     type,
-    wordsOf(type, words).map(({ part, word }) => ordered(type, part, parseWord(part, word))),
+    wordsOf(type, words).map(({ part, word }) => ordered(type, part, parseWord(part, word, lengthOf(type, part)))),
   )
 }
 
@@ -89,6 +91,11 @@ function wordsOf({ parts }: KeyType, words: readonly string[]): { part: DataType
   return parts.map((part, i) => ({ part, word: words[i]! }))
 }
 
+/** A set of one part says itself how long its keys are. */
+function lengthOf({ parts, length }: KeyType, part: DataType): number | undefined {
+  return parts.length === 1 ? length : part.length
+}
+
 function join({ parts, length }: KeyType, octets: readonly Uint8Array[]): Uint8Array {
   if (parts.length === 1) {
     if (octets[0]!.length !== length) throw new Error(`a key of ${octets[0]!.length} octets in a set of ${length}`)
@@ -109,7 +116,9 @@ function ordered({ interval }: KeyType, part: DataType, octets: Uint8Array): Uin
 }
 
 function parseRange(type: KeyType, part: DataType, word: string): { from: Uint8Array; to: Uint8Array } {
-  const octetsOf = (each: string) => ordered(type, part, parseWord(part, each))
+  const octetsOf = (each: string) => ordered(type, part, parseWord(part, each, lengthOf(type, part)))
+  if (part.name === 'ifname' && word.length > 1 && word.endsWith(WILDCARD))
+    return allBeginningWith(part, word.slice(0, -1))
   const slash = part.prefixes ? word.indexOf('/') : -1
   if (slash >= 0) return prefix(octetsOf(word.slice(0, slash)), Number(word.slice(slash + 1)))
   // a dash may belong to the word itself (echo-request)
@@ -151,6 +160,24 @@ function bit(octets: Uint8Array, index: number): number {
 function formatRange(type: KeyType, part: DataType, from: Uint8Array, to: Uint8Array): string {
   const wordOf = (octets: Uint8Array) => formatWord(part, ordered(type, part, octets))
   if (Buffer.compare(from, to) === 0) return wordOf(from)
+  const begun = part.name === 'ifname' ? beginning(from, to) : undefined
+  if (begun !== undefined) return `${begun}${WILDCARD}`
   const bits = part.prefixes && from.length === part.length ? prefixLength(from, to) : undefined
-  return bits === undefined ? `${wordOf(from)}-${wordOf(to)}` : `${wordOf(from)}/${bits}`
+  if (bits !== undefined) return `${wordOf(from)}/${bits}`
+  const [first, last] = [from, to].map(octets => formatEnd(part, ordered(type, part, octets)))
+  return `${first}-${last}`
+}
+
+/** What the names of a range begin with; undefined where they begin with nothing in common, or it is another range. */
+function beginning(from: Uint8Array, to: Uint8Array): string | undefined {
+  const length = from.indexOf(0)
+  const isWhole = from.every((octet, i) => (i < length ? octet === to[i] : octet === 0 && to[i] === 0xff))
+  const name = Buffer.from(from.subarray(0, length)).toString()
+  return length > 0 && isWhole && Buffer.from(name).equals(from.subarray(0, length)) ? name : undefined
+}
+
+/** The names of interfaces that begin with `name`. */
+function allBeginningWith(part: DataType, name: string): { from: Uint8Array; to: Uint8Array } {
+  const from = parseWord(part, name)
+  return { from, to: from.map((octet, i) => (i < Buffer.byteLength(name) ? octet : 0xff)) }
 }

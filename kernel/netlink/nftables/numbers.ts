@@ -19,6 +19,12 @@ export const NFT_MSG = {
   delSetElem: 14,
   newGen: 15,
   getGen: 16,
+  newObject: 18,
+  getObject: 19,
+  delObject: 20,
+  newFlowtable: 22,
+  getFlowtable: 23,
+  delFlowtable: 24,
 } as const
 
 /** NFPROTO_* by nft's word. */
@@ -84,11 +90,44 @@ export const CT_KEY = {
   bytes: 15,
   zone: 17,
   id: 23,
+  'ip saddr': 19,
+  'ip daddr': 20,
+  'ip6 saddr': 21,
+  'ip6 daddr': 22,
+  'proto-src': 11,
+  'proto-dst': 12,
 } as const
 
 export const CT_DIRECTION = { original: 0, reply: 1 } as const
 export const PAYLOAD_BASE = { link: 0, network: 1, transport: 2 } as const
 export const CMP_OP = { eq: 0, neq: 1, lt: 2, lte: 3, gt: 4, gte: 5 } as const
+export const BYTEORDER_OP = { ntoh: 0, hton: 1 } as const
+export const RANGE_OP = { eq: 0, neq: 1 } as const
+export const DYNSET_OP = { add: 0, update: 1, delete: 2 } as const
+/** NFT_DYNSET_F_*: `several` says that there is a list of expressions. */
+export const DYNSET_F = { inverted: 0x1, several: 0x2 } as const
+export const PAYLOAD_CHECKSUM = { none: 0, inet: 1, sctp: 2 } as const
+export const PAYLOAD_CHECKSUM_F = { 'pseudo-header': 0x1 } as const
+export const LIMIT_UNIT = { packets: 0, bytes: 1 } as const
+/** Seconds. */
+export const LIMIT_PER = { second: 1, minute: 60, hour: 3600, day: 86_400, week: 604_800 } as const
+/** LOGLEVEL_*, and 8 for the audit subsystem. */
+export const LOG_LEVEL = {
+  emerg: 0,
+  alert: 1,
+  crit: 2,
+  err: 3,
+  warn: 4,
+  notice: 5,
+  info: 6,
+  debug: 7,
+  audit: 8,
+} as const
+export const LOG_F = { 'tcp-sequence': 0x1, 'tcp-options': 0x2, 'ip-options': 0x4, skuid: 0x8, ether: 0x20 } as const
+export const REJECT_WITH = { icmp: 0, 'tcp reset': 1, icmpx: 2 } as const
+/** NFT_OBJECT_* of what Margay has words for. */
+export const OBJECT_TYPE = { counter: 1, limit: 4, connlimit: 5 } as const
+export const FLOWTABLE_F = { offload: 0x1, counter: 0x2 } as const
 export const FIB_RESULT = { oif: 1, oifname: 2, type: 3 } as const
 export const FIB_F = { saddr: 0x1, daddr: 0x2, mark: 0x4, iif: 0x8, oif: 0x10, present: 0x20 } as const
 /** NF_NAT_RANGE_* that masquerading takes. */

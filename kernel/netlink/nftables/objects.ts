@@ -142,17 +142,20 @@ type WireRule = {
   userdata?: string
 }
 
+/** NFTA_RULE_EXPRESSIONS. */
+export const RULE_EXPRESSIONS = 4
+
 const rule = record<WireRule>({
   table: required(1, text),
   chain: required(2, text),
   handle: optional(3, count),
-  expressions: optional(4, expressions),
+  expressions: optional(RULE_EXPRESSIONS, expressions),
   position: optional(6, count),
   userdata: optional(7, octets),
 })
 
 /** How one kind of object lies in messages. */
-type ObjectRow<T> = {
+export type ObjectRow<T> = {
   operation: { make: number; read: number; remove: number }
   emit(w: NlWriter, object: T): void
   parse(message: Message): Parsed<T>

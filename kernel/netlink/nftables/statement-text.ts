@@ -3,8 +3,10 @@
 import { toHex } from '../../../lib/bytes.ts'
 import type { NftComparison, NftElement, NftElements, NftExpression, NftFibFlag } from '../../port/nftables.ts'
 import { verdictText } from './data.ts'
-import { type DataType, dataType, integerType, presence, printWord } from './datatypes.ts'
+import { type DataType, dataType, formatWord, integerType, parseWord, presence, printWord } from './datatypes.ts'
+import { type HeaderPart, headerField, maskedField, shifted } from './headers.ts'
 import { type KeyType, keyType, parseKeyRange, prefixLength, setTypes } from './keys.ts'
+import { isStateful, statefulText } from './stateful.ts'
 import type { Operand, TextState } from './text-state.ts'
 
 const OPERATORS: Readonly<Record<NftComparison, string>> = {
@@ -22,10 +24,18 @@ const inverse = (octets: Uint8Array) => octets.map(octet => ~octet)
 
 /** A comparison of an operand with octets, given as hex. */
 export function compared(state: TextState, operand: Operand = NOTHING, op: NftComparison, value: string): void {
-  const octets = new Uint8Array(Buffer.from(value, 'hex'))
-  const { text, type, mask, tells } = operand
+  const octets = valueWithin(operand, value)
+  const { text, type, mask, tells, joined } = operand
   const shown = word(operand, octets)
   if (mask !== undefined) state.say(maskedComparison(operand, mask, op, octets))
+  else if (op === 'eq' && joined !== undefined && octets.length === operand.length) {
+    let at = 0
+    for (const each of joined) {
+      compared(state, each, op, toHex(octets.subarray(at, at + each.length)))
+      at += each.length
+    }
+  } else if (op === 'gte') state.sayLower(`${text} >= ${shown}`, operand, endWord(operand, octets))
+  else if (op === 'lte' && state.sayUpper(operand, endWord(operand, octets))) return
   else if (op !== 'eq') state.say(`${text} ${OPERATORS[op]} ${shown}`)
   else if (type.bitmask) state.say(`${text} == ${shown}`)
   else {
@@ -34,6 +44,28 @@ export function compared(state: TextState, operand: Operand = NOTHING, op: NftCo
     if (tells === 'network') state.known.network = shown === 'ipv4' ? 'ip' : 'ip6'
     else if (tells === 'transport') state.known.transport = shown === 'ipv6-icmp' ? 'icmpv6' : shown
   }
+}
+
+/** `80-90`, `!= 80-90`: a comparison with a range. */
+export function compareRange(
+  state: TextState,
+  operand: Operand = NOTHING,
+  { op, first, last }: { op: 'eq' | 'neq'; first: string; last: string },
+): void {
+  const [from, to] = [first, last].map(end => endWord(operand, valueWithin(operand, end)))
+  state.say(`${operand.text} ${op === 'eq' ? '' : '!= '}${from}-${to}`)
+}
+
+/** The octets that an operand is compared with; of a field of a few bits those of its value. */
+function valueWithin({ shift, length, turned }: Operand, hex: string): Uint8Array {
+  const octets = new Uint8Array(Buffer.from(hex, 'hex'))
+  if (turned) octets.reverse()
+  return shift === undefined ? octets : shifted(octets, shift, length)
+}
+
+/** The operand with its octets the other way round. nft has no words for it: it follows from the type and what is asked. */
+export function turned(operand: Operand = NOTHING): Operand {
+  return { ...operand, turned: operand.turned !== true }
 }
 
 /** A value of an operand; fewer octets than its type has are the beginning of one. */
@@ -46,6 +78,13 @@ function word({ type }: Operand, octets: Uint8Array): string {
   return `${type.format(whole)}/${8 * octets.length}`
 }
 
+function endWord(operand: Operand, octets: Uint8Array): string {
+  const { type } = operand
+  return octets.length === type.length && type.formatNumber !== undefined
+    ? type.formatNumber(octets)
+    : word(operand, octets)
+}
+
 function maskedComparison(
   { text, type }: Operand,
   { mask, xor }: NonNullable<Operand['mask']>,
@@ -54,6 +93,8 @@ function maskedComparison(
 ): string {
   const shown = printWord(type, octets)
   if (isZero(xor)) {
+    if (type.name === 'tcp_flag' && (op === 'eq' || (op === 'neq' && !isZero(octets))))
+      return `${text} ${op === 'eq' ? '' : '!= '}${shown} / ${type.format(mask)}`
     if (type.bitmask && isZero(octets)) {
       if (op === 'neq') return `${text} ${type.format(mask)}`
       if (op === 'eq') return `${text} ! ${type.format(mask)}`
@@ -83,15 +124,30 @@ function maskText(type: DataType, { mask, xor }: NonNullable<Operand['mask']>): 
 }
 
 /** The operand of `it & mask ^ xor`, both as hex. */
-export function masked(operand: Operand = NOTHING, mask: string, xor: string): Operand {
+export function masked(state: TextState, operand: Operand = NOTHING, mask: string, xor: string): Operand {
   const octets = (hex: string) => new Uint8Array(Buffer.from(hex, 'hex'))
-  return { ...operand, mask: { mask: octets(mask), xor: octets(xor) } }
+  const { header, ...rest } = operand
+  const field = header === undefined || !isZero(octets(xor)) ? undefined : maskedField(header, octets(mask))
+  if (field === undefined) return { ...operand, mask: { mask: octets(mask), xor: octets(xor) } }
+  state.imply(header!.base)
+  return { ...rest, ...field }
 }
 
 /** What is assigned to something of `type`. */
 export function assigned(operand: Operand = NOTHING, type: DataType): string {
   if (operand.literal !== undefined) return printWord(type, operand.literal)
   return operand.mask === undefined ? operand.text : `${operand.text} ${maskText(type, operand.mask)}`
+}
+
+/** `ip dscp set cs1`: what is written over octets of the packet, or over the bits of them that were not kept. */
+export function assignedField(state: TextState, part: HeaderPart, operand: Operand = NOTHING): string {
+  const { header, mask } = operand
+  const isSame = header?.base === part.base && header.offset === part.offset && header.length === part.length
+  const within = mask !== undefined && isSame ? maskedField(part, inverse(mask.mask)) : undefined
+  const field = within ?? headerField(part)
+  if (field.protocol !== undefined && field.protocol !== 'th') state.imply(part.base)
+  if (within === undefined) return `${field.text} set ${assigned(operand, field.type)}`
+  return `${field.text} set ${printWord(within.type, shifted(mask!.xor, within.shift, within.length))}`
 }
 
 /** What the routing table says of a packet. */
@@ -108,14 +164,51 @@ export function lookedUp(
   { set, setId, from, load, inverted }: Omit<Extract<NftExpression, { type: 'lookup' }>, 'type'>,
 ): void {
   const elements = state.elementsOf({ set, setId })
-  const target = elements === undefined ? `@${set}` : elementsText(elements)
-  const what = state
-    .operands(from)
-    .map(operand => assigned(operand, operand.type))
-    .join(' . ')
+  const operands = state.operands(from)
+  const target = elements === undefined ? `@${set}` : elementsText(asShown(elements, operands))
+  const what = keyText(operands)
   if (load === undefined) state.say(`${what} ${inverted ? '!= ' : ''}${target}`)
   else if (load === 0) state.say(`${what} vmap ${target}`)
   else state.load(load, { text: `${what} map ${target}`, type: integerType(4, 'host'), length: 4 })
+}
+
+/** The operands of a joined key. */
+function keyText(operands: readonly Operand[]): string {
+  return operands.map(operand => assigned(operand, operand.type)).join(' . ')
+}
+
+/** The elements with the values of a field of a few bits, which lie in the set as they do in the packet. */
+function asShown(of: NftElements, operands: readonly Operand[]): NftElements {
+  const [{ type, shift } = NOTHING] = operands
+  if (shift === undefined || operands.length !== 1) return of
+  const shown = (each: string) =>
+    formatWord(type, shifted(parseWord(type, each, of.keyLength ?? type.length), shift, type.length ?? 1))
+  return {
+    ...of,
+    keyLength: undefined,
+    elements: of.elements.map(element => ({ ...element, key: element.key.map(shown) })),
+  }
+}
+
+/** `update @seen { ip saddr timeout 10s limit rate over 5/second }`: an element that the packet makes or removes. */
+export function setUpdateText(
+  state: TextState,
+  {
+    op,
+    set,
+    from,
+    data,
+    timeoutMs,
+    inverted,
+    expressions = [],
+  }: Omit<Extract<NftExpression, { type: 'dynset' }>, 'type'>,
+): void {
+  const value = data === undefined ? undefined : state.operand(data)
+  const words = [keyText(state.operands(from).filter(operand => operand !== value))]
+  if (timeoutMs !== undefined) words.push(`timeout ${durationText(timeoutMs)}`)
+  for (const each of expressions) words.push(statefulText(each, { bare: true }))
+  if (value !== undefined) words.push(`: ${assigned(value, value.type)}`)
+  state.say(`${inverted ? '! ' : ''}${op} @${set} { ${words.join(' ')} }`)
 }
 
 type NatRange = {
@@ -142,11 +235,6 @@ export function natText(state: TextState, action: string, { family = 'ip', flags
   state.say([action, to === '' ? '' : `to ${to}`, words.join(',')].filter(part => part !== '').join(' '))
 }
 
-/** A counter where it stands now. */
-export function counterText({ packets = 0n, bytes = 0n }: { packets?: bigint; bytes?: bigint }): string {
-  return `counter packets ${packets} bytes ${bytes}`
-}
-
 /** `{ 10.0.0.1, 10.0.0.2 }`. */
 export function elementsText(of: NftElements): string {
   const types = setTypes(of)
@@ -167,8 +255,8 @@ function inOrder({ type, keyLength, elements }: NftElements): NftElement[] {
 
 function elementText({ key, data }: ReturnType<typeof setTypes>, element: NftElement): string {
   const parts = [wordsText(key, element.key)]
+  for (const step of element.expressions ?? []) if (isStateful(step)) parts.push(statefulText(step))
   if (element.timeoutMs !== undefined) parts.push(`timeout ${durationText(element.timeoutMs)}`)
-  for (const step of element.expressions ?? []) if (step.type === 'counter') parts.push(counterText(step))
   if (element.comment !== undefined) parts.push(`comment "${element.comment}"`)
   if (element.data !== undefined) {
     const value = 'verdict' in element.data ? verdictText(element.data) : wordsText(data!, element.data)

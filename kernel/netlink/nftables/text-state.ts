@@ -2,6 +2,7 @@
 // packet is known to have, and the statements so far. The words of a rule come out as nft prints them.
 import type { NftElements, NftFamily } from '../../port/nftables.ts'
 import type { DataType } from './datatypes.ts'
+import type { HeaderPart } from './headers.ts'
 
 type Header = 'link' | 'network' | 'transport'
 
@@ -17,6 +18,14 @@ export type Operand = {
   tells?: Header
   /** Octets that were put there by the rule itself. */
   literal?: Uint8Array
+  /** Where it lies in the packet. */
+  header?: HeaderPart
+  /** The fields side by side that it is. */
+  joined?: readonly Operand[]
+  /** It is a field of a few bits, and the octets that were loaded end so many bits after it. */
+  shift?: number
+  /** The octets of the number are in the other order than those of its type. */
+  turned?: boolean
 }
 
 /** The elements of an anonymous set, which are printed where it is used; undefined for sets with names. */
@@ -35,6 +44,7 @@ export class TextState {
   readonly #implied: Partial<Record<Header, number>> = {}
   readonly #registers = new Map<number, Operand>()
   #fresh: number[] = []
+  #lower?: { operand: Operand; word: string }
 
   constructor(family: NftFamily, elementsOf: SetLookup) {
     this.elementsOf = elementsOf
@@ -65,8 +75,24 @@ export class TextState {
   /** Adds a statement. With `tells`, one about the protocol of a header, that goes again when a later one implies it. */
   say(statement: string, tells?: Header): void {
     this.#fresh = []
+    this.#lower = undefined
     this.#statements.push(statement)
     if (tells !== undefined) this.#implied[tells] = this.#statements.length - 1
+  }
+
+  /** Adds a statement that the operand is `word` or more. */
+  sayLower(statement: string, operand: Operand, word: string): void {
+    this.say(statement)
+    this.#lower = { operand, word }
+  }
+
+  /** Makes one statement of this upper end of a range and of the lower end, if that was said last; false if it was not. */
+  sayUpper(operand: Operand, word: string): boolean {
+    const lower = this.#lower
+    if (lower?.operand.text !== operand.text) return false
+    this.#statements.pop()
+    this.say(`${operand.text} ${lower.word}-${word}`)
+    return true
   }
 
   /** A field of a header is named with its protocol: the statement about that need not be printed. */

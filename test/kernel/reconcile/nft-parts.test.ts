@@ -46,6 +46,8 @@ function bench(otherProgram: NftablesPort = new FakeWorld().kernel()) {
   const kernel: NftablesPort = {
     nftables: (of, options) => otherProgram.nftables(of, options),
     monitorNftables: listen => otherProgram.monitorNftables(listen),
+    ruleCounters: of => otherProgram.ruleCounters(of),
+    namedCounters: of => otherProgram.namedCounters(of),
     forwardChains: () => otherProgram.forwardChains(),
     legacyForwardChains: () => otherProgram.legacyForwardChains(),
     async changeNftables(changes) {

@@ -10,10 +10,8 @@ import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } fro
 const NAME = { family: 'inet', name: 'ours' } as const
 const OF = { family: 'inet', table: 'ours' } as const
 const set = (name: string): NftSet => ({ kind: 'set', ...OF, name, type: 'ifname . ipv4_addr' })
-const dropRule = (comment: string): NftRule => ({
-  ...{ kind: 'rule', ...OF, chain: 'in', comment },
-  expressions: [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'drop' } }],
-})
+const dropped: NftRule['expressions'] = [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'drop' } }]
+const dropRule = (comment: string) => ({ kind: 'rule', ...OF, chain: 'in', comment, expressions: dropped }) as const
 const PROGRAM: NftProgram = {
   table: { kind: 'table', ...NAME },
   sets: [set('pods')],
@@ -39,6 +37,8 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
   const kernel: NftablesPort = {
     nftables: of => otherProgram.nftables(of),
     monitorNftables: listen => otherProgram.monitorNftables(listen),
+    ruleCounters: of => otherProgram.ruleCounters(of),
+    namedCounters: of => otherProgram.namedCounters(of),
     forwardChains: () => otherProgram.forwardChains(),
     legacyForwardChains: () => otherProgram.legacyForwardChains(),
     async changeNftables(changes) {
