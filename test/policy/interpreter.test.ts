@@ -280,6 +280,65 @@ test('destinations are translated from the priority dstnat on', t => {
   )
 })
 
+/** Expressions that the port of the kernel may not name yet. */
+const later = (of: { type: string; [field: string]: unknown }) => of as unknown as NftExpression
+
+test('ranges hold their ends, and numbers can be turned', t => {
+  const turn = (size: number) => later({ type: 'byteorder', op: 'hton', from: 1, load: 1, length: 4, size })
+  const range = (op: 'eq' | 'neq', first: string, last: string) => later({ type: 'range', op, from: 1, first, last })
+  t.deepEqual(
+    matches([
+      [dport, range('eq', '004f', '0050')],
+      [dport, range('eq', '0051', '0060')],
+      [dport, range('neq', '0051', '0060')],
+      [field('network', 12, 4), turn(4), eq('0100000a')],
+      [field('network', 12, 4), turn(2), eq('000a0100')],
+    ]),
+    [0, 2, 3, 4],
+  )
+})
+
+test('limits let pass until there is too much, by the packet', t => {
+  const rules = [
+    [later({ type: 'limit', unit: 'packets', rate: 1, per: 'second', burst: 5 })],
+    [later({ type: 'limit', unit: 'packets', rate: 1, per: 'second', burst: 5, over: true })],
+    [later({ type: 'connlimit', count: 1, over: true })],
+    [later({ type: 'log', group: 1 }), later({ type: 'flow_offload', flowtable: 'f' })],
+  ]
+  t.deepEqual(matches(rules), [0, 3])
+  t.deepEqual(matches(rules, { ...PACKET, isOverLimits: true }), [1, 2, 3])
+  const perSource = [
+    field('network', 12, 4),
+    later({
+      type: 'dynset',
+      op: 'add',
+      set: 'seen',
+      from: 1,
+      expressions: [{ type: 'connlimit', count: 1, over: true }],
+    }),
+  ]
+  const seen: Record<string, SetContent> = { seen: { type: 'ipv4_addr', flags: ['dynamic'], elements: [] } }
+  t.deepEqual(matches([perSource], PACKET, seen), [])
+  t.deepEqual(matches([perSource], { ...PACKET, isOverLimits: true }, seen), [0])
+})
+
+test('a packet that is not to be tracked stays so, and what is refused is dropped', t => {
+  const bases = { raw: { hook: 'prerouting', priority: -300 }, main: FORWARD } as const
+  const isUntracked = [state, eq('40000000'), later({ type: 'reject', with: 'icmpx', code: 3 })]
+  t.is(run({ raw: [[later({ type: 'notrack' })]], main: [isUntracked] }, { bases }).verdict, 'drop')
+  t.is(run({ raw: [], main: [isUntracked] }, { bases }).verdict, 'accept')
+})
+
+test('what a rule writes into the packet is there for the rules after it', t => {
+  const write = later({ type: 'payload', base: 'network', offset: 1, length: 1, from: 1 })
+  const bases = { main: FORWARD, end: { hook: 'postrouting', priority: 0 } } as const
+  const dscp: NftExpression[] = [{ type: 'immediate', load: 1, data: { value: 'b8' } }, write]
+  const found = run({ main: [dscp], end: [[field('network', 1, 1), eq('b8'), drop]] }, { bases })
+  t.is(found.verdict, 'drop')
+  t.is(found.bytes[1], 0xb8)
+  t.is(PACKET.bytes[1], 0)
+})
+
 test('rules that the kernel would not take, or that mean nothing here, are errors', t => {
   const throws = (content: Content, message: RegExp) => t.throws(() => run(content), { message })
   throws({ main: [[eq('00')]] }, /has not loaded/)

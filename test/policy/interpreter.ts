@@ -25,7 +25,8 @@ export type Outcome = {
   /** Every chain that was entered, in order: `forward filter/from`. */
   chains: readonly string[]
   rules: readonly MatchedRule[]
-  /** The packet's mark and that of its connection, after all hooks. */
+  /** The packet, its mark and that of its connection, after all hooks. */
+  bytes: Uint8Array
   mark: number
   ctMark: number
 }
@@ -102,6 +103,9 @@ function walk(bases: readonly Base[], packet: HookPacket): Outcome {
   const rules: MatchedRule[] = []
   let tracked = packet.state ?? 'new'
   let { mark = 0, ctMark = 0 } = packet
+  // rules may write into them
+  const untranslated = Uint8Array.from(packet.bytes)
+  const bytes = packet.translated === undefined ? untranslated : Uint8Array.from(packet.translated)
   for (const hook of hooksOf(packet)) {
     const ofHook = bases
       .filter(each => each.base.hook === hook && sees(each, packet))
@@ -114,7 +118,7 @@ function walk(bases: readonly Base[], packet: HookPacket): Outcome {
         packet.translated !== undefined && !(isEarly && (hook === 'ingress' || priority <= TRANSLATED))
       const run: Run = {
         packet,
-        bytes: Uint8Array.from(isTranslated ? packet.translated! : packet.bytes),
+        bytes: isTranslated ? bytes : untranslated,
         registers: new Registers(),
         iif: packet.iif,
         oif: isBeforeRouting || hook === 'input' ? undefined : packet.oif,
@@ -126,10 +130,10 @@ function walk(bases: readonly Base[], packet: HookPacket): Outcome {
       const verdict = through(each, run, hook, chains, rules)
       ;({ mark, ctMark } = run)
       if (run.state === 'untracked') tracked = 'untracked'
-      if (verdict === 'drop') return { verdict, chains, rules, mark, ctMark }
+      if (verdict === 'drop') return { verdict, chains, rules, bytes, mark, ctMark }
     }
   }
-  return { verdict: 'accept', chains, rules, mark, ctMark }
+  return { verdict: 'accept', chains, rules, bytes, mark, ctMark }
 }
 
 /** One base chain with all that it jumps to. */

@@ -27,14 +27,38 @@ export type Run = {
 /** `break`: the rule does not match. */
 export type Effect = 'next' | 'break' | NftVerdict
 
-/** Types that rules may have which the port does not name. */
-type Step = NftExpression
+/** Steps that nft has and that the port of the kernel has words for by now, or will. */
+type Stateful =
+  | { type: 'counter' }
+  | { type: 'limit'; over?: true }
+  /** Of the connections of an element or of all: `ct count`. */
+  | { type: 'connlimit'; over?: true }
+type Later =
+  | Stateful
+  | { type: 'range'; op: 'eq' | 'neq'; from: number; first: string; last: string }
+  | { type: 'byteorder'; from: number; load: number; length: number; size: number }
+  | { type: 'dynset'; set: string; from: number; inverted?: true; expressions?: readonly Stateful[]; setId?: number }
+  | { type: 'objref'; of: Stateful['type']; name: string }
+  | { type: 'log' }
+  | { type: 'reject' }
+  | { type: 'notrack' }
+  | { type: 'flow_offload' }
+type Known = NftExpression | Later
+type Step = {
+  [N in Known['type']]: Extract<NftExpression, { type: N }> extends never
+    ? Extract<Later, { type: N }>
+    : Extract<NftExpression, { type: N }>
+}[Known['type']]
 type Rows = { readonly [N in Step['type']]: (expression: Extract<Step, { type: N }>, run: Run) => Effect }
 
 export function execute(expression: NftExpression, run: Run): Effect {
   const row = Object.hasOwn(rows, expression.type) ? rows[expression.type] : undefined
   if (row === undefined) throw new Error(`no row for the expression ${expression.type}`)
   return (row as (expression: NftExpression, run: Run) => Effect)(expression, run)
+}
+
+function within(over: true | undefined, { isOverLimits }: HookPacket): Effect {
+  return (isOverLimits === true) === (over === true) ? 'next' : 'break'
 }
 
 const rows: Rows = {
@@ -50,12 +74,14 @@ const rows: Rows = {
     run.registers.load(load!, value)
     return 'next'
   },
-  payload({ base, offset, length, load }, run) {
+  payload(expression, run) {
+    const { base, offset, length, load, from } = { from: undefined, ...expression }
     const start = startOf(base, run)
     if (start === undefined) return 'break'
     const { octets, at } = start
     if (at + offset + length > octets.length) return 'break'
-    run.registers.load(load, octets.slice(at + offset, at + offset + length))
+    if (from !== undefined) octets.set(run.registers.read(from, length), at + offset)
+    else run.registers.load(load!, octets.slice(at + offset, at + offset + length))
     return 'next'
   },
   cmp({ op, from, value }, run) {
@@ -114,7 +140,37 @@ const rows: Rows = {
     run.registers.load(load, fromHex(data.value))
     return 'next'
   },
+  range({ op, from, first, last }, run) {
+    const [low, high] = [fromHex(first), fromHex(last)]
+    const octets = run.registers.read(from, low.length)
+    const isWithin = Buffer.compare(octets, low) >= 0 && Buffer.compare(octets, high) <= 0
+    return isWithin === (op === 'eq') ? 'next' : 'break'
+  },
+  byteorder({ from, load, length, size }, run) {
+    const octets = run.registers.read(from, length)
+    const turned = octets.map((_, i) => octets[i - (i % size) + size - 1 - (i % size)]!)
+    run.registers.load(load, turned)
+    return 'next'
+  },
   counter: () => 'next',
+  limit: ({ over }, { packet }) => within(over, packet),
+  connlimit: ({ over }, { packet }) => within(over, packet),
+  objref: ({ of }, { packet }) => (of === 'counter' ? 'next' : within(undefined, packet)),
+  // what it adds counts for packets after this one
+  dynset({ set: name, setId, from, inverted, expressions = [] }, run) {
+    run.registers.read(from, run.set(name, setId).length)
+    if (inverted === true) return 'break'
+    const isShort = expressions.some(each => execute(each as NftExpression, run) === 'break')
+    return isShort ? 'break' : 'next'
+  },
+  log: () => 'next',
+  reject: () => ({ verdict: 'drop' }),
+  notrack(_, run) {
+    // of what is tracked already nothing changes
+    run.state ??= 'untracked'
+    return 'next'
+  },
+  flow_offload: () => 'next',
   // both end the chain; the translation itself is not followed
   masq: () => ({ verdict: 'accept' }),
   nat: () => ({ verdict: 'accept' }),
