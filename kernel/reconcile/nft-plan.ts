@@ -101,12 +101,15 @@ function elementSteps(state: NftState, set: NftSet, fresh: boolean): Step[] {
   const part: Part = { kind: 'nftElement', name: set.name }
   const added: Pair[] = fresh ? [...delta.wanted()] : []
   const replaced: Pair[] = []
-  if (!fresh)
-    for (const { key, value, seen } of delta.pending())
-      if (value !== undefined) {
-        added.push([key, value])
-        if (seen !== undefined) replaced.push([key, seen])
-      }
+  if (!fresh) {
+    const gone: Pair[] = []
+    for (const { key, value, seen } of delta.pending()) {
+      if (value !== undefined) added.push([key, value])
+      if (seen !== undefined) (value === undefined ? gone : replaced).push([key, seen])
+    }
+    // a range that goes may overlap one that comes: the kernel takes no two at a time
+    if (set.flags?.includes('interval') && added.length > 0) for (const pair of gone) replaced.push(pair)
+  }
   return [...elementChanges('delete', replaced), ...elementChanges('add', added)]
 
   function elementChanges(verb: 'add' | 'delete', pairs: readonly Pair[]): Step[] {

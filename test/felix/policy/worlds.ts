@@ -74,6 +74,8 @@ const side: fc.Arbitrary<RuleSide> = fc.record({
   service: seldom(service),
   nodes: seldom(someSelector),
 })
+/** What a rule with ICMP asks for: mostly ICMP, but for an arbitrary protocol too. */
+const ICMP: Readonly<Record<number, number>> = { 1: 1, 6: 6, 17: 1, 47: 58, 58: 58 }
 const icmp = fc.record({ type: fc.constantFrom(8, 128), code: fc.constantFrom(0, 1, undefined) })
 const rule: fc.Arbitrary<PolicyRule> = fc
   .record({
@@ -87,7 +89,7 @@ const rule: fc.Arbitrary<PolicyRule> = fc
     destination: fc.oneof(fc.constant({}), side),
     never: fc.constantFrom(undefined, undefined, undefined, undefined, true),
   })
-  .map(bare)
+  .map(of => bare(of.icmp !== undefined || of.notIcmp !== undefined ? { ...of, protocol: ICMP[of.protocol ?? 0] } : of))
 
 const rules = fc.array(rule, { maxLength: 4 })
 const policy: fc.Arbitrary<Omit<Policy, 'ref' | 'sortName'>> = fc
