@@ -10,6 +10,7 @@ import { calicoPorts, netsOf, protocolOf } from './rule-words.ts'
 import {
   every,
   inNamespace,
+  not,
   ofLabels,
   ofNamespaces,
   ofServiceAccounts,
@@ -144,7 +145,8 @@ function sideOf(side: CalicoSide, place: RulePlace & { isFar: boolean }): RuleSi
 }
 
 /**
- * Whom a side means. In a policy of a namespace it is limited to that namespace as soon as any selector of it is used,
+ * Whom a side means. With both selectors it is who satisfies the one and not the other: of an address that two have, one of
+ * them is enough. In a policy of a namespace it is limited to that namespace as soon as any selector of it is used,
  * notSelector too, unless namespaceSelector says which ones.
  */
 function selectorsOf(
@@ -166,8 +168,10 @@ function selectorsOf(
   const excluded = notSelector === '' ? undefined : ofLabels(notSelector, `${path}.notSelector`, faults)
   // the rule is closed then
   if (faults.count > before) return {}
-  const text = asked.length === 0 ? undefined : textOf(every(...asked), `${path}.selector`, faults)
-  const notText = excluded && textOf(excluded, `${path}.notSelector`, faults)
+  const isSelected = asked.length > 0
+  const wanted = isSelected ? every(...asked, excluded && not(excluded)) : undefined
+  const text = wanted && textOf(wanted, `${path}.selector`, faults)
+  const notText = isSelected ? undefined : excluded && textOf(excluded, `${path}.notSelector`, faults)
   return { ...(text !== undefined && { selector: text }), ...(notText !== undefined && { notSelector: notText }) }
 }
 

@@ -9,7 +9,7 @@ import { INHERITED, LABEL, type SelectorText } from '../../../felix/policy/model
 import type { Faults } from './faults.ts'
 
 const has = (label: string): Selector => ({ op: 'has', label })
-const not = (of: Selector): Selector => ({ op: 'not', of })
+export const not = (of: Selector): Selector => ({ op: 'not', of })
 
 /** Pods: what policies of Kubernetes are about, at both ends. */
 export const PODS: Selector = { op: '==', label: LABEL.orchestrator, value: 'k8s' }
