@@ -1,0 +1,175 @@
+// How lists of policies look in nftables.
+import test from 'ava'
+import type { PolicyList } from '../../../felix/policy/active.ts'
+import { chainsOfList, sourcesOfList } from '../../../felix/policy/chains.ts'
+import { dispatch } from '../../../felix/policy/dispatch.ts'
+import type { Policy, PolicyRule, RuleSide } from '../../../felix/policy/model.ts'
+import { sourceKey } from '../../../felix/policy/sources.ts'
+import { commandText } from '../../../kernel/netlink/nftables/command-text.ts'
+import type { NftChainProgram } from '../../../kernel/reconcile/nft-state.ts'
+import { TABLE } from './kept-table.ts'
+
+/** The rules as nft prints them, under the names of their chains. */
+function text({ chain, rules, inline = [] }: NftChainProgram): string[] {
+  const elementsOf = ({ setId }: { setId?: number }) => {
+    const set = inline.find(({ id }) => id === setId)
+    return (
+      set &&
+      ({ kind: 'elements', ...TABLE, set: '', type: set.type, flags: set.flags, elements: set.elements } as const)
+    )
+  }
+  return rules.map(rule =>
+    commandText({ verb: 'add', object: rule }, elementsOf)
+      .replace('add rule inet margay ', '')
+      .replace(' packets 0 bytes 0', '')
+      .replace(chain.name, `${chain.name}:`),
+  )
+}
+
+const rule = (action: PolicyRule['action'], source: RuleSide = {}, more: Partial<PolicyRule> = {}): PolicyRule => ({
+  action,
+  source,
+  destination: {},
+  ...more,
+})
+const ports = (...ranges: [number, number][]): RuleSide => ({
+  ports: { ranges: ranges.map(([first, last]) => ({ first, last })), names: [] },
+})
+
+function policy(name: string, ingress: readonly PolicyRule[], more: Partial<Policy> = {}): Policy {
+  const ref = { kind: 'NetworkPolicy', namespace: 'shop', name } as const
+  return {
+    ref,
+    tier: 'default',
+    order: 1,
+    sortName: `${name}/shop/NetworkPolicy`,
+    selector: 'all()',
+    ingress,
+    hostStage: 'normal',
+    ...more,
+  }
+}
+
+function list(tiers: readonly { name: string; defaultAction: 'deny' | 'pass'; policies: Policy[] }[]): PolicyList {
+  const allowAll = { ingress: [rule('allow')], egress: [] }
+  return { key: 'k', direction: 'ingress', tiers, profiles: [{ name: 'kns.shop', profile: allowAll }] }
+}
+
+/** Every selector has addresses of IPv4, the one of networks CIDRs too. */
+const setsOf = (key: string) => ({
+  ipv4: key.includes('far') ? [`s4-${key.length}`, `n4-${key.length}`] : [`s4-${key.length}`],
+  ipv6: [],
+})
+const shown = (of: PolicyList) => chainsOfList(of, setsOf, TABLE).flatMap(text)
+
+test('a policy reads as nft would have it: known connections first, sets of addresses, ports in the rule, its end', t => {
+  const web = policy('web', [
+    rule('allow', { selector: 'a' }, { protocol: 6, destination: ports([80, 80], [443, 450]) }),
+    rule('allow', { selector: 'far' }, { protocol: 17, destination: ports([53, 53]) }),
+    rule('deny', { nets: ['10.0.0.0/8'], notNets: ['10.1.0.0/17'] }),
+    rule('log', { notSelector: 'far' }),
+    rule('allow', {}, { protocol: 1, icmp: { type: 8 } }),
+    rule('allow', {}, { never: true }),
+  ])
+  t.deepEqual(shown(list([{ name: 'default', defaultAction: 'deny', policies: [web] }])), [
+    'to-k: ct state established,related return',
+    'to-k: ip saddr @s4-10 tcp dport { 80, 443-450 } counter return comment "NetworkPolicy shop/web ingress 0 allow"',
+    'to-k: ip saddr @s4-12 udp dport 53 counter return comment "NetworkPolicy shop/web ingress 1 allow"',
+    'to-k: ip saddr @n4-12 udp dport 53 counter return comment "NetworkPolicy shop/web ingress 1 allow"',
+    'to-k: ip saddr 10.0.0.0/8 ip saddr != 10.1.0.0/17 counter drop comment "NetworkPolicy shop/web ingress 2 deny"',
+    'to-k: ip saddr != @s4-12 ip saddr != @n4-12 counter comment "NetworkPolicy shop/web ingress 3 log"',
+    'to-k: meta nfproto ipv6 counter comment "NetworkPolicy shop/web ingress 3 log"',
+    'to-k: icmp type echo-request counter return comment "NetworkPolicy shop/web ingress 4 allow"',
+    'to-k: counter drop comment "tier default ingress deny"',
+  ])
+})
+
+test('a tier that is passed to has a chain of its own; what no tier decides is for the profiles, and denied behind them', t => {
+  const first = policy('first', [rule('pass', { selector: 'a' }), rule('deny')])
+  const none = policy('none', [])
+  t.deepEqual(
+    shown(
+      list([
+        { name: 'one', defaultAction: 'deny', policies: [first] },
+        { name: 'two', defaultAction: 'pass', policies: [none] },
+      ]),
+    ),
+    [
+      'to-k: ct state established,related return',
+      'to-k: ip saddr @s4-10 counter goto to-k-1 comment "NetworkPolicy shop/first ingress 0 pass"',
+      'to-k: counter drop comment "NetworkPolicy shop/first ingress 1 deny"',
+      'to-k: counter drop comment "tier one ingress deny"',
+      'to-k-1: counter return comment "Profile kns.shop ingress 0 allow"',
+      'to-k-1: counter drop comment "no profile ingress deny"',
+    ],
+  )
+})
+
+test('a staged policy counts what it would do, and neither decides nor ends its tier', t => {
+  const staged = policy('new', [rule('deny', { selector: 'a' }), rule('allow')], { staged: true })
+  t.deepEqual(shown(list([{ name: 'default', defaultAction: 'deny', policies: [staged] }])), [
+    'to-k: ct state established,related return',
+    'to-k: jump to-k-0-0',
+    'to-k: counter return comment "Profile kns.shop ingress 0 allow"',
+    'to-k: counter drop comment "no profile ingress deny"',
+    'to-k-0-0: ip saddr @s4-10 counter return comment "staged NetworkPolicy shop/new ingress 0 deny"',
+    'to-k-0-0: counter return comment "staged NetworkPolicy shop/new ingress 1 allow"',
+  ])
+})
+
+test('comments are as long as nft takes them, and differ where names differ only behind that', t => {
+  const long = (end: string) => `${'x'.repeat(250)}${end}`
+  const comments = ['a', 'b'].map(end => {
+    const chains = chainsOfList(
+      list([{ name: long('t'), defaultAction: 'deny', policies: [policy(long(end), [rule('allow')])] }]),
+      setsOf,
+      TABLE,
+    )
+    return chains[0]!.rules.map(({ comment = '' }) => comment)
+  })
+  t.true(comments.flat().every(comment => Buffer.byteLength(comment) <= 127))
+  t.not(comments[0]![1], comments[1]![1])
+  t.regex(comments[0]![1]!, /^NetworkPolicy shop\/x+~[0-9a-f]{8} ingress 0 allow$/)
+})
+
+test('a rule that waits for names of domains is closed', t => {
+  const domains = { domains: ['example.com'] }
+  const egress = [
+    { ...rule('allow'), destination: domains },
+    { ...rule('deny'), destination: domains },
+  ]
+  const of: PolicyList = {
+    ...list([{ name: 'default', defaultAction: 'pass', policies: [policy('p', [], { egress })] }]),
+    direction: 'egress',
+  }
+  t.is(shown(of)[1], 'from-k: counter drop comment "NetworkPolicy shop/p egress 1 deny"')
+})
+
+test('the sources of a list are the sets that its rules look up: names of ports on the own side are of this node', t => {
+  const named = { ranges: [], names: ['web'] }
+  const web = policy('web', [
+    rule('allow', { selector: 'a', ports: named }, { protocol: 6, destination: { ports: named } }),
+    rule('allow', { selector: 'b' }, { never: true }),
+  ])
+  const sources = sourcesOfList(list([{ name: 'default', defaultAction: 'deny', policies: [web] }]))
+  t.deepEqual(sources.map(sourceKey), ['selector a', 'ports web 6 a', 'local ports web 6 all()'])
+})
+
+test('packets of pods are led to their lists by one look-up, and dropped where there is none', t => {
+  const { sets, chains } = dispatch(TABLE, 'cali')
+  t.deepEqual(
+    sets.map(({ name, type, data }) => `${name} ${type} : ${data}`),
+    ['from_pod ifname : verdict', 'to_pod ifname : verdict'],
+  )
+  t.deepEqual(chains.flatMap(text), [
+    'from_pods: iifname vmap @from_pod',
+    'from_pods: counter drop comment "pod without policies yet"',
+    'to_pods: oifname vmap @to_pod',
+    'to_pods: counter drop comment "pod without policies yet"',
+    'forward: iifname "cali*" jump from_pods',
+    'forward: oifname "cali*" jump to_pods',
+    'input: iifname "cali*" icmpv6 type nd-neighbor-solicit accept',
+    'input: iifname "cali*" icmpv6 type nd-neighbor-advert accept',
+    'input: iifname "cali*" jump from_pods',
+  ])
+})
