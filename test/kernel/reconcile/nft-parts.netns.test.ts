@@ -100,8 +100,8 @@ netns(
     const counting: NftablesPort = {
       nftables: (of, options) => kernel.nftables(of, options),
       monitorNftables: listen => kernel.monitorNftables(listen),
-    ruleCounters: of => kernel.ruleCounters(of),
-    namedCounters: of => kernel.namedCounters(of),
+      ruleCounters: of => kernel.ruleCounters(of),
+      namedCounters: of => kernel.namedCounters(of),
       forwardChains: () => kernel.forwardChains(),
       legacyForwardChains: () => kernel.legacyForwardChains(),
       changeNftables(changes) {
