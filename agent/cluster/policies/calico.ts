@@ -36,6 +36,8 @@ export function calicoPolicyOf(kind: PolicyKind, object: Named & { spec: Spec })
     (spec[direction] ?? []).map((rule, i) =>
       calicoRuleOf(rule, { direction, namespace, path: `spec.${direction}[${i}]`, faults }),
     )
+  // of a direction that is not asked, too, what makes no sense is told
+  const [ingress, egress] = [rules('ingress'), rules('egress')]
   const types = unclear ? ['Ingress', 'Egress'] : typesOf(spec)
   const policy: Policy = {
     ref: refOf(kind, object),
@@ -43,8 +45,8 @@ export function calicoPolicyOf(kind: PolicyKind, object: Named & { spec: Spec })
     order: spec.order ?? (isBad(problems, 'spec.order') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY),
     sortName: `${name}/${given}/${kind}`,
     selector: subject ?? everyPod(namespace, faults),
-    ...(types.includes('Ingress') && { ingress: rules('ingress') }),
-    ...(types.includes('Egress') && { egress: rules('egress') }),
+    ...(types.includes('Ingress') && { ingress }),
+    ...(types.includes('Egress') && { egress }),
     hostStage: hostStage ?? 'normal',
     ...(isStaged && { staged: true as const }),
   }
