@@ -83,7 +83,7 @@ export const clusterPolicyEgress = clusterPolicyRule.extend({ to: z.array(cluste
 const ports = z.array(numberOrTextField)
 
 /** One side of a rule of Calico's. An empty text or list is one that is absent. */
-export const calicoSide = z.strictObject({
+const calicoSide = z.strictObject({
   nets: texts.optional(),
   notNets: texts.optional(),
   selector: z.string().optional(),

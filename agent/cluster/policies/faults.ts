@@ -36,8 +36,8 @@ export function refOf(kind: Kind, { metadata: { name, namespace } }: Named): Obj
 }
 
 /** Most rules of one policy, and most networks, ports and names in all its rules. */
-export const MOST_RULES = 8192
-export const MOST_WORDS = 65_536
+const MOST_RULES = 8192
+const MOST_WORDS = 65_536
 
 /** A policy as it was read. `unclear`: it is closed as a whole, for whatever reason `faults` has. */
 type Draft = { policy: Policy; faults: Faults; unclear?: boolean; instead: readonly PolicyRule[] }

@@ -84,13 +84,13 @@ export function ofLabelSelector(
     const at = `${path}.matchExpressions[${i}]`
     const label = asked(key, values, at)
     const isOfValues = operator === 'In' || operator === 'NotIn'
-    if (isOfValues !== values.length > 0)
+    if (!isOfValues && operator !== 'Exists' && operator !== 'DoesNotExist')
+      faults.add(`${at}.operator`, `${JSON.stringify(operator)} is not known: In, NotIn, Exists or DoesNotExist`)
+    else if (isOfValues !== values.length > 0)
       faults.add(`${at}.values`, isOfValues ? 'must name a value' : `must be absent with ${operator}`)
-    if (operator === 'In') of.push(oneOf(label, values))
+    else if (operator === 'In') of.push(oneOf(label, values))
     else if (operator === 'NotIn') of.push(noneOf(label, values))
-    else if (operator === 'Exists') of.push(has(label))
-    else if (operator === 'DoesNotExist') of.push(not(has(label)))
-    else faults.add(`${at}.operator`, `${JSON.stringify(operator)} is not known: In, NotIn, Exists or DoesNotExist`)
+    else of.push(operator === 'Exists' ? has(label) : not(has(label)))
   }
   return faults.count > before ? undefined : { op: 'and', of }
 }
