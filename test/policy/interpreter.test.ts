@@ -280,12 +280,15 @@ test('destinations are translated from the priority dstnat on', t => {
   )
 })
 
-/** Expressions that the port of the kernel may not name yet. */
-const later = (of: { type: string; [field: string]: unknown }) => of as unknown as NftExpression
-
 test('ranges hold their ends, and numbers can be turned', t => {
-  const turn = (size: number) => later({ type: 'byteorder', op: 'hton', from: 1, load: 1, length: 4, size })
-  const range = (op: 'eq' | 'neq', first: string, last: string) => later({ type: 'range', op, from: 1, first, last })
+  const turn = (size: number): NftExpression => ({ type: 'byteorder', op: 'hton', from: 1, load: 1, length: 4, size })
+  const range = (op: 'eq' | 'neq', first: string, last: string): NftExpression => ({
+    type: 'range',
+    op,
+    from: 1,
+    first,
+    last,
+  })
   t.deepEqual(
     matches([
       [dport, range('eq', '004f', '0050')],
@@ -299,23 +302,26 @@ test('ranges hold their ends, and numbers can be turned', t => {
 })
 
 test('limits let pass until there is too much, by the packet', t => {
-  const rules = [
-    [later({ type: 'limit', unit: 'packets', rate: 1, per: 'second', burst: 5 })],
-    [later({ type: 'limit', unit: 'packets', rate: 1, per: 'second', burst: 5, over: true })],
-    [later({ type: 'connlimit', count: 1, over: true })],
-    [later({ type: 'log', group: 1 }), later({ type: 'flow_offload', flowtable: 'f' })],
+  const rules: NftExpression[][] = [
+    [{ type: 'limit', unit: 'packets', rate: 1, per: 'second', burst: 5 }],
+    [{ type: 'limit', unit: 'packets', rate: 1, per: 'second', burst: 5, over: true }],
+    [{ type: 'connlimit', count: 1, over: true }],
+    [
+      { type: 'log', group: 1 },
+      { type: 'flow_offload', flowtable: 'f' },
+    ],
   ]
   t.deepEqual(matches(rules), [0, 3])
   t.deepEqual(matches(rules, { ...PACKET, isOverLimits: true }), [1, 2, 3])
-  const perSource = [
+  const perSource: NftExpression[] = [
     field('network', 12, 4),
-    later({
+    {
       type: 'dynset',
       op: 'add',
       set: 'seen',
       from: 1,
       expressions: [{ type: 'connlimit', count: 1, over: true }],
-    }),
+    },
   ]
   const seen: Record<string, SetContent> = { seen: { type: 'ipv4_addr', flags: ['dynamic'], elements: [] } }
   t.deepEqual(matches([perSource], PACKET, seen), [])
@@ -324,13 +330,13 @@ test('limits let pass until there is too much, by the packet', t => {
 
 test('a packet that is not to be tracked stays so, and what is refused is dropped', t => {
   const bases = { raw: { hook: 'prerouting', priority: -300 }, main: FORWARD } as const
-  const isUntracked = [state, eq('40000000'), later({ type: 'reject', with: 'icmpx', code: 3 })]
-  t.is(run({ raw: [[later({ type: 'notrack' })]], main: [isUntracked] }, { bases }).verdict, 'drop')
+  const isUntracked: NftExpression[] = [state, eq('40000000'), { type: 'reject', with: 'icmpx', code: 3 }]
+  t.is(run({ raw: [[{ type: 'notrack' }]], main: [isUntracked] }, { bases }).verdict, 'drop')
   t.is(run({ raw: [], main: [isUntracked] }, { bases }).verdict, 'accept')
 })
 
 test('what a rule writes into the packet is there for the rules after it', t => {
-  const write = later({ type: 'payload', base: 'network', offset: 1, length: 1, from: 1 })
+  const write: NftExpression = { type: 'payload', base: 'network', offset: 1, length: 1, from: 1 }
   const bases = { main: FORWARD, end: { hook: 'postrouting', priority: 0 } } as const
   const dscp: NftExpression[] = [{ type: 'immediate', load: 1, data: { value: 'b8' } }, write]
   const found = run({ main: [dscp], end: [[field('network', 1, 1), eq('b8'), drop]] }, { bases })

@@ -1,14 +1,14 @@
 // An interpreter of nftables: tables as values and one packet in, the verdict and the way that led to it out. It walks the
 // hooks that the packet passes, their base chains by priority and the rules of each as the kernel does (nft_do_chain), so
 // that rules can be proved without a kernel. Connections are not tracked and addresses not translated: the packet says.
-import type { NftChain, NftHook, NftRule, NftRuleset, NftVerdict } from '../../kernel/port/nftables.ts'
+import type { NftChain, NftHook, NftObject, NftRule, NftRuleset, NftVerdict } from '../../kernel/port/nftables.ts'
 import { execute, type Run } from './interpreter/expressions.ts'
 import { type HookPacket, isV6 } from './interpreter/packet.ts'
 import { Registers } from './interpreter/registers.ts'
 import { LookupSet } from './interpreter/sets.ts'
 
 /** One table, as a dump or a renderer has it. */
-export type Table = Pick<NftRuleset, 'chains' | 'sets' | 'elements' | 'rules'>
+export type Table = Pick<NftRuleset, 'chains' | 'sets' | 'elements' | 'rules'> & Partial<Pick<NftRuleset, 'objects'>>
 
 /** A rule of which every expression was true, and what it said; `index` is its place in its chain. */
 export type MatchedRule = {
@@ -34,6 +34,7 @@ export type Outcome = {
 type Held = {
   chains: Map<string, { chain: NftChain; rules: NftRule[] }>
   set(name: string, id?: number): LookupSet
+  object(name: string): NftObject
 }
 type Base = { held: Held; chain: NftChain; base: NonNullable<NftChain['base']> }
 
@@ -58,15 +59,20 @@ export function interpreter(tables: readonly Table[]): (packet: HookPacket) => O
   return packet => walk(bases, packet)
 }
 
-function hold({ chains, sets, elements, rules }: Table): Held {
-  const found = new Map(
+function hold({ chains, sets, elements, rules, objects = [] }: Table): Held {
+  const byName = new Map(
     chains.map(chain => [chain.name, { chain, rules: rules.filter(rule => rule.chain === chain.name) }]),
   )
   for (const { chain } of rules)
-    if (!found.has(chain)) throw new Error(`rules of the chain ${chain}, which is not there`)
+    if (!byName.has(chain)) throw new Error(`rules of the chain ${chain}, which is not there`)
   const made = new Map<string, LookupSet>()
   return {
-    chains: found,
+    chains: byName,
+    object(name) {
+      const found = objects.find(each => each.name === name)
+      if (found === undefined) throw new Error(`no object ${name}`)
+      return found
+    },
     set(name, id) {
       const key = id === undefined ? name : `${name} ${id}`
       let set = made.get(key)
@@ -126,6 +132,7 @@ function walk(bases: readonly Base[], packet: HookPacket): Outcome {
         ctMark,
         state: isEarly && (hook === 'ingress' || priority < TRACKED) && tracked !== 'untracked' ? undefined : tracked,
         set: each.held.set,
+        object: each.held.object,
       }
       const verdict = through(each, run, hook, chains, rules)
       ;({ mark, ctMark } = run)

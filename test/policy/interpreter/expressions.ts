@@ -1,7 +1,7 @@
 // What each expression of a rule does with the registers, a row each: it goes on, or it breaks the rule off, or it gives a
 // verdict. A type without a row is an error. Source: net/netfilter/nft_*.c of Linux.
 
-import type { NftExpression, NftVerdict } from '../../../kernel/port/nftables.ts'
+import type { NftExpression, NftObject, NftVerdict } from '../../../kernel/port/nftables.ts'
 import { fromHex } from '../../../lib/bytes.ts'
 import { addressBytes, formatAddress } from '../../../lib/ip.ts'
 import { type ConnectionState, type HookPacket, isV6, type Transport, transportOf } from './packet.ts'
@@ -22,34 +22,15 @@ export type Run = {
   state: ConnectionState | undefined
   /** The set of a name or, for one of the same transaction, of an id. */
   set(name: string, id?: number): LookupSet
+  object(name: string): NftObject
 }
 
 /** `break`: the rule does not match. */
 export type Effect = 'next' | 'break' | NftVerdict
 
-/** Steps that nft has and that the port of the kernel has words for by now, or will. */
-type Stateful =
-  | { type: 'counter' }
-  | { type: 'limit'; over?: true }
-  /** Of the connections of an element or of all: `ct count`. */
-  | { type: 'connlimit'; over?: true }
-type Later =
-  | Stateful
-  | { type: 'range'; op: 'eq' | 'neq'; from: number; first: string; last: string }
-  | { type: 'byteorder'; from: number; load: number; length: number; size: number }
-  | { type: 'dynset'; set: string; from: number; inverted?: true; expressions?: readonly Stateful[]; setId?: number }
-  | { type: 'objref'; of: Stateful['type']; name: string }
-  | { type: 'log' }
-  | { type: 'reject' }
-  | { type: 'notrack' }
-  | { type: 'flow_offload' }
-type Known = NftExpression | Later
-type Step = {
-  [N in Known['type']]: Extract<NftExpression, { type: N }> extends never
-    ? Extract<Later, { type: N }>
-    : Extract<NftExpression, { type: N }>
-}[Known['type']]
-type Rows = { readonly [N in Step['type']]: (expression: Extract<Step, { type: N }>, run: Run) => Effect }
+type Rows = {
+  readonly [N in NftExpression['type']]: (expression: Extract<NftExpression, { type: N }>, run: Run) => Effect
+}
 
 export function execute(expression: NftExpression, run: Run): Effect {
   const row = Object.hasOwn(rows, expression.type) ? rows[expression.type] : undefined
@@ -74,8 +55,7 @@ const rows: Rows = {
     run.registers.load(load!, value)
     return 'next'
   },
-  payload(expression, run) {
-    const { base, offset, length, load, from } = { from: undefined, ...expression }
+  payload({ base, offset, length, load, from }, run) {
     const start = startOf(base, run)
     if (start === undefined) return 'break'
     const { octets, at } = start
@@ -155,12 +135,15 @@ const rows: Rows = {
   counter: () => 'next',
   limit: ({ over }, { packet }) => within(over, packet),
   connlimit: ({ over }, { packet }) => within(over, packet),
-  objref: ({ of }, { packet }) => (of === 'counter' ? 'next' : within(undefined, packet)),
+  objref({ name: called }, run) {
+    const { state } = run.object(called)
+    return execute(state, run)
+  },
   // what it adds counts for packets after this one
   dynset({ set: name, setId, from, inverted, expressions = [] }, run) {
     run.registers.read(from, run.set(name, setId).length)
     if (inverted === true) return 'break'
-    const isShort = expressions.some(each => execute(each as NftExpression, run) === 'break')
+    const isShort = expressions.some(each => execute(each, run) === 'break')
     return isShort ? 'break' : 'next'
   },
   log: () => 'next',
