@@ -758,6 +758,77 @@ says('a pod of a namespace that is not there is closed', [aPod('q/a', { node: 'n
   'q/a > y/a tcp 1': 'egress: profile kns.q',
 })
 
+says(
+  'a Service without a namespace is of the namespace of the policy; a named port without a protocol is of TCP',
+  [
+    aSlice('x/web', ['10.1.0.4'], [{ port: 80 }]),
+    aCalicoPolicy('x/p', {
+      types: ['Egress'],
+      egress: [{ action: 'Allow', destination: { services: { name: 'web' } } }],
+    }),
+    aCalicoPolicy('y/p', {
+      types: ['Ingress'],
+      ingress: [{ action: 'Allow', destination: { ports: ['dns', 'dns-tcp'] } }],
+    }),
+  ],
+  {
+    'x/a > y/b tcp 80': `ingress: ${END}`,
+    'x/a > y/a tcp 80': `egress: ${END}`,
+    '8.8.8.8 > y/a tcp 53': 'allow',
+    '8.8.8.8 > y/a udp 53': `ingress: ${END}`,
+  },
+)
+says(
+  'interfaces of hosts are chosen by labels, as what has no namespace',
+  [
+    {
+      apiVersion: 'projectcalico.org/v3',
+      kind: 'HostEndpoint',
+      metadata: { name: 'n2-eth0', labels: { role: 'host' } },
+      spec: { node: 'n2', expectedIPs: ['192.0.2.2'], ports: [{ name: 'ssh', protocol: 'TCP', port: 22 }] },
+    },
+    aCalicoPolicy('p', {
+      selector: 'role == "web"',
+      types: ['Ingress', 'Egress'],
+      ingress: [{ action: 'Allow', source: { selector: 'role == "host"', namespaceSelector: 'global()' } }],
+      egress: [{ action: 'Allow', protocol: 'TCP', destination: { ports: ['ssh'] } }],
+    }),
+  ],
+  {
+    'node n2 > x/a tcp 1': 'allow',
+    'x/b > x/a tcp 1': `ingress: ${END}`,
+    'x/a > 192.0.2.2 tcp 22': 'allow',
+    'x/a > 192.0.2.1 tcp 22': `egress: ${END}`,
+  },
+)
+test('addresses of a pod are those of its status, or those that a plugin noted', t => {
+  const base = aPod('y/p', { node: 'n2', addresses: [], labels: { role: 'job' } })
+  const policy = aNetworkPolicy('x/p', {
+    ...ALL,
+    ingress: [{ from: [{ namespaceSelector: {}, podSelector: { matchLabels: { role: 'job' } } }] }],
+  })
+  const noted = (annotations: Record<string, string>) => ({ ...base, metadata: { ...base.metadata, annotations } })
+  const reaches = (pod: WorldObject) =>
+    ['10.1.0.8', '10.1.0.9'].filter(
+      from => judge({ objects: [...BASE, policy, pod] }, packet(`${from} > x/a tcp 1`)).allowed,
+    )
+  t.deepEqual(reaches(base), [])
+  t.deepEqual(reaches({ ...base, status: { podIP: '10.1.0.8' } }), ['10.1.0.8'])
+  t.deepEqual(reaches({ ...base, status: { podIP: '10.1.0.8', podIPs: [{ ip: '10.1.0.9' }] } }), ['10.1.0.9'])
+  const both = {
+    'cni.projectcalico.org/podIPs': '10.1.0.8/32,10.1.0.9/32',
+    'cni.projectcalico.org/podIP': '10.1.0.8/32',
+  }
+  t.deepEqual(reaches(noted(both)), ['10.1.0.8', '10.1.0.9'])
+  t.deepEqual(reaches(noted({ 'cni.projectcalico.org/podIP': '10.1.0.9/32' })), ['10.1.0.9'])
+  const leaving = {
+    ...base.metadata,
+    deletionTimestamp: '2026-01-01T00:00:00Z',
+    annotations: { 'cni.projectcalico.org/podIP': '' },
+  }
+  t.deepEqual(reaches({ ...base, metadata: leaving, status: { podIP: '10.1.0.8' } }), [])
+})
+
 test('the evaluator takes nothing from what it is to judge', t => {
   const own = files.filter(file => file === 'test/policy/reference.ts' || file.startsWith('test/policy/reference/'))
   const taken = own.flatMap(importsOf).map(each => (isRelative(each) ? targetOf(each) : each.specifier))
