@@ -12,16 +12,14 @@ import { SelectorIndex } from './selector-index.ts'
 
 export type Direction = 'ingress' | 'egress'
 
+export type AskedTier = { name: string; defaultAction: Tier['defaultAction']; policies: readonly Policy[] }
+
 /** What is asked for a packet of one direction: tiers in order, each with the policies in order, then profiles in order. */
 export type PolicyList = {
   key: string
   direction: Direction
-  tiers: readonly {
-    name: string
-    defaultAction: Tier['defaultAction']
-    policies: readonly Policy[]
-  }[]
-  /** Undefined: no object of this name. */
+  tiers: readonly AskedTier[]
+  /** Undefined: no object of this name. Empty where some tier decides everything. */
   profiles: readonly { name: string; profile: Profile | undefined }[]
 }
 
@@ -82,7 +80,7 @@ export class ActivePolicies {
     put(this.#tiers, name, tier)
     const lists = this.#listsWith.get(`tier ${name}`) ?? new Set()
     for (const list of lists) this.#changed.add(list)
-    if (before?.order === tier?.order) return
+    if (before?.order === tier?.order && before?.defaultAction === tier?.defaultAction) return
     for (const local of this.#locals.values())
       if (DIRECTIONS.some(direction => lists.has(local.lists[direction]!))) this.#moved.add(local)
   }
@@ -188,7 +186,9 @@ export class ActivePolicies {
 
   #listFor(local: Local, direction: Direction): List {
     const tiers = this.#tiersFor(local, direction)
-    const { profiles } = local.local
+    // endpoints with other profiles can share the list then
+    const isDecided = tiers.some(tier => decidesAll(this.#asked(tier), direction))
+    const profiles = isDecided ? [] : local.local.profiles
     const key = hash('sha256', JSON.stringify([direction, tiers, profiles]), 'buffer')
       .subarray(0, 8)
       .toString('hex')
@@ -224,18 +224,33 @@ export class ActivePolicies {
       })
   }
 
+  #asked({ tier, policies }: TierPolicies): AskedTier {
+    return {
+      name: tier,
+      defaultAction: this.#tiers.get(tier)?.defaultAction ?? 'deny',
+      policies: policies.map(policy => this.#policies.get(policy)!),
+    }
+  }
+
   #contentOf({ key, direction, tiers, profiles }: List): PolicyList {
     return {
       key,
       direction,
-      tiers: tiers.map(({ tier, policies }) => ({
-        name: tier,
-        defaultAction: this.#tiers.get(tier)?.defaultAction ?? 'deny',
-        policies: policies.map(policy => this.#policies.get(policy)!),
-      })),
+      tiers: tiers.map(tier => this.#asked(tier)),
       profiles: profiles.map(name => ({ name, profile: this.#profiles.get(name) })),
     }
   }
+}
+
+/** Whether nothing behind a tier is ever asked: it ends with a denial, and no rule passes on. */
+export function decidesAll({ defaultAction, policies }: AskedTier, direction: Direction): boolean {
+  const enforced = policies.filter(({ staged }) => staged !== true)
+  return defaultAction === 'deny' && enforced.length > 0 && !enforced.some(policy => passes(policy, direction))
+}
+
+/** Whether some rule of a policy passes packets on to the next tier. */
+export function passes(policy: Policy, direction: Direction): boolean {
+  return (policy[direction] ?? []).some(({ action, never }) => action === 'pass' && never !== true)
 }
 
 /** What is asked before addresses are translated or connections tracked is for hosts only. */
@@ -245,8 +260,9 @@ function isOfPods({ hostStage }: Policy): boolean {
 
 /** What of a policy decides in which lists it is, and where. */
 function placeOf(policy: Policy): unknown {
-  const { tier, order, sortName, selector, ingress, egress } = policy
-  return [tier, order, sortName, selector, ingress === undefined, egress === undefined, isOfPods(policy)]
+  const { tier, order, sortName, selector, staged } = policy
+  const each = DIRECTIONS.map(direction => [policy[direction] === undefined, passes(policy, direction)])
+  return [tier, order, sortName, selector, staged, each, isOfPods(policy)]
 }
 
 function* namesIn({ tiers, profiles }: List): Generator<string> {

@@ -6,7 +6,7 @@
 import type { NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
 import type { Steps } from '../calc/nft-expressions.ts'
-import type { Direction, PolicyList } from './active.ts'
+import { type Direction, decidesAll, type PolicyList, passes } from './active.ts'
 import { InlineSets } from './inline-sets.ts'
 import { matchesOf, type SetsOf, type SideName, sourcesOf } from './matches.ts'
 import type { Policy, PolicyRule, RuleAction } from './model.ts'
@@ -25,8 +25,11 @@ export function chainName(direction: Direction, key: string): string {
 
 /** The sources of all sets that the chains of a list may look up. */
 export function sourcesOfList({ direction, tiers, profiles }: PolicyList): MemberSource[] {
+  const last = tiers.findIndex(tier => decidesAll(tier, direction))
   const rules = [
-    ...tiers.flatMap(({ policies }) => policies.flatMap(policy => policy[direction] ?? [])),
+    ...(last < 0 ? tiers : tiers.slice(0, last + 1)).flatMap(({ policies }) =>
+      policies.flatMap(policy => policy[direction] ?? []),
+    ),
     ...profiles.flatMap(({ profile }) => profile?.[direction] ?? []),
   ]
   return rules.flatMap(rule => sourcesOf(rule, OWN_SIDE[direction]))
@@ -52,9 +55,10 @@ export function chainsOfList(list: PolicyList, setsOf: SetsOf, table: TableName)
 
   let current = chain(head)
   current.add(() => [...OF_KNOWN_CONNECTION, ...end({ verdict: 'return' })])
-  for (const [i, { name, defaultAction, policies }] of tiers.entries()) {
+  for (const [i, tier] of tiers.entries()) {
+    const { name, defaultAction, policies } = tier
     const enforced = policies.filter(({ staged }) => staged !== true)
-    const passes = enforced.some(policy => policy[direction]!.some(({ action, never }) => action === 'pass' && !never))
+    const passesOn = enforced.some(policy => passes(policy, direction))
     const next = `${head}-${i + 1}`
     const verdictOf: VerdictOf = action => (action === 'pass' ? { verdict: 'goto', chain: next } : VERDICTS[action])
     for (const [j, policy] of policies.entries()) {
@@ -68,10 +72,9 @@ export function chainsOfList(list: PolicyList, setsOf: SetsOf, table: TableName)
     }
     if (enforced.length === 0) continue
     if (defaultAction === 'deny') current.add(() => DROP, cut(`tier ${name} ${direction} deny`, COMMENT_OCTETS))
-    else if (passes) current.add(() => end({ verdict: 'goto', chain: next }))
-    if (passes) current = chain(next)
-    // nothing behind is ever asked
-    else if (defaultAction === 'deny') return chains.map(each => each.program())
+    else if (passesOn) current.add(() => end({ verdict: 'goto', chain: next }))
+    if (passesOn) current = chain(next)
+    if (decidesAll(tier, direction)) return chains.map(each => each.program())
   }
   for (const { name, profile } of profiles)
     add(current, profile?.[direction] ?? [], `Profile ${name}`, action => VERDICTS[action === 'pass' ? 'deny' : action])

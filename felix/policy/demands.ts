@@ -35,10 +35,16 @@ export function demandsOf(selector: Selector, costOf: (demand: Demand) => number
       }
       case 'or': {
         const parts = of.of.map(find)
-        return parts.every(part => part !== undefined) ? parts.flat() : undefined
+        return parts.every(part => part !== undefined) ? distinct(parts.flat()) : undefined
       }
       default:
         return undefined
     }
   }
+}
+
+function distinct(demands: readonly Demand[]): Demand[] {
+  return demands.filter(
+    (each, i) => !demands.slice(0, i).some(({ label, value }) => label === each.label && value === each.value),
+  )
 }

@@ -108,14 +108,19 @@ function expected(state: State): Map<string, Shown> {
       const tiers = [...new Set(asked.map(({ tier }) => tier))].sort((a, b) =>
         compareTiers([a, state.tier.get(a)], [b, state.tier.get(b)]),
       )
+      const all = tiers.map(name => ({
+        name,
+        defaultAction: state.tier.get(name)?.defaultAction ?? 'deny',
+        policies: asked.filter(({ tier }) => tier === name).sort(comparePolicies),
+      }))
+      // no rule passes on here
+      const isDecided = all.some(
+        ({ defaultAction, policies }) => defaultAction === 'deny' && policies.some(({ staged }) => staged !== true),
+      )
       return {
         direction,
-        tiers: tiers.map(name => ({
-          name,
-          defaultAction: state.tier.get(name)?.defaultAction ?? 'deny',
-          policies: asked.filter(({ tier }) => tier === name).sort(comparePolicies),
-        })),
-        profiles: profiles.map(name => ({ name, profile: state.profile.get(name) })),
+        tiers: all,
+        profiles: isDecided ? [] : profiles.map(name => ({ name, profile: state.profile.get(name) })),
       }
     }
     out.set(key, { interfaceName, ingress: listOf('ingress'), egress: listOf('egress') })

@@ -101,3 +101,12 @@ test('a change of one item asks few of 2,000 selectors of one namespace, and of 
     t.true(read < 500, `${read} labels were read`)
   }
 })
+
+test('a selector that demands one thing twice can be taken back', t => {
+  const { index, register } = watched()
+  register('app == "a" || app == "a" || app in {"a", "a"}')
+  index.unregister('app == "a" || app == "a" || app in {"a", "a"}')
+  const item = { name: 'pod' }
+  index.set(item, { app: 'a' })
+  t.deepEqual(index.selectorsOf(item), [])
+})
