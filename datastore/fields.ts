@@ -28,8 +28,8 @@ const OTHERS: Fields = {
 
 const LABELLED = { ...IDENTITY, labels: true } as const
 const PORTS = { ports: { name: true, containerPort: true, protocol: true } } as const
-/** What nodes do not write, and the status of which is others' business. */
-const WITHOUT_STATUS: Fields = { metadata: LABELLED, spec: true }
+/** Neither labels, which nobody reads and which must not make a policy unreadable, nor status, which is others' business. */
+const SPEC_ALONE: Fields = { metadata: IDENTITY, spec: true }
 
 const FIELDS: { readonly [K in Kind]?: Fields } = {
   Node: NODE,
@@ -47,9 +47,14 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
     endpoints: { addresses: true },
     ports: { port: true, protocol: true },
   },
-  KubernetesNetworkPolicy: WITHOUT_STATUS,
-  ClusterNetworkPolicy: WITHOUT_STATUS,
-  Tier: WITHOUT_STATUS,
+  KubernetesNetworkPolicy: SPEC_ALONE,
+  ClusterNetworkPolicy: SPEC_ALONE,
+  NetworkPolicy: SPEC_ALONE,
+  GlobalNetworkPolicy: SPEC_ALONE,
+  StagedKubernetesNetworkPolicy: SPEC_ALONE,
+  StagedNetworkPolicy: SPEC_ALONE,
+  StagedGlobalNetworkPolicy: SPEC_ALONE,
+  Tier: SPEC_ALONE,
 }
 
 /** The fields of a kind that a cache keeps. Never the resourceVersion, which changes with every heartbeat. */

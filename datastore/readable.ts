@@ -2,6 +2,7 @@
 // wrote wrong is data: it is never a reason to stop.
 import type { Kind, Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { isTiered } from '../api/stored-form.ts'
 import { type Problem, type RefusedObject, validate } from '../api/validate.ts'
 
 /** A list of a megabyte can have as many faults as items: these are enough to know what to put right. */
@@ -12,13 +13,16 @@ export function checkedObject<K extends Kind>(kind: K, object: unknown, problem?
   return problem === undefined ? validate(kind, object) : [{ path: 'metadata.annotations', message: problem }]
 }
 
-/** The resource with its defaults, or why it is none: for `problem` in any case. An object without a name has the name ''. */
+/**
+ * The resource with its defaults, or why it is none: for `problem` in any case, but for a policy, of which an annotation that cannot be
+ * read has nothing that readers use: without it, what it denies would pass. An object without a name has the name ''.
+ */
 export function readObject<K extends Kind>(
   kind: K,
   object: unknown,
   problem?: string,
 ): { item: Resource<K>; refused?: undefined } | { item?: undefined; refused: RefusedObject } {
-  const result = checkedObject(kind, object, problem)
+  const result = checkedObject(kind, object, isTiered(kind) ? undefined : problem)
   if (!Array.isArray(result)) return { item: result }
   const { name, namespace } = isObject(object) && isObject(object['metadata']) ? object['metadata'] : {}
   const refused: RefusedObject = {

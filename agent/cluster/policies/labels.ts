@@ -45,14 +45,15 @@ export function allLabels({
   isPod: boolean
   inherited: readonly (Labels | undefined)[]
 }): Labels {
-  const free = Object.entries(own).filter(
-    ([key]) => !OF_THE_CLUSTER.includes(key) && !PREFIXES.some(prefix => key.startsWith(prefix)),
-  )
-  return {
-    ...Object.fromEntries(free),
-    ...Object.assign({}, ...inherited),
-    ...(namespace !== undefined && { [LABEL.namespace]: namespace }),
-    ...(account !== undefined && isLabelValue(account) && account !== '' && { [LABEL.serviceAccount]: account }),
-    ...(isPod && { [LABEL.orchestrator]: 'k8s' }),
-  }
+  const labels: Record<string, string> = {}
+  for (const [key, value] of Object.entries(own)) if (!isReserved(key)) labels[key] = value
+  Object.assign(labels, ...inherited)
+  if (namespace !== undefined) labels[LABEL.namespace] = namespace
+  if (account !== undefined && account !== '' && isLabelValue(account)) labels[LABEL.serviceAccount] = account
+  if (isPod) labels[LABEL.orchestrator] = 'k8s'
+  return labels
+}
+
+function isReserved(key: string): boolean {
+  return OF_THE_CLUSTER.includes(key) || PREFIXES.some(prefix => key.startsWith(prefix))
 }

@@ -4,7 +4,7 @@ import { NODE_ANNOTATION } from '../../../api/core.ts'
 import { sameJson } from '../../../api/json.ts'
 import type { Resource } from '../../../api/kinds.ts'
 import { type Condition, formatRef } from '../../../api/status.ts'
-import type { Policy, PolicyInputs } from '../../../felix/policy/model.ts'
+import type { Policy, PolicyEndpoint, PolicyInputs } from '../../../felix/policy/model.ts'
 import { parseAddress } from '../../../lib/ip.ts'
 import { calicoPolicyOf } from './calico.ts'
 import { clusterPolicy } from './cluster.ts'
@@ -41,17 +41,25 @@ export type InputChange = {
 
 type Input = keyof PolicyInputs
 type Tell = (change: InputChange) => void
-/** What has labels of its profiles, and how it is made of them. */
-type Heir = { profiles: readonly string[]; make: (inherited: readonly (Labels | undefined)[]) => void }
+/** What is in one namespace and inherits its labels. */
+type Inside = {
+  pods: Map<string, Resource<'Pod'>>
+  sets: Map<string, Resource<'NetworkSet'>>
+  labels: Recent<PolicyEndpoint['labels']>
+  ports: Recent<PolicyEndpoint['ports']>
+}
 
 export class PolicyObjects {
   readonly #tell: Tell
   /** What was told last, by kind and key: what did not change is not told again. */
-  readonly #told = new Map<string, PolicyInputs[Input]>()
+  readonly #told: { readonly [K in Input]: Map<string, PolicyInputs[K]> } = {
+    ...{ endpoint: new Map(), networkSet: new Map(), tier: new Map(), policy: new Map() },
+    ...{ profile: new Map(), service: new Map(), node: new Map() },
+  }
   /** The labels that a profile gives, by its name. */
   readonly #given = new Map<string, Labels>()
-  readonly #heirs = new Map<string, Heir>()
-  readonly #heirsOf = new Map<string, Set<string>>()
+  readonly #inside = new Map<string, Inside>()
+  readonly #hostObjects = new Map<string, Resource<'HostEndpoint'>>()
   /** The slices of a Service by the key of the Service, and the Service of a slice. */
   readonly #slices = new Map<string, Map<string, Resource<'EndpointSlice'>>>()
   readonly #serviceOf = new Map<string, string>()
@@ -83,22 +91,24 @@ export class PolicyObjects {
 
   readonly #changes: { readonly [K in PolicyKind]: (key: string, object: Resource<K> | undefined) => void } = {
     Pod: (key, pod) => {
-      const heir = pod && {
-        profiles: podProfiles(pod),
-        make: (inherited: readonly (Labels | undefined)[]) => this.#say('endpoint', key, podEndpoint(pod, inherited)),
-      }
-      this.#inherit('endpoint', key, heir)
+      this.#keep('pods', key, pod)
+      this.#makePod(key, pod)
     },
     Namespace: (name, namespace) => {
       const profile = namespaceProfile(name)
       this.#say('profile', profile, namespace && ALLOWING_PROFILE)
-      this.#give(profile, namespace && namespaceLabels(name, namespace.metadata.labels))
+      if (!this.#give(profile, namespace && namespaceLabels(name, namespace.metadata.labels))) return
+      const { pods = [], sets = [] } = this.#inside.get(name) ?? {}
+      for (const [key, pod] of pods) this.#makePod(key, pod)
+      for (const [key, set] of sets) this.#makeSet(key, set)
     },
     ServiceAccount: (key, account) => {
       const [namespace = '', name = ''] = key.split('/')
       const profile = accountProfile(namespace, name)
       this.#say('profile', profile, account && SILENT_PROFILE)
-      this.#give(profile, account && accountLabels(name, account.metadata.labels))
+      if (!this.#give(profile, account && accountLabels(name, account.metadata.labels))) return
+      for (const [of, pod] of this.#inside.get(namespace)?.pods ?? [])
+        if (pod.spec.serviceAccountName === name) this.#makePod(of, pod)
     },
     EndpointSlice: (key, slice) => {
       const before = this.#serviceOf.get(key)
@@ -119,22 +129,19 @@ export class PolicyObjects {
       this.#refuse(`Tier ${name}`, refused)
       this.#say('tier', name, value)
     },
-    NetworkSet: (key, set) => this.#changeSet('NetworkSet', key, set),
-    GlobalNetworkSet: (key, set) => this.#changeSet('GlobalNetworkSet', key, set),
+    NetworkSet: (key, set) => {
+      this.#keep('sets', key, set)
+      this.#makeSet(key, set)
+    },
+    GlobalNetworkSet: (key, set) => {
+      const { value, refused = [] } = set === undefined ? {} : networkSetOf('GlobalNetworkSet', set, [])
+      this.#refuse(`GlobalNetworkSet ${key}`, refused)
+      this.#say('networkSet', key, value)
+    },
     HostEndpoint: (name, host) => {
-      this.#hosts.delete(name)
-      const read = host && hostEndpoint(host, [])
-      this.#refuse(`HostEndpoint ${name}`, read?.refused ?? [])
-      const heir = host &&
-        read?.value && {
-          profiles: read.value.profiles,
-          make: (inherited: readonly (Labels | undefined)[]) => {
-            const { value } = hostEndpoint(host, inherited)
-            if (value !== undefined) this.#hosts.set(name, value)
-            this.#say('endpoint', name, value?.endpoint)
-          },
-        }
-      this.#inherit('endpoint', name, heir)
+      if (host === undefined) this.#hostObjects.delete(name)
+      else this.#hostObjects.set(name, host)
+      this.#makeHost(name, host)
     },
     KubernetesNetworkPolicy: (key, policy) =>
       this.#changePolicy('KubernetesNetworkPolicy', key, policy && kubernetesPolicy(policy)),
@@ -164,51 +171,64 @@ export class PolicyObjects {
     this.#say('policy', id, converted?.value)
   }
 
-  #changeSet<K extends 'NetworkSet' | 'GlobalNetworkSet'>(kind: K, key: string, set: Resource<K> | undefined): void {
-    const { namespace = '' } = set?.metadata ?? {}
-    this.#refuse(`${kind} ${key}`, set === undefined ? [] : networkSetOf(kind, set, []).refused)
-    const heir = set && {
-      profiles: kind === 'NetworkSet' ? [namespaceProfile(namespace)] : [],
-      make: (inherited: readonly (Labels | undefined)[]) =>
-        this.#say('networkSet', key, networkSetOf(kind, set, inherited).value),
-    }
-    this.#inherit('networkSet', key, heir)
-  }
-
   #sayService(service: string): void {
     const slices = this.#slices.get(service)
     if (slices?.size === 0) this.#slices.delete(service)
     this.#say('service', service, slices && slices.size > 0 ? serviceEndpoints([...slices.values()]) : undefined)
   }
 
-  /** Something that inherits came, changed or went. */
-  #inherit(kind: 'endpoint' | 'networkSet', key: string, heir: Heir | undefined): void {
-    const id = `${kind} ${key}`
-    for (const profile of this.#heirs.get(id)?.profiles ?? []) {
-      const heirs = this.#heirsOf.get(profile)
-      heirs?.delete(id)
-      if (heirs?.size === 0) this.#heirsOf.delete(profile)
+  /** Notes what is in a namespace, or that it is there no more. */
+  #keep<K extends 'pods' | 'sets'>(field: K, key: string, object: Resource<'Pod' | 'NetworkSet'> | undefined): void {
+    const namespace = key.slice(0, key.indexOf('/'))
+    const inside = this.#inside.get(namespace) ?? {
+      ...{ pods: new Map(), sets: new Map(), labels: new Recent(), ports: new Recent() },
     }
-    if (heir === undefined) {
-      this.#heirs.delete(id)
-      this.#say(kind, key, undefined)
-      return
-    }
-    this.#heirs.set(id, heir)
-    for (const profile of heir.profiles) this.#heirsOf.set(profile, (this.#heirsOf.get(profile) ?? new Set()).add(id))
-    this.#make(heir)
+    const kept = inside[field] as Map<string, Resource<'Pod' | 'NetworkSet'>>
+    if (object === undefined) kept.delete(key)
+    else kept.set(key, object)
+    if (inside.pods.size + inside.sets.size === 0) this.#inside.delete(namespace)
+    else this.#inside.set(namespace, inside)
   }
 
-  /** The labels that a profile gives changed. */
-  #give(profile: string, labels: Labels | undefined): void {
-    if (sameJson(this.#given.get(profile), labels)) return
+  /** The labels that a profile gives. Returns whether they changed; hosts that name it are made again. */
+  #give(profile: string, labels: Labels | undefined): boolean {
+    if (sameJson(this.#given.get(profile), labels)) return false
     if (labels === undefined) this.#given.delete(profile)
     else this.#given.set(profile, labels)
-    for (const id of this.#heirsOf.get(profile) ?? []) this.#make(this.#heirs.get(id)!)
+    for (const [name, { profiles }] of [...this.#hosts])
+      if (profiles.includes(profile)) this.#makeHost(name, this.#hostObjects.get(name))
+    return true
   }
 
-  #make({ profiles, make }: Heir): void {
-    make(profiles.map(profile => this.#given.get(profile)))
+  #inherited(profiles: readonly string[]): (Labels | undefined)[] {
+    return profiles.map(profile => this.#given.get(profile))
+  }
+
+  /** Pods of one template are the same but for their addresses: they share what they can. */
+  #makePod(key: string, pod: Resource<'Pod'> | undefined): void {
+    const endpoint = pod && podEndpoint(pod, this.#inherited(podProfiles(pod)))
+    const inside = endpoint && this.#inside.get(pod?.metadata.namespace ?? '')
+    const shared =
+      endpoint && inside
+        ? { ...endpoint, labels: inside.labels.same(endpoint.labels), ports: inside.ports.same(endpoint.ports) }
+        : endpoint
+    this.#say('endpoint', key, shared)
+  }
+
+  #makeSet(key: string, set: Resource<'NetworkSet'> | undefined): void {
+    const inherited = this.#inherited([namespaceProfile(set?.metadata.namespace ?? '')])
+    const { value, refused = [] } = set === undefined ? {} : networkSetOf('NetworkSet', set, inherited)
+    this.#refuse(`NetworkSet ${key}`, refused)
+    this.#say('networkSet', key, value)
+  }
+
+  #makeHost(name: string, host: Resource<'HostEndpoint'> | undefined): void {
+    const { value: bare, refused = [] } = host === undefined ? {} : hostEndpoint(host, [])
+    this.#refuse(`HostEndpoint ${name}`, refused)
+    const { value } = host === undefined ? {} : hostEndpoint(host, this.#inherited(bare?.profiles ?? []))
+    if (value === undefined) this.#hosts.delete(name)
+    else this.#hosts.set(name, value)
+    this.#say('endpoint', name, value?.endpoint)
   }
 
   #refuse(id: string, refused: readonly Condition[]): void {
@@ -217,13 +237,29 @@ export class PolicyObjects {
   }
 
   #say<K extends Input>(kind: K, key: string, value: PolicyInputs[K] | undefined): void {
-    const id = `${kind} ${key}`
-    if (sameJson(this.#told.get(id), value)) return
-    if (value === undefined) this.#told.delete(id)
-    else this.#told.set(id, value)
+    const told: Map<string, PolicyInputs[K]> = this.#told[kind]
+    if (sameJson(told.get(key), value)) return
+    if (value === undefined) told.delete(key)
+    else told.set(key, value)
     this.#tell({ kind, key, value } as InputChange)
   }
 }
+
+/** The last few values: one that says the same as a new one is used for it, so that many copies are few. */
+class Recent<T> {
+  readonly #values: T[] = []
+  #at = 0
+
+  same(value: T): T {
+    const known = this.#values.find(each => sameJson(each, value))
+    if (known !== undefined) return known
+    this.#values[this.#at] = value
+    this.#at = (this.#at + 1) % RECENT
+    return value
+  }
+}
+
+const RECENT = 4
 
 const ADDRESS_TYPES: readonly string[] = ['InternalIP', 'ExternalIP']
 

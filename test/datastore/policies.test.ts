@@ -1,0 +1,35 @@
+// A policy that is refused counts as if it were not there, and what it denies would pass: so hardly anything refuses one.
+import test from 'ava'
+import type { Kind } from '../../api/kinds.ts'
+import { decodeStored, METADATA_ANNOTATION } from '../../api/stored-form.ts'
+import { cachedFields, pickFields } from '../../datastore/fields.ts'
+import { readObject } from '../../datastore/readable.ts'
+
+/** As a watch of a cache reads an object that is stored so. */
+function read(kind: Kind, stored: object): ReturnType<typeof readObject<Kind>> {
+  const { object, problem } = decodeStored(kind, stored)
+  return readObject(kind, pickFields(object, cachedFields(kind)), problem)
+}
+
+const POLICIES = ['NetworkPolicy', 'GlobalNetworkPolicy', 'StagedNetworkPolicy', 'StagedGlobalNetworkPolicy'] as const
+
+test('a stored policy whose annotation cannot be read is read without it, and any other object is refused', t => {
+  const metadata = { name: 'default.p', annotations: { [METADATA_ANNOTATION]: '{' } }
+  for (const kind of POLICIES) {
+    const place = kind.endsWith('GlobalNetworkPolicy') ? {} : { namespace: 'n' }
+    t.like(read(kind, { metadata: { ...metadata, ...place }, spec: { selector: 'x' } }).item, {
+      metadata: { name: 'p' },
+    })
+  }
+  t.is(read('GlobalNetworkSet', { metadata, spec: {} }).item, undefined)
+})
+
+test('labels that are none, and a spec that is absent, do not refuse a policy', t => {
+  const labels = { 'not a label!': 'x'.repeat(100) }
+  for (const kind of [...POLICIES, 'KubernetesNetworkPolicy', 'ClusterNetworkPolicy', 'Tier'] as const) {
+    const place = kind.includes('Global') || ['ClusterNetworkPolicy', 'Tier'].includes(kind) ? {} : { namespace: 'n' }
+    const { item, refused } = read(kind, { metadata: { name: 'p', labels, ...place } })
+    t.deepEqual(refused, undefined)
+    t.is(item!.metadata.labels, undefined)
+  }
+})
