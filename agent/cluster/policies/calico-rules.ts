@@ -62,8 +62,18 @@ function ruleOf(rule: CalicoRule, place: RulePlace): Omit<PolicyRule, 'action'> 
   ] as const)
     checkPorts(side, { protocol, path: `${path}.${name}`, faults })
   const excluded = notProtocol === undefined ? undefined : protocolOf(notProtocol, `${path}.notProtocol`, faults)
-  const from = sideOf(source, { ...place, path: `${path}.source`, isFar: place.direction === 'ingress' })
-  const to = sideOf(destination, { ...place, path: `${path}.destination`, isFar: place.direction === 'egress' })
+  const from = sideOf(source, {
+    ...place,
+    path: `${path}.source`,
+    isSource: true,
+    isFar: place.direction === 'ingress',
+  })
+  const to = sideOf(destination, {
+    ...place,
+    path: `${path}.destination`,
+    isSource: false,
+    isFar: place.direction === 'egress',
+  })
   const families = familiesOf([from.nets, from.notNets, to.nets, to.notNets])
   const isNamed = [from.ports, to.ports].some(ports => (ports?.names.length ?? 0) > 0)
   // names of ports without a protocol are those of TCP
@@ -123,8 +133,10 @@ function icmpOf(
   return code === undefined ? { type } : { type, code }
 }
 
-/** `isFar`: the end that is not the selected endpoint. */
-function sideOf(side: CalicoSide, place: RulePlace & { isFar: boolean }): RuleSide {
+/** `isFar`: the end that is not the endpoint of the policy. */
+type SidePlace = RulePlace & { isSource: boolean; isFar: boolean }
+
+function sideOf(side: CalicoSide, place: SidePlace): RuleSide {
   const { path, faults } = place
   const listed = (field: 'nets' | 'notNets') => {
     const list = side[field] ?? []
@@ -176,11 +188,14 @@ function selectorsOf(
 }
 
 /** What else would narrow the side, or stands where only the endpoint of the policy can. */
-function serviceOf(side: CalicoSide, { namespace, path, faults, isFar }: RulePlace & { isFar: boolean }): RuleSide {
+function serviceOf(side: CalicoSide, place: SidePlace): RuleSide {
+  const { namespace, path, faults, isFar } = place
   if (side.services === undefined) return {}
   const at = `${path}.services`
   const isSet = (value: unknown) => value !== undefined && value !== '' && !(Array.isArray(value) && value.length === 0)
-  const { services, ...others } = side
+  const { services, ports, notPorts, ...rest } = side
+  // the Service says the ports of a destination; those of a source are the sender's own
+  const others = place.isSource ? rest : { ...rest, ports, notPorts }
   const { name = '' } = services
   const of = (services.namespace ?? '') === '' ? namespace : services.namespace
   const beside = Object.entries(others).find(([, value]) => isSet(value))

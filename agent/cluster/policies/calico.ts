@@ -3,6 +3,7 @@
 // left out then, since a node that is cut off could not hear of the correction.
 import type { Kind } from '../../../api/kinds.ts'
 import { calicoPolicy, readPart } from '../../../api/policy-parts.ts'
+import type { Selector } from '../../../api/selector.ts'
 import type { HostStage, Policy, PolicyRule, SelectorText } from '../../../felix/policy/model.ts'
 import { calicoRuleOf } from './calico-rules.ts'
 import { type Converted, DENY_ALL, Faults, finished, type Named, refOf } from './faults.ts'
@@ -80,9 +81,7 @@ function subjectOf(
   const parts = [
     namespace === undefined ? undefined : inNamespace(namespace),
     selector === '' ? undefined : ofLabels(selector, 'spec.selector', faults),
-    ...(namespaceSelector === '' || namespace !== undefined
-      ? []
-      : [ofNamespaces(namespaceSelector, 'spec.namespaceSelector', faults)]),
+    ...(namespaceSelector === '' || namespace !== undefined ? [] : [namespacesOf(namespaceSelector, faults)]),
     ...(serviceAccountSelector === ''
       ? []
       : [ofServiceAccounts(serviceAccountSelector, 'spec.serviceAccountSelector', faults)]),
@@ -90,14 +89,24 @@ function subjectOf(
   return faults.count > before ? undefined : textOf(every(...parts), 'spec.selector', faults)
 }
 
+function namespacesOf(text: string, faults: Faults): Selector | undefined {
+  const path = 'spec.namespaceSelector'
+  const selector = ofNamespaces(text, path, faults)
+  return text.includes('global(') ? faults.add(path, 'global() can only stand in a rule') : selector
+}
+
 function everyPod(namespace: string | undefined, faults: Faults): SelectorText {
   const pods = namespace === undefined ? PODS : every(PODS, inNamespace(namespace))
   return textOf(pods, 'metadata.namespace', faults) ?? 'all()'
 }
 
-function stageOf({ applyOnForward, preDNAT, doNotTrack, egress = [] }: Read, faults: Faults): HostStage | undefined {
+function stageOf(
+  { applyOnForward, preDNAT, doNotTrack, egress = [], types = [] }: Read,
+  faults: Faults,
+): HostStage | undefined {
   if (preDNAT === true && doNotTrack === true) return faults.add('spec.preDNAT', 'cannot stand beside doNotTrack')
-  if (preDNAT === true && egress.length > 0) return faults.add('spec.egress', 'cannot stand beside preDNAT')
+  if (preDNAT === true && (egress.length > 0 || types.includes('Egress')))
+    return faults.add('spec.preDNAT', 'cannot stand beside egress')
   if (preDNAT === true) return 'preDNAT'
   if (doNotTrack === true) return 'untracked'
   return applyOnForward === true ? 'forward' : 'normal'

@@ -39,6 +39,7 @@ export function ofLabels(text: string, path: string, faults: Faults): Selector |
 /** A text about the labels of namespaces: `all()` is what is in one, `global()` what is in none. */
 export function ofNamespaces(text: string, path: string, faults: Faults): Selector | undefined {
   const selector = parsed(text, path, faults)
+  if (/\bglobal\(/.test(text) && selector?.op !== 'global') return faults.add(path, 'global() must stand alone')
   const isInOne = has(LABEL.namespace)
   return selector && prefixLabels(selector, INHERITED.namespace, { all: isInOne, global: not(isInOne) })
 }

@@ -124,7 +124,12 @@ const NONE = 'projectcalico.org/namespace'
 const sides: [side: object, inNamespace: object, ofAll: object][] = [
   [{ selector: "a == 'b'" }, { selector: `a == "b" && ${SHOP}` }, { selector: 'a == "b"' }],
   [{ selector: 'all()' }, { selector: SHOP }, { selector: 'all()' }],
-  [{ notSelector: 'has(a)' }, { selector: SHOP, notSelector: 'has(a)' }, { notSelector: 'has(a)' }],
+  [{ notSelector: 'has(a)' }, { selector: `!has(a) && ${SHOP}` }, { notSelector: 'has(a)' }],
+  [
+    { selector: 'has(b)', notSelector: 'has(a)' },
+    { selector: `!has(a) && has(b) && ${SHOP}` },
+    { selector: '!has(a) && has(b)' },
+  ],
   [{ namespaceSelector: "env == 'x'" }, { selector: 'pcns.env == "x"' }, { selector: 'pcns.env == "x"' }],
   [{ namespaceSelector: 'all()' }, { selector: `has(${NONE})` }, { selector: `has(${NONE})` }],
   [{ namespaceSelector: 'global()' }, { selector: `!has(${NONE})` }, { selector: `!has(${NONE})` }],
@@ -159,6 +164,17 @@ for (const [side, inNamespace, global] of sides)
     t.deepEqual(value!.egress![0]!.destination, global)
   })
 
+test('the ports of a source may stand beside a Service, and those of a destination may not', t => {
+  const side = { services: { name: 's' }, ports: [80] }
+  const ports = { ranges: [{ first: 80, last: 80 }], names: [] }
+  t.deepEqual(ruleOf({ action: 'Allow', protocol: 'TCP', source: side }).source, {
+    ...{ ports, service: { namespace: 'shop', name: 's' } },
+  })
+  const { value, refused } = inShop({ egress: [{ action: 'Allow', protocol: 'TCP', destination: side }] })
+  t.true(value!.egress![0]!.never)
+  t.regex(refused[0]!.message, /^spec\.egress\[0\]\.destination\.services: must stand alone, without ports/)
+})
+
 test('a Service without a namespace is of the namespace of the policy', t => {
   t.deepEqual(ruleOf({ action: 'Allow', source: { services: { name: 's' } } }).source, {
     service: { namespace: 'shop', name: 's' },
@@ -177,7 +193,7 @@ const closed: [rule: object, path: string][] = [
   [{ serviceAccounts: { selector: '!' } }, 'source.serviceAccounts.selector'],
   [{ services: {} }, 'source.services'],
   [{ services: { name: 's' }, nets: ['10.0.0.0/8'] }, 'source.services'],
-  [{ services: { name: 's' }, ports: ['web'] }, 'source.services'],
+  [{ namespaceSelector: 'global() && has(a)' }, 'source.namespaceSelector'],
   [{ fields: 1 }, 'source'],
 ]
 const closedRules: [rule: object, path: string][] = [
@@ -227,6 +243,8 @@ const unclear: [spec: object, path: string][] = [
   [{ types: ['Both'] }, 'spec.types[0]'],
   [{ ingress: 'all' }, 'spec.ingress'],
   [{ preDNAT: true, doNotTrack: true }, 'spec.preDNAT'],
+  [{ preDNAT: true }, 'spec.preDNAT'],
+  [{ namespaceSelector: 'global()' }, 'spec.namespaceSelector'],
 ]
 for (const [spec, path] of unclear)
   test(`a policy with ${JSON.stringify(spec)} denies everything, in its tier and order`, t => {
