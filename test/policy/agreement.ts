@@ -4,7 +4,8 @@ import { hopsOf } from './hops.ts'
 import type { ConnectionState } from './interpreter/packet.ts'
 import { interpreter, type Table } from './interpreter.ts'
 import type { Pod, World } from './reference/objects.ts'
-import { type Decision, judge, type Packet } from './reference.ts'
+import type { Decision } from './reference/tiers.ts'
+import { judge, type Packet } from './reference.ts'
 
 export type Rendered = {
   /** The tables of one node, as they stand in its kernel. */

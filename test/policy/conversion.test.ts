@@ -5,7 +5,8 @@ import { type ClusterRow, clusterPokes, type ReachCase, reachWorld, testRows } f
 import { judgeModel, type Model, modelOf } from './model.ts'
 import { answers, calico, cluster, fixed, kubernetes, packet } from './random-worlds.ts'
 import type { World, WorldObject } from './reference/objects.ts'
-import { type Decision, judge, type Packet } from './reference.ts'
+import type { Decision } from './reference/tiers.ts'
+import { judge, type Packet } from './reference.ts'
 
 const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132 } as const
 

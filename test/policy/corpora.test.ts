@@ -2,7 +2,8 @@
 import { type ClusterRow, clusterPokes, type ReachCase, reachWorld, testRows } from './corpora.ts'
 import type { World, WorldObject } from './reference/objects.ts'
 import { isExpression, matchesExpression } from './reference/selectors.ts'
-import { judge, tiersOf } from './reference.ts'
+import { tiersOf } from './reference/tiers.ts'
+import { judge } from './reference.ts'
 
 const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132 } as const
 

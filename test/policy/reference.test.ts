@@ -16,7 +16,8 @@ import {
   aTier,
 } from './objects.ts'
 import type { WorldObject } from './reference/objects.ts'
-import { type Decision, judge, type Packet, type Party } from './reference.ts'
+import type { Decision } from './reference/tiers.ts'
+import { judge, type Packet, type Party } from './reference.ts'
 
 const PORTS = [
   { name: 'web', containerPort: 80 },

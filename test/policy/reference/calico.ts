@@ -22,10 +22,21 @@ export function calicoHas({ types, ingress, egress }: CalicoPolicySpec, directio
   return direction === 'egress' ? isOfEgress : !isOfEgress || (ingress ?? []).length > 0
 }
 
-/** Whether it selects the pod. What is asked before connections are tracked or addresses translated is for hosts only. */
+/**
+ * When it is asked: of packets that are for this host, from it or of a pod (`normal`), of those that are forwarded as well,
+ * before addresses are translated, or before connections are tracked. Pods know the first two, and take them for one.
+ */
+export type Stage = 'normal' | 'forward' | 'preDNAT' | 'untracked'
+
+export function calicoStage({ doNotTrack, preDNAT, applyOnForward }: CalicoPolicySpec): Stage {
+  if (doNotTrack === true) return 'untracked'
+  if (preDNAT === true) return 'preDNAT'
+  return applyOnForward === true ? 'forward' : 'normal'
+}
+
+/** Whether it selects the endpoint. */
 export function calicoSelects({ kind, metadata, spec }: CalicoPolicy, pod: Endpoint): boolean {
   if (kind === 'NetworkPolicy' && pod.namespace !== metadata.namespace) return false
-  if (spec.doNotTrack === true || spec.preDNAT === true) return false
   const namespaces = kind === 'GlobalNetworkPolicy' ? (spec.namespaceSelector ?? '') : ''
   try {
     return (

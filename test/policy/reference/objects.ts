@@ -154,6 +154,7 @@ export type HostEndpoint = Kind<
       node: string
       interfaceName?: string
       expectedIPs?: readonly string[]
+      profiles?: readonly string[]
       ports?: readonly { name: string; protocol: number | string; port: number }[]
     }
   }
