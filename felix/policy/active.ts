@@ -2,13 +2,13 @@
 // order share one list per direction, and a policy counts only while some list has it. A change of a policy's rules touches
 // the lists that have it; a change of what it selects, or of its place, touches the endpoints that it selects.
 // Hazard: a list must be the same whatever came first, so it is made from what is there, never from what it was.
-import { hash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Labels } from '../../api/selector.ts'
 import type { LocalEndpoint, Policy, Profile, SelectorText, Tier } from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
 import { comparePolicies, compareTiers } from './order.ts'
 import { SelectorIndex } from './selector-index.ts'
+import { digitsOf } from './sources.ts'
 
 export type Direction = 'ingress' | 'egress'
 
@@ -37,10 +37,16 @@ type Local = {
   readonly key: string
   local: LocalEndpoint
   labels: Labels | undefined
-  readonly lists: { [D in Direction]?: List }
+  readonly lists: ListsByDirection
   /** What was last told. */
   told: EndpointLists | undefined
 }
+
+type ListsByDirection = { [D in Direction]?: List | undefined }
+
+/** The tiers that some selectors lead to, the digits that stand for them, and whether profiles count behind them. */
+type Asked = { tiers: readonly TierPolicies[]; digits: string; isDecided: boolean }
+type AskedByDirection = Readonly<Record<Direction, Asked>>
 
 type TierPolicies = { tier: string; policies: readonly string[] }
 
@@ -124,8 +130,10 @@ export class ActivePolicies {
   /** What changed since the last call. */
   take(): ActiveChanges {
     const endpoints = new Map<string, EndpointLists | undefined>()
+    const asked = new Map<string, AskedByDirection>()
     for (const local of this.#moved) {
-      for (const direction of DIRECTIONS) this.#assign(local, direction)
+      const lists = local.labels === undefined ? {} : this.#listsFor(local, asked)
+      for (const direction of DIRECTIONS) this.#assign(local, direction, lists[direction])
       const { ingress, egress } = local.lists
       const now = ingress &&
         egress && { interfaceName: local.local.interfaceName, ingress: ingress.key, egress: egress.key }
@@ -175,23 +183,40 @@ export class ActivePolicies {
   }
 
   /** Gives an endpoint the list that it must have now. */
-  #assign(local: Local, direction: Direction): void {
+  #assign(local: Local, direction: Direction, now: List | undefined): void {
     const before = local.lists[direction]
-    const now = local.labels === undefined ? undefined : this.#listFor(local, direction)
     if (before === now) return
     local.lists[direction] = now
     if (now !== undefined && now.uses++ === 0) this.#changed.add(now)
     if (before !== undefined && --before.uses === 0) this.#changed.add(before)
   }
 
-  #listFor(local: Local, direction: Direction): List {
-    const tiers = this.#tiersFor(local, direction)
-    // endpoints with other profiles can share the list then
+  /** `asked`: what was found in this step, by what decides it. Hundreds of endpoints can have thousands of policies in common. */
+  #listsFor(local: Local, asked: Map<string, AskedByDirection>): ListsByDirection {
+    const selectors = this.#index.selectorsOf(local).sort()
+    const why = digitsOf(JSON.stringify(selectors))
+    let found = asked.get(why)
+    if (found === undefined) {
+      found = { ingress: this.#askedFor(selectors, 'ingress'), egress: this.#askedFor(selectors, 'egress') }
+      asked.set(why, found)
+    }
+    const { profiles } = local.local
+    return {
+      ingress: this.#listFor('ingress', found.ingress, profiles),
+      egress: this.#listFor('egress', found.egress, profiles),
+    }
+  }
+
+  #askedFor(selectors: readonly SelectorText[], direction: Direction): Asked {
+    const tiers = this.#tiersFor(selectors, direction)
     const isDecided = tiers.some(tier => decidesAll(this.#asked(tier), direction))
-    const profiles = isDecided ? [] : local.local.profiles
-    const key = hash('sha256', JSON.stringify([direction, tiers, profiles]), 'buffer')
-      .subarray(0, 8)
-      .toString('hex')
+    return { tiers, digits: digitsOf(JSON.stringify(tiers)), isDecided }
+  }
+
+  #listFor(direction: Direction, { tiers, digits, isDecided }: Asked, own: readonly string[]): List {
+    // endpoints with other profiles can share the list then
+    const profiles = isDecided ? [] : own
+    const key = digitsOf(JSON.stringify([direction, digits, profiles]))
     const known = this.#lists.get(key)
     if (known !== undefined) return known
     const made: List = { key, direction, tiers, profiles, uses: 0, isTold: false }
@@ -205,9 +230,9 @@ export class ActivePolicies {
     for (const name of namesIn(list)) removeFrom(this.#listsWith, name, list)
   }
 
-  #tiersFor(local: Local, direction: Direction): TierPolicies[] {
+  #tiersFor(selectors: readonly SelectorText[], direction: Direction): TierPolicies[] {
     const byTier = new Map<string, [key: string, policy: Policy][]>()
-    for (const selector of this.#index.selectorsOf(local))
+    for (const selector of selectors)
       for (const key of this.#bySelector.get(selector) ?? []) {
         const policy = this.#policies.get(key)!
         if (policy[direction] === undefined) continue

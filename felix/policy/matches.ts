@@ -76,16 +76,10 @@ function isOfFamily(rule: PolicyRule): boolean {
 
 /** Every choice of one way out of each condition. */
 function product(conditions: readonly Condition[]): Match[] {
-  return conditions.reduce<Match[]>(
-    (all, condition) =>
-      all.flatMap(one =>
-        condition.map(
-          (way): Match =>
-            inline => [...one(inline), ...way(inline)],
-        ),
-      ),
-    [...ALWAYS],
-  )
+  let all: Match[][] = [[]]
+  for (const condition of conditions)
+    if (condition !== ALWAYS) all = all.flatMap(ways => condition.map(way => [...ways, way]))
+  return all.map(ways => inline => ways.flatMap(way => way(inline)))
 }
 
 function conditionsOf(rule: PolicyRule, own: SideName, family: Family, setsOf: SetsOf): Condition[] {

@@ -80,9 +80,9 @@ export function contentsOf(source: MemberSource): readonly SetContent[] {
   }
 }
 
-/** 16 digits that nobody can make two sources meet in on purpose. */
+/** 32 digits that stand for a text: whoever may write policies cannot make two texts that have the same. */
 export function digitsOf(key: string): string {
-  return hash('sha256', key, 'buffer').subarray(0, 8).toString('hex')
+  return hash('sha256', key, 'buffer').subarray(0, 16).toString('hex')
 }
 
 /** The name of one set of a source: `s4-` and its digits for the IPv4 addresses that a selector chooses, `n6-` for IPv6 CIDRs. */
