@@ -311,6 +311,20 @@ test('deletecollection takes what the selector chooses', async t => {
   )
 })
 
+test('a policy of Kubernetes goes by its own name wherever a client asks, though the table has it under another', async t => {
+  const { server } = t.context
+  const root = '/apis/networking.k8s.io/v1'
+  const path = `${root}/namespaces/default/networkpolicies`
+  const body = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'p' }, spec: {} }
+  const made = await call(server, path, { method: 'POST', body })
+  t.like(made, { code: 201, body: { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' } })
+  t.like(await call(server, path), { body: { kind: 'NetworkPolicyList' } })
+  t.is(at((await call(server, root)).body, 'resources', 0, 'kind'), 'NetworkPolicy')
+  t.is((await call(server, path, { method: 'POST', body: { ...body, kind: 'KubernetesNetworkPolicy' } })).code, 422)
+  const document = await call(server, '/openapi/v3/apis/networking.k8s.io/v1')
+  t.deepEqual(Object.keys(at(document.body, 'components', 'schemas') as object), ['io.k8s.networking.v1.NetworkPolicy'])
+})
+
 test('discovery comes plain and aggregated', async t => {
   const { server } = t.context
   t.deepEqual(at((await call(server, '/api')).body, 'versions'), ['v1'])

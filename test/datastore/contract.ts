@@ -57,6 +57,20 @@ export function storeContract(
     await t.throwsAsync(store.count(ingresses), { instanceOf: NotFound })
   })
 
+  promise('a policy of Kubernetes and one of Calico with the same name are two objects', async (t, store) => {
+    const metadata = { name: 'p', namespace: 'default' }
+    await store.create(
+      'KubernetesNetworkPolicy',
+      aResource('KubernetesNetworkPolicy', { metadata, spec: { podSelector: {} } }),
+    )
+    await store.create('NetworkPolicy', aResource('NetworkPolicy', { metadata, spec: { selector: 'all()' } }))
+    t.like(await store.get('KubernetesNetworkPolicy', 'p', 'default'), { metadata, spec: { podSelector: {} } })
+    t.like(await store.get('NetworkPolicy', 'p', 'default'), { metadata, spec: { selector: 'all()' } })
+    await store.delete('NetworkPolicy', 'p', { namespace: 'default' })
+    t.is((await store.list('KubernetesNetworkPolicy')).length, 1)
+    t.is((await store.list('NetworkPolicy')).length, 0)
+  })
+
   promise(
     'an object of any kind that is served is made, and one of a kind that is not is not found',
     async (t, store, counted) => {
