@@ -196,6 +196,17 @@ test('a set of another type under our name makes the table anew, in one transact
   t.is((await it.held())?.sets.find(({ name }) => name === 'web')?.type, 'ipv4_addr')
 })
 
+test('ranges that go leave in the transaction in which others come: they may overlap', async t => {
+  const it = bench()
+  it.parts.wantSet('nets', { ...peers('nets'), flags: ['interval'] })
+  it.parts.wantElement('nets', '10.0.0.0/8', 'member')
+  await it.parts.put()
+  it.parts.wantElement('nets', '10.0.0.0/8', undefined)
+  for (const half of ['10.0.0.0/9', '10.128.0.0/9']) it.parts.wantElement('nets', half, 'member')
+  await it.parts.put()
+  t.deepEqual(wordsOf(it.sent[1]!), ['delete elements', 'add elements'])
+})
+
 test('many elements go in transactions of some thousand before the rules that look them up', async t => {
   const it = bench()
   wantUsual(it)
