@@ -1,0 +1,80 @@
+// Policy in the kernel: what is told of the cluster goes through the calculation into one table of nftables. Memory only,
+// until a pass of felix calls `put` and then `remove`; neither happens before everything is known, since a half would be
+// closed where it should be open. What an earlier run left enforces until then.
+import type { NftablesPort, NftTable } from '../../kernel/port/nftables.ts'
+import { NftParts } from '../../kernel/reconcile/nft-parts.ts'
+import type { Outcome } from '../../kernel/reconcile/outcome.ts'
+import { PolicyCalculator, type PolicyDifferences } from './calculator.ts'
+import { dispatch, POD_MAPS } from './dispatch.ts'
+import type { LocalEndpoint, PolicyInputs } from './model.ts'
+
+/** `table`: the name of the table; `interfacePrefix`: what the names of the pods' interfaces begin with. */
+export type PolicyMarks = { table: string; interfacePrefix: string }
+
+export class PolicyEnforcer {
+  readonly #calculator: PolicyCalculator
+  readonly #parts: NftParts
+  /** The interfaces of pods that packets are judged for. */
+  readonly #judged = new Set<string>()
+
+  constructor(kernel: NftablesPort, { table, interfacePrefix }: PolicyMarks) {
+    const of = { family: 'inet', table } as const
+    this.#calculator = new PolicyCalculator(of)
+    this.#parts = new NftParts(kernel, { kind: 'table', family: 'inet', name: table })
+    const { sets, chains } = dispatch(of, interfacePrefix)
+    for (const set of sets) this.#parts.wantSet(set.name, set)
+    for (const program of chains) this.#parts.wantChain(program.chain.name, program)
+  }
+
+  /** Takes one item in, or away (undefined). The same again is no news. */
+  set<K extends keyof PolicyInputs>(kind: K, key: string, value: PolicyInputs[K] | undefined): void {
+    this.#calculator.set(kind, key, value)
+  }
+
+  /** An endpoint of this node, under its key in the cluster. Until the cluster tells its labels it is closed. */
+  setLocal(key: string, local: LocalEndpoint | undefined): void {
+    this.#calculator.setLocal(key, local)
+  }
+
+  /** Whether the packets of an interface are judged by policies in the kernel, as of the last pass; else they are dropped. */
+  judges(interfaceName: string): boolean {
+    return this.#judged.has(interfaceName) && this.#parts.stands
+  }
+
+  /** The kernel may have changed unseen: the next pass reads the table again. */
+  invalidate(): void {
+    this.#parts.invalidate()
+  }
+
+  /** Takes in that a table was changed by others; without `table` any may have been. Returns whether a pass is needed. */
+  observe(table: Pick<NftTable, 'family' | 'name'> | undefined): boolean {
+    return this.#parts.observe(table)
+  }
+
+  /** Writes what everything told so far leads to, as `NftParts.put`. */
+  put(): Promise<Outcome> {
+    this.#want(this.#calculator.step())
+    return this.#parts.put()
+  }
+
+  /** Removes what nothing leads to any more. */
+  remove(): Promise<Outcome> {
+    return this.#parts.remove(() => true)
+  }
+
+  #want({ sets, elements, chains, interfaces }: PolicyDifferences): void {
+    for (const [name, set] of sets) this.#parts.wantSet(name, set)
+    for (const [name, { added, removed }] of elements) {
+      for (const key of removed) this.#parts.wantElement(name, key, undefined)
+      for (const key of added) this.#parts.wantElement(name, key, 'member')
+    }
+    for (const [name, program] of chains) this.#parts.wantChain(name, program)
+    for (const [map, verdicts] of interfaces)
+      for (const [name, verdict] of verdicts) {
+        this.#parts.wantElement(map, name, verdict)
+        if (map !== POD_MAPS.ingress) continue
+        if (verdict === undefined) this.#judged.delete(name)
+        else this.#judged.add(name)
+      }
+  }
+}
