@@ -40,6 +40,7 @@ import { followNodeUid } from './journal-owner.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
+import { PolicyFeed } from './policy-feed.ts'
 import { agentLevels, Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
@@ -104,6 +105,7 @@ export class NodeAgent {
   readonly #limiter = new Limiter()
   readonly #podMtu: PodMtu
   readonly #conntrack: Conntrack
+  readonly #policies: PolicyFeed
   readonly #unenforced: Unenforced
   readonly #podRepair: PodRepair
   readonly #conflist: ConflistKeeper | undefined
@@ -181,6 +183,10 @@ export class NodeAgent {
     })
     const reportConntrack = (conditions: readonly Condition[]) => this.#status.report('conntrack', conditions)
     this.#conntrack = new Conntrack({ kernel, clock, report: reportConntrack })
+    this.#policies = new PolicyFeed({
+      ...{ caches: this.#caches, felix: this.#felix, clock },
+      report: conditions => this.#status.report('policies', conditions),
+    })
     this.#unenforced = new Unenforced({
       ...{ store: access.store, clock, nodes: () => this.#caches.of('Node').size },
       report: conditions => this.#status.report('unenforced', conditions),
@@ -240,10 +246,15 @@ export class NodeAgent {
     this.events.record({ type: 'Started', object: this.#self(), reason: 'Started', message })
     log.info({ capabilities: this.#capabilities, endpoints: endpoints.length }, 'agent starts')
 
-    this.endpoints.onChange(({ type, endpoint }) =>
-      this.#felix.set('endpoint', endpoint.id, type === 'set' ? endpoint : undefined),
-    )
-    for (const endpoint of endpoints) this.#felix.set('endpoint', endpoint.id, endpoint)
+    this.endpoints.onChange(({ type, endpoint }) => {
+      this.#felix.set('endpoint', endpoint.id, type === 'set' ? endpoint : undefined)
+      if (type === 'set') this.#policies.setLocal(endpoint)
+      else this.#policies.removeLocal(endpoint)
+    })
+    for (const endpoint of endpoints) {
+      this.#felix.set('endpoint', endpoint.id, endpoint)
+      this.#policies.setLocal(endpoint)
+    }
     this.#felix.complete('endpoints')
     this.#network.start({ capabilities: this.#capabilities, hadRoutes })
     this.#felix.start()
@@ -265,7 +276,7 @@ export class NodeAgent {
     return {
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
       hostSide: {
-        applied: id => this.#felix.applied(id),
+        applied: id => this.#applied(id),
         routeProtocol: () => this.#felix.podRouteProtocol,
         podsFiltered: () => this.#felix.podsFiltered,
         filterDifferences: name => this.#felix.filterDifferences(name),
@@ -361,6 +372,7 @@ export class NodeAgent {
     await this.#network.close()
     await this.#felix.close()
     this.#conntrack.close()
+    this.#policies.close()
     this.#unenforced.close()
     this.#podRepair.close()
     this.#conflist?.close()
@@ -370,6 +382,13 @@ export class NodeAgent {
     await this.allocator.close()
     this.#caches.close()
     this.#data.close()
+  }
+
+  /** The host side is in the kernel, with the policies of the pod. */
+  async #applied(id: string): Promise<void> {
+    const endpoint = this.endpoints.live().find(each => each.id === id)
+    if (endpoint !== undefined) await this.#policies.knows(endpoint)
+    await this.#felix.applied(id)
   }
 
   #watchData(): void {

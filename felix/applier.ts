@@ -28,13 +28,14 @@ import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
 import type { KernelTable } from '../kernel/reconcile/table.ts'
 import { familyOf } from '../lib/ip.ts'
 import type { Desired, DesiredKind, Differences } from './desired.ts'
+import type { PolicyEnforcer } from './policy/enforcer.ts'
 
 /**
  * What is known for good, so that what is not wanted may go. `datastore`: pools, blocks and nodes are in sync (from
  * the API or the snapshot); `endpoints`: the journal's pods are loaded; `bgp`: the speaker has converged, or its time
  * to do so ran out.
  */
-export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean }
+export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean; policy: boolean }
 
 /** Unknown objects on a pod's interface are removed after this time: ADD may have made them before felix was told. */
 export const STRAY_GRACE_MS = 10_000
@@ -56,6 +57,7 @@ export class Applier {
   readonly #fdb: KernelTable<NamedFdbEntry>
   readonly #routes: RouteTable
   readonly #nft: NftTables
+  readonly #policy: PolicyEnforcer | undefined
   readonly #tables
   readonly #wants: { readonly [K in AppliedKind]: (key: string, value: Desired[K] | undefined) => void }
   readonly #destinations = new Set<string>()
@@ -69,7 +71,8 @@ export class Applier {
   #filters = false
   #destinationsChanged = false
 
-  constructor(kernel: Kernel, marks: Marks, nowMs: () => number) {
+  constructor(kernel: Kernel, marks: Marks, nowMs: () => number, policy?: PolicyEnforcer) {
+    this.#policy = policy
     const ownership = new Ownership(marks)
     const links = new LinkView(kernel)
     this.#podFilterKey = nftTableKey({ family: 'inet', name: marks.nftTable ?? '' })
@@ -104,6 +107,7 @@ export class Applier {
     this.#links.invalidate()
     for (const table of this.#tables) table.invalidate()
     this.#nft.invalidate()
+    this.#policy?.invalidate()
   }
 
   /** The kernel tells of few settings only: the next pass reads all of them. */
@@ -150,6 +154,9 @@ export class Applier {
     // a table without the elements of pods that are not known yet would drop their packets
     const filter = ready.endpoints ? await this.#nft.put() : NOTHING
     this.#setPodFilter(this.#nft.stands(this.#podFilterKey))
+    // nor is there a table of policy without the pods that it would be closed for
+    const policy = ready.endpoints && ready.policy ? this.#policy : undefined
+    const judged = (await policy?.put()) ?? NOTHING
     // the settings of a pod's interface come before it goes up, everything else after
     const sysctls = await this.#sysctls.apply(() => true)
     // a tunnel may be needed for a learned block alone, so it stays until the speaker has spoken
@@ -164,6 +171,7 @@ export class Applier {
       if (!healed.has(name)) for (const table of this.#tables) table.forgetInterface(name)
     const outcome = mergeOutcomes([
       filter,
+      judged,
       sysctls,
       links,
       await this.#deviceSysctls.apply(() => true),
@@ -187,6 +195,7 @@ export class Applier {
         }
       }),
       await this.#nft.remove(({ interfaceName }) => (interfaceName === undefined ? ready.datastore : ready.endpoints)),
+      (await policy?.remove()) ?? NOTHING,
     ])
     for (const object of this.#strays.keys()) if (!graced.has(object)) this.#strays.delete(object)
     if (outcome.refused.length > 0) this.#links.invalidate()
@@ -229,7 +238,8 @@ export class Applier {
 
   /** Takes in that others changed a table of nftables, or any one; returns whether a pass is needed. */
   observeTable(table: Parameters<NftTables['observe']>[0]): boolean {
-    return this.#nft.observe(table)
+    const [ofPolicy, ours] = [this.#policy?.observe(table), this.#nft.observe(table)]
+    return ours || ofPolicy === true
   }
 
   /** Whether packets of pods are filtered, as of the last pass; and what this kernel lacks for that. */

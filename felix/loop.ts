@@ -19,8 +19,10 @@ import type { TunnelsNeeded } from './calc/mtu.ts'
 import { ChainWatch } from './chain-watch.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
-import { podFilterMarks } from './marks.ts'
+import { podFilterMarks, policyMarks } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
+import { PolicyEnforcer } from './policy/enforcer.ts'
+import type { LocalEndpoint, PolicyInputs } from './policy/model.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
@@ -76,7 +78,8 @@ export class Felix {
   readonly #receipts = new Receipts()
   readonly passes: PassNumbers
   readonly #backlog: Backlog
-  #ready: Readiness = { datastore: false, endpoints: false, bgp: false }
+  #ready: Readiness = { datastore: false, endpoints: false, bgp: false, policy: false }
+  readonly #policy: PolicyEnforcer | undefined
   readonly #chains: ChainWatch
   readonly #lasting = new Lasting(STOP_GRACE_MS)
   /** Conditions for what the last pass was refused. */
@@ -100,7 +103,9 @@ export class Felix {
     this.passes = new PassNumbers(deps.clock)
     this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol, podFilter: podFilterMarks(deps.marks) })
     this.#needed = this.#calculator.tunnelsNeeded()
-    this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs())
+    const policy = policyMarks(deps.marks)
+    this.#policy = policy && new PolicyEnforcer(kernel, policy)
+    this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs(), this.#policy)
     this.#chains = new ChainWatch({
       ...{ kernel, clock: deps.clock, ownTable: deps.marks.nftTable, onConditions: deps.onConditions },
       traffic: () => this.#traffic(),
@@ -114,6 +119,23 @@ export class Felix {
    */
   set<K extends InputKind>(kind: K, key: string, value: Inputs[K] | undefined): void {
     if (this.#calculator.set(kind, key, value)) this.#changed()
+  }
+
+  /** Tells one item that policies are made of, or about, as `set`. Nothing is enforced before `complete('policy')`. */
+  setPolicy<K extends keyof PolicyInputs>(kind: K, key: string, value: PolicyInputs[K] | undefined): void {
+    this.#policy?.set(kind, key, value)
+    if (this.#ready.policy) this.#changed()
+  }
+
+  /** Tells which endpoint of policies is here, and by which interface. */
+  setLocalEndpoint(key: string, local: LocalEndpoint | undefined): void {
+    this.#policy?.setLocal(key, local)
+    if (this.#ready.policy) this.#changed()
+  }
+
+  /** Whether the kernel judges packets of an interface by its policies, as of the last pass; else it drops them. */
+  judges(interfaceName: string): boolean {
+    return this.#policy?.judges(interfaceName) === true
   }
 
   /** Replaces parts of what exists once. Memory only, as with `set`. */

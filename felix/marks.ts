@@ -3,6 +3,7 @@ import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import type { PodFilterMarks } from './calc/pod-filter.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './calc/tunnels.ts'
+import type { PolicyMarks } from './policy/enforcer.ts'
 
 /** The name of our tables of nftables, which no other program of this namespace may use. */
 const NFT_TABLE = 'margay'
@@ -26,6 +27,12 @@ export function nodeMarks({
     ipipDevice: IPIP_DEVICE,
     nftTable: NFT_TABLE,
   }
+}
+
+/** What names the table of policy; undefined where the marks say of none. */
+export function policyMarks({ nftTable, interfacePrefix }: Marks): PolicyMarks | undefined {
+  if (nftTable === undefined || interfacePrefix === undefined) return undefined
+  return { table: `${nftTable}-policy`, interfacePrefix }
 }
 
 /** What names our part of nftables; undefined where the marks say of none. */
