@@ -28,7 +28,7 @@ import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
 import type { KernelTable } from '../kernel/reconcile/table.ts'
 import { familyOf } from '../lib/ip.ts'
 import type { Desired, DesiredKind, Differences } from './desired.ts'
-import type { PolicyEnforcer } from './policy/enforcer.ts'
+import type { PolicyEnforcer } from './enforcer.ts'
 
 /**
  * What is known for good, so that what is not wanted may go. `datastore`: pools, blocks and nodes are in sync (from

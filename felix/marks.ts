@@ -3,7 +3,7 @@ import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import type { PodFilterMarks } from './calc/pod-filter.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './calc/tunnels.ts'
-import type { PolicyMarks } from './policy/enforcer.ts'
+import type { PolicyMarks } from './enforcer.ts'
 
 /** The name of our tables of nftables, which no other program of this namespace may use. */
 const NFT_TABLE = 'margay'

@@ -2,13 +2,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import test from 'ava'
-import { PolicyEnforcer } from '../../../felix/policy/enforcer.ts'
-import { LABEL, type Policy, type PolicyEndpoint, type PolicyRule } from '../../../felix/policy/model.ts'
-import { openKernel } from '../../../kernel/linux/kernel.ts'
-import type { Kernel } from '../../../kernel/port/kernel.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../../kernel/port/routes.ts'
-import { systemProgram } from '../../../lib/system-program.ts'
-import { isRoot, type ScratchNetns, scratchNetns } from '../../kernel/scratch-netns.ts'
+import { PolicyEnforcer } from '../../felix/enforcer.ts'
+import { LABEL, type Policy, type PolicyEndpoint, type PolicyRule } from '../../felix/policy/model.ts'
+import { openKernel } from '../../kernel/linux/kernel.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { systemProgram } from '../../lib/system-program.ts'
+import { isRoot, type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
 
 const netns = isRoot ? test : test.skip
 if (!isRoot)

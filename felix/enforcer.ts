@@ -1,12 +1,12 @@
 // Policy in the kernel: what is told of the cluster goes through the calculation into one table of nftables. Memory only,
 // until a pass of felix calls `put` and then `remove`; neither happens before everything is known, since a half would be
 // closed where it should be open. What an earlier run left enforces until then.
-import type { NftablesPort, NftTable } from '../../kernel/port/nftables.ts'
-import { NftParts } from '../../kernel/reconcile/nft-parts.ts'
-import type { Outcome } from '../../kernel/reconcile/outcome.ts'
-import { PolicyCalculator, type PolicyDifferences } from './calculator.ts'
-import { dispatch, POD_MAPS } from './dispatch.ts'
-import type { LocalEndpoint, PolicyInputs } from './model.ts'
+import type { NftablesPort, NftTable } from '../kernel/port/nftables.ts'
+import { NftParts } from '../kernel/reconcile/nft-parts.ts'
+import type { Outcome } from '../kernel/reconcile/outcome.ts'
+import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
+import { dispatch, POD_MAPS } from './policy/dispatch.ts'
+import type { LocalEndpoint, PolicyInputs } from './policy/model.ts'
 
 /** `table`: the name of the table; `interfacePrefix`: what the names of the pods' interfaces begin with. */
 export type PolicyMarks = { table: string; interfacePrefix: string }
