@@ -1,6 +1,6 @@
 // The policy of this node, worked out from what changed in the cluster:
 //
-//   endpoint, networkSet, node, service ──> members of sets ──────────────> elements
+//   endpoint, networkSet, node, service, answer ──> members of sets ──────> elements
 //   policy, tier, profile, local endpoint ──> lists ──┬─> sources of sets ──> sets
 //                                                    ├─> chains <── which sets are there
 //                                                    └─> interface ──> chain
@@ -13,7 +13,7 @@ import { chainsOfList, sourcesOfList } from './chains.ts'
 import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
 import { Members } from './members.ts'
-import type { LocalEndpoint, PolicyInputs } from './model.ts'
+import type { DomainAnswer, LocalEndpoint, PolicyInputs } from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
 import { type MemberSource, sourceKey, type TableName } from './sources.ts'
 
@@ -70,6 +70,11 @@ export class PolicyCalculator {
   setLocal(key: string, local: LocalEndpoint | undefined): void {
     this.#members.setLocal(key, local !== undefined)
     this.#active.setLocal(key, local, this.#members.labelsOf(key))
+  }
+
+  /** What a pod of this node was told of a name; `key` is whatever tells it from other answers. */
+  setAnswer(key: string, answer: DomainAnswer | undefined): void {
+    this.#members.setAnswer(key, answer)
   }
 
   /** Works out what follows from everything told so far. Returns what changed since the last step. */

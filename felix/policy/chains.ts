@@ -98,10 +98,10 @@ const OF_KNOWN_CONNECTION: Steps = [
   { type: 'cmp', op: 'neq', from: 1, value: '00000000' },
 ]
 
-/** The rule as it can be asked. Names of domains cannot yet: closed. */
+/** The rule as it can be asked. Only pods that send are told of names: anything else is closed. */
 function expressible(rule: PolicyRule, direction: Direction, setsOf: SetsOf) {
   const { action, source, destination } = rule
-  if (source.domains === undefined && destination.domains === undefined)
+  if (source.domains === undefined && (destination.domains === undefined || direction === 'egress'))
     return { action, matches: matchesOf(rule, OWN_SIDE[direction], setsOf) }
   if (action === 'allow' || action === 'log') return { action, matches: [] }
   return { action: 'deny', matches: [() => []] } as const

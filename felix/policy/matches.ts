@@ -41,11 +41,12 @@ const BEHIND_ADDRESS: Record<Family, readonly [number, number]> = { ipv4: [9, 10
 export function sourcesOf(rule: PolicyRule, own: SideName): MemberSource[] {
   if (rule.never === true) return []
   return (['source', 'destination'] as const).flatMap(name => {
-    const { selector, notSelector, nodes, service, ports, notPorts } = rule[name]
+    const { selector, notSelector, nodes, service, ports, notPorts, domains = [] } = rule[name]
     return [
       ...[selector, notSelector].flatMap(text => (text === undefined ? [] : [bySelector(text)])),
       ...(nodes === undefined ? [] : [byNodes(nodes)]),
       ...(service === undefined ? [] : [byService(service, name)]),
+      ...domains.map(byDomain),
       ...[...(ports?.names ?? []), ...(notPorts?.names ?? [])].map(each => byPort(rule, name, own, each)),
     ]
   })
@@ -67,9 +68,10 @@ function isOfFamily(rule: PolicyRule): boolean {
     ipVersion !== undefined ||
     icmp !== undefined ||
     notIcmp !== undefined ||
-    [source, destination].some(({ nets, notNets, ports, notPorts, selector, notSelector, nodes, service }) => {
+    [source, destination].some(({ nets, notNets, ports, notPorts, selector, notSelector, nodes, service, domains }) => {
       const names = (ports?.names.length ?? 0) + (notPorts?.names.length ?? 0)
-      return names > 0 || [nets, notNets, selector, notSelector, nodes, service].some(each => each !== undefined)
+      const all = [nets, notNets, selector, notSelector, nodes, service, domains]
+      return names > 0 || all.some(each => each !== undefined)
     })
   )
 }
@@ -122,7 +124,7 @@ function isNotIcmp({ type, code }: Icmp, known: Protocol | undefined, family: Fa
 }
 
 function addressConditions(side: RuleSide, name: SideName, family: Family, setsOf: SetsOf): Condition[] {
-  const { nets, notNets, selector, notSelector, nodes, service } = side
+  const { nets, notNets, selector, notSelector, nodes, service, domains } = side
   const isIn = (source: MemberSource): Condition =>
     setsOf(sourceKey(source))[family].map(set => () => [address(name, family), lookup(set, 'in')])
   const isInNone = (source: MemberSource): Condition => {
@@ -136,7 +138,17 @@ function addressConditions(side: RuleSide, name: SideName, family: Family, setsO
     notSelector === undefined ? ALWAYS : isInNone(bySelector(notSelector)),
     nodes === undefined ? ALWAYS : isIn(byNodes(nodes)),
     service === undefined ? ALWAYS : inService(service, name, family, setsOf),
+    domains === undefined ? ALWAYS : domains.flatMap(domain => wasTold(domain, family, setsOf)),
   ]
+}
+
+/** `SADDR . DADDR` is a pod with what it was told. */
+function wasTold(pattern: string, family: Family, setsOf: SetsOf): Condition {
+  const to = { ...address('destination', family), load: BEHIND_ADDRESS[family][0] }
+  return setsOf(sourceKey(byDomain(pattern)))[family].map(
+    (set): Match =>
+      () => [address('source', family), to, lookup(set, 'in')],
+  )
 }
 
 function inNets(nets: readonly string[], name: SideName, family: Family, is: Is): Condition {
@@ -253,6 +265,10 @@ function bySelector(selector: string): MemberSource {
 
 function byNodes(selector: string): MemberSource {
   return { of: 'nodes', selector }
+}
+
+function byDomain(pattern: string): MemberSource {
+  return { of: 'domain', pattern }
 }
 
 function byService({ namespace, name }: NonNullable<RuleSide['service']>, side: SideName): MemberSource {

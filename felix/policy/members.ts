@@ -9,7 +9,15 @@ import { type Family, familyOf, parseAddress } from '../../lib/ip.ts'
 import { type Prefix, parsePrefix } from '../../lib/prefix-index.ts'
 import { CidrUnion } from './cidr-union.ts'
 import { type ElementChanges, HeldSet } from './held-set.ts'
-import type { NamedPort, NetworkSet, PolicyEndpoint, PolicyInputs, SelectorText, ServiceEndpoints } from './model.ts'
+import type {
+  DomainAnswer,
+  NamedPort,
+  NetworkSet,
+  PolicyEndpoint,
+  PolicyInputs,
+  SelectorText,
+  ServiceEndpoints,
+} from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
 import { SelectorIndex } from './selector-index.ts'
 import {
@@ -40,6 +48,8 @@ type Item = {
   addresses: readonly string[]
   ports: readonly NamedPort[]
   nets: readonly Prefix[]
+  /** Of an answer: each address of the endpoint with each that it was told, of one family. */
+  pairs: readonly string[]
   isLocal: boolean
 }
 
@@ -55,10 +65,13 @@ type Source = {
 
 type Choice = { bySelector: Map<SelectorText, Set<Source>>; index: SelectorIndex<Item> }
 
-type Kind = 'endpoints' | 'networkSets' | 'nodes'
+type Kind = 'endpoints' | 'networkSets' | 'nodes' | 'answers'
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
 const NONE: readonly never[] = []
+const NOTHING: Item = { addresses: NONE, ports: NONE, nets: NONE, pairs: NONE, isLocal: false }
+/** The label that an answer has its name by. */
+const NAME = 'name'
 
 export class Members {
   readonly #table: TableName
@@ -66,14 +79,19 @@ export class Members {
     endpoints: new Map(),
     networkSets: new Map(),
     nodes: new Map(),
+    answers: new Map(),
   }
   /** The keys of the endpoints of this node. */
   readonly #local = new Set<string>()
+  readonly #answers = new Map<string, DomainAnswer>()
+  /** The keys of the answers to an endpoint. */
+  readonly #answersTo = new Map<string, Set<string>>()
   readonly #services = new Map<string, ServiceEndpoints>()
   readonly #sources = new Map<string, Source>()
-  /** What chooses among endpoints and network sets, and what among nodes. */
+  /** What chooses among endpoints and network sets, among nodes, and among answers by their names. */
   readonly #members = this.#choice()
   readonly #nodes = this.#choice()
+  readonly #names = this.#choice()
   readonly #byService = new Map<string, Set<Source>>()
   /** How many addresses of endpoints there are. */
   readonly #addresses: Record<Family, number> = { ipv4: 0, ipv6: 0 }
@@ -88,10 +106,11 @@ export class Members {
   setEndpoint(key: string, endpoint: PolicyEndpoint | undefined): void {
     const before = this.#items.endpoints.get(key)?.addresses ?? NONE
     const { addresses = NONE, ports = NONE } = endpoint ?? {}
-    const item = { addresses: canonical(addresses), ports, nets: NONE, isLocal: this.#local.has(key) }
+    const item = { ...NOTHING, addresses: canonical(addresses), ports, isLocal: this.#local.has(key) }
     this.#count(before, -1)
     this.#count(item.addresses, 1)
     this.#set('endpoints', key, item, endpoint?.labels)
+    for (const answer of this.#answersTo.get(key) ?? NONE) this.#pair(answer)
   }
 
   /** The labels of an endpoint; undefined where there is none of this key. */
@@ -113,12 +132,23 @@ export class Members {
 
   setNetworkSet(key: string, set: NetworkSet | undefined): void {
     const nets = (set?.nets ?? NONE).map(parsePrefix).filter(net => net !== undefined)
-    this.#set('networkSets', key, { addresses: NONE, ports: NONE, nets, isLocal: false }, set?.labels)
+    this.#set('networkSets', key, { ...NOTHING, nets }, set?.labels)
   }
 
   setNode(name: string, node: Node | undefined): void {
-    const item = { addresses: canonical(node?.addresses ?? NONE), ports: NONE, nets: NONE, isLocal: false }
+    const item = { ...NOTHING, addresses: canonical(node?.addresses ?? NONE) }
     this.#set('nodes', name, item, node?.labels)
+  }
+
+  setAnswer(key: string, answer: DomainAnswer | undefined): void {
+    const before = this.#answers.get(key)
+    if (before !== undefined) removeFrom(this.#answersTo, before.endpoint, key)
+    if (answer === undefined) this.#answers.delete(key)
+    else {
+      this.#answers.set(key, answer)
+      addTo(this.#answersTo, answer.endpoint, key)
+    }
+    this.#pair(key)
   }
 
   setService(key: string, service: ServiceEndpoints | undefined): void {
@@ -221,7 +251,16 @@ export class Members {
   }
 
   #choiceOf(kind: Kind): Choice {
-    return kind === 'nodes' ? this.#nodes : this.#members
+    return kind === 'nodes' ? this.#nodes : kind === 'answers' ? this.#names : this.#members
+  }
+
+  /** Works out again what an answer is to the sets. */
+  #pair(key: string): void {
+    const answer = this.#answers.get(key)
+    const own = (answer && this.#items.endpoints.get(answer.endpoint)?.addresses) ?? NONE
+    const told = canonical(answer?.addresses ?? NONE)
+    const pairs = own.flatMap(from => told.filter(to => familyOf(to) === familyOf(from)).map(to => `${from} . ${to}`))
+    this.#set('answers', key, { ...NOTHING, pairs }, answer && { [NAME]: answer.name })
   }
 
   /** All that an item is to the sets, as it is now. */
@@ -247,10 +286,11 @@ export class Members {
       this.#fillService(made, this.#services.get(service), 'add')
       return
     }
-    const { bySelector, index } = this.#choiceOf(source.of === 'nodes' ? 'nodes' : 'endpoints')
-    index.register(source.selector)
-    addTo(bySelector, source.selector, made)
-    for (const item of index.itemsOf(source.selector)) this.#fill(made, item, 'add')
+    const selector = selectorOf(source)
+    const { bySelector, index } = this.#choiceOf(CHOSEN[source.of])
+    index.register(selector)
+    addTo(bySelector, selector, made)
+    for (const item of index.itemsOf(selector)) this.#fill(made, item, 'add')
   }
 
   #drop(of: Source): void {
@@ -260,9 +300,10 @@ export class Members {
       removeFrom(this.#byService, `${source.namespace}/${source.name}`, of)
       return
     }
-    const { bySelector, index } = this.#choiceOf(source.of === 'nodes' ? 'nodes' : 'endpoints')
-    index.unregister(source.selector)
-    removeFrom(bySelector, source.selector, of)
+    const selector = selectorOf(source)
+    const { bySelector, index } = this.#choiceOf(CHOSEN[source.of])
+    index.unregister(selector)
+    removeFrom(bySelector, selector, of)
   }
 
   /** Adds or removes what one item is to one source. */
@@ -278,6 +319,7 @@ export class Members {
       return
     }
     for (const address of item.addresses) sets[familyOf(address)][0]![change](address)
+    for (const pair of item.pairs) sets[familyOf(pair)][0]![change](pair)
     if (item.nets.length === 0 || source.of !== 'selector') return
     of.union ??= new CidrUnion((cidr, is) => sets[familyOf(cidr)][1]![is === 'in' ? 'add' : 'remove'](cidr))
     for (const net of item.nets) of.union[change](net)
@@ -295,6 +337,22 @@ export class Members {
       of.sets[familyOf(address)][0]![change](element)
     }
   }
+}
+
+type Chosen = Exclude<MemberSource, { of: 'service' }>
+
+/** Among what a source chooses. */
+const CHOSEN: Readonly<Record<Chosen['of'], Kind>> = {
+  selector: 'endpoints',
+  ports: 'endpoints',
+  nodes: 'nodes',
+  domain: 'answers',
+}
+
+function selectorOf(source: Chosen): SelectorText {
+  if (source.of !== 'domain') return source.selector
+  const { pattern } = source
+  return pattern.startsWith('*.') ? `${NAME} ends with "${pattern.slice(1)}"` : `${NAME} == "${pattern}"`
 }
 
 function heldBy({ sets }: Source): readonly HeldSet[] {

@@ -137,6 +137,12 @@ export type PolicyInputs = {
   node: { labels: Readonly<Record<string, string>>; addresses: readonly string[] }
 }
 
+/**
+ * What a pod of this node (the key of its endpoint) was told of a name: in lower case, without the dot at the end. It counts
+ * until it is taken away.
+ */
+export type DomainAnswer = { endpoint: string; name: string; addresses: readonly string[] }
+
 /** What a Service's EndpointSlices say. */
 export type ServiceEndpoints = { addresses: readonly { address: string; protocol: Protocol; port: number }[] }
 

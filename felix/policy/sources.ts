@@ -8,16 +8,18 @@ import type { Protocol, SelectorText } from './model.ts'
 /**
  * `selector`: addresses of endpoints and CIDRs of network sets. `ports`: addresses of endpoints that have a port of this
  * name, with protocol and port; `protocol` absent: any; `local`: endpoints of this node alone. `service`: its endpoints,
- * with protocol and port or without. `nodes`: addresses of the Nodes that the selector chooses.
+ * with protocol and port or without. `nodes`: addresses of the Nodes that the selector chooses. `domain`: addresses of pods of
+ * this node, each with an address that the pod was told for a name of the pattern (`example.com`, `*.example.com`).
  */
 export type MemberSource =
   | { of: 'selector'; selector: SelectorText }
   | { of: 'ports'; selector: SelectorText; name: string; protocol?: Protocol; local?: true }
   | { of: 'service'; namespace: string; name: string; with: 'addresses' | 'ports' }
   | { of: 'nodes'; selector: SelectorText }
+  | { of: 'domain'; pattern: string }
 
-/** `addresses`, `ports`: hashes. `nets`: disjoint CIDRs. */
-export type SetContent = 'addresses' | 'nets' | 'ports'
+/** `addresses`, `ports`, `pairs`: hashes. `nets`: disjoint CIDRs. */
+export type SetContent = 'addresses' | 'nets' | 'ports' | 'pairs'
 
 /** The table that all sets and chains of policy are in. */
 export type TableName = Pick<NftSet, 'family' | 'table'>
@@ -29,10 +31,17 @@ const TYPES: Readonly<Record<SetContent, Record<Family, string>>> = {
   addresses: { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' },
   nets: { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' },
   ports: { ipv4: 'ipv4_addr . inet_proto . inet_service', ipv6: 'ipv6_addr . inet_proto . inet_service' },
+  pairs: { ipv4: 'ipv4_addr . ipv4_addr', ipv6: 'ipv6_addr . ipv6_addr' },
 }
 
 /** What the names of the sets begin with. */
-const LETTERS: Readonly<Record<MemberSource['of'], string>> = { selector: 's', ports: 'p', service: 'e', nodes: 'h' }
+const LETTERS: Readonly<Record<MemberSource['of'], string>> = {
+  selector: 's',
+  ports: 'p',
+  service: 'e',
+  nodes: 'h',
+  domain: 'd',
+}
 
 /** nft's words for the protocols that have one (`inet_proto`); the others are numbers. */
 const PROTOCOL_WORDS: Readonly<Record<Protocol, string>> = {
@@ -63,6 +72,8 @@ export function sourceKey(source: MemberSource): string {
       return `${source.local === true ? 'local ' : ''}ports ${source.name} ${source.protocol ?? 'any'} ${source.selector}`
     case 'service':
       return `service ${source.namespace}/${source.name} ${source.with}`
+    case 'domain':
+      return `domain ${source.pattern}`
   }
 }
 
@@ -77,6 +88,8 @@ export function contentsOf(source: MemberSource): readonly SetContent[] {
       return [source.with]
     case 'nodes':
       return ['addresses']
+    case 'domain':
+      return ['pairs']
   }
 }
 

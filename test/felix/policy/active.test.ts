@@ -232,3 +232,27 @@ test('tiers and policies are asked by order, the largest last, then by name; wha
     ['a-b//X', 'a//X', 'a/ns/X', 'b', '\uffff', '\u{10000}'],
   )
 })
+
+test('a policy that begins to pass packets on, or a tier that no more denies, lets the profiles count', t => {
+  const active = new ActivePolicies()
+  const kept = told(active)
+  const profiles = () => {
+    kept.take()
+    return [...kept.lists.values()]
+      .map(({ direction, profiles }) => `${direction} ${profiles.map(({ name }) => name)}`)
+      .sort()
+  }
+  const pass: PolicyRule = { ...RULE, action: 'pass' }
+  active.setLocal('ns/a', { interfaceName: 'cali1', profiles: ['kns.ns'] }, { app: 'a' })
+  active.setPolicy('p', policy('p'))
+  t.deepEqual(profiles(), ['egress kns.ns', 'ingress '])
+  active.setPolicy('p', policy('p', { ingress: [RULE, pass] }))
+  t.deepEqual(profiles(), ['egress kns.ns', 'ingress kns.ns'])
+  active.setPolicy('p', policy('p', { ingress: [{ ...pass, never: true }] }))
+  t.deepEqual(profiles(), ['egress kns.ns', 'ingress '])
+  active.setTier('default', { name: 'default', order: 1, defaultAction: 'pass' })
+  t.deepEqual(profiles(), ['egress kns.ns', 'ingress kns.ns'])
+  active.setTier('default', { name: 'default', order: 1, defaultAction: 'deny' })
+  active.setPolicy('p', policy('p', { staged: true }))
+  t.deepEqual(profiles(), ['egress kns.ns', 'ingress kns.ns'])
+})

@@ -51,6 +51,7 @@ netns('a kernel takes every step of a walk of policies, and holds after it what 
     wantAll(parts, kept)
     for (const [i, { kind, key, value }] of walk.entries()) {
       if (kind === 'local') calculator.setLocal(key, value)
+      else if (kind === 'answer') calculator.setAnswer(key, value)
       else calculator.set(kind, key, value as never)
       if (i % 3 !== 0) continue
       const differences = calculator.step()

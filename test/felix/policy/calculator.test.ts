@@ -2,6 +2,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { PolicyCalculator } from '../../../felix/policy/calculator.ts'
+import type { PolicyRule } from '../../../felix/policy/model.ts'
 import { familyOf } from '../../../lib/ip.ts'
 import { interpreter } from '../../policy/interpreter.ts'
 import { octetsOf } from '../../policy/packets.ts'
@@ -13,6 +14,7 @@ function tell(calculator: PolicyCalculator, told: Told, { kind, key, value }: Ch
   if (value === undefined) told[kind].delete(key)
   else (told[kind] as Map<string, unknown>).set(key, value)
   if (kind === 'local') calculator.setLocal(key, value)
+  else if (kind === 'answer') calculator.setAnswer(key, value)
   else calculator.set(kind, key, value as never)
 }
 
@@ -118,3 +120,53 @@ test('rules let through what the model allows and nothing else, and are the same
   t.log(seen)
   t.true(seen.allowed > 300 && seen.denied > 100)
 })
+
+const icmp = (protocol: number, type: number, code = 0): Flow => {
+  const [from, to] = protocol === 58 ? ['fd00:1::9', 'fd00::1'] : ['10.1.0.9', '10.0.0.1']
+  return { from: from!, to: to!, protocol, icmp: { type, code } }
+}
+const ICMP_PACKETS: Record<string, Flow> = {
+  'echo request': icmp(1, 8),
+  'other code': icmp(1, 8, 1),
+  'other type': icmp(1, 0),
+  'same of IPv6': icmp(58, 8),
+  TCP: { from: '10.1.0.9', to: '10.0.0.1', protocol: 6, sourcePort: 80, destinationPort: 80 },
+}
+const ICMP_RULES: readonly [what: string, rule: Partial<PolicyRule>, allowed: string[]][] = [
+  ['type of ICMP', { protocol: 1, icmp: { type: 8 } }, ['echo request', 'other code']],
+  ['type and code', { protocol: 1, icmp: { type: 8, code: 1 } }, ['other code']],
+  ['type of any ICMP', { icmp: { type: 8 } }, ['echo request', 'other code', 'same of IPv6']],
+  ['type of ICMP for IPv6', { protocol: 58, icmp: { type: 8 } }, ['same of IPv6']],
+  ['not a type', { protocol: 1, notIcmp: { type: 8 } }, ['other type']],
+  ['not a type with a code', { protocol: 1, notIcmp: { type: 8, code: 0 } }, ['other code', 'other type']],
+  ['not a type of any', { notIcmp: { type: 8 } }, ['other type', 'TCP']],
+  ['not a type, of TCP', { protocol: 6, notIcmp: { type: 8 } }, ['TCP']],
+  ['a type, of TCP', { protocol: 6, icmp: { type: 8 } }, []],
+]
+
+for (const [what, rule, allowed] of ICMP_RULES)
+  test(`ICMP is asked of the packet's own family: ${what}`, t => {
+    const calculator = new PolicyCalculator(TABLE)
+    const labels = {}
+    calculator.set('endpoint', 'ns/a', { kind: 'pod', labels, addresses: PODS['ns/a']!, ports: [] })
+    calculator.setLocal('ns/a', { interfaceName: 'cali1', profiles: [] })
+    calculator.set('policy', 'p', {
+      ref: { kind: 'GlobalNetworkPolicy', name: 'p' },
+      tier: 'default',
+      order: 1,
+      sortName: 'p//GlobalNetworkPolicy',
+      selector: 'all()',
+      ingress: [{ action: 'allow', source: {}, destination: {}, ...rule }],
+      hostStage: 'normal',
+    })
+    const kept = new KeptTable()
+    kept.apply(calculator.step())
+    const run = interpreter([kept.table()])
+    const passed = Object.entries(ICMP_PACKETS).filter(
+      ([, flow]) => run({ bytes: octetsOf(flow), iif: 'eth0', oif: 'cali1', state: 'new' }).verdict === 'accept',
+    )
+    t.deepEqual(
+      passed.map(([name]) => name),
+      allowed,
+    )
+  })

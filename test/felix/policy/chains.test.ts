@@ -132,17 +132,17 @@ test('comments are as long as nft takes them, and differ where names differ only
   t.regex(comments[0]![1]!, /^NetworkPolicy shop\/x+~[0-9a-f]{8} ingress 0 allow$/)
 })
 
-test('a rule that waits for names of domains is closed', t => {
-  const domains = { domains: ['example.com'] }
-  const egress = [
-    { ...rule('allow'), destination: domains },
-    { ...rule('deny'), destination: domains },
+test('names of domains are looked up for the pod that sends, and rules about what it receives are closed', t => {
+  const rules = [
+    { ...rule('allow'), destination: { domains: ['example.com'] } },
+    { ...rule('deny'), destination: { domains: ['example.com'] } },
   ]
-  const of: PolicyList = {
-    ...list([{ name: 'default', defaultAction: 'pass', policies: [policy('p', [], { egress })] }]),
-    direction: 'egress',
-  }
-  t.is(shown(of)[1], 'from-k: counter drop comment "NetworkPolicy shop/p egress 1 deny"')
+  const of = list([{ name: 'default', defaultAction: 'pass', policies: [policy('p', rules, { egress: rules })] }])
+  t.is(shown(of)[1], 'to-k: counter drop comment "NetworkPolicy shop/p ingress 1 deny"')
+  t.is(
+    shown({ ...of, direction: 'egress' })[1],
+    'from-k: ip saddr . ip daddr @s4-18 counter return comment "NetworkPolicy shop/p egress 0 allow"',
+  )
 })
 
 test('the sources of a list are the sets that its rules look up: names of ports on the own side are of this node', t => {

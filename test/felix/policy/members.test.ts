@@ -15,7 +15,7 @@ type State = {
   networkSet: Map<string, NetworkSet>
   node: Map<string, PolicyInputs['node']>
   service: Map<string, ServiceEndpoints>
-  source: MemberSource[]
+  source: Exclude<MemberSource, { of: 'domain' }>[]
 }
 
 const key = fc.constantFrom('ns/a', 'ns/b', 'other/a', 'other/b')
@@ -33,7 +33,7 @@ const endpoint: fc.Arbitrary<PolicyEndpoint> = fc.record({
   addresses,
   ports: fc.array(port, { maxLength: 2 }),
 })
-const source: fc.Arbitrary<MemberSource> = fc.oneof(
+const source: fc.Arbitrary<Exclude<MemberSource, { of: 'domain' }>> = fc.oneof(
   fc.record({ of: fc.constant('selector'), selector: someSelector }),
   fc.record({ of: fc.constant('nodes'), selector: someSelector }),
   fc.record(

@@ -38,15 +38,28 @@ export function allows(told: Told, key: string, direction: Direction, flow: Flow
     if (found === undefined && told.tier.get(tier)?.defaultAction !== 'pass') return false
   }
   for (const name of local.profiles)
-    for (const rule of told.profile.get(name)?.[direction] ?? [])
-      if (rule.action !== 'log' && isOf(told, rule, flow)) return rule.action === 'allow'
+    for (const rule of told.profile.get(name)?.[direction] ?? []) {
+      const found = actionOf(told, rule, direction, flow)
+      if (found !== undefined) return found === 'allow'
+    }
   return false
 }
 
 function decide(told: Told, policies: readonly Policy[], direction: Direction, flow: Flow) {
   for (const policy of policies)
-    for (const rule of policy[direction]!) if (rule.action !== 'log' && isOf(told, rule, flow)) return rule.action
+    for (const rule of policy[direction]!) {
+      const found = actionOf(told, rule, direction, flow)
+      if (found !== undefined) return found
+    }
   return undefined
+}
+
+/** What a rule decides. One about domains that is not of packets that are sent is closed. */
+function actionOf(told: Told, rule: PolicyRule, direction: Direction, flow: Flow) {
+  if (rule.action === 'log') return undefined
+  if (rule.destination.domains !== undefined && direction === 'ingress')
+    return rule.action === 'allow' ? undefined : 'deny'
+  return isOf(told, rule, flow) ? rule.action : undefined
 }
 
 function isOf(told: Told, rule: PolicyRule, flow: Flow): boolean {
@@ -74,7 +87,7 @@ function isIcmp({ type, code }: Icmp, flow: Flow): boolean {
 type End = { address: string; port?: number }
 
 function isOfSide(told: Told, rule: PolicyRule, side: RuleSide, end: End, flow: Flow, isDestination: boolean): boolean {
-  const { nets, notNets, selector, notSelector, ports, notPorts, service, nodes } = side
+  const { nets, notNets, selector, notSelector, ports, notPorts, service, nodes, domains } = side
   const { address } = end
   const isChosen = (text: string) => {
     const chosen = parseSelector(text)
@@ -101,7 +114,16 @@ function isOfSide(told: Told, rule: PolicyRule, side: RuleSide, end: End, flow: 
           ),
       ),
     )
+  const isOfDomain = (pattern: string, name: string) =>
+    pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) : name === pattern
   return (
+    (domains === undefined ||
+      [...told.answer.values()].some(
+        ({ endpoint, name, addresses }) =>
+          domains.some(pattern => isOfDomain(pattern, name)) &&
+          told.endpoint.get(endpoint)?.addresses.includes(flow.from) &&
+          addresses.includes(flow.to),
+      )) &&
     (nets === undefined || nets.some(net => contains(net, address))) &&
     (notNets === undefined || !notNets.some(net => contains(net, address))) &&
     (selector === undefined || isChosen(selector)) &&

@@ -2,6 +2,7 @@
 // node, and policies over few words.
 import fc from 'fast-check'
 import type {
+  DomainAnswer,
   LocalEndpoint,
   Policy,
   PolicyInputs,
@@ -13,7 +14,10 @@ import type {
 import { someLabels, someSelector } from './selectors.ts'
 
 /** All that was told, by kind and key. */
-export type Told = { [K in keyof PolicyInputs]: Map<string, PolicyInputs[K]> } & { local: Map<string, LocalEndpoint> }
+export type Told = { [K in keyof PolicyInputs]: Map<string, PolicyInputs[K]> } & {
+  local: Map<string, LocalEndpoint>
+  answer: Map<string, DomainAnswer>
+}
 
 export function nothingTold(): Told {
   return {
@@ -25,6 +29,7 @@ export function nothingTold(): Told {
     service: new Map(),
     node: new Map(),
     local: new Map(),
+    answer: new Map(),
   }
 }
 
@@ -86,7 +91,14 @@ const rule: fc.Arbitrary<PolicyRule> = fc
     icmp: seldom(icmp),
     notIcmp: seldom(icmp),
     source: fc.oneof(fc.constant({}), side),
-    destination: fc.oneof(fc.constant({}), side),
+    destination: fc.oneof(
+      { weight: 4, arbitrary: fc.constant({}) },
+      { weight: 4, arbitrary: side },
+      {
+        weight: 1,
+        arbitrary: fc.record({ domains: fc.constantFrom(['one.test'], ['*.test', 'x.one.test'], ['*.one.test']) }),
+      },
+    ),
     never: fc.constantFrom(undefined, undefined, undefined, undefined, true),
   })
   .map(of => bare(of.icmp !== undefined || of.notIcmp !== undefined ? { ...of, protocol: ICMP[of.protocol ?? 0] } : of))
@@ -135,6 +147,7 @@ const gone = fc.constantFrom(
   { kind: 'service', key: 'ns/one', value: undefined },
   { kind: 'node', key: 'node', value: undefined },
   { kind: 'tier', key: 'first', value: undefined },
+  { kind: 'answer', key: '1', value: undefined },
   { kind: 'profile', key: 'p', value: undefined },
   ...['p1', 'p2', 'p3'].map(key => ({ kind: 'policy', key, value: undefined })),
 )
@@ -169,6 +182,15 @@ export const someChange = fc.oneof(
     'profile',
     fc.constant('p'),
     fc.record({ ingress: fc.array(rule, { maxLength: 2 }), egress: fc.array(rule, { maxLength: 2 }) }),
+  ),
+  keyed(
+    'answer',
+    fc.constantFrom('1', '2'),
+    fc.record({
+      endpoint: fc.constantFrom(...Object.keys(INTERFACES)),
+      name: fc.constantFrom('one.test', 'x.one.test', 'other'),
+      addresses: fc.subarray(['10.1.0.9', '10.0.0.3', 'fd00:1::9', '192.168.0.1']),
+    }),
   ),
   keyed('networkSet', fc.constant('n'), fc.record({ labels: someLabels, nets })),
   keyed(
