@@ -7,6 +7,7 @@ import { answers, calico, cluster, fixed, kubernetes, packet } from './random-wo
 import type { World, WorldObject } from './reference/objects.ts'
 import type { Decision } from './reference/tiers.ts'
 import { judge, type Packet } from './reference.ts'
+import { cases } from './worlds.ts'
 
 const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132 } as const
 
@@ -110,6 +111,19 @@ test('what random ClusterNetworkPolicies become judges as the reference does', t
 
 test('what policies of all kinds become together judges as the reference does', t => {
   agrees(t, fc.oneof(kubernetes, calico, cluster), 150)
+})
+
+test('what the worlds that the rules of the kernel are held to become judges as the reference does', t => {
+  fc.assert(
+    fc.property(cases(), ({ world, packets }) => {
+      const { model } = modelOf(world)
+      t.deepEqual(
+        packets.map(each => difference(world, model, each)).filter(each => each !== undefined),
+        [],
+      )
+    }),
+    { numRuns: 500 },
+  )
 })
 
 /** Each input by kind and key, in the order of the keys. */
