@@ -6,7 +6,7 @@ import { calicoPolicy, readPart } from '../../../api/policy-parts.ts'
 import type { Selector } from '../../../api/selector.ts'
 import type { HostStage, Policy, PolicyRule, SelectorText } from '../../../felix/policy/model.ts'
 import { calicoRuleOf } from './calico-rules.ts'
-import { type Converted, DENY_ALL, Faults, finished, type Named, refOf } from './faults.ts'
+import { type Converted, DENY_ALL, Faults, finished, isKnown, type Named, refOf } from './faults.ts'
 import { every, inNamespace, ofLabels, ofNamespaces, ofServiceAccounts, PODS, textOf } from './selectors.ts'
 
 type Spec = Readonly<Record<string, unknown>>
@@ -15,6 +15,9 @@ type PolicyKind = Extract<
   Kind,
   'NetworkPolicy' | 'GlobalNetworkPolicy' | 'StagedNetworkPolicy' | 'StagedGlobalNetworkPolicy'
 >
+
+/** Hints of performance say nothing of what passes. */
+const FIELDS = [...Object.keys(calicoPolicy.shape), 'performanceHints']
 
 /**
  * What a policy of one of these kinds says. Nothing where a staged one stands for a deletion; one that is to be learned or
@@ -32,7 +35,8 @@ export function calicoPolicyOf(kind: PolicyKind, object: Named & { spec: Spec })
   if (isStaged && spec.stagedAction === 'Delete') return { refused: [] }
   const subject = subjectOf(spec, namespace, faults)
   const hostStage = stageOf(spec, faults)
-  const unclear = problems.length > 0 || subject === undefined || hostStage === undefined
+  const unclear =
+    problems.length > 0 || !isKnown(object.spec, FIELDS, faults) || subject === undefined || hostStage === undefined
   const rules = (direction: 'ingress' | 'egress'): PolicyRule[] =>
     (spec[direction] ?? []).map((rule, i) =>
       calicoRuleOf(rule, { direction, namespace, path: `spec.${direction}[${i}]`, faults }),

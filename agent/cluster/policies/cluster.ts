@@ -21,7 +21,7 @@ import {
   type RuleAction,
   type RuleSide,
 } from '../../../felix/policy/model.ts'
-import { type Converted, closedRule, DENY_ALL, Faults, finished, type Named, refOf } from './faults.ts'
+import { type Converted, closedRule, DENY_ALL, Faults, finished, isKnown, type Named, refOf } from './faults.ts'
 import { netOf, portsOf, sorted } from './rule-words.ts'
 import { every, ofLabelSelector, PODS, textOf } from './selectors.ts'
 import { TIER } from './tiers.ts'
@@ -31,6 +31,7 @@ type Subject = ReturnType<(typeof clusterPolicySubject)['parse']>
 type Peer = ReturnType<(typeof clusterPolicyPeer)['parse']>
 type Wanted = ReturnType<(typeof clusterPolicyProtocol)['parse']>
 
+const FIELDS = ['tier', 'priority', 'subject', 'ingress', 'egress']
 const TIERS: Readonly<Record<string, string>> = { Admin: TIER.admin, Baseline: TIER.baseline }
 const ACTIONS: Readonly<Record<string, RuleAction>> = { Accept: 'allow', Deny: 'deny', Pass: 'pass' }
 const MOST_PRIORITY = 1000
@@ -45,7 +46,7 @@ export function clusterPolicy(object: Named & { spec: Spec }): Converted<Policy>
   const subject = subjectOf(spec['subject'], faults)
   const rules = (direction: 'ingress' | 'egress') => listOf(spec[direction], direction, faults)
   const [ingress, egress] = [rules('ingress'), rules('egress')]
-  const unclear = tier === undefined || order === undefined || subject === undefined
+  const unclear = !isKnown(spec, FIELDS, faults) || tier === undefined || order === undefined || subject === undefined
   const policy: Policy = {
     ref: refOf('ClusterNetworkPolicy', object),
     tier: tier ?? TIER.admin,

@@ -28,6 +28,13 @@ export class Faults {
   }
 }
 
+/** Whether a spec has only fields that this version knows: any other may narrow whom or what it is for. The others are told. */
+export function isKnown(spec: Readonly<Record<string, unknown>>, fields: readonly string[], faults: Faults): boolean {
+  const unknown = Object.keys(spec).filter(field => spec[field] !== undefined && !fields.includes(field))
+  for (const field of unknown) faults.add(`spec.${field}`, 'is not known to this version')
+  return unknown.length === 0
+}
+
 /** The name and namespace of an object, as the core kinds have them. */
 export type Named = { metadata: { name: string; namespace?: string | undefined } }
 

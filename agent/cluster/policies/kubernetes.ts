@@ -14,13 +14,15 @@ import {
 } from '../../../api/policy-parts.ts'
 import { isPortName } from '../../../api/ports.ts'
 import { INHERITED, type Policy, type PolicyRule, type PortRange, type RuleSide } from '../../../felix/policy/model.ts'
-import { type Converted, closedRule, Faults, finished, type Named, refOf } from './faults.ts'
+import { type Converted, closedRule, Faults, finished, isKnown, type Named, refOf } from './faults.ts'
 import { netOf, netsOf, portsOf, sorted } from './rule-words.ts'
 import { every, inNamespace, ofLabelSelector, PODS, textOf } from './selectors.ts'
 
 type Spec = Readonly<Record<string, unknown>>
 type Peer = ReturnType<(typeof networkPolicyPeer)['parse']>
 type Port = ReturnType<(typeof networkPolicyPort)['parse']>
+
+const FIELDS = ['podSelector', 'policyTypes', 'ingress', 'egress']
 
 /** Where Calico has put them: before most policies of its own that have an order. */
 const ORDER = 1000
@@ -48,7 +50,7 @@ function converted(
   const subject = subjectOf(spec['podSelector'] ?? {}, namespace, faults)
   const types = typesOf(spec, faults)
   const rules = (direction: 'ingress' | 'egress') => listOf(spec[direction], direction, namespace, faults)
-  const unclear = subject === undefined || types === undefined
+  const unclear = !isKnown(spec, FIELDS, faults) || subject === undefined || types === undefined
   const [ingress, egress] = [rules('ingress'), rules('egress')]
   const policy: Policy = {
     ...{ ref: refOf(kind, object), tier: 'default', order: ORDER, sortName: `${name}/${namespace}/${kind}` },

@@ -244,6 +244,7 @@ const unclear: [spec: object, path: string][] = [
   [{ ingress: 'all' }, 'spec.ingress'],
   [{ preDNAT: true, doNotTrack: true }, 'spec.preDNAT'],
   [{ preDNAT: true }, 'spec.preDNAT'],
+  [{ newSelector: 'has(a)' }, 'spec.newSelector'],
   [{ namespaceSelector: 'global()' }, 'spec.namespaceSelector'],
 ]
 for (const [spec, path] of unclear)
