@@ -116,10 +116,13 @@ export const calicoRule = z.strictObject({
 
 export type CalicoRule = z.infer<typeof calicoRule>
 
+/** A large integer comes as a bigint. */
+const order = z.union([z.number(), z.bigint().transform(Number)])
+
 /** What is not a rule of a policy of Calico's, staged or not. */
 export const calicoPolicy = z.looseObject({
   tier: z.string().optional(),
-  order: z.number().optional(),
+  order: order.optional(),
   selector: z.string().optional(),
   namespaceSelector: z.string().optional(),
   serviceAccountSelector: z.string().optional(),
@@ -133,7 +136,7 @@ export const calicoPolicy = z.looseObject({
 })
 
 export const calicoTier = z.looseObject({
-  order: z.number().optional(),
+  order: order.optional(),
   defaultAction: z.enum(['', 'Deny', 'Pass']).optional(),
 })
 

@@ -80,3 +80,34 @@ for (const [name, policy] of [
     closes(t, policy, { choose, make: is => ({ ...(is as object), zzz: 1 }) })
   })
 }
+
+/** Values that stand for something somewhere, and ones that never do. */
+const value = fc.oneof(
+  fc.jsonValue({ maxDepth: 3 }),
+  fc.constantFrom<unknown>('', '\'"', "a == '\"'", 'global()', 'all()', '10.0.0.0/8', '80:81', 80, 6, -1, 4, [], {}, [
+    [],
+  ]),
+  fc.constantFrom<unknown>([''], [0], { names: ['\'"'] }, { matchLabels: { a: '\'"' } }, { name: 's' }),
+)
+
+test('whatever stands in a policy, it is read to the end, and its rules mean something', t => {
+  fc.assert(
+    fc.property(
+      fc.oneof(kubernetes, calico, cluster),
+      fc.array(fc.tuple(fc.nat(), value), { minLength: 1, maxLength: 4 }),
+      fixed,
+      packet,
+      (of, changes, rest, each) => {
+        let { spec } = of as { spec: unknown }
+        for (const [at, make] of changes) {
+          const { leaves, objects } = places(spec)
+          const all = [...leaves, ...objects].filter(path => path.length > 0)
+          const path = all[at % Math.max(1, all.length)]
+          if (path !== undefined) spec = withAt(spec, path, () => make)
+        }
+        t.notThrows(() => passing(rest, { ...of, spec } as WorldObject, [each]))
+      },
+    ),
+    { numRuns: 400 },
+  )
+})

@@ -262,6 +262,10 @@ test('a policy whose selector cannot be read is closed for every pod that it cou
   t.is(inShop({ selector: '(' }).value!.selector, `${SHOP} && ${pods}`)
 })
 
+test('an order may be any number', t => {
+  for (const order of [-1.5, 0, 2 ** 60, 2n ** 62n]) t.is(inShop({ order }).value!.order, Number(order))
+})
+
 test('a policy whose order cannot be read comes first, since it only denies', t => {
   t.is(inShop({ order: 'first' }).value!.order, Number.NEGATIVE_INFINITY)
 })
