@@ -1,8 +1,10 @@
-// One list of policies as chains of nftables: flat, in order, without a jump for each policy. A packet that is allowed
-// returns to the chain that asked; one that is denied is dropped here. A tier that a rule can pass to has a chain of its own.
-// Packets of known connections return first, so a policy that changes decides about new ones; what they may keep is ended
-// by deleting their entries.
-// Hazard: what nothing decides is dropped at the end, whatever the list is.
+// One list of policies as chains of nftables: flat, in order, without a jump for each policy. A packet that is allowed is
+// accepted: base chains behind go on with it. One that is denied is dropped here. A tier with a rule that passes has a chain
+// of its own, which returns to the next tier.
+// Packets of known connections are accepted first, so a policy that changes decides about new ones; what they may keep is
+// ended by deleting their entries.
+// Hazards: what nothing decides is dropped at the end, whatever the list is. The kernel refuses a table whose chains lead 16
+// deep into each other, by jump or goto: the depth must not grow with the number of tiers.
 import type { NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
 import type { Steps } from '../calc/nft-expressions.ts'
@@ -53,17 +55,17 @@ export function chainsOfList(list: PolicyList, setsOf: SetsOf, table: TableName)
     }
   }
 
-  let current = chain(head)
-  current.add(() => [...OF_KNOWN_CONNECTION, ...end({ verdict: 'return' })])
+  const main = chain(head)
+  main.add(() => [...OF_KNOWN_CONNECTION, ...end(VERDICTS.allow)])
   for (const [i, tier] of tiers.entries()) {
     const { name, defaultAction, policies } = tier
     const enforced = policies.filter(({ staged }) => staged !== true)
     const passesOn = enforced.some(policy => passes(policy, direction))
-    const next = `${head}-${i + 1}`
-    const verdictOf: VerdictOf = action => (action === 'pass' ? { verdict: 'goto', chain: next } : VERDICTS[action])
+    const current = passesOn ? chain(`${head}-${i}`) : main
+    if (passesOn) main.add(() => end({ verdict: 'jump', chain: current.name }))
     for (const [j, policy] of policies.entries()) {
       const rules = policy[direction]!
-      if (policy.staged !== true) add(current, rules, nameOf(policy), verdictOf)
+      if (policy.staged !== true) add(current, rules, nameOf(policy), action => VERDICTS[action])
       else if (rules.length > 0) {
         const aside = chain(`${head}-${i}-${j}`)
         add(aside, rules, `staged ${nameOf(policy)}`, action => (action === 'log' ? undefined : { verdict: 'return' }))
@@ -72,21 +74,20 @@ export function chainsOfList(list: PolicyList, setsOf: SetsOf, table: TableName)
     }
     if (enforced.length === 0) continue
     if (defaultAction === 'deny') current.add(() => DROP, cut(`tier ${name} ${direction} deny`, COMMENT_OCTETS))
-    else if (passesOn) current.add(() => end({ verdict: 'goto', chain: next }))
-    if (passesOn) current = chain(next)
     if (decidesAll(tier, direction)) return chains.map(each => each.program())
   }
   for (const { name, profile } of profiles)
-    add(current, profile?.[direction] ?? [], `Profile ${name}`, action => VERDICTS[action === 'pass' ? 'deny' : action])
-  current.add(() => DROP, `no profile ${direction} deny`)
+    add(main, profile?.[direction] ?? [], `Profile ${name}`, action => VERDICTS[action === 'pass' ? 'deny' : action])
+  main.add(() => DROP, `no profile ${direction} deny`)
   return chains.map(each => each.program())
 }
 
 type VerdictOf = (action: RuleAction) => NftVerdict | undefined
 
-const VERDICTS: Record<Exclude<RuleAction, 'pass'>, NftVerdict | undefined> = {
-  allow: { verdict: 'return' },
+const VERDICTS: Record<RuleAction, NftVerdict | undefined> = {
+  allow: { verdict: 'accept' },
   deny: { verdict: 'drop' },
+  pass: { verdict: 'return' },
   log: undefined,
 }
 

@@ -1,6 +1,7 @@
 // How packets of pods reach the chains of their lists: by one look-up of the interface in a map, whatever the number of
 // pods. A pod is judged for what it sends when the packet is forwarded or is for this host, and for what it receives when
 // the packet is forwarded; what this host sends to its own pods is not judged.
+// A list accepts what it allows, which ends the base chain that asked it: each direction has a base chain of its own.
 // Hazard: an interface of a pod that the map does not have yet, or no more, is closed.
 import type { NftChain, NftRule, NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
@@ -39,15 +40,16 @@ export function dispatch(
     egress: { expressions: [...fromPods, ...jump(JUDGED.egress)] },
     ingress: { expressions: [...toInterfaces(interfacePrefix), ...jump(JUDGED.ingress)] },
   }
-  const hook = (name: 'forward' | 'input', rules: readonly Rule[]) =>
-    chain(name, rules, { type: 'filter', hook: name, priority: PRIORITY, policy: 'accept' })
+  const base = (name: string, hook: 'forward' | 'input', rules: readonly Rule[], before = 0) =>
+    chain(name, rules, { type: 'filter', hook, priority: PRIORITY - before, policy: 'accept' })
   return {
     sets: [map('egress'), map('ingress')],
     chains: [
       judged('egress'),
       judged('ingress'),
-      hook('forward', [judge.egress, judge.ingress]),
-      hook('input', [
+      base('forward_from', 'forward', [judge.egress], 1),
+      base('forward_to', 'forward', [judge.ingress]),
+      base('input', 'input', [
         // what finds the host's address is no traffic of the pod
         ...Object.values(NEIGHBOUR).map(type => ({ expressions: [...fromPods, ...isIcmp('ipv6', type), ...ACCEPT] })),
         judge.egress,

@@ -105,3 +105,26 @@ netns('CIDRs that hold one another come and go in the kernel as their union does
   t.deepEqual(await nets('0.0.0.0/0'), ['0.0.0.0/0'])
   t.deepEqual(await nets(), [])
 })
+
+netns('a kernel takes lists of many tiers that pass to each other, as it takes 16 chains deep at most', async t => {
+  using host = openKernel()
+  using space = scratchNetns()
+  using kernel = host.inside(space.path)
+  const calculator = new PolicyCalculator(TABLE)
+  const kept = new KeptTable()
+  const parts = new NftParts(kernel, { kind: 'table', ...NAME })
+  calculator.set('endpoint', 'ns/a', { kind: 'pod', labels: { app: 'a' }, addresses: ['10.0.0.1'], ports: [] })
+  calculator.setLocal('ns/a', { interfaceName: 'cali1', profiles: [] })
+  for (let i = 0; i < 40; i++) {
+    calculator.set('tier', `t${i}`, { name: `t${i}`, order: i, defaultAction: i % 2 === 0 ? 'deny' : 'pass' })
+    calculator.set('policy', `p${i}`, {
+      ...{ ref: { kind: 'GlobalNetworkPolicy', name: `p${i}` }, tier: `t${i}`, order: 1, sortName: `p${i}` },
+      ...{ selector: 'all()', hostStage: 'normal' },
+      ingress: [{ action: 'pass', source: { nets: [`10.${i}.0.0/16`] }, destination: {} }],
+    })
+  }
+  kept.apply(calculator.step())
+  wantAll(parts, kept)
+  t.deepEqual((await parts.put()).refused, [])
+  t.true(parts.stands)
+})

@@ -72,14 +72,14 @@ test('a policy reads as nft would have it: known connections first, sets of addr
     rule('allow', {}, { never: true }),
   ])
   t.deepEqual(shown(list([{ name: 'default', defaultAction: 'deny', policies: [web] }])), [
-    'to-k: ct state established,related return',
-    'to-k: ip saddr @s4-10 tcp dport { 80, 443-450 } counter return comment "NetworkPolicy shop/web ingress 0 allow"',
-    'to-k: ip saddr @s4-12 udp dport 53 counter return comment "NetworkPolicy shop/web ingress 1 allow"',
-    'to-k: ip saddr @n4-12 udp dport 53 counter return comment "NetworkPolicy shop/web ingress 1 allow"',
+    'to-k: ct state established,related accept',
+    'to-k: ip saddr @s4-10 tcp dport { 80, 443-450 } counter accept comment "NetworkPolicy shop/web ingress 0 allow"',
+    'to-k: ip saddr @s4-12 udp dport 53 counter accept comment "NetworkPolicy shop/web ingress 1 allow"',
+    'to-k: ip saddr @n4-12 udp dport 53 counter accept comment "NetworkPolicy shop/web ingress 1 allow"',
     'to-k: ip saddr 10.0.0.0/8 ip saddr != 10.1.0.0/17 counter drop comment "NetworkPolicy shop/web ingress 2 deny"',
     'to-k: ip saddr != @s4-12 ip saddr != @n4-12 counter comment "NetworkPolicy shop/web ingress 3 log"',
     'to-k: meta nfproto ipv6 counter comment "NetworkPolicy shop/web ingress 3 log"',
-    'to-k: icmp type echo-request counter return comment "NetworkPolicy shop/web ingress 4 allow"',
+    'to-k: icmp type echo-request counter accept comment "NetworkPolicy shop/web ingress 4 allow"',
     'to-k: counter drop comment "tier default ingress deny"',
   ])
 })
@@ -95,12 +95,13 @@ test('a tier that is passed to has a chain of its own; what no tier decides is f
       ]),
     ),
     [
-      'to-k: ct state established,related return',
-      'to-k: ip saddr @s4-10 counter goto to-k-1 comment "NetworkPolicy shop/first ingress 0 pass"',
-      'to-k: counter drop comment "NetworkPolicy shop/first ingress 1 deny"',
-      'to-k: counter drop comment "tier one ingress deny"',
-      'to-k-1: counter return comment "Profile kns.shop ingress 0 allow"',
-      'to-k-1: counter drop comment "no profile ingress deny"',
+      'to-k: ct state established,related accept',
+      'to-k: jump to-k-0',
+      'to-k: counter accept comment "Profile kns.shop ingress 0 allow"',
+      'to-k: counter drop comment "no profile ingress deny"',
+      'to-k-0: ip saddr @s4-10 counter return comment "NetworkPolicy shop/first ingress 0 pass"',
+      'to-k-0: counter drop comment "NetworkPolicy shop/first ingress 1 deny"',
+      'to-k-0: counter drop comment "tier one ingress deny"',
     ],
   )
 })
@@ -108,9 +109,9 @@ test('a tier that is passed to has a chain of its own; what no tier decides is f
 test('a staged policy counts what it would do, and neither decides nor ends its tier', t => {
   const staged = policy('new', [rule('deny', { selector: 'a' }), rule('allow')], { staged: true })
   t.deepEqual(shown(list([{ name: 'default', defaultAction: 'deny', policies: [staged] }])), [
-    'to-k: ct state established,related return',
+    'to-k: ct state established,related accept',
     'to-k: jump to-k-0-0',
-    'to-k: counter return comment "Profile kns.shop ingress 0 allow"',
+    'to-k: counter accept comment "Profile kns.shop ingress 0 allow"',
     'to-k: counter drop comment "no profile ingress deny"',
     'to-k-0-0: ip saddr @s4-10 counter return comment "staged NetworkPolicy shop/new ingress 0 deny"',
     'to-k-0-0: counter return comment "staged NetworkPolicy shop/new ingress 1 allow"',
@@ -166,8 +167,8 @@ test('packets of pods are led to their lists by one look-up, and dropped where t
     'from_pods: counter drop comment "pod without policies yet"',
     'to_pods: oifname vmap @to_pod',
     'to_pods: counter drop comment "pod without policies yet"',
-    'forward: iifname "cali*" jump from_pods',
-    'forward: oifname "cali*" jump to_pods',
+    'forward_from: iifname "cali*" jump from_pods',
+    'forward_to: oifname "cali*" jump to_pods',
     'input: iifname "cali*" icmpv6 type nd-neighbor-solicit accept',
     'input: iifname "cali*" icmpv6 type nd-neighbor-advert accept',
     'input: iifname "cali*" jump from_pods',
