@@ -170,3 +170,22 @@ for (const [what, rule, allowed] of ICMP_RULES)
       allowed,
     )
   })
+
+test('a pod is closed until the cluster tells its labels, and while another endpoint claims its interface', t => {
+  const calculator = new PolicyCalculator(TABLE)
+  const kept = new KeptTable()
+  const step = () => {
+    kept.apply(calculator.step())
+    return [...(kept.interfaces.get('to_pod')?.keys() ?? [])]
+  }
+  const pod = { kind: 'pod', labels: {}, addresses: PODS['ns/a']!, ports: [] } as const
+  calculator.setLocal('ns/a', { interfaceName: 'cali1', profiles: [] })
+  t.deepEqual(step(), [])
+  calculator.set('endpoint', 'ns/a', pod)
+  t.deepEqual(step(), ['cali1'])
+  calculator.set('endpoint', 'ns/b', pod)
+  calculator.setLocal('ns/b', { interfaceName: 'cali1', profiles: [] })
+  t.deepEqual(step(), [])
+  calculator.setLocal('ns/a', undefined)
+  t.deepEqual(step(), ['cali1'])
+})
