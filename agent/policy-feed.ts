@@ -1,6 +1,7 @@
 // Passes on to felix what policies are made of, and whom they are about: the objects of the cluster, and which pods are here.
 // A pod of this node counts under the addresses that it was given, whatever the API server knows of them yet.
 // Hazard: before all kinds are known nothing may be enforced: a policy without its peers would be closed to all.
+import { POD_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
 import type { Condition } from '../api/status.ts'
 import type { PodEndpoint } from '../cni/endpoints.ts'
@@ -30,11 +31,16 @@ export class PolicyFeed {
   readonly #caches = new Map<PolicyKind, Cache<PolicyKind>>()
   readonly #cancels: Cancel[] = []
   /** What the cluster says of endpoints, for those that come to be of this node. */
+  /** What the cluster says of endpoints. */
   readonly #endpoints = new Map<string, PolicyEndpoint>()
-  /** The pods of this node by `namespace/name`. */
-  readonly #local = new Map<string, PodEndpoint>()
+  /** The interfaces of each pod of this node by `namespace/name`, then by their ids. */
+  readonly #local = new Map<string, Map<string, PodEndpoint>>()
+  /** Under which keys the interfaces of a pod beside its first were told, by the key of the pod. */
+  readonly #beside = new Map<string, readonly string[]>()
+  /** Pods whose last interface here went: their addresses may be another pod's by now. */
+  readonly #left = new Set<string>()
   /** Who waits for the cluster to tell of a pod. */
-  readonly #waiting = new Map<string, Set<() => void>>()
+  readonly #waiting = new Set<() => void>()
   #told = false
 
   /** Asks for the cache of each kind at once: what is asked for before the caches start has the last run's objects. */
@@ -46,8 +52,7 @@ export class PolicyFeed {
       else {
         if (change.value === undefined) this.#endpoints.delete(change.key)
         else this.#endpoints.set(change.key, change.value)
-        this.#tellEndpoint(change.key)
-        if (change.value !== undefined) for (const known of this.#waiting.get(change.key) ?? []) known()
+        this.#tell(change.key)
       }
     })
     for (const kind of POLICY_KINDS) this.#follow(kind, caches)
@@ -57,45 +62,50 @@ export class PolicyFeed {
   setLocal(endpoint: PodEndpoint): void {
     const key = keyOf(endpoint)
     if (endpoint.pod === undefined) this.#endpoints.set(key, { ...UNLABELLED, addresses: endpoint.addresses })
-    this.#local.set(key, endpoint)
-    this.#tellEndpoint(key)
-    this.#tellLocal(key)
+    const interfaces = this.#local.get(key) ?? new Map<string, PodEndpoint>()
+    this.#local.set(key, interfaces.set(endpoint.id, endpoint))
+    this.#left.delete(key)
+    this.#tell(key)
   }
 
   /** A pod interface of this node went. Another one may have the same pod by now. */
   removeLocal(endpoint: PodEndpoint): void {
     const key = keyOf(endpoint)
-    if (this.#local.get(key)?.id !== endpoint.id) return
+    const interfaces = this.#local.get(key)
+    if (interfaces?.delete(endpoint.id) !== true) return
     if (endpoint.pod === undefined) this.#endpoints.delete(key)
-    this.#local.delete(key)
-    this.#tellEndpoint(key)
-    this.#tellLocal(key)
+    if (interfaces.size === 0) {
+      this.#local.delete(key)
+      if (isSame(endpoint, this.#podOf(key))) this.#left.add(key)
+    }
+    this.#tell(key)
   }
 
   /** Whether every kind that the server has was seen whole, at the server or in the last run. */
   get known(): boolean {
-    return [...this.#caches.values()].every(({ known, cause }) => known || cause instanceof NotFound)
+    return [...this.#caches.values()].every(isKnown)
   }
 
   /**
-   * Resolves when the cluster has told of the pod, without which its policies are not known. Rejects with an error that says so
-   * when it does not for some seconds.
+   * Resolves when the cluster has told of this very pod, with its namespace, and of all policies. Rejects with an error that
+   * says what is missing when that takes more than some seconds.
    */
   async knows(endpoint: PodEndpoint): Promise<void> {
-    const key = keyOf(endpoint)
-    if (!this.#told || this.#endpoints.has(key)) return
+    if (this.#missing(endpoint) === undefined) return
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const waiting = this.#waiting.get(key) ?? new Set()
-    this.#waiting.set(key, waiting.add(resolve))
-    const cancel = this.#deps.clock.after(POD_PATIENCE_MS, () =>
-      reject(new Error(`the API server has told nothing of Pod ${key} yet, so its policies are not known`)),
-    )
+    const look = () => {
+      if (this.#missing(endpoint) === undefined) resolve()
+    }
+    this.#waiting.add(look)
+    const cancel = this.#deps.clock.after(POD_PATIENCE_MS, () => {
+      const missing = this.#missing(endpoint) ?? ''
+      reject(new Error(`the API server has told nothing of ${missing} yet, so policies of the pod are not known`))
+    })
     try {
       await promise
     } finally {
       cancel()
-      waiting.delete(resolve)
-      if (waiting.size === 0) this.#waiting.delete(key)
+      this.#waiting.delete(look)
     }
   }
 
@@ -108,11 +118,16 @@ export class PolicyFeed {
     this.#caches.set(kind, cache as unknown as Cache<PolicyKind>)
     const take = (key: string, object: Resource<K> | undefined) => {
       this.#objects.change(kind, key, object)
-      if (kind === 'Pod' && this.#local.has(key)) this.#tellLocal(key)
+      if (kind === 'Pod' && this.#local.has(key)) this.#tell(key)
       if (this.#told) this.#report()
+      for (const look of this.#waiting) look()
     }
     this.#cancels.push(
-      cache.onChange(({ key, after }) => take(key, after)),
+      cache.onChange(({ key, before, after }) => {
+        const isAnother = kind === 'Pod' && before?.metadata.uid !== after?.metadata.uid && this.#left.delete(key)
+        take(key, after)
+        if (isAnother) this.#tell(key)
+      }),
       cache.onState(() => this.#look()),
     )
   }
@@ -122,27 +137,74 @@ export class PolicyFeed {
     this.#told = true
     this.#report()
     this.#deps.felix.complete('policy')
+    for (const look of this.#waiting) look()
   }
 
   #report(): void {
     this.#deps.report(this.#objects.refused)
   }
 
-  #tellEndpoint(key: string): void {
-    const said = this.#endpoints.get(key)
-    const addresses = this.#local.get(key)?.addresses
-    this.#deps.felix.setPolicy('endpoint', key, said && addresses !== undefined ? { ...said, addresses } : said)
+  /** What `knows` waits for. */
+  #missing(endpoint: PodEndpoint): string | undefined {
+    if (!this.#told) {
+      const unknown = [...this.#caches].filter(([, cache]) => !isKnown(cache)).map(([kind]) => kind)
+      return `the kinds ${unknown.join(', ')}`
+    }
+    if (endpoint.pod === undefined) return undefined
+    const { namespace, name } = endpoint.pod
+    const pod = this.#podOf(keyOf(endpoint))
+    if (pod === undefined || !isSame(endpoint, pod)) return `Pod ${namespace}/${name}`
+    // before it is known, nothing that asks for its labels is about the pod
+    return this.#caches.get('Namespace')!.get(namespace) === undefined ? `Namespace ${namespace}` : undefined
   }
 
-  #tellLocal(key: string): void {
-    const here = this.#local.get(key)
-    const pods = this.#caches.get('Pod') as unknown as Cache<'Pod'>
+  #podOf(key: string): Resource<'Pod'> | undefined {
     const [namespace = '', name = ''] = key.split('/')
-    const pod = pods.get(name, namespace)
-    const profiles = here?.pod === undefined ? [DEFAULT_ALLOW] : pod === undefined ? [] : podProfiles(pod)
-    const local = here && { interfaceName: here.interfaceName, profiles }
-    this.#deps.felix.setLocalEndpoint(key, local)
+    return (this.#caches.get('Pod') as unknown as Cache<'Pod'>).get(name, namespace)
   }
+
+  /**
+   * Tells of a pod, and of those of its interfaces that are here. Each interface is an endpoint: the first under the key of the
+   * pod, the others under keys that have their id behind it. An interface of an older pod of that name is closed.
+   */
+  #tell(key: string): void {
+    const { felix } = this.#deps
+    const pod = this.#podOf(key)
+    const profiles = key.startsWith('/') ? [DEFAULT_ALLOW] : pod === undefined ? [] : podProfiles(pod)
+    const said = this.#endpoints.get(key)
+    const here = [...(this.#local.get(key)?.values() ?? [])].filter(each => isSame(each, pod)).sort(byAge)
+    const [first, ...others] = here
+    const addresses = this.#left.has(key) ? [] : first?.addresses
+    felix.setPolicy('endpoint', key, said && addresses !== undefined ? { ...said, addresses } : said)
+    felix.setLocalEndpoint(key, first && { interfaceName: first.interfaceName, profiles })
+    const beside = new Map(others.map(each => [`${key}/${each.id}`, each]))
+    for (const [other, { addresses, interfaceName }] of beside) {
+      felix.setPolicy('endpoint', other, said && { ...said, addresses })
+      felix.setLocalEndpoint(other, { interfaceName, profiles })
+    }
+    for (const gone of this.#beside.get(key) ?? []) {
+      if (beside.has(gone)) continue
+      felix.setPolicy('endpoint', gone, undefined)
+      felix.setLocalEndpoint(gone, undefined)
+    }
+    if (beside.size === 0) this.#beside.delete(key)
+    else this.#beside.set(key, [...beside.keys()])
+  }
+}
+
+/** What the server does not have has nothing to be known. */
+function isKnown({ known, cause }: Pick<Cache<PolicyKind>, 'known' | 'cause'>): boolean {
+  return known || cause instanceof NotFound
+}
+
+/** Whether an interface was made for this Pod, as far as is known: another Pod can have had the name. */
+function isSame({ pod: made }: PodEndpoint, pod: Resource<'Pod'> | undefined): boolean {
+  if (made?.uid === undefined || pod?.metadata.uid === undefined) return true
+  return [pod.metadata.uid, pod.metadata.annotations?.[POD_ANNOTATION.staticUid]].includes(made.uid)
+}
+
+function byAge(a: PodEndpoint, b: PodEndpoint): number {
+  return a.createdMs - b.createdMs || (a.id < b.id ? -1 : 1)
 }
 
 /** What no label says anything of: policies for all endpoints alone are about it. */

@@ -77,6 +77,8 @@ export const lease = z.looseObject({
 export const POD_ANNOTATION = {
   address: 'cni.projectcalico.org/podIP',
   addresses: 'cni.projectcalico.org/podIPs',
+  /** Of the copy of a static pod: the uid that its kubelet and its CNI plugins know it by. */
+  staticUid: 'kubernetes.io/config.mirror',
 } as const
 
 /** Annotations of a core Node that carry Calico's node data (prefix `projectcalico.org/`). */

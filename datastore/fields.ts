@@ -31,11 +31,13 @@ const PORTS = { ports: { name: true, containerPort: true, protocol: true } } as 
 /** Neither labels, which nobody reads and which must not make a policy unreadable, nor status, which is others' business. */
 const SPEC_ALONE: Fields = { metadata: IDENTITY, spec: true }
 
+const POD_ANNOTATIONS = Object.fromEntries(Object.values(POD_ANNOTATION).map(name => [name, true as const]))
+
 const FIELDS: { readonly [K in Kind]?: Fields } = {
   Node: NODE,
   // an image, an environment and the state of each container are nine tenths of a Pod
   Pod: {
-    metadata: { ...LABELLED, annotations: { [POD_ANNOTATION.address]: true, [POD_ANNOTATION.addresses]: true } },
+    metadata: { ...LABELLED, annotations: POD_ANNOTATIONS },
     spec: { nodeName: true, hostNetwork: true, serviceAccountName: true, containers: PORTS, initContainers: PORTS },
     status: { phase: true, podIP: true, podIPs: true },
   },

@@ -142,7 +142,7 @@ test('names of domains are looked up for the pod that sends, and rules about wha
   t.is(shown(of)[1], 'to-k: counter drop comment "NetworkPolicy shop/p ingress 1 deny"')
   t.is(
     shown({ ...of, direction: 'egress' })[1],
-    'from-k: ip saddr . ip daddr @s4-18 counter return comment "NetworkPolicy shop/p egress 0 allow"',
+    'from-k: ip saddr . ip daddr @s4-18 counter accept comment "NetworkPolicy shop/p egress 0 allow"',
   )
 })
 

@@ -1,0 +1,194 @@
+// What felix is told of the pods of this node: under which labels and addresses, and when ADD may answer.
+import test from 'ava'
+import { PolicyFeed } from '../../agent/policy-feed.ts'
+import { POD_ANNOTATION } from '../../api/core.ts'
+import type { Kind, Resource } from '../../api/kinds.ts'
+import type { PodEndpoint } from '../../cni/endpoints.ts'
+import type { Cache, CacheChange } from '../../datastore/kind-cache.ts'
+import type { LocalEndpoint, PolicyEndpoint } from '../../felix/policy/model.ts'
+import { ManualClock } from '../../lib/clock.ts'
+
+type Listener = (change: CacheChange<Kind>) => void
+
+/** The caches of all kinds, with what is put into them. */
+function someCaches() {
+  const objects = new Map<string, Resource<Kind>>()
+  const listeners = new Map<Kind, Listener>()
+  const states: (() => void)[] = []
+  const it = { known: true }
+  return Object.assign(it, {
+    of<K extends Kind>(kind: K): Cache<K> {
+      return {
+        get: (name: string, namespace?: string) => objects.get(`${kind} ${namespace ?? ''}/${name}`),
+        all: () => [],
+        get known() {
+          return it.known
+        },
+        onChange(listen: Listener) {
+          listeners.set(kind, listen)
+          return () => {}
+        },
+        onState(listen: () => void) {
+          states.push(listen)
+          return () => {}
+        },
+      } as unknown as Cache<K>
+    },
+    put(kind: Kind, key: string, after: unknown) {
+      const id = `${kind} ${key.includes('/') ? key : `/${key}`}`
+      const before = objects.get(id)
+      if (after === undefined) objects.delete(id)
+      else objects.set(id, after as Resource<Kind>)
+      listeners.get(kind)!({ key, before, after: after as Resource<Kind> })
+    },
+    tellState: () => {
+      for (const listen of states) listen()
+    },
+  })
+}
+
+function aFeed() {
+  const caches = someCaches()
+  const clock = new ManualClock()
+  const endpoints = new Map<string, PolicyEndpoint | undefined>()
+  const locals = new Map<string, LocalEndpoint | undefined>()
+  const felix = {
+    setPolicy(kind: string, key: string, value: unknown) {
+      if (kind === 'endpoint') endpoints.set(key, value as PolicyEndpoint)
+    },
+    setLocalEndpoint: (key: string, local: LocalEndpoint | undefined) => void locals.set(key, local),
+    complete: () => {},
+  }
+  const feed = new PolicyFeed({ caches, felix, clock, report: () => {} })
+  const seen = (key: string) => {
+    const { labels, addresses } = endpoints.get(key) ?? {}
+    return [labels?.['app'], addresses, locals.get(key)?.interfaceName]
+  }
+  return { caches, clock, feed, seen, locals }
+}
+
+const pod = (uid: string, app: string, more: object = {}) => ({
+  metadata: { namespace: 'ns', name: 'db-0', uid, labels: { app }, ...more },
+  spec: { nodeName: 'here' },
+  status: { podIPs: [{ ip: '10.9.9.9' }] },
+})
+const made = (id: string, uid: string | undefined, address: string): PodEndpoint => ({
+  ...{
+    id,
+    network: 'net',
+    containerID: id,
+    ifname: 'eth0',
+    interfaceName: `cali-${id}`,
+    netns: '',
+    mac: '',
+    mtu: 1500,
+  },
+  ...{ addresses: [address], handle: id, pod: { namespace: 'ns', name: 'db-0', uid }, createdMs: Number(id) },
+})
+const state = async (promise: Promise<void>) => {
+  let now = 'waits'
+  promise.then(
+    () => (now = 'known'),
+    error => (now = error.message),
+  )
+  for (let i = 0; i < 5; i++) await Promise.resolve()
+  return () => now
+}
+const turns = async () => {
+  for (let i = 0; i < 5; i++) await Promise.resolve()
+}
+
+test('a pod that was made again under its name is not judged by what the older Pod was', async t => {
+  const { caches, feed, seen } = aFeed()
+  caches.tellState()
+  caches.put('Namespace', 'ns', { metadata: { name: 'ns' } })
+  caches.put('Pod', 'ns/db-0', pod('u1', 'friend'))
+  const [older, newer] = [made('1', 'u1', '10.0.0.1'), made('2', 'u2', '10.0.0.2')]
+  feed.setLocal(older)
+  t.deepEqual(seen('ns/db-0'), ['friend', ['10.0.0.1'], 'cali-1'])
+  feed.removeLocal(older)
+  t.deepEqual(seen('ns/db-0'), ['friend', [], undefined], 'its address may be given to another pod')
+  feed.setLocal(newer)
+  t.deepEqual(seen('ns/db-0').at(-1), undefined, 'closed')
+  const known = await state(feed.knows(newer))
+  t.is(known(), 'waits')
+  caches.put('Pod', 'ns/db-0', pod('u2', 'stranger'))
+  await turns()
+  t.is(known(), 'known')
+  t.deepEqual(seen('ns/db-0'), ['stranger', ['10.0.0.2'], 'cali-2'])
+})
+
+test('a Pod that is on another node now has its own addresses, and the interface of the older one is closed', t => {
+  const { caches, feed, seen } = aFeed()
+  caches.put('Pod', 'ns/db-0', pod('u1', 'friend'))
+  feed.setLocal(made('1', 'u1', '10.0.0.1'))
+  caches.put('Pod', 'ns/db-0', pod('u2', 'friend'))
+  t.deepEqual(seen('ns/db-0'), ['friend', ['10.9.9.9'], undefined])
+})
+
+test('a Pod whose interface went has addresses again when another Pod has its name', t => {
+  const { caches, feed, seen } = aFeed()
+  caches.put('Pod', 'ns/db-0', pod('u1', 'friend'))
+  feed.setLocal(made('1', 'u1', '10.0.0.1'))
+  feed.removeLocal(made('1', 'u1', '10.0.0.1'))
+  t.deepEqual(seen('ns/db-0')[1], [])
+  caches.put('Pod', 'ns/db-0', pod('u2', 'friend'))
+  t.deepEqual(seen('ns/db-0')[1], ['10.9.9.9'])
+})
+
+test('a static pod is known by the uid that its kubelet gave it, and one without uid by its name', async t => {
+  const { caches, feed, seen } = aFeed()
+  caches.tellState()
+  caches.put('Namespace', 'ns', { metadata: { name: 'ns' } })
+  caches.put('Pod', 'ns/db-0', pod('u1', 'a', { annotations: { [POD_ANNOTATION.staticUid]: 'file' } }))
+  feed.setLocal(made('1', 'file', '10.0.0.1'))
+  await feed.knows(made('1', 'file', '10.0.0.1'))
+  t.is(seen('ns/db-0').at(-1), 'cali-1')
+  await feed.knows(made('1', undefined, '10.0.0.1'))
+})
+
+test('every interface of a pod is judged, each under its own addresses, and the first may go before the second', t => {
+  const { caches, feed, seen } = aFeed()
+  caches.put('Pod', 'ns/db-0', pod('u1', 'db'))
+  const [first, second] = [made('1', 'u1', '10.0.0.1'), made('2', 'u1', '10.0.0.2')]
+  feed.setLocal(second)
+  feed.setLocal(first)
+  t.deepEqual(seen('ns/db-0'), ['db', ['10.0.0.1'], 'cali-1'])
+  t.deepEqual(seen('ns/db-0/2'), ['db', ['10.0.0.2'], 'cali-2'])
+  feed.removeLocal(first)
+  t.deepEqual(seen('ns/db-0'), ['db', ['10.0.0.2'], 'cali-2'])
+  t.deepEqual(seen('ns/db-0/2'), [undefined, undefined, undefined])
+})
+
+test('ADD waits for all policies, its Pod and the namespace of that, and says which of them does not come', async t => {
+  const { caches, clock, feed } = aFeed()
+  caches.known = false
+  const late = await state(feed.knows(made('1', 'u1', '10.0.0.1')))
+  clock.advance(5000)
+  await turns()
+  t.regex(late(), /nothing of the kinds Pod, .*KubernetesNetworkPolicy/)
+  caches.known = true
+  const known = await state(feed.knows(made('1', 'u1', '10.0.0.1')))
+  const gone = await state(feed.knows(made('1', 'u9', '10.0.0.1')))
+  caches.tellState()
+  await turns()
+  t.is(known(), 'waits')
+  caches.put('Pod', 'ns/db-0', pod('u1', 'db'))
+  await turns()
+  t.is(known(), 'waits', 'what selects by labels of the namespace is not about it yet')
+  caches.put('Namespace', 'ns', { metadata: { name: 'ns' } })
+  await turns()
+  t.is(known(), 'known')
+  clock.advance(5000)
+  await turns()
+  t.regex(gone(), /nothing of Pod ns\/db-0 yet/)
+})
+
+test('an interface of no Pod of Kubernetes waits for the policies alone', async t => {
+  const { caches, feed, locals } = aFeed()
+  const { pod: _, ...alone } = made('1', undefined, '10.0.0.1')
+  feed.setLocal(alone)
+  caches.tellState()
+  await feed.knows(alone)
+  t.deepEqual(locals.get('/1'), { interfaceName: 'cali-1', profiles: ['projectcalico-default-allow'] })
+})
