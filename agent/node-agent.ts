@@ -389,6 +389,10 @@ export class NodeAgent {
     const endpoint = this.endpoints.live().find(each => each.id === id)
     if (endpoint !== undefined) await this.#policies.knows(endpoint)
     await this.#felix.applied(id)
+    if (endpoint === undefined || this.#felix.judges(endpoint.interfaceName)) return
+    throw new Error(
+      `the kernel has not taken the policies of ${endpoint.interfaceName}, as the conditions KernelInSync say`,
+    )
   }
 
   #watchData(): void {

@@ -242,9 +242,15 @@ export class Applier {
     return ours || ofPolicy === true
   }
 
-  /** Whether packets of pods are filtered, as of the last pass; and what this kernel lacks for that. */
-  get podFilter(): { stands: boolean; lacking: ReadonlyMap<string, string> } {
-    return { stands: this.#filters, lacking: this.#nft.lacking() }
+  /** Whether packets of pods are filtered, as of the last pass. */
+  get podsFiltered(): boolean {
+    return this.#filters
+  }
+
+  /** What this kernel lacks for tables that are wanted, by the key of the table. */
+  get lacking(): ReadonlyMap<string, string> {
+    const policy = this.#policy?.lacking
+    return policy === undefined ? this.#nft.lacking() : new Map([...this.#nft.lacking(), policy])
   }
 
   /** How many packets the pod filter has dropped, by the reason. */

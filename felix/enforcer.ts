@@ -3,6 +3,7 @@
 // closed where it should be open. What an earlier run left enforces until then.
 import type { NftablesPort, NftTable } from '../kernel/port/nftables.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
+import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import type { Outcome } from '../kernel/reconcile/outcome.ts'
 import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
 import { dispatch, POD_MAPS } from './policy/dispatch.ts'
@@ -14,11 +15,11 @@ export type PolicyMarks = { table: string; interfacePrefix: string }
 export class PolicyEnforcer {
   readonly #calculator: PolicyCalculator
   readonly #parts: NftParts
-  /** The interfaces of pods that packets are judged for. */
-  readonly #judged = new Set<string>()
+  readonly #key: string
 
   constructor(kernel: NftablesPort, { table, interfacePrefix }: PolicyMarks) {
     const of = { family: 'inet', table } as const
+    this.#key = nftTableKey({ family: of.family, name: table })
     this.#calculator = new PolicyCalculator(of)
     this.#parts = new NftParts(kernel, { kind: 'table', family: 'inet', name: table })
     const { sets, chains } = dispatch(of, interfacePrefix)
@@ -38,7 +39,13 @@ export class PolicyEnforcer {
 
   /** Whether the packets of an interface are judged by policies in the kernel, as of the last pass; else they are dropped. */
   judges(interfaceName: string): boolean {
-    return this.#judged.has(interfaceName) && this.#parts.stands
+    return Object.values(POD_MAPS).every(map => this.#parts.holds(map, interfaceName))
+  }
+
+  /** The key of the table, and why this kernel cannot have it; undefined where it can. */
+  get lacking(): readonly [key: string, why: string] | undefined {
+    const why = this.#parts.lacking
+    return why === undefined ? undefined : [this.#key, why]
   }
 
   /** The kernel may have changed unseen: the next pass reads the table again. */
@@ -70,11 +77,6 @@ export class PolicyEnforcer {
     }
     for (const [name, program] of chains) this.#parts.wantChain(name, program)
     for (const [map, verdicts] of interfaces)
-      for (const [name, verdict] of verdicts) {
-        this.#parts.wantElement(map, name, verdict)
-        if (map !== POD_MAPS.ingress) continue
-        if (verdict === undefined) this.#judged.delete(name)
-        else this.#judged.add(name)
-      }
+      for (const [name, verdict] of verdicts) this.#parts.wantElement(map, name, verdict)
   }
 }

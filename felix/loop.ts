@@ -134,9 +134,9 @@ export class Felix {
     if (this.#ready.policy) this.#changed()
   }
 
-  /** Whether the kernel judges packets of an interface by its policies, as of the last pass; else it drops them. */
+  /** Whether the kernel judges packets of an interface by its policies, as of the last pass, where it can do so at all. */
   judges(interfaceName: string): boolean {
-    return this.#policy?.judges(interfaceName) === true
+    return this.#policy === undefined || this.#policy.lacking !== undefined || this.#policy.judges(interfaceName)
   }
 
   /** Replaces parts of what exists once. Memory only, as with `set`. */
@@ -211,7 +211,7 @@ export class Felix {
 
   /** Whether packets of pods are filtered, so that the settings that need it may be on. */
   get podsFiltered(): boolean {
-    return this.#applier.podFilter.stands
+    return this.#applier.podsFiltered
   }
 
   /** How many packets the pod filter has dropped since it was written, by the reason. Empty where it cannot be read. */
@@ -331,8 +331,8 @@ export class Felix {
   #tellRefused(refused: readonly Refusal[]): void {
     const before = this.#refused
     this.#refusals = refused.length
-    const filter = tableConditions(this.#applier.podFilter.lacking, refused)
-    const conditions = [...refusalConditions(refused), ...filter, ...this.#stops(refused)]
+    const tables = tableConditions(this.#applier.lacking, refused)
+    const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused)]
     if (conditions.length + before.size === 0) return
     this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()

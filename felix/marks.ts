@@ -7,6 +7,7 @@ import type { PolicyMarks } from './enforcer.ts'
 
 /** The name of our tables of nftables, which no other program of this namespace may use. */
 const NFT_TABLE = 'margay'
+const POLICY_END = '-policy'
 
 /**
  * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, which no other program of this namespace may
@@ -29,10 +30,15 @@ export function nodeMarks({
   }
 }
 
+/** Whether a table of ours is that of policy, by its name. */
+export function isPolicyTable(name: string): boolean {
+  return name.endsWith(POLICY_END)
+}
+
 /** What names the table of policy; undefined where the marks say of none. */
 export function policyMarks({ nftTable, interfacePrefix }: Marks): PolicyMarks | undefined {
   if (nftTable === undefined || interfacePrefix === undefined) return undefined
-  return { table: `${nftTable}-policy`, interfacePrefix }
+  return { table: `${nftTable}${POLICY_END}`, interfacePrefix }
 }
 
 /** What names our part of nftables; undefined where the marks say of none. */

@@ -8,6 +8,7 @@ import {
   type RefusalReason,
 } from '../kernel/reconcile/outcome.ts'
 import type { Calculator } from './calc/calculator.ts'
+import { isPolicyTable } from './marks.ts'
 
 const KINDS: Record<ObjectKind, ObjectRef['kind']> = {
   link: 'Link',
@@ -44,7 +45,7 @@ export function refusalConditions(refused: readonly Refusal[]): Condition[] {
   return [...links, ...others].map(refusalCondition)
 }
 
-/** What is not there without each of our tables: those of NAT have the families ip and ip6, those of the pod filter others. */
+/** What is not there without each of our tables: those of NAT have the families ip and ip6. */
 const WITHOUT_TABLE = {
   filter: {
     type: 'PodsFiltered',
@@ -52,6 +53,14 @@ const WITHOUT_TABLE = {
     lacking: {
       reason: 'NoNftables',
       remedy: 'load the module nf_tables, or use a kernel that has nftables with the families inet and arp',
+    },
+  },
+  policy: {
+    type: 'PoliciesEnforced',
+    means: 'until it is there packets of pods pass whatever policies say, but where an earlier run left it',
+    lacking: {
+      reason: 'NoNftables',
+      remedy: 'load the module nf_tables, or use a kernel that has nftables with the family inet',
     },
   },
   nat: {
@@ -83,6 +92,7 @@ export function tableConditions(lacking: ReadonlyMap<string, string>, refused: r
 }
 
 function partOf(table: string): keyof typeof WITHOUT_TABLE {
+  if (isPolicyTable(table)) return 'policy'
   return /^ip6? /.test(table) ? 'nat' : 'filter'
 }
 

@@ -65,9 +65,11 @@ export function ownRefusals(refusals: readonly Refusal[], interfacePrefix: strin
 
 /**
  * Routes, neighbours and forwarding entries on another interface than a pod's lead to other nodes; elements of nftables
- * that name no interface are addresses of nodes.
+ * that name no interface are addresses of nodes. Sets and chains are those of policies: whoever may write policies must not be
+ * able to take a node out of service.
  */
 function leadsAway({ kind, interfaceName }: Refusal, interfacePrefix: string): boolean {
+  if (kind === 'nftSet' || kind === 'nftChain') return true
   if (kind === 'nftElement') return interfaceName === undefined
   const leads = kind === 'route' || kind === 'neighbour' || kind === 'fdb'
   return leads && interfaceName !== undefined && !interfaceName.startsWith(interfacePrefix)
@@ -76,7 +78,7 @@ function leadsAway({ kind, interfaceName }: Refusal, interfacePrefix: string): b
 function isLocal({ kind, key, reason, errno }: Refusal, { ipv4, wanted }: Here): boolean {
   if (reason === 'NoInterface' || errno === ERRNO.ENETDOWN) return true
   if (reason === 'ForeignOwner') return false
-  if (kind === 'nftElement') return false
+  if (kind === 'nftElement' || kind === 'nftSet' || kind === 'nftChain') return false
   if (kind !== 'route') return !OF_NEXT_HOP.includes(errno)
   const route = wanted.route.get(key)
   if (route === undefined || ![...wanted.destination.keys()].some(pool => contains(pool, route.dst))) return false

@@ -3,6 +3,7 @@
 // transaction with the elements that lead to it.
 // Hazards: the kernel takes a transaction whole or not at all, so one bad object is left out with what needs it, and the
 // rest is tried again. What a transaction did is believed without reading it back, and changes by others are told.
+import { isDeepStrictEqual } from 'node:util'
 import { KernelError } from '../port/error.ts'
 import type { NftablesPort, NftChange, NftRefusal, NftRuleset, NftSet, NftTable } from '../port/nftables.ts'
 import {
@@ -78,6 +79,16 @@ export class NftParts {
     return this.#lacking
   }
 
+  /** Whether an element is there as it is wanted, and so are the base chains of the table, as of the last pass. */
+  holds(set: string, key: string): boolean {
+    const { elements, chains } = this.#state
+    const of = elements.get(set)
+    const wanted = of?.wanted().get(key)
+    if (wanted === undefined || !isDeepStrictEqual(wanted, of?.seen().get(key))) return false
+    for (const { value } of chains.pending()) if (value?.chain.base !== undefined) return false
+    return true
+  }
+
   /** Whether everything that is wanted is in the kernel, as far as is known. */
   get stands(): boolean {
     return !this.#stale && this.#lacking === undefined && stepsOf(additions(this.#state)).length === 0
@@ -100,7 +111,7 @@ export class NftParts {
       if (attempt > 0) for (const [key, why] of failed) refused.set(key, why)
     }
     for (const [key, part] of partsOf(stepsOf(additions(this.#state))))
-      outcome.refused.push({ ...this.#nameOf(part), ...(refused.get(key) ?? UNSETTLED) })
+      outcome.refused.push({ ...this.#nameOf(this.#lostWith(part)), ...(refused.get(key) ?? UNSETTLED) })
     return outcome
   }
 
@@ -169,6 +180,12 @@ export class NftParts {
       if (error instanceof KernelError) return [{ error }]
       throw error
     }
+  }
+
+  /** Without a base chain nothing that the table says is done: as if the table were not there. */
+  #lostWith(part: Part): Part {
+    const isBase = part.kind === 'nftChain' && this.#state.chains.wanted().get(part.name)?.chain.base !== undefined
+    return isBase ? { kind: 'nftTable', name: this.#state.table.name } : part
   }
 
   #nameOf({ kind, name }: Part): ObjectName {

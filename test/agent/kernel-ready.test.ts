@@ -31,13 +31,15 @@ test('a node is not ready before it was asked, and then when nothing is refused'
   t.is(changes(), 1)
 })
 
-test('what leads to another node keeps this one from nothing', async t => {
+test('what leads to another node, and what single policies want, keeps this one from nothing', async t => {
   const { ready } = aReady([
     { kind: 'route', interfaceName: 'eth0' },
     { kind: 'route', interfaceName: 'tunl0' },
     { kind: 'neighbour', interfaceName: 'vxlan.calico' },
     { kind: 'fdb', interfaceName: 'vxlan.calico' },
     { kind: 'nftElement' },
+    { kind: 'nftSet' },
+    { kind: 'nftChain' },
   ])
   ready.ask()
   await turns()

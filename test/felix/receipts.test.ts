@@ -1,7 +1,7 @@
 // Who is told what when a pass ends, and what of a pass's refusals concerns one endpoint.
 import test from 'ava'
 import { Receipts } from '../../felix/receipts.ts'
-import { EndpointRefusals, refusalConditions } from '../../felix/refusals.ts'
+import { EndpointRefusals, refusalConditions, tableConditions } from '../../felix/refusals.ts'
 import { ApplyError, type Refusal } from '../../kernel/reconcile/outcome.ts'
 import { calculated, EMPTY, endpoint } from './worlds.ts'
 
@@ -98,4 +98,17 @@ test('all that waits for one missing interface is one condition, that of its lin
   )
   t.is(conditions[0]?.message, 'interface calia is not there')
   for (const { remedy } of conditions) t.not(remedy, '')
+})
+
+test('without the table of policy a condition says that policies are not enforced, and not that packets are not filtered', t => {
+  const name = 'inet margay-policy'
+  const [lacks, refuses] = [
+    tableConditions(new Map([[name, 'no such family']]), []),
+    tableConditions(new Map(), [{ kind: 'nftTable', key: name, reason: 'Refused', message: 'EPERM' }]),
+  ]
+  t.like(lacks, {
+    length: 1,
+    0: { type: 'PoliciesEnforced', reason: 'NoNftables', object: { kind: 'NftTable', name } },
+  })
+  t.like(refuses, { length: 1, 0: { type: 'PoliciesEnforced', reason: 'Refused' } })
 })

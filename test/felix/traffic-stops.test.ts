@@ -65,6 +65,8 @@ for (const [title, refusal] of [
   ['the administrator’s route in its place', refused('route', '198.51.100.0/24', { reason: 'ForeignOwner' })],
   ['a pod that deleted its interface', refused('link', 'calia', { reason: 'NoInterface', interfaceName: 'calia' })],
   ['the pod filter', refused('nftTable', 'inet margay')],
+  ['a set of a policy', refused('nftSet', 'inet margay-policy s4-1')],
+  ['the rules of a policy', refused('nftChain', 'inet margay-policy to-1')],
 ] as const)
   test(`does not take readiness away: ${title}`, t => {
     t.deepEqual(trafficStops([refusal], HERE), [])

@@ -362,3 +362,24 @@ test('after any wishes and any changes of others the kernel has exactly what is 
     { numRuns: 400 },
   )
 })
+
+test('an element holds while it and all base chains are there; a refused base chain is a refusal of the table', async t => {
+  const it = bench()
+  wantUsual(it)
+  it.refuse = ({ object }) => ('chain' in object && object.chain === 'forward' ? ERRNO.EINVAL : undefined)
+  const { refused } = await it.parts.put()
+  t.deepEqual(
+    refused.map(({ kind, key }) => `${kind} ${key}`),
+    ['nftTable inet ours'],
+  )
+  t.false(it.parts.holds('to', 'cali1'))
+  it.refuse = () => undefined
+  await it.parts.put()
+  t.true(it.parts.holds('to', 'cali1'))
+  t.false(it.parts.holds('to', 'cali9'))
+  it.parts.wantSet('bad', peers('bad'))
+  it.refuse = ({ object }) => (object.kind === 'set' && object.name === 'bad' ? ERRNO.EINVAL : undefined)
+  await it.parts.put()
+  t.true(it.parts.holds('to', 'cali1'), 'what is refused of others is not about it')
+  t.false(it.parts.stands)
+})
