@@ -171,8 +171,9 @@ test('lists told by differences are those that follow from everything at once, a
         tell(active, state, each)
         if (each.kind !== 'take') continue
         kept.take()
-        t.deepEqual(kept.shown(), expected(state))
-        t.deepEqual(new Set(kept.lists.keys()), kept.used())
+        // AVA compares maps and sets in their order
+        t.deepEqual(Object.fromEntries(kept.shown()), Object.fromEntries(expected(state)))
+        t.deepEqual([...kept.lists.keys()].sort(), [...kept.used()].sort())
       }
     }),
     { numRuns: 500 },
