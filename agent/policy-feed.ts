@@ -1,6 +1,7 @@
 // Passes on to felix what policies are made of, and whom they are about: the objects of the cluster, and which pods are here.
 // A pod of this node counts under the addresses that it was given, whatever the API server knows of them yet.
-// Hazard: before all kinds are known nothing may be enforced: a policy without its peers would be closed to all.
+// Hazard: before all kinds are known nothing may be enforced: a policy without its peers would be closed to all. What is behind
+// Services is watched only where a policy names one, and such a rule is closed until it is known.
 import { POD_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
 import type { Condition } from '../api/status.ts'
@@ -9,11 +10,13 @@ import type { Caches } from '../datastore/cache.ts'
 import type { Cache } from '../datastore/kind-cache.ts'
 import { NotFound } from '../datastore/port.ts'
 import type { Felix } from '../felix/loop.ts'
-import type { PolicyEndpoint } from '../felix/policy/model.ts'
+import type { Policy, PolicyEndpoint } from '../felix/policy/model.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { podProfiles } from './cluster/policies/endpoints.ts'
+import { NotEnforced } from './cluster/policies/not-enforced.ts'
 import { POLICY_KINDS, type PolicyKind, PolicyObjects } from './cluster/policies/objects.ts'
 import { DEFAULT_ALLOW } from './cluster/policies/profiles.ts'
+import { closedByService, namesService } from './cluster/policies/services.ts'
 
 export type PolicyFeedDeps = {
   caches: Pick<Caches, 'of'>
@@ -30,7 +33,6 @@ export class PolicyFeed {
   readonly #objects: PolicyObjects
   readonly #caches = new Map<PolicyKind, Cache<PolicyKind>>()
   readonly #cancels: Cancel[] = []
-  /** What the cluster says of endpoints, for those that come to be of this node. */
   /** What the cluster says of endpoints. */
   readonly #endpoints = new Map<string, PolicyEndpoint>()
   /** The interfaces of each pod of this node by `namespace/name`, then by their ids. */
@@ -41,21 +43,27 @@ export class PolicyFeed {
   readonly #left = new Set<string>()
   /** Who waits for the cluster to tell of a pod. */
   readonly #waiting = new Set<() => void>()
+  readonly #notEnforced = new NotEnforced()
+  /** The policies that name Services, by key. */
+  readonly #byService = new Map<string, Policy>()
+  #servicesKnown = false
   #told = false
 
   /** Asks for the cache of each kind at once: what is asked for before the caches start has the last run's objects. */
   constructor(deps: PolicyFeedDeps) {
     this.#deps = deps
-    const { caches, felix } = deps
+    const { felix } = deps
     this.#objects = new PolicyObjects(change => {
-      if (change.kind !== 'endpoint') felix.setPolicy(change.kind, change.key, change.value as never)
+      this.#notEnforced.change(change)
+      if (change.kind === 'policy') this.#tellPolicy(change.key, change.value)
+      else if (change.kind !== 'endpoint') felix.setPolicy(change.kind, change.key, change.value as never)
       else {
         if (change.value === undefined) this.#endpoints.delete(change.key)
         else this.#endpoints.set(change.key, change.value)
         this.#tell(change.key)
       }
     })
-    for (const kind of POLICY_KINDS) this.#follow(kind, caches)
+    for (const kind of POLICY_KINDS) if (kind !== 'EndpointSlice') this.#follow(kind)
   }
 
   /** A pod interface of this node came or changed. */
@@ -113,8 +121,8 @@ export class PolicyFeed {
     for (const cancel of this.#cancels) cancel()
   }
 
-  #follow<K extends PolicyKind>(kind: K, caches: Pick<Caches, 'of'>): void {
-    const cache = caches.of(kind)
+  #follow<K extends PolicyKind>(kind: K): void {
+    const cache = this.#deps.caches.of(kind)
     this.#caches.set(kind, cache as unknown as Cache<PolicyKind>)
     const take = (key: string, object: Resource<K> | undefined) => {
       this.#objects.change(kind, key, object)
@@ -130,18 +138,47 @@ export class PolicyFeed {
       }),
       cache.onState(() => this.#look()),
     )
+    // one that is asked for late has the last run's objects already
+    for (const object of cache.all()) take(keyOfObject(object), object)
   }
 
   #look(): void {
-    if (this.#told || !this.known) return
-    this.#told = true
+    this.#lookAtServices()
+    if (this.#told) return
+    this.#told = this.known
     this.#report()
+    if (!this.#told) return
     this.#deps.felix.complete('policy')
     for (const look of this.#waiting) look()
   }
 
   #report(): void {
-    this.#deps.report(this.#objects.refused)
+    const unknown = [...this.#caches].filter(([, cache]) => !isKnown(cache) && cache.cause !== undefined)
+    const waits = unknown.slice(0, 1).map(([kind, { cause }]) => ({
+      message: `${kind} is not known, so policies are enforced as an earlier run left them: ${cause?.message}`,
+      remedy: `look at ApiServerConnected, and whether this node may list and watch ${kind}`,
+    }))
+    this.#deps.report([...this.#objects.refused, ...this.#notEnforced.conditions(waits)])
+  }
+
+  #tellPolicy(key: string, policy: Policy | undefined): void {
+    const byService = policy !== undefined && namesService(policy)
+    if (byService) this.#byService.set(key, policy)
+    else this.#byService.delete(key)
+    if (byService && !this.#caches.has('EndpointSlice')) {
+      this.#follow('EndpointSlice')
+      this.#lookAtServices()
+    }
+    const told = byService && !this.#servicesKnown ? closedByService(policy) : policy
+    this.#deps.felix.setPolicy('policy', key, told)
+  }
+
+  /** Once it is known what is behind Services, policies that name one say what they say. */
+  #lookAtServices(): void {
+    const slices = this.#caches.get('EndpointSlice')
+    if (this.#servicesKnown || slices === undefined || !isKnown(slices)) return
+    this.#servicesKnown = true
+    for (const [key, policy] of this.#byService) this.#deps.felix.setPolicy('policy', key, policy)
   }
 
   /** What `knows` waits for. */
@@ -205,6 +242,10 @@ function isSame({ pod: made }: PodEndpoint, pod: Resource<'Pod'> | undefined): b
 
 function byAge(a: PodEndpoint, b: PodEndpoint): number {
   return a.createdMs - b.createdMs || (a.id < b.id ? -1 : 1)
+}
+
+function keyOfObject({ metadata: { name, namespace = '' } }: Resource<PolicyKind>): string {
+  return namespace === '' ? name : `${namespace}/${name}`
 }
 
 /** What no label says anything of: policies for all endpoints alone are about it. */

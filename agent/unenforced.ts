@@ -1,41 +1,17 @@
-// Policies and host endpoints that the API server holds and nobody enforces: whoever wrote one relies on it, so every node says
-// so. Goes when network policy comes, which will watch them. Until then a watch would tell thousands of nodes of every change of
-// objects that they have no use for. So one object of each kind is asked for, its metadata alone, with the number of the others;
-// the more nodes there are, the more rarely: all nodes together ask twice a second.
-// A Tier without a policy does nothing, nor does a set that no policy names.
+// Policies that the API server holds in a form that nobody enforces: AdminNetworkPolicy and BaselineAdminNetworkPolicy, which
+// ClusterNetworkPolicy has replaced. Whoever wrote one relies on it, so every node says so. They are not watched: a watch would
+// tell thousands of nodes of every change of objects that they have no use for. So one object of each kind is asked for, its
+// metadata alone, with the number of the others; the more nodes there are, the more rarely: all nodes together ask twice a second.
 import { broken, type Condition } from '../api/status.ts'
-import { unenforced } from '../api/unsupported.ts'
 import { type AnyKind, isStoreError, NotFound, type ObjectCount, Refused, type Store } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 
-type Row = AnyKind & { kind: string; instead: string }
-
-/** What holds without a policy of any API group. */
-const ALL_REACH = 'every pod reaches every pod'
-
-const row = (group: string, version: string, kind: string): Row => ({
-  ...{ group, version, kind, plural: `${kind.toLowerCase().replace(/y$/, 'ie')}s` },
-  instead: unenforced(kind) ?? ALL_REACH,
-})
-
-const CALICO = [
-  'NetworkPolicy',
-  'GlobalNetworkPolicy',
-  'StagedNetworkPolicy',
-  'StagedGlobalNetworkPolicy',
-  'StagedKubernetesNetworkPolicy',
-  'HostEndpoint',
-]
+type Row = AnyKind & { kind: string }
 
 const ROWS: readonly Row[] = [
-  row('networking.k8s.io', 'v1', 'NetworkPolicy'),
-  row('policy.networking.k8s.io', 'v1alpha1', 'AdminNetworkPolicy'),
-  row('policy.networking.k8s.io', 'v1alpha1', 'BaselineAdminNetworkPolicy'),
-  row('policy.networking.k8s.io', 'v1alpha2', 'ClusterNetworkPolicy'),
-  ...CALICO.map(kind => row('projectcalico.org', 'v3', kind)),
-  // as Calico without its own API server stores them
-  ...CALICO.map(kind => row('crd.projectcalico.org', 'v1', kind)),
-]
+  ['adminnetworkpolicies', 'AdminNetworkPolicy'] as const,
+  ['baselineadminnetworkpolicies', 'BaselineAdminNetworkPolicy'] as const,
+].map(([plural, kind]) => ({ group: 'policy.networking.k8s.io', version: 'v1alpha1', plural, kind }))
 
 /** Until the first question, at the most: many agents start in the same moment. */
 const FIRST_MS = 20_000
@@ -86,12 +62,11 @@ export class Unenforced {
 
   async #round(): Promise<void> {
     const { clock, nodes, report } = this.#deps
-    // a group may have a server of its own, which may be away alone
-    const silent = new Set<string>()
     for (const row of ROWS) {
       if (this.#closed) return
-      if (silent.has(row.group) || (this.#absentUntilMs.get(row) ?? 0) > clock.monotonicMs()) continue
-      if (!(await this.#ask(row))) silent.add(row.group)
+      if ((this.#absentUntilMs.get(row) ?? 0) > clock.monotonicMs()) continue
+      // the server of the group is away: it is for the others too
+      if (!(await this.#ask(row))) break
     }
     if (this.#closed) return
     report(conditionsOf(this.#found))
@@ -124,13 +99,12 @@ function conditionsOf(found: ReadonlyMap<Row, ObjectCount>): Condition[] {
     const example = namespace === undefined ? name : `${namespace}/${name}`
     return `${count}${atLeast ? ' or more' : ''} ${kind} of ${group} (such as ${example})`
   })
-  const instead = [...new Set([...found.keys()].map(row => row.instead))].join('; ')
   return [
     broken('PoliciesEnforced', {
       reason: 'NotEnforced',
-      message: `nobody enforces ${texts.join(', ')}: ${instead}`,
+      message: `nobody enforces ${texts.join(', ')}: what they should decide is decided by the other policies alone`,
       remedy:
-        'do not rely on them: this version has no network policy and no host endpoints; delete them when that is known',
+        'write them as ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2, which took their place, and delete them',
     }),
   ]
 }

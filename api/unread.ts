@@ -26,14 +26,14 @@ export const UNREAD: readonly UnreadGroup[] = [
   felix('wireguard*', 'packets between nodes are not encrypted', 'WireGuard', true),
   felix(
     'failsafe* defaultEndpointToHostAction',
-    'the interfaces of hosts are not protected, and pods reach their host',
+    'the interfaces of hosts are not protected, and pods reach their host as their policies say',
     'host endpoints',
     true,
   ),
   felix(
     'allowIPIPPacketsFromWorkloads allowVXLANPacketsFromWorkloads workloadSourceSpoofing',
     'tunnel packets of pods, and packets under foreign addresses, are always dropped',
-    'network policy',
+    'nothing yet',
   ),
   felix(
     'bpf* xdp* genericXDPEnabled cgroupV2Path',
@@ -48,14 +48,14 @@ export const UNREAD: readonly UnreadGroup[] = [
   felix(
     'nftables*',
     'nftables are always used, in tables of our own, and put back when somebody changes them',
-    'network policy, as far as it needs them',
+    'nothing yet',
   ),
   felix(
     'logFilePath logSeverityFile logSeveritySys logDebugFilenameRegex logPrefix logActionRateLimit*',
-    'the log goes to the standard output alone, and no packet is logged',
-    'network policy, as far as it logs packets',
+    'the log goes to the standard output alone, and no packet is logged: a rule Log counts',
+    'logs of packets',
   ),
-  felix('flowLogs* policySyncPathPrefix', 'no flows are counted', 'network policy'),
+  felix('flowLogs* policySyncPathPrefix', 'no flows are told: rules count packets', 'flows'),
   felix(
     'health*',
     '/livez and /readyz are always answered, at the address of --listen',
@@ -109,7 +109,7 @@ export const UNREAD: readonly UnreadGroup[] = [
   {
     ...{ kind: 'IPAMConfiguration', names: ['ipCooldownSeconds'] },
     instead: 'a released address rests until the others of its block were used',
-    comesWith: 'network policy',
+    comesWith: 'nothing yet',
   },
   {
     ...{ kind: 'IPAMConfiguration', names: ['kubeVirtVMAddressPersistence'] },

@@ -18,6 +18,31 @@ type Effect = 'ignored' | 'closed' | 'unenforced'
 /** `field` is a path in the spec, its parts joined by dots and through lists, or `*` for all of it; `comesWith` the capability that will read it, or why it stays. */
 export type Unsupported = { kind: Kind; field: string; effect: Effect; instead: string; comesWith: string }
 
+/** Of policies: what hosts alone act on, and what no rule can be made of. */
+function policyRows(): Unsupported[] {
+  const hosts = ['applyOnForward', 'preDNAT', 'doNotTrack'].map(field => ({
+    ...({ kind: 'GlobalNetworkPolicy', field, effect: 'unenforced' } as const),
+    instead: 'it is about the interfaces of hosts, which are not protected',
+    comesWith: 'host endpoints',
+  }))
+  const http = (['NetworkPolicy', 'GlobalNetworkPolicy'] as const).flatMap(kind =>
+    (['ingress', 'egress'] as const).map(direction => ({
+      ...({ kind, field: `${direction}.http`, effect: 'closed' } as const),
+      instead: 'the rule allows nothing, and one that would deny or pass denies everything',
+      comesWith: 'nothing: this program does not read HTTP',
+    })),
+  )
+  return [
+    ...hosts,
+    ...http,
+    {
+      ...{ kind: 'ClusterNetworkPolicy', field: 'egress.to.domainNames', effect: 'closed' },
+      instead: 'the rule accepts nothing',
+      comesWith: 'policy by names of domains',
+    },
+  ]
+}
+
 export const UNSUPPORTED: readonly Unsupported[] = [
   {
     ...{ kind: 'IPAMConfiguration', field: 'strictAffinity', effect: 'ignored' },
@@ -106,8 +131,9 @@ export const UNSUPPORTED: readonly Unsupported[] = [
   },
   {
     ...{ kind: 'WorkloadEndpoint', field: '*', effect: 'ignored' },
-    instead: "it is stored and not read; a node knows its pods' interfaces from its own journal",
-    comesWith: 'network policy',
+    instead:
+      "it is stored and not read; a node knows its pods' interfaces from its own journal, and their labels from Pods",
+    comesWith: 'nothing yet',
   },
   {
     ...{ kind: 'KubeControllersConfiguration', field: 'controllers.node.syncLabels', effect: 'ignored' },
@@ -149,7 +175,7 @@ export const UNSUPPORTED: readonly Unsupported[] = [
   {
     ...{ kind: 'KubeControllersConfiguration', field: 'controllers.migration', effect: 'ignored' },
     instead: 'there are no old names of policies to change',
-    comesWith: 'network policy',
+    comesWith: 'nothing: names are read in both forms',
   },
   {
     ...{ kind: 'KubeControllersConfiguration', field: 'healthChecks', effect: 'ignored' },
@@ -166,50 +192,11 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     instead: 'no profiles are served',
     comesWith: "nothing: Node's inspector does it",
   },
-  {
-    ...{ kind: 'NetworkPolicy', field: '*', effect: 'unenforced' },
-    instead: 'every pod reaches every pod',
-    comesWith: 'network policy',
-  },
-  {
-    ...{ kind: 'GlobalNetworkPolicy', field: '*', effect: 'unenforced' },
-    instead: 'every pod reaches every pod',
-    comesWith: 'network policy',
-  },
+  ...policyRows(),
   {
     ...{ kind: 'HostEndpoint', field: '*', effect: 'unenforced' },
     instead: 'the interfaces of hosts are not protected',
     comesWith: 'host endpoints',
-  },
-  {
-    ...{ kind: 'StagedNetworkPolicy', field: '*', effect: 'unenforced' },
-    instead: 'nothing counts what it would do',
-    comesWith: 'network policy',
-  },
-  {
-    ...{ kind: 'StagedGlobalNetworkPolicy', field: '*', effect: 'unenforced' },
-    instead: 'nothing counts what it would do',
-    comesWith: 'network policy',
-  },
-  {
-    ...{ kind: 'StagedKubernetesNetworkPolicy', field: '*', effect: 'unenforced' },
-    instead: 'nothing counts what it would do',
-    comesWith: 'network policy',
-  },
-  {
-    ...{ kind: 'Tier', field: '*', effect: 'unenforced' },
-    instead: 'no policy in it is enforced',
-    comesWith: 'network policy',
-  },
-  {
-    ...{ kind: 'NetworkSet', field: '*', effect: 'unenforced' },
-    instead: 'no policy that names it is enforced',
-    comesWith: 'network policy',
-  },
-  {
-    ...{ kind: 'GlobalNetworkSet', field: '*', effect: 'unenforced' },
-    instead: 'no policy that names it is enforced',
-    comesWith: 'network policy',
   },
   {
     ...{ kind: 'BGPFilter', field: '*', effect: 'ignored' },
@@ -234,7 +221,7 @@ export const NODE_CONFIGURATION_KINDS = [
 ] as const satisfies readonly Kind[]
 
 /** All kinds whose fields a person sets: a field that is not in their schema is told too. */
-export const CONFIGURATION_KINDS: readonly Kind[] = [...NODE_CONFIGURATION_KINDS, 'KubeControllersConfiguration']
+const CONFIGURATION_KINDS: readonly Kind[] = [...NODE_CONFIGURATION_KINDS, 'KubeControllersConfiguration']
 
 /**
  * What counts of an object that is for one node: those fields in place of the same ones of `default`. As in Calico; the others are told.
@@ -280,12 +267,15 @@ const SINGLE_KINDS: readonly Kind[] = [
 
 /** Calico's kinds that an API server never holds, and what holds without them. A manifest with one is refused. */
 export const UNSUPPORTED_KINDS: Readonly<Record<string, { instead: string; comesWith: string }>> = {
-  Profile: { instead: 'every pod reaches every pod', comesWith: 'network policy' },
+  Profile: {
+    instead: 'Namespaces and ServiceAccounts are the profiles, with their labels',
+    comesWith: 'nothing: Calico makes them of Kubernetes too',
+  },
 }
 
-/** What holds although an object of this kind says something else; undefined where objects of it are kept to. */
-export function unenforced(kind: string): string | undefined {
-  return UNSUPPORTED.find(row => row.kind === kind && row.effect === 'unenforced')?.instead
+/** Whether whoever writes an object of a kind is warned of what has no effect: not for what programs alone write, or nobody relies on. */
+export function isWarnedOf(kind: Kind): boolean {
+  return CONFIGURATION_KINDS.includes(kind) || UNSUPPORTED.some(row => row.kind === kind && row.effect !== 'ignored')
 }
 
 /** A field that an object sets to something else than its default, and what happens instead. */
@@ -368,6 +358,8 @@ function shapeAt(kind: Kind, path: readonly string[]): Shape | undefined {
 /** Whether a value is that of an object without the field: ours, or that which the CRD fills in. */
 function isDefault(kind: Kind, path: readonly string[], value: unknown): boolean {
   if (value === undefined || (Array.isArray(value) && value.length === 0)) return true
+  // of a policy what is off is not set
+  if (value === false && !CONFIGURATION_KINDS.includes(kind)) return true
   const { def } = (schemaAt(kinds[kind].schema, ['spec', ...path]) as z.core.$ZodTypes | undefined)?._zod ?? {}
   return (def?.type === 'default' && def.defaultValue === value) || shapeAt(kind, path)?.default === value
 }

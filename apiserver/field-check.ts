@@ -4,7 +4,7 @@ import { calicoNodeProblems } from '../api/calico-node.ts'
 import { type Kind, kinds } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { formatUnknown, unknownFields } from '../api/unknown-fields.ts'
-import { CONFIGURATION_KINDS, formatIneffective, ineffectiveFields, unenforced } from '../api/unsupported.ts'
+import { formatIneffective, ineffectiveFields, isWarnedOf } from '../api/unsupported.ts'
 import { ApiError, invalid } from './status.ts'
 import type { Stored } from './stored.ts'
 
@@ -24,7 +24,7 @@ export function checkFields(kind: Kind, name: string, body: unknown, validation:
 
 /** Warnings for what a stored object sets and this version does not do. */
 export function effectWarnings(kind: Kind, stored: Stored): string[] {
-  if (!CONFIGURATION_KINDS.includes(kind) && unenforced(kind) === undefined) return []
+  if (!isWarnedOf(kind)) return []
   return ineffectiveFields(kind, stored.read()).map(
     field => `${kinds[kind].singular} ${stored.metadata.name}: ${formatIneffective(field)}`,
   )

@@ -35,6 +35,8 @@ const SLICE_PAUSE_MS = 20
 const FIRST_RETRY_MS = 200
 /** One watch that is connected again lets the others try at once, no more often than this. */
 const HURRY_MS = 1000
+/** The CRDs of one manifest are served one after another, within seconds: after the first of them the others are asked for again. */
+const SERVED_MS = 10_000
 const MAX_RETRY_MS = 10_000
 /** Every API server has this namespace from its first start on, and it cannot be deleted. */
 const FIRST_NAMESPACE = 'default'
@@ -62,6 +64,7 @@ export class Caches {
   #writing: { cancel: Cancel; dueMs: number } | undefined
   #retrying: Cancel = () => undefined
   #patience: Cancel = () => undefined
+  #serving: Cancel = () => undefined
   #connecting = false
   #hurriedMs = Number.NEGATIVE_INFINITY
   #refused = false
@@ -120,7 +123,7 @@ export class Caches {
     if (known !== undefined) return known as unknown as Cache<K>
     const cache = new KindCache<Kind>(part, {
       ...{ log: this.#log, later: delayMs => this.#writeLater(delayMs), judge: () => this.#trust.judge() },
-      back: () => this.#hurryOthers(),
+      back: isNew => this.#hurryOthers(isNew),
     })
     this.#caches.set(part.name, cache)
     if (this.#started) this.#recall(cache)
@@ -156,6 +159,7 @@ export class Caches {
     this.#closed = true
     this.#retrying()
     this.#patience()
+    this.#serving()
     this.#trust.close()
     for (const cache of this.#caches.values()) cache.close()
     while (this.#write());
@@ -217,7 +221,11 @@ export class Caches {
   }
 
   /** The server answers one watch: the others need not wait. Seldom, as a server may break all watches again and again. */
-  #hurryOthers(): void {
+  #hurryOthers(isNew: boolean): void {
+    if (isNew && !this.#closed) {
+      this.#serving()
+      this.#serving = this.#clock.after(SERVED_MS, () => this.retryNow())
+    }
     const nowMs = this.#clock.monotonicMs()
     if (nowMs - this.#hurriedMs < HURRY_MS) return
     this.#hurriedMs = nowMs

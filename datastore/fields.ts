@@ -59,6 +59,12 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
   Tier: SPEC_ALONE,
 }
 
+/** Kinds that a server may be without: a CRD that nobody applied, a group of Kubernetes that margay-api lacks, an older Calico's resources. */
+export const MAY_BE_ABSENT: ReadonlySet<Kind> = new Set<Kind>([
+  ...(['ServiceAccount', 'EndpointSlice', 'KubernetesNetworkPolicy', 'ClusterNetworkPolicy', 'Tier'] as const),
+  ...(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'StagedKubernetesNetworkPolicy'] as const),
+])
+
 /** The fields of a kind that a cache keeps. Never the resourceVersion, which changes with every heartbeat. */
 export function cachedFields(kind: Kind): Fields {
   return FIELDS[kind] ?? OTHERS

@@ -5,7 +5,8 @@ import type { Kind, Resource } from '../api/kinds.ts'
 import type { RefusedObject } from '../api/validate.ts'
 import type { Cancel } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import type { Fields, RefusedEvent, Store, Watch, WatchEvent } from './port.ts'
+import { MAY_BE_ABSENT } from './fields.ts'
+import { type Fields, NotFound, type RefusedEvent, type Store, type Watch, type WatchEvent } from './port.ts'
 import type { SnapshotRow } from './snapshot.ts'
 
 /**
@@ -46,8 +47,8 @@ type KindDeps = {
   later(delayMs: number): void
   /** The server told what may not be believed: `believe` or `doubt` follows. */
   judge(): void
-  /** The watch is connected, and was not. */
-  back(): void
+  /** The watch is connected, and was not; `isNew`: the server did not serve the kind before. */
+  back(isNew: boolean): void
 }
 
 /** Which objects of a kind, and what of them. `name` is what the file calls them. */
@@ -169,6 +170,7 @@ export class KindCache<K extends Kind> implements Cache<K> {
       {
         fields: this.#part.fields,
         fieldSelector: this.#part.fieldSelector,
+        mayBeAbsent: MAY_BE_ABSENT.has(this.kind),
         held: (name, namespace) => this.#held(keyOf(name, namespace)),
         ...(this.#version === undefined ? {} : { since: this.#version }),
       },
@@ -185,6 +187,7 @@ export class KindCache<K extends Kind> implements Cache<K> {
         connected ? 'watch connected' : 'watch lost',
       )
     this.#connected = connected
+    const isNew = connected && this.#cause instanceof NotFound
     const otherCause = this.#cause?.message !== cause?.message
     this.#cause = cause
     const back = connected && news && this.#wasConnected
@@ -193,7 +196,7 @@ export class KindCache<K extends Kind> implements Cache<K> {
     if (news || usable || otherCause) this.#tellState()
     // it may be another server that answers now
     if (back) this.#deps.judge()
-    if (connected && news) this.#deps.back()
+    if (connected && news) this.#deps.back(isNew)
   }
 
   /** The server takes too long to answer: the items of the last run are good enough until it does. */

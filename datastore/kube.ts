@@ -144,6 +144,7 @@ class KubeStore implements Store {
     let selected: Selected | undefined
     const source: WatchSource<Resource<K>> = {
       fields: isCustom(kind) && isSelected ? true : wireFields(kind, fields),
+      ...(options.mayBeAbsent === true && { mayBeAbsent: true }),
       list: async () => {
         const seen = new Selected(await this.#requests.wire(kind), options)
         const { refused, ...list } = await this.#listAll(kind, options, fields, seen)

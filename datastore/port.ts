@@ -49,6 +49,8 @@ export type Fields = true | { readonly [field: string]: Fields }
 export type WatchOptions<K extends Kind> = ListOptions & {
   /** Goes on after this version without a list. A server that no longer has it is listed, and a `sync` follows. */
   since?: string
+  /** Whether a server may be without the kind: while it is, it is asked for as rarely as every ten minutes. */
+  mayBeAbsent?: boolean
   /** Fields to keep; the others are dropped before the object is validated. Absent: all. */
   fields?: Fields
   /**

@@ -1,19 +1,22 @@
 // List and watch that goes on until it is closed. After a stream ends or breaks, the watch goes on from the last version:
 // the server's history holds what happened meanwhile, deletions too. When the server no longer has that version (410)
 // the whole state is listed again and handed on as `sync`. client-node's informer stops on most errors: this never does.
-// Only errors of the server and the network are tried again; a fault of this program ends it.
+// Only errors of the server and the network are tried again; a fault of this program ends it. A kind that the server may be
+// without is asked for more and more rarely: thousands of nodes ask.
 import { StringDecoder } from 'node:string_decoder'
 import { isObject } from '../api/merge-patch.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { Gone, type WatchStream } from './connection.ts'
 import { parseFields } from './parse-fields.ts'
-import { type Fields, isStoreError, Unreachable, type Watch } from './port.ts'
+import { type Fields, isStoreError, NotFound, Unreachable, type Watch } from './port.ts'
 
 /** What a watch needs of a server. Its methods reject with errors of the port, or with Gone. */
 export type WatchSource<T> = {
   /** The fields of an event's object that `read` needs; the others may be left out of it. */
   fields: Fields
+  /** Whether a server may be without the kind: then one that is not served is asked for as rarely as every ten minutes. */
+  mayBeAbsent?: boolean
   list(): Promise<{ items: T[]; resourceVersion: string }>
   /** Opens the stream of events after a version. */
   open(resourceVersion: string): Promise<WatchStream>
@@ -39,6 +42,9 @@ export type WatchTiming = {
 const IDLE_MS = 150_000
 const FIRST_RETRY_MS = 200
 const MAX_RETRY_MS = 10_000
+/** Of a kind that the server does not serve and may be without: CRDs are applied in the first seconds, or much later. */
+const FIRST_ABSENT_MS = 1000
+const MAX_ABSENT_MS = 600_000
 /** A stream that stood for so long was served, also when nothing came: the next one is opened at once. */
 const STANDS_MS = 10_000
 const MAX_LINE = 64 * 1024 * 1024
@@ -60,6 +66,7 @@ class RunningWatch<T> implements Watch {
   readonly #handlers: Handlers<T>
   readonly #timing: WatchTiming
   readonly #backoff: Backoff
+  readonly #absence: Backoff
   readonly #fields: Fields
   readonly #ended = Promise.withResolvers<void>()
   #closed = false
@@ -78,6 +85,7 @@ class RunningWatch<T> implements Watch {
     this.#version = since
     const random = timing.random === undefined ? {} : { random: timing.random }
     this.#backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS, ...random })
+    this.#absence = new Backoff({ firstMs: FIRST_ABSENT_MS, maxMs: MAX_ABSENT_MS, ...random })
   }
 
   close(): void {
@@ -103,7 +111,8 @@ class RunningWatch<T> implements Watch {
         }
         if (error instanceof Gone) this.#version = undefined
         else this.#tell({ connected: false, cause: error })
-        await this.#pause()
+        const isAbsent = error instanceof NotFound && this.#source.mayBeAbsent === true
+        await this.#pause(isAbsent ? this.#absence : this.#backoff)
       }
     }
   }
@@ -119,9 +128,10 @@ class RunningWatch<T> implements Watch {
     }
     this.#tell({ connected: true })
     this.#stream = stream
+    this.#absence.reset()
     const worked = await this.#follow(stream)
     // a server that ends every stream at once must not be asked without pause
-    if (!worked) await this.#pause()
+    if (!worked) await this.#pause(this.#backoff)
   }
 
   /** A method of its own, so that no variable of a waiting function keeps the list alive while the stream runs. */
@@ -213,10 +223,10 @@ class RunningWatch<T> implements Watch {
     }
   }
 
-  #pause(): Promise<void> {
+  #pause(backoff: Backoff): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#endPause = resolve
-    const cancel = this.#timing.clock.after(this.#backoff.next(), resolve)
+    const cancel = this.#timing.clock.after(backoff.next(), resolve)
     return Promise.race([promise, this.#ended.promise]).finally(cancel)
   }
 }

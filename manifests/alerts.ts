@@ -68,8 +68,10 @@ const ALERTS: Readonly<Record<string, Alert>> = {
   },
   MargayPoliciesNotEnforced: {
     ...{ expr: 'margay_condition{type="PoliciesEnforced"} == 0', for: '15m', severity: 'warning' },
-    summary: 'There are policies or host endpoints that {{ $labels.instance }} does not enforce.',
-    remedy: 'Do not rely on them: docs/unsupported.md.',
+    summary:
+      'There are policies or host endpoints that {{ $labels.instance }} does not enforce, or of which it keeps a part closed.',
+    remedy:
+      'margayctl node status on the node names them and the reason; what is not there yet is in docs/unsupported.md.',
   },
   MargayRepairsOften: {
     ...{ expr: 'increase(margay_events_total{type="Healed"}[10m]) > 20', for: '0s', severity: 'warning' },

@@ -26,8 +26,8 @@ ${tableOf(CONTROLLERS_METRICS)}
 ## Of both
 ${tableOf(PROCESS_METRICS, {})}
 ## Metrics of Calico that are not there
-Those of iptables and ipsets (rules are in nftables, and counted by \`felix_int_dataplane_apply_time_seconds\`), of policies and host endpoints
-(nobody enforces them yet: the condition \`PoliciesEnforced\`), of all workload endpoints of the cluster (no node watches all pods), of Go, of eBPF, of
+Those of iptables and ipsets (rules are in nftables, and counted by \`felix_int_dataplane_apply_time_seconds\`), of policies
+(whether they are enforced says the condition \`PoliciesEnforced\`) and host endpoints (nobody enforces them yet), of all workload endpoints of the cluster (a node counts its own), of Go, of eBPF, of
 WireGuard and of Typha.
 `
 }

@@ -19,24 +19,21 @@ const of = (kind: Kind, verbs: readonly string[], part = ''): Right => {
 
 const READ = ['list', 'watch'] as const
 
-/** Kinds that nobody enforces: agents count them, to say so. */
+/** Kinds that nobody enforces, an older form of what is: agents count them, to say so. */
 export const COUNTED = {
-  'networking.k8s.io': ['networkpolicies'],
-  'policy.networking.k8s.io': ['adminnetworkpolicies', 'baselineadminnetworkpolicies', 'clusternetworkpolicies'],
+  'policy.networking.k8s.io': ['adminnetworkpolicies', 'baselineadminnetworkpolicies'],
 } as const
-export const CALICO_COUNTED = [
-  'globalnetworkpolicies',
-  'hostendpoints',
-  'networkpolicies',
-  'stagedglobalnetworkpolicies',
-  'stagedkubernetesnetworkpolicies',
-  'stagednetworkpolicies',
-] as const
 
-const counted: readonly Right[] = [
-  ...Object.entries(COUNTED),
-  ...Object.values(GROUP_VERSIONS).map(({ group }) => [group, CALICO_COUNTED] as const),
-].flatMap(([group, resources]) => resources.map(resource => ({ group, resource, verbs: ['list'] })))
+const counted: readonly Right[] = Object.entries(COUNTED).flatMap(([group, resources]) =>
+  resources.map(resource => ({ group, resource, verbs: ['list'] })),
+)
+
+/** What policies are made of, beside Nodes and Namespaces. */
+const POLICY = [
+  ...(['Pod', 'ServiceAccount', 'EndpointSlice', 'KubernetesNetworkPolicy', 'ClusterNetworkPolicy'] as const),
+  ...(['NetworkPolicy', 'GlobalNetworkPolicy', 'Tier', 'NetworkSet', 'GlobalNetworkSet', 'HostEndpoint'] as const),
+  ...(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'StagedKubernetesNetworkPolicy'] as const),
+]
 
 export const RIGHTS = {
   node: [
@@ -53,6 +50,7 @@ export const RIGHTS = {
     of('ClusterInformation', READ),
     of('CalicoNodeStatus', READ),
     of('CalicoNodeStatus', ['patch'], '/status'),
+    ...POLICY.map(kind => of(kind, READ)),
     ...counted,
     // Events about a Node are in the namespace default
     { group: '', resource: 'events', verbs: ['create'], inNamespace: 'default' },
@@ -75,10 +73,10 @@ export const RIGHTS = {
   ],
 } as const satisfies Record<string, readonly Right[]>
 
-/** The rights of a part in a cluster that has Calico's resources in this group. What is counted is counted in both. */
+/** The rights of a part in a cluster that has Calico's resources in this group. */
 export function rightsIn(apiGroup: ApiGroup, rights: readonly Right[]): Right[] {
   return rights.map(right => {
-    if (counted.includes(right) || right.group !== GROUP_VERSIONS.v3.group) return right
+    if (right.group !== GROUP_VERSIONS.v3.group) return right
     const [resource, part] = right.resource.split('/')
     const kind = (Object.keys(kinds) as Kind[]).find(
       each => kinds[each].group === right.group && kinds[each].plural === resource,

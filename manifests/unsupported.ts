@@ -21,7 +21,7 @@ export function unsupportedText(): string {
 
 A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A field that is
 *ignored* leaves the rest of the object as it is; one that is *closed* is set for safety, so what it should guard is not done
-at all while it is set. A kind that is *unenforced* is kept and shown, and nobody keeps to it: margay-api and \`margayctl\` warn of each one, and so does a Kubernetes API server of policies. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
+at all while it is set. What is *unenforced* is kept and shown, and nobody keeps to it: margay-api and \`margayctl\` warn of each one, and so does a Kubernetes API server of host endpoints and parts of policies. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
 objects that are not in the schema at all are told in the same way. Of configuration objects only the one named \`default\` counts, and for one
 node, under the name \`node.NAME\`, ${ofOneNode}. \`npm run manifests\` writes this page from
 \`api/unsupported.ts\`.
@@ -31,10 +31,18 @@ node, under the name \`node.NAME\`, ${ofOneNode}. \`npm run manifests\` writes t
 ${rows.join('\n')}
 ${groups.join('\n')}
 
+# What of policy is enforced
+
+On pods: NetworkPolicy of Kubernetes; NetworkPolicy and GlobalNetworkPolicy of Calico with tiers, sets of networks, rules by service account, Service, ICMP and ports, and the profiles of namespaces and service accounts;
+ClusterNetworkPolicy v1alpha2 of the standard channel, and its peers \`nodes\`. Staged policies are evaluated and counted in the kernel, and never enforced.
+
+Not yet: HostEndpoints, and what only they act on (\`applyOnForward\`, \`preDNAT\`, \`doNotTrack\`, failsafe ports); \`domainNames\` (such a rule accepts nothing); rules by HTTP (they are closed); a rule \`Log\` counts its packets and writes nothing;
+annotations for the quality of service of pods; a connection that stands goes on when a new policy denies it. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
+policy is closed, and its condition \`PoliciesEnforced\` says where and why.
+
 # Kinds that are refused
 
-\`margayctl\` refuses a manifest that has one, as an API server never holds it. Where an API server holds policies or host endpoints, of Kubernetes or of Calico, every
-node says so in its condition \`PoliciesEnforced\`.
+\`margayctl\` refuses a manifest that has one, as an API server never holds it.
 
 | kind | what holds without it | comes with |
 |---|---|---|

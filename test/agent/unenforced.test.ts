@@ -1,4 +1,4 @@
-// Policies that the API server holds and nobody enforces are told, and asking for them costs next to nothing.
+// Policies of an older form, which the API server holds and nobody enforces, are told, and asking for them costs next to nothing.
 import { createServer } from 'node:http'
 import test from 'ava'
 import { Unenforced } from '../../agent/unenforced.ts'
@@ -41,29 +41,30 @@ const some = (count: number, name: string, namespace?: string): ObjectCount => (
   ...(namespace !== undefined && { namespace }),
 })
 
-test('policies and host endpoints that nobody enforces are told by kind, number and example, until they are gone', async t => {
+const OLD = 'adminnetworkpolicies.policy.networking.k8s.io'
+
+test('policies of an older form are told by kind, number and example, until they are gone', async t => {
   const answers = new Map<string, Answer>([
-    ['networkpolicies.networking.k8s.io', some(3, 'deny-all', 'shop')],
-    ['globalnetworkpolicies.projectcalico.org', undefined],
-    ['hostendpoints.crd.projectcalico.org', { ...some(1, 'n1-eth0'), atLeast: true }],
+    [OLD, some(3, 'deny-all')],
+    ['baselineadminnetworkpolicies.policy.networking.k8s.io', { ...some(1, 'default'), atLeast: true }],
   ])
   const { pass, told } = aNodeThatAsks(answers)
   await pass(30)
   t.is(told().length, 1)
   t.like(told()[0], { type: 'PoliciesEnforced', status: 'False', reason: 'NotEnforced' })
-  t.is(
-    told()[0]?.message,
-    'nobody enforces 3 NetworkPolicy of networking.k8s.io (such as shop/deny-all), 1 or more HostEndpoint of crd.projectcalico.org (such as n1-eth0): every pod reaches every pod; the interfaces of hosts are not protected',
+  t.regex(
+    told()[0]?.message ?? '',
+    /^nobody enforces 3 AdminNetworkPolicy of \S+ \(such as deny-all\), 1 or more BaselineAdminNetworkPolicy of \S+ \(such as default\)/,
   )
-  t.regex(told()[0]?.remedy ?? '', /do not rely on them/)
-  answers.set('networkpolicies.networking.k8s.io', undefined)
-  answers.set('hostendpoints.crd.projectcalico.org', undefined)
+  t.regex(told()[0]?.remedy ?? '', /ClusterNetworkPolicy/)
+  answers.clear()
+  for (const name of [OLD, 'baselineadminnetworkpolicies.policy.networking.k8s.io']) answers.set(name, undefined)
   await pass(70)
   t.deepEqual(told(), [])
 })
 
 test('a kind that is not served, or may not be read, is no fault and is asked for again once an hour', async t => {
-  const answers = new Map<string, Answer>([['networkpolicies.networking.k8s.io', new Refused(403, 'forbidden')]])
+  const answers = new Map<string, Answer>([[OLD, new Refused(403, 'forbidden')]])
   const { asked, pass, told } = aNodeThatAsks(answers)
   await pass(30)
   const all = asked.length
@@ -71,21 +72,21 @@ test('a kind that is not served, or may not be read, is no fault and is asked fo
   t.deepEqual(told(), [])
   await pass(3500)
   t.is(asked.length, all)
-  answers.set('networkpolicies.networking.k8s.io', some(1, 'late', 'shop'))
+  answers.set(OLD, some(1, 'late', 'shop'))
   await pass(200)
   t.is(new Set(asked.slice(all, 2 * all)).size, all)
-  t.regex(told()[0]?.message ?? '', /shop\/late/)
+  t.regex(told()[0]?.message ?? '', /such as shop\/late/)
 })
 
 test('the more nodes, the more rarely each asks: all together twice a second for one kind, at 5,000 nodes too', async t => {
   for (const nodes of [500, 5000]) {
-    const answers = new Map<string, Answer>([['networkpolicies.networking.k8s.io', undefined]])
+    const answers = new Map<string, Answer>([[OLD, undefined]])
     const { asked, pass, close, clock } = aNodeThatAsks(answers, nodes)
     await pass(20)
     asked.length = 0
     const seconds = nodes * 5
     await pass(seconds)
-    const rate = (asked.filter(name => name.startsWith('networkpolicies.networking')).length * nodes) / seconds
+    const rate = (asked.filter(name => name === OLD).length * nodes) / seconds
     t.true(rate > 1.5 && rate <= 2.1, `${rate} questions a second`)
     close()
     t.is(clock.pending, 0)
@@ -93,35 +94,24 @@ test('the more nodes, the more rarely each asks: all together twice a second for
 })
 
 test('while the server does not answer, what it said before counts', async t => {
-  const answers = new Map<string, Answer>([['networkpolicies.networking.k8s.io', some(2, 'a', 'b')]])
+  const answers = new Map<string, Answer>([[OLD, some(2, 'a', 'b')]])
   const { pass, told } = aNodeThatAsks(answers)
   await pass(30)
-  answers.set('networkpolicies.networking.k8s.io', new Unreachable('away'))
+  answers.set(OLD, new Unreachable('away'))
   await pass(200)
   t.is(told().length, 1)
 })
 
-test('a group whose own server does not answer hides no other group', async t => {
-  const answers = new Map<string, Answer>([
-    ['networkpolicies.projectcalico.org', new Unreachable('503: the server of the group is away')],
-    ['hostendpoints.crd.projectcalico.org', some(1, 'n1-eth0')],
-  ])
-  const { asked, pass, told } = aNodeThatAsks(answers)
-  await pass(30)
-  t.regex(told()[0]?.message ?? '', /n1-eth0/)
-  t.is(asked.filter(name => name.endsWith('.projectcalico.org') && !name.includes('crd')).length, 1, 'it is asked once')
-})
-
 test('when the server refuses the token of the node, what it said before still counts', async t => {
-  const answers = new Map<string, Answer>([['networkpolicies.networking.k8s.io', some(2, 'a', 'b')]])
+  const answers = new Map<string, Answer>([[OLD, some(2, 'a', 'b')]])
   const { pass, told } = aNodeThatAsks(answers)
   await pass(30)
-  answers.set('networkpolicies.networking.k8s.io', new Refused(401, 'Unauthorized'))
+  answers.set(OLD, new Refused(401, 'Unauthorized'))
   await pass(100)
   t.is(told().length, 1)
-  answers.set('networkpolicies.networking.k8s.io', some(3, 'later', 'b'))
+  answers.set(OLD, some(3, 'later', 'b'))
   await pass(100)
-  t.regex(told()[0]?.message ?? '', /3 NetworkPolicy .*later/, 'asked again after the usual time')
+  t.regex(told()[0]?.message ?? '', /3 AdminNetworkPolicy .*later/, 'asked again after the usual time')
 })
 
 test('a real API server is asked for the metadata of one object', async t => {
@@ -148,7 +138,7 @@ test('a node shows it among its conditions, and is ready all the same', async t 
   const { store, network, machines } = await aCluster(t)
   const clock = new ManualClock()
   const count = async (kind: AnyKind) => {
-    if (kind.plural === 'hostendpoints') return some(1, 'n1-eth0')
+    if (kind.plural === 'adminnetworkpolicies') return some(1, 'deny-all')
     throw new NotFound(kind.plural)
   }
   const agent = await startAgent(t, machines[0], { ...store, count }, network, clock)

@@ -32,13 +32,13 @@ check(
   },
 )
 
-check('whoever writes a policy is told that nobody enforces it, and it is taken', async (t, { api, must }) => {
+check('whoever writes what of policy nobody enforces is told, and it is taken', async (t, { api, must }) => {
   const policy = (apiVersion: string, kind: string, spec: object) =>
-    JSON.stringify({ apiVersion, kind, metadata: { name: 'deny', namespace: 'default' }, spec })
+    JSON.stringify({ apiVersion, kind, metadata: { name: 'deny' }, spec })
   await must([...SERVER_SIDE, '-f', MARGAY])
   for (const text of [
-    policy('networking.k8s.io/v1', 'NetworkPolicy', { podSelector: {} }),
-    policy('projectcalico.org/v3', 'NetworkPolicy', { selector: 'all()' }),
+    policy('projectcalico.org/v3', 'HostEndpoint', { node: 'n1', interfaceName: 'eth0' }),
+    policy('projectcalico.org/v3', 'GlobalNetworkPolicy', { selector: 'all()', preDNAT: true, applyOnForward: true }),
   ]) {
     let told = ''
     // the server begins to ask a new policy some seconds after it was made
@@ -48,9 +48,16 @@ check('whoever writes a policy is told that nobody enforces it, and it is taken'
       told = stderr
       if (told === '') await pause(500)
     }
-    t.regex(told, /Warning: .*no node enforces it: every pod reaches every pod/)
+    t.regex(told, /Warning: .*no node enforces it.*the interfaces of hosts/)
   }
-  await must(['create', '--dry-run=server', '-f', '-'], policy('projectcalico.org/v3', 'NetworkSet', { nets: [] }))
+  for (const text of [
+    policy('networking.k8s.io/v1', 'NetworkPolicy', { podSelector: {} }),
+    policy('projectcalico.org/v3', 'GlobalNetworkPolicy', { selector: 'all()' }),
+    policy('projectcalico.org/v3', 'GlobalNetworkPolicy', { selector: 'all()', applyOnForward: false }),
+  ]) {
+    const { code, stderr } = await api.kubectl(['create', '--dry-run=server', '-f', '-'], text)
+    t.deepEqual([code, stderr], [0, ''])
+  }
 })
 
 check('every overlay is taken, with its pools, once the CRDs are there', async (t, { must }) => {

@@ -65,7 +65,7 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     ],
   },
   'datastore/watch.ts': {
-    by: 'another watch that is connected, a default route that comes, another address of the node',
+    by: 'another watch that is connected, a default route that comes, another address of the node; of a kind that the server does not serve one that it serves at last',
     test: [
       'test/datastore/watch.test.ts',
       'a watch that waits for its next attempt makes it at once when it is told to hurry',

@@ -2,7 +2,7 @@
 // and of what inherits its labels. Pure: the result depends on the objects that are there, never on their order.
 import { NODE_ANNOTATION } from '../../../api/core.ts'
 import { sameJson } from '../../../api/json.ts'
-import type { Resource } from '../../../api/kinds.ts'
+import type { Kind, Resource } from '../../../api/kinds.ts'
 import { type Condition, formatRef } from '../../../api/status.ts'
 import type { Policy, PolicyEndpoint, PolicyInputs } from '../../../felix/policy/model.ts'
 import { parseAddress } from '../../../lib/ip.ts'
@@ -26,11 +26,23 @@ import { BUILT_IN_TIERS, tierOf } from './tiers.ts'
 
 /** The kinds that policy is made of. */
 export const POLICY_KINDS = [
-  ...(['Pod', 'Namespace', 'ServiceAccount', 'EndpointSlice', 'Node'] as const),
-  ...(['KubernetesNetworkPolicy', 'ClusterNetworkPolicy', 'StagedKubernetesNetworkPolicy'] as const),
-  ...(['NetworkPolicy', 'GlobalNetworkPolicy', 'StagedNetworkPolicy', 'StagedGlobalNetworkPolicy'] as const),
-  ...(['Tier', 'NetworkSet', 'GlobalNetworkSet', 'HostEndpoint'] as const),
-]
+  'Pod',
+  'Namespace',
+  'ServiceAccount',
+  'EndpointSlice',
+  'Node',
+  'KubernetesNetworkPolicy',
+  'ClusterNetworkPolicy',
+  'StagedKubernetesNetworkPolicy',
+  'NetworkPolicy',
+  'GlobalNetworkPolicy',
+  'StagedNetworkPolicy',
+  'StagedGlobalNetworkPolicy',
+  'Tier',
+  'NetworkSet',
+  'GlobalNetworkSet',
+  'HostEndpoint',
+] as const satisfies readonly Kind[]
 
 export type PolicyKind = (typeof POLICY_KINDS)[number]
 

@@ -3,8 +3,9 @@
 import { SERVICE_NAME } from '../../../api/core.ts'
 import type { Resource } from '../../../api/kinds.ts'
 import { protocolNumber } from '../../../api/ports.ts'
-import type { ServiceEndpoints } from '../../../felix/policy/model.ts'
+import type { Policy, PolicyRule, ServiceEndpoints } from '../../../felix/policy/model.ts'
 import { parseAddress } from '../../../lib/ip.ts'
+import { closedRule } from './faults.ts'
 
 /** The key of the Service that a slice belongs to, `namespace/name`; undefined of one that belongs to none. */
 export function serviceOf({
@@ -33,4 +34,19 @@ export function serviceEndpoints(slices: readonly Resource<'EndpointSlice'>[]): 
     }
   }
   return { addresses: [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, each]) => each) }
+}
+
+/** Whether a rule of it names a Service. */
+export function namesService({ ingress = [], egress = [] }: Policy): boolean {
+  return [...ingress, ...egress].some(byService)
+}
+
+/** The policy while nobody knows what is behind Services: a rule that names one accepts nothing, and denies all where it denies. */
+export function closedByService({ ingress, egress, ...policy }: Policy): Policy {
+  const closed = (rules: readonly PolicyRule[]) => rules.map(rule => (byService(rule) ? closedRule(rule.action) : rule))
+  return { ...policy, ...(ingress && { ingress: closed(ingress) }), ...(egress && { egress: closed(egress) }) }
+}
+
+function byService({ source, destination }: PolicyRule): boolean {
+  return source.service !== undefined || destination.service !== undefined
 }
