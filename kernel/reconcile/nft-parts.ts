@@ -21,7 +21,10 @@ import { type NftChainProgram, type NftDatum, NftState } from './nft-state.ts'
 import { lacksNftables } from './nft-tables.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 
-/** A refused transaction is tried again with what the kernel has then, and then without what it refuses. */
+/**
+ * A refused transaction is tried again with what the kernel has then, and then without what it refuses. What it goes on
+ * refusing is left out without a look, since the table may have 100,000 elements.
+ */
 const ATTEMPTS = 6
 
 export class NftParts {
@@ -29,6 +32,9 @@ export class NftParts {
   readonly #state: NftState
   /** What was right and then was not, by others. */
   readonly #broken = new Set<string>()
+  /** What the last pass was refused, by the part's key. */
+  #refused: ReadonlyMap<string, WriteFailure> = new Map()
+  #unremoved: ReadonlyMap<string, WriteFailure> = new Map()
   #stale = true
   #wasRead = false
   #lacking: string | undefined
@@ -89,11 +95,6 @@ export class NftParts {
     return true
   }
 
-  /** Whether everything that is wanted is in the kernel, as far as is known. */
-  get stands(): boolean {
-    return !this.#stale && this.#lacking === undefined && stepsOf(additions(this.#state)).length === 0
-  }
-
   /** Writes what is wanted and not there, or other there. Never rejects with `KernelError`, as `NftTables.put`. */
   async put(): Promise<Outcome> {
     const outcome = nothing()
@@ -107,9 +108,11 @@ export class NftParts {
       if (this.#lacking !== undefined) return outcome
       const failed = await this.#write(without(additions(this.#state), refused.keys(), this.#state), outcome)
       if (failed.size === 0) break
-      this.#stale = true
-      if (attempt > 0) for (const [key, why] of failed) refused.set(key, why)
+      const isOld = isWithin(failed, this.#refused)
+      if (!isOld) this.#stale = true
+      if (attempt > 0 || isOld) for (const [key, why] of failed) refused.set(key, why)
     }
+    this.#refused = refused
     for (const [key, part] of partsOf(stepsOf(additions(this.#state))))
       outcome.refused.push({ ...this.#nameOf(this.#lostWith(part)), ...(refused.get(key) ?? UNSETTLED) })
     return outcome
@@ -122,7 +125,8 @@ export class NftParts {
     const steps = removals(this.#state).filter(({ part }) => mayRemove(this.#nameOf(part)))
     const failed = await this.#write({ elements: [], rules: steps, anew: false }, outcome)
     // it is still in use, or somebody removed it first: the next pass sees what is left
-    if (failed.size > 0) this.#stale = true
+    if (!isWithin(failed, this.#unremoved)) this.#stale = true
+    this.#unremoved = failed
     for (const [key, part] of partsOf(removals(this.#state))) {
       const failure = failed.get(key)
       if (failure === undefined) outcome.withheld.push(this.#nameOf(part))
@@ -197,6 +201,11 @@ export class NftParts {
 const UNSETTLED: WriteFailure = {
   reason: 'Refused',
   message: `the table was changed by others ${ATTEMPTS} times while it was written`,
+}
+
+/** Whether the same was refused before. */
+function isWithin(failed: ReadonlyMap<string, WriteFailure>, before: ReadonlyMap<string, WriteFailure>): boolean {
+  return failed.entries().every(([key, { errno }]) => before.has(key) && before.get(key)?.errno === errno)
 }
 
 const nothing = (): Outcome => ({ written: [], healed: [], refused: [], withheld: [] })

@@ -5,7 +5,10 @@ import type { Delta } from '../../lib/delta.ts'
 import type { NftChange, NftElements, NftRule, NftSet } from '../port/nftables.ts'
 import { elementsIn, INLINE_SET, type NftChainProgram, type NftDatum, type NftState } from './nft-state.ts'
 
-/** One object that is written or refused by itself; the elements of one set are one object (`nftElement`). */
+/**
+ * One object that is written or refused by itself. The elements of a set are one (`nftElement`); of a map of verdicts each is,
+ * since what is led to a chain that is refused must not keep others from theirs: its name is that of the map and its key.
+ */
 export type Part = { kind: 'nftTable' | 'nftSet' | 'nftChain' | 'nftElement'; name: string }
 /** One change, and what is so when it was done. `weight`: how many elements it has. */
 export type Step = { part: Part; change: NftChange; took: () => void; weight: number }
@@ -98,7 +101,7 @@ function numbered(rule: NftRule, ids: ReadonlyMap<number, number>): NftRule {
 
 function elementSteps(state: NftState, set: NftSet, fresh: boolean): Step[] {
   const delta = state.elements.get(set.name)!
-  const part: Part = { kind: 'nftElement', name: set.name }
+  const isMap = set.data === 'verdict'
   const added: Pair[] = fresh ? [...delta.wanted()] : []
   const replaced: Pair[] = []
   if (!fresh) {
@@ -114,9 +117,10 @@ function elementSteps(state: NftState, set: NftSet, fresh: boolean): Step[] {
 
   function elementChanges(verb: 'add' | 'delete', pairs: readonly Pair[]): Step[] {
     const is = verb === 'add' ? 'there' : 'gone'
-    return pieces(pairs).map(some =>
-      step(part, { verb, object: elementsIn(set, some) }, () => state.saw(set.name, some, is), some.length),
-    )
+    return pieces(pairs, isMap ? 1 : ELEMENTS_AT_ONCE).map(some => {
+      const part: Part = { kind: 'nftElement', name: isMap ? `${set.name} ${some[0]![0]}` : set.name }
+      return step(part, { verb, object: elementsIn(set, some) }, () => state.saw(set.name, some, is), some.length)
+    })
   }
 }
 
@@ -131,7 +135,7 @@ export function removals(state: NftState): Step[] {
     const gone: Pair[] = []
     for (const { key, value, seen } of state.elements.get(name)!.pending())
       if (value === undefined && seen !== undefined) gone.push([key, seen])
-    for (const some of pieces(gone)) {
+    for (const some of pieces(gone, ELEMENTS_AT_ONCE)) {
       const change: NftChange = { verb: 'delete', object: elementsIn(set, some) }
       steps.push(step({ kind: 'nftElement', name }, change, () => state.saw(name, some, 'gone'), some.length))
     }
@@ -197,7 +201,6 @@ function missing<V>(delta: Delta<V>, fresh: boolean): [string, V][] {
   return [...delta.pending()].flatMap(({ key, value }): [string, V][] => (value === undefined ? [] : [[key, value]]))
 }
 
-function pieces<T>(all: readonly T[]): T[][] {
-  const count = Math.ceil(all.length / ELEMENTS_AT_ONCE)
-  return Array.from({ length: count }, (_, i) => all.slice(i * ELEMENTS_AT_ONCE, (i + 1) * ELEMENTS_AT_ONCE))
+function pieces<T>(all: readonly T[], most: number): T[][] {
+  return Array.from({ length: Math.ceil(all.length / most) }, (_, i) => all.slice(i * most, (i + 1) * most))
 }

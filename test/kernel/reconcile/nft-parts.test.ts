@@ -42,9 +42,12 @@ const goto = (chain: string): NftDatum => ({ verdict: 'goto', chain })
 
 function bench(otherProgram: NftablesPort = new FakeWorld().kernel()) {
   const sent: NftChange[][] = []
-  const it = { refuse: (_: NftChange): number | undefined => undefined }
+  const it = { refuse: (_: NftChange): number | undefined => undefined, reads: 0 }
   const kernel: NftablesPort = {
-    nftables: (of, options) => otherProgram.nftables(of, options),
+    nftables(of, options) {
+      it.reads++
+      return otherProgram.nftables(of, options)
+    },
     monitorNftables: listen => otherProgram.monitorNftables(listen),
     ruleCounters: of => otherProgram.ruleCounters(of),
     namedCounters: of => otherProgram.namedCounters(of),
@@ -88,7 +91,6 @@ test('a table comes whole in one transaction, base chains last, and a second pas
   const objects = it.sent[0]!.map(({ object }) => (object.kind === 'chain' ? object.name : object.kind))
   t.true(objects.indexOf('elements') < objects.indexOf('rule'))
   t.is(objects.indexOf('forward'), objects.length - 2)
-  t.true(it.parts.stands)
   await it.parts.put()
   await it.parts.remove(all)
   t.is(it.sent.length, 1)
@@ -231,7 +233,6 @@ test('a kernel without nftables lacks the table and refuses nothing', async t =>
   wantUsual(it)
   t.deepEqual((await it.parts.put()).refused, [])
   t.not(it.parts.lacking, undefined)
-  t.false(it.parts.stands)
 })
 
 const SETS = ['a', 'b'] as const
@@ -381,5 +382,38 @@ test('an element holds while it and all base chains are there; a refused base ch
   it.refuse = ({ object }) => (object.kind === 'set' && object.name === 'bad' ? ERRNO.EINVAL : undefined)
   await it.parts.put()
   t.true(it.parts.holds('to', 'cali1'), 'what is refused of others is not about it')
-  t.false(it.parts.stands)
+})
+
+test('what the kernel goes on refusing keeps nothing else, costs no reading of the table, and is there as soon as the kernel takes it', async t => {
+  const it = bench()
+  wantUsual(it)
+  it.parts.wantSet('old', peers('old'))
+  await it.parts.put()
+  it.parts.wantSet('bad', peers('bad'))
+  it.parts.wantChain('p2', profile('p2', 'bad'))
+  it.parts.wantElement('to', 'cali5', goto('p2'))
+  it.parts.wantElement('to', 'cali2', goto('p2'))
+  it.parts.wantSet('old', undefined)
+  const [isBad, isOld] = ['bad', 'old'].map(
+    name => (object: NftChange['object']) => object.kind === 'set' && object.name === name,
+  )
+  it.refuse = ({ object }) => (isBad!(object) || isOld!(object) ? ERRNO.EINVAL : undefined)
+  const pass = async () => [(await it.parts.put()).refused, (await it.parts.remove(all)).refused].flat()
+  const first = await pass()
+  t.deepEqual(
+    first.map(({ key }) => key),
+    ['inet ours bad', 'inet ours p2', 'inet ours to cali2', 'inet ours to cali5', 'inet ours old'],
+  )
+  await pass()
+  const { reads } = it
+  for (const address of ['10.0.0.7', '10.0.0.8']) {
+    it.parts.wantElement('to', `cali${address}`, goto('p1'))
+    t.is((await pass()).length, 5, 'a pod that is led to what is refused keeps no other from its chain')
+    t.true(it.parts.holds('to', 'cali1'))
+    t.true(it.parts.holds('to', `cali${address}`))
+  }
+  t.is(it.reads, reads)
+  it.refuse = () => undefined
+  t.deepEqual(await pass(), [])
+  t.deepEqual((await it.held())!.sets.map(({ name }) => name).sort(), ['bad', 'to', 'web'])
 })
