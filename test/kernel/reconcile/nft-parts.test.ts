@@ -1,4 +1,5 @@
 // One table of nftables in parts: sets, chains and elements come, change and go, and the kernel has exactly what is wanted.
+// Over 400 lines: every promise of one class, asked of one kernel that refuses what a test says.
 import test from 'ava'
 import fc from 'fast-check'
 import { FakeWorld } from '../../../kernel/fake/world.ts'
