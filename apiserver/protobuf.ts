@@ -1,5 +1,5 @@
-// What kubectl sends as protobuf whatever it is offered: `kubectl create namespace` and the reviews of `kubectl auth`. A
-// message starts with `k8s\0` and wraps a runtime.Unknown; of a Namespace only the metadata says anything. Other kinds are
+// What kubectl sends as protobuf whatever it is offered: `kubectl create namespace`, `create serviceaccount` and the reviews of
+// `kubectl auth`. A message starts with `k8s\0` and wraps a runtime.Unknown; of what it creates only the metadata says anything. Other kinds are
 // refused. Sources: generated.proto of k8s.io/apimachinery/pkg/runtime, meta/v1 and authorization/v1; the wire format.
 import { ApiError } from './status.ts'
 
@@ -16,7 +16,7 @@ export function isProtobuf(body: Buffer): boolean {
   return body.subarray(0, MAGIC.length).equals(MAGIC)
 }
 
-/** The Namespace or the review in the envelope. Throws UnsupportedMediaType for others, BadRequest when it is cut short. */
+/** The Namespace, ServiceAccount or review in the envelope. Throws UnsupportedMediaType for others, BadRequest when it is cut short. */
 export function parseProtobuf(body: Buffer): unknown {
   try {
     const envelope = fieldsOf(body.subarray(MAGIC.length))
@@ -26,11 +26,12 @@ export function parseProtobuf(body: Buffer): unknown {
     const message = fieldsOf(bytesOf(envelope, 2) ?? Buffer.alloc(0))
     if (kind === 'SelfSubjectReview' || kind === 'SelfSubjectRulesReview') return { apiVersion, kind, spec: {} }
     if (kind === 'SelfSubjectAccessReview') return { apiVersion, kind, spec: accessSpecOf(inner(message, 2)) }
-    if (kind !== 'Namespace')
+    if (kind !== 'Namespace' && kind !== 'ServiceAccount')
       throw new ApiError('UnsupportedMediaType', `protobuf is not accepted for ${kind}: send application/json`)
     const metadata = inner(message, 1)
     const maps = { labels: mapOf(metadata, 11), annotations: mapOf(metadata, 12) }
-    return { apiVersion, kind, metadata: { name: textOf(metadata, 1), generateName: textOf(metadata, 2), ...maps } }
+    const names = { name: textOf(metadata, 1), generateName: textOf(metadata, 2), namespace: textOf(metadata, 3) }
+    return { apiVersion, kind, metadata: { ...names, ...maps } }
   } catch (error) {
     if (error instanceof RangeError) throw new ApiError('BadRequest', 'the protobuf body is cut short')
     throw error

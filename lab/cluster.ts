@@ -107,12 +107,12 @@ export function clusterObjects(plan: Plan): ClusterObject[] {
   ]
 }
 
-/** A pod bound to its node; with an address, as a kubelet reports it once it runs. */
+/** A pod bound to its node, with its name as the label `pod`; with an address, as a kubelet reports it once it runs. */
 export function podObject(name: string, nodeName: string, podIP?: string): ClusterObject {
   return {
     kind: 'Pod',
     object: {
-      metadata: { name, namespace: POD_NAMESPACE },
+      metadata: { name, namespace: POD_NAMESPACE, labels: { pod: name } },
       spec: { nodeName, containers: [{ name: 'main', image: 'none' }] },
       ...(podIP === undefined ? {} : { status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }] } }),
     },

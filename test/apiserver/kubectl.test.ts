@@ -229,6 +229,41 @@ withKubectl(
   25,
 )
 
+withKubectl(
+  'kubectl applies, changes, shows and deletes a NetworkPolicy of Kubernetes and a ServiceAccount',
+  async t => {
+    const { kubectl } = t.context
+    await kubectl('apply -f -', CORE)
+    const policy = (...apps: string[]) => `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: to-web, namespace: shop, labels: {team: a}}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+  ingress:
+${apps.map(app => `  - {from: [{podSelector: {matchLabels: {app: ${app}}}}], ports: [{port: 80, protocol: TCP}]}\n`).join('')}`
+    t.like(await kubectl('apply -f -', policy('shop', 'bot')), {
+      ...{ code: 0, err: '', out: 'networkpolicy.networking.k8s.io/to-web created\n' },
+    })
+    t.like(await kubectl('apply -f -', policy('shop', 'bot')), {
+      out: 'networkpolicy.networking.k8s.io/to-web unchanged\n',
+    })
+    t.like(await kubectl('apply -f -', policy('till').replace('team: a', 'team: b')), { code: 0 })
+    const { out } = await kubectl('get netpol to-web -n shop -o json')
+    const { metadata, spec } = JSON.parse(out) as { metadata: { labels: object }; spec: { ingress: object[] } }
+    t.deepEqual(metadata.labels, { team: 'b' })
+    t.deepEqual(spec.ingress, [
+      { from: [{ podSelector: { matchLabels: { app: 'till' } } }], ports: [{ port: 80, protocol: 'TCP' }] },
+    ])
+    t.like(await kubectl('apply --server-side --force-conflicts -f -', policy('web')), { code: 0 })
+    t.regex((await kubectl('get networkpolicies.networking.k8s.io -A')).out, /shop +to-web/)
+    t.like(await kubectl('delete netpol to-web -n shop'), { code: 0 })
+    t.is((await kubectl('get netpol -A -o name')).out, '')
+    t.like(await kubectl('create serviceaccount till -n shop'), { code: 0 })
+    t.is((await kubectl('get sa -n shop -o name')).out, 'serviceaccount/till\n')
+  },
+)
+
 withKubectl("a field of Calico's Node is refused with the annotation that is meant", async t => {
   const { kubectl } = t.context
   await kubectl('apply -f -', CORE)
