@@ -56,7 +56,7 @@ export function chainsOfList(list: PolicyList, setsOf: SetsOf, table: TableName)
   }
 
   const main = chain(head)
-  main.add(() => [...OF_KNOWN_CONNECTION, ...end(VERDICTS.allow)])
+  main.add(() => ACCEPT_KNOWN)
   for (const [i, tier] of tiers.entries()) {
     const { name, defaultAction, policies } = tier
     const enforced = policies.filter(({ staged }) => staged !== true)
@@ -93,10 +93,12 @@ const VERDICTS: Record<RuleAction, NftVerdict | undefined> = {
 
 const DROP: Steps = [...COUNTER, ...end({ verdict: 'drop' })]
 
-const OF_KNOWN_CONNECTION: Steps = [
+/** Accepts packets of known connections, and what belongs to these. */
+export const ACCEPT_KNOWN: Steps = [
   { type: 'ct', key: 'state', load: 1 },
   { type: 'bitwise', from: 1, load: 1, length: 4, mask: KNOWN_CONNECTION, xor: '00000000' },
   { type: 'cmp', op: 'neq', from: 1, value: '00000000' },
+  ...end(VERDICTS.allow),
 ]
 
 /** The rule as it can be asked. Only pods that send are told of names: anything else is closed. */

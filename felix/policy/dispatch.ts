@@ -2,12 +2,13 @@
 // pods. A pod is judged for what it sends when the packet is forwarded or is for this host, and for what it receives when
 // the packet is forwarded; what this host sends to its own pods is not judged.
 // A list accepts what it allows, which ends the base chain that asked it: each direction has a base chain of its own.
-// Hazard: an interface of a pod that the map does not have yet, or no more, is closed.
+// Hazard: an interface of a pod that the map does not have yet, or no more, is closed to new connections. Known ones go on,
+// since the maps are empty for a moment where a large table is written from nothing.
 import type { NftChain, NftRule, NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
 import { COUNTED_DROP, fromInterfaces, isIcmp, jump, type Steps, toInterfaces } from '../calc/nft-expressions.ts'
 import type { Direction } from './active.ts'
-import { chainName } from './chains.ts'
+import { ACCEPT_KNOWN, chainName } from './chains.ts'
 import type { TableName } from './sources.ts'
 
 /** The maps from the name of a pod's interface to the chain of its list. */
@@ -33,6 +34,7 @@ export function dispatch(
   const judged = (direction: Direction) =>
     chain(JUDGED[direction], [
       { expressions: lookUp(direction) },
+      { expressions: ACCEPT_KNOWN },
       { expressions: COUNTED_DROP, comment: 'pod without policies yet' },
     ])
   const fromPods = fromInterfaces(interfacePrefix)

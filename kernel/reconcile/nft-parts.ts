@@ -123,7 +123,7 @@ export class NftParts {
     const outcome = nothing()
     if (this.#stale || this.#lacking !== undefined) return outcome
     const steps = removals(this.#state).filter(({ part }) => mayRemove(this.#nameOf(part)))
-    const failed = await this.#write({ elements: [], rules: steps, anew: false }, outcome)
+    const failed = await this.#write({ first: [], elements: [], rules: steps, anew: false }, outcome)
     // it is still in use, or somebody removed it first: the next pass sees what is left
     if (!isWithin(failed, this.#unremoved)) this.#stale = true
     this.#unremoved = failed
@@ -157,12 +157,14 @@ export class NftParts {
   }
 
   /** Writes a plan, in one transaction where its elements are not too many; refusals by the part's key. */
-  async #write({ elements, rules, anew }: Plan, outcome: Outcome): Promise<Map<string, WriteFailure>> {
-    const steps = [...elements, ...rules]
+  async #write({ first, elements, rules, anew }: Plan, outcome: Outcome): Promise<Map<string, WriteFailure>> {
+    const steps = [...first, ...elements, ...rules]
+    const rulesFrom = steps.length - rules.length
     for (let from = 0, to = 0; from < steps.length; from = to) {
       for (let weight = 0; to < steps.length; to++) {
+        if (from < first.length && to === first.length) break
         // the rules and what leads to them stay together
-        if (!anew && to < elements.length && weight >= ELEMENTS_AT_ONCE) break
+        if (!anew && to < rulesFrom && weight >= ELEMENTS_AT_ONCE) break
         weight += steps[to]!.weight
       }
       const some = steps.slice(from, to)

@@ -1,6 +1,6 @@
 // The changes that bring one table of nftables from what it holds to what it should hold, in an order that the kernel
 // takes. What a rule looks up comes before it and goes after it; chains are there before rules and elements lead to them;
-// base chains come last, so that a packet meets the rules of before or those of now. Pure.
+// base chains come last, so that a packet meets the rules of before or those of now, and first where that takes long. Pure.
 import type { Delta } from '../../lib/delta.ts'
 import type { NftChange, NftElements, NftRule, NftSet } from '../port/nftables.ts'
 import { elementsIn, INLINE_SET, type NftChainProgram, type NftDatum, type NftState } from './nft-state.ts'
@@ -12,8 +12,12 @@ import { elementsIn, INLINE_SET, type NftChainProgram, type NftDatum, type NftSt
 export type Part = { kind: 'nftTable' | 'nftSet' | 'nftChain' | 'nftElement'; name: string }
 /** One change, and what is so when it was done. `weight`: how many elements it has. */
 export type Step = { part: Part; change: NftChange; took: () => void; weight: number }
-/** `elements` may go in transactions of their own, in order; `rules` go in one, behind them. `anew`: all go in one. */
-export type Plan = { elements: Step[]; rules: Step[]; anew: boolean }
+/**
+ * `elements` may go in transactions of their own, in order; `rules` go in one, behind them. `anew`: all go in one. `first`: goes
+ * alone, before all, where a table that is not there comes in several transactions: its base chains with what they need, and
+ * nothing in their maps.
+ */
+export type Plan = { first: Step[]; elements: Step[]; rules: Step[]; anew: boolean }
 
 /** Elements of one transaction; the kernel holds a lock that all writers share while it works. */
 export const ELEMENTS_AT_ONCE = 5_000
@@ -21,7 +25,7 @@ export const ELEMENTS_AT_ONCE = 5_000
 type Pair = readonly [key: string, datum: NftDatum]
 
 export const partKey = ({ kind, name }: Part) => `${kind} ${name}`
-export const stepsOf = ({ elements, rules }: Plan) => [...elements, ...rules]
+export const stepsOf = ({ first, elements, rules }: Plan) => [...first, ...elements, ...rules]
 
 /** What has to be added or changed. A table that is another one's is made anew with all that is wanted. */
 export function additions(state: NftState): Plan {
@@ -49,7 +53,24 @@ export function additions(state: NftState): Plan {
     const steps = set.data === 'verdict' ? verdicts : elements
     for (const each of elementSteps(state, set, fresh)) steps.push(each)
   }
-  return { elements, rules: chainSteps(state, fresh, verdicts), anew }
+  const rules = chainSteps(state, fresh, verdicts)
+  const isLarge = elements.reduce((sum, { weight }) => sum + weight, 0) > ELEMENTS_AT_ONCE
+  return state.isThere || !isLarge ? { first: [], elements, rules, anew } : baseFirst(elements, rules)
+}
+
+/** While what is not there yet comes, packets meet base chains that lead nowhere, and not none. */
+function baseFirst(elements: readonly Step[], rules: readonly Step[]): Plan {
+  const all = [...elements, ...rules]
+  const isHook = ({ object }: NftChange) => object.kind === 'chain' && 'base' in object && object.base !== undefined
+  const base = new Set(all.filter(({ change }) => isHook(change)).map(({ part }) => partKey(part)))
+  for (let before = -1; before !== base.size; ) {
+    before = base.size
+    for (const { part, change } of all)
+      if (base.has(partKey(part))) for (const needed of neededBy(change)) base.add(partKey(needed))
+  }
+  const isFirst = ({ part }: Step) => part.kind === 'nftTable' || base.has(partKey(part))
+  const later = (steps: readonly Step[]) => steps.filter(each => !isFirst(each))
+  return { first: all.filter(isFirst), elements: later(elements), rules: later(rules), anew: false }
 }
 
 /** `verdicts` lead to chains: they stand between the rules of these and the base chains. */
@@ -172,7 +193,7 @@ export function without(plan: Plan, refused: Iterable<string>, state: NftState):
     for (const { part, change } of stepsOf(plan)) if (neededBy(change).some(lacks)) out.add(partKey(part))
   }
   const left = (steps: readonly Step[]) => steps.filter(({ part }) => !out.has(partKey(part)))
-  return { ...plan, elements: left(plan.elements), rules: left(plan.rules) }
+  return { ...plan, first: left(plan.first), elements: left(plan.elements), rules: left(plan.rules) }
 }
 
 /** The sets and chains that a change refers to. */

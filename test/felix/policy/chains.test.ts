@@ -164,8 +164,10 @@ test('packets of pods are led to their lists by one look-up, and dropped where t
   )
   t.deepEqual(chains.flatMap(text), [
     'from_pods: iifname vmap @from_pod',
+    'from_pods: ct state established,related accept',
     'from_pods: counter drop comment "pod without policies yet"',
     'to_pods: oifname vmap @to_pod',
+    'to_pods: ct state established,related accept',
     'to_pods: counter drop comment "pod without policies yet"',
     'forward_from: iifname "cali*" jump from_pods',
     'forward_to: oifname "cali*" jump to_pods',
