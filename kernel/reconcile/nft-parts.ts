@@ -12,9 +12,9 @@ import {
   type Part,
   type Plan,
   partKey,
+  partsToAdd,
   removals,
   type Step,
-  stepsOf,
   without,
 } from './nft-plan.ts'
 import { type NftChainProgram, type NftDatum, NftState } from './nft-state.ts'
@@ -102,7 +102,7 @@ export class NftParts {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const failure = this.#stale ? await this.#read() : undefined
       if (failure !== undefined) {
-        for (const { part } of stepsOf(additions(this.#state))) refused.set(partKey(part), failure)
+        for (const key of partsToAdd(this.#state).keys()) refused.set(key, failure)
         break
       }
       if (this.#lacking !== undefined) return outcome
@@ -113,7 +113,7 @@ export class NftParts {
       if (attempt > 0 || isOld) for (const [key, why] of failed) refused.set(key, why)
     }
     this.#refused = refused
-    for (const [key, part] of partsOf(stepsOf(additions(this.#state))))
+    for (const [key, part] of partsToAdd(this.#state))
       outcome.refused.push({ ...this.#nameOf(this.#lostWith(part)), ...(refused.get(key) ?? UNSETTLED) })
     return outcome
   }
@@ -147,10 +147,9 @@ export class NftParts {
       if (!lacksNftables(error)) return failureOf(error)
       this.#lacking = error.message
     }
-    const before = new Set(partsOf(stepsOf(additions(this.#state))).keys())
+    const before = partsToAdd(this.#state)
     this.#state.takeIn(ruleset)
-    if (this.#wasRead)
-      for (const key of partsOf(stepsOf(additions(this.#state))).keys()) if (!before.has(key)) this.#broken.add(key)
+    if (this.#wasRead) for (const key of partsToAdd(this.#state).keys()) if (!before.has(key)) this.#broken.add(key)
     this.#wasRead = true
     this.#stale = false
     return undefined

@@ -25,7 +25,7 @@ export const ELEMENTS_AT_ONCE = 5_000
 type Pair = readonly [key: string, datum: NftDatum]
 
 export const partKey = ({ kind, name }: Part) => `${kind} ${name}`
-export const stepsOf = ({ first, elements, rules }: Plan) => [...first, ...elements, ...rules]
+const stepsOf = ({ first, elements, rules }: Plan) => [...first, ...elements, ...rules]
 
 /** What has to be added or changed. A table that is another one's is made anew with all that is wanted. */
 export function additions(state: NftState): Plan {
@@ -56,6 +56,23 @@ export function additions(state: NftState): Plan {
   const rules = chainSteps(state, fresh, verdicts)
   const isLarge = elements.reduce((sum, { weight }) => sum + weight, 0) > ELEMENTS_AT_ONCE
   return state.isThere || !isLarge ? { first: [], elements, rules, anew } : baseFirst(elements, rules)
+}
+
+/** The parts of `additions`, by their keys, without the work of making the changes. */
+export function partsToAdd(state: NftState): Map<string, Part> {
+  const fresh = !state.isThere || state.isForeign
+  const parts: Part[] = []
+  if (fresh && state.wantsAnything) parts.push({ kind: 'nftTable', name: state.table.name })
+  for (const [name] of missing(state.sets, fresh)) parts.push({ kind: 'nftSet', name })
+  for (const name of fresh ? state.elements.keys() : state.dirty) {
+    const set = state.sets.wanted().get(name)
+    if (set === undefined) continue
+    const keys = missing(state.elements.get(name)!, fresh)
+    if (set.data === 'verdict') for (const [key] of keys) parts.push({ kind: 'nftElement', name: `${name} ${key}` })
+    else if (keys.length > 0) parts.push({ kind: 'nftElement', name })
+  }
+  for (const [name] of missing(state.chains, fresh)) parts.push({ kind: 'nftChain', name })
+  return new Map(parts.map(part => [partKey(part), part]))
 }
 
 /** While what is not there yet comes, packets meet base chains that lead nowhere, and not none. */

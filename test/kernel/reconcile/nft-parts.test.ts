@@ -410,7 +410,7 @@ test('what the kernel goes on refusing keeps nothing else, costs no reading of t
   const first = await pass()
   t.deepEqual(
     first.map(({ key }) => key),
-    ['inet ours bad', 'inet ours p2', 'inet ours to cali2', 'inet ours to cali5', 'inet ours old'],
+    ['inet ours bad', 'inet ours to cali2', 'inet ours to cali5', 'inet ours p2', 'inet ours old'],
   )
   await pass()
   const { reads } = it
