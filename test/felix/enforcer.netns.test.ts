@@ -8,6 +8,7 @@ import { openKernel } from '../../kernel/linux/kernel.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { nft } from '../kernel/nftables-programs.ts'
 import { isRoot, type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
 
 const netns = isRoot ? test : test.skip
@@ -21,8 +22,8 @@ type Pod = { name: string; address: string; interfaceName: string; space: Scratc
 
 class Node implements AsyncDisposable {
   readonly #host = openKernel()
-  readonly #space = scratchNetns()
-  readonly kernel: Kernel = this.#host.inside(this.#space.path)
+  readonly space = scratchNetns()
+  readonly kernel: Kernel = this.#host.inside(this.space.path)
   readonly pods: Pod[] = []
   readonly #servers: ChildProcess[] = []
 
@@ -63,14 +64,14 @@ class Node implements AsyncDisposable {
   }
 
   /** Whether a connection to the pod's port 80 is answered. What is dropped is not answered within a second. */
-  async reaches(from: Pod, to: Pod): Promise<boolean> {
+  async reaches(from: { space: ScratchNetns }, to: Pick<Pod, 'address'>): Promise<boolean> {
     const client = `const s = require('net').connect({ host: '${to.address}', port: 80 })
       s.on('data', () => process.exit(0)).on('error', () => process.exit(1)); setTimeout(() => process.exit(2), 1000)`
     const [code] = await once(this.#run(from, process.execPath, ['-e', client]), 'exit')
     return code === 0
   }
 
-  #run({ space }: Pod, program: string, args: readonly string[]): ChildProcess {
+  #run({ space }: Pick<Pod, 'space'>, program: string, args: readonly string[]): ChildProcess {
     return spawn(systemProgram('nsenter'), [`--net=${space.path}`, '--', program, ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -84,7 +85,7 @@ class Node implements AsyncDisposable {
     this.kernel.close()
     this.#host.close()
     for (const { space } of this.pods) space[Symbol.dispose]()
-    this.#space[Symbol.dispose]()
+    this.space[Symbol.dispose]()
   }
 }
 
@@ -98,6 +99,11 @@ async function route(kernel: Kernel, dst: string, ifindex: number, gateway?: str
   ])
   if (refused !== undefined) throw refused
 }
+
+/** A Service at 10.96.0.1 with the second pod behind it. */
+const SERVICE = `table ip service {
+  chain prerouting { type nat hook prerouting priority -100; ip daddr 10.96.0.1 dnat to 10.244.0.2; }
+}`
 
 const endpoint = ({ name, address }: Pod): PolicyEndpoint => ({
   kind: 'pod',
@@ -183,6 +189,17 @@ netns(
     t.true(again.observe({ family: 'inet', name: 'margay-policy' }))
     t.true((await apply(again)) > 5)
     t.deepEqual([await node.reaches(friend, web), await node.reaches(web, friend)], [false, true])
+
+    // a Service, as others translate it; and the kubelet, which is of the node
+    nft(node.space.path, ['-f', '-'], SERVICE)
+    const service = { address: '10.96.0.1' }
+    t.deepEqual([await node.reaches(friend, service), await node.reaches(web, service)], [false, true])
+    again.set('policy', 'egress', undefined)
+    again.set('policy', 'closed', policy('closed', "app == 'web'", { ingress: [] }))
+    again.set('policy', 'friends', undefined)
+    await apply(again)
+    t.deepEqual([await node.reaches(friend, web), await node.reaches(web, service)], [false, true])
+    t.true(await node.reaches(node, web), 'probes of the kubelet are answered')
 
     again.setLocal('default/web', undefined)
     again.set('endpoint', 'default/web', undefined)
