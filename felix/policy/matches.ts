@@ -9,7 +9,7 @@ import { DESTINATION, ofFamily, SOURCE, type Steps } from '../calc/nft-expressio
 import { CidrUnion } from './cidr-union.ts'
 import type { InlineSets } from './inline-sets.ts'
 import type { SetNames } from './members.ts'
-import type { Icmp, PolicyRule, PortRange, Protocol, RuleSide } from './model.ts'
+import type { Icmp, PolicyRule, PortRange, Ports, Protocol, RuleSide } from './model.ts'
 import { type MemberSource, protocolWord, sourceKey } from './sources.ts'
 
 export type SideName = 'source' | 'destination'
@@ -47,7 +47,7 @@ export function sourcesOf(rule: PolicyRule, own: SideName): MemberSource[] {
       ...(nodes === undefined ? [] : [byNodes(nodes)]),
       ...(service === undefined ? [] : [byService(service, name)]),
       ...domains.map(byDomain),
-      ...[...(ports?.names ?? []), ...(notPorts?.names ?? [])].map(each => byPort(rule, name, own, each)),
+      ...[ports, notPorts].flatMap(each => byPorts(rule, name, own, each)),
     ]
   })
 }
@@ -199,20 +199,23 @@ function inService(
 
 function portConditions(rule: PolicyRule, name: SideName, own: SideName, family: Family, setsOf: SetsOf): Condition[] {
   const { ports, notPorts } = rule[name]
-  const named = (port: string, is: Is) =>
-    setsOf(sourceKey(byPort(rule, name, own, port)))[family].map(
-      (set): Match =>
-        () => [...addressAndPort(name, family), lookup(set, is)],
+  // one set for all names: a set for each would be a rule for each choice of two names
+  const named = (of: Ports, is: Is) =>
+    byPorts(rule, name, own, of).flatMap(source =>
+      setsOf(sourceKey(source))[family].map(
+        (set): Match =>
+          () => [...addressAndPort(name, family), lookup(set, is)],
+      ),
     )
   const conditions: Condition[] = []
   if (ports !== undefined)
     conditions.push([
       ...(ports.ranges.length === 0 ? NEVER : inRanges(rule.protocol, ports.ranges, name)),
-      ...ports.names.flatMap(port => named(port, 'in')),
+      ...named(ports, 'in'),
     ])
   if (notPorts !== undefined) {
     if (notPorts.ranges.length > 0) conditions.push(inNoRange(rule.protocol, notPorts.ranges, name))
-    for (const port of notPorts.names) for (const match of named(port, 'not in')) conditions.push([match])
+    for (const match of named(notPorts, 'not in')) conditions.push([match])
   }
   return conditions
 }
@@ -276,14 +279,21 @@ function byService({ namespace, name }: NonNullable<RuleSide['service']>, side: 
 }
 
 /** On its own side a packet of this endpoint has no address but of this node's. */
-function byPort({ protocol, ...rule }: PolicyRule, side: SideName, own: SideName, name: string): MemberSource {
-  return {
+function byPorts(
+  { protocol, ...rule }: PolicyRule,
+  side: SideName,
+  own: SideName,
+  ports: Ports | undefined,
+): MemberSource[] {
+  if (ports === undefined || ports.names.length === 0) return []
+  const source: MemberSource = {
     of: 'ports',
     selector: rule[side].selector ?? 'all()',
-    name,
+    names: ports.names,
     ...(protocol !== undefined && { protocol }),
     ...(side === own && { local: true }),
   }
+  return [source]
 }
 
 function address(side: SideName, family: Family): Payload {

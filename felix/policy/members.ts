@@ -313,7 +313,7 @@ export class Members {
     if (source.of === 'ports') {
       if (source.local === true && !item.isLocal) return
       for (const { name, protocol, port } of item.ports)
-        if (name === source.name && (source.protocol ?? protocol) === protocol)
+        if (source.names.includes(name) && (source.protocol ?? protocol) === protocol)
           for (const address of item.addresses)
             sets[familyOf(address)][0]![change](`${address} . ${protocolWord(protocol)} . ${port}`)
       return

@@ -6,14 +6,14 @@ import type { Family } from '../../lib/ip.ts'
 import type { Protocol, SelectorText } from './model.ts'
 
 /**
- * `selector`: addresses of endpoints and CIDRs of network sets. `ports`: addresses of endpoints that have a port of this
- * name, with protocol and port; `protocol` absent: any; `local`: endpoints of this node alone. `service`: its endpoints,
+ * `selector`: addresses of endpoints and CIDRs of network sets. `ports`: addresses of endpoints that have a port of one of
+ * these names, with protocol and port; `protocol` absent: any; `local`: endpoints of this node alone. `service`: its endpoints,
  * with protocol and port or without. `nodes`: addresses of the Nodes that the selector chooses. `domain`: addresses of pods of
  * this node, each with an address that the pod was told for a name of the pattern (`example.com`, `*.example.com`).
  */
 export type MemberSource =
   | { of: 'selector'; selector: SelectorText }
-  | { of: 'ports'; selector: SelectorText; name: string; protocol?: Protocol; local?: true }
+  | { of: 'ports'; selector: SelectorText; names: readonly string[]; protocol?: Protocol; local?: true }
   | { of: 'service'; namespace: string; name: string; with: 'addresses' | 'ports' }
   | { of: 'nodes'; selector: SelectorText }
   | { of: 'domain'; pattern: string }
@@ -69,7 +69,7 @@ export function sourceKey(source: MemberSource): string {
     case 'nodes':
       return `${source.of} ${source.selector}`
     case 'ports':
-      return `${source.local === true ? 'local ' : ''}ports ${source.name} ${source.protocol ?? 'any'} ${source.selector}`
+      return `${source.local === true ? 'local ' : ''}ports ${source.names.map(encodeURIComponent).join()} ${source.protocol ?? 'any'} ${source.selector}`
     case 'service':
       return `service ${source.namespace}/${source.name} ${source.with}`
     case 'domain':

@@ -176,3 +176,19 @@ test('packets of pods are led to their lists by one look-up, and dropped where t
     'input: iifname "cali*" jump from_pods',
   ])
 })
+
+test('many names of ports on both sides are one rule for each family, and one set for each side', t => {
+  const names = (of: string) => ({ ranges: [], names: Array.from({ length: 300 }, (_, i) => `${of}${i}`) })
+  const web = policy('web', [
+    { ...rule('allow'), source: { ports: names('s') }, destination: { ports: names('d'), notPorts: names('n') } },
+  ])
+  const of = list([{ name: 'default', defaultAction: 'deny', policies: [web] }])
+  t.is(sourcesOfList(of).length, 3)
+  const sets = (key: string) => ({ ipv4: [`p4-${key.length}`], ipv6: [`p6-${key.length}`] })
+  t.is(chainsOfList(of, sets, TABLE)[0]!.rules.length, 4)
+})
+
+test('names of ports that have a comma in them are no other names', t => {
+  const keyOf = (names: readonly string[]) => sourceKey({ of: 'ports', selector: 'a', names })
+  t.not(keyOf(['x,y']), keyOf(['x', 'y']))
+})

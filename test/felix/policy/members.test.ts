@@ -40,11 +40,11 @@ const source: fc.Arbitrary<Exclude<MemberSource, { of: 'domain' }>> = fc.oneof(
     {
       of: fc.constant('ports'),
       selector: someSelector,
-      name: portName,
+      names: fc.uniqueArray(portName, { minLength: 1 }),
       protocol,
       local: fc.constant(true),
     },
-    { requiredKeys: ['of', 'selector', 'name'] },
+    { requiredKeys: ['of', 'selector', 'names'] },
   ),
   fc.record({
     of: fc.constant('service'),
@@ -168,7 +168,7 @@ function expected(state: State): string[] {
           .filter(([name]) => each.local !== true || state.local.get(name) === true)
           .flatMap(([, { addresses, ports }]) =>
             ports
-              .filter(({ name, protocol }) => name === each.name && (each.protocol ?? protocol) === protocol)
+              .filter(({ name, protocol }) => each.names.includes(name) && (each.protocol ?? protocol) === protocol)
               .flatMap(({ protocol, port }) =>
                 addresses.map(at => `${at} . ${protocol === 6 ? 'tcp' : 'udp'} . ${port}`),
               ),
