@@ -253,7 +253,7 @@ export const POLICY_PROGRAMS: readonly Program[] = [
     needs: 'flowtables',
     text: `
       flowtable flows { hook ingress priority filter + 5; devices = { lo }; counter; }
-      flowtable others { hook ingress priority filter; devices = { }; }
+      flowtable others { hook ingress priority filter; }
       chain forward {
         type filter hook forward priority filter; policy accept;
         flow add @flows
