@@ -26,8 +26,13 @@ type Kind = { of: RegExp; cores: number; together: number; limitSeconds: number 
 const kinds: readonly Kind[] = [
   // two emulated processors
   { of: /\bvm\.test\.ts$/, cores: 1.4, together: 1, limitSeconds: 480 },
-  // these mostly wait for the timers of other BGP daemons
-  { of: /bgp\/(gobgp|frr|bird|exabgp|openbgpd)\.netns/, cores: 0.25, together: 1, limitSeconds: 300 },
+  // these mostly wait: for the timers of other BGP daemons, for leases to end
+  {
+    of: /bgp\/(gobgp|frr|bird|exabgp|openbgpd)\.netns|controllers\/stopped-leader/,
+    cores: 0.25,
+    together: 1,
+    limitSeconds: 300,
+  },
   { of: /\.netns\.test\.ts$/, cores: 0.66, together: 1, limitSeconds: 180 },
   // several builds, in `npm run test:image` alone; elsewhere it is skipped at once
   { of: /image\/whole-image/, cores: 1, together: 1, limitSeconds: process.env['MARGAY_TEST_IMAGE'] ? 1800 : 120 },

@@ -63,7 +63,8 @@ export type NftVerdict =
 /**
  * One element. `key` has a word per field of the set's type, as nft prints it: `10.0.0.1`, `10.0.0.0/8` and
  * `10.0.0.1-10.0.0.9` in sets with the flag `interval`, `cali1`, `tcp`, `80`, `0x00000010`; `['*']` alone is what matches
- * when nothing else does. `expiresMs` is told by dumps.
+ * when nothing else does. `expiresMs` is told by dumps. The kernel evaluates `expressions` when a packet finds the element
+ * (5.7 and newer), and removes by itself, within a second, one whose `connlimit` counts no connection.
  */
 export type NftElement = {
   key: readonly string[]

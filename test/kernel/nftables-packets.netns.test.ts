@@ -13,7 +13,6 @@ import type {
   NftObject,
   NftRule,
   NftSet,
-  NftStateful,
 } from '../../kernel/port/nftables.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { systemProgram } from '../../lib/system-program.ts'
@@ -227,48 +226,62 @@ netns('packets go to the chain of their interface, and those of none are dropped
   })
 })
 
-/** `iifname @NAME` with a step for each element in place of a rule for each pod. */
-const byInterface = (name: string, step: NftStateful, own: NftStateful): (NftSet | NftElements | NftRule)[] => {
-  const limits: NftSet = { ...set(name, 'ifname'), size: 100, flags: ['dynamic'], expressions: [step] }
-  return [
-    limits,
-    { ...elements(limits), elements: [{ key: ['cali1'], expressions: [own] }] },
-    rule(
-      'limits',
-      { type: 'meta', key: 'iifname', load: 1 },
-      { type: 'lookup', set: name, from: 1 },
-      { type: 'objref', of: 'counter', name: 'denied' },
-      drop,
-    ),
-  ]
-}
 const denied: NftObject = { kind: 'object', ...TABLE, name: 'denied', state: { type: 'counter' } }
 const deniedBy = async (node: Kernel) => Number((await node.namedCounters(NAME))[0]!.packets)
 
 netns('each interface has a limit of its own, in one rule for all, and a counter outlives its rules', async t => {
   await withNetwork(async ({ node, ping }) => {
     const limit = { type: 'limit', unit: 'packets', rate: 1000, per: 'second', burst: 5, over: true } as const
-    const limits = byInterface('rates', limit, { ...limit, rate: 2, per: 'day', burst: 2 })
+    const rates: NftSet = { ...set('rates', 'ifname'), size: 100, flags: ['dynamic'], expressions: [limit] }
+    const own: NftElements = {
+      ...elements(rates),
+      elements: [{ key: ['cali1'], expressions: [{ ...limit, rate: 2, per: 'day', burst: 2 }] }],
+    }
+    const dropping = rule(
+      'limits',
+      { type: 'meta', key: 'iifname', load: 1 },
+      { type: 'lookup', set: 'rates', from: 1 },
+      { type: 'objref', of: 'counter', name: 'denied' },
+      drop,
+    )
     const base = chain('limits', 'filter', 'prerouting', -300)
-    t.deepEqual(await node.changeNftables(add(...masquerade, base, denied, ...limits)), [])
+    t.deepEqual(await node.changeNftables(add(...masquerade, base, denied, rates, own, dropping)), [])
     t.deepEqual([await ping(POD), await ping(POD), await ping(POD)], [true, true, false])
     t.is(await deniedBy(node), 1)
     const { base: _, ...flushed } = base
-    t.deepEqual(await node.changeNftables([{ verb: 'flush', object: flushed }, ...add(limits.at(-1)!)]), [])
+    t.deepEqual(await node.changeNftables([{ verb: 'flush', object: flushed }, ...add(dropping)]), [])
     t.false(await ping(POD))
     t.is(await deniedBy(node), 2)
-    const own = limits[1] as NftElements
     t.deepEqual(await node.changeNftables([{ verb: 'delete', object: own }]), [])
     t.true(await ping(POD))
   })
 })
 
-netns('each interface may have so many connections at once', async t => {
+netns('interfaces with the same limit of connections share a rule, whose elements the kernel may remove', async t => {
   await withNetwork(async ({ node, ping }) => {
-    const limit = { type: 'connlimit', count: 1000, over: true } as const
-    const limits = byInterface('connections', limit, { ...limit, count: 2 })
+    const limited = set('with_2', 'ifname')
+    const connections: NftSet = { ...set('connections', 'ifname'), size: 100, flags: ['dynamic'] }
+    const limit = [
+      limited,
+      elements(limited, 'cali1'),
+      connections,
+      rule(
+        'limits',
+        { type: 'meta', key: 'iifname', load: 1 },
+        { type: 'lookup', set: 'with_2', from: 1 },
+        {
+          type: 'dynset',
+          op: 'add',
+          set: 'connections',
+          from: 1,
+          expressions: [{ type: 'connlimit', count: 2, over: true }],
+        },
+        { type: 'objref', of: 'counter', name: 'denied' },
+        drop,
+      ),
+    ]
     const base = chain('limits', 'filter', 'prerouting', -150)
-    t.deepEqual(await node.changeNftables(add(...masquerade, base, denied, ...limits)), [])
+    t.deepEqual(await node.changeNftables(add(...masquerade, base, denied, ...limit)), [])
     t.deepEqual([await ping(POD), await ping(POD), await ping(POD)], [true, true, false])
     t.is(await deniedBy(node), 1)
   })

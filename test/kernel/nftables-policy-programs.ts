@@ -224,7 +224,7 @@ export const POLICY_PROGRAMS: readonly Program[] = [
     title: 'sets whose elements count and limit',
     text: `
       set rates { type ifname; size 100; flags dynamic; limit rate over 1/second; elements = { "cali1" limit rate over 10/second burst 3 packets }; }
-      set connections { type ifname; size 100; flags dynamic; ct count over 1; elements = { "cali1" ct count over 3 }; }
+      set connections { type ifname; size 100; flags dynamic; ct count over 1; }
       set timed { type ipv4_addr; size 100; flags dynamic,timeout; counter; elements = { 10.0.0.1 counter packets 3 bytes 4 timeout 1h comment "x" }; }
       set limited { type ipv4_addr . inet_service; size 100; flags dynamic; limit rate 1/second; comment "by address"; }
       set dscps { type dscp; elements = { cs1, ef }; }
@@ -253,7 +253,7 @@ export const POLICY_PROGRAMS: readonly Program[] = [
     needs: 'flowtables',
     text: `
       flowtable flows { hook ingress priority filter + 5; devices = { lo }; counter; }
-      flowtable others { hook ingress priority filter; devices = { }; }
+      flowtable others { hook ingress priority filter; }
       chain forward {
         type filter hook forward priority filter; policy accept;
         flow add @flows

@@ -94,7 +94,8 @@ function objectText({ state }: NftObject): string {
 }
 
 function flowtableLines({ priority, devices, flags = [] }: NftFlowtable): string[] {
-  const lines = [`hook ingress priority ${priority}`, `devices = { ${devices.join(', ')} }`]
+  const lines = [`hook ingress priority ${priority}`]
+  if (devices.length > 0) lines.push(`devices = { ${devices.join(', ')} }`)
   if (flags.includes('offload')) lines.push('flags offload')
   if (flags.includes('counter')) lines.push('counter')
   return lines
