@@ -3,6 +3,7 @@
 import { accessSync } from 'node:fs'
 import { join } from 'node:path'
 import { broken, type Condition } from '../api/status.ts'
+import { GIVE_SYS_ADMIN } from '../cni/error.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 
@@ -44,7 +45,7 @@ export function podAccessConditions(kernel: Pick<Kernel, 'inside'>): Condition[]
       broken('PodsEntered', {
         reason: 'Forbidden',
         message: `no network namespace can be entered (${error.message}): no pod can be added`,
-        remedy: 'run margay-node as root, or give it CAP_SYS_ADMIN, which setns(2) asks for',
+        remedy: GIVE_SYS_ADMIN,
       }),
     ]
   }

@@ -34,6 +34,9 @@ export const CNI_CODE = {
   internal: 999,
 } as const
 
+/** The remedy where no network namespace may be entered (EPERM of setns(2)). */
+export const GIVE_SYS_ADMIN = 'run margay-node as root, or give it CAP_SYS_ADMIN, which setns(2) asks for'
+
 /** What the runtime is told on standard output, with exit code 1. */
 export class CniError extends Error {
   override readonly name = 'CniError'

@@ -47,6 +47,9 @@ const SOON_MS = 10_000
 const DONE_MS = 3_600_000
 /** Nodes that change one after the other share a run. */
 const REST_MS = 2_000
+/** What an API server answers to an object that breaks its rules. */
+const UNPROCESSABLE = 422
+
 export class HostEndpoints {
   readonly name = 'host endpoints'
   readonly restMs = REST_MS
@@ -221,8 +224,6 @@ export class HostEndpoints {
     this.#said = now
   }
 }
-
-const UNPROCESSABLE = 422
 
 function isDying({ metadata }: Pick<HostEndpoint, 'metadata'>): boolean {
   return metadata.deletionTimestamp !== undefined

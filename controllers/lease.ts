@@ -17,13 +17,14 @@ export type LeaseDeps = {
   identity: string
   namespace: string
   name: string
-  /** How long a lease counts after its last renewal; absent: 30 s. Whole seconds, 3 at least. */
+  /** How long a lease counts after its last renewal; absent: `LEASE_SECONDS`. Whole seconds, 3 at least. */
   seconds?: number
   /** It leads now, or does not any more. Called when that is found out; `leads` knows it at once. */
   changed(leads: boolean): void
 }
 
-const LEASE_SECONDS = 30
+/** How long a lease counts where nobody says. */
+export const LEASE_SECONDS = 30
 /** The leader calls itself one only for this part of the lease after it sent its last renewal: the rest is for writes under way. */
 const LEAD_PART = 2 / 3
 /** How often the leader renews, and the others look. */

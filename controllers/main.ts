@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { API_GROUP_OPTION } from '../api/api-group.ts'
 import { parseSocketAddress } from '../lib/ip.ts'
 import { parseRanges } from './first-objects.ts'
+import { LEASE_SECONDS } from './lease.ts'
 import { type Flags, run } from './run.ts'
 
 const program = new Command('margay-controllers')
@@ -23,7 +24,7 @@ const program = new Command('margay-controllers')
     '--lease-duration <seconds>',
     'how long after its last word a leader is followed by another one, 3 at least',
     leaseSeconds,
-    30,
+    LEASE_SECONDS,
   )
   .option('--listen <address:port>', 'where /livez, /readyz and /metrics are answered', address, '127.0.0.1:9098')
   .option(

@@ -63,7 +63,7 @@ export async function bundlePrograms(): Promise<Bundle> {
     bundled(Object.fromEntries(programs.filter(isAgent))),
     bundled({ ...Object.fromEntries(programs.filter(each => !isAgent(each))), ...INNER }),
   ])
-  // a chunk that is in both is named by its content
+  // names of chunks are digests of their content: where both have a file, it is the same
   const files = new Map(
     built.flatMap(({ outputFiles }) =>
       outputFiles.map(({ path, contents }) => [relative(`${ROOT}/out`, path), contents] as const),

@@ -1,6 +1,5 @@
 // The configuration objects named `default`, with Calico's defaults where there is none, and what `node.NAME` says for one node
 // (`OF_ONE_NODE` of api/unsupported.ts). Pure.
-
 import type { Resource } from '../../api/kinds.ts'
 import { NODE_METRICS_PORT } from '../../api/metrics.ts'
 import { parsePortRange } from '../../api/ports.ts'

@@ -9,7 +9,7 @@ import { addressBits, familyOf } from '../../lib/ip.ts'
 import { endpointOf } from '../adopt.ts'
 import type { CniDeps, HostKernel } from '../deps.ts'
 import { endpointId, type PodEndpoint } from '../endpoints.ts'
-import { CNI_CODE, CniError } from '../error.ts'
+import { CNI_CODE, CniError, GIVE_SYS_ADMIN } from '../error.ts'
 import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch, POD_LIMIT } from '../inspect.ts'
 import { aliasOf, handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
@@ -280,7 +280,7 @@ function enter(kernel: HostKernel, netns: string): Kernel {
         ? `there is no network namespace ${netns}`
         : `cannot enter ${netns}: ${error.message}`,
       error.errno === ERRNO.EPERM
-        ? 'run margay-node as root, or give it CAP_SYS_ADMIN, which setns(2) asks for'
+        ? GIVE_SYS_ADMIN
         : "CNI_NETNS must be the path of a network namespace that the agent can open (it needs the host's /run/netns and /proc)",
       { cause: error },
     )

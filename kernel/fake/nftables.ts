@@ -167,7 +167,7 @@ function apply(state: State, change: NftChange, ids: Ids): void {
 
 const idKey = ({ family, table }: { family: string; table: string }, id: number) => `${family} ${table} ${id}`
 
-/** The set with a name of its own in place of one with a number to come (`__set%d`). */
+/** The set with its final name: where it asks for a number (`__set%d`), the next one is put in. */
 function named(state: State, { id, ...object }: Named<'set'> & { id?: number }, ids: Ids): Named<'set'> {
   if (!object.name.includes('%d')) return object
   const name = object.name.replace('%d', `${state.anonymous++}`)

@@ -152,6 +152,7 @@ export class Machine {
 
   /** As when the power goes: every process is gone, without a word. */
   async powerOff(): Promise<void> {
+    const entered = [...this.#programs.values()]
     this.#programs.clear()
     if (this.#holder === undefined) return
     const { pid, startTicks } = this.#holder
@@ -160,6 +161,8 @@ export class Machine {
     await stopAll([{ name: this.name, pid, startTicks }], 0)
     const init = this.#init
     if (!(await until(() => readStartTicks(init) === undefined, 20_000))) throw new Error(`${this.name} does not end`)
+    // each waits outside for a program that is gone by now
+    await stopAll(entered, 1000)
   }
 
   logFile(name: string): string {

@@ -72,8 +72,41 @@ export async function removeApp(lab: KubernetesLab, name: string): Promise<void>
   if (run.code !== 0 && !/no matching resources/.test(run.stderr)) throw new Error(`pods stay: ${run.stderr.trim()}`)
 }
 
-/** What a network may leave behind: of each node its pod interfaces and their routes, of the cluster its addresses in use. */
-export async function holdings({ lab, margay }: Cluster): Promise<Record<string, string[]>> {
+/**
+ * What the network holds once each node has one interface for each of its pods and none beside: a pod of an earlier case may
+ * be gone at the API server, and its interface still on its way out.
+ */
+export async function holdings(cluster: Cluster): Promise<Record<string, string[]>> {
+  let held: Record<string, string[]> = {}
+  let differences: string[] = []
+  const settled = async () => {
+    held = await heldNow(cluster)
+    const pods = await podsByNode(cluster)
+    differences = cluster.lab.plan.nodes.flatMap(({ name }) => {
+      const [interfaces, here] = [held[`interfaces of ${name}`] ?? [], pods.get(name) ?? []]
+      return interfaces.length === here.length ? [] : [`${name}: ${interfaces.join(' ')} for ${here.join(' ')}`]
+    })
+    return differences.length === 0
+  }
+  if (await until(settled, 60_000, 1000)) return held
+  throw new Error(`interfaces are not those of pods:\n${differences.join('\n')}`)
+}
+
+type PodOnNode = { metadata: { name: string }; spec: { nodeName?: string; hostNetwork?: boolean } }
+
+/** The pods with a network of their own that the API server has, by node. */
+async function podsByNode({ lab }: Cluster): Promise<Map<string, string[]>> {
+  const ended = 'status.phase!=Succeeded,status.phase!=Failed'
+  const { items } = (await lab.get('pods', '-A', '--field-selector', ended)) as { items: PodOnNode[] }
+  const pods = new Map<string, string[]>()
+  for (const { metadata, spec } of items)
+    if (spec.nodeName !== undefined && spec.hostNetwork !== true)
+      pods.set(spec.nodeName, [...(pods.get(spec.nodeName) ?? []), metadata.name])
+  return pods
+}
+
+/** Of each node its pod interfaces and their routes, of the cluster its addresses in use. */
+async function heldNow({ lab, margay }: Cluster): Promise<Record<string, string[]>> {
   const held: Record<string, string[]> = {}
   for (const { name, netns } of lab.plan.nodes) {
     using kernel = lab.kernel(netns)
@@ -96,8 +129,8 @@ export async function holdings({ lab, margay }: Cluster): Promise<Record<string,
 }
 
 /**
- * Waits until nothing is held that was not before; throws with what is. By their `count` where pods of others (the cluster's
- * DNS) got new interfaces and addresses meanwhile. What earlier pods still held then may be gone by now.
+ * Waits until the holdings are the same as before, but for blocks that hold nothing; throws with the differences. By their
+ * `count` where pods of others (the cluster's DNS) got new interfaces and addresses meanwhile.
  */
 export async function nothingLeft(
   cluster: Cluster,
@@ -105,16 +138,17 @@ export async function nothingLeft(
   by: 'name' | 'count' = 'name',
 ): Promise<void> {
   let differences: string[] = []
-  const none = async () => {
-    const now = await holdings(cluster)
+  const same = async () => {
+    const now = await heldNow(cluster)
     differences = [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap(key => {
       const [was, is] = [before[key] ?? [], now[key] ?? []]
-      const isMore = by === 'count' ? is.length > was.length : is.some(each => !was.includes(each))
-      return isMore ? [`${key}: before ${was.length} (${was.join(' ')}), now ${is.length} (${is.join(' ')})`] : []
+      return was.length === is.length && (by === 'count' || was.join() === is.join())
+        ? []
+        : [`${key}: before ${was.length} (${was.join(' ')}), now ${is.length} (${is.join(' ')})`]
     })
     return differences.length === 0
   }
-  if (!(await until(none, 30_000, 1000))) throw new Error(`left behind:\n${differences.join('\n')}`)
+  if (!(await until(same, 30_000, 1000))) throw new Error(`left behind:\n${differences.join('\n')}`)
 }
 
 /** Runs a program of this machine in the network of a pod; rejects with what it says when it does not succeed. */

@@ -20,6 +20,10 @@ export type ApiServer = {
 
 const NEEDED = ['etcd', 'kube-apiserver', 'kubectl'] as const satisfies readonly BinaryName[]
 const START_MS = 90_000
+/** Longer than anything that is asked here takes; then it is told what the server has not finished. */
+const KUBECTL_MS = 100_000
+const LEAVING =
+  '{range .items[?(@.metadata.deletionTimestamp)]}{.metadata.name} {.metadata.finalizers} {.status.conditions}{"\\n"}{end}'
 
 /** Why no server can be started here; undefined when it can. */
 export function apiServerProblem(): string | undefined {
@@ -66,14 +70,23 @@ export async function startApiServer(): Promise<ApiServer> {
     ]),
   ]
   const admin = file('kubeconfig', JSON.stringify(kubeconfigOf(secure, 'admin')))
-  const kubectl: ApiServer['kubectl'] = (args, input = '') =>
+  const runKubectl = (args: readonly string[], input: string): Promise<Ran & { isLate: boolean }> =>
     new Promise(resolve => {
       const env = { KUBECONFIG: admin, HOME: dir, PATH: '/usr/bin:/bin' }
-      const child = execFile(binary('kubectl'), args, { env, maxBuffer: 1 << 26 }, (error, stdout, stderr) =>
-        resolve({ code: error === null ? 0 : 1, stdout, stderr }),
+      const options = { env, maxBuffer: 1 << 26, timeout: KUBECTL_MS }
+      const child = execFile(binary('kubectl'), args, options, (error, stdout, stderr) =>
+        resolve({ code: error === null ? 0 : 1, stdout, stderr, isLate: error?.killed === true }),
       )
       child.stdin?.end(input)
     })
+  const kubectl: ApiServer['kubectl'] = async (args, input = '') => {
+    const { isLate, ...ran } = await runKubectl(args, input)
+    if (!isLate) return ran
+    const { stdout } = await runKubectl(['get', 'crd', '-o', `jsonpath=${LEAVING}`], '')
+    const told = log.join('').slice(-2000)
+    const why = `not done after ${KUBECTL_MS / 1000} s; CRDs that do not go: ${stdout}; the server said: ${told}`
+    return { ...ran, stderr: `${ran.stderr} ${why}` }
+  }
   const close = async (): Promise<void> => {
     for (const program of programs.reverse()) {
       const ended = once(program, 'exit')

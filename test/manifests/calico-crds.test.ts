@@ -2,7 +2,6 @@
 // version, without a status, rules and the newest fields, and, where the reference is there, those of Calico as they are.
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { ExecutionContext } from 'ava'
 import { crdKinds, crdOf } from '../../api/crd.ts'
@@ -12,6 +11,7 @@ import { openStore } from '../../datastore/kube.ts'
 import { openObjects } from '../../datastore/objects.ts'
 import { assign, emitBlock, emptyBlock, parseBlock } from '../../ipam/block.ts'
 import { changeFinalizers } from '../../ipam/pool-release.ts'
+import { until } from '../../lab/program.ts'
 import { silentLog } from '../../lib/log.ts'
 import { Recorded } from '../datastore/objects.ts'
 import { apiServerChecks, type Cluster, removedFromN1, SERVER_SIDE } from './checks.ts'
@@ -200,13 +200,13 @@ check('what an older CRD drops is missed by nobody, and what it lets pass stops 
 check(
   'over the CRDs of Calico as they are it is the same, and a status is kept',
   async (t, cluster) => {
-    const { api, must } = cluster
+    const { api, must, mustGo } = cluster
     await must(['delete', '-k', at('manifests/overlays/calico-crds')])
-    await must(['delete', 'crd', '--all'])
+    await mustGo(['crd', '--all'])
     const text = calicos.map(name => readFileSync(join(REFERENCE, name), 'utf8')).join('\n---\n')
     await must([...SERVER_SIDE, '-f', '-'], text)
     const served = () => must(['get', '--raw', '/apis/crd.projectcalico.org/v1'])
-    while (!(await served()).includes('"ippools/status"')) await pause(300)
+    t.true(await until(async () => (await served()).includes('"ippools/status"'), 60_000, 300), await served())
     await lifeOfACluster(t, cluster)
     const store = openStore({ kubeconfig: api.kubeconfig('admin') })
     t.teardown(() => store.close())

@@ -8,6 +8,7 @@ import { removeNode } from '../../agent/remove.ts'
 import { openStore } from '../../datastore/kube.ts'
 import type { Store } from '../../datastore/port.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
+import { until } from '../../lab/program.ts'
 import { type ApiServer, apiServerProblem, startApiServer } from './api-server.ts'
 
 /** What a check works with. */
@@ -15,6 +16,11 @@ export type Cluster = {
   api: ApiServer
   /** Runs kubectl and gives its output. The test fails where kubectl does. */
   must(args: readonly string[], input?: string): Promise<string>
+  /**
+   * Deletes what the arguments of `kubectl delete` say, CRDs among it, and waits until it is gone. A server that still makes the
+   * storage of a new CRD cannot delete its objects, and tries that again much later, but at once where the CRD changes.
+   */
+  mustGo(args: readonly string[]): Promise<void>
   /** A store with the rights of a ServiceAccount of kube-system, until the test ends. */
   storeOf(account: string): Promise<Store>
 }
@@ -63,7 +69,21 @@ function clusterOf(api: ApiServer, t: ExecutionContext): Cluster {
     t.teardown(() => store.close())
     return store
   }
-  return { api, must, storeOf }
+  const mustGo = async (args: readonly string[]): Promise<void> => {
+    await must(['delete', '--wait=false', ...args])
+    const leaving = ['get', 'crd', '-o', 'jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}']
+    let round = 0
+    const areGone = async () => {
+      const names = (await must(leaving)).split(' ').filter(name => name !== '')
+      // one of them may be gone by now
+      for (const name of names) await api.kubectl(['label', '--overwrite', 'crd', name, `round=${round}`])
+      round++
+      return names.length === 0
+    }
+    t.true(await until(areGone, 90_000, 2000), `CRDs do not go: ${await must(leaving)}`)
+    await must(['delete', '--ignore-not-found', ...args])
+  }
+  return { api, must, mustGo, storeOf }
 }
 
 /** Removes the network of the whole cluster from the node n1, whose folders are empty; says what was removed. */

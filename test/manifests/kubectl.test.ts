@@ -248,7 +248,7 @@ check(
 check(
   'the removal works with the rights of its account, and then everything can be deleted: nothing is left',
   async (t, cluster) => {
-    const { api, must } = cluster
+    const { api, must, mustGo } = cluster
     await must([...SERVER_SIDE, '-f', MARGAY])
     await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
     const meta = (name: string, more: object = {}) => ({
@@ -281,7 +281,7 @@ check(
       'finalizer of IPPool p',
       'annotations and condition NetworkUnavailable of Node n1',
     ])
-    await must(['delete', '--timeout=150s', '-f', MARGAY, '-f', at('remove.yaml'), '--ignore-not-found'])
+    await mustGo(['-f', MARGAY, '-f', at('remove.yaml'), '--ignore-not-found'])
     t.is(await must(['get', 'crd', '-o', 'name']), '')
     const kinds = 'sa,cm,ds,deploy,pdb,role,rolebinding,clusterrole,clusterrolebinding'
     t.is(await must(['get', kinds, '-A', '-l', 'app.kubernetes.io/part-of=margay', '-o', 'name']), '')
@@ -290,7 +290,7 @@ check(
 
 check(
   'Helm installs the network with a pool, exchanges the agents for the removal, and leaves nothing but the CRDs',
-  async (t, { api, must }) => {
+  async (t, { api, must, mustGo }) => {
     const helm = async (...words: string[]) => {
       const { code, said } = await runHelm([...words, '--namespace', 'kube-system'], {}, api.kubeconfig('admin'))
       t.is(code, 0, `helm ${words[0]}: ${said}`)
@@ -307,7 +307,7 @@ check(
     await helm('uninstall', 'margay')
     const left = 'ds,deploy,cm,sa,clusterrole,clusterrolebinding,validatingadmissionpolicy,ippools'
     t.is(await must(['get', left, '-A', '-l', 'app.kubernetes.io/part-of=margay', '-o', 'name']), '')
-    await must(['delete', '--timeout=100s', '-f', at('crds.yaml')])
+    await mustGo(['-f', at('crds.yaml')])
   },
   helmProblem,
 )
