@@ -1,8 +1,8 @@
 // Installs the plugin where runtimes look for it: one static program, and a network configuration, which comes last since a
 // runtime starts to use the plugin when it sees one. The files are written by `runtime-files.ts`, each as a whole.
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { accessSync, constants, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { pluginProgram, thisMachine } from './compile.ts'
 import {
   CHAINED_PLUGINS,
@@ -13,7 +13,7 @@ import {
   foreignNetworks,
   isOurConflist,
 } from './conflist.ts'
-import { confFiles, contentOf, type FileLabels, namesIn, removeFile, replaceFile } from './runtime-files.ts'
+import { confFiles, contentOf, type FileLabels, removeFile, removeLeftovers, replaceFile } from './runtime-files.ts'
 
 export type InstallOptions = {
   /** Usually /opt/cni/bin. */
@@ -123,15 +123,6 @@ function refuseForeign(confDir: string, confName: string, force: boolean): void 
   throw new ForeignNetwork(
     `${confDir} has the configuration of another network, ${names}: ${effect}; remove it, or give --force to leave it there`,
   )
-}
-
-/** What killed installers left beside a file of ours: nothing else has such names. */
-function removeLeftovers(path: string): void {
-  const folder = dirname(path)
-  const start = `${path.slice(folder.length + 1)}.`
-  for (const name of namesIn(folder))
-    if (name.startsWith(start) && /^[0-9a-f-]+\.new$/.test(name.slice(start.length)))
-      rmSync(join(folder, name), { force: true })
 }
 
 /** Asks plugins of the folder which versions of CNI they speak (SPEC, VERSION); none where one does not answer. */

@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto'
 import {
   closeSync,
+  existsSync,
   fchmodSync,
   fsyncSync,
   openSync,
@@ -14,8 +15,11 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { type ConfFile, isConfName } from './conflist.ts'
+
+/** What stands behind the name of a file that is being written; earlier versions named no process. */
+const LEFTOVER = /^(?:(\d+)-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.new$/
 
 /** Security labels of files. */
 export type FileLabels = {
@@ -25,7 +29,7 @@ export type FileLabels = {
   write(path: string, label: Uint8Array): void
 }
 
-/** Another installer may remove our new file before it has its name. */
+/** An installer of another container cannot see that we live, and may remove our new file before it has its name. */
 const ATTEMPTS = 5
 
 /** The network configurations of a folder; none where there is no folder. Throws what the file system throws. */
@@ -51,7 +55,7 @@ export function replaceFile(
   if (contentOf(path)?.equals(wanted) === true && (statSync(path).mode & 0o777) === mode) return
   const label = labels?.read(path)
   for (let attempt = 1; ; attempt++) {
-    const beside = `${path}.${randomUUID()}.new`
+    const beside = `${path}.${process.pid}-${randomUUID()}.new`
     try {
       writeDurably(beside, wanted, mode)
       if (label !== undefined) labels?.write(beside, label)
@@ -65,6 +69,22 @@ export function replaceFile(
   }
 }
 
+/**
+ * Removes what killed writers left beside a file of ours: nothing else has such names. Another process that lives is still
+ * about to rename its own. Throws what the file system throws.
+ */
+export function removeLeftovers(path: string): void {
+  const folder = dirname(path)
+  const start = `${basename(path)}.`
+  for (const name of namesIn(folder)) {
+    const found = name.startsWith(start) ? LEFTOVER.exec(name.slice(start.length)) : null
+    if (found === null) continue
+    const [, pid] = found
+    const isWriting = pid !== undefined && pid !== `${process.pid}` && existsSync(`/proc/${pid}`)
+    if (!isWriting) rmSync(join(folder, name), { force: true })
+  }
+}
+
 /** Removes a file, on the disk too. Throws what the file system throws. */
 export function removeFile(path: string): void {
   rmSync(path, { force: true })
@@ -72,7 +92,7 @@ export function removeFile(path: string): void {
 }
 
 /** The names in a folder; none where there is no folder. Throws what the file system throws. */
-export function namesIn(folder: string): string[] {
+function namesIn(folder: string): string[] {
   return orAbsent(() => readdirSync(folder)) ?? []
 }
 

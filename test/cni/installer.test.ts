@@ -1,5 +1,6 @@
 // The installer beside other networks, other installers, and in the middle of being killed.
-import { execFile as execFileOf, spawnSync } from 'node:child_process'
+import { execFile as execFileOf, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   existsSync,
@@ -183,7 +184,7 @@ test('a file that is replaced keeps its label, and a new one has that of its fol
   const labels: FileLabels = {
     read: path =>
       existsSync(path) ? Buffer.from(`system_u:object_r:${path === plugin ? 'bin' : 'etc'}_t:s0`) : undefined,
-    write: (path, label) => void written.push(`${path.replace(/\.[0-9a-f-]{36}\.new$/, '')} ${Buffer.from(label)}`),
+    write: (path, label) => void written.push(`${path.replace(/\.\d+-[0-9a-f-]{36}\.new$/, '')} ${Buffer.from(label)}`),
   }
   host.install({ labels })
   t.deepEqual(written, [])
@@ -219,6 +220,21 @@ for (const [how, what] of [
       t.deepEqual(step.repaired, [...now, 'margay', '10-margay.conflist'])
     }
   })
+
+test('what another installer is writing stays, and what dead ones left goes, those of earlier versions too', async t => {
+  const host = aHost(t)
+  mkdirSync(host.confDir, { recursive: true })
+  const other = spawn(process.execPath, ['--eval', 'setInterval(() => {}, 1000)'])
+  t.teardown(() => other.kill('SIGKILL'))
+  const ended = spawn(process.execPath, ['--eval', ''])
+  await once(ended, 'exit')
+  const uuid = '7c7febb1-9288-4139-ab84-11fb911f4abb'
+  const writing = `10-margay.conflist.${other.pid}-${uuid}.new`
+  for (const name of [writing, `10-margay.conflist.${ended.pid}-${uuid}.new`, `10-margay.conflist.${uuid}.new`])
+    writeFileSync(join(host.confDir, name), '')
+  host.install()
+  t.deepEqual(readdirSync(host.confDir).toSorted(), ['10-margay.conflist', writing])
+})
 
 test('two installers at once both finish, and each file is whole', async t => {
   const host = aHost(t)
