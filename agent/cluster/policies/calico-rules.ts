@@ -74,11 +74,11 @@ function ruleOf(rule: CalicoRule, place: RulePlace): Omit<PolicyRule, 'action'> 
     isSource: false,
     isFar: place.direction === 'egress',
   })
-  const families = familiesOf([from.nets, from.notNets, to.nets, to.notNets])
+  const families = familiesOf(rule.ipVersion, [from.nets, from.notNets, to.nets, to.notNets])
   const isNamed = [from.ports, to.ports].some(ports => (ports?.names.length ?? 0) > 0)
   // names of ports without a protocol are those of TCP
   const asked = protocol ?? (isNamed ? TCP : undefined)
-  const ipVersion = rule.ipVersion ?? (families.length === 1 ? families[0] : undefined)
+  const ipVersion = families.length === 1 ? families[0] : undefined
   const icmps = {
     icmp: icmpOf(icmp, protocol, `${path}.icmp`, faults),
     notIcmp: icmpOf(notICMP, protocol, `${path}.notICMP`, faults),
@@ -110,9 +110,12 @@ function checkPorts(
   }
 }
 
-/** The IP versions of packets that can match: a list with networks of one family makes a rule of that family. */
-function familiesOf(lists: readonly (readonly string[] | undefined)[]): (4 | 6)[] {
-  const versions = [4, 6] as const
+/**
+ * The IP versions of packets that can match: the one that is asked for, if any, and a list with networks of one family makes a
+ * rule of that family.
+ */
+function familiesOf(asked: 4 | 6 | undefined, lists: readonly (readonly string[] | undefined)[]): (4 | 6)[] {
+  const versions = asked === undefined ? ([4, 6] as const) : [asked]
   return versions.filter(version =>
     lists.every(list => list === undefined || list.some(net => (familyOf(net) === 'ipv4' ? 4 : 6) === version)),
   )

@@ -114,6 +114,14 @@ const rules: [rule: object, result: object][] = [
     { action: 'Deny', source: { nets: ['10.0.0.0/8'] }, destination: { nets: ['fd00::/8'] } },
     { action: 'deny', source: { nets: ['10.0.0.0/8'] }, destination: { nets: ['fd00::/8'] }, never: true },
   ],
+  [
+    { action: 'Allow', ipVersion: 4, source: { notNets: ['::/0'] } },
+    { action: 'allow', source: { notNets: ['::/0'] }, destination: {}, never: true },
+  ],
+  [
+    { action: 'Allow', ipVersion: 6, destination: { nets: ['10.0.0.0/8', 'fd00::1'] } },
+    { action: 'allow', ipVersion: 6, source: {}, destination: { nets: ['10.0.0.0/8', 'fd00::1/128'] } },
+  ],
 ]
 for (const [rule, result] of rules)
   test(`the rule ${JSON.stringify(rule)} is ${JSON.stringify(result)}`, t => {
