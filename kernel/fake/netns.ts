@@ -7,6 +7,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { KernelEvent } from '../port/kernel.ts'
 import type { Link } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NflogOptions } from '../port/nflog.ts'
 import type { NftTable } from '../port/nftables.ts'
 import {
   defaultMetric,
@@ -35,6 +36,8 @@ export class FakeNetns {
   readonly listeners = new Set<(event: KernelEvent) => void>()
   /** Who listens to changes of nftables, each with the kernel that it listens through. */
   readonly tableListeners = new Map<(table: TableName) => void, unknown>()
+  /** Readers of copies, by group. */
+  readonly nflogReaders = new Map<number, NflogOptions>()
   readonly sysctls = new Map<string, string>()
   readonly nftables = new FakeNftables()
   addresses: Address[] = []

@@ -1,5 +1,6 @@
 // The kernel port in memory: a world of network namespaces under paths, one kernel per view of one. It holds to
 // test/kernel/contract.ts like the real kernel does, so that other rooms can be tested without root.
+// Over 400 lines: every promise of the port, a few lines each.
 import { randomBytes } from 'node:crypto'
 import { formatMac, macBytes } from '../netlink/mac.ts'
 import { isFlooded } from '../netlink/route/neighbour.ts'
@@ -8,6 +9,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NflogOptions, NflogPacket } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftRefusal, NftRuleset, NftTableName } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
@@ -69,6 +71,21 @@ export class FakeWorld {
     const netns = path === undefined ? this.#host : this.netns(path)
     netns.tell({ type: 'overrun' })
   }
+
+  /** Hands copies to whoever reads the group on the host, as rules that log do; nobody may. `lost`: dropped before them. */
+  log(group: number, packets: readonly NflogPacket[], { lost = 0 }: { lost?: number } = {}): void {
+    const reader = this.#host.nflogReaders.get(group)
+    setImmediate(() => {
+      if (reader === undefined || this.#host.nflogReaders.get(group) !== reader) return
+      if (lost > 0) reader.lost(lost)
+      if (packets.length > 0) reader.received(structuredClone(packets).map(copied))
+    })
+  }
+}
+
+/** A clone of a Buffer is a Uint8Array. */
+function copied(packet: NflogPacket): NflogPacket {
+  return { ...packet, payload: Buffer.from(packet.payload) }
 }
 
 class FakeKernel implements Kernel {
@@ -271,6 +288,21 @@ class FakeKernel implements Kernel {
     const monitor = {
       close: () => {
         tableListeners.delete(later)
+        this.#monitors.delete(monitor)
+      },
+    }
+    this.#monitors.add(monitor)
+    return monitor
+  }
+
+  nflog(options: NflogOptions): KernelMonitor {
+    const { group } = options
+    const { nflogReaders } = this.#openNftables()
+    if (nflogReaders.has(group)) throw new KernelError(ERRNO.EPERM, 'read', `NFLOG group ${group}`)
+    nflogReaders.set(group, options)
+    const monitor = {
+      close: () => {
+        if (nflogReaders.get(group) === options) nflogReaders.delete(group)
         this.#monitors.delete(monitor)
       },
     }

@@ -1,8 +1,10 @@
 // The kernel port over rtnetlink and /proc/sys. Another namespace is the same thing with every socket opened, and every
 // sysctl file read or written, inside a synchronous excursion (kernel/netns.ts). Hazard: the kernel flushes IPv4 routes
 // of a link that goes down without telling anybody (fib_sync_down_dev), so monitors do not hear of it.
+// Over 400 lines: every promise of the port, a few lines each.
 import { closeSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
+import { openNflog } from '../netlink/nflog/reader.ts'
 import { openNftablesMonitor } from '../netlink/nftables/monitor.ts'
 import { AF, NETLINK, NLM_F } from '../netlink/numbers.ts'
 import { type Request, Requests } from '../netlink/requests.ts'
@@ -28,6 +30,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftRefusal, NftRuleset, NftTableName } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
@@ -248,6 +251,10 @@ class LinuxKernel implements Kernel {
     }
   }
 
+  nflog(options: NflogOptions): KernelMonitor {
+    return this.#track(this.#within(() => openNflog(options)))
+  }
+
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
     return this.#track(this.#monitor.listen(listen))
   }
@@ -269,7 +276,7 @@ class LinuxKernel implements Kernel {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    for (const monitor of this.#monitors) monitor.close()
+    for (const monitor of [...this.#monitors]) monitor.close()
     this.#requests.close()
     this.#nftables?.requests.close()
     if (this.#netnsFd !== undefined) closeSync(this.#netnsFd)

@@ -4,6 +4,7 @@
 import type { Address, AddressPort } from './addresses.ts'
 import type { Link, LinkPort } from './links.ts'
 import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
+import type { NflogPort } from './nflog.ts'
 import type { NftablesPort } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
 import type { SysctlFamily, SysctlPort } from './sysctls.ts'
@@ -35,7 +36,8 @@ export type Kernel = LinkPort &
   RoutePort &
   NeighbourPort &
   SysctlPort &
-  NftablesPort & {
+  NftablesPort &
+  NflogPort & {
     /**
      * Calls `listen` for every change of links, addresses, routes, neighbours, forwarding entries and some settings from
      * now on, one's own included. The

@@ -50,6 +50,22 @@ export function kernelContract(test: TestFn, open: () => World): void {
     await node.deleteLink('cali1')
   })
 
+  promise('a group of copies has one reader in a namespace until that one is closed', async (t, world) => {
+    const { node, otherProgram, podPath } = world
+    const options = { copyOctets: 64, batch: 1, batchMs: 10, queueOctets: 1 << 18, received() {}, lost() {} }
+    const reader = node.nflog({ group: 7, ...options })
+    const error = t.throws(() => otherProgram.nflog({ group: 7, ...options }), { instanceOf: KernelError })
+    t.is((error as KernelError).errno, ERRNO.EPERM)
+    otherProgram.nflog({ group: 8, ...options }).close()
+    {
+      using pod = node.inside(podPath)
+      pod.nflog({ group: 7, ...options })
+    }
+    reader.close()
+    reader.close()
+    otherProgram.nflog({ group: 7, ...options })
+  })
+
   promise('a list longer than the limit that a namespace was entered with is refused', async (t, { node, podPath }) => {
     using pod = node.inside(podPath)
     const { index: ifindex } = (await pod.link('lo'))!

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import test from 'ava'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { NflogPacket } from '../../kernel/port/nflog.ts'
 import type {
   NftChain,
   NftChange,
@@ -225,6 +226,65 @@ netns('packets go to the chain of their interface, and those of none are dropped
     t.is(await counted(node, 'dispatch'), 1)
   })
 })
+
+netns(
+  'copies of packets name their rule and interfaces, and those that the queue had no room for are counted',
+  async t => {
+    await withNetwork(async ({ node, ping }) => {
+      const seen: NflogPacket[] = []
+      let lost = 0
+      let heard = Promise.withResolvers<void>()
+      using _ = opened(
+        node.nflog({
+          group: 80,
+          copyOctets: 20,
+          batch: 10,
+          batchMs: 10,
+          queueOctets: 1,
+          received(packets) {
+            seen.push(...packets)
+            heard.resolve()
+          },
+          lost: count => {
+            lost += count
+          },
+        }),
+      )
+      const log: NftExpression = { type: 'log', group: 80, prefix: 'pod egress' }
+      const base = chain('copies', 'filter', 'prerouting', -300)
+      t.deepEqual(await node.changeNftables(add(...masquerade, base, rule('copies', ...fromPods, log))), [])
+      t.true(await ping(POD))
+      await heard.promise
+      const [first] = seen
+      const { index } = (await node.link('cali1'))!
+      t.like(first, {
+        family: 'ipv4',
+        prefix: 'pod egress',
+        hook: 'prerouting',
+        inputIndex: index,
+        outputIndex: undefined,
+      })
+      t.is(first!.payload.length, 20)
+      t.is(first!.payload.toString('hex', 12), '0af40001c0000201')
+      // as many rules as copies: one packet floods the queue before anybody reads
+      const many = Array.from({ length: 500 }, () => rule('copies', ...fromPods, log))
+      t.deepEqual(await node.changeNftables(add(...many)), [])
+      heard = Promise.withResolvers()
+      t.true(await ping(POD))
+      await heard.promise
+      while (lost === 0) {
+        heard = Promise.withResolvers()
+        await ping(POD)
+        await heard.promise
+      }
+      t.true(lost > 0 && seen.length > 1)
+    })
+  },
+)
+
+function opened(reader: { close(): void }): Disposable {
+  return { [Symbol.dispose]: () => reader.close() }
+}
 
 const denied: NftObject = { kind: 'object', ...TABLE, name: 'denied', state: { type: 'counter' } }
 const deniedBy = async (node: Kernel) => Number((await node.namedCounters(NAME))[0]!.packets)
