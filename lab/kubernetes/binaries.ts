@@ -20,7 +20,8 @@ const NAMES = [
   'coredns',
 ] as const
 
-/** `helm` is for a test of the chart alone. `e2e.test` (go test -c k8s.io/kubernetes/test/e2e) is for `npm run test:kubernetes -- --e2e` alone. */
+/** `helm` is for a test of the chart alone. `e2e.test` (go test -c k8s.io/kubernetes/test/e2e) is for
+ * `npm run test:kubernetes -- --e2e` alone. */
 export type BinaryName = (typeof NAMES)[number] | 'e2e.test' | 'helm'
 
 /** What the machine itself must have, and Debian's package of each. */

@@ -97,6 +97,11 @@ export class KubernetesLab implements AsyncDisposable {
     this.#state = { prefix: PREFIX, owner, kept: false, namespaces: [], processes: [] }
   }
 
+  /** How kube-proxy brings Services into the kernel. */
+  get proxy(): ProxyMode {
+    return this.#options.proxy
+  }
+
   /** The one that was kept and is running, to go on with; undefined when there is none. */
   static kept(options: Omit<KubernetesOptions, 'nodes' | 'proxy'>): KubernetesLab | undefined {
     const [state, kept] = [readState(KUBERNETES_DIR), readKept(KUBERNETES_DIR)]

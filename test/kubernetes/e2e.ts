@@ -1,36 +1,33 @@
-// Kubernetes' own end-to-end tests of networking on the lab's cluster, and docs/conformance.md from their report. What is left
-// out is left out by a pattern with its reason, or says its reason itself. Specs of different kinds run beside each other.
+// Kubernetes' own end-to-end tests of networking and of NetworkPolicy on the lab's cluster, with a section of docs/conformance.md
+// from their report. What is left out is left out by a pattern with its reason, or says its reason itself. Specs of different
+// kinds run beside each other.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { binary, binaryPath } from '../../lab/kubernetes/binaries.ts'
 import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
-import { LabFailure, root } from '../../lab/lab.ts'
+import { LabFailure } from '../../lab/lab.ts'
 import { isMissing, runProgram } from '../../lab/program.ts'
+import { type Outcome, writeSection } from './conformance.ts'
 import { importE2eImages } from './e2e-images.ts'
 import { blocksOf } from './observe.ts'
 
-const KINDS = ['Networking', 'Services', 'DNS'] as const
-/** Together they name every spec of `KINDS`, each once. One start of e2e.test runs its specs one after another. */
-const SHARES = [
-  'Services should [a-h]',
-  'Networking Granular Checks: Services',
-  'Services should [i-z]',
-  'Networking Granular Checks: Pods',
-  'DNS',
-  'Services [^s]',
-  'Networking [^G]',
-] as const
+/** `shares` name every spec of `kinds` together, each once. One start of e2e.test runs its specs one after another. */
+type Suite = { title: string; kinds: readonly string[]; shares: readonly string[]; leftOut: readonly LeftOut[] }
+/** Specs that are not run, by a part of their name, with the reason. The first that fits is told. */
+type LeftOut = readonly [pattern: string, reason: string]
+
 const BESIDE_EACH_OTHER = 4
 
-/** Specs that are not run, by a part of their name, each with the reason. The first that fits is told. */
-const LEFT_OUT: readonly (readonly [pattern: string, reason: string])[] = [
+const NO_SCTP = 'needs SCTP, which few kernels of container hosts have'
+
+const NETWORK_LEFT_OUT: readonly LeftOut[] = [
   ['LoadBalancer', 'needs the load balancer of a cloud'],
   ['\\[Feature:Networking-IPv6\\]', 'the lab’s cluster is IPv4'],
   ['\\[Feature:IPv6DualStack\\]', 'the lab’s cluster is IPv4'],
   ['\\[Feature:Networking-IPv4\\]', 'asks a server in the Internet'],
   ['\\[Feature:Networking-DNS\\]', 'asks a server in the Internet'],
   ['\\[Feature:GPUDevicePlugin\\]', 'not of the network'],
-  ['\\[Feature:SCTP', 'needs SCTP, which few kernels of container hosts have'],
+  ['\\[Feature:SCTP', NO_SCTP],
   ['\\[Feature:PerformanceDNS\\]', 'a load test of the DNS server'],
   [
     '\\[Feature:NoSNAT\\]',
@@ -45,6 +42,39 @@ const LEFT_OUT: readonly (readonly [pattern: string, reason: string])[] = [
   [' for evicted pods', 'needs a kubelet that evicts pods; those of the lab share this machine’s disk and evict none'],
 ]
 
+/** What `--e2e` takes. */
+export const SUITES = {
+  network: {
+    title: 'Networking, Services and DNS',
+    kinds: ['Networking', 'Services', 'DNS'],
+    shares: [
+      'Services should [a-h]',
+      'Networking Granular Checks: Services',
+      'Services should [i-z]',
+      'Networking Granular Checks: Pods',
+      'DNS',
+      'Services [^s]',
+      'Networking [^G]',
+    ],
+    leftOut: NETWORK_LEFT_OUT,
+  },
+  policy: {
+    title: 'NetworkPolicy',
+    kinds: ['Netpol'],
+    shares: [
+      'Netpol API',
+      'Netpol \\[',
+      'Netpol NetworkPolicy between server and client should [a-d]',
+      'Netpol NetworkPolicy between server and client should enforce [a-o]',
+      'Netpol NetworkPolicy between server and client should enforce p',
+      'Netpol NetworkPolicy between server and client should (e[^n]|en[^f]|enforce [q-z]|[f-z])',
+    ],
+    leftOut: [['\\[Feature:SCTP', NO_SCTP]],
+  },
+} as const satisfies Record<string, Suite>
+
+export type SuiteName = keyof typeof SUITES
+
 const NOT_REACHED = 'not finished in the time that was given (`--minutes`)'
 
 type SpecReport = {
@@ -58,26 +88,26 @@ type SpecReport = {
 
 type Spec = { name: string; state: SpecReport['State']; seconds: number; said: string }
 
-/** True when every spec that ran passed. Writes docs/conformance.md. */
+/** True when every spec of the suite that ran passed. Writes its section of docs/conformance.md. */
 export async function conformance(
   lab: KubernetesLab,
-  { minutes, say }: { minutes: number; say: (text: string) => void },
+  { suite: suiteName, minutes, say }: { suite: SuiteName; minutes: number; say: (text: string) => void },
 ): Promise<boolean> {
+  const suite: Suite = SUITES[suiteName]
   say('making the images of the tests')
   await importE2eImages(lab, await imageNames(lab))
   await lab.must(['rollout', 'status', '-n', 'kube-system', 'deployment/coredns', '--timeout=120s'], {
     limitMs: 130_000,
   })
   await routePods(lab)
-  say(`running the specs of ${KINDS.join(', ')}`)
-  const specs = await runAll(lab, minutes)
-  const text = report(specs, { kubernetes: await version(lab), minutes })
-  writeFileSync(join(root, 'docs/conformance.md'), text)
-  const ran = specs.filter(({ state }) => state !== 'skipped' && state !== 'pending')
-  const failed = ran.filter(({ state }) => state !== 'passed')
-  for (const { name, said } of failed) console.log(`not ok - ${name}\n  ${said.slice(0, 600).replaceAll('\n', '\n  ')}`)
-  console.log(`${ran.length - failed.length} passed, ${failed.length} failed, ${specs.length - ran.length} left out`)
-  return ran.length > 0 && failed.length === 0
+  say(`running the specs of ${suite.kinds.join(', ')}`)
+  const outcomes = (await runAll(lab, suite, minutes)).map(spec => outcomeOf(spec, suite.leftOut))
+  const specs = suite.kinds.map(kind => `\`[sig-network] ${kind}\``).join(', ')
+  return writeSection(lab, {
+    ...{ title: suite.title, outcomes },
+    command: `--e2e ${suiteName} --minutes ${minutes}`,
+    what: `the specs of ${specs} of e2e.test ${await version(lab)}`,
+  })
 }
 
 /** Some specs ask pods through the API server, which is behind the lab's router here and on a node of the network elsewhere. */
@@ -95,14 +125,19 @@ async function imageNames(lab: KubernetesLab): Promise<string[]> {
   return names.map(name => name.trim()).sort()
 }
 
-/** Every spec of `KINDS`, with what the share said that ran it. Each report also names the specs of the other shares, as skipped. */
-async function runAll(lab: KubernetesLab, minutes: number): Promise<Spec[]> {
+/** Every spec of the suite, with what the share said that ran it. Each report also names the specs of the other shares, as skipped. */
+async function runAll(lab: KubernetesLab, suite: Suite, minutes: number): Promise<Spec[]> {
   const found = new Map<string, Spec>()
-  const left = SHARES.map((share, i) => ({ share, file: `${i}` }))
+  const left = suite.shares.map((share, i) => ({ share, file: `${i}` }))
   const endMs = performance.now() + minutes * 60_000
   const work = async () => {
     for (let next = left.shift(); next !== undefined; next = left.shift())
-      for (const spec of await runShare(lab, next, Math.max(1, Math.floor((endMs - performance.now()) / 1000)))) {
+      for (const spec of await runShare(
+        lab,
+        suite,
+        next,
+        Math.max(1, Math.floor((endMs - performance.now()) / 1000)),
+      )) {
         const known = found.get(spec.name)
         if (known === undefined || known.state === 'skipped')
           found.set(spec.name, { ...spec, said: spec.said || (known?.said ?? '') })
@@ -115,6 +150,7 @@ async function runAll(lab: KubernetesLab, minutes: number): Promise<Spec[]> {
 /** What came of the specs of a share; none when its time ended within a spec: e2e.test writes no report then. */
 async function runShare(
   lab: KubernetesLab,
+  { kinds, leftOut }: Suite,
   { share, file }: { share: string; file: string },
   limitSeconds: number,
 ): Promise<Spec[]> {
@@ -123,7 +159,7 @@ async function runShare(
   const reportFile = join(folder, `${file}.json`)
   rmSync(reportFile, { force: true }) // one of an earlier run on a cluster that was kept
   const startedMs = performance.now()
-  const skip = LEFT_OUT.map(([pattern]) => pattern).join('|')
+  const skip = leftOut.map(([pattern]) => pattern).join('|')
   const run = await e2e(
     lab,
     [
@@ -143,7 +179,7 @@ async function runShare(
     .flatMap(({ SpecReports }) => SpecReports)
     .filter(({ LeafNodeType }) => LeafNodeType === 'It')
     .map(specOf)
-    .filter(({ name }) => KINDS.some(kind => name.startsWith(`[sig-network] ${kind} `)))
+    .filter(({ name }) => kinds.some(kind => name.startsWith(`[sig-network] ${kind} `)))
 }
 
 /** Undefined when the file is not there, or holds no whole report. */
@@ -176,40 +212,12 @@ async function version(lab: KubernetesLab): Promise<string> {
   return serverVersion.gitVersion
 }
 
-/** Why a spec was left out. */
-function reasonOf({ name, state, said }: Spec): string {
-  const known = LEFT_OUT.find(([pattern]) => new RegExp(pattern).test(name))
-  if (known !== undefined) return known[1]
-  if (state === 'pending') return 'not finished in Kubernetes itself'
-  return said.split('\n')[0] || NOT_REACHED
+function outcomeOf({ name, state, said }: Spec, leftOut: readonly LeftOut[]): Outcome {
+  const short = name.replace('[sig-network] ', '')
+  if (state === 'passed') return { name: short, state }
+  if (state !== 'skipped' && state !== 'pending') return { name: short, state: 'failed', why: said }
+  const known = leftOut.find(([pattern]) => new RegExp(pattern).test(name))
+  const why =
+    known?.[1] ?? (state === 'pending' ? 'not finished in Kubernetes itself' : said.split('\n')[0] || NOT_REACHED)
+  return { name: short, state: 'left out', why }
 }
-
-function report(specs: readonly Spec[], { kubernetes, minutes }: { kubernetes: string; minutes: number }): string {
-  const passed = specs.filter(({ state }) => state === 'passed')
-  const leftOut = specs.filter(({ state }) => state === 'skipped' || state === 'pending')
-  const failed = specs.filter(spec => !passed.includes(spec) && !leftOut.includes(spec))
-  const rows = (list: readonly Spec[], cell?: (spec: Spec) => string) =>
-    [...list]
-      .sort((a, b) => a.name.localeCompare(b.name))
-      .map(spec => (cell === undefined ? `- ${short(spec)}` : `| ${short(spec)} | ${cell(spec)} |`))
-  const lines = [
-    '# Kubernetes’ own tests of networking',
-    '',
-    `Written by \`npm run test:kubernetes -- --e2e --minutes ${minutes}\`: the specs of ${KINDS.map(kind => `\`[sig-network] ${kind}\``).join(', ')} of e2e.test ${kubernetes},`,
-    'on the lab’s cluster of three nodes on two LANs (tunnels by VXLAN between the LANs, kube-proxy in nftables mode, no image pulled).',
-    `${passed.length} passed, ${failed.length} failed, ${leftOut.length} left out.`,
-    '',
-    '## Passed',
-    ...rows(passed),
-    '',
-    ...(failed.length === 0 ? [] : ['## Failed', ...rows(failed), '']),
-    '## Left out',
-    '| spec | reason |',
-    '|---|---|',
-    ...rows(leftOut, reasonOf),
-    '',
-  ]
-  return lines.join('\n')
-}
-
-const short = ({ name }: Spec) => name.replace('[sig-network] ', '').replaceAll('|', '\\|')

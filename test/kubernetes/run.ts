@@ -1,8 +1,8 @@
-// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE] [--kept [--install]] [--e2e [--minutes N]]`: the cases on a real Kubernetes with Margay as its
+// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE] [--kept [--install]] [--e2e SUITE [--minutes N]]`: the cases on a real Kubernetes with Margay as its
 // network. Not part of `npm test`: it needs Kubernetes' programs, root and the machine for itself. One line per case, then
 // `N passed, N failed`. `--kept` takes the cluster that `npm run lab -- --kubernetes --keep` left running, and leaves it;
-// `--install` puts Margay there as the source is now. `--e2e` runs Kubernetes' own tests of networking in place of the cases
-// and writes docs/conformance.md. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
+// `--install` puts Margay there as the source is now. `--e2e` runs Kubernetes' own tests in place of the cases (SUITE: network,
+// policy) and writes a section of docs/conformance.md. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
 import { parseArgs } from 'node:util'
 import { kubernetesProblem } from '../../lab/kubernetes/binaries.ts'
 import { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
@@ -13,7 +13,7 @@ import { findLab } from '../../lab/lab.ts'
 import { addressCases } from './addresses.ts'
 import { agentCases } from './agents.ts'
 import type { Case, Cluster } from './case.ts'
-import { conformance } from './e2e.ts'
+import { conformance, SUITES, type SuiteName } from './e2e.ts'
 import { goneNodeCases } from './gone-nodes.ts'
 import { hostAccessCases } from './host-access.ts'
 import { nodeCases } from './nodes.ts'
@@ -58,7 +58,7 @@ function parse() {
       proxy: { type: 'string' },
       kept: { type: 'boolean', default: false },
       install: { type: 'boolean', default: false },
-      e2e: { type: 'boolean', default: false },
+      e2e: { type: 'string' },
       minutes: { type: 'string', default: '90' },
     },
   })
@@ -67,11 +67,16 @@ function parse() {
   if (install && !kept) throw new Error('--install without --kept: a new cluster gets Margay as it is now anyway')
   if (proxy !== 'nftables' && proxy !== 'iptables') throw new Error(`--proxy ${proxy}: give nftables or iptables`)
   if (!/^\d{1,3}$/.test(minutes)) throw new Error(`--minutes ${minutes}: give a number of minutes`)
+  if (e2e !== undefined && !isSuite(e2e)) throw new Error(`--e2e ${e2e}: give ${Object.keys(SUITES).join(' or ')}`)
   const mode: ProxyMode = proxy
   return {
     ...{ proxy: mode, kept, install, e2e, minutes: Number(minutes) },
     cases: CASES.filter(each => (each.short || !short) && only.some(text => each.title.includes(text))),
   } as const
+}
+
+function isSuite(name: string): name is SuiteName {
+  return Object.hasOwn(SUITES, name)
 }
 
 async function main(): Promise<number> {
@@ -128,7 +133,7 @@ async function playOnKept(asked: Asked): Promise<number> {
 }
 
 async function playAll(cluster: Cluster, { e2e, minutes, cases }: Asked): Promise<number> {
-  if (e2e) return (await conformance(cluster.lab, { minutes, say })) ? 0 : 1
+  if (e2e !== undefined) return (await conformance(cluster.lab, { suite: e2e, minutes, say })) ? 0 : 1
   return await runCases(cluster, cases)
 }
 
