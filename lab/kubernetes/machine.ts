@@ -122,6 +122,9 @@ export class Machine {
     })
     this.#programs.set(name, program)
     this.#options.started(program)
+    // until then there is nothing that `stop` could end
+    const isInside = () => childrenOf(program.pid).length > 0 || program.ended !== undefined
+    if (!(await until(isInside, 10_000))) throw new Error(`${this.name}: nsenter did not start ${name}`)
   }
 
   /** Ends a program that `start` started; without one, nothing. `signal` KILL gives it no time. */
