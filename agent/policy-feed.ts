@@ -2,6 +2,7 @@
 // A pod of this node counts under the addresses that it was given, whatever the API server knows of them yet.
 // Hazard: before all kinds are known nothing may be enforced: a policy without its peers would be closed to all. What is behind
 // Services is watched only where a policy names one, and such a rule is closed until it is known.
+import { isDeepStrictEqual } from 'node:util'
 import { POD_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
 import type { Condition } from '../api/status.ts'
@@ -17,6 +18,7 @@ import { NotEnforced } from './cluster/policies/not-enforced.ts'
 import { POLICY_KINDS, type PolicyKind, PolicyObjects } from './cluster/policies/objects.ts'
 import { DEFAULT_ALLOW } from './cluster/policies/profiles.ts'
 import { closedByService, namesService } from './cluster/policies/services.ts'
+import { podQos } from './cluster/qos.ts'
 
 export type PolicyFeedDeps = {
   caches: Pick<Caches, 'of'>
@@ -43,6 +45,8 @@ export class PolicyFeed {
   readonly #left = new Set<string>()
   /** Who waits for the cluster to tell of a pod. */
   readonly #waiting = new Set<() => void>()
+  /** What annotations of pods of this node ask in vain, by the key of the pod. */
+  readonly #qosTold = new Map<string, Condition>()
   readonly #notEnforced = new NotEnforced()
   /** The policies that name Services, by key. */
   readonly #byService = new Map<string, Policy>()
@@ -158,7 +162,7 @@ export class PolicyFeed {
       message: `${kind} is not known, so policies are enforced as an earlier run left them: ${cause?.message}`,
       remedy: `look at ApiServerConnected, and whether this node may list and watch ${kind}`,
     }))
-    this.#deps.report([...this.#objects.refused, ...this.#notEnforced.conditions(waits)])
+    this.#deps.report([...this.#objects.refused, ...this.#qosTold.values(), ...this.#notEnforced.conditions(waits)])
   }
 
   #tellPolicy(key: string, policy: Policy | undefined): void {
@@ -212,12 +216,15 @@ export class PolicyFeed {
     const here = [...(this.#local.get(key)?.values() ?? [])].filter(each => isSame(each, pod)).sort(byAge)
     const [first, ...others] = here
     const addresses = this.#left.has(key) ? [] : first?.addresses
+    const { qos, told } = pod === undefined || here.length === 0 ? {} : podQos(pod)
+    this.#tellQos(key, told)
+    const asks = { profiles, ...(qos && { qos }) }
     felix.setPolicy('endpoint', key, said && addresses !== undefined ? { ...said, addresses } : said)
-    felix.setLocalEndpoint(key, first && { interfaceName: first.interfaceName, profiles })
+    felix.setLocalEndpoint(key, first && { interfaceName: first.interfaceName, ...asks })
     const beside = new Map(others.map(each => [`${key}/${each.id}`, each]))
     for (const [other, { addresses, interfaceName }] of beside) {
       felix.setPolicy('endpoint', other, said && { ...said, addresses })
-      felix.setLocalEndpoint(other, { interfaceName, profiles })
+      felix.setLocalEndpoint(other, { interfaceName, ...asks })
     }
     for (const gone of this.#beside.get(key) ?? []) {
       if (beside.has(gone)) continue
@@ -226,6 +233,13 @@ export class PolicyFeed {
     }
     if (beside.size === 0) this.#beside.delete(key)
     else this.#beside.set(key, [...beside.keys()])
+  }
+
+  #tellQos(key: string, told: Condition | undefined): void {
+    if (isDeepStrictEqual(this.#qosTold.get(key), told)) return
+    if (told === undefined) this.#qosTold.delete(key)
+    else this.#qosTold.set(key, told)
+    if (this.#told) this.#report()
   }
 }
 

@@ -81,6 +81,29 @@ export const POD_ANNOTATION = {
   staticUid: 'kubernetes.io/config.mirror',
 } as const
 
+/** What a Pod may ask of its packets, as Calico names it (3.31): what nftables can do, and what only tc can. */
+export const QOS_ANNOTATION = {
+  ingressPacketRate: 'qos.projectcalico.org/ingressPacketRate',
+  egressPacketRate: 'qos.projectcalico.org/egressPacketRate',
+  ingressPacketBurst: 'qos.projectcalico.org/ingressPacketBurst',
+  egressPacketBurst: 'qos.projectcalico.org/egressPacketBurst',
+  ingressMaxConnections: 'qos.projectcalico.org/ingressMaxConnections',
+  egressMaxConnections: 'qos.projectcalico.org/egressMaxConnections',
+  dscp: 'qos.projectcalico.org/dscp',
+} as const
+export const BANDWIDTH_ANNOTATIONS = [
+  'kubernetes.io/ingress-bandwidth',
+  'kubernetes.io/egress-bandwidth',
+  'qos.projectcalico.org/ingressBandwidth',
+  'qos.projectcalico.org/egressBandwidth',
+  'qos.projectcalico.org/ingressBurst',
+  'qos.projectcalico.org/egressBurst',
+  'qos.projectcalico.org/ingressPeakrate',
+  'qos.projectcalico.org/egressPeakrate',
+  'qos.projectcalico.org/ingressMinburst',
+  'qos.projectcalico.org/egressMinburst',
+] as const
+
 /** Annotations of a core Node that carry Calico's node data (prefix `projectcalico.org/`). */
 export const NODE_ANNOTATION = {
   ipv4Address: 'projectcalico.org/IPv4Address',

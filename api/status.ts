@@ -103,6 +103,10 @@ export const CONDITION_TYPES = {
       'packets out of pools with natOutgoing, and those of this node into its tunnels, get an address that leads back',
   },
   PoliciesEnforced: { vital: false, promise: 'every policy and host endpoint of the cluster is enforced' },
+  QosApplied: {
+    vital: false,
+    promise: 'what annotations of pods ask of their packets is done: rates, connections, DSCP',
+  },
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
   MetricsServed: { vital: false, promise: 'where FelixConfiguration wants metrics to be served, they are' },

@@ -1,7 +1,7 @@
 // Which fields of each kind this program uses, and the cut of an object down to them: a Node is 10 kB at the server and
 // 0.5 kB here, and a change of the other fields (a heartbeat, a pulled image) causes no notification. Of another node's
 // Node the metadata alone: then the server leaves the rest out too (`kube.ts`), nine tenths of all bytes of a large cluster.
-import { NODE_ANNOTATION, POD_ANNOTATION } from '../api/core.ts'
+import { BANDWIDTH_ANNOTATIONS, NODE_ANNOTATION, POD_ANNOTATION, QOS_ANNOTATION } from '../api/core.ts'
 import type { Kind } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import type { Fields } from './port.ts'
@@ -31,7 +31,12 @@ const PORTS = { ports: { name: true, containerPort: true, protocol: true } } as 
 /** Neither labels, which nobody reads and which must not make a policy unreadable, nor status, which is others' business. */
 const SPEC_ALONE: Fields = { metadata: IDENTITY, spec: true }
 
-const POD_ANNOTATIONS = Object.fromEntries(Object.values(POD_ANNOTATION).map(name => [name, true as const]))
+const POD_ANNOTATIONS = Object.fromEntries(
+  [...Object.values(POD_ANNOTATION), ...Object.values(QOS_ANNOTATION), ...BANDWIDTH_ANNOTATIONS].map(name => [
+    name,
+    true as const,
+  ]),
+)
 
 const FIELDS: { readonly [K in Kind]?: Fields } = {
   Node: NODE,

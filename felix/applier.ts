@@ -42,6 +42,9 @@ export const STRAY_GRACE_MS = 10_000
 
 const NOTHING: Outcome = { written: [], healed: [], refused: [], withheld: [] }
 
+/** A table of nftables that looks after its own parts. It needs nothing of the others, and they nothing of it. */
+export type OwnTable = Pick<PolicyEnforcer, 'put' | 'remove' | 'invalidate' | 'observe' | 'lacking'>
+
 type AppliedKind = Exclude<DesiredKind, 'condition'>
 
 export class Applier {
@@ -58,6 +61,8 @@ export class Applier {
   readonly #routes: RouteTable
   readonly #nft: NftTables
   readonly #policy: PolicyEnforcer | undefined
+  /** What is about packets of pods and is no policy. */
+  readonly #beside: readonly OwnTable[]
   readonly #tables
   readonly #wants: { readonly [K in AppliedKind]: (key: string, value: Desired[K] | undefined) => void }
   readonly #destinations = new Set<string>()
@@ -71,8 +76,14 @@ export class Applier {
   #filters = false
   #destinationsChanged = false
 
-  constructor(kernel: Kernel, marks: Marks, nowMs: () => number, policy?: PolicyEnforcer) {
+  constructor(
+    kernel: Kernel,
+    marks: Marks,
+    nowMs: () => number,
+    { policy, beside = [] }: { policy?: PolicyEnforcer | undefined; beside?: readonly OwnTable[] } = {},
+  ) {
     this.#policy = policy
+    this.#beside = beside
     const ownership = new Ownership(marks)
     const links = new LinkView(kernel)
     this.#podFilterKey = nftTableKey({ family: 'inet', name: marks.nftTable ?? '' })
@@ -107,7 +118,7 @@ export class Applier {
     this.#links.invalidate()
     for (const table of this.#tables) table.invalidate()
     this.#nft.invalidate()
-    this.#policy?.invalidate()
+    for (const table of this.#ownTables()) table.invalidate()
   }
 
   /** The kernel tells of few settings only: the next pass reads all of them. */
@@ -157,6 +168,7 @@ export class Applier {
     // nor is there a table of policy without the pods that it would be closed for
     const policy = ready.endpoints && ready.policy ? this.#policy : undefined
     const judged = (await policy?.put()) ?? NOTHING
+    const beside = ready.endpoints && ready.policy ? this.#beside : []
     // the settings of a pod's interface come before it goes up, everything else after
     const sysctls = await this.#sysctls.apply(() => true)
     // a tunnel may be needed for a learned block alone, so it stays until the speaker has spoken
@@ -172,6 +184,7 @@ export class Applier {
     const outcome = mergeOutcomes([
       filter,
       judged,
+      ...(await eachInTurn(beside, table => table.put())),
       sysctls,
       links,
       await this.#deviceSysctls.apply(() => true),
@@ -196,6 +209,7 @@ export class Applier {
       }),
       await this.#nft.remove(({ interfaceName }) => (interfaceName === undefined ? ready.datastore : ready.endpoints)),
       (await policy?.remove()) ?? NOTHING,
+      ...(await eachInTurn(beside, table => table.remove())),
     ])
     for (const object of this.#strays.keys()) if (!graced.has(object)) this.#strays.delete(object)
     if (outcome.refused.length > 0) this.#links.invalidate()
@@ -238,8 +252,8 @@ export class Applier {
 
   /** Takes in that others changed a table of nftables, or any one; returns whether a pass is needed. */
   observeTable(table: Parameters<NftTables['observe']>[0]): boolean {
-    const [ofPolicy, ours] = [this.#policy?.observe(table), this.#nft.observe(table)]
-    return ours || ofPolicy === true
+    const own = this.#ownTables().map(each => each.observe(table))
+    return this.#nft.observe(table) || own.includes(true)
   }
 
   /** Whether packets of pods are filtered, as of the last pass. */
@@ -249,8 +263,8 @@ export class Applier {
 
   /** What this kernel lacks for tables that are wanted, by the key of the table. */
   get lacking(): ReadonlyMap<string, string> {
-    const policy = this.#policy?.lacking
-    return policy === undefined ? this.#nft.lacking() : new Map([...this.#nft.lacking(), policy])
+    const own = this.#ownTables().map(({ lacking }) => lacking)
+    return new Map([...this.#nft.lacking(), ...own.filter(lacking => lacking !== undefined)])
   }
 
   /** How many packets the pod filter has dropped, by the reason. */
@@ -266,6 +280,10 @@ export class Applier {
   /** Whether something unknown on a pod's interface still waits for its grace to end. */
   get waitsForGrace(): boolean {
     return this.#strays.size > 0
+  }
+
+  #ownTables(): readonly OwnTable[] {
+    return this.#policy === undefined ? this.#beside : [this.#policy, ...this.#beside]
   }
 
   #wantSysctl(key: string, sysctl: NamedSysctl | undefined): void {
@@ -355,4 +373,10 @@ export class Applier {
     this.#strays.set(key, since)
     return this.#now() - since >= STRAY_GRACE_MS
   }
+}
+
+async function eachInTurn(tables: readonly OwnTable[], act: (table: OwnTable) => Promise<Outcome>): Promise<Outcome[]> {
+  const outcomes: Outcome[] = []
+  for (const table of tables) outcomes.push(await act(table))
+  return outcomes
 }

@@ -21,9 +21,10 @@ import { ChainWatch } from './chain-watch.ts'
 import { PolicyEnforcer } from './enforcer.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
-import { podFilterMarks, policyMarks } from './marks.ts'
+import { podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
 import type { LocalEndpoint, PolicyInputs } from './policy/model.ts'
+import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
@@ -81,6 +82,7 @@ export class Felix {
   readonly #backlog: Backlog
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false, policy: false }
   readonly #policy: PolicyEnforcer | undefined
+  readonly #qos: QosTable | undefined
   readonly #chains: ChainWatch
   readonly #lasting = new Lasting(STOP_GRACE_MS)
   /** Conditions for what the last pass was refused. */
@@ -106,7 +108,11 @@ export class Felix {
     this.#needed = this.#calculator.tunnelsNeeded()
     const policy = policyMarks(deps.marks)
     this.#policy = policy && new PolicyEnforcer(kernel, policy)
-    this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs(), this.#policy)
+    const qosTable = qosTableName(deps.marks)
+    this.#qos = qosTable === undefined ? undefined : new QosTable(kernel, qosTable)
+    this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs(), {
+      ...{ policy: this.#policy, beside: this.#qos === undefined ? [] : [this.#qos] },
+    })
     this.#chains = new ChainWatch({
       ...{ kernel, clock: deps.clock, ownTable: deps.marks.nftTable, onConditions: deps.onConditions },
       traffic: () => this.#traffic(),
@@ -131,6 +137,7 @@ export class Felix {
   /** Tells which endpoint of policies is here, and by which interface. */
   setLocalEndpoint(key: string, local: LocalEndpoint | undefined): void {
     this.#policy?.setLocal(key, local)
+    this.#qos?.setLocal(key, local)
     if (this.#ready.policy) this.#changed()
   }
 
@@ -270,6 +277,7 @@ export class Felix {
     const mayAnswerPods = this.#ready.datastore && this.#ready.endpoints
     const differences = this.#calculator.step()
     if (differences.destination.size > 0) this.#chains.changed()
+    for (const [cidr, wanted] of differences.destination) this.#qos?.setPool(cidr, wanted === undefined ? 'out' : 'in')
     if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
     // every pass tries again what was refused: with many refusals, more passes only cost more
     this.#applier.want(this.#backlog.next(differences, this.#refusals > MANY_REFUSED ? 'all' : 'slice'))
@@ -332,7 +340,8 @@ export class Felix {
     const before = this.#refused
     this.#refusals = refused.length
     const tables = tableConditions(this.#applier.lacking, refused)
-    const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused)]
+    const qos = this.#qos?.conditions(refused) ?? []
+    const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused), ...qos]
     if (conditions.length + before.size === 0) return
     this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()

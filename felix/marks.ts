@@ -8,6 +8,7 @@ import type { PolicyMarks } from './enforcer.ts'
 /** The name of our tables of nftables, which no other program of this namespace may use. */
 const NFT_TABLE = 'margay'
 const POLICY_END = '-policy'
+const QOS_END = '-qos'
 
 /**
  * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, which no other program of this namespace may
@@ -30,9 +31,15 @@ export function nodeMarks({
   }
 }
 
-/** Whether a table of ours is that of policy, by its name. */
-export function isPolicyTable(name: string): boolean {
-  return name.endsWith(POLICY_END)
+/** Which of our tables of the family inet this is, by its name. */
+export function tableRole(name: string): 'policy' | 'qos' | undefined {
+  if (name.endsWith(QOS_END)) return 'qos'
+  return name.endsWith(POLICY_END) ? 'policy' : undefined
+}
+
+/** The name of the table for what pods ask of their packets; undefined where the marks say of none. */
+export function qosTableName({ nftTable }: Marks): string | undefined {
+  return nftTable === undefined ? undefined : `${nftTable}${QOS_END}`
 }
 
 /** What names the table of policy; undefined where the marks say of none. */

@@ -8,7 +8,7 @@ import {
   type RefusalReason,
 } from '../kernel/reconcile/outcome.ts'
 import type { Calculator } from './calc/calculator.ts'
-import { isPolicyTable } from './marks.ts'
+import { tableRole } from './marks.ts'
 
 const KINDS: Record<ObjectKind, ObjectRef['kind']> = {
   link: 'Link',
@@ -63,6 +63,14 @@ const WITHOUT_TABLE = {
       remedy: 'load the module nf_tables, or use a kernel that has nftables with the family inet',
     },
   },
+  qos: {
+    type: 'QosApplied',
+    means: 'until it is there packets of pods have no limits and keep their DSCP',
+    lacking: {
+      reason: 'NoNftables',
+      remedy: 'load the module nf_tables, or use a kernel that has nftables with the family inet',
+    },
+  },
   nat: {
     type: 'OutgoingMasqueraded',
     means: 'until it is there packets leave the pools with the address of their pod',
@@ -92,8 +100,7 @@ export function tableConditions(lacking: ReadonlyMap<string, string>, refused: r
 }
 
 function partOf(table: string): keyof typeof WITHOUT_TABLE {
-  if (isPolicyTable(table)) return 'policy'
-  return /^ip6? /.test(table) ? 'nat' : 'filter'
+  return tableRole(table) ?? (/^ip6? /.test(table) ? 'nat' : 'filter')
 }
 
 function refusalCondition(refusal: Refusal): Condition {

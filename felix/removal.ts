@@ -8,7 +8,7 @@ import type { NftFamily } from '../kernel/port/nftables.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import { lacksNftables } from '../kernel/reconcile/nft-tables.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
-import { policyMarks } from './marks.ts'
+import { policyMarks, qosTableName } from './marks.ts'
 
 type RemovalKernel = Pick<
   Kernel,
@@ -61,9 +61,9 @@ export async function removeFromKernel(
     }
   }
   for (const route of await removeRoutes(kernel, routes)) removed.push(route)
-  const policy = policyMarks(marks)?.table
   const tables = FAMILIES.map(family => ({ family, name: marks.nftTable }))
-  for (const { family, name } of [{ family: 'inet', name: policy } as const, ...tables]) {
+  const beside = [policyMarks(marks)?.table, qosTableName(marks)].map(name => ({ family: 'inet', name }) as const)
+  for (const { family, name } of [...beside, ...tables]) {
     if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue
     const [refusal] = await kernel.changeNftables([{ verb: 'delete', object: { kind: 'table', family, name } }])
     if (refusal !== undefined) throw refusal.error

@@ -37,7 +37,7 @@ On pods: NetworkPolicy of Kubernetes; NetworkPolicy and GlobalNetworkPolicy of C
 ClusterNetworkPolicy v1alpha2 of the standard channel, and its peers \`nodes\`. Staged policies are evaluated and counted in the kernel, and never enforced.
 
 Not yet: HostEndpoints, and what only they act on (\`applyOnForward\`, \`preDNAT\`, \`doNotTrack\`, failsafe ports); \`domainNames\` (such a rule accepts nothing); rules by HTTP (they are closed); a rule \`Log\` counts its packets and writes nothing;
-annotations for the quality of service of pods; a connection that stands goes on when a new policy denies it. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
+annotations for the bandwidth of pods; a connection that stands goes on when a new policy denies it. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
 policy is closed, and its condition \`PoliciesEnforced\` says where and why.
 
 # Kinds that are refused

@@ -190,6 +190,35 @@ export function jump(chain: string): Steps {
   return [{ type: 'immediate', load: 0, data: { verdict: 'jump', chain } }]
 }
 
+/** `iifname vmap @MAP`: an interface that the map does not have goes on. */
+export function byInterface(key: 'iifname' | 'oifname', map: string): Steps {
+  return [
+    { type: 'meta', key, load: 1 },
+    { type: 'lookup', set: map, from: 1, load: 0 },
+  ]
+}
+
+/** `ct state STATE`, the octets of the states as the kernel keeps them in a register. */
+export function inState(mask: string): Steps {
+  return [
+    { type: 'ct', key: 'state', load: 1 },
+    { type: 'bitwise', from: 1, load: 1, length: 4, mask, xor: '00000000' },
+    { type: 'cmp', op: 'neq', from: 1, value: '00000000' },
+  ]
+}
+
+/** `ip dscp set DSCP`, of a family that is known by then. The bits beside it stay: those of congestion (RFC 3168) among them. */
+export function setDscp(family: Family, dscp: number): Steps {
+  const field = { base: 'network', offset: 0, length: 2 } as const
+  // the traffic class of IPv6 begins in the middle of the first octet (RFC 8200 §3)
+  const [mask, xor] = family === 'ipv4' ? ['ff03', hex(dscp << 2, 2)] : ['f03f', hex(dscp << 6, 2)]
+  return [
+    read(field, 1),
+    { type: 'bitwise', from: 1, load: 1, length: 2, mask, xor },
+    { type: 'payload', ...field, from: 1, ...(family === 'ipv4' && { checksum: 'inet', checksumOffset: 10 }) },
+  ]
+}
+
 /** The name of an interface fills register 1, so that the field follows it in register 2. */
 function ofInterface(field: Field, is: 'in' | 'not in', set: string): Steps {
   return [{ type: 'meta', key: 'iifname', load: 1 }, read(field, 2), lookup(set, is)]

@@ -7,7 +7,7 @@
 // deep into each other, by jump or goto: the depth must not grow with the number of tiers.
 import type { NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
-import type { Steps } from '../calc/nft-expressions.ts'
+import { inState, type Steps } from '../calc/nft-expressions.ts'
 import { type Direction, decidesAll, type PolicyList, passes } from './active.ts'
 import { InlineSets } from './inline-sets.ts'
 import { matchesOf, type SetsOf, type SideName, sourcesOf } from './matches.ts'
@@ -94,12 +94,7 @@ const VERDICTS: Record<RuleAction, NftVerdict | undefined> = {
 const DROP: Steps = [...COUNTER, ...end({ verdict: 'drop' })]
 
 /** Accepts packets of known connections, and what belongs to these. */
-export const ACCEPT_KNOWN: Steps = [
-  { type: 'ct', key: 'state', load: 1 },
-  { type: 'bitwise', from: 1, load: 1, length: 4, mask: KNOWN_CONNECTION, xor: '00000000' },
-  { type: 'cmp', op: 'neq', from: 1, value: '00000000' },
-  ...end(VERDICTS.allow),
-]
+export const ACCEPT_KNOWN: Steps = [...inState(KNOWN_CONNECTION), ...end(VERDICTS.allow)]
 
 /** The rule as it can be asked. Only pods that send are told of names: anything else is closed. */
 function expressible(rule: PolicyRule, direction: Direction, setsOf: SetsOf) {

@@ -6,7 +6,15 @@
 // since the maps are empty for a moment where a large table is written from nothing.
 import type { NftChain, NftRule, NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
-import { COUNTED_DROP, fromInterfaces, isIcmp, jump, type Steps, toInterfaces } from '../calc/nft-expressions.ts'
+import {
+  byInterface,
+  COUNTED_DROP,
+  fromInterfaces,
+  isIcmp,
+  jump,
+  type Steps,
+  toInterfaces,
+} from '../calc/nft-expressions.ts'
 import type { Direction } from './active.ts'
 import { ACCEPT_KNOWN, chainName } from './chains.ts'
 import type { TableName } from './sources.ts'
@@ -33,7 +41,7 @@ export function dispatch(
   })
   const judged = (direction: Direction) =>
     chain(JUDGED[direction], [
-      { expressions: lookUp(direction) },
+      { expressions: byInterface(direction === 'egress' ? 'iifname' : 'oifname', POD_MAPS[direction]) },
       { expressions: ACCEPT_KNOWN },
       { expressions: COUNTED_DROP, comment: 'pod without policies yet' },
     ])
@@ -68,11 +76,3 @@ export function toList(direction: Direction, key: string): NftVerdict {
 type Rule = { expressions: Steps; comment?: string }
 
 const ACCEPT: Steps = [{ type: 'immediate', load: 0, data: { verdict: 'accept' } }]
-
-/** `iifname vmap @from_pod`: the verdict goes to register 0. */
-function lookUp(direction: Direction): Steps {
-  return [
-    { type: 'meta', key: direction === 'egress' ? 'iifname' : 'oifname', load: 1 },
-    { type: 'lookup', set: POD_MAPS[direction], from: 1, load: 0 },
-  ]
-}

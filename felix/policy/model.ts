@@ -146,5 +146,11 @@ export type DomainAnswer = { endpoint: string; name: string; addresses: readonly
 /** What a Service's EndpointSlices say. */
 export type ServiceEndpoints = { addresses: readonly { address: string; protocol: Protocol; port: number }[] }
 
+/** Packets per second, and how many more after a pause; connections that there may be at a time. */
+export type PacketLimits = { rate?: { perSecond: number; burst: number }; connections?: number }
+
+/** What a pod asks of its own packets, beside what policies say. `dscp`: of packets that leave the pools. */
+export type Qos = { ingress?: PacketLimits; egress?: PacketLimits; dscp?: number }
+
 /** An endpoint of this node: the interface that its packets come by, and the profiles that are asked last. */
-export type LocalEndpoint = { interfaceName: string; profiles: readonly string[] }
+export type LocalEndpoint = { interfaceName: string; profiles: readonly string[]; qos?: Qos }

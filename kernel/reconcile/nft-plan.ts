@@ -168,8 +168,8 @@ export function removals(state: NftState): Step[] {
   const steps: Step[] = []
   for (const name of state.dirty) {
     const set = state.sets.seen().get(name)
-    // with its set every element goes
-    if (set === undefined || !state.sets.wanted().has(name)) continue
+    // with its set every element goes, but chains that a map leads to go before the map
+    if (set === undefined || (set.data !== 'verdict' && !state.sets.wanted().has(name))) continue
     const gone: Pair[] = []
     for (const { key, value, seen } of state.elements.get(name)!.pending())
       if (value === undefined && seen !== undefined) gone.push([key, seen])

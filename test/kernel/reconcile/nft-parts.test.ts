@@ -157,6 +157,18 @@ test('chains and sets that nothing needs go, in an order that the kernel takes, 
   t.deepEqual([held.chains.map(({ name }) => name), held.sets.map(({ name }) => name)], [['forward'], ['to']])
 })
 
+test('a map of verdicts goes together with the chains that it leads to', async t => {
+  const it = bench()
+  wantUsual(it)
+  await it.parts.put()
+  it.parts.wantSet('to', undefined)
+  it.parts.wantChain('forward', undefined)
+  it.parts.wantChain('p1', undefined)
+  t.deepEqual([...(await it.parts.put()).refused, ...(await it.parts.remove(all)).refused], [])
+  const { chains, sets } = (await it.held())!
+  t.deepEqual([chains, sets.map(({ name }) => name)], [[], ['web']])
+})
+
 test('what the kernel refuses is named, and left out with what needs it; the rest is written', async t => {
   const it = bench()
   wantUsual(it)

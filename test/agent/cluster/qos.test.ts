@@ -1,0 +1,82 @@
+// What annotations of a Pod ask of its packets, and what of them makes no sense.
+import test from 'ava'
+import { podQos } from '../../../agent/cluster/qos.ts'
+
+function read(annotations: Record<string, string>) {
+  const { qos, told } = podQos({ metadata: { name: 'web', namespace: 'shop', annotations }, spec: {} } as never)
+  return { qos, reason: told?.reason, message: told?.message, remedy: told?.remedy, object: told?.object }
+}
+
+const NAMES = 'qos.projectcalico.org'
+
+test('a pod without such annotations asks for nothing', t => {
+  t.deepEqual(podQos({ metadata: { name: 'web' }, spec: {} } as never), {})
+})
+
+test('rates have a burst of five packets where none is said, and numbers are quantities of Kubernetes', t => {
+  const { qos, reason } = read({
+    [`${NAMES}/ingressPacketRate`]: '100',
+    [`${NAMES}/egressPacketRate`]: '1.5k',
+    [`${NAMES}/egressPacketBurst`]: '1Ki',
+    [`${NAMES}/egressMaxConnections`]: '1200m',
+    [`${NAMES}/ingressMaxConnections`]: '2e3',
+    [`${NAMES}/dscp`]: 'af11',
+  })
+  t.is(reason, undefined)
+  t.deepEqual(qos, {
+    ingress: { rate: { perSecond: 100, burst: 5 }, connections: 2000 },
+    egress: { rate: { perSecond: 1500, burst: 1024 }, connections: 2 },
+    dscp: 10,
+  })
+})
+
+for (const [text, dscp] of [
+  ['0', 0],
+  ['63', 63],
+  ['EF', 46],
+  ['DF', 0],
+  ['cs6', 48],
+  ['64', undefined],
+  ['-1', undefined],
+  ['constructor', undefined],
+  ['', undefined],
+] as const)
+  test(`the DSCP ${JSON.stringify(text)} is ${dscp}`, t => {
+    const { qos, reason } = read({ [`${NAMES}/dscp`]: text })
+    t.deepEqual([qos?.dscp, reason], [dscp, dscp === undefined ? 'Invalid' : undefined])
+  })
+
+test('what is more than can be had is the most that can, what makes no sense is left out, and both name pod and annotation', t => {
+  const { qos, reason, message, remedy, object } = read({
+    [`${NAMES}/ingressPacketRate`]: '20k',
+    [`${NAMES}/egressPacketRate`]: 'fast',
+    [`${NAMES}/ingressPacketBurst`]: '0',
+    [`${NAMES}/egressPacketBurst`]: '10',
+    [`${NAMES}/egressMaxConnections`]: '-5',
+    [`${NAMES}/ingressMaxConnections`]: '9'.repeat(1000),
+  })
+  t.deepEqual(qos, { ingress: { rate: { perSecond: 10_000, burst: 5 } } })
+  t.is(reason, 'Invalid')
+  t.deepEqual(object, { kind: 'Pod', namespace: 'shop', name: 'web' })
+  t.is(
+    message,
+    [
+      'qos.projectcalico.org/ingressPacketRate: "20k" is more than 10000, which holds',
+      'qos.projectcalico.org/ingressPacketBurst: "0" is no quantity from 1 to 10000, and is left out',
+      `qos.projectcalico.org/ingressMaxConnections: "${'9'.repeat(40)}" is no quantity from 1 to 4294967295, and is left out`,
+      'qos.projectcalico.org/egressPacketRate: "fast" is no quantity from 1 to 10000, and is left out',
+      'qos.projectcalico.org/egressMaxConnections: "-5" is no quantity from 1 to 4294967295, and is left out',
+      'qos.projectcalico.org/egressPacketBurst: is left out without qos.projectcalico.org/egressPacketRate',
+    ].join('; '),
+  )
+  t.regex(remedy!, /^correct .*egressPacketRate.*; the pod runs$/)
+})
+
+test('bandwidth is not limited, which is told of the pod', t => {
+  const { qos, reason, message } = read({ 'kubernetes.io/ingress-bandwidth': '1M', [`${NAMES}/egressBurst`]: '2M' })
+  t.deepEqual([qos, reason], [undefined, 'NotSupported'])
+  t.is(
+    message,
+    'kubernetes.io/ingress-bandwidth, qos.projectcalico.org/egressBurst: bandwidth is not limited by this version',
+  )
+})
