@@ -20,6 +20,7 @@ import {
   routeKey,
 } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
+import { FakeConntrack } from './conntrack.ts'
 import { FakeNftables } from './nftables.ts'
 
 /** Settings whose changes are told. */
@@ -40,6 +41,7 @@ export class FakeNetns {
   readonly nflogReaders = new Map<number, NflogOptions>()
   readonly sysctls = new Map<string, string>()
   readonly nftables = new FakeNftables()
+  readonly conntrack = new FakeConntrack()
   addresses: Address[] = []
   routes = new Map<string, Route>()
   neighbours: Neighbour[] = []

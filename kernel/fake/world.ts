@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { formatMac, macBytes } from '../netlink/mac.ts'
 import { isFlooded } from '../netlink/route/neighbour.ts'
 import type { Address } from '../port/addresses.ts'
+import type { Flow } from '../port/conntrack.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
@@ -13,6 +14,7 @@ import type { NflogOptions, NflogPacket } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftRefusal, NftRuleset, NftTableName } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
+import type { FakeConntrack } from './conntrack.ts'
 import { limited } from './limited.ts'
 import { FakeNetns } from './netns.ts'
 
@@ -64,6 +66,11 @@ export class FakeWorld {
     const found = this.#named.get(path)
     if (found === undefined) throw new KernelError(ERRNO.ENOENT, 'open netns', path)
     return found
+  }
+
+  /** The tracked connections of the host. */
+  get tracked(): FakeConntrack {
+    return this.#host.conntrack
   }
 
   /** Makes every monitor of the host (or of the namespace at `path`) hear that it lost events. */
@@ -276,6 +283,14 @@ class FakeKernel implements Kernel {
     const tables = new Map(changes.map(({ object }) => [`${object.family} ${tableName(object)}`, object]))
     for (const object of tables.values()) netns.tellTable({ family: object.family, name: tableName(object) }, this)
     return refused
+  }
+
+  async flowsOf(addresses: ReadonlySet<string>, each: (flow: Flow) => void): Promise<void> {
+    await this.#open().conntrack.flowsOf(addresses, each)
+  }
+
+  async deleteFlows(flows: readonly Flow[]): Promise<(KernelError | undefined)[]> {
+    return this.#open().conntrack.deleteFlows(flows)
   }
 
   monitorNftables(listen: (table?: NftTableName) => void): KernelMonitor {

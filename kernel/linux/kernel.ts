@@ -26,6 +26,7 @@ import { IFLA, RTM } from '../netlink/route/numbers.ts'
 import { emitRoute, emitRouteDump, emitRouteLookup, parseRoute } from '../netlink/route/route.ts'
 import { fileError, listNetns, netnsPath, openNetns, runInNetns } from '../netns.ts'
 import type { Address } from '../port/addresses.ts'
+import type { Flow } from '../port/conntrack.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
@@ -34,6 +35,7 @@ import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftRefusal, NftRuleset, NftTableName } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
+import { deleteFlows, walkFlows } from './conntrack.ts'
 import { readLegacyChains } from './legacy-chains.ts'
 import { LinkRemoval } from './link-removal.ts'
 import { LinuxNftables } from './nftables.ts'
@@ -223,14 +225,14 @@ class LinuxKernel implements Kernel {
   }
 
   nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
-    return this.#netfilter().nftables(of, options)
+    return this.#netfilter().port.nftables(of, options)
   }
 
-  namedCounters: NftablesPort['namedCounters'] = of => this.#netfilter().namedCounters(of)
-  ruleCounters: NftablesPort['ruleCounters'] = of => this.#netfilter().ruleCounters(of)
+  namedCounters: NftablesPort['namedCounters'] = of => this.#netfilter().port.namedCounters(of)
+  ruleCounters: NftablesPort['ruleCounters'] = of => this.#netfilter().port.ruleCounters(of)
 
   forwardChains(): Promise<ForwardChain[]> {
-    return this.#netfilter().forwardChains()
+    return this.#netfilter().port.forwardChains()
   }
 
   async legacyForwardChains(): Promise<ForwardChain[]> {
@@ -238,7 +240,15 @@ class LinuxKernel implements Kernel {
   }
 
   changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {
-    return this.#netfilter().changeNftables(changes, options)
+    return this.#netfilter().port.changeNftables(changes, options)
+  }
+
+  async flowsOf(addresses: ReadonlySet<string>, each: (flow: Flow) => void): Promise<void> {
+    await walkFlows(addresses, each, act => this.#within(act))
+  }
+
+  async deleteFlows(flows: readonly Flow[]): Promise<(KernelError | undefined)[]> {
+    return deleteFlows(this.#netfilter().requests, flows)
   }
 
   monitorNftables(listen: (table?: NftTableName) => void): KernelMonitor {
@@ -287,13 +297,13 @@ class LinuxKernel implements Kernel {
   }
 
   /** Opened by the first who asks: most kernels are never asked about nftables. */
-  #netfilter(): LinuxNftables {
+  #netfilter(): { requests: Requests; port: LinuxNftables } {
     if (this.#nftables === undefined) {
       const options = { family: NETLINK.netfilter, receiveBuffer: NETFILTER_BUFFER, messageSize: NETFILTER_MESSAGE }
       const requests = this.#within(() => new Requests(options))
       this.#nftables = { requests, port: new LinuxNftables(requests) }
     }
-    return this.#nftables.port
+    return this.#nftables
   }
 
   /** Closes a monitor with this kernel. */

@@ -2,6 +2,7 @@
 // (`kernel/fake/`) both implement, held together by one contract suite. Values here are our own; netlink structs
 // stop at this room's border. Every refused operation is a `KernelError` with errno and the kernel's own words.
 import type { Address, AddressPort } from './addresses.ts'
+import type { ConntrackPort } from './conntrack.ts'
 import type { Link, LinkPort } from './links.ts'
 import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
 import type { NflogPort } from './nflog.ts'
@@ -37,7 +38,8 @@ export type Kernel = LinkPort &
   NeighbourPort &
   SysctlPort &
   NftablesPort &
-  NflogPort & {
+  NflogPort &
+  ConntrackPort & {
     /**
      * Calls `listen` for every change of links, addresses, routes, neighbours, forwarding entries and some settings from
      * now on, one's own included. The
