@@ -13,6 +13,7 @@ import { EndpointStore } from '../cni/endpoints.ts'
 import { CNI_CODE } from '../cni/error.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import { Limiter } from '../cni/limiter.ts'
+import { OldFlows } from '../cni/old-flows.ts'
 import { PodMtu } from '../cni/pod-mtu.ts'
 import { PodRepair } from '../cni/pod-repair.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
@@ -103,6 +104,7 @@ export class NodeAgent {
   readonly #status: StatusModel
   /** Limits CNI requests: one per pod, a few at once per node. */
   readonly #limiter = new Limiter()
+  readonly #oldFlows: OldFlows
   readonly #podMtu: PodMtu
   readonly #conntrack: Conntrack
   readonly #policies: PolicyFeed
@@ -156,6 +158,7 @@ export class NodeAgent {
       report: conditions => this.#status.report('metrics', conditions),
     })
     followNodeUid(this.#view, { node, db: data.node, log })
+    this.#oldFlows = new OldFlows({ kernel, log: roomLog('cni') })
     this.endpoints = new EndpointStore(this.#data.node)
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
     this.allocator = new NodeAllocator({
@@ -275,6 +278,7 @@ export class NodeAgent {
     const { allocator: ipam, endpoints } = this
     return {
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
+      oldFlows: this.#oldFlows,
       hostSide: {
         applied: id => this.#applied(id),
         routeProtocol: () => this.#felix.podRouteProtocol,

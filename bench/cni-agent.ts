@@ -7,6 +7,7 @@ import type { CniDeps } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
 import { answerCni } from '../cni/http.ts'
 import { Limiter } from '../cni/limiter.ts'
+import { OldFlows } from '../cni/old-flows.ts'
 import { openCaches } from '../datastore/cache.ts'
 import { createFakeStore } from '../datastore/fake.ts'
 import { Felix } from '../felix/loop.ts'
@@ -51,6 +52,7 @@ const deps: CniDeps = {
     filterDifferences: name => felix.filterDifferences(name),
   },
   limiter: new Limiter(),
+  oldFlows: new OldFlows({ kernel, log: silentLog }),
   mtu: () => 1500,
   ready: () => undefined,
   status: () => undefined,

@@ -6,6 +6,7 @@ import type { Log } from '../lib/log.ts'
 import type { EndpointStore } from './endpoints.ts'
 import type { HostSide } from './host-side.ts'
 import type { Limiter } from './limiter.ts'
+import type { OldFlows } from './old-flows.ts'
 
 /** What the verbs may do on the host: create and delete pairs of links, and read. Felix writes everything else there. */
 export type HostKernel = ReadKernel &
@@ -22,6 +23,7 @@ export type CniDeps = {
   kernel: HostKernel
   endpoints: EndpointStore
   hostSide: HostSide
+  oldFlows: Pick<OldFlows, 'forget'>
   /** Limits requests: one per pod at a time, a few at once per node. One for the life of the agent. */
   limiter: Limiter
   /** Bytes for a pod interface, where the configuration gives none. */

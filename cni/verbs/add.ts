@@ -144,6 +144,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const endpoint = withAddresses(assigned)
   undo.defer(async () => endpoints.delete(endpoint.id))
 
+  await forgetOldFlows(endpoint, deps)
   const host = await createPair(kernel, endpoint)
   undo.defer(() => {
     endpoints.markLeaving(endpoint.id)
@@ -169,6 +170,19 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     )
   undo.move() // committed: nothing left to undo
   return resultOf(endpoint, hostMac, request)
+}
+
+/** Before the interface is there, so that none of the pod's own is among them. Rejects with `CniError`. */
+async function forgetOldFlows({ addresses }: PodEndpoint, { oldFlows }: CniDeps): Promise<void> {
+  await oldFlows.forget(addresses).catch((error: unknown) => {
+    if (!(error instanceof KernelError)) throw error
+    throw new CniError(
+      CNI_CODE.tryLater,
+      `connections of an earlier pod at ${addresses.join(', ')} cannot be deleted: ${error.message}`,
+      'the next attempt gets another address or finds them gone; conntrack -L shows them',
+      { cause: error },
+    )
+  })
 }
 
 /** Behind every default route. */

@@ -3,6 +3,7 @@ import type { CniDeps } from '../../cni/deps.ts'
 import { EndpointStore } from '../../cni/endpoints.ts'
 import { type CniAnswer, handleCni } from '../../cni/handle.ts'
 import { Limiter } from '../../cni/limiter.ts'
+import { OldFlows } from '../../cni/old-flows.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import type { Felix } from '../../felix/loop.ts'
 import type { NodeAllocator } from '../../ipam/allocator.ts'
@@ -42,6 +43,7 @@ export async function aHost(
     kernel,
     endpoints,
     hostSide,
+    oldFlows: new OldFlows({ kernel, log: silentLog }),
     limiter: new Limiter(),
     mtu: () => 1500,
     clock: node.clock,

@@ -11,6 +11,7 @@ import { EndpointStore } from '../../cni/endpoints.ts'
 import { answerCni } from '../../cni/http.ts'
 import { installPlugin } from '../../cni/install.ts'
 import { Limiter } from '../../cni/limiter.ts'
+import { OldFlows } from '../../cni/old-flows.ts'
 import { PodRepair } from '../../cni/pod-repair.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
@@ -108,6 +109,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     kernel,
     endpoints,
     hostSide,
+    oldFlows: new OldFlows({ kernel, log: silentLog }),
     limiter: new Limiter(),
     mtu: () => 1450,
     ready: () => undefined,

@@ -1,0 +1,112 @@
+import test from 'ava'
+import { OldFlows } from '../../cni/old-flows.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import type { Flow } from '../../kernel/port/conntrack.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import { familyOf } from '../../lib/ip.ts'
+import { silentLog } from '../../lib/log.ts'
+import { added, aHost, call, POD } from './host.ts'
+
+let lastId = 0
+
+/** A connection whose packets go on to `behind`, where that is another one than `destination`. */
+function aFlow(source: string, destination: string, behind = destination): Flow {
+  const ends = { protocol: 6, ports: { source: 40_000, destination: 80 } }
+  const original = { ...ends, source, destination }
+  const reply = { ...ends, source: behind, destination: source, ports: { source: 80, destination: 40_000 } }
+  return { id: ++lastId, family: familyOf(source), original, reply, isExpected: false }
+}
+
+test('when DEL answers nothing is tracked of the pod’s address any more, to it, from it or behind a Service', async t => {
+  const host = await aHost()
+  const { ips } = await added(host)
+  const address = ips[0]!.address.split('/')[0]!
+  const other = aFlow('192.0.2.1', '192.0.2.2')
+  host.world.tracked.flows = [
+    aFlow(address, '192.0.2.2'),
+    aFlow('192.0.2.1', address),
+    other,
+    aFlow('192.0.2.1', '10.96.0.1', address),
+  ]
+  await call(host, 'DEL')
+  t.deepEqual(host.world.tracked.flows, [other])
+})
+
+test('when ADD answers nothing is tracked of an earlier pod at its address, and nothing was when its interface came', async t => {
+  const host = await aHost()
+  const first = (await added(host)).ips[0]!.address.split('/')[0]!
+  await call(host, 'DEL')
+  const next = first.replace(/\d+$/, last => `${Number(last) + 1}`)
+  host.world.tracked.flows = [aFlow('192.0.2.1', next)]
+  const atLink: number[] = []
+  const createLink: Kernel['createLink'] = spec => {
+    atLink.push(host.world.tracked.flows.length)
+    return host.deps.kernel.createLink(spec)
+  }
+  const kernel = new Proxy(host.deps.kernel, {
+    get: (target, name) => (name === 'createLink' ? createLink : Reflect.get(target, name).bind(target)),
+  })
+  const { ips } = await added({ ...host, deps: { ...host.deps, kernel } }, 'c2', '/run/netns/other')
+  t.is(ips[0]!.address, `${next}/32`)
+  t.deepEqual(atLink, [0])
+})
+
+test('an ADD is refused, and leaves nothing, while entries of its address cannot be deleted', async t => {
+  const host = await aHost()
+  const world = host.world
+  world.addNetns(POD)
+  const refused = new KernelError(ERRNO.EBUSY, 'delete connection', 'protocol 6')
+  const kernel = { ...trackedBy(world), deleteFlows: async (flows: readonly Flow[]) => flows.map(() => refused) }
+  const deps = { ...host.deps, oldFlows: new OldFlows({ kernel, log: silentLog }) }
+  world.tracked.flows = Array.from({ length: 64 }, (_, i) => aFlow('192.0.2.1', `10.0.0.${i}`))
+  const answer = JSON.parse((await call({ ...host, deps }, 'ADD')).stdout)
+  t.like(answer, { code: 11 })
+  t.regex(answer.msg, /connections of an earlier pod at 10\.0\.0\.\d+ cannot be deleted/)
+  t.deepEqual(
+    (await world.kernel().links()).map(({ name }) => name),
+    ['lo'],
+  )
+  t.deepEqual([...deps.ipam.held().keys()], [])
+})
+
+test('however many pods end while a walk is under way, one more walk serves them all', async t => {
+  const world = new FakeWorld()
+  const walks: number[] = []
+  const gate = Promise.withResolvers<void>()
+  const kernel = {
+    ...trackedBy(world),
+    flowsOf: async (addresses: ReadonlySet<string>, each: (flow: Flow) => void) => {
+      walks.push(addresses.size)
+      await gate.promise
+      await trackedBy(world).flowsOf(addresses, each)
+    },
+  }
+  const flows = new OldFlows({ kernel, log: silentLog })
+  world.tracked.flows = Array.from({ length: 6000 }, (_, i) => aFlow('192.0.2.1', `10.0.${i >> 8}.${i & 255}`))
+  const first = flows.forget(['10.0.0.0'])
+  await new Promise(resolve => setImmediate(resolve))
+  const others = world.tracked.flows.map(({ original }) => flows.forget([original.destination]))
+  gate.resolve()
+  await Promise.all([first, ...others])
+  t.deepEqual(world.tracked.flows, [])
+  t.deepEqual(walks, [1, 6000, 6000], 'more entries than are held at once need a second look')
+})
+
+test('a kernel that cannot list connections holds no pod back; what else goes wrong is told to who asked', async t => {
+  const fails = (errno: number) => {
+    const flowsOf = () => Promise.reject(new KernelError(errno, 'list', 'tracked connections'))
+    return new OldFlows({ kernel: { flowsOf, deleteFlows: async () => [] }, log: silentLog })
+  }
+  await fails(ERRNO.EINVAL).forget(['10.0.0.1'])
+  const flows = fails(ERRNO.EPERM)
+  await t.throwsAsync(flows.forget(['10.0.0.1']), { instanceOf: KernelError })
+  await t.throwsAsync(flows.forget(['10.0.0.1']), { instanceOf: KernelError }, 'and the next one is asked again')
+})
+
+function trackedBy({ tracked }: FakeWorld): Pick<Kernel, 'flowsOf' | 'deleteFlows'> {
+  return {
+    flowsOf: (addresses, each) => tracked.flowsOf(addresses, each),
+    deleteFlows: flows => tracked.deleteFlows(flows),
+  }
+}
