@@ -209,6 +209,10 @@ export const felixConfiguration = z.looseObject({
     natOutgoingAddress: ipv4OrNoneField.optional(),
     /** Absent: that of the program's option, or of the cluster. */
     logSeverityScreen: z.string().optional(),
+    /** `10/second`. Absent, or of no such form: 100/second with a burst of 100. */
+    logActionRateLimit: z.string().optional(),
+    /** Absent or 0: 5. */
+    logActionRateLimitBurst: z.int().min(0).max(9999).optional(),
     /** Absent: no, or that of the cluster. */
     prometheusMetricsEnabled: z.boolean().optional(),
     /** Empty or absent: all addresses of the machine, or that of the cluster. */

@@ -51,11 +51,20 @@ export const UNREAD: readonly UnreadGroup[] = [
     'nothing yet',
   ),
   felix(
-    'logFilePath logSeverityFile logSeveritySys logDebugFilenameRegex logPrefix logActionRateLimit*',
-    'the log goes to the standard output alone, and no packet is logged: a rule Log counts',
-    'logs of packets',
+    'logFilePath logSeverityFile logSeveritySys logDebugFilenameRegex',
+    'the log goes to the standard output alone',
+    'nothing: whoever runs the container keeps its log',
   ),
-  felix('flowLogs* policySyncPathPrefix', 'no flows are told: rules count packets', 'flows'),
+  felix(
+    'logPrefix',
+    'what rules Log tell of goes to margayctl flows, with policy and rule by their names, and not to the log of the kernel',
+    'nothing: every flow names its policy',
+  ),
+  felix(
+    'flowLogs* policySyncPathPrefix',
+    'of flows those are told that are denied or that a rule logs (margayctl flows)',
+    'flows that are allowed',
+  ),
   felix(
     'health*',
     '/livez and /readyz are always answered, at the address of --listen',

@@ -7,7 +7,7 @@ import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import type { Outcome } from '../kernel/reconcile/outcome.ts'
 import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
 import { dispatch, POD_MAPS } from './policy/dispatch.ts'
-import type { LocalEndpoint, PolicyInputs } from './policy/model.ts'
+import type { LocalEndpoint, LogLimit, PolicyInputs } from './policy/model.ts'
 
 /** `table`: the name of the table; `interfacePrefix`: what the names of the pods' interfaces begin with. */
 export type PolicyMarks = { table: string; interfacePrefix: string }
@@ -35,6 +35,11 @@ export class PolicyEnforcer {
   /** An endpoint of this node, under its key in the cluster. Until the cluster tells its labels it is closed. */
   setLocal(key: string, local: LocalEndpoint | undefined): void {
     this.#calculator.setLocal(key, local)
+  }
+
+  /** As `PolicyCalculator.setLogLimit`. */
+  setLogLimit(limit: LogLimit | undefined): boolean {
+    return this.#calculator.setLogLimit(limit)
   }
 
   /** Whether the packets of an interface are judged by policies in the kernel, as of the last pass; else they are dropped. */

@@ -148,7 +148,9 @@ export class Felix {
 
   /** Replaces parts of what exists once. Memory only, as with `set`. */
   configure(part: Partial<Settings>): void {
-    if (this.#calculator.configure(part)) this.#changed()
+    const { config } = part
+    const isLogLimitNew = config !== undefined && this.#policy?.setLogLimit(config.logLimit) === true
+    if (this.#calculator.configure(part) || isLogLimitNew) this.#changed()
   }
 
   /** Which tunnels this node should have, and thus which tunnel addresses it should be given. */

@@ -7,6 +7,7 @@ import { ineffectiveFields } from '../../api/unsupported.ts'
 import { validate } from '../../api/validate.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import type { Settings } from '../../felix/input.ts'
+import type { LogLimit } from '../../felix/policy/model.ts'
 import type { MetricsAddress } from '../../lib/metrics-server.ts'
 
 export type BgpSettings = Resource<'BGPConfiguration'>['spec'] & { listenPort: number }
@@ -43,6 +44,7 @@ export function felixSettings(
     vxlanVni: spec.vxlanVNI,
     ipipMtu: mine?.ipipMTU ?? spec.ipipMTU ?? 0,
     vxlanMtu: mine?.vxlanMTU ?? spec.vxlanMTU ?? 0,
+    logLimit: logLimit(spec),
     workloadRouteProtocol: mine?.deviceRouteProtocol ?? spec.deviceRouteProtocol ?? ROUTE_PROTOCOL_BOOT,
     nat: {
       keepAddressTo: exclusions === 'IPPoolsAndHostIPs' ? 'pools and nodes' : 'pools',
@@ -53,6 +55,20 @@ export function felixSettings(
     },
   }
 }
+
+/** `RATE/PER`, as Calico has it; with a rate the burst is 5 where nobody says another one, and 0 says none. */
+function logLimit({
+  logActionRateLimit,
+  logActionRateLimitBurst = 0,
+}: Resource<'FelixConfiguration'>['spec']): LogLimit | undefined {
+  const [, rate, per] = /^([1-9]\d{0,3})\/(second|minute|hour|day)$/.exec(logActionRateLimit ?? '') ?? []
+  if (rate === undefined) return undefined
+  const burst = logActionRateLimitBurst === 0 ? USUAL_BURST : logActionRateLimitBurst
+  return { rate: Number(rate), per: per as LogLimit['per'], burst }
+}
+
+/** What the kernel's limit takes where nobody says. */
+const USUAL_BURST = 5
 
 /** Where the metrics are served, if anywhere, and whether with those of the process. `own` is the object for this node. */
 export function metricsSettings(

@@ -6,14 +6,16 @@
 //                                                    └─> interface ──> chain
 //
 // Nothing here remembers how a state was reached. A full calculation is this one, fed from empty.
+import { isDeepStrictEqual } from 'node:util'
 import type { NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
 import { ActivePolicies, type Direction, type EndpointLists, type PolicyList } from './active.ts'
 import { chainsOfList, sourcesOfList } from './chains.ts'
 import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
+import { LOG_LIMIT } from './logged.ts'
 import { Members } from './members.ts'
-import type { DomainAnswer, LocalEndpoint, PolicyInputs } from './model.ts'
+import type { DomainAnswer, LocalEndpoint, LogLimit, PolicyInputs } from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
 import { type MemberSource, sourceKey, type TableName } from './sources.ts'
 
@@ -38,6 +40,9 @@ export class PolicyCalculator {
   readonly #table: TableName
   readonly #members: Members
   readonly #active = new ActivePolicies()
+  #logLimit: LogLimit = LOG_LIMIT
+  /** Every chain may be another one. */
+  #restyled = false
   readonly #lists = new Map<string, Held>()
   /** The keys of the lists that name a source, by its key. */
   readonly #listsBySource = new Map<string, Set<string>>()
@@ -77,6 +82,14 @@ export class PolicyCalculator {
     this.#members.setAnswer(key, answer)
   }
 
+  /** How many packets of a rule with the action log are copied. Returns whether that is news. */
+  setLogLimit(limit: LogLimit = LOG_LIMIT): boolean {
+    if (isDeepStrictEqual(limit, this.#logLimit)) return false
+    this.#logLimit = limit
+    this.#restyled = true
+    return true
+  }
+
   /** Works out what follows from everything told so far. Returns what changed since the last step. */
   step(): PolicyDifferences {
     const { lists, endpoints } = this.#active.take()
@@ -89,7 +102,8 @@ export class PolicyCalculator {
     for (const source of released) this.#members.release(source)
     const { sets, elements, sources } = this.#members.take()
     for (const source of sources) for (const key of this.#listsBySource.get(source) ?? []) dirty.add(key)
-    for (const key of dirty) this.#write(key, chains)
+    for (const key of this.#restyled ? [...dirty, ...this.#lists.keys()] : dirty) this.#write(key, chains)
+    this.#restyled = false
     return { sets, elements, chains, interfaces }
   }
 
@@ -118,7 +132,7 @@ export class PolicyCalculator {
   #write(key: string, chains: Map<string, NftChainProgram | undefined>): void {
     const held = this.#lists.get(key)
     if (held === undefined) return
-    const programs = chainsOfList(held.list, source => this.#members.setsOf(source), this.#table)
+    const programs = chainsOfList(held.list, source => this.#members.setsOf(source), this.#table, this.#logLimit)
     for (const name of held.chains) chains.set(name, undefined)
     for (const program of programs) chains.set(program.chain.name, program)
     this.#lists.set(key, { ...held, chains: programs.map(({ chain }) => chain.name) })

@@ -3,16 +3,20 @@
 // of its own, which returns to the next tier.
 // Packets of known connections are accepted first, so a policy that changes decides about new ones; what they may keep is
 // ended by deleting their entries.
+// What is denied or logged hands out copies of packets before that (logged.ts), and each rule counts under its text (rule-text.ts).
 // Hazards: what nothing decides is dropped at the end, whatever the list is. The kernel refuses a table whose chains lead 16
 // deep into each other, by jump or goto: the depth must not grow with the number of tiers.
+import { formatRef } from '../../api/status.ts'
 import type { NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
-import { inState, type Steps } from '../calc/nft-expressions.ts'
+import { COUNTED_DROP, inState, type Steps } from '../calc/nft-expressions.ts'
 import { type Direction, decidesAll, type PolicyList, passes } from './active.ts'
 import { InlineSets } from './inline-sets.ts'
+import { copied, LOG_LIMIT } from './logged.ts'
 import { matchesOf, type SetsOf, type SideName, sourcesOf } from './matches.ts'
-import type { Policy, PolicyRule, RuleAction } from './model.ts'
-import { COMMENT_OCTETS, cut, type MemberSource, type TableName } from './sources.ts'
+import type { LogLimit, PolicyRule, RuleAction } from './model.ts'
+import { type NamedRule, ruleText } from './rule-text.ts'
+import type { MemberSource, TableName } from './sources.ts'
 
 /** On which side of a packet the endpoint is. */
 const OWN_SIDE: Record<Direction, SideName> = { ingress: 'destination', egress: 'source' }
@@ -37,8 +41,13 @@ export function sourcesOfList({ direction, tiers, profiles }: PolicyList): Membe
   return rules.flatMap(rule => sourcesOf(rule, OWN_SIDE[direction]))
 }
 
-/** The chains of a list; the first one is the one that asks it. */
-export function chainsOfList(list: PolicyList, setsOf: SetsOf, table: TableName): NftChainProgram[] {
+/** The chains of a list; the first one is the one that asks it. `logLimit`: of each rule with the action log. */
+export function chainsOfList(
+  list: PolicyList,
+  setsOf: SetsOf,
+  table: TableName,
+  logLimit: LogLimit = LOG_LIMIT,
+): NftChainProgram[] {
   const { direction, tiers, profiles } = list
   const head = chainName(direction, list.key)
   const chains: ChainText[] = []
@@ -47,11 +56,16 @@ export function chainsOfList(list: PolicyList, setsOf: SetsOf, table: TableName)
     chains.push(made)
     return made
   }
-  const add = (to: ChainText, rules: readonly PolicyRule[], what: string, verdictOf: VerdictOf) => {
-    for (const [i, rule] of rules.entries()) {
+  const add = (to: ChainText, rules: readonly PolicyRule[], of: Owner, verdictOf: VerdictOf) => {
+    for (const [index, rule] of rules.entries()) {
       const { action, matches } = expressible(rule, direction, setsOf)
-      for (const match of matches)
-        to.add(inline => [...match(inline), ...COUNTER, ...end(verdictOf(action))], comment(what, direction, i, action))
+      const named: NamedRule = { ...of, index, direction, outcome: action }
+      const isStaged = of.of === 'policy' && of.staged === true
+      const logs = action === 'log' && !isStaged ? copied(named, logLimit) : []
+      for (const match of matches) {
+        if (action === 'deny') to.add(inline => [...match(inline), ...copied(named)])
+        to.add(inline => [...match(inline), ...COUNTER, ...logs, ...end(verdictOf(action))], ruleText(named))
+      }
     }
   }
 
@@ -65,23 +79,32 @@ export function chainsOfList(list: PolicyList, setsOf: SetsOf, table: TableName)
     if (passesOn) main.add(() => end({ verdict: 'jump', chain: current.name }))
     for (const [j, policy] of policies.entries()) {
       const rules = policy[direction]!
-      if (policy.staged !== true) add(current, rules, nameOf(policy), action => VERDICTS[action])
-      else if (rules.length > 0) {
+      const of: Owner = { of: 'policy', policy: formatRef(policy.ref) }
+      if (policy.staged !== true) add(current, rules, of, action => VERDICTS[action])
+      else {
         const aside = chain(`${head}-${i}-${j}`)
-        add(aside, rules, `staged ${nameOf(policy)}`, action => (action === 'log' ? undefined : { verdict: 'return' }))
+        const staged: Owner = { ...of, staged: true }
+        add(aside, rules, staged, action => (action === 'log' ? undefined : { verdict: 'return' }))
+        const unmatched: NamedRule = { ...staged, direction, outcome: 'unmatched' }
+        aside.add(() => copied(unmatched))
+        aside.add(() => COUNTER, ruleText(unmatched))
         current.add(() => end({ verdict: 'jump', chain: aside.name }))
       }
     }
     if (enforced.length === 0) continue
-    if (defaultAction === 'deny') current.add(() => DROP, cut(`tier ${name} ${direction} deny`, COMMENT_OCTETS))
+    if (defaultAction === 'deny') current.drop({ of: 'tier', tier: name, direction, outcome: 'deny' })
     if (decidesAll(tier, direction)) return chains.map(each => each.program())
   }
-  for (const { name, profile } of profiles)
-    add(main, profile?.[direction] ?? [], `Profile ${name}`, action => VERDICTS[action === 'pass' ? 'deny' : action])
-  main.add(() => DROP, `no profile ${direction} deny`)
+  for (const { name, profile } of profiles) {
+    const verdictOf: VerdictOf = action => VERDICTS[action === 'pass' ? 'deny' : action]
+    add(main, profile?.[direction] ?? [], { of: 'profile', profile: name }, verdictOf)
+  }
+  main.drop({ of: 'no profile', direction, outcome: 'deny' })
   return chains.map(each => each.program())
 }
 
+/** Whose rules are added. */
+type Owner = { of: 'policy'; policy: string; staged?: true } | { of: 'profile'; profile: string }
 type VerdictOf = (action: RuleAction) => NftVerdict | undefined
 
 const VERDICTS: Record<RuleAction, NftVerdict | undefined> = {
@@ -91,7 +114,10 @@ const VERDICTS: Record<RuleAction, NftVerdict | undefined> = {
   log: undefined,
 }
 
-const DROP: Steps = [...COUNTER, ...end({ verdict: 'drop' })]
+/** Hands out copies of all packets that come here, counts and drops them. */
+export function deniedRules(named: NamedRule): { expressions: Steps; comment?: string }[] {
+  return [{ expressions: copied(named) }, { expressions: COUNTED_DROP, comment: ruleText(named) }]
+}
 
 /** Accepts packets of known connections, and what belongs to these. */
 export const ACCEPT_KNOWN: Steps = [...inState(KNOWN_CONNECTION), ...end(VERDICTS.allow)]
@@ -109,17 +135,6 @@ function end(verdict: NftVerdict | undefined): Steps {
   return verdict === undefined ? [] : [{ type: 'immediate', load: 0, data: verdict }]
 }
 
-/** `NetworkPolicy ns/name`. */
-function nameOf({ ref: { kind, name, namespace } }: Policy): string {
-  return `${kind} ${namespace === undefined ? '' : `${namespace}/`}${name}`
-}
-
-/** `NetworkPolicy ns/name ingress 0 allow`: which rule of which policy, counted from 0. The name is cut, never the rest. */
-function comment(what: string, direction: Direction, index: number, action: RuleAction): string {
-  const rest = ` ${direction} ${index} ${action}`
-  return `${cut(what, COMMENT_OCTETS - rest.length)}${rest}`
-}
-
 /** One chain while it is written. */
 class ChainText {
   readonly name: string
@@ -134,6 +149,11 @@ class ChainText {
 
   add(match: (inline: InlineSets) => Steps, comment?: string): void {
     this.#rules.push({ expressions: match(this.#inline), ...(comment !== undefined && { comment }) })
+  }
+
+  /** Drops what comes here. */
+  drop(named: NamedRule): void {
+    for (const rule of deniedRules(named)) this.#rules.push(rule)
   }
 
   program(): NftChainProgram {

@@ -6,17 +6,9 @@
 // since the maps are empty for a moment where a large table is written from nothing.
 import type { NftChain, NftRule, NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
-import {
-  byInterface,
-  COUNTED_DROP,
-  fromInterfaces,
-  isIcmp,
-  jump,
-  type Steps,
-  toInterfaces,
-} from '../calc/nft-expressions.ts'
+import { byInterface, fromInterfaces, isIcmp, jump, type Steps, toInterfaces } from '../calc/nft-expressions.ts'
 import type { Direction } from './active.ts'
-import { ACCEPT_KNOWN, chainName } from './chains.ts'
+import { ACCEPT_KNOWN, chainName, deniedRules } from './chains.ts'
 import type { TableName } from './sources.ts'
 
 /** The maps from the name of a pod's interface to the chain of its list. */
@@ -43,7 +35,7 @@ export function dispatch(
     chain(JUDGED[direction], [
       { expressions: byInterface(direction === 'egress' ? 'iifname' : 'oifname', POD_MAPS[direction]) },
       { expressions: ACCEPT_KNOWN },
-      { expressions: COUNTED_DROP, comment: 'pod without policies yet' },
+      ...deniedRules({ of: 'pod without policies yet', direction, outcome: 'deny' }),
     ])
   const fromPods = fromInterfaces(interfacePrefix)
   const judge: Readonly<Record<Direction, Rule>> = {

@@ -152,5 +152,8 @@ export type PacketLimits = { rate?: { perSecond: number; burst: number }; connec
 /** What a pod asks of its own packets, beside what policies say. `dscp`: of packets that leave the pools. */
 export type Qos = { ingress?: PacketLimits; egress?: PacketLimits; dscp?: number }
 
+/** So many packets of one rule are copied, and after a pause `burst` more. `rate` and `burst` are 1 or more. */
+export type LogLimit = { rate: number; per: 'second' | 'minute' | 'hour' | 'day'; burst: number }
+
 /** An endpoint of this node: the interface that its packets come by, and the profiles that are asked last. */
 export type LocalEndpoint = { interfaceName: string; profiles: readonly string[]; qos?: Qos }

@@ -43,7 +43,19 @@ test('MTUs and route protocol of one node replace those of the cluster, port and
     ...{ vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 1400, vxlanMtu: 0 },
     workloadRouteProtocol: 4,
     nat: { keepAddressTo: 'pools', bgpPorts: [179] },
+    logLimit: undefined,
   })
+})
+
+test('how much rules Log tell is as Calico has it, and what makes no sense counts as absent', t => {
+  const limit = (spec: object) =>
+    felixSettings(aResource('FelixConfiguration', { metadata: { name: 'default' }, spec })).logLimit
+  t.deepEqual(limit({ logActionRateLimit: '3/minute' }), { rate: 3, per: 'minute', burst: 5 })
+  t.deepEqual(limit({ logActionRateLimit: '3/day', logActionRateLimitBurst: 7 }), { rate: 3, per: 'day', burst: 7 })
+  t.deepEqual(limit({ logActionRateLimit: '3/hour', logActionRateLimitBurst: 0 }), { rate: 3, per: 'hour', burst: 5 })
+  t.deepEqual(limit({ logActionRateLimit: '0/second' }), undefined)
+  t.deepEqual(limit({ logActionRateLimit: '3/week' }), undefined)
+  t.deepEqual(limit({ logActionRateLimitBurst: 7 }), undefined)
 })
 
 test('what is said of NAT for one node replaces what is said for all, field by field; all ports of BGP are known', t => {

@@ -76,10 +76,12 @@ test('a policy reads as nft would have it: known connections first, sets of addr
     'to-k: ip saddr @s4-10 tcp dport { 80, 443-450 } counter accept comment "NetworkPolicy shop/web ingress 0 allow"',
     'to-k: ip saddr @s4-12 udp dport 53 counter accept comment "NetworkPolicy shop/web ingress 1 allow"',
     'to-k: ip saddr @n4-12 udp dport 53 counter accept comment "NetworkPolicy shop/web ingress 1 allow"',
+    'to-k: ip saddr 10.0.0.0/8 ip saddr != 10.1.0.0/17 limit rate 10/second burst 20 packets log prefix "NetworkPolicy shop/web ingress 2 deny" group 80',
     'to-k: ip saddr 10.0.0.0/8 ip saddr != 10.1.0.0/17 counter drop comment "NetworkPolicy shop/web ingress 2 deny"',
-    'to-k: ip saddr != @s4-12 ip saddr != @n4-12 counter comment "NetworkPolicy shop/web ingress 3 log"',
-    'to-k: meta nfproto ipv6 counter comment "NetworkPolicy shop/web ingress 3 log"',
+    'to-k: ip saddr != @s4-12 ip saddr != @n4-12 counter limit rate 100/second burst 100 packets log prefix "NetworkPolicy shop/web ingress 3 log" group 80 comment "NetworkPolicy shop/web ingress 3 log"',
+    'to-k: meta nfproto ipv6 counter limit rate 100/second burst 100 packets log prefix "NetworkPolicy shop/web ingress 3 log" group 80 comment "NetworkPolicy shop/web ingress 3 log"',
     'to-k: icmp type echo-request counter accept comment "NetworkPolicy shop/web ingress 4 allow"',
+    'to-k: limit rate 10/second burst 20 packets log prefix "tier default ingress deny" group 80',
     'to-k: counter drop comment "tier default ingress deny"',
   ])
 })
@@ -98,9 +100,12 @@ test('a tier that is passed to has a chain of its own; what no tier decides is f
       'to-k: ct state established,related accept',
       'to-k: jump to-k-0',
       'to-k: counter accept comment "Profile kns.shop ingress 0 allow"',
+      'to-k: limit rate 10/second burst 20 packets log prefix "no profile ingress deny" group 80',
       'to-k: counter drop comment "no profile ingress deny"',
       'to-k-0: ip saddr @s4-10 counter return comment "NetworkPolicy shop/first ingress 0 pass"',
+      'to-k-0: limit rate 10/second burst 20 packets log prefix "NetworkPolicy shop/first ingress 1 deny" group 80',
       'to-k-0: counter drop comment "NetworkPolicy shop/first ingress 1 deny"',
+      'to-k-0: limit rate 10/second burst 20 packets log prefix "tier one ingress deny" group 80',
       'to-k-0: counter drop comment "tier one ingress deny"',
     ],
   )
@@ -112,9 +117,13 @@ test('a staged policy counts what it would do, and neither decides nor ends its 
     'to-k: ct state established,related accept',
     'to-k: jump to-k-0-0',
     'to-k: counter accept comment "Profile kns.shop ingress 0 allow"',
+    'to-k: limit rate 10/second burst 20 packets log prefix "no profile ingress deny" group 80',
     'to-k: counter drop comment "no profile ingress deny"',
+    'to-k-0-0: ip saddr @s4-10 limit rate 10/second burst 20 packets log prefix "staged NetworkPolicy shop/new ingress 0 deny" group 80',
     'to-k-0-0: ip saddr @s4-10 counter return comment "staged NetworkPolicy shop/new ingress 0 deny"',
     'to-k-0-0: counter return comment "staged NetworkPolicy shop/new ingress 1 allow"',
+    'to-k-0-0: limit rate 10/second burst 20 packets log prefix "staged NetworkPolicy shop/new ingress unmatched" group 80',
+    'to-k-0-0: counter comment "staged NetworkPolicy shop/new ingress unmatched"',
   ])
 })
 
@@ -139,7 +148,7 @@ test('names of domains are looked up for the pod that sends, and rules about wha
     { ...rule('deny'), destination: { domains: ['example.com'] } },
   ]
   const of = list([{ name: 'default', defaultAction: 'pass', policies: [policy('p', rules, { egress: rules })] }])
-  t.is(shown(of)[1], 'to-k: counter drop comment "NetworkPolicy shop/p ingress 1 deny"')
+  t.is(shown(of)[2], 'to-k: counter drop comment "NetworkPolicy shop/p ingress 1 deny"')
   t.is(
     shown({ ...of, direction: 'egress' })[1],
     'from-k: ip saddr . ip daddr @s4-18 counter accept comment "NetworkPolicy shop/p egress 0 allow"',
@@ -165,10 +174,12 @@ test('packets of pods are led to their lists by one look-up, and dropped where t
   t.deepEqual(chains.flatMap(text), [
     'from_pods: iifname vmap @from_pod',
     'from_pods: ct state established,related accept',
-    'from_pods: counter drop comment "pod without policies yet"',
+    'from_pods: limit rate 10/second burst 20 packets log prefix "pod without policies yet egress deny" group 80',
+    'from_pods: counter drop comment "pod without policies yet egress deny"',
     'to_pods: oifname vmap @to_pod',
     'to_pods: ct state established,related accept',
-    'to_pods: counter drop comment "pod without policies yet"',
+    'to_pods: limit rate 10/second burst 20 packets log prefix "pod without policies yet ingress deny" group 80',
+    'to_pods: counter drop comment "pod without policies yet ingress deny"',
     'forward_from: iifname "cali*" jump from_pods',
     'forward_to: oifname "cali*" jump to_pods',
     'input: iifname "cali*" icmpv6 type nd-neighbor-solicit accept',
@@ -185,7 +196,7 @@ test('many names of ports on both sides are one rule for each family, and one se
   const of = list([{ name: 'default', defaultAction: 'deny', policies: [web] }])
   t.is(sourcesOfList(of).length, 3)
   const sets = (key: string) => ({ ipv4: [`p4-${key.length}`], ipv6: [`p6-${key.length}`] })
-  t.is(chainsOfList(of, sets, TABLE)[0]!.rules.length, 4)
+  t.is(chainsOfList(of, sets, TABLE)[0]!.rules.length, 5)
 })
 
 test('names of ports that have a comma in them are no other names', t => {
