@@ -17,10 +17,11 @@ export class PolicyEnforcer {
   readonly #parts: NftParts
   readonly #key: string
 
-  constructor(kernel: NftablesPort, { table, interfacePrefix }: PolicyMarks) {
+  /** `ownSets`: as that of `Members`. */
+  constructor(kernel: NftablesPort, { table, interfacePrefix }: PolicyMarks, ownSets?: number) {
     const of = { family: 'inet', table } as const
     this.#key = nftTableKey({ family: of.family, name: table })
-    this.#calculator = new PolicyCalculator(of)
+    this.#calculator = new PolicyCalculator(of, ownSets)
     this.#parts = new NftParts(kernel, { kind: 'table', family: 'inet', name: table })
     const { sets, chains } = dispatch(of, interfacePrefix)
     for (const set of sets) this.#parts.wantSet(set.name, set)

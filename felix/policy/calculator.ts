@@ -61,9 +61,10 @@ export class PolicyCalculator {
     profile: (name, profile) => this.#active.setProfile(name, profile),
   }
 
-  constructor(table: TableName) {
+  /** `ownSets`: as that of `Members`. */
+  constructor(table: TableName, ownSets?: number) {
     this.#table = table
-    this.#members = new Members(table)
+    this.#members = new Members(table, ownSets)
   }
 
   /** Takes one item in, or away. The same again is no news. */
@@ -105,11 +106,6 @@ export class PolicyCalculator {
     for (const key of this.#restyled ? [...dirty, ...this.#lists.keys()] : dirty) this.#write(key, chains)
     this.#restyled = false
     return { sets, elements, chains, interfaces }
-  }
-
-  /** Every set with what it holds now, as of the last step. */
-  sets(): Iterable<{ set: NftSet; elements: Iterable<string> }> {
-    return this.#members.wanted()
   }
 
   /** The list takes this content, or goes with its chains. */

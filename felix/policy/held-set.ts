@@ -6,13 +6,16 @@ import type { SetContent } from './sources.ts'
 /** Elements of one set that come and go. The words of a key are joined by ` . `. */
 export type ElementChanges = { added: readonly string[]; removed: readonly string[] }
 
+/** In a set of its own, or in one that many share. */
+export type Place = 'own' | 'shared'
+
 const NO_ELEMENTS: ReadonlySet<string> = new Set<string>()
 
 export class HeldSet {
   readonly content: SetContent
   readonly family: Family
-  /** Whether others know that it is there. */
-  isTold = false
+  /** Where others know its elements to stand; undefined while they know of none. */
+  toldIn: Place | undefined
   #elements: Set<string> | undefined
   /** How often an element is wanted beyond once: two endpoints can have one address for a moment. */
   #more: Map<string, number> | undefined
@@ -53,6 +56,13 @@ export class HeldSet {
     return (this.#elements ?? NO_ELEMENTS).values()
   }
 
+  /** Every element that others know of, as of the last `take`, from the changes that it returned. */
+  *told({ added, removed }: ElementChanges): Generator<string> {
+    const isNew = new Set(added)
+    for (const element of this.elements()) if (!isNew.has(element)) yield element
+    yield* removed
+  }
+
   /** What changed since the last call. */
   take(): ElementChanges {
     const added: string[] = []
@@ -65,7 +75,7 @@ export class HeldSet {
 
   /** While nobody knows the set there is nothing to compare with. */
   #touch(element: string, wasThere: boolean): void {
-    if (!this.isTold) return
+    if (this.toldIn === undefined) return
     this.#before ??= new Map()
     if (!this.#before.has(element)) this.#before.set(element, wasThere)
   }

@@ -8,20 +8,22 @@ import { parsePrefix } from '../../lib/prefix-index.ts'
 import { DESTINATION, ofFamily, SOURCE, type Steps } from '../calc/nft-expressions.ts'
 import { CidrUnion } from './cidr-union.ts'
 import type { InlineSets } from './inline-sets.ts'
-import type { SetNames } from './members.ts'
+import type { SetPlaces } from './members.ts'
 import type { Icmp, PolicyRule, PortRange, Ports, Protocol, RuleSide } from './model.ts'
-import { type MemberSource, protocolWord, sourceKey } from './sources.ts'
+import { type MemberSource, protocolWord, type SetPlace, sourceKey } from './sources.ts'
 
 export type SideName = 'source' | 'destination'
 
 /** The sets that are there, by the key of their source. */
-export type SetsOf = (key: string) => SetNames
+export type SetsOf = (key: string) => SetPlaces
 
 /** Makes the expressions for one rule: with its sets, they are another rule's no more. */
 export type Match = (inline: InlineSets) => Steps
 type Condition = readonly Match[]
 type Is = 'in' | 'not in'
 type Payload = Extract<NftExpression, { type: 'payload' }>
+/** What of a packet is read into a register; a `meta` has at most 4 octets. */
+type Field = Payload | Extract<NftExpression, { type: 'meta' }>
 
 const ALWAYS: Condition = [() => []]
 const NEVER: Condition = []
@@ -34,8 +36,6 @@ const PORT_PROTOCOLS: readonly Protocol[] = [6, 17, 33, 132, 136]
 const ADDRESS = { source: SOURCE, destination: DESTINATION } as const
 const ADDRESS_TYPE: Record<Family, string> = { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' }
 const PORT_OFFSET: Record<SideName, number> = { source: 0, destination: 2 }
-/** Behind the address that begins at register 1: pieces of 4 octets. */
-const BEHIND_ADDRESS: Record<Family, readonly [number, number]> = { ipv4: [9, 10], ipv6: [2, 13] }
 
 /** The sources of the sets that a rule names. `own`: the side on which the endpoint itself is. */
 export function sourcesOf(rule: PolicyRule, own: SideName): MemberSource[] {
@@ -126,10 +126,10 @@ function isNotIcmp({ type, code }: Icmp, known: Protocol | undefined, family: Fa
 function addressConditions(side: RuleSide, name: SideName, family: Family, setsOf: SetsOf): Condition[] {
   const { nets, notNets, selector, notSelector, nodes, service, domains } = side
   const isIn = (source: MemberSource): Condition =>
-    setsOf(sourceKey(source))[family].map(set => () => [address(name, family), lookup(set, 'in')])
+    setsOf(sourceKey(source))[family].map(place => () => lookup(place, [address(name, family)], 'in'))
   const isInNone = (source: MemberSource): Condition => {
     const sets = setsOf(sourceKey(source))[family]
-    return [() => sets.flatMap(set => [address(name, family), lookup(set, 'not in')])]
+    return [() => sets.flatMap(place => lookup(place, [address(name, family)], 'not in'))]
   }
   return [
     nets === undefined ? ALWAYS : inNets(nets, name, family, 'in'),
@@ -144,10 +144,11 @@ function addressConditions(side: RuleSide, name: SideName, family: Family, setsO
 
 /** `SADDR . DADDR` is a pod with what it was told. */
 function wasTold(pattern: string, family: Family, setsOf: SetsOf): Condition {
-  const to = { ...address('destination', family), load: BEHIND_ADDRESS[family][0] }
+  const pair = [address('source', family), address('destination', family)]
   return setsOf(sourceKey(byDomain(pattern)))[family].map(
-    (set): Match =>
-      () => [address('source', family), to, lookup(set, 'in')],
+    (place): Match =>
+      () =>
+        lookup(place, pair, 'in'),
   )
 }
 
@@ -193,8 +194,8 @@ function inService(
   setsOf: SetsOf,
 ): Condition {
   const sets = setsOf(sourceKey(byService(service, name)))[family]
-  if (name === 'destination') return sets.map(set => () => [...addressAndPort(name, family), lookup(set, 'in')])
-  return sets.map(set => () => [address(name, family), lookup(set, 'in')])
+  const fields = name === 'destination' ? addressAndPort(name, family) : [address(name, family)]
+  return sets.map(place => () => lookup(place, fields, 'in'))
 }
 
 function portConditions(rule: PolicyRule, name: SideName, own: SideName, family: Family, setsOf: SetsOf): Condition[] {
@@ -203,8 +204,9 @@ function portConditions(rule: PolicyRule, name: SideName, own: SideName, family:
   const named = (of: Ports, is: Is) =>
     byPorts(rule, name, own, of).flatMap(source =>
       setsOf(sourceKey(source))[family].map(
-        (set): Match =>
-          () => [...addressAndPort(name, family), lookup(set, is)],
+        (place): Match =>
+          () =>
+            lookup(place, addressAndPort(name, family), is),
       ),
     )
   const conditions: Condition[] = []
@@ -300,14 +302,9 @@ function address(side: SideName, family: Family): Payload {
   return { type: 'payload', ...ADDRESS[side][family], load: 1 }
 }
 
-/** `SIDE address . protocol . SIDE port` from register 1 on. */
-function addressAndPort(side: SideName, family: Family): Steps {
-  const [protocol, port] = BEHIND_ADDRESS[family]
-  return [
-    address(side, family),
-    { type: 'meta', key: 'l4proto', load: protocol },
-    { ...transport(PORT_OFFSET[side], 2), load: port },
-  ]
+/** `SIDE address . protocol . SIDE port`. */
+function addressAndPort(side: SideName, family: Family): readonly Field[] {
+  return [address(side, family), { type: 'meta', key: 'l4proto', load: 1 }, transport(PORT_OFFSET[side], 2)]
 }
 
 function transport(offset: number, length: number): Payload {
@@ -318,8 +315,15 @@ function compare(op: NftComparison, value: string): NftExpression {
   return { type: 'cmp', op, from: 1, value }
 }
 
-function lookup(set: string, is: Is): NftExpression {
-  return { type: 'lookup', set, from: 1, ...(is === 'not in' && { inverted: true }) }
+/** Whether the fields together are in a set: one behind the other from register 1 on, in pieces of 4 octets. */
+function lookup({ set, digits }: SetPlace, fields: readonly Field[], is: Is): Steps {
+  const steps: NftExpression[] = digits === undefined ? [] : [{ type: 'immediate', load: 1, data: { value: digits } }]
+  let octets = digits === undefined ? 0 : digits.length / 2
+  for (const field of fields) {
+    steps.push({ ...field, load: octets % 16 === 0 ? 1 + octets / 16 : 8 + octets / 4 })
+    octets += field.type === 'payload' ? Math.ceil(field.length / 4) * 4 : 4
+  }
+  return [...steps, { type: 'lookup', set, from: 1, ...(is === 'not in' && { inverted: true }) }]
 }
 
 function hex(value: number, octets: number): string {

@@ -1,7 +1,11 @@
+// Over 400 lines: what each kind of item is to each kind of source stands together.
 // What the sets of the kernel hold: the members of every source that some rule names, kept while items come, change and go.
 // A set is there while a rule names its source; where it would be empty for reasons that seldom change, it is not there, and
 // counts as empty: sets of CIDRs without a CIDR, and sets of a family of which no endpoint has an address. Rules depend on
 // that, so a source whose sets came or went is told. Work is proportional to the members that change.
+// Hazard: the kernel finds a set by walking all of its table, for each write that names one. So only some hundred sources have
+// sets of their own; of the others all members of one kind and family stand in one set. Which these are follows from the digits
+// of a source and how many there are, so that one more or less moves about one other, and no restart moves any.
 import { isDeepStrictEqual } from 'node:util'
 import type { Labels } from '../../api/selector.ts'
 import type { NftSet } from '../../kernel/port/nftables.ts'
@@ -20,27 +24,32 @@ import type {
 } from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
 import { SelectorIndex } from './selector-index.ts'
+import { SharedSets } from './shared-sets.ts'
 import {
   contentsOf,
   digitsOf,
   type MemberSource,
   protocolWord,
+  type SetPlace,
   setName,
   setOf,
+  sharedSet,
   sourceKey,
   type TableName,
 } from './sources.ts'
 
-/** Sets and elements by the name of the set. A set that goes is undefined, and its elements are not told. */
+/**
+ * Sets and elements by the name of the set. A set that goes is undefined, and its elements are not told. `sources`: the keys of those
+ * that have members in another set than before, or in none.
+ */
 export type SetChanges = {
-  sets: ReadonlyMap<string, NftSet | undefined>
-  elements: ReadonlyMap<string, ElementChanges>
-  /** The keys of the sources of which a set came or went. */
-  sources: ReadonlySet<string>
+  sets: Map<string, NftSet | undefined>
+  elements: Map<string, ElementChanges>
+  sources: Set<string>
 }
 
-/** The names of the sets that are there, by family. */
-export type SetNames = Readonly<Record<Family, readonly string[]>>
+/** The sets that are there, by family. */
+export type SetPlaces = Readonly<Record<Family, readonly SetPlace[]>>
 
 type Node = PolicyInputs['node']
 
@@ -60,6 +69,7 @@ type Source = {
   readonly sets: Readonly<Record<Family, readonly HeldSet[]>>
   /** Of a selector that chose a network set. */
   union: CidrUnion | undefined
+  isShared: boolean
   uses: number
 }
 
@@ -70,6 +80,9 @@ type Kind = 'endpoints' | 'networkSets' | 'nodes' | 'answers'
 const FAMILIES = ['ipv4', 'ipv6'] as const
 const NONE: readonly never[] = []
 const NOTHING: Item = { addresses: NONE, ports: NONE, nets: NONE, pairs: NONE, isLocal: false }
+/** How many sources have sets of their own, about, where there are more. */
+const OWN_SETS = 256
+const EVERY = 2 ** 32
 /** The label that an answer has its name by. */
 const NAME = 'name'
 
@@ -98,9 +111,18 @@ export class Members {
   #families: Record<Family, boolean> = { ipv4: false, ipv6: false }
   /** Sources with a set that may have changed. */
   readonly #touched = new Set<Source>()
+  readonly #shared: SharedSets
+  readonly #ownSets: number
+  /** How many sources some rule names. */
+  #wanted = 0
+  /** Of sources whose digits begin with less than this the sets are their own. */
+  #ownBelow = EVERY
 
-  constructor(table: TableName) {
+  /** `ownSets`: about how many sources have sets of their own at most. */
+  constructor(table: TableName, ownSets = OWN_SETS) {
     this.#table = table
+    this.#shared = new SharedSets(table)
+    this.#ownSets = ownSets
   }
 
   setEndpoint(key: string, endpoint: PolicyEndpoint | undefined): void {
@@ -165,64 +187,89 @@ export class Members {
   want(source: MemberSource): void {
     const key = sourceKey(source)
     const known = this.#sources.get(key)
-    if (known !== undefined) known.uses++
-    else this.#make(key, source)
+    if (known === undefined) this.#make(key, source)
+    if (known === undefined || known.uses++ === 0) this.#wanted++
   }
 
   /** Takes back one `want`. */
   release(source: MemberSource): void {
     const known = this.#sources.get(sourceKey(source))
+    if (known === undefined || --known.uses > 0) return
+    this.#wanted--
     // it goes with the next `take`: another rule may want it before
-    if (known !== undefined && --known.uses === 0) this.#touched.add(known)
+    this.#touched.add(known)
   }
 
   /** What changed since the last call. */
   take(): SetChanges {
-    const sets = new Map<string, NftSet | undefined>()
-    const elements = new Map<string, ElementChanges>()
-    const sources = new Set<string>()
+    const changes: SetChanges = { sets: new Map(), elements: new Map(), sources: new Set() }
     const families = { ipv4: this.#addresses.ipv4 > 0, ipv6: this.#addresses.ipv6 > 0 }
     if (FAMILIES.some(family => families[family] !== this.#families[family]))
       for (const source of this.#sources.values()) this.#touched.add(source)
     this.#families = families
+    this.#divide()
     for (const source of this.#touched) {
       if (source.uses === 0) this.#drop(source)
-      for (const held of heldBy(source)) {
-        const isThere = source.uses > 0 && (held.content === 'nets' ? held.size > 0 : families[held.family])
-        const changes = held.take()
-        if (isThere === held.isTold && changes.added.length + changes.removed.length === 0) continue
-        const name = nameOf(source, held)
-        if (isThere === held.isTold) elements.set(name, changes)
-        else {
-          held.isTold = isThere
-          sources.add(source.key)
-          sets.set(name, isThere ? this.#setOf(source, held) : undefined)
-          if (isThere && held.size > 0) elements.set(name, { added: [...held.elements()], removed: [] })
-        }
-      }
+      for (const held of heldBy(source)) this.#tell(source, held, changes)
     }
     this.#touched.clear()
-    return { sets, elements, sources }
+    this.#shared.take(changes)
+    return changes
   }
 
   /** The sets of a source that the last `take` left there. */
-  setsOf(key: string): SetNames {
+  setsOf(key: string): SetPlaces {
     const source = this.#sources.get(key)
-    const names = (family: Family) =>
-      source?.sets[family].filter(({ isTold }) => isTold).map(held => nameOf(source, held)) ?? NONE
-    return { ipv4: names('ipv4'), ipv6: names('ipv6') }
+    const places = (family: Family) => source?.sets[family].flatMap(held => this.#placeOf(source, held)) ?? NONE
+    return { ipv4: places('ipv4'), ipv6: places('ipv6') }
   }
 
-  /** Every set that the last `take` left there, with what it holds now. */
-  *wanted(): Generator<{ set: NftSet; elements: Iterable<string> }> {
-    for (const source of this.#sources.values())
-      for (const held of heldBy(source))
-        if (held.isTold)
-          yield { set: this.#setOf(source, held), elements: { [Symbol.iterator]: () => held.elements() } }
+  #placeOf(source: Source, { content, family, toldIn }: HeldSet): SetPlace[] {
+    if (toldIn === undefined) return []
+    const { digits } = source
+    if (toldIn === 'own' || content === 'nets') return [{ set: setName(source.source, digits, content, family) }]
+    return [{ set: sharedSet(this.#table, content, family).name, digits }]
   }
 
-  #setOf(source: Source, held: HeldSet): NftSet {
-    return setOf(this.#table, nameOf(source, held), source.key, held.content, held.family)
+  /** Says which sources share sets from now on. */
+  #divide(): void {
+    const ownBelow = this.#wanted <= this.#ownSets ? EVERY : Math.floor((EVERY * this.#ownSets) / this.#wanted)
+    if (ownBelow === this.#ownBelow) return
+    this.#ownBelow = ownBelow
+    for (const source of this.#sources.values()) {
+      const isShared = this.#shares(source.digits)
+      if (isShared === source.isShared) continue
+      source.isShared = isShared
+      this.#touched.add(source)
+    }
+  }
+
+  #shares(digits: string): boolean {
+    return Number.parseInt(digits.slice(0, 8), 16) >= this.#ownBelow
+  }
+
+  /** Tells what changed of one set, or where its members stand now. */
+  #tell(source: Source, held: HeldSet, { sets, elements, sources }: SetChanges): void {
+    const { digits } = source
+    const { content, family, toldIn: before } = held
+    const isThere = source.uses > 0 && (content === 'nets' ? held.size > 0 : this.#families[family])
+    const now = !isThere ? undefined : source.isShared && content !== 'nets' ? 'shared' : 'own'
+    const changes = held.take()
+    const name = setName(source.source, digits, content, family)
+    if (now === before) {
+      if (now === undefined || changes.added.length + changes.removed.length === 0) return
+      if (now === 'own') elements.set(name, changes)
+      else this.#shared.change(held, digits, changes)
+      return
+    }
+    if (before === 'own') sets.set(name, undefined)
+    if (before === 'shared') this.#shared.leave(held, digits, held.told(changes))
+    held.toldIn = now
+    sources.add(source.key)
+    if (now === 'shared') this.#shared.enter(held, digits)
+    if (now !== 'own') return
+    sets.set(name, setOf(this.#table, name, source.key, content, family))
+    if (held.size > 0) elements.set(name, { added: [...held.elements()], removed: [] })
   }
 
   #choice(): Choice {
@@ -277,7 +324,8 @@ export class Members {
   #make(key: string, source: MemberSource): void {
     const setsOf = (family: Family) => contentsOf(source).map(content => new HeldSet(content, family))
     const sets = { ipv4: setsOf('ipv4'), ipv6: setsOf('ipv6') }
-    const made: Source = { key, source, digits: digitsOf(key), sets, union: undefined, uses: 1 }
+    const digits = digitsOf(key)
+    const made: Source = { key, source, digits, sets, union: undefined, isShared: this.#shares(digits), uses: 1 }
     this.#sources.set(key, made)
     this.#touched.add(made)
     if (source.of === 'service') {
@@ -357,10 +405,6 @@ function selectorOf(source: Chosen): SelectorText {
 
 function heldBy({ sets }: Source): readonly HeldSet[] {
   return [...sets.ipv4, ...sets.ipv6]
-}
-
-function nameOf({ source, digits }: Source, { content, family }: HeldSet): string {
-  return setName(source, digits, content, family)
 }
 
 /** What can be no element is left out: one word that the kernel refuses would hold up all others. */

@@ -2,7 +2,8 @@
 // because one CIDR among addresses would make a hash a tree, whose changes cost as much as it is large.
 import { hash } from 'node:crypto'
 import type { NftSet } from '../../kernel/port/nftables.ts'
-import type { Family } from '../../lib/ip.ts'
+import { fromHex } from '../../lib/bytes.ts'
+import { type Family, formatAddress } from '../../lib/ip.ts'
 import type { Protocol, SelectorText } from './model.ts'
 
 /**
@@ -20,6 +21,15 @@ export type MemberSource =
 
 /** `addresses`, `ports`, `pairs`: hashes. `nets`: disjoint CIDRs. */
 export type SetContent = 'addresses' | 'nets' | 'ports' | 'pairs'
+
+/** What can stand in a set that many sources share. */
+export type SharedContent = Exclude<SetContent, 'nets'>
+
+/**
+ * Where the members of a source stand: in a set of their own, or in one that many sources share, where each key begins with the
+ * digits of its source.
+ */
+export type SetPlace = { set: string; digits?: string }
 
 /** The table that all sets and chains of policy are in. */
 export type TableName = Pick<NftSet, 'family' | 'table'>
@@ -113,6 +123,23 @@ export function setOf(table: TableName, name: string, key: string, content: SetC
     ...(content === 'nets' && { flags: ['interval'] }),
     comment: cut(key, COMMENT_OCTETS),
   }
+}
+
+/** The set that many sources share for their members of one kind: its keys begin with 16 octets that say the source. */
+export function sharedSet(table: TableName, content: SharedContent, family: Family): NftSet {
+  return {
+    kind: 'set',
+    ...table,
+    name: `shared${family === 'ipv4' ? 4 : 6}-${content}`,
+    // no other type of nft has as many octets as the digits
+    type: `ipv6_addr . ${TYPES[content][family]}`,
+    comment: 'digits of a selector or a Service . its member',
+  }
+}
+
+/** The key of a member in the set that many share. */
+export function sharedKey(digits: string, member: string): string {
+  return `${formatAddress(fromHex(digits))} . ${member}`
 }
 
 /**

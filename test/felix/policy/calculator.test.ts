@@ -19,8 +19,8 @@ function tell(calculator: PolicyCalculator, told: Told, { kind, key, value }: Ch
 }
 
 /** The table of a calculation that is told everything at once, the last first. */
-function fromNothing(told: Told): KeptTable {
-  const calculator = new PolicyCalculator(TABLE)
+function fromNothing(told: Told, ownSets?: number): KeptTable {
+  const calculator = new PolicyCalculator(TABLE, ownSets)
   const kept = new KeptTable()
   const changes = Object.entries(told).flatMap(([kind, items]) =>
     [...items].map(([key, value]) => ({ kind, key, value }) as Change),
@@ -92,8 +92,9 @@ test('rules let through what the model allows and nothing else, and are the same
         maxLength: 40,
       }),
       fc.array(packet, { minLength: 30, maxLength: 30 }),
-      (walk, packets) => {
-        const calculator = new PolicyCalculator(TABLE)
+      fc.constantFrom(undefined, 0, 1, 2),
+      (walk, packets, ownSets) => {
+        const calculator = new PolicyCalculator(TABLE, ownSets)
         const kept = new KeptTable()
         const told = nothingTold()
         for (const [change, then] of walk) {
@@ -102,7 +103,7 @@ test('rules let through what the model allows and nothing else, and are the same
           if (then === 'step') kept.apply(calculator.step())
         }
         kept.apply(calculator.step())
-        t.deepEqual(kept.shown(), fromNothing(told).shown())
+        t.deepEqual(kept.shown(), fromNothing(told, ownSets).shown())
         const run = interpreter([kept.table()])
         for (const each of packets) {
           const of = judged(told, run, each)

@@ -57,7 +57,7 @@ function list(tiers: readonly { name: string; defaultAction: 'deny' | 'pass'; po
 
 /** Every selector has addresses of IPv4, the one of networks CIDRs too. */
 const setsOf = (key: string) => ({
-  ipv4: key.includes('far') ? [`s4-${key.length}`, `n4-${key.length}`] : [`s4-${key.length}`],
+  ipv4: [{ set: `s4-${key.length}` }, ...(key.includes('far') ? [{ set: `n4-${key.length}` }] : [])],
   ipv6: [],
 })
 const shown = (of: PolicyList) => chainsOfList(of, setsOf, TABLE).flatMap(text)
@@ -195,7 +195,7 @@ test('many names of ports on both sides are one rule for each family, and one se
   ])
   const of = list([{ name: 'default', defaultAction: 'deny', policies: [web] }])
   t.is(sourcesOfList(of).length, 3)
-  const sets = (key: string) => ({ ipv4: [`p4-${key.length}`], ipv6: [`p6-${key.length}`] })
+  const sets = (key: string) => ({ ipv4: [{ set: `p4-${key.length}` }], ipv6: [{ set: `p6-${key.length}` }] })
   t.is(chainsOfList(of, sets, TABLE)[0]!.rules.length, 5)
 })
 
