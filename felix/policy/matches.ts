@@ -115,12 +115,15 @@ function isIcmp({ type, code }: Icmp, known: Protocol | undefined, family: Famil
 
 function isNotIcmp({ type, code }: Icmp, known: Protocol | undefined, family: Family): Condition {
   if (known !== undefined && known !== ICMP[family]) return ALWAYS
-  const differs =
-    code === undefined
-      ? [transport(0, 1), compare('neq', hex(type, 1))]
-      : [transport(0, 2), compare('neq', hex(type * 256 + code, 2))]
-  if (known !== undefined) return [() => differs]
-  return [() => protocolIs('neq', ICMP[family]), () => [...protocolIs('eq', ICMP[family]), ...differs]]
+  const typeIs = (op: 'eq' | 'neq') => [transport(0, 1), compare(op, hex(type, 1))]
+  // two octets in one comparison are what nft prints as two: another type, and another code
+  const differs: Steps[] = [
+    typeIs('neq'),
+    ...(code === undefined ? [] : [[...typeIs('eq'), transport(1, 1), compare('neq', hex(code, 1))]]),
+  ]
+  if (known !== undefined) return differs.map(steps => () => steps)
+  const isIcmp = protocolIs('eq', ICMP[family])
+  return [() => protocolIs('neq', ICMP[family]), ...differs.map(steps => () => [...isIcmp, ...steps])]
 }
 
 function addressConditions(side: RuleSide, name: SideName, family: Family, setsOf: SetsOf): Condition[] {

@@ -5,7 +5,7 @@ import { LinuxNftables } from '../../kernel/linux/nftables.ts'
 import { NETLINK } from '../../kernel/netlink/numbers.ts'
 import { Requests } from '../../kernel/netlink/requests.ts'
 import { runInNetns } from '../../kernel/netns.ts'
-import { ERRNO } from '../../kernel/port/error.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { NftChange, NftElements, NftRule, NftSet, NftTable } from '../../kernel/port/nftables.ts'
 import { nft } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
@@ -137,4 +137,34 @@ netns('a table of another owner beside ours is not read', async t => {
     [...found.chains, ...found.sets, ...found.rules].map(object => object.table),
     ['margay'],
   )
+})
+
+netns('of tables of others the kernel tells nothing but their chains, however much is in them', async t => {
+  using scratch = scratchNetns()
+  const many = (line: (i: number) => string) => Array.from({ length: 100 }, (_, i) => line(i)).join('\n')
+  const text = `table inet other {
+      ${many(i => `counter n${i} { }`)}
+      ${many(i => `set s${i} { type ipv4_addr; elements = { 10.0.0.${i} }; }`)}
+      chain c { ${many(i => `ip saddr @s${i} counter name n${i}`)}
+      }
+    }
+    table inet ours {
+      counter n { }
+      set s { type ipv4_addr; elements = { 10.0.0.1 }; }
+      chain c { ip saddr @s counter name n; }
+    }`
+  nft(scratch.path, ['-f', '-'], text)
+  // the limit counts what the kernel tells, whatever is made of it
+  const requests = runInNetns(scratch.path, () => new Requests({ family: NETLINK.netfilter, mostObjects: 5 }))
+  const kernel = new LinuxNftables(requests)
+  const of = { family: 'inet', name: 'ours' } as const
+  const { chains, sets, elements, objects, rules } = (await kernel.nftables(of))!
+  t.deepEqual(
+    [chains, sets, elements, objects, rules].map(each => each.length),
+    [1, 1, 1, 1, 1],
+  )
+  t.is((await kernel.namedCounters(of)).length, 1)
+  t.deepEqual(await kernel.ruleCounters(of), [])
+  await t.throwsAsync(kernel.nftables({ family: 'inet', name: 'other' }), { instanceOf: KernelError })
+  requests.close()
 })

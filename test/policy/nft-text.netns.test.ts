@@ -1,0 +1,156 @@
+// The table of policy as people see it: Debian's nft lists it, takes what it listed, and the kernel then has the same
+// expressions as those that were written by netlink, one by one. So what stands in the kernel is what nft says.
+import test from 'ava'
+import fc from 'fast-check'
+import { podProfiles } from '../../agent/cluster/policies/endpoints.ts'
+import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
+import { PolicyEnforcer } from '../../felix/enforcer.ts'
+import { QosTable } from '../../felix/qos-table.ts'
+import { openKernel } from '../../kernel/linux/kernel.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { NftExpression, NftRuleset, NftSet, NftTableName } from '../../kernel/port/nftables.ts'
+import { comparable, nft } from '../kernel/nftables-programs.ts'
+import { isRoot, scratchNetns } from '../kernel/scratch-netns.ts'
+import { keyOf, kindOf, resourceOf } from './model.ts'
+import { isJudged } from './reference/endpoints.ts'
+import { ofKind, type World } from './reference/objects.ts'
+import { cases } from './worlds.ts'
+
+const netns = isRoot ? test : test.skip
+if (!isRoot)
+  test('tables are listed by root only', t => {
+    t.log('skipped: needs root')
+    t.pass()
+  })
+
+const POLICY = { family: 'inet', name: 'margay-policy' } as const
+const QOS = { family: 'inet', name: 'margay-qos' } as const
+
+/** Writes what a world asks of a node that has all of its pods. Returns what was refused. */
+async function enforce(node: Kernel, world: World): Promise<readonly unknown[]> {
+  const enforcer = new PolicyEnforcer(node, { table: POLICY.name, interfacePrefix: 'cali' })
+  const objects = new PolicyObjects(({ kind, key, value }) => enforcer.set(kind, key, value as never))
+  for (const object of world.objects) {
+    const kind = kindOf(object)
+    objects.change(kind, keyOf(object), resourceOf(kind, object))
+  }
+  for (const [i, pod] of ofKind(world, 'Pod').filter(isJudged).entries())
+    enforcer.setLocal(keyOf(pod), { interfaceName: `cali${i}`, profiles: podProfiles(resourceOf('Pod', pod)) })
+  return (await enforcer.put()).refused
+}
+
+/** The table as it is, as nft prints it, and as it is after nft took what it printed in its place. */
+async function takenAgain(node: Kernel, path: string, of: NftTableName) {
+  const written = (await node.nftables(of))!
+  const text = nft(path, ['list', 'table', of.family, of.name])
+  nft(path, ['delete', 'table', of.family, of.name])
+  nft(path, ['-f', '-'], text)
+  return { written, text, again: (await node.nftables(of))! }
+}
+
+/** What differs: each object of one that is another in the other. */
+function differences(written: NftRuleset, again: NftRuleset): string[] {
+  const [ours, theirs] = [written, again].map(ruleset => comparable(inOneOrder(ruleset))) as Record<string, unknown>[]
+  return Object.keys({ ...ours, ...theirs }).flatMap(key => {
+    const [a, b] = [[ours![key]].flat(), [theirs![key]].flat()]
+    const texts = Array.from({ length: Math.max(a.length, b.length) }, (_, i) =>
+      [a[i], b[i]].map(x => JSON.stringify(x)),
+    )
+    return texts.filter(([x, y]) => x !== y).map(([x, y]) => `${key}: ${x} is ${y} to nft`)
+  })
+}
+
+/**
+ * In what order the matches of a rule are asked does not matter: nft asks for TCP just before a port of TCP, and for two octets
+ * that lie side by side at once; ICMP says the family to it. Comments of sets with joined keys stand beside what nft notes of their types; sets of single
+ * rules need no size, and nft gives one.
+ */
+function inOneOrder({ sets, rules, ...rest }: NftRuleset): NftRuleset {
+  const isInline = ({ flags = [] }: NftSet) => flags.includes('anonymous')
+  return {
+    ...rest,
+    sets: sets.map(({ comment: _, size, ...set }) => ({
+      ...set,
+      ...(!isInline(set) && size !== undefined && { size }),
+    })),
+    rules: rules.map(rule => {
+      const end = rule.expressions.findIndex(step => !isMatch(step))
+      const matches: NftExpression[][] = []
+      for (const step of rule.expressions.slice(0, end)) {
+        if ('load' in step && step.load === 1 && !('from' in step)) matches.push([])
+        matches.at(-1)!.push(step)
+      }
+      const isOfIcmp = matches.some(([load, match]) => isKey(load, 'l4proto') && isOneOf(match, ['01', '3a']))
+      const sorted = matches
+        .filter(([load]) => !(isOfIcmp && isKey(load, 'nfproto')))
+        .flatMap(octetByOctet)
+        .map(match => ({ match, text: JSON.stringify(match) }))
+        .sort((a, b) => (a.text < b.text ? -1 : 1))
+      return { ...rule, expressions: [...sorted.flatMap(({ match }) => match), ...rule.expressions.slice(end)] }
+    }),
+  }
+}
+
+function isKey(step: NftExpression | undefined, key: string): boolean {
+  return step?.type === 'meta' && step.key === key
+}
+
+function isOneOf(step: NftExpression | undefined, values: readonly string[]): boolean {
+  return step?.type === 'cmp' && step.op === 'eq' && values.includes(step.value)
+}
+
+function isMatch(step: NftExpression): boolean {
+  if (step.type === 'lookup') return step.load === undefined
+  return ['meta', 'payload', 'ct', 'bitwise', 'cmp', 'range'].includes(step.type)
+}
+
+/** `icmp type 3 icmp code 0` as nft joins it, in two. */
+function octetByOctet(steps: NftExpression[]): NftExpression[][] {
+  const [load, match] = steps
+  if (load?.type !== 'payload' || load.base !== 'transport' || load.offset !== 0 || load.length !== 2) return [steps]
+  if (match?.type !== 'cmp' || match.op !== 'eq') return [steps]
+  return [0, 1].map(offset => [
+    { ...load, offset, length: 1 },
+    { ...match, value: match.value.slice(2 * offset, 2 * offset + 2) },
+  ])
+}
+
+netns('what policies of arbitrary clusters become is what nft makes of its own listing of it', async t => {
+  using space = scratchNetns()
+  using host = openKernel()
+  using node = host.inside(space.path)
+  let rules = 0
+  for (const { world } of fc.sample(cases({ without: [] }), { seed: 11, numRuns: 20 })) {
+    t.deepEqual(await enforce(node, world), [])
+    const { written, text, again } = await takenAgain(node, space.path, POLICY)
+    rules += written.rules.length
+    t.deepEqual(differences(written, again), [])
+    for (const { name, comment } of written.sets)
+      if (comment !== undefined) t.regex(text, new RegExp(`set ${name} \\{[^}]*comment "`), 'what it is for')
+    t.notRegex(text, /0x[0-9a-f]{9}|@nh|@th|unknown/, 'fields and values have words')
+    nft(space.path, ['delete', 'table', POLICY.family, POLICY.name])
+  }
+  t.log(`${rules} rules`)
+  t.true(rules > 200)
+})
+
+netns('so are limits and marks of pods', async t => {
+  using space = scratchNetns()
+  using host = openKernel()
+  using node = host.inside(space.path)
+  const qos = new QosTable(node, QOS.name)
+  qos.setPool('10.244.0.0/16', 'in')
+  qos.setPool('fd00::/64', 'in')
+  const limits = { rate: { perSecond: 100, burst: 20 }, connections: 3 }
+  for (const [i, dscp] of [0, 10, 46, 63].entries()) {
+    const local = { interfaceName: `cali${i}`, profiles: [], qos: { egress: limits, ingress: limits, dscp } }
+    qos.setLocal(`shop/web-${i}`, local)
+  }
+  t.deepEqual((await qos.put()).refused, [])
+  const { written, again, text } = await takenAgain(node, space.path, QOS)
+  t.deepEqual(differences(written, again), [])
+  t.regex(
+    text,
+    /limit rate over 100\/second burst 20 packets counter .* drop comment "egress packet rate of shop\/web-0"/,
+  )
+})
