@@ -35,6 +35,7 @@ import { ConflistKeeper } from './conflist-keeper.ts'
 import { Conntrack } from './conntrack.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
+import { DomainNames } from './domain-names.ts'
 import { takeOverPods } from './earlier-pods.ts'
 import { explainForbidden, podAccessConditions } from './host-access.ts'
 import { followNodeUid } from './journal-owner.ts'
@@ -107,6 +108,7 @@ export class NodeAgent {
   readonly #oldFlows: OldFlows
   readonly #podMtu: PodMtu
   readonly #conntrack: Conntrack
+  readonly #names: DomainNames
   readonly #policies: PolicyFeed
   readonly #unenforced: Unenforced
   readonly #podRepair: PodRepair
@@ -186,8 +188,12 @@ export class NodeAgent {
     })
     const reportConntrack = (conditions: readonly Condition[]) => this.#status.report('conntrack', conditions)
     this.#conntrack = new Conntrack({ kernel, clock, report: reportConntrack })
+    this.#names = new DomainNames({
+      ...{ nodeName: node, view: this.#view, kernel, felix: this.#felix, database: this.#data.events, clock },
+      changed: () => this.#policies.namesChanged(),
+    })
     this.#policies = new PolicyFeed({
-      ...{ caches: this.#caches, felix: this.#felix, clock },
+      ...{ caches: this.#caches, felix: this.#felix, names: this.#names, clock },
       report: conditions => this.#status.report('policies', conditions),
     })
     this.#unenforced = new Unenforced({
@@ -251,13 +257,15 @@ export class NodeAgent {
 
     this.endpoints.onChange(({ type, endpoint }) => {
       this.#felix.set('endpoint', endpoint.id, type === 'set' ? endpoint : undefined)
-      if (type === 'set') this.#policies.setLocal(endpoint)
-      else this.#policies.removeLocal(endpoint)
+      for (const each of [this.#policies, this.#names])
+        if (type === 'set') each.setLocal(endpoint)
+        else each.removeLocal(endpoint)
     })
     for (const endpoint of endpoints) {
       this.#felix.set('endpoint', endpoint.id, endpoint)
-      this.#policies.setLocal(endpoint)
+      for (const each of [this.#policies, this.#names]) each.setLocal(endpoint)
     }
+    this.#names.start()
     this.#felix.complete('endpoints')
     this.#network.start({ capabilities: this.#capabilities, hadRoutes })
     this.#felix.start()
@@ -377,6 +385,7 @@ export class NodeAgent {
     await this.#felix.close()
     this.#conntrack.close()
     this.#policies.close()
+    this.#names.close()
     this.#unenforced.close()
     this.#podRepair.close()
     this.#conflist?.close()

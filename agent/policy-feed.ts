@@ -17,12 +17,15 @@ import { podProfiles } from './cluster/policies/endpoints.ts'
 import { NotEnforced } from './cluster/policies/not-enforced.ts'
 import { POLICY_KINDS, type PolicyKind, PolicyObjects } from './cluster/policies/objects.ts'
 import { DEFAULT_ALLOW } from './cluster/policies/profiles.ts'
-import { closedByService, namesService } from './cluster/policies/services.ts'
+import { closedByService, namesDomains, namesService } from './cluster/policies/services.ts'
 import { podQos } from './cluster/qos.ts'
+import type { DomainNames } from './domain-names.ts'
 
 export type PolicyFeedDeps = {
   caches: Pick<Caches, 'of'>
   felix: Pick<Felix, 'setPolicy' | 'setLocalEndpoint' | 'complete'>
+  /** Of which a policy may ask. */
+  names: Pick<DomainNames, 'want' | 'gaps'>
   clock: Clock
   report: (conditions: readonly Condition[]) => void
 }
@@ -121,6 +124,11 @@ export class PolicyFeed {
     }
   }
 
+  /** What is told of names of domains has changed. */
+  namesChanged(): void {
+    if (this.#told) this.#report()
+  }
+
   close(): void {
     for (const cancel of this.#cancels) cancel()
   }
@@ -162,14 +170,18 @@ export class PolicyFeed {
       message: `${kind} is not known, so policies are enforced as an earlier run left them: ${cause?.message}`,
       remedy: `look at ApiServerConnected, and whether this node may list and watch ${kind}`,
     }))
-    this.#deps.report([...this.#objects.refused, ...this.#qosTold.values(), ...this.#notEnforced.conditions(waits)])
+    const gaps = [...waits, ...this.#deps.names.gaps]
+    this.#deps.report([...this.#objects.refused, ...this.#qosTold.values(), ...this.#notEnforced.conditions(gaps)])
   }
 
   #tellPolicy(key: string, policy: Policy | undefined): void {
     const byService = policy !== undefined && namesService(policy)
     if (byService) this.#byService.set(key, policy)
     else this.#byService.delete(key)
-    if (byService && !this.#caches.has('EndpointSlice')) {
+    const byDomain = policy !== undefined && namesDomains(policy)
+    if (byDomain) this.#deps.names.want()
+    // resolvers are behind Services too
+    if ((byService || byDomain) && !this.#caches.has('EndpointSlice')) {
       this.#follow('EndpointSlice')
       this.#lookAtServices()
     }

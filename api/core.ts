@@ -116,3 +116,9 @@ export const NODE_ANNOTATION = {
   addressConfirmed: 'margay.io/AddressConfirmed',
   routeReflectorClusterId: 'projectcalico.org/RouteReflectorClusterID',
 } as const
+
+/** Annotations of FelixConfiguration: settings that Calico has no field for. */
+export const FELIX_ANNOTATION = {
+  /** Whose answers about names of domains are believed, in Calico Enterprise's words for `dnsTrustedServers`, with commas between. */
+  dnsTrustedServers: 'margay.io/DNSTrustedServers',
+} as const

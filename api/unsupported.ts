@@ -32,15 +32,7 @@ function policyRows(): Unsupported[] {
       comesWith: 'nothing: this program does not read HTTP',
     })),
   )
-  return [
-    ...hosts,
-    ...http,
-    {
-      ...{ kind: 'ClusterNetworkPolicy', field: 'egress.to.domainNames', effect: 'closed' },
-      instead: 'the rule accepts nothing',
-      comesWith: 'policy by names of domains',
-    },
-  ]
+  return [...hosts, ...http]
 }
 
 export const UNSUPPORTED: readonly Unsupported[] = [

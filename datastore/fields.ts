@@ -1,7 +1,13 @@
 // Which fields of each kind this program uses, and the cut of an object down to them: a Node is 10 kB at the server and
 // 0.5 kB here, and a change of the other fields (a heartbeat, a pulled image) causes no notification. Of another node's
 // Node the metadata alone: then the server leaves the rest out too (`kube.ts`), nine tenths of all bytes of a large cluster.
-import { BANDWIDTH_ANNOTATIONS, NODE_ANNOTATION, POD_ANNOTATION, QOS_ANNOTATION } from '../api/core.ts'
+import {
+  BANDWIDTH_ANNOTATIONS,
+  FELIX_ANNOTATION,
+  NODE_ANNOTATION,
+  POD_ANNOTATION,
+  QOS_ANNOTATION,
+} from '../api/core.ts'
 import type { Kind } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import type { Fields } from './port.ts'
@@ -19,12 +25,12 @@ const NODE = {
 /** Of the Node that this program runs for. Its conditions are those of others too: a kubelet writes them every five minutes. */
 export const OWN_NODE: Fields = { ...NODE, status: { addresses: true, conditions: true } }
 
-const OTHERS: Fields = {
+const OTHERS = {
   // no annotations: nothing reads them, and people put into them what belongs on no disk of a node
   metadata: { ...IDENTITY, labels: true, finalizers: true, generation: true },
   spec: true,
   status: true,
-}
+} satisfies Fields
 
 const LABELLED = { ...IDENTITY, labels: true } as const
 const PORTS = { ports: { name: true, containerPort: true, protocol: true } } as const
@@ -38,6 +44,8 @@ const POD_ANNOTATIONS = Object.fromEntries(
   ]),
 )
 
+const FELIX_ANNOTATIONS = Object.fromEntries(Object.values(FELIX_ANNOTATION).map(name => [name, true as const]))
+
 const FIELDS: { readonly [K in Kind]?: Fields } = {
   Node: NODE,
   // an image, an environment and the state of each container are nine tenths of a Pod
@@ -46,6 +54,7 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
     spec: { nodeName: true, hostNetwork: true, serviceAccountName: true, containers: PORTS, initContainers: PORTS },
     status: { phase: true, podIP: true, podIPs: true },
   },
+  FelixConfiguration: { ...OTHERS, metadata: { ...OTHERS.metadata, annotations: FELIX_ANNOTATIONS } },
   ServiceAccount: { metadata: LABELLED },
   EndpointSlice: {
     metadata: LABELLED,

@@ -7,7 +7,8 @@ import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import type { Outcome } from '../kernel/reconcile/outcome.ts'
 import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
 import { dispatch, POD_MAPS } from './policy/dispatch.ts'
-import type { LocalEndpoint, LogLimit, PolicyInputs } from './policy/model.ts'
+import type { DomainAnswer, LocalEndpoint, LogLimit, PolicyInputs, Resolvers } from './policy/model.ts'
+import type { NamePatterns } from './policy/name-patterns.ts'
 
 /** `table`: the name of the table; `interfacePrefix`: what the names of the pods' interfaces begin with. */
 export type PolicyMarks = { table: string; interfacePrefix: string }
@@ -41,6 +42,21 @@ export class PolicyEnforcer {
   /** As `PolicyCalculator.setLogLimit`. */
   setLogLimit(limit: LogLimit | undefined): boolean {
     return this.#calculator.setLogLimit(limit)
+  }
+
+  /** What a pod of this node was told of a name; `key` is whatever tells it from other answers. */
+  setAnswer(key: string, answer: DomainAnswer | undefined): void {
+    this.#calculator.setAnswer(key, answer)
+  }
+
+  /** Whose answers are copied for the reader of answers, once some pod here is asked for names. */
+  setResolvers(resolvers: Resolvers): void {
+    this.#calculator.setResolvers(resolvers)
+  }
+
+  /** The names that policies ask for of the pod of an interface, as of the last pass; undefined of none. */
+  namesAsked(interfaceName: string): NamePatterns | undefined {
+    return this.#calculator.namesAsked(interfaceName)
   }
 
   /** Whether the packets of an interface are judged by policies in the kernel, as of the last pass; else they are dropped. */

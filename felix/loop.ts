@@ -23,7 +23,8 @@ import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
-import type { LocalEndpoint, PolicyInputs } from './policy/model.ts'
+import type { DomainAnswer, LocalEndpoint, PolicyInputs, Resolvers } from './policy/model.ts'
+import type { NamePatterns } from './policy/name-patterns.ts'
 import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
@@ -139,6 +140,23 @@ export class Felix {
     this.#policy?.setLocal(key, local)
     this.#qos?.setLocal(key, local)
     if (this.#ready.policy) this.#changed()
+  }
+
+  /** Tells what a pod of this node was told of a name, as `set`; `key` is whatever tells it from other answers. */
+  setAnswer(key: string, answer: DomainAnswer | undefined): void {
+    this.#policy?.setAnswer(key, answer)
+    if (this.#ready.policy) this.#changed()
+  }
+
+  /** Tells whose answers about names are believed: they are copied to `ANSWER_GROUP` where policies here ask for names. */
+  setResolvers(resolvers: Resolvers): void {
+    this.#policy?.setResolvers(resolvers)
+    if (this.#ready.policy) this.#changed()
+  }
+
+  /** The names that policies ask for of the pod of an interface, as of the last pass; undefined of none. */
+  namesAsked(interfaceName: string): NamePatterns | undefined {
+    return this.#policy?.namesAsked(interfaceName)
   }
 
   /** Whether the kernel judges packets of an interface by its policies, as of the last pass, where it can do so at all. */

@@ -36,7 +36,7 @@ ${groups.join('\n')}
 On pods: NetworkPolicy of Kubernetes; NetworkPolicy and GlobalNetworkPolicy of Calico with tiers, sets of networks, rules by service account, Service, ICMP and ports, and the profiles of namespaces and service accounts;
 ClusterNetworkPolicy v1alpha2 of the standard channel, and its peers \`nodes\`. Staged policies are evaluated and counted in the kernel, and never enforced.
 
-Not yet: HostEndpoints, and what only they act on (\`applyOnForward\`, \`preDNAT\`, \`doNotTrack\`, failsafe ports); \`domainNames\` (such a rule accepts nothing); rules by HTTP (they are closed); a rule \`Log\` tells of its packets by \`margayctl flows\` and writes nothing to the log of the kernel;
+Not yet: HostEndpoints, and what only they act on (\`applyOnForward\`, \`preDNAT\`, \`doNotTrack\`, failsafe ports); rules by HTTP (they are closed); a rule \`Log\` tells of its packets by \`margayctl flows\` and writes nothing to the log of the kernel;
 annotations for the bandwidth of pods; a connection that stands goes on when a new policy denies it. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
 policy is closed, and its condition \`PoliciesEnforced\` says where and why.
 

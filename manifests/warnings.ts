@@ -38,12 +38,6 @@ const WARNINGS: readonly Warning[] = [
     expression: OF_HOSTS.map(({ field }) => `(!has(object.spec.${field}) || !object.spec.${field})`).join(' && '),
     message: `${OF_HOSTS.map(({ field }) => field).join(', ')}: no node enforces it on the interfaces of hosts, which are not protected; this version of Margay has no host endpoints ${MORE}`,
   },
-  {
-    name: 'margay-no-domains',
-    resources: { 'policy.networking.k8s.io': ['clusternetworkpolicies'] },
-    expression: '!has(object.spec.egress) || object.spec.egress.all(rule, rule.to.all(peer, !has(peer.domainNames)))',
-    message: `domainNames: this version of Margay looks no names up, and such a rule accepts nothing ${MORE}`,
-  },
 ]
 
 /** The policies and what binds them. A staged policy is never enforced, so nobody is surprised by one. */

@@ -3,20 +3,30 @@
 //   endpoint, networkSet, node, service, answer ──> members of sets ──────> elements
 //   policy, tier, profile, local endpoint ──> lists ──┬─> sources of sets ──> sets
 //                                                    ├─> chains <── which sets are there
-//                                                    └─> interface ──> chain
+//                                                    ├─> interface ──> chain
+//                                resolvers ──────────┴─> copies of answers
 //
 // Nothing here remembers how a state was reached. A full calculation is this one, fed from empty.
 import { isDeepStrictEqual } from 'node:util'
 import type { NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
 import { ActivePolicies, type Direction, type EndpointLists, type PolicyList } from './active.ts'
+import {
+  addCopyChanges,
+  answerCopies,
+  type Copies,
+  type CopyChanges,
+  NO_COPIES,
+  sourcesOfResolvers,
+} from './answer-copies.ts'
 import { chainsOfList, sourcesOfList } from './chains.ts'
 import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
 import { LOG_LIMIT } from './logged.ts'
 import { Members } from './members.ts'
-import type { DomainAnswer, LocalEndpoint, LogLimit, PolicyInputs } from './model.ts'
+import type { DomainAnswer, LocalEndpoint, LogLimit, PolicyInputs, Resolvers } from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
+import { NamePatterns } from './name-patterns.ts'
 import { type MemberSource, sourceKey, type TableName } from './sources.ts'
 
 /**
@@ -48,6 +58,13 @@ export class PolicyCalculator {
   readonly #listsBySource = new Map<string, Set<string>>()
   readonly #endpoints = new Map<string, EndpointLists>()
   readonly #byInterface = new Map<string, Set<string>>()
+  /** What lists of what is sent ask for names, by their keys. */
+  readonly #patterns = new Map<string, NamePatterns>()
+  #resolvers: Resolvers = { services: [], addresses: [] }
+  #copies: Copies = NO_COPIES
+  /** The interfaces of pods that are asked for names, and the sources that the copies of their answers are found by. */
+  #told: { interfaces: readonly string[]; sources: readonly MemberSource[] } = { interfaces: [], sources: [] }
+  #mayTellOthers = false
   readonly #take: { readonly [K in keyof PolicyInputs]: (key: string, value: PolicyInputs[K] | undefined) => void } = {
     endpoint: (key, endpoint) => {
       this.#members.setEndpoint(key, endpoint)
@@ -91,6 +108,18 @@ export class PolicyCalculator {
     return true
   }
 
+  /** Whose answers are copied for the reader of answers, once some pod here is asked for names. */
+  setResolvers(resolvers: Resolvers): void {
+    this.#resolvers = resolvers
+    this.#mayTellOthers = true
+  }
+
+  /** The names that policies ask for of the pod of an interface, as of the last step; undefined of none. */
+  namesAsked(interfaceName: string): NamePatterns | undefined {
+    const [key, ...others] = this.#byInterface.get(interfaceName) ?? []
+    return key === undefined || others.length > 0 ? undefined : this.#patterns.get(this.#endpoints.get(key)!.egress)
+  }
+
   /** Works out what follows from everything told so far. Returns what changed since the last step. */
   step(): PolicyDifferences {
     const { lists, endpoints } = this.#active.take()
@@ -101,17 +130,40 @@ export class PolicyCalculator {
     const chains = new Map<string, NftChainProgram | undefined>()
     for (const [key, list] of lists) this.#hold(key, list, chains)
     for (const source of released) this.#members.release(source)
+    const mayTellOthers = this.#mayTellOthers || lists.size + endpoints.size > 0
+    this.#mayTellOthers = false
+    if (mayTellOthers) this.#findTold()
     const { sets, elements, sources } = this.#members.take()
     for (const source of sources) for (const key of this.#listsBySource.get(source) ?? []) dirty.add(key)
     for (const key of this.#restyled ? [...dirty, ...this.#lists.keys()] : dirty) this.#write(key, chains)
     this.#restyled = false
-    return { sets, elements, chains, interfaces }
+    const all = { sets: new Map(sets), elements: new Map(elements), chains }
+    if (mayTellOthers || sources.size > 0) this.#copy(all)
+    return { ...all, interfaces }
+  }
+
+  /** Finds the pods that are asked for names, and wants the sets that the copies of their answers need. */
+  #findTold(): void {
+    const isAsked = (name: string) => this.namesAsked(name) !== undefined
+    const interfaces = this.#patterns.size === 0 ? [] : [...this.#byInterface.keys()].filter(isAsked).sort()
+    const sources = interfaces.length === 0 ? [] : sourcesOfResolvers(this.#resolvers)
+    for (const source of sources) this.#members.want(source)
+    for (const source of this.#told.sources) this.#members.release(source)
+    this.#told = { interfaces, sources }
+  }
+
+  #copy(changes: CopyChanges): void {
+    const setsOf = (key: string) => this.#members.setsOf(key)
+    const copies = answerCopies(this.#table, this.#told.interfaces, this.#resolvers, setsOf)
+    addCopyChanges(this.#copies, copies, changes)
+    this.#copies = copies
   }
 
   /** The list takes this content, or goes with its chains. */
   #hold(key: string, list: PolicyList | undefined, chains: Map<string, NftChainProgram | undefined>): void {
     const before = this.#lists.get(key)
     for (const source of before?.sources ?? []) removeFrom(this.#listsBySource, sourceKey(source), key)
+    this.#patterns.delete(key)
     if (list === undefined) {
       this.#lists.delete(key)
       for (const name of before?.chains ?? []) chains.set(name, undefined)
@@ -119,6 +171,8 @@ export class PolicyCalculator {
     }
     const sources = sourcesOfList(list)
     this.#lists.set(key, { list, sources, chains: before?.chains ?? [] })
+    const patterns = sources.flatMap(source => (source.of === 'domain' ? [source.pattern] : []))
+    if (list.direction === 'egress' && patterns.length > 0) this.#patterns.set(key, new NamePatterns(patterns))
     for (const source of sources) {
       this.#members.want(source)
       addTo(this.#listsBySource, sourceKey(source), key)

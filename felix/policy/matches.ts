@@ -22,8 +22,8 @@ export type Match = (inline: InlineSets) => Steps
 type Condition = readonly Match[]
 type Is = 'in' | 'not in'
 type Payload = Extract<NftExpression, { type: 'payload' }>
-/** What of a packet is read into a register; a `meta` has at most 4 octets. */
-type Field = Payload | Extract<NftExpression, { type: 'meta' }>
+/** What of a packet, or of its connection, is read into a register; what is no payload and no address has at most 4 octets. */
+type Field = Extract<NftExpression, { type: 'payload' } | { type: 'meta' } | { type: 'ct' }>
 
 const ALWAYS: Condition = [() => []]
 const NEVER: Condition = []
@@ -319,12 +319,12 @@ function compare(op: NftComparison, value: string): NftExpression {
 }
 
 /** Whether the fields together are in a set: one behind the other from register 1 on, in pieces of 4 octets. */
-function lookup({ set, digits }: SetPlace, fields: readonly Field[], is: Is): Steps {
+export function lookup({ set, digits }: SetPlace, fields: readonly Field[], is: Is): Steps {
   const steps: NftExpression[] = digits === undefined ? [] : [{ type: 'immediate', load: 1, data: { value: digits } }]
   let octets = digits === undefined ? 0 : digits.length / 2
   for (const field of fields) {
     steps.push({ ...field, load: octets % 16 === 0 ? 1 + octets / 16 : 8 + octets / 4 })
-    octets += field.type === 'payload' ? Math.ceil(field.length / 4) * 4 : 4
+    octets += field.type === 'payload' ? Math.ceil(field.length / 4) * 4 : field.key.startsWith('ip6') ? 16 : 4
   }
   return [...steps, { type: 'lookup', set, from: 1, ...(is === 'not in' && { inverted: true }) }]
 }

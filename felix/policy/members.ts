@@ -1,4 +1,3 @@
-// Over 400 lines: what each kind of item is to each kind of source stands together.
 // What the sets of the kernel hold: the members of every source that some rule names, kept while items come, change and go.
 // A set is there while a rule names its source; where it would be empty for reasons that seldom change, it is not there, and
 // counts as empty: sets of CIDRs without a CIDR, and sets of a family of which no endpoint has an address. Rules depend on
@@ -57,7 +56,7 @@ type Item = {
   addresses: readonly string[]
   ports: readonly NamedPort[]
   nets: readonly Prefix[]
-  /** Of an answer: each address of the endpoint with each that it was told, of one family. */
+  /** Of an answer: each address of the pod with each that it was told, of one family. */
   pairs: readonly string[]
   isLocal: boolean
 }
@@ -96,9 +95,6 @@ export class Members {
   }
   /** The keys of the endpoints of this node. */
   readonly #local = new Set<string>()
-  readonly #answers = new Map<string, DomainAnswer>()
-  /** The keys of the answers to an endpoint. */
-  readonly #answersTo = new Map<string, Set<string>>()
   readonly #services = new Map<string, ServiceEndpoints>()
   readonly #sources = new Map<string, Source>()
   /** What chooses among endpoints and network sets, among nodes, and among answers by their names. */
@@ -132,7 +128,6 @@ export class Members {
     this.#count(before, -1)
     this.#count(item.addresses, 1)
     this.#set('endpoints', key, item, endpoint?.labels)
-    for (const answer of this.#answersTo.get(key) ?? NONE) this.#pair(answer)
   }
 
   /** The labels of an endpoint; undefined where there is none of this key. */
@@ -163,14 +158,12 @@ export class Members {
   }
 
   setAnswer(key: string, answer: DomainAnswer | undefined): void {
-    const before = this.#answers.get(key)
-    if (before !== undefined) removeFrom(this.#answersTo, before.endpoint, key)
-    if (answer === undefined) this.#answers.delete(key)
-    else {
-      this.#answers.set(key, answer)
-      addTo(this.#answersTo, answer.endpoint, key)
-    }
-    this.#pair(key)
+    const { from, addresses } = answer ?? { from: NONE, addresses: NONE }
+    const told = canonical(addresses)
+    const pairs = canonical(from).flatMap(own =>
+      told.filter(to => familyOf(to) === familyOf(own)).map(to => `${own} . ${to}`),
+    )
+    this.#set('answers', key, { ...NOTHING, pairs }, answer && { [NAME]: answer.name })
   }
 
   setService(key: string, service: ServiceEndpoints | undefined): void {
@@ -299,15 +292,6 @@ export class Members {
 
   #choiceOf(kind: Kind): Choice {
     return kind === 'nodes' ? this.#nodes : kind === 'answers' ? this.#names : this.#members
-  }
-
-  /** Works out again what an answer is to the sets. */
-  #pair(key: string): void {
-    const answer = this.#answers.get(key)
-    const own = (answer && this.#items.endpoints.get(answer.endpoint)?.addresses) ?? NONE
-    const told = canonical(answer?.addresses ?? NONE)
-    const pairs = own.flatMap(from => told.filter(to => familyOf(to) === familyOf(from)).map(to => `${from} . ${to}`))
-    this.#set('answers', key, { ...NOTHING, pairs }, answer && { [NAME]: answer.name })
   }
 
   /** All that an item is to the sets, as it is now. */

@@ -138,10 +138,19 @@ export type PolicyInputs = {
 }
 
 /**
- * What a pod of this node (the key of its endpoint) was told of a name: in lower case, without the dot at the end. It counts
- * until it is taken away.
+ * What a pod of this node, which sends from these addresses, was told of a name: in lower case, without the dot at the end. It
+ * counts until it is taken away.
  */
-export type DomainAnswer = { endpoint: string; name: string; addresses: readonly string[] }
+export type DomainAnswer = { from: readonly string[]; name: string; addresses: readonly string[] }
+
+/**
+ * Whose answers about names are believed: of what is behind a Service, asked at this port, and of an address with its port, as
+ * those who ask know it.
+ */
+export type Resolvers = {
+  services: readonly { namespace: string; name: string; port: number }[]
+  addresses: readonly { address: string; port: number }[]
+}
 
 /** What a Service's EndpointSlices say. */
 export type ServiceEndpoints = { addresses: readonly { address: string; protocol: Protocol; port: number }[] }

@@ -59,7 +59,7 @@ function aFeed() {
     setLocalEndpoint: (key: string, local: LocalEndpoint | undefined) => void locals.set(key, local),
     complete: () => {},
   }
-  const feed = new PolicyFeed({ caches, felix, clock, report: () => {} })
+  const feed = new PolicyFeed({ caches, felix, names: { want: () => {}, gaps: [] }, clock, report: () => {} })
   const seen = (key: string) => {
     const { labels, addresses } = endpoints.get(key) ?? {}
     return [labels?.['app'], addresses, locals.get(key)?.interfaceName]

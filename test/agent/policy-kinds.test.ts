@@ -1,5 +1,6 @@
 // What felix is told of policies: everything before the first is enforced, and of Services only where a policy names one.
 import test from 'ava'
+import type { Gap } from '../../agent/cluster/policies/not-enforced.ts'
 import { PolicyFeed } from '../../agent/policy-feed.ts'
 import type { Kind } from '../../api/kinds.ts'
 import type { Condition } from '../../api/status.ts'
@@ -28,10 +29,11 @@ async function aFeed(failing = new Map<Kind, Error>()) {
   const caches = openCaches({ ...server, watch }, { database, clock, log: silentLog })
   const policies = new Map<string, Policy | undefined>()
   const services = new Map<string, unknown>()
+  const names = { wanted: 0, want: () => void names.wanted++, gaps: [] as Gap[] }
   let completed = false
   let conditions: readonly Condition[] = []
   const feed = new PolicyFeed({
-    ...{ caches, clock },
+    ...{ caches, clock, names },
     felix: {
       setPolicy: (kind, key, value) => {
         if (kind === 'policy') policies.set(key, value as Policy | undefined)
@@ -60,7 +62,7 @@ async function aFeed(failing = new Map<Kind, Error>()) {
     await settle()
   }
   return {
-    ...{ server, asked, policies, services, settle, answer, close },
+    ...{ server, asked, policies, services, settle, answer, close, names, feed },
     done: () => completed,
     told: () => conditions,
   }
@@ -122,8 +124,8 @@ test('a rule that names a Service is closed until it is known what is behind Ser
   close()
 })
 
-test('host endpoints and rules by names of domains are told, until they are gone', async t => {
-  const { server, told, settle, close } = await aFeed()
+test('host endpoints are told until they are gone, and what is not right about names of domains', async t => {
+  const { server, told, settle, names, asked, feed, close } = await aFeed()
   const host = aResource('HostEndpoint', {
     metadata: { name: 'n1-eth0' },
     spec: { node: 'n1', interfaceName: 'eth0', expectedIPs: ['192.0.2.1'] },
@@ -136,13 +138,20 @@ test('host endpoints and rules by names of domains are told, until they are gone
       egress: [{ action: 'Accept', to: [{ domainNames: ['example.com'] }] }],
     },
   })
+  t.is(names.wanted, 0)
   await server.create('ClusterNetworkPolicy', byName)
   await settle()
+  t.is(names.wanted, 1)
+  // the resolver is behind a Service
+  t.true(asked.has('EndpointSlice'))
   t.is(told().length, 1)
   t.like(told()[0], { type: 'PoliciesEnforced', status: 'False', reason: 'NotEnforced' })
-  t.regex(told()[0]!.message, /1 HostEndpoint \(such as n1-eth0\).*; 1 policies \(such as ClusterNetworkPolicy names\)/)
+  t.regex(told()[0]!.message, /1 HostEndpoint \(such as n1-eth0\)/)
+  names.gaps = [{ message: 'cannot be read', remedy: 'load the module' }]
+  feed.namesChanged()
+  t.regex(told()[0]!.message, /^cannot be read; nobody enforces 1 HostEndpoint/)
+  names.gaps = []
   await server.delete('HostEndpoint', 'n1-eth0')
-  await server.delete('ClusterNetworkPolicy', 'names')
   await settle()
   t.deepEqual(told(), [])
   close()

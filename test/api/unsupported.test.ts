@@ -257,6 +257,4 @@ test('of a policy only what is not kept to is told', t => {
   ])
   const http = { action: 'Allow', http: { methods: ['GET'] } }
   t.deepEqual(told('NetworkPolicy', { ingress: [{ action: 'Allow' }, http] }), ['ingress.http closed'])
-  const to = [{ networks: ['10.0.0.0/8'] }, { domainNames: ['example.com'] }]
-  t.deepEqual(told('ClusterNetworkPolicy', { egress: [{ action: 'Accept', to }] }), ['egress.to.domainNames closed'])
 })

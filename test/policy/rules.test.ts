@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { podProfiles } from '../../agent/cluster/policies/endpoints.ts'
 import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
 import { PolicyCalculator } from '../../felix/policy/calculator.ts'
+import type { PolicyEndpoint } from '../../felix/policy/model.ts'
 import { KeptTable, TABLE } from '../felix/policy/kept-table.ts'
 import { disagreements, type Rendered } from './agreement.ts'
 import { type ClusterRow, clusterPokes, type ReachCase, reachWorld, testRows } from './corpora.ts'
@@ -33,7 +34,11 @@ function rendered(world: World, ownSets?: number): Rendered {
       const known = tables.get(node)
       if (known !== undefined) return [known]
       const calculator = new PolicyCalculator(TABLE, ownSets)
-      const policies = new PolicyObjects(({ kind, key, value }) => calculator.set(kind, key, value as never))
+      const endpoints = new Map<string, PolicyEndpoint | undefined>()
+      const policies = new PolicyObjects(({ kind, key, value }) => {
+        if (kind === 'endpoint') endpoints.set(key, value)
+        calculator.set(kind, key, value as never)
+      })
       for (const object of world.objects) {
         const kind = kindOf(object)
         policies.change(kind, keyOf(object), resourceOf(kind, object))
@@ -43,8 +48,10 @@ function rendered(world: World, ownSets?: number): Rendered {
           const profiles = podProfiles(resourceOf('Pod', pod))
           calculator.setLocal(keyOf(pod), { interfaceName: interfaceOf(pod), profiles })
         }
-      for (const [i, { pod, name, addresses }] of (world.answers ?? []).entries())
-        calculator.setAnswer(`${i}`, { endpoint: pod, name: name.toLowerCase().replace(/\.$/, ''), addresses })
+      for (const [i, { pod, name, addresses }] of (world.answers ?? []).entries()) {
+        const from = endpoints.get(pod)?.addresses ?? []
+        calculator.setAnswer(`${i}`, { from, name: name.toLowerCase().replace(/\.$/, ''), addresses })
+      }
       const kept = new KeptTable()
       kept.apply(calculator.step())
       const table = kept.table()

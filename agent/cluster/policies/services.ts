@@ -41,6 +41,11 @@ export function namesService({ ingress = [], egress = [] }: Policy): boolean {
   return [...ingress, ...egress].some(byService)
 }
 
+/** Whether a rule of it names domains. */
+export function namesDomains({ ingress = [], egress = [] }: Policy): boolean {
+  return [...ingress, ...egress].some(({ destination }) => destination.domains !== undefined)
+}
+
 /** The policy while nobody knows what is behind Services: a rule that names one accepts nothing, and denies all where it denies. */
 export function closedByService({ ingress, egress, ...policy }: Policy): Policy {
   const closed = (rules: readonly PolicyRule[]) => rules.map(rule => (byService(rule) ? closedRule(rule.action) : rule))

@@ -119,10 +119,8 @@ function isOfSide(told: Told, rule: PolicyRule, side: RuleSide, end: End, flow: 
   return (
     (domains === undefined ||
       [...told.answer.values()].some(
-        ({ endpoint, name, addresses }) =>
-          domains.some(pattern => isOfDomain(pattern, name)) &&
-          told.endpoint.get(endpoint)?.addresses.includes(flow.from) &&
-          addresses.includes(flow.to),
+        ({ from, name, addresses }) =>
+          domains.some(pattern => isOfDomain(pattern, name)) && from.includes(flow.from) && addresses.includes(flow.to),
       )) &&
     (nets === undefined || nets.some(net => contains(net, address))) &&
     (notNets === undefined || !notNets.some(net => contains(net, address))) &&

@@ -187,7 +187,7 @@ export const someChange = fc.oneof(
     'answer',
     fc.constantFrom('1', '2'),
     fc.record({
-      endpoint: fc.constantFrom(...Object.keys(INTERFACES)),
+      from: fc.constantFrom(...Object.keys(INTERFACES).map(key => PODS[key]!)),
       name: fc.constantFrom('one.test', 'x.one.test', 'other'),
       addresses: fc.subarray(['10.1.0.9', '10.0.0.3', 'fd00:1::9', '192.168.0.1']),
     }),
