@@ -1,6 +1,7 @@
 // The conditions of one rule for packets of one family, as expressions of nftables. A condition is a list of ways to satisfy
 // it: none means never, and one without expressions means always. A set that is not there counts as empty.
-// Hazard: what a packet has no header for (ports of ICMP) satisfies no condition about it, and every negated one.
+// Hazards: a set of a rule's own costs the kernel a walk of all sets of the table, several times, so a few ports or CIDRs are a
+// rule for each instead. What a packet has no header for (ports of ICMP) satisfies no condition about it, and every negated one.
 import type { NftComparison, NftExpression } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { addressBytes, type Family } from '../../lib/ip.ts'
@@ -33,6 +34,8 @@ const VERSIONS: Record<Family, 4 | 6> = { ipv4: 4, ipv6: 6 }
 const ICMP: Record<Family, Protocol> = { ipv4: 1, ipv6: 58 }
 /** TCP, UDP, DCCP, SCTP, UDP-Lite: their ports are at the same place. */
 const PORT_PROTOCOLS: readonly Protocol[] = [6, 17, 33, 132, 136]
+/** So many ports or CIDRs of one side are a rule for each; more are a set. */
+const WAYS = 8
 const ADDRESS = { source: SOURCE, destination: DESTINATION } as const
 const ADDRESS_TYPE: Record<Family, string> = { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' }
 const PORT_OFFSET: Record<SideName, number> = { source: 0, destination: 2 }
@@ -160,7 +163,7 @@ function inNets(nets: readonly string[], name: SideName, family: Family, is: Is)
   const [none, all] = is === 'in' ? [NEVER, ALWAYS] : [ALWAYS, NEVER]
   if (cidrs.length === 0) return none
   if (cidrs[0]!.endsWith('/0')) return all
-  if (cidrs.length === 1) return [() => inCidr(cidrs[0]!, name, family, is)]
+  if (cidrs.length <= WAYS) return each(cidrs, is, cidr => inCidr(cidr, name, family, is))
   const interval = cidrs.some(cidr => cidr.includes('/'))
   return [inline => [address(name, family), inline.lookup(ADDRESS_TYPE[family], cidrs, { is, interval })]]
 }
@@ -227,15 +230,21 @@ function portConditions(rule: PolicyRule, name: SideName, own: SideName, family:
 
 function inRanges(protocol: Protocol | undefined, ranges: readonly PortRange[], name: SideName): Condition {
   if (protocol !== undefined && !PORT_PROTOCOLS.includes(protocol)) return NEVER
-  return [inline => [...(protocol === undefined ? hasPorts(inline, 'in') : []), ...portIs(inline, ranges, name, 'in')]]
+  const ways = portIs(ranges, name, 'in')
+  if (protocol !== undefined) return ways
+  return ways.map(way => inline => [...hasPorts(inline, 'in'), ...way(inline)])
 }
 
 function inNoRange(protocol: Protocol | undefined, ranges: readonly PortRange[], name: SideName): Condition {
   if (protocol !== undefined && !PORT_PROTOCOLS.includes(protocol)) return ALWAYS
-  if (protocol !== undefined) return [inline => portIs(inline, ranges, name, 'not in')]
+  const ways = portIs(ranges, name, 'not in')
+  if (protocol !== undefined) return ways
   return [
     inline => hasPorts(inline, 'not in'),
-    inline => [...hasPorts(inline, 'in'), ...portIs(inline, ranges, name, 'not in')],
+    ...ways.map(
+      (way): Match =>
+        inline => [...hasPorts(inline, 'in'), ...way(inline)],
+    ),
   ]
 }
 
@@ -244,15 +253,26 @@ function hasPorts(inline: InlineSets, is: Is): Steps {
   return [{ type: 'meta', key: 'l4proto', load: 1 }, inline.lookup('inet_proto', words, { is, interval: false })]
 }
 
-function portIs(inline: InlineSets, ranges: readonly PortRange[], name: SideName, is: Is): Steps {
+function portIs(ranges: readonly PortRange[], name: SideName, is: Is): Condition {
   const joined = joinRanges(ranges)
-  const [{ first, last }] = joined as [PortRange]
   const port = transport(PORT_OFFSET[name], 2)
-  if (joined.length === 1 && first === last) return [port, compare(is === 'in' ? 'eq' : 'neq', hex(first, 2))]
-  if (joined.length === 1 && is === 'in') return [port, compare('gte', hex(first, 2)), compare('lte', hex(last, 2))]
+  if (joined.length <= WAYS) return each(joined, is, range => [port, ...inRange(range, is)])
   const words = joined.map(range => (range.first === range.last ? `${range.first}` : `${range.first}-${range.last}`))
   const interval = joined.some(range => range.first !== range.last)
-  return [port, inline.lookup('inet_service', words, { is, interval })]
+  return [inline => [port, inline.lookup('inet_service', words, { is, interval })]]
+}
+
+/** As nft does it. */
+function inRange({ first, last }: PortRange, is: Is): Steps {
+  if (first === last) return [compare(is === 'in' ? 'eq' : 'neq', hex(first, 2))]
+  if (is === 'in') return [compare('gte', hex(first, 2)), compare('lte', hex(last, 2))]
+  return [{ type: 'range', op: 'neq', from: 1, first: hex(first, 2), last: hex(last, 2) }]
+}
+
+/** One of several that are disjoint, or none of them. */
+function each<T>(several: readonly T[], is: Is, steps: (one: T) => Steps): Condition {
+  if (is === 'in') return several.map(one => () => steps(one))
+  return [() => several.flatMap(steps)]
 }
 
 /** The same ports in order, none of them twice and no two ranges that touch. */

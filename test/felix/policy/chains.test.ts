@@ -73,7 +73,8 @@ test('a policy reads as nft would have it: known connections first, sets of addr
   ])
   t.deepEqual(shown(list([{ name: 'default', defaultAction: 'deny', policies: [web] }])), [
     'to-k: ct state established,related accept',
-    'to-k: ip saddr @s4-10 tcp dport { 80, 443-450 } counter accept comment "NetworkPolicy shop/web ingress 0 allow"',
+    'to-k: ip saddr @s4-10 tcp dport 80 counter accept comment "NetworkPolicy shop/web ingress 0 allow"',
+    'to-k: ip saddr @s4-10 tcp dport 443-450 counter accept comment "NetworkPolicy shop/web ingress 0 allow"',
     'to-k: ip saddr @s4-12 udp dport 53 counter accept comment "NetworkPolicy shop/web ingress 1 allow"',
     'to-k: ip saddr @n4-12 udp dport 53 counter accept comment "NetworkPolicy shop/web ingress 1 allow"',
     'to-k: ip saddr 10.0.0.0/8 ip saddr != 10.1.0.0/17 limit rate 10/second burst 20 packets log prefix "NetworkPolicy shop/web ingress 2 deny" group 80',
@@ -202,4 +203,20 @@ test('many names of ports on both sides are one rule for each family, and one se
 test('names of ports that have a comma in them are no other names', t => {
   const keyOf = (names: readonly string[]) => sourceKey({ of: 'ports', selector: 'a', names })
   t.not(keyOf(['x,y']), keyOf(['x', 'y']))
+})
+
+test('up to eight ports or CIDRs are a rule for each, and none of them one rule; more are a set', t => {
+  const some = (n: number) => ports(...Array.from({ length: n }, (_, i): [number, number] => [10 * i + 1, 10 * i + 2]))
+  const rulesFor = (side: Partial<PolicyRule>) => {
+    const web = policy('web', [rule('allow', {}, { protocol: 6, ...side })])
+    const [main] = chainsOfList(list([{ name: 'default', defaultAction: 'deny', policies: [web] }]), setsOf, TABLE)
+    return [main!.rules.filter(({ comment = '' }) => comment.includes('allow')).length, main!.inline?.length ?? 0]
+  }
+  t.deepEqual(rulesFor({ destination: some(8) }), [8, 0])
+  t.deepEqual(rulesFor({ destination: some(9) }), [1, 1])
+  t.deepEqual(rulesFor({ destination: { notPorts: some(8).ports } }), [1, 0])
+  const nets = (n: number) => Array.from({ length: n }, (_, i) => `10.${2 * i}.0.0/16`)
+  t.deepEqual(rulesFor({ source: { nets: nets(8) } }), [8, 0])
+  t.deepEqual(rulesFor({ source: { nets: nets(9) } }), [1, 1])
+  t.deepEqual(rulesFor({ source: { nets: ['10.0.0.0/7'], notNets: nets(8) } }), [1, 0])
 })

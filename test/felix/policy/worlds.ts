@@ -58,13 +58,25 @@ const NETS = [
 const maybe = <T>(of: fc.Arbitrary<T>, freq = 3) => fc.option(of, { nil: undefined, freq })
 const seldom = <T>(of: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 6, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: of })
-const nets = fc.array(fc.constantFrom(...NETS), { minLength: 1, maxLength: 3 })
+/** More than are a rule for each. */
+const MANY_NETS = Array.from({ length: 12 }, (_, i) => [`10.0.0.${2 * i + 1}/32`, `fd00::${2 * i + 1}/128`]).flat()
+const MANY_RANGES = [53, 80, ...Array.from({ length: 10 }, (_, i) => 1000 + 2 * i)].map(first => ({
+  first,
+  last: first,
+}))
+const nets = fc.oneof(
+  { weight: 6, arbitrary: fc.array(fc.constantFrom(...NETS), { minLength: 1, maxLength: 3 }) },
+  { weight: 1, arbitrary: fc.constant(MANY_NETS) },
+)
 const protocol = fc.constantFrom(...PROTOCOLS)
 const range = fc
   .tuple(fc.constantFrom(...PORTS), fc.constantFrom(0, 0, 1, 30))
   .map(([first, more]) => ({ first, last: first + more }))
 const ports: fc.Arbitrary<Ports> = fc.record({
-  ranges: fc.array(range, { maxLength: 3 }),
+  ranges: fc.oneof(
+    { weight: 6, arbitrary: fc.array(range, { maxLength: 3 }) },
+    { weight: 1, arbitrary: fc.constant(MANY_RANGES) },
+  ),
   names: fc.array(fc.constantFrom('web', 'dns'), { maxLength: 2 }),
 })
 const service = fc.constantFrom({ namespace: 'ns', name: 'one' }, { namespace: 'ns', name: 'none' })
