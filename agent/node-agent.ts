@@ -43,6 +43,7 @@ import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
 import { PolicyFeed } from './policy-feed.ts'
+import { PolicyReceipts } from './policy-receipts.ts'
 import { agentLevels, Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
@@ -110,6 +111,7 @@ export class NodeAgent {
   readonly #conntrack: Conntrack
   readonly #names: DomainNames
   readonly #policies: PolicyFeed
+  readonly #receipts: PolicyReceipts
   readonly #unenforced: Unenforced
   readonly #podRepair: PodRepair
   readonly #conflist: ConflistKeeper | undefined
@@ -185,6 +187,7 @@ export class NodeAgent {
       onLink: link => this.#podRepair.linkChanged(link),
       onTunnelsNeeded: () => this.#network.changed(),
       onPodMtu: (mtu, cause) => this.#podMtu.follow(mtu, cause),
+      onPolicies: () => this.#receipts.changed(),
     })
     const reportConntrack = (conditions: readonly Condition[]) => this.#status.report('conntrack', conditions)
     this.#conntrack = new Conntrack({ kernel, clock, report: reportConntrack })
@@ -195,6 +198,17 @@ export class NodeAgent {
     this.#policies = new PolicyFeed({
       ...{ caches: this.#caches, felix: this.#felix, names: this.#names, clock },
       report: conditions => this.#status.report('policies', conditions),
+    })
+    this.#receipts = new PolicyReceipts({
+      ...{
+        nodeName: node,
+        store: access.store,
+        clock,
+        log: roomLog('agent'),
+        nodes: () => this.#caches.of('Node').size,
+      },
+      receipt: () => this.#felix.policyReceipt(),
+      faultOf: policy => this.#policies.faultOf(policy),
     })
     this.#unenforced = new Unenforced({
       ...{ store: access.store, clock, nodes: () => this.#caches.of('Node').size },
@@ -237,6 +251,7 @@ export class NodeAgent {
       this.allocator.retryNow()
       this.#network.retryNow()
       this.#statuses.retryNow()
+      this.#receipts.retryNow()
     })
   }
 
@@ -386,6 +401,7 @@ export class NodeAgent {
     this.#conntrack.close()
     this.#policies.close()
     this.#names.close()
+    this.#receipts.close()
     this.#unenforced.close()
     this.#podRepair.close()
     this.#conflist?.close()

@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { POD_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
+import { hasReceipts, type ReceiptKind, revisionOf } from '../api/policy-receipts.ts'
 import type { Condition } from '../api/status.ts'
 import type { PodEndpoint } from '../cni/endpoints.ts'
 import type { Caches } from '../datastore/cache.ts'
@@ -15,7 +16,7 @@ import type { Policy, PolicyEndpoint } from '../felix/policy/model.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { podProfiles } from './cluster/policies/endpoints.ts'
 import { NotEnforced } from './cluster/policies/not-enforced.ts'
-import { POLICY_KINDS, type PolicyKind, PolicyObjects } from './cluster/policies/objects.ts'
+import { POLICY_KINDS, type PolicyKind, PolicyObjects, policyId } from './cluster/policies/objects.ts'
 import { DEFAULT_ALLOW } from './cluster/policies/profiles.ts'
 import { closedByService, namesDomains, namesService } from './cluster/policies/services.ts'
 import { podQos } from './cluster/qos.ts'
@@ -23,7 +24,7 @@ import type { DomainNames } from './domain-names.ts'
 
 export type PolicyFeedDeps = {
   caches: Pick<Caches, 'of'>
-  felix: Pick<Felix, 'setPolicy' | 'setLocalEndpoint' | 'complete'>
+  felix: Pick<Felix, 'setPolicy' | 'setPolicyRevision' | 'setLocalEndpoint' | 'complete'>
   /** Of which a policy may ask. */
   names: Pick<DomainNames, 'want' | 'gaps'>
   clock: Clock
@@ -129,6 +130,16 @@ export class PolicyFeed {
     if (this.#told) this.#report()
   }
 
+  /** Why a policy is enforced in another way than it says, by what it is known by; undefined where it is not. */
+  faultOf(id: string): { reason: string; message: string } | undefined {
+    if (!this.#servicesKnown && this.#byService.has(id))
+      return {
+        reason: 'ServicesUnknown',
+        message: 'its rules that name Services are closed until EndpointSlices are known',
+      }
+    return this.#objects.faultOf(id)
+  }
+
   close(): void {
     for (const cancel of this.#cancels) cancel()
   }
@@ -138,6 +149,7 @@ export class PolicyFeed {
     this.#caches.set(kind, cache as unknown as Cache<PolicyKind>)
     const take = (key: string, object: Resource<K> | undefined) => {
       this.#objects.change(kind, key, object)
+      if (hasReceipts(kind)) this.#tellRevision(kind, key, object as Resource<ReceiptKind> | undefined)
       if (kind === 'Pod' && this.#local.has(key)) this.#tell(key)
       if (this.#told) this.#report()
       for (const look of this.#waiting) look()
@@ -172,6 +184,11 @@ export class PolicyFeed {
     }))
     const gaps = [...waits, ...this.#deps.names.gaps]
     this.#deps.report([...this.#objects.refused, ...this.#qosTold.values(), ...this.#notEnforced.conditions(gaps)])
+  }
+
+  #tellRevision(kind: ReceiptKind, key: string, object: Resource<ReceiptKind> | undefined): void {
+    const id = policyId(kind, key)
+    this.#deps.felix.setPolicyRevision(kind, id, object && revisionOf(id, object.spec))
   }
 
   #tellPolicy(key: string, policy: Policy | undefined): void {

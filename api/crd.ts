@@ -1,13 +1,13 @@
 // CustomResourceDefinitions from the table of kinds: the shapes (api/shapes) are structural schemas as apiextensions.k8s.io/v1
 // asks for them. What no schema and no rule can say (a selector that can be read) has no place here: margay-api and margayctl
 // check it.
-import { isCustom, type Kind, type KindRow, kinds } from './kinds.ts'
+import { hasCrd, type Kind, type KindRow, kinds } from './kinds.ts'
 import { type Shape, withoutMeanings } from './shapes/shape.ts'
 import { IMMUTABLE } from './transitions.ts'
 
 /** The kinds that are CRDs, in the order of the table: those that Kubernetes does not have itself. */
 export function crdKinds(): Kind[] {
-  return (Object.keys(kinds) as Kind[]).filter(isCustom)
+  return (Object.keys(kinds) as Kind[]).filter(hasCrd)
 }
 
 /** The CustomResourceDefinition of a kind. Throws Error for a kind of Kubernetes. */

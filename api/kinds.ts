@@ -5,6 +5,7 @@ import type * as z from 'zod'
 import { GROUP_VERSIONS } from './api-group.ts'
 import * as calico from './calico.ts'
 import * as core from './core.ts'
+import * as receipts from './receipt-schemas.ts'
 import { bgpConfiguration, bgpPeer } from './shapes/bgp.ts'
 import { bgpFilter } from './shapes/bgp-filter.ts'
 import { clusterInformation, kubeControllersConfiguration } from './shapes/cluster.ts'
@@ -13,6 +14,7 @@ import { ipPool, ipReservation } from './shapes/ip-pools.ts'
 import { blockAffinity, ipamBlock, ipamConfiguration, ipamHandle } from './shapes/ipam.ts'
 import { calicoNodeStatus } from './shapes/node-status.ts'
 import * as policy from './shapes/policy.ts'
+import { policyReceipt, policyStatus } from './shapes/policy-receipts.ts'
 import type { KindShape } from './shapes/shape.ts'
 import { stagedKubernetesNetworkPolicy } from './shapes/staged-kubernetes-policy.ts'
 import { workloadEndpoint } from './shapes/workload-endpoint.ts'
@@ -55,6 +57,8 @@ export type KindRow<S extends z.ZodType = z.ZodType> = {
 
 const V3 = GROUP_VERSIONS.v3
 const V1 = { group: '', version: 'v1' } as const
+/** Kinds that neither Calico nor Kubernetes has. */
+const OWN = { group: 'margay.io', version: 'v1' } as const
 /** Policies, and what they name: read by their parts, since a part that makes no sense must close what it says, never open it. */
 const POLICY = { ...V3, schema: calico.anyPolicy } as const
 /** A kind that nothing here acts on yet. */
@@ -487,6 +491,39 @@ export const kinds = {
     schema: calico.anyPolicy,
     columns: [spec('TIER', 'tier'), spec('PRIORITY', 'priority')],
   },
+  PolicyReceipt: {
+    ...OWN,
+    plural: 'policyreceipts',
+    singular: 'policyreceipt',
+    shortNames: [],
+    namespaced: false,
+    status: false,
+    schema: receipts.policyReceipt,
+    shape: policyReceipt,
+    columns: [],
+    printed: [AGE],
+  },
+  PolicyStatus: {
+    ...OWN,
+    plural: 'policystatuses',
+    singular: 'policystatus',
+    shortNames: [],
+    namespaced: false,
+    status: false,
+    schema: receipts.policyStatus,
+    shape: policyStatus,
+    columns: [
+      { name: 'NODES', path: ['status', 'nodes'] },
+      { name: 'SINCE', path: ['status', 'since'] },
+      { name: 'LAGGING', path: ['status', 'laggingNodes'] },
+      { name: 'REVISION', path: ['status', 'revision'], wide: true },
+    ],
+    printed: [
+      ['Nodes', '.status.nodes', 'string'],
+      ['Since', '.status.since', 'date'],
+      ['Lagging', '.status.laggingNodes', 'string'],
+    ],
+  },
   Lease: {
     group: 'coordination.k8s.io',
     version: 'v1',
@@ -505,6 +542,16 @@ export type Kind = keyof typeof kinds
 /** Whether a kind is one of Calico's, which a Kubernetes API server knows from a CRD alone. */
 export function isCustom(kind: Kind): boolean {
   return kinds[kind].group === V3.group
+}
+
+/** Whether a Kubernetes API server knows a kind from a CRD of Margay's alone: those of Calico, and its own. */
+export function hasCrd(kind: Kind): boolean {
+  return isCustom(kind) || isOwn(kind)
+}
+
+/** Whether a kind is Margay's own, the same whichever of Calico's groups a cluster has. */
+export function isOwn(kind: Kind): boolean {
+  return kinds[kind].group === OWN.group
 }
 
 /** What objects of a kind say in `kind`. */

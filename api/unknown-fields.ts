@@ -1,6 +1,6 @@
 // Fields that nobody knows: a typing error that would be kept without a word, or pruned. A field of Calico's that this version
 // does not act on is none of these: it is told as without effect (unsupported.ts).
-import { isCustom, type Kind, type KindRow, kinds } from './kinds.ts'
+import { hasCrd, type Kind, type KindRow, kinds } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
 import { objectMeta } from './meta.ts'
 import type { Shape } from './shapes/shape.ts'
@@ -15,7 +15,7 @@ const TOP = ['apiVersion', 'kind', 'metadata', 'spec', 'status']
 /** Where the unknown fields of an object stand, such as `spec.blocksize`. Kubernetes' own kinds are Kubernetes' to know: none. */
 export function unknownFields(kind: Kind, object: unknown): string[] {
   const { shape }: KindRow = kinds[kind]
-  if (!isCustom(kind) || shape === undefined || !isObject(object)) return []
+  if (!hasCrd(kind) || shape === undefined || !isObject(object)) return []
   const metadata = isObject(object['metadata']) ? Object.keys(object['metadata']) : []
   return [
     ...Object.keys(object).filter(field => !TOP.includes(field)),

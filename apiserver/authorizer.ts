@@ -66,6 +66,11 @@ const NODE_RULES: Partial<Record<Kind, Rule>> = {
     ownerOf: specField('node'),
     refusal: statusOnly,
   },
+  PolicyReceipt: {
+    name: 'a node writes its own receipt',
+    verbs: ['create', 'update', 'patch'],
+    ownerOf: ({ metadata }) => metadata.name,
+  },
   BlockAffinity: { name: 'a node writes its own block affinities', verbs: ALL_WRITES, ownerOf: specField('node') },
   WorkloadEndpoint: { name: 'a node writes its own endpoints', verbs: ALL_WRITES, ownerOf: specField('node') },
 }

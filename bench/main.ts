@@ -7,12 +7,13 @@ import { benchCni } from './cni.ts'
 import { benchFelix } from './felix.ts'
 import { benchFelixKernel } from './felix-kernel.ts'
 import { benchPolicy } from './policy.ts'
+import { benchReceipts } from './receipts.ts'
 import { benchRoutes } from './routes.ts'
 import type { Row } from './row.ts'
 import { benchScrape } from './scrape.ts'
 
 const ROOT_ONLY = [benchCni, benchRoutes, benchFelixKernel]
-const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix, benchPolicy, benchAgent, benchScrape]
+const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix, benchPolicy, benchReceipts, benchAgent, benchScrape]
 
 const asRoot = process.getuid?.() === 0
 const rows: Row[] = []

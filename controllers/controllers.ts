@@ -20,6 +20,7 @@ import { HostEndpoints } from './host-endpoints.ts'
 import { Lease } from './lease.ts'
 import { metricsText, type Numbers } from './metrics.ts'
 import { Nodes } from './nodes.ts'
+import { PolicyStatuses } from './policy-statuses.ts'
 import { hostEndpointSettings, logLevelOf, settingsOf } from './settings.ts'
 
 export type ControllersOptions = {
@@ -59,6 +60,7 @@ export class Controllers {
   readonly #collector: Collector
   readonly #pools: DeletedPools
   readonly #hostEndpoints: HostEndpoints
+  readonly #policyStatuses: PolicyStatuses
   readonly #chores: Chores
   readonly #store: Store
   readonly #metrics: MetricsServer
@@ -103,7 +105,13 @@ export class Controllers {
       },
       changed: () => this.#chores.hurry('host endpoints'),
     })
-    const chores: readonly Chore[] = [first, this.#collector, this.#pools, this.#hostEndpoints]
+    this.#policyStatuses = new PolicyStatuses({
+      ...{ store: led, clock },
+      changed: () => this.#chores.hurry('policy statuses'),
+    })
+    const chores: readonly Chore[] = [
+      ...[first, this.#collector, this.#pools, this.#hostEndpoints, this.#policyStatuses],
+    ]
     this.#chores = new Chores(chores, { clock, log })
     this.#metrics = new MetricsServer({
       ...{ clock, log },
@@ -132,6 +140,7 @@ export class Controllers {
     this.#nodes.close()
     this.#pools.close()
     this.#hostEndpoints.close()
+    this.#policyStatuses.close()
     this.#configuration.close()
     this.#lock.close()
     this.#metrics.close()

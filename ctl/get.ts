@@ -17,6 +17,7 @@ import {
   usageOf,
   type View,
 } from './output/printer.ts'
+import { withNodes } from './policy-nodes.ts'
 import { textOf } from './sources.ts'
 import {
   allNamespacesOption,
@@ -113,8 +114,13 @@ async function showNamed(
     }
   })
   const view = { single: objects.length === 1, withNamespace: false }
-  if (found.length > 0) context.out(printer.print(sorted(found, options), view))
+  if (found.length > 0) context.out(printer.print(sorted(await shownBy(printer, found, context), options), view))
   return code
+}
+
+/** What a printer shows of objects. */
+async function shownBy({ wide }: Printer, found: readonly Shown[], context: Context): Promise<readonly Shown[]> {
+  return wide ? withNodes(found, context) : found
 }
 
 type Showing = { selection: Selection; namespace: string | undefined; printer: Printer; view: View }
@@ -138,7 +144,8 @@ async function showAll(
     },
   )
   if (code !== EXIT.fine && found.length === 0) return code
-  if (found.length > 0 || !printer.table) context.out(printer.print(sorted(found, options), view))
+  if (found.length > 0 || !printer.table)
+    context.out(printer.print(sorted(await shownBy(printer, found, context), options), view))
   else if (options['ignoreNotFound'] !== true) {
     const place = namespace !== undefined && wanted.every(kind => kinds[kind].namespaced)
     context.note(`No resources found${place ? ` in ${namespace} namespace` : ''}.\n`)

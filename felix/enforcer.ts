@@ -1,22 +1,38 @@
 // Policy in the kernel: what is told of the cluster goes through the calculation into one table of nftables. Memory only,
 // until a pass of felix calls `put` and then `remove`; neither happens before everything is known, since a half would be
 // closed where it should be open. What an earlier run left enforces until then.
+import type { ReceiptKind } from '../api/policy-receipts.ts'
 import type { NftablesPort, NftTable } from '../kernel/port/nftables.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
 import { nftTableKey } from '../kernel/reconcile/objects.ts'
-import type { Outcome } from '../kernel/reconcile/outcome.ts'
+import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
 import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
 import { dispatch, POD_MAPS } from './policy/dispatch.ts'
+import { PolicyLedger } from './policy/ledger.ts'
 import type { DomainAnswer, LocalEndpoint, LogLimit, PolicyInputs, Resolvers } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
 
 /** `table`: the name of the table; `interfacePrefix`: what the names of the pods' interfaces begin with. */
 export type PolicyMarks = { table: string; interfacePrefix: string }
 
+/** Why a policy is not in the kernel as it says. */
+export type PolicyFailure = { reason: string; message: string }
+
+/** `worked`: by kind, the digest of what was told. `asked`: by an endpoint of this node; what has no failure is enforced. */
+export type EnforcerReceipt = {
+  worked: Readonly<Record<string, string>>
+  asked: readonly { policy: string; revision: string; failure: PolicyFailure | undefined }[]
+}
+
 export class PolicyEnforcer {
   readonly #calculator: PolicyCalculator
   readonly #parts: NftParts
   readonly #key: string
+  readonly #ledger = new PolicyLedger()
+  /** What the last pass was refused; undefined before it has ended, and while another one is under way. */
+  #refused: readonly Refusal[] | undefined
+  #wasBad = false
+  #isNews = false
 
   /** `ownSets`: as that of `Members`. */
   constructor(kernel: NftablesPort, { table, interfacePrefix }: PolicyMarks, ownSets?: number) {
@@ -32,6 +48,32 @@ export class PolicyEnforcer {
   /** Takes one item in, or away (undefined). The same again is no news. */
   set<K extends keyof PolicyInputs>(kind: K, key: string, value: PolicyInputs[K] | undefined): void {
     this.#calculator.set(kind, key, value)
+  }
+
+  /** What a policy's object says is this revision, or the object is gone; its part of the inputs is told in the same turn. */
+  setRevision(kind: ReceiptKind, key: string, revision: string | undefined): void {
+    this.#ledger.tell(kind, key, revision)
+  }
+
+  /** What of all that was told stands in the kernel, as of the last pass; undefined before the first, and while one is under way. */
+  receipt(): EnforcerReceipt | undefined {
+    if (this.#refused === undefined) {
+      this.#isNews = true // whoever asked is told when it can be said
+      return undefined
+    }
+    const failing = this.#failing(this.#refused)
+    const asked = [...this.#calculator.asked].flatMap(policy => {
+      const revision = this.#ledger.revisionOf(policy)
+      return revision === undefined ? [] : [{ policy, revision, failure: failing.get(policy) }]
+    })
+    return { worked: this.#ledger.worked, asked }
+  }
+
+  /** Whether the receipt may be another one than at the last call. */
+  takeNews(): boolean {
+    const isNews = this.#isNews
+    this.#isNews = false
+    return isNews
   }
 
   /** An endpoint of this node, under its key in the cluster. Until the cluster tells its labels it is closed. */
@@ -81,14 +123,41 @@ export class PolicyEnforcer {
   }
 
   /** Writes what everything told so far leads to, as `NftParts.put`. */
-  put(): Promise<Outcome> {
-    this.#want(this.#calculator.step())
-    return this.#parts.put()
+  async put(): Promise<Outcome> {
+    this.#refused = undefined
+    this.#ledger.begin()
+    const differences = this.#calculator.step()
+    this.#want(differences)
+    const outcome = await this.#parts.put()
+    this.#refused = outcome.refused
+    const isBad = outcome.refused.length > 0 || this.#parts.lacking !== undefined
+    const isOther = this.#ledger.end() || differences.chains.size > 0 || differences.interfaces.size > 0
+    this.#isNews ||= isOther || isBad || this.#wasBad
+    this.#wasBad = isBad
+    return outcome
   }
 
   /** Removes what nothing leads to any more. */
   remove(): Promise<Outcome> {
     return this.#parts.remove(() => true)
+  }
+
+  /** Why a policy is not enforced as it says, by its key. */
+  #failing(refused: readonly Refusal[]): Map<string, PolicyFailure> {
+    const failing = new Map<string, PolicyFailure>()
+    const add = (policies: Iterable<string>, failure: PolicyFailure) => {
+      for (const policy of policies) if (!failing.has(policy)) failing.set(policy, failure)
+    }
+    const { asked } = this.#calculator
+    const { lacking } = this.#parts
+    if (lacking !== undefined)
+      add(asked, { reason: 'NoNftables', message: `this kernel cannot have the table: ${lacking}` })
+    for (const { kind, key, reason, message } of refused) {
+      const name = key.split(' ').slice(2).join(' ')
+      const isPart = kind === 'nftChain' || kind === 'nftSet' || kind === 'nftElement'
+      add(isPart ? this.#calculator.askedThrough({ kind, name }) : asked, { reason, message })
+    }
+    return failing
   }
 
   #want({ sets, elements, chains, interfaces }: PolicyDifferences): void {

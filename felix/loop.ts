@@ -3,6 +3,7 @@
 // next. Closing leaves the kernel as it is: pods outlive their agent.
 // Over 400 lines: everything that is told, every timer and every pass meet here, each in a few lines.
 import { isDeepStrictEqual } from 'node:util'
+import type { ReceiptKind } from '../api/policy-receipts.ts'
 import { type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
@@ -18,7 +19,7 @@ import { Backlog } from './backlog.ts'
 import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
 import { ChainWatch } from './chain-watch.ts'
-import { PolicyEnforcer } from './enforcer.ts'
+import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { podFilterMarks, policyMarks, qosTableName } from './marks.ts'
@@ -45,6 +46,8 @@ export type FelixDeps = {
   onTunnelsNeeded?: (needed: TunnelsNeeded) => void
   /** Pods have another MTU from now on, in bytes. Not told before the pools are known and the speaker has converged. */
   onPodMtu?: (mtu: number, cause: PodMtuCause) => void
+  /** `policyReceipt` may say something else than before. */
+  onPolicies?: () => void
   /** How long learned routes of an earlier run are kept without a word from the speaker. */
   bgpGraceMs?: number
   /** How many entries and routes are applied before pods have their turn again; see `Backlog`. */
@@ -133,6 +136,17 @@ export class Felix {
   setPolicy<K extends keyof PolicyInputs>(kind: K, key: string, value: PolicyInputs[K] | undefined): void {
     this.#policy?.set(kind, key, value)
     if (this.#ready.policy) this.#changed()
+  }
+
+  /** Tells which revision of a policy's object `setPolicy` told in this turn, or that the object is gone. */
+  setPolicyRevision(kind: ReceiptKind, key: string, revision: string | undefined): void {
+    this.#policy?.setRevision(kind, key, revision)
+    if (this.#ready.policy) this.#changed()
+  }
+
+  /** Which policies the kernel enforces, as of the last pass; undefined before the first, and while one writes them. */
+  policyReceipt(): EnforcerReceipt | undefined {
+    return this.#policy?.receipt()
   }
 
   /** Tells which endpoint of policies is here, and by which interface. */
@@ -307,6 +321,7 @@ export class Felix {
       const ready = complete ? this.#ready : { ...this.#ready, datastore: false, bgp: false }
       const outcome = await this.passes.measure(() => this.#applier.apply(ready))
       this.#report(outcome)
+      if (this.#policy?.takeNews() === true) this.#deps.onPolicies?.()
       this.#finish(generation, outcome.refused, complete, mayAnswerPods)
       this.#followUplink()
     } catch (error) {

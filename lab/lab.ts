@@ -173,6 +173,20 @@ export class Lab implements AsyncDisposable {
     await until(() => !isAlive(program), this.#ms(5), 2)
   }
 
+  /** Stops the agent where it is, as a machine does that has no time for it, or lets it go on. */
+  pauseAgent(name: string, isPaused: boolean): void {
+    process.kill(this.#agents.get(name)!.pid, isPaused ? 'SIGSTOP' : 'SIGCONT')
+  }
+
+  /** Starts margay-controllers beside the API server. */
+  startControllers(): void {
+    const argv = [
+      ...[process.execPath, programPath('controllers/main'), '--kubeconfig', this.kubeconfig],
+      ...['--lease-namespace', 'default', '--first-pools', 'none'],
+    ]
+    this.#start('margay-controllers', argv, this.plan.api.netns, join(this.dir, 'controllers.log'))
+  }
+
   async agentReady(name: string): Promise<void> {
     const program = this.#agents.get(name)!
     await this.#reached(`the agent of ${name} to be ready`, 15, [program], async () => {

@@ -6,7 +6,7 @@ import type { ApiGroup } from '../api/api-group.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { CONFIG, configMap } from './config.ts'
 import { controllersBudget, controllersDeployment } from './controllers.ts'
-import { crdsText } from './crds.ts'
+import { crdsText, ownCrdsText } from './crds.ts'
 import { type ManifestObject, NAMES, type Settings, usualSettings } from './names.ts'
 import { nodeDaemonSet } from './node.ts'
 import { accountObjects } from './rbac.ts'
@@ -132,6 +132,7 @@ export function chartFiles(): Map<string, string> {
       `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...schemaOf(VALUES) }, undefined, 2)}\n`,
     ],
     ['crds/crds.yaml', crdsText()],
+    ['templates/crds.yaml', byCrds(ownCrdsText(), '')],
     ['templates/accounts.yaml', byCrds(accounts('v1'), accounts('v3'))],
     [
       'templates/config.yaml',

@@ -1,5 +1,6 @@
 // The files that an operator applies, by their names below manifests/.
 import { stringify } from 'yaml'
+import { GROUP_VERSIONS } from '../api/api-group.ts'
 import { alertsText } from './alerts.ts'
 import { chartFiles } from './chart.ts'
 import { configMap } from './config.ts'
@@ -70,7 +71,7 @@ const OVERLAYS: Readonly<Record<string, { why: string; pools?: readonly PoolSpec
   },
 }
 
-/** Of a cluster that has Calico's own CRDs: none of ours, the rights and the group are others. */
+/** Of a cluster that has Calico's own CRDs: of ours those of Margay's own kinds alone, the rights and the group are others. */
 const CALICO_CRDS = 'calico-crds'
 
 type PoolSpec = { name: string; cidr: string; [field: string]: unknown }
@@ -140,6 +141,7 @@ function hostPatches({ cniBinDir, cniConfDir }: Settings): object[] {
 
 function calicoCrdsPatches(): object[] {
   const crd = { apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition', metadata: { name: 'each' } }
+  const calicos = `.*[.]${GROUP_VERSIONS.v3.group.replace('.', '[.]')}`
   const config = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NAMES.config }, data: { apiGroup: 'v1' } }
   const rules = (name: string, rights: readonly Right[]): object => ({
     target: { kind: 'ClusterRole', name },
@@ -148,7 +150,7 @@ function calicoCrdsPatches(): object[] {
     }),
   })
   return [
-    { target: { kind: crd.kind }, patch: stringify({ $patch: 'delete', ...crd }, { lineWidth: 0 }) },
+    { target: { kind: crd.kind, name: calicos }, patch: stringify({ $patch: 'delete', ...crd }, { lineWidth: 0 }) },
     { target: { kind: 'ConfigMap', name: NAMES.config }, patch: stringify(config, { lineWidth: 0 }) },
     rules(NAMES.node, RIGHTS.node),
     rules(NAMES.controllers, RIGHTS.controllers),

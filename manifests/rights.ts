@@ -2,6 +2,7 @@
 // source of each program.
 import { type ApiGroup, GROUP_VERSIONS } from '../api/api-group.ts'
 import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
+import { RECEIPT_KINDS } from '../api/policy-receipts.ts'
 import { servedAs } from '../api/served.ts'
 
 export type Right = {
@@ -51,6 +52,7 @@ export const RIGHTS = {
     of('CalicoNodeStatus', READ),
     of('CalicoNodeStatus', ['patch'], '/status'),
     ...POLICY.map(kind => of(kind, READ)),
+    of('PolicyReceipt', ['create', 'patch']),
     ...counted,
     // Events about a Node are in the namespace default
     { group: '', resource: 'events', verbs: ['create'], inNamespace: 'default' },
@@ -62,6 +64,9 @@ export const RIGHTS = {
     of('ClusterInformation', ['get', ...READ, 'create']),
     of('KubeControllersConfiguration', [...READ, 'create']),
     of('HostEndpoint', [...READ, 'create', 'update', 'delete']),
+    ...RECEIPT_KINDS.map(kind => of(kind, READ)),
+    of('PolicyReceipt', [...READ, 'delete']),
+    of('PolicyStatus', [...READ, 'create', 'update', 'delete']),
     { group: 'coordination.k8s.io', resource: 'leases', verbs: ['get', 'create', 'update'], inNamespace: true },
   ],
   /** In either group: the same manifest removes every installation. */

@@ -1,13 +1,14 @@
 // Tables of objects: the columns of a kind, and those that people ask for with `-o custom-columns`. Pure.
 import { cellOf } from '../../api/cells.ts'
-import { type Kind, type KindRow, kinds } from '../../api/kinds.ts'
+import { type Column, type Kind, type KindRow, kinds } from '../../api/kinds.ts'
 import type { AnyObject } from '../../api/lifecycle.ts'
 import { renderTable } from '../render.ts'
 import { visible } from '../visible.ts'
 import { goText } from './go-values.ts'
 import { type JsonPath, parseJsonPath, relaxedPath, TemplateError } from './jsonpath.ts'
 
-export type Shown = { kind: Kind; object: AnyObject }
+/** `beside`: columns of another object, in wide tables; the same of all objects of a kind. */
+export type Shown = { kind: Kind; object: AnyObject; beside?: readonly { column: Column; of: object }[] }
 
 export type TableView = {
   wide: boolean
@@ -19,7 +20,7 @@ export type TableView = {
 }
 
 /** The table of objects of one kind. */
-export function renderObjects(kind: Kind, objects: readonly AnyObject[], view: TableView): string {
+export function renderObjects(kind: Kind, shown: readonly Pick<Shown, 'object' | 'beside'>[], view: TableView): string {
   const row: KindRow = kinds[kind]
   const columns = row.columns.filter(({ wide }) => wide === undefined || view.wide)
   const namespaced = row.namespaced && view.withNamespace
@@ -27,12 +28,14 @@ export function renderObjects(kind: Kind, objects: readonly AnyObject[], view: T
     ...(namespaced ? ['NAMESPACE'] : []),
     'NAME',
     ...columns.map(({ name }) => name),
+    ...(shown[0]?.beside ?? []).map(({ column }) => column.name),
     ...(view.withLabels ? ['LABELS'] : []),
   ]
-  const rows = objects.map(object => [
+  const rows = shown.map(({ object, beside = [] }) => [
     ...(namespaced ? [object.metadata.namespace ?? ''] : []),
     view.withKind ? refOf(kind, object.metadata.name) : object.metadata.name,
     ...columns.map(column => cellOf(object, column)),
+    ...beside.map(({ column, of }) => cellOf(of, column)),
     ...(view.withLabels ? [labelsOf(object)] : []),
   ])
   return renderTable(view.withHeadings ? headings : undefined, rows)

@@ -22,6 +22,8 @@ export type View = {
 export type Printer = {
   /** Whether this is a table, in which lines may follow others. */
   table: boolean
+  /** Whether it is one that shows what else is known of its objects. */
+  wide: boolean
   print(found: readonly Shown[], view: View): string
   /** Objects of a watch, each by itself; `before` are lines that they follow. */
   line(shown: Shown, view: View, before: readonly Shown[]): string
@@ -124,22 +126,17 @@ function tablePrinter(options: Options, wide: boolean): Printer {
     withKind: withKind || options['showKind'] === true,
   })
   return {
-    table: true,
+    ...{ table: true, wide },
     print: (found, view) => {
       const groups = [...Map.groupBy(found, ({ kind }) => kind)]
       return groups
         .map(([kind, shown]) =>
-          renderObjects(
-            kind,
-            shown.map(({ object }) => object),
-            tableOf(view, groups.length > 1, options['headers'] !== false),
-          ),
+          renderObjects(kind, shown, tableOf(view, groups.length > 1, options['headers'] !== false)),
         )
         .join('\n')
     },
-    line: ({ kind, object }, view, before) => {
-      const objects = [...before.map(each => each.object), object]
-      return lastLine(renderObjects(kind, objects, tableOf(view, false, options['headers'] !== false)))
+    line: (shown, view, before) => {
+      return lastLine(renderObjects(shown.kind, [...before, shown], tableOf(view, false, options['headers'] !== false)))
     },
   }
 }
@@ -151,14 +148,14 @@ function lastLine(text: string): string {
 function columnsPrinter(columns: ReturnType<typeof parseColumns>, options: Options): Printer {
   const print: Printer['print'] = found => tried(() => renderColumns(columns, found, options['headers'] !== false))
   return {
-    table: true,
+    ...{ table: true, wide: false },
     print,
     line: (shown, _view, before) => lastLine(tried(() => renderColumns(columns, [...before, shown], true))),
   }
 }
 
 function linePrinter(line: (shown: Shown) => string): Printer {
-  return { table: false, print: found => found.map(line).join(''), line }
+  return { table: false, wide: false, print: found => found.map(line).join(''), line }
 }
 
 function valuePrinter(
@@ -167,7 +164,7 @@ function valuePrinter(
   between = '',
 ): Printer {
   return {
-    table: false,
+    ...{ table: false, wide: false },
     print: (found, { single }) => {
       const items = found.map(({ object }) => shaped(object))
       return tried(() => render(single && items.length === 1 ? items[0] : listOf(found, items)))

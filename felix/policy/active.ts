@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Labels } from '../../api/selector.ts'
 import type { LocalEndpoint, Policy, Profile, SelectorText, Tier } from './model.ts'
-import { addTo, removeFrom } from './multi-map.ts'
+import { addTo, put, removeFrom } from './multi-map.ts'
 import { comparePolicies, compareTiers } from './order.ts'
 import { SelectorIndex } from './selector-index.ts'
 import { digitsOf } from './sources.ts'
@@ -296,9 +296,4 @@ function* namesIn({ tiers, profiles }: List): Generator<string> {
     for (const policy of policies) yield `policy ${policy}`
   }
   for (const profile of profiles) yield `profile ${profile}`
-}
-
-function put<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {
-  if (value === undefined) map.delete(key)
-  else map.set(key, value)
 }

@@ -8,6 +8,7 @@
 //
 // Nothing here remembers how a state was reached. A full calculation is this one, fed from empty.
 import { isDeepStrictEqual } from 'node:util'
+import { formatRef } from '../../api/status.ts'
 import type { NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
 import { ActivePolicies, type Direction, type EndpointLists, type PolicyList } from './active.ts'
@@ -19,7 +20,7 @@ import {
   NO_COPIES,
   sourcesOfResolvers,
 } from './answer-copies.ts'
-import { chainsOfList, sourcesOfList } from './chains.ts'
+import { chainsOfList, listOfChain, sourcesOfList } from './chains.ts'
 import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
 import { LOG_LIMIT } from './logged.ts'
@@ -54,6 +55,8 @@ export class PolicyCalculator {
   /** Every chain may be another one. */
   #restyled = false
   readonly #lists = new Map<string, Held>()
+  /** The keys of the lists that have a policy, by its key. */
+  readonly #listsByPolicy = new Map<string, Set<string>>()
   /** The keys of the lists that name a source, by its key. */
   readonly #listsBySource = new Map<string, Set<string>>()
   readonly #endpoints = new Map<string, EndpointLists>()
@@ -159,11 +162,25 @@ export class PolicyCalculator {
     this.#copies = copies
   }
 
+  /** The keys of the policies that some endpoint of this node asks, as of the last step. */
+  get asked(): Iterable<string> {
+    return this.#listsByPolicy.keys()
+  }
+
+  /** Those of them that are not enforced while a part of the table is not as it should be. */
+  askedThrough({ kind, name }: { kind: 'nftChain' | 'nftSet' | 'nftElement'; name: string }): Iterable<string> {
+    const lists = this.#listsThrough(kind, name)
+    if (lists === undefined) return this.asked
+    return new Set([...lists].flatMap(key => policiesOf(this.#lists.get(key)?.list)))
+  }
+
   /** The list takes this content, or goes with its chains. */
   #hold(key: string, list: PolicyList | undefined, chains: Map<string, NftChainProgram | undefined>): void {
     const before = this.#lists.get(key)
     for (const source of before?.sources ?? []) removeFrom(this.#listsBySource, sourceKey(source), key)
     this.#patterns.delete(key)
+    for (const policy of policiesOf(before?.list)) removeFrom(this.#listsByPolicy, policy, key)
+    for (const policy of policiesOf(list)) addTo(this.#listsByPolicy, policy, key)
     if (list === undefined) {
       this.#lists.delete(key)
       for (const name of before?.chains ?? []) chains.set(name, undefined)
@@ -214,8 +231,32 @@ export class PolicyCalculator {
     return interfaces
   }
 
+  /** The lists that lead through a part; undefined for one that all of them need. */
+  #listsThrough(kind: 'nftChain' | 'nftSet' | 'nftElement', name: string): Iterable<string> | undefined {
+    if (kind === 'nftChain') {
+      const key = listOfChain(name)
+      return key === undefined ? undefined : [key]
+    }
+    const [set = '', interfaceName] = name.split(' ')
+    if (interfaceName !== undefined)
+      return [...(this.#byInterface.get(interfaceName) ?? [])].flatMap(key => {
+        const lists = this.#endpoints.get(key)!
+        return DIRECTIONS.map(direction => lists[direction])
+      })
+    if (Object.values(POD_MAPS).includes(set)) return undefined
+    const uses = ({ sources }: Held) =>
+      sources.some(source =>
+        Object.values(this.#members.setsOf(sourceKey(source))).some(places => places.some(each => each.set === set)),
+      )
+    return [...this.#lists].filter(([, held]) => uses(held)).map(([key]) => key)
+  }
+
   #verdict(interfaceName: string, direction: Direction): NftVerdict | undefined {
     const [key, ...others] = this.#byInterface.get(interfaceName) ?? []
     return key === undefined || others.length > 0 ? undefined : toList(direction, this.#endpoints.get(key)![direction])
   }
+}
+
+function policiesOf(list: PolicyList | undefined): string[] {
+  return (list?.tiers ?? []).flatMap(({ policies }) => policies.map(({ ref }) => formatRef(ref)))
 }

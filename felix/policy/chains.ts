@@ -29,6 +29,11 @@ export function chainName(direction: Direction, key: string): string {
   return `${direction === 'ingress' ? 'to' : 'from'}-${key}`
 }
 
+/** The key of the list that a chain belongs to, by the name of the chain; undefined for a chain of no list. */
+export function listOfChain(name: string): string | undefined {
+  return /^(?:to|from)-([0-9a-f]+)(?:-|$)/.exec(name)?.[1]
+}
+
 /** The sources of all sets that the chains of a list may look up. */
 export function sourcesOfList({ direction, tiers, profiles }: PolicyList): MemberSource[] {
   const last = tiers.findIndex(tier => decidesAll(tier, direction))

@@ -56,6 +56,7 @@ function aFeed() {
     setPolicy(kind: string, key: string, value: unknown) {
       if (kind === 'endpoint') endpoints.set(key, value as PolicyEndpoint)
     },
+    setPolicyRevision: () => {},
     setLocalEndpoint: (key: string, local: LocalEndpoint | undefined) => void locals.set(key, local),
     complete: () => {},
   }

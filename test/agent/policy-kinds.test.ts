@@ -39,6 +39,7 @@ async function aFeed(failing = new Map<Kind, Error>()) {
         if (kind === 'policy') policies.set(key, value as Policy | undefined)
         if (kind === 'service') services.set(key, value)
       },
+      setPolicyRevision: () => undefined,
       setLocalEndpoint: () => undefined,
       complete: () => {
         completed = true

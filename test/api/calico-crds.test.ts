@@ -18,7 +18,7 @@ type Crd = {
 }
 
 /** Kinds that are Margay's own. */
-const OWN: readonly Kind[] = ['WorkloadEndpoint']
+const OWN: readonly Kind[] = ['WorkloadEndpoint', 'PolicyReceipt', 'PolicyStatus']
 
 const parts = readFileSync(new URL('calico-crds.txt', import.meta.url), 'utf8').split(/^## (\w+):.*$/m)
 const part = (name: string): string[] => parts[parts.indexOf(name) + 1]!.trim().split('\n')

@@ -11,6 +11,8 @@ import { openStore } from '../../datastore/kube.ts'
 import { startProgram } from './program.ts'
 
 const POOLS = '/apis/projectcalico.org/v3/ippools'
+const RECEIPTS = '/apis/margay.io/v1/policyreceipts'
+const receipt = (name: string) => ({ metadata: { name }, spec: { worked: {}, enforced: [], failing: [] } })
 const STATUSES = '/apis/projectcalico.org/v3/caliconodestatuses'
 const BLOCKS = '/apis/projectcalico.org/v3/ipamblocks'
 const ENDPOINTS = '/apis/projectcalico.org/v3/namespaces/default/workloadendpoints'
@@ -174,6 +176,8 @@ test("a node's token writes its own Node, blocks and endpoints, and reads what n
   await ok(200, `${ENDPOINTS}/e`, 'DELETE')
   await call(server.url, STATUSES, server.token, 'POST', { metadata: { name: 's' }, spec: { node: 'n1' } })
   await ok(200, `${STATUSES}/s/status`, 'PATCH', { status: { lastUpdated: '2026-01-01T00:00:00Z' } })
+  await ok(201, RECEIPTS, 'POST', receipt('n1'))
+  await ok(200, `${RECEIPTS}/n1`, 'PATCH', { spec: { enforced: ['aa'] } })
 })
 
 test("a node's token is refused with the object and the rule when it writes what is not its own", async t => {
@@ -185,6 +189,7 @@ test("a node's token is refused with the object and the rule when it writes what
   await call(server.url, ENDPOINTS, n2, 'POST', endpoint('e', 'n2'))
   for (const node of ['n1', 'n2'])
     await call(server.url, STATUSES, server.token, 'POST', { metadata: { name: `of-${node}` }, spec: { node } })
+  await call(server.url, RECEIPTS, n2, 'POST', receipt('n2'))
   const own = { ...endpoint('e', 'n1'), metadata: { name: 'e' } }
   const refused: [method: string, path: string, body: object | undefined, rule: RegExp][] = [
     ['PATCH', `${NODES}/n2`, { metadata: { annotations: { a: 'b' } } }, /nodes "n2" is forbidden: .*its own Node/],
@@ -201,6 +206,9 @@ test("a node's token is refused with the object and the rule when it writes what
     ['DELETE', `${BLOCKS}/10-0-0-2-32`, undefined, /"10-0-0-2-32".*its own blocks/],
     ['DELETE', `${BLOCKS}/10-0-0-4-32`, undefined, /its own blocks/],
     ['DELETE', BLOCKS, undefined, /cannot deletecollection/],
+    ['PATCH', `${RECEIPTS}/n2`, { spec: { enforced: [] } }, /"n2" is forbidden.*its own receipt/],
+    ['POST', RECEIPTS, receipt('n3'), /its own receipt/],
+    ['POST', '/apis/margay.io/v1/policystatuses', { metadata: { name: 's' } }, /only reads policystatuses/],
     ['PUT', `${ENDPOINTS}/e`, own, /"e" is forbidden.*its own endpoints/],
     ['DELETE', `${ENDPOINTS}/e`, undefined, /its own endpoints/],
     ['POST', POOLS, { metadata: { name: 'q' }, spec: { cidr: '10.9.0.0/16' } }, /by patch alone/],

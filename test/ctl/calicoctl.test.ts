@@ -113,8 +113,8 @@ const MANIFESTS: readonly (readonly [kind: string, name: string, spec: string, m
 const text = ([kind, name, spec, metadata]: (typeof MANIFESTS)[number]): string =>
   `apiVersion: projectcalico.org/v3\nkind: ${kind}\nmetadata: {name: ${name}${metadata === undefined ? '' : `, ${metadata}`}}\nspec: ${spec}\n`
 
-/** Made by programs alone: blocks by agents, endpoints from pods. */
-const BY_PROGRAMS = ['IPAMBlock', 'WorkloadEndpoint']
+/** Made by programs alone: blocks and receipts by agents, endpoints from pods, statuses by the controllers. */
+const BY_PROGRAMS = ['IPAMBlock', 'WorkloadEndpoint', 'PolicyReceipt', 'PolicyStatus']
 
 test('a manifest of every kind applies unchanged, is there again in every format, and can be replaced and deleted', async t => {
   const { ctl } = t.context

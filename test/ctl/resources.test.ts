@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import anyTest, { type TestFn } from 'ava'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
+import { openStore } from '../../datastore/kube.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
 import { beginHere, type Run, runHere } from './run.ts'
 
@@ -217,4 +218,43 @@ test('an object that is not valid is shown as it is, and can be deleted', async 
   t.regex(shown.out, /^p1 +none /m, shown.err)
   t.is((await runHere(['delete', 'ippool', 'p1', '--server', url])).code, 0)
   t.is(asked.at(-1), 'DELETE /apis/projectcalico.org/v3/ippools/p1')
+})
+
+test('policies in a wide table say how many nodes enforce them, since when and which lag', async t => {
+  const { ctl, kubeconfig } = t.context
+  const store = openStore({ kubeconfig })
+  await ctl('apply -f -', 'kind: Namespace\nmetadata: {name: shop}\n')
+  const policy = (kind: string, version: string, name: string): string =>
+    `apiVersion: ${version}\nkind: ${kind}\nmetadata: {name: ${name}, namespace: shop}\nspec: {}\n`
+  t.is((await ctl('apply -f -', policy('NetworkPolicy', 'projectcalico.org/v3', 'web'))).code, 0)
+  for (const name of ['web', 'new'])
+    await store.create('KubernetesNetworkPolicy', { metadata: { name, namespace: 'shop' }, spec: {} })
+  const status = (nodes: string, laggingNodes: string) => ({
+    ...{ nodes, laggingNodes, revision: 'aa', nodesRequired: 0, nodesEnforcing: 0, lagging: [] },
+    since: '2026-01-02T03:04:05Z',
+  })
+  const spec = { kind: 'NetworkPolicy', namespace: 'shop', name: 'web' }
+  await store.create('PolicyStatus', {
+    ...{ metadata: { name: 'networkpolicy.shop.web' }, spec, status: status('812/812', '') },
+  })
+  await store.create('PolicyStatus', {
+    ...{ metadata: { name: 'kubernetesnetworkpolicy.shop.web' }, spec, status: status('3/4', 'n7') },
+  })
+  await store.close()
+  const rows = (out: string) =>
+    out
+      .trimEnd()
+      .split('\n')
+      .map(line => line.split(/\s+/).slice(-3).join(' '))
+  t.deepEqual(rows((await ctl('get networkpolicy -n shop -o wide')).out), [
+    'NODES SINCE LAGGING',
+    '812/812 2026-01-02T03:04:05Z <none>',
+  ])
+  t.deepEqual(rows((await ctl('get netpol -n shop -o wide')).out), [
+    'NODES SINCE LAGGING',
+    '<none> <none> <none>',
+    '3/4 2026-01-02T03:04:05Z n7',
+  ])
+  t.false((await ctl('get netpol -n shop')).out.includes('LAGGING'))
+  t.regex((await ctl('get policystatuses')).out, /^NAME +NODES +SINCE +LAGGING\n.*3\/4.* n7\n.*812\/812/)
 })

@@ -8,6 +8,7 @@ import test from 'ava'
 import { parse, parseAllDocuments } from 'yaml'
 import { Unenforced } from '../../agent/unenforced.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import { crdObjects } from '../../manifests/crds.ts'
 import { manifestFiles } from '../../manifests/installation.ts'
 import { CAPABILITIES } from '../../manifests/node.ts'
 import { RIGHTS, type Right } from '../../manifests/rights.ts'
@@ -106,7 +107,9 @@ test('no program calls a store with a kind that is not written at the call, but 
     ...(files.includes('controllers/run.ts') ? ['controllers/run.ts'] : []),
   ]
   const found = new Set(roots.flatMap(filesOf).filter(file => unnamed.test(textOf(file))))
-  t.deepEqual([...found].toSorted(), ['datastore/guarded.ts', 'datastore/kind-cache.ts'])
+  // the kinds of the first are a list, which is read
+  const known = ['controllers/policy-statuses.ts', 'datastore/guarded.ts', 'datastore/kind-cache.ts']
+  t.deepEqual([...found].toSorted(), known)
 })
 
 test('no container is privileged or can write its root; every capability and volume of the node has its reason in the YAML', t => {
@@ -163,12 +166,12 @@ test('every overlay stands on the base, and its patches name volumes that are th
   }
 })
 
-test('over Calico’s CRDs there are none of ours, and the same rights in the other group', t => {
+test('over Calico’s CRDs there are those of Margay’s own kinds alone, and the same rights in the other group', t => {
   const { patches } = parse(made.get('overlays/calico-crds/kustomization.yaml')!)
   t.deepEqual(
     patches.map(({ target }: Any) => `${target.kind} ${target.name ?? 'each'}`),
     [
-      'CustomResourceDefinition each',
+      'CustomResourceDefinition .*[.]projectcalico[.]org',
       'ConfigMap margay-config',
       'ClusterRole margay-node',
       'ClusterRole margay-controllers',
@@ -188,6 +191,14 @@ test('over Calico’s CRDs there are none of ours, and the same rights in the ot
     )
   for (const { target, patch } of patches.slice(2))
     t.deepEqual(parse(patch)[0].value, inV1(rulesOf(target.name)), target.name)
+  const names = crdObjects().map(({ metadata }) => String(metadata['name']))
+  const stay = names.filter(name => !new RegExp(`^${patches[0].target.name}$`).test(name))
+  t.deepEqual(stay, ['policyreceipts.margay.io', 'policystatuses.margay.io'])
+  const inChart = parseAllDocuments(rendered(made.get('chart/templates/crds.yaml')!, { calicoCrds: true }))
+  t.deepEqual(
+    inChart.map(each => each.toJS()?.metadata.name).filter(name => name !== undefined),
+    stay,
+  )
   t.is(parse(patches[1].patch).data.apiGroup, 'v1')
   t.is(objects.find(({ kind }) => kind === 'ConfigMap').data.apiGroup, 'v3')
   const chart = rendered(made.get('chart/templates/accounts.yaml')!, { calicoCrds: true })

@@ -76,6 +76,7 @@ const parts: readonly PartRule[] = [
       'lib/',
       'api/status.ts',
       'api/selector.ts',
+      'api/policy-receipts.ts',
       'kernel/port/',
       'kernel/reconcile/nft-state.ts',
       'felix/calc/nft-expressions.ts',

@@ -36,6 +36,13 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
       'objects that were refused wait no longer once the API server may be written again',
     ],
   },
+  'agent/policy-receipts.ts': {
+    by: 'a server that is believed again, the Node object of this node; a right or a CRD that comes tells nothing',
+    test: [
+      'test/agent/policy-receipts.test.ts',
+      'nothing is said while a pass is under way, and a write that was refused is tried again, at once when it may work',
+    ],
+  },
   'agent/tunnel-addresses.ts': {
     by: 'pools, reservations, blocks and the Node object',
     test: [
@@ -99,6 +106,7 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'agent/domain-answers-file.ts': 'nothing: that a disk has room is told by nobody',
   'agent/domain-names.ts': 'nothing: that a group of NFLOG is free, or its module loaded, is told by nobody',
   'agent/node-statuses.ts': 'see above',
+  'agent/policy-receipts.ts': 'see above',
   'controllers/chores.ts': 'see above',
   'controllers/collector.ts': 'the Node object; of an agent without one that ends nobody tells anything',
   'controllers/host-endpoints.ts':

@@ -90,6 +90,11 @@ export class PolicyObjects {
     return [...this.#refused.values()].flat()
   }
 
+  /** What makes no sense in one object, by what it is known by. */
+  faultOf(id: string): Condition | undefined {
+    return this.#refused.get(id)?.[0]
+  }
+
   /** The interfaces of hosts that are endpoints, of all nodes, by the name of the HostEndpoint. */
   get hosts(): ReadonlyMap<string, HostInterface> {
     return this.#hosts
@@ -176,9 +181,7 @@ export class PolicyObjects {
   }
 
   #changePolicy(kind: PolicyKind, key: string, converted: Converted<Policy> | undefined): void {
-    const [first = '', second] = key.split('/')
-    const metadata = second === undefined ? { name: first } : { namespace: first, name: second }
-    const id = formatRef(refOf(kind, { metadata }))
+    const id = policyId(kind, key)
     this.#refuse(id, converted?.refused ?? [])
     this.#say('policy', id, converted?.value)
   }
@@ -255,6 +258,14 @@ export class PolicyObjects {
     else told.set(key, value)
     this.#tell({ kind, key, value } as InputChange)
   }
+}
+
+/** What a policy is known by: its object, as `formatRef` has it. `key`: its name, in a namespace `namespace/name`. */
+export function policyId(kind: PolicyKind, key: string): string {
+  const [first = '', second] = key.split('/')
+  return formatRef(
+    refOf(kind, { metadata: second === undefined ? { name: first } : { namespace: first, name: second } }),
+  )
 }
 
 /** The last few values: one that says the same as a new one is used for it, so that many copies are few. */

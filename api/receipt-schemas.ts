@@ -1,0 +1,45 @@
+// PolicyReceipt and PolicyStatus as programs read them; policy-receipts.ts says what stands in them.
+import * as z from 'zod'
+import { objectMeta } from './meta.ts'
+
+/** Most policies that one receipt names: 20 octets each, and an object has 1.5 MB at the most. */
+export const MOST_ENFORCED = 16_384
+/** Most policies that one receipt explains. */
+export const MOST_FAILING = 256
+
+export const policyReceipt = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({
+    worked: z.record(z.string(), z.string()),
+    enforced: z.array(z.string()).max(MOST_ENFORCED),
+    failing: z
+      .array(z.looseObject({ policy: z.string(), revision: z.string(), reason: z.string(), message: z.string() }))
+      .max(MOST_FAILING),
+  }),
+})
+
+/**
+ * What a node says of itself. `worked`: by kind, the digest of the policies that it has worked through: each of them is enforced
+ * wherever an endpoint of the node asks it, or is in `failing`. `enforced`: the revisions of those that some endpoint asks and that
+ * are in its kernel as they say. A node with more than MOST_ENFORCED of them says of no kind that it is through.
+ */
+export type PolicyReceipt = z.output<typeof policyReceipt>['spec']
+
+const lag = z.looseObject({ node: z.string(), reason: z.string(), message: z.string() })
+
+export const policyStatus = z.looseObject({
+  metadata: objectMeta,
+  spec: z.looseObject({ kind: z.string(), namespace: z.string().optional(), name: z.string() }),
+  status: z
+    .looseObject({
+      generation: z.number().optional(),
+      revision: z.string(),
+      nodesRequired: z.int(),
+      nodesEnforcing: z.int(),
+      nodes: z.string(),
+      since: z.string(),
+      lagging: z.array(lag),
+      laggingNodes: z.string(),
+    })
+    .optional(),
+})

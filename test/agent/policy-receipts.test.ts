@@ -1,0 +1,135 @@
+// What a node says of policies: when it writes, and what. The kernel's part is a value here; test/felix has the real one.
+import test from 'ava'
+import { PolicyReceipts } from '../../agent/policy-receipts.ts'
+import { MOST_ENFORCED } from '../../api/receipt-schemas.ts'
+import { createFakeStore } from '../../datastore/fake.ts'
+import { Refused } from '../../datastore/port.ts'
+import type { EnforcerReceipt, PolicyFailure } from '../../felix/enforcer.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+
+const asks = (...revisions: string[]): EnforcerReceipt => ({
+  worked: { NetworkPolicy: revisions.join('') },
+  asked: revisions.map(revision => ({ policy: `NetworkPolicy ns/${revision}`, revision, failure: undefined })),
+})
+
+/** A node n1 among `nodes`, whose random numbers are all a half. */
+function started(nodes = 3) {
+  const [clock, store] = [new ManualClock(), createFakeStore()]
+  const it = {
+    kernel: asks('a') as EnforcerReceipt | undefined,
+    fault: undefined as PolicyFailure | undefined,
+    refuses: false,
+  }
+  const writes: string[] = []
+  const counted = <T>(what: string, call: () => Promise<T>): Promise<T> => {
+    writes.push(what)
+    return it.refuses ? Promise.reject(new Refused(403, 'no right')) : call()
+  }
+  const receipts = new PolicyReceipts({
+    ...{ nodeName: 'n1', clock, log: silentLog, nodes: () => nodes, random: () => 0.5 },
+    store: {
+      patch: (kind, name, patch, options) => counted('patch', () => store.patch(kind, name, patch, options)),
+      create: (kind, object) => counted('create', () => store.create(kind, object)),
+    },
+    receipt: () => it.kernel,
+    faultOf: () => it.fault,
+  })
+  const pass = async (ms: number) => {
+    clock.advance(ms)
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+  }
+  const said = async () => (await store.get('PolicyReceipt', 'n1')).spec
+  return Object.assign(it, { receipts, store, writes, pass, said })
+}
+
+test('what the kernel has is written after a moment of its own, and what stays the same is not', async t => {
+  const node = started()
+  node.receipts.changed()
+  await node.pass(240)
+  t.deepEqual(node.writes, [])
+  await node.pass(10)
+  t.deepEqual(node.writes, ['patch', 'create'])
+  t.deepEqual(await node.said(), { worked: { NetworkPolicy: 'a' }, enforced: ['a'], failing: [] })
+  for (let i = 0; i < 10; i++) {
+    node.receipts.changed()
+    await node.pass(2000)
+  }
+  t.is(node.writes.length, 2)
+  node.kernel = asks('b', 'a')
+  node.receipts.changed()
+  await node.pass(2000)
+  t.deepEqual((await node.said()).enforced, ['a', 'b'])
+  node.receipts.close()
+})
+
+test('a thousand nodes write a hundred times a second at the most, whatever changes', async t => {
+  const node = started(1000)
+  for (let second = 0; second < 600; second++) {
+    node.kernel = asks(`${second}`)
+    node.receipts.changed()
+    await node.pass(1000)
+  }
+  t.true(node.writes.length <= 61, `${node.writes.length} writes in ten minutes`)
+  t.true(node.writes.length >= 30, `${node.writes.length} writes in ten minutes`)
+  node.receipts.close()
+})
+
+test('a policy that the kernel refused, or that makes no sense, is told with its reason and not as enforced', async t => {
+  const node = started()
+  const failure = { reason: 'Refused', message: 'no room' }
+  node.kernel = { worked: {}, asked: [{ policy: 'NetworkPolicy ns/x', revision: 'x', failure }, ...asks('y').asked] }
+  node.receipts.changed()
+  await node.pass(1000)
+  t.deepEqual(await node.said(), {
+    ...{ worked: {}, enforced: ['y'] },
+    failing: [{ policy: 'NetworkPolicy ns/x', revision: 'x', ...failure }],
+  })
+  node.fault = { reason: 'Closed', message: 'spec.ingress: is no list' }
+  node.kernel = asks('y')
+  node.receipts.changed()
+  await node.pass(3000)
+  t.like(await node.said(), { enforced: [], failing: [{ revision: 'y', reason: 'Closed' }] })
+  node.receipts.close()
+})
+
+test('a node with more policies than a receipt has room for does not say that it has worked through any kind', async t => {
+  const node = started()
+  node.receipts.changed()
+  await node.pass(1000)
+  node.kernel = asks(...Array.from({ length: MOST_ENFORCED + 1 }, (_, i) => `${i}`))
+  node.receipts.changed()
+  await node.pass(3000)
+  const { worked, enforced } = await node.said()
+  t.deepEqual([worked, enforced.length], [{}, MOST_ENFORCED])
+  node.receipts.close()
+})
+
+test('nothing is said while a pass is under way, and a write that was refused is tried again, at once when it may work', async t => {
+  const node = started()
+  node.kernel = undefined
+  node.receipts.changed()
+  await node.pass(60_000)
+  t.deepEqual(node.writes, [])
+  node.kernel = asks('a')
+  node.refuses = true
+  node.receipts.changed()
+  for (let minute = 0; minute < 60; minute++) await node.pass(60_000)
+  t.true(node.writes.length < 25, `${node.writes.length} tries in an hour`)
+  node.refuses = false
+  node.receipts.retryNow()
+  await node.pass(0)
+  t.deepEqual((await node.said()).enforced, ['a'])
+  node.receipts.close()
+})
+
+test('a receipt that somebody deleted is there again within twenty minutes', async t => {
+  const node = started()
+  node.receipts.changed()
+  await node.pass(1000)
+  await node.store.delete('PolicyReceipt', 'n1')
+  await node.pass(1_200_000)
+  t.deepEqual((await node.said()).enforced, ['a'])
+  t.is(node.writes.length, 4)
+  node.receipts.close()
+})

@@ -1,0 +1,124 @@
+// What felix says of policies, on a kernel in memory: what was told counts once a pass has brought it there, and what the kernel
+// refuses is told with the policies that need it.
+import test from 'ava'
+import { PolicyDigest } from '../../api/policy-receipts.ts'
+import { PolicyEnforcer } from '../../felix/enforcer.ts'
+import type { Policy, PolicyRule } from '../../felix/policy/model.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import { KernelError } from '../../kernel/port/error.ts'
+import type { NftablesPort, NftChange } from '../../kernel/port/nftables.ts'
+
+const TABLE = { table: 'margay-policy', interfacePrefix: 'cali' }
+const A = '00000000000000aa'
+const B = '00000000000000bb'
+const id = (name: string) => `KubernetesNetworkPolicy ns/${name}`
+const allow = (...nets: string[]): PolicyRule => ({ action: 'allow', source: { nets }, destination: {} })
+
+function aPolicy(name: string, app: string, rule = allow('10.0.0.0/8')): Policy {
+  return {
+    ...{ ref: { kind: 'KubernetesNetworkPolicy', namespace: 'ns', name }, tier: 'default', order: 1, sortName: name },
+    ...{ selector: `app == "${app}"`, ingress: [rule], hostStage: 'normal' },
+  }
+}
+
+function digestOf(...revisions: string[]): string {
+  const digest = new PolicyDigest()
+  for (const revision of revisions) digest.toggle(revision)
+  return digest.text
+}
+
+/** An enforcer with a pod `web` and one `db` of this node, on a kernel that refuses what `refuses` names. */
+function anEnforcer() {
+  const kernel = new FakeWorld().kernel()
+  const it = { refuses: (_: NftChange) => false, during: () => {} }
+  const port: NftablesPort = {
+    nftables: table => kernel.nftables(table),
+    changeNftables: async changes => {
+      it.during()
+      const index = changes.findIndex(it.refuses)
+      if (index >= 0) return [{ index, error: new KernelError(28, 'add', 'rule', 'no room') }]
+      return kernel.changeNftables(changes)
+    },
+  } as NftablesPort
+  const enforcer = new PolicyEnforcer(port, TABLE)
+  for (const [i, app] of ['web', 'db'].entries()) {
+    const endpoint = { kind: 'pod', labels: { app }, addresses: [`10.0.0.${i + 1}`], ports: [] } as const
+    enforcer.set('endpoint', `ns/${app}`, endpoint)
+    enforcer.setLocal(`ns/${app}`, { interfaceName: `cali${i}`, profiles: [] })
+  }
+  const tell = (name: string, policy: Policy | undefined, revision: string | undefined) => {
+    enforcer.set('policy', id(name), policy)
+    enforcer.setRevision('KubernetesNetworkPolicy', id(name), revision)
+  }
+  const worked = () => enforcer.receipt()?.worked['KubernetesNetworkPolicy']
+  const asked = () =>
+    enforcer.receipt()?.asked.map(({ policy, revision, failure }) => [policy, revision, failure?.reason])
+  return Object.assign(it, { enforcer, tell, worked, asked })
+}
+
+test('what was told counts when a pass has ended that began after it, and nothing is said while one is under way', async t => {
+  const { enforcer, tell, worked, asked } = anEnforcer()
+  t.is(enforcer.receipt(), undefined)
+  tell('a', aPolicy('a', 'web'), A)
+  await enforcer.put()
+  t.is(worked(), digestOf(A))
+  t.deepEqual(asked(), [[id('a'), A, undefined]])
+  t.true(enforcer.takeNews())
+  await enforcer.put()
+  t.false(enforcer.takeNews())
+})
+
+test('what is told while a pass is under way counts after the next one', async t => {
+  const node = anEnforcer()
+  node.tell('a', aPolicy('a', 'web'), A)
+  let saw: unknown = 'nothing'
+  node.during = () => {
+    node.during = () => {}
+    node.tell('b', aPolicy('b', 'db'), B)
+    saw = node.enforcer.receipt()
+  }
+  await node.enforcer.put()
+  t.is(saw, undefined)
+  t.is(node.worked(), digestOf(A))
+  t.deepEqual(node.asked(), [[id('a'), A, undefined]])
+  await node.enforcer.put()
+  t.is(node.worked(), digestOf(A, B))
+  t.deepEqual(node.asked(), [
+    [id('a'), A, undefined],
+    [id('b'), B, undefined],
+  ])
+})
+
+test('a policy that no pod of this node asks is worked through and not named, and one that goes is neither', async t => {
+  const { enforcer, tell, worked, asked } = anEnforcer()
+  tell('a', aPolicy('a', 'elsewhere'), A)
+  tell('b', aPolicy('b', 'web'), B)
+  await enforcer.put()
+  t.is(worked(), digestOf(A, B))
+  t.deepEqual(asked(), [[id('b'), B, undefined]])
+  tell('b', undefined, undefined)
+  await enforcer.put()
+  t.is(worked(), digestOf(A))
+  t.deepEqual(asked(), [])
+})
+
+test('a chain that the kernel refuses makes the policies of that list fail, and no others, until it takes it', async t => {
+  const node = anEnforcer()
+  node.tell('a', aPolicy('a', 'web'), A)
+  node.tell('b', aPolicy('b', 'db'), B)
+  node.refuses = ({ object }) => object.kind === 'rule' && JSON.stringify(object).includes('ns/a ')
+  await node.enforcer.put()
+  t.is(node.worked(), digestOf(A, B))
+  t.deepEqual(node.asked(), [
+    [id('a'), A, 'Refused'],
+    [id('b'), B, undefined],
+  ])
+  t.true(node.enforcer.takeNews())
+  node.refuses = () => false
+  await node.enforcer.put()
+  t.deepEqual(node.asked(), [
+    [id('a'), A, undefined],
+    [id('b'), B, undefined],
+  ])
+  t.true(node.enforcer.takeNews())
+})
