@@ -16,6 +16,8 @@ export type ImageSettings = {
   /** UID:GID of whoever asks for no other. */
   user: string
   entrypoint: readonly string[]
+  /** The arguments of who gives none. */
+  args?: readonly string[]
   env: readonly string[]
   labels: Readonly<Record<string, string>>
 }
@@ -73,13 +75,13 @@ export function ociArchive(settings: ImageSettings, layers: readonly Layer[]): {
 }
 
 function imageConfig(
-  { machine, created, user, entrypoint, env, labels }: ImageSettings,
+  { machine, created, user, entrypoint, args, env, labels }: ImageSettings,
   layers: readonly Layer[],
 ): object {
   return {
     created,
     ...platform(machine),
-    config: { User: user, Entrypoint: entrypoint, Env: env, WorkingDir: '/', Labels: labels },
+    config: { User: user, Entrypoint: entrypoint, Cmd: args, Env: env, WorkingDir: '/', Labels: labels },
     rootfs: { type: 'layers', diff_ids: layers.map(({ tar }) => `sha256:${sha256(tar)}`) },
     history: layers.map(({ comment }) => ({ created, comment })),
   }

@@ -26,7 +26,7 @@ export async function importE2eImages(lab: KubernetesLab, names: readonly string
   const exclude = LEFT_OUT.map(path => `--exclude=${path}`)
   await must(['tar', ...exclude, '-cf', layer, '-C', debian, '.', '-C', join(binary('agnhost'), '..'), ...PROGRAMS])
   const settings = { machine: MACHINE, reference: E2E_IMAGE, created: '1970-01-01T00:00:00Z', user: '0:0' } as const
-  const start = { entrypoint: ['/agnhost'], env: ['PATH=/:/usr/sbin:/usr/bin:/sbin:/bin'], labels: {} }
+  const start = { entrypoint: ['/agnhost'], args: ['pause'], env: ['PATH=/:/usr/sbin:/usr/bin:/sbin:/bin'], labels: {} }
   const tar = readFileSync(layer)
   rmSync(layer)
   const { archive } = ociArchive({ ...settings, ...start }, [{ tar, comment: 'tools of the tests' }])

@@ -2,7 +2,7 @@
 // network. Not part of `npm test`: it needs Kubernetes' programs, root and the machine for itself. One line per case, then
 // `N passed, N failed`. `--kept` takes the cluster that `npm run lab -- --kubernetes --keep` left running, and leaves it;
 // `--install` puts Margay there as the source is now. `--e2e` runs Kubernetes' own tests in place of the cases (SUITE: network,
-// policy) and writes a section of docs/conformance.md. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
+// policy, cluster-policy) and writes a section of docs/conformance.md. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
 import { parseArgs } from 'node:util'
 import { kubernetesProblem } from '../../lab/kubernetes/binaries.ts'
 import { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
@@ -13,6 +13,7 @@ import { findLab } from '../../lab/lab.ts'
 import { addressCases } from './addresses.ts'
 import { agentCases } from './agents.ts'
 import type { Case, Cluster } from './case.ts'
+import { clusterPolicyConformance } from './cluster-policies.ts'
 import { conformance, SUITES, type SuiteName } from './e2e.ts'
 import { goneNodeCases } from './gone-nodes.ts'
 import { hostAccessCases } from './host-access.ts'
@@ -67,7 +68,7 @@ function parse() {
   if (install && !kept) throw new Error('--install without --kept: a new cluster gets Margay as it is now anyway')
   if (proxy !== 'nftables' && proxy !== 'iptables') throw new Error(`--proxy ${proxy}: give nftables or iptables`)
   if (!/^\d{1,3}$/.test(minutes)) throw new Error(`--minutes ${minutes}: give a number of minutes`)
-  if (e2e !== undefined && !isSuite(e2e)) throw new Error(`--e2e ${e2e}: give ${Object.keys(SUITES).join(' or ')}`)
+  if (e2e !== undefined && !isSuite(e2e)) throw new Error(`--e2e ${e2e}: give ${E2E.join(' or ')}`)
   const mode: ProxyMode = proxy
   return {
     ...{ proxy: mode, kept, install, e2e, minutes: Number(minutes) },
@@ -75,8 +76,11 @@ function parse() {
   } as const
 }
 
-function isSuite(name: string): name is SuiteName {
-  return Object.hasOwn(SUITES, name)
+const CLUSTER_POLICY = 'cluster-policy'
+const E2E: readonly string[] = [...Object.keys(SUITES), CLUSTER_POLICY]
+
+function isSuite(name: string): name is SuiteName | typeof CLUSTER_POLICY {
+  return E2E.includes(name)
 }
 
 async function main(): Promise<number> {
@@ -133,6 +137,7 @@ async function playOnKept(asked: Asked): Promise<number> {
 }
 
 async function playAll(cluster: Cluster, { e2e, minutes, cases }: Asked): Promise<number> {
+  if (e2e === CLUSTER_POLICY) return (await clusterPolicyConformance(cluster, { minutes, say })) ? 0 : 1
   if (e2e !== undefined) return (await conformance(cluster.lab, { suite: e2e, minutes, say })) ? 0 : 1
   return await runCases(cluster, cases)
 }
