@@ -113,16 +113,26 @@ export function vxlan(vni: number, frame: Uint8Array): Buffer {
 }
 
 /** Sends one frame over an interface of a namespace. */
-export function sendFrame({ name }: { name: string }, interfaceName: string, frame: Buffer): void {
+export function sendFrame(space: { name: string }, interfaceName: string, frame: Buffer): void {
+  sendFrames(space, [[interfaceName, frame]])
+}
+
+/** Sends frames over interfaces of a namespace, one after another. */
+export function sendFrames(
+  { name }: { name: string },
+  frames: Iterable<readonly [interfaceName: string, frame: Buffer]>,
+): void {
   runInNetns(netnsPath(name), () => {
     const fd = openSocket(AF_PACKET, SOCKET_TYPE.raw, 0, 'frames')
     try {
-      // sockaddr_ll: family u16 | protocol u16 | ifindex i32 | hatype u16 | pkttype u8 | halen u8 | address 8
-      const address = Buffer.alloc(20)
-      address.writeUInt16LE(AF_PACKET, 0)
-      address.set(frame.subarray(12, 14), 2)
-      address.writeInt32LE(interfaceIndex(interfaceName), 4)
-      sendTo(fd, frame, address, interfaceName)
+      for (const [interfaceName, frame] of frames) {
+        // sockaddr_ll: family u16 | protocol u16 | ifindex i32 | hatype u16 | pkttype u8 | halen u8 | address 8
+        const address = Buffer.alloc(20)
+        address.writeUInt16LE(AF_PACKET, 0)
+        address.set(frame.subarray(12, 14), 2)
+        address.writeInt32LE(interfaceIndex(interfaceName), 4)
+        sendTo(fd, frame, address, interfaceName)
+      }
     } finally {
       closeDescriptor(fd)
     }

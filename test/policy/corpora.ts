@@ -10,16 +10,20 @@ const root = new URL('../..', import.meta.url).pathname
 const folder = process.env['MARGAY_CORPORA'] ?? join(root, '../shared/corpora')
 
 /** A test over all rows of a file; skipped, with the reason in its log, where the file is not. */
-export function testRows<T>(title: string, file: string, run: (t: ExecutionContext, rows: readonly T[]) => void): void {
+export function testRows<T>(
+  title: string,
+  file: string,
+  run: (t: ExecutionContext, rows: readonly T[]) => void | Promise<void>,
+): void {
   const path = join(folder, file)
-  test(title, t => {
+  test(title, async t => {
     if (!existsSync(path)) {
       t.log(`skipped: no ${path}; set MARGAY_CORPORA to the folder that has it`)
       t.pass()
       return
     }
     const lines = readFileSync(path, 'utf8').split('\n')
-    run(
+    await run(
       t,
       lines.filter(line => line !== '').map(line => JSON.parse(line) as T),
     )
