@@ -25,7 +25,13 @@ export async function clusterPolicyConformance(
   await margay.roll()
   say('running the conformance tests of ClusterNetworkPolicy')
   const { stdout, stderr } = await runProgram(
-    [binary('cnp-conformance.test'), '-test.v', '-test.run=^TestConformance$', `-test.timeout=${minutes}m`, '-all-features'],
+    [
+      binary('cnp-conformance.test'),
+      '-test.v',
+      '-test.run=^TestConformance$',
+      `-test.timeout=${minutes}m`,
+      '-all-features',
+    ],
     {
       netns: lab.plan.api.netns,
       env: { PATH: binaryPath(), KUBECONFIG: lab.kubeconfig, HOME: lab.dir },
