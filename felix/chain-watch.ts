@@ -1,17 +1,18 @@
 // Looks whether chains of other programs drop packets between pods: at the start, after other programs changed nftables (not
 // each time: kube-proxy writes many times a second), and with every refresh. Of legacy iptables nobody tells a change, so
-// those chains are read every few seconds. It reads and never writes.
+// those chains are read every few seconds. Where such a chain drops, two rules of ours let pods pass in it (`foreign-accepts.ts`).
 import { isDeepStrictEqual } from 'node:util'
 import { broken, type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
-import type { ForwardChain, NftablesPort } from '../kernel/port/nftables.ts'
+import type { ForwardChain, NftablesPort, NftChange } from '../kernel/port/nftables.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { acceptChanges } from './foreign-accepts.ts'
 import { judge, type PodTraffic } from './foreign-chains.ts'
 
 export type ChainWatchDeps = {
-  kernel: Pick<NftablesPort, 'forwardChains' | 'legacyForwardChains'>
+  kernel: Pick<NftablesPort, 'forwardChains' | 'legacyForwardChains' | 'changeNftables'>
   clock: Clock
-  /** The name of our own tables. */
+  /** What the names of our own tables are, or begin with before a hyphen. */
   ownTable: string | undefined
   /** Undefined while it is not known. */
   traffic: () => PodTraffic | undefined
@@ -51,7 +52,7 @@ export class ChainWatch {
 
   /** Another program changed a table; without a name it may have been any. */
   observe(table: { name: string } | undefined): void {
-    if (table === undefined || table.name !== this.#deps.ownTable) this.changed()
+    if (table === undefined || !this.#isOwn(table.name)) this.changed()
   }
 
   /** To be called every few seconds. */
@@ -67,7 +68,7 @@ export class ChainWatch {
 
   async #look(): Promise<void> {
     this.#cancel = undefined
-    const { clock, traffic, ownTable, onConditions } = this.#deps
+    const { clock, traffic, onConditions } = this.#deps
     this.#lookedMs = clock.monotonicMs()
     const between = traffic()
     if (between === undefined) return
@@ -78,9 +79,13 @@ export class ChainWatch {
     this.#looking = true
     try {
       this.#legacy = await this.#chains('legacyForwardChains')
-      const chains = (await this.#chains('forwardChains')).filter(({ chain }) => chain.table !== ownTable)
+      const read = await this.#foreignChains()
+      const { isChanged, refused } = await this.#letPass(read, between)
+      const chains = isChanged ? await this.#foreignChains() : read
       if (this.#closed) return
-      const found = [...this.#legacy, ...chains].flatMap(each => chainCondition(each, between))
+      const found = [...this.#legacy, ...chains].flatMap(each =>
+        chainCondition(each, between, refused.get(nameOf(each))),
+      )
       const before = this.#told
       this.#told = new Map(found.map(condition => [conditionKey(condition), condition]))
       const changes = new Map<string, Condition | undefined>()
@@ -91,6 +96,41 @@ export class ChainWatch {
     } finally {
       this.#looking = false
     }
+  }
+
+  /** Puts in and takes out what lets pods pass. Returns why that was refused, by chain: its table may have one owner (firewalld). */
+  async #letPass(
+    chains: readonly ForwardChain[],
+    between: PodTraffic,
+  ): Promise<{ isChanged: boolean; refused: Map<string, KernelError> }> {
+    const refused = new Map<string, KernelError>()
+    let isChanged = false
+    for (const found of chains) {
+      const changes = acceptChanges(found, between)
+      if (changes.length === 0 || this.#closed) continue
+      const error = await this.#change(changes)
+      if (error === undefined) isChanged = true
+      else refused.set(nameOf(found), error)
+    }
+    return { isChanged, refused }
+  }
+
+  async #change(changes: readonly NftChange[]): Promise<KernelError | undefined> {
+    try {
+      return (await this.#deps.kernel.changeNftables(changes))[0]?.error
+    } catch (error) {
+      if (error instanceof KernelError) return error
+      throw error
+    }
+  }
+
+  async #foreignChains(): Promise<ForwardChain[]> {
+    return (await this.#chains('forwardChains')).filter(({ chain }) => !this.#isOwn(chain.table))
+  }
+
+  #isOwn(table: string): boolean {
+    const { ownTable } = this.#deps
+    return ownTable !== undefined && (table === ownTable || table.startsWith(`${ownTable}-`))
   }
 
   /** What the kernel refuses to tell is as it was: without nftables, or legacy tables, nobody has chains there. */
@@ -105,7 +145,7 @@ export class ChainWatch {
 }
 
 /** Nothing where packets between pods pass, as far as is known. */
-function chainCondition(found: ForwardChain, traffic: PodTraffic): Condition[] {
+function chainCondition(found: ForwardChain, traffic: PodTraffic, refused: KernelError | undefined): Condition[] {
   const verdict = judge(found, traffic)
   if (verdict === 'passes') return []
   const { family, table, name, base } = found.chain
@@ -113,8 +153,9 @@ function chainCondition(found: ForwardChain, traffic: PodTraffic): Condition[] {
   const object: ObjectRef =
     found.legacy === true
       ? { kind: 'IptablesChain', name: `${command} ${table} ${name}` }
-      : { kind: 'NftChain', name: `${family} ${table} ${name}` }
-  const how = base?.policy === 'drop' ? 'has the policy drop' : 'ends with a rule that drops or rejects'
+      : { kind: 'NftChain', name: nameOf(found) }
+  const drops = base?.policy === 'drop' ? 'has the policy drop' : 'ends with a rule that drops or rejects'
+  const how = refused === undefined ? drops : `${drops}, and takes no rule of ours (${refused.message})`
   const pods = `${traffic.interfacePrefix}*`
   const insert = `${command} -t ${table} -I ${name}`
   const legacyRemedy = `let packets of pods pass in it: ${insert} -i ${traffic.interfacePrefix}+ -j ACCEPT; ${insert} -o ${traffic.interfacePrefix}+ -j ACCEPT`
@@ -128,4 +169,8 @@ function chainCondition(found: ForwardChain, traffic: PodTraffic): Condition[] {
   }
   const message = `chain ${object.name} of another program ${how}; whether one of its rules lets packets between pods pass cannot be told`
   return [broken('ForeignChainsPass', { object, reason: 'ForeignChainMayDrop', message, remedy })]
+}
+
+function nameOf({ chain: { family, table, name } }: ForwardChain): string {
+  return `${family} ${table} ${name}`
 }

@@ -15,14 +15,15 @@ export type PodTraffic = {
   pools: readonly string[]
 }
 
-/** `passes` as far as is known; `may drop`: it has the policy drop, and whether a rule lets pods through is not clear. */
+/** `passes` as far as is known; `may drop`: what nothing takes before is dropped, and whether a rule lets pods through is not clear. */
 export type ChainVerdict = 'passes' | 'may drop' | 'drops'
 
 type Packet = { in: readonly string[]; out: readonly string[]; pools: readonly string[]; family: 'ipv4' | 'ipv6' }
 /** The rules of each chain, and what became of the packet in those that it went through. */
 type Walk = { rules: ReadonlyMap<string, readonly NftRule[]>; packet: Packet; done: Map<string, Ends> }
 type Match = 'yes' | 'no' | 'maybe'
-type Ends = { accept: boolean; drop: boolean; pass: boolean }
+/** `dropsRest`: what nothing took before is dropped by a rule. */
+type Ends = { accept: boolean; drop: boolean; pass: boolean; dropsRest?: boolean }
 /** What a register holds that a match may ask for. */
 type Loaded =
   | { what: 'in' | 'out' | 'address' | 'family'; octets?: number; mask?: string }
@@ -36,20 +37,40 @@ const DEEPEST = 16
 const UNCLEAR: Ends = { accept: true, drop: true, pass: true }
 
 /** What `chain` does with packets between pods. */
-export function judge({ chain, rules }: ForwardChain, traffic: PodTraffic): ChainVerdict {
-  const { interfacePrefix, devices, pools } = traffic
+export function judge(found: ForwardChain, traffic: PodTraffic): ChainVerdict {
+  const { chain } = found
+  const verdicts = walks(found, traffic).map(on => verdictOf(chain.base?.policy, walk(chain.name, on, 0)))
+  return verdicts.includes('drops') ? 'drops' : verdicts.includes('may drop') ? 'may drop' : 'passes'
+}
+
+/** The first rule of the chain itself, if any, that surely drops all packets between pods of a family and direction. */
+export function firstDrop(found: ForwardChain, traffic: PodTraffic): NftRule | undefined {
+  const own = found.rules.filter(({ chain }) => chain === found.chain.name)
+  const all = walks(found, traffic)
+  return own.find(({ expressions }) =>
+    all.some(on => {
+      const { match, action } = readRule(expressions, on.packet)
+      if (match !== 'yes' || action === undefined) return false
+      const { accept, pass, drop } = outcome(action, on, 0)
+      return drop && !accept && !pass
+    }),
+  )
+}
+
+/** A packet that leaves a pod and one that comes to a pod, of each family that pods have here. */
+function walks({ chain, rules }: ForwardChain, { interfacePrefix, devices, pools }: PodTraffic): Walk[] {
   const pods = [`${interfacePrefix}*`]
   const byChain = Map.groupBy(rules, rule => rule.chain)
-  const verdicts = (['ipv4', 'ipv6'] as const).flatMap((family): ChainVerdict[] => {
+  return (['ipv4', 'ipv6'] as const).flatMap((family): Walk[] => {
     const own = pools.filter(pool => familyOf(pool) === family)
     if (own.length === 0 || !carries(chain.family, family)) return []
     const common = { pools: own, family }
-    return [
+    const packets = [
       { ...common, in: pods, out: devices },
       { ...common, in: devices, out: pods },
-    ].map(packet => verdictOf(chain.base?.policy, walk(chain.name, { rules: byChain, packet, done: new Map() }, 0)))
+    ]
+    return packets.map(packet => ({ rules: byChain, packet, done: new Map() }))
   })
-  return verdicts.includes('drops') ? 'drops' : verdicts.includes('may drop') ? 'may drop' : 'passes'
 }
 
 function carries(table: string, family: 'ipv4' | 'ipv6'): boolean {
@@ -57,7 +78,7 @@ function carries(table: string, family: 'ipv4' | 'ipv6'): boolean {
 }
 
 function verdictOf(policy: 'accept' | 'drop' | undefined, ends: Ends): ChainVerdict {
-  const dropsAtEnd = ends.pass && policy === 'drop'
+  const dropsAtEnd = (ends.pass && policy === 'drop') || ends.dropsRest === true
   const accepts = ends.accept || (ends.pass && policy !== 'drop')
   if (!accepts) return 'drops'
   return dropsAtEnd ? 'may drop' : 'passes'
@@ -82,7 +103,7 @@ function walkRules(rules: readonly NftRule[], on: Walk, depth: number): Ends {
     ends.drop ||= result.drop
     const goesOn = action.verdict === 'jump' && result.pass
     if (result.pass && !goesOn) ends.pass = true
-    if (match === 'yes' && !goesOn) return ends
+    if (match === 'yes' && !goesOn) return { ...ends, dropsRest: result.dropsRest === true }
   }
   return { ...ends, pass: true }
 }
@@ -94,7 +115,7 @@ function outcome(action: Action, on: Walk, depth: number): Ends {
     case 'accept':
       return { accept: true, drop: false, pass: false }
     case 'drop':
-      return { accept: false, drop: true, pass: false }
+      return { accept: false, drop: true, pass: false, dropsRest: true }
     case 'jump':
     case 'goto':
       return walk(action.chain ?? '', on, depth + 1)

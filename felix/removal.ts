@@ -4,10 +4,11 @@
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
-import type { NftFamily } from '../kernel/port/nftables.ts'
+import type { ForwardChain, NftFamily } from '../kernel/port/nftables.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import { lacksNftables } from '../kernel/reconcile/nft-tables.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
+import { acceptRemovals } from './foreign-accepts.ts'
 import { policyMarks, qosTableName } from './marks.ts'
 
 type RemovalKernel = Pick<
@@ -21,6 +22,7 @@ type RemovalKernel = Pick<
   | 'changeRoutes'
   | 'nftables'
   | 'changeNftables'
+  | 'forwardChains'
 >
 
 /** Families in which an agent may have a table. */
@@ -62,6 +64,13 @@ export async function removeFromKernel(
   }
   for (const route of await removeRoutes(kernel, routes)) removed.push(route)
   const tables = FAMILIES.map(family => ({ family, name: marks.nftTable }))
+  for (const found of await foreignChains(kernel)) {
+    const changes = acceptRemovals(found)
+    const [refusal] = changes.length === 0 ? [] : await kernel.changeNftables(changes)
+    if (refusal !== undefined) throw refusal.error
+    const { family, table, name } = found.chain
+    if (changes.length > 0) removed.push(`rules in chain ${family} ${table} ${name}`)
+  }
   const beside = [policyMarks(marks)?.table, qosTableName(marks)].map(name => ({ family: 'inet', name }) as const)
   for (const { family, name } of [...beside, ...tables]) {
     if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue
@@ -86,6 +95,16 @@ async function removeRoutes(kernel: RemovalKernel, routes: readonly Route[]): Pr
   const refusal = refused.find(error => error !== undefined)
   if (refusal !== undefined) throw refusal
   return routes.map(({ dst }) => `route ${dst}`)
+}
+
+/** Empty where this kernel has no nftables. */
+async function foreignChains(kernel: RemovalKernel): Promise<ForwardChain[]> {
+  try {
+    return await kernel.forwardChains()
+  } catch (error) {
+    if (error instanceof KernelError && lacksNftables(error)) return []
+    throw error
+  }
 }
 
 /** Undefined where there is no such table, or this kernel has no nftables. */

@@ -182,6 +182,9 @@ export function destinationStartsWith(octet: number): Steps {
 /** `counter drop`. */
 export const COUNTED_DROP: Steps = [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'drop' } }]
 
+/** `counter accept`. */
+export const COUNTED_ACCEPT: Steps = [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'accept' } }]
+
 /** `return`: the packet goes on behind the rule that jumped here. */
 export const RETURN: Steps = [{ type: 'immediate', load: 0, data: { verdict: 'return' } }]
 

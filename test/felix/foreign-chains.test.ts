@@ -2,10 +2,19 @@
 import test from 'ava'
 import type { Condition } from '../../api/status.ts'
 import { ChainWatch } from '../../felix/chain-watch.ts'
+import { acceptChanges } from '../../felix/foreign-accepts.ts'
 import { judge } from '../../felix/foreign-chains.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
-import type { ForwardChain, NftChain, NftExpression, NftFamily, NftRule } from '../../kernel/port/nftables.ts'
+import type {
+  ForwardChain,
+  NftChain,
+  NftChange,
+  NftExpression,
+  NftFamily,
+  NftRefusal,
+  NftRule,
+} from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 
@@ -74,6 +83,12 @@ for (const [title, policy, rules, expected] of [
   ['a part of the pool let through', 'drop', [inForward(within(12, '0af407'), verdict('accept'))], 'may drop'],
   ['a match that Margay does not know', 'drop', [inForward(xtMatch, verdict('accept'))], 'may drop'],
   ['the policy accept and a reject of all at the end', 'accept', [inForward(reject)], 'drops'],
+  [
+    'the same behind a match that Margay does not know',
+    'accept',
+    [inForward(xtMatch, verdict('accept')), inForward(reject)],
+    'may drop',
+  ],
   ['the policy accept and a drop of invalid packets', 'accept', [inForward(state('01'), verdict('drop'))], 'passes'],
   [
     'a chain that returns before its drop',
@@ -99,7 +114,10 @@ test('a chain for IPv6 says nothing about a cluster that has IPv4 only', t => {
 })
 
 /** A watch of an empty kernel with what it tells; `settle` lets it look. Each reading of chains waits for `ready` at its end. */
-function aWatch(ready: (chains: 'nft' | 'legacy') => Promise<void> = async () => undefined) {
+function aWatch(
+  ready: (chains: 'nft' | 'legacy') => Promise<void> = async () => undefined,
+  change: (changes: readonly NftChange[]) => NftRefusal[] | undefined = () => undefined,
+) {
   const world = new FakeWorld()
   const clock = new ManualClock()
   const told = new Map<string, Condition | undefined>()
@@ -118,6 +136,7 @@ function aWatch(ready: (chains: 'nft' | 'legacy') => Promise<void> = async () =>
         await ready('legacy')
         return legacy
       },
+      changeNftables: async changes => change(changes) ?? (await kernel.changeNftables(changes)),
     },
     ...{ clock, ownTable: 'margay', traffic: () => TRAFFIC },
     onConditions: changes => {
@@ -133,24 +152,105 @@ function aWatch(ready: (chains: 'nft' | 'legacy') => Promise<void> = async () =>
       { verb: 'add', object: { kind: 'table', family: chain.family, name: chain.table } },
       { verb: 'add', object: chain },
     ])
-  return { watch, clock, told, settle, write, looks: () => looks, setLegacy: (now: ForwardChain[]) => (legacy = now) }
+  const rulesOf = async () => (await kernel.forwardChains()).flatMap(({ rules }) => rules)
+  return {
+    watch,
+    clock,
+    told,
+    settle,
+    write,
+    kernel,
+    rulesOf,
+    looks: () => looks,
+    setLegacy: (now: ForwardChain[]) => (legacy = now),
+  }
 }
 
-test('a foreign chain that drops is named with its table, its cause and what to do, and is forgotten when it lets pods pass', async t => {
-  const { watch, told, settle, write } = aWatch()
+/** What the kernel says to whoever changes a table that belongs to one program alone (firewalld 2.1). */
+const owned = (): NftRefusal[] => [
+  { index: 0, error: new KernelError(ERRNO.EPERM, 'nft add rule', 'ip filter FORWARD') },
+]
+
+test('a foreign chain that drops and takes no rule is named with its table, its cause and what to do, and is forgotten when it lets pods pass', async t => {
+  const { watch, told, settle, write } = aWatch(undefined, owned)
   await write(forward('drop'))
   watch.observe({ name: 'filter' })
   await settle(500)
   const [[key, condition]] = [...told] as [[string, Condition]]
   t.is(key, 'PodTrafficPasses NftChain ip filter FORWARD')
   t.like(condition, { status: 'False', reason: 'ForeignChainDrops' })
-  t.regex(condition.message, /another program has the policy drop/)
+  t.regex(
+    condition.message,
+    /another program has the policy drop, and takes no rule of ours \(.*EPERM.*\), and no rule/,
+  )
   t.regex(condition.remedy, /nft insert rule ip filter FORWARD iifname "cali\*" accept.*iptables.*-i cali\+/)
   await write(forward('accept'))
   watch.observe({ name: 'filter' })
   await settle(5000)
   t.is(told.get(key), undefined)
   watch.close()
+})
+
+test('a chain that drops takes one rule for each direction, which go when it would let pods pass without them', async t => {
+  const { watch, told, settle, write, rulesOf, looks } = aWatch()
+  await write(forward('drop'))
+  watch.observe({ name: 'filter' })
+  await settle(500)
+  t.is(told.size, 0)
+  const [first, second] = await rulesOf()
+  t.deepEqual(
+    [first?.expressions[1], second?.expressions[0], first?.comment],
+    [
+      { type: 'cmp', op: 'eq', from: 1, value: toHex(Buffer.from('cali')) },
+      { type: 'meta', key: 'oifname', load: 1 },
+      'margay: packets of pods',
+    ],
+  )
+  t.is(looks(), 2, 'read for what is to be done, and for what came of it')
+  watch.changed()
+  await settle(5000)
+  t.is(looks(), 3)
+  t.deepEqual(
+    (await rulesOf()).map(({ handle }) => handle),
+    [first?.handle, second?.handle],
+    'they stay as they are',
+  )
+  await write(forward('accept'))
+  watch.changed()
+  await settle(5000)
+  t.deepEqual(await rulesOf(), [])
+  watch.close()
+})
+
+for (const [title, policy, theirs, place] of [
+  ['at the end of a chain with the policy drop', 'drop', [inForward(when('iifname', 'eth1'), verdict('drop'))], 1],
+  ['before the rule that rejects all', 'accept', [inForward(state('06'), verdict('accept')), inForward(reject)], 1],
+  [
+    'before the jump to a chain that drops all',
+    'accept',
+    [inForward(when('iifname', 'eth1'), verdict('drop')), inForward(jump('X')), rule('X', verdict('drop'))],
+    1,
+  ],
+] as const)
+  test(`what lets pods pass stands ${title}`, t => {
+    const rules = theirs.map((each, handle) => ({ ...each, handle: handle + 1 }))
+    const changes = acceptChanges({ chain: forward(policy), rules }, TRAFFIC)
+    t.deepEqual(
+      changes.map(({ verb, object }) => [verb, 'position' in object ? object.position : undefined]),
+      policy === 'drop'
+        ? [
+            ['add', undefined],
+            ['add', undefined],
+          ]
+        : [
+            ['insert', place + 1],
+            ['insert', place + 1],
+          ],
+    )
+  })
+
+test('a chain of iptables-legacy takes no rule', t => {
+  t.deepEqual(acceptChanges({ chain: forward('drop'), rules: [], legacy: true }, TRAFFIC), [])
 })
 
 test('a burst of changes leads to one look, and a busy program to one look in five seconds', async t => {
@@ -191,7 +291,7 @@ test('while the kernel refuses to be read, what its chains did before counts', a
   let refuses = false
   const { watch, told, settle, write, setLegacy } = aWatch(async () => {
     if (refuses) throw new KernelError(ERRNO.EAGAIN, 'read', 'chains')
-  })
+  }, owned)
   await write(forward('drop'))
   setLegacy([{ chain: forward('drop'), rules: [], legacy: true }])
   watch.changed()
@@ -207,7 +307,7 @@ test('while the kernel refuses to be read, what its chains did before counts', a
 
 test('a change in the middle of a look that takes long is looked at after it', async t => {
   let slow = Promise.withResolvers<void>()
-  const { watch, told, settle, write } = aWatch(async chains => (chains === 'nft' ? slow.promise : undefined))
+  const { watch, told, settle, write } = aWatch(async chains => (chains === 'nft' ? slow.promise : undefined), owned)
   slow.resolve()
   await write(forward('accept'))
   watch.changed()
