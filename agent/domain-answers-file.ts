@@ -1,5 +1,5 @@
 // The answers about names of domains that pods have, on disk for the next start: per pod and name the addresses with their
-// TTLs, and no times, since how long nobody listened does not matter. Written a second after a change, so many at a time that
+// TTLs (0: it has expired), and no times, since how long nobody listened does not matter. Written a second after a change, so many at a time that
 // nothing waits. Hazard: a disk without room costs what the next start would know, and nothing else.
 import type { ToldAddress } from '../felix/dns/answers.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'

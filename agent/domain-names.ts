@@ -81,8 +81,12 @@ export class DomainNames {
     this.#pods.set(pod.id, pod)
     for (const address of pod.addresses) this.#byAddress.set(address, pod.id)
     const { clock } = this.#deps
-    for (const { name, told } of this.#file.take(pod.id))
-      this.#tell(this.#answers.tell(pod.id, name, told, clock.monotonicMs()))
+    for (const { name, told } of this.#file.take(pod.id)) {
+      const expired = told.filter(({ ttlSeconds }) => ttlSeconds === 0).map(({ address }) => address)
+      this.#tellName(this.#answers.remember(pod.id, name, expired))
+      const counted = told.filter(({ ttlSeconds }) => ttlSeconds > 0)
+      this.#tell(this.#answers.tell(pod.id, name, counted, clock.monotonicMs()))
+    }
     if (before === undefined || `${before.addresses}` === `${pod.addresses}`) return
     for (const name of this.#answers.namesOf(pod.id)) this.#tellName(name)
   }
@@ -164,9 +168,10 @@ export class DomainNames {
     if (this.#answers.size > 0 && !this.#cancels.has('expire')) this.#expireLater()
   }
 
-  #tellName({ pod, name, addresses }: ToldName): void {
+  #tellName({ pod, name, addresses, expired }: ToldName): void {
     const from = this.#pods.get(pod)?.addresses ?? []
-    this.#deps.felix.setAnswer(`${pod} ${name}`, addresses.length === 0 ? undefined : { from, name, addresses })
+    const isNone = addresses.length + expired.length === 0
+    this.#deps.felix.setAnswer(`${pod} ${name}`, isNone ? undefined : { from, name, addresses, expired })
     this.#file.changed(pod, name)
   }
 

@@ -1,30 +1,43 @@
 // What pods were told of names, until it expires: per pod, name and address, as long as the record's TTL says. Pure; time is an
 // argument. An address that is told again counts from then on; one that is not told again counts until its own time is over,
-// since the pod may still use it. Hazard: a pod asks for as many names as it likes, so what is kept of it has a bound, and where
+// since the pod may still use it. What has expired is remembered, as far as there is room: connections that are open stay.
+// Hazard: a pod asks for as many names as it likes, so what is kept of it has a bound, and where
 // all pods together have too much it goes from the one that has most: a pod takes nothing from another.
 
-/** What counts of one name now, for one pod. */
-export type ToldName = { pod: string; name: string; addresses: readonly string[] }
-/** `ttlSeconds`: the longest with which the pod was told the address under this name. */
-export type ToldAddress = { pod: string; name: string; address: string; ttlSeconds: number }
+/** What counts of one name now, for one pod; `expired` counted before, and was not told again. */
+export type ToldName = { pod: string; name: string; addresses: readonly string[]; expired: readonly string[] }
+/** `ttlSeconds`: the longest with which the pod was told the address under this name; 0 where it has expired. */
+export type ToldAddress = { address: string; ttlSeconds: number }
 /** Names of which something else counts than before, and pods of which something was given up. */
 export type AnswerChanges = { names: readonly ToldName[]; givenUp: readonly string[] }
 
-export type AnswerBounds = { ofName: number; ofPod: number; ofNode: number }
+/** `expired`: of a pod, beside those that count. */
+export type AnswerBounds = { ofName: number; ofPod: number; ofNode: number; expired: number }
 
 /** An address must last for a connection: a first packet that is lost is sent again after one and after three seconds. */
 const LEAST_TTL_SECONDS = 5
 /** Nobody changes its address without saying so for longer (RFC 8767 §4 has a day to a week for what caches keep). */
 const MOST_TTL_SECONDS = 86_400
 /** Addresses. An element takes about 200 octets in the kernel, and about as much here. */
-const ANSWER_BOUNDS: AnswerBounds = { ofName: 1024, ofPod: 8192, ofNode: 131_072 }
+const ANSWER_BOUNDS: AnswerBounds = { ofName: 1024, ofPod: 8192, ofNode: 131_072, expired: 1024 }
 /** Of what a pod has, when it has too much: each sorting makes room for many. */
 const GIVEN_UP = 1 / 8
 const TICK_MS = 1000
 
 type Known = { expiresMs: number; ttlSeconds: number }
-type Name = { readonly pod: string; readonly name: string; readonly addresses: Map<string, Known>; dueTick: number }
-type Pod = { readonly names: Map<string, Name>; addresses: number }
+type Name = {
+  readonly pod: string
+  readonly name: string
+  readonly addresses: Map<string, Known>
+  readonly expired: Set<string>
+  dueTick: number
+}
+/** `expired`: the names of what has expired, with the addresses, the oldest first. */
+type Pod = {
+  readonly names: Map<string, Name>
+  addresses: number
+  readonly expired: Map<string, readonly [Name, string]>
+}
 
 export class DomainAnswers {
   readonly #bounds: AnswerBounds
@@ -50,8 +63,7 @@ export class DomainAnswers {
     told: readonly { address: string; ttlSeconds: number }[],
     nowMs: number,
   ): AnswerChanges {
-    const of = this.#pods.get(pod) ?? { names: new Map<string, Name>(), addresses: 0 }
-    const known = of.names.get(name) ?? { pod, name, addresses: new Map<string, Known>(), dueTick: Infinity }
+    const [of, known] = this.#nameOf(pod, name)
     let isNew = false
     for (const { address, ttlSeconds } of told) {
       const ttl = Math.min(MOST_TTL_SECONDS, Math.max(LEAST_TTL_SECONDS, ttlSeconds))
@@ -63,20 +75,28 @@ export class DomainAnswers {
         isNew = true
         of.addresses++
         this.#size++
+        this.#forgetExpired(of, known, address)
       }
       this.#schedule(known, expiresMs)
     }
-    if (known.addresses.size === 0) return { names: [], givenUp: [] }
-    of.names.set(name, known)
-    this.#pods.set(pod, of)
+    this.#keep(of, known)
     const changed = new Set(isNew ? [known] : [])
     const givenUp = this.#makeRoom(pod, changed)
     return { names: [...changed].map(shown), givenUp }
   }
 
-  /** Forgets what has expired. Returns the names that lost an address. */
+  /** Addresses of a name that a pod was told, and that had expired, before all that this one was told. */
+  remember(pod: string, name: string, expired: readonly string[]): ToldName {
+    const [of, known] = this.#nameOf(pod, name)
+    const changed = new Set([known])
+    for (const address of expired) this.#addExpired(of, known, address, changed)
+    this.#keep(of, known)
+    return shown(known)
+  }
+
+  /** Lets go of what has expired. Returns the names that lost an address. */
   expire(nowMs: number): readonly ToldName[] {
-    const changed: ToldName[] = []
+    const changed = new Set<Name>()
     const now = Math.floor(nowMs / TICK_MS)
     for (let tick = this.#tick; tick <= now && this.#due.size > 0; tick++) {
       const due = this.#due.get(tick)
@@ -84,37 +104,50 @@ export class DomainAnswers {
       this.#due.delete(tick)
       for (const name of due) {
         name.dueTick = Infinity
-        const before = name.addresses.size
         for (const [address, { expiresMs }] of name.addresses) {
-          if (expiresMs <= nowMs) this.#drop(name, address)
+          if (expiresMs <= nowMs) this.#drop(name, address, changed)
           else this.#schedule(name, expiresMs)
         }
-        if (name.addresses.size < before) changed.push(shown(name))
       }
     }
     this.#tick = now + 1
-    return changed
+    return [...changed].map(shown)
   }
 
   /** A pod is gone. Returns the names that count for it no more. */
   forget(pod: string): readonly ToldName[] {
     const names = [...(this.#pods.get(pod)?.names.values() ?? [])]
+    this.#pods.delete(pod)
     for (const name of names) {
-      for (const address of name.addresses.keys()) this.#drop(name, address)
+      this.#size -= name.addresses.size
       this.#due.get(name.dueTick)?.delete(name)
     }
-    return names.map(shown)
+    return names.map(({ name }) => ({ pod, name, addresses: [], expired: [] }))
   }
 
-  /** The names that count for a pod. */
+  /** The names that a pod was told. */
   namesOf(pod: string): readonly ToldName[] {
     return [...(this.#pods.get(pod)?.names.values() ?? [])].map(shown)
   }
 
-  /** All that a pod was told of a name and counts. */
+  /** All that a pod was told of a name. */
   of(pod: string, name: string): ToldAddress[] {
-    const known = this.#pods.get(pod)?.names.get(name)?.addresses ?? []
-    return [...known].map(([address, { ttlSeconds }]) => ({ pod, name, address, ttlSeconds }))
+    const { addresses = [], expired = [] } = this.#pods.get(pod)?.names.get(name) ?? {}
+    return [
+      ...[...addresses].map(([address, { ttlSeconds }]) => ({ address, ttlSeconds })),
+      ...[...expired].map(address => ({ address, ttlSeconds: 0 })),
+    ]
+  }
+
+  #nameOf(pod: string, name: string): [Pod, Name] {
+    const of = this.#pods.get(pod) ?? { names: new Map(), addresses: 0, expired: new Map() }
+    return [of, of.names.get(name) ?? { pod, name, addresses: new Map(), expired: new Set(), dueTick: Infinity }]
+  }
+
+  #keep(of: Pod, known: Name): void {
+    if (known.addresses.size + known.expired.size === 0) return
+    of.names.set(known.name, known)
+    this.#pods.set(known.pod, of)
   }
 
   #schedule(name: Name, expiresMs: number): void {
@@ -128,13 +161,30 @@ export class DomainAnswers {
     else due.add(name)
   }
 
-  #drop(name: Name, address: string): void {
+  /** An address counts no more. */
+  #drop(name: Name, address: string, changed: Set<Name>): void {
     const pod = this.#pods.get(name.pod)!
     name.addresses.delete(address)
     pod.addresses--
     this.#size--
-    if (name.addresses.size === 0) pod.names.delete(name.name)
-    if (pod.names.size === 0) this.#pods.delete(name.pod)
+    changed.add(name)
+    this.#addExpired(pod, name, address, changed)
+  }
+
+  #addExpired(pod: Pod, name: Name, address: string, changed: Set<Name>): void {
+    name.expired.add(address)
+    pod.expired.set(`${name.name} ${address}`, [name, address])
+    for (const [oldest, old] of pod.expired.values()) {
+      if (pod.expired.size <= this.#bounds.expired) break
+      this.#forgetExpired(pod, oldest, old)
+      if (oldest.addresses.size + oldest.expired.size === 0) pod.names.delete(oldest.name)
+      changed.add(oldest)
+    }
+  }
+
+  #forgetExpired(pod: Pod, name: Name, address: string): void {
+    name.expired.delete(address)
+    pod.expired.delete(`${name.name} ${address}`)
   }
 
   /** Gives up what expires first of the pod, and of those that have most, where there is too much. */
@@ -155,14 +205,12 @@ export class DomainAnswers {
     )
     all.sort((a, b) => a.expiresMs - b.expiresMs)
     for (const { name, address } of all.slice(0, Math.ceil(addresses * GIVEN_UP))) {
-      this.#drop(name, address)
-      if (name.addresses.size === 0) this.#due.get(name.dueTick)?.delete(name)
-      changed.add(name)
+      this.#drop(name, address, changed)
     }
     return pod
   }
 }
 
-function shown({ pod, name, addresses }: Name): ToldName {
-  return { pod, name, addresses: [...addresses.keys()] }
+function shown({ pod, name, addresses, expired }: Name): ToldName {
+  return { pod, name, addresses: [...addresses.keys()], expired: [...expired] }
 }

@@ -11,6 +11,7 @@ import type { NftSet } from '../../kernel/port/nftables.ts'
 import { type Family, familyOf, parseAddress } from '../../lib/ip.ts'
 import { type Prefix, parsePrefix } from '../../lib/prefix-index.ts'
 import { CidrUnion } from './cidr-union.ts'
+import { ExpiredAnswers } from './expired-answers.ts'
 import { type ElementChanges, HeldSet } from './held-set.ts'
 import type {
   DomainAnswer,
@@ -25,9 +26,11 @@ import { addTo, removeFrom } from './multi-map.ts'
 import { SelectorIndex } from './selector-index.ts'
 import { SharedSets } from './shared-sets.ts'
 import {
+  canonical,
   contentsOf,
   digitsOf,
   type MemberSource,
+  pairsOf,
   protocolWord,
   type SetPlace,
   setName,
@@ -95,6 +98,7 @@ export class Members {
   }
   /** The keys of the endpoints of this node. */
   readonly #local = new Set<string>()
+  readonly #expired = new ExpiredAnswers()
   readonly #services = new Map<string, ServiceEndpoints>()
   readonly #sources = new Map<string, Source>()
   /** What chooses among endpoints and network sets, among nodes, and among answers by their names. */
@@ -158,12 +162,9 @@ export class Members {
   }
 
   setAnswer(key: string, answer: DomainAnswer | undefined): void {
+    this.#expired.set(key, answer)
     const { from, addresses } = answer ?? { from: NONE, addresses: NONE }
-    const told = canonical(addresses)
-    const pairs = canonical(from).flatMap(own =>
-      told.filter(to => familyOf(to) === familyOf(own)).map(to => `${own} . ${to}`),
-    )
-    this.#set('answers', key, { ...NOTHING, pairs }, answer && { [NAME]: answer.name })
+    this.#set('answers', key, { ...NOTHING, pairs: pairsOf(from, addresses) }, answer && { [NAME]: answer.name })
   }
 
   setService(key: string, service: ServiceEndpoints | undefined): void {
@@ -389,10 +390,4 @@ function selectorOf(source: Chosen): SelectorText {
 
 function heldBy({ sets }: Source): readonly HeldSet[] {
   return [...sets.ipv4, ...sets.ipv6]
-}
-
-/** What can be no element is left out: one word that the kernel refuses would hold up all others. */
-function canonical(addresses: readonly string[]): readonly string[] {
-  if (addresses.every(address => parseAddress(address) === address)) return addresses
-  return addresses.map(parseAddress).filter(address => address !== undefined)
 }

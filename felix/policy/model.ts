@@ -139,9 +139,14 @@ export type PolicyInputs = {
 
 /**
  * What a pod of this node, which sends from these addresses, was told of a name: in lower case, without the dot at the end. It
- * counts until it is taken away.
+ * counts until it is taken away. `expired` counted before: for connections that are open it still does.
  */
-export type DomainAnswer = { from: readonly string[]; name: string; addresses: readonly string[] }
+export type DomainAnswer = {
+  from: readonly string[]
+  name: string
+  addresses: readonly string[]
+  expired: readonly string[]
+}
 
 /**
  * Whose answers about names are believed: of what is behind a Service, asked at this port, and of an address with its port, as

@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto'
 import type { NftSet } from '../../kernel/port/nftables.ts'
 import { fromHex } from '../../lib/bytes.ts'
-import { type Family, formatAddress } from '../../lib/ip.ts'
+import { type Family, familyOf, formatAddress, parseAddress } from '../../lib/ip.ts'
 import type { Protocol, SelectorText } from './model.ts'
 
 /**
@@ -149,4 +149,18 @@ export function sharedKey(digits: string, member: string): string {
 export function cut(text: string, octets: number): string {
   const plain = text.replaceAll(/[^ !#-[\]-~]/g, "'")
   return plain.length <= octets ? plain : `${plain.slice(0, octets - 9)}~${digitsOf(text).slice(0, 8)}`
+}
+
+/** What can be no element is left out: one word that the kernel refuses would hold up all others. */
+export function canonical(addresses: readonly string[]): readonly string[] {
+  if (addresses.every(address => parseAddress(address) === address)) return addresses
+  return addresses.map(parseAddress).filter(address => address !== undefined)
+}
+
+/** Each address of a pod with each that it was told, of one family: `SADDR . DADDR`. */
+export function pairsOf(from: readonly string[], told: readonly string[]): string[] {
+  const to = canonical(told)
+  return canonical(from).flatMap(own =>
+    to.filter(each => familyOf(each) === familyOf(own)).map(each => `${own} . ${each}`),
+  )
 }

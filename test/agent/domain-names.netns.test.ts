@@ -133,7 +133,7 @@ else {
     felix.setPolicy('service', 'kube-system/kube-dns', {
       addresses: [{ address: FAR, protocol: 17, port: TARGET_PORT }],
     })
-    const ports = { ranges: [{ first: TARGET_PORT, last: TARGET_PORT }], names: [] }
+    const ports = { ranges: [53, TARGET_PORT].map(port => ({ first: port, last: port })), names: [] }
     felix.setPolicy('policy', 'names', {
       ref: { kind: 'ClusterNetworkPolicy', name: 'names' },
       ...{ tier: 'default', order: 1, sortName: 'names', selector: 'all()', hostStage: 'normal' },
@@ -252,6 +252,50 @@ else {
       t.pass()
     },
   )
+
+  test.serial('a cache on the node itself is believed, whether its connections are tracked or not', async t => {
+    const [a] = net.nodes
+    const cache = '169.254.20.10'
+    const loopback = (await a.host.kernel.link('lo'))!
+    await a.host.kernel.addAddress({ ifindex: loopback.index, address: cache, length: 32, scope: 0 })
+    names.removeLocal(pods[0]!)
+    names.close()
+    startNames(`k8s-service:kube-dns,${cache}`)
+    await a.felix.inSync()
+    const answered = async (address: string) => {
+      const port = ++sourcePort
+      using listener = listenUdp(a.host, cache, 53)
+      sendPacket(a.pod, ipv4({ from: POD, to: cache }, IP_PROTOCOL.udp, udp(port, 53)))
+      await eventually('the cache is asked', () => listener.heard() === 1)
+      const answer = addressesOf(NAME, [address])
+      sendPacket(a.host, ipv4({ from: cache, to: POD }, IP_PROTOCOL.udp, udp(53, port, answer)))
+    }
+    await answered('203.0.113.10')
+    await claimed('203.0.113.10')
+    // as NodeLocal DNSCache does it
+    nft(
+      netnsPath(a.host.name),
+      ['-f', '-'],
+      `table ip nodelocaldns {
+        chain in { type filter hook prerouting priority raw; ip daddr ${cache} notrack; }
+        chain out { type filter hook output priority raw; ip saddr ${cache} notrack; }
+      }`,
+    )
+    await answered('203.0.113.11')
+    await claimed('203.0.113.10', '203.0.113.11')
+    const text = nft(netnsPath(a.host.name), ['list', 'table', 'inet', 'margay-policy'])
+    for (const line of [
+      'oifname @told_pods limit rate 5000/second burst 5000 packets log group 81 snaplen 9216 queue-threshold 1',
+      'meta l4proto udp ct direction reply ct original ip daddr . ct original proto-dst @resolvers4 jump copy_answer',
+      'ct state untracked ip saddr . udp sport @resolvers4 jump copy_answer',
+    ])
+      t.true(text.includes(line), line)
+    t.regex(
+      text,
+      /udp ct direction reply ct original proto-dst 53 ct reply ip saddr \. meta l4proto \. ct reply proto-src @e4-/,
+    )
+    t.regex(text, /"calipod1" limit rate 500\/second burst 500 packets/)
+  })
 }
 
 /** A packet as whoever must cut it sends it. */

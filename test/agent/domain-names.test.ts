@@ -74,8 +74,24 @@ function start({
     reader?.received(payloads.map(payload => ({ family: 'ipv4', prefix: '', hook: 'postrouting', payload })))
   const answer = (name: string, addresses: readonly string[], ttl = 60, to = '10.0.0.1') =>
     copy(udpPacket({ from: RESOLVER, to }, addressesOf(name, addresses, ttl)))
-  const shown = () => [...told.values()].map(({ from, name, addresses }) => `${from} ${name} ${addresses}`).sort()
-  return { names, clock, database, copy, answer, shown, state, reader: () => reader, resolvers: () => resolvers }
+  const shown = () =>
+    [...told.values()]
+      .filter(({ addresses }) => addresses.length > 0)
+      .map(({ from, name, addresses }) => `${from} ${name} ${addresses}`)
+      .sort()
+  const expired = () => [...told.values()].flatMap(({ name, expired }) => expired.map(each => `${name} ${each}`)).sort()
+  return {
+    names,
+    clock,
+    database,
+    copy,
+    answer,
+    shown,
+    expired,
+    state,
+    reader: () => reader,
+    resolvers: () => resolvers,
+  }
 }
 
 test('an answer is told to felix for the pod that it is for, if policies ask that pod for the name, until it expires', t => {
@@ -129,7 +145,11 @@ test('what pods were told when an agent ended counts for its TTL once more in th
   ])
   second.clock.advance(40_000)
   t.deepEqual(second.shown(), ['10.0.0.1,fd00::1 www.example.com 192.0.2.1'])
+  t.deepEqual(second.expired(), ['a.example.com 192.0.2.3', 'www.example.com 192.0.2.2'])
   second.names.close()
+  const again = start({ database })
+  t.deepEqual(again.expired(), second.expired())
+  again.names.close()
   const third = start({ database, pods: [pod('three', '10.0.0.3')] })
   t.deepEqual(third.shown(), [])
   third.names.close()

@@ -50,7 +50,8 @@ function rendered(world: World, ownSets?: number): Rendered {
         }
       for (const [i, { pod, name, addresses }] of (world.answers ?? []).entries()) {
         const from = endpoints.get(pod)?.addresses ?? []
-        calculator.setAnswer(`${i}`, { from, name: name.toLowerCase().replace(/\.$/, ''), addresses })
+        const told = { from, name: name.toLowerCase().replace(/\.$/, ''), addresses, expired: [] }
+        calculator.setAnswer(`${i}`, told)
       }
       const kept = new KeptTable()
       kept.apply(calculator.step())

@@ -12,13 +12,13 @@ const NAME = 'www.example.com'
 test('an address counts for its TTL, from when it was told last, and others of its name for theirs', t => {
   const answers = new DomainAnswers()
   t.deepEqual(answers.tell('a', NAME, told(['192.0.2.1', 60], ['192.0.2.2', 20]), 0).names, [
-    { pod: 'a', name: NAME, addresses: ['192.0.2.1', '192.0.2.2'] },
+    { pod: 'a', name: NAME, addresses: ['192.0.2.1', '192.0.2.2'], expired: [] },
   ])
   t.deepEqual(answers.tell('a', NAME, told(['192.0.2.1', 60]), 10_000).names, [])
   t.deepEqual(answers.expire(19_999), [])
-  t.deepEqual(answers.expire(20_000), [{ pod: 'a', name: NAME, addresses: ['192.0.2.1'] }])
+  t.deepEqual(answers.expire(20_000), [{ pod: 'a', name: NAME, addresses: ['192.0.2.1'], expired: ['192.0.2.2'] }])
   t.deepEqual(answers.expire(69_999), [])
-  t.deepEqual(answers.expire(70_000), [{ pod: 'a', name: NAME, addresses: [] }])
+  t.deepEqual(answers.expire(70_000), [{ pod: 'a', name: NAME, addresses: [], expired: ['192.0.2.2', '192.0.2.1'] }])
   t.is(answers.size, 0)
 })
 
@@ -34,14 +34,14 @@ test('the shortest and the longest TTL have bounds', t => {
 test('a pod that is gone leaves nothing behind, and nobody else has what it was told', t => {
   const answers = new DomainAnswers()
   for (const pod of ['a', 'b']) answers.tell(pod, NAME, told(['192.0.2.1', 60]), 0)
-  t.deepEqual(answers.forget('a'), [{ pod: 'a', name: NAME, addresses: [] }])
+  t.deepEqual(answers.forget('a'), [{ pod: 'a', name: NAME, addresses: [], expired: [] }])
   t.deepEqual(answers.forget('a'), [])
   t.is(answers.size, 1)
-  t.deepEqual(answers.expire(60_000), [{ pod: 'b', name: NAME, addresses: [] }])
+  t.deepEqual(answers.expire(60_000), [{ pod: 'b', name: NAME, addresses: [], expired: ['192.0.2.1'] }])
 })
 
 test('a name keeps what many answers say, and a pod with too much gives up what expires first', t => {
-  const answers = new DomainAnswers({ ofName: 200, ofPod: 400, ofNode: 1000 })
+  const answers = new DomainAnswers({ ofName: 200, ofPod: 400, ofNode: 1000, expired: 20 })
   const many = (from: number, count: number, ttl: number) =>
     told(
       ...Array.from({ length: count }, (_, i): [string, number] => [
@@ -61,8 +61,27 @@ test('a name keeps what many answers say, and a pod with too much gives up what 
   ])
 })
 
+test('what has expired is remembered until it is told again, the newest of it', t => {
+  const answers = new DomainAnswers({ ofName: 10, ofPod: 10, ofNode: 10, expired: 3 })
+  for (let i = 1; i <= 4; i++) {
+    answers.tell('a', `n${i}.test`, told([`192.0.2.${i}`, 10]), 10_000 * i)
+    answers.expire(10_000 * (i + 1))
+  }
+  t.deepEqual(
+    answers.namesOf('a').flatMap(({ expired }) => expired),
+    ['192.0.2.2', '192.0.2.3', '192.0.2.4'],
+  )
+  t.deepEqual(answers.tell('a', 'n3.test', told(['192.0.2.3', 10]), 60_000).names[0]?.expired, [])
+  t.deepEqual(answers.remember('a', 'n3.test', ['192.0.2.9']), {
+    ...{ pod: 'a', name: 'n3.test' },
+    ...{ addresses: ['192.0.2.3'], expired: ['192.0.2.9'] },
+  })
+  t.deepEqual(answers.of('a', 'n3.test'), told(['192.0.2.3', 10], ['192.0.2.9', 0]))
+  t.is(answers.size, 1)
+})
+
 test('where all pods have too much, the one with most gives up', t => {
-  const answers = new DomainAnswers({ ofName: 100, ofPod: 100, ofNode: 120 })
+  const answers = new DomainAnswers({ ofName: 100, ofPod: 100, ofNode: 120, expired: 20 })
   answers.tell('little', NAME, told(['192.0.2.1', 5]), 0)
   for (let i = 0; i < 100; i++) answers.tell('much', NAME, told([`10.0.0.${i}`, 60]), 0)
   for (let i = 0; i < 30; i++) answers.tell('some', NAME, told([`10.0.1.${i}`, 60]), 0)

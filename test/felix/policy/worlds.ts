@@ -202,6 +202,7 @@ export const someChange = fc.oneof(
       from: fc.constantFrom(...Object.keys(INTERFACES).map(key => PODS[key]!)),
       name: fc.constantFrom('one.test', 'x.one.test', 'other'),
       addresses: fc.subarray(['10.1.0.9', '10.0.0.3', 'fd00:1::9', '192.168.0.1']),
+      expired: fc.constantFrom([], ['192.168.0.1']),
     }),
   ),
   keyed('networkSet', fc.constant('n'), fc.record({ labels: someLabels, nets })),
