@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
 import type { LogRoom } from '../api/log-settings.ts'
 import { matchesSelector } from '../api/selector.ts'
-import type { Condition, EventRecord, ObjectRef } from '../api/status.ts'
+import { type Condition, type EventRecord, formatRef, type ObjectRef } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
 import type { CniDeps, NotReady } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
@@ -37,6 +37,8 @@ import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { DomainNames } from './domain-names.ts'
 import { takeOverPods } from './earlier-pods.ts'
+import { FlowEnds } from './flows/ends.ts'
+import { Flows } from './flows/flows.ts'
 import { explainForbidden, podAccessConditions } from './host-access.ts'
 import { followNodeUid } from './journal-owner.ts'
 import { namespaceSelects } from './namespaces.ts'
@@ -120,6 +122,7 @@ export class NodeAgent {
   readonly #statuses: NodeStatuses
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
+  readonly flows: Flows
   readonly events: EventRing
   readonly levels: LogLevels<LogRoom>
   readonly #startedMs: number
@@ -195,8 +198,27 @@ export class NodeAgent {
       ...{ nodeName: node, view: this.#view, kernel, felix: this.#felix, database: this.#data.events, clock },
       changed: () => this.#policies.namesChanged(),
     })
+    const ends = new FlowEnds()
+    this.flows = new Flows({
+      ...{ kernel, clock, ends },
+      policyNamed: name => {
+        const policy = this.#felix.policyNamed(name)
+        return policy && { policy: formatRef(policy.ref), tier: policy.tier }
+      },
+      report: conditions => this.#status.report('flows', conditions),
+    })
+    const felix = this.#felix
     this.#policies = new PolicyFeed({
-      ...{ caches: this.#caches, felix: this.#felix, names: this.#names, clock },
+      ...{ caches: this.#caches, names: this.#names, clock },
+      felix: {
+        setPolicy(kind, key, value) {
+          ends.set(kind, key, value)
+          felix.setPolicy(kind, key, value)
+        },
+        setPolicyRevision: (...told) => felix.setPolicyRevision(...told),
+        setLocalEndpoint: (key, local) => felix.setLocalEndpoint(key, local),
+        complete: input => felix.complete(input),
+      },
       report: conditions => this.#status.report('policies', conditions),
     })
     this.#receipts = new PolicyReceipts({
@@ -285,6 +307,7 @@ export class NodeAgent {
     this.#network.start({ capabilities: this.#capabilities, hadRoutes })
     this.#felix.start()
     this.#conntrack.start()
+    this.flows.start()
     this.#unenforced.start()
     this.#conflist?.start()
     this.#reporting.start()
@@ -399,6 +422,7 @@ export class NodeAgent {
     await this.#network.close()
     await this.#felix.close()
     this.#conntrack.close()
+    this.flows.close()
     this.#policies.close()
     this.#names.close()
     this.#receipts.close()

@@ -173,6 +173,56 @@ export const acceptAnswer = z.object({ doubt: z.string() })
 /** The level of each room, and who said it: `option`, `configuration` or `request`. */
 export const logLevelAnswer = z.array(z.object({ room: z.string(), level: z.string(), from: z.string() }))
 
+/** One end of a flow. `kind` is absent where nobody has the address; `Endpoint` is one that is no pod of Kubernetes. */
+const flowEnd = z.object({
+  address: z.string(),
+  kind: z.enum(['Pod', 'Node', 'HostEndpoint', 'NetworkSet', 'GlobalNetworkSet', 'Endpoint']).optional(),
+  namespace: z.string().optional(),
+  name: z.string().optional(),
+})
+
+export type FlowEnd = z.infer<typeof flowEnd>
+
+/** What became of packets: `staged-*` is what a staged policy would do, and nothing was done. */
+export const FLOW_VERDICTS = ['deny', 'log', 'staged-deny', 'staged-unmatched'] as const
+
+/** Packets of one rule between the same ends. `packets` counts copies, which the kernel limits: there were at least so many. */
+export const flow = z.object({
+  /** RFC 3339, UTC. */
+  first: z.string(),
+  last: z.string(),
+  packets: z.number(),
+  verdict: z.enum(FLOW_VERDICTS),
+  direction: z.enum(['ingress', 'egress']).optional(),
+  family: z.enum(['ipv4', 'ipv6']),
+  /** A word of IANA, or a number. */
+  protocol: z.string(),
+  source: flowEnd,
+  destination: flowEnd,
+  /** Of the first packet. */
+  sourcePort: z.number().optional(),
+  destinationPort: z.number().optional(),
+  icmp: z.object({ type: z.number(), code: z.number() }).optional(),
+  /** `NetworkPolicy NAMESPACE/NAME`; absent where no policy decided. */
+  policy: z.string().optional(),
+  profile: z.string().optional(),
+  tier: z.string().optional(),
+  /** Counted from 0, in the direction. */
+  rule: z.number().optional(),
+  /** What decided, as the kernel's rule has it. */
+  because: z.string(),
+})
+
+export type Flow = z.infer<typeof flow>
+
+/** The most flows that one question may ask for: as many as an agent keeps. */
+export const MOST_FLOWS = 10_000
+
+/** One line of `GET /flows?follow`; `lost`: so many packets are told nowhere. */
+export const flowLine = z.union([z.object({ flow }), z.object({ lost: z.number() })])
+
+export type FlowLine = z.infer<typeof flowLine>
+
 const bmpStatus = z.looseObject({
   collector: z.string(),
   state: z.string(),
@@ -189,6 +239,8 @@ export const ANSWERS = {
     'GET /readyz': z.array(condition),
     'GET /status': agentStatus,
     'GET /events': eventsAnswer,
+    /** The one that was seen last behind all. */
+    'GET /flows': z.array(flow),
     'GET /bgp/route': routeAnswer,
     'POST /accept-cluster': acceptAnswer,
     'GET /log-level': logLevelAnswer,

@@ -103,6 +103,7 @@ export const CONDITION_TYPES = {
       'packets out of pools with natOutgoing, and those of this node into its tunnels, get an address that leads back',
   },
   PoliciesEnforced: { vital: false, promise: 'every policy and host endpoint of the cluster is enforced' },
+  FlowsTold: { vital: false, promise: 'packets that policies deny or log are told (margayctl flows)' },
   QosApplied: {
     vital: false,
     promise: 'what annotations of pods ask of their packets is done: rates, connections, DSCP',

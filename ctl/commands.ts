@@ -5,6 +5,7 @@ import type { Command } from './command.ts'
 import { completionCommands } from './completion.ts'
 import { datastoreCommands } from './datastore.ts'
 import { clusterCommands } from './diags.ts'
+import { flowCommands } from './flows.ts'
 import { ipamCommands } from './ipam.ts'
 import { nodeCommands } from './node.ts'
 import { resourceCommands } from './resources.ts'
@@ -15,6 +16,7 @@ export const commands: readonly Command[] = [
   ...resourceCommands,
   validateCommand,
   ...nodeCommands,
+  ...flowCommands,
   checksystemCommand,
   ...ipamCommands,
   ...bgpCommands,

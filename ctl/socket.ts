@@ -77,6 +77,57 @@ export async function download(options: Options, question: SocketRequest, path: 
   }
 }
 
+/**
+ * Calls `take` with each line that the program sends, read by `schema`, until `ended` resolves. Rejects as `ask`, and with `NoAnswer`
+ * when the program ends its answer.
+ */
+export async function followLines<T>(
+  options: Options,
+  schema: z.ZodType<T>,
+  question: SocketRequest,
+  take: (line: T) => void,
+  ended: Promise<void>,
+): Promise<void> {
+  const socket = String(options['socket'])
+  const response = await answer(socket, question)
+  const status = response.statusCode ?? 0
+  if (status !== 200) {
+    const body = await text(response)
+    if (status !== 404) throw refusal(socket, question, status, parsed(body))
+    throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${question.owner}`)
+  }
+  response.socket.setTimeout(0)
+  let isEnding = false
+  void ended.then(() => {
+    isEnding = true
+    response.destroy()
+  })
+  try {
+    const split = linesTo(line => {
+      const result = schema.safeParse(parsed(line))
+      // a later version may tell more
+      if (result.success) take(result.data)
+    })
+    for await (const piece of response.setEncoding('utf8')) split(piece as string)
+  } catch (error) {
+    if (!isEnding) throw new NoAnswer(unreached(socket, error as Error))
+  }
+  if (!isEnding) throw new NoAnswer(`${socket} ended its answer: the program behind it stopped. Ask again.`)
+}
+
+/** Calls `take` with each whole line of a text that comes in pieces. A line without an end is forgotten. */
+function linesTo(take: (line: string) => void): (piece: string) => void {
+  let begun = ''
+  return piece => {
+    const lines = `${begun}${piece}`.split('\n')
+    begun = lines.pop()!
+    if (begun.length > LONGEST_LINE) begun = ''
+    for (const line of lines) take(line)
+  }
+}
+
+const LONGEST_LINE = 1 << 20
+
 async function call(socketPath: string, question: SocketRequest): Promise<{ status: number; body: string }> {
   const response = await answer(socketPath, question)
   try {

@@ -9,7 +9,7 @@ import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
 import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
 import { dispatch, POD_MAPS } from './policy/dispatch.ts'
 import { PolicyLedger } from './policy/ledger.ts'
-import type { DomainAnswer, LocalEndpoint, LogLimit, PolicyInputs, Resolvers } from './policy/model.ts'
+import type { DomainAnswer, LocalEndpoint, LogLimit, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
 
 /** `table`: the name of the table; `interfacePrefix`: what the names of the pods' interfaces begin with. */
@@ -99,6 +99,11 @@ export class PolicyEnforcer {
   /** The names that policies ask for of the pod of an interface, as of the last pass; undefined of none. */
   namesAsked(interfaceName: string): NamePatterns | undefined {
     return this.#calculator.namesAsked(interfaceName)
+  }
+
+  /** As `PolicyCalculator.policyNamed`. */
+  policyNamed(name: string): Policy | undefined {
+    return this.#calculator.policyNamed(name)
   }
 
   /** Whether the packets of an interface are judged by policies in the kernel, as of the last pass; else they are dropped. */

@@ -24,7 +24,7 @@ import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
-import type { DomainAnswer, LocalEndpoint, PolicyInputs, Resolvers } from './policy/model.ts'
+import type { DomainAnswer, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
 import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
@@ -171,6 +171,11 @@ export class Felix {
   /** The names that policies ask for of the pod of an interface, as of the last pass; undefined of none. */
   namesAsked(interfaceName: string): NamePatterns | undefined {
     return this.#policy?.namesAsked(interfaceName)
+  }
+
+  /** As `PolicyCalculator.policyNamed`. */
+  policyNamed(name: string): Policy | undefined {
+    return this.#policy?.policyNamed(name)
   }
 
   /** Whether the kernel judges packets of an interface by its policies, as of the last pass, where it can do so at all. */

@@ -1,5 +1,5 @@
 // The questions that the agent's socket answers: one row per method and path, as in api/answers.ts.
-import { type AgentStatus, type ANSWERS, MOST_EVENTS, type RouteAnswer } from '../../api/answers.ts'
+import { type AgentStatus, type ANSWERS, MOST_EVENTS, MOST_FLOWS, type RouteAnswer } from '../../api/answers.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
 import { CONDITION_TYPES, type Condition, type Event, formatRef } from '../../api/status.ts'
 import { isStoreError } from '../../datastore/port.ts'
@@ -8,8 +8,10 @@ import { asJson, type HttpRoute, send, sendText } from '../../lib/http-routes.ts
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import type { LogLevels } from '../../lib/log-levels.ts'
 import { METRICS_TYPE } from '../../lib/metrics-text.ts'
+import type { Flows } from '../flows/flows.ts'
 import { droppedAnswer } from '../status/answers.ts'
 import { type Measured, metricsPage } from '../status/metrics-page.ts'
+import { streamFlows } from './flow-stream.ts'
 
 /** What answers the questions. */
 export type Answering = Measured & {
@@ -18,6 +20,7 @@ export type Answering = Measured & {
   status(): AgentStatus
   explain(prefix: string): RouteAnswer
   events: { last(count: number): Event[] }
+  flows: Pick<Flows, 'last' | 'follow'>
   acceptCluster(): Promise<{ doubt: string }>
   levels: Pick<LogLevels<LogRoom>, 'levels' | 'request'>
 }
@@ -43,6 +46,13 @@ export function agentRoutes(
       const count = Number(query.get('count') ?? USUAL_EVENTS)
       if (Number.isInteger(count) && count >= 1 && count <= MOST_EVENTS) send(response, 200, agent.events.last(count))
       else send(response, 400, { error: `count: give a whole number from 1 to ${MOST_EVENTS}` })
+    },
+    'GET /flows': (_request, response, query) => {
+      const count = Number(query.get('count') ?? MOST_FLOWS)
+      if (query.has('follow')) streamFlows(agent.flows, response)
+      else if (Number.isInteger(count) && count >= 1 && count <= MOST_FLOWS)
+        send(response, 200, agent.flows.last(count))
+      else send(response, 400, { error: `count: give a whole number from 1 to ${MOST_FLOWS}` })
     },
     'GET /bgp/route': (_request, response, query) => {
       const prefix = parseCidr(query.get('prefix') ?? '')

@@ -8,7 +8,7 @@ import type { LocalEndpoint, Policy, Profile, SelectorText, Tier } from './model
 import { addTo, put, removeFrom } from './multi-map.ts'
 import { comparePolicies, compareTiers } from './order.ts'
 import { SelectorIndex } from './selector-index.ts'
-import { digitsOf } from './sources.ts'
+import { cut, digitsOf } from './sources.ts'
 
 export type Direction = 'ingress' | 'egress'
 
@@ -61,6 +61,8 @@ type List = {
 }
 
 const DIRECTIONS = ['ingress', 'egress'] as const
+/** How a text ends that was cut. */
+const CUT = /~[0-9a-f]{8}$/
 
 export class ActivePolicies {
   readonly #tiers = new Map<string, Tier>()
@@ -125,6 +127,14 @@ export class ActivePolicies {
   setLabels(key: string, labels: Labels | undefined): void {
     const local = this.#locals.get(key)
     if (local !== undefined) this.#label(local, labels)
+  }
+
+  /** The policy of this key, which may be cut (`rule-text.ts`). Looks at all of them for one that is cut. */
+  policyNamed(name: string): Policy | undefined {
+    const known = this.#policies.get(name)
+    if (known !== undefined || !CUT.test(name)) return known
+    for (const [key, policy] of this.#policies) if (cut(key, name.length) === name) return policy
+    return undefined
   }
 
   /** What changed since the last call. */

@@ -25,7 +25,7 @@ import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
 import { LOG_LIMIT } from './logged.ts'
 import { Members } from './members.ts'
-import type { DomainAnswer, LocalEndpoint, LogLimit, PolicyInputs, Resolvers } from './model.ts'
+import type { DomainAnswer, LocalEndpoint, LogLimit, Policy, PolicyInputs, Resolvers } from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
 import { NamePatterns } from './name-patterns.ts'
 import { type MemberSource, sourceKey, type TableName } from './sources.ts'
@@ -121,6 +121,11 @@ export class PolicyCalculator {
   namesAsked(interfaceName: string): NamePatterns | undefined {
     const [key, ...others] = this.#byInterface.get(interfaceName) ?? []
     return key === undefined || others.length > 0 ? undefined : this.#patterns.get(this.#endpoints.get(key)!.egress)
+  }
+
+  /** The policy of a name in the text of a rule (`rule-text.ts`). */
+  policyNamed(name: string): Policy | undefined {
+    return this.#active.policyNamed(name)
   }
 
   /** Works out what follows from everything told so far. Returns what changed since the last step. */

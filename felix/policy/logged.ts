@@ -5,7 +5,7 @@ import type { LogLimit } from './model.ts'
 import { type NamedRule, ruleText } from './rule-text.ts'
 
 /** The NFLOG group of all copies of policy, in the agent's network namespace. No other program may read it. */
-const FLOW_GROUP = 80
+export const FLOW_GROUP = 80
 
 /** Of rules that deny: one packet tells of a flow, and senders repeat it. */
 const DENIED_LIMIT: LogLimit = { rate: 10, per: 'second', burst: 20 }

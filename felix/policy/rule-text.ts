@@ -27,20 +27,38 @@ export function ruleText(rule: NamedRule): string {
   const { direction, outcome } = rule
   const index = 'index' in rule && rule.index !== undefined ? ` ${rule.index}` : ''
   const rest = ` ${direction}${index} ${outcome}`
-  return `${cut(subjectOf(rule), COMMENT_OCTETS - rest.length)}${rest}`
+  const [word, name] = subjectOf(rule)
+  return `${word}${cut(name, COMMENT_OCTETS - word.length - rest.length)}${rest}`
 }
 
-function subjectOf(rule: NamedRule): string {
+function subjectOf(rule: NamedRule): readonly [word: string, name: string] {
   switch (rule.of) {
     case 'policy':
-      return `${rule.staged === true ? STAGED : ''}${rule.policy}`
+      return [rule.staged === true ? STAGED : '', rule.policy]
     case 'tier':
-      return `tier ${rule.tier}`
+      return ['tier ', rule.tier]
     case 'profile':
-      return `Profile ${rule.profile}`
+      return ['Profile ', rule.profile]
     default:
-      return rule.of
+      return [rule.of, '']
   }
 }
 
 const STAGED = 'staged '
+const TEXT = /^(.+) (ingress|egress)(?: (\d{1,4}))? (allow|deny|pass|log|unmatched)$/
+
+/** The rule that a text names; undefined where it is none of `ruleText`. */
+export function parseRuleText(text: string): NamedRule | undefined {
+  const [, subject, direction, digits, outcome] = TEXT.exec(text) ?? []
+  if (subject === undefined) return undefined
+  const common = { direction: direction as Direction, outcome: outcome as RuleOutcome }
+  const index = digits === undefined ? undefined : Number(digits)
+  if (subject === 'no profile' || subject === 'pod without policies yet') return { of: subject, ...common }
+  const [word = '', name] = subject.split(' ', 2)
+  if (name === undefined) return undefined
+  if (word === 'tier') return { of: 'tier', tier: name, ...common }
+  if (word === 'Profile') return index === undefined ? undefined : { of: 'profile', profile: name, index, ...common }
+  const staged = subject.startsWith(STAGED)
+  const policy = staged ? subject.slice(STAGED.length) : subject
+  return { of: 'policy', policy, ...(index !== undefined && { index }), ...(staged && { staged }), ...common }
+}

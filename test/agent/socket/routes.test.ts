@@ -8,7 +8,7 @@ import test, { type ExecutionContext } from 'ava'
 import { agentLevels } from '../../../agent/reporting.ts'
 import { type Answering, agentRoutes } from '../../../agent/socket/routes.ts'
 import { serveSocket } from '../../../agent/socket/server.ts'
-import { type AgentStatus, ANSWERS } from '../../../api/answers.ts'
+import { type AgentStatus, ANSWERS, type Flow } from '../../../api/answers.ts'
 import { broken, type Event, kept } from '../../../api/status.ts'
 import { createLog, silentLog } from '../../../lib/log.ts'
 import { someNumbers } from '../status/numbers.ts'
@@ -31,6 +31,13 @@ const status: AgentStatus = {
   ...{ tunnels: { vxlan: '10.244.0.1' }, ready: true, conditions, peers: [], blocks: [], endpoints: [], learned: [] },
 }
 
+const flow: Flow = {
+  ...{ first: '2026-10-01T00:00:00.000Z', last: '2026-10-01T00:00:09.000Z', packets: 3, verdict: 'deny' },
+  ...{ direction: 'ingress', family: 'ipv4', protocol: 'tcp', sourcePort: 40000, destinationPort: 80 },
+  source: { address: '10.244.0.7', kind: 'Pod', namespace: 'shop', name: 'web' },
+  ...{ destination: { address: '192.0.2.1' }, tier: 'default', because: 'tier default ingress deny' },
+}
+
 const agent: Answering = {
   ready: () => true,
   conditions: () => conditions,
@@ -40,6 +47,7 @@ const agent: Answering = {
   droppedPackets: async () => new Map([['redirect', 2]]),
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
   events: { last: count => Array(Math.min(count, 3)).fill(event) },
+  flows: { last: count => Array(Math.min(count, 3)).fill(flow), follow: () => undefined },
   acceptCluster: async () => ({ doubt: 'its list of nodes lacks this node, n1' }),
 }
 
@@ -105,6 +113,8 @@ test('a count or a prefix that is none is refused with what to write', async t =
     '/events?count=0',
     '/events?count=10001',
     '/events?count=many',
+    '/flows?count=0',
+    '/flows?count=10001',
     '/bgp/route',
     '/bgp/route?prefix=x',
   ]) {

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type NamedRule, ruleText } from '../../../felix/policy/rule-text.ts'
+import { type NamedRule, parseRuleText, ruleText } from '../../../felix/policy/rule-text.ts'
 
 const RULES: readonly [string, NamedRule][] = [
   [
@@ -24,15 +24,19 @@ const RULES: readonly [string, NamedRule][] = [
 ]
 
 for (const [text, rule] of RULES)
-  test(`"${text}" names its rule`, t => {
+  test(`"${text}" names its rule, both ways`, t => {
     t.is(ruleText(rule), text)
+    t.deepEqual(parseRuleText(text), rule)
   })
 
-test('a text that is too long is cut in its name alone', t => {
+test('a text that is too long is cut in its name alone, and other texts name no rule', t => {
   const rule: NamedRule = {
     ...{ of: 'policy', policy: `NetworkPolicy shop/${'x'.repeat(250)}`, staged: true, direction: 'ingress' },
     ...{ index: 8191, outcome: 'deny' },
   }
   const text = ruleText(rule)
   t.is(text.length, 127)
+  t.like(parseRuleText(text), { of: 'policy', index: 8191, staged: true, direction: 'ingress', outcome: 'deny' })
+  for (const other of ['', 'tier', 'ingress 0 deny', 'x ingress deny', 'a b ingress 12345 deny', 'a b sideways 1 deny'])
+    t.is(parseRuleText(other), undefined, other)
 })
