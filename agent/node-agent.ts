@@ -209,7 +209,7 @@ export class NodeAgent {
     })
     const felix = this.#felix
     this.#policies = new PolicyFeed({
-      ...{ caches: this.#caches, names: this.#names, clock },
+      ...{ nodeName: node, caches: this.#caches, names: this.#names, clock },
       felix: {
         setPolicy(kind, key, value) {
           ends.set(kind, key, value)
@@ -217,6 +217,7 @@ export class NodeAgent {
         },
         setPolicyRevision: (...told) => felix.setPolicyRevision(...told),
         setLocalEndpoint: (key, local) => felix.setLocalEndpoint(key, local),
+        setHostEndpoint: (name, host) => felix.setHostEndpoint(name, host),
         complete: input => felix.complete(input),
       },
       report: conditions => this.#status.report('policies', conditions),

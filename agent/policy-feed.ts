@@ -15,7 +15,7 @@ import type { Felix } from '../felix/loop.ts'
 import type { Policy, PolicyEndpoint } from '../felix/policy/model.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { podProfiles } from './cluster/policies/endpoints.ts'
-import { NotEnforced } from './cluster/policies/not-enforced.ts'
+import { notEnforced } from './cluster/policies/not-enforced.ts'
 import { POLICY_KINDS, type PolicyKind, PolicyObjects, policyId } from './cluster/policies/objects.ts'
 import { DEFAULT_ALLOW } from './cluster/policies/profiles.ts'
 import { closedByService, namesDomains, namesService } from './cluster/policies/services.ts'
@@ -24,7 +24,9 @@ import type { DomainNames } from './domain-names.ts'
 
 export type PolicyFeedDeps = {
   caches: Pick<Caches, 'of'>
-  felix: Pick<Felix, 'setPolicy' | 'setPolicyRevision' | 'setLocalEndpoint' | 'complete'>
+  /** Whose host endpoints are this node's. */
+  nodeName: string
+  felix: Pick<Felix, 'setPolicy' | 'setPolicyRevision' | 'setLocalEndpoint' | 'setHostEndpoint' | 'complete'>
   /** Of which a policy may ask. */
   names: Pick<DomainNames, 'want' | 'gaps'>
   clock: Clock
@@ -47,11 +49,12 @@ export class PolicyFeed {
   readonly #beside = new Map<string, readonly string[]>()
   /** Pods whose last interface here went: their addresses may be another pod's by now. */
   readonly #left = new Set<string>()
+  /** The host endpoints of this node, by name. */
+  readonly #hosts = new Set<string>()
   /** Who waits for the cluster to tell of a pod. */
   readonly #waiting = new Set<() => void>()
   /** What annotations of pods of this node ask in vain, by the key of the pod. */
   readonly #qosTold = new Map<string, Condition>()
-  readonly #notEnforced = new NotEnforced()
   /** The policies that name Services, by key. */
   readonly #byService = new Map<string, Policy>()
   #servicesKnown = false
@@ -62,7 +65,6 @@ export class PolicyFeed {
     this.#deps = deps
     const { felix } = deps
     this.#objects = new PolicyObjects(change => {
-      this.#notEnforced.change(change)
       if (change.kind === 'policy') this.#tellPolicy(change.key, change.value)
       else if (change.kind !== 'endpoint') felix.setPolicy(change.kind, change.key, change.value as never)
       else {
@@ -151,6 +153,7 @@ export class PolicyFeed {
       this.#objects.change(kind, key, object)
       if (hasReceipts(kind)) this.#tellRevision(kind, key, object as Resource<ReceiptKind> | undefined)
       if (kind === 'Pod' && this.#local.has(key)) this.#tell(key)
+      if (kind === 'HostEndpoint') this.#tellHost(key)
       if (this.#told) this.#report()
       for (const look of this.#waiting) look()
     }
@@ -183,7 +186,22 @@ export class PolicyFeed {
       remedy: `look at ApiServerConnected, and whether this node may list and watch ${kind}`,
     }))
     const gaps = [...waits, ...this.#deps.names.gaps]
-    this.#deps.report([...this.#objects.refused, ...this.#qosTold.values(), ...this.#notEnforced.conditions(gaps)])
+    this.#deps.report([...this.#objects.refused, ...this.#qosTold.values(), ...notEnforced(gaps)])
+  }
+
+  #tellHost(name: string): void {
+    const { felix, nodeName } = this.#deps
+    const host = this.#objects.hosts.get(name)
+    if (host === undefined || host.node !== nodeName) {
+      if (this.#hosts.delete(name)) felix.setHostEndpoint(name, undefined)
+      return
+    }
+    this.#hosts.add(name)
+    const { endpoint, interfaceName, profiles } = host
+    felix.setHostEndpoint(name, {
+      ...{ addresses: endpoint.addresses, profiles },
+      ...(interfaceName !== undefined && { interfaceName }),
+    })
   }
 
   #tellRevision(kind: ReceiptKind, key: string, object: Resource<ReceiptKind> | undefined): void {

@@ -13,8 +13,10 @@ import {
   int64Field,
   ipv4OrNoneField,
   isCommunity,
+  numberOrTextField,
   peerAddressField,
   portRangeField,
+  rangeOrNoneField,
   selectorField,
 } from './fields.ts'
 import { condition, objectMeta } from './meta.ts'
@@ -188,6 +190,13 @@ export const bgpPeer = z.looseObject({
     }),
 })
 
+/** A port of hosts that stays open. `net` empty or absent: to everybody. Without a protocol it is TCP's. */
+const openPort = z.looseObject({
+  protocol: numberOrTextField.optional(),
+  port: z.int().min(0).max(65535),
+  net: rangeOrNoneField.optional(),
+})
+
 export const felixConfiguration = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({
@@ -207,6 +216,11 @@ export const felixConfiguration = z.looseObject({
     natPortRange: portRangeField.optional(),
     /** IPv4. Empty or absent: the address of the interface that a packet leaves by. */
     natOutgoingAddress: ipv4OrNoneField.optional(),
+    /** Absent: Calico's, or those of the cluster; an empty list: none. */
+    failsafeInboundHostPorts: z.array(openPort).optional(),
+    failsafeOutboundHostPorts: z.array(openPort).optional(),
+    /** Absent: Accept, or that of the cluster. */
+    defaultEndpointToHostAction: z.string().optional(),
     /** Absent: that of the program's option, or of the cluster. */
     logSeverityScreen: z.string().optional(),
     /** `10/second`. Absent, or of no such form: 100/second with a burst of 100. */

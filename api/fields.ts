@@ -57,6 +57,16 @@ export const ipv4OrNoneField = z
   .string()
   .refine(text => text === '' || (parseAddress(text) === text && familyOf(text) === 'ipv4'), 'must be an IPv4 address')
 
+/** A CIDR or one address, in canonical text; empty: none. */
+export const rangeOrNoneField = z.string().transform((text, context) => {
+  if (text === '') return text
+  const parsed = parseCidr(text)
+  const canonical = parsed === undefined ? parseAddress(text) : formatCidr(parsed)
+  if (canonical !== undefined) return canonical
+  context.addIssue({ code: 'custom', message: 'is neither a CIDR nor an address' })
+  return z.NEVER
+})
+
 /** A number, or a text that may stand for one. */
 export const numberOrTextField = z.union([z.int(), z.string()])
 

@@ -25,12 +25,6 @@ const OTHER_PROGRAM = 'nothing: it is about how the other program is built'
 export const UNREAD: readonly UnreadGroup[] = [
   felix('wireguard*', 'packets between nodes are not encrypted', 'WireGuard', true),
   felix(
-    'failsafe* defaultEndpointToHostAction',
-    'the interfaces of hosts are not protected, and pods reach their host as their policies say',
-    'host endpoints',
-    true,
-  ),
-  felix(
     'allowIPIPPacketsFromWorkloads allowVXLANPacketsFromWorkloads workloadSourceSpoofing',
     'tunnel packets of pods, and packets under foreign addresses, are always dropped',
     'nothing yet',

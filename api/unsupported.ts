@@ -18,13 +18,8 @@ type Effect = 'ignored' | 'closed' | 'unenforced'
 /** `field` is a path in the spec, its parts joined by dots and through lists, or `*` for all of it; `comesWith` the capability that will read it, or why it stays. */
 export type Unsupported = { kind: Kind; field: string; effect: Effect; instead: string; comesWith: string }
 
-/** Of policies: what hosts alone act on, and what no rule can be made of. */
+/** Of policies: what no rule can be made of. */
 function policyRows(): Unsupported[] {
-  const hosts = ['applyOnForward', 'preDNAT', 'doNotTrack'].map(field => ({
-    ...({ kind: 'GlobalNetworkPolicy', field, effect: 'unenforced' } as const),
-    instead: 'it is about the interfaces of hosts, which are not protected',
-    comesWith: 'host endpoints',
-  }))
   const http = (['NetworkPolicy', 'GlobalNetworkPolicy'] as const).flatMap(kind =>
     (['ingress', 'egress'] as const).map(direction => ({
       ...({ kind, field: `${direction}.http`, effect: 'closed' } as const),
@@ -32,7 +27,7 @@ function policyRows(): Unsupported[] {
       comesWith: 'nothing: this program does not read HTTP',
     })),
   )
-  return [...hosts, ...http]
+  return http
 }
 
 export const UNSUPPORTED: readonly Unsupported[] = [
@@ -64,7 +59,7 @@ export const UNSUPPORTED: readonly Unsupported[] = [
   {
     ...{ kind: 'FelixConfiguration', field: 'interfacePrefix', effect: 'ignored' },
     instead: "the pods' interfaces are called cali followed by 11 hex digits",
-    comesWith: 'host endpoints',
+    comesWith: 'nothing yet',
   },
   {
     ...{ kind: 'FelixConfiguration', field: 'routeRefreshInterval', effect: 'ignored' },
@@ -137,7 +132,7 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     field: 'controllers.node.hostEndpoint.templates.interfacePattern',
     effect: 'closed',
     instead: 'the template makes no HostEndpoint: no node says which interfaces it has',
-    comesWith: 'host endpoints',
+    comesWith: 'nothing yet',
   },
   {
     ...{ kind: 'KubeControllersConfiguration', field: 'controllers.policy', effect: 'ignored' },
@@ -186,11 +181,6 @@ export const UNSUPPORTED: readonly Unsupported[] = [
   },
   ...policyRows(),
   {
-    ...{ kind: 'HostEndpoint', field: '*', effect: 'unenforced' },
-    instead: 'the interfaces of hosts are not protected',
-    comesWith: 'host endpoints',
-  },
-  {
     ...{ kind: 'BGPFilter', field: '*', effect: 'ignored' },
     instead: 'a BGPPeer with `filters` gets no session',
     comesWith: 'BGPFilter',
@@ -231,9 +221,10 @@ export const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; 
       ...['prometheusMetricsEnabled', 'prometheusMetricsHost', 'prometheusMetricsPort'],
       ...['prometheusMetricsCAFile', 'prometheusMetricsCertFile', 'prometheusMetricsKeyFile'],
       ...['prometheusMetricsClientAuth', 'logSeverityScreen'],
+      ...['failsafeInboundHostPorts', 'failsafeOutboundHostPorts', 'defaultEndpointToHostAction'],
     ],
     instead:
-      'of a FelixConfiguration for one node only its MTUs, route protocol, NAT, metrics and log level count (docs/unsupported.md); all else is for all nodes, and both ends of a tunnel need the same port and VNI',
+      'of a FelixConfiguration for one node only its MTUs, route protocol, NAT, metrics, log level, failsafe ports and what becomes of packets of pods to their host count (docs/unsupported.md); all else is for all nodes, and both ends of a tunnel need the same port and VNI',
   },
 }
 

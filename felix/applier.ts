@@ -218,6 +218,11 @@ export class Applier {
 
   /** Takes in what the kernel told; returns whether a pass is needed. */
   observe(event: KernelEvent): boolean {
+    const ofHosts = this.#policy?.observeLinks(event) === true
+    return this.#changed(event) || ofHosts
+  }
+
+  #changed(event: KernelEvent): boolean {
     switch (event.type) {
       case 'overrun':
         this.invalidate()

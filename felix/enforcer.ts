@@ -2,14 +2,27 @@
 // until a pass of felix calls `put` and then `remove`; neither happens before everything is known, since a half would be
 // closed where it should be open. What an earlier run left enforces until then.
 import type { ReceiptKind } from '../api/policy-receipts.ts'
+import { broken, type Condition } from '../api/status.ts'
+import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { NftablesPort, NftTable } from '../kernel/port/nftables.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
 import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
+import { HostInterfaces } from './host-interfaces.ts'
 import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
 import { dispatch, POD_MAPS } from './policy/dispatch.ts'
 import { PolicyLedger } from './policy/ledger.ts'
-import type { DomainAnswer, LocalEndpoint, LogLimit, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
+import type {
+  DomainAnswer,
+  HostEndpointHere,
+  HostSettings,
+  HostTunnels,
+  LocalEndpoint,
+  LogLimit,
+  Policy,
+  PolicyInputs,
+  Resolvers,
+} from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
 
 /** `table`: the name of the table; `interfacePrefix`: what the names of the pods' interfaces begin with. */
@@ -28,6 +41,8 @@ export class PolicyEnforcer {
   readonly #calculator: PolicyCalculator
   readonly #parts: NftParts
   readonly #key: string
+  readonly #interfacePrefix: string
+  readonly #hosts: HostInterfaces
   readonly #ledger = new PolicyLedger()
   /** What the last pass was refused; undefined before it has ended, and while another one is under way. */
   #refused: readonly Refusal[] | undefined
@@ -35,9 +50,15 @@ export class PolicyEnforcer {
   #isNews = false
 
   /** `ownSets`: as that of `Members`. */
-  constructor(kernel: NftablesPort, { table, interfacePrefix }: PolicyMarks, ownSets?: number) {
+  constructor(
+    kernel: Pick<Kernel, 'links' | 'addresses' | keyof NftablesPort>,
+    { table, interfacePrefix }: PolicyMarks,
+    ownSets?: number,
+  ) {
     const of = { family: 'inet', table } as const
     this.#key = nftTableKey({ family: of.family, name: table })
+    this.#interfacePrefix = interfacePrefix
+    this.#hosts = new HostInterfaces(kernel, interfacePrefix)
     this.#calculator = new PolicyCalculator(of, ownSets)
     this.#parts = new NftParts(kernel, { kind: 'table', family: 'inet', name: table })
     const { sets, chains } = dispatch(of, interfacePrefix)
@@ -106,6 +127,31 @@ export class PolicyEnforcer {
     return this.#calculator.policyNamed(name)
   }
 
+  /** A host endpoint of this node, by its name. Its labels are those of the endpoint under this key. */
+  setHost(name: string, host: HostEndpointHere | undefined): void {
+    this.#hosts.set(name, host)
+  }
+
+  /** What holds on all host endpoints. Without it none is enforced. */
+  setHostRules(settings: HostSettings, tunnels: HostTunnels): void {
+    this.#calculator.setHostRules({ ...settings, tunnels, interfacePrefix: this.#interfacePrefix })
+  }
+
+  /** What host endpoints of this node do not protect, as of the last pass. */
+  hostConditions(): Condition[] {
+    return [
+      ...this.#hosts.conditions(),
+      ...this.#calculator.hostsWithoutUntracked.map(name =>
+        broken('PoliciesEnforced', {
+          reason: 'NotEnforced',
+          message: 'policies with doNotTrack select it, and do nothing where a host endpoint is for all interfaces',
+          remedy: 'make a HostEndpoint with the name of the interface, or select another',
+          object: { kind: 'HostEndpoint', name },
+        }),
+      ),
+    ]
+  }
+
   /** Whether the packets of an interface are judged by policies in the kernel, as of the last pass; else they are dropped. */
   judges(interfaceName: string): boolean {
     return Object.values(POD_MAPS).every(map => this.#parts.holds(map, interfaceName))
@@ -119,6 +165,7 @@ export class PolicyEnforcer {
 
   /** The kernel may have changed unseen: the next pass reads the table again. */
   invalidate(): void {
+    this.#hosts.invalidate()
     this.#parts.invalidate()
   }
 
@@ -127,8 +174,14 @@ export class PolicyEnforcer {
     return this.#parts.observe(table)
   }
 
-  /** Writes what everything told so far leads to, as `NftParts.put`. */
+  /** Takes in what the kernel told of links and addresses; returns whether a pass is needed. */
+  observeLinks(event: KernelEvent): boolean {
+    return this.#hosts.observe(event)
+  }
+
+  /** Writes what everything told so far leads to, as `NftParts.put`. Rejects with `KernelError` when links cannot be read. */
   async put(): Promise<Outcome> {
+    for (const [name, host] of await this.#hosts.look()) this.#calculator.setLocal(name, host)
     this.#refused = undefined
     this.#ledger.begin()
     const differences = this.#calculator.step()

@@ -1,7 +1,7 @@
 // What felix is told. `calc/` turns it into what the kernel should hold (`desired.ts`) and is pure: its output is a
 // function of the current input alone, whatever the order of events was.
 import type { Capabilities } from '../kernel/port/links.ts'
-import type { LogLimit } from './policy/model.ts'
+import type { HostSettings, LogLimit } from './policy/model.ts'
 
 export type Encapsulation = 'none' | 'ipip' | 'vxlan'
 
@@ -92,6 +92,8 @@ export type Settings = {
     nat?: NatSettings
     /** How many packets of each rule with the action log are copied; absent: `LOG_LIMIT` of felix/policy. */
     logLimit?: LogLimit
+    /** Absent: no host endpoint is enforced. */
+    hosts?: HostSettings
   }
   capabilities: Capabilities
   /** Bytes. Felix follows the uplink from its first pass on; until then this value counts. */

@@ -24,7 +24,7 @@ import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
-import type { DomainAnswer, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
+import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
 import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
@@ -178,6 +178,12 @@ export class Felix {
     return this.#policy?.policyNamed(name)
   }
 
+  /** Tells a host endpoint of this node, by its name; its labels are those of the endpoint under this key. */
+  setHostEndpoint(name: string, host: HostEndpointHere | undefined): void {
+    this.#policy?.setHost(name, host)
+    if (this.#ready.policy) this.#changed()
+  }
+
   /** Whether the kernel judges packets of an interface by its policies, as of the last pass, where it can do so at all. */
   judges(interfaceName: string): boolean {
     return this.#policy === undefined || this.#policy.lacking !== undefined || this.#policy.judges(interfaceName)
@@ -315,6 +321,8 @@ export class Felix {
     const generation = this.#generation
     const mayAnswerPods = this.#ready.datastore && this.#ready.endpoints
     const differences = this.#calculator.step()
+    const hosts = this.#calculator.hostRules
+    if (hosts !== undefined) this.#policy?.setHostRules(hosts.settings, hosts.tunnels)
     if (differences.destination.size > 0) this.#chains.changed()
     for (const [cidr, wanted] of differences.destination) this.#qos?.setPool(cidr, wanted === undefined ? 'out' : 'in')
     if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
@@ -380,8 +388,9 @@ export class Felix {
     const before = this.#refused
     this.#refusals = refused.length
     const tables = tableConditions(this.#applier.lacking, refused)
+    const hosts = this.#policy?.hostConditions() ?? []
     const qos = this.#qos?.conditions(refused) ?? []
-    const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused), ...qos]
+    const conditions = [...refusalConditions(refused), ...tables, ...hosts, ...this.#stops(refused), ...qos]
     if (conditions.length + before.size === 0) return
     this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()

@@ -27,7 +27,7 @@ ${tableOf(CONTROLLERS_METRICS)}
 ${tableOf(PROCESS_METRICS, {})}
 ## Metrics of Calico that are not there
 Those of iptables and ipsets (rules are in nftables, and counted by \`felix_int_dataplane_apply_time_seconds\`), of policies
-(whether they are enforced says the condition \`PoliciesEnforced\`) and host endpoints (nobody enforces them yet), of all workload endpoints of the cluster (a node counts its own), of Go, of eBPF, of
+(whether they are enforced says the condition \`PoliciesEnforced\`) and host endpoints, of all workload endpoints of the cluster (a node counts its own), of Go, of eBPF, of
 WireGuard and of Typha.
 `
 }

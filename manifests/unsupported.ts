@@ -21,7 +21,7 @@ export function unsupportedText(): string {
 
 A manifest written for Calico applies unchanged: Margay keeps every field. These do nothing. A field that is
 *ignored* leaves the rest of the object as it is; one that is *closed* is set for safety, so what it should guard is not done
-at all while it is set. What is *unenforced* is kept and shown, and nobody keeps to it: margay-api and \`margayctl\` warn of each one, and so does a Kubernetes API server of host endpoints and parts of policies. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
+at all while it is set. What is *unenforced* is kept and shown, and nobody keeps to it: margay-api and \`margayctl\` warn of each one, and so does a Kubernetes API server of kinds and parts of policies. A node that sees one set says so in its condition \`FieldsSupported\`, and \`margayctl apply\`, \`create\`, \`replace\` and \`patch\` warn. Fields of configuration
 objects that are not in the schema at all are told in the same way. Of configuration objects only the one named \`default\` counts, and for one
 node, under the name \`node.NAME\`, ${ofOneNode}. \`npm run manifests\` writes this page from
 \`api/unsupported.ts\`.
@@ -36,7 +36,9 @@ ${groups.join('\n')}
 On pods: NetworkPolicy of Kubernetes; NetworkPolicy and GlobalNetworkPolicy of Calico with tiers, sets of networks, rules by service account, Service, ICMP and ports, and the profiles of namespaces and service accounts;
 ClusterNetworkPolicy v1alpha2 of the standard channel, and its peers \`nodes\`. Staged policies are evaluated and counted in the kernel, and never enforced.
 
-Not yet: HostEndpoints, and what only they act on (\`applyOnForward\`, \`preDNAT\`, \`doNotTrack\`, failsafe ports); rules by HTTP (they are closed); a rule \`Log\` tells of its packets by \`margayctl flows\` and writes nothing to the log of the kernel;
+On the interfaces of hosts: HostEndpoints with \`applyOnForward\`, \`preDNAT\`, \`doNotTrack\` and failsafe ports ([policy.md](policy.md)).
+
+Not yet: rules by HTTP (they are closed); a rule \`Log\` tells of its packets by \`margayctl flows\` and writes nothing to the log of the kernel;
 annotations for the bandwidth of pods; a connection that stands goes on when a new policy denies it. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
 policy is closed, and its condition \`PoliciesEnforced\` says where and why.
 

@@ -2,12 +2,12 @@
 // (`OF_ONE_NODE` of api/unsupported.ts). Pure.
 import type { Resource } from '../../api/kinds.ts'
 import { NODE_METRICS_PORT } from '../../api/metrics.ts'
-import { parsePortRange } from '../../api/ports.ts'
+import { hasPorts, parsePortRange, protocolNumber } from '../../api/ports.ts'
 import { ineffectiveFields } from '../../api/unsupported.ts'
 import { validate } from '../../api/validate.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import type { Settings } from '../../felix/input.ts'
-import type { LogLimit } from '../../felix/policy/model.ts'
+import type { HostSettings, LogLimit, OpenPort } from '../../felix/policy/model.ts'
 import type { MetricsAddress } from '../../lib/metrics-server.ts'
 
 export type BgpSettings = Resource<'BGPConfiguration'>['spec'] & { listenPort: number }
@@ -41,6 +41,7 @@ export function felixSettings(
   const listenPorts = bgp.flatMap(each => each.spec.listenPort ?? [])
   return {
     vxlanPort: spec.vxlanPort,
+    hosts: hostSettings(mine, spec),
     vxlanVni: spec.vxlanVNI,
     ipipMtu: mine?.ipipMTU ?? spec.ipipMTU ?? 0,
     vxlanMtu: mine?.vxlanMTU ?? spec.vxlanMTU ?? 0,
@@ -69,6 +70,44 @@ function logLimit({
 
 /** What the kernel's limit takes where nobody says. */
 const USUAL_BURST = 5
+
+type FelixSpec = Resource<'FelixConfiguration'>['spec']
+
+/**
+ * The ports of hosts that stay open, by default Calico's, and what becomes of packets of pods to their host. Calico's program
+ * drops these by default and its manifests say Accept, without which a pod reaches no API server on its own node: so it is here.
+ */
+function hostSettings(mine: Partial<FelixSpec> | undefined, spec: FelixSpec): HostSettings {
+  const {
+    failsafeInboundHostPorts: inbound = spec.failsafeInboundHostPorts,
+    failsafeOutboundHostPorts: outbound = spec.failsafeOutboundHostPorts,
+    defaultEndpointToHostAction: action = spec.defaultEndpointToHostAction ?? 'Accept',
+  } = mine ?? {}
+  return {
+    inbound: inbound === undefined ? OPEN_INBOUND : openPorts(inbound),
+    outbound: outbound === undefined ? OPEN_OUTBOUND : openPorts(outbound),
+    podsToHost: action.toLowerCase() === 'drop' ? 'drop' : 'accept',
+  }
+}
+
+/** Port 0 and a protocol without ports stand for no port. */
+function openPorts(ports: NonNullable<FelixSpec['failsafeInboundHostPorts']>): OpenPort[] {
+  return ports.flatMap(({ protocol: word = 'TCP', port, net = '' }) => {
+    const protocol = protocolNumber(word)
+    if (protocol === undefined || !hasPorts(protocol) || port === 0) return []
+    return [{ protocol, port, ...(net !== '' && { net }) }]
+  })
+}
+
+const TCP = 6
+const UDP = 17
+const tcp = (...ports: number[]): OpenPort[] => ports.map(port => ({ protocol: TCP, port }))
+const udp = (...ports: number[]): OpenPort[] => ports.map(port => ({ protocol: UDP, port }))
+/** BGP, etcd, Typha and API servers. */
+const OF_CLUSTER = [179, 2379, 2380, 5473, 6443, 6666, 6667]
+/** With SSH, and DHCP to its client; with DNS, and DHCP to its server. */
+const OPEN_INBOUND = [...tcp(22, ...OF_CLUSTER), ...udp(68)]
+const OPEN_OUTBOUND = [...tcp(...OF_CLUSTER), ...udp(53, 67)]
 
 /** Where the metrics are served, if anywhere, and whether with those of the process. `own` is the object for this node. */
 export function metricsSettings(

@@ -45,7 +45,7 @@ import { MasqueradeGroup } from './masquerade-group.ts'
 import { mtus, type TunnelsNeeded, tunnelsNeeded } from './mtu.ts'
 import { NodeAddresses } from './node-addresses.ts'
 import { Output } from './output.ts'
-import type { PodFilterMarks } from './pod-filter.ts'
+import type { PodFilterMarks, TunnelFacts } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
 import { IPIP_DEVICE, ownAddresses, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
@@ -227,6 +227,12 @@ export class Calculator {
   /** The rtm_protocol of the routes to pods. */
   get podRouteProtocol(): number {
     return this.#settings.config.workloadRouteProtocol
+  }
+
+  /** What holds on host endpoints, where that is known, and the tunnels that this node may have. */
+  get hostRules(): { settings: NonNullable<Settings['config']['hosts']>; tunnels: TunnelFacts } | undefined {
+    const { hosts, vxlanPort } = this.#settings.config
+    return hosts && { settings: hosts, tunnels: { ...this.#needs({ someLackIpip: true }), vxlanPort } }
   }
 
   endpoint(id: string): Endpoint | undefined {

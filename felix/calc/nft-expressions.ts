@@ -29,6 +29,8 @@ const PROTOCOL = { icmp: 1, ipip: 4, tcp: 6, udp: 17, icmpv6: 58 } as const
 const IFNAMSIZ = 16
 /** RTN_LOCAL as the kernel keeps it in a register, in the order of the machine. */
 const LOCAL = '02000000'
+/** IPS_DST_NAT, in the order of the machine. */
+const TRANSLATED = '20000000'
 /** NFPROTO_*. */
 const NFPROTO: Record<Family, string> = { ipv4: '02', ipv6: '0a' }
 
@@ -79,6 +81,25 @@ export function isIcmpv6Error(): Steps {
   return [...readIcmpType('ipv6'), { type: 'cmp', op: 'lt', from: 1, value: hex(128, 1) }]
 }
 
+/** `icmpv6 type 130-136`: multicast listeners, routers and neighbours (RFC 2710, RFC 4861), without redirects. */
+export function isNeighbourDiscovery(): Steps {
+  return [...readIcmpType('ipv6'), { type: 'range', op: 'eq', from: 1, first: hex(130, 1), last: hex(136, 1) }]
+}
+
+/** `ct status dnat`: the destination of the connection was translated. */
+export function isTranslated(): Steps {
+  return [
+    { type: 'ct', key: 'status', load: 1 },
+    { type: 'bitwise', from: 1, load: 1, length: 4, mask: TRANSLATED, xor: '00000000' },
+    { type: 'cmp', op: 'neq', from: 1, value: '00000000' },
+  ]
+}
+
+/** `fib saddr type local`: under an address of this node. */
+export function fromOwnAddress(): Steps {
+  return [{ type: 'fib', result: 'type', flags: ['saddr'], load: 1 }, equals(LOCAL)]
+}
+
 function readIcmpType(family: Family): Steps {
   const protocol = family === 'ipv4' ? 'icmp' : 'icmpv6'
   return [...ofFamily(family), ...ofProtocol(protocol), read({ base: 'transport', offset: 0, length: 1 }, 1)]
@@ -126,9 +147,18 @@ export function tcpTo(set: string): Steps {
 
 /** `oifname NAME`. */
 export function toInterface(name: string): Steps {
-  const padded = Buffer.alloc(IFNAMSIZ)
-  padded.write(name)
-  return [{ type: 'meta', key: 'oifname', load: 1 }, equals(toHex(padded))]
+  return [{ type: 'meta', key: 'oifname', load: 1 }, equals(padded(name))]
+}
+
+/** `iifname NAME`. */
+export function fromInterface(name: string): Steps {
+  return [{ type: 'meta', key: 'iifname', load: 1 }, equals(padded(name))]
+}
+
+function padded(name: string): string {
+  const octets = Buffer.alloc(IFNAMSIZ)
+  octets.write(name)
+  return toHex(octets)
 }
 
 /** `fib saddr type local fib saddr . oif type != local`: from this node, under an address of another interface. */

@@ -5,6 +5,7 @@
 //                                                    ├─> chains <── which sets are there
 //                                                    ├─> interface ──> chain
 //                                resolvers ──────────┴─> copies of answers
+//   host endpoint, host rules ──> lists of its slots ──> interface ──> chain
 //
 // Nothing here remembers how a state was reached. A full calculation is this one, fed from empty.
 import { isDeepStrictEqual } from 'node:util'
@@ -23,9 +24,11 @@ import {
 import { chainsOfList, listOfChain, sourcesOfList } from './chains.ts'
 import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
+import { HostGroup } from './host-group.ts'
+import type { HostRules } from './hosts.ts'
 import { LOG_LIMIT } from './logged.ts'
 import { Members } from './members.ts'
-import type { DomainAnswer, LocalEndpoint, LogLimit, Policy, PolicyInputs, Resolvers } from './model.ts'
+import type { DomainAnswer, LocalEndpoint, LocalHost, LogLimit, Policy, PolicyInputs, Resolvers } from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
 import { NamePatterns } from './name-patterns.ts'
 import { type MemberSource, sourceKey, type TableName } from './sources.ts'
@@ -39,7 +42,7 @@ export type PolicyDifferences = {
   /** By set. */
   elements: ReadonlyMap<string, ElementChanges>
   chains: ReadonlyMap<string, NftChainProgram | undefined>
-  /** By map (`POD_MAPS`), then by interface. */
+  /** By map (`POD_MAPS`, `HOST_MAPS`), then by interface. Those of a map that goes are not told. */
   interfaces: ReadonlyMap<string, ReadonlyMap<string, NftVerdict | undefined>>
 }
 
@@ -68,6 +71,8 @@ export class PolicyCalculator {
   /** The interfaces of pods that are asked for names, and the sources that the copies of their answers are found by. */
   #told: { interfaces: readonly string[]; sources: readonly MemberSource[] } = { interfaces: [], sources: [] }
   #mayTellOthers = false
+  readonly #hosts: HostGroup
+  #hostSources: readonly MemberSource[] = []
   readonly #take: { readonly [K in keyof PolicyInputs]: (key: string, value: PolicyInputs[K] | undefined) => void } = {
     endpoint: (key, endpoint) => {
       this.#members.setEndpoint(key, endpoint)
@@ -85,6 +90,7 @@ export class PolicyCalculator {
   constructor(table: TableName, ownSets?: number) {
     this.#table = table
     this.#members = new Members(table, ownSets)
+    this.#hosts = new HostGroup(table)
   }
 
   /** Takes one item in, or away. The same again is no news. */
@@ -92,8 +98,13 @@ export class PolicyCalculator {
     this.#take[kind](key, value)
   }
 
-  /** An endpoint of this node, under its key in the cluster. Until the cluster tells its labels it is closed. */
-  setLocal(key: string, local: LocalEndpoint | undefined): void {
+  /** What holds on all host endpoints; without it there are none. */
+  setHostRules(rules: HostRules): void {
+    this.#hosts.setRules(rules)
+  }
+
+  /** An endpoint of this node, under its key in the cluster. Until the cluster tells its labels a pod is closed. */
+  setLocal(key: string, local: LocalEndpoint | LocalHost | undefined): void {
     this.#members.setLocal(key, local !== undefined)
     this.#active.setLocal(key, local, this.#members.labelsOf(key))
   }
@@ -128,16 +139,23 @@ export class PolicyCalculator {
     return this.#active.policyNamed(name)
   }
 
+  /** The keys of host endpoints for all interfaces that policies without tracking select, which does nothing. */
+  get hostsWithoutUntracked(): readonly string[] {
+    return this.#hosts.unasked
+  }
+
   /** Works out what follows from everything told so far. Returns what changed since the last step. */
   step(): PolicyDifferences {
-    const { lists, endpoints } = this.#active.take()
+    const { lists, endpoints, hosts } = this.#active.take()
     const interfaces = this.#connect(endpoints)
+    this.#hosts.update(hosts)
     const dirty = new Set(lists.keys())
     // what is wanted again is not given up in between
     const released = [...dirty].flatMap(key => this.#lists.get(key)?.sources ?? [])
     const chains = new Map<string, NftChainProgram | undefined>()
     for (const [key, list] of lists) this.#hold(key, list, chains)
-    for (const source of released) this.#members.release(source)
+    const ofHosts = this.#hosts.changed ? this.#holdHosts() : []
+    for (const source of [...released, ...ofHosts]) this.#members.release(source)
     const mayTellOthers = this.#mayTellOthers || lists.size + endpoints.size > 0
     this.#mayTellOthers = false
     if (mayTellOthers) this.#findTold()
@@ -147,6 +165,12 @@ export class PolicyCalculator {
     this.#restyled = false
     const all = { sets: new Map(sets), elements: new Map(elements), chains }
     if (mayTellOthers || sources.size > 0) this.#copy(all)
+    if (this.#hosts.changed || this.#hostSources.some(source => sources.has(sourceKey(source)))) {
+      const host = this.#hosts.render(source => this.#members.setsOf(source))
+      for (const [name, set] of host.sets) all.sets.set(name, set)
+      for (const [name, program] of host.chains) chains.set(name, program)
+      for (const [map, verdicts] of host.interfaces) interfaces.set(map, new Map(verdicts))
+    }
     return { ...all, interfaces }
   }
 
@@ -199,6 +223,14 @@ export class PolicyCalculator {
       this.#members.want(source)
       addTo(this.#listsBySource, sourceKey(source), key)
     }
+  }
+
+  /** Takes in what the chains of hosts look up now. Returns what they did before. */
+  #holdHosts(): readonly MemberSource[] {
+    const before = this.#hostSources
+    this.#hostSources = this.#hosts.sources
+    for (const source of this.#hostSources) this.#members.want(source)
+    return before
   }
 
   #write(key: string, chains: Map<string, NftChainProgram | undefined>): void {

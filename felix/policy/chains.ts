@@ -16,7 +16,7 @@ import { copied, LOG_LIMIT } from './logged.ts'
 import { matchesOf, type SetsOf, type SideName, sourcesOf } from './matches.ts'
 import type { LogLimit, PolicyRule, RuleAction } from './model.ts'
 import { type NamedRule, ruleText } from './rule-text.ts'
-import type { MemberSource, TableName } from './sources.ts'
+import { COMMENT_OCTETS, cut, type MemberSource, type TableName } from './sources.ts'
 
 /** On which side of a packet the endpoint is. */
 const OWN_SIDE: Record<Direction, SideName> = { ingress: 'destination', egress: 'source' }
@@ -35,15 +35,16 @@ export function listOfChain(name: string): string | undefined {
 }
 
 /** The sources of all sets that the chains of a list may look up. */
-export function sourcesOfList({ direction, tiers, profiles }: PolicyList): MemberSource[] {
-  const last = tiers.findIndex(tier => decidesAll(tier, direction))
+export function sourcesOfList(list: PolicyList): MemberSource[] {
+  const { direction, tiers, profiles } = list
+  const last = tiers.findIndex(tier => decidesAll(tier, direction) && tiersEnd(list))
   const rules = [
     ...(last < 0 ? tiers : tiers.slice(0, last + 1)).flatMap(({ policies }) =>
       policies.flatMap(policy => policy[direction] ?? []),
     ),
     ...profiles.flatMap(({ profile }) => profile?.[direction] ?? []),
   ]
-  return rules.flatMap(rule => sourcesOf(rule, OWN_SIDE[direction]))
+  return rules.flatMap(rule => sourcesOf(rule, ownSide(list)))
 }
 
 /** The chains of a list; the first one is the one that asks it. `logLimit`: of each rule with the action log. */
@@ -53,8 +54,9 @@ export function chainsOfList(
   table: TableName,
   logLimit: LogLimit = LOG_LIMIT,
 ): NftChainProgram[] {
-  const { direction, tiers, profiles } = list
+  const { direction, tiers, profiles, stage } = list
   const head = chainName(direction, list.key)
+  const onAllow = stage === undefined ? [] : ON_ALLOW[stage]
   const chains: ChainText[] = []
   const chain = (name: string) => {
     const made = new ChainText(name, table)
@@ -63,19 +65,21 @@ export function chainsOfList(
   }
   const add = (to: ChainText, rules: readonly PolicyRule[], of: Owner, verdictOf: VerdictOf) => {
     for (const [index, rule] of rules.entries()) {
-      const { action, matches } = expressible(rule, direction, setsOf)
+      const { action, matches } = expressible(rule, list, setsOf)
       const named: NamedRule = { ...of, index, direction, outcome: action }
       const isStaged = of.of === 'policy' && of.staged === true
       const logs = action === 'log' && !isStaged ? copied(named, logLimit) : []
+      const verdict = verdictOf(action)
+      const before = verdict?.verdict === 'accept' ? onAllow : logs
       for (const match of matches) {
         if (action === 'deny') to.add(inline => [...match(inline), ...copied(named)])
-        to.add(inline => [...match(inline), ...COUNTER, ...logs, ...end(verdictOf(action))], ruleText(named))
+        to.add(inline => [...match(inline), ...COUNTER, ...before, ...end(verdict)], ruleText(named))
       }
     }
   }
 
   const main = chain(head)
-  main.add(() => ACCEPT_KNOWN)
+  if (stage !== 'untracked') main.add(() => ACCEPT_KNOWN)
   for (const [i, tier] of tiers.entries()) {
     const { name, defaultAction, policies } = tier
     const enforced = policies.filter(({ staged }) => staged !== true)
@@ -96,10 +100,12 @@ export function chainsOfList(
         current.add(() => end({ verdict: 'jump', chain: aside.name }))
       }
     }
-    if (enforced.length === 0) continue
+    if (enforced.length === 0 || !tiersEnd(list)) continue
     if (defaultAction === 'deny') current.drop({ of: 'tier', tier: name, direction, outcome: 'deny' })
     if (decidesAll(tier, direction)) return chains.map(each => each.program())
   }
+  // what no policy of host endpoints denies here goes on
+  if (stage !== undefined) return chains.map(each => each.program())
   for (const { name, profile } of profiles) {
     const verdictOf: VerdictOf = action => VERDICTS[action === 'pass' ? 'deny' : action]
     add(main, profile?.[direction] ?? [], { of: 'profile', profile: name }, verdictOf)
@@ -124,20 +130,79 @@ export function deniedRules(named: NamedRule): { expressions: Steps; comment?: s
   return [{ expressions: copied(named) }, { expressions: COUNTED_DROP, comment: ruleText(named) }]
 }
 
+/** `meta mark set meta mark | 0x00010000`: what host endpoints ask later lets the packet pass. */
+const ACCEPTED_EARLY = 0x1_0000
+const MARK: Steps = changeMark({ set: true })
+/** `meta mark & 0x00010000 != 0`. */
+export const IS_ACCEPTED_EARLY: Steps = [
+  { type: 'meta', key: 'mark', load: 1 },
+  { type: 'bitwise', from: 1, load: 1, length: 4, mask: bit(ACCEPTED_EARLY), xor: bit(0) },
+  { type: 'cmp', op: 'neq', from: 1, value: bit(0) },
+]
+
+/** What a rule that allows does first. The kernel does not track connections of packets that policies without tracking allow. */
+const ON_ALLOW: Readonly<Record<NonNullable<PolicyList['stage']>, Steps>> = {
+  forward: [],
+  preDNAT: MARK,
+  untracked: [{ type: 'notrack' }, ...MARK],
+}
+
+/** Behind what is asked before addresses are translated or connections tracked, there is more to ask: the tiers have no end. */
+function tiersEnd({ stage }: PolicyList): boolean {
+  return stage === undefined || stage === 'forward'
+}
+
+/** The side of the endpoint itself, which has an address of this node; of what is forwarded others have both. */
+function ownSide({ stage, direction }: PolicyList): SideName | undefined {
+  return stage === undefined ? OWN_SIDE[direction] : undefined
+}
+
 /** Accepts packets of known connections, and what belongs to these. */
 export const ACCEPT_KNOWN: Steps = [...inState(KNOWN_CONNECTION), ...end(VERDICTS.allow)]
 
 /** The rule as it can be asked. Only pods that send are told of names: anything else is closed. */
-function expressible(rule: PolicyRule, direction: Direction, setsOf: SetsOf) {
+function expressible(rule: PolicyRule, list: PolicyList, setsOf: SetsOf) {
   const { action, source, destination } = rule
-  if (source.domains === undefined && (destination.domains === undefined || direction === 'egress'))
-    return { action, matches: matchesOf(rule, OWN_SIDE[direction], setsOf) }
+  if (source.domains === undefined && (destination.domains === undefined || list.direction === 'egress'))
+    return { action, matches: matchesOf(rule, ownSide(list), setsOf) }
   if (action === 'allow' || action === 'log') return { action, matches: [] }
   return { action: 'deny', matches: [() => []] } as const
 }
 
+/** Rules that say something to a packet whatever policies say, as a chain that accepts it. */
+export function openChain(
+  name: string,
+  rules: readonly { rule: PolicyRule; comment: string }[],
+  setsOf: SetsOf,
+  table: TableName,
+): NftChainProgram {
+  const chain = new ChainText(name, table)
+  for (const { rule, comment: of } of rules)
+    for (const match of matchesOf(rule, undefined, setsOf))
+      chain.add(inline => [...match(inline), ...COUNTER, ...end(VERDICTS.allow)], cut(of, COMMENT_OCTETS))
+  return chain.program()
+}
+
 function end(verdict: NftVerdict | undefined): Steps {
   return verdict === undefined ? [] : [{ type: 'immediate', load: 0, data: verdict }]
+}
+
+/** Sets or clears the bit ACCEPTED_EARLY of the packet's mark. The register holds it in the order of the machine. */
+export function changeMark({ set }: { set: boolean }): Steps {
+  const mask = bit(~ACCEPTED_EARLY)
+  const xor = bit(set ? ACCEPTED_EARLY : 0)
+  return [
+    { type: 'meta', key: 'mark', load: 1 },
+    { type: 'bitwise', from: 1, load: 1, length: 4, mask, xor },
+    { type: 'meta', key: 'mark', from: 1 },
+  ]
+}
+
+/** A number of 32 bits as the kernel keeps it in a register. */
+function bit(value: number): string {
+  const octets = Buffer.alloc(4)
+  octets.writeInt32LE(value | 0)
+  return octets.toString('hex')
 }
 
 /** One chain while it is written. */

@@ -40,8 +40,8 @@ const ADDRESS = { source: SOURCE, destination: DESTINATION } as const
 const ADDRESS_TYPE: Record<Family, string> = { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' }
 const PORT_OFFSET: Record<SideName, number> = { source: 0, destination: 2 }
 
-/** The sources of the sets that a rule names. `own`: the side on which the endpoint itself is. */
-export function sourcesOf(rule: PolicyRule, own: SideName): MemberSource[] {
+/** The sources of the sets that a rule names. `own`: the side on which an endpoint of this node is, where one is known to be. */
+export function sourcesOf(rule: PolicyRule, own: SideName | undefined): MemberSource[] {
   if (rule.never === true) return []
   return (['source', 'destination'] as const).flatMap(name => {
     const { selector, notSelector, nodes, service, ports, notPorts, domains = [] } = rule[name]
@@ -56,7 +56,7 @@ export function sourcesOf(rule: PolicyRule, own: SideName): MemberSource[] {
 }
 
 /** All ways in which packets satisfy a rule; none when no packet does. */
-export function matchesOf(rule: PolicyRule, own: SideName, setsOf: SetsOf): Match[] {
+export function matchesOf(rule: PolicyRule, own: SideName | undefined, setsOf: SetsOf): Match[] {
   if (rule.never === true) return []
   if (!isOfFamily(rule)) return product(conditionsOf(rule, own, 'ipv4', setsOf))
   return FAMILIES.filter(family => (rule.ipVersion ?? VERSIONS[family]) === VERSIONS[family]).flatMap(family =>
@@ -87,7 +87,7 @@ function product(conditions: readonly Condition[]): Match[] {
   return all.map(ways => inline => ways.flatMap(way => way(inline)))
 }
 
-function conditionsOf(rule: PolicyRule, own: SideName, family: Family, setsOf: SetsOf): Condition[] {
+function conditionsOf(rule: PolicyRule, own: SideName | undefined, family: Family, setsOf: SetsOf): Condition[] {
   const { protocol, notProtocol, icmp, notIcmp } = rule
   return [
     protocol === undefined ? ALWAYS : [() => protocolIs('eq', protocol)],
@@ -204,7 +204,13 @@ function inService(
   return sets.map(place => () => lookup(place, fields, 'in'))
 }
 
-function portConditions(rule: PolicyRule, name: SideName, own: SideName, family: Family, setsOf: SetsOf): Condition[] {
+function portConditions(
+  rule: PolicyRule,
+  name: SideName,
+  own: SideName | undefined,
+  family: Family,
+  setsOf: SetsOf,
+): Condition[] {
   const { ports, notPorts } = rule[name]
   // one set for all names: a set for each would be a rule for each choice of two names
   const named = (of: Ports, is: Is) =>
@@ -307,7 +313,7 @@ function byService({ namespace, name }: NonNullable<RuleSide['service']>, side: 
 function byPorts(
   { protocol, ...rule }: PolicyRule,
   side: SideName,
-  own: SideName,
+  own: SideName | undefined,
   ports: Ports | undefined,
 ): MemberSource[] {
   if (ports === undefined || ports.names.length === 0) return []

@@ -169,5 +169,36 @@ export type Qos = { ingress?: PacketLimits; egress?: PacketLimits; dscp?: number
 /** So many packets of one rule are copied, and after a pause `burst` more. `rate` and `burst` are 1 or more. */
 export type LogLimit = { rate: number; per: 'second' | 'minute' | 'hour' | 'day'; burst: number }
 
-/** An endpoint of this node: the interface that its packets come by, and the profiles that are asked last. */
+/** A pod of this node: the interface that its packets come by, and the profiles that are asked last. */
 export type LocalEndpoint = { interfaceName: string; profiles: readonly string[]; qos?: Qos }
+
+/** Of host endpoints: every interface that no other host endpoint is for. */
+export const ALL_INTERFACES = '*'
+
+/**
+ * A host endpoint of this node: the interfaces that it is for, ALL_INTERFACES among them, and the profiles that are asked last
+ * of what is for the host and from it.
+ */
+export type LocalHost = { interfaces: readonly string[]; profiles: readonly string[] }
+
+/**
+ * A host endpoint of this node as its object has it: for the interface of this name, or for all (ALL_INTERFACES); without a name
+ * for each interface that has one of the addresses.
+ */
+export type HostEndpointHere = { interfaceName?: string; addresses: readonly string[]; profiles: readonly string[] }
+
+/** A port of hosts that stays open. `net`: to the other ends in this CIDR alone. */
+export type OpenPort = { protocol: Protocol; port: number; net?: string }
+
+/**
+ * What holds on host endpoints whatever their policies say. `inbound`: ports of the host, `outbound`: of others.
+ * `podsToHost`: what becomes of packets of a pod to its own host that its policies allow.
+ */
+export type HostSettings = {
+  inbound: readonly OpenPort[]
+  outbound: readonly OpenPort[]
+  podsToHost: 'accept' | 'drop'
+}
+
+/** The tunnels between nodes that this node may have: their packets come to hosts and leave them, from nodes and to nodes. */
+export type HostTunnels = { ipip: boolean; vxlan: boolean; vxlanPort: number }

@@ -5,7 +5,7 @@ import { POD_ANNOTATION } from '../../api/core.ts'
 import type { Kind, Resource } from '../../api/kinds.ts'
 import type { PodEndpoint } from '../../cni/endpoints.ts'
 import type { Cache, CacheChange } from '../../datastore/kind-cache.ts'
-import type { LocalEndpoint, PolicyEndpoint } from '../../felix/policy/model.ts'
+import type { HostEndpointHere, LocalEndpoint, PolicyEndpoint } from '../../felix/policy/model.ts'
 import { ManualClock } from '../../lib/clock.ts'
 
 type Listener = (change: CacheChange<Kind>) => void
@@ -52,20 +52,23 @@ function aFeed() {
   const clock = new ManualClock()
   const endpoints = new Map<string, PolicyEndpoint | undefined>()
   const locals = new Map<string, LocalEndpoint | undefined>()
+  const hosts = new Map<string, HostEndpointHere | undefined>()
   const felix = {
     setPolicy(kind: string, key: string, value: unknown) {
       if (kind === 'endpoint') endpoints.set(key, value as PolicyEndpoint)
     },
     setPolicyRevision: () => {},
     setLocalEndpoint: (key: string, local: LocalEndpoint | undefined) => void locals.set(key, local),
+    setHostEndpoint: (name: string, host: HostEndpointHere | undefined) => void hosts.set(name, host),
     complete: () => {},
   }
-  const feed = new PolicyFeed({ caches, felix, names: { want: () => {}, gaps: [] }, clock, report: () => {} })
+  const names = { want: () => {}, gaps: [] }
+  const feed = new PolicyFeed({ nodeName: 'here', caches, felix, names, clock, report: () => {} })
   const seen = (key: string) => {
     const { labels, addresses } = endpoints.get(key) ?? {}
     return [labels?.['app'], addresses, locals.get(key)?.interfaceName]
   }
-  return { caches, clock, feed, seen, locals }
+  return { caches, clock, feed, seen, locals, hosts }
 }
 
 const pod = (uid: string, app: string, more: object = {}) => ({

@@ -232,16 +232,14 @@ test('a group of settings has names that Calico knows, and none of them is read'
 })
 
 test('what somebody relies on and nobody keeps is told as not enforced', t => {
-  const spec = { wireguardEnabled: true, failsafeInboundHostPorts: [{ protocol: 'TCP', port: 22 }] }
+  const spec = { wireguardEnabled: true, failsafeInboundHostPorts: [{ protocol: 'TCP', port: 22 }], healthPort: 1 }
   const felix = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec })
   t.deepEqual(
     ineffectiveFields('FelixConfiguration', felix).map(({ field, effect }) => `${field} ${effect}`),
-    ['wireguardEnabled unenforced', 'failsafeInboundHostPorts unenforced'],
+    ['wireguardEnabled unenforced', 'healthPort ignored'],
   )
   const host = aResource('HostEndpoint', { metadata: { name: 'n1-eth0' }, spec: { node: 'n1' } })
-  t.deepEqual(ineffectiveFields('HostEndpoint', host), [
-    { field: 'spec', effect: 'unenforced', instead: 'the interfaces of hosts are not protected' },
-  ])
+  t.deepEqual(ineffectiveFields('HostEndpoint', host), [])
 })
 
 test('of a policy only what is not kept to is told', t => {
@@ -252,9 +250,7 @@ test('of a policy only what is not kept to is told', t => {
   const placeOf = (kind: Kind) => (kinds[kind].namespaced ? { namespace: 'shop' } : {})
   t.deepEqual(told('NetworkPolicy', { selector: 'all()', types: ['Ingress'] }), [])
   t.deepEqual(told('GlobalNetworkPolicy', { applyOnForward: false, preDNAT: false }), [])
-  t.deepEqual(told('GlobalNetworkPolicy', { applyOnForward: true, doNotTrack: true }), [
-    ...['applyOnForward unenforced', 'doNotTrack unenforced'],
-  ])
+  t.deepEqual(told('GlobalNetworkPolicy', { applyOnForward: true, doNotTrack: true }), [])
   const http = { action: 'Allow', http: { methods: ['GET'] } }
   t.deepEqual(told('NetworkPolicy', { ingress: [{ action: 'Allow' }, http] }), ['ingress.http closed'])
 })

@@ -6,7 +6,8 @@ import { PolicyEnforcer } from '../../felix/enforcer.ts'
 import type { Policy, PolicyRule } from '../../felix/policy/model.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { KernelError } from '../../kernel/port/error.ts'
-import type { NftablesPort, NftChange } from '../../kernel/port/nftables.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { NftChange } from '../../kernel/port/nftables.ts'
 
 const TABLE = { table: 'margay-policy', interfacePrefix: 'cali' }
 const A = '00000000000000aa'
@@ -31,15 +32,15 @@ function digestOf(...revisions: string[]): string {
 function anEnforcer() {
   const kernel = new FakeWorld().kernel()
   const it = { refuses: (_: NftChange) => false, during: () => {} }
-  const port: NftablesPort = {
-    nftables: table => kernel.nftables(table),
-    changeNftables: async changes => {
+  const port = {
+    nftables: (table: Parameters<Kernel['nftables']>[0]) => kernel.nftables(table),
+    changeNftables: async (changes: readonly NftChange[]) => {
       it.during()
       const index = changes.findIndex(it.refuses)
       if (index >= 0) return [{ index, error: new KernelError(28, 'add', 'rule', 'no room') }]
       return kernel.changeNftables(changes)
     },
-  } as NftablesPort
+  } as Kernel
   const enforcer = new PolicyEnforcer(port, TABLE)
   for (const [i, app] of ['web', 'db'].entries()) {
     const endpoint = { kind: 'pod', labels: { app }, addresses: [`10.0.0.${i + 1}`], ports: [] } as const

@@ -1,5 +1,5 @@
 // A packet of the reference evaluator as the hooks of nodes see it: one hop at the node of its sender, one at that of its
-// receiver, or a single one where both are on one node.
+// receiver, or a single one where both are on one node. What is between nodes, or with strangers, passes the uplinks.
 
 import { ethernet } from '../felix/frames.ts'
 import type { ConnectionState, HookPacket } from './interpreter/packet.ts'
@@ -19,10 +19,7 @@ type Options = {
   state?: ConnectionState
 }
 
-/**
- * The hops of a packet at the nodes of the world, in order. Throws as `judge` does. None for what never leaves a pod, or
- * passes between others than pods.
- */
+/** The hops of a packet at the nodes of the world, in order. Throws as `judge` does. None for what never leaves a pod or a node. */
 export function hopsOf(world: World, packet: Packet, options: Options): Hop[] {
   const { interfaceOf, uplink = 'eth0', state = 'new' } = options
   const from = addressOf(world, packet.from, packet.family)
@@ -34,7 +31,7 @@ export function hopsOf(world: World, packet: Packet, options: Options): Hop[] {
   const base = {
     bytes: octetsOf({ from, to, protocol, sourcePort, destinationPort, icmp }),
     link: ethernet({ from: '02:00:00:00:00:01', to: 'ee:ee:ee:ee:ee:ee' }, packet.family === 4 ? 0x800 : 0x86dd, NONE),
-    state,
+    ...{ state, status: 0 },
     original: { from, to, sourcePort, destinationPort },
   }
   const at = (node: string, iif: string | undefined, oif: string | undefined): Hop => {
@@ -45,8 +42,8 @@ export function hopsOf(world: World, packet: Packet, options: Options): Hop[] {
   if (sender.node !== undefined && sender.node === receiver.node)
     return iif === undefined && oif === undefined ? [] : [at(sender.node, iif, oif)]
   const hops: Hop[] = []
-  if (sender.node !== undefined && iif !== undefined) hops.push(at(sender.node, iif, uplink))
-  if (receiver.node !== undefined && oif !== undefined) hops.push(at(receiver.node, uplink, oif))
+  if (sender.node !== undefined) hops.push(at(sender.node, iif, uplink))
+  if (receiver.node !== undefined) hops.push(at(receiver.node, uplink, oif))
   return hops
 }
 

@@ -1,6 +1,7 @@
 // A node in a real kernel that enforces the policies of a world, with the other ends of its pods' interfaces in one namespace.
 import { podProfiles } from '../../agent/cluster/policies/endpoints.ts'
 import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
+import { felixSettings } from '../../agent/cluster/settings.ts'
 import { PolicyEnforcer } from '../../felix/enforcer.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../../kernel/port/routes.ts'
@@ -20,17 +21,17 @@ export async function prepareNode(
   for (const scope of ['all', 'default']) other.writeSysctl('ipv6', ['conf', scope, 'disable_ipv6'], '1')
   for (const scope of ['all', 'default']) node.writeSysctl('ipv4', ['conf', scope, 'rp_filter'], '0')
   for (const family of ['ipv4', 'ipv6'] as const) node.writeSysctl(family, ['conf', 'all', 'forwarding'], '1')
-  const lo = (await node.link('lo'))!.index
-  await node.setLink(lo, { up: true })
-  for (const [address, length] of [
-    ['192.0.2.1', 32],
-    ['2001:db8::1', 128],
-  ] as const)
-    await node.addAddress({ ifindex: lo, address, length, scope: ROUTE_SCOPE.universe })
+  await node.setLink((await node.link('lo'))!.index, { up: true })
   for (const name of [UPLINK, ...Array.from({ length: pods }, (_, i) => `cali${i}`)]) {
     await node.createLink({ kind: 'veth', name, peer: { name, netns: theirs.path } })
     for (const kernel of [node, other]) await kernel.setLink((await kernel.link(name))!.index, { up: true })
   }
+  const ifindex = (await node.link(UPLINK))!.index
+  for (const [address, length] of [
+    ['192.0.2.1', 32],
+    ['2001:db8::1', 128],
+  ] as const)
+    await node.addAddress({ ifindex, address, length, scope: ROUTE_SCOPE.universe, noDad: true })
   for (const dst of ['0.0.0.0/0', '::/0']) await route(node, dst, UPLINK)
 }
 
@@ -50,13 +51,15 @@ type Local = {
   isHere: (pod: Pod) => boolean
   interfaceOf: (pod: Pod) => string
   ownSets?: number | undefined
+  /** Whose host endpoints it has. */
+  node?: string
 }
 
 /** Brings the kernel to what the world asks of the node. Returns what was refused. */
 export async function enforce(
   node: Kernel,
   world: World,
-  { isHere, interfaceOf, ownSets }: Local,
+  { isHere, interfaceOf, ownSets, node: name }: Local,
 ): Promise<readonly unknown[]> {
   const enforcer = new PolicyEnforcer(node, { table: POLICY.name, interfacePrefix: 'cali' }, ownSets)
   const objects = new PolicyObjects(({ kind, key, value }) => enforcer.set(kind, key, value as never))
@@ -64,6 +67,10 @@ export async function enforce(
     const kind = kindOf(object)
     objects.change(kind, keyOf(object), resourceOf(kind, object))
   }
+  enforcer.setHostRules(felixSettings(undefined).hosts!, { ipip: false, vxlan: false, vxlanPort: 4789 })
+  for (const [key, { node: of, endpoint, interfaceName, profiles }] of objects.hosts)
+    if (of === name)
+      enforcer.setHost(key, { addresses: endpoint.addresses, profiles, ...(interfaceName && { interfaceName }) })
   for (const pod of ofKind(world, 'Pod').filter(isHere)) {
     const interfaceName = interfaceOf(pod)
     enforcer.setLocal(keyOf(pod), { interfaceName, profiles: podProfiles(resourceOf('Pod', pod)) })

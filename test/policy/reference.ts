@@ -34,15 +34,20 @@ export type Judgement = { egress: Decision; ingress: Decision; allowed: boolean 
 
 /** What the policies say of the first packet of a connection. Throws when the world has no such pod, node or address. */
 export function judge(world: World, packet: Packet): Judgement {
-  const flow: Flow = {
-    ...packet,
-    from: endOf(world, packet.from, packet.family),
-    to: endOf(world, packet.to, packet.family),
-  }
+  const flow = flowOf(world, packet)
   const toItself = sameAddress(flow.from.address, flow.to.address) && packet.viaService !== true
   const egress = toItself ? notJudged('to its own address') : judgeEnd(world, flow, 'egress')
   const ingress = toItself ? notJudged('to its own address') : judgeEnd(world, flow, 'ingress')
   return { egress, ingress, allowed: egress.verdict === 'allow' && ingress.verdict === 'allow' }
+}
+
+/** The packet with what the world knows of its ends. Throws as `judge`. */
+export function flowOf(world: World, packet: Packet): Flow {
+  return {
+    ...packet,
+    from: endOf(world, packet.from, packet.family),
+    to: endOf(world, packet.to, packet.family),
+  }
 }
 
 /** The address that a packet to or from the party has. Throws when it has none. */

@@ -3,15 +3,17 @@ import test from 'ava'
 import fc from 'fast-check'
 import { podProfiles } from '../../agent/cluster/policies/endpoints.ts'
 import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
+import { felixSettings } from '../../agent/cluster/settings.ts'
 import { PolicyCalculator } from '../../felix/policy/calculator.ts'
-import type { PolicyEndpoint } from '../../felix/policy/model.ts'
+import { hostInterfaces } from '../../felix/policy/host-interfaces.ts'
+import type { HostEndpointHere, PolicyEndpoint } from '../../felix/policy/model.ts'
 import { KeptTable, TABLE } from '../felix/policy/kept-table.ts'
-import { disagreements, type Rendered } from './agreement.ts'
+import { disagreements, judgeHop, type Rendered } from './agreement.ts'
 import { type ClusterRow, clusterPokes, type ReachCase, reachWorld, testRows } from './corpora.ts'
 import { hopsOf } from './hops.ts'
 import { interpreter, type Table } from './interpreter.ts'
 import { keyOf, kindOf, resourceOf } from './model.ts'
-import { isJudged } from './reference/endpoints.ts'
+import { isJudged, nodeAddresses } from './reference/endpoints.ts'
 import { ofKind, type Pod, type World } from './reference/objects.ts'
 import type { Packet } from './reference.ts'
 import { cases } from './worlds.ts'
@@ -53,6 +55,10 @@ function rendered(world: World, ownSets?: number): Rendered {
         const told = { from, name: name.toLowerCase().replace(/\.$/, ''), addresses, expired: [] }
         calculator.setAnswer(`${i}`, told)
       }
+      calculator.setHostRules({ ...hostSettings(), interfacePrefix: 'cali', tunnels: NO_TUNNELS })
+      const { interfaces: of } = hostInterfaces(hostsOf(policies, node), uplinkOf(world, node), 'cali')
+      for (const [key, { profiles }] of hostsOf(policies, node))
+        calculator.setLocal(key, { interfaces: of.get(key) ?? [], profiles })
       const kept = new KeptTable()
       kept.apply(calculator.step())
       const table = kept.table()
@@ -61,6 +67,45 @@ function rendered(world: World, ownSets?: number): Rendered {
     },
   }
 }
+
+const NO_TUNNELS = { ipip: false, vxlan: false, vxlanPort: 4789 }
+const hostSettings = () => felixSettings(undefined).hosts!
+
+/** The host endpoints of a node. */
+function hostsOf({ hosts }: PolicyObjects, node: string): Map<string, HostEndpointHere> {
+  const here = [...hosts].filter(([, host]) => host.node === node)
+  return new Map(
+    here.map(([key, { endpoint, interfaceName, profiles }]) => [
+      key,
+      { addresses: endpoint.addresses, profiles, ...(interfaceName !== undefined && { interfaceName }) },
+    ]),
+  )
+}
+
+function uplinkOf(world: World, name: string): Map<string, readonly string[]> {
+  const node = ofKind(world, 'Node').find(({ metadata }) => metadata.name === name)
+  return new Map([['eth0', node === undefined ? [] : nodeAddresses(node)]])
+}
+
+test('rules of host endpoints and pods together let packets pass where the reference does', t => {
+  let judged = 0
+  let denied = 0
+  fc.assert(
+    fc.property(cases({ hosts: true, without: ['domains'] }), ({ world, packets }) => {
+      const found = disagreements(world, packets, rendered(world))
+      if (found.length > 0) throw new Error(found.join('\n'))
+      for (const packet of packets)
+        for (const hop of hopsOf(world, packet, rendered(world))) {
+          const { verdict, reason } = judgeHop(world, packet, hop)
+          if (reason.by !== 'not judged') judged++
+          if (verdict === 'deny') denied++
+        }
+    }),
+    { numRuns: 60 },
+  )
+  t.log(`host endpoints judged ${judged} packets and denied ${denied}`)
+  t.true(denied > 50 && judged - denied > 50)
+})
 
 test('rules made of arbitrary policies of every kind let packets pass where the reference does', t => {
   fc.assert(

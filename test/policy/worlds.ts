@@ -151,15 +151,39 @@ const places: fc.Arbitrary<WorldObject[]> = fc
     ...objects.flat(),
   ])
 
+const hostFields = fc.record({
+  interfaceName: fc.constantFrom('eth0', 'eth0', '*', '*', undefined, 'eth9'),
+  node: fc.constantFrom(...NODES),
+  labels: labels(POD_LABELS),
+  isAddressed: fc.boolean(),
+  profiles: fc.constantFrom([], ['projectcalico-default-allow'], ['kns.x']),
+  ports: fc.constantFrom([], [{ name: PORT_NAMES[0]!, protocol: 'TCP', port: 80 }]),
+})
+
+/** Host endpoints of both nodes, some for one interface. */
+const hostObjects: fc.Arbitrary<WorldObject[]> = fc.array(hostFields, { minLength: 1, maxLength: 4 }).map(all =>
+  all.map(({ interfaceName, node, labels: own, isAddressed, profiles, ports }, i) => {
+    const number = NODES.indexOf(node) + 1
+    const expectedIPs = isAddressed ? [`192.0.2.${number}`, `2001:db8::${number}`] : []
+    return {
+      ...{ apiVersion: 'projectcalico.org/v3', kind: 'HostEndpoint', metadata: { name: `h${i}`, labels: own } },
+      spec: { node, expectedIPs, profiles, ports, ...(interfaceName !== undefined && { interfaceName }) },
+    } as const
+  }),
+)
+
 export type WorldOptions = {
+  /** With host endpoints, and packets of nodes to others than pods. */
+  hosts?: true
   /** What is not to be in it. */
   without?: readonly Feature[]
   mostPolicies?: number
 }
 
-export function worlds({ without = [], mostPolicies = 8 }: WorldOptions = {}): fc.Arbitrary<World> {
-  return fc.tuple(places, policies({ without }, { most: mostPolicies })).chain(([there, asked]) => {
-    const world: World = { objects: [...there, ...asked] }
+export function worlds({ without = [], mostPolicies = 8, hosts }: WorldOptions = {}): fc.Arbitrary<World> {
+  const ofHosts = hosts === true ? hostObjects : fc.constant([])
+  return fc.tuple(places, policies({ without }, { most: mostPolicies }), ofHosts).chain(([there, asked, own]) => {
+    const world: World = { objects: [...there, ...asked, ...own] }
     return without.includes('domains') ? fc.constant(world) : answersOf(world).map(answers => ({ ...world, answers }))
   })
 }
@@ -179,8 +203,8 @@ function answersOf(world: World): fc.Arbitrary<World['answers']> {
   )
 }
 
-/** Packets between the pods and nodes of the world and addresses outside; one of the two ends is a pod. */
-export function packetsOf(world: World): fc.Arbitrary<Packet> {
+/** Packets between the pods and nodes of the world and addresses outside; one of the two ends is a pod, or with `hosts` a node. */
+export function packetsOf(world: World, { hosts }: Pick<WorldOptions, 'hosts'> = {}): fc.Arbitrary<Packet> {
   const pods = ofKind(world, 'Pod').filter(({ status }) => status?.phase === 'Running')
   const named = pods.map(({ metadata }): Party => ({ pod: `${metadata.namespace}/${metadata.name}` }))
   const own = pods.filter(isJudged).flatMap(pod => named[pods.indexOf(pod)]!)
@@ -209,7 +233,17 @@ export function packetsOf(world: World): fc.Arbitrary<Packet> {
       { weight: 2, arbitrary: fc.constantFrom(...outside) },
       { weight: 1, arbitrary: fc.constantFrom(...nodeAddresses) },
     )
-    const parties = fc.oneof(fc.tuple(pod, receiver), fc.tuple(sender, pod))
+    const strangers = fc.constantFrom(...outside)
+    const parties = fc.oneof(
+      fc.tuple(pod, receiver),
+      fc.tuple(sender, pod),
+      ...(hosts === true
+        ? [
+            fc.tuple(fc.constantFrom(...nodes), fc.oneof(strangers, fc.constantFrom(...nodeAddresses))),
+            fc.tuple(fc.oneof(strangers, fc.constantFrom(...nodes)), fc.constantFrom(...nodeAddresses)),
+          ]
+        : []),
+    )
     return fc.tuple(parties, transports(family)).map(([[from, to], transport]) => {
       return { from, to: to as Packet['to'], family, ...transport }
     })
@@ -253,6 +287,8 @@ export type Case = { world: World; packets: readonly Packet[] }
 /** A world with packets in it. */
 export function cases({ packets = 20, ...options }: WorldOptions & { packets?: number } = {}): fc.Arbitrary<Case> {
   return worlds(options).chain(world =>
-    fc.array(packetsOf(world), { minLength: packets, maxLength: packets }).map(list => ({ world, packets: list })),
+    fc
+      .array(packetsOf(world, options), { minLength: packets, maxLength: packets })
+      .map(list => ({ world, packets: list })),
   )
 }

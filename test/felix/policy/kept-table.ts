@@ -19,6 +19,7 @@ export class KeptTable {
     for (const [name, set] of sets) {
       if ((set === undefined) !== this.sets.has(name)) throw new Error(`set ${name} comes or goes twice`)
       this.elements.delete(name)
+      this.interfaces.delete(name)
       if (set === undefined) this.sets.delete(name)
       else {
         this.sets.set(name, set)

@@ -95,11 +95,16 @@ function prefixed(prefix: string, labels: Labels): Labels {
 
 function complete(
   world: World,
-  of: Pick<Endpoint, 'kind' | 'name' | 'namespace' | 'serviceAccount' | 'nets' | 'ports'> & { labels?: Labels },
+  of: Pick<Endpoint, 'kind' | 'name' | 'namespace' | 'serviceAccount' | 'nets' | 'ports'> & {
+    labels?: Labels
+    /** A host has the labels of the namespace whose profile it names. */
+    inherits?: string
+  },
 ): Endpoint {
   const own = of.labels ?? {}
   const { kind, namespace, serviceAccount } = of
-  const ofNamespace = namespace === undefined ? {} : { ...namespaceLabels(world, namespace), [NAME]: namespace }
+  const from = of.inherits ?? namespace
+  const ofNamespace = from === undefined ? {} : { ...namespaceLabels(world, from), [NAME]: from }
   const account = ofKind(world, 'ServiceAccount').find(
     ({ metadata }) => metadata.name === serviceAccount && metadata.namespace === namespace,
   )
@@ -158,6 +163,7 @@ function hostEndpoints(world: World): Endpoint[] {
       kind: 'HostEndpoint',
       name: metadata.name,
       labels: metadata.labels,
+      inherits: spec.profiles?.find(profile => profile.startsWith('kns.'))?.slice('kns.'.length),
       nets: spec.expectedIPs ?? [],
       ports: (spec.ports ?? []).map(port => ({ ...port, protocol: protocolOf(port.protocol) })),
     }),

@@ -1,11 +1,13 @@
-// Policy of the interfaces of hosts (HostEndpoint), which pods have nothing to do with: what comes by one, and what leaves by
-// one. In order: policies that do not track, those before the translation of destinations, and then the others: of what is
-// for the host or from it all that are left, of what is forwarded those with applyOnForward.
-// Readings of Felix: Allow of one of the first two lets the packet pass all that comes after it, the
-// policies of a pod included; the tiers of these two do
-// not end, and no profile is asked; nor is one of what is forwarded, which passes where no policy with applyOnForward is
-// about the interface and direction. Of several HostEndpoints for one interface the first by name counts, one with the
-// name of the interface or an address of it before `*`.
+// Policy of the interfaces of hosts (HostEndpoint): what comes by one, and what leaves by one. In order: policies that do not
+// track, those before the translation of destinations, and then the others: of what is for the host or from it all that are
+// left, of what is forwarded those with applyOnForward. What pods say of the same packet is apart: both must let it pass.
+// Readings of Felix (felix/rules/static.go, dispatch.go and felix/dataplane/linux/endpoint_mgr.go): Allow of one of the first
+// two lets the packet pass what is asked later about the interface that it comes by, and of a packet of the host what is asked
+// about the one that it leaves by; the tiers of these two do not end, and no profile is asked; nor is one of what is forwarded,
+// which passes where no policy with applyOnForward is about the interface and direction. Of several HostEndpoints for one
+// interface the first by name counts, one with the name of the interface before one with an address of it, and both before `*`.
+// `*` is for the interfaces of pods too, but not for what is for the host or from it there, and no policy that does not track
+// is asked for it. Loopback is never judged.
 import { sameAddress } from './addresses.ts'
 import { type Endpoint, endpointsOf } from './endpoints.ts'
 import type { Direction, Flow } from './flow.ts'
@@ -33,34 +35,38 @@ const FAILSAFE = {
 
 const pass = (why: string): Decision => ({ verdict: 'allow', reason: { by: 'not judged', why } })
 
-/** What policies of the host's interfaces say of the first packet of a connection; interfaces of pods have none. */
+/** What the names of the interfaces of pods begin with. */
+const isOfPod = (device: string | undefined) => device?.startsWith('cali') === true
+
+/** What policies of the host's interfaces say of the first packet of a connection. */
 export function judgeHost(world: World, of: HostFlow): Decision {
   const { iif, oif, flow, translated = flow } = of
+  if (iif === 'lo' || oif === 'lo') return pass('loopback')
   const from = iif === undefined ? undefined : hostEndpointOf(world, of, iif)
   const to = oif === undefined ? undefined : hostEndpointOf(world, of, oif)
   const isForwarded = iif !== undefined && oif !== undefined
-  const early: [HostEndpoint | undefined, Direction, 'untracked' | 'preDNAT'][] = [
-    [from, 'ingress', 'untracked'],
-    [from, 'ingress', 'preDNAT'],
-    [isForwarded ? undefined : to, 'egress', 'untracked'],
-  ]
-  for (const [host, direction, stage] of early) {
+  const early = (host: HostEndpoint | undefined, direction: Direction, stage: 'untracked' | 'preDNAT') => {
     // a port that stays open is not asked about here; later it may be, where the packet is forwarded
-    if (host === undefined || isFailsafe(flow, direction)) continue
-    const question = { endpoint: endpointFor(world, host), flow, direction, stages: [stage] }
-    const decision = throughTiers(world, question)
-    if (decision !== undefined) return decision
+    if (host === undefined || isFailsafe(flow, direction)) return undefined
+    if (stage === 'untracked' && host.spec.interfaceName === '*') return undefined
+    return throughTiers(world, { endpoint: endpointFor(world, host), flow, direction, stages: [stage] })
   }
-  const late: [HostEndpoint | undefined, Direction][] = [
-    [from, 'ingress'],
-    [to, 'egress'],
+  const entered = early(isOfPod(iif) ? undefined : from, 'ingress', 'untracked') ?? early(from, 'ingress', 'preDNAT')
+  if (entered?.verdict === 'deny') return entered
+  const left = isForwarded ? undefined : early(isOfPod(oif) ? undefined : to, 'egress', 'untracked')
+  if (left?.verdict === 'deny') return left
+  const late: [HostEndpoint | undefined, Direction, Decision | undefined][] = [
+    [!isForwarded && isOfPod(iif) ? undefined : from, 'ingress', entered],
+    [!isForwarded && isOfPod(oif) ? undefined : to, 'egress', left],
   ]
   let last = pass('no interface with a HostEndpoint')
-  for (const [host, direction] of late) {
-    if (host === undefined) continue
-    last = isForwarded
-      ? judgeForwarded(world, host, translated, direction)
-      : judgeOwn(world, host, translated, direction)
+  for (const [host, direction, before] of late) {
+    if (host === undefined && before === undefined) continue
+    last =
+      before ??
+      (isForwarded
+        ? judgeForwarded(world, host!, translated, direction)
+        : judgeOwn(world, host!, translated, direction))
     if (last.verdict === 'deny') return last
   }
   return last
@@ -78,7 +84,9 @@ function judgeOwn(world: World, host: HostEndpoint, flow: Flow, direction: Direc
   return throughTiers(world, question) ?? byProfiles(world, host.spec.profiles ?? [])
 }
 
-function isFailsafe({ protocol, destinationPort }: Flow, direction: Direction): boolean {
+function isFailsafe({ protocol, destinationPort, icmp }: Flow, direction: Direction): boolean {
+  // routers and neighbours, whom ARP finds for IPv4 below all policies: here Felix judges, and such a host is cut off
+  if (protocol === 58 && icmp !== undefined && icmp.type >= 130 && icmp.type <= 136) return true
   const open: Readonly<Record<number, readonly number[]>> = FAILSAFE[direction]
   return destinationPort !== undefined && (open[protocol] ?? []).includes(destinationPort)
 }
