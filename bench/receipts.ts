@@ -1,6 +1,6 @@
 // What receipts of policies cost the controllers of a large cluster: 1,000 nodes, 10,000 policies, 1,000 of them on each node. One
 // policy changes, and each node says that it has worked through it.
-import { PolicyDigest, revisionOf } from '../api/policy-receipts.ts'
+import { PolicyDigest, RECEIPT_KINDS, revisionOf } from '../api/policy-receipts.ts'
 import type { PolicyReceipt } from '../api/receipt-schemas.ts'
 import { ReceiptBook } from '../controllers/receipt-book.ts'
 import type { Row } from './row.ts'
@@ -10,6 +10,7 @@ const POLICIES = 10_000
 const ON_A_NODE = 1_000
 const CHANGES = 5
 const KIND = 'KubernetesNetworkPolicy'
+const NONE = Object.fromEntries(RECEIPT_KINDS.map(kind => [kind, new PolicyDigest().text]))
 
 export async function benchReceipts(): Promise<Row[]> {
   const rows: Row[] = []
@@ -24,13 +25,15 @@ export async function benchReceipts(): Promise<Row[]> {
   /** As it is read: texts of its own. */
   const receiptOf = (node: number): PolicyReceipt => {
     const enforced = Array.from({ length: ON_A_NODE }, (_, i) => revisions[(node * 7 + i * 10) % POLICIES]!)
-    return JSON.parse(JSON.stringify({ worked: { [KIND]: digest.text }, enforced, failing: [] }))
+    const worked = { ...NONE, [KIND]: digest.text }
+    return JSON.parse(JSON.stringify({ worked, enforced, failing: [] }))
   }
   row('one receipt, as it is written', JSON.stringify(receiptOf(0)).length / 1024, 'KiB')
 
   const before = heapMib()
   const book = new ReceiptBook()
   const booked = (i: number) => ({ kind: KIND, revision: revisions[i]!, generation: 1 }) as const
+  for (const kind of RECEIPT_KINDS) if (kind !== KIND) book.list(kind, new Map(), true)
   book.list(KIND, new Map(revisions.map((_, i) => [idOf(i), booked(i)])), true)
   for (let node = 0; node < NODES; node++) book.setReceipt(`n${node}`, receiptOf(node))
   const all = book.take(POLICIES)

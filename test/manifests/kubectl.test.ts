@@ -5,9 +5,12 @@ import { fileURLToPath } from 'node:url'
 import { parseAllDocuments } from 'yaml'
 import { NodePublisher } from '../../agent/node-publisher.ts'
 import { NodeStatuses } from '../../agent/node-statuses.ts'
+import { PolicyReceipts } from '../../agent/policy-receipts.ts'
 import { KubernetesEvents } from '../../agent/status/kubernetes-events.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import { revisionOf } from '../../api/policy-receipts.ts'
 import { FirstObjects } from '../../controllers/first-objects.ts'
+import { PolicyStatuses } from '../../controllers/policy-statuses.ts'
 import { ManualClock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { runHere } from '../ctl/run.ts'
@@ -60,10 +63,12 @@ check('every overlay is taken, with its pools, once the CRDs are there', async (
   }
 })
 
-check('over Calico’s CRDs none of ours is applied', async (t, { must }) => {
+check('over Calico’s CRDs those of Margay’s own kinds alone are applied', async (t, { must }) => {
   const made = await must([...SERVER_SIDE, '--dry-run=server', '-o', 'json', '-k', at('overlays/calico-crds')])
-  const { items } = JSON.parse(made) as { items: { kind: string; data?: { apiGroup?: string } }[] }
-  t.false(items.some(({ kind }) => kind === 'CustomResourceDefinition'))
+  type Made = { kind: string; metadata: { name: string }; data?: { apiGroup?: string } }
+  const { items } = JSON.parse(made) as { items: Made[] }
+  const crds = items.filter(({ kind }) => kind === 'CustomResourceDefinition').map(({ metadata }) => metadata.name)
+  t.deepEqual(crds.toSorted(), ['policyreceipts.margay.io', 'policystatuses.margay.io'])
   t.is(items.find(({ kind }) => kind === 'ConfigMap')?.data?.apiGroup, 'v1')
   t.true(items.some(({ kind }) => kind === 'DaemonSet'))
 })
@@ -175,6 +180,39 @@ check(
       5,
     )
     await must(['delete', ...names, 'clusterinformation/default', 'kubecontrollersconfiguration/default', 'node/n2'])
+  },
+)
+
+check(
+  'an agent writes its receipt, and the controllers the status of a policy, with the rights of their accounts, and kubectl shows it',
+  async (t, { must, storeOf }) => {
+    await must([...SERVER_SIDE, '-f', MARGAY])
+    await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
+    const policy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'web' } }
+    await must(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n2' } }))
+    await must(['create', '-f', '-'], JSON.stringify({ ...policy, spec: { podSelector: {} } }))
+    const [agentStore, store] = [await storeOf('margay-node'), await storeOf('margay-controllers')]
+    const id = 'KubernetesNetworkPolicy default/web'
+    const revision = revisionOf(id, (await agentStore.list('KubernetesNetworkPolicy'))[0]!.spec)
+    const worked = { KubernetesNetworkPolicy: revision }
+    const receipts = new PolicyReceipts({
+      ...{ nodeName: 'n2', store: agentStore, clock: systemClock, log: silentLog, nodes: () => 1, random: () => 0 },
+      receipt: () => ({ worked, asked: [{ policy: id, revision, failure: undefined }] }),
+      faultOf: () => undefined,
+    })
+    const statuses = new PolicyStatuses({ store, clock: systemClock, changed: () => undefined })
+    receipts.changed()
+    const shown = async (): Promise<string> => {
+      await statuses.run()
+      return must(['get', 'policystatuses'])
+    }
+    const wanted = /^NAME +NODES +SINCE +LAGGING\nkubernetesnetworkpolicy.default.web +1\/1 +\d+s *\n$/
+    for (let i = 0; i < 100 && !wanted.test(await shown()); i++) await pause(200)
+    t.regex(await shown(), wanted)
+    receipts.close()
+    statuses.close()
+    const receipt = ['policyreceipt/n2', 'policystatus/kubernetesnetworkpolicy.default.web']
+    await must(['delete', 'networkpolicy.networking.k8s.io/web', 'node/n2', ...receipt])
   },
 )
 
