@@ -8,11 +8,12 @@ const KIB = 1024
 
 export type BodyLimit = { octets: number; values: number }
 
-/** A block of 4096 addresses with what is noted of each; Node and Pod with the longest status a kubelet writes. */
+/** A block of 4096 addresses with what is noted of each; Node and Pod with the longest status a kubelet writes; a receipt of 16,384 policies. */
 const LIMITS: Partial<Record<Kind, BodyLimit>> = {
   IPAMBlock: { octets: 3072 * KIB, values: 60_000 },
   Node: { octets: 1536 * KIB, values: 10_000 },
   Pod: { octets: 1536 * KIB, values: 10_000 },
+  PolicyReceipt: { octets: 1024 * KIB, values: 20_000 },
 }
 const OTHER: BodyLimit = { octets: 512 * KIB, values: 10_000 }
 /** A stored object may be larger than a body, by its defaults and by what is noted of its writers. */

@@ -1,12 +1,15 @@
 // What a node says of policies: when it writes, and what. The kernel's part is a value here; test/felix has the real one.
 import test from 'ava'
 import { PolicyReceipts } from '../../agent/policy-receipts.ts'
-import { MOST_ENFORCED } from '../../api/receipt-schemas.ts'
+import { MOST_ENFORCED, MOST_FAILING } from '../../api/receipt-schemas.ts'
+import { startApiServer } from '../../apiserver/server.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
+import { openStore } from '../../datastore/kube.ts'
 import { Refused } from '../../datastore/port.ts'
 import type { EnforcerReceipt, PolicyFailure } from '../../felix/enforcer.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { until } from '../controllers/programs.ts'
 
 const asks = (...revisions: string[]): EnforcerReceipt => ({
   worked: { NetworkPolicy: revisions.join('') },
@@ -132,4 +135,31 @@ test('a receipt that somebody deleted is there again within twenty minutes', asy
   t.deepEqual((await node.said()).enforced, ['a'])
   t.is(node.writes.length, 4)
   node.receipts.close()
+})
+
+test('the largest receipt is taken by margay-api', async t => {
+  const server = await startApiServer()
+  const store = openStore({ server: server.url, token: server.token })
+  t.teardown(async () => {
+    await store.close()
+    await server.close()
+  })
+  const asked = Array.from({ length: MOST_ENFORCED + MOST_FAILING + 2 }, (_, i) => {
+    const failure = i > MOST_ENFORCED ? { reason: 'Refused', message: 'ü'.repeat(1000) } : undefined
+    return { policy: `NetworkPolicy ${'n'.repeat(63)}/${'p'.repeat(253)}`, revision: `${1e15 + i}`, failure }
+  })
+  const clock = new ManualClock()
+  const receipts = new PolicyReceipts({
+    ...{ nodeName: 'n1', store, clock, log: silentLog, nodes: () => 1, random: () => 0 },
+    ...{ receipt: () => ({ worked: { NetworkPolicy: 'a' }, asked }), faultOf: () => undefined },
+  })
+  receipts.changed()
+  clock.advance(1)
+  const written = await until(
+    () => store.list('PolicyReceipt'),
+    found => found?.length === 1,
+  )
+  receipts.close()
+  const { worked, enforced, failing } = written[0]!.spec
+  t.deepEqual([worked, enforced.length, failing.length], [{}, MOST_ENFORCED, MOST_FAILING])
 })
