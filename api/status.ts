@@ -59,6 +59,7 @@ export const CONDITION_TYPES = {
     promise: 'the runtime’s network configuration of this node is there, and that of no other network comes before it',
   },
   ConnectionsTracked: { vital: 'new', promise: 'the connection tracking table has room for new connections' },
+  ConnectionsCut: { vital: false, promise: 'established connections that policies deny are ended' },
   ForeignChainsPass: {
     vital: false,
     promise: 'it is clear that no chain of another program drops packets between pods',

@@ -10,7 +10,7 @@ import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
 import { HostInterfaces } from './host-interfaces.ts'
 import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
-import { dispatch, POD_MAPS } from './policy/dispatch.ts'
+import { CUT_SET, dispatch, POD_MAPS } from './policy/dispatch.ts'
 import { PolicyLedger } from './policy/ledger.ts'
 import type {
   DomainAnswer,
@@ -48,6 +48,7 @@ export class PolicyEnforcer {
   #refused: readonly Refusal[] | undefined
   #wasBad = false
   #isNews = false
+  #narrowed = new Set<string>()
 
   /** `ownSets`: as that of `Members`. */
   constructor(
@@ -157,6 +158,26 @@ export class PolicyEnforcer {
     return Object.values(POD_MAPS).every(map => this.#parts.holds(map, interfaceName))
   }
 
+  /** Whether an interface is shut to TCP packets of connections that nobody knows. */
+  setCut(interfaceName: string, isCut: boolean): void {
+    this.#parts.wantElement(CUT_SET, interfaceName, isCut ? 'member' : undefined)
+  }
+
+  /** Endpoints, by key, of which what was told of until the last `put` may deny what they did; once. */
+  takeNarrowed(): ReadonlySet<string> {
+    const narrowed = this.#narrowed
+    this.#narrowed = new Set()
+    return narrowed
+  }
+
+  /** All endpoints of this node that have policies, by key. */
+  judgedEndpoints(): string[] {
+    return this.#calculator.judged()
+  }
+
+  judgedEndpoint: PolicyCalculator['judgedEndpoint'] = key => this.#calculator.judgedEndpoint(key)
+  verdict: PolicyCalculator['verdict'] = (...of) => this.#calculator.verdict(...of)
+
   /** The key of the table, and why this kernel cannot have it; undefined where it can. */
   get lacking(): readonly [key: string, why: string] | undefined {
     const why = this.#parts.lacking
@@ -218,7 +239,8 @@ export class PolicyEnforcer {
     return failing
   }
 
-  #want({ sets, elements, chains, interfaces }: PolicyDifferences): void {
+  #want({ sets, elements, chains, interfaces, narrowed }: PolicyDifferences): void {
+    for (const key of narrowed) this.#narrowed.add(key)
     for (const [name, set] of sets) this.#parts.wantSet(name, set)
     for (const [name, { added, removed }] of elements) {
       for (const key of removed) this.#parts.wantElement(name, key, undefined)

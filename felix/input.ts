@@ -94,6 +94,8 @@ export type Settings = {
     logLimit?: LogLimit
     /** Absent: no host endpoint is enforced. */
     hosts?: HostSettings
+    /** Established connections that policies deny now are kept; absent: they are cut. */
+    keepConnections?: true
   }
   capabilities: Capabilities
   /** Bytes. Felix follows the uplink from its first pass on; until then this value counts. */

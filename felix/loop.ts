@@ -29,6 +29,7 @@ import type { NamePatterns } from './policy/name-patterns.ts'
 import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
+import { Revocation } from './revocation.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
 
 export type FelixDeps = {
@@ -87,6 +88,9 @@ export class Felix {
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false, policy: false }
   readonly #policy: PolicyEnforcer | undefined
   readonly #qos: QosTable | undefined
+  readonly #revocation: Revocation | undefined
+  /** Of endpoints whose policies the kernel has not taken yet. */
+  readonly #unsettled = new Set<string>()
   readonly #chains: ChainWatch
   readonly #lasting = new Lasting(STOP_GRACE_MS)
   /** Conditions for what the last pass was refused. */
@@ -112,6 +116,13 @@ export class Felix {
     this.#needed = this.#calculator.tunnelsNeeded()
     const policy = policyMarks(deps.marks)
     this.#policy = policy && new PolicyEnforcer(kernel, policy)
+    this.#revocation =
+      this.#policy &&
+      new Revocation({
+        ...{ kernel, policy: this.#policy, clock: deps.clock, log: deps.log },
+        shut: (names, isShut) => this.#shut(names, isShut === 'shut'),
+        report: condition => deps.onConditions(new Map([['ConnectionsCut', condition]])),
+      })
     const qosTable = qosTableName(deps.marks)
     this.#qos = qosTable === undefined ? undefined : new QosTable(kernel, qosTable)
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs(), {
@@ -193,6 +204,7 @@ export class Felix {
   configure(part: Partial<Settings>): void {
     const { config } = part
     const isLogLimitNew = config !== undefined && this.#policy?.setLogLimit(config.logLimit) === true
+    if (config !== undefined) this.#revocation?.configure(config.keepConnections === true ? 'keep' : 'cut')
     if (this.#calculator.configure(part) || isLogLimitNew) this.#changed()
   }
 
@@ -286,7 +298,7 @@ export class Felix {
   /** Ends after the pass under way; the kernel keeps what it has. */
   async close(): Promise<void> {
     this.#closed = true
-    for (const each of [this.#monitor, this.#tableMonitor, this.#chains]) each?.close()
+    for (const each of [this.#monitor, this.#tableMonitor, this.#chains, this.#revocation]) each?.close()
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     await this.#running
@@ -336,6 +348,7 @@ export class Felix {
       this.#report(outcome)
       if (this.#policy?.takeNews() === true) this.#deps.onPolicies?.()
       this.#finish(generation, outcome.refused, complete, mayAnswerPods)
+      this.#revoke(outcome.refused)
       this.#followUplink()
     } catch (error) {
       // the kernel could not be asked at all, or its answers were lost
@@ -345,6 +358,24 @@ export class Felix {
       this.#clean = false
       this.#after('retry', this.#retry.next(), () => this.#kick())
     }
+  }
+
+  /** Whose policies the kernel has now is asked whether their connections may go on; who waits for a refused part, again later. */
+  #revoke(refused: readonly Refusal[]): void {
+    if (this.#policy === undefined || !this.#ready.policy || !this.#ready.datastore) return
+    const narrowed = this.#policy.takeNarrowed()
+    const isSettled = !refused.some(({ kind }) => kind.startsWith('nft'))
+    this.#revocation?.want([...narrowed, ...(isSettled ? this.#unsettled : [])])
+    if (isSettled) this.#unsettled.clear()
+    else for (const key of narrowed) this.#unsettled.add(key)
+  }
+
+  async #shut(interfaceNames: readonly string[], isShut: boolean): Promise<void> {
+    if (this.#closed) return
+    for (const name of interfaceNames) this.#policy?.setCut(name, isShut)
+    this.#changed()
+    // what else is refused does not matter here, and is told
+    await this.#receipts.receipt(this.#generation, undefined).catch(() => undefined)
   }
 
   #tellNeeds(): void {

@@ -46,6 +46,7 @@ export function felixSettings(
     ipipMtu: mine?.ipipMTU ?? spec.ipipMTU ?? 0,
     vxlanMtu: mine?.vxlanMTU ?? spec.vxlanMTU ?? 0,
     logLimit: logLimit(spec),
+    ...(keepsConnections(object, own) && { keepConnections: true as const }),
     workloadRouteProtocol: mine?.deviceRouteProtocol ?? spec.deviceRouteProtocol ?? ROUTE_PROTOCOL_BOOT,
     nat: {
       keepAddressTo: exclusions === 'IPPoolsAndHostIPs' ? 'pools and nodes' : 'pools',
@@ -55,6 +56,15 @@ export function felixSettings(
       bgpPorts: [...new Set([BGP_PORT, ...listenPorts])].sort((a, b) => a - b),
     },
   }
+}
+
+/** What becomes of established connections that policies deny now; Calico has no field for it, and leaves them. */
+const CONNECTIONS_ANNOTATION = 'margay/established-connections'
+
+/** Anything but `Keep` cuts them. */
+function keepsConnections(...objects: readonly (Resource<'FelixConfiguration'> | undefined)[]): boolean {
+  const said = objects.map(object => object?.metadata.annotations?.[CONNECTIONS_ANNOTATION])
+  return said.findLast(text => text !== undefined) === 'Keep'
 }
 
 /** `RATE/PER`, as Calico has it; with a rate the burst is 5 where nobody says another one, and 0 says none. */

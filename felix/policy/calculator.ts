@@ -32,6 +32,7 @@ import type { DomainAnswer, LocalEndpoint, LocalHost, LogLimit, Policy, PolicyIn
 import { addTo, removeFrom } from './multi-map.ts'
 import { NamePatterns } from './name-patterns.ts'
 import { type MemberSource, sourceKey, type TableName } from './sources.ts'
+import { type Closing, closingOf, type JudgedPacket, verdictOf } from './verdict.ts'
 
 /**
  * What changed, by name. What is undefined goes. A set that goes takes its elements along. In sets of intervals what is
@@ -44,9 +45,20 @@ export type PolicyDifferences = {
   chains: ReadonlyMap<string, NftChainProgram | undefined>
   /** By map (`POD_MAPS`, `HOST_MAPS`), then by interface. Those of a map that goes are not told. */
   interfaces: ReadonlyMap<string, ReadonlyMap<string, NftVerdict | undefined>>
+  /** Endpoints of this node, by key, whose lists may deny now what they allowed before. */
+  narrowed: ReadonlySet<string>
 }
 
-type Held = { list: PolicyList; sources: readonly MemberSource[]; chains: readonly string[] }
+type Held = {
+  list: PolicyList
+  sources: readonly MemberSource[]
+  chains: readonly string[]
+  /** Worked out when it is first asked for. */
+  closing?: ReadonlyMap<string, Closing>
+}
+
+/** An endpoint of this node whose packets are judged. */
+export type JudgedEndpoint = { interfaceName: string; addresses: readonly string[] }
 
 const DIRECTIONS = ['ingress', 'egress'] as const
 
@@ -147,11 +159,15 @@ export class PolicyCalculator {
   /** Works out what follows from everything told so far. Returns what changed since the last step. */
   step(): PolicyDifferences {
     const { lists, endpoints, hosts } = this.#active.take()
+    // what a pod that is new here had before was another pod's; at the start all have been here
+    const before = this.#endpoints.size === 0 ? endpoints : this.#endpoints
+    const known = new Set([...endpoints.keys()].filter(key => before.has(key)))
     const interfaces = this.#connect(endpoints)
     this.#hosts.update(hosts)
     const dirty = new Set(lists.keys())
     // what is wanted again is not given up in between
     const released = [...dirty].flatMap(key => this.#lists.get(key)?.sources ?? [])
+    const held = new Set([...dirty].filter(key => this.#lists.has(key)))
     const chains = new Map<string, NftChainProgram | undefined>()
     for (const [key, list] of lists) this.#hold(key, list, chains)
     const ofHosts = this.#hosts.changed ? this.#holdHosts() : []
@@ -159,7 +175,8 @@ export class PolicyCalculator {
     const mayTellOthers = this.#mayTellOthers || lists.size + endpoints.size > 0
     this.#mayTellOthers = false
     if (mayTellOthers) this.#findTold()
-    const { sets, elements, sources } = this.#members.take()
+    const { sets, elements, sources, changed } = this.#members.take()
+    const narrowed = this.#narrowed(held, changed, known)
     for (const source of sources) for (const key of this.#listsBySource.get(source) ?? []) dirty.add(key)
     for (const key of this.#restyled ? [...dirty, ...this.#lists.keys()] : dirty) this.#write(key, chains)
     this.#restyled = false
@@ -171,7 +188,7 @@ export class PolicyCalculator {
       for (const [name, program] of host.chains) chains.set(name, program)
       for (const [map, verdicts] of host.interfaces) interfaces.set(map, new Map(verdicts))
     }
-    return { ...all, interfaces }
+    return { ...all, interfaces, narrowed }
   }
 
   /** Finds the pods that are asked for names, and wants the sets that the copies of their answers need. */
@@ -201,6 +218,39 @@ export class PolicyCalculator {
     const lists = this.#listsThrough(kind, name)
     if (lists === undefined) return this.asked
     return new Set([...lists].flatMap(key => policiesOf(this.#lists.get(key)?.list)))
+  }
+
+  /** The endpoints of this node that have lists, by key. */
+  judged(): string[] {
+    return [...this.#endpoints.keys()]
+  }
+
+  /** Undefined: there is none of this key on this node, or it is closed. */
+  judgedEndpoint(key: string): JudgedEndpoint | undefined {
+    const lists = this.#endpoints.get(key)
+    return lists && { interfaceName: lists.interfaceName, addresses: this.#members.addressesOf(key) }
+  }
+
+  /** What the policies of an endpoint say of an established connection, as told so far; undefined where it has none. */
+  verdict(key: string, direction: Direction, packet: JudgedPacket): 'allow' | 'deny' | undefined {
+    const lists = this.#endpoints.get(key)
+    const held = lists && this.#lists.get(lists[direction])
+    return held && verdictOf(held.list, packet, (source, element, family) => this.#members.has(source, element, family))
+  }
+
+  #narrowed(lists: Set<string>, changed: ReadonlyMap<string, Closing>, known: ReadonlySet<string>): Set<string> {
+    for (const [source, { added, removed }] of changed)
+      for (const key of this.#listsBySource.get(source) ?? []) {
+        const held = this.#lists.get(key)!
+        held.closing ??= closingOf(held.list)
+        const closing = held.closing.get(source)
+        if ((added && closing?.added === true) || (removed && closing?.removed === true)) lists.add(key)
+      }
+    const narrowed = new Set([...known].filter(key => this.#endpoints.has(key)))
+    if (lists.size === 0) return narrowed
+    for (const [key, has] of this.#endpoints)
+      if (DIRECTIONS.some(direction => lists.has(has[direction]))) narrowed.add(key)
+    return narrowed
   }
 
   /** The list takes this content, or goes with its chains. */

@@ -19,7 +19,7 @@ import { type NamedRule, ruleText } from './rule-text.ts'
 import { COMMENT_OCTETS, cut, type MemberSource, type TableName } from './sources.ts'
 
 /** On which side of a packet the endpoint is. */
-const OWN_SIDE: Record<Direction, SideName> = { ingress: 'destination', egress: 'source' }
+export const OWN_SIDE: Record<Direction, SideName> = { ingress: 'destination', egress: 'source' }
 /** `established` and `related`, as the kernel keeps them in a register. */
 const KNOWN_CONNECTION = '06000000'
 const COUNTER: Steps = [{ type: 'counter' }]
@@ -160,11 +160,14 @@ function ownSide({ stage, direction }: PolicyList): SideName | undefined {
 /** Accepts packets of known connections, and what belongs to these. */
 export const ACCEPT_KNOWN: Steps = [...inState(KNOWN_CONNECTION), ...end(VERDICTS.allow)]
 
-/** The rule as it can be asked. Only pods that send are told of names: anything else is closed. */
+/** Whether a rule can be asked. Only pods that send are told of names: what asks for names elsewhere is closed. */
+export function isExpressible({ source, destination }: PolicyRule, direction: Direction): boolean {
+  return source.domains === undefined && (destination.domains === undefined || direction === 'egress')
+}
+
 function expressible(rule: PolicyRule, list: PolicyList, setsOf: SetsOf) {
-  const { action, source, destination } = rule
-  if (source.domains === undefined && (destination.domains === undefined || list.direction === 'egress'))
-    return { action, matches: matchesOf(rule, ownSide(list), setsOf) }
+  const { action } = rule
+  if (isExpressible(rule, list.direction)) return { action, matches: matchesOf(rule, ownSide(list), setsOf) }
   if (action === 'allow' || action === 'log') return { action, matches: [] }
   return { action: 'deny', matches: [() => []] } as const
 }

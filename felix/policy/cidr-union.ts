@@ -47,6 +47,17 @@ export class CidrUnion {
     for (const node of outermost(family === 'ipv4' ? this.#ipv4 : this.#ipv6)) yield textOf(node, family)
   }
 
+  /** Whether a CIDR of the union holds all of this one. */
+  covers(prefix: Prefix): boolean {
+    const bits = bitsOf(prefix)
+    let node = prefix.family === 'ipv4' ? this.#ipv4 : this.#ipv6
+    while (node !== undefined && node.length <= prefix.length && commonLength(node.bits, bits) >= node.length) {
+      if (node.uses > 0) return true
+      node = node.length === prefix.length ? undefined : bitAt(bits, node.length) === 0 ? node.zero : node.one
+    }
+    return false
+  }
+
   /** Whether there is one of this family. */
   has(family: Prefix['family']): boolean {
     return (family === 'ipv4' ? this.#ipv4 : this.#ipv6) !== undefined

@@ -52,6 +52,10 @@ export class HeldSet {
     else this.#more?.set(element, more - 1)
   }
 
+  has(element: string): boolean {
+    return this.#elements?.has(element) ?? false
+  }
+
   elements(): IterableIterator<string> {
     return (this.#elements ?? NO_ELEMENTS).values()
   }

@@ -30,10 +30,10 @@ const ALWAYS: Condition = [() => []]
 const NEVER: Condition = []
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
-const VERSIONS: Record<Family, 4 | 6> = { ipv4: 4, ipv6: 6 }
-const ICMP: Record<Family, Protocol> = { ipv4: 1, ipv6: 58 }
+export const VERSIONS: Record<Family, 4 | 6> = { ipv4: 4, ipv6: 6 }
+export const ICMP: Record<Family, Protocol> = { ipv4: 1, ipv6: 58 }
 /** TCP, UDP, DCCP, SCTP, UDP-Lite: their ports are at the same place. */
-const PORT_PROTOCOLS: readonly Protocol[] = [6, 17, 33, 132, 136]
+export const PORT_PROTOCOLS: readonly Protocol[] = [6, 17, 33, 132, 136]
 /** So many ports or CIDRs of one side are a rule for each; more are a set. */
 const WAYS = 8
 const ADDRESS = { source: SOURCE, destination: DESTINATION } as const
@@ -293,24 +293,24 @@ function joinRanges(ranges: readonly PortRange[]): PortRange[] {
   return joined
 }
 
-function bySelector(selector: string): MemberSource {
+export function bySelector(selector: string): MemberSource {
   return { of: 'selector', selector }
 }
 
-function byNodes(selector: string): MemberSource {
+export function byNodes(selector: string): MemberSource {
   return { of: 'nodes', selector }
 }
 
-function byDomain(pattern: string): MemberSource {
+export function byDomain(pattern: string): MemberSource {
   return { of: 'domain', pattern }
 }
 
-function byService({ namespace, name }: NonNullable<RuleSide['service']>, side: SideName): MemberSource {
+export function byService({ namespace, name }: NonNullable<RuleSide['service']>, side: SideName): MemberSource {
   return { of: 'service', namespace, name, with: side === 'destination' ? 'ports' : 'addresses' }
 }
 
 /** On its own side a packet of this endpoint has no address but of this node's. */
-function byPorts(
+export function byPorts(
   { protocol, ...rule }: PolicyRule,
   side: SideName,
   own: SideName | undefined,

@@ -5,6 +5,7 @@
 // Hazard: the kernel finds a set by walking all of its table, for each write that names one. So only some hundred sources have
 // sets of their own; of the others all members of one kind and family stand in one set. Which these are follows from the digits
 // of a source and how many there are, so that one more or less moves about one other, and no restart moves any.
+// Over 400 lines: one class, whose kinds of members share how they come and go.
 import { isDeepStrictEqual } from 'node:util'
 import type { Labels } from '../../api/selector.ts'
 import type { NftSet } from '../../kernel/port/nftables.ts'
@@ -48,6 +49,8 @@ export type SetChanges = {
   sets: Map<string, NftSet | undefined>
   elements: Map<string, ElementChanges>
   sources: Set<string>
+  /** By the key of the source: whether some member came, or went. */
+  changed: Map<string, { added: boolean; removed: boolean }>
 }
 
 /** The sets that are there, by family. */
@@ -140,6 +143,11 @@ export class Members {
     return item && this.#members.index.labelsOf(item)
   }
 
+  /** The addresses of an endpoint. */
+  addressesOf(key: string): readonly string[] {
+    return this.#items.endpoints.get(key)?.addresses ?? NONE
+  }
+
   /** Whether an endpoint that is there, or will be, is one of this node. */
   setLocal(key: string, isLocal: boolean): void {
     if (isLocal) this.#local.add(key)
@@ -196,7 +204,7 @@ export class Members {
 
   /** What changed since the last call. */
   take(): SetChanges {
-    const changes: SetChanges = { sets: new Map(), elements: new Map(), sources: new Set() }
+    const changes: SetChanges = { sets: new Map(), elements: new Map(), sources: new Set(), changed: new Map() }
     const families = { ipv4: this.#addresses.ipv4 > 0, ipv6: this.#addresses.ipv6 > 0 }
     if (FAMILIES.some(family => families[family] !== this.#families[family]))
       for (const source of this.#sources.values()) this.#touched.add(source)
@@ -209,6 +217,18 @@ export class Members {
     this.#touched.clear()
     this.#shared.take(changes)
     return changes
+  }
+
+  /**
+   * Whether an established connection is one of a source: an address, also by a CIDR, or words as the kernel's sets have them. What
+   * a pod was told of a name, and has expired, counts.
+   */
+  has(of: MemberSource, element: string, family: Family): boolean {
+    const source = this.#sources.get(sourceKey(of))
+    if (source?.sets[family].some(held => held.has(element)) === true) return true
+    if (of.of === 'domain') return this.#expired.has(of.pattern, element)
+    const address = source?.union === undefined ? undefined : parsePrefix(element)
+    return address !== undefined && source?.union?.covers(address) === true
   }
 
   /** The sets of a source that the last `take` left there. */
@@ -243,12 +263,18 @@ export class Members {
   }
 
   /** Tells what changed of one set, or where its members stand now. */
-  #tell(source: Source, held: HeldSet, { sets, elements, sources }: SetChanges): void {
+  #tell(source: Source, held: HeldSet, { sets, elements, sources, changed }: SetChanges): void {
     const { digits } = source
     const { content, family, toldIn: before } = held
     const isThere = source.uses > 0 && (content === 'nets' ? held.size > 0 : this.#families[family])
     const now = !isThere ? undefined : source.isShared && content !== 'nets' ? 'shared' : 'own'
     const changes = held.take()
+    const added = now !== undefined && (before === undefined || changes.added.length > 0)
+    const removed = before !== undefined && (now === undefined || changes.removed.length > 0)
+    if (added || removed) {
+      const of = changed.get(source.key)
+      changed.set(source.key, { added: added || of?.added === true, removed: removed || of?.removed === true })
+    }
     const name = setName(source.source, digits, content, family)
     if (now === before) {
       if (now === undefined || changes.added.length + changes.removed.length === 0) return

@@ -27,8 +27,8 @@ export type Flow = {
 
 export type ConntrackPort = {
   /**
-   * Calls `each` for every connection of which some end, before or after a translation, is one of these addresses (in canonical
-   * text). None is kept, and other work goes on in between. One that lives throughout is told, unless the kernel's table is made
+   * Calls `each` for every connection that one of these addresses (in canonical text) opened, or that one of them answers, behind
+   * a translated address too. None is kept, and other work goes on in between. One that lives throughout is told, unless the kernel's table is made
    * larger meanwhile, and may be told twice. Rejects with `KernelError`, and with what `each` throws.
    */
   flowsOf(addresses: ReadonlySet<string>, each: (flow: Flow) => void): Promise<void>

@@ -60,10 +60,10 @@ export class PodNode implements AsyncDisposable {
     return code === 0
   }
 
-  /** Runs a program in the namespace of a pod or of the node. */
-  run({ space }: Pick<Pod, 'space'>, program: string, args: readonly string[]): ChildProcess {
+  /** Runs a program in the namespace of a pod or of the node. `talk`: it reads what is written to it. */
+  run({ space }: Pick<Pod, 'space'>, program: string, args: readonly string[], input?: 'talk'): ChildProcess {
     return spawn(systemProgram('nsenter'), [`--net=${space.path}`, '--', program, ...args], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'inherit'],
     })
   }
 

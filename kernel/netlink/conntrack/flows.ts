@@ -1,20 +1,20 @@
 // Tracked connections as messages: nfgenmsg | CTA_TUPLE_ORIG { IP, PROTO } | CTA_TUPLE_REPLY | CTA_STATUS | CTA_ID | CTA_ZONE ...
 // Numbers are big-endian. What the kernel tells is read in two steps, since a table of 100,000 is walked for a few addresses: is
-// one of them an end, and only then all of it. Hazard: kernels before 5.8 do not know CTA_FILTER and tell everything.
+// one of them a sender, and only then all of it. Hazard: kernels before 5.8 do not know CTA_FILTER and tell everything.
 import { addressBytes, type Family, formatAddress, formatIpv4, ipv4Number } from '../../../lib/ip.ts'
 import type { Flow, FlowTuple } from '../../port/conntrack.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { emitNfHeader, NFGENMSG, NFNL_SUBSYSTEM } from '../nfnetlink.ts'
 import { AF, NLA_F } from '../numbers.ts'
 import type { Request } from '../requests.ts'
-import { CT_MSG, CTA, CTA_FILTER, CTA_FILTER_FLAG, CTA_IP, CTA_PROTO, CTA_TUPLE, IPS_EXPECTED } from './numbers.ts'
+import { CT_MSG, CTA, CTA_FILTER, CTA_FILTER_IP_SRC, CTA_IP, CTA_PROTO, CTA_TUPLE, IPS_EXPECTED } from './numbers.ts'
 
-/** One end of a connection in one direction. */
-export type FlowEnd = { tuple: 'original' | 'reply'; end: 'source' | 'destination' }
+/** Who sends in which direction. */
+export type FlowDirection = 'original' | 'reply'
 
 const FAMILY: Record<Family, number> = { ipv4: AF.inet, ipv6: AF.inet6 }
 const OCTETS: Record<Family, number> = { ipv4: 4, ipv6: 16 }
-const IP: Record<Family, Record<FlowEnd['end'], number>> = {
+const IP: Record<Family, Record<'source' | 'destination', number>> = {
   ipv4: { source: CTA_IP.v4Src, destination: CTA_IP.v4Dst },
   ipv6: { source: CTA_IP.v6Src, destination: CTA_IP.v6Dst },
 }
@@ -28,16 +28,16 @@ export function dumpFlows(family: Family): Request {
   return { type: message(CT_MSG.get), body: w => emitNfHeader(w, FAMILY[family]) }
 }
 
-/** Asks for those that have this address at this end, where the kernel can tell them apart. */
-export function dumpFlowsAt(family: Family, { tuple, end }: FlowEnd, address: string): Request {
+/** Asks for those of which this address is the sender of one direction, where the kernel can tell them apart. */
+export function dumpFlowsFrom(family: Family, direction: FlowDirection, address: string): Request {
   const [of, flags] =
-    tuple === 'original' ? [CTA.tupleOrig, CTA_FILTER.origFlags] : [CTA.tupleReply, CTA_FILTER.replyFlags]
+    direction === 'original' ? [CTA.tupleOrig, CTA_FILTER.origFlags] : [CTA.tupleReply, CTA_FILTER.replyFlags]
   return {
     type: message(CT_MSG.get),
     body: w => {
       emitNfHeader(w, FAMILY[family])
-      nested(w, of, () => nested(w, CTA_TUPLE.ip, () => w.attrAddress(IP[family][end], address)))
-      nested(w, CTA.filter, () => w.attrU32(flags, end === 'source' ? CTA_FILTER_FLAG.ipSrc : CTA_FILTER_FLAG.ipDst))
+      nested(w, of, () => nested(w, CTA_TUPLE.ip, () => w.attrAddress(IP[family].source, address)))
+      nested(w, CTA.filter, () => w.attrU32(flags, CTA_FILTER_IP_SRC))
     },
   }
 }
@@ -54,7 +54,7 @@ export function deleteFlow({ family, original, id }: Flow): Request {
   }
 }
 
-/** Reads those messages of a dump that tell of a connection of zone 0 with an end among these addresses. */
+/** Reads those messages of a dump that tell of a connection of zone 0 with a sender among these addresses. */
 export function flowReader(addresses: ReadonlySet<string>): (message: Message) => Flow | undefined {
   const known = { ipv4: new Set<number>(), ipv6: new Set<string>() }
   for (const address of addresses)
@@ -64,8 +64,7 @@ export function flowReader(addresses: ReadonlySet<string>): (message: Message) =
     family === 'ipv4' ? known.ipv4.has(octets.readUInt32BE(0)) : known.ipv6.has(octets.toString('latin1'))
   return message => {
     const family = familyOfMessage(message)
-    if (family === undefined || !hasEnd(message.body, octets => isKnown(family, octets), OCTETS[family]))
-      return undefined
+    if (family === undefined || !hasSender(message.body, family, isKnown)) return undefined
     return parseFlow(message)
   }
 }
@@ -93,7 +92,7 @@ function parseFlow(message: Message): Flow | undefined {
 
 /** Of a tuple with a zone of its own nothing is told. */
 function parseTuple(bytes: Buffer, family: Family): FlowTuple | undefined {
-  const octets: Partial<Record<FlowEnd['end'], Buffer>> = {}
+  const octets: { source?: Buffer; destination?: Buffer } = {}
   const numbers = new Map<number, number>()
   let isZoned = false
   eachAttribute(bytes, 0, (type, value) => {
@@ -146,15 +145,15 @@ function emitTuple(w: NlWriter, type: number, family: Family, tuple: FlowTuple):
   })
 }
 
-/** Whether `is` holds for some address of the two tuples. The walk of a large table spends its time here. */
-function hasEnd(body: Buffer, is: (octets: Buffer) => boolean, size: number): boolean {
+/** Whether the sender of a direction is known. The walk of a large table spends its time here. */
+function hasSender(body: Buffer, family: Family, isKnown: (family: Family, octets: Buffer) => boolean): boolean {
   let found = false
   eachAttribute(body, NFGENMSG, (type, tuple) => {
     if (found || (type !== CTA.tupleOrig && type !== CTA.tupleReply)) return
     eachAttribute(tuple, 0, (part, ip) => {
       if (part !== CTA_TUPLE.ip) return
-      eachAttribute(ip, 0, (_end, octets) => {
-        if (octets.length === size && is(octets)) found = true
+      eachAttribute(ip, 0, (end, octets) => {
+        if (end === IP[family].source && octets.length === OCTETS[family] && isKnown(family, octets)) found = true
       })
     })
   })

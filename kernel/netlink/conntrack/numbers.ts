@@ -17,7 +17,7 @@ export const CTA_PROTO = {
   icmpv6Code: 9,
 } as const
 export const CTA_FILTER = { origFlags: 1, replyFlags: 2 } as const
-/** CTA_FILTER_F_CTA_*: which parts of a tuple a dump asks for. */
-export const CTA_FILTER_FLAG = { ipSrc: 1, ipDst: 2 } as const
+/** CTA_FILTER_F_CTA_IP_SRC: a dump asks for the source of a tuple. */
+export const CTA_FILTER_IP_SRC = 1
 /** IPS_*. */
 export const IPS_EXPECTED = 1

@@ -109,3 +109,15 @@ test('metrics that are to be encrypted are served nowhere, whoever of both objec
     t.is(metricsSettings(config(on), config(tls, 'node.n1')).at, undefined)
   }
 })
+
+test('established connections are kept where an annotation says so, of the object for this node first; anything else cuts them', t => {
+  const object = (name: string, says?: string) =>
+    aResource('FelixConfiguration', {
+      metadata: { name, ...(says !== undefined && { annotations: { 'margay/established-connections': says } }) },
+      spec: {},
+    })
+  const keeps = (cluster?: string, own?: string) =>
+    felixSettings(object('default', cluster), own === undefined ? undefined : object('node.n1', own)).keepConnections
+  t.deepEqual([keeps(), keeps('Keep'), keeps('keep'), keeps('')], [undefined, true, undefined, undefined])
+  t.deepEqual([keeps('Keep', 'Cut'), keeps('Cut', 'Keep')], [undefined, true])
+})

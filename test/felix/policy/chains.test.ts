@@ -170,13 +170,15 @@ test('packets of pods are led to their lists by one look-up, and dropped where t
   const { sets, chains } = dispatch(TABLE, 'cali')
   t.deepEqual(
     sets.map(({ name, type, data }) => `${name} ${type} : ${data}`),
-    ['from_pod ifname : verdict', 'to_pod ifname : verdict'],
+    ['from_pod ifname : verdict', 'to_pod ifname : verdict', 'cut ifname : undefined'],
   )
   t.deepEqual(chains.flatMap(text), [
+    'from_pods: ct state new tcp flags 0x0 / syn iifname @cut counter drop comment "TCP connection that was cut"',
     'from_pods: iifname vmap @from_pod',
     'from_pods: ct state established,related accept',
     'from_pods: limit rate 10/second burst 20 packets log prefix "pod without policies yet egress deny" group 80',
     'from_pods: counter drop comment "pod without policies yet egress deny"',
+    'to_pods: ct state new tcp flags 0x0 / syn oifname @cut counter drop comment "TCP connection that was cut"',
     'to_pods: oifname vmap @to_pod',
     'to_pods: ct state established,related accept',
     'to_pods: limit rate 10/second burst 20 packets log prefix "pod without policies yet ingress deny" group 80',

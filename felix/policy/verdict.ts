@@ -1,0 +1,171 @@
+// What a list of policies says of one packet, asked of the model and of the members of sets as they are now, without a kernel: for
+// connections that are established already, which rules are not asked about again. It must say what the chains of chains.ts and
+// matches.ts say.
+import { type Family, familyOf } from '../../lib/ip.ts'
+import { parsePrefix } from '../../lib/prefix-index.ts'
+import type { Direction, PolicyList } from './active.ts'
+import { isExpressible, OWN_SIDE } from './chains.ts'
+import {
+  byDomain,
+  byNodes,
+  byPorts,
+  bySelector,
+  byService,
+  ICMP,
+  PORT_PROTOCOLS,
+  type SideName,
+  VERSIONS,
+} from './matches.ts'
+import type { Icmp, PolicyRule, PortRange, Ports, Protocol, RuleAction, RuleSide } from './model.ts'
+import { type MemberSource, protocolWord, sourceKey } from './sources.ts'
+
+/** As a rule sees it: after the destination was translated, before the source is. Addresses in canonical text. */
+export type JudgedPacket = {
+  source: string
+  destination: string
+  protocol: Protocol
+  ports?: Readonly<Record<SideName, number>>
+  icmp?: Required<Icmp>
+}
+
+/** Whether a source has this element now, with the words of nft. A set that is not there has none. */
+export type HasMember = (source: MemberSource, element: string, family: Family) => boolean
+
+/** Total: what nothing decides is denied. */
+export function verdictOf(list: PolicyList, packet: JudgedPacket, has: HasMember): 'allow' | 'deny' {
+  const { direction } = list
+  const first = (rules: readonly PolicyRule[] | undefined): RuleAction | undefined =>
+    rules?.map(rule => actionFor(rule, direction, packet, has)).find(action => action !== undefined && action !== 'log')
+  for (const { policies, defaultAction } of list.tiers) {
+    const enforced = policies.filter(({ staged }) => staged !== true)
+    if (enforced.length === 0) continue
+    let decided: RuleAction | undefined
+    for (const policy of enforced) {
+      decided = first(policy[direction])
+      if (decided !== undefined) break
+    }
+    if (decided === 'allow' || decided === 'deny') return decided
+    if (decided === undefined && defaultAction === 'deny') return 'deny'
+  }
+  for (const { profile } of list.profiles) {
+    const decided = first(profile?.[direction])
+    if (decided !== undefined) return decided === 'allow' ? 'allow' : 'deny'
+  }
+  return 'deny'
+}
+
+/** Which changes of a source's members can make a list deny what it allowed. */
+export type Closing = { added: boolean; removed: boolean }
+
+/** By the key of the source. Of answers to names none does: those that expired count for established connections. */
+export function closingOf({ direction, tiers, profiles }: PolicyList): Map<string, Closing> {
+  const closing = new Map<string, Closing>()
+  const note = (source: MemberSource, action: RuleAction, isNegated: boolean) => {
+    if (action === 'log') return
+    const key = sourceKey(source)
+    const of = closing.get(key) ?? { added: false, removed: false }
+    closing.set(key, of)
+    if (action === 'pass' || (action === 'allow') === isNegated) of.added = true
+    if (action === 'pass' || (action === 'allow') !== isNegated) of.removed = true
+  }
+  const rules = [
+    ...tiers.flatMap(({ policies }) => policies.flatMap(policy => policy[direction] ?? [])),
+    ...profiles.flatMap(({ profile }) => profile?.[direction] ?? []),
+  ]
+  for (const rule of rules)
+    for (const side of ['source', 'destination'] as const) {
+      const { selector, notSelector, nodes, service, ports, notPorts } = rule[side]
+      const sources = [
+        ...(selector === undefined ? [] : [bySelector(selector)]),
+        ...(nodes === undefined ? [] : [byNodes(nodes)]),
+        ...(service === undefined ? [] : [byService(service, side)]),
+        ...byPorts(rule, side, OWN_SIDE[direction], ports),
+      ]
+      for (const source of sources) note(source, rule.action, false)
+      if (notSelector !== undefined) note(bySelector(notSelector), rule.action, true)
+      for (const source of byPorts(rule, side, OWN_SIDE[direction], notPorts)) note(source, rule.action, true)
+    }
+  return closing
+}
+
+/** What a rule does with a packet; undefined: it is not about it. */
+function actionFor(
+  rule: PolicyRule,
+  direction: Direction,
+  packet: JudgedPacket,
+  has: HasMember,
+): RuleAction | undefined {
+  const { action } = rule
+  if (isExpressible(rule, direction)) return matches(rule, OWN_SIDE[direction], packet, has) ? action : undefined
+  return action === 'allow' || action === 'log' ? undefined : 'deny'
+}
+
+function matches(rule: PolicyRule, own: SideName, packet: JudgedPacket, has: HasMember): boolean {
+  const { never, ipVersion, protocol, notProtocol, icmp, notIcmp } = rule
+  const family = familyOf(packet.source)
+  const isIcmp = packet.protocol === ICMP[family]
+  return (
+    never !== true &&
+    (ipVersion === undefined || ipVersion === VERSIONS[family]) &&
+    (protocol === undefined || protocol === packet.protocol) &&
+    notProtocol !== packet.protocol &&
+    (icmp === undefined || (isIcmp && isOfType(packet, icmp))) &&
+    (notIcmp === undefined || !isIcmp || !isOfType(packet, notIcmp)) &&
+    (['source', 'destination'] as const).every(
+      side => addressFits(rule, side, packet, family, has) && portFits(rule, side, own, packet, family, has),
+    )
+  )
+}
+
+function isOfType({ icmp }: JudgedPacket, { type, code }: Icmp): boolean {
+  return icmp?.type === type && (code === undefined || icmp.code === code)
+}
+
+function addressFits(rule: PolicyRule, side: SideName, packet: JudgedPacket, family: Family, has: HasMember): boolean {
+  const { nets, notNets, selector, notSelector, nodes, service, domains }: RuleSide = rule[side]
+  const address = packet[side]
+  const isIn = (source: MemberSource, element = address) => has(source, element, family)
+  const isInNet = (net: string) => holds(net, address)
+  return (
+    (nets === undefined || nets.some(isInNet)) &&
+    notNets?.some(isInNet) !== true &&
+    (selector === undefined || isIn(bySelector(selector))) &&
+    (notSelector === undefined || !isIn(bySelector(notSelector))) &&
+    (nodes === undefined || isIn(byNodes(nodes))) &&
+    (service === undefined ||
+      isIn(byService(service, side), side === 'destination' ? withPort(packet, side) : address)) &&
+    (domains === undefined ||
+      domains.some(domain => isIn(byDomain(domain), `${packet.source} . ${packet.destination}`)))
+  )
+}
+
+/** A net that cannot be read holds nothing. */
+function holds(net: string, address: string): boolean {
+  const outer = parsePrefix(net)
+  const inner = outer && parsePrefix(`${address}/${outer.length}`)
+  return inner !== undefined && inner.family === outer?.family && inner.bits === outer.bits
+}
+
+function portFits(
+  rule: PolicyRule,
+  side: SideName,
+  own: SideName,
+  packet: JudgedPacket,
+  family: Family,
+  has: HasMember,
+): boolean {
+  const { ports, notPorts } = rule[side]
+  const isOf = (of: Ports) =>
+    (PORT_PROTOCOLS.includes(packet.protocol) && inRange(of.ranges, packet.ports?.[side])) ||
+    byPorts(rule, side, own, of).some(source => has(source, withPort(packet, side), family))
+  return (ports === undefined || isOf(ports)) && (notPorts === undefined || !isOf(notPorts))
+}
+
+function inRange(ranges: readonly PortRange[], port: number | undefined): boolean {
+  return port !== undefined && ranges.some(({ first, last }) => first <= port && port <= last)
+}
+
+/** What a packet without ports has at their place is no port of a set. */
+function withPort(packet: JudgedPacket, side: SideName): string {
+  return `${packet[side]} . ${protocolWord(packet.protocol)} . ${packet.ports?.[side] ?? ''}`
+}

@@ -1,0 +1,151 @@
+import test from 'ava'
+import type { Condition } from '../../api/status.ts'
+import type { JudgedPacket } from '../../felix/policy/verdict.ts'
+import { Revocation } from '../../felix/revocation.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import type { Flow, FlowTuple } from '../../kernel/port/conntrack.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+
+const POD = '10.244.0.1'
+let lastId = 0
+
+/** From a pod's port 40000 to port 80 of `to`, answered by `behind`. */
+function aFlow(from: string, to: string, { behind = to, port = 80, protocol = 6, isExpected = false } = {}): Flow {
+  const tuple = (source: string, destination: string, ports: FlowTuple['ports']): FlowTuple =>
+    protocol === 1
+      ? { source, destination, protocol, icmp: { type: 8, code: 0, id: 7 } }
+      : { source, destination, protocol, ports }
+  return {
+    ...{ id: ++lastId, family: 'ipv4', isExpected },
+    original: tuple(from, to, { source: 40_000, destination: 80 }),
+    reply: tuple(behind, from, { source: port, destination: 40_000 }),
+  }
+}
+
+type Denies = (direction: string, packet: JudgedPacket) => boolean
+
+async function aNode({ denies = () => true }: { denies?: Denies } = {}) {
+  const world = new FakeWorld()
+  const kernel = world.kernel()
+  const lo = (await kernel.link('lo'))!.index
+  await kernel.addAddress({ ifindex: lo, address: '192.168.10.1', length: 32, scope: 0 })
+  const clock = new ManualClock()
+  const told: (Condition | undefined)[] = []
+  const shut: string[] = []
+  const walks: string[][] = []
+  const refuses: { errno?: number } = {}
+  const judge = { denies }
+  const revocation = new Revocation({
+    kernel: {
+      addresses: () => kernel.addresses(),
+      flowsOf: (addresses, each) => {
+        walks.push([...addresses])
+        return kernel.flowsOf(addresses, each)
+      },
+      deleteFlows: async flows =>
+        refuses.errno === undefined
+          ? kernel.deleteFlows(flows)
+          : flows.map(() => new KernelError(refuses.errno!, 'delete connection', 'one')),
+    },
+    policy: {
+      judgedEndpoints: () => ['pod'],
+      judgedEndpoint: key => (key === 'pod' ? { interfaceName: 'cali1', addresses: [POD] } : undefined),
+      verdict: (_key, direction, packet) => (judge.denies(direction, packet) ? 'deny' : 'allow'),
+    },
+    shut: async (names, how) =>
+      void shut.push(...names.map(name => `${how} ${name}, ${world.tracked.flows.length} left`)),
+    ...{ clock, log: silentLog, report: condition => told.push(condition) },
+  })
+  const settled = async () => {
+    for (let i = 0; i < 20; i++) await new Promise(resolve => setImmediate(resolve))
+  }
+  return { world, clock, told, shut, walks, refuses, judge, revocation, settled }
+}
+
+test('a connection is judged by what the rules saw of it: behind a Service, and by the side on which the pod is', async t => {
+  const seen: [string, JudgedPacket][] = []
+  const node = await aNode({ denies: (direction, packet) => seen.push([direction, packet]) < 0 })
+  node.world.tracked.flows = [
+    aFlow(POD, '10.96.0.1', { behind: '10.244.7.7', port: 8080 }),
+    aFlow('10.244.9.9', POD, { protocol: 1 }),
+    aFlow('10.244.9.9', '10.244.8.8'),
+  ]
+  node.revocation.want(['pod', 'another that is gone'])
+  await node.settled()
+  t.deepEqual(seen, [
+    ['egress', { source: POD, destination: '10.244.7.7', protocol: 6, ports: { source: 40_000, destination: 8080 } }],
+    ['ingress', { source: '10.244.9.9', destination: POD, protocol: 1, icmp: { type: 8, code: 0 } }],
+  ])
+  t.is(node.world.tracked.flows.length, 3)
+})
+
+test('what this host opened itself, and what came with another connection, was allowed by no rule and stays', async t => {
+  const node = await aNode()
+  const kept = [aFlow('192.168.10.1', POD), aFlow('127.0.0.1', POD), aFlow('10.244.9.9', POD, { isExpected: true })]
+  node.world.tracked.flows = [...kept, aFlow('10.244.9.9', POD)]
+  node.revocation.want(['pod'])
+  await node.settled()
+  t.deepEqual(node.world.tracked.flows, kept)
+})
+
+test('the interface is shut to TCP out of nowhere before its connection is cut, and opened hours later', async t => {
+  const node = await aNode()
+  node.world.tracked.flows = [aFlow('10.244.9.9', POD)]
+  node.revocation.want(['pod'])
+  await node.settled()
+  t.deepEqual(node.shut, ['shut cali1, 1 left'])
+  t.deepEqual(node.world.tracked.flows, [])
+  node.clock.advance(3 * 3600_000)
+  await node.settled()
+  t.deepEqual(node.shut.slice(1), ['open cali1, 0 left'])
+  node.world.tracked.flows = [aFlow('10.244.9.9', POD, { protocol: 17 })]
+  node.revocation.want(['pod'])
+  await node.settled()
+  t.is(node.shut.length, 2, 'what is no TCP cannot be told from what opens a connection')
+})
+
+test('changes that follow each other wait for one walk together, and more connections than are held at once are all cut', async t => {
+  const node = await aNode()
+  node.world.tracked.flows = Array.from({ length: 9000 }, () => aFlow('10.244.9.9', POD))
+  node.revocation.want(['pod'])
+  await node.settled()
+  t.deepEqual([node.world.tracked.flows.length, node.walks.length], [0, 3])
+  for (let i = 0; i < 100; i++) node.revocation.want(['pod'])
+  await node.settled()
+  t.is(node.walks.length, 3)
+  node.clock.advance(50)
+  await node.settled()
+  t.is(node.walks.length, 4)
+  node.clock.advance(60_000)
+  await node.settled()
+  t.is(node.walks.length, 4)
+})
+
+test('what the kernel refuses to delete is told, and tried again until it is gone', async t => {
+  const node = await aNode()
+  node.world.tracked.flows = [aFlow('10.244.9.9', POD)]
+  node.refuses.errno = ERRNO.EBUSY
+  node.revocation.want(['pod'])
+  await node.settled()
+  t.like(node.told.at(-1), { type: 'ConnectionsCut', reason: 'Refused' })
+  delete node.refuses.errno
+  node.clock.advance(5000)
+  await node.settled()
+  t.deepEqual([node.told.at(-1), node.world.tracked.flows.length], [undefined, 0])
+})
+
+test('where connections are to be kept none is looked at, and all are when that changes', async t => {
+  const node = await aNode()
+  node.world.tracked.flows = [aFlow('10.244.9.9', POD)]
+  node.revocation.configure('keep')
+  node.revocation.want(['pod'])
+  await node.settled()
+  t.deepEqual([node.walks.length, node.world.tracked.flows.length], [0, 1])
+  node.revocation.configure('cut')
+  await node.settled()
+  t.is(node.world.tracked.flows.length, 0)
+  node.revocation.close()
+  t.is(node.clock.pending, 0)
+})
