@@ -1,8 +1,10 @@
 // What pods are told of names, from copies of packets to felix, over restarts, and what is told where it does not work.
+import { isDeepStrictEqual } from 'node:util'
 import test from 'ava'
 import { DomainNames } from '../../agent/domain-names.ts'
 import { FELIX_ANNOTATION } from '../../api/core.ts'
 import type { PodEndpoint } from '../../cni/endpoints.ts'
+import { handleCni } from '../../cni/handle.ts'
 import { ANSWER_GROUP } from '../../felix/policy/answer-copies.ts'
 import type { DomainAnswer, Resolvers } from '../../felix/policy/model.ts'
 import { NamePatterns } from '../../felix/policy/name-patterns.ts'
@@ -12,6 +14,7 @@ import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { aResource } from '../datastore/objects.ts'
 import { addressesOf, tcpPacket, udpPacket } from '../felix/dns/messages.ts'
+import { aCluster, eventually, startAgent } from './machines.ts'
 
 const NAME = 'www.example.com'
 const RESOLVER = '10.96.0.10'
@@ -219,4 +222,51 @@ test('the resolver of the cluster is believed, or whom FelixConfiguration names,
   })
   t.deepEqual(wrong.resolvers()?.addresses, [{ address: '192.0.2.53', port: 53 }])
   t.regex(wrong.names.gaps[0]!.message, /FelixConfiguration.* left out: "kube-dns", "192.0.2.300", "0.0.0.0"/)
+})
+
+test('a whole agent lets a pod reach what it was told, and an agent after it goes on with that', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const [machine] = machines
+  const metadata = { namespace: 'ns', name: 'web', labels: { app: 'web' } }
+  await store.create('Namespace', aResource('Namespace', { metadata: { name: 'ns' } }))
+  const pod = await store.create('Pod', aResource('Pod', { metadata, spec: { nodeName: 'n1' } }))
+  const slice = {
+    metadata: { namespace: 'kube-system', name: 'kube-dns-1', labels: { 'kubernetes.io/service-name': 'kube-dns' } },
+    ...{ addressType: 'IPv4', endpoints: [{ addresses: ['10.244.9.9'] }], ports: [{ port: 53, protocol: 'UDP' }] },
+  }
+  await store.create('EndpointSlice', aResource('EndpointSlice', slice))
+  const spec = {
+    ...{ tier: 'Admin', priority: 5, subject: { namespaces: {} } },
+    egress: [{ action: 'Accept', to: [{ domainNames: ['*.example.com'] }] }],
+  }
+  await store.create('ClusterNetworkPolicy', aResource('ClusterNetworkPolicy', { metadata: { name: 'names' }, spec }))
+  const agent = await startAgent(t, machine, store, network)
+  const env = {
+    ...{ CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c0', CNI_NETNS: '/run/netns/c0', CNI_IFNAME: 'eth0' },
+    ...{ CNI_PATH: '/opt/cni/bin', CNI_ARGS: `K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web;K8S_POD_UID=${pod.metadata.uid}` },
+  }
+  const stdin = JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'margay' })
+  await eventually(t, 'the agent is ready', () => agent.ready(), Boolean)
+  const added = await handleCni({ env, stdin }, agent.cni())
+  t.is(added.exitCode, 0, added.stdout)
+  const [{ addresses, interfaceName }] = agent.endpoints.live() as [PodEndpoint]
+  const table = async () => {
+    const found = await machine.world.kernel().nftables({ family: 'inet', name: 'margay-policy' })
+    const keys = (of: string) =>
+      (found?.elements ?? [])
+        .filter(({ set }) => set.startsWith(of))
+        .flatMap(({ elements }) => elements.map(({ key }) => key.join(' ')))
+    return { told: keys('d4-'), pods: keys('told_pods'), resolvers: keys('e4-') }
+  }
+  const shown = { told: [] as string[], pods: [interfaceName], resolvers: ['10.244.9.9 udp 53'] }
+  await eventually(t, 'answers are copied', table, seen => isDeepStrictEqual(seen, shown))
+  const payload = udpPacket({ from: RESOLVER, to: addresses[0]! }, addressesOf(NAME, ['192.0.2.1'], 600))
+  machine.world.log(ANSWER_GROUP, [{ family: 'ipv4', prefix: '', hook: 'postrouting', payload }])
+  const told = { ...shown, told: [`${addresses[0]} 192.0.2.1`] }
+  await eventually(t, 'the address is open', table, seen => isDeepStrictEqual(seen, told))
+  await agent.close()
+  t.deepEqual(await table(), told)
+  const next = await startAgent(t, machine, store, network)
+  await eventually(t, 'the next agent is ready', () => next.ready(), Boolean)
+  t.deepEqual(await table(), told)
 })
