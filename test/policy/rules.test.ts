@@ -1,91 +1,15 @@
 // From objects of the API to rules of nftables: packets pass the rules of the nodes exactly where the reference lets them.
 import test from 'ava'
 import fc from 'fast-check'
-import { podProfiles } from '../../agent/cluster/policies/endpoints.ts'
-import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
-import { felixSettings } from '../../agent/cluster/settings.ts'
-import { PolicyCalculator } from '../../felix/policy/calculator.ts'
-import { hostInterfaces } from '../../felix/policy/host-interfaces.ts'
-import type { HostEndpointHere, PolicyEndpoint } from '../../felix/policy/model.ts'
-import { KeptTable, TABLE } from '../felix/policy/kept-table.ts'
-import { disagreements, judgeHop, type Rendered } from './agreement.ts'
+import { disagreements, judgeHop } from './agreement.ts'
 import { type ClusterRow, clusterPokes, type ReachCase, reachWorld, testRows } from './corpora.ts'
 import { hopsOf } from './hops.ts'
-import { interpreter, type Table } from './interpreter.ts'
-import { keyOf, kindOf, resourceOf } from './model.ts'
-import { isJudged, nodeAddresses } from './reference/endpoints.ts'
-import { ofKind, type Pod, type World } from './reference/objects.ts'
+import { interpreter } from './interpreter.ts'
 import type { Packet } from './reference.ts'
+import { passes, rendered } from './rendered.ts'
 import { cases } from './worlds.ts'
 
 const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132 } as const
-
-/** As many names as there are pods, all different, in the order of the objects. */
-function interfaces(world: World): (pod: Pod) => string {
-  const names = new Map(ofKind(world, 'Pod').map((pod, i) => [keyOf(pod), `cali${i}`]))
-  return pod => names.get(keyOf(pod))!
-}
-
-/** The table of each node, made of all objects of the world. `ownSets`: as that of `Members`. */
-function rendered(world: World, ownSets?: number): Rendered {
-  const interfaceOf = interfaces(world)
-  const tables = new Map<string, Table>()
-  return {
-    interfaceOf,
-    tablesOf(node) {
-      const known = tables.get(node)
-      if (known !== undefined) return [known]
-      const calculator = new PolicyCalculator(TABLE, ownSets)
-      const endpoints = new Map<string, PolicyEndpoint | undefined>()
-      const policies = new PolicyObjects(({ kind, key, value }) => {
-        if (kind === 'endpoint') endpoints.set(key, value)
-        calculator.set(kind, key, value as never)
-      })
-      for (const object of world.objects) {
-        const kind = kindOf(object)
-        policies.change(kind, keyOf(object), resourceOf(kind, object))
-      }
-      for (const pod of ofKind(world, 'Pod'))
-        if (isJudged(pod) && pod.spec.nodeName === node) {
-          const profiles = podProfiles(resourceOf('Pod', pod))
-          calculator.setLocal(keyOf(pod), { interfaceName: interfaceOf(pod), profiles })
-        }
-      for (const [i, { pod, name, addresses }] of (world.answers ?? []).entries()) {
-        const from = endpoints.get(pod)?.addresses ?? []
-        const told = { from, name: name.toLowerCase().replace(/\.$/, ''), addresses, expired: [] }
-        calculator.setAnswer(`${i}`, told)
-      }
-      calculator.setHostRules({ ...hostSettings(), interfacePrefix: 'cali', tunnels: NO_TUNNELS })
-      const { interfaces: of } = hostInterfaces(hostsOf(policies, node), uplinkOf(world, node), 'cali')
-      for (const [key, { profiles }] of hostsOf(policies, node))
-        calculator.setLocal(key, { interfaces: of.get(key) ?? [], profiles })
-      const kept = new KeptTable()
-      kept.apply(calculator.step())
-      const table = kept.table()
-      tables.set(node, table)
-      return [table]
-    },
-  }
-}
-
-const NO_TUNNELS = { ipip: false, vxlan: false, vxlanPort: 4789 }
-const hostSettings = () => felixSettings(undefined).hosts!
-
-/** The host endpoints of a node. */
-function hostsOf({ hosts }: PolicyObjects, node: string): Map<string, HostEndpointHere> {
-  const here = [...hosts].filter(([, host]) => host.node === node)
-  return new Map(
-    here.map(([key, { endpoint, interfaceName, profiles }]) => [
-      key,
-      { addresses: endpoint.addresses, profiles, ...(interfaceName !== undefined && { interfaceName }) },
-    ]),
-  )
-}
-
-function uplinkOf(world: World, name: string): Map<string, readonly string[]> {
-  const node = ofKind(world, 'Node').find(({ metadata }) => metadata.name === name)
-  return new Map([['eth0', node === undefined ? [] : nodeAddresses(node)]])
-}
 
 test('rules of host endpoints and pods together let packets pass where the reference does', t => {
   let judged = 0
@@ -117,12 +41,6 @@ test('rules made of arbitrary policies of every kind let packets pass where the 
   )
   t.pass()
 })
-
-/** Whether the rules let a packet through. */
-function passes(world: World, packet: Packet): boolean {
-  const made = rendered(world)
-  return hopsOf(world, packet, made).every(hop => interpreter(made.tablesOf(hop.node))(hop.packet).verdict === 'accept')
-}
 
 function reachFaults({ id, steps }: ReachCase): string[] {
   return steps.flatMap((step, i) => {
