@@ -7,9 +7,9 @@ import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { NftablesPort, NftTable } from '../kernel/port/nftables.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
 import { nftTableKey } from '../kernel/reconcile/objects.ts'
-import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
+import { mergeOutcomes, type Outcome, type Refusal } from '../kernel/reconcile/outcome.ts'
 import { HostInterfaces } from './host-interfaces.ts'
-import { PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
+import { type LedInterface, PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
 import { CUT_SET, dispatch, POD_MAPS } from './policy/dispatch.ts'
 import { PolicyLedger } from './policy/ledger.ts'
 import type {
@@ -49,6 +49,8 @@ export class PolicyEnforcer {
   #wasBad = false
   #isNews = false
   #narrowed = new Set<string>()
+  /** Interfaces that are led nowhere while the kernel refuses what their lists need, by map and name. */
+  #closed = new Map<string, LedInterface>()
 
   /** `ownSets`: as that of `Members`. */
   constructor(
@@ -207,7 +209,10 @@ export class PolicyEnforcer {
     this.#ledger.begin()
     const differences = this.#calculator.step()
     this.#want(differences)
-    const outcome = await this.#parts.put()
+    const first = await this.#parts.put()
+    const outcome = this.#close(first.refused)
+      ? mergeOutcomes([{ ...first, refused: [] }, await this.#parts.put()])
+      : first
     this.#refused = outcome.refused
     const isBad = outcome.refused.length > 0 || this.#parts.lacking !== undefined
     const isOther = this.#ledger.end() || differences.chains.size > 0 || differences.interfaces.size > 0
@@ -221,6 +226,27 @@ export class PolicyEnforcer {
     return this.#parts.remove(() => true)
   }
 
+  /**
+   * Pods whose rules the kernel refuses are closed, and not left under the rules of before; `remove` does it. Those whose rules it
+   * has taken by now are led to them. Returns whether there are some.
+   */
+  #close(refused: readonly Refusal[]): boolean {
+    const closed = new Map<string, LedInterface>()
+    for (const { kind, key } of refused) {
+      if (kind !== 'nftChain' && kind !== 'nftSet' && kind !== 'nftElement') continue
+      // an interface that cannot be led anywhere is closed as it is
+      if (kind === 'nftElement' && nameIn(key).includes(' ')) continue
+      for (const led of this.#calculator.ledThrough({ kind, name: nameIn(key) }))
+        closed.set(`${led.map} ${led.interfaceName}`, led)
+    }
+    const opened = [...this.#closed].filter(([key]) => !closed.has(key)).map(([, led]) => led)
+    this.#closed = closed
+    for (const { map, interfaceName } of closed.values()) this.#parts.wantElement(map, interfaceName, undefined)
+    for (const { map, interfaceName } of opened)
+      this.#parts.wantElement(map, interfaceName, this.#calculator.verdictAt(map, interfaceName))
+    return opened.length > 0
+  }
+
   /** Why a policy is not enforced as it says, by its key. */
   #failing(refused: readonly Refusal[]): Map<string, PolicyFailure> {
     const failing = new Map<string, PolicyFailure>()
@@ -232,7 +258,7 @@ export class PolicyEnforcer {
     if (lacking !== undefined)
       add(asked, { reason: 'NoNftables', message: `this kernel cannot have the table: ${lacking}` })
     for (const { kind, key, reason, message } of refused) {
-      const name = key.split(' ').slice(2).join(' ')
+      const name = nameIn(key)
       const isPart = kind === 'nftChain' || kind === 'nftSet' || kind === 'nftElement'
       add(isPart ? this.#calculator.askedThrough({ kind, name }) : asked, { reason, message })
     }
@@ -250,4 +276,9 @@ export class PolicyEnforcer {
     for (const [map, verdicts] of interfaces)
       for (const [name, verdict] of verdicts) this.#parts.wantElement(map, name, verdict)
   }
+}
+
+/** The name of a part, from that of an object: `FAMILY TABLE NAME`. */
+function nameIn(key: string): string {
+  return key.split(' ').slice(2).join(' ')
 }

@@ -57,6 +57,9 @@ type Held = {
   closing?: ReadonlyMap<string, Closing>
 }
 
+/** An interface that a map of `POD_MAPS` leads to a list. */
+export type LedInterface = { map: string; interfaceName: string }
+
 /** An endpoint of this node whose packets are judged. */
 export type JudgedEndpoint = { interfaceName: string; addresses: readonly string[] }
 
@@ -319,6 +322,23 @@ export class PolicyCalculator {
   }
 
   /** The lists that lead through a part; undefined for one that all of them need. */
+  /** What a map of `POD_MAPS` has for an interface, as of the last step. */
+  verdictAt(map: string, interfaceName: string): NftVerdict | undefined {
+    const direction = DIRECTIONS.find(each => POD_MAPS[each] === map)
+    return direction && this.#verdict(interfaceName, direction)
+  }
+
+  /** By which element of which map interfaces are led to a list that needs this part of the table. */
+  ledThrough({ kind, name }: { kind: 'nftChain' | 'nftSet' | 'nftElement'; name: string }): LedInterface[] {
+    const lists = new Set(this.#listsThrough(kind, name) ?? [])
+    if (lists.size === 0) return []
+    return [...this.#endpoints.values()].flatMap(endpoint =>
+      DIRECTIONS.filter(direction => lists.has(endpoint[direction])).map(direction => {
+        return { map: POD_MAPS[direction], interfaceName: endpoint.interfaceName }
+      }),
+    )
+  }
+
   #listsThrough(kind: 'nftChain' | 'nftSet' | 'nftElement', name: string): Iterable<string> | undefined {
     if (kind === 'nftChain') {
       const key = listOfChain(name)

@@ -3,7 +3,8 @@
 // the packet is forwarded; what this host sends to its own pods is not judged.
 // A list accepts what it allows, which ends the base chain that asked it: each direction has a base chain of its own.
 // Hazard: an interface of a pod that the map does not have yet, or no more, is closed to new connections. Known ones go on,
-// since the maps are empty for a moment where a large table is written from nothing.
+// since the maps are empty for a moment where a large table is written from nothing, and since a list that the kernel refuses
+// closes its pods; none of them is an earlier pod's, whose entries are deleted before an interface is made (cni/old-flows.ts).
 import type { NftChain, NftRule, NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
 import {

@@ -1,0 +1,101 @@
+// What becomes of pods whose rules the kernel does not take.
+import test from 'ava'
+import { PolicyEnforcer } from '../../felix/enforcer.ts'
+import { LABEL, type Policy, type PolicyRule } from '../../felix/policy/model.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+
+const NAME = { family: 'inet', name: 'margay-policy' } as const
+const ALLOW: PolicyRule = { action: 'allow', source: {}, destination: {} }
+
+/** A node with two pods, `web` on cali1 and `db` on cali2, whose kernel takes no rule of policies that are called so. */
+function aNode() {
+  const kernel = new FakeWorld().kernel()
+  const poison = { word: 'nothing' }
+  const changeNftables: Kernel['changeNftables'] = async (changes, options) => {
+    const index = changes.findIndex(
+      ({ verb, object }) => verb === 'add' && object.kind === 'rule' && object.comment?.includes(poison.word) === true,
+    )
+    const error = new KernelError(ERRNO.ENOMEM, 'add rule', poison.word)
+    return index < 0 ? kernel.changeNftables(changes, options) : [{ index, error }]
+  }
+  const refusing = new Proxy(kernel, {
+    get: (target, name) => (name === 'changeNftables' ? changeNftables : Reflect.get(target, name).bind(target)),
+  })
+  const enforcer = new PolicyEnforcer(refusing, { table: NAME.name, interfacePrefix: 'cali' })
+  enforcer.set('tier', 'default', { name: 'default', order: 1, defaultAction: 'deny' })
+  enforcer.set('profile', 'p', { ingress: [ALLOW], egress: [ALLOW] })
+  for (const [i, app] of ['web', 'db'].entries()) {
+    const labels = { app, [LABEL.orchestrator]: 'k8s', [LABEL.namespace]: 'x' }
+    enforcer.set('endpoint', `x/${app}`, { kind: 'pod', labels, addresses: [`10.0.0.${i + 1}`], ports: [] })
+    enforcer.setLocal(`x/${app}`, { interfaceName: `cali${i + 1}`, profiles: ['p'] })
+  }
+  const pass = async () => {
+    const outcomes = [await enforcer.put(), await enforcer.remove()]
+    return outcomes.flatMap(({ refused }) => refused.map(({ kind, key }) => `${kind} ${key}`))
+  }
+  /** The interfaces that are led to some chain for what they are sent, as the kernel has it. */
+  const led = async () => {
+    const { elements = [] } = (await kernel.nftables(NAME)) ?? {}
+    return elements
+      .filter(({ set }) => set === 'to_pod')
+      .flatMap(each => each.elements.flatMap(({ key }) => key))
+      .sort()
+  }
+  return { enforcer, poison, pass, led }
+}
+
+function aPolicy(name: string, rules: readonly PolicyRule[]): Policy {
+  return {
+    ...{ ref: { kind: 'NetworkPolicy', namespace: 'x', name }, tier: 'default', order: 1 },
+    ...{ sortName: name, selector: "app == 'web'", hostStage: 'normal', ingress: rules },
+  }
+}
+
+test('a pod whose new rules the kernel refuses is closed, not left under the old ones, and no other pod is', async t => {
+  const { enforcer, poison, pass, led } = aNode()
+  t.deepEqual(await pass(), [])
+  t.deepEqual(await led(), ['cali1', 'cali2'])
+
+  poison.word = 'bad'
+  enforcer.set('policy', 'bad', aPolicy('bad', [{ ...ALLOW, protocol: 6 }]))
+  t.true((await pass()).some(each => each.startsWith('nftChain inet margay-policy to-')))
+  t.deepEqual(await led(), ['cali2'])
+  t.false(enforcer.judges('cali1'))
+  t.true(enforcer.judges('cali2'))
+  t.true((await pass()).length > 0)
+  t.deepEqual(await led(), ['cali2'], 'and stays so while it is refused')
+
+  poison.word = 'nothing'
+  t.deepEqual(await pass(), [])
+  t.deepEqual(await led(), ['cali1', 'cali2'])
+  t.true(enforcer.judges('cali1'))
+})
+
+test('rules that change in place and are refused close the pod too, until the kernel takes them or they go', async t => {
+  const { enforcer, poison, pass, led } = aNode()
+  enforcer.set('policy', 'web', aPolicy('web', [{ ...ALLOW, protocol: 6 }]))
+  t.deepEqual(await pass(), [])
+  poison.word = 'ingress 1'
+  enforcer.set('policy', 'web', aPolicy('web', [ALLOW, ALLOW]))
+  t.true((await pass()).length > 0)
+  t.deepEqual(await led(), ['cali2'])
+  await pass()
+  t.deepEqual(await led(), ['cali2'], 'what stands there is the old list')
+  enforcer.set('policy', 'web', aPolicy('web', [{ ...ALLOW, protocol: 17 }]))
+  t.deepEqual(await pass(), [])
+  t.deepEqual(await led(), ['cali1', 'cali2'])
+})
+
+test('a pod that goes while it is closed does not come back', async t => {
+  const { enforcer, poison, pass, led } = aNode()
+  await pass()
+  poison.word = 'bad'
+  enforcer.set('policy', 'bad', aPolicy('bad', [ALLOW]))
+  await pass()
+  enforcer.setLocal('x/web', undefined)
+  poison.word = 'nothing'
+  t.deepEqual(await pass(), [])
+  t.deepEqual(await led(), ['cali2'])
+})
