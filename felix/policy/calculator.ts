@@ -25,7 +25,7 @@ import { chainsOfList, listOfChain, sourcesOfList } from './chains.ts'
 import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
 import { HostGroup } from './host-group.ts'
-import type { HostRules } from './hosts.ts'
+import { HOST_MAPS, type HostRules } from './hosts.ts'
 import { LOG_LIMIT } from './logged.ts'
 import { Members } from './members.ts'
 import type { DomainAnswer, LocalEndpoint, LocalHost, LogLimit, Policy, PolicyInputs, Resolvers } from './model.ts'
@@ -345,6 +345,7 @@ export class PolicyCalculator {
       return key === undefined ? undefined : [key]
     }
     const [set = '', interfaceName] = name.split(' ')
+    if (Object.values(HOST_MAPS).includes(set)) return undefined
     if (interfaceName !== undefined)
       return [...(this.#byInterface.get(interfaceName) ?? [])].flatMap(key => {
         const lists = this.#endpoints.get(key)!

@@ -34,6 +34,8 @@ function anEnforcer() {
   const it = { refuses: (_: NftChange) => false, during: () => {} }
   const port = {
     nftables: (table: Parameters<Kernel['nftables']>[0]) => kernel.nftables(table),
+    links: () => kernel.links(),
+    addresses: () => kernel.addresses(),
     changeNftables: async (changes: readonly NftChange[]) => {
       it.during()
       const index = changes.findIndex(it.refuses)
@@ -54,7 +56,7 @@ function anEnforcer() {
   const worked = () => enforcer.receipt()?.worked['KubernetesNetworkPolicy']
   const asked = () =>
     enforcer.receipt()?.asked.map(({ policy, revision, failure }) => [policy, revision, failure?.reason])
-  return Object.assign(it, { enforcer, tell, worked, asked })
+  return Object.assign(it, { kernel, enforcer, tell, worked, asked })
 }
 
 test('what was told counts when a pass has ended that began after it, and nothing is said while one is under way', async t => {
@@ -122,4 +124,21 @@ test('a chain that the kernel refuses makes the policies of that list fail, and 
     [id('b'), B, undefined],
   ])
   t.true(node.enforcer.takeNews())
+})
+
+test('a policy of an interface of the host is asked too, and fails where the kernel does not lead the interface to it', async t => {
+  const node = anEnforcer()
+  await node.kernel.createLink({ kind: 'veth', name: 'eth0', peer: { name: 'eth1' } })
+  const labels = { role: 'gate' }
+  node.enforcer.set('endpoint', 'n1-eth0', { kind: 'host', labels, addresses: ['192.0.2.1'], ports: [] })
+  node.enforcer.setHost('n1-eth0', { interfaceName: 'eth0', addresses: [], profiles: [] })
+  const tunnels = { ipip: false, vxlan: false, vxlanPort: 4789 }
+  node.enforcer.setHostRules({ inbound: [], outbound: [], podsToHost: 'drop' }, tunnels)
+  node.tell('a', { ...aPolicy('a', ''), selector: 'role == "gate"' }, A)
+  node.refuses = ({ object }) => JSON.stringify(object).includes('"eth0"')
+  await node.enforcer.put()
+  t.deepEqual(node.asked(), [[id('a'), A, 'Refused']])
+  node.refuses = () => false
+  await node.enforcer.put()
+  t.deepEqual(node.asked(), [[id('a'), A, undefined]])
 })
