@@ -9,6 +9,9 @@ import type { Kernel } from '../../kernel/port/kernel.ts'
 const NAME = { family: 'inet', name: 'margay-policy' } as const
 const ALLOW: PolicyRule = { action: 'allow', source: {}, destination: {} }
 
+/** The call of this method with this number, from 0, fails, before or after it is done. */
+type Fault = { method: 'changeNftables' | 'nftables'; errno: number; isDone: boolean; at: number }
+
 /** A node with two pods, `web` on cali1 and `db` on cali2, whose kernel takes no rule of policies that are called so. */
 function aNode() {
   const kernel = new FakeWorld().kernel()
@@ -20,9 +23,20 @@ function aNode() {
     const error = new KernelError(ERRNO.ENOMEM, 'add rule', poison.word)
     return index < 0 ? kernel.changeNftables(changes, options) : [{ index, error }]
   }
+  let fault: Fault | undefined
   const refusing = new Proxy(kernel, {
-    get: (target, name) => (name === 'changeNftables' ? changeNftables : Reflect.get(target, name).bind(target)),
+    get(target, name) {
+      const method = name === 'changeNftables' ? changeNftables : Reflect.get(target, name).bind(target)
+      return async (...args: never[]) => {
+        if (fault?.method !== name || fault.at-- !== 0) return method(...args)
+        if (fault.isDone) await method(...args)
+        throw new KernelError(fault.errno, 'ask', 'netlink')
+      }
+    },
   })
+  const fail = (of: Fault) => {
+    fault = { ...of }
+  }
   const enforcer = new PolicyEnforcer(refusing, { table: NAME.name, interfacePrefix: 'cali' })
   enforcer.set('tier', 'default', { name: 'default', order: 1, defaultAction: 'deny' })
   enforcer.set('profile', 'p', { ingress: [ALLOW], egress: [ALLOW] })
@@ -43,7 +57,7 @@ function aNode() {
       .flatMap(each => each.elements.flatMap(({ key }) => key))
       .sort()
   }
-  return { enforcer, poison, pass, led }
+  return { enforcer, kernel, poison, pass, led, fail }
 }
 
 function aPolicy(name: string, rules: readonly PolicyRule[]): Policy {
@@ -98,4 +112,53 @@ test('a pod that goes while it is closed does not come back', async t => {
   poison.word = 'nothing'
   t.deepEqual(await pass(), [])
   t.deepEqual(await led(), ['cali2'])
+})
+
+test('whether answers are lost, a write or a reading is interrupted: the next attempt finds out, and no pod is open meanwhile', async t => {
+  const faults = [
+    { method: 'changeNftables', errno: ERRNO.ENOBUFS, isDone: true },
+    { method: 'changeNftables', errno: ERRNO.ENOBUFS, isDone: false },
+    { method: 'changeNftables', errno: ERRNO.EINTR, isDone: false },
+    { method: 'nftables', errno: ERRNO.EINTR, isDone: false },
+  ] as const
+  for (const fault of faults)
+    for (let at = 0; at < 4; at++) {
+      const { enforcer, pass, led, fail } = aNode()
+      await pass()
+      enforcer.set('policy', 'web', aPolicy('web', [{ ...ALLOW, protocol: 6 }]))
+      enforcer.invalidate()
+      fail({ ...fault, at })
+      for (let i = 0; i < 3; i++) {
+        await pass()
+        t.deepEqual(await led(), ['cali1', 'cali2'], JSON.stringify({ ...fault, at }))
+      }
+      t.deepEqual(await pass(), [])
+      t.true(enforcer.judges('cali1'))
+    }
+})
+
+test('what others delete or change is back in one pass, and told by its name', async t => {
+  const { enforcer, kernel, pass, led } = aNode()
+  enforcer.set('policy', 'web', aPolicy('web', [{ ...ALLOW, protocol: 6 }]))
+  await pass()
+  const healedBy = async (change: () => Promise<unknown>) => {
+    await change()
+    t.true(enforcer.observe(NAME))
+    const outcomes = [await enforcer.put(), await enforcer.remove()]
+    t.deepEqual(await led(), ['cali1', 'cali2'])
+    return outcomes.flatMap(({ healed }) => healed.map(({ kind, key }) => `${kind} ${key}`)).sort()
+  }
+  const { rules } = (await kernel.nftables(NAME))!
+  const chain = rules.find(({ comment }) => comment?.startsWith('NetworkPolicy x/web') === true)!.chain
+  const of = { family: 'inet', table: NAME.name } as const
+  const flush = { verb: 'flush', object: { kind: 'chain', ...of, name: chain } } as const
+  t.deepEqual(await healedBy(() => kernel.changeNftables([flush])), [`nftChain inet margay-policy ${chain}`])
+  const table = { verb: 'delete', object: { kind: 'table', ...NAME } } as const
+  const all = await healedBy(() => kernel.changeNftables([table]))
+  for (const name of [
+    'nftTable inet margay-policy',
+    'nftChain inet margay-policy to_pods',
+    'nftSet inet margay-policy to_pod',
+  ])
+    t.true(all.includes(name), name)
 })
