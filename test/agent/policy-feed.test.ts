@@ -196,3 +196,17 @@ test('an interface of no Pod of Kubernetes waits for the policies alone', async 
   await feed.knows(alone)
   t.deepEqual(locals.get('/1'), { interfaceName: 'cali-1', profiles: ['projectcalico-default-allow'] })
 })
+
+test('host endpoints of this node are told, also when they move to another interface or node', t => {
+  const { caches, hosts } = aFeed()
+  const host = (spec: object) => ({ metadata: { name: 'eth', labels: { role: 'node' } }, spec })
+  caches.put('HostEndpoint', 'eth', host({ node: 'elsewhere', interfaceName: 'eth0' }))
+  t.false(hosts.has('eth'))
+  caches.put('HostEndpoint', 'eth', host({ node: 'here', interfaceName: 'eth0', profiles: ['kns.ns'] }))
+  t.deepEqual(hosts.get('eth'), { interfaceName: 'eth0', addresses: [], profiles: ['kns.ns'] })
+  caches.put('HostEndpoint', 'eth', host({ node: 'here', expectedIPs: ['192.0.2.1', '2001:DB8::1'] }))
+  t.deepEqual(hosts.get('eth'), { addresses: ['192.0.2.1', '2001:db8::1'], profiles: [] })
+  caches.put('HostEndpoint', 'eth', host({ node: 'elsewhere', interfaceName: 'eth0' }))
+  t.true(hosts.has('eth'))
+  t.is(hosts.get('eth'), undefined)
+})

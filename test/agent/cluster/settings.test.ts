@@ -39,7 +39,8 @@ test('MTUs and route protocol of one node replace those of the cluster, port and
   const config = (name: string, spec: object) => aResource('FelixConfiguration', { metadata: { name }, spec })
   const cluster = config('default', { vxlanMTU: 1300, ipipMTU: 1400, deviceRouteProtocol: 80 })
   const own = config('node.n1', { vxlanMTU: 0, deviceRouteProtocol: 4, vxlanPort: 4790, vxlanVNI: 5 })
-  t.deepEqual(felixSettings(cluster, own), {
+  const { hosts: _, ...settings } = felixSettings(cluster, own)
+  t.deepEqual(settings, {
     ...{ vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 1400, vxlanMtu: 0 },
     workloadRouteProtocol: 4,
     nat: { keepAddressTo: 'pools', bgpPorts: [179] },
@@ -120,4 +121,35 @@ test('established connections are kept where an annotation says so, of the objec
     felixSettings(object('default', cluster), own === undefined ? undefined : object('node.n1', own)).keepConnections
   t.deepEqual([keeps(), keeps('Keep'), keeps('keep'), keeps('')], [undefined, true, undefined, undefined])
   t.deepEqual([keeps('Keep', 'Cut'), keeps('Cut', 'Keep')], [undefined, true])
+})
+
+test('ports of hosts stay open as Calico has them, or as somebody says, for all nodes or for one', t => {
+  const config = (name: string, spec: object) => aResource('FelixConfiguration', { metadata: { name }, spec })
+  const { inbound = [], outbound = [], podsToHost } = felixSettings(undefined).hosts ?? {}
+  const shown = (ports: typeof inbound) => ports.map(({ protocol, port }) => `${protocol}/${port}`).join(' ')
+  t.is(shown(inbound), '6/22 6/179 6/2379 6/2380 6/5473 6/6443 6/6666 6/6667 17/68')
+  t.is(shown(outbound), '6/179 6/2379 6/2380 6/5473 6/6443 6/6666 6/6667 17/53 17/67')
+  t.is(podsToHost, 'accept')
+  const cluster = config('default', {
+    failsafeInboundHostPorts: [
+      { port: 22, net: '10.0.0.7/8' },
+      { protocol: 'udp', port: 53, net: '' },
+      { protocol: 132, port: 7 },
+      { protocol: 'ICMP', port: 1 },
+      { protocol: 'TCP', port: 0 },
+    ],
+    failsafeOutboundHostPorts: [],
+    defaultEndpointToHostAction: 'DROP',
+  })
+  t.deepEqual(felixSettings(cluster).hosts, {
+    inbound: [
+      { protocol: 6, port: 22, net: '10.0.0.0/8' },
+      { protocol: 17, port: 53 },
+      { protocol: 132, port: 7 },
+    ],
+    outbound: [],
+    podsToHost: 'drop',
+  })
+  const own = config('node.n1', { failsafeInboundHostPorts: [], defaultEndpointToHostAction: 'Return' })
+  t.deepEqual(felixSettings(cluster, own).hosts, { inbound: [], outbound: [], podsToHost: 'accept' })
 })
