@@ -29,6 +29,8 @@ export type PolicyReceiptsDeps = {
 /** Between two writes of one node: at the least, and for each node of the cluster: all together write a hundred times a second. */
 const LEAST_MS = 500
 const PER_NODE_MS = 10
+/** Between two writes where only pods came and went: what policies say is as it was, and a pod costs no write of its own. */
+const PODS_MS = 60_000
 /** Said again although nothing changed: somebody may have deleted the object, or have put an older copy back. */
 const REPEAT_MS = 900_000
 const FIRST_RETRY_MS = 1_000
@@ -88,8 +90,9 @@ export class PolicyReceipts {
     }
     this.#isDue = false
     const spec = receiptOf(said, this.#deps.faultOf)
-    if (!isRepeat && sameJson(spec, this.#written)) {
-      this.#rest()
+    const laterMs = isRepeat ? undefined : this.#laterMs(spec)
+    if (laterMs !== undefined) {
+      this.#after('idle', laterMs)
       return
     }
     this.#state = 'writing'
@@ -110,8 +113,20 @@ export class PolicyReceipts {
     }
   }
 
+  /** How long what is to be said can wait; undefined: not at all. */
+  #laterMs(spec: PolicyReceipt): number | undefined {
+    if (sameJson(spec, this.#written)) return this.#repeatMs()
+    if (!sameJson({ ...spec, enforced: this.#written?.enforced }, this.#written)) return undefined
+    const leftMs = this.#writtenMs + PODS_MS - this.#deps.clock.monotonicMs()
+    return leftMs > 0 ? leftMs : undefined
+  }
+
+  #repeatMs(): number {
+    return REPEAT_MS * (1 + this.#random() / 3)
+  }
+
   #rest(): void {
-    this.#after('idle', REPEAT_MS * (1 + this.#random() / 3))
+    this.#after('idle', this.#repeatMs())
     if (this.#isDue && !this.#closed) this.changed()
   }
 

@@ -66,6 +66,27 @@ test('what the kernel has is written after a moment of its own, and what stays t
   node.receipts.close()
 })
 
+test('pods that come and go lead to one write a minute, which waits for none where a policy changes', async t => {
+  const node = started()
+  for (let second = 0; second < 600; second++) {
+    const asked = second % 2 === 0 ? asks('a', 'b') : asks('a')
+    node.kernel = { ...asked, worked: { NetworkPolicy: 'same' } }
+    node.receipts.changed()
+    await node.pass(1000)
+  }
+  t.true(node.writes.length >= 5 && node.writes.length <= 12, `${node.writes.length} writes in ten minutes`)
+  await node.pass(60_000)
+  t.deepEqual((await node.said()).enforced, ['a'])
+  node.kernel = { ...asks('a', 'c'), worked: { NetworkPolicy: 'same' } }
+  node.receipts.changed()
+  await node.pass(2000)
+  node.kernel = { ...asks('a', 'c'), worked: { NetworkPolicy: 'other' } }
+  node.receipts.changed()
+  await node.pass(2000)
+  t.deepEqual(await node.said(), { worked: { NetworkPolicy: 'other' }, enforced: ['a', 'c'], failing: [] })
+  node.receipts.close()
+})
+
 test('a thousand nodes write a hundred times a second at the most, whatever changes', async t => {
   const node = started(1000)
   for (let second = 0; second < 600; second++) {
