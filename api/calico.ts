@@ -82,6 +82,7 @@ export const ipamConfiguration = z.looseObject({
     strictAffinity: z.boolean().default(false),
     autoAllocateBlocks: z.boolean().default(true),
     maxBlocksPerHost: z.int().min(0).default(0),
+    ipCooldownSeconds: z.int().min(0).max(1200).default(0),
   }),
 })
 

@@ -110,11 +110,6 @@ export const UNREAD: readonly UnreadGroup[] = [
     'nothing: routes are the same on every node',
   ),
   {
-    ...{ kind: 'IPAMConfiguration', names: ['ipCooldownSeconds'] },
-    instead: 'a released address rests until the others of its block were used',
-    comesWith: 'nothing yet',
-  },
-  {
     ...{ kind: 'IPAMConfiguration', names: ['kubeVirtVMAddressPersistence'] },
     instead: 'a virtual machine that moves gets another address',
     comesWith: 'nothing yet',

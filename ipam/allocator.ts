@@ -1,5 +1,6 @@
 // The node's allocator: answers from memory, with the journal written before the answer, and lets `claims.ts` get
 // blocks and publish them. Nothing here waits for the API server unless this node has no free address left.
+// Over 400 lines: what the allocator promises, a few lines each; the parts have files of their own.
 import { type IpPool, poolOf } from '../api/pools.ts'
 import type { Condition } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
@@ -11,6 +12,7 @@ import type { Log } from '../lib/log.ts'
 import { assign, freeSlot, type Holder, isEmpty, nextFree } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
+import { Cooldown } from './cooldown.ts'
 import { InUse } from './in-use.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
@@ -66,6 +68,7 @@ export class NodeAllocator implements Allocator {
   readonly #refusals: SpareRefusals
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
   readonly #inUse = new InUse()
+  readonly #cooldown: Cooldown
   /** Ends the wait for a block of each request that waits. */
   readonly #waiting = new Set<() => void>()
   #announced = ''
@@ -75,6 +78,7 @@ export class NodeAllocator implements Allocator {
   constructor(deps: AllocatorDeps) {
     this.#deps = deps
     this.#ledger = new Ledger(deps.journal)
+    this.#cooldown = new Cooldown(deps.clock)
     this.#inputs = new InputWatch(deps.caches)
     this.#claims = new Claims({ ...deps, answers: deps.answers ?? deps.store, ledger: this.#ledger })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
@@ -197,7 +201,7 @@ export class NodeAllocator implements Allocator {
     if (refusal !== undefined) return refusal
     const short = plans.find(plan => 'claim' in plan)
     if (short !== undefined) {
-      const claim = this.#newBlock.claim(short.claim, inputs, short.exact)
+      const claim = this.#newBlock.claim(short.claim, inputs, short.exact).then(refused => this.#restingToo(refused))
       return { awaits: deadlineMs => this.#withDeadline(claim, deadlineMs) }
     }
     const places = plans.filter(plan => 'ordinal' in plan)
@@ -225,13 +229,16 @@ export class NodeAllocator implements Allocator {
       return []
     }
     this.#ledger.put(changed, within)
+    this.#cooldown.begin(held.map(({ address }) => address))
     for (const { block, lostTo } of changed) if (lostTo !== undefined && isEmpty(block)) this.#ledger.forget(block.cidr)
     this.#keepSpare()
     return held.map(({ address }) => address)
   }
 
   releaseUnwritten(handle: string): void {
+    const held = this.#ledger.held().get(handle) ?? []
     this.#ledger.putUnwritten(this.#without(handle))
+    this.#cooldown.begin(held.map(({ address }) => address))
   }
 
   /** The blocks in which a handle has addresses, as they are without it: what another pod has by the kernel is that one's. */
@@ -252,7 +259,9 @@ export class NodeAllocator implements Allocator {
     if ('refused' in pools) return pools
     if (exact !== undefined) return this.#planExact(exact, pools)
     const unreserved = reservedAside(inputs)
-    const usable = (address: string) => !this.#inUse.has(address) && unreserved(address)
+    const { ipCooldownSeconds } = inputs.config
+    const usable = (address: string) =>
+      !this.#inUse.has(address) && unreserved(address) && !this.#cooldown.has(address, ipCooldownSeconds)
     for (const pool of pools)
       for (const owned of this.#own()) {
         if (!contains(pool.spec.cidr, owned.block.cidr)) continue
@@ -262,7 +271,16 @@ export class NodeAllocator implements Allocator {
     return { claim: pools }
   }
 
-  /** An address that was asked for by name may be a reserved one: reservations keep automatic choices away. */
+  /** What a refusal must say where addresses are free that no pod may have yet. */
+  #restingToo(refusal: AssignRefusal | undefined): AssignRefusal | undefined {
+    const seconds = this.#inputs.current?.config.ipCooldownSeconds ?? 0
+    const resting = this.#cooldown.count(seconds)
+    if (refusal === undefined || resting === 0) return refusal
+    const message = `${refusal.message}; ${resting} released addresses rest for ${seconds} s (ipCooldownSeconds)`
+    return { ...refusal, message }
+  }
+
+  /** An address that was asked for by name may be a reserved one, or rest: both keep automatic choices away. */
   #planExact(address: string, pools: readonly IpPool[]): Plan {
     const pool = pools.find(({ spec }) => contains(spec.cidr, address))
     if (pool === undefined)
@@ -338,7 +356,8 @@ export class NodeAllocator implements Allocator {
         this.#claimSpare(family, pools, inputs)
       else this.#refusals.answered(family, undefined)
       for (const { block } of owned.toReversed()) {
-        if (!isEmpty(block)) continue
+        // its next owner knows nothing of what rests
+        if (!isEmpty(block) || this.#cooldown.count(inputs.config.ipCooldownSeconds, block.cidr) > 0) continue
         const serves = serving.some(one => one.block === block)
         if (serves && free - block.slots.length <= 2 * lowWater(block.cidr)) continue
         if (serves) free -= block.slots.length

@@ -9,10 +9,10 @@ import type { Cancel } from '../lib/clock.ts'
 export type Inputs = {
   pools: readonly IpPool[]
   reserved: readonly string[]
-  config: { autoAllocateBlocks: boolean; maxBlocksPerHost: number }
+  config: { autoAllocateBlocks: boolean; maxBlocksPerHost: number; ipCooldownSeconds: number }
 }
 
-const DEFAULT_CONFIG = { autoAllocateBlocks: true, maxBlocksPerHost: 0 }
+const DEFAULT_CONFIG = { autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 }
 
 export class InputWatch {
   readonly #pools: Cache<'IPPool'>

@@ -275,3 +275,36 @@ test('a wall clock that jumps by ten years, back or forth, changes no answer and
   await converge(store, again)
   t.is([...again.allocator.held().keys()].filter(handle => handle.startsWith('net.')).length, 30)
 })
+
+test('with ipCooldownSeconds no other pod gets a released address before its time, and a refusal says so', async t => {
+  const store = await storeWith(['p', '10.0.0.0/31', 31])
+  const spec = { strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 30 }
+  await store.create('IPAMConfiguration', { metadata: { name: 'default' }, spec })
+  const node = await started(store)
+  given(await node.allocator.assign(aPod('a')))
+  const second = given(await node.allocator.assign(aPod('b')))[0]!.address
+  await node.allocator.release(aPod('b').handle)
+  const refused = refusal(await node.allocator.assign(aPod('c')))
+  t.is(refused.refused, 'exhausted')
+  t.regex(refused.message, /; 1 released addresses rest for 30 s \(ipCooldownSeconds\)$/)
+  t.is(given(await node.allocator.assign({ ...aPod('d'), address: second }))[0]?.address, second, 'asked for by name')
+  await node.allocator.release(aPod('d').handle)
+  node.clock.advance(29_999)
+  refusal(await node.allocator.assign(aPod('c')))
+  node.clock.advance(1)
+  t.is(given(await node.allocator.assign(aPod('c')))[0]?.address, second)
+})
+
+test('while addresses rest other ones are used, of further blocks, and no block with one is given back', async t => {
+  const store = await storeWith(['p', '10.0.0.0/28', 30])
+  const spec = { strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 1200 }
+  await store.create('IPAMConfiguration', { metadata: { name: 'default' }, spec })
+  const node = await started(store)
+  const seen = new Set<string>()
+  for (let i = 0; i < 12; i++) {
+    seen.add(given(await node.allocator.assign(aPod(`p${i}`)))[0]!.address)
+    await node.allocator.release(aPod(`p${i}`).handle)
+  }
+  t.is(seen.size, 12)
+  t.is(node.allocator.blocks().length, 3, 'and no block is given back whose next owner would not wait')
+})
