@@ -3,6 +3,8 @@ import test from 'ava'
 import fc from 'fast-check'
 import { PolicyCalculator } from '../../../felix/policy/calculator.ts'
 import type { HostSettings, LocalHost, PolicyEndpoint } from '../../../felix/policy/model.ts'
+import { interpreter } from '../../policy/interpreter.ts'
+import { octetsOf } from '../../policy/packets.ts'
 import { KeptTable, TABLE } from './kept-table.ts'
 import { someLabels } from './selectors.ts'
 import { type Change, someChange } from './worlds.ts'
@@ -101,4 +103,33 @@ test('host endpoints lead to the same chains and maps from whatever walk, and to
   )
   t.log(`host endpoints stood ${stood} times`)
   t.true(stood > 20)
+})
+
+test('tunnels between nodes and ports that stay open pass a host endpoint that allows nothing, and no others do', t => {
+  const calculator = new PolicyCalculator(TABLE)
+  const address = { kind: 'pod', labels: {}, addresses: ['10.0.0.1'], ports: [] } as const
+  calculator.set('endpoint', 'ns/a', address)
+  calculator.set('node', 'n2', { labels: {}, addresses: ['192.0.2.2'] })
+  calculator.set('endpoint', 'h1', { kind: 'host', labels: {}, addresses: [], ports: [] })
+  calculator.setLocal('h1', { interfaces: ['eth0'], profiles: [] })
+  const tunnels = { ipip: true, vxlan: true, vxlanPort: 4789 }
+  const inbound = [{ protocol: 6, port: 22, net: '198.51.100.0/24' }]
+  const outbound = [{ protocol: 17, port: 53 }]
+  calculator.setHostRules({ inbound, outbound, podsToHost: 'accept', interfacePrefix: 'cali', tunnels })
+  const kept = new KeptTable()
+  kept.apply(calculator.step())
+  const run = interpreter([kept.table()])
+  const HOST = '192.0.2.1'
+  const passes = (way: 'in' | 'out', far: string, protocol: number, destinationPort?: number) => {
+    const [from, to] = way === 'in' ? [far, HOST] : [HOST, far]
+    const bytes = octetsOf({ from, to, protocol, sourcePort: 40_000, ...(destinationPort && { destinationPort }) })
+    return run({ bytes, ...(way === 'in' ? { iif: 'eth0' } : { oif: 'eth0' }), status: 0 }).verdict === 'accept'
+  }
+  for (const way of ['in', 'out'] as const) {
+    t.deepEqual([passes(way, '192.0.2.2', 17, 4789), passes(way, '192.0.2.3', 17, 4789)], [true, false], `VXLAN ${way}`)
+    t.deepEqual([passes(way, '192.0.2.2', 4), passes(way, '192.0.2.3', 4)], [true, false], `IP-in-IP ${way}`)
+    t.false(passes(way, '192.0.2.2', 17, 4790))
+  }
+  t.deepEqual([passes('in', '198.51.100.9', 6, 22), passes('in', '192.0.2.2', 6, 22)], [true, false])
+  t.deepEqual([passes('out', '192.0.2.2', 17, 53), passes('out', '198.51.100.9', 6, 22)], [true, false])
 })
