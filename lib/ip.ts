@@ -87,7 +87,7 @@ export class AddressError extends Error {
 
 /** The 4 or 16 octets of an address. Throws `AddressError` when `text` is not one. */
 export function addressBytes(text: string): Uint8Array {
-  return quadBytes(text) ?? parsedBytes(text)
+  return quadBytes(text) ?? groupBytes(text) ?? parsedBytes(text)
 }
 
 function parsedBytes(text: string): Uint8Array {
@@ -121,9 +121,38 @@ function quadBytes(text: string): Uint8Array | undefined {
   return bytes
 }
 
+/** The octets of exactly eight groups of 1 to 4 digits; undefined for any other text. These come as often. */
+function groupBytes(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(16)
+  let at = 0
+  let value = 0
+  let digits = 0
+  for (let i = 0; i <= text.length; i++) {
+    const code = i === text.length ? COLON : text.charCodeAt(i)
+    if (code === COLON) {
+      if (digits === 0 || digits > 4 || at === 16) return undefined
+      bytes[at++] = value >> 8
+      bytes[at++] = value & 0xff
+      value = digits = 0
+      continue
+    }
+    const digit = code >= 48 && code <= 57 ? code - 48 : (code | 32) >= 97 && (code | 32) <= 102 ? (code | 32) - 87 : -1
+    if (digit < 0) return undefined
+    value = (value << 4) | digit
+    digits++
+  }
+  return at === 16 ? bytes : undefined
+}
+
+const COLON = 58
+
 /** Canonical text of 4 or 16 octets. */
 export function formatAddress(bytes: Uint8Array): string {
   if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
+  const groups: string[] = []
+  for (let i = 0; i < bytes.length; i += 2) groups.push(((bytes[i]! << 8) | bytes[i + 1]!).toString(16))
+  // nothing to leave out: RFC 5952 §4.2 is about zeros
+  if (groups.length === 8 && !groups.includes('0')) return groups.join(':')
   return new ipaddr.IPv6([...bytes]).toRFC5952String()
 }
 

@@ -3,7 +3,7 @@
 import type { NftSet } from '../../kernel/port/nftables.ts'
 import type { Family } from '../../lib/ip.ts'
 import type { ElementChanges, HeldSet } from './held-set.ts'
-import { type SetContent, sharedKey, sharedSet, type TableName } from './sources.ts'
+import { type SetContent, sharedPrefix, sharedSet, type TableName } from './sources.ts'
 
 type Shared = { readonly set: NftSet; uses: number; isTold: boolean; added: string[]; removed: string[] }
 
@@ -31,8 +31,9 @@ export class SharedSets {
   /** What a source has here changes. */
   change(held: HeldSet, digits: string, changes: { added: Iterable<string>; removed: Iterable<string> }): void {
     const { added, removed } = this.#of(held)
-    for (const element of changes.added) added.push(sharedKey(digits, element))
-    for (const element of changes.removed) removed.push(sharedKey(digits, element))
+    const prefix = sharedPrefix(digits)
+    for (const element of changes.added) added.push(prefix + element)
+    for (const element of changes.removed) removed.push(prefix + element)
   }
 
   /** Adds what changed since the last call. */

@@ -137,9 +137,9 @@ export function sharedSet(table: TableName, content: SharedContent, family: Fami
   }
 }
 
-/** The key of a member in the set that many share. */
-export function sharedKey(digits: string, member: string): string {
-  return `${formatAddress(fromHex(digits))} . ${member}`
+/** What the key of a member begins with in the set that many share. */
+export function sharedPrefix(digits: string): string {
+  return `${formatAddress(fromHex(digits))} . `
 }
 
 /**

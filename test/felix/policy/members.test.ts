@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { evaluate, parseSelector } from '../../../api/selector.ts'
 import { Members } from '../../../felix/policy/members.ts'
 import type { NetworkSet, PolicyEndpoint, PolicyInputs, ServiceEndpoints } from '../../../felix/policy/model.ts'
-import { type MemberSource, protocolWord, sharedKey, sourceKey } from '../../../felix/policy/sources.ts'
+import { type MemberSource, protocolWord, sharedPrefix, sourceKey } from '../../../felix/policy/sources.ts'
 import { dataType, formatWord } from '../../../kernel/netlink/nftables/datatypes.ts'
 import { contains } from '../../../lib/ip.ts'
 import { someLabels, someSelector } from './selectors.ts'
@@ -213,7 +213,7 @@ function kernel(members: Members) {
               : each.of === 'ports' || (each.of === 'service' && each.with === 'ports')
                 ? 'ports'
                 : 'addresses'
-            const before = digits === undefined ? '' : sharedKey(digits, '')
+            const before = digits === undefined ? '' : sharedPrefix(digits)
             const members = [...sets.get(set)!].filter(key => key.startsWith(before))
             const own = members.map(key => key.slice(before.length))
             out.push(`${sourceKey(each)} ${content} ${family}: ${own.sort().join(', ')}`)
