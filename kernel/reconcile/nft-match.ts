@@ -93,6 +93,25 @@ export function ruleEssence({ expressions, comment }: NftRule): unknown {
   return [comment, expressions.map(step => (step.type === 'counter' ? { type: 'counter' } : defined(step)))]
 }
 
+/** As two equal `ruleEssence`, without making them: a large table has tens of thousands of rules. */
+export function sameRules(a: NftRule, b: NftRule): boolean {
+  if (a.comment !== b.comment || a.expressions.length !== b.expressions.length) return false
+  return a.expressions.every((step, i) => {
+    const other = b.expressions[i]!
+    return step.type === 'counter' ? other.type === 'counter' : sameFields(step, other) && sameFields(other, step)
+  })
+}
+
+/** Whether `b` has all that is defined in `a`. */
+function sameFields(a: object, b: object): boolean {
+  for (const key in a) {
+    const [value, other] = [a[key as keyof object], b[key as keyof object]] as [unknown, unknown]
+    if (value === other || value === undefined) continue
+    if (typeof value !== 'object' || !isDeepStrictEqual(value, other)) return false
+  }
+  return true
+}
+
 function defined(step: NftExpression): unknown {
   return Object.fromEntries(Object.entries(step).filter(([, value]) => value !== undefined))
 }

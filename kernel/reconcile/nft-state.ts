@@ -13,7 +13,7 @@ import type {
   NftVerdict,
 } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
-import { chainEssence, ruleEssence, setEssence, tableFlags } from './nft-match.ts'
+import { chainEssence, sameRules, setEssence, tableFlags } from './nft-match.ts'
 
 /** A set that belongs to one rule of a chain, which looks it up by `id` under the name that `INLINE_SET` is. */
 export type NftInlineSet = { id: number; type: string; flags?: NftSet['flags']; elements: readonly NftElement[] }
@@ -30,7 +30,7 @@ export type NftDatum = NftVerdict | readonly string[] | 'member'
 export class NftState {
   readonly table: NftTable
   readonly sets = new Delta<NftSet>((a, b) => isDeepStrictEqual(setEssence(a), setEssence(b)))
-  readonly chains = new Delta<NftChainProgram>((a, b) => isDeepStrictEqual(programEssence(a), programEssence(b)))
+  readonly chains = new Delta<NftChainProgram>(samePrograms)
   /** By set. A set that is not wanted has none that are wanted. */
   readonly elements = new Map<string, Delta<NftDatum>>()
   /** Sets whose elements differ. */
@@ -128,17 +128,23 @@ function seenChain(
   return { chain, rules: rules.map(rule => ({ ...rule, expressions: rule.expressions.map(renamed) })), inline: used }
 }
 
-/** What a chain does: its sets of single rules stand where they are looked up. */
-function programEssence({ chain, rules, inline = [] }: NftChainProgram): unknown {
+/** Whether two chains do the same: sets of single rules count by what they hold, where they are looked up. */
+function samePrograms(a: NftChainProgram, b: NftChainProgram): boolean {
+  if (!isDeepStrictEqual(chainEssence(a.chain), chainEssence(b.chain)) || a.rules.length !== b.rules.length)
+    return false
+  const [own, other] = [resolved(a), resolved(b)]
+  return own.every((rule, i) => sameRules(rule, other[i]!))
+}
+
+function resolved({ rules, inline = [] }: NftChainProgram): readonly NftRule[] {
+  if (inline.length === 0) return rules
   const contents = new Map(inline.map(set => [set.id, inlineEssence(set)]))
-  const resolved = (step: NftExpression): NftExpression => {
+  const named = (step: NftExpression): NftExpression => {
     if (step.type !== 'lookup' || step.setId === undefined) return step
     const { setId, ...rest } = step
     return { ...rest, set: contents.get(setId) ?? '' }
   }
-  const essence = (rule: NftRule) =>
-    ruleEssence(inline.length === 0 ? rule : { ...rule, expressions: rule.expressions.map(resolved) })
-  return [chainEssence(chain), rules.map(essence)]
+  return rules.map(rule => ({ ...rule, expressions: rule.expressions.map(named) }))
 }
 
 function inlineEssence({ type, flags = [], elements }: NftInlineSet): string {
