@@ -1,14 +1,16 @@
 // The examples of docs/policy.md are objects that are taken, and mean what is said there.
 import { readFileSync } from 'node:fs'
 import test from 'ava'
-import { parse } from 'yaml'
+import { parseAllDocuments } from 'yaml'
 import { admit } from '../../api/validate.ts'
 import { aNamespace, aPod } from './objects.ts'
 import type { WorldObject } from './reference/objects.ts'
 import { judge } from './reference.ts'
 
 const text = readFileSync(new URL('../../docs/policy.md', import.meta.url), 'utf8')
-const examples = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, yaml]) => parse(yaml!) as WorldObject)
+const examples = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].flatMap(([, yaml]) =>
+  parseAllDocuments(yaml!).map(document => document.toJS() as WorldObject),
+)
 const example = (name: string) => examples.find(({ metadata }) => metadata.name === name)!
 
 test('a pod reaches its resolver, and what it was told of the names of the example, and nothing else', t => {

@@ -73,9 +73,9 @@ test('answers are copied to those pods alone that policies ask for names, by the
       for (const i of [0, 1]) t.is(calculator.namesAsked(`cali${i}`) !== undefined, told.includes(`cali${i}`))
       asked += told.length
     }),
-    { numRuns: 200 },
+    { numRuns: 60 },
   )
-  t.true(asked > 50)
+  t.true(asked > 20)
 })
 
 test('the names that a pod is asked for are those of all its policies', t => {
