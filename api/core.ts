@@ -120,5 +120,7 @@ export const NODE_ANNOTATION = {
 /** Annotations of FelixConfiguration: settings that Calico has no field for. */
 export const FELIX_ANNOTATION = {
   /** Whose answers about names of domains are believed, in Calico Enterprise's words for `dnsTrustedServers`, with commas between. */
-  dnsTrustedServers: 'margay.io/DNSTrustedServers',
+  dnsTrustedServers: 'margay/dns-trusted-servers',
+  /** What becomes of established connections that policies deny now: anything but `Keep` cuts them. */
+  establishedConnections: 'margay/established-connections',
 } as const

@@ -1,5 +1,6 @@
 // The configuration objects named `default`, with Calico's defaults where there is none, and what `node.NAME` says for one node
 // (`OF_ONE_NODE` of api/unsupported.ts). Pure.
+import { FELIX_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { NODE_METRICS_PORT } from '../../api/metrics.ts'
 import { hasPorts, parsePortRange, protocolNumber } from '../../api/ports.ts'
@@ -58,12 +59,9 @@ export function felixSettings(
   }
 }
 
-/** What becomes of established connections that policies deny now; Calico has no field for it, and leaves them. */
-const CONNECTIONS_ANNOTATION = 'margay/established-connections'
-
-/** Anything but `Keep` cuts them. */
+/** Whether established connections that policies deny now stay, as in Calico. */
 function keepsConnections(...objects: readonly (Resource<'FelixConfiguration'> | undefined)[]): boolean {
-  const said = objects.map(object => object?.metadata.annotations?.[CONNECTIONS_ANNOTATION])
+  const said = objects.map(object => object?.metadata.annotations?.[FELIX_ANNOTATION.establishedConnections])
   return said.findLast(text => text !== undefined) === 'Keep'
 }
 

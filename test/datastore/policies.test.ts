@@ -1,5 +1,6 @@
 // A policy that is refused counts as if it were not there, and what it denies would pass: so hardly anything refuses one.
 import test from 'ava'
+import { FELIX_ANNOTATION } from '../../api/core.ts'
 import type { Kind } from '../../api/kinds.ts'
 import { decodeStored, METADATA_ANNOTATION } from '../../api/stored-form.ts'
 import { cachedFields, pickFields } from '../../datastore/fields.ts'
@@ -32,4 +33,11 @@ test('labels that are none, and a spec that is absent, do not refuse a policy', 
     t.deepEqual(refused, undefined)
     t.is(item!.metadata.labels, undefined)
   }
+})
+
+test('the annotations of a FelixConfiguration that say something are kept, and no others', t => {
+  const said = Object.fromEntries(Object.values(FELIX_ANNOTATION).map(name => [name, 'x']))
+  const object = { metadata: { name: 'default', annotations: { ...said, 'example.com/secret': 'y' } }, spec: {} }
+  const kept = pickFields(object, cachedFields('FelixConfiguration')) as typeof object
+  t.deepEqual(kept.metadata.annotations, said as typeof object.metadata.annotations)
 })

@@ -89,3 +89,23 @@ test('the names that a pod is asked for are those of all its policies', t => {
     ['a.test', 'x.b.test'],
   )
 })
+
+test('a connection to an address that a pod was told once is not cut when its time is over, and nobody looks', t => {
+  const calculator = new PolicyCalculator(TABLE)
+  tell(calculator, { policies: [byName('*.a.test')], labels: ['web'], resolvers: RESOLVERS[0]!, service: [] })
+  const told = { from: ['10.0.0.1'], name: 'x.a.test' }
+  calculator.setAnswer('x', { ...told, addresses: ['192.0.2.1'], expired: [] })
+  calculator.step()
+  calculator.setAnswer('x', { ...told, addresses: [], expired: ['192.0.2.1'] })
+  t.deepEqual([...calculator.step().narrowed], [])
+  const verdict = (destination: string) =>
+    calculator.verdict('0', 'egress', { source: '10.0.0.1', destination, protocol: 17 })
+  t.is(verdict('192.0.2.1'), 'allow')
+  t.is(verdict('192.0.2.2'), 'deny')
+  // another name than the policy has now
+  calculator.set('policy', '0', { ...byName('*.b.test'), sortName: '0' })
+  t.deepEqual([...calculator.step().narrowed], ['0'])
+  t.is(verdict('192.0.2.1'), 'deny')
+  calculator.setAnswer('x', undefined)
+  t.deepEqual([...calculator.step().narrowed], [])
+})
