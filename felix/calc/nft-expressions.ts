@@ -83,7 +83,11 @@ export function isIcmpv6Error(): Steps {
 
 /** `icmpv6 type 130-136`: multicast listeners, routers and neighbours (RFC 2710, RFC 4861), without redirects. */
 export function isNeighbourDiscovery(): Steps {
-  return [...readIcmpType('ipv6'), { type: 'range', op: 'eq', from: 1, first: hex(130, 1), last: hex(136, 1) }]
+  return [
+    ...readIcmpType('ipv6'),
+    { type: 'cmp', op: 'gte', from: 1, value: hex(130, 1) },
+    { type: 'cmp', op: 'lte', from: 1, value: hex(136, 1) },
+  ]
 }
 
 /** `ct status dnat`: the destination of the connection was translated. */

@@ -29,8 +29,8 @@ import type { MemberSource, TableName } from './sources.ts'
 export const HOST_MAPS: Readonly<Record<Slot, string>> = {
   ingress: 'to_host',
   egress: 'from_host',
-  forwardIngress: 'through_host_in',
-  forwardEgress: 'through_host_out',
+  forwardIngress: 'host_forwarded_in',
+  forwardEgress: 'host_forwarded_out',
   preDnatIngress: 'host_before_dnat',
   untrackedIngress: 'to_host_untracked',
   untrackedEgress: 'from_host_untracked',

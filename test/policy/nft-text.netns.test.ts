@@ -4,6 +4,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { podProfiles } from '../../agent/cluster/policies/endpoints.ts'
 import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
+import { felixSettings } from '../../agent/cluster/settings.ts'
 import { PolicyEnforcer } from '../../felix/enforcer.ts'
 import { QosTable } from '../../felix/qos-table.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
@@ -36,6 +37,10 @@ async function enforce(node: Kernel, world: World): Promise<readonly unknown[]> 
   }
   for (const [i, pod] of ofKind(world, 'Pod').filter(isJudged).entries())
     enforcer.setLocal(keyOf(pod), { interfaceName: `cali${i}`, profiles: podProfiles(resourceOf('Pod', pod)) })
+  const tunnels = { ipip: true, vxlan: true, vxlanPort: 4789 }
+  enforcer.setHostRules({ ...felixSettings(undefined).hosts!, podsToHost: 'drop' }, tunnels)
+  for (const [key, { endpoint, interfaceName, profiles }] of objects.hosts)
+    enforcer.setHost(key, { addresses: endpoint.addresses, profiles, ...(interfaceName && { interfaceName }) })
   return (await enforcer.put()).refused
 }
 
@@ -120,7 +125,7 @@ netns('what policies of arbitrary clusters become is what nft makes of its own l
   using host = openKernel()
   using node = host.inside(space.path)
   let rules = 0
-  for (const { world } of fc.sample(cases({ without: [] }), { seed: 11, numRuns: 20 })) {
+  for (const { world } of fc.sample(cases({ hosts: true, without: [] }), { seed: 11, numRuns: 20 })) {
     t.deepEqual(await enforce(node, world), [])
     const { written, text, again } = await takenAgain(node, space.path, POLICY)
     rules += written.rules.length
