@@ -1,5 +1,8 @@
 import test from 'ava'
 import type { Condition } from '../../api/status.ts'
+import { Felix } from '../../felix/loop.ts'
+import { nodeMarks } from '../../felix/marks.ts'
+import type { Policy } from '../../felix/policy/model.ts'
 import type { JudgedPacket } from '../../felix/policy/verdict.ts'
 import { Revocation } from '../../felix/revocation.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
@@ -7,6 +10,7 @@ import type { Flow, FlowTuple } from '../../kernel/port/conntrack.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { eventually, setUpNode } from './node-kernel.ts'
 
 const POD = '10.244.0.1'
 let lastId = 0
@@ -148,4 +152,47 @@ test('where connections are to be kept none is looked at, and all are when that 
   t.is(node.world.tracked.flows.length, 0)
   node.revocation.close()
   t.is(node.clock.pending, 0)
+})
+
+test('a pass of felix that brings a denial cuts what stood, behind the rules, and nothing where connections are kept', async t => {
+  const world = new FakeWorld()
+  const kernel = world.kernel()
+  await setUpNode(kernel)
+  const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
+  const clock = new ManualClock()
+  const felix = new Felix(kernel, { clock, log: silentLog, marks, onConditions: () => {} })
+  felix.configure({ node: { name: 'n1', ipv4: '192.168.10.1/24', uplink: 'eth0' } })
+  const rule = { action: 'allow', source: {}, destination: {} } as const
+  felix.setPolicy('tier', 'default', { name: 'default', order: 1, defaultAction: 'deny' })
+  felix.setPolicy('profile', 'p', { ingress: [rule], egress: [rule] })
+  felix.setPolicy('endpoint', 'x/a', { kind: 'pod', labels: { app: 'a' }, addresses: [POD], ports: [] })
+  felix.setLocalEndpoint('x/a', { interfaceName: 'cali1', profiles: ['p'] })
+  for (const source of ['datastore', 'endpoints', 'bgp', 'policy'] as const) felix.complete(source)
+  felix.start()
+  await felix.applied()
+  const [udp, tcp] = [aFlow('10.244.9.9', POD, { protocol: 17 }), aFlow(POD, '10.244.9.9')]
+  world.tracked.flows = [udp, tcp]
+  const denies = (direction: 'ingress' | 'egress'): Policy => ({
+    ...{
+      ref: { kind: 'NetworkPolicy', namespace: 'x', name: direction },
+      tier: 'default',
+      order: 1,
+      hostStage: 'normal',
+    },
+    ...{ sortName: direction, selector: 'all()', [direction]: [] },
+  })
+  felix.setPolicy('policy', 'in', denies('ingress'))
+  await eventually('the flow is cut', () => {
+    clock.advance(50)
+    return world.tracked.flows.length < 2
+  })
+  t.deepEqual(world.tracked.flows, [tcp])
+  const config = { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 }
+  felix.configure({ config: { ...config, keepConnections: true } })
+  felix.setPolicy('policy', 'out', denies('egress'))
+  await felix.applied()
+  clock.advance(60)
+  for (let i = 0; i < 20; i++) await new Promise(resolve => setImmediate(resolve))
+  t.deepEqual(world.tracked.flows, [tcp])
+  await felix.close()
 })
