@@ -20,6 +20,7 @@ import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
+import type { RuleCounts } from '../felix/rule-counts.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
 import { probeCapabilities } from '../kernel/capabilities.ts'
@@ -355,6 +356,11 @@ export class NodeAgent {
     return this.#felix.droppedPackets()
   }
 
+  /** What each rule of policies has counted on this node. Rejects with `KernelError`. */
+  ruleCounts(): Promise<Pick<RuleCounts, 'byText' | 'byOutcome'>> {
+    return this.#felix.ruleCounts()
+  }
+
   /** Everything a person asks of a node, as stable JSON. */
   status(): AgentStatus {
     return {
@@ -373,7 +379,7 @@ export class NodeAgent {
   }
 
   /** What the metrics say, but for what the kernel has to be asked. */
-  numbers(): Omit<NodeNumbers, 'dropped' | 'version'> {
+  numbers(): Omit<NodeNumbers, 'dropped' | 'decided' | 'version'> {
     const { synced, connected } = this.#view
     return {
       ready: this.ready(),
@@ -382,6 +388,7 @@ export class NodeAgent {
       nodes: this.#caches.of('Node').size,
       endpoints: this.endpoints.live().length,
       learned: this.#network.learned().length,
+      copiesLost: this.flows.lost,
       passes: this.#felix.passes.now,
       events: this.events.counts,
       blocks: this.allocator.blocks(),

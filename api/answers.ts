@@ -223,6 +223,20 @@ export const flowLine = z.union([z.object({ flow }), z.object({ lost: z.number()
 
 export type FlowLine = z.infer<typeof flowLine>
 
+/** What one rule of policies has counted; `rule` names it as the kernel's rule does. Of a connection its first packets alone are counted. */
+const ruleCount = z.object({
+  rule: z.string(),
+  policy: z.string().optional(),
+  direction: z.string().optional(),
+  outcome: z.string().optional(),
+  packets: z.number(),
+  octets: z.number(),
+})
+
+export type RuleCount = z.infer<typeof ruleCount>
+
+export const ruleCountsAnswer = z.array(ruleCount)
+
 const bmpStatus = z.looseObject({
   collector: z.string(),
   state: z.string(),
@@ -241,6 +255,7 @@ export const ANSWERS = {
     'GET /events': eventsAnswer,
     /** The one that was seen last behind all. */
     'GET /flows': z.array(flow),
+    'GET /policy-counters': ruleCountsAnswer,
     'GET /bgp/route': routeAnswer,
     'POST /accept-cluster': acceptAnswer,
     'GET /log-level': logLevelAnswer,

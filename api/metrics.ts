@@ -45,6 +45,14 @@ export const NODE_METRICS = {
   ),
   margay_learned_routes: gauge('Prefixes that were chosen from BGP peers.'),
   margay_dropped_packets_total: counter('Packets that the pod filter dropped, by the rule.', 'reason'),
+  margay_policy_packets_total: counter(
+    'Packets that policies decided about, of a connection the first; staged- is what staged policies would do.',
+    'outcome',
+    'direction',
+  ),
+  margay_flow_copies_lost_total: counter(
+    'Copies of denied or logged packets that nobody is told of (margayctl flows).',
+  ),
   margay_ipam_blocks: gauge('Blocks that this node owns.', 'ippool'),
   margay_ipam_addresses: gauge('Addresses in the blocks that this node owns.', 'ippool'),
   margay_ipam_addresses_used: gauge('Addresses in use in the blocks that this node owns.', 'ippool'),

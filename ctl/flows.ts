@@ -1,7 +1,17 @@
-// `flows`: which packets policies denied or logged, by both ends' names and by what decided. Of this node from its agent's socket.
+// `flows`: which packets policies denied or logged, by both ends' names and by what decided; `policy counters`: how many packets
+// each rule decided about. Of this node from its agent's socket.
 // Names and texts are others': they are shown escaped.
 import * as z from 'zod'
-import { FLOW_VERDICTS, type Flow, type FlowEnd, type FlowLine, flow, flowLine, MOST_FLOWS } from '../api/answers.ts'
+import {
+  FLOW_VERDICTS,
+  type Flow,
+  type FlowEnd,
+  type FlowLine,
+  flow,
+  flowLine,
+  MOST_FLOWS,
+  ruleCountsAnswer,
+} from '../api/answers.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode } from './failure.ts'
 import { wholeNumberOf } from './numbers.ts'
@@ -28,7 +38,39 @@ export const flowCommands: readonly Command[] = [
     ],
     run: flows,
   },
+  {
+    name: 'policy counters',
+    summary: 'Show how many packets each rule of policies decided about on this node; of a connection the first counts',
+    arguments: [],
+    options: [
+      { flags: '-n, --namespace <name>', summary: 'only rules of policies in this namespace' },
+      socketOption,
+      outputOption,
+    ],
+    run: counters,
+  },
 ]
+
+async function counters(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const { namespace } = options
+  const all = await ask(options, ruleCountsAnswer, { method: 'GET', path: '/policy-counters', owner: 'margay-node' })
+  const found = all.filter(({ policy }) => typeof namespace !== 'string' || namespaceOf(policy) === namespace)
+  context.out(
+    show({ counters: found }, options['output'] as Format, () =>
+      renderTable(
+        ['RULE', 'PACKETS', 'OCTETS'],
+        found.map(({ rule, packets, octets }) => [visible(rule), `${packets}`, `${octets}`]),
+      ),
+    ),
+  )
+  return EXIT.fine
+}
+
+/** Of `KIND NAMESPACE/NAME`. */
+function namespaceOf(policy: string | undefined): string | undefined {
+  const parts = policy?.split(' ')[1]?.split('/') ?? []
+  return parts.length > 1 ? parts[0] : undefined
+}
 
 async function flows(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const format = options['output'] as Format
@@ -61,8 +103,7 @@ function isWanted({ verdict, source, destination, policy }: Flow, options: Optio
   const verdicts = [verdict, verdict.startsWith('staged-') ? 'staged' : verdict]
   if (typeof asked === 'string' && !verdicts.includes(asked)) return false
   if (typeof namespace !== 'string') return true
-  const ofPolicy = policy?.split(' ')[1]?.split('/') ?? []
-  return [source.namespace, destination.namespace, ofPolicy.length > 1 ? ofPolicy[0] : undefined].includes(namespace)
+  return [source.namespace, destination.namespace, namespaceOf(policy)].includes(namespace)
 }
 
 const HEADS = ['LAST', 'VERDICT', 'DIRECTION', 'SOURCE', 'DESTINATION', 'PROTOCOL', 'PACKETS', 'BY']

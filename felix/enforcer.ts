@@ -3,6 +3,7 @@
 // closed where it should be open. What an earlier run left enforces until then.
 import type { ReceiptKind } from '../api/policy-receipts.ts'
 import { broken, type Condition } from '../api/status.ts'
+import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { NftablesPort, NftTable } from '../kernel/port/nftables.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
@@ -24,6 +25,7 @@ import type {
   Resolvers,
 } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
+import { RuleCounts } from './rule-counts.ts'
 
 /** `table`: the name of the table; `interfacePrefix`: what the names of the pods' interfaces begin with. */
 export type PolicyMarks = { table: string; interfacePrefix: string }
@@ -37,9 +39,17 @@ export type EnforcerReceipt = {
   asked: readonly { policy: string; revision: string; failure: PolicyFailure | undefined }[]
 }
 
+/** Of more chains than these the counters of all are read at once. */
+const MOST_CHAINS = 64
+
 export class PolicyEnforcer {
   readonly #calculator: PolicyCalculator
   readonly #parts: NftParts
+  readonly #kernel: NftablesPort
+  readonly #table: Pick<NftTable, 'family' | 'name'>
+  readonly #counts = new RuleCounts()
+  /** Chains that an earlier pass wanted. */
+  readonly #written = new Set<string>()
   readonly #key: string
   readonly #interfacePrefix: string
   readonly #hosts: HostInterfaces
@@ -62,6 +72,8 @@ export class PolicyEnforcer {
     this.#key = nftTableKey({ family: of.family, name: table })
     this.#interfacePrefix = interfacePrefix
     this.#hosts = new HostInterfaces(kernel, interfacePrefix)
+    this.#kernel = kernel
+    this.#table = { family: of.family, name: table }
     this.#calculator = new PolicyCalculator(of, ownSets)
     this.#parts = new NftParts(kernel, { kind: 'table', family: 'inet', name: table })
     const { sets, chains } = dispatch(of, interfacePrefix)
@@ -209,6 +221,7 @@ export class PolicyEnforcer {
     this.#ledger.begin()
     const differences = this.#calculator.step()
     this.#want(differences)
+    await this.#keepCounts(differences)
     const first = await this.#parts.put()
     const outcome = this.#close(first.refused)
       ? mergeOutcomes([{ ...first, refused: [] }, await this.#parts.put()])
@@ -219,6 +232,29 @@ export class PolicyEnforcer {
     this.#isNews ||= isOther || isBad || this.#wasBad
     this.#wasBad = isBad
     return outcome
+  }
+
+  /** What each rule has counted, over all that was rewritten by this enforcer. Rejects with `KernelError`. */
+  async ruleCounts(): Promise<RuleCounts> {
+    this.#counts.take(await this.#kernel.ruleCounters(this.#table))
+    return this.#counts
+  }
+
+  /** Reads the counters of chains that are rewritten or go; those of an earlier run are only read when they are asked for. */
+  async #keepCounts({ chains }: PolicyDifferences): Promise<void> {
+    const rewritten = [...chains.keys()].filter(name => this.#written.has(name))
+    for (const [name, program] of chains)
+      if (program === undefined) this.#written.delete(name)
+      else this.#written.add(name)
+    try {
+      if (rewritten.length > MOST_CHAINS) await this.ruleCounts()
+      else
+        for (const chain of rewritten)
+          this.#counts.take(await this.#kernel.ruleCounters({ ...this.#table, chain }), chain)
+    } catch (error) {
+      // whatever is wrong with the table is told by who writes it
+      if (!(error instanceof KernelError)) throw error
+    }
   }
 
   /** Removes what nothing leads to any more. */

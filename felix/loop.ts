@@ -30,6 +30,7 @@ import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
 import { Revocation } from './revocation.ts'
+import { RuleCounts } from './rule-counts.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
 
 export type FelixDeps = {
@@ -182,6 +183,13 @@ export class Felix {
   /** The names that policies ask for of the pod of an interface, as of the last pass; undefined of none. */
   namesAsked(interfaceName: string): NamePatterns | undefined {
     return this.#policy?.namesAsked(interfaceName)
+  }
+
+  /** As `PolicyEnforcer.ruleCounts`; empty where there are no policies. */
+  async ruleCounts(): Promise<Pick<RuleCounts, 'byText' | 'byOutcome'>> {
+    return this.#policy === undefined || this.#policy.lacking !== undefined
+      ? new RuleCounts()
+      : await this.#policy.ruleCounts()
   }
 
   /** As `PolicyCalculator.policyNamed`. */

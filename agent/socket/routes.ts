@@ -9,7 +9,7 @@ import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import type { LogLevels } from '../../lib/log-levels.ts'
 import { METRICS_TYPE } from '../../lib/metrics-text.ts'
 import type { Flows } from '../flows/flows.ts'
-import { droppedAnswer } from '../status/answers.ts'
+import { droppedAnswer, ruleCountAnswer } from '../status/answers.ts'
 import { type Measured, metricsPage } from '../status/metrics-page.ts'
 import { streamFlows } from './flow-stream.ts'
 
@@ -54,6 +54,7 @@ export function agentRoutes(
         send(response, 200, agent.flows.last(count))
       else send(response, 400, { error: `count: give a whole number from 1 to ${MOST_FLOWS}` })
     },
+    'GET /policy-counters': asJson(async () => ruleCountAnswer((await agent.ruleCounts()).byText())),
     'GET /bgp/route': (_request, response, query) => {
       const prefix = parseCidr(query.get('prefix') ?? '')
       if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })

@@ -1,7 +1,8 @@
 // What `GET /status` says of a peer and of a pod's interface. Pure.
-import { type AgentStatus, MESH_PEER } from '../../api/answers.ts'
+import { type AgentStatus, MESH_PEER, type RuleCount } from '../../api/answers.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import type { PodEndpoint } from '../../cni/endpoints.ts'
+import { parseRuleText } from '../../felix/policy/rule-text.ts'
 import type { PeerOrigin } from '../cluster/sessions.ts'
 
 /** Calico's words for where a session comes from. */
@@ -36,4 +37,20 @@ export function endpointAnswer({ id, interfaceName, addresses, pod }: PodEndpoin
 /** Packets that the pod filter dropped, in the order of its rules. */
 export function droppedAnswer(dropped: ReadonlyMap<string, number>): NonNullable<AgentStatus['dropped']> {
   return [...dropped].map(([reason, packets]) => ({ reason, packets }))
+}
+
+/** What rules of policies counted, by their texts. */
+export function ruleCountAnswer(counts: ReadonlyMap<string, { packets: number; octets: number }>): RuleCount[] {
+  return [...counts]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([text, counted]) => {
+      const rule = parseRuleText(text)
+      const staged = rule?.of === 'policy' && rule.staged === true ? 'staged-' : ''
+      return {
+        rule: text,
+        ...(rule?.of === 'policy' && { policy: rule.policy }),
+        ...(rule !== undefined && { direction: rule.direction, outcome: `${staged}${rule.outcome}` }),
+        ...counted,
+      }
+    })
 }

@@ -35,6 +35,9 @@ export type NodeNumbers = {
   prefixes(peer: string): ReadonlyMap<string, Counts>
   /** Packets that the pod filter dropped, by the reason. */
   dropped: ReadonlyMap<string, number>
+  /** Packets by what policies did to them, and the direction: `deny ingress`. */
+  decided: ReadonlyMap<string, number>
+  copiesLost: number
 }
 
 const RESYNC = { unknown: 1, partly: 2, whole: 3 } as const
@@ -58,6 +61,11 @@ export function metricsText(numbers: NodeNumbers): string {
   text.set('felix_int_dataplane_apply_time_seconds', { count, sum: seconds })
   text.set('felix_int_dataplane_failures', failures)
   for (const [reason, packets] of numbers.dropped) text.set('margay_dropped_packets_total', packets, { reason })
+  for (const [key, packets] of numbers.decided) {
+    const [outcome = '', direction = ''] = key.split(' ')
+    text.set('margay_policy_packets_total', packets, { outcome, direction })
+  }
+  text.set('margay_flow_copies_lost_total', numbers.copiesLost)
   for (const type of Object.keys(EVENT_TYPES) as EventType[])
     text.set('margay_events_total', numbers.events.get(type) ?? 0, { type })
   conditions(text, numbers.conditions)

@@ -5,6 +5,7 @@ import test from 'ava'
 import { MetricsPort } from '../../agent/metrics-port.ts'
 import type { Resource } from '../../api/kinds.ts'
 import type { Condition } from '../../api/status.ts'
+import { RuleCounts } from '../../felix/rule-counts.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aResource } from '../datastore/objects.ts'
@@ -35,7 +36,7 @@ test('metrics are served where FelixConfiguration says while it says so, and its
       onChange: (_kind, listen) => void listeners.push(listen as () => void),
       get: (_kind, name) => objects.get(name) as never,
     },
-    agent: { numbers: someNumbers, droppedPackets: async () => new Map() },
+    agent: { numbers: someNumbers, droppedPackets: async () => new Map(), ruleCounts: async () => new RuleCounts() },
     report: told => {
       conditions = told
     },

@@ -2,6 +2,7 @@
 import test from 'ava'
 import { agentLevels, Reporting } from '../../agent/reporting.ts'
 import type { LogRoom } from '../../api/log-settings.ts'
+import { RuleCounts } from '../../felix/rule-counts.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { createLog } from '../../lib/log.ts'
 import { aResource } from '../datastore/objects.ts'
@@ -18,7 +19,7 @@ test('logSeverityScreen of FelixConfiguration is for all rooms, that of its obje
       get: (kind, name) => objects.get(`${kind} ${name}`) as never,
     },
     store: { writeAny: async () => undefined },
-    agent: { numbers: someNumbers, droppedPackets: async () => new Map() },
+    agent: { numbers: someNumbers, droppedPackets: async () => new Map(), ruleCounts: async () => new RuleCounts() },
   })
   t.teardown(() => reporting.close())
   const set = (kind: 'FelixConfiguration' | 'BGPConfiguration', name: string, spec: object | undefined) => {

@@ -89,6 +89,12 @@ netns(
     })
     t.is(await apply(again), 1)
     t.true(await node.reaches(stranger, web))
+    const counted = async () => {
+      const counts = (await again.ruleCounts()).byText()
+      return [...counts].find(([text]) => text.endsWith('friends ingress 0 allow'))?.[1].packets
+    }
+    const before = await counted()
+    t.true(before !== undefined && before > 0)
 
     again.set('policy', 'egress', policy('egress', "app == 'friend'", { egress: [] }))
     await apply(again)
@@ -112,6 +118,7 @@ netns(
     again.set('policy', 'friends', undefined)
     await apply(again)
     t.deepEqual([await node.reaches(friend, web), await node.reaches(web, service)], [false, true])
+    t.is(await counted(), before, 'a rule that is gone keeps its count')
     t.true(await node.reaches(node, web), 'probes of the kubelet are answered')
 
     again.setLocal('default/web', undefined)

@@ -10,6 +10,7 @@ import { type Answering, agentRoutes } from '../../../agent/socket/routes.ts'
 import { serveSocket } from '../../../agent/socket/server.ts'
 import { type AgentStatus, ANSWERS, type Flow } from '../../../api/answers.ts'
 import { broken, type Event, kept } from '../../../api/status.ts'
+import { RuleCounts } from '../../../felix/rule-counts.ts'
 import { createLog, silentLog } from '../../../lib/log.ts'
 import { someNumbers } from '../status/numbers.ts'
 
@@ -45,6 +46,12 @@ const agent: Answering = {
   numbers: someNumbers,
   levels: { levels: () => [{ room: 'bgp', level: 'info', from: 'option' }], request: () => undefined },
   droppedPackets: async () => new Map([['redirect', 2]]),
+  ruleCounts: async () => {
+    const counts = new RuleCounts()
+    const comment = 'staged StagedNetworkPolicy shop/new ingress 1 deny'
+    counts.take([{ chain: 'to-a', handle: 1, comment, packets: 3n, bytes: 180n }])
+    return counts
+  },
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
   events: { last: count => Array(Math.min(count, 3)).fill(event) },
   flows: { last: count => Array(Math.min(count, 3)).fill(flow), follow: () => undefined },
@@ -81,6 +88,16 @@ test('every answer is one that margayctl understands, with nothing lost', async 
 test('the status has a row for each reason for which packets are dropped', async t => {
   const { body } = await (await served(t))('/status')
   t.deepEqual(JSON.parse(body).dropped, [{ reason: 'redirect', packets: 2 }])
+})
+
+test('a rule of a policy tells whose it is, what it does and what it counted', async t => {
+  const { body } = await (await served(t))('/policy-counters')
+  t.deepEqual(JSON.parse(body), [
+    {
+      ...{ rule: 'staged StagedNetworkPolicy shop/new ingress 1 deny', policy: 'StagedNetworkPolicy shop/new' },
+      ...{ direction: 'ingress', outcome: 'staged-deny', packets: 3, octets: 180 },
+    },
+  ])
 })
 
 test('a node that is not ready says so with its conditions', async t => {

@@ -121,6 +121,9 @@ test('packets that were dropped and events are counted by their kind', t => {
   const text = textOf({ dropped: new Map([['foreign IPv4 source', 7]]), events: new Map([['Healed', 2]]) })
   t.regex(text, /^margay_dropped_packets_total\{reason="foreign IPv4 source"\} 7$/m)
   t.regex(text, /^margay_events_total\{type="Healed"\} 2$/m)
+  const decided = textOf({ decided: new Map([['staged-deny egress', 5]]), copiesLost: 4 })
+  t.regex(decided, /^margay_policy_packets_total\{outcome="staged-deny",direction="egress"\} 5$/m)
+  t.regex(decided, /^margay_flow_copies_lost_total 4$/m)
   t.regex(text, /^margay_events_total\{type="SessionChanged"\} 0$/m)
 })
 
@@ -130,6 +133,7 @@ test('every metric of the table but those of the process is written by some stat
     prefixes: () => new Map([['ipv4-unicast', { received: 1, accepted: 1, announced: 1 }]]),
     blocks: [{ pool: 'p', used: 1, size: 64 }],
     dropped: new Map([['redirect', 1]]),
+    decided: new Map([['deny ingress', 1]]),
   })
   const missing = Object.keys(NODE_METRICS).filter(name => !text.includes(`# TYPE ${name} `))
   t.deepEqual(

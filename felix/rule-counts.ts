@@ -1,0 +1,80 @@
+// What each rule of policies has counted, by its text (policy/rule-text.ts). The kernel counts by rule, and a chain that changes
+// has new rules, which begin at 0: what the old ones had last is kept. A rule's number is never another one's, so nothing is
+// counted twice. Counters with names would outlive their rules, but make the first load of a table take twice as long.
+// Hazard: what comes between the last reading and the rewriting of a chain is lost: a millisecond's packets.
+import type { NftRuleCounter } from '../kernel/port/nftables.ts'
+import { parseRuleText } from './policy/rule-text.ts'
+
+type Counted = { packets: number; octets: number }
+
+/** Texts of rules that are no more, whose counts are kept by themselves; what is beyond is kept by outcome alone. */
+const MOST_GONE = 10_000
+
+export class RuleCounts {
+  readonly #mostGone: number
+  /** By chain, then by the rule's number in the kernel. */
+  readonly #live = new Map<string, ReadonlyMap<number, NftRuleCounter>>()
+  readonly #gone = new Map<string, Counted>()
+  readonly #forgotten = new Map<string, number>()
+
+  constructor(mostGone = MOST_GONE) {
+    this.#mostGone = mostGone
+  }
+
+  /** Takes in what the rules of one chain have counted; without a name those of all chains. */
+  take(counters: readonly NftRuleCounter[], chain?: string): void {
+    const byChain = Map.groupBy(counters, each => each.chain)
+    for (const name of chain === undefined ? new Set([...this.#live.keys(), ...byChain.keys()]) : [chain]) {
+      const now = new Map((byChain.get(name) ?? []).map(each => [each.handle, each]))
+      for (const [handle, last] of this.#live.get(name) ?? []) if (!now.has(handle)) this.#keep(last)
+      if (now.size === 0) this.#live.delete(name)
+      else this.#live.set(name, now)
+    }
+  }
+
+  /** Of each text, all rules together: of several chains, and those that are no more. Those that counted nothing too. */
+  byText(): Map<string, Counted> {
+    const sums = new Map([...this.#gone].map(([text, counted]) => [text, { ...counted }]))
+    for (const rules of this.#live.values())
+      for (const { comment, packets, bytes } of rules.values())
+        if (comment !== undefined) addTo(sums, comment, Number(packets), Number(bytes))
+    return sums
+  }
+
+  /** Packets by outcome and direction (`deny ingress`, `staged-deny ingress`), those of forgotten texts too. */
+  byOutcome(): Map<string, number> {
+    const sums = new Map(this.#forgotten)
+    for (const [text, { packets }] of this.byText()) {
+      const key = outcomeOf(text)
+      if (key !== undefined) sums.set(key, (sums.get(key) ?? 0) + packets)
+    }
+    return sums
+  }
+
+  #keep({ comment, packets, bytes }: NftRuleCounter): void {
+    if (comment === undefined || packets === 0n) return
+    addTo(this.#gone, comment, Number(packets), Number(bytes))
+    if (this.#gone.size <= this.#mostGone) return
+    const [oldest] = this.#gone
+    this.#gone.delete(oldest![0])
+    const key = outcomeOf(oldest![0])
+    if (key !== undefined) this.#forgotten.set(key, (this.#forgotten.get(key) ?? 0) + oldest![1].packets)
+  }
+}
+
+function addTo(sums: Map<string, Counted>, text: string, packets: number, octets: number): void {
+  const sum = sums.get(text)
+  if (sum === undefined) sums.set(text, { packets, octets })
+  else {
+    sum.packets += packets
+    sum.octets += octets
+  }
+}
+
+/** `OUTCOME DIRECTION`; what a staged policy would do begins with `staged-`. */
+function outcomeOf(text: string): string | undefined {
+  const rule = parseRuleText(text)
+  if (rule === undefined) return undefined
+  const isStaged = rule.of === 'policy' && rule.staged === true
+  return `${isStaged ? 'staged-' : ''}${rule.outcome} ${rule.direction}`
+}

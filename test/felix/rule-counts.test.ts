@@ -1,0 +1,44 @@
+import test from 'ava'
+import { RuleCounts } from '../../felix/rule-counts.ts'
+
+const ALLOW = 'NetworkPolicy shop/web ingress 0 allow'
+const DENY = 'tier default ingress deny'
+const counter = (chain: string, handle: number, comment: string, packets: number) => ({
+  ...{ chain, handle, comment, packets: BigInt(packets), bytes: BigInt(100 * packets) },
+})
+
+test('a rule keeps its count when its chain is rewritten, and the same rule of two chains is one', t => {
+  const counts = new RuleCounts()
+  counts.take([counter('to-a', 1, ALLOW, 5), counter('to-a', 2, DENY, 1), counter('to-b', 3, ALLOW, 2)])
+  counts.take([counter('to-a', 1, ALLOW, 6), counter('to-a', 2, DENY, 1)], 'to-a')
+  counts.take([counter('to-a', 4, ALLOW, 1), counter('to-a', 5, DENY, 0), counter('to-b', 3, ALLOW, 2)])
+  t.deepEqual(
+    counts.byText(),
+    new Map([
+      [ALLOW, { packets: 9, octets: 900 }],
+      [DENY, { packets: 1, octets: 100 }],
+    ]),
+  )
+  t.deepEqual(
+    counts.byOutcome(),
+    new Map([
+      ['allow ingress', 9],
+      ['deny ingress', 1],
+    ]),
+  )
+})
+
+test('counts of chains that go are kept, bounded, and what is forgotten of a text still counts by its outcome', t => {
+  const counts = new RuleCounts(2)
+  const texts = ['a', 'b', 'c'].map(name => `NetworkPolicy shop/${name} egress 0 deny`)
+  counts.take(texts.map((text, i) => counter('from-a', i, text, 10)))
+  counts.take([counter('from-z', 9, 'staged StagedNetworkPolicy shop/n egress 1 deny', 3)])
+  t.deepEqual([...counts.byText().keys()], [texts[1], texts[2], 'staged StagedNetworkPolicy shop/n egress 1 deny'])
+  t.deepEqual(
+    counts.byOutcome(),
+    new Map([
+      ['deny egress', 30],
+      ['staged-deny egress', 3],
+    ]),
+  )
+})
