@@ -222,6 +222,10 @@ export const felixConfiguration = z.looseObject({
     failsafeOutboundHostPorts: z.array(openPort).optional(),
     /** Absent: Accept, or that of the cluster. */
     defaultEndpointToHostAction: z.string().optional(),
+    /** Absent: Disabled. */
+    nftablesFlowTableOffload: z.enum(['All', 'Disabled']).optional(),
+    /** A regular expression. */
+    nftablesFlowTableDataIfacePattern: z.string().max(1024).optional(),
     /** Absent: that of the program's option, or of the cluster. */
     logSeverityScreen: z.string().optional(),
     /** `10/second`. Absent, or of no such form: 100/second with a burst of 100. */

@@ -109,6 +109,10 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'what annotations of pods ask of their packets is done: rates, connections, DSCP',
   },
+  FlowsOffloaded: {
+    vital: false,
+    promise: 'where FelixConfiguration wants it, connections that last are carried past the hooks of the kernel',
+  },
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
   MetricsServed: { vital: false, promise: 'where FelixConfiguration wants metrics to be served, they are' },

@@ -40,7 +40,7 @@ export const UNREAD: readonly UnreadGroup[] = [
     'nothing: nftables does it',
   ),
   felix(
-    'nftables*',
+    'nftablesFilter* nftablesMangle* nftablesMarkMask nftablesMode nftablesRefreshInterval',
     'nftables are always used, in tables of our own, and put back when somebody changes them',
     'nothing yet',
   ),

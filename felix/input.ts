@@ -1,6 +1,7 @@
 // What felix is told. `calc/` turns it into what the kernel should hold (`desired.ts`) and is pure: its output is a
 // function of the current input alone, whatever the order of events was.
 import type { Capabilities } from '../kernel/port/links.ts'
+import type { OffloadSettings } from './flow-offload.ts'
 import type { HostSettings, LogLimit } from './policy/model.ts'
 
 export type Encapsulation = 'none' | 'ipip' | 'vxlan'
@@ -88,6 +89,8 @@ export type Settings = {
     ipipMtu: number
     vxlanMtu: number
     workloadRouteProtocol: number
+    /** Absent: no connection is carried past the hooks of the kernel. */
+    offload?: OffloadSettings
     /** Absent: to pools packets keep their addresses, and nothing else is said. */
     nat?: NatSettings
     /** How many packets of each rule with the action log are copied; absent: `LOG_LIMIT` of felix/policy. */

@@ -20,9 +20,10 @@ import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
 import { ChainWatch } from './chain-watch.ts'
 import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
+import { FlowOffload } from './flow-offload.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
-import { podFilterMarks, policyMarks, qosTableName } from './marks.ts'
+import { offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
 import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
@@ -92,6 +93,7 @@ export class Felix {
   readonly #revocation: Revocation | undefined
   /** Of endpoints whose policies the kernel has not taken yet. */
   readonly #unsettled = new Set<string>()
+  readonly #offload: FlowOffload | undefined
   readonly #chains: ChainWatch
   readonly #lasting = new Lasting(STOP_GRACE_MS)
   /** Conditions for what the last pass was refused. */
@@ -126,8 +128,10 @@ export class Felix {
       })
     const qosTable = qosTableName(deps.marks)
     this.#qos = qosTable === undefined ? undefined : new QosTable(kernel, qosTable)
+    const offload = offloadMarks(deps.marks)
+    this.#offload = offload && new FlowOffload(kernel, offload)
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs(), {
-      ...{ policy: this.#policy, beside: this.#qos === undefined ? [] : [this.#qos] },
+      ...{ policy: this.#policy, beside: [this.#qos, this.#offload].filter(each => each !== undefined) },
     })
     this.#chains = new ChainWatch({
       ...{ kernel, clock: deps.clock, ownTable: deps.marks.nftTable, onConditions: deps.onConditions },
@@ -165,6 +169,7 @@ export class Felix {
   setLocalEndpoint(key: string, local: LocalEndpoint | undefined): void {
     this.#policy?.setLocal(key, local)
     this.#qos?.setLocal(key, local)
+    this.#offload?.setLocal(key, local)
     if (this.#ready.policy) this.#changed()
   }
 
@@ -213,7 +218,8 @@ export class Felix {
     const { config } = part
     const isLogLimitNew = config !== undefined && this.#policy?.setLogLimit(config.logLimit) === true
     if (config !== undefined) this.#revocation?.configure(config.keepConnections === true ? 'keep' : 'cut')
-    if (this.#calculator.configure(part) || isLogLimitNew) this.#changed()
+    const isOffloadNew = config !== undefined && this.#offload?.configure(config.offload) === true
+    if (this.#calculator.configure(part) || isLogLimitNew || isOffloadNew) this.#changed()
   }
 
   /** Which tunnels this node should have, and thus which tunnel addresses it should be given. */
@@ -235,6 +241,7 @@ export class Felix {
     if (this.#monitor !== undefined || this.#closed) return
     this.#monitor = this.#kernel.monitor(event => {
       if (this.#applier.observe(event)) this.#repair()
+      if (this.#offload?.observeLink(event) === true) this.#kick()
       if (event.type === 'link') {
         this.#followUplink(event.link.name)
         this.#deps.onLink?.(event.link)
@@ -428,8 +435,8 @@ export class Felix {
     this.#refusals = refused.length
     const tables = tableConditions(this.#applier.lacking, refused)
     const hosts = this.#policy?.hostConditions() ?? []
-    const qos = this.#qos?.conditions(refused) ?? []
-    const conditions = [...refusalConditions(refused), ...tables, ...hosts, ...this.#stops(refused), ...qos]
+    const beside = [...hosts, ...(this.#qos?.conditions(refused) ?? []), ...(this.#offload?.conditions ?? [])]
+    const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused), ...beside]
     if (conditions.length + before.size === 0) return
     this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()

@@ -4,11 +4,13 @@ import type { Marks } from '../kernel/reconcile/ownership.ts'
 import type { PodFilterMarks } from './calc/pod-filter.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './calc/tunnels.ts'
 import type { PolicyMarks } from './enforcer.ts'
+import type { OffloadMarks } from './flow-offload.ts'
 
 /** The name of our tables of nftables, which no other program of this namespace may use. */
 const NFT_TABLE = 'margay'
 const POLICY_END = '-policy'
 const QOS_END = '-qos'
+const OFFLOAD_END = '-offload'
 
 /**
  * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, which no other program of this namespace may
@@ -40,6 +42,13 @@ export function tableRole(name: string): 'policy' | 'qos' | undefined {
 /** The name of the table for what pods ask of their packets; undefined where the marks say of none. */
 export function qosTableName({ nftTable }: Marks): string | undefined {
   return nftTable === undefined ? undefined : `${nftTable}${QOS_END}`
+}
+
+/** What names the table of the flowtable; undefined where the marks say of none. */
+export function offloadMarks({ nftTable, interfacePrefix, ipipDevice, vxlanDevice }: Marks): OffloadMarks | undefined {
+  if (nftTable === undefined || interfacePrefix === undefined) return undefined
+  const tunnels = [ipipDevice, vxlanDevice].filter(name => name !== undefined)
+  return { table: `${nftTable}${OFFLOAD_END}`, podPrefix: interfacePrefix, tunnels }
 }
 
 /** What names the table of policy; undefined where the marks say of none. */

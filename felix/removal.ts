@@ -9,7 +9,7 @@ import type { Route } from '../kernel/port/routes.ts'
 import { lacksNftables } from '../kernel/reconcile/nft-tables.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { acceptRemovals } from './foreign-accepts.ts'
-import { policyMarks, qosTableName } from './marks.ts'
+import { offloadMarks, policyMarks, qosTableName } from './marks.ts'
 
 type RemovalKernel = Pick<
   Kernel,
@@ -71,7 +71,9 @@ export async function removeFromKernel(
     const { family, table, name } = found.chain
     if (changes.length > 0) removed.push(`rules in chain ${family} ${table} ${name}`)
   }
-  const beside = [policyMarks(marks)?.table, qosTableName(marks)].map(name => ({ family: 'inet', name }) as const)
+  const beside = [policyMarks(marks)?.table, qosTableName(marks), offloadMarks(marks)?.table].map(
+    name => ({ family: 'inet', name }) as const,
+  )
   for (const { family, name } of [...beside, ...tables]) {
     if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue
     const [refusal] = await kernel.changeNftables([{ verb: 'delete', object: { kind: 'table', family, name } }])

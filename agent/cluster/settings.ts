@@ -48,6 +48,9 @@ export function felixSettings(
     vxlanMtu: mine?.vxlanMTU ?? spec.vxlanMTU ?? 0,
     logLimit: logLimit(spec),
     ...(keepsConnections(object, own) && { keepConnections: true as const }),
+    ...(spec.nftablesFlowTableOffload === 'All' && {
+      offload: { devicePattern: spec.nftablesFlowTableDataIfacePattern ?? '' },
+    }),
     workloadRouteProtocol: mine?.deviceRouteProtocol ?? spec.deviceRouteProtocol ?? ROUTE_PROTOCOL_BOOT,
     nat: {
       keepAddressTo: exclusions === 'IPPoolsAndHostIPs' ? 'pools and nodes' : 'pools',

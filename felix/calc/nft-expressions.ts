@@ -235,6 +235,11 @@ export function byInterface(key: 'iifname' | 'oifname', map: string): Steps {
   ]
 }
 
+/** `iifname @SET`. */
+export function byInterfaceIn(key: 'iifname' | 'oifname', set: string): Steps {
+  return [{ type: 'meta', key, load: 1 }, lookup(set, 'in')]
+}
+
 /** `ct state STATE`, the octets of the states as the kernel keeps them in a register. */
 export function inState(mask: string): Steps {
   return [
