@@ -29,9 +29,9 @@ test('with the lock lost nothing is written to the kernel, to that of a pod, or 
   t.deepEqual(await store.list('IPPool'), [])
 })
 
-/** The verbs that only read; `monitor` and `inside` open something. */
+/** The verbs that only read; `monitor`, `nflog` and `inside` open something. */
 const READS =
-  'links link addresses neighbours neighbour fdb fdbEntry routes lookupRoute readSysctl nftables flowsOf forwardChains legacyForwardChains monitor monitorNftables inside namespaces close'
+  'links link addresses neighbours neighbour fdb fdbEntry routes lookupRoute readSysctl nftables flowsOf forwardChains legacyForwardChains monitor monitorNftables nflog inside namespaces close'
 
 test('every method of the kernel is known to read, or asks before it writes', t => {
   const kernel = openKernel()
