@@ -219,9 +219,9 @@ withKubectl(
     t.regex((await kubectl('apply -f -', felix)).err, /interfacePrefix has no effect/)
     const policy = `apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: deny}\nspec: {selecter: all()}\n`
     t.regex((await kubectl('apply --validate=strict -f -', policy)).err, /unknown field "spec\.selecter"/)
-    const forwarded = policy.replace('selecter: all()', 'selector: all(), applyOnForward: true')
-    const told = await kubectl('apply --validate=strict -f -', forwarded)
-    t.regex(told.err, /Warning: .*deny: applyOnForward is not enforced: it is about the interfaces of hosts/)
+    const byHttp = policy.replace('selecter: all()', 'ingress: [{action: Allow, http: {methods: [GET]}}]')
+    const told = await kubectl('apply --validate=strict -f -', byHttp)
+    t.regex(told.err, /Warning: .*deny: ingress.*http.*: the rule allows nothing/)
     t.regex((await kubectl('get gnp deny -o jsonpath={.spec.tier}')).out, /^default$/)
     t.like(await kubectl('delete ippool pool'), { code: 0 })
     t.like(await kubectl('apply --validate=strict -f -', POOL), { code: 0 })
