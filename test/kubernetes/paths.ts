@@ -36,7 +36,7 @@ iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
 iptables -P FORWARD DROP
 `
-/** What an operator adds, as the condition PodTrafficPasses says. */
+/** What an operator may have added before the agent came: then the chain passes pods, and takes no rule of ours. */
 const LET_PODS_PASS = `
 iptables -I FORWARD -s 10.244.0.0/16 -j ACCEPT
 iptables -I FORWARD -d 10.244.0.0/16 -j ACCEPT
