@@ -8,6 +8,7 @@ import type { Objects } from '../datastore/objects.ts'
 import { Conflict, NotFound } from '../datastore/port.ts'
 import { systemClock } from '../lib/clock.ts'
 import type { Context, Options } from './command.ts'
+import { inTurns } from './each.ts'
 import { Denied, EXIT, type ExitCode, UsageError } from './failure.ts'
 import { wholeNumberOf } from './numbers.ts'
 import { type Format, renderTable, show } from './render.ts'
@@ -16,8 +17,6 @@ const OWNER = { 'app.kubernetes.io/managed-by': 'margayctl' }
 const RUN_LABEL = 'margay.io/asked-by'
 /** What an earlier run left that was killed. */
 const LEFT_MS = 600_000
-/** Requests that are under way at a time. */
-const AT_ONCE = 16
 
 type Part = {
   agent?: { birdV4?: { state?: string; version?: string; routerID?: string } }
@@ -153,11 +152,6 @@ async function removed(server: Objects, name: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof NotFound)) throw error
   }
-}
-
-async function inTurns<T>(items: readonly T[], act: (item: T, i: number) => Promise<void>): Promise<void> {
-  for (let at = 0; at < items.length; at += AT_ONCE)
-    await Promise.all(items.slice(at, at + AT_ONCE).map((item, i) => act(item, at + i)))
 }
 
 function reportOf(node: AnyObject, part: Part | Unasked | undefined): NodeReport {

@@ -1,6 +1,7 @@
 // What a command is: a row of data that main.ts turns into a parser, help and a call. A new command is a file with its
 // rows and one line in commands.ts.
 import { Argument, Option, type Command as Parser } from 'commander'
+import type { PodExec } from '../datastore/exec.ts'
 import type { Objects } from '../datastore/objects.ts'
 import type { Store } from '../datastore/port.ts'
 import type { ExitCode } from './failure.ts'
@@ -12,6 +13,8 @@ export type Context = {
   store(): Promise<Store>
   /** The same server's objects as they are, not validated. Opened at the first call. Rejects with UsageError. */
   objects(): Promise<Objects>
+  /** Runs programs in containers of the same server's pods. Rejects with UsageError. */
+  exec(): Promise<PodExec>
   /** The namespace of the kubeconfig's context, else `default`. Rejects with UsageError. */
   namespace(): Promise<string>
   out(text: string): void
@@ -21,6 +24,8 @@ export type Context = {
   note(text: string): void
   /** Resolves when the program is asked to end (SIGINT, SIGTERM), or nobody reads what it prints any more. */
   interrupted(): Promise<void>
+  /** Resolves when whoever started the program closes its standard input. */
+  inputEnded(): Promise<void>
   /** The texts of files, of the manifests in folders, and of standard input for `-`. Rejects with UsageError. */
   read(paths: readonly string[], how?: { recursive?: boolean; skipEmpty?: boolean }): Promise<Source[]>
 }

@@ -1,42 +1,64 @@
 // `flows`: which packets policies denied or logged, by both ends' names and by what decided; `policy counters`: how many packets
-// each rule decided about. Of this node from its agent's socket.
+// each rule decided about. Of this node from its agent's socket; flows of other nodes by cluster-flows.ts.
 // Names and texts are others': they are shown escaped.
+import { existsSync } from 'node:fs'
 import * as z from 'zod'
 import {
   FLOW_VERDICTS,
   type Flow,
-  type FlowEnd,
   type FlowLine,
   flow,
   flowLine,
   MOST_FLOWS,
   ruleCountsAnswer,
 } from '../api/answers.ts'
-import { type Command, type Context, type Options, outputOption } from './command.ts'
+import { clusterFlows, FLOWS_THERE } from './cluster-flows.ts'
+import { type Command, type CommandOption, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode } from './failure.ts'
+import { isWanted, lineOf, lostText, namespaceOf, showFlows } from './flow-view.ts'
 import { wholeNumberOf } from './numbers.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { ask, followLines, socketOption } from './socket.ts'
 import { visible } from './visible.ts'
 
+const FILTERS: readonly CommandOption[] = [
+  { flags: '-f, --follow', summary: 'show what comes from now on, until it is interrupted' },
+  { flags: '-n, --namespace <name>', summary: 'only flows of which an end or the policy is in this namespace' },
+  {
+    flags: '--verdict <verdict>',
+    summary: 'only those; staged: what staged policies would deny, or have no rule for',
+    choices: ['deny', 'log', 'staged', ...FLOW_VERDICTS.filter(each => each.startsWith('staged-'))],
+  },
+  { flags: '--count <n>', summary: 'without --follow: at most so many, 1-10000', default: '100' },
+  socketOption,
+]
+
 export const flowCommands: readonly Command[] = [
   {
     name: 'flows',
-    summary: 'Show which packets policies of this node denied or logged, by pods, policy and rule; the newest last',
-    arguments: [],
+    summary:
+      'Show which packets policies of this node denied or logged, by pods, policy and rule, the newest last; without an agent here, or with names or --all, those of all nodes',
+    arguments: [{ name: '[nodes...]', summary: 'nodes of the cluster, asked by the API server' }],
     options: [
-      { flags: '-f, --follow', summary: 'show what comes from now on, until it is interrupted' },
-      { flags: '-n, --namespace <name>', summary: 'only flows of which an end or the policy is in this namespace' },
+      { flags: '-a, --all', summary: 'all nodes of the cluster, asked by the API server' },
+      ...FILTERS,
+      { flags: '--timeout <seconds>', summary: 'how long nodes of the cluster may take to answer', default: '10' },
       {
-        flags: '--verdict <verdict>',
-        summary: 'only those; staged: what staged policies would deny, or have no rule for',
-        choices: ['deny', 'log', 'staged', ...FLOW_VERDICTS.filter(each => each.startsWith('staged-'))],
+        flags: '--margay-namespace <name>',
+        summary: 'where Margay is installed, for nodes of the cluster',
+        default: 'kube-system',
       },
-      { flags: '--count <n>', summary: 'without --follow: at most so many, 1-10000', default: '100' },
-      socketOption,
       outputOption,
     ],
     run: flows,
+  },
+  {
+    name: FLOWS_THERE,
+    summary: 'Print flows as lines of JSON',
+    arguments: [],
+    hidden: true,
+    options: FILTERS,
+    run: flowsThere,
   },
   {
     name: 'policy counters',
@@ -66,78 +88,42 @@ async function counters(_words: readonly string[], options: Options, context: Co
   return EXIT.fine
 }
 
-/** Of `KIND NAMESPACE/NAME`. */
-function namespaceOf(policy: string | undefined): string | undefined {
-  const parts = policy?.split(' ')[1]?.split('/') ?? []
-  return parts.length > 1 ? parts[0] : undefined
+async function flows(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  if (words.length > 0 || options['all'] === true) return clusterFlows(words, options, context)
+  if (options['socket'] === socketOption.default && !existsSync(socketOption.default ?? '')) {
+    context.note(`There is no agent here (${socketOption.default}): the nodes are asked by the API server.\n`)
+    return clusterFlows(words, options, context)
+  }
+  const format = options['output'] as Format
+  if (options['follow'] !== true) {
+    context.out(showFlows(await late(options), format))
+    return EXIT.fine
+  }
+  const take = (line: FlowLine) =>
+    'lost' in line ? context.note(lostText(line.lost)) : context.out(lineOf(line.flow, format))
+  return await follow(options, take, context.interrupted())
 }
 
-async function flows(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const format = options['output'] as Format
-  const wanted = (each: Flow) => isWanted(each, options)
-  if (options['follow'] === true) return await follow(options, context, wanted)
+/** For this program at another machine: lines of JSON as the agent has them. Ends with its standard input too, which is open as long as somebody reads. */
+async function flowsThere(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const take = (line: FlowLine) => context.out(`${JSON.stringify(line)}\n`)
+  if (options['follow'] === true)
+    return await follow(options, take, Promise.race([context.interrupted(), context.inputEnded()]))
+  for (const flow of await late(options)) take({ flow })
+  return EXIT.fine
+}
+
+/** What this node's agent keeps of what the options ask for. */
+async function late(options: Options): Promise<Flow[]> {
   const count = wholeNumberOf(options, 'count', 1, MOST_FLOWS)
   const all = await ask(options, z.array(flow), { method: 'GET', path: '/flows', owner: 'margay-node' })
-  const found = all.filter(wanted).slice(-count)
-  context.out(
-    show({ flows: found }, format, () => (found.length === 0 ? 'No flows.\n' : renderTable(HEADS, found.map(cellsOf)))),
-  )
-  return EXIT.fine
+  return all.filter(each => isWanted(each, options)).slice(-count)
 }
 
-/** Ends when it is interrupted: 0. Rejects with NoAnswer when the agent ends. */
-async function follow(options: Options, context: Context, wanted: (flow: Flow) => boolean): Promise<ExitCode> {
-  const format = options['output'] as Format
+/** Tells what comes until `ended`: 0. Rejects with NoAnswer when the agent ends. */
+async function follow(options: Options, take: (line: FlowLine) => void, ended: Promise<void>): Promise<ExitCode> {
   const question = { method: 'GET', path: '/flows?follow', owner: 'margay-node' } as const
-  const take = (line: FlowLine) => {
-    if ('lost' in line) context.note(`${line.lost} packets are told nowhere: there were too many.\n`)
-    else if (wanted(line.flow)) context.out(lineOf(line.flow, format))
-  }
-  await followLines(options, flowLine, question, take, context.interrupted())
+  const wanted = (line: FlowLine) => ('lost' in line || isWanted(line.flow, options) ? take(line) : undefined)
+  await followLines(options, flowLine, question, wanted, ended)
   return EXIT.fine
-}
-
-/** What the options ask for. */
-function isWanted({ verdict, source, destination, policy }: Flow, options: Options): boolean {
-  const { namespace, verdict: asked } = options
-  const verdicts = [verdict, verdict.startsWith('staged-') ? 'staged' : verdict]
-  if (typeof asked === 'string' && !verdicts.includes(asked)) return false
-  if (typeof namespace !== 'string') return true
-  return [source.namespace, destination.namespace, namespaceOf(policy)].includes(namespace)
-}
-
-const HEADS = ['LAST', 'VERDICT', 'DIRECTION', 'SOURCE', 'DESTINATION', 'PROTOCOL', 'PACKETS', 'BY']
-
-function cellsOf(each: Flow): string[] {
-  const { last, verdict, direction = '', source, destination, protocol, destinationPort, icmp, packets } = each
-  const port = destinationPort ?? (icmp === undefined ? undefined : `${icmp.type}/${icmp.code}`)
-  return [
-    ...[last.replace(/\.\d+Z$/, 'Z'), verdict, direction, endText(source), endText(destination)],
-    ...[port === undefined ? protocol : `${protocol} ${port}`, `${packets}`, causeText(each)],
-  ].map(visible)
-}
-
-/** `shop/web (10.244.0.7)`; `Node n1 (192.168.10.11)`. */
-function endText({ address, kind, namespace, name }: FlowEnd): string {
-  if (name === undefined) return address
-  const whole = namespace === undefined ? name : `${namespace}/${name}`
-  return kind === 'Pod' ? `${whole} (${address})` : `${kind} ${whole} (${address})`
-}
-
-function causeText({ policy, tier, rule, profile, because }: Flow): string {
-  if (policy !== undefined)
-    return [
-      policy,
-      ...(rule === undefined ? [] : [`rule ${rule}`]),
-      ...(tier === undefined ? [] : [`tier ${tier}`]),
-    ].join(', ')
-  if (tier !== undefined) return `end of tier ${tier}`
-  return profile === undefined ? because : `Profile ${profile}, rule ${rule}`
-}
-
-/** One line of text, or of JSON; of YAML a document. */
-function lineOf(each: Flow, format: Format): string {
-  if (format === 'json') return `${JSON.stringify(each)}\n`
-  if (format !== 'table' && format !== 'wide') return show(each, format, () => '')
-  return `${cellsOf(each).join('  ')}\n`
 }

@@ -26,5 +26,12 @@ process.exitCode = await run(completes ? ['__complete', '--', ...words] : words,
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.resolve())
     return interrupted.promise
   },
+  inputEnded: () =>
+    new Promise(resolve => {
+      for (const end of ['end', 'close', 'error']) process.stdin.once(end, () => resolve())
+      process.stdin.resume()
+      // an input that stays open is no reason to go on
+      if ('unref' in process.stdin) process.stdin.unref()
+    }),
 })
 if (completes) process.stdout.write(':4\n')

@@ -1,6 +1,7 @@
 // One run of the command line: parses the words by the table of commands, opens the server when a command asks for it,
 // and turns what happens into an exit code. Everything that it touches of the process is in `Terminal`.
 import { CommanderError, Command as Parser } from 'commander'
+import type { PodExec } from '../datastore/exec.ts'
 import type { Objects } from '../datastore/objects.ts'
 import type { Store } from '../datastore/port.ts'
 import { installedGroup } from './api-group.ts'
@@ -20,6 +21,8 @@ export type Terminal = {
   input(): Promise<string>
   /** Resolves when the program is asked to end, or nobody reads what it prints any more. */
   interrupted(): Promise<void>
+  /** Resolves when standard input ends. */
+  inputEnded(): Promise<void>
 }
 
 /** What this program calls itself where the server notes who wrote a field. */
@@ -70,6 +73,7 @@ async function act(
     const context: Context = {
       store: async () => (store ??= await openedStore(connection)),
       objects: async () => (objects ??= await openedObjects(connection, text => context.err(`${text}\n`))),
+      exec: () => openedExec(connection),
       namespace: async () => {
         const { namespaceOf } = await import('../datastore/credentials.ts')
         return usable(() => namespaceOf(connection)) ?? 'default'
@@ -79,6 +83,7 @@ async function act(
       note: text => terminal.err(visibleLines(text)),
       read: (paths, how) => readSources(paths, terminal.input, how),
       interrupted: terminal.interrupted,
+      inputEnded: terminal.inputEnded,
     }
     return await command.run(words, options, context)
   } catch (error) {
@@ -102,6 +107,11 @@ async function openedStore(connection: Connection): Promise<Store> {
 async function openedObjects(connection: Connection, warn: (text: string) => void): Promise<Objects> {
   const { openObjects } = await import('../datastore/objects.ts')
   return usable(() => openObjects({ ...connection, manager: MANAGER, warn }))
+}
+
+async function openedExec(connection: Connection): Promise<PodExec> {
+  const { openPodExec } = await import('../datastore/exec.ts')
+  return usable(() => openPodExec(connection))
 }
 
 function usable<T>(open: () => T): T {

@@ -115,8 +115,8 @@ export async function followLines<T>(
   if (!isEnding) throw new NoAnswer(`${socket} ended its answer: the program behind it stopped. Ask again.`)
 }
 
-/** Calls `take` with each whole line of a text that comes in pieces. A line without an end is forgotten. */
-function linesTo(take: (line: string) => void): (piece: string) => void {
+/** Calls `take` with each whole line of a text that comes in pieces. A line without an end, or of more than 1 MiB, is forgotten. */
+export function linesTo(take: (line: string) => void): (piece: string) => void {
   let begun = ''
   return piece => {
     const lines = `${begun}${piece}`.split('\n')

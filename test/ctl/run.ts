@@ -27,6 +27,8 @@ export type Running = {
   printed(text: string): Promise<void>
   /** As Ctrl-C does. */
   interrupt(): void
+  /** As when whoever started it is gone. */
+  endInput(): void
   ended: Promise<Run>
 }
 
@@ -35,6 +37,7 @@ export function beginHere(args: readonly string[], stdin = ''): Running {
   const said = { out: '', err: '' }
   const waiting = new Map<string, () => void>()
   const interrupted = Promise.withResolvers<void>()
+  const inputEnded = Promise.withResolvers<void>()
   const ended = run(args, {
     name: 'margayctl',
     out: text => {
@@ -46,10 +49,12 @@ export function beginHere(args: readonly string[], stdin = ''): Running {
     },
     input: async () => stdin,
     interrupted: () => interrupted.promise,
+    inputEnded: () => inputEnded.promise,
   })
   return {
     printed: text => (said.out === text ? Promise.resolve() : new Promise(resolve => waiting.set(text, resolve))),
     interrupt: () => interrupted.resolve(),
+    endInput: () => inputEnded.resolve(),
     ended: ended.then(code => ({ code, ...said })),
   }
 }

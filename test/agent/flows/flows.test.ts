@@ -200,3 +200,16 @@ test('margayctl flows --follow prints each flow when it comes and what was lost,
   running.interrupt()
   t.like(await running.ended, { code: 0, err: '3 packets are told nowhere: there were too many.\n' })
 })
+
+test('what another machine starts to follow prints lines of JSON, losses too, and ends with its standard input', async t => {
+  const { world, flows, socket } = await served(t)
+  const running = beginHere(['__flows', '--follow', '--verdict', 'log', ...socket])
+  await new Promise<void>(resolve => {
+    const look = () => (flows.followed > 0 ? resolve() : void setImmediate(look))
+    look()
+  })
+  world.log(GROUP, [denied()], { lost: 3 })
+  await running.printed(`${JSON.stringify({ lost: 3 })}\n`)
+  running.endInput()
+  t.like(await running.ended, { code: 0, err: '' })
+})
