@@ -163,7 +163,7 @@ export class NftParts {
       for (let weight = 0; to < steps.length; to++) {
         if (from < first.length && to === first.length) break
         // the rules and what leads to them stay together
-        if (!anew && to < rulesFrom && weight >= ELEMENTS_AT_ONCE) break
+        if (!anew && to < rulesFrom && weight >= ELEMENTS_AT_ONCE && steps[to]!.joined !== true) break
         weight += steps[to]!.weight
       }
       const some = steps.slice(from, to)

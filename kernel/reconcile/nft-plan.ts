@@ -10,8 +10,11 @@ import { elementsIn, INLINE_SET, type NftChainProgram, type NftDatum, type NftSt
  * since what is led to a chain that is refused must not keep others from theirs: its name is that of the map and its key.
  */
 export type Part = { kind: 'nftTable' | 'nftSet' | 'nftChain' | 'nftElement'; name: string }
-/** One change, and what is so when it was done. `weight`: how many elements it has. */
-export type Step = { part: Part; change: NftChange; took: () => void; weight: number }
+/**
+ * One change, and what is so when it was done. `weight`: how many elements it has. `joined`: goes in the transaction of the step
+ * before it.
+ */
+export type Step = { part: Part; change: NftChange; took: () => void; weight: number; joined?: true }
 /**
  * `elements` may go in transactions of their own, in order; `rules` go in one, behind them. `anew`: all go in one. `first`: goes
  * alone, before all, where a table that is not there comes in several transactions: its base chains with what they need, and
@@ -151,7 +154,9 @@ function elementSteps(state: NftState, set: NftSet, fresh: boolean): Step[] {
     // a range that goes may overlap one that comes: the kernel takes no two at a time
     if (set.flags?.includes('interval') && added.length > 0) for (const pair of gone) replaced.push(pair)
   }
-  return [...elementChanges('delete', replaced), ...elementChanges('add', added)]
+  const steps = [...elementChanges('delete', replaced), ...elementChanges('add', added)]
+  // between the two the set has neither, and what a rule denies by it would pass
+  return replaced.length === 0 ? steps : steps.map((each, i) => (i === 0 ? each : { ...each, joined: true }))
 
   function elementChanges(verb: 'add' | 'delete', pairs: readonly Pair[]): Step[] {
     const is = verb === 'add' ? 'there' : 'gone'

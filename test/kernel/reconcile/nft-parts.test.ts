@@ -222,6 +222,28 @@ test('ranges that go leave in the transaction in which others come: they may ove
   t.deepEqual(wordsOf(it.sent[1]!), ['delete elements', 'add elements'])
 })
 
+test('ranges that go and those that come for them are one transaction however many they are: nothing is open between', async t => {
+  const it = bench()
+  const range = (n: number, last: number) => `10.${n >> 8}.${n & 255}.${last}/31`
+  const change = (last: number, is: 'member' | undefined) => {
+    for (let n = 0; n < 6_000; n++) it.parts.wantElement('nets', range(n, last), is)
+  }
+  it.parts.wantSet('nets', { ...peers('nets'), flags: ['interval'] })
+  it.parts.wantSet('web', peers('web'))
+  change(0, 'member')
+  await it.parts.put()
+  const before = it.sent.length
+  for (let n = 0; n < 5_000; n++) it.parts.wantElement('web', `10.1.${n >> 8}.${n & 255}`, 'member')
+  change(0, undefined)
+  change(2, 'member')
+  t.deepEqual((await it.parts.put()).refused, [])
+  const changes = it.sent.slice(before).map(sent => wordsOf(sent.filter(({ object }) => object.kind === 'elements')))
+  t.deepEqual(changes.filter(words => words.includes('delete elements')).length, 1)
+  t.is(changes.flat().length, 5)
+  t.true(changes.find(words => words.includes('delete elements'))!.length >= 4)
+  t.is((await it.held())?.elements.find(({ set }) => set === 'nets')?.elements.length, 6_000)
+})
+
 test('many elements go in transactions of some thousand before the rules that look them up', async t => {
   const it = bench()
   wantUsual(it)
