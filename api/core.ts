@@ -117,10 +117,10 @@ export const NODE_ANNOTATION = {
   routeReflectorClusterId: 'projectcalico.org/RouteReflectorClusterID',
 } as const
 
-/** Annotations of FelixConfiguration: settings that Calico has no field for. */
+/** Annotations of FelixConfiguration: settings that Calico has no field for. What people write begins with the API group, `margay.io/`. */
 export const FELIX_ANNOTATION = {
   /** Whose answers about names of domains are believed, in Calico Enterprise's words for `dnsTrustedServers`, with commas between. */
-  dnsTrustedServers: 'margay/dns-trusted-servers',
+  dnsTrustedServers: 'margay.io/DNSTrustedServers',
   /** What becomes of established connections that policies deny now: anything but `Keep` cuts them. */
-  establishedConnections: 'margay/established-connections',
+  establishedConnections: 'margay.io/EstablishedConnections',
 } as const

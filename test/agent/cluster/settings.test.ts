@@ -114,7 +114,7 @@ test('metrics that are to be encrypted are served nowhere, whoever of both objec
 test('established connections are kept where an annotation says so, of the object for this node first; anything else cuts them', t => {
   const object = (name: string, says?: string) =>
     aResource('FelixConfiguration', {
-      metadata: { name, ...(says !== undefined && { annotations: { 'margay/established-connections': says } }) },
+      metadata: { name, ...(says !== undefined && { annotations: { 'margay.io/EstablishedConnections': says } }) },
       spec: {},
     })
   const keeps = (cluster?: string, own?: string) =>
