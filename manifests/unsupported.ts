@@ -34,12 +34,12 @@ ${groups.join('\n')}
 # What of policy is enforced
 
 On pods: NetworkPolicy of Kubernetes; NetworkPolicy and GlobalNetworkPolicy of Calico with tiers, sets of networks, rules by service account, Service, ICMP and ports, and the profiles of namespaces and service accounts;
-ClusterNetworkPolicy v1alpha2 of the standard channel, and its peers \`nodes\`. Staged policies are evaluated and counted in the kernel, and never enforced.
+ClusterNetworkPolicy v1alpha2 of the standard channel, and its peers \`nodes\` and \`domainNames\`. Staged policies are evaluated and counted in the kernel, and never enforced.
 
 On the interfaces of hosts: HostEndpoints with \`applyOnForward\`, \`preDNAT\`, \`doNotTrack\` and failsafe ports ([policy.md](policy.md)).
 
 Not yet: rules by HTTP (they are closed); a rule \`Log\` tells of its packets by \`margayctl flows\` and writes nothing to the log of the kernel;
-annotations for the bandwidth of pods; a connection that stands goes on when a new policy denies it. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
+annotations for the bandwidth of pods. Connections that stand are cut when a policy denies them, unless an annotation keeps them. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
 policy is closed, and its condition \`PoliciesEnforced\` says where and why.
 
 # Kinds that are refused
