@@ -2,6 +2,8 @@
 // it: none means never, and one without expressions means always. A set that is not there counts as empty.
 // Hazards: a set of a rule's own costs the kernel a walk of all sets of the table, several times, so a few ports or CIDRs are a
 // rule for each instead. What a packet has no header for (ports of ICMP) satisfies no condition about it, and every negated one.
+// So a rule about a protocol without ports asks for none: nft would print a port of ICMP as `icmp checksum`, and refuse that where
+// a set has ports.
 import type { NftComparison, NftExpression } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { addressBytes, type Family } from '../../lib/ip.ts'
@@ -48,7 +50,7 @@ export function sourcesOf(rule: PolicyRule, own: SideName | undefined): MemberSo
     return [
       ...[selector, notSelector].flatMap(text => (text === undefined ? [] : [bySelector(text)])),
       ...(nodes === undefined ? [] : [byNodes(nodes)]),
-      ...(service === undefined ? [] : [byService(service, name)]),
+      ...(service === undefined || !canBeOfService(rule, name) ? [] : [byService(service, name)]),
       ...domains.map(byDomain),
       ...[ports, notPorts].flatMap(each => byPorts(rule, name, own, each)),
     ]
@@ -60,8 +62,28 @@ export function matchesOf(rule: PolicyRule, own: SideName | undefined, setsOf: S
   if (rule.never === true) return []
   if (!isOfFamily(rule)) return product(conditionsOf(rule, own, 'ipv4', setsOf))
   return FAMILIES.filter(family => (rule.ipVersion ?? VERSIONS[family]) === VERSIONS[family]).flatMap(family =>
-    product([[() => ofFamily(family)], ...conditionsOf(rule, own, family, setsOf)]),
+    apartFromIcmp(rule, family).flatMap(each =>
+      product([[() => ofFamily(family)], ...conditionsOf(each, own, family, setsOf)]),
+    ),
   )
+}
+
+/** A rule that says something about ICMP and names no protocol, as one about ICMP, and one about all else where it is about that. */
+function apartFromIcmp(rule: PolicyRule, family: Family): PolicyRule[] {
+  const { protocol, icmp, notIcmp } = rule
+  if (protocol !== undefined || (icmp === undefined && notIcmp === undefined)) return [rule]
+  const ofIcmp = { ...rule, protocol: ICMP[family] }
+  return icmp === undefined ? [rule, ofIcmp] : [ofIcmp]
+}
+
+/** Whether a packet that a rule is about may have ports. */
+function mayHavePorts({ protocol, icmp }: PolicyRule): boolean {
+  return icmp === undefined && (protocol === undefined || PORT_PROTOCOLS.includes(protocol))
+}
+
+/** A packet to a Service is one to a port of it. */
+function canBeOfService(rule: PolicyRule, side: SideName): boolean {
+  return side === 'source' || mayHavePorts(rule)
 }
 
 /** Whether some condition is another one in the other family. */
@@ -95,7 +117,7 @@ function conditionsOf(rule: PolicyRule, own: SideName | undefined, family: Famil
     icmp === undefined ? ALWAYS : isIcmp(icmp, protocol, family),
     notIcmp === undefined ? ALWAYS : isNotIcmp(notIcmp, protocol, family),
     ...(['source', 'destination'] as const).flatMap(name => [
-      ...addressConditions(rule[name], name, family, setsOf),
+      ...addressConditions(rule, name, family, setsOf),
       ...portConditions(rule, name, own, family, setsOf),
     ]),
   ]
@@ -108,29 +130,28 @@ function protocolIs(op: 'eq' | 'neq', protocol: Protocol): Steps {
   ]
 }
 
-/** ICMP is the protocol of the packet's own family. `known`: the rule asks for this protocol already. */
+/** ICMP is the protocol of the packet's own family. The rule asks for `known` already. */
 function isIcmp({ type, code }: Icmp, known: Protocol | undefined, family: Family): Condition {
-  if (known !== undefined && known !== ICMP[family]) return NEVER
-  const before = known === undefined ? protocolIs('eq', ICMP[family]) : []
+  if (known !== ICMP[family]) return NEVER
   const rest = code === undefined ? [] : [transport(1, 1), compare('eq', hex(code, 1))]
-  return [() => [...before, transport(0, 1), compare('eq', hex(type, 1)), ...rest]]
+  return [() => [transport(0, 1), compare('eq', hex(type, 1)), ...rest]]
 }
 
+/** Of a rule that names no protocol: what is not ICMP at all. */
 function isNotIcmp({ type, code }: Icmp, known: Protocol | undefined, family: Family): Condition {
-  if (known !== undefined && known !== ICMP[family]) return ALWAYS
+  if (known === undefined) return [() => protocolIs('neq', ICMP[family])]
+  if (known !== ICMP[family]) return ALWAYS
   const typeIs = (op: 'eq' | 'neq') => [transport(0, 1), compare(op, hex(type, 1))]
   // two octets in one comparison are what nft prints as two: another type, and another code
   const differs: Steps[] = [
     typeIs('neq'),
     ...(code === undefined ? [] : [[...typeIs('eq'), transport(1, 1), compare('neq', hex(code, 1))]]),
   ]
-  if (known !== undefined) return differs.map(steps => () => steps)
-  const isIcmp = protocolIs('eq', ICMP[family])
-  return [() => protocolIs('neq', ICMP[family]), ...differs.map(steps => () => [...isIcmp, ...steps])]
+  return differs.map(steps => () => steps)
 }
 
-function addressConditions(side: RuleSide, name: SideName, family: Family, setsOf: SetsOf): Condition[] {
-  const { nets, notNets, selector, notSelector, nodes, service, domains } = side
+function addressConditions(rule: PolicyRule, name: SideName, family: Family, setsOf: SetsOf): Condition[] {
+  const { nets, notNets, selector, notSelector, nodes, service, domains } = rule[name]
   const isIn = (source: MemberSource): Condition =>
     setsOf(sourceKey(source))[family].map(place => () => lookup(place, [address(name, family)], 'in'))
   const isInNone = (source: MemberSource): Condition => {
@@ -143,7 +164,7 @@ function addressConditions(side: RuleSide, name: SideName, family: Family, setsO
     selector === undefined ? ALWAYS : isIn(bySelector(selector)),
     notSelector === undefined ? ALWAYS : isInNone(bySelector(notSelector)),
     nodes === undefined ? ALWAYS : isIn(byNodes(nodes)),
-    service === undefined ? ALWAYS : inService(service, name, family, setsOf),
+    service === undefined ? ALWAYS : canBeOfService(rule, name) ? inService(service, name, family, setsOf) : NEVER,
     domains === undefined ? ALWAYS : domains.flatMap(domain => wasTold(domain, family, setsOf)),
   ]
 }
@@ -309,14 +330,15 @@ export function byService({ namespace, name }: NonNullable<RuleSide['service']>,
   return { of: 'service', namespace, name, with: side === 'destination' ? 'ports' : 'addresses' }
 }
 
-/** On its own side a packet of this endpoint has no address but of this node's. */
+/** None where no packet has ports. On its own side a packet of this endpoint has no address but of this node's. */
 export function byPorts(
-  { protocol, ...rule }: PolicyRule,
+  rule: PolicyRule,
   side: SideName,
   own: SideName | undefined,
   ports: Ports | undefined,
 ): MemberSource[] {
-  if (ports === undefined || ports.names.length === 0) return []
+  if (ports === undefined || ports.names.length === 0 || !mayHavePorts(rule)) return []
+  const { protocol } = rule
   const source: MemberSource = {
     of: 'ports',
     selector: rule[side].selector ?? 'all()',

@@ -202,6 +202,39 @@ test('many names of ports on both sides are one rule for each family, and one se
   t.is(chainsOfList(of, sets, TABLE)[0]!.rules.length, 5)
 })
 
+test('a rule about packets without ports asks for none: nothing is a port of a name or of a Service, and all is none of them', t => {
+  const service = { namespace: 'shop', name: 'web' }
+  const names = { ranges: [{ first: 80, last: 80 }], names: ['http'] }
+  const echo = { type: 8 }
+  const of = list([
+    {
+      ...{ name: 'default', defaultAction: 'deny' },
+      policies: [
+        policy('closed', [
+          rule('allow', {}, { ipVersion: 4, icmp: echo, destination: { service } }),
+          rule('allow', {}, { ipVersion: 4, protocol: 47, destination: { ports: names } }),
+        ]),
+        policy('open', [rule('allow', { service }, { ipVersion: 4, protocol: 47, destination: { notPorts: names } })]),
+        policy('both', [rule('allow', {}, { ipVersion: 4, notIcmp: echo, destination: { service } })]),
+      ],
+    },
+  ])
+  const rules = shown(of)
+  t.deepEqual(
+    sourcesOfList(of).map(sourceKey),
+    ['service shop/web addresses', 'service shop/web ports'],
+    'and needs no set of them',
+  )
+  const ofPolicy = (name: string) => rules.filter(each => each.includes(`${name} ingress`))
+  t.deepEqual(ofPolicy('closed'), [])
+  t.deepEqual(ofPolicy('open'), [
+    'to-k: meta l4proto gre ip saddr @s4-26 counter accept comment "NetworkPolicy shop/open ingress 0 allow"',
+  ])
+  t.deepEqual(ofPolicy('both'), [
+    'to-k: meta l4proto != icmp ip daddr . meta l4proto . th dport @s4-22 counter accept comment "NetworkPolicy shop/both ingress 0 allow"',
+  ])
+})
+
 test('names of ports that have a comma in them are no other names', t => {
   const keyOf = (names: readonly string[]) => sourceKey({ of: 'ports', selector: 'a', names })
   t.not(keyOf(['x,y']), keyOf(['x', 'y']))
