@@ -314,10 +314,17 @@ export class NodeAgent {
     this.#conflist?.start()
     this.#reporting.start()
     this.#caches.start()
+    this.allocator.onBlocks(() => this.#followBlocks())
     this.allocator.start()
+    this.#followBlocks()
     // after what pods wait for
     this.#statuses.start()
     this.#watchData()
+  }
+
+  #followBlocks(): void {
+    const held = [...this.allocator.held().values()].flat().map(({ address }) => address)
+    void this.#oldFlows.follow(this.allocator.blocks(), new Set(held))
   }
 
   /** What the CNI verbs need. */

@@ -23,7 +23,7 @@ export type CniDeps = {
   kernel: HostKernel
   endpoints: EndpointStore
   hostSide: HostSide
-  oldFlows: Pick<OldFlows, 'forget'>
+  oldFlows: Pick<OldFlows, 'prepare' | 'clear'>
   /** Limits requests: one per pod at a time, a few at once per node. One for the life of the agent. */
   limiter: Limiter
   /** Bytes for a pod interface, where the configuration gives none. */

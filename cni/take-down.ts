@@ -10,7 +10,7 @@ import type { PodEndpoint } from './endpoints.ts'
 export async function takeDown(endpoint: PodEndpoint, deps: CniDeps, addresses?: 'keep addresses'): Promise<void> {
   deps.endpoints.markLeaving(endpoint.id)
   await deps.kernel.deleteLink(endpoint.interfaceName)
-  await deps.oldFlows.forget(endpoint.addresses).catch((error: unknown) => {
+  await deps.oldFlows.clear(endpoint.addresses).catch((error: unknown) => {
     deps.log.error(
       { err: error, endpoint: endpoint.id },
       'connections of an address that is released are still tracked',

@@ -174,7 +174,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
 
 /** Before the interface is there, so that none of the pod's own is among them. Rejects with `CniError`. */
 async function forgetOldFlows({ addresses }: PodEndpoint, { oldFlows }: CniDeps): Promise<void> {
-  await oldFlows.forget(addresses).catch((error: unknown) => {
+  await oldFlows.prepare(addresses).catch((error: unknown) => {
     if (!(error instanceof KernelError)) throw error
     throw new CniError(
       CNI_CODE.tryLater,

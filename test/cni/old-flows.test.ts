@@ -84,9 +84,9 @@ test('however many pods end while a walk is under way, one more walk serves them
   }
   const flows = new OldFlows({ kernel, log: silentLog })
   world.tracked.flows = Array.from({ length: 6000 }, (_, i) => aFlow('192.0.2.1', `10.0.${i >> 8}.${i & 255}`))
-  const first = flows.forget(['10.0.0.0'])
+  const first = flows.prepare(['10.0.0.0'])
   await new Promise(resolve => setImmediate(resolve))
-  const others = world.tracked.flows.map(({ original }) => flows.forget([original.destination]))
+  const others = world.tracked.flows.map(({ original }) => flows.prepare([original.destination]))
   gate.resolve()
   await Promise.all([first, ...others])
   t.deepEqual(world.tracked.flows, [])
@@ -98,10 +98,10 @@ test('a kernel that cannot list connections holds no pod back; what else goes wr
     const flowsOf = () => Promise.reject(new KernelError(errno, 'list', 'tracked connections'))
     return new OldFlows({ kernel: { flowsOf, deleteFlows: async () => [] }, log: silentLog })
   }
-  await fails(ERRNO.EINVAL).forget(['10.0.0.1'])
+  await fails(ERRNO.EINVAL).prepare(['10.0.0.1'])
   const flows = fails(ERRNO.EPERM)
-  await t.throwsAsync(flows.forget(['10.0.0.1']), { instanceOf: KernelError })
-  await t.throwsAsync(flows.forget(['10.0.0.1']), { instanceOf: KernelError }, 'and the next one is asked again')
+  await t.throwsAsync(flows.prepare(['10.0.0.1']), { instanceOf: KernelError })
+  await t.throwsAsync(flows.prepare(['10.0.0.1']), { instanceOf: KernelError }, 'and the next one is asked again')
 })
 
 function trackedBy({ tracked }: FakeWorld): Pick<Kernel, 'flowsOf' | 'deleteFlows'> {
@@ -110,3 +110,55 @@ function trackedBy({ tracked }: FakeWorld): Pick<Kernel, 'flowsOf' | 'deleteFlow
     deleteFlows: flows => tracked.deleteFlows(flows),
   }
 }
+
+/** Walks for addresses, as the kernel was asked for them. */
+function counting(world: FakeWorld): { flows: OldFlows; walks: string[][] } {
+  const walks: string[][] = []
+  const tracked = trackedBy(world)
+  const kernel = {
+    ...tracked,
+    flowsOf: (addresses: ReadonlySet<string>, each: (flow: Flow) => void) => {
+      walks.push([...addresses])
+      return tracked.flowsOf(addresses, each)
+    },
+  }
+  return { flows: new OldFlows({ kernel, log: silentLog }), walks }
+}
+
+const BLOCK = { cidr: '10.0.0.0/30', pool: 'p', used: 1, size: 4 }
+
+test('the free addresses of a block that came are walked for once, and pods get them without a walk, once each', async t => {
+  const world = new FakeWorld()
+  const { flows, walks } = counting(world)
+  world.tracked.flows = [aFlow('192.0.2.1', '10.0.0.2'), aFlow('192.0.2.1', '10.0.0.1')]
+  await flows.follow([BLOCK], new Set(['10.0.0.1']))
+  t.deepEqual(walks, [['10.0.0.0', '10.0.0.2', '10.0.0.3']])
+  t.deepEqual(
+    world.tracked.flows.map(({ original }) => original.destination),
+    ['10.0.0.1'],
+    'the pod that is there keeps its connections',
+  )
+  await flows.follow([BLOCK], new Set(['10.0.0.1']))
+  await flows.prepare(['10.0.0.2'])
+  t.is(walks.length, 1)
+  await flows.prepare(['10.0.0.2'])
+  t.is(walks.length, 2, 'an ADD that was undone cleared nothing')
+  await flows.clear(['10.0.0.2'])
+  await flows.prepare(['10.0.0.2'])
+  t.is(walks.length, 3)
+})
+
+test('an address that a pod gets while its block is walked for, and one of a block that went and came again, is walked for', async t => {
+  const world = new FakeWorld()
+  const { flows, walks } = counting(world)
+  const following = flows.follow([BLOCK], new Set())
+  await Promise.all([following, flows.prepare(['10.0.0.2'])])
+  t.is(walks.length, 1, 'the same walk serves both')
+  await flows.prepare(['10.0.0.2'])
+  t.is(walks.length, 2, 'it is in use')
+  await flows.follow([], new Set())
+  await flows.prepare(['10.0.0.3'])
+  t.is(walks.length, 3)
+  await flows.follow([BLOCK], new Set(['10.0.0.2', '10.0.0.3']))
+  t.deepEqual(walks[3], ['10.0.0.0', '10.0.0.1'])
+})
