@@ -58,7 +58,13 @@ export class Margay {
 
   /** kill -9; kubelet starts it again. */
   async crash(name: string): Promise<void> {
-    for (const pid of this.#pids(name)) process.kill(pid, 'SIGKILL')
+    // a short command of the same program (an init container, a probe) may have ended by itself
+    for (const pid of this.#pids(name))
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+      }
   }
 
   /** kill -9, and it stays away until `bringBack`: no pod gets a node while the scheduler is down. */
