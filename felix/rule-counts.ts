@@ -1,6 +1,6 @@
 // What each rule of policies has counted, by its text (policy/rule-text.ts). The kernel counts by rule, and a chain that changes
-// has new rules, which begin at 0: what the old ones had last is kept. A rule's number is never another one's, so nothing is
-// counted twice. Counters with names would outlive their rules, but make the first load of a table take twice as long.
+// has new rules, which begin at 0: what the old ones had last is kept. A rule's number is never another one's in the same table,
+// so nothing is counted twice; where others flush the table or reset its counters, what was counted before is kept. Counters with names would outlive their rules, but make the first load of a table take twice as long.
 // Hazard: what comes between the last reading and the rewriting of a chain is lost: a millisecond's packets.
 import type { NftRuleCounter } from '../kernel/port/nftables.ts'
 import { parseRuleText } from './policy/rule-text.ts'
@@ -26,7 +26,7 @@ export class RuleCounts {
     const byChain = Map.groupBy(counters, each => each.chain)
     for (const name of chain === undefined ? new Set([...this.#live.keys(), ...byChain.keys()]) : [chain]) {
       const now = new Map((byChain.get(name) ?? []).map(each => [each.handle, each]))
-      for (const [handle, last] of this.#live.get(name) ?? []) if (!now.has(handle)) this.#keep(last)
+      for (const [handle, last] of this.#live.get(name) ?? []) if (!goesOn(last, now.get(handle))) this.#keep(last)
       if (now.size === 0) this.#live.delete(name)
       else this.#live.set(name, now)
     }
@@ -60,6 +60,11 @@ export class RuleCounts {
     const key = outcomeOf(oldest![0])
     if (key !== undefined) this.#forgotten.set(key, (this.#forgotten.get(key) ?? 0) + oldest![1].packets)
   }
+}
+
+/** Whether what is at a rule's number now is that rule: a table that is made anew counts its rules from 1 again. */
+function goesOn(last: NftRuleCounter, now: NftRuleCounter | undefined): boolean {
+  return now !== undefined && now.comment === last.comment && now.packets >= last.packets
 }
 
 function addTo(sums: Map<string, Counted>, text: string, packets: number, octets: number): void {

@@ -42,3 +42,13 @@ test('counts of chains that go are kept, bounded, and what is forgotten of a tex
     ]),
   )
 })
+
+test('a table that others flushed numbers its rules from 1 again: what was counted before is kept', t => {
+  const counts = new RuleCounts()
+  counts.take([counter('to-a', 1, ALLOW, 5), counter('to-a', 2, DENY, 4)])
+  counts.take([counter('to-a', 1, DENY, 7), counter('to-a', 2, DENY, 1)])
+  t.deepEqual([...counts.byText()].sort(), [
+    [ALLOW, { packets: 5, octets: 500 }],
+    [DENY, { packets: 12, octets: 1200 }],
+  ])
+})
