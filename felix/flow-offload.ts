@@ -4,6 +4,7 @@
 // refused is tried again device by device. Connections of an interface that begins to ask for limits may be carried past them
 // already: then the table is made anew, which ends that.
 import { isDeepStrictEqual } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
 import { broken, type Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
@@ -233,6 +234,9 @@ export class FlowOffload {
     }
   }
 }
+
+// Calico's patterns take linear time; here `((((a+)+)+)+)+$` would hold the program for minutes with a name of 15 characters.
+setFlagsFromString('--enable-experimental-regexp-engine-on-excessive-backtracks')
 
 function patternOf(settings: OffloadSettings | undefined): RegExp | undefined {
   try {

@@ -135,3 +135,10 @@ test('a kernel without flowtables, one that counts no packets and a pattern that
   await it.offload.put()
   t.deepEqual([reasons(it.offload), await it.devices()], [['InvalidPattern'], ['cali1']])
 })
+
+test('a pattern that would be tried in very many ways holds nobody up', async t => {
+  const { offload, devices } = await bench('cali1', 'aaaaaaaaaaaaaab')
+  offload.configure({ devicePattern: '((((((a+)+)+)+)+)+)+$' })
+  await offload.put()
+  t.deepEqual(await devices(), ['cali1'])
+})
