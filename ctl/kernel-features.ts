@@ -21,6 +21,22 @@ const FEATURES: readonly FeatureRow[] = [
     ...{ feature: 'connection tracking', modules: ['nf_conntrack'], config: 'NF_CONNTRACK', required: true },
     use: 'the pod filter and NAT',
   },
+  {
+    ...{ feature: 'copies of packets', modules: ['nfnetlink_log'], config: 'NETFILTER_NETLINK_LOG', required: true },
+    use: 'policies: rules that deny hand out copies',
+  },
+  {
+    ...{ feature: 'nftables log', modules: ['nft_log'], config: 'NFT_LOG', required: true },
+    use: 'policies: rules that deny hand out copies',
+  },
+  {
+    ...{ feature: 'nftables limit', modules: ['nft_limit'], config: 'NFT_LIMIT', required: true },
+    use: 'policies: how many copies, and limits of pods',
+  },
+  {
+    ...{ feature: 'list of connections', modules: ['nf_conntrack_netlink'], config: 'NF_CT_NETLINK', required: false },
+    use: 'deletes connections of earlier pods, and those that a policy denies by now',
+  },
   { feature: 'NAT', modules: ['nft_chain_nat'], config: 'NFT_NAT', required: false, use: 'pools with natOutgoing' },
   { feature: 'masquerade', modules: ['nft_masq'], config: 'NFT_MASQ', required: false, use: 'pools with natOutgoing' },
   {

@@ -24,13 +24,15 @@ async function checked(root: string): Promise<{ code: number; found: (name: stri
   return { code, found: name => findings.find(each => each.name === name)! }
 }
 
-const MODULES = ['veth', 'nf_tables', 'nf_conntrack', 'vxlan'].map(name => `kernel/net/${name}.ko.xz:\n`).join('')
+const POLICY = ['nfnetlink_log', 'nft_log', 'nft_limit']
+const modules = (names: readonly string[]) => names.map(name => `kernel/net/${name}.ko.xz:\n`).join('')
+const MODULES = modules(['veth', 'nf_tables', 'nf_conntrack', 'vxlan', ...POLICY])
 
 test('a feature is there when it is loaded, built in, or a module beside the kernel', async t => {
   const root = machine(t, {
     'sys/module/nf_tables/refcnt': '1',
     'lib/modules/6.1-test/modules.builtin': 'kernel/drivers/net/veth.ko\n',
-    'lib/modules/6.1-test/modules.dep': 'kernel/net/nf_conntrack.ko.zst: kernel/net/x.ko\nkernel/net/nft_masq.ko:\n',
+    'lib/modules/6.1-test/modules.dep': `kernel/net/nf_conntrack.ko.zst: kernel/net/x.ko\nkernel/net/nft_masq.ko:\n${modules(POLICY)}`,
   })
   const { code, found } = await checked(root)
   t.is(code, 0)
@@ -48,6 +50,16 @@ test('a required feature that is missing makes the answer no, and its line says 
   const { code, found } = await checked(root)
   t.is(code, 1)
   t.regex(found('nftables').remedy, /CONFIG_NF_TABLES/)
+})
+
+test('a kernel that cannot hand out copies of packets takes no rules of policies', async t => {
+  for (const absent of POLICY) {
+    const root = machine(t, {
+      'lib/modules/6.1-test/modules.builtin': '',
+      'lib/modules/6.1-test/modules.dep': MODULES.replace(`/${absent}.ko`, '/other.ko'),
+    })
+    t.is((await checked(root)).code, 1, absent)
+  }
 })
 
 test("the kernel's build options tell where there is no folder of modules, and without both nothing is claimed", async t => {
