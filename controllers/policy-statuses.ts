@@ -5,7 +5,7 @@
 // receipt, so one is not taken for missing because of the other before a time has passed.
 import { sameJson } from '../api/json.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
-import { hasReceipts, policyStatusName, type ReceiptKind, revisionOf } from '../api/policy-receipts.ts'
+import { hasReceipts, policyStatusName, RECEIPT_KINDS, type ReceiptKind, revisionOf } from '../api/policy-receipts.ts'
 import { formatRef } from '../api/status.ts'
 import {
   Conflict,
@@ -18,16 +18,6 @@ import {
 } from '../datastore/port.ts'
 import { type Clock, formatSeconds } from '../lib/clock.ts'
 import { type BookedPolicy, type PolicyCount, ReceiptBook } from './receipt-book.ts'
-
-const POLICIES = [
-  'KubernetesNetworkPolicy',
-  'ClusterNetworkPolicy',
-  'NetworkPolicy',
-  'GlobalNetworkPolicy',
-  'StagedKubernetesNetworkPolicy',
-  'StagedNetworkPolicy',
-  'StagedGlobalNetworkPolicy',
-] as const satisfies readonly Kind[]
 
 type PolicyStatus = Resource<'PolicyStatus'>
 type Status = NonNullable<PolicyStatus['status']>
@@ -120,7 +110,7 @@ export class PolicyStatuses {
   #open(): void {
     if (this.#watches.length > 0) return
     const { store } = this.#deps
-    this.#unknown = new Set<Kind>([...POLICIES, 'Node', 'PolicyReceipt', 'PolicyStatus'])
+    this.#unknown = new Set<Kind>([...RECEIPT_KINDS, 'Node', 'PolicyReceipt', 'PolicyStatus'])
     this.#watches = [
       store.watch(
         'Node',
@@ -137,7 +127,7 @@ export class PolicyStatuses {
         this.#handlers('PolicyStatus', e => this.#followStatuses(e)),
         { mayBeAbsent: true },
       ),
-      ...POLICIES.map(kind =>
+      ...RECEIPT_KINDS.map(kind =>
         store.watch(
           kind,
           this.#handlers(kind, e => this.#followPolicies(kind, e)),
