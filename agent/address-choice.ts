@@ -4,6 +4,7 @@ import type { Address } from '../kernel/port/addresses.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import { contains, type Family, familyOf, isLinkLocal, isLoopback, parseAddress, parseCidr } from '../lib/ip.ts'
+import { userPattern } from '../lib/user-pattern.ts'
 
 export type AddressChoice =
   /** The address in use, that of the annotation, the Node's InternalIP, else the only one of the default route's interface. */
@@ -122,11 +123,7 @@ function emitChoice(choice: MachineChoice): string {
 
 function patternOf(text: string): RegExp {
   if (text === '') throw new Error('a name of an interface is missing: interface=eth.*,ens.*')
-  try {
-    return new RegExp(text)
-  } catch (error) {
-    throw new Error(`${text} is no regular expression: ${(error as Error).message}`, { cause: error })
-  }
+  return userPattern(text)
 }
 
 function cidrOf(text: string, family: Family): string {

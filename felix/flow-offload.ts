@@ -4,13 +4,13 @@
 // refused is tried again device by device. Connections of an interface that begins to ask for limits may be carried past them
 // already: then the table is made anew, which ends that.
 import { isDeepStrictEqual } from 'node:util'
-import { setFlagsFromString } from 'node:v8'
 import { broken, type Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { NftablesPort, NftChange, NftRefusal, NftRuleset, NftTable } from '../kernel/port/nftables.ts'
 import { chainEssence, ruleEssence, setEssence } from '../kernel/reconcile/nft-match.ts'
 import type { Outcome } from '../kernel/reconcile/outcome.ts'
+import { userPattern } from '../lib/user-pattern.ts'
 import type { LocalEndpoint } from './policy/model.ts'
 import { NOT_OFFLOADED, offloadProgram } from './policy/offload.ts'
 
@@ -106,7 +106,8 @@ export class FlowOffload {
       if (this.#settings !== undefined) this.#told = await this.#bring(held)
       else {
         this.#told = []
-        if (held !== undefined) await this.#kernel.changeNftables([this.#deletion()])
+        // one that stays is tried again with the next pass
+        if (held !== undefined && (await this.#change([this.#deletion()])) !== undefined) this.#stale = true
       }
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
@@ -235,12 +236,9 @@ export class FlowOffload {
   }
 }
 
-// Calico's patterns take linear time; here `((((a+)+)+)+)+$` would hold the program for minutes with a name of 15 characters.
-setFlagsFromString('--enable-experimental-regexp-engine-on-excessive-backtracks')
-
 function patternOf(settings: OffloadSettings | undefined): RegExp | undefined {
   try {
-    return settings === undefined || settings.devicePattern === '' ? undefined : new RegExp(settings.devicePattern)
+    return settings === undefined || settings.devicePattern === '' ? undefined : userPattern(settings.devicePattern)
   } catch {
     return undefined
   }

@@ -46,6 +46,19 @@ test('nothing is there by default, and what an earlier run left goes', async t =
   t.is(sent.length, 1)
 })
 
+test('a table that the kernel does not let go is tried again with the next pass', async t => {
+  const it = await bench('cali1')
+  it.offload.configure(ON)
+  await it.offload.put()
+  it.offload.configure(undefined)
+  it.refuse = ({ verb }) => verb === 'delete'
+  await it.offload.put()
+  t.not(await it.held(), undefined)
+  it.refuse = () => false
+  await it.offload.put()
+  t.is(await it.held(), undefined)
+})
+
 test('connections that last come in, between pods, tunnels and what the pattern names, and a second pass writes nothing', async t => {
   const { offload, held, devices, sent } = await bench('cali1', 'cali2', 'eth0', 'docker0', 'tunl0')
   t.true(offload.configure(ON))
