@@ -28,6 +28,8 @@ export type RevocationDeps = {
 
 /** So many connections are held in memory, and deleted before the walk begins again. */
 const AT_ONCE = 4096
+/** As much as a table usually holds (262,144): where more come, somebody makes them as fast as they are cut; after a pause it goes on. */
+const MOST_ROUNDS = 64
 /** However often policies change, each walk is followed by a pause so many times as long, within these limits. */
 const PAUSES = 4
 const LEAST_PAUSE_MS = 50
@@ -79,11 +81,11 @@ export class Revocation {
     const endpoints = this.#waiting
     this.#waiting = new Set()
     const startedMs = this.#deps.clock.monotonicMs()
-    void this.#cut(endpoints).then(refused => {
+    void this.#cut(endpoints).then(({ refused, isWhole }) => {
       this.#walking = false
       if (this.#closed) return
       this.#tell(refused)
-      if (refused !== undefined) for (const key of endpoints) this.#waiting.add(key)
+      if (!isWhole) for (const key of endpoints) this.#waiting.add(key)
       const tookMs = this.#deps.clock.monotonicMs() - startedMs
       const pauseMs =
         refused === undefined ? Math.min(MOST_PAUSE_MS, Math.max(LEAST_PAUSE_MS, PAUSES * tookMs)) : RETRY_MS
@@ -91,29 +93,30 @@ export class Revocation {
     })
   }
 
-  /** Resolves to why not all could be cut. */
-  async #cut(endpoints: ReadonlySet<string>): Promise<KernelError | undefined> {
+  /** Resolves to whether all are cut, and to why one could not be. */
+  async #cut(endpoints: ReadonlySet<string>): Promise<{ refused?: KernelError | undefined; isWhole: boolean }> {
     const { kernel, log } = this.#deps
     try {
-      for (;;) {
+      for (let round = 0; round < MOST_ROUNDS; round++) {
         const denied = await this.#denied(endpoints)
-        if (denied.size === 0) return undefined
+        if (denied.size === 0) return { isWhole: true }
         const shut = new Set(
           [...denied.values()].flatMap(({ flow, interfaceName }) => (isTcp(flow) ? [interfaceName] : [])),
         )
         await this.#shutAll([...shut])
-        if (this.#closed) return undefined
+        if (this.#closed) return { isWhole: true }
         const answers = await kernel.deleteFlows([...denied.values()].map(({ flow }) => flow))
         const refused = answers.filter(error => error !== undefined)
         log.info(
           { connections: answers.length - refused.length, refused: refused.length },
           'policies deny them now: cut',
         )
-        if (refused.length > 0) return refused[0]
-        if (denied.size < AT_ONCE) return undefined
+        if (refused.length > 0) return { refused: refused[0], isWhole: false }
+        if (denied.size < AT_ONCE) return { isWhole: true }
       }
+      return { isWhole: false }
     } catch (error) {
-      if (error instanceof KernelError) return error
+      if (error instanceof KernelError) return { refused: error, isWhole: false }
       throw error
     }
   }

@@ -2,7 +2,7 @@
 // connections that are established already, which rules are not asked about again. It must say what the chains of chains.ts and
 // matches.ts say.
 import { type Family, familyOf } from '../../lib/ip.ts'
-import { parsePrefix } from '../../lib/prefix-index.ts'
+import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { Direction, PolicyList } from './active.ts'
 import { isExpressible, OWN_SIDE } from './chains.ts'
 import {
@@ -125,10 +125,9 @@ function addressFits(rule: PolicyRule, side: SideName, packet: JudgedPacket, fam
   const { nets, notNets, selector, notSelector, nodes, service, domains }: RuleSide = rule[side]
   const address = packet[side]
   const isIn = (source: MemberSource, element = address) => has(source, element, family)
-  const isInNet = (net: string) => holds(net, address)
   return (
-    (nets === undefined || nets.some(isInNet)) &&
-    notNets?.some(isInNet) !== true &&
+    (nets === undefined || isInSome(nets, address)) &&
+    (notNets === undefined || !isInSome(notNets, address)) &&
     (selector === undefined || isIn(bySelector(selector))) &&
     (notSelector === undefined || !isIn(bySelector(notSelector))) &&
     (nodes === undefined || isIn(byNodes(nodes))) &&
@@ -139,11 +138,21 @@ function addressFits(rule: PolicyRule, side: SideName, packet: JudgedPacket, fam
   )
 }
 
+/** By the list of a rule, which stays the same while connections by the hundred thousand are asked about. */
+const INDICES = new WeakMap<readonly string[], PrefixIndex<true>>()
+
 /** A net that cannot be read holds nothing. */
-function holds(net: string, address: string): boolean {
-  const outer = parsePrefix(net)
-  const inner = outer && parsePrefix(`${address}/${outer.length}`)
-  return inner !== undefined && inner.family === outer?.family && inner.bits === outer.bits
+function isInSome(nets: readonly string[], address: string): boolean {
+  const index = INDICES.get(nets) ?? indexOf(nets)
+  INDICES.set(nets, index)
+  const own = parsePrefix(address)
+  return own !== undefined && index.match(own) !== undefined
+}
+
+function indexOf(nets: readonly string[]): PrefixIndex<true> {
+  const index = new PrefixIndex<true>()
+  for (const prefix of nets.map(parsePrefix)) if (prefix !== undefined) index.set(prefix, true)
+  return index
 }
 
 function portFits(

@@ -16,8 +16,6 @@ import { ERRNO, KernelError } from '../port/error.ts'
 const FEW = 2
 /** As large as the kernel makes the messages of a dump: some 150 entries. */
 const MESSAGE = 1 << 15
-/** So many of them are taken in one turn. */
-const AT_ONCE = 4
 const LISTS = 'tracked connections'
 const DIRECTIONS: readonly FlowDirection[] = ['original', 'reply']
 
@@ -57,7 +55,8 @@ async function walk(socket: number, { type, body }: Request, take: Take): Promis
   if (!sendNow(socket, new NlWriter().message(type, NLM_F.request | NLM_F.dump, 1, body).done(), LISTS))
     throw new KernelError(ERRNO.ENOBUFS, 'list', LISTS)
   const memory = Buffer.allocUnsafe(MESSAGE)
-  for (let taken = 1; ; taken++) {
+  for (;;) {
+    await nextTurn()
     const length = receiveNow(socket, memory, LISTS)
     if (length < 0 || length > memory.length) throw new KernelError(ERRNO.ENOBUFS, 'list', LISTS, 'a part is missing')
     for (const message of parseMessages(memory.subarray(0, length))) {
@@ -71,7 +70,6 @@ async function walk(socket: number, { type, body }: Request, take: Take): Promis
       if (isLast) return
       take(message)
     }
-    if (taken % AT_ONCE === 0) await nextTurn()
   }
 }
 

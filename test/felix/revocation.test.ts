@@ -39,7 +39,7 @@ async function aNode({ denies = () => true }: { denies?: Denies } = {}) {
   const told: (Condition | undefined)[] = []
   const shut: string[] = []
   const walks: string[][] = []
-  const refuses: { errno?: number } = {}
+  const refuses: { errno?: number; comesBack?: true } = {}
   const judge = { denies }
   const revocation = new Revocation({
     kernel: {
@@ -48,10 +48,11 @@ async function aNode({ denies = () => true }: { denies?: Denies } = {}) {
         walks.push([...addresses])
         return kernel.flowsOf(addresses, each)
       },
-      deleteFlows: async flows =>
-        refuses.errno === undefined
-          ? kernel.deleteFlows(flows)
-          : flows.map(() => new KernelError(refuses.errno!, 'delete connection', 'one')),
+      deleteFlows: async flows => {
+        if (refuses.comesBack) return flows.map(() => undefined)
+        if (refuses.errno === undefined) return kernel.deleteFlows(flows)
+        return flows.map(() => new KernelError(refuses.errno!, 'delete connection', 'one'))
+      },
     },
     policy: {
       judgedEndpoints: () => ['pod'],
@@ -108,6 +109,18 @@ test('the interface is shut to TCP out of nowhere before its connection is cut, 
   node.revocation.want(['pod'])
   await node.settled()
   t.is(node.shut.length, 2, 'what is no TCP cannot be told from what opens a connection')
+})
+
+test('connections that come back as fast as they are cut are cut again after a pause, not without end', async t => {
+  const node = await aNode()
+  node.refuses.comesBack = true
+  node.world.tracked.flows = Array.from({ length: 4096 }, () => aFlow('10.244.9.9', POD, { protocol: 17 }))
+  node.revocation.want(['pod'])
+  for (let i = 0; i < 50; i++) await node.settled()
+  t.is(node.walks.length, 64)
+  node.clock.advance(50)
+  for (let i = 0; i < 50; i++) await node.settled()
+  t.is(node.walks.length, 128)
 })
 
 test('changes that follow each other wait for one walk together, and more connections than are held at once are all cut', async t => {
