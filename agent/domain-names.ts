@@ -56,6 +56,9 @@ export class DomainNames {
   #followed: { text: string | undefined } | undefined
   #isClosed = false
 
+  /** Copies, as long as they are told. */
+  #lost = 0
+
   /** Throws DatabaseError. */
   constructor(deps: DomainNamesDeps) {
     this.#deps = deps
@@ -133,7 +136,10 @@ export class DomainNames {
         group: ANSWER_GROUP,
         copyOctets: ANSWER_OCTETS,
         received: packets => this.#received(packets),
-        lost: count => this.#noteFor('lost', answersLost(count)),
+        lost: count => {
+          this.#lost += count
+          this.#noteFor('lost', answersLost(this.#lost))
+        },
       })
       this.#note('reader', undefined)
     } catch (error) {
@@ -192,7 +198,10 @@ export class DomainNames {
   /** Tells of what happened, for a time. */
   #noteFor(what: string, gap: Gap): void {
     this.#note(what, gap)
-    this.#after(what, NOTICE_MS, () => this.#note(what, undefined))
+    this.#after(what, NOTICE_MS, () => {
+      if (what === 'lost') this.#lost = 0
+      this.#note(what, undefined)
+    })
   }
 
   #after(what: string, delayMs: number, fire: () => void): void {

@@ -189,6 +189,8 @@ test('nothing is read before some policy names domains, and a group that is refu
 test('copies that were lost, and a pod that was told too much, are told for ten minutes', t => {
   const { names, reader, answer, clock } = start()
   reader()!.lost(3)
+  clock.advance(60_000)
+  reader()!.lost(2)
   for (let i = 0; i < 90; i++)
     answer(
       `n${i}.example.com`,
@@ -197,10 +199,12 @@ test('copies that were lost, and a pod that was told too much, are told for ten 
     )
   t.deepEqual(
     names.gaps.map(({ message }) => message.split(' ').slice(0, 2).join(' ')),
-    ['3 copies', 'Pod ns/one'],
+    ['5 copies', 'Pod ns/one'],
   )
   clock.advance(600_000)
   t.deepEqual(names.gaps, [])
+  reader()!.lost(1)
+  t.regex(names.gaps[0]!.message, /^1 copies/)
 })
 
 test('the resolver of the cluster is believed, or whom FelixConfiguration names, that of the node before all', t => {
