@@ -1,6 +1,6 @@
 // What each rule of policies has counted, by its text (policy/rule-text.ts). The kernel counts by rule, and a chain that changes
-// has new rules, which begin at 0: what the old ones had last is kept. A rule's number is never another one's in the same table,
-// so nothing is counted twice; where others flush the table or reset its counters, what was counted before is kept. Counters with names would outlive their rules, but make the first load of a table take twice as long.
+// has new rules, which begin at 0: what the old ones had last is kept, as it is where others flush the table or reset its
+// counters. Counters with names would outlive their rules, but make the first load of a table take twice as long.
 // Hazard: what comes between the last reading and the rewriting of a chain is lost: a millisecond's packets.
 import type { NftRuleCounter } from '../kernel/port/nftables.ts'
 import { parseRuleText } from './policy/rule-text.ts'

@@ -12,7 +12,6 @@ import type {
   NftExpression,
   NftFlowtable,
   NftName,
-  NftNamedCounter,
   NftObject,
   NftRefusal,
   NftRule,
@@ -79,15 +78,6 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
         const bytes = counters.reduce((sum, each) => sum + (each.bytes ?? 0n), 0n)
         return [{ chain: name, handle, ...(comment !== undefined && { comment }), packets, bytes }]
       })
-  }
-
-  async namedCounters(of: NftTableName): Promise<NftNamedCounter[]> {
-    const { objects = [] } = (await this.nftables(of, { without: 'elements' })) ?? {}
-    return objects.flatMap(({ name, state }) => {
-      if (state.type !== 'counter') return []
-      const { packets = 0n, bytes = 0n } = state
-      return [{ name, packets, bytes }]
-    })
   }
 
   async forwardChains(): Promise<ForwardChain[]> {

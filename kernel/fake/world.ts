@@ -269,7 +269,6 @@ class FakeKernel implements Kernel {
     return []
   }
 
-  namedCounters: NftablesPort['namedCounters'] = async of => this.#openNftables().nftables.namedCounters(of)
   ruleCounters: NftablesPort['ruleCounters'] = async of => this.#openNftables().nftables.ruleCounters(of)
 
   async forwardChains(): Promise<ForwardChain[]> {

@@ -228,7 +228,6 @@ class LinuxKernel implements Kernel {
     return this.#netfilter().port.nftables(of, options)
   }
 
-  namedCounters: NftablesPort['namedCounters'] = of => this.#netfilter().port.namedCounters(of)
   ruleCounters: NftablesPort['ruleCounters'] = of => this.#netfilter().port.ruleCounters(of)
 
   forwardChains(): Promise<ForwardChain[]> {

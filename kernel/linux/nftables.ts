@@ -5,7 +5,7 @@ import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
 import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
 import { messageType, requestsOf } from '../netlink/nftables/changes.ts'
 import { commandText } from '../netlink/nftables/command-text.ts'
-import { emitCounterFilter, emitRuleFilter, parseNamedCounter, parseRuleCounter } from '../netlink/nftables/counters.ts'
+import { emitRuleFilter, parseRuleCounter } from '../netlink/nftables/counters.ts'
 import { elementsOf, emitElementsHead, parseElements } from '../netlink/nftables/elements.ts'
 import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
 import { flowtables } from '../netlink/nftables/flowtables.ts'
@@ -22,7 +22,6 @@ import type {
   NftChange,
   NftElements,
   NftFamily,
-  NftNamedCounter,
   NftRefusal,
   NftRuleCounter,
   NftRuleset,
@@ -61,10 +60,6 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
   async ruleCounters({ chain, ...of }: Name & { chain?: string }): Promise<NftRuleCounter[]> {
     const filter = (w: NlWriter) => emitRuleFilter(w, { table: of.name, chain })
     return await this.#dump(of, rules.operation.read, filter, parseRuleCounter)
-  }
-
-  async namedCounters(of: Name): Promise<NftNamedCounter[]> {
-    return await this.#dump(of, objects.operation.read, w => emitCounterFilter(w, of.name), parseNamedCounter)
   }
 
   async forwardChains(): Promise<ForwardChain[]> {

@@ -333,9 +333,6 @@ export type NftRuleset = {
 /** What the counters of one rule have counted since it was written; `handle` and `chain` name it, as in `NftRule`. */
 export type NftRuleCounter = { chain: string; handle: number; comment?: string; packets: bigint; bytes: bigint }
 
-/** What a counter with a name has counted (`NftObject`). */
-export type NftNamedCounter = { name: string; packets: bigint; bytes: bigint }
-
 /** A base chain at the hook forward, and all rules of its table that it may lead to, in the order of their chains. */
 export type ForwardChain = {
   chain: NftChain
@@ -356,9 +353,6 @@ export type NftablesPort = {
    * counter are left out. Empty when there is no such table or chain. Nothing is reset. Rejects as `nftables` does.
    */
   ruleCounters(of: NftTableName & { chain?: string }): Promise<NftRuleCounter[]>
-
-  /** The counters with names of a table, as `ruleCounters` has those of rules. */
-  namedCounters(of: NftTableName): Promise<NftNamedCounter[]>
 
   /**
    * The chains that packets pass which this host forwards, of all tables for IP. An expression that makes no sense here is

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import test, { type ExecutionContext } from 'ava'
 import { FlowOffload } from '../../felix/flow-offload.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
-import { nft } from '../kernel/nftables-programs.ts'
+import { namedCounters, nft } from '../kernel/nftables-programs.ts'
 import { isRoot, scratchNetns } from '../kernel/scratch-netns.ts'
 import { PodNode } from './pod-node.ts'
 
@@ -37,12 +37,12 @@ async function run(t: ExecutionContext): Promise<void> {
   const offload = new FlowOffload(node.kernel, MARKS)
   /** How many packets to the server met the hook while `count` words went there and back. */
   const seen = async (count: number) => {
-    const packets = async () => (await node.kernel.namedCounters({ family: 'ip', name: 'probe' }))[0]!.packets
+    const packets = async () => (await namedCounters(node.kernel, { family: 'ip', name: 'probe' })).get('seen')!
     const before = await packets()
     const client = `let left = ${count}; const s = require('net').connect({ host: '${web.address}', port: 81, noDelay: true })
       s.on('connect', () => s.write('x')).on('data', () => --left > 0 ? s.write('x') : process.exit())`
     await once(node.run(friend, process.execPath, ['-e', client]), 'exit')
-    return Number((await packets()) - before)
+    return (await packets()) - before
   }
   offload.configure({ devicePattern: '' })
   await offload.put()

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import test from 'ava'
 import type { Qos } from '../../felix/policy/model.ts'
 import { QosTable } from '../../felix/qos-table.ts'
-import { nft } from '../kernel/nftables-programs.ts'
+import { namedCounters, nft } from '../kernel/nftables-programs.ts'
 import { isRoot } from '../kernel/scratch-netns.ts'
 import { type Pod, PodNode } from './pod-node.ts'
 
@@ -48,11 +48,10 @@ netns('pods send as many packets and hold as many connections as they ask, with 
     nft(node.space.path, ['-f', '-'], `table ip probe { }\ndelete table ip probe\n${PROBE}`)
     const script = `for i in $(seq ${count}); do echo x > /dev/udp/${to.address}/9000; done`
     await once(node.run(from, 'bash', ['-c', script]), 'exit')
-    const counters = new Map<string, number>()
+    let counters = new Map<string, number>()
     // a busy kernel takes them in later
     while ((counters.get('came') ?? 0) < count)
-      for (const { name, packets } of await node.kernel.namedCounters({ family: 'ip', name: 'probe' }))
-        counters.set(name, Number(packets))
+      counters = await namedCounters(node.kernel, { family: 'ip', name: 'probe' })
     return [counters.get('passed'), counters.get('marked')] as const
   }
   qos.setPool(`${web.address}/32`, 'in')

@@ -17,6 +17,7 @@ import type {
 } from '../../kernel/port/nftables.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { namedCounters } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
 const netns = isRoot ? test : test.skip
@@ -287,7 +288,7 @@ function opened(reader: { close(): void }): Disposable {
 }
 
 const denied: NftObject = { kind: 'object', ...TABLE, name: 'denied', state: { type: 'counter' } }
-const deniedBy = async (node: Kernel) => Number((await node.namedCounters(NAME))[0]!.packets)
+const deniedBy = async (node: Kernel) => (await namedCounters(node, NAME)).get('denied')!
 
 netns('each interface has a limit of its own, in one rule for all, and a counter outlives its rules', async t => {
   await withNetwork(async ({ node, ping }) => {

@@ -372,3 +372,16 @@ export async function load(kernel: Kernel, netns: string, { family = 'inet', tex
   nft(netns, ['-f', '-'], `table ${family} t {\n${text}\n}\n`)
   return (await kernel.nftables({ family, name: 't' }))!
 }
+
+/** How many packets the counters with names of a table have seen. */
+export async function namedCounters(
+  kernel: Pick<Kernel, 'nftables'>,
+  of: Parameters<Kernel['nftables']>[0],
+): Promise<Map<string, number>> {
+  const { objects } = (await kernel.nftables(of, { without: 'elements' }))!
+  return new Map(
+    objects.flatMap(({ name, state }) =>
+      state.type === 'counter' ? [[name, Number(state.packets ?? 0n)] as const] : [],
+    ),
+  )
+}

@@ -6,7 +6,7 @@ import { type Message, NlWriter, parseMessages } from '../../kernel/netlink/mess
 import { batchOf } from '../../kernel/netlink/nfnetlink.ts'
 import { requestsOf } from '../../kernel/netlink/nftables/changes.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
-import { parseNamedCounter, parseRuleCounter } from '../../kernel/netlink/nftables/counters.ts'
+import { parseRuleCounter } from '../../kernel/netlink/nftables/counters.ts'
 import { elementsOf, parseElements } from '../../kernel/netlink/nftables/elements.ts'
 import { Malformed } from '../../kernel/netlink/nftables/fields.ts'
 import { flowtables } from '../../kernel/netlink/nftables/flowtables.ts'
@@ -292,7 +292,6 @@ const PARSERS = [
   parseElements,
   parseGeneration,
   parseRuleCounter,
-  parseNamedCounter,
 ]
 
 test('any octets end in a value or in an error value', t => {

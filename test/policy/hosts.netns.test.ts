@@ -8,7 +8,7 @@ import { KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
 import { ethernet, sendFrame, sendPacket } from '../felix/frames.ts'
-import { nft } from '../kernel/nftables-programs.ts'
+import { namedCounters, nft } from '../kernel/nftables-programs.ts'
 import { isRoot, type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
 import { POLICY, prepareNode, route } from './kernel-node.ts'
 import { octetsOf } from './packets.ts'
@@ -112,8 +112,7 @@ class Node {
   }
 
   async count(name: string): Promise<number> {
-    const all = await this.#kernel.namedCounters({ family: 'ip', name: 'probe' })
-    return Number(all.find(each => each.name === name)?.packets ?? 0n)
+    return (await namedCounters(this.#kernel, { family: 'ip', name: 'probe' })).get(name) ?? 0
   }
 
   #sent = 0

@@ -1,11 +1,10 @@
-// What counters have counted, read without what they belong to: the kernel tells the rules of one table or of one chain,
-// or the counters with a name, and of each only the name and the numbers are looked at. A table can have ten thousand
-// rules, so this reads octets where other codecs read records.
-import type { NftNamedCounter, NftRuleCounter } from '../../port/nftables.ts'
+// What the counters of rules have counted, read without the rules: the kernel tells those of one table or of one chain, and
+// of each only the name and the numbers are looked at. A table can have ten thousand rules, so this reads octets where
+// other codecs read records.
+import type { NftRuleCounter } from '../../port/nftables.ts'
 import type { Message, NlWriter } from '../message.ts'
 import { NLA_F } from '../numbers.ts'
-import { type Codec, count, Malformed, octets, optional, type Parsed, record, required, text, u32 } from './fields.ts'
-import { OBJECT_TYPE } from './numbers.ts'
+import { type Codec, count, Malformed, octets, optional, type Parsed, record, required, text } from './fields.ts'
 import { parseBody } from './objects.ts'
 import { parseNotes } from './userdata.ts'
 
@@ -63,16 +62,6 @@ const ofExpressions: Codec<Counted> = {
   },
 }
 
-const ofObject: Codec<Counted> = {
-  nested: true,
-  emit: unwritable,
-  parse(bytes) {
-    const sum = { packets: 0n, bytes: 0n }
-    addCounter(bytes, 0, bytes.length, sum)
-    return sum
-  },
-}
-
 type WireRule = { chain: string; handle: number; counted?: Counted; userdata?: string }
 
 const rule = record<WireRule>({
@@ -96,21 +85,5 @@ export function parseRuleCounter(message: Message): Parsed<NftRuleCounter> | und
     if (counted === undefined) return undefined
     const { comment } = userdata === undefined ? {} : parseNotes(userdata)
     return { chain, handle, ...(comment !== undefined && { comment }), ...counted }
-  })
-}
-
-const object = record<{ name: string; counted: Counted }>({ name: required(2, text), counted: required(4, ofObject) })
-
-const objectFilter = record<{ table: string; type: number }>({ table: required(1, text), type: required(3, u32) })
-
-/** What a dump of objects is asked to keep to: the counters of a table. */
-export function emitCounterFilter(w: NlWriter, table: string): void {
-  objectFilter.emit(w, { table, type: OBJECT_TYPE.counter })
-}
-
-export function parseNamedCounter(message: Message): Parsed<NftNamedCounter> {
-  return parseBody(message, (_, attributes) => {
-    const { name, counted } = object.parse(attributes)!
-    return { name, ...counted }
   })
 }

@@ -21,7 +21,6 @@ function killedAfter(kernel: NftablesPort, count: number): NftablesPort {
     nftables: (of, options) => kernel.nftables(of, options),
     monitorNftables: listen => kernel.monitorNftables(listen),
     ruleCounters: of => kernel.ruleCounters(of),
-    namedCounters: of => kernel.namedCounters(of),
     forwardChains: () => kernel.forwardChains(),
     legacyForwardChains: () => kernel.legacyForwardChains(),
     async changeNftables(changes) {

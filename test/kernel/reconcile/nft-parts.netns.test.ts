@@ -101,7 +101,6 @@ netns(
       nftables: (of, options) => kernel.nftables(of, options),
       monitorNftables: listen => kernel.monitorNftables(listen),
       ruleCounters: of => kernel.ruleCounters(of),
-      namedCounters: of => kernel.namedCounters(of),
       forwardChains: () => kernel.forwardChains(),
       legacyForwardChains: () => kernel.legacyForwardChains(),
       changeNftables(changes) {

@@ -51,7 +51,6 @@ function bench(otherProgram: NftablesPort = new FakeWorld().kernel()) {
     },
     monitorNftables: listen => otherProgram.monitorNftables(listen),
     ruleCounters: of => otherProgram.ruleCounters(of),
-    namedCounters: of => otherProgram.namedCounters(of),
     forwardChains: () => otherProgram.forwardChains(),
     legacyForwardChains: () => otherProgram.legacyForwardChains(),
     async changeNftables(changes) {

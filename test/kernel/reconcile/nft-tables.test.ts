@@ -38,7 +38,6 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
     nftables: of => otherProgram.nftables(of),
     monitorNftables: listen => otherProgram.monitorNftables(listen),
     ruleCounters: of => otherProgram.ruleCounters(of),
-    namedCounters: of => otherProgram.namedCounters(of),
     forwardChains: () => otherProgram.forwardChains(),
     legacyForwardChains: () => otherProgram.legacyForwardChains(),
     async changeNftables(changes) {
