@@ -95,11 +95,8 @@ class Node {
   }
 
   async #came(): Promise<number> {
-    const { rules } = (await this.#kernel.nftables(PROBE))!
-    for (const { chain, expressions } of rules)
-      if (chain === 'early')
-        for (const each of expressions) if (each.type === 'counter') return Number(each.packets ?? 0n)
-    return 0
+    const [counter] = await this.#kernel.ruleCounters({ ...PROBE, chain: 'early' })
+    return Number(counter!.packets)
   }
 
   /** The connections that passed since it was last asked. */
