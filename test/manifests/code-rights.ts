@@ -1,6 +1,7 @@
 // What a program asks of the API server, read from its source: the calls of a store with a kind by its name, and the caches
-// that are opened, in every file that the program imports. Text, not a syntax tree, as in test/structure/source.ts.
+// that are opened, in every file that the program imports, of lists of kinds too. Text, not a syntax tree, as in test/structure/source.ts.
 import { type Kind, type KindRow, kinds } from '../../api/kinds.ts'
+import { RECEIPT_KINDS } from '../../api/policy-receipts.ts'
 import { importsOf, isRelative, targetOf, textOf } from '../structure/source.ts'
 
 /** The verbs of Kubernetes that a call of a store needs. */
@@ -50,7 +51,10 @@ function rightsIn(text: string): string[] {
   const lists = [...text.matchAll(/= \[([^\]]*)\] as const satisfies readonly Kind\[\]/g)].flatMap(([, names]) =>
     [...names!.matchAll(/'(\w+)'/g)].map(([, kind]) => kind!),
   )
-  const watched = [...opened, ...lists].flatMap(kind => ['list', 'watch'].flatMap(verb => rightOf(kind, verb, false)))
+  const shared = /\bRECEIPT_KINDS\.map\(/.test(text) ? RECEIPT_KINDS : []
+  const watched = [...opened, ...lists, ...shared].flatMap(kind =>
+    ['list', 'watch'].flatMap(verb => rightOf(kind, verb, false)),
+  )
   return [...calls, ...any, ...watched]
 }
 
