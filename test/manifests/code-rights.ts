@@ -51,7 +51,7 @@ function rightsIn(text: string): string[] {
   const lists = [...text.matchAll(/= \[([^\]]*)\] as const satisfies readonly Kind\[\]/g)].flatMap(([, names]) =>
     [...names!.matchAll(/'(\w+)'/g)].map(([, kind]) => kind!),
   )
-  const shared = /\bRECEIPT_KINDS\.map\(/.test(text) ? RECEIPT_KINDS : []
+  const shared = /\bRECEIPT_KINDS\.map\(kind =>\s*store\.watch\(/.test(text) ? RECEIPT_KINDS : []
   const watched = [...opened, ...lists, ...shared].flatMap(kind =>
     ['list', 'watch'].flatMap(verb => rightOf(kind, verb, false)),
   )
