@@ -26,7 +26,7 @@ export type Program = {
 /** Starts the program and waits for its ready line. Rejects with what it said when it ends before. */
 export async function startProgram(args: readonly string[]): Promise<Program> {
   const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  const ended = once(child, 'exit') as Promise<[number | null]>
+  const ended = once(child, 'close') as Promise<[number | null]>
   running.add(child)
   child.once('exit', () => running.delete(child))
   let complaint = ''

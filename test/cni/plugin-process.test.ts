@@ -78,7 +78,7 @@ test('a closed standard output is no death by a signal: the exit code tells that
   child.stdout.destroy()
   await once(child.stdout, 'close')
   child.stdin.end(input)
-  t.deepEqual(await once(child, 'exit'), [1, null])
+  t.deepEqual(await once(child, 'close'), [1, null])
   t.regex(said, lost)
 })
 

@@ -21,7 +21,7 @@ export function start(args: readonly string[]): Run {
   child.stderr!.on('data', chunk => {
     log += chunk
   })
-  const ended = once(child, 'exit') as Promise<[number | null]>
+  const ended = once(child, 'close') as Promise<[number | null]>
   child.once('exit', () => running.delete(child))
   return { child, ended, log: () => log }
 }
