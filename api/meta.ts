@@ -24,6 +24,10 @@ export const condition = z.looseObject({
   reason: z.string(),
   message: z.string(),
   lastTransitionTime: z.string().optional(),
+  observedGeneration: z.number().optional(),
 })
 
+export const conditionList = z.array(condition)
+
 export type ObjectMeta = z.infer<typeof objectMeta>
+export type ObjectCondition = z.infer<typeof condition>

@@ -10,6 +10,7 @@ import { MetricsServer } from '../lib/metrics-server.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { processText } from '../lib/process-metrics.ts'
 import { type Chore, Chores } from './chores.ts'
+import { ClusterPolicyConditions } from './cluster-policy-conditions.ts'
 import { Collector } from './collector.ts'
 import { controllerConditions } from './conditions.ts'
 import { DatastoreLock } from './datastore-lock.ts'
@@ -61,6 +62,7 @@ export class Controllers {
   readonly #pools: DeletedPools
   readonly #hostEndpoints: HostEndpoints
   readonly #policyStatuses: PolicyStatuses
+  readonly #policyConditions: ClusterPolicyConditions
   readonly #chores: Chores
   readonly #store: Store
   readonly #metrics: MetricsServer
@@ -109,8 +111,12 @@ export class Controllers {
       ...{ store: led, clock },
       changed: () => this.#chores.hurry('policy statuses'),
     })
+    this.#policyConditions = new ClusterPolicyConditions({
+      ...{ store: led, clock },
+      changed: () => this.#chores.hurry('cluster policy conditions'),
+    })
     const chores: readonly Chore[] = [
-      ...[first, this.#collector, this.#pools, this.#hostEndpoints, this.#policyStatuses],
+      ...[first, this.#collector, this.#pools, this.#hostEndpoints, this.#policyStatuses, this.#policyConditions],
     ]
     this.#chores = new Chores(chores, { clock, log })
     this.#metrics = new MetricsServer({
@@ -141,6 +147,7 @@ export class Controllers {
     this.#pools.close()
     this.#hostEndpoints.close()
     this.#policyStatuses.close()
+    this.#policyConditions.close()
     this.#configuration.close()
     this.#lock.close()
     this.#metrics.close()

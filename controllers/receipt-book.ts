@@ -10,7 +10,7 @@ export type BookedPolicy = { kind: ReceiptKind; revision: string; generation: nu
 
 export type Lag = { node: string; reason: string; message: string }
 
-/** `required`: nodes that must enforce it, and those that have not said whether they must. `lagging`: by name. */
+/** `required`: nodes that must enforce it, and those that have not said whether they must. `lagging`: those that say why first, by name. */
 export type PolicyCount = { required: number; enforcing: number; lagging: readonly Lag[] }
 
 /** How far a node is in a kind that it has said nothing of, and one whose digest was never seen. */
@@ -138,13 +138,14 @@ export class ReceiptBook {
   countOf(id: string): PolicyCount {
     const { kind, revision, count } = this.#policies.get(id)!
     const { enforcing, failing, number } = this.#revisions.get(revision)!
-    const lagging = [...failing].map(node => node.receipt!.failing.get(number)!)
+    const refusing = [...failing].map(node => node.receipt!.failing.get(number)!)
+    const silent: Lag[] = []
     for (const [name, node] of this.#nodes) {
       if ((node.at.get(kind) ?? SILENT) >= count || saysOf(node, number)) continue
-      if (node.receipt !== undefined) lagging.push({ node: name, ...BEHIND })
-      else if (node.isAwaited) lagging.push({ node: name, ...NO_RECEIPT })
+      if (node.receipt !== undefined) silent.push({ node: name, ...BEHIND })
+      else if (node.isAwaited) silent.push({ node: name, ...NO_RECEIPT })
     }
-    lagging.sort((a, b) => (a.node < b.node ? -1 : 1))
+    const lagging = [refusing, silent].flatMap(some => some.sort((a, b) => (a.node < b.node ? -1 : 1)))
     return { required: enforcing + lagging.length, enforcing, lagging }
   }
 

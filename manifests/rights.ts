@@ -67,6 +67,7 @@ export const RIGHTS = {
     ...RECEIPT_KINDS.map(kind => of(kind, READ)),
     of('PolicyReceipt', [...READ, 'delete']),
     of('PolicyStatus', [...READ, 'create', 'update', 'delete']),
+    of('ClusterNetworkPolicy', ['patch'], '/status'),
     { group: 'coordination.k8s.io', resource: 'leases', verbs: ['get', 'create', 'update'], inNamespace: true },
   ],
   /** In either group: the same manifest removes every installation. */
