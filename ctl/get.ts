@@ -2,6 +2,7 @@
 
 import { isCustom, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
+import { hasReceipts } from '../api/policy-receipts.ts'
 import { NotFound } from '../datastore/port.ts'
 import type { Command, Context, Options } from './command.ts'
 import { forEach } from './each.ts'
@@ -17,7 +18,7 @@ import {
   usageOf,
   type View,
 } from './output/printer.ts'
-import { withNodes } from './policy-nodes.ts'
+import { followNodes, withNodes } from './policy-nodes.ts'
 import { textOf } from './sources.ts'
 import {
   allNamespacesOption,
@@ -188,8 +189,10 @@ async function watch(
   const server = await context.objects()
   let shownBefore: readonly Shown[] = []
   const versions = new Map<string, string | undefined>()
+  const nodes = printer.wide && hasReceipts(kind) ? await followNodes(kind, context, object => show(object)) : undefined
+  const shownOf = (object: AnyObject): Shown => nodes?.shown(object) ?? { kind, object }
   const show = (object: AnyObject): void => {
-    const shown = { kind, object }
+    const shown = shownOf(object)
     context.out(printer.line(shown, view, shownBefore))
     shownBefore = [shown]
   }
@@ -207,12 +210,13 @@ async function watch(
       if (event.type === 'gone') {
         versions.delete(keyOf(event.item))
         show(event.item)
+        nodes?.forget(event.item)
         return
       }
       const changed = (event.type === 'sync' ? event.items.toSorted(byName) : [event.item]).filter(isNew)
       if (!first) for (const object of changed) show(object)
       else if (options['watchOnly'] !== true && changed.length > 0) {
-        const found = changed.map(object => ({ kind, object }))
+        const found = changed.map(shownOf)
         if (printer.table) context.out(printer.print(found, view))
         else for (const object of changed) show(object)
         shownBefore = found
@@ -223,5 +227,6 @@ async function watch(
   )
   await context.interrupted()
   running.close()
+  nodes?.close()
   return EXIT.fine
 }

@@ -6,9 +6,12 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import anyTest, { type TestFn } from 'ava'
+import { kinds } from '../../api/kinds.ts'
+import { RECEIPT_KINDS } from '../../api/policy-receipts.ts'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
+import { aResource } from '../datastore/objects.ts'
 import { beginHere, type Run, runHere } from './run.ts'
 
 type Ctl = (line: string | string[], stdin?: string) => Promise<Run>
@@ -218,6 +221,56 @@ test('an object that is not valid is shown as it is, and can be deleted', async 
   t.regex(shown.out, /^p1 +none /m, shown.err)
   t.is((await runHere(['delete', 'ippool', 'p1', '--server', url])).code, 0)
   t.is(asked.at(-1), 'DELETE /apis/projectcalico.org/v3/ippools/p1')
+})
+
+const aPolicyStatus = (kind: string, name: string, nodes: string, laggingNodes: string) => ({
+  metadata: { name: `${kind.toLowerCase()}.${name}` },
+  spec: { kind, name },
+  status: {
+    ...{ nodes, laggingNodes, revision: 'aa', nodesRequired: 0, nodesEnforcing: 0, lagging: [] },
+    since: '2026-01-02T03:04:05Z',
+  },
+})
+
+test('policies of every kind say in a wide table how many nodes enforce them, and which lag', async t => {
+  const { ctl, kubeconfig } = t.context
+  const store = openStore({ kubeconfig })
+  await ctl('apply -f -', 'kind: Namespace\nmetadata: {name: shop}\n')
+  for (const kind of RECEIPT_KINDS) {
+    const namespace = kinds[kind].namespaced ? { namespace: 'shop' } : {}
+    await store.create(kind, aResource(kind, { metadata: { name: 'web', ...namespace }, spec: {} }))
+    const name = kinds[kind].namespaced ? 'shop.web' : 'web'
+    await store.create('PolicyStatus', aPolicyStatus(kind, name, '811/812', 'node-7'))
+  }
+  await store.close()
+  for (const kind of RECEIPT_KINDS) {
+    const word = kind === 'KubernetesNetworkPolicy' ? 'netpol' : kind.toLowerCase()
+    const { out, err } = await ctl(`get ${word} -n shop -o wide`)
+    t.regex(out, /NODES +SINCE +LAGGING\nweb .*811\/812 +2026-01-02T03:04:05Z +node-7\n$/, `${kind} ${err}`)
+  }
+})
+
+test('a watch of policies in a wide table shows one again when other nodes enforce it', async t => {
+  const { kubeconfig } = t.context
+  const store = openStore({ kubeconfig })
+  const kind = 'GlobalNetworkPolicy'
+  await store.create(kind, aResource(kind, { metadata: { name: 'web' }, spec: {} }))
+  const made = await store.create('PolicyStatus', aPolicyStatus(kind, 'web', '811/812', 'node-7'))
+  const watch = beginHere(['get', 'globalnetworkpolicy', '-o', 'wide', '-w', '--kubeconfig', kubeconfig])
+  const row = (nodes: string, lagging: string): string =>
+    `web   default  <none>  <none>    ${nodes}  2026-01-02T03:04:05Z  ${lagging}\n`
+  const heading = 'NAME  TIER     ORDER   SELECTOR  NODES    SINCE                 LAGGING\n'
+  const first = heading + row('811/812', 'node-7')
+  await watch.printed(first)
+  await store.update('PolicyStatus', { ...made, ...aPolicyStatus(kind, 'web', '812/812', ''), metadata: made.metadata })
+  const second = row('812/812', '<none>')
+  await watch.printed(first + second)
+  await store.delete(kind, 'web')
+  await watch.printed(first + second + second)
+  await store.delete('PolicyStatus', made.metadata.name)
+  watch.interrupt()
+  t.like(await watch.ended, { code: 0, err: '', out: first + second + second })
+  await store.close()
 })
 
 test('policies in a wide table say how many nodes enforce them, since when and which lag', async t => {
