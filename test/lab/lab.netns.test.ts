@@ -37,7 +37,7 @@ test.before(async t => {
   await using lab = new Lab(testLabOptions({ patience: 1 }))
   await lab.start()
   await lab.routesKnown()
-  seen = await observe(lab, { patience: 1, pingCount: 1000 })
+  seen = await observe(lab, { patience: 1 })
 })
 
 claim(test, () => 'needs root, for network namespaces', { observed: () => seen, tunnel, healMs: () => 1000 })

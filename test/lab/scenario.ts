@@ -25,15 +25,20 @@ export type Observations = {
   forged: { fromPod: string[]; fromRouter: string[]; heard: number }
   /** How long each thing that was broken by hand took to be as before. */
   healing: { what: string; ms: number }[]
-  /** What each ping said at its end, with the numbers of the requests that nothing answered. */
-  restart: { pings: string[]; deleted: string[] }
+  restart: { pings: RestartPings[]; deleted: string[] }
   /** After DEL of the first pod: its node's routes, what is left in its namespace, and a ping to its neighbour. */
   removed: { address: string; routes: string[]; links: string; neighbour: string }
   /** A node's address is changed by hand: how long until the routes of the others lead to the new one, and pings to its pod. */
   moved: { ms: number; pings: string[] }
 }
 
-export type ScenarioOptions = { patience: number; pingCount: number }
+/** Numbers of requests: the last one answered when the agent was killed, when it was ready, and of all; and all that nothing answered. */
+export type RestartPings = { between: string; killed: number; ready: number; last: number; unanswered: number[] }
+
+export type ScenarioOptions = { patience: number }
+
+/** Pings over a restart go on for so many after the agent is ready. */
+const PINGS_AFTER = 100
 
 const HEAL_LIMIT_MS = 5000
 const MOVE_LIMIT_MS = 30_000
@@ -117,7 +122,7 @@ async function captureBetweenLans(lab: Lab, { patience }: ScenarioOptions): Prom
   ]
   const dump = new Listener(lab.plan.router.netns, argv)
   await using _ = dump
-  await dump.saw(/listening on/, 10_000 * patience)
+  await dump.saw(line => line.includes('listening on'), 'listening on', 10_000 * patience)
   await said(near.pod.netns, 'ping', '-n', '-c', '3', '-i', '0.2', far.address)
   await said(far.pod.netns, 'ping', '-n', '-c', '3', '-i', '0.2', near.address)
   // Six pings, there and back.
@@ -208,45 +213,49 @@ async function breakThings(lab: Lab, { patience }: ScenarioOptions): Promise<Obs
 }
 
 /** Kills the first node's agent in the middle of pings at 100 a second, starts it again, and watches every route. */
-async function killAndRestart(lab: Lab, { patience, pingCount }: ScenarioOptions): Promise<Observations['restart']> {
+async function killAndRestart(lab: Lab, { patience }: ScenarioOptions): Promise<Observations['restart']> {
   const [first, ...others] = lab.plan.nodes.map(({ name }) => lab.pods.find(at => at.node.name === name)!)
   const monitors = lab.plan.nodes.map(({ netns }) => new Listener(netns, ['ip', '-o', '-4', 'monitor', 'route']))
-  const ping = ['ping', '-n', '-i', '0.01', '-c', String(pingCount)]
   const ends = others.flatMap(other => [[first!, other] as const, [other, first!] as const])
-  const pings = ends.map(([from, to]) => new Listener(from.pod.netns, [...ping, to.address]))
+  const pings = ends.map(([from, to]) => new Listener(from.pod.netns, ['ping', '-n', '-i', '0.01', to.address]))
   await using stack = new AsyncDisposableStack()
   for (const each of [...monitors, ...pings]) stack.use(each)
-  await Promise.all(pings.map(each => each.saw(/icmp_seq=50 /, 20_000 * patience)))
-  const killedAt = pings.map(answered)
+  /** Until each has `count` more answers than `since` says. */
+  const answers = (count: number, since = pings.map(() => 0)) =>
+    Promise.all(
+      pings.map((each, i) =>
+        each.saw(line => sequenceOf(line) >= since[i]! + count, `${count} answers`, 20_000 * patience),
+      ),
+    )
+  await answers(50)
+  const killed = pings.map(lastAnswered)
   await lab.killAgent(first!.node.name)
   lab.startAgent(first!.node.name)
   await lab.agentReady(first!.node.name)
-  const readyAt = pings.map(answered)
-  await Promise.all(pings.map(each => each.saw(/^rtt |, 100% packet loss/, 60_000 * patience)))
-  const said = ({ lines }: Listener, i: number) => {
-    const [from, to] = ends[i]!
-    const summary = lines.filter(line => /packets transmitted|^rtt /.test(line)).join('; ')
-    const missing = unanswered(lines, pingCount)
-    const lost =
-      missing.length > 0 ? `; no answer to ${missing}, killed after ${killedAt[i]}, ready by ${readyAt[i]}` : ''
-    return `${from.pod.name} to ${to.pod.name}: ${summary}${lost}`
-  }
+  const ready = pings.map(lastAnswered)
+  await answers(PINGS_AFTER, ready)
   return {
-    pings: pings.map(said),
+    pings: pings.map((each, i) => {
+      const [from, to] = ends[i]!
+      const numbers = { killed: killed[i]!, ready: ready[i]!, last: lastAnswered(each) }
+      return { between: `${from.pod.name} to ${to.pod.name}`, ...numbers, unanswered: unanswered(each) }
+    }),
     deleted: monitors.flatMap(each => each.lines.filter(line => line.startsWith('Deleted'))),
   }
 }
 
-const SEQUENCE = / icmp_seq=(\d+) /
-
-/** The number of the last request that was answered. */
-function answered({ lines }: Listener): number {
-  return Number(SEQUENCE.exec(lines.findLast(line => SEQUENCE.test(line)) ?? '')?.[1] ?? 0)
+/** The number of the request that a line of ping tells the answer to; 0 for any other line. */
+function sequenceOf(line: string): number {
+  return Number(/ icmp_seq=(\d+) .* time=/.exec(line)?.[1] ?? 0)
 }
 
-function unanswered(lines: readonly string[], count: number): number[] {
-  const seen = new Set(lines.map(line => Number(SEQUENCE.exec(line)?.[1])))
-  return Array.from({ length: count }, (_, i) => i + 1).filter(number => !seen.has(number))
+function lastAnswered({ lines }: Listener): number {
+  return lines.reduce((last, line) => Math.max(last, sequenceOf(line)), 0)
+}
+
+function unanswered(listener: Listener): number[] {
+  const seen = new Set(listener.lines.map(sequenceOf))
+  return Array.from({ length: lastAnswered(listener) }, (_, i) => i + 1).filter(number => !seen.has(number))
 }
 
 async function removePod(lab: Lab): Promise<Observations['removed']> {
@@ -311,10 +320,10 @@ class Listener implements AsyncDisposable {
     this.#ended = new Promise(resolve => this.#child.on('close', () => resolve()))
   }
 
-  async saw(pattern: RegExp, limitMs: number): Promise<void> {
+  async saw(isIt: (line: string) => boolean, what: string, limitMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const look = (from: number) => {
-      if (this.lines.slice(from).some(line => pattern.test(line))) resolve(true)
+      if (this.lines.slice(from).some(isIt)) resolve(true)
     }
     this.#lookers.add(look)
     const timer = setTimeout(() => resolve(false), limitMs)
@@ -323,7 +332,7 @@ class Listener implements AsyncDisposable {
     clearTimeout(timer)
     this.#lookers.delete(look)
     if (!seen)
-      throw new Error(`${this.#name}: no ${pattern} in ${limitMs} ms; it said:\n${this.lines.slice(-5).join('\n')}`)
+      throw new Error(`${this.#name}: no ${what} in ${limitMs} ms; it said:\n${this.lines.slice(-5).join('\n')}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

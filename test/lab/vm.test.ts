@@ -26,7 +26,7 @@ test.before(async t => {
     slowest = Math.max(slowest, slowness())
   }, MEASURED_EVERY_MS)
   const { program, env } = await buildForVm('test/lab/scenario-main')
-  const code = await runInVm([process.execPath, program, String(PATIENCE), '3000'], {
+  const code = await runInVm([process.execPath, program, String(PATIENCE)], {
     cwd: root,
     env,
     limitSeconds: LIMIT_SECONDS,
