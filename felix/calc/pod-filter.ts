@@ -130,7 +130,12 @@ function podRules({ drop, rule: plain }: Table): NftRule[] {
    */
   function errorRules(family: Family, isError: readonly NftExpression[], addresses: string): NftRule[] {
     return [
-      plain('from_pod', [...isError, ...quotesPacketToInterface(family, addresses), ...RETURN]),
+      // nft has no words for fields of the packet that an error quotes
+      plain(
+        'from_pod',
+        [...isError, ...quotesPacketToInterface(family, addresses), ...RETURN],
+        'about a packet to this pod',
+      ),
       rule('error about the packet of another', isError),
     ]
   }

@@ -90,6 +90,16 @@ else {
     },
   )
 
+  test.serial(
+    'nft lists the filter in words, and beside fields that it has none for a comment says what they are',
+    t => {
+      const text = nft(netnsPath(net.nodes[0].host.name), ['list', 'table', 'inet', 'margay'])
+      const lines = text.split('\n').filter(line => /@th,|@nh,|0x|unknown|invalid/.test(line))
+      for (const line of lines) t.regex(line, /@th,(64,128|192,32|256,128) .* comment "/)
+      t.true(lines.length >= 4 && lines.length <= 5, text)
+    },
+  )
+
   test.serial('a pod without any capability cannot put a packet into another pod through VXLAN', async t => {
     const [a, b] = net.nodes
     using listener = listenUdp(b.pod, '0.0.0.0', PORT)
