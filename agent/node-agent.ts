@@ -47,6 +47,7 @@ import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
 import { PolicyFeed } from './policy-feed.ts'
 import { PolicyReceipts } from './policy-receipts.ts'
+import { PolicySets } from './policy-sets.ts'
 import { agentLevels, Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
@@ -181,6 +182,7 @@ export class NodeAgent {
         log: roomLog('ipam'),
       },
       selects: { node: selects, namespace: namespaceSelects(this.#caches) },
+      sets: new PolicySets({ caches: this.#caches, clock, log: roomLog('ipam') }),
     })
     this.#felix = new Felix(kernel, {
       ...{ clock, log: roomLog('felix') },

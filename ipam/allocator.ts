@@ -5,14 +5,13 @@ import { type IpPool, poolOf } from '../api/pools.ts'
 import type { Condition } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
 import { isStoreError, type Store } from '../datastore/port.ts'
-import type { Clock } from '../lib/clock.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { assign, freeSlot, type Holder, isEmpty, nextFree } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
-import { Cooldown } from './cooldown.ts'
 import { InUse } from './in-use.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
@@ -31,6 +30,7 @@ import {
   type OwnBlock,
 } from './port.ts'
 import { addressTaken, unreachable } from './refusals.ts'
+import { type PodName, REST_MS, Resting, type Sets } from './resting.ts'
 import { type Room, reservedAside, roomFor } from './room.ts'
 import { SpareRefusals } from './spare-refusals.ts'
 import { hasPods } from './urgency.ts'
@@ -49,6 +49,8 @@ export type AllocatorDeps = {
   log: Log
   /** Whether selectors of pools choose this node, or a namespace, as things stand now. */
   selects: Selects
+  /** What is known of the addresses in the sets of other nodes. Absent: they have none. */
+  sets?: Sets
 }
 
 const STOPPING = 'the agent is stopping'
@@ -68,7 +70,8 @@ export class NodeAllocator implements Allocator {
   readonly #refusals: SpareRefusals
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
   readonly #inUse = new InUse()
-  readonly #cooldown: Cooldown
+  readonly #resting: Resting
+  #cancelRest: Cancel = () => undefined
   /** Ends the wait for a block of each request that waits. */
   readonly #waiting = new Set<() => void>()
   #announced = ''
@@ -78,7 +81,7 @@ export class NodeAllocator implements Allocator {
   constructor(deps: AllocatorDeps) {
     this.#deps = deps
     this.#ledger = new Ledger(deps.journal)
-    this.#cooldown = new Cooldown(deps.clock)
+    this.#resting = new Resting(deps.clock, deps.journal, deps.sets)
     this.#inputs = new InputWatch(deps.caches)
     this.#claims = new Claims({ ...deps, answers: deps.answers ?? deps.store, ledger: this.#ledger })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
@@ -86,6 +89,7 @@ export class NodeAllocator implements Allocator {
     this.#refusals = new SpareRefusals({ ...deps, again: family => this.#keepSpare([family]) })
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(cidr => {
+      if (this.#ledger.get(cidr) === undefined) this.#resting.forget(cidr)
       this.#holdWithin(cidr)
       this.#announce()
     })
@@ -112,6 +116,7 @@ export class NodeAllocator implements Allocator {
     this.#inputs.close()
     this.#hold.close()
     this.#refusals.close()
+    this.#cancelRest()
     await this.#claims.close()
   }
 
@@ -165,7 +170,8 @@ export class NodeAllocator implements Allocator {
     const { current } = this.#inputs
     const pools = current?.pools
     const unpublished = this.#claims.unpublished()
-    const refused = current === undefined ? [] : this.#refusals.conditions(family => this.#room(family, current))
+    const refused =
+      current === undefined ? [] : this.#refusals.conditions(family => this.#room(family, current, () => 0))
     return [...ipamConditions({ pools, selects, blocks, unpublished }), ...refused]
   }
 
@@ -223,13 +229,17 @@ export class NodeAllocator implements Allocator {
 
   async release(handle: string, within?: () => void): Promise<readonly string[]> {
     const held = this.#ledger.held().get(handle) ?? []
+    const pod = this.#podOf(handle)
     const changed = this.#without(handle)
     if (held.length === 0) {
       within?.()
       return []
     }
-    this.#ledger.put(changed, within)
-    this.#cooldown.begin(held.map(({ address }) => address))
+    this.#ledger.put(changed, () => {
+      this.#resting.persist(held, pod)
+      within?.()
+    })
+    this.#resting.begin(held, pod)
     for (const { block, lostTo } of changed) if (lostTo !== undefined && isEmpty(block)) this.#ledger.forget(block.cidr)
     this.#keepSpare()
     return held.map(({ address }) => address)
@@ -237,8 +247,13 @@ export class NodeAllocator implements Allocator {
 
   releaseUnwritten(handle: string): void {
     const held = this.#ledger.held().get(handle) ?? []
+    const pod = this.#podOf(handle)
     this.#ledger.putUnwritten(this.#without(handle))
-    this.#cooldown.begin(held.map(({ address }) => address))
+    this.#resting.begin(held, pod)
+  }
+
+  #podOf(handle: string): PodName | undefined {
+    return podNameOf(this.holder(handle))
   }
 
   /** The blocks in which a handle has addresses, as they are without it: what another pod has by the kernel is that one's. */
@@ -253,35 +268,43 @@ export class NodeAllocator implements Allocator {
 
   #plan(request: AssignRequest, family: Family, inputs: Inputs): Plan {
     const { address } = request
+    const pod = podNameOf(request.attributes)
     const exact = address !== undefined && familyOf(address) === family ? address : undefined
     const choice = { pools: request.pools, use: request.use, family, namespace: request.attributes.namespace }
     const pools = poolsFor(inputs.pools, choice, this.#deps.selects)
     if ('refused' in pools) return pools
-    if (exact !== undefined) return this.#planExact(exact, pools)
+    if (exact !== undefined) return this.#planExact(exact, pools, pod)
     const unreserved = reservedAside(inputs)
-    const { ipCooldownSeconds } = inputs.config
-    const usable = (address: string) =>
-      !this.#inUse.has(address) && unreserved(address) && !this.#cooldown.has(address, ipCooldownSeconds)
+    const { ipCooldownSeconds: cooldownSeconds } = inputs.config
     for (const pool of pools)
-      for (const owned of this.#own()) {
-        if (!contains(pool.spec.cidr, owned.block.cidr)) continue
-        const ordinal = nextFree(owned.block, usable)
-        if (ordinal !== undefined) return { owned, ordinal }
-      }
+      for (const state of ['free', 'late'] as const)
+        for (const owned of this.#own()) {
+          if (!contains(pool.spec.cidr, owned.block.cidr)) continue
+          const ordinal = nextFree(
+            owned.block,
+            address =>
+              !this.#inUse.has(address) &&
+              unreserved(address) &&
+              this.#resting.state(address, { pod, cooldownSeconds }) === state,
+          )
+          if (ordinal !== undefined) return { owned, ordinal }
+        }
     return { claim: pools }
   }
 
   /** What a refusal must say where addresses are free that no pod may have yet. */
   #restingToo(refusal: AssignRefusal | undefined): AssignRefusal | undefined {
     const seconds = this.#inputs.current?.config.ipCooldownSeconds ?? 0
-    const resting = this.#cooldown.count(seconds)
+    const resting = this.#resting.count(seconds)
     if (refusal === undefined || resting === 0) return refusal
-    const message = `${refusal.message}; ${resting} released addresses rest for ${seconds} s (ipCooldownSeconds)`
+    const because =
+      seconds * 1000 >= REST_MS ? 'ipCooldownSeconds' : 'other nodes may have them in sets of policies until then'
+    const message = `${refusal.message}; ${resting} released addresses rest for ${Math.max(seconds, REST_MS / 1000)} s (${because})`
     return { ...refusal, message }
   }
 
-  /** An address that was asked for by name may be a reserved one, or rest: both keep automatic choices away. */
-  #planExact(address: string, pools: readonly IpPool[]): Plan {
+  /** An address that was asked for by name may be a reserved one, or in its cool-down: both keep automatic choices away. */
+  #planExact(address: string, pools: readonly IpPool[], pod: PodName | undefined): Plan {
     const pool = pools.find(({ spec }) => contains(spec.cidr, address))
     if (pool === undefined)
       return {
@@ -293,6 +316,10 @@ export class NodeAllocator implements Allocator {
     const block = owned?.block.cidr ?? blockOf(pool, address)
     if (owned !== undefined) {
       const ordinal = freeSlot(owned.block, address)
+      if (ordinal !== undefined && this.#resting.state(address, { pod, cooldownSeconds: 0 }) === 'rests')
+        return addressTaken(
+          `${address} was another pod's less than ${REST_MS / 1000} s ago, and other nodes may have it in sets of policies`,
+        )
       if (ordinal !== undefined) return { owned, ordinal }
       const holder = owned.block.slots[indexOf(block, address) ?? 0]
       return addressTaken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
@@ -306,7 +333,13 @@ export class NodeAllocator implements Allocator {
   #record(request: AssignRequest, places: readonly { owned: OwnedBlock; ordinal: number }[], within: () => void): void {
     const holder = this.#holder(request.handle, request.attributes)
     const changed = places.map(({ owned, ordinal }) => ({ ...owned, block: assign(owned.block, holder, ordinal) }))
-    this.#ledger.put(changed, within)
+    const addresses = places.map(({ owned, ordinal }) => addressAt(owned.block.cidr, ordinal))
+    this.#ledger.put(changed, () => {
+      this.#resting.persistEnd(addresses)
+      within()
+    })
+    const pod = podNameOf(request.attributes)
+    for (const address of addresses) this.#resting.end(address, pod)
   }
 
   #holder(handle: string, attributes: AssignRequest['attributes']): Holder {
@@ -356,9 +389,10 @@ export class NodeAllocator implements Allocator {
         this.#claimSpare(family, pools, inputs)
       else this.#refusals.answered(family, undefined)
       for (const { block } of owned.toReversed()) {
-        // its next owner knows nothing of what rests
-        if (!isEmpty(block) || this.#cooldown.count(inputs.config.ipCooldownSeconds, block.cidr) > 0) continue
+        if (!isEmpty(block)) continue
         const serves = serving.some(one => one.block === block)
+        // its next owner knows nothing of what rests
+        if (!this.#mayGo(block.cidr, inputs, serves)) continue
         if (serves && free - block.slots.length <= 2 * lowWater(block.cidr)) continue
         if (serves) free -= block.slots.length
         this.#claims
@@ -369,8 +403,23 @@ export class NodeAllocator implements Allocator {
     }
   }
 
-  #room(family: Family, inputs: Inputs): Room {
-    return roomFor(family, inputs, this.#own(), this.#deps.selects)
+  /** A block whose pool is on its way out is only waited for as long as it must be. */
+  #mayGo(cidr: string, { config: { ipCooldownSeconds } }: Inputs, serves: boolean): boolean {
+    if (serves) return this.#resting.isFree(ipCooldownSeconds, cidr)
+    const rests = this.#resting.count(ipCooldownSeconds, cidr) > 0
+    if (rests) {
+      this.#cancelRest()
+      this.#cancelRest = this.#deps.clock.after(REST_MS, () => this.#keepSpare())
+    }
+    return !rests
+  }
+
+  #room(family: Family, inputs: Inputs, restingIn = this.#restingIn(inputs)): Room {
+    return roomFor(family, inputs, this.#own(), this.#deps.selects, restingIn)
+  }
+
+  #restingIn({ config }: Inputs): (cidr: string) => number {
+    return cidr => this.#resting.count(config.ipCooldownSeconds, cidr)
   }
 
   #claimSpare(family: Family, pools: readonly IpPool[], inputs: Inputs): void {
@@ -415,4 +464,8 @@ export class NodeAllocator implements Allocator {
 
 function textsOf(attributes: AssignRequest['attributes']): Record<string, string> {
   return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined))
+}
+
+function podNameOf({ namespace, pod }: Partial<AllocationAttributes> = {}): PodName | undefined {
+  return namespace === undefined || pod === undefined ? undefined : { namespace, name: pod }
 }

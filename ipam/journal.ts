@@ -11,6 +11,14 @@ import { type Block, emptyBlock, type Slot } from './block.ts'
  */
 export type OwnedBlock = { readonly block: Block; readonly lostTo?: string }
 
+/** An address of `block` that a pod had; `releasedMs`: since the epoch. `pod` is absent for what was no pod of Kubernetes. */
+export type Released = {
+  address: string
+  block: string
+  releasedMs: number
+  pod: { namespace: string; name: string } | undefined
+}
+
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS ipam_blocks (
     cidr TEXT PRIMARY KEY, free TEXT NOT NULL, sequence TEXT NOT NULL, lost_to TEXT
@@ -19,6 +27,9 @@ const SCHEMA = `
     cidr TEXT NOT NULL REFERENCES ipam_blocks(cidr) ON DELETE CASCADE,
     ordinal INTEGER NOT NULL, handle TEXT NOT NULL, secondary TEXT NOT NULL, since TEXT NOT NULL,
     PRIMARY KEY (cidr, ordinal)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS ipam_resting (
+    address TEXT PRIMARY KEY, cidr TEXT NOT NULL, released_ms INTEGER NOT NULL, namespace TEXT, pod TEXT
   ) STRICT;
   CREATE TABLE IF NOT EXISTS ipam_journal (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
   DROP TABLE IF EXISTS ipam_inputs;
@@ -117,6 +128,33 @@ export class Journal {
   forget(cidr: string): void {
     transaction(this.#db, () => {
       this.#db.prepare('DELETE FROM ipam_blocks WHERE cidr = ?').run(cidr)
+      this.#db.prepare('DELETE FROM ipam_resting WHERE cidr = ?').run(cidr)
     })
+  }
+
+  /** Notes when addresses were released. For the transaction that releases them. */
+  rest(released: readonly Released[]): void {
+    const put = this.#db.prepare(
+      'INSERT OR REPLACE INTO ipam_resting (address, cidr, released_ms, namespace, pod) VALUES (?, ?, ?, ?, ?)',
+    )
+    for (const { address, block, releasedMs, pod } of released)
+      put.run(address, block, Math.floor(releasedMs), pod?.namespace ?? null, pod?.name ?? null)
+  }
+
+  /** Forgets when addresses were released. For a transaction. */
+  restEnded(addresses: readonly string[]): void {
+    const drop = this.#db.prepare('DELETE FROM ipam_resting WHERE address = ?')
+    for (const address of addresses) drop.run(address)
+  }
+
+  /** Whatever was noted of released addresses and not forgotten, by address. */
+  resting(): Released[] {
+    const rows = this.#db.prepare('SELECT * FROM ipam_resting ORDER BY address').all()
+    return rows.map(({ address, cidr, released_ms, namespace, pod }) => ({
+      address: String(address),
+      block: String(cidr),
+      releasedMs: Number(released_ms),
+      pod: namespace === null || pod === null ? undefined : { namespace: String(namespace), name: String(pod) },
+    }))
   }
 }

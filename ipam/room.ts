@@ -12,17 +12,23 @@ export type Room = {
   /** All blocks of this family, and those of them that lie in `pools`. */
   owned: readonly OwnedBlock[]
   serving: readonly OwnedBlock[]
-  /** Free addresses of `serving`, without reserved ones. */
+  /** Free addresses of `serving` that a pod may have now. */
   free: number
 }
 
-/** `own`: the blocks that this node has. */
-export function roomFor(family: Family, inputs: Inputs, own: readonly OwnedBlock[], selects: Selects): Room {
+/** `own`: the blocks that this node has. `restingIn`: how many addresses of a block no pod may have yet. */
+export function roomFor(
+  family: Family,
+  inputs: Inputs,
+  own: readonly OwnedBlock[],
+  selects: Selects,
+  restingIn: (cidr: string) => number,
+): Room {
   const found = poolsFor(inputs.pools, { use: 'Workload', family }, selects)
   const pools = 'refused' in found ? [] : found
   const owned = own.filter(({ block }) => familyOf(block.cidr) === family)
   const serving = owned.filter(({ block }) => pools.some(({ spec }) => contains(spec.cidr, block.cidr)))
-  const free = serving.reduce((sum, { block }) => sum + freeCount(block, inputs), 0)
+  const free = serving.reduce((sum, { block }) => sum + freeCount(block, inputs) - restingIn(block.cidr), 0)
   return { family, pools, owned, serving, free }
 }
 

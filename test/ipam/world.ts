@@ -7,6 +7,7 @@ import type { Store } from '../../datastore/port.ts'
 import { NodeAllocator } from '../../ipam/allocator.ts'
 import { Journal } from '../../ipam/journal.ts'
 import type { AssignRequest } from '../../ipam/port.ts'
+import type { Sets } from '../../ipam/resting.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { type Database, openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -28,12 +29,23 @@ export function aNode(
   name: string,
   db: Database = openDatabase(':memory:'),
   mayWrite?: () => boolean,
+  sets?: Sets,
 ): TestNode {
   const clock = new ManualClock()
   const selects = { node: (selector: string) => selector === 'all()' || selector === name }
   const caches = openCaches(store, { database: db, clock, log: silentLog })
   const journal = new Journal(db)
-  const allocator = new NodeAllocator({ node: name, store, mayWrite, caches, journal, clock, log: silentLog, selects })
+  const allocator = new NodeAllocator({
+    node: name,
+    store,
+    mayWrite,
+    caches,
+    journal,
+    clock,
+    log: silentLog,
+    selects,
+    sets,
+  })
   return {
     name,
     clock,
@@ -49,7 +61,7 @@ export function aNode(
     },
     async restart() {
       await this.close()
-      const again = aNode(store, name, db)
+      const again = aNode(store, name, db, mayWrite, sets)
       again.start()
       return again
     },

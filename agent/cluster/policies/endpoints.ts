@@ -34,7 +34,10 @@ export function podEndpoint(
 }
 
 /** In canonical text, sorted. What the kubelet says counts before what a CNI plugin noted. */
-function addressesOf({ metadata: { annotations = {}, deletionTimestamp }, status = {} }: Resource<'Pod'>): string[] {
+export function addressesOf({
+  metadata: { annotations = {}, deletionTimestamp },
+  status = {},
+}: Resource<'Pod'>): string[] {
   const noted = annotations[POD_ANNOTATION.address]
   if (ENDED.includes(status.phase) || (deletionTimestamp !== undefined && noted === '')) return []
   const told = status.podIPs?.map(({ ip }) => ip) ?? []

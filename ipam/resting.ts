@@ -1,0 +1,123 @@
+// Which released addresses must not go to another pod yet. Other nodes have an address in the sets of their policies until they
+// have heard that its pod is gone: whoever had it before would be taken for that pod, and let in or shut out as it was. So it
+// rests until every node has said that it has worked through that, or until a deadline has passed, and at least as long as
+// `ipCooldownSeconds` says. Where no policy is there no set holds an address, and nothing waits.
+// Hazards: the API server tells of the end of a pod seconds after its DEL, and while it still tells that the pod has the address no
+// node has heard of it. What rests is in the journal too, by the wall clock: one that is set while no agent runs moves the deadline.
+import type { Clock } from '../lib/clock.ts'
+import type { Journal } from './journal.ts'
+import type { Assigned } from './port.ts'
+
+/**
+ * The deadline. Nodes hear of a pod within a second or two, and those that an API server serves late within some more; an
+ * ADD never waits for it, but takes another address or another block. A kubelet repeats one that is refused, and in a
+ * pool where no other address is free a pod starts so much later. As long as Amazon's VPC CNI has it.
+ */
+export const REST_MS = 30_000
+/** Afterwards no notice is given any more: each node that lives has said by then how far it is. */
+const REMEMBERED_MS = 1_800_000
+
+/** Of Kubernetes; undefined for what has an address without being a pod of it. */
+export type PodName = { namespace: string; name: string }
+
+/** What this node knows of what others have in their sets. */
+export type Sets = {
+  /** Whether some node may have addresses of pods in a set. */
+  mayHold(): boolean
+  /** Whether the API server still tells that this pod has this address; false while it is away. */
+  tells(pod: PodName, address: string): boolean
+  /** An address goes to another pod after the deadline, before every node has said that it has it no more. */
+  late(address: string): void
+}
+
+const NO_SETS: Sets = { mayHold: () => false, tells: () => false, late: () => undefined }
+
+/** `late`: the deadline has passed, and not every node has said that it has the address no more. */
+export type RestState = 'free' | 'rests' | 'late'
+
+type Rest = { sinceMs: number; block: string; pod: PodName | undefined }
+
+export class Resting {
+  readonly #clock: Pick<Clock, 'monotonicMs' | 'wallMs'>
+  readonly #journal: Pick<Journal, 'rest' | 'restEnded'>
+  readonly #sets: Sets
+  /** Of addresses that no pod has had since. */
+  readonly #rests = new Map<string, Rest>()
+
+  constructor(clock: Pick<Clock, 'monotonicMs' | 'wallMs'>, journal: Journal, sets = NO_SETS) {
+    this.#clock = clock
+    this.#journal = journal
+    this.#sets = sets
+    const [nowMs, wallMs] = [clock.monotonicMs(), clock.wallMs()]
+    for (const { address, block, releasedMs, pod } of journal.resting())
+      this.#rests.set(address, { sinceMs: nowMs - Math.max(0, wallMs - releasedMs), block, pod })
+  }
+
+  /** Writes that these addresses of a pod are released now; called within the transaction that releases them. */
+  persist(released: readonly Assigned[], pod: PodName | undefined): void {
+    const wallMs = this.#clock.wallMs()
+    this.#journal.rest(released.map(({ address, block }) => ({ address, block, releasedMs: wallMs, pod })))
+  }
+
+  /** These addresses of a pod were released just now. */
+  begin(released: readonly Assigned[], pod: PodName | undefined): void {
+    const sinceMs = this.#clock.monotonicMs()
+    for (const { address, block } of released) this.#rests.set(address, { sinceMs, block, pod })
+  }
+
+  /** Writes that addresses are in use again; called within the transaction that gives them to a pod. */
+  persistEnd(addresses: readonly string[]): void {
+    this.#journal.restEnded(addresses.filter(address => this.#rests.has(address)))
+  }
+
+  /** This pod has got an address. */
+  end(address: string, pod: PodName | undefined): void {
+    if (this.state(address, { pod, cooldownSeconds: 0 }) === 'late') this.#sets.late(address)
+    this.#rests.delete(address)
+  }
+
+  /**
+   * What an address is for a pod; `cooldownSeconds` as `ipCooldownSeconds`. A pod of the same name may have it at once: who may
+   * make that one again could have given it any labels before.
+   */
+  state(address: string, { pod, cooldownSeconds }: { pod: PodName | undefined; cooldownSeconds: number }): RestState {
+    const rest = this.#rests.get(address)
+    if (rest === undefined) return 'free'
+    const isSame = pod !== undefined && rest.pod?.name === pod.name && rest.pod.namespace === pod.namespace
+    if (isSame && !this.#isCooling(rest, cooldownSeconds)) return 'free'
+    return this.#stateOf(address, rest, cooldownSeconds)
+  }
+
+  /** A block is not this node's any more. */
+  forget(block: string): void {
+    for (const [address, rest] of this.#rests) if (rest.block === block) this.#rests.delete(address)
+  }
+
+  /** How many addresses rest, of a block or of all. */
+  count(cooldownSeconds: number, block?: string): number {
+    let count = 0
+    for (const [address, rest] of this.#rests)
+      if (block === undefined || rest.block === block)
+        if (this.#stateOf(address, rest, cooldownSeconds) === 'rests') count++
+    return count
+  }
+
+  /** Whether every address of a block may go to whoever has the block next. */
+  isFree(cooldownSeconds: number, block: string): boolean {
+    return this.#rests
+      .entries()
+      .every(([address, rest]) => rest.block !== block || this.#stateOf(address, rest, cooldownSeconds) === 'free')
+  }
+
+  #stateOf(address: string, rest: Rest, cooldownSeconds: number): RestState {
+    if (this.#isCooling(rest, cooldownSeconds)) return 'rests'
+    if (!this.#sets.mayHold()) return 'free'
+    const ageMs = this.#clock.monotonicMs() - rest.sinceMs
+    if (ageMs < REST_MS || (rest.pod !== undefined && this.#sets.tells(rest.pod, address))) return 'rests'
+    return ageMs < REMEMBERED_MS ? 'late' : 'free'
+  }
+
+  #isCooling({ sinceMs }: Rest, cooldownSeconds: number): boolean {
+    return this.#clock.monotonicMs() - sinceMs < cooldownSeconds * 1000
+  }
+}

@@ -1,0 +1,175 @@
+// When a released address may go to another pod: other nodes have it in sets of their policies until they hear that its pod is gone.
+import test from 'ava'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import type { Assigned, AssignRefusal, AssignRequest } from '../../ipam/port.ts'
+import { REST_MS } from '../../ipam/resting.ts'
+import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+
+/** What a node knows of the sets of others, as a test wants it. */
+function someSets() {
+  return {
+    hasPolicies: true,
+    /** `namespace/name address`. */
+    told: new Set<string>(),
+    lateOnes: [] as string[],
+    mayHold() {
+      return this.hasPolicies
+    },
+    tells({ namespace, name }: { namespace: string; name: string }, address: string) {
+      return this.told.has(`${namespace}/${name} ${address}`)
+    },
+    late(address: string) {
+      this.lateOnes.push(address)
+    },
+  }
+}
+
+type World = { node: TestNode; store: FakeStore; sets: ReturnType<typeof someSets> }
+
+async function aWorld(...pools: Parameters<typeof aPool>[]): Promise<World> {
+  const store = createFakeStore()
+  for (const args of pools) await store.create('IPPool', aPool(...args))
+  const sets = someSets()
+  const node = aNode(store, 'n1', undefined, undefined, sets)
+  node.start()
+  await converge(store, node)
+  return { node, store, sets }
+}
+
+async function given({ node }: Pick<World, 'node'>, request: AssignRequest): Promise<string[]> {
+  const answer = await node.allocator.assign(request)
+  if ('refused' in answer) throw new Error(`${answer.refused}: ${answer.message}`)
+  return answer.map(({ address }) => address)
+}
+
+async function refused({ node }: Pick<World, 'node'>, request: AssignRequest): Promise<AssignRefusal> {
+  const answer: readonly Assigned[] | AssignRefusal = await node.allocator.assign(request)
+  if ('refused' in answer) return answer
+  throw new Error(`got ${answer.map(({ address }) => address).join()}`)
+}
+
+const BOTH = { families: ['ipv4', 'ipv6'] as const }
+
+test('where there are policies an address rests for 30 s, of either family, and a refusal says how many rest and why', async t => {
+  const world = await aWorld(['p', '10.0.0.0/32', 32], ['q', 'fd00:10::/128', 128])
+  const { node, sets } = world
+  const first = await given(world, { ...aPod('a'), ...BOTH })
+  await node.allocator.release(aPod('a').handle)
+  for (const families of [['ipv4'], ['ipv6']] as const) {
+    const { message } = await refused(world, { ...aPod('b'), families })
+    t.regex(
+      message,
+      /; 2 released addresses rest for 30 s \(other nodes may have them in sets of policies until then\)$/,
+    )
+  }
+  node.clock.advance(REST_MS - 1)
+  await refused(world, { ...aPod('b'), ...BOTH })
+  node.clock.advance(1)
+  t.deepEqual(await given(world, { ...aPod('b'), ...BOTH }), first)
+  t.deepEqual(sets.lateOnes, first, 'nobody has said yet that no set holds them')
+})
+
+test('where there is no policy no set holds an address, and another pod has it at once', async t => {
+  const world = await aWorld(['p', '10.0.0.0/32', 32])
+  world.sets.hasPolicies = false
+  const first = await given(world, aPod('a'))
+  await world.node.allocator.release(aPod('a').handle)
+  t.deepEqual(await given(world, aPod('b')), first)
+  t.deepEqual(world.sets.lateOnes, [])
+})
+
+test('while the API server still tells that the pod has it, an address goes to no other one, however long that is', async t => {
+  const world = await aWorld(['p', '10.0.0.0/32', 32])
+  const { node, sets } = world
+  const [address] = await given(world, aPod('a'))
+  sets.told.add(`default/a ${address}`)
+  await node.allocator.release(aPod('a').handle)
+  node.clock.advance(20 * REST_MS)
+  await refused(world, aPod('b'))
+  sets.told.clear()
+  t.deepEqual(await given(world, aPod('b')), [address])
+})
+
+test('a pod of the same name may have its address again at once, by name or not; another one that asks for it is refused until its time', async t => {
+  const world = await aWorld(['p', '10.0.0.0/32', 32])
+  const { node, sets } = world
+  const [address] = await given(world, aPod('a'))
+  await node.allocator.release(aPod('a').handle)
+  const again = { ...aPod('a'), handle: 'net.a2.eth0' }
+  t.deepEqual(await given(world, again), [address])
+  await node.allocator.release(again.handle)
+  t.deepEqual(await given(world, { ...again, address }), [address])
+  await node.allocator.release(again.handle)
+  const { refused: why, message } = await refused(world, { ...aPod('b'), address })
+  t.is(why, 'address-taken')
+  t.regex(message, /^10\.0\.0\.0 was another pod's less than 30 s ago/)
+  t.deepEqual(sets.lateOnes, [])
+  node.clock.advance(REST_MS)
+  t.deepEqual(await given(world, { ...aPod('b'), address }), [address])
+  t.deepEqual(sets.lateOnes, [address])
+})
+
+test('addresses rest on when the agent starts again, by the wall clock, also when that was set back', async t => {
+  const world = await aWorld(['p', '10.0.0.0/31', 31])
+  const { node } = world
+  await given(world, aPod('a'))
+  const [address] = await given(world, aPod('b'))
+  node.clock.advance(3_600_000)
+  await node.allocator.release(aPod('b').handle)
+  // the clock of a new node begins an hour earlier
+  const again = await node.restart()
+  await converge(world.store)
+  await refused({ node: again }, aPod('c'))
+  again.clock.advance(REST_MS)
+  t.deepEqual(await given({ node: again }, aPod('c')), [address])
+  await again.allocator.release(aPod('c').handle)
+  const third = await again.restart()
+  await converge(world.store)
+  third.clock.advance(REST_MS)
+  t.deepEqual(await given({ node: third }, aPod('d')), [address])
+})
+
+test('an address that no pod had comes before one whose deadline has passed, of any own block, and of those the one that rested longest', async t => {
+  const world = await aWorld(['p', '10.0.0.0/30', 31])
+  const { node, sets } = world
+  const used: string[] = []
+  for (const name of ['a', 'b', 'c']) used.push(...(await given(world, aPod(name))))
+  t.is(node.allocator.blocks().length, 2)
+  for (const name of ['b', 'a', 'c']) await node.allocator.release(aPod(name).handle)
+  node.clock.advance(REST_MS)
+  const [fresh] = await given(world, aPod('d'))
+  t.false(used.includes(fresh!))
+  t.deepEqual(sets.lateOnes, [])
+  t.deepEqual(await given(world, aPod('e')), [used[1]])
+  t.deepEqual(sets.lateOnes, [used[1]])
+})
+
+test('what was given back, or is a pod’s again, is in the journal no more', async t => {
+  const world = await aWorld(['p', '10.0.0.0/30', 31])
+  const { node, store, sets } = world
+  const rows = () => node.db.prepare('SELECT address FROM ipam_resting').all().length
+  for (const name of ['a', 'b', 'c']) await given(world, aPod(name))
+  for (const name of ['a', 'b', 'c']) await node.allocator.release(aPod(name).handle)
+  t.is(rows(), 3)
+  await given(world, { ...aPod('a'), handle: 'net.a2.eth0', address: '10.0.0.0' })
+  sets.hasPolicies = false
+  await store.delete('IPPool', 'p')
+  await converge(store, node)
+  await node.allocator.release('net.a2.eth0')
+  await converge(store, node)
+  t.is(node.allocator.blocks().length, 0)
+  t.is(rows(), 0)
+})
+
+test('a block of a deleted pool is given back when its addresses have rested, without anything else happening', async t => {
+  const world = await aWorld(['p', '10.0.0.0/29', 30])
+  const { node, store } = world
+  await given(world, aPod('a'))
+  await store.delete('IPPool', 'p')
+  await converge(store)
+  await node.allocator.release(aPod('a').handle)
+  await converge(store)
+  t.is(node.allocator.blocks().length, 1, 'its next owner would know nothing of what rests')
+  await converge(store, node)
+  t.is(node.allocator.blocks().length, 0)
+})
