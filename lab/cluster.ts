@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Kind } from '../api/kinds.ts'
 import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
 import { type Plan, POD_NAMESPACE } from './plan.ts'
 import { runProgram } from './program.ts'
@@ -79,10 +80,7 @@ export function kubeconfigText(server: string, authority: string, token: string)
 }
 
 /** A kind and its object, as `objects.ts` reads them. */
-export type ClusterObject = {
-  kind: 'Node' | 'Pod' | 'Namespace' | 'IPPool' | 'BGPConfiguration' | 'BGPPeer'
-  object: unknown
-}
+export type ClusterObject = { kind: Kind; object: unknown }
 
 /** What the cluster holds before a node starts. Full mesh, one pool, IP-in-IP only where a router is between. */
 export function clusterObjects(plan: Plan): ClusterObject[] {

@@ -121,6 +121,17 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     for (const { what, ms } of healing) t.true(ms < healMs(), `${what}: ${ms} ms`)
   })
 
+  about('a connection that lasts passes the hooks by, and a policy that denies it ends it', (t, { offload }) => {
+    if (offload === undefined) {
+      t.log('skipped: this kernel has no flowtables')
+      t.pass()
+      return
+    }
+    t.log(`of ${offload.sent} packets ${offload.met} met the hook; silent ${offload.cutMs} ms after the policy`)
+    t.true(offload.met > 0 && offload.met < offload.sent / 2, JSON.stringify(offload))
+    t.true(offload.cutMs < 5 * healMs(), JSON.stringify(offload))
+  })
+
   about('kill -9 of an agent and its restart lose no ping', (t, { restart }) => {
     t.is(restart.pings.length, 4)
     for (const each of restart.pings) {

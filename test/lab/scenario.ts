@@ -8,6 +8,7 @@ import type { Lab, PeerRow } from '../../lab/lab.ts'
 import type { PairRow } from '../../lab/measure.ts'
 import { runProgram, until } from '../../lab/program.ts'
 import { ETHERTYPE, ethernet, IP_PROTOCOL, ipv4, listenUdp, sendPacket, udp, vxlan } from '../felix/frames.ts'
+import { type Offload, offload } from './offload.ts'
 
 export type Observations = {
   /** Which kind of tunnel this kernel's nodes use between LANs. */
@@ -25,6 +26,8 @@ export type Observations = {
   forged: { fromPod: string[]; fromRouter: string[]; heard: number }
   /** How long each thing that was broken by hand took to be as before. */
   healing: { what: string; ms: number }[]
+  /** Undefined where the kernel has no flowtables. */
+  offload: Offload | undefined
   restart: { pings: RestartPings[]; deleted: string[] }
   /** After DEL of the first pod: its node's routes, what is left in its namespace, and a ping to its neighbour. */
   removed: { address: string; routes: string[]; links: string; neighbour: string }
@@ -53,6 +56,7 @@ export async function observe(lab: Lab, options: ScenarioOptions): Promise<Obser
     capture: await captureBetweenLans(lab, options),
     forged: await forgeTunnelPackets(lab, options),
     healing: await breakThings(lab, options),
+    offload: await offload(lab, options),
     restart: await killAndRestart(lab, options),
     removed: await removePod(lab),
     moved: await moveNode(lab, options),
