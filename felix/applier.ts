@@ -4,6 +4,7 @@
 // about one interface makes only the objects on that interface be read again.
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
+import type { NftNews } from '../kernel/port/nftables.ts'
 import { addressTable } from '../kernel/reconcile/addresses.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { LinkTable } from '../kernel/reconcile/links.ts'
@@ -255,10 +256,10 @@ export class Applier {
     }
   }
 
-  /** Takes in that others changed a table of nftables, or any one; returns whether a pass is needed. */
-  observeTable(table: Parameters<NftTables['observe']>[0]): boolean {
-    const own = this.#ownTables().map(each => each.observe(table))
-    return this.#nft.observe(table) || own.includes(true)
+  /** Takes in a transaction of nftables, or that some were missed (undefined); returns whether a pass is needed. */
+  observeNftables(news: NftNews | undefined): boolean {
+    const own = this.#ownTables().map(each => each.observe(news))
+    return this.#nft.observe(news) || own.includes(true)
   }
 
   /** Whether packets of pods are filtered, as of the last pass. */

@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { broken, type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
-import type { ForwardChain, NftablesPort, NftChange } from '../kernel/port/nftables.ts'
+import type { ForwardChain, NftablesPort, NftChange, NftNews } from '../kernel/port/nftables.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { acceptChanges } from './foreign-accepts.ts'
 import { judge, type PodTraffic } from './foreign-chains.ts'
@@ -50,9 +50,9 @@ export class ChainWatch {
     this.#cancel = clock.after(waitMs, () => void this.#look())
   }
 
-  /** Another program changed a table; without a name it may have been any. */
-  observe(table: { name: string } | undefined): void {
-    if (table === undefined || !this.#isOwn(table.name)) this.changed()
+  /** Takes in a transaction of anybody, or that some were missed (undefined). */
+  observe(news: NftNews | undefined): void {
+    if (news?.tables.some(({ name }) => !this.#isOwn(name)) ?? true) this.changed()
   }
 
   /** To be called every few seconds. */

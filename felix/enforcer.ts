@@ -5,7 +5,7 @@ import type { ReceiptKind } from '../api/policy-receipts.ts'
 import { broken, type Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
-import type { NftablesPort, NftTable } from '../kernel/port/nftables.ts'
+import type { NftablesPort, NftNews, NftTable } from '../kernel/port/nftables.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
 import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import { mergeOutcomes, type Outcome, type Refusal } from '../kernel/reconcile/outcome.ts'
@@ -198,15 +198,15 @@ export class PolicyEnforcer {
     return why === undefined ? undefined : [this.#key, why]
   }
 
-  /** The kernel may have changed unseen: the next pass reads the table again. */
+  /** The kernel may have changed unseen: the next pass looks again, as `NftParts.invalidate`. */
   invalidate(): void {
     this.#hosts.invalidate()
     this.#parts.invalidate()
   }
 
-  /** Takes in that a table was changed by others; without `table` any may have been. Returns whether a pass is needed. */
-  observe(table: Pick<NftTable, 'family' | 'name'> | undefined): boolean {
-    return this.#parts.observe(table)
+  /** As `NftParts.observe`. */
+  observe(news: NftNews | undefined): boolean {
+    return this.#parts.observe(news)
   }
 
   /** Takes in what the kernel told of links and addresses; returns whether a pass is needed. */

@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { broken, type Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
-import type { NftablesPort, NftChange, NftRefusal, NftRuleset, NftTable } from '../kernel/port/nftables.ts'
+import type { NftablesPort, NftChange, NftNews, NftRefusal, NftRuleset, NftTable } from '../kernel/port/nftables.ts'
 import { chainEssence, ruleEssence, setEssence } from '../kernel/reconcile/nft-match.ts'
 import type { Outcome } from '../kernel/reconcile/outcome.ts'
 import { userPattern } from '../lib/user-pattern.ts'
@@ -89,9 +89,9 @@ export class FlowOffload {
     if (this.#settings !== undefined) this.#stale = true
   }
 
-  /** Takes in that a table was changed by others; without `table` any may have been. Returns whether a pass is needed. */
-  observe(table: Pick<NftTable, 'family' | 'name'> | undefined): boolean {
-    const isOurs = table === undefined || (table.family === 'inet' && table.name === this.#table.name)
+  /** Takes in a transaction of anybody, or that some were missed (undefined). Returns whether a pass is needed. */
+  observe(news: NftNews | undefined): boolean {
+    const isOurs = news?.tables.some(({ family, name }) => family === 'inet' && name === this.#table.name) ?? true
     if (!isOurs || this.#settings === undefined) return false
     this.#stale = true
     return true

@@ -247,9 +247,9 @@ export class Felix {
         this.#deps.onLink?.(event.link)
       }
     })
-    this.#tableMonitor = this.#kernel.monitorNftables(table => {
-      if (this.#applier.observeTable(table)) this.#repair()
-      this.#chains.observe(table)
+    this.#tableMonitor = this.#kernel.monitorNftables(news => {
+      if (this.#applier.observeNftables(news)) this.#repair()
+      this.#chains.observe(news)
     })
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
     this.#every('refresh', REFRESH_MS, () => {

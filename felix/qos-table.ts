@@ -1,7 +1,7 @@
 // What pods ask of their own packets, in the kernel: a table of its own, so that nothing in it can keep a policy from being
 // there. Memory only until a pass of felix calls `put` and then `remove`, as with policies.
 import { broken, type Condition } from '../api/status.ts'
-import type { NftablesPort, NftTable } from '../kernel/port/nftables.ts'
+import type { NftablesPort, NftNews } from '../kernel/port/nftables.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
 import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
@@ -55,14 +55,14 @@ export class QosTable {
     return why === undefined ? undefined : [this.#key, why]
   }
 
-  /** The kernel may have changed unseen: the next pass reads the table again. */
+  /** The kernel may have changed unseen: the next pass looks again, as `NftParts.invalidate`. */
   invalidate(): void {
     this.#parts.invalidate()
   }
 
-  /** Takes in that a table was changed by others; without `table` any may have been. Returns whether a pass is needed. */
-  observe(table: Pick<NftTable, 'family' | 'name'> | undefined): boolean {
-    return this.#parts.observe(table)
+  /** As `NftParts.observe`. */
+  observe(news: NftNews | undefined): boolean {
+    return this.#parts.observe(news)
   }
 
   /** Writes what pods ask for, as `NftParts.put`. */

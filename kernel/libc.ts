@@ -8,6 +8,8 @@ const CLONE_NEWNET = 0x40000000
 const SOCK_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000
 const SOL_SOCKET = 1
 const SO_MEMINFO = 55
+const SO_ATTACH_FILTER = 26
+const SOCK_FPROG_OCTETS = 16
 const SK_MEMINFO_RMEM_ALLOC = 0
 const SK_MEMINFO_DROPS = 8
 const MSG_TRUNC_DONTWAIT = 0x20 | 0x40
@@ -34,6 +36,8 @@ const nativeSocket = libc.func('int socket(int domain, int type, int protocol)')
 const nativeBind = libc.func('int bind(int fd, const uint8_t *address, uint32_t length)')
 const nativeClose = libc.func('int close(int fd)')
 const nativeSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)')
+koffi.struct('sock_fprog', { length: 'uint16_t', program: 'const uint8_t *' })
+const nativeAttach = libc.func('int setsockopt(int fd, int level, int name, const sock_fprog *value, uint32_t length)')
 const nativeGetsockopt = libc.func(
   'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)',
 )
@@ -123,6 +127,22 @@ export function getSocketInt(fd: number, level: number, name: number): number {
   const bytes = Buffer.alloc(4)
   getSocketOption(fd, level, name, bytes, `level ${level} option ${name}`)
   return bytes.readInt32LE()
+}
+
+/** One step of a classic BPF program (struct sock_filter of linux/filter.h). */
+export type FilterStep = { code: number; ifTrue?: number; ifFalse?: number; k: number }
+
+/** Lets a program say of each datagram, from its first octet on, whether a socket receives it (other than 0). */
+export function attachFilter(fd: number, steps: readonly FilterStep[], object: string): void {
+  const program = Buffer.alloc(8 * steps.length)
+  for (const [i, { code, ifTrue = 0, ifFalse = 0, k }] of steps.entries()) {
+    program.writeUInt16LE(code, 8 * i)
+    program.writeUInt8(ifTrue, 8 * i + 2)
+    program.writeUInt8(ifFalse, 8 * i + 3)
+    program.writeUInt32LE(k, 8 * i + 4)
+  }
+  const value = { length: steps.length, program }
+  check(nativeAttach(fd, SOL_SOCKET, SO_ATTACH_FILTER, value, SOCK_FPROG_OCTETS), 'attach filter', object)
 }
 
 /** Sends one datagram to a sockaddr given as octets; `object` names it in errors. */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a fresh Debian machine lacks, before anything that needs Node 24: the npm packages of the lock file
-# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, vm, kubernetes,
-# image, arm64.
+# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, policy, vm,
+# kubernetes, image, arm64.
 # Silent and quick when all is there. A plain user is told what to install, and what works goes on.
 set -eu
 cd "$(dirname "$0")/.."
@@ -28,6 +28,7 @@ kubernetes='runc:runc nft:nftables ip:iproute2 iptables:iptables conntrack:connt
   /usr/lib/cni/loopback:containernetworking-plugins'
 arm64='qemu-aarch64-static:qemu-user-static'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
+policy='iptables-nft-restore:iptables sysctl:procps'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
   promtool:prometheus bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps"
 
@@ -53,11 +54,12 @@ for group in "$@"; do
     lab) programs=$lab ;;
     test) programs=$test ;;
     bench) programs=$bench ;;
+    policy) programs=$policy ;;
     vm) programs=$vm ;;
     kubernetes) programs=$kubernetes ;;
     image) programs=$image ;;
     arm64) programs=$arm64 ;;
-    *) say "unknown group $group: give lab, test, bench, vm, kubernetes, image or arm64"; exit 2 ;;
+    *) say "unknown group $group: give lab, test, bench, policy, vm, kubernetes, image or arm64"; exit 2 ;;
   esac
   set -f # a pattern in the list stays one until present() asks
   for pair in $programs; do

@@ -10,6 +10,11 @@ import type { Ask } from './traffic.ts'
 const LONGEST_MS = 120_000
 const GATEWAY = '169.254.1.1'
 
+/** A program was ended: it had not done its work in `LONGEST_MS`. Any other error of one is a failure, which it has told itself. */
+export class TookTooLong extends Error {
+  override readonly name = 'TookTooLong'
+}
+
 /** A namespace of a pod with the program of traffic.ts in it. */
 class Party {
   readonly #child: ChildProcess
@@ -79,7 +84,7 @@ export class BenchNode {
     this.server = new Party(server)
   }
 
-  /** Runs a script of the shell in the node's namespace, with `input` on its standard input. */
+  /** Runs a script of the shell in the node's namespace, with `input` on its standard input. Throws `TookTooLong` or how it failed. */
   run(script: string, input = ''): void {
     inside(this.netns, script, input)
   }
@@ -92,11 +97,16 @@ export class BenchNode {
 }
 
 function inside(path: string, script: string, input = ''): void {
-  execFileSync(systemProgram('nsenter'), [`--net=${path}`, 'sh', '-ec', script], {
-    input,
-    timeout: LONGEST_MS,
-    stdio: ['pipe', 'ignore', 'inherit'],
-    // npm's PATH has another program named nft first
-    env: { PATH: SYSTEM_PATH },
-  })
+  try {
+    execFileSync(systemProgram('nsenter'), [`--net=${path}`, 'sh', '-ec', script], {
+      input,
+      timeout: LONGEST_MS,
+      stdio: ['pipe', 'ignore', 'inherit'],
+      // npm's PATH has another program named nft first
+      env: { PATH: SYSTEM_PATH },
+    })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ETIMEDOUT') throw new TookTooLong(script)
+    throw error
+  }
 }

@@ -8,7 +8,7 @@ import type { KernelEvent } from '../port/kernel.ts'
 import type { Link } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions } from '../port/nflog.ts'
-import type { NftTable } from '../port/nftables.ts'
+import type { NftNews } from '../port/nftables.ts'
 import {
   defaultMetric,
   drops,
@@ -26,8 +26,6 @@ import { FakeNftables } from './nftables.ts'
 /** Settings whose changes are told. */
 const TOLD: readonly string[] = ['forwarding', 'rp_filter', 'proxy_arp', 'proxy_ndp']
 
-type TableName = Pick<NftTable, 'family' | 'name'>
-
 /** The far end of a veth. */
 export type VethPeer = { netns: FakeNetns; index: number }
 
@@ -36,7 +34,7 @@ export class FakeNetns {
   readonly peers = new Map<number, VethPeer>()
   readonly listeners = new Set<(event: KernelEvent) => void>()
   /** Who listens to changes of nftables, each with the kernel that it listens through. */
-  readonly tableListeners = new Map<(table: TableName) => void, unknown>()
+  readonly tableListeners = new Map<(news: NftNews) => void, unknown>()
   /** Readers of copies, by group. */
   readonly nflogReaders = new Map<number, NflogOptions>()
   readonly sysctls = new Map<string, string>()
@@ -186,9 +184,9 @@ export class FakeNetns {
     for (const listener of this.listeners) listener(event)
   }
 
-  /** Tells all but the listeners of `kernel`, which changed it. */
-  tellTable(table: TableName, kernel: unknown): void {
-    for (const [listener, through] of this.tableListeners) if (through !== kernel) listener(table)
+  /** Tells all, and the listeners of `kernel`, which did it, without the tables. */
+  tellTransaction(news: NftNews, kernel: unknown): void {
+    for (const [listener, through] of this.tableListeners) listener(through === kernel ? { ...news, tables: [] } : news)
   }
 
   #setSysctl(family: SysctlFamily, path: readonly string[], value: string): void {

@@ -7,12 +7,14 @@ import type {
   NftablesPort,
   NftChain,
   NftChange,
+  NftChangedTable,
   NftElement,
   NftElements,
   NftExpression,
   NftFlowtable,
   NftName,
   NftObject,
+  NftReading,
   NftRefusal,
   NftRule,
   NftRuleCounter,
@@ -21,7 +23,7 @@ import type {
   NftTable,
   NftTableName,
 } from '../port/nftables.ts'
-import { typesOf } from '../port/nftables.ts'
+import { nextGeneration, typesOf } from '../port/nftables.ts'
 
 type HeldTable = {
   table: NftTable
@@ -51,20 +53,31 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
   #state: State = { tables: new Map(), handle: 0, anonymous: 0 }
   #generation = 1
 
-  async nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
+  async nftables(of: NftTableName, options?: NftReading): Promise<NftRuleset | undefined> {
     const held = this.#state.tables.get(tableKey(of))
     if (held === undefined) return undefined
-    const sets = [...held.sets.values()]
+    const only = options !== undefined && 'only' in options ? options.only : undefined
+    const chains = [...held.chains.values()].filter(({ chain }) => only?.chains.includes(chain.name) ?? true)
+    const rules = chains.flatMap(each => each.rules)
+    const looksUp = (set: string) => rules.some(({ expressions }) => expressions.some(usesSet(set)))
+    const isAsked = ({ set }: { set: NftSet }) =>
+      only === undefined || only.sets.includes(set.name) || (isAnonymous(set) && looksUp(set.name))
+    const sets = [...held.sets.values()].filter(isAsked)
+    const full = sets.filter(({ elements }) => elements.size > 0)
     return structuredClone({
       generation: this.#generation,
       table: held.table,
-      chains: [...held.chains.values()].map(({ chain }) => chain),
+      chains: chains.map(({ chain }) => chain),
       sets: sets.map(({ set }) => set),
-      elements: options === undefined ? sets.filter(({ elements }) => elements.size > 0).map(elementsOf) : [],
-      objects: [...held.objects.values()],
-      flowtables: [...held.flowtables.values()],
-      rules: [...held.chains.values()].flatMap(({ rules }) => rules),
+      elements: options === undefined || only !== undefined ? full.map(elementsOf) : [],
+      objects: only === undefined ? [...held.objects.values()] : [],
+      flowtables: only === undefined ? [...held.flowtables.values()] : [],
+      rules,
     })
+  }
+
+  async nftGeneration(): Promise<number> {
+    return this.#generation
   }
 
   async ruleCounters({ chain, ...of }: NftTableName & { chain?: string }): Promise<NftRuleCounter[]> {
@@ -109,7 +122,7 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
     if (refusals.length > 0 || changes.length === 0) return refusals
     if (hasUnused(next)) return [{ error: new KernelError(ERRNO.EINVAL, 'nft', 'transaction') }]
     this.#state = next
-    this.#generation++
+    this.#generation = nextGeneration(this.#generation)
     return []
   }
 }
@@ -117,6 +130,24 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
 function elementsOf({ set, elements }: { set: NftSet; elements: Map<string, NftElement> }): NftElements {
   const { family, table, name } = set
   return { kind: 'elements', family, table, set: name, ...typesOf(set), elements: [...elements.values()] }
+}
+
+/** What a transaction says of each table that it is about. */
+export function changedTables(changes: readonly NftChange[]): NftChangedTable[] {
+  const byTable = Map.groupBy(changes, ({ object }) => {
+    return tableKey({ family: object.family, name: object.kind === 'table' ? object.name : object.table })
+  })
+  return [...byTable].map(([key, some]) => {
+    const [family, name] = key.split(' ') as [NftChangedTable['family'], string]
+    const [chains, sets] = [new Set<string>(), new Set<string>()]
+    for (const { object } of some)
+      if (object.kind === 'chain') chains.add(object.name)
+      else if (object.kind === 'rule') chains.add(object.chain)
+      else if (object.kind === 'set') sets.add(object.name)
+      else if (object.kind === 'elements') sets.add(object.set)
+      else return { family, name }
+    return { family, name, parts: { chains: [...chains], sets: [...sets] } }
+  })
 }
 
 function apply(state: State, change: NftChange, ids: Ids): void {

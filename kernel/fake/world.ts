@@ -11,12 +11,22 @@ import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions, NflogPacket } from '../port/nflog.ts'
-import type { ForwardChain, NftablesPort, NftChange, NftRefusal, NftRuleset, NftTableName } from '../port/nftables.ts'
+import type {
+  ForwardChain,
+  NftablesPort,
+  NftChange,
+  NftNews,
+  NftReading,
+  NftRefusal,
+  NftRuleset,
+  NftTableName,
+} from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import type { FakeConntrack } from './conntrack.ts'
 import { limited } from './limited.ts'
 import { FakeNetns } from './netns.ts'
+import { changedTables } from './nftables.ts'
 
 const ALL_KINDS: readonly LinkSpec['kind'][] = ['veth', 'ipip', 'vxlan', 'bridge', 'dummy']
 /** What lookups say of routes that drop (net/ipv4/fib_semantics.c, fib_props). */
@@ -260,8 +270,12 @@ class FakeKernel implements Kernel {
     this.#sysctl('write sysctl', family, path, () => this.#netns.writeSysctl(family, path, value.trim()))
   }
 
-  async nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
+  async nftables(of: NftTableName, options?: NftReading): Promise<NftRuleset | undefined> {
     return this.#openNftables().nftables.nftables(of, options)
+  }
+
+  async nftGeneration(): Promise<number> {
+    return this.#openNftables().nftables.nftGeneration()
   }
 
   /** The fake has no legacy tables. */
@@ -278,9 +292,8 @@ class FakeKernel implements Kernel {
   async changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {
     const netns = this.#openNftables()
     const refused = await netns.nftables.changeNftables(changes, options)
-    if (refused.length > 0) return refused
-    const tables = new Map(changes.map(({ object }) => [`${object.family} ${tableName(object)}`, object]))
-    for (const object of tables.values()) netns.tellTable({ family: object.family, name: tableName(object) }, this)
+    if (refused.length > 0 || changes.length === 0) return refused
+    netns.tellTransaction({ generation: await netns.nftables.nftGeneration(), tables: changedTables(changes) }, this)
     return refused
   }
 
@@ -292,11 +305,11 @@ class FakeKernel implements Kernel {
     return this.#open().conntrack.deleteFlows(flows)
   }
 
-  monitorNftables(listen: (table?: NftTableName) => void): KernelMonitor {
+  monitorNftables(listen: (news?: NftNews) => void): KernelMonitor {
     const { tableListeners } = this.#open()
-    const later = (table: NftTableName) =>
+    const later = (news: NftNews) =>
       setImmediate(() => {
-        if (tableListeners.has(later)) listen({ ...table })
+        if (tableListeners.has(later)) listen(structuredClone(news))
       })
     tableListeners.set(later, this)
     const monitor = {
@@ -434,10 +447,6 @@ function move(from: FakeNetns, to: FakeNetns, link: Link): Link {
   tie(to, moved)
   tie(peer.netns, other)
   return moved
-}
-
-function tableName(object: NftChange['object']): string {
-  return object.kind === 'table' ? object.name : object.table
 }
 
 function randomMac(): string {

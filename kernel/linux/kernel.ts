@@ -32,7 +32,16 @@ import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions } from '../port/nflog.ts'
-import type { ForwardChain, NftablesPort, NftChange, NftRefusal, NftRuleset, NftTableName } from '../port/nftables.ts'
+import type {
+  ForwardChain,
+  NftablesPort,
+  NftChange,
+  NftNews,
+  NftReading,
+  NftRefusal,
+  NftRuleset,
+  NftTableName,
+} from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { deleteFlows, walkFlows } from './conntrack.ts'
@@ -224,8 +233,12 @@ class LinuxKernel implements Kernel {
     this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(this.#sysctlPath(file), value))
   }
 
-  nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
+  nftables(of: NftTableName, options?: NftReading): Promise<NftRuleset | undefined> {
     return this.#netfilter().port.nftables(of, options)
+  }
+
+  async nftGeneration(): Promise<number> {
+    return this.#netfilter().port.nftGeneration()
   }
 
   ruleCounters: NftablesPort['ruleCounters'] = of => this.#netfilter().port.ruleCounters(of)
@@ -250,9 +263,10 @@ class LinuxKernel implements Kernel {
     return deleteFlows(this.#netfilter().requests, flows)
   }
 
-  monitorNftables(listen: (table?: NftTableName) => void): KernelMonitor {
+  monitorNftables(listen: (news?: NftNews) => void): KernelMonitor {
     try {
-      return this.#track(this.#within(() => openNftablesMonitor(listen, () => this.#nftables?.requests.port)))
+      const { port } = this.#netfilter().requests
+      return this.#track(this.#within(() => openNftablesMonitor(listen, port)))
     } catch (error) {
       // this kernel has none, or does not let this user listen
       if (error instanceof KernelError && error.errno !== ERRNO.ECANCELED) return { close: () => {} }

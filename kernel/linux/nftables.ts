@@ -3,14 +3,23 @@
 
 import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
 import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
-import { messageType, requestsOf } from '../netlink/nftables/changes.ts'
+import { emitName, messageType, requestsOf } from '../netlink/nftables/changes.ts'
 import { commandText } from '../netlink/nftables/command-text.ts'
 import { emitRuleFilter, parseRuleCounter } from '../netlink/nftables/counters.ts'
 import { elementsOf, emitElementsHead, parseElements } from '../netlink/nftables/elements.ts'
 import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
 import { flowtables } from '../netlink/nftables/flowtables.ts'
 import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
-import { chains, emitTableFilter, parseGeneration, rules, sets, tableOf, tables } from '../netlink/nftables/objects.ts'
+import {
+  chains,
+  emitTableFilter,
+  type ObjectRow,
+  parseGeneration,
+  rules,
+  sets,
+  tableOf,
+  tables,
+} from '../netlink/nftables/objects.ts'
 import { refusedPart } from '../netlink/nftables/refused-part.ts'
 import { objects } from '../netlink/nftables/stateful-objects.ts'
 import type { Request, Requests } from '../netlink/requests.ts'
@@ -22,7 +31,11 @@ import type {
   NftChange,
   NftElements,
   NftFamily,
+  NftName,
+  NftPartNames,
+  NftReading,
   NftRefusal,
+  NftRule,
   NftRuleCounter,
   NftRuleset,
   NftSet,
@@ -46,11 +59,11 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     this.#requests = requests
   }
 
-  async nftables(of: Name, options?: { without: 'elements' }): Promise<NftRuleset | undefined> {
+  async nftables(of: Name, options?: NftReading): Promise<NftRuleset | undefined> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const generation = await this.#generation()
-      const found = await this.#read(of, options?.without)
-      if ((await this.#generation()) !== generation) continue
+      const generation = await this.nftGeneration()
+      const found = await this.#read(of, options)
+      if ((await this.nftGeneration()) !== generation) continue
       if (found instanceof KernelError) throw found
       return found && { generation, ...found }
     }
@@ -103,7 +116,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     return [...refusals.values()]
   }
 
-  async #generation(): Promise<number> {
+  async nftGeneration(): Promise<number> {
     const request: Request = { type: messageType(NFT_MSG.getGen), body: w => emitNfHeader(w, 0) }
     const { answer, reply } = await this.#requests.read(request)
     if (answer.errno !== 0 || reply === undefined)
@@ -112,10 +125,11 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
   }
 
   /** The table as it is while nobody changes it; an error where it may have been changed in between. */
-  async #read(of: Name, without?: 'elements'): Promise<Omit<NftRuleset, 'generation'> | KernelError | undefined> {
+  async #read(of: Name, options?: NftReading): Promise<Omit<NftRuleset, 'generation'> | KernelError | undefined> {
     try {
-      const table = await this.#table(of)
+      const table = await this.#one(tables, { kind: 'table', ...of })
       if (table === undefined) return undefined
+      if (options !== undefined && 'only' in options) return await this.#parts(table, options.only)
       const inTable = (w: NlWriter) => emitTableFilter(w, of.name)
       const known = {
         table,
@@ -127,7 +141,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         rules: await this.#dump(of, rules.operation.read, inTable, ofTable(of, rules.parse)),
       }
       const elements: NftElements[] = []
-      for (const set of without === undefined ? known.sets : []) elements.push(await this.#elements(of, set))
+      for (const set of options === undefined ? known.sets : []) elements.push(await this.#elements(of, set))
       return { ...known, elements: elements.filter(each => each.elements.length > 0) }
     } catch (error) {
       if (error instanceof KernelError) return error
@@ -135,19 +149,53 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     }
   }
 
-  async #table(of: Name): Promise<NftTable | undefined> {
+  /** Some chains and sets, each asked for by its name. What a rule looks up may be a set that is its own. */
+  async #parts(table: NftTable, only: NftPartNames): Promise<Omit<NftRuleset, 'generation'>> {
+    const { family, name } = table
+    const of = { family, name }
+    const found = { table, chains: [] as NftChain[], rules: [] as NftRule[], objects: [], flowtables: [] }
+    const named = new Map<string, NftSet | undefined>()
+    const setOf = async (set: string) => {
+      if (!named.has(set)) named.set(set, await this.#one(sets, { kind: 'set', family, table: name, name: set }))
+      return named.get(set)
+    }
+    for (const set of only.sets) await setOf(set)
+    for (const each of only.chains) {
+      const chain = await this.#one(chains, { kind: 'chain', family, table: name, name: each })
+      if (chain === undefined) continue
+      found.chains.push(chain)
+      const inChain = (w: NlWriter) => emitRuleFilter(w, { table: name, chain: each })
+      const own = (message: Message) => (tableOf(message) === name ? rules.parse(message) : undefined)
+      for (const rule of await this.#dump(of, rules.operation.read, inChain, own)) found.rules.push(rule)
+    }
+    const asked = new Set(only.sets)
+    for (const { expressions } of found.rules)
+      for (const step of expressions)
+        if (step.type === 'lookup' && (await setOf(step.set))?.flags?.includes('anonymous')) asked.add(step.set)
+    const there = [...named.values()].filter(set => set !== undefined && asked.has(set.name)) as NftSet[]
+    const elements: NftElements[] = []
+    for (const set of there) elements.push(await this.#elements(of, set))
+    return { ...found, sets: there, elements: elements.filter(each => each.elements.length > 0) }
+  }
+
+  /** One object; undefined when there is none. */
+  async #one<T>(
+    row: ObjectRow<T>,
+    object: Extract<NftName, { kind: 'table' | 'chain' | 'set' }>,
+  ): Promise<T | undefined> {
+    const { family, name } = object
     const request: Request = {
-      type: messageType(tables.operation.read),
+      type: messageType(row.operation.read),
       body: w => {
-        emitNfHeader(w, NFPROTO[of.family])
-        tables.emit(w, { kind: 'table', ...of })
+        emitNfHeader(w, NFPROTO[family])
+        emitName(w, object)
       },
     }
     const { answer, reply } = await this.#requests.read(request)
     if (answer.errno === ERRNO.ENOENT) return undefined
-    if (answer.errno !== 0 || reply === undefined)
-      throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
-    return checked(tables.parse(reply))
+    const of = nameOf({ family, name: object.kind === 'table' ? name : object.table })
+    if (answer.errno !== 0 || reply === undefined) throw new KernelError(answer.errno, 'read table', of, answer.detail)
+    return checked(row.parse(reply))
   }
 
   async #elements(of: Name, set: NftSet): Promise<NftElements> {

@@ -4,7 +4,16 @@
 // is read instead, and errors of listeners are thrown later.
 import { closeSync, openSync, readdirSync } from 'node:fs'
 import { RawNetlinkSocket } from 'netlink/dist/raw.js'
-import { getSocketInt, receiveNow, receiveQueue, sendNow, setSocketInt, socketName } from '../libc.ts'
+import {
+  attachFilter,
+  type FilterStep,
+  getSocketInt,
+  receiveNow,
+  receiveQueue,
+  sendNow,
+  setSocketInt,
+  socketName,
+} from '../libc.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import { type Message, parseMessages } from './message.ts'
 import { AF, NETLINK_OPTION, SOL_NETLINK } from './numbers.ts'
@@ -26,6 +35,10 @@ const SEND_BUFFER = 1 << 18
 const MOST_DATAGRAMS = 16
 const DATAGRAM_MEMORY = 1 << 16
 const OCTET_MEMORY = 8
+/** BPF_LD|BPF_W|BPF_ABS and so on (linux/bpf_common.h). */
+const BPF = { loadWord: 0x20, loadHalf: 0x28, jumpIfEqual: 0x15, end: 0x06 } as const
+/** Where the header of a message has them (struct nlmsghdr). */
+const [HEADER_TYPE, HEADER_PORT] = [4, 12]
 /** So many datagrams that wait are taken with the one that woke the process. */
 const TAKEN_AT_ONCE = 64
 /** The kernel makes no message of a dump larger than half of this; the next datagram that is taken at once. */
@@ -37,6 +50,8 @@ export type NetlinkSocketOptions = {
   /** Octets of received messages that the kernel keeps for us before it drops. */
   receiveBuffer: number
   groups?: readonly number[]
+  /** What this port caused is not received, but for messages of this type that come alone. */
+  unlessCausedBy?: { port: number; butType: number }
   /**
    * Octets of the largest message, when that is known. The kernel fills dumps up to it; without it each message is
    * looked at twice, and dumps come in pieces of a page.
@@ -80,6 +95,8 @@ export class NetlinkSocket {
       for (const option of Object.values(NETLINK_OPTION)) setSocketInt(this.#fd, SOL_NETLINK, option, 1)
       widen(this.#fd, RECEIVE_BUFFER_OPTIONS, options.receiveBuffer)
       this.#room = getSocketInt(this.#fd, SOL_SOCKET, SO_RCVBUF)
+      if (options.unlessCausedBy !== undefined)
+        attachFilter(this.#fd, filterOf(options.unlessCausedBy), `netlink of port ${port}`)
       for (const group of options.groups ?? []) join(socket, group)
     } catch (error) {
       this.close()
@@ -209,6 +226,21 @@ function bind({ family, messageSize }: NetlinkSocketOptions): { socket: RawNetli
     }
   }
   throw new KernelError(ERRNO.EADDRINUSE, 'open', 'netlink', 'no free port')
+}
+
+/** BPF loads numbers of the network; those of the header are the machine's. Looks at the first message of a datagram. */
+function filterOf({ port, butType }: NonNullable<NetlinkSocketOptions['unlessCausedBy']>): FilterStep[] {
+  const swapped = Buffer.alloc(6)
+  swapped.writeUInt32LE(port)
+  swapped.writeUInt16LE(butType, 4)
+  return [
+    { code: BPF.loadWord, k: HEADER_PORT },
+    { code: BPF.jumpIfEqual, k: swapped.readUInt32BE(), ifFalse: 2 },
+    { code: BPF.loadHalf, k: HEADER_TYPE },
+    { code: BPF.jumpIfEqual, k: swapped.readUInt16BE(4), ifFalse: 1 },
+    { code: BPF.end, k: 0xffffffff },
+    { code: BPF.end, k: 0 },
+  ]
 }
 
 function join(socket: RawNetlinkSocket, group: number): void {

@@ -1,6 +1,7 @@
 // nftables of one network namespace: tables, chains, sets, elements and rules as values, and transactions over them.
 // Part of the kernel port. Words are those of nft(8). A rule is a list of expressions, each of which reads or writes
 // registers, as the kernel has it: there is no other form that loses nothing. Octets are lower-case hex.
+// Over 400 lines: the values of one subsystem of the kernel, which refer to each other, and the promises about them.
 import type { KernelError } from './error.ts'
 
 export type NftFamily = 'inet' | 'ip' | 'ip6' | 'arp' | 'bridge' | 'netdev'
@@ -330,6 +331,18 @@ export type NftRuleset = {
   rules: NftRule[]
 }
 
+/** Chains and sets of one table, by name. */
+export type NftPartNames = { chains: readonly string[]; sets: readonly string[] }
+
+/** `only` those chains with their rules and the sets of single rules, and those sets with their elements: as far as they are there. */
+export type NftReading = { without: 'elements' } | { only: NftPartNames }
+
+/** A table that others changed: only those of its chains and sets, with what they hold, or anything of it without `parts`. */
+export type NftChangedTable = NftTableName & { parts?: NftPartNames }
+
+/** One transaction of anybody. `generation` is the one that it made; what this port itself did is in none of `tables`. */
+export type NftNews = { generation: number; tables: readonly NftChangedTable[] }
+
 /** What the counters of one rule have counted since it was written; `handle` and `chain` name it, as in `NftRule`. */
 export type NftRuleCounter = { chain: string; handle: number; comment?: string; packets: bigint; bytes: bigint }
 
@@ -344,9 +357,12 @@ export type ForwardChain = {
 export type NftablesPort = {
   /**
    * One table; undefined when there is none. Rejects with EBADMSG when the kernel tells something of it that makes no
-   * sense here. Elements may be left out: a table can have many.
+   * sense here. Parts of it may be left out: a table can have many.
    */
-  nftables(of: NftTableName, options?: { without: 'elements' }): Promise<NftRuleset | undefined>
+  nftables(of: NftTableName, options?: NftReading): Promise<NftRuleset | undefined>
+
+  /** The generation of all rules of this namespace: each transaction of anybody, about any table, makes the next one. */
+  nftGeneration(): Promise<number>
 
   /**
    * The counters of all rules of a table, or of one of its chains, without reading anything else of it; rules without a
@@ -373,10 +389,16 @@ export type NftablesPort = {
   changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]>
 
   /**
-   * Calls `listen` from now on with each table that was changed, but not through this port; without a name when any table
-   * may have been. Nothing is told where this kernel has no nftables, or does not let us listen. `close` is final.
+   * Calls `listen` from now on with each transaction, in their order; without one when some was missed, or when others did one
+   * that does not say what it changed. Nothing is told where this kernel has no nftables, or does not let us listen. `close` is
+   * final. Hazard: the kernel keeps a rule of more than some kilobytes to itself.
    */
-  monitorNftables(listen: (table?: NftTableName) => void): { close(): void }
+  monitorNftables(listen: (news?: NftNews) => void): { close(): void }
+}
+
+/** The generation that the next transaction makes: there is no 0. */
+export function nextGeneration(generation: number): number {
+  return generation === 0xffffffff ? 1 : generation + 1
 }
 
 /** What elements of a set take over from it. */

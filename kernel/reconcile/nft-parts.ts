@@ -1,11 +1,24 @@
 // One table of nftables whose sets, chains and elements come and go: each is wanted by its name, read once, and written
 // where it differs, in one transaction as far as its elements are not too many. A chain takes all its new rules in the
 // transaction with the elements that lead to it.
-// Hazards: the kernel takes a transaction whole or not at all, so one bad object is left out with what needs it, and the
-// rest is tried again. What a transaction did is believed without reading it back, and changes by others are told.
+// What a transaction did is believed without reading it back, and changes by others are told: of a table with 100,000 elements
+// only the chains and sets are read again that others changed. The generations of the transactions that are told have no gap,
+// so it is known up to which one nothing happened unseen; where the kernel is still at that one, a refresh has nothing to read.
+// Hazard: the kernel takes a transaction whole or not at all, so one bad object is left out with what needs it, and the
+// rest is tried again.
 import { isDeepStrictEqual } from 'node:util'
 import { KernelError } from '../port/error.ts'
-import type { NftablesPort, NftChange, NftRefusal, NftRuleset, NftSet, NftTable } from '../port/nftables.ts'
+import type {
+  NftablesPort,
+  NftChange,
+  NftNews,
+  NftPartNames,
+  NftRefusal,
+  NftRuleset,
+  NftSet,
+  NftTable,
+} from '../port/nftables.ts'
+import { nextGeneration } from '../port/nftables.ts'
 import {
   additions,
   ELEMENTS_AT_ONCE,
@@ -26,6 +39,13 @@ import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './o
  * refusing is left out without a look, since the table may have 100,000 elements.
  */
 const ATTEMPTS = 6
+/** To ask for more chains and sets one by one costs as much as to read all. */
+const MOST_ASKED = 500
+/**
+ * Of so many refreshes one reads all although nothing is known to be other, where others write to their tables meanwhile: the
+ * kernel does not tell of rules of more than some kilobytes.
+ */
+const REFRESHES = 10
 
 export class NftParts {
   readonly #kernel: NftablesPort
@@ -35,7 +55,17 @@ export class NftParts {
   /** What the last pass was refused, by the part's key. */
   #refused: ReadonlyMap<string, WriteFailure> = new Map()
   #unremoved: ReadonlyMap<string, WriteFailure> = new Map()
+  /** All may be other than it is known. */
   #stale = true
+  /** It may be so unless the kernel is at the generation that was told last. */
+  #doubted = false
+  /** What others changed since it was read. */
+  readonly #touched = { chains: new Set<string>(), sets: new Set<string>() }
+  /** The generation up to which all is known or in `#touched`; undefined when something was missed. */
+  #heard: number | undefined
+  /** Refreshes since all was read, once others wrote something. */
+  #refreshes = 0
+  #othersWrite = false
   #wasRead = false
   #lacking: string | undefined
 
@@ -67,17 +97,36 @@ export class NftParts {
     this.#state.chains.want(name, program)
   }
 
-  /** The kernel may have changed unseen: the next pass reads the table again. */
+  /** The kernel may have changed unseen: the next pass reads the table again, unless all transactions since were told. */
   invalidate(): void {
-    this.#stale = true
+    this.#doubted = true
   }
 
-  /** Takes in that a table was changed by others; without `table` any may have been. Returns whether a pass is needed. */
-  observe(table: Pick<NftTable, 'family' | 'name'> | undefined): boolean {
+  /** Takes in a transaction of anybody, or that some were missed (undefined). Returns whether a pass is needed. */
+  observe(news: NftNews | undefined): boolean {
     const { family, name } = this.#state.table
-    if (table !== undefined && (table.family !== family || table.name !== name)) return false
+    const changed = news?.tables.find(table => table.family === family && table.name === name)
+    const heard = this.#heard
+    if (news !== undefined && heard !== undefined) {
+      // all was read since
+      if (((news.generation - heard) | 0) < 0) return false
+      // the kernel is at a generation before all of the transaction is done: what was read at it may lack some
+      if (news.generation === heard || news.generation === nextGeneration(heard)) {
+        this.#heard = news.generation
+        if (news.tables.length > 0) this.#othersWrite = true
+        if (changed !== undefined) this.#touch(changed.parts)
+        return changed !== undefined
+      }
+    }
+    this.#heard = undefined
     this.#stale = true
-    return true
+    return news === undefined || heard !== undefined || changed !== undefined
+  }
+
+  #touch(parts: NftPartNames | undefined): void {
+    for (const name of parts?.chains ?? []) this.#touched.chains.add(name)
+    for (const name of parts?.sets ?? []) this.#touched.sets.add(name)
+    if (parts === undefined || this.#touched.chains.size + this.#touched.sets.size > MOST_ASKED) this.#stale = true
   }
 
   /** Why this kernel cannot have the table; undefined where it can. */
@@ -100,7 +149,7 @@ export class NftParts {
     const outcome = nothing()
     const refused = new Map<string, WriteFailure>()
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const failure = this.#stale ? await this.#read() : undefined
+      const failure = await this.#look()
       if (failure !== undefined) {
         for (const key of partsToAdd(this.#state).keys()) refused.set(key, failure)
         break
@@ -121,7 +170,7 @@ export class NftParts {
   /** Removes what is not wanted, as far as `mayRemove` lets it. Nothing is removed before the table was read. */
   async remove(mayRemove: (name: ObjectName) => boolean): Promise<Outcome> {
     const outcome = nothing()
-    if (this.#stale || this.#lacking !== undefined) return outcome
+    if (this.#isUnsure || this.#lacking !== undefined) return outcome
     const steps = removals(this.#state).filter(({ part }) => mayRemove(this.#nameOf(part)))
     const failed = await this.#write({ first: [], elements: [], rules: steps, anew: false }, outcome)
     // it is still in use, or somebody removed it first: the next pass sees what is left
@@ -135,24 +184,72 @@ export class NftParts {
     return outcome
   }
 
-  /** Why the kernel could not be read; undefined when it was, or when it has no nftables. */
-  async #read(): Promise<WriteFailure | undefined> {
+  get #isUnsure(): boolean {
+    return this.#stale || this.#doubted || this.#touched.chains.size + this.#touched.sets.size > 0
+  }
+
+  /** Reads what may be other than it is known. Why that could not be; undefined when it was, or the kernel has no nftables. */
+  async #look(): Promise<WriteFailure | undefined> {
+    if (!this.#isUnsure) return undefined
+    try {
+      if (this.#doubted && !(await this.#knowsAll())) this.#stale = true
+      this.#doubted = false
+      await (this.#stale ? this.#readAll() : this.#readTouched())
+      return undefined
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error
+      this.#stale = true
+      return failureOf(error)
+    }
+  }
+
+  /** Whether all that happened until now was told, and so need not be read. */
+  async #knowsAll(): Promise<boolean> {
+    if (this.#stale || this.#heard === undefined) return false
+    if (this.#othersWrite && ++this.#refreshes >= REFRESHES) return false
+    return (await this.#kernel.nftGeneration()) === this.#heard
+  }
+
+  async #readAll(): Promise<void> {
     const { family, name } = this.#state.table
     let ruleset: NftRuleset | undefined
     this.#lacking = undefined
+    this.#forgetTouched()
+    this.#stale = false
     try {
+      const generation = await this.#kernel.nftGeneration()
       ruleset = await this.#kernel.nftables({ family, name })
+      this.#heard = ruleset?.generation ?? generation
     } catch (error) {
-      if (!(error instanceof KernelError)) throw error
-      if (!lacksNftables(error)) return failureOf(error)
+      if (!(error instanceof KernelError) || !lacksNftables(error)) throw error
       this.#lacking = error.message
     }
+    this.#othersWrite = false
+    this.#refreshes = 0
+    this.#takeIn(() => this.#state.takeIn(ruleset))
+  }
+
+  async #readTouched(): Promise<void> {
+    const { family, name } = this.#state.table
+    const only = { chains: [...this.#touched.chains], sets: [...this.#touched.sets] }
+    if (only.chains.length + only.sets.length === 0) return
+    this.#forgetTouched()
+    const ruleset = await this.#kernel.nftables({ family, name }, { only })
+    this.#takeIn(() => this.#state.takeInParts(only, ruleset))
+  }
+
+  /** Before the kernel is asked: what is told meanwhile is asked for again. */
+  #forgetTouched(): void {
+    this.#touched.chains.clear()
+    this.#touched.sets.clear()
+  }
+
+  /** Notes what was right and is not, as the kernel says now. */
+  #takeIn(take: () => void): void {
     const before = partsToAdd(this.#state)
-    this.#state.takeIn(ruleset)
+    take()
     if (this.#wasRead) for (const key of partsToAdd(this.#state).keys()) if (!before.has(key)) this.#broken.add(key)
     this.#wasRead = true
-    this.#stale = false
-    return undefined
   }
 
   /** Writes a plan, in one transaction where its elements are not too many; refusals by the part's key. */

@@ -6,6 +6,7 @@ import type {
   NftElement,
   NftElements,
   NftExpression,
+  NftPartNames,
   NftRule,
   NftRuleset,
   NftSet,
@@ -67,8 +68,7 @@ export class NftState {
 
   /** Takes the table as the kernel has it; undefined when there is none. */
   takeIn(ruleset: NftRuleset | undefined): void {
-    this.isThere = ruleset !== undefined
-    this.#hasOtherFlags = ruleset !== undefined && tableFlags(ruleset.table) !== tableFlags(this.table)
+    this.#takeTable(ruleset)
     const { sets = [], chains = [], rules = [], elements = [] } = ruleset ?? {}
     const inline = inlineSets(sets, elements)
     this.sets.resync(sets.filter(({ name }) => !inline.has(name)).map(set => [set.name, set]))
@@ -83,6 +83,35 @@ export class NftState {
       delta.resync((seen.get(set) ?? []).flatMap(each => each.elements.map(keyAndDatum)))
       this.note(set, delta)
     }
+  }
+
+  /** Takes those chains and sets of the table as the kernel has them; undefined when there is no table. */
+  takeInParts(only: NftPartNames, ruleset: NftRuleset | undefined): void {
+    if (ruleset === undefined) {
+      this.takeIn(undefined)
+      return
+    }
+    this.#takeTable(ruleset)
+    const { sets, chains, rules, elements } = ruleset
+    const inline = inlineSets(sets, elements)
+    for (const name of only.sets) {
+      const set = inline.has(name) ? undefined : sets.find(each => each.name === name)
+      this.sets.saw(name, set)
+      const held = set === undefined ? [] : elements.filter(each => each.set === name)
+      const delta = this.elementsOf(name)
+      delta.resync(held.flatMap(each => each.elements.map(keyAndDatum)))
+      this.note(name, delta)
+    }
+    const byChain = Map.groupBy(rules, ({ chain }) => chain)
+    for (const name of only.chains) {
+      const chain = chains.find(each => each.name === name)
+      this.chains.saw(name, chain && seenChain(chain, byChain.get(name) ?? [], inline))
+    }
+  }
+
+  #takeTable(ruleset: NftRuleset | undefined): void {
+    this.isThere = ruleset !== undefined
+    this.#hasOtherFlags = ruleset !== undefined && tableFlags(ruleset.table) !== tableFlags(this.table)
   }
 
   /** Something that stands there cannot be changed into what is wanted under its name: the table has to be made anew. */

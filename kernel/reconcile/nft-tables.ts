@@ -8,6 +8,7 @@ import type {
   NftablesPort,
   NftChange,
   NftElements,
+  NftNews,
   NftRefusal,
   NftRuleCounter,
   NftRuleset,
@@ -85,9 +86,9 @@ export class NftTables {
     this.#stale = true
   }
 
-  /** Takes in that a table was changed by others; without `table` any may have been. Returns whether a pass is needed. */
-  observe(table: TableName | undefined): boolean {
-    if (table !== undefined && !this.#programs.has(nftTableKey(table))) return false
+  /** Takes in a transaction of anybody, or that some were missed (undefined). Returns whether a pass is needed. */
+  observe(news: NftNews | undefined): boolean {
+    if (news?.tables.some(table => this.#programs.has(nftTableKey(table))) === false) return false
     this.#stale = true
     return true
   }

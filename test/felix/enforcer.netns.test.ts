@@ -105,7 +105,12 @@ netns(
       { verb: 'delete', object: { kind: 'table', family: 'inet', name: 'margay-policy' } },
     ])
     t.true(await node.reaches(friend, web), 'open while it is away')
-    t.true(again.observe({ family: 'inet', name: 'margay-policy' }))
+    t.true(
+      again.observe({
+        generation: await node.kernel.nftGeneration(),
+        tables: [{ family: 'inet', name: 'margay-policy' }],
+      }),
+    )
     t.true((await apply(again)) > 5)
     t.deepEqual([await node.reaches(friend, web), await node.reaches(web, friend)], [false, true])
 

@@ -143,7 +143,7 @@ test('what others delete or change is back in one pass, and told by its name', a
   await pass()
   const healedBy = async (change: () => Promise<unknown>) => {
     await change()
-    t.true(enforcer.observe(NAME))
+    t.true(enforcer.observe({ generation: await kernel.nftGeneration(), tables: [NAME] }))
     const outcomes = [await enforcer.put(), await enforcer.remove()]
     t.deepEqual(await led(), ['cali1', 'cali2'])
     return outcomes.flatMap(({ healed }) => healed.map(({ kind, key }) => `${kind} ${key}`)).sort()

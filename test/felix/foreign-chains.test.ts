@@ -12,6 +12,7 @@ import type {
   NftChange,
   NftExpression,
   NftFamily,
+  NftNews,
   NftRefusal,
   NftRule,
 } from '../../kernel/port/nftables.ts'
@@ -166,6 +167,8 @@ function aWatch(
   }
 }
 
+const changed = (name: string): NftNews => ({ generation: 2, tables: [{ family: 'ip', name }] })
+
 /** What the kernel says to whoever changes a table that belongs to one program alone (firewalld 2.1). */
 const owned = (): NftRefusal[] => [
   { index: 0, error: new KernelError(ERRNO.EPERM, 'nft add rule', 'ip filter FORWARD') },
@@ -174,7 +177,7 @@ const owned = (): NftRefusal[] => [
 test('a foreign chain that drops and takes no rule is named with its table, its cause and what to do, and is forgotten when it lets pods pass', async t => {
   const { watch, told, settle, write } = aWatch(undefined, owned)
   await write(forward('drop'))
-  watch.observe({ name: 'filter' })
+  watch.observe(changed('filter'))
   await settle(500)
   const [[key, condition]] = [...told] as [[string, Condition]]
   t.is(key, 'PodTrafficPasses NftChain ip filter FORWARD')
@@ -185,7 +188,7 @@ test('a foreign chain that drops and takes no rule is named with its table, its 
   )
   t.regex(condition.remedy, /nft insert rule ip filter FORWARD iifname "cali\*" accept.*iptables.*-i cali\+/)
   await write(forward('accept'))
-  watch.observe({ name: 'filter' })
+  watch.observe(changed('filter'))
   await settle(5000)
   t.is(told.get(key), undefined)
   watch.close()
@@ -194,7 +197,7 @@ test('a foreign chain that drops and takes no rule is named with its table, its 
 test('a chain that drops takes one rule for each direction, which go when it would let pods pass without them', async t => {
   const { watch, told, settle, write, rulesOf, looks } = aWatch()
   await write(forward('drop'))
-  watch.observe({ name: 'filter' })
+  watch.observe(changed('filter'))
   await settle(500)
   t.is(told.size, 0)
   const [first, second] = await rulesOf()
@@ -255,7 +258,7 @@ test('a chain of iptables-legacy takes no rule', t => {
 
 test('a burst of changes leads to one look, and a busy program to one look in five seconds', async t => {
   const { watch, clock, settle, looks } = aWatch()
-  for (let i = 0; i < 100; i++) watch.observe({ name: 'nat' })
+  for (let i = 0; i < 100; i++) watch.observe(changed('nat'))
   await settle(500)
   t.is(looks(), 1)
   for (let i = 0; i < 50; i++) {
@@ -263,7 +266,7 @@ test('a burst of changes leads to one look, and a busy program to one look in fi
     await settle(100)
   }
   t.is(looks(), 2)
-  watch.observe({ name: 'margay' })
+  watch.observe(changed('margay'))
   watch.close()
   t.is(clock.pending, 0)
 })

@@ -34,6 +34,7 @@ function anEnforcer() {
   const it = { refuses: (_: NftChange) => false, during: () => {} }
   const port = {
     nftables: (table: Parameters<Kernel['nftables']>[0]) => kernel.nftables(table),
+    nftGeneration: () => kernel.nftGeneration(),
     ruleCounters: (of: Parameters<Kernel['ruleCounters']>[0]) => kernel.ruleCounters(of),
     links: () => kernel.links(),
     addresses: () => kernel.addresses(),

@@ -81,7 +81,8 @@ test('a kernel that cannot count connections has the other limits, and the pods 
     if (index < 0) return kernel.changeNftables(changes)
     return [{ index, error: new KernelError(ERRNO.ENOENT, 'nft add rule', 'ct count over 7') }]
   }
-  const port = { nftables: kernel.nftables.bind(kernel), changeNftables } as NftablesPort
+  const nftGeneration = () => kernel.nftGeneration()
+  const port = { nftables: kernel.nftables.bind(kernel), nftGeneration, changeNftables } as NftablesPort
   const qos = new QosTable(port, 'q')
   const local = (interfaceName: string, asked: Qos): LocalEndpoint => ({ interfaceName, profiles: [], qos: asked })
   qos.setLocal('shop/web', local('cali1', { ingress: { connections: 7 } }))

@@ -10,6 +10,7 @@ import type {
   NftElements,
   NftExpression,
   NftFlowtable,
+  NftNews,
   NftObject,
   NftRule,
   NftSet,
@@ -425,22 +426,62 @@ export function nftablesContract(test: TestFn, open: () => World): void {
   })
 
   promise(
-    'a monitor hears which table others changed, and nothing of its own changes',
+    'a monitor hears of each transaction what others changed, and of its own the generation',
     async (t, node, otherProgram) => {
-      const heard: unknown[] = []
+      const heard: (NftNews | undefined)[] = []
       let hears = () => {}
-      const monitor = node.monitorNftables(table => {
-        heard.push(table)
+      const monitor = node.monitorNftables(news => {
+        heard.push(news)
         hears()
       })
       const foreign = { family: 'ip', name: 'foreign' } as const
-      await node.changeNftables(add(TABLE, chain('a')))
-      await node.changeNftables([{ verb: 'delete', object: chain('a') }])
+      const since = await node.nftGeneration()
+      await node.changeNftables(add(TABLE, chain('a'), chain('b'), addresses('s4'), addresses('s5')))
       await otherProgram.changeNftables(add({ kind: 'table', ...foreign }))
+      await otherProgram.changeNftables(
+        add(rule('a', verdict('drop')), rule('a', verdict('accept')), elements(addresses('s4'), { key: ['10.0.0.1'] })),
+      )
+      await node.changeNftables([{ verb: 'delete', object: chain('b') }])
+      await otherProgram.changeNftables([
+        { verb: 'flush', object: chain('a') },
+        { verb: 'delete', object: addresses('s5') },
+      ])
       await otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])
-      while (heard.length < 2) await new Promise<void>(resolve => (hears = resolve))
-      t.deepEqual(heard, [foreign, NAME])
+      while (heard.length < 6) await new Promise<void>(resolve => (hears = resolve))
+      const parts = (...sets: string[]) => ({ ...NAME, parts: { chains: ['a'], sets } })
+      const tables = [[], [foreign], [parts('s4')], [], [parts('s5')], [NAME]]
+      t.deepEqual(
+        heard,
+        tables.map((tables, i) => ({ generation: since + 1 + i, tables })),
+      )
+      t.is(await node.nftGeneration(), since + 6)
       monitor.close()
     },
   )
+
+  promise('of a table some chains and sets are read alone, with the sets of their rules', async (t, node) => {
+    t.is(await node.nftables(NAME, { only: { chains: ['a'], sets: ['s4'] } }), undefined)
+    const ports = { ...addresses('__set%d'), type: 'inet_service', flags: ['anonymous', 'constant'], id: 1 } as const
+    const own = { ...elements(ports, { key: ['80'] }, { key: ['443'] }), setId: 1, flags: ports.flags }
+    const destinationPort = { type: 'payload', base: 'transport', offset: 2, length: 2, load: 1 } as const
+    await node.changeNftables(add(TABLE, chain('a'), chain('b'), addresses('s4'), addresses('s5')))
+    await node.changeNftables([
+      ...add(ports, own),
+      ...add(rule('a', destinationPort, { type: 'lookup', set: '__set%d', setId: 1, from: 1 }, verdict('accept'))),
+      ...add(rule('b', ...fromSet('s4'), verdict('accept')), rule('b', verdict('drop'))),
+      ...add(elements(addresses('s4'), { key: ['10.0.0.1'] }), elements(addresses('s5'), { key: ['10.0.0.2'] })),
+    ])
+    const found = async (chains: string[], sets: string[]) => {
+      const { elements, ...only } = (await node.nftables(NAME, { only: { chains, sets } }))!
+      return [
+        only.chains.map(({ name }) => name),
+        only.rules.map(({ chain }) => chain),
+        only.sets.map(({ name, flags = [] }) => (flags.includes('anonymous') ? 'its own' : name)),
+        elements.map(each => each.elements.map(({ key }) => key.join()).sort()),
+      ]
+    }
+    t.deepEqual(await found(['a'], []), [['a'], ['a'], ['its own'], [['443', '80']]])
+    t.deepEqual(await found(['b', 'gone'], ['s5', 'gone']), [['b'], ['b', 'b'], ['s5'], [['10.0.0.2']]])
+    t.deepEqual(await found([], []), [[], [], [], []])
+  })
 }

@@ -6,7 +6,7 @@ import { NETLINK } from '../../kernel/netlink/numbers.ts'
 import { Requests } from '../../kernel/netlink/requests.ts'
 import { runInNetns } from '../../kernel/netns.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
-import type { NftChange, NftElements, NftRule, NftSet, NftTable } from '../../kernel/port/nftables.ts'
+import type { NftChange, NftElements, NftNews, NftRule, NftSet, NftTable } from '../../kernel/port/nftables.ts'
 import { nft } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
@@ -54,6 +54,45 @@ netns('a transaction of some megabytes is one datagram, and is done as a whole',
     found.rules.map(({ comment }) => comment),
     rules.map((_, i) => `${i}`),
   )
+})
+
+netns(
+  'however much one transaction of ours changes, a monitor loses nothing and hears its generation alone',
+  async t => {
+    using scratch = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(scratch.path)
+    const heard: (NftNews | undefined)[] = []
+    let hears = () => {}
+    kernel.monitorNftables(news => {
+      heard.push(news)
+      hears()
+    })
+    const keys = Array.from({ length: 200_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
+    t.deepEqual(await kernel.changeNftables([add(table), add(addresses), add(elements(keys))]), [])
+    nft(scratch.path, ['add', 'chain', 'inet', 'margay', 'c'])
+    while (heard.length < 2) await new Promise<void>(resolve => (hears = resolve))
+    const generation = await kernel.nftGeneration()
+    const parts = { chains: ['c'], sets: [] }
+    t.deepEqual(heard, [
+      { generation: generation - 1, tables: [] },
+      { generation, tables: [{ ...NAME, parts }] },
+    ])
+  },
+)
+
+netns('a transaction of others of which the kernel tells nothing but the end may have changed anything', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  t.deepEqual(await kernel.changeNftables([add(table), add(chain('c'))]), [])
+  let hears: (news?: NftNews) => void = () => {}
+  kernel.monitorNftables(news => hears(news))
+  const told = new Promise<NftNews | undefined>(resolve => (hears = resolve))
+  // larger than the kernel's room for what it tells of one object
+  const steps = Array.from({ length: 60 }, (_, i) => `log prefix "${'x'.repeat(110)}${i}"`)
+  nft(scratch.path, ['-f', '-'], `add rule inet margay c ${steps.join(' ')}`)
+  t.is(await told, undefined)
 })
 
 netns('one refused change among thousands is named, and says what it was', async t => {

@@ -84,8 +84,8 @@ const nameInTable = record<{ table: string; name: string; objectType?: number }>
   objectType: optional(3, u32),
 })
 
-/** What a deletion says of an object. */
-function emitName(w: NlWriter, object: NftName): void {
+/** What names an object, in a deletion and in a question for it. */
+export function emitName(w: NlWriter, object: NftName): void {
   switch (object.kind) {
     case 'table':
       tableName.emit(w, object)

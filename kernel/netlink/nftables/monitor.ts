@@ -1,42 +1,57 @@
-// What the kernel multicasts about nftables, reduced to the names of the tables that others changed. After a commit it
-// sends one message per object, with the port of the socket that asked for it, and one about the new generation. Every
-// message about an object names its table first.
-import type { NftTable } from '../../port/nftables.ts'
-import type { Message } from '../message.ts'
+// What the kernel multicasts about nftables, reduced to the names of what others changed. After a commit it sends one message
+// per object, with the port of the socket that asked for it, and then one about the new generation; commits do not mix. Every
+// message about an object names its table first, and behind it the chain or the set that it is about.
+import type { NftChangedTable, NftNews } from '../../port/nftables.ts'
+import { attributeText, type Message } from '../message.ts'
 import { NFGENMSG, NFNL_GROUP } from '../nfnetlink.ts'
 import { NETLINK } from '../numbers.ts'
 import { NetlinkSocket } from '../socket.ts'
 import { messageType } from './changes.ts'
+import { attributesOf, Malformed } from './fields.ts'
 import { NFT_MSG } from './numbers.ts'
-import { changedTable } from './objects.ts'
+import { changedTable, parseGeneration } from './objects.ts'
 
 const NEW_GENERATION = messageType(NFT_MSG.newGen)
-/** Room for some 10,000 notifications: a program may write as many elements in one transaction. */
+/** Room for some 10,000 notifications: a program may write as many elements in one transaction. We write more ourselves. */
 const RECEIVE_BUFFER = 8 << 20
 /** As large as the kernel makes them (NLMSG_GOODSIZE), and more. */
 const MESSAGE_SIZE = 1 << 15
+/** Chains and sets of one table; where a transaction changes more of them, the whole table may be another one. */
+const MOST_NAMES = 500
 
-type TableName = Pick<NftTable, 'family' | 'name'>
+type PartName = { of: 'chains' | 'sets'; attribute: number }
+
+/** Which attribute names what a message is about: NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, NFTA_SET_NAME, NFTA_SET_ELEM_LIST_SET. */
+const PARTS: ReadonlyMap<number, PartName> = new Map(
+  (
+    [
+      [[NFT_MSG.newChain, NFT_MSG.delChain], { of: 'chains', attribute: 3 }],
+      [[NFT_MSG.newRule, NFT_MSG.delRule], { of: 'chains', attribute: 2 }],
+      [[NFT_MSG.newSet, NFT_MSG.delSet, NFT_MSG.newSetElem, NFT_MSG.delSetElem], { of: 'sets', attribute: 2 }],
+    ] as const
+  ).flatMap(([operations, part]) => operations.map((each): [number, PartName] => [messageType(each), part])),
+)
+
+type Touched = Pick<NftChangedTable, 'family' | 'name'> & { chains: Set<string>; sets: Set<string>; isWhole: boolean }
 
 /**
- * Listens from now on, in the network namespace of the calling thread, and tells each changed table once per batch of
- * messages. `ownPort`: the port whose changes are left out. Throws `KernelError`.
+ * Listens from now on, in the network namespace of the calling thread, and tells each transaction, or that some may have been
+ * missed. `ownPort`: the port whose changes are left out. Throws `KernelError`.
  */
-export function openNftablesMonitor(
-  listen: (table?: TableName) => void,
-  ownPort: () => number | undefined,
-): { close(): void } {
+export function openNftablesMonitor(listen: (news?: NftNews) => void, ownPort: number): { close(): void } {
   let closed = false
-  const tell = (table?: TableName) => {
-    if (!closed) listen(table)
+  const transactions = new Transactions(ownPort)
+  const tell = (news?: NftNews) => {
+    if (!closed) listen(news)
   }
   const socket = new NetlinkSocket({
     family: NETLINK.netfilter,
     receiveBuffer: RECEIVE_BUFFER,
     messageSize: MESSAGE_SIZE,
     groups: [NFNL_GROUP.nftables],
+    unlessCausedBy: { port: ownPort, butType: NEW_GENERATION },
     received: messages => {
-      for (const table of changedTables(messages, ownPort())) tell(table)
+      for (const news of transactions.take(messages)) tell(news === 'untold' ? undefined : news)
     },
     lost: () => tell(),
   })
@@ -48,23 +63,69 @@ export function openNftablesMonitor(
   }
 }
 
-function changedTables(messages: readonly Message[], ownPort: number | undefined): Iterable<TableName> {
-  const found = new Map<string, TableName>()
-  let last: Buffer | undefined
-  for (const message of messages) {
-    if (message.type === NEW_GENERATION || message.port === ownPort) continue
-    // a transaction of others can be a hundred thousand messages about one table
-    const head = headOf(message)
-    if (last?.equals(head)) continue
-    last = head
-    const table = changedTable(message)
-    if (table !== undefined) found.set(`${table.family} ${table.name}`, table)
+/** Makes transactions of messages, which may be cut anywhere. Of those of `ownPort` only the generation is received. */
+class Transactions {
+  readonly #ownPort: number
+  /** What the messages since the last generation say, by table. */
+  #touched = new Map<string, Touched>()
+  #last: { type: number; head: Buffer } | undefined
+
+  constructor(ownPort: number) {
+    this.#ownPort = ownPort
   }
-  return found.values()
+
+  /** The transactions that end in these messages; `untold` is one of others that may have changed anything. */
+  take(messages: readonly Message[]): (NftNews | 'untold')[] {
+    const ended: (NftNews | 'untold')[] = []
+    for (const message of messages)
+      if (message.type === NEW_GENERATION) ended.push(this.#end(message, message.port === this.#ownPort))
+      else this.#touch(message)
+    return ended
+  }
+
+  #end(message: Message, isOwn: boolean): NftNews | 'untold' {
+    const generation = parseGeneration(message)
+    const touched = [...this.#touched.values()]
+    this.#touched.clear()
+    this.#last = undefined
+    if (generation instanceof Malformed || (!isOwn && touched.length === 0)) return 'untold'
+    const tables = touched.map(({ family, name, chains, sets, isWhole }): NftChangedTable => {
+      return { family, name, ...(!isWhole && { parts: { chains: [...chains], sets: [...sets] } }) }
+    })
+    return { generation, tables }
+  }
+
+  #touch(message: Message): void {
+    // a transaction of others can be a hundred thousand messages about one set
+    const head = headOf(message)
+    if (this.#last?.type === message.type && head !== undefined && this.#last.head.equals(head)) return
+    this.#last = head && { type: message.type, head }
+    const table = changedTable(message)
+    if (table === undefined) return
+    const key = `${table.family} ${table.name}`
+    const touched = this.#touched.get(key) ?? { ...table, chains: new Set(), sets: new Set(), isWhole: false }
+    this.#touched.set(key, touched)
+    if (touched.isWhole) return
+    const part = PARTS.get(message.type)
+    const name = part && nameIn(message, part.attribute)
+    if (part !== undefined && name !== undefined) touched[part.of].add(name)
+    if (name === undefined || touched.chains.size + touched.sets.size > MOST_NAMES) touched.isWhole = true
+  }
 }
 
-/** The family and the first attribute. */
-function headOf({ body }: Message): Buffer {
-  const length = body.length < NFGENMSG + 2 ? 0 : body.readUInt16LE(NFGENMSG)
-  return body.subarray(0, NFGENMSG + length)
+/** The family and the first two attributes, where the second one names the chain or the set; else undefined. */
+function headOf({ type, body }: Message): Buffer | undefined {
+  const wanted = PARTS.get(type)?.attribute
+  if (wanted === undefined) return undefined
+  let at = NFGENMSG
+  for (const attribute of [1, wanted]) {
+    if (at + 4 > body.length || body.readUInt16LE(at + 2) !== attribute) return undefined
+    at += (body.readUInt16LE(at) + 3) & ~3
+  }
+  return body.subarray(0, at)
+}
+
+function nameIn({ body }: Message, attribute: number): string | undefined {
+  const found = attributesOf(body.subarray(NFGENMSG)).find(({ type }) => type === attribute)
+  return found && attributeText(found.value)
 }

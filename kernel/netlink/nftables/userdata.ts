@@ -14,11 +14,11 @@ const ORDER: Readonly<Record<'none' | 'host' | 'big', number>> = { none: 0, host
 
 function emitEntries(entries: readonly Entry[]): string | undefined {
   if (entries.length === 0) return undefined
-  const octets = entries.flatMap(({ type, value }) => {
+  const octets = entries.map(({ type, value }) => {
     if (value.length > 255) throw new Error(`userdata of ${value.length} octets: an entry holds 255`)
-    return [type, value.length, ...value]
+    return toHex(Uint8Array.of(type, value.length)) + toHex(value)
   })
-  return toHex(Uint8Array.from(octets))
+  return octets.join('')
 }
 
 function commentEntry(type: number, comment: string | undefined): Entry[] {

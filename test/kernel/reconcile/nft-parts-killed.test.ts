@@ -19,6 +19,7 @@ function killedAfter(kernel: NftablesPort, count: number): NftablesPort {
   let left = count
   return {
     nftables: (of, options) => kernel.nftables(of, options),
+    nftGeneration: () => kernel.nftGeneration(),
     monitorNftables: listen => kernel.monitorNftables(listen),
     ruleCounters: of => kernel.ruleCounters(of),
     forwardChains: () => kernel.forwardChains(),

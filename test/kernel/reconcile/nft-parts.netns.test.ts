@@ -1,9 +1,12 @@
 // One table of nftables in parts, in a real kernel: what is written is found again as it was wanted.
+import { execFileSync } from 'node:child_process'
 import test from 'ava'
+import fc from 'fast-check'
 import { openKernel } from '../../../kernel/linux/kernel.ts'
 import type { NftablesPort, NftChange, NftExpression, NftRule, NftSet } from '../../../kernel/port/nftables.ts'
 import { NftParts } from '../../../kernel/reconcile/nft-parts.ts'
 import { INLINE_SET, type NftChainProgram } from '../../../kernel/reconcile/nft-state.ts'
+import { systemProgram } from '../../../lib/system-program.ts'
 import { isRoot, scratchNetns } from '../scratch-netns.ts'
 
 const netns = isRoot ? test : test.skip
@@ -99,6 +102,7 @@ netns(
     const sent: (readonly NftChange[])[] = []
     const counting: NftablesPort = {
       nftables: (of, options) => kernel.nftables(of, options),
+      nftGeneration: () => kernel.nftGeneration(),
       monitorNftables: listen => kernel.monitorNftables(listen),
       ruleCounters: of => kernel.ruleCounters(of),
       forwardChains: () => kernel.forwardChains(),
@@ -131,7 +135,7 @@ netns(
     t.is(sets.filter(({ flags }) => flags?.includes('anonymous')).length, 1)
 
     await kernel.changeNftables([{ verb: 'delete', object: { kind: 'table', ...NAME } }])
-    parts.observe(NAME)
+    parts.observe(undefined)
     const { healed, refused } = await parts.put()
     t.deepEqual(refused, [])
     t.true(healed.length >= 4)
@@ -143,5 +147,102 @@ netns(
       ['nftChain', 'nftChain', 'nftElement', 'nftElement'],
       'only what was changed since',
     )
+  },
+)
+
+/** What others do with nft, one script a transaction; nothing is done where one line of it is refused. */
+const line = fc.constantFrom(
+  'flush chain inet ours p1',
+  'flush chain inet ours p2',
+  'flush chain inet ours forward',
+  'add rule inet ours p1 tcp dport { 1, 2, 3 } drop',
+  'insert rule inet ours p2 ip saddr @web drop',
+  'add element inet ours web { 10.7.7.7 }',
+  'delete element inet ours web { 10.0.0.1 }',
+  'add element inet ours nets { 10.9.0.0/16 }',
+  'flush set inet ours nets',
+  'flush set inet ours ports',
+  'add element inet ours to { "cali9" : goto p1 }',
+  'delete element inet ours to { "cali1" }',
+  'flush map inet ours to',
+  'delete chain inet ours p1',
+  'delete chain inet ours p2',
+  'delete chain inet ours forward',
+  'delete set inet ours web',
+  'delete set inet ours ports',
+  'add set inet ours ports { type ipv4_addr; }',
+  'add chain inet ours p1',
+  'add chain inet ours strange { type filter hook input priority 0; }',
+  'add set inet ours strange { type ipv4_addr; }',
+  'add table ip strange',
+)
+const whole = fc.constantFrom('flush ruleset', 'flush table inet ours', 'delete table inet ours')
+const script = fc.oneof(
+  { weight: 9, arbitrary: fc.array(line, { minLength: 1, maxLength: 4 }).map(lines => lines.join('\n')) },
+  { weight: 1, arbitrary: whole },
+)
+
+netns(
+  'after any changes with nft the table is as whoever reads all of it wants it, and mostly a part of it was read',
+  async t => {
+    let [partly, entirely] = [0, 0]
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(script, { minLength: 1, maxLength: 3 }), { maxLength: 6 }), async rounds => {
+        using space = scratchNetns()
+        using host = openKernel()
+        using kernel = host.inside(space.path)
+        const counting: NftablesPort = {
+          nftables: (of, options) => {
+            if (options === undefined) entirely++
+            else partly++
+            return kernel.nftables(of, options)
+          },
+          nftGeneration: () => kernel.nftGeneration(),
+          monitorNftables: listen => kernel.monitorNftables(listen),
+          ruleCounters: of => kernel.ruleCounters(of),
+          forwardChains: () => kernel.forwardChains(),
+          legacyForwardChains: () => kernel.legacyForwardChains(),
+          changeNftables: changes => kernel.changeNftables(changes),
+        }
+        const parts = new NftParts(counting, { kind: 'table', ...NAME })
+        let told: number | undefined
+        let hears = () => {}
+        kernel.monitorNftables(news => {
+          parts.observe(news)
+          told = news?.generation
+          hears()
+        })
+        const settled = async () => {
+          const generation = await kernel.nftGeneration()
+          while (told !== generation) await new Promise<void>(resolve => (hears = resolve))
+        }
+        const pass = async () => {
+          await settled()
+          await parts.put()
+          await parts.remove(() => true)
+        }
+        wantAll(parts)
+        await parts.put()
+        for (const scripts of rounds) {
+          for (const each of scripts)
+            try {
+              execFileSync(systemProgram('nsenter'), [`--net=${space.path}`, '--', systemProgram('nft'), '-f', '-'], {
+                input: each,
+                stdio: ['pipe', 'ignore', 'ignore'],
+              })
+            } catch {
+              // refused: what it would change is not there, or is in use
+            }
+          await pass()
+        }
+        await pass()
+        const other = new NftParts(kernel, { kind: 'table', ...NAME })
+        wantAll(other)
+        const outcomes = [await other.put(), await other.remove(() => true)]
+        for (const outcome of outcomes) t.deepEqual(outcome, { written: [], healed: [], refused: [], withheld: [] })
+      }),
+      { numRuns: 60 },
+    )
+    t.true(partly > (entirely - 60) * 2, `${partly} ${entirely}`)
   },
 )

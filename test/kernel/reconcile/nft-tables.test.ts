@@ -3,7 +3,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { FakeWorld } from '../../../kernel/fake/world.ts'
 import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
-import type { NftablesPort, NftChange, NftElements, NftRule, NftSet } from '../../../kernel/port/nftables.ts'
+import type { NftablesPort, NftChange, NftElements, NftNews, NftRule, NftSet } from '../../../kernel/port/nftables.ts'
 import { NftTables } from '../../../kernel/reconcile/nft-tables.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from '../../../kernel/reconcile/objects.ts'
 
@@ -19,6 +19,7 @@ const PROGRAM: NftProgram = {
   rules: [dropRule('one')],
 }
 const KEY = nftTableKey(NAME)
+const changed = (...tables: NftNews['tables']) => ({ generation: 2, tables })
 const element = (interfaceName: string, address = '10.0.0.1'): NamedNftElement => {
   return { ...OF, set: 'pods', words: [interfaceName, address], interfaceName }
 }
@@ -36,6 +37,7 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
   const it: Omit<Bench, 'tables' | 'want'> = { otherProgram, sent: [], refuse: () => undefined }
   const kernel: NftablesPort = {
     nftables: of => otherProgram.nftables(of),
+    nftGeneration: () => otherProgram.nftGeneration(),
     monitorNftables: listen => otherProgram.monitorNftables(listen),
     ruleCounters: of => otherProgram.ruleCounters(of),
     forwardChains: () => otherProgram.forwardChains(),
@@ -157,8 +159,8 @@ test('an element that others add is removed and told as healed', async t => {
       object: { kind: 'elements', ...OF, set: 'pods', type: 'ifname . ipv4_addr', elements: [{ key: foreign.words }] },
     },
   ])
-  t.false(it.tables.observe({ family: 'inet', name: 'other' }))
-  t.true(it.tables.observe(NAME))
+  t.false(it.tables.observe(changed({ family: 'inet', name: 'other' })))
+  t.true(it.tables.observe(changed(NAME)))
   await it.tables.put()
   const { healed } = await it.tables.remove(all)
   t.deepEqual(healed, [{ kind: 'nftElement', key: nftElementKey(foreign), interfaceName: 'cali1' }])
@@ -262,7 +264,7 @@ test('what others do to the elements that are part of a table is a difference, a
   await it.tables.put()
   await it.otherProgram.changeNftables([{ verb: 'add', object: filled('11.0.0.0/8') }])
   t.deepEqual(await it.tables.differences('cali1'), [{ object: 'elements of set inet ours ranges', is: 'changed' }])
-  it.tables.observe(NAME)
+  it.tables.observe(changed(NAME))
   t.deepEqual((await it.tables.put()).healed, [{ kind: 'nftTable', key: KEY }])
   t.deepEqual(await rangesOf(it), ['10.0.0.0/8'])
   t.deepEqual(await it.tables.differences('cali1'), [])
@@ -285,7 +287,7 @@ test('a table that shall not be there is removed, also one of an earlier run, an
   t.deepEqual(await later.tables.differences('cali1'), [])
   await it.otherProgram.changeNftables([{ verb: 'add', object: PROGRAM.table }])
   t.deepEqual(await later.tables.differences('cali1'), [{ object: `table ${KEY}`, is: 'added' }])
-  later.tables.observe(NAME)
+  later.tables.observe(changed(NAME))
   t.deepEqual((await later.tables.put()).healed, [{ kind: 'nftTable', key: KEY }])
 })
 
@@ -371,7 +373,7 @@ test('after any wishes and any changes of others the kernel has exactly what is 
           it.tables.wantTable(KEY, program)
         } else if (each.do === 'damage') {
           await it.otherProgram.changeNftables([each.change])
-          if (each.told) it.tables.observe(NAME)
+          if (each.told) it.tables.observe(changed(NAME))
         } else await pass()
       }
       it.tables.invalidate()
