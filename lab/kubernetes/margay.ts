@@ -56,6 +56,12 @@ export class Margay {
     await this.#rolledOut()
   }
 
+  /** The same of the controllers. */
+  async rollControllers(): Promise<void> {
+    await this.#lab.must(['rollout', 'restart', CONTROLLERS, ...NAMESPACE])
+    await this.#controllersRolledOut()
+  }
+
   /** kill -9; kubelet starts it again. */
   async crash(name: string): Promise<void> {
     // a short command of the same program (an init container, a probe) may have ended by itself
@@ -113,6 +119,10 @@ export class Margay {
     if (value.join(' ') === own.join(' ')) return
     const patch = [{ op: 'replace', path: '/spec/template/spec/containers/0/args', value }]
     await this.#lab.must([...patchWords(CONTROLLERS, patch), ...NAMESPACE])
+    await this.#controllersRolledOut()
+  }
+
+  async #controllersRolledOut(): Promise<void> {
     await this.#lab.must(['rollout', 'status', CONTROLLERS, ...NAMESPACE, '--timeout=120s'], { limitMs: 130_000 })
   }
 

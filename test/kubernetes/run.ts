@@ -21,6 +21,7 @@ import { nodeCases } from './nodes.ts'
 import { healthy } from './observe.ts'
 import { pathCases } from './paths.ts'
 import { podCases } from './pod-features.ts'
+import { policyCases } from './policies.ts'
 import { poolCases } from './pools.ts'
 import { readinessCases } from './readiness.ts'
 import { requestCases } from './requests.ts'
@@ -33,6 +34,7 @@ const CASES: readonly Case[] = [
   ...pathCases,
   ...poolCases,
   ...addressCases,
+  ...policyCases,
   ...requestCases,
   ...agentCases,
   ...readinessCases,
