@@ -11,7 +11,8 @@ import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import { mergeOutcomes, type Outcome, type Refusal } from '../kernel/reconcile/outcome.ts'
 import { HostInterfaces } from './host-interfaces.ts'
 import { type LedInterface, PolicyCalculator, type PolicyDifferences } from './policy/calculator.ts'
-import { CUT_SET, dispatch, POD_MAPS } from './policy/dispatch.ts'
+import { CUT_SETS, type CutPlace } from './policy/cut-connections.ts'
+import { dispatch, POD_MAPS } from './policy/dispatch.ts'
 import { PolicyLedger } from './policy/ledger.ts'
 import type {
   DomainAnswer,
@@ -59,6 +60,7 @@ export class PolicyEnforcer {
   #wasBad = false
   #isNews = false
   #narrowed = new Set<string>()
+  #toldFound = false
   /** Interfaces that are led nowhere while the kernel refuses what their lists need, by map and name. */
   #closed = new Map<string, LedInterface>()
 
@@ -75,7 +77,8 @@ export class PolicyEnforcer {
     this.#kernel = kernel
     this.#table = { family: of.family, name: table }
     this.#calculator = new PolicyCalculator(of, ownSets)
-    this.#parts = new NftParts(kernel, { kind: 'table', family: 'inet', name: table })
+    // where an interface is opened too early a connection that the run before cut would be taken up again, in its middle
+    this.#parts = new NftParts(kernel, { kind: 'table', family: 'inet', name: table }, Object.values(CUT_SETS))
     const { sets, chains } = dispatch(of, interfacePrefix)
     for (const set of sets) this.#parts.wantSet(set.name, set)
     for (const program of chains) this.#parts.wantChain(program.chain.name, program)
@@ -173,8 +176,17 @@ export class PolicyEnforcer {
   }
 
   /** Whether an interface is shut to TCP packets of connections that nobody knows. */
-  setCut(interfaceName: string, isCut: boolean): void {
-    this.#parts.wantElement(CUT_SET, interfaceName, isCut ? 'member' : undefined)
+  setCut({ of, interfaceName }: CutPlace, isCut: boolean): void {
+    this.#parts.wantElement(CUT_SETS[of], interfaceName, isCut ? 'member' : undefined)
+  }
+
+  /** What an earlier run had shut, as the first pass found it; once. It stays so until `setCut` says otherwise. */
+  takeFoundCut(): CutPlace[] {
+    const { adopted } = this.#parts
+    if (adopted === undefined || this.#toldFound) return []
+    this.#toldFound = true
+    const places = Object.entries(CUT_SETS) as [CutPlace['of'], string][]
+    return places.flatMap(([of, set]) => (adopted.get(set) ?? []).map(interfaceName => ({ of, interfaceName })))
   }
 
   /** Endpoints, by key, of which what was told of until the last `put` may deny what they did; once. */
@@ -191,6 +203,8 @@ export class PolicyEnforcer {
 
   judgedEndpoint: PolicyCalculator['judgedEndpoint'] = key => this.#calculator.judgedEndpoint(key)
   verdict: PolicyCalculator['verdict'] = (...of) => this.#calculator.verdict(...of)
+  judgedInterfaces: PolicyCalculator['judgedInterfaces'] = () => this.#calculator.judgedInterfaces()
+  hostDenial: PolicyCalculator['hostDenial'] = (...of) => this.#calculator.hostDenial(...of)
 
   /** The key of the table, and why this kernel cannot have it; undefined where it can. */
   get lacking(): readonly [key: string, why: string] | undefined {

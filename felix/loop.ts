@@ -123,7 +123,7 @@ export class Felix {
       this.#policy &&
       new Revocation({
         ...{ kernel, policy: this.#policy, clock: deps.clock, log: deps.log },
-        shut: (names, isShut) => this.#shut(names, isShut === 'shut'),
+        told: () => this.#policyTold(),
         report: condition => deps.onConditions(new Map([['ConnectionsCut', condition]])),
       })
     const qosTable = qosTableName(deps.marks)
@@ -378,6 +378,7 @@ export class Felix {
   /** Whose policies the kernel has now is asked whether their connections may go on; who waits for a refused part, again later. */
   #revoke(refused: readonly Refusal[]): void {
     if (this.#policy === undefined || !this.#ready.policy || !this.#ready.datastore) return
+    this.#revocation?.adopt(this.#policy.takeFoundCut())
     const narrowed = this.#policy.takeNarrowed()
     const isSettled = !refused.some(({ kind }) => kind.startsWith('nft'))
     this.#revocation?.want([...narrowed, ...(isSettled ? this.#unsettled : [])])
@@ -385,9 +386,9 @@ export class Felix {
     else for (const key of narrowed) this.#unsettled.add(key)
   }
 
-  async #shut(interfaceNames: readonly string[], isShut: boolean): Promise<void> {
+  /** Resolves when a pass took in what the table of policy was told. */
+  async #policyTold(): Promise<void> {
     if (this.#closed) return
-    for (const name of interfaceNames) this.#policy?.setCut(name, isShut)
     this.#changed()
     // what else is refused does not matter here, and is told
     await this.#receipts.receipt(this.#generation, undefined).catch(() => undefined)

@@ -1,10 +1,10 @@
 // Ends established connections that policies deny by now: rules let packets of known connections pass, so a policy that changed
 // decides about new ones alone until the old entries are deleted. Which ones is asked of the policies as told, with the packet
 // that opened a connection as the rules saw it (after the destination was translated), on the side of each pod that may be
-// denied more than before.
+// denied more than before. Of host endpoints all connections are asked about: the host's own, and those that it forwards.
 // Hazards: the kernel takes a TCP packet in the middle of nowhere for a new connection, and the other end may open one: so an
 // interface of which connections were cut is shut to such packets first, for a time. Entries of a helper's connections (FTP)
-// and those that this host opened itself were allowed by no rule, and stay.
+// and, to pods, those that this host opened itself were allowed by no rule, and stay.
 import { broken, type Condition } from '../api/status.ts'
 import type { Flow } from '../kernel/port/conntrack.ts'
 import { KernelError } from '../kernel/port/error.ts'
@@ -13,13 +13,19 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { isLoopback } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { PolicyEnforcer } from './enforcer.ts'
+import { possibleWays, waysOf } from './host-ways.ts'
+import type { CutPlace } from './policy/cut-connections.ts'
+import type { Way } from './policy/host-verdict.ts'
 import type { JudgedPacket } from './policy/verdict.ts'
 
 export type RevocationDeps = {
-  kernel: Pick<Kernel, 'flowsOf' | 'deleteFlows' | 'addresses'>
-  policy: Pick<PolicyEnforcer, 'judgedEndpoint' | 'judgedEndpoints' | 'verdict'>
-  /** Shuts interfaces to TCP packets of unknown connections, or opens them again; resolves when the kernel was told. */
-  shut: (interfaceNames: readonly string[], isShut: 'shut' | 'open') => Promise<void>
+  kernel: Pick<Kernel, 'flowsOf' | 'deleteFlows' | 'addresses' | 'links' | 'lookupRoute'>
+  policy: Pick<
+    PolicyEnforcer,
+    'judgedEndpoint' | 'judgedEndpoints' | 'verdict' | 'judgedInterfaces' | 'hostDenial' | 'setCut'
+  >
+  /** Resolves when the kernel was told of what `setCut` said. */
+  told: () => Promise<void>
   clock: Clock
   log: Log
   /** What is wrong now; called when that changed. */
@@ -39,8 +45,13 @@ const RETRY_MS = 5000
 /** The other end of a TCP connection goes on trying for a quarter of an hour (tcp(7), tcp_retries2), and may have sent nothing. */
 const SHUT_MS = 2 * 3600_000
 
+/** A connection, and where it is denied; undefined while that is asked. */
+type Denied = { flow: Flow; at: CutPlace | undefined }
+type Look = { denied: ReadonlyMap<number, { flow: Flow; at: CutPlace }>; isLast: boolean }
+
 export class Revocation {
   readonly #deps: RevocationDeps
+  /** What opens each shut place again. */
   readonly #shut = new Map<string, Cancel>()
   #waiting = new Set<string>()
   #mode: 'cut' | 'keep' = 'cut'
@@ -66,6 +77,11 @@ export class Revocation {
     if (this.#mode === 'keep') return
     for (const key of endpoints) this.#waiting.add(key)
     if (this.#waiting.size > 0 && !this.#walking && this.#timer === undefined) this.#begin()
+  }
+
+  /** These are shut, by an earlier run: since when is not known, so it is for the whole time. */
+  adopt(places: readonly CutPlace[]): void {
+    for (const place of places) this.#openLater(place)
   }
 
   close(): void {
@@ -96,23 +112,23 @@ export class Revocation {
   /** Resolves to whether all are cut, and to why one could not be. */
   async #cut(endpoints: ReadonlySet<string>): Promise<{ refused?: KernelError | undefined; isWhole: boolean }> {
     const { kernel, log } = this.#deps
+    // of those that may be denied or not, by the number of the kernel: the ones that are not
+    const allowed = new Set<number>()
     try {
       for (let round = 0; round < MOST_ROUNDS; round++) {
-        const denied = await this.#denied(endpoints)
-        if (denied.size === 0) return { isWhole: true }
-        const shut = new Set(
-          [...denied.values()].flatMap(({ flow, interfaceName }) => (isTcp(flow) ? [interfaceName] : [])),
-        )
-        await this.#shutAll([...shut])
-        if (this.#closed) return { isWhole: true }
-        const answers = await kernel.deleteFlows([...denied.values()].map(({ flow }) => flow))
-        const refused = answers.filter(error => error !== undefined)
-        log.info(
-          { connections: answers.length - refused.length, refused: refused.length },
-          'policies deny them now: cut',
-        )
-        if (refused.length > 0) return { refused: refused[0], isWhole: false }
-        if (denied.size < AT_ONCE) return { isWhole: true }
+        const { denied, isLast } = await this.#look(endpoints, allowed)
+        if (denied.size > 0) {
+          await this.#shutAll([...denied.values()].flatMap(({ flow, at }) => (isTcp(flow) ? [at] : [])))
+          if (this.#closed) return { isWhole: true }
+          const answers = await kernel.deleteFlows([...denied.values()].map(({ flow }) => flow))
+          const refused = answers.filter(error => error !== undefined)
+          log.info(
+            { connections: answers.length - refused.length, refused: refused.length },
+            'policies deny them now: cut',
+          )
+          if (refused.length > 0) return { refused: refused[0], isWhole: false }
+        }
+        if (isLast) return { isWhole: true }
       }
       return { isWhole: false }
     } catch (error) {
@@ -122,18 +138,21 @@ export class Revocation {
   }
 
   /** The connections of these endpoints that their policies deny, by the kernel's number: as many as are held at once. */
-  async #denied(endpoints: ReadonlySet<string>): Promise<Map<number, { flow: Flow; interfaceName: string }>> {
+  async #look(endpoints: ReadonlySet<string>, allowed: Set<number>): Promise<Look> {
     const { kernel, policy } = this.#deps
     const byAddress = new Map<string, { key: string; interfaceName: string }>()
+    let asksHosts = false
     for (const key of endpoints) {
-      const { addresses = [], interfaceName = '' } = policy.judgedEndpoint(key) ?? {}
-      for (const address of addresses) byAddress.set(address, { key, interfaceName })
+      const endpoint = policy.judgedEndpoint(key)
+      if (endpoint?.kind === 'host') asksHosts = true
+      else for (const address of endpoint?.addresses ?? []) byAddress.set(address, { ...endpoint!, key })
     }
-    const denied = new Map<number, { flow: Flow; interfaceName: string }>()
-    if (byAddress.size === 0) return denied
+    const found = new Map<number, Denied>()
+    if (byAddress.size === 0 && !asksHosts) return { denied: new Map(), isLast: true }
     const own = new Set((await kernel.addresses()).map(({ address }) => address))
-    await kernel.flowsOf(new Set(byAddress.keys()), flow => {
-      if (flow.isExpected || denied.size >= AT_ONCE) return
+    const any = asksHosts ? policy.judgedInterfaces() : []
+    await kernel.flowsOf(asksHosts ? 'all' : new Set(byAddress.keys()), flow => {
+      if (flow.isExpected || found.size >= AT_ONCE || allowed.has(flow.id)) return
       const packet = packetOf(flow)
       const sender = byAddress.get(packet.source)
       const receiver =
@@ -142,25 +161,56 @@ export class Revocation {
         sender !== undefined && policy.verdict(sender.key, 'egress', packet) === 'deny' ? sender : undefined,
         receiver !== undefined && policy.verdict(receiver.key, 'ingress', packet) === 'deny' ? receiver : undefined,
       ].find(each => each !== undefined)
-      if (denying !== undefined) denied.set(flow.id, { flow, interfaceName: denying.interfaceName })
+      if (denying !== undefined) found.set(flow.id, { flow, at: { of: 'own', interfaceName: denying.interfaceName } })
+      else if (this.#deniedByHosts(flow, possibleWays(packet, own, any)) !== undefined)
+        found.set(flow.id, { flow, at: undefined })
     })
-    return denied
+    const isLast = found.size < AT_ONCE
+    const open = [...found.values()].filter(({ at }) => at === undefined)
+    if (open.length > 0) {
+      const ways = await waysOf(
+        open.map(({ flow }) => packetOf(flow)),
+        kernel,
+        own,
+        any,
+      )
+      for (const [i, each] of open.entries()) each.at = this.#deniedByHosts(each.flow, ways[i]!)
+    }
+    const denied = new Map<number, { flow: Flow; at: CutPlace }>()
+    for (const [id, { flow, at }] of found)
+      if (at === undefined) allowed.add(id)
+      else denied.set(id, { flow, at })
+    return { denied, isLast }
   }
 
-  async #shutAll(interfaceNames: readonly string[]): Promise<void> {
-    const { clock, shut } = this.#deps
-    const more = interfaceNames.filter(name => !this.#shut.has(name))
-    for (const name of interfaceNames) {
-      this.#shut.get(name)?.()
-      this.#shut.set(
-        name,
-        clock.after(SHUT_MS, () => {
-          this.#shut.delete(name)
-          void shut([name], 'open')
-        }),
-      )
+  /** Where a connection is denied on one of the ways that it may have. */
+  #deniedByHosts(flow: Flow, ways: readonly Way[]): CutPlace | undefined {
+    if (ways.length === 0) return undefined
+    const seen = { sent: sentPacket(flow), translated: packetOf(flow) }
+    return ways.map(way => this.#deps.policy.hostDenial(way, seen)).find(at => at !== undefined)
+  }
+
+  async #shutAll(places: readonly CutPlace[]): Promise<void> {
+    const { policy, told } = this.#deps
+    const all = new Map(places.map(place => [placeKey(place), place]))
+    const isNews = all.keys().some(key => !this.#shut.has(key))
+    for (const place of all.values()) {
+      policy.setCut(place, true)
+      this.#openLater(place)
     }
-    if (more.length > 0) await shut(more, 'shut')
+    if (isNews) await told()
+  }
+
+  #openLater(place: CutPlace): void {
+    const { clock, policy, told } = this.#deps
+    const key = placeKey(place)
+    this.#shut.get(key)?.()
+    const open = () => {
+      this.#shut.delete(key)
+      policy.setCut(place, false)
+      void told()
+    }
+    this.#shut.set(key, clock.after(SHUT_MS, open))
   }
 
   #tell(refused: KernelError | undefined): void {
@@ -178,13 +228,28 @@ export class Revocation {
   }
 }
 
+function placeKey({ of, interfaceName }: CutPlace): string {
+  return `${of} ${interfaceName}`
+}
+
 /** The packet that opened a connection, as rules at the hook forward saw it: they come before the source is translated. */
-function packetOf({ original, reply }: Flow): JudgedPacket {
-  const { source, protocol, ports, icmp } = original
+function packetOf(flow: Flow): JudgedPacket {
+  const { reply } = flow
+  const sent = sentPacket(flow)
   return {
-    ...{ source, destination: reply.source, protocol },
-    ...(ports !== undefined &&
-      reply.ports !== undefined && { ports: { source: ports.source, destination: reply.ports.source } }),
+    ...sent,
+    destination: reply.source,
+    ...(sent.ports !== undefined &&
+      reply.ports !== undefined && { ports: { source: sent.ports.source, destination: reply.ports.source } }),
+  }
+}
+
+/** As its sender sent it. */
+function sentPacket({ original }: Flow): JudgedPacket {
+  const { source, destination, protocol, ports, icmp } = original
+  return {
+    ...{ source, destination, protocol },
+    ...(ports !== undefined && { ports }),
     ...(icmp !== undefined && { icmp: { type: icmp.type, code: icmp.code } }),
   }
 }

@@ -22,17 +22,19 @@ import {
   sourcesOfResolvers,
 } from './answer-copies.ts'
 import { chainsOfList, listOfChain, sourcesOfList } from './chains.ts'
+import type { CutPlace } from './cut-connections.ts'
 import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
 import { HostGroup } from './host-group.ts'
-import { HOST_MAPS, type HostRules } from './hosts.ts'
+import { hostDenial, type SeenPacket, type Way } from './host-verdict.ts'
+import { HOST_MAPS, type HostRules, rulesThatOpen } from './hosts.ts'
 import { LOG_LIMIT } from './logged.ts'
 import { Members } from './members.ts'
 import type { DomainAnswer, LocalEndpoint, LocalHost, LogLimit, Policy, PolicyInputs, Resolvers } from './model.ts'
 import { addTo, removeFrom } from './multi-map.ts'
 import { NamePatterns } from './name-patterns.ts'
 import { type MemberSource, sourceKey, type TableName } from './sources.ts'
-import { type Closing, closingOf, type JudgedPacket, verdictOf } from './verdict.ts'
+import { type Closing, closingOf, type HasMember, type JudgedPacket, someMatches, verdictOf } from './verdict.ts'
 
 /**
  * What changed, by name. What is undefined goes. A set that goes takes its elements along. In sets of intervals what is
@@ -60,8 +62,8 @@ type Held = {
 /** An interface that a map of `POD_MAPS` leads to a list. */
 export type LedInterface = { map: string; interfaceName: string }
 
-/** An endpoint of this node whose packets are judged. */
-export type JudgedEndpoint = { interfaceName: string; addresses: readonly string[] }
+/** An endpoint of this node whose packets are judged. Which packets are of a host endpoint `hostDenial` knows. */
+export type JudgedEndpoint = { kind: 'pod'; interfaceName: string; addresses: readonly string[] } | { kind: 'host' }
 
 const DIRECTIONS = ['ingress', 'egress'] as const
 
@@ -173,13 +175,17 @@ export class PolicyCalculator {
     const held = new Set([...dirty].filter(key => this.#lists.has(key)))
     const chains = new Map<string, NftChainProgram | undefined>()
     for (const [key, list] of lists) this.#hold(key, list, chains)
-    const ofHosts = this.#hosts.changed ? this.#holdHosts() : []
+    const areHostsOther = this.#hosts.changed
+    const ofHosts = areHostsOther ? this.#holdHosts() : []
     for (const source of [...released, ...ofHosts]) this.#members.release(source)
     const mayTellOthers = this.#mayTellOthers || lists.size + endpoints.size > 0
     this.#mayTellOthers = false
     if (mayTellOthers) this.#findTold()
     const { sets, elements, sources, changed } = this.#members.take()
     const narrowed = this.#narrowed(held, changed, known)
+    const isLess = this.#hostSources.some(source => changed.get(sourceKey(source))?.removed === true)
+    if (areHostsOther || isLess || this.#hosts.lists.some(key => held.has(key)))
+      for (const key of this.#hosts.keys) narrowed.add(key)
     for (const source of sources) for (const key of this.#listsBySource.get(source) ?? []) dirty.add(key)
     for (const key of this.#restyled ? [...dirty, ...this.#lists.keys()] : dirty) this.#write(key, chains)
     this.#restyled = false
@@ -225,20 +231,42 @@ export class PolicyCalculator {
 
   /** The endpoints of this node that have lists, by key. */
   judged(): string[] {
-    return [...this.#endpoints.keys()]
+    return [...this.#endpoints.keys(), ...this.#hosts.keys]
   }
 
   /** Undefined: there is none of this key on this node, or it is closed. */
   judgedEndpoint(key: string): JudgedEndpoint | undefined {
+    if (this.#hosts.keys.includes(key)) return { kind: 'host' }
     const lists = this.#endpoints.get(key)
-    return lists && { interfaceName: lists.interfaceName, addresses: this.#members.addressesOf(key) }
+    return lists && { kind: 'pod', interfaceName: lists.interfaceName, addresses: this.#members.addressesOf(key) }
   }
 
   /** What the policies of an endpoint say of an established connection, as told so far; undefined where it has none. */
   verdict(key: string, direction: Direction, packet: JudgedPacket): 'allow' | 'deny' | undefined {
-    const lists = this.#endpoints.get(key)
-    const held = lists && this.#lists.get(lists[direction])
-    return held && verdictOf(held.list, packet, (source, element, family) => this.#members.has(source, element, family))
+    return this.#verdictOf(this.#endpoints.get(key)?.[direction], packet)
+  }
+
+  /** The interfaces of which `hostDenial` knows something to ask, and ALL_INTERFACES for all others where it does. */
+  judgedInterfaces(): string[] {
+    return this.#hosts.interfaceNames
+  }
+
+  /** Where the host endpoints of this node deny an established connection, as told so far; undefined where none does. */
+  hostDenial(way: Way, packet: SeenPacket): CutPlace | undefined {
+    const { rules } = this.#hosts
+    if (rules === undefined) return undefined
+    return hostDenial(way, packet, {
+      isOfPod: name => name.startsWith(rules.interfacePrefix),
+      ask: (slot, name, seen) => this.#verdictOf(this.#hosts.listAt(slot, name), seen),
+      isOpen: (direction, seen) => someMatches(rulesThatOpen(rules, direction), seen, this.#has),
+    })
+  }
+
+  readonly #has: HasMember = (...of) => this.#members.has(...of)
+
+  #verdictOf(list: string | undefined, packet: JudgedPacket): 'allow' | 'deny' | undefined {
+    const held = list === undefined ? undefined : this.#lists.get(list)
+    return held && verdictOf(held.list, packet, this.#has)
   }
 
   #narrowed(lists: Set<string>, changed: ReadonlyMap<string, Closing>, known: ReadonlySet<string>): Set<string> {

@@ -19,7 +19,7 @@ import { type NamedRule, ruleText } from './rule-text.ts'
 import { COMMENT_OCTETS, cut, type MemberSource, type TableName } from './sources.ts'
 
 /** On which side of a packet the endpoint is. */
-export const OWN_SIDE: Record<Direction, SideName> = { ingress: 'destination', egress: 'source' }
+const OWN_SIDE: Record<Direction, SideName> = { ingress: 'destination', egress: 'source' }
 /** `established` and `related`, as the kernel keeps them in a register. */
 const KNOWN_CONNECTION = '06000000'
 const COUNTER: Steps = [{ type: 'counter' }]
@@ -148,12 +148,12 @@ const ON_ALLOW: Readonly<Record<NonNullable<PolicyList['stage']>, Steps>> = {
 }
 
 /** Behind what is asked before addresses are translated or connections tracked, there is more to ask: the tiers have no end. */
-function tiersEnd({ stage }: PolicyList): boolean {
+export function tiersEnd({ stage }: PolicyList): boolean {
   return stage === undefined || stage === 'forward'
 }
 
 /** The side of the endpoint itself, which has an address of this node; of what is forwarded others have both. */
-function ownSide({ stage, direction }: PolicyList): SideName | undefined {
+export function ownSide({ stage, direction }: PolicyList): SideName | undefined {
   return stage === undefined ? OWN_SIDE[direction] : undefined
 }
 

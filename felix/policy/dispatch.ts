@@ -7,27 +7,16 @@
 // closes its pods; none of them is an earlier pod's, whose entries are deleted before an interface is made (cni/old-flows.ts).
 import type { NftChain, NftRule, NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
-import {
-  byInterface,
-  COUNTED_DROP,
-  fromInterfaces,
-  inState,
-  isIcmp,
-  jump,
-  ofProtocol,
-  type Steps,
-  toInterfaces,
-} from '../calc/nft-expressions.ts'
+import { byInterface, fromInterfaces, isIcmp, jump, type Steps, toInterfaces } from '../calc/nft-expressions.ts'
 import type { Direction } from './active.ts'
 import { ACCEPT_KNOWN, chainName, deniedRules } from './chains.ts'
+import { cutSets, dropUnknown } from './cut-connections.ts'
 import type { TableName } from './sources.ts'
 
 /** The maps from the name of a pod's interface to the chain of its list. */
 export const POD_MAPS: Readonly<Record<Direction, string>> = { egress: 'from_pod', ingress: 'to_pod' }
 
-/** The interfaces of pods of which connections were cut a while ago. */
-export const CUT_SET = 'cut'
-
+const INTERFACE_KEY = { egress: 'iifname', ingress: 'oifname' } as const
 const JUDGED: Readonly<Record<Direction, string>> = { egress: 'from_pods', ingress: 'to_pods' }
 /** Just before the usual filters of others. */
 const PRIORITY = -5
@@ -47,8 +36,8 @@ export function dispatch(
   })
   const judged = (direction: Direction) =>
     chain(JUDGED[direction], [
-      { expressions: [...UNKNOWN_TCP, ...isCut(direction), ...COUNTED_DROP], comment: 'TCP connection that was cut' },
-      { expressions: byInterface(direction === 'egress' ? 'iifname' : 'oifname', POD_MAPS[direction]) },
+      dropUnknown(INTERFACE_KEY[direction], 'own'),
+      { expressions: byInterface(INTERFACE_KEY[direction], POD_MAPS[direction]) },
       { expressions: ACCEPT_KNOWN },
       ...deniedRules({ of: 'pod without policies yet', direction, outcome: 'deny' }),
     ])
@@ -60,7 +49,7 @@ export function dispatch(
   const base = (name: string, hook: 'forward' | 'input', rules: readonly Rule[], before = 0) =>
     chain(name, rules, { type: 'filter', hook, priority: PRIORITY - before, policy: 'accept' })
   return {
-    sets: [map('egress'), map('ingress'), { kind: 'set', ...table, name: CUT_SET, type: 'ifname' }],
+    sets: [map('egress'), map('ingress'), ...cutSets(table)],
     chains: [
       judged('egress'),
       judged('ingress'),
@@ -78,23 +67,6 @@ export function dispatch(
 /** What a map has for the interface of an endpoint with this list. */
 export function toList(direction: Direction, key: string): NftVerdict {
   return { verdict: 'goto', chain: chainName(direction, key) }
-}
-
-/** A packet of TCP that belongs to no connection and does not open one (SYN). */
-const UNKNOWN_TCP: Steps = [
-  ...inState('08000000'),
-  ...ofProtocol('tcp'),
-  { type: 'payload', base: 'transport', offset: 13, length: 1, load: 1 },
-  { type: 'bitwise', from: 1, load: 1, length: 1, mask: '02', xor: '00' },
-  { type: 'cmp', op: 'eq', from: 1, value: '00' },
-]
-
-/** `iifname @cut`. */
-function isCut(direction: Direction): Steps {
-  return [
-    { type: 'meta', key: direction === 'egress' ? 'iifname' : 'oifname', load: 1 },
-    { type: 'lookup', set: CUT_SET, from: 1 },
-  ]
 }
 
 type Rule = { expressions: Steps; comment?: string }

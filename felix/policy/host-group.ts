@@ -61,6 +61,32 @@ export class HostGroup {
     return this.#changed
   }
 
+  /** The keys of the host endpoints; none while nothing is enforced for them. */
+  get keys(): readonly string[] {
+    return this.#rules === undefined ? [] : [...this.#hosts.keys()]
+  }
+
+  /** What holds on all of them. */
+  get rules(): HostRules | undefined {
+    return this.#rules
+  }
+
+  /** The interfaces of host endpoints, and ALL_INTERFACES for all others where one is for them. */
+  get interfaceNames(): string[] {
+    return [...this.#hosts.values()].flatMap(({ interfaces }) => interfaces)
+  }
+
+  /** The keys of all lists that some interface asks. */
+  get lists(): string[] {
+    return [...this.#hosts.values()].flatMap(({ lists }) => Object.values(lists))
+  }
+
+  /** The key of the list that a packet of an interface is asked about in a slot; undefined: none, it goes on. */
+  listAt(slot: Slot, interfaceName: string): string | undefined {
+    const named = [...this.#hosts.values()].find(host => !isOfAll(host) && host.interfaces.includes(interfaceName))
+    return named === undefined ? this.#ofAll()?.[slot] : named.lists[slot]
+  }
+
   /** The host endpoints that ask policies without tracking and are for all interfaces, which does nothing. */
   get unasked(): readonly string[] {
     return [...this.#hosts]

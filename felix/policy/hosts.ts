@@ -21,6 +21,7 @@ import {
 } from '../calc/nft-expressions.ts'
 import { SLOT_NAMES, SLOTS, type Slot } from './active.ts'
 import { ACCEPT_KNOWN, chainName, changeMark, IS_ACCEPTED_EARLY, openChain } from './chains.ts'
+import { dropUnknown } from './cut-connections.ts'
 import { type SetsOf, sourcesOf } from './matches.ts'
 import type { HostSettings, HostTunnels, OpenPort, PolicyRule, Protocol, RuleSide } from './model.ts'
 import type { MemberSource, TableName } from './sources.ts'
@@ -53,6 +54,11 @@ const IPIP: Protocol = 4
 const UDP: Protocol = 17
 /** The addresses of all Nodes. */
 const NODES = 'all()'
+
+/** The rules by which packets pass whatever the lists of host endpoints say. */
+export function rulesThatOpen(rules: HostRules, direction: Direction): PolicyRule[] {
+  return openRules(rules, direction).map(({ rule }) => rule)
+}
 
 type OpenRule = { rule: PolicyRule; comment: string }
 type Direction = keyof typeof OPEN
@@ -123,6 +129,7 @@ export function hostChains(table: TableName, { rules, slots, all }: HostDispatch
       ...accepted,
       known,
       open('ingress'),
+      dropUnknown('iifname', 'own'),
       ...ask('ingress'),
     ]),
     chain(LEAVING, [
@@ -131,6 +138,7 @@ export function hostChains(table: TableName, { rules, slots, all }: HostDispatch
       ...accepted,
       known,
       open('egress'),
+      dropUnknown('oifname', 'own'),
       ...ask('egress'),
     ]),
     hooked('host_output', 'output', PRIORITY.filter, [
@@ -141,6 +149,14 @@ export function hostChains(table: TableName, { rules, slots, all }: HostDispatch
       { expressions: [...isTranslated(), ...fromOwnAddress(), ...goto(LEAVING)] },
     ]),
   )
+  if (FORWARD_SLOTS.some(slot => slots.has(slot)))
+    chains.push(
+      hooked('host_forward_cut', 'forward', PRIORITY.filter - 3, [
+        ...accepted,
+        dropUnknown('iifname', 'forwarded'),
+        dropUnknown('oifname', 'forwarded'),
+      ]),
+    )
   if (slots.has('forwardIngress'))
     chains.push(hooked('host_forward_in', 'forward', PRIORITY.filter - 2, [...accepted, ...ask('forwardIngress')]))
   if (slots.has('forwardEgress'))
@@ -175,6 +191,8 @@ export function hostChains(table: TableName, { rules, slots, all }: HostDispatch
 }
 
 const EARLY_SLOTS: readonly Slot[] = ['preDnatIngress', 'untrackedIngress', 'untrackedEgress']
+/** Where what is forwarded may be denied. */
+const FORWARD_SLOTS: readonly Slot[] = ['forwardIngress', 'forwardEgress', 'preDnatIngress']
 const LOOPBACK = 'lo'
 const ACCEPT: Steps = [{ type: 'immediate', load: 0, data: { verdict: 'accept' } }]
 

@@ -4,7 +4,7 @@
 import { type Family, familyOf } from '../../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { Direction, PolicyList } from './active.ts'
-import { isExpressible, OWN_SIDE } from './chains.ts'
+import { isExpressible, ownSide, tiersEnd } from './chains.ts'
 import {
   byDomain,
   byNodes,
@@ -31,11 +31,14 @@ export type JudgedPacket = {
 /** Whether a source has this element now, with the words of nft. A set that is not there has none. */
 export type HasMember = (source: MemberSource, element: string, family: Family) => boolean
 
-/** Total: what nothing decides is denied. */
-export function verdictOf(list: PolicyList, packet: JudgedPacket, has: HasMember): 'allow' | 'deny' {
+/** What nothing decides is denied, but in a stage of host endpoints: undefined, it goes on there. */
+export function verdictOf(list: PolicyList, packet: JudgedPacket, has: HasMember): 'allow' | 'deny' | undefined {
   const { direction } = list
+  const own = ownSide(list)
   const first = (rules: readonly PolicyRule[] | undefined): RuleAction | undefined =>
-    rules?.map(rule => actionFor(rule, direction, packet, has)).find(action => action !== undefined && action !== 'log')
+    rules
+      ?.map(rule => actionFor(rule, direction, own, packet, has))
+      .find(action => action !== undefined && action !== 'log')
   for (const { policies, defaultAction } of list.tiers) {
     const enforced = policies.filter(({ staged }) => staged !== true)
     if (enforced.length === 0) continue
@@ -45,8 +48,9 @@ export function verdictOf(list: PolicyList, packet: JudgedPacket, has: HasMember
       if (decided !== undefined) break
     }
     if (decided === 'allow' || decided === 'deny') return decided
-    if (decided === undefined && defaultAction === 'deny') return 'deny'
+    if (decided === undefined && defaultAction === 'deny' && tiersEnd(list)) return 'deny'
   }
+  if (list.stage !== undefined) return undefined
   for (const { profile } of list.profiles) {
     const decided = first(profile?.[direction])
     if (decided !== undefined) return decided === 'allow' ? 'allow' : 'deny'
@@ -54,11 +58,18 @@ export function verdictOf(list: PolicyList, packet: JudgedPacket, has: HasMember
   return 'deny'
 }
 
+/** Whether some rule is about a packet, whoever has its addresses. */
+export function someMatches(rules: readonly PolicyRule[], packet: JudgedPacket, has: HasMember): boolean {
+  return rules.some(rule => matches(rule, undefined, packet, has))
+}
+
 /** Which changes of a source's members can make a list deny what it allowed. */
 export type Closing = { added: boolean; removed: boolean }
 
 /** By the key of the source. Of answers to names none does: those that expired count for established connections. */
-export function closingOf({ direction, tiers, profiles }: PolicyList): Map<string, Closing> {
+export function closingOf(list: PolicyList): Map<string, Closing> {
+  const { direction, tiers, profiles } = list
+  const own = ownSide(list)
   const closing = new Map<string, Closing>()
   const note = (source: MemberSource, action: RuleAction, isNegated: boolean) => {
     if (action === 'log') return
@@ -79,11 +90,11 @@ export function closingOf({ direction, tiers, profiles }: PolicyList): Map<strin
         ...(selector === undefined ? [] : [bySelector(selector)]),
         ...(nodes === undefined ? [] : [byNodes(nodes)]),
         ...(service === undefined ? [] : [byService(service, side)]),
-        ...byPorts(rule, side, OWN_SIDE[direction], ports),
+        ...byPorts(rule, side, own, ports),
       ]
       for (const source of sources) note(source, rule.action, false)
       if (notSelector !== undefined) note(bySelector(notSelector), rule.action, true)
-      for (const source of byPorts(rule, side, OWN_SIDE[direction], notPorts)) note(source, rule.action, true)
+      for (const source of byPorts(rule, side, own, notPorts)) note(source, rule.action, true)
     }
   return closing
 }
@@ -92,15 +103,16 @@ export function closingOf({ direction, tiers, profiles }: PolicyList): Map<strin
 function actionFor(
   rule: PolicyRule,
   direction: Direction,
+  own: SideName | undefined,
   packet: JudgedPacket,
   has: HasMember,
 ): RuleAction | undefined {
   const { action } = rule
-  if (isExpressible(rule, direction)) return matches(rule, OWN_SIDE[direction], packet, has) ? action : undefined
+  if (isExpressible(rule, direction)) return matches(rule, own, packet, has) ? action : undefined
   return action === 'allow' || action === 'log' ? undefined : 'deny'
 }
 
-function matches(rule: PolicyRule, own: SideName, packet: JudgedPacket, has: HasMember): boolean {
+function matches(rule: PolicyRule, own: SideName | undefined, packet: JudgedPacket, has: HasMember): boolean {
   const { never, ipVersion, protocol, notProtocol, icmp, notIcmp } = rule
   const family = familyOf(packet.source)
   const isIcmp = packet.protocol === ICMP[family]
@@ -158,7 +170,7 @@ function indexOf(nets: readonly string[]): PrefixIndex<true> {
 function portFits(
   rule: PolicyRule,
   side: SideName,
-  own: SideName,
+  own: SideName | undefined,
   packet: JudgedPacket,
   family: Family,
   has: HasMember,

@@ -5,9 +5,10 @@ import type { KernelError } from '../port/error.ts'
 export class FakeConntrack implements ConntrackPort {
   flows: Flow[] = []
 
-  async flowsOf(addresses: ReadonlySet<string>, each: (flow: Flow) => void): Promise<void> {
+  async flowsOf(addresses: ReadonlySet<string> | 'all', each: (flow: Flow) => void): Promise<void> {
     for (const flow of [...this.flows]) {
-      if (addresses.has(flow.original.source) || addresses.has(flow.reply.source)) each(structuredClone(flow))
+      if (addresses === 'all' || addresses.has(flow.original.source) || addresses.has(flow.reply.source))
+        each(structuredClone(flow))
     }
   }
 

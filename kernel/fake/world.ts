@@ -297,7 +297,7 @@ class FakeKernel implements Kernel {
     return refused
   }
 
-  async flowsOf(addresses: ReadonlySet<string>, each: (flow: Flow) => void): Promise<void> {
+  async flowsOf(addresses: ReadonlySet<string> | 'all', each: (flow: Flow) => void): Promise<void> {
     await this.#open().conntrack.flowsOf(addresses, each)
   }
 

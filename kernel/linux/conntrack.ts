@@ -17,11 +17,12 @@ const FEW = 2
 /** As large as the kernel makes the messages of a dump: some 150 entries. */
 const MESSAGE = 1 << 15
 const LISTS = 'tracked connections'
+const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 const DIRECTIONS: readonly FlowDirection[] = ['original', 'reply']
 
 /** As `ConntrackPort.flowsOf`; sockets are opened `within` the namespace that is meant. */
 export async function walkFlows(
-  addresses: ReadonlySet<string>,
+  addresses: ReadonlySet<string> | 'all',
   each: (flow: Flow) => void,
   within: <T>(act: () => T) => T,
 ): Promise<void> {
@@ -73,7 +74,8 @@ async function walk(socket: number, { type, body }: Request, take: Take): Promis
   }
 }
 
-function requestsFor(addresses: ReadonlySet<string>): Request[] {
+function requestsFor(addresses: ReadonlySet<string> | 'all'): Request[] {
+  if (addresses === 'all') return FAMILIES.map(dumpFlows)
   if (addresses.size <= FEW)
     return [...addresses].flatMap(address =>
       DIRECTIONS.map(direction => dumpFlowsFrom(familyOf(address), direction, address)),

@@ -255,7 +255,7 @@ class LinuxKernel implements Kernel {
     return this.#netfilter().port.changeNftables(changes, options)
   }
 
-  async flowsOf(addresses: ReadonlySet<string>, each: (flow: Flow) => void): Promise<void> {
+  async flowsOf(addresses: ReadonlySet<string> | 'all', each: (flow: Flow) => void): Promise<void> {
     await walkFlows(addresses, each, act => this.#within(act))
   }
 

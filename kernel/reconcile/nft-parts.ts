@@ -55,6 +55,8 @@ export class NftParts {
   /** What the last pass was refused, by the part's key. */
   #refused: ReadonlyMap<string, WriteFailure> = new Map()
   #unremoved: ReadonlyMap<string, WriteFailure> = new Map()
+  readonly #adopting: readonly string[]
+  readonly #adopted = new Map<string, readonly string[]>()
   /** All may be other than it is known. */
   #stale = true
   /** It may be so unless the kernel is at the generation that was told last. */
@@ -69,9 +71,13 @@ export class NftParts {
   #wasRead = false
   #lacking: string | undefined
 
-  /** The table is this one's alone: what stands in it and is not wanted is removed. */
-  constructor(kernel: NftablesPort, table: NftTable) {
+  /**
+   * The table is this one's alone: what stands in it and is not wanted is removed. `adopting`: sets of which the elements that the
+   * first reading finds are wanted from then on.
+   */
+  constructor(kernel: NftablesPort, table: NftTable, adopting: readonly string[] = []) {
     this.#kernel = kernel
+    this.#adopting = adopting
     this.#state = new NftState(table)
   }
 
@@ -132,6 +138,11 @@ export class NftParts {
   /** Why this kernel cannot have the table; undefined where it can. */
   get lacking(): string | undefined {
     return this.#lacking
+  }
+
+  /** What was adopted at the first reading, by set; undefined before it. */
+  get adopted(): ReadonlyMap<string, readonly string[]> | undefined {
+    return this.#wasRead ? this.#adopted : undefined
   }
 
   /** Whether an element is there as it is wanted, and so are the base chains of the table, as of the last pass. */
@@ -248,8 +259,20 @@ export class NftParts {
   #takeIn(take: () => void): void {
     const before = partsToAdd(this.#state)
     take()
+    if (!this.#wasRead) this.#adopt()
     if (this.#wasRead) for (const key of partsToAdd(this.#state).keys()) if (!before.has(key)) this.#broken.add(key)
     this.#wasRead = true
+  }
+
+  #adopt(): void {
+    for (const set of this.#adopting) {
+      const found = [...(this.#state.elements.get(set)?.seen() ?? [])]
+      for (const [key, datum] of found) this.wantElement(set, key, datum)
+      this.#adopted.set(
+        set,
+        found.map(([key]) => key),
+      )
+    }
   }
 
   /** Writes a plan, in one transaction where its elements are not too many; refusals by the part's key. */

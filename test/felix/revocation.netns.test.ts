@@ -1,15 +1,21 @@
 // Established connections of real pods through the rules of policies that change.
-import type { ChildProcess } from 'node:child_process'
-import { createInterface } from 'node:readline'
+import { type ChildProcess, execFileSync, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { felixSettings } from '../../agent/cluster/settings.ts'
 import { PolicyEnforcer } from '../../felix/enforcer.ts'
 import { LABEL, type Policy, type PolicyEndpoint, type PolicyRule } from '../../felix/policy/model.ts'
 import { Revocation } from '../../felix/revocation.ts'
+import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { systemProgram } from '../../lib/system-program.ts'
 import { nft } from '../kernel/nftables-programs.ts'
 import { isRoot } from '../kernel/scratch-netns.ts'
 import { type Pod, PodNode } from './pod-node.ts'
+import type { Told } from './revoking-child.ts'
+import { CLIENT, SERVER, Talk } from './talks.ts'
 
 const netns = isRoot ? test.serial : test.skip
 if (!isRoot)
@@ -30,81 +36,12 @@ const policy = (name: string, selector: string, more: Partial<Policy>): Policy =
 })
 const from = (selector: string): PolicyRule => ({ action: 'allow', source: { selector }, destination: {} })
 
-/** Answers every datagram, and every line of a connection; `push PORT ADDRESS` sends a datagram by itself. */
-const SERVER = `
-  const dgram = require('dgram').createSocket('udp4')
-  dgram.on('message', (text, { port, address }) => dgram.send(text, port, address)).bind(7)
-  const peers = new Set()
-  require('net').createServer(s => {
-    peers.add(s.on('data', text => s.write(text)).on('error', () => {}))
-  }).listen(7, () => console.log('on'))
-  process.stdin.on('data', () => { for (const s of peers) s.write('pushed\\n') })
-`
-/** Says each line of its input to the server over both, and prints what comes back. */
-const CLIENT = (address: string) => `
-  const dgram = require('dgram').createSocket('udp4').on('message', text => console.log('udp ' + text))
-  const tcp = require('net').connect({ host: '${address}', port: 7 }, () => console.log('on'))
-  let left = ''
-  tcp.on('error', e => console.log(e.code)).on('data', text => {
-    for (const line of (left += text).split('\\n').slice(0, -1)) console.log('tcp ' + line)
-    left = left.slice(left.lastIndexOf('\\n') + 1)
-  })
-  require('readline').createInterface({ input: process.stdin }).on('line', line => {
-    tcp.write(line + '\\n')
-    dgram.send(line, 7, '${address}')
-  })
-`
-
-class Talk {
-  readonly #child: ChildProcess
-  readonly #heard = new Set<string>()
-  readonly #waiting = new Map<string, () => void>()
-  #said = 0
-
-  constructor(child: ChildProcess) {
-    this.#child = child
-    createInterface({ input: child.stdout! }).on('line', line => {
-      this.#heard.add(line)
-      this.#waiting.get(line)?.()
-    })
-  }
-
-  async hears(line: string, withinMs = 3000): Promise<boolean> {
-    if (this.#heard.has(line)) return true
-    const { promise, resolve } = Promise.withResolvers<boolean>()
-    this.#waiting.set(line, () => resolve(true))
-    const timer = setTimeout(() => resolve(false), withinMs)
-    const heard = await promise
-    clearTimeout(timer)
-    return heard
-  }
-
-  say(text: string): void {
-    this.#child.stdin!.write(`${text}\n`)
-  }
-
-  /** Which of both is answered: what is cut is silent, so it takes a moment to know. */
-  async works(): Promise<{ tcp: boolean; udp: boolean }> {
-    const text = `line ${this.#said++}`
-    this.say(text)
-    const [tcp, udp] = await Promise.all([this.hears(`tcp ${text}`, 700), this.hears(`udp ${text}`, 700)])
-    return { tcp, udp }
-  }
-
-  end(): void {
-    this.#child.kill('SIGKILL')
-  }
-}
-
 class World implements AsyncDisposable {
   readonly node = new PodNode()
   readonly enforcer = new PolicyEnforcer(this.node.kernel, { table: 'margay-policy', interfacePrefix: 'cali' })
   readonly revocation = new Revocation({
     ...{ kernel: this.node.kernel, policy: this.enforcer, clock: systemClock, log: this.#log() },
-    shut: async (names, isShut) => {
-      for (const name of names) this.enforcer.setCut(name, isShut === 'shut')
-      await this.enforcer.put()
-    },
+    told: async () => void (await this.enforcer.put()),
     report: condition => {
       if (condition !== undefined) throw new Error(condition.message)
     },
@@ -142,7 +79,7 @@ class World implements AsyncDisposable {
 
   label(pod: Pod, app: string): void {
     const labels = { app, [LABEL.orchestrator]: 'k8s', [LABEL.namespace]: 'default' }
-    const endpoint: PolicyEndpoint = { kind: 'pod', labels, addresses: [pod.address], ports: [] }
+    const endpoint: PolicyEndpoint = { kind: 'pod', labels, addresses: [pod.address, pod.address6], ports: [] }
     this.enforcer.set('endpoint', keyOf(pod), endpoint)
   }
 
@@ -153,15 +90,31 @@ class World implements AsyncDisposable {
     this.revocation.want(this.enforcer.takeNarrowed())
   }
 
-  async serve(pod: Pod): Promise<Talk> {
+  /** Another machine, reached over an interface of the host that no pod has. */
+  machine(name: string, interfaceName: string): Promise<Pod> {
+    return this.node.add(name, interfaceName)
+  }
+
+  /** The host itself, with addresses of its own. */
+  async host(): Promise<Pick<Pod, 'space' | 'address' | 'address6'>> {
+    const { kernel, space } = this.node
+    const { index: ifindex } = (await kernel.link('lo'))!
+    await kernel.setLink(ifindex, { up: true })
+    const [address, address6] = ['192.0.2.1', 'fd00:2::1']
+    await kernel.addAddress({ ifindex, address, length: 32, scope: ROUTE_SCOPE.universe })
+    await kernel.addAddress({ ifindex, address: address6, length: 128, scope: ROUTE_SCOPE.universe, noDad: true })
+    return { space, address, address6 }
+  }
+
+  async serve(pod: Pick<Pod, 'space'>): Promise<Talk> {
     return this.#talk(pod, SERVER)
   }
 
-  async talk(pod: Pod, address: string): Promise<Talk> {
+  async talk(pod: Pick<Pod, 'space'>, address: string): Promise<Talk> {
     return this.#talk(pod, CLIENT(address))
   }
 
-  async #talk(pod: Pod, program: string): Promise<Talk> {
+  async #talk(pod: Pick<Pod, 'space'>, program: string): Promise<Talk> {
     const talk = new Talk(this.node.run(pod, process.execPath, ['-e', program], 'talk'))
     this.#talks.push(talk)
     if (!(await talk.hears('on', 20_000))) throw new Error('a program did not start')
@@ -252,3 +205,157 @@ netns(
     t.deepEqual(await talks[1].works(), NONE, 'and cut when that changes')
   },
 )
+
+netns('a connection that was cut is not taken up again when the agent was killed and starts anew', async t => {
+  await using world = new World()
+  const { node } = world
+  await node.start()
+  const [web, stranger] = [await node.add('web'), await node.add('stranger')]
+  const pods = [web, stranger].map(pod => {
+    const { name, address, address6, interfaceName, space } = pod
+    return { name, addresses: [address, address6], interfaceName, mac: macOf(pod), netns: space.path }
+  })
+  const policies = [policy('friends', "app == 'web'", { ingress: [from("app == 'friend'")] })]
+  const told: Told = { netns: node.space.path, pods, policies }
+  await using open = new Agent({ ...told, policies: [] })
+  await open.says('synced')
+  const server = await world.serve(web)
+  const talk = await world.talk(stranger, web.address)
+  t.deepEqual(await talk.works(), BOTH)
+  await open.kill()
+
+  await using first = new Agent(told)
+  await first.says('cut')
+  t.deepEqual(await talk.works(), NONE)
+  await first.kill()
+  const cut = () => nft(node.space.path, ['list', 'set', 'inet', 'margay-policy', 'cut'])
+  t.regex(cut(), new RegExp(web.interfaceName))
+
+  await using second = new Agent(told)
+  await second.says('synced')
+  server.say('push')
+  t.false(await talk.hears('tcp pushed', 700))
+  t.deepEqual(await talk.works(), NONE)
+  t.regex(cut(), new RegExp(web.interfaceName))
+})
+
+function macOf({ space }: Pod): string {
+  const args = [`--net=${space.path}`, '--', systemProgram('ip'), '-j', 'link', 'show', 'dev', 'eth0']
+  return JSON.parse(execFileSync(systemProgram('nsenter'), args, { encoding: 'utf8' }))[0].address
+}
+
+/** Felix in a process of its own. */
+class Agent implements AsyncDisposable {
+  readonly #child: ChildProcess
+  readonly #said: string[] = []
+  #heard = () => {}
+
+  constructor(told: Told) {
+    this.#child = fork(fileURLToPath(import.meta.resolve('./revoking-child.ts')), [JSON.stringify(told)])
+    this.#child.on('message', text => {
+      this.#said.push(text as string)
+      this.#heard()
+    })
+    this.#child.on('exit', () => this.#heard())
+  }
+
+  async says(text: string): Promise<void> {
+    const late = setTimeout(() => this.#child.kill('SIGKILL'), 20_000)
+    while (!this.#said.includes(text)) {
+      if (this.#child.exitCode !== null || this.#child.signalCode !== null) throw new Error(`it never said ${text}`)
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#heard = resolve
+      await promise
+    }
+    clearTimeout(late)
+  }
+
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    this.#child.kill('SIGKILL')
+    await once(this.#child, 'exit')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill()
+  }
+}
+
+/** The address of the family under test. */
+const FAMILIES = { IPv4: 'address', IPv6: 'address6' } as const
+
+for (const [family, address] of Object.entries(FAMILIES)) {
+  netns(`over ${family} what a policy of pods denies by now is cut, and what it allows goes on`, async t => {
+    await using world = new World()
+    const { enforcer } = world
+    const [web, friend, stranger] = (await world.start('web', 'friend', 'stranger')) as [Pod, Pod, Pod]
+    const server = await world.serve(web)
+    const kept = await world.talk(friend, web[address])
+    const cut = await world.talk(stranger, web[address])
+    for (const each of [kept, cut]) t.deepEqual(await each.works(), BOTH)
+    const friends = policy('friends', "app == 'web'", { ingress: [from("app == 'friend'")] })
+    await world.cuts(() => enforcer.set('policy', 'friends', friends))
+    t.deepEqual(await cut.works(), NONE)
+    server.say('push')
+    t.true(await kept.hears('tcp pushed'))
+    t.false(await cut.hears('tcp pushed', 700))
+    t.deepEqual([await cut.works(), await kept.works()], [NONE, BOTH])
+  })
+
+  netns(
+    `over ${family} what a host endpoint denies by now is cut, and all that goes by other interfaces goes on`,
+    async t => {
+      await using world = new World()
+      const { enforcer } = world
+      const [pod] = (await world.start('pod')) as [Pod]
+      const [near, far] = [await world.machine('near', 'eth0'), await world.machine('far', 'eth1')]
+      const host = await world.host()
+      const server = await world.serve(host)
+      for (const each of [pod, near]) await world.serve(each)
+      const talks = {
+        in: await world.talk(near, host[address]),
+        out: await world.talk(host, near[address]),
+        'forwarded in': await world.talk(near, pod[address]),
+        'forwarded out': await world.talk(pod, near[address]),
+        'in by eth1': await world.talk(far, host[address]),
+        'forwarded by eth1': await world.talk(far, pod[address]),
+        'to its own pod': await world.talk(host, pod[address]),
+      }
+      const works = async () => {
+        const all = await Promise.all(
+          Object.entries(talks).map(async ([name, talk]) => [name, JSON.stringify(await talk.works())] as const),
+        )
+        t.deepEqual(
+          [...new Set(all.map(([, text]) => text))].filter(text => ![ON, OFF].includes(text)),
+          [],
+        )
+        return all.filter(([, text]) => text === ON).map(([name]) => name)
+      }
+      const all = Object.keys(talks)
+      t.deepEqual(await works(), all)
+
+      enforcer.setHostRules(felixSettings(undefined).hosts!, { ipip: false, vxlan: false, vxlanPort: 4789 })
+      enforcer.set('endpoint', 'h', { kind: 'host', labels: { host: 'yes' }, addresses: [], ports: [] })
+      enforcer.setHost('h', { interfaceName: 'eth0', addresses: [], profiles: ['kns.default'] })
+      await world.apply()
+      t.deepEqual(await works(), all, 'its profile allows')
+
+      const left = new Set(all)
+      const denies = async (name: string, of: Partial<Policy>, cut: string) => {
+        await world.cuts(() => enforcer.set('policy', name, policy(name, "host == 'yes'", of)))
+        left.delete(cut)
+        t.deepEqual(await works(), [...left])
+      }
+      const deny: PolicyRule = { action: 'deny', source: {}, destination: {} }
+      await denies('in', { ingress: [deny] }, 'in')
+      server.say('push')
+      t.true(await talks['in by eth1'].hears('tcp pushed'))
+      t.false(await talks.in.hears('tcp pushed', 700), 'no new connection the other way round')
+      await denies('out', { egress: [deny] }, 'out')
+      await denies('through', { hostStage: 'preDNAT', order: 1, ingress: [deny] }, 'forwarded in')
+      await denies('leaving', { hostStage: 'forward', egress: [deny] }, 'forwarded out')
+    },
+  )
+}
+
+const [ON, OFF] = [BOTH, NONE].map(each => JSON.stringify(each)) as [string, string]

@@ -44,6 +44,8 @@ async function aNode({ denies = () => true }: { denies?: Denies } = {}) {
   const revocation = new Revocation({
     kernel: {
       addresses: () => kernel.addresses(),
+      links: () => kernel.links(),
+      lookupRoute: dst => kernel.lookupRoute(dst),
       flowsOf: (addresses, each) => {
         walks.push([...addresses])
         return kernel.flowsOf(addresses, each)
@@ -56,11 +58,14 @@ async function aNode({ denies = () => true }: { denies?: Denies } = {}) {
     },
     policy: {
       judgedEndpoints: () => ['pod'],
-      judgedEndpoint: key => (key === 'pod' ? { interfaceName: 'cali1', addresses: [POD] } : undefined),
+      judgedEndpoint: key => (key === 'pod' ? { kind: 'pod', interfaceName: 'cali1', addresses: [POD] } : undefined),
       verdict: (_key, direction, packet) => (judge.denies(direction, packet) ? 'deny' : 'allow'),
+      judgedInterfaces: () => [],
+      hostDenial: () => undefined,
+      setCut: ({ interfaceName }, isCut) =>
+        void shut.push(`${isCut ? 'shut' : 'open'} ${interfaceName}, ${world.tracked.flows.length} left`),
     },
-    shut: async (names, how) =>
-      void shut.push(...names.map(name => `${how} ${name}, ${world.tracked.flows.length} left`)),
+    told: async () => {},
     ...{ clock, log: silentLog, report: condition => told.push(condition) },
   })
   const settled = async () => {
@@ -109,6 +114,15 @@ test('the interface is shut to TCP out of nowhere before its connection is cut, 
   node.revocation.want(['pod'])
   await node.settled()
   t.is(node.shut.length, 2, 'what is no TCP cannot be told from what opens a connection')
+})
+
+test('what an earlier run had shut is opened when its time is over, also where nothing is cut since', async t => {
+  const node = await aNode()
+  node.revocation.adopt([{ of: 'own', interfaceName: 'cali9' }])
+  node.clock.advance(2 * 3600_000 - 1)
+  t.deepEqual(node.shut, [])
+  node.clock.advance(1)
+  t.deepEqual(node.shut, ['open cali9, 0 left'])
 })
 
 test('connections that come back as fast as they are cut are cut again after a pause, not without end', async t => {

@@ -15,7 +15,7 @@ import { ofKind, type Pod, type World } from './reference/objects.ts'
 import type { Packet } from './reference.ts'
 
 /** As many names as there are pods, all different, in the order of the objects. */
-function interfaces(world: World): (pod: Pod) => string {
+export function interfaces(world: World): (pod: Pod) => string {
   const names = new Map(ofKind(world, 'Pod').map((pod, i) => [keyOf(pod), `cali${i}`]))
   return pod => names.get(keyOf(pod))!
 }
@@ -49,10 +49,7 @@ export function rendered(world: World, ownSets?: number): Rendered {
         const told = { from, name: name.toLowerCase().replace(/\.$/, ''), addresses, expired: [] }
         calculator.setAnswer(`${i}`, told)
       }
-      calculator.setHostRules({ ...hostSettings(), interfacePrefix: 'cali', tunnels: NO_TUNNELS })
-      const { interfaces: of } = hostInterfaces(hostsOf(policies, node), uplinkOf(world, node), 'cali')
-      for (const [key, { profiles }] of hostsOf(policies, node))
-        calculator.setLocal(key, { interfaces: of.get(key) ?? [], profiles })
+      tellHosts(calculator, policies, { world, node })
       const kept = new KeptTable()
       kept.apply(calculator.step())
       const table = kept.table()
@@ -60,6 +57,18 @@ export function rendered(world: World, ownSets?: number): Rendered {
       return [table]
     },
   }
+}
+
+/** Tells the host endpoints of a node, which has its addresses on eth0. */
+export function tellHosts(
+  calculator: PolicyCalculator,
+  policies: PolicyObjects,
+  { world, node }: { world: World; node: string },
+): void {
+  calculator.setHostRules({ ...hostSettings(), interfacePrefix: 'cali', tunnels: NO_TUNNELS })
+  const { interfaces: of } = hostInterfaces(hostsOf(policies, node), uplinkOf(world, node), 'cali')
+  for (const [key, { profiles }] of hostsOf(policies, node))
+    calculator.setLocal(key, { interfaces: of.get(key) ?? [], profiles })
 }
 
 const NO_TUNNELS = { ipip: false, vxlan: false, vxlanPort: 4789 }

@@ -6,11 +6,14 @@ import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
 import { PolicyCalculator } from '../../felix/policy/calculator.ts'
 import type { JudgedPacket } from '../../felix/policy/verdict.ts'
 import { TABLE } from '../felix/policy/kept-table.ts'
+import { judgeHop } from './agreement.ts'
+import { hopsOf } from './hops.ts'
 import { keyOf, kindOf, resourceOf } from './model.ts'
 import { sameAddress } from './reference/addresses.ts'
 import { isJudged, podOfAddress } from './reference/endpoints.ts'
 import { ofKind, type World, type WorldObject } from './reference/objects.ts'
 import { addressOf, judge, type Packet } from './reference.ts'
+import { interfaces, tellHosts } from './rendered.ts'
 import { cases } from './worlds.ts'
 
 const ENDS = { egress: 'from', ingress: 'to' } as const
@@ -20,6 +23,8 @@ const DIRECTIONS = ['egress', 'ingress'] as const
 class Cluster {
   readonly calculator = new PolicyCalculator(TABLE)
   readonly #objects = new PolicyObjects(({ kind, key, value }) => this.calculator.set(kind, key, value as never))
+
+  #hosts = new Set<string>()
 
   constructor({ objects, answers = [] }: World) {
     for (const object of objects) this.change(object, true)
@@ -33,6 +38,13 @@ class Cluster {
       const from = of?.status?.podIPs?.map(({ ip }) => ip) ?? []
       this.calculator.setAnswer(`${i}`, { from, name: name.toLowerCase().replace(/\.$/, ''), addresses, expired: [] })
     }
+  }
+
+  /** As those of this node, with the changes so far. */
+  tellHosts(world: World, node: string): void {
+    for (const key of this.#hosts) if (!this.#objects.hosts.has(key)) this.calculator.setLocal(key, undefined)
+    this.#hosts = new Set(this.#objects.hosts.keys())
+    tellHosts(this.calculator, this.#objects, { world, node })
   }
 
   change(object: WorldObject, isThere: boolean): void {
@@ -86,6 +98,88 @@ test('arbitrary policies of every kind say of a packet what the reference says',
     { numRuns: 200 },
   )
   t.pass()
+})
+
+/** What each node says of a packet, but of neighbour discovery, of which the kernel knows no connections. */
+function hostsAsked(world: World, packet: Packet) {
+  const isDiscovery = packet.icmp !== undefined && packet.icmp.type >= 130 && packet.icmp.type <= 136
+  const { seen } = judgedOf(world, packet)
+  const hops = isDiscovery ? [] : hopsOf(world, packet, { interfaceOf: interfaces(world) })
+  return hops.map(hop => {
+    const { iif: from, oif: to } = hop.packet
+    return {
+      hop,
+      packet,
+      denial: (node: Cluster) => node.calculator.hostDenial({ from, to }, { sent: seen, translated: seen }),
+    }
+  })
+}
+
+/** By their names. */
+function nodesOf(world: World): Map<string, Cluster> {
+  return new Map(
+    ofKind(world, 'Node').map(({ metadata: { name } }) => {
+      const cluster = new Cluster(world)
+      cluster.tellHosts(world, name)
+      cluster.calculator.step()
+      return [name, cluster]
+    }),
+  )
+}
+
+test('arbitrary host endpoints say of a packet what the reference says', t => {
+  const said = { allow: 0, deny: 0 }
+  fc.assert(
+    fc.property(cases({ hosts: true, without: ['domains'] }), ({ world, packets }) => {
+      const nodes = nodesOf(world)
+      for (const { hop, packet, denial } of packets.flatMap(packet => hostsAsked(world, packet))) {
+        const { verdict, reason } = judgeHop(world, packet, hop)
+        const at = denial(nodes.get(hop.node)!)
+        said[verdict]++
+        if ((at === undefined ? 'allow' : 'deny') !== verdict)
+          throw new Error(
+            `${JSON.stringify(packet)} at ${hop.node}: ${JSON.stringify(at)}, not ${JSON.stringify(reason)}`,
+          )
+      }
+    }),
+    { numRuns: 200 },
+  )
+  t.true(said.deny > 20 && said.allow > 20, JSON.stringify(said))
+})
+
+test('no change denies what was allowed by a host endpoint while none is told to be narrowed', t => {
+  let narrowedHosts = 0
+  fc.assert(
+    fc.property(
+      cases({ hosts: true, without: ['domains'] }),
+      fc.array(fc.nat(), { minLength: 1, maxLength: 6 }),
+      ({ world, packets }, places) => {
+        const asked = packets.flatMap(packet => hostsAsked(world, packet))
+        const gone = new Set<WorldObject>()
+        for (const [name, node] of nodesOf(world)) {
+          const here = asked.filter(({ hop }) => hop.node === name)
+          const verdicts = () => here.map(({ denial }) => denial(node) !== undefined)
+          for (const place of places) {
+            const object = world.objects[place % world.objects.length]!
+            const before = verdicts()
+            node.change(object, gone.has(object))
+            if (!gone.delete(object)) gone.add(object)
+            node.tellHosts(world, name)
+            const { narrowed } = node.calculator.step()
+            const isTold = [...narrowed].some(key => node.calculator.judgedEndpoint(key)?.kind === 'host')
+            if (isTold) narrowedHosts++
+            for (const [i, isDenied] of verdicts().entries())
+              if (isDenied && !before[i] && !isTold)
+                throw new Error(`${JSON.stringify(here[i]!.packet)} after ${object.kind} ${keyOf(object)}`)
+          }
+          for (const object of gone) node.change(object, true)
+          gone.clear()
+        }
+      },
+    ),
+    { numRuns: 100 },
+  )
+  t.true(narrowedHosts > 0)
 })
 
 test('no change denies what was allowed to a pod that is not told to be narrowed', t => {

@@ -54,8 +54,9 @@ export function deleteFlow({ family, original, id }: Flow): Request {
   }
 }
 
-/** Reads those messages of a dump that tell of a connection of zone 0 with a sender among these addresses. */
-export function flowReader(addresses: ReadonlySet<string>): (message: Message) => Flow | undefined {
+/** Reads those messages of a dump that tell of a connection of zone 0 with a sender among these addresses, or with any. */
+export function flowReader(addresses: ReadonlySet<string> | 'all'): (message: Message) => Flow | undefined {
+  if (addresses === 'all') return parseFlow
   const known = { ipv4: new Set<number>(), ipv6: new Set<string>() }
   for (const address of addresses)
     if (address.includes(':')) known.ipv6.add(Buffer.from(addressBytes(address)).toString('latin1'))

@@ -170,7 +170,12 @@ test('packets of pods are led to their lists by one look-up, and dropped where t
   const { sets, chains } = dispatch(TABLE, 'cali')
   t.deepEqual(
     sets.map(({ name, type, data }) => `${name} ${type} : ${data}`),
-    ['from_pod ifname : verdict', 'to_pod ifname : verdict', 'cut ifname : undefined'],
+    [
+      'from_pod ifname : verdict',
+      'to_pod ifname : verdict',
+      'cut ifname : undefined',
+      'cut_forwarded ifname : undefined',
+    ],
   )
   t.deepEqual(chains.flatMap(text), [
     'from_pods: ct state new tcp flags 0x0 / syn iifname @cut counter drop comment "TCP connection that was cut"',

@@ -1,0 +1,76 @@
+import test from 'ava'
+import { possibleWays, waysOf } from '../../felix/host-ways.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { Route, RouteType } from '../../kernel/port/routes.ts'
+
+const OWN = new Set(['192.0.2.1', 'fd00:2::1'])
+const ANY = ['eth0', '*']
+const LINKS = ['lo', 'eth0', 'eth1'].map((name, i) => ({ name, index: i + 1 }))
+
+/** `routes`: by address, the type and interface; an address that is not there is out of reach. */
+function aKernel(routes: Record<string, [RouteType, number?]>, asked: string[] = []) {
+  return {
+    links: async () => LINKS,
+    lookupRoute: async (dst: string) => {
+      asked.push(dst)
+      if (routes[dst] === undefined) throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
+      const [type, ifindex] = routes[dst]
+      return { type, ...(ifindex !== undefined && { ifindex }) } as Route
+    },
+  } as Pick<Kernel, 'links' | 'lookupRoute'>
+}
+
+const textOf = (ways: readonly { from: string | undefined; to: string | undefined }[]) =>
+  ways.map(({ from = 'host', to = 'host' }) => `${from} > ${to}`)
+const ends = (source: string, destination: string) => ({ source, destination })
+
+test('a connection comes and leaves by what leads to its ends, and each end is asked for once', async t => {
+  const asked: string[] = []
+  const kernel = aKernel(
+    { '10.0.0.1': ['unicast', 2], '10.0.0.2': ['unicast', 3], '192.0.2.255': ['broadcast', 2] },
+    asked,
+  )
+  const flows = [
+    ends('10.0.0.1', '10.0.0.2'),
+    ends('10.0.0.2', '192.0.2.1'),
+    ends('192.0.2.1', '10.0.0.1'),
+    ends('10.0.0.1', '192.0.2.255'),
+    ends('192.0.2.1', '192.0.2.255'),
+    ends('127.0.0.1', '192.0.2.1'),
+  ]
+  const ways = await waysOf(flows, kernel, OWN, ANY)
+  t.deepEqual(ways.map(textOf), [
+    ['eth0 > eth1'],
+    ['eth1 > host'],
+    ['host > eth0'],
+    ['eth0 > host'],
+    ['host > eth0'],
+    ['host > host'],
+  ])
+  t.deepEqual(asked, ['10.0.0.1', '10.0.0.2', '192.0.2.255'])
+})
+
+test('an end that is out of reach, has several ways or is of no one network may be behind any interface', async t => {
+  const kernel = aKernel({ '10.0.0.1': ['unicast', 2], '10.0.0.3': ['unicast'] })
+  const flows = [ends('10.0.0.9', '192.0.2.1'), ends('10.0.0.1', '10.0.0.3'), ends('fe80::9', 'fd00:2::1')]
+  t.deepEqual((await waysOf(flows, kernel, OWN, ANY)).map(textOf), [
+    ['eth0 > host', '* > host'],
+    ['eth0 > eth0', 'eth0 > *', 'eth0 > host'],
+    ['eth0 > host', '* > host'],
+  ])
+})
+
+test('the ways that are found are among those that were thought possible, as far as they are asked', async t => {
+  const kernel = aKernel({ '10.0.0.1': ['unicast', 2], '192.0.2.255': ['broadcast', 2] })
+  for (const flow of [
+    ends('10.0.0.1', '10.0.0.1'),
+    ends('10.0.0.1', '192.0.2.1'),
+    ends('10.0.0.1', '192.0.2.255'),
+    ends('fd00:2::1', '10.0.0.1'),
+  ]) {
+    const possible = new Set(textOf(possibleWays(flow, OWN, ANY)))
+    t.true(textOf((await waysOf([flow], kernel, OWN, ANY))[0]!).every(way => possible.has(way)))
+  }
+  t.deepEqual(possibleWays(ends('127.0.0.1', '192.0.2.1'), OWN, ANY), [])
+})
