@@ -203,7 +203,8 @@ export class NodeAgent {
     })
     const ends = new FlowEnds()
     this.flows = new Flows({
-      ...{ kernel, clock, ends },
+      ...{ kernel, clock, ends, nodeName: node },
+      hostEndpointAt: index => this.#felix.hostEndpointAt(index),
       policyNamed: name => {
         const policy = this.#felix.policyNamed(name)
         return policy && { policy: formatRef(policy.ref), tier: policy.tier }

@@ -155,6 +155,11 @@ export class PolicyEnforcer {
     this.#calculator.setHostRules({ ...settings, tunnels, interfacePrefix: this.#interfacePrefix })
   }
 
+  /** The host endpoint of an interface of this host, by the kernel's index, as of the last pass. */
+  hostEndpointAt(interfaceIndex: number): string | undefined {
+    return this.#hosts.ownerOf(interfaceIndex)
+  }
+
   /** What host endpoints of this node do not protect, as of the last pass. */
   hostConditions(): Condition[] {
     return [

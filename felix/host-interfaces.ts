@@ -3,14 +3,16 @@
 import { isDeepStrictEqual } from 'node:util'
 import { broken, type Condition } from '../api/status.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
-import { type Gap, hostInterfaces } from './policy/host-interfaces.ts'
-import type { HostEndpointHere, LocalHost } from './policy/model.ts'
+import { type Gap, hostInterfaces, isOfHost } from './policy/host-interfaces.ts'
+import { ALL_INTERFACES, type HostEndpointHere, type LocalHost } from './policy/model.ts'
 
 export class HostInterfaces {
   readonly #kernel: Pick<Kernel, 'links' | 'addresses'>
   readonly #interfacePrefix: string
   readonly #hosts = new Map<string, HostEndpointHere>()
   #told: ReadonlyMap<string, LocalHost> = new Map()
+  /** The names of the host's own interfaces, by index. */
+  #names: ReadonlyMap<number, string> = new Map()
   #gaps: ReadonlyMap<string, Gap> = new Map()
   #stale = false
 
@@ -51,6 +53,14 @@ export class HostInterfaces {
     }
   }
 
+  /** The host endpoint that an interface is of, by the index of the kernel, as of the last look. */
+  ownerOf(index: number): string | undefined {
+    const name = this.#names.get(index)
+    if (name === undefined) return undefined
+    const owner = (of: string) => [...this.#told].find(([, { interfaces }]) => interfaces.includes(of))?.[0]
+    return owner(name) ?? owner(ALL_INTERFACES)
+  }
+
   /** The host endpoints that protect nothing, or nothing that is there, as of the last look. */
   conditions(): Condition[] {
     return [...this.#gaps].map(([name, { why, remedy }]) =>
@@ -72,6 +82,9 @@ export class HostInterfaces {
 
   async #read(): Promise<ReadonlyMap<string, readonly string[]>> {
     const [links, addresses] = [await this.#kernel.links(), await this.#kernel.addresses()]
+    this.#names = new Map(
+      links.filter(({ name }) => isOfHost(name, this.#interfacePrefix)).map(({ index, name }) => [index, name]),
+    )
     const byIndex = Map.groupBy(addresses, ({ ifindex }) => ifindex)
     return new Map(links.map(({ name, index }) => [name, (byIndex.get(index) ?? []).map(({ address }) => address)]))
   }

@@ -202,6 +202,11 @@ export class Felix {
     return this.#policy?.policyNamed(name)
   }
 
+  /** As `PolicyEnforcer.hostEndpointAt`. */
+  hostEndpointAt(interfaceIndex: number): string | undefined {
+    return this.#policy?.hostEndpointAt(interfaceIndex)
+  }
+
   /** Tells a host endpoint of this node, by its name; its labels are those of the endpoint under this key. */
   setHostEndpoint(name: string, host: HostEndpointHere | undefined): void {
     this.#policy?.setHost(name, host)

@@ -2,7 +2,7 @@
 // follows. Nothing here is in the way of a packet.
 // Hazards: anybody who may send packets makes flows. The kernel limits copies by rule, the ring and each follower are bounded,
 // and what is left out is counted and told. So counts are of copies: packets there were at least as many.
-import type { Flow, FlowLine } from '../../api/answers.ts'
+import type { Flow, FlowEnd, FlowLine } from '../../api/answers.ts'
 import { broken, type Condition } from '../../api/status.ts'
 import { FLOW_GROUP } from '../../felix/policy/logged.ts'
 import { type NamedRule, parseRuleText } from '../../felix/policy/rule-text.ts'
@@ -16,7 +16,10 @@ import { COPIED_OCTETS, type PacketFlow, packetFlow } from './packet.ts'
 export type FlowsDeps = {
   kernel: NflogPort
   clock: Clock
+  nodeName: string
   ends: Pick<FlowEnds, 'at'>
+  /** The host endpoint of an interface of this node, by the kernel's index: its object need not name the addresses. */
+  hostEndpointAt: (interfaceIndex: number) => string | undefined
   /** The policy of this name, which may be cut, and its tier. */
   policyNamed: (name: string) => { policy: string; tier: string } | undefined
   report: (conditions: readonly Condition[]) => void
@@ -91,7 +94,8 @@ export class Flows {
   }
 
   #take(packets: readonly NflogPacket[]): void {
-    for (const { family, prefix, payload } of packets) {
+    for (const copy of packets) {
+      const { family, prefix, payload } = copy
       const packet = packetFlow(family, payload)
       if (packet === undefined) {
         this.#lose(1)
@@ -99,7 +103,7 @@ export class Flows {
       }
       const { source, destination, protocol, destinationPort = '', icmp } = packet
       const key = [prefix, source, destination, protocol, destinationPort, icmp?.type, icmp?.code].join(' ')
-      const flow = this.#ring.see(key, () => this.#named(prefix, packet, family), this.#deps.clock.wallMs())
+      const flow = this.#ring.see(key, () => this.#named(prefix, packet, copy), this.#deps.clock.wallMs())
       if (flow !== undefined) this.#tell({ flow })
     }
   }
@@ -113,15 +117,20 @@ export class Flows {
     for (const follower of this.#followers) follower(line)
   }
 
-  #named(text: string, { source, destination, protocol, ...rest }: PacketFlow, family: NflogPacket['family']): Seen {
-    const { ends, policyNamed } = this.#deps
+  #named(text: string, { source, destination, protocol, ...rest }: PacketFlow, copy: NflogPacket): Seen {
+    const { policyNamed } = this.#deps
+    const { family } = copy
     const rule = parseRuleText(text)
     const known = rule?.of === 'policy' ? policyNamed(rule.policy) : undefined
     return {
       verdict: verdictOf(rule),
       ...(rule !== undefined && { direction: rule.direction }),
       ...{ family, protocol: PROTOCOLS[protocol] ?? `${protocol}` },
-      ...{ source: ends.at(source), destination: ends.at(destination), ...rest },
+      ...{
+        source: this.#end(source, copy, 'source'),
+        destination: this.#end(destination, copy, 'destination'),
+        ...rest,
+      },
       ...(rule?.of === 'policy' && { policy: known?.policy ?? rule.policy }),
       ...(rule?.of === 'profile' && { profile: rule.profile }),
       ...(known !== undefined && { tier: known.tier }),
@@ -129,6 +138,18 @@ export class Flows {
       ...(rule !== undefined && 'index' in rule && rule.index !== undefined && { rule: rule.index }),
       because: text,
     }
+  }
+
+  /** Who has an address; an end that is this host itself is told as the host endpoint of the interface. */
+  #end(address: string, { hook, inputIndex, outputIndex }: NflogPacket, side: 'source' | 'destination'): FlowEnd {
+    const { ends, hostEndpointAt, nodeName } = this.#deps
+    const end = ends.at(address)
+    const isOwn = end.kind === 'Node' && end.name === nodeName
+    if (end.kind !== undefined && !isOwn) return end
+    const isHere = isOwn || hook === (side === 'source' ? 'output' : 'input')
+    const index = side === 'source' ? outputIndex : inputIndex
+    const name = isHere && index !== undefined ? hostEndpointAt(index) : undefined
+    return name === undefined ? end : { address, kind: 'HostEndpoint', name }
   }
 }
 

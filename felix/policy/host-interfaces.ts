@@ -11,13 +11,18 @@ export type Gap = { why: string; remedy: string }
 
 type Found = { interfaces: ReadonlyMap<string, readonly string[]>; gaps: ReadonlyMap<string, Gap> }
 
+/** Whether an interface can be a host endpoint's. */
+export function isOfHost(name: string, interfacePrefix: string): boolean {
+  return name !== LOOPBACK && !name.startsWith(interfacePrefix)
+}
+
 /** `there`: the addresses of the interfaces that are there, by name. Pure. */
 export function hostInterfaces(
   hosts: ReadonlyMap<string, HostEndpointHere>,
   there: ReadonlyMap<string, readonly string[]>,
   interfacePrefix: string,
 ): Found {
-  const isHosts = (name: string) => name !== LOOPBACK && !name.startsWith(interfacePrefix)
+  const isHosts = (name: string) => isOfHost(name, interfacePrefix)
   const names = [...hosts.keys()].sort()
   const ownerOf = new Map<string, string>()
   const gaps = new Map<string, Gap>()

@@ -31,6 +31,11 @@ test('a host endpoint by address moves with its address, and its object is named
   t.deepEqual(await look(), { n1: { interfaces: ['eth0'], profiles: ['open'] } })
   t.deepEqual(await look(), {})
 
+  t.deepEqual(
+    [1, 2, 3].map(index => hosts.ownerOf(index)),
+    [undefined, 'n1', undefined],
+  )
+
   kernel.has = []
   t.true(hosts.observe({ type: 'address-gone', address: address(2, '192.0.2.1') }))
   t.deepEqual(await look(), { n1: { interfaces: [], profiles: ['open'] } })

@@ -34,7 +34,7 @@ function started(world = new FakeWorld()) {
   ends.set('endpoint', 'data/db', { kind: 'pod', labels: {}, addresses: [DB], ports: [] })
   const reported: (readonly Condition[])[] = []
   const flows = new Flows({
-    ...{ kernel: world.kernel(), clock, ends },
+    ...{ kernel: world.kernel(), clock, ends, nodeName: 'n1', hostEndpointAt: () => undefined },
     policyNamed: policy => (policy.includes('shop/db') ? { policy, tier: 'security' } : undefined),
     report: conditions => reported.push(conditions),
   })
