@@ -32,9 +32,14 @@ export function elementsOf(ruleset: NftRuleset | undefined): NamedNftElement[] {
   )
 }
 
+/** The elements of one interface in one set, or all in it of no interface. */
+export function groupOf(element: NamedNftElement): string {
+  return `${tableOf(element)} ${element.set} ${element.interfaceName ?? ''}`
+}
+
 /** Elements by set and interface; those of no interface in groups of some size. */
 export function grouped(elements: readonly NamedNftElement[]): NamedNftElement[][] {
-  const groups = Map.groupBy(elements, each => `${tableOf(each)} ${each.set} ${each.interfaceName ?? ''}`)
+  const groups = Map.groupBy(elements, groupOf)
   const out: NamedNftElement[][] = []
   for (const group of groups.values())
     for (let from = 0; from < group.length; from += ELEMENTS_OF_GROUP)

@@ -19,6 +19,7 @@ import type {
   NftTable,
 } from '../port/nftables.ts'
 import { nextGeneration } from '../port/nftables.ts'
+import { lacksNftables } from './nft-lacks.ts'
 import {
   additions,
   ELEMENTS_AT_ONCE,
@@ -31,7 +32,6 @@ import {
   without,
 } from './nft-plan.ts'
 import { type NftChainProgram, type NftDatum, NftState } from './nft-state.ts'
-import { lacksNftables } from './nft-tables.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 
 /**

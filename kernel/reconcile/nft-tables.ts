@@ -1,9 +1,10 @@
 // Our tables of nftables and the elements of their sets: read, compare, and write the difference in one transaction, so
 // that packets never meet half of it. The tables are known as ours by their names, and nobody else may write into them.
-// Elements are added before rules that look them up, and removed at the end of a pass, when nothing sends any more.
+// Elements are added before rules that look them up, and removed at the end of a pass, when nothing sends any more. Ranges may not
+// overlap: where those of an interface in a set change, the old ones go in the transaction in which the new ones come.
 // What a transaction did is believed without reading it back: it is all or nothing, and changes by others are told.
 import { Delta } from '../../lib/delta.ts'
-import { ERRNO, KernelError } from '../port/error.ts'
+import { KernelError } from '../port/error.ts'
 import type {
   NftablesPort,
   NftChange,
@@ -15,9 +16,12 @@ import type {
   NftSet,
   NftTable,
 } from '../port/nftables.ts'
+import { typesOf } from '../port/nftables.ts'
 import { elementDifferences, type NftDifference, tableDifference } from './nft-differences.ts'
-import { elementName, elementsOf, grouped, seenProgram, tableOf } from './nft-elements.ts'
+import { elementName, elementsOf, grouped, groupOf, seenProgram, tableOf } from './nft-elements.ts'
+import { isLacking, lacksNat, lacksNftables } from './nft-lacks.ts'
 import { setEssence, type TableChanges, tableChanges } from './nft-match.ts'
+import { namesOf, type Part, stepsOf } from './nft-part.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 
@@ -26,26 +30,8 @@ const ATTEMPTS = 5
 /** Elements of one transaction; the kernel holds a lock that all writers share while it works. */
 const ELEMENTS_AT_ONCE = 5_000
 
-/** This kernel has no nftables, or not this family of it (socket, table). */
-const LACKING: readonly number[] = [ERRNO.EPROTONOSUPPORT, ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]
-
-/** Whether a table cannot be read because the kernel has no nftables: where it has netfilter's sockets, it does not know the request (EINVAL). */
-export function lacksNftables({ errno }: KernelError): boolean {
-  return LACKING.includes(errno) || errno === ERRNO.EINVAL
-}
-
-/** It has no NAT: it knows neither such a chain nor what its rules do. */
-function lacksNat({ errno }: KernelError, change: NftChange | undefined): boolean {
-  if (errno !== ERRNO.ENOENT || change?.verb !== 'add') return false
-  const { object } = change
-  if (object.kind === 'chain') return object.base?.type === 'nat'
-  return object.kind === 'rule' && object.expressions.some(({ type }) => type === 'masq' || type === 'nat')
-}
-
 type TableName = Pick<NftTable, 'family' | 'name'>
 
-/** What is written or refused together: a table without the elements that come and go, or some of these. */
-type Part = { key: string; table: string; changes: TableChanges; elements: readonly NamedNftElement[] }
 /** `lacks`: this kernel cannot have it. */
 type Refused = { error: KernelError; lacks: boolean }
 
@@ -60,6 +46,8 @@ export class NftTables {
   /** Tables that were as wanted and then were not, and elements that came or went by others. */
   readonly #broken = new Set<string>()
   readonly #lacking = new Map<string, string>()
+  /** Elements that are not wanted and could not be removed in the last pass. */
+  readonly #withheld = new Set<string>()
   #stale = true
   #wasRead = false
 
@@ -143,10 +131,14 @@ export class NftTables {
   async remove(mayRemove: (element: NamedNftElement) => boolean): Promise<Outcome> {
     const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
     const gone: NamedNftElement[] = []
-    for (const { value, seen } of this.#elements.pending()) {
+    this.#withheld.clear()
+    for (const { key, value, seen } of this.#elements.pending()) {
       if (value !== undefined || seen === undefined) continue
       if (mayRemove(seen)) gone.push(seen)
-      else outcome.withheld.push(elementName(seen))
+      else {
+        outcome.withheld.push(elementName(seen))
+        this.#withheld.add(key)
+      }
     }
     for (let from = 0; from < gone.length; from += ELEMENTS_AT_ONCE) {
       const some = gone.slice(from, from + ELEMENTS_AT_ONCE)
@@ -185,12 +177,13 @@ export class NftTables {
 
   /**
    * What of our tables, and of the elements of one interface, is not in the kernel now as it is wanted: the first thing of
-   * each table, and every element. Reads and changes nothing; a table that this kernel cannot have is passed over. Rejects
+   * each table, and every element but those of which it is not known yet whether they may go. Reads and changes nothing; a table that this kernel cannot have is passed over. Rejects
    * with `KernelError`.
    */
   async differences(interfaceName: string): Promise<NftDifference[]> {
     const found: NftDifference[] = []
     const ofInterface = (each: NamedNftElement) => each.interfaceName === interfaceName
+    const mayDiffer = (each: NamedNftElement) => ofInterface(each) && !this.#withheld.has(nftElementKey(each))
     const wanted = [...this.#elements.wanted().values()].filter(ofInterface)
     for (const [key, program] of this.#programs) {
       if (this.#lacking.has(key)) continue
@@ -199,7 +192,7 @@ export class NftTables {
       const difference = tableDifference(program, ruleset && seenProgram(ruleset, program))
       if (difference !== undefined) found.push(difference)
       const inTable = wanted.filter(each => tableOf(each) === key)
-      for (const each of elementDifferences(inTable, elementsOf(ruleset).filter(ofInterface))) found.push(each)
+      for (const each of elementDifferences(inTable, elementsOf(ruleset).filter(mayDiffer))) found.push(each)
     }
     return found
   }
@@ -262,42 +255,53 @@ export class NftTables {
         if (program.absent !== true) this.#seen.set(key, program)
         continue
       }
-      parts.push({ key, table: key, changes, elements: [] })
+      parts.push({ key, table: key, changes, elements: [], replaced: [] })
       if (changes.anew) anew.add(key)
     }
     const missing: NamedNftElement[] = []
-    for (const { value } of this.#elements.pending())
-      if (value !== undefined && !anew.has(tableOf(value)) && this.#setOf(value) !== undefined) missing.push(value)
+    const surplus: NamedNftElement[] = []
+    for (const { value, seen } of this.#elements.pending()) {
+      const element = value ?? seen
+      if (element === undefined || anew.has(tableOf(element)) || this.#setOf(element) === undefined) continue
+      if (value !== undefined) missing.push(value)
+      else if (this.#isRange(element)) surplus.push(element)
+    }
     // with its table every element goes, also those that are not wanted and may not be removed yet
-    if (anew.size > 0)
-      for (const [key, element] of new Map([...this.#elements.seen(), ...this.#elements.wanted()]))
+    if (anew.size > 0) {
+      const wanted = this.#elements.wanted()
+      const ranges = new Set([...wanted.values()].filter(each => this.#isRange(each)).map(groupOf))
+      for (const [key, element] of new Map([...this.#elements.seen(), ...wanted]))
         if (anew.has(tableOf(element)) && this.#setOf(element) !== undefined)
-          if (this.#elements.wanted().has(key) || this.#keepsSet(element)) missing.push(element)
+          if (wanted.has(key) || (this.#keepsSet(element) && !ranges.has(groupOf(element)))) missing.push(element)
+    }
+    const replaced = Map.groupBy(surplus, groupOf)
     for (const elements of grouped(missing)) {
       const [first] = elements
       const key = `${tableOf(first!)} ${first!.set} ${nftElementKey(first!)}`
-      parts.push({ key, table: tableOf(first!), changes: { anew: false, before: [], after: [] }, elements })
+      const changes = { anew: false, before: [], after: [] }
+      parts.push({ key, table: tableOf(first!), changes, elements, replaced: replaced.get(groupOf(first!)) ?? [] })
+      replaced.delete(groupOf(first!))
     }
     return parts
   }
 
+  /** Whether an element may overlap with another one of its set. */
+  #isRange(element: NamedNftElement): boolean {
+    return this.#setOf(element)?.flags?.includes('interval') === true
+  }
+
   /** Carries out all changes of `parts`, in one transaction where they are not too many; refusals by the part's key. */
   async #write(parts: readonly Part[]): Promise<ReadonlyMap<string, Refused>> {
-    const changes: { part: Part; change: NftChange }[] = []
-    for (const part of parts) for (const change of part.changes.before) changes.push({ part, change })
-    for (const part of parts)
-      if (part.elements.length > 0)
-        changes.push({ part, change: { verb: 'add', object: this.#asElements(part.elements) } })
-    for (const part of parts) for (const change of part.changes.after) changes.push({ part, change })
+    const steps = stepsOf(parts, elements => this.#asElements(elements))
     const whole = parts.some(part => part.changes.anew)
     const refusals = new Map<string, Refused>()
-    for (let from = 0, to = 0; from < changes.length; from = to) {
-      for (let count = 0; to < changes.length && (whole || count <= ELEMENTS_AT_ONCE); to++)
-        count += changes[to]!.part.elements.length
-      const some = changes.slice(from, to)
+    for (let from = 0, to = 0; from < steps.length; from = to) {
+      for (let count = 0; to < steps.length && (whole || count <= ELEMENTS_AT_ONCE); to++)
+        count += steps[to]!.part.elements.length
+      const some = steps.slice(from, to).flatMap(({ part, changes }) => changes.map(change => ({ part, change })))
       for (const refusal of await this.#change(some.map(({ change }) => change))) {
         const refused = refusal.index === undefined ? undefined : some[refusal.index]!
-        const lacks = LACKING.includes(refusal.error.errno) || lacksNat(refusal.error, refused?.change)
+        const lacks = isLacking(refusal.error) || lacksNat(refusal.error, refused?.change)
         for (const { key } of refused === undefined ? some.map(({ part }) => part) : [refused.part])
           if (!refusals.has(key)) refusals.set(key, { error: refusal.error, lacks })
       }
@@ -338,6 +342,10 @@ export class NftTables {
         if (program.absent === true) this.#seen.delete(part.key)
         else this.#seen.set(part.key, program)
       }
+      for (const each of part.replaced) {
+        this.#elements.saw(nftElementKey(each))
+        this.#wrote(elementName(each), outcome)
+      }
       for (const each of part.elements) this.#elements.saw(nftElementKey(each), each)
       for (const name of namesOf(part)) this.#wrote(name, outcome)
     }
@@ -371,8 +379,8 @@ export class NftTables {
 
   #asElements(elements: readonly NamedNftElement[]): NftElements {
     const { family, table, set } = elements[0]!
-    const { type } = this.#setOf(elements[0]!)!
-    return { kind: 'elements', family, table, set, type, elements: elements.map(({ words }) => ({ key: words })) }
+    const types = typesOf(this.#setOf(elements[0]!)!)
+    return { kind: 'elements', family, table, set, ...types, elements: elements.map(({ words }) => ({ key: words })) }
   }
 }
 
@@ -383,8 +391,4 @@ const UNSETTLED: WriteFailure = {
 
 function changesFor(program: NftProgram, seen: NftProgram | undefined): TableChanges | undefined {
   return seen === program ? undefined : tableChanges(program, seen)
-}
-
-function namesOf({ key, table, elements }: Part): ObjectName[] {
-  return key === table ? [{ kind: 'nftTable', key }] : elements.map(elementName)
 }

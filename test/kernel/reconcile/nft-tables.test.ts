@@ -1,4 +1,5 @@
 // Our tables of nftables and their elements: written whole, kept so, and never with a moment in between.
+// Over 400 lines: one list of promises about one reconciler, in one bench.
 import test from 'ava'
 import fc from 'fast-check'
 import { FakeWorld } from '../../../kernel/fake/world.ts'
@@ -233,6 +234,49 @@ const filled = (...keys: string[]): NftElements => {
 const withRanges = (...keys: string[]): NftProgram => {
   return { ...PROGRAM, sets: [...PROGRAM.sets, ranges], contents: [filled(...keys)] }
 }
+
+const PER_POD: NftProgram = { ...PROGRAM, sets: [{ ...set('pods'), flags: ['interval'] }] }
+
+test('ranges of an interface that change are exchanged in one transaction, which deletes the old ones first', async t => {
+  const it = bench(PER_POD)
+  it.want(element('cali1', '10.0.0.0/8'), element('cali2', '10.0.0.0/8'))
+  await it.tables.put()
+  it.tables.wantElement(nftElementKey(element('cali1', '10.0.0.0/8')), undefined)
+  it.tables.wantElement(nftElementKey(element('cali2', '10.0.0.0/8')), undefined)
+  it.want(element('cali1', '10.1.0.0/16'))
+  it.sent.length = 0
+  const { written, refused } = await it.tables.put()
+  t.deepEqual([written.length, refused], [2, []])
+  const keys = (change: NftChange) =>
+    'elements' in change.object ? change.object.elements.map(({ key }) => key.join(' ')) : []
+  t.deepEqual(
+    it.sent.map(changes => changes.map(change => [change.verb, ...keys(change)])),
+    [
+      [
+        ['delete', 'cali1 10.0.0.0/8'],
+        ['add', 'cali1 10.1.0.0/16'],
+      ],
+    ],
+  )
+  t.true(it.sent.flat().every(({ object }) => object.kind === 'elements' && object.flags?.includes('interval')))
+  t.deepEqual(await elements(it), ['cali1 10.1.0.0/16', 'cali2 10.0.0.0/8'], 'what nothing takes the place of waits')
+  t.deepEqual((await it.tables.remove(() => false)).withheld.length, 1)
+  t.deepEqual(await it.tables.differences('cali2'), [], 'nor is it a difference while it waits')
+  await it.tables.remove(all)
+  t.deepEqual(await elements(it), ['cali1 10.1.0.0/16'])
+})
+
+test('a table that is made anew keeps ranges that may not be removed yet, but none in whose place others are wanted', async t => {
+  const first = bench(PER_POD)
+  first.want(element('cali1', '10.0.0.0/8'), element('cali2', '10.0.0.0/8'))
+  await first.tables.put()
+  const it = bench({ ...PER_POD, sets: [...PER_POD.sets, set('more')] }, first.otherProgram)
+  it.want(element('cali1', '10.1.0.0/16'))
+  t.deepEqual((await it.tables.put()).refused, [])
+  t.is(it.sent.length, 1)
+  t.deepEqual(await elements(it), ['cali1 10.1.0.0/16', 'cali2 10.0.0.0/8'])
+})
+
 const ABSENT: NftProgram = { table: PROGRAM.table, sets: [], chains: [], rules: [], absent: true }
 const rangesOf = async ({ otherProgram }: Bench) => {
   const found = (await otherProgram.nftables(NAME))?.elements.filter(each => each.set === 'ranges') ?? []
