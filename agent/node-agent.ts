@@ -219,6 +219,7 @@ export class NodeAgent {
           ends.set(kind, key, value)
           felix.setPolicy(kind, key, value)
         },
+        set: (kind, key, value) => felix.set(kind, key, value),
         setPolicyRevision: (...told) => felix.setPolicyRevision(...told),
         setLocalEndpoint: (key, local) => felix.setLocalEndpoint(key, local),
         setHostEndpoint: (name, host) => felix.setHostEndpoint(name, host),

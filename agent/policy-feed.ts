@@ -20,13 +20,14 @@ import { POLICY_KINDS, type PolicyKind, PolicyObjects, policyId } from './cluste
 import { DEFAULT_ALLOW } from './cluster/policies/profiles.ts'
 import { closedByService, namesDomains, namesService } from './cluster/policies/services.ts'
 import { podQos } from './cluster/qos.ts'
+import { podSources } from './cluster/sources.ts'
 import type { DomainNames } from './domain-names.ts'
 
 export type PolicyFeedDeps = {
   caches: Pick<Caches, 'of'>
   /** Whose host endpoints are this node's. */
   nodeName: string
-  felix: Pick<Felix, 'setPolicy' | 'setPolicyRevision' | 'setLocalEndpoint' | 'setHostEndpoint' | 'complete'>
+  felix: Pick<Felix, 'set' | 'setPolicy' | 'setPolicyRevision' | 'setLocalEndpoint' | 'setHostEndpoint' | 'complete'>
   /** Of which a policy may ask. */
   names: Pick<DomainNames, 'want' | 'gaps'>
   clock: Clock
@@ -54,7 +55,9 @@ export class PolicyFeed {
   /** Who waits for the cluster to tell of a pod. */
   readonly #waiting = new Set<() => void>()
   /** What annotations of pods of this node ask in vain, by the key of the pod. */
-  readonly #qosTold = new Map<string, Condition>()
+  readonly #askedInVain = new Map<string, readonly Condition[]>()
+  /** The interfaces of each pod that were told to have sources beside their addresses, by their ids. */
+  readonly #withSources = new Map<string, readonly string[]>()
   /** The policies that name Services, by key. */
   readonly #byService = new Map<string, Policy>()
   #servicesKnown = false
@@ -186,7 +189,7 @@ export class PolicyFeed {
       remedy: `look at ApiServerConnected, and whether this node may list and watch ${kind}`,
     }))
     const gaps = [...waits, ...this.#deps.names.gaps]
-    this.#deps.report([...this.#objects.refused, ...this.#qosTold.values(), ...notEnforced(gaps)])
+    this.#deps.report([...this.#objects.refused, ...[...this.#askedInVain.values()].flat(), ...notEnforced(gaps)])
   }
 
   #tellHost(name: string): void {
@@ -263,8 +266,14 @@ export class PolicyFeed {
     const here = [...(this.#local.get(key)?.values() ?? [])].filter(each => isSame(each, pod)).sort(byAge)
     const [first, ...others] = here
     const addresses = this.#left.has(key) ? [] : first?.addresses
-    const { qos, told } = pod === undefined || here.length === 0 ? {} : podQos(pod)
-    this.#tellQos(key, told)
+    const asked = pod === undefined || here.length === 0 ? undefined : pod
+    const { qos, told } = asked === undefined ? {} : podQos(asked)
+    const sources = asked === undefined ? {} : podSources(asked)
+    this.#tellSources(key, here, sources.cidrs)
+    this.#tellAskedInVain(
+      key,
+      [told, sources.told].filter(each => each !== undefined),
+    )
     const asks = { profiles, ...(qos && { qos }) }
     felix.setPolicy('endpoint', key, said && addresses !== undefined ? { ...said, addresses } : said)
     felix.setLocalEndpoint(key, first && { interfaceName: first.interfaceName, ...asks })
@@ -282,10 +291,21 @@ export class PolicyFeed {
     else this.#beside.set(key, [...beside.keys()])
   }
 
-  #tellQos(key: string, told: Condition | undefined): void {
-    if (isDeepStrictEqual(this.#qosTold.get(key), told)) return
-    if (told === undefined) this.#qosTold.delete(key)
-    else this.#qosTold.set(key, told)
+  /** Every interface of the pod may send under them. */
+  #tellSources(key: string, here: readonly PodEndpoint[], cidrs: readonly string[] | undefined): void {
+    const { felix } = this.#deps
+    const [namespace = '', name = ''] = key.split('/')
+    const ids = cidrs === undefined ? [] : here.map(({ id }) => id)
+    for (const gone of this.#withSources.get(key) ?? []) if (!ids.includes(gone)) felix.set('sources', gone, undefined)
+    for (const id of ids) felix.set('sources', id, cidrs && { pod: { namespace, name }, cidrs })
+    if (ids.length === 0) this.#withSources.delete(key)
+    else this.#withSources.set(key, ids)
+  }
+
+  #tellAskedInVain(key: string, told: readonly Condition[]): void {
+    if (isDeepStrictEqual(this.#askedInVain.get(key) ?? [], told)) return
+    if (told.length === 0) this.#askedInVain.delete(key)
+    else this.#askedInVain.set(key, told)
     if (this.#told) this.#report()
   }
 }

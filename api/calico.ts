@@ -222,6 +222,8 @@ export const felixConfiguration = z.looseObject({
     failsafeOutboundHostPorts: z.array(openPort).optional(),
     /** Absent: Accept, or that of the cluster. */
     defaultEndpointToHostAction: z.string().optional(),
+    /** Anything but Any, and absent: Disabled, or that of the cluster. */
+    workloadSourceSpoofing: z.string().optional(),
     /** Absent: Disabled. */
     nftablesFlowTableOffload: z.enum(['All', 'Disabled']).optional(),
     /** A regular expression. */

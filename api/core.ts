@@ -71,12 +71,14 @@ export const lease = z.looseObject({
 })
 
 /**
- * Where Calico's CNI plugin notes the addresses of a Pod, before a kubelet does: the first one, and all, joined by commas. Both are
- * empty once a pod that is being deleted has lost them.
+ * Annotations of a Pod with the prefix of Calico's CNI plugin. It notes the addresses of a Pod, before a kubelet does: the first one,
+ * and all, joined by commas. Both are empty once a pod that is being deleted has lost them.
  */
 export const POD_ANNOTATION = {
   address: 'cni.projectcalico.org/podIP',
   addresses: 'cni.projectcalico.org/podIPs',
+  /** What people write: other sources that the pod may send under, a list of CIDRs in JSON. */
+  allowedSources: 'cni.projectcalico.org/allowedSourcePrefixes',
   /** Of the copy of a static pod: the uid that its kubelet and its CNI plugins know it by. */
   staticUid: 'kubernetes.io/config.mirror',
 } as const

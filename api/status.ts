@@ -109,6 +109,11 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'what annotations of pods ask of their packets is done: rates, connections, DSCP',
   },
+  SourcesAllowed: {
+    vital: false,
+    promise:
+      'pods may send under the sources that their annotations name (`cni.projectcalico.org/allowedSourcePrefixes`)',
+  },
   FlowsOffloaded: {
     vital: false,
     promise: 'where FelixConfiguration wants it, connections that last are carried past the hooks of the kernel',

@@ -25,8 +25,8 @@ const OTHER_PROGRAM = 'nothing: it is about how the other program is built'
 export const UNREAD: readonly UnreadGroup[] = [
   felix('wireguard*', 'packets between nodes are not encrypted', 'WireGuard', true),
   felix(
-    'allowIPIPPacketsFromWorkloads allowVXLANPacketsFromWorkloads workloadSourceSpoofing',
-    'tunnel packets of pods, and packets under foreign addresses, are always dropped',
+    'allowIPIPPacketsFromWorkloads allowVXLANPacketsFromWorkloads',
+    'tunnel packets of pods to nodes are always dropped',
     'nothing yet',
   ),
   felix(

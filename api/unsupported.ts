@@ -222,9 +222,10 @@ export const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; 
       ...['prometheusMetricsCAFile', 'prometheusMetricsCertFile', 'prometheusMetricsKeyFile'],
       ...['prometheusMetricsClientAuth', 'logSeverityScreen'],
       ...['failsafeInboundHostPorts', 'failsafeOutboundHostPorts', 'defaultEndpointToHostAction'],
+      'workloadSourceSpoofing',
     ],
     instead:
-      'of a FelixConfiguration for one node only its MTUs, route protocol, NAT, metrics, log level, failsafe ports and what becomes of packets of pods to their host count (docs/unsupported.md); all else is for all nodes, and both ends of a tunnel need the same port and VNI',
+      'of a FelixConfiguration for one node only its MTUs, route protocol, NAT, metrics, log level, failsafe ports, what becomes of packets of pods to their host and workloadSourceSpoofing count (docs/unsupported.md); all else is for all nodes, and both ends of a tunnel need the same port and VNI',
   },
 }
 

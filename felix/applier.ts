@@ -28,13 +28,14 @@ import { RouteTable } from '../kernel/reconcile/routes.ts'
 import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
 import type { KernelTable } from '../kernel/reconcile/table.ts'
 import { familyOf } from '../lib/ip.ts'
+import { allowsSource } from './calc/pod-filter.ts'
 import type { Desired, DesiredKind, Differences } from './desired.ts'
 import type { PolicyEnforcer } from './enforcer.ts'
 
 /**
- * What is known for good, so that what is not wanted may go. `datastore`: pools, blocks and nodes are in sync (from
+ * What is known for good, so that what is not wanted may go. `datastore`: pools, blocks, nodes and settings are in sync (from
  * the API or the snapshot); `endpoints`: the journal's pods are loaded; `bgp`: the speaker has converged, or its time
- * to do so ran out.
+ * to do so ran out; `policy`: policies and Pods are.
  */
 export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean; policy: boolean }
 
@@ -208,7 +209,11 @@ export class Applier {
             return false
         }
       }),
-      await this.#nft.remove(({ interfaceName }) => (interfaceName === undefined ? ready.datastore : ready.endpoints)),
+      await this.#nft.remove(element => {
+        if (element.interfaceName === undefined) return ready.datastore
+        // what a pod may send under is said by its Pod and by FelixConfiguration
+        return ready.endpoints && (!allowsSource(element) || (ready.datastore && ready.policy))
+      }),
       (await policy?.remove()) ?? NOTHING,
       ...(await eachInTurn(beside, table => table.remove())),
     ])
@@ -301,7 +306,7 @@ export class Applier {
   }
 
   #permitted(sysctl: NamedSysctl): NamedSysctl {
-    return sysctl.needs !== 'pod filter' || this.#filters ? sysctl : { ...sysctl, value: '0' }
+    return sysctl.needs !== 'pod filter' || this.#filters ? sysctl : { ...sysctl, value: sysctl.withoutFilter ?? '0' }
   }
 
   #setPodFilter(stands: boolean): void {

@@ -21,6 +21,9 @@ export type Endpoint = {
   mtu: number
 }
 
+/** What a Pod says that it may send under beside its own addresses: canonical CIDRs, of which one may hold another. */
+export type AllowedSources = { pod: { namespace: string; name: string }; cidrs: readonly string[] }
+
 export type Pool = {
   cidr: string
   ipip: 'Never' | 'Always' | 'CrossSubnet'
@@ -99,6 +102,8 @@ export type Settings = {
     hosts?: HostSettings
     /** Established connections that policies deny now are kept; absent: they are cut. */
     keepConnections?: true
+    /** Pods may send under the sources that are told of them (`Inputs.sources`); absent: no pod may. */
+    allowSources?: true
   }
   capabilities: Capabilities
   /** Bytes. Felix follows the uplink from its first pass on; until then this value counts. */
@@ -109,6 +114,8 @@ export type Settings = {
 export type Inputs = {
   /** Key: the endpoint's id. */
   endpoint: Endpoint
+  /** Key: the id of the endpoint that sends. */
+  sources: AllowedSources
   /** Key: the prefix, a canonical CIDR. */
   learned: LearnedRoute
   /** Key: the node's name. */

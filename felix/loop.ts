@@ -30,6 +30,7 @@ import type { NamePatterns } from './policy/name-patterns.ts'
 import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
+import { reversePathConditions } from './reverse-path.ts'
 import { Revocation } from './revocation.ts'
 import { RuleCounts } from './rule-counts.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
@@ -442,7 +443,8 @@ export class Felix {
     const tables = tableConditions(this.#applier.lacking, refused)
     const hosts = this.#policy?.hostConditions() ?? []
     const beside = [...hosts, ...(this.#qos?.conditions(refused) ?? []), ...(this.#offload?.conditions ?? [])]
-    const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused), ...beside]
+    const paths = reversePathConditions(this.#kernel, this.#calculator.withSources)
+    const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused), ...beside, ...paths]
     if (conditions.length + before.size === 0) return
     this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
     const changes = new Map<string, Condition | undefined>()

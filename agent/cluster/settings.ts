@@ -51,6 +51,9 @@ export function felixSettings(
     ...(spec.nftablesFlowTableOffload === 'All' && {
       offload: { devicePattern: spec.nftablesFlowTableDataIfacePattern ?? '' },
     }),
+    ...((mine?.workloadSourceSpoofing ?? spec.workloadSourceSpoofing)?.toLowerCase() === 'any' && {
+      allowSources: true as const,
+    }),
     workloadRouteProtocol: mine?.deviceRouteProtocol ?? spec.deviceRouteProtocol ?? ROUTE_PROTOCOL_BOOT,
     nat: {
       keepAddressTo: exclusions === 'IPPoolsAndHostIPs' ? 'pools and nodes' : 'pools',

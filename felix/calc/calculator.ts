@@ -1,6 +1,6 @@
 // What this node's kernel should hold, worked out from what changed. Each input leads to few outputs:
 //
-//   endpoint ──────────────┬─> link, address, neighbour, sysctl, elements of the pod filter for its interface
+//   endpoint, its sources ─┬─> link, address, neighbour, sysctl, elements of the pod filter for its interface
 //                          └─> pod route ───────┐
 //   ownBlock ──┬─> block route ─────────────────┤
 //              └─> learned inside the block     ├─> one for each CIDR ──> route, condition
@@ -62,6 +62,7 @@ const UNTOLD: Settings = {
 export class Calculator {
   readonly #items: { readonly [K in InputKind]: Map<string, Inputs[K]> } = {
     endpoint: new Map(),
+    sources: new Map(),
     learned: new Map(),
     remote: new Map(),
     ownBlock: new Map(),
@@ -69,6 +70,7 @@ export class Calculator {
   }
   readonly #told: { readonly [K in InputKind]: Set<string> } = {
     endpoint: new Set(),
+    sources: new Set(),
     learned: new Set(),
     remote: new Set(),
     ownBlock: new Set(),
@@ -123,7 +125,7 @@ export class Calculator {
     this.#learned = new LearnedGroup(context, this.#claims, this.#conditions)
     this.#blocks = new BlockGroup(this.#claims, this.#learned, routeProtocol)
     this.#routeProtocol = routeProtocol
-    this.#endpoints = new EndpointGroup(this.#claims, this.#outputs, podFilter)
+    this.#endpoints = new EndpointGroup(this.#claims, this.#conditions, this.#outputs, podFilter)
     this.#filter = new FilterGroup(podFilter, this.#nodeAddresses, this.#outputs)
     this.#masquerade = new MasqueradeGroup(podFilter?.table, this.#nodeAddresses, this.#outputs)
   }
@@ -162,7 +164,7 @@ export class Calculator {
   }
 
   /**
-   * From now on learned routes are used: all pools are known. Without its pool a block looks like a route of the world
+   * From now on learned routes are used: all pools and settings are known. Without its pool a block looks like a route of the world
    * outside, and would be sent the wrong way.
    */
   useLearned(): void {
@@ -244,6 +246,11 @@ export class Calculator {
     return this.#endpoints.on(interfaceName)
   }
 
+  /** The interfaces of pods that may send under other IPv4 sources than their addresses. */
+  get withSources(): ReadonlySet<string> {
+    return this.#endpoints.withSources
+  }
+
   #update(): void {
     if (!this.#behind) return
     this.#behind = false
@@ -265,6 +272,10 @@ export class Calculator {
 
     if (before.config !== undefined && before.config.workloadRouteProtocol !== config.workloadRouteProtocol)
       this.#endpoints.reroute(config.workloadRouteProtocol)
+    const allowed = config.allowSources === true ? 'as asked' : this.#learnedUsable ? 'none' : 'unknown'
+    this.#endpoints.ruleSources(allowed, config.workloadRouteProtocol)
+    for (const id of this.#told.sources)
+      this.#endpoints.updateSources(id, this.#items.sources.get(id), config.workloadRouteProtocol)
     for (const id of this.#told.endpoint)
       this.#endpoints.update(id, this.#items.endpoint.get(id), config.workloadRouteProtocol)
     if (before.node !== node && node !== undefined)

@@ -1,4 +1,4 @@
-// The part of the pod filter that is no pod's own: its tables, and the IPv4 addresses of all nodes, this one's too.
+// The part of the pod filter that is no pod's own: its tables, and the addresses of all nodes, this one's too.
 import { nftElementKey } from '../../kernel/reconcile/objects.ts'
 import type { Desired } from '../desired.ts'
 import type { ThisNode } from '../input.ts'
@@ -28,8 +28,8 @@ export class FilterGroup {
 
   /** Some node has an address from now on, or none has it any more. */
   addressChanged(address: string): void {
-    const element = this.#marks && nodeElement(this.#marks, address)
-    if (element === undefined) return
+    if (this.#marks === undefined) return
+    const element = nodeElement(this.#marks, address)
     this.#outputs.nftElement.want(nftElementKey(element), this.#nodes.has(address) ? element : undefined)
   }
 

@@ -124,6 +124,11 @@ export function quotesPacketToInterface(family: Family, set: string): Steps {
   return ofInterface(QUOTED_DESTINATION[family], 'in', set)
 }
 
+/** `DESTINATION @set` of that packet. */
+export function quotesPacketTo(family: Family, set: string): Steps {
+  return [read(QUOTED_DESTINATION[family], 1), lookup(set, 'in')]
+}
+
 /** `ip saddr @set`, or `!=`. */
 export function source(family: Family, is: 'in' | 'not in', set: string): Steps {
   return [...ofFamily(family), ...sourceAddress(family, is, set)]
@@ -211,6 +216,11 @@ export function sourceIs(family: Family, address: string): Steps {
 /** `ip daddr FIRST.0.0.0/8`. */
 export function destinationStartsWith(octet: number): Steps {
   return [...ofFamily('ipv4'), read({ ...DESTINATION.ipv4, length: 1 }, 1), equals(hex(octet, 1))]
+}
+
+/** `ip saddr FIRST.0.0.0/8`. */
+export function sourceStartsWith(octet: number): Steps {
+  return [...ofFamily('ipv4'), read({ ...SOURCE.ipv4, length: 1 }, 1), equals(hex(octet, 1))]
 }
 
 /** `counter drop`. */

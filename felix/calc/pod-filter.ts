@@ -2,12 +2,15 @@
 // DHCP servers send, errors about packets that were not sent to them, tunnel packets to this node or through it that no
 // node sent, and what pods send to loopback addresses, which `route_localnet` would let in. Two tables, because ARP has a
 // family of its own. Each rule looks keys up in sets, so that its cost is the same for any number of pods and nodes.
+// A pod may be allowed to send under other sources too (FelixConfiguration.workloadSourceSpoofing): those alone come to the
+// chains `foreign_*`, which let nobody be a node, a loopback address or a neighbour that it is not.
 // Hazards: packets of pods are judged before connection tracking (priority raw), so that what is dropped leaves no entry;
 // tunnel packets are judged after DNAT, which can lead to a node too; a masquerading node gives a pod's packet its own
 // address, so tunnel packets count only at the one address that the other nodes send them to.
 import type { NftChain, NftExpression, NftFamily, NftRule, NftSet } from '../../kernel/port/nftables.ts'
 import { type NamedNftElement, type NftProgram, nftTableKey } from '../../kernel/reconcile/objects.ts'
-import { type Family, familyOf, parseAddress } from '../../lib/ip.ts'
+import { addressBits, type Family, familyOf, parseAddress } from '../../lib/ip.ts'
+import { rangeOf } from '../../lib/ip-range.ts'
 import type { Endpoint } from '../input.ts'
 import {
   COUNTED_DROP,
@@ -17,14 +20,17 @@ import {
   isIcmp,
   isIcmpv6Error,
   isIpip,
+  isNeighbourDiscovery,
   isUdp,
   jump,
   ofFamily,
+  quotesPacketTo,
   quotesPacketToInterface,
   RETURN,
   source,
   sourceIs,
   sourceNotOfInterface,
+  sourceStartsWith,
   targetNotOfInterface,
 } from './nft-expressions.ts'
 
@@ -37,8 +43,12 @@ export type TunnelFacts = { ipip: boolean; vxlan: boolean; vxlanPort: number }
 /** `iifname . address` of every pod. */
 const POD_IPV4 = 'pod_ipv4'
 const POD_IPV6 = 'pod_ipv6'
-/** IPv4 addresses of all nodes, this one's too. */
+const POD = { ipv4: POD_IPV4, ipv6: POD_IPV6 } as const
+/** `iifname . CIDR` of what pods may send under beside their addresses. */
+const ALLOWED = { ipv4: 'allowed_ipv4', ipv6: 'allowed_ipv6' } as const
+/** Addresses of all nodes, this one's too. */
 const NODES = 'nodes'
+const NODES_OF = { ipv4: NODES, ipv6: 'nodes_ipv6' } as const
 /** The address of this node that its tunnels end at. */
 const THIS_NODE = 'this_node'
 
@@ -55,6 +65,10 @@ const ICMP = { redirect: 5, routerAdvertisement: 9 } as const
 const ICMP_ERRORS = [3, 11, 12] as const
 const ICMPV6 = { routerAdvertisement: 134, neighbourAdvertisement: 136, redirect: 137 } as const
 
+/** What is asked of packets under sources that are not the pod's own, and of errors that a pod reports. */
+const FOREIGN = { ipv4: 'foreign_ipv4', ipv6: 'foreign_ipv6' } as const
+const ERROR = { ipv4: 'error_ipv4', ipv6: 'error_ipv6' } as const
+
 /** Both tables by key, for the nodes' tunnels as they are. */
 export function podFilterPrograms(
   { table, interfacePrefix }: PodFilterMarks,
@@ -69,16 +83,21 @@ export function podFilterPrograms(
       sets: [
         inet.set(POD_IPV4, 'ifname . ipv4_addr'),
         inet.set(POD_IPV6, 'ifname . ipv6_addr'),
-        inet.set(NODES, 'ipv4_addr'),
+        inet.set(ALLOWED.ipv4, 'ifname . ipv4_addr', ['interval']),
+        inet.set(ALLOWED.ipv6, 'ifname . ipv6_addr', ['interval']),
+        inet.set(NODES_OF.ipv4, 'ipv4_addr'),
+        inet.set(NODES_OF.ipv6, 'ipv6_addr'),
         inet.set(THIS_NODE, 'ipv4_addr'),
       ],
       chains: [
+        ...FAMILIES.flatMap(family => [inet.chain(FOREIGN[family]), inet.chain(ERROR[family])]),
         inet.chain('from_pod'),
         inet.chain('prerouting', { type: 'filter', hook: 'prerouting', priority: RAW }),
         inet.chain('forward', { type: 'filter', hook: 'forward', priority: FILTER }),
         inet.chain('input', { type: 'filter', hook: 'input', priority: FILTER }),
       ],
       rules: [
+        ...FAMILIES.flatMap(family => [...foreignRules(inet, family), ...errorRules(inet, family)]),
         ...podRules(inet),
         inet.rule('prerouting', [...fromPods, ...jump('from_pod')]),
         ...forwardRules(inet.drop, tunnels),
@@ -101,12 +120,16 @@ type Drop = Table['drop']
 /** What is judged of a packet that a pod sent, in this order. */
 function podRules({ drop, rule: plain }: Table): NftRule[] {
   const rule = (comment: string, match: readonly NftExpression[]) => drop('from_pod', comment, match)
+  const foreign = (family: Family) =>
+    plain('from_pod', [...ofFamily(family), ...sourceNotOfInterface(family, POD[family]), ...jump(FOREIGN[family])])
+  const error = (family: Family, isError: readonly NftExpression[]) =>
+    plain('from_pod', [...isError, ...jump(ERROR[family])])
   return [
     rule('loopback destination', destinationStartsWith(LOOPBACK_OCTET)),
-    rule('foreign IPv4 source', [...ofFamily('ipv4'), ...sourceNotOfInterface('ipv4', POD_IPV4)]),
+    foreign('ipv4'),
     // duplicate address detection, which pods do not need: no other host is on their link
     rule('no IPv6 source', sourceIs('ipv6', '::')),
-    rule('foreign IPv6 source', [...ofFamily('ipv6'), ...sourceNotOfInterface('ipv6', POD_IPV6)]),
+    foreign('ipv6'),
     rule('router advertisement', isIcmp('ipv6', ICMPV6.routerAdvertisement)),
     rule('router advertisement', isIcmp('ipv4', ICMP.routerAdvertisement)),
     rule('foreign neighbour advertisement', [
@@ -120,25 +143,46 @@ function podRules({ drop, rule: plain }: Table): NftRule[] {
       rule('DHCP server', [...ofFamily(family), ...isUdp('sport', DHCP_PORT[family].server)]),
       rule('DHCP server', [...ofFamily(family), ...isUdp('dport', DHCP_PORT[family].client)]),
     ]),
-    ...ICMP_ERRORS.flatMap(type => errorRules('ipv4', isIcmp('ipv4', type), POD_IPV4)),
-    ...errorRules('ipv6', isIcmpv6Error(), POD_IPV6),
+    ...ICMP_ERRORS.map(type => error('ipv4', isIcmp('ipv4', type))),
+    error('ipv6', isIcmpv6Error()),
   ]
+}
 
-  /**
-   * A pod reports an error only of a packet that was sent to it. Any other one would tell a node that the way to another
-   * node takes small packets only. In two steps: what a fragment does not hold cannot be read, and then it is dropped.
-   */
-  function errorRules(family: Family, isError: readonly NftExpression[], addresses: string): NftRule[] {
-    return [
-      // nft has no words for fields of the packet that an error quotes
-      plain(
-        'from_pod',
-        [...isError, ...quotesPacketToInterface(family, addresses), ...RETURN],
-        'about a packet to this pod',
-      ),
-      rule('error about the packet of another', isError),
-    ]
-  }
+/**
+ * Of a packet under a source that is none of the pod's addresses. Whatever it is allowed, a node is not among it: tunnels and
+ * BGP take packets for those of a node by their source. `route_localnet` lets loopback addresses in, and of IPv6 the kernel takes
+ * none. A pod that may ask or answer for many neighbours would fill the table that all pods of its node share.
+ */
+function foreignRules({ drop }: Table, family: Family): NftRule[] {
+  const rule = (comment: string, match: readonly NftExpression[]) => drop(FOREIGN[family], comment, match)
+  const names = { ipv4: 'IPv4', ipv6: 'IPv6' }
+  return [
+    rule(`foreign ${names[family]} source`, [...ofFamily(family), ...sourceNotOfInterface(family, ALLOWED[family])]),
+    rule('source of a node', source(family, 'in', NODES_OF[family])),
+    family === 'ipv4'
+      ? rule('loopback source', sourceStartsWith(LOOPBACK_OCTET))
+      : rule('neighbour discovery under a foreign source', isNeighbourDiscovery()),
+  ]
+}
+
+/**
+ * A pod reports an error only of a packet that was sent to it, or to what it may send under, as a gateway does that has a
+ * narrower link behind it. Any other one would tell a node that the way to another node takes small packets only. What a
+ * fragment does not hold cannot be read, and then it is dropped.
+ */
+function errorRules({ drop, rule }: Table, family: Family): NftRule[] {
+  const [chain, reason] = [ERROR[family], 'error about the packet of another']
+  return [
+    // nft has no words for fields of the packet that an error quotes
+    rule(chain, [...quotesPacketToInterface(family, POD[family]), ...RETURN], 'about a packet to this pod'),
+    drop(chain, reason, quotesPacketTo(family, NODES_OF[family])),
+    rule(
+      chain,
+      [...quotesPacketToInterface(family, ALLOWED[family]), ...RETURN],
+      'about a packet to an allowed source',
+    ),
+    drop(chain, reason, []),
+  ]
 }
 
 /**
@@ -178,10 +222,42 @@ export function podElements(
   )
 }
 
-/** The element of one node's address; undefined for IPv6, which no tunnel runs over. */
-export function nodeElement({ table }: PodFilterMarks, address: string): NamedNftElement | undefined {
-  if (familyOf(address) !== 'ipv4') return undefined
-  return { family: 'inet', table, set: NODES, words: [address] }
+/** The elements that let a pod send under `cidrs` too: disjoint ones, since a set of ranges takes no others. */
+export function sourceElements(
+  { table }: PodFilterMarks,
+  interfaceName: string,
+  cidrs: readonly string[],
+): NamedNftElement[] {
+  return FAMILIES.flatMap(family =>
+    outermost(cidrs.filter(cidr => familyOf(cidr) === family)).map((cidr): NamedNftElement => {
+      // nft's word for a whole address has no length
+      const word = cidr.endsWith(`/${addressBits(family)}`) ? cidr.slice(0, cidr.indexOf('/')) : cidr
+      return { family: 'inet', table, set: ALLOWED[family], words: [interfaceName, word], interfaceName }
+    }),
+  )
+}
+
+/** Those CIDRs of a family that lie in no other one, each once. */
+function outermost(cidrs: readonly string[]): string[] {
+  const sorted = cidrs
+    .map(cidr => ({ cidr, ...rangeOf(cidr) }))
+    .sort((a, b) => Number(a.first - b.first) || Number(b.last - a.last))
+  let end = -1n
+  return sorted.flatMap(({ cidr, last }) => {
+    if (last <= end) return []
+    end = last
+    return [cidr]
+  })
+}
+
+/** Whether an element lets a pod send under sources that are not its addresses. */
+export function allowsSource({ set }: Pick<NamedNftElement, 'set'>): boolean {
+  return set === ALLOWED.ipv4 || set === ALLOWED.ipv6
+}
+
+/** The element of one node's address. */
+export function nodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {
+  return { family: 'inet', table, set: NODES_OF[familyOf(address)], words: [address] }
 }
 
 export function thisNodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {
@@ -202,7 +278,9 @@ function tableOf(family: NftFamily, table: string) {
   }
   return {
     table: { kind: 'table', family, name: table } as const,
-    set: (name: string, type: string): NftSet => ({ kind: 'set', ...of, name, type }),
+    set: (name: string, type: string, flags?: NftSet['flags']): NftSet => {
+      return { kind: 'set', ...of, name, type, ...(flags !== undefined && { flags }) }
+    },
     chain: (name: string, base?: NftChain['base']): NftChain => {
       return { kind: 'chain', ...of, name, ...(base !== undefined && { base: { policy: 'accept', ...base } }) }
     },

@@ -27,9 +27,9 @@ export type NamedNeighbour = Omit<Neighbour, 'ifindex' | 'proxy'> & { interfaceN
 export type NamedFdbEntry = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
 
 /**
- * One `net.<family>.<path>` that must read `value`. One that needs the pod filter reads '0' without it; one that needs a device
- * is written after links are made. `orValue` is as good, and left. An `rp_filter` counts as the kernel takes it: the larger one
- * of the device's and that of all.
+ * One `net.<family>.<path>` that must read `value`. One that needs the pod filter reads `withoutFilter` without it ('0' where absent);
+ * one that needs a device is written after links are made. `orValue` is as good, and left. An `rp_filter` counts as the kernel
+ * takes it, the larger one of the device's and that of all; one that should be 0 counts by itself: that of all is nobody's to lower.
  */
 export type NamedSysctl = {
   family: SysctlFamily
@@ -37,6 +37,7 @@ export type NamedSysctl = {
   value: string
   orValue?: string
   needs?: 'pod filter' | 'device'
+  withoutFilter?: string
 }
 
 /** One table of nftables as it must be, without the elements that come and go by themselves. Nobody else may write into it. */

@@ -11,10 +11,13 @@ function interfaceOf({ path }: NamedSysctl): string | undefined {
   return path.length === 3 && path[1] !== 'all' && path[1] !== 'default' ? path[1] : undefined
 }
 
-/** What the kernel does: of `rp_filter` it takes the larger one of the device's and that of all (ip-sysctl.rst). */
-function inEffect(kernel: SysctlPort, { family, path }: NamedSysctl): string | undefined {
+/**
+ * What the kernel does: of `rp_filter` it takes the larger one of the device's and that of all (ip-sysctl.rst). Of one that should
+ * be 0 it is the device's own: writing that again and again would not change what all has.
+ */
+function inEffect(kernel: SysctlPort, { family, path, value: wanted }: NamedSysctl): string | undefined {
   const value = readOrAbsent(kernel, family, path)
-  if (value === undefined || path.at(-1) !== 'rp_filter') return value
+  if (value === undefined || path.at(-1) !== 'rp_filter' || wanted === '0') return value
   const all = readOrAbsent(kernel, family, ['conf', 'all', 'rp_filter']) ?? '0'
   return Number(all) > Number(value) ? all : value
 }

@@ -1,10 +1,12 @@
 // What felix is told of the pods of this node: under which labels and addresses, and when ADD may answer.
 import test from 'ava'
-import { PolicyFeed } from '../../agent/policy-feed.ts'
+import { PolicyFeed, type PolicyFeedDeps } from '../../agent/policy-feed.ts'
 import { POD_ANNOTATION } from '../../api/core.ts'
 import type { Kind, Resource } from '../../api/kinds.ts'
+import type { Condition } from '../../api/status.ts'
 import type { PodEndpoint } from '../../cni/endpoints.ts'
 import type { Cache, CacheChange } from '../../datastore/kind-cache.ts'
+import type { AllowedSources } from '../../felix/input.ts'
 import type { HostEndpointHere, LocalEndpoint, PolicyEndpoint } from '../../felix/policy/model.ts'
 import { ManualClock } from '../../lib/clock.ts'
 
@@ -53,7 +55,12 @@ function aFeed() {
   const endpoints = new Map<string, PolicyEndpoint | undefined>()
   const locals = new Map<string, LocalEndpoint | undefined>()
   const hosts = new Map<string, HostEndpointHere | undefined>()
-  const felix = {
+  const sources = new Map<string, readonly string[] | undefined>()
+  const reported: { now: readonly Condition[] } = { now: [] }
+  const felix: PolicyFeedDeps['felix'] = {
+    set: (kind, id, value) => {
+      if (kind === 'sources') sources.set(id, (value as AllowedSources | undefined)?.cidrs)
+    },
     setPolicy(kind: string, key: string, value: unknown) {
       if (kind === 'endpoint') endpoints.set(key, value as PolicyEndpoint)
     },
@@ -63,12 +70,12 @@ function aFeed() {
     complete: () => {},
   }
   const names = { want: () => {}, gaps: [] }
-  const feed = new PolicyFeed({ nodeName: 'here', caches, felix, names, clock, report: () => {} })
+  const feed = new PolicyFeed({ nodeName: 'here', caches, felix, names, clock, report: told => (reported.now = told) })
   const seen = (key: string) => {
     const { labels, addresses } = endpoints.get(key) ?? {}
     return [labels?.['app'], addresses, locals.get(key)?.interfaceName]
   }
-  return { caches, clock, feed, seen, locals, hosts }
+  return { caches, clock, feed, seen, locals, hosts, sources, reported }
 }
 
 const pod = (uid: string, app: string, more: object = {}) => ({
@@ -209,4 +216,37 @@ test('host endpoints of this node are told, also when they move to another inter
   caches.put('HostEndpoint', 'eth', host({ node: 'elsewhere', interfaceName: 'eth0' }))
   t.true(hosts.has('eth'))
   t.is(hosts.get('eth'), undefined)
+})
+
+const asking = (uid: string, prefixes: string) =>
+  pod(uid, 'a', { annotations: { [POD_ANNOTATION.allowedSources]: prefixes } })
+
+test('felix is told of every interface of a pod what its annotation says now, and of none of an older pod of that name', t => {
+  const { caches, feed, sources } = aFeed()
+  caches.tellState()
+  caches.put('Pod', 'ns/db-0', asking('u2', '["198.51.100.0/24"]'))
+  feed.setLocal(made('1', 'u1', '10.0.0.1'))
+  feed.setLocal(made('2', 'u2', '10.0.0.2'))
+  feed.setLocal(made('3', 'u2', '10.0.0.3'))
+  const all = () => Object.fromEntries(sources)
+  t.deepEqual(all(), { 2: ['198.51.100.0/24'], 3: ['198.51.100.0/24'] })
+  caches.put('Pod', 'ns/db-0', asking('u2', '["198.51.100.7", "2001:db8::/64"]'))
+  t.deepEqual(all(), { 2: ['198.51.100.7/32', '2001:db8::/64'], 3: ['198.51.100.7/32', '2001:db8::/64'] })
+  feed.removeLocal(made('3', 'u2', '10.0.0.3'))
+  t.deepEqual(all(), { 2: ['198.51.100.7/32', '2001:db8::/64'], 3: undefined })
+  caches.put('Pod', 'ns/db-0', asking('u3', '["198.51.100.7"]'))
+  t.deepEqual(all(), { 2: undefined, 3: undefined }, 'the Pod of that name is another one now')
+})
+
+test('an annotation about sources that cannot be read allows none, and the condition names the pod until it is corrected', t => {
+  const { caches, feed, sources, reported } = aFeed()
+  caches.tellState()
+  caches.put('Pod', 'ns/db-0', asking('u1', '["198.51.100.0/24"]'))
+  feed.setLocal(made('1', 'u1', '10.0.0.1'))
+  caches.put('Pod', 'ns/db-0', asking('u1', '["198.51.100.0/24", "everything"]'))
+  t.is(sources.get('1'), undefined)
+  const ofPod = () => reported.now.filter(({ type }) => type === 'SourcesAllowed')
+  t.like(ofPod()[0], { status: 'False', reason: 'Invalid', object: { kind: 'Pod', namespace: 'ns', name: 'db-0' } })
+  caches.put('Pod', 'ns/db-0', asking('u1', '["198.51.100.0/25"]'))
+  t.deepEqual([ofPod(), sources.get('1')], [[], ['198.51.100.0/25']])
 })

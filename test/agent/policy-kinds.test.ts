@@ -36,6 +36,7 @@ async function aFeed(failing = new Map<Kind, Error>()) {
     nodeName: 'n1',
     ...{ caches, clock, names },
     felix: {
+      set: () => undefined,
       setPolicy: (kind, key, value) => {
         if (kind === 'policy') policies.set(key, value as Policy | undefined)
         if (kind === 'service') services.set(key, value)

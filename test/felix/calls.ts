@@ -57,20 +57,29 @@ const pod = fc
   )
   .map(([id, interfaceName, addresses]) => ({ ...endpoint(id, ...addresses), interfaceName }))
 
+const sources = fc.record({
+  pod: fc.record({ namespace: fc.constant('net'), name: fc.constantFrom('gw', 'proxy') }),
+  cidrs: fc.constantFrom(['198.51.100.0/24'], ['198.51.100.7/32', '2001:db8::/64'], ['::/0', '2001:db8::/64']),
+})
+
 /** `undefined`, that is "gone", in one of four. */
 const orGone = <V>(value: fc.Arbitrary<V>) => fc.option(value, { nil: undefined, freq: 3 })
 const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
   fc.record({ capabilities: fc.record({ ipip: fc.boolean(), vxlan: fc.boolean() }) }),
   fc.record({ uplinkMtu: fc.constantFrom(1500, 9000) }),
   fc.record({
-    config: fc.record({
-      vxlanPort: fc.constant(4789),
-      vxlanVni: fc.constantFrom(4096, 5000),
-      ipipMtu: fc.constantFrom(0, 1400),
-      vxlanMtu: fc.constant(0),
-      workloadRouteProtocol: fc.constantFrom(3, 80),
-      nat,
-    }),
+    config: fc.record(
+      {
+        vxlanPort: fc.constant(4789),
+        vxlanVni: fc.constantFrom(4096, 5000),
+        ipipMtu: fc.constantFrom(0, 1400),
+        vxlanMtu: fc.constant(0),
+        workloadRouteProtocol: fc.constantFrom(3, 80),
+        nat,
+        allowSources: fc.constant(true as const),
+      },
+      { requiredKeys: ['vxlanPort', 'vxlanVni', 'ipipMtu', 'vxlanMtu', 'workloadRouteProtocol', 'nat'] },
+    ),
   }),
   fc.record({
     node: fc.record(
@@ -96,6 +105,7 @@ export const call: fc.Arbitrary<Call> = fc.oneof(
   fc.record({ kind: fc.constant('pool' as const), key: fc.constantFrom('p1', 'p2', 'p3'), value: orGone(pool) }),
   fc.record({ kind: fc.constant('ownBlock' as const), key: ownBlock, value: orGone(fc.constant(true as const)) }),
   fc.record({ kind: fc.constant('endpoint' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(pod) }),
+  fc.record({ kind: fc.constant('sources' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(sources) }),
   fc.record({ kind: fc.constant('settings' as const), part: settings }),
 )
 

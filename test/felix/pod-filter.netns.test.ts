@@ -96,7 +96,7 @@ else {
       const text = nft(netnsPath(net.nodes[0].host.name), ['list', 'table', 'inet', 'margay'])
       const lines = text.split('\n').filter(line => /@th,|@nh,|0x|unknown|invalid/.test(line))
       for (const line of lines) t.regex(line, /@th,(64,128|192,32|256,128) .* comment "/)
-      t.true(lines.length >= 4 && lines.length <= 5, text)
+      t.true(lines.length >= 6 && lines.length <= 7, text)
     },
   )
 
@@ -301,13 +301,15 @@ else {
       for (const line of [
         'elements = { "calipod1" . 10.244.1.5 }',
         'iifname "cali*" jump from_pod',
+        'iifname . ip saddr != @pod_ipv4 jump foreign_ipv4',
         'type filter hook prerouting priority raw; policy accept;',
       ])
         t.true(listed.includes(line), listed)
       t.regex(
         listed,
-        /iifname \. ip saddr != @pod_ipv4 counter packets \d+ bytes \d+ drop comment "foreign IPv4 source"/,
+        /iifname \. ip saddr != @allowed_ipv4 counter packets \d+ bytes \d+ drop comment "foreign IPv4 source"/,
       )
+      t.regex(listed, /ip6 saddr @nodes_ipv6 counter packets \d+ bytes \d+ drop comment "source of a node"/)
       t.regex(
         listed,
         /ip saddr != @nodes udp dport 4789 counter packets \d+ bytes \d+ drop comment "VXLAN that no node sent"/,

@@ -1,6 +1,7 @@
 // What the pod filter wants of nftables, and what felix does where it does not stand.
 import test from 'ava'
 import type { Condition } from '../../api/status.ts'
+import { Calculator } from '../../felix/calc/calculator.ts'
 import { Felix } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
@@ -13,6 +14,7 @@ import { silentLog } from '../../lib/log.ts'
 import { setUpNode } from './node-kernel.ts'
 import {
   BARE_POOL,
+  CALCULATOR,
   calculated,
   EMPTY,
   endpoint,
@@ -40,6 +42,103 @@ test('a pod may send under its own addresses and under the link-local address of
       'inet margay pod_ipv6 calia . fe80::a8bb:ccff:fe00:1',
     ],
   )
+})
+
+const GW = { pod: { namespace: 'net', name: 'gw' }, cidrs: ['198.51.100.0/24', '2001:db8::/64'] }
+
+test('a pod may send under other sources where it asks for them and the setting allows it; else a condition names it, once settings are known', t => {
+  const calculator = new Calculator(CALCULATOR)
+  const world = { ...EMPTY, endpoints: [endpoint('a', '10.244.1.5'), endpoint('b', '10.244.1.6')] }
+  tell(calculator, world)
+  calculator.set('sources', 'a', GW)
+  const allowed = () => {
+    calculator.step()
+    const { nftElement, sysctl, condition } = calculator.wanted()
+    return {
+      elements: [...nftElement.keys()].filter(key => key.includes(' allowed_')),
+      filters: [...sysctl.values()].filter(({ path }) => path[2] === 'rp_filter' && path[1]!.startsWith('cali')),
+      told: [...condition.values()].filter(({ type }) => type === 'SourcesAllowed').map(({ reason }) => reason),
+    }
+  }
+  const NONE = { elements: [], filters: [] }
+  t.deepEqual(allowed(), { ...NONE, told: [] })
+  calculator.useLearned()
+  t.deepEqual(allowed(), { ...NONE, told: ['Disabled'] })
+  calculator.configure({ config: { ...EMPTY.config, allowSources: true } })
+  const filter = {
+    family: 'ipv4',
+    path: ['conf', 'calia', 'rp_filter'],
+    value: '0',
+    needs: 'pod filter',
+    withoutFilter: '1',
+  }
+  const elements = [
+    'inet margay allowed_ipv4 calia . 198.51.100.0/24',
+    'inet margay allowed_ipv6 calia . 2001:db8::/64',
+  ]
+  t.deepEqual(allowed(), { elements, filters: [filter], told: [] } as never)
+  // the filter of the reverse path is one of IPv4
+  calculator.set('sources', 'a', { ...GW, cidrs: ['2001:db8::/64'] })
+  t.deepEqual(allowed(), { elements: elements.slice(1), filters: [], told: [] })
+  calculator.set('sources', 'a', undefined)
+  t.deepEqual(allowed(), { ...NONE, told: [] })
+})
+
+test('what an earlier run allowed stays until Pods and settings are known, and goes then; what is known sooner counts at once', async t => {
+  const kernel = new FakeWorld().kernel()
+  await setUpNode(kernel)
+  for (const name of ['calia', 'calib']) await kernel.createLink({ kind: 'veth', name, peer: { name: `p-${name}` } })
+  const run = () => {
+    const felix = new Felix(kernel, {
+      ...{ clock: new ManualClock(), log: silentLog, onConditions: () => {} },
+      marks: nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' }),
+    })
+    tell(felix, { ...EMPTY, endpoints: [endpoint('a', '10.244.1.5'), endpoint('b', '10.244.1.6')] })
+    felix.complete('endpoints')
+    felix.start()
+    return felix
+  }
+  const settle = async (felix: Felix) => {
+    await felix.applied()
+    const ruleset = (await kernel.nftables({ family: 'inet', name: 'margay' }))!
+    const allowed = ruleset.elements.filter(({ set }) => set.startsWith('allowed_'))
+    return allowed.flatMap(({ elements }) => elements.map(({ key }) => key.join(' '))).sort()
+  }
+  const config = { ...EMPTY.config, allowSources: true } as const
+  const both = ['calia 198.51.100.0/24', 'calib 198.51.100.0/24']
+  const first = run()
+  first.configure({ config })
+  for (const id of ['a', 'b']) first.set('sources', id, { ...GW, cidrs: ['198.51.100.0/24'] })
+  t.deepEqual(await settle(first), both)
+  await first.close()
+  for (const order of [
+    ['policy', 'datastore'],
+    ['datastore', 'policy'],
+  ] as const) {
+    const felix = run()
+    t.deepEqual(await settle(felix), both)
+    felix.configure({ config })
+    felix.set('sources', 'a', { ...GW, cidrs: ['198.51.100.0/25'] })
+    t.deepEqual(await settle(felix), ['calia 198.51.100.0/25', 'calib 198.51.100.0/24'])
+    felix.set('sources', 'a', { ...GW, cidrs: ['198.51.100.0/24'] })
+    felix.complete(order[0])
+    t.deepEqual(await settle(felix), both)
+    felix.complete(order[1])
+    t.deepEqual(await settle(felix), ['calia 198.51.100.0/24'])
+    felix.set('sources', 'b', { ...GW, cidrs: ['198.51.100.0/24'] })
+    t.deepEqual(await settle(felix), both)
+    await felix.close()
+  }
+})
+
+test('without the pod filter the filter of the reverse path is strict on the interface of a pod that asks for sources', async t => {
+  const kernel = new FakeWorld({ nftables: false }).kernel()
+  const { felix } = await withPod(kernel)
+  felix.configure({ config: { ...EMPTY.config, allowSources: true } })
+  felix.set('sources', 'a', GW)
+  await felix.applied('a')
+  t.is(kernel.readSysctl('ipv4', ['conf', 'calia', 'rp_filter']), '1')
+  await felix.close()
 })
 
 test('tunnel packets are taken from nodes alone, each address known while some node has it', t => {

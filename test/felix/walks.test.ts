@@ -40,7 +40,7 @@ async function stateAfter(steps: readonly { call: Call; wait: boolean }[], slice
   const felix = new Felix(world.kernel(), { clock, log: silentLog, marks, slice, onConditions: () => {} })
   felix.start()
   felix.configure({ node: EMPTY.node, config: EMPTY.config, capabilities: EMPTY.capabilities })
-  for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+  for (const source of ['datastore', 'endpoints', 'bgp', 'policy'] as const) felix.complete(source)
   for (const { call, wait } of steps) {
     make(felix, call)
     // a refusal is part of the walk

@@ -123,6 +123,18 @@ test('established connections are kept where an annotation says so, of the objec
   t.deepEqual([keeps('Keep', 'Cut'), keeps('Cut', 'Keep')], [undefined, true])
 })
 
+test('pods may send under other sources where workloadSourceSpoofing is Any in any case, of the object for this node first', t => {
+  const object = (name: string, workloadSourceSpoofing?: string) =>
+    aResource('FelixConfiguration', {
+      metadata: { name },
+      spec: { ...(workloadSourceSpoofing && { workloadSourceSpoofing }) },
+    })
+  const allows = (cluster?: string, own?: string) =>
+    felixSettings(object('default', cluster), own === undefined ? undefined : object('node.n1', own)).allowSources
+  t.deepEqual([allows(), allows('Disabled'), allows('Any'), allows('any')], [undefined, undefined, true, true])
+  t.deepEqual([allows('Any', 'Disabled'), allows('Disabled', 'Any'), allows('Any', '')], [undefined, true, true])
+})
+
 test('ports of hosts stay open as Calico has them, or as somebody says, for all nodes or for one', t => {
   const config = (name: string, spec: object) => aResource('FelixConfiguration', { metadata: { name }, spec })
   const { inbound = [], outbound = [], podsToHost } = felixSettings(undefined).hosts ?? {}

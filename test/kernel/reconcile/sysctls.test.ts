@@ -61,3 +61,15 @@ test('a strict filter of the reverse path becomes loose, also where it is that o
     t.is(kernel.values.get('ipv4 conf/eth0/rp_filter'), after, `all ${all}, device ${device}`)
   }
 })
+
+test('a filter of the reverse path that should be off is off on the device, whatever all devices have, and nothing is refused', async t => {
+  for (const all of ['0', '1', '2'])
+    for (const device of ['0', '1', '2']) {
+      const kernel = aKernel([])
+      kernel.values.set('ipv4 conf/all/rp_filter', all)
+      kernel.values.set('ipv4 conf/cali1/rp_filter', device)
+      const filter: NamedSysctl = { family: 'ipv4', path: ['conf', 'cali1', 'rp_filter'], value: '0' }
+      t.deepEqual(await refused(kernel, filter), [])
+      t.deepEqual([...kernel.values.values()], [all, '0'])
+    }
+})

@@ -1,0 +1,63 @@
+// The sources that a Pod says it may send under beside its own addresses (`cni.projectcalico.org/allowedSourcePrefixes`), a list
+// of CIDRs in JSON. Pure. Unlike with other annotations nothing of one that makes no sense counts: who wrote it may have meant
+// less than what can be read.
+import { POD_ANNOTATION } from '../../api/core.ts'
+import type { Resource } from '../../api/kinds.ts'
+import { broken, type Condition } from '../../api/status.ts'
+import { addressBits, contains, familyOf, formatCidr, parseAddress, parseCidr } from '../../lib/ip.ts'
+
+const ANNOTATION = POD_ANNOTATION.allowedSources
+/** CIDRs of one pod. */
+const MOST = 64
+/** Octets that are read: four times as many as `MOST` of the longest CIDRs have. */
+const MOST_OCTETS = 16_384
+/** The most of a value that is told again. */
+const SHOWN = 60
+/** What is no source of any packet: RFC 1122 §3.2.1.3, RFC 4291 §2.5.3 and §2.7. */
+const NO_SOURCES = ['127.0.0.0/8', '224.0.0.0/4', '::1/128', 'ff00::/8']
+
+/** `cidrs` in canonical text; undefined where none is asked for, or what is cannot be read. */
+export function podSources({ metadata }: Resource<'Pod'>): { cidrs?: readonly string[]; told?: Condition } {
+  const { annotations = {}, name, namespace = '' } = metadata
+  const text = annotations[ANNOTATION] ?? ''
+  if (text.trim() === '') return {}
+  const read = cidrsOf(text)
+  if (typeof read === 'string') {
+    const cause = {
+      reason: 'Invalid',
+      message: `${ANNOTATION}: ${read}; none of it counts, and the pod sends under its own addresses alone`,
+      remedy: `write a list of up to ${MOST} CIDRs in JSON, such as ["198.51.100.0/24", "2001:db8::/64"], or take the annotation away; the pod runs`,
+    }
+    return { told: broken('SourcesAllowed', { object: { kind: 'Pod', namespace, name }, ...cause }) }
+  }
+  return read.length === 0 ? {} : { cidrs: read }
+}
+
+/** The CIDRs, or why they cannot be read. */
+function cidrsOf(text: string): string[] | string {
+  if (text.length > MOST_OCTETS) return `has more than ${MOST_OCTETS} characters`
+  let list: unknown
+  try {
+    list = JSON.parse(text)
+  } catch {
+    return `${shown(text)} is no JSON`
+  }
+  if (!Array.isArray(list)) return `${shown(text)} is no list`
+  if (list.length > MOST) return `names ${list.length} CIDRs`
+  const cidrs = new Set<string>()
+  for (const each of list) {
+    const whole = typeof each === 'string' ? parseAddress(each) : undefined
+    const given = whole === undefined ? String(each) : `${whole}/${addressBits(familyOf(whole))}`
+    const parsed = typeof each === 'string' ? parseCidr(given) : undefined
+    if (parsed === undefined) return `${shown(JSON.stringify(each))} is no CIDR`
+    if (parsed.address !== parseAddress(given.split('/')[0]!)) return `${shown(given)} has bits behind its length`
+    const cidr = formatCidr(parsed)
+    if (NO_SOURCES.some(none => contains(none, cidr))) return `${shown(given)} is the source of no packet`
+    cidrs.add(cidr)
+  }
+  return [...cidrs]
+}
+
+function shown(text: string): string {
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text
+}

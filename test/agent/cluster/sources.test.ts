@@ -1,0 +1,53 @@
+// Which sources beside its addresses the annotation of a Pod asks for, and what of it cannot be read.
+import test from 'ava'
+import { podSources } from '../../../agent/cluster/sources.ts'
+
+const NAME = 'cni.projectcalico.org/allowedSourcePrefixes'
+const read = (text: string) =>
+  podSources({ metadata: { name: 'gw', namespace: 'net', annotations: { [NAME]: text } }, spec: {} } as never)
+
+test('a pod without the annotation, or with an empty one, asks for no source', t => {
+  t.deepEqual(podSources({ metadata: { name: 'gw' }, spec: {} } as never), {})
+  for (const text of ['', ' ', '[]']) t.deepEqual(read(text), {})
+})
+
+test('CIDRs and addresses of both families are read, in canonical text, each once', t => {
+  t.deepEqual(
+    read('["10.1.0.0/16", "10.1.2.0/24", "192.0.2.7", "192.0.2.7/32", "2001:DB8:0::/64", "2001:db8:1::5"]').cidrs,
+    ['10.1.0.0/16', '10.1.2.0/24', '192.0.2.7/32', '2001:db8::/64', '2001:db8:1::5/128'],
+  )
+  t.deepEqual(read('["0.0.0.0/0", "::/0"]').cidrs, ['0.0.0.0/0', '::/0'])
+  const many = Array.from({ length: 64 }, (_, i) => `10.${i}.0.0/24`)
+  t.deepEqual(read(JSON.stringify(many)).cidrs, many)
+})
+
+for (const [text, why] of [
+  ['10.1.0.0/16', /"?10\.1\.0\.0\/16"? is no JSON/],
+  ['{"a": 1}', /is no list/],
+  ['"10.1.0.0/16"', /is no list/],
+  ['null', /is no list/],
+  ['["10.1.0.0/16", "all"]', /"all" is no CIDR/],
+  ['["10.1.0.0/33"]', /is no CIDR/],
+  ['["10.1.0.0/-1"]', /is no CIDR/],
+  ['["fe80::1%eth0"]', /is no CIDR/],
+  ['[["10.1.0.0/16"]]', /is no CIDR/],
+  ['[16909060]', /is no CIDR/],
+  ['[""]', /is no CIDR/],
+  ['["10.1.2.3/16"]', /10\.1\.2\.3\/16 has bits behind its length/],
+  ['["2001:db8::1/64"]', /has bits behind its length/],
+  ['["127.0.0.0/8"]', /is the source of no packet/],
+  ['["::1"]', /is the source of no packet/],
+  ['["ff02::/16"]', /is the source of no packet/],
+  ['["239.1.1.1"]', /is the source of no packet/],
+  [JSON.stringify(Array.from({ length: 65 }, (_, i) => `10.${i}.0.0/24`)), /names 65 CIDRs/],
+  [`[${' '.repeat(20_000)}]`, /more than 16384 characters/],
+  ['['.repeat(16_000), /is no JSON/],
+] as const)
+  test(`nothing counts of ${text.slice(0, 40)}, and pod, cause and remedy are told`, t => {
+    const { cidrs, told } = read(text)
+    t.is(cidrs, undefined)
+    t.like(told, { type: 'SourcesAllowed', reason: 'Invalid', object: { kind: 'Pod', namespace: 'net', name: 'gw' } })
+    t.regex(told!.message, why)
+    t.true(told!.message.length < 300, told!.message)
+    t.regex(told!.remedy, /write a list of up to 64 CIDRs in JSON/)
+  })
