@@ -86,7 +86,7 @@ export class DomainNames {
     const { clock } = this.#deps
     for (const { name, told } of this.#file.take(pod.id)) {
       const expired = told.filter(({ ttlSeconds }) => ttlSeconds === 0).map(({ address }) => address)
-      this.#tellName(this.#answers.remember(pod.id, name, expired))
+      for (const each of this.#answers.remember(pod.id, name, expired)) this.#tellName(each)
       const counted = told.filter(({ ttlSeconds }) => ttlSeconds > 0)
       this.#tell(this.#answers.tell(pod.id, name, counted, clock.monotonicMs()))
     }
@@ -97,6 +97,7 @@ export class DomainNames {
   /** A pod interface of this node went, and with it what it was told. */
   removeLocal({ id, addresses }: PodEndpoint): void {
     for (const name of this.#answers.forget(id)) this.#tellName(name)
+    this.#streams.forget(id)
     this.#pods.delete(id)
     for (const address of addresses) if (this.#byAddress.get(address) === id) this.#byAddress.delete(address)
   }
@@ -155,7 +156,7 @@ export class DomainNames {
       const packet = readPacket(payload)
       const pod = packet && this.#pods.get(this.#byAddress.get(packet.to) ?? '')
       if (packet === undefined || pod === undefined) continue
-      const messages = packet.protocol === 'udp' ? [packet.data] : this.#streams.take(packet, nowMs)
+      const messages = packet.protocol === 'udp' ? [packet.data] : this.#streams.take(pod.id, packet, nowMs)
       for (const message of messages) this.#heard(pod, message, nowMs)
     }
   }

@@ -11,15 +11,18 @@ export type ToldAddress = { address: string; ttlSeconds: number }
 /** Names of which something else counts than before, and pods of which something was given up. */
 export type AnswerChanges = { names: readonly ToldName[]; givenUp: readonly string[] }
 
-/** `expired`: of a pod, beside those that count. */
-export type AnswerBounds = { ofName: number; ofPod: number; ofNode: number; expired: number }
+/** `expired`: of a pod, beside those that count; `expiredOfNode`: of all. */
+export type AnswerBounds = { ofName: number; ofPod: number; ofNode: number; expired: number; expiredOfNode: number }
 
 /** An address must last for a connection: a first packet that is lost is sent again after one and after three seconds. */
 const LEAST_TTL_SECONDS = 5
 /** Nobody changes its address without saying so for longer (RFC 8767 §4 has a day to a week for what caches keep). */
 const MOST_TTL_SECONDS = 86_400
-/** Addresses. An element takes about 200 octets in the kernel, and about as much here. */
-const ANSWER_BOUNDS: AnswerBounds = { ofName: 1024, ofPod: 8192, ofNode: 131_072, expired: 1024 }
+/** Addresses. An element takes about 200 octets in the kernel; here one under a long name of its own takes 1.5 KiB, and 2.5 KiB once it has expired. */
+const ANSWER_BOUNDS: AnswerBounds = {
+  ...{ ofName: 1024, ofPod: 8192, ofNode: 65_536 },
+  ...{ expired: 1024, expiredOfNode: 16_384 },
+}
 /** Of what a pod has, when it has too much: each sorting makes room for many. */
 const GIVEN_UP = 1 / 8
 const TICK_MS = 1000
@@ -46,6 +49,7 @@ export class DomainAnswers {
   readonly #due = new Map<number, Set<Name>>()
   #tick = 0
   #size = 0
+  #expired = 0
 
   constructor(bounds: AnswerBounds = ANSWER_BOUNDS) {
     this.#bounds = bounds
@@ -86,12 +90,14 @@ export class DomainAnswers {
   }
 
   /** Addresses of a name that a pod was told, and that had expired, before all that this one was told. */
-  remember(pod: string, name: string, expired: readonly string[]): ToldName {
+  remember(pod: string, name: string, expired: readonly string[]): ToldName[] {
     const [of, known] = this.#nameOf(pod, name)
     const changed = new Set([known])
-    for (const address of expired) this.#addExpired(of, known, address, changed)
-    this.#keep(of, known)
-    return shown(known)
+    for (const address of expired) {
+      this.#addExpired(of, known, address, changed)
+      this.#keep(of, known)
+    }
+    return [...changed].map(shown)
   }
 
   /** Lets go of what has expired. Returns the names that lost an address. */
@@ -117,6 +123,7 @@ export class DomainAnswers {
   /** A pod is gone. Returns the names that count for it no more. */
   forget(pod: string): readonly ToldName[] {
     const names = [...(this.#pods.get(pod)?.names.values() ?? [])]
+    this.#expired -= this.#pods.get(pod)?.expired.size ?? 0
     this.#pods.delete(pod)
     for (const name of names) {
       this.#size -= name.addresses.size
@@ -172,10 +179,20 @@ export class DomainAnswers {
   }
 
   #addExpired(pod: Pod, name: Name, address: string, changed: Set<Name>): void {
+    this.#forgetExpired(pod, name, address)
     name.expired.add(address)
     pod.expired.set(`${name.name} ${address}`, [name, address])
+    this.#expired++
+    this.#keepNewest(pod, this.#bounds.expired, changed)
+    while (this.#expired > this.#bounds.expiredOfNode) {
+      const most = [...this.#pods.values(), pod].reduce((a, b) => (b.expired.size > a.expired.size ? b : a))
+      this.#keepNewest(most, Math.floor(most.expired.size * (1 - GIVEN_UP)), changed)
+    }
+  }
+
+  #keepNewest(pod: Pod, count: number, changed: Set<Name>): void {
     for (const [oldest, old] of pod.expired.values()) {
-      if (pod.expired.size <= this.#bounds.expired) break
+      if (pod.expired.size <= count) break
       this.#forgetExpired(pod, oldest, old)
       if (oldest.addresses.size + oldest.expired.size === 0) pod.names.delete(oldest.name)
       changed.add(oldest)
@@ -184,7 +201,7 @@ export class DomainAnswers {
 
   #forgetExpired(pod: Pod, name: Name, address: string): void {
     name.expired.delete(address)
-    pod.expired.delete(`${name.name} ${address}`)
+    if (pod.expired.delete(`${name.name} ${address}`)) this.#expired--
   }
 
   /** Gives up what expires first of the pod, and of those that have most, where there is too much. */

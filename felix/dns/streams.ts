@@ -2,56 +2,90 @@
 // time is an argument. A stream counts from its SYN on, and as long as no octet of it is missing.
 // Hazard: in the middle of a stream nothing says where a message begins. Who serves a name can put octets into a record that
 // look like the answer about another one, and whoever asks chooses where a packet begins: so a stream that was not followed
-// from its beginning is never read.
+// from its beginning is never read. A pod opens as many streams as it likes: it takes none from one that has fewer.
 import type { DnsPacket } from './packet.ts'
 
 type Segment = Extract<DnsPacket, { protocol: 'tcp' }>
 /** `rest`: of a message that is not whole. */
 type Stream = { next: number; rest: Uint8Array; lastMs: number }
 
+/** The one that was idle longest first. `octets`: of the rests of all. */
+type Pod = { readonly streams: Map<string, Stream>; octets: number }
+
 /** A resolver ends a stream that is idle after some seconds (RFC 7766 §6.2.3). */
 const IDLE_MS = 30_000
+/** Of all pods; where there are more, or more octets in their rests, it goes from the pod that has most. */
 const MOST_STREAMS = 1024
-/** Of the rests of all streams together. */
 const MOST_OCTETS = 4 * 1024 * 1024
 const NOTHING = new Uint8Array()
 
 export class TcpStreams {
-  /** The one that was idle longest first. */
-  readonly #streams = new Map<string, Stream>()
+  readonly #pods = new Map<string, Pod>()
+  #streams = 0
   #octets = 0
 
-  /** Takes in the next packet of a stream. Returns the messages that end in it. */
-  take({ stream: key, sequence, isSyn, isLast, data, octets }: Segment, nowMs: number): Uint8Array[] {
-    for (const [old, { lastMs }] of this.#streams) {
-      if (nowMs - lastMs < IDLE_MS && this.#streams.size <= MOST_STREAMS && this.#octets <= MOST_OCTETS) break
-      this.#drop(old)
+  /** Takes in the next packet of a stream to a pod. Returns the messages that end in it. */
+  take(pod: string, { stream: key, sequence, isSyn, isLast, data, octets }: Segment, nowMs: number): Uint8Array[] {
+    for (const [old, { lastMs }] of this.#pods.get(pod)?.streams ?? []) {
+      if (nowMs - lastMs < IDLE_MS) break
+      this.#drop(pod, old)
     }
+    const stream = this.#pods.get(pod)?.streams.get(key)
     if (isSyn) {
-      this.#drop(key)
       // data beside a SYN is for a stream that nobody here opens
-      if (octets === 0) this.#streams.set(key, { next: (sequence + 1) >>> 0, rest: NOTHING, lastMs: nowMs })
+      if (octets === 0) this.#keep(pod, key, { next: (sequence + 1) >>> 0, rest: NOTHING, lastMs: nowMs })
+      else this.#drop(pod, key)
       return []
     }
-    const stream = this.#streams.get(key)
     if (stream === undefined) return []
     const isNext = sequence === stream.next
     // what was sent again was read before
     if (octets > 0 && !isNext && (stream.next - sequence) >>> 0 <= octets + 0x10000) return []
-    this.#drop(key)
     // a copy that is cut off, or one that is missing: where the next message begins is not known any more
-    if (octets > 0 && (!isNext || data.length < octets)) return []
-    const { messages, rest } = split(stream.rest.length === 0 ? data : Buffer.concat([stream.rest, data]))
-    if (!isLast) {
-      this.#streams.set(key, { next: (stream.next + octets) >>> 0, rest, lastMs: nowMs })
-      this.#octets += rest.length
+    const isKnown = octets === 0 || (isNext && data.length >= octets)
+    if (!isKnown) {
+      this.#drop(pod, key)
+      return []
     }
+    const { messages, rest } = split(stream.rest.length === 0 ? data : Buffer.concat([stream.rest, data]))
+    if (isLast) this.#drop(pod, key)
+    else this.#keep(pod, key, { next: (stream.next + octets) >>> 0, rest, lastMs: nowMs })
     return messages
   }
 
-  #drop(key: string): void {
-    this.#octets -= this.#streams.get(key)?.rest.length ?? 0
-    this.#streams.delete(key)
+  /** A pod is gone. */
+  forget(pod: string): void {
+    for (const key of [...(this.#pods.get(pod)?.streams.keys() ?? [])]) this.#drop(pod, key)
+  }
+
+  #keep(pod: string, key: string, stream: Stream): void {
+    this.#drop(pod, key)
+    const of = this.#pods.get(pod) ?? { streams: new Map(), octets: 0 }
+    this.#pods.set(pod, of)
+    of.streams.set(key, stream)
+    of.octets += stream.rest.length
+    this.#streams++
+    this.#octets += stream.rest.length
+    while (this.#streams > MOST_STREAMS) this.#dropOldest(({ streams }) => streams.size)
+    while (this.#octets > MOST_OCTETS) this.#dropOldest(({ octets }) => octets)
+  }
+
+  /** Of the pod that has most. */
+  #dropOldest(has: (pod: Pod) => number): void {
+    const [pod, { streams }] = [...this.#pods].reduce((a, b) => (has(b[1]) > has(a[1]) ? b : a))
+    const [oldest] = streams.keys()
+    this.#drop(pod, oldest!)
+  }
+
+  #drop(pod: string, key: string): void {
+    const of = this.#pods.get(pod)
+    const stream = of?.streams.get(key)
+    if (of === undefined || stream === undefined) return
+    of.streams.delete(key)
+    of.octets -= stream.rest.length
+    this.#streams--
+    this.#octets -= stream.rest.length
+    if (of.streams.size === 0) this.#pods.delete(pod)
   }
 }
 

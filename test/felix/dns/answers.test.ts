@@ -1,7 +1,7 @@
 // What pods were told counts until it expires, and no pod takes what is another's.
 import test from 'ava'
 import fc from 'fast-check'
-import { DomainAnswers } from '../../../felix/dns/answers.ts'
+import { DomainAnswers, type ToldName } from '../../../felix/dns/answers.ts'
 import { NamePatterns } from '../../../felix/policy/name-patterns.ts'
 
 const [LEAST_TTL_SECONDS, MOST_TTL_SECONDS] = [5, 86_400]
@@ -41,7 +41,7 @@ test('a pod that is gone leaves nothing behind, and nobody else has what it was 
 })
 
 test('a name keeps what many answers say, and a pod with too much gives up what expires first', t => {
-  const answers = new DomainAnswers({ ofName: 200, ofPod: 400, ofNode: 1000, expired: 20 })
+  const answers = new DomainAnswers({ ofName: 200, ofPod: 400, ofNode: 1000, expired: 20, expiredOfNode: 1000 })
   const many = (from: number, count: number, ttl: number) =>
     told(
       ...Array.from({ length: count }, (_, i): [string, number] => [
@@ -62,7 +62,7 @@ test('a name keeps what many answers say, and a pod with too much gives up what 
 })
 
 test('what has expired is remembered until it is told again, the newest of it', t => {
-  const answers = new DomainAnswers({ ofName: 10, ofPod: 10, ofNode: 10, expired: 3 })
+  const answers = new DomainAnswers({ ofName: 10, ofPod: 10, ofNode: 10, expired: 3, expiredOfNode: 1000 })
   for (let i = 1; i <= 4; i++) {
     answers.tell('a', `n${i}.test`, told([`192.0.2.${i}`, 10]), 10_000 * i)
     answers.expire(10_000 * (i + 1))
@@ -72,22 +72,40 @@ test('what has expired is remembered until it is told again, the newest of it', 
     ['192.0.2.2', '192.0.2.3', '192.0.2.4'],
   )
   t.deepEqual(answers.tell('a', 'n3.test', told(['192.0.2.3', 10]), 60_000).names[0]?.expired, [])
-  t.deepEqual(answers.remember('a', 'n3.test', ['192.0.2.9']), {
-    ...{ pod: 'a', name: 'n3.test' },
-    ...{ addresses: ['192.0.2.3'], expired: ['192.0.2.9'] },
-  })
+  t.deepEqual(answers.remember('a', 'n3.test', ['192.0.2.9']), [
+    { pod: 'a', name: 'n3.test', addresses: ['192.0.2.3'], expired: ['192.0.2.9'] },
+  ])
   t.deepEqual(answers.of('a', 'n3.test'), told(['192.0.2.3', 10], ['192.0.2.9', 0]))
   t.is(answers.size, 1)
 })
 
 test('where all pods have too much, the one with most gives up', t => {
-  const answers = new DomainAnswers({ ofName: 100, ofPod: 100, ofNode: 120, expired: 20 })
+  const answers = new DomainAnswers({ ofName: 100, ofPod: 100, ofNode: 120, expired: 20, expiredOfNode: 1000 })
   answers.tell('little', NAME, told(['192.0.2.1', 5]), 0)
   for (let i = 0; i < 100; i++) answers.tell('much', NAME, told([`10.0.0.${i}`, 60]), 0)
   for (let i = 0; i < 30; i++) answers.tell('some', NAME, told([`10.0.1.${i}`, 60]), 0)
   t.true(answers.size <= 120)
   t.is(answers.of('little', NAME).length, 1)
   t.is(answers.of('some', NAME).length, 30)
+})
+
+test('of what has expired for all pods, the oldest of the one with most is forgotten, and told to be', t => {
+  const answers = new DomainAnswers({ ofName: 100, ofPod: 100, ofNode: 1000, expired: 100, expiredOfNode: 40 })
+  const held = new Map<string, number>()
+  const take = (names: readonly ToldName[]) => {
+    for (const { pod, name, expired } of names) held.set(`${pod} ${name}`, expired.length)
+  }
+  answers.tell('little', NAME, told(['192.0.2.1', 5]), 0)
+  take(answers.expire(10_000))
+  for (let i = 0; i < 60; i++) answers.tell('much', `n${i}.test`, told([`10.0.0.${i}`, 5]), 10_000 + 2000 * i)
+  for (let nowMs = 12_000; nowMs < 200_000; nowMs += 1000) take(answers.expire(nowMs))
+  const left = [...held].filter(([, count]) => count > 0).map(([key]) => key)
+  t.true(left.length <= 40 && left.length > 30, `${left.length}`)
+  t.true(left.includes(`little ${NAME}`) && left.includes('much n59.test') && !left.includes('much n0.test'))
+  // what is read from an earlier run has no more room
+  for (let i = 0; i < 60; i++) take(answers.remember('again', `m${i}.test`, [`10.0.1.${i}`]))
+  t.true([...held.values()].reduce((sum, count) => sum + count, 0) <= 40)
+  t.is(answers.of('little', NAME).length, 1)
 })
 
 test('after any walk exactly that counts whose time is not over', t => {

@@ -75,7 +75,7 @@ test('arbitrary octets, and packets with some octets changed, are read or not', 
       if (packet === undefined) return
       read++
       t.true(packet.data.length <= packet.octets)
-      if (packet.protocol === 'tcp') streams.take(packet, 0)
+      if (packet.protocol === 'tcp') streams.take('pod', packet, 0)
     }),
     { numRuns: 3000 },
   )
@@ -92,7 +92,7 @@ function followed(streams: TcpStreams, stream: Buffer, sizes: readonly number[],
   const take = (sequence: number, flags: number, octets: Uint8Array) => {
     const packet = readPacket(tcpPacket(V4, { sequence, flags }, octets))
     if (packet?.protocol === 'tcp')
-      for (const each of streams.take(packet, 0)) found.push(Buffer.from(each).toString('hex'))
+      for (const each of streams.take('pod', packet, 0)) found.push(Buffer.from(each).toString('hex'))
   }
   take(first, SYN_ACK, new Uint8Array())
   let at = 0
@@ -119,7 +119,7 @@ test('a stream that was not followed from its beginning, or that lacks an octet,
   const streams = new TcpStreams()
   const take = (sequence: number, octets: Uint8Array, flags = 0x10, copied = 10_000) => {
     const packet = readPacket(tcpPacket(V4, { sequence, flags }, octets).subarray(0, copied))
-    return packet?.protocol === 'tcp' ? streams.take(packet, 0).length : 0
+    return packet?.protocol === 'tcp' ? streams.take('pod', packet, 0).length : 0
   }
   t.is(take(101, framed(message)), 0)
   take(100, new Uint8Array(), SYN_ACK)
@@ -136,11 +136,38 @@ test('a stream that was not followed from its beginning, or that lacks an octet,
   t.is(take(next, framed(message)), 0)
 })
 
+test('a pod that opens many streams, or leaves many unfinished, takes none from another', t => {
+  const streams = new TcpStreams()
+  const take = (pod: string, toPort: number, sequence: number, flags: number, octets: Uint8Array) => {
+    const packet = readPacket(tcpPacket({ ...V4, toPort }, { sequence, flags }, octets))
+    return packet?.protocol === 'tcp' ? streams.take(pod, packet, 0).length : 0
+  }
+  const whole = framed(message)
+  const begin = (pod: string, port: number) => {
+    take(pod, port, 0, SYN_ACK, new Uint8Array())
+    take(pod, port, 1, 0x10, whole.subarray(0, 10))
+  }
+  const goesOn = (pod: string, port: number) => take(pod, port, 11, 0x10, whole.subarray(10)) === 1
+  for (let port = 1; port <= 3; port++) begin('quiet', port)
+  for (let port = 1; port <= 3000; port++) begin('many', port)
+  t.true(goesOn('quiet', 1))
+  // a message of 65,535 octets that never ends
+  const large = Buffer.alloc(40_000, 255)
+  for (let port = 1; port <= 300; port++) {
+    take('large', port, 0, SYN_ACK, new Uint8Array())
+    take('large', port, 1, 0x10, large)
+  }
+  t.true(goesOn('quiet', 2))
+  t.true(goesOn('many', 3000))
+  streams.forget('quiet')
+  t.false(goesOn('quiet', 3), 'a pod that is gone has none')
+})
+
 test('streams are as many as are kept, and those that are idle go', t => {
   const streams = new TcpStreams()
   const take = (toPort: number, sequence: number, flags: number, octets: Uint8Array, nowMs: number) => {
     const packet = readPacket(tcpPacket({ ...V4, toPort }, { sequence, flags }, octets))
-    return packet?.protocol === 'tcp' ? streams.take(packet, nowMs).length : 0
+    return packet?.protocol === 'tcp' ? streams.take('pod', packet, nowMs).length : 0
   }
   for (let port = 1; port <= 3000; port++) take(port, 0, SYN_ACK, new Uint8Array(), 0)
   t.is(take(1, 1, 0x10, framed(message), 0), 0)
