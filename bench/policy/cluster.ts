@@ -54,6 +54,14 @@ export function policy(i: number): Policy {
   return policyOf(`p${i}`, subjectOf(i), i, [80, 80])
 }
 
+/** The same for nine ports, which no other policy names together. */
+export function policyOfPorts(i: number): Policy {
+  const of = policy(i)
+  const ranges = Array.from({ length: 9 }, (_, n) => 1_000 + 3 * i + 2 * n).map(port => ({ first: port, last: port }))
+  const ingress = of.ingress!.map(rule => ({ ...rule, destination: { ports: { ranges, names: [] } } }))
+  return { ...of, ingress }
+}
+
 /** The pair's own: one port, or a range of them. */
 export function pairPolicy(name: string, ports: readonly [number, number]): Policy {
   return policyOf(name, SERVER, CLIENT, ports)
@@ -74,10 +82,10 @@ function policyOf(name: string, subject: number, peer: number, [first, last]: re
 }
 
 /** Tells the pods, those of this node as such, and so many policies. */
-export function tellCluster(enforcer: PolicyEnforcer, policies: number): void {
+export function tellCluster(enforcer: PolicyEnforcer, policies: number, policyAt = policy): void {
   for (let i = 0; i < CLUSTER; i++) enforcer.set('endpoint', podName(i), pod(i))
   enforcer.set('profile', PROFILE, { ingress: [], egress: [{ action: 'allow', source: {}, destination: {} }] })
   for (let i = 0; i < LOCAL; i++) enforcer.setLocal(podName(i), { interfaceName: `cali${i}`, profiles: [PROFILE] })
   enforcer.set('tier', 'default', { name: 'default', order: 1_000_000, defaultAction: 'deny' })
-  for (let i = 0; i < policies; i++) enforcer.set('policy', `p${i}`, policy(i))
+  for (let i = 0; i < policies; i++) enforcer.set('policy', `p${i}`, policyAt(i))
 }

@@ -1,7 +1,7 @@
 // The conditions of one rule for packets of one family, as expressions of nftables. A condition is a list of ways to satisfy
 // it: none means never, and one without expressions means always. A set that is not there counts as empty.
 // Hazards: a set of a rule's own costs the kernel a walk of all sets of the table, several times, so a few ports or CIDRs are a
-// rule for each instead. What a packet has no header for (ports of ICMP) satisfies no condition about it, and every negated one.
+// rule for each instead, and more ports a source of members like others, of which many share a set. What a packet has no header for (ports of ICMP) satisfies no condition about it, and every negated one.
 // So a rule about a protocol without ports asks for none: nft would print a port of ICMP as `icmp checksum`, and refuse that where
 // a set has ports.
 import type { NftComparison, NftExpression } from '../../kernel/port/nftables.ts'
@@ -13,6 +13,7 @@ import { CidrUnion } from './cidr-union.ts'
 import type { InlineSets } from './inline-sets.ts'
 import type { SetPlaces } from './members.ts'
 import type { Icmp, PolicyRule, PortRange, Ports, Protocol, RuleSide } from './model.ts'
+import { byList, dividePorts, WAYS } from './port-lists.ts'
 import { type MemberSource, protocolWord, type SetPlace, sourceKey } from './sources.ts'
 
 export type SideName = 'source' | 'destination'
@@ -36,8 +37,6 @@ export const VERSIONS: Record<Family, 4 | 6> = { ipv4: 4, ipv6: 6 }
 export const ICMP: Record<Family, Protocol> = { ipv4: 1, ipv6: 58 }
 /** TCP, UDP, DCCP, SCTP, UDP-Lite: their ports are at the same place. */
 export const PORT_PROTOCOLS: readonly Protocol[] = [6, 17, 33, 132, 136]
-/** So many ports or CIDRs of one side are a rule for each; more are a set. */
-const WAYS = 8
 const ADDRESS = { source: SOURCE, destination: DESTINATION } as const
 const ADDRESS_TYPE: Record<Family, string> = { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' }
 const PORT_OFFSET: Record<SideName, number> = { source: 0, destination: 2 }
@@ -52,7 +51,10 @@ export function sourcesOf(rule: PolicyRule, own: SideName | undefined): MemberSo
       ...(nodes === undefined ? [] : [byNodes(nodes)]),
       ...(service === undefined || !canBeOfService(rule, name) ? [] : [byService(service, name)]),
       ...domains.map(byDomain),
-      ...[ports, notPorts].flatMap(each => byPorts(rule, name, own, each)),
+      ...[ports, notPorts].flatMap(each => [
+        ...byPorts(rule, name, own, each),
+        ...(each === undefined || !asksForPorts(rule) ? [] : byList(dividePorts(each.ranges))),
+      ]),
     ]
   })
 }
@@ -245,27 +247,31 @@ function portConditions(
   const conditions: Condition[] = []
   if (ports !== undefined)
     conditions.push([
-      ...(ports.ranges.length === 0 ? NEVER : inRanges(rule.protocol, ports.ranges, name)),
+      ...(ports.ranges.length === 0 ? NEVER : inRanges(rule, ports.ranges, name, setsOf)),
       ...named(ports, 'in'),
     ])
   if (notPorts !== undefined) {
-    if (notPorts.ranges.length > 0) conditions.push(inNoRange(rule.protocol, notPorts.ranges, name))
+    if (notPorts.ranges.length > 0) conditions.push(inNoRange(rule, notPorts.ranges, name, setsOf))
     for (const match of named(notPorts, 'not in')) conditions.push([match])
   }
   return conditions
 }
 
-function inRanges(protocol: Protocol | undefined, ranges: readonly PortRange[], name: SideName): Condition {
-  if (protocol !== undefined && !PORT_PROTOCOLS.includes(protocol)) return NEVER
-  const ways = portIs(ranges, name, 'in')
-  if (protocol !== undefined) return ways
+function asksForPorts({ protocol }: PolicyRule): boolean {
+  return protocol === undefined || PORT_PROTOCOLS.includes(protocol)
+}
+
+function inRanges(rule: PolicyRule, ranges: readonly PortRange[], name: SideName, setsOf: SetsOf): Condition {
+  if (!asksForPorts(rule)) return NEVER
+  const ways = portIs(ranges, name, 'in', setsOf)
+  if (rule.protocol !== undefined) return ways
   return ways.map(way => inline => [...hasPorts(inline, 'in'), ...way(inline)])
 }
 
-function inNoRange(protocol: Protocol | undefined, ranges: readonly PortRange[], name: SideName): Condition {
-  if (protocol !== undefined && !PORT_PROTOCOLS.includes(protocol)) return ALWAYS
-  const ways = portIs(ranges, name, 'not in')
-  if (protocol !== undefined) return ways
+function inNoRange(rule: PolicyRule, ranges: readonly PortRange[], name: SideName, setsOf: SetsOf): Condition {
+  if (!asksForPorts(rule)) return ALWAYS
+  const ways = portIs(ranges, name, 'not in', setsOf)
+  if (rule.protocol !== undefined) return ways
   return [
     inline => hasPorts(inline, 'not in'),
     ...ways.map(
@@ -280,10 +286,21 @@ function hasPorts(inline: InlineSets, is: Is): Steps {
   return [{ type: 'meta', key: 'l4proto', load: 1 }, inline.lookup('inet_proto', words, { is, interval: false })]
 }
 
-function portIs(ranges: readonly PortRange[], name: SideName, is: Is): Condition {
-  const joined = joinRanges(ranges)
+function portIs(ranges: readonly PortRange[], name: SideName, is: Is, setsOf: SetsOf): Condition {
+  const { joined, wide, listed } = dividePorts(ranges)
   const port = transport(PORT_OFFSET[name], 2)
-  if (joined.length <= WAYS) return each(joined, is, range => [port, ...inRange(range, is)])
+  const ofWide = each(wide, is, range => [port, ...inRange(range, is)])
+  const [list] = byList({ listed })
+  if (list !== undefined) {
+    const listedIs = setsOf(sourceKey(list)).ipv4.map(
+      (place): Match =>
+        () =>
+          lookup(place, [port], is),
+    )
+    if (is === 'in') return [...listedIs, ...ofWide]
+    return [inline => [...listedIs, ...ofWide].flatMap(way => way(inline))]
+  }
+  if (wide.length === joined.length) return ofWide
   const words = joined.map(range => (range.first === range.last ? `${range.first}` : `${range.first}-${range.last}`))
   const interval = joined.some(range => range.first !== range.last)
   return [inline => [port, inline.lookup('inet_service', words, { is, interval })]]
@@ -300,18 +317,6 @@ function inRange({ first, last }: PortRange, is: Is): Steps {
 function each<T>(several: readonly T[], is: Is, steps: (one: T) => Steps): Condition {
   if (is === 'in') return several.map(one => () => steps(one))
   return [() => several.flatMap(steps)]
-}
-
-/** The same ports in order, none of them twice and no two ranges that touch. */
-function joinRanges(ranges: readonly PortRange[]): PortRange[] {
-  const joined: PortRange[] = []
-  for (const { first, last } of ranges.toSorted((a, b) => a.first - b.first)) {
-    const before = joined.at(-1)
-    if (before !== undefined && first <= before.last + 1)
-      joined[joined.length - 1] = { first: before.first, last: Math.max(before.last, last) }
-    else joined.push({ first, last })
-  }
-  return joined
 }
 
 export function bySelector(selector: string): MemberSource {

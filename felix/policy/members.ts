@@ -266,7 +266,8 @@ export class Members {
   #tell(source: Source, held: HeldSet, { sets, elements, sources, changed }: SetChanges): void {
     const { digits } = source
     const { content, family, toldIn: before } = held
-    const isThere = source.uses > 0 && (content === 'nets' ? held.size > 0 : this.#families[family])
+    const isAsked = content === 'nets' ? held.size > 0 : content === 'list' || this.#families[family]
+    const isThere = source.uses > 0 && isAsked
     const now = !isThere ? undefined : source.isShared && content !== 'nets' ? 'shared' : 'own'
     const changes = held.take()
     const added = now !== undefined && (before === undefined || changes.added.length > 0)
@@ -333,12 +334,16 @@ export class Members {
   }
 
   #make(key: string, source: MemberSource): void {
-    const setsOf = (family: Family) => contentsOf(source).map(content => new HeldSet(content, family))
+    const setsOf = (family: Family) => contentsOf(source, family).map(content => new HeldSet(content, family))
     const sets = { ipv4: setsOf('ipv4'), ipv6: setsOf('ipv6') }
     const digits = digitsOf(key)
     const made: Source = { key, source, digits, sets, union: undefined, isShared: this.#shares(digits), uses: 1 }
     this.#sources.set(key, made)
     this.#touched.add(made)
+    if (source.of === 'list') {
+      for (const port of source.ports) sets.ipv4[0]!.add(`${port}`)
+      return
+    }
     if (source.of === 'service') {
       const service = `${source.namespace}/${source.name}`
       addTo(this.#byService, service, made)
@@ -355,6 +360,7 @@ export class Members {
   #drop(of: Source): void {
     const { key, source } = of
     this.#sources.delete(key)
+    if (source.of === 'list') return
     if (source.of === 'service') {
       removeFrom(this.#byService, `${source.namespace}/${source.name}`, of)
       return
@@ -398,7 +404,7 @@ export class Members {
   }
 }
 
-type Chosen = Exclude<MemberSource, { of: 'service' }>
+type Chosen = Exclude<MemberSource, { of: 'service' | 'list' }>
 
 /** Among what a source chooses. */
 const CHOSEN: Readonly<Record<Chosen['of'], Kind>> = {

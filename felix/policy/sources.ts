@@ -10,7 +10,8 @@ import type { Protocol, SelectorText } from './model.ts'
  * `selector`: addresses of endpoints and CIDRs of network sets. `ports`: addresses of endpoints that have a port of one of
  * these names, with protocol and port; `protocol` absent: any; `local`: endpoints of this node alone. `service`: its endpoints,
  * with protocol and port or without. `nodes`: addresses of the Nodes that the selector chooses. `domain`: addresses of pods of
- * this node, each with an address that the pod was told for a name of the pattern (`example.com`, `*.example.com`).
+ * this node, each with an address that the pod was told for a name of the pattern (`example.com`, `*.example.com`). `list`: these
+ * ports, which are of no family: their one set counts as one of IPv4.
  */
 export type MemberSource =
   | { of: 'selector'; selector: SelectorText }
@@ -18,9 +19,10 @@ export type MemberSource =
   | { of: 'service'; namespace: string; name: string; with: 'addresses' | 'ports' }
   | { of: 'nodes'; selector: SelectorText }
   | { of: 'domain'; pattern: string }
+  | { of: 'list'; ports: readonly number[] }
 
-/** `addresses`, `ports`, `pairs`: hashes. `nets`: disjoint CIDRs. */
-export type SetContent = 'addresses' | 'nets' | 'ports' | 'pairs'
+/** `addresses`, `ports`, `pairs`, `list`: hashes. `nets`: disjoint CIDRs. */
+export type SetContent = 'addresses' | 'nets' | 'ports' | 'pairs' | 'list'
 
 /** What can stand in a set that many sources share. */
 export type SharedContent = Exclude<SetContent, 'nets'>
@@ -42,6 +44,7 @@ const TYPES: Readonly<Record<SetContent, Record<Family, string>>> = {
   nets: { ipv4: 'ipv4_addr', ipv6: 'ipv6_addr' },
   ports: { ipv4: 'ipv4_addr . inet_proto . inet_service', ipv6: 'ipv6_addr . inet_proto . inet_service' },
   pairs: { ipv4: 'ipv4_addr . ipv4_addr', ipv6: 'ipv6_addr . ipv6_addr' },
+  list: { ipv4: 'inet_service', ipv6: 'inet_service' },
 }
 
 /** What the names of the sets begin with. */
@@ -51,6 +54,7 @@ const LETTERS: Readonly<Record<MemberSource['of'], string>> = {
   service: 'e',
   nodes: 'h',
   domain: 'd',
+  list: 'l',
 }
 
 /** nft's words for the protocols that have one (`inet_proto`); the others are numbers. */
@@ -84,11 +88,13 @@ export function sourceKey(source: MemberSource): string {
       return `service ${source.namespace}/${source.name} ${source.with}`
     case 'domain':
       return `domain ${source.pattern}`
+    case 'list':
+      return `list ${source.ports.join()}`
   }
 }
 
-/** What the sets of a source hold; each stands for one set of every family. */
-export function contentsOf(source: MemberSource): readonly SetContent[] {
+/** What the sets of a source hold, each one set of the family. */
+export function contentsOf(source: MemberSource, family: Family): readonly SetContent[] {
   switch (source.of) {
     case 'selector':
       return ['addresses', 'nets']
@@ -100,6 +106,8 @@ export function contentsOf(source: MemberSource): readonly SetContent[] {
       return ['addresses']
     case 'domain':
       return ['pairs']
+    case 'list':
+      return family === 'ipv4' ? ['list'] : []
   }
 }
 
@@ -133,7 +141,7 @@ export function sharedSet(table: TableName, content: SharedContent, family: Fami
     name: `shared${family === 'ipv4' ? 4 : 6}-${content}`,
     // no other type of nft has as many octets as the digits
     type: `ipv6_addr . ${TYPES[content][family]}`,
-    comment: 'digits of a selector or a Service . its member',
+    comment: 'digits of a selector, a Service or a list . its member',
   }
 }
 

@@ -245,15 +245,33 @@ test('names of ports that have a comma in them are no other names', t => {
   t.not(keyOf(['x,y']), keyOf(['x', 'y']))
 })
 
-test('up to eight ports or CIDRs are a rule for each, and none of them one rule; more are a set', t => {
-  const some = (n: number) => ports(...Array.from({ length: n }, (_, i): [number, number] => [10 * i + 1, 10 * i + 2]))
+test('equal lists of ports have one source of members, in whatever order and forms they are written', t => {
+  const sourcesFor = (...side: [number, number][]) => {
+    const web = policy('web', [rule('allow', {}, { protocol: 6, destination: ports(...side) })])
+    return sourcesOfList(list([{ name: 'default', defaultAction: 'deny', policies: [web] }]))
+  }
+  const odd = Array.from({ length: 9 }, (_, i): [number, number] => [2 * i + 1, 2 * i + 1])
+  t.deepEqual(sourcesFor(...odd), [{ of: 'list', ports: odd.map(([first]) => first) }])
+  t.deepEqual(sourcesFor(...odd.toReversed(), [3, 3]), sourcesFor(...odd))
+  t.deepEqual(sourcesFor([1, 17]), [], 'a range is none')
+  t.deepEqual(sourcesFor(...odd.slice(1)), [], 'nor are a few ports')
+})
+
+test('up to eight ports or CIDRs are a rule for each, and none of them one rule; more are a set: of ports one with others', t => {
+  const some = (n: number, size = 2) =>
+    ports(...Array.from({ length: n }, (_, i): [number, number] => [200 * i + 1, 200 * i + size]))
   const rulesFor = (side: Partial<PolicyRule>) => {
     const web = policy('web', [rule('allow', {}, { protocol: 6, ...side })])
     const [main] = chainsOfList(list([{ name: 'default', defaultAction: 'deny', policies: [web] }]), setsOf, TABLE)
     return [main!.rules.filter(({ comment = '' }) => comment.includes('allow')).length, main!.inline?.length ?? 0]
   }
   t.deepEqual(rulesFor({ destination: some(8) }), [8, 0])
-  t.deepEqual(rulesFor({ destination: some(9) }), [1, 1])
+  t.deepEqual(rulesFor({ destination: some(9) }), [1, 0])
+  const wide = [...some(9).ports!.ranges, { first: 5000, last: 6000 }, { first: 7000, last: 8000 }]
+  t.deepEqual(rulesFor({ destination: { ports: { ranges: wide, names: [] } } }), [3, 0], 'wide ranges have their rules')
+  t.deepEqual(rulesFor({ destination: { notPorts: { ranges: wide, names: [] } } }), [1, 0])
+  t.deepEqual(rulesFor({ destination: some(9, 65) }), [1, 1], 'many wide ranges have a set of their own')
+  t.deepEqual(rulesFor({ destination: some(17, 64) }), [1, 1], 'and so have more ports than a set of them holds')
   t.deepEqual(rulesFor({ destination: { notPorts: some(8).ports } }), [1, 0])
   const nets = (n: number) => Array.from({ length: n }, (_, i) => `10.${2 * i}.0.0/16`)
   t.deepEqual(rulesFor({ source: { nets: nets(8) } }), [8, 0])

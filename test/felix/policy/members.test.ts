@@ -52,6 +52,7 @@ const source: fc.Arbitrary<Exclude<MemberSource, { of: 'domain' }>> = fc.oneof(
     name: fc.constantFrom('a', 'b'),
     with: fc.constantFrom('addresses', 'ports'),
   }),
+  fc.record({ of: fc.constant('list'), ports: fc.constantFrom([80, 81], [80, 443]) }),
 )
 const step = fc.oneof(
   fc.record({ kind: fc.constant('endpoint'), key, value: maybe(endpoint) }),
@@ -175,6 +176,7 @@ function expected(state: State): string[] {
           ),
         false,
       )
+    else if (each.of === 'list') out.add(`${sourceKey(each)} list ipv4: ${each.ports.map(String).sort().join(', ')}`)
     else
       found(
         each.with,
@@ -210,9 +212,11 @@ function kernel(members: Members) {
           for (const { set, digits } of names) {
             const content = set.startsWith('n')
               ? 'nets'
-              : each.of === 'ports' || (each.of === 'service' && each.with === 'ports')
-                ? 'ports'
-                : 'addresses'
+              : each.of === 'list'
+                ? 'list'
+                : each.of === 'ports' || (each.of === 'service' && each.with === 'ports')
+                  ? 'ports'
+                  : 'addresses'
             const before = digits === undefined ? '' : sharedPrefix(digits)
             const members = [...sets.get(set)!].filter(key => key.startsWith(before))
             const own = members.map(key => key.slice(before.length))
@@ -245,6 +249,20 @@ test('sets and elements told by differences are those that follow from everythin
     }),
     { numRuns: 500 },
   )
+})
+
+test('a thousand lists of ports are some hundred sets, whether or not there are addresses of IPv4', t => {
+  const members = new Members({ family: 'inet', table: 'margay' })
+  const held = kernel(members)
+  const lists = Array.from({ length: 1_000 }, (_, i): MemberSource => ({ of: 'list', ports: [i, i + 2] }))
+  for (const each of lists) members.want(each)
+  held.take()
+  const sets = held.names().length
+  t.true(sets > 200 && sets < 320, `${sets}`)
+  t.is(held.shown(lists).length, 1_000)
+  for (const each of lists) members.release(each)
+  held.take()
+  t.deepEqual(held.names(), [])
 })
 
 test('an address that two endpoints have for a moment stays until the last one left it', t => {

@@ -60,10 +60,15 @@ const seldom = <T>(of: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 6, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: of })
 /** More than are a rule for each. */
 const MANY_NETS = Array.from({ length: 12 }, (_, i) => [`10.0.0.${2 * i + 1}/32`, `fd00::${2 * i + 1}/128`]).flat()
-const MANY_RANGES = [53, 80, ...Array.from({ length: 10 }, (_, i) => 1000 + 2 * i)].map(first => ({
-  first,
-  last: first,
-}))
+const FIRSTS = [53, 80, ...Array.from({ length: 10 }, (_, i) => 1000 + 100 * i)]
+const single = (first: number) => ({ first, last: first })
+/** A list, a list with wide ranges beside it, and more wide ranges than are a rule for each. */
+const MANY_RANGES = [
+  FIRSTS.map(single),
+  [...FIRSTS.map(single), { first: 200, last: 500 }, { first: 78, last: 79 }],
+  FIRSTS.map(first => ({ first, last: first < 1000 ? first + 2 : first + 90 })),
+  FIRSTS.map(first => ({ first, last: first < 81 ? first : first + 90 })),
+]
 const nets = fc.oneof(
   { weight: 6, arbitrary: fc.array(fc.constantFrom(...NETS), { minLength: 1, maxLength: 3 }) },
   { weight: 1, arbitrary: fc.constant(MANY_NETS) },
@@ -75,7 +80,7 @@ const range = fc
 const ports: fc.Arbitrary<Ports> = fc.record({
   ranges: fc.oneof(
     { weight: 6, arbitrary: fc.array(range, { maxLength: 3 }) },
-    { weight: 1, arbitrary: fc.constant(MANY_RANGES) },
+    { weight: 1, arbitrary: fc.constantFrom(...MANY_RANGES) },
   ),
   names: fc.array(fc.constantFrom('web', 'dns'), { maxLength: 2 }),
 })
