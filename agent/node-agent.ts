@@ -45,6 +45,7 @@ import { followNodeUid } from './journal-owner.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
+import { PodAnswers } from './pod-answers.ts'
 import { PolicyFeed } from './policy-feed.ts'
 import { PolicyReceipts } from './policy-receipts.ts'
 import { PolicySets } from './policy-sets.ts'
@@ -116,6 +117,7 @@ export class NodeAgent {
   readonly #names: DomainNames
   readonly #policies: PolicyFeed
   readonly #receipts: PolicyReceipts
+  readonly #podAnswers: PodAnswers
   readonly #unenforced: Unenforced
   readonly #podRepair: PodRepair
   readonly #conflist: ConflistKeeper | undefined
@@ -170,6 +172,10 @@ export class NodeAgent {
     this.#oldFlows = new OldFlows({ kernel, log: roomLog('cni') })
     this.endpoints = new EndpointStore(this.#data.node)
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
+    const sets = new PolicySets({
+      ...{ caches: this.#caches, clock, log: roomLog('ipam') },
+      ask: () => this.#receipts.changed(),
+    })
     this.allocator = new NodeAllocator({
       ...{
         node,
@@ -182,7 +188,7 @@ export class NodeAgent {
         log: roomLog('ipam'),
       },
       selects: { node: selects, namespace: namespaceSelects(this.#caches) },
-      sets: new PolicySets({ caches: this.#caches, clock, log: roomLog('ipam') }),
+      sets,
     })
     this.#felix = new Felix(kernel, {
       ...{ clock, log: roomLog('felix') },
@@ -193,6 +199,7 @@ export class NodeAgent {
       onLink: link => this.#podRepair.linkChanged(link),
       onTunnelsNeeded: () => this.#network.changed(),
       onPodMtu: (mtu, cause) => this.#podMtu.follow(mtu, cause),
+      podsVersion: () => this.#caches.of('Pod').version,
       onPolicies: () => this.#receipts.changed(),
     })
     const reportConntrack = (conditions: readonly Condition[]) => this.#status.report('conntrack', conditions)
@@ -237,6 +244,14 @@ export class NodeAgent {
       },
       receipt: () => this.#felix.policyReceipt(),
       faultOf: policy => this.#policies.faultOf(policy),
+      asked: () => this.#podAnswers.asked,
+      late: () => sets.lateVersion,
+    })
+    this.#podAnswers = new PodAnswers({
+      ...{ caches: this.#caches, clock, worked: () => this.#felix.policyReceipt()?.pods },
+      // what was refused is told elsewhere
+      pass: () => this.#felix.applied().catch(() => undefined),
+      answered: () => this.#receipts.changed(),
     })
     this.#unenforced = new Unenforced({
       ...{ store: access.store, clock, nodes: () => this.#caches.of('Node').size },
@@ -315,6 +330,7 @@ export class NodeAgent {
     this.#conntrack.start()
     this.flows.start()
     this.#unenforced.start()
+    this.#podAnswers.start()
     this.#conflist?.start()
     this.#reporting.start()
     this.#caches.start()
@@ -445,6 +461,7 @@ export class NodeAgent {
     this.#policies.close()
     this.#names.close()
     this.#receipts.close()
+    this.#podAnswers.close()
     this.#unenforced.close()
     this.#podRepair.close()
     this.#conflist?.close()

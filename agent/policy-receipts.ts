@@ -4,7 +4,7 @@
 // Hazards: one policy that changes is a write of every node, so all nodes together write so many times a second at the most, each at
 // a time of its own. What is told must have been in the kernel: felix says so, never what was only told to it.
 import { sameJson } from '../api/json.ts'
-import { RECEIPT_KINDS } from '../api/policy-receipts.ts'
+import { isAtLeast, RECEIPT_KINDS } from '../api/policy-receipts.ts'
 import { MOST_ENFORCED, MOST_FAILING, type PolicyReceipt } from '../api/receipt-schemas.ts'
 import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
 import type { EnforcerReceipt, PolicyFailure } from '../felix/enforcer.ts'
@@ -23,6 +23,10 @@ export type PolicyReceiptsDeps = {
   receipt: () => EnforcerReceipt | undefined
   /** Why a policy is enforced in another way than it says, whatever the kernel took. */
   faultOf: (policy: string) => PolicyFailure | undefined
+  /** The version of Pods that all nodes are asked for; undefined: none. */
+  asked: () => string | undefined
+  /** The version of Pods in which a pod was gone whose address went to another one too early for all nodes to have said so. */
+  late: () => string | undefined
   random?: () => number
 }
 
@@ -31,7 +35,7 @@ const LEAST_MS = 500
 const PER_NODE_MS = 10
 /** Between two writes where only pods came and went: what policies say is as it was, and a pod costs no write of its own. */
 const PODS_MS = 60_000
-/** Said again although nothing changed: somebody may have deleted the object, or have put an older copy back. */
+/** Said again although nothing changed: how far the node is with Pods, and somebody may have deleted the object, or put an older copy back. */
 const REPEAT_MS = 900_000
 const FIRST_RETRY_MS = 1_000
 const MOST_RETRY_MS = 600_000
@@ -46,6 +50,7 @@ export class PolicyReceipts {
   #isDue = false
   #written: PolicyReceipt | undefined
   #writtenMs = Number.NEGATIVE_INFINITY
+  #repeatAtMs = Number.NEGATIVE_INFINITY
   #failure: string | undefined
   #closed = false
   #cancel: Cancel = () => undefined
@@ -89,7 +94,8 @@ export class PolicyReceipts {
       return
     }
     this.#isDue = false
-    const spec = receiptOf(said, this.#deps.faultOf)
+    const late = this.#deps.late()
+    const spec = { ...receiptOf(said, this.#deps.faultOf), ...(late !== undefined && { late }) }
     const laterMs = isRepeat ? undefined : this.#laterMs(spec)
     if (laterMs !== undefined) {
       this.#after('idle', laterMs)
@@ -115,27 +121,35 @@ export class PolicyReceipts {
 
   /** How long what is to be said can wait; undefined: not at all. */
   #laterMs(spec: PolicyReceipt): number | undefined {
-    if (sameJson(spec, this.#written)) return this.#repeatMs()
-    if (!sameJson({ ...spec, enforced: this.#written?.enforced }, this.#written)) return undefined
-    const leftMs = this.#writtenMs + PODS_MS - this.#deps.clock.monotonicMs()
+    const written = this.#written
+    const asked = this.#deps.asked()
+    if (asked !== undefined && isAtLeast(spec.pods, asked) && !isAtLeast(written?.pods, asked)) return undefined
+    // how far the node is with Pods is no news of its own
+    const said = { ...spec, pods: written?.pods }
+    if (sameJson(said, written)) return this.#leftUntil(this.#repeatAtMs)
+    if (!sameJson({ ...said, enforced: written?.enforced }, written)) return undefined
+    return this.#leftUntil(this.#writtenMs + PODS_MS)
+  }
+
+  #leftUntil(ms: number): number | undefined {
+    const leftMs = ms - this.#deps.clock.monotonicMs()
     return leftMs > 0 ? leftMs : undefined
   }
 
-  #repeatMs(): number {
-    return REPEAT_MS * (1 + this.#random() / 3)
-  }
-
   #rest(): void {
-    this.#after('idle', this.#repeatMs())
+    const repeatMs = REPEAT_MS * (1 + this.#random() / 3)
+    this.#repeatAtMs = this.#writtenMs + repeatMs
+    this.#after('idle', repeatMs)
     if (this.#isDue && !this.#closed) this.changed()
   }
 
   async #put(spec: PolicyReceipt): Promise<void> {
     const { store, nodeName: name } = this.#deps
     try {
-      // a merge keeps the kinds of which nothing is said any more
+      // a merge keeps that of which nothing is said any more
       const worked = Object.fromEntries(RECEIPT_KINDS.map(kind => [kind, spec.worked[kind] ?? null]))
-      await store.patch('PolicyReceipt', name, { spec: { ...spec, worked } })
+      const { pods = null, late = null } = spec
+      await store.patch('PolicyReceipt', name, { spec: { ...spec, worked, pods, late } })
     } catch (error) {
       if (!(error instanceof NotFound)) throw error
       await store.create('PolicyReceipt', { metadata: { name }, spec })
@@ -143,7 +157,7 @@ export class PolicyReceipts {
   }
 }
 
-function receiptOf({ worked, asked }: EnforcerReceipt, faultOf: PolicyReceiptsDeps['faultOf']): PolicyReceipt {
+function receiptOf({ worked, pods, asked }: EnforcerReceipt, faultOf: PolicyReceiptsDeps['faultOf']): PolicyReceipt {
   const enforced: string[] = []
   const failing: PolicyReceipt['failing'] = []
   for (const { policy, revision, failure } of asked) {
@@ -154,6 +168,7 @@ function receiptOf({ worked, asked }: EnforcerReceipt, faultOf: PolicyReceiptsDe
   const isCut = enforced.length > MOST_ENFORCED || failing.length > MOST_FAILING
   return {
     worked: isCut ? {} : { ...worked },
+    ...(pods !== undefined && { pods }),
     enforced: enforced.sort().slice(0, MOST_ENFORCED),
     failing: failing.sort((a, b) => (a.policy < b.policy ? -1 : 1)).slice(0, MOST_FAILING),
   }

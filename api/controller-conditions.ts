@@ -23,6 +23,11 @@ export const CONTROLLER_CONDITION_TYPES = {
     vital: false,
     promise: 'every HostEndpoint that KubeControllersConfiguration asks for is there, as it should be',
   },
+  AddressesRested: {
+    vital: false,
+    promise:
+      'when another pod has got the address of one that ended, every node has heard of that, or says so minutes later',
+  },
   MetricsServed: {
     vital: false,
     promise: 'where KubeControllersConfiguration wants metrics to be served, they are',

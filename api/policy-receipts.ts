@@ -18,6 +18,12 @@ export const RECEIPT_KINDS = [
   'StagedGlobalNetworkPolicy',
 ] as const satisfies readonly Kind[]
 
+/**
+ * Of the ClusterInformation `default`: margay-controllers ask all nodes to say in their receipts that they have worked through this
+ * version of Pods (`podsAsked`), and all of them had worked through this one (`podsSettled`).
+ */
+export const RECEIPT_ANNOTATION = { podsAsked: 'margay.io/PodsAsked', podsSettled: 'margay.io/PodsSettled' } as const
+
 export type ReceiptKind = (typeof RECEIPT_KINDS)[number]
 
 export function hasReceipts(kind: Kind): kind is ReceiptKind {
@@ -64,3 +70,14 @@ export class PolicyDigest {
     return this.#sum.toString(16).padStart(DIGITS, '0')
   }
 }
+
+/**
+ * Whether one version of the objects of a kind is another one or a later one; false where that cannot be known. Versions of one kind
+ * are decimal numbers that grow: Kubernetes promises it since 1.35 (KEP-5504) and had no other ones before. Beyond 2^53 too.
+ */
+export function isAtLeast(version: string | undefined, other: string): boolean {
+  if (version === undefined || !VERSION.test(version) || !VERSION.test(other)) return false
+  return version.length === other.length ? version >= other : version.length > other.length
+}
+
+const VERSION = /^[1-9][0-9]*$/

@@ -11,6 +11,8 @@ export const policyReceipt = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({
     worked: z.record(z.string(), z.string()),
+    pods: z.string().optional(),
+    late: z.string().optional(),
     enforced: z.array(z.string()).max(MOST_ENFORCED),
     failing: z
       .array(z.looseObject({ policy: z.string(), revision: z.string(), reason: z.string(), message: z.string() }))
@@ -21,7 +23,8 @@ export const policyReceipt = z.looseObject({
 /**
  * What a node says of itself. `worked`: by kind, the digest of the policies that it has worked through: each of them is enforced
  * wherever an endpoint of the node asks it, or is in `failing`. `enforced`: the revisions of those that some endpoint asks and that
- * are in its kernel as they say. A node with more than MOST_ENFORCED of them says of no kind that it is through.
+ * are in its kernel as they say. `pods`: no set of its kernel has an address of a pod that was gone in this version of Pods. `late`: an
+ * address of a pod that was gone in this version went to another pod, before all nodes had said that. A node with more than MOST_ENFORCED of them says of no kind that it is through.
  */
 export type PolicyReceipt = z.output<typeof policyReceipt>['spec']
 

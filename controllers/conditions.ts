@@ -21,11 +21,14 @@ export type Parts = {
   unclear: readonly { block: string; why: string }[]
   pools: readonly { pool: string; block: string }[]
   unmade: readonly UnmadeHostEndpoint[]
+  /** Nodes that have not heard of the end of pods. */
+  behind: readonly string[]
   configurations: readonly Resource<'KubeControllersConfiguration'>[]
 }
 
 /** One rule can refuse those of all nodes. */
 const MOST_UNMADE = 20
+const MOST_BEHIND = 10
 
 export function controllerConditions(parts: Parts): ControllerCondition[] {
   return [
@@ -38,6 +41,7 @@ export function controllerConditions(parts: Parts): ControllerCondition[] {
     ...parts.unclear.map(unclear),
     ...parts.pools.map(poolWaits),
     ...parts.unmade.slice(0, MOST_UNMADE).map(each => hostEndpointUnmade(each, parts.unmade.length - MOST_UNMADE)),
+    ...nodesBehind(parts.behind),
     ...parts.configurations.flatMap(fieldsIdle),
     ...(parts.metricsFailure === undefined ? [] : [metricsUnserved(parts.metricsFailure)]),
   ]
@@ -169,6 +173,20 @@ function hostEndpointUnmade({ name, node, because, error }: UnmadeHostEndpoint, 
     ...{ object: { kind: 'HostEndpoint', name } as const, reason, remedy },
     message: `the Node ${node} does not have the HostEndpoint ${name} as it should be: ${cause}${others}`,
   })
+}
+
+function nodesBehind(nodes: readonly string[]): ControllerCondition[] {
+  if (nodes.length === 0) return []
+  const more = nodes.length > MOST_BEHIND ? ` and ${nodes.length - MOST_BEHIND} more` : ''
+  const named = nodes.slice(0, MOST_BEHIND).join(', ') + more
+  return [
+    broken('AddressesRested', {
+      reason: 'NodesBehind',
+      message: `other pods have addresses of pods that ended, and these nodes have not said that they have heard of it, so policies there may take the one for the other: ${named}`,
+      remedy:
+        'look at the agents of these nodes: whether they run, reach the API server, and whether KernelInSync and ApiServerConnected are true; delete the Nodes that are gone',
+    }),
+  ]
 }
 
 function metricsUnserved({ message }: Error): ControllerCondition {

@@ -22,6 +22,7 @@ import { Lease } from './lease.ts'
 import { metricsText, type Numbers } from './metrics.ts'
 import { Nodes } from './nodes.ts'
 import { PolicyStatuses } from './policy-statuses.ts'
+import { ReusedAddresses } from './reused-addresses.ts'
 import { hostEndpointSettings, logLevelOf, settingsOf } from './settings.ts'
 
 export type ControllersOptions = {
@@ -46,10 +47,11 @@ export type ControllersDeps = { store: Store; clock: Clock; log: Log }
 type Look = Pick<Collector, 'waiting' | 'unclear' | 'census'> & {
   pools: DeletedPools['waiting']
   unmade: HostEndpoints['unmade']
+  behind: ReusedAddresses['behind']
   failures: ReturnType<Chores['failures']>
 }
 
-const NO_LOOK: Look = { waiting: [], unclear: [], census: [], pools: [], unmade: [], failures: [] }
+const NO_LOOK: Look = { waiting: [], unclear: [], census: [], pools: [], unmade: [], behind: [], failures: [] }
 
 const LEASE_NAME = 'margay-controllers'
 
@@ -62,6 +64,7 @@ export class Controllers {
   readonly #pools: DeletedPools
   readonly #hostEndpoints: HostEndpoints
   readonly #policyStatuses: PolicyStatuses
+  readonly #reusedAddresses: ReusedAddresses
   readonly #policyConditions: ClusterPolicyConditions
   readonly #chores: Chores
   readonly #store: Store
@@ -110,13 +113,20 @@ export class Controllers {
     this.#policyStatuses = new PolicyStatuses({
       ...{ store: led, clock },
       changed: () => this.#chores.hurry('policy statuses'),
+      receipt: (node, said) => this.#reusedAddresses.take(node, said),
     })
     this.#policyConditions = new ClusterPolicyConditions({
       ...{ store: led, clock },
       changed: () => this.#chores.hurry('cluster policy conditions'),
     })
+    this.#reusedAddresses = new ReusedAddresses({
+      ...{ store: led, clock, log },
+      known: () => this.#policyStatuses.receiptsKnown,
+      changed: () => this.#chores.hurry('reused addresses'),
+    })
     const chores: readonly Chore[] = [
-      ...[first, this.#collector, this.#pools, this.#hostEndpoints, this.#policyStatuses, this.#policyConditions],
+      ...[first, this.#collector, this.#pools, this.#hostEndpoints],
+      ...[this.#policyStatuses, this.#policyConditions, this.#reusedAddresses],
     ]
     this.#chores = new Chores(chores, { clock, log })
     this.#metrics = new MetricsServer({
@@ -209,6 +219,7 @@ export class Controllers {
     if (!this.#lease.leads) return NO_LOOK
     const { waiting, unclear, census } = this.#collector
     const { unmade } = this.#hostEndpoints
-    return { waiting, unclear, census, pools: this.#pools.waiting, unmade, failures: this.#chores.failures() }
+    const { behind } = this.#reusedAddresses
+    return { waiting, unclear, census, pools: this.#pools.waiting, unmade, behind, failures: this.#chores.failures() }
   }
 }

@@ -6,6 +6,7 @@
 import { sameJson } from '../api/json.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { hasReceipts, policyStatusName, RECEIPT_KINDS, type ReceiptKind, revisionOf } from '../api/policy-receipts.ts'
+import type { PolicyReceipt } from '../api/receipt-schemas.ts'
 import { formatRef } from '../api/status.ts'
 import {
   Conflict,
@@ -28,6 +29,8 @@ export type PolicyStatusesDeps = {
   clock: Clock
   /** A policy, a Node or a receipt is another one than the last run saw. */
   changed(): void
+  /** What a node says now; undefined: nothing any more. */
+  receipt(node: string, said: PolicyReceipt | undefined): void
 }
 
 /** Changes that come one after the other share a run. */
@@ -76,6 +79,11 @@ export class PolicyStatuses {
 
   constructor(deps: PolicyStatusesDeps) {
     this.#deps = deps
+  }
+
+  /** Whether the receipts of all nodes were listed. */
+  get receiptsKnown(): boolean {
+    return this.#watches.length > 0 && !this.#unknown.has('PolicyReceipt')
   }
 
   close(): void {
@@ -177,6 +185,7 @@ export class PolicyStatuses {
     if (item === undefined) this.#receipts.delete(name)
     else this.#receipts.set(name, item.metadata)
     this.#book.setReceipt(name, item?.spec)
+    this.#deps.receipt(name, item?.spec)
   }
 
   #followStatuses(event: WatchEvent<'PolicyStatus'>): void {

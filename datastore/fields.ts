@@ -10,6 +10,7 @@ import {
 } from '../api/core.ts'
 import type { Kind } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { RECEIPT_ANNOTATION } from '../api/policy-receipts.ts'
 import type { Fields } from './port.ts'
 
 const IDENTITY = { name: true, namespace: true, uid: true, creationTimestamp: true, deletionTimestamp: true } as const
@@ -46,6 +47,8 @@ const POD_ANNOTATIONS = Object.fromEntries(
 
 const FELIX_ANNOTATIONS = Object.fromEntries(Object.values(FELIX_ANNOTATION).map(name => [name, true as const]))
 
+const CLUSTER_ANNOTATIONS = Object.fromEntries(Object.values(RECEIPT_ANNOTATION).map(name => [name, true as const]))
+
 const FIELDS: { readonly [K in Kind]?: Fields } = {
   Node: NODE,
   // an image, an environment and the state of each container are nine tenths of a Pod
@@ -55,6 +58,7 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
     status: { phase: true, podIP: true, podIPs: true },
   },
   FelixConfiguration: { ...OTHERS, metadata: { ...OTHERS.metadata, annotations: FELIX_ANNOTATIONS } },
+  ClusterInformation: { ...OTHERS, metadata: { ...OTHERS.metadata, annotations: CLUSTER_ANNOTATIONS } },
   ServiceAccount: { metadata: LABELLED },
   EndpointSlice: {
     metadata: LABELLED,

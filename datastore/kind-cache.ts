@@ -22,6 +22,8 @@ export type Cache<K extends Kind> = {
   readonly synced: boolean
   /** Whether there is a whole state at all: `synced`, or at the start that of the last run, not yet confirmed. */
   readonly known: boolean
+  /** The version of the server that the objects stand for, where it is known; it moves on without a change of an object too. */
+  readonly version: string | undefined
   /** Whether the watch is connected to a server now. */
   readonly connected: boolean
   /** Why it is not connected, as far as is known. */
@@ -105,6 +107,10 @@ export class KindCache<K extends Kind> implements Cache<K> {
 
   get known(): boolean {
     return this.#state !== 'empty'
+  }
+
+  get version(): string | undefined {
+    return this.#version
   }
 
   get connected(): boolean {

@@ -34,9 +34,13 @@ export type PolicyMarks = { table: string; interfacePrefix: string }
 /** Why a policy is not in the kernel as it says. */
 export type PolicyFailure = { reason: string; message: string }
 
-/** `worked`: by kind, the digest of what was told. `asked`: by an endpoint of this node; what has no failure is enforced. */
+/**
+ * `worked`: by kind, the digest of what was told. `pods`: the version of Pods up to which no set has an address more than was told;
+ * undefined before there was one. `asked`: by an endpoint of this node; what has no failure is enforced.
+ */
 export type EnforcerReceipt = {
   worked: Readonly<Record<string, string>>
+  pods: string | undefined
   asked: readonly { policy: string; revision: string; failure: PolicyFailure | undefined }[]
 }
 
@@ -57,6 +61,9 @@ export class PolicyEnforcer {
   readonly #ledger = new PolicyLedger()
   /** What the last pass was refused; undefined before it has ended, and while another one is under way. */
   #refused: readonly Refusal[] | undefined
+  #podsTold: string | undefined
+  #podsUnderWay: string | undefined
+  #pods: string | undefined
   #wasBad = false
   #isNews = false
   #narrowed = new Set<string>()
@@ -94,6 +101,11 @@ export class PolicyEnforcer {
     this.#ledger.tell(kind, key, revision)
   }
 
+  /** All Pods were told as they are in this version; undefined: that is not known. */
+  setPodsVersion(version: string | undefined): void {
+    this.#podsTold = version
+  }
+
   /** What of all that was told stands in the kernel, as of the last pass; undefined before the first, and while one is under way. */
   receipt(): EnforcerReceipt | undefined {
     if (this.#refused === undefined) {
@@ -105,7 +117,7 @@ export class PolicyEnforcer {
       const revision = this.#ledger.revisionOf(policy)
       return revision === undefined ? [] : [{ policy, revision, failure: failing.get(policy) }]
     })
-    return { worked: this.#ledger.worked, asked }
+    return { worked: this.#ledger.worked, pods: this.#pods, asked }
   }
 
   /** Whether the receipt may be another one than at the last call. */
@@ -237,6 +249,7 @@ export class PolicyEnforcer {
   async put(): Promise<Outcome> {
     for (const [name, host] of await this.#hosts.look()) this.#calculator.setLocal(name, host)
     this.#refused = undefined
+    this.#podsUnderWay = this.#podsTold
     this.#ledger.begin()
     const differences = this.#calculator.step()
     this.#want(differences)
@@ -276,9 +289,11 @@ export class PolicyEnforcer {
     }
   }
 
-  /** Removes what nothing leads to any more. */
-  remove(): Promise<Outcome> {
-    return this.#parts.remove(() => true)
+  /** Removes what nothing leads to any more, after `put`. */
+  async remove(): Promise<Outcome> {
+    const outcome = await this.#parts.remove(() => true)
+    if (this.#parts.isInSync) this.#pods = this.#podsUnderWay
+    return outcome
   }
 
   /**

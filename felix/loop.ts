@@ -50,6 +50,8 @@ export type FelixDeps = {
   onTunnelsNeeded?: (needed: TunnelsNeeded) => void
   /** Pods have another MTU from now on, in bytes. Not told before the pools are known and the speaker has converged. */
   onPodMtu?: (mtu: number, cause: PodMtuCause) => void
+  /** The version in which all Pods were told, where that is known. */
+  podsVersion?: () => string | undefined
   /** `policyReceipt` may say something else than before. */
   onPolicies?: () => void
   /** How long learned routes of an earlier run are kept without a word from the speaker. */
@@ -354,6 +356,7 @@ export class Felix {
     const generation = this.#generation
     const mayAnswerPods = this.#ready.datastore && this.#ready.endpoints
     const differences = this.#calculator.step()
+    this.#policy?.setPodsVersion(this.#deps.podsVersion?.())
     const hosts = this.#calculator.hostRules
     if (hosts !== undefined) this.#policy?.setHostRules(hosts.settings, hosts.tunnels)
     if (differences.destination.size > 0) this.#chains.changed()

@@ -81,7 +81,8 @@ export class NodeAllocator implements Allocator {
   constructor(deps: AllocatorDeps) {
     this.#deps = deps
     this.#ledger = new Ledger(deps.journal)
-    this.#resting = new Resting(deps.clock, deps.journal, deps.sets)
+    const held = new Set([...this.#ledger.held().values()].flat().map(({ address }) => address))
+    this.#resting = new Resting(deps.clock, deps.journal, address => held.has(address), deps.sets)
     this.#inputs = new InputWatch(deps.caches)
     this.#claims = new Claims({ ...deps, answers: deps.answers ?? deps.store, ledger: this.#ledger })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })

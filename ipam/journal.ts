@@ -11,12 +11,12 @@ import { type Block, emptyBlock, type Slot } from './block.ts'
  */
 export type OwnedBlock = { readonly block: Block; readonly lostTo?: string }
 
-/** An address of `block` that a pod had; `releasedMs`: since the epoch. `pod` is absent for what was no pod of Kubernetes. */
+/** An address of `block` that was released, milliseconds since the epoch, and the pods that have had it. */
 export type Released = {
   address: string
   block: string
   releasedMs: number
-  pod: { namespace: string; name: string } | undefined
+  pods: readonly { namespace: string; name: string }[]
 }
 
 const SCHEMA = `
@@ -29,7 +29,7 @@ const SCHEMA = `
     PRIMARY KEY (cidr, ordinal)
   ) STRICT;
   CREATE TABLE IF NOT EXISTS ipam_resting (
-    address TEXT PRIMARY KEY, cidr TEXT NOT NULL, released_ms INTEGER NOT NULL, namespace TEXT, pod TEXT
+    address TEXT PRIMARY KEY, cidr TEXT NOT NULL, released_ms INTEGER NOT NULL, pods TEXT NOT NULL
   ) STRICT;
   CREATE TABLE IF NOT EXISTS ipam_journal (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
   DROP TABLE IF EXISTS ipam_inputs;
@@ -135,10 +135,10 @@ export class Journal {
   /** Notes when addresses were released. For the transaction that releases them. */
   rest(released: readonly Released[]): void {
     const put = this.#db.prepare(
-      'INSERT OR REPLACE INTO ipam_resting (address, cidr, released_ms, namespace, pod) VALUES (?, ?, ?, ?, ?)',
+      'INSERT OR REPLACE INTO ipam_resting (address, cidr, released_ms, pods) VALUES (?, ?, ?, ?)',
     )
-    for (const { address, block, releasedMs, pod } of released)
-      put.run(address, block, Math.floor(releasedMs), pod?.namespace ?? null, pod?.name ?? null)
+    for (const { address, block, releasedMs, pods } of released)
+      put.run(address, block, Math.floor(releasedMs), JSON.stringify(pods))
   }
 
   /** Forgets when addresses were released. For a transaction. */
@@ -150,11 +150,11 @@ export class Journal {
   /** Whatever was noted of released addresses and not forgotten, by address. */
   resting(): Released[] {
     const rows = this.#db.prepare('SELECT * FROM ipam_resting ORDER BY address').all()
-    return rows.map(({ address, cidr, released_ms, namespace, pod }) => ({
+    return rows.map(({ address, cidr, released_ms, pods }) => ({
       address: String(address),
       block: String(cidr),
       releasedMs: Number(released_ms),
-      pod: namespace === null || pod === null ? undefined : { namespace: String(namespace), name: String(pod) },
+      pods: JSON.parse(String(pods)),
     }))
   }
 }

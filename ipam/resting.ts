@@ -14,8 +14,6 @@ import type { Assigned } from './port.ts'
  * pool where no other address is free a pod starts so much later. As long as Amazon's VPC CNI has it.
  */
 export const REST_MS = 30_000
-/** Afterwards no notice is given any more: each node that lives has said by then how far it is. */
-const REMEMBERED_MS = 1_800_000
 
 /** Of Kubernetes; undefined for what has an address without being a pod of it. */
 export type PodName = { namespace: string; name: string }
@@ -24,56 +22,90 @@ export type PodName = { namespace: string; name: string }
 export type Sets = {
   /** Whether some node may have addresses of pods in a set. */
   mayHold(): boolean
-  /** Whether the API server still tells that this pod has this address; false while it is away. */
-  tells(pod: PodName, address: string): boolean
+  /**
+   * What the API server tells of a pod that had an address here: that it has it, that it has it no more, or neither: while the server
+   * is away, and of a pod without an address, which may be told yet.
+   */
+  heard(pod: PodName, address: string): 'has' | 'gone' | 'unclear'
+  /** The version of Pods up to which this node has heard; undefined while the API server is away. */
+  version(): string | undefined
+  /** Whether every node has said that it has worked through this version of Pods. */
+  areThrough(version: string): boolean
   /** An address goes to another pod after the deadline, before every node has said that it has it no more. */
   late(address: string): void
 }
 
-const NO_SETS: Sets = { mayHold: () => false, tells: () => false, late: () => undefined }
+const NO_SETS: Sets = {
+  ...{ mayHold: () => false, heard: () => 'unclear', version: () => undefined },
+  ...{ areThrough: () => false, late: () => undefined },
+}
 
 /** `late`: the deadline has passed, and not every node has said that it has the address no more. */
 export type RestState = 'free' | 'rests' | 'late'
 
-type Rest = { sinceMs: number; block: string; pod: PodName | undefined }
+/**
+ * `pods` had the address, and this node has not heard of the end of each: the last one, and whoever had it before while the API server
+ * was away. `goneAt`: a version of Pods in which none of them had it, once this node has heard of one. `isHeld`: a pod has it again.
+ */
+type Rest = {
+  sinceMs: number
+  block: string
+  pods: readonly PodName[]
+  goneAt: string | undefined
+  isHeld: boolean
+}
 
 export class Resting {
   readonly #clock: Pick<Clock, 'monotonicMs' | 'wallMs'>
   readonly #journal: Pick<Journal, 'rest' | 'restEnded'>
   readonly #sets: Sets
-  /** Of addresses that no pod has had since. */
   readonly #rests = new Map<string, Rest>()
 
-  constructor(clock: Pick<Clock, 'monotonicMs' | 'wallMs'>, journal: Journal, sets = NO_SETS) {
+  /** `isHeld`: whether a pod has an address. */
+  constructor(
+    clock: Pick<Clock, 'monotonicMs' | 'wallMs'>,
+    journal: Journal,
+    isHeld: (address: string) => boolean,
+    sets = NO_SETS,
+  ) {
     this.#clock = clock
     this.#journal = journal
     this.#sets = sets
     const [nowMs, wallMs] = [clock.monotonicMs(), clock.wallMs()]
-    for (const { address, block, releasedMs, pod } of journal.resting())
-      this.#rests.set(address, { sinceMs: nowMs - Math.max(0, wallMs - releasedMs), block, pod })
+    for (const { address, block, releasedMs, pods } of journal.resting()) {
+      const sinceMs = nowMs - Math.max(0, wallMs - releasedMs)
+      this.#rests.set(address, { sinceMs, block, pods, goneAt: undefined, isHeld: isHeld(address) })
+    }
   }
 
   /** Writes that these addresses of a pod are released now; called within the transaction that releases them. */
   persist(released: readonly Assigned[], pod: PodName | undefined): void {
     const wallMs = this.#clock.wallMs()
-    this.#journal.rest(released.map(({ address, block }) => ({ address, block, releasedMs: wallMs, pod })))
+    this.#journal.rest(
+      released.map(({ address, block }) => ({ address, block, releasedMs: wallMs, pods: this.#podsOf(address, pod) })),
+    )
   }
 
   /** These addresses of a pod were released just now. */
   begin(released: readonly Assigned[], pod: PodName | undefined): void {
     const sinceMs = this.#clock.monotonicMs()
-    for (const { address, block } of released) this.#rests.set(address, { sinceMs, block, pod })
+    for (const { address, block } of released) {
+      const pods = this.#podsOf(address, pod)
+      this.#rests.set(address, { sinceMs, block, pods, goneAt: undefined, isHeld: false })
+    }
   }
 
   /** Writes that addresses are in use again; called within the transaction that gives them to a pod. */
   persistEnd(addresses: readonly string[]): void {
-    this.#journal.restEnded(addresses.filter(address => this.#rests.has(address)))
+    this.#journal.restEnded(addresses.filter(address => this.#isOver(address)))
   }
 
   /** This pod has got an address. */
   end(address: string, pod: PodName | undefined): void {
     if (this.state(address, { pod, cooldownSeconds: 0 }) === 'late') this.#sets.late(address)
-    this.#rests.delete(address)
+    const rest = this.#rests.get(address)
+    if (this.#isOver(address)) this.#rests.delete(address)
+    else if (rest !== undefined) rest.isHeld = true
   }
 
   /**
@@ -83,7 +115,7 @@ export class Resting {
   state(address: string, { pod, cooldownSeconds }: { pod: PodName | undefined; cooldownSeconds: number }): RestState {
     const rest = this.#rests.get(address)
     if (rest === undefined) return 'free'
-    const isSame = pod !== undefined && rest.pod?.name === pod.name && rest.pod.namespace === pod.namespace
+    const isSame = pod !== undefined && rest.pods.length > 0 && rest.pods.every(each => isEqual(each, pod))
     if (isSame && !this.#isCooling(rest, cooldownSeconds)) return 'free'
     return this.#stateOf(address, rest, cooldownSeconds)
   }
@@ -97,12 +129,12 @@ export class Resting {
   count(cooldownSeconds: number, block?: string): number {
     let count = 0
     for (const [address, rest] of this.#rests)
-      if (block === undefined || rest.block === block)
+      if (!rest.isHeld && (block === undefined || rest.block === block))
         if (this.#stateOf(address, rest, cooldownSeconds) === 'rests') count++
     return count
   }
 
-  /** Whether every address of a block may go to whoever has the block next. */
+  /** Whether every address of a block without pods may go to whoever has the block next. */
   isFree(cooldownSeconds: number, block: string): boolean {
     return this.#rests
       .entries()
@@ -112,12 +144,28 @@ export class Resting {
   #stateOf(address: string, rest: Rest, cooldownSeconds: number): RestState {
     if (this.#isCooling(rest, cooldownSeconds)) return 'rests'
     if (!this.#sets.mayHold()) return 'free'
-    const ageMs = this.#clock.monotonicMs() - rest.sinceMs
-    if (ageMs < REST_MS || (rest.pod !== undefined && this.#sets.tells(rest.pod, address))) return 'rests'
-    return ageMs < REMEMBERED_MS ? 'late' : 'free'
+    const heard = rest.goneAt === undefined ? rest.pods.map(pod => this.#sets.heard(pod, address)) : []
+    if (heard.every(each => each === 'gone')) rest.goneAt ??= this.#sets.version()
+    if (heard.includes('has') || this.#clock.monotonicMs() - rest.sinceMs < REST_MS) return 'rests'
+    return rest.goneAt !== undefined && this.#sets.areThrough(rest.goneAt) ? 'free' : 'late'
   }
 
   #isCooling({ sinceMs }: Rest, cooldownSeconds: number): boolean {
     return this.#clock.monotonicMs() - sinceMs < cooldownSeconds * 1000
   }
+
+  /** Nothing is left to be heard of those who had an address before. */
+  #isOver(address: string): boolean {
+    return this.#rests.get(address)?.goneAt !== undefined
+  }
+
+  #podsOf(address: string, pod: PodName | undefined): PodName[] {
+    const { pods = [], goneAt } = this.#rests.get(address) ?? {}
+    const before = goneAt === undefined ? pods.filter(each => pod === undefined || !isEqual(each, pod)) : []
+    return pod === undefined ? before : [...before, pod]
+  }
+}
+
+function isEqual(one: PodName, other: PodName): boolean {
+  return one.name === other.name && one.namespace === other.namespace
 }

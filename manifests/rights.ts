@@ -61,7 +61,7 @@ export const RIGHTS = {
     of('Node', ['get', ...READ]),
     of('IPPool', ['get', ...READ, 'create', 'patch']),
     of('IPAMBlock', ['get', 'list', 'update', 'delete']),
-    of('ClusterInformation', ['get', ...READ, 'create']),
+    of('ClusterInformation', ['get', ...READ, 'create', 'patch']),
     of('KubeControllersConfiguration', [...READ, 'create']),
     of('HostEndpoint', [...READ, 'create', 'update', 'delete']),
     ...RECEIPT_KINDS.map(kind => of(kind, READ)),

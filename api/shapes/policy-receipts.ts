@@ -8,6 +8,8 @@ export const policyReceipt = once(
   (): KindShape => ({
     spec: object({
       'worked!': mapOf(text(64)),
+      pods: text(64),
+      late: text(64),
       'enforced!': list(text(64), { maxItems: MOST_ENFORCED }),
       'failing!': list(object({ 'policy!': text(512), 'revision!': text(64), ...reason }), { maxItems: MOST_FAILING }),
     }),

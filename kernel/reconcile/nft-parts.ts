@@ -195,6 +195,12 @@ export class NftParts {
     return outcome
   }
 
+  /** Whether the table has what is wanted and nothing else, as of the last pass. A kernel without nftables has no other table. */
+  get isInSync(): boolean {
+    if (this.#lacking !== undefined) return true
+    return !this.#isUnsure && partsToAdd(this.#state).size === 0 && removals(this.#state).length === 0
+  }
+
   get #isUnsure(): boolean {
     return this.#stale || this.#doubted || this.#touched.chains.size + this.#touched.sets.size > 0
   }

@@ -36,6 +36,7 @@ class StateCaches {
         get: () => undefined,
         all: () => [],
         size: 0,
+        version: undefined,
         refused: [],
         cause: undefined,
         onChange: () => () => undefined,

@@ -13,6 +13,7 @@ import { until } from '../controllers/programs.ts'
 
 const asks = (...revisions: string[]): EnforcerReceipt => ({
   worked: { NetworkPolicy: revisions.join('') },
+  pods: undefined,
   asked: revisions.map(revision => ({ policy: `NetworkPolicy ns/${revision}`, revision, failure: undefined })),
 })
 
@@ -23,6 +24,8 @@ function started(nodes = 3) {
     kernel: asks('a') as EnforcerReceipt | undefined,
     fault: undefined as PolicyFailure | undefined,
     refuses: false,
+    question: undefined as string | undefined,
+    late: undefined as string | undefined,
   }
   const writes: string[] = []
   const counted = <T>(what: string, call: () => Promise<T>): Promise<T> => {
@@ -37,6 +40,8 @@ function started(nodes = 3) {
     },
     receipt: () => it.kernel,
     faultOf: () => it.fault,
+    asked: () => it.question,
+    late: () => it.late,
   })
   const pass = async (ms: number) => {
     clock.advance(ms)
@@ -87,6 +92,65 @@ test('pods that come and go lead to one write a minute, which waits for none whe
   node.receipts.close()
 })
 
+test('how far a node is with Pods is said when all nodes are asked, once it is so far, and else with what is written anyway', async t => {
+  const node = started()
+  node.kernel = { ...asks('a'), pods: '7' }
+  node.receipts.changed()
+  await node.pass(2000)
+  t.is((await node.said()).pods, '7')
+  const before = node.writes.length
+  for (let version = 8; version < 100; version++) {
+    node.kernel = { ...asks('a'), pods: `${version}` }
+    node.receipts.changed()
+    await node.pass(2000)
+  }
+  t.is(node.writes.length, before, 'pods that come and go cost no write')
+  node.question = '100'
+  node.receipts.changed()
+  await node.pass(2000)
+  t.is(node.writes.length, before, 'it is not so far yet')
+  node.kernel = { ...asks('a'), pods: '101' }
+  node.receipts.changed()
+  await node.pass(2000)
+  t.is((await node.said()).pods, '101')
+  node.receipts.changed()
+  await node.pass(60_000)
+  t.is(node.writes.length, before + 1)
+  node.kernel = { ...asks('a'), pods: '202' }
+  for (let minute = 0; minute < 20; minute++) {
+    node.receipts.changed()
+    await node.pass(60_000)
+  }
+  t.is((await node.said()).pods, '202', 'it is repeated, however often there is no news')
+  t.is(node.writes.length, before + 2)
+  node.receipts.close()
+})
+
+test('that an address went on too early is said at once, and once', async t => {
+  const node = started()
+  node.receipts.changed()
+  await node.pass(2000)
+  const before = node.writes.length
+  node.late = '55'
+  node.receipts.changed()
+  await node.pass(2000)
+  t.is((await node.said()).late, '55')
+  node.receipts.changed()
+  await node.pass(60_000)
+  t.is(node.writes.length, before + 1)
+  node.receipts.close()
+})
+
+test('an agent that does not know yet how far it is takes back what the one before it said', async t => {
+  const node = started()
+  const old = { worked: {}, enforced: [], failing: [], pods: '900', late: '800' }
+  await node.store.create('PolicyReceipt', { metadata: { name: 'n1' }, spec: old })
+  node.receipts.changed()
+  await node.pass(2000)
+  t.deepEqual(await node.said(), { worked: { NetworkPolicy: 'a' }, enforced: ['a'], failing: [] })
+  node.receipts.close()
+})
+
 test('a thousand nodes write a hundred times a second at the most, whatever changes', async t => {
   const node = started(1000)
   for (let second = 0; second < 600; second++) {
@@ -102,7 +166,11 @@ test('a thousand nodes write a hundred times a second at the most, whatever chan
 test('a policy that the kernel refused, or that makes no sense, is told with its reason and not as enforced', async t => {
   const node = started()
   const failure = { reason: 'Refused', message: 'no room' }
-  node.kernel = { worked: {}, asked: [{ policy: 'NetworkPolicy ns/x', revision: 'x', failure }, ...asks('y').asked] }
+  node.kernel = {
+    worked: {},
+    pods: undefined,
+    asked: [{ policy: 'NetworkPolicy ns/x', revision: 'x', failure }, ...asks('y').asked],
+  }
   node.receipts.changed()
   await node.pass(1000)
   t.deepEqual(await node.said(), {
@@ -172,7 +240,8 @@ test('the largest receipt is taken by margay-api', async t => {
   const clock = new ManualClock()
   const receipts = new PolicyReceipts({
     ...{ nodeName: 'n1', store, clock, log: silentLog, nodes: () => 1, random: () => 0 },
-    ...{ receipt: () => ({ worked: { NetworkPolicy: 'a' }, asked }), faultOf: () => undefined },
+    ...{ receipt: () => ({ worked: { NetworkPolicy: 'a' }, pods: '1', asked }), faultOf: () => undefined },
+    ...{ asked: () => undefined, late: () => undefined },
   })
   receipts.changed()
   clock.advance(1)

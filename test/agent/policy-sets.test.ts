@@ -1,6 +1,7 @@
 // What a node takes for being in the sets of others, by the objects that it sees.
 import test from 'ava'
 import { PolicySets } from '../../agent/policy-sets.ts'
+import { RECEIPT_ANNOTATION } from '../../api/policy-receipts.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { ManualClock } from '../../lib/clock.ts'
@@ -13,8 +14,12 @@ function aNode() {
   const clock = new ManualClock()
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock, log: silentLog })
   const lines: unknown[] = []
-  const sets = new PolicySets({ caches, clock, log: { ...silentLog, info: (told: unknown) => void lines.push(told) } })
-  return { store, clock, caches, sets, lines }
+  const asked: (string | undefined)[] = []
+  const sets: PolicySets = new PolicySets({
+    ...{ caches, clock, log: { ...silentLog, info: (told: unknown) => void lines.push(told) } },
+    ask: () => void asked.push(sets.lateVersion),
+  })
+  return { store, clock, caches, sets, lines, asked }
 }
 
 const settled = () => new Promise(resolve => setTimeout(resolve, 20))
@@ -38,37 +43,54 @@ test('before policies are known, and while there is one of any kind, other nodes
   caches.close()
 })
 
-test('a pod is told to have its addresses until it has ended, has none, or is another pod of its name, and nothing is told while the API server is away', async t => {
+test('a pod has its addresses until it has ended, has others or is gone; while it has none, or the API server is away, nobody knows', async t => {
   const { store, caches, sets } = aNode()
   caches.start()
   const pod = { namespace: 'default', name: 'a' }
+  const heard = async (status: object | undefined, address = '10.0.0.1') => {
+    if (status !== undefined) store.inject('Pod', aResource('Pod', { metadata: pod, spec: { nodeName: 'n1' }, status }))
+    await settled()
+    return sets.heard(pod, address)
+  }
   const status = { phase: 'Running', podIP: '10.0.0.1', podIPs: [{ ip: '10.0.0.1' }, { ip: 'fd00::0:1' }] }
-  const object = { metadata: pod, spec: { nodeName: 'n1' }, status }
-  store.inject('Pod', aResource('Pod', object))
-  await settled()
-  t.true(sets.tells(pod, '10.0.0.1'))
-  t.true(sets.tells(pod, 'fd00::1'))
-  t.false(sets.tells(pod, '10.0.0.2'))
-  t.false(sets.tells({ ...pod, name: 'b' }, '10.0.0.1'))
-  store.inject('Pod', aResource('Pod', { ...object, status: { ...status, phase: 'Succeeded' } }))
-  await settled()
-  t.false(sets.tells(pod, '10.0.0.1'))
-  store.inject('Pod', aResource('Pod', object))
-  await settled()
-  t.true(sets.tells(pod, '10.0.0.1'))
-  store.inject('Pod', aResource('Pod', { ...object, status: { phase: 'Pending' } }))
-  await settled()
-  t.false(sets.tells(pod, '10.0.0.1'))
-  store.inject('Pod', aResource('Pod', object))
-  await settled()
+  t.is(await heard(undefined), 'gone')
+  t.is(await heard({ phase: 'Pending' }), 'unclear')
+  t.is(await heard(status), 'has')
+  t.is(await heard(status, 'fd00::1'), 'has')
+  t.is(await heard(status, '10.0.0.2'), 'gone')
+  t.is(await heard({ ...status, phase: 'Succeeded' }), 'gone')
+  t.is(await heard(status), 'has')
   store.disconnect()
-  await settled()
-  t.false(sets.tells(pod, '10.0.0.1'), 'nobody knows')
+  t.is(await heard(undefined), 'unclear')
   caches.close()
 })
 
-test('that addresses went to other pods early is one line in ten minutes, with how many it were', t => {
-  const { clock, sets, lines } = aNode()
+test('all nodes are through when margay-controllers write so, and no version is one while the API server is away', async t => {
+  const { store, caches, sets } = aNode()
+  caches.start()
+  await settled()
+  t.false(sets.areThrough('1'))
+  const annotations = { [RECEIPT_ANNOTATION.podsSettled]: '100' }
+  store.inject(
+    'ClusterInformation',
+    aResource('ClusterInformation', { metadata: { name: 'default', annotations }, spec: {} }),
+  )
+  await settled()
+  t.deepEqual(
+    ['99', '100', '101', '1000', 'x', ''].map(version => sets.areThrough(version)),
+    [true, true, false, false, false, false],
+  )
+  t.regex(sets.version()!, /^[0-9]+$/)
+  store.disconnect()
+  await settled()
+  t.is(sets.version(), undefined)
+  caches.close()
+})
+
+test('that addresses went to other pods early is one line and one question in ten minutes, with how many it were', async t => {
+  const { clock, caches, sets, lines, asked } = aNode()
+  caches.start()
+  await settled()
   for (let i = 0; i < 100; i++) {
     sets.late(`10.0.0.${i}`)
     clock.advance(10_000)
@@ -77,4 +99,6 @@ test('that addresses went to other pods early is one line in ten minutes, with h
     { address: '10.0.0.0', addresses: 1 },
     { address: '10.0.0.60', addresses: 60 },
   ])
+  t.deepEqual(asked, [sets.version(), sets.version()])
+  caches.close()
 })

@@ -47,6 +47,7 @@ class World {
       if (kind === 'PolicyStatus') this.writes.push(name)
     }
     this.chore = new PolicyStatuses({
+      receipt: () => undefined,
       store: {
         ...store,
         create: (kind, object) => {
@@ -224,7 +225,7 @@ test('against margay-api, in either group of Calico, what nodes say becomes the 
     digest.toggle(revision)
     const spec = { worked: { [kind]: digest.text }, enforced: [revision], failing: [] }
     await store.create('PolicyReceipt', { metadata: { name: 'n1' }, spec })
-    const chore = new PolicyStatuses({ store, clock: systemClock, changed: () => undefined })
+    const chore = new PolicyStatuses({ receipt: () => undefined, store, clock: systemClock, changed: () => undefined })
     const written = async () => {
       await chore.run()
       return (await store.list('PolicyStatus')).length

@@ -144,3 +144,42 @@ test('a policy of an interface of the host is asked too, and fails where the ker
   await node.enforcer.put()
   t.deepEqual(node.asked(), [[id('a'), A, undefined]])
 })
+
+test('a version of Pods counts when a pass has ended that began after it and removed what was too much, and not while the kernel refuses that', async t => {
+  const node = anEnforcer()
+  const { enforcer } = node
+  const pods = () => enforcer.receipt()?.pods
+  const from: PolicyRule = { action: 'allow', source: { selector: 'app == "far"' }, destination: {} }
+  node.tell('a', aPolicy('a', 'web', from), A)
+  for (const i of [8, 9]) {
+    const far = { kind: 'pod', labels: { app: 'far' }, addresses: [`10.0.9.${i}`], ports: [] } as const
+    enforcer.set('endpoint', `ns/far${i}`, far)
+  }
+  enforcer.setPodsVersion('10')
+  await enforcer.put()
+  t.is(pods(), undefined)
+  await enforcer.remove()
+  t.is(pods(), '10')
+
+  enforcer.set('endpoint', 'ns/far8', undefined)
+  enforcer.setPodsVersion('11')
+  await enforcer.put()
+  enforcer.setPodsVersion('12')
+  t.is(pods(), '10', 'the address is still in its set')
+  await enforcer.remove()
+  t.is(pods(), '11', 'what was told since may not be there')
+
+  enforcer.set('endpoint', 'ns/far9', undefined)
+  node.refuses = ({ verb, object }) => verb === 'delete' && object.kind === 'elements'
+  for (let i = 0; i < 3; i++) {
+    await enforcer.put()
+    await enforcer.remove()
+    t.is(pods(), '11')
+  }
+  node.refuses = () => false
+  for (let i = 0; i < 2; i++) {
+    await enforcer.put()
+    await enforcer.remove()
+  }
+  t.is(pods(), '12')
+})

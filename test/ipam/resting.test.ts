@@ -12,11 +12,19 @@ function someSets() {
     /** `namespace/name address`. */
     told: new Set<string>(),
     lateOnes: [] as string[],
+    now: '1' as string | undefined,
+    settled: 0,
+    version() {
+      return this.now
+    },
+    areThrough(version: string) {
+      return Number(version) <= this.settled
+    },
     mayHold() {
       return this.hasPolicies
     },
-    tells({ namespace, name }: { namespace: string; name: string }, address: string) {
-      return this.told.has(`${namespace}/${name} ${address}`)
+    heard({ namespace, name }: { namespace: string; name: string }, address: string) {
+      return this.told.has(`${namespace}/${name} ${address}`) ? ('has' as const) : ('gone' as const)
     },
     late(address: string) {
       this.lateOnes.push(address)
@@ -97,6 +105,7 @@ test('a pod of the same name may have its address again at once, by name or not;
   await node.allocator.release(aPod('a').handle)
   const again = { ...aPod('a'), handle: 'net.a2.eth0' }
   t.deepEqual(await given(world, again), [address])
+  t.notRegex((await refused(world, aPod('b'))).message, /rest/, 'it is in use')
   await node.allocator.release(again.handle)
   t.deepEqual(await given(world, { ...again, address }), [address])
   await node.allocator.release(again.handle)
@@ -142,6 +151,21 @@ test('an address that no pod had comes before one whose deadline has passed, of 
   t.deepEqual(sets.lateOnes, [])
   t.deepEqual(await given(world, aPod('e')), [used[1]])
   t.deepEqual(sets.lateOnes, [used[1]])
+})
+
+test('when all nodes have said that they have heard of the end of a pod, its address is as one that no pod had, after its 30 s', async t => {
+  const world = await aWorld(['p', '10.0.0.0/31', 31])
+  const { node, sets } = world
+  const [first, second] = [await given(world, aPod('a')), await given(world, aPod('b'))]
+  sets.now = '5'
+  for (const name of ['a', 'b']) await node.allocator.release(aPod(name).handle)
+  sets.settled = 5
+  await refused(world, aPod('c'))
+  node.clock.advance(REST_MS)
+  t.deepEqual(await given(world, aPod('c')), first)
+  sets.settled = 4
+  t.deepEqual(await given(world, aPod('d')), second)
+  t.deepEqual(sets.lateOnes, second)
 })
 
 test('what was given back, or is a pod’s again, is in the journal no more', async t => {

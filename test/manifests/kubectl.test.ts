@@ -197,10 +197,15 @@ check(
     const worked = { KubernetesNetworkPolicy: revision }
     const receipts = new PolicyReceipts({
       ...{ nodeName: 'n2', store: agentStore, clock: systemClock, log: silentLog, nodes: () => 1, random: () => 0 },
-      receipt: () => ({ worked, asked: [{ policy: id, revision, failure: undefined }] }),
-      faultOf: () => undefined,
+      receipt: () => ({ worked, pods: '1', asked: [{ policy: id, revision, failure: undefined }] }),
+      ...{ faultOf: () => undefined, asked: () => undefined, late: () => undefined },
     })
-    const statuses = new PolicyStatuses({ store, clock: systemClock, changed: () => undefined })
+    const statuses = new PolicyStatuses({
+      receipt: () => undefined,
+      store,
+      clock: systemClock,
+      changed: () => undefined,
+    })
     receipts.changed()
     const shown = async (): Promise<string> => {
       await statuses.run()

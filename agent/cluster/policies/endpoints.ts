@@ -33,13 +33,17 @@ export function podEndpoint(
   }
 }
 
+/** Whether nothing of a pod runs any more, or ever will. */
+export function hasEnded({ status }: Resource<'Pod'>): boolean {
+  return ENDED.includes(status?.phase)
+}
+
 /** In canonical text, sorted. What the kubelet says counts before what a CNI plugin noted. */
-export function addressesOf({
-  metadata: { annotations = {}, deletionTimestamp },
-  status = {},
-}: Resource<'Pod'>): string[] {
+export function addressesOf(pod: Resource<'Pod'>): string[] {
+  const { annotations = {}, deletionTimestamp } = pod.metadata
+  const { status = {} } = pod
   const noted = annotations[POD_ANNOTATION.address]
-  if (ENDED.includes(status.phase) || (deletionTimestamp !== undefined && noted === '')) return []
+  if (hasEnded(pod) || (deletionTimestamp !== undefined && noted === '')) return []
   const told = status.podIPs?.map(({ ip }) => ip) ?? []
   const one = status.podIP ?? ''
   const all = annotations[POD_ANNOTATION.addresses] ?? noted ?? ''
