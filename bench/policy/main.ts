@@ -84,6 +84,16 @@ class Ours implements Disposable {
     await this.enforcer.remove()
   }
 
+  /** An address of the set that holds most of them. */
+  async member(): Promise<{ set: string; key: string }> {
+    const { elements } = (await this.#kernel.nftables({ family: 'inet', name: TABLE }))!
+    const largest = elements
+      .filter(({ data }) => data === undefined)
+      .toSorted((a, b) => a.elements.length - b.elements.length)
+      .at(-1)!
+    return { set: largest.set, key: largest.elements[0]!.key.join(' . ') }
+  }
+
   [Symbol.dispose](): void {
     this.#kernel[Symbol.dispose]()
     this.node[Symbol.dispose]()
@@ -213,6 +223,9 @@ async function repairs(ours: Ours, at: string): Promise<void> {
   rows.push({ name: `repaired after another emptied a chain, ${at}`, unit: 'ms', margay: chainMs, target: '100' })
   const [, foreignMs] = await broken(`nft add rule inet ${TABLE} to_pods ip saddr ${podAddress(CLIENT)} drop`)
   rows.push({ name: `repaired after another added a rule, ${at}`, unit: 'ms', margay: foreignMs, target: '100' })
+  const { set, key } = await ours.member()
+  const [, memberMs] = await broken(`nft delete element inet ${TABLE} ${set} { ${key} }`)
+  rows.push({ name: `repaired after another deleted an address, ${at}`, unit: 'ms', margay: memberMs, target: '100' })
   const refresh = async () => {
     // what was just written is told in the next turn
     await new Promise(setImmediate)

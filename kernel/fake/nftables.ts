@@ -7,7 +7,6 @@ import type {
   NftablesPort,
   NftChain,
   NftChange,
-  NftChangedTable,
   NftElement,
   NftElements,
   NftExpression,
@@ -24,6 +23,7 @@ import type {
   NftTableName,
 } from '../port/nftables.ts'
 import { nextGeneration, typesOf } from '../port/nftables.ts'
+import { isWhole, singleElements } from './nft-parts.ts'
 
 type HeldTable = {
   table: NftTable
@@ -61,15 +61,17 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
     const rules = chains.flatMap(each => each.rules)
     const looksUp = (set: string) => rules.some(({ expressions }) => expressions.some(usesSet(set)))
     const isAsked = ({ set }: { set: NftSet }) =>
-      only === undefined || only.sets.includes(set.name) || (isAnonymous(set) && looksUp(set.name))
+      only === undefined || isWhole(set, only) || (isAnonymous(set) && looksUp(set.name))
     const sets = [...held.sets.values()].filter(isAsked)
-    const full = sets.filter(({ elements }) => elements.size > 0)
+    const full = sets.filter(({ elements }) => elements.size > 0).map(elementsOf)
+    const single = only && singleElements(only, held.sets)
     return structuredClone({
       generation: this.#generation,
       table: held.table,
       chains: chains.map(({ chain }) => chain),
       sets: sets.map(({ set }) => set),
-      elements: options === undefined || only !== undefined ? full.map(elementsOf) : [],
+      elements: options === undefined ? full : single === undefined ? [] : [...single.there, ...full],
+      ...(single && { missing: single.missing }),
       objects: only === undefined ? [...held.objects.values()] : [],
       flowtables: only === undefined ? [...held.flowtables.values()] : [],
       rules,
@@ -130,24 +132,6 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
 function elementsOf({ set, elements }: { set: NftSet; elements: Map<string, NftElement> }): NftElements {
   const { family, table, name } = set
   return { kind: 'elements', family, table, set: name, ...typesOf(set), elements: [...elements.values()] }
-}
-
-/** What a transaction says of each table that it is about. */
-export function changedTables(changes: readonly NftChange[]): NftChangedTable[] {
-  const byTable = Map.groupBy(changes, ({ object }) => {
-    return tableKey({ family: object.family, name: object.kind === 'table' ? object.name : object.table })
-  })
-  return [...byTable].map(([key, some]) => {
-    const [family, name] = key.split(' ') as [NftChangedTable['family'], string]
-    const [chains, sets] = [new Set<string>(), new Set<string>()]
-    for (const { object } of some)
-      if (object.kind === 'chain') chains.add(object.name)
-      else if (object.kind === 'rule') chains.add(object.chain)
-      else if (object.kind === 'set') sets.add(object.name)
-      else if (object.kind === 'elements') sets.add(object.set)
-      else return { family, name }
-    return { family, name, parts: { chains: [...chains], sets: [...sets] } }
-  })
 }
 
 function apply(state: State, change: NftChange, ids: Ids): void {

@@ -26,7 +26,7 @@ import type { SysctlFamily } from '../port/sysctls.ts'
 import type { FakeConntrack } from './conntrack.ts'
 import { limited } from './limited.ts'
 import { FakeNetns } from './netns.ts'
-import { changedTables } from './nftables.ts'
+import { changedTables } from './nft-parts.ts'
 
 const ALL_KINDS: readonly LinkSpec['kind'][] = ['veth', 'ipip', 'vxlan', 'bridge', 'dummy']
 /** What lookups say of routes that drop (net/ipv4/fib_semantics.c, fib_props). */

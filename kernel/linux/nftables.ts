@@ -6,7 +6,13 @@ import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
 import { emitName, messageType, requestsOf } from '../netlink/nftables/changes.ts'
 import { commandText } from '../netlink/nftables/command-text.ts'
 import { emitRuleFilter, parseRuleCounter } from '../netlink/nftables/counters.ts'
-import { elementsOf, emitElementsHead, parseElements } from '../netlink/nftables/elements.ts'
+import {
+  elementsOf,
+  emitElementQuestion,
+  emitElementsHead,
+  keyWords,
+  parseElements,
+} from '../netlink/nftables/elements.ts'
 import { Malformed, type Parsed } from '../netlink/nftables/fields.ts'
 import { flowtables } from '../netlink/nftables/flowtables.ts'
 import { NFPROTO, NFT_MSG } from '../netlink/nftables/numbers.ts'
@@ -29,6 +35,7 @@ import type {
   NftablesPort,
   NftChain,
   NftChange,
+  NftElement,
   NftElements,
   NftFamily,
   NftName,
@@ -172,10 +179,41 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     for (const { expressions } of found.rules)
       for (const step of expressions)
         if (step.type === 'lookup' && (await setOf(step.set))?.flags?.includes('anonymous')) asked.add(step.set)
+    const single: NftElements[] = []
+    const missing: NftElements[] = []
+    for (const [name, keys] of Map.groupBy(only.elements, ({ set }) => set)) {
+      const set = asked.has(name) ? undefined : await setOf(name)
+      if (set?.flags?.includes('interval')) asked.add(name)
+      // the elements of a rule's own set never change
+      if (set === undefined || set.flags?.includes('interval') || set.flags?.includes('anonymous')) continue
+      for (const { key } of keys) {
+        const element = await this.#element(of, set, key)
+        const found = { ...headOf(set), elements: [element ?? { key: checked(keyWords(set, key)) }] }
+        if (element === undefined) missing.push(found)
+        else single.push(found)
+      }
+    }
     const there = [...named.values()].filter(set => set !== undefined && asked.has(set.name)) as NftSet[]
     const elements: NftElements[] = []
     for (const set of there) elements.push(await this.#elements(of, set))
-    return { ...found, sets: there, elements: elements.filter(each => each.elements.length > 0) }
+    const all = [...single, ...elements.filter(each => each.elements.length > 0)]
+    return { ...found, sets: there, elements: all, missing }
+  }
+
+  /** One element, by the octets of its key; undefined when there is none. */
+  async #element(of: Name, set: NftSet, key: string): Promise<NftElement | undefined> {
+    const request: Request = {
+      type: messageType(NFT_MSG.getSetElem),
+      body: w => {
+        emitNfHeader(w, NFPROTO[of.family])
+        emitElementQuestion(w, { table: set.table, set: set.name, key })
+      },
+    }
+    const { answer, reply } = await this.#requests.read(request)
+    if (answer.errno === ERRNO.ENOENT) return undefined
+    if (answer.errno !== 0 || reply === undefined)
+      throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
+    return checked(elementsOf(set, checked(parseElements(reply))))[0]
   }
 
   /** One object; undefined when there is none. */
@@ -199,11 +237,11 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
   }
 
   async #elements(of: Name, set: NftSet): Promise<NftElements> {
-    const { family, table, name } = set
+    const { table, name } = set
     const head = (w: NlWriter) => emitElementsHead(w, { table, set: name })
     const wires = await this.#dump(of, NFT_MSG.getSetElem, head, parseElements)
     const elements = checked(elementsOf(set, wires.flat()))
-    return { kind: 'elements', family, table, set: name, ...typesOf(set), elements }
+    return { ...headOf(set), elements }
   }
 
   async #dump<T>(
@@ -223,6 +261,11 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     if (answer.errno !== 0) throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
     return objects.map(checked)
   }
+}
+
+function headOf(set: NftSet): Omit<NftElements, 'elements'> {
+  const { family, table, name } = set
+  return { kind: 'elements', family, table, set: name, ...typesOf(set) }
 }
 
 /** Reads only what belongs to the table. */

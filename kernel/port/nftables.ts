@@ -319,25 +319,39 @@ export type NftChange =
  */
 export type NftRefusal = { index?: number; error: KernelError; element?: number; step?: number }
 
-/** One table with everything in it, all of one generation. Rules are in the order of their chains. */
+/**
+ * One table with everything in it, all of one generation. Rules are in the order of their chains. Where single elements were asked
+ * for, their set is not in `sets`, and those that are not there are in `missing`.
+ */
 export type NftRuleset = {
   generation: number
   table: NftTable
   chains: NftChain[]
   sets: NftSet[]
   elements: NftElements[]
+  missing?: NftElements[]
   objects: NftObject[]
   flowtables: NftFlowtable[]
   rules: NftRule[]
 }
 
-/** Chains and sets of one table, by name. */
-export type NftPartNames = { chains: readonly string[]; sets: readonly string[] }
+/** An element of a set; `key` is what the kernel names it by, and is for questions to the same kernel. */
+export type NftElementName = { set: string; key: string }
 
-/** `only` those chains with their rules and the sets of single rules, and those sets with their elements: as far as they are there. */
+/** Chains and sets of one table, by name, and single elements of other sets. */
+export type NftPartNames = {
+  chains: readonly string[]
+  sets: readonly string[]
+  elements: readonly NftElementName[]
+}
+
+/**
+ * `only` those chains with their rules and the sets of single rules, those sets with their elements, and those elements: as far
+ * as they are there. A set whose elements have no names (ranges) is read instead of them.
+ */
 export type NftReading = { without: 'elements' } | { only: NftPartNames }
 
-/** A table that others changed: only those of its chains and sets, with what they hold, or anything of it without `parts`. */
+/** A table that others changed: only those parts of it, with all that they hold, or anything of it without `parts`. */
 export type NftChangedTable = NftTableName & { parts?: NftPartNames }
 
 /** One transaction of anybody. `generation` is the one that it made; what this port itself did is in none of `tables`. */

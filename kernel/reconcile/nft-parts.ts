@@ -2,7 +2,7 @@
 // where it differs, in one transaction as far as its elements are not too many. A chain takes all its new rules in the
 // transaction with the elements that lead to it.
 // What a transaction did is believed without reading it back, and changes by others are told: of a table with 100,000 elements
-// only the chains and sets are read again that others changed. The generations of the transactions that are told have no gap,
+// only the chains, sets and elements are read again that others changed. The generations of the transactions that are told have no gap,
 // so it is known up to which one nothing happened unseen; where the kernel is still at that one, a refresh has nothing to read.
 // Hazard: the kernel takes a transaction whole or not at all, so one bad object is left out with what needs it, and the
 // rest is tried again.
@@ -11,6 +11,7 @@ import { KernelError } from '../port/error.ts'
 import type {
   NftablesPort,
   NftChange,
+  NftElementName,
   NftNews,
   NftPartNames,
   NftRefusal,
@@ -39,7 +40,7 @@ import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './o
  * refusing is left out without a look, since the table may have 100,000 elements.
  */
 const ATTEMPTS = 6
-/** To ask for more chains and sets one by one costs as much as to read all. */
+/** To ask for more chains, sets and elements one by one costs as much as to read all. */
 const MOST_ASKED = 500
 /**
  * Of so many refreshes one reads all although nothing is known to be other, where others write to their tables meanwhile: the
@@ -62,7 +63,11 @@ export class NftParts {
   /** It may be so unless the kernel is at the generation that was told last. */
   #doubted = false
   /** What others changed since it was read. */
-  readonly #touched = { chains: new Set<string>(), sets: new Set<string>() }
+  readonly #touched = {
+    chains: new Set<string>(),
+    sets: new Set<string>(),
+    elements: new Map<string, NftElementName>(),
+  }
   /** The generation up to which all is known or in `#touched`; undefined when something was missed. */
   #heard: number | undefined
   /** Refreshes since all was read, once others wrote something. */
@@ -132,7 +137,13 @@ export class NftParts {
   #touch(parts: NftPartNames | undefined): void {
     for (const name of parts?.chains ?? []) this.#touched.chains.add(name)
     for (const name of parts?.sets ?? []) this.#touched.sets.add(name)
-    if (parts === undefined || this.#touched.chains.size + this.#touched.sets.size > MOST_ASKED) this.#stale = true
+    for (const each of parts?.elements ?? []) this.#touched.elements.set(`${each.set} ${each.key}`, each)
+    if (parts === undefined || this.#countTouched() > MOST_ASKED) this.#stale = true
+  }
+
+  #countTouched(): number {
+    const { chains, sets, elements } = this.#touched
+    return chains.size + sets.size + elements.size
   }
 
   /** Why this kernel cannot have the table; undefined where it can. */
@@ -202,7 +213,7 @@ export class NftParts {
   }
 
   get #isUnsure(): boolean {
-    return this.#stale || this.#doubted || this.#touched.chains.size + this.#touched.sets.size > 0
+    return this.#stale || this.#doubted || this.#countTouched() > 0
   }
 
   /** Reads what may be other than it is known. Why that could not be; undefined when it was, or the kernel has no nftables. */
@@ -248,8 +259,10 @@ export class NftParts {
 
   async #readTouched(): Promise<void> {
     const { family, name } = this.#state.table
-    const only = { chains: [...this.#touched.chains], sets: [...this.#touched.sets] }
-    if (only.chains.length + only.sets.length === 0) return
+    const { chains, sets, elements } = this.#touched
+    if (this.#countTouched() === 0) return
+    const single = [...elements.values()].filter(({ set }) => !sets.has(set))
+    const only = { chains: [...chains], sets: [...sets], elements: single }
     this.#forgetTouched()
     const ruleset = await this.#kernel.nftables({ family, name }, { only })
     this.#takeIn(() => this.#state.takeInParts(only, ruleset))
@@ -259,6 +272,7 @@ export class NftParts {
   #forgetTouched(): void {
     this.#touched.chains.clear()
     this.#touched.sets.clear()
+    this.#touched.elements.clear()
   }
 
   /** Notes what was right and is not, as the kernel says now. */

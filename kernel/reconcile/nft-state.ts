@@ -85,16 +85,28 @@ export class NftState {
     }
   }
 
-  /** Takes those chains and sets of the table as the kernel has them; undefined when there is no table. */
+  /** Takes those parts of the table as the kernel has them; undefined when there is no table. */
   takeInParts(only: NftPartNames, ruleset: NftRuleset | undefined): void {
     if (ruleset === undefined) {
       this.takeIn(undefined)
       return
     }
     this.#takeTable(ruleset)
-    const { sets, chains, rules, elements } = ruleset
+    const { sets, chains, rules, elements, missing = [] } = ruleset
     const inline = inlineSets(sets, elements)
-    for (const name of only.sets) {
+    const whole = new Set(sets.map(({ name }) => name))
+    const single = new Set<string>()
+    for (const [some, is] of [
+      [elements, 'there'],
+      [missing, 'gone'],
+    ] as const)
+      for (const { set, elements: list } of some)
+        if (!whole.has(set)) {
+          single.add(set)
+          this.saw(set, list.map(keyAndDatum), is)
+        }
+    for (const name of new Set([...only.sets, ...only.elements.map(({ set }) => set)])) {
+      if (single.has(name)) continue
       const set = inline.has(name) ? undefined : sets.find(each => each.name === name)
       this.sets.saw(name, set)
       const held = set === undefined ? [] : elements.filter(each => each.set === name)

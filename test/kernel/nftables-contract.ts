@@ -7,6 +7,7 @@ import type {
   NftChain,
   NftChange,
   NftElement,
+  NftElementName,
   NftElements,
   NftExpression,
   NftFlowtable,
@@ -448,8 +449,15 @@ export function nftablesContract(test: TestFn, open: () => World): void {
       ])
       await otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])
       while (heard.length < 6) await new Promise<void>(resolve => (hears = resolve))
-      const parts = (...sets: string[]) => ({ ...NAME, parts: { chains: ['a'], sets } })
-      const tables = [[], [foreign], [parts('s4')], [], [parts('s5')], [NAME]]
+      const single = heard[2]?.tables[0]?.parts?.elements ?? []
+      t.deepEqual(
+        single.map(({ set }) => set),
+        ['s4'],
+      )
+      const parts = (elements: readonly NftElementName[], ...sets: string[]) => {
+        return { ...NAME, parts: { chains: ['a'], sets, elements } }
+      }
+      const tables = [[], [foreign], [parts(single)], [], [parts([], 's5')], [NAME]]
       t.deepEqual(
         heard,
         tables.map((tables, i) => ({ generation: since + 1 + i, tables })),
@@ -460,7 +468,7 @@ export function nftablesContract(test: TestFn, open: () => World): void {
   )
 
   promise('of a table some chains and sets are read alone, with the sets of their rules', async (t, node) => {
-    t.is(await node.nftables(NAME, { only: { chains: ['a'], sets: ['s4'] } }), undefined)
+    t.is(await node.nftables(NAME, { only: { chains: ['a'], sets: ['s4'], elements: [] } }), undefined)
     const ports = { ...addresses('__set%d'), type: 'inet_service', flags: ['anonymous', 'constant'], id: 1 } as const
     const own = { ...elements(ports, { key: ['80'] }, { key: ['443'] }), setId: 1, flags: ports.flags }
     const destinationPort = { type: 'payload', base: 'transport', offset: 2, length: 2, load: 1 } as const
@@ -472,7 +480,7 @@ export function nftablesContract(test: TestFn, open: () => World): void {
       ...add(elements(addresses('s4'), { key: ['10.0.0.1'] }), elements(addresses('s5'), { key: ['10.0.0.2'] })),
     ])
     const found = async (chains: string[], sets: string[]) => {
-      const { elements, ...only } = (await node.nftables(NAME, { only: { chains, sets } }))!
+      const { elements, ...only } = (await node.nftables(NAME, { only: { chains, sets, elements: [] } }))!
       return [
         only.chains.map(({ name }) => name),
         only.rules.map(({ chain }) => chain),
@@ -484,4 +492,39 @@ export function nftablesContract(test: TestFn, open: () => World): void {
     t.deepEqual(await found(['b', 'gone'], ['s5', 'gone']), [['b'], ['b', 'b'], ['s5'], [['10.0.0.2']]])
     t.deepEqual(await found([], []), [[], [], [], []])
   })
+
+  promise(
+    'elements that others changed are read alone, and told as missing where they are not there',
+    async (t, node, otherProgram) => {
+      const ranges = { ...addresses('nets'), flags: ['interval'] } as const
+      const [one, two, three] = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map(key => ({ key: [key] }))
+      const goto: NftElement = { key: ['cali1'], data: { verdict: 'goto', chain: 'a' } }
+      await node.changeNftables(add(TABLE, chain('a'), addresses('s4'), ranges, dispatch))
+      await node.changeNftables(add(elements(addresses('s4'), one!, two!), elements(dispatch, goto)))
+      const told = new Promise<NftNews | undefined>(resolve => node.monitorNftables(resolve))
+      await otherProgram.changeNftables([
+        { verb: 'delete', object: elements(addresses('s4'), one!) },
+        ...add(elements(addresses('s4'), three!)),
+        ...add({ ...elements(ranges, { key: ['10.1.0.0/16'] }), flags: ranges.flags }),
+        { verb: 'delete', object: elements(dispatch, goto) },
+        ...add(elements(dispatch, { ...goto, data: { verdict: 'drop' } })),
+      ])
+      const { parts } = (await told)!.tables[0]!
+      const found = (await node.nftables(NAME, { only: { chains: [], sets: [], elements: parts!.elements } }))!
+      const shown = (some: readonly NftElements[] = []) =>
+        some.flatMap(({ set, elements }) => elements.map(({ key, data }) => [set, key.join(), data]))
+      const named = parts!.sets.length === 0
+      t.deepEqual(shown(found.missing), [['s4', '10.0.0.1', undefined]])
+      t.deepEqual(shown(found.elements).sort(), [
+        ['from_pod', 'cali1', { verdict: 'drop' }],
+        ...(named ? [['nets', '10.1.0.0/16', undefined]] : []),
+        ['s4', '10.0.0.3', undefined],
+      ])
+      t.deepEqual(
+        found.sets.map(({ name }) => name),
+        named ? ['nets'] : [],
+        'ranges have no names of their own',
+      )
+    },
+  )
 }

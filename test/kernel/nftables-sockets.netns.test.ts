@@ -73,7 +73,7 @@ netns(
     nft(scratch.path, ['add', 'chain', 'inet', 'margay', 'c'])
     while (heard.length < 2) await new Promise<void>(resolve => (hears = resolve))
     const generation = await kernel.nftGeneration()
-    const parts = { chains: ['c'], sets: [] }
+    const parts = { chains: ['c'], sets: [], elements: [] }
     t.deepEqual(heard, [
       { generation: generation - 1, tables: [] },
       { generation, tables: [{ ...NAME, parts }] },

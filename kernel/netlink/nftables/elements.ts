@@ -68,6 +68,19 @@ const head = record<{ table: string; set: string; setId?: number }>({
   setId: optional(4, u32),
 })
 
+/** What of an element says which it is. */
+const named = record<Pick<WireElement, 'key' | 'keyEnd' | 'flags'>>({
+  key: optional(1, valueBytes),
+  keyEnd: optional(10, valueBytes),
+  flags: optional(3, absentIf(0, u32)),
+})
+
+const namedList = record<{ table: string; set: string; elements?: readonly Pick<WireElement, 'key' | 'flags'>[] }>({
+  table: required(1, text),
+  set: required(2, text),
+  elements: optional(ELEMENTS, listOf(LIST_ELEMENT, named)),
+})
+
 type Head = Pick<NftElements, 'table' | 'set' | 'setId'>
 
 /** The head of a dump of one set's elements, or of a request that removes all of them. */
@@ -148,6 +161,27 @@ function following(key: Uint8Array): Uint8Array | undefined {
     if (next[i] !== 0) return next
   }
   return undefined
+}
+
+/** A question for one element, by the octets of its key. */
+export function emitElementQuestion(
+  w: NlWriter,
+  { table, set, key }: { table: string; set: string; key: string },
+): void {
+  namedList.emit(w, { table, set, elements: [{ key: fromHex(key) }] })
+}
+
+/** The octets of the keys that a message is about; undefined where something else than a key names one: the end of a range. */
+export function keysIn(message: Message): string[] | undefined {
+  const elements = parseBody(message, (_, attributes) => namedList.parse(attributes)!.elements ?? [])
+  if (elements instanceof Malformed || elements.some(each => each.key === undefined || Object.keys(each).length > 1))
+    return undefined
+  return elements.map(({ key }) => toHex(key!))
+}
+
+/** The words of a key of a set, from its octets. */
+export function keyWords(set: NftSet, key: string): Parsed<string[]> {
+  return parseSafely(() => formatKey(setTypes(set).key, fromHex(key)))
 }
 
 /** The elements of one message of a dump of `set`. Ranges may go over its end, so that `elementsOf` makes sense of all. */

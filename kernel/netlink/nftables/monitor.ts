@@ -1,12 +1,13 @@
 // What the kernel multicasts about nftables, reduced to the names of what others changed. After a commit it sends one message
 // per object, with the port of the socket that asked for it, and then one about the new generation; commits do not mix. Every
 // message about an object names its table first, and behind it the chain or the set that it is about.
-import type { NftChangedTable, NftNews } from '../../port/nftables.ts'
+import type { NftChangedTable, NftElementName, NftNews } from '../../port/nftables.ts'
 import { attributeText, type Message } from '../message.ts'
 import { NFGENMSG, NFNL_GROUP } from '../nfnetlink.ts'
 import { NETLINK } from '../numbers.ts'
 import { NetlinkSocket } from '../socket.ts'
 import { messageType } from './changes.ts'
+import { keysIn } from './elements.ts'
 import { attributesOf, Malformed } from './fields.ts'
 import { NFT_MSG } from './numbers.ts'
 import { changedTable, parseGeneration } from './objects.ts'
@@ -18,6 +19,9 @@ const RECEIVE_BUFFER = 8 << 20
 const MESSAGE_SIZE = 1 << 15
 /** Chains and sets of one table; where a transaction changes more of them, the whole table may be another one. */
 const MOST_NAMES = 500
+/** Elements of one table; of more, their set is named. */
+const MOST_ELEMENTS = 500
+const ELEMENTS: readonly number[] = [NFT_MSG.newSetElem, NFT_MSG.delSetElem].map(messageType)
 
 type PartName = { of: 'chains' | 'sets'; attribute: number }
 
@@ -32,7 +36,13 @@ const PARTS: ReadonlyMap<number, PartName> = new Map(
   ).flatMap(([operations, part]) => operations.map((each): [number, PartName] => [messageType(each), part])),
 )
 
-type Touched = Pick<NftChangedTable, 'family' | 'name'> & { chains: Set<string>; sets: Set<string>; isWhole: boolean }
+type Touched = Pick<NftChangedTable, 'family' | 'name'> & {
+  chains: Set<string>
+  sets: Set<string>
+  /** By set and key. */
+  elements: Map<string, NftElementName>
+  isWhole: boolean
+}
 
 /**
  * Listens from now on, in the network namespace of the calling thread, and tells each transaction, or that some may have been
@@ -89,8 +99,10 @@ class Transactions {
     this.#touched.clear()
     this.#last = undefined
     if (generation instanceof Malformed || (!isOwn && touched.length === 0)) return 'untold'
-    const tables = touched.map(({ family, name, chains, sets, isWhole }): NftChangedTable => {
-      return { family, name, ...(!isWhole && { parts: { chains: [...chains], sets: [...sets] } }) }
+    const tables = touched.map(({ family, name, chains, sets, elements, isWhole }): NftChangedTable => {
+      if (isWhole) return { family, name }
+      const single = [...elements.values()].filter(({ set }) => !sets.has(set))
+      return { family, name, parts: { chains: [...chains], sets: [...sets], elements: single } }
     })
     return { generation, tables }
   }
@@ -99,18 +111,28 @@ class Transactions {
     // a transaction of others can be a hundred thousand messages about one set
     const head = headOf(message)
     if (this.#last?.type === message.type && head !== undefined && this.#last.head.equals(head)) return
-    this.#last = head && { type: message.type, head }
     const table = changedTable(message)
     if (table === undefined) return
     const key = `${table.family} ${table.name}`
-    const touched = this.#touched.get(key) ?? { ...table, chains: new Set(), sets: new Set(), isWhole: false }
+    const nothing = { chains: new Set<string>(), sets: new Set<string>(), elements: new Map(), isWhole: false }
+    const touched = this.#touched.get(key) ?? { ...table, ...nothing }
     this.#touched.set(key, touched)
     if (touched.isWhole) return
     const part = PARTS.get(message.type)
     const name = part && nameIn(message, part.attribute)
+    if (name !== undefined && ELEMENTS.includes(message.type) && touchElements(touched, name, message)) return
+    // whatever else is told of the same one is no news
+    this.#last = head && { type: message.type, head }
     if (part !== undefined && name !== undefined) touched[part.of].add(name)
     if (name === undefined || touched.chains.size + touched.sets.size > MOST_NAMES) touched.isWhole = true
   }
+}
+
+/** Notes the elements that a message is about; false where the set has to be, or is. */
+function touchElements({ sets, elements }: Touched, set: string, message: Message): boolean {
+  const keys = sets.has(set) || elements.size >= MOST_ELEMENTS ? undefined : keysIn(message)
+  for (const key of keys ?? []) elements.set(`${set} ${key}`, { set, key })
+  return keys !== undefined
 }
 
 /** The family and the first two attributes, where the second one names the chain or the set; else undefined. */

@@ -56,19 +56,29 @@ test('a chain that others empty is put back after reading it alone, with the set
     [healed, refused].map(some => some.map(({ key }) => key)),
     [['inet ours p2'], []],
   )
-  t.deepEqual(it.read, [{ chains: ['p2'], sets: [] }])
+  t.deepEqual(it.read, [{ chains: ['p2'], sets: [], elements: [] }])
   await turn()
   await pass(it)
   t.is(it.read.length, 1, 'what was written for it is not read')
   t.is(it.sent.length, 1)
 })
 
-test('a set that others change is put back after reading it alone; what they add to it goes', async t => {
+test('elements that others change are put back after reading them alone; what they add goes', async t => {
   const it = await written()
   await it.otherProgram.changeNftables([element('delete', '10.0.0.1'), element('add', '10.9.9.9')])
   await turn()
   t.deepEqual(await pass(it), [])
-  t.deepEqual(it.read, [{ chains: [], sets: ['web'] }])
+  const elements = ['10.0.0.1', '10.9.9.9'].map(key => ({ set: 'web', key }))
+  t.deepEqual(it.read, [{ chains: [], sets: [], elements }])
+  t.deepEqual(keysOf(await it.held(), 'web'), ['10.0.0.1'])
+})
+
+test('a set that others empty or make anew is put back after reading it alone', async t => {
+  const it = await written()
+  await it.otherProgram.changeNftables([flushed('set', 'web'), element('add', '10.9.9.9')])
+  await turn()
+  t.deepEqual(await pass(it), [])
+  t.deepEqual(it.read, [{ chains: [], sets: ['web'], elements: [] }])
   t.deepEqual(keysOf(await it.held(), 'web'), ['10.0.0.1'])
 })
 
@@ -82,7 +92,7 @@ test('a table that others delete is written whole', async t => {
   await it.otherProgram.changeNftables([flushed('chain', 'p1')])
   await turn()
   t.deepEqual(await pass(it), [])
-  t.deepEqual(it.read.slice(1), [{ chains: ['p1'], sets: [] }], 'from then on only what others change')
+  t.deepEqual(it.read.slice(1), [{ chains: ['p1'], sets: [], elements: [] }], 'from then on only what others change')
 })
 
 test('what others do to their own tables asks for no pass and no reading', async t => {
@@ -152,9 +162,9 @@ test('a transaction that was not done when all was read at its generation is rea
   it.parts.observe(undefined)
   await pass(it)
   const generation = await it.kernel.nftGeneration()
-  t.true(it.parts.observe({ generation, tables: [{ ...NAME, parts: { chains: ['p1'], sets: [] } }] }))
+  t.true(it.parts.observe({ generation, tables: [{ ...NAME, parts: { chains: ['p1'], sets: [], elements: [] } }] }))
   await pass(it)
-  t.deepEqual(it.read, ['all', { chains: ['p1'], sets: [] }])
+  t.deepEqual(it.read, ['all', { chains: ['p1'], sets: [], elements: [] }])
 })
 
 test('what is told while the kernel is read is read again', async t => {
@@ -173,8 +183,8 @@ test('what is told while the kernel is read is read again', async t => {
   await pass(it)
   t.is((await it.held())!.rules.filter(({ chain }) => chain === 'p1').length, 1)
   t.deepEqual(it.read, [
-    { chains: ['p1'], sets: [] },
-    { chains: ['p1'], sets: [] },
+    { chains: ['p1'], sets: [], elements: [] },
+    { chains: ['p1'], sets: [], elements: [] },
   ])
 })
 
