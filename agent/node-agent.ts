@@ -384,8 +384,8 @@ export class NodeAgent {
   }
 
   /** What each rule of policies has counted on this node. Rejects with `KernelError`. */
-  ruleCounts(): Promise<Pick<RuleCounts, 'byText' | 'byOutcome'>> {
-    return this.#felix.ruleCounts()
+  ruleCounts(of: 'now' | 'late'): Promise<Pick<RuleCounts, 'byText' | 'byOutcome'>> {
+    return this.#felix.ruleCounts(of)
   }
 
   /** Everything a person asks of a node, as stable JSON. */

@@ -53,6 +53,9 @@ export class PolicyEnforcer {
   readonly #kernel: NftablesPort
   readonly #table: Pick<NftTable, 'family' | 'name'>
   readonly #counts = new RuleCounts()
+  #counting: Promise<void> | undefined
+  /** Chains of which counters were taken in since all are read. */
+  #countedMeanwhile = new Set<string>()
   /** Chains that an earlier pass wanted. */
   readonly #written = new Set<string>()
   readonly #key: string
@@ -266,10 +269,24 @@ export class PolicyEnforcer {
     return outcome
   }
 
-  /** What each rule has counted, over all that was rewritten by this enforcer. Rejects with `KernelError`. */
+  /**
+   * What each rule has counted, over all that was rewritten by this enforcer; who asks while others wait for it gets what they get.
+   * Rejects with `KernelError`.
+   */
   async ruleCounts(): Promise<RuleCounts> {
-    this.#counts.take(await this.#kernel.ruleCounters(this.#table))
+    this.#counting ??= this.#readCounts().finally(() => {
+      this.#counting = undefined
+    })
+    await this.#counting
     return this.#counts
+  }
+
+  async #readCounts(): Promise<void> {
+    const newer = new Set<string>()
+    this.#countedMeanwhile = newer
+    const counters = await this.#kernel.ruleCounters(this.#table)
+    // what a chain had last before it was rewritten must not be followed by what it had before that
+    this.#counts.takeAll(counters, newer)
   }
 
   /** Reads the counters of chains that are rewritten or go; those of an earlier run are only read when they are asked for. */
@@ -279,10 +296,14 @@ export class PolicyEnforcer {
       if (program === undefined) this.#written.delete(name)
       else this.#written.add(name)
     try {
+      // one that is under way may have read some of the chains a while ago
+      if (rewritten.length > MOST_CHAINS) await this.#counting?.catch(() => undefined)
       if (rewritten.length > MOST_CHAINS) await this.ruleCounts()
       else
-        for (const chain of rewritten)
+        for (const chain of rewritten) {
           this.#counts.take(await this.#kernel.ruleCounters({ ...this.#table, chain }), chain)
+          this.#countedMeanwhile.add(chain)
+        }
     } catch (error) {
       // whatever is wrong with the table is told by who writes it
       if (!(error instanceof KernelError)) throw error

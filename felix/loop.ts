@@ -67,6 +67,8 @@ export type PodMtuCause = 'configuration' | 'routes'
 const REFRESH_MS = 90_000
 /** Settings are: the kernel tells of no change of `route_localnet`, `proxy_delay` and others. 10 us each. */
 const SETTINGS_MS = 10_000
+/** However often metrics are read, the kernel is asked for the counters of all rules so often. Scrapes are 15 s to a minute apart. */
+const COUNTS_MS = 10_000
 /** The usual restart time of graceful restart (RFC 4724 §4.1 leaves the value to the node). */
 const BGP_GRACE_MS = 120_000
 /** Some tens of milliseconds of the kernel's time. */
@@ -104,6 +106,7 @@ export class Felix {
   #refusals = 0
   #needed: TunnelsNeeded
   #toldMtu: ReturnType<Calculator['podMtu']> | undefined
+  #counted: { atMs: number; counts: RuleCounts } | undefined
   #generation = 0
   #appliedGeneration = -1
   #clean = false
@@ -193,11 +196,18 @@ export class Felix {
     return this.#policy?.namesAsked(interfaceName)
   }
 
-  /** As `PolicyEnforcer.ruleCounts`; empty where there are no policies. */
-  async ruleCounts(): Promise<Pick<RuleCounts, 'byText' | 'byOutcome'>> {
-    return this.#policy === undefined || this.#policy.lacking !== undefined
-      ? new RuleCounts()
-      : await this.#policy.ruleCounts()
+  /**
+   * As `PolicyEnforcer.ruleCounts`; empty where there are no policies. `late`: as they were COUNTS_MS ago at the earliest, since of
+   * ten thousand policies the kernel takes a tenth of a second to tell them.
+   */
+  async ruleCounts(of: 'now' | 'late'): Promise<Pick<RuleCounts, 'byText' | 'byOutcome'>> {
+    if (this.#policy === undefined || this.#policy.lacking !== undefined) return new RuleCounts()
+    const nowMs = this.#deps.clock.monotonicMs()
+    if (of === 'late' && this.#counted !== undefined && nowMs - this.#counted.atMs < COUNTS_MS)
+      return this.#counted.counts
+    const counts = await this.#policy.ruleCounts()
+    this.#counted = { atMs: nowMs, counts }
+    return counts
   }
 
   /** As `PolicyCalculator.policyNamed`. */

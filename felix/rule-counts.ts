@@ -16,15 +16,29 @@ export class RuleCounts {
   readonly #live = new Map<string, ReadonlyMap<number, NftRuleCounter>>()
   readonly #gone = new Map<string, Counted>()
   readonly #forgotten = new Map<string, number>()
+  /** By text: they are asked for again with each scrape. */
+  readonly #outcomes = new Map<string, string | undefined>()
 
   constructor(mostGone = MOST_GONE) {
     this.#mostGone = mostGone
   }
 
-  /** Takes in what the rules of one chain have counted; without a name those of all chains. */
-  take(counters: readonly NftRuleCounter[], chain?: string): void {
+  /** Takes in what the rules of one chain have counted. */
+  take(counters: readonly NftRuleCounter[], chain: string): void {
+    this.#takeChains(
+      Map.groupBy(counters, each => each.chain),
+      [chain],
+    )
+  }
+
+  /** Takes in what the rules of all chains have counted, but of `newer`, which were taken in while these were read. */
+  takeAll(counters: readonly NftRuleCounter[], newer: ReadonlySet<string> = new Set()): void {
     const byChain = Map.groupBy(counters, each => each.chain)
-    for (const name of chain === undefined ? new Set([...this.#live.keys(), ...byChain.keys()]) : [chain]) {
+    this.#takeChains(byChain, new Set([...this.#live.keys(), ...byChain.keys()]).difference(newer))
+  }
+
+  #takeChains(byChain: ReadonlyMap<string, readonly NftRuleCounter[]>, chains: Iterable<string>): void {
+    for (const name of chains) {
       const now = new Map((byChain.get(name) ?? []).map(each => [each.handle, each]))
       for (const [handle, last] of this.#live.get(name) ?? []) if (!goesOn(last, now.get(handle))) this.#keep(last)
       if (now.size === 0) this.#live.delete(name)
@@ -44,8 +58,11 @@ export class RuleCounts {
   /** Packets by outcome and direction (`deny ingress`, `staged-deny ingress`), those of forgotten texts too. */
   byOutcome(): Map<string, number> {
     const sums = new Map(this.#forgotten)
-    for (const [text, { packets }] of this.byText()) {
-      const key = outcomeOf(text)
+    const texts = this.byText()
+    if (this.#outcomes.size > 2 * texts.size) this.#outcomes.clear()
+    for (const [text, { packets }] of texts) {
+      const key = this.#outcomes.get(text) ?? outcomeOf(text)
+      this.#outcomes.set(text, key)
       if (key !== undefined) sums.set(key, (sums.get(key) ?? 0) + packets)
     }
     return sums

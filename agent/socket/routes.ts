@@ -54,7 +54,7 @@ export function agentRoutes(
         send(response, 200, agent.flows.last(count))
       else send(response, 400, { error: `count: give a whole number from 1 to ${MOST_FLOWS}` })
     },
-    'GET /policy-counters': asJson(async () => ruleCountAnswer((await agent.ruleCounts()).byText())),
+    'GET /policy-counters': asJson(async () => ruleCountAnswer((await agent.ruleCounts('now')).byText())),
     'GET /bgp/route': (_request, response, query) => {
       const prefix = parseCidr(query.get('prefix') ?? '')
       if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })

@@ -9,8 +9,8 @@ import { metricsText, type NodeNumbers } from './metrics.ts'
 export type Measured = {
   numbers(): Omit<NodeNumbers, 'dropped' | 'decided' | 'version'>
   droppedPackets(): Promise<ReadonlyMap<string, number>>
-  /** What each rule of policies has counted. */
-  ruleCounts(): Promise<Pick<RuleCounts, 'byText' | 'byOutcome'>>
+  /** What each rule of policies has counted; `late`: not long ago. */
+  ruleCounts(of: 'now' | 'late'): Promise<Pick<RuleCounts, 'byText' | 'byOutcome'>>
 }
 
 /** `ofProcess`: whether what the system knows of the process is told too. */
@@ -23,7 +23,7 @@ export async function metricsPage(agent: Measured, { ofProcess }: { ofProcess: b
 /** None where the kernel does not tell them now: all else is told all the same. */
 async function decidedPackets(agent: Measured): Promise<ReadonlyMap<string, number>> {
   try {
-    return (await agent.ruleCounts()).byOutcome()
+    return (await agent.ruleCounts('late')).byOutcome()
   } catch (error) {
     if (error instanceof KernelError) return new Map()
     throw error

@@ -1,22 +1,15 @@
-// Tracked connections over netlink. The kernel makes the next part of a dump when the last one was taken, so a walk of 100,000
-// entries takes what it can work off in a millisecond and lets others go on; a socket that the event loop reads would take all.
+// Tracked connections over netlink.
 // A few addresses are asked for one by one, which the kernel answers without telling of all others: a walk of a table of 100,000
 // takes the kernel 25 ms for each, and 130 ms with 280 ms of ours where all is told.
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Family, familyOf } from '../../lib/ip.ts'
-import { closeDescriptor, openSocket, receiveNow, SOCKET_TYPE, sendNow } from '../libc.ts'
 import { deleteFlow, dumpFlows, dumpFlowsFrom, type FlowDirection, flowReader } from '../netlink/conntrack/flows.ts'
-import { NlWriter, parseAcknowledgement, parseDone, parseMessages } from '../netlink/message.ts'
-import { AF, NETLINK, NLM_F, NLMSG } from '../netlink/numbers.ts'
 import type { Request, Requests } from '../netlink/requests.ts'
 import type { Flow } from '../port/conntrack.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
+import { type DumpWalk, walkDump } from './dump-walk.ts'
 
 /** Up to so many addresses are asked for one by one. */
 const FEW = 2
-/** As large as the kernel makes the messages of a dump: some 150 entries. */
-const MESSAGE = 1 << 15
-const LISTS = 'tracked connections'
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 const DIRECTIONS: readonly FlowDirection[] = ['original', 'reply']
 
@@ -27,17 +20,11 @@ export async function walkFlows(
   within: <T>(act: () => T) => T,
 ): Promise<void> {
   const read = flowReader(addresses)
-  for (const request of requestsFor(addresses)) {
-    const socket = within(() => openSocket(AF.netlink, SOCKET_TYPE.raw, NETLINK.netfilter, LISTS))
-    try {
-      await walk(socket, request, message => {
-        const flow = read(message)
-        if (flow !== undefined) each(flow)
-      })
-    } finally {
-      closeDescriptor(socket)
-    }
+  const take: DumpWalk['take'] = message => {
+    const flow = read(message)
+    if (flow !== undefined) each(flow)
   }
+  for (const request of requestsFor(addresses)) await walkDump(request, { lists: 'tracked connections', take, within })
 }
 
 /** As `ConntrackPort.deleteFlows`. */
@@ -48,30 +35,6 @@ export async function deleteFlows(requests: Requests, flows: readonly Flow[]): P
       ? undefined
       : new KernelError(errno, 'delete connection', flowText(flows[i]!), detail),
   )
-}
-
-type Take = (message: ReturnType<typeof parseMessages>[number]) => void
-
-async function walk(socket: number, { type, body }: Request, take: Take): Promise<void> {
-  if (!sendNow(socket, new NlWriter().message(type, NLM_F.request | NLM_F.dump, 1, body).done(), LISTS))
-    throw new KernelError(ERRNO.ENOBUFS, 'list', LISTS)
-  const memory = Buffer.allocUnsafe(MESSAGE)
-  for (;;) {
-    await nextTurn()
-    const length = receiveNow(socket, memory, LISTS)
-    if (length < 0 || length > memory.length) throw new KernelError(ERRNO.ENOBUFS, 'list', LISTS, 'a part is missing')
-    for (const message of parseMessages(memory.subarray(0, length))) {
-      const isLast = message.type === NLMSG.done || message.type === NLMSG.error
-      const { errno, detail } = !isLast
-        ? { errno: 0 }
-        : message.type === NLMSG.done
-          ? parseDone(message)
-          : parseAcknowledgement(message)
-      if (errno !== 0) throw new KernelError(errno, 'list', LISTS, detail)
-      if (isLast) return
-      take(message)
-    }
-  }
 }
 
 function requestsFor(addresses: ReadonlySet<string> | 'all'): Request[] {

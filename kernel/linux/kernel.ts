@@ -314,7 +314,7 @@ class LinuxKernel implements Kernel {
     if (this.#nftables === undefined) {
       const options = { family: NETLINK.netfilter, receiveBuffer: NETFILTER_BUFFER, messageSize: NETFILTER_MESSAGE }
       const requests = this.#within(() => new Requests(options))
-      this.#nftables = { requests, port: new LinuxNftables(requests) }
+      this.#nftables = { requests, port: new LinuxNftables(requests, act => this.#within(act)) }
     }
     return this.#nftables
   }

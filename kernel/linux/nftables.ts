@@ -49,6 +49,7 @@ import type {
   NftTable,
 } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
+import { type DumpWalk, walkDump } from './dump-walk.ts'
 
 const ATTEMPTS = 16
 /** Families of tables through which packets are forwarded. */
@@ -60,10 +61,12 @@ type Name = Pick<NftTable, 'family' | 'name'>
 
 export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
   readonly #requests: Requests
+  readonly #within: DumpWalk['within']
 
-  /** `requests` are those of a socket of the family netfilter. */
-  constructor(requests: Requests) {
+  /** `requests` are those of a socket of the family netfilter; others are opened `within` the namespace that is meant. */
+  constructor(requests: Requests, within: DumpWalk['within']) {
     this.#requests = requests
+    this.#within = within
   }
 
   async nftables(of: Name, options?: NftReading): Promise<NftRuleset | undefined> {
@@ -79,7 +82,27 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
 
   async ruleCounters({ chain, ...of }: Name & { chain?: string }): Promise<NftRuleCounter[]> {
     const filter = (w: NlWriter) => emitRuleFilter(w, { table: of.name, chain })
-    return await this.#dump(of, rules.operation.read, filter, parseRuleCounter)
+    return chain === undefined
+      ? await this.#walkCounters(of, filter)
+      : await this.#dump(of, rules.operation.read, filter, parseRuleCounter)
+  }
+
+  /** A table may have ten thousands of rules: nobody waits for all of them. */
+  async #walkCounters(of: Name, filter: (w: NlWriter) => void): Promise<NftRuleCounter[]> {
+    const body = (w: NlWriter) => {
+      emitNfHeader(w, NFPROTO[of.family])
+      filter(w)
+    }
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const found: NftRuleCounter[] = []
+      const take: DumpWalk['take'] = message => {
+        const counter = parseRuleCounter(message)
+        if (counter !== undefined) found.push(checked(counter))
+      }
+      const walk = { lists: `counters of ${nameOf(of)}`, take, within: this.#within }
+      if ((await walkDump({ type: messageType(rules.operation.read), body }, walk)) === 'whole') return found
+    }
+    throw new KernelError(ERRNO.EINTR, 'read counters', nameOf(of), `changed ${ATTEMPTS} times`)
   }
 
   async forwardChains(): Promise<ForwardChain[]> {

@@ -24,10 +24,12 @@ function aNode() {
     return index < 0 ? kernel.changeNftables(changes, options) : [{ index, error }]
   }
   let fault: Fault | undefined
+  const calls: string[] = []
   const refusing = new Proxy(kernel, {
     get(target, name) {
       const method = name === 'changeNftables' ? changeNftables : Reflect.get(target, name).bind(target)
       return async (...args: never[]) => {
+        calls.push(String(name))
         if (fault?.method !== name || fault.at-- !== 0) return method(...args)
         if (fault.isDone) await method(...args)
         throw new KernelError(fault.errno, 'ask', 'netlink')
@@ -57,7 +59,7 @@ function aNode() {
       .flatMap(each => each.elements.flatMap(({ key }) => key))
       .sort()
   }
-  return { enforcer, kernel, poison, pass, led, fail }
+  return { enforcer, kernel, poison, pass, led, fail, calls }
 }
 
 function aPolicy(name: string, rules: readonly PolicyRule[]): Policy {
@@ -135,6 +137,16 @@ test('whether answers are lost, a write or a reading is interrupted: the next at
       t.deepEqual(await pass(), [])
       t.true(enforcer.judges('cali1'))
     }
+})
+
+test('whoever asks what rules counted while others wait for it gets the same reading', async t => {
+  const { enforcer, pass, calls } = aNode()
+  await pass()
+  const counts = await Promise.all([enforcer.ruleCounts(), enforcer.ruleCounts(), enforcer.ruleCounts()])
+  t.is(calls.filter(name => name === 'ruleCounters').length, 1)
+  t.true(counts[0]!.byText().size > 0)
+  await enforcer.ruleCounts()
+  t.is(calls.filter(name => name === 'ruleCounters').length, 2)
 })
 
 test('what others delete or change is back in one pass, and told by its name', async t => {

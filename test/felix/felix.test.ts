@@ -36,7 +36,8 @@ async function withPod(hooks: Partial<Kernel> = {}) {
     },
   })
   const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
-  const felix = new Felix(kernel, { clock: new ManualClock(), log: silentLog, marks, onConditions: () => {} })
+  const clock = new ManualClock()
+  const felix = new Felix(kernel, { clock, log: silentLog, marks, onConditions: () => {} })
   felix.start()
   tell(felix, { ...FULL, endpoints: [endpoint('a', '10.244.1.5')] })
   for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
@@ -45,7 +46,7 @@ async function withPod(hooks: Partial<Kernel> = {}) {
     await real.deleteLink('calia')
     await real.createLink({ kind: 'veth', name: 'calia', peer: { name: 'p-calia' } })
   }
-  return { real, felix, makeAgain, tell: (event: KernelEvent) => listener(event) }
+  return { real, felix, clock, makeAgain, tell: (event: KernelEvent) => listener(event) }
 }
 
 test('an interface that is made again during a pass has everything when its endpoint counts as applied', async t => {
@@ -122,5 +123,23 @@ test('a pod counts as applied only when the tables of NAT are there too, which n
   felix.complete('datastore')
   await answered
   t.true(await nat)
+  await felix.close()
+})
+
+test('however often metrics are read, the kernel tells the counters of all rules once in ten seconds', async t => {
+  const hooks: Partial<Kernel> = {}
+  const { real, felix, clock } = await withPod(hooks)
+  let reads = 0
+  hooks.ruleCounters = async of => {
+    if (of.name === 'margay-policy') reads++
+    return real.ruleCounters(of)
+  }
+  for (let second = 0; second < 30; second++) {
+    await felix.ruleCounts('late')
+    clock.advance(1000)
+  }
+  t.is(reads, 3)
+  await felix.ruleCounts('now')
+  t.is(reads, 4, 'a person is told what is now')
   await felix.close()
 })

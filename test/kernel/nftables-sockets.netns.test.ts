@@ -1,4 +1,5 @@
 // Transactions and dumps of nftables over real sockets: their size, lost answers, and changes while a table is read.
+import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { LinuxNftables } from '../../kernel/linux/nftables.ts'
@@ -111,7 +112,7 @@ netns('one refused change among thousands is named, and says what it was', async
 netns('more refusals than the socket has room for are still a refusal, and the next transaction works', async t => {
   using scratch = scratchNetns()
   const requests = runInNetns(scratch.path, () => new Requests({ family: NETLINK.netfilter, receiveBuffer: 16_384 }))
-  const port = new LinuxNftables(requests)
+  const port = new LinuxNftables(requests, act => act())
   const refusals = await port.changeNftables([add(table), ...Array.from({ length: 2000 }, () => add(dropIn('absent')))])
   t.true(refusals.length > 0)
   t.true(refusals.length < 2000)
@@ -165,6 +166,38 @@ netns('reads and transactions at the same time each get their own answers', asyn
   t.is(absent, undefined)
 })
 
+netns('the counters of 20,000 rules are read in more than fifty turns, so nobody waits for all of them', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  const counted = (i: number): NftRule => ({
+    ...dropIn('c', `rule ${i} of some policy`),
+    expressions: [{ type: 'counter' }],
+  })
+  t.deepEqual(await kernel.changeNftables([add(table), add(chain('c'))]), [])
+  for (let from = 0; from < 20_000; from += 2000) {
+    const some = Array.from({ length: 2000 }, (_, i) => add(counted(from + i)))
+    t.deepEqual(await kernel.changeNftables(some), [])
+  }
+  let [turns, longest, done] = [0, 0, false]
+  const watch = (async () => {
+    for (let at = performance.now(); !done; turns++) {
+      await turn()
+      longest = Math.max(longest, performance.now() - at)
+      at = performance.now()
+    }
+  })()
+  const started = performance.now()
+  const counters = await kernel.ruleCounters(NAME)
+  const took = performance.now() - started
+  done = true
+  await watch
+  t.is(counters.length, 20_000)
+  t.true(turns > 50, `others had ${turns} turns`)
+  t.log(`${took.toFixed()} ms in ${turns} turns, the longest ${longest.toFixed(1)} ms`)
+  t.deepEqual(await kernel.ruleCounters({ ...NAME, name: 'nobody' }), [])
+})
+
 netns('a table of another owner beside ours is not read', async t => {
   using scratch = scratchNetns()
   using host = openKernel()
@@ -195,7 +228,7 @@ netns('of tables of others the kernel tells nothing but their chains, however mu
   nft(scratch.path, ['-f', '-'], text)
   // the limit counts what the kernel tells, whatever is made of it
   const requests = runInNetns(scratch.path, () => new Requests({ family: NETLINK.netfilter, mostObjects: 5 }))
-  const kernel = new LinuxNftables(requests)
+  const kernel = new LinuxNftables(requests, act => act())
   const of = { family: 'inet', name: 'ours' } as const
   const { chains, sets, elements, objects, rules } = (await kernel.nftables(of))!
   t.deepEqual(

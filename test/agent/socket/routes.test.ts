@@ -49,7 +49,7 @@ const agent: Answering = {
   ruleCounts: async () => {
     const counts = new RuleCounts()
     const comment = 'staged StagedNetworkPolicy shop/new ingress 1 deny'
-    counts.take([{ chain: 'to-a', handle: 1, comment, packets: 3n, bytes: 180n }])
+    counts.takeAll([{ chain: 'to-a', handle: 1, comment, packets: 3n, bytes: 180n }])
     return counts
   },
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
