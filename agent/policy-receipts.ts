@@ -124,6 +124,7 @@ export class PolicyReceipts {
     const written = this.#written
     const asked = this.#deps.asked()
     if (asked !== undefined && isAtLeast(spec.pods, asked) && !isAtLeast(written?.pods, asked)) return undefined
+    if (spec.pods !== undefined && written?.pods === undefined) return undefined
     // how far the node is with Pods is no news of its own
     const said = { ...spec, pods: written?.pods }
     if (sameJson(said, written)) return this.#leftUntil(this.#repeatAtMs)

@@ -69,7 +69,7 @@ export class PolicySets implements Sets {
     if (nowMs - this.#toldMs < TOLD_MS) return
     this.#deps.log.info(
       { address, addresses: this.#untold },
-      'addresses went to other pods after their 30 s of rest, before all nodes said that no set has them: all are asked now, and margay-controllers tell which do not answer',
+      'addresses may go to other pods after their 30 s of rest, before all nodes said that no set has them: all are asked now, and margay-controllers tell which do not answer',
     )
     this.#toldMs = nowMs
     this.#untold = 0

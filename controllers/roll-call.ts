@@ -1,7 +1,8 @@
 // Asks all nodes how far they are with Pods, where it matters: an address of a pod that ended went to another pod, and a node that has
 // not heard of that takes the one for the other. Asked are all at once, and rarely, since each answer is a write; a node that has
 // not answered in its time is told by name. Pure.
-// Hazard: whoever wrote what was asked may have seen another server, whose versions say nothing here: what no node knows of is void.
+// Hazards: a node that is named is not waited for, or one that is down for days would have all others asked again and again; whoever
+// wrote what was asked may have seen another server, whose versions say nothing here: what no node knows of is void.
 import { isAtLeast } from '../api/policy-receipts.ts'
 import type { PolicyReceipt } from '../api/receipt-schemas.ts'
 
@@ -15,7 +16,7 @@ const ANSWER_MS = 20
 /** How often it is written that all nodes are further by what they say without being asked, at the most. */
 const SETTLED_MS = 300_000
 
-/** Versions of Pods: `asked` in the last question, and `settled`, which all nodes have worked through. */
+/** Versions of Pods: `asked` in the last question, and `settled`, which all nodes have worked through that are not named. */
 export type Asked = { asked: string | undefined; settled: string | undefined }
 
 export class RollCall {
@@ -60,19 +61,20 @@ export class RollCall {
         this.#askedMs = nowMs
       }
     }
-    const toSettleMs = this.#settle(nowMs)
-    if (toSettleMs > 0) waitMs = Math.min(waitMs, toSettleMs)
     const { asked } = this.#is
     const missing = [...this.#said].filter(([, { pods }]) => asked !== undefined && !isAtLeast(pods, asked))
     const leftMs = this.#askedMs + PATIENCE_MS + count * ANSWER_MS - nowMs
+    const behind = leftMs > 0 ? [] : missing.map(([node]) => node).sort()
     if (missing.length > 0 && leftMs > 0) waitMs = Math.min(waitMs, leftMs)
-    return { ...this.#is, behind: leftMs > 0 ? [] : missing.map(([node]) => node).sort(), waitMs }
+    const toSettleMs = this.#settle(new Set(behind), nowMs)
+    if (toSettleMs > 0) waitMs = Math.min(waitMs, toSettleMs)
+    return { ...this.#is, behind, waitMs }
   }
 
-  /** All nodes may be further than they were. Returns after how many milliseconds that may be said, where not now. */
-  #settle(nowMs: number): number {
+  /** All nodes but those that are named may be further than they were. Returns after how long that may be said, where not now. */
+  #settle(behind: ReadonlySet<string>, nowMs: number): number {
     const { asked, settled } = this.#is
-    const least = oldest([...this.#said.values()].map(({ pods }) => pods))
+    const least = oldest([...this.#said].flatMap(([node, { pods }]) => (behind.has(node) ? [] : [pods])))
     if (least === undefined || (settled !== undefined && isAtLeast(settled, least))) return 0
     const isAnswer = asked !== undefined && isAtLeast(least, asked) && !isAtLeast(settled, asked)
     const leftMs = this.#settledMs + SETTLED_MS - nowMs

@@ -392,8 +392,13 @@ export class NodeAllocator implements Allocator {
       for (const { block } of owned.toReversed()) {
         if (!isEmpty(block)) continue
         const serves = serving.some(one => one.block === block)
-        // its next owner knows nothing of what rests
-        if (!this.#mayGo(block.cidr, inputs, serves)) continue
+        // its next owner knows nothing of what rests; one that nobody may use any more is waited for as long as it must be
+        const rest = this.#resting.stateOf(block.cidr, inputs.config.ipCooldownSeconds)
+        if (rest === 'rests' || (rest === 'late' && serves)) {
+          this.#cancelRest()
+          this.#cancelRest = this.#deps.clock.after(REST_MS, () => this.#keepSpare())
+          continue
+        }
         if (serves && free - block.slots.length <= 2 * lowWater(block.cidr)) continue
         if (serves) free -= block.slots.length
         this.#claims
@@ -402,17 +407,6 @@ export class NodeAllocator implements Allocator {
           .catch(error => this.#logFailure(error, `block ${block.cidr} cannot be given back`))
       }
     }
-  }
-
-  /** A block whose pool is on its way out is only waited for as long as it must be. */
-  #mayGo(cidr: string, { config: { ipCooldownSeconds } }: Inputs, serves: boolean): boolean {
-    if (serves) return this.#resting.isFree(ipCooldownSeconds, cidr)
-    const rests = this.#resting.count(ipCooldownSeconds, cidr) > 0
-    if (rests) {
-      this.#cancelRest()
-      this.#cancelRest = this.#deps.clock.after(REST_MS, () => this.#keepSpare())
-    }
-    return !rests
   }
 
   #room(family: Family, inputs: Inputs, restingIn = this.#restingIn(inputs)): Room {

@@ -14,6 +14,8 @@ import type { Assigned } from './port.ts'
  * pool where no other address is free a pod starts so much later. As long as Amazon's VPC CNI has it.
  */
 export const REST_MS = 30_000
+/** By then each node that lives has said how far it is, without being asked. */
+const LATE_MS = 1_800_000
 
 /** Of Kubernetes; undefined for what has an address without being a pod of it. */
 export type PodName = { namespace: string; name: string }
@@ -120,9 +122,13 @@ export class Resting {
     return this.#stateOf(address, rest, cooldownSeconds)
   }
 
-  /** A block is not this node's any more. */
+  /** A block is not this node's any more: it may be another one's. */
   forget(block: string): void {
-    for (const [address, rest] of this.#rests) if (rest.block === block) this.#rests.delete(address)
+    for (const [address, rest] of this.#rests) {
+      if (rest.block !== block) continue
+      if (this.#stateOf(address, rest, 0) === 'late') this.#sets.late(address)
+      this.#rests.delete(address)
+    }
   }
 
   /** How many addresses rest, of a block or of all. */
@@ -134,11 +140,16 @@ export class Resting {
     return count
   }
 
-  /** Whether every address of a block without pods may go to whoever has the block next. */
-  isFree(cooldownSeconds: number, block: string): boolean {
-    return this.#rests
-      .entries()
-      .every(([address, rest]) => rest.block !== block || this.#stateOf(address, rest, cooldownSeconds) === 'free')
+  /** What the addresses of a block without pods are, those that are not free at the most: `late` for half an hour. */
+  stateOf(block: string, cooldownSeconds: number): RestState {
+    const nowMs = this.#clock.monotonicMs()
+    let found: RestState = 'free'
+    for (const [address, rest] of this.#rests) {
+      const state = rest.block === block ? this.#stateOf(address, rest, cooldownSeconds) : 'free'
+      if (state === 'rests') return state
+      if (state === 'late' && nowMs - rest.sinceMs < LATE_MS) found = state
+    }
+    return found
   }
 
   #stateOf(address: string, rest: Rest, cooldownSeconds: number): RestState {

@@ -126,6 +126,19 @@ test('how far a node is with Pods is said when all nodes are asked, once it is s
   node.receipts.close()
 })
 
+test('a node that knows for the first time how far it is with Pods says so', async t => {
+  const node = started()
+  node.receipts.changed()
+  await node.pass(2000)
+  const before = node.writes.length
+  node.kernel = { ...asks('a'), pods: '7' }
+  node.receipts.changed()
+  await node.pass(2000)
+  t.is((await node.said()).pods, '7')
+  t.is(node.writes.length, before + 1)
+  node.receipts.close()
+})
+
 test('that an address went on too early is said at once, and once', async t => {
   const node = started()
   node.receipts.changed()

@@ -32,11 +32,23 @@ test('who has not answered in three minutes is named, until it answers or is no 
   t.deepEqual([asked, behind, waitMs], ['9', [], 180_060])
   call.set('n0', { pods: '10' })
   t.like(call.step(waitMs - 1), { behind: [] })
-  t.like(call.step(waitMs), { behind: ['n1', 'n2'], settled: '7' })
+  t.like(call.step(waitMs), { behind: ['n1', 'n2'], settled: '10' })
   call.set('n1', { pods: '9', late: '9' })
   t.like(call.step(waitMs), { behind: ['n2'] })
   call.set('n2', undefined)
-  t.like(call.step(waitMs), { behind: [], settled: '9' })
+  t.like(call.step(waitMs), { behind: [], settled: '10' })
+})
+
+test('while one node is down the others settle what they say without it, and it is named all the time', t => {
+  const call = called('7', '7')
+  call.set('n0', { pods: '9', late: '9' })
+  call.step(0)
+  for (let minute = 10; minute < 200; minute += 10) {
+    call.set('n0', { pods: `${minute}`, late: '9' })
+    t.like(call.step(minute * MINUTE), { behind: ['n1'], asked: '9', settled: `${minute}` })
+  }
+  call.set('n1', { pods: '500' })
+  t.like(call.step(200 * MINUTE), { behind: [], settled: '190' })
 })
 
 test('however many nodes ask, all are asked once in ten minutes at the most, and 5,000 of them once in a thousand seconds', t => {

@@ -185,15 +185,48 @@ test('what was given back, or is a pod’s again, is in the journal no more', as
   t.is(rows(), 0)
 })
 
-test('a block of a deleted pool is given back when its addresses have rested, without anything else happening', async t => {
-  const world = await aWorld(['p', '10.0.0.0/29', 30])
-  const { node, store } = world
-  await given(world, aPod('a'))
-  await store.delete('IPPool', 'p')
+for (const [isDeleted, of, minutes] of [
+  [true, 'of a deleted pool', 1],
+  [false, 'that is not needed', 30],
+] as const)
+  test(`a block ${of} is given back when its addresses have rested, or ${minutes} minutes later with a notice, without anything else happening`, async t => {
+    const world = await aWorld(['p', '10.0.0.0/28', 30])
+    const { node, store, sets } = world
+    const names = Array.from({ length: 12 }, (_, i) => `p${i}`)
+    for (const name of names) {
+      await given(world, aPod(name))
+      await converge(store, node)
+    }
+    if (isDeleted) await store.delete('IPPool', 'p')
+    await converge(store)
+    for (const name of names) await node.allocator.release(aPod(name).handle)
+    await converge(store)
+    t.true(node.allocator.blocks().length >= 3, 'its next owner would know nothing of what rests')
+    node.clock.advance(REST_MS)
+    await converge(store)
+    t.is(node.allocator.blocks().length >= 3, !isDeleted)
+    if (!isDeleted) t.deepEqual(sets.lateOnes, [])
+    node.clock.advance(minutes * 60_000)
+    await converge(store)
+    t.is(node.allocator.blocks().length, isDeleted ? 0 : 1)
+    t.is(sets.lateOnes.length, isDeleted ? 12 : 8)
+  })
+
+test('a block that is not needed is given back without a notice when all nodes have heard of the end of its pods', async t => {
+  const world = await aWorld(['p', '10.0.0.0/28', 30])
+  const { node, store, sets } = world
+  const names = Array.from({ length: 12 }, (_, i) => `p${i}`)
+  for (const name of names) {
+    await given(world, aPod(name))
+    await converge(store, node)
+  }
+  for (const name of names) await node.allocator.release(aPod(name).handle)
+  node.clock.advance(REST_MS)
   await converge(store)
-  await node.allocator.release(aPod('a').handle)
+  t.is(node.allocator.blocks().length, 3)
+  sets.settled = 1
+  node.clock.advance(REST_MS)
   await converge(store)
-  t.is(node.allocator.blocks().length, 1, 'its next owner would know nothing of what rests')
-  await converge(store, node)
-  t.is(node.allocator.blocks().length, 0)
+  t.is(node.allocator.blocks().length, 1)
+  t.deepEqual(sets.lateOnes, [])
 })
