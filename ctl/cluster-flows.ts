@@ -11,7 +11,8 @@ import { type Clock, keepProcess, systemClock } from '../lib/clock.ts'
 import type { Context, Options } from './command.ts'
 import { inTurns } from './each.ts'
 import { Denied, EXIT, type ExitCode, UsageError } from './failure.ts'
-import { lineOf, lostText, type ShownFlow, showFlows } from './flow-view.ts'
+import { FlowPrinter, noteLeft, noteLost } from './flow-print.ts'
+import { lineOf, type ShownFlow, showFlows } from './flow-view.ts'
 import { wholeNumberOf } from './numbers.ts'
 import type { Format } from './render.ts'
 import { linesTo } from './socket.ts'
@@ -157,6 +158,11 @@ async function followed(asking: Asking, context: Context, clock: Clock): Promise
       context.err(`node ${visible(node)} is not followed: ${error.message}\n`)
     told.set(node, error.message)
   }
+  const print = (line: FlowLine, node: string | undefined) => {
+    if ('lost' in line) noteLost(context, line.lost, node)
+    else context.out(lineOf({ ...(node !== undefined && { node }), ...line.flow }, asking.format))
+  }
+  const printer = new FlowPrinter(context.unread, print, count => noteLeft(context, count))
   const start = async (pod: AgentPod): Promise<void> => {
     const { node } = pod
     if (isOver) return
@@ -164,9 +170,7 @@ async function followed(asking: Asking, context: Context, clock: Clock): Promise
       if (runs.size >= MOST_FOLLOWED)
         throw new Error(`${MOST_FOLLOWED} nodes are followed at the most: name those that matter`)
       const run = await asking.begin(pod, line => {
-        if (isOver) return
-        if ('lost' in line) context.note(`${visible(node)}: ${lostText(line.lost)}`)
-        else context.out(lineOf({ node, ...line.flow }, asking.format))
+        if (!isOver) printer.take(line, node)
       })
       if (isOver) return run.close()
       runs.set(node, run)
@@ -203,6 +207,7 @@ async function followed(asking: Asking, context: Context, clock: Clock): Promise
   } finally {
     isOver = true
     letGo()
+    printer.end()
     for (const run of runs.values()) run.close()
   }
 }

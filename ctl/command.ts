@@ -18,6 +18,8 @@ export type Context = {
   /** The namespace of the kubeconfig's context, else `default`. Rejects with UsageError. */
   namespace(): Promise<string>
   out(text: string): void
+  /** Octets that were printed, here or on standard error, and that nobody has read yet. */
+  unread(): number
   /** A fault or a warning, after the program's name. */
   err(text: string): void
   /** What people should read and programs should not. */

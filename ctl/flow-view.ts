@@ -64,8 +64,3 @@ export function showFlows(flows: readonly ShownFlow[], format: Format): string {
   const heads = flows[0]?.node === undefined ? HEADS : ['NODE', ...HEADS]
   return show({ flows }, format, () => (flows.length === 0 ? 'No flows.\n' : renderTable(heads, flows.map(cellsOf))))
 }
-
-/** What to say of packets of which nothing is known. */
-export function lostText(count: number): string {
-  return `${count} packets are told nowhere: there were too many.\n`
-}

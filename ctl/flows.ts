@@ -15,7 +15,8 @@ import {
 import { clusterFlows, FLOWS_THERE } from './cluster-flows.ts'
 import { type Command, type CommandOption, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode } from './failure.ts'
-import { isWanted, lineOf, lostText, namespaceOf, showFlows } from './flow-view.ts'
+import { FlowPrinter, noteLeft, noteLost } from './flow-print.ts'
+import { isWanted, lineOf, namespaceOf, showFlows } from './flow-view.ts'
 import { wholeNumberOf } from './numbers.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { ask, followLines, socketOption } from './socket.ts'
@@ -99,17 +100,19 @@ async function flows(words: readonly string[], options: Options, context: Contex
     context.out(showFlows(await late(options), format))
     return EXIT.fine
   }
-  const take = (line: FlowLine) =>
-    'lost' in line ? context.note(lostText(line.lost)) : context.out(lineOf(line.flow, format))
-  return await follow(options, take, context.interrupted())
+  const print = (line: FlowLine) =>
+    'lost' in line ? noteLost(context, line.lost) : context.out(lineOf(line.flow, format))
+  const printer = new FlowPrinter(context.unread, print, count => noteLeft(context, count))
+  return await follow(options, printer, context.interrupted())
 }
 
 /** For this program at another machine: lines of JSON as the agent has them. Ends with its standard input too, which is open as long as somebody reads. */
 async function flowsThere(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const take = (line: FlowLine) => context.out(`${JSON.stringify(line)}\n`)
+  const print = (line: FlowLine) => context.out(`${JSON.stringify(line)}\n`)
+  const printer = new FlowPrinter(context.unread, print, lost => print({ lost }))
   if (options['follow'] === true)
-    return await follow(options, take, Promise.race([context.interrupted(), context.inputEnded()]))
-  for (const flow of await late(options)) take({ flow })
+    return await follow(options, printer, Promise.race([context.interrupted(), context.inputEnded()]))
+  for (const flow of await late(options)) print({ flow })
   return EXIT.fine
 }
 
@@ -121,9 +124,13 @@ async function late(options: Options): Promise<Flow[]> {
 }
 
 /** Tells what comes until `ended`: 0. Rejects with NoAnswer when the agent ends. */
-async function follow(options: Options, take: (line: FlowLine) => void, ended: Promise<void>): Promise<ExitCode> {
+async function follow(options: Options, printer: FlowPrinter, ended: Promise<void>): Promise<ExitCode> {
   const question = { method: 'GET', path: '/flows?follow', owner: 'margay-node' } as const
-  const wanted = (line: FlowLine) => ('lost' in line || isWanted(line.flow, options) ? take(line) : undefined)
-  await followLines(options, flowLine, question, wanted, ended)
+  const take = (line: FlowLine) => ('lost' in line || isWanted(line.flow, options) ? printer.take(line) : undefined)
+  try {
+    await followLines(options, flowLine, question, take, ended)
+  } finally {
+    printer.end()
+  }
   return EXIT.fine
 }

@@ -21,6 +21,7 @@ process.exitCode = await run(completes ? ['__complete', '--', ...words] : words,
   name: called.startsWith('kubectl-') ? 'kubectl margay' : 'margayctl',
   out: line => void process.stdout.write(line),
   err: line => void process.stderr.write(line),
+  unread: () => process.stdout.writableLength + process.stderr.writableLength,
   input: () => text(process.stdin),
   interrupted: () => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.resolve())

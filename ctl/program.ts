@@ -17,6 +17,8 @@ export type Terminal = {
   name: string
   out(text: string): void
   err(text: string): void
+  /** Octets of both that wait for whoever reads them. */
+  unread(): number
   /** All of standard input. */
   input(): Promise<string>
   /** Resolves when the program is asked to end, or nobody reads what it prints any more. */
@@ -79,6 +81,7 @@ async function act(
         return usable(() => namespaceOf(connection)) ?? 'default'
       },
       out: terminal.out,
+      unread: terminal.unread,
       err: text => terminal.err(`${terminal.name}: ${visibleLines(text)}`),
       note: text => terminal.err(visibleLines(text)),
       read: (paths, how) => readSources(paths, terminal.input, how),

@@ -63,7 +63,7 @@ function cluster(pods: object[], program: (there: There, asked: PodProgram) => v
   }
   const context = {
     ...{ objects: async () => ({ read }), exec: async () => exec, interrupted: () => interrupted.promise },
-    ...{ out: say('out'), err: say('err'), note: say('err') },
+    ...{ out: say('out'), err: say('err'), note: say('err'), unread: () => 0 },
   } as unknown as Context
   return {
     ...{ clock, said, asked, pods },

@@ -47,6 +47,7 @@ export function beginHere(args: readonly string[], stdin = ''): Running {
     err: text => {
       said.err += text
     },
+    unread: () => 0,
     input: async () => stdin,
     interrupted: () => interrupted.promise,
     inputEnded: () => inputEnded.promise,

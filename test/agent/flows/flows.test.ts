@@ -1,5 +1,8 @@
 // Copies of packets become flows: named, put together, bounded, and told over the agent's socket to margayctl.
-import { mkdtempSync, rmSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { get, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -14,6 +17,7 @@ import type { NflogPacket } from '../../../kernel/port/nflog.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 import { silentLog } from '../../../lib/log.ts'
 import { beginHere, runHere } from '../../ctl/run.ts'
+import { programUnderTest } from '../../program-file.ts'
 import { tcp4 } from './packets.ts'
 
 const GROUP = 80
@@ -199,6 +203,86 @@ test('margayctl flows --follow prints each flow when it comes and what was lost,
   if (last !== undefined && 'flow' in last) await running.printed(`${JSON.stringify(flow.parse(last.flow))}\n`)
   running.interrupt()
   t.like(await running.ended, { code: 0, err: '3 packets are told nowhere: there were too many.\n' })
+})
+
+/** As many flows, each of another port and source, that policies deny. */
+function flood(world: FakeWorld, count: number, first = 0): void {
+  for (let from = first; from < first + count; from += 1000) {
+    const packets = Array.from({ length: 1000 }, (_, i) => {
+      const source = `10.${100 + ((from + i) >> 16)}.${((from + i) >> 8) & 255}.${(from + i) & 255}`
+      return aPacket('NetworkPolicy shop/db ingress 2 deny', tcp4({ source, destination: DB }, [40000, 5432]))
+    })
+    world.log(GROUP, packets)
+  }
+}
+
+test('a follower that does not read keeps no more than some hundred flows waiting in the agent, and is told of the others', async t => {
+  const { world, flows, socket } = await served(t)
+  const response = await new Promise<IncomingMessage>(resolve =>
+    get({ socketPath: socket[1]!, path: '/flows?follow' }, resolve),
+  )
+  response.pause()
+  flood(world, 100_000)
+  await new Promise(resolve => setImmediate(resolve))
+
+  // who reads again gets what waited, then how many were not kept, then what comes
+  response.setEncoding('utf8')
+  let text = ''
+  response.on('data', (piece: string) => {
+    text += piece
+  })
+  response.resume()
+  let after = 0
+  while (!text.includes('"last one"')) {
+    world.log(GROUP, [denied(++after, 'last one')])
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  const lines = text
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line) as FlowLine)
+  const lost = lines.reduce((sum, line) => sum + ('lost' in line ? line.lost : 0), 0)
+  const told = lines.filter(line => 'flow' in line).length
+  t.true(told < 20_000 && lost > 80_000, `${told} told, ${lost} not`)
+  t.true(told + lost > 100_000 && told + lost <= 100_000 + after)
+  t.true(text.length < 3 * 1024 * 1024, `${text.length} octets had waited`)
+  response.destroy()
+  await new Promise<void>(resolve => {
+    const look = () => (flows.followed === 0 ? resolve() : void setImmediate(look))
+    look()
+  })
+})
+
+test('margayctl flows --follow whose output nobody reads does not grow, and says how many flows it left out', async t => {
+  const { world, flows, socket } = await served(t)
+  const child = spawn(process.execPath, [programUnderTest('ctl/main'), 'flows', '--follow', '-o', 'json', ...socket])
+  t.teardown(() => child.kill('SIGKILL'))
+  child.stdout.pause()
+  await new Promise<void>(resolve => {
+    const look = () => (flows.followed > 0 ? resolve() : void setTimeout(look, 20))
+    look()
+  })
+  const memoryKiB = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1])
+  // the agent hands on what the program takes
+  const some = async (round: number) => {
+    flood(world, 1000, 1000 * round)
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
+  for (let i = 0; i < 40; i++) await some(i)
+  const before = memoryKiB()
+  for (let i = 40; i < 300; i++) await some(i)
+  const grownMiB = (memoryKiB() - before) / 1024
+  t.log(`${grownMiB.toFixed(1)} MiB more after 260,000 more flows`)
+  t.true(grownMiB < 40, `${grownMiB} MiB`)
+  let said = ''
+  child.stderr.on('data', piece => {
+    said += piece
+  })
+  child.stdout.resume()
+  child.kill('SIGINT')
+  const [code] = (await once(child, 'close')) as [number]
+  t.is(code, 0)
+  t.regex(said, /^\d+ flows are not shown: whoever reads this does not keep up\.$/m)
 })
 
 test('what another machine starts to follow prints lines of JSON, losses too, and ends with its standard input', async t => {
