@@ -5,7 +5,8 @@
 // policy that is not enforced after some time, and other numbers of nodes alone rarely.
 import type { Resource } from '../api/kinds.ts'
 import { conditionList, type ObjectCondition } from '../api/meta.ts'
-import { policyStatusName } from '../api/policy-receipts.ts'
+import { policyStatusName, revisionOf } from '../api/policy-receipts.ts'
+import { formatRef } from '../api/status.ts'
 import { Conflict, NotFound, Refused, type Store, type Watch, type WatchEvent } from '../datastore/port.ts'
 import { type Clock, formatSeconds } from '../lib/clock.ts'
 
@@ -13,7 +14,13 @@ const KIND = 'ClusterNetworkPolicy'
 
 type Status = NonNullable<Resource<'PolicyStatus'>['status']>
 type Said = Pick<ObjectCondition, 'type' | 'status' | 'reason' | 'message'>
-type Policy = { uid?: string; resourceVersion?: string; generation: number; conditions: readonly ObjectCondition[] }
+type Policy = {
+  uid?: string
+  resourceVersion?: string
+  generation: number
+  revision: string
+  conditions: readonly ObjectCondition[]
+}
 
 export type ClusterPolicyConditionsDeps = {
   store: Pick<Store, 'patch' | 'watch'>
@@ -35,6 +42,7 @@ const UNPROCESSABLE = 422
 
 const FIELDS = {
   metadata: { name: true, uid: true, resourceVersion: true, generation: true },
+  spec: true,
   status: { conditions: true },
 } as const
 
@@ -109,9 +117,7 @@ export class ClusterPolicyConditions {
   #leftMs(name: string): number | undefined {
     const [policy, status] = [this.#policies.get(name), this.#statuses.get(name)]
     const holdMs =
-      policy === undefined || status === undefined || status.generation !== policy.generation
-        ? undefined
-        : holdOf(policy, saidOf(status))
+      policy === undefined || status === undefined || !isOf(status, policy) ? undefined : holdOf(policy, saidOf(status))
     if (holdMs === undefined) {
       this.#differsMs.delete(name)
       return undefined
@@ -149,11 +155,17 @@ export class ClusterPolicyConditions {
   }
 }
 
-function policyOf({ metadata, status }: Resource<'ClusterNetworkPolicy'>): Policy {
-  const { uid, resourceVersion, generation = 0 } = metadata
+/** A policy that was made anew under its name has the generations of the one before: 1, 2 and so on. */
+function isOf(status: Status, { generation, revision }: Policy): boolean {
+  return status.generation === generation && status.revision === revision
+}
+
+function policyOf({ metadata, spec, status }: Resource<'ClusterNetworkPolicy'>): Policy {
+  const { name, uid, resourceVersion, generation = 0 } = metadata
+  const revision = revisionOf(formatRef({ kind: KIND, name }), spec)
   // the CRD lets no others in
   const { data: conditions = [] } = conditionList.safeParse(status?.['conditions'])
-  return { uid, resourceVersion, generation, conditions }
+  return { uid, resourceVersion, generation, revision, conditions }
 }
 
 /** How long other conditions than those that a policy has are not written; undefined: it has these. */

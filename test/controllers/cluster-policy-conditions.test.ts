@@ -1,6 +1,7 @@
 // What stands in the status of a ClusterNetworkPolicy, from PolicyStatuses as margay-controllers write them, with the writes counted.
 import test from 'ava'
 import type { Resource } from '../../api/kinds.ts'
+import { revisionOf } from '../../api/policy-receipts.ts'
 import { startApiServer } from '../../apiserver/server.ts'
 import { Chores } from '../../controllers/chores.ts'
 import { ClusterPolicyConditions } from '../../controllers/cluster-policy-conditions.ts'
@@ -64,10 +65,11 @@ class World {
   }
 
   async says(name: string, status: Status): Promise<void> {
-    const { generation } = (await this.store.get(KIND, name)).metadata
+    const { metadata, spec } = await this.store.get(KIND, name)
+    const form = { generation: metadata.generation, revision: revisionOf(`${KIND} ${name}`, spec) }
     const object = {
       metadata: { name: `clusternetworkpolicy.${name}` },
-      ...{ spec: { kind: KIND, name }, status: { ...status, generation } },
+      ...{ spec: { kind: KIND, name }, status: { ...status, ...form } },
     }
     const isThere = (await this.store.list('PolicyStatus')).some(
       ({ metadata }) => metadata.name === object.metadata.name,
@@ -224,6 +226,21 @@ test('a status of an earlier form of the policy says nothing of this one', async
   await world.close()
 })
 
+test('what nodes said of a policy that was deleted says nothing of another one under its name and with its generation', async t => {
+  const world = await aWorld('deny')
+  await world.says('deny', aStatus(2))
+  await world.store.delete(KIND, 'deny')
+  const spec = { ...SPEC, priority: 11 }
+  const { metadata } = await world.store.create(KIND, aResource(KIND, { metadata: { name: 'deny' }, spec }))
+  t.is(metadata.generation, 1)
+  await world.pass(60)
+  t.deepEqual([world.writes, await world.conditions('deny')], [0, []])
+  await world.says('deny', aStatus(3))
+  await world.pass(3)
+  t.like(await world.conditions('deny'), [{ status: 'True', message: 'enforced on 3 of 3 nodes' }])
+  await world.close()
+})
+
 test('what a server refuses is tried again, and nothing is lost', async t => {
   const world = await aWorld('deny', 'more')
   world.refusal = new Refused(403, 'no right')
@@ -253,7 +270,7 @@ test('against margay-api the conditions are written into the status alone', asyn
   await store.create(KIND, aResource(KIND, { metadata: { name: 'deny' }, spec: SPEC }))
   await store.create('PolicyStatus', {
     metadata: { name: 'clusternetworkpolicy.deny' },
-    ...{ spec: { kind: KIND, name: 'deny' }, status: { ...aStatus(2), generation: 1 } },
+    ...{ spec: { kind: KIND, name: 'deny' }, status: { ...aStatus(2), generation: 1, revision: revisionOf(`${KIND} deny`, SPEC) } },
   })
   const chore = new ClusterPolicyConditions({ store, clock: systemClock, changed: () => undefined })
   const policy = async () => {
