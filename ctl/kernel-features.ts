@@ -34,6 +34,10 @@ const FEATURES: readonly FeatureRow[] = [
     use: 'policies: how many copies, and limits of pods',
   },
   {
+    ...{ feature: 'nftables fib', modules: ['nft_fib_inet'], config: 'NFT_FIB_INET', required: true },
+    use: 'the pod filter: which addresses are those of the node',
+  },
+  {
     ...{ feature: 'list of connections', modules: ['nf_conntrack_netlink'], config: 'NF_CT_NETLINK', required: false },
     use: 'deletes connections of earlier pods, and those that a policy denies by now',
   },

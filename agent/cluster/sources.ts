@@ -13,8 +13,14 @@ const MOST = 64
 const MOST_OCTETS = 16_384
 /** The most of a value that is told again. */
 const SHOWN = 60
-/** What is no source of any packet: RFC 1122 §3.2.1.3, RFC 4291 §2.5.3 and §2.7. */
-const NO_SOURCES = ['127.0.0.0/8', '224.0.0.0/4', '::1/128', 'ff00::/8']
+/**
+ * What the pod filter or the kernel lets through as no source: RFC 1122 §3.2.1.3, RFC 4291 §2.5.2 to §2.5.6 and §2.7. An IPv4 address
+ * within IPv6 stands in sockets, not in packets.
+ */
+const NO_SOURCES = [
+  ...['127.0.0.0/8', '224.0.0.0/4', '255.255.255.255/32'],
+  ...['::/128', '::1/128', '::ffff:0.0.0.0/96', 'fe80::/10', 'ff00::/8'],
+]
 
 /** `cidrs` in canonical text; undefined where none is asked for, or what is cannot be read. */
 export function podSources({ metadata }: Resource<'Pod'>): { cidrs?: readonly string[]; told?: Condition } {
@@ -52,7 +58,7 @@ function cidrsOf(text: string): string[] | string {
     if (parsed === undefined) return `${shown(JSON.stringify(each))} is no CIDR`
     if (parsed.address !== parseAddress(given.split('/')[0]!)) return `${shown(given)} has bits behind its length`
     const cidr = formatCidr(parsed)
-    if (NO_SOURCES.some(none => contains(none, cidr))) return `${shown(given)} is the source of no packet`
+    if (NO_SOURCES.some(none => contains(none, cidr))) return `${shown(given)} is no source of packets that pass`
     cidrs.add(cidr)
   }
   return [...cidrs]

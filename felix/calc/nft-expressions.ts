@@ -223,6 +223,16 @@ export function sourceStartsWith(octet: number): Steps {
   return [...ofFamily('ipv4'), read({ ...SOURCE.ipv4, length: 1 }, 1), equals(hex(octet, 1))]
 }
 
+/** `ip6 saddr fe80::/10`: an address that counts on one link alone (RFC 4291 §2.5.6). */
+export function sourceIsLinkLocal(): Steps {
+  return [
+    ...ofFamily('ipv6'),
+    read(SOURCE.ipv6, 1),
+    { type: 'bitwise', from: 1, load: 1, length: 16, mask: toHex(addressBytes('ffc0::')), xor: '00'.repeat(16) },
+    equals(toHex(addressBytes('fe80::'))),
+  ]
+}
+
 /** `counter drop`. */
 export const COUNTED_DROP: Steps = [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'drop' } }]
 

@@ -17,6 +17,7 @@ import {
   destination,
   destinationStartsWith,
   fromInterfaces,
+  fromOwnAddress,
   isIcmp,
   isIcmpv6Error,
   isIpip,
@@ -29,6 +30,7 @@ import {
   RETURN,
   source,
   sourceIs,
+  sourceIsLinkLocal,
   sourceNotOfInterface,
   sourceStartsWith,
   targetNotOfInterface,
@@ -150,8 +152,9 @@ function podRules({ drop, rule: plain }: Table): NftRule[] {
 
 /**
  * Of a packet under a source that is none of the pod's addresses. Whatever it is allowed, a node is not among it: tunnels and
- * BGP take packets for those of a node by their source. `route_localnet` lets loopback addresses in, and of IPv6 the kernel takes
- * none. A pod that may ask or answer for many neighbours would fill the table that all pods of its node share.
+ * BGP take packets for those of a node by their source. This node has more addresses than its Node object tells. `route_localnet`
+ * lets loopback addresses in, and of IPv6 the kernel takes none. A pod that may ask or answer for many neighbours would fill the
+ * table that all pods of its node share, and so would answers to many link-local addresses, each of which is looked for first.
  */
 function foreignRules({ drop }: Table, family: Family): NftRule[] {
   const rule = (comment: string, match: readonly NftExpression[]) => drop(FOREIGN[family], comment, match)
@@ -159,9 +162,13 @@ function foreignRules({ drop }: Table, family: Family): NftRule[] {
   return [
     rule(`foreign ${names[family]} source`, [...ofFamily(family), ...sourceNotOfInterface(family, ALLOWED[family])]),
     rule('source of a node', source(family, 'in', NODES_OF[family])),
-    family === 'ipv4'
-      ? rule('loopback source', sourceStartsWith(LOOPBACK_OCTET))
-      : rule('neighbour discovery under a foreign source', isNeighbourDiscovery()),
+    ...(family === 'ipv4'
+      ? [rule('loopback source', sourceStartsWith(LOOPBACK_OCTET))]
+      : [
+          rule('link-local source', sourceIsLinkLocal()),
+          rule('neighbour discovery under a foreign source', isNeighbourDiscovery()),
+        ]),
+    rule('source of a node', [...ofFamily(family), ...fromOwnAddress()]),
   ]
 }
 

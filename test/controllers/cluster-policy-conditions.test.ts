@@ -270,7 +270,10 @@ test('against margay-api the conditions are written into the status alone', asyn
   await store.create(KIND, aResource(KIND, { metadata: { name: 'deny' }, spec: SPEC }))
   await store.create('PolicyStatus', {
     metadata: { name: 'clusternetworkpolicy.deny' },
-    ...{ spec: { kind: KIND, name: 'deny' }, status: { ...aStatus(2), generation: 1, revision: revisionOf(`${KIND} deny`, SPEC) } },
+    ...{
+      spec: { kind: KIND, name: 'deny' },
+      status: { ...aStatus(2), generation: 1, revision: revisionOf(`${KIND} deny`, SPEC) },
+    },
   })
   const chore = new ClusterPolicyConditions({ store, clock: systemClock, changed: () => undefined })
   const policy = async () => {

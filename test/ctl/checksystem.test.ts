@@ -24,7 +24,7 @@ async function checked(root: string): Promise<{ code: number; found: (name: stri
   return { code, found: name => findings.find(each => each.name === name)! }
 }
 
-const POLICY = ['nfnetlink_log', 'nft_log', 'nft_limit']
+const POLICY = ['nfnetlink_log', 'nft_log', 'nft_limit', 'nft_fib_inet']
 const modules = (names: readonly string[]) => names.map(name => `kernel/net/${name}.ko.xz:\n`).join('')
 const MODULES = modules(['veth', 'nf_tables', 'nf_conntrack', 'vxlan', ...POLICY])
 

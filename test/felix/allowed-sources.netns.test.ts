@@ -37,6 +37,8 @@ const MAC = { calipod1: '02:00:00:00:01:05', caliother: '02:00:00:00:01:06' } as
 const NODE = '192.168.10.11'
 const FAR_NODE = '192.168.20.12'
 const NODE6 = 'fd00:10::11'
+/** Addresses that this node has and its Node object has not. */
+const [UNTOLD, UNTOLD6] = ['192.0.2.77', '2001:db8:77::1']
 
 if (!isRoot)
   test('sources that pods are allowed, on the real kernel', t => {
@@ -288,6 +290,11 @@ else {
     async t => {
       await restart()
       await tellSources('0.0.0.0/0', '::/0')
+      // where an address counts at once: no duplicates are looked for
+      const { index } = (await host().kernel.link('lo'))!
+      const more = { ifindex: index, scope: 0 }
+      await host().kernel.addAddress({ ...more, address: UNTOLD, length: 32 })
+      await host().kernel.addAddress({ ...more, address: UNTOLD6, length: 128 })
       const from4 = (from: string, to: string) =>
         ethernet(ENDS, ETHERTYPE.ipv4, ipv4({ from, to }, IP_PROTOCOL.udp, udp(5000, 7777)))
       const vxlan = (to: string, which: 'n1' | 'n2') =>
@@ -316,6 +323,10 @@ else {
         ['the own node', from4(NODE, OTHER), ['source of a node']],
         ['the other node', from4(FAR_NODE, OTHER), ['source of a node']],
         ['the own node by IPv6', datagram(NODE6), ['source of a node']],
+        ['the own node by an address that its Node object has not', datagram(UNTOLD), ['source of a node']],
+        ['the same by IPv6', datagram(UNTOLD6), ['source of a node']],
+        ['the link-local address of another', datagram('fe80::99'), ['link-local source']],
+        ['one of the last link-local addresses', datagram('febf::99'), ['link-local source']],
         [
           'VXLAN of the other node to this one',
           ethernet(ENDS, ETHERTYPE.ipv4, vxlan(NODE, 'n1')),
@@ -338,8 +349,9 @@ else {
           ethernet(ENDS, ETHERTYPE.arp, arp('request', MAC.calipod1, { from: OTHER, to: '169.254.1.1' })),
           ['foreign ARP sender'],
         ],
-        ['a solicitation of another', icmp6('fe80::99', 135), ['neighbour discovery under a foreign source']],
-        ['a router advertisement', icmp6('fe80::99', 134), ['neighbour discovery under a foreign source']],
+        ['a solicitation of another', icmp6('2001:db8::99', 135), ['neighbour discovery under a foreign source']],
+        ['a router advertisement', icmp6('2001:db8::99', 134), ['neighbour discovery under a foreign source']],
+        ['a solicitation under a link-local address', icmp6('fe80::99', 135), ['link-local source']],
         ['an error about a packet to what it may be', error4('198.51.100.9'), []],
         ['an error about a packet to the other node', error4(FAR_NODE), [ERROR]],
         ['an IPv6 error about a packet to what it may be', error6('2001:db8::9'), []],
@@ -351,6 +363,29 @@ else {
       t.deepEqual(await dropped(error4('203.0.113.1')), [ERROR])
       await tellSources()
       t.deepEqual(await dropped(error4('198.51.100.9')), [ERROR])
+    },
+  )
+
+  test.serial(
+    'a pod that may have any source makes its node ask for no neighbour behind its own interface',
+    async t => {
+      await restart()
+      await tellSources('0.0.0.0/0', '::/0')
+      const own = (await host().kernel.addresses()).find(({ address }) => address === UNTOLD6)
+      t.not(own, undefined, 'the node answers')
+      const { index } = (await host().kernel.link('calipod1'))!
+      for (let i = 1; i <= 20; i++) {
+        const ends = { from: `fe80::bad:${i}`, to: UNTOLD6 }
+        const ping = ipv6(ends, IP_PROTOCOL.udp, udp6(ends))
+        sendFrame(pods.calipod1(), 'eth0', ethernet(ENDS, ETHERTYPE.ipv6, ping))
+      }
+      await mark('calipod1')
+      const neighbours = (await host().kernel.neighbours(index)).map(({ address }) => address)
+      t.deepEqual(
+        neighbours.filter(address => address.startsWith('fe80::bad')),
+        [],
+      )
+      await tellSources()
     },
   )
 

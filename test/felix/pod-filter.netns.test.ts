@@ -310,6 +310,8 @@ else {
         /iifname \. ip saddr != @allowed_ipv4 counter packets \d+ bytes \d+ drop comment "foreign IPv4 source"/,
       )
       t.regex(listed, /ip6 saddr @nodes_ipv6 counter packets \d+ bytes \d+ drop comment "source of a node"/)
+      t.regex(listed, /ip6 saddr fe80::\/10 counter packets \d+ bytes \d+ drop comment "link-local source"/)
+      t.regex(listed, /fib saddr type local counter packets \d+ bytes \d+ drop comment "source of a node"/)
       t.regex(
         listed,
         /ip saddr != @nodes udp dport 4789 counter packets \d+ bytes \d+ drop comment "VXLAN that no node sent"/,
