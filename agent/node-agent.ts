@@ -172,8 +172,9 @@ export class NodeAgent {
     this.#oldFlows = new OldFlows({ kernel, log: roomLog('cni') })
     this.endpoints = new EndpointStore(this.#data.node)
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
+    const ends = new FlowEnds()
     const sets = new PolicySets({
-      ...{ caches: this.#caches, clock, log: roomLog('ipam') },
+      ...{ caches: this.#caches, clock, log: roomLog('ipam'), at: address => ends.at(address) },
       ask: () => this.#receipts.changed(),
     })
     this.allocator = new NodeAllocator({
@@ -208,7 +209,6 @@ export class NodeAgent {
       ...{ nodeName: node, view: this.#view, kernel, felix: this.#felix, database: this.#data.events, clock },
       changed: () => this.#policies.namesChanged(),
     })
-    const ends = new FlowEnds()
     this.flows = new Flows({
       ...{ kernel, clock, ends, nodeName: node },
       hostEndpointAt: index => this.#felix.hostEndpointAt(index),

@@ -1,5 +1,6 @@
 // What this node knows of the addresses that other nodes have in the sets of their policies, for who gives addresses to pods: whether
 // there are policies at all, and whether the API server still tells that a pod which has gone here has its address.
+import type { FlowEnd } from '../api/answers.ts'
 import { isAtLeast, RECEIPT_ANNOTATION, RECEIPT_KINDS } from '../api/policy-receipts.ts'
 import type { Caches } from '../datastore/cache.ts'
 import type { Cache } from '../datastore/kind-cache.ts'
@@ -13,6 +14,8 @@ export type PolicySetsDeps = {
   caches: Pick<Caches, 'of'>
   clock: Pick<Clock, 'monotonicMs'>
   log: Log
+  /** Who has an address by what policies are told. */
+  at: (address: string) => FlowEnd
   /** `lateVersion` is another one: all nodes are to be asked. */
   ask: () => void
 }
@@ -48,6 +51,12 @@ export class PolicySets implements Sets {
     const addresses = addressesOf(pod)
     if (addresses.includes(address)) return 'has'
     return addresses.length > 0 ? 'gone' : 'unclear'
+  }
+
+  holder(address: string): PodName | undefined {
+    const { kind, namespace, name } = this.#deps.at(address)
+    const isPod = kind === 'Pod' && namespace !== undefined && name !== undefined
+    return isPod && this.#pods.connected ? { namespace, name } : undefined
   }
 
   version(): string | undefined {

@@ -319,7 +319,7 @@ export class NodeAllocator implements Allocator {
       const ordinal = freeSlot(owned.block, address)
       if (ordinal !== undefined && this.#resting.state(address, { pod, cooldownSeconds: 0 }) === 'rests')
         return addressTaken(
-          `${address} was another pod's less than ${REST_MS / 1000} s ago, and other nodes may have it in sets of policies`,
+          `${address} was another pod's less than ${REST_MS / 1000} s ago, or is so by the API server, and nodes may have it in sets of policies`,
         )
       if (ordinal !== undefined) return { owned, ordinal }
       const holder = owned.block.slots[indexOf(block, address) ?? 0]

@@ -29,6 +29,8 @@ export type Sets = {
    * is away, and of a pod without an address, which may be told yet.
    */
   heard(pod: PodName, address: string): 'has' | 'gone' | 'unclear'
+  /** The pod that has an address by what policies are told here; undefined: none, or the API server is away. */
+  holder(address: string): PodName | undefined
   /** The version of Pods up to which this node has heard; undefined while the API server is away. */
   version(): string | undefined
   /** Whether every node has said that it has worked through this version of Pods. */
@@ -38,8 +40,8 @@ export type Sets = {
 }
 
 const NO_SETS: Sets = {
-  ...{ mayHold: () => false, heard: () => 'unclear', version: () => undefined },
-  ...{ areThrough: () => false, late: () => undefined },
+  ...{ mayHold: () => false, heard: () => 'unclear', holder: () => undefined },
+  ...{ version: () => undefined, areThrough: () => false, late: () => undefined },
 }
 
 /** `late`: the deadline has passed, and not every node has said that it has the address no more. */
@@ -116,10 +118,16 @@ export class Resting {
    */
   state(address: string, { pod, cooldownSeconds }: { pod: PodName | undefined; cooldownSeconds: number }): RestState {
     const rest = this.#rests.get(address)
-    if (rest === undefined) return 'free'
+    if (rest === undefined) return this.#isAnothers(address, pod) ? 'rests' : 'free'
     const isSame = pod !== undefined && rest.pods.length > 0 && rest.pods.every(each => isEqual(each, pod))
     if (isSame && !this.#isCooling(rest, cooldownSeconds)) return 'free'
     return this.#stateOf(address, rest, cooldownSeconds)
+  }
+
+  /** Whether it is told to be another pod's, as that of a node which is gone and whose block has come here. */
+  #isAnothers(address: string, pod: PodName | undefined): boolean {
+    const holder = this.#sets.mayHold() ? this.#sets.holder(address) : undefined
+    return holder !== undefined && (pod === undefined || !isEqual(holder, pod))
   }
 
   /** A block is not this node's any more: it may be another one's. */

@@ -1,5 +1,6 @@
 // What a node takes for being in the sets of others, by the objects that it sees.
 import test from 'ava'
+import { FlowEnds } from '../../agent/flows/ends.ts'
 import { PolicySets } from '../../agent/policy-sets.ts'
 import { RECEIPT_ANNOTATION } from '../../api/policy-receipts.ts'
 import { openCaches } from '../../datastore/cache.ts'
@@ -14,12 +15,14 @@ function aNode() {
   const clock = new ManualClock()
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock, log: silentLog })
   const lines: unknown[] = []
+  const ends = new FlowEnds()
   const asked: (string | undefined)[] = []
   const sets: PolicySets = new PolicySets({
     ...{ caches, clock, log: { ...silentLog, info: (told: unknown) => void lines.push(told) } },
+    at: address => ends.at(address),
     ask: () => void asked.push(sets.lateVersion),
   })
-  return { store, clock, caches, sets, lines, asked }
+  return { store, clock, caches, sets, lines, asked, ends }
 }
 
 const settled = () => new Promise(resolve => setTimeout(resolve, 20))
@@ -62,6 +65,20 @@ test('a pod has its addresses until it has ended, has others or is gone; while i
   t.is(await heard(status), 'has')
   store.disconnect()
   t.is(await heard(undefined), 'unclear')
+  caches.close()
+})
+
+test('an address is the pod’s that policies are told to have it, and nobody’s while the API server is away', async t => {
+  const { store, caches, sets, ends } = aNode()
+  caches.start()
+  await settled()
+  ends.set('endpoint', 'default/a', { kind: 'pod', labels: {}, addresses: ['10.0.0.1', 'fd00::1'], ports: [] })
+  ends.set('endpoint', 'host-1', { kind: 'host', labels: {}, addresses: ['192.0.2.1'], ports: [] })
+  for (const address of ['10.0.0.1', 'fd00::1']) t.deepEqual(sets.holder(address), { namespace: 'default', name: 'a' })
+  for (const address of ['10.0.0.2', '192.0.2.1']) t.is(sets.holder(address), undefined)
+  store.disconnect()
+  await settled()
+  t.is(sets.holder('10.0.0.1'), undefined)
   caches.close()
 })
 

@@ -12,6 +12,10 @@ function someSets() {
     /** `namespace/name address`. */
     told: new Set<string>(),
     lateOnes: [] as string[],
+    holders: new Map<string, { namespace: string; name: string }>(),
+    holder(address: string) {
+      return this.holders.get(address)
+    },
     now: '1' as string | undefined,
     settled: 0,
     version() {
@@ -98,6 +102,19 @@ test('while the API server still tells that the pod has it, an address goes to n
   t.deepEqual(await given(world, aPod('b')), [address])
 })
 
+test('an address that is told to be the pod of another node goes to no other one, also where its block has just come here', async t => {
+  const world = await aWorld(['p', '10.0.0.0/31', 31])
+  const { sets } = world
+  sets.holders.set('10.0.0.0', { namespace: 'default', name: 'far' })
+  t.deepEqual(await given(world, aPod('a')), ['10.0.0.1'])
+  await refused(world, aPod('b'))
+  t.regex((await refused(world, { ...aPod('b'), address: '10.0.0.0' })).message, /or is so by the API server/)
+  t.deepEqual(await given(world, aPod('far')), ['10.0.0.0'])
+  await world.node.allocator.release(aPod('far').handle)
+  sets.hasPolicies = false
+  t.deepEqual(await given(world, aPod('b')), ['10.0.0.0'])
+})
+
 test('a pod of the same name may have its address again at once, by name or not; another one that asks for it is refused until its time', async t => {
   const world = await aWorld(['p', '10.0.0.0/32', 32])
   const { node, sets } = world
@@ -111,7 +128,7 @@ test('a pod of the same name may have its address again at once, by name or not;
   await node.allocator.release(again.handle)
   const { refused: why, message } = await refused(world, { ...aPod('b'), address })
   t.is(why, 'address-taken')
-  t.regex(message, /^10\.0\.0\.0 was another pod's less than 30 s ago/)
+  t.regex(message, /^10\.0\.0\.0 was another pod's less than 30 s ago, or /)
   t.deepEqual(sets.lateOnes, [])
   node.clock.advance(REST_MS)
   t.deepEqual(await given(world, { ...aPod('b'), address }), [address])

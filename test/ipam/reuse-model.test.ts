@@ -67,6 +67,11 @@ class World implements Sets {
     return last.address === address ? 'has' : 'gone'
   }
 
+  holder(address: string): PodName | undefined {
+    const [name] = this.#isAway ? [] : this.#holders(address, this.#heard)
+    return name === undefined ? undefined : { namespace: 'ns', name }
+  }
+
   version(): string | undefined {
     return this.#isAway ? undefined : `${this.#heard}`
   }
