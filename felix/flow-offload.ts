@@ -2,7 +2,7 @@
 // that are there: those of pods, the tunnels, and what the pattern names.
 // Hazards: one device that is not there makes the kernel refuse all of a transaction, and a link may go at any moment, so what is
 // refused is tried again device by device. Connections of an interface that begins to ask for limits may be carried past them
-// already: then the table is made anew, which ends that.
+// already, and those of a source that a pod may not have any more past the pod filter: then the table is made anew, which ends that.
 import { isDeepStrictEqual } from 'node:util'
 import { broken, type Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
@@ -38,6 +38,8 @@ export class FlowOffload {
   #devices: ReadonlySet<string> = new Set()
   #excluded: ReadonlySet<string> = new Set()
   #stale = true
+  /** The table is made anew, and has not been yet. */
+  #ends = false
   #told: readonly Condition[] = []
 
   constructor(kernel: OffloadKernel, marks: OffloadMarks) {
@@ -52,6 +54,14 @@ export class FlowOffload {
     if (isDeepStrictEqual(settings, this.#settings)) return false
     this.#settings = settings
     this.#pattern = patternOf(settings)
+    this.#stale = true
+    return true
+  }
+
+  /** What is offloaded meets all hooks again, after the next pass. Returns whether one is needed. */
+  end(): boolean {
+    if (this.#settings === undefined) return false
+    this.#ends = true
     this.#stale = true
     return true
   }
@@ -106,6 +116,7 @@ export class FlowOffload {
       if (this.#settings !== undefined) this.#told = await this.#bring(held)
       else {
         this.#told = []
+        this.#ends = false
         // one that stays is tried again with the next pass
         if (held !== undefined && (await this.#change([this.#deletion()])) !== undefined) this.#stale = true
       }
@@ -113,6 +124,7 @@ export class FlowOffload {
       if (!(error instanceof KernelError)) throw error
       this.#told = this.#settings === undefined ? [] : [cannot('NoFlowtables', error.message)]
     }
+    if (this.#ends) this.#stale = true
     return NOTHING
   }
 
@@ -126,12 +138,13 @@ export class FlowOffload {
     const links = await this.#kernel.links()
     const devices = links.map(({ name }) => name).filter(name => this.#isDevice(name))
     const excluded = new Set(this.#askedBy.values())
-    const isNew = excluded.difference(this.#excluded).size > 0
+    if (excluded.difference(this.#excluded).size > 0) this.#ends = true
     this.#devices = new Set(devices)
     this.#excluded = excluded
     const isWhole = held !== undefined && this.#isWhole(held)
-    const there = new Set(isWhole && !isNew ? held.flowtables[0]!.devices : [])
-    const frame = isWhole && !isNew ? [...this.#exclude(held, excluded)] : this.#frame(held, excluded)
+    const isKept = isWhole && !this.#ends
+    const there = new Set(isKept ? held.flowtables[0]!.devices : [])
+    const frame = isKept ? [...this.#exclude(held, excluded)] : this.#frame(held, excluded)
     const missing = devices.filter(name => !there.has(name))
     const extra = [...there].filter(name => !this.#devices.has(name))
     if (extra.length > 0) frame.push({ verb: 'delete', object: this.#some('devices', extra) })
@@ -144,9 +157,13 @@ export class FlowOffload {
       const some = missing.slice(i * DEVICES_AT_ONCE, (i + 1) * DEVICES_AT_ONCE)
       return { verb: 'add', object: { ...this.#program.flowtable, devices: some } }
     })
-    if ((await this.#change([...frame, ...adding])) === undefined) return []
+    if ((await this.#change([...frame, ...adding])) === undefined) {
+      this.#ends = false
+      return []
+    }
     const without = await this.#change(frame)
     if (without !== undefined) return [cannot('NoFlowtables', without.error.message)]
+    this.#ends = false
     const refused: string[] = []
     for (const name of missing) {
       const refusal = await this.#change([{ verb: 'add', object: { ...this.#program.flowtable, devices: [name] } }])

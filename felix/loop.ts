@@ -9,7 +9,7 @@ import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
-import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
+import type { ObjectName, Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -18,6 +18,7 @@ import { Applier, type Readiness, STRAY_GRACE_MS } from './applier.ts'
 import { Backlog } from './backlog.ts'
 import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
+import { allowsSource } from './calc/pod-filter.ts'
 import { ChainWatch } from './chain-watch.ts'
 import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
 import { FlowOffload } from './flow-offload.ts'
@@ -380,6 +381,7 @@ export class Felix {
       const ready = complete ? this.#ready : { ...this.#ready, datastore: false, bgp: false }
       const outcome = await this.passes.measure(() => this.#applier.apply(ready))
       this.#report(outcome)
+      if (outcome.written.some(ofSources) && this.#offload?.end() === true) this.#kick()
       if (this.#policy?.takeNews() === true) this.#deps.onPolicies?.()
       this.#finish(generation, outcome.refused, complete, mayAnswerPods)
       this.#revoke(outcome.refused)
@@ -545,4 +547,10 @@ export class Felix {
     this.#timers.get(name)?.()
     this.#timers.delete(name)
   }
+}
+
+/** Whether an object says under which other sources a pod may send: what it allowed before may be offloaded. */
+function ofSources({ kind, key }: ObjectName): boolean {
+  const [, , set = ''] = key.split(' ')
+  return kind === 'nftElement' && allowsSource({ set })
 }

@@ -1,10 +1,17 @@
 // Which connections the kernel may carry past the hooks, and what becomes of a kernel or a device that does not go along.
 import test from 'ava'
 import { FlowOffload } from '../../felix/flow-offload.ts'
+import { Felix } from '../../felix/loop.ts'
+import { nodeMarks } from '../../felix/marks.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { commandText } from '../../kernel/netlink/nftables/command-text.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChange, NftRefusal } from '../../kernel/port/nftables.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+import { setUpNode } from './node-kernel.ts'
+import { EMPTY, endpoint, tell } from './worlds.ts'
 
 const NAME = { family: 'inet', name: 'margay-offload' } as const
 const ON = { devicePattern: '^eth' }
@@ -131,6 +138,65 @@ test('a pod that asks for limits stays out, and when it begins to, all that is o
   offload.setLocal('shop/web', undefined)
   await offload.put()
   t.deepEqual([await members(), sent.at(-1)!.length], [[], 1])
+})
+
+test('what is offloaded ends when something else keeps its packets from passing, and is tried again until the kernel does it', async t => {
+  const it = await bench('cali1', 'cali2')
+  t.false(it.offload.end(), 'nothing is offloaded')
+  it.offload.configure(ON)
+  await it.offload.put()
+  t.true(it.offload.end())
+  it.refuse = ({ verb }) => verb === 'delete'
+  await it.offload.put()
+  it.refuse = () => false
+  it.sent.length = 0
+  await it.offload.put()
+  t.deepEqual(
+    it.sent.map(([first]) => first!.verb),
+    ['delete'],
+  )
+  t.deepEqual(await it.devices(), ['cali1', 'cali2'])
+  await it.offload.put()
+  t.is(it.sent.length, 1)
+})
+
+test('a source that a pod may not have any more is offloaded no longer, whether its range goes or becomes narrower', async t => {
+  const kernel = new FakeWorld().kernel()
+  await setUpNode(kernel)
+  await kernel.createLink({ kind: 'veth', name: 'calia', peer: { name: 'p-calia' } })
+  let ended = 0
+  const watched: Kernel = new Proxy(kernel, {
+    get(target, name: keyof Kernel) {
+      const value = target[name]
+      if (name !== 'changeNftables') return typeof value === 'function' ? value.bind(target) : value
+      return (changes: readonly NftChange[]) => {
+        const [first] = changes
+        if (first?.verb === 'delete' && first.object.kind === 'table' && first.object.name === NAME.name) ended++
+        return target.changeNftables(changes)
+      }
+    },
+  })
+  const felix = new Felix(watched, {
+    ...{ clock: new ManualClock(), log: silentLog, onConditions: () => undefined },
+    marks: nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' }),
+  })
+  const config = { ...EMPTY.config, allowSources: true as const, offload: { devicePattern: '' } }
+  tell(felix, { ...EMPTY, config, endpoints: [endpoint('a', '10.244.1.5')] })
+  const allow = async (...cidrs: string[]) => {
+    felix.set('sources', 'a', { pod: { namespace: 'net', name: 'gw' }, cidrs })
+    await felix.inSync()
+    const before = ended
+    ended = 0
+    return before
+  }
+  for (const source of ['datastore', 'endpoints', 'bgp', 'policy'] as const) felix.complete(source)
+  felix.start()
+  await allow('198.51.100.0/24')
+  t.is(await allow('198.51.100.0/24'), 0)
+  t.is(await allow('198.51.100.0/25'), 1)
+  t.is(await allow(), 1)
+  t.is((await kernel.nftables(NAME))?.flowtables.length, 1)
+  await felix.close()
 })
 
 test('a kernel without flowtables, one that counts no packets and a pattern that is none are told, and nothing is refused', async t => {
