@@ -62,6 +62,16 @@ export function policyOfPorts(i: number): Policy {
   return { ...of, ingress }
 }
 
+/** The same for nine CIDRs, which no other policy names. */
+export function policyOfCidrs(i: number): Policy {
+  const nets = Array.from({ length: 9 }, (_, n) => {
+    const at = 2 * (9 * i + n)
+    return `${20 + (at >> 16)}.${(at >> 8) & 255}.${at & 255}.0/24`
+  })
+  const of = policy(i)
+  return { ...of, ingress: of.ingress!.map(rule => ({ ...rule, source: { nets } })) }
+}
+
 /** The pair's own: one port, or a range of them. */
 export function pairPolicy(name: string, ports: readonly [number, number]): Policy {
   return policyOf(name, SERVER, CLIENT, ports)

@@ -8,7 +8,18 @@ import { batchOf, NFNL_SUBSYSTEM } from '../../kernel/netlink/nfnetlink.ts'
 import { requestsOf } from '../../kernel/netlink/nftables/changes.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChange } from '../../kernel/port/nftables.ts'
-import { CLIENT, LOCAL, pairPolicy, pod, podAddress, podName, policyOfPorts, SERVER, tellCluster } from './cluster.ts'
+import {
+  CLIENT,
+  LOCAL,
+  pairPolicy,
+  pod,
+  podAddress,
+  podName,
+  policyOfCidrs,
+  policyOfPorts,
+  SERVER,
+  tellCluster,
+} from './cluster.ts'
 import { BenchNode, TookTooLong } from './node.ts'
 import { PEERS, type Peer } from './peers.ts'
 
@@ -106,7 +117,8 @@ const open: Disposable[] = []
 const loaded = new Map<string, BenchNode>()
 try {
   for (const policies of SIZES) await measure(policies)
-  await measurePorts(LARGEST)
+  await measureLists('ports', policyOfPorts)
+  await measureLists('CIDRs', policyOfCidrs)
   await compareTraffic()
 } finally {
   for (const each of open) each[Symbol.dispose]()
@@ -153,11 +165,11 @@ async function measure(policies: number): Promise<void> {
   else ours[Symbol.dispose]()
 }
 
-async function measurePorts(policies: number): Promise<void> {
-  const at = `${policies.toLocaleString('en')} policies of nine ports each`
+async function measureLists(of: string, policyAt: typeof policyOfPorts): Promise<void> {
+  const at = `${LARGEST.toLocaleString('en')} policies of nine ${of} each`
   note(at)
-  using ours = new Ours(host, policies, 'ports')
-  tellCluster(ours.enforcer, policies, policyOfPorts)
+  using ours = new Ours(host, LARGEST, of)
+  tellCluster(ours.enforcer, LARGEST, policyAt)
   const before = process.cpuUsage()
   const startMs = performance.now()
   await ours.put()

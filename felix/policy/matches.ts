@@ -7,13 +7,11 @@
 import type { NftComparison, NftExpression } from '../../kernel/port/nftables.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { addressBytes, type Family } from '../../lib/ip.ts'
-import { parsePrefix } from '../../lib/prefix-index.ts'
 import { DESTINATION, ofFamily, SOURCE, type Steps } from '../calc/nft-expressions.ts'
-import { CidrUnion } from './cidr-union.ts'
 import type { InlineSets } from './inline-sets.ts'
+import { byLengths, byList, disjoint, dividePorts, WAYS } from './lists.ts'
 import type { SetPlaces } from './members.ts'
 import type { Icmp, PolicyRule, PortRange, Ports, Protocol, RuleSide } from './model.ts'
-import { byList, dividePorts, WAYS } from './port-lists.ts'
 import { type MemberSource, protocolWord, type SetPlace, sourceKey } from './sources.ts'
 
 export type SideName = 'source' | 'destination'
@@ -45,12 +43,15 @@ const PORT_OFFSET: Record<SideName, number> = { source: 0, destination: 2 }
 export function sourcesOf(rule: PolicyRule, own: SideName | undefined): MemberSource[] {
   if (rule.never === true) return []
   return (['source', 'destination'] as const).flatMap(name => {
-    const { selector, notSelector, nodes, service, ports, notPorts, domains = [] } = rule[name]
+    const { nets, notNets, selector, notSelector, nodes, service, ports, notPorts, domains = [] } = rule[name]
     return [
       ...[selector, notSelector].flatMap(text => (text === undefined ? [] : [bySelector(text)])),
       ...(nodes === undefined ? [] : [byNodes(nodes)]),
       ...(service === undefined || !canBeOfService(rule, name) ? [] : [byService(service, name)]),
       ...domains.map(byDomain),
+      ...familiesOf(rule).flatMap(family =>
+        [nets, notNets].flatMap(each => (each === undefined ? [] : byLengths(disjoint(each, family), family))),
+      ),
       ...[ports, notPorts].flatMap(each => [
         ...byPorts(rule, name, own, each),
         ...(each === undefined || !asksForPorts(rule) ? [] : byList(dividePorts(each.ranges))),
@@ -63,11 +64,15 @@ export function sourcesOf(rule: PolicyRule, own: SideName | undefined): MemberSo
 export function matchesOf(rule: PolicyRule, own: SideName | undefined, setsOf: SetsOf): Match[] {
   if (rule.never === true) return []
   if (!isOfFamily(rule)) return product(conditionsOf(rule, own, 'ipv4', setsOf))
-  return FAMILIES.filter(family => (rule.ipVersion ?? VERSIONS[family]) === VERSIONS[family]).flatMap(family =>
+  return familiesOf(rule).flatMap(family =>
     apartFromIcmp(rule, family).flatMap(each =>
       product([[() => ofFamily(family)], ...conditionsOf(each, own, family, setsOf)]),
     ),
   )
+}
+
+function familiesOf({ ipVersion }: PolicyRule): Family[] {
+  return FAMILIES.filter(family => (ipVersion ?? VERSIONS[family]) === VERSIONS[family])
 }
 
 /** A rule that says something about ICMP and names no protocol, as one about ICMP, and one about all else where it is about that. */
@@ -161,8 +166,8 @@ function addressConditions(rule: PolicyRule, name: SideName, family: Family, set
     return [() => sets.flatMap(place => lookup(place, [address(name, family)], 'not in'))]
   }
   return [
-    nets === undefined ? ALWAYS : inNets(nets, name, family, 'in'),
-    notNets === undefined ? ALWAYS : inNets(notNets, name, family, 'not in'),
+    nets === undefined ? ALWAYS : inNets(nets, name, family, 'in', setsOf),
+    notNets === undefined ? ALWAYS : inNets(notNets, name, family, 'not in', setsOf),
     selector === undefined ? ALWAYS : isIn(bySelector(selector)),
     notSelector === undefined ? ALWAYS : isInNone(bySelector(notSelector)),
     nodes === undefined ? ALWAYS : isIn(byNodes(nodes)),
@@ -181,12 +186,17 @@ function wasTold(pattern: string, family: Family, setsOf: SetsOf): Condition {
   )
 }
 
-function inNets(nets: readonly string[], name: SideName, family: Family, is: Is): Condition {
+function inNets(nets: readonly string[], name: SideName, family: Family, is: Is, setsOf: SetsOf): Condition {
   const cidrs = disjoint(nets, family)
   const [none, all] = is === 'in' ? [NEVER, ALWAYS] : [ALWAYS, NEVER]
   if (cidrs.length === 0) return none
   if (cidrs[0]!.endsWith('/0')) return all
   if (cidrs.length <= WAYS) return each(cidrs, is, cidr => inCidr(cidr, name, family, is))
+  const lists = byLengths(cidrs, family)
+  if (lists.length > 0) {
+    const places = lists.flatMap(list => setsOf(sourceKey(list))[family].map(place => ({ place, bits: list.bits })))
+    return each(places, is, ({ place, bits }) => lookup(place, [address(name, family)], is, maskOf(bits, family)))
+  }
   const interval = cidrs.some(cidr => cidr.includes('/'))
   return [inline => [address(name, family), inline.lookup(ADDRESS_TYPE[family], cidrs, { is, interval })]]
 }
@@ -199,21 +209,18 @@ function inCidr(cidr: string, name: SideName, family: Family, is: Is): Steps {
   const op = is === 'in' ? 'eq' : 'neq'
   const field = address(name, family)
   if (length % 8 === 0) return [{ ...field, length: length / 8 }, compare(op, toHex(octets.subarray(0, length / 8)))]
-  const mask = octets.map((_, i) => 0xff00 >> Math.min(8, Math.max(0, length - 8 * i)))
-  return [
-    field,
-    { type: 'bitwise', from: 1, load: 1, length: octets.length, mask: toHex(mask), xor: '00'.repeat(octets.length) },
-    compare(op, toHex(octets)),
-  ]
+  return [field, masked(1, maskOf(length, family)), compare(op, toHex(octets))]
 }
 
-function disjoint(nets: readonly string[], family: Family): string[] {
-  const union = new CidrUnion(() => {})
-  for (const net of nets) {
-    const prefix = parsePrefix(net)
-    if (prefix !== undefined) union.add(prefix)
-  }
-  return [...union.of(family)]
+function masked(register: number, mask: string): NftExpression {
+  const length = mask.length / 2
+  return { type: 'bitwise', from: register, load: register, length, mask, xor: '00'.repeat(length) }
+}
+
+/** Octets of which the first bits are set. */
+function maskOf(bits: number, family: Family): string {
+  const octets = new Uint8Array(family === 'ipv4' ? 4 : 16)
+  return toHex(octets.map((_, i) => 0xff00 >> Math.min(8, Math.max(0, bits - 8 * i))))
 }
 
 function inService(
@@ -371,12 +378,17 @@ function compare(op: NftComparison, value: string): NftExpression {
   return { type: 'cmp', op, from: 1, value }
 }
 
-/** Whether the fields together are in a set: one behind the other from register 1 on, in pieces of 4 octets. */
-export function lookup({ set, digits }: SetPlace, fields: readonly Field[], is: Is): Steps {
+/**
+ * Whether the fields together are in a set: one behind the other from register 1 on, in pieces of 4 octets. `mask`: the bits of
+ * each that count.
+ */
+export function lookup({ set, digits }: SetPlace, fields: readonly Field[], is: Is, mask?: string): Steps {
   const steps: NftExpression[] = digits === undefined ? [] : [{ type: 'immediate', load: 1, data: { value: digits } }]
   let octets = digits === undefined ? 0 : digits.length / 2
   for (const field of fields) {
-    steps.push({ ...field, load: octets % 16 === 0 ? 1 + octets / 16 : 8 + octets / 4 })
+    const load = octets % 16 === 0 ? 1 + octets / 16 : 8 + octets / 4
+    steps.push({ ...field, load })
+    if (mask !== undefined && /[^f]/.test(mask)) steps.push(masked(load, mask))
     octets += field.type === 'payload' ? Math.ceil(field.length / 4) * 4 : field.key.startsWith('ip6') ? 16 : 4
   }
   return [...steps, { type: 'lookup', set, from: 1, ...(is === 'not in' && { inverted: true }) }]

@@ -266,7 +266,8 @@ export class Members {
   #tell(source: Source, held: HeldSet, { sets, elements, sources, changed }: SetChanges): void {
     const { digits } = source
     const { content, family, toldIn: before } = held
-    const isAsked = content === 'nets' ? held.size > 0 : content === 'list' || this.#families[family]
+    const isConstant = source.source.of === 'list' || source.source.of === 'cidrs'
+    const isAsked = content === 'nets' ? held.size > 0 : isConstant || this.#families[family]
     const isThere = source.uses > 0 && isAsked
     const now = !isThere ? undefined : source.isShared && content !== 'nets' ? 'shared' : 'own'
     const changes = held.take()
@@ -344,6 +345,10 @@ export class Members {
       for (const port of source.ports) sets.ipv4[0]!.add(`${port}`)
       return
     }
+    if (source.of === 'cidrs') {
+      for (const address of source.addresses) sets[source.family][0]!.add(address)
+      return
+    }
     if (source.of === 'service') {
       const service = `${source.namespace}/${source.name}`
       addTo(this.#byService, service, made)
@@ -360,7 +365,7 @@ export class Members {
   #drop(of: Source): void {
     const { key, source } = of
     this.#sources.delete(key)
-    if (source.of === 'list') return
+    if (source.of === 'list' || source.of === 'cidrs') return
     if (source.of === 'service') {
       removeFrom(this.#byService, `${source.namespace}/${source.name}`, of)
       return
@@ -404,7 +409,7 @@ export class Members {
   }
 }
 
-type Chosen = Exclude<MemberSource, { of: 'service' | 'list' }>
+type Chosen = Exclude<MemberSource, { of: 'service' | 'list' | 'cidrs' }>
 
 /** Among what a source chooses. */
 const CHOSEN: Readonly<Record<Chosen['of'], Kind>> = {

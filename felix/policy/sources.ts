@@ -11,7 +11,7 @@ import type { Protocol, SelectorText } from './model.ts'
  * these names, with protocol and port; `protocol` absent: any; `local`: endpoints of this node alone. `service`: its endpoints,
  * with protocol and port or without. `nodes`: addresses of the Nodes that the selector chooses. `domain`: addresses of pods of
  * this node, each with an address that the pod was told for a name of the pattern (`example.com`, `*.example.com`). `list`: these
- * ports, which are of no family: their one set counts as one of IPv4.
+ * ports, which are of no family: their one set counts as one of IPv4. `cidrs`: CIDRs of one length, by their first addresses.
  */
 export type MemberSource =
   | { of: 'selector'; selector: SelectorText }
@@ -20,6 +20,7 @@ export type MemberSource =
   | { of: 'nodes'; selector: SelectorText }
   | { of: 'domain'; pattern: string }
   | { of: 'list'; ports: readonly number[] }
+  | { of: 'cidrs'; family: Family; bits: number; addresses: readonly string[] }
 
 /** `addresses`, `ports`, `pairs`, `list`: hashes. `nets`: disjoint CIDRs. */
 export type SetContent = 'addresses' | 'nets' | 'ports' | 'pairs' | 'list'
@@ -55,6 +56,7 @@ const LETTERS: Readonly<Record<MemberSource['of'], string>> = {
   nodes: 'h',
   domain: 'd',
   list: 'l',
+  cidrs: 'c',
 }
 
 /** nft's words for the protocols that have one (`inet_proto`); the others are numbers. */
@@ -90,6 +92,8 @@ export function sourceKey(source: MemberSource): string {
       return `domain ${source.pattern}`
     case 'list':
       return `list ${source.ports.join()}`
+    case 'cidrs':
+      return `cidrs /${source.bits} ${source.addresses.join()}`
   }
 }
 
@@ -108,6 +112,8 @@ export function contentsOf(source: MemberSource, family: Family): readonly SetCo
       return ['pairs']
     case 'list':
       return family === 'ipv4' ? ['list'] : []
+    case 'cidrs':
+      return family === source.family ? ['addresses'] : []
   }
 }
 

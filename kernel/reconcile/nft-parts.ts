@@ -220,8 +220,9 @@ export class NftParts {
   async #look(): Promise<WriteFailure | undefined> {
     if (!this.#isUnsure) return undefined
     try {
-      if (this.#doubted && !(await this.#knowsAll())) this.#stale = true
+      const isDoubted = this.#doubted
       this.#doubted = false
+      if (isDoubted && !(await this.#knowsAll())) this.#stale = true
       await (this.#stale ? this.#readAll() : this.#readTouched())
       return undefined
     } catch (error) {

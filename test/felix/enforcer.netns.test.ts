@@ -133,3 +133,48 @@ netns(
     t.false(await node.reaches(stranger, web), 'a pod that is gone is closed')
   },
 )
+
+for (const [where, ownSets] of [
+  ['of their own', undefined],
+  ['that all share', 0],
+] as const)
+  netns(`packets pass long lists of ports and CIDRs in sets ${where} exactly where these hold them`, async t => {
+    await using node = new PodNode()
+    await node.start()
+    const [web, friend] = [await node.add('web'), await node.add('friend')]
+    const enforcer = new PolicyEnforcer(node.kernel, { table: 'margay-policy', interfacePrefix: 'cali' }, ownSets)
+    enforcer.set('tier', 'default', { name: 'default', order: 1_000_000, defaultAction: 'deny' })
+    enforcer.set('profile', 'kns.default', { ingress: [ALLOW], egress: [ALLOW] })
+    for (const pod of node.pods) {
+      enforcer.set('endpoint', `default/${pod.name}`, endpoint(pod))
+      enforcer.setLocal(`default/${pod.name}`, { interfaceName: pod.interfaceName, profiles: ['kns.default'] })
+    }
+    const ports = (...more: readonly number[]) => {
+      const ranges = [...Array.from({ length: 9 }, (_, i) => 1000 + 2 * i), ...more].map(port => ({
+        first: port,
+        last: port,
+      }))
+      return { ranges, names: [] }
+    }
+    const nets = (...more: readonly string[]) => [
+      ...Array.from({ length: 9 }, (_, i) => [`10.${i}.0.0/24`, `172.16.${2 * i}.0/23`]).flat(),
+      ...more,
+    ]
+    const passes = async (of: Partial<PolicyRule>) => {
+      const rule = { ...ALLOW, protocol: 6, ...of }
+      enforcer.set('policy', 'lists', policy('lists', "app == 'web'", { ingress: [rule] }))
+      t.deepEqual((await enforcer.put()).refused, [])
+      await enforcer.remove()
+      return await node.reaches(friend, web)
+    }
+    const around = `${friend.address}/31`
+    t.true(await passes({ destination: { ports: ports(80) } }))
+    t.false(await passes({ destination: { ports: ports(81) } }))
+    t.false(await passes({ destination: { notPorts: ports(80) } }))
+    t.true(await passes({ destination: { notPorts: ports(81) } }))
+    t.true(await passes({ source: { nets: nets(around) } }))
+    t.false(await passes({ source: { nets: nets('10.200.0.0/31') } }))
+    t.false(await passes({ source: { notNets: nets(around) } }))
+    t.true(await passes({ source: { notNets: nets('10.200.0.0/31') } }))
+    t.true(await passes({ source: { nets: nets(around) }, destination: { ports: ports(80) } }))
+  })

@@ -6,6 +6,7 @@ import { podProfiles } from '../../agent/cluster/policies/endpoints.ts'
 import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
 import { felixSettings } from '../../agent/cluster/settings.ts'
 import { PolicyEnforcer } from '../../felix/enforcer.ts'
+import type { Policy } from '../../felix/policy/model.ts'
 import { QosTable } from '../../felix/qos-table.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
@@ -173,6 +174,42 @@ netns(
     t.true(found > 10, `${found}`)
   },
 )
+
+for (const [where, ownSets] of [
+  ['of their own', undefined],
+  ['that they share', 0],
+] as const)
+  netns(`lists of ports and of CIDRs are looked up in sets ${where}, which nft lists`, async t => {
+    using space = scratchNetns()
+    using host = openKernel()
+    using node = host.inside(space.path)
+    const enforcer = new PolicyEnforcer(node, { table: POLICY.name, interfacePrefix: 'cali' }, ownSets)
+    enforcer.set('endpoint', 'shop/web', { kind: 'pod', labels: {}, addresses: ['10.0.0.1'], ports: [] })
+    enforcer.setLocal('shop/web', { interfaceName: 'cali1', profiles: [] })
+    const ranges = Array.from({ length: 9 }, (_, i) => ({ first: 10 * i + 1, last: 10 * i + 1 + (i % 2) }))
+    const nets = Array.from({ length: 9 }, (_, i) => [`10.${i}.0.0/16`, `192.0.${i}.0/23`, `fd00:${i}::/32`]).flat()
+    const notNets = Array.from({ length: 9 }, (_, i) => [`10.1.0.${2 * i}`, `fd00:0:0:${2 * i}::/63`]).flat()
+    const rule = {
+      action: 'allow',
+      protocol: 6,
+      source: { nets, notNets },
+      destination: { ports: { ranges, names: [] } },
+    }
+    const ref = { kind: 'GlobalNetworkPolicy', name: 'lists' } as const
+    const ingress = [rule] as NonNullable<Policy['ingress']>
+    const policy = { ref, tier: 'default', order: 1, sortName: 'lists', selector: 'all()', ingress } as const
+    enforcer.set('policy', 'lists', { ...policy, hostStage: 'normal' })
+    t.deepEqual((await enforcer.put()).refused, [])
+    const read = (await node.nftables(POLICY))!
+    t.false(read.sets.some(({ flags }) => flags?.includes('anonymous')))
+    const text = nft(space.path, ['list', 'table', POLICY.family, POLICY.name])
+    t.regex(text, /ip saddr & 255\.255\.0\.0 (== )?@/)
+    t.regex(text, /ip6 saddr & ffff:ffff:: (== )?@/)
+    t.regex(text, /tcp dport @/)
+    if (ownSets !== undefined) return
+    const { written, again } = await takenAgain(node, space.path, POLICY)
+    t.deepEqual(differences(written, again), [])
+  })
 
 netns('so are host endpoints', async t => {
   using space = scratchNetns()

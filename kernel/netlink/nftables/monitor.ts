@@ -132,7 +132,7 @@ class Transactions {
 function touchElements({ sets, elements }: Touched, set: string, message: Message): boolean {
   const keys = sets.has(set) || elements.size >= MOST_ELEMENTS ? undefined : keysIn(message)
   for (const key of keys ?? []) elements.set(`${set} ${key}`, { set, key })
-  return keys !== undefined
+  return keys !== undefined && keys.length > 0
 }
 
 /** The family and the first two attributes, where the second one names the chain or the set; else undefined. */

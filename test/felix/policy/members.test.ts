@@ -53,6 +53,10 @@ const source: fc.Arbitrary<Exclude<MemberSource, { of: 'domain' }>> = fc.oneof(
     with: fc.constantFrom('addresses', 'ports'),
   }),
   fc.record({ of: fc.constant('list'), ports: fc.constantFrom([80, 81], [80, 443]) }),
+  fc.constantFrom<MemberSource & { of: 'cidrs' }>(
+    { of: 'cidrs', family: 'ipv4', bits: 24, addresses: ['10.0.0.0', '10.0.2.0'] },
+    { of: 'cidrs', family: 'ipv6', bits: 64, addresses: ['fd00::', 'fd00:0:0:2::'] },
+  ),
 )
 const step = fc.oneof(
   fc.record({ kind: fc.constant('endpoint'), key, value: maybe(endpoint) }),
@@ -177,6 +181,8 @@ function expected(state: State): string[] {
         false,
       )
     else if (each.of === 'list') out.add(`${sourceKey(each)} list ipv4: ${each.ports.map(String).sort().join(', ')}`)
+    else if (each.of === 'cidrs')
+      out.add(`${sourceKey(each)} addresses ${each.family}: ${[...each.addresses].sort().join(', ')}`)
     else
       found(
         each.with,

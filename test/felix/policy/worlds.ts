@@ -59,7 +59,15 @@ const maybe = <T>(of: fc.Arbitrary<T>, freq = 3) => fc.option(of, { nil: undefin
 const seldom = <T>(of: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 6, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: of })
 /** More than are a rule for each. */
-const MANY_NETS = Array.from({ length: 12 }, (_, i) => [`10.0.0.${2 * i + 1}/32`, `fd00::${2 * i + 1}/128`]).flat()
+const MANY_NETS = [
+  Array.from({ length: 12 }, (_, i) => [`10.0.0.${2 * i + 1}/32`, `fd00::${2 * i + 1}/128`]).flat(),
+  Array.from({ length: 12 }, (_, i) => [
+    `10.${i}.0.${4 * i}/${20 + (i % 4) * 4}`,
+    `fd00:${i}::${4 * i}/${i % 2 ? 127 : 30}`,
+  ]).flat(),
+  Array.from({ length: 12 }, (_, i) => [`10.0.0.${16 * i + 1}/31`, `fd00:${i}::/31`]).flat(),
+  Array.from({ length: 12 }, (_, i) => [`10.${i}.0.0/${16 + i}`, `fd00:${i}::/${33 + i}`]).flat(),
+]
 const FIRSTS = [53, 80, ...Array.from({ length: 10 }, (_, i) => 1000 + 100 * i)]
 const single = (first: number) => ({ first, last: first })
 /** A list, a list with wide ranges beside it, and more wide ranges than are a rule for each. */
@@ -71,7 +79,7 @@ const MANY_RANGES = [
 ]
 const nets = fc.oneof(
   { weight: 6, arbitrary: fc.array(fc.constantFrom(...NETS), { minLength: 1, maxLength: 3 }) },
-  { weight: 1, arbitrary: fc.constant(MANY_NETS) },
+  { weight: 1, arbitrary: fc.constantFrom(...MANY_NETS) },
 )
 const protocol = fc.constantFrom(...PROTOCOLS)
 const range = fc

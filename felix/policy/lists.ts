@@ -1,5 +1,8 @@
-// What becomes of many ports in one rule: most of them are a source of members, so that equal lists have one set and many lists
-// share one; a few, and ranges of many ports, are a rule for each. Pure.
+// What becomes of many ports or CIDRs in one rule: most of them are sources of members, so that equal lists have one set and many
+// lists share one, which is a hash; a few, and ranges of many ports, are a rule for each. Pure.
+import type { Family } from '../../lib/ip.ts'
+import { parsePrefix } from '../../lib/prefix-index.ts'
+import { CidrUnion } from './cidr-union.ts'
 import type { PortRange } from './model.ts'
 import type { MemberSource } from './sources.ts'
 
@@ -41,4 +44,28 @@ function joinRanges(ranges: readonly PortRange[]): PortRange[] {
 /** The source of the set of listed ports; none where there are none. */
 export function byList({ listed }: Pick<DividedPorts, 'listed'>): MemberSource[] {
   return listed.length === 0 ? [] : [{ of: 'list', ports: listed }]
+}
+
+/** The CIDRs of one family, none of them in another one. */
+export function disjoint(nets: readonly string[], family: Family): string[] {
+  const union = new CidrUnion(() => {})
+  for (const net of nets) {
+    const prefix = parsePrefix(net)
+    if (prefix !== undefined) union.add(prefix)
+  }
+  return [...union.of(family)]
+}
+
+/**
+ * The sources of disjoint CIDRs of one family, one for each length; none where they are a few, which are a rule for each, or have
+ * too many lengths.
+ */
+export function byLengths(cidrs: readonly string[], family: Family): Extract<MemberSource, { of: 'cidrs' }>[] {
+  if (cidrs.length <= WAYS) return []
+  const whole = family === 'ipv4' ? 32 : 128
+  const lengths = Map.groupBy(cidrs, cidr => Number(cidr.split('/')[1] ?? whole))
+  if (lengths.size > WAYS) return []
+  return [...lengths].map(([bits, some]) => {
+    return { of: 'cidrs', family, bits, addresses: some.map(cidr => cidr.split('/')[0]!).sort() }
+  })
 }
