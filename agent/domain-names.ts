@@ -36,6 +36,8 @@ export type DomainNamesDeps = {
 /** One by one: a pod waits for each. */
 const READING = { batch: 1, batchMs: 10, queueOctets: 16 * 1024 * 1024 } as const
 const TICK_MS = 1000
+/** Until more of what expired goes. */
+const PART_MS = 20
 /** How long is told what went wrong, and how soon it is tried again. */
 const NOTICE_MS = 600_000
 const RETRY_MS = 10_000
@@ -182,10 +184,11 @@ export class DomainNames {
     this.#file.changed(pod, name)
   }
 
-  #expireLater(): void {
-    this.#after('expire', TICK_MS, () => {
-      for (const name of this.#answers.expire(this.#deps.clock.monotonicMs())) this.#tellName(name)
-      if (this.#answers.size > 0) this.#expireLater()
+  #expireLater(delayMs = TICK_MS): void {
+    this.#after('expire', delayMs, () => {
+      const expired = this.#answers.expire(this.#deps.clock.monotonicMs())
+      for (const name of expired) this.#tellName(name)
+      if (this.#answers.size > 0) this.#expireLater(expired.length > 0 ? PART_MS : TICK_MS)
     })
   }
 

@@ -26,6 +26,8 @@ const ANSWER_BOUNDS: AnswerBounds = {
 /** Of what a pod has, when it has too much: each sorting makes room for many. */
 const GIVEN_UP = 1 / 8
 const TICK_MS = 1000
+/** Names: some milliseconds, with what felix does about them. */
+const EXPIRED_AT_ONCE = 250
 
 type Known = { expiresMs: number; ttlSeconds: number }
 type Name = {
@@ -100,21 +102,29 @@ export class DomainAnswers {
     return [...changed].map(shown)
   }
 
-  /** Lets go of what has expired. Returns the names that lost an address. */
+  /**
+   * Lets go of what has expired, some of it at a time: who serves names chooses that very many expire at once. Returns the names that
+   * lost an address; none when there are no more.
+   */
   expire(nowMs: number): readonly ToldName[] {
     const changed = new Set<Name>()
     const now = Math.floor(nowMs / TICK_MS)
     for (let tick = this.#tick; tick <= now && this.#due.size > 0; tick++) {
       const due = this.#due.get(tick)
       if (due === undefined) continue
-      this.#due.delete(tick)
       for (const name of due) {
+        if (changed.size >= EXPIRED_AT_ONCE) {
+          this.#tick = tick
+          return [...changed].map(shown)
+        }
+        due.delete(name)
         name.dueTick = Infinity
         for (const [address, { expiresMs }] of name.addresses) {
           if (expiresMs <= nowMs) this.#drop(name, address, changed)
           else this.#schedule(name, expiresMs)
         }
       }
+      this.#due.delete(tick)
     }
     this.#tick = now + 1
     return [...changed].map(shown)

@@ -6,8 +6,8 @@
 import type { DnsPacket } from './packet.ts'
 
 type Segment = Extract<DnsPacket, { protocol: 'tcp' }>
-/** `rest`: of a message that is not whole. */
-type Stream = { next: number; rest: Uint8Array; lastMs: number }
+/** `rest`: its first `length` octets are of a message that is not whole, and behind them is room for more. */
+type Stream = { next: number; rest: Uint8Array; length: number; lastMs: number }
 
 /** The one that was idle longest first. `octets`: of the rests of all. */
 type Pod = { readonly streams: Map<string, Stream>; octets: number }
@@ -33,7 +33,7 @@ export class TcpStreams {
     const stream = this.#pods.get(pod)?.streams.get(key)
     if (isSyn) {
       // data beside a SYN is for a stream that nobody here opens
-      if (octets === 0) this.#keep(pod, key, { next: (sequence + 1) >>> 0, rest: NOTHING, lastMs: nowMs })
+      if (octets === 0) this.#keep(pod, key, { next: (sequence + 1) >>> 0, rest: NOTHING, length: 0, lastMs: nowMs })
       else this.#drop(pod, key)
       return []
     }
@@ -47,9 +47,14 @@ export class TcpStreams {
       this.#drop(pod, key)
       return []
     }
-    const { messages, rest } = split(stream.rest.length === 0 ? data : Buffer.concat([stream.rest, data]))
+    const begun = stream.length === 0 ? data : appended(stream, data)
+    const { messages, end } = split(begun.subarray(0, stream.length + data.length))
+    const length = stream.length + data.length - end
+    // a copy of its own where it is a part of what others have, too; else it grows where it is
+    const isOwn = stream.length > 0 && end === 0
+    const rest = isOwn ? begun : length === 0 ? NOTHING : Uint8Array.from(begun.subarray(end, end + length))
     if (isLast) this.#drop(pod, key)
-    else this.#keep(pod, key, { next: (stream.next + octets) >>> 0, rest, lastMs: nowMs })
+    else this.#keep(pod, key, { next: (stream.next + octets) >>> 0, rest, length, lastMs: nowMs })
     return messages
   }
 
@@ -89,7 +94,17 @@ export class TcpStreams {
   }
 }
 
-function split(data: Uint8Array): { messages: Uint8Array[]; rest: Uint8Array } {
+/** Whoever sends chooses how small the pieces are: so what is there already is copied only when the room for it doubles. */
+function appended({ rest, length }: Stream, data: Uint8Array): Uint8Array {
+  const needed = length + data.length
+  const room = needed <= rest.length ? rest : new Uint8Array(Math.max(needed, 2 * rest.length))
+  if (room !== rest) room.set(rest.subarray(0, length))
+  room.set(data, length)
+  return room
+}
+
+/** `end`: of the last message that is whole. */
+function split(data: Uint8Array): { messages: Uint8Array[]; end: number } {
   const messages: Uint8Array[] = []
   let at = 0
   for (;;) {
@@ -98,6 +113,5 @@ function split(data: Uint8Array): { messages: Uint8Array[]; rest: Uint8Array } {
     messages.push(data.subarray(at + 2, end))
     at = end
   }
-  // a copy of its own: what it is a part of is large
-  return { messages, rest: at === data.length ? NOTHING : Uint8Array.from(data.subarray(at)) }
+  return { messages, end: at }
 }

@@ -27,7 +27,7 @@ import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
 import { HostGroup } from './host-group.ts'
 import { hostDenial, type SeenPacket, type Way } from './host-verdict.ts'
-import { HOST_MAPS, type HostRules, rulesThatOpen } from './hosts.ts'
+import { HOST_MAPS, type HostRules } from './hosts.ts'
 import { LOG_LIMIT } from './logged.ts'
 import { Members } from './members.ts'
 import type { DomainAnswer, LocalEndpoint, LocalHost, LogLimit, Policy, PolicyInputs, Resolvers } from './model.ts'
@@ -258,7 +258,7 @@ export class PolicyCalculator {
     return hostDenial(way, packet, {
       isOfPod: name => name.startsWith(rules.interfacePrefix),
       ask: (slot, name, seen) => this.#verdictOf(this.#hosts.listAt(slot, name), seen),
-      isOpen: (direction, seen) => someMatches(rulesThatOpen(rules, direction), seen, this.#has),
+      isOpen: (direction, seen) => someMatches(this.#hosts.openAt(direction), seen, this.#has),
     })
   }
 

@@ -3,18 +3,19 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
-import { type HostLists, SLOT_NAMES, type Slot } from './active.ts'
+import { type Direction, type HostLists, SLOT_NAMES, type Slot } from './active.ts'
 import {
   HOST_MAPS,
   type HostRules,
   hostChains,
   hostMaps,
   type ListsOfAll,
+  rulesThatOpen,
   sourcesOfHosts,
   toHostList,
 } from './hosts.ts'
 import type { SetsOf } from './matches.ts'
-import { ALL_INTERFACES } from './model.ts'
+import { ALL_INTERFACES, type PolicyRule } from './model.ts'
 import type { MemberSource, TableName } from './sources.ts'
 
 /** What changed, by name. The elements of a map that goes are not told. */
@@ -33,6 +34,8 @@ export class HostGroup {
   readonly #table: TableName
   readonly #hosts = new Map<string, HostLists>()
   #rules: HostRules | undefined
+  /** What passes whatever lists say. */
+  #open: Readonly<Record<Direction, readonly PolicyRule[]>> = { ingress: [], egress: [] }
   #changed = false
   #maps: ReadonlyMap<string, Elements> = new Map()
   #chains: readonly string[] = []
@@ -44,6 +47,7 @@ export class HostGroup {
   setRules(rules: HostRules): void {
     if (isDeepStrictEqual(rules, this.#rules)) return
     this.#rules = rules
+    this.#open = { ingress: rulesThatOpen(rules, 'ingress'), egress: rulesThatOpen(rules, 'egress') }
     this.#changed = true
   }
 
@@ -69,6 +73,11 @@ export class HostGroup {
   /** What holds on all of them. */
   get rules(): HostRules | undefined {
     return this.#rules
+  }
+
+  /** The rules by which packets pass whatever lists say. */
+  openAt(direction: Direction): readonly PolicyRule[] {
+    return this.#open[direction]
   }
 
   /** The interfaces of host endpoints, and ALL_INTERFACES for all others where one is for them. */

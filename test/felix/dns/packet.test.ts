@@ -163,6 +163,24 @@ test('a pod that opens many streams, or leaves many unfinished, takes none from 
   t.false(goesOn('quiet', 3), 'a pod that is gone has none')
 })
 
+test('a long message that comes octet by octet costs no more for each than a short one', t => {
+  const tookMs = (length: number) => {
+    const streams = new TcpStreams()
+    const take = (sequence: number, octets: Uint8Array, isSyn = false) => {
+      const of = { to: '10.0.0.1', stream: 'x', sequence, isSyn, isLast: false, data: octets, octets: octets.length }
+      return streams.take('pod', { protocol: 'tcp', ...of }, 0)
+    }
+    take(0, new Uint8Array(), true)
+    take(1, Buffer.alloc(length, 255))
+    const begun = performance.now()
+    for (let i = 1; i <= 2000; i++) take(length + i, Buffer.alloc(1, 1))
+    return performance.now() - begun
+  }
+  const least = (length: number) => Math.min(...[1, 2, 3, 4].map(() => tookMs(length)))
+  const [short, long] = [least(10), least(60_000)]
+  t.true(long < 20 * short, `${long} ms, and ${short} ms`)
+})
+
 test('streams are as many as are kept, and those that are idle go', t => {
   const streams = new TcpStreams()
   const take = (toPort: number, sequence: number, flags: number, octets: Uint8Array, nowMs: number) => {
