@@ -1,5 +1,6 @@
 // By which interfaces packets of a connection come and leave, which the kernel does not keep with it: those that lead to its ends
-// now. Where that is not known it may be any, and whoever asks must take the worst.
+// now. Where that is not known it may be any, and whoever asks must take the worst. Each address is asked for once, so the ways of
+// a hundred thousand connections take some walks over them, and not a question for each.
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { isLinkLocal, isLoopback } from '../lib/ip.ts'
@@ -8,55 +9,87 @@ import type { Way } from './policy/host-verdict.ts'
 type Ends = { source: string; destination: string }
 /** Undefined: the host itself. */
 type Interfaces = readonly (string | undefined)[]
+/** `any`: not known. `toHere`: to the host itself, or to all of a network that it is in. */
+type Found = { of: 'any' } | { of: 'one'; toHere: boolean; interfaceName: string | undefined }
 
 /** Questions to the kernel at a time. */
 const AT_ONCE = 64
+/** Addresses that are asked for between two walks, some megabytes; and that are known. */
+const MOST_ASKED = 32_768
+const MOST_KNOWN = 131_072
 
-/** All ways that a connection may have. `own`: the addresses of this host; `any`: the interfaces that something is asked of. */
-export function possibleWays({ source, destination }: Ends, own: ReadonlySet<string>, any: readonly string[]): Way[] {
-  const isOwn = (address: string) => own.has(address) || isLoopback(address)
-  if (isOwn(source)) return isOwn(destination) ? [] : ways(HERE, any)
-  // to a group or to all of a network it is for the host, too
-  return ways(any, isOwn(destination) ? HERE : [...any, undefined])
-}
+export class HostWays {
+  readonly #kernel: Pick<Kernel, 'links' | 'lookupRoute'>
+  readonly #own: ReadonlySet<string>
+  readonly #any: readonly string[]
+  readonly #known = new Map<string, Found>()
+  readonly #asked = new Set<string>()
 
-/** The ways of some connections by the routes of now, each asked for once. Rejects with `KernelError` when links cannot be read. */
-export async function waysOf(
-  flows: readonly Ends[],
-  kernel: Pick<Kernel, 'links' | 'lookupRoute'>,
-  own: ReadonlySet<string>,
-  any: readonly string[],
-): Promise<Way[][]> {
-  const names = new Map((await kernel.links()).map(({ index, name }) => [index, name]))
-  const asked = [...new Set(flows.flatMap(({ source, destination }) => [source, destination]))]
-  const found = new Map<string, { toHere: boolean; interfaceName: string | undefined } | undefined>()
-  const look = async (address: string) => {
-    if (own.has(address) || isLoopback(address)) return { toHere: true, interfaceName: undefined }
-    if (isLinkLocal(address)) return undefined
+  /** `own`: the addresses of this host; `any`: the interfaces that something is asked of. */
+  constructor(kernel: Pick<Kernel, 'links' | 'lookupRoute'>, own: ReadonlySet<string>, any: readonly string[]) {
+    this.#kernel = kernel
+    this.#own = own
+    this.#any = any
+  }
+
+  /** All ways that a connection may have, whatever the routes are. */
+  possible({ source, destination }: Ends): Way[] {
+    if (this.#isOwn(source)) return this.#isOwn(destination) ? [] : ways(HERE, this.#any)
+    // to a group or to all of a network it is for the host, too
+    return ways(this.#any, this.#isOwn(destination) ? HERE : [...this.#any, undefined])
+  }
+
+  /** The ways that a connection may have by the routes of now; undefined: `look` has to ask first. */
+  of({ source, destination }: Ends): Way[] | undefined {
+    const [from, to] = [this.#at(source), this.#at(destination)]
+    if (from === undefined || to === undefined) return undefined
+    if (from.of === 'one' && from.toHere) return ways(HERE, to.of === 'any' ? this.#any : [to.interfaceName])
+    const target = to.of === 'any' ? [...this.#any, undefined] : to.toHere ? HERE : [to.interfaceName]
+    return ways(from.of === 'any' ? this.#any : [from.interfaceName], target)
+  }
+
+  /** Asks the kernel for what `of` did not know. Rejects with `KernelError` when links cannot be read. */
+  async look(): Promise<void> {
+    if (this.#asked.size === 0) return
+    const names = new Map((await this.#kernel.links()).map(({ index, name }) => [index, name]))
+    const asked = [...this.#asked]
+    this.#asked.clear()
+    for (let from = 0; from < asked.length; from += AT_ONCE) {
+      const some = asked.slice(from, from + AT_ONCE)
+      const found = await Promise.all(some.map(address => this.#ask(address, names)))
+      for (const [i, address] of some.entries()) this.#known.set(address, found[i]!)
+    }
+  }
+
+  #isOwn(address: string): boolean {
+    return this.#own.has(address) || isLoopback(address)
+  }
+
+  #at(address: string): Found | undefined {
+    if (this.#isOwn(address)) return SELF
+    const known = this.#known.get(address)
+    if (known !== undefined || this.#asked.has(address)) return known
+    if (this.#known.size + this.#asked.size >= MOST_KNOWN) return ANY
+    if (this.#asked.size < MOST_ASKED) this.#asked.add(address)
+    return undefined
+  }
+
+  async #ask(address: string, names: ReadonlyMap<number, string>): Promise<Found> {
+    if (isLinkLocal(address)) return ANY
     try {
-      const { type, ifindex } = await kernel.lookupRoute(address)
+      const { type, ifindex } = await this.#kernel.lookupRoute(address)
       const interfaceName = ifindex === undefined ? undefined : names.get(ifindex)
-      return interfaceName === undefined ? undefined : { toHere: type !== 'unicast', interfaceName }
+      return interfaceName === undefined ? ANY : { of: 'one', toHere: type !== 'unicast', interfaceName }
     } catch (error) {
-      if (error instanceof KernelError && error.errno !== ERRNO.ENOBUFS) return undefined
+      if (error instanceof KernelError && error.errno !== ERRNO.ENOBUFS) return ANY
       throw error
     }
   }
-  for (let from = 0; from < asked.length; from += AT_ONCE) {
-    const some = asked.slice(from, from + AT_ONCE)
-    const answers = await Promise.all(some.map(look))
-    for (const [i, address] of some.entries()) found.set(address, answers[i])
-  }
-  return flows.map(({ source, destination }) => {
-    const [from, to] = [found.get(source), found.get(destination)]
-    const isFromHere = from?.toHere === true
-    if (isFromHere) return ways(HERE, to === undefined ? any : [to.interfaceName])
-    const target = to === undefined ? [...any, undefined] : to.toHere ? HERE : [to.interfaceName]
-    return ways(from === undefined ? any : [from.interfaceName], target)
-  })
 }
 
 const HERE: Interfaces = [undefined]
+const SELF: Found = { of: 'one', toHere: true, interfaceName: undefined }
+const ANY: Found = { of: 'any' }
 
 function ways(from: Interfaces, to: Interfaces): Way[] {
   return from.flatMap(each => to.map(other => ({ from: each, to: other })))

@@ -13,7 +13,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { isLoopback } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { PolicyEnforcer } from './enforcer.ts'
-import { possibleWays, waysOf } from './host-ways.ts'
+import { HostWays } from './host-ways.ts'
 import type { CutPlace } from './policy/cut-connections.ts'
 import type { Way } from './policy/host-verdict.ts'
 import type { JudgedPacket } from './policy/verdict.ts'
@@ -45,9 +45,10 @@ const RETRY_MS = 5000
 /** The other end of a TCP connection goes on trying for a quarter of an hour (tcp(7), tcp_retries2), and may have sent nothing. */
 const SHUT_MS = 2 * 3600_000
 
-/** A connection, and where it is denied; undefined while that is asked. */
-type Denied = { flow: Flow; at: CutPlace | undefined }
-type Look = { denied: ReadonlyMap<number, { flow: Flow; at: CutPlace }>; isLast: boolean }
+/** A connection, and where it is denied. */
+type Denied = { flow: Flow; at: CutPlace }
+/** Whose connections are asked about: of pods, and with `ways` of host endpoints. */
+type Asked = { byAddress: ReadonlyMap<string, { key: string; interfaceName: string }>; ways: HostWays | undefined }
 
 export class Revocation {
   readonly #deps: RevocationDeps
@@ -112,11 +113,12 @@ export class Revocation {
   /** Resolves to whether all are cut, and to why one could not be. */
   async #cut(endpoints: ReadonlySet<string>): Promise<{ refused?: KernelError | undefined; isWhole: boolean }> {
     const { kernel, log } = this.#deps
-    // of those that may be denied or not, by the number of the kernel: the ones that are not
-    const allowed = new Set<number>()
     try {
+      const own = new Set((await kernel.addresses()).map(({ address }) => address))
+      const asked = this.#asked(endpoints, own)
+      if (asked.byAddress.size === 0 && asked.ways === undefined) return { isWhole: true }
       for (let round = 0; round < MOST_ROUNDS; round++) {
-        const { denied, isLast } = await this.#look(endpoints, allowed)
+        const { denied, isLast } = await this.#look(asked, own)
         if (denied.size > 0) {
           await this.#shutAll([...denied.values()].flatMap(({ flow, at }) => (isTcp(flow) ? [at] : [])))
           if (this.#closed) return { isWhole: true }
@@ -137,22 +139,28 @@ export class Revocation {
     }
   }
 
-  /** The connections of these endpoints that their policies deny, by the kernel's number: as many as are held at once. */
-  async #look(endpoints: ReadonlySet<string>, allowed: Set<number>): Promise<Look> {
+  #asked(endpoints: ReadonlySet<string>, own: ReadonlySet<string>): Asked {
     const { kernel, policy } = this.#deps
     const byAddress = new Map<string, { key: string; interfaceName: string }>()
-    let asksHosts = false
+    let ways: HostWays | undefined
     for (const key of endpoints) {
       const endpoint = policy.judgedEndpoint(key)
-      if (endpoint?.kind === 'host') asksHosts = true
+      if (endpoint?.kind === 'host') ways ??= new HostWays(kernel, own, policy.judgedInterfaces())
       else for (const address of endpoint?.addresses ?? []) byAddress.set(address, { ...endpoint!, key })
     }
-    const found = new Map<number, Denied>()
-    if (byAddress.size === 0 && !asksHosts) return { denied: new Map(), isLast: true }
-    const own = new Set((await kernel.addresses()).map(({ address }) => address))
-    const any = asksHosts ? policy.judgedInterfaces() : []
-    await kernel.flowsOf(asksHosts ? 'all' : new Set(byAddress.keys()), flow => {
-      if (flow.isExpected || found.size >= AT_ONCE || allowed.has(flow.id)) return
+    return { byAddress, ways }
+  }
+
+  /** The connections that policies deny, by the kernel's number: as many as are held at once. */
+  async #look(
+    { byAddress, ways }: Asked,
+    own: ReadonlySet<string>,
+  ): Promise<{ denied: ReadonlyMap<number, Denied>; isLast: boolean }> {
+    const { kernel, policy } = this.#deps
+    const denied = new Map<number, Denied>()
+    let isUnknown = false
+    await kernel.flowsOf(ways === undefined ? new Set(byAddress.keys()) : 'all', flow => {
+      if (flow.isExpected || denied.size >= AT_ONCE) return
       const packet = packetOf(flow)
       const sender = byAddress.get(packet.source)
       const receiver =
@@ -161,26 +169,16 @@ export class Revocation {
         sender !== undefined && policy.verdict(sender.key, 'egress', packet) === 'deny' ? sender : undefined,
         receiver !== undefined && policy.verdict(receiver.key, 'ingress', packet) === 'deny' ? receiver : undefined,
       ].find(each => each !== undefined)
-      if (denying !== undefined) found.set(flow.id, { flow, at: { of: 'own', interfaceName: denying.interfaceName } })
-      else if (this.#deniedByHosts(flow, possibleWays(packet, own, any)) !== undefined)
-        found.set(flow.id, { flow, at: undefined })
+      if (denying !== undefined) denied.set(flow.id, { flow, at: { of: 'own', interfaceName: denying.interfaceName } })
+      else if (ways !== undefined && this.#deniedByHosts(flow, ways.possible(packet)) !== undefined) {
+        const known = ways.of(packet)
+        const at = known && this.#deniedByHosts(flow, known)
+        if (at !== undefined) denied.set(flow.id, { flow, at })
+        isUnknown ||= known === undefined
+      }
     })
-    const isLast = found.size < AT_ONCE
-    const open = [...found.values()].filter(({ at }) => at === undefined)
-    if (open.length > 0) {
-      const ways = await waysOf(
-        open.map(({ flow }) => packetOf(flow)),
-        kernel,
-        own,
-        any,
-      )
-      for (const [i, each] of open.entries()) each.at = this.#deniedByHosts(each.flow, ways[i]!)
-    }
-    const denied = new Map<number, { flow: Flow; at: CutPlace }>()
-    for (const [id, { flow, at }] of found)
-      if (at === undefined) allowed.add(id)
-      else denied.set(id, { flow, at })
-    return { denied, isLast }
+    await ways?.look()
+    return { denied, isLast: denied.size < AT_ONCE && !isUnknown }
   }
 
   /** Where a connection is denied on one of the ways that it may have. */

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { possibleWays, waysOf } from '../../felix/host-ways.ts'
+import { HostWays } from '../../felix/host-ways.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { Route, RouteType } from '../../kernel/port/routes.ts'
@@ -21,6 +21,14 @@ function aKernel(routes: Record<string, [RouteType, number?]>, asked: string[] =
   } as Pick<Kernel, 'links' | 'lookupRoute'>
 }
 
+/** By the routes of now. */
+async function waysOf(flows: readonly { source: string; destination: string }[], kernel: ReturnType<typeof aKernel>) {
+  const ways = new HostWays(kernel, OWN, ANY)
+  for (const flow of flows) ways.of(flow)
+  await ways.look()
+  return flows.map(flow => ways.of(flow)!)
+}
+
 const textOf = (ways: readonly { from: string | undefined; to: string | undefined }[]) =>
   ways.map(({ from = 'host', to = 'host' }) => `${from} > ${to}`)
 const ends = (source: string, destination: string) => ({ source, destination })
@@ -39,7 +47,7 @@ test('a connection comes and leaves by what leads to its ends, and each end is a
     ends('192.0.2.1', '192.0.2.255'),
     ends('127.0.0.1', '192.0.2.1'),
   ]
-  const ways = await waysOf(flows, kernel, OWN, ANY)
+  const ways = await waysOf(flows, kernel)
   t.deepEqual(ways.map(textOf), [
     ['eth0 > eth1'],
     ['eth1 > host'],
@@ -54,7 +62,7 @@ test('a connection comes and leaves by what leads to its ends, and each end is a
 test('an end that is out of reach, has several ways or is of no one network may be behind any interface', async t => {
   const kernel = aKernel({ '10.0.0.1': ['unicast', 2], '10.0.0.3': ['unicast'] })
   const flows = [ends('10.0.0.9', '192.0.2.1'), ends('10.0.0.1', '10.0.0.3'), ends('fe80::9', 'fd00:2::1')]
-  t.deepEqual((await waysOf(flows, kernel, OWN, ANY)).map(textOf), [
+  t.deepEqual((await waysOf(flows, kernel)).map(textOf), [
     ['eth0 > host', '* > host'],
     ['eth0 > eth0', 'eth0 > *', 'eth0 > host'],
     ['eth0 > host', '* > host'],
@@ -69,8 +77,35 @@ test('the ways that are found are among those that were thought possible, as far
     ends('10.0.0.1', '192.0.2.255'),
     ends('fd00:2::1', '10.0.0.1'),
   ]) {
-    const possible = new Set(textOf(possibleWays(flow, OWN, ANY)))
-    t.true(textOf((await waysOf([flow], kernel, OWN, ANY))[0]!).every(way => possible.has(way)))
+    const possible = new Set(textOf(new HostWays(kernel, OWN, ANY).possible(flow)))
+    t.true(textOf((await waysOf([flow], kernel))[0]!).every(way => possible.has(way)))
   }
-  t.deepEqual(possibleWays(ends('127.0.0.1', '192.0.2.1'), OWN, ANY), [])
+  t.deepEqual(new HostWays(kernel, OWN, ANY).possible(ends('127.0.0.1', '192.0.2.1')), [])
+})
+
+test('of more addresses than are kept those beyond may be behind any interface, and no walk asks for all at once', async t => {
+  const asked: string[] = []
+  const kernel = {
+    ...aKernel({}),
+    lookupRoute: async (dst: string) => {
+      asked.push(dst)
+      return { type: 'unicast', ifindex: 3 } as Route
+    },
+  }
+  const ways = new HostWays(kernel, OWN, ANY)
+  const flow = (i: number) => ends(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, '192.0.2.1')
+  let walks = 0
+  for (let isUnknown = true; isUnknown; walks++) {
+    isUnknown = false
+    for (let i = 0; i < 140_000; i++) if (ways.of(flow(i)) === undefined) isUnknown = true
+    const before = asked.length
+    await ways.look()
+    t.true(asked.length - before <= 32_768)
+  }
+  t.is(walks, 5)
+  t.is(asked.length, 131_072)
+  t.deepEqual(
+    [0, 139_999].map(i => textOf(ways.of(flow(i))!)),
+    [['eth1 > host'], ['eth0 > host', '* > host']],
+  )
 })
