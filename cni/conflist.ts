@@ -15,6 +15,9 @@ export type ChainedPlugin = keyof typeof CHAINED
 
 export const CHAINED_PLUGINS = Object.keys(CHAINED) as ChainedPlugin[]
 
+/** Pods get an address of each family that has a pool for them: a pool is all that an operator has to make. */
+const FAMILIES_OF_POOLS = { assign_ipv4: 'auto', assign_ipv6: 'auto' }
+
 /** A file of the folder: its name and its text. */
 export type ConfFile = { name: string; text: string }
 
@@ -61,7 +64,7 @@ export function conflistText(options: {
     cniVersion: cniVersions.filter(version => USUAL_VERSIONS.includes(version)).at(-1) ?? '1.0.0',
     cniVersions,
     name: network,
-    plugins: [{ type: 'margay', agentSocket: socket }, ...chained.map(name => CHAINED[name])],
+    plugins: [{ type: 'margay', agentSocket: socket, ipam: FAMILIES_OF_POOLS }, ...chained.map(name => CHAINED[name])],
   }
   return `${JSON.stringify(conflist, undefined, 2)}\n`
 }

@@ -31,6 +31,8 @@ export type NetConf = {
   /** The network's name. */
   name: string
   families: readonly Family[]
+  /** Beside those: where a pool serves the pod. */
+  ifServed: readonly Family[]
   /** Pool names or CIDRs; absent: whatever selects this node. */
   pools?: readonly string[]
   /** The address and the MAC that CNI_ARGS, `args` or `runtimeConfig` ask for. */
@@ -143,7 +145,7 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
       `the configuration has cniVersion "${cniVersion}": ${verb} exists since ${VERBS[verb].since}`,
     )
   // DEL, GC and STATUS ignore the other fields, so a bad one cannot block clean-up
-  if (verb !== 'ADD' && verb !== 'CHECK') return { cniVersion, name, families: [] }
+  if (verb !== 'ADD' && verb !== 'CHECK') return { cniVersion, name, families: [], ifServed: [] }
   const prevResult = field(json, 'prevResult')
   const ipam = typed(json, 'ipam', 'object') ?? {}
   refuseOtherIpam(ipam)
@@ -151,7 +153,7 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
   return {
     cniVersion,
     name,
-    families: familiesOf(ipam),
+    ...familiesOf(ipam),
     pools: poolsOf(ipam),
     address: wanted.address,
     mac: wanted.mac,
@@ -188,19 +190,22 @@ function refuseOtherIpam(ipam: Record<string, unknown>): void {
       )
 }
 
-/** `ipam.assign_ipv4` (default true) and `ipam.assign_ipv6` (default false): booleans, or Calico's "true"/"false". */
-function familiesOf(ipam: Record<string, unknown>): Family[] {
-  const flag = (name: string, absent: boolean): boolean => {
-    const value = field(ipam, name) ?? absent
-    if (value === true || value === 'true') return true
-    if (value === false || value === 'false') return false
-    throw badField(`ipam.${name}`, value, 'true or false')
-  }
-  const families: Family[] = []
-  if (flag('assign_ipv4', true)) families.push('ipv4')
-  if (flag('assign_ipv6', false)) families.push('ipv6')
-  if (families.length === 0) throw badField('ipam.assign_ipv4', false, 'true, or assign_ipv6 must be true')
-  return families
+/**
+ * `ipam.assign_ipv4` (default true) and `ipam.assign_ipv6` (default false): booleans, or Calico's "true"/"false". Ours is
+ * "auto": an address where a pool serves the pod, of one family at the least.
+ */
+function familiesOf(ipam: Record<string, unknown>): Pick<NetConf, 'families' | 'ifServed'> {
+  const flags = (['ipv4', 'ipv6'] as const).map(family => {
+    const name = `assign_${family}`
+    const value = field(ipam, name) ?? family === 'ipv4'
+    const flag = typeof value === 'boolean' ? `${value}` : value
+    if (flag === 'true' || flag === 'false' || flag === 'auto') return { family, flag }
+    throw badField(`ipam.${name}`, value, 'true, false or "auto"')
+  })
+  const of = (wanted: string): Family[] => flags.filter(({ flag }) => flag === wanted).map(({ family }) => family)
+  const [families, ifServed] = [of('true'), of('auto')]
+  if (families.length + ifServed.length > 0) return { families, ifServed }
+  throw badField('ipam.assign_ipv4', false, 'true or "auto", or assign_ipv6 must be')
 }
 
 function poolsOf(ipam: Record<string, unknown>): string[] | undefined {
@@ -340,6 +345,6 @@ function badField(key: string, value: unknown, expected: string): CniError {
 }
 
 /** Whether an address belongs to one of the families that are asked for. */
-export function addressFits({ address, families }: NetConf): boolean {
-  return address === undefined || families.includes(familyOf(address))
+export function addressFits({ address, families, ifServed }: NetConf): boolean {
+  return address === undefined || [...families, ...ifServed].includes(familyOf(address))
 }

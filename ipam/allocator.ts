@@ -12,12 +12,13 @@ import type { Log } from '../lib/log.ts'
 import { assign, freeSlot, type Holder, isEmpty, nextFree } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
+import { familiesOf } from './families.ts'
 import { InUse } from './in-use.ts'
 import { type Inputs, InputWatch } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { NewBlock } from './new-block.ts'
-import { blockOf, lowWater, poolsFor, type Selects, turnOf } from './pick.ts'
+import { blockOf, type Choice, lowWater, poolsFor, type Selects, turnOf } from './pick.ts'
 import { PoolHold } from './pool-hold.ts'
 import {
   type AllocationAttributes,
@@ -54,6 +55,7 @@ export type AllocatorDeps = {
 }
 
 const STOPPING = 'the agent is stopping'
+const NO_POOL_SEEN = unreachable('this node has not seen any IPPool yet')
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 
 /** What to do for one family of a request: take a slot of an own block, or get a block first. */
@@ -195,14 +197,16 @@ export class NodeAllocator implements Allocator {
   ): readonly Assigned[] | AssignRefusal | AwaitsBlock {
     if (this.#closed) return unreachable(STOPPING)
     const held = this.#ledger.held().get(request.handle) ?? []
-    const missing = request.families.filter(family => !held.some(has => has.family === family))
+    const inputs = this.#inputs.current
+    const families = familiesOf(request, held, family => this.#refusalOf(request, family, inputs))
+    if ('refused' in families) return families
+    const missing = families.filter(family => !held.some(has => has.family === family))
     if (missing.length === 0) {
-      const again = request.families.flatMap(family => held.filter(has => has.family === family))
+      const again = families.flatMap(family => held.filter(has => has.family === family))
       within?.(again)
       return again
     }
-    const inputs = this.#inputs.current
-    if (inputs === undefined) return unreachable('this node has not seen any IPPool yet')
+    if (inputs === undefined) return NO_POOL_SEEN
     const plans = missing.map(family => this.#plan(request, family, inputs))
     const refusal = plans.find(plan => 'refused' in plan)
     if (refusal !== undefined) return refusal
@@ -216,7 +220,7 @@ export class NodeAllocator implements Allocator {
       const address = addressAt(block.cidr, ordinal)
       return { address, family: familyOf(address), block: block.cidr }
     })
-    const assigned = request.families.flatMap(family => [...held, ...added].filter(has => has.family === family))
+    const assigned = families.flatMap(family => [...held, ...added].filter(has => has.family === family))
     this.#record(request, places, () => within?.(assigned))
     this.#keepSpare()
     return assigned
@@ -267,12 +271,18 @@ export class NodeAllocator implements Allocator {
     })
   }
 
+  /** Why no pool serves a family of a request. */
+  #refusalOf(request: AssignRequest, family: Family, inputs: Inputs | undefined): AssignRefusal | undefined {
+    if (inputs === undefined) return NO_POOL_SEEN
+    const pools = poolsFor(inputs.pools, choiceOf(request, family), this.#deps.selects)
+    return 'refused' in pools ? pools : undefined
+  }
+
   #plan(request: AssignRequest, family: Family, inputs: Inputs): Plan {
     const { address } = request
     const pod = podNameOf(request.attributes)
     const exact = address !== undefined && familyOf(address) === family ? address : undefined
-    const choice = { pools: request.pools, use: request.use, family, namespace: request.attributes.namespace }
-    const pools = poolsFor(inputs.pools, choice, this.#deps.selects)
+    const pools = poolsFor(inputs.pools, choiceOf(request, family), this.#deps.selects)
     if ('refused' in pools) return pools
     if (exact !== undefined) return this.#planExact(exact, pools, pod)
     const unreserved = reservedAside(inputs)
@@ -459,6 +469,10 @@ export class NodeAllocator implements Allocator {
 
 function textsOf(attributes: AssignRequest['attributes']): Record<string, string> {
   return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined))
+}
+
+function choiceOf({ pools, use, attributes }: AssignRequest, family: Family): Choice {
+  return { pools, use, family, namespace: attributes.namespace }
 }
 
 function podNameOf({ namespace, pod }: Partial<AllocationAttributes> = {}): PodName | undefined {

@@ -15,7 +15,10 @@ export type AssignRequest = {
   /** Idempotency key: a handle that holds addresses gets the same ones again. `<network>.<containerID>.<ifname>`. */
   handle: string
   attributes: AllocationAttributes
+  /** One address of each, or none at all. */
   families: readonly Family[]
+  /** Beside those: one address of each of which a pool serves the request, and of one at the least where `families` has none. */
+  ifServed?: readonly Family[]
   /** Pool names or CIDRs to choose from; absent: every pool that selects this node. */
   pools?: readonly string[]
   /** An exact address that was asked for. */

@@ -133,6 +133,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
       handle,
       attributes: { node: deps.node, containerID, pod: request.pod?.name, namespace: request.pod?.namespace },
       families: conf.families,
+      ifServed: conf.ifServed,
       pools: conf.pools,
       address: conf.address,
       use: 'Workload',

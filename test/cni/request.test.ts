@@ -87,6 +87,20 @@ test('keys are found without regard to case, as Go decoders find them', t => {
   t.like(conf, { cniVersion: '0.4.0', name: 'net', mtu: 1400, families: ['ipv4', 'ipv6'] })
 })
 
+test('assign_ipv4 and assign_ipv6 are true, false, or "auto" for the families of the pools, and one of them is wanted', t => {
+  const families = (ipam: object) => {
+    const { conf } = request('ADD', { ...CONF, ipam }) as AddRequest
+    return [conf.families, conf.ifServed]
+  }
+  t.deepEqual(families({}), [['ipv4'], []])
+  t.deepEqual(families({ assign_ipv4: null, assign_ipv6: 'true' }), [['ipv4', 'ipv6'], []])
+  t.deepEqual(families({ assign_ipv4: 'false', assign_ipv6: true }), [['ipv6'], []])
+  t.deepEqual(families({ assign_ipv4: 'auto', assign_ipv6: 'auto' }), [[], ['ipv4', 'ipv6']])
+  t.deepEqual(families({ assign_ipv6: 'auto' }), [['ipv4'], ['ipv6']])
+  for (const ipam of [{ assign_ipv4: false }, { assign_ipv4: 'yes' }, { assign_ipv6: ['auto'] }])
+    t.is(refused('ADD', { ...CONF, ipam }).code, 2)
+})
+
 test('what containerd sends is accepted: capitalised runtimeConfig, null lists, unordered arguments', t => {
   const runtimeConfig = {
     dns: { Servers: null, Searches: null, Options: null },

@@ -64,6 +64,59 @@ test('a dual-stack pod holds one address of each family', async t => {
   )
 })
 
+test('families that a request takes where a pool serves them are those of the pools, and of one at the least', async t => {
+  const auto = { ...aPod('a'), families: [], ifServed: ['ipv4', 'ipv6'] as const }
+  const v4: Parameters<typeof aPool> = ['p', '10.0.0.0/24']
+  const v6: Parameters<typeof aPool> = ['q', 'fd00:10::/112', 122]
+  for (const [pools, families] of [
+    [[v4], ['ipv4']],
+    [[v6], ['ipv6']],
+    [
+      [v6, v4],
+      ['ipv4', 'ipv6'],
+    ],
+  ] as const) {
+    const node = await started(await storeWith(...pools))
+    const got = given(await node.allocator.assign(auto))
+    t.deepEqual(
+      got.map(({ family }) => family),
+      families,
+    )
+    t.deepEqual(given(await node.allocator.assign(auto)), got)
+  }
+  const none = refusal(await (await started(await storeWith())).allocator.assign(auto))
+  t.is(none.refused, 'no-pool')
+  t.regex(none.message, /no IPPool serves ipv4 .*; no IPPool serves ipv6 /)
+})
+
+test('a family that a pool serves is given or the request is refused, also when the pool is full', async t => {
+  const node = await started(await storeWith(['p', '10.0.0.0/24'], ['q', 'fd00:10::/128', 128]))
+  const auto = (name: string) => ({ ...aPod(name), families: [], ifServed: ['ipv4', 'ipv6'] as const })
+  t.is(given(await node.allocator.assign(auto('a'))).length, 2)
+  t.is(refusal(await node.allocator.assign(auto('b'))).refused, 'exhausted')
+  t.deepEqual([...node.allocator.held().keys()], [aPod('a').handle])
+})
+
+test('a family of no pool is given to nobody who demands it, nor to who asks for an address of it', async t => {
+  const node = await started(await storeWith(['p', '10.0.0.0/24']))
+  const demanded = { ...aPod('a'), families: ['ipv6'] as const, ifServed: ['ipv4'] as const }
+  t.is(refusal(await node.allocator.assign(demanded)).refused, 'no-pool')
+  const named = { ...aPod('a'), families: [], ifServed: ['ipv4', 'ipv6'] as const, address: 'fd00::5' }
+  t.is(refusal(await node.allocator.assign(named)).refused, 'no-pool')
+})
+
+test('a pod that has an address keeps it while no pool was seen, or its pool is gone', async t => {
+  const store = await storeWith(['p', '10.0.0.0/24'], ['q', 'fd00:10::/112', 122])
+  const node = await started(store)
+  const auto = { ...aPod('a'), families: [], ifServed: ['ipv4', 'ipv6'] as const }
+  const got = given(await node.allocator.assign(auto))
+  await store.delete('IPPool', 'q')
+  await converge(store, node)
+  t.deepEqual(given(await node.allocator.assign(auto)), got)
+  const unseen = aNode(createFakeStore(), 'n1', node.db)
+  t.deepEqual(given(await unseen.allocator.assign(auto)), got)
+})
+
 test('a released address is the last one to be used again', async t => {
   const node = await started(await storeWith(['p', '10.0.0.0/30', 30]))
   const seen: string[] = []
