@@ -130,6 +130,7 @@ export class Felix {
       this.#policy &&
       new Revocation({
         ...{ kernel, policy: this.#policy, clock: deps.clock, log: deps.log },
+        sourcesOf: interfaceName => this.#calculator.podOn(interfaceName)?.sources ?? [],
         told: () => this.#policyTold(),
         report: condition => deps.onConditions(new Map([['ConnectionsCut', condition]])),
       })

@@ -1,7 +1,8 @@
 // Ends established connections that policies deny by now: rules let packets of known connections pass, so a policy that changed
 // decides about new ones alone until the old entries are deleted. Which ones is asked of the policies as told, with the packet
 // that opened a connection as the rules saw it (after the destination was translated), on the side of each pod that may be
-// denied more than before. Of host endpoints all connections are asked about: the host's own, and those that it forwards.
+// denied more than before. A pod that may send under other sources has connections under them, too: those of which an end lies among
+// these and is reached over the interface of the pod now. Of host endpoints all connections are asked about: the host's own, and those that it forwards.
 // Hazards: the kernel takes a TCP packet in the middle of nowhere for a new connection, and the other end may open one: so an
 // interface of which connections were cut is shut to such packets first, for a time. Entries of a helper's connections (FTP)
 // and, to pods, those that this host opened itself were allowed by no rule, and stay.
@@ -14,9 +15,10 @@ import { isLoopback } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { PolicyEnforcer } from './enforcer.ts'
 import { HostWays } from './host-ways.ts'
+import type { Direction } from './policy/active.ts'
 import type { CutPlace } from './policy/cut-connections.ts'
 import type { Way } from './policy/host-verdict.ts'
-import type { JudgedPacket } from './policy/verdict.ts'
+import { isInSome, type JudgedPacket } from './policy/verdict.ts'
 
 export type RevocationDeps = {
   kernel: Pick<Kernel, 'flowsOf' | 'deleteFlows' | 'addresses' | 'links' | 'lookupRoute'>
@@ -24,6 +26,8 @@ export type RevocationDeps = {
     PolicyEnforcer,
     'judgedEndpoint' | 'judgedEndpoints' | 'verdict' | 'judgedInterfaces' | 'hostDenial' | 'setCut'
   >
+  /** What the pod of an interface may send under beside its addresses: CIDRs. */
+  sourcesOf: (interfaceName: string) => readonly string[]
   /** Resolves when the kernel was told of what `setCut` said. */
   told: () => Promise<void>
   clock: Clock
@@ -47,8 +51,13 @@ const SHUT_MS = 2 * 3600_000
 
 /** A connection, and where it is denied. */
 type Denied = { flow: Flow; at: CutPlace }
-/** Whose connections are asked about: of pods, and with `ways` of host endpoints. */
-type Asked = { byAddress: ReadonlyMap<string, { key: string; interfaceName: string }>; ways: HostWays | undefined }
+type Pod = { key: string; interfaceName: string }
+/** One that may send under other sources. */
+type Gateway = Pod & { sources: readonly string[] }
+/** Who has connections that their addresses do not tell, only the ways of these. */
+type ByWays = { ways: HostWays; denies: (flow: Flow, ways: readonly Way[]) => CutPlace | undefined }
+/** Whose connections are asked about: of the pods that have these addresses, and of all others by their ways. */
+type Asked = { byAddress: ReadonlyMap<string, Pod>; byWays: readonly ByWays[] }
 
 export class Revocation {
   readonly #deps: RevocationDeps
@@ -116,7 +125,7 @@ export class Revocation {
     try {
       const own = new Set((await kernel.addresses()).map(({ address }) => address))
       const asked = this.#asked(endpoints, own)
-      if (asked.byAddress.size === 0 && asked.ways === undefined) return { isWhole: true }
+      if (asked.byAddress.size + asked.byWays.length === 0) return { isWhole: true }
       for (let round = 0; round < MOST_ROUNDS; round++) {
         const { denied, isLast } = await this.#look(asked, own)
         if (denied.size > 0) {
@@ -141,25 +150,42 @@ export class Revocation {
 
   #asked(endpoints: ReadonlySet<string>, own: ReadonlySet<string>): Asked {
     const { kernel, policy } = this.#deps
-    const byAddress = new Map<string, { key: string; interfaceName: string }>()
-    let ways: HostWays | undefined
+    const byAddress = new Map<string, Pod>()
+    const byWays: ByWays[] = []
+    const gateways: Gateway[] = []
+    let asksHosts = false
     for (const key of endpoints) {
       const endpoint = policy.judgedEndpoint(key)
-      if (endpoint?.kind === 'host') ways ??= new HostWays(kernel, own, policy.judgedInterfaces())
-      else for (const address of endpoint?.addresses ?? []) byAddress.set(address, { ...endpoint!, key })
+      if (endpoint?.kind === 'host') asksHosts = true
+      if (endpoint?.kind !== 'pod') continue
+      const { interfaceName, addresses } = endpoint
+      for (const address of addresses) byAddress.set(address, { key, interfaceName })
+      const sources = this.#deps.sourcesOf(interfaceName)
+      if (sources.length > 0) gateways.push({ key, interfaceName, sources })
     }
-    return { byAddress, ways }
+    const names = gateways.map(({ interfaceName }) => interfaceName)
+    if (gateways.length > 0)
+      byWays.push({
+        ways: new HostWays(kernel, own, names),
+        denies: (...of) => this.#deniedToGateways(gateways, own, ...of),
+      })
+    if (asksHosts)
+      byWays.push({
+        ways: new HostWays(kernel, own, policy.judgedInterfaces()),
+        denies: (...of) => this.#deniedByHosts(...of),
+      })
+    return { byAddress, byWays }
   }
 
   /** The connections that policies deny, by the kernel's number: as many as are held at once. */
   async #look(
-    { byAddress, ways }: Asked,
+    { byAddress, byWays }: Asked,
     own: ReadonlySet<string>,
   ): Promise<{ denied: ReadonlyMap<number, Denied>; isLast: boolean }> {
     const { kernel, policy } = this.#deps
     const denied = new Map<number, Denied>()
     let isUnknown = false
-    await kernel.flowsOf(ways === undefined ? new Set(byAddress.keys()) : 'all', flow => {
+    await kernel.flowsOf(byWays.length === 0 ? new Set(byAddress.keys()) : 'all', flow => {
       if (flow.isExpected || denied.size >= AT_ONCE) return
       const packet = packetOf(flow)
       const sender = byAddress.get(packet.source)
@@ -169,16 +195,39 @@ export class Revocation {
         sender !== undefined && policy.verdict(sender.key, 'egress', packet) === 'deny' ? sender : undefined,
         receiver !== undefined && policy.verdict(receiver.key, 'ingress', packet) === 'deny' ? receiver : undefined,
       ].find(each => each !== undefined)
-      if (denying !== undefined) denied.set(flow.id, { flow, at: { of: 'own', interfaceName: denying.interfaceName } })
-      else if (ways !== undefined && this.#deniedByHosts(flow, ways.possible(packet)) !== undefined) {
+      if (denying !== undefined) {
+        denied.set(flow.id, { flow, at: { of: 'own', interfaceName: denying.interfaceName } })
+        return
+      }
+      for (const { ways, denies } of byWays) {
+        if (denies(flow, ways.possible(packet)) === undefined) continue
         const known = ways.of(packet)
-        const at = known && this.#deniedByHosts(flow, known)
+        const at = known && denies(flow, known)
         if (at !== undefined) denied.set(flow.id, { flow, at })
         isUnknown ||= known === undefined
       }
     })
-    await ways?.look()
+    for (const { ways } of byWays) await ways.look()
     return { denied, isLast: denied.size < AT_ONCE && !isUnknown }
+  }
+
+  /** Where policies of pods deny a connection under one of their other sources, on one of the ways that it may have. */
+  #deniedToGateways(
+    gateways: readonly Gateway[],
+    own: ReadonlySet<string>,
+    flow: Flow,
+    ways: readonly Way[],
+  ): CutPlace | undefined {
+    const packet = packetOf(flow)
+    const isFromHere = own.has(packet.source) || isLoopback(packet.source)
+    const denying = gateways.find(({ key, interfaceName, sources }) => {
+      const denies = (way: keyof Way, side: 'source' | 'destination', direction: Direction) =>
+        ways.some(each => each[way] === interfaceName) &&
+        isInSome(sources, packet[side]) &&
+        this.#deps.policy.verdict(key, direction, packet) === 'deny'
+      return denies('from', 'source', 'egress') || (!isFromHere && denies('to', 'destination', 'ingress'))
+    })
+    return denying && { of: 'own', interfaceName: denying.interfaceName }
   }
 
   /** Where a connection is denied on one of the ways that it may have. */

@@ -30,6 +30,8 @@ export type Pod = {
   sysctls: readonly NamedSysctl[]
   link: PodLink
   addresses: readonly NamedAddress[]
+  /** What it may send under beside its addresses. */
+  sources: readonly string[]
   /** What lets its packets pass. */
   filter: readonly NamedNftElement[]
 }
@@ -141,6 +143,7 @@ export class EndpointGroup {
       sysctls: needsNoWayBack ? [...sysctls, noWayBack(interfaceName)] : sysctls,
       link: { name: interfaceName, mtu },
       addresses: addresses.map(address => ({ ...address, interfaceName })),
+      sources: cidrs,
       filter:
         this.#filter === undefined
           ? []

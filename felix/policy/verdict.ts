@@ -150,11 +150,11 @@ function addressFits(rule: PolicyRule, side: SideName, packet: JudgedPacket, fam
   )
 }
 
-/** By the list of a rule, which stays the same while connections by the hundred thousand are asked about. */
+/** By the list, which stays the same while connections by the hundred thousand are asked about. */
 const INDICES = new WeakMap<readonly string[], PrefixIndex<true>>()
 
-/** A net that cannot be read holds nothing. */
-function isInSome(nets: readonly string[], address: string): boolean {
+/** Whether one of `nets` holds an address. A net that cannot be read holds nothing. */
+export function isInSome(nets: readonly string[], address: string): boolean {
   const index = INDICES.get(nets) ?? indexOf(nets)
   INDICES.set(nets, index)
   const own = parsePrefix(address)

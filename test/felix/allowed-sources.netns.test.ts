@@ -431,6 +431,66 @@ else {
     await tellSources()
   })
 
+  test.serial(
+    'established connections under an allowed source are cut when policies of the pod deny them, on either side',
+    async t => {
+      await restart()
+      await tellSources('198.51.100.0/24', '2001:db8::/64')
+      const { index: ifindex } = (await host().kernel.link('calipod1'))!
+      const back = { table: 254, type: 'unicast', protocol: 4, ifindex, scope: 0 } as const
+      const routes = [
+        { ...back, dst: '198.51.100.0/24', gateway: POD },
+        { ...back, dst: '2001:db8::/64', gateway: POD6 },
+      ]
+      for (const route of routes) t.deepEqual(await host().kernel.changeRoutes([{ verb: 'add', route }]), [undefined])
+      const flows = async () => {
+        const found: string[] = []
+        await host().kernel.flowsOf('all', ({ original: { source, destination, ports } }) => {
+          if (ports?.source === 7778) found.push(`${source} to ${destination}`)
+        })
+        return found.sort()
+      }
+      for (const [foreign, own] of [
+        ['198.51.100.9', OTHER],
+        ['2001:db8::9', OTHER6],
+      ] as const) {
+        const isIpv6 = foreign.includes(':')
+        const datagrams = (from: string, to: string, interfaceName: keyof typeof MAC) => {
+          const ends = { from: MAC[interfaceName], to: HOST_MAC }
+          const frame = isIpv6
+            ? ethernet(
+                ends,
+                ETHERTYPE.ipv6,
+                ipv6({ from, to }, IP_PROTOCOL.udp, udp6({ from, to }, { source: 7778, destination: 7778 })),
+              )
+            : ethernet(ends, ETHERTYPE.ipv4, ipv4({ from, to }, IP_PROTOCOL.udp, udp(7778, 7778)))
+          sendFrame(pods[interfaceName](), 'eth0', frame)
+          return mark(interfaceName)
+        }
+        // what the pod opened, and what was opened to it
+        for (const [from, to] of [
+          ['calipod1', 'caliother'],
+          ['caliother', 'calipod1'],
+        ] as const) {
+          const ends = { calipod1: foreign, caliother: own }
+          tellPolicies('allow')
+          await felix().inSync()
+          await datagrams(ends[from], ends[to], from)
+          await datagrams(ends[to], ends[from], to)
+          t.deepEqual(await flows(), [`${ends[from]} to ${ends[to]}`])
+          const rules = { all: [{ action: 'allow', source: {}, destination: {} }] as const, none: [] }
+          const [ingress, egress] = from === 'calipod1' ? [rules.all, rules.none] : [rules.none, rules.all]
+          felix().setPolicy('profile', 'shut', { ingress, egress })
+          felix().setLocalEndpoint('/pod', { interfaceName: 'calipod1', profiles: ['shut'] })
+          await eventually(`${ends[from]} to ${ends[to]} is cut`, async () => (await flows()).length === 0)
+        }
+      }
+      for (const route of routes) await host().kernel.changeRoutes([{ verb: 'delete', route }])
+      tellPolicies('allow')
+      await tellSources()
+    },
+  )
+
   test.serial('what others remove from the filter is put back with the sources that pods are allowed', async t => {
     await restart()
     await tellSources('198.51.100.0/24', '2001:db8::/64')
@@ -521,8 +581,8 @@ else {
 const ENDS = { from: MAC.calipod1, to: HOST_MAC }
 
 /** A datagram with the checksum that IPv6 asks for (RFC 8200 §8.1). */
-function udp6({ from, to }: { from: string; to: string }): Buffer {
-  const datagram = udp(5000, 7777)
+function udp6({ from, to }: { from: string; to: string }, ports = { source: 5000, destination: 7777 }): Buffer {
+  const datagram = udp(ports.source, ports.destination)
   const pseudo = Buffer.concat([addressBytes(from), addressBytes(to), Buffer.alloc(8)])
   pseudo.writeUInt32BE(datagram.length, 32)
   pseudo[39] = IP_PROTOCOL.udp

@@ -41,6 +41,7 @@ class World implements AsyncDisposable {
   readonly enforcer = new PolicyEnforcer(this.node.kernel, { table: 'margay-policy', interfacePrefix: 'cali' })
   readonly revocation = new Revocation({
     ...{ kernel: this.node.kernel, policy: this.enforcer, clock: systemClock, log: this.#log() },
+    sourcesOf: () => [],
     told: async () => void (await this.enforcer.put()),
     report: condition => {
       if (condition !== undefined) throw new Error(condition.message)

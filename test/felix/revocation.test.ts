@@ -30,7 +30,7 @@ function aFlow(from: string, to: string, { behind = to, port = 80, protocol = 6,
 
 type Denies = (direction: string, packet: JudgedPacket) => boolean
 
-async function aNode({ denies = () => true }: { denies?: Denies } = {}) {
+async function aNode({ denies = () => true, sources = [] }: { denies?: Denies; sources?: readonly string[] } = {}) {
   const world = new FakeWorld()
   const kernel = world.kernel()
   const lo = (await kernel.link('lo'))!.index
@@ -65,13 +65,14 @@ async function aNode({ denies = () => true }: { denies?: Denies } = {}) {
       setCut: ({ interfaceName }, isCut) =>
         void shut.push(`${isCut ? 'shut' : 'open'} ${interfaceName}, ${world.tracked.flows.length} left`),
     },
+    sourcesOf: () => sources,
     told: async () => {},
     ...{ clock, log: silentLog, report: condition => told.push(condition) },
   })
   const settled = async () => {
     for (let i = 0; i < 20; i++) await new Promise(resolve => setImmediate(resolve))
   }
-  return { world, clock, told, shut, walks, refuses, judge, revocation, settled }
+  return { world, kernel, clock, told, shut, walks, refuses, judge, revocation, settled }
 }
 
 test('a connection is judged by what the rules saw of it: behind a Service, and by the side on which the pod is', async t => {
@@ -89,6 +90,40 @@ test('a connection is judged by what the rules saw of it: behind a Service, and 
     ['ingress', { source: '10.244.9.9', destination: POD, protocol: 1, icmp: { type: 8, code: 0 } }],
   ])
   t.is(node.world.tracked.flows.length, 3)
+})
+
+test('of a pod with other sources those connections are cut that lie among them and are reached over its interface, on the side that is denied', async t => {
+  const node = await aNode({ sources: ['198.51.100.0/24'], denies: direction => direction === 'egress' })
+  const { kernel } = node
+  await setUpNode(kernel)
+  for (const name of ['cali1', 'cali2']) {
+    await kernel.createLink({ kind: 'veth', name, peer: { name: `p-${name}` } })
+    await kernel.setLink(name, { up: true })
+  }
+  const over = async (name: string, dst: string) => {
+    const ifindex = (await kernel.link(name))!.index
+    const route = { table: 254, type: 'unicast', protocol: 4, scope: 253, dst, ifindex } as const
+    t.deepEqual(await kernel.changeRoutes([{ verb: 'add', route }]), [undefined])
+  }
+  await over('cali1', '198.51.100.0/25')
+  await over('cali2', '198.51.100.128/25')
+  const kept = [
+    aFlow('198.51.100.200', '10.244.9.9'),
+    aFlow('203.0.113.9', '10.244.9.9'),
+    aFlow('10.244.9.9', '198.51.100.9'),
+  ]
+  node.world.tracked.flows = [...kept, aFlow('198.51.100.9', '10.244.9.9')]
+  node.revocation.want(['pod'])
+  await node.settled()
+  t.deepEqual(node.world.tracked.flows, kept)
+  t.deepEqual(node.shut, ['shut cali1, 4 left'])
+  node.judge.denies = () => true
+  const host = aFlow('192.168.10.1', '198.51.100.9')
+  node.world.tracked.flows = [...kept, host]
+  node.clock.advance(50)
+  node.revocation.want(['pod'])
+  await node.settled()
+  t.deepEqual(node.world.tracked.flows, [...kept.slice(0, 2), host])
 })
 
 test('what this host opened itself, and what came with another connection, was allowed by no rule and stays', async t => {
