@@ -2,7 +2,8 @@
 // (whether nodes understand all of it). The API prescribes no types: these are those of Kubernetes' own NetworkPolicy while it had
 // a status, and what `kubectl wait` and other tools ask for. Conditions of others stay.
 // Hazard: every agent watches these objects, so one write goes to thousands of nodes. What is said when all is well is written at once, a
-// policy that is not enforced after some time, and other numbers of nodes alone rarely.
+// policy that is not enforced after some time, and other numbers of nodes alone rarely. What changes back and forth, or is taken away
+// by another program, is written three times, and then as rarely.
 import type { Resource } from '../api/kinds.ts'
 import { conditionList, type ObjectCondition } from '../api/meta.ts'
 import { policyStatusName, revisionOf } from '../api/policy-receipts.ts'
@@ -34,6 +35,9 @@ const REST_MS = 2_000
 /** How long a policy is not enforced before it is said, and how long the numbers in a message may be old. */
 const NOT_READY_MS = 30_000
 const NUMBERS_MS = 600_000
+/** Most writes of one form of a policy in so long. */
+const MOST_OF_A_FORM = 3
+const FORM_MS = 600_000
 const DONE_MS = 600_000
 /** Most policies that one run writes. */
 const MOST_WRITES = 50
@@ -56,6 +60,8 @@ export class ClusterPolicyConditions {
   readonly #dirty = new Set<string>()
   /** Since when there is something else to say than what is written, on the monotonic clock. */
   readonly #differsMs = new Map<string, number>()
+  /** When the present form of a policy was written, the last times, on the monotonic clock. */
+  readonly #written = new Map<string, { form: string; timesMs: readonly number[] }>()
   #watches: readonly Watch[] = []
 
   constructor(deps: ClusterPolicyConditionsDeps) {
@@ -118,18 +124,33 @@ export class ClusterPolicyConditions {
     const [policy, status] = [this.#policies.get(name), this.#statuses.get(name)]
     const holdMs =
       policy === undefined || status === undefined || !isOf(status, policy) ? undefined : holdOf(policy, saidOf(status))
-    if (holdMs === undefined) {
+    if (policy === undefined) this.#written.delete(name)
+    if (policy === undefined || holdMs === undefined) {
       this.#differsMs.delete(name)
       return undefined
     }
     const nowMs = this.#deps.clock.monotonicMs()
     const sinceMs = this.#differsMs.get(name) ?? nowMs
     this.#differsMs.set(name, sinceMs)
-    return sinceMs + holdMs - nowMs
+    const timesMs = this.#timesOf(name, policy)
+    const freeMs = timesMs.length < MOST_OF_A_FORM ? nowMs : timesMs[0]! + FORM_MS
+    return Math.max(sinceMs + holdMs, freeMs) - nowMs
+  }
+
+  /** When this form of a policy was written, the oldest of the last times first. */
+  #timesOf(name: string, policy: Policy): readonly number[] {
+    const written = this.#written.get(name)
+    return written?.form === formOf(policy) ? written.timesMs : []
+  }
+
+  #noteWrite(name: string, policy: Policy): void {
+    const timesMs = [...this.#timesOf(name, policy), this.#deps.clock.monotonicMs()]
+    this.#written.set(name, { form: formOf(policy), timesMs: timesMs.slice(-MOST_OF_A_FORM) })
   }
 
   async #write(name: string): Promise<void> {
-    const { uid, resourceVersion, generation, conditions: before } = this.#policies.get(name)!
+    const policy = this.#policies.get(name)!
+    const { uid, resourceVersion, generation, conditions: before } = policy
     const said = saidOf(this.#statuses.get(name)!)
     const now = formatSeconds(this.#deps.clock.wallMs())
     const ours = said.map(({ type, status, reason, message }): ObjectCondition => {
@@ -144,15 +165,23 @@ export class ClusterPolicyConditions {
     try {
       await this.#deps.store.patch('ClusterNetworkPolicy', name, patch, { subresource: 'status' })
       this.#differsMs.delete(name)
+      this.#noteWrite(name, policy)
     } catch (error) {
-      // the watch tells what it is now, or that it is gone
-      if (error instanceof Conflict || error instanceof NotFound) return
-      // one that breaks a rule of the server keeps no other one waiting
-      if (error instanceof Refused && error.status === UNPROCESSABLE) return
+      // the watch tells what it is now
+      if (error instanceof Conflict) return
+      // it is gone, or has no status; or it breaks a rule of the server, and keeps no other one waiting
+      if (error instanceof NotFound || (error instanceof Refused && error.status === UNPROCESSABLE)) {
+        this.#noteWrite(name, policy)
+        return
+      }
       this.#dirty.add(name)
       throw error
     }
   }
+}
+
+function formOf({ uid, generation }: Policy): string {
+  return `${uid} ${generation}`
 }
 
 /** A policy that was made anew under its name has the generations of the one before: 1, 2 and so on. */

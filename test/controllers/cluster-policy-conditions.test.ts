@@ -7,7 +7,7 @@ import { Chores } from '../../controllers/chores.ts'
 import { ClusterPolicyConditions } from '../../controllers/cluster-policy-conditions.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { openStore } from '../../datastore/kube.ts'
-import { Refused, type Store } from '../../datastore/port.ts'
+import { NotFound, Refused, type Store } from '../../datastore/port.ts'
 import { ManualClock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aResource } from '../datastore/objects.ts'
@@ -197,6 +197,50 @@ test('numbers of nodes that change every two seconds are written every ten minut
   await world.pass(600)
   t.like(await world.conditions('deny'), [{ message: 'enforced on 1200 of 1200 nodes' }])
   await world.close()
+})
+
+test('a node that fails and recovers all the time costs three writes each ten minutes, and the last word is written in the end', async t => {
+  const world = await aWorld('deny')
+  for (let i = 0; i < 60; i++) {
+    await world.says('deny', aStatus(3, [{ node: 'n2', ...BEHIND }]))
+    await world.pass(35)
+    await world.says('deny', aStatus(3))
+    await world.pass(5)
+  }
+  t.true(world.writes <= 15, `${world.writes} writes in 40 minutes`)
+  await world.pass(600)
+  t.like(await world.conditions('deny'), [{ status: 'True', message: 'enforced on 3 of 3 nodes' }])
+  await world.close()
+})
+
+test('a program that takes the conditions away whenever they come gets three writes each ten minutes, and another form of the policy one at once', async t => {
+  const world = await aWorld('deny')
+  await world.says('deny', aStatus(2))
+  const none = { status: { conditions: [] } }
+  for (let i = 0; i < 400; i++) {
+    await world.pass(3)
+    if ((await world.conditions('deny')).length > 0)
+      await world.store.patch(KIND, 'deny', none, { subresource: 'status' })
+  }
+  t.true(world.writes >= 4 && world.writes <= 9, `${world.writes} writes in 20 minutes`)
+  await world.store.patch(KIND, 'deny', { spec: { priority: 11 } })
+  await world.says('deny', aStatus(2))
+  await world.pass(3)
+  t.like(await world.conditions('deny'), [{ status: 'True', observedGeneration: 2 }])
+  await world.close()
+})
+
+test('a server whose policies have no status, or that takes none of ours, is asked three times each ten minutes', async t => {
+  for (const refusal of [new NotFound('no such resource'), new Refused(422, 'too many conditions')]) {
+    const world = await aWorld('deny')
+    world.refusal = refusal
+    for (let i = 0; i < 200; i++) {
+      await world.says('deny', aStatus(i))
+      await world.pass(3)
+    }
+    t.true(world.writes <= 6, `${world.writes} attempts in ten minutes`)
+    await world.close()
+  }
 })
 
 test('conditions that others wrote stay, and ours are put back when somebody takes them away', async t => {
