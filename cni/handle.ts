@@ -48,6 +48,7 @@ async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
       return emitResult(
         await addWithBlock(request, deps, body => underLock(request, deps, 'ADD', body)),
         request.conf.cniVersion,
+        request.conf.prevResult,
       )
     case 'DEL':
       deps.endpoints.abandon(endpointId(request.conf.name, request))

@@ -4,7 +4,7 @@
 import { type Family, familyOf, parseAddress } from '../lib/ip.ts'
 import { jsonFault } from '../lib/json-fault.ts'
 import { CNI_CODE, CniError } from './error.ts'
-import { atLeast, CNI_VERSIONS, type CniResult, parseResult } from './result.ts'
+import { atLeast, CNI_VERSIONS, type PrevResult, parseResult } from './result.ts'
 
 export type CniVerb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION'
 
@@ -41,7 +41,7 @@ export type NetConf = {
   /** Bytes; absent: the MTU of the node's pods. */
   mtu?: number
   dns?: Readonly<Record<string, unknown>>
-  prevResult?: CniResult
+  prevResult?: PrevResult
 }
 
 export type AddRequest = {

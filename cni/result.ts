@@ -1,11 +1,13 @@
-// Results in the format of every version of the specification. In memory a result has the format of 1.1.0; a row per version
-// says how it is written, and how a prevResult of that version is read.
+// Results in the format of every version of the specification. A prevResult goes out as it came, whatever fields it has, with
+// ours behind it (SPEC 1.1.0, "Success": equivalent to the one provided). In memory ours has the format of 1.1.0; a row per
+// version says how it is written.
 import { familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
 import { CNI_CODE, CniError } from './error.ts'
 
 export type ResultInterface = { name: string; mac?: string; mtu?: number; sandbox?: string }
+/** `interface`: which one of its own result. */
 export type ResultIp = { address: string; gateway?: string; interface?: number }
-export type ResultRoute = { dst: string; gw?: string }
+export type ResultRoute = { dst: string; gw?: string; priority?: number }
 export type CniResult = {
   interfaces: readonly ResultInterface[]
   ips: readonly ResultIp[]
@@ -13,17 +15,23 @@ export type CniResult = {
   dns?: Readonly<Record<string, unknown>>
 }
 
-type Shape = (result: CniResult) => Record<string, unknown>
+type Json = Readonly<Record<string, unknown>>
+
+/** `whole`: as it came. */
+export type PrevResult = Omit<CniResult, 'dns'> & { whole: Json }
+
+/** Our result behind that of the plugins before. */
+type Shape = (own: CniResult, before: Json) => Json
 
 /** The supported versions, oldest first, with the format of each. */
 const SHAPES: Record<string, Shape> = {
-  '0.1.0': oneOfEach,
-  '0.2.0': oneOfEach,
-  '0.3.0': withFamilies,
-  '0.3.1': withFamilies,
-  '0.4.0': withFamilies,
-  '1.0.0': result => ({ ...plain(result), interfaces: result.interfaces.map(({ mtu: _mtu, ...rest }) => rest) }),
-  '1.1.0': plain,
+  '0.1.0': (own, before) => oneOfEach(older(own), before),
+  '0.2.0': (own, before) => oneOfEach(older(own), before),
+  '0.3.0': (own, before) => appended(withFamilies(older(own)), before),
+  '0.3.1': (own, before) => appended(withFamilies(older(own)), before),
+  '0.4.0': (own, before) => appended(withFamilies(older(own)), before),
+  '1.0.0': (own, before) => appended(older(own), before),
+  '1.1.0': appended,
 }
 
 export const CNI_VERSIONS: readonly string[] = Object.keys(SHAPES)
@@ -33,67 +41,118 @@ export function atLeast(version: string, least: string): boolean {
   return CNI_VERSIONS.indexOf(version) >= CNI_VERSIONS.indexOf(least)
 }
 
-/** The result in the format of `version`, as one line of JSON. */
-export function emitResult(result: CniResult, version: string): string {
+/** Our result behind that of the plugins before, in the format of `version`, as one line of JSON. */
+export function emitResult(own: CniResult, version: string, prevResult?: PrevResult): string {
   const shape = SHAPES[version]
   if (shape === undefined) throw new Error(`no result for version ${version}`)
-  return JSON.stringify({ cniVersion: version, ...shape(result) })
+  const before = prevResult?.whole ?? {}
+  return JSON.stringify({ ...before, ...shape(own, before), cniVersion: version })
 }
 
-function plain({ interfaces, ips, routes, dns }: CniResult): Record<string, unknown> {
-  return { interfaces, ips, routes, dns: dns ?? {} }
-}
-
-/** 0.3.0 to 0.4.0: every address says its version; interfaces have no mtu. */
-function withFamilies(result: CniResult): Record<string, unknown> {
-  const ips = result.ips.map(ip => ({ version: familyOf(ip.address) === 'ipv4' ? '4' : '6', ...ip }))
-  return { ...plain(result), interfaces: result.interfaces.map(({ mtu: _mtu, ...rest }) => rest), ips }
-}
-
-/** 0.1.0 and 0.2.0: the first address of each family with its routes, and no interfaces. */
-function oneOfEach({ ips, routes, dns }: CniResult): Record<string, unknown> {
-  const entry = (family: 'ipv4' | 'ipv6'): Record<string, unknown> | undefined => {
-    const ip = ips.find(({ address }) => familyOf(address) === family)
-    if (ip === undefined) return undefined
-    return { ip: ip.address, gateway: ip.gateway, routes: routes.filter(({ dst }) => familyOf(dst) === family) }
+/** Lists of interfaces, addresses and routes: all of the plugins before, then ours. */
+function appended({ interfaces, ips, routes, dns }: CniResult, before: Json): Json {
+  const all = (key: string, ours: readonly unknown[]): unknown[] => [...list(before[key], key), ...ours]
+  const at = list(before['interfaces'], 'interfaces').length
+  return {
+    interfaces: all('interfaces', interfaces),
+    ips: all(
+      'ips',
+      ips.map(ip => (ip.interface === undefined ? ip : { ...ip, interface: at + ip.interface })),
+    ),
+    routes: all('routes', routes),
+    dns: dns ?? before['dns'] ?? {},
   }
-  return { ip4: entry('ipv4'), ip6: entry('ipv6'), dns: dns ?? {} }
+}
+
+/** Before 1.1.0 interfaces have no MTU, and routes no priority. */
+function older({ interfaces, routes, ...rest }: CniResult): CniResult {
+  return {
+    ...rest,
+    interfaces: interfaces.map(({ mtu: _mtu, ...each }) => each),
+    routes: routes.map(({ priority: _priority, ...each }) => each),
+  }
+}
+
+/** 0.3.0 to 0.4.0: every address says its version. */
+function withFamilies(own: CniResult): CniResult {
+  return {
+    ...own,
+    ips: own.ips.map(ip => ({ version: familyOf(ip.address) === 'ipv4' ? '4' : '6', ...ip })),
+  }
+}
+
+/** 0.1.0 and 0.2.0: one address of each family, the first one, with the routes of all, and no interfaces. */
+function oneOfEach({ ips, routes, dns }: CniResult, before: Json): Json {
+  const entry = (key: 'ip4' | 'ip6'): Json | undefined => {
+    const family = key === 'ip4' ? 'ipv4' : 'ipv6'
+    const ours = ips.find(({ address }) => familyOf(address) === family)
+    const theirs = before[key] === undefined || before[key] === null ? undefined : object(before[key], key)
+    if (ours === undefined) return theirs
+    const first = theirs ?? { ip: ours.address, gateway: ours.gateway }
+    const added = routes.filter(({ dst }) => familyOf(dst) === family)
+    return { ...first, routes: [...list(theirs?.['routes'], 'routes'), ...added] }
+  }
+  return { ip4: entry('ip4'), ip6: entry('ip6'), dns: dns ?? before['dns'] ?? {} }
 }
 
 /** Parses a prevResult in the format of `version`. Throws `CniError` that names the field that is wrong. */
-export function parseResult(value: unknown, version: string): CniResult {
-  const result = object(value, 'prevResult')
+export function parseResult(value: unknown, version: string): PrevResult {
+  const whole = object(value, 'prevResult')
+  const { dns } = whole
+  if (dns !== undefined && dns !== null) object(dns, 'prevResult.dns')
   if (atLeast(version, '0.3.0')) {
-    const interfaces = list(result['interfaces'], 'prevResult.interfaces').map(parseInterface)
+    const interfaces = list(whole['interfaces'], 'prevResult.interfaces').map(parseInterface)
+    const ips = list(whole['ips'], 'prevResult.ips')
+    const routes = list(whole['routes'], 'prevResult.routes')
     return {
       interfaces,
-      ips: list(result['ips'], 'prevResult.ips').map((ip, i) => parseIp(ip, `prevResult.ips[${i}]`, interfaces.length)),
-      routes: list(result['routes'], 'prevResult.routes').map(parseRoute),
-      dns: result['dns'] === undefined || result['dns'] === null ? undefined : object(result['dns'], 'prevResult.dns'),
+      ips: ips.map((ip, i) => parseIp(ip, `prevResult.ips[${i}]`, interfaces.length)),
+      routes: routes.map((route, i) => parseRoute(route, `prevResult.routes[${i}]`)),
+      whole,
     }
   }
-  const entries = [result['ip4'], result['ip6']].filter(entry => entry !== undefined && entry !== null)
-  const parsed = entries.map(entry => object(entry, 'prevResult.ip4 or ip6'))
+  const entries = ['ip4', 'ip6'].filter(key => whole[key] !== undefined && whole[key] !== null)
+  const parsed = entries.map(key => ({ where: `prevResult.${key}`, entry: object(whole[key], `prevResult.${key}`) }))
   return {
     interfaces: [],
-    ips: parsed.map(entry => parseIp({ ...entry, address: entry['ip'] }, 'prevResult.ip4 or ip6', 0)),
-    routes: parsed.flatMap(entry => list(entry['routes'], 'routes of prevResult').map(parseRoute)),
+    ips: parsed.map(({ where, entry }) => parseIp({ ...entry, address: entry['ip'] }, where, 0)),
+    routes: parsed.flatMap(({ where, entry }) =>
+      list(entry['routes'], `${where}.routes`).map((route, i) => parseRoute(route, `${where}.routes[${i}]`)),
+    ),
+    whole,
   }
+}
+
+type Types = Readonly<Record<string, 'string' | 'number'>>
+
+const INTERFACE: Types = {
+  ...{ name: 'string', mac: 'string', mtu: 'number', sandbox: 'string', socketPath: 'string', pciID: 'string' },
+}
+const ROUTE: Types = {
+  ...{ dst: 'string', gw: 'string', mtu: 'number', advmss: 'number', priority: 'number', table: 'number' },
+  scope: 'number',
+}
+
+/** An object whose fields have their types, where they are there: numbers are whole and not negative. */
+function record(value: unknown, types: Types, where: string): Json {
+  const fields = object(value, where)
+  for (const [key, type] of Object.entries(types)) {
+    const field = fields[key]
+    if (field === undefined || field === null) continue
+    const fits = type === 'string' ? typeof field === 'string' : Number.isInteger(field) && Number(field) >= 0
+    if (!fits) throw wrong(`${where}.${key}`, type === 'string' ? 'a text' : 'a whole number', field)
+  }
+  return fields
 }
 
 function parseInterface(value: unknown, i: number): ResultInterface {
-  const { name, mac, mtu, sandbox } = object(value, `prevResult.interfaces[${i}]`)
+  const { name, mac, sandbox } = record(value, INTERFACE, `prevResult.interfaces[${i}]`)
   if (typeof name !== 'string') throw wrong(`prevResult.interfaces[${i}].name`, 'a text', name)
-  return {
-    name,
-    ...(typeof mac === 'string' && { mac }),
-    ...(typeof mtu === 'number' && { mtu }),
-    ...(typeof sandbox === 'string' && { sandbox }),
-  }
+  return { name, ...(typeof mac === 'string' && { mac }), ...(typeof sandbox === 'string' && { sandbox }) }
 }
 
 function parseIp(value: unknown, where: string, interfaces: number): ResultIp {
-  const { address, gateway, interface: index } = object(value, where)
+  const { address, gateway, interface: index } = record(value, { gateway: 'string' }, where)
   const [host, length] = typeof address === 'string' ? address.split('/') : []
   const canonical = host === undefined ? undefined : parseAddress(host)
   if (canonical === undefined || parseCidr(String(address)) === undefined)
@@ -108,9 +167,9 @@ function parseIp(value: unknown, where: string, interfaces: number): ResultIp {
   }
 }
 
-function parseRoute(value: unknown, i: number): ResultRoute {
-  const { dst, gw } = object(value, `prevResult.routes[${i}]`)
-  if (typeof dst !== 'string') throw wrong(`prevResult.routes[${i}].dst`, 'a CIDR', dst)
+function parseRoute(value: unknown, where: string): ResultRoute {
+  const { dst, gw } = record(value, ROUTE, where)
+  if (typeof dst !== 'string' || parseCidr(dst) === undefined) throw wrong(`${where}.dst`, 'a CIDR', dst)
   return { dst, ...(typeof gw === 'string' && { gw }) }
 }
 

@@ -317,30 +317,22 @@ function refusalError({ refused, message, remedy }: AssignRefusal): CniError {
   return new CniError(refused === 'unreachable' ? CNI_CODE.tryLater : CNI_CODE.noAddress, message, remedy)
 }
 
-/** The result for the runtime: that of the plugins before, with ours appended. */
+/** What this interface adds to the result. */
 function resultOf(endpoint: PodEndpoint, hostMac: string, { conf, netns }: AddRequest): CniResult {
-  const { addresses, interfaceName, ifname, mac, mtu } = endpoint
-  const before = conf.prevResult
-  const at = before?.interfaces.length ?? 0
+  const { addresses, interfaceName, ifname, mac, mtu, routeMetric } = endpoint
   return {
     interfaces: [
-      ...(before?.interfaces ?? []),
       { name: interfaceName, mac: hostMac, mtu },
       { name: ifname, mac, mtu, sandbox: netns },
     ],
-    ips: [
-      ...(before?.ips ?? []),
-      ...addresses.map(address => {
-        const family = familyOf(address)
-        return { address: `${address}/${addressBits(family)}`, gateway: GATEWAY[family], interface: at + 1 }
-      }),
-    ],
-    routes: [
-      ...(before?.routes ?? []),
-      ...addresses.map(address =>
-        familyOf(address) === 'ipv4' ? { dst: '0.0.0.0/0', gw: GATEWAY.ipv4 } : { dst: '::/0', gw: GATEWAY.ipv6 },
-      ),
-    ],
-    dns: conf.dns ?? before?.dns,
+    ips: addresses.map(address => {
+      const family = familyOf(address)
+      return { address: `${address}/${addressBits(family)}`, gateway: GATEWAY[family], interface: 1 }
+    }),
+    routes: addresses.map(familyOf).map(family => ({
+      ...{ dst: family === 'ipv4' ? '0.0.0.0/0' : '::/0', gw: GATEWAY[family] },
+      ...(routeMetric !== undefined && { priority: routeMetric }),
+    })),
+    dns: conf.dns,
   }
 }

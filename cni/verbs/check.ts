@@ -7,7 +7,7 @@ import { CNI_CODE, CniError } from '../error.ts'
 import { formatMismatch, hostFacts, inspect, inspectFilter } from '../inspect.ts'
 import { followMac } from '../pod-repair.ts'
 import type { CheckRequest } from '../request.ts'
-import type { CniResult } from '../result.ts'
+import type { PrevResult } from '../result.ts'
 
 /**
  * Rejects with `CniError` broken that names every mismatch: links, MACs, MTU, sysctls, addresses, neighbours and routes of
@@ -38,7 +38,11 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
 }
 
 /** A plugin after ours may have given the interface another MAC, and says so in the result: the neighbour entry follows. */
-async function withMacOfChain(endpoint: PodEndpoint, told: CniResult | undefined, deps: CniDeps): Promise<PodEndpoint> {
+async function withMacOfChain(
+  endpoint: PodEndpoint,
+  told: PrevResult | undefined,
+  deps: CniDeps,
+): Promise<PodEndpoint> {
   const { ifname, netns } = endpoint
   const mac = told?.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === netns)?.mac?.toLowerCase()
   return mac === undefined || mac === endpoint.mac ? endpoint : followMac(endpoint, mac, deps)

@@ -242,10 +242,13 @@ asRoot('a second interface of a pod leaves the routes of the first whole, while 
     resultOf(t, await node.run('ADD', { CNI_NETNS: other, CNI_CONTAINERID: 'c2' }))
     const routes = async () => (await node.exec(netns, 'ip', 'route', 'show', 'dev', 'eth0')).stdout
     const before = await routes()
-    const second = resultOf(t, await node.run('ADD', { CNI_NETNS: netns, CNI_IFNAME: 'net1' }))
+    const newest = conf({ cniVersion: '1.1.0' })
+    const second = resultOf(t, await node.run('ADD', { CNI_NETNS: netns, CNI_IFNAME: 'net1' }, newest))
     t.is(await routes(), before)
+    t.like(second, { routes: [{ dst: '0.0.0.0/0', priority: 1025 }] })
+    t.is((first as unknown as { routes: object[] }).routes.length, 1)
     const check = async (ifname: string, prevResult: Result) =>
-      (await node.run('CHECK', { CNI_NETNS: netns, CNI_IFNAME: ifname }, conf({ prevResult }))).stdout
+      (await node.run('CHECK', { CNI_NETNS: netns, CNI_IFNAME: ifname }, { ...newest, prevResult })).stdout
     t.is(await check('eth0', first), '')
     t.is(await check('net1', second), '')
     t.is((await node.run('DEL', { CNI_NETNS: netns, CNI_IFNAME: 'net1' })).code, 0)
