@@ -32,16 +32,7 @@ import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions } from '../port/nflog.ts'
-import type {
-  ForwardChain,
-  NftablesPort,
-  NftChange,
-  NftNews,
-  NftReading,
-  NftRefusal,
-  NftRuleset,
-  NftTableName,
-} from '../port/nftables.ts'
+import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { deleteFlows, walkFlows } from './conntrack.ts'
@@ -233,9 +224,7 @@ class LinuxKernel implements Kernel {
     this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(this.#sysctlPath(file), value))
   }
 
-  nftables(of: NftTableName, options?: NftReading): Promise<NftRuleset | undefined> {
-    return this.#netfilter().port.nftables(of, options)
-  }
+  nftables: NftablesPort['nftables'] = (of, options, isQuiet) => this.#netfilter().port.nftables(of, options, isQuiet)
 
   async nftGeneration(): Promise<number> {
     return this.#netfilter().port.nftGeneration()

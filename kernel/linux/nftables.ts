@@ -1,6 +1,7 @@
 // nftables over a netlink socket of the family netfilter. A table is read with several dumps, which are of one state only
 // when the generation is the same before and after them; so they are taken again until it is.
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
 import { batchOf, emitNfHeader, NFNL_SUBSYSTEM } from '../netlink/nfnetlink.ts'
 import { emitName, messageType, requestsOf } from '../netlink/nftables/changes.ts'
@@ -52,6 +53,8 @@ import { typesOf } from '../port/nftables.ts'
 import { type DumpWalk, walkDump } from './dump-walk.ts'
 
 const ATTEMPTS = 16
+/** Of the event loop: one may begin behind its look at the sockets. */
+const TURNS = 3
 /** Families of tables through which packets are forwarded. */
 const FORWARDING_FAMILIES: readonly NftFamily[] = ['inet', 'ip', 'ip6']
 /** Characters of a command in the text of an error. */
@@ -69,11 +72,17 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     this.#within = within
   }
 
-  async nftables(of: Name, options?: NftReading): Promise<NftRuleset | undefined> {
+  async nftables(
+    of: Name,
+    options?: NftReading,
+    isQuiet?: (since: number, until: number) => boolean,
+  ): Promise<NftRuleset | undefined> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const generation = await this.nftGeneration()
+      const since = await this.nftGeneration()
       const found = await this.#read(of, options)
-      if ((await this.nftGeneration()) !== generation) continue
+      const generation = await this.nftGeneration()
+      const isOther = generation !== since
+      if (isOther && (isQuiet === undefined || !(await becomes(() => isQuiet(since, generation))))) continue
       if (found instanceof KernelError) throw found
       return found && { generation, ...found }
     }
@@ -114,7 +123,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         const parsed = chains.parse(message)
         return parsed instanceof Malformed ? undefined : parsed
       }
-      for (const chain of await this.#dump(of, chains.operation.read, () => {}, known)) all.push(chain)
+      for (const chain of await this.#dump(of, chains.operation.read, () => {}, known, 'taken again')) all.push(chain)
     }
     const found: ForwardChain[] = []
     for (const chain of all) {
@@ -122,7 +131,8 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
       const { family, table } = chain
       const inTable = (w: NlWriter) => emitTableFilter(w, table)
       const parse = (message: Message) => (tableOf(message) === table ? rules.parse(message) : undefined)
-      found.push({ chain, rules: await this.#dump({ family, name: table }, rules.operation.read, inTable, parse) })
+      const name = { family, name: table }
+      found.push({ chain, rules: await this.#dump(name, rules.operation.read, inTable, parse, 'taken again') })
     }
     return found
   }
@@ -163,8 +173,8 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
       const inTable = (w: NlWriter) => emitTableFilter(w, of.name)
       const known = {
         table,
-        // the kernel has no filter for chains
-        chains: await this.#dump(of, chains.operation.read, () => {}, ofTable(of, chains.parse)),
+        // the kernel has no filter for chains: where others come or go meanwhile it may leave out some of ours
+        chains: await this.#dump(of, chains.operation.read, () => {}, ofTable(of, chains.parse), 'taken again'),
         sets: await this.#dump(of, sets.operation.read, inTable, ofTable(of, sets.parse)),
         objects: await this.#dump(of, objects.operation.read, inTable, ofTable(of, objects.parse)),
         flowtables: await this.#dump(of, flowtables.operation.read, inTable, ofTable(of, flowtables.parse)),
@@ -272,6 +282,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     operation: number,
     filter: (w: NlWriter) => void,
     parse: (message: Message) => Parsed<T> | undefined,
+    changes: 'taken again' | 'left to the caller' = 'left to the caller',
   ): Promise<T[]> {
     const request: Request = {
       type: messageType(operation),
@@ -280,10 +291,19 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         filter(w)
       },
     }
-    const { answer, objects } = await this.#requests.dump(request, parse)
+    const { answer, objects } = await this.#requests.dump(request, parse, changes)
     if (answer.errno !== 0) throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
     return objects.map(checked)
   }
+}
+
+/** Whether something is so, now or once what the kernel told by now was received: it waits at another socket. */
+async function becomes(isSo: () => boolean): Promise<boolean> {
+  for (let turn = 0; turn < TURNS; turn++) {
+    if (isSo()) return true
+    await nextTurn()
+  }
+  return isSo()
 }
 
 function headOf(set: NftSet): Omit<NftElements, 'elements'> {

@@ -96,13 +96,15 @@ export class Requests {
 
   /**
    * All objects that a dump tells, each as `parse` makes of it (undefined: left out). A dump that was interrupted by
-   * a change is taken again. The answer is that of the kernel to the dump as a whole.
+   * a change is taken again, unless `changes` are looked after by the caller. The answer is that of the kernel to the dump as a
+   * whole.
    */
   dump<T>(
     request: Request,
     parse: (message: Message) => T | undefined,
+    changes: 'taken again' | 'left to the caller' = 'taken again',
   ): Promise<{ answer: Acknowledgement; objects: T[] }> {
-    const taken = this.#dumps.then(() => this.#dump(request, parse))
+    const taken = this.#dumps.then(() => this.#dump(request, parse, changes))
     this.#dumps = taken.catch(() => undefined)
     return taken
   }
@@ -152,10 +154,11 @@ export class Requests {
     this.#fail(error)
   }
 
-  async #dump<T>(request: Request, parse: (message: Message) => T | undefined) {
+  async #dump<T>(request: Request, parse: (message: Message) => T | undefined, changes: string) {
     for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
       const { answer, replies, interrupted } = await this.#exchange(request, NLM_F.dump)
-      if (!interrupted) return { answer, objects: replies.map(parse).filter(object => object !== undefined) as T[] }
+      if (!interrupted || changes === 'left to the caller')
+        return { answer, objects: replies.map(parse).filter(object => object !== undefined) as T[] }
     }
     throw new KernelError(ERRNO.EINTR, 'dump', `netlink ${request.type}`, `interrupted ${DUMP_ATTEMPTS} times`)
   }

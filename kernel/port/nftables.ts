@@ -371,9 +371,15 @@ export type ForwardChain = {
 export type NftablesPort = {
   /**
    * One table; undefined when there is none. Rejects with EBADMSG when the kernel tells something of it that makes no
-   * sense here. Parts of it may be left out: a table can have many.
+   * sense here. Parts of it may be left out: a table can have many. It is read again while anybody changes anything: a large
+   * table never ends to be beside a program that writes often. So `isQuiet` may tell that no transaction after the generation
+   * `since` up to `until` changed this table, and then what was read meanwhile is taken.
    */
-  nftables(of: NftTableName, options?: NftReading): Promise<NftRuleset | undefined>
+  nftables(
+    of: NftTableName,
+    options?: NftReading,
+    isQuiet?: (since: number, until: number) => boolean,
+  ): Promise<NftRuleset | undefined>
 
   /** The generation of all rules of this namespace: each transaction of anybody, about any table, makes the next one. */
   nftGeneration(): Promise<number>

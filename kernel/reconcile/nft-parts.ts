@@ -70,6 +70,8 @@ export class NftParts {
   }
   /** The generation up to which all is known or in `#touched`; undefined when something was missed. */
   #heard: number | undefined
+  /** The generation of the last transaction that was told to have changed the table. */
+  #changed: number | undefined
   /** Refreshes since all was read, once others wrote something. */
   #refreshes = 0
   #othersWrite = false
@@ -120,13 +122,15 @@ export class NftParts {
     const heard = this.#heard
     if (news !== undefined && heard !== undefined) {
       // all was read since
-      if (((news.generation - heard) | 0) < 0) return false
+      if (isAfter(heard, news.generation)) return false
       // the kernel is at a generation before all of the transaction is done: what was read at it may lack some
       if (news.generation === heard || news.generation === nextGeneration(heard)) {
         this.#heard = news.generation
         if (news.tables.length > 0) this.#othersWrite = true
-        if (changed !== undefined) this.#touch(changed.parts)
-        return changed !== undefined
+        if (changed === undefined) return false
+        this.#changed = news.generation
+        this.#touch(changed.parts)
+        return true
       }
     }
     this.#heard = undefined
@@ -246,9 +250,10 @@ export class NftParts {
     this.#forgetTouched()
     this.#stale = false
     try {
-      const generation = await this.#kernel.nftGeneration()
-      ruleset = await this.#kernel.nftables({ family, name })
-      this.#heard = ruleset?.generation ?? generation
+      // what happens from now on is told
+      this.#heard ??= await this.#kernel.nftGeneration()
+      ruleset = await this.#kernel.nftables({ family, name }, undefined, this.#isQuiet)
+      if (ruleset !== undefined && isAfter(ruleset.generation, this.#heard)) this.#heard = ruleset.generation
     } catch (error) {
       if (!(error instanceof KernelError) || !lacksNftables(error)) throw error
       this.#lacking = error.message
@@ -265,8 +270,14 @@ export class NftParts {
     const single = [...elements.values()].filter(({ set }) => !sets.has(set))
     const only = { chains: [...chains], sets: [...sets], elements: single }
     this.#forgetTouched()
-    const ruleset = await this.#kernel.nftables({ family, name }, { only })
+    const ruleset = await this.#kernel.nftables({ family, name }, { only }, this.#isQuiet)
     this.#takeIn(() => this.#state.takeInParts(only, ruleset))
+  }
+
+  /** As `NftablesPort.nftables` asks for it. A transaction of the generation `since` may not have been done by then. */
+  readonly #isQuiet = (since: number, until: number): boolean => {
+    if (this.#heard === undefined || isAfter(until, this.#heard)) return false
+    return this.#changed === undefined || isAfter(since, this.#changed)
   }
 
   /** Before the kernel is asked: what is told meanwhile is asked for again. */
@@ -338,6 +349,11 @@ export class NftParts {
     const { family, name: table } = this.#state.table
     return { kind, key: kind === 'nftTable' ? `${family} ${table}` : `${family} ${table} ${name}` }
   }
+}
+
+/** Generations count around the 32 bits that they have. */
+function isAfter(a: number, b: number | undefined): boolean {
+  return b === undefined || ((a - b) | 0) > 0
 }
 
 const UNSETTLED: WriteFailure = {

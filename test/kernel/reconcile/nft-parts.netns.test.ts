@@ -1,5 +1,5 @@
 // One table of nftables in parts, in a real kernel: what is written is found again as it was wanted.
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import test from 'ava'
 import fc from 'fast-check'
 import { openKernel } from '../../../kernel/linux/kernel.ts'
@@ -244,5 +244,51 @@ netns(
       { numRuns: 60 },
     )
     t.true(partly > (entirely - 60) * 2, `${partly} ${entirely}`)
+  },
+)
+
+netns(
+  'a large table is read beside a program that writes to its own all the time, and what it does to ours meanwhile is put back',
+  async t => {
+    using space = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(space.path)
+    const members = Array.from({ length: 60_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
+    const open = () => {
+      const parts = new NftParts(kernel, { kind: 'table', ...NAME })
+      wantAll(parts)
+      for (const each of members) parts.wantElement('web', each, 'member')
+      return parts
+    }
+    t.deepEqual((await open().put()).refused, [])
+    const parts = open()
+    let others = 0
+    let hears = () => {}
+    kernel.monitorNftables(news => {
+      parts.observe(news)
+      if (news !== undefined && news.tables.length > 0) others++
+      hears()
+    })
+    const heard = () => new Promise<void>(resolve => (hears = resolve))
+    const script = `i=0; while :; do ${systemProgram('nft')} add table ip other$i; i=$((i+1))
+      [ $i != 4 ] || ${systemProgram('nft')} delete element inet ours web '{ 10.0.0.1 }'; done`
+    const writer = spawn(systemProgram('nsenter'), [`--net=${space.path}`, '--', systemProgram('sh'), '-c', script])
+    try {
+      await heard()
+      const before = others
+      const { refused } = await parts.put()
+      t.deepEqual(refused, [])
+      t.log(`${others - before} transactions of others meanwhile`)
+      t.true(others - before > 3)
+      for (let passes = 0; others < 12; passes++) {
+        await heard()
+        if (passes % 3 === 0) await parts.put()
+      }
+    } finally {
+      writer.kill('SIGKILL')
+    }
+    await parts.put()
+    const held = (await kernel.nftables(NAME))!
+    t.is(held.elements.find(({ set }) => set === 'web')!.elements.length, members.length)
   },
 )
