@@ -238,4 +238,6 @@ test('with garbage in every field of every kind an agent goes on, keeps its rout
   t.deepEqual(moved, [])
   t.true(written > 100, `${written} objects`)
   monitor.close()
+  // an agent that is closed is not asked whether its blocks fit what lies here
+  await agent.close()
 })

@@ -1,4 +1,5 @@
-// Machines of a small cluster for tests of whole agents: kernels in memory, one store, TCP in memory.
+// Machines of a small cluster for tests of whole agents: kernels in memory, one store, TCP in memory. When a test ends, what its
+// agents have published is held to what `calicoctl ipam check` counts as a problem.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +14,7 @@ import { type Clock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
+import { checkAgent } from '../ipam/calico-check.ts'
 
 export type Machine = { name: string; address: string; world: FakeWorld; dataDir: string }
 
@@ -31,6 +33,15 @@ export async function aMachine(t: ExecutionContext, name: string, address: strin
   return { name, address, world, dataDir }
 }
 
+class TestAgent extends NodeAgent {
+  isClosed = false
+
+  override close(): Promise<void> {
+    this.isClosed = true
+    return super.close()
+  }
+}
+
 export async function startAgent(
   t: ExecutionContext,
   at: Machine,
@@ -39,7 +50,7 @@ export async function startAgent(
   clock: Clock = systemClock,
   more: Partial<NodeAgentDeps> = {},
 ): Promise<NodeAgent> {
-  const agent = new NodeAgent(
+  const agent = new TestAgent(
     { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto', routeProtocol: 80 },
     {
       ...{
@@ -54,7 +65,10 @@ export async function startAgent(
     },
   )
   await agent.start()
-  t.teardown(() => agent.close())
+  t.teardown(async () => {
+    if (!agent.isClosed && t.passed) await checkAgent(agent, at.name, store)
+    await agent.close()
+  })
   return agent
 }
 

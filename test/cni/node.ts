@@ -25,6 +25,7 @@ import { systemClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { checkAgent } from '../ipam/calico-check.ts'
 import { aPool } from '../ipam/world.ts'
 import { felixFor } from './host-side.ts'
 
@@ -203,7 +204,7 @@ export type Result = {
   ip4?: { ip: string; gateway: string }
 }
 
-/** Runs `body` on a node of its own, which is closed afterwards. */
+/** Runs `body` on a node of its own, which is closed afterwards. `calicoctl ipam check` must find nothing in what it leaves. */
 export async function withNode(
   body: (node: TestNode) => Promise<void>,
   options?: Parameters<typeof startNode>[0],
@@ -211,6 +212,7 @@ export async function withNode(
   const node = await startNode(options)
   try {
     await body(node)
+    await checkAgent({ allocator: node.ipam, endpoints: node.deps.endpoints }, 'n1', node.store)
   } finally {
     await node.close()
   }

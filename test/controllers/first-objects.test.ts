@@ -5,6 +5,7 @@ import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { Unreachable } from '../../datastore/port.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aPool } from '../datastore/objects.ts'
+import { calicoObjects, calicoProblems } from '../ipam/calico-check.ts'
 
 const KUBEADM = `apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
@@ -38,6 +39,8 @@ test('a new cluster gets the pools of kubeadm, a ClusterInformation and a KubeCo
   await first(store, { kubeadm: KUBEADM })
   t.deepEqual(await poolsOf(store), [], 'what people delete does not come back')
   t.deepEqual(await store.get('ClusterInformation', 'default'), information)
+  const nowMs = Date.now()
+  t.deepEqual(calicoProblems(await calicoObjects(store), ['at once', 'published', 'cluster'], { nowMs }), [])
 })
 
 test('the configuration goes before kubeadm, and may say that no pool is made', async t => {

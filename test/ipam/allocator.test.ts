@@ -3,7 +3,9 @@ import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { blockFaults, parseBlock } from '../../ipam/block.ts'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
-import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 function given(answer: readonly Assigned[] | AssignRefusal): readonly Assigned[] {
   if ('refused' in answer) throw new Error(`${answer.refused}: ${answer.message}`)

@@ -6,7 +6,9 @@ import test from 'ava'
 import { kinds } from '../../api/kinds.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { type Family, familyOf } from '../../lib/ip.ts'
-import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 type AutoAssign = {
   pools: [cidr: string, blockSize: number, use?: 'workload' | 'tunnel'][]

@@ -4,7 +4,9 @@ import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { guardedStore } from '../../datastore/guarded.ts'
 import { Conflict, Refused, type Store, Unreachable } from '../../datastore/port.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
-import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 const PODS = Array.from({ length: 24 }, (_, i) => `p${i}`)
 

@@ -1,7 +1,9 @@
 // Addresses that pods have by the kernel while their block has them for an earlier pod, or for nobody.
 import test from 'ava'
 import { createFakeStore } from '../../datastore/fake.ts'
-import { aNode, aPod, aPool, converge } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 /** A node whose block has an address for the pod `earlier`, while the adopted interface `later` uses it. */
 async function aNodeWithTwoHolders() {

@@ -7,7 +7,9 @@ import { releaseEmptyPool } from '../../ipam/pool-release.ts'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
 import { overlaps } from '../../lib/ip.ts'
 import { type Log, silentLog } from '../../lib/log.ts'
-import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 async function aStore(...pools: ReturnType<typeof aPool>[]): Promise<FakeStore> {
   const store = createFakeStore()

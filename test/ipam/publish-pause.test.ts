@@ -6,7 +6,9 @@ import { NotFound } from '../../datastore/port.ts'
 import { isPublished } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
-import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 /** How many writes per pod are allowed (issue: load on the API server). */
 const MOST_PER_POD = 0.1

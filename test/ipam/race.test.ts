@@ -7,7 +7,9 @@ import { affinityOf, blockFaults, isPublished } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
 import { overlaps } from '../../lib/ip.ts'
 import { flakyStore, randomFrom } from './flaky-store.ts'
-import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 const breathe = (): Promise<void> => new Promise(setImmediate)
 

@@ -3,7 +3,9 @@ import test from 'ava'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import type { Assigned, AssignRefusal, AssignRequest } from '../../ipam/port.ts'
 import { REST_MS } from '../../ipam/resting.ts'
-import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 /** What a node knows of the sets of others, as a test wants it. */
 function someSets() {

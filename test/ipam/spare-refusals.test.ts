@@ -6,7 +6,9 @@ import type { AssignRefusal } from '../../ipam/port.ts'
 import { SpareRefusals } from '../../ipam/spare-refusals.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { aNode, aPod, aPool, converge } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 async function aRefusedNode() {
   const store = createFakeStore()
@@ -48,7 +50,7 @@ test('a node that may create no block is not ready, says which right it lacks, a
   allow()
   await pass(60_000)
   t.deepEqual(told(), [])
-  await node.allocator.close()
+  await node.close()
   t.is(node.clock.pending, 0)
 })
 
@@ -63,7 +65,7 @@ test('a pool that is added gives a node without addresses a block at once', asyn
   await pass(1000)
   t.deepEqual(told(), [])
   t.is(node.allocator.blocks().length, 2)
-  await node.allocator.close()
+  await node.close()
 })
 
 test('an address that comes back ends the condition', async t => {
@@ -76,7 +78,7 @@ test('an address that comes back ends the condition', async t => {
   await node.allocator.release(aPod('p0').handle)
   await pass(1000)
   t.deepEqual(told(), [])
-  await node.allocator.close()
+  await node.close()
 })
 
 const UNREACHABLE: AssignRefusal = { refused: 'unreachable', message: 'away', remedy: '' }

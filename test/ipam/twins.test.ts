@@ -2,7 +2,9 @@
 import test from 'ava'
 import { createFakeStore } from '../../datastore/fake.ts'
 import type { Assigned, AssignRefusal } from '../../ipam/port.ts'
-import { aNode, aPod, aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 async function aStore() {
   const store = createFakeStore()

@@ -1,9 +1,10 @@
 // What the IPAM tests build worlds from: nodes over a store, each with a journal of its own and a clock that only
-// moves when a test moves it.
+// moves when a test moves it. Whenever all is published, the objects are held to what `calicoctl ipam check` counts as a problem.
 import type { Resource } from '../../api/kinds.ts'
 import { kinds } from '../../api/kinds.ts'
 import { openCaches } from '../../datastore/cache.ts'
-import type { Store } from '../../datastore/port.ts'
+import type { FakeStore } from '../../datastore/fake.ts'
+import { type Store, Unreachable } from '../../datastore/port.ts'
 import { NodeAllocator } from '../../ipam/allocator.ts'
 import { Journal } from '../../ipam/journal.ts'
 import type { AssignRequest } from '../../ipam/port.ts'
@@ -11,12 +12,15 @@ import type { Sets } from '../../ipam/resting.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { type Database, openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
+import { calicoProblems, calicoProblemsOf } from './calico-check.ts'
 
 export type TestNode = {
   name: string
   clock: ManualClock
   db: Database
   allocator: NodeAllocator
+  /** Whether it may publish now. */
+  mayWrite(): boolean
   /** Connects to the store. */
   start(): void
   close(): Promise<void>
@@ -46,26 +50,29 @@ export function aNode(
     selects,
     sets,
   })
-  return {
+  const world: TestNode = {
     name,
     clock,
     db,
     allocator,
+    mayWrite: () => mayWrite?.() ?? true,
     start() {
       caches.start()
       allocator.start()
     },
     async close() {
+      running.delete(world)
       await allocator.close()
       caches.close()
     },
     async restart() {
-      await this.close()
+      await world.close()
       const again = aNode(store, name, db, mayWrite, sets)
       again.start()
       return again
     },
   }
+  return world
 }
 
 export function aPod(name: string): AssignRequest {
@@ -82,11 +89,84 @@ export function aPool(
   return kinds.IPPool.schema.parse({ metadata: { name }, spec: { cidr, blockSize, ...spec } })
 }
 
-/** Lets everything that waits happen, for longer than a change waits to be published: events are delivered and timers fire. */
-export async function converge(store: { settled?(): Promise<void> }, ...nodes: TestNode[]): Promise<void> {
+/** Without `list` and `watch` nobody looks at what lies in the store. */
+type Settling = Pick<FakeStore, 'settled'> & Partial<Pick<Store, 'list' | 'watch'>>
+
+/** Of a store: what was wrong with blocks as they were written, and what tests broke by hand. */
+type Looked = { written: string[]; broken: RegExp[] }
+
+const looked = new WeakMap<Settling, Looked>()
+/** The nodes that are not closed, and where they write. */
+const running = new Map<TestNode, Settling>()
+
+/**
+ * Lets everything that waits happen, for longer than a change waits to be published: events are delivered and timers fire. Then
+ * `calicoctl ipam check` finds nothing in the store, as far as these nodes have written it. Rejects with what it finds.
+ */
+export async function converge(store: Settling, ...nodes: TestNode[]): Promise<void> {
+  const { written, broken } = lookAt(store)
+  for (const node of nodes) running.set(node, store)
   for (let round = 0; round < 30; round++) {
-    for (let i = 0; i < 20; i++) await new Promise(setImmediate)
-    await store.settled?.()
+    await drained(store)
     for (const { clock } of nodes) clock.advance(5_000)
   }
+  await drained(store)
+  const found = [...written.splice(0), ...(await problemsOf(store, nodes))]
+  const problems = found.filter(text => !broken.some(pattern => pattern.test(text)))
+  if (problems.length > 0) throw new Error(problems.join('\n'))
+}
+
+/** `converge` once more, for all nodes that are not closed: what the last steps of tests left is sound as well. */
+export async function convergeAll(): Promise<void> {
+  const nodesOf = Map.groupBy(running.keys(), node => running.get(node)!)
+  for (const [store, nodes] of nodesOf) await converge(store, ...nodes)
+}
+
+/** From now on `converge` over this store lets problems pass that are about this: the test makes them, and no allocator does. */
+export function breaksByHand(store: Settling, about: RegExp): void {
+  lookAt(store).broken.push(about)
+}
+
+function lookAt(store: Settling): Looked {
+  const known = looked.get(store)
+  if (known !== undefined) return known
+  const written: string[] = []
+  const begun = { written, broken: [] }
+  looked.set(store, begun)
+  store.watch?.('IPAMBlock', {
+    event: event => {
+      if (event.type === 'set') written.push(...writtenProblems(event.item))
+    },
+  })
+  return begun
+}
+
+async function drained(store: Settling): Promise<void> {
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+  await store.settled()
+}
+
+/** What must not be wrong with a block at any time. */
+function writtenProblems(block: Resource<'IPAMBlock'>): string[] {
+  const none = { pools: [], handles: [], nodes: [], pods: [], workloads: [], singletons: [] }
+  const found = calicoProblems({ ...none, blocks: [block] }, ['at once'], { nowMs: Date.now() })
+  return found.map(({ rule, about }) => `${rule}: ${about}`)
+}
+
+/** Nothing where the store cannot be reached. */
+async function problemsOf({ list }: Settling, nodes: readonly TestNode[]): Promise<string[]> {
+  const published = nodes.filter(node => node.mayWrite())
+  try {
+    const held = published.map(node => ({ name: node.name, addresses: addressesOf(node) }))
+    return list === undefined ? [] : await calicoProblemsOf({ list }, held, Date.now())
+  } catch (error) {
+    if (error instanceof Unreachable) return []
+    throw error
+  }
+}
+
+function addressesOf({ name, allocator }: TestNode): (readonly [address: string, by: string])[] {
+  return [...allocator.held()].flatMap(([handle, held]) =>
+    held.map(({ address }) => [address, `${handle} on ${name}`] as const),
+  )
 }
