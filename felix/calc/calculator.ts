@@ -311,6 +311,7 @@ export class Calculator {
     for (const each of told) {
       const remote = this.#items.remote.get(each)
       const here = each === node?.name
+      this.#filter.updateTunnelsOf(each, here ? undefined : remote)
       const ipv6 = here ? node.ipv6?.split('/')[0] : remote?.ipv6Address
       const all = [here ? addressOf(node) : remote?.address, ipv6].filter(address => address !== undefined)
       for (const address of this.#nodeAddresses.update(each, all)) {

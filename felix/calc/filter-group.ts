@@ -1,11 +1,17 @@
 // The part of the pod filter that is no pod's own: its tables, and the addresses of all nodes, this one's too.
 import { nftElementKey } from '../../kernel/reconcile/objects.ts'
 import type { Desired } from '../desired.ts'
-import type { ThisNode } from '../input.ts'
+import type { RemoteNode, ThisNode } from '../input.ts'
 import type { TunnelsNeeded } from './mtu.ts'
-import type { NodeAddresses } from './node-addresses.ts'
+import { NodeAddresses } from './node-addresses.ts'
 import type { Output } from './output.ts'
-import { nodeElement, type PodFilterMarks, podFilterPrograms, thisNodeElement } from './pod-filter.ts'
+import {
+  nodeElement,
+  nodeTunnelElement,
+  type PodFilterMarks,
+  podFilterPrograms,
+  thisNodeElement,
+} from './pod-filter.ts'
 
 type Nodes = Pick<NodeAddresses, 'has'>
 type Outputs = { readonly [K in 'nftTable' | 'nftElement']: Output<Desired[K]> }
@@ -14,6 +20,7 @@ export class FilterGroup {
   readonly #marks: PodFilterMarks | undefined
   readonly #outputs: Outputs
   readonly #nodes: Nodes
+  readonly #farTunnels = new NodeAddresses()
   #own: string | undefined
   #node: ThisNode | undefined
   #tunnels: TunnelsNeeded | undefined
@@ -31,6 +38,16 @@ export class FilterGroup {
     if (this.#marks === undefined) return
     const element = nodeElement(this.#marks, address)
     this.#outputs.nftElement.want(nftElementKey(element), this.#nodes.has(address) ? element : undefined)
+  }
+
+  /** Takes in the addresses of another node's tunnels; undefined: it has none. */
+  updateTunnelsOf(name: string, node: RemoteNode | undefined): void {
+    if (this.#marks === undefined) return
+    const ends = [node?.ipipTunnelAddress, node?.vxlanTunnelAddress].filter(address => address !== undefined)
+    for (const address of this.#farTunnels.update(name, ends)) {
+      const element = nodeTunnelElement(this.#marks, address)
+      this.#outputs.nftElement.want(nftElementKey(element), this.#farTunnels.has(address) ? element : undefined)
+    }
   }
 
   /** Takes in what the tables depend on, once this node is known. The same again costs nothing. */

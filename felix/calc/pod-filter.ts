@@ -51,6 +51,8 @@ const ALLOWED = { ipv4: 'allowed_ipv4', ipv6: 'allowed_ipv6' } as const
 /** Addresses of all nodes, this one's too. */
 const NODES = 'nodes'
 const NODES_OF = { ipv4: NODES, ipv6: 'nodes_ipv6' } as const
+/** Addresses of the tunnel devices of other nodes: what a node sends to pods through a tunnel comes from there. */
+const NODE_TUNNELS = 'node_tunnels'
 /** The address of this node that its tunnels end at. */
 const THIS_NODE = 'this_node'
 
@@ -89,6 +91,7 @@ export function podFilterPrograms(
         inet.set(ALLOWED.ipv6, 'ifname . ipv6_addr', ['interval']),
         inet.set(NODES_OF.ipv4, 'ipv4_addr'),
         inet.set(NODES_OF.ipv6, 'ipv6_addr'),
+        inet.set(NODE_TUNNELS, 'ipv4_addr'),
         inet.set(THIS_NODE, 'ipv4_addr'),
       ],
       chains: [
@@ -151,8 +154,8 @@ function podRules({ drop, rule: plain }: Table): NftRule[] {
 }
 
 /**
- * Of a packet under a source that is none of the pod's addresses. Whatever it is allowed, a node is not among it: tunnels and
- * BGP take packets for those of a node by their source. This node has more addresses than its Node object tells. `route_localnet`
+ * Of a packet under a source that is none of the pod's addresses. Whatever it is allowed, a node is not among it: tunnels,
+ * BGP and policies for hosts take packets for those of a node by their source. This node has more addresses than its Node object tells. `route_localnet`
  * lets loopback addresses in, and of IPv6 the kernel takes none. A pod that may ask or answer for many neighbours would fill the
  * table that all pods of its node share, and so would answers to many link-local addresses, each of which is looked for first.
  */
@@ -163,7 +166,10 @@ function foreignRules({ drop }: Table, family: Family): NftRule[] {
     rule(`foreign ${names[family]} source`, [...ofFamily(family), ...sourceNotOfInterface(family, ALLOWED[family])]),
     rule('source of a node', source(family, 'in', NODES_OF[family])),
     ...(family === 'ipv4'
-      ? [rule('loopback source', sourceStartsWith(LOOPBACK_OCTET))]
+      ? [
+          rule('source of a node', source(family, 'in', NODE_TUNNELS)),
+          rule('loopback source', sourceStartsWith(LOOPBACK_OCTET)),
+        ]
       : [
           rule('link-local source', sourceIsLinkLocal()),
           rule('neighbour discovery under a foreign source', isNeighbourDiscovery()),
@@ -183,6 +189,7 @@ function errorRules({ drop, rule }: Table, family: Family): NftRule[] {
     // nft has no words for fields of the packet that an error quotes
     rule(chain, [...quotesPacketToInterface(family, POD[family]), ...RETURN], 'about a packet to this pod'),
     drop(chain, reason, quotesPacketTo(family, NODES_OF[family])),
+    ...(family === 'ipv4' ? [drop(chain, reason, quotesPacketTo(family, NODE_TUNNELS))] : []),
     rule(
       chain,
       [...quotesPacketToInterface(family, ALLOWED[family]), ...RETURN],
@@ -265,6 +272,11 @@ export function allowsSource({ set }: Pick<NamedNftElement, 'set'>): boolean {
 /** The element of one node's address. */
 export function nodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {
   return { family: 'inet', table, set: NODES_OF[familyOf(address)], words: [address] }
+}
+
+/** The element of the address of another node's tunnel device. */
+export function nodeTunnelElement({ table }: PodFilterMarks, address: string): NamedNftElement {
+  return { family: 'inet', table, set: NODE_TUNNELS, words: [address] }
 }
 
 export function thisNodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {

@@ -36,6 +36,7 @@ const [POD6, OTHER6] = ['fd00:1::5', 'fd00:1::6']
 const MAC = { calipod1: '02:00:00:00:01:05', caliother: '02:00:00:00:01:06' } as const
 const NODE = '192.168.10.11'
 const FAR_NODE = '192.168.20.12'
+const FAR_TUNNEL = '10.244.2.1'
 const NODE6 = 'fd00:10::11'
 /** Addresses that this node has and its Node object has not. */
 const [UNTOLD, UNTOLD6] = ['192.0.2.77', '2001:db8:77::1']
@@ -322,6 +323,7 @@ else {
         ['another pod', from4(OTHER, NODE), []],
         ['the own node', from4(NODE, OTHER), ['source of a node']],
         ['the other node', from4(FAR_NODE, OTHER), ['source of a node']],
+        ['the other node, as pods know it through its tunnel', datagram(FAR_TUNNEL), ['source of a node']],
         ['the own node by IPv6', datagram(NODE6), ['source of a node']],
         ['the own node by an address that its Node object has not', datagram(UNTOLD), ['source of a node']],
         ['the same by IPv6', datagram(UNTOLD6), ['source of a node']],
@@ -354,6 +356,7 @@ else {
         ['a solicitation under a link-local address', icmp6('fe80::99', 135), ['link-local source']],
         ['an error about a packet to what it may be', error4('198.51.100.9'), []],
         ['an error about a packet to the other node', error4(FAR_NODE), [ERROR]],
+        ['an error about a packet through the tunnel of the other node', error4(FAR_TUNNEL), [ERROR]],
         ['an IPv6 error about a packet to what it may be', error6('2001:db8::9'), []],
         ['an IPv6 error about a packet to its node', error6(NODE6), [ERROR]],
       ] as const)

@@ -116,7 +116,8 @@ test('another node changes nothing in the tables, and one element where packets 
   calculator.set('remote', 'n2', N2)
   const { nftTable, nftElement } = calculator.step()
   t.is(nftTable.size, 0)
-  t.deepEqual([...nftElement.keys()], ['inet margay nodes 192.168.10.12', 'ip margay nodes 192.168.10.12'])
+  const keys = [...nftElement.keys()].filter(key => !key.startsWith('inet margay node_tunnels '))
+  t.deepEqual(keys, ['inet margay nodes 192.168.10.12', 'ip margay nodes 192.168.10.12'])
 })
 
 test('no table of NAT is wanted before all pools are known: one that an earlier run left is adopted, never emptied', t => {

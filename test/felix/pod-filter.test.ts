@@ -159,6 +159,22 @@ test('tunnel packets are taken from nodes alone, each address known while some n
   }
 })
 
+test('the tunnel addresses of other nodes are those of nodes too, each while some node has it', t => {
+  const tunnels = () => {
+    calculator.step()
+    const { nftElement } = calculator.wanted()
+    return [...nftElement.keys()].filter(key => key.startsWith('inet margay node_tunnels ')).sort()
+  }
+  const ends = { ipipTunnelAddress: '10.245.2.2', vxlanTunnelAddress: '10.245.2.1' }
+  const calculator = calculated({ ...EMPTY, remotes: [{ ...N2, ...ends }] })
+  t.deepEqual(tunnels(), ['inet margay node_tunnels 10.245.2.1', 'inet margay node_tunnels 10.245.2.2'])
+  calculator.set('remote', 'n9', { name: 'n9', address: '192.168.10.19', vxlanTunnelAddress: '10.245.2.1' })
+  calculator.set('remote', 'n2', undefined)
+  t.deepEqual(tunnels(), ['inet margay node_tunnels 10.245.2.1'])
+  calculator.set('remote', 'n9', undefined)
+  t.deepEqual(tunnels(), [])
+})
+
 test('another address of this node takes the place of the old one in the pod filter', t => {
   const calculator = calculated(EMPTY)
   calculator.configure({ node: { ...EMPTY.node, ipv4: '192.168.10.99/24' } })
