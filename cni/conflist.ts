@@ -2,6 +2,8 @@
 // names containerd and CRI-O use the first one that they can read (libcni: .conf, .conflist and .json), so a file of
 // another network before ours hides ours, and ours hides every one behind it.
 
+import { ownCapabilities } from './capabilities.ts'
+
 /** The usual name of our configuration. */
 export const CONFLIST_NAME = '10-margay.conflist'
 
@@ -64,7 +66,10 @@ export function conflistText(options: {
     cniVersion: cniVersions.filter(version => USUAL_VERSIONS.includes(version)).at(-1) ?? '1.0.0',
     cniVersions,
     name: network,
-    plugins: [{ type: 'margay', agentSocket: socket, ipam: FAMILIES_OF_POOLS }, ...chained.map(name => CHAINED[name])],
+    plugins: [
+      { type: 'margay', agentSocket: socket, ipam: FAMILIES_OF_POOLS, capabilities: ownCapabilities() },
+      ...chained.map(name => CHAINED[name]),
+    ],
   }
   return `${JSON.stringify(conflist, undefined, 2)}\n`
 }

@@ -1,9 +1,10 @@
 // Parses and checks the request of a runtime: CNI_ variables and the JSON of standard input (SPEC 1.1.0, sections 1 and
-// 2). Runtimes are written in Go, whose JSON decoder ignores the case of keys, and they rely on it (containerd sends
-// `Servers`), so all keys are looked up without regard to case.
-import { type Family, familyOf, parseAddress } from '../lib/ip.ts'
+// 2).
+import { type Family, familyOf } from '../lib/ip.ts'
 import { jsonFault } from '../lib/json-fault.ts'
+import { askedFor, dnsOf } from './asked-for.ts'
 import { CNI_CODE, CniError } from './error.ts'
+import { badField, field, isObject, typed } from './fields.ts'
 import { atLeast, CNI_VERSIONS, type PrevResult, parseResult } from './result.ts'
 
 export type CniVerb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION'
@@ -35,8 +36,8 @@ export type NetConf = {
   ifServed: readonly Family[]
   /** Pool names or CIDRs; absent: whatever selects this node. */
   pools?: readonly string[]
-  /** The address and the MAC that CNI_ARGS, `args` or `runtimeConfig` ask for. */
-  address?: string
+  /** The addresses, at most one of each family, and the MAC that CNI_ARGS, `args` or `runtimeConfig` ask for. */
+  addresses?: readonly string[]
   mac?: string
   /** Bytes; absent: the MTU of the node's pods. */
   mtu?: number
@@ -144,36 +145,24 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
       `config version does not allow ${verb}`,
       `the configuration has cniVersion "${cniVersion}": ${verb} exists since ${VERBS[verb].since}`,
     )
+  const common = { cniVersion, name, families: [], ifServed: [] }
   // DEL, GC and STATUS ignore the other fields, so a bad one cannot block clean-up
-  if (verb !== 'ADD' && verb !== 'CHECK') return { cniVersion, name, families: [], ifServed: [] }
-  const prevResult = field(json, 'prevResult')
+  if (verb !== 'ADD' && verb !== 'CHECK') return common
+  const before = field(json, 'prevResult')
+  const prevResult = before === undefined || before === null ? undefined : parseResult(before, cniVersion)
+  // what ADD took or refused is decided: a later version that refuses more finds no fault with pods that run
+  if (verb === 'CHECK') return { ...common, prevResult }
   const ipam = typed(json, 'ipam', 'object') ?? {}
   refuseOtherIpam(ipam)
-  const wanted = askedFor(json, args)
   return {
-    cniVersion,
-    name,
+    ...common,
     ...familiesOf(ipam),
     pools: poolsOf(ipam),
-    address: wanted.address,
-    mac: wanted.mac,
+    ...askedFor(json, args),
     mtu: mtuOf(json),
-    dns: dnsOf(json),
-    prevResult: prevResult === undefined || prevResult === null ? undefined : parseResult(prevResult, cniVersion),
+    dns: dnsOf(json, prevResult?.whole['dns']),
+    prevResult,
   }
-}
-
-/** `dns` of the configuration (SPEC section 1): it goes into the result as it is, and a runtime must be able to read it. */
-function dnsOf(json: Record<string, unknown>): Record<string, unknown> | undefined {
-  const dns = typed(json, 'dns', 'object')
-  if (dns === undefined) return undefined
-  if (typeof (field(dns, 'domain') ?? '') !== 'string') throw badField('dns.domain', field(dns, 'domain'), 'a name')
-  for (const key of ['nameservers', 'search', 'options']) {
-    const value = field(dns, key) ?? []
-    if (!Array.isArray(value) || !value.every(item => typeof item === 'string'))
-      throw badField(`dns.${key}`, value, 'a list of strings')
-  }
-  return dns
 }
 
 /** Addresses come from the IPPools: what names another IPAM plugin, or a range of its own, would be ignored. */
@@ -218,23 +207,6 @@ function poolsOf(ipam: Record<string, unknown>): string[] | undefined {
     })
   })
   return names.length > 0 ? names : undefined
-}
-
-/** The address and the MAC that are asked for: by the capabilities `ips` and `mac`, else by `args.cni.ips`, else by CNI_ARGS. */
-function askedFor(
-  json: Record<string, unknown>,
-  args: Readonly<Record<string, string>>,
-): { address?: string; mac?: string } {
-  const runtime = typed(json, 'runtimeConfig', 'object') ?? {}
-  const cni = typed(typed(json, 'args', 'object') ?? {}, 'cni', 'object') ?? {}
-  const ips = [field(runtime, 'ips'), field(cni, 'ips')].find(Array.isArray)
-  const ip: unknown = ips?.[0] ?? args['IP']
-  const mac: unknown = field(runtime, 'mac') ?? args['MAC']
-  const address = typeof ip === 'string' ? parseAddress(ip.replace(/\/\d+$/, '')) : undefined
-  if (ip !== undefined && ip !== '' && address === undefined) throw badField('ips', ip, 'an IP address')
-  if (mac !== undefined && mac !== '' && !(typeof mac === 'string' && UNICAST_MAC.test(mac)))
-    throw badField('mac', mac, 'a unicast MAC address such as 02:00:5e:10:00:01')
-  return { address, mac: typeof mac === 'string' && mac !== '' ? mac.toLowerCase() : undefined }
 }
 
 function mtuOf(json: Record<string, unknown>): number | undefined {
@@ -288,7 +260,6 @@ function podOf(args: Readonly<Record<string, string>>): PodName | undefined {
  * from holds both, and no server takes an object of any size.
  */
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/
-const UNICAST_MAC = /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i
 
 function checkContainerId(id: string): void {
   if (!NAME.test(id))
@@ -314,37 +285,11 @@ function checkIfname(name: string): void {
     )
 }
 
-type Typed = { text: string; object: Record<string, unknown> }
-
-function typed<T extends keyof Typed>(json: Record<string, unknown>, name: string, type: T): Typed[T] | undefined {
-  const value = field(json, name)
-  if (value === undefined || value === null) return undefined
-  const fits = type === 'text' ? typeof value === 'string' : isObject(value)
-  if (fits) return value as Typed[T]
-  throw badField(name, value, type === 'text' ? 'a text' : 'an object')
-}
-
-/** The value under a key, exactly as spelled or else in any case. */
-function field(json: unknown, name: string): unknown {
-  if (!isObject(json)) return undefined
-  if (Object.hasOwn(json, name)) return json[name]
-  const key = Object.keys(json).find(other => other.toLowerCase() === name.toLowerCase())
-  return key === undefined ? undefined : json[key]
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function environment(message: string, details: string): CniError {
   return new CniError(CNI_CODE.environment, message, details)
 }
 
-function badField(key: string, value: unknown, expected: string): CniError {
-  return new CniError(CNI_CODE.field, `invalid value of ${key}: ${JSON.stringify(value)}`, `${key} must be ${expected}`)
-}
-
-/** Whether an address belongs to one of the families that are asked for. */
-export function addressFits({ address, families, ifServed }: NetConf): boolean {
-  return address === undefined || [...families, ...ifServed].includes(familyOf(address))
+/** Whether every address that is asked for is of a family that may be assigned. */
+export function addressesFit({ addresses = [], families, ifServed }: NetConf): boolean {
+  return addresses.every(address => [...families, ...ifServed].includes(familyOf(address)))
 }

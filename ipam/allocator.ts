@@ -279,9 +279,8 @@ export class NodeAllocator implements Allocator {
   }
 
   #plan(request: AssignRequest, family: Family, inputs: Inputs): Plan {
-    const { address } = request
     const pod = podNameOf(request.attributes)
-    const exact = address !== undefined && familyOf(address) === family ? address : undefined
+    const exact = request.addresses?.find(address => familyOf(address) === family)
     const pools = poolsFor(inputs.pools, choiceOf(request, family), this.#deps.selects)
     if ('refused' in pools) return pools
     if (exact !== undefined) return this.#planExact(exact, pools, pod)

@@ -7,7 +7,7 @@ import type { Assigned, AssignRefusal, AssignRequest } from './port.ts'
  * those that a pool serves. Never none. `refusalOf`: why no pool serves a family; undefined where one does.
  */
 export function familiesOf(
-  { families, ifServed = [], address }: Pick<AssignRequest, 'families' | 'ifServed' | 'address'>,
+  { families, ifServed = [], addresses = [] }: Pick<AssignRequest, 'families' | 'ifServed' | 'addresses'>,
   held: readonly Assigned[],
   refusalOf: (family: Family) => AssignRefusal | undefined,
 ): readonly Family[] | AssignRefusal {
@@ -16,7 +16,7 @@ export function familiesOf(
     if (families.includes(family)) return true
     if (!ifServed.includes(family)) return false
     if (held.some(has => has.family === family)) return true
-    if (address !== undefined && familyOf(address) === family) return true
+    if (addresses.some(address => familyOf(address) === family)) return true
     const refusal = refusalOf(family)
     if (refusal !== undefined) refusals.push(refusal)
     return refusal === undefined

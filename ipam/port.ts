@@ -21,8 +21,8 @@ export type AssignRequest = {
   ifServed?: readonly Family[]
   /** Pool names or CIDRs to choose from; absent: every pool that selects this node. */
   pools?: readonly string[]
-  /** An exact address that was asked for. */
-  address?: string
+  /** Exact addresses that are asked for, one of each family at most: all are given, or the request is refused. */
+  addresses?: readonly string[]
   use: 'Workload' | 'Tunnel'
 }
 

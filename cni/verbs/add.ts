@@ -13,7 +13,7 @@ import { CNI_CODE, CniError, GIVE_SYS_ADMIN } from '../error.ts'
 import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch, POD_LIMIT } from '../inspect.ts'
 import { aliasOf, handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
-import { type AddRequest, addressFits } from '../request.ts'
+import { type AddRequest, addressesFit } from '../request.ts'
 import type { CniResult } from '../result.ts'
 import { releaseAddresses, takeDown } from '../take-down.ts'
 
@@ -74,11 +74,11 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const notReady = deps.ready()
   if (notReady !== undefined) throw new CniError(CNI_CODE.tryLater, notReady.msg, notReady.details)
   const { conf, netns, containerID, ifname } = request
-  if (!addressFits(conf))
+  if (!addressesFit(conf))
     throw new CniError(
       CNI_CODE.field,
-      `invalid value of ips: "${conf.address}"`,
-      'its family is not assigned: set ipam.assign_ipv4 or assign_ipv6',
+      `invalid value of ips: ${JSON.stringify(conf.addresses)}`,
+      'the family of one is not assigned: set ipam.assign_ipv4 or assign_ipv6',
     )
   if (!request.hostNetns) refuseOwnNetns(netns)
 
@@ -135,7 +135,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
       families: conf.families,
       ifServed: conf.ifServed,
       pools: conf.pools,
-      address: conf.address,
+      addresses: conf.addresses,
       use: 'Workload',
     },
     given => endpoints.persist(withAddresses(given)),

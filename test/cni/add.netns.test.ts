@@ -164,6 +164,24 @@ asRoot(
     }),
 )
 
+asRoot('the addresses of both families and the MAC that a runtime asks for by capabilities are those of the pod', t =>
+  withNode(async node => {
+    const netns = node.pod()
+    const runtimeConfig = { ips: ['10.244.0.77/24', 'fd00:244::77'], mac: '02:00:5E:10:00:01' }
+    const config = conf({ ipam: { assign_ipv4: 'auto', assign_ipv6: 'auto' }, runtimeConfig })
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }, config))
+    t.deepEqual([addressOf(result), addressOf(result, 1)], ['10.244.0.77', 'fd00:244::77'])
+    t.is(result.interfaces[1]?.mac, '02:00:5e:10:00:01')
+    t.regex((await node.exec(netns, 'ip', 'link', 'show', 'eth0')).stdout, /link\/ether 02:00:5e:10:00:01/)
+    const second = await node.run('ADD', { CNI_NETNS: node.pod(), CNI_CONTAINERID: 'c2' }, config)
+    t.like(second.json, { code: 100 })
+    const check = await node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: result })
+    t.is(check.code, 0, check.stdout)
+    t.is((await node.run('DEL', { CNI_NETNS: netns }, config)).code, 0)
+    t.deepEqual(await leftovers(node), NOTHING)
+  }),
+)
+
 asRoot('two interfaces of one pod have two names on the host', t =>
   withNode(async node => {
     const netns = node.pod()

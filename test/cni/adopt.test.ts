@@ -95,7 +95,7 @@ test('a block names an adopted interface only when the interface has the name of
   ] as const) {
     const again = await withoutJournal(host)
     const holder = { handle: `net.${containerID}.eth0`, attributes: { ...attributes, containerID } }
-    await again.deps.ipam.assign({ ...holder, use: 'Workload', families: ['ipv4'], address: row!.addresses[0] })
+    await again.deps.ipam.assign({ ...holder, use: 'Workload', families: ['ipv4'], addresses: [row!.addresses[0]!] })
     await adopt(again.deps)
     nameAdopted(again.deps)
     t.deepEqual(
@@ -138,13 +138,13 @@ test('an adopted interface is not taken for that of an earlier container with th
   await ofWeb0(host, 'ADD', 'second')
   const [name] = await links(host)
   const again = await withoutJournal(host)
-  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', address: '10.0.0.7' })
+  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', addresses: ['10.0.0.7'] })
   await adopt(again.deps)
   nameAdopted(again.deps)
   await ofWeb0(again, 'DEL', 'first')
   t.deepEqual(await links(again), [name])
   const asked = { handle: 'net.thief.eth0', attributes, families: ['ipv4'], use: 'Workload' } as const
-  t.like(again.deps.ipam.assignNow({ ...asked, address: '10.0.0.7' }), { refused: 'address-taken' })
+  t.like(again.deps.ipam.assignNow({ ...asked, addresses: ['10.0.0.7'] }), { refused: 'address-taken' })
   await ofWeb0(again, 'DEL', 'second')
   t.deepEqual(await links(again), [])
   t.is(again.deps.ipam.held().size, 0)
@@ -154,7 +154,7 @@ test('an adopted interface that says for whom it was made is named by the block 
   const host = await aHost()
   await ofWeb0(host, 'ADD', 'first')
   const again = await withoutJournal(host)
-  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', address: '10.0.0.7' })
+  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', addresses: ['10.0.0.7'] })
   await adopt(again.deps)
   const [row] = again.deps.endpoints.all()
   t.like(row, { id: 'net/first/eth0', pod: { namespace: 'shop', name: 'web-0' }, madeFor: undefined })
@@ -168,7 +168,7 @@ test('a row of an old copy of the journal does not count for the interface of a 
   await ofWeb0(host, 'ADD', 'second')
   const [name] = await links(host)
   const again = await withoutJournal(host)
-  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', address: '10.0.0.7' })
+  await again.deps.ipam.assign({ ...FIRST_OF_WEB0, families: ['ipv4'], use: 'Workload', addresses: ['10.0.0.7'] })
   again.deps.endpoints.persist(row!)
   again.deps.endpoints.publish(row!)
   await takeOverPods({ cni: again.deps, dataDir: '/', report: () => undefined })

@@ -6,6 +6,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { CAPABILITIES } from '../../cni/capabilities.ts'
 import { installPlugin } from '../../cni/install.ts'
 import { CNI_VERSIONS } from '../../cni/result.ts'
 
@@ -49,6 +50,12 @@ test('the configuration lists versions that present runtimes know', t => {
     cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
     plugins: [{ type: 'margay', agentSocket: socket }],
   })
+})
+
+test('the configuration has the capabilities that ours acts on, and ipRanges, which is refused and not lost', t => {
+  const [{ capabilities }] = JSON.parse(readFileSync(installed(t).conf, 'utf8')).plugins
+  const actedOn = Object.entries(CAPABILITIES).filter(([, capability]) => 'does' in capability)
+  t.deepEqual(Object.keys(capabilities), [...actedOn.map(([name]) => name), 'ipRanges'])
 })
 
 test('without a command the plugin prints what it is and its versions on stderr, and exits with 0', t => {

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { CAPABILITIES } from '../../cni/capabilities.ts'
 import { CniError } from '../../cni/error.ts'
 import { type AddRequest, type DelRequest, type GcRequest, parseRequest } from '../../cni/request.ts'
 
@@ -104,7 +105,9 @@ test('assign_ipv4 and assign_ipv6 are true, false, or "auto" for the families of
 test('what containerd sends is accepted: capitalised runtimeConfig, null lists, unordered arguments', t => {
   const runtimeConfig = {
     dns: { Servers: null, Searches: null, Options: null },
-    portMappings: [{ HostPort: 80, ContainerPort: 80, Protocol: 'tcp', HostIP: '' }],
+    portMappings: [],
+    bandwidth: { ingressRate: 0, ingressBurst: 0, egressRate: 0, egressBurst: 0 },
+    ipRanges: null,
     'io.kubernetes.cri.pod-annotations': { a: 'b' },
   }
   const CNI_ARGS =
@@ -121,8 +124,71 @@ test('a pod name longer than any of Kubernetes, or an environment of a megabyte,
 test('what podman sends is accepted: an address and a MAC as arguments', t => {
   const CNI_ARGS = 'IgnoreUnknown=1;K8S_POD_NAME=x;MAC=02:00:5E:10:00:01;IP=10.0.0.7'
   const { conf, pod } = request('ADD', CONF, { CNI_ARGS }) as AddRequest
-  t.like(conf, { address: '10.0.0.7', mac: '02:00:5e:10:00:01' })
+  t.like(conf, { addresses: ['10.0.0.7'], mac: '02:00:5e:10:00:01' })
   t.is(pod, undefined)
+})
+
+test('one address of each family is taken from the first place that names any: the capability, args, CNI_ARGS', t => {
+  const addresses = (more: object, CNI_ARGS = '') =>
+    (request('ADD', { ...CONF, ...more }, { CNI_ARGS }) as AddRequest).conf.addresses
+  const [capability, args] = [{ runtimeConfig: { ips: ['10.0.0.1'] } }, { args: { cni: { ips: ['10.0.0.2/24'] } } }]
+  t.deepEqual(addresses({ ...capability, ...args }, 'IP=10.0.0.3'), ['10.0.0.1'])
+  t.deepEqual(addresses({ runtimeConfig: { ips: [] }, ...args }, 'IP=10.0.0.3'), ['10.0.0.2'])
+  t.deepEqual(addresses({ runtimeConfig: { ips: null } }, 'IP=10.0.0.3/32,FD00::3/64'), ['10.0.0.3', 'fd00::3'])
+  t.deepEqual(addresses({ runtimeConfig: { Ips: ['fd00:0::1', '10.0.0.1/8'] } }), ['fd00::1', '10.0.0.1'])
+  t.is(addresses({}, 'IP='), undefined)
+})
+
+test('two addresses of one family, half a prefix length or no list of addresses are code 2', t => {
+  for (const ips of [['10.0.0.1', '10.0.0.2'], ['10.0.0.1/33'], ['10.0.0.1/'], [7], ['10.0.0.0/8/9'], '10.0.0.1', {}]) {
+    const error = refused('ADD', { ...CONF, runtimeConfig: { ips } })
+    t.is(error.code, 2, JSON.stringify(ips))
+    t.regex(error.message, /ips/)
+  }
+  t.regex(refused('ADD', { ...CONF, runtimeConfig: { ips: ['fd00::1', 'fd00::2'] } }).details, /one address of each/)
+})
+
+test('a capability that is another plugin’s, or that nobody here acts on, is refused with what to do instead, on ADD alone', t => {
+  const rows: Record<string, unknown> = {
+    ipRanges: [[{ subnet: '10.1.2.0/24' }]],
+    portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }],
+    bandwidth: { ingressRate: 2048, ingressBurst: 1600, egressRate: 0, egressBurst: 0 },
+    infinibandGUID: 'c2:11:22:33:44:55:66:77',
+    deviceID: '0000:04:00.5',
+    aliases: ['primary-db'],
+  }
+  const refusing = Object.entries(CAPABILITIES).filter(([, capability]) => 'instead' in capability)
+  t.deepEqual(Object.keys(rows).toSorted(), refusing.map(([name]) => name).toSorted())
+  for (const [name, value] of Object.entries(rows)) {
+    const conf = { ...CONF, runtimeConfig: { [name]: value } }
+    const error = refused('ADD', conf)
+    t.is(error.code, 2)
+    t.true(error.message.includes(`runtimeConfig.${name}`), error.message)
+    t.regex(error.details, /must be (absent: .+|with the plugin (portmap|bandwidth), behind ours)/)
+    for (const verb of ['CHECK', 'DEL'] as const) t.is(request(verb, { ...conf, prevResult: {} }).verb, verb)
+  }
+  t.regex(refused('ADD', { ...CONF, runtimeConfig: { ipRanges: rows['ipRanges'] } }).details, /ipv4_pools/)
+})
+
+test('CHECK of a pod looks at no field that ADD judged, so that a stricter version finds no fault with pods that run', t => {
+  const config = { ...CONF, mtu: 'x', ipam: 7, runtimeConfig: 1, args: [], dns: 7, prevResult: {} }
+  t.is(request('CHECK', config).verb, 'CHECK')
+})
+
+test('the capability dns goes before the dns of the configuration, and that before the one of the plugins before', t => {
+  const dns = (more: object) => (request('ADD', { ...CONF, ...more }) as AddRequest).conf.dns
+  const own = { nameservers: ['10.0.0.53'], domain: 'c.local', search: ['c.local'] }
+  const runtime = { servers: ['10.96.0.10'], searches: [], options: ['ndots:5'] }
+  t.deepEqual(dns({ dns: own, runtimeConfig: { dns: runtime } }), {
+    ...own,
+    ...{ nameservers: ['10.96.0.10'], options: ['ndots:5'] },
+  })
+  const prevResult = { dns: { nameservers: ['192.0.2.53'], domain: 'before' } }
+  t.deepEqual(dns({ prevResult, runtimeConfig: { dns: { Servers: ['10.96.0.10'] } } }), {
+    ...{ nameservers: ['10.96.0.10'], domain: 'before' },
+  })
+  t.is(dns({ prevResult, runtimeConfig: { dns: { servers: null, searches: [], options: null } } }), undefined)
+  t.is(refused('ADD', { ...CONF, runtimeConfig: { dns: { servers: 'x' } } }).code, 2)
 })
 
 test('a multicast MAC and a malformed address are code 2, and the error names them', t => {

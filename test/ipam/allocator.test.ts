@@ -103,7 +103,7 @@ test('a family of no pool is given to nobody who demands it, nor to who asks for
   const node = await started(await storeWith(['p', '10.0.0.0/24']))
   const demanded = { ...aPod('a'), families: ['ipv6'] as const, ifServed: ['ipv4'] as const }
   t.is(refusal(await node.allocator.assign(demanded)).refused, 'no-pool')
-  const named = { ...aPod('a'), families: [], ifServed: ['ipv4', 'ipv6'] as const, address: 'fd00::5' }
+  const named = { ...aPod('a'), families: [], ifServed: ['ipv4', 'ipv6'] as const, addresses: ['fd00::5'] }
   t.is(refusal(await node.allocator.assign(named)).refused, 'no-pool')
 })
 
@@ -280,16 +280,32 @@ test('a tunnel address has its handle in the words that operators know and comes
   t.deepEqual(given(await again.allocator.assign(tunnelRequest('ipip', 'n1'))), [tunnel!])
 })
 
+test('exact addresses of both families are given together, or none of them', async t => {
+  const node = await started(await storeWith(['p', '10.0.0.0/24'], ['q', 'fd00:10::/112', 122]))
+  const both = { families: ['ipv4', 'ipv6'] as const, addresses: ['fd00:10::7', '10.0.0.7'] }
+  const got = given(await node.allocator.assign({ ...aPod('a'), ...both }))
+  t.deepEqual(
+    got.map(({ address }) => address),
+    ['10.0.0.7', 'fd00:10::7'],
+  )
+  const half = { ...aPod('b'), ...both, addresses: ['10.0.0.8', 'fd00:10::7'] }
+  t.is(refusal(await node.allocator.assign(half)).refused, 'address-taken')
+  t.deepEqual([...node.allocator.held().keys()], [aPod('a').handle])
+  // one by name, the other by choice
+  const one = given(await node.allocator.assign({ ...aPod('c'), ...both, addresses: ['fd00:10::9'] }))
+  t.deepEqual([one.length, one[1]?.address], [2, 'fd00:10::9'])
+})
+
 test('an exact address is given once, and refused when it is held, foreign or outside every pool', async t => {
   const store = await storeWith(['p', '10.0.0.0/25'])
   const n1 = await started(store, 'n1')
   const n2 = await started(store, 'n2')
   const own = n1.allocator.blocks()[0]!.cidr
   const address = own.replace(/\/.*/, '')
-  t.is(given(await n1.allocator.assign({ ...aPod('a'), address }))[0]?.address, address)
-  t.is(refusal(await n1.allocator.assign({ ...aPod('b'), address })).refused, 'address-taken')
-  t.is(refusal(await n2.allocator.assign({ ...aPod('c'), address })).refused, 'address-taken')
-  t.is(refusal(await n1.allocator.assign({ ...aPod('d'), address: '1.1.1.1' })).refused, 'address-outside')
+  t.is(given(await n1.allocator.assign({ ...aPod('a'), addresses: [address] }))[0]?.address, address)
+  t.is(refusal(await n1.allocator.assign({ ...aPod('b'), addresses: [address] })).refused, 'address-taken')
+  t.is(refusal(await n2.allocator.assign({ ...aPod('c'), addresses: [address] })).refused, 'address-taken')
+  t.is(refusal(await n1.allocator.assign({ ...aPod('d'), addresses: ['1.1.1.1'] })).refused, 'address-outside')
 })
 
 test('ten requests at once on an empty node share one claim', async t => {
@@ -342,7 +358,11 @@ test('with ipCooldownSeconds no other pod gets a released address before its tim
   const refused = refusal(await node.allocator.assign(aPod('c')))
   t.is(refused.refused, 'exhausted')
   t.regex(refused.message, /; 1 released addresses rest for 30 s \(ipCooldownSeconds\)$/)
-  t.is(given(await node.allocator.assign({ ...aPod('d'), address: second }))[0]?.address, second, 'asked for by name')
+  t.is(
+    given(await node.allocator.assign({ ...aPod('d'), addresses: [second] }))[0]?.address,
+    second,
+    'asked for by name',
+  )
   await node.allocator.release(aPod('d').handle)
   node.clock.advance(29_999)
   refusal(await node.allocator.assign(aPod('c')))

@@ -87,7 +87,7 @@ else {
     test.serial(`assignIP ${i}: ${row.ip} of ${row.pools.join()}`, async t => {
       if (i === 0 || row.fresh) await begin(row.pools.map(cidr => [cidr, 26]))
       const node = await nodeOf('n1')
-      const answer = await node.allocator.assign({ ...aPod(`ip-${i}`), address: row.ip })
+      const answer = await node.allocator.assign({ ...aPod(`ip-${i}`), addresses: [row.ip] })
       t.is(!('refused' in answer), row.ok === true)
     })
 }

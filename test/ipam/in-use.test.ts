@@ -27,7 +27,7 @@ test('an address that another pod uses is that pod’s when the one that the blo
   t.deepEqual(holders(), [aPod('earlier').handle])
   await node.allocator.release(aPod('earlier').handle)
   t.deepEqual(holders(), [later.handle])
-  const asked = node.allocator.assignNow({ ...aPod('thief'), address })
+  const asked = node.allocator.assignNow({ ...aPod('thief'), addresses: [address] })
   t.like(asked, { refused: 'address-taken' })
   await converge(store, node)
   const published = (await store.list('IPAMBlock')).flatMap(({ spec }) => spec.attributes.map(each => each.handle_id))

@@ -127,7 +127,7 @@ test('an address that is asked for by name gets no block across one of another s
   await store.patch('IPPool', 'a', { spec: { blockSize: 28 } })
   const node = await started(store)
   const address = block!.cidr.split('/')[0]!.replace(/\d+$/, n => `${Number(n) + 3}`)
-  const answer = await node.allocator.assign({ ...aPod('y'), address })
+  const answer = await node.allocator.assign({ ...aPod('y'), addresses: [address] })
   t.like(answer, { refused: 'address-taken' })
 })
 

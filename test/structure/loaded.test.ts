@@ -21,6 +21,7 @@ test('before its compile cache is set an agent loads its flags alone', t => {
     'agent/main.ts',
     'api/api-group.ts',
     'api/names.ts',
+    'cni/capabilities.ts',
     'cni/conflist.ts',
     'commander',
   ])

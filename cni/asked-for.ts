@@ -1,0 +1,82 @@
+// What a runtime asks for one container beside its configuration: `runtimeConfig`, which it fills in for the capabilities that
+// the configuration names, `args`, and CNI_ARGS (CONVENTIONS of CNI 1.1.0). What nobody here can act on is refused.
+import { familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
+import { CAPABILITIES } from './capabilities.ts'
+import { badField, field, isObject, typed } from './fields.ts'
+
+type Json = Readonly<Record<string, unknown>>
+
+/**
+ * The addresses and the MAC that are asked for: by the capabilities `ips` and `mac`, else by `args.cni.ips`, else by CNI_ARGS,
+ * which `args` is in the place of. Throws `CniError`, also where `runtimeConfig` asks for what is not done here.
+ */
+export function askedFor(json: Json, args: Readonly<Record<string, string>>): { addresses?: string[]; mac?: string } {
+  const runtime = typed(json, 'runtimeConfig', 'object') ?? {}
+  refuseOthers(runtime)
+  const cni = typed(typed(json, 'args', 'object') ?? {}, 'cni', 'object') ?? {}
+  const lists = [listOf(runtime, 'ips'), listOf(cni, 'ips'), (args['IP'] ?? '').split(',').filter(ip => ip !== '')]
+  const addresses = lists.find(list => list.length > 0)?.map(addressOf)
+  const twice = addresses?.find((address, i) => addresses.findIndex(of(familyOf(address))) !== i)
+  if (twice !== undefined) throw badField('ips', addresses, `one address of each family at most: ${twice} is one more`)
+  const mac: unknown = field(runtime, 'mac') || args['MAC'] || undefined
+  if (mac !== undefined && !(typeof mac === 'string' && UNICAST_MAC.test(mac)))
+    throw badField('mac', mac, 'a unicast MAC address such as 02:00:5e:10:00:01')
+  return { addresses, mac: mac?.toLowerCase() }
+}
+
+/**
+ * `dns` of the configuration (SPEC section 1), else `before`, that of the plugins before, with what the capability `dns` says in
+ * its place. It goes into the result, and a runtime must be able to read it. Throws `CniError`.
+ */
+export function dnsOf(json: Json, before: unknown): Json | undefined {
+  const own = typed(json, 'dns', 'object')
+  if (own !== undefined) {
+    if (typeof (field(own, 'domain') ?? '') !== 'string') throw badField('dns.domain', field(own, 'domain'), 'a name')
+    for (const key of ['nameservers', 'search', 'options']) textsOf(own, key, 'dns')
+  }
+  const asked = typed(typed(json, 'runtimeConfig', 'object') ?? {}, 'dns', 'object') ?? {}
+  const given = { nameservers: 'servers', search: 'searches', options: 'options' }
+  const instead = Object.entries(given)
+    .map(([key, capability]) => [key, textsOf(asked, capability, 'runtimeConfig.dns')] as const)
+    .filter(([, texts]) => texts.length > 0)
+  if (own === undefined && instead.length === 0) return undefined
+  return { ...(own ?? (isObject(before) ? before : {})), ...Object.fromEntries(instead) }
+}
+
+const UNICAST_MAC = /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i
+
+const of = (family: string) => (address: string) => familyOf(address) === family
+
+function refuseOthers(runtime: Json): void {
+  for (const [name, capability] of Object.entries(CAPABILITIES)) {
+    const value = field(runtime, name)
+    if ('instead' in capability && asksForSomething(value))
+      throw badField(`runtimeConfig.${name}`, value, capability.instead)
+  }
+}
+
+/** Runtimes send null, empty lists and zeros for what nobody asked for. */
+function asksForSomething(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length > 0
+  return isObject(value) ? Object.values(value).some(Boolean) : Boolean(value)
+}
+
+function listOf(json: Json, key: string): unknown[] {
+  const value = field(json, key) ?? []
+  if (Array.isArray(value)) return value
+  throw badField(key, value, 'a list of addresses')
+}
+
+function textsOf(json: Json, key: string, where: string): string[] {
+  const value = field(json, key) ?? []
+  if (Array.isArray(value) && value.every(item => typeof item === 'string')) return value
+  throw badField(`${where}.${key}`, value, 'a list of strings')
+}
+
+/** Of `ADDRESS` or `ADDRESS/LENGTH`, canonical. */
+function addressOf(value: unknown): string {
+  const text = typeof value === 'string' ? value : ''
+  const address = parseAddress(text.replace(/\/.*$/, ''))
+  if (address !== undefined && (!text.includes('/') || parseCidr(text) !== undefined)) return address
+  throw badField('ips', value, 'an IP address, with or without a prefix length')
+}
