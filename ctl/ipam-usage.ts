@@ -2,13 +2,17 @@
 // 2^53, so they are counted as bigint and given as a number where one can hold them.
 import type { Resource } from '../api/kinds.ts'
 import { poolOf } from '../api/pools.ts'
-import { addressBits, addressBytes, cidr, contains, familyOf, indexOf } from '../lib/ip.ts'
+import { reservedBy, reservedIn } from '../ipam/pick.ts'
+import { addressAt, addressBits, addressBytes, cidr, contains, familyOf, indexOf } from '../lib/ip.ts'
 
 type Pool = Resource<'IPPool'>
 type BlockObject = Resource<'IPAMBlock'>
 
-/** Addresses: all of them, those that somebody holds, the others. */
-export type Counts = { total: number | bigint; used: number; free: number | bigint }
+/**
+ * Addresses: all of them, those that somebody holds, those of IPReservations, and those that are neither. One that was given before it
+ * was reserved, or that was asked for by name, is both.
+ */
+export type Counts = { total: number | bigint; used: number; reserved: number | bigint; free: number | bigint }
 
 /** `node` is absent when nobody owns the block. */
 export type BlockUsage = Counts & { cidr: string; node?: string }
@@ -22,21 +26,25 @@ export type Usage = {
 }
 
 /** Every pool with its blocks, in the order of their addresses. A block counts in the pool it belongs to. */
-export function usage(pools: readonly Pool[], blocks: readonly BlockObject[]): Usage {
-  const homes = new Map<string | undefined, BlockUsage[]>()
+export function usage(pools: readonly Pool[], blocks: readonly BlockObject[], reserved: readonly string[]): Usage {
+  const homes = new Map<string | undefined, BlockObject[]>()
   for (const block of [...blocks].sort((a, b) => byCidr(a.spec, b.spec))) {
     const home = poolOf(pools, block.spec.cidr)?.metadata.name
-    homes.set(home, [...(homes.get(home) ?? []), blockUsage(block)])
+    homes.set(home, [...(homes.get(home) ?? []), block])
   }
+  const blockUsage = (block: BlockObject): BlockUsage => ({
+    ...{ cidr: block.spec.cidr, node: ownerOf(block) },
+    ...counts(block.spec.cidr, heldIn(block), reserved),
+  })
   return {
     pools: [...pools]
       .sort((a, b) => byCidr(a.spec, b.spec))
       .map(({ metadata: { name }, spec }) => {
         const mine = homes.get(name) ?? []
-        const used = mine.reduce((sum, block) => sum + block.used, 0)
-        return { name, cidr: spec.cidr, ...counts(spec.cidr, used), blocks: mine }
+        const counted = counts(spec.cidr, mine.flatMap(heldIn), reserved)
+        return { name, cidr: spec.cidr, ...counted, blocks: mine.map(blockUsage) }
       }),
-    outside: homes.get(undefined) ?? [],
+    outside: (homes.get(undefined) ?? []).map(blockUsage),
   }
 }
 
@@ -77,16 +85,18 @@ function slotOf({ spec }: BlockObject, address: string): number | null {
   return spec.allocations[indexOf(spec.cidr, address) ?? -1] ?? null
 }
 
-function blockUsage(block: BlockObject): BlockUsage {
-  const { spec } = block
-  const used = spec.allocations.filter(index => index !== null).length
-  return { cidr: spec.cidr, node: ownerOf(block), ...counts(spec.cidr, used) }
+function heldIn({ spec }: BlockObject): string[] {
+  return spec.allocations.flatMap((index, ordinal) => (index === null ? [] : [addressAt(spec.cidr, ordinal)]))
 }
 
-function counts(text: string, used: number): Counts {
+/** `held`: the addresses of the range that somebody has. */
+function counts(text: string, held: readonly string[], reserved: readonly string[]): Counts {
   const { family, length } = cidr(text)
   const total = 1n << BigInt(addressBits(family) - length)
-  return { total: small(total), used, free: small(total - BigInt(used)) }
+  const kept = reservedIn(reserved, text)
+  const both = held.filter(reservedBy(reserved)).length
+  const free = total - kept - BigInt(held.length - both)
+  return { total: small(total), used: held.length, reserved: small(kept), free: small(free) }
 }
 
 function small(value: bigint): number | bigint {

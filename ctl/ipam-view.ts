@@ -13,11 +13,12 @@ export function renderUsage({ pools, outside }: Usage, view: { blocks: boolean; 
     ...(view.wide ? [owner] : []),
     String(counts.total),
     share(counts.used, counts.total),
+    share(counts.reserved, counts.total),
     share(counts.free, counts.total),
   ]
   const ofBlock = (grouping: string) => (block: BlockUsage) => row(grouping, block.cidr, block.node ?? '', block)
   return renderTable(
-    ['GROUPING', 'CIDR', ...(view.wide ? ['POOL OR NODE'] : []), 'IPS TOTAL', 'IPS IN USE', 'IPS FREE'],
+    ['GROUPING', 'CIDR', ...(view.wide ? ['POOL OR NODE'] : []), 'IPS TOTAL', 'IPS IN USE', 'IPS RESERVED', 'IPS FREE'],
     [
       ...pools.flatMap(pool => [
         row('IP Pool', pool.cidr, pool.name, pool),

@@ -60,7 +60,9 @@ async function ipamShow(_words: readonly string[], options: Options, context: Co
     context.out(show(use, format, () => renderAddress(use)))
     return use.inUse ? EXIT.fine : EXIT.no
   }
-  const found = usage(pools, blocks)
+  const reservations = await all(context, 'IPReservation')
+  const reserved = reservations.flatMap(({ spec }) => spec.reservedCIDRs)
+  const found = usage(pools, blocks, reserved)
   const shown = showBlocks === true ? found : { pools: found.pools.map(({ blocks: _, ...pool }) => pool) }
   context.out(show(shown, format, kind => renderUsage(found, { blocks: showBlocks === true, wide: kind === 'wide' })))
   return EXIT.fine

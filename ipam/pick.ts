@@ -90,6 +90,17 @@ export function reservedBy(reserved: readonly string[]): (address: string) => bo
   }
 }
 
+/** How many addresses of a CIDR lie in any of the reserved ones, each counted once. */
+export function reservedIn(reserved: readonly string[], within: string): bigint {
+  const whole = rangeOf(within)
+  const overlapping = reserved
+    .map(rangeOf)
+    .filter(({ family, first, last }) => family === whole.family && first <= whole.last && last >= whole.first)
+  // of two CIDRs that overlap one holds the other
+  const inside = overlapping.map(range => (range.last - range.first > whole.last - whole.first ? whole : range))
+  return merge(inside).reduce((sum, { first, last }) => sum + last - first + 1n, 0n)
+}
+
 /**
  * The first block of a pool that overlaps no taken one and is not wholly reserved. Each node starts at its own place,
  * so that two nodes seldom try for the same block, then walks on and wraps once.

@@ -15,14 +15,18 @@ const free = (cidr: string, size: number) =>
   aBlock(cidr, { allocations: Array(size).fill(null), unallocated: Array.from({ length: size }, (_, i) => i) })
 
 test("pools and blocks show in calicoctl's table, in the order of their addresses", t => {
-  const found = usage([pool, aPool('p0', { cidr: '10.9.0.0/24' })], [half('10.244.0.64/31'), half('10.244.0.8/31')])
+  const found = usage(
+    [pool, aPool('p0', { cidr: '10.9.0.0/24' })],
+    [half('10.244.0.64/31'), half('10.244.0.8/31')],
+    ['10.9.0.8/30'],
+  )
   t.is(
     renderUsage(found, { blocks: true, wide: false }),
-    `GROUPING  CIDR            IPS TOTAL  IPS IN USE  IPS FREE
-IP Pool   10.9.0.0/24     256        0 (0%)      256 (100%)
-IP Pool   10.244.0.0/16   65536      2 (0%)      65534 (100%)
-Block     10.244.0.8/31   2          1 (50%)     1 (50%)
-Block     10.244.0.64/31  2          1 (50%)     1 (50%)
+    `GROUPING  CIDR            IPS TOTAL  IPS IN USE  IPS RESERVED  IPS FREE
+IP Pool   10.9.0.0/24     256        0 (0%)      4 (2%)        252 (98%)
+IP Pool   10.244.0.0/16   65536      2 (0%)      0 (0%)        65534 (100%)
+Block     10.244.0.8/31   2          1 (50%)     0 (0%)        1 (50%)
+Block     10.244.0.64/31  2          1 (50%)     0 (0%)        1 (50%)
 `,
   )
   t.regex(renderUsage(found, { blocks: true, wide: true }), /^Block +10\.244\.0\.8\/31 +n1 /m)
@@ -30,14 +34,26 @@ Block     10.244.0.64/31  2          1 (50%)     1 (50%)
 })
 
 test('an IPv6 pool is counted exactly, beyond what a double can hold', t => {
-  const [found] = usage([aPool('p6', { cidr: 'fd00::/64' })], [half('fd00::10/127')]).pools
-  t.like(found, { total: 2n ** 64n, used: 1, free: 2n ** 64n - 1n })
+  const pools = [aPool('p6', { cidr: 'fd00::/64' })]
+  const [found] = usage(pools, [half('fd00::10/127')], ['fd00::/65', 'fd00:0:0:1::/64']).pools
+  t.like(found, { total: 2n ** 64n, used: 1, reserved: 2n ** 63n, free: 2n ** 63n })
+})
+
+test('reserved addresses count once, within the range alone, and none that is in use counts as free or twice', t => {
+  const of = (...reserved: string[]) => usage([pool], [half('10.244.0.8/31')], reserved).pools[0]!
+  const counts = ({ used, reserved, free }: ReturnType<typeof of>) => [used, reserved, free]
+  t.deepEqual(counts(of()), [1, 0, 65535])
+  t.deepEqual(counts(of('10.244.1.0/30', '10.244.1.2', '10.244.1.2/31', '10.245.0.0/24', 'fd00::/64')), [1, 4, 65531])
+  t.deepEqual(counts(of('10.244.0.8')), [1, 1, 65535])
+  t.deepEqual(counts(of('10.0.0.0/8')), [1, 65536, 0])
+  t.deepEqual(counts(of('10.244.0.8/31').blocks[0] as ReturnType<typeof of>), [1, 2, 0])
 })
 
 test('a block counts once, in the oldest pool that holds it; one in no pool stands apart', t => {
   const { pools, outside } = usage(
     [pool, aPool('narrow', { cidr: '10.244.8.0/24' }, { creationTimestamp: '2026-01-01T00:00:00Z' })],
     [half('10.244.8.0/31'), half('10.1.0.0/31')],
+    [],
   )
   t.deepEqual(
     pools.map(({ name, used }) => [name, used]),

@@ -135,12 +135,18 @@ test('ipam show and ipam check read the API server', async t => {
   await store.create('IPPool', aPool('p1'))
   await store.create('Node', aNode('n1'))
   await store.create('IPAMBlock', aBlock('10.244.0.8/31', { allocations: [0, null], unallocated: [1], attributes }))
+  await store.create('IPReservation', { metadata: { name: 'r' }, spec: { reservedCIDRs: ['10.244.1.0/30'] } })
   const kubeconfig = kubeconfigFor(server)
   const ctl = (...args: string[]) => runCtl([...args, '--kubeconfig', kubeconfig])
 
-  t.regex((await ctl('ipam', 'show', '--show-blocks')).out, /^Block +10\.244\.0\.8\/31 +2 +1 \(50%\) +1 \(50%\)$/m)
+  t.regex(
+    (await ctl('ipam', 'show', '--show-blocks')).out,
+    /^Block +10\.244\.0\.8\/31 +2 +1 \(50%\) +0 \(0%\) +1 \(50%\)$/m,
+  )
   const pools = JSON.parse((await ctl('ipam', 'show', '-o', 'json')).out)
-  t.deepEqual(pools, { pools: [{ name: 'p1', cidr: '10.244.0.0/16', total: 65536, used: 1, free: 65535 }] })
+  t.deepEqual(pools, {
+    pools: [{ name: 'p1', cidr: '10.244.0.0/16', total: 65536, used: 1, reserved: 4, free: 65531 }],
+  })
   t.like(await ctl('ipam', 'show', '--ip=10.244.0.8'), { code: 0 })
   t.like(await ctl('ipam', 'show', '--ip=10.244.0.9'), { code: 1 })
   t.like(await ctl('ipam', 'show', '--ip=cat'), { code: 2 })
