@@ -16,6 +16,8 @@ import type { Assigned } from './port.ts'
 export const REST_MS = 30_000
 /** By then each node that lives has said how far it is, without being asked. */
 const LATE_MS = 1_800_000
+/** Pods that are remembered of an address, the last ones: more where the API server does not tell of their ends for days. */
+const MOST_PODS = 16
 
 /** Of Kubernetes; undefined for what has an address without being a pod of it. */
 export type PodName = { namespace: string; name: string }
@@ -162,11 +164,17 @@ export class Resting {
 
   #stateOf(address: string, rest: Rest, cooldownSeconds: number): RestState {
     if (this.#isCooling(rest, cooldownSeconds)) return 'rests'
+    const heard = this.#hear(address, rest)
     if (!this.#sets.mayHold()) return 'free'
-    const heard = rest.goneAt === undefined ? rest.pods.map(pod => this.#sets.heard(pod, address)) : []
-    if (heard.every(each => each === 'gone')) rest.goneAt ??= this.#sets.version()
     if (heard.includes('has') || this.#clock.monotonicMs() - rest.sinceMs < REST_MS) return 'rests'
     return rest.goneAt !== undefined && this.#sets.areThrough(rest.goneAt) ? 'free' : 'late'
+  }
+
+  /** What is told of those of its pods that this node has not heard the end of. Where it has of all, notes in which version. */
+  #hear(address: string, rest: Rest): ('has' | 'gone' | 'unclear')[] {
+    const heard = rest.goneAt === undefined ? rest.pods.map(pod => this.#sets.heard(pod, address)) : []
+    if (heard.every(each => each === 'gone')) rest.goneAt ??= this.#sets.version()
+    return heard
   }
 
   #isCooling({ sinceMs }: Rest, cooldownSeconds: number): boolean {
@@ -179,9 +187,11 @@ export class Resting {
   }
 
   #podsOf(address: string, pod: PodName | undefined): PodName[] {
-    const { pods = [], goneAt } = this.#rests.get(address) ?? {}
-    const before = goneAt === undefined ? pods.filter(each => pod === undefined || !isEqual(each, pod)) : []
-    return pod === undefined ? before : [...before, pod]
+    const rest = this.#rests.get(address)
+    const heard = rest === undefined ? [] : this.#hear(address, rest)
+    const pods = rest === undefined || rest.goneAt !== undefined ? [] : rest.pods
+    const before = pods.filter((each, i) => heard[i] !== 'gone' && (pod === undefined || !isEqual(each, pod)))
+    return pod === undefined ? before : [...before, pod].slice(-MOST_PODS)
   }
 }
 

@@ -29,8 +29,8 @@ function someSets() {
     mayHold() {
       return this.hasPolicies
     },
-    heard({ namespace, name }: { namespace: string; name: string }, address: string) {
-      return this.told.has(`${namespace}/${name} ${address}`) ? ('has' as const) : ('gone' as const)
+    heard({ namespace, name }: { namespace: string; name: string }, address: string): 'has' | 'gone' | 'unclear' {
+      return this.told.has(`${namespace}/${name} ${address}`) ? 'has' : 'gone'
     },
     late(address: string) {
       this.lateOnes.push(address)
@@ -73,7 +73,7 @@ test('where there are policies an address rests for 30 s, of either family, and 
     const { message } = await refused(world, { ...aPod('b'), families })
     t.regex(
       message,
-      /; 2 released addresses rest for 30 s \(other nodes may have them in sets of policies until then\)$/,
+      /; 2 released addresses rest for 30 s, or until the API server tells of the end of their pods \(other nodes may have them in sets of policies until then\)$/,
     )
   }
   node.clock.advance(REST_MS - 1)
@@ -91,6 +91,27 @@ test('where there is no policy no set holds an address, and another pod has it a
   t.deepEqual(await given(world, aPod('b')), first)
   t.deepEqual(world.sets.lateOnes, [])
 })
+
+for (const [hasPolicies, isTold, most] of [
+  [true, true, 1],
+  [false, true, 1],
+  [false, false, 16],
+] as const)
+  test(`an address that a hundred pods have in turn has ${most} of them in memory and in the journal, ${hasPolicies ? 'with' : 'without'} policies, ${isTold ? 'and' : 'also where nothing is'} told of their ends`, async t => {
+    const world = await aWorld(['p', '10.0.0.0/32', 32])
+    const { node, sets } = world
+    sets.hasPolicies = hasPolicies
+    if (!isTold) sets.heard = () => 'unclear'
+    for (let i = 0; i < 100; i++) {
+      await given(world, aPod(`job-${i}`))
+      await node.allocator.release(aPod(`job-${i}`).handle)
+      node.clock.advance(REST_MS)
+    }
+    const [row] = node.db.prepare('SELECT pods FROM ipam_resting').all()
+    const pods: { name: string }[] = JSON.parse(String(row?.['pods']))
+    t.is(pods.length, most)
+    t.is(pods.at(-1)?.name, 'job-99')
+  })
 
 test('while the API server still tells that the pod has it, an address goes to no other one, however long that is', async t => {
   const world = await aWorld(['p', '10.0.0.0/32', 32])
