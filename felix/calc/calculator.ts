@@ -387,6 +387,7 @@ export class Calculator {
       uplinkTwoWay: this.#masquerade.leavesPodAddressToNodes,
       ipip: links.has(IPIP_DEVICE),
       vxlan: links.has(VXLAN_DEVICE),
+      ipipAddressed: node?.ipipTunnelAddress !== undefined,
       ipv6: node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6,
     })
   }

@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type NamedSysctl, sysctlKey } from '../../kernel/reconcile/objects.ts'
 import type { Output } from './output.ts'
-import { tunnelNames } from './tunnels.ts'
+import { IPIP_DEVICE, tunnelNames } from './tunnels.ts'
 
 const FORWARD_IPV4: NamedSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
 const FORWARD_IPV6: NamedSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
@@ -16,6 +16,8 @@ export type HostSettings = {
   /** Whether this node has the tunnel. */
   ipip: boolean
   vxlan: boolean
+  /** Whether the device of IP-in-IP has an address; that of VXLAN always has one. */
+  ipipAddressed: boolean
   /** Whether pods or blocks use IPv6. */
   ipv6: boolean
 }
@@ -32,21 +34,26 @@ export class HostSysctls {
   /**
    * Wants the node to forward, and its uplink and tunnels. IPv6 only where it is used: an IPv6 router stops believing
    * router advertisements, which can cost a host its own address. A filter of the reverse path that is off stays off, and
-   * one that is strict becomes loose. The same again costs nothing.
+   * one that is strict becomes loose, or off where the device has no address: Linux takes loose for strict there
+   * (`fib_validate_source`). The same again costs nothing.
    */
   want(settings: HostSettings): void {
-    const { uplink, uplinkTwoWay, ipip, vxlan, ipv6 } = settings
+    const { uplink, uplinkTwoWay, ipip, vxlan, ipipAddressed, ipv6 } = settings
     if (isDeepStrictEqual(settings, this.#settings)) return
     this.#settings = settings
     const before = this.#ofDevices
     const uplinks = uplink === undefined || uplink === 'lo' ? [] : [uplink]
     const tunnels = tunnelNames({ ipip, vxlan })
     const twoWay = [...(uplinkTwoWay ? uplinks : []), ...tunnels]
-    this.#ofDevices = new Map([...[...uplinks, ...tunnels].map(forwardFrom), ...twoWay.map(filterLoosely)])
+    this.#ofDevices = new Map([
+      ...[...uplinks, ...tunnels].map(forwardFrom),
+      ...twoWay.map(device => (device === IPIP_DEVICE && !ipipAddressed ? filterNot(device) : filterLoosely(device))),
+    ])
     this.#output.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
     this.#output.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)
     for (const key of before.keys()) if (!this.#ofDevices.has(key)) this.#output.want(key, undefined)
-    for (const [key, sysctl] of this.#ofDevices) if (!before.has(key)) this.#output.want(key, sysctl)
+    for (const [key, sysctl] of this.#ofDevices)
+      if (!isDeepStrictEqual(before.get(key), sysctl)) this.#output.want(key, sysctl)
   }
 }
 
@@ -56,6 +63,10 @@ function forwardFrom(device: string): [string, NamedSysctl] {
 
 function filterLoosely(device: string): [string, NamedSysctl] {
   return keyed({ family: 'ipv4', path: ['conf', device, 'rp_filter'], value: '2', orValue: '0', needs: 'device' })
+}
+
+function filterNot(device: string): [string, NamedSysctl] {
+  return keyed({ family: 'ipv4', path: ['conf', device, 'rp_filter'], value: '0', needs: 'device' })
 }
 
 function keyed(sysctl: NamedSysctl): [string, NamedSysctl] {

@@ -207,3 +207,16 @@ test('the reverse path is filtered loosely on tunnels, and on the uplink only wh
     'tunl0 2 or 0',
   ])
 })
+
+test('on a tunnel device without an address the reverse path is not filtered: loosely would be strictly there', t => {
+  const { ipipTunnelAddress: _, ...node } = EMPTY.node
+  const calculator = calculated({ ...EMPTY, node, pools: [pool('10.244.0.0/16', { ipip: 'Always', ...out })] })
+  const filter = () => {
+    const { value, orValue } = calculator.wanted().sysctl.get('net.ipv4 conf/tunl0/rp_filter')!
+    return [value, orValue]
+  }
+  t.deepEqual(filter(), ['0', undefined])
+  calculator.configure({ node: { ...node, ipipTunnelAddress: '10.245.1.9' } })
+  calculator.step()
+  t.deepEqual(filter(), ['2', '0'])
+})
