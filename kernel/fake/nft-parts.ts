@@ -11,11 +11,12 @@ export function changedTables(changes: readonly NftChange[]): NftChangedTable[] 
     const [family, name] = key.split(' ') as [NftChangedTable['family'], string]
     const [chains, sets] = [new Set<string>(), new Set<string>()]
     const elements = new Map<string, { set: string; key: string }>()
-    for (const { object } of some)
-      if (object.kind === 'chain') chains.add(object.name)
+    for (const { object, verb } of some)
+      if (object.kind === 'chain' && (verb === 'delete' || verb === 'flush')) chains.add(object.name)
       else if (object.kind === 'rule') chains.add(object.chain)
       else if (object.kind === 'set') sets.add(object.name)
-      else if (object.kind !== 'elements') return { family, name }
+      else if (object.kind !== 'elements')
+        return { family, name } // a chain that comes may be one with a new name
       else if (object.flags?.includes('interval')) sets.add(object.set)
       else
         for (const each of object.elements) {

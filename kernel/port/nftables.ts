@@ -351,7 +351,10 @@ export type NftPartNames = {
  */
 export type NftReading = { without: 'elements' } | { only: NftPartNames }
 
-/** A table that others changed: only those parts of it, with all that they hold, or anything of it without `parts`. */
+/**
+ * A table that others changed: only those parts of it, with all that they hold, or anything of it without `parts`. Whoever made or
+ * changed a chain may have changed anything: the kernel does not tell the name that a chain had.
+ */
 export type NftChangedTable = NftTableName & { parts?: NftPartNames }
 
 /** One transaction of anybody. `generation` is the one that it made; what this port itself did is in none of `tables`. */

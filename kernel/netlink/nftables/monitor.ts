@@ -25,11 +25,14 @@ const ELEMENTS: readonly number[] = [NFT_MSG.newSetElem, NFT_MSG.delSetElem].map
 
 type PartName = { of: 'chains' | 'sets'; attribute: number }
 
-/** Which attribute names what a message is about: NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, NFTA_SET_NAME, NFTA_SET_ELEM_LIST_SET. */
+/**
+ * Which attribute names what a message is about: NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, NFTA_SET_NAME, NFTA_SET_ELEM_LIST_SET. A new
+ * chain is in none: it may be another one by a new name, and the old name is not told.
+ */
 const PARTS: ReadonlyMap<number, PartName> = new Map(
   (
     [
-      [[NFT_MSG.newChain, NFT_MSG.delChain], { of: 'chains', attribute: 3 }],
+      [[NFT_MSG.delChain], { of: 'chains', attribute: 3 }],
       [[NFT_MSG.newRule, NFT_MSG.delRule], { of: 'chains', attribute: 2 }],
       [[NFT_MSG.newSet, NFT_MSG.delSet, NFT_MSG.newSetElem, NFT_MSG.delSetElem], { of: 'sets', attribute: 2 }],
     ] as const

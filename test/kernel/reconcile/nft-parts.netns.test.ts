@@ -7,6 +7,7 @@ import type { NftablesPort, NftChange, NftExpression, NftRule, NftSet } from '..
 import { NftParts } from '../../../kernel/reconcile/nft-parts.ts'
 import { INLINE_SET, type NftChainProgram } from '../../../kernel/reconcile/nft-state.ts'
 import { systemProgram } from '../../../lib/system-program.ts'
+import { nft } from '../nftables-programs.ts'
 import { isRoot, scratchNetns } from '../scratch-netns.ts'
 
 const netns = isRoot ? test : test.skip
@@ -150,8 +151,31 @@ netns(
   },
 )
 
+/** The usual table, heard of as the agent does; `settled`: everything until now was told. */
+async function listening(kernel: NftablesPort) {
+  const parts = new NftParts(kernel, { kind: 'table', ...NAME })
+  let told: number | undefined
+  let hears = () => {}
+  kernel.monitorNftables(news => {
+    parts.observe(news)
+    told = news?.generation
+    hears()
+  })
+  const settled = async () => {
+    const generation = await kernel.nftGeneration()
+    while (told !== generation) await new Promise<void>(resolve => (hears = resolve))
+  }
+  wantAll(parts)
+  await parts.put()
+  const pass = async () => {
+    await settled()
+    return [await parts.put(), await parts.remove(() => true)]
+  }
+  return { parts, pass }
+}
+
 /** What others do with nft, one script a transaction; nothing is done where one line of it is refused. */
-const line = fc.constantFrom(
+const ofParts = fc.constantFrom(
   'flush chain inet ours p1',
   'flush chain inet ours p2',
   'flush chain inet ours forward',
@@ -171,11 +195,17 @@ const line = fc.constantFrom(
   'delete set inet ours web',
   'delete set inet ours ports',
   'add set inet ours ports { type ipv4_addr; }',
-  'add chain inet ours p1',
-  'add chain inet ours strange { type filter hook input priority 0; }',
   'add set inet ours strange { type ipv4_addr; }',
   'add table ip strange',
 )
+/** After these all is read. */
+const ofAll = fc.constantFrom(
+  'add chain inet ours p1',
+  'rename chain inet ours forward renamed',
+  'rename chain inet ours p1 renamed',
+  'add chain inet ours strange { type filter hook input priority 0; }',
+)
+const line = fc.oneof({ weight: 16, arbitrary: ofParts }, { weight: 1, arbitrary: ofAll })
 const whole = fc.constantFrom('flush ruleset', 'flush table inet ours', 'delete table inet ours')
 const script = fc.oneof(
   { weight: 9, arbitrary: fc.array(line, { minLength: 1, maxLength: 4 }).map(lines => lines.join('\n')) },
@@ -204,25 +234,7 @@ netns(
           legacyForwardChains: () => kernel.legacyForwardChains(),
           changeNftables: changes => kernel.changeNftables(changes),
         }
-        const parts = new NftParts(counting, { kind: 'table', ...NAME })
-        let told: number | undefined
-        let hears = () => {}
-        kernel.monitorNftables(news => {
-          parts.observe(news)
-          told = news?.generation
-          hears()
-        })
-        const settled = async () => {
-          const generation = await kernel.nftGeneration()
-          while (told !== generation) await new Promise<void>(resolve => (hears = resolve))
-        }
-        const pass = async () => {
-          await settled()
-          await parts.put()
-          await parts.remove(() => true)
-        }
-        wantAll(parts)
-        await parts.put()
+        const { pass } = await listening(counting)
         for (const scripts of rounds) {
           for (const each of scripts)
             try {
@@ -244,6 +256,20 @@ netns(
       { numRuns: 60 },
     )
     t.true(partly > (entirely - 60) * 2, `${partly} ${entirely}`)
+  },
+)
+
+netns(
+  'a base chain that others give another name, of which the kernel tells the new one alone, is put back',
+  async t => {
+    using space = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(space.path)
+    const { pass } = await listening(kernel)
+    nft(space.path, ['rename', 'chain', 'inet', 'ours', 'forward', 'strange'])
+    await pass()
+    const { chains } = (await kernel.nftables(NAME))!
+    t.deepEqual(chains.map(({ name }) => name).sort(), ['forward', 'p1', 'p2'])
   },
 )
 
