@@ -280,10 +280,10 @@ export class NodeAllocator implements Allocator {
 
   #plan(request: AssignRequest, family: Family, inputs: Inputs): Plan {
     const pod = podNameOf(request.attributes)
-    const exact = request.addresses?.find(address => familyOf(address) === family)
-    const pools = poolsFor(inputs.pools, choiceOf(request, family), this.#deps.selects)
+    const choice = choiceOf(request, family)
+    const pools = poolsFor(inputs.pools, choice, this.#deps.selects)
     if ('refused' in pools) return pools
-    if (exact !== undefined) return this.#planExact(exact, pools, pod)
+    if (choice.address !== undefined) return this.#planExact(choice.address, pools[0]!, pod)
     const unreserved = reservedAside(inputs)
     const { ipCooldownSeconds: cooldownSeconds } = inputs.config
     for (const pool of pools)
@@ -316,14 +316,7 @@ export class NodeAllocator implements Allocator {
   }
 
   /** An address that was asked for by name may be a reserved one, or in its cool-down: both keep automatic choices away. */
-  #planExact(address: string, pools: readonly IpPool[], pod: PodName | undefined): Plan {
-    const pool = pools.find(({ spec }) => contains(spec.cidr, address))
-    if (pool === undefined)
-      return {
-        refused: 'address-outside',
-        message: `${address} is not in a pool that this node may use`,
-        remedy: `ask for an address of ${pools.map(({ spec }) => spec.cidr).join(', ')}`,
-      }
+  #planExact(address: string, pool: IpPool, pod: PodName | undefined): Plan {
     const owned = this.#own().find(({ block }) => contains(block.cidr, address))
     const block = owned?.block.cidr ?? blockOf(pool, address)
     if (owned !== undefined) {
@@ -336,9 +329,9 @@ export class NodeAllocator implements Allocator {
       const holder = owned.block.slots[indexOf(block, address) ?? 0]
       return addressTaken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
     }
-    const owner = this.#claims.taken().get(block)
-    if (this.#claims.taken().has(block))
-      return addressTaken(`${address} lies in block ${block} of ${owner ?? 'nobody'}`)
+    const lostTo = this.#ledger.get(block)?.lostTo
+    if (lostTo !== undefined) return addressTaken(`${address} lies in block ${block} of ${lostTo}`)
+    // whose a block is that was not given to this node, its object alone can tell: what is known of it may be of long ago
     return { claim: [pool], exact: block }
   }
 
@@ -472,8 +465,9 @@ function textsOf(attributes: AssignRequest['attributes']): Record<string, string
   return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined))
 }
 
-function choiceOf({ pools, use, attributes }: AssignRequest, family: Family): Choice {
-  return { pools, use, family, namespace: attributes.namespace }
+function choiceOf({ pools, use, attributes, addresses }: AssignRequest, family: Family): Choice {
+  const address = addresses?.find(each => familyOf(each) === family)
+  return { pools, use, family, namespace: attributes.namespace, address }
 }
 
 function podNameOf({ namespace, pod }: Partial<AllocationAttributes> = {}): PodName | undefined {

@@ -66,7 +66,7 @@ export class NewBlock {
     try {
       await this.#claims.learnTaken(Number.POSITIVE_INFINITY)
       if (this.#own().length > before) return undefined // what the journal had lost came back
-      const across = exact === undefined ? undefined : this.#overlapping(exact)
+      const across = exact === undefined ? undefined : await this.#overlapping(exact)
       if (across !== undefined) return addressTaken(`block ${exact} overlaps block ${across}`)
       for (let lost = 0; ; lost++) {
         const mine = this.#own().filter(({ block }) => familyOf(block.cidr) === family).length
@@ -136,9 +136,12 @@ export class NewBlock {
     return true
   }
 
-  /** A known block of another name that shares addresses with this one. */
-  #overlapping(block: string): string | undefined {
-    return this.#known().find(cidr => cidr !== block && overlaps(cidr, block))
+  /** A block of another name that shares addresses with this one, also by a new list. */
+  async #overlapping(block: string): Promise<string | undefined> {
+    const known = () => this.#known().find(cidr => cidr !== block && overlaps(cidr, block))
+    if (known() === undefined) return undefined
+    await this.#claims.learnTaken(RELIST_MS)
+    return known()
   }
 
   #known(): string[] {

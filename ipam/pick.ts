@@ -1,7 +1,7 @@
 // Which pool, and which block of it. Pure: pools, reservations and taken blocks come in as values, selectors as
 // predicates. Ranges are compared as numbers: a /48 of IPv6 has more blocks than anybody can list.
 import { type IpPool, inAgeOrder, usesOf } from '../api/pools.ts'
-import { addressAt, addressBits, addressBytes, cidr, type Family, familyOf } from '../lib/ip.ts'
+import { addressAt, addressBits, addressBytes, cidr, contains, type Family, familyOf } from '../lib/ip.ts'
 import { earlierOverlaps } from '../lib/overlap.ts'
 import { blockSize } from './block.ts'
 import type { AssignRefusal, AssignRequest } from './port.ts'
@@ -9,7 +9,8 @@ import type { AssignRefusal, AssignRequest } from './port.ts'
 /** First and last address as numbers, one range per CIDR. Families never compare equal. */
 type Range = { family: Family; first: bigint; last: bigint }
 
-export type Choice = Pick<AssignRequest, 'pools' | 'use'> & { family: Family; namespace?: string }
+/** `address`: one of this family that is asked for by name. */
+export type Choice = Pick<AssignRequest, 'pools' | 'use'> & { family: Family; namespace?: string; address?: string }
 
 export type Selects = {
   node(selector: string): boolean
@@ -19,10 +20,11 @@ export type Selects = {
 
 /**
  * The pools that may serve a request, in the order in which they will be used. Pools that were asked for beat
- * selectors but not `disabled`, `allowedUses` or a family (Calico's determinePools and filterPoolsByUse).
+ * selectors but not `disabled`, `allowedUses` or a family (Calico's determinePools and filterPoolsByUse); so does the
+ * one that holds an address that was asked for (Calico's AssignIP, which does not look at `allowedUses` either).
  */
 export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Selects): readonly IpPool[] | AssignRefusal {
-  const { family, use, pools: asked } = choice
+  const { family, use, pools: asked, address } = choice
   const clashing = new Set(overlappingPools(all).map(({ refused }) => refused))
   const live = all.filter(pool => !pool.spec.disabled && pool.metadata.deletionTimestamp === undefined)
   const usable = live.filter(pool => !clashing.has(pool.metadata.name))
@@ -36,10 +38,10 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
       if (familyOf(pool.spec.cidr) === family) found.push(pool)
     }
     const allowed = found.filter(forUse)
-    return allowed.length > 0
-      ? allowed
-      : noPool(`none of the pools asked for serves ${family} for ${use}`, HOW_TO_SERVE)
+    if (allowed.length === 0) return noPool(`none of the pools asked for serves ${family} for ${use}`, HOW_TO_SERVE)
+    return address === undefined ? allowed : holding(address, allowed, use)
   }
+  if (address !== undefined) return holding(address, usable.filter(forUse), use)
   const picked = usable.filter(
     pool =>
       forUse(pool) &&
@@ -51,6 +53,17 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
   // a pool that names the namespace is meant for it: the others, which are for all, do not stand in for it
   const meant = picked.filter(namesNamespaces)
   return (meant.length > 0 ? meant : picked).sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
+}
+
+function holding(address: string, pools: readonly IpPool[], use: string): readonly IpPool[] | AssignRefusal {
+  const found = pools.filter(({ spec }) => contains(spec.cidr, address))
+  if (found.length > 0) return found
+  if (pools.length === 0) return noPool(`no enabled IPPool serves ${familyOf(address)} for ${use}`, HOW_TO_SERVE)
+  return {
+    refused: 'address-outside',
+    message: `${address} is in no enabled pool for ${use}`,
+    remedy: `ask for an address of ${pools.map(({ spec }) => spec.cidr).join(', ')}`,
+  }
 }
 
 const HOW_TO_SERVE =
