@@ -6,7 +6,7 @@ import type { CacheChange } from '../../datastore/kind-cache.ts'
 import { NotFound } from '../../datastore/port.ts'
 import type { Clock, ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { aNode, aPool } from './objects.ts'
+import { aNode, aPool, aResource } from './objects.ts'
 import { aWorld } from './world.ts'
 
 const names = (caches: Caches): string[] =>
@@ -51,6 +51,26 @@ test('a heartbeat, which changes nothing that is used, is no change', async t =>
   await fake.settled()
   t.deepEqual(changes, ['+a', '~a', '~a'])
   t.is(caches.of('Node').get('a')?.status, undefined)
+  caches.close()
+})
+
+test('what controllers write into the status of a ClusterNetworkPolicy is no change for who enforces it', async t => {
+  const { fake, open } = aWorld()
+  const spec = { tier: 'Admin', priority: 10, subject: { namespaces: {} }, ingress: [] }
+  await fake.create('ClusterNetworkPolicy', aResource('ClusterNetworkPolicy', { metadata: { name: 'deny' }, spec }))
+  const caches = open()
+  let changes = 0
+  caches.of('ClusterNetworkPolicy').onChange(() => changes++)
+  caches.start()
+  await fake.settled()
+  const before = caches.of('ClusterNetworkPolicy').get('deny')
+  const status = { conditions: [{ type: 'Ready', status: 'True', reason: 'Enforced', message: '' }] }
+  await fake.patch('ClusterNetworkPolicy', 'deny', { status }, { subresource: 'status' })
+  await fake.settled()
+  t.deepEqual([changes, caches.of('ClusterNetworkPolicy').get('deny') === before], [1, true])
+  await fake.patch('ClusterNetworkPolicy', 'deny', { spec: { priority: 11 } })
+  await fake.settled()
+  t.is(changes, 2)
   caches.close()
 })
 
