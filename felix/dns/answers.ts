@@ -26,8 +26,10 @@ const ANSWER_BOUNDS: AnswerBounds = {
 /** Of what a pod has, when it has too much: each sorting makes room for many. */
 const GIVEN_UP = 1 / 8
 const TICK_MS = 1000
-/** Names: some milliseconds, with what felix does about them. */
-const EXPIRED_AT_ONCE = 250
+/** Addresses of the names that lose one, of which felix takes in all again: some milliseconds. */
+const EXPIRED_AT_ONCE = 2000
+/** What a name costs beside its addresses, as so many of them. */
+const NAME_COST = 8
 
 type Known = { expiresMs: number; ttlSeconds: number }
 type Name = {
@@ -108,21 +110,28 @@ export class DomainAnswers {
    */
   expire(nowMs: number): readonly ToldName[] {
     const changed = new Set<Name>()
+    let [cost, counted] = [0, 0]
+    const isEnough = () => {
+      if (changed.size > counted) cost = costOf(changed)
+      counted = changed.size
+      return cost >= EXPIRED_AT_ONCE
+    }
     const now = Math.floor(nowMs / TICK_MS)
     for (let tick = this.#tick; tick <= now && this.#due.size > 0; tick++) {
       const due = this.#due.get(tick)
       if (due === undefined) continue
       for (const name of due) {
-        if (changed.size >= EXPIRED_AT_ONCE) {
-          this.#tick = tick
-          return [...changed].map(shown)
+        for (const [address, { expiresMs }] of name.addresses) {
+          if (expiresMs > nowMs) continue
+          if (isEnough()) {
+            this.#tick = tick
+            return [...changed].map(shown)
+          }
+          this.#drop(name, address, changed)
         }
         due.delete(name)
         name.dueTick = Infinity
-        for (const [address, { expiresMs }] of name.addresses) {
-          if (expiresMs <= nowMs) this.#drop(name, address, changed)
-          else this.#schedule(name, expiresMs)
-        }
+        for (const { expiresMs } of name.addresses.values()) this.#schedule(name, expiresMs)
       }
       this.#due.delete(tick)
     }
@@ -236,6 +245,12 @@ export class DomainAnswers {
     }
     return pod
   }
+}
+
+function costOf(names: Iterable<Name>): number {
+  let cost = 0
+  for (const { addresses, expired } of names) cost += NAME_COST + addresses.size + expired.size
+  return cost
 }
 
 function shown({ pod, name, addresses, expired }: Name): ToldName {

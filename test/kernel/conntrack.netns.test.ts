@@ -156,3 +156,27 @@ netns('a table of 100,000 connections is read in more than a hundred turns, so n
   t.is(new Set((await space.flowsOf('10.1.0.77')).map(({ id }) => id)).size, 1)
   t.log(`one address: ${(performance.now() - one).toFixed()} ms`)
 })
+
+netns('who takes a millisecond over each connection lets others go on after some of them', async t => {
+  using space = new Space()
+  space.load(
+    Array.from(
+      { length: 400 },
+      (_, i) => `-I -p udp -s 10.1.${i >> 8}.${i & 255} -d 10.99.0.1 --sport 1 --dport 53 -t 600`,
+    ),
+  )
+  let turns = 0
+  let done = false
+  const watch = (async () => {
+    for (; !done; turns++) await turn()
+  })()
+  const told = new Set<number>()
+  await space.kernel.flowsOf('all', ({ id }) => {
+    told.add(id)
+    for (const until = performance.now() + 1; performance.now() < until; );
+  })
+  done = true
+  await watch
+  t.is(told.size, 400)
+  t.true(turns > 40, `others had ${turns} turns`)
+})

@@ -12,6 +12,7 @@ const MAY: Readonly<Record<string, string>> = {
   'datastore/connection.ts': 'limit of a real HTTP request',
   'datastore/credentials.ts': 'age of a file of the real file system',
   'kernel/echo.ts': 'polls a real socket and measures the answer',
+  'kernel/linux/dump-walk.ts': 'measures how long its own work takes',
   'kernel/router-advertisement.ts': 'polls a real socket',
   'lib/clock.ts': 'is the clock',
 }

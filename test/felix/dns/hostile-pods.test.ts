@@ -94,3 +94,30 @@ test('what 250 hostile pods leave behind in names that expired is bounded for th
   t.is([...kept.keys()].filter(key => key.startsWith('0 ')).length, 3)
   t.true(grownMiB < 80, `${grownMiB} MiB`)
 })
+
+test('names with a thousand addresses each that expire at once, or one address a second, are taken in some at a time', t => {
+  const answers = new DomainAnswers()
+  const tell = (ttlOf: (i: number) => number, nowMs: number) => {
+    for (let pod = 0; pod < 64; pod++) {
+      const told = Array.from({ length: 1024 }, (_, i) => {
+        return { address: `198.51.${i >> 8}.${i & 255}`, ttlSeconds: ttlOf(i) }
+      })
+      answers.tell(`${pod}`, 'a.example.com', told, nowMs)
+    }
+  }
+  const costs = (nowMs: number) => {
+    const all: number[] = []
+    for (let part = answers.expire(nowMs); part.length > 0; part = answers.expire(nowMs))
+      all.push(part.reduce((sum, { addresses, expired }) => sum + addresses.length + expired.length, 0))
+    return all
+  }
+  for (const [ttlOf, nowMs] of [
+    [() => 10, 0],
+    [(i: number) => 10 + i, 20_000],
+  ] as const) {
+    tell(ttlOf, nowMs)
+    const parts = costs(nowMs + 11_000)
+    t.true(parts.length >= 32, `${parts.length} parts`)
+    t.true(Math.max(...parts) <= 5000, `${Math.max(...parts)} addresses in one`)
+  }
+})
