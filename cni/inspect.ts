@@ -35,7 +35,7 @@ export function hostFacts(hostSide: Pick<HostSide, 'routeProtocol' | 'podsFilter
   return { routeProtocol: hostSide.routeProtocol(), podsFiltered: hostSide.podsFiltered() }
 }
 
-/** The filter of pods' packets, of which a part is for this interface. */
+/** The filter of pods' packets, of which a part is for this interface, and its policies. */
 export async function inspectFilter(hostSide: HostSide, interfaceName: string): Promise<Mismatch[]> {
   const there = { changed: 'changed', added: 'there' }
   const should = { changed: 'as the agent writes it', added: 'absent' }

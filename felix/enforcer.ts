@@ -6,6 +6,7 @@ import { broken, type Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { NftablesPort, NftNews, NftTable } from '../kernel/port/nftables.ts'
+import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
 import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import { mergeOutcomes, type Outcome, type Refusal } from '../kernel/reconcile/outcome.ts'
@@ -193,6 +194,16 @@ export class PolicyEnforcer {
   /** Whether the packets of an interface are judged by policies in the kernel, as of the last pass; else they are dropped. */
   judges(interfaceName: string): boolean {
     return Object.values(POD_MAPS).every(map => this.#parts.holds(map, interfaceName))
+  }
+
+  /**
+   * What of the policies of a pod's interface is not in the kernel now as the last pass wanted it; one that is led to no policies,
+   * whose packets are dropped, lacks an element. Reads and changes nothing. Rejects with `KernelError`.
+   */
+  async differences(interfaceName: string): Promise<NftDifference[]> {
+    const found = await this.#parts.differences(interfaceName)
+    if (found.length > 0 || this.#parts.lacking !== undefined || this.judges(interfaceName)) return found
+    return [{ object: `element ${this.#key} ${POD_MAPS.egress} { ${interfaceName} }`, is: 'missing' }]
   }
 
   /** Whether an interface is shut to TCP packets of connections that nobody knows. */

@@ -78,6 +78,8 @@ const SLICE = 1000
 const MANY_REFUSED = 1000
 /** Above this many passes with repairs in a second, repairs wait for a back-off. */
 const REPAIR_LIMIT = 20
+/** How often policies of one interface are compared with the kernel while passes change them. */
+const LOOKS = 3
 /** What stops all pods for less than this is healed before anybody would act on it. */
 const STOP_GRACE_MS = 2000
 
@@ -318,9 +320,28 @@ export class Felix {
     return this.#applier.droppedPackets()
   }
 
-  /** What the pod filter lacks in the kernel now, in itself or for one interface. Rejects with `KernelError`. */
-  filterDifferences(interfaceName: string): Promise<readonly NftDifference[]> {
-    return this.#applier.filterDifferences(interfaceName)
+  /**
+   * What the pod filter lacks in the kernel now, in itself or for one interface, and what the policies of that interface lack.
+   * Rejects with `KernelError`.
+   */
+  async filterDifferences(interfaceName: string): Promise<readonly NftDifference[]> {
+    const found = await this.#applier.filterDifferences(interfaceName)
+    return [...found, ...(await this.#policyDifferences(interfaceName))]
+  }
+
+  /** Policies change at any time: what a pass came between is looked at again, and counts where it is found each time. */
+  async #policyDifferences(interfaceName: string): Promise<readonly NftDifference[]> {
+    if (this.#policy === undefined || !this.#ready.policy) return []
+    let found: readonly NftDifference[] | undefined
+    for (let look = 0; look < LOOKS; look++) {
+      await this.#running
+      const { count } = this.passes.now
+      const now = await this.#policy.differences(interfaceName)
+      const before: readonly NftDifference[] = found ?? now
+      found = now.filter(({ object, is }) => before.some(each => each.object === object && each.is === is))
+      if (found.length === 0 || (this.#running === undefined && this.passes.now.count === count)) break
+    }
+    return found ?? []
   }
 
   /** Resolves as soon as everything told so far is in the kernel and nothing is refused. */

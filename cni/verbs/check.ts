@@ -11,7 +11,7 @@ import type { PrevResult } from '../result.ts'
 
 /**
  * Rejects with `CniError` broken that names every mismatch: links, MACs, MTU, sysctls, addresses, neighbours and routes of
- * both sides, the filter of its packets, the reserved addresses, and what the runtime was told. What later plugins added is not looked at.
+ * both sides, the filter of its packets and its policies, the reserved addresses, and what the runtime was told. What later plugins added is not looked at.
  */
 export async function check(request: CheckRequest, deps: CniDeps): Promise<void> {
   const { containerID, ifname, conf } = request

@@ -68,7 +68,7 @@ function ruleDifference(table: string, program: NftProgram, seen: NftProgram): N
     const at = Array.from({ length: Math.max(wanted.length, there.length) }, (_, i) => i).find(i => !same(i))
     if (at === undefined) continue
     const is = there.length < wanted.length ? 'missing' : there.length > wanted.length ? 'added' : 'changed'
-    const object = `rule ${at + 1} of ${table} ${chain.name}${describe(is === 'added' ? there[at] : wanted[at])}`
+    const object = `rule ${at + 1} of ${table} ${chain.name}${describeRule(is === 'added' ? there[at] : wanted[at])}`
     return { object, is }
   }
   return undefined
@@ -80,7 +80,7 @@ function essenceAt(rules: readonly NftRule[], i: number): unknown {
 }
 
 /** Its comment, or where it leads to. */
-function describe(rule: NftRule | undefined): string {
+export function describeRule(rule: NftRule | undefined): string {
   if (rule?.comment !== undefined) return ` "${rule.comment}"`
   const jumps = rule?.expressions.flatMap(step =>
     step.type === 'immediate' && 'data' in step && 'chain' in step.data ? [step.data.chain] : [],

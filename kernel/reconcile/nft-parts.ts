@@ -20,7 +20,9 @@ import type {
   NftTable,
 } from '../port/nftables.ts'
 import { nextGeneration } from '../port/nftables.ts'
+import type { NftDifference } from './nft-differences.ts'
 import { lacksNftables } from './nft-lacks.ts'
+import { ledDifferences, ledFrom } from './nft-led.ts'
 import {
   additions,
   ELEMENTS_AT_ONCE,
@@ -168,6 +170,17 @@ export class NftParts {
     if (wanted === undefined || !isDeepStrictEqual(wanted, of?.seen().get(key))) return false
     for (const { value } of chains.pending()) if (value?.chain.base !== undefined) return false
     return true
+  }
+
+  /**
+   * What packets of one interface pass in this table, and is not in the kernel now as it is wanted (`nft-led.ts`). Reads and
+   * changes nothing; nothing is found in a table that this kernel cannot have. Rejects with `KernelError`.
+   */
+  async differences(interfaceName: string): Promise<NftDifference[]> {
+    if (this.#lacking !== undefined) return []
+    const { family, name } = this.#state.table
+    const led = ledFrom(this.#state, interfaceName)
+    return ledDifferences(led, await this.#kernel.nftables({ family, name }, { only: led.only }, this.#isQuiet))
   }
 
   /** Writes what is wanted and not there, or other there. Never rejects with `KernelError`, as `NftTables.put`. */

@@ -38,7 +38,7 @@ export class NftState {
   readonly dirty = new Set<string>()
   isThere = false
   /** A dormant table does nothing. */
-  #hasOtherFlags = false
+  hasOtherFlags = false
 
   constructor(table: NftTable) {
     this.table = table
@@ -123,12 +123,12 @@ export class NftState {
 
   #takeTable(ruleset: NftRuleset | undefined): void {
     this.isThere = ruleset !== undefined
-    this.#hasOtherFlags = ruleset !== undefined && tableFlags(ruleset.table) !== tableFlags(this.table)
+    this.hasOtherFlags = ruleset !== undefined && tableFlags(ruleset.table) !== tableFlags(this.table)
   }
 
   /** Something that stands there cannot be changed into what is wanted under its name: the table has to be made anew. */
   get isForeign(): boolean {
-    if (this.#hasOtherFlags) return true
+    if (this.hasOtherFlags) return true
     for (const { value, seen } of this.sets.pending()) if (value !== undefined && seen !== undefined) return true
     for (const { value, seen } of this.chains.pending())
       if (value !== undefined && seen !== undefined)
@@ -173,8 +173,21 @@ function seenChain(
 function samePrograms(a: NftChainProgram, b: NftChainProgram): boolean {
   if (!isDeepStrictEqual(chainEssence(a.chain), chainEssence(b.chain)) || a.rules.length !== b.rules.length)
     return false
-  const [own, other] = [resolved(a), resolved(b)]
-  return own.every((rule, i) => sameRules(rule, other[i]!))
+  return differingRule(a, b) === undefined
+}
+
+/** The first rule by which two chains differ, among the rules of both; undefined where all are the same. */
+export function differingRule(
+  a: NftChainProgram,
+  b: NftChainProgram,
+): { at: number; wanted: readonly NftRule[]; there: readonly NftRule[] } | undefined {
+  const [wanted, there] = [resolved(a), resolved(b)]
+  const length = Math.max(wanted.length, there.length)
+  for (let at = 0; at < length; at++) {
+    const [own, other] = [wanted[at], there[at]]
+    if (own === undefined || other === undefined || !sameRules(own, other)) return { at, wanted, there }
+  }
+  return undefined
 }
 
 function resolved({ rules, inline = [] }: NftChainProgram): readonly NftRule[] {

@@ -1,0 +1,81 @@
+// What CHECK is told of the policies of an interface while passes write others, on the kernel in memory.
+import test from 'ava'
+import { Felix } from '../../felix/loop.ts'
+import { nodeMarks } from '../../felix/marks.ts'
+import { LABEL, type PolicyRule } from '../../felix/policy/model.ts'
+import { FakeWorld } from '../../kernel/fake/world.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { silentLog } from '../../lib/log.ts'
+
+const ALLOW: PolicyRule = { action: 'allow', source: {}, destination: {} }
+const WEB = 'caliweb'
+
+/** A felix with one pod. `meanwhile`: called before the parts of a table are read, and waited for. */
+async function started(): Promise<{ felix: Felix; world: FakeWorld; meanwhile: (act: () => Promise<void>) => void }> {
+  const world = new FakeWorld()
+  let act = async () => {}
+  const kernel = new Proxy(world.kernel(), {
+    get(target, name) {
+      const method: unknown = Reflect.get(target, name)
+      if (typeof method !== 'function') return method
+      if (name !== 'nftables') return method.bind(target)
+      return async (...args: Parameters<typeof target.nftables>) => {
+        if (args[1] !== undefined && 'only' in args[1]) await act()
+        return target.nftables(...args)
+      }
+    },
+  })
+  await kernel.createLink({ kind: 'veth', name: WEB, peer: { name: 'web0' } })
+  const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
+  const felix = new Felix(kernel, { clock: new ManualClock(), log: silentLog, marks, onConditions: () => {} })
+  felix.configure({ node: { name: 'n1', ipv4: '192.168.10.11/24', uplink: 'eth0' } })
+  felix.setPolicy('tier', 'default', { name: 'default', order: 1_000_000, defaultAction: 'deny' })
+  felix.setPolicy('profile', 'kns.default', { ingress: [ALLOW], egress: [ALLOW] })
+  const labels = { [LABEL.orchestrator]: 'k8s', [LABEL.namespace]: 'default' }
+  felix.setPolicy('endpoint', 'web', { kind: 'pod', labels, addresses: ['10.0.0.1'], ports: [] })
+  felix.setLocalEndpoint('web', { interfaceName: WEB, profiles: ['kns.default'] })
+  for (const source of ['endpoints', 'datastore', 'policy'] as const) felix.complete(source)
+  felix.start()
+  await passed(felix)
+  const meanwhile = (other: () => Promise<void>) => {
+    act = other
+  }
+  return { felix, world, meanwhile }
+}
+
+/** Waits for a pass; what it is refused elsewhere does not matter here. */
+const passed = (felix: Felix): Promise<void> => felix.applied().catch(() => undefined)
+
+test('a change of policies that is written while they are compared is no difference', async t => {
+  const { felix, meanwhile } = await started()
+  t.deepEqual(await felix.filterDifferences(WEB), [])
+  let changes = 0
+  meanwhile(async () => {
+    if (changes++ > 0) return
+    felix.setPolicy('profile', 'kns.default', { ingress: [], egress: [ALLOW] })
+    await passed(felix)
+  })
+  t.deepEqual(await felix.filterDifferences(WEB), [])
+  t.is(changes, 2)
+  await felix.close()
+})
+
+test('of policies that never stand still what differs each time is told, and nothing else', async t => {
+  const { felix, world, meanwhile } = await started()
+  let changes = 0
+  meanwhile(async () => {
+    const isOpen = changes++ % 2 === 1
+    felix.setPolicy('profile', 'kns.default', { ingress: isOpen ? [ALLOW] : [], egress: [ALLOW] })
+    await passed(felix)
+  })
+  t.deepEqual(await felix.filterDifferences(WEB), [])
+  t.true(changes > 1)
+  await felix.close()
+  const table = { family: 'inet', table: 'margay-policy' } as const
+  const from = { kind: 'elements', ...table, set: 'from_pod', type: 'ifname', data: 'verdict' } as const
+  meanwhile(async () => {})
+  await world.kernel().changeNftables([{ verb: 'delete', object: { ...from, elements: [{ key: [WEB] }] } }])
+  t.deepEqual(await felix.filterDifferences(WEB), [
+    { object: `element inet margay-policy from_pod { ${WEB} }`, is: 'missing' },
+  ])
+})
