@@ -34,8 +34,8 @@ export type NetConf = {
   families: readonly Family[]
   /** Beside those: where a pool serves the pod. */
   ifServed: readonly Family[]
-  /** Pool names or CIDRs; absent: whatever selects this node. */
-  pools?: readonly string[]
+  /** Pool names or CIDRs of a family; absent: whatever selects this node. */
+  pools?: Readonly<Partial<Record<Family, readonly string[]>>>
   /** The addresses, at most one of each family, and the MAC that CNI_ARGS, `args` or `runtimeConfig` ask for. */
   addresses?: readonly string[]
   mac?: string
@@ -197,16 +197,18 @@ function familiesOf(ipam: Record<string, unknown>): Pick<NetConf, 'families' | '
   throw badField('ipam.assign_ipv4', false, 'true or "auto", or assign_ipv6 must be')
 }
 
-function poolsOf(ipam: Record<string, unknown>): string[] | undefined {
-  const names = ['ipv4_pools', 'ipv6_pools'].flatMap(key => {
+/** The pools that are asked for; an empty list asks for none. */
+function poolsOf(ipam: Record<string, unknown>): NetConf['pools'] {
+  const of = (key: string): string[] | undefined => {
     const value = field(ipam, key) ?? []
     if (!Array.isArray(value)) throw badField(`ipam.${key}`, value, 'a list of pool names or CIDRs')
-    return value.map((item: unknown) => {
+    const names = value.map((item: unknown) => {
       if (typeof item === 'string' && item !== '') return item
       throw badField(`ipam.${key}`, item, 'a pool name or CIDR')
     })
-  })
-  return names.length > 0 ? names : undefined
+    return names.length > 0 ? names : undefined
+  }
+  return { ipv4: of('ipv4_pools'), ipv6: of('ipv6_pools') }
 }
 
 function mtuOf(json: Record<string, unknown>): number | undefined {

@@ -467,7 +467,7 @@ function textsOf(attributes: AssignRequest['attributes']): Record<string, string
 
 function choiceOf({ pools, use, attributes, addresses }: AssignRequest, family: Family): Choice {
   const address = addresses?.find(each => familyOf(each) === family)
-  return { pools, use, family, namespace: attributes.namespace, address }
+  return { pools: pools?.[family], use, family, namespace: attributes.namespace, address }
 }
 
 function podNameOf({ namespace, pod }: Partial<AllocationAttributes> = {}): PodName | undefined {

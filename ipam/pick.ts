@@ -9,8 +9,13 @@ import type { AssignRefusal, AssignRequest } from './port.ts'
 /** First and last address as numbers, one range per CIDR. Families never compare equal. */
 type Range = { family: Family; first: bigint; last: bigint }
 
-/** `address`: one of this family that is asked for by name. */
-export type Choice = Pick<AssignRequest, 'pools' | 'use'> & { family: Family; namespace?: string; address?: string }
+/** What a request asks for of one family. `pools`: names or CIDRs. `address`: one that is asked for by name. */
+export type Choice = Pick<AssignRequest, 'use'> & {
+  family: Family
+  pools?: readonly string[]
+  namespace?: string
+  address?: string
+}
 
 export type Selects = {
   node(selector: string): boolean
@@ -35,7 +40,9 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
       const pool = usable.find(({ metadata, spec }) => metadata.name === word || spec.cidr === word)
       if (pool === undefined)
         return noPool(`there is no enabled IPPool ${word}`, `create or enable the pool, or stop asking for it by name`)
-      if (familyOf(pool.spec.cidr) === family) found.push(pool)
+      if (familyOf(pool.spec.cidr) !== family)
+        return noPool(`IPPool ${word} has no ${family} addresses`, `name a pool of ${family}, or none`)
+      found.push(pool)
     }
     const allowed = found.filter(forUse)
     if (allowed.length === 0) return noPool(`none of the pools asked for serves ${family} for ${use}`, HOW_TO_SERVE)

@@ -19,8 +19,8 @@ export type AssignRequest = {
   families: readonly Family[]
   /** Beside those: one address of each of which a pool serves the request, and of one at the least where `families` has none. */
   ifServed?: readonly Family[]
-  /** Pool names or CIDRs to choose from; absent: every pool that selects this node. */
-  pools?: readonly string[]
+  /** Pool names or CIDRs to choose from, of a family; absent: every pool that selects this node. */
+  pools?: Readonly<Partial<Record<Family, readonly string[]>>>
   /** Exact addresses that are asked for, one of each family at most: all are given, or the request is refused. */
   addresses?: readonly string[]
   use: 'Workload' | 'Tunnel'

@@ -3,12 +3,11 @@
 import type { AssignRequest } from './port.ts'
 
 /** The request for the address of a node's tunnel device; asking again gives the same address. */
-export function tunnelRequest(tunnel: 'ipip' | 'vxlan', node: string, pools?: readonly string[]): AssignRequest {
+export function tunnelRequest(tunnel: 'ipip' | 'vxlan', node: string): AssignRequest {
   return {
     handle: `${tunnel}-tunnel-addr-${node}`,
     attributes: { node, type: `${tunnel}TunnelAddress` },
     families: ['ipv4'],
-    pools,
     use: 'Tunnel',
   }
 }

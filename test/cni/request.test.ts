@@ -88,6 +88,17 @@ test('keys are found without regard to case, as Go decoders find them', t => {
   t.like(conf, { cniVersion: '0.4.0', name: 'net', mtu: 1400, families: ['ipv4', 'ipv6'] })
 })
 
+test('pools are named for each family; an empty list names none', t => {
+  const pools = (ipam: object) => (request('ADD', { ...CONF, ipam }) as AddRequest).conf.pools
+  t.deepEqual(pools({ ipv4_pools: ['a', '10.0.0.0/16'], ipv6_pools: ['six'] }), {
+    ipv4: ['a', '10.0.0.0/16'],
+    ipv6: ['six'],
+  })
+  t.deepEqual(pools({ ipv4_pools: ['a'], ipv6_pools: [] }), { ipv4: ['a'], ipv6: undefined })
+  for (const ipam of [{ ipv4_pools: 'a' }, { ipv6_pools: [''] }, { ipv6_pools: [7] }])
+    t.is(refused('ADD', { ...CONF, ipam }).code, 2)
+})
+
 test('assign_ipv4 and assign_ipv6 are true, false, or "auto" for the families of the pools, and one of them is wanted', t => {
   const families = (ipam: object) => {
     const { conf } = request('ADD', { ...CONF, ipam }) as AddRequest

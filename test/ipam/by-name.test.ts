@@ -1,4 +1,4 @@
-// Addresses that are asked for by name: which pools they may be of, and what is known of the blocks that they lie in.
+// Addresses and pools that are asked for by name: which pools they may be of, and what is known of the blocks that addresses lie in.
 import test from 'ava'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { blockOf } from '../../ipam/pick.ts'
@@ -96,8 +96,8 @@ test('an address may be of any enabled pool for its use, whom the pool selects o
     '10.6.0.9': 'address-outside',
     'fd00::9': 'fd00::9',
   })
-  t.is(said(await node.allocator.assign(asking('x', '10.1.0.10', { pools: ['p'] }))), 'address-outside')
-  t.is(said(await node.allocator.assign(asking('x', '10.1.0.10', { pools: ['manual'] }))), '10.1.0.10')
+  t.is(said(await node.allocator.assign(asking('x', '10.1.0.10', { pools: { ipv4: ['p'] } }))), 'address-outside')
+  t.is(said(await node.allocator.assign(asking('x', '10.1.0.10', { pools: { ipv4: ['manual'] } }))), '10.1.0.10')
   // no automatic choice comes of that
   t.regex(said(await node.allocator.assign(aPod('auto'))), /^10\.0\.0\./)
   for (const pod of [...Object.keys(given), 'x']) await node.allocator.release(aPod(pod).handle)
@@ -125,4 +125,16 @@ test('a whole block that is reserved is claimed for who asks for one of its addr
   t.is(said(await node.allocator.assign(asking('a', '10.0.0.7'))), '10.0.0.7')
   t.is(blockOf(POOL, '10.0.0.7'), '10.0.0.0/28')
   t.regex(said(await node.allocator.assign(aPod('b'))), /^10\.0\.0\.(12[89]|1[3-9]\d|2\d\d)$/)
+})
+
+test('a pod whose configuration names a pool of one family has its address of the other one of any pool', async t => {
+  const manual = aPool('b', '10.1.0.0/24', 26, { assignmentMode: 'Manual' })
+  const node = await started(await aStore(POOL, manual, aPool('six', 'fd00:10::/112', 122)))
+  const pools = { ipv4: ['b'] }
+  for (const [pod, families] of [
+    ['demanded', { families: ['ipv4', 'ipv6'] }],
+    ['auto', { families: ['ipv4'], ifServed: ['ipv6'] }],
+  ] as const) {
+    t.regex(said(await node.allocator.assign({ ...aPod(pod), ...families, pools })), /^10\.1\.0\.\d+,fd00:10::/)
+  }
 })

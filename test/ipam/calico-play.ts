@@ -56,7 +56,11 @@ export class Cluster {
     const { allocator } = await this.node(host)
     let got = 0
     for (; got < count; got++) {
-      const answer = await allocator.assign({ ...aPod(`p${this.#pods++}`), families: [family], pools })
+      const answer = await allocator.assign({
+        ...aPod(`p${this.#pods++}`),
+        families: [family],
+        pools: { [family]: pools },
+      })
       if ('refused' in answer) return { got, refused: answer.refused }
     }
     return { got }

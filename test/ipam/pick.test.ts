@@ -91,6 +91,9 @@ test('a pool that is asked for beats selectors, but not disabled, its uses or it
     names(poolsFor(pools, { family: 'ipv4', use: 'Workload', pools: asked }, { node: () => false }))
   t.deepEqual(ask('elsewhere'), ['elsewhere'])
   t.deepEqual(ask('10.0.3.0/24'), ['elsewhere'])
+  const six = aPool('six', 'fd00::/112')
+  const choice = { family: 'ipv4', use: 'Workload', pools: ['elsewhere', 'six'] } as const
+  t.deepEqual(names(poolsFor([...pools, six], choice, { node: () => false })), ['no-pool'], 'one of another family')
   for (const refused of [['off'], ['tunnels'], ['elsewhere', 'none']]) t.deepEqual(ask(...refused), ['no-pool'])
 })
 
