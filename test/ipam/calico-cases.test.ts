@@ -2,7 +2,7 @@
 // DIFFERS, with what holds here instead; it is played all the same.
 import test from 'ava'
 import { familyOf } from '../../lib/ip.ts'
-import { Cluster, corpusText } from './calico-play.ts'
+import { blocksWithin, Cluster, corpusText } from './calico-play.ts'
 import { aPool, convergeAll } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
@@ -96,7 +96,7 @@ else {
       const cluster = await clusterFor('claimAffinity', fresh, () => Cluster.of([aPool('p', pool, 26)]))
       if (pre !== undefined) t.is(await cluster.assignAddress('host-a', pre.split(' ').at(-1)!), undefined)
       const expected = DIFFERS[`claimAffinity ${i}`]?.here ?? { claimed, failed }
-      t.deepEqual(await cluster.claim(host, cidr, blocksOf(cidr)), expected as { claimed: number; failed: number })
+      t.deepEqual(await cluster.claim(host, cidr, blocksWithin(cidr)), expected as { claimed: number; failed: number })
     })
 
   test('every row that differs is one of the corpus', t => {
@@ -108,11 +108,4 @@ else {
       [],
     )
   })
-}
-
-/** The /26 blocks of an IPv4 range of a /24, or the one that holds it. */
-function blocksOf(range: string): string[] {
-  const [address, length] = range.split('/') as [string, string]
-  const count = 2 ** Math.max(0, 26 - Number(length))
-  return Array.from({ length: count }, (_, i) => `${address.replace(/\d+$/, last => `${Number(last) + 64 * i}`)}/26`)
 }

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { kinds, type Resource } from '../../api/kinds.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
-import type { AssignRefusal } from '../../ipam/port.ts'
+import type { AssignRefusal, AssignRequest } from '../../ipam/port.ts'
 import { type Family, overlaps } from '../../lib/ip.ts'
 import { aNode, aPod, type aPool, converge, type TestNode } from './world.ts'
 
@@ -52,7 +52,13 @@ export class Cluster {
   }
 
   /** As many addresses of a family as are given, each to a pod of its own. */
-  async assign(host: string, family: Family, count: number, pools?: readonly string[]): Promise<Got> {
+  async assign(
+    host: string,
+    family: Family,
+    count: number,
+    pools?: readonly string[],
+    use: AssignRequest['use'] = 'Workload',
+  ): Promise<Got> {
     const { allocator } = await this.node(host)
     let got = 0
     for (; got < count; got++) {
@@ -60,6 +66,7 @@ export class Cluster {
         ...aPod(`p${this.#pods++}`),
         families: [family],
         pools: { [family]: pools },
+        use,
       })
       if ('refused' in answer) return { got, refused: answer.refused }
     }
@@ -83,4 +90,11 @@ export class Cluster {
     const claimed = inside.filter(({ spec }) => spec.affinity === `host:${host}`).length
     return { claimed, failed: inside.length - claimed }
   }
+}
+
+/** The /26 blocks of an IPv4 range of a /24, or the one that holds it. */
+export function blocksWithin(range: string): string[] {
+  const [address, length] = range.split('/') as [string, string]
+  const count = 2 ** Math.max(0, 26 - Number(length))
+  return Array.from({ length: count }, (_, i) => `${address.replace(/\d+$/, last => `${Number(last) + 64 * i}`)}/26`)
 }
