@@ -4,9 +4,11 @@ import { KernelError } from '../kernel/port/error.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import { isUnknown, readOrAbsent } from '../kernel/port/sysctls.ts'
+import { addressBits, familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
 import type { HostKernel, ReadKernel } from './deps.ts'
 import type { PodEndpoint } from './endpoints.ts'
 import type { HostSide } from './host-side.ts'
+import type { ResultRoute } from './result.ts'
 
 /** One difference, in texts for a person. Without `is` the object is absent; without `should` it only has to be there. */
 export type Mismatch = {
@@ -53,11 +55,20 @@ function nftMismatch(object: string): Mismatch {
   return { side: 'host', kind: 'nft', object }
 }
 
-/** Both sides. `hostMac`: what the host side must have; absent: what it has. An absent link ends the comparison. */
+/**
+ * What plugins behind ours may have changed in the pod (SPEC 1.1.0, CHECK): a route may be in another table, where `sbr` and
+ * `vrf` move it, and one that the result of the chain does not have (`told`) need not be there.
+ */
+type Chain = { told?: readonly ResultRoute[] }
+
+/**
+ * Both sides. `hostMac`: what the host side must have; absent: what it has. `chain`: plugins behind ours had their turn. An
+ * absent link ends the comparison.
+ */
 export async function inspect(
   kernel: HostKernel,
   endpoint: PodEndpoint,
-  { routeProtocol, podsFiltered, hostMac }: HostFacts & { hostMac?: string },
+  { routeProtocol, podsFiltered, hostMac, chain }: HostFacts & { hostMac?: string; chain?: Chain },
 ): Promise<{ hostMac: string; mismatches: Mismatch[] }> {
   const described = hostSide(endpoint, routeProtocol)
   const sysctls = described.sysctls.map(each =>
@@ -69,7 +80,7 @@ export async function inspect(
   const mismatches = await compare('host', kernel, host, side, mac)
   try {
     using pod = kernel.inside(endpoint.netns, POD_LIMIT)
-    mismatches.push(...(await inspectPodSide(pod, endpoint, mac)))
+    mismatches.push(...(await inspectPodSide(pod, endpoint, mac, chain)))
   } catch (error) {
     if (!(error instanceof KernelError)) throw error
     mismatches.push({ side: 'pod', kind: 'netns', object: endpoint.netns, is: error.message, should: 'open' })
@@ -77,10 +88,15 @@ export async function inspect(
   return { hostMac: mac, mismatches }
 }
 
-/** The pod side, through a kernel of the pod's namespace. `hostMac`: the MAC of the host side. */
-export async function inspectPodSide(pod: ReadKernel, endpoint: PodEndpoint, hostMac: string): Promise<Mismatch[]> {
+/** The pod side, through a kernel of the pod's namespace. `hostMac`: the MAC of the host side. `chain` as for `inspect`. */
+export async function inspectPodSide(
+  pod: ReadKernel,
+  endpoint: PodEndpoint,
+  hostMac: string,
+  chain?: Chain,
+): Promise<Mismatch[]> {
   const side = podSide(endpoint, hostMac)
-  return compare('pod', pod, await pod.link(side.name), side, endpoint.mac)
+  return compare('pod', pod, await pod.link(side.name), side, endpoint.mac, chain)
 }
 
 async function compare(
@@ -89,6 +105,7 @@ async function compare(
   link: Link | undefined,
   side: InterfaceSide,
   mac: string,
+  chain?: Chain,
 ): Promise<Mismatch[]> {
   const { name } = side
   if (link === undefined) return [{ side: where, kind: 'link', object: name }]
@@ -112,7 +129,7 @@ async function compare(
     const has = addresses.find(each => each.address === address && each.length === length)
     if (has === undefined) found.push({ side: where, kind: 'address', object })
     // the kernel makes an IPv6 address its own in a work queue, and until then drops what comes for it
-    else if (where === 'pod' && (has.tentative === true || (await lookup(kernel, address))?.type !== 'local'))
+    else if (where === 'pod' && (has.tentative === true || !(await isLocal(kernel, address, link))))
       expect('address', object, 'not in use yet', 'in use')
     else expect('address', `${object} scope`, has.scope, scope)
   }
@@ -123,14 +140,45 @@ async function compare(
     expect('neighbour', `${address} dev ${name}`, is, `${lladdr.toLowerCase()} permanent`)
   }
   for (const route of side.routes) {
+    if (!isDemanded(route, chain)) continue
     const object = `${route.dst} dev ${name}`
     const has = await findRoute(kernel, route, link.index)
+    if (has === undefined && chain !== undefined && (await isElsewhere(kernel, route, link.index))) continue
     if (has === undefined) found.push({ side: where, kind: 'route', object })
     else
       for (const field of ['type', 'gateway', 'protocol', 'scope'] as const)
         if (has[field] !== route[field]) expect('route', `${object} ${field}`, `${has[field]}`, `${route[field]}`)
   }
   return found
+}
+
+/** Whether a route, or the default route that it leads to the gateway of, is still in the result of the chain. */
+function isDemanded({ dst, gateway }: Omit<Route, 'ifindex'>, chain: Chain | undefined): boolean {
+  if (chain?.told === undefined) return true
+  const next = gateway ?? dst.replace(/\/.*/, '')
+  return chain.told.some(
+    told =>
+      parseCidr(told.dst)?.length === 0 &&
+      familyOf(told.dst) === familyOf(dst) &&
+      (told.gw === undefined || parseAddress(told.gw) === next),
+  )
+}
+
+/** Whether a route of the interface is in some other table. */
+async function isElsewhere(
+  kernel: ReadKernel,
+  { dst, type, gateway }: Pick<Route, 'dst' | 'type' | 'gateway'>,
+  ifindex: number,
+): Promise<boolean> {
+  const all = await kernel.routes({ family: familyOf(dst), ifindex })
+  return all.some(each => each.dst === dst && each.type === type && each.gateway === gateway)
+}
+
+/** Whether packets to an address of the link are for its namespace. A VRF has the addresses of its links in its own table. */
+async function isLocal(kernel: ReadKernel, address: string, { index, master }: Link): Promise<boolean> {
+  if ((await lookup(kernel, address))?.type === 'local') return true
+  if (master === undefined) return false
+  return isElsewhere(kernel, { type: 'local', dst: `${address}/${addressBits(familyOf(address))}` }, index)
 }
 
 /** Addresses that nobody has a route of his own to. */

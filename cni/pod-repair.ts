@@ -69,9 +69,11 @@ export class PodRepair {
     const endpoint = mac === undefined || mac === row.mac ? row : await followMac(row, mac, this.#deps)
     if (endpoint !== row) healed(row, `the pod has another MAC, ${mac}: the neighbour entry follows`)
     const hostMac = host.mac ?? HOST_MAC
-    const lost = await inspectPodSide(pod, endpoint, hostMac)
+    const lost = await inspectPodSide(pod, endpoint, hostMac, {})
     if (lost.length === 0) return
     await writeAgain(pod, link.index, endpoint, hostMac)
+    // those that a plugin behind ours moved into another table stay there
+    if (lost.some(({ kind }) => kind === 'route')) await writeRoutes(pod, link.index, endpoint, hostMac)
     healed(endpoint, `put back after the link was down: ${lost.map(formatMismatch).join('; ')}`)
   }
 }
@@ -94,12 +96,16 @@ export async function followMac(
 }
 
 async function writeAgain(pod: Kernel, ifindex: number, endpoint: PodEndpoint, hostMac: string): Promise<void> {
-  const { addresses, neighbours, routes } = podSide(endpoint, hostMac)
+  const { addresses, neighbours } = podSide(endpoint, hostMac)
   for (const address of addresses)
     await pod.addAddress({ ifindex, ...address }).catch((error: unknown) => {
       if (!(error instanceof KernelError) || error.errno !== ERRNO.EEXIST) throw error
     })
   for (const neighbour of neighbours) await pod.setNeighbour({ ifindex, ...neighbour, permanent: true })
+}
+
+async function writeRoutes(pod: Kernel, ifindex: number, endpoint: PodEndpoint, hostMac: string): Promise<void> {
+  const { routes } = podSide(endpoint, hostMac)
   const refusals = await pod.changeRoutes(routes.map(route => ({ verb: 'replace', route: { ...route, ifindex } })))
   const refused = refusals.find(refusal => refusal !== undefined)
   if (refused !== undefined) throw refused

@@ -20,7 +20,7 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
   const told = conf.prevResult
   const endpoint = await withMacOfChain(known, told, deps)
   const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac
-  const expected = { ...hostFacts(deps.hostSide), hostMac }
+  const expected = { ...hostFacts(deps.hostSide), hostMac, chain: { told: told?.routes } }
   const { mismatches } = await inspect(deps.kernel, endpoint, expected)
   const filter = await inspectFilter(deps.hostSide, endpoint.interfaceName)
   const faults = [...mismatches, ...filter].map(formatMismatch)
