@@ -11,6 +11,8 @@ export function changedTables(changes: readonly NftChange[]): NftChangedTable[] 
     const [family, name] = key.split(' ') as [NftChangedTable['family'], string]
     const [chains, sets] = [new Set<string>(), new Set<string>()]
     const elements = new Map<string, { set: string; key: string }>()
+    const last = some.findLast(({ object }) => object.kind === 'table')
+    if (last?.verb === 'delete') return { family, name, isGone: true }
     for (const { object, verb } of some)
       if (object.kind === 'chain' && (verb === 'delete' || verb === 'flush')) chains.add(object.name)
       else if (object.kind === 'rule') chains.add(object.chain)

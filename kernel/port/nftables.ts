@@ -353,9 +353,9 @@ export type NftReading = { without: 'elements' } | { only: NftPartNames }
 
 /**
  * A table that others changed: only those parts of it, with all that they hold, or anything of it without `parts`. Whoever made or
- * changed a chain may have changed anything: the kernel does not tell the name that a chain had.
+ * changed a chain may have changed anything: the kernel does not tell the name that a chain had. `isGone`: it was deleted.
  */
-export type NftChangedTable = NftTableName & { parts?: NftPartNames }
+export type NftChangedTable = NftTableName & { parts?: NftPartNames; isGone?: true }
 
 /** One transaction of anybody. `generation` is the one that it made; what this port itself did is in none of `tables`. */
 export type NftNews = { generation: number; tables: readonly NftChangedTable[] }

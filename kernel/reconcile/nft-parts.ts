@@ -8,23 +8,14 @@
 // rest is tried again.
 import { isDeepStrictEqual } from 'node:util'
 import { KernelError } from '../port/error.ts'
-import type {
-  NftablesPort,
-  NftChange,
-  NftElementName,
-  NftNews,
-  NftPartNames,
-  NftRefusal,
-  NftRuleset,
-  NftSet,
-  NftTable,
-} from '../port/nftables.ts'
+import type { NftablesPort, NftChange, NftNews, NftRefusal, NftRuleset, NftSet, NftTable } from '../port/nftables.ts'
 import { nextGeneration } from '../port/nftables.ts'
 import type { NftDifference } from './nft-differences.ts'
 import { lacksNftables } from './nft-lacks.ts'
 import { ledDifferences, ledFrom } from './nft-led.ts'
 import {
   additions,
+  closing,
   ELEMENTS_AT_ONCE,
   type Part,
   type Plan,
@@ -35,6 +26,7 @@ import {
   without,
 } from './nft-plan.ts'
 import { type NftChainProgram, type NftDatum, NftState } from './nft-state.ts'
+import { TouchedParts } from './nft-touched.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 
 /**
@@ -42,8 +34,6 @@ import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './o
  * refusing is left out without a look, since the table may have 100,000 elements.
  */
 const ATTEMPTS = 6
-/** To ask for more chains, sets and elements one by one costs as much as to read all. */
-const MOST_ASKED = 500
 /**
  * Of so many refreshes one reads all although nothing is known to be other, where others write to their tables meanwhile: the
  * kernel does not tell of rules of more than some kilobytes.
@@ -58,6 +48,9 @@ export class NftParts {
   /** What the last pass was refused, by the part's key. */
   #refused: ReadonlyMap<string, WriteFailure> = new Map()
   #unremoved: ReadonlyMap<string, WriteFailure> = new Map()
+  /** What is put back while the table is closed, and what was since the last pass. */
+  #closing: Promise<void> | undefined
+  readonly #closed = new Map<string, Part>()
   readonly #adopting: readonly string[]
   readonly #adopted = new Map<string, readonly string[]>()
   /** All may be other than it is known. */
@@ -65,11 +58,7 @@ export class NftParts {
   /** It may be so unless the kernel is at the generation that was told last. */
   #doubted = false
   /** What others changed since it was read. */
-  readonly #touched = {
-    chains: new Set<string>(),
-    sets: new Set<string>(),
-    elements: new Map<string, NftElementName>(),
-  }
+  readonly #touched = new TouchedParts()
   /** The generation up to which all is known or in `#touched`; undefined when something was missed. */
   #heard: number | undefined
   /** The generation of the last transaction that was told to have changed the table. */
@@ -131,7 +120,8 @@ export class NftParts {
         if (news.tables.length > 0) this.#othersWrite = true
         if (changed === undefined) return false
         this.#changed = news.generation
-        this.#touch(changed.parts)
+        if (!this.#touched.add(changed.parts)) this.#stale = true
+        if (changed.isGone === true) this.#close()
         return true
       }
     }
@@ -140,16 +130,14 @@ export class NftParts {
     return news === undefined || heard !== undefined || changed !== undefined
   }
 
-  #touch(parts: NftPartNames | undefined): void {
-    for (const name of parts?.chains ?? []) this.#touched.chains.add(name)
-    for (const name of parts?.sets ?? []) this.#touched.sets.add(name)
-    for (const each of parts?.elements ?? []) this.#touched.elements.set(`${each.set} ${each.key}`, each)
-    if (parts === undefined || this.#countTouched() > MOST_ASKED) this.#stale = true
-  }
-
-  #countTouched(): number {
-    const { chains, sets, elements } = this.#touched
-    return chains.size + sets.size + elements.size
+  /** Before anything is read or calculated: until the base chains are there again nobody judges packets. */
+  #close(): void {
+    if (!this.#state.isThere) return
+    const steps = closing(this.#state)
+    this.#closing = this.#change(steps.map(({ change }) => change)).then(refusals => {
+      // refused where somebody was faster; the next pass looks
+      if (refusals.length === 0) for (const [key, part] of partsOf(steps)) this.#closed.set(key, part)
+    })
   }
 
   /** Why this kernel cannot have the table; undefined where it can. */
@@ -186,6 +174,12 @@ export class NftParts {
   /** Writes what is wanted and not there, or other there. Never rejects with `KernelError`, as `NftTables.put`. */
   async put(): Promise<Outcome> {
     const outcome = nothing()
+    await this.#closing
+    for (const [key, part] of this.#closed) {
+      outcome.written.push(this.#nameOf(part))
+      outcome.healed.push(this.#nameOf(part))
+      this.#closed.delete(key)
+    }
     const refused = new Map<string, WriteFailure>()
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const failure = await this.#look()
@@ -230,7 +224,7 @@ export class NftParts {
   }
 
   get #isUnsure(): boolean {
-    return this.#stale || this.#doubted || this.#countTouched() > 0
+    return this.#stale || this.#doubted || this.#touched.count > 0
   }
 
   /** Reads what may be other than it is known. Why that could not be; undefined when it was, or the kernel has no nftables. */
@@ -260,7 +254,7 @@ export class NftParts {
     const { family, name } = this.#state.table
     let ruleset: NftRuleset | undefined
     this.#lacking = undefined
-    this.#forgetTouched()
+    this.#touched.take()
     this.#stale = false
     try {
       // what happens from now on is told
@@ -278,11 +272,8 @@ export class NftParts {
 
   async #readTouched(): Promise<void> {
     const { family, name } = this.#state.table
-    const { chains, sets, elements } = this.#touched
-    if (this.#countTouched() === 0) return
-    const single = [...elements.values()].filter(({ set }) => !sets.has(set))
-    const only = { chains: [...chains], sets: [...sets], elements: single }
-    this.#forgetTouched()
+    if (this.#touched.count === 0) return
+    const only = this.#touched.take()
     const ruleset = await this.#kernel.nftables({ family, name }, { only }, this.#isQuiet)
     this.#takeIn(() => this.#state.takeInParts(only, ruleset))
   }
@@ -291,13 +282,6 @@ export class NftParts {
   readonly #isQuiet = (since: number, until: number): boolean => {
     if (this.#heard === undefined || isAfter(until, this.#heard)) return false
     return this.#changed === undefined || isAfter(since, this.#changed)
-  }
-
-  /** Before the kernel is asked: what is told meanwhile is asked for again. */
-  #forgetTouched(): void {
-    this.#touched.chains.clear()
-    this.#touched.sets.clear()
-    this.#touched.elements.clear()
   }
 
   /** Notes what was right and is not, as the kernel says now. */

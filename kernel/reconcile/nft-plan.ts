@@ -17,8 +17,8 @@ export type Part = { kind: 'nftTable' | 'nftSet' | 'nftChain' | 'nftElement'; na
 export type Step = { part: Part; change: NftChange; took: () => void; weight: number; joined?: true }
 /**
  * `elements` may go in transactions of their own, in order; `rules` go in one, behind them. `anew`: all go in one. `first`: goes
- * alone, before all, where a table that is not there comes in several transactions: its base chains with what they need, and
- * nothing in their maps.
+ * alone, before all, where base chains that are not there come in several transactions: they with what they need, and nothing in
+ * their maps.
  */
 export type Plan = { first: Step[]; elements: Step[]; rules: Step[]; anew: boolean }
 
@@ -43,7 +43,8 @@ export function additions(state: NftState): Plan {
     )
   if (fresh && state.wantsAnything)
     elements.push(
-      step(part, { verb: 'add', object: state.table }, () => {
+      // where it is there by now, what is in it is not known
+      step(part, { verb: 'create', object: state.table }, () => {
         state.isThere = true
       }),
     )
@@ -56,9 +57,25 @@ export function additions(state: NftState): Plan {
     const steps = set.data === 'verdict' ? verdicts : elements
     for (const each of elementSteps(state, set, fresh)) steps.push(each)
   }
-  const rules = chainSteps(state, fresh, verdicts)
+  const rules = chainSteps(state, missing(state.chains, fresh), fresh, verdicts)
   const isLarge = elements.reduce((sum, { weight }) => sum + weight, 0) > ELEMENTS_AT_ONCE
-  return state.isThere || !isLarge ? { first: [], elements, rules, anew } : baseFirst(elements, rules)
+  const isOpen = rules.some(({ change }) => isHook(change))
+  return anew || !isLarge || !isOpen ? { first: [], elements, rules, anew } : baseFirst(state, elements, rules)
+}
+
+/** Makes a table that is not there anew with its base chains, which lead nowhere then; refused where there is one. */
+export function closing(state: NftState): Step[] {
+  const base = baseParts(state)
+  const isBase = (kind: Part['kind']) => (entry: readonly [string, unknown]) =>
+    base.has(partKey({ kind, name: entry[0] }))
+  const chains = [...state.chains.wanted()].filter(isBase('nftChain'))
+  if (chains.length === 0) return []
+  const sets = [...state.sets.wanted()].filter(isBase('nftSet'))
+  return [
+    step({ kind: 'nftTable', name: state.table.name }, { verb: 'create', object: state.table }),
+    ...sets.map(([name, object]) => step({ kind: 'nftSet', name }, { verb: 'add', object })),
+    ...chainSteps(state, chains, true, []),
+  ]
 }
 
 /** The parts of `additions`, by their keys, without the work of making the changes. */
@@ -79,25 +96,42 @@ export function partsToAdd(state: NftState): Map<string, Part> {
 }
 
 /** While what is not there yet comes, packets meet base chains that lead nowhere, and not none. */
-function baseFirst(elements: readonly Step[], rules: readonly Step[]): Plan {
-  const all = [...elements, ...rules]
-  const isHook = ({ object }: NftChange) => object.kind === 'chain' && 'base' in object && object.base !== undefined
-  const base = new Set(all.filter(({ change }) => isHook(change)).map(({ part }) => partKey(part)))
-  for (let before = -1; before !== base.size; ) {
-    before = base.size
-    for (const { part, change } of all)
-      if (base.has(partKey(part))) for (const needed of neededBy(change)) base.add(partKey(needed))
-  }
+function baseFirst(state: NftState, elements: readonly Step[], rules: readonly Step[]): Plan {
+  const base = baseParts(state)
   const isFirst = ({ part }: Step) => part.kind === 'nftTable' || base.has(partKey(part))
   const later = (steps: readonly Step[]) => steps.filter(each => !isFirst(each))
-  return { first: all.filter(isFirst), elements: later(elements), rules: later(rules), anew: false }
+  const first = [...elements, ...rules].filter(isFirst)
+  return { first, elements: later(elements), rules: later(rules), anew: false }
+}
+
+function isHook({ verb, object }: NftChange): boolean {
+  return verb === 'add' && object.kind === 'chain' && 'base' in object && object.base !== undefined
+}
+
+/** The keys of the base chains that are wanted, and of the chains and sets that these need. */
+function baseParts(state: NftState): Set<string> {
+  const wanted = state.chains.wanted()
+  const parts = [...wanted].flatMap(([name, { chain }]): Part[] =>
+    chain.base === undefined ? [] : [{ kind: 'nftChain', name }],
+  )
+  const keys = new Set(parts.map(partKey))
+  for (const { kind, name } of parts) {
+    const rules = kind === 'nftChain' ? (wanted.get(name)?.rules ?? []) : []
+    for (const needed of rules.flatMap(object => neededBy({ verb: 'add', object })))
+      if (keys.size !== keys.add(partKey(needed)).size) parts.push(needed)
+  }
+  return keys
 }
 
 /** `verdicts` lead to chains: they stand between the rules of these and the base chains. */
-function chainSteps(state: NftState, fresh: boolean, verdicts: readonly Step[]): Step[] {
+function chainSteps(
+  state: NftState,
+  chains: readonly [string, NftChainProgram][],
+  fresh: boolean,
+  verdicts: readonly Step[],
+): Step[] {
   let lastId = 0
   const nextId = () => ++lastId
-  const chains = missing(state.chains, fresh)
   const isNew = (name: string) => fresh || !state.chains.seen().has(name)
   const kinds = [false, true].map(hooked => chains.filter(([, { chain }]) => (chain.base !== undefined) === hooked))
   const [inner, hooks] = kinds.map(some => ({

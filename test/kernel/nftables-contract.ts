@@ -457,7 +457,7 @@ export function nftablesContract(test: TestFn, open: () => World): void {
       const parts = (elements: readonly NftElementName[], ...sets: string[]) => {
         return { ...NAME, parts: { chains: ['a'], sets, elements } }
       }
-      const tables = [[], [foreign], [parts(single)], [], [parts([], 's5')], [NAME]]
+      const tables = [[], [foreign], [parts(single)], [], [parts([], 's5')], [{ ...NAME, isGone: true }]]
       t.deepEqual(
         heard,
         tables.map((tables, i) => ({ generation: since + 1 + i, tables })),

@@ -13,6 +13,8 @@ import { NFT_MSG } from './numbers.ts'
 import { changedTable, parseGeneration } from './objects.ts'
 
 const NEW_GENERATION = messageType(NFT_MSG.newGen)
+const NEW_TABLE = messageType(NFT_MSG.newTable)
+const DELETED_TABLE = messageType(NFT_MSG.delTable)
 /** Room for some 10,000 notifications: a program may write as many elements in one transaction. We write more ourselves. */
 const RECEIVE_BUFFER = 8 << 20
 /** As large as the kernel makes them (NLMSG_GOODSIZE), and more. */
@@ -45,6 +47,7 @@ type Touched = Pick<NftChangedTable, 'family' | 'name'> & {
   /** By set and key. */
   elements: Map<string, NftElementName>
   isWhole: boolean
+  isGone: boolean
 }
 
 /**
@@ -102,8 +105,9 @@ class Transactions {
     this.#touched.clear()
     this.#last = undefined
     if (generation instanceof Malformed || (!isOwn && touched.length === 0)) return 'untold'
-    const tables = touched.map(({ family, name, chains, sets, elements, isWhole }): NftChangedTable => {
-      if (isWhole) return { family, name }
+    const tables = touched.map(({ family, name, isGone, ...of }): NftChangedTable => {
+      const { chains, sets, elements, isWhole } = of
+      if (isWhole) return { family, name, ...(isGone && { isGone }) }
       const single = [...elements.values()].filter(({ set }) => !sets.has(set))
       return { family, name, parts: { chains: [...chains], sets: [...sets], elements: single } }
     })
@@ -117,9 +121,10 @@ class Transactions {
     const table = changedTable(message)
     if (table === undefined) return
     const key = `${table.family} ${table.name}`
-    const nothing = { chains: new Set<string>(), sets: new Set<string>(), elements: new Map(), isWhole: false }
-    const touched = this.#touched.get(key) ?? { ...table, ...nothing }
+    const nothing = { chains: new Set<string>(), sets: new Set<string>(), elements: new Map() }
+    const touched = this.#touched.get(key) ?? { ...table, ...nothing, isWhole: false, isGone: false }
     this.#touched.set(key, touched)
+    if (message.type === NEW_TABLE || message.type === DELETED_TABLE) touched.isGone = message.type === DELETED_TABLE
     if (touched.isWhole) return
     const part = PARTS.get(message.type)
     const name = part && nameIn(message, part.attribute)

@@ -95,6 +95,33 @@ test('a table that others delete is written whole', async t => {
   t.deepEqual(it.read.slice(1), [{ chains: ['p1'], sets: [], elements: [] }], 'from then on only what others change')
 })
 
+test('a table that others delete has its base chains again before anything is read or a pass begins', async t => {
+  const it = await written()
+  await it.otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])
+  await turn()
+  const { chains, rules, sets, elements } = (await it.held())!
+  t.deepEqual(
+    [chains, rules, sets].map(some => some.length),
+    [1, 1, 1],
+  )
+  t.deepEqual([chains[0]!.name, elements], ['forward', []])
+  t.deepEqual(it.read, [])
+  t.deepEqual(await pass(it), [])
+  t.is((await it.held())!.rules.filter(({ chain }) => chain === 'forward').length, 1)
+})
+
+test('a table that others delete and make in the meantime is not written twice', async t => {
+  const it = await written()
+  await it.otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])
+  await it.otherProgram.changeNftables([
+    { verb: 'add', object: TABLE },
+    { verb: 'add', object: HOOK.chain },
+  ])
+  await turn()
+  t.deepEqual(await pass(it), [])
+  t.is((await it.held())!.rules.filter(({ chain }) => chain === 'forward').length, 1)
+})
+
 test('what others do to their own tables asks for no pass and no reading', async t => {
   const it = await written()
   t.false(it.parts.observe({ generation: (await it.kernel.nftGeneration()) + 1, tables: [{ ...NAME, name: 'other' }] }))

@@ -154,16 +154,16 @@ netns(
 /** The usual table, heard of as the agent does; `settled`: everything until now was told. */
 async function listening(kernel: NftablesPort) {
   const parts = new NftParts(kernel, { kind: 'table', ...NAME })
-  let told: number | undefined
+  let told = 0
   let hears = () => {}
   kernel.monitorNftables(news => {
     parts.observe(news)
-    told = news?.generation
+    told = news?.generation ?? told
     hears()
   })
   const settled = async () => {
     const generation = await kernel.nftGeneration()
-    while (told !== generation) await new Promise<void>(resolve => (hears = resolve))
+    while (told < generation) await new Promise<void>(resolve => (hears = resolve))
   }
   wantAll(parts)
   await parts.put()
@@ -255,7 +255,7 @@ netns(
       }),
       { numRuns: 60 },
     )
-    t.true(partly > (entirely - 60) * 2, `${partly} ${entirely}`)
+    t.true(partly > entirely - 60, `${partly} ${entirely}`)
   },
 )
 

@@ -135,8 +135,42 @@ test('a table that others delete is whole again in one pass, and told as healed'
   const { healed, refused } = await it.parts.put()
   t.deepEqual(refused, [])
   t.true(healed.some(({ kind, key }) => kind === 'nftChain' && key === 'inet ours forward'))
-  t.is(it.sent.length, 2)
+  t.true(healed.some(({ kind, key }) => kind === 'nftChain' && key === 'inet ours p1'))
+  t.is(it.sent.length, 3)
 })
+
+for (const [how, changes] of [
+  [
+    'made anew without anything in it',
+    [
+      { verb: 'delete', object: TABLE },
+      { verb: 'add', object: TABLE },
+    ],
+  ],
+  [
+    'left without its base chain and a large set',
+    [
+      { verb: 'flush', object: { kind: 'chain', ...OF, name: 'forward' } },
+      { verb: 'delete', object: { kind: 'chain', ...OF, name: 'forward' } },
+      { verb: 'flush', object: { kind: 'set', ...OF, name: 'web' } },
+    ],
+  ],
+] satisfies [string, NftChange[]][])
+  test(`a large table that others ${how} has its base chain again before all else`, async t => {
+    const it = bench()
+    wantUsual(it)
+    for (let n = 0; n < 6_000; n++) it.parts.wantElement('web', `10.1.${n >> 8}.${n & 255}`, 'member')
+    await it.parts.put()
+    it.sent.length = 0
+    await it.otherProgram.changeNftables(changes)
+    await turn()
+    t.deepEqual((await it.parts.put()).refused, [])
+    t.true(it.sent.length > 1)
+    const kinds = it.sent[0]!.map(({ object }) => object.kind)
+    t.true(kinds.includes('chain'))
+    t.false(kinds.includes('elements'))
+    t.is(keysOf(await it.held(), 'web').length, 6_001)
+  })
 
 test('a set of another type under our name makes the table anew, in one transaction', async t => {
   const it = bench()
