@@ -7,7 +7,7 @@ import type { Claims } from './claims.ts'
 import type { Inputs } from './inputs.ts'
 import type { OwnedBlock } from './journal.ts'
 import type { Ledger } from './ledger.ts'
-import { pickBlock } from './pick.ts'
+import { pickBlock, reservedIn } from './pick.ts'
 import type { PoolHold } from './pool-hold.ts'
 import type { AssignRefusal } from './port.ts'
 import { addressTaken, unreachable } from './refusals.ts'
@@ -80,7 +80,7 @@ export class NewBlock {
         if (cidr === undefined)
           return {
             refused: 'exhausted',
-            message: `no free block is left in ${pools.map(({ metadata, spec }) => `${metadata.name} (${spec.cidr})`).join(', ')}`,
+            message: `no free block is left in ${pools.map(pool => described(pool, inputs.reserved)).join(', ')}`,
             remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
           }
         const pool = pools.find(({ spec }) => contains(spec.cidr, cidr))!
@@ -151,4 +151,9 @@ export class NewBlock {
   #own(): OwnedBlock[] {
     return this.#ledger.blocks().filter(({ lostTo }) => lostTo === undefined)
   }
+}
+
+function described({ metadata, spec }: IpPool, reserved: readonly string[]): string {
+  const kept = reservedIn(reserved, spec.cidr)
+  return `${metadata.name} (${spec.cidr}${kept === 0n ? '' : `, ${kept} addresses of it reserved`})`
 }
