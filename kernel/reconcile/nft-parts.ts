@@ -48,7 +48,7 @@ export class NftParts {
   /** What the last pass was refused, by the part's key. */
   #refused: ReadonlyMap<string, WriteFailure> = new Map()
   #unremoved: ReadonlyMap<string, WriteFailure> = new Map()
-  /** What is put back while the table is closed, and what was since the last pass. */
+  /** The transaction that puts base chains back where the table was deleted, and what was put back so since the last pass. */
   #closing: Promise<void> | undefined
   readonly #closed = new Map<string, Part>()
   readonly #adopting: readonly string[]
@@ -184,7 +184,10 @@ export class NftParts {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const failure = await this.#look()
       if (failure !== undefined) {
-        for (const key of partsToAdd(this.#state).keys()) refused.set(key, failure)
+        const pending = partsToAdd(this.#state)
+        for (const key of pending.keys()) refused.set(key, failure)
+        // whoever is refused something tries again
+        if (pending.size === 0) outcome.refused.push({ ...this.#nameOf(this.#tablePart), ...failure })
         break
       }
       if (this.#lacking !== undefined) return outcome
@@ -336,10 +339,14 @@ export class NftParts {
     }
   }
 
+  get #tablePart(): Part {
+    return { kind: 'nftTable', name: this.#state.table.name }
+  }
+
   /** Without a base chain nothing that the table says is done: as if the table were not there. */
   #lostWith(part: Part): Part {
     const isBase = part.kind === 'nftChain' && this.#state.chains.wanted().get(part.name)?.chain.base !== undefined
-    return isBase ? { kind: 'nftTable', name: this.#state.table.name } : part
+    return isBase ? this.#tablePart : part
   }
 
   #nameOf({ kind, name }: Part): ObjectName {

@@ -124,6 +124,9 @@ export class NftTables {
       const failure = excluded.get(part.key) ?? excluded.get(part.table) ?? UNSETTLED
       for (const name of namesOf(part)) outcome.refused.push({ ...name, ...failure })
     }
+    // whoever is refused something tries again
+    if (this.#stale && outcome.refused.length === 0)
+      for (const [key, failure] of excluded) outcome.refused.push({ kind: 'nftTable', key, ...failure })
     return outcome
   }
 

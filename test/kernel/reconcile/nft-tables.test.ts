@@ -208,6 +208,21 @@ test('a kernel that cannot be read refuses all that is wanted; the next pass ask
   t.true(it.tables.stands(KEY))
 })
 
+test('a kernel that cannot be read refuses the table though nothing is known to lack, so that it is asked again', async t => {
+  const it = bench()
+  await it.tables.put()
+  const { nftables } = it.otherProgram
+  it.otherProgram.nftables = () => Promise.reject(new KernelError(ERRNO.EINTR, 'read', 'table'))
+  it.tables.invalidate()
+  const { refused } = await it.tables.put()
+  t.deepEqual(
+    refused.map(({ kind, key, errno }) => [kind, key, errno]),
+    [['nftTable', KEY, ERRNO.EINTR]],
+  )
+  it.otherProgram.nftables = nftables
+  t.deepEqual((await it.tables.put()).refused, [])
+})
+
 test('a kernel without nftables, or without a family of it, lacks the table and refuses nothing', async t => {
   const without = bench(PROGRAM, new FakeWorld({ nftables: false }).kernel())
   without.want(element('cali1'))
