@@ -1,8 +1,9 @@
 // What a runtime asks for one container beside its configuration: `runtimeConfig`, which it fills in for the capabilities that
 // the configuration names, `args`, and CNI_ARGS (CONVENTIONS of CNI 1.1.0). What nobody here can act on is refused.
 import { familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
-import { CAPABILITIES } from './capabilities.ts'
+import { CAPABILITIES, type CapabilityName } from './capabilities.ts'
 import { badField, field, isObject, typed } from './fields.ts'
+import type { KeyName } from './keys.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -32,10 +33,10 @@ export function dnsOf(json: Json, before: unknown): Json | undefined {
   const own = typed(json, 'dns', 'object')
   if (own !== undefined) {
     if (typeof (field(own, 'domain') ?? '') !== 'string') throw badField('dns.domain', field(own, 'domain'), 'a name')
-    for (const key of ['nameservers', 'search', 'options']) textsOf(own, key, 'dns')
+    for (const key of ['nameservers', 'search', 'options'] as const) textsOf(own, key, 'dns')
   }
   const asked = typed(typed(json, 'runtimeConfig', 'object') ?? {}, 'dns', 'object') ?? {}
-  const given = { nameservers: 'servers', search: 'searches', options: 'options' }
+  const given = { nameservers: 'servers', search: 'searches', options: 'options' } as const
   const instead = Object.entries(given)
     .map(([key, capability]) => [key, textsOf(asked, capability, 'runtimeConfig.dns')] as const)
     .filter(([, texts]) => texts.length > 0)
@@ -48,10 +49,9 @@ const UNICAST_MAC = /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i
 const of = (family: string) => (address: string) => familyOf(address) === family
 
 function refuseOthers(runtime: Json): void {
-  for (const [name, capability] of Object.entries(CAPABILITIES)) {
-    const value = field(runtime, name)
-    if ('instead' in capability && asksForSomething(value))
-      throw badField(`runtimeConfig.${name}`, value, capability.instead)
+  for (const [name, row] of Object.entries(CAPABILITIES)) {
+    const value = field(runtime, name as CapabilityName)
+    if ('instead' in row && asksForSomething(value)) throw badField(`runtimeConfig.${name}`, value, row.instead)
   }
 }
 
@@ -61,13 +61,13 @@ function asksForSomething(value: unknown): boolean {
   return isObject(value) ? Object.values(value).some(Boolean) : Boolean(value)
 }
 
-function listOf(json: Json, key: string): unknown[] {
+function listOf(json: Json, key: KeyName): unknown[] {
   const value = field(json, key) ?? []
   if (Array.isArray(value)) return value
   throw badField(key, value, 'a list of addresses')
 }
 
-function textsOf(json: Json, key: string, where: string): string[] {
+function textsOf(json: Json, key: KeyName, where: string): string[] {
   const value = field(json, key) ?? []
   if (Array.isArray(value) && value.every(item => typeof item === 'string')) return value
   throw badField(`${where}.${key}`, value, 'a list of strings')

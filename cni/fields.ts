@@ -1,13 +1,15 @@
 // Fields of a configuration. Runtimes are written in Go, whose JSON decoder ignores the case of keys, and they rely on it
 // (containerd sends `Servers`), so all keys are looked up without regard to case.
+import type { CapabilityName } from './capabilities.ts'
 import { CNI_CODE, CniError } from './error.ts'
+import type { KeyName } from './keys.ts'
 
 type Typed = { text: string; object: Record<string, unknown> }
 
 /** The value under a key where it has that type; undefined where it is absent or null. Throws `CniError`. */
 export function typed<T extends keyof Typed>(
   json: Record<string, unknown>,
-  name: string,
+  name: KeyName,
   type: T,
 ): Typed[T] | undefined {
   const value = field(json, name)
@@ -18,7 +20,7 @@ export function typed<T extends keyof Typed>(
 }
 
 /** The value under a key, exactly as spelled or else in any case. */
-export function field(json: unknown, name: string): unknown {
+export function field(json: unknown, name: KeyName | CapabilityName): unknown {
   if (!isObject(json)) return undefined
   if (Object.hasOwn(json, name)) return json[name]
   const key = Object.keys(json).find(other => other.toLowerCase() === name.toLowerCase())

@@ -5,21 +5,8 @@ import { jsonFault } from '../lib/json-fault.ts'
 import { askedFor, dnsOf } from './asked-for.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { badField, field, isObject, typed } from './fields.ts'
+import { type CniVerb, type KeyName, refusedOfIpam, VERBS } from './keys.ts'
 import { atLeast, CNI_VERSIONS, type PrevResult, parseResult } from './result.ts'
-
-export type CniVerb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION'
-
-type EnvName = 'CNI_CONTAINERID' | 'CNI_NETNS' | 'CNI_IFNAME' | 'CNI_PATH'
-
-/** One row per verb: the variables it needs, and since which version it may be called. */
-const VERBS: Record<CniVerb, { needs: readonly EnvName[]; since: string }> = {
-  ADD: { needs: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], since: '0.1.0' },
-  DEL: { needs: ['CNI_CONTAINERID', 'CNI_IFNAME'], since: '0.1.0' },
-  CHECK: { needs: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], since: '0.4.0' },
-  GC: { needs: ['CNI_PATH'], since: '1.1.0' },
-  STATUS: { needs: [], since: '1.1.0' },
-  VERSION: { needs: [], since: '0.1.0' },
-}
 
 /** One container's interface. */
 export type Attachment = { containerID: string; ifname: string }
@@ -170,13 +157,8 @@ function refuseOtherIpam(ipam: Record<string, unknown>): void {
   const type = typed(ipam, 'type', 'text') ?? ''
   if (!['', 'margay', 'calico-ipam'].includes(type))
     throw badField('ipam.type', type, 'absent, "margay" or "calico-ipam": addresses come from IPPools')
-  for (const key of ['subnet', 'ranges', 'rangeStart', 'rangeEnd', 'addresses'])
-    if (field(ipam, key) !== undefined)
-      throw badField(
-        `ipam.${key}`,
-        field(ipam, key),
-        'absent: make an IPPool, and name it in ipam.ipv4_pools or ipv6_pools',
-      )
+  for (const [key, instead] of refusedOfIpam())
+    if (field(ipam, key) !== undefined) throw badField(`ipam.${key}`, field(ipam, key), instead)
 }
 
 /**
@@ -185,7 +167,7 @@ function refuseOtherIpam(ipam: Record<string, unknown>): void {
  */
 function familiesOf(ipam: Record<string, unknown>): Pick<NetConf, 'families' | 'ifServed'> {
   const flags = (['ipv4', 'ipv6'] as const).map(family => {
-    const name = `assign_${family}`
+    const name = `assign_${family}` as const
     const value = field(ipam, name) ?? family === 'ipv4'
     const flag = typeof value === 'boolean' ? `${value}` : value
     if (flag === 'true' || flag === 'false' || flag === 'auto') return { family, flag }
@@ -199,7 +181,7 @@ function familiesOf(ipam: Record<string, unknown>): Pick<NetConf, 'families' | '
 
 /** The pools that are asked for; an empty list asks for none. */
 function poolsOf(ipam: Record<string, unknown>): NetConf['pools'] {
-  const of = (key: string): string[] | undefined => {
+  const of = (key: KeyName): string[] | undefined => {
     const value = field(ipam, key) ?? []
     if (!Array.isArray(value)) throw badField(`ipam.${key}`, value, 'a list of pool names or CIDRs')
     const names = value.map((item: unknown) => {

@@ -1,6 +1,7 @@
-// `npm run manifests`: writes what an operator applies, and docs/conditions.md, metrics.md and unsupported.md from the code and the tables
-// in api/. Tests compare the files with the code.
+// `npm run manifests`: writes what an operator applies, and docs/cni.md, conditions.md, metrics.md and unsupported.md from the code and the tables
+// in api/ and cni/. Tests compare the files with the code.
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { cniText } from './cni.ts'
 import { conditionsText } from './conditions.ts'
 import { manifestFiles } from './installation.ts'
 import { metricsDocument } from './metrics.ts'
@@ -11,6 +12,7 @@ for (const [name, text] of manifestFiles()) {
   mkdirSync(new URL('.', file), { recursive: true })
   writeFileSync(file, text)
 }
+writeFileSync(new URL('../docs/cni.md', import.meta.url), cniText())
 writeFileSync(new URL('../docs/conditions.md', import.meta.url), conditionsText())
 writeFileSync(new URL('../docs/metrics.md', import.meta.url), metricsDocument())
 writeFileSync(new URL('../docs/unsupported.md', import.meta.url), unsupportedText())

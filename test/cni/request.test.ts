@@ -175,7 +175,7 @@ test('a capability that is another plugin’s, or that nobody here acts on, is r
     const error = refused('ADD', conf)
     t.is(error.code, 2)
     t.true(error.message.includes(`runtimeConfig.${name}`), error.message)
-    t.regex(error.details, /must be (absent: .+|with the plugin (portmap|bandwidth), behind ours)/)
+    t.regex(error.details, /must be absent(: .+| here: the plugin (portmap|bandwidth) does that, behind ours)/)
     for (const verb of ['CHECK', 'DEL'] as const) t.is(request(verb, { ...conf, prevResult: {} }).verb, verb)
   }
   t.regex(refused('ADD', { ...CONF, runtimeConfig: { ipRanges: rows['ipRanges'] } }).details, /ipv4_pools/)

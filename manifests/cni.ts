@@ -1,0 +1,77 @@
+// docs/cni.md from the tables of the CNI room: verbs, variables, keys, capabilities and errors.
+import { CAPABILITIES, ownCapabilities } from '../cni/capabilities.ts'
+import { CNI_ERRORS } from '../cni/error.ts'
+import { ARGS, KEYS, VARIABLES, VERBS } from '../cni/keys.ts'
+
+export function cniText(): string {
+  const verbs = Object.entries(VERBS).map(
+    ([verb, { needs, since, does }]) =>
+      `| ${verb} | ${since} | ${needs.map(name => `\`${name}\``).join(', ')} | ${does} |`,
+  )
+  const named = (rows: Readonly<Record<string, string>>) =>
+    Object.entries(rows).map(([name, text]) => `| \`${name}\` | ${text} |`)
+  const keys = Object.entries(KEYS).map(([path, key]) =>
+    'instead' in key
+      ? `| \`${path}\` | refused | | ${key.instead} |`
+      : `| \`${path}\` | ${key.is} | ${key.absent} | ${key.means} |`,
+  )
+  const own = ownCapabilities()
+  const capabilities = Object.entries(CAPABILITIES).map(
+    ([name, row]) =>
+      `| \`${name}\` | ${name in own ? 'yes' : ''} | ${'does' in row ? row.does : `refused: ${row.instead}`} |`,
+  )
+  const errors = Object.values(CNI_ERRORS).map(({ code, when, remedy }) => `| ${code} | ${when} | ${remedy} |`)
+  return `# The CNI plugin
+
+\`margay\` is a program of some 20 KB that carries the request of a runtime to the agent of its node, and the answer back; it
+executes no other program. It speaks every version of the [specification](https://www.cni.dev/docs/spec/) from 0.1.0 to 1.1.0. \`margay-node install\` writes it and a
+configuration ([install.md](install.md)); for a network of your own, as of Multus, this is a whole one:
+\`\`\`json
+{ "cniVersion": "1.0.0", "name": "backend", "plugins": [ { "type": "margay", "ipam": { "ipv4_pools": ["backend"] } } ] }
+\`\`\`
+\`npm run manifests\` writes this page from the tables that the program reads: \`cni/keys.ts\`, \`cni/capabilities.ts\`, \`cni/error.ts\`.
+
+## Verbs
+| verb | since | needs | here |
+|---|---|---|---|
+${verbs.join('\n')}
+
+ADD waits for a new block of addresses for 10 s at the most, and for neither lock nor place of others meanwhile; DEL and CHECK wait for no ADD. While an agent starts again, ADD and DEL wait for it. Every refused ADD leaves nothing behind.
+
+## Variables
+| variable | |
+|---|---|
+${named(VARIABLES).join('\n')}
+
+| key of \`CNI_ARGS\` | |
+|---|---|
+${named(ARGS).join('\n')}
+
+## Keys of the configuration
+Upper and lower case are the same, as for every plugin that is written in Go. DEL, GC, STATUS and CHECK look at \`cniVersion\`, \`name\` and their own keys alone, so that nothing else holds them back. Keys without a row are ignored.
+
+| key | value | without it | meaning |
+|---|---|---|---|
+${keys.join('\n')}
+
+## Capabilities
+A runtime fills in \`runtimeConfig\` for the \`capabilities\` of a plugin's configuration. The installed configuration has those with a yes. One that is refused counts where it asks for something: null, an empty list and zeros do not.
+
+| capability | installed | here |
+|---|---|---|
+${capabilities.join('\n')}
+
+hostPort and limits of bandwidth are done by the plugins portmap and bandwidth behind ours, where the node has them (\`chainedPlugins\`, [install.md](install.md)).
+
+## Result
+Ours stands behind that of the plugins before, which goes out as it came, with every field: two interfaces (that of the host, and that of the container with its \`sandbox\`), an address of each family as /32 or /128, and its default route; \`mtu\` of interfaces and \`priority\` of routes since 1.1.0.
+The gateway is 169.254.1.1 or fe80::ecee:eeff:feee:eeee on every node. Where another interface has the default route, ours has a \`priority\` behind it. Before 0.3.0 there is one address of each family, that of the first plugin, and no interface.
+
+## Errors
+\`msg\` says what is wrong, with object and value, and \`details\` what to do about it.
+
+| code | when | remedy |
+|---|---|---|
+${errors.join('\n')}
+`
+}
