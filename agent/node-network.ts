@@ -28,7 +28,7 @@ import { routeAnswer } from './socket/route-answer.ts'
 import { disconnected } from './status/api-server.ts'
 import type { StatusModel } from './status/model.ts'
 import { SessionLog } from './status/session-log.ts'
-import { TunnelAddresses } from './tunnel-addresses.ts'
+import { TunnelAddresses, type TunnelAddressesDeps } from './tunnel-addresses.ts'
 
 export type NodeNetworkDeps = {
   nodeName: string
@@ -45,7 +45,8 @@ export type NodeNetworkDeps = {
   bgpLog: Log
   view: ClusterView
   felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
-  allocator: Pick<NodeAllocator, 'assign' | 'held' | 'blocks' | 'blocksKnown' | 'onBlocks' | 'conditions'>
+  allocator: Pick<NodeAllocator, 'blocks' | 'blocksKnown' | 'onBlocks' | 'conditions'> &
+    TunnelAddressesDeps['allocator']
   status: Pick<StatusModel, 'report'>
   record: (event: EventRecord) => void
   /** The addresses of the pods of this node. */
@@ -106,7 +107,7 @@ export class NodeNetwork {
     const changed = () => this.changed()
     this.#deps = deps
     this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
-    this.#tunnels = new TunnelAddresses({ nodeName, allocator, clock, changed })
+    this.#tunnels = new TunnelAddresses({ nodeName, allocator, clock, log, changed })
     this.#sessions = new SessionLog({ clock, log: bgpLog, record })
     this.#publisher = new NodePublisher(nodeName, { store, clock, log })
     const interfacePrefix = INTERFACE_PREFIX

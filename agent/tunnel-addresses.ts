@@ -1,24 +1,33 @@
 // The addresses of this node's tunnel devices: taken from IPAM when a device is needed for the first time, tried again
 // while IPAM refuses, and kept from then on: devices must not come and go with routes. After a restart what IPAM holds is
-// taken at once: without its address in the Node object the other nodes would drop their way to this one.
+// taken at once: without its address in the Node object the other nodes would drop their way to this one. An address of a pool that
+// is disabled or deleted, or is not for tunnels of this node any more, makes room for one of another pool: else no pool could be
+// emptied.
 import { broken, type Condition } from '../api/status.ts'
-import type { Allocator, Assigned, AssignRefusal } from '../ipam/port.ts'
+import type { Allocator, Assigned, AssignRefusal, AssignRequest } from '../ipam/port.ts'
 import { tunnelRequest } from '../ipam/tunnel.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
+import type { Log } from '../lib/log.ts'
 
 type TunnelKind = 'ipip' | 'vxlan'
 
 export type TunnelAddressesDeps = {
   nodeName: string
-  allocator: Pick<Allocator, 'assign' | 'held'>
+  allocator: Pick<Allocator, 'assign' | 'held' | 'isServed' | 'rename' | 'release'>
+  log: Log
   clock: Clock
   /** The addresses changed, or what is wrong with them. */
   changed: () => void
 }
 
 const KINDS: readonly TunnelKind[] = ['ipip', 'vxlan']
+
+/** How long nobody gets an address that a tunnel had: by then this kernel and the other nodes know of the new one. */
+const LEAVE_MS = 30_000
+/** How soon an address of another pool is asked for again: that one of these has room is told by nobody. */
+const MOVE_AGAIN_MS = 60_000
 
 export class TunnelAddresses {
   readonly #deps: TunnelAddressesDeps
@@ -28,6 +37,9 @@ export class TunnelAddresses {
   #refused: readonly Condition[] = []
   #running = false
   #again = false
+  #moving: Promise<void> = Promise.resolve()
+  #cancelMove: Cancel = () => undefined
+  readonly #leaving = new Set<Cancel>()
   #closed = false
   #cancel: Cancel = () => undefined
 
@@ -37,6 +49,9 @@ export class TunnelAddresses {
     for (const kind of KINDS) {
       const [assigned] = held.get(tunnelRequest(kind, deps.nodeName).handle) ?? []
       if (assigned !== undefined) this.#addresses[kind] = assigned.address
+      const { before, next } = moveHandles(kind, deps.nodeName)
+      // what an earlier agent was at when it ended
+      for (const handle of [before, next]) if (held.has(handle)) this.#releaseLater(handle)
     }
   }
 
@@ -65,14 +80,74 @@ export class TunnelAddresses {
     }
   }
 
-  /** What was refused may be given now: pools, reservations or blocks changed. */
+  /** What was refused may be given now: pools, reservations or blocks changed. Their pools may be for tunnels no longer. */
   retryNow(): void {
     if (this.#refused.length > 0 && !this.#running) void this.#assign()
+    this.#moveSoon()
   }
 
   close(): void {
     this.#closed = true
     this.#cancel()
+    this.#cancelMove()
+    for (const cancel of this.#leaving) cancel()
+  }
+
+  async #moveAll(): Promise<void> {
+    const { allocator, nodeName, log, clock, changed } = this.#deps
+    this.#cancelMove()
+    for (const kind of KINDS) {
+      const request = tunnelRequest(kind, nodeName)
+      if (this.#closed || this.#addresses[kind] === undefined || allocator.isServed(request)) continue
+      const failure = await this.#move(kind, request)
+      if (this.#closed) return
+      if (failure === undefined) {
+        changed()
+        continue
+      }
+      log.warn({ tunnel: kind, address: this.#addresses[kind] }, `a tunnel keeps its address for now: ${failure}`)
+      this.#cancelMove = clock.after(MOVE_AGAIN_MS, () => this.#moveSoon())
+    }
+  }
+
+  #moveSoon(): void {
+    this.#moving = this.#moving.then(() => this.#moveAll())
+  }
+
+  /** Gives a tunnel an address of another pool, or says why not. The one that it had is held for a while by another handle. */
+  async #move(kind: TunnelKind, request: AssignRequest): Promise<string | undefined> {
+    const { allocator, nodeName, log } = this.#deps
+    const { before, next } = moveHandles(kind, nodeName)
+    try {
+      const assigned = await allocator.assign({ ...request, handle: next })
+      if ('refused' in assigned) return assigned.message
+      if (this.#closed) return undefined
+      const handles = [
+        [request.handle, before],
+        [next, request.handle],
+      ] as const
+      allocator.rename(new Map(handles))
+      const { address } = assigned[0]!
+      log.info({ tunnel: kind, address, before: this.#addresses[kind] }, 'a tunnel has an address of another pool')
+      this.#addresses[kind] = address
+      this.#releaseLater(before)
+      return undefined
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
+      return `the journal cannot be written: ${error.message}`
+    }
+  }
+
+  #releaseLater(handle: string): void {
+    const { allocator, clock, log } = this.#deps
+    const cancel = clock.after(LEAVE_MS, () => {
+      this.#leaving.delete(cancel)
+      allocator.release(handle).catch(error => {
+        if (!(error instanceof DatabaseError)) throw error
+        log.error({ err: error, handle }, 'an address that a tunnel had cannot be released: the next start does it')
+      })
+    })
+    this.#leaving.add(cancel)
   }
 
   async #assign(): Promise<void> {
@@ -114,6 +189,12 @@ export class TunnelAddresses {
       return { refused: 'unreachable', message, remedy: 'check the disk of the data directory' }
     }
   }
+}
+
+/** Who holds the address that a tunnel had, and the one that it gets, while it gets it. */
+function moveHandles(kind: TunnelKind, node: string): { before: string; next: string } {
+  const { handle } = tunnelRequest(kind, node)
+  return { before: `${handle}.before`, next: `${handle}.next` }
 }
 
 function noAddress(kind: TunnelKind, { message, remedy }: { message: string; remedy: string }): Condition {

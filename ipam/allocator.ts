@@ -9,7 +9,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, freeSlot, type Holder, isEmpty, nextFree } from './block.ts'
+import { assign, freeSlot, type Holder, isEmpty, nextFree, rename } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
 import { familiesOf } from './families.ts'
@@ -230,6 +230,24 @@ export class NodeAllocator implements Allocator {
     const holder = this.#holder(handle, attributes)
     const earlier = this.#inUse.set(holder, addresses)
     for (const { block } of this.#ledger.blocks()) this.#holdWithin(block.cidr, earlier)
+  }
+
+  isServed(request: AssignRequest): boolean {
+    const inputs = this.#inputs.current
+    const held = this.#ledger.held().get(request.handle) ?? []
+    return held.every(({ address, family }) => {
+      const pools =
+        inputs && poolsFor(inputs.pools, { ...choiceOf(request, family), tunnel: undefined }, this.#deps.selects)
+      if (pools === undefined || 'refused' in pools) return true
+      return pools.some(({ spec }) => contains(spec.cidr, address))
+    })
+  }
+
+  rename(handles: ReadonlyMap<string, string>): void {
+    const held = [...handles.keys()].flatMap(handle => this.#ledger.held().get(handle) ?? [])
+    const cidrs = new Set(held.map(({ block }) => block))
+    const changed = [...cidrs].flatMap(cidr => this.#ledger.get(cidr) ?? [])
+    this.#ledger.put(changed.map(owned => ({ ...owned, block: rename(owned.block, handles) })))
   }
 
   async release(handle: string, within?: () => void): Promise<readonly string[]> {
@@ -465,9 +483,9 @@ function textsOf(attributes: AssignRequest['attributes']): Record<string, string
   return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined))
 }
 
-function choiceOf({ pools, use, attributes, addresses }: AssignRequest, family: Family): Choice {
+function choiceOf({ pools, use, tunnel, attributes, addresses }: AssignRequest, family: Family): Choice {
   const address = addresses?.find(each => familyOf(each) === family)
-  return { pools: pools?.[family], use, family, namespace: attributes.namespace, address }
+  return { pools: pools?.[family], use, tunnel, family, namespace: attributes.namespace, address }
 }
 
 function podNameOf({ namespace, pod }: Partial<AllocationAttributes> = {}): PodName | undefined {

@@ -59,6 +59,12 @@ export function release(block: Block, handle: string): { block: Block; freed: re
   return { block: { ...block, slots, free: [...block.free, ...freed], sequence: block.sequence + 1n }, freed }
 }
 
+/** Slots of these handles are of other ones. */
+export function rename(block: Block, handles: ReadonlyMap<string, string>): Block {
+  const slots = block.slots.map(slot => slot && { ...slot, handle: handles.get(slot.handle) ?? slot.handle })
+  return { ...block, slots, sequence: block.sequence + 1n }
+}
+
 /** The slots that a handle holds. */
 function slotsOf(block: Block, handle: string): number[] {
   return [...block.slots.keys()].filter(ordinal => block.slots[ordinal]?.handle === handle)

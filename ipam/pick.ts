@@ -10,7 +10,7 @@ import type { AssignRefusal, AssignRequest } from './port.ts'
 type Range = { family: Family; first: bigint; last: bigint }
 
 /** What a request asks for of one family. `pools`: names or CIDRs. `address`: one that is asked for by name. */
-export type Choice = Pick<AssignRequest, 'use'> & {
+export type Choice = Pick<AssignRequest, 'use' | 'tunnel'> & {
   family: Family
   pools?: readonly string[]
   namespace?: string
@@ -26,10 +26,11 @@ export type Selects = {
 /**
  * The pools that may serve a request, in the order in which they will be used. Pools that were asked for beat
  * selectors but not `disabled`, `allowedUses` or a family (Calico's determinePools and filterPoolsByUse); so does the
- * one that holds an address that was asked for (Calico's AssignIP, which does not look at `allowedUses` either).
+ * one that holds an address that was asked for (Calico's AssignIP, which does not look at `allowedUses` either). For the
+ * address of a tunnel those with its encapsulation are used (determineEnabledPoolCIDRs), and others only where there is none.
  */
 export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Selects): readonly IpPool[] | AssignRefusal {
-  const { family, use, pools: asked, address } = choice
+  const { family, use, pools: asked, address, tunnel } = choice
   const clashing = new Set(overlappingPools(all).map(({ refused }) => refused))
   const live = all.filter(pool => !pool.spec.disabled && pool.metadata.deletionTimestamp === undefined)
   const usable = live.filter(pool => !clashing.has(pool.metadata.name))
@@ -49,16 +50,18 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
     return address === undefined ? allowed : holding(address, allowed, use)
   }
   if (address !== undefined) return holding(address, usable.filter(forUse), use)
+  // assignmentMode and namespaceSelector are about pods
+  const mayChoose = ({ spec }: IpPool): boolean => use === 'Tunnel' || spec.assignmentMode === 'Automatic'
   const picked = usable.filter(
     pool =>
       forUse(pool) &&
-      pool.spec.assignmentMode === 'Automatic' &&
+      mayChoose(pool) &&
       selects.node(pool.spec.nodeSelector) &&
-      selectsNamespace(pool, choice.namespace, selects),
+      (use === 'Tunnel' || selectsNamespace(pool, choice.namespace, selects)),
   )
   if (picked.length === 0) return noPool(`no IPPool serves ${family} for ${use} on this node`, HOW_TO_SERVE)
-  // a pool that names the namespace is meant for it: the others, which are for all, do not stand in for it
-  const meant = picked.filter(namesNamespaces)
+  // a pool that names the namespace, or has the encapsulation of the tunnel, is meant for it: the others do not stand in for it
+  const meant = picked.filter(pool => (use === 'Tunnel' ? encapsulates(pool, tunnel) : namesNamespaces(pool)))
   return (meant.length > 0 ? meant : picked).sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }
 
@@ -83,6 +86,10 @@ function noPool(message: string, remedy: string): AssignRefusal {
 function selectsNamespace(pool: IpPool, namespace: string | undefined, selects: Selects): boolean {
   if (!namesNamespaces(pool)) return true
   return namespace !== undefined && (selects.namespace?.(pool.spec.namespaceSelector ?? '', namespace) ?? false)
+}
+
+function encapsulates({ spec }: IpPool, tunnel: Choice['tunnel']): boolean {
+  return (tunnel === 'ipip' && spec.ipipMode !== 'Never') || (tunnel === 'vxlan' && spec.vxlanMode !== 'Never')
 }
 
 function namesNamespaces({ spec }: IpPool): boolean {

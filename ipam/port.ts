@@ -24,6 +24,8 @@ export type AssignRequest = {
   /** Exact addresses that are asked for, one of each family at most: all are given, or the request is refused. */
   addresses?: readonly string[]
   use: 'Workload' | 'Tunnel'
+  /** Of a tunnel: pools with this encapsulation are used where there are some. */
+  tunnel?: 'ipip' | 'vxlan'
 }
 
 export type Assigned = { address: string; family: Family; block: string }
@@ -62,6 +64,13 @@ export type Allocator = {
     request: AssignRequest,
     within?: (assigned: readonly Assigned[]) => void,
   ): readonly Assigned[] | AssignRefusal | AwaitsBlock
+  /**
+   * Whether what a handle holds is of pools that would serve the request today: neither disabled nor deleted, and for this node
+   * and this use. Also where no pool would, or none was seen yet: nothing better can be had.
+   */
+  isServed(request: AssignRequest): boolean
+  /** What handles hold is other handles' from now on: all at once, also on disk. Throws DatabaseError. */
+  rename(handles: ReadonlyMap<string, string>): void
   /** Releases what the handle holds; an unknown handle is fine. Returns the addresses. */
   release(handle: string, within?: () => void): Promise<readonly string[]>
   /**

@@ -9,5 +9,6 @@ export function tunnelRequest(tunnel: 'ipip' | 'vxlan', node: string): AssignReq
     attributes: { node, type: `${tunnel}TunnelAddress` },
     families: ['ipv4'],
     use: 'Tunnel',
+    tunnel,
   }
 }

@@ -64,6 +64,9 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
     allocator: {
       assign: () => new Promise(resolve => asked.push(resolve)),
       held: () => new Map(),
+      isServed: () => true,
+      rename: () => undefined,
+      release: async () => [],
       blocks: () => blocks,
       blocksKnown: true,
       onBlocks: listen => {

@@ -1,7 +1,9 @@
 // What the settings of an IPPool do on whole nodes.
 import test from 'ava'
 import type { NodeAgent } from '../../agent/node-agent.ts'
+import { NODE_ANNOTATION } from '../../api/core.ts'
 import { handleCni } from '../../cni/handle.ts'
+import { contains } from '../../lib/ip.ts'
 import { aPool, aResource } from '../datastore/objects.ts'
 import { aCluster, cni, eventually, learnedRoutes, startAgent } from './machines.ts'
 
@@ -68,4 +70,41 @@ test('a pool with a namespaceSelector serves the pods of those namespaces, and n
   t.regex(await addressOf('c0', 'web'), /^10\.8\.0\./)
   t.regex(await addressOf('c1', 'other'), /^10\.9\.0\./)
   t.regex(await addressOf('c2', 'silent'), /^10\.9\.0\./)
+})
+
+test('a pool that is disabled keeps no tunnel: nodes take addresses of another one, and no way to a pod is gone meanwhile', async t => {
+  const { store, network, machines } = await aCluster(t)
+  await store.delete('IPPool', 'pool')
+  const vxlan = { vxlanMode: 'Always', blockSize: 28 }
+  await store.create('IPPool', aPool('old', { cidr: '10.8.0.0/24', ...vxlan }))
+  const one = await startAgent(t, machines[0], store, network)
+  const two = await startAgent(t, machines[1], store, network)
+  await eventually(
+    t,
+    'ready',
+    () => one.ready() && two.ready(),
+    ready => ready,
+  )
+  t.is((await cni(one, 'ADD', 'c1')).exitCode, 0)
+  const [pod] = one.endpoints.live()
+  const tunnels = async () =>
+    (await store.list('Node')).map(({ metadata }) => `${metadata.annotations?.[NODE_ANNOTATION.vxlanTunnelAddress]}`)
+  const waysToPod = async () =>
+    (await learnedRoutes(machines[1])).filter(route => contains(route.split(' ')[0]!, pod!.addresses[0]!))
+  await eventually(t, 'tunnels of the old pool', tunnels, seen => seen.every(address => address.startsWith('10.8.')))
+  await eventually(t, 'a way to the pod', waysToPod, routes => routes.length === 1)
+  const gone: string[] = []
+  const monitor = machines[1].world.kernel().monitor(event => {
+    if (event.type === 'route-gone' && contains(event.route.dst, pod!.addresses[0]!)) gone.push(event.route.dst)
+  })
+  await store.create('IPPool', aPool('new', { cidr: '10.9.0.0/24', ...vxlan }))
+  await store.patch('IPPool', 'old', { spec: { disabled: true } })
+  await eventually(t, 'tunnels of the new pool', tunnels, seen => seen.every(address => address.startsWith('10.9.')))
+  const [first] = await tunnels()
+  await eventually(t, 'the way by the new tunnel', waysToPod, routes => `${routes}`.endsWith(` via ${first}`))
+  t.deepEqual(gone, [])
+  monitor.close()
+  t.true(one.ready() && two.ready())
+  // for half a minute nobody uses the addresses that the tunnels had: calicoctl would call them leaked
+  for (const agent of [one, two]) await agent.close()
 })

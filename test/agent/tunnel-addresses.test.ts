@@ -1,14 +1,20 @@
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { TunnelAddresses } from '../../agent/tunnel-addresses.ts'
+import { createFakeStore } from '../../datastore/fake.ts'
 import type { Assigned, AssignRefusal, AssignRequest } from '../../ipam/port.ts'
+import { tunnelRequest } from '../../ipam/tunnel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { DatabaseError } from '../../lib/database.ts'
+import { silentLog } from '../../lib/log.ts'
+import { aPool, aNode as aTestNode, converge, type TestNode } from '../ipam/world.ts'
 
 const FULL: AssignRefusal = { refused: 'exhausted', message: 'no free block is left', remedy: 'add an IPPool' }
 
 const turns = async () => {
   for (let i = 0; i < 5; i++) await new Promise(setImmediate)
 }
+
+const IDLE = { isServed: () => true, rename: () => undefined, release: async () => [] }
 
 function aNode(held: ReadonlyMap<string, readonly Assigned[]> = new Map()) {
   const clock = new ManualClock()
@@ -21,8 +27,9 @@ function aNode(held: ReadonlyMap<string, readonly Assigned[]> = new Map()) {
   }
   const tunnels = new TunnelAddresses({
     nodeName: 'n1',
-    allocator: { assign, held: () => held },
+    allocator: { ...IDLE, assign, held: () => held },
     clock,
+    log: silentLog,
     changed: () => changes++,
   })
   return { clock, asked, tunnels, changes: () => changes, fill: (value: boolean) => (full = value) }
@@ -88,8 +95,9 @@ test('a full disk is a refusal like any other', async t => {
   const assign = () => Promise.reject(new DatabaseError('disk is full', 13))
   const tunnels = new TunnelAddresses({
     nodeName: 'n1',
-    allocator: { assign, held: () => new Map() },
+    allocator: { ...IDLE, assign, held: () => new Map() },
     clock,
+    log: silentLog,
     changed: () => undefined,
   })
   tunnels.need({ ipip: true, vxlan: false })
@@ -111,7 +119,8 @@ test('while IPAM has not answered it is asking, and every end of asking is told'
   const clock = new ManualClock()
   const asking: boolean[] = []
   const tunnels: TunnelAddresses = new TunnelAddresses({
-    ...{ nodeName: 'n1', allocator: { assign: () => answer.promise, held: () => new Map() }, clock },
+    ...{ nodeName: 'n1', clock, log: silentLog },
+    allocator: { ...IDLE, assign: () => answer.promise, held: () => new Map() },
     changed: () => asking.push(tunnels.asking),
   })
   tunnels.need({ ipip: true, vxlan: false })
@@ -149,4 +158,112 @@ test('what was refused is asked for at once when it may be given now, not after 
   await turns()
   t.is(tunnels.addresses.ipip, `10.0.0.${asked.length}`)
   t.is(clock.pending, 0)
+})
+
+/** A node with an address of the pool `old` for its VXLAN device, over a real allocator, and a pool `new`. */
+async function aNodeWithTwoPools(t: ExecutionContext) {
+  const store = createFakeStore()
+  await store.create('IPPool', aPool('old', '10.0.0.0/24', 28, { vxlanMode: 'Always' }))
+  const node = aTestNode(store, 'n1')
+  node.start()
+  await converge(store, node)
+  let changes = 0
+  const begin = () => {
+    const tunnels = new TunnelAddresses({
+      ...{ nodeName: 'n1', allocator: node.allocator, clock: node.clock, log: silentLog },
+      changed: () => changes++,
+    })
+    t.teardown(() => tunnels.close())
+    return tunnels
+  }
+  const tunnels = begin()
+  tunnels.need({ ipip: false, vxlan: true })
+  await converge(store, node)
+  await store.create('IPPool', aPool('new', '10.1.0.0/24', 28, { vxlanMode: 'Always' }))
+  await converge(store, node)
+  tunnels.retryNow()
+  await turns()
+  t.regex(tunnels.addresses.vxlan!, /^10\.0\./, 'a pool that is added moves nothing')
+  return { store, node, tunnels, begin, changes: () => changes }
+}
+
+const addressesOf = ({ allocator }: TestNode) =>
+  [...allocator.held()]
+    .flatMap(([handle, held]) => held.map(({ address }) => `${handle} ${address.slice(0, 5)}`))
+    .sort()
+
+for (const [what, spec] of [
+  ['is disabled', { disabled: true }],
+  ['is for pods alone', { allowedUses: ['Workload'] }],
+  ['selects this node no longer', { nodeSelector: '!all()' }],
+  ['is deleted', undefined],
+] as const)
+  test(`the address of a tunnel makes room for one of another pool when its own ${what}, and is nobody's for 30 s`, async t => {
+    const { store, node, tunnels, changes } = await aNodeWithTwoPools(t)
+    const before = changes()
+    if (spec === undefined) await store.delete('IPPool', 'old')
+    else await store.patch('IPPool', 'old', { spec })
+    await turns()
+    tunnels.retryNow()
+    await turns()
+    t.regex(tunnels.addresses.vxlan!, /^10\.1\./)
+    t.true(changes() > before)
+    t.deepEqual(addressesOf(node), ['vxlan-tunnel-addr-n1 10.1.', 'vxlan-tunnel-addr-n1.before 10.0.'])
+    tunnels.retryNow()
+    await turns()
+    node.clock.advance(29_999)
+    await turns()
+    t.is(addressesOf(node).length, 2)
+    node.clock.advance(1)
+    await turns()
+    t.deepEqual(addressesOf(node), ['vxlan-tunnel-addr-n1 10.1.'])
+    await converge(store, node)
+    if (spec === undefined)
+      t.deepEqual(
+        (await store.list('IPPool')).map(({ metadata }) => metadata.name),
+        ['new'],
+      )
+    const blocks = (await store.list('IPAMBlock')).filter(({ spec: { cidr } }) => cidr.startsWith('10.0.'))
+    t.deepEqual(blocks, [])
+  })
+
+test('while no other pool is for tunnels, or has an address, a tunnel keeps the one that it has', async t => {
+  const { store, node, tunnels } = await aNodeWithTwoPools(t)
+  await store.create('IPReservation', { metadata: { name: 'all' }, spec: { reservedCIDRs: ['10.1.0.0/24'] } })
+  await store.patch('IPPool', 'old', { spec: { disabled: true } })
+  await turns()
+  const kept = tunnels.addresses.vxlan
+  tunnels.retryNow()
+  await turns()
+  t.is(tunnels.addresses.vxlan, kept)
+  await store.patch('IPPool', 'new', { spec: { disabled: true } })
+  await turns()
+  tunnels.retryNow()
+  await turns()
+  t.is(tunnels.addresses.vxlan, kept)
+  t.deepEqual(addressesOf(node), ['vxlan-tunnel-addr-n1 10.0.'])
+  await store.patch('IPPool', 'new', { spec: { disabled: false } })
+  await turns()
+  tunnels.retryNow()
+  await turns()
+  await store.delete('IPReservation', 'all')
+  await turns()
+  t.is(tunnels.addresses.vxlan, kept)
+  node.clock.advance(60_000)
+  await turns()
+  t.regex(tunnels.addresses.vxlan!, /^10\.1\./, 'it is asked again')
+})
+
+test('what an agent held for a move when it ended is released after the next start', async t => {
+  const { store, node, tunnels, begin } = await aNodeWithTwoPools(t)
+  tunnels.close()
+  const { handle, ...request } = tunnelRequest('vxlan', 'n1')
+  await node.allocator.assign({ ...request, handle: `${handle}.next` })
+  const again = begin()
+  t.is(again.addresses.vxlan, tunnels.addresses.vxlan)
+  t.is(addressesOf(node).length, 2)
+  node.clock.advance(30_000)
+  await turns()
+  t.deepEqual(addressesOf(node), ['vxlan-tunnel-addr-n1 10.0.'])
+  await converge(store, node)
 })

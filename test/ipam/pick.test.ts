@@ -77,7 +77,12 @@ test('disabled, deleted, manual and differently selected pools are not used by t
   ]
   const selects = { node: (selector: string) => selector === 'all()' }
   t.deepEqual(names(poolsFor(pools, { family: 'ipv4', use: 'Workload' }, selects)), ['ok', 'says-nothing'])
-  t.deepEqual(names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel' }, selects)), ['ok', 'says-nothing', 'tunnels'])
+  const forTunnels = names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel' }, selects))
+  t.deepEqual(
+    forTunnels,
+    ['manual', 'ok', 'says-nothing', 'some', 'tunnels'],
+    'a tunnel is no pod, and has no namespace',
+  )
   t.deepEqual(names(poolsFor(pools, { family: 'ipv6', use: 'Workload' }, selects)), ['six'])
 })
 
@@ -95,6 +100,19 @@ test('a pool that is asked for beats selectors, but not disabled, its uses or it
   const choice = { family: 'ipv4', use: 'Workload', pools: ['elsewhere', 'six'] } as const
   t.deepEqual(names(poolsFor([...pools, six], choice, { node: () => false })), ['no-pool'], 'one of another family')
   for (const refused of [['off'], ['tunnels'], ['elsewhere', 'none']]) t.deepEqual(ask(...refused), ['no-pool'])
+})
+
+test('a tunnel has an address of a pool with its encapsulation, and of another one only where there is none', t => {
+  const pools = [
+    aPool('plain', '10.0.0.0/24'),
+    aPool('ipip', '10.1.0.0/24', 26, { ipipMode: 'CrossSubnet' }),
+    aPool('off', '10.2.0.0/24', 26, { vxlanMode: 'Always', disabled: true }),
+    aPool('pods', '10.3.0.0/24', 26, { vxlanMode: 'Always', allowedUses: ['Workload'] }),
+  ]
+  const of = (tunnel: 'ipip' | 'vxlan') =>
+    names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel', tunnel }, { node: () => true }))
+  t.deepEqual(of('ipip'), ['ipip'])
+  t.deepEqual(of('vxlan'), ['ipip', 'plain'])
 })
 
 test('of two pools that overlap the younger one is refused', t => {

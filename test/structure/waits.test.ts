@@ -107,6 +107,7 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'agent/domain-names.ts': 'nothing: that a group of NFLOG is free, or its module loaded, is told by nobody',
   'agent/node-statuses.ts': 'see above',
   'agent/policy-receipts.ts': 'see above',
+  'agent/tunnel-addresses.ts': 'see above; that another node gives a block back is told by nobody',
   'controllers/chores.ts': 'see above',
   'controllers/collector.ts': 'the Node object; of an agent without one that ends nobody tells anything',
   'controllers/host-endpoints.ts':
