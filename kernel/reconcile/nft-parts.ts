@@ -334,8 +334,10 @@ export class NftParts {
     try {
       return await this.#kernel.changeNftables(changes)
     } catch (error) {
-      if (error instanceof KernelError) return [{ error }]
-      throw error
+      if (!(error instanceof KernelError)) throw error
+      // its answers were lost, and it may have been done
+      this.#stale = true
+      return [{ error }]
     }
   }
 
