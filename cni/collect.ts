@@ -34,8 +34,9 @@ export async function collectHandles(
   valid: ReadonlySet<string> = new Set(),
 ): Promise<readonly string[]> {
   const { ipam, kernel, endpoints } = deps
+  // all but tunnels: a handle of Calico, whose blocks a node may have, names no container that we could ask for
   const orphan = (handle: string): boolean =>
-    ipam.holder(handle)?.containerID !== undefined && !endpoints.knows(handle) && !valid.has(handle)
+    ipam.holder(handle)?.type === undefined && !endpoints.knows(handle) && !valid.has(handle)
   if (![...ipam.held().keys()].some(orphan)) return []
   await adopt(deps) // a pod without a row has its addresses
   const inUse = new Set(endpoints.all().flatMap(({ addresses }) => addresses))

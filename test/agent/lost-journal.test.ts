@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from 'ava'
 import { assign, emitBlock, emptyBlock, epochOf } from '../../ipam/block.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
+import { indexOf } from '../../lib/ip.ts'
 import { aCluster, cni, eventually, type Machine, startAgent } from './machines.ts'
 
 /** The system's clock, so many times as fast: what takes ten seconds is over in half of one. */
@@ -272,4 +273,43 @@ test('a block that comes back after a restart, since it could not be given back 
   const isGone = (found: Awaited<ReturnType<typeof blocks>>) => !found.some(each => each.handle_id === 'net.ended.eth0')
   await eventually(t, 'the ended pod', blocks, isGone)
   t.false(again.allocator.held().has('net.ended.eth0'))
+})
+
+test('addresses that Calico gave to pods that are gone are free again, and a pod that runs keeps its own', async t => {
+  const cluster = await aCluster(t)
+  const { store, network, machines } = cluster
+  const before = await startReady(t, machines[0], cluster)
+  t.is((await cni(before, 'ADD', 'c1')).exitCode, 0)
+  const [pod] = before.endpoints.live()
+  await before.allocator.flush()
+  await before.close()
+  rmSync(machines[0].dataDir, { recursive: true })
+  // as Calico writes them: no containerID, and a handle without the interface; tunnels of earlier versions have no attributes
+  const [block] = await store.list('IPAMBlock', { fieldSelector: 'spec.affinity=host:n1' })
+  const secondary = { node: 'n1', namespace: 'shop', timestamp: '2026-01-01 00:00:00 +0000 UTC' }
+  const attributes = [
+    { handle_id: 'k8s-pod-network.0123', secondary: { ...secondary, pod: 'gone' } },
+    { handle_id: 'k8s-pod-network.4567', secondary: { ...secondary, pod: 'runs' } },
+    {},
+    { handle_id: 'k8s-pod-network.89ab', secondary: { ...secondary, pod: 'cold' }, releasedAt: '2026-01-02T00:00:00Z' },
+  ]
+  const running = indexOf(block!.spec.cidr, pod!.addresses[0]!)!
+  const allocations: (number | null)[] = block!.spec.allocations.map((_, ordinal) => (ordinal === running ? 1 : null))
+  for (const index of [0, 2, 3]) allocations[(running + 10 + index) % 64] = index
+  const unallocated = allocations.flatMap((index, ordinal) => (index === null ? [ordinal] : []))
+  await store.update('IPAMBlock', {
+    ...block!,
+    metadata: { ...block!.metadata, annotations: {} },
+    spec: { ...block!.spec, attributes, allocations, unallocated },
+  })
+  const agent = await startReady(t, machines[0], { store, network })
+  const handles = () => [...agent.allocator.held().keys()].filter(handle => !handle.includes('tunnel')).sort()
+  await eventually(t, 'collected', handles, all => `${all}` === 'k8s-pod-network.4567')
+  t.deepEqual(
+    agent.allocator
+      .held()
+      .get('k8s-pod-network.4567')
+      ?.map(({ address }) => address),
+    pod!.addresses,
+  )
 })
