@@ -473,15 +473,21 @@ export class NodeAgent {
     this.#data.close()
   }
 
-  /** The host side is in the kernel, with the policies of the pod. */
+  /** The host side is in the kernel, and the rules of the pod's policies were read back. */
   async #applied(id: string): Promise<void> {
     const endpoint = this.endpoints.live().find(each => each.id === id)
     if (endpoint !== undefined) await this.#policies.knows(endpoint)
     await this.#felix.applied(id)
-    if (endpoint === undefined || this.#felix.judges(endpoint.interfaceName)) return
-    throw new Error(
-      `the kernel has not taken the policies of ${endpoint.interfaceName}, as the conditions KernelInSync say`,
-    )
+    if (endpoint === undefined) return
+    const { interfaceName } = endpoint
+    if (!this.#felix.judges(interfaceName))
+      throw new Error(`the kernel has not taken the policies of ${interfaceName}, as the conditions KernelInSync say`)
+    if ((await this.#felix.policyDifferences(interfaceName, 'rules')).length === 0) return
+    // what others took away in this moment is put back by the next pass
+    await this.#felix.applied(id)
+    const [lacking] = await this.#felix.policyDifferences(interfaceName, 'rules')
+    if (lacking !== undefined)
+      throw new Error(`of the policies of ${interfaceName}, ${lacking.object} is ${lacking.is} in the kernel`)
   }
 
   #watchData(): void {

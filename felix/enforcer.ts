@@ -7,6 +7,7 @@ import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { NftablesPort, NftNews, NftTable } from '../kernel/port/nftables.ts'
 import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
+import type { LedPart } from '../kernel/reconcile/nft-led.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
 import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import { mergeOutcomes, type Outcome, type Refusal } from '../kernel/reconcile/outcome.ts'
@@ -198,10 +199,10 @@ export class PolicyEnforcer {
 
   /**
    * What of the policies of a pod's interface is not in the kernel now as the last pass wanted it; one that is led to no policies,
-   * whose packets are dropped, lacks an element. Reads and changes nothing. Rejects with `KernelError`.
+   * whose packets are dropped, lacks an element. Writes nothing. Rejects with `KernelError`.
    */
-  async differences(interfaceName: string): Promise<NftDifference[]> {
-    const found = await this.#parts.differences(interfaceName)
+  async differences(interfaceName: string, part: LedPart): Promise<NftDifference[]> {
+    const found = await this.#parts.differences(interfaceName, part)
     if (found.length > 0 || this.#parts.lacking !== undefined || this.judges(interfaceName)) return found
     return [{ object: `element ${this.#key} ${POD_MAPS.egress} { ${interfaceName} }`, is: 'missing' }]
   }

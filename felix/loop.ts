@@ -9,6 +9,7 @@ import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
+import type { LedPart } from '../kernel/reconcile/nft-led.ts'
 import type { ObjectName, Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import { Backoff } from '../lib/backoff.ts'
@@ -326,17 +327,20 @@ export class Felix {
    */
   async filterDifferences(interfaceName: string): Promise<readonly NftDifference[]> {
     const found = await this.#applier.filterDifferences(interfaceName)
-    return [...found, ...(await this.#policyDifferences(interfaceName))]
+    return [...found, ...(await this.policyDifferences(interfaceName, 'all'))]
   }
 
-  /** Policies change at any time: what a pass came between is looked at again, and counts where it is found each time. */
-  async #policyDifferences(interfaceName: string): Promise<readonly NftDifference[]> {
+  /**
+   * What the policies of one interface lack in the kernel now. Policies change at any time: what a pass came between is looked at
+   * again, and counts where it is found each time. Rejects with `KernelError`.
+   */
+  async policyDifferences(interfaceName: string, part: LedPart): Promise<readonly NftDifference[]> {
     if (this.#policy === undefined || !this.#ready.policy) return []
     let found: readonly NftDifference[] | undefined
     for (let look = 0; look < LOOKS; look++) {
       await this.#running
       const { count } = this.passes.now
-      const now = await this.#policy.differences(interfaceName)
+      const now = await this.#policy.differences(interfaceName, part)
       const before: readonly NftDifference[] = found ?? now
       found = now.filter(({ object, is }) => before.some(each => each.object === object && each.is === is))
       if (found.length === 0 || (this.#running === undefined && this.passes.now.count === count)) break

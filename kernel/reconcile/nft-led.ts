@@ -1,5 +1,5 @@
-// What of a table of parts the packets of one interface pass, and what of that is not in the kernel as it is wanted: for CHECK,
-// which changes nothing. Pure.
+// What of a table of parts the packets of one interface pass, and what of that is not in the kernel as it is wanted: for ADD,
+// which reads its rules back, and for CHECK. Pure.
 import type { NftPartNames, NftRuleset, NftSet } from '../port/nftables.ts'
 import { describeRule, type NftDifference } from './nft-differences.ts'
 import { differingRule, NftState } from './nft-state.ts'
@@ -11,11 +11,14 @@ const MOST_ELEMENTS = 1000
 /** What packets of one interface pass: what is wanted of it, and what has to be read for that. */
 export type Led = { interfaceName: string; wanted: NftState; only: NftPartNames }
 
+/** `rules` with the elements that lead to them, or `all`: the sets that are looked up there as well. */
+export type LedPart = 'rules' | 'all'
+
 /**
  * Base chains, what the elements of the interface in maps lead to, and the sets that are looked up there. Of sets of interfaces
  * the others' elements do not count.
  */
-export function ledFrom(state: NftState, interfaceName: string): Led {
+export function ledFrom(state: NftState, interfaceName: string, part: LedPart): Led {
   const [allChains, allSets] = [state.chains.wanted(), state.sets.wanted()]
   const ofInterfaces = [...allSets.values()].filter(isOfInterfaces).map(({ name }) => name)
   const chains = new Set<string>()
@@ -30,7 +33,7 @@ export function ledFrom(state: NftState, interfaceName: string): Led {
     for (const step of allChains.get(name)?.rules.flatMap(({ expressions }) => expressions) ?? []) {
       if (step.type === 'immediate' && 'chain' in step.data) chains.add(step.data.chain)
       if (step.type !== 'lookup' || !allSets.has(step.set) || ofInterfaces.includes(step.set)) continue
-      if ((state.elements.get(step.set)?.wanted().size ?? 0) <= MOST_ELEMENTS) sets.add(step.set)
+      if (part === 'all' && (state.elements.get(step.set)?.wanted().size ?? 0) <= MOST_ELEMENTS) sets.add(step.set)
     }
   const wanted = new NftState(state.table)
   for (const name of chains) wanted.chains.want(name, allChains.get(name))

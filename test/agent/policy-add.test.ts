@@ -10,7 +10,10 @@ const TABLE = 'margay-policy'
 const isChainOf = ({ verb, object }: NftChange) =>
   verb === 'add' && object.kind === 'rule' && object.table === TABLE && object.comment?.includes('only-a') === true
 
-/** An agent of a node with one policy, on a kernel that asks `before` each transaction whether it refuses a change. */
+/**
+ * An agent of a node with one policy, on a kernel that asks `before` each transaction whether it refuses a change, tells `after`
+ * what it did, and loses what `isLost` although it says yes.
+ */
 async function aNode(t: ExecutionContext) {
   const { store, network, machines } = await aCluster(t)
   await store.create('Namespace', aResource('Namespace', { metadata: { name: 'default' } }))
@@ -21,11 +24,22 @@ async function aNode(t: ExecutionContext) {
     'Pod',
     aResource('Pod', { metadata: { name: 'p', namespace: 'default' }, spec: { nodeName: 'n1' } }),
   )
-  const it = { before: async (_: readonly NftChange[]): Promise<number> => -1 }
+  const it = {
+    before: async (_: readonly NftChange[]): Promise<number> => -1,
+    after: async (_: readonly NftChange[]): Promise<void> => {},
+    isLost: (_: NftChange): boolean => false,
+  }
   const kernel = machines[0].world.kernel()
   const changeNftables: typeof kernel.changeNftables = async (changes, options) => {
     const index = await it.before(changes)
-    if (index < 0) return kernel.changeNftables(changes, options)
+    if (index < 0) {
+      const refusals = await kernel.changeNftables(
+        changes.filter(change => !it.isLost(change)),
+        options,
+      )
+      await it.after(changes)
+      return refusals
+    }
     return [{ index, error: new KernelError(ERRNO.ENOMEM, 'add', 'rule', 'no room') }]
   }
   const watched = new Proxy(kernel, {
@@ -54,7 +68,7 @@ async function aNode(t: ExecutionContext) {
       rules: rules.filter(({ comment }) => comment?.includes('only-a')).length,
     }
   }
-  return Object.assign(it, { agent, call, stands })
+  return Object.assign(it, { agent, call, stands, stranger: machines[0].world.kernel() })
 }
 
 test('while the kernel takes its time with the rules of a pod ADD does not answer, then they stand, and DEL takes them away', async t => {
@@ -100,4 +114,31 @@ test('where the kernel refuses the rules of a pod ADD is refused with what to lo
   const added = await node.call('ADD')
   t.is(added.exitCode, 0, added.stdout)
   t.is((await node.stands()).led.length, 2)
+})
+
+test('ADD reads the rules of its pod back: a kernel that says yes and does not have them is named, and nothing is left', async t => {
+  const node = await aNode(t)
+  node.isLost = isChainOf
+  const refused = await node.call('ADD')
+  t.is(refused.exitCode, 1)
+  t.regex(
+    JSON.parse(refused.stdout).msg,
+    /^the host side of cali\w+ is refused: of the policies of cali\w+, rule 2 of inet margay-policy \S+ "KubernetesNetworkPolicy default\/only-a ingress 0 allow" is missing in the kernel$/,
+  )
+  t.is(node.agent.endpoints.live().length, 0)
+})
+
+test('rules of a pod that another program takes away before ADD has answered stand again when it answers', async t => {
+  const node = await aNode(t)
+  let flushed = 0
+  node.after = async changes => {
+    const chain = changes.find(isChainOf)?.object
+    if (chain?.kind !== 'rule' || flushed++ > 0) return
+    const { family, table } = chain
+    await node.stranger.changeNftables([{ verb: 'flush', object: { kind: 'chain', family, table, name: chain.chain } }])
+  }
+  const added = await node.call('ADD')
+  t.is(added.exitCode, 0, added.stdout)
+  t.is(flushed, 2, 'written, taken away, written again')
+  t.true((await node.stands()).rules > 0)
 })
