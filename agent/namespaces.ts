@@ -2,17 +2,16 @@
 import { matchesSelector } from '../api/selector.ts'
 import type { Caches } from '../datastore/cache.ts'
 
-/**
- * Whether the labels of a namespace match a selector. A namespace that is not known, as before the first answer of the API
- * server, matches nothing: its pods get no address of a pool that may not be theirs.
- */
-export function namespaceSelects(caches: Pick<Caches, 'of'>): (selector: string, namespace: string) => boolean {
+/** Whether the labels of a namespace match a selector; undefined for one that is not known, as before the first answer of the API server. */
+export function namespaceSelects(
+  caches: Pick<Caches, 'of'>,
+): (selector: string, namespace: string) => boolean | undefined {
   const pools = caches.of('IPPool')
   pools.onChange(({ after }) => {
     if ((after?.spec.namespaceSelector ?? '') !== '') caches.of('Namespace')
   })
   return (selector, name) => {
     const namespace = caches.of('Namespace').get(name)
-    return namespace !== undefined && matchesSelector(selector, namespace.metadata.labels ?? {})
+    return namespace && matchesSelector(selector, namespace.metadata.labels ?? {})
   }
 }

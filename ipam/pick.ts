@@ -5,6 +5,7 @@ import { addressAt, addressBits, addressBytes, cidr, contains, type Family, fami
 import { earlierOverlaps } from '../lib/overlap.ts'
 import { blockSize } from './block.ts'
 import type { AssignRefusal, AssignRequest } from './port.ts'
+import { namespaceUnknown } from './refusals.ts'
 
 /** First and last address as numbers, one range per CIDR. Families never compare equal. */
 type Range = { family: Family; first: bigint; last: bigint }
@@ -19,8 +20,8 @@ export type Choice = Pick<AssignRequest, 'use' | 'tunnel'> & {
 
 export type Selects = {
   node(selector: string): boolean
-  /** Absent: a pool with a namespace selector is used only when a request names it. */
-  namespace?(selector: string, namespace: string): boolean
+  /** Undefined: nothing is known of this namespace yet. Absent: a pool with a namespace selector is used only when a request names it. */
+  namespace?(selector: string, namespace: string): boolean | undefined
 }
 
 /**
@@ -52,13 +53,12 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
   if (address !== undefined) return holding(address, usable.filter(forUse), use)
   // assignmentMode and namespaceSelector are about pods
   const mayChoose = ({ spec }: IpPool): boolean => use === 'Tunnel' || spec.assignmentMode === 'Automatic'
-  const picked = usable.filter(
-    pool =>
-      forUse(pool) &&
-      mayChoose(pool) &&
-      selects.node(pool.spec.nodeSelector) &&
-      (use === 'Tunnel' || selectsNamespace(pool, choice.namespace, selects)),
-  )
+  const ofNode = usable.filter(pool => forUse(pool) && mayChoose(pool) && selects.node(pool.spec.nodeSelector))
+  const isOfNamespace = (pool: IpPool) => use === 'Tunnel' || selectsNamespace(pool, choice.namespace, selects)
+  // a pod that began in another pool would keep its address for its life
+  const unclear = ofNode.find(pool => isOfNamespace(pool) === undefined)
+  if (unclear !== undefined) return namespaceUnknown(choice.namespace!, unclear.metadata.name)
+  const picked = ofNode.filter(isOfNamespace)
   if (picked.length === 0) return noPool(`no IPPool serves ${family} for ${use} on this node`, HOW_TO_SERVE)
   // a pool that names the namespace, or has the encapsulation of the tunnel, is meant for it: the others do not stand in for it
   const meant = picked.filter(pool => (use === 'Tunnel' ? encapsulates(pool, tunnel) : namesNamespaces(pool)))
@@ -83,9 +83,10 @@ function noPool(message: string, remedy: string): AssignRefusal {
   return { refused: 'no-pool', message, remedy }
 }
 
-function selectsNamespace(pool: IpPool, namespace: string | undefined, selects: Selects): boolean {
+function selectsNamespace(pool: IpPool, namespace: string | undefined, selects: Selects): boolean | undefined {
   if (!namesNamespaces(pool)) return true
-  return namespace !== undefined && (selects.namespace?.(pool.spec.namespaceSelector ?? '', namespace) ?? false)
+  if (namespace === undefined || selects.namespace === undefined) return false
+  return selects.namespace(pool.spec.namespaceSelector ?? '', namespace)
 }
 
 function encapsulates({ spec }: IpPool, tunnel: Choice['tunnel']): boolean {

@@ -12,3 +12,13 @@ export function unreachable(message: string): AssignRefusal {
     remedy: 'a new block needs the API server: check that this node reaches it and may create IPAMBlocks',
   }
 }
+
+/** `pool`: the one that may be for the namespace. */
+export function namespaceUnknown(namespace: string, pool: string): AssignRefusal {
+  return {
+    refused: 'unreachable',
+    message: `nothing is known yet of namespace ${namespace}, for which IPPool ${pool} may be`,
+    remedy:
+      'the runtime asks again; if it stays so, check that this node reaches the API server and the namespace is there',
+  }
+}

@@ -70,6 +70,15 @@ test('a pool with a namespaceSelector serves the pods of those namespaces, and n
   t.regex(await addressOf('c0', 'web'), /^10\.8\.0\./)
   t.regex(await addressOf('c1', 'other'), /^10\.9\.0\./)
   t.regex(await addressOf('c2', 'silent'), /^10\.9\.0\./)
+  // the agent hears of a namespace when it is there: until then a pod waits rather than begin in a pool that is not its own
+  t.like(JSON.parse(await addressOf('c3', 'late')), {
+    code: 11,
+    msg: 'nothing is known yet of namespace late, for which IPPool a-shop may be',
+  })
+  const late = { metadata: { name: 'late', labels: { team: 'shop' } } }
+  await store.create('Namespace', aResource('Namespace', late))
+  await store.delete('Pod', 'c3', { namespace: 'late' })
+  t.regex(await addressOf('c3', 'late'), /^10\.8\.0\./)
 })
 
 test('a pool that is disabled keeps no tunnel: nodes take addresses of another one, and no way to a pod is gone meanwhile', async t => {

@@ -115,6 +115,20 @@ test('a tunnel has an address of a pool with its encapsulation, and of another o
   t.deepEqual(of('vxlan'), ['ipip', 'plain'])
 })
 
+test('while nothing is known of a namespace its pods have no pool where one may be for it, and all others where none is', t => {
+  const selects = { node: () => true, namespace: () => undefined }
+  const all = aPool('all', '10.0.0.0/24')
+  const shop = aPool('shop', '10.1.0.0/24', 26, { namespaceSelector: 'team == "shop"' })
+  const choice = { family: 'ipv4', use: 'Workload' } as const
+  const of = (more: object, ...pools: ReturnType<typeof aPool>[]) =>
+    names(poolsFor(pools, { ...choice, ...more }, selects))
+  t.deepEqual(of({ namespace: 'web' }, all, shop), ['unreachable'])
+  t.deepEqual(of({ namespace: 'web' }, all), ['all'])
+  t.deepEqual(of({ namespace: 'web', pools: ['all'] }, all, shop), ['all'], 'one that is asked for')
+  t.deepEqual(of({}, all, shop), ['all'], 'a container of no namespace')
+  t.deepEqual(of({ use: 'Tunnel' }, all, shop), ['all', 'shop'])
+})
+
 test('of two pools that overlap the younger one is refused', t => {
   const older = aPool('z', '10.0.0.0/19')
   const younger = aPool('a', '10.0.0.0/21')
