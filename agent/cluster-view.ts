@@ -18,14 +18,14 @@ const WATCHED = [
 export type Watched = (typeof WATCHED)[number]
 
 export class ClusterView {
-  readonly #caches: Pick<Caches, 'of' | 'doubt' | 'retryNow'>
+  readonly #caches: Pick<Caches, 'of' | 'connection' | 'doubt' | 'retryNow'>
   readonly #own: Cache<'Node'>
   readonly #nodeName: string
   readonly #followed: readonly Cache<Kind>[]
   readonly #cancels: Cancel[] = []
 
   /** Asks for the cache of each kind at once: what is asked for before the caches start has the last run's objects. */
-  constructor(caches: Pick<Caches, 'of' | 'ownNode' | 'doubt' | 'retryNow'>, nodeName: string) {
+  constructor(caches: Pick<Caches, 'of' | 'ownNode' | 'connection' | 'doubt' | 'retryNow'>, nodeName: string) {
     this.#caches = caches
     this.#nodeName = nodeName
     this.#own = caches.ownNode(nodeName)
@@ -57,7 +57,7 @@ export class ClusterView {
     return this.#followed.every(({ synced }) => synced)
   }
 
-  /** Whether every watch is connected to a server right now. */
+  /** Whether every watch of these kinds is connected to a server right now. */
   get connected(): boolean {
     return this.#followed.every(({ connected }) => connected)
   }
@@ -76,9 +76,9 @@ export class ClusterView {
     ]
   }
 
-  /** Why the watches are not connected, as one of them was told. */
-  get cause(): Error | undefined {
-    return this.#followed.find(({ connected, cause }) => !connected && cause)?.cause
+  /** Whether every watch of the agent's caches is connected, those of policies too, and if not why, as one of them was told. */
+  get connection(): Caches['connection'] {
+    return this.#caches.connection
   }
 
   /** Objects that are not valid. */

@@ -45,7 +45,7 @@ export type NodeNetworkDeps = {
   bgpLog: Log
   view: ClusterView
   felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
-  allocator: Pick<NodeAllocator, 'blocks' | 'blocksKnown' | 'onBlocks' | 'conditions'> &
+  allocator: Pick<NodeAllocator, 'blocks' | 'blocksKnown' | 'onBlocks' | 'conditions' | 'connection'> &
     TunnelAddressesDeps['allocator']
   status: Pick<StatusModel, 'report'>
   record: (event: EventRecord) => void
@@ -190,7 +190,8 @@ export class NodeNetwork {
     status.report('kernel', this.#kernelReady.refused())
     status.report('node', this.#lacksNode ? [lacksNode(nodeName)] : [])
     status.report('publisher', this.#publisher.refused())
-    status.report('api', [...(view.connected ? [] : [disconnected(view.cause)]), ...view.doubted()])
+    const { connected, cause } = view.connection.connected ? allocator.connection : view.connection
+    status.report('api', [...(connected ? [] : [disconnected(cause)]), ...view.doubted()])
     // one report: an object may be in both, and what is not valid at all counts more
     status.report('objects', [...this.#feed.unreadable(), ...view.refused()])
     status.report('tunnels', this.#tunnels.refused())
@@ -213,7 +214,7 @@ export class NodeNetwork {
     if (this.#lacksNode) return lacksNode(this.#deps.nodeName).message
     if (this.#own.found !== undefined) return undefined
     if (this.#deps.view.synced) return this.#own.refused()[0]?.message ?? ''
-    const { message, remedy } = disconnected(this.#deps.view.cause)
+    const { message, remedy } = disconnected(this.#deps.view.connection.cause)
     return `the cluster was never seen: ${message}; ${remedy}`
   }
 

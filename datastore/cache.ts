@@ -9,7 +9,7 @@ import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { type Database, DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
-import { cachedFields, OWN_NODE } from './fields.ts'
+import { cachedFields, MAY_BE_ABSENT, OWN_NODE } from './fields.ts'
 import { type Cache, KindCache } from './kind-cache.ts'
 import { isStoreError, NotFound, Refused, type Store } from './port.ts'
 import { Snapshot } from './snapshot.ts'
@@ -99,6 +99,19 @@ export class Caches {
   /** Why the server is not believed, and since when (milliseconds since the epoch); undefined when it is. */
   get doubt(): Doubt | undefined {
     return this.#trust.doubt
+  }
+
+  /**
+   * Whether each watch is connected, and if not why, as one of them was told. A kind that the server is without counts as
+   * connected unless objects of it are in use here.
+   */
+  get connection(): { connected: boolean; cause?: Error } {
+    const lost = [...this.#caches.values()].filter(
+      ({ kind, size, connected, cause }) =>
+        !connected && !(size === 0 && MAY_BE_ABSENT.has(kind) && cause instanceof NotFound),
+    )
+    const cause = lost.find(cache => cache.cause !== undefined)?.cause
+    return { connected: lost.length === 0, ...(cause && { cause }) }
   }
 
   /** A person confirms that the server is right: what it says is taken. Rejects as the store. */

@@ -4,15 +4,19 @@ import type { ClientRequest, Agent as HttpAgent, IncomingMessage } from 'node:ht
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { emitJson, parseJson } from '../api/json.ts'
 import { isObject } from '../api/merge-patch.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { Agent, request as httpRequest } from '../lib/http.ts'
 import { type Access, type AccessOptions, accessOf } from './credentials.ts'
 import { Conflict, NotFound, Refused, Unreachable } from './port.ts'
+import { RetryAfter } from './retry-after.ts'
 
 export type ConnectionOptions = AccessOptions & {
   /** The program that asks, as `name/version`: the User-Agent, whose name the server notes beside the fields that it writes. */
   program?: string
   /** How long a server may take to begin its answer, and to finish one that is no watch. Default 30 s. */
   timeoutMs?: number
+  /** For the pauses that a server asks for. */
+  clock?: Clock
 }
 
 /** The bytes of a watch. They are pushed: an iterator costs as much per heartbeat of a node as its decoding. */
@@ -48,6 +52,7 @@ export class ApiConnection {
   readonly #program: string
   readonly #agent: HttpAgent | HttpsAgent
   readonly #underWay = new Set<ClientRequest>()
+  readonly #retryAfter: RetryAfter
   #closed = false
 
   /** Throws when the options name no server, or a kubeconfig that cannot be read. */
@@ -55,6 +60,7 @@ export class ApiConnection {
     this.#access = accessOf(options)
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS
     this.#program = options.program ?? 'margay'
+    this.#retryAfter = new RetryAfter(options.clock ?? systemClock)
     const isPlain = this.#access.server.protocol === 'http:'
     this.#agent = isPlain ? new Agent({ keepAlive: true }) : new HttpsAgent({ keepAlive: true })
   }
@@ -66,9 +72,9 @@ export class ApiConnection {
       const response = await this.#send(call, signal)
       const text = await textOf(response)
       if (response.statusCode! >= 200 && response.statusCode! < 300) return this.#parsed(text)
-      throw this.#failureOf(call, response.statusCode!, text)
+      throw this.#failureOf(call, response, text)
     } catch (error) {
-      throw this.#translated(error, signal)
+      throw this.#translated(error, call, signal)
     }
   }
 
@@ -80,11 +86,11 @@ export class ApiConnection {
       const response = await this.#send(call, headers.signal)
       if (response.statusCode === 200) {
         response.socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS)
-        return this.#stream(response)
+        return this.#stream(call, response)
       }
-      throw this.#failureOf(call, response.statusCode!, await textOf(response))
+      throw this.#failureOf(call, response, await textOf(response))
     } catch (error) {
-      throw this.#translated(error, headers.signal)
+      throw this.#translated(error, call, headers.signal)
     } finally {
       clearTimeout(timer)
     }
@@ -103,6 +109,7 @@ export class ApiConnection {
   }
 
   async #send(call: Call, signal: AbortSignal, again = false): Promise<IncomingMessage> {
+    this.#retryAfter.check(attemptOf(call))
     const { method, path, query, body, contentType = 'application/json', accept = 'application/json' } = call
     const text = body === undefined ? undefined : emitJson(body)
     const { server, viaProxy } = this.#access
@@ -133,7 +140,7 @@ export class ApiConnection {
     })
   }
 
-  #stream(response: IncomingMessage): WatchStream {
+  #stream(call: Call, response: IncomingMessage): WatchStream {
     return {
       destroy: () => void response.destroy(),
       each: take =>
@@ -141,7 +148,7 @@ export class ApiConnection {
           const fail = (error: unknown): void => {
             response.removeAllListeners('data')
             response.destroy()
-            reject(this.#translated(error))
+            reject(this.#translated(error, call))
           }
           response.on('data', (bytes: Buffer) => {
             try {
@@ -172,16 +179,19 @@ export class ApiConnection {
     }
   }
 
-  #failureOf(call: Call, code: number, text: string): Error {
+  #failureOf(call: Call, { statusCode: code = 0, headers }: IncomingMessage, text: string): Error {
     if (code === 401) this.#access.forget()
-    return failureOf(call, code, text)
+    const failure = failureOf(call, code, text)
+    if (failure instanceof Unreachable) this.#retryAfter.refused(attemptOf(call), failure, headers['retry-after'])
+    return failure
   }
 
   /** An error of the network or of TLS as `Unreachable`; one of the port, or of this program, as it is. */
-  #translated(error: unknown, signal?: AbortSignal): unknown {
+  #translated(error: unknown, { method, path }: Call, signal?: AbortSignal): unknown {
     if (!isNetworkError(error)) return error
     this.#access.forget() // a certificate may have been replaced
-    const why = signal?.aborted ? `no answer within ${this.#timeoutMs} ms` : error.message
+    // a server may answer others
+    const why = signal?.aborted ? `no answer within ${this.#timeoutMs} ms (${method} ${path})` : error.message
     return new Unreachable(`cannot reach the API server at ${this.#access.server.origin}: ${why}`, { cause: error })
   }
 }
@@ -207,7 +217,7 @@ function failureOf(call: Call, code: number, text: string): Error {
   if (code === 404) return new NotFound(message)
   if (code === 409) return new Conflict(message)
   if (code === 410) return new Gone(message)
-  return code >= 500 || code === 429 ? new Unreachable(message) : new Refused(code, message)
+  return code >= 500 || code === 429 ? new Unreachable(message, { status: code }) : new Refused(code, message)
 }
 
 const VERBS: Readonly<Record<string, string>> = { POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }

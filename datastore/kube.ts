@@ -34,7 +34,6 @@ import { type Incoming, type Wire, wireFields } from './wire.ts'
 
 export type StoreOptions = ConnectionOptions &
   RequestsOptions & {
-    clock?: Clock
     log?: Log
     /** A watch that says nothing for so long is opened again. Absent: the usual time of `watch.ts`. */
     idleMs?: number
@@ -218,11 +217,11 @@ class KubeStore implements Store {
     fields: Fields = true,
     selected?: Selected,
   ): Promise<{ items: Resource<K>[]; refused: RefusedObject[]; resourceVersion: string }> {
-    for (let attempt = 1; ; attempt++)
+    for (let attempt = 1; ; attempt++) {
+      let version = ''
       try {
         const all: Resource<K>[] = []
         const refused: RefusedObject[] = []
-        let version = ''
         const seen = selected ?? new Selected(await this.#requests.wire(kind), options)
         seen.begin()
         for await (const page of this.#pages(kind, options, fields, seen)) {
@@ -232,10 +231,11 @@ class KubeStore implements Store {
         }
         return { items: seen.withoutOlder(all), refused, resourceVersion: version }
       } catch (error) {
-        // the first page's version was forgotten before the last page was asked for
+        // the first page's version was forgotten before the last page was asked for; without a first page a server is sick
         if (!(error instanceof Gone)) throw error
-        if (attempt === LIST_ATTEMPTS) throw new Unreachable(error.message, { cause: error })
+        if (attempt === LIST_ATTEMPTS || version === '') throw new Unreachable(error.message, { cause: error })
       }
+    }
   }
 
   async *#pages<K extends Kind>(

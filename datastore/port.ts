@@ -24,9 +24,14 @@ export class Refused extends Error {
   }
 }
 
-/** No answer from the server: connection refused, timed out, or 5xx. Worth trying again later. */
+/** No answer from the server: connection refused, timed out, 5xx or 429, whose code is `status`. Worth trying again later. */
 export class Unreachable extends Error {
   override readonly name = 'Unreachable'
+  readonly status: number | undefined
+  constructor(message?: string, { status, ...options }: ErrorOptions & { status?: number } = {}) {
+    super(message, options)
+    this.status = status
+  }
 }
 
 /** One of the four classes that every method of a store rejects with: an answer, or none, of the server. */

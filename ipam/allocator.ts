@@ -166,6 +166,11 @@ export class NodeAllocator implements Allocator {
     return this.#deps.journal.complete
   }
 
+  /** Whether the blocks of this node are watched, and if not why. */
+  get connection(): Claims['connection'] {
+    return this.#claims.connection
+  }
+
   /** What is wrong with pools and blocks; empty when all is well. */
   conditions(): Condition[] {
     const { selects } = this.#deps

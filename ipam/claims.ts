@@ -56,6 +56,8 @@ export type ClaimsDeps = {
 
 /** How soon a block is given back once more after that failed. */
 const GIVE_BACK_AGAIN_MS = 30_000
+/** How often one look at a block begins anew because it changed meanwhile; others write it seldom. */
+const RECONCILE_ATTEMPTS = 4
 
 /** What became of an attempt to claim one block. */
 export type ClaimOutcome = 'claimed' | 'taken' | 'withdrawn'
@@ -72,7 +74,7 @@ export class Claims {
   /** Empty blocks that were forgotten, and of which nobody said whether the server deleted them. */
   readonly #leaving = new Map<string, Block>()
   #cancelLater: Cancel = () => undefined
-  #connected = false
+  #connection: { connected: boolean; cause?: Error } = { connected: false }
   readonly #stopListening: () => void
   #watch: Watch | undefined
   #changed: () => void = () => undefined
@@ -105,9 +107,9 @@ export class Claims {
         this.#follow(event)
         if (event.type !== 'set') changed()
       },
-      connection: ({ connected }) => {
-        this.#connected = connected
-        if (!connected) return
+      connection: state => {
+        this.#connection = state
+        if (!state.connected) return
         this.#queue.hurry()
         changed()
       },
@@ -133,6 +135,11 @@ export class Claims {
     return this.#taken.all
   }
 
+  /** Whether the watch of this node's blocks is connected, and if not why. */
+  get connection(): { connected: boolean; cause?: Error } {
+    return this.#connection
+  }
+
   /** Blocks not yet published as the journal has them, and the last reason why not. */
   unpublished(): ReturnType<PublishQueue['unpublished']> {
     return this.#queue.unpublished()
@@ -150,10 +157,7 @@ export class Claims {
     return listed
   }
 
-  /**
-   * Claims one block: creating the object is the claim. It is withdrawn when `confirm`, asked after that, says no. Rejects
-   * with `Unreachable` or `Refused`.
-   */
+  /** Claims one block: creating the object is the claim. It is withdrawn when `confirm`, asked after that, says no. Rejects as the store. */
   claim(cidr: string, confirm: () => Promise<boolean>): Promise<ClaimOutcome> {
     return this.#mutex.run(cidr, async () => {
       const { store, ledger, clock } = this.#deps
@@ -192,7 +196,7 @@ export class Claims {
   giveBack(cidr: string): Promise<void> {
     return this.#mutex.run(cidr, async () => {
       const { store, ledger, mayWrite } = this.#deps
-      if (this.#closed || !this.#connected || mayWrite?.() === false) return
+      if (this.#closed || !this.#connection.connected || mayWrite?.() === false) return
       const owned = ledger.get(cidr)
       const base = this.#base.get(cidr)
       if (owned === undefined || base === undefined || !isEmpty(owned.block)) return
@@ -313,31 +317,37 @@ export class Claims {
     if (wasUncertain && owned !== undefined && isEmpty(owned.block)) this.#changed()
   }
 
-  /** Brings journal and API server together for one block; the caller holds the block's mutex. */
+  /**
+   * Brings journal and API server together for one block; the caller holds the block's mutex. Rejects as the store: with
+   * Conflict or NotFound where each look at the object finds it changed again. A sick server says that for ever.
+   */
   async #reconcile(cidr: string): Promise<void> {
-    for (let attempt = 0; attempt < 16 && !this.#closed; attempt++) {
+    for (let attempt = 1; !this.#closed; attempt++) {
       try {
-        if (await this.#reconcileOnce(cidr)) return
+        return await this.#reconcileOnce(cidr)
       } catch (error) {
         if (!(error instanceof Conflict || error instanceof NotFound)) throw error
         this.#base.delete(cidr)
+        if (attempt < RECONCILE_ATTEMPTS) continue
+        this.#queue.add(cidr)
+        throw error
       }
     }
     this.#queue.add(cidr)
   }
 
-  /** Whether nothing is left to do. Throws `Conflict` or `NotFound` when another look is needed. */
-  async #reconcileOnce(cidr: string): Promise<boolean> {
+  /** Throws `Conflict` or `NotFound` when another look is needed. */
+  async #reconcileOnce(cidr: string): Promise<void> {
     const { store, ledger, log } = this.#deps
     const base = this.#base.get(cidr) ?? (await this.#read(cidr))
     const owned = ledger.get(cidr)
     if (base === undefined) {
       this.#leaving.delete(cidr)
-      if (owned === undefined) return true
+      if (owned === undefined) return
       if (owned.lostTo !== undefined) return this.#forgetLost(owned)
       await this.#write(owned.block, object => store.create('IPAMBlock', object))
       log.warn({ cidr }, 'the IPAMBlock of this node was gone and is back')
-      return true
+      return
     }
     this.#taken.note(base)
     if (!this.#mine(base)) return this.#lose(cidr, base.spec.affinity)
@@ -345,21 +355,20 @@ export class Claims {
     if (owned === undefined) {
       await this.#adopt(base)
       this.#noteComplete()
-      return true
+      return
     }
     if (isPublished(owned.block, base, this.#owner())) {
       this.#base.set(cidr, base)
       if (owned.lostTo !== undefined) ledger.put([{ ...owned, lostTo: undefined }])
-      return true
+      return
     }
     const newest = owned.block.sequence > sequenceOf(base) ? owned.block.sequence : sequenceOf(base) + 1n
     const block = { ...owned.block, sequence: newest }
     await this.#write(block, object => store.update('IPAMBlock', object), base)
     // a change made meanwhile has marked the block dirty again; the next round publishes it
-    if (ledger.get(cidr)?.block !== owned.block) return true
+    if (ledger.get(cidr)?.block !== owned.block) return
     if (newest !== owned.block.sequence || owned.lostTo !== undefined)
       ledger.put([{ ...owned, block, lostTo: undefined }])
-    return true
   }
 
   /** Writes a block as it is, over `base` where there is one. Rejects as the store. */
@@ -409,23 +418,21 @@ export class Claims {
     this.#cancelLater = this.#deps.clock.after(GIVE_BACK_AGAIN_MS, () => this.#changed())
   }
 
-  #lose(cidr: string, affinity: string | undefined): boolean {
+  #lose(cidr: string, affinity: string | undefined): void {
     const { ledger, log } = this.#deps
     const owned = ledger.get(cidr)
     this.#base.delete(cidr)
     this.#leaving.delete(cidr)
-    if (owned === undefined) return true
+    if (owned === undefined) return
     const lostTo = affinity ?? 'nobody'
-    if (isEmpty(owned.block)) return this.#forgetLost(owned)
-    if (owned.lostTo !== lostTo) {
+    if (isEmpty(owned.block)) this.#forgetLost(owned)
+    else if (owned.lostTo !== lostTo) {
       log.error({ cidr, lostTo }, 'this block belongs to another node now; its pods here must be restarted')
       ledger.put([{ ...owned, lostTo }])
     }
-    return true
   }
 
-  #forgetLost({ block }: OwnedBlock): boolean {
+  #forgetLost({ block }: OwnedBlock): void {
     if (isEmpty(block)) this.#deps.ledger.forget(block.cidr)
-    return true
   }
 }

@@ -1,6 +1,7 @@
 // What is wrong with the pools and with this node's blocks, as conditions. Pure.
 import type { IpPool } from '../api/pools.ts'
 import { broken, type Condition, unknown } from '../api/status.ts'
+import { Conflict, NotFound, Refused } from '../datastore/port.ts'
 import type { OwnedBlock } from './journal.ts'
 import { overlappingPools, poolsFor, type Selects } from './pick.ts'
 
@@ -37,15 +38,24 @@ export function ipamConditions({ pools, selects, blocks, unpublished }: IpamStat
         }),
       )
   const { blocks: waiting, cause } = unpublished
-  if (cause !== undefined)
+  if (cause !== undefined && waiting.length > 0)
     conditions.push(
       broken('BlocksPublished', {
         reason: cause.name,
         message: `${waiting.length} blocks wait to be published: ${cause.message}`,
-        remedy: 'check the connection to the API server; the journal has them until then',
+        remedy: `${publishRemedy(cause)}; the journal has them until then`,
       }),
     )
   return conditions
+}
+
+function publishRemedy(cause: Error): string {
+  if (cause instanceof NotFound) return 'apply the CRDs: the API server serves no IPAMBlocks'
+  if (cause instanceof Conflict) return 'look for another program that writes the IPAMBlocks of this node'
+  if (!(cause instanceof Refused)) return 'check the connection to the API server'
+  if (cause.status === 401) return 'give this node a token or client certificate that is valid'
+  if (cause.status === 403) return 'let the user of this node get, create and update ipamblocks (RBAC)'
+  return 'look at what the API server says, and at its admission policies and webhooks'
 }
 
 const NEVER_SEEN: Condition = unknown('PoolsKnown', {

@@ -1,7 +1,7 @@
 // Gets this node one more block: picks a free one by what is known of the others, and claims it. Blocks of other nodes are
 // not watched, so what is known may be out of date: a lost claim, or a pool without a free block, leads to a new list.
 import type { IpPool } from '../api/pools.ts'
-import { Refused, type Store, Unreachable } from '../datastore/port.ts'
+import { isStoreError, type Store } from '../datastore/port.ts'
 import { contains, familyOf, overlaps } from '../lib/ip.ts'
 import type { Claims } from './claims.ts'
 import type { Inputs } from './inputs.ts'
@@ -97,7 +97,7 @@ export class NewBlock {
           return addressTaken(`block ${exact} belongs to ${this.#claims.taken().get(exact) ?? 'nobody'}`)
       }
     } catch (error) {
-      if (error instanceof Unreachable || error instanceof Refused) return unreachable(error.message)
+      if (isStoreError(error)) return unreachable(error.message)
       throw error
     }
   }

@@ -3,7 +3,8 @@
 // reason enough to keep it there.
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
-import { Conflict, isStoreError, NotFound, type Store } from '../datastore/port.ts'
+import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
+import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
@@ -24,11 +25,13 @@ export type OwnerAnswersDeps = {
 }
 
 /** How soon an answer that the server did not take is tried again. Whoever asks waits for a minute. */
-const AGAIN_MS = 1_000
+const FIRST_RETRY_MS = 200
+const MOST_RETRY_MS = 10_000
 
 export class OwnerAnswers {
   readonly #deps: OwnerAnswersDeps
   readonly #waiting = new Map<string, Cancel>()
+  readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MOST_RETRY_MS })
   #closed = false
 
   constructor(deps: OwnerAnswersDeps) {
@@ -52,14 +55,14 @@ export class OwnerAnswers {
       if (this.#closed) return
       try {
         await this.#answerOnce(cidr)
+        this.#backoff.reset()
       } catch (error) {
         if (!isStoreError(error)) throw error
         if (error instanceof NotFound || this.#closed) return
-        const pauseMs = error instanceof Conflict ? 0 : AGAIN_MS
         this.#waiting.get(cidr)?.()
         this.#waiting.set(
           cidr,
-          this.#deps.clock.after(pauseMs, () => void this.#answer(cidr)),
+          this.#deps.clock.after(this.#backoff.next(), () => void this.#answer(cidr)),
         )
       }
     })

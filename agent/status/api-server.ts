@@ -1,7 +1,7 @@
 // Why the API server cannot be reached, as a condition: the cause is what the system, TLS or the server said, and each cause
 // has a remedy of its own. Pure. The kubeconfig is named only where it may be wrong.
 import { broken, type Condition } from '../../api/status.ts'
-import { Refused } from '../../datastore/port.ts'
+import { NotFound, Refused, Unreachable } from '../../datastore/port.ts'
 
 type Why = { reason: string; remedy: string }
 
@@ -53,6 +53,23 @@ const UNTRUSTED: Why = {
   remedy:
     'correct certificate-authority of the kubeconfig; if that is right, look at the clock of this machine and at who answers there',
 }
+const NOT_SERVED: Why = {
+  reason: 'NotServed',
+  remedy:
+    'apply the CRDs of this version where the API server lacks the kind; else look at who answers at the server address in the kubeconfig',
+}
+const SHEDS_LOAD: Why = {
+  reason: 'TooManyRequests',
+  remedy: 'the API server sheds load: look at who asks it most, and at its FlowSchemas',
+}
+const SERVER_FAILS: Why = {
+  reason: 'ServerFails',
+  remedy: 'look at the log of the API server, and at its disk or its etcd',
+}
+const NO_API: Why = {
+  reason: 'NoApiServer',
+  remedy: 'look at who answers at the server address in the kubeconfig, and at a proxy before it',
+}
 const OTHER: Why = { reason: 'Disconnected', remedy: 'look at what the API server says, and at its log' }
 
 /** `cause`: what the watches were told last; undefined before the first answer. */
@@ -65,11 +82,15 @@ export function disconnected(cause: Error | undefined): Condition {
 
 function why(cause: Error | undefined): Why {
   if (cause instanceof Refused) return refused(cause)
+  if (cause instanceof NotFound) return NOT_SERVED
+  if (cause instanceof Unreachable && cause.status !== undefined)
+    return cause.status === 429 ? SHEDS_LOAD : SERVER_FAILS
   for (let error: unknown = cause; error instanceof Error; error = error.cause) {
     const code = String(Reflect.get(error, 'code') ?? '')
     const known = BY_CODE[code]
     if (known !== undefined) return known
     if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(code)) return UNTRUSTED
+    if (error instanceof SyntaxError) return NO_API
     if (error.name === 'AbortError' || error.name === 'TimeoutError') return NO_ANSWER
   }
   return OTHER

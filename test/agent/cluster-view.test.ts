@@ -18,6 +18,7 @@ class StateCaches {
   readonly listeners = new Set<() => void>()
 
   readonly doubt = undefined
+  readonly connection = { connected: false }
   retryNow(): void {}
 
   ownNode(name: string): Cache<'Node'> {

@@ -69,6 +69,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       release: async () => [],
       blocks: () => blocks,
       blocksKnown: true,
+      connection: { connected: true },
       onBlocks: listen => {
         blocksChanged = listen
         return () => undefined

@@ -82,6 +82,10 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     by: 'each change that felix is told, each event of the kernel about what it wants, and each new refusal',
     test: ['test/felix/suite.ts', 'a refusal that lasts does not delay the next try after a new one'],
   },
+  'ipam/owner-answers.ts': {
+    by: 'each change of the block that the watch tells',
+    test: ['test/ipam/owner-answers.test.ts', 'an answer that waits is tried at once when the block changes again'],
+  },
   'ipam/publish-queue.ts': {
     by: 'the connection of the watch, the Node object of this node, a server that is believed again',
     test: ['test/agent/node-identity.test.ts', 'blocks wait no longer once the Node of this node is there'],
@@ -120,6 +124,7 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'datastore/watch.ts': 'see above',
   'ipam/claims.ts':
     'a server that is reached again, an unlock, and each pod that comes or goes (test/ipam/give-back.test.ts)',
+  'ipam/owner-answers.ts': 'see above',
   'ipam/pool-hold.ts':
     'a look that failed is made again after 5 s (test/ipam/pool-hold.test.ts), and the node with the last block looks when it is given back',
   'felix/loop.ts': 'it is no retry: each event of the kernel is followed at once',

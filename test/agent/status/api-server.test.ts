@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import test from 'ava'
 import { disconnected } from '../../../agent/status/api-server.ts'
 import { ApiConnection } from '../../../datastore/connection.ts'
-import { Refused, Unreachable } from '../../../datastore/port.ts'
+import { Conflict, NotFound, Refused, Unreachable } from '../../../datastore/port.ts'
 
 /** As `ApiConnection` has errors of Node. */
 const unreachable = (code: string, message = `connect ${code} 10.0.0.1:6443`): Error => {
@@ -27,7 +27,17 @@ for (const [title, cause, reason, remedy, blamesKubeconfig] of [
   ['a user without rights', new Refused(403, 'nodes is forbidden'), 'Forbidden', /RBAC/, true],
   ['a process without a descriptor', unreachable('EMFILE'), 'NoDescriptor', /DescriptorsLeft/, false],
   ['a machine without a descriptor', unreachable('ENFILE'), 'NoDescriptor', /DescriptorsLeft/, false],
-  ['a server that fails', new Unreachable('HTTP 500 (GET /api/v1/nodes)'), 'Disconnected', /its log/, false],
+  [
+    'a server that fails',
+    new Unreachable('HTTP 500', { status: 500 }),
+    'ServerFails',
+    /the log of the API server/,
+    false,
+  ],
+  ['a server that sheds load', new Unreachable('HTTP 429', { status: 429 }), 'TooManyRequests', /FlowSchemas/, false],
+  ['a kind that is not served', new NotFound('HTTP 404 (GET /api/v1/pods)'), 'NotServed', /apply the CRDs/, true],
+  ['a page of a proxy', new Unreachable('no JSON', { cause: new SyntaxError() }), 'NoApiServer', /a proxy/, true],
+  ['what nobody expects', new Conflict('HTTP 409 (GET /api/v1/nodes)'), 'Disconnected', /its log/, false],
 ] as const)
   test(`the API server is away because of ${title}: the condition says so, and what to do`, t => {
     const condition = disconnected(cause)
