@@ -3,7 +3,7 @@ import type { IpPool } from '../api/pools.ts'
 import { broken, type Condition, unknown } from '../api/status.ts'
 import { Conflict, NotFound, Refused } from '../datastore/port.ts'
 import type { OwnedBlock } from './journal.ts'
-import { overlappingPools, poolsFor, type Selects } from './pick.ts'
+import { overlappingPools, type Selects, servesSomePod } from './pick.ts'
 
 export type IpamState = {
   /** Undefined while no pool was ever seen. */
@@ -64,10 +64,8 @@ const NEVER_SEEN: Condition = unknown('PoolsKnown', {
   remedy: 'look at the condition ApiServerConnected; when that is fine, create an IPPool',
 })
 
-/** A pod needs an address of one family at least. */
 function noPoolServes(pools: readonly IpPool[], selects: Selects): Condition[] {
-  const refused = (['ipv4', 'ipv6'] as const).map(family => poolsFor(pools, { family, use: 'Workload' }, selects))
-  if (!refused.every(answer => 'refused' in answer)) return []
+  if (servesSomePod(pools, selects)) return []
   if (pools.length === 0)
     return [
       broken('PoolsUsable', {
@@ -88,8 +86,7 @@ function noPoolServes(pools: readonly IpPool[], selects: Selects): Condition[] {
       : broken('PoolsUsable', {
           reason: 'NoPoolForNode',
           message: `none of the IPPools (${names}) serves pods of this node`,
-          remedy:
-            'check disabled, nodeSelector, allowedUses and assignmentMode of the pools, and the labels of the Node',
+          remedy: 'check disabled, nodeSelector and allowedUses of the pools, and the labels of the Node',
         }),
   ]
 }

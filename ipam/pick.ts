@@ -32,9 +32,7 @@ export type Selects = {
  */
 export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Selects): readonly IpPool[] | AssignRefusal {
   const { family, use, pools: asked, address, tunnel } = choice
-  const clashing = new Set(overlappingPools(all).map(({ refused }) => refused))
-  const live = all.filter(pool => !pool.spec.disabled && pool.metadata.deletionTimestamp === undefined)
-  const usable = live.filter(pool => !clashing.has(pool.metadata.name))
+  const usable = usablePools(all)
   const forUse = (pool: IpPool): boolean => familyOf(pool.spec.cidr) === family && usesOf(pool.spec).includes(use)
   if (asked !== undefined) {
     const found: IpPool[] = []
@@ -65,6 +63,18 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
   return (meant.length > 0 ? meant : picked).sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }
 
+/** The pools that give new addresses to anybody. */
+function usablePools(all: readonly IpPool[]): IpPool[] {
+  const clashing = new Set(overlappingPools(all).map(({ refused }) => refused))
+  const live = all.filter(pool => !pool.spec.disabled && pool.metadata.deletionTimestamp === undefined)
+  return live.filter(pool => !clashing.has(pool.metadata.name))
+}
+
+/** Whether some pod of this node would get an address: one of a certain namespace, say, or one that asks for its pool by name. */
+export function servesSomePod(all: readonly IpPool[], selects: Selects): boolean {
+  return usablePools(all).some(({ spec }) => usesOf(spec).includes('Workload') && selects.node(spec.nodeSelector))
+}
+
 function holding(address: string, pools: readonly IpPool[], use: string): readonly IpPool[] | AssignRefusal {
   const found = pools.filter(({ spec }) => contains(spec.cidr, address))
   if (found.length > 0) return found
@@ -77,7 +87,7 @@ function holding(address: string, pools: readonly IpPool[], use: string): readon
 }
 
 const HOW_TO_SERVE =
-  'create an IPPool of this family, or check disabled, nodeSelector and allowedUses of those that exist'
+  'create an IPPool of this family, or check disabled, nodeSelector, namespaceSelector, allowedUses and assignmentMode of those that exist'
 
 function noPool(message: string, remedy: string): AssignRefusal {
   return { refused: 'no-pool', message, remedy }

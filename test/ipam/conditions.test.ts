@@ -66,6 +66,14 @@ for (const [title, pools, reason, remedy] of [
     t.regex(condition!.remedy, remedy)
   })
 
+for (const [title, spec] of [
+  ['of some namespaces', { namespaceSelector: "team == 'shop'" }],
+  ['that are asked for by name', { assignmentMode: 'Manual' }],
+] as const)
+  test(`a node whose pools are for pods ${title} alone serves pods`, t => {
+    t.deepEqual(ipamConditions({ ...fine, pools: [aPool('a', '10.0.0.0/16', 26, spec)] }), [])
+  })
+
 test('a disabled pool beside an enabled one is no news', t => {
   const pools = [aPool('a', '10.0.0.0/16', 26, { disabled: true }), aPool('b', '10.1.0.0/16')]
   t.deepEqual(ipamConditions({ ...fine, pools }), [])
