@@ -1,11 +1,14 @@
 // By which interfaces packets of a connection come and leave, which the kernel does not keep with it: those that lead to its ends
 // now. Where that is not known it may be any, and whoever asks must take the worst. Each address is asked for once, so the ways of
-// a hundred thousand connections take some walks over them, and not a question for each.
+// a hundred thousand connections take some walks over them, and not a question for each. A host with several uplinks may have rules
+// by which its address chooses one (`ip rule from`): so for each of its addresses it is asked for on its own.
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { isLinkLocal, isLoopback } from '../lib/ip.ts'
 import type { Way } from './policy/host-verdict.ts'
 
+/** `source`: the address of this host that the connection has at its other end. */
+type Question = { address: string; source: string | undefined }
 type Ends = { source: string; destination: string }
 /** Undefined: the host itself. */
 type Interfaces = readonly (string | undefined)[]
@@ -23,7 +26,7 @@ export class HostWays {
   readonly #own: ReadonlySet<string>
   readonly #any: readonly string[]
   readonly #known = new Map<string, Found>()
-  readonly #asked = new Set<string>()
+  readonly #asked = new Map<string, Question>()
 
   /** `own`: the addresses of this host; `any`: the interfaces that something is asked of. */
   constructor(kernel: Pick<Kernel, 'links' | 'lookupRoute'>, own: ReadonlySet<string>, any: readonly string[]) {
@@ -41,7 +44,7 @@ export class HostWays {
 
   /** The ways that a connection may have by the routes of now; undefined: `look` has to ask first. */
   of({ source, destination }: Ends): Way[] | undefined {
-    const [from, to] = [this.#at(source), this.#at(destination)]
+    const [from, to] = [this.#at(source, destination), this.#at(destination, source)]
     if (from === undefined || to === undefined) return undefined
     if (from.of === 'one' && from.toHere) return ways(HERE, to.of === 'any' ? this.#any : [to.interfaceName])
     const target = to.of === 'any' ? [...this.#any, undefined] : to.toHere ? HERE : [to.interfaceName]
@@ -56,8 +59,8 @@ export class HostWays {
     this.#asked.clear()
     for (let from = 0; from < asked.length; from += AT_ONCE) {
       const some = asked.slice(from, from + AT_ONCE)
-      const found = await Promise.all(some.map(address => this.#ask(address, names)))
-      for (const [i, address] of some.entries()) this.#known.set(address, found[i]!)
+      const found = await Promise.all(some.map(([, question]) => this.#ask(question, names)))
+      for (const [i, [key]] of some.entries()) this.#known.set(key, found[i]!)
     }
   }
 
@@ -65,19 +68,21 @@ export class HostWays {
     return this.#own.has(address) || isLoopback(address)
   }
 
-  #at(address: string): Found | undefined {
+  #at(address: string, other: string): Found | undefined {
     if (this.#isOwn(address)) return SELF
-    const known = this.#known.get(address)
-    if (known !== undefined || this.#asked.has(address)) return known
+    const source = this.#own.has(other) && !isLoopback(other) ? other : undefined
+    const key = source === undefined ? address : `${address} ${source}`
+    const known = this.#known.get(key)
+    if (known !== undefined || this.#asked.has(key)) return known
     if (this.#known.size + this.#asked.size >= MOST_KNOWN) return ANY
-    if (this.#asked.size < MOST_ASKED) this.#asked.add(address)
+    if (this.#asked.size < MOST_ASKED) this.#asked.set(key, { address, source })
     return undefined
   }
 
-  async #ask(address: string, names: ReadonlyMap<number, string>): Promise<Found> {
+  async #ask({ address, source }: Question, names: ReadonlyMap<number, string>): Promise<Found> {
     if (isLinkLocal(address)) return ANY
     try {
-      const { type, ifindex } = await this.#kernel.lookupRoute(address)
+      const { type, ifindex } = await this.#kernel.lookupRoute(address, source)
       const interfaceName = ifindex === undefined ? undefined : names.get(ifindex)
       return interfaceName === undefined ? ANY : { of: 'one', toHere: type !== 'unicast', interfaceName }
     } catch (error) {

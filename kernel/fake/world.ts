@@ -211,6 +211,7 @@ class FakeKernel implements Kernel {
     })
   }
 
+  /** Here no rules choose tables by sources. */
   async lookupRoute(dst: string): Promise<Route> {
     const route = this.#open().lookup(dst)
     const errno = route === undefined ? ERRNO.ENETUNREACH : DROP_ERRNO[route.type]

@@ -160,8 +160,8 @@ class LinuxKernel implements Kernel {
     })
   }
 
-  async lookupRoute(dst: string): Promise<Route> {
-    const body = (w: NlWriter) => emitRouteLookup(w, dst)
+  async lookupRoute(dst: string, source?: string): Promise<Route> {
+    const body = (w: NlWriter) => emitRouteLookup(w, dst, source)
     const { answer, reply } = await this.#requests.read({ type: RTM.getRoute, body })
     check(answer, 'look up route', dst)
     const route = reply && parseRoute(reply)

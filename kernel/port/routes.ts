@@ -65,10 +65,11 @@ export type RoutePort = {
   /** Many changes in few system calls; the result at `i` is the refusal of change `i`, or undefined. */
   changeRoutes(changes: readonly RouteChange[]): Promise<(KernelError | undefined)[]>
   /**
-   * The route that a packet to the address `dst` would take (RTM_GETROUTE with fib match). Rejects where none would:
-   * ENETUNREACH (no route), EINVAL (blackhole), EHOSTUNREACH (unreachable), EACCES (prohibit).
+   * The route that a packet to the address `dst` would take (RTM_GETROUTE with fib match), by the kernel's rules for packets from
+   * `source`, an address of this host, where that is given. Rejects where none would: ENETUNREACH (no route), EINVAL (blackhole,
+   * or over IPv4 no address of this host), EHOSTUNREACH (unreachable), EACCES (prohibit).
    */
-  lookupRoute(dst: string): Promise<Route>
+  lookupRoute(dst: string, source?: string): Promise<Route>
 }
 
 /** The metric of a route that names none: IPv6 has no metric 0 for users (IP6_RT_PRIO_USER in net/ipv6.h). */

@@ -8,14 +8,16 @@ const OWN = new Set(['192.0.2.1', 'fd00:2::1'])
 const ANY = ['eth0', '*']
 const LINKS = ['lo', 'eth0', 'eth1'].map((name, i) => ({ name, index: i + 1 }))
 
-/** `routes`: by address, the type and interface; an address that is not there is out of reach. */
+/** `routes`: by address, and ` from ` one of this host's where it has an own one, the type and interface; what is not there is out of reach. */
 function aKernel(routes: Record<string, [RouteType, number?]>, asked: string[] = []) {
   return {
     links: async () => LINKS,
-    lookupRoute: async (dst: string) => {
-      asked.push(dst)
-      if (routes[dst] === undefined) throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
-      const [type, ifindex] = routes[dst]
+    lookupRoute: async (dst: string, source?: string) => {
+      const question = source === undefined ? dst : `${dst} from ${source}`
+      asked.push(question)
+      const found = routes[question] ?? routes[dst]
+      if (found === undefined) throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
+      const [type, ifindex] = found
       return { type, ...(ifindex !== undefined && { ifindex }) } as Route
     },
   } as Pick<Kernel, 'links' | 'lookupRoute'>
@@ -33,7 +35,7 @@ const textOf = (ways: readonly { from: string | undefined; to: string | undefine
   ways.map(({ from = 'host', to = 'host' }) => `${from} > ${to}`)
 const ends = (source: string, destination: string) => ({ source, destination })
 
-test('a connection comes and leaves by what leads to its ends, and each end is asked for once', async t => {
+test('a connection comes and leaves by what leads to its ends, and each end is asked for once, for each address of the host', async t => {
   const asked: string[] = []
   const kernel = aKernel(
     { '10.0.0.1': ['unicast', 2], '10.0.0.2': ['unicast', 3], '192.0.2.255': ['broadcast', 2] },
@@ -56,7 +58,16 @@ test('a connection comes and leaves by what leads to its ends, and each end is a
     ['host > eth0'],
     ['host > host'],
   ])
-  t.deepEqual(asked, ['10.0.0.1', '10.0.0.2', '192.0.2.255'])
+  t.deepEqual(asked, [
+    ...['10.0.0.1', '10.0.0.2', '10.0.0.2 from 192.0.2.1'],
+    ...['10.0.0.1 from 192.0.2.1', '192.0.2.255', '192.0.2.255 from 192.0.2.1'],
+  ])
+})
+
+test('where rules choose an uplink by the address of the host, a connection goes by that of its own address', async t => {
+  const kernel = aKernel({ '10.0.0.1': ['unicast', 2], '10.0.0.1 from 192.0.2.1': ['unicast', 3] })
+  const flows = [ends('10.0.0.1', '192.0.2.1'), ends('192.0.2.1', '10.0.0.1'), ends('127.0.0.1', '10.0.0.1')]
+  t.deepEqual((await waysOf(flows, kernel)).map(textOf), [['eth1 > host'], ['host > eth1'], ['host > eth0']])
 })
 
 test('an end that is out of reach, has several ways or is of no one network may be behind any interface', async t => {

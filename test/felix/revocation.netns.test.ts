@@ -1,4 +1,5 @@
 // Established connections of real pods through the rules of policies that change.
+// Over 400 lines: one world of pods, machines and programs that talk for long, which each test needs.
 import { type ChildProcess, execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -111,8 +112,8 @@ class World implements AsyncDisposable {
     return this.#talk(pod, SERVER)
   }
 
-  async talk(pod: Pick<Pod, 'space'>, address: string): Promise<Talk> {
-    return this.#talk(pod, CLIENT(address))
+  async talk(pod: Pick<Pod, 'space'>, address: string, source?: string): Promise<Talk> {
+    return this.#talk(pod, CLIENT(address, source))
   }
 
   async #talk(pod: Pick<Pod, 'space'>, program: string): Promise<Talk> {
@@ -355,6 +356,58 @@ for (const [family, address] of Object.entries(FAMILIES)) {
       await denies('out', { egress: [deny] }, 'out')
       await denies('through', { hostStage: 'preDNAT', order: 1, ingress: [deny] }, 'forwarded in')
       await denies('leaving', { hostStage: 'forward', egress: [deny] }, 'forwarded out')
+    },
+  )
+
+  netns(
+    `over ${family} a host with an uplink for each of its addresses has connections of the one that denies cut, and those of the other go on`,
+    async t => {
+      await using world = new World()
+      const { enforcer, node } = world
+      await world.start()
+      // both reach the first uplink by the routes of all; answers from the second address leave by the second one
+      const [near, far] = [await world.machine('near', 'eth0'), await world.machine('far', 'eth1')]
+      const host = await world.host()
+      const [second, bits] = family === 'IPv4' ? ['192.0.2.2', 32] : ['fd00:2::2', 128]
+      const ip = (...args: string[]) =>
+        execFileSync(systemProgram('nsenter'), [
+          ...[`--net=${node.space.path}`, '--', systemProgram('ip')],
+          ...[family === 'IPv4' ? '-4' : '-6', ...args],
+        ])
+      ip('address', 'add', `${second}/${bits}`, 'dev', 'lo', ...(family === 'IPv6' ? ['nodad'] : []))
+      ip('rule', 'add', 'from', second, 'lookup', '101')
+      ip('route', 'add', far[address], 'dev', 'eth1', 'table', '101')
+      ip('route', 'replace', far[address], 'dev', 'eth0')
+      await world.serve(host)
+      await world.serve(far)
+      const cut = await world.talk(near, host[address])
+      const ofSecond = [await world.talk(far, second), await world.talk(host, far[address], second)]
+      // a datagram is answered from any address
+      const go = async () => (await Promise.all(ofSecond.map(each => each.works()))).map(({ tcp }) => tcp)
+      // where the interface is open a connection that was cut goes on as a new one
+      const entries = async () => {
+        const ids = new Set<number>()
+        await node.kernel.flowsOf(new Set([second]), ({ id, original }) => original.protocol === 6 && ids.add(id))
+        return [...ids].sort()
+      }
+      t.deepEqual(await cut.works(), BOTH)
+      t.deepEqual(await go(), [true, true])
+      enforcer.setHostRules(felixSettings(undefined).hosts!, { ipip: false, vxlan: false, vxlanPort: 4789 })
+      for (const name of ['eth0', 'eth1']) {
+        enforcer.set('endpoint', name, { kind: 'host', labels: { name }, addresses: [], ports: [] })
+        enforcer.setHost(name, { interfaceName: name, addresses: [], profiles: ['kns.default'] })
+      }
+      await world.apply()
+      const deny: PolicyRule = { action: 'deny', source: {}, destination: {} }
+      const of = (name: string) => policy('shut', `name == '${name}'`, { ingress: [deny], egress: [deny] })
+      const before = await entries()
+      t.is(before.length, 2)
+      await world.cuts(() => enforcer.set('policy', 'shut', of('eth0')))
+      t.deepEqual(await cut.works(), NONE)
+      t.deepEqual(await entries(), before)
+      t.deepEqual(await go(), [true, true])
+      await world.cuts(() => enforcer.set('policy', 'shut', of('eth1')))
+      t.deepEqual(await go(), [false, false])
     },
   )
 }

@@ -14,11 +14,12 @@ export const SERVER = `
   }).listen(7, () => console.log('on'))
   process.stdin.on('data', () => { for (const s of peers) s.write('pushed\\n') })
 `
-/** Says each line of its input to the server over both, and prints what comes back. */
-export const CLIENT = (address: string) => `
+/** Says each line of its input to the server over both, and prints what comes back. `source`: its own address. */
+export const CLIENT = (address: string, source?: string) => `
   const dgram = require('dgram').createSocket('udp${address.includes(':') ? 6 : 4}').on('message', text => console.log('udp ' + text))
   dgram.on('error', e => console.log(e.code))
-  const tcp = require('net').connect({ host: '${address}', port: 7 }, () => console.log('on'))
+  ${source === undefined ? '' : `dgram.bind({ address: '${source}' })`}
+  const tcp = require('net').connect({ host: '${address}', port: 7${source === undefined ? '' : `, localAddress: '${source}'`} }, () => console.log('on'))
   let left = ''
   tcp.on('error', e => console.log(e.code)).on('data', text => {
     for (const line of (left += text).split('\\n').slice(0, -1)) console.log('tcp ' + line)

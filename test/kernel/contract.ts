@@ -289,6 +289,8 @@ export function kernelContract(test: TestFn, open: () => World): void {
     const unreachable = { ...block('10.3.0.0/26'), type: 'unreachable' as const }
     t.deepEqual(await refusals(node, [...routes, unreachable].map(add)), [])
     t.like(await node.lookupRoute('10.2.0.1'), { dst: '10.2.0.1/32', ifindex, table: 254 })
+    await node.addAddress({ ifindex, address: '10.4.0.1', length: 32, scope: ROUTE_SCOPE.universe })
+    t.like(await node.lookupRoute('10.2.0.1', '10.4.0.1'), { dst: '10.2.0.1/32', ifindex, table: 254 })
     for (const [dst, errno] of [
       ['10.2.0.2', ERRNO.EINVAL],
       ['fd00:2::1', ERRNO.EINVAL],

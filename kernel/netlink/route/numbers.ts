@@ -53,7 +53,17 @@ export const IFLA_IPTUN = { local: 2, remote: 3 } as const
 export const IFA = { address: 1, local: 2, flags: 8 } as const
 export const IFA_F = { nodad: 0x2, tentative: 0x40 } as const
 
-export const RTA = { dst: 1, oif: 4, gateway: 5, priority: 6, prefsrc: 7, metrics: 8, table: 15, via: 18 } as const
+export const RTA = {
+  dst: 1,
+  src: 2,
+  oif: 4,
+  gateway: 5,
+  priority: 6,
+  prefsrc: 7,
+  metrics: 8,
+  table: 15,
+  via: 18,
+} as const
 export const RTAX = { mtu: 2 } as const
 export const RTM_F = { cloned: 0x200, lookupTable: 0x1000, fibMatch: 0x2000 } as const
 export const RTNH_F = { onlink: 0x4 } as const

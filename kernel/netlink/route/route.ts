@@ -27,7 +27,7 @@ for (const [name, number] of Object.entries(TYPE)) TYPE_NAMES[number] = name as 
 
 /** The head of a dump that the kernel filters (with NETLINK_GET_STRICT_CHK) as far as it can. */
 export function emitRouteDump(w: NlWriter, family: number, { table, protocol, ifindex }: RouteFilter): void {
-  emitHeader(w, family, 0, table ?? 0, protocol ?? 0, 0, 0, 0)
+  emitHeader(w, family, [0, 0], table ?? 0, protocol ?? 0, 0, 0, 0)
   if (table !== undefined) w.attrU32(RTA.table, table)
   if (ifindex !== undefined) w.attrU32(RTA.oif, ifindex)
 }
@@ -39,7 +39,7 @@ export function emitRoute(w: NlWriter, route: Route, { forDelete = false }: { fo
   const family = familyOf(route.dst)
   const flags = route.onlink ? RTNH_F.onlink : 0
   const wireFamily = family === 'ipv4' ? AF.inet : AF.inet6
-  emitHeader(w, wireFamily, length, route.table, route.protocol, route.scope, TYPE[route.type], flags)
+  emitHeader(w, wireFamily, [length, 0], route.table, route.protocol, route.scope, TYPE[route.type], flags)
   if (length > 0) w.attrAddress(RTA.dst, route.dst.slice(0, slash))
   if (route.table > 255) w.attrU32(RTA.table, route.table)
   if (route.ifindex !== undefined && !drops(route.type)) w.attrU32(RTA.oif, route.ifindex)
@@ -54,26 +54,28 @@ export function emitRoute(w: NlWriter, route: Route, { forDelete = false }: { fo
   if (route.mtu !== undefined) w.nest(RTA.metrics, () => w.attrU32(RTAX.mtu, route.mtu!))
 }
 
-/** RTM_GETROUTE for the way to one address. */
-export function emitRouteLookup(w: NlWriter, dst: string): void {
+/** RTM_GETROUTE for the way to one address, of packets from `source` where that is given. */
+export function emitRouteLookup(w: NlWriter, dst: string, source?: string): void {
   const family = familyOf(dst)
   // IPv6 takes no second flag here, and tells the table without it
   const flags = family === 'ipv4' ? RTM_F.fibMatch | RTM_F.lookupTable : RTM_F.fibMatch
-  emitHeader(w, family === 'ipv4' ? AF.inet : AF.inet6, addressBits(family), 0, 0, 0, 0, flags)
+  const bits = addressBits(family)
+  emitHeader(w, family === 'ipv4' ? AF.inet : AF.inet6, [bits, source === undefined ? 0 : bits], 0, 0, 0, 0, flags)
   w.attrAddress(RTA.dst, dst)
+  if (source !== undefined) w.attrAddress(RTA.src, source)
 }
 
 function emitHeader(
   w: NlWriter,
   family: number,
-  length: number,
+  [length, sourceLength]: readonly [destination: number, source: number],
   table: number,
   protocol: number,
   scope: number,
   type: number,
   flags: number,
 ): void {
-  w.u8(family).u8(length).u8(0).u8(0)
+  w.u8(family).u8(length).u8(sourceLength).u8(0)
   w.u8(table > 255 ? 0 : table)
     .u8(protocol)
     .u8(scope)
