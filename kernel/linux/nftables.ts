@@ -128,11 +128,23 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     const found: ForwardChain[] = []
     for (const chain of all) {
       if (chain.base?.hook !== 'forward' || chain.base.type !== 'filter') continue
-      const { family, table } = chain
-      const inTable = (w: NlWriter) => emitTableFilter(w, table)
+      found.push({ chain, rules: await this.#rulesFrom(chain) })
+    }
+    return found
+  }
+
+  /** Beside a program that writes often a dump of its whole table is never of one state. */
+  async #rulesFrom({ family, table, name }: NftChain): Promise<NftRule[]> {
+    const found: NftRule[] = []
+    const chains = new Set([name])
+    for (const chain of chains) {
+      const inChain = (w: NlWriter) => emitRuleFilter(w, { table, chain })
       const parse = (message: Message) => (tableOf(message) === table ? rules.parse(message) : undefined)
-      const name = { family, name: table }
-      found.push({ chain, rules: await this.#dump(name, rules.operation.read, inTable, parse, 'taken again') })
+      const of = { family, name: table }
+      for (const rule of await this.#dump(of, rules.operation.read, inChain, parse, 'taken again')) {
+        found.push(rule)
+        for (const target of jumpsOf(rule)) chains.add(target)
+      }
     }
     return found
   }
@@ -295,6 +307,10 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     if (answer.errno !== 0) throw new KernelError(answer.errno, 'read table', nameOf(of), answer.detail)
     return objects.map(checked)
   }
+}
+
+function jumpsOf({ expressions }: NftRule): string[] {
+  return expressions.flatMap(step => (step.type === 'immediate' && 'chain' in step.data ? [step.data.chain] : []))
 }
 
 /** Whether something is so, now or once what the kernel told by now was received: it waits at another socket. */

@@ -2,6 +2,7 @@
 // sendmsg returns, so a batch asks for an acknowledgement of its last message only: once that is there, every refusal
 // before it was received, and whatever was not refused was done. Dumps run one at a time (a second one is EBUSY). For the
 // same reason the answers to a few requests are taken right after sendmsg: turns of the event loop cost more than these.
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ERRNO, KernelError } from '../port/error.ts'
 import { type Acknowledgement, type Message, NlWriter, parseAcknowledgement, parseDone } from './message.ts'
 import { NETLINK, NLM_F, NLMSG } from './numbers.ts'
@@ -159,6 +160,8 @@ export class Requests {
       const { answer, replies, interrupted } = await this.#exchange(request, NLM_F.dump)
       if (!interrupted || changes === 'left to the caller')
         return { answer, objects: replies.map(parse).filter(object => object !== undefined) as T[] }
+      // a dump may have its answers at once, and others wait for their turn
+      await nextTurn()
     }
     throw new KernelError(ERRNO.EINTR, 'dump', `netlink ${request.type}`, `interrupted ${DUMP_ATTEMPTS} times`)
   }

@@ -363,7 +363,7 @@ export type NftNews = { generation: number; tables: readonly NftChangedTable[] }
 /** What the counters of one rule have counted since it was written; `handle` and `chain` name it, as in `NftRule`. */
 export type NftRuleCounter = { chain: string; handle: number; comment?: string; packets: bigint; bytes: bigint }
 
-/** A base chain at the hook forward, and all rules of its table that it may lead to, in the order of their chains. */
+/** A base chain at the hook forward, and the rules to which jumps lead from it, those of a chain together; there may be others of its table. */
 export type ForwardChain = {
   chain: NftChain
   rules: readonly NftRule[]

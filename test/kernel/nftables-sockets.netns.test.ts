@@ -210,6 +210,29 @@ netns('a table of another owner beside ours is not read', async t => {
   )
 })
 
+netns('of the table of a chain that forwards only the rules are told to which jumps lead from there', async t => {
+  using scratch = scratchNetns()
+  const many = Array.from({ length: 100 }, (_, i) => `ip saddr 10.0.0.${i} accept`).join('\n')
+  const text = `table inet other {
+      chain services { ${many}
+      }
+      chain last { counter drop; }
+      chain next { goto last; }
+      chain f { type filter hook forward priority 0; ip daddr 10.0.0.1 jump next; ip saddr 10.0.0.1 goto next; }
+    }
+    table ip other { chain next { accept; }; }`
+  nft(scratch.path, ['-f', '-'], text)
+  const requests = runInNetns(scratch.path, () => new Requests({ family: NETLINK.netfilter, mostObjects: 5 }))
+  const [found, ...others] = await new LinuxNftables(requests, act => act()).forwardChains()
+  t.deepEqual(others, [])
+  t.is(found?.chain.name, 'f')
+  t.deepEqual(
+    found?.rules.map(({ chain }) => chain),
+    ['f', 'f', 'next', 'last'],
+  )
+  requests.close()
+})
+
 netns('of tables of others the kernel tells nothing but their chains, however much is in them', async t => {
   using scratch = scratchNetns()
   const many = (line: (i: number) => string) => Array.from({ length: 100 }, (_, i) => line(i)).join('\n')
