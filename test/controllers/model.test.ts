@@ -11,6 +11,7 @@ import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { isStoreError, type Store } from '../../datastore/port.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
+import { calicoProblemsOf } from '../ipam/calico-check.ts'
 import { type Agent, startAgent } from './agents.ts'
 import { chanceOf, Line, lossyStore, ProcessClock } from './world.ts'
 
@@ -317,6 +318,19 @@ async function faultsOf(world: World): Promise<string[]> {
       for (const { block } of held)
         if (blocks.get(block) !== `host:${node}` && !world.fair.has(block))
           faults.push(`${block} with ${handle} of ${node} is of ${blocks.get(block)}`)
+  // pods of blocks that were fairly freed have addresses that nobody knows of, unless their agent got the block back
+  const isFair = (block: string) => world.fair.has(block) && !blocks.has(block)
+  // an agent that misses most Nodes does not believe the server, and publishes nothing
+  const believes = ({ allocator }: Agent) =>
+    !allocator.conditions().some(({ message }) => /nothing is written to the API server: its list/.test(message))
+  const publishing = [...world.agents].filter(([, agent]) => believes(agent))
+  const running = publishing.map(([name, agent]) => ({
+    name,
+    addresses: [...agent.pods()].flatMap(([handle, held]) =>
+      held.flatMap(({ address, block }) => (isFair(block) ? [] : [[address, handle] as const])),
+    ),
+  }))
+  faults.push(...(await calicoProblemsOf(world.store, running, Date.now())))
   return faults
 }
 
