@@ -8,7 +8,7 @@ import { NotFound } from '../datastore/port.ts'
 import type { PodName, Sets } from '../ipam/resting.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import { addressesOf, hasEnded } from './cluster/policies/endpoints.ts'
+import { addressesOf, hasEnded, statusAddressesOf } from './cluster/policies/endpoints.ts'
 
 export type PolicySetsDeps = {
   caches: Pick<Caches, 'of'>
@@ -55,8 +55,10 @@ export class PolicySets implements Sets {
 
   holder(address: string): PodName | undefined {
     const { kind, namespace, name } = this.#deps.at(address)
-    const isPod = kind === 'Pod' && namespace !== undefined && name !== undefined
-    return isPod && this.#pods.connected ? { namespace, name } : undefined
+    if (kind !== 'Pod' || namespace === undefined || name === undefined || !this.#pods.connected) return undefined
+    const pod = this.#pods.get(name, namespace)
+    // by its annotations one Pod could have all addresses that are free
+    return pod !== undefined && statusAddressesOf(pod).includes(address) ? { namespace, name } : undefined
   }
 
   version(): string | undefined {

@@ -31,7 +31,7 @@ export type Sets = {
    * is away, and of a pod without an address, which may be told yet.
    */
   heard(pod: PodName, address: string): 'has' | 'gone' | 'unclear'
-  /** The pod that has an address by what policies are told here; undefined: none, or the API server is away. */
+  /** The pod that has an address by its status, as policies are told here; undefined: none, or the API server is away. */
   holder(address: string): PodName | undefined
   /** The version of Pods up to which this node has heard; undefined while the API server is away. */
   version(): string | undefined

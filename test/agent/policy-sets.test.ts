@@ -68,14 +68,25 @@ test('a pod has its addresses until it has ended, has others or is gone; while i
   caches.close()
 })
 
-test('an address is the pod’s that policies are told to have it, and nobody’s while the API server is away', async t => {
+test('an address is the pod’s of which the kubelet says so, not of one whose annotation does, and nobody’s while the API server is away', async t => {
   const { store, caches, sets, ends } = aNode()
   caches.start()
+  const pod = (name: string, status: object, annotations = {}) =>
+    store.inject(
+      'Pod',
+      aResource('Pod', { metadata: { namespace: 'default', name, annotations }, spec: { nodeName: 'n1' }, status }),
+    )
+  pod('a', { phase: 'Running', podIPs: [{ ip: '10.0.0.1' }, { ip: 'fd00::0:1' }] })
+  // who may make a Pod writes its annotations, and has it wait for something for ever
+  pod('greedy', { phase: 'Pending' }, { 'cni.projectcalico.org/podIPs': '10.0.0.3/32,10.0.0.4/32' })
   await settled()
+  ends.set('endpoint', 'default/greedy', {
+    ...{ kind: 'pod', labels: {}, addresses: ['10.0.0.3', '10.0.0.4'], ports: [] },
+  })
   ends.set('endpoint', 'default/a', { kind: 'pod', labels: {}, addresses: ['10.0.0.1', 'fd00::1'], ports: [] })
   ends.set('endpoint', 'host-1', { kind: 'host', labels: {}, addresses: ['192.0.2.1'], ports: [] })
   for (const address of ['10.0.0.1', 'fd00::1']) t.deepEqual(sets.holder(address), { namespace: 'default', name: 'a' })
-  for (const address of ['10.0.0.2', '192.0.2.1']) t.is(sets.holder(address), undefined)
+  for (const address of ['10.0.0.2', '10.0.0.3', '10.0.0.4', '192.0.2.1']) t.is(sets.holder(address), undefined)
   store.disconnect()
   await settled()
   t.is(sets.holder('10.0.0.1'), undefined)

@@ -41,13 +41,24 @@ export function hasEnded({ status }: Resource<'Pod'>): boolean {
 /** In canonical text, sorted. What the kubelet says counts before what a CNI plugin noted. */
 export function addressesOf(pod: Resource<'Pod'>): string[] {
   const { annotations = {}, deletionTimestamp } = pod.metadata
-  const { status = {} } = pod
   const noted = annotations[POD_ANNOTATION.address]
   if (hasEnded(pod) || (deletionTimestamp !== undefined && noted === '')) return []
-  const told = status.podIPs?.map(({ ip }) => ip) ?? []
-  const one = status.podIP ?? ''
+  const told = statusTexts(pod)
   const all = annotations[POD_ANNOTATION.addresses] ?? noted ?? ''
-  const texts = told.length > 0 ? told : one !== '' ? [one] : all.split(',')
+  return canonical(told.length > 0 ? told : all.split(','))
+}
+
+/** What the kubelet says alone, in canonical text, sorted: who may make a Pod may write any address into its annotations. */
+export function statusAddressesOf(pod: Resource<'Pod'>): string[] {
+  return hasEnded(pod) ? [] : canonical(statusTexts(pod))
+}
+
+function statusTexts({ status = {} }: Resource<'Pod'>): string[] {
+  const { podIPs = [], podIP = '' } = status
+  return podIPs.length > 0 ? podIPs.map(({ ip }) => ip) : podIP === '' ? [] : [podIP]
+}
+
+function canonical(texts: readonly string[]): string[] {
   const addresses = texts.map(text => parseAddress(text.split('/')[0] ?? ''))
   return sorted(addresses.filter(address => address !== undefined))
 }
