@@ -109,7 +109,7 @@ export const KEYS = {
   },
   'cni.dev/valid-attachments': {
     ...{ is: 'list of objects with `containerID` and `ifname`', absent: 'code 7: GC deletes nothing' },
-    means: 'what GC leaves',
+    means: 'what GC leaves; null is an empty list',
   },
 } as const satisfies Readonly<Record<string, Key>>
 

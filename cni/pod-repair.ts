@@ -2,17 +2,24 @@
 // ours (`tuning`) sets a link down to give it another MAC, and the kernel then drops the routes of the pod; the permanent
 // neighbour entry on the host would lead to the old MAC for good. The host's end of the pair loses and gets its carrier
 // with it, which is the only sign of it here; the kernel may tell only that it has one. A link that stays down is its pod's
-// own decision.
+// own decision. A MAC that changes while the link stays up is told by nothing: a new pod is looked into a few times.
 import { HOST_MAC, podSide } from '../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
+import type { Cancel } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import type { CniDeps } from './deps.ts'
 import { lockKey, type PodEndpoint } from './endpoints.ts'
 import { formatMismatch, inspectPodSide, POD_LIMIT } from './inspect.ts'
 
-type Deps = Pick<CniDeps, 'kernel' | 'endpoints' | 'hostSide' | 'limiter' | 'log'> & {
+/**
+ * From one look to the next for another MAC after an interface was made: a plugin behind ours may give it one while the link
+ * stays up, of which nothing tells on the host, where the permanent entry leads to the old one. A look costs 0.2 ms.
+ */
+const LOOKS_MS: readonly number[] = [100, 400, 1500, 8000]
+
+type Deps = Pick<CniDeps, 'kernel' | 'endpoints' | 'hostSide' | 'limiter' | 'log' | 'clock'> & {
   /** What was put right in a pod. */
   healed: (endpoint: PodEndpoint, what: string) => void
 }
@@ -21,10 +28,17 @@ export class PodRepair {
   readonly #deps: Deps
   /** Endpoints that wait to be looked at. */
   readonly #waiting = new Set<string>()
+  /** The next look at an endpoint that was made a while ago, by its id. */
+  readonly #looks = new Map<string, Cancel>()
+  readonly #cancel: Cancel
   #closed = false
 
   constructor(deps: Deps) {
     this.#deps = deps
+    this.#cancel = deps.endpoints.onChange(({ type, endpoint }) => {
+      if (type === 'set') this.#lookForMac(endpoint, LOOKS_MS)
+      else this.#stopLooking(endpoint)
+    })
   }
 
   /** To be called with every event of a link on the host. An ADD that makes the link looks itself, at its end. */
@@ -34,27 +48,81 @@ export class PodRepair {
     const endpoint = endpoints.byInterface(name)
     if (endpoint === undefined || endpoint.netns === '' || this.#waiting.has(endpoint.id)) return
     this.#waiting.add(endpoint.id)
-    void this.#look(endpoint)
+    void this.#underLock(endpoint, each => this.#repair(each))
   }
 
   close(): void {
     this.#closed = true
+    this.#cancel()
+    for (const cancel of this.#looks.values()) cancel()
+    this.#looks.clear()
+  }
+
+  /** Four looks at the most, also at a pod that goes on changing it. */
+  #lookForMac(row: PodEndpoint, [delayMs, ...later]: readonly number[]): void {
+    this.#stopLooking(row)
+    if (delayMs === undefined || this.#closed || row.netns === '') return
+    const now = (): PodEndpoint | undefined => this.#deps.endpoints.get(row.network, row)
+    const cancel = this.#deps.clock.after(delayMs, async () => {
+      const isOther = await this.#hasOtherMac(row)
+      // it may be gone, or made again, by now
+      if (now() !== row || this.#looks.get(row.id) !== cancel) return
+      if (isOther) await this.#underLock(row, endpoint => this.#followMac(endpoint))
+      const next = now()
+      if (next?.createdMs === row.createdMs && this.#looks.has(row.id)) this.#lookForMac(next, later)
+    })
+    this.#looks.set(row.id, cancel)
+  }
+
+  #stopLooking({ id }: PodEndpoint): void {
+    this.#looks.get(id)?.()
+    this.#looks.delete(id)
+  }
+
+  async #hasOtherMac({ netns, ifname, mac }: PodEndpoint): Promise<boolean> {
+    try {
+      using pod = this.#deps.kernel.inside(netns, POD_LIMIT)
+      const is = (await pod.link(ifname))?.mac?.toLowerCase()
+      return is !== undefined && is !== mac
+    } catch (error) {
+      if (error instanceof KernelError) return false // the namespace is gone, or cannot be entered now
+      throw error
+    }
   }
 
   /** Never rejects: a pod that cannot be looked at is told in the log, and by CHECK. */
-  async #look(row: PodEndpoint): Promise<void> {
+  async #underLock(row: PodEndpoint, act: (endpoint: PodEndpoint) => Promise<unknown>): Promise<void> {
     const { endpoints, limiter, log } = this.#deps
     try {
       await limiter.run(lockKey(row), async () => {
         this.#waiting.delete(row.id)
         const endpoint = endpoints.get(row.network, row)
-        if (endpoint !== undefined && !this.#closed) await this.#repair(endpoint)
+        if (endpoint !== undefined && !this.#closed) await act(endpoint)
       })
     } catch (error) {
       this.#waiting.delete(row.id)
       // whatever it is: the pod keeps what it has, and the others theirs
-      log.warn({ err: error, endpoint: row.id }, 'a pod whose link came up again cannot be put right')
+      log.warn({ err: error, endpoint: row.id }, 'a pod whose link changed cannot be put right')
     }
+  }
+
+  async #followMac(row: PodEndpoint): Promise<void> {
+    const { kernel } = this.#deps
+    const host = await kernel.link(row.interfaceName)
+    if (host === undefined) return
+    using pod = kernel.inside(row.netns, POD_LIMIT)
+    const link = await linkOf(pod, row, host)
+    if (link !== undefined) await this.#followed(pod, row, link, host.mac ?? HOST_MAC)
+  }
+
+  /** The endpoint with the MAC that it has now; the neighbours that the pod lost with the one before are written again. */
+  async #followed(pod: Kernel, row: PodEndpoint, { index, mac }: Link, hostMac: string): Promise<PodEndpoint> {
+    const is = mac?.toLowerCase()
+    if (is === undefined || is === row.mac) return row
+    const endpoint = await followMac(row, is, this.#deps)
+    await writeNeighbours(pod, index, endpoint, hostMac)
+    this.#deps.healed(row, `the pod has another MAC, ${is}: the neighbour entry follows`)
+    return endpoint
   }
 
   async #repair(row: PodEndpoint): Promise<void> {
@@ -62,13 +130,10 @@ export class PodRepair {
     const host = await kernel.link(row.interfaceName)
     if (host === undefined) return
     using pod = kernel.inside(row.netns, POD_LIMIT)
-    const link = await pod.link(row.ifname)
-    // the path may lead to another pod by now
-    if (link === undefined || link.index !== host.peer || link.peer !== host.index || !link.up) return
-    const mac = link.mac?.toLowerCase()
-    const endpoint = mac === undefined || mac === row.mac ? row : await followMac(row, mac, this.#deps)
-    if (endpoint !== row) healed(row, `the pod has another MAC, ${mac}: the neighbour entry follows`)
+    const link = await linkOf(pod, row, host)
+    if (link === undefined) return
     const hostMac = host.mac ?? HOST_MAC
+    const endpoint = await this.#followed(pod, row, link, hostMac)
     const lost = await inspectPodSide(pod, endpoint, hostMac, {})
     if (lost.length === 0) return
     await writeAgain(pod, link.index, endpoint, hostMac)
@@ -76,6 +141,12 @@ export class PodRepair {
     if (lost.some(({ kind }) => kind === 'route')) await writeRoutes(pod, link.index, endpoint, hostMac)
     healed(endpoint, `put back after the link was down: ${lost.map(formatMismatch).join('; ')}`)
   }
+}
+
+/** The pod's end of a pair, while it is up; undefined also where the path leads to another pod by now. */
+async function linkOf(pod: Kernel, { ifname }: PodEndpoint, host: Link): Promise<Link | undefined> {
+  const link = await pod.link(ifname)
+  return link?.up === true && link.index === host.peer && link.peer === host.index ? link : undefined
 }
 
 /** Writes a pod's other MAC into its row; felix writes the neighbour entry, which is there when this resolves. */
@@ -95,13 +166,24 @@ export async function followMac(
   return moved
 }
 
+/** Writes the permanent neighbours of a pod, which the kernel drops when the link gets another MAC. Rejects with `KernelError`. */
+export async function writeNeighbours(
+  pod: Kernel,
+  ifindex: number,
+  endpoint: PodEndpoint,
+  hostMac: string,
+): Promise<void> {
+  const { neighbours } = podSide(endpoint, hostMac)
+  for (const neighbour of neighbours) await pod.setNeighbour({ ifindex, ...neighbour, permanent: true })
+}
+
 async function writeAgain(pod: Kernel, ifindex: number, endpoint: PodEndpoint, hostMac: string): Promise<void> {
-  const { addresses, neighbours } = podSide(endpoint, hostMac)
+  const { addresses } = podSide(endpoint, hostMac)
   for (const address of addresses)
     await pod.addAddress({ ifindex, ...address }).catch((error: unknown) => {
       if (!(error instanceof KernelError) || error.errno !== ERRNO.EEXIST) throw error
     })
-  for (const neighbour of neighbours) await pod.setNeighbour({ ifindex, ...neighbour, permanent: true })
+  await writeNeighbours(pod, ifindex, endpoint, hostMac)
 }
 
 async function writeRoutes(pod: Kernel, ifindex: number, endpoint: PodEndpoint, hostMac: string): Promise<void> {

@@ -200,11 +200,12 @@ function mtuOf(json: Record<string, unknown>): number | undefined {
   throw badField('mtu', mtu, '0 for automatic, or 68 to 65535 bytes')
 }
 
-/** `cni.dev/valid-attachments`. Without the key GC deletes nothing. */
+/** `cni.dev/valid-attachments`. Without the key GC deletes nothing; null is an empty list, as Go writes one that nobody made. */
 function parseValid(json: Record<string, unknown>): Attachment[] {
   const key = 'cni.dev/valid-attachments'
   const value = field(json, key)
-  if (value === undefined || value === null)
+  if (value === null) return []
+  if (value === undefined)
     throw new CniError(
       CNI_CODE.config,
       `GC without ${key}`,

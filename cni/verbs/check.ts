@@ -1,11 +1,13 @@
 // CHECK: everything that ADD created is still there, and is what the runtime was told.
+import { HOST_MAC } from '../../kernel/pod-interface.ts'
+import { KernelError } from '../../kernel/port/error.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import { endpointOf } from '../adopt.ts'
 import type { CniDeps } from '../deps.ts'
 import type { PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
-import { formatMismatch, hostFacts, inspect, inspectFilter } from '../inspect.ts'
-import { followMac } from '../pod-repair.ts'
+import { formatMismatch, hostFacts, inspect, inspectFilter, POD_LIMIT } from '../inspect.ts'
+import { followMac, writeNeighbours } from '../pod-repair.ts'
 import type { CheckRequest } from '../request.ts'
 import type { PrevResult } from '../result.ts'
 
@@ -37,15 +39,31 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
   if (faults.length > 0) throw broken(faults)
 }
 
-/** A plugin after ours may have given the interface another MAC, and says so in the result: the neighbour entry follows. */
+/**
+ * A plugin after ours may have given the interface another MAC, and says so in the result: the neighbour entry of the host
+ * follows where the interface has it, and those that the pod lost with its old MAC are written again.
+ */
 async function withMacOfChain(
   endpoint: PodEndpoint,
   told: PrevResult | undefined,
   deps: CniDeps,
 ): Promise<PodEndpoint> {
-  const { ifname, netns } = endpoint
+  const { ifname, netns, interfaceName } = endpoint
   const mac = told?.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === netns)?.mac?.toLowerCase()
-  return mac === undefined || mac === endpoint.mac ? endpoint : followMac(endpoint, mac, deps)
+  if (mac === undefined || mac === endpoint.mac) return endpoint
+  try {
+    using pod = deps.kernel.inside(netns, POD_LIMIT)
+    const link = await pod.link(ifname)
+    if (link?.mac?.toLowerCase() === mac) {
+      const host = await deps.kernel.link(interfaceName)
+      const moved = await followMac(endpoint, mac, deps)
+      await writeNeighbours(pod, link.index, moved, host?.mac ?? HOST_MAC)
+      return moved
+    }
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error // whatever is missing is named with the rest
+  }
+  return { ...endpoint, mac }
 }
 
 function broken(faults: readonly string[]): CniError {

@@ -37,6 +37,8 @@ export type TestNode = {
   deps: CniDeps
   /** What was put right in pods. */
   healed: readonly string[]
+  /** From now on nothing is put right in pods. */
+  stopRepairs(): void
   ipam: NodeAllocator
   felix: Felix
   socket: string
@@ -146,6 +148,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     store,
     deps,
     healed,
+    stopRepairs: () => repair.close(),
     ipam,
     felix,
     socket,
@@ -183,6 +186,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     },
     async close() {
       await node.stopAgent()
+      repair.close()
       await felix.close()
       await ipam.close()
       caches.close()

@@ -241,6 +241,7 @@ test('GC accepts a list, also an empty one, and refuses a request without one', 
   const key = 'cni.dev/valid-attachments'
   t.deepEqual((request('GC', { ...conf, [key]: [] }) as GcRequest).valid, [])
   t.deepEqual((request('GC', { ...conf, [key]: [{ containerID: 'a', ifname: 'b' }] }) as GcRequest).valid.length, 1)
+  t.deepEqual((request('GC', { ...conf, [key]: null }) as GcRequest).valid, [])
   t.is(refused('GC', conf).code, 7)
   t.is(refused('GC', { ...conf, [key]: [{}] }).code, 2)
 })
