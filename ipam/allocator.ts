@@ -331,7 +331,7 @@ export class NodeAllocator implements Allocator {
     const resting = this.#resting.count(seconds)
     if (refusal === undefined || resting === 0) return refusal
     const because =
-      seconds * 1000 >= REST_MS
+      seconds * 1000 >= REST_MS || this.#deps.sets?.mayHold() !== true
         ? `${seconds} s (ipCooldownSeconds)`
         : `${REST_MS / 1000} s, or until the API server tells of the end of their pods (other nodes may have them in sets of policies until then)`
     const message = `${refusal.message}; ${resting} released addresses rest for ${because}`

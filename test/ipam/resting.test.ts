@@ -113,6 +113,24 @@ for (const [hasPolicies, isTold, most] of [
     t.is(pods.at(-1)?.name, 'job-99')
   })
 
+test('a refusal says how long addresses rest by ipCooldownSeconds where there are no policies, or where that is longer', async t => {
+  for (const [hasPolicies, ipCooldownSeconds, because] of [
+    [false, 10, '10 s (ipCooldownSeconds)'],
+    [true, 40, '40 s (ipCooldownSeconds)'],
+    [true, 10, '30 s, or until the API server tells of'],
+  ] as const) {
+    const world = await aWorld(['p', '10.0.0.0/32', 32])
+    const spec = { strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds }
+    await world.store.create('IPAMConfiguration', { metadata: { name: 'default' }, spec })
+    await converge(world.store, world.node)
+    world.sets.hasPolicies = hasPolicies
+    await given(world, aPod('a'))
+    await world.node.allocator.release(aPod('a').handle)
+    const { message } = await refused(world, aPod('b'))
+    t.true(message.includes(`; 1 released addresses rest for ${because}`), message)
+  }
+})
+
 test('while the API server still tells that the pod has it, an address goes to no other one, however long that is', async t => {
   const world = await aWorld(['p', '10.0.0.0/32', 32])
   const { node, sets } = world
