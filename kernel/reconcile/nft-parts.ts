@@ -26,7 +26,7 @@ import {
   without,
 } from './nft-plan.ts'
 import { type NftChainProgram, type NftDatum, NftState } from './nft-state.ts'
-import { TouchedParts } from './nft-touched.ts'
+import { mayAddUntold, TouchedParts } from './nft-touched.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 
 /**
@@ -273,7 +273,7 @@ export class NftParts {
     }
     this.#othersWrite = false
     this.#refreshes = 0
-    this.#takeIn(() => this.#state.takeIn(ruleset))
+    this.#takeIn(ruleset, () => this.#state.takeIn(ruleset))
   }
 
   async #readTouched(): Promise<void> {
@@ -281,7 +281,7 @@ export class NftParts {
     if (this.#touched.count === 0) return
     const only = this.#touched.take()
     const ruleset = await this.#kernel.nftables({ family, name }, { only }, this.#isQuiet)
-    this.#takeIn(() => this.#state.takeInParts(only, ruleset))
+    this.#takeIn(ruleset, () => this.#state.takeInParts(only, ruleset))
   }
 
   /** As `NftablesPort.nftables` asks for it. A transaction of the generation `since` may not have been done by then. */
@@ -291,7 +291,11 @@ export class NftParts {
   }
 
   /** Notes what was right and is not, as the kernel says now. */
-  #takeIn(take: () => void): void {
+  #takeIn(ruleset: NftRuleset | undefined, take: () => void): void {
+    if (ruleset !== undefined && mayAddUntold(ruleset)) {
+      this.#othersWrite = true
+      this.#refreshes = REFRESHES
+    }
     const before = partsToAdd(this.#state)
     take()
     if (!this.#wasRead) this.#adopt()

@@ -1,5 +1,5 @@
-// Which parts of a table others changed since they were read. Pure.
-import type { NftElementName, NftPartNames } from '../port/nftables.ts'
+// Which parts of a table others changed since they were read, as far as the kernel tells. Pure.
+import type { NftElementName, NftPartNames, NftRuleset } from '../port/nftables.ts'
 
 /** To ask for more chains, sets and elements one by one costs as much as to read all. */
 const MOST_ASKED = 500
@@ -28,4 +28,9 @@ export class TouchedParts {
     for (const some of [this.#chains, this.#sets, this.#elements]) some.clear()
     return names
   }
+}
+
+/** Whether packets may change sets by some rule: of that the kernel tells nothing. No rule of ours does it. */
+export function mayAddUntold({ rules }: NftRuleset): boolean {
+  return rules.some(({ expressions }) => expressions.some(({ type }) => type === 'dynset'))
 }

@@ -184,6 +184,25 @@ test('while others write to their tables one refresh of ten reads all: the kerne
   t.deepEqual(it.read, ['all', 'all'])
 })
 
+test('elements that packets add by a rule of others are told by nobody, and go with the next refresh', async t => {
+  const it = await written()
+  const adds = { type: 'dynset', set: 'web', op: 'add', from: 1 } as const
+  await it.otherProgram.changeNftables([{ verb: 'add', object: rule('p1', 'foreign', adds) }])
+  await turn()
+  await pass(it)
+  // as if it came from a packet: of what this port writes only the generation is told
+  await it.kernel.changeNftables([element('add', '10.9.9.9')])
+  await turn()
+  it.parts.invalidate()
+  await pass(it)
+  t.deepEqual(keysOf(await it.held(), 'web'), ['10.0.0.1'])
+  t.deepEqual(it.read.slice(1), ['all'])
+  await turn()
+  it.parts.invalidate()
+  await pass(it)
+  t.is(it.read.length, 2)
+})
+
 test('a transaction that was not done when all was read at its generation is read again', async t => {
   const it = await written()
   it.parts.observe(undefined)
