@@ -12,7 +12,7 @@ export type HostSide = {
   /** Whether packets of pods are filtered: the settings that need it have their value only then. */
   podsFiltered(): boolean
   /**
-   * What of the filter of pods' packets, of the part of one interface in it, and of its policies is not in the kernel now as it
+   * What of the filter of pods' packets, of the part of one interface in it, and of its policies and limits is not in the kernel now as it
    * should be.
    * Empty where this kernel cannot have it. Rejects with `KernelError` when the kernel cannot be read.
    */

@@ -322,25 +322,28 @@ export class Felix {
   }
 
   /**
-   * What the pod filter lacks in the kernel now, in itself or for one interface, and what the policies of that interface lack.
-   * Rejects with `KernelError`.
+   * What the pod filter lacks in the kernel now, in itself or for one interface, and what the policies and limits of that
+   * interface lack. Rejects with `KernelError`.
    */
   async filterDifferences(interfaceName: string): Promise<readonly NftDifference[]> {
     const found = await this.#applier.filterDifferences(interfaceName)
-    return [...found, ...(await this.policyDifferences(interfaceName, 'all'))]
+    const ofPolicies = await this.policyDifferences(interfaceName, 'all')
+    return [...found, ...ofPolicies, ...(await this.#atRest(() => this.#qos?.differences(interfaceName)))]
   }
 
-  /**
-   * What the policies of one interface lack in the kernel now. Policies change at any time: what a pass came between is looked at
-   * again, and counts where it is found each time. Rejects with `KernelError`.
-   */
-  async policyDifferences(interfaceName: string, part: LedPart): Promise<readonly NftDifference[]> {
-    if (this.#policy === undefined || !this.#ready.policy) return []
+  /** What the policies of one interface lack in the kernel now. Rejects with `KernelError`. */
+  policyDifferences(interfaceName: string, part: LedPart): Promise<readonly NftDifference[]> {
+    return this.#atRest(() => this.#policy?.differences(interfaceName, part))
+  }
+
+  /** Policies change at any time: what a pass came between is read again, and counts where it is found each time. */
+  async #atRest(read: () => Promise<NftDifference[]> | undefined): Promise<readonly NftDifference[]> {
+    if (!this.#ready.policy) return []
     let found: readonly NftDifference[] | undefined
     for (let look = 0; look < LOOKS; look++) {
       await this.#running
       const { count } = this.passes.now
-      const now = await this.#policy.differences(interfaceName, part)
+      const now = (await read()) ?? []
       const before: readonly NftDifference[] = found ?? now
       found = now.filter(({ object, is }) => before.some(each => each.object === object && each.is === is))
       if (found.length === 0 || (this.#running === undefined && this.passes.now.count === count)) break

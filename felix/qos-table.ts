@@ -2,6 +2,7 @@
 // there. Memory only until a pass of felix calls `put` and then `remove`, as with policies.
 import { broken, type Condition } from '../api/status.ts'
 import type { NftablesPort, NftNews } from '../kernel/port/nftables.ts'
+import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
 import { NftParts } from '../kernel/reconcile/nft-parts.ts'
 import { nftTableKey } from '../kernel/reconcile/objects.ts'
 import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
@@ -75,6 +76,16 @@ export class QosTable {
   /** Removes what no pod asks for any more. */
   remove(): Promise<Outcome> {
     return this.#parts.remove(() => true)
+  }
+
+  /**
+   * What of the limits of a pod's interface is not in the kernel now as the last pass wrote it. What that was refused is told by
+   * a condition alone: the pod runs without it. Reads and changes nothing. Rejects with `KernelError`.
+   */
+  async differences(interfaceName: string): Promise<NftDifference[]> {
+    const maps = [...this.#wanted.elements].filter(([, elements]) => elements.has(interfaceName)).map(([name]) => name)
+    if (maps.length === 0 || !maps.every(map => this.#parts.holds(map, interfaceName))) return []
+    return this.#parts.differences(interfaceName, 'all')
   }
 
   /** One condition for each chain that the kernel refused; its pods run without it. */

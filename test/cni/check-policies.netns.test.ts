@@ -97,3 +97,31 @@ asRoot('CHECK finds a pod closed that no policies are known of, and well when th
     t.deepEqual(await checked(), [])
   }),
 )
+
+asRoot('CHECK names what the limits of a pod lack in the kernel, and nothing of a pod without limits', t =>
+  withNode(async node => {
+    const pods: Record<string, Result> = {}
+    const netns: Record<string, string> = { web: node.pod(), friend: node.pod() }
+    for (const [name, path] of Object.entries(netns))
+      pods[name] = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: name, CNI_NETNS: path }))
+    tellPolicies(node, pods)
+    const web = pods['web']!.interfaces[0]!.name
+    const qos = { ingress: { rate: { perSecond: 1000, burst: 5 } }, dscp: 10 }
+    node.felix.setLocalEndpoint('web', { interfaceName: web, profiles: ['kns.default'], qos })
+    await passed(node)
+    const checked = async (name: string) => {
+      const env = { CNI_CONTAINERID: name, CNI_NETNS: netns[name] }
+      const check = await node.run('CHECK', env, conf({ prevResult: pods[name] }))
+      return check.code === 0 ? [] : String(check.json?.['msg']).split('; ')
+    }
+    t.deepEqual([await checked('web'), await checked('friend')], [[], []])
+    await node.felix.close() // felix would restore everything within a second
+    const nft = async (...args: string[]) => t.is((await node.exec(node.netns, 'nft', ...args)).code, 0, args.join(' '))
+    await nft('flush', 'chain', 'inet', 'margay-qos', `to-${web}`)
+    const missing = `nft rule 1 of inet margay-qos to-${web} "ingress packet rate of web" on the host is missing`
+    t.deepEqual([await checked('web'), await checked('friend')], [[missing], []])
+    await nft('delete', 'table', 'inet', 'margay-qos')
+    const table = 'nft table inet margay-qos on the host is missing'
+    t.deepEqual([await checked('web'), await checked('friend')], [[table], []])
+  }),
+)
