@@ -25,7 +25,7 @@ lab='nft:nftables ip:iproute2 ping:iputils-ping arping:iputils-arping openssl:op
 vm='qemu-system-x86_64:qemu-system-x86 /boot/vmlinuz-*-amd64:linux-image-amd64 busybox:busybox-static modprobe:kmod'
 kubernetes='runc:runc nft:nftables ip:iproute2 iptables:iptables conntrack:conntrack openssl:openssl
   curl:curl ping:iputils-ping sysctl:procps
-  /usr/lib/cni/loopback:containernetworking-plugins'
+  debootstrap:debootstrap /usr/lib/cni/loopback:containernetworking-plugins'
 arm64='qemu-aarch64-static:qemu-user-static'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 policy='iptables-nft-restore:iptables sysctl:procps'
