@@ -9,6 +9,8 @@ import type { Way } from './policy/host-verdict.ts'
 
 /** `source`: the address of this host that the connection has at its other end. */
 type Question = { address: string; source: string | undefined }
+/** Of this host, with the interfaces that have each, by the kernel's index. */
+export type OwnAddresses = ReadonlyMap<string, readonly number[]>
 type Ends = { source: string; destination: string }
 /** Undefined: the host itself. */
 type Interfaces = readonly (string | undefined)[]
@@ -23,13 +25,13 @@ const MOST_KNOWN = 131_072
 
 export class HostWays {
   readonly #kernel: Pick<Kernel, 'links' | 'lookupRoute'>
-  readonly #own: ReadonlySet<string>
+  readonly #own: OwnAddresses
   readonly #any: readonly string[]
   readonly #known = new Map<string, Found>()
   readonly #asked = new Map<string, Question>()
 
-  /** `own`: the addresses of this host; `any`: the interfaces that something is asked of. */
-  constructor(kernel: Pick<Kernel, 'links' | 'lookupRoute'>, own: ReadonlySet<string>, any: readonly string[]) {
+  /** `any`: the interfaces that something is asked of. */
+  constructor(kernel: Pick<Kernel, 'links' | 'lookupRoute'>, own: OwnAddresses, any: readonly string[]) {
     this.#kernel = kernel
     this.#own = own
     this.#any = any
@@ -80,7 +82,7 @@ export class HostWays {
   }
 
   async #ask({ address, source }: Question, names: ReadonlyMap<number, string>): Promise<Found> {
-    if (isLinkLocal(address)) return ANY
+    if (isLinkLocal(address)) return this.#onLink(source, names)
     try {
       const { type, ifindex } = await this.#kernel.lookupRoute(address, source)
       const interfaceName = ifindex === undefined ? undefined : names.get(ifindex)
@@ -89,6 +91,13 @@ export class HostWays {
       if (error instanceof KernelError && error.errno !== ERRNO.ENOBUFS) return ANY
       throw error
     }
+  }
+
+  /** A link-local address is reached by the interface that has the link-local one of this host, where one alone has it. */
+  #onLink(source: string | undefined, names: ReadonlyMap<number, string>): Found {
+    const [index, ...others] = source !== undefined && isLinkLocal(source) ? (this.#own.get(source) ?? []) : []
+    const interfaceName = index === undefined || others.length > 0 ? undefined : names.get(index)
+    return interfaceName === undefined ? ANY : { of: 'one', toHere: false, interfaceName }
   }
 }
 

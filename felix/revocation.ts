@@ -14,7 +14,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { isLoopback } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { PolicyEnforcer } from './enforcer.ts'
-import { HostWays } from './host-ways.ts'
+import { HostWays, type OwnAddresses } from './host-ways.ts'
 import type { Direction } from './policy/active.ts'
 import type { CutPlace } from './policy/cut-connections.ts'
 import type { Way } from './policy/host-verdict.ts'
@@ -123,7 +123,8 @@ export class Revocation {
   async #cut(endpoints: ReadonlySet<string>): Promise<{ refused?: KernelError | undefined; isWhole: boolean }> {
     const { kernel, log } = this.#deps
     try {
-      const own = new Set((await kernel.addresses()).map(({ address }) => address))
+      const addresses = Map.groupBy(await kernel.addresses(), ({ address }) => address)
+      const own = new Map([...addresses].map(([address, of]) => [address, of.map(({ ifindex }) => ifindex)]))
       const asked = this.#asked(endpoints, own)
       if (asked.byAddress.size + asked.byWays.length === 0) return { isWhole: true }
       for (let round = 0; round < MOST_ROUNDS; round++) {
@@ -148,7 +149,7 @@ export class Revocation {
     }
   }
 
-  #asked(endpoints: ReadonlySet<string>, own: ReadonlySet<string>): Asked {
+  #asked(endpoints: ReadonlySet<string>, own: OwnAddresses): Asked {
     const { kernel, policy } = this.#deps
     const byAddress = new Map<string, Pod>()
     const byWays: ByWays[] = []
@@ -180,7 +181,7 @@ export class Revocation {
   /** The connections that policies deny, by the kernel's number: as many as are held at once. */
   async #look(
     { byAddress, byWays }: Asked,
-    own: ReadonlySet<string>,
+    own: OwnAddresses,
   ): Promise<{ denied: ReadonlyMap<number, Denied>; isLast: boolean }> {
     const { kernel, policy } = this.#deps
     const denied = new Map<number, Denied>()
@@ -214,7 +215,7 @@ export class Revocation {
   /** Where policies of pods deny a connection under one of their other sources, on one of the ways that it may have. */
   #deniedToGateways(
     gateways: readonly Gateway[],
-    own: ReadonlySet<string>,
+    own: OwnAddresses,
     flow: Flow,
     ways: readonly Way[],
   ): CutPlace | undefined {

@@ -4,7 +4,12 @@ import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { Route, RouteType } from '../../kernel/port/routes.ts'
 
-const OWN = new Set(['192.0.2.1', 'fd00:2::1'])
+const OWN = new Map([
+  ['192.0.2.1', [1]],
+  ['fd00:2::1', [1]],
+  ['fe80::3', [3]],
+  ['fe80::5', [2, 3]],
+])
 const ANY = ['eth0', '*']
 const LINKS = ['lo', 'eth0', 'eth1'].map((name, i) => ({ name, index: i + 1 }))
 
@@ -61,6 +66,21 @@ test('a connection comes and leaves by what leads to its ends, and each end is a
   t.deepEqual(asked, [
     ...['10.0.0.1', '10.0.0.2', '10.0.0.2 from 192.0.2.1'],
     ...['10.0.0.1 from 192.0.2.1', '192.0.2.255', '192.0.2.255 from 192.0.2.1'],
+  ])
+})
+
+test('a link-local connection goes by the interface that has its address of this host, where one alone has it', async t => {
+  const flows = [
+    ends('fe80::9', 'fe80::3'),
+    ends('fe80::3', 'fe80::9'),
+    ends('fe80::9', 'fe80::5'),
+    ends('fd00:2::1', 'fe80::9'),
+  ]
+  t.deepEqual((await waysOf(flows, aKernel({}))).map(textOf), [
+    ['eth1 > host'],
+    ['host > eth1'],
+    ['eth0 > host', '* > host'],
+    ['host > eth0', 'host > *'],
   ])
 })
 
