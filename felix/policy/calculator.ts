@@ -349,7 +349,6 @@ export class PolicyCalculator {
     return interfaces
   }
 
-  /** The lists that lead through a part; undefined for one that all of them need. */
   /** What a map of `POD_MAPS` has for an interface, as of the last step. */
   verdictAt(map: string, interfaceName: string): NftVerdict | undefined {
     const direction = DIRECTIONS.find(each => POD_MAPS[each] === map)
@@ -367,6 +366,7 @@ export class PolicyCalculator {
     )
   }
 
+  /** The lists that lead through a part; undefined for one that all of them need. */
   #listsThrough(kind: 'nftChain' | 'nftSet' | 'nftElement', name: string): Iterable<string> | undefined {
     if (kind === 'nftChain') {
       const key = listOfChain(name)
