@@ -67,6 +67,13 @@ hostPort and limits of bandwidth are done by the plugins portmap and bandwidth b
 Ours stands behind that of the plugins before, which goes out as it came, with every field: two interfaces (that of the host, and that of the container with its \`sandbox\`), an address of each family as /32 or /128, and its default route; \`mtu\` of interfaces and \`priority\` of routes since 1.1.0.
 The gateway is 169.254.1.1 or fe80::ecee:eeff:feee:eeee on every node. Where another interface has the default route, ours has a \`priority\` behind it. Before 0.3.0 there is one address of each family, that of the first plugin, and no interface.
 
+## Several interfaces of a container
+Each call is one interface, with its own network and name, as Multus makes them; they may be deleted in any order. The default route stays that of the first, so what comes for the address of another one would be answered by the first interface, whose source the pod filter drops.
+Put the plugin sbr behind ours in the second network, and answers leave where the question came:
+\`\`\`json
+{ "cniVersion": "1.0.0", "name": "backend", "plugins": [ { "type": "margay" }, { "type": "sbr" } ] }
+\`\`\`
+
 ## Errors
 \`msg\` says what is wrong, with object and value, and \`details\` what to do about it.
 

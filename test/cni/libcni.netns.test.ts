@@ -29,7 +29,7 @@ type Runtime = {
   node: TestNode
   confDir: string
   /** `cnitool VERB NETWORK NETNS`, in the namespace of the node. */
-  run: (verb: string, netns: string, capabilities?: object) => Promise<Ran>
+  run: (verb: string, netns: string, capabilities?: object, of?: { network?: string; ifname?: string }) => Promise<Ran>
 }
 
 /** A node with a runtime whose plugins are ours and these of Debian. Results are kept in a folder of the test. */
@@ -54,13 +54,13 @@ async function withRuntime(
       ...[systemProgram('nsenter'), `--net=${node.netns}`, systemProgram('unshare'), '--mount'],
       ...[systemProgram('sh'), '-c', `mount --bind ${results} /var/lib/cni && exec "$@"`, 'sh', CNITOOL],
     ]
-    const run = (verb: string, netns: string, capabilities: object = {}): Promise<Ran> =>
+    const run: Runtime['run'] = (verb, netns, capabilities = {}, { network = 'margay', ifname = 'eth0' } = {}) =>
       new Promise(resolve => {
         const env = {
           ...{ PATH: process.env['PATH'] ?? '', CNI_PATH: binDir, NETCONFPATH: confDir },
-          CAP_ARGS: JSON.stringify(capabilities),
+          ...{ CAP_ARGS: JSON.stringify(capabilities), CNI_IFNAME: ifname },
         }
-        const argv = [...inside.slice(1), verb, 'margay', netns]
+        const argv = [...inside.slice(1), verb, network, netns]
         execFile(inside[0]!, argv, { env }, (error, stdout, stderr) =>
           resolve({ code: error === null ? 0 : 1, stdout: stdout || stderr }),
         )
@@ -149,4 +149,33 @@ asRoot('behind ours tuning gives another MAC and sbr moves the routes, and CHECK
     await done(t, run('del', netns))
     t.is(node.ipam.held().size, 1)
   }),
+)
+
+asRoot(
+  'a second network of a pod, as Multus adds it, is reached by its address with sbr behind ours, and goes first',
+  t =>
+    withRuntime(t, ['sbr'], async ({ node, confDir, run }) => {
+      const [netns, other] = [node.pod(), node.pod()]
+      const ours = { type: 'margay', agentSocket: node.socket, ipam: { assign_ipv6: true } }
+      const list = JSON.stringify({ cniVersion: '0.4.0', name: 'backend', plugins: [ours, { type: 'sbr' }] })
+      writeFileSync(join(confDir, '20-backend.conflist'), list)
+      const backend = { network: 'backend', ifname: 'net1' }
+      const results: Result[] = [
+        JSON.parse(await done(t, run('add', netns))),
+        JSON.parse(await done(t, run('add', netns, {}, backend))),
+      ]
+      await done(t, run('add', other))
+      for (const [i, result] of results.entries())
+        for (const family of result.ips.keys()) {
+          const ping = await node.exec(other, 'ping', '-c1', '-W1', addressOf(result, family))
+          t.is(ping.code, 0, `${i} ${ping.stdout}`)
+        }
+      await done(t, run('check', netns))
+      await done(t, run('check', netns, {}, backend))
+      await done(t, run('del', netns, {}, backend))
+      await done(t, run('check', netns))
+      t.is((await node.exec(other, 'ping', '-c1', '-W1', addressOf(results[0]!))).code, 0)
+      await done(t, run('del', netns))
+      t.is(node.ipam.held().size, 1)
+    }),
 )
