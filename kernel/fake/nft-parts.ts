@@ -2,6 +2,8 @@
 import type { NftChange, NftChangedTable, NftElement, NftElements, NftPartNames, NftSet } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
 
+const MOST_NAMES = 500
+
 /** What a transaction says of each table that it is about. */
 export function changedTables(changes: readonly NftChange[]): NftChangedTable[] {
   const byTable = Map.groupBy(changes, ({ object }) => {
@@ -25,6 +27,7 @@ export function changedTables(changes: readonly NftChange[]): NftChangedTable[] 
           const words = each.key.join(' . ')
           elements.set(`${object.set} ${words}`, { set: object.set, key: words })
         }
+    if (chains.size + sets.size > MOST_NAMES) return { family, name, isMost: true }
     const single = [...elements.values()].filter(({ set }) => !sets.has(set))
     return { family, name, parts: { chains: [...chains], sets: [...sets], elements: single } }
   })

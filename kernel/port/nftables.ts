@@ -353,9 +353,10 @@ export type NftReading = { without: 'elements' } | { only: NftPartNames }
 
 /**
  * A table that others changed: only those parts of it, with all that they hold, or anything of it without `parts`. Whoever made or
- * changed a chain may have changed anything: the kernel does not tell the name that a chain had. `isGone`: it was deleted.
+ * changed a chain may have changed anything: the kernel does not tell the name that a chain had. `isGone`: it was deleted;
+ * `isMost`: hundreds of its chains and sets are other ones, more than are named.
  */
-export type NftChangedTable = NftTableName & { parts?: NftPartNames; isGone?: true }
+export type NftChangedTable = NftTableName & { parts?: NftPartNames; isGone?: true; isMost?: true }
 
 /** One transaction of anybody. `generation` is the one that it made; what this port itself did is in none of `tables`. */
 export type NftNews = { generation: number; tables: readonly NftChangedTable[] }

@@ -111,9 +111,12 @@ export class NftParts {
     const { family, name } = this.#state.table
     const changed = news?.tables.find(table => table.family === family && table.name === name)
     const heard = this.#heard
+    const isOld = news !== undefined && heard !== undefined && isAfter(heard, news.generation)
+    if (!isOld && changed?.isGone === true) this.#close('gone')
+    else if (!isOld && changed?.isMost === true) this.#close('there')
     if (news !== undefined && heard !== undefined) {
       // all was read since
-      if (isAfter(heard, news.generation)) return false
+      if (isOld) return false
       // the kernel is at a generation before all of the transaction is done: what was read at it may lack some
       if (news.generation === heard || news.generation === nextGeneration(heard)) {
         this.#heard = news.generation
@@ -121,7 +124,6 @@ export class NftParts {
         if (changed === undefined) return false
         this.#changed = news.generation
         if (!this.#touched.add(changed.parts)) this.#stale = true
-        if (changed.isGone === true) this.#close()
         return true
       }
     }
@@ -130,10 +132,10 @@ export class NftParts {
     return news === undefined || heard !== undefined || changed !== undefined
   }
 
-  /** Before anything is read or calculated: until the base chains are there again nobody judges packets. */
-  #close(): void {
+  /** Before anything is read or calculated: until the table is whole again nobody judges packets, or by chains that are empty. */
+  #close(now: 'there' | 'gone'): void {
     if (!this.#state.isThere) return
-    const steps = closing(this.#state)
+    const steps = closing(this.#state, now)
     this.#closing = this.#change(steps.map(({ change }) => change)).then(refusals => {
       // refused where somebody was faster; the next pass looks
       if (refusals.length === 0) for (const [key, part] of partsOf(steps)) this.#closed.set(key, part)

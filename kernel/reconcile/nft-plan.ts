@@ -63,16 +63,19 @@ export function additions(state: NftState): Plan {
   return anew || !isLarge || !isOpen ? { first: [], elements, rules, anew } : baseFirst(state, elements, rules)
 }
 
-/** Makes a table that is not there anew with its base chains, which lead nowhere then; refused where there is one. */
-export function closing(state: NftState): Step[] {
+/** Makes a table anew with its base chains, which lead nowhere then; refused where `now` is not so. */
+export function closing(state: NftState, now: 'there' | 'gone'): Step[] {
   const base = baseParts(state)
   const isBase = (kind: Part['kind']) => (entry: readonly [string, unknown]) =>
     base.has(partKey({ kind, name: entry[0] }))
   const chains = [...state.chains.wanted()].filter(isBase('nftChain'))
   if (chains.length === 0) return []
   const sets = [...state.sets.wanted()].filter(isBase('nftSet'))
+  const { family, name } = state.table
+  const part: Part = { kind: 'nftTable', name }
   return [
-    step({ kind: 'nftTable', name: state.table.name }, { verb: 'create', object: state.table }),
+    ...(now === 'there' ? [step(part, { verb: 'delete', object: { kind: 'table', family, name } })] : []),
+    step(part, { verb: 'create', object: state.table }),
     ...sets.map(([name, object]) => step({ kind: 'nftSet', name }, { verb: 'add', object })),
     ...chainSteps(state, chains, true, []),
   ]

@@ -48,6 +48,7 @@ type Touched = Pick<NftChangedTable, 'family' | 'name'> & {
   elements: Map<string, NftElementName>
   isWhole: boolean
   isGone: boolean
+  isMost: boolean
 }
 
 /**
@@ -105,9 +106,9 @@ class Transactions {
     this.#touched.clear()
     this.#last = undefined
     if (generation instanceof Malformed || (!isOwn && touched.length === 0)) return 'untold'
-    const tables = touched.map(({ family, name, isGone, ...of }): NftChangedTable => {
+    const tables = touched.map(({ family, name, isGone, isMost, ...of }): NftChangedTable => {
       const { chains, sets, elements, isWhole } = of
-      if (isWhole) return { family, name, ...(isGone && { isGone }) }
+      if (isWhole) return { family, name, ...(isGone && { isGone }), ...(isMost && { isMost }) }
       const single = [...elements.values()].filter(({ set }) => !sets.has(set))
       return { family, name, parts: { chains: [...chains], sets: [...sets], elements: single } }
     })
@@ -122,7 +123,7 @@ class Transactions {
     if (table === undefined) return
     const key = `${table.family} ${table.name}`
     const nothing = { chains: new Set<string>(), sets: new Set<string>(), elements: new Map() }
-    const touched = this.#touched.get(key) ?? { ...table, ...nothing, isWhole: false, isGone: false }
+    const touched = this.#touched.get(key) ?? { ...table, ...nothing, isWhole: false, isGone: false, isMost: false }
     this.#touched.set(key, touched)
     if (message.type === NEW_TABLE || message.type === DELETED_TABLE) touched.isGone = message.type === DELETED_TABLE
     if (touched.isWhole) return
@@ -132,7 +133,8 @@ class Transactions {
     // whatever else is told of the same one is no news
     this.#last = head && { type: message.type, head }
     if (part !== undefined && name !== undefined) touched[part.of].add(name)
-    if (name === undefined || touched.chains.size + touched.sets.size > MOST_NAMES) touched.isWhole = true
+    touched.isMost = touched.chains.size + touched.sets.size > MOST_NAMES
+    if (name === undefined || touched.isMost) touched.isWhole = true
   }
 }
 

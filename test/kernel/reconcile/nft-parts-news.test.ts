@@ -110,6 +110,33 @@ test('a table that others delete has its base chains again before anything is re
   t.is((await it.held())!.rules.filter(({ chain }) => chain === 'forward').length, 1)
 })
 
+test('a table of which others empty more chains than are read one by one is closed at once, and whole with the next pass', async t => {
+  const it = await written()
+  const names = Array.from({ length: 501 }, (_, i) => `q${i}`)
+  for (const name of names) it.parts.wantChain(name, profile(name, 'web'))
+  t.deepEqual(await pass(it), [])
+  await turn()
+  it.read.length = 0
+  await it.otherProgram.changeNftables(names.map(name => flushed('chain', name)))
+  await turn()
+  const { chains, elements } = (await it.held())!
+  t.deepEqual([chains.map(({ name }) => name), elements], [['forward'], []])
+  t.deepEqual(it.read, [])
+  const { refused, healed } = await it.parts.put()
+  t.deepEqual(refused, [])
+  t.true(healed.length > 501)
+  t.is((await it.held())!.chains.length, 504)
+})
+
+test('a table that others delete has its base chains again though something was missed before', async t => {
+  const it = await written()
+  it.parts.observe(undefined)
+  await it.otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])
+  await turn()
+  t.is((await it.held())?.chains[0]?.name, 'forward')
+  t.deepEqual(await pass(it), [])
+})
+
 test('a table that others delete and make in the meantime is not written twice', async t => {
   const it = await written()
   await it.otherProgram.changeNftables([{ verb: 'delete', object: TABLE }])

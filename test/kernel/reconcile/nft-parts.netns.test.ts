@@ -171,7 +171,7 @@ async function listening(kernel: NftablesPort) {
     await settled()
     return [await parts.put(), await parts.remove(() => true)]
   }
-  return { parts, pass }
+  return { parts, pass, settled }
 }
 
 /** What others do with nft, one script a transaction; nothing is done where one line of it is refused. */
@@ -272,6 +272,27 @@ netns(
     t.deepEqual(chains.map(({ name }) => name).sort(), ['forward', 'p1', 'p2'])
   },
 )
+
+netns('a table of which others flush all rules is closed before it is read, and whole with the next pass', async t => {
+  using space = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(space.path)
+  const { parts, pass, settled } = await listening(kernel)
+  for (let i = 0; i < 600; i++) parts.wantChain(`q${i}`, profile(`q${i}`, ['80']))
+  await pass()
+  nft(space.path, ['flush', 'table', 'inet', 'ours'])
+  await settled()
+  const { chains, rules, elements } = (await kernel.nftables(NAME))!
+  t.deepEqual([chains.map(({ name }) => name), rules.length, elements], [['forward'], 1, []])
+  t.deepEqual(
+    (await pass()).flatMap(({ refused }) => refused),
+    [],
+  )
+  const other = new NftParts(kernel, { kind: 'table', ...NAME })
+  wantAll(other)
+  for (let i = 0; i < 600; i++) other.wantChain(`q${i}`, profile(`q${i}`, ['80']))
+  t.deepEqual((await other.put()).written, [])
+})
 
 netns(
   'a large table is read beside a program that writes to its own all the time, and what it does to ours meanwhile is put back',
