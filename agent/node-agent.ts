@@ -3,6 +3,7 @@
 // adopted: nothing is removed before the rooms below say that they know what is wanted.
 // Over 400 lines: the composition of a node, a few lines for each part.
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
 import type { LogRoom } from '../api/log-settings.ts'
 import { matchesSelector } from '../api/selector.ts'
@@ -289,6 +290,11 @@ export class NodeAgent {
     this.#statuses = new NodeStatuses({
       ...{ nodeName: node, store: access.store, clock, log: roomLog('agent') },
       observe: () => this.#observed(),
+    })
+    // of the cache that `selects` asks
+    this.#view.onChange('Node', ({ key, before, after }) => {
+      if (key !== node || isDeepStrictEqual(before?.metadata.labels, after?.metadata.labels)) return
+      this.allocator.selectsChanged()
     })
     access.follow(() => {
       this.allocator.retryNow()

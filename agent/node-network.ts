@@ -128,6 +128,10 @@ export class NodeNetwork {
     })
     for (const kind of ['IPPool', 'IPReservation', 'IPAMConfiguration'] as const) view.onChange(kind, ask)
     view.onOwnNode(ask)
+    // pools choose nodes by the labels of this cache, which may hear of them later
+    view.onChange('Node', ({ key }) => {
+      if (key === nodeName) ask()
+    })
   }
 
   /** Begins: from now on own blocks are wanted in the kernel, and announced as soon as there is a speaker. */

@@ -130,6 +130,11 @@ export class NodeAllocator implements Allocator {
     this.#keepSpare()
   }
 
+  /** The selectors of pools may choose otherwise now: blocks are claimed, and empty ones given back, as they do. */
+  selectsChanged(): void {
+    this.#keepSpare()
+  }
+
   /** Publishes what is waiting, now: for a graceful stop. Rejects when the API server cannot be reached. */
   flush(): Promise<void> {
     return this.#claims.flush()

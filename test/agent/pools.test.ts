@@ -117,3 +117,26 @@ test('a pool that is disabled keeps no tunnel: nodes take addresses of another o
   // for half a minute nobody uses the addresses that the tunnels had: calicoctl would call them leaked
   for (const agent of [one, two]) await agent.close()
 })
+
+test('labels of the Node decide at once which pools are its own: blocks are claimed, and given back when they are empty', async t => {
+  const { store, network, machines } = await aCluster(t)
+  await store.delete('IPPool', 'pool')
+  const zone = (name: string) => ({ nodeSelector: `zone == "${name}"`, blockSize: 28 })
+  await store.create('IPPool', aPool('a', { cidr: '10.8.0.0/24', ...zone('a') }))
+  await store.create('IPPool', aPool('b', { cidr: '10.9.0.0/24', ...zone('b') }))
+  const agent = await startAgent(t, machines[0], store, network)
+  const broken = () => agent.conditions().flatMap(({ type, status }) => (status === 'False' ? [type] : []))
+  await eventually(t, 'no pool is for it', broken, types => types.includes('PoolsUsable'))
+  const label = (name: string) => store.patch('Node', 'n1', { metadata: { labels: { zone: name } } })
+  const pools = () => agent.allocator.blocks().map(({ pool }) => pool)
+  await label('a')
+  await eventually(t, 'a block of pool a', pools, names => `${names}` === 'a')
+  await eventually(
+    t,
+    'ready',
+    () => agent.ready(),
+    ready => ready,
+  )
+  await label('b')
+  await eventually(t, 'a block of pool b, and that of pool a given back', pools, names => `${names}` === 'b')
+})
