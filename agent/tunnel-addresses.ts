@@ -39,7 +39,8 @@ export class TunnelAddresses {
   #again = false
   #moving: Promise<void> = Promise.resolve()
   #cancelMove: Cancel = () => undefined
-  readonly #leaving = new Set<Cancel>()
+  /** What is held for a while, by handle. */
+  readonly #leaving = new Map<string, Cancel>()
   #closed = false
   #cancel: Cancel = () => undefined
 
@@ -49,10 +50,8 @@ export class TunnelAddresses {
     for (const kind of KINDS) {
       const [assigned] = held.get(tunnelRequest(kind, deps.nodeName).handle) ?? []
       if (assigned !== undefined) this.#addresses[kind] = assigned.address
-      const { before, next } = moveHandles(kind, deps.nodeName)
-      // what an earlier agent was at when it ended
-      for (const handle of [before, next]) if (held.has(handle)) this.#releaseLater(handle)
     }
+    this.#releaseLeft()
   }
 
   get addresses(): Readonly<{ [K in TunnelKind]?: string }> {
@@ -90,12 +89,13 @@ export class TunnelAddresses {
     this.#closed = true
     this.#cancel()
     this.#cancelMove()
-    for (const cancel of this.#leaving) cancel()
+    for (const cancel of this.#leaving.values()) cancel()
   }
 
   async #moveAll(): Promise<void> {
     const { allocator, nodeName, log, clock, changed } = this.#deps
     this.#cancelMove()
+    this.#releaseLeft()
     for (const kind of KINDS) {
       const request = tunnelRequest(kind, nodeName)
       if (this.#closed || this.#addresses[kind] === undefined || allocator.isServed(request)) continue
@@ -138,16 +138,25 @@ export class TunnelAddresses {
     }
   }
 
+  /** What an earlier agent was at when it ended: its blocks may come from the API server. */
+  #releaseLeft(): void {
+    const { allocator, nodeName } = this.#deps
+    for (const kind of KINDS)
+      for (const handle of Object.values(moveHandles(kind, nodeName)))
+        if (allocator.held().has(handle) && !this.#leaving.has(handle)) this.#releaseLater(handle)
+  }
+
   #releaseLater(handle: string): void {
     const { allocator, clock, log } = this.#deps
+    this.#leaving.get(handle)?.()
     const cancel = clock.after(LEAVE_MS, () => {
-      this.#leaving.delete(cancel)
+      this.#leaving.delete(handle)
       allocator.release(handle).catch(error => {
         if (!(error instanceof DatabaseError)) throw error
         log.error({ err: error, handle }, 'an address that a tunnel had cannot be released: the next start does it')
       })
     })
-    this.#leaving.add(cancel)
+    this.#leaving.set(handle, cancel)
   }
 
   async #assign(): Promise<void> {

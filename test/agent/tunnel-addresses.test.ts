@@ -254,10 +254,19 @@ test('while no other pool is for tunnels, or has an address, a tunnel keeps the 
   t.regex(tunnels.addresses.vxlan!, /^10\.1\./, 'it is asked again')
 })
 
-test('what an agent held for a move when it ended is released after the next start', async t => {
+test('what an agent held for a move when it ended is released, also where its block comes from the API server later', async t => {
   const { store, node, tunnels, begin } = await aNodeWithTwoPools(t)
-  tunnels.close()
   const { handle, ...request } = tunnelRequest('vxlan', 'n1')
+  await node.allocator.assign({ ...request, handle: `${handle}.before` })
+  tunnels.retryNow()
+  await turns()
+  node.clock.advance(29_999)
+  await turns()
+  t.is(addressesOf(node).length, 2)
+  node.clock.advance(1)
+  await turns()
+  t.is(addressesOf(node).length, 1)
+  tunnels.close()
   await node.allocator.assign({ ...request, handle: `${handle}.next` })
   const again = begin()
   t.is(again.addresses.vxlan, tunnels.addresses.vxlan)
