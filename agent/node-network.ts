@@ -2,7 +2,7 @@
 // are taken into memory at once; after a burst of them one pass does what may wait for a socket. Passes never overlap.
 import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
-import { broken, type Condition, type EventRecord } from '../api/status.ts'
+import { broken, type Condition, type EventRecord, unknown } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import type { Store } from '../datastore/port.ts'
@@ -190,7 +190,8 @@ export class NodeNetwork {
   report(): void {
     if (this.#closed) return
     const { status, view, allocator, nodeName } = this.#deps
-    status.report('address', this.#own.refused())
+    const unseen = this.#unseen()
+    status.report('address', unseen === undefined ? this.#own.refused() : [unseen])
     status.report('kernel', this.#kernelReady.refused())
     status.report('node', this.#lacksNode ? [lacksNode(nodeName)] : [])
     status.report('publisher', this.#publisher.refused())
@@ -217,9 +218,8 @@ export class NodeNetwork {
   problem(): string | undefined {
     if (this.#lacksNode) return lacksNode(this.#deps.nodeName).message
     if (this.#own.found !== undefined) return undefined
-    if (this.#deps.view.synced) return this.#own.refused()[0]?.message ?? ''
-    const { message, remedy } = disconnected(this.#deps.view.connection.cause)
-    return `the cluster was never seen: ${message}; ${remedy}`
+    const unseen = this.#unseen()
+    return unseen === undefined ? (this.#own.refused()[0]?.message ?? '') : `${unseen.message}; ${unseen.remedy}`
   }
 
   /** Peers keep this node's routes until it is back. */
@@ -232,6 +232,15 @@ export class NodeNetwork {
     this.#tunnels.close()
     await this.#passes
     await this.#routing?.close()
+  }
+
+  /** That this node does not look for its address, since it must know the cluster and its own blocks before. */
+  #unseen(): Condition | undefined {
+    const { view, allocator } = this.#deps
+    if (this.#own.found !== undefined || (view.synced && allocator.blocksKnown)) return undefined
+    const { message, remedy } = disconnected(view.synced ? allocator.connection.cause : view.connection.cause)
+    const what = view.synced ? 'the blocks of this node are not known' : 'the cluster was never seen'
+    return unknown('NodeAddressKnown', { reason: 'NotSeen', message: `${what}: ${message}`, remedy })
   }
 
   /** Without its Node object nobody has a session with this node or a way to its blocks. */

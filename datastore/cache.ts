@@ -40,6 +40,8 @@ const SERVED_MS = 10_000
 const MAX_RETRY_MS = 10_000
 /** Every API server has this namespace from its first start on, and it cannot be deleted. */
 const FIRST_NAMESPACE = 'default'
+/** In place of its uid, of a server that does not have it. */
+const NO_NAMESPACE = 'none'
 
 /** The caches of one process. Nothing is asked of the server before `start`. Throws DatabaseError. */
 export function openCaches(store: Store, deps: CacheDeps): Caches {
@@ -82,7 +84,7 @@ export class Caches {
       // a server whose identity may not be read is judged by its lists alone
       isOther: async () => {
         const uid = await this.#serverUid()
-        return uid !== undefined && this.#snapshot.server !== '' && uid !== this.#snapshot.server
+        return uid !== undefined && this.#isNamed && uid !== this.#snapshot.server
       },
       listAnew: () => {
         for (const cache of this.#caches.values()) if (this.#open) cache.followAnew(this.#store)
@@ -200,7 +202,7 @@ export class Caches {
       const isOther = uid === undefined || uid !== known
       for (const cache of this.#caches.values()) if (isOther || this.#isOfOtherGroup(cache)) cache.listAnew()
       if (isOther) {
-        if (uid === undefined || known === '' || !this.#caches.values().some(cache => cache.known))
+        if (uid === undefined || !this.#isNamed || !this.#caches.values().some(cache => cache.known))
           this.#adopt(uid ?? '')
         else this.#trust.judge()
       }
@@ -245,12 +247,20 @@ export class Caches {
     this.retryNow()
   }
 
-  /** Undefined where it may not be read: then nothing is resumed. A store without namespaces is always the same. */
+  /** Whether the server of the file has said which one it is. */
+  get #isNamed(): boolean {
+    return !['', NO_NAMESPACE].includes(this.#snapshot.server)
+  }
+
+  /**
+   * Undefined where it may not be read: then nothing is resumed. A store without namespaces is always the same; of a server
+   * that has had the namespace NotFound is no answer, and rejects as the store.
+   */
   async #serverUid(): Promise<string | undefined> {
     try {
       return (await this.#store.get('Namespace', FIRST_NAMESPACE)).metadata.uid
     } catch (error) {
-      if (error instanceof NotFound) return 'none'
+      if (error instanceof NotFound && !this.#isNamed) return NO_NAMESPACE
       if (error instanceof Refused) return undefined
       throw error
     }

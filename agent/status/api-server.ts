@@ -42,6 +42,14 @@ const BY_CODE: Readonly<Record<string, Why>> = {
       'packets get lost: look at ConnectionsTracked, at the route there (ip route get ADDRESS) and at firewalls between',
   },
   ENOTFOUND: { reason: 'NameUnknown', remedy: 'correct the server name in the kubeconfig, or add it to DNS' },
+  CERT_HAS_EXPIRED: {
+    reason: 'CertificateExpired',
+    remedy: 'renew the certificate of the API server; if it is valid, set the clock of this machine',
+  },
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: {
+    reason: 'CertificateExpired',
+    remedy: 'renew the client certificate in the kubeconfig; if it is valid, set the clock of the API server',
+  },
   EMFILE: NO_DESCRIPTOR,
   ENFILE: NO_DESCRIPTOR,
   EAI_AGAIN: { reason: 'NoNameServer', remedy: 'no name server answers: look at /etc/resolv.conf and the route there' },

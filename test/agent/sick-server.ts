@@ -188,7 +188,7 @@ export class SickServer {
         answer.write(half ? bytes.subarray(0, bytes.length / 2) : bytes)
         if (half) setImmediate(() => answer.destroy())
       })
-      response.once('end', () => answer.end())
+      response.once('end', () => half || answer.end())
     })
     onward.on('error', () => answer.destroy())
     answer.on('close', () => onward.destroy())
