@@ -11,12 +11,14 @@ import { KernelError } from '../port/error.ts'
 import type { NftablesPort, NftChange, NftNews, NftRefusal, NftRuleset, NftSet, NftTable } from '../port/nftables.ts'
 import { nextGeneration } from '../port/nftables.ts'
 import type { NftDifference } from './nft-differences.ts'
+import { failures, isWithin } from './nft-failures.ts'
 import { lacksNftables } from './nft-lacks.ts'
 import { type LedPart, ledDifferences, ledFrom } from './nft-led.ts'
 import {
   additions,
   closing,
   ELEMENTS_AT_ONCE,
+  isOpenMeanwhile,
   type Part,
   type Plan,
   partKey,
@@ -180,11 +182,6 @@ export class NftParts {
   async put(): Promise<Outcome> {
     const outcome = nothing()
     await this.#closing
-    for (const [key, part] of this.#closed) {
-      outcome.written.push(this.#nameOf(part))
-      outcome.healed.push(this.#nameOf(part))
-      this.#closed.delete(key)
-    }
     const refused = new Map<string, WriteFailure>()
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const failure = await this.#look()
@@ -196,13 +193,23 @@ export class NftParts {
         break
       }
       if (this.#lacking !== undefined) return outcome
-      const failed = await this.#write(without(additions(this.#state), refused.keys(), this.#state), outcome)
+      const plan = without(additions(this.#state), refused.keys(), this.#state)
+      if (attempt === 0 && isOpenMeanwhile(plan, this.#broken, this.#state)) {
+        this.#close('there')
+        await this.#closing
+        this.#stale = true
+        continue
+      }
+      const failed = await this.#write(plan, outcome)
       if (failed.size === 0) break
       const isOld = isWithin(failed, this.#refused)
       if (!isOld) this.#stale = true
       if (attempt > 0 || isOld) for (const [key, why] of failed) refused.set(key, why)
     }
     this.#refused = refused
+    for (const part of this.#closed.values())
+      for (const list of [outcome.written, outcome.healed]) list.push(this.#nameOf(part))
+    this.#closed.clear()
     for (const [key, part] of partsToAdd(this.#state))
       outcome.refused.push({ ...this.#nameOf(this.#lostWith(part)), ...(refused.get(key) ?? UNSETTLED) })
     return outcome
@@ -376,22 +383,8 @@ const UNSETTLED: WriteFailure = {
   message: `the table was changed by others ${ATTEMPTS} times while it was written`,
 }
 
-/** Whether the same was refused before. */
-function isWithin(failed: ReadonlyMap<string, WriteFailure>, before: ReadonlyMap<string, WriteFailure>): boolean {
-  return failed.entries().every(([key, { errno }]) => before.has(key) && before.get(key)?.errno === errno)
-}
-
 const nothing = (): Outcome => ({ written: [], healed: [], refused: [], withheld: [] })
 
 function partsOf(steps: readonly Step[]): Map<string, Part> {
   return new Map(steps.map(({ part }) => [partKey(part), part]))
-}
-
-/** A refusal of the whole transaction is one of each of its parts. */
-function failures(steps: readonly Step[], refusals: readonly NftRefusal[]): Map<string, WriteFailure> {
-  const failed = new Map<string, WriteFailure>()
-  for (const { index, error } of refusals)
-    for (const { part } of index === undefined ? steps : [steps[index]!])
-      if (!failed.has(partKey(part))) failed.set(partKey(part), failureOf(error))
-  return failed
 }

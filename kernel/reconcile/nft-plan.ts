@@ -25,6 +25,9 @@ export type Plan = { first: Step[]; elements: Step[]; rules: Step[]; anew: boole
 /** Elements of one transaction; the kernel holds a lock that all writers share while it works. */
 export const ELEMENTS_AT_ONCE = 5_000
 
+/** Rules of chains that others changed: so many are written in a fifth of a second. */
+const MOST_OPEN = 5_000
+
 type Pair = readonly [key: string, datum: NftDatum]
 
 export const partKey = ({ kind, name }: Part) => `${kind} ${name}`
@@ -79,6 +82,12 @@ export function closing(state: NftState, now: 'there' | 'gone'): Step[] {
     ...sets.map(([name, object]) => step({ kind: 'nftSet', name }, { verb: 'add', object })),
     ...chainSteps(state, chains, true, []),
   ]
+}
+
+/** Whether others (`broken`: keys of parts) left chains as they are for so long as it takes to write them. */
+export function isOpenMeanwhile({ anew, rules }: Plan, broken: ReadonlySet<string>, { chains }: NftState): boolean {
+  const left = rules.filter(({ part }) => broken.has(partKey(part)) && chains.seen().has(part.name))
+  return !anew && left.length > MOST_OPEN
 }
 
 /** The parts of `additions`, by their keys, without the work of making the changes. */
