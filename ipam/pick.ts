@@ -120,7 +120,7 @@ export function overlappingPools(pools: readonly IpPool[]): { refused: string; b
 
 /** Whether an address lies in any of the reserved CIDRs or addresses. */
 export function reservedBy(reserved: readonly string[]): (address: string) => boolean {
-  const ranges = reserved.map(rangeOf)
+  const ranges = rangesOf(reserved)
   if (ranges.length === 0) return () => false
   return address => {
     const { family, first } = rangeOf(address)
@@ -130,13 +130,38 @@ export function reservedBy(reserved: readonly string[]): (address: string) => bo
 
 /** How many addresses of a CIDR lie in any of the reserved ones, each counted once. */
 export function reservedIn(reserved: readonly string[], within: string): bigint {
-  const whole = rangeOf(within)
-  const overlapping = reserved
-    .map(rangeOf)
-    .filter(({ family, first, last }) => family === whole.family && first <= whole.last && last >= whole.first)
+  return reservedWithin(reserved, rangeOf(within)).reduce((sum, { first, last }) => sum + last - first + 1n, 0n)
+}
+
+/** The same of a block, one by one: it has thousands of addresses, and this is asked at each ADD. Undefined: none is reserved. */
+export function reservedOrdinals(
+  reserved: readonly string[],
+  block: string,
+): ((ordinal: number) => boolean) | undefined {
+  const whole = rangeOf(block)
+  const ranges = reservedWithin(reserved, whole).map(({ first, last }) => ({
+    from: Number(first - whole.first),
+    to: Number(last - whole.first),
+  }))
+  return ranges.length === 0 ? undefined : ordinal => ranges.some(({ from, to }) => from <= ordinal && ordinal <= to)
+}
+
+/** The parts of a range that are reserved, merged. */
+function reservedWithin(reserved: readonly string[], whole: Range): Range[] {
+  const overlapping = rangesOf(reserved).filter(
+    ({ family, first, last }) => family === whole.family && first <= whole.last && last >= whole.first,
+  )
   // of two CIDRs that overlap one holds the other
-  const inside = overlapping.map(range => (range.last - range.first > whole.last - whole.first ? whole : range))
-  return merge(inside).reduce((sum, { first, last }) => sum + last - first + 1n, 0n)
+  return merge(overlapping.map(range => (range.last - range.first > whole.last - whole.first ? whole : range)))
+}
+
+/** Reservations as ranges, by the list that they came in. */
+const parsed = new WeakMap<readonly string[], readonly Range[]>()
+
+function rangesOf(reserved: readonly string[]): readonly Range[] {
+  const ranges = parsed.get(reserved) ?? reserved.map(rangeOf)
+  parsed.set(reserved, ranges)
+  return ranges
 }
 
 /**
@@ -154,7 +179,7 @@ export function pickBlock(
   const size = BigInt(2 ** (addressBits(family) - length))
   const count = (last - first + 1n) / size
   const claimed = merge([...taken].map(rangeOf).filter(r => r.family === family))
-  const kept = merge(reserved.map(rangeOf).filter(r => r.family === family))
+  const kept = merge(rangesOf(reserved).filter(r => r.family === family))
   const start = BigInt(hash(node)) % count
   const found = firstGap(start, count) ?? firstGap(0n, start)
   return found === undefined ? undefined : `${addressAt(poolCidr, found * size)}/${length}`

@@ -1,10 +1,10 @@
 // What a node has for pods of one family: the pools that serve them, its blocks in these, and the addresses that are free. Pure.
 import type { IpPool } from '../api/pools.ts'
-import { addressAt, contains, type Family, familyOf } from '../lib/ip.ts'
+import { contains, type Family, familyOf } from '../lib/ip.ts'
 import type { Block } from './block.ts'
 import type { Inputs } from './inputs.ts'
 import type { OwnedBlock } from './journal.ts'
-import { poolsFor, reservedBy, type Selects } from './pick.ts'
+import { poolsFor, reservedBy, reservedOrdinals, type Selects } from './pick.ts'
 
 export type Room = {
   family: Family
@@ -39,7 +39,6 @@ export function reservedAside(inputs: Inputs): (address: string) => boolean {
 }
 
 function freeCount(block: Block, inputs: Inputs): number {
-  if (inputs.reserved.length === 0) return block.free.length
-  const usable = reservedAside(inputs)
-  return block.free.filter(ordinal => usable(addressAt(block.cidr, ordinal))).length
+  const isReserved = reservedOrdinals(inputs.reserved, block.cidr)
+  return isReserved === undefined ? block.free.length : block.free.filter(ordinal => !isReserved(ordinal)).length
 }

@@ -1,6 +1,14 @@
 import test from 'ava'
-import { blockOf, overlappingPools, pickBlock, poolsFor, reservedBy } from '../../ipam/pick.ts'
-import { overlaps } from '../../lib/ip.ts'
+import {
+  blockOf,
+  overlappingPools,
+  pickBlock,
+  poolsFor,
+  reservedBy,
+  reservedIn,
+  reservedOrdinals,
+} from '../../ipam/pick.ts'
+import { addressAt, overlaps } from '../../lib/ip.ts'
 import { aPool } from './world.ts'
 
 const everyNode = { node: () => true }
@@ -58,6 +66,27 @@ test('reservations hold for CIDRs and single addresses of their family', t => {
     true,
     false,
   ])
+})
+
+test('the reserved addresses of a block are the same one by one as by their ranges, and as many as they are counted', t => {
+  const reserved = [
+    '10.0.0.0/30',
+    '10.0.0.2/31',
+    '10.0.0.9',
+    '10.0.0.60/29',
+    '10.0.1.0/24',
+    'fd00::/126',
+    '10.0.2.0/23',
+  ]
+  for (const block of ['10.0.0.0/26', '10.0.0.64/26', '10.0.1.0/26', '10.0.3.128/26', 'fd00::/122']) {
+    const isReserved = reservedBy(reserved)
+    const byOrdinal = reservedOrdinals(reserved, block) ?? (() => false)
+    const ordinals = Array.from({ length: 64 }, (_, i) => i)
+    const expected = ordinals.filter(i => isReserved(addressAt(block, i)))
+    t.deepEqual(ordinals.filter(byOrdinal), expected)
+    t.is(reservedIn(reserved, block), BigInt(expected.length))
+  }
+  t.is(reservedOrdinals(reserved, '10.0.0.64/26'), undefined)
 })
 
 test('the block of an address is the one that the pool would cut there', t => {
