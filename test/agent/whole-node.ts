@@ -26,6 +26,7 @@ import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/rout
 import { type ClusterObject, ClusterWriter } from '../../lab/cluster.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
+import { blockProblems } from '../ipam/calico-check.ts'
 import { programUnderTest } from '../program-file.ts'
 
 const root = new URL('../..', import.meta.url).pathname
@@ -108,9 +109,10 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
       encoding: 'utf8',
       timeout: 30_000,
     })
+  const ctl = (...args: string[]): string =>
+    run('env', `KUBECONFIG=${kubeconfig}`, process.execPath, programUnderTest('ctl/main'), ...args)
   return {
-    ...{ dir, dataDir, kernel, kubeconfig, writer, run },
-    ctl: (...args) => run('env', `KUBECONFIG=${kubeconfig}`, process.execPath, programUnderTest('ctl/main'), ...args),
+    ...{ dir, dataDir, kernel, kubeconfig, writer, run, ctl },
     moveData: to => {
       renameSync(dataDir, to)
       cpSync(to, dataDir, { recursive: true })
@@ -164,12 +166,15 @@ export async function aWholeNode(podCount: number, objects: readonly ClusterObje
       mkdirSync(dataDir, { mode: 0o700 })
     },
     close: async () => {
+      const { items } = JSON.parse(ctl('get', 'ipamblocks', '-o', 'json'))
+      const problems = blockProblems(items, Date.now())
       writer.close()
       for (const child of running) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
       kernel.close()
       host.close()
       for (const each of [name, ...pods]) removeNetns(each)
       rmSync(dir, { recursive: true, force: true })
+      if (items.length === 0 || problems.length > 0) throw new Error(`blocks: ${problems.join('; ') || 'none'}`)
     },
   }
 }

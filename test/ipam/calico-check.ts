@@ -95,6 +95,12 @@ export function calicoProblems(
   return found.filter(({ rule }) => moments.includes(RULES[rule]))
 }
 
+/** What is wrong with blocks at any time, in words. */
+export function blockProblems(blocks: CalicoObjects['blocks'], nowMs: number): string[] {
+  const none = { pools: [], handles: [], nodes: [], pods: [], workloads: [], singletons: [] }
+  return calicoProblems({ ...none, blocks }, ['at once'], { nowMs }).map(({ rule, about }) => `${rule}: ${about}`)
+}
+
 /**
  * What is wrong in a store in which these nodes have published all, in words: `addresses` has those of their pods, by who has them.
  * What other nodes have is not asked. Rejects as the store.

@@ -12,7 +12,7 @@ import type { Sets } from '../../ipam/resting.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { type Database, openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { calicoProblems, calicoProblemsOf } from './calico-check.ts'
+import { blockProblems, calicoProblemsOf } from './calico-check.ts'
 
 export type TestNode = {
   name: string
@@ -135,7 +135,7 @@ function lookAt(store: Settling): Looked {
   looked.set(store, begun)
   store.watch?.('IPAMBlock', {
     event: event => {
-      if (event.type === 'set') written.push(...writtenProblems(event.item))
+      if (event.type === 'set') written.push(...blockProblems([event.item], Date.now()))
     },
   })
   return begun
@@ -144,13 +144,6 @@ function lookAt(store: Settling): Looked {
 async function drained(store: Settling): Promise<void> {
   for (let i = 0; i < 20; i++) await new Promise(setImmediate)
   await store.settled()
-}
-
-/** What must not be wrong with a block at any time. */
-function writtenProblems(block: Resource<'IPAMBlock'>): string[] {
-  const none = { pools: [], handles: [], nodes: [], pods: [], workloads: [], singletons: [] }
-  const found = calicoProblems({ ...none, blocks: [block] }, ['at once'], { nowMs: Date.now() })
-  return found.map(({ rule, about }) => `${rule}: ${about}`)
 }
 
 /** Nothing where the store cannot be reached. */
