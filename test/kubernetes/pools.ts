@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { patchWords } from '../../lab/kubernetes/objects.ts'
 import { until } from '../../lab/program.ts'
 import type { Case, Cluster } from './case.ts'
-import { allReach, blocksOf, broken, seconds, withPods } from './observe.ts'
+import { allReach, blocksOf, broken, pairsOfNodes, pingWhile, seconds, withPods } from './observe.ts'
 
 const FIRST = 'default-ipv4-ippool'
 
@@ -66,6 +66,40 @@ export const poolCases: readonly Case[] = [
           await lab.must(['delete', 'ippool/overlapping', '--timeout=60s'])
         }
       })
+    },
+  },
+  {
+    title: 'while tunnels leave a pool that is disabled, and come back, pods that are there lose no packet',
+    short: true,
+    async run(cluster) {
+      const { lab } = cluster
+      const tunnels = async () => {
+        const { items } = (await lab.get('nodes')) as {
+          items: { metadata: { annotations?: Record<string, string> } }[]
+        }
+        return items.map(({ metadata }) => metadata.annotations?.['projectcalico.org/IPv4VXLANTunnelAddr'] ?? '')
+      }
+      const eachIn = (range: string) => async () => (await tunnels()).every(address => address.startsWith(range))
+      await lab.apply([pool('other', { cidr: '10.245.0.0/24', blockSize: 28 })])
+      try {
+        return await withPods(cluster, 'tunnelled', 3, async pods => {
+          for (const { address } of pods) assert.match(address, /^10\.244\./)
+          const pings = await pingWhile(pairsOfNodes(pods), async () => {
+            await lab.must(patch(FIRST, { disabled: true }))
+            assert.ok(await until(eachIn('10.245.'), 30_000, 200), `${await tunnels()}`)
+            await seconds(2)
+            await lab.must(patch(FIRST, { disabled: false }))
+            await lab.must(['delete', 'ippool/other', '--wait=false'])
+            assert.ok(await until(eachIn('10.244.'), 30_000, 200), `${await tunnels()}`)
+            await seconds(2)
+          })
+          assert.deepEqual(pings.lost, [])
+          return `${pings.sent} pings`
+        })
+      } finally {
+        await lab.kubectl(patch(FIRST, { disabled: false }))
+        await lab.kubectl(['delete', 'ippool/other', '--ignore-not-found', '--timeout=120s'])
+      }
     },
   },
   {
