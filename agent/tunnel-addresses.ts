@@ -24,6 +24,8 @@ export type TunnelAddressesDeps = {
 
 const KINDS: readonly TunnelKind[] = ['ipip', 'vxlan']
 
+const FULL: readonly AssignRefusal['refused'][] = ['exhausted', 'block-limit']
+
 /** How long nobody gets an address that a tunnel had: by then this kernel and the other nodes know of the new one. */
 const LEAVE_MS = 30_000
 /** How soon an address of another pool is asked for again: that one of these has room is told by nobody. */
@@ -190,8 +192,14 @@ export class TunnelAddresses {
   }
 
   async #ask(kind: TunnelKind): Promise<readonly Assigned[] | Pick<AssignRefusal, 'refused' | 'message' | 'remedy'>> {
+    const { allocator, nodeName } = this.#deps
+    const request = tunnelRequest(kind, nodeName)
     try {
-      return await this.#deps.allocator.assign(tunnelRequest(kind, this.#deps.nodeName))
+      const answer = await allocator.assign(request)
+      if (!('refused' in answer) || !FULL.includes(answer.refused)) return answer
+      // better one of a pool without encapsulation than no way to other nodes
+      const other = await allocator.assign({ ...request, tunnel: undefined })
+      return 'refused' in other ? answer : other
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error
       const message = `the address cannot be journaled: ${error.message}`

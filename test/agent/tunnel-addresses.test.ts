@@ -21,7 +21,9 @@ function aNode(held: ReadonlyMap<string, readonly Assigned[]> = new Map()) {
   const asked: string[] = []
   let full = false
   let changes = 0
-  const assign = async ({ handle }: AssignRequest): Promise<readonly Assigned[] | AssignRefusal> => {
+  const assign = async ({ handle, tunnel }: AssignRequest): Promise<readonly Assigned[] | AssignRefusal> => {
+    // pools of whatever encapsulation have no more than those of the tunnel's
+    if (tunnel === undefined) return FULL
     asked.push(handle)
     return full ? FULL : [{ address: `10.0.0.${asked.length}`, family: 'ipv4', block: '10.0.0.0/26' }]
   }
@@ -275,4 +277,26 @@ test('what an agent held for a move when it ended is released, also where its bl
   await turns()
   t.deepEqual(addressesOf(node), ['vxlan-tunnel-addr-n1 10.0.'])
   await converge(store, node)
+})
+
+test('where the pools with its encapsulation are full a tunnel has an address of another one', async t => {
+  const store = createFakeStore()
+  await store.create('IPPool', aPool('overlay', '10.0.0.0/32', 32, { vxlanMode: 'Always' }))
+  await store.create('IPPool', aPool('plain', '10.1.0.0/24', 28))
+  const [other, node] = [aTestNode(store, 'n0'), aTestNode(store, 'n1')]
+  for (const each of [other, node]) each.start()
+  await converge(store, other, node)
+  const begin = ({ name, allocator, clock }: TestNode) => {
+    const deps = { nodeName: name, allocator, clock, log: silentLog, changed: () => undefined }
+    const tunnels = new TunnelAddresses(deps)
+    t.teardown(() => tunnels.close())
+    tunnels.need({ ipip: false, vxlan: true })
+    return tunnels
+  }
+  const first = begin(other)
+  await converge(store, other, node)
+  const second = begin(node)
+  await converge(store, other, node)
+  t.is(first.addresses.vxlan, '10.0.0.0')
+  t.regex(second.addresses.vxlan!, /^10\.1\./)
 })
