@@ -20,6 +20,8 @@ const turns = async () => {
   for (let i = 0; i < 30; i++) await new Promise(setImmediate)
 }
 
+const NONE_LEFT: AssignRefusal = { refused: 'exhausted', message: 'no free block is left', remedy: 'add an IPPool' }
+
 type Options = { tunnels?: { ipip: boolean; vxlan: boolean }; nodeIp?: string }
 
 /** Node n1 at 192.0.2.11, started, in a cluster that it sees once `see` was called. */
@@ -62,7 +64,9 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       applied: async () => undefined,
     },
     allocator: {
-      assign: () => new Promise(resolve => asked.push(resolve)),
+      // pools of whatever encapsulation have no more than those of the tunnel's
+      assign: ({ tunnel }) =>
+        tunnel === undefined ? Promise.resolve(NONE_LEFT) : new Promise(resolve => asked.push(resolve)),
       held: () => new Map(),
       isServed: () => true,
       rename: () => undefined,
