@@ -217,6 +217,8 @@ export class NodeAllocator implements Allocator {
       return again
     }
     if (inputs === undefined) return NO_POOL_SEEN
+    const { hearing } = this.#claims
+    if (hearing !== undefined) return { awaits: deadlineMs => this.#withDeadline(hearing, deadlineMs) }
     const plans = missing.map(family => this.#plan(request, family, inputs))
     const refusal = plans.find(plan => 'refused' in plan)
     if (refusal !== undefined) return refusal
@@ -317,7 +319,7 @@ export class NodeAllocator implements Allocator {
     for (const pool of pools)
       for (const state of ['free', 'late'] as const)
         for (const owned of this.#own()) {
-          if (!contains(pool.spec.cidr, owned.block.cidr)) continue
+          if (!contains(pool.spec.cidr, owned.block.cidr) || !this.#claims.isClear(owned.block.cidr)) continue
           const ordinal = nextFree(
             owned.block,
             address =>
@@ -347,7 +349,7 @@ export class NodeAllocator implements Allocator {
   #planExact(address: string, pool: IpPool, pod: PodName | undefined): Plan {
     const owned = this.#own().find(({ block }) => contains(block.cidr, address))
     const block = owned?.block.cidr ?? blockOf(pool, address)
-    if (owned !== undefined) {
+    if (owned !== undefined && this.#claims.isClear(block)) {
       const ordinal = freeSlot(owned.block, address)
       if (ordinal !== undefined && this.#resting.state(address, { pod, cooldownSeconds: 0 }) === 'rests')
         return addressTaken(

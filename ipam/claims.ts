@@ -17,7 +17,7 @@ import {
   type WatchHandlers,
 } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { contains } from '../lib/ip.ts'
+import { contains, overlaps } from '../lib/ip.ts'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
 import {
@@ -56,6 +56,8 @@ export type ClaimsDeps = {
 
 /** How soon a block is given back once more after that failed. */
 const GIVE_BACK_AGAIN_MS = 30_000
+/** How long a start waits to hear which blocks are this node's before it goes on with what the journal has. */
+const PATIENCE_MS = 2000
 /** How often one look at a block begins anew because it changed meanwhile; others write it seldom. */
 const RECONCILE_ATTEMPTS = 4
 
@@ -79,6 +81,10 @@ export class Claims {
   #watch: Watch | undefined
   #changed: () => void = () => undefined
   readonly #answers: OwnerAnswers
+  /** Blocks that the server does not say are this node's, until that is cleared: another node may have them. */
+  readonly #unclear = new Set<string>()
+  #hearing: PromiseWithResolvers<undefined> | undefined
+  #cancelPatience: Cancel = () => undefined
   #closed = false
 
   constructor(deps: ClaimsDeps) {
@@ -109,10 +115,17 @@ export class Claims {
       },
       connection: state => {
         this.#connection = state
-        if (!state.connected) return
+        if (!state.connected) {
+          this.#heard()
+          return
+        }
         this.#queue.hurry()
         changed()
       },
+    }
+    if (this.#deps.ledger.blocks().length > 0) {
+      this.#hearing = Promise.withResolvers()
+      this.#cancelPatience = this.#deps.clock.after(PATIENCE_MS, () => this.#heard())
     }
     const fieldSelector = `spec.affinity=${affinityOf(this.#deps.node)}`
     this.#watch = this.#deps.store.watch('IPAMBlock', handlers, { fieldSelector })
@@ -122,12 +135,29 @@ export class Claims {
   /** Nothing is written any more when this resolves, whoever still asks for it. */
   async close(): Promise<void> {
     this.#closed = true
+    this.#heard()
     this.#cancelLater()
     this.#watch?.close()
     this.#answers.close()
     this.#stopListening()
     await this.#queue.close()
     await this.#mutex.idle()
+  }
+
+  /**
+   * At the start of a node that has blocks by its journal: resolves when the server has said which are, is away, or takes too
+   * long. The disk may be a copy of last week, and other nodes have the blocks by now. Undefined: nothing is to be waited for.
+   */
+  get hearing(): Promise<undefined> | undefined {
+    return this.#hearing?.promise
+  }
+
+  /**
+   * Whether nothing speaks against giving addresses of a block of the journal. What a server lacks that may not be written,
+   * because it is not believed or is being filled by an import, is no news of a block.
+   */
+  isClear(cidr: string): boolean {
+    return !this.#unclear.has(cidr) || this.#deps.mayWrite?.() === false
   }
 
   /** Blocks that are known to exist, whoever owns them, and whose they are. */
@@ -163,7 +193,10 @@ export class Claims {
       const { store, ledger, clock } = this.#deps
       // a claim may have waited for a list meanwhile, and the next agent of this node may write the journal already
       if (this.#closed) throw new Unreachable('the agent is stopping')
-      if (ledger.get(cidr) !== undefined) return 'claimed'
+      if (ledger.get(cidr) !== undefined) {
+        if (this.#unclear.has(cidr)) await this.#reconcile(cidr)
+        return ledger.get(cidr) === undefined || this.#unclear.has(cidr) ? 'taken' : 'claimed'
+      }
       const block = emptyBlock(cidr, BigInt(Math.trunc(clock.wallMs())) * 1_000_000n)
       try {
         const made = await store.create('IPAMBlock', emitBlock(block, this.#owner()))
@@ -176,6 +209,7 @@ export class Claims {
         this.#taken.note(made)
         this.#base.set(cidr, made)
         this.#leaving.delete(cidr)
+        this.#unclear.delete(cidr)
         ledger.put([{ block }])
         return 'claimed'
       } catch (error) {
@@ -243,7 +277,7 @@ export class Claims {
     const { cidr } = item.spec
     if (event.type === 'gone') {
       this.#taken.gone(cidr)
-      if (this.#deps.ledger.get(cidr) !== undefined) this.#invalidate(cidr)
+      if (this.#deps.ledger.get(cidr) !== undefined) this.#doubt(cidr)
       return
     }
     this.#taken.note(item)
@@ -251,7 +285,7 @@ export class Claims {
     const base = this.#base.get(cidr)
     const owned = this.#deps.ledger.get(cidr) !== undefined
     if (!this.#mine(item)) {
-      if (owned) this.#invalidate(cidr)
+      if (owned) this.#doubt(cidr)
     } else if (!owned) this.#queue.add(cidr)
     // an echo of an own write is not news: it may come before the server's answer, and after a later write
     else if (this.#writing.get(cidr) === sequenceOf(item)) return
@@ -266,14 +300,28 @@ export class Claims {
       const owned = this.#deps.ledger.get(cidr)
       if (owned === undefined) {
         if (this.#mine(item)) this.#queue.add(cidr)
-      } else if (this.#mine(item) && owned.lostTo === undefined && isPublished(owned.block, item, this.#owner())) {
+      } else if (!this.#mine(item) || this.#writtenByTwin(item)) this.#doubt(cidr)
+      else if (owned.lostTo === undefined && isPublished(owned.block, item, this.#owner())) {
+        this.#unclear.delete(cidr)
         this.#base.set(cidr, item)
         this.#queue.delete(cidr)
       } else this.#invalidate(cidr)
     }
     for (const { block } of this.#deps.ledger.blocks())
-      if (!items.some(({ spec }) => spec.cidr === block.cidr)) this.#invalidate(block.cidr)
+      if (!items.some(({ spec }) => spec.cidr === block.cidr)) this.#doubt(block.cidr)
+    this.#heard()
     this.#noteComplete()
+  }
+
+  #heard(): void {
+    this.#cancelPatience()
+    this.#hearing?.resolve(undefined)
+    this.#hearing = undefined
+  }
+
+  #doubt(cidr: string): void {
+    this.#unclear.add(cidr)
+    this.#invalidate(cidr)
   }
 
   /** The watch has brought all blocks of this node, and the journal has them. */
@@ -324,7 +372,9 @@ export class Claims {
   async #reconcile(cidr: string): Promise<void> {
     for (let attempt = 1; !this.#closed; attempt++) {
       try {
-        return await this.#reconcileOnce(cidr)
+        await this.#reconcileOnce(cidr)
+        this.#unclear.delete(cidr)
+        return
       } catch (error) {
         if (!(error instanceof Conflict || error instanceof NotFound)) throw error
         this.#base.delete(cidr)
@@ -345,6 +395,14 @@ export class Claims {
       this.#leaving.delete(cidr)
       if (owned === undefined) return
       if (owned.lostTo !== undefined) return this.#forgetLost(owned)
+      const across = await this.#acrossOf(cidr)
+      if (across !== undefined) return this.#lose(cidr, across)
+      if (isEmpty(owned.block)) {
+        // nobody has an address of it, and the next claim looks whether it is free
+        ledger.forget(cidr)
+        this.#changed()
+        return
+      }
       await this.#write(owned.block, object => store.create('IPAMBlock', object))
       log.warn({ cidr }, 'the IPAMBlock of this node was gone and is back')
       return
@@ -386,6 +444,14 @@ export class Claims {
       const owned = this.#deps.ledger.get(cidr)
       if (owned !== before && urgencyOf(owned, this.#base.get(cidr), this.#owner()) === 'now') this.#queue.add(cidr)
     }
+  }
+
+  /** Whose block of another size has addresses of this one, which the server does not have. Rejects as the store. */
+  async #acrossOf(cidr: string): Promise<string | undefined> {
+    // a server that answers 404 to everything is no ground to forget a block: it does not list any
+    await this.#taken.list(0)
+    const found = [...this.#taken.all].find(([other]) => other !== cidr && overlaps(other, cidr))
+    return found && (found[1] ?? 'nobody')
   }
 
   async #read(cidr: string): Promise<BlockObject | undefined> {
