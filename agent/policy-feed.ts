@@ -120,7 +120,9 @@ export class PolicyFeed {
     this.#waiting.add(look)
     const cancel = this.#deps.clock.after(POD_PATIENCE_MS, () => {
       const missing = this.#missing(endpoint) ?? ''
-      reject(new Error(`the API server has told nothing of ${missing} yet, so policies of the pod are not known`))
+      const message = `the API server has told nothing of ${missing} yet, so policies of the pod are not known`
+      const silence = this.#silence()
+      reject(new Error(silence === undefined ? message : `${message}: ${silence}`))
     })
     try {
       await promise
@@ -247,6 +249,12 @@ export class PolicyFeed {
     if (pod === undefined || !isSame(endpoint, pod)) return `Pod ${namespace}/${name}`
     // before it is known, nothing that asks for its labels is about the pod
     return this.#caches.get('Namespace')!.get(namespace) === undefined ? `Namespace ${namespace}` : undefined
+  }
+
+  /** Why the API server tells nothing more: what the watch of Pods, or another one, ended with. */
+  #silence(): string | undefined {
+    const watches = [this.#caches.get('Pod')!, ...this.#caches.values()]
+    return watches.find(({ connected, cause }) => !connected && cause !== undefined)?.cause?.message
   }
 
   #podOf(key: string): Resource<'Pod'> | undefined {

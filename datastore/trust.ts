@@ -26,7 +26,7 @@ export type TrustDeps = {
   adopt(): Promise<void>
 }
 
-/** How often a server in doubt is looked at again. */
+/** How often a server in doubt is looked at again, at the most twice as often: each node at a time of its own. */
 const AGAIN_MS = 10_000
 
 const OTHER_SERVER = 'it is of another cluster, or was made anew: its namespace default has another uid'
@@ -35,6 +35,8 @@ export class Trust {
   readonly #deps: TrustDeps
   #doubt: Doubt | undefined
   #judging = false
+  /** How often somebody confirmed the server. */
+  #accepted = 0
   #again = false
   #closed = false
   #retry: Cancel = () => undefined
@@ -63,6 +65,7 @@ export class Trust {
 
   async accept(): Promise<void> {
     await this.#deps.adopt()
+    this.#accepted++
     this.#deps.log.warn({ doubt: this.#doubt?.reason }, 'the API server is believed from now on: somebody confirmed it')
     this.#believe()
   }
@@ -78,10 +81,13 @@ export class Trust {
     while (this.#again && !this.#closed) {
       this.#again = false
       this.#retry()
+      const accepted = this.#accepted
       const verdict = await this.#verdict()
       if (this.#closed) break
+      // somebody confirmed the server meanwhile: what was found before is settled
+      if (accepted !== this.#accepted) continue
       this.#unanswered = verdict === 'no answer'
-      if (verdict === 'no answer') this.#retry = this.#deps.clock.after(AGAIN_MS, () => this.judge())
+      if (verdict === 'no answer') this.#judgeLater()
       else if (verdict === undefined) this.#believe()
       else this.#doubtIt(verdict)
     }
@@ -112,7 +118,11 @@ export class Trust {
     this.#doubt = { reason, sinceMs: this.#doubt?.sinceMs ?? clock.wallMs() }
     for (const cache of caches()) cache.doubt()
     if (reason === OTHER_SERVER) listAnew()
-    this.#retry = clock.after(AGAIN_MS, () => this.judge())
+    this.#judgeLater()
+  }
+
+  #judgeLater(): void {
+    this.#retry = this.#deps.clock.after((AGAIN_MS / 2) * (1 + Math.random()), () => this.judge())
   }
 
   #believe(): void {

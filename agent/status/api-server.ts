@@ -46,6 +46,10 @@ const BY_CODE: Readonly<Record<string, Why>> = {
     reason: 'CertificateExpired',
     remedy: 'renew the certificate of the API server; if it is valid, set the clock of this machine',
   },
+  CERT_NOT_YET_VALID: {
+    reason: 'CertificateNotYetValid',
+    remedy: 'set the clock of this machine; if it is right, look at when the certificate of the API server begins',
+  },
   ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: {
     reason: 'CertificateExpired',
     remedy: 'renew the client certificate in the kubeconfig; if it is valid, set the clock of the API server',

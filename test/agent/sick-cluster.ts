@@ -81,7 +81,7 @@ async function published({ healthy }: SickServer): Promise<string[]> {
 }
 
 /** What the agent says its pods have. */
-function attached(agent: NodeAgent): string[] {
+export function attached(agent: NodeAgent): string[] {
   return agent.endpoints
     .live()
     .flatMap(({ id, addresses }) => addresses.map(address => `${id.split('/')[1]} ${address}`))

@@ -1,10 +1,12 @@
 // A whole agent whose API server is sick, in each way and for each kind of request: pods come and go, the server is asked at a
 // bounded rate, the node says what is wrong and what to do, and when the server is well everything is told, once.
 import test from 'ava'
+import { aPod } from '../datastore/objects.ts'
 import {
   aSickCluster,
   assertBounded,
   assertPublished,
+  attached,
   call,
   FAULTS,
   MINUTE_MS,
@@ -68,3 +70,23 @@ for (const [does, fault, reason, remedy] of FAULTS)
         t.is((await call(server, agent, 'ADD', 'c3')).exitCode, 0)
       },
     )
+
+for (const [does, fault] of FAULTS.filter(([, each]) => !isOfAll(each)))
+  test.serial(
+    `where a server ${does} to what is about pods and policies, a new pod that it did not tell of is refused with the cause, alone, and added when it is well`,
+    async t => {
+      const { server, startWell } = await aSickCluster(t)
+      const agent = await startWell(server.store({ impatient: fault === 'nothing' }))
+      server.sicken(fault, POLICIES)
+      await server.healthy.create('Pod', aPod('new', { nodeName: 'n1' }))
+      const { exitCode, stdout } = await call(server, agent, 'ADD', 'new')
+      t.is(exitCode, 1)
+      const cause = typeof fault === 'object' ? `sick with ${fault.code} ` : 'cannot reach the API server'
+      const { msg } = JSON.parse(stdout) as { msg: string }
+      t.true(msg.includes('told nothing of Pod default/new yet') && msg.includes(cause), msg)
+      t.is((await call(server, agent, 'ADD', 'c0')).exitCode, 0)
+      t.deepEqual(attached(agent).length, 1, 'nothing of the other is left')
+      server.heal()
+      t.true(await server.until(async () => (await call(server, agent, 'ADD', 'new')).exitCode === 0, MINUTE_MS))
+    },
+  )

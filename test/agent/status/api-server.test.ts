@@ -23,6 +23,7 @@ for (const [title, cause, reason, remedy, blamesKubeconfig] of [
   ['no name server', unreachable('EAI_AGAIN'), 'NoNameServer', /resolv\.conf/, false],
   ['another CA', unreachable('UNABLE_TO_VERIFY_LEAF_SIGNATURE'), 'NotTrusted', /certificate-authority/, true],
   ['an old certificate', unreachable('CERT_HAS_EXPIRED'), 'CertificateExpired', /renew.*clock of this machine/, false],
+  ['a clock of last year', unreachable('CERT_NOT_YET_VALID'), 'CertificateNotYetValid', /set the clock/, false],
   [
     'an old client certificate',
     unreachable('ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED'),
