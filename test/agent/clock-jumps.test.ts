@@ -1,9 +1,10 @@
-// Two whole agents while somebody sets the wall clock: hours ahead and back, to 1970 and to the last year that a time can have.
+// Two whole agents while somebody sets the wall clock: hours and a year ahead and back, to 1970 and to the last year that a time can have.
 import test from 'ava'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { aCluster, cni, eventually, learnedRoutes, startAgent } from './machines.ts'
 
 const HOUR_MS = 3_600_000
+const YEAR_MS = 365 * 24 * HOUR_MS
 
 test('a wall clock that is set ends no session, frees and loses no address, and keeps events and conditions in order', async t => {
   const { store, network, machines } = await aCluster(t)
@@ -34,6 +35,8 @@ test('a wall clock that is set ends no session, frees and loses no address, and 
   for (const [index, wallMs] of [
     Date.now() + 10 * HOUR_MS,
     Date.now() - 10 * HOUR_MS,
+    Date.now() + YEAR_MS,
+    Date.now() - YEAR_MS,
     0,
     Date.UTC(9999, 11, 31),
     Date.now(),

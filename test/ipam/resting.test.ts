@@ -196,6 +196,22 @@ test('addresses rest on when the agent starts again, by the wall clock, also whe
   t.deepEqual(await given({ node: third }, aPod('d')), [address])
 })
 
+test('a clock that was set forward by a year while no agent ran ends the 30 s, and never what the API server tells of the pod', async t => {
+  const world = await aWorld(['p', '10.0.0.0/31', 31])
+  const { node, store } = world
+  await given(world, aPod('a'))
+  const [address] = await given(world, aPod('b'))
+  node.clock.setWall(node.clock.wallMs() - 365 * 86_400_000)
+  await node.allocator.release(aPod('b').handle)
+  world.sets.told.add(`default/b ${address}`)
+  const again = await node.restart()
+  await converge(store)
+  await refused({ node: again }, aPod('c'))
+  world.sets.told.clear()
+  t.deepEqual(await given({ node: again }, aPod('c')), [address])
+  t.deepEqual(world.sets.lateOnes, [address], 'nodes that have not heard of the end are named')
+})
+
 test('an address that no pod had comes before one whose deadline has passed, of any own block, and of those the one that rested longest', async t => {
   const world = await aWorld(['p', '10.0.0.0/30', 31])
   const { node, sets } = world
