@@ -27,10 +27,12 @@ export type Addressing = {
   blocks: readonly BlockObject[]
   /** Names of all nodes. */
   nodes: readonly string[]
+  /** Milliseconds since 1970. */
+  nowMs: number
 }
 
 /** Every fault; empty when all is sound. */
-export function ipamFaults({ pools, blocks, nodes }: Addressing): Fault[] {
+export function ipamFaults({ pools, blocks, nodes, nowMs }: Addressing): Fault[] {
   const clashes = overlappingPools(pools).map(({ refused, because }) => ({
     object: { kind: 'IPPool', name: refused } as const,
     fault: `overlaps the older IPPool ${because} and is not used`,
@@ -41,7 +43,7 @@ export function ipamFaults({ pools, blocks, nodes }: Addressing): Fault[] {
     ...blocks.flatMap((block, i) => {
       const object = { kind: 'IPAMBlock', name: block.metadata.name } as const
       return [
-        ...structure(block),
+        ...structure(block, nowMs),
         ...twins(block, blocks.slice(0, i)),
         ...homeless(block, pools),
         ...orphaned(block, nodes),
@@ -69,19 +71,19 @@ function parsedJson(text: string): unknown {
 
 type Found = Omit<Fault, 'object'>
 
-function structure(block: BlockObject): Found[] {
+function structure(block: BlockObject, nowMs: number): Found[] {
   const { metadata, spec } = block
   const remedy = "correct it with 'margayctl replace -f FILE'"
-  const faults = sized(block).map(fault => ({ fault, remedy }))
+  const faults = sized(block, nowMs).map(fault => ({ fault, remedy }))
   const name = blockName(spec.cidr)
   if (metadata.name === name) return faults
   const fault = `holds ${spec.cidr}, so its name must be ${name}: the name keeps two nodes from one block`
   return [...faults, { fault, remedy: `release its addresses and delete it` }]
 }
 
-function sized(block: BlockObject): string[] {
+function sized(block: BlockObject, nowMs: number): string[] {
   try {
-    return blockFaults(block)
+    return blockFaults(block, nowMs)
   } catch (error) {
     if (error instanceof RangeError) return [error.message]
     throw error

@@ -74,7 +74,8 @@ async function ipamCheck(_words: readonly string[], options: Options, context: C
     all(context, 'IPAMBlock'),
     all(context, 'Node'),
   ])
-  const faults = ipamFaults({ pools, blocks, nodes: nodes.map(({ metadata }) => metadata.name) })
+  const names = nodes.map(({ metadata }) => metadata.name)
+  const faults = ipamFaults({ pools, blocks, nodes: names, nowMs: Date.now() })
   const report = { pools: pools.length, blocks: blocks.length, nodes: nodes.length, faults }
   context.out(show(report, options['output'] as Format, () => renderFaults(report)))
   return faults.length === 0 ? EXIT.fine : EXIT.no

@@ -192,8 +192,8 @@ export function sequenceOf({ spec }: Resource<'IPAMBlock'>): bigint {
   return BigInt(spec.sequenceNumber ?? 0)
 }
 
-/** What `calicoctl ipam check` would call wrong in the structure of a block; empty when it is sound. */
-export function blockFaults({ spec }: Resource<'IPAMBlock'>): string[] {
+/** What `calicoctl ipam check` would call wrong in the structure of a block; empty when it is sound. `nowMs`: since 1970. */
+export function blockFaults({ spec }: Resource<'IPAMBlock'>, nowMs: number): string[] {
   const faults: string[] = []
   const size = blockSize(spec.cidr)
   const used = new Set<number>()
@@ -203,8 +203,12 @@ export function blockFaults({ spec }: Resource<'IPAMBlock'>): string[] {
     used.add(index)
     if (spec.attributes[index] === undefined) faults.push(`allocation ${ordinal} points to no attribute`)
   }
-  for (const index of spec.attributes.keys())
+  for (const [index, { releasedAt }] of spec.attributes.entries()) {
     if (!used.has(index)) faults.push(`no allocation points to attribute ${index}`)
+    // Calico's cool-down; nothing here writes it
+    if (typeof releasedAt === 'string' && Date.parse(releasedAt) > nowMs)
+      faults.push(`attribute ${index} was released in the future, at ${releasedAt}`)
+  }
   const queued = new Set<number>()
   for (const ordinal of spec.unallocated) {
     if (ordinal >= size) faults.push(`unallocated ${ordinal} is out of range`)

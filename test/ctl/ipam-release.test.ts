@@ -47,7 +47,7 @@ test('ipam release --ip frees one address, and the block stays sound', async t =
   const block = await store.get('IPAMBlock', '10-0-0-0-31')
   t.deepEqual(block.spec.allocations, [null, 0])
   t.is(block.spec.affinity, 'host:n1')
-  t.deepEqual(blockFaults(block), [])
+  t.deepEqual(blockFaults(block, Date.now()), [])
   t.regex((await releaseAddress(store, '10.0.0.0', NOW))[0]!.refused!, /not in use/)
 })
 

@@ -100,6 +100,7 @@ test('sound pools and blocks have no fault', t => {
     pools: [pool],
     blocks: [half('10.244.0.8/31'), free('10.244.1.0/26', 64)],
     nodes: ['n1'],
+    nowMs: NOW_MS,
   })
   t.deepEqual(faults, [])
   t.is(renderFaults({ pools: 1, blocks: 2, faults }), 'nothing is wrong with 1 pool and 2 blocks\n')
@@ -112,11 +113,18 @@ const tooLarge = {
   spec: { ...aBlock('10.0.0.0/20').spec, cidr: '10.0.0.0/8' },
 }
 
+const NOW_MS = Date.parse('2026-06-01T00:00:00Z')
+
 const faulty: [title: string, input: Partial<Parameters<typeof ipamFaults>[0]>, expected: [RegExp, RegExp]][] = [
   [
     'an attribute that nothing points to',
     { blocks: [half('10.244.0.8/31', { allocations: [null, null], unallocated: [0, 1] })] },
     [/^IPAMBlock 10-244-0-8-31$/, /no allocation points to attribute 0/],
+  ],
+  [
+    'an address that was released in the future',
+    { blocks: [half('10.244.0.8/31', { attributes: [{ ...web, releasedAt: '2026-06-01T00:00:01Z' }] })] },
+    [/^IPAMBlock 10-244-0-8-31$/, /released in the future, at 2026-06-01T00:00:01Z/],
   ],
   [
     'a block too large to be one',
@@ -144,7 +152,7 @@ const faulty: [title: string, input: Partial<Parameters<typeof ipamFaults>[0]>, 
 
 for (const [title, input, [object, fault]] of faulty)
   test(`ipam check finds ${title}, and only that`, t => {
-    const found = ipamFaults({ pools: [pool], blocks: [], nodes: ['n1'], ...input })
+    const found = ipamFaults({ pools: [pool], blocks: [], nodes: ['n1'], nowMs: NOW_MS, ...input })
     t.regex(formatRef(found[0]!.object), object)
     t.regex(found[0]!.fault, fault)
     t.true(found.every(({ remedy }) => remedy !== ''))

@@ -158,7 +158,7 @@ test('assignments are published coalesced, in a form that holds no structural fa
   await converge(store, node)
   const after = (await store.list('IPAMBlock'))[0]!
   t.is(Number(after.metadata.resourceVersion) - Number(before.metadata.resourceVersion), 1)
-  t.deepEqual(blockFaults(after), [])
+  t.deepEqual(blockFaults(after, Date.now()), [])
   t.is(parseBlock(after).slots.filter(slot => slot !== null).length, 19)
   t.true(BigInt(after.spec.sequenceNumber ?? 0) > 2n ** 53n)
 })

@@ -32,7 +32,7 @@ test('a block survives its way over the wire, and what is written never has a st
   fc.assert(
     fc.property(lived, (block: Block) => {
       const written = emitBlock(block, N1)
-      t.deepEqual(blockFaults(written), [])
+      t.deepEqual(blockFaults(written, Date.now()), [])
       t.deepEqual(parseBlock(written), block)
     }),
   )
@@ -79,7 +79,7 @@ test('every assignment and release raises the sequence number, which stays exact
 test('a malformed block is read towards safety: allocated stays allocated, forgotten becomes free', t => {
   const base = emitBlock(assign(emptyBlock('10.0.0.0/30', 5n), holder('a'), 1), N1)
   const spec = { ...base.spec, unallocated: [1, 3, 3, 9], allocations: [null, 7, null] }
-  t.true(blockFaults({ ...base, spec }).length >= 5)
+  t.true(blockFaults({ ...base, spec }, Date.now()).length >= 5)
   const block = parseBlock({ ...base, spec })
   t.deepEqual(
     block.slots.map(slot => slot?.handle ?? null),
