@@ -126,14 +126,14 @@ export async function calicoProblemsOf(
 
 /**
  * Rejects with what `calicoctl ipam check` would find in the blocks of a node when all is published; the Node is told of the addresses
- * of tunnels a moment later. Nothing is looked at where a test leaves the API server away or the datastore locked.
+ * of tunnels later, at most six times a minute. Nothing is looked at where a test leaves the API server away or the datastore locked.
  */
 export async function checkAgent(
   { allocator, endpoints }: Pick<NodeAgent, 'allocator' | 'endpoints'>,
   node: string,
   store: Pick<Store, 'list'>,
 ): Promise<void> {
-  const deadlineMs = performance.now() + 5000
+  const deadlineMs = performance.now() + 20_000
   for (let problems: string[] = []; ; ) {
     if (performance.now() > deadlineMs) throw new Error(`${node}: ${problems.join('; ')}`)
     try {
