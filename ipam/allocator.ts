@@ -9,7 +9,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, freeSlot, type Holder, isEmpty, nextFree, rename } from './block.ts'
+import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, rename } from './block.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
 import { familiesOf } from './families.ts'
@@ -86,7 +86,8 @@ export class NodeAllocator implements Allocator {
     const held = new Set([...this.#ledger.held().values()].flat().map(({ address }) => address))
     this.#resting = new Resting(deps.clock, deps.journal, address => held.has(address), deps.sets)
     this.#inputs = new InputWatch(deps.caches)
-    this.#claims = new Claims({ ...deps, answers: deps.answers ?? deps.store, ledger: this.#ledger })
+    const outdated = (block: Block) => this.#restUnknown(block)
+    this.#claims = new Claims({ ...deps, answers: deps.answers ?? deps.store, ledger: this.#ledger, outdated })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
     this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold })
     this.#refusals = new SpareRefusals({ ...deps, again: family => this.#keepSpare([family]) })
@@ -285,6 +286,19 @@ export class NodeAllocator implements Allocator {
     const pod = this.#podOf(handle)
     this.#ledger.putUnwritten(this.#without(handle))
     this.#resting.begin(held, pod)
+  }
+
+  /** Addresses that pods had of whom an old journal knows nothing: other nodes may have them in their sets. */
+  #restUnknown(block: Block): void {
+    const now = this.#ledger.get(block.cidr)?.block
+    block.slots.forEach((slot, ordinal) => {
+      if (slot === null || now?.slots[ordinal] !== null) return
+      const address = addressAt(block.cidr, ordinal)
+      const released = [{ address, family: familyOf(address), block: block.cidr }]
+      const pod = podNameOf(slot.secondary)
+      this.#resting.persist(released, pod)
+      this.#resting.begin(released, pod)
+    })
   }
 
   #podOf(handle: string): PodName | undefined {

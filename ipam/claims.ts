@@ -52,6 +52,8 @@ export type ClaimsDeps = {
   log: Log
   /** Whether `store` may be written now, as far as this node knows. Absent: always. */
   mayWrite?: () => boolean
+  /** The journal is older than this block, which the API server has from this node: a copy of the disk. Called before it is written over. */
+  outdated?: (block: Block) => void
 }
 
 /** How soon a block is given back once more after that failed. */
@@ -420,6 +422,8 @@ export class Claims {
       if (owned.lostTo !== undefined) ledger.put([{ ...owned, lostTo: undefined }])
       return
     }
+    // the journal is written before the server
+    if (sequenceOf(base) > owned.block.sequence) this.#deps.outdated?.(parseBlock(base))
     const newest = owned.block.sequence > sequenceOf(base) ? owned.block.sequence : sequenceOf(base) + 1n
     const block = { ...owned.block, sequence: newest }
     await this.#write(block, object => store.update('IPAMBlock', object), base)

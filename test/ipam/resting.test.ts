@@ -1,6 +1,7 @@
 // When a released address may go to another pod: other nodes have it in sets of their policies until they hear that its pod is gone.
 import test from 'ava'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { assign, emitBlock, epochOf, parseBlock } from '../../ipam/block.ts'
 import type { Assigned, AssignRefusal, AssignRequest } from '../../ipam/port.ts'
 import { REST_MS } from '../../ipam/resting.ts'
 import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
@@ -210,6 +211,28 @@ test('a clock that was set forward by a year while no agent ran ends the 30 s, a
   world.sets.told.clear()
   t.deepEqual(await given({ node: again }, aPod('c')), [address])
   t.deepEqual(world.sets.lateOnes, [address], 'nodes that have not heard of the end are named')
+})
+
+test('an address that a pod had of whom an old copy of the journal knows nothing rests as if it had just been released', async t => {
+  const world = await aWorld(['p', '10.0.0.0/31', 31])
+  const { node, store } = world
+  await given(world, aPod('a'))
+  await converge(store, node)
+  await node.close()
+  const [object] = await store.list('IPAMBlock')
+  const known = parseBlock(object!)
+  const later = { handle: 'net.later.eth0', secondary: { node: 'n1', namespace: 'default', pod: 'later' } }
+  const newer = { ...assign(known, later, 1), sequence: known.sequence + 100n }
+  await store.update('IPAMBlock', emitBlock(newer, { node: 'n1', epoch: epochOf(object!)! }, object))
+  world.sets.told.add('default/later 10.0.0.1')
+  const again = aNode(store, 'n1', node.db, undefined, world.sets)
+  again.start()
+  await converge(store, again)
+  t.regex((await refused({ node: again }, aPod('c'))).message, /1 released addresses rest/)
+  world.sets.told.clear()
+  again.clock.advance(REST_MS)
+  t.deepEqual(await given({ node: again }, aPod('c')), ['10.0.0.1'])
+  t.deepEqual(world.sets.lateOnes, ['10.0.0.1'], 'nodes that have not heard of the end are named')
 })
 
 test('an address that no pod had comes before one whose deadline has passed, of any own block, and of those the one that rested longest', async t => {
