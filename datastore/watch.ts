@@ -74,6 +74,8 @@ class RunningWatch<T> implements Watch {
   /** Why it is not connected. */
   #cause: string | undefined
   #version: string | undefined
+  /** The version is of a list that no stream has followed yet. */
+  #isFresh = false
   #stream: WatchStream | undefined
   #endPause: () => void = () => undefined
 
@@ -109,8 +111,11 @@ class RunningWatch<T> implements Watch {
           endProcess(error)
           return
         }
-        if (error instanceof Gone) this.#version = undefined
-        else this.#tell({ connected: false, cause: error })
+        if (error instanceof Gone) {
+          this.#version = undefined
+          // the version of its own list: such a server would be listed again and again, and seem to be well in between
+          if (this.#isFresh) this.#tell({ connected: false, cause: new Unreachable(error.message, { cause: error }) })
+        } else this.#tell({ connected: false, cause: error })
         const isAbsent = error instanceof NotFound && this.#source.mayBeAbsent === true
         await this.#pause(isAbsent ? this.#absence : this.#backoff)
       }
@@ -126,6 +131,7 @@ class RunningWatch<T> implements Watch {
       stream.destroy()
       return
     }
+    this.#isFresh = false
     this.#tell({ connected: true })
     this.#stream = stream
     this.#absence.reset()
@@ -139,9 +145,9 @@ class RunningWatch<T> implements Watch {
     const { items, resourceVersion } = await this.#source.list()
     if (this.#closed) return resourceVersion
     this.#version = resourceVersion
+    this.#isFresh = true
     this.#callOut(() => this.#handlers.event({ type: 'sync', items, resourceVersion }))
     this.#callOut(() => this.#handlers.version?.(resourceVersion))
-    this.#tell({ connected: true })
     return resourceVersion
   }
 

@@ -79,7 +79,7 @@ export class SickServer {
     return openStore({ ...options, ...(impatient && { timeoutMs: TIMEOUT_MS }) })
   }
 
-  /** From now on every request whose path matches gets this, those that are under way and streams too. */
+  /** From now on every request whose path with its query matches gets this, those that are under way and streams too. */
   sicken(fault: Fault, where: RegExp): void {
     this.#fault = { fault, where }
     this.seen = []
@@ -149,7 +149,7 @@ export class SickServer {
     const path = url.split('?')[0]!
     this.seen.push({ what: `${method} ${path}`, atMs: this.clock.monotonicMs() })
     this.#begin(answer)
-    const fault = this.#fault?.where.test(path) ? this.#fault.fault : undefined
+    const fault = this.#fault?.where.test(url) ? this.#fault.fault : undefined
     if (typeof fault === 'object') {
       incoming.resume()
       answer.writeHead(fault.code, { 'content-type': 'application/json', ...fault.headers })

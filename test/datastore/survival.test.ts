@@ -134,7 +134,7 @@ test('a watch outlives a restart of the server and sees what happened meanwhile'
   t.teardown(() => store.close())
   await store.create('IPPool', aPool('old'))
   const seen = new Recorded(store, 'IPPool')
-  await seen.until(s => s.events.length === 1)
+  await seen.until(s => s.events.length === 1 && s.connections.length === 1)
   await server.close()
   await seen.until(s => s.connections.includes(false))
 
@@ -147,7 +147,7 @@ test('a watch outlives a restart of the server and sees what happened meanwhile'
 
   server = await startApiServer({ dataDir, token, listen: new URL(url).host })
   t.teardown(() => server.close())
-  await seen.until(s => s.state().has('new'))
+  await seen.until(s => s.state().has('new') && s.connections.length === 3)
   t.false(seen.state().has('old'))
   t.deepEqual(seen.connections, [true, false, true])
 })

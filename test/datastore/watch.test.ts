@@ -170,6 +170,28 @@ test('410 to the request itself leads to a new list', async t => {
   watch.close()
 })
 
+test('a server that has the version of no list of its own is told as away until it has one, and is listed more and more rarely', async t => {
+  const script = new Script().answers(['a'])
+  const open = script.open.bind(script)
+  script.open = () => Promise.reject(new Gone('gone'))
+  const watch = script.start()
+  const minute = async () => {
+    const before = script.listed
+    for (let second = 0; second < 60; second++) {
+      script.clock.advance(1000)
+      await settle()
+    }
+    return script.listed - before
+  }
+  await minute()
+  t.true((await minute()) <= 12)
+  t.deepEqual(script.connections, ['down: gone'])
+  script.open = open
+  await minute()
+  t.deepEqual(script.connections, ['down: gone', 'up'])
+  watch.close()
+})
+
 test('a stream that falls silent is opened again from the last version', async t => {
   const script = new Script().answers(['a'])
   const watch = script.start()
