@@ -41,9 +41,9 @@ export function call(server: SickServer, agent: NodeAgent, command: 'ADD' | 'DEL
   return server.during(handleCni({ env, stdin }, agent.cni()))
 }
 
-/** A server with a node n1 and its pods c0 to c4, and the machine. */
-export async function aSickCluster(t: ExecutionContext, pool: object = {}) {
-  const server = await SickServer.start(t)
+/** A server that will have the fault, with a node n1 and its pods c0 to c4, and the machine. */
+export async function aSickCluster(t: ExecutionContext, fault: Fault, pool: object = {}) {
+  const server = await SickServer.start(t, { tls: fault === 'an expired certificate' })
   const { healthy } = server
   await healthy.create('Node', aNode('n1'))
   await healthy.create('IPPool', aPool('pool', pool))

@@ -19,7 +19,7 @@ for (const [does, fault] of FAULTS.filter(([, each]) => each !== 'half an answer
   test.serial(
     `a node whose addresses are all in use, where the server ${does}, refuses a pod with the cause, says so, and gets a block when it is well`,
     async t => {
-      const { server, startWell, isWell } = await aSickCluster(t, { cidr: '10.244.0.0/28', blockSize: 31 })
+      const { server, startWell, isWell } = await aSickCluster(t, fault, { cidr: '10.244.0.0/28', blockSize: 31 })
       const agent = await startWell(server.store({ impatient: fault === 'nothing' }))
       server.sicken(fault, ALL)
       const pods = ['c0', 'c1', 'c2', 'c3', 'c4']
@@ -53,7 +53,7 @@ const LASTING = FAULTS.filter(
 
 for (const [does, fault] of LASTING)
   test.serial(`pods come and go for an hour while the server ${does}, and a minute later it has all`, async t => {
-    const { server, startWell, isWell } = await aSickCluster(t)
+    const { server, startWell, isWell } = await aSickCluster(t, fault)
     const agent = await startWell()
     server.sicken(fault, ALL)
     for (let turn = 0; turn < 12; turn++) {

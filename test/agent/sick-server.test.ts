@@ -36,7 +36,7 @@ for (const [does, fault, reason, remedy] of FAULTS)
     test.serial(
       `a server that ${does} ${what} keeps no pod waiting, is asked seldom, is told with a remedy, and later has all`,
       async t => {
-        const { server, startWell, isWell } = await aSickCluster(t)
+        const { server, startWell, isWell } = await aSickCluster(t, fault)
         const agent = await startWell(server.store({ impatient: fault === 'nothing' }))
         t.is((await call(server, agent, 'ADD', 'c0')).exitCode, 0)
 
@@ -77,7 +77,7 @@ for (const [does, fault] of FAULTS.filter(([, each]) => !isOfAll(each)))
   test.serial(
     `where a server ${does} to what is about pods and policies, a new pod that it did not tell of is refused with the cause, alone, and added when it is well`,
     async t => {
-      const { server, startWell } = await aSickCluster(t)
+      const { server, startWell } = await aSickCluster(t, fault)
       const agent = await startWell(server.store({ impatient: fault === 'nothing' }))
       server.sicken(fault, POLICIES)
       await server.healthy.create('Pod', aPod('new', { nodeName: 'n1' }))

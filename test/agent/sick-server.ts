@@ -1,9 +1,9 @@
-// An API server that is sick in a chosen way: margay-api behind a relay by TLS that spoils the answers to all requests or to some.
+// An API server that is sick in a chosen way: margay-api behind a relay that spoils the answers to all requests or to some.
 // Time of the agent is a manual clock; the exchange itself is real, so after each step of the clock what is under way may end.
 import { sign, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { type IncomingMessage, request, type ServerResponse } from 'node:http'
-import { createServer, type Server } from 'node:https'
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
+import { Server as TlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ExecutionContext } from 'ava'
@@ -39,26 +39,27 @@ export class SickServer {
   /** The server itself, as somebody sees it for whom it is well. */
   readonly healthy: Store
   readonly #api: ApiServer
-  readonly #server: Server
-  readonly #good: KeyAndCertificate
-  readonly #bad: KeyAndCertificate
+  readonly #server: Server | TlsServer
+  readonly #tls: { good: KeyAndCertificate; bad: KeyAndCertificate } | undefined
   readonly #sockets = new Set<Duplex>()
   #fault: { fault: Fault; where: RegExp } | undefined
   /** Requests that wait for their answer, and how often something happened. */
   #underWay = 0
   #happened = 0
 
-  private constructor(api: ApiServer) {
+  private constructor(api: ApiServer, tls: boolean) {
     this.#api = api
     this.healthy = openStore({ server: api.url, token: api.token })
-    this.#good = selfSigned(['127.0.0.1'], Date.now())
-    this.#bad = expired(this.#good)
-    this.#server = createServer(this.#good, (incoming, answer) => this.#take(incoming, answer))
+    const good = tls ? selfSigned(['127.0.0.1'], Date.now()) : undefined
+    this.#tls = good && { good, bad: expired(good) }
+    this.#server = good ? new TlsServer(good) : createServer()
+    this.#server.on('request', (incoming, answer) => this.#take(incoming, answer))
     this.#server.on('connection', socket => this.#track(socket))
   }
 
-  static async start(t: ExecutionContext): Promise<SickServer> {
-    const sick = new SickServer(await startApiServer())
+  /** `tls`: it can show a certificate that has expired. */
+  static async start(t: ExecutionContext, { tls = false } = {}): Promise<SickServer> {
+    const sick = new SickServer(await startApiServer(), tls)
     sick.#server.listen(0, '127.0.0.1')
     await once(sick.#server, 'listening')
     t.teardown(async () => {
@@ -73,24 +74,26 @@ export class SickServer {
   /** A store of an agent, by its clock. `impatient`: it soon takes a server that says nothing for away. */
   store({ impatient = false } = {}): Store {
     const { port } = this.#server.address() as AddressInfo
-    const caData = `${this.#good.cert}${this.#bad.cert}`
-    const { clock } = this
-    const options = { server: `https://127.0.0.1:${port}`, token: this.#api.token, caData, clock }
-    return openStore({ ...options, ...(impatient && { timeoutMs: TIMEOUT_MS }) })
+    const tls = this.#tls
+    return openStore({
+      ...{ server: `http${tls ? 's' : ''}://127.0.0.1:${port}`, token: this.#api.token, clock: this.clock },
+      ...(tls && { caData: `${tls.good.cert}${tls.bad.cert}` }),
+      ...(impatient && { timeoutMs: TIMEOUT_MS }),
+    })
   }
 
   /** From now on every request whose path with its query matches gets this, those that are under way and streams too. */
   sicken(fault: Fault, where: RegExp): void {
     this.#fault = { fault, where }
     this.seen = []
-    this.#server.setSecureContext(fault === 'an expired certificate' ? this.#bad : this.#good)
+    this.#show(fault === 'an expired certificate' ? 'bad' : 'good')
     this.#cut()
   }
 
   heal(): void {
     this.#fault = undefined
     this.seen = []
-    this.#server.setSecureContext(this.#good)
+    this.#show('good')
     this.#cut()
   }
 
@@ -130,6 +133,10 @@ export class SickServer {
       seen = this.#happened
       await new Promise(resolve => (this.#underWay > 0 ? setTimeout(resolve, 1) : setImmediate(resolve)))
     }
+  }
+
+  #show(which: 'good' | 'bad'): void {
+    if (this.#server instanceof TlsServer && this.#tls) this.#server.setSecureContext(this.#tls[which])
   }
 
   #cut(): void {

@@ -18,7 +18,7 @@ for (const [does, fault, reason, remedy] of FAULTS)
   test.serial(
     `an agent that starts again where the server ${does} serves its pods, says why, and later tells all`,
     async t => {
-      const { server, start, startWell, isWell } = await aSickCluster(t)
+      const { server, start, startWell, isWell } = await aSickCluster(t, fault)
       const first = await startWell()
       t.is((await call(server, first, 'ADD', 'c0')).exitCode, 0)
       await first.close()
@@ -45,7 +45,7 @@ for (const [does, fault] of FAULTS)
   test.serial(
     `an agent that never saw the cluster, where the server ${does}, refuses pods with the cause and a remedy, and begins when it is well`,
     async t => {
-      const { server, start, isWell } = await aSickCluster(t)
+      const { server, start, isWell } = await aSickCluster(t, fault)
       server.sicken(fault, ALL)
       const agent = await start(server.store({ impatient: fault === 'nothing' }))
       await server.pass(MINUTE_MS, stepOf(fault))
