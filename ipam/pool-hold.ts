@@ -10,6 +10,8 @@ import { changeFinalizers, isHeld, releaseEmptyPool } from './pool-release.ts'
 
 /** Nodes without a block in a deleted pool look within this time whether it is empty; the first one that finds out ends it. */
 const SPREAD_MS = 5_000
+/** Nodes with blocks in a pool that nobody holds yet ask within this time whether they may; the first one ends it. */
+const HOLD_SPREAD_MS = 1_000
 /** The last pod of a node must be published as gone by then. */
 const FIRST_LOOK_MS = 1_000
 /** A node that had the last block may be gone: the others look again this often. */
@@ -32,6 +34,8 @@ export type PoolHoldDeps = {
 export class PoolHold {
   readonly #deps: PoolHoldDeps
   readonly #timers = new Map<string, Cancel>()
+  /** Pools that hold blocks of ours without a claim from them, by uid: ours were asked for once, or are about to be. */
+  readonly #holds = new Map<string, Cancel>()
   /** Before then no pool is let go, on the monotonic clock. */
   #notBeforeMs = 0
   #closed = false
@@ -74,14 +78,16 @@ export class PoolHold {
   }
 
   /**
-   * Looks whether pools that are being deleted are empty. To be called when pools, or the blocks of this node, changed.
-   * Returns the CIDRs of these pools.
+   * Looks whether pools that are being deleted are empty, and holds those that were made over blocks of this node, where an
+   * earlier pool was deleted. To be called when pools, or the blocks of this node, changed. Returns the CIDRs of pools that
+   * are being deleted.
    */
   follow(pools: readonly IpPool[]): readonly string[] {
     const going = pools.filter(isHeld)
     const names = new Set(going.map(({ metadata }) => metadata.name))
     for (const name of this.#timers.keys()) if (!names.has(name)) this.#cancel(name)
     const own = this.#deps.own()
+    this.#holdOver(pools, own)
     for (const pool of going) {
       const { name } = pool.metadata
       const busy = own.some(cidr => overlaps(cidr, pool.spec.cidr))
@@ -100,6 +106,39 @@ export class PoolHold {
   close(): void {
     this.#closed = true
     for (const name of [...this.#timers.keys()]) this.#cancel(name)
+    for (const cancel of this.#holds.values()) cancel()
+  }
+
+  #holdOver(pools: readonly IpPool[], own: readonly string[]): void {
+    const uids = new Set(pools.map(uidOf))
+    for (const [uid, cancel] of this.#holds)
+      if (!uids.has(uid)) {
+        cancel()
+        this.#holds.delete(uid)
+      }
+    for (const pool of pools) {
+      const { deletionTimestamp, finalizers } = pool.metadata
+      if (deletionTimestamp !== undefined || finalizers?.includes(POOL_FINALIZER)) continue
+      if (this.#holds.has(uidOf(pool)) || !own.some(cidr => contains(pool.spec.cidr, cidr))) continue
+      this.#holdIn(pool, this.#deps.turn * HOLD_SPREAD_MS)
+    }
+  }
+
+  #holdIn(pool: IpPool, delayMs: number): void {
+    if (this.#closed) return
+    const cancel = this.#deps.clock.after(delayMs, async () => {
+      try {
+        await this.hold(pool)
+      } catch (error) {
+        if (!isStoreError(error)) throw error
+        this.#deps.log.warn(
+          { err: error, pool: pool.metadata.name },
+          'a pool with blocks of this node cannot be held yet',
+        )
+        if (this.#holds.get(uidOf(pool)) === cancel) this.#holdIn(pool, SPREAD_MS)
+      }
+    })
+    this.#holds.set(uidOf(pool), cancel)
   }
 
   #look(pool: IpPool, delayMs: number): void {
@@ -140,4 +179,9 @@ export class PoolHold {
     this.#timers.get(name)?.()
     this.#timers.delete(name)
   }
+}
+
+/** A pool that was deleted and made again is another one. */
+function uidOf({ metadata }: IpPool): string {
+  return metadata.uid ?? metadata.name
 }

@@ -48,6 +48,42 @@ test('a deleted pool stays while a pod has an address of it, gives no more, and 
   t.true((await blockNames(store)).every(cidr => cidr.startsWith('10.1.')))
 })
 
+test('a pool that is made over blocks of an earlier one stays too while a pod has an address of it', async t => {
+  const fake = await aStore(aPool('a', '10.0.0.0/24', 28))
+  let isAway = false
+  let failed = 0
+  const patch: FakeStore['patch'] = (kind, ...rest) => {
+    if (kind !== 'IPPool' || !isAway) return fake.patch(kind, ...rest)
+    failed++
+    return Promise.reject(new Unreachable('away'))
+  }
+  const store = { ...fake, patch }
+  const node = await started(store)
+  const attributes = { node: 'n1', type: 'vxlanTunnelAddress' }
+  await node.allocator.assign({ handle: 'vxlan-tunnel-addr-n1', attributes, families: ['ipv4'], use: 'Tunnel' })
+  await converge(store, node)
+  await store.delete('IPPool', 'a')
+  await converge(store, node)
+  t.deepEqual(await poolNames(fake), [], 'the block is left: the address of a tunnel is in it')
+  isAway = true
+  await store.create('IPPool', aPool('again', '10.0.0.0/24', 28))
+  await converge(store, node)
+  t.regex(addressOf(await node.allocator.assign(aPod('one'))), /^10\.0\.0\./)
+  await converge(store, node)
+  t.true(failed > 0)
+  isAway = false
+  await converge(store, node)
+  t.deepEqual((await store.get('IPPool', 'again')).metadata.finalizers, [POOL_FINALIZER])
+  await store.delete('IPPool', 'again')
+  await converge(store, node)
+  t.deepEqual(await poolNames(fake), ['again'])
+  await node.allocator.release(aPod('one').handle)
+  node.clock.advance(250)
+  await fake.settled()
+  await converge(store, node)
+  t.deepEqual(await poolNames(fake), [])
+})
+
 test('a deleted pool goes when only tunnel addresses are left, and another finalizer of it stays', async t => {
   const pool = aPool('a', '10.0.0.0/24', 28)
   const store = await aStore({ ...pool, metadata: { ...pool.metadata, finalizers: ['example.com/other'] } })
