@@ -1,7 +1,7 @@
 // Keeps a pool that was deleted until its last block was given back, by a finalizer, and lets nobody claim from it
 // meanwhile. Who claims reads the pool once more after the claim, and who takes the finalizer away lists the blocks after
 // the deletion: one of the two sees the other. Every node does both; a pool that is not ours to hold is used all the same.
-import { type IpPool, POOL_FINALIZER } from '../api/pools.ts'
+import { type IpPool, POOL_FINALIZER, poolOf } from '../api/pools.ts'
 import { isStoreError, NotFound, Refused, type Store } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains, overlaps } from '../lib/ip.ts'
@@ -116,12 +116,14 @@ export class PoolHold {
         cancel()
         this.#holds.delete(uid)
       }
-    for (const pool of pools) {
+    const free = pools.filter(pool => {
       const { deletionTimestamp, finalizers } = pool.metadata
-      if (deletionTimestamp !== undefined || finalizers?.includes(POOL_FINALIZER)) continue
-      if (this.#holds.has(uidOf(pool)) || !own.some(cidr => contains(pool.spec.cidr, cidr))) continue
-      this.#holdIn(pool, this.#deps.turn * HOLD_SPREAD_MS)
-    }
+      return deletionTimestamp === undefined && !finalizers?.includes(POOL_FINALIZER) && !this.#holds.has(uidOf(pool))
+    })
+    if (free.length === 0) return
+    // a pool that overlaps an older one has no block, and would never go if it were held for those of the older one
+    const used = new Set(own.map(cidr => poolOf(pools, cidr)))
+    for (const pool of free) if (used.has(pool)) this.#holdIn(pool, this.#deps.turn * HOLD_SPREAD_MS)
   }
 
   #holdIn(pool: IpPool, delayMs: number): void {

@@ -84,6 +84,17 @@ test('a pool that is made over blocks of an earlier one stays too while a pod ha
   t.deepEqual(await poolNames(fake), [])
 })
 
+test('a pool that overlaps an older one is not held for the blocks of that one', async t => {
+  const store = await aStore(aPool('a', '10.0.0.0/16', 28)) // of the same age the name decides
+  const node = await started(store)
+  await node.allocator.assign(aPod('one'))
+  await converge(store, node)
+  await store.create('IPPool', aPool('b', '10.0.0.0/15', 28))
+  await converge(store, node)
+  t.deepEqual((await store.get('IPPool', 'b')).metadata.finalizers ?? [], [])
+  t.deepEqual((await store.get('IPPool', 'a')).metadata.finalizers, [POOL_FINALIZER])
+})
+
 test('a deleted pool goes when only tunnel addresses are left, and another finalizer of it stays', async t => {
   const pool = aPool('a', '10.0.0.0/24', 28)
   const store = await aStore({ ...pool, metadata: { ...pool.metadata, finalizers: ['example.com/other'] } })
