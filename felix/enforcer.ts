@@ -199,7 +199,7 @@ export class PolicyEnforcer {
 
   /**
    * What of the policies of a pod's interface is not in the kernel now as the last pass wanted it; one that is led to no policies,
-   * whose packets are dropped, lacks an element. Writes nothing. Rejects with `KernelError`.
+   * whose packets are dropped, lacks an element. Reads and changes nothing. Rejects with `KernelError`.
    */
   async differences(interfaceName: string, part: LedPart): Promise<NftDifference[]> {
     const found = await this.#parts.differences(interfaceName, part)

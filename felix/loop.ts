@@ -331,9 +331,11 @@ export class Felix {
     return [...found, ...ofPolicies, ...(await this.#atRest(() => this.#qos?.differences(interfaceName)))]
   }
 
-  /** What the policies of one interface lack in the kernel now. Rejects with `KernelError`. */
-  policyDifferences(interfaceName: string, part: LedPart): Promise<readonly NftDifference[]> {
-    return this.#atRest(() => this.#policy?.differences(interfaceName, part))
+  /** What the policies of one interface lack in the kernel now: the next pass reads all of them again then. Rejects with `KernelError`. */
+  async policyDifferences(interfaceName: string, part: LedPart): Promise<readonly NftDifference[]> {
+    const found = await this.#atRest(() => this.#policy?.differences(interfaceName, part))
+    if (found.length > 0) this.#policy?.observe(undefined) // nobody told of it
+    return found
   }
 
   /** Policies change at any time: what a pass came between is read again, and counts where it is found each time. */

@@ -11,21 +11,19 @@ const MOST_ELEMENTS = 1000
 /** What packets of one interface pass: what is wanted of it, and what has to be read for that. */
 export type Led = { interfaceName: string; wanted: NftState; only: NftPartNames }
 
-/** `rules` with the elements that lead to them, or `all`: the sets that are looked up there as well. */
+/** `rules` to which elements of the interface lead, with these; or `all`: base chains and the sets that are looked up there as well. */
 export type LedPart = 'rules' | 'all'
 
-/**
- * Base chains, what the elements of the interface in maps lead to, and the sets that are looked up there. Of sets of interfaces
- * the others' elements do not count.
- */
+/** Of sets of interfaces the elements of others do not count. */
 export function ledFrom(state: NftState, interfaceName: string, part: LedPart): Led {
   const [allChains, allSets] = [state.chains.wanted(), state.sets.wanted()]
   const ofInterfaces = [...allSets.values()].filter(isOfInterfaces).map(({ name }) => name)
+  const ownDatum = (set: string) => state.elements.get(set)?.wanted().get(interfaceName)
   const chains = new Set<string>()
-  const sets = new Set(ofInterfaces)
-  for (const [name, { chain }] of allChains) if (chain.base !== undefined) chains.add(name)
+  const sets = new Set(ofInterfaces.filter(set => part === 'all' || ownDatum(set) !== undefined))
+  if (part === 'all') for (const [name, { chain }] of allChains) if (chain.base !== undefined) chains.add(name)
   for (const set of ofInterfaces) {
-    const datum = state.elements.get(set)?.wanted().get(interfaceName)
+    const datum = ownDatum(set)
     if (typeof datum === 'object' && 'chain' in datum) chains.add(datum.chain)
   }
   // what is added while it is walked through is walked through as well

@@ -165,17 +165,14 @@ export class NftParts {
   }
 
   /**
-   * What packets of one interface pass in this table, and is not in the kernel now as it is wanted (`nft-led.ts`). Writes nothing;
-   * where something is found the next pass reads the table again. Nothing is found in a table that this kernel cannot have.
-   * Rejects with `KernelError`.
+   * What packets of one interface pass in this table, and is not in the kernel now as it is wanted (`nft-led.ts`). Reads and
+   * changes nothing; nothing is found in a table that this kernel cannot have. Rejects with `KernelError`.
    */
   async differences(interfaceName: string, part: LedPart): Promise<NftDifference[]> {
     if (this.#lacking !== undefined) return []
     const { family, name } = this.#state.table
     const led = ledFrom(this.#state, interfaceName, part)
-    const found = ledDifferences(led, await this.#kernel.nftables({ family, name }, { only: led.only }, this.#isQuiet))
-    if (found.length > 0) this.#stale = true
-    return found
+    return ledDifferences(led, await this.#kernel.nftables({ family, name }, { only: led.only }, this.#isQuiet))
   }
 
   /** Writes what is wanted and not there, or other there. Never rejects with `KernelError`, as `NftTables.put`. */

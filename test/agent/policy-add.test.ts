@@ -116,17 +116,29 @@ test('where the kernel refuses the rules of a pod ADD is refused with what to lo
   t.is((await node.stands()).led.length, 2)
 })
 
-test('ADD reads the rules of its pod back: a kernel that says yes and does not have them is named, and nothing is left', async t => {
-  const node = await aNode(t)
-  node.isLost = isChainOf
-  const refused = await node.call('ADD')
-  t.is(refused.exitCode, 1)
-  t.regex(
-    JSON.parse(refused.stdout).msg,
-    /^the host side of cali\w+ is refused: of the policies of cali\w+, rule 2 of inet margay-policy \S+ "KubernetesNetworkPolicy default\/only-a ingress 0 allow" is missing in the kernel$/,
-  )
-  t.is(node.agent.endpoints.live().length, 0)
-})
+const LOST: readonly [what: string, isLost: (change: NftChange) => boolean, said: RegExp][] = [
+  [
+    'a rule',
+    isChainOf,
+    /rule 2 of inet margay-policy \S+ "KubernetesNetworkPolicy default\/only-a ingress 0 allow" is missing in the kernel$/,
+  ],
+  [
+    'what leads to the rules',
+    ({ object }) => object.kind === 'elements' && object.table === TABLE && object.set === 'to_pod',
+    /element inet margay-policy to_pod \{ cali\w+ \} is missing in the kernel$/,
+  ],
+]
+for (const [what, isLost, said] of LOST)
+  test(`ADD reads the rules of its pod back: where a kernel says yes and does not have ${what} it is named, and nothing is left`, async t => {
+    const node = await aNode(t)
+    node.isLost = isLost
+    const refused = await node.call('ADD')
+    t.is(refused.exitCode, 1)
+    const { msg } = JSON.parse(refused.stdout)
+    t.regex(msg, /^the host side of cali\w+ is refused: of the policies of cali\w+, /)
+    t.regex(msg, said)
+    t.is(node.agent.endpoints.live().length, 0)
+  })
 
 test('rules of a pod that another program takes away before ADD has answered stand again when it answers', async t => {
   const node = await aNode(t)
