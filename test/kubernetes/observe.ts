@@ -105,6 +105,8 @@ async function podsByNode({ lab }: Cluster): Promise<Map<string, string[]>> {
   return pods
 }
 
+const ADDRESSES = 'addresses of '
+
 /** Of each node its pod interfaces and their routes, of the cluster its addresses in use. */
 async function heldNow({ lab, margay }: Cluster): Promise<Record<string, string[]>> {
   const held: Record<string, string[]> = {}
@@ -123,14 +125,15 @@ async function heldNow({ lab, margay }: Cluster): Promise<Record<string, string[
   for (const { name } of lab.plan.nodes) {
     const status = (await margay.status(name)) as Pick<AgentStatus, 'blocks'> | undefined
     for (const { cidr, used } of status?.blocks ?? [])
-      held[`addresses of ${cidr}`] = Array.from({ length: used }, (_, i) => String(i))
+      held[`${ADDRESSES}${cidr}`] = Array.from({ length: used }, (_, i) => String(i))
   }
   return held
 }
 
 /**
- * Waits until nothing is held that was not before; throws with what is. By their `count` where pods of others (the cluster's
- * DNS) got new interfaces and addresses meanwhile. What was there before may go: addresses of earlier pods rest for a while.
+ * Waits until interfaces and routes are the same as before, and no more addresses are in use: those that tunnels and earlier
+ * pods had may be free by now. Throws with the differences. By their `count` where pods of others (the cluster's DNS) got new
+ * interfaces and addresses meanwhile.
  */
 export async function nothingLeft(
   cluster: Cluster,
@@ -138,15 +141,18 @@ export async function nothingLeft(
   by: 'name' | 'count' = 'name',
 ): Promise<void> {
   let differences: string[] = []
-  const nothing = async () => {
-    differences = Object.entries(await heldNow(cluster)).flatMap(([key, is]) => {
-      const was = before[key] ?? []
-      const isMore = by === 'count' ? is.length > was.length : is.some(each => !was.includes(each))
-      return isMore ? [`${key}: before ${was.length} (${was.join(' ')}), now ${is.length} (${is.join(' ')})`] : []
+  const same = async () => {
+    const now = await heldNow(cluster)
+    differences = [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap(key => {
+      const [was, is] = [before[key] ?? [], now[key] ?? []]
+      const isSame = was.length === is.length && (by === 'count' || was.join() === is.join())
+      return isSame || (key.startsWith(ADDRESSES) && is.length < was.length)
+        ? []
+        : [`${key}: before ${was.length} (${was.join(' ')}), now ${is.length} (${is.join(' ')})`]
     })
     return differences.length === 0
   }
-  if (!(await until(nothing, 30_000, 1000))) throw new Error(`left behind:\n${differences.join('\n')}`)
+  if (!(await until(same, 30_000, 1000))) throw new Error(`left behind:\n${differences.join('\n')}`)
 }
 
 /** Runs a program of this machine in the network of a pod; rejects with what it says when it does not succeed. */
