@@ -29,7 +29,7 @@ import {
 } from '../netlink/nftables/objects.ts'
 import { refusedPart } from '../netlink/nftables/refused-part.ts'
 import { objects } from '../netlink/nftables/stateful-objects.ts'
-import type { Request, Requests } from '../netlink/requests.ts'
+import type { DumpChanges, Request, Requests } from '../netlink/requests.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type {
   ForwardChain,
@@ -123,7 +123,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         const parsed = chains.parse(message)
         return parsed instanceof Malformed ? undefined : parsed
       }
-      for (const chain of await this.#dump(of, chains.operation.read, () => {}, known, 'taken again')) all.push(chain)
+      for (const chain of await this.#dump(of, chains.operation.read, () => {}, known)) all.push(chain)
     }
     const found: ForwardChain[] = []
     for (const chain of all) {
@@ -141,7 +141,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
       const inChain = (w: NlWriter) => emitRuleFilter(w, { table, chain })
       const parse = (message: Message) => (tableOf(message) === table ? rules.parse(message) : undefined)
       const of = { family, name: table }
-      for (const rule of await this.#dump(of, rules.operation.read, inChain, parse, 'taken again')) {
+      for (const rule of await this.#dump(of, rules.operation.read, inChain, parse)) {
         found.push(rule)
         for (const target of jumpsOf(rule)) chains.add(target)
       }
@@ -186,11 +186,11 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
       const known = {
         table,
         // the kernel has no filter for chains: where others come or go meanwhile it may leave out some of ours
-        chains: await this.#dump(of, chains.operation.read, () => {}, ofTable(of, chains.parse), 'taken again'),
-        sets: await this.#dump(of, sets.operation.read, inTable, ofTable(of, sets.parse)),
-        objects: await this.#dump(of, objects.operation.read, inTable, ofTable(of, objects.parse)),
-        flowtables: await this.#dump(of, flowtables.operation.read, inTable, ofTable(of, flowtables.parse)),
-        rules: await this.#dump(of, rules.operation.read, inTable, ofTable(of, rules.parse)),
+        chains: await this.#dump(of, chains.operation.read, () => {}, ofTable(of, chains.parse)),
+        sets: await this.#dumpOnce(of, sets.operation.read, inTable, ofTable(of, sets.parse)),
+        objects: await this.#dumpOnce(of, objects.operation.read, inTable, ofTable(of, objects.parse)),
+        flowtables: await this.#dumpOnce(of, flowtables.operation.read, inTable, ofTable(of, flowtables.parse)),
+        rules: await this.#dumpOnce(of, rules.operation.read, inTable, ofTable(of, rules.parse)),
       }
       const elements: NftElements[] = []
       for (const set of options === undefined ? known.sets : []) elements.push(await this.#elements(of, set))
@@ -218,7 +218,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
       found.chains.push(chain)
       const inChain = (w: NlWriter) => emitRuleFilter(w, { table: name, chain: each })
       const own = (message: Message) => (tableOf(message) === name ? rules.parse(message) : undefined)
-      for (const rule of await this.#dump(of, rules.operation.read, inChain, own)) found.rules.push(rule)
+      for (const rule of await this.#dumpOnce(of, rules.operation.read, inChain, own)) found.rules.push(rule)
     }
     const asked = new Set(only.sets)
     for (const { expressions } of found.rules)
@@ -284,9 +284,19 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
   async #elements(of: Name, set: NftSet): Promise<NftElements> {
     const { table, name } = set
     const head = (w: NlWriter) => emitElementsHead(w, { table, set: name })
-    const wires = await this.#dump(of, NFT_MSG.getSetElem, head, parseElements)
+    const wires = await this.#dumpOnce(of, NFT_MSG.getSetElem, head, parseElements)
     const elements = checked(elementsOf(set, wires.flat()))
     return { ...headOf(set), elements }
+  }
+
+  /** A dump of which something may be left out where anybody changed it meanwhile: `nftables` compares the generations. */
+  #dumpOnce<T>(
+    of: Name,
+    operation: number,
+    filter: (w: NlWriter) => void,
+    parse: (message: Message) => Parsed<T> | undefined,
+  ): Promise<T[]> {
+    return this.#dump(of, operation, filter, parse, 'left to the caller')
   }
 
   async #dump<T>(
@@ -294,7 +304,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     operation: number,
     filter: (w: NlWriter) => void,
     parse: (message: Message) => Parsed<T> | undefined,
-    changes: 'taken again' | 'left to the caller' = 'left to the caller',
+    changes?: DumpChanges,
   ): Promise<T[]> {
     const request: Request = {
       type: messageType(operation),

@@ -20,6 +20,9 @@ export type Request = {
   body: (w: NlWriter) => void
 }
 
+/** What is done about a dump that a change interrupted: it may tell some objects twice and leave others out. */
+export type DumpChanges = 'taken again' | 'left to the caller'
+
 const DUMP_ATTEMPTS = 16
 /** So many messages per sendmsg; their refusals, at under 1 KiB of buffer each, fit the receive buffer. */
 const BATCH = 128
@@ -103,7 +106,7 @@ export class Requests {
   dump<T>(
     request: Request,
     parse: (message: Message) => T | undefined,
-    changes: 'taken again' | 'left to the caller' = 'taken again',
+    changes: DumpChanges = 'taken again',
   ): Promise<{ answer: Acknowledgement; objects: T[] }> {
     const taken = this.#dumps.then(() => this.#dump(request, parse, changes))
     this.#dumps = taken.catch(() => undefined)
@@ -155,7 +158,7 @@ export class Requests {
     this.#fail(error)
   }
 
-  async #dump<T>(request: Request, parse: (message: Message) => T | undefined, changes: string) {
+  async #dump<T>(request: Request, parse: (message: Message) => T | undefined, changes: DumpChanges) {
     for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
       const { answer, replies, interrupted } = await this.#exchange(request, NLM_F.dump)
       if (!interrupted || changes === 'left to the caller')

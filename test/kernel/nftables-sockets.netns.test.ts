@@ -36,6 +36,10 @@ const dropIn = (chain: string, comment?: string): NftRule => {
     ...(comment !== undefined && { comment }),
   }
 }
+const counted = (i: number): NftRule => ({
+  ...dropIn('c', `rule ${i} of some policy`),
+  expressions: [{ type: 'counter' }],
+})
 const chain = (name: string) => ({ kind: 'chain', family: 'inet', table: 'margay', name }) as const
 const add = (object: NftTable | NftSet | NftElements | NftRule | ReturnType<typeof chain>): NftChange => {
   return { verb: 'add', object }
@@ -169,10 +173,6 @@ netns('the counters of 20,000 rules are read in more than fifty turns, so nobody
   using scratch = scratchNetns()
   using host = openKernel()
   using kernel = host.inside(scratch.path)
-  const counted = (i: number): NftRule => ({
-    ...dropIn('c', `rule ${i} of some policy`),
-    expressions: [{ type: 'counter' }],
-  })
   t.deepEqual(await kernel.changeNftables([add(table), add(chain('c'))]), [])
   for (let from = 0; from < 20_000; from += 2000) {
     const some = Array.from({ length: 2000 }, (_, i) => add(counted(from + i)))
@@ -196,6 +196,25 @@ netns('the counters of 20,000 rules are read in more than fifty turns, so nobody
   t.log(`${took.toFixed()} ms in ${turns} turns, the longest ${longest.toFixed(1)} ms`)
   t.deepEqual(await kernel.ruleCounters({ ...NAME, name: 'nobody' }), [])
 })
+
+for (const what of ['a table', 'one chain'])
+  netns(`of the counters of ${what} none is left out where a rule goes while they are read`, async t => {
+    using scratch = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(scratch.path)
+    const rules = Array.from({ length: 4000 }, (_, i) => add(counted(i)))
+    t.deepEqual(await kernel.changeNftables([add(table), add(chain('c')), ...rules]), [])
+    const [first] = await kernel.ruleCounters({ ...NAME, chain: 'c' })
+    const reading = kernel.ruleCounters(what === 'a table' ? NAME : { ...NAME, chain: 'c' })
+    // the kernel tells of some of them at once, and of the others in the next turns
+    for (let i = 0; i < 5; i++) await undefined
+    nft(scratch.path, ['delete', 'rule', 'inet', 'margay', 'c', 'handle', `${first!.handle}`])
+    const told = new Set((await reading).map(({ comment }) => comment))
+    t.deepEqual(
+      rules.map((_, i) => counted(i).comment).filter(comment => !told.has(comment)),
+      [first!.comment],
+    )
+  })
 
 netns('a table of another owner beside ours is not read', async t => {
   using scratch = scratchNetns()
