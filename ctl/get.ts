@@ -214,14 +214,17 @@ async function watch(
         return
       }
       const changed = (event.type === 'sync' ? event.items.toSorted(byName) : [event.item]).filter(isNew)
-      if (!first) for (const object of changed) show(object)
-      else if (options['watchOnly'] !== true && changed.length > 0) {
-        const found = changed.map(shownOf)
-        if (printer.table) context.out(printer.print(found, view))
-        else for (const object of changed) show(object)
-        shownBefore = found
+      if (!first) {
+        for (const object of changed) show(object)
+        return
       }
       first = false
+      // also what is not shown now: its nodes are followed
+      const found = changed.map(shownOf)
+      if (options['watchOnly'] === true || found.length === 0) return
+      if (printer.table) context.out(printer.print(found, view))
+      else for (const object of changed) show(object)
+      shownBefore = found
     },
     selection,
   )

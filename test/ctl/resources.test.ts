@@ -10,6 +10,7 @@ import { kinds } from '../../api/kinds.ts'
 import { RECEIPT_KINDS } from '../../api/policy-receipts.ts'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
 import { openStore } from '../../datastore/kube.ts'
+import { until } from '../../lab/program.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
 import { aResource } from '../datastore/objects.ts'
 import { beginHere, type Run, runHere } from './run.ts'
@@ -270,6 +271,26 @@ test('a watch of policies in a wide table shows one again when other nodes enfor
   await store.delete('PolicyStatus', made.metadata.name)
   watch.interrupt()
   t.like(await watch.ended, { code: 0, err: '', out: first + second + second })
+  await store.close()
+})
+
+test('a watch that shows changes alone shows a policy that stays as it is when other nodes enforce it', async t => {
+  const { kubeconfig } = t.context
+  const store = openStore({ kubeconfig })
+  const kind = 'GlobalNetworkPolicy'
+  await store.create(kind, aResource(kind, { metadata: { name: 'web' }, spec: {} }))
+  let { metadata } = await store.create('PolicyStatus', aPolicyStatus(kind, 'web', '100/812', 'node-7'))
+  const watch = beginHere(['get', 'globalnetworkpolicy', '-o', 'wide', '--watch-only', '--kubeconfig', kubeconfig])
+  let nodes = 100
+  const isShown = await until(async () => {
+    const status = { ...aPolicyStatus(kind, 'web', `${++nodes}/812`, 'node-7'), metadata }
+    metadata = (await store.update('PolicyStatus', status)).metadata
+    return watch.said() !== ''
+  }, 5000)
+  t.true(isShown)
+  watch.interrupt()
+  t.like(await watch.ended, { code: 0, err: '' })
+  t.regex(watch.said(), /^web .* \d+\/812 .*node-7\n/)
   await store.close()
 })
 

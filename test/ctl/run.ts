@@ -25,6 +25,8 @@ export async function runHere(args: readonly string[], stdin = ''): Promise<Run>
 export type Running = {
   /** What was printed by the time that it is `text`. */
   printed(text: string): Promise<void>
+  /** What was printed until now. */
+  said(): string
   /** As Ctrl-C does. */
   interrupt(): void
   /** As when whoever started it is gone. */
@@ -54,6 +56,7 @@ export function beginHere(args: readonly string[], stdin = ''): Running {
   })
   return {
     printed: text => (said.out === text ? Promise.resolve() : new Promise(resolve => waiting.set(text, resolve))),
+    said: () => said.out,
     interrupt: () => interrupted.resolve(),
     endInput: () => inputEnded.resolve(),
     ended: ended.then(code => ({ code, ...said })),
