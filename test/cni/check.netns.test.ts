@@ -310,6 +310,11 @@ asRoot('CHECK and repairs leave routes where the plugin sbr moved them, and CHEC
     await node.exec(node.netns, 'ip', 'link', 'set', first.interfaces[0]!.name, 'txqueuelen', '500')
     await new Promise(resolve => setTimeout(resolve, 300))
     t.deepEqual([await routes('-4', 'main'), node.healed], ['', []])
+    // also where it has something to put back
+    await node.exec(netns, 'ip', 'neigh', 'del', '169.254.1.1', 'dev', 'eth0')
+    await node.exec(node.netns, 'ip', 'link', 'set', first.interfaces[0]!.name, 'txqueuelen', '400')
+    t.regex((await healed(node, 0)).join(), /neighbour 169\.254\.1\.1 dev eth0/)
+    t.is(await routes('-4', 'main'), '')
 
     await node.exec(netns, 'ip', 'route', 'del', 'default', 'table', '100')
     t.is((await check()).json?.['msg'], 'route 0.0.0.0/0 dev eth0 in the pod is missing')

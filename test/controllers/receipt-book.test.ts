@@ -79,6 +79,13 @@ test('a node that refuses a policy is required, does not enforce it, and says wh
   t.deepEqual(shown(book, 'a'), ['2/2'])
 })
 
+test('nodes that say why they lag come before those that say nothing: of thousands a status names the first ten', t => {
+  const all = { a: 1 }
+  const book = aBook(all, { n2: says({}, []), n8: says(all, ['a'], ['a']), n5: says(all, ['a'], ['a']) })
+  book.setAwaited('n1', true)
+  t.deepEqual(shown(book, 'a'), ['0/4', 'n5 Refused', 'n8 Refused', 'n1 NoReceipt', 'n2 Behind'])
+})
+
 test('a node that is awaited and says nothing counts for each policy, and no more once it speaks', t => {
   const all = { a: 1, b: 1 }
   const book = aBook(all, { n1: says(all, ['a']) })
