@@ -1,16 +1,20 @@
 // Keeps a pool that was deleted until its last block was given back, by a finalizer, and lets nobody claim from it
 // meanwhile. Who claims reads the pool once more after the claim, and who takes the finalizer away lists the blocks after
 // the deletion: one of the two sees the other. Every node does both; a pool that is not ours to hold is used all the same.
-import { type IpPool, POOL_FINALIZER, poolOf } from '../api/pools.ts'
+import { type IpPool, POOL_FINALIZER, poolsInEffect } from '../api/pools.ts'
 import { isStoreError, NotFound, Refused, type Store } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains, overlaps } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import { changeFinalizers, isHeld, releaseEmptyPool } from './pool-release.ts'
 
 /** Nodes without a block in a deleted pool look within this time whether it is empty; the first one that finds out ends it. */
 const SPREAD_MS = 5_000
-/** Nodes with blocks in a pool that nobody holds yet ask within this time whether they may; the first one ends it. */
+/**
+ * Nodes with blocks in a pool without the finalizer wait for once to twice this time; the first one ends it. Not shorter: somebody
+ * may take it away each time.
+ */
 const HOLD_SPREAD_MS = 1_000
 /** The last pod of a node must be published as gone by then. */
 const FIRST_LOOK_MS = 1_000
@@ -34,7 +38,7 @@ export type PoolHoldDeps = {
 export class PoolHold {
   readonly #deps: PoolHoldDeps
   readonly #timers = new Map<string, Cancel>()
-  /** Pools that hold blocks of ours without a claim from them, by uid: ours were asked for once, or are about to be. */
+  /** Pools with blocks of ours that lack the finalizer, by uid: it was asked for once, or is about to be. */
   readonly #holds = new Map<string, Cancel>()
   /** Before then no pool is let go, on the monotonic clock. */
   #notBeforeMs = 0
@@ -50,10 +54,8 @@ export class PoolHold {
     if (finalizers?.includes(POOL_FINALIZER)) return
     const { store, log } = this.#deps
     try {
-      await changeFinalizers(store, name, ({ metadata: now }) =>
-        now.deletionTimestamp !== undefined || now.finalizers?.includes(POOL_FINALIZER)
-          ? undefined
-          : [...(now.finalizers ?? []), POOL_FINALIZER],
+      await changeFinalizers(store, name, now =>
+        lacksFinalizer(now) ? [...(now.metadata.finalizers ?? []), POOL_FINALIZER] : undefined,
       )
     } catch (error) {
       if (!(error instanceof Refused)) throw error
@@ -78,9 +80,9 @@ export class PoolHold {
   }
 
   /**
-   * Looks whether pools that are being deleted are empty, and holds those that were made over blocks of this node, where an
-   * earlier pool was deleted. To be called when pools, or the blocks of this node, changed. Returns the CIDRs of pools that
-   * are being deleted.
+   * Looks whether pools that are being deleted are empty, and holds those with blocks of this node that lack the finalizer: made
+   * over blocks of an earlier pool, or written by calicoctl, which takes it away. To be called when pools, or the blocks of this
+   * node, changed. Returns the CIDRs of pools that are being deleted.
    */
   follow(pools: readonly IpPool[]): readonly string[] {
     const going = pools.filter(isHeld)
@@ -110,20 +112,16 @@ export class PoolHold {
   }
 
   #holdOver(pools: readonly IpPool[], own: readonly string[]): void {
-    const uids = new Set(pools.map(uidOf))
+    const free = new Map(pools.filter(lacksFinalizer).map(pool => [uidOf(pool), pool]))
     for (const [uid, cancel] of this.#holds)
-      if (!uids.has(uid)) {
+      if (!free.has(uid)) {
         cancel()
         this.#holds.delete(uid)
       }
-    const free = pools.filter(pool => {
-      const { deletionTimestamp, finalizers } = pool.metadata
-      return deletionTimestamp === undefined && !finalizers?.includes(POOL_FINALIZER) && !this.#holds.has(uidOf(pool))
-    })
-    if (free.length === 0) return
-    // a pool that overlaps an older one has no block, and would never go if it were held for those of the older one
-    const used = new Set(own.map(cidr => poolOf(pools, cidr)))
-    for (const pool of free) if (used.has(pool)) this.#holdIn(pool, this.#deps.turn * HOLD_SPREAD_MS)
+    if (free.size === this.#holds.size) return
+    const used = poolsWith(own, pools)
+    for (const [uid, pool] of free)
+      if (!this.#holds.has(uid) && used.has(pool)) this.#holdIn(pool, (1 + this.#deps.turn) * HOLD_SPREAD_MS)
   }
 
   #holdIn(pool: IpPool, delayMs: number): void {
@@ -181,6 +179,21 @@ export class PoolHold {
     this.#timers.get(name)?.()
     this.#timers.delete(name)
   }
+}
+
+/** Whether our finalizer is missing in a pool that is not being deleted. */
+function lacksFinalizer({ metadata: { deletionTimestamp, finalizers } }: IpPool): boolean {
+  return deletionTimestamp === undefined && !finalizers?.includes(POOL_FINALIZER)
+}
+
+/**
+ * The pools that blocks belong to, as `poolOf` says, but by an index: this is asked at each ADD. A pool that overlaps an older
+ * one has no block, and would never go if it were held for those of the older one.
+ */
+function poolsWith(blocks: readonly string[], pools: readonly IpPool[]): ReadonlySet<IpPool | undefined> {
+  const index = new PrefixIndex<IpPool>()
+  for (const pool of poolsInEffect(pools)) index.set(parsePrefix(pool.spec.cidr)!, pool)
+  return new Set(blocks.map(cidr => index.match(parsePrefix(cidr)!)))
 }
 
 /** A pool that was deleted and made again is another one. */

@@ -84,6 +84,23 @@ test('a pool that is made over blocks of an earlier one stays too while a pod ha
   t.deepEqual(await poolNames(fake), [])
 })
 
+test('a pool whose finalizer somebody takes away again and again is held again, a second later at the soonest', async t => {
+  const store = await aStore(aPool('a', '10.0.0.0/24', 28))
+  const node = await started(store)
+  await node.allocator.assign(aPod('one'))
+  await converge(store, node)
+  for (let turn = 0; turn < 3; turn++) {
+    await store.patch('IPPool', 'a', { metadata: { finalizers: [] } })
+    await store.settled()
+    node.clock.advance(999)
+    await store.settled()
+    t.deepEqual((await store.get('IPPool', 'a')).metadata.finalizers ?? [], [])
+    node.clock.advance(1001)
+    await store.settled()
+    t.deepEqual((await store.get('IPPool', 'a')).metadata.finalizers, [POOL_FINALIZER])
+  }
+})
+
 test('a pool that overlaps an older one is not held for the blocks of that one', async t => {
   const store = await aStore(aPool('a', '10.0.0.0/16', 28)) // of the same age the name decides
   const node = await started(store)
