@@ -291,14 +291,16 @@ export class NodeAllocator implements Allocator {
   /** Addresses that pods had of whom an old journal knows nothing: other nodes may have them in their sets. */
   #restUnknown(block: Block): void {
     const now = this.#ledger.get(block.cidr)?.block
-    block.slots.forEach((slot, ordinal) => {
-      if (slot === null || now?.slots[ordinal] !== null) return
+    const unknown = block.slots.flatMap((slot, ordinal) => {
+      if (slot === null || now?.slots[ordinal] !== null) return []
       const address = addressAt(block.cidr, ordinal)
       const released = [{ address, family: familyOf(address), block: block.cidr }]
-      const pod = podNameOf(slot.secondary)
-      this.#resting.persist(released, pod)
-      this.#resting.begin(released, pod)
+      return [{ released, pod: podNameOf(slot.secondary) }]
     })
+    this.#ledger.put([], () => {
+      for (const { released, pod } of unknown) this.#resting.persist(released, pod)
+    })
+    for (const { released, pod } of unknown) this.#resting.begin(released, pod)
   }
 
   #podOf(handle: string): PodName | undefined {
