@@ -351,7 +351,7 @@ export class NodeAllocator implements Allocator {
   /** What a refusal must say where addresses are free that no pod may have yet. */
   #restingToo(refusal: AssignRefusal | undefined): AssignRefusal | undefined {
     const seconds = this.#inputs.current?.config.ipCooldownSeconds ?? 0
-    const resting = this.#resting.count(seconds)
+    const resting = [...this.#resting.counts(seconds).values()].reduce((sum, count) => sum + count, 0)
     if (refusal === undefined || resting === 0) return refusal
     const because =
       seconds * 1000 >= REST_MS || this.#deps.sets?.mayHold() !== true
@@ -432,8 +432,9 @@ export class NodeAllocator implements Allocator {
     const inputs = this.#inputs.current
     if (inputs === undefined || this.#closed) return
     this.#claims.publishEmptied(this.#hold.follow(inputs.pools))
+    const resting = this.#resting.counts(inputs.config.ipCooldownSeconds)
     for (const family of families) {
-      const { pools, owned, serving, ...room } = this.#room(family, inputs)
+      const { pools, owned, serving, ...room } = this.#room(family, inputs, cidr => resting.get(cidr) ?? 0)
       let { free } = room
       const last = serving.at(-1)
       if (pools.length > 0 && (last === undefined || free <= lowWater(last.block.cidr)))
@@ -459,12 +460,8 @@ export class NodeAllocator implements Allocator {
     }
   }
 
-  #room(family: Family, inputs: Inputs, restingIn = this.#restingIn(inputs)): Room {
+  #room(family: Family, inputs: Inputs, restingIn: (cidr: string) => number): Room {
     return roomFor(family, inputs, this.#own(), this.#deps.selects, restingIn)
-  }
-
-  #restingIn({ config }: Inputs): (cidr: string) => number {
-    return cidr => this.#resting.count(config.ipCooldownSeconds, cidr)
   }
 
   #claimSpare(family: Family, pools: readonly IpPool[], inputs: Inputs): void {

@@ -141,13 +141,13 @@ export class Resting {
     }
   }
 
-  /** How many addresses rest, of a block or of all. */
-  count(cooldownSeconds: number, block?: string): number {
-    let count = 0
+  /** How many addresses rest, by block. */
+  counts(cooldownSeconds: number): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>()
     for (const [address, rest] of this.#rests)
-      if (!rest.isHeld && (block === undefined || rest.block === block))
-        if (this.#stateOf(address, rest, cooldownSeconds) === 'rests') count++
-    return count
+      if (!rest.isHeld && this.#stateOf(address, rest, cooldownSeconds) === 'rests')
+        counts.set(rest.block, (counts.get(rest.block) ?? 0) + 1)
+    return counts
   }
 
   /** What the addresses of a block without pods are, those that are not free at the most: `late` for half an hour. */
