@@ -2,7 +2,16 @@
 // nothing. Pure.
 import { isDeepStrictEqual } from 'node:util'
 import type { NftRule } from '../port/nftables.ts'
-import { chainEssence, contentEssence, contentOf, ruleEssence, rulesOf, setEssence, tableFlags } from './nft-match.ts'
+import {
+  chainEssence,
+  contentEssence,
+  contentOf,
+  type DifferingRules,
+  firstOtherRule,
+  rulesOf,
+  setEssence,
+  tableFlags,
+} from './nft-match.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
 
 /** `object` is what nft calls it: `rule inet margay prerouting "redirect"`. `added`: nobody wants it there. */
@@ -64,23 +73,20 @@ function contentDifference(table: string, { contents = [] }: NftProgram, seen: N
 function ruleDifference(table: string, program: NftProgram, seen: NftProgram): NftDifference | undefined {
   for (const chain of program.chains) {
     const [wanted, there] = [rulesOf(program.rules, chain), rulesOf(seen.rules, chain)]
-    const same = (i: number) => isDeepStrictEqual(essenceAt(wanted, i), essenceAt(there, i))
-    const at = Array.from({ length: Math.max(wanted.length, there.length) }, (_, i) => i).find(i => !same(i))
-    if (at === undefined) continue
-    const is = there.length < wanted.length ? 'missing' : there.length > wanted.length ? 'added' : 'changed'
-    const object = `rule ${at + 1} of ${table} ${chain.name}${describeRule(is === 'added' ? there[at] : wanted[at])}`
-    return { object, is }
+    const at = firstOtherRule(wanted, there)
+    if (at !== undefined) return differenceAt(`${table} ${chain.name}`, { at, wanted, there })
   }
   return undefined
 }
 
-function essenceAt(rules: readonly NftRule[], i: number): unknown {
-  const rule = rules[i]
-  return rule && ruleEssence(rule)
+/** How the rules of a chain differ: whether there are too few or too many, and the first one that is another. */
+export function differenceAt(chain: string, { at, wanted, there }: DifferingRules): NftDifference {
+  const is = there.length < wanted.length ? 'missing' : there.length > wanted.length ? 'added' : 'changed'
+  return { object: `rule ${at + 1} of ${chain}${describe(is === 'added' ? there[at] : wanted[at])}`, is }
 }
 
 /** Its comment, or where it leads to. */
-export function describeRule(rule: NftRule | undefined): string {
+function describe(rule: NftRule | undefined): string {
   if (rule?.comment !== undefined) return ` "${rule.comment}"`
   const jumps = rule?.expressions.flatMap(step =>
     step.type === 'immediate' && 'data' in step && 'chain' in step.data ? [step.data.chain] : [],

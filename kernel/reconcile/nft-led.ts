@@ -1,8 +1,8 @@
 // What of a table of parts the packets of one interface pass, and what of that is not in the kernel as it is wanted: for ADD,
 // which reads its rules back, and for CHECK. Pure.
 import type { NftPartNames, NftRuleset, NftSet } from '../port/nftables.ts'
-import { describeRule, type NftDifference } from './nft-differences.ts'
-import { differingRule, NftState } from './nft-state.ts'
+import { differenceAt, type NftDifference } from './nft-differences.ts'
+import { differingRules, NftState } from './nft-state.ts'
 import { nftTableKey } from './objects.ts'
 
 /** A larger set is not read again: its name is asked for by many, and the kernel tells of each change to it. */
@@ -60,14 +60,9 @@ export function ledDifferences({ interfaceName, wanted, only }: Led, ruleset: Nf
         found.push({ object: `element ${table} ${set} { ${key} }`, is: differs(value, seen) })
   }
   for (const { key, value, seen } of wanted.chains.pending()) {
-    const other = value && seen && differingRule(value, seen)
-    if (value === undefined || seen === undefined || other === undefined)
-      found.push({ object: `chain ${table} ${key}`, is: differs(value, seen) })
-    else {
-      const is = differs(value.rules[other.there.length], seen.rules[other.wanted.length])
-      const rule = (is === 'added' ? other.there : other.wanted)[other.at]
-      found.push({ object: `rule ${other.at + 1} of ${table} ${key}${describeRule(rule)}`, is })
-    }
+    const other = value && seen && differingRules(value, seen)
+    if (other === undefined) found.push({ object: `chain ${table} ${key}`, is: differs(value, seen) })
+    else found.push(differenceAt(`${table} ${key}`, other))
   }
   return found
 }

@@ -23,7 +23,7 @@ export function tableChanges(program: NftProgram, seen: NftProgram | undefined):
   const after = program.chains.flatMap(chain => {
     const wanted = rulesOf(program.rules, chain)
     const there = rulesOf(seen.rules, chain)
-    if (isDeepStrictEqual(wanted.map(ruleEssence), there.map(ruleEssence))) return []
+    if (firstOtherRule(wanted, there) === undefined) return []
     const { kind, family, table, name } = chain
     const emptied: NftChange = { verb: 'flush', object: { kind, family, table, name } }
     return [emptied, ...wanted.map((object): NftChange => ({ verb: 'add', object }))]
@@ -94,12 +94,25 @@ export function ruleEssence({ expressions, comment }: NftRule): unknown {
 }
 
 /** As two equal `ruleEssence`, without making them: a large table has tens of thousands of rules. */
-export function sameRules(a: NftRule, b: NftRule): boolean {
+function sameRules(a: NftRule, b: NftRule): boolean {
   if (a.comment !== b.comment || a.expressions.length !== b.expressions.length) return false
   return a.expressions.every((step, i) => {
     const other = b.expressions[i]!
     return step.type === 'counter' ? other.type === 'counter' : sameFields(step, other) && sameFields(other, step)
   })
+}
+
+/** `wanted` and `there` are the same before `at`. */
+export type DifferingRules = { at: number; wanted: readonly NftRule[]; there: readonly NftRule[] }
+
+/** Where two lists of rules differ first, an end that only one of them has included; undefined where all are the same. */
+export function firstOtherRule(a: readonly NftRule[], b: readonly NftRule[]): number | undefined {
+  const length = Math.max(a.length, b.length)
+  for (let at = 0; at < length; at++) {
+    const [own, other] = [a[at], b[at]]
+    if (own === undefined || other === undefined || !sameRules(own, other)) return at
+  }
+  return undefined
 }
 
 /** Whether `b` has all that is defined in `a`. */

@@ -14,7 +14,7 @@ import type {
   NftVerdict,
 } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
-import { chainEssence, sameRules, setEssence, tableFlags } from './nft-match.ts'
+import { chainEssence, type DifferingRules, firstOtherRule, setEssence, tableFlags } from './nft-match.ts'
 
 /** A set that belongs to one rule of a chain, which looks it up by `id` under the name that `INLINE_SET` is. */
 export type NftInlineSet = { id: number; type: string; flags?: NftSet['flags']; elements: readonly NftElement[] }
@@ -173,21 +173,14 @@ function seenChain(
 function samePrograms(a: NftChainProgram, b: NftChainProgram): boolean {
   if (!isDeepStrictEqual(chainEssence(a.chain), chainEssence(b.chain)) || a.rules.length !== b.rules.length)
     return false
-  return differingRule(a, b) === undefined
+  return differingRules(a, b) === undefined
 }
 
-/** The first rule by which two chains differ, among the rules of both; undefined where all are the same. */
-export function differingRule(
-  a: NftChainProgram,
-  b: NftChainProgram,
-): { at: number; wanted: readonly NftRule[]; there: readonly NftRule[] } | undefined {
+/** The rules of two chains, and where they differ first; undefined where all are the same. */
+export function differingRules(a: NftChainProgram, b: NftChainProgram): DifferingRules | undefined {
   const [wanted, there] = [resolved(a), resolved(b)]
-  const length = Math.max(wanted.length, there.length)
-  for (let at = 0; at < length; at++) {
-    const [own, other] = [wanted[at], there[at]]
-    if (own === undefined || other === undefined || !sameRules(own, other)) return { at, wanted, there }
-  }
-  return undefined
+  const at = firstOtherRule(wanted, there)
+  return at === undefined ? undefined : { at, wanted, there }
 }
 
 function resolved({ rules, inline = [] }: NftChainProgram): readonly NftRule[] {
