@@ -22,7 +22,10 @@ export type DumpWalk = {
   within: <T>(act: () => T) => T
 }
 
-/** Asks the subsystem netfilter. Resolves to whether what is told changed meanwhile. Rejects with `KernelError`, and with what `take` throws. */
+/**
+ * Asks the subsystem netfilter. Resolves to whether what is told changed meanwhile. Rejects with `KernelError`, and with what
+ * `take` throws.
+ */
 export async function walkDump(
   { type, body }: Request,
   { lists, take, within }: DumpWalk,

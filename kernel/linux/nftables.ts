@@ -226,16 +226,16 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         if (step.type === 'lookup' && (await setOf(step.set))?.flags?.includes('anonymous')) asked.add(step.set)
     const single: NftElements[] = []
     const missing: NftElements[] = []
-    for (const [name, keys] of Map.groupBy(only.elements, ({ set }) => set)) {
-      const set = asked.has(name) ? undefined : await setOf(name)
-      if (set?.flags?.includes('interval')) asked.add(name)
+    for (const [inSet, keys] of Map.groupBy(only.elements, ({ set }) => set)) {
+      const set = asked.has(inSet) ? undefined : await setOf(inSet)
+      if (set?.flags?.includes('interval')) asked.add(inSet)
       // the elements of a rule's own set never change
       if (set === undefined || set.flags?.includes('interval') || set.flags?.includes('anonymous')) continue
       for (const { key } of keys) {
         const element = await this.#element(of, set, key)
-        const found = { ...headOf(set), elements: [element ?? { key: checked(keyWords(set, key)) }] }
-        if (element === undefined) missing.push(found)
-        else single.push(found)
+        const answer = { ...headOf(set), elements: [element ?? { key: checked(keyWords(set, key)) }] }
+        if (element === undefined) missing.push(answer)
+        else single.push(answer)
       }
     }
     const there = [...named.values()].filter(set => set !== undefined && asked.has(set.name)) as NftSet[]

@@ -28,8 +28,8 @@ export type Flow = {
 export type ConntrackPort = {
   /**
    * Calls `each` for every connection that one of these addresses (in canonical text) opened, or that one of them answers, behind
-   * a translated address too; or for all connections. None is kept, and other work goes on in between. One that lives throughout is told, unless the kernel's table is made
-   * larger meanwhile, and may be told twice. Rejects with `KernelError`, and with what `each` throws.
+   * a translated address too; or for all connections. None is kept, and other work goes on in between. One that lives throughout
+   * is told, unless the kernel's table is made larger meanwhile, and may be told twice. Rejects with `KernelError`, and with what `each` throws.
    */
   flowsOf(addresses: ReadonlySet<string> | 'all', each: (flow: Flow) => void): Promise<void>
 

@@ -364,7 +364,10 @@ export type NftNews = { generation: number; tables: readonly NftChangedTable[] }
 /** What the counters of one rule have counted since it was written; `handle` and `chain` name it, as in `NftRule`. */
 export type NftRuleCounter = { chain: string; handle: number; comment?: string; packets: bigint; bytes: bigint }
 
-/** A base chain at the hook forward, and the rules to which jumps lead from it, those of a chain together; there may be others of its table. */
+/**
+ * A base chain at the hook forward, and the rules to which jumps lead from it, those of a chain together; there may be others of
+ * its table.
+ */
 export type ForwardChain = {
   chain: NftChain
   rules: readonly NftRule[]

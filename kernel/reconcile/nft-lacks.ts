@@ -10,7 +10,10 @@ export function isLacking({ errno }: KernelError): boolean {
   return LACKING.includes(errno)
 }
 
-/** Whether a table cannot be read because the kernel has no nftables: where it has netfilter's sockets, it does not know the request (EINVAL). */
+/**
+ * Whether a table cannot be read because the kernel has no nftables: where it has netfilter's sockets, it does not know the
+ * request (EINVAL).
+ */
 export function lacksNftables(error: KernelError): boolean {
   return isLacking(error) || error.errno === ERRNO.EINVAL
 }

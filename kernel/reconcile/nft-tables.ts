@@ -21,7 +21,7 @@ import { elementDifferences, type NftDifference, tableDifference } from './nft-d
 import { elementName, elementsOf, grouped, groupOf, seenProgram, tableOf } from './nft-elements.ts'
 import { isLacking, lacksNat, lacksNftables } from './nft-lacks.ts'
 import { setEssence, type TableChanges, tableChanges } from './nft-match.ts'
-import { namesOf, type Part, stepsOf } from './nft-part.ts'
+import { namesOf, type Part, stepsOf } from './nft-table-steps.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 
@@ -180,8 +180,8 @@ export class NftTables {
 
   /**
    * What of our tables, and of the elements of one interface, is not in the kernel now as it is wanted: the first thing of
-   * each table, and every element but those of which it is not known yet whether they may go. Reads and changes nothing; a table that this kernel cannot have is passed over. Rejects
-   * with `KernelError`.
+   * each table, and every element but those of which it is not known yet whether they may go. Reads and changes nothing; a
+   * table that this kernel cannot have is passed over. Rejects with `KernelError`.
    */
   async differences(interfaceName: string): Promise<NftDifference[]> {
     const found: NftDifference[] = []

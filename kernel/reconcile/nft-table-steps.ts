@@ -1,4 +1,4 @@
-// What of our tables of nftables is written or refused together, and the changes that this takes. Pure.
+// What of the tables of `nft-tables.ts` is written or refused together, and the changes that this takes. Pure.
 import type { NftChange, NftElements } from '../port/nftables.ts'
 import { elementName, grouped } from './nft-elements.ts'
 import type { TableChanges } from './nft-match.ts'
