@@ -5,7 +5,7 @@
 import { sameJson } from '../api/json.ts'
 import { RECEIPT_ANNOTATION } from '../api/policy-receipts.ts'
 import type { PolicyReceipt } from '../api/receipt-schemas.ts'
-import { NotFound, type Store } from '../datastore/port.ts'
+import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { RollCall } from './roll-call.ts'
@@ -50,7 +50,7 @@ export class ReusedAddresses {
     const { store, clock, log, known } = this.#deps
     if (!known()) return DONE_MS // what is listed at last is told
     try {
-      const { annotations = {} } = (await store.get('ClusterInformation', NAME)).metadata
+      const { uid, resourceVersion, annotations = {} } = (await store.get('ClusterInformation', NAME)).metadata
       const there = {
         asked: annotations[RECEIPT_ANNOTATION.podsAsked],
         settled: annotations[RECEIPT_ANNOTATION.podsSettled],
@@ -68,10 +68,11 @@ export class ReusedAddresses {
           [RECEIPT_ANNOTATION.podsAsked]: asked ?? null,
           [RECEIPT_ANNOTATION.podsSettled]: settled ?? null,
         }
-        await store.patch('ClusterInformation', NAME, { metadata: { annotations } })
+        await store.patch('ClusterInformation', NAME, { metadata: { uid, resourceVersion, annotations } })
       }
       return Math.min(DONE_MS, waitMs)
     } catch (error) {
+      if (error instanceof Conflict) return this.restMs // somebody wrote meanwhile, and it is read again
       if (!(error instanceof NotFound)) throw error
       return DONE_MS // the first objects are made in a moment
     }

@@ -73,6 +73,27 @@ test('the nodes that have not answered are told in the log once, and again when 
   ])
 })
 
+test('what is written names the version that it was made for: what another leader asked meanwhile stays, and has its time', async t => {
+  const store = createFakeStore()
+  await store.create('ClusterInformation', anInformation())
+  const asked = async () =>
+    (await store.get('ClusterInformation', 'default')).metadata.annotations?.['margay.io/PodsAsked']
+  let isFirst = true
+  const patch: Store['patch'] = async (kind, name, value) => {
+    if (isFirst) await store.patch(kind, name, { metadata: { annotations: { 'margay.io/PodsAsked': '7' } } })
+    isFirst = false
+    return store.patch(kind, name, value)
+  }
+  const { chore, clock } = aChore({ ...store, patch })
+  chore.take('n1', { ...RECEIPT, pods: '9', late: '9' })
+  t.is(await chore.run(), chore.restMs)
+  t.is(await asked(), '7')
+  await chore.run()
+  clock.advance(600_000)
+  await chore.run()
+  t.is(await asked(), '9')
+})
+
 for (const startServer of [startApiServer, startStoredFormServer])
   test(`what is asked and settled reaches the agents, and the rest of the object stays (${startServer.name})`, async t => {
     const server = await startServer()
