@@ -69,3 +69,8 @@ export function byLengths(cidrs: readonly string[], family: Family): Extract<Mem
     return { of: 'cidrs', family, bits, addresses: some.map(cidr => cidr.split('/')[0]!).sort() }
   })
 }
+
+/** As `byLengths`, of CIDRs in any order. Of a few, as most rules have, no union is made. */
+export function byNets(nets: readonly string[] | undefined, family: Family): MemberSource[] {
+  return nets === undefined || nets.length <= WAYS ? [] : byLengths(disjoint(nets, family), family)
+}

@@ -1,7 +1,8 @@
 // The conditions of one rule for packets of one family, as expressions of nftables. A condition is a list of ways to satisfy
 // it: none means never, and one without expressions means always. A set that is not there counts as empty.
 // Hazards: a set of a rule's own costs the kernel a walk of all sets of the table, several times, so a few ports or CIDRs are a
-// rule for each instead, and more ports a source of members like others, of which many share a set. What a packet has no header for (ports of ICMP) satisfies no condition about it, and every negated one.
+// rule for each instead, and more of them a source of members like others, of which many share a set (lists.ts). What a packet
+// has no header for (ports of ICMP) satisfies no condition about it, and every negated one.
 // So a rule about a protocol without ports asks for none: nft would print a port of ICMP as `icmp checksum`, and refuse that where
 // a set has ports.
 import type { NftComparison, NftExpression } from '../../kernel/port/nftables.ts'
@@ -9,7 +10,7 @@ import { toHex } from '../../lib/bytes.ts'
 import { addressBytes, type Family } from '../../lib/ip.ts'
 import { DESTINATION, ofFamily, SOURCE, type Steps } from '../calc/nft-expressions.ts'
 import type { InlineSets } from './inline-sets.ts'
-import { byLengths, byList, disjoint, dividePorts, WAYS } from './lists.ts'
+import { byLengths, byList, byNets, disjoint, dividePorts, WAYS } from './lists.ts'
 import type { SetPlaces } from './members.ts'
 import type { Icmp, PolicyRule, PortRange, Ports, Protocol, RuleSide } from './model.ts'
 import { type MemberSource, protocolWord, type SetPlace, sourceKey } from './sources.ts'
@@ -49,9 +50,7 @@ export function sourcesOf(rule: PolicyRule, own: SideName | undefined): MemberSo
       ...(nodes === undefined ? [] : [byNodes(nodes)]),
       ...(service === undefined || !canBeOfService(rule, name) ? [] : [byService(service, name)]),
       ...domains.map(byDomain),
-      ...familiesOf(rule).flatMap(family =>
-        [nets, notNets].flatMap(each => (each === undefined ? [] : byLengths(disjoint(each, family), family))),
-      ),
+      ...familiesOf(rule).flatMap(family => [nets, notNets].flatMap(each => byNets(each, family))),
       ...[ports, notPorts].flatMap(each => [
         ...byPorts(rule, name, own, each),
         ...(each === undefined || !asksForPorts(rule) ? [] : byList(dividePorts(each.ranges))),
