@@ -1,8 +1,8 @@
 // Ends established connections that policies deny by now: rules let packets of known connections pass, so a policy that changed
 // decides about new ones alone until the old entries are deleted. Which ones is asked of the policies as told, with the packet
 // that opened a connection as the rules saw it (after the destination was translated), on the side of each pod that may be
-// denied more than before. A pod that may send under other sources has connections under them, too: those of which an end lies among
-// these and is reached over the interface of the pod now. Of host endpoints all connections are asked about: the host's own, and those that it forwards.
+// denied more than before: of its addresses, and of its other sources where these are reached over its interface now. Of host
+// endpoints all connections are asked about: the host's own, and those that it forwards.
 // Hazards: the kernel takes a TCP packet in the middle of nowhere for a new connection, and the other end may open one: so an
 // interface of which connections were cut is shut to such packets first, for a time. Entries of a helper's connections (FTP)
 // and, to pods, those that this host opened itself were allowed by no rule, and stay.

@@ -1,6 +1,6 @@
-// What a pod's interface needs on the host: a route, a neighbour and a place in the pod filter for each address, sysctls, up. An interface belongs
-// to one endpoint: of several that name it, the first by id. The route back to a source that is no address of the pod is not made
-// here: who has the pod send under it knows the way back.
+// What a pod's interface needs on the host: a route, a neighbour and a place in the pod filter for each address, sysctls, up. An
+// interface belongs to one endpoint: of several that name it, the first by id. The route back to a source that is no address of
+// the pod is not made here: who has the pod send under it knows the way back.
 import { broken, type Condition } from '../../api/status.ts'
 import { hostSide } from '../../kernel/pod-interface.ts'
 import {

@@ -154,10 +154,11 @@ function podRules({ drop, rule: plain }: Table): NftRule[] {
 }
 
 /**
- * Of a packet under a source that is none of the pod's addresses. Whatever it is allowed, a node is not among it: tunnels,
- * BGP and policies for hosts take packets for those of a node by their source. This node has more addresses than its Node object tells. `route_localnet`
- * lets loopback addresses in, and of IPv6 the kernel takes none. A pod that may ask or answer for many neighbours would fill the
- * table that all pods of its node share, and so would answers to many link-local addresses, each of which is looked for first.
+ * Of a packet under a source that is none of the pod's addresses. Whatever it is allowed, a node is not among it: tunnels, BGP and
+ * policies for hosts take packets for those of a node by their source. This node has more addresses than its Node object tells.
+ * `route_localnet` lets loopback addresses in, and of IPv6 the kernel takes none. A pod that may ask or answer for many neighbours
+ * would fill the table that all pods of its node share, and so would answers to many link-local addresses of IPv6, each of which
+ * is looked for first, on the pod's own interface.
  */
 function foreignRules({ drop }: Table, family: Family): NftRule[] {
   const rule = (comment: string, match: readonly NftExpression[]) => drop(FOREIGN[family], comment, match)

@@ -18,7 +18,10 @@ export type AnswerBounds = { ofName: number; ofPod: number; ofNode: number; expi
 const LEAST_TTL_SECONDS = 5
 /** Nobody changes its address without saying so for longer (RFC 8767 §4 has a day to a week for what caches keep). */
 const MOST_TTL_SECONDS = 86_400
-/** Addresses. An element takes about 200 octets in the kernel; here one under a long name of its own takes 1.5 KiB, and 2.5 KiB once it has expired. */
+/**
+ * Addresses. An element takes about 200 octets in the kernel; here one under a long name of its own takes 1.5 KiB, and 2.5 KiB
+ * once it has expired.
+ */
 const ANSWER_BOUNDS: AnswerBounds = {
   ...{ ofName: 1024, ofPod: 8192, ofNode: 65_536 },
   ...{ expired: 1024, expiredOfNode: 16_384 },
