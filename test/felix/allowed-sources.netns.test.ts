@@ -229,12 +229,17 @@ else {
           t.deepEqual(await passed(['198.51.100.9', POD]), [false, true])
           t.like(told(), { status: 'False', reason: 'ReversePathFiltered' })
           t.regex(told()!.message, new RegExp(`rp_filter is ${value} .* from calipod1 under`))
+          await tellSources()
+          t.is(told(), undefined, 'no pod needs another value')
+          await tellSources('198.51.100.0/24')
+          t.like(told(), { status: 'False' })
         } finally {
           allOf('0')
         }
       }
+      await tellSources('198.51.100.0/25')
+      t.is(told(), undefined, 'it is not in the way any more')
       await tellSources()
-      t.is(told(), undefined)
     },
   )
 

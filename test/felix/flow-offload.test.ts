@@ -158,6 +158,13 @@ test('what is offloaded ends when something else keeps its packets from passing,
   t.deepEqual(await it.devices(), ['cali1', 'cali2'])
   await it.offload.put()
   t.is(it.sent.length, 1)
+  t.true(it.offload.end())
+  it.refuse = isDevice('cali2')
+  await it.offload.put()
+  t.deepEqual([await it.devices(), reasons(it.offload)], [['cali1'], ['DeviceRefused']])
+  it.sent.length = 0
+  await it.offload.put()
+  t.is(it.sent.length, 0, 'a device that is refused makes it end no more than once')
 })
 
 test('a source that a pod may not have any more is offloaded no longer, whether its range goes or becomes narrower', async t => {
