@@ -85,6 +85,25 @@ netns(
   },
 )
 
+netns('of 500 elements that others add each is told, and of more their set', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  using kernel = host.inside(scratch.path)
+  t.deepEqual(await kernel.changeNftables([add(table), add(addresses)]), [])
+  let hears: (news?: NftNews) => void = () => {}
+  kernel.monitorNftables(news => hears(news))
+  for (const [third, count, sets, single] of [
+    [0, 500, [], 500],
+    [9, 501, ['s4'], 0],
+  ] as const) {
+    const told = new Promise<NftNews | undefined>(resolve => (hears = resolve))
+    const keys = Array.from({ length: count }, (_, i) => `10.0.${third + (i >> 8)}.${i & 255}`)
+    nft(scratch.path, ['add', 'element', 'inet', 'margay', 's4', `{ ${keys.join(', ')} }`])
+    const parts = (await told)?.tables[0]?.parts
+    t.deepEqual([parts?.sets, parts?.elements.length], [sets, single])
+  }
+})
+
 netns('a transaction of others of which the kernel tells nothing but the end may have changed anything', async t => {
   using scratch = scratchNetns()
   using host = openKernel()
