@@ -101,6 +101,38 @@ test('a pool whose finalizer somebody takes away again and again is held again, 
   }
 })
 
+test('an agent that has ended holds no pool any more, nor one whose hold failed while it ended', async t => {
+  const fake = await aStore(aPool('a', '10.0.0.0/24', 28))
+  const failed = Promise.withResolvers<never>()
+  let asked = 0
+  const get: FakeStore['get'] = (kind, ...rest) => {
+    if (kind !== 'IPPool' || asked === 0) return fake.get(kind, ...rest)
+    asked++
+    return failed.promise
+  }
+  for (const underWay of [false, true]) {
+    const node = await started({ ...fake, get })
+    await node.allocator.assign(aPod('one'))
+    await converge(fake, node)
+    await fake.patch('IPPool', 'a', { metadata: { finalizers: [] } })
+    await fake.settled()
+    if (underWay) {
+      asked = 1
+      node.clock.advance(2000)
+      await fake.settled()
+      t.is(asked, 2)
+    }
+    await node.close()
+    if (underWay) failed.reject(new Unreachable('away'))
+    node.clock.advance(60_000)
+    await fake.settled()
+    node.clock.advance(60_000)
+    await fake.settled()
+    t.deepEqual((await fake.get('IPPool', 'a')).metadata.finalizers ?? [], [])
+    t.is(asked, underWay ? 2 : 0)
+  }
+})
+
 test('a pool that overlaps an older one is not held for the blocks of that one', async t => {
   const store = await aStore(aPool('a', '10.0.0.0/16', 28)) // of the same age the name decides
   const node = await started(store)
