@@ -4,14 +4,14 @@ import { FlowEnds } from '../../agent/flows/ends.ts'
 import { PolicySets } from '../../agent/policy-sets.ts'
 import { RECEIPT_ANNOTATION } from '../../api/policy-receipts.ts'
 import { openCaches } from '../../datastore/cache.ts'
-import { createFakeStore } from '../../datastore/fake.ts'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { NotFound } from '../../datastore/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aResource } from '../datastore/objects.ts'
 
-function aNode() {
-  const store = createFakeStore()
+function aNode(store = createFakeStore()) {
   const clock = new ManualClock()
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock, log: silentLog })
   const lines: unknown[] = []
@@ -41,6 +41,23 @@ test('before policies are known, and while there is one of any kind, other nodes
   await settled()
   t.true(sets.mayHold())
   await store.delete('KubernetesNetworkPolicy', 'p', { namespace: 'default' })
+  await settled()
+  t.false(sets.mayHold())
+  caches.close()
+})
+
+test('a server that does not have a kind has no policy of it', async t => {
+  const store = createFakeStore()
+  const without: FakeStore = {
+    ...store,
+    watch: (kind, handlers, options) => {
+      if (kind !== 'ClusterNetworkPolicy') return store.watch(kind, handlers, options)
+      handlers.connection?.({ connected: false, cause: new NotFound('no such kind') })
+      return { close: () => undefined, hurry: () => undefined }
+    },
+  }
+  const { caches, sets } = aNode(without)
+  caches.start()
   await settled()
   t.false(sets.mayHold())
   caches.close()

@@ -1,6 +1,7 @@
 // Blocks that the journal has and of which the API server does not say that they are this node's: they give no address until it is
 // clear whose they are. A disk may be a copy of last week, and a block that somebody deletes may be another node's in a moment.
 import test from 'ava'
+import type { Resource } from '../../api/kinds.ts'
 import { blockName } from '../../api/names.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { NotFound, type Store } from '../../datastore/port.ts'
@@ -155,4 +156,6 @@ test('an empty block is forgotten when the server lists it no more, and not when
   isSick = false
   await converge(store, node)
   t.is(node.allocator.blocks().length, 1, 'a block is there for the next pod')
+  const [{ spec }] = (await store.list('IPAMBlock')) as [Resource<'IPAMBlock'>]
+  t.is(spec.unallocated[0], 0, 'it is a new claim: in the old one the address that was released is the last')
 })
