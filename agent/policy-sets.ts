@@ -5,7 +5,7 @@ import { isAtLeast, RECEIPT_ANNOTATION, RECEIPT_KINDS } from '../api/policy-rece
 import type { Caches } from '../datastore/cache.ts'
 import type { Cache } from '../datastore/kind-cache.ts'
 import { NotFound } from '../datastore/port.ts'
-import type { PodName, Sets } from '../ipam/resting.ts'
+import { type PodName, REST_MS, type Sets } from '../ipam/resting.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { addressesOf, hasEnded, statusAddressesOf } from './cluster/policies/endpoints.ts'
@@ -80,7 +80,7 @@ export class PolicySets implements Sets {
     if (nowMs - this.#toldMs < TOLD_MS) return
     this.#deps.log.info(
       { address, addresses: this.#untold },
-      'addresses may go to other pods after their 30 s of rest, before all nodes said that no set has them: all are asked now, and margay-controllers tell which do not answer',
+      `addresses may go to other pods after their ${REST_MS / 1000} s of rest, before all nodes said that no set has them: all are asked now, and margay-controllers tell which do not answer`,
     )
     this.#toldMs = nowMs
     this.#untold = 0
