@@ -255,6 +255,11 @@ asRoot('CHECK follows the MAC that the result of the chain has, also when nothin
       /169\.254\.1\.1 dev eth0 lladdr ee:ee:ee:ee:ee:ee PERMANENT/,
     )
     t.is(node.deps.endpoints.all()[0]?.mac, '02:00:00:00:00:78')
+    // one that the interface does not have is a fault, and what leads to the pod stays
+    const untrue = { ...result, interfaces: [host, { ...pod, mac: '02:00:00:00:00:79' }] }
+    const refused = await node.run('CHECK', { CNI_NETNS: netns }, conf({ prevResult: untrue }))
+    t.regex(refused.stdout, /link eth0 mac in the pod is 02:00:00:00:00:78, not 02:00:00:00:00:79/)
+    t.is(node.deps.endpoints.all()[0]?.mac, '02:00:00:00:00:78')
   }),
 )
 
@@ -319,8 +324,10 @@ asRoot('CHECK and repairs leave routes where the plugin sbr moved them, and CHEC
     await node.exec(netns, 'ip', 'route', 'del', 'default', 'table', '100')
     t.is((await check()).json?.['msg'], 'route 0.0.0.0/0 dev eth0 in the pod is missing')
     // a plugin behind ours took it out of the result
-    const fewer = { ...result, routes: [{ dst: '::/0', gw: 'fe80::ecee:eeff:feee:eeee' }] }
-    t.is((await node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: fewer })).stdout, '')
+    for (const gateway of [{ gw: 'fe80::ecee:eeff:feee:eeee' }, {}]) {
+      const fewer = { ...result, routes: [{ dst: '::/0', ...gateway }] }
+      t.is((await node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: fewer })).stdout, '')
+    }
     t.is((await node.run('DEL', { CNI_NETNS: netns }, config)).code, 0)
   }),
 )

@@ -20,6 +20,10 @@ const CLOSED = {
   reason: 'Closed',
   message: 'spec.ingress[0]: has a field that is not known; what they are part of is closed',
 }
+const FOREIGN = {
+  ...{ type: 'Audited', status: 'True', reason: 'Seen', message: '' },
+  lastTransitionTime: '2026-01-02T03:04:05Z',
+}
 
 type Status = NonNullable<Resource<'PolicyStatus'>['status']>
 type Lag = { node: string; reason: string; message: string }
@@ -37,6 +41,8 @@ class World {
   readonly clock = new ManualClock()
   writes = 0
   refusal: Error | undefined
+  /** What somebody does while the next write is on its way. */
+  meanwhile: (() => Promise<unknown>) | undefined
   #chore: ClusterPolicyConditions
   #chores: Chores
 
@@ -48,6 +54,9 @@ class World {
     const patch: Store['patch'] = async (kind, name, body, options) => {
       this.writes++
       if (this.refusal !== undefined) throw this.refusal
+      const { meanwhile } = this
+      this.meanwhile = undefined
+      await meanwhile?.()
       return this.store.patch(kind, name, body, options)
     }
     const chore = new ClusterPolicyConditions({
@@ -245,19 +254,26 @@ test('a server whose policies have no status, or that takes none of ours, is ask
 
 test('conditions that others wrote stay, and ours are put back when somebody takes them away', async t => {
   const world = await aWorld('deny')
-  const foreign = {
-    ...{ type: 'Audited', status: 'True', reason: 'Seen', message: '' },
-    lastTransitionTime: '2026-01-02T03:04:05Z',
-  }
-  await world.store.patch(KIND, 'deny', { status: { conditions: [foreign] } }, { subresource: 'status' })
+  await world.store.patch(KIND, 'deny', { status: { conditions: [FOREIGN] } }, { subresource: 'status' })
   await world.says('deny', aStatus(2))
   await world.pass(5)
   const types = async () => (await world.conditions('deny')).map(({ type }) => type)
   t.deepEqual(await types(), ['Audited', 'Ready', 'Accepted'])
-  t.like(await world.conditions('deny'), [foreign])
-  await world.store.patch(KIND, 'deny', { status: { conditions: [foreign] } }, { subresource: 'status' })
+  t.like(await world.conditions('deny'), [FOREIGN])
+  await world.store.patch(KIND, 'deny', { status: { conditions: [FOREIGN] } }, { subresource: 'status' })
   await world.pass(5)
   t.deepEqual(await types(), ['Audited', 'Ready', 'Accepted'])
+  await world.close()
+})
+
+test('a condition that another program writes while ours are on their way stays, and ours come a moment later', async t => {
+  const world = await aWorld('deny')
+  world.meanwhile = () =>
+    world.store.patch(KIND, 'deny', { status: { conditions: [FOREIGN] } }, { subresource: 'status' })
+  await world.says('deny', aStatus(2))
+  await world.pass(5)
+  const types = (await world.conditions('deny')).map(({ type }) => type)
+  t.deepEqual([types, world.writes], [['Audited', 'Ready', 'Accepted'], 2])
   await world.close()
 })
 
