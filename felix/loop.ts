@@ -328,29 +328,35 @@ export class Felix {
   async filterDifferences(interfaceName: string): Promise<readonly NftDifference[]> {
     const found = await this.#applier.filterDifferences(interfaceName)
     const ofPolicies = await this.policyDifferences(interfaceName, 'all')
-    return [...found, ...ofPolicies, ...(await this.#atRest(() => this.#qos?.differences(interfaceName)))]
+    return [...found, ...ofPolicies, ...(await this.#atRest(this.#qos, qos => qos.differences(interfaceName)))]
   }
 
-  /** What the policies of one interface lack in the kernel now: the next pass reads all of them again then. Rejects with `KernelError`. */
-  async policyDifferences(interfaceName: string, part: LedPart): Promise<readonly NftDifference[]> {
-    const found = await this.#atRest(() => this.#policy?.differences(interfaceName, part))
-    if (found.length > 0) this.#policy?.observe(undefined) // nobody told of it
-    return found
+  /** What the policies of one interface lack in the kernel now. Rejects with `KernelError`. */
+  policyDifferences(interfaceName: string, part: LedPart): Promise<readonly NftDifference[]> {
+    return this.#atRest(this.#policy, policy => policy.differences(interfaceName, part))
   }
 
-  /** Policies change at any time: what a pass came between is read again, and counts where it is found each time. */
-  async #atRest(read: () => Promise<NftDifference[]> | undefined): Promise<readonly NftDifference[]> {
-    if (!this.#ready.policy) return []
+  /**
+   * Policies change at any time: what a pass came between is read again, and counts where it is found each time. Nobody told of
+   * what counts, so the next pass reads all of the table.
+   */
+  async #atRest<T extends PolicyEnforcer | QosTable>(
+    table: T | undefined,
+    read: (table: T) => Promise<NftDifference[]>,
+  ): Promise<readonly NftDifference[]> {
+    if (table === undefined || !this.#ready.policy) return []
     let found: readonly NftDifference[] | undefined
     for (let look = 0; look < LOOKS; look++) {
       await this.#running
       const { count } = this.passes.now
-      const now = (await read()) ?? []
+      const now = await read(table)
       const before: readonly NftDifference[] = found ?? now
       found = now.filter(({ object, is }) => before.some(each => each.object === object && each.is === is))
       if (found.length === 0 || (this.#running === undefined && this.passes.now.count === count)) break
     }
-    return found ?? []
+    if (found === undefined || found.length === 0) return []
+    table.observe(undefined)
+    return found
   }
 
   /** Resolves as soon as everything told so far is in the kernel and nothing is refused. */

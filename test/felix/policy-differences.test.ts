@@ -4,6 +4,7 @@ import { Felix } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import { LABEL, type PolicyRule } from '../../felix/policy/model.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
+import type { NftChange } from '../../kernel/port/nftables.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 
@@ -13,6 +14,8 @@ const WEB = 'caliweb'
 /** `meanwhile`: called before the parts of a table are read, and waited for. `wholeReads`: how often all of the policies was read. */
 type Started = {
   felix: Felix
+  /** Changes of which nobody tells felix: it believes that they are its own. */
+  untold: (change: NftChange) => Promise<unknown>
   world: FakeWorld
   meanwhile: (act: () => Promise<void>) => void
   wholeReads: () => number
@@ -23,7 +26,8 @@ async function started(): Promise<Started> {
   const world = new FakeWorld()
   let act = async () => {}
   let wholeReads = 0
-  const kernel = new Proxy(world.kernel(), {
+  const own = world.kernel()
+  const kernel = new Proxy(own, {
     get(target, name) {
       const method: unknown = Reflect.get(target, name)
       if (typeof method !== 'function') return method
@@ -50,7 +54,8 @@ async function started(): Promise<Started> {
   const meanwhile = (other: () => Promise<void>) => {
     act = other
   }
-  return { felix, world, meanwhile, wholeReads: () => wholeReads }
+  const untold = (change: NftChange) => own.changeNftables([change])
+  return { felix, untold, world, meanwhile, wholeReads: () => wholeReads }
 }
 
 /** Waits for a pass; what it is refused elsewhere does not matter here. */
@@ -91,4 +96,23 @@ test('of policies that never stand still what differs each time is told, and not
   t.deepEqual(await felix.filterDifferences(WEB), [
     { object: `element inet margay-policy from_pod { ${WEB} }`, is: 'missing' },
   ])
+})
+
+test('what CHECK finds in the kernel and nobody told of is put back by the next pass, of policies and of limits', async t => {
+  const { felix, untold } = await started()
+  felix.setLocalEndpoint('web', { interfaceName: WEB, profiles: ['kns.default'], qos: { dscp: 10 } })
+  await passed(felix)
+  for (const [table, set] of [
+    ['margay-policy', 'from_pod'],
+    ['margay-qos', 'dscp_from'],
+  ] as const) {
+    const of = { family: 'inet', table, set, type: 'ifname', data: 'verdict' } as const
+    t.deepEqual(await untold({ verb: 'delete', object: { kind: 'elements', ...of, elements: [{ key: [WEB] }] } }), [])
+    t.deepEqual(await felix.filterDifferences(WEB), [
+      { object: `element inet ${table} ${set} { ${WEB} }`, is: 'missing' },
+    ])
+    await passed(felix)
+    t.deepEqual(await felix.filterDifferences(WEB), [])
+  }
+  await felix.close()
 })
