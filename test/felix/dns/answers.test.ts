@@ -108,6 +108,17 @@ test('of what has expired for all pods, the oldest of the one with most is forgo
   t.is(answers.of('little', NAME).length, 1)
 })
 
+test('what has expired counts once for the node, however often it is told, and no more when its pod is gone', t => {
+  const answers = new DomainAnswers({ ofName: 10, ofPod: 10, ofNode: 10, expired: 10, expiredOfNode: 2 })
+  for (let i = 0; i < 5; i++) {
+    answers.remember(`p${i}`, NAME, ['192.0.2.1', '192.0.2.2'])
+    answers.forget(`p${i}`)
+  }
+  answers.remember('a', NAME, ['192.0.2.1', '192.0.2.2', '192.0.2.1'])
+  answers.remember('a', NAME, ['192.0.2.2'])
+  t.deepEqual(answers.namesOf('a')[0]!.expired, ['192.0.2.1', '192.0.2.2'])
+})
+
 test('after any walk exactly that counts whose time is not over', t => {
   const step = fc.record({
     pod: fc.constantFrom('a', 'b'),
