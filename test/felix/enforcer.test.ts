@@ -174,3 +174,19 @@ test('what others delete or change is back in one pass, and told by its name', a
   ])
     t.true(all.includes(name), name)
 })
+
+test('what an earlier run had shut is told once, after the first pass, or it would be shut for two hours more with each', async t => {
+  const { enforcer, kernel, pass } = aNode()
+  enforcer.setCut({ of: 'own', interfaceName: 'cali1' }, true)
+  enforcer.setCut({ of: 'forwarded', interfaceName: 'eth0' }, true)
+  t.deepEqual(await pass(), [])
+  const later = new PolicyEnforcer(kernel, { table: NAME.name, interfacePrefix: 'cali' })
+  t.deepEqual(later.takeFoundCut(), [])
+  await later.put()
+  t.deepEqual(later.takeFoundCut(), [
+    { of: 'own', interfaceName: 'cali1' },
+    { of: 'forwarded', interfaceName: 'eth0' },
+  ])
+  await later.put()
+  t.deepEqual(later.takeFoundCut(), [])
+})
