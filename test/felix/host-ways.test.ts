@@ -140,3 +140,10 @@ test('of more addresses than are kept those beyond may be behind any interface, 
     [['eth1 > host'], ['eth0 > host', '* > host']],
   )
 })
+
+test('where answers of the kernel were lost a walk fails and is made again, and nothing is taken for behind any interface', async t => {
+  const lost = new KernelError(ERRNO.ENOBUFS, 'wait for', 'netlink', 'answers were lost')
+  const ways = new HostWays({ ...aKernel({}), lookupRoute: () => Promise.reject(lost) }, OWN, ANY)
+  ways.of(ends('10.0.0.1', '192.0.2.1'))
+  t.is(await t.throwsAsync(ways.look()), lost)
+})
