@@ -59,7 +59,10 @@ const NO_POOL_SEEN = unreachable('this node has not seen any IPPool yet')
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 
 /** What to do for one family of a request: take a slot of an own block, or get a block first. */
-type Plan = { owned: OwnedBlock; ordinal: number } | { claim: readonly IpPool[]; exact?: string } | AssignRefusal
+type Plan =
+  | { owned: OwnedBlock; ordinal: number; pool: IpPool }
+  | { claim: readonly IpPool[]; exact?: string }
+  | AssignRefusal
 
 export class NodeAllocator implements Allocator {
   readonly #deps: AllocatorDeps
@@ -235,6 +238,7 @@ export class NodeAllocator implements Allocator {
     })
     const assigned = families.flatMap(family => [...held, ...added].filter(has => has.family === family))
     this.#record(request, places, () => within?.(assigned))
+    if (request.use !== 'Tunnel') this.#hold.given(places.map(({ pool }) => pool))
     this.#keepSpare()
     return assigned
   }
@@ -343,7 +347,7 @@ export class NodeAllocator implements Allocator {
               unreserved(address) &&
               this.#resting.state(address, { pod, cooldownSeconds }) === state,
           )
-          if (ordinal !== undefined) return { owned, ordinal }
+          if (ordinal !== undefined) return { owned, ordinal, pool }
         }
     return { claim: pools }
   }
@@ -371,7 +375,7 @@ export class NodeAllocator implements Allocator {
         return addressTaken(
           `${address} was another pod's less than ${REST_MS / 1000} s ago, or is so by the API server, and nodes may have it in sets of policies`,
         )
-      if (ordinal !== undefined) return { owned, ordinal }
+      if (ordinal !== undefined) return { owned, ordinal, pool }
       const holder = owned.block.slots[indexOf(block, address) ?? 0]
       return addressTaken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
     }

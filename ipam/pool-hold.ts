@@ -40,6 +40,8 @@ export class PoolHold {
   readonly #timers = new Map<string, Cancel>()
   /** Pools with blocks of ours that lack the finalizer, by uid: it was asked for once, or is about to be. */
   readonly #holds = new Map<string, Cancel>()
+  /** Pools that were held without a wait, by uid: once for each, since somebody may take our finalizer away each time. */
+  readonly #atOnce = new Set<string>()
   /** Before then no pool is let go, on the monotonic clock. */
   #notBeforeMs = 0
   #closed = false
@@ -100,6 +102,20 @@ export class PoolHold {
     return going.map(({ spec }) => spec.cidr)
   }
 
+  /**
+   * A pod gets an address of these pools: they are held without a wait, since who sees the pod run may delete its pool. A claim
+   * holds before; this is for blocks that were here before the pool was.
+   */
+  given(pools: readonly IpPool[]): void {
+    for (const pool of pools) {
+      const uid = uidOf(pool)
+      if (!lacksFinalizer(pool) || this.#atOnce.has(uid)) continue
+      this.#atOnce.add(uid)
+      this.#holds.get(uid)?.()
+      this.#holdIn(pool, 0)
+    }
+  }
+
   /** The store may be written again: no pool is let go before the other nodes had time to publish their pods. */
   beginAnew(): void {
     this.#notBeforeMs = this.#deps.clock.monotonicMs() + PUBLISH_MS
@@ -112,6 +128,8 @@ export class PoolHold {
   }
 
   #holdOver(pools: readonly IpPool[], own: readonly string[]): void {
+    const uids = new Set(pools.map(uidOf))
+    for (const uid of this.#atOnce) if (!uids.has(uid)) this.#atOnce.delete(uid)
     const free = new Map(pools.filter(lacksFinalizer).map(pool => [uidOf(pool), pool]))
     for (const [uid, cancel] of this.#holds)
       if (!free.has(uid)) {

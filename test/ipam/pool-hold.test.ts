@@ -84,6 +84,31 @@ test('a pool that is made over blocks of an earlier one stays too while a pod ha
   t.deepEqual(await poolNames(fake), [])
 })
 
+test('a pool over blocks of an earlier one is held with the first pod, before it can run, and only then without a wait', async t => {
+  const store = await aStore(aPool('a', '10.0.0.0/24', 28))
+  const node = await started(store)
+  const attributes = { node: 'n1', type: 'vxlanTunnelAddress' }
+  await node.allocator.assign({ handle: 'vxlan-tunnel-addr-n1', attributes, families: ['ipv4'], use: 'Tunnel' })
+  await converge(store, node)
+  await store.delete('IPPool', 'a')
+  await converge(store, node)
+  await store.create('IPPool', aPool('again', '10.0.0.0/24', 28))
+  await store.settled()
+  const finalizers = async () => (await store.get('IPPool', 'again')).metadata.finalizers ?? []
+  t.deepEqual(await finalizers(), [], 'the address of a tunnel holds no pool')
+  for (const [name, held] of [
+    ['one', [POOL_FINALIZER]],
+    ['two', []],
+  ] as const) {
+    t.regex(addressOf(await node.allocator.assign(aPod(name))), /^10\.0\.0\./)
+    node.clock.advance(0)
+    await store.settled()
+    t.deepEqual(await finalizers(), held, name)
+    await store.patch('IPPool', 'again', { metadata: { finalizers: [] } })
+    await store.settled()
+  }
+})
+
 test('a pool whose finalizer somebody takes away again and again is held again, a second later at the soonest', async t => {
   const store = await aStore(aPool('a', '10.0.0.0/24', 28))
   const node = await started(store)
